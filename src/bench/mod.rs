@@ -1,0 +1,38 @@
+//! Measures a [`Server`](crate::server::Server): client, streams, arrivals and
+//! workloads. Knows no engine: the server may have been started by anybody.
+
+use crate::bench::record::RequestRecord;
+
+pub mod record;
+
+/// Which repeat of which case of which workload, in which launch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RepeatKey {
+    /// Number of the launch in the sweep, from 1; 0 outside a sweep.
+    pub launch: u32,
+    /// The workload's name (`kv-cache`).
+    pub workload: String,
+    /// The case; empty where there is one only.
+    pub case: String,
+    /// 0 is the warm-up.
+    pub repeat: u32,
+}
+
+/// Takes the request records of a repeat before its measurement is journalled.
+pub trait RecordSink: Send + Sync {
+    /// Stores the records durably.
+    ///
+    /// # Errors
+    /// When they could not be written; the sweep stops then.
+    fn store(&self, key: &RepeatKey, records: &[RequestRecord]) -> std::io::Result<()>;
+}
+
+/// Keeps nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct NoRecords;
+
+impl RecordSink for NoRecords {
+    fn store(&self, _: &RepeatKey, _: &[RequestRecord]) -> std::io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,119 @@
+//! What one HTTP request did. Raw times, taken when bytes arrived; everything
+//! else is computed later.
+
+use serde::{Deserialize, Serialize};
+
+/// What a request was for, inside its workload.
+pub type Purpose = String;
+
+/// Classes of request errors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RequestErrorClass {
+    /// No connection.
+    Connect,
+    /// 4xx, with the server's message.
+    ClientError,
+    /// 5xx.
+    ServerError,
+    /// An error object inside a 200 stream.
+    InStream,
+    /// The stream ended before its end.
+    Cut,
+    /// Nothing came for too long.
+    Silent,
+    /// Bytes that are no chunk.
+    Malformed,
+    /// No usage in the stream.
+    MissingUsage,
+    /// A limit on header, chunk or body size was passed.
+    TooLarge,
+    /// We stopped it.
+    Cancelled,
+}
+
+/// An error of a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestError {
+    /// Its class.
+    pub class: RequestErrorClass,
+    /// The server's message, or ours.
+    pub message: String,
+}
+
+/// Token counts as the server reports them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Tokens of the prompt.
+    pub prompt_tokens: u64,
+    /// Tokens generated.
+    pub completion_tokens: u64,
+    /// Tokens of thinking among them, where told.
+    pub reasoning_tokens: Option<u64>,
+    /// Prompt tokens from the cache, where told.
+    pub cached_tokens: Option<u64>,
+}
+
+/// One chunk of a stream that carried text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Chunk {
+    /// Nanoseconds since the repeat's start.
+    pub at_ns: u64,
+    /// Bytes of its text.
+    pub bytes: u32,
+}
+
+/// One request. Times are nanoseconds of a monotonic clock since the repeat's start.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct RequestRecord {
+    /// Position in the repeat, from 0.
+    pub index: u32,
+    /// `miss`, `resent`, `independent`, ...
+    pub purpose: Purpose,
+    /// When it was to be sent; equals `sent_ns` in a closed loop.
+    pub scheduled_ns: u64,
+    /// When its bytes were handed to the socket.
+    pub sent_ns: u64,
+    /// When the response head arrived.
+    pub headers_ns: Option<u64>,
+    /// When the first byte of the body arrived.
+    pub first_byte_ns: Option<u64>,
+    /// When the first token of any kind arrived (content, reasoning or tool call).
+    pub first_token_ns: Option<u64>,
+    /// When the first token of the answer arrived (content or tool call).
+    pub first_answer_ns: Option<u64>,
+    /// When the last token arrived.
+    pub last_token_ns: Option<u64>,
+    /// When the response was over.
+    pub end_ns: Option<u64>,
+    /// Every chunk that carried text.
+    pub chunks: Vec<Chunk>,
+    /// Token counts.
+    pub usage: Option<Usage>,
+    /// `stop`, `length`, `tool_calls`, ...
+    pub finish_reason: Option<String>,
+    /// HTTP status.
+    pub http_status: Option<u16>,
+    /// What went wrong.
+    pub error: Option<RequestError>,
+}
+
+impl RequestRecord {
+    /// Time to first token of any kind, from the send, in milliseconds.
+    pub fn ttft_ms(&self) -> Option<f64> {
+        Some(self.first_token_ns?.saturating_sub(self.sent_ns) as f64 / 1e6)
+    }
+
+    /// Time from the send to the last token, in milliseconds.
+    pub fn e2e_ms(&self) -> Option<f64> {
+        Some(self.last_token_ns?.saturating_sub(self.sent_ns) as f64 / 1e6)
+    }
+
+    /// Time per output token after the first, in milliseconds:
+    /// (E2E - TTFT) / (n - 1); `None` for fewer than two tokens.
+    pub fn tpot_ms(&self) -> Option<f64> {
+        let tokens = self.usage?.completion_tokens;
+        (tokens >= 2).then_some(())?;
+        Some((self.e2e_ms()? - self.ttft_ms()?) / (tokens - 1) as f64)
+    }
+}

@@ -1,0 +1,202 @@
+//! Metrics: named numbers with unit and direction, how they are referred to,
+//! and what is wanted of them (objective and constraints).
+//!
+//! The catalogue of every metric is assembled here from the workloads' tables;
+//! how a metric is measured is in [`crate::bench`].
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// Whether less or more of a metric is better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Direction {
+    /// Less is better.
+    Lower,
+    /// More is better.
+    Higher,
+    /// Neither: a count or a state.
+    Neutral,
+}
+
+/// One entry of the catalogue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Metric {
+    /// Workload in column spelling (`kv_cache`).
+    pub workload: &'static str,
+    /// Name inside the workload (`ttft_resent_ms`).
+    pub name: &'static str,
+    /// Unit (`ms`, `tokens`, `1/s`, `share`, `text`).
+    pub unit: &'static str,
+    /// Which way is better.
+    pub direction: Direction,
+    /// What the number is, in one sentence.
+    pub definition: &'static str,
+    /// Where the number comes from (`client clock`, `/metrics`, ...).
+    pub source: &'static str,
+}
+
+/// A value of a metric. What was not measured is absent (`None` in a map), never 0.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum MetricValue {
+    /// A number in the metric's unit; always finite.
+    Number(f64),
+    /// A state, such as `hit_state`.
+    Text(String),
+}
+
+/// Metric values by name; `None` is "not measured".
+pub type MetricValues = BTreeMap<String, Option<MetricValue>>;
+
+/// How a measurement ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// Valid.
+    Ok,
+    /// Measured, but not to be used; the reason says why.
+    Void,
+    /// The launch or the server failed.
+    Failed,
+    /// Not tried; the reason says why.
+    Skipped,
+}
+
+impl Status {
+    /// The word used in files.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Void => "void",
+            Self::Failed => "failed",
+            Self::Skipped => "skipped",
+        }
+    }
+}
+
+/// The metrics of one (configuration, launch, workload, case, repeat).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Measurement {
+    /// Workload in the grid's spelling (`kv-cache`).
+    pub workload: String,
+    /// Setting inside the workload (`prefix=4096`); empty where there is one only.
+    pub case: String,
+    /// 0 is the warm-up: kept, never ranked.
+    pub repeat: u32,
+    /// Whether the values may be used.
+    pub status: Status,
+    /// Why not, where not.
+    pub reason: Option<String>,
+    /// The values by metric name.
+    pub metrics: MetricValues,
+}
+
+/// A metric as a grid names it: `kv_cache.ttft_resent_ms`,
+/// `load[concurrency=8].output_throughput`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct MetricRef {
+    /// Workload in column spelling (`kv_cache`); `-` is read as `_`.
+    pub workload: String,
+    /// Case, where one is named.
+    pub case: Option<String>,
+    /// Metric name.
+    pub name: String,
+}
+
+impl fmt::Display for MetricRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.case {
+            Some(case) => write!(f, "{}[{case}].{}", self.workload, self.name),
+            None => write!(f, "{}.{}", self.workload, self.name),
+        }
+    }
+}
+
+/// A text that is no metric reference.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a metric: write `workload.metric` or `workload[case].metric`")]
+pub struct MetricRefError(pub String);
+
+impl FromStr for MetricRef {
+    type Err = MetricRefError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let fault = || MetricRefError(text.to_owned());
+        let (head, name) = match text.split_once('[') {
+            Some((workload, rest)) => {
+                let (case, rest) = rest.split_once(']').ok_or_else(fault)?;
+                let name = rest.strip_prefix('.').ok_or_else(fault)?;
+                ((workload, Some(case.to_owned())), name)
+            }
+            None => {
+                let (workload, name) = text.split_once('.').ok_or_else(fault)?;
+                ((workload, None), name)
+            }
+        };
+        let (workload, case) = head;
+        let word = |text: &str| {
+            !text.is_empty()
+                && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
+        };
+        if !word(workload) || !word(name) || case.as_deref() == Some("") {
+            return Err(fault());
+        }
+        Ok(Self { workload: workload.replace('-', "_"), case, name: name.replace('-', "_") })
+    }
+}
+
+impl Serialize for MetricRef {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for MetricRef {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// Whether the objective is to be small or large.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Goal {
+    /// As small as possible.
+    Minimize,
+    /// As large as possible.
+    Maximize,
+}
+
+/// What the sweep is to find.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Objective {
+    /// The metric that configurations are ranked by.
+    pub metric: MetricRef,
+    /// Which way is better.
+    pub goal: Goal,
+    /// Bounds that a winner must hold.
+    #[serde(default)]
+    pub constraints: Vec<Constraint>,
+}
+
+/// A bound on a metric, in the metric's unit.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Constraint {
+    /// The bounded metric.
+    pub metric: MetricRef,
+    /// Lower bound, inclusive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min: Option<f64>,
+    /// Upper bound, inclusive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max: Option<f64>,
+}
+
+/// Every metric that a workload can yield.
+pub fn catalogue() -> Vec<&'static Metric> {
+    crate::workload::KINDS.iter().flat_map(|kind| kind.metrics).collect()
+}

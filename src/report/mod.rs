@@ -1,0 +1,1 @@
+//! How a sweep is told: terminal table, CSV and Parquet.

@@ -1,0 +1,1 @@
+//! Statistics under few launches: intervals, variance components, ties. Pure.

@@ -1,0 +1,3 @@
+//! A sweep: one execution of a grid. The one loop, the journal, the folder.
+
+pub mod record;

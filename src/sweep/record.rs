@@ -1,0 +1,108 @@
+//! What a sweep leaves behind, as data: the manifest that is written once, and
+//! what the journal adds up to. Results are computed from these alone.
+
+use serde::{Deserialize, Serialize};
+
+use crate::configuration::Configuration;
+use crate::engine::{LaunchFacts, LaunchFailure};
+use crate::metric::{Measurement, Objective, Status};
+use crate::server::effective::EffectiveValues;
+use crate::strategy::StrategySpec;
+use crate::workload::Workload;
+
+/// Version of every file format that this crate writes.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// What a sweep is, fixed at its start.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// [`SCHEMA_VERSION`] of the writer.
+    pub schema_version: u32,
+    /// Version of this tool.
+    pub tool_version: String,
+    /// The sweep's name: its folder's.
+    pub sweep: String,
+    /// The grid's name.
+    pub grid: String,
+    /// SHA-256 of the grid file: a resume refuses when it changed.
+    pub grid_sha256: String,
+    /// When the sweep was started, RFC 3339 UTC.
+    pub created_at: String,
+    /// `docker`, `process` or `simulated`.
+    pub engine: String,
+    /// Whether every figure is simulated.
+    pub simulated: bool,
+    /// Name of the baseline configuration, where the grid names one.
+    pub baseline: Option<String>,
+    /// Every configuration, equals merged, in the grid's order.
+    pub configurations: Vec<Configuration>,
+    /// Canonical names of the flags that differ between configurations, in the grid's order.
+    pub varied: Vec<String>,
+    /// The benchmark suite.
+    pub workloads: Vec<Workload>,
+    /// What is sought.
+    pub objective: Objective,
+    /// How launches are chosen.
+    pub strategy: StrategySpec,
+    /// Seconds that the sweep may take, where limited.
+    pub budget_seconds: Option<u64>,
+    /// Operating system, kernel and processor of the host: results of different hosts do not mix.
+    pub host: String,
+}
+
+/// How a launch ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum LaunchOutcome {
+    /// Everything planned was measured.
+    Measured,
+    /// The engine gave no ready server, or died while it was measured.
+    Failed(LaunchFailure),
+    /// Never started.
+    Skipped {
+        /// Why not.
+        reason: String,
+    },
+    /// A stop was asked for, or the process was killed: what was measured counts, the rest is missing.
+    Interrupted,
+}
+
+/// One launch and what it gave.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LaunchRecord {
+    /// Number of the launch in the sweep, from 1.
+    pub launch: u32,
+    /// The configuration's name.
+    pub configuration: String,
+    /// What is known of it beside its measurements; `None` where it never became ready.
+    pub facts: Option<LaunchFacts>,
+    /// What the server showed that it ran with.
+    pub effective: EffectiveValues,
+    /// In the order of measuring, warm-ups included.
+    pub measurements: Vec<Measurement>,
+    /// How it ended; `None` while it runs.
+    pub outcome: Option<LaunchOutcome>,
+}
+
+impl LaunchRecord {
+    /// Status and reason of the row of a launch that gave no measurement.
+    pub fn status(&self) -> (Status, Option<String>) {
+        match &self.outcome {
+            Some(LaunchOutcome::Failed(failure)) => (Status::Failed, Some(failure.message.clone())),
+            Some(LaunchOutcome::Skipped { reason }) => (Status::Skipped, Some(reason.clone())),
+            Some(LaunchOutcome::Interrupted) | None => {
+                (Status::Void, Some("interrupted".to_owned()))
+            }
+            Some(LaunchOutcome::Measured) => (Status::Ok, None),
+        }
+    }
+}
+
+/// A sweep as its files tell it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SweepRecord {
+    /// What it is.
+    pub manifest: Manifest,
+    /// What was launched, in order.
+    pub launches: Vec<LaunchRecord>,
+}
