@@ -12,6 +12,8 @@ use crate::configuration::Configuration;
 use crate::event::Emit;
 use crate::server::Server;
 
+pub mod failure;
+
 /// What one launch is to be: data alone, so that it can travel.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LaunchOrder {
