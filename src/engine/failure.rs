@@ -5,7 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::FailureClass;
+use super::readiness::NotReady;
+use super::{FailureClass, LaunchFailure};
 
 mod prune;
 
@@ -151,6 +152,72 @@ pub fn classify(log: &str, exit: Exit, was_ready: bool) -> Classified {
         lines: explained,
         class,
         hint: hint(class),
+    }
+}
+
+impl LaunchFailure {
+    /// A failure without a log, an exit or an estimate.
+    pub fn new(class: FailureClass, message: impl Into<String>) -> Self {
+        Self {
+            class,
+            message: message.into(),
+            log_lines: Vec::new(),
+            exit_code: None,
+            estimated_max_model_len: None,
+            cancelled: false,
+        }
+    }
+
+    /// The failure of an engine that ended unasked.
+    pub fn of_exit(log: &str, exit: Exit, was_ready: bool, secrets: &[&str]) -> Self {
+        let classified = classify(log, exit, was_ready);
+        let ended = match (exit.code, exit.oom_killed) {
+            (Some(code), true) => format!("ended with code {code}, killed for lack of host memory"),
+            (Some(code), false) => format!("ended with code {code}"),
+            (None, _) => "is gone".to_owned(),
+        };
+        let when = if was_ready { "while it served" } else { "before it was ready" };
+        let flag = classified.flag.map(|flag| format!(" (--{flag})")).unwrap_or_default();
+        let estimate = classified
+            .estimated_max_model_len
+            .map(|length| format!("; vLLM estimates that max-model-len {length} would fit"))
+            .unwrap_or_default();
+        let mut log_lines = classified.lines;
+        redact(&mut log_lines, secrets);
+        Self {
+            message: format!("the engine {ended} {when}{flag}: {}{estimate}", classified.hint),
+            class: classified.class,
+            log_lines,
+            exit_code: exit.code,
+            estimated_max_model_len: classified.estimated_max_model_len,
+            cancelled: false,
+        }
+    }
+
+    /// The failure of an engine that did not become ready.
+    pub fn of_not_ready(log: &str, not_ready: &NotReady, secrets: &[&str]) -> Self {
+        let (class, message) = match not_ready {
+            NotReady::Ended(exit) => return Self::of_exit(log, *exit, false, secrets),
+            NotReady::Silent { phase, allowed } => (
+                FailureClass::Timeout,
+                format!("the log was silent for {} s while {}", allowed.as_secs(), phase.as_str()),
+            ),
+            NotReady::TooLong { phase, cap } => (
+                FailureClass::Timeout,
+                format!("not ready after {} s, still {}", cap.as_secs(), phase.as_str()),
+            ),
+            NotReady::NotServing(message) => (FailureClass::NotServing, message.clone()),
+            NotReady::Cancelled => {
+                let message = "given up because a stop was asked for";
+                let failure = Self::new(FailureClass::Unknown, message);
+                return Self { cancelled: true, ..failure };
+            }
+        };
+        let lines: Vec<&str> =
+            log.lines().map(bare_line).filter(|line| !line.trim().is_empty()).collect();
+        let mut log_lines = last_lines(&lines);
+        redact(&mut log_lines, secrets);
+        Self { log_lines, ..Self::new(class, message) }
     }
 }
 
