@@ -12,6 +12,12 @@ use crate::configuration::Configuration;
 use crate::event::Emit;
 use crate::server::Server;
 
+pub mod command;
+pub mod failure;
+pub mod log;
+pub mod process;
+pub mod readiness;
+
 /// What one launch is to be: data alone, so that it can travel.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LaunchOrder {
