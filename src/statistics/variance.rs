@@ -158,7 +158,8 @@ impl Components {
 
     /// Whether an interval rests on a variance that the sweep did not measure.
     pub fn assumed(&self) -> bool {
-        self.launch_assumed || self.repeat_assumed
+        // With one repeat per launch, s2 cancels out of a measured launch mean square.
+        self.launch_assumed || (self.repeat_assumed && self.mean_square.is_none())
     }
 
     /// Uncertainty of an arm's mean: `sL2 / launches + s2 / repeats`.
