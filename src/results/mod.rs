@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 mod arm;
 mod columns;
+pub(crate) mod file;
 pub mod frame;
 pub mod ranking;
 mod ranking_frame;
