@@ -72,8 +72,17 @@ impl Identity<'_> {
             self.engine, self.image, self.model
         );
         let digest = Sha256::digest(content.as_bytes());
-        digest[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+        hexadecimal(&digest[..8])
     }
+}
+
+/// Bytes as lower-case hexadecimal digits.
+pub fn hexadecimal(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// JSON with sorted keys and one spelling per number.
