@@ -47,6 +47,27 @@ pub fn flag_value(command: &[String], flag: &str) -> Option<String> {
     found
 }
 
+/// The command with the values of secret flags replaced, so that it may be shown.
+pub fn redacted(command: &[String]) -> Vec<String> {
+    let mut hidden = false;
+    let mut shown = Vec::with_capacity(command.len());
+    for argument in command {
+        let (name, inline) = spelling(argument);
+        let secret = name.as_deref().is_some_and(flags::is_secret);
+        if is_option(argument) {
+            hidden = secret && inline.is_none();
+        }
+        shown.push(match inline {
+            Some(_) if secret => {
+                format!("{}=***", argument.split('=').next().unwrap_or_default())
+            }
+            _ if hidden && !is_option(argument) => "***".to_owned(),
+            _ => argument.clone(),
+        });
+    }
+    shown
+}
+
 /// One line of a difference between two commands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Change {
@@ -235,6 +256,15 @@ mod tests {
         assert_eq!(flag_value(&command, "port").as_deref(), Some("9001"));
         assert_eq!(flag_value(&command, "served-model-name").as_deref(), Some("a"));
         assert_eq!(flag_value(&command, "host"), None);
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let command = words("m --api-key k1 k2 --seed 1 --api_key=k3 --hf-token t");
+        assert_eq!(
+            redacted(&command),
+            words("m --api-key *** *** --seed 1 --api_key=*** --hf-token ***")
+        );
     }
 
     #[test]

@@ -235,11 +235,10 @@ fn by_exit(exit: Exit, was_ready: bool) -> FailureClass {
     match exit.code {
         // SIGKILL or SIGTERM that was not ours.
         Some(137 | 143) => FailureClass::Killed,
-        Some(0) => FailureClass::EngineDied,
         // Not executable, not found: a shell's and runc's codes.
         Some(126 | 127) if !was_ready => FailureClass::Environment,
-        // SIGILL, SIGABRT, SIGBUS, SIGFPE, SIGSEGV.
-        Some(132 | 134 | 135 | 136 | 139) => FailureClass::EngineDied,
+        // Done, as if asked to; or SIGILL, SIGABRT, SIGBUS, SIGFPE, SIGSEGV.
+        Some(0 | 132 | 134 | 135 | 136 | 139) => FailureClass::EngineDied,
         _ if was_ready => FailureClass::EngineDied,
         _ => FailureClass::Unknown,
     }

@@ -13,6 +13,7 @@ use crate::event::Emit;
 use crate::server::Server;
 
 pub mod command;
+pub mod compose;
 pub mod failure;
 pub mod log;
 pub mod process;

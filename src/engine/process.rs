@@ -51,7 +51,7 @@ impl ProcessSpec {
             api_key: None,
             introspect: false,
             limits: Limits::default(),
-            grace: Duration::from_secs(60),
+            grace: Duration::from_mins(1),
         }
     }
 }
