@@ -24,7 +24,8 @@ fn a_grid_file_becomes_a_ranked_table_with_csv_and_parquet_all_marked_as_simulat
         .iter()
         .zip(texts(&results, "kv_cache.hit_state"))
     {
-        let expected = if caching.as_deref() == Some("true") { "certified" } else { "not_applicable" };
+        let expected =
+            if caching.as_deref() == Some("true") { "certified" } else { "not_applicable" };
         assert_eq!(state.as_deref(), Some(expected));
     }
 
@@ -82,7 +83,8 @@ fn complete_and_nothing_twice(place: &Workplace) {
     let journal = place.journal("run");
     let entries = || journal.iter().map(|line| &line["line"]["entry"]);
     let slot = |launch: &serde_json::Value| {
-        let started = entries().find(|entry| entry["kind"] == "launch_started" && entry["launch"] == *launch);
+        let started =
+            entries().find(|entry| entry["kind"] == "launch_started" && entry["launch"] == *launch);
         started.unwrap()["slot"].as_u64().unwrap()
     };
     let mut seen = HashSet::new();
@@ -150,10 +152,8 @@ fn results_are_rebuilt_from_the_journal_alone() {
 
 #[test]
 fn a_configuration_that_does_not_fit_is_a_row_with_its_class_and_is_not_tried_again() {
-    let grid = CACHING.replace(
-        "enable-prefix-caching: [true, false]",
-        "gpu-memory-utilization: [0.05, 0.9]",
-    );
+    let grid = CACHING
+        .replace("enable-prefix-caching: [true, false]", "gpu-memory-utilization: [0.05, 0.9]");
     let place = Workplace::new(&grid.replace("baseline: noprefix\n", ""));
     place.run(&["sweep", "grid.yaml", "--output", "run"]).expect(0);
     let results = place.results("run");

@@ -24,8 +24,8 @@ pub(crate) async fn sweep(args: &SweepArgs, shutdown: &Shutdown) -> Result<Exit,
     let grid = super::read_grid(&args.grid)?;
     let engine = engine(&grid)?;
     let now = jiff::Timestamp::now();
-    let folder = Folder::create(&grid.name, now, args.output.as_deref())?;
-    let manifest = Manifest::of(&grid, folder.name(), now);
+    let (folder, name) = Folder::create(&grid.name, now, args.output.as_deref())?;
+    let manifest = Manifest::of(&grid, name, now);
     let sweep = Sweep::begin(folder, manifest, grid.source.as_bytes())?;
     go(sweep, &grid, engine, shutdown).await
 }
@@ -55,7 +55,8 @@ async fn go(
         emit.emit(Event::Warning(warning.message.clone()));
     }
     let strategy = grid.strategy.build(grid.configurations.len());
-    let records = |folder: &Path| Box::new(ParquetRecords::new(folder)) as Box<dyn RecordSink>;
+    let records =
+        |folder: &Path| Box::new(ParquetRecords::in_launch(folder)) as Box<dyn RecordSink>;
     let hands = Hands {
         engine: engine.as_mut(),
         strategy: &*strategy,

@@ -12,6 +12,7 @@ use crate::configuration::Configuration;
 use crate::event::Emit;
 use crate::server::Server;
 
+pub mod candidate;
 pub mod command;
 pub mod compose;
 pub mod failure;

@@ -16,7 +16,8 @@ pub struct Folder(PathBuf);
 
 impl Folder {
     /// Creates a new folder: `output` itself where one is asked for, else
-    /// `runs/<grid>-<UTC>` with a suffix where that exists.
+    /// `runs/<grid>-<UTC>` with a suffix where that exists. Gives the sweep's
+    /// name with it.
     ///
     /// # Errors
     /// When `output` exists and is not an empty folder, or nothing can be written.
@@ -24,23 +25,23 @@ impl Folder {
         grid: &str,
         now: jiff::Timestamp,
         output: Option<&Path>,
-    ) -> Result<Self, SweepError> {
+    ) -> Result<(Self, String), SweepError> {
+        let stem = format!("{grid}-{}", now.strftime("%Y%m%dT%H%M%SZ"));
         if let Some(path) = output {
             std::fs::create_dir_all(path).map_err(|fault| io_fault(path, fault))?;
             let taken = std::fs::read_dir(path).map_err(|fault| io_fault(path, fault))?.next();
             if taken.is_some() {
                 return Err(SweepError::NotEmpty(path.to_owned()));
             }
-            return Ok(Self(path.to_owned()));
+            return Ok((Self(path.to_owned()), stem));
         }
         let runs = Path::new("runs");
         std::fs::create_dir_all(runs).map_err(|fault| io_fault(runs, fault))?;
-        let stem = format!("{grid}-{}", now.strftime("%Y%m%dT%H%M%SZ"));
         for attempt in 1.. {
             let name = if attempt == 1 { stem.clone() } else { format!("{stem}-{attempt}") };
-            let path = runs.join(name);
+            let path = runs.join(&name);
             match std::fs::create_dir(&path) {
-                Ok(()) => return Ok(Self(path)),
+                Ok(()) => return Ok((Self(path), name)),
                 Err(fault) if fault.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(fault) => return Err(io_fault(&path, fault)),
             }
@@ -64,12 +65,6 @@ impl Folder {
     /// The folder itself.
     pub fn path(&self) -> &Path {
         &self.0
-    }
-
-    /// The folder's name: the sweep's.
-    pub fn name(&self) -> String {
-        let whole = std::path::absolute(&self.0).unwrap_or_else(|_| self.0.clone());
-        whole.file_name().map_or_else(|| "sweep".to_owned(), |n| n.to_string_lossy().into_owned())
     }
 
     /// The copy of the grid file.

@@ -84,14 +84,15 @@ impl Manifest {
 fn host() -> String {
     use sysinfo::{CpuRefreshKind, RefreshKind, System};
     let cpus = RefreshKind::nothing().with_cpu(CpuRefreshKind::nothing());
-    let system = System::new_with_specifics(cpus);
-    let processor = system.cpus().first().map(|cpu| cpu.brand().trim().to_owned());
+    let system = System::new_with_specifics(cpus).ok();
+    let cpus = system.as_ref().map_or(&[][..], System::cpus);
+    let processor = cpus.first().map(|cpu| cpu.brand().trim().to_owned());
     [
-        System::long_os_version(),
-        System::kernel_version(),
+        System::long_os_version().ok(),
+        System::kernel_version().ok(),
         Some(System::cpu_arch()),
         processor,
-        Some(format!("{} cores", system.cpus().len())),
+        Some(format!("{} cores", cpus.len())),
     ]
     .into_iter()
     .flatten()

@@ -15,9 +15,11 @@ use super::journal::{Entry, Journal, Line};
 use super::record::{LaunchOutcome, Manifest, SCHEMA_VERSION, SweepRecord};
 use super::replay;
 use crate::bench::RecordSink;
-use crate::bench::suite::{Bench, BenchError};
+use crate::bench::client::Limits;
+use crate::bench::suite::{Bench, BenchError, BenchSettings};
 use crate::engine::{Engine, FailureClass, LaunchFailure, LaunchOrder, Launched};
 use crate::event::{Emit, Event, Phase};
+use crate::metric::Measurement;
 use crate::server::effective;
 use crate::strategy::{Action, Strategy};
 use crate::workload::Workload;
@@ -264,34 +266,50 @@ impl Sweep {
             effective::read(&server, Some(&launched.log()), &order.configuration.flags).await;
         self.append(Entry::LaunchReady { launch: order.launch, facts, effective })?;
         let sink = (hands.records)(&order.folder);
-        let seed = self.record.manifest.strategy.seed();
-        let mut bench =
-            Bench::new(&server, &*sink, hands.emit, hands.cancel, &order.sweep, seed, order.launch);
+        let settings = BenchSettings {
+            salt: format!("{} {}", order.sweep, self.record.manifest.created_at),
+            seed: self.record.manifest.strategy.seed(),
+            launch: order.launch,
+            limits: Limits::default(),
+        };
+        let bench = Bench::new(&server, &*sink, hands.emit, hands.cancel, settings).await;
+        let mut bench = match bench {
+            Ok(bench) => bench,
+            Err(fault) => return Ok(LaunchOutcome::Failed(died(launched, &fault).await)),
+        };
         for pass in passes {
-            hands.emit.phase(Phase::Measuring {
-                workload: pass.workload.kind().name.to_owned(),
-                case: pass.case.clone(),
-                repeat: pass.repeat,
-            });
             match bench.repeat(&pass.workload, &pass.case, pass.repeat).await {
                 Ok(measurement) => {
                     if let Err(failure) = launched.check().await {
                         return Ok(LaunchOutcome::Failed(failure));
                     }
-                    self.append(Entry::RepeatFinished {
-                        launch: order.launch,
-                        measurement: measurement.clone(),
-                    })?;
-                    hands.emit.emit(Event::RepeatFinished(measurement));
+                    self.repeat_finished(hands, order.launch, measurement)?;
                 }
                 Err(BenchError::Cancelled) => return Ok(LaunchOutcome::Interrupted),
                 Err(BenchError::Records(source)) => {
                     return Err(SweepError::Io { path: order.folder.clone(), source });
                 }
-                Err(fault) => return Ok(LaunchOutcome::Failed(died(launched, &fault).await)),
+                Err(fault) => {
+                    let failure = died(launched, &fault).await;
+                    if let BenchError::EngineGone { measurement, .. } = fault {
+                        self.repeat_finished(hands, order.launch, *measurement)?;
+                    }
+                    return Ok(LaunchOutcome::Failed(failure));
+                }
             }
         }
         Ok(LaunchOutcome::Measured)
+    }
+
+    fn repeat_finished(
+        &mut self,
+        hands: &Hands<'_>,
+        launch: u32,
+        measurement: Measurement,
+    ) -> Result<(), SweepError> {
+        self.append(Entry::RepeatFinished { launch, measurement: measurement.clone() })?;
+        hands.emit.emit(Event::RepeatFinished(measurement));
+        Ok(())
     }
 
     /// What a slot still lacks, warm-ups before each case.
@@ -365,14 +383,7 @@ fn spent(lines: &[Line]) -> Duration {
 async fn died(launched: &mut dyn Launched, fault: &BenchError) -> LaunchFailure {
     match launched.check().await {
         Err(failure) => failure,
-        Ok(()) => LaunchFailure {
-            class: FailureClass::EngineDied,
-            message: fault.to_string(),
-            log_lines: Vec::new(),
-            exit_code: None,
-            estimated_max_model_len: None,
-            cancelled: false,
-        },
+        Ok(()) => LaunchFailure::new(FailureClass::EngineDied, fault.to_string()),
     }
 }
 

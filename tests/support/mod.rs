@@ -60,7 +60,8 @@ impl Workplace {
     }
 
     pub fn journal(&self, run: &str) -> Vec<serde_json::Value> {
-        let text = std::fs::read_to_string(self.path(run).join("journal.jsonl")).unwrap_or_default();
+        let text =
+            std::fs::read_to_string(self.path(run).join("journal.jsonl")).unwrap_or_default();
         text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
