@@ -54,7 +54,8 @@ impl Flag {
     pub fn spellings(&self) -> String {
         let mut text = format!("--{}", self.name);
         if self.negatable {
-            text.push_str(&format!("/--no-{}", self.name));
+            text.push_str("/--no-");
+            text.push_str(self.name);
         }
         for alias in &self.aliases {
             text.push_str(if is_short(alias) { "/-" } else { "/--" });
