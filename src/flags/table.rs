@@ -158,6 +158,17 @@ pub fn nearest(name: &str) -> Option<&'static str> {
     crate::workload::nearest(name.strip_prefix("no-").unwrap_or(&name), &names)
 }
 
+/// What took the place of a flag that older releases had.
+pub fn successor(name: &str) -> Option<&'static str> {
+    match canonical_name(name).as_str() {
+        "rope-scaling" | "rope-theta" => {
+            Some("vLLM has dropped it: write `hf-overrides: {rope_parameters: {...}}`")
+        }
+        "task" => Some("vLLM has dropped it: see `runner` and `convert`"),
+        _ => None,
+    }
+}
+
 /// Flags that the tool itself sets, or whose change would make the server
 /// unreachable: no grid may vary them.
 const OWNED: &[&str] = &[

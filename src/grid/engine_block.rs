@@ -141,6 +141,15 @@ impl EngineReader<'_> {
             if command.is_empty() {
                 self.findings.fault(&key.span, "`command` is empty");
             }
+            let secret = |word: &String| {
+                let name = word.split('=').next().unwrap_or(word);
+                name.starts_with("--") && crate::flags::is_secret(&crate::flags::resolve(name))
+            };
+            if command.iter().any(secret) {
+                self.findings
+                    .fault(&key.span, "`command` holds a secret: it does not belong in a grid")
+                    .help("put the key into a variable, and its name into `api-key-env`");
+            }
         } else {
             self.findings
                 .fault(span, "`process` needs `command`")
@@ -189,8 +198,8 @@ impl EngineReader<'_> {
             return Some(number);
         }
         let (_, node) = fields.given(name)?;
-        let bound = if inclusive { "or more" } else { "or more, and not 0" };
-        self.findings.fault(&node.span, format!("`{name}` must be {min} {bound}, not {number}"));
+        let bound = if inclusive { format!("{min} or more") } else { format!("above {min}") };
+        self.findings.fault(&node.span, format!("`{name}` must be {bound}, not {number}"));
         None
     }
 
@@ -199,7 +208,7 @@ impl EngineReader<'_> {
         let Some(entries) = mapping(node, "`flags`", self.findings) else { return Flags::new() };
         let mut flags = Flags::new();
         // Clients ask for the name that is served: it may be fixed, not varied.
-        let named = self.flags.names(entries.iter(), &["served-model-name"], self.findings);
+        let named = self.flags.names(entries, &[], &["served-model-name"], self.findings);
         for (name, _, node) in named {
             if let Some(value) = FlagReader::value(&name, node, self.findings) {
                 flags.insert(name, value);

@@ -49,6 +49,14 @@ pub(super) struct Row {
     pub(super) span: Span,
 }
 
+impl Row {
+    fn generated_name(&self) -> String {
+        let words: Vec<String> =
+            self.settings.iter().map(|it| name::word(&it.name, &it.value)).collect();
+        name::join(words.iter().map(String::as_str))
+    }
+}
+
 /// What the file asks for, checked piece by piece.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Draft {
@@ -136,11 +144,10 @@ impl Draft {
             self.include.iter().filter_map(|row| row.name.as_deref()).collect();
         self.product(&mut collector, &explicit, masks);
         for row in &self.include {
-            let name = row.name.clone().unwrap_or_else(|| {
-                let words: Vec<String> =
-                    row.settings.iter().map(|it| name::word(&it.name, &it.value)).collect();
-                collector.free(name::join(words.iter().map(String::as_str)), &explicit)
-            });
+            let name = match &row.name {
+                Some(name) => name.clone(),
+                None => collector.free(row.generated_name(), &explicit),
+            };
             let settings = row.settings.iter().map(|s| (s.kind, s.name.as_str(), &s.value));
             collector.add(name, settings);
         }
@@ -297,7 +304,16 @@ impl<'a> Collector<'a> {
         flags.retain(|_, value| !value.is_null());
         let id = self.engine.identity(self.image.as_deref(), &flags, &environment).id();
         match self.by_id.entry(id) {
-            Entry::Occupied(known) => self.configurations[*known.get()].aliases.push(name),
+            Entry::Occupied(known) => {
+                let known = &mut self.configurations[*known.get()];
+                // A name that a person gave comes before a generated one.
+                let chosen = !self.generated.contains(&name);
+                if chosen && self.generated.contains(&known.name) {
+                    known.aliases.push(std::mem::replace(&mut known.name, name));
+                } else {
+                    known.aliases.push(name);
+                }
+            }
             Entry::Vacant(vacant) => {
                 let id = vacant.key().clone();
                 vacant.insert(self.configurations.len());

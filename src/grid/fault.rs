@@ -203,6 +203,29 @@ pub(super) fn strike_secrets(text: &str, root: &Node) -> String {
     String::from_utf8(bytes).unwrap_or_default()
 }
 
+/// The same for a text that could not be read: what follows a secret's name is
+/// struck out up to the end of its line.
+pub(super) fn strike_secret_lines(text: &str) -> String {
+    let word = |letter: char| letter.is_ascii_alphanumeric() || letter == '_' || letter == '-';
+    let mut struck = String::with_capacity(text.len());
+    for line in text.split_inclusive('\n') {
+        let mut secret = false;
+        for part in line.split_inclusive(|letter: char| !word(letter)) {
+            let name = part.trim_end_matches(|letter: char| !word(letter));
+            if secret {
+                struck.extend(part.chars().map(|letter| match letter {
+                    '\n' | '\r' => String::from(letter),
+                    _ => "*".repeat(letter.len_utf8()),
+                }));
+            } else {
+                struck.push_str(part);
+            }
+            secret |= crate::flags::is_secret(name.trim_start_matches('-'));
+        }
+    }
+    struck
+}
+
 fn visit_secrets(node: &Node, strike: &mut impl FnMut(&Span)) {
     match &node.content {
         Content::Map(entries) => {
@@ -211,7 +234,9 @@ fn visit_secrets(node: &Node, strike: &mut impl FnMut(&Span)) {
                     Content::Text(name) => key.text.ends_with("env") && is_variable(name),
                     _ => false,
                 };
-                if crate::flags::is_secret(&key.text) && !shown {
+                let secret = crate::flags::is_secret(&key.text)
+                    || (key.text == "command" && mentions_secret(value));
+                if secret && !shown {
                     strike_all(value, strike);
                 } else {
                     visit_secrets(value, strike);
@@ -220,6 +245,17 @@ fn visit_secrets(node: &Node, strike: &mut impl FnMut(&Span)) {
         }
         Content::List(items) => items.iter().for_each(|item| visit_secrets(item, strike)),
         _ => {}
+    }
+}
+
+/// Whether a command passes a secret to a flag.
+fn mentions_secret(node: &Node) -> bool {
+    match &node.content {
+        Content::Text(text) => text.split(['=', ' ', '\n']).any(|word| {
+            word.starts_with("--") && crate::flags::is_secret(&crate::flags::resolve(word))
+        }),
+        Content::List(items) => items.iter().any(mentions_secret),
+        _ => false,
     }
 }
 
@@ -236,4 +272,17 @@ pub(super) fn is_variable(text: &str) -> bool {
     let mut letters = text.chars();
     letters.next().is_some_and(|first| first.is_ascii_alphabetic() || first == '_')
         && letters.all(|letter| letter.is_ascii_alphanumeric() || letter == '_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::strike_secret_lines;
+
+    #[test]
+    fn secrets_of_an_unreadable_text_are_struck_out_in_place() {
+        let text = "a: 1\napi_key: sk-é x\nb: [--api-key, y]\nmax-num-seqs: 3\n";
+        let struck = strike_secret_lines(text);
+        assert_eq!(struck, "a: 1\napi_key:********\nb: [--api-key,***\nmax-num-seqs: 3\n");
+        assert_eq!(struck.len(), text.len());
+    }
 }

@@ -10,6 +10,8 @@ use super::node::{Content, JsonFault, Key, Node, Span};
 /// The entries of a mapping with a fixed set of keys, each given once.
 pub(super) struct Fields<'n> {
     entries: Vec<(String, &'n Key, &'n Node)>,
+    /// Whether every key was known.
+    pub(super) is_known: bool,
     /// Where the mapping stands: its key in the parent.
     pub(super) span: Span,
 }
@@ -25,16 +27,21 @@ impl<'n> Fields<'n> {
         findings: &mut Findings,
     ) -> Option<Self> {
         let entries = mapping(node, what, findings)?;
-        let mut fields = Self { entries: Vec::new(), span: span.clone() };
-        for (key, value) in entries {
+        let mut fields = Self { entries: Vec::new(), is_known: true, span: span.clone() };
+        for (index, (key, value)) in entries.iter().enumerate() {
             let name = key.text.replace('_', "-");
-            if !known.contains(&name.as_str()) {
+            if let Some(number) = split_by_comma(entries, index) {
+                findings
+                    .fault(&key.span, format!("`{}` is no key: a decimal comma?", key.text))
+                    .help(format!("write {number}: numbers have a decimal point"));
+            } else if !known.contains(&name.as_str()) {
                 let help = match crate::workload::nearest(&name, known) {
                     Some(near) => format!("did you mean `{near}`?"),
                     None => format!("known keys: {}", known.join(", ")),
                 };
                 let message = format!("unknown key `{}` in {what}", key.text);
                 findings.fault(&key.span, message).help(help);
+                fields.is_known = false;
             } else if fields.get(&name).is_some() {
                 findings.fault(&key.span, format!("key `{}` is given twice in {what}", key.text));
             } else {
@@ -102,6 +109,20 @@ impl<'n> Fields<'n> {
     pub(super) fn number(&self, name: &str, findings: &mut Findings) -> Option<f64> {
         let (_, node) = self.given(name)?;
         number(name, node, findings)
+    }
+}
+
+/// `{max: 0,5}` is read as two keys, `max` with 0 and `5` without a value: the
+/// number that was meant, where the key at `index` is such a half.
+pub(super) fn split_by_comma(entries: &[(Key, Node)], index: usize) -> Option<String> {
+    let (key, node) = &entries[index];
+    let (_, before) = &entries[index.checked_sub(1)?];
+    let digits = key.text.bytes().all(|byte| byte.is_ascii_digit());
+    match (&before.content, &node.content) {
+        (Content::Int(whole), Content::Null) if digits && before.span.end + 1 == key.span.start => {
+            Some(format!("{whole}.{}", key.text))
+        }
+        _ => None,
     }
 }
 

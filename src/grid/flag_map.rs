@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use serde_json::Value;
 
 use super::fault::Findings;
-use super::fields::json;
+use super::fields::{json, split_by_comma};
 use super::node::{Content, Key, Node};
 use crate::flags;
 
@@ -24,16 +24,26 @@ impl FlagReader {
         Self { strict, warned: HashSet::new() }
     }
 
-    /// Entries of a flag mapping by canonical name, each once. `served` are
-    /// owned flags that this mapping may nevertheless have.
+    /// Entries of a flag mapping by canonical name, each once. `special` are keys
+    /// that are no flags; `allowed` are owned flags that this mapping may have.
     pub(super) fn names<'n>(
         &mut self,
-        entries: impl Iterator<Item = &'n (Key, Node)>,
+        entries: &'n [(Key, Node)],
+        special: &[&str],
         allowed: &[&str],
         findings: &mut Findings,
     ) -> Vec<(String, &'n Key, &'n Node)> {
         let mut named: Vec<(String, &Key, &Node)> = Vec::new();
-        for (key, node) in entries {
+        for (index, (key, node)) in entries.iter().enumerate() {
+            if special.contains(&key.text.as_str()) {
+                continue;
+            }
+            if let Some(number) = split_by_comma(entries, index) {
+                findings
+                    .fault(&key.span, format!("`{}` is no flag: a decimal comma?", key.text))
+                    .help(format!("write {number}: numbers have a decimal point"));
+                continue;
+            }
             let Some(name) = self.name(key, allowed, findings) else { continue };
             if let Some((_, first, _)) = named.iter().find(|(known, _, _)| *known == name) {
                 let message = if first.text == key.text {
@@ -90,7 +100,9 @@ impl FlagReader {
     }
 
     fn unknown(&mut self, name: String, key: &Key, findings: &mut Findings) -> Option<String> {
-        let hint = flags::nearest(&name).map(|near| format!("did you mean `{near}`?"));
+        let hint = flags::successor(&name)
+            .map(str::to_owned)
+            .or_else(|| flags::nearest(&name).map(|near| format!("did you mean `{near}`?")));
         let wrong = name.is_empty()
             || !name
                 .chars()

@@ -89,14 +89,14 @@ impl Grid {
             return Err(findings.into_faults(path, String::new()));
         };
         let Some(text) = text_of(&bytes, &mut findings) else {
-            let text = String::from_utf8_lossy(&bytes).into_owned();
+            let text = fault::strike_secret_lines(&String::from_utf8_lossy(&bytes));
             return Err(findings.into_faults(path, text));
         };
         let root = match node::parse(text) {
             Ok(root) => root,
             Err(syntax) => {
                 findings.fault(&syntax.span, format!("not readable as YAML: {}", syntax.message));
-                return Err(findings.into_faults(path, text.to_owned()));
+                return Err(findings.into_faults(path, fault::strike_secret_lines(text)));
             }
         };
         let shown = fault::strike_secrets(text, &root);
@@ -182,14 +182,11 @@ fn assemble(
         let span = draft.axes.first().map(|axis| &axis.span);
         let span = span.or_else(|| draft.include.first().map(|row| &row.span)).cloned();
         let number = if count == u128::MAX {
-            "more than can be counted".to_owned()
+            "more configurations than can be counted".to_owned()
         } else {
-            count.to_string()
+            format!("{count} configurations before exclusion")
         };
-        let message = format!(
-            "{number} configurations before exclusion, and {} are allowed",
-            options.max_configurations
-        );
+        let message = format!("{number}, and {} are allowed", options.max_configurations);
         let help = "try fewer values, or raise the limit with --max-configurations";
         findings.fault(&span.unwrap_or(0..0), message).help(help);
     }

@@ -69,7 +69,7 @@ pub(super) fn parse(text: &str) -> Result<Node, SyntaxFault> {
         return Ok(Node { content: Content::Null, span: 0..0 });
     }
     serde_saphyr::from_str_with_options(text, options).map_err(|error| {
-        let span = error.location().map_or(0..0, span);
+        let span = error.location().map_or(0..0, |location| place(text, location));
         SyntaxFault { message: message(&error), span }
     })
 }
@@ -77,10 +77,26 @@ pub(super) fn parse(text: &str) -> Result<Node, SyntaxFault> {
 /// The library's message without the position that it appends.
 fn message(error: &serde_saphyr::Error) -> String {
     let text = error.to_string();
+    if text.starts_with("multiple YAML documents") {
+        return "there are several documents in the file, and a grid is one".to_owned();
+    }
     match text.find(" at line ") {
         Some(end) => text[..end].to_owned(),
         None => text,
     }
+}
+
+/// The span of a location in `text`; the scanner's faults know line and column only.
+fn place(text: &str, location: Location) -> Span {
+    if location.span().byte_offset().is_some() {
+        return span(location);
+    }
+    let index = |number: u64| usize::try_from(number.saturating_sub(1)).unwrap_or(0);
+    let line = text.split_inclusive('\n').take(index(location.line()));
+    let start: usize = line.map(str::len).sum();
+    let column = text[start..].chars().take(index(location.column()));
+    let start = start + column.map(char::len_utf8).sum::<usize>();
+    start..start
 }
 
 fn span(location: Location) -> Span {

@@ -22,8 +22,10 @@ pub struct Plan<'a> {
     pub name: &'a str,
     /// `docker`, `process` or `simulated`.
     pub engine: &'static str,
-    /// The model, where the grid names it.
-    pub model: Option<&'a str>,
+    /// The words before each configuration's arguments: `vllm serve MODEL`, or
+    /// the command of the engine `process`. Without the model where a compose
+    /// file names it.
+    pub command: Vec<&'a str>,
     /// The baseline's name, where there is one.
     pub baseline: Option<&'a str>,
     /// Every configuration, in the order of the grid.
@@ -95,7 +97,7 @@ impl<'a> Plan<'a> {
             schema_version: SCHEMA_VERSION,
             name: &grid.name,
             engine: grid.engine.name(),
-            model: grid.engine.model(),
+            command: command(&grid.engine),
             baseline,
             configurations,
             warnings: &grid.warnings,
@@ -106,6 +108,13 @@ impl<'a> Plan<'a> {
                 assumptions: estimate.assumptions,
             },
         }
+    }
+}
+
+fn command(engine: &EngineBlock) -> Vec<&str> {
+    match engine {
+        EngineBlock::Process(block) => block.command.iter().map(String::as_str).collect(),
+        _ => ["vllm", "serve"].into_iter().chain(engine.model()).collect(),
     }
 }
 

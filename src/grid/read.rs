@@ -131,7 +131,7 @@ fn draft(
     let faults = findings.faults.len();
     if let Some((_, node)) = fields.given("parameters") {
         let entries = mapping(node, "`parameters`", findings).unwrap_or_default();
-        for (name, key, node) in flags.names(entries.iter(), &[], findings) {
+        for (name, key, node) in flags.names(entries, &[], &[], findings) {
             let read =
                 |node: &Node, findings: &mut Findings| FlagReader::value(&name, node, findings);
             if let Some(values) = axis(key, node, read, findings) {
@@ -166,7 +166,8 @@ fn draft(
     }
     unique_names(&draft, findings);
     let empty = draft.axes.is_empty() && draft.include.is_empty();
-    if empty && findings.faults.len() == faults {
+    // A misspelt `parameters` has been told already.
+    if empty && fields.is_known && findings.faults.len() == faults {
         let place = ["parameters", "include", "environment"]
             .iter()
             .find_map(|name| fields.get(name))
@@ -197,9 +198,16 @@ fn axis(
     };
     let mut values: Vec<Value> = Vec::new();
     let mut whole = true;
-    for item in items {
+    for (index, item) in items.iter().enumerate() {
         match read(item, findings) {
-            None => whole = false,
+            None => {
+                whole = false;
+                if let (Some(number), Some(fault)) =
+                    (split_number(items, index), findings.faults.last_mut())
+                {
+                    fault.help(format!("if {number} is meant: numbers have a decimal point"));
+                }
+            }
             Some(value) if values.contains(&value) => {
                 let message = format!("`{}` has this value twice: it counts once", key.text);
                 findings.warning(Some(&item.span), message);
@@ -210,14 +218,28 @@ fn axis(
     whole.then_some(values)
 }
 
+/// `[0,85]` is a list of two: the number that may have been meant, where the
+/// item at `index` is a half of it.
+fn split_number(items: &[Node], index: usize) -> Option<String> {
+    let half = |at: usize| match items.get(at) {
+        Some(Node { content: Content::Int(number), span }) if *number >= 0 => Some((number, span)),
+        _ => None,
+    };
+    [index, index.wrapping_sub(1)].into_iter().find_map(|at| {
+        let ((whole, before), (fraction, after)) = (half(at)?, half(at.wrapping_add(1))?);
+        (before.end + 1 == after.start).then(|| format!("{whole}.{fraction}"))
+    })
+}
+
 /// A row of `include` or `exclude`.
 fn row(node: &Node, what: &str, flags: &mut FlagReader, findings: &mut Findings) -> Option<Row> {
     let entries = mapping(node, &format!("an item of `{what}`"), findings)?;
     let faults = findings.faults.len();
-    let special = |text: &str| text == "environment" || (text == "name" && what == "include");
+    let special: &[&str] =
+        if what == "include" { &["name", "environment"] } else { &["environment"] };
     let mut row = Row { name: None, settings: Vec::new(), span: node.span.clone() };
-    for name in ["name", "environment"] {
-        let mut same = entries.iter().filter(|(key, _)| key.text == name && special(name));
+    for &name in special {
+        let mut same = entries.iter().filter(|(key, _)| key.text == name);
         let Some((first, node)) = same.next() else { continue };
         for (key, _) in same {
             findings.fault(&key.span, format!("key `{name}` is given twice"));
@@ -243,8 +265,7 @@ fn row(node: &Node, what: &str, flags: &mut FlagReader, findings: &mut Findings)
             row.span = first.span.clone();
         }
     }
-    let plain = entries.iter().filter(|(key, _)| !special(&key.text));
-    for (name, key, node) in flags.names(plain, &[], findings) {
+    for (name, key, node) in flags.names(entries, special, &[], findings) {
         if let Some(value) = FlagReader::value(&name, node, findings) {
             let span = key.span.clone();
             row.settings.push(Setting { kind: Kind::Flag, name, value, span });

@@ -4,6 +4,8 @@
 
 use std::fmt::Write as _;
 
+use itertools::Itertools as _;
+
 use crate::grid::plan::{Plan, Planned};
 
 /// The plan as text, for a terminal of `width` columns.
@@ -11,8 +13,9 @@ pub fn render(plan: &Plan<'_>, width: usize) -> String {
     let width = width.max(60);
     let mut text = String::new();
     head(&mut text, plan);
+    let command = plan.command.iter().map(|word| shell_words::quote(word)).join(" ");
     for (index, planned) in plan.configurations.iter().enumerate() {
-        configuration(&mut text, index + 1, planned, width);
+        configuration(&mut text, index + 1, planned, &command, width);
     }
     if !plan.warnings.is_empty() {
         text.push_str("\nwarnings\n");
@@ -54,16 +57,19 @@ fn head(text: &mut String, plan: &Plan<'_>) {
             "{names} names: those that ask for the same are one configuration with several names"
         );
     }
-    if let Some(model) = plan.model {
-        let _ = writeln!(text, "model: {model}");
-    }
     if let Some(baseline) = plan.baseline {
         let _ = writeln!(text, "baseline: {baseline}");
     }
     text.push('\n');
 }
 
-fn configuration(text: &mut String, number: usize, planned: &Planned<'_>, width: usize) {
+fn configuration(
+    text: &mut String,
+    number: usize,
+    planned: &Planned<'_>,
+    command: &str,
+    width: usize,
+) {
     let configuration = planned.configuration;
     let mark = if planned.baseline { "  (baseline)" } else { "" };
     let _ = writeln!(text, "{number:>3}  {}{mark}  id {}", configuration.name, configuration.id);
@@ -77,7 +83,7 @@ fn configuration(text: &mut String, number: usize, planned: &Planned<'_>, width:
         .map(|(name, value)| format!("{name}={}", shell_words::quote(value)));
     let arguments = planned.argv();
     // A flag and its values stay on one line where they fit.
-    let mut words: Vec<String> = variables.chain(["vllm serve".to_owned()]).collect();
+    let mut words: Vec<String> = variables.chain([command.to_owned()]).collect();
     for argument in &arguments {
         let quoted = shell_words::quote(argument);
         match words.last_mut() {
