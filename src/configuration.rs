@@ -37,6 +37,18 @@ pub struct Configuration {
     pub environment: BTreeMap<String, String>,
 }
 
+impl Configuration {
+    /// Its name and its aliases.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(self.name.as_str()).chain(self.aliases.iter().map(String::as_str))
+    }
+
+    /// Whether it bears that name.
+    pub fn answers_to(&self, name: &str) -> bool {
+        self.names().any(|known| known == name)
+    }
+}
+
 /// What a configuration's id is computed from.
 #[derive(Clone, Copy, Debug)]
 pub struct Identity<'a> {
@@ -76,13 +88,10 @@ impl Identity<'_> {
     }
 }
 
-/// Bytes as lower-case hexadecimal digits.
+/// Bytes as hexadecimal digits.
 pub fn hexadecimal(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or('0');
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 /// JSON with sorted keys and one spelling per number.

@@ -1,1 +1,3 @@
 //! How a sweep is told: terminal table, CSV and Parquet.
+
+pub mod plan;
