@@ -199,13 +199,12 @@ async fn reset_prefix_cache(State(server): Shared) -> Json<Value> {
 
 async fn tokenize(State(server): Shared, body: Bytes) -> Result<Json<Value>, Refused> {
     let body: Value = serde_json::from_slice(&body).map_err(|error| Refused::malformed(&error))?;
-    let ids = match body.get("prompt").and_then(Value::as_str) {
-        Some(prompt) => tokens::tokenize(prompt),
-        None => {
-            let request: ChatRequest =
-                serde_json::from_value(body).map_err(|error| Refused::malformed(&error))?;
-            prompt_tokens(&request)
-        }
+    let ids = if let Some(prompt) = body.get("prompt").and_then(Value::as_str) {
+        tokens::tokenize(prompt)
+    } else {
+        let request: ChatRequest =
+            serde_json::from_value(body).map_err(|error| Refused::malformed(&error))?;
+        prompt_tokens(&request)
     };
     Ok(Json(json!({
         "count": ids.len(),

@@ -282,6 +282,6 @@ mod tests {
         let fp8 = tokens(json!({"kv-cache-dtype": "fp8"}));
         assert!((fp8 / plain - 2.0).abs() < 0.001);
         let small = json!({"kv-cache-memory-bytes": 1_073_741_824u64, "max-model-len": 4096});
-        assert_eq!(tokens(small), 9360.0, "1 GiB / (112 KiB x 16) = 585 blocks");
+        assert_eq!(tokens(small), 9360, "1 GiB / (112 KiB x 16) = 585 blocks");
     }
 }

@@ -167,7 +167,8 @@ pub struct Gpu {
 /// fp8, PCIe 4.0 x16 without peer access), A100 80GB SXM data sheet (2039 GB/s,
 /// 312 TFLOPS, NVLink 600 GB/s), H100 SXM data sheet (3350 GB/s, 989.4 TFLOPS
 /// dense, 1978.9 fp8, NVLink 900 GB/s). Link figures are the one-way rates,
-/// reduced to what NCCL's all-reduce reaches in practice.
+/// reduced to what NCCL's all-reduce reaches in practice; without peer access it
+/// goes through host memory, so that small messages take longest there.
 const GPUS: [Gpu; 3] = [
     Gpu {
         name: "rtx-4090",
@@ -176,7 +177,7 @@ const GPUS: [Gpu; 3] = [
         flops_16bit: 165.2e12,
         flops_fp8: Some(330.3e12),
         link_bandwidth: 12.0e9,
-        link_latency: 25.0e-6,
+        link_latency: 45.0e-6,
         default_batch: (2048, 256),
     },
     Gpu {

@@ -244,7 +244,9 @@ impl ChunkWriter {
         out.push_str(&self.head);
         out.push_str("[],\"usage\":");
         out.push_str(&usage.json());
-        out.push_str(&format!(",\"system_fingerprint\":\"{FINGERPRINT}\"}}\n\n"));
+        out.push_str(",\"system_fingerprint\":\"");
+        out.push_str(FINGERPRINT);
+        out.push_str("\"}\n\n");
     }
 
     /// An error inside the stream.

@@ -340,8 +340,9 @@ impl Scheduler {
         state.blocks.extend(taken);
         let hashes = state.chain.hashes();
         let full = ((end / size) as usize).min(hashes.len());
-        for index in state.published..full {
-            self.cache.publish(state.blocks[index], hashes[index]);
+        let new = state.published.min(full)..full;
+        for (block, hash) in state.blocks[new.clone()].iter().zip(&hashes[new]) {
+            self.cache.publish(*block, *hash);
         }
         state.published = state.published.max(full);
         true

@@ -45,6 +45,7 @@ impl Refusal {
 
 /// Everything that a launch runs with, defaults filled in.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(clippy::struct_excessive_bools)] // vLLM's switches are independent of each other.
 pub struct Settings {
     /// The architecture that is simulated.
     pub model: Model,
@@ -303,8 +304,7 @@ fn apply_quantization(model: &mut Model, quantization: Option<&str>) -> Result<(
         _ => None,
     };
     match (quantization, checkpoint) {
-        (None, _) => Ok(()),
-        (Some("awq" | "awq_marlin"), Some("awq")) => Ok(()),
+        (None, _) | (Some("awq" | "awq_marlin"), Some("awq")) => Ok(()),
         (Some("fp8"), None) => {
             model.weights = WeightFormat::Fp8;
             Ok(())
@@ -446,7 +446,7 @@ fn batch(
 fn parallel(read: &Reader, model: &Model, gpus: u32) -> Result<(u64, u64), Refusal> {
     let tensor = read.integer("tensor-parallel-size")?.unwrap_or(1).max(1);
     let pipeline = read.integer("pipeline-parallel-size")?.unwrap_or(1).max(1);
-    if model.heads % tensor != 0 {
+    if !model.heads.is_multiple_of(tensor) {
         return Err(Refusal::validation(
             "VllmConfig",
             "",

@@ -157,7 +157,7 @@ mod tests {
     fn switching_thinking_off_costs_four_tokens_and_tools_cost_theirs() {
         let messages = [message("user", "Hello")];
         let plain = chat(&messages, None, true).len();
-        assert_eq!(plain, 5 + 3 + 1 - 1 + 1 - 1);
+        assert_eq!(plain, 3 + 1 + 2 + 3, "opening, text, end, opening of the answer");
         assert_eq!(chat(&messages, None, false).len(), plain + 4);
         let tools = json!([{"type": "function", "function": {"name": "weather"}}]);
         assert!(chat(&messages, Some(&tools), true).len() > plain + 20);
