@@ -15,7 +15,7 @@ use crate::sweep::record::Manifest;
 /// More configurations than this are not explained one by one.
 const LEGEND_ROWS: usize = 24;
 
-/// Padding of a cell, both sides together.
+/// Spaces between columns.
 const PADDING: usize = 2;
 
 /// The ranking as text of at most `columns` columns (at least 60 are used).
@@ -202,19 +202,13 @@ impl Layout {
     fn draw(&self) -> String {
         let mut table = Table::new();
         table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-        for component in [
-            TableComponent::HeaderLines,
-            TableComponent::MiddleHeaderIntersections,
-            TableComponent::LeftHeaderIntersection,
-            TableComponent::RightHeaderIntersection,
-        ] {
-            table.set_style(component, '─');
-        }
+        table.set_style(TableComponent::HeaderLines, '─');
         table.set_header(self.fields.iter().map(|field| field.header.as_str()));
         for row in 0..self.fields[0].cells.len() {
             table.add_row(self.fields.iter().map(|field| field.cells[row].as_str()));
         }
         for (field, column) in self.fields.iter().zip(table.column_iter_mut()) {
+            column.set_padding((0, PADDING as u16));
             if field.right {
                 column.set_cell_alignment(CellAlignment::Right);
             }
@@ -242,6 +236,10 @@ fn numbers(row: &RankedConfiguration) -> String {
 
 /// The worst verdict of all constraints.
 fn constraints(row: &RankedConfiguration) -> String {
+    // Nothing measured: the reason is told below.
+    if row.repeats == 0 {
+        return "-".to_owned();
+    }
     let word = match row.constraints.iter().max() {
         Some(ConstraintVerdict::Holds) => "hold",
         Some(ConstraintVerdict::NotShown) => "not shown",
