@@ -260,6 +260,10 @@ impl Context<'_> {
         let constraints = self.constraints(index, constrained);
         let reason = self.reason(index, constrained, &constraints);
         let failures: Vec<&LaunchFailure> = failures(arm).collect();
+        let remarks = match reason {
+            None => self.remarks(index, constrained, &constraints, &failures),
+            Some(_) => Vec::new(),
+        };
         let estimates: Vec<Option<Estimate>> =
             self.measured.iter().map(|measured| measured.estimate(index)).collect();
         let mut aliases = arm.configuration.aliases.clone();
@@ -281,7 +285,7 @@ impl Context<'_> {
             baseline: self.baseline() == Some(index),
             varied: arm.configuration.varied.clone(),
             eligible: reason.is_none(),
-            remarks: self.remarks(index, constrained, &constraints, &failures),
+            remarks,
             reason,
             launches: started.count() as u32,
             repeats: self.measured[0].values(index).map_or(0, |values| values.repeats() as u32),
