@@ -4,7 +4,16 @@
 
 use std::fmt;
 
+pub mod counters;
 pub mod effective;
+pub mod health;
+pub mod http;
+mod open;
+pub mod prometheus;
+
+pub use health::{Health, completion_proof, health};
+pub use open::ServerError;
+use open::message_of;
 
 /// A bearer key. Never shown, never serialised.
 #[derive(Clone, PartialEq, Eq)]
