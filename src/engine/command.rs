@@ -5,7 +5,7 @@
 use serde_json::Value;
 
 use crate::configuration::Flags;
-use crate::flags;
+use crate::flags::{self, Kind};
 
 /// Replaces in `command` every flag that `overlaid` names, however it was spelt
 /// (`--flag value`, `--flag=value`, `_` or `-`, `--no-flag`, a boolean followed
@@ -117,6 +117,12 @@ fn pieces<'a>(command: &'a [String], overlaid: &Flags) -> Vec<Piece<'a>> {
             if overlaid.contains_key(&name) {
                 return Some((name, false));
             }
+            // A key of a JSON option that is replaced whole would win over it.
+            if let Some((whole, _)) = name.split_once('.')
+                && overlaid.contains_key(whole)
+            {
+                return Some((whole.to_owned(), false));
+            }
             let positive = name.strip_prefix("no-")?;
             overlaid.contains_key(positive).then(|| (positive.to_owned(), true))
         });
@@ -125,7 +131,7 @@ fn pieces<'a>(command: &'a [String], overlaid: &Flags) -> Vec<Piece<'a>> {
             Some((name, negated)) => {
                 let following = &command[at + 1..];
                 if inline.is_none() {
-                    at += values(&overlaid[&name], negated, following);
+                    at += values(&name, &overlaid[&name], negated, following);
                 }
                 pieces.push(Piece::Replaced(name));
             }
@@ -136,28 +142,41 @@ fn pieces<'a>(command: &'a [String], overlaid: &Flags) -> Vec<Piece<'a>> {
 }
 
 /// How many of the arguments after a flag belong to it. What kind of flag it is
-/// shows in the value that takes its place.
-fn values(replacement: &Value, negated: bool, following: &[String]) -> usize {
+/// shows in the value that takes its place, else in vLLM's own table.
+fn values(name: &str, replacement: &Value, negated: bool, following: &[String]) -> usize {
     let is_boolean_word =
         |word: &String| word.eq_ignore_ascii_case("true") || word.eq_ignore_ascii_case("false");
+    let kind = flags::lookup(name).map(|flag| flag.kind);
     let plain = following.iter().take_while(|word| !is_option(word)).count();
-    match replacement {
-        Value::Bool(_) => usize::from(following.first().is_some_and(is_boolean_word)),
-        _ if negated => usize::from(following.first().is_some_and(is_boolean_word)),
-        Value::Array(_) => plain,
-        _ => plain.min(1),
+    if replacement.is_boolean() || negated || kind == Some(Kind::Bool) {
+        usize::from(following.first().is_some_and(is_boolean_word))
+    } else if replacement.is_array() || kind == Some(Kind::List) {
+        plain
+    } else {
+        plain.min(1)
     }
 }
 
-/// The canonical name of an argument that is a long option, and its `=value`.
+/// The canonical name of an argument that is an option, and its `=value`. Of the
+/// options with one dash only vLLM's own abbreviations (`-tp`) are known.
 fn spelling(argument: &str) -> (Option<String>, Option<&str>) {
-    if !argument.starts_with("--") || argument.len() == 2 {
+    let (option, value) = match argument.split_once('=') {
+        Some((option, value)) => (option, Some(value)),
+        None => (argument, None),
+    };
+    let long = option.starts_with("--") && option.len() > 2;
+    let short = !long && option.starts_with('-') && flags::lookup(&option[1..]).is_some();
+    if !long && !short {
         return (None, None);
     }
-    match argument.split_once('=') {
-        Some((name, value)) => (Some(flags::canonical_name(name)), Some(value)),
-        None => (Some(flags::canonical_name(argument)), None),
-    }
+    let name = flags::canonical_name(option);
+    let name = match name.strip_prefix("no-") {
+        Some(positive) if flags::lookup(&name).is_none() => {
+            format!("no-{}", flags::resolve(positive))
+        }
+        _ => flags::resolve(&name),
+    };
+    (Some(name), value)
 }
 
 /// argparse's rule: a leading dash makes an option, unless it is a number.
@@ -227,6 +246,25 @@ mod tests {
         assert_eq!(
             overlay(&command, &flags),
             words(r#"m --rope-scaling '{"factor":2.0}' --x -1 --lora-modules a=b c=d --y"#)
+        );
+    }
+
+    #[test]
+    fn abbreviations_and_dotted_keys_are_the_same_flag() {
+        let flags = set(&json!({"tensor-parallel-size": 1}));
+        for spelt in ["-tp 2", "--tensor_parallel_size=2", "-tp=2"] {
+            let command = words(&format!("m {spelt} --seed 1"));
+            assert_eq!(
+                overlay(&command, &flags),
+                words("m --tensor-parallel-size 1 --seed 1"),
+                "{spelt}"
+            );
+        }
+        let flags = set(&json!({"compilation-config": {"mode": 0}}));
+        let command = words("m --compilation_config.level 3 --compilation-config.a=b --seed 1");
+        assert_eq!(
+            overlay(&command, &flags),
+            words(r#"m --compilation-config '{"mode":0}' --seed 1"#)
         );
     }
 

@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -19,14 +18,11 @@ use tokio_util::sync::CancellationToken;
 use super::command::overlay;
 use super::failure::Exit;
 use super::log::EngineLog;
-use super::readiness::{Candidate, Limits, NotReady, wait_until_ready};
+use super::readiness::{Connect, Limits, NotReady, wait_until_ready};
 use super::{Engine, FailureClass, LaunchFacts, LaunchFailure, LaunchOrder, Launched};
 use crate::configuration::Flags;
-use crate::event::{Emit, Phase};
+use crate::event::Emit;
 use crate::server::{ApiKey, Endpoint, Server};
-
-/// Makes the [`Candidate`] that asks an endpoint: the server room's client, or a test's.
-pub type Connect = Arc<dyn Fn(Endpoint) -> Box<dyn Candidate> + Send + Sync>;
 
 /// What is started.
 #[derive(Clone, Debug)]
@@ -185,7 +181,6 @@ impl Engine for ProcessEngine {
         match ready {
             Ok(server) => {
                 let boot_seconds = running.started.elapsed().as_secs_f64();
-                emit.phase(Phase::Ready { seconds: boot_seconds });
                 let facts = LaunchFacts {
                     started_at: running.started_at.clone(),
                     boot_seconds,

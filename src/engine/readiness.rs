@@ -6,6 +6,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -14,7 +15,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::failure::Exit;
 use crate::event::{Emit, Phase};
-use crate::server::Server;
+use crate::server::health::health_by;
+use crate::server::http::Http;
+use crate::server::{Endpoint, Health, Server, completion_proof};
 
 /// How far a boot has come, as the log shows it. Only forwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -117,6 +120,46 @@ pub trait Candidate: Send + Sync {
     /// Asks for models with the key and for a one-token completion; the error
     /// says which of them went wrong.
     async fn prove(&self) -> Result<Server, String>;
+}
+
+/// Makes the [`Candidate`] that asks an endpoint: [`over_http`], or a test's.
+pub type Connect = Arc<dyn Fn(Endpoint) -> Box<dyn Candidate> + Send + Sync>;
+
+/// Asks over HTTP; `model` must be among the models served, where it is given.
+pub fn over_http(model: Option<String>) -> Connect {
+    Arc::new(move |endpoint| {
+        // One client for all polls: connections are kept.
+        let http = Http::new(&endpoint).ok();
+        Box::new(HttpCandidate { endpoint, http, model: model.clone() })
+    })
+}
+
+struct HttpCandidate {
+    endpoint: Endpoint,
+    http: Option<Http>,
+    model: Option<String>,
+}
+
+#[async_trait]
+impl Candidate for HttpCandidate {
+    async fn health(&self) -> Option<u16> {
+        match health_by(self.http.as_ref()?).await {
+            Health::Up => Some(200),
+            Health::NotYet(status) => Some(status),
+            Health::Unreachable => None,
+        }
+    }
+
+    async fn prove(&self) -> Result<Server, String> {
+        let server = Server::open(self.endpoint.clone(), self.model.as_deref())
+            .await
+            .map_err(|fault| fault.to_string())?;
+        // The caller bounds the whole proof; this limit only has to be longer.
+        completion_proof(&server, Duration::from_hours(1))
+            .await
+            .map_err(|fault| fault.to_string())?;
+        Ok(server)
+    }
 }
 
 /// Why there is no ready server.

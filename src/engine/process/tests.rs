@@ -1,9 +1,12 @@
 //! Children here are `sh` scripts; what they would serve is answered by stubs.
 
+use std::sync::Arc;
+
 use serde_json::json;
 
 use super::*;
 use crate::configuration::Configuration;
+use crate::engine::readiness::Candidate;
 
 struct Stub {
     healthy: bool,

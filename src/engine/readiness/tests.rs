@@ -1,13 +1,12 @@
 //! In virtual time: nothing here waits.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
 
 use tokio::time::sleep;
 
 use super::*;
 use crate::event::Event;
-use crate::server::Endpoint;
 
 const SECOND: Duration = Duration::from_secs(1);
 
