@@ -32,6 +32,7 @@ fn read_grid(args: &GridArgs) -> Result<Grid, Failure> {
         engine: args.engine.clone(),
         strict: args.strict,
         max_configurations: args.max_configurations,
+        ..ReadOptions::default()
     };
     Grid::read(&args.grid, &options).map_err(|faults| Failure::explained(Exit::Usage, faults))
 }

@@ -26,7 +26,7 @@ pub(crate) async fn sweep(args: &SweepArgs, shutdown: &Shutdown) -> Result<Exit,
     let now = jiff::Timestamp::now();
     let (folder, name) = Folder::create(&grid.name, now, args.output.as_deref())?;
     let manifest = Manifest::of(&grid, name, now);
-    let sweep = Sweep::begin(folder, manifest, grid.source.as_bytes())?;
+    let sweep = Sweep::begin(folder, manifest, &grid.source)?;
     go(sweep, &grid, engine, shutdown).await
 }
 
