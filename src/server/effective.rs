@@ -112,7 +112,7 @@ fn number(value: &Value) -> Option<f64> {
     };
     let (digits, factor) = match text.char_indices().next_back()? {
         (at, unit) if unit.is_ascii_alphabetic() => {
-            let power = "kmgt".find(unit.to_ascii_lowercase())? as i32 + 1;
+            let power = i32::try_from("kmgt".find(unit.to_ascii_lowercase())? + 1).ok()?;
             let base: f64 = if unit.is_ascii_lowercase() { 1000.0 } else { 1024.0 };
             (&text[..at], base.powi(power))
         }
@@ -142,11 +142,11 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn flags(value: Value) -> Flags {
+    fn flags(value: &Value) -> Flags {
         value.as_object().expect("an object").clone().into_iter().collect()
     }
 
-    fn verdict(log: &str, requested: Value) -> BTreeMap<String, Option<Verdict>> {
+    fn verdict(log: &str, requested: &Value) -> BTreeMap<String, Option<Verdict>> {
         let sources = Sources { log: Some(log), ..Sources::default() };
         read(&sources, &flags(requested)).into_iter().map(|(k, v)| (k, v.verdict)).collect()
     }
@@ -162,7 +162,7 @@ mod tests {
         );
         let seen = verdict(
             &log,
-            json!({"enable-chunked-prefill": false, "max-num-seqs": 8, "enable-prefix-caching": true,
+            &json!({"enable-chunked-prefill": false, "max-num-seqs": 8, "enable-prefix-caching": true,
                    "dtype": "bfloat16", "api-key": "sk", "swap-space": 4, "seed": null}),
         );
         assert_eq!(seen["enable-chunked-prefill"], Some(Verdict::Overridden));
@@ -193,7 +193,7 @@ mod tests {
     fn the_last_start_in_a_log_counts() {
         let log =
             format!("{ENGINE}\n{}", ENGINE.replace("prefix_caching=True", "prefix_caching=False"));
-        let seen = verdict(&log, json!({"enable-prefix-caching": true}));
+        let seen = verdict(&log, &json!({"enable-prefix-caching": true}));
         assert_eq!(seen["enable-prefix-caching"], Some(Verdict::Overridden));
     }
 }

@@ -1,12 +1,9 @@
 //! Opening a server: which of the things that can be wrong it was.
 
-mod counting;
-mod scripted;
-
 use std::time::Duration;
 
-use counting::{Behaviour, Counting};
-use scripted::{Scripted, Step, writes};
+use crate::counting::{Behaviour, Counting};
+use crate::scripted::{Scripted, Step, writes};
 use vllm_grid::server::{ApiKey, Endpoint, Health, Server, ServerError, completion_proof, health};
 
 fn json(status: &str, body: &str) -> String {

@@ -1,10 +1,8 @@
 //! The streaming client: what it records of every shape of stream and error.
 
-mod scripted;
-
 use std::time::{Duration, Instant};
 
-use scripted::{DONE, END, STREAM, Scripted, Step, USAGE, chunk, delta, server, writes};
+use crate::scripted::{DONE, END, STREAM, Scripted, Step, USAGE, chunk, delta, server, writes};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use vllm_grid::bench::client::{Client, Limits, Order, Outcome, Slot};

@@ -13,7 +13,9 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 use vllm_grid::server::Endpoint;
 
+/// Faults and figures, each on its own.
 #[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools)] // switches, not states
 pub(crate) struct Behaviour {
     pub(crate) caching: bool,
     /// `cache_config_info` tells whether caching is on.

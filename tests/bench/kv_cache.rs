@@ -1,12 +1,10 @@
 //! The workload `kv-cache` against a server with counters of its own: what is
 //! certified, what is void, and why.
 
-mod counting;
-
 use std::sync::Mutex;
 use std::time::Duration;
 
-use counting::{Behaviour, Counting};
+use crate::counting::{Behaviour, Counting};
 use tokio_util::sync::CancellationToken;
 use vllm_grid::bench::client::Limits;
 use vllm_grid::bench::record::RequestRecord;
@@ -195,7 +193,7 @@ async fn a_server_without_counters_is_measured_and_its_hits_are_unknown() {
 
 #[tokio::test]
 async fn counters_that_never_come_void_the_repeat() {
-    let late = Behaviour { counters_late: Duration::from_secs(60), ..Behaviour::default() };
+    let late = Behaviour { counters_late: Duration::from_mins(1), ..Behaviour::default() };
     let counting = Counting::start(late).await;
     let server = Server::open(counting.endpoint(), None).await.expect("it serves");
     let measured = measure(&server, KvCache { warmup: 0, ..spec() }, 1).await;
@@ -259,7 +257,7 @@ fn spec_of_one() -> KvCache {
 
 #[tokio::test]
 async fn a_stop_ends_a_repeat_at_once() {
-    let slow = Behaviour { miss: Duration::from_secs(60), ..Behaviour::default() };
+    let slow = Behaviour { miss: Duration::from_mins(1), ..Behaviour::default() };
     let counting = Counting::start(slow).await;
     let server = Server::open(counting.endpoint(), None).await.expect("it serves");
     let (kept, emit, cancel) = (Kept::default(), Emit::nowhere(), CancellationToken::new());
