@@ -49,7 +49,9 @@ fn rows(sweep: &SweepRecord) -> Vec<Row<'_>> {
     for launch in &sweep.launches {
         let configuration = by_name.get(launch.configuration.as_str()).copied();
         let class = match &launch.outcome {
-            Some(LaunchOutcome::Failed(failure)) => Some(failure.class.as_str()),
+            Some(LaunchOutcome::Failed(failure)) if !failure.cancelled => {
+                Some(failure.class.as_str())
+            }
             _ => None,
         };
         for measurement in &launch.measurements {
@@ -66,6 +68,10 @@ fn rows(sweep: &SweepRecord) -> Vec<Row<'_>> {
         let told = launch.measurements.iter().any(|m| m.status == Status::Failed);
         if launch.measurements.is_empty() || (class.is_some() && !told) {
             let (status, reason) = match launch.status() {
+                // Given up because a stop was asked for: no failure of the configuration.
+                (Status::Failed, _) if class.is_none() => {
+                    (Status::Void, Some("interrupted".to_owned()))
+                }
                 (Status::Ok, _) => (Status::Void, Some("nothing was measured".to_owned())),
                 other => other,
             };

@@ -61,7 +61,7 @@ fn launches_that_agree_do_not_push_the_variance_below_its_floor() {
     let arm = Arm::new(vec![vec![1.0, 1.0], vec![1.0, 1.0]]);
     let components = Components::pool([&arm], Prior::LOG);
     close(components.launch_variance, 0.0016);
-    assert!(!components.launch_assumed);
+    assert!(components.floored() && !components.assumed());
 }
 
 #[test]

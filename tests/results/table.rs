@@ -1,6 +1,7 @@
 //! The ranking as people read it.
 
 use serde_json::{Value, json};
+use unicode_width::UnicodeWidthStr;
 use vllm_grid::engine::FailureClass;
 use vllm_grid::report::table;
 use vllm_grid::results::ranking::rank;
@@ -11,12 +12,12 @@ use crate::builder::{Building, around, sweep};
 fn told(record: &SweepRecord, columns: usize) -> String {
     let text = table::render(&rank(record), &record.manifest, columns);
     for line in text.lines() {
-        assert!(line.chars().count() <= columns, "{columns}: {line}");
+        assert!(line.width() <= columns, "{columns}: {line}");
     }
     text
 }
 
-fn flags(util: f64, prefix: bool, chunk: bool, seqs: Value) -> Value {
+fn flags(util: f64, prefix: bool, chunk: bool, seqs: Option<u32>) -> Value {
     json!({"gpu-memory-utilization": util, "enable-prefix-caching": prefix,
         "enable-chunked-prefill": chunk, "max-num-seqs": seqs})
 }
@@ -29,10 +30,10 @@ fn validated() -> SweepRecord {
         "optimized_balanced",
         "aggressive_cache",
     ])
-    .flags("chunked_only_safe", flags(0.85, false, true, json!(32)))
-    .flags("safe_conservative", flags(0.85, false, false, json!(32)))
-    .flags("optimized_balanced", flags(0.9, true, true, json!(32)))
-    .flags("aggressive_cache", flags(0.95, true, true, Value::Null))
+    .flags("chunked_only_safe", flags(0.85, false, true, Some(32)))
+    .flags("safe_conservative", flags(0.85, false, false, Some(32)))
+    .flags("optimized_balanced", flags(0.9, true, true, Some(32)))
+    .flags("aggressive_cache", flags(0.95, true, true, None))
     .baseline("chunked_only_safe")
     .constraint("kv_cache.ttft_miss_ms", None, Some(4000.0));
     record.manifest.varied = [
