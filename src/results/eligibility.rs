@@ -106,7 +106,10 @@ fn not_measured(arm: &Arm<'_>, metric: &MetricRef, ambiguous: bool) -> String {
     }
     if let Some(failure) = failures(arm).last() {
         let word = if failure.class.is_deterministic() { "infeasible" } else { "failed" };
-        return format!("{word} ({}): {}", failure.class.as_str(), failure.message);
+        let fits = failure.estimated_max_model_len.map_or_else(String::new, |tokens| {
+            format!("; the engine estimates that {tokens} tokens of context fit")
+        });
+        return format!("{word} ({}): {}{fits}", failure.class.as_str(), failure.message);
     }
     let skipped = arm.launches.iter().find_map(|launch| match &launch.outcome {
         Some(LaunchOutcome::Skipped { reason }) => Some(reason),

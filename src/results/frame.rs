@@ -38,6 +38,13 @@ pub fn results(sweep: &SweepRecord) -> Result<DataFrame, ResultsError> {
         "boot_seconds",
         rows.iter().map(|row| row.launch.facts.as_ref().map(|facts| facts.boot_seconds)).collect(),
     ));
+    let estimated = |row: &Row<'_>| match &row.launch.outcome {
+        Some(LaunchOutcome::Failed(failure)) => {
+            row.failure_class.and(failure.estimated_max_model_len)
+        }
+        _ => None,
+    };
+    columns.push(column("estimated_max_model_len", rows.iter().map(estimated).collect()));
     columns.extend(metric_columns(sweep, &rows));
     Ok(DataFrame::new(rows.len(), columns)?)
 }

@@ -112,3 +112,26 @@ fn nothing_is_called_a_winner() {
 fn an_empty_sweep_is_told() {
     insta::assert_snapshot!(told(&sweep(&[]), 80));
 }
+
+#[test]
+fn many_configurations_are_not_explained_one_by_one() {
+    let names: Vec<String> = (0..200).map(|n| format!("{}-{n}", "long-name".repeat(9))).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut record = sweep(&names);
+    for name in &names {
+        record = record.launch(name, &around(200.0));
+    }
+    let text = told(&record, 80);
+    assert!(text.contains("names in full: ranking.csv"));
+    // A line each in the table, no second one below it.
+    assert!(text.lines().count() < 300, "{text}");
+}
+
+#[test]
+fn what_a_server_logged_cannot_write_to_the_terminal() {
+    let message = "\u{1b}[31mout of memory\u{1b}[0m\n\tat step 3";
+    let record = sweep(&["big"]).failed("big", FailureClass::OutOfMemory, message);
+    let text = told(&record, 80);
+    assert!(!text.contains('\u{1b}'), "{text}");
+    assert!(text.contains("out of memory"));
+}
