@@ -194,7 +194,7 @@ const KV_CACHE_METRICS: &[Metric] = &[
         "hit_state",
         "text",
         Direction::Neutral,
-        "certified, not_applicable (prefix caching off), or void.",
+        "certified, not_applicable (prefix caching off), void (on, but not certified), or unknown (no counters).",
         "/metrics",
     ),
     kv_cache(

@@ -4,7 +4,18 @@
 
 use std::fmt;
 
+pub mod counters;
 pub mod effective;
+pub mod health;
+pub mod http;
+mod observed;
+mod open;
+pub mod prometheus;
+mod python;
+
+pub use health::{Health, completion_proof, health};
+pub use open::ServerError;
+use open::message_of;
 
 /// A bearer key. Never shown, never serialised.
 #[derive(Clone, PartialEq, Eq)]
