@@ -37,6 +37,18 @@ pub struct Configuration {
     pub environment: BTreeMap<String, String>,
 }
 
+impl Configuration {
+    /// Its name and its aliases.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(self.name.as_str()).chain(self.aliases.iter().map(String::as_str))
+    }
+
+    /// Whether it bears that name.
+    pub fn answers_to(&self, name: &str) -> bool {
+        self.names().any(|known| known == name)
+    }
+}
+
 /// What a configuration's id is computed from.
 #[derive(Clone, Copy, Debug)]
 pub struct Identity<'a> {
@@ -72,8 +84,14 @@ impl Identity<'_> {
             self.engine, self.image, self.model
         );
         let digest = Sha256::digest(content.as_bytes());
-        digest[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+        hexadecimal(&digest[..8])
     }
+}
+
+/// Bytes as hexadecimal digits.
+pub fn hexadecimal(bytes: &[u8]) -> String {
+    let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or('0');
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 /// JSON with sorted keys and one spelling per number.

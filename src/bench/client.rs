@@ -3,10 +3,9 @@
 //! the workloads'; a request is sent once, whatever happens.
 
 use std::future::{Future, poll_fn};
-use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,14 +13,15 @@ use http_body_util::Full;
 use hyper::body::{Body, Incoming};
 use hyper::header::{self, HeaderValue};
 use hyper::{Request, Response, Uri};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::bench::chunk::error_message;
 use crate::bench::clock::{Clock, now_ns};
 use crate::bench::connection::{Connection, Stamps};
+use crate::bench::fault::{before_head, cancelled, check_type, cut, in_body, refusal_of};
 use crate::bench::record::{RequestError, RequestErrorClass, RequestRecord};
 use crate::bench::request::Prepared;
+use crate::bench::silence::Timer;
 use crate::bench::stream::{Answer, StreamLimits, StreamReader};
 use crate::server::Server;
 
@@ -51,8 +51,8 @@ impl Default for Limits {
             stream: StreamLimits { event: 1 << 20, total: 64 << 20 },
             error_bytes: 64 << 10,
             connect: Duration::from_secs(10),
-            first_token: Duration::from_secs(600),
-            silence: Duration::from_secs(120),
+            first_token: Duration::from_mins(10),
+            silence: Duration::from_mins(2),
             after_done: Duration::from_millis(250),
         }
     }
@@ -336,21 +336,7 @@ impl Client {
         if let Some(error) = given_up {
             return error;
         }
-        let message = serde_json::from_slice(&bytes).map_or_else(
-            |_| String::from_utf8_lossy(&bytes).trim().to_owned(),
-            |body| error_message(&body),
-        );
-        let message = match location.as_ref().map(|to| to.to_str()) {
-            Some(Ok(to)) if status.is_redirection() => format!("redirected to {to}: not followed"),
-            _ if message.is_empty() => "no message".to_owned(),
-            _ => message,
-        };
-        let class = if status.is_server_error() {
-            RequestErrorClass::ServerError
-        } else {
-            RequestErrorClass::ClientError
-        };
-        RequestError { class, message: format!("HTTP {}: {message}", status.as_u16()) }
+        refusal_of(status, location.as_ref(), &bytes)
     }
 }
 
@@ -411,121 +397,7 @@ impl Exchange<'_> {
     }
 }
 
-/// Ends a request whose server says nothing. One timer per request, moved on
-/// when it fires: a stream does not pay for it with every chunk.
-struct Timer {
-    sleep: std::pin::Pin<Box<tokio::time::Sleep>>,
-    started_ns: u64,
-    limits: Limits,
-    after_done: bool,
-}
-
-impl Timer {
-    fn new(started_ns: u64, limits: Limits) -> Self {
-        let first = limits.first_token.min(limits.silence);
-        let sleep = Box::pin(tokio::time::sleep_until(Instant::now() + first));
-        Self { sleep, started_ns, limits, after_done: false }
-    }
-
-    /// Ready with an error when the server has been silent for too long.
-    fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        stamps: &Stamps,
-        reader: &mut StreamReader,
-    ) -> Poll<RequestError> {
-        if reader.is_done() && !self.after_done {
-            self.after_done = true;
-            self.sleep.as_mut().reset(Instant::now() + self.limits.after_done);
-        }
-        loop {
-            if self.sleep.as_mut().poll(cx).is_pending() {
-                return Poll::Pending;
-            }
-            let started = reader.record_mut().first_token_ns.is_some();
-            let (since_ns, limit, what) = if started || self.after_done {
-                let since = stamps.read().unwrap_or(self.started_ns);
-                let limit =
-                    if self.after_done { self.limits.after_done } else { self.limits.silence };
-                (since, limit, "nothing came")
-            } else {
-                (self.started_ns, self.limits.first_token, "no token came")
-            };
-            let passed = Duration::from_nanos(now_ns().saturating_sub(since_ns));
-            if passed >= limit || self.after_done {
-                return Poll::Ready(RequestError {
-                    class: RequestErrorClass::Silent,
-                    message: format!("{what} for {} s", limit.as_secs_f64()),
-                });
-            }
-            self.sleep.as_mut().reset(Instant::now() + (limit - passed));
-        }
-    }
-}
-
 fn record_end(reader: &mut StreamReader, stamps: &Stamps, clock: Clock) {
     let end = clock.since(stamps.read().unwrap_or_else(now_ns));
     reader.record_mut().end_ns = Some(end);
-}
-
-fn check_type(head: &Response<Incoming>) -> Result<(), RequestError> {
-    let kind = head.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    match kind {
-        Some(kind) if kind.trim_start().starts_with("text/event-stream") => Ok(()),
-        other => Err(RequestError {
-            class: RequestErrorClass::Malformed,
-            message: format!("the answer is {}, not an event stream", other.unwrap_or("untyped")),
-        }),
-    }
-}
-
-fn cancelled() -> RequestError {
-    RequestError { class: RequestErrorClass::Cancelled, message: "a stop was asked for".into() }
-}
-
-fn cut(message: &str) -> RequestError {
-    RequestError { class: RequestErrorClass::Cut, message: message.to_owned() }
-}
-
-fn before_head(error: &hyper::Error) -> RequestError {
-    if error.is_parse_too_large() {
-        return RequestError {
-            class: RequestErrorClass::TooLarge,
-            message: "the head of the response is too large".to_owned(),
-        };
-    }
-    if error.is_parse() {
-        return RequestError {
-            class: RequestErrorClass::Malformed,
-            message: format!("the answer is not HTTP: {}", chain(error)),
-        };
-    }
-    cut(&format!("the connection broke before the answer: {}", chain(error)))
-}
-
-fn in_body(error: &hyper::Error) -> RequestError {
-    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(inner) = source {
-        if let Some(fault) = inner.downcast_ref::<io::Error>()
-            && matches!(fault.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput)
-        {
-            return RequestError {
-                class: RequestErrorClass::Malformed,
-                message: format!("the stream's framing is broken: {}", chain(error)),
-            };
-        }
-        source = inner.source();
-    }
-    cut(&format!("the stream broke off: {}", chain(error)))
-}
-
-/// An error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        text = format!("{text}: {inner}");
-        source = inner.source();
-    }
-    text
 }

@@ -164,13 +164,14 @@ impl Run<'_, '_> {
             self.tally.failed += 1;
             return Err(stop);
         }
-        // So that it does not show up in the repeat's counters. Whose else does is
+        // So that it does not show up in the repeat's counters; foreign traffic is
         // not judged yet.
-        if let Some(traffic) = &mut traffic {
-            let cancel = self.bench.cancel().clone();
-            if traffic.after(self.bench.http(), tokens, &cancel).await == Seen::Cancelled {
-                return Err(Stop::Cancelled);
-            }
+        let Some(traffic) = &mut traffic else { return Ok(tokens) };
+        let cancel = self.bench.cancel().clone();
+        match traffic.after(self.bench.http(), tokens, &cancel).await {
+            Seen::Cancelled => return Err(Stop::Cancelled),
+            Seen::Late(reason) => return Err(Stop::Void(reason)),
+            Seen::Ours(_) | Seen::Foreign(_) => {}
         }
         Ok(tokens)
     }

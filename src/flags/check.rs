@@ -235,10 +235,16 @@ fn choice(flag: &Flag, value: &Value) -> Result<Value, ValueFault> {
     if flag.choices.contains(&text.as_str()) {
         return Ok(Value::from(text));
     }
-    let mut fault = expected(flag, &format!("one of {}", flag.choices.join(", ")), value);
-    fault.help = fault.help.or_else(|| {
-        crate::workload::nearest(&text, &flag.choices).map(|near| format!("did you mean `{near}`?"))
-    });
+    let near = crate::workload::nearest(&text, &flag.choices);
+    // A long list would hide the one that was meant.
+    let wanted = match near {
+        Some(_) if flag.choices.len() > 8 => format!("one of {} words", flag.choices.len()),
+        _ => format!("one of {}", flag.choices.join(", ")),
+    };
+    let mut fault = expected(flag, &wanted, value);
+    if let Some(near) = near {
+        fault.help = Some(format!("did you mean `{near}`?"));
+    }
     Err(fault)
 }
 

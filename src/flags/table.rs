@@ -54,7 +54,8 @@ impl Flag {
     pub fn spellings(&self) -> String {
         let mut text = format!("--{}", self.name);
         if self.negatable {
-            text.push_str(&format!("/--no-{}", self.name));
+            text.push_str("/--no-");
+            text.push_str(self.name);
         }
         for alias in &self.aliases {
             text.push_str(if is_short(alias) { "/-" } else { "/--" });
@@ -155,6 +156,17 @@ pub fn nearest(name: &str) -> Option<&'static str> {
     let name = canonical_name(name);
     let names: Vec<&'static str> = TABLE.flags.iter().map(|flag| flag.name).collect();
     crate::workload::nearest(name.strip_prefix("no-").unwrap_or(&name), &names)
+}
+
+/// What took the place of a flag that older releases had.
+pub fn successor(name: &str) -> Option<&'static str> {
+    match canonical_name(name).as_str() {
+        "rope-scaling" | "rope-theta" => {
+            Some("vLLM has dropped it: write `hf-overrides: {rope_parameters: {...}}`")
+        }
+        "task" => Some("vLLM has dropped it: see `runner` and `convert`"),
+        _ => None,
+    }
 }
 
 /// Flags that the tool itself sets, or whose change would make the server

@@ -8,8 +8,10 @@ pub mod counters;
 pub mod effective;
 pub mod health;
 pub mod http;
+mod observed;
 mod open;
 pub mod prometheus;
+mod python;
 
 pub use health::{Health, completion_proof, health};
 pub use open::ServerError;
