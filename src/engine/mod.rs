@@ -15,6 +15,7 @@ use crate::server::{ApiKey, Server};
 
 pub mod command;
 pub mod compose;
+pub mod docker;
 pub mod failure;
 pub mod log;
 pub mod process;
@@ -186,6 +187,11 @@ pub trait Engine: Send {
         emit: &Emit,
         cancel: &CancellationToken,
     ) -> Result<Box<dyn Launched>, LaunchFailure>;
+
+    /// Puts right what made a launch fail, as far as the engine can, before it is tried again.
+    async fn clean_up(&mut self, failure: &LaunchFailure, emit: &Emit) {
+        let _nothing_to_put_right = (failure, emit);
+    }
 }
 
 /// A running server that we started.
