@@ -118,6 +118,20 @@ fn command(engine: &EngineBlock) -> Vec<&str> {
     }
 }
 
+/// A duration in the unit that a person would choose.
+pub fn spoken(seconds: f64) -> String {
+    let hours = seconds / 3600.0;
+    if seconds < 120.0 {
+        format!("{seconds:.0} s")
+    } else if hours < 2.0 {
+        format!("{:.0} min", seconds / 60.0)
+    } else if hours < 100.0 {
+        format!("{hours:.1} h")
+    } else {
+        format!("{:.0} days", hours / 24.0)
+    }
+}
+
 /// Seconds that something may take, by assumption.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Seconds {
