@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use vllm_grid::simulator::{self, BootFailure, LogSink};
+use vllm_grid::simulator::{self, BootFailure, Booted, Ending, LogSink, Options, faults};
 
 /// A served simulator and the way to it.
 struct Running {
@@ -20,7 +20,7 @@ struct Running {
     client: Client,
     cancel: CancellationToken,
     log: Arc<Mutex<Vec<String>>>,
-    serving: JoinHandle<std::io::Result<()>>,
+    serving: JoinHandle<std::io::Result<Ending>>,
 }
 
 fn words(line: &str) -> Vec<String> {
@@ -34,12 +34,23 @@ fn memory_log() -> (LogSink, Arc<Mutex<Vec<String>>>) {
 }
 
 impl Running {
-    /// Boots at 1000x and serves at `speed`.
     async fn start(line: &str) -> Self {
         let (argv, options) = simulator::command_line(&words(line), []).unwrap();
+        Self::serve(&argv, &options).await
+    }
+
+    async fn serve(argv: &[String], options: &Options) -> Self {
         let (sink, log) = memory_log();
         let cancel = CancellationToken::new();
-        let booted = simulator::boot(&argv, &options, sink, &cancel).await.unwrap();
+        let booted = simulator::boot(argv, options, sink, &cancel).await.unwrap();
+        Self::serve_booted(booted, log, cancel).await
+    }
+
+    async fn serve_booted(
+        booted: Booted,
+        log: Arc<Mutex<Vec<String>>>,
+        cancel: CancellationToken,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let serving = tokio::spawn(booted.serve(listener, cancel.clone()));
@@ -67,7 +78,7 @@ impl Running {
 
     async fn stop(self) -> Vec<String> {
         self.cancel.cancel();
-        self.serving.await.unwrap().unwrap();
+        assert_eq!(self.serving.await.unwrap().unwrap(), Ending::Stopped);
         self.log.lock().unwrap().clone()
     }
 }
@@ -82,6 +93,15 @@ async fn chunks(response: Response) -> Vec<Value> {
         .iter()
         .map(|event| serde_json::from_str(event.strip_prefix("data: ").unwrap()).unwrap())
         .collect()
+}
+
+/// Words in the chunks of a stream so far.
+fn words_said(stream: &str) -> usize {
+    let content = |event: &str| {
+        let chunk: Value = serde_json::from_str(event.strip_prefix("data: ")?).ok()?;
+        Some(chunk["choices"][0]["delta"]["content"].as_str()?.to_owned())
+    };
+    stream.split("\n\n").filter_map(content).collect::<String>().split_whitespace().count()
 }
 
 /// Milliseconds from sending to the first chunk of a stream.
@@ -315,21 +335,125 @@ async fn starts_that_vllm_refuses_end_with_its_line_and_code() {
     }
 }
 
+#[tokio::test]
+async fn every_failure_can_be_provoked_before_the_server_is_ready() {
+    for class in faults::classes().filter(|class| !["timeout", "not_serving"].contains(class)) {
+        let args = words(&format!("serve Qwen/Qwen3-0.6B --sim-speed 1e6 --sim-fail {class}"));
+        let (argv, options) = simulator::command_line(&args, []).unwrap();
+        let (sink, log) = memory_log();
+        let ended = simulator::boot(&argv, &options, sink, &CancellationToken::new()).await;
+        let code = match class {
+            "bad_flag" => 2,
+            "engine_died" => 0,
+            "host_memory" | "killed" => 137,
+            _ => 1,
+        };
+        assert_eq!(ended.unwrap_err(), BootFailure::Exited(code), "{class}");
+        assert!(log.lock().unwrap().len() > 7, "{class}");
+    }
+}
+
+#[tokio::test]
+async fn a_start_can_be_silent_and_cancelled() {
+    let args = words("serve Qwen/Qwen3-0.6B --sim-speed 100 --sim-fail timeout");
+    let (argv, options) = simulator::command_line(&args, []).unwrap();
+    let (sink, log) = memory_log();
+    let cancel = CancellationToken::new();
+    let waiting = cancel.clone();
+    let booting =
+        tokio::spawn(async move { simulator::boot(&argv, &options, sink, &waiting).await });
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    cancel.cancel();
+    assert_eq!(booting.await.unwrap().unwrap_err(), BootFailure::Cancelled);
+    assert_eq!(log.lock().unwrap().len(), 1, "only that it is simulated");
+}
+
+#[tokio::test]
+async fn an_engine_that_dies_ends_its_streams_with_an_error_and_then_the_process() {
+    let server = Running::start(&format!("{FAST} --sim-die-after 20")).await;
+    let body = json!({
+        "messages": [{"role": "user", "content": "x"}], "stream": true, "max_tokens": 200,
+        "ignore_eos": true,
+    });
+    let text = server.chat(body.clone()).await.text().await.unwrap();
+    // As captured when the engine was killed.
+    let tail = "data: {\"error\": {\"message\": \"EngineCore encountered an issue. See stack trace \
+                (above) for the root cause.\", \"type\": \"InternalServerError\", \"param\": null, \
+                \"code\": 500}}\n\ndata: [DONE]\n\n";
+    assert!(text.ends_with(tail), "{text}");
+    assert_eq!(server.get("/health").await.status(), 503);
+    assert_eq!(server.chat(body).await.status(), 500);
+    let ending = server.serving.await.unwrap().unwrap();
+    assert_eq!(ending, Ending::EngineDied);
+    let gone = server.client.get(format!("{}/health", server.url)).send().await;
+    assert!(gone.unwrap_err().is_connect());
+    let log = server.log.lock().unwrap().join("\n");
+    assert!(log.contains("EngineDeadError: EngineCore encountered an issue"));
+}
+
+#[tokio::test]
+async fn an_engine_can_freeze_behind_a_healthy_server_and_a_stream_fall_silent() {
+    for switch in ["--sim-freeze-after 10", "--sim-silent-after 10"] {
+        let server = Running::start(&format!("{FAST} {switch}")).await;
+        let body = json!({
+            "messages": [{"role": "user", "content": "x"}], "stream": true, "max_tokens": 50,
+            "ignore_eos": true,
+        });
+        let response = server.chat(body).await;
+        let mut stream = response.bytes_stream();
+        let mut text = String::new();
+        while words_said(&text) < 10 {
+            text.push_str(std::str::from_utf8(&stream.next().await.unwrap().unwrap()).unwrap());
+        }
+        let silence = tokio::time::timeout(Duration::from_millis(100), stream.next()).await;
+        assert!(silence.is_err(), "{switch}");
+        assert_eq!(server.get("/health").await.status(), 200);
+        server.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn an_overridden_flag_shows_in_what_the_server_runs_with() {
+    let line = format!("{FAST} --enable-prefix-caching --sim-override enable-prefix-caching=false");
+    let (argv, mut options) = simulator::command_line(&words(&line), []).unwrap();
+    options.environment.insert("VLLM_SERVER_DEV_MODE".into(), "1".into());
+    let server = Running::serve(&argv, &options).await;
+    let metrics = server.get("/metrics").await.text().await.unwrap();
+    assert!(metrics.contains("enable_prefix_caching=\"False\""));
+    let info: Value = server.get("/server_info?config_format=json").await.json().await.unwrap();
+    let config = &info["vllm_config"];
+    assert_eq!(config["cache_config"]["enable_prefix_caching"], false);
+    assert_eq!(config["scheduler_config"]["max_num_seqs"], 256);
+    let log = server.stop().await.join("\n");
+    assert!(log.contains("'enable_prefix_caching': True"), "the command line is echoed");
+    assert!(log.contains("enable_prefix_caching=False, enable_chunked_prefill=True"));
+}
+
+#[tokio::test]
+async fn the_prefix_cache_is_reset_in_dev_mode() {
+    let (argv, mut options) = simulator::command_line(&words(FAST), []).unwrap();
+    options.environment.insert("VLLM_SERVER_DEV_MODE".into(), "1".into());
+    let server = Running::serve(&argv, &options).await;
+    let body = json!({"messages": prompt("salt", 500), "max_tokens": 1});
+    server.chat(body.clone()).await.text().await.unwrap();
+    let url = format!("{}/reset_prefix_cache", server.url);
+    let reset = server.client.post(url).send().await.unwrap();
+    assert_eq!(reset.json::<Value>().await.unwrap(), json!({"success": true}));
+    server.chat(body).await.text().await.unwrap();
+    assert_eq!(server.metric("vllm:prefix_cache_hits_total").await, 0.0);
+    server.stop().await;
+}
+
 /// The one test that reads a clock: at real speed a resent prefix of 4096
 /// tokens comes back at least three times faster.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_resent_prefix_comes_back_faster_by_the_clock() {
-    let args = words("serve Qwen/Qwen3-1.7B --max-model-len 16384 --sim-speed 10000");
-    let (argv, mut options) = simulator::command_line(&args, []).unwrap();
+    let line = "serve Qwen/Qwen3-1.7B --max-model-len 16384 --sim-speed 10000";
+    let (argv, options) = simulator::command_line(&words(line), []).unwrap();
     let (sink, log) = memory_log();
     let cancel = CancellationToken::new();
-    options.speed = 10_000.0;
-    let booted = simulator::boot(&argv, &options, sink, &cancel).await.unwrap().at_speed(1.0);
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let serving = tokio::spawn(booted.serve(listener, cancel.clone()));
-    let client = Client::builder().no_proxy().build().unwrap();
-    let server = Running { url, client, cancel, log, serving };
+    let booted = simulator::boot(&argv, &options, sink, &cancel).await.unwrap();
+    let server = Running::serve_booted(booted.at_speed(1.0), log, cancel).await;
     let ask = |salt: &str| json!({"messages": prompt(salt, 4096), "max_tokens": 2, "ignore_eos": true, "stream": true});
     time_to_first_token(&server, &ask("warm up")).await;
     let mut best = 0.0_f64;

@@ -1,5 +1,7 @@
 //! The commands that launch nothing: `plan`, `report`, `export`, `metrics`.
 
+use std::path::{Path, PathBuf};
+
 use vllm_grid::grid::plan::Plan;
 use vllm_grid::metric::{self, Direction};
 use vllm_grid::results::ranking;
@@ -32,10 +34,8 @@ pub(crate) fn export(args: &ExportArgs) -> Result<Exit, Failure> {
     let folder = Folder::existing(&args.run)?;
     let record = folder.record()?;
     let target = args.output.as_deref().unwrap_or(folder.path());
-    write(target, &record)?;
-    let names = ["results.parquet", "results.csv", "ranking.parquet", "ranking.csv"];
-    for name in names {
-        print(&format!("{}\n", target.join(name).display()))?;
+    for path in write(target, &record)? {
+        print(&format!("{}\n", path.display()))?;
     }
     Ok(Exit::Done)
 }
@@ -62,8 +62,8 @@ pub(crate) fn metrics(args: &MetricsArgs) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// Writes result and ranking files into a folder.
-pub(crate) fn write(folder: &std::path::Path, record: &SweepRecord) -> Result<(), Failure> {
+/// Writes result and ranking files into a folder; gives their paths.
+pub(crate) fn write(folder: &Path, record: &SweepRecord) -> Result<Vec<PathBuf>, Failure> {
     report::export::write(folder, record).map_err(|fault| Failure::new(Exit::Environment, fault))
 }
 
@@ -80,13 +80,9 @@ fn outcome(ranking: &ranking::Ranking) -> Exit {
 
 /// Columns of the terminal; 80 where there is none.
 pub(crate) fn width() -> usize {
-    let columns = console_width().or_else(|| std::env::var("COLUMNS").ok()?.parse().ok());
+    let terminal = terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));
+    let columns = terminal.or_else(|| std::env::var("COLUMNS").ok()?.parse().ok());
     columns.unwrap_or(80).clamp(40, 400)
-}
-
-fn console_width() -> Option<usize> {
-    let term = console::Term::stdout();
-    term.size_checked().map(|(_, columns)| usize::from(columns))
 }
 
 /// Prints JSON, one document.

@@ -21,7 +21,7 @@ use crate::event::{Emit, Phase};
 use crate::flags;
 use crate::grid::SimulatedBlock;
 use crate::server::{Endpoint, Server};
-use crate::simulator::{BootFailure, Options, boot, profile};
+use crate::simulator::{BootFailure, Ending, Options, boot, profile};
 
 /// How long the server may take to end its requests when it is stopped.
 const GRACE: Duration = Duration::from_secs(5);
@@ -146,7 +146,7 @@ fn exit(code: Option<i32>) -> Exit {
 
 struct Running {
     log: EngineLog,
-    serving: JoinHandle<std::io::Result<()>>,
+    serving: JoinHandle<std::io::Result<Ending>>,
     stop: CancellationToken,
 }
 

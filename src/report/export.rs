@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use polars::prelude::{Column, CsvWriter, DataFrame, DataType, NamedFrom, SerWriter, Series};
+use polars::prelude::{CsvWriter, DataFrame, SerWriter};
 
 use crate::results::file::{write_parquet, write_whole};
 use crate::results::{ResultsError, frame, ranking};
@@ -23,37 +23,17 @@ pub fn write(folder: &Path, sweep: &SweepRecord) -> Result<Vec<PathBuf>, Results
         write_parquet(&path, &mut frame)?;
         paths.push(path);
         let path = folder.join(name).with_extension("csv");
-        write_csv(&path, &frame)?;
+        write_csv(&path, &mut frame)?;
         paths.push(path);
     }
     Ok(paths)
 }
 
 /// CSV with a header, `.` as the decimal point, an empty field for null, the
-/// shortest digits that read back as the same number; lists joined by `|`.
-fn write_csv(path: &Path, frame: &DataFrame) -> Result<(), ResultsError> {
-    let columns: Result<Vec<Column>, ResultsError> = frame.columns().iter().map(flat).collect();
-    let mut flat = DataFrame::new(frame.height(), columns?)?;
+/// shortest digits that read back as the same number.
+fn write_csv(path: &Path, frame: &mut DataFrame) -> Result<(), ResultsError> {
     write_whole(path, |writer| {
-        CsvWriter::new(writer).n_threads(1).finish(&mut flat)?;
+        CsvWriter::new(writer).n_threads(1).finish(frame)?;
         Ok(())
     })
-}
-
-/// CSV has no lists.
-fn flat(column: &Column) -> Result<Column, ResultsError> {
-    if !matches!(column.dtype(), DataType::List(_)) {
-        return Ok(column.clone());
-    }
-    let lists = column.list()?;
-    let mut texts: Vec<Option<String>> = Vec::with_capacity(lists.len());
-    for row in 0..lists.len() {
-        let Some(items) = lists.get_as_series(row) else {
-            texts.push(None);
-            continue;
-        };
-        let items: Vec<&str> = items.str()?.iter().flatten().collect();
-        texts.push((!items.is_empty()).then(|| items.join("|")));
-    }
-    Ok(Series::new(column.name().clone(), texts).into())
 }

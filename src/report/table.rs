@@ -48,7 +48,8 @@ fn title(ranking: &Ranking, manifest: &Manifest, columns: usize) -> String {
     );
     let mut lines = Vec::new();
     if ranking.simulated {
-        lines.push("SIMULATED: every figure comes from the simulator, none from a GPU".to_owned());
+        let mark = "SIMULATED: every figure comes from the simulator, none from a GPU";
+        lines.push(wrap(mark, columns, "  "));
     }
     lines.push(wrap(&plain(&line), columns, "  "));
     lines.push(wrap(&plain(&verdict(ranking)), columns, "  "));
@@ -67,7 +68,7 @@ fn verdict(ranking: &Ranking) -> String {
             .map(|(metric, _)| metric.to_string())
             .collect();
         if !open.is_empty() {
-            text.push_str(&format!("; not shown to hold: {}", open.join(", ")));
+            text = format!("{text}; not shown to hold: {}", open.join(", "));
         }
     }
     text
@@ -105,8 +106,10 @@ struct Layout {
     fields: Vec<Field>,
     /// Whether a name was cut.
     names_cut: bool,
-    /// Whether what differs is not in the table, or cut.
+    /// Whether what differs is not in the table.
     differences_open: bool,
+    /// Whether the ratios to the baseline are in the table.
+    ratios_shown: bool,
 }
 
 impl Layout {
@@ -150,7 +153,7 @@ impl Layout {
             let estimate = row.estimates.first().and_then(Option::as_ref);
             estimate.map_or("-".to_owned(), |estimate| number::estimate(estimate, unit))
         };
-        let header = format!("{} [95 %]", ranking.objective.metric.name);
+        let header = format!("{} [95%]", ranking.objective.metric.name);
         fields.push(Field::new(header, cells(&objective)).right());
         if ratio {
             let told = |row: &RankedConfiguration| match &row.baseline_ratio {
@@ -167,7 +170,7 @@ impl Layout {
         if !ranking.constrained.is_empty() {
             fields.push(Field::new("constraints", cells(&constraints)));
         }
-        Self { fields, names_cut: false, differences_open: false }
+        Self { fields, names_cut: false, differences_open: false, ratios_shown: ratio }
     }
 
     /// Cuts names and differences to the room that is left; false where that
@@ -285,7 +288,7 @@ fn notes(ranking: &Ranking, manifest: &Manifest, layout: &Layout) -> Vec<String>
     if let Some(baseline) = rows.iter().find(|row| row.baseline) {
         notes.push(format!("* baseline: {}", plain(&baseline.name)));
     }
-    notes.extend(about_figures(ranking));
+    notes.extend(about_figures(ranking, layout));
     for row in rows.iter().filter(|row| !row.eligible) {
         let reason = row.reason.as_deref().unwrap_or("no reason was recorded");
         notes.push(format!("not ranked: {}: {}", plain(&row.name), plain(reason)));
@@ -317,22 +320,28 @@ fn notes(ranking: &Ranking, manifest: &Manifest, layout: &Layout) -> Vec<String>
 }
 
 /// How the figures are to be read.
-fn about_figures(ranking: &Ranking) -> Vec<String> {
+fn about_figures(ranking: &Ranking, layout: &Layout) -> Vec<String> {
     let mut notes = Vec::new();
     let Some(components) = ranking.components else { return notes };
-    let percent = |variance: f64| format!("{:.1} %", variance.sqrt() * 100.0);
+    let percent = |variance: f64| format!("{:.1}%", variance.sqrt() * 100.0);
+    let (launch, repeat) =
+        (percent(components.launch_variance), percent(components.repeat_variance));
+    let assumed = |yes: bool| if yes { " (assumed)" } else { "" };
+    let floor = if components.floored() { " (floor: less was measured)" } else { "" };
     notes.push(format!(
-        "n: launches x repeats; [95 %]: interval of the geometric mean (t on logs; SD {} between \
-         launches, {} between repeats, pooled)",
-        percent(components.launch_variance),
-        percent(components.repeat_variance)
+        "n: launches x repeats; [95%]: interval of the geometric mean (t on logs); pooled SD \
+         {launch}{floor}{} between launches, {repeat}{} between repeats",
+        assumed(components.launch_assumed),
+        assumed(components.repeat_assumed),
     ));
-    if components.assumed() {
+    if components.launch_assumed {
         notes.push(
             "~ assumed: no configuration was launched twice, so the launch-to-launch variance is \
-             a guess"
+             not measured"
                 .to_owned(),
         );
+    } else if components.assumed() {
+        notes.push("~ assumed: no launch has two repeats".to_owned());
     }
     let ranked = ranking.rows.iter().filter(|row| row.eligible).count();
     let group = match &ranking.verdict {
@@ -341,13 +350,17 @@ fn about_figures(ranking: &Ranking) -> Vec<String> {
     };
     if ranked > group + 1 && !components.assumed() {
         notes.push(
-            "ranks below the first differ from rank 1 (Holm-adjusted, 5 %), not necessarily from \
+            "ranks below the first differ from rank 1 (Holm-adjusted, 5%), not necessarily from \
              each other"
                 .to_owned(),
         );
     }
     let first = ranking.rows.first().filter(|row| row.eligible);
-    if first.is_some_and(|row| row.baseline_ratio.is_some()) {
+    if let Some(ratio) = first.and_then(|row| row.baseline_ratio) {
+        if !layout.ratios_shown {
+            let told = number::ratio(ratio.ratio, ratio.interval);
+            notes.push(format!("rank 1 to the baseline, as a ratio: {told}"));
+        }
         notes.push(
             "the gain of rank 1 over the baseline comes from the launches that chose it: expect \
              less until fresh launches confirm it"

@@ -40,13 +40,16 @@ pub(super) struct Arm<'a> {
 /// launches of all its names; the others point to it. Where nobody asked for
 /// what ran, nobody stands for it.
 pub(super) fn arms(sweep: &SweepRecord) -> Vec<Arm<'_>> {
+    let mut by_name: BTreeMap<&str, Vec<&LaunchRecord>> = BTreeMap::new();
+    for launch in &sweep.launches {
+        by_name.entry(&launch.configuration).or_default().push(launch);
+    }
     let mut arms: Vec<Arm<'_>> = sweep
         .manifest
         .configurations
         .iter()
         .map(|configuration| {
-            let launches: Vec<&LaunchRecord> =
-                sweep.launches.iter().filter(|l| l.configuration == configuration.name).collect();
+            let launches = by_name.remove(configuration.name.as_str()).unwrap_or_default();
             let overrides = overrides(configuration, &launches);
             Arm { configuration, launches, overrides, further: Vec::new(), same_as: None }
         })

@@ -38,6 +38,13 @@ pub fn results(sweep: &SweepRecord) -> Result<DataFrame, ResultsError> {
         "boot_seconds",
         rows.iter().map(|row| row.launch.facts.as_ref().map(|facts| facts.boot_seconds)).collect(),
     ));
+    let estimated = |row: &Row<'_>| match &row.launch.outcome {
+        Some(LaunchOutcome::Failed(failure)) => {
+            row.failure_class.and(failure.estimated_max_model_len)
+        }
+        _ => None,
+    };
+    columns.push(column("estimated_max_model_len", rows.iter().map(estimated).collect()));
     columns.extend(metric_columns(sweep, &rows));
     Ok(DataFrame::new(rows.len(), columns)?)
 }
@@ -49,7 +56,9 @@ fn rows(sweep: &SweepRecord) -> Vec<Row<'_>> {
     for launch in &sweep.launches {
         let configuration = by_name.get(launch.configuration.as_str()).copied();
         let class = match &launch.outcome {
-            Some(LaunchOutcome::Failed(failure)) => Some(failure.class.as_str()),
+            Some(LaunchOutcome::Failed(failure)) if !failure.cancelled => {
+                Some(failure.class.as_str())
+            }
             _ => None,
         };
         for measurement in &launch.measurements {
@@ -66,6 +75,10 @@ fn rows(sweep: &SweepRecord) -> Vec<Row<'_>> {
         let told = launch.measurements.iter().any(|m| m.status == Status::Failed);
         if launch.measurements.is_empty() || (class.is_some() && !told) {
             let (status, reason) = match launch.status() {
+                // Given up because a stop was asked for: no failure of the configuration.
+                (Status::Failed, _) if class.is_none() => {
+                    (Status::Void, Some("interrupted".to_owned()))
+                }
                 (Status::Ok, _) => (Status::Void, Some("nothing was measured".to_owned())),
                 other => other,
             };

@@ -8,8 +8,10 @@ use std::path::PathBuf;
 
 mod arm;
 mod columns;
+mod eligibility;
 pub(crate) mod file;
 pub mod frame;
+mod measured;
 pub mod ranking;
 mod ranking_frame;
 pub mod records;

@@ -15,11 +15,13 @@
 use std::collections::BTreeSet;
 
 use super::arm::{self, Arm};
+use super::eligibility::failures;
+use super::measured::Measured;
 pub use super::verdict::{ConstraintVerdict, Verdict};
-use crate::configuration::{Flags, canonical};
+use crate::configuration::Flags;
 use crate::engine::LaunchFailure;
-use crate::metric::{Constraint, Direction, Goal, MetricRef, Objective, Status};
-use crate::statistics::{self, Components, Interval, Prior, SIGNIFICANCE};
+use crate::metric::{Direction, Goal, MetricRef, Objective};
+use crate::statistics::{self, Components, Interval, SIGNIFICANCE};
 use crate::sweep::record::{LaunchOutcome, Manifest, SweepRecord};
 
 /// The ranking of a sweep.
@@ -110,78 +112,6 @@ pub struct Ratio {
     pub interval: Interval,
 }
 
-/// A metric's values over all arms, and the pooled variance of their logs.
-struct Measured {
-    /// Values by arm; `None` where the metric names no case and there are several.
-    arms: Option<Vec<statistics::Arm>>,
-    /// Logs by arm; `None` where there is no value, or one that is not positive.
-    logs: Vec<Option<statistics::Arm>>,
-    components: Components,
-}
-
-impl Measured {
-    fn new(sweep: &SweepRecord, arms: &[Arm<'_>], metric: &MetricRef) -> Self {
-        let values: Option<Vec<statistics::Arm>> = arm::resolve(&sweep.manifest, metric)
-            .map(|case| arms.iter().map(|a| arm::values(&a.launches, metric, &case)).collect());
-        let logs: Vec<Option<statistics::Arm>> = arms
-            .iter()
-            .enumerate()
-            .map(|(index, _)| {
-                let values = values.as_ref()?.get(index)?;
-                values.log().filter(|logs| logs.repeats() > 0)
-            })
-            .collect();
-        // What ran under two names is pooled once.
-        let own = arms.iter().zip(&logs).filter(|(arm, _)| arm.same_as.is_none());
-        let components = Components::pool(own.filter_map(|(_, logs)| logs.as_ref()), Prior::LOG);
-        Self { arms: values, logs, components }
-    }
-
-    fn values(&self, index: usize) -> Option<&statistics::Arm> {
-        self.arms.as_ref()?.get(index).filter(|values| values.repeats() > 0)
-    }
-
-    fn estimate(&self, index: usize) -> Option<Estimate> {
-        let logs = self.logs[index].as_ref()?;
-        Some(Estimate {
-            geomean: logs.mean()?.exp(),
-            interval: self.components.interval(logs)?.exp(),
-            launches: logs.launches(),
-            repeats: logs.repeats(),
-            assumed: self.components.assumed(),
-        })
-    }
-
-    /// How the arm stands against a bound. A metric that is zero or negative
-    /// anywhere (counts, shares) is judged as it is, not by logs, and from the
-    /// arm's own spread: counts of different arms share no variance.
-    fn verdict(&self, index: usize, bound: &Constraint) -> ConstraintVerdict {
-        let Some(values) = self.values(index) else {
-            return ConstraintVerdict::NotMeasured;
-        };
-        let positive = self.arms.iter().flatten().all(|arm| arm.log().is_some());
-        let interval = if positive {
-            self.estimate(index).map(|estimate| estimate.interval)
-        } else if values.repeats() > 1 {
-            Components::pool([values], Prior::NONE).interval(values)
-        } else {
-            None
-        };
-        interval.map_or(ConstraintVerdict::NotShown, |interval| judge(interval, bound))
-    }
-}
-
-fn judge(interval: Interval, bound: &Constraint) -> ConstraintVerdict {
-    let (min, max) = (bound.min.unwrap_or(f64::NEG_INFINITY), bound.max.unwrap_or(f64::INFINITY));
-    if interval.low > max || interval.high < min {
-        ConstraintVerdict::Violated
-    } else if interval.high <= max && interval.low >= min {
-        ConstraintVerdict::Holds
-    } else {
-        ConstraintVerdict::NotShown
-    }
-}
-
 /// Ranks the configurations of a sweep by its objective.
 pub fn rank(sweep: &SweepRecord) -> Ranking {
     let objective = &sweep.manifest.objective;
@@ -247,11 +177,14 @@ fn metrics(manifest: &Manifest) -> Vec<MetricRef> {
 }
 
 /// What rows are made from.
-struct Context<'a> {
-    sweep: &'a SweepRecord,
-    arms: &'a [Arm<'a>],
-    metrics: &'a [MetricRef],
-    measured: &'a [Measured],
+pub(super) struct Context<'a> {
+    pub(super) sweep: &'a SweepRecord,
+    /// By configuration, in the manifest's order.
+    pub(super) arms: &'a [Arm<'a>],
+    /// The objective first.
+    pub(super) metrics: &'a [MetricRef],
+    /// Parallel to `metrics`.
+    pub(super) measured: &'a [Measured],
 }
 
 impl Context<'_> {
@@ -319,86 +252,6 @@ impl Context<'_> {
             .collect()
     }
 
-    /// Why a configuration has no rank; `None` where it has one.
-    fn reason(
-        &self,
-        index: usize,
-        constrained: &[MetricRef],
-        verdicts: &[ConstraintVerdict],
-    ) -> Option<String> {
-        let arm = &self.arms[index];
-        let metric = &self.metrics[0];
-        if !arm.overrides.is_empty() {
-            return Some(self.overridden(arm));
-        }
-        let Some(values) = self.measured[0].values(index) else {
-            return Some(not_measured(arm, metric, self.measured[0].arms.is_none()));
-        };
-        let without_log = values.values().iter().flatten().filter(|value| **value <= 0.0).count();
-        if without_log > 0 {
-            return Some(format!(
-                "{without_log} of {} values of {metric} are zero or negative: there is no \
-                 geometric mean to rank by",
-                values.repeats()
-            ));
-        }
-        let broken: Vec<String> = constrained
-            .iter()
-            .zip(verdicts)
-            .filter_map(|(metric, verdict)| match verdict {
-                ConstraintVerdict::Violated => Some(format!("violates the bound of {metric}")),
-                ConstraintVerdict::NotMeasured => Some(format!("{metric} was not measured")),
-                ConstraintVerdict::Holds | ConstraintVerdict::NotShown => None,
-            })
-            .collect();
-        (!broken.is_empty()).then(|| broken.join("; "))
-    }
-
-    fn overridden(&self, arm: &Arm<'_>) -> String {
-        let flags: Vec<String> = arm
-            .overrides
-            .iter()
-            .map(|over| {
-                let text = |value: &Option<serde_json::Value>| {
-                    value.as_ref().map_or_else(|| "nothing".to_owned(), canonical)
-                };
-                format!("{}={} (asked: {})", over.flag, text(&over.shown), text(&over.requested))
-            })
-            .collect();
-        let same = arm.same_as.map_or_else(String::new, |honest| {
-            format!("; counted as {}", self.arms[honest].configuration.name)
-        });
-        format!("overridden: ran with {}{same}", flags.join(", "))
-    }
-
-    fn remarks(
-        &self,
-        index: usize,
-        constrained: &[MetricRef],
-        verdicts: &[ConstraintVerdict],
-        failures: &[&LaunchFailure],
-    ) -> Vec<String> {
-        let arm = &self.arms[index];
-        let mut remarks: Vec<String> = constrained
-            .iter()
-            .zip(verdicts)
-            .filter(|(_, verdict)| **verdict == ConstraintVerdict::NotShown)
-            .map(|(metric, _)| format!("the bound of {metric} is not shown to hold"))
-            .collect();
-        if let Some(failure) = failures.last() {
-            remarks.push(format!(
-                "{} of {} launches failed ({})",
-                failures.len(),
-                arm.launches.len(),
-                failure.class.as_str()
-            ));
-        }
-        for &further in &arm.further {
-            remarks.push(format!("{} ran as this one", self.arms[further].configuration.name));
-        }
-        remarks
-    }
-
     /// Eligible rows, best geometric mean first; equal ones in the grid's order.
     fn order(&self, rows: &[RankedConfiguration]) -> Vec<usize> {
         let mean = |index: usize| rows[index].estimates[0].map_or(f64::NAN, |e| e.geomean);
@@ -436,45 +289,6 @@ impl Context<'_> {
                 Interval::around(difference, error.variance.sqrt(), error.degrees_of_freedom);
             row.baseline_ratio = Some(Ratio { ratio: difference.exp(), interval: interval.exp() });
         }
-    }
-}
-
-fn failures<'a>(arm: &Arm<'a>) -> impl Iterator<Item = &'a LaunchFailure> {
-    arm.launches.clone().into_iter().filter_map(|launch| match &launch.outcome {
-        // A launch that we gave up ourselves says nothing of the configuration.
-        Some(LaunchOutcome::Failed(failure)) if !failure.cancelled => Some(failure),
-        _ => None,
-    })
-}
-
-/// Why there is no value of the objective: the most telling cause.
-fn not_measured(arm: &Arm<'_>, metric: &MetricRef, ambiguous: bool) -> String {
-    if ambiguous {
-        return format!("{metric} names no case, and there are several");
-    }
-    if let Some(failure) = failures(arm).last() {
-        let word = if failure.class.is_deterministic() { "infeasible" } else { "failed" };
-        return format!("{word} ({}): {}", failure.class.as_str(), failure.message);
-    }
-    let skipped = arm.launches.iter().find_map(|launch| match &launch.outcome {
-        Some(LaunchOutcome::Skipped { reason }) => Some(reason),
-        _ => None,
-    });
-    if let Some(reason) = skipped {
-        return format!("not launched: {reason}");
-    }
-    if arm.launches.is_empty() {
-        return "not launched: the sweep ended before".to_owned();
-    }
-    let void = arm
-        .launches
-        .iter()
-        .flat_map(|launch| &launch.measurements)
-        .filter(|m| m.status != Status::Ok)
-        .find_map(|m| m.reason.as_ref());
-    match void {
-        Some(reason) => format!("{metric} was not measured: {reason}"),
-        None => format!("{metric} was not measured"),
     }
 }
 

@@ -1,7 +1,6 @@
 //! The frame `ranking`: one row per configuration, in the ranking's order.
 
-use polars::prelude::{Column, DataFrame, ListBuilderTrait, ListStringChunkedBuilder};
-use polars::prelude::{IntoSeries, PlSmallStr};
+use polars::prelude::{Column, DataFrame};
 
 use super::ResultsError;
 use super::columns::column;
@@ -41,7 +40,7 @@ impl Ranking {
         columns.push(column("baseline_ratio.low", ratio(&|r| r.interval.low)));
         columns.push(column("baseline_ratio.high", ratio(&|r| r.interval.high)));
         columns.push(texts(rows, "failure_class", |row| row.failure_class.map(str::to_owned)));
-        columns.push(lists("remarks", rows, |row| &row.remarks));
+        columns.push(joined("remarks", rows, |row| &row.remarks));
         Ok(DataFrame::new(rows.len(), columns)?)
     }
 }
@@ -55,7 +54,7 @@ fn place_columns(ranking: &Ranking) -> Vec<Column> {
         texts(rows, "rank_label", |row| row.rank_label.clone()),
         texts(rows, "configuration", |row| Some(row.name.clone())),
         texts(rows, "configuration_id", |row| Some(row.id.clone())),
-        lists("aliases", rows, |row| &row.aliases),
+        joined("aliases", rows, |row| &row.aliases),
         column("baseline", state(|row| row.baseline).collect()),
         column("simulated", vec![Some(ranking.simulated); rows.len()]),
         column("eligible", state(|row| row.eligible).collect()),
@@ -74,14 +73,12 @@ fn texts(
     column(name, rows.iter().map(read).collect())
 }
 
-fn lists(
+/// Several texts in one, `|` between them; null without any. Not a list: pyarrow
+/// cannot give lists of polars' strings to pandas, and CSV has none.
+fn joined(
     name: &str,
     rows: &[RankedConfiguration],
     read: impl Fn(&RankedConfiguration) -> &Vec<String>,
 ) -> Column {
-    let mut builder = ListStringChunkedBuilder::new(PlSmallStr::from_str(name), rows.len(), 8);
-    for row in rows {
-        builder.append_values_iter(read(row).iter().map(String::as_str));
-    }
-    builder.finish().into_series().into()
+    texts(rows, name, |row| Some(read(row).join("|")).filter(|text| !text.is_empty()))
 }

@@ -103,6 +103,22 @@ pub fn write(path: &Path, key: &RepeatKey, records: &[RequestRecord]) -> Result<
     write_parquet(path, &mut frame)
 }
 
+/// Writes the records of several repeats as one Parquet file, whole or not at all.
+///
+/// # Errors
+/// When the file cannot be written.
+pub fn write_all(
+    path: &Path,
+    repeats: &[(RepeatKey, Vec<RequestRecord>)],
+) -> Result<(), ResultsError> {
+    let nothing = RepeatKey { launch: 0, workload: String::new(), case: String::new(), repeat: 0 };
+    let mut frame = DataFrame::new(0, columns(&nothing, &[]))?;
+    for (key, records) in repeats {
+        frame.vstack_mut(&DataFrame::new(records.len(), columns(key, records))?)?;
+    }
+    write_parquet(path, &mut frame)
+}
+
 fn columns(key: &RepeatKey, records: &[RequestRecord]) -> Vec<Column> {
     let key_text = |text: &str| vec![Some(text.to_owned()); records.len()];
     let times = |name: &str, read: &dyn Fn(&RequestRecord) -> Option<u64>| {

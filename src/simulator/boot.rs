@@ -4,6 +4,7 @@
 
 use serde_json::Value;
 
+use super::faults::{Exit, Faults};
 use super::log::{Process, python, thousands};
 use super::memory::{self, Division, Unfit};
 use super::profile::GIB;
@@ -53,7 +54,24 @@ pub struct Script {
 pub fn script(argv: &[String], options: &Options) -> Script {
     let mut writer = Writer { lines: Vec::new(), now: 0.0 };
     let outcome = writer.start(argv, options);
-    Script { lines: writer.lines, seconds: writer.now, outcome }
+    let mut script = Script { lines: writer.lines, seconds: writer.now, outcome };
+    script.disturb(&options.faults);
+    script
+}
+
+impl Script {
+    /// Stretches or silences the start where that was asked for.
+    fn disturb(&mut self, faults: &Faults) {
+        let ready = self.seconds;
+        if faults.silent_boot {
+            self.lines.retain(|line| line.at < IMPORTS || line.at >= ready);
+        }
+        if let Some(seconds) = faults.boot_seconds {
+            let factor = seconds / ready.max(f64::MIN_POSITIVE);
+            self.lines.iter_mut().for_each(|line| line.at *= factor);
+            self.seconds = seconds;
+        }
+    }
 }
 
 struct Writer {
@@ -93,9 +111,11 @@ impl Writer {
         let model = line.model.clone().unwrap_or_else(|| "Qwen/Qwen3-0.6B".into());
         self.banner(&model, &line);
         self.now = IMPORTS;
+        let mut flags = line.flags.clone();
+        flags.extend(options.faults.overridden.clone());
         let settings = Settings::from_flags(
             &model,
-            &line.flags,
+            &flags,
             &options.environment,
             options.gpu.clone(),
             options.gpus,
@@ -104,9 +124,12 @@ impl Writer {
         .map_err(|refusal| self.refuse(&refusal))?;
         self.configured(&settings);
         self.now += PROCESSES;
+        if let Some(exit) = options.faults.exit {
+            return Err(self.provoked(exit));
+        }
         let fit = memory::divide(&settings, options.other_memory_gib * GIB);
         if let Err(unfit @ Unfit::NotFree { .. }) = fit {
-            return Err(self.engine_failed(&unfit));
+            return Err(self.engine_failed(&unfit.to_string()));
         }
         self.load(&settings, &fit)?;
         let division = self.measure(&settings, fit)?;
@@ -197,7 +220,7 @@ impl Writer {
             ));
         }
         if let Err(unfit @ Unfit::OutOfMemory { .. }) = fit {
-            return Err(self.engine_failed(unfit));
+            return Err(self.engine_failed(&unfit.to_string()));
         }
         let place = "default_loader.py:501";
         self.write(Process::Worker, place, format!("Loading weights took {seconds:.2} seconds"));
@@ -222,7 +245,7 @@ impl Writer {
         self.now += PROFILING;
         let fits = match fit {
             Err(unfit @ (Unfit::NoBlocks | Unfit::TooShort { .. })) => {
-                return Err(self.engine_failed(&unfit));
+                return Err(self.engine_failed(&unfit.to_string()));
             }
             other => other,
         };
@@ -241,7 +264,7 @@ impl Writer {
         if !settings.enforce_eager {
             self.now += CAPTURING_PER_LAYER * layers;
         }
-        let division = fits.map_err(|unfit| self.engine_failed(&unfit))?;
+        let division = fits.map_err(|unfit| self.engine_failed(&unfit.to_string()))?;
         if !settings.enforce_eager {
             let text = format!(
                 "Graph capturing finished in {:.0} secs, took {:.2} GiB",
@@ -273,14 +296,27 @@ impl Writer {
         self.plain("INFO:     Application startup complete.");
     }
 
+    /// The end that was asked for.
+    fn provoked(&mut self, exit: Exit) -> i32 {
+        for (process, text) in exit.lines {
+            match process {
+                Process::EngineCore => {
+                    self.engine_failed(text);
+                }
+                other => self.push(*other, "ERROR", "launcher.py:380", (*text).to_owned()),
+            }
+        }
+        exit.code
+    }
+
     /// The engine process dies of this, and the API process after it.
-    fn engine_failed(&mut self, unfit: &Unfit) -> i32 {
+    fn engine_failed(&mut self, error: &str) -> i32 {
         let core = Process::EngineCore;
         let place = "core.py:1510";
         for text in [
             "EngineCore failed to start.".to_owned(),
             "Traceback (most recent call last):".to_owned(),
-            unfit.to_string(),
+            error.to_owned(),
         ] {
             self.push(core, "ERROR", place, text);
         }

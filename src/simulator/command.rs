@@ -3,11 +3,14 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use super::faults::Faults;
 use super::log::{Log, LogSink, Process};
 use super::{BootFailure, Options, boot, profile};
+use crate::flags::canonical_name;
 
 /// An option of the simulator's own that is not understood.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -15,7 +18,9 @@ use super::{BootFailure, Options, boot, profile};
 pub struct CommandFault(String);
 
 const OPTIONS: &str = "--sim-gpu, --sim-gpus, --sim-seed, --sim-speed, --sim-other-memory, \
-                       --sim-model, --sim-launch";
+                       --sim-model, --sim-launch; to provoke failures --sim-fail, \
+                       --sim-boot-seconds, --sim-silent-boot, --sim-override, --sim-die-after, \
+                       --sim-freeze-after, --sim-silent-after, --sim-unhealthy";
 
 /// Splits `args` into vLLM's own arguments and the simulator's options, which
 /// start with `--sim-`. A leading `vllm`, `serve` is dropped. Variables that
@@ -44,6 +49,7 @@ pub fn command_line(
         };
         let (name, value) = match option.split_once('=') {
             Some((name, value)) => (name, Some(value)),
+            None if set_switch(&mut options.faults, option) => continue,
             None => (option, args.next()),
         };
         let value = value
@@ -75,6 +81,45 @@ fn set(options: &mut Options, name: &str, value: &str) -> Result<(), CommandFaul
                 number(name, value, |gib: &f64| gib.is_finite() && *gib >= 0.0)?;
         }
         "model" => options.model = Some(value.to_owned()),
+        _ => return provoke(&mut options.faults, name, value),
+    }
+    Ok(())
+}
+
+/// Sets an option that takes no value; false where it is none of these.
+fn set_switch(faults: &mut Faults, name: &str) -> bool {
+    match name {
+        "silent-boot" => faults.silent_boot = true,
+        "unhealthy" => faults.unhealthy = true,
+        _ => return false,
+    }
+    true
+}
+
+fn provoke(faults: &mut Faults, name: &str, value: &str) -> Result<(), CommandFault> {
+    let tokens = || number(name, value, |_| true).map(Some);
+    match name {
+        "fail" if !faults.fail(value) => {
+            let classes: Vec<_> = super::faults::classes().collect();
+            return Err(CommandFault(format!(
+                "argument --sim-fail: '{value}' is not known (known: {})",
+                classes.join(", ")
+            )));
+        }
+        "fail" => {}
+        "boot-seconds" => {
+            faults.boot_seconds = Some(number(name, value, |s: &f64| s.is_finite() && *s >= 0.0)?);
+        }
+        "die-after" => faults.die_after = tokens()?,
+        "freeze-after" => faults.freeze_after = tokens()?,
+        "silent-after" => faults.silent_after = tokens()?,
+        "override" => {
+            let (flag, value) = value.split_once('=').ok_or_else(|| {
+                CommandFault("argument --sim-override: expected FLAG=VALUE".into())
+            })?;
+            let value = serde_json::from_str(value).unwrap_or_else(|_| Value::from(value));
+            faults.overridden.insert(canonical_name(flag), value);
+        }
         _ => {
             return Err(CommandFault(format!("unrecognized option --sim-{name} ({OPTIONS})")));
         }
@@ -120,7 +165,7 @@ pub async fn run(
         1
     };
     match TcpListener::bind(address).await {
-        Ok(listener) => booted.serve(listener, cancel).await.map_or_else(failed, |()| 0),
+        Ok(listener) => booted.serve(listener, cancel).await.map_or_else(failed, |_ending| 0),
         Err(error) => failed(error),
     }
 }

@@ -10,7 +10,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
+use super::Options;
+use super::faults::ENGINE_DEAD_ERROR;
 use super::log::{Log, Process};
 use super::metrics::{Finish, Metrics};
 use super::pace::Pace;
@@ -49,6 +52,7 @@ pub struct Engine {
     commands: Sender<Command>,
     next: Arc<AtomicU64>,
     metrics: Arc<Mutex<Metrics>>,
+    dead: CancellationToken,
 }
 
 impl Engine {
@@ -60,20 +64,28 @@ impl Engine {
         scheduler: Scheduler,
         pace: Pace,
         metrics: Metrics,
-        caching: bool,
-        speed: f64,
+        options: &Options,
         log: Log,
     ) -> std::io::Result<Self> {
         let (commands, receiver) = channel();
         let metrics = Arc::new(Mutex::new(metrics));
-        let engine = Self { commands, next: Arc::default(), metrics: Arc::clone(&metrics) };
+        let dead = CancellationToken::new();
+        let engine = Self {
+            commands,
+            next: Arc::default(),
+            metrics: Arc::clone(&metrics),
+            dead: dead.clone(),
+        };
         let now = Instant::now();
         let worker = Worker {
             scheduler,
             pace,
             metrics,
-            caching,
-            speed,
+            speed: options.speed,
+            die_after: options.faults.die_after.unwrap_or(u64::MAX),
+            freeze_after: options.faults.freeze_after.unwrap_or(u64::MAX),
+            generated: 0,
+            dead,
             log,
             receiver,
             origin: now,
@@ -101,7 +113,13 @@ impl Engine {
             Command::Add { request, finish: ask.finish, tokens: sender, at: Instant::now() };
         // A dead engine drops the command and with it the sender: the answer ends empty.
         let _ = self.commands.send(command);
-        Answer { id, tokens, commands: self.commands.clone(), finished: false }
+        Answer {
+            id,
+            tokens,
+            commands: self.commands.clone(),
+            dead: self.dead.clone(),
+            finished: false,
+        }
     }
 
     /// Empties the prefix cache; false while requests run or the engine is gone.
@@ -114,6 +132,16 @@ impl Engine {
     /// Ends the engine; answers under way end where they are.
     pub fn stop(&self) {
         let _ = self.commands.send(Command::Stop);
+    }
+
+    /// Whether the engine died by itself.
+    pub fn is_dead(&self) -> bool {
+        self.dead.is_cancelled()
+    }
+
+    /// Waits for the engine's death; for ever where it does not die.
+    pub async fn died(&self) {
+        self.dead.cancelled().await;
     }
 
     /// The Prometheus text.
@@ -139,6 +167,7 @@ pub struct Answer {
     id: RequestId,
     tokens: mpsc::UnboundedReceiver<Produced>,
     commands: Sender<Command>,
+    dead: CancellationToken,
     finished: bool,
 }
 
@@ -146,6 +175,11 @@ impl Answer {
     /// The request's number.
     pub fn id(&self) -> RequestId {
         self.id
+    }
+
+    /// Whether it ended because the engine died.
+    pub fn engine_died(&self) -> bool {
+        self.dead.is_cancelled()
     }
 
     /// The tokens that are there, at least one; `None` after the last, and when
@@ -177,8 +211,12 @@ struct Worker {
     scheduler: Scheduler,
     pace: Pace,
     metrics: Arc<Mutex<Metrics>>,
-    caching: bool,
     speed: f64,
+    die_after: u64,
+    freeze_after: u64,
+    /// Tokens generated so far.
+    generated: u64,
+    dead: CancellationToken,
     log: Log,
     receiver: Receiver<Command>,
     origin: Instant,
@@ -192,36 +230,32 @@ impl Worker {
     fn run(mut self) {
         let mut arrived = Vec::new();
         loop {
-            loop {
-                match self.receiver.try_recv() {
-                    Ok(command) => arrived.push(command),
-                    Err(TryRecvError::Empty) => break,
-                    Err(TryRecvError::Disconnected) => return,
-                }
-            }
-            for command in arrived.drain(..) {
-                if !self.obey(command) {
-                    return;
-                }
+            if !self.obey_all(&mut arrived) {
+                return;
             }
             self.report_throughput();
-            let Some(plan) = self.scheduler.schedule(self.seconds(self.schedule)) else {
-                self.set_gauges();
-                match self.receiver.recv_timeout(THROUGHPUT_INTERVAL) {
-                    Ok(command) => arrived.push(command),
-                    Err(RecvTimeoutError::Timeout) => {}
-                    Err(RecvTimeoutError::Disconnected) => return,
+            let now = self.seconds(self.schedule);
+            let plan = if self.is_frozen() { None } else { self.scheduler.schedule(now) };
+            self.set_gauges();
+            let Some(plan) = plan else {
+                if !self.idle(&mut arrived) {
+                    return;
                 }
-                self.schedule = Instant::now();
                 continue;
             };
-            self.set_gauges();
             let seconds = self.pace.step_seconds(&plan) / self.speed;
             self.schedule += Duration::from_secs_f64(seconds);
             if !self.sleep(&mut arrived) {
                 return;
             }
             let produced = self.scheduler.complete(&plan, self.seconds(self.schedule));
+            self.generated += produced.len() as u64;
+            if self.generated > self.die_after {
+                // Before the clients' channels close, so that they can tell death from stop.
+                self.dead.cancel();
+                self.log_death();
+                return;
+            }
             for token in &produced {
                 if let Some(client) = self.clients.get_mut(&token.id) {
                     client.last = Some(token.clone());
@@ -230,6 +264,49 @@ impl Worker {
                 }
             }
             self.count(&plan, &produced);
+        }
+    }
+
+    /// Carries out what was collected and what is there; false at the end.
+    fn obey_all(&mut self, arrived: &mut Vec<Command>) -> bool {
+        loop {
+            match self.receiver.try_recv() {
+                Ok(command) => arrived.push(command),
+                Err(TryRecvError::Empty) => break,
+                Err(TryRecvError::Disconnected) => return false,
+            }
+        }
+        arrived.drain(..).all(|command| self.obey(command))
+    }
+
+    /// Waits for something to do; false when all handles are gone.
+    fn idle(&mut self, arrived: &mut Vec<Command>) -> bool {
+        match self.receiver.recv_timeout(THROUGHPUT_INTERVAL) {
+            Ok(command) => arrived.push(command),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return false,
+        }
+        self.schedule = Instant::now();
+        true
+    }
+
+    fn is_frozen(&self) -> bool {
+        self.generated >= self.freeze_after
+    }
+
+    fn log_death(&self) {
+        let core = Process::EngineCore;
+        for (process, place, message) in [
+            (
+                core,
+                "multiproc_executor.py:315",
+                "Worker proc VllmWorker-0 died unexpectedly (exit code: None), shutting down \
+                 executor.",
+            ),
+            (core, "core.py:1512", "EngineCore encountered a fatal error."),
+            (Process::ApiServer, "async_llm.py:906", ENGINE_DEAD_ERROR),
+        ] {
+            self.log.line(process, "ERROR", place, message);
         }
     }
 
@@ -278,7 +355,7 @@ impl Worker {
     }
 
     fn count(&mut self, plan: &super::scheduler::Plan, produced: &[Produced]) {
-        lock(&self.metrics).count_step(plan, produced, self.caching);
+        lock(&self.metrics).count_step(plan, produced);
         for token in produced.iter().filter(|token| token.finished) {
             self.end(token.id, None);
         }

@@ -1,7 +1,7 @@
 //! vLLM's endpoints in front of the engine: keys, models, chat, metrics.
 //! Bodies are made in [`super::protocol`], tokens in [`super::engine`].
 
-use std::convert::Infallible;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -21,19 +21,23 @@ use tokio_util::sync::CancellationToken;
 
 use super::engine::{Answer, Ask, Engine};
 use super::log::{Log, Process};
+use super::memory::Division;
 use super::metrics::Finish;
 use super::protocol::{self, ChatRequest, ChunkWriter, Refused, StreamOptions, Usage};
 use super::scheduler::Produced;
 use super::settings::Settings;
-use super::{Booted, Options, VERSION, text, tokens};
+use super::{Booted, Ending, Options, VERSION, text, tokens};
 
 /// Long contexts are megabytes of JSON.
 const LARGEST_BODY: usize = 256 << 20;
 /// Connections get this long to end after a stop.
 const GRACE: Duration = Duration::from_secs(2);
+/// How long `/health` is 503 after the engine's death, before nobody listens any more.
+const LINGER: Duration = Duration::from_secs(1);
 
 struct Server {
     settings: Settings,
+    division: Division,
     options: Options,
     engine: Engine,
     log: Log,
@@ -48,10 +52,11 @@ pub(super) async fn serve(
     engine: Engine,
     listener: TcpListener,
     cancel: CancellationToken,
-) -> std::io::Result<()> {
+) -> std::io::Result<Ending> {
     let log = booted.log.clone();
     let server = Arc::new(Server {
         settings: booted.settings,
+        division: booted.division,
         options: booted.options,
         engine: engine.clone(),
         log: booted.log,
@@ -62,29 +67,38 @@ pub(super) async fn serve(
         let _ = stream.set_nodelay(true);
     });
     let service = router(server).into_make_service_with_connect_info::<SocketAddr>();
-    let stop = cancel.clone();
+    let stopped = || async {
+        tokio::select! { () = cancel.cancelled() => {}, () = engine.died() => {} }
+    };
+    let draining = CancellationToken::new();
+    let drain = draining.clone();
     let serving = axum::serve(listener, service)
-        .with_graceful_shutdown(async move { stop.cancelled().await })
+        .with_graceful_shutdown(async move { drain.cancelled().await })
         .into_future();
     let deadline = async {
-        cancel.cancelled().await;
+        stopped().await;
+        if engine.is_dead() {
+            // For a moment the HTTP server outlives its engine, and says so.
+            tokio::time::sleep(LINGER).await;
+        }
         let message = "[shutdown] API server: shutdown triggered";
         log.line(Process::ApiServer, "INFO", "launcher.py:254", message);
         engine.stop();
+        draining.cancel();
         tokio::time::sleep(GRACE).await;
     };
     let ended = tokio::select! {
         ended = serving => ended,
         () = deadline => Ok(()),
     };
-    engine.stop();
     log.plain("INFO:     Application shutdown complete.");
-    ended
+    let ending = if engine.is_dead() { Ending::EngineDied } else { Ending::Stopped };
+    ended.map(|()| ending)
 }
 
 fn router(server: Arc<Server>) -> Router {
     let mut router = Router::new()
-        .route("/health", get(ok))
+        .route("/health", get(health))
         .route("/ping", get(ok).post(ok))
         .route("/load", get(load))
         .route("/version", get(version))
@@ -93,7 +107,9 @@ fn router(server: Arc<Server>) -> Router {
         .route("/v1/models", get(models))
         .route("/v1/chat/completions", post(chat));
     if server.settings.dev_mode {
-        router = router.route("/reset_prefix_cache", post(reset_prefix_cache));
+        router = router
+            .route("/reset_prefix_cache", post(reset_prefix_cache))
+            .route("/server_info", get(server_info));
     }
     router
         .fallback(not_found)
@@ -161,6 +177,13 @@ async fn ok() -> StatusCode {
     StatusCode::OK
 }
 
+async fn health(State(server): Shared) -> StatusCode {
+    if server.options.faults.unhealthy || server.engine.is_dead() {
+        return StatusCode::SERVICE_UNAVAILABLE;
+    }
+    StatusCode::OK
+}
+
 async fn load(State(server): Shared) -> Json<Value> {
     Json(json!({"server_load": server.engine.load()}))
 }
@@ -195,6 +218,11 @@ async fn models(State(server): Shared) -> Json<Value> {
 
 async fn reset_prefix_cache(State(server): Shared) -> Json<Value> {
     Json(json!({"success": server.engine.reset_prefix_cache().await}))
+}
+
+/// The JSON form alone; `config_format=text` is not offered.
+async fn server_info(State(server): Shared) -> Json<Value> {
+    Json(protocol::server_info(&server.settings, &server.division, &server.options))
 }
 
 async fn tokenize(State(server): Shared, body: Bytes) -> Result<Json<Value>, Refused> {
@@ -233,10 +261,24 @@ struct Chat {
     output_seed: u64,
     finish: Finish,
     tell_cached: bool,
+    /// Tokens after which nothing comes any more.
+    silent_after: u64,
+    sent: u64,
     answer: Answer,
 }
 
 impl Chat {
+    /// The tokens that are there; `None` at the end.
+    async fn next(&mut self) -> Option<Vec<Produced>> {
+        if self.sent >= self.silent_after {
+            std::future::pending::<()>().await;
+        }
+        let mut produced = self.answer.next().await?;
+        produced.retain(|token| token.index < self.silent_after);
+        self.sent += produced.len() as u64;
+        Some(produced)
+    }
+
     fn usage(&self, last: Option<&Produced>) -> Usage {
         Usage {
             prompt: self.prompt_tokens,
@@ -263,6 +305,9 @@ async fn chat(State(server): Shared, body: Bytes) -> Result<Response, Refused> {
 
 fn accept(server: &Server, request: &ChatRequest) -> Result<Chat, Refused> {
     let settings = &server.settings;
+    if server.engine.is_dead() || server.options.faults.not_serving {
+        return Err(Refused::engine_dead());
+    }
     let model = match request.model.as_deref() {
         None | Some("") => settings.served_names[0].clone(),
         Some(name) if settings.served_names.iter().any(|served| served == name) => name.to_owned(),
@@ -289,6 +334,8 @@ fn accept(server: &Server, request: &ChatRequest) -> Result<Chat, Refused> {
         output_seed,
         finish,
         tell_cached: settings.prompt_tokens_details,
+        silent_after: server.options.faults.silent_after.unwrap_or(u64::MAX),
+        sent: 0,
         answer,
     })
 }
@@ -296,7 +343,7 @@ fn accept(server: &Server, request: &ChatRequest) -> Result<Chat, Refused> {
 async fn whole_response(mut chat: Chat) -> Result<Response, Refused> {
     let mut content = String::new();
     let mut last = None;
-    while let Some(produced) = chat.answer.next().await {
+    while let Some(produced) = chat.next().await {
         content.push_str(&chat.text(&produced));
         last = produced.last().cloned();
     }
@@ -319,17 +366,20 @@ struct Streaming {
 }
 
 impl Streaming {
-    /// The bytes that follow; `None` at the end.
-    async fn next(&mut self) -> Option<Bytes> {
+    /// The bytes that follow; `None` at the end, an error where the stream is cut.
+    async fn next(&mut self) -> Option<io::Result<Bytes>> {
         if self.ended {
             return None;
         }
         let mut out = String::new();
-        let Some(produced) = self.chat.answer.next().await else {
+        let Some(produced) = self.chat.next().await else {
             self.ended = true;
+            if !self.chat.answer.engine_died() {
+                return Some(Err(io::Error::other("the server stops")));
+            }
             ChunkWriter::error(&mut out);
             ChunkWriter::done(&mut out);
-            return Some(out.into());
+            return Some(Ok(out.into()));
         };
         if !self.started {
             self.started = true;
@@ -348,7 +398,7 @@ impl Streaming {
             }
             ChunkWriter::done(&mut out);
         }
-        Some(out.into())
+        Some(Ok(out.into()))
     }
 }
 
@@ -359,7 +409,7 @@ fn stream_response(chat: Chat, options: StreamOptions) -> Response {
     let state = Streaming { chat, writer, include_usage, started: false, ended: false };
     let chunks = stream::unfold(state, |mut state| async move {
         let bytes = state.next().await?;
-        Some((Ok::<_, Infallible>(bytes), state))
+        Some((bytes, state))
     });
     let kind = "text/event-stream; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], Body::from_stream(chunks)).into_response()

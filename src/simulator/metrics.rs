@@ -68,6 +68,8 @@ pub struct Metrics {
     created: f64,
     model: String,
     cache_config: String,
+    /// Whether the prefix cache is asked at all.
+    caching: bool,
     /// Requests in the batch.
     pub running: usize,
     /// Requests in the queue.
@@ -165,6 +167,7 @@ impl Metrics {
             created: unix_seconds(),
             model: settings.served_names[0].clone(),
             cache_config: cache_config(settings, division),
+            caching: settings.prefix_caching,
             running: 0,
             waiting: 0,
             cache_usage: 0.0,
@@ -193,11 +196,11 @@ impl Metrics {
         self.histograms[series as usize].2.observe(value);
     }
 
-    /// Counts a step that has ended. `caching` tells whether the prefix cache was asked.
-    pub fn count_step(&mut self, plan: &Plan, produced: &[Produced], caching: bool) {
+    /// Counts a step that has ended.
+    pub fn count_step(&mut self, plan: &Plan, produced: &[Produced]) {
         self.preemptions += plan.preempted.len() as u64;
         self.observe(Series::StepTokens, plan.load.tokens as f64);
-        for admission in plan.admitted.iter().filter(|_| caching) {
+        for admission in plan.admitted.iter().filter(|_| self.caching) {
             self.prefix_queries += admission.prompt_tokens;
             self.prefix_hits += admission.cached_tokens;
         }

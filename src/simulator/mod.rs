@@ -18,6 +18,7 @@ pub mod boot;
 mod command;
 pub mod cost;
 pub mod engine;
+pub mod faults;
 mod http;
 pub mod kv_cache;
 pub mod log;
@@ -37,6 +38,7 @@ pub use log::LogSink;
 
 use self::cost::CostModel;
 use self::engine::Engine;
+use self::faults::Faults;
 use self::kv_cache::KvCache;
 use self::log::Log;
 use self::memory::Division;
@@ -68,6 +70,8 @@ pub struct Options {
     pub launch: u64,
     /// Environment variables that vLLM reads (`VLLM_API_KEY`, ...).
     pub environment: BTreeMap<String, String>,
+    /// What is to go wrong.
+    pub faults: Faults,
 }
 
 impl Options {
@@ -82,6 +86,7 @@ impl Options {
             model: None,
             launch: 0,
             environment: BTreeMap::new(),
+            faults: Faults::default(),
         }
     }
 }
@@ -95,6 +100,15 @@ pub enum BootFailure {
     /// The caller cancelled.
     #[error("the start was cancelled")]
     Cancelled,
+}
+
+/// How serving ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The caller cancelled.
+    Stopped,
+    /// The engine died. vLLM's process then exits with code 0.
+    EngineDied,
 }
 
 /// A started engine that nobody serves yet.
@@ -156,8 +170,8 @@ impl Booted {
         self
     }
 
-    /// Serves on `listener` until `cancel`. Requests under way end there.
-    /// vLLM does not listen before it is ready: bind only now.
+    /// Serves on `listener` until `cancel` or the engine's death; requests under
+    /// way end there. vLLM does not listen before it is ready: bind only now.
     ///
     /// # Errors
     /// Where the system gives no thread or the listener breaks.
@@ -165,15 +179,14 @@ impl Booted {
         self,
         listener: TcpListener,
         cancel: CancellationToken,
-    ) -> std::io::Result<()> {
+    ) -> std::io::Result<Ending> {
         let caching = self.settings.prefix_caching;
         let cache = KvCache::new(self.division.blocks, self.settings.block_size, caching);
         let scheduler = Scheduler::new(Limits::of(&self.settings), cache);
         let noise = Noise::new(self.options.seed, self.options.launch);
         let pace = Pace::new(CostModel::new(&self.settings), noise);
         let metrics = Metrics::new(&self.settings, &self.division);
-        let engine =
-            Engine::start(scheduler, pace, metrics, caching, self.options.speed, self.log.clone())?;
+        let engine = Engine::start(scheduler, pace, metrics, &self.options, self.log.clone())?;
         http::serve(self, engine, listener, cancel).await
     }
 }

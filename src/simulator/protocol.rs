@@ -4,7 +4,11 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::Options;
+use super::faults::ENGINE_DEAD;
+use super::memory::Division;
 use super::metrics::Finish;
+use super::settings::Settings;
 use super::tokens::Message;
 
 /// What marks every answer.
@@ -112,9 +116,7 @@ impl Refused {
 
     /// The engine is gone.
     pub fn engine_dead() -> Self {
-        let message =
-            "EngineCore encountered an issue. See stack trace (above) for the root cause.";
-        Self::new(500, "InternalServerError", None, message)
+        Self::new(500, "InternalServerError", None, ENGINE_DEAD)
     }
 }
 
@@ -251,11 +253,9 @@ impl ChunkWriter {
 
     /// An error inside the stream.
     pub fn error(out: &mut String) {
-        out.push_str(
-            "data: {\"error\": {\"message\": \"EngineCore encountered an issue. See stack trace \
-             (above) for the root cause.\", \"type\": \"InternalServerError\", \"param\": null, \
-             \"code\": 500}}\n\n",
-        );
+        out.push_str("data: {\"error\": {\"message\": \"");
+        out.push_str(ENGINE_DEAD);
+        out.push_str("\", \"type\": \"InternalServerError\", \"param\": null, \"code\": 500}}\n\n");
     }
 
     /// The end of the stream.
@@ -326,6 +326,52 @@ pub fn models(names: &[String], root: &str, created: u64, max_model_len: u64) ->
         })
         .collect();
     json!({"object": "list", "data": data})
+}
+
+/// `/server_info?config_format=json` of dev mode: the parts that show flags.
+pub fn server_info(settings: &Settings, division: &Division, options: &Options) -> Value {
+    let model = &settings.model_argument;
+    let concurrency = division.tokens as f64 / settings.max_model_len as f64;
+    json!({
+        "vllm_config": {
+            "model_config": {
+                "model": model, "tokenizer": model, "dtype": "torch.bfloat16", "seed": 0,
+                "max_model_len": settings.max_model_len,
+                "quantization": settings.quantization,
+                "enforce_eager": settings.enforce_eager,
+                "served_model_name": settings.served_names[0],
+            },
+            "cache_config": {
+                "block_size": settings.block_size,
+                "gpu_memory_utilization": settings.utilization,
+                "cache_dtype": settings.kv_cache_dtype,
+                "num_gpu_blocks_override": settings.blocks_override,
+                "enable_prefix_caching": settings.prefix_caching,
+                "prefix_caching_hash_algo": "sha256",
+                "num_gpu_blocks": division.blocks,
+                "kv_cache_size_tokens": division.tokens,
+                "kv_cache_max_concurrency": concurrency,
+                "kv_cache_memory_bytes": settings.kv_cache_memory_bytes,
+            },
+            "parallel_config": {
+                "pipeline_parallel_size": settings.pipeline_parallel,
+                "tensor_parallel_size": settings.tensor_parallel,
+                "world_size": settings.pipeline_parallel * settings.tensor_parallel,
+            },
+            "scheduler_config": {
+                "runner_type": "generate",
+                "max_num_batched_tokens": settings.max_num_batched_tokens,
+                "max_num_seqs": settings.max_num_seqs,
+                "long_prefill_token_threshold": settings.long_prefill_token_threshold,
+                "enable_chunked_prefill": settings.chunked_prefill,
+                "policy": "fcfs",
+                "scheduler_reserve_full_isl": settings.reserve_full_prompt,
+            },
+        },
+        "vllm_env": {"VLLM_SERVER_DEV_MODE": true},
+        "system_env": {"gpu": options.gpu.name, "gpus": options.gpus},
+        "simulated": true,
+    })
 }
 
 #[cfg(test)]

@@ -79,6 +79,7 @@ pub fn mean_interval(values: &[f64]) -> Option<(f64, Interval)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn quantiles_are_those_of_the_tables() {
@@ -98,6 +99,16 @@ mod tests {
         // A fractional df lies between its neighbours.
         let between = t_quantile(0.975, 2.5);
         assert!(between < t_quantile(0.975, 2.0) && between > t_quantile(0.975, 3.0));
+    }
+
+    proptest! {
+        /// statrs inverts the incomplete beta function by iteration: it must arrive.
+        #[test]
+        fn quantile_and_p_value_are_inverse(p in 0.0001f64..0.5, log_df in 0.0f64..9.0) {
+            let df = log_df.exp();
+            let back = two_sided_p(t_quantile(1.0 - p / 2.0, df), df);
+            prop_assert!((back / p - 1.0).abs() < 1e-4, "p {p}, df {df}: {back}");
+        }
     }
 
     #[test]

@@ -162,6 +162,12 @@ impl Components {
         self.launch_assumed || (self.repeat_assumed && self.mean_square.is_none())
     }
 
+    /// Whether the launch variance was measured but is taken as the prior's,
+    /// because it came out smaller.
+    pub fn floored(&self) -> bool {
+        !self.launch_assumed && self.mean_square.is_none()
+    }
+
     /// Uncertainty of an arm's mean: `sL2 / launches + s2 / repeats`.
     pub fn of_mean(&self, arm: &Arm) -> Uncertainty {
         self.uncertainty(arm.launch_share(), 1.0 / arm.repeats() as f64)

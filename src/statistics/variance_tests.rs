@@ -61,7 +61,7 @@ fn launches_that_agree_do_not_push_the_variance_below_its_floor() {
     let arm = Arm::new(vec![vec![1.0, 1.0], vec![1.0, 1.0]]);
     let components = Components::pool([&arm], Prior::LOG);
     close(components.launch_variance, 0.0016);
-    assert!(!components.launch_assumed);
+    assert!(components.floored() && !components.assumed());
 }
 
 #[test]
@@ -143,9 +143,9 @@ fn an_interval_of_95_percent_covers_in_95_percent_of_sweeps() {
 /// Repeats alone must not look like precision: without the launch component
 /// this would cover about two thirds.
 #[test]
-fn a_hundred_repeats_of_one_launch_prove_little() {
+fn many_repeats_of_a_launch_prove_little() {
     let world = World { launch_sd: 0.1, repeat_sd: 0.1 };
-    let covered = coverage(&world, &vec![vec![100, 100]; 6], 7);
+    let covered = coverage(&world, &vec![vec![30, 30]; 6], 7);
     assert!((0.925..=0.975).contains(&covered), "{covered}");
 }
 

@@ -20,7 +20,6 @@ use crate::bench::suite::{Bench, BenchError, BenchSettings};
 use crate::engine::{Engine, FailureClass, LaunchFailure, LaunchOrder, Launched};
 use crate::event::{Emit, Event, Phase};
 use crate::metric::Measurement;
-use crate::server::effective;
 use crate::strategy::{Action, Strategy};
 use crate::workload::Workload;
 
@@ -262,8 +261,8 @@ impl Sweep {
         let server = launched.server().clone();
         let facts = launched.facts().clone();
         hands.emit.phase(Phase::Ready { seconds: facts.boot_seconds });
-        let effective =
-            effective::read(&server, Some(&launched.log()), &order.configuration.flags).await;
+        let log = launched.log();
+        let effective = server.effective_values(Some(&log), &order.configuration.flags).await;
         self.append(Entry::LaunchReady { launch: order.launch, facts, effective })?;
         let sink = (hands.records)(&order.folder);
         let settings = BenchSettings {

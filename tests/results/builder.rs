@@ -79,10 +79,6 @@ pub(crate) trait Building {
     fn measurement(self, measurement: Measurement) -> Self;
 }
 
-pub(crate) fn value(number: f64) -> Option<MetricValue> {
-    Some(MetricValue::Number(number))
-}
-
 pub(crate) fn measured(repeat: u32, metric: &str, number: f64) -> Measurement {
     Measurement {
         workload: "kv-cache".to_owned(),
@@ -90,7 +86,7 @@ pub(crate) fn measured(repeat: u32, metric: &str, number: f64) -> Measurement {
         repeat,
         status: Status::Ok,
         reason: None,
-        metrics: MetricValues::from([(metric.to_owned(), value(number))]),
+        metrics: MetricValues::from([(metric.to_owned(), Some(MetricValue::Number(number)))]),
     }
 }
 
@@ -180,7 +176,7 @@ impl Building for SweepRecord {
                 .find(|m| m.repeat == repeat)
                 .unwrap()
                 .metrics
-                .insert(metric.to_owned(), value(*number));
+                .insert(metric.to_owned(), Some(MetricValue::Number(*number)));
         }
         self
     }

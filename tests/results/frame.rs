@@ -1,9 +1,9 @@
 //! The columns that others rely on.
 
-use polars::prelude::{AnyValue, DataFrame, DataType};
+use polars::prelude::{AnyValue, DataFrame, DataType, PlSmallStr};
 use serde_json::json;
 use vllm_grid::engine::FailureClass;
-use vllm_grid::metric::{Measurement, MetricValue, Status};
+use vllm_grid::metric::{Measurement, MetricValue, MetricValues, Status};
 use vllm_grid::results::frame::results;
 use vllm_grid::results::ranking::rank;
 use vllm_grid::server::effective::Verdict;
@@ -12,7 +12,7 @@ use vllm_grid::sweep::record::LaunchOutcome;
 use crate::builder::{Building, around, measured, sweep};
 
 fn names(frame: &DataFrame) -> Vec<&str> {
-    frame.get_column_names().into_iter().map(|name| name.as_str()).collect()
+    frame.get_column_names().into_iter().map(PlSmallStr::as_str).collect()
 }
 
 fn cell<'a>(frame: &'a DataFrame, column: &str, row: usize) -> AnyValue<'a> {
@@ -75,12 +75,25 @@ fn a_server_that_died_after_its_last_repeat_is_a_row_too() {
     record.launches[0].measurements.push(Measurement {
         status: Status::Failed,
         reason: Some("stream cut".to_owned()),
-        metrics: Default::default(),
+        metrics: MetricValues::new(),
         ..measured(2, "ttft_resent_ms", 0.0)
     });
     let frame = results(&record).unwrap();
     assert_eq!(frame.height(), 2);
     assert_eq!(text(&frame, "failure_class", 1).as_deref(), Some("engine_died"));
+}
+
+#[test]
+fn a_launch_given_up_on_a_stop_is_no_failure() {
+    let mut record = sweep(&["a"]).failed("a", FailureClass::Unknown, "cancelled");
+    if let Some(LaunchOutcome::Failed(failure)) = &mut record.launches[0].outcome {
+        failure.cancelled = true;
+    }
+    let frame = results(&record).unwrap();
+    assert_eq!(text(&frame, "status", 0).as_deref(), Some("void"));
+    assert_eq!(text(&frame, "reason", 0).as_deref(), Some("interrupted"));
+    assert_eq!(text(&frame, "failure_class", 0), None);
+    assert_eq!(rank(&record).rows[0].failures, 0);
 }
 
 #[test]

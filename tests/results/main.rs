@@ -4,5 +4,6 @@
 mod builder;
 mod export;
 mod frame;
+mod noise;
 mod ranking;
 mod table;

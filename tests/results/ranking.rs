@@ -149,6 +149,19 @@ fn a_configuration_that_does_not_fit_is_infeasible_and_never_the_worst() {
 }
 
 #[test]
+fn what_would_have_fitted_is_told() {
+    let mut record = sweep(&["big"]).failed("big", FailureClass::KvCacheTooSmall, "no room");
+    if let Some(LaunchOutcome::Failed(failure)) = &mut record.launches[0].outcome {
+        failure.estimated_max_model_len = Some(9_472);
+    }
+    let reason = rank(&record).rows[0].reason.clone().unwrap();
+    assert!(reason.contains("9472 tokens"), "{reason}");
+    let frame = vllm_grid::results::frame::results(&record).unwrap();
+    let column = frame.column("estimated_max_model_len").unwrap();
+    assert_eq!(column.u64().unwrap().get(0), Some(9_472));
+}
+
+#[test]
 fn a_launch_that_failed_beside_good_ones_is_remarked() {
     let sweep = sweep(&["a"]).launch("a", &around(100.0)).failed(
         "a",

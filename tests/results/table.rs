@@ -1,6 +1,7 @@
 //! The ranking as people read it.
 
 use serde_json::{Value, json};
+use unicode_width::UnicodeWidthStr;
 use vllm_grid::engine::FailureClass;
 use vllm_grid::report::table;
 use vllm_grid::results::ranking::rank;
@@ -11,12 +12,12 @@ use crate::builder::{Building, around, sweep};
 fn told(record: &SweepRecord, columns: usize) -> String {
     let text = table::render(&rank(record), &record.manifest, columns);
     for line in text.lines() {
-        assert!(line.chars().count() <= columns, "{columns}: {line}");
+        assert!(line.width() <= columns, "{columns}: {line}");
     }
     text
 }
 
-fn flags(util: f64, prefix: bool, chunk: bool, seqs: Value) -> Value {
+fn flags(util: f64, prefix: bool, chunk: bool, seqs: Option<u32>) -> Value {
     json!({"gpu-memory-utilization": util, "enable-prefix-caching": prefix,
         "enable-chunked-prefill": chunk, "max-num-seqs": seqs})
 }
@@ -29,10 +30,10 @@ fn validated() -> SweepRecord {
         "optimized_balanced",
         "aggressive_cache",
     ])
-    .flags("chunked_only_safe", flags(0.85, false, true, json!(32)))
-    .flags("safe_conservative", flags(0.85, false, false, json!(32)))
-    .flags("optimized_balanced", flags(0.9, true, true, json!(32)))
-    .flags("aggressive_cache", flags(0.95, true, true, Value::Null))
+    .flags("chunked_only_safe", flags(0.85, false, true, Some(32)))
+    .flags("safe_conservative", flags(0.85, false, false, Some(32)))
+    .flags("optimized_balanced", flags(0.9, true, true, Some(32)))
+    .flags("aggressive_cache", flags(0.95, true, true, None))
     .baseline("chunked_only_safe")
     .constraint("kv_cache.ttft_miss_ms", None, Some(4000.0));
     record.manifest.varied = [
@@ -110,4 +111,27 @@ fn nothing_is_called_a_winner() {
 #[test]
 fn an_empty_sweep_is_told() {
     insta::assert_snapshot!(told(&sweep(&[]), 80));
+}
+
+#[test]
+fn many_configurations_are_not_explained_one_by_one() {
+    let names: Vec<String> = (0..200).map(|n| format!("{}-{n}", "long-name".repeat(9))).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut record = sweep(&names);
+    for name in &names {
+        record = record.launch(name, &around(200.0));
+    }
+    let text = told(&record, 80);
+    assert!(text.contains("names in full: ranking.csv"));
+    // A line each in the table, no second one below it.
+    assert!(text.lines().count() < 300, "{text}");
+}
+
+#[test]
+fn what_a_server_logged_cannot_write_to_the_terminal() {
+    let message = "\u{1b}[31mout of memory\u{1b}[0m\n\tat step 3";
+    let record = sweep(&["big"]).failed("big", FailureClass::OutOfMemory, message);
+    let text = told(&record, 80);
+    assert!(!text.contains('\u{1b}'), "{text}");
+    assert!(text.contains("out of memory"));
 }
