@@ -506,3 +506,6 @@ fn container_name(order: &LaunchOrder) -> String {
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     format!("vllm-grid-{sweep}-{}-{:x}-{count}", order.launch, std::process::id())
 }
+
+#[cfg(test)]
+mod tests;
