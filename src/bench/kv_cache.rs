@@ -129,8 +129,7 @@ impl Run<'_, '_> {
     /// needs the server's tokens per byte: its own requests do the rest.
     async fn calibrate(&mut self) -> Result<(), Stop> {
         if self.bench.tokens_per_byte().is_none() {
-            let first = Calibration::new(FIRST_SIZE as u64, 1.0);
-            let tokens = self.probe(first.size()).await?;
+            let tokens = self.probe(FIRST_SIZE).await?;
             let per_byte = tokens as f64 / FIRST_SIZE as f64;
             self.bench.set_tokens_per_byte(per_byte);
             self.state.calibration = Calibration::new(self.target, per_byte);

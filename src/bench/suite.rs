@@ -152,7 +152,8 @@ impl<'a> Bench<'a> {
     }
 
     /// Measures one repeat of one case; `repeat` 0 is a warm-up, however many
-    /// there are. Stores its records, and leaves telling it to the caller.
+    /// there are (their records have one key, so a sink may keep the last). Stores
+    /// its records, and leaves telling it to the caller.
     ///
     /// # Errors
     /// A stop, a server that is gone, or records that could not be stored. A

@@ -158,12 +158,3 @@ fn version(body: &str) -> (Option<String>, bool) {
     let named = version.as_deref().is_some_and(|version| version.contains("simulated"));
     (version, marked || named)
 }
-
-/// The server's message in an error's body, in one line.
-pub(super) fn message_of(body: &Value, text: &str) -> String {
-    let error = body.get("error").unwrap_or(body);
-    let message = error.as_str().or_else(|| error.get("message").and_then(Value::as_str));
-    let message = message.unwrap_or(text).trim();
-    let line: String = message.chars().take(500).map(|c| if c == '\n' { ' ' } else { c }).collect();
-    if line.is_empty() { "no message".to_owned() } else { line }
-}

@@ -273,6 +273,11 @@ async fn a_stop_ends_a_repeat_at_once() {
         stop.cancel();
     });
     let workload = Workload::KvCache(spec());
-    let ended = tokio::time::timeout(Duration::from_secs(3), bench.repeat(&workload, "", 1)).await;
+    let repeat = bench.repeat(&workload, "", 1);
+    assert_send(&repeat);
+    let ended = tokio::time::timeout(Duration::from_secs(3), repeat).await;
     assert!(matches!(ended, Ok(Err(BenchError::Cancelled))), "{ended:?}");
 }
+
+/// A sweep may run on any thread.
+fn assert_send<T: Send>(_: &T) {}
