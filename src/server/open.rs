@@ -97,9 +97,9 @@ impl Server {
     /// # Errors
     /// Which of these it was: unreachable, unauthorised, another model, another kind of server.
     pub async fn open(mut endpoint: Endpoint, model: Option<&str>) -> Result<Self, ServerError> {
-        while endpoint.base_url.ends_with('/') {
-            endpoint.base_url.pop();
-        }
+        // As clients of the OpenAI API are told it: with `/v1`.
+        let base = endpoint.base_url.trim_end_matches('/');
+        endpoint.base_url = base.strip_suffix("/v1").unwrap_or(base).to_owned();
         let url = endpoint.base_url.clone();
         let http =
             Http::new(&endpoint).map_err(|error| ServerError::from_http(&endpoint, error))?;
