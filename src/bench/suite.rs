@@ -18,7 +18,7 @@ use crate::metric::{Measurement, MetricValues, Status};
 use crate::server::Server;
 use crate::server::health::{Health, completion_proof, health_by};
 use crate::server::http::Http;
-use crate::workload::Workload;
+use crate::workload::{Spec, Workload};
 
 /// How long a dead engine may still look alive: `/health` is 200 for some
 /// milliseconds after its end.
@@ -180,8 +180,8 @@ impl<'a> Bench<'a> {
         self.repeat_name =
             if repeat == 0 { format!("warm-up {}", self.serial) } else { repeat.to_string() };
         self.clock = Clock::start();
-        let done = match workload {
-            Workload::KvCache(spec) => {
+        let done = match &workload.spec {
+            Spec::KvCache(spec) => {
                 let index = workload.cases().iter().position(|known| known == case);
                 let target = index.and_then(|index| spec.prefix_tokens.get(index).copied());
                 let Some(target) = target else {
@@ -313,9 +313,9 @@ pub async fn run_suite(
     measurements: &mut Vec<Measurement>,
 ) -> Result<(), BenchError> {
     for workload in workloads {
-        let kept = workload.repeats().map_or(repeats, |n| u32::try_from(n).unwrap_or(u32::MAX));
+        let kept = workload.repeats.map_or(repeats, |n| u32::try_from(n).unwrap_or(u32::MAX));
         for case in workload.cases() {
-            let warmups = (0..workload.warmup()).map(|_| 0);
+            let warmups = (0..workload.warmup).map(|_| 0);
             for repeat in warmups.chain(1..=kept) {
                 let measured = bench.repeat(workload, &case, repeat).await;
                 let (measurement, ended) = match measured {

@@ -1,7 +1,21 @@
-//! vLLM's launch flags: names, types, ranges, and the argument vector made of
-//! them. Pure text and values; what a flag does to an engine is not known here.
+//! vLLM's launch flags: names, types, ranges, the argument vector made of them
+//! and the way back from it. Pure text and values; what a flag does to an
+//! engine is not known here, save for one thing: whether it can act on a
+//! server that answers one request at a time.
+//!
+//! The names come from `vllm-flags.tsv`, which `make_flags.py` reads off the
+//! parser of a stated vLLM version.
+
+mod check;
+mod command_line;
+mod table;
 
 use serde_json::Value;
+
+pub(crate) use check::decimal_comma;
+pub use check::{ValueFault, check};
+pub use command_line::{ArgvFault, CommandLine, parse_argv};
+pub use table::{Flag, Kind, VLLM_VERSION, flags, is_owned, lookup, nearest, resolve, successor};
 
 use crate::configuration::Flags;
 
@@ -17,40 +31,127 @@ pub fn canonical_name(spelling: &str) -> String {
 
 /// Whether the value of a flag or variable of this name must never be written down.
 pub fn is_secret(name: &str) -> bool {
-    let name = name.to_ascii_lowercase().replace('_', "-");
+    let same = |a: u8, b: u8| a.eq_ignore_ascii_case(&b) || (a == b'_' && b == b'-');
+    let equal = |text: &[u8], word: &str| {
+        text.len() == word.len() && text.iter().zip(word.bytes()).all(|(a, b)| same(*a, b))
+    };
+    let name = name.as_bytes();
     ["api-key", "token", "secret", "password"].iter().any(|word| {
-        name == *word
-            || name.ends_with(&format!("-{word}"))
-            || name.starts_with(&format!("{word}-"))
+        let Some(rest) = name.len().checked_sub(word.len() + 1) else { return equal(name, word) };
+        (same(name[rest], b'-') && equal(&name[rest + 1..], word))
+            || (same(name[word.len()], b'-') && equal(&name[..word.len()], word))
     })
 }
 
+/// Flags that take one value a time: for more, the flag is repeated
+/// (argparse's `append`; the table does not tell it from `nargs="+"`).
+const REPEATED: &[&str] = &["middleware"];
+
+/// Flags that cannot act on a server that has one request in flight: limits of
+/// what runs side by side, and memory that one request does not fill.
+/// (`measurement-validity.md`: ranking them there ranks noise.)
+const UNDER_LOAD_ONLY: &[&str] = &[
+    "data-parallel-size",
+    "enable-chunked-prefill",
+    "gpu-memory-utilization",
+    "kv-cache-memory-bytes",
+    "long-prefill-token-threshold",
+    "long-prefill-token-threshold-adaptive",
+    "max-num-active-seqs",
+    "max-num-queued-reqs",
+    "max-num-queued-tokens",
+    "max-num-seqs",
+    "num-gpu-blocks-override",
+    "prefill-schedule-interval",
+    "scheduling-policy",
+    "watermark",
+];
+
+/// Whether a flag is inert, or nearly so, with one request at a time.
+pub fn acts_under_load_only(name: &str) -> bool {
+    UNDER_LOAD_ONLY.contains(&name)
+}
+
 /// The arguments that pass `flags`, in the order of their names: booleans as
-/// `--flag` or `--no-flag`, mappings as JSON, lists as several arguments,
-/// nulls not at all.
+/// `--flag` or `--no-flag`, mappings as JSON, lists as several arguments
+/// (as JSON where the flag takes JSON), nulls not at all.
 pub fn argv(flags: &Flags) -> Vec<String> {
-    let mut arguments = Vec::new();
+    let mut arguments = Vec::with_capacity(flags.len() * 2);
     for (name, value) in flags {
-        match value {
-            Value::Null => {}
-            Value::Bool(true) => arguments.push(format!("--{name}")),
-            Value::Bool(false) => arguments.push(format!("--no-{name}")),
-            Value::Array(items) => {
-                arguments.push(format!("--{name}"));
-                arguments.extend(items.iter().map(argument));
-            }
-            other => {
-                arguments.push(format!("--{name}"));
-                arguments.push(argument(other));
-            }
-        }
+        append(&mut arguments, name, value);
     }
     arguments
+}
+
+fn append(arguments: &mut Vec<String>, name: &str, value: &Value) {
+    // A key of a JSON option takes its value as text, booleans and lists too.
+    if name.contains('.') && !value.is_null() {
+        arguments.push(format!("--{name}"));
+        arguments.push(argument(value));
+        return;
+    }
+    match value {
+        Value::Null => {}
+        Value::Bool(true) => arguments.push(format!("--{name}")),
+        Value::Bool(false) => arguments.push(format!("--no-{name}")),
+        Value::Array(items) if REPEATED.contains(&name) => {
+            for item in items {
+                arguments.push(format!("--{name}"));
+                arguments.push(argument(item));
+            }
+        }
+        Value::Array(items) if lookup(name).is_none_or(|flag| flag.kind != Kind::Json) => {
+            arguments.push(format!("--{name}"));
+            arguments.extend(items.iter().map(argument));
+        }
+        other => {
+            let text = argument(other);
+            // Otherwise argparse takes the value for the next option.
+            if text.starts_with('-') && text.parse::<f64>().is_err() {
+                arguments.push(format!("--{name}={text}"));
+                return;
+            }
+            arguments.push(format!("--{name}"));
+            arguments.push(text);
+        }
+    }
 }
 
 fn argument(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_secret;
+
+    #[test]
+    fn secrets_are_told_by_their_names() {
+        for name in [
+            "api-key",
+            "API_KEY",
+            "hf-token",
+            "HF_TOKEN",
+            "token",
+            "vllm_api_key",
+            "secret-x",
+            "db_Password",
+        ] {
+            assert!(is_secret(name), "{name}");
+        }
+        for name in [
+            "max-num-batched-tokens",
+            "tokenizer",
+            "tokens-only",
+            "return-tokens-as-token-ids",
+            "key",
+            "",
+            "xtoken",
+        ] {
+            assert!(!is_secret(name), "{name}");
+        }
     }
 }

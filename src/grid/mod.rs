@@ -2,11 +2,29 @@
 //! is found in one pass, with file, line, column and a snippet, before anything
 //! is launched. Pure: knows no engine, no network, no runtime.
 
-use std::path::PathBuf;
+mod advice;
+mod engine_block;
+mod expand;
+mod fault;
+mod fields;
+mod flag_map;
+mod goal;
+mod name;
+mod node;
+pub mod plan;
+mod read;
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 
-use crate::configuration::{Configuration, Flags};
+use fault::Findings;
+pub use fault::{GridFault, GridFaults};
+
+use crate::configuration::{Configuration, Flags, Identity, hexadecimal};
 use crate::metric::Objective;
 use crate::strategy::StrategySpec;
 use crate::workload::Workload;
@@ -18,6 +36,8 @@ pub struct Grid {
     pub name: String,
     /// The file that it came from.
     pub path: PathBuf,
+    /// The file's bytes: a sweep keeps a copy.
+    pub source: Vec<u8>,
     /// SHA-256 of the file, hexadecimal.
     pub sha256: String,
     /// The engine block that was chosen.
@@ -38,6 +58,206 @@ pub struct Grid {
     pub budget_seconds: Option<u64>,
     /// What a person should read before the night.
     pub warnings: Vec<Warning>,
+}
+
+/// Configurations of one grid, unless more are asked for.
+pub const MAX_CONFIGURATIONS: usize = 10_000;
+
+/// How a grid is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadOptions {
+    /// The engine block to take; the first one where `None`.
+    pub engine: Option<String>,
+    /// Flags outside vLLM's table are faults, not warnings.
+    pub strict: bool,
+    /// Most configurations that may come out, before exclusion and merging.
+    pub max_configurations: usize,
+    /// Folder that paths in the file are relative to; the file's own where
+    /// `None`. A sweep's copy of a grid stands for the original.
+    pub base: Option<PathBuf>,
+}
+
+impl Default for ReadOptions {
+    fn default() -> Self {
+        Self { engine: None, strict: false, max_configurations: MAX_CONFIGURATIONS, base: None }
+    }
+}
+
+impl Grid {
+    /// Reads, checks and expands a grid file.
+    ///
+    /// # Errors
+    /// Every fault of the file.
+    pub fn read(path: &Path, options: &ReadOptions) -> Result<Self, GridFaults> {
+        let mut findings = Findings::default();
+        let Some(bytes) = bytes_of(path, &mut findings) else {
+            return Err(findings.into_faults(path, String::new()));
+        };
+        let Some(text) = text_of(&bytes, &mut findings) else {
+            let text = fault::strike_secret_lines(&String::from_utf8_lossy(&bytes));
+            return Err(findings.into_faults(path, text));
+        };
+        let root = match node::parse(text) {
+            Ok(root) => root,
+            Err(syntax) => {
+                findings.fault(&syntax.span, format!("not readable as YAML: {}", syntax.message));
+                return Err(findings.into_faults(path, fault::strike_secret_lines(text)));
+            }
+        };
+        let shown = fault::strike_secrets(text, &root);
+        let folder = options.base.as_deref().or(path.parent()).unwrap_or(Path::new(""));
+        let Some(document) = read::document(&root, folder, options, &mut findings) else {
+            return Err(findings.into_faults(path, shown));
+        };
+        let sha256 = hexadecimal(&Sha256::digest(&bytes));
+        match assemble(document, path, sha256, options, &mut findings) {
+            Some(mut grid) if findings.faults.is_empty() => {
+                grid.warnings = findings.take_warnings(path, text);
+                grid.source = bytes;
+                Ok(grid)
+            }
+            _ => Err(findings.into_faults(path, shown)),
+        }
+    }
+
+    /// The configuration of that name or alias.
+    pub fn configuration(&self, name: &str) -> Option<&Configuration> {
+        self.configurations.iter().find(|configuration| configuration.answers_to(name))
+    }
+}
+
+/// The file's bytes, if it is a file and not absurdly large.
+fn bytes_of(path: &Path, findings: &mut Findings) -> Option<Vec<u8>> {
+    if path.is_dir() {
+        findings.fault_of_file("this is a folder, not a grid file");
+        return None;
+    }
+    let mut bytes = Vec::new();
+    let read = std::fs::File::open(path)
+        .and_then(|file| file.take(node::MAX_BYTES + 1).read_to_end(&mut bytes));
+    match read {
+        Ok(_) if bytes.len() as u64 > node::MAX_BYTES => {
+            let limit = node::MAX_BYTES >> 20;
+            findings.fault_of_file(format!("the file is larger than {limit} MiB: this is no grid"));
+            None
+        }
+        Ok(_) => Some(bytes),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            findings.fault_of_file("there is no such file");
+            None
+        }
+        Err(error) => {
+            findings.fault_of_file(format!("the file cannot be read: {error}"));
+            None
+        }
+    }
+}
+
+/// The file's text without a byte order mark.
+fn text_of<'a>(bytes: &'a [u8], findings: &mut Findings) -> Option<&'a str> {
+    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+        findings.fault_of_file("the file is UTF-16, not UTF-8").help("save it as UTF-8");
+        return None;
+    }
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Some(text.strip_prefix('\u{feff}').unwrap_or(text)),
+        Err(error) => {
+            let at = error.valid_up_to();
+            let message = format!("the file is not UTF-8: byte 0x{:02x} here", bytes[at]);
+            // The text is shown with a replacement character of three bytes in this place.
+            findings.fault(&(at..at + 3), message).help("save it as UTF-8");
+            None
+        }
+    }
+}
+
+/// Expands a document and puts the grid together.
+fn assemble(
+    document: read::Document,
+    path: &Path,
+    sha256: String,
+    options: &ReadOptions,
+    findings: &mut Findings,
+) -> Option<Grid> {
+    let engine = document.engine?;
+    let draft = &document.draft;
+    let faults = findings.faults.len();
+    let masks = draft.masks(&engine, findings);
+    let count = draft.count();
+    if count > options.max_configurations as u128 {
+        let span = draft.axes.first().map(|axis| &axis.span);
+        let span = span.or_else(|| draft.include.first().map(|row| &row.span)).cloned();
+        let number = if count == u128::MAX {
+            "more configurations than can be counted".to_owned()
+        } else {
+            format!("{count} configurations before exclusion")
+        };
+        let message = format!("{number}, and {} are allowed", options.max_configurations);
+        let help = "try fewer values, or raise the limit with --max-configurations";
+        findings.fault(&span.unwrap_or(0..0), message).help(help);
+    }
+    if !document.draft_is_whole || findings.faults.len() > faults {
+        return None;
+    }
+    let mut expansion = draft.expand(&engine, &masks);
+    if expansion.configurations.is_empty() {
+        let span = draft.exclude.first().map_or(0..0, |row| row.span.clone());
+        findings.fault(&span, "the rows of `exclude` together match every combination");
+        return None;
+    }
+    let baseline = match &document.baseline {
+        None => None,
+        Some((name, _)) if name == expand::PRODUCTION => {
+            Some(expand::add_production(&engine, &mut expansion.configurations))
+        }
+        Some((name, span)) => baseline(name, span, &expansion.configurations, findings),
+    };
+    let (objective, objective_span) = document.objective?;
+    let mut grid = Grid {
+        name: document.name?,
+        path: path.to_owned(),
+        source: Vec::new(),
+        sha256,
+        engine,
+        baseline,
+        configurations: expansion.configurations,
+        varied: Vec::new(),
+        workloads: document.workloads,
+        objective,
+        strategy: document.strategy,
+        budget_seconds: document.budget.as_ref().map(|(seconds, _)| *seconds),
+        warnings: Vec::new(),
+    };
+    advice::inert_flags(&grid, &expansion.varied, &objective_span, findings);
+    advice::small_batches(&grid, findings);
+    advice::budget(&grid, document.budget.map(|(_, span)| span).as_ref(), findings);
+    grid.varied = expansion
+        .varied
+        .into_iter()
+        .filter(|(kind, _, _)| *kind == expand::Kind::Flag)
+        .map(|(_, name, _)| name)
+        .collect();
+    Some(grid)
+}
+
+fn baseline(
+    name: &str,
+    span: &node::Span,
+    configurations: &[Configuration],
+    findings: &mut Findings,
+) -> Option<String> {
+    if let Some(found) = configurations.iter().find(|it| it.answers_to(name)) {
+        return Some(found.name.clone());
+    }
+    let names: Vec<&str> = configurations.iter().flat_map(Configuration::names).collect();
+    let help = match crate::workload::nearest(name, &names) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => "name a configuration, or `production` for the engine block's own flags".to_owned(),
+    };
+    findings
+        .fault(span, format!("the baseline `{name}` is not among the configurations"))
+        .help(help);
+    None
 }
 
 /// Something that is allowed but probably not meant.
@@ -72,6 +292,51 @@ impl EngineBlock {
             Self::Process(_) => "process",
             Self::Simulated(_) => "simulated",
         }
+    }
+
+    /// The flags of every configuration.
+    pub fn flags(&self) -> &Flags {
+        match self {
+            Self::Docker(block) => &block.flags,
+            Self::Process(block) => &block.flags,
+            Self::Simulated(block) => &block.flags,
+        }
+    }
+
+    /// The model, where the grid names it.
+    pub fn model(&self) -> Option<&str> {
+        match self {
+            Self::Docker(block) => block.model.as_deref(),
+            Self::Process(_) => None,
+            Self::Simulated(block) => Some(&block.model),
+        }
+    }
+
+    /// What is started, as far as the grid tells: the image, the compose file's
+    /// name with the service, the command, or the simulated machine.
+    pub fn image(&self) -> Option<String> {
+        match self {
+            Self::Docker(block) => block.image.clone().or_else(|| {
+                // The name alone: the same request has the same id on every machine.
+                let file = block.compose.as_ref()?.file_name()?.to_string_lossy().into_owned();
+                Some(format!("{file}#{}", block.service.as_deref().unwrap_or_default()))
+            }),
+            Self::Process(block) => Some(shell_words::join(&block.command)),
+            Self::Simulated(block) => Some(format!(
+                "{} x {}, {} GiB in use",
+                block.gpus, block.gpu, block.other_memory_gib
+            )),
+        }
+    }
+
+    /// What a configuration's id is computed from.
+    fn identity<'a>(
+        &'a self,
+        image: Option<&'a str>,
+        flags: &'a Flags,
+        environment: &'a BTreeMap<String, String>,
+    ) -> Identity<'a> {
+        Identity { engine: self.name(), image, model: self.model(), flags, environment }
     }
 }
 

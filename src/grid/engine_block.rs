@@ -1,0 +1,230 @@
+//! The engine blocks of a grid. All are checked; one is chosen.
+
+use std::path::Path;
+
+use super::fault::{Findings, is_variable};
+use super::fields::{Fields, list, mapping};
+use super::flag_map::FlagReader;
+use super::node::{Content, Node, Span};
+use super::{DockerBlock, EngineBlock, ProcessBlock, SimulatedBlock};
+use crate::configuration::Flags;
+
+/// The engines that a grid can name.
+const ENGINES: &[&str] = &["docker", "process", "simulated"];
+
+const DOCKER_KEYS: &[&str] = &["compose", "service", "image", "model", "flags", "api-key-env"];
+const PROCESS_KEYS: &[&str] = &["command", "flags", "api-key-env"];
+const SIMULATED_KEYS: &[&str] = &["model", "gpu", "gpus", "other-memory", "seed", "speed", "flags"];
+
+/// Reads engine blocks.
+pub(super) struct EngineReader<'a> {
+    /// The grid's folder.
+    pub(super) folder: &'a Path,
+    /// The engine that was asked for by name.
+    pub(super) wanted: Option<&'a str>,
+    pub(super) flags: &'a mut FlagReader,
+    pub(super) findings: &'a mut Findings,
+}
+
+impl EngineReader<'_> {
+    /// The chosen block: the one that was asked for, else the first.
+    pub(super) fn read(&mut self, node: &Node, span: &Span) -> Option<EngineBlock> {
+        let fields = Fields::of(node, "`engine`", span, ENGINES, self.findings)?;
+        let entries = mapping(node, "`engine`", self.findings)?;
+        let mut chosen = None;
+        let mut found = Vec::new();
+        for (key, _) in entries {
+            let Some((key, block)) = fields.get(&key.text) else { continue };
+            if found.contains(&key.text.as_str()) {
+                continue;
+            }
+            found.push(key.text.as_str());
+            let block = match key.text.as_str() {
+                "docker" => self.docker(block, &key.span).map(EngineBlock::Docker),
+                "process" => self.process(block, &key.span).map(EngineBlock::Process),
+                _ => self.simulated(block, &key.span).map(EngineBlock::Simulated),
+            };
+            let is_wanted = self.wanted.is_none_or(|wanted| wanted == key.text);
+            if is_wanted && chosen.is_none() {
+                chosen = block;
+            }
+        }
+        if entries.is_empty() {
+            self.findings
+                .fault(span, "`engine` names no engine")
+                .help(format!("known engines: {}", ENGINES.join(", ")));
+        }
+        if let Some(wanted) = self.wanted
+            && !found.contains(&wanted)
+        {
+            let message = if ENGINES.contains(&wanted) {
+                format!("the grid has no block for the engine `{wanted}`")
+            } else {
+                format!("there is no engine `{wanted}`")
+            };
+            let help = format!("engines of this grid: {}", found.join(", "));
+            self.findings.fault(span, message).help(help);
+        }
+        if let Some(EngineBlock::Docker(block)) = &chosen
+            && let Some(compose) = &block.compose
+            && !compose.is_file()
+        {
+            let place = fields.get("docker").map(|(key, _)| &key.span);
+            let message = format!("the compose file {} is not there", compose.display());
+            self.findings.warning(place, message);
+        }
+        chosen
+    }
+
+    fn docker(&mut self, node: &Node, span: &Span) -> Option<DockerBlock> {
+        let fields = Fields::of(node, "`docker`", span, DOCKER_KEYS, self.findings)?;
+        let compose = fields.text("compose", self.findings);
+        let service = fields.text("service", self.findings);
+        let image = fields.text("image", self.findings);
+        let model = fields.text("model", self.findings);
+        let given = |name| fields.given(name).map(|(key, _)| &key.span);
+        match (given("compose"), given("service"), given("image")) {
+            (Some(_), _, Some(place)) => {
+                self.findings
+                    .fault(place, "`image` and `compose` are both given")
+                    .help("the compose service names its own image: keep one of them");
+            }
+            (Some(place), None, None) => {
+                self.findings
+                    .fault(place, "`compose` is given, but no `service`")
+                    .help("name the service that runs vLLM");
+            }
+            (None, Some(place), _) => {
+                self.findings.fault(place, "`service` is given, but no `compose` file");
+            }
+            (None, None, None) => {
+                self.findings.fault(span, "`docker` needs `compose` and `service`, or `image`");
+            }
+            _ => {}
+        }
+        Some(DockerBlock {
+            compose: compose.map(|(path, _)| self.folder.join(path)),
+            service: service.map(|(name, _)| name.to_owned()),
+            image: image.map(|(name, _)| name.to_owned()),
+            model: model.map(|(name, _)| name.to_owned()),
+            flags: self.flags(&fields),
+            api_key_env: self.api_key_env(&fields),
+        })
+    }
+
+    fn process(&mut self, node: &Node, span: &Span) -> Option<ProcessBlock> {
+        let fields = Fields::of(node, "`process`", span, PROCESS_KEYS, self.findings)?;
+        let mut command = Vec::new();
+        if let Some((key, node)) = fields.given("command") {
+            match &node.content {
+                Content::Text(text) => match shell_words::split(text) {
+                    Ok(words) => command = words,
+                    Err(_) => {
+                        self.findings.fault(&node.span, "`command` has a quote that is not closed");
+                    }
+                },
+                _ => {
+                    for item in list(node, "`command`", self.findings)? {
+                        match &item.content {
+                            Content::Text(text) => command.push(text.clone()),
+                            Content::Int(number) => command.push(number.to_string()),
+                            _ => {
+                                let what = item.describe();
+                                let message =
+                                    format!("a word of `command` must be a text, not {what}");
+                                self.findings.fault(&item.span, message);
+                            }
+                        }
+                    }
+                }
+            }
+            if command.is_empty() {
+                self.findings.fault(&key.span, "`command` is empty");
+            }
+            let secret = |word: &String| {
+                let name = word.split('=').next().unwrap_or(word);
+                name.starts_with("--") && crate::flags::is_secret(&crate::flags::resolve(name))
+            };
+            if command.iter().any(secret) {
+                self.findings
+                    .fault(&key.span, "`command` holds a secret: it does not belong in a grid")
+                    .help("put the key into a variable, and its name into `api-key-env`");
+            }
+        } else {
+            self.findings
+                .fault(span, "`process` needs `command`")
+                .help("for example `command: [vllm, serve, Qwen/Qwen3-0.6B]`");
+        }
+        Some(ProcessBlock {
+            command,
+            flags: self.flags(&fields),
+            api_key_env: self.api_key_env(&fields),
+        })
+    }
+
+    fn simulated(&mut self, node: &Node, span: &Span) -> Option<SimulatedBlock> {
+        let fields = Fields::of(node, "`simulated`", span, SIMULATED_KEYS, self.findings)?;
+        for needed in ["model", "gpu"] {
+            if fields.given(needed).is_none() {
+                self.findings.fault(span, format!("`simulated` needs `{needed}`"));
+            }
+        }
+        let model = fields.text("model", self.findings);
+        let gpu = fields.text("gpu", self.findings);
+        let gpus = fields.count("gpus", 1, 64, self.findings);
+        let seed = fields.count("seed", 0, i64::MAX, self.findings);
+        let other_memory = self.at_least(&fields, "other-memory", 0.0, true);
+        let speed = self.at_least(&fields, "speed", 0.0, false);
+        Some(SimulatedBlock {
+            model: model.map_or_else(String::new, |(model, _)| model.to_owned()),
+            gpu: gpu.map_or_else(String::new, |(gpu, _)| gpu.to_owned()),
+            gpus: gpus.and_then(|gpus| u32::try_from(gpus).ok()).unwrap_or(1),
+            other_memory_gib: other_memory.unwrap_or(0.0),
+            seed: seed.and_then(|seed| u64::try_from(seed).ok()).unwrap_or(1),
+            speed: speed.unwrap_or(1.0),
+            flags: self.flags(&fields),
+        })
+    }
+
+    fn at_least(
+        &mut self,
+        fields: &Fields<'_>,
+        name: &str,
+        min: f64,
+        inclusive: bool,
+    ) -> Option<f64> {
+        let number = fields.number(name, self.findings)?;
+        if number > min || (inclusive && number >= min) {
+            return Some(number);
+        }
+        let (_, node) = fields.given(name)?;
+        let bound = if inclusive { format!("{min} or more") } else { format!("above {min}") };
+        self.findings.fault(&node.span, format!("`{name}` must be {bound}, not {number}"));
+        None
+    }
+
+    fn flags(&mut self, fields: &Fields<'_>) -> Flags {
+        let Some((_, node)) = fields.given("flags") else { return Flags::new() };
+        let Some(entries) = mapping(node, "`flags`", self.findings) else { return Flags::new() };
+        let mut flags = Flags::new();
+        // Clients ask for the name that is served: it may be fixed, not varied.
+        let named = self.flags.names(entries, &[], &["served-model-name"], self.findings);
+        for (name, _, node) in named {
+            if let Some(value) = FlagReader::value(&name, node, self.findings) {
+                flags.insert(name, value);
+            }
+        }
+        flags
+    }
+
+    fn api_key_env(&mut self, fields: &Fields<'_>) -> Option<String> {
+        let (name, span) = fields.text("api-key-env", self.findings)?;
+        if is_variable(name) {
+            return Some(name.to_owned());
+        }
+        self.findings.fault(span, "`api-key-env` must be the name of a variable").help(
+            "the key itself does not belong in a grid: put it into a variable, and its name here",
+        );
+        None
+    }
+}

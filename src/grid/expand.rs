@@ -1,0 +1,356 @@
+//! From axes and rows to configurations: the product, what is left out of it,
+//! what is added by name, and the merging of equals.
+
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use itertools::Itertools;
+use serde_json::Value;
+
+use super::EngineBlock;
+use super::fault::Findings;
+use super::name;
+use super::node::Span;
+use crate::configuration::{Configuration, Flags, hexadecimal};
+
+/// The name that stands for the flags as they are in the engine block.
+pub(super) const PRODUCTION: &str = "production";
+
+/// What is set: a flag or an environment variable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Flag,
+    Variable,
+}
+
+/// A flag or variable and its values.
+#[derive(Clone, Debug)]
+pub(super) struct Axis {
+    pub(super) kind: Kind,
+    pub(super) name: String,
+    pub(super) values: Vec<Value>,
+    pub(super) span: Span,
+}
+
+/// A setting of a row.
+#[derive(Clone, Debug)]
+pub(super) struct Setting {
+    pub(super) kind: Kind,
+    pub(super) name: String,
+    pub(super) value: Value,
+    pub(super) span: Span,
+}
+
+/// A row of `include` or `exclude`.
+#[derive(Clone, Debug)]
+pub(super) struct Row {
+    pub(super) name: Option<String>,
+    pub(super) settings: Vec<Setting>,
+    pub(super) span: Span,
+}
+
+fn word(kind: Kind, name: &str, value: &Value) -> String {
+    match kind {
+        Kind::Flag => name::word(name, value),
+        Kind::Variable => name::variable_word(name, value),
+    }
+}
+
+impl Row {
+    fn generated_name(&self) -> String {
+        let words: Vec<String> =
+            self.settings.iter().map(|it| word(it.kind, &it.name, &it.value)).collect();
+        name::join(words.iter().map(String::as_str))
+    }
+}
+
+/// What the file asks for, checked piece by piece.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Draft {
+    pub(super) axes: Vec<Axis>,
+    pub(super) include: Vec<Row>,
+    pub(super) exclude: Vec<Row>,
+}
+
+/// What a draft expands to.
+#[derive(Debug, Default)]
+pub(super) struct Expansion {
+    pub(super) configurations: Vec<Configuration>,
+    /// Flags and variables that differ between configurations, and where they are set.
+    pub(super) varied: Vec<(Kind, String, Span)>,
+}
+
+impl Draft {
+    /// How many configurations there would be before exclusion and merging;
+    /// `u128::MAX` stands for more than can be counted.
+    pub(super) fn count(&self) -> u128 {
+        let product = self.axes.iter().map(|axis| axis.values.len() as u128);
+        let product =
+            if self.axes.is_empty() { 0 } else { product.fold(1_u128, u128::saturating_mul) };
+        product.saturating_add(self.include.len() as u128)
+    }
+
+    /// For each exclusion, which values of which axis it matches; `None` where
+    /// the axis does not matter to it.
+    pub(super) fn masks(&self, engine: &EngineBlock, findings: &mut Findings) -> Vec<Mask> {
+        let mut masks = Vec::new();
+        for row in &self.exclude {
+            if let Some(mask) = self.mask(row, engine, findings) {
+                masks.push(mask);
+            }
+        }
+        masks
+    }
+
+    fn mask(&self, row: &Row, engine: &EngineBlock, findings: &mut Findings) -> Option<Mask> {
+        let mut mask: Mask = vec![None; self.axes.len()];
+        for setting in &row.settings {
+            let axis = self
+                .axes
+                .iter()
+                .position(|axis| axis.kind == setting.kind && axis.name == setting.name);
+            let Some(axis) = axis else {
+                let fixed = match setting.kind {
+                    Kind::Flag => engine.flags().get(&setting.name),
+                    Kind::Variable => None,
+                };
+                if fixed == Some(&setting.value) {
+                    continue;
+                }
+                let message = format!(
+                    "this `exclude` matches nothing: `{}` is not among the parameters",
+                    setting.name
+                );
+                findings.fault(&setting.span, message);
+                return None;
+            };
+            let matches: Vec<bool> =
+                self.axes[axis].values.iter().map(|value| *value == setting.value).collect();
+            if !matches.contains(&true) {
+                let message = format!(
+                    "this `exclude` matches nothing: `{}` never has that value",
+                    setting.name
+                );
+                findings.fault(&setting.span, message);
+                return None;
+            }
+            mask[axis] = Some(matches);
+        }
+        let everything = mask.iter().flatten().all(|matches| !matches.contains(&false));
+        if everything {
+            findings.fault(&row.span, "this `exclude` matches every combination");
+            return None;
+        }
+        Some(mask)
+    }
+
+    /// Expands the draft. `masks` come from [`Draft::masks`].
+    pub(super) fn expand(&self, engine: &EngineBlock, masks: &[Mask]) -> Expansion {
+        let mut collector = Collector::new(engine);
+        let explicit: HashSet<&str> =
+            self.include.iter().filter_map(|row| row.name.as_deref()).collect();
+        self.product(&mut collector, &explicit, masks);
+        for row in &self.include {
+            let name = match &row.name {
+                Some(name) => name.clone(),
+                None => collector.free(row.generated_name(), &explicit),
+            };
+            let settings = row.settings.iter().map(|s| (s.kind, s.name.as_str(), &s.value));
+            collector.add(name, settings);
+        }
+        let varied = self.varied(&collector.configurations);
+        Expansion { configurations: collector.configurations, varied }
+    }
+
+    fn product(&self, collector: &mut Collector<'_>, explicit: &HashSet<&str>, masks: &[Mask]) {
+        if self.axes.is_empty() {
+            return;
+        }
+        let words = self.words();
+        let indices = self.axes.iter().map(|axis| 0..axis.values.len());
+        for combination in indices.multi_cartesian_product() {
+            if masks.iter().any(|mask| excludes(mask, &combination)) {
+                continue;
+            }
+            let parts = combination
+                .iter()
+                .zip(&words)
+                .filter_map(|(index, words)| words.get(*index).map(String::as_str));
+            let name = collector.free(name::join(parts), explicit);
+            let settings = self
+                .axes
+                .iter()
+                .zip(&combination)
+                .map(|(axis, index)| (axis.kind, axis.name.as_str(), &axis.values[*index]));
+            collector.add(name, settings);
+        }
+    }
+
+    /// The word of each value of each axis; none for axes that do not vary,
+    /// unless no axis does.
+    fn words(&self) -> Vec<Vec<String>> {
+        let any = self.axes.iter().any(|axis| axis.values.len() > 1);
+        self.axes
+            .iter()
+            .map(|axis| {
+                if any && axis.values.len() == 1 {
+                    return Vec::new();
+                }
+                let mut words = HashSet::new();
+                axis.values
+                    .iter()
+                    .map(|value| {
+                        let word = word(axis.kind, &axis.name, value);
+                        free(word, |word| words.insert(word.to_owned()))
+                    })
+                    .collect()
+            })
+            .collect()
+    }
+
+    /// What differs between the configurations, in the order of the file.
+    fn varied(&self, configurations: &[Configuration]) -> Vec<(Kind, String, Span)> {
+        let axes = self.axes.iter().map(|axis| (axis.kind, &axis.name, &axis.span));
+        let rows = self.include.iter().flat_map(|row| &row.settings);
+        let rows = rows.map(|setting| (setting.kind, &setting.name, &setting.span));
+        let mut varied: Vec<(Kind, String, Span)> = Vec::new();
+        for (kind, name, span) in axes.chain(rows) {
+            if varied.iter().any(|(known, other, _)| *known == kind && other == name) {
+                continue;
+            }
+            let differs = match kind {
+                Kind::Flag => !configurations.iter().map(|c| c.flags.get(name)).all_equal(),
+                Kind::Variable => {
+                    !configurations.iter().map(|c| c.environment.get(name)).all_equal()
+                }
+            };
+            if differs {
+                varied.push((kind, name.clone(), span.clone()));
+            }
+        }
+        varied
+    }
+}
+
+/// Which values of each axis an exclusion matches.
+pub(super) type Mask = Vec<Option<Vec<bool>>>;
+
+fn excludes(mask: &Mask, combination: &[usize]) -> bool {
+    mask.iter()
+        .zip(combination)
+        .all(|(matches, index)| matches.as_ref().is_none_or(|matches| matches[*index]))
+}
+
+/// `wanted`, or `wanted-2` and so on where it is taken.
+fn free(wanted: String, mut take: impl FnMut(&str) -> bool) -> String {
+    if take(&wanted) {
+        return wanted;
+    }
+    let mut number = 2_usize;
+    loop {
+        let name = format!("{wanted}-{number}");
+        if take(&name) {
+            return name;
+        }
+        number += 1;
+    }
+}
+
+/// Gathers configurations, equals as one.
+struct Collector<'a> {
+    engine: &'a EngineBlock,
+    image: Option<String>,
+    configurations: Vec<Configuration>,
+    by_digest: HashMap<[u8; 8], usize>,
+    generated: HashSet<String>,
+}
+
+impl<'a> Collector<'a> {
+    fn new(engine: &'a EngineBlock) -> Self {
+        Self {
+            engine,
+            image: engine.image(),
+            configurations: Vec::new(),
+            by_digest: HashMap::new(),
+            generated: HashSet::new(),
+        }
+    }
+
+    /// A generated name that is not taken yet.
+    fn free(&mut self, wanted: String, explicit: &HashSet<&str>) -> String {
+        let generated = &mut self.generated;
+        free(wanted, |name| {
+            !explicit.contains(name) && name != PRODUCTION && generated.insert(name.to_owned())
+        })
+    }
+
+    fn add<'s>(
+        &mut self,
+        name: String,
+        settings: impl Iterator<Item = (Kind, &'s str, &'s Value)>,
+    ) {
+        let most = settings.size_hint().0;
+        let mut flags = Flags::with_capacity(self.engine.flags().len() + most);
+        flags.extend(self.engine.flags().clone());
+        let mut varied = Flags::with_capacity(most);
+        let mut environment = BTreeMap::new();
+        for (kind, setting, value) in settings {
+            match (kind, value) {
+                (Kind::Flag, Value::Null) => {
+                    flags.remove(setting);
+                    varied.insert(setting.to_owned(), Value::Null);
+                }
+                (Kind::Flag, value) => {
+                    flags.insert(setting.to_owned(), value.clone());
+                    varied.insert(setting.to_owned(), value.clone());
+                }
+                (Kind::Variable, Value::String(text)) => {
+                    environment.insert(setting.to_owned(), text.clone());
+                }
+                (Kind::Variable, _) => {}
+            }
+        }
+        flags.retain(|_, value| !value.is_null());
+        flags.shrink_to_fit();
+        varied.shrink_to_fit();
+        let digest = self.engine.identity(self.image.as_deref(), &flags, &environment).digest();
+        match self.by_digest.entry(digest) {
+            Entry::Occupied(known) => {
+                let known = &mut self.configurations[*known.get()];
+                // A name that a person gave comes before a generated one.
+                let chosen = !self.generated.contains(&name);
+                if chosen && self.generated.contains(&known.name) {
+                    known.aliases.push(std::mem::replace(&mut known.name, name));
+                } else {
+                    known.aliases.push(name);
+                }
+            }
+            Entry::Vacant(vacant) => {
+                let id = hexadecimal(vacant.key());
+                vacant.insert(self.configurations.len());
+                self.configurations.push(Configuration {
+                    name,
+                    aliases: Vec::new(),
+                    id,
+                    flags,
+                    varied,
+                    environment,
+                });
+            }
+        }
+    }
+}
+
+/// Makes `production` one of the configurations: the one that equals the engine
+/// block's own flags, or a further one, put first. Gives its name.
+pub(super) fn add_production(engine: &EngineBlock, into: &mut Vec<Configuration>) -> String {
+    let mut collector = Collector::new(engine);
+    collector.add(PRODUCTION.to_owned(), std::iter::empty());
+    let Some(production) = collector.configurations.pop() else { return PRODUCTION.to_owned() };
+    if let Some(known) = into.iter_mut().find(|known| known.id == production.id) {
+        known.aliases.push(production.name);
+        return known.name.clone();
+    }
+    into.insert(0, production);
+    PRODUCTION.to_owned()
+}

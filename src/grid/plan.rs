@@ -1,0 +1,246 @@
+//! What a grid would run, as data: written as JSON by `plan --format json`,
+//! told to a person by [`crate::report::plan`]. Borrows from the grid, so that a
+//! plan of 100,000 configurations costs little more than the grid itself.
+
+use serde::ser::SerializeStruct;
+use serde::{Serialize, Serializer};
+
+use super::{EngineBlock, Grid, Warning};
+use crate::configuration::Configuration;
+use crate::strategy::StrategySpec;
+use crate::workload::{Spec, Workload};
+
+/// Version of the plan's JSON form.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// What a grid would run.
+#[derive(Clone, Debug, Serialize)]
+pub struct Plan<'a> {
+    /// Version of this form.
+    pub schema_version: u32,
+    /// The grid's name.
+    pub name: &'a str,
+    /// `docker`, `process` or `simulated`.
+    pub engine: &'static str,
+    /// The words before each configuration's arguments: `vllm serve MODEL`, or
+    /// the command of the engine `process`. Without the model where a compose
+    /// file names it.
+    pub command: Vec<&'a str>,
+    /// The baseline's name, where there is one.
+    pub baseline: Option<&'a str>,
+    /// Every configuration, in the order of the grid.
+    pub configurations: Vec<Planned<'a>>,
+    /// What a person should read before the night.
+    pub warnings: &'a [Warning],
+    /// Launches in all.
+    pub launches: u64,
+    /// How long they may take.
+    pub estimated_hours: Hours,
+}
+
+/// One configuration of a plan.
+#[derive(Clone, Copy, Debug)]
+pub struct Planned<'a> {
+    /// The configuration.
+    pub configuration: &'a Configuration,
+    /// Whether the others are compared with it.
+    pub baseline: bool,
+}
+
+impl Planned<'_> {
+    /// The arguments that pass the configuration's flags to `vllm serve`. Host,
+    /// port and key are the tool's own and are added at the launch.
+    pub fn argv(&self) -> Vec<String> {
+        crate::flags::argv(&self.configuration.flags)
+    }
+}
+
+impl Serialize for Planned<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut planned = serializer.serialize_struct("Planned", 7)?;
+        planned.serialize_field("name", &self.configuration.name)?;
+        planned.serialize_field("aliases", &self.configuration.aliases)?;
+        planned.serialize_field("id", &self.configuration.id)?;
+        planned.serialize_field("baseline", &self.baseline)?;
+        planned.serialize_field("flags", &self.configuration.flags)?;
+        planned.serialize_field("environment", &self.configuration.environment)?;
+        planned.serialize_field("argv", &self.argv())?;
+        planned.end()
+    }
+}
+
+/// A range of hours, assumed and not measured.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Hours {
+    /// If everything is as fast as can be assumed.
+    pub low: f64,
+    /// If everything is as slow as can be assumed.
+    pub high: f64,
+    /// What was assumed.
+    pub assumptions: Vec<String>,
+}
+
+impl<'a> Plan<'a> {
+    /// The plan of a grid.
+    pub fn new(grid: &'a Grid) -> Self {
+        let estimate = Estimate::of(grid);
+        let baseline = grid.baseline.as_deref();
+        let configurations = grid
+            .configurations
+            .iter()
+            .map(|configuration| Planned {
+                configuration,
+                baseline: baseline.is_some_and(|name| configuration.answers_to(name)),
+            })
+            .collect();
+        Self {
+            schema_version: SCHEMA_VERSION,
+            name: &grid.name,
+            engine: grid.engine.name(),
+            command: command(&grid.engine),
+            baseline,
+            configurations,
+            warnings: &grid.warnings,
+            launches: estimate.launches,
+            estimated_hours: Hours {
+                low: estimate.low_seconds / 3600.0,
+                high: estimate.high_seconds / 3600.0,
+                assumptions: estimate.assumptions,
+            },
+        }
+    }
+}
+
+fn command(engine: &EngineBlock) -> Vec<&str> {
+    match engine {
+        EngineBlock::Process(block) => block.command.iter().map(String::as_str).collect(),
+        _ => ["vllm", "serve"].into_iter().chain(engine.model()).collect(),
+    }
+}
+
+/// A duration in the unit that a person would choose.
+pub fn spoken(seconds: f64) -> String {
+    let hours = seconds / 3600.0;
+    if seconds < 120.0 {
+        format!("{seconds:.0} s")
+    } else if hours < 2.0 {
+        format!("{:.0} min", seconds / 60.0)
+    } else if hours < 100.0 {
+        format!("{hours:.1} h")
+    } else {
+        format!("{:.0} days", hours / 24.0)
+    }
+}
+
+/// Seconds that something may take, by assumption.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Seconds {
+    low: f64,
+    high: f64,
+}
+
+/// Start to first answer: 80 s with warm caches to 460 s without, as the user's
+/// service showed (`users-system.md`).
+const REAL_BOOT: Seconds = Seconds { low: 80.0, high: 460.0 };
+/// The simulator's boot before it is divided by its speed.
+const SIMULATED_BOOT: Seconds = Seconds { low: 10.0, high: 120.0 };
+/// SIGTERM to gone, and the GPU's memory free again.
+const REAL_STOP: Seconds = Seconds { low: 5.0, high: 60.0 };
+/// Prefill of 1000 tokens, on anything from an H100 to two RTX 4090 with a 32B model.
+const PREFILL: Seconds = Seconds { low: 0.05, high: 0.8 };
+/// One output token.
+const TOKEN: Seconds = Seconds { low: 0.005, high: 0.06 };
+/// What the client does around a request: reading the server's counters.
+const AROUND: Seconds = Seconds { low: 0.02, high: 0.5 };
+
+/// How much a grid will launch, and how long that may take.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Estimate {
+    pub(super) launches: u64,
+    pub(super) low_seconds: f64,
+    pub(super) high_seconds: f64,
+    assumptions: Vec<String>,
+}
+
+impl Estimate {
+    pub(super) fn of(grid: &Grid) -> Self {
+        let StrategySpec::Grid(strategy) = &grid.strategy;
+        let launches = grid.configurations.len() as u64 * u64::from(strategy.launches);
+        let (boot, stop, speed) = match &grid.engine {
+            EngineBlock::Docker(_) | EngineBlock::Process(_) => (REAL_BOOT, REAL_STOP, 1.0),
+            EngineBlock::Simulated(block) => {
+                (SIMULATED_BOOT, Seconds { low: 0.0, high: 0.1 }, block.speed)
+            }
+        };
+        let seconds = |side: fn(Seconds) -> f64| {
+            let served: f64 = grid
+                .workloads
+                .iter()
+                .map(|workload| {
+                    let kept = workload.repeats.unwrap_or(u64::from(strategy.repeats));
+                    (kept + workload.warmup) as f64 * repeat(workload, side)
+                })
+                .sum();
+            let requests = requests(grid, u64::from(strategy.repeats));
+            launches as f64 * ((side(boot) + served) / speed + side(stop) + requests * side(AROUND))
+        };
+        Self {
+            launches,
+            low_seconds: seconds(|range| range.low),
+            high_seconds: seconds(|range| range.high),
+            assumptions: assumptions(&grid.engine, boot, speed),
+        }
+    }
+}
+
+/// Requests of one repeat of a workload, with the lengths of prompt and answer.
+fn requests_of(workload: &Workload) -> Vec<(u64, u64, u64)> {
+    match &workload.spec {
+        // A miss, the same again, and one unrelated, for each prompt.
+        Spec::KvCache(spec) => spec
+            .prefix_tokens
+            .iter()
+            .map(|tokens| (spec.prompts * 3, *tokens, spec.output_tokens))
+            .collect(),
+    }
+}
+
+/// Seconds that the server needs for one repeat of all cases.
+fn repeat(workload: &Workload, side: fn(Seconds) -> f64) -> f64 {
+    requests_of(workload)
+        .into_iter()
+        .map(|(requests, prompt, output)| {
+            let prefill = prompt as f64 / 1000.0 * side(PREFILL);
+            requests as f64 * (prefill + output as f64 * side(TOKEN))
+        })
+        .sum()
+}
+
+/// Requests of one launch.
+fn requests(grid: &Grid, repeats: u64) -> f64 {
+    grid.workloads
+        .iter()
+        .map(|workload| {
+            let passes = workload.repeats.unwrap_or(repeats) + workload.warmup;
+            let each: u64 = requests_of(workload).iter().map(|(requests, _, _)| requests).sum();
+            (passes * each) as f64
+        })
+        .sum()
+}
+
+fn assumptions(engine: &EngineBlock, boot: Seconds, speed: f64) -> Vec<String> {
+    let range =
+        |seconds: Seconds, unit: &str| format!("{} to {} {unit}", seconds.low, seconds.high);
+    let boot = match engine {
+        EngineBlock::Simulated(_) => {
+            format!("a simulated boot of {}, divided by speed {speed}", range(boot, "s"))
+        }
+        _ => format!("a boot of {} (with and without warm caches)", range(boot, "s")),
+    };
+    vec![
+        boot,
+        format!("prefill of 1000 tokens in {}", range(PREFILL, "s")),
+        format!("an output token in {}", range(TOKEN, "s")),
+        "nothing of this was measured".to_owned(),
+    ]
+}

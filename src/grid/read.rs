@@ -1,0 +1,316 @@
+//! The document of a grid, key by key. Nothing stops at a fault: what can still
+//! be checked is checked.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::engine_block::EngineReader;
+use super::expand::{Axis, Draft, Kind, PRODUCTION, Row, Setting};
+use super::fault::Findings;
+use super::fields::{Fields, list, mapping};
+use super::flag_map::{FlagReader, variable, variables};
+use super::node::{Content, Key, Node, Span};
+use super::{EngineBlock, ReadOptions, goal, name};
+use crate::metric::Objective;
+use crate::strategy::{GridStrategy, StrategySpec};
+use crate::workload::Workload;
+
+const KEYS: &[&str] = &[
+    "name",
+    "engine",
+    "baseline",
+    "parameters",
+    "environment",
+    "include",
+    "exclude",
+    "workloads",
+    "objective",
+    "strategy",
+    "budget",
+];
+
+/// A grid's document, as far as it could be read.
+pub(super) struct Document {
+    pub(super) name: Option<String>,
+    pub(super) engine: Option<EngineBlock>,
+    pub(super) baseline: Option<(String, Span)>,
+    pub(super) draft: Draft,
+    /// Whether axes and rows are free of faults, so that expanding makes sense.
+    pub(super) draft_is_whole: bool,
+    pub(super) workloads: Vec<Workload>,
+    pub(super) objective: Option<(Objective, Span)>,
+    pub(super) strategy: StrategySpec,
+    pub(super) budget: Option<(u64, Span)>,
+}
+
+/// Reads a document; `None` where it is no mapping.
+pub(super) fn document(
+    root: &Node,
+    folder: &Path,
+    options: &ReadOptions,
+    findings: &mut Findings,
+) -> Option<Document> {
+    let start = root.span.start..root.span.start;
+    if matches!(root.content, Content::Null) {
+        findings.fault(&start, "the file is empty").help(needed_help());
+        return None;
+    }
+    let fields = Fields::of(root, "the grid", &start, KEYS, findings)?;
+    for needed in ["name", "engine", "workloads", "objective"] {
+        if fields.given(needed).is_none() {
+            let place = fields.get(needed).map_or(&start, |(key, _)| &key.span);
+            findings.fault(place, format!("the grid needs `{needed}`"));
+        }
+    }
+    let grid_name = grid_name(&fields, findings);
+    let mut flags = FlagReader::new(options.strict);
+    let engine = fields.given("engine").and_then(|(key, node)| {
+        let mut reader =
+            EngineReader { folder, wanted: options.engine.as_deref(), flags: &mut flags, findings };
+        reader.read(node, &key.span)
+    });
+    let baseline =
+        fields.text("baseline", findings).map(|(text, span)| (text.to_owned(), span.clone()));
+
+    let faults = findings.faults.len();
+    let draft = draft(&fields, &start, &mut flags, findings);
+    let draft_is_whole = findings.faults.len() == faults;
+
+    let faults = findings.faults.len();
+    let suite = fields
+        .given("workloads")
+        .map(|(key, node)| goal::workloads(node, key, findings))
+        .unwrap_or_default();
+    let suite_is_whole = findings.faults.len() == faults && !suite.is_empty();
+    let objective = fields.given("objective").and_then(|(key, node)| {
+        let suite = suite_is_whole.then_some(suite.as_slice());
+        let objective = goal::objective(node, &key.span, suite, findings)?;
+        Some((objective, key.span.clone()))
+    });
+    let strategy = match fields.given("strategy") {
+        Some((key, node)) => goal::strategy(node, &key.span, findings),
+        None => StrategySpec::Grid(GridStrategy::default()),
+    };
+    let budget = fields.given("budget").and_then(|(_, node)| {
+        goal::budget(node, findings).map(|seconds| (seconds, node.span.clone()))
+    });
+    Some(Document {
+        name: grid_name,
+        engine,
+        baseline,
+        draft,
+        draft_is_whole,
+        workloads: suite,
+        objective,
+        strategy,
+        budget,
+    })
+}
+
+fn needed_help() -> &'static str {
+    "a grid needs `name`, `engine`, `workloads`, `objective`, and `parameters` or `include`"
+}
+
+fn grid_name(fields: &Fields<'_>, findings: &mut Findings) -> Option<String> {
+    let (text, span) = fields.text("name", findings)?;
+    if let Some(message) = name::fault(text) {
+        findings.fault(span, message);
+        return None;
+    }
+    Some(text.to_owned())
+}
+
+fn draft(
+    fields: &Fields<'_>,
+    start: &Span,
+    flags: &mut FlagReader,
+    findings: &mut Findings,
+) -> Draft {
+    let mut draft = Draft::default();
+    let faults = findings.faults.len();
+    if let Some((_, node)) = fields.given("parameters") {
+        let entries = mapping(node, "`parameters`", findings).unwrap_or_default();
+        for (name, key, node) in flags.names(entries, &[], &[], findings) {
+            let read =
+                |node: &Node, findings: &mut Findings| FlagReader::value(&name, node, findings);
+            if let Some(values) = axis(key, node, read, findings) {
+                draft.axes.push(Axis { kind: Kind::Flag, name, values, span: key.span.clone() });
+            }
+        }
+    }
+    if let Some((_, node)) = fields.given("environment") {
+        let entries = mapping(node, "`environment`", findings).unwrap_or_default();
+        for (key, node) in variables(entries, findings) {
+            let name = key.text.clone();
+            let read = |node: &Node, findings: &mut Findings| variable(&name, node, findings);
+            if let Some(values) = axis(key, node, read, findings) {
+                draft.axes.push(Axis {
+                    kind: Kind::Variable,
+                    name,
+                    values,
+                    span: key.span.clone(),
+                });
+            }
+        }
+    }
+    if let Some((_, node)) = fields.given("include") {
+        for item in list(node, "`include`", findings).unwrap_or_default() {
+            draft.include.extend(row(item, "include", flags, findings));
+        }
+    }
+    if let Some((_, node)) = fields.given("exclude") {
+        for item in list(node, "`exclude`", findings).unwrap_or_default() {
+            draft.exclude.extend(row(item, "exclude", flags, findings));
+        }
+    }
+    unique_names(&draft, findings);
+    let empty = draft.axes.is_empty() && draft.include.is_empty();
+    // A misspelt `parameters` has been told already.
+    if empty && fields.is_known && findings.faults.len() == faults {
+        let place = ["parameters", "include", "environment"]
+            .iter()
+            .find_map(|name| fields.get(name))
+            .map_or(start, |(key, _)| &key.span);
+        findings
+            .fault(place, "the grid is empty: it makes no configuration")
+            .help("give axes under `parameters`, or configurations under `include`");
+    }
+    draft
+}
+
+/// The values of an axis: a list's items, or one value.
+fn axis(
+    key: &Key,
+    node: &Node,
+    read: impl Fn(&Node, &mut Findings) -> Option<Value>,
+    findings: &mut Findings,
+) -> Option<Vec<Value>> {
+    let items = match &node.content {
+        Content::List(items) if items.is_empty() => {
+            findings
+                .fault(&key.span, format!("the axis `{}` is empty", key.text))
+                .help("give a value; `null` is the flag not passed");
+            return None;
+        }
+        Content::List(items) => items.as_slice(),
+        _ => std::slice::from_ref(node),
+    };
+    let mut values: Vec<Value> = Vec::new();
+    let mut whole = true;
+    for (index, item) in items.iter().enumerate() {
+        match read(item, findings) {
+            None => {
+                whole = false;
+                if let (Some(number), Some(fault)) =
+                    (split_number(items, index), findings.faults.last_mut())
+                {
+                    fault.help(format!("if {number} is meant: numbers have a decimal point"));
+                }
+            }
+            Some(value) if values.contains(&value) => {
+                let message = format!("`{}` has this value twice: it counts once", key.text);
+                findings.warning(Some(&item.span), message);
+            }
+            Some(value) => values.push(value),
+        }
+    }
+    whole.then_some(values)
+}
+
+/// `[0,85]` is a list of two: the number that may have been meant, where the
+/// item at `index` is a half of it.
+fn split_number(items: &[Node], index: usize) -> Option<String> {
+    let half = |at: usize| match items.get(at) {
+        Some(Node { content: Content::Int(number), span }) if *number >= 0 => Some((number, span)),
+        _ => None,
+    };
+    [index, index.wrapping_sub(1)].into_iter().find_map(|at| {
+        let ((whole, before), (fraction, after)) = (half(at)?, half(at.wrapping_add(1))?);
+        (before.end + 1 == after.start).then(|| format!("{whole}.{fraction}"))
+    })
+}
+
+/// A row of `include` or `exclude`.
+fn row(node: &Node, what: &str, flags: &mut FlagReader, findings: &mut Findings) -> Option<Row> {
+    let entries = mapping(node, &format!("an item of `{what}`"), findings)?;
+    let faults = findings.faults.len();
+    let special: &[&str] =
+        if what == "include" { &["name", "environment"] } else { &["environment"] };
+    let mut row = Row { name: None, settings: Vec::new(), span: node.span.clone() };
+    for &name in special {
+        let mut same = entries.iter().filter(|(key, _)| key.text == name);
+        let Some((first, node)) = same.next() else { continue };
+        for (key, _) in same {
+            findings.fault(&key.span, format!("key `{name}` is given twice"));
+        }
+        match &node.content {
+            Content::Null => {}
+            _ if name == "name" => row.name = row_name(node, findings),
+            _ => {
+                let entries = mapping(node, "`environment`", findings).unwrap_or_default();
+                for (key, node) in variables(entries, findings) {
+                    if let Some(value) = variable(&key.text, node, findings) {
+                        row.settings.push(Setting {
+                            kind: Kind::Variable,
+                            name: key.text.clone(),
+                            value,
+                            span: key.span.clone(),
+                        });
+                    }
+                }
+            }
+        }
+        if row.span.is_empty() {
+            row.span = first.span.clone();
+        }
+    }
+    for (name, key, node) in flags.names(entries, special, &[], findings) {
+        if let Some(value) = FlagReader::value(&name, node, findings) {
+            let span = key.span.clone();
+            row.settings.push(Setting { kind: Kind::Flag, name, value, span });
+        }
+    }
+    if let Some((first, _)) = entries.first() {
+        row.span = first.span.clone();
+    }
+    if row.settings.is_empty() && what == "exclude" && findings.faults.len() == faults {
+        findings.fault(&row.span, "this `exclude` is empty: it would match every combination");
+        return None;
+    }
+    (findings.faults.len() == faults).then_some(row)
+}
+
+fn row_name(node: &Node, findings: &mut Findings) -> Option<String> {
+    let text = match &node.content {
+        Content::Text(text) => text.clone(),
+        Content::Int(number) => number.to_string(),
+        _ => {
+            let message = format!("`name` must be a text, not {}", node.describe());
+            findings.fault(&node.span, message);
+            return None;
+        }
+    };
+    if let Some(message) = name::fault(&text) {
+        findings.fault(&node.span, message);
+        return None;
+    }
+    if text == PRODUCTION {
+        findings
+            .fault(&node.span, format!("`{PRODUCTION}` stands for the engine block's own flags"))
+            .help("choose another name");
+        return None;
+    }
+    Some(text)
+}
+
+fn unique_names(draft: &Draft, findings: &mut Findings) {
+    let mut seen = std::collections::HashSet::new();
+    for row in &draft.include {
+        if let Some(name) = &row.name
+            && !seen.insert(name.as_str())
+        {
+            findings.fault(&row.span, format!("two configurations are named `{name}`"));
+        }
+    }
+}

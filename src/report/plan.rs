@@ -1,0 +1,127 @@
+//! A plan for a person: every configuration with its names and its exact
+//! arguments, what was merged, what to read before the night, and how long it
+//! may take. Fits terminals of 80 columns and more.
+
+use std::fmt::Write as _;
+
+use itertools::Itertools as _;
+
+use crate::grid::plan::{Plan, Planned, spoken};
+
+/// The plan as text, for a terminal of `width` columns.
+pub fn render(plan: &Plan<'_>, width: usize) -> String {
+    let width = width.max(60);
+    let mut text = String::new();
+    head(&mut text, plan);
+    let command = plan.command.iter().map(|word| shell_words::quote(word)).join(" ");
+    for (index, planned) in plan.configurations.iter().enumerate() {
+        configuration(&mut text, index + 1, planned, &command, width);
+    }
+    if !plan.warnings.is_empty() {
+        text.push_str("\nwarnings\n");
+    }
+    for warning in plan.warnings {
+        let mut place = warning.file.display().to_string();
+        if let (Some(line), Some(column)) = (warning.line, warning.column) {
+            let _ = write!(place, ":{line}:{column}");
+        }
+        let _ = writeln!(text, "  {place}");
+        wrap(&mut text, warning.message.split(' '), "    ", "    ", width);
+    }
+    text.push('\n');
+    let hours = &plan.estimated_hours;
+    let _ = writeln!(
+        text,
+        "{} {}, {} to {} (assumed, not measured)",
+        plan.launches,
+        if plan.launches == 1 { "launch" } else { "launches" },
+        spoken(hours.low * 3600.0),
+        spoken(hours.high * 3600.0)
+    );
+    let assumed = format!("assumed: {}", hours.assumptions.join("; "));
+    wrap(&mut text, assumed.split(' '), "  ", "  ", width);
+    text
+}
+
+fn head(text: &mut String, plan: &Plan<'_>) {
+    let count = plan.configurations.len();
+    let names =
+        plan.configurations.iter().map(|it| 1 + it.configuration.aliases.len()).sum::<usize>();
+    let simulated = if plan.engine == "simulated" { ", figures will be simulated" } else { "" };
+    let _ = write!(text, "{}: {count} ", plan.name);
+    text.push_str(if count == 1 { "configuration" } else { "configurations" });
+    let _ = writeln!(text, " on the engine `{}`{simulated}", plan.engine);
+    if names > count {
+        let _ = writeln!(
+            text,
+            "{names} names: those that ask for the same are one configuration with several names"
+        );
+    }
+    if let Some(baseline) = plan.baseline {
+        let _ = writeln!(text, "baseline: {baseline}");
+    }
+    text.push('\n');
+}
+
+fn configuration(
+    text: &mut String,
+    number: usize,
+    planned: &Planned<'_>,
+    command: &str,
+    width: usize,
+) {
+    let configuration = planned.configuration;
+    let mark = if planned.baseline { "  (baseline)" } else { "" };
+    let _ = writeln!(text, "{number:>3}  {}{mark}  id {}", configuration.name, configuration.id);
+    if !configuration.aliases.is_empty() {
+        let also = format!("the same as: {}", configuration.aliases.join(", "));
+        wrap(text, also.split(' '), "     ", "       ", width);
+    }
+    let variables = configuration
+        .environment
+        .iter()
+        .map(|(name, value)| format!("{name}={}", shell_words::quote(value)));
+    let arguments = planned.argv();
+    // A flag and its values stay on one line where they fit.
+    let mut words: Vec<String> = variables.chain([command.to_owned()]).collect();
+    for argument in &arguments {
+        let quoted = shell_words::quote(argument);
+        match words.last_mut() {
+            Some(last) if !argument.starts_with("--") && last.starts_with("--") => {
+                last.push(' ');
+                last.push_str(&quoted);
+            }
+            _ => words.push(quoted.into_owned()),
+        }
+    }
+    wrap(text, words.iter().map(String::as_str), "     ", "       ", width);
+}
+
+/// Words in lines of at most `width` columns; a longer word has its own line.
+fn wrap<'a>(
+    text: &mut String,
+    words: impl Iterator<Item = &'a str>,
+    first: &str,
+    next: &str,
+    width: usize,
+) {
+    let mut line = String::from(first);
+    let mut empty = true;
+    for word in words {
+        let needed = line.chars().count() + word.chars().count() + usize::from(!empty);
+        if !empty && needed > width {
+            text.push_str(line.trim_end());
+            text.push('\n');
+            line.clear();
+            line.push_str(next);
+            empty = true;
+        }
+        if !empty {
+            line.push(' ');
+        }
+        line.push_str(word);
+        empty = false;
+    }
+    text.push_str(line.trim_end());
+    text.push('\n');
+}
