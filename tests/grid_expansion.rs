@@ -262,7 +262,7 @@ proptest! {
         prop_assert_eq!(&got, &expected);
 
         // Every name once, usable as a folder's name, one per request that was made.
-        let names: Vec<&str> = read.configurations.iter().flat_map(|it| it.names()).collect();
+        let names: Vec<&str> = read.configurations.iter().flat_map(Configuration::names).collect();
         prop_assert_eq!(names.len(), kept.len() + includes.len());
         prop_assert_eq!(names.iter().collect::<HashSet<_>>().len(), names.len());
         for name in &names {
