@@ -19,6 +19,7 @@ pub mod docker;
 pub mod failure;
 pub mod log;
 pub mod process;
+pub mod production;
 pub mod readiness;
 pub mod simulated;
 

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 pub mod folder;
 pub mod journal;
+pub mod production;
 pub mod record;
 pub mod replay;
 pub mod run;

@@ -29,6 +29,7 @@ pub mod cleanup;
 mod container;
 pub mod daemon;
 pub mod gate;
+pub mod production;
 
 use body::{Addition, GRACE, body};
 use container::{Container, Identity, State};
