@@ -152,7 +152,7 @@ fn exclusions_match_something_but_not_everything() {
         ("not varied", with("[{block-size: 16}]")),
         (
             "only in an include",
-            format!("include: [{{max-num-seqs: 8}}]\nexclude: [{{max-num-seqs: 8}}]"),
+            "include: [{max-num-seqs: 8}]\nexclude: [{max-num-seqs: 8}]".to_owned(),
         ),
         ("everything", "parameters: {max-num-seqs: 8}\nexclude: [{max-num-seqs: 8}]".to_owned()),
         ("everything together", with("[{max-num-seqs: 8}, {max-num-seqs: 16}]")),

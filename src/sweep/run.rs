@@ -317,7 +317,7 @@ impl Sweep {
         let manifest = &self.record.manifest;
         let mut passes = Vec::new();
         for workload in &manifest.workloads {
-            let repeats = workload.repeats().unwrap_or(u64::from(manifest.strategy.repeats()));
+            let repeats = workload.repeats.unwrap_or(u64::from(manifest.strategy.repeats()));
             for case in workload.cases() {
                 let missing: Vec<u32> = (1..=repeats as u32)
                     .filter(|repeat| {
@@ -331,7 +331,7 @@ impl Sweep {
                 if missing.is_empty() {
                     continue;
                 }
-                let warmups = std::iter::repeat_n(0, workload.warmup() as usize);
+                let warmups = std::iter::repeat_n(0, workload.warmup as usize);
                 for repeat in warmups.chain(missing) {
                     passes.push(Pass { workload: workload.clone(), case: case.clone(), repeat });
                 }
