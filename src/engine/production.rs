@@ -8,16 +8,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-/// How a grid names production.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ProductionName {
-    /// A container's name.
-    Container(String),
-    /// A service of the compose file.
-    Service(String),
-}
-
 /// What is known of production's container. No secret is in it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProductionFacts {

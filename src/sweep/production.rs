@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::production::{Production, ProductionFacts, ProductionFault};
 use crate::event::{Emit, Event};
+use crate::sweep::journal::{Entry, Line};
 
 /// Longest that production may take to answer a completion: cold boots of 10
 /// minutes are usual, graph capture can take 30.
@@ -105,66 +106,86 @@ pub fn owed(steps: &[ProductionStep]) -> Owed {
     })
 }
 
-/// Stands before production during a sweep.
-pub struct Guard<'a, E> {
-    production: &'a dyn Production,
-    note: &'a mut (dyn FnMut(ProductionStep) -> Result<(), E> + Send),
-    emit: &'a Emit,
-    /// The container that we stopped and owe a start.
+/// The steps that a journal's lines hold.
+pub fn steps(lines: &[Line]) -> Vec<ProductionStep> {
+    let steps = lines.iter().filter_map(|line| match &line.entry {
+        Entry::Production { production } => Some(production.clone()),
+        _ => None,
+    });
+    steps.collect()
+}
+
+/// Where steps are written down before they are acted upon.
+pub type Note<'a, E> = &'a mut (dyn FnMut(ProductionStep) -> Result<(), E> + Send);
+
+/// Stands before production during a sweep: the container that we stopped and owe a start.
+#[derive(Debug, Default)]
+pub struct Guard {
     stopped: Option<String>,
 }
 
-impl<'a, E: Send> Guard<'a, E> {
+impl Guard {
     /// Stops production, where it runs. `earlier` are the steps that earlier
     /// sessions of the sweep journalled: what they stopped is owed by this one.
-    pub async fn stand(
-        production: &'a dyn Production,
+    pub async fn stand<E>(
+        production: &dyn Production,
         earlier: &[ProductionStep],
-        note: &'a mut (dyn FnMut(ProductionStep) -> Result<(), E> + Send),
-        emit: &'a Emit,
+        note: Note<'_, E>,
+        emit: &Emit,
     ) -> Result<Self, GuardFault<E>> {
         let owed = match owed(earlier) {
             Owed::Start(id) | Owed::Proof(id) => Some(id),
             Owed::Nothing => None,
         };
-        let mut guard = Self { production, note, emit, stopped: owed };
+        let mut guard = Self { stopped: owed };
         match production.find().await? {
             Some(facts) if facts.running => {
                 let id = facts.id.clone();
-                guard.noted(ProductionStep::Stopping { facts })?;
+                note(ProductionStep::Stopping { facts }).map_err(GuardFault::Journal)?;
                 guard.stopped = Some(id.clone());
                 if let Err(fault) = production.stop(&id).await {
                     // Half stopped is ours to put right.
-                    let _told_already = guard.leave(PROOF).await;
+                    let _told_already = guard.leave(production, note, emit, PROOF).await;
                     return Err(fault.into());
                 }
-                guard.noted(ProductionStep::Stopped { id })?;
+                if let Err(fault) = note(ProductionStep::Stopped { id }) {
+                    let _told_already = guard.leave(production, note, emit, PROOF).await;
+                    return Err(GuardFault::Journal(fault));
+                }
             }
             _ if guard.stopped.is_some() => {}
-            _ => guard.noted(ProductionStep::NotRunning)?,
+            _ => note(ProductionStep::NotRunning).map_err(GuardFault::Journal)?,
         }
         Ok(guard)
     }
 
-    fn noted(&mut self, step: ProductionStep) -> Result<(), GuardFault<E>> {
-        (self.note)(step).map_err(GuardFault::Journal)
-    }
-
     /// Whether production is still as we left it; to be asked around every launch and repeat.
-    pub async fn check(&mut self) -> Result<(), GuardFault<E>> {
-        let Some(now) = self.production.find().await? else { return Ok(()) };
-        if !now.running {
-            return Ok(());
+    pub async fn check<E>(
+        &mut self,
+        production: &dyn Production,
+        note: Note<'_, E>,
+    ) -> Result<(), GuardFault<E>> {
+        match production.find().await? {
+            Some(now) if now.running => {
+                self.stopped = None;
+                let step = ProductionStep::StartedBySomebody { id: now.id };
+                note(step).map_err(GuardFault::Journal)?;
+                Err(GuardFault::StartedBySomebody(now.name))
+            }
+            _ => Ok(()),
         }
-        self.stopped = None;
-        self.noted(ProductionStep::StartedBySomebody { id: now.id.clone() })?;
-        Err(GuardFault::StartedBySomebody(now.name))
     }
 
     /// Starts production again and proves it, for at most `proof`.
-    pub async fn leave(&mut self, proof: Duration) -> Result<(), GuardFault<E>> {
+    pub async fn leave<E>(
+        &mut self,
+        production: &dyn Production,
+        note: Note<'_, E>,
+        emit: &Emit,
+        proof: Duration,
+    ) -> Result<(), GuardFault<E>> {
         let Some(id) = self.stopped.take() else { return Ok(()) };
-        give_back(self.production, &id, self.note, self.emit, proof).await
+        give_back(production, &id, note, emit, proof).await
     }
 }
 
@@ -172,7 +193,7 @@ impl<'a, E: Send> Guard<'a, E> {
 async fn give_back<E>(
     production: &dyn Production,
     id: &str,
-    note: &mut (dyn FnMut(ProductionStep) -> Result<(), E> + Send),
+    note: Note<'_, E>,
     emit: &Emit,
     proof: Duration,
 ) -> Result<(), GuardFault<E>> {
@@ -219,7 +240,7 @@ async fn give_back<E>(
 pub async fn recover<E>(
     production: &dyn Production,
     steps: &[ProductionStep],
-    note: &mut (dyn FnMut(ProductionStep) -> Result<(), E> + Send),
+    note: Note<'_, E>,
     emit: &Emit,
 ) -> Result<bool, GuardFault<E>> {
     match owed(steps) {

@@ -110,9 +110,9 @@ async fn production_is_stopped_first_started_last_and_proven() {
     };
     let emit = Emit::nowhere();
     let mut guard = Guard::stand(&fake, &[], &mut note, &emit).await.expect("it stands");
-    guard.check().await.expect("nobody started it");
-    guard.leave(PROOF).await.expect("proven");
-    guard.leave(PROOF).await.expect("once is enough");
+    guard.check(&fake, &mut note).await.expect("nobody started it");
+    guard.leave(&fake, &mut note, &emit, PROOF).await.expect("proven");
+    guard.leave(&fake, &mut note, &emit, PROOF).await.expect("once is enough");
     assert_eq!(fake.deeds(), "stop a start a prove a");
     assert_eq!(words(&steps), ["stopping", "stopped", "started_not_proven", "proven"]);
     assert_eq!(owed(&steps), Owed::Nothing);
@@ -128,7 +128,7 @@ async fn what_did_not_run_is_left_so() {
         let mut note = |_| Ok::<(), ()>(());
         let emit = Emit::nowhere();
         let mut guard = Guard::stand(&fake, &[], &mut note, &emit).await.expect("it stands");
-        guard.leave(PROOF).await.expect("nothing to do");
+        guard.leave(&fake, &mut note, &emit, PROOF).await.expect("nothing to do");
         assert_eq!(fake.deeds(), "");
     }
 }
@@ -146,9 +146,9 @@ async fn somebody_who_starts_it_is_found_and_it_runs_on() {
         let emit = Emit::nowhere();
         let mut guard = Guard::stand(&fake, &[], &mut note, &emit).await.expect("it stands");
         fake.set(vec![now]);
-        let fault = guard.check().await.expect_err("it runs");
+        let fault = guard.check(&fake, &mut note).await.expect_err("it runs");
         assert!(matches!(fault, GuardFault::StartedBySomebody(_)));
-        guard.leave(PROOF).await.expect("it is left alone");
+        guard.leave(&fake, &mut note, &emit, PROOF).await.expect("it is left alone");
         assert_eq!(fake.deeds(), "stop a", "and not touched");
         assert_eq!(owed(&steps), Owed::Nothing);
     }
@@ -165,8 +165,8 @@ async fn somebody_who_removed_it_costs_a_new_one_where_there_is_a_service() {
     let emit = Emit::nowhere();
     let mut guard = Guard::stand(&fake, &[], &mut note, &emit).await.expect("it stands");
     fake.set(vec![]);
-    guard.check().await.expect("nothing runs");
-    guard.leave(PROOF).await.expect("made again");
+    guard.check(&fake, &mut note).await.expect("nothing runs");
+    guard.leave(&fake, &mut note, &emit, PROOF).await.expect("made again");
     assert_eq!(fake.deeds(), "stop a up prove b");
     assert_eq!(words(&steps)[2..], ["made_again", "proven"]);
 
@@ -174,7 +174,10 @@ async fn somebody_who_removed_it_costs_a_new_one_where_there_is_a_service() {
     let mut note = |_| Ok::<(), ()>(());
     let mut guard = Guard::stand(&fake, &[], &mut note, &emit).await.expect("it stands");
     fake.set(vec![]);
-    let fault = guard.leave(PROOF).await.expect_err("a name alone makes no container");
+    let fault = guard
+        .leave(&fake, &mut note, &emit, PROOF)
+        .await
+        .expect_err("a name alone makes no container");
     assert!(matches!(fault, GuardFault::Production(ProductionFault::Removed(_))));
 }
 
@@ -220,7 +223,7 @@ async fn a_resumed_sweep_owes_what_the_earlier_one_stopped() {
     let mut note = |_| Ok::<(), ()>(());
     let emit = Emit::nowhere();
     let mut guard = Guard::stand(&fake, &earlier, &mut note, &emit).await.expect("it stands");
-    guard.leave(PROOF).await.expect("proven");
+    guard.leave(&fake, &mut note, &emit, PROOF).await.expect("proven");
     assert_eq!(fake.deeds(), "start a prove a");
 }
 
@@ -234,7 +237,7 @@ async fn what_does_not_answer_is_started_and_said_to_be_unproven() {
     };
     let emit = Emit::nowhere();
     let mut guard = Guard::stand(&fake, &[], &mut note, &emit).await.expect("it stands");
-    let fault = guard.leave(PROOF).await.expect_err("silent");
+    let fault = guard.leave(&fake, &mut note, &emit, PROOF).await.expect_err("silent");
     assert!(fault.to_string().contains("not proven: silent"), "{fault}");
     assert_eq!(owed(&steps), Owed::Proof("a".to_owned()), "`recover` tries again");
 }
@@ -249,7 +252,7 @@ async fn a_full_disk_does_not_keep_production_down() {
     };
     let emit = Emit::nowhere();
     let mut guard = Guard::stand(&fake, &[], &mut note, &emit).await.expect("it stands");
-    let fault = guard.leave(PROOF).await.expect_err("it is told");
+    let fault = guard.leave(&fake, &mut note, &emit, PROOF).await.expect_err("it is told");
     assert!(matches!(fault, GuardFault::Journal("disk full")));
     assert_eq!(fake.deeds(), "stop a start a prove a");
 }
