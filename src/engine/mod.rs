@@ -16,6 +16,7 @@ use crate::server::{ApiKey, Server};
 pub mod command;
 pub mod compose;
 pub mod docker;
+pub mod doctor;
 pub mod failure;
 pub mod log;
 pub mod process;

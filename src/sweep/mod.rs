@@ -8,6 +8,7 @@ pub mod folder;
 pub mod journal;
 pub mod production;
 pub mod record;
+pub mod recover;
 pub mod replay;
 pub mod run;
 
