@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
+use super::production::ProductionStep;
 use super::record::{LaunchOutcome, SCHEMA_VERSION};
 use crate::engine::LaunchFacts;
 use crate::metric::Measurement;
@@ -58,6 +59,11 @@ pub enum Entry {
         launch: u32,
         /// How it ended.
         outcome: LaunchOutcome,
+    },
+    /// A step in production's life.
+    Production {
+        /// Which, written before it is acted upon.
+        production: ProductionStep,
     },
     /// The process leaves the sweep in good order.
     SessionEnded {
