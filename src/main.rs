@@ -1,2 +1,51 @@
-//! The command line.
-fn main() {}
+//! `vllm-grid`: arguments, signals, errors and exit codes. What a command does
+//! is in [`commands`]; everything that can be used without a terminal is in the
+//! library.
+
+#![forbid(unsafe_code)]
+
+mod cli;
+mod commands;
+mod exit;
+mod progress;
+mod signals;
+
+use std::panic::AssertUnwindSafe;
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+use crate::exit::{Exit, Failure};
+use crate::signals::Shutdown;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::from_env("VLLM_GRID_LOG"))
+        .with_writer(std::io::stderr)
+        .init();
+    let shutdown = Shutdown::default();
+    shutdown.stop_on_panic();
+    let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| run(cli, &shutdown)));
+    let exit = match outcome {
+        Ok(Ok(exit)) => exit,
+        Ok(Err(failure)) => failure.tell(),
+        Err(_) => Exit::Bug,
+    };
+    if shutdown.panicked() { Exit::Bug.into() } else { exit.into() }
+}
+
+fn run(cli: cli::Cli, shutdown: &Shutdown) -> Result<Exit, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|fault| Failure::new(Exit::Environment, fault))?;
+    let outcome = runtime.block_on(async {
+        shutdown.listen();
+        commands::run(cli.command, shutdown).await
+    });
+    // What was cancelled must not keep the process: blocking reads end with it.
+    runtime.shutdown_background();
+    outcome
+}

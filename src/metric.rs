@@ -126,18 +126,13 @@ impl FromStr for MetricRef {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let fault = || MetricRefError(text.to_owned());
-        let (head, name) = match text.split_once('[') {
-            Some((workload, rest)) => {
-                let (case, rest) = rest.split_once(']').ok_or_else(fault)?;
-                let name = rest.strip_prefix('.').ok_or_else(fault)?;
-                ((workload, Some(case.to_owned())), name)
-            }
-            None => {
-                let (workload, name) = text.split_once('.').ok_or_else(fault)?;
-                ((workload, None), name)
-            }
+        let (workload, case, name) = if let Some((workload, rest)) = text.split_once('[') {
+            let (case, rest) = rest.split_once(']').ok_or_else(fault)?;
+            (workload, Some(case.to_owned()), rest.strip_prefix('.').ok_or_else(fault)?)
+        } else {
+            let (workload, name) = text.split_once('.').ok_or_else(fault)?;
+            (workload, None, name)
         };
-        let (workload, case) = head;
         let word = |text: &str| {
             !text.is_empty()
                 && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')

@@ -3,7 +3,20 @@
 
 use crate::bench::record::RequestRecord;
 
+mod chunk;
+pub mod client;
+pub mod clock;
+mod connection;
+mod fault;
+mod kv_cache;
+pub mod prompts;
 pub mod record;
+pub mod request;
+mod silence;
+mod sse;
+pub mod stream;
+pub mod suite;
+mod traffic;
 
 /// Which repeat of which case of which workload, in which launch.
 #[derive(Clone, Debug, PartialEq, Eq)]

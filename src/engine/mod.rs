@@ -10,7 +10,60 @@ use tokio_util::sync::CancellationToken;
 
 use crate::configuration::Configuration;
 use crate::event::Emit;
-use crate::server::Server;
+use crate::grid::EngineBlock;
+use crate::server::{ApiKey, Server};
+
+pub mod command;
+pub mod compose;
+pub mod docker;
+pub mod failure;
+pub mod log;
+pub mod process;
+pub mod readiness;
+pub mod simulated;
+
+/// Why a grid's engine block makes no engine.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineFault {
+    /// Something that the engine has no knowledge of.
+    #[error("{0}")]
+    Unknown(String),
+    /// The command of the process engine cannot be used.
+    #[error(transparent)]
+    Process(#[from] process::ProcessFault),
+    /// A variable that the block names is not there.
+    #[error("the variable {0} (`api-key-env`) is not set, or empty")]
+    NoKey(String),
+}
+
+/// The engine of a grid's block.
+///
+/// # Errors
+/// What the block asks for and cannot be had, before anything is started.
+pub fn of_grid(block: &EngineBlock) -> Result<Box<dyn Engine>, EngineFault> {
+    match block {
+        EngineBlock::Simulated(block) => {
+            Ok(Box::new(simulated::SimulatedEngine::new(block.clone())?))
+        }
+        EngineBlock::Process(block) => {
+            let mut spec = process::ProcessSpec::new(block.command.clone());
+            spec.api_key = api_key(block.api_key_env.as_deref())?;
+            Ok(Box::new(process::ProcessEngine::new(spec, readiness::over_http(None))?))
+        }
+        EngineBlock::Docker(_) => Err(EngineFault::Unknown(
+            "the docker engine is not built yet: plan works, sweep does not".to_owned(),
+        )),
+    }
+}
+
+/// The key that a named variable holds.
+fn api_key(variable: Option<&str>) -> Result<Option<ApiKey>, EngineFault> {
+    let Some(name) = variable else { return Ok(None) };
+    match std::env::var(name) {
+        Ok(key) if !key.is_empty() => Ok(Some(ApiKey::new(key))),
+        _ => Err(EngineFault::NoKey(name.to_owned())),
+    }
+}
 
 /// What one launch is to be: data alone, so that it can travel.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -134,6 +187,11 @@ pub trait Engine: Send {
         emit: &Emit,
         cancel: &CancellationToken,
     ) -> Result<Box<dyn Launched>, LaunchFailure>;
+
+    /// Puts right what made a launch fail, as far as the engine can, before it is tried again.
+    async fn clean_up(&mut self, failure: &LaunchFailure, emit: &Emit) {
+        let _nothing_to_put_right = (failure, emit);
+    }
 }
 
 /// A running server that we started.

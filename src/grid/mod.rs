@@ -36,6 +36,8 @@ pub struct Grid {
     pub name: String,
     /// The file that it came from.
     pub path: PathBuf,
+    /// The file's bytes: a sweep keeps a copy.
+    pub source: Vec<u8>,
     /// SHA-256 of the file, hexadecimal.
     pub sha256: String,
     /// The engine block that was chosen.
@@ -70,11 +72,14 @@ pub struct ReadOptions {
     pub strict: bool,
     /// Most configurations that may come out, before exclusion and merging.
     pub max_configurations: usize,
+    /// Folder that paths in the file are relative to; the file's own where
+    /// `None`. A sweep's copy of a grid stands for the original.
+    pub base: Option<PathBuf>,
 }
 
 impl Default for ReadOptions {
     fn default() -> Self {
-        Self { engine: None, strict: false, max_configurations: MAX_CONFIGURATIONS }
+        Self { engine: None, strict: false, max_configurations: MAX_CONFIGURATIONS, base: None }
     }
 }
 
@@ -100,7 +105,7 @@ impl Grid {
             }
         };
         let shown = fault::strike_secrets(text, &root);
-        let folder = path.parent().unwrap_or(Path::new(""));
+        let folder = options.base.as_deref().or(path.parent()).unwrap_or(Path::new(""));
         let Some(document) = read::document(&root, folder, options, &mut findings) else {
             return Err(findings.into_faults(path, shown));
         };
@@ -108,6 +113,7 @@ impl Grid {
         match assemble(document, path, sha256, options, &mut findings) {
             Some(mut grid) if findings.faults.is_empty() => {
                 grid.warnings = findings.take_warnings(path, text);
+                grid.source = bytes;
                 Ok(grid)
             }
             _ => Err(findings.into_faults(path, shown)),
@@ -210,6 +216,7 @@ fn assemble(
     let mut grid = Grid {
         name: document.name?,
         path: path.to_owned(),
+        source: Vec::new(),
         sha256,
         engine,
         baseline,

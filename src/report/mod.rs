@@ -1,3 +1,9 @@
-//! How a sweep is told: terminal table, CSV and Parquet.
+//! How a sweep is told: the plan before it, the terminal table and the exported
+//! files after it. What is told is decided in [`crate::results`] and
+//! [`crate::grid`]; nothing is computed here but layout.
 
+pub mod export;
+mod number;
 pub mod plan;
+pub mod table;
+mod text;

@@ -1,1 +1,42 @@
-//! What a sweep means: the frame (the only column schema) and the ranking.
+//! What a sweep means: [`frame`] is the only schema of measured rows,
+//! [`ranking`] decides which figures count and what they carry, [`records`]
+//! keeps the request records. All of it is computed from a
+//! [`SweepRecord`](crate::sweep::record::SweepRecord) alone, so that a report
+//! can be rebuilt at any time. How it is told is in [`crate::report`].
+
+use std::path::PathBuf;
+
+mod arm;
+mod columns;
+mod eligibility;
+pub(crate) mod file;
+pub mod frame;
+mod measured;
+pub mod ranking;
+mod ranking_frame;
+pub mod records;
+mod verdict;
+
+/// Why a frame could not be made or a file not be written or read.
+#[derive(Debug, thiserror::Error)]
+pub enum ResultsError {
+    /// The columns do not fit together.
+    #[error("the results do not fit into a table: {0}")]
+    Frame(#[from] polars::error::PolarsError),
+    /// A file could not be written or read.
+    #[error("{path}: {source}", path = path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A file does not have the columns that it should have.
+    #[error("{path}: {fault}", path = path.display())]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        fault: String,
+    },
+}

@@ -6,6 +6,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::configuration::Flags;
+use crate::server::counters::Counters;
+use crate::server::observed::{ALWAYS, Shown, observe};
+
 /// How far a requested flag is proven.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -33,3 +37,163 @@ pub struct Effective {
 
 /// Effective values by canonical flag name.
 pub type EffectiveValues = BTreeMap<String, Effective>;
+
+/// What a running server shows of itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sources<'a> {
+    /// `/metrics`.
+    pub counters: Option<&'a Counters>,
+    /// `max_model_len` of `/v1/models`.
+    pub max_model_len: Option<u64>,
+    /// `/server_info?config_format=json`, offered in dev mode.
+    pub server_info: Option<&'a Value>,
+    /// The start-up log.
+    pub log: Option<&'a str>,
+}
+
+/// Every requested flag with what the server shows of it, and what else it
+/// shows that matters. Nulls and secrets are left out.
+pub fn read(sources: &Sources<'_>, requested: &Flags) -> EffectiveValues {
+    let observed = observe(sources);
+    let mut values: EffectiveValues = requested
+        .iter()
+        .filter(|(name, value)| !value.is_null() && !crate::flags::is_secret(name))
+        .map(|(name, value)| (name.clone(), judge(value, observed.get(name))))
+        .collect();
+    for (name, shown) in observed {
+        if shown.proof && ALWAYS.contains(&name.as_str()) {
+            let source = shown.source.to_owned();
+            let value = Some(shown.value);
+            values.entry(name).or_insert(Effective { value, verdict: None, source });
+        }
+    }
+    values
+}
+
+fn judge(requested: &Value, shown: Option<&Shown>) -> Effective {
+    let Some(shown) = shown else {
+        let verdict = Some(Verdict::Unknown);
+        return Effective { value: None, verdict, source: "none".to_owned() };
+    };
+    let verdict = match (shown.proof, agree(requested, &shown.value)) {
+        (false, _) => Verdict::Echoed,
+        (true, Some(true)) => Verdict::Honoured,
+        (true, Some(false)) => Verdict::Overridden,
+        // `auto` leaves the choice to the engine: what it chose is neither.
+        (true, None) => Verdict::Unknown,
+    };
+    Effective {
+        value: Some(shown.value.clone()),
+        verdict: Some(verdict),
+        source: shown.source.to_owned(),
+    }
+}
+
+/// Whether a shown value is the requested one, however each is spelt; `None`
+/// where they cannot be compared.
+fn agree(requested: &Value, shown: &Value) -> Option<bool> {
+    let choice = requested.as_str().is_some_and(|text| text.eq_ignore_ascii_case("auto"))
+        || requested.as_i64() == Some(-1);
+    if choice || requested.is_array() || requested.is_object() {
+        return None;
+    }
+    if let (Some(one), Some(other)) = (number(requested), number(shown)) {
+        return Some((one - other).abs() <= 1e-9 * one.abs().max(other.abs()));
+    }
+    Some(word(requested) == word(shown))
+}
+
+/// A number, also as vLLM's human-readable integers: `16k` is 16,000 and `16K` 16,384.
+fn number(value: &Value) -> Option<f64> {
+    let text = match value {
+        Value::Number(number) => return number.as_f64(),
+        Value::String(text) => text.trim(),
+        _ => return None,
+    };
+    let (digits, factor) = match text.char_indices().next_back()? {
+        (at, unit) if unit.is_ascii_alphabetic() => {
+            let power = i32::try_from("kmgt".find(unit.to_ascii_lowercase())? + 1).ok()?;
+            let base: f64 = if unit.is_ascii_lowercase() { 1000.0 } else { 1024.0 };
+            (&text[..at], base.powi(power))
+        }
+        _ => (text, 1.0),
+    };
+    // `inf` and `nan` are words, not numbers.
+    digits.starts_with(|c: char| c.is_ascii_digit() || c == '-' || c == '.').then_some(())?;
+    digits.parse::<f64>().ok().map(|number| number * factor)
+}
+
+/// A word in one spelling.
+fn word(value: &Value) -> String {
+    let text = match value {
+        Value::String(text) => text.to_ascii_lowercase(),
+        other => other.to_string(),
+    };
+    match text.strip_prefix("torch.").unwrap_or(&text) {
+        "half" => "float16".to_owned(),
+        "float" => "float32".to_owned(),
+        "fp8" => "fp8_e4m3".to_owned(),
+        other => other.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn flags(value: &Value) -> Flags {
+        value.as_object().expect("an object").clone().into_iter().collect()
+    }
+
+    fn verdict(log: &str, requested: &Value) -> BTreeMap<String, Option<Verdict>> {
+        let sources = Sources { log: Some(log), ..Sources::default() };
+        read(&sources, &flags(requested)).into_iter().map(|(k, v)| (k, v.verdict)).collect()
+    }
+
+    const ENGINE: &str = "(EngineCore pid=1) INFO [core.py:1] Initializing a V1 LLM engine (v0.11.0) \
+        with config: model='m', dtype=torch.bfloat16, max_seq_len=8192, quantization=None, \
+        x=Cfg(enable_chunked_prefill=False), enable_prefix_caching=True, enable_chunked_prefill=True, seed=0";
+
+    #[test]
+    fn an_override_is_told_and_an_echo_is_no_proof() {
+        let log = format!(
+            "non-default args: {{'max_num_seqs': 8, 'enable_chunked_prefill': False, 'api_key': '***'}}\n{ENGINE}\n"
+        );
+        let seen = verdict(
+            &log,
+            &json!({"enable-chunked-prefill": false, "max-num-seqs": 8, "enable-prefix-caching": true,
+                   "dtype": "bfloat16", "api-key": "sk", "swap-space": 4, "seed": null}),
+        );
+        assert_eq!(seen["enable-chunked-prefill"], Some(Verdict::Overridden));
+        assert_eq!(seen["max-num-seqs"], Some(Verdict::Echoed));
+        assert_eq!(seen["enable-prefix-caching"], Some(Verdict::Honoured));
+        assert_eq!(seen["dtype"], Some(Verdict::Honoured));
+        assert_eq!(seen["swap-space"], Some(Verdict::Unknown));
+        assert_eq!(seen["max-model-len"], None, "shown, not requested");
+        assert!(!seen.contains_key("api-key") && !seen.contains_key("seed"));
+    }
+
+    #[test]
+    fn spellings_of_one_value() {
+        let same = |requested: Value, shown: Value| agree(&requested, &shown);
+        assert_eq!(same(json!(0.9), json!(0.90)), Some(true));
+        assert_eq!(same(json!("16K"), json!(16384)), Some(true));
+        assert_eq!(same(json!("16k"), json!(16000)), Some(true));
+        assert_eq!(same(json!("25.6k"), json!(25600)), Some(true));
+        assert_eq!(same(json!("16k"), json!(16384)), Some(false));
+        assert_eq!(same(json!(true), json!("True")), Some(true));
+        assert_eq!(same(json!("half"), json!("torch.float16")), Some(true));
+        assert_eq!(same(json!("fp8"), json!("auto")), Some(false));
+        assert_eq!(same(json!("auto"), json!("torch.bfloat16")), None);
+        assert_eq!(same(json!(-1), json!(8192)), None);
+    }
+
+    #[test]
+    fn the_last_start_in_a_log_counts() {
+        let log =
+            format!("{ENGINE}\n{}", ENGINE.replace("prefix_caching=True", "prefix_caching=False"));
+        let seen = verdict(&log, &json!({"enable-prefix-caching": true}));
+        assert_eq!(seen["enable-prefix-caching"], Some(Verdict::Overridden));
+    }
+}

@@ -4,7 +4,18 @@
 
 use std::fmt;
 
+pub mod counters;
 pub mod effective;
+pub mod health;
+pub mod http;
+mod observed;
+mod open;
+pub mod prometheus;
+mod python;
+
+pub use health::{Health, completion_proof, health};
+pub use open::ServerError;
+use open::message_of;
 
 /// A bearer key. Never shown, never serialised.
 #[derive(Clone, PartialEq, Eq)]
@@ -50,4 +61,33 @@ pub struct Server {
     pub version: Option<String>,
     /// Whether the server says of itself that it is simulated.
     pub simulated: bool,
+}
+
+/// Longest wait for `/server_info`, which is offered in development mode alone.
+const INFO: std::time::Duration = std::time::Duration::from_secs(10);
+
+impl Server {
+    /// What the server shows that it runs with, held against what was requested.
+    /// What it does not offer is not shown: that is no error.
+    pub async fn effective_values(
+        &self,
+        log: Option<&str>,
+        requested: &crate::configuration::Flags,
+    ) -> effective::EffectiveValues {
+        let Ok(http) = http::Http::new(&self.endpoint) else {
+            return effective::EffectiveValues::new();
+        };
+        let counters = counters::Counters::scrape(&http).await;
+        let server_info = match http.get("/server_info?config_format=json", INFO).await {
+            Ok(answer) if answer.status == 200 => serde_json::from_str(&answer.body).ok(),
+            _ => None,
+        };
+        let sources = effective::Sources {
+            counters: counters.as_ref(),
+            max_model_len: self.max_model_len,
+            server_info: server_info.as_ref(),
+            log,
+        };
+        effective::read(&sources, requested)
+    }
 }

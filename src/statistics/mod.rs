@@ -1,1 +1,25 @@
-//! Statistics under few launches: intervals, variance components, ties. Pure.
+//! Statistics under few launches: intervals, variance components, differences
+//! that survive the search for them. Pure: plain numbers in, plain numbers out.
+//! Values are logarithms wherever a ratio is meant; which measurements count is
+//! decided in [`crate::results`].
+//!
+//! The model: a value of arm *i* in launch *j*, repeat *k* is
+//! `mu_i + launch_ij + repeat_ijk` with variances `sL2` (launch) and `s2`
+//! (repeat) that all arms share. Repeats in one launch share the launch's
+//! offset, so they alone never make a mean precise.
+
+mod difference;
+mod holm;
+mod interval;
+mod variance;
+
+pub use difference::{Difference, differences_to_first};
+pub use holm::holm;
+pub use interval::{Interval, mean_interval, t_quantile, two_sided_p};
+pub use variance::{Arm, Components, Prior, Uncertainty};
+
+/// The level of every interval of this crate.
+pub const CONFIDENCE: f64 = 0.95;
+
+/// Differences are claimed when their adjusted p-value is below this.
+pub const SIGNIFICANCE: f64 = 0.05;

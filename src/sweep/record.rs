@@ -1,10 +1,13 @@
 //! What a sweep leaves behind, as data: the manifest that is written once, and
 //! what the journal adds up to. Results are computed from these alone.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use crate::configuration::Configuration;
 use crate::engine::{LaunchFacts, LaunchFailure};
+use crate::grid::{EngineBlock, Grid};
 use crate::metric::{Measurement, Objective, Status};
 use crate::server::effective::EffectiveValues;
 use crate::strategy::StrategySpec;
@@ -24,6 +27,8 @@ pub struct Manifest {
     pub sweep: String,
     /// The grid's name.
     pub grid: String,
+    /// The grid file as it was named on the command line.
+    pub grid_path: PathBuf,
     /// SHA-256 of the grid file: a resume refuses when it changed.
     pub grid_sha256: String,
     /// When the sweep was started, RFC 3339 UTC.
@@ -50,6 +55,51 @@ pub struct Manifest {
     pub host: String,
 }
 
+impl Manifest {
+    /// The manifest of a new sweep of a grid.
+    pub fn of(grid: &Grid, sweep: String, now: jiff::Timestamp) -> Self {
+        Self {
+            schema_version: SCHEMA_VERSION,
+            tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+            sweep,
+            grid: grid.name.clone(),
+            grid_path: grid.path.clone(),
+            grid_sha256: grid.sha256.clone(),
+            created_at: now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+            engine: grid.engine.name().to_owned(),
+            simulated: matches!(grid.engine, EngineBlock::Simulated(_)),
+            baseline: grid.baseline.clone(),
+            configurations: grid.configurations.clone(),
+            varied: grid.varied.clone(),
+            workloads: grid.workloads.clone(),
+            objective: grid.objective.clone(),
+            strategy: grid.strategy.clone(),
+            budget_seconds: grid.budget_seconds,
+            host: host(),
+        }
+    }
+}
+
+/// Operating system, kernel and processor of this machine.
+fn host() -> String {
+    use sysinfo::{CpuRefreshKind, RefreshKind, System};
+    let cpus = RefreshKind::nothing().with_cpu(CpuRefreshKind::nothing());
+    let system = System::new_with_specifics(cpus).ok();
+    let cpus = system.as_ref().map_or(&[][..], System::cpus);
+    let processor = cpus.first().map(|cpu| cpu.brand().trim().to_owned());
+    [
+        System::long_os_version().ok(),
+        System::kernel_version().ok(),
+        Some(System::cpu_arch()),
+        processor,
+        Some(format!("{} cores", cpus.len())),
+    ]
+    .into_iter()
+    .flatten()
+    .collect::<Vec<_>>()
+    .join(", ")
+}
+
 /// How a launch ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
@@ -72,6 +122,10 @@ pub enum LaunchOutcome {
 pub struct LaunchRecord {
     /// Number of the launch in the sweep, from 1.
     pub launch: u32,
+    /// The strategy's slot that it serves: an interrupted slot is served again
+    /// by a later launch, which measures what the slot still lacks.
+    #[serde(default)]
+    pub slot: u32,
     /// The configuration's name.
     pub configuration: String,
     /// What is known of it beside its measurements; `None` where it never became ready.

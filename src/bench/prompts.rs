@@ -1,0 +1,219 @@
+//! Prompts from a seed, in real words (English and French, written for this
+//! crate), as long as asked for in tokens *as the server counts them*.
+//!
+//! No tokeniser is needed: prompts of one size hold the same sentences in
+//! another order, so they are as long as each other to a few tokens, and the
+//! size is fitted to what the server's `usage` says.
+
+use std::sync::LazyLock;
+
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+const ENGLISH: &str = include_str!("text/english.txt");
+const FRENCH: &str = include_str!("text/french.txt");
+/// 256 short words, most of them one token: a byte each.
+const WORDS: &str = include_str!("text/words.txt");
+
+/// Both languages in turn, so that every size has about the same share of each.
+static SENTENCES: LazyLock<Vec<&str>> =
+    LazyLock::new(|| itertools::interleave(ENGLISH.lines(), FRENCH.lines()).collect());
+static SALT_WORDS: LazyLock<Vec<&str>> = LazyLock::new(|| WORDS.split_whitespace().collect());
+
+/// A word of each length, from one letter.
+const FILL: &[&str] = &[
+    "a",
+    "we",
+    "the",
+    "that",
+    "there",
+    "before",
+    "because",
+    "remember",
+    "important",
+    "everything",
+    "information",
+    "conversation",
+];
+
+/// A number that is the same everywhere for the same parts.
+pub fn derive(parts: &[&str]) -> u64 {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_le_bytes());
+        hash.update(part.as_bytes());
+    }
+    let digest: [u8; 32] = hash.finalize().into();
+    let (head, _) = digest.split_at(8);
+    head.iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
+}
+
+/// Eight words that no other number has: the opening of a system message, so
+/// that no block of its prompt is another prompt's. They are as long as each
+/// other, in tokens, where a common word is one token.
+pub fn salt(number: u64) -> String {
+    let words: Vec<&str> =
+        number.to_be_bytes().iter().map(|byte| SALT_WORDS[usize::from(*byte)]).collect();
+    words.join(" ")
+}
+
+/// A text of `size` bytes, less one or a few. The same size
+/// gives the same sentences, the seed their order.
+pub fn text(seed: u64, size: usize) -> String {
+    let mut chosen: Vec<&str> = Vec::new();
+    let mut left = size;
+    let mut source = SENTENCES.iter().cycle();
+    let last = loop {
+        let Some(sentence) = source.next() else { break "" };
+        if sentence.len() + 1 > left {
+            break sentence;
+        }
+        left -= sentence.len() + 1;
+        chosen.push(sentence);
+    };
+    chosen.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
+    let mut text = String::with_capacity(size);
+    for sentence in chosen {
+        text.push_str(sentence);
+        text.push(' ');
+    }
+    for word in last.split_whitespace() {
+        if word.len() + 1 > left {
+            break;
+        }
+        left -= word.len() + 1;
+        text.push_str(word);
+        text.push(' ');
+    }
+    // One more word that just fills it: the length moves in steps of a byte.
+    if let Some(word) =
+        left.checked_sub(2).and_then(|letters| FILL.get(letters.min(FILL.len() - 1)))
+    {
+        text.push_str(word);
+        text.push(' ');
+    }
+    text.pop();
+    text
+}
+
+/// A chat whose system message opens with the salt.
+pub fn messages(salt_number: u64, seed: u64, size: usize) -> Vec<Value> {
+    let system = format!("{}. You continue texts.", salt(salt_number));
+    let user = format!("{}\nContinue this text.", text(seed, size));
+    vec![json!({"role": "system", "content": system}), json!({"role": "user", "content": user})]
+}
+
+/// Fits the size of a text in bytes to a length in tokens, from what the server
+/// counts. Made once per server and length; its fit holds for its model.
+#[derive(Clone, Debug)]
+pub struct Calibration {
+    target: u64,
+    size: usize,
+    previous: Option<(usize, u64)>,
+    fitted: bool,
+}
+
+/// Prompts aim this many tokens above the target, so that few fall below it.
+const AIM: u64 = 3;
+
+impl Calibration {
+    /// Aims at `target` tokens, at first by a guess of tokens per byte.
+    pub fn new(target: u64, tokens_per_byte: f64) -> Self {
+        let size = (target as f64 / tokens_per_byte.max(0.01)) as usize;
+        Self { target, size: size.max(1), previous: None, fitted: false }
+    }
+
+    /// Size of the next text in bytes.
+    pub fn size(&self) -> usize {
+        self.size
+    }
+
+    /// Whether the last observation was close: not below the target, and above
+    /// it by 8 tokens or half a percent.
+    pub fn is_fitted(&self) -> bool {
+        self.fitted
+    }
+
+    /// Starts from a smaller text, for a target near the longest possible prompt.
+    pub fn be_careful(&mut self) {
+        self.size = (self.size as f64 * 0.9) as usize;
+    }
+
+    /// A prompt of the present size had `tokens` tokens.
+    pub fn observe(&mut self, tokens: u64) {
+        let tolerance = (self.target / 200).max(8);
+        self.fitted = (self.target..=self.target + tolerance).contains(&tokens);
+        if self.fitted || tokens == 0 {
+            return;
+        }
+        let overall = tokens as f64 / self.size as f64;
+        let slope = match self.previous {
+            // The chat template counts too: two sizes tell the text's own share.
+            Some((size, count)) if size.abs_diff(self.size) * 20 > self.size => {
+                let slope = (tokens as f64 - count as f64) / (self.size as f64 - size as f64);
+                slope.clamp(overall / 2.0, overall * 2.0)
+            }
+            _ => overall,
+        };
+        self.previous = Some((self.size, tokens));
+        let missing = (self.target + AIM) as f64 - tokens as f64;
+        self.size = (self.size as f64 + missing / slope).round().max(1.0) as usize;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn texts_of_one_size_differ_in_order_alone() {
+        let (one, other) = (text(1, 9000), text(2, 9000));
+        assert_ne!(one, other);
+        assert_eq!(one, text(1, 9000));
+        let sorted = |text: &str| {
+            let mut words: Vec<String> = text.split(' ').map(str::to_owned).collect();
+            words.sort_unstable();
+            words
+        };
+        assert_eq!(sorted(&one), sorted(&other));
+        assert!((8997..=9000).contains(&one.len()), "{}", one.len());
+    }
+
+    #[test]
+    fn salts_are_unique_and_stable() {
+        assert_eq!(SALT_WORDS.len(), 256);
+        let mut unique = SALT_WORDS.clone();
+        unique.sort_unstable();
+        unique.dedup();
+        assert_eq!(unique.len(), 256);
+        assert_eq!(salt(0), "apple apple apple apple apple apple apple apple");
+        assert_ne!(derive(&["ab", "c"]), derive(&["a", "bc"]));
+        assert_eq!(
+            salt(derive(&["sweep", "1", "0", "2"])),
+            "flower rain red artist morning salary gray plan"
+        );
+    }
+
+    proptest! {
+        /// Whatever a server's tokeniser does, a few observations suffice.
+        #[test]
+        fn calibration_converges(
+            target in 256u64..60_000,
+            overhead in 5u64..60,
+            per_byte in 0.15f64..1.1,
+            guess in 0.15f64..1.1,
+        ) {
+            let count = |size: usize| overhead + (text(7, size).len() as f64 * per_byte) as u64;
+            let mut calibration = Calibration::new(target, guess);
+            for _ in 0..6 {
+                calibration.observe(count(calibration.size()));
+                if calibration.is_fitted() { break; }
+            }
+            prop_assert!(calibration.is_fitted(), "{calibration:?} {}", count(calibration.size()));
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! What is asked of the server, made into bytes before the clock matters.
+
+use bytes::Bytes;
+use serde_json::{Map, Value, json};
+
+/// The prompt of a request.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Input {
+    /// Messages for `/v1/chat/completions`.
+    Chat(Vec<Value>),
+    /// A text for `/v1/completions`.
+    Completion(String),
+}
+
+/// One streamed request.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RequestSpec {
+    /// The prompt.
+    pub input: Input,
+    /// Tokens generated at most.
+    pub max_tokens: u64,
+    /// Generate exactly `max_tokens`: for speed, where the text does not matter.
+    pub ignore_eos: bool,
+    /// Sampling temperature; `None`: the server's default.
+    pub temperature: Option<f64>,
+    /// Seed of the sampling.
+    pub seed: Option<u64>,
+    /// Further fields, such as `tools` or `chat_template_kwargs`.
+    pub extra: Map<String, Value>,
+    /// Keep the answer's text, for workloads that score it.
+    pub keep_answer: bool,
+}
+
+impl RequestSpec {
+    /// A speed request: exactly `max_tokens` tokens, greedy, text not kept.
+    pub fn speed(input: Input, max_tokens: u64) -> Self {
+        Self {
+            input,
+            max_tokens,
+            ignore_eos: true,
+            temperature: Some(0.0),
+            seed: None,
+            extra: Map::new(),
+            keep_answer: false,
+        }
+    }
+
+    /// The bytes to send, for the server's `model`.
+    pub fn prepare(&self, model: &str) -> Prepared {
+        let mut body = self.extra.clone();
+        let path = match &self.input {
+            Input::Chat(messages) => {
+                body.insert("messages".to_owned(), Value::from(messages.clone()));
+                "/v1/chat/completions"
+            }
+            Input::Completion(prompt) => {
+                body.insert("prompt".to_owned(), Value::from(prompt.as_str()));
+                "/v1/completions"
+            }
+        };
+        body.insert("model".to_owned(), Value::from(model));
+        body.insert("max_tokens".to_owned(), Value::from(self.max_tokens));
+        body.insert("stream".to_owned(), Value::from(true));
+        body.insert("stream_options".to_owned(), json!({"include_usage": true}));
+        if self.ignore_eos {
+            body.insert("ignore_eos".to_owned(), Value::from(true));
+        }
+        if let Some(temperature) = self.temperature {
+            body.insert("temperature".to_owned(), Value::from(temperature));
+        }
+        if let Some(seed) = self.seed {
+            body.insert("seed".to_owned(), Value::from(seed));
+        }
+        Prepared {
+            path,
+            body: Value::Object(body).to_string().into(),
+            keep_answer: self.keep_answer,
+        }
+    }
+}
+
+/// A request as bytes. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    pub(crate) path: &'static str,
+    pub(crate) body: Bytes,
+    pub(crate) keep_answer: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_speed_request_names_what_it_needs() {
+        let input = Input::Chat(vec![json!({"role": "user", "content": "Hi"})]);
+        let prepared = RequestSpec::speed(input, 16).prepare("m");
+        let body: Value = serde_json::from_slice(&prepared.body).expect("JSON");
+        assert_eq!(
+            body,
+            json!({
+                "messages": [{"role": "user", "content": "Hi"}], "model": "m", "max_tokens": 16,
+                "stream": true, "stream_options": {"include_usage": true}, "ignore_eos": true,
+                "temperature": 0.0,
+            })
+        );
+        assert_eq!(prepared.path, "/v1/chat/completions");
+    }
+}

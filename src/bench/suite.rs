@@ -1,0 +1,336 @@
+//! Runs workloads against one server: repeat by repeat for a sweep, or all of
+//! them for `bench URL`. Records go to the sink before a measurement is told.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::bench::client::{Client, ClientError, Limits, Order, Outcome, Slot};
+use crate::bench::clock::Clock;
+use crate::bench::kv_cache;
+use crate::bench::prompts::derive;
+use crate::bench::record::{RequestErrorClass, RequestRecord};
+use crate::bench::request::Prepared;
+use crate::bench::{RecordSink, RepeatKey};
+use crate::event::{Emit, Event, Phase};
+use crate::metric::{Measurement, MetricValues, Status};
+use crate::server::Server;
+use crate::server::health::{Health, completion_proof, health_by};
+use crate::server::http::Http;
+use crate::workload::{Spec, Workload};
+
+/// How long a dead engine may still look alive: `/health` is 200 for some
+/// milliseconds after its end.
+const DYING: Duration = Duration::from_secs(1);
+/// Time for the proof that a silent engine still decodes.
+const PROOF: Duration = Duration::from_secs(20);
+
+/// What makes prompts unique and repeatable.
+#[derive(Clone, Debug)]
+pub struct BenchSettings {
+    /// Unique to the sweep: no prompt of another sweep has its salt.
+    pub salt: String,
+    /// Seed of the prompts' texts, the same for every configuration.
+    pub seed: u64,
+    /// Number of the launch in the sweep, from 1; 0 outside a sweep.
+    pub launch: u32,
+    /// What the server may do to us at most.
+    pub limits: Limits,
+}
+
+/// Why a repeat gave no measurement that a sweep can go on from.
+#[derive(Debug, thiserror::Error)]
+pub enum BenchError {
+    /// A stop was asked for.
+    #[error("a stop was asked for")]
+    Cancelled,
+    /// The server can no longer be measured.
+    #[error("the engine is gone: {message}")]
+    EngineGone {
+        /// The failed repeat, as far as it came.
+        measurement: Box<Measurement>,
+        /// What shows that it is gone.
+        message: String,
+    },
+    /// The records could not be stored.
+    #[error("request records could not be stored: {0}")]
+    Records(#[from] std::io::Error),
+    /// The server's address cannot be talked to.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// A case that the workload does not have.
+    #[error("the workload `{workload}` has no case `{case}`")]
+    NoSuchCase {
+        /// The workload's name.
+        workload: String,
+        /// The case that was asked for.
+        case: String,
+    },
+}
+
+/// How a repeat ended, with the reason where there is one to tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Valid; the text says what could not be certified.
+    Ok(Option<String>),
+    Void(String),
+    Failed(String),
+    Skipped(String),
+}
+
+/// One repeat as a workload gives it.
+#[derive(Debug)]
+pub(crate) struct Repeat {
+    pub(crate) verdict: Verdict,
+    pub(crate) metrics: MetricValues,
+    pub(crate) records: Vec<RequestRecord>,
+}
+
+impl Repeat {
+    pub(crate) fn without_requests(verdict: Verdict, metrics: MetricValues) -> Self {
+        Self { verdict, metrics, records: Vec::new() }
+    }
+}
+
+/// Measures one server during one launch.
+pub struct Bench<'a> {
+    server: &'a Server,
+    sink: &'a dyn RecordSink,
+    emit: &'a Emit,
+    cancel: &'a CancellationToken,
+    settings: BenchSettings,
+    client: Client,
+    http: Http,
+    slot: Slot,
+    clock: Clock,
+    /// Repeats so far, warm-ups included: what makes a repeat's salts unique.
+    serial: u32,
+    repeat_name: String,
+    tokens_per_byte: Option<f64>,
+    kv_cache: BTreeMap<u64, kv_cache::CaseState>,
+}
+
+impl std::fmt::Debug for Bench<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Bench({}, {:?})", self.server.endpoint.base_url, self.settings)
+    }
+}
+
+impl<'a> Bench<'a> {
+    /// Prepares to measure `server`; sends nothing.
+    ///
+    /// # Errors
+    /// An address that cannot be talked to.
+    pub async fn new(
+        server: &'a Server,
+        sink: &'a dyn RecordSink,
+        emit: &'a Emit,
+        cancel: &'a CancellationToken,
+        settings: BenchSettings,
+    ) -> Result<Self, BenchError> {
+        let client = Client::new(server, settings.limits).await?;
+        let http = Http::new(&server.endpoint).map_err(|error| ClientError::Address {
+            url: server.endpoint.base_url.clone(),
+            reason: error.to_string(),
+        })?;
+        Ok(Self {
+            server,
+            sink,
+            emit,
+            cancel,
+            settings,
+            client,
+            http,
+            slot: Slot::default(),
+            clock: Clock::start(),
+            serial: 0,
+            repeat_name: String::new(),
+            tokens_per_byte: None,
+            kv_cache: BTreeMap::new(),
+        })
+    }
+
+    /// Measures one repeat of one case; `repeat` 0 is a warm-up, however many
+    /// there are. Stores its records, and leaves telling it to the caller.
+    ///
+    /// # Errors
+    /// A stop, a server that is gone, or records that could not be stored. A
+    /// repeat that is void or failed on a living server is a measurement.
+    pub async fn repeat(
+        &mut self,
+        workload: &Workload,
+        case: &str,
+        repeat: u32,
+    ) -> Result<Measurement, BenchError> {
+        let key = RepeatKey {
+            launch: self.settings.launch,
+            workload: workload.kind().name.to_owned(),
+            case: case.to_owned(),
+            repeat,
+        };
+        self.emit.phase(Phase::Measuring {
+            workload: key.workload.clone(),
+            case: key.case.clone(),
+            repeat,
+        });
+        self.serial += 1;
+        // Warm-ups are told apart by their serial number, kept repeats by their own.
+        self.repeat_name =
+            if repeat == 0 { format!("warm-up {}", self.serial) } else { repeat.to_string() };
+        self.clock = Clock::start();
+        let done = match &workload.spec {
+            Spec::KvCache(spec) => {
+                let index = workload.cases().iter().position(|known| known == case);
+                let target = index.and_then(|index| spec.prefix_tokens.get(index).copied());
+                let Some(target) = target else {
+                    return Err(BenchError::NoSuchCase { workload: key.workload, case: key.case });
+                };
+                kv_cache::repeat(self, spec, target, repeat).await?
+            }
+        };
+        if !done.records.is_empty() {
+            self.sink.store(&key, &done.records)?;
+        }
+        let gone = match &done.verdict {
+            Verdict::Failed(_) => self.engine_gone(&done.records).await,
+            _ => None,
+        };
+        let measurement = measurement(key, done);
+        match gone {
+            Some(message) => {
+                Err(BenchError::EngineGone { measurement: Box::new(measurement), message })
+            }
+            None => Ok(measurement),
+        }
+    }
+
+    /// What shows that the engine died or froze, after a failed request.
+    async fn engine_gone(&self, records: &[RequestRecord]) -> Option<String> {
+        use RequestErrorClass::{Connect, Cut, InStream, ServerError, Silent};
+        let error = records.last()?.error.as_ref()?;
+        if error.class == Silent {
+            let proof = completion_proof(self.server, PROOF).await;
+            return proof.err().map(|fault| format!("{}; then {fault}", error.message));
+        }
+        if !matches!(error.class, Connect | Cut | InStream | ServerError) {
+            return None;
+        }
+        let deadline = std::time::Instant::now() + DYING;
+        loop {
+            match health_by(&self.http).await {
+                Health::Unreachable => return Some(format!("{}; nobody answers", error.message)),
+                Health::NotYet(status @ (500 | 503)) => {
+                    return Some(format!("{}; /health is {status}", error.message));
+                }
+                _ if std::time::Instant::now() >= deadline => return None,
+                _ => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+        }
+    }
+
+    /// Sends one request on the connection of a closed loop of one.
+    pub(crate) async fn send(&mut self, prompt: &Prepared, order: Order<'_>) -> Outcome {
+        self.client.send(&mut self.slot, prompt, order, self.clock, self.cancel).await
+    }
+
+    /// A number unique to (sweep, launch, repeat, `parts`).
+    pub(crate) fn salt_number(&self, parts: &[&str]) -> u64 {
+        let launch = self.settings.launch.to_string();
+        let serial = self.serial.to_string();
+        let mut all = vec![self.settings.salt.as_str(), &launch, &serial];
+        all.extend(parts);
+        derive(&all)
+    }
+
+    pub(crate) fn server(&self) -> &Server {
+        self.server
+    }
+
+    pub(crate) fn http(&self) -> &Http {
+        &self.http
+    }
+
+    pub(crate) fn cancel(&self) -> &CancellationToken {
+        self.cancel
+    }
+
+    pub(crate) fn seed(&self) -> u64 {
+        self.settings.seed
+    }
+
+    pub(crate) fn repeat_name(&self) -> String {
+        self.repeat_name.clone()
+    }
+
+    pub(crate) fn tokens_per_byte(&self) -> Option<f64> {
+        self.tokens_per_byte
+    }
+
+    pub(crate) fn set_tokens_per_byte(&mut self, value: f64) {
+        self.tokens_per_byte = Some(value);
+    }
+
+    pub(crate) fn kv_cache_case(&self, target: u64) -> Option<kv_cache::CaseState> {
+        self.kv_cache.get(&target).cloned()
+    }
+
+    pub(crate) fn keep_kv_cache_case(&mut self, target: u64, state: kv_cache::CaseState) {
+        self.kv_cache.insert(target, state);
+    }
+}
+
+fn measurement(key: RepeatKey, done: Repeat) -> Measurement {
+    let (status, reason) = match done.verdict {
+        Verdict::Ok(reason) => (Status::Ok, reason),
+        Verdict::Void(reason) => (Status::Void, Some(reason)),
+        Verdict::Failed(reason) => (Status::Failed, Some(reason)),
+        Verdict::Skipped(reason) => (Status::Skipped, Some(reason)),
+    };
+    Measurement {
+        workload: key.workload,
+        case: key.case,
+        repeat: key.repeat,
+        status,
+        reason,
+        metrics: done.metrics,
+    }
+}
+
+/// Runs every case of `workloads`: warm-ups first (repeat 0, as many as the
+/// workload asks for), then its kept repeats, `repeats` where it does not say.
+/// Each measurement is pushed and told as it comes, so that a stop keeps what
+/// was measured.
+///
+/// # Errors
+/// As [`Bench::repeat`]; the failed repeat of a server that is gone is pushed too.
+pub async fn run_suite(
+    bench: &mut Bench<'_>,
+    workloads: &[Workload],
+    repeats: u32,
+    measurements: &mut Vec<Measurement>,
+) -> Result<(), BenchError> {
+    for workload in workloads {
+        let kept = workload.repeats.map_or(repeats, |n| u32::try_from(n).unwrap_or(u32::MAX));
+        for case in workload.cases() {
+            let warmups = (0..workload.warmup).map(|_| 0);
+            for repeat in warmups.chain(1..=kept) {
+                let measured = bench.repeat(workload, &case, repeat).await;
+                let (measurement, ended) = match measured {
+                    Ok(measurement) => (measurement, None),
+                    Err(BenchError::EngineGone { measurement, message }) => {
+                        let kept = measurement.clone();
+                        (*kept, Some(BenchError::EngineGone { measurement, message }))
+                    }
+                    Err(error) => return Err(error),
+                };
+                bench.emit.emit(Event::RepeatFinished(measurement.clone()));
+                measurements.push(measurement);
+                if let Some(error) = ended {
+                    return Err(error);
+                }
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,155 @@
+//! The commands and their options, as clap sees them. What a command does is
+//! in `main` and the library.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Chooses vLLM launch flags by measurement.
+#[derive(Debug, Parser)]
+#[command(name = "vllm-grid", version, about, max_term_width = 100)]
+pub(crate) struct Cli {
+    /// The command.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Launch and measure every configuration of a grid, and rank them
+    Sweep(SweepArgs),
+    /// Show what would run: names, argument vectors, warnings, time. Launches nothing
+    Plan(PlanArgs),
+    /// Go on with a sweep that was stopped or killed
+    Resume(ResumeArgs),
+    /// Print the ranking of a sweep again, from its journal
+    Report(ReportArgs),
+    /// Write results and ranking of a sweep again, as CSV and Parquet
+    Export(ExportArgs),
+    /// Measure a server that is already running
+    Bench(BenchArgs),
+    /// Serve a simulated vLLM: takes vLLM's own arguments, and `--sim-*`
+    #[command(disable_help_flag = true)]
+    Simulate(SimulateArgs),
+    /// List every metric with unit, direction and definition
+    Metrics(MetricsArgs),
+}
+
+/// How a grid is read.
+#[derive(Args, Debug)]
+pub(crate) struct GridArgs {
+    /// The grid file (YAML)
+    pub(crate) grid: PathBuf,
+    /// Which engine block of the grid to use (default: the first)
+    #[arg(long, value_name = "NAME")]
+    pub(crate) engine: Option<String>,
+    /// Refuse flags that vLLM is not known to have, instead of warning
+    #[arg(long)]
+    pub(crate) strict: bool,
+    /// Allow grids of up to this many configurations
+    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    pub(crate) max_configurations: usize,
+}
+
+/// `sweep`.
+#[derive(Args, Debug)]
+pub(crate) struct SweepArgs {
+    /// The grid.
+    #[command(flatten)]
+    pub(crate) grid: GridArgs,
+    /// Folder for the sweep (default: runs/<name>-<UTC>); must be empty or missing
+    #[arg(long, value_name = "DIR")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+/// `plan`.
+#[derive(Args, Debug)]
+pub(crate) struct PlanArgs {
+    /// The grid.
+    #[command(flatten)]
+    pub(crate) grid: GridArgs,
+    /// What to print
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+}
+
+/// `resume`.
+#[derive(Args, Debug)]
+pub(crate) struct ResumeArgs {
+    /// The sweep's folder
+    pub(crate) run: PathBuf,
+}
+
+/// `report`.
+#[derive(Args, Debug)]
+pub(crate) struct ReportArgs {
+    /// The sweep's folder
+    pub(crate) run: PathBuf,
+}
+
+/// `export`.
+#[derive(Args, Debug)]
+pub(crate) struct ExportArgs {
+    /// The sweep's folder
+    pub(crate) run: PathBuf,
+    /// Folder for the files (default: the sweep's own)
+    #[arg(long, value_name = "DIR")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+/// `bench`.
+#[derive(Args, Debug)]
+pub(crate) struct BenchArgs {
+    /// Where the server is, for example http://127.0.0.1:8000
+    pub(crate) url: String,
+    /// The model's name (default: the only one that the server offers)
+    #[arg(long)]
+    pub(crate) model: Option<String>,
+    /// Workload to run; several times for several (default: all)
+    #[arg(long, value_name = "NAME")]
+    pub(crate) workload: Vec<String>,
+    /// Option of the workload, as `name=value`; several values with commas
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Kept repeats per workload case
+    #[arg(long, default_value_t = 5)]
+    pub(crate) repeats: u32,
+    /// Seed of the prompts
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Name of the environment variable that holds the API key
+    #[arg(long, value_name = "NAME")]
+    pub(crate) api_key_env: Option<String>,
+    /// Keep the request records in this Parquet file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) records: Option<PathBuf>,
+    /// What to print
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+}
+
+/// `simulate`.
+#[derive(Args, Debug)]
+pub(crate) struct SimulateArgs {
+    /// vLLM's arguments and `--sim-gpu`, `--sim-gpus`, `--sim-seed`, `--sim-speed`
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) arguments: Vec<String>,
+}
+
+/// `metrics`.
+#[derive(Args, Debug)]
+pub(crate) struct MetricsArgs {
+    /// What to print
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+}
+
+/// What to print.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For a person.
+    Text,
+    /// For a program.
+    Json,
+}

@@ -1,0 +1,198 @@
+//! `bench`: the suite against a server that somebody else started.
+
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+use vllm_grid::bench::client::Limits;
+use vllm_grid::bench::record::RequestRecord;
+use vllm_grid::bench::suite::{Bench, BenchError, BenchSettings, run_suite};
+use vllm_grid::bench::{RecordSink, RepeatKey};
+use vllm_grid::metric::{Measurement, Status};
+use vllm_grid::results::records;
+use vllm_grid::server::{ApiKey, Endpoint, Server, ServerError};
+use vllm_grid::sweep::record::SCHEMA_VERSION;
+use vllm_grid::workload::{KINDS, Workload};
+
+use super::show::print_json;
+use crate::cli::{BenchArgs, Format};
+use crate::exit::{Exit, Failure, print};
+use crate::progress::{Progress, show};
+use crate::signals::Shutdown;
+
+/// `bench --format json`.
+#[derive(Debug, Serialize)]
+struct Output<'a> {
+    schema_version: u32,
+    simulated: bool,
+    server: About<'a>,
+    measurements: Vec<&'a Measurement>,
+}
+
+#[derive(Debug, Serialize)]
+struct About<'a> {
+    url: &'a str,
+    model: &'a str,
+    version: Option<&'a str>,
+    max_model_len: Option<u64>,
+}
+
+/// Keeps every record in memory until the end.
+#[derive(Debug, Default)]
+struct Kept {
+    wanted: bool,
+    records: Mutex<Vec<(RepeatKey, Vec<RequestRecord>)>>,
+}
+
+impl RecordSink for Kept {
+    fn store(&self, key: &RepeatKey, records: &[RequestRecord]) -> std::io::Result<()> {
+        if self.wanted {
+            let mut kept = self.records.lock().unwrap_or_else(PoisonError::into_inner);
+            kept.push((key.clone(), records.to_vec()));
+        }
+        Ok(())
+    }
+}
+
+/// `bench`: measures a running server.
+pub(crate) async fn bench(args: &BenchArgs, shutdown: &Shutdown) -> Result<Exit, Failure> {
+    let workloads = workloads(args)?;
+    let endpoint = Endpoint { base_url: args.url.clone(), api_key: api_key(args)? };
+    let server = tokio::select! {
+        () = shutdown.token().cancelled() => return Ok(Exit::Interrupted),
+        server = Server::open(endpoint, args.model.as_deref()) => server.map_err(unusable)?,
+    };
+    let progress = Progress::new();
+    let emit = progress.emit();
+    let sink = Kept { wanted: args.records.is_some(), ..Kept::default() };
+    let settings = BenchSettings {
+        // Unique to this run: a prompt of an earlier one may still be cached.
+        salt: format!("bench {} {}", jiff::Timestamp::now(), std::process::id()),
+        seed: args.seed,
+        launch: 0,
+        limits: Limits::default(),
+    };
+    let mut bench = Bench::new(&server, &sink, &emit, shutdown.token(), settings)
+        .await
+        .map_err(|fault| Failure::new(Exit::Environment, fault))?;
+    let mut measurements = Vec::new();
+    let ended = run_suite(&mut bench, &workloads, args.repeats, &mut measurements).await;
+    progress.close();
+    if let Some(path) = &args.records {
+        keep(path, &sink)?;
+    }
+    tell(args.format, &server, &measurements)?;
+    match ended {
+        Ok(()) if measurements.iter().any(|m| m.status == Status::Ok) => Ok(Exit::Done),
+        Ok(()) => Ok(Exit::NothingRanked),
+        Err(BenchError::Cancelled) => Ok(Exit::Interrupted),
+        Err(fault @ BenchError::EngineGone { .. }) => Err(Failure::new(Exit::Engine, fault)),
+        Err(fault @ BenchError::NoSuchCase { .. }) => Err(Failure::new(Exit::Bug, fault)),
+        Err(fault) => Err(Failure::new(Exit::Environment, fault)),
+    }
+}
+
+fn keep(path: &Path, sink: &Kept) -> Result<(), Failure> {
+    let kept = sink.records.lock().unwrap_or_else(PoisonError::into_inner);
+    records::write_all(path, &kept).map_err(|fault| Failure::new(Exit::Environment, fault))
+}
+
+/// The key comes from the environment: an argument is visible to every user of the machine.
+fn api_key(args: &BenchArgs) -> Result<Option<ApiKey>, Failure> {
+    let Some(name) = &args.api_key_env else { return Ok(None) };
+    match std::env::var(name) {
+        Ok(key) if !key.is_empty() => Ok(Some(ApiKey::new(key))),
+        _ => Err(Failure::message(
+            Exit::Usage,
+            format!("the variable {name} (--api-key-env) is not set, or empty"),
+        )),
+    }
+}
+
+fn unusable(fault: ServerError) -> Failure {
+    let exit = match fault {
+        ServerError::Address { .. } | ServerError::WrongModel { .. } => Exit::Usage,
+        ServerError::NotServing { .. } => Exit::Engine,
+        _ => Exit::Environment,
+    };
+    Failure::new(exit, fault)
+}
+
+/// The workloads named, or all; options go to those that know them.
+fn workloads(args: &BenchArgs) -> Result<Vec<Workload>, Failure> {
+    let names: Vec<String> = if args.workload.is_empty() {
+        KINDS.iter().map(|kind| kind.name.to_owned()).collect()
+    } else {
+        args.workload.clone()
+    };
+    let options = options(&args.set)?;
+    let mut workloads = Vec::new();
+    let mut faults = Vec::new();
+    for name in &names {
+        match Workload::from_options(name, &options) {
+            Ok(workload) => workloads.push(workload),
+            Err(found) => faults.extend(found.into_iter().map(|fault| fault.message)),
+        }
+    }
+    if faults.is_empty() {
+        Ok(workloads)
+    } else {
+        Err(Failure::message(Exit::Usage, faults.join("\n")))
+    }
+}
+
+fn options(set: &[String]) -> Result<Map<String, Value>, Failure> {
+    let mut options = Map::new();
+    for text in set {
+        let Some((name, value)) = text.split_once('=') else {
+            let message = format!("--set {text}: write it as name=value");
+            return Err(Failure::message(Exit::Usage, message));
+        };
+        let read = |text: &str| {
+            serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()))
+        };
+        let value = match value.split_once(',') {
+            None => read(value),
+            Some(_) => value.split(',').map(read).collect(),
+        };
+        if options.insert(name.replace('_', "-"), value).is_some() {
+            return Err(Failure::message(Exit::Usage, format!("--set {name} is given twice")));
+        }
+    }
+    Ok(options)
+}
+
+fn tell(format: Format, server: &Server, measurements: &[Measurement]) -> Result<(), Failure> {
+    let kept: Vec<&Measurement> = measurements.iter().filter(|m| m.repeat > 0).collect();
+    if format == Format::Json {
+        return print_json(&Output {
+            schema_version: SCHEMA_VERSION,
+            simulated: server.simulated,
+            server: About {
+                url: &server.endpoint.base_url,
+                model: &server.model,
+                version: server.version.as_deref(),
+                max_model_len: server.max_model_len,
+            },
+            measurements: kept,
+        });
+    }
+    let mark = if server.simulated { " SIMULATED" } else { "" };
+    print(&format!("{} {}{mark}\n", server.endpoint.base_url, server.model))?;
+    for measurement in kept {
+        print(&text(measurement))?;
+    }
+    Ok(())
+}
+
+fn text(measurement: &Measurement) -> String {
+    let Measurement { workload, case, repeat, status, reason, metrics } = measurement;
+    let case = if case.is_empty() { String::new() } else { format!(" {case}") };
+    let reason = reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+    let mut text = format!("{workload}{case} repeat {repeat}: {}{reason}\n", status.as_str());
+    for (name, value) in metrics {
+        text += &format!("    {name} {}\n", show(value.as_ref()));
+    }
+    text
+}

@@ -1,0 +1,38 @@
+//! What each command does: reads its input, hands the library what it needs,
+//! prints what came out, and says how the process ends.
+
+use vllm_grid::grid::{Grid, ReadOptions};
+
+use crate::cli::{Command, GridArgs};
+use crate::exit::{Exit, Failure};
+use crate::signals::Shutdown;
+
+mod bench;
+mod show;
+mod simulate;
+mod sweep;
+
+/// Runs a command.
+pub(crate) async fn run(command: Command, shutdown: &Shutdown) -> Result<Exit, Failure> {
+    match command {
+        Command::Sweep(args) => sweep::sweep(&args, shutdown).await,
+        Command::Resume(args) => sweep::resume(&args, shutdown).await,
+        Command::Plan(args) => show::plan(&args),
+        Command::Report(args) => show::report(&args),
+        Command::Export(args) => show::export(&args),
+        Command::Metrics(args) => show::metrics(&args),
+        Command::Bench(args) => bench::bench(&args, shutdown).await,
+        Command::Simulate(args) => simulate::simulate(&args, shutdown).await,
+    }
+}
+
+/// Reads and checks a grid file.
+fn read_grid(args: &GridArgs) -> Result<Grid, Failure> {
+    let options = ReadOptions {
+        engine: args.engine.clone(),
+        strict: args.strict,
+        max_configurations: args.max_configurations,
+        ..ReadOptions::default()
+    };
+    Grid::read(&args.grid, &options).map_err(|faults| Failure::explained(Exit::Usage, faults))
+}

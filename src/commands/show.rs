@@ -1,0 +1,93 @@
+//! The commands that launch nothing: `plan`, `report`, `export`, `metrics`.
+
+use std::path::{Path, PathBuf};
+
+use vllm_grid::grid::plan::Plan;
+use vllm_grid::metric::{self, Direction};
+use vllm_grid::results::ranking;
+use vllm_grid::sweep::folder::Folder;
+use vllm_grid::sweep::record::SweepRecord;
+use vllm_grid::{report, results};
+
+use crate::cli::{ExportArgs, Format, MetricsArgs, PlanArgs, ReportArgs};
+use crate::exit::{Exit, Failure, print};
+
+/// `plan`: what would run.
+pub(crate) fn plan(args: &PlanArgs) -> Result<Exit, Failure> {
+    let grid = super::read_grid(&args.grid)?;
+    let plan = Plan::new(&grid);
+    match args.format {
+        Format::Json => print_json(&plan)?,
+        Format::Text => print(&report::plan::render(&plan, width()))?,
+    }
+    Ok(Exit::Done)
+}
+
+/// `report`: the ranking again, from the journal.
+pub(crate) fn report(args: &ReportArgs) -> Result<Exit, Failure> {
+    let record = Folder::existing(&args.run)?.record()?;
+    ranked(&record)
+}
+
+/// `export`: the files again.
+pub(crate) fn export(args: &ExportArgs) -> Result<Exit, Failure> {
+    let folder = Folder::existing(&args.run)?;
+    let record = folder.record()?;
+    let target = args.output.as_deref().unwrap_or(folder.path());
+    for path in write(target, &record)? {
+        print(&format!("{}\n", path.display()))?;
+    }
+    Ok(Exit::Done)
+}
+
+/// `metrics`: the catalogue.
+pub(crate) fn metrics(args: &MetricsArgs) -> Result<Exit, Failure> {
+    let catalogue = metric::catalogue();
+    if args.format == Format::Json {
+        print_json(&catalogue)?;
+        return Ok(Exit::Done);
+    }
+    for metric in catalogue {
+        let better = match metric.direction {
+            Direction::Lower => ", less is better",
+            Direction::Higher => ", more is better",
+            Direction::Neutral => "",
+        };
+        let text = format!(
+            "{}.{} [{}{better}]\n    {} Source: {}.\n",
+            metric.workload, metric.name, metric.unit, metric.definition, metric.source
+        );
+        print(&text)?;
+    }
+    Ok(Exit::Done)
+}
+
+/// Writes result and ranking files into a folder; gives their paths.
+pub(crate) fn write(folder: &Path, record: &SweepRecord) -> Result<Vec<PathBuf>, Failure> {
+    report::export::write(folder, record).map_err(|fault| Failure::new(Exit::Environment, fault))
+}
+
+/// Prints the ranking; the exit code says whether there is one.
+pub(crate) fn ranked(record: &SweepRecord) -> Result<Exit, Failure> {
+    let ranking = results::ranking::rank(record);
+    print(&report::table::render(&ranking, &record.manifest, width()))?;
+    Ok(outcome(&ranking))
+}
+
+fn outcome(ranking: &ranking::Ranking) -> Exit {
+    if ranking.rows.iter().any(|row| row.rank.is_some()) { Exit::Done } else { Exit::NothingRanked }
+}
+
+/// Columns of the terminal; 80 where there is none.
+pub(crate) fn width() -> usize {
+    let terminal = terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));
+    let columns = terminal.or_else(|| std::env::var("COLUMNS").ok()?.parse().ok());
+    columns.unwrap_or(80).clamp(40, 400)
+}
+
+/// Prints JSON, one document.
+pub(crate) fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
+    let text =
+        serde_json::to_string_pretty(value).map_err(|fault| Failure::new(Exit::Bug, fault))?;
+    print(&(text + "\n"))
+}

@@ -1,0 +1,109 @@
+//! `sweep` and `resume`: a grid file becomes a folder of results.
+
+use std::path::Path;
+
+use vllm_grid::bench::RecordSink;
+use vllm_grid::configuration::hexadecimal;
+use vllm_grid::engine::{self, Engine};
+use vllm_grid::event::Event;
+use vllm_grid::grid::{Grid, ReadOptions};
+use vllm_grid::results::records::ParquetRecords;
+use vllm_grid::sweep::SweepError;
+use vllm_grid::sweep::folder::Folder;
+use vllm_grid::sweep::record::Manifest;
+use vllm_grid::sweep::run::{Ending, Hands, Sweep};
+
+use super::show;
+use crate::cli::{ResumeArgs, SweepArgs};
+use crate::exit::{Exit, Failure, print};
+use crate::progress::Progress;
+use crate::signals::Shutdown;
+
+/// `sweep`: launches, measures and ranks every configuration of a grid.
+pub(crate) async fn sweep(args: &SweepArgs, shutdown: &Shutdown) -> Result<Exit, Failure> {
+    let grid = super::read_grid(&args.grid)?;
+    let engine = engine(&grid)?;
+    let now = jiff::Timestamp::now();
+    let (folder, name) = Folder::create(&grid.name, now, args.output.as_deref())?;
+    let manifest = Manifest::of(&grid, name, now);
+    let sweep = Sweep::begin(folder, manifest, &grid.source)?;
+    go(sweep, &grid, engine, shutdown).await
+}
+
+/// `resume`: goes on in the stored order.
+pub(crate) async fn resume(args: &ResumeArgs, shutdown: &Shutdown) -> Result<Exit, Failure> {
+    let folder = Folder::existing(&args.run)?;
+    let grid = unchanged(&folder, &folder.manifest()?)?;
+    let engine = engine(&grid)?;
+    go(Sweep::resume(folder)?, &grid, engine, shutdown).await
+}
+
+fn engine(grid: &Grid) -> Result<Box<dyn Engine>, Failure> {
+    engine::of_grid(&grid.engine).map_err(|fault| Failure::new(Exit::Environment, fault))
+}
+
+/// Runs the loop, then writes and shows what there is, however it ended.
+async fn go(
+    mut sweep: Sweep,
+    grid: &Grid,
+    mut engine: Box<dyn Engine>,
+    shutdown: &Shutdown,
+) -> Result<Exit, Failure> {
+    let progress = Progress::new();
+    let emit = progress.emit();
+    for warning in &grid.warnings {
+        emit.emit(Event::Warning(warning.message.clone()));
+    }
+    let strategy = grid.strategy.build(grid.configurations.len());
+    let records =
+        |folder: &Path| Box::new(ParquetRecords::in_launch(folder)) as Box<dyn RecordSink>;
+    let hands = Hands {
+        engine: engine.as_mut(),
+        strategy: &*strategy,
+        records: &records,
+        emit: &emit,
+        cancel: shutdown.token(),
+    };
+    let ending = sweep.run(hands).await;
+    progress.close();
+    show::write(sweep.folder().path(), sweep.record())?;
+    let ranked = show::ranked(sweep.record())?;
+    print(&format!("results: {}\n", sweep.folder().path().display()))?;
+    Ok(match ending? {
+        Ending::Interrupted => Exit::Interrupted,
+        Ending::Complete | Ending::BudgetSpent => ranked,
+    })
+}
+
+/// The grid of a sweep, read from its stored copy, when neither the copy nor
+/// the original changed.
+fn unchanged(folder: &Folder, manifest: &Manifest) -> Result<Grid, Failure> {
+    let changed = |what: String| Failure::from(SweepError::GridChanged(what));
+    let copy = folder.grid_path();
+    for path in [copy.as_path(), manifest.grid_path.as_path()] {
+        // The original may be gone, or on another machine: the copy stands for it.
+        let Ok(bytes) = std::fs::read(path) else { continue };
+        if sha256(&bytes) != manifest.grid_sha256 {
+            let what = format!("{} differs; restore it, or start a new sweep", path.display());
+            return Err(changed(what));
+        }
+    }
+    let options = ReadOptions {
+        engine: Some(manifest.engine.clone()),
+        base: manifest.grid_path.parent().map(Path::to_owned),
+        max_configurations: usize::MAX,
+        ..ReadOptions::default()
+    };
+    let grid =
+        Grid::read(&copy, &options).map_err(|faults| Failure::explained(Exit::Usage, faults))?;
+    if grid.configurations != manifest.configurations || grid.workloads != manifest.workloads {
+        let what = "this version of vllm-grid reads the same file differently; start a new sweep";
+        return Err(changed(what.to_owned()));
+    }
+    Ok(grid)
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    use sha2::{Digest, Sha256};
+    hexadecimal(&Sha256::digest(bytes))
+}

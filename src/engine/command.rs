@@ -1,0 +1,387 @@
+//! The command line of a server that somebody else wrote, with a
+//! configuration's flags put in the place of those that it names. Pure: a
+//! vector of arguments in, a vector of arguments out; nothing else of it changes.
+
+use serde_json::Value;
+
+use crate::configuration::Flags;
+use crate::flags::{self, Kind};
+
+/// Replaces in `command` every flag that `overlaid` names, however it was spelt
+/// (`--flag value`, `--flag=value`, `_` or `-`, `--no-flag`, a boolean followed
+/// by `true` or `false`), and appends those that it does not have. A `null`
+/// takes a flag away. All else stays as it is, in its order.
+///
+/// A flag that occurs stays at its first place; further occurrences go.
+pub fn overlay(command: &[String], overlaid: &Flags) -> Vec<String> {
+    let mut result = Vec::with_capacity(command.len() + 2 * overlaid.len());
+    let mut pending = overlaid.clone();
+    for piece in pieces(command, overlaid) {
+        match piece {
+            Piece::Other(argument) => result.push(argument.clone()),
+            Piece::Replaced(name) => {
+                if let Some(value) = pending.remove(&name) {
+                    result.extend(flags::argv(&Flags::from([(name, value)])));
+                }
+            }
+        }
+    }
+    result.extend(flags::argv(&pending));
+    result
+}
+
+/// The value that `command` passes for `flag` (canonical name) as text; the last one counts.
+pub fn flag_value(command: &[String], flag: &str) -> Option<String> {
+    let mut found = None;
+    let mut at = 0;
+    while at < command.len() {
+        let (name, inline) = spelling(&command[at]);
+        if name.as_deref() == Some(flag) {
+            found = match inline {
+                Some(value) => Some(value.to_owned()),
+                None => command.get(at + 1).filter(|next| !is_option(next)).cloned(),
+            };
+        }
+        at += 1;
+    }
+    found
+}
+
+/// The command with the values of secret flags replaced, so that it may be shown.
+pub fn redacted(command: &[String]) -> Vec<String> {
+    let mut hidden = false;
+    let mut shown = Vec::with_capacity(command.len());
+    for argument in command {
+        let (name, inline) = spelling(argument);
+        let secret = name.as_deref().is_some_and(flags::is_secret);
+        if is_option(argument) {
+            hidden = secret && inline.is_none();
+        }
+        shown.push(match inline {
+            Some(_) if secret => {
+                format!("{}=***", argument.split('=').next().unwrap_or_default())
+            }
+            _ if hidden && !is_option(argument) => "***".to_owned(),
+            _ => argument.clone(),
+        });
+    }
+    shown
+}
+
+/// One line of a difference between two commands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Only the old command has it.
+    Removed(String),
+    /// Only the new command has it.
+    Added(String),
+}
+
+/// What differs between two commands, option by option (an option with its
+/// values is one line), in the order of the commands.
+pub fn diff(old: &[String], new: &[String]) -> Vec<Change> {
+    let old = options(old);
+    let new = options(new);
+    let removed = old.iter().filter(|line| !new.contains(line)).cloned().map(Change::Removed);
+    let added = new.iter().filter(|line| !old.contains(line)).cloned().map(Change::Added);
+    removed.chain(added).collect()
+}
+
+fn options(command: &[String]) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for argument in command {
+        match lines.last_mut() {
+            Some(line) if !is_option(argument) && line.starts_with('-') => {
+                line.push(' ');
+                line.push_str(argument);
+            }
+            _ => lines.push(argument.clone()),
+        }
+    }
+    lines
+}
+
+enum Piece<'a> {
+    /// Not ours: stays.
+    Other(&'a String),
+    /// An occurrence of a flag that is replaced, its values swallowed.
+    Replaced(String),
+}
+
+fn pieces<'a>(command: &'a [String], overlaid: &Flags) -> Vec<Piece<'a>> {
+    let mut pieces = Vec::new();
+    let mut at = 0;
+    while at < command.len() {
+        let (name, inline) = spelling(&command[at]);
+        let replaced = name.and_then(|name| {
+            if overlaid.contains_key(&name) {
+                return Some((name, false));
+            }
+            // A key of a JSON option that is replaced whole would win over it.
+            if let Some((whole, _)) = name.split_once('.')
+                && overlaid.contains_key(whole)
+            {
+                return Some((whole.to_owned(), false));
+            }
+            let positive = name.strip_prefix("no-")?;
+            overlaid.contains_key(positive).then(|| (positive.to_owned(), true))
+        });
+        match replaced {
+            None => pieces.push(Piece::Other(&command[at])),
+            Some((name, negated)) => {
+                let following = &command[at + 1..];
+                if inline.is_none() {
+                    at += values(&name, &overlaid[&name], negated, following);
+                }
+                pieces.push(Piece::Replaced(name));
+            }
+        }
+        at += 1;
+    }
+    pieces
+}
+
+/// How many of the arguments after a flag belong to it. What kind of flag it is
+/// shows in the value that takes its place, else in vLLM's own table.
+fn values(name: &str, replacement: &Value, negated: bool, following: &[String]) -> usize {
+    let is_boolean_word =
+        |word: &String| word.eq_ignore_ascii_case("true") || word.eq_ignore_ascii_case("false");
+    let kind = flags::lookup(name).map(|flag| flag.kind);
+    let plain = following.iter().take_while(|word| !is_option(word)).count();
+    if replacement.is_boolean() || negated || kind == Some(Kind::Bool) {
+        usize::from(following.first().is_some_and(is_boolean_word))
+    } else if replacement.is_array() || kind == Some(Kind::List) {
+        plain
+    } else {
+        plain.min(1)
+    }
+}
+
+/// The canonical name of an argument that is an option, and its `=value`. Of the
+/// options with one dash only vLLM's own abbreviations (`-tp`) are known.
+fn spelling(argument: &str) -> (Option<String>, Option<&str>) {
+    let (option, value) = match argument.split_once('=') {
+        Some((option, value)) => (option, Some(value)),
+        None => (argument, None),
+    };
+    let long = option.starts_with("--") && option.len() > 2;
+    let short = !long && option.starts_with('-') && flags::lookup(&option[1..]).is_some();
+    if !long && !short {
+        return (None, None);
+    }
+    let name = flags::canonical_name(option);
+    let name = match name.strip_prefix("no-") {
+        Some(positive) if flags::lookup(&name).is_none() => {
+            format!("no-{}", flags::resolve(positive))
+        }
+        _ => flags::resolve(&name),
+    };
+    (Some(name), value)
+}
+
+/// argparse's rule: a leading dash makes an option, unless it is a number.
+fn is_option(argument: &str) -> bool {
+    argument.len() > 1
+        && argument.starts_with('-')
+        && argument.parse::<f64>().is_err()
+        && !argument.contains(' ')
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn words(text: &str) -> Vec<String> {
+        shell_words::split(text).expect("the test quotes well")
+    }
+
+    fn set(pairs: &Value) -> Flags {
+        let pairs = pairs.as_object().expect("a mapping");
+        pairs.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
+    }
+
+    #[test]
+    fn a_flag_is_replaced_however_it_was_spelt() {
+        for spelt in [
+            "--max-num-seqs 64",
+            "--max-num-seqs=64",
+            "--max_num_seqs 64",
+            "--max_num_seqs=64",
+            "--max-num-seqs 64 --max_num_seqs=128",
+        ] {
+            let command = words(&format!("serve m {spelt} --port 8000"));
+            let result = overlay(&command, &set(&json!({"max-num-seqs": 32})));
+            assert_eq!(result, words("serve m --max-num-seqs 32 --port 8000"), "{spelt}");
+        }
+        for spelt in [
+            "--enable-chunked-prefill",
+            "--no-enable-chunked-prefill",
+            "--enable-chunked-prefill true",
+            "--enable_chunked_prefill False",
+            "--enable-chunked-prefill=true",
+            "--no_enable_chunked_prefill",
+        ] {
+            let command = words(&format!("serve m {spelt} --port 8000"));
+            let result = overlay(&command, &set(&json!({"enable-chunked-prefill": false})));
+            assert_eq!(result, words("serve m --no-enable-chunked-prefill --port 8000"), "{spelt}");
+        }
+    }
+
+    #[test]
+    fn json_negative_numbers_and_lists_are_whole_values() {
+        let command = words(
+            r#"m --rope_scaling '{"rope_type":"yarn","factor":4.0}' --x -1 --lora-modules a=b c=d --y"#,
+        );
+        let flags = set(&json!({"x": 3, "lora-modules": ["e=f"]}));
+        assert_eq!(
+            overlay(&command, &flags),
+            words(
+                r#"m --rope_scaling '{"rope_type":"yarn","factor":4.0}' --x 3 --lora-modules e=f --y"#
+            )
+        );
+        let flags = set(&json!({"rope-scaling": {"factor": 2.0}}));
+        assert_eq!(
+            overlay(&command, &flags),
+            words(r#"m --rope-scaling '{"factor":2.0}' --x -1 --lora-modules a=b c=d --y"#)
+        );
+    }
+
+    #[test]
+    fn abbreviations_and_dotted_keys_are_the_same_flag() {
+        let flags = set(&json!({"tensor-parallel-size": 1}));
+        for spelt in ["-tp 2", "--tensor_parallel_size=2", "-tp=2"] {
+            let command = words(&format!("m {spelt} --seed 1"));
+            assert_eq!(
+                overlay(&command, &flags),
+                words("m --tensor-parallel-size 1 --seed 1"),
+                "{spelt}"
+            );
+        }
+        let flags = set(&json!({"compilation-config": {"mode": 0}}));
+        let command = words("m --compilation_config.level 3 --compilation-config.a=b --seed 1");
+        assert_eq!(
+            overlay(&command, &flags),
+            words(r#"m --compilation-config '{"mode":0}' --seed 1"#)
+        );
+    }
+
+    #[test]
+    fn null_takes_a_flag_away_and_what_is_not_there_is_appended() {
+        let command = words("m --max-num-seqs 64 --enable-prefix-caching");
+        assert_eq!(
+            overlay(&command, &set(&json!({"max-num-seqs": null, "seed": 1}))),
+            words("m --enable-prefix-caching --seed 1")
+        );
+        assert_eq!(overlay(&command, &Flags::new()), command);
+    }
+
+    #[test]
+    fn a_longer_name_is_another_flag() {
+        let command = words("m --max-num-seqs-x 64 --no-max-num");
+        let flags = set(&json!({"max-num-seqs": 1}));
+        assert_eq!(
+            overlay(&command, &flags),
+            words("m --max-num-seqs-x 64 --no-max-num --max-num-seqs 1")
+        );
+    }
+
+    #[test]
+    fn values_are_read() {
+        let command = words("m --port=9000 --served_model_name a --port 9001");
+        assert_eq!(flag_value(&command, "port").as_deref(), Some("9001"));
+        assert_eq!(flag_value(&command, "served-model-name").as_deref(), Some("a"));
+        assert_eq!(flag_value(&command, "host"), None);
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let command = words("m --api-key k1 k2 --seed 1 --api_key=k3 --hf-token t");
+        assert_eq!(
+            redacted(&command),
+            words("m --api-key *** *** --seed 1 --api_key=*** --hf-token ***")
+        );
+    }
+
+    #[test]
+    fn differences_are_told_option_by_option() {
+        let old = words("m --a 1 --b");
+        let new = words("m --a 2 --b --c");
+        assert_eq!(
+            diff(&old, &new),
+            [
+                Change::Removed("--a 1".to_owned()),
+                Change::Added("--a 2".to_owned()),
+                Change::Added("--c".to_owned())
+            ]
+        );
+    }
+
+    /// An option that the grid does not touch, as it may stand in a command.
+    fn foreign() -> impl Strategy<Value = Vec<String>> {
+        let value = prop_oneof![
+            "[a-zA-Z0-9/._:-]{1,12}".prop_filter("a value", |text| !text.starts_with('-')),
+            Just(r#"{"a": "b c", "d": 1}"#.to_owned()),
+            Just("-1".to_owned()),
+            Just("true".to_owned()),
+        ];
+        ("--f[a-z_-]{0,8}", prop::option::of(value), any::<bool>()).prop_map(
+            |(name, value, inline)| match value {
+                None => vec![name],
+                Some(value) if inline => vec![format!("{name}={value}")],
+                Some(value) => vec![name, value],
+            },
+        )
+    }
+
+    /// One of the grid's flags in one of its spellings.
+    fn ours() -> impl Strategy<Value = Vec<String>> {
+        prop_oneof![
+            (0..500u32).prop_map(|n| vec!["--max-num-seqs".to_owned(), n.to_string()]),
+            (0..500u32).prop_map(|n| vec![format!("--max_num_seqs={n}")]),
+            Just(vec!["--enable-prefix-caching".to_owned()]),
+            Just(vec!["--no-enable_prefix_caching".to_owned()]),
+            Just(vec!["--enable_prefix_caching".to_owned(), "True".to_owned()]),
+            Just(vec!["--enable-prefix-caching=false".to_owned()]),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn replacing_flags_changes_nothing_else(
+            options in prop::collection::vec(
+                prop_oneof![foreign().prop_map(|o| (false, o)), ours().prop_map(|o| (true, o))],
+                0..12,
+            ),
+            sequences in prop::option::of(1..1000u32),
+            caching in any::<bool>(),
+        ) {
+            let model = vec!["serve".to_owned(), "model".to_owned()];
+            let all = options.iter().map(|(_, option)| option.clone());
+            let command: Vec<String> = std::iter::once(model.clone()).chain(all).flatten().collect();
+            let untouched: Vec<String> = std::iter::once(model)
+                .chain(options.iter().filter(|(ours, _)| !ours).map(|(_, option)| option.clone()))
+                .flatten()
+                .collect();
+            let flags = set(&json!({"max-num-seqs": sequences, "enable-prefix-caching": caching}));
+            let result = overlay(&command, &flags);
+
+            // Each of ours is there as asked, once; without them, the rest is what it was.
+            let boolean = if caching { "--enable-prefix-caching" } else { "--no-enable-prefix-caching" };
+            prop_assert_eq!(result.iter().filter(|a| *a == boolean).count(), 1);
+            let mut rest = result.clone();
+            rest.retain(|argument| argument != boolean);
+            if let Some(at) = rest.iter().position(|argument| argument == "--max-num-seqs") {
+                prop_assert_eq!(Some(rest[at + 1].clone()), sequences.map(|n| n.to_string()));
+                rest.drain(at..=at + 1);
+            } else {
+                prop_assert_eq!(sequences, None);
+            }
+            prop_assert_eq!(rest, untouched);
+            // And it is stable.
+            prop_assert_eq!(overlay(&result, &flags), result);
+        }
+    }
+}

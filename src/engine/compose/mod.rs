@@ -1,0 +1,121 @@
+//! One service of the user's compose file, as the compose tool itself reads it:
+//! interpolation, `.env`, `extends`, overrides and profiles mean what they mean
+//! elsewhere, because `docker compose config` (or `docker-compose config`)
+//! resolves them. What comes out is a [`ServiceSpec`]; starting it is
+//! [`super::docker`]'s.
+//!
+//! Three lists say what becomes of each key of a service.
+//!
+//! *Carried over*: `image`, `command`, `entrypoint`, `environment`, `volumes`,
+//! `ipc`, `shm_size`, `ulimits`, `runtime`,
+//! `deploy.resources.reservations.devices`, `gpus`, `networks` (without
+//! aliases and fixed addresses), `extra_hosts`, `user`, `working_dir`,
+//! `security_opt`, `cap_add`, `cap_drop`, `devices`, `tmpfs`; `network_mode`
+//! where it is `bridge` or `default`.
+//!
+//! *Replaced on purpose*: `container_name`, `ports`, `expose`, `restart`,
+//! `deploy.restart_policy`, `healthcheck`, `logging`, `depends_on`, `labels`,
+//! `hostname`, `stop_grace_period`, `profiles`, and `build` beside an image.
+//!
+//! *Refused by name*: `build` without `image`, `secrets`, `configs`,
+//! `network_mode: host`, and whatever is in neither list.
+
+use std::path::PathBuf;
+
+mod service;
+mod spec;
+mod tool;
+mod variables;
+
+pub use spec::{GpuRequest, Mount, MountKind, ServiceSpec, Ulimit};
+pub use tool::{Tool, find_tool, read, up};
+
+/// Where a service is described.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ComposeSource {
+    /// The compose file and its overrides, in the order of `-f`.
+    pub files: Vec<PathBuf>,
+    /// Profiles that are active (`--profile`).
+    pub profiles: Vec<String>,
+    /// The service's name.
+    pub service: String,
+}
+
+/// A variable without a value, and where it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnsetVariable {
+    /// Its name.
+    pub variable: String,
+    /// The file.
+    pub file: PathBuf,
+    /// Line, from 1.
+    pub line: usize,
+    /// Column in characters, from 1: where the `$` stands.
+    pub column: usize,
+}
+
+/// Why a service cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ComposeFault {
+    /// No compose tool.
+    #[error(
+        "neither `docker compose` (v2) nor `docker-compose` (v1) can be run: install one of them"
+    )]
+    NoTool,
+    /// The tool refused the files; its own words.
+    #[error("{command} failed: {message}")]
+    Tool {
+        /// What was run.
+        command: String,
+        /// What it printed.
+        message: String,
+    },
+    /// No such service.
+    #[error("no service `{service}` in the compose file{}", known(services))]
+    NoService {
+        /// The name asked for.
+        service: String,
+        /// The names there are.
+        services: Vec<String>,
+    },
+    /// Variables that the service uses have no value.
+    #[error("{}", unset(.0))]
+    Unset(Vec<UnsetVariable>),
+    /// Keys that a candidate cannot keep and must not lose.
+    #[error("service `{service}` uses what a candidate cannot carry over: {}", keys.join("; "))]
+    Refused {
+        /// The service.
+        service: String,
+        /// Key and reason, one entry each.
+        keys: Vec<String>,
+    },
+    /// Not of the form that the compose tool prints.
+    #[error("the compose tool's output is not understood: {0}")]
+    Form(String),
+}
+
+fn known(services: &[String]) -> String {
+    if services.is_empty() {
+        return String::new();
+    }
+    format!(" (it has {}; one that belongs to a profile needs `profiles:`)", services.join(", "))
+}
+
+fn unset(variables: &[UnsetVariable]) -> String {
+    let lines: Vec<String> = variables
+        .iter()
+        .map(|unset| {
+            format!(
+                "{}:{}:{}: variable {} is not set",
+                unset.file.display(),
+                unset.line,
+                unset.column,
+                unset.variable
+            )
+        })
+        .collect();
+    lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,550 @@
+//! Reads the YAML that the compose tool prints, v1's form and v2's. Scalars are
+//! taken as they are written: `1e3` in a command is a text, whatever YAML
+//! would make of it.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
+
+use super::ComposeFault;
+use super::spec::{GpuRequest, Mount, MountKind, ServiceSpec, Ulimit};
+
+/// Keys that a candidate does without on purpose.
+const REPLACED: &[&str] = &[
+    "container_name",
+    "ports",
+    "expose",
+    "restart",
+    "healthcheck",
+    "logging",
+    "depends_on",
+    "labels",
+    "hostname",
+    "stop_grace_period",
+    "profiles",
+];
+
+/// The service `name` of a rendered compose file; `project` names networks and
+/// volumes where the file (v1) leaves them to the project.
+pub(super) fn parse(yaml: &str, name: &str, project: &str) -> Result<ServiceSpec, ComposeFault> {
+    let form = |fault: &dyn std::fmt::Display| ComposeFault::Form(fault.to_string());
+    let names: Names = serde_saphyr::from_str(yaml).map_err(|fault| form(&fault))?;
+    if !names.services.contains_key(name) {
+        let services = names.services.into_keys().collect();
+        return Err(ComposeFault::NoService { service: name.to_owned(), services });
+    }
+    let mut file: File = serde_saphyr::from_str(yaml).map_err(|fault| form(&fault))?;
+    let project = file.name.clone().unwrap_or_else(|| project.to_owned());
+    let service = file.services.remove(name).unwrap_or_default();
+    let refused = service.refused();
+    if !refused.is_empty() {
+        return Err(ComposeFault::Refused { service: name.to_owned(), keys: refused });
+    }
+    service.spec(&file, &project).map_err(ComposeFault::Form)
+}
+
+#[derive(Deserialize)]
+struct Names {
+    #[serde(default)]
+    services: BTreeMap<String, IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct File {
+    name: Option<String>,
+    services: BTreeMap<String, Service>,
+    #[serde(default)]
+    networks: BTreeMap<String, Option<Resource>>,
+    #[serde(default)]
+    volumes: BTreeMap<String, Option<Resource>>,
+}
+
+/// A network or volume of the project.
+#[derive(Clone, Default, Deserialize)]
+struct Resource {
+    name: Option<String>,
+    external: Option<External>,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(untagged)]
+enum External {
+    Flag(bool),
+    Named { name: String },
+}
+
+impl Resource {
+    /// The name that the daemon knows it by.
+    fn real_name(resource: Option<&Self>, key: &str, project: &str) -> String {
+        let Some(resource) = resource else { return format!("{project}_{key}") };
+        match (&resource.name, &resource.external) {
+            (Some(name), _) | (None, Some(External::Named { name })) => name.clone(),
+            (None, Some(External::Flag(true))) => key.to_owned(),
+            _ => format!("{project}_{key}"),
+        }
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Service {
+    image: Option<String>,
+    command: Option<Words>,
+    entrypoint: Option<Words>,
+    environment: BTreeMap<String, Option<String>>,
+    volumes: Vec<Volume>,
+    ipc: Option<String>,
+    shm_size: Option<String>,
+    ulimits: BTreeMap<String, Limit>,
+    runtime: Option<String>,
+    deploy: Option<Deploy>,
+    gpus: Option<Value>,
+    network_mode: Option<String>,
+    networks: BTreeMap<String, IgnoredAny>,
+    extra_hosts: Option<Pairs>,
+    user: Option<String>,
+    working_dir: Option<String>,
+    security_opt: Vec<String>,
+    cap_add: Vec<String>,
+    cap_drop: Vec<String>,
+    devices: Vec<Device>,
+    tmpfs: Option<Words>,
+    #[serde(flatten)]
+    rest: BTreeMap<String, Value>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Deploy {
+    resources: Resources,
+    #[serde(flatten)]
+    rest: BTreeMap<String, Value>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Resources {
+    reservations: Reservations,
+    #[serde(flatten)]
+    rest: BTreeMap<String, Value>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Reservations {
+    devices: Vec<Reserved>,
+    #[serde(flatten)]
+    rest: BTreeMap<String, Value>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Reserved {
+    driver: Option<String>,
+    count: Option<String>,
+    device_ids: Vec<String>,
+    capabilities: Vec<String>,
+    options: BTreeMap<String, String>,
+}
+
+impl Service {
+    /// Key and reason of everything that must not be lost silently.
+    fn refused(&self) -> Vec<String> {
+        let mut refused = Vec::new();
+        if self.image.is_none() {
+            refused.push(if self.rest.contains_key("build") {
+                "`build` without `image` (build it, and give it a name by `image`)".to_owned()
+            } else {
+                "no `image`".to_owned()
+            });
+        }
+        match self.network_mode.as_deref() {
+            None | Some("bridge" | "default") => {}
+            Some("host") => refused
+                .push("`network_mode: host` (a candidate needs a port of its own)".to_owned()),
+            Some(other) => refused.push(format!("`network_mode: {other}`")),
+        }
+        let unknown = self.rest.iter().filter(|(key, value)| {
+            !REPLACED.contains(&key.as_str())
+                && *key != "build"
+                && !key.starts_with("x-")
+                && !is_empty(value)
+        });
+        refused.extend(unknown.map(|(key, _)| format!("`{key}`")));
+        if let Some(deploy) = &self.deploy {
+            let empty_replicas = |key: &str, value: &Value| {
+                (key == "replicas" && value == &Value::from(1)) || key == "restart_policy"
+            };
+            let parts = [
+                ("deploy", &deploy.rest),
+                ("deploy.resources", &deploy.resources.rest),
+                ("deploy.resources.reservations", &deploy.resources.reservations.rest),
+            ];
+            for (prefix, rest) in parts {
+                let unknown = rest
+                    .iter()
+                    .filter(|(key, value)| !is_empty(value) && !empty_replicas(key, value));
+                refused.extend(unknown.map(|(key, _)| format!("`{prefix}.{key}`")));
+            }
+        }
+        refused
+    }
+
+    fn spec(self, file: &File, project: &str) -> Result<ServiceSpec, String> {
+        let mut gpus = Vec::new();
+        if let Some(deploy) = self.deploy {
+            for reserved in deploy.resources.reservations.devices {
+                gpus.push(reserved.request()?);
+            }
+        }
+        if let Some(requested) = &self.gpus {
+            gpus.extend(gpus_key(requested)?);
+        }
+        let network = |key: &String| {
+            Resource::real_name(file.networks.get(key).and_then(Option::as_ref), key, project)
+        };
+        let networks: Vec<String> = match self.network_mode {
+            Some(_) => Vec::new(),
+            None if self.networks.is_empty() => vec![network(&"default".to_owned())],
+            None => self.networks.keys().map(network).collect(),
+        };
+        let mounts = self.volumes.into_iter().map(|volume| {
+            let mut mount = volume.mount()?;
+            if mount.kind == MountKind::Volume
+                && let Some(key) = &mount.source
+            {
+                let resource = file.volumes.get(key).and_then(Option::as_ref);
+                mount.source = Some(Resource::real_name(resource, key, project));
+            }
+            Ok::<_, String>(mount)
+        });
+        let undoubled = |words: Option<Words>| -> Result<Option<Vec<String>>, String> {
+            words.map(Words::split).transpose()
+        };
+        Ok(ServiceSpec {
+            image: self.image.map(|image| undouble(&image)).unwrap_or_default(),
+            command: undoubled(self.command)?,
+            entrypoint: undoubled(self.entrypoint)?,
+            environment: self
+                .environment
+                .into_iter()
+                .filter_map(|(name, value)| Some((name, undouble(&value?))))
+                .collect(),
+            mounts: mounts.collect::<Result<_, _>>()?,
+            ipc: self.ipc,
+            shm_size: self.shm_size.map(|size| bytes(&size)).transpose()?,
+            ulimits: self.ulimits.into_iter().map(|(name, limit)| limit.named(name)).collect(),
+            runtime: self.runtime,
+            gpus,
+            networks,
+            extra_hosts: self.extra_hosts.map(Pairs::hosts).unwrap_or_default(),
+            user: self.user,
+            working_dir: self.working_dir.map(|path| undouble(&path)),
+            security_opt: self.security_opt,
+            cap_add: self.cap_add,
+            cap_drop: self.cap_drop,
+            devices: self.devices.into_iter().map(Device::text).collect(),
+            tmpfs: self.tmpfs.map(Words::list).unwrap_or_default(),
+            replaced: self.rest.into_keys().filter(|key| !key.starts_with("x-")).collect(),
+        })
+    }
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::Array(items) => items.is_empty(),
+        Value::Object(map) => map.is_empty(),
+        _ => false,
+    }
+}
+
+/// Both versions of the tool print a literal `$` doubled.
+fn undouble(text: &str) -> String {
+    text.replace("$$", "$")
+}
+
+/// A string with shell quoting, or a list.
+enum Words {
+    Text(String),
+    List(Vec<String>),
+}
+
+impl Words {
+    fn split(self) -> Result<Vec<String>, String> {
+        match self {
+            Self::Text(text) => shell_words::split(&undouble(&text)).map_err(|fault| {
+                format!("`{text}` is not quoted as a shell would read it: {fault}")
+            }),
+            Self::List(words) => Ok(words.iter().map(|word| undouble(word)).collect()),
+        }
+    }
+
+    fn list(self) -> Vec<String> {
+        match self {
+            Self::Text(text) => vec![undouble(&text)],
+            Self::List(words) => words,
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Words {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Words;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a text or a list of texts")
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Words, E> {
+                Ok(Words::Text(text.to_owned()))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Words, A::Error> {
+                let mut words = Vec::new();
+                while let Some(word) = items.next_element::<String>()? {
+                    words.push(word);
+                }
+                Ok(Words::List(words))
+            }
+        }
+        deserializer.deserialize_any(Reader)
+    }
+}
+
+/// `host: address` (v1) or a list of `host:address` or `host=address` (v2).
+struct Pairs(Vec<(String, String)>);
+
+impl Pairs {
+    fn hosts(self) -> Vec<String> {
+        self.0.into_iter().map(|(host, address)| format!("{host}:{address}")).collect()
+    }
+}
+
+impl<'de> Deserialize<'de> for Pairs {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Pairs;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a mapping or a list of `host:address`")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Pairs, A::Error> {
+                let mut pairs = Vec::new();
+                while let Some(item) = items.next_element::<String>()? {
+                    let (host, address) = item
+                        .split_once(['=', ':'])
+                        .ok_or_else(|| A::Error::custom(format!("`{item}` has no address")))?;
+                    pairs.push((host.to_owned(), address.to_owned()));
+                }
+                Ok(Pairs(pairs))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs, A::Error> {
+                let mut pairs = Vec::new();
+                while let Some(pair) = map.next_entry::<String, String>()? {
+                    pairs.push(pair);
+                }
+                Ok(Pairs(pairs))
+            }
+        }
+        deserializer.deserialize_any(Reader)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Limit {
+    Both(i64),
+    Each { soft: i64, hard: i64 },
+}
+
+impl Limit {
+    fn named(self, name: String) -> Ulimit {
+        let (soft, hard) = match self {
+            Self::Both(limit) => (limit, limit),
+            Self::Each { soft, hard } => (soft, hard),
+        };
+        Ulimit { name, soft, hard }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Device {
+    Short(String),
+    Long { source: String, target: String, permissions: Option<String> },
+}
+
+impl Device {
+    fn text(self) -> String {
+        match self {
+            Self::Short(text) => text,
+            Self::Long { source, target, permissions } => {
+                format!("{source}:{target}:{}", permissions.as_deref().unwrap_or("rwm"))
+            }
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Volume {
+    Short(String),
+    Long(LongVolume),
+}
+
+#[derive(Deserialize)]
+struct LongVolume {
+    r#type: String,
+    source: Option<String>,
+    target: String,
+    #[serde(default)]
+    read_only: bool,
+    bind: Option<BindOptions>,
+    tmpfs: Option<TmpfsOptions>,
+}
+
+#[derive(Default, Deserialize)]
+struct BindOptions {
+    #[serde(default)]
+    create_host_path: bool,
+}
+
+#[derive(Deserialize)]
+struct TmpfsOptions {
+    size: Option<Value>,
+}
+
+impl Volume {
+    fn mount(self) -> Result<Mount, String> {
+        match self {
+            Self::Short(text) => Ok(short_volume(&undouble(&text))),
+            Self::Long(long) => {
+                let kind = match long.r#type.as_str() {
+                    "bind" => MountKind::Bind,
+                    "volume" => MountKind::Volume,
+                    "tmpfs" => MountKind::Tmpfs,
+                    other => return Err(format!("a volume of type `{other}`")),
+                };
+                let size = long.tmpfs.and_then(|tmpfs| tmpfs.size);
+                Ok(Mount {
+                    kind,
+                    source: long.source.map(|source| undouble(&source)),
+                    target: undouble(&long.target),
+                    read_only: long.read_only,
+                    create_host_path: long.bind.unwrap_or_default().create_host_path,
+                    tmpfs_size: size.map(|size| bytes(&scalar(&size))).transpose()?,
+                })
+            }
+        }
+    }
+}
+
+/// `[source:]target[:mode]`; the tool has made paths of the host absolute.
+fn short_volume(text: &str) -> Mount {
+    let mut parts = text.split(':');
+    let first = parts.next().unwrap_or_default().to_owned();
+    let (source, target) = match parts.next() {
+        Some(target) => (Some(first), target.to_owned()),
+        None => (None, first),
+    };
+    let mode = parts.next().unwrap_or_default();
+    let is_path = source.as_deref().is_some_and(|source| source.starts_with('/'));
+    Mount {
+        kind: if is_path { MountKind::Bind } else { MountKind::Volume },
+        source,
+        target,
+        read_only: mode.split(',').any(|option| option == "ro"),
+        create_host_path: true,
+        tmpfs_size: None,
+    }
+}
+
+impl Reserved {
+    fn request(self) -> Result<GpuRequest, String> {
+        let count = match self.count.as_deref() {
+            None => None,
+            Some("all") => Some(-1),
+            Some(count) => Some(count.parse().map_err(|_| format!("a GPU count of `{count}`"))?),
+        };
+        // Without either, compose asks for all.
+        let count = if count.is_none() && self.device_ids.is_empty() { Some(-1) } else { count };
+        Ok(GpuRequest {
+            driver: self.driver,
+            count,
+            device_ids: self.device_ids,
+            capabilities: self.capabilities,
+            options: self.options,
+        })
+    }
+}
+
+/// `gpus: all`, or a list of requests (v2.30 and later).
+fn gpus_key(requested: &Value) -> Result<Vec<GpuRequest>, String> {
+    let with_capability = |mut request: GpuRequest| {
+        if request.capabilities.is_empty() {
+            request.capabilities.push("gpu".to_owned());
+        }
+        request
+    };
+    match requested {
+        Value::Null => Ok(Vec::new()),
+        Value::String(all) if all == "all" => {
+            let all = GpuRequest { count: Some(-1), ..GpuRequest::default() };
+            Ok(vec![with_capability(all)])
+        }
+        Value::Array(items) => {
+            let texts = |value: &Value| -> Vec<String> {
+                value.as_array().into_iter().flatten().map(scalar).collect()
+            };
+            let requests = items.iter().map(|item| {
+                Reserved {
+                    driver: item["driver"].as_str().map(str::to_owned),
+                    count: (!item["count"].is_null()).then(|| scalar(&item["count"])),
+                    device_ids: texts(&item["device_ids"]),
+                    capabilities: texts(&item["capabilities"]),
+                    options: BTreeMap::new(),
+                }
+                .request()
+                .map(with_capability)
+            });
+            requests.collect()
+        }
+        other => Err(format!("`gpus: {other}`")),
+    }
+}
+
+fn scalar(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// `16gb`, `64m`, `17179869184`: bytes, in powers of 1024 as Docker counts.
+fn bytes(text: &str) -> Result<u64, String> {
+    let lower = text.trim().to_ascii_lowercase();
+    let digits = lower.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+    let unit: u64 = match &lower[digits.len()..] {
+        "" | "b" => 1,
+        "k" | "kb" => 1 << 10,
+        "m" | "mb" => 1 << 20,
+        "g" | "gb" => 1 << 30,
+        "t" | "tb" => 1 << 40,
+        _ => return Err(format!("`{text}` is no size")),
+    };
+    digits
+        .trim()
+        .parse::<f64>()
+        .ok()
+        .filter(|number| *number >= 0.0)
+        .map(|number| (number * unit as f64) as u64)
+        .ok_or_else(|| format!("`{text}` is no size"))
+}

@@ -1,0 +1,151 @@
+//! Runs the compose tool: v2 (`docker compose`) where it is there, else v1
+//! (`docker-compose`). It only ever reads, but for [`up`], by which production
+//! is made again when somebody removed it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use tokio::process::Command;
+use tokio::time::timeout;
+
+use super::spec::ServiceSpec;
+use super::{ComposeFault, ComposeSource, UnsetVariable, service, variables};
+
+/// Longest that the tool may take to read files.
+const READING: Duration = Duration::from_secs(60);
+/// Longest that the tool may take to start a service.
+const STARTING: Duration = Duration::from_secs(15 * 60);
+
+/// A compose tool of this machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tool {
+    /// `docker compose`.
+    V2,
+    /// `docker-compose`.
+    V1,
+}
+
+impl Tool {
+    /// As a person types it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::V2 => "docker compose",
+            Self::V1 => "docker-compose",
+        }
+    }
+
+    fn command(self) -> Command {
+        let mut command = match self {
+            Self::V2 => {
+                let mut command = Command::new("docker");
+                command.arg("compose");
+                command
+            }
+            Self::V1 => Command::new("docker-compose"),
+        };
+        command.stdin(Stdio::null()).kill_on_drop(true);
+        command
+    }
+
+    fn for_source(self, source: &ComposeSource) -> Command {
+        let mut command = self.command();
+        for file in &source.files {
+            command.arg("-f").arg(file);
+        }
+        for profile in &source.profiles {
+            command.arg("--profile").arg(profile);
+        }
+        command
+    }
+}
+
+/// The tool of this machine and its version.
+pub async fn find_tool() -> Option<(Tool, String)> {
+    for tool in [Tool::V2, Tool::V1] {
+        let mut command = tool.command();
+        command.args(["version", "--short"]);
+        if let Ok(output) = run(&mut command, READING).await
+            && output.status.success()
+        {
+            return Some((tool, String::from_utf8_lossy(&output.stdout).trim().to_owned()));
+        }
+    }
+    None
+}
+
+async fn run(command: &mut Command, limit: Duration) -> std::io::Result<Output> {
+    timeout(limit, command.output())
+        .await
+        .unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut)))
+}
+
+/// Reads the service as the compose tool resolves it.
+pub async fn read(source: &ComposeSource) -> Result<ServiceSpec, ComposeFault> {
+    let (tool, _) = find_tool().await.ok_or(ComposeFault::NoTool)?;
+    let mut command = tool.for_source(source);
+    command.arg("config");
+    let output = run(&mut command, READING).await.map_err(|fault| ComposeFault::Tool {
+        command: format!("`{} config`", tool.as_str()),
+        message: fault.to_string(),
+    })?;
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let unset = unset(source, &stderr);
+    if !unset.is_empty() {
+        return Err(ComposeFault::Unset(unset));
+    }
+    if !output.status.success() {
+        return Err(ComposeFault::Tool {
+            command: format!("`{} config`", tool.as_str()),
+            message: stderr.trim().to_owned(),
+        });
+    }
+    let yaml = String::from_utf8_lossy(&output.stdout);
+    service::parse(&yaml, &source.service, &project_name(source))
+}
+
+fn unset(source: &ComposeSource, stderr: &str) -> Vec<UnsetVariable> {
+    let names = variables::unset_names(stderr);
+    if names.is_empty() {
+        return Vec::new();
+    }
+    variables::positions(&source.files, &source.service, &names)
+}
+
+/// Makes and starts the service as its file says, and nothing that it depends on.
+pub async fn up(source: &ComposeSource) -> Result<(), ComposeFault> {
+    let (tool, _) = find_tool().await.ok_or(ComposeFault::NoTool)?;
+    let mut command = tool.for_source(source);
+    command.args(["up", "-d", "--no-deps", &source.service]);
+    let output = run(&mut command, STARTING).await;
+    let message = match output {
+        Ok(output) if output.status.success() => return Ok(()),
+        Ok(output) => String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+        Err(fault) => fault.to_string(),
+    };
+    let command = format!("`{} up -d --no-deps {}`", tool.as_str(), source.service);
+    Err(ComposeFault::Tool { command, message })
+}
+
+/// The project's name as v1 makes it; v2 prints it in its output.
+fn project_name(source: &ComposeSource) -> String {
+    const VARIABLE: &str = "COMPOSE_PROJECT_NAME";
+    let folder = source.files.first().and_then(|file| file.parent()).map(Path::to_owned);
+    let folder =
+        folder.filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(PathBuf::from("."));
+    let folder = folder.canonicalize().unwrap_or(folder);
+    let named = std::env::var(VARIABLE).ok().filter(|name| !name.is_empty()).or_else(|| {
+        let text = std::fs::read_to_string(folder.join(".env")).ok()?;
+        text.lines().find_map(|line| {
+            let value = line.trim().strip_prefix(VARIABLE)?.trim_start().strip_prefix('=')?;
+            Some(value.trim().trim_matches(['"', '\'']).to_owned())
+        })
+    });
+    let name = named.unwrap_or_else(|| {
+        folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+    });
+    name.to_lowercase()
+        .chars()
+        .filter(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_".contains(*c))
+        .collect()
+}

@@ -1,0 +1,55 @@
+//! What a dead sweep left: containers with our labels whose sweep nobody holds
+//! any more. Only those are touched, by id.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use bollard::Docker;
+use bollard::errors::Error;
+use bollard::query_parameters::ListContainersOptionsBuilder;
+
+use super::{container, label};
+
+/// A container with our labels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leftover {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// The sweep that made it.
+    pub sweep: String,
+    /// That sweep's folder.
+    pub folder: PathBuf,
+}
+
+/// Every container with our labels, exited ones included.
+pub async fn ours(docker: &Docker) -> Result<Vec<Leftover>, Error> {
+    let filters = HashMap::from([("label", vec![label::SWEEP, label::FOLDER])]);
+    let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
+    let containers = docker.list_containers(Some(options)).await?;
+    let leftovers = containers.into_iter().filter_map(|seen| {
+        let labels = seen.labels?;
+        Some(Leftover {
+            id: seen.id?,
+            name: seen.names.unwrap_or_default().first()?.trim_start_matches('/').to_owned(),
+            sweep: labels.get(label::SWEEP)?.clone(),
+            folder: PathBuf::from(labels.get(label::FOLDER)?),
+        })
+    });
+    Ok(leftovers.collect())
+}
+
+/// Removes the containers whose sweep does not live (by its folder). Returns
+/// what was removed and what was left alone.
+pub async fn remove_dead(
+    docker: &Docker,
+    lives: impl Fn(&Path) -> bool,
+) -> Result<(Vec<Leftover>, Vec<Leftover>), Error> {
+    let (living, dead): (Vec<_>, Vec<_>) =
+        ours(docker).await?.into_iter().partition(|leftover| lives(&leftover.folder));
+    for leftover in &dead {
+        container::remove(docker, &leftover.id).await?;
+    }
+    Ok((dead, living))
+}

@@ -1,0 +1,257 @@
+//! One container of ours, from its creation until it is gone, always by its id.
+//! How it ended is asked of the daemon, exited containers included.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::time::Duration;
+
+use bollard::Docker;
+use bollard::errors::Error;
+use bollard::models::{ContainerCreateBody, ContainerInspectResponse, NetworkConnectRequest};
+use bollard::query_parameters::{
+    CreateContainerOptionsBuilder, InspectContainerOptions, LogsOptionsBuilder,
+    RemoveContainerOptionsBuilder, StartContainerOptions, StopContainerOptionsBuilder,
+    WaitContainerOptionsBuilder,
+};
+use futures_util::StreamExt as _;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::daemon::status;
+use crate::engine::failure::{Exit, classify};
+use crate::engine::{FailureClass, LaunchFailure};
+
+/// Longest that a name stays taken by a container that is being removed.
+const NAME_TAKEN: Duration = Duration::from_secs(15);
+/// Longest that a removal may take.
+const REMOVAL: Duration = Duration::from_secs(90);
+/// How often it is asked whether somebody paused the container.
+const PAUSE_CHECK: Duration = Duration::from_secs(5);
+
+/// What the daemon says of a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    Running(Identity),
+    /// Somebody paused it.
+    Paused,
+    Ended(Exit),
+    /// No such container: somebody removed it.
+    Removed,
+    /// The daemon does not answer.
+    DaemonGone(String),
+}
+
+/// What stays the same as long as nobody touches a container.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Identity {
+    pub started_at: String,
+    pub restart_count: i64,
+    pub image_id: String,
+}
+
+/// A container that we created. Dropped while it exists, it is removed.
+pub(super) struct Container {
+    docker: Docker,
+    id: String,
+    name: String,
+    gone: bool,
+    log: Option<JoinHandle<()>>,
+}
+
+pub(super) fn failure(class: FailureClass, what: &str, error: &Error) -> LaunchFailure {
+    LaunchFailure::new(class, format!("{what}: {error}"))
+}
+
+/// The daemon's refusal to create or start something, classified by its words.
+fn refused(what: &str, error: &Error) -> LaunchFailure {
+    let text = error.to_string();
+    let classified = classify(&text, Exit { code: Some(1), oom_killed: false }, false);
+    let class = match classified.class {
+        FailureClass::Unknown => FailureClass::Environment,
+        class => class,
+    };
+    failure(class, what, error)
+}
+
+impl Container {
+    /// Creates a container; a name that is still taken by one that is being
+    /// removed is waited for.
+    pub(super) async fn create(
+        docker: &Docker,
+        name: &str,
+        body: ContainerCreateBody,
+    ) -> Result<Self, LaunchFailure> {
+        let started = Instant::now();
+        loop {
+            let options = CreateContainerOptionsBuilder::new().name(name).build();
+            match docker.create_container(Some(options), body.clone()).await {
+                Ok(created) => {
+                    return Ok(Self {
+                        docker: docker.clone(),
+                        id: created.id,
+                        name: name.to_owned(),
+                        gone: false,
+                        log: None,
+                    });
+                }
+                Err(error) if status(&error) == Some(409) && started.elapsed() < NAME_TAKEN => {
+                    sleep(Duration::from_millis(100)).await;
+                }
+                Err(error) => return Err(refused("the container cannot be created", &error)),
+            }
+        }
+    }
+
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+
+    pub(super) async fn join_network(&self, network: &str) -> Result<(), LaunchFailure> {
+        let request = NetworkConnectRequest { container: self.id.clone(), endpoint_config: None };
+        self.docker
+            .connect_network(network, request)
+            .await
+            .map_err(|error| refused(&format!("network {network}"), &error))
+    }
+
+    /// Starts it, and writes its log to `file` from the first line on.
+    pub(super) async fn start(&mut self, file: File) -> Result<(), LaunchFailure> {
+        self.docker
+            .start_container(&self.id, None::<StartContainerOptions>)
+            .await
+            .map_err(|error| refused("the container cannot be started", &error))?;
+        self.log = Some(tokio::spawn(write_log(self.docker.clone(), self.id.clone(), file)));
+        Ok(())
+    }
+
+    async fn inspect(&self) -> Result<ContainerInspectResponse, Error> {
+        self.docker.inspect_container(&self.id, None::<InspectContainerOptions>).await
+    }
+
+    /// How it is now.
+    pub(super) async fn state(&self) -> State {
+        match self.inspect().await {
+            Ok(seen) => state_of(&seen),
+            Err(error) if status(&error) == Some(404) => State::Removed,
+            Err(error) => State::DaemonGone(error.to_string()),
+        }
+    }
+
+    /// The port of the host that `port` of the container is published on.
+    pub(super) async fn published(&self, port: u16) -> Option<u16> {
+        let seen = self.inspect().await.ok()?;
+        let ports = seen.network_settings?.ports?;
+        let bindings = ports.get(&format!("{port}/tcp"))?.as_ref()?;
+        bindings.iter().find_map(|binding| binding.host_port.as_ref()?.parse().ok())
+    }
+
+    /// Resolves when it no longer runs as it should: ended, removed, paused, or out of sight.
+    pub(super) async fn over(&self) -> State {
+        loop {
+            let options = WaitContainerOptionsBuilder::new().condition("not-running").build();
+            let mut waiting = Box::pin(self.docker.wait_container(&self.id, Some(options)));
+            // An event; the timeout only looks for what has no event here: a pause.
+            let _event = timeout(PAUSE_CHECK, waiting.next()).await;
+            match self.state().await {
+                State::Running(_) => {}
+                over => return over,
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Waits until the log is written to its end; the daemon ends the stream with the container.
+    pub(super) async fn finish_log(&mut self) {
+        if let Some(task) = self.log.take() {
+            let abort = task.abort_handle();
+            if timeout(Duration::from_secs(5), task).await.is_err() {
+                abort.abort();
+            }
+        }
+    }
+
+    /// SIGTERM, `grace` seconds, SIGKILL; then removes it and waits until it is gone.
+    pub(super) async fn put_away(&mut self, grace: i32) -> Result<(), LaunchFailure> {
+        let options = StopContainerOptionsBuilder::new().t(grace).build();
+        let stopped = self.docker.stop_container(&self.id, Some(options)).await;
+        if let Err(error) = stopped
+            && !matches!(status(&error), Some(304 | 404))
+        {
+            tracing::warn!(container = self.name, %error, "stopping");
+        }
+        self.finish_log().await;
+        remove(&self.docker, &self.id).await.map_err(|error| {
+            let what = format!("container {} cannot be removed (`vllm-grid recover`)", self.name);
+            failure(FailureClass::Environment, &what, &error)
+        })?;
+        self.gone = true;
+        Ok(())
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        if self.gone {
+            return;
+        }
+        // Nobody waits any more: a panic or a dropped future. `recover` finds what this misses.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            let (docker, id) = (self.docker.clone(), self.id.clone());
+            runtime.spawn(async move { remove(&docker, &id).await });
+        }
+    }
+}
+
+/// Kills and removes a container by id, with its anonymous volumes, and waits until it is gone.
+pub(super) async fn remove(docker: &Docker, id: &str) -> Result<(), Error> {
+    let started = Instant::now();
+    loop {
+        let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
+        let asked = docker.remove_container(id, Some(options)).await;
+        match docker.inspect_container(id, None::<InspectContainerOptions>).await {
+            Err(error) if status(&error) == Some(404) => return Ok(()),
+            // Its removal is in flight, or its process does not end yet.
+            seen => {
+                if started.elapsed() > REMOVAL {
+                    return Err(asked.err().or(seen.err()).unwrap_or(Error::RequestTimeoutError));
+                }
+                if let Err(error) = asked
+                    && status(&error).is_none()
+                    && seen.is_err()
+                {
+                    return Err(error);
+                }
+            }
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+fn state_of(seen: &ContainerInspectResponse) -> State {
+    let Some(state) = &seen.state else { return State::Removed };
+    if state.paused == Some(true) {
+        return State::Paused;
+    }
+    if state.running == Some(true) {
+        return State::Running(Identity {
+            started_at: state.started_at.clone().unwrap_or_default(),
+            restart_count: seen.restart_count.unwrap_or_default(),
+            image_id: seen.image.clone().unwrap_or_default(),
+        });
+    }
+    State::Ended(Exit {
+        code: state.exit_code.and_then(|code| i32::try_from(code).ok()),
+        oom_killed: state.oom_killed == Some(true),
+    })
+}
+
+async fn write_log(docker: Docker, id: String, mut file: File) {
+    let options = LogsOptionsBuilder::new().follow(true).stdout(true).stderr(true).build();
+    let mut lines = docker.logs(&id, Some(options));
+    while let Some(Ok(line)) = lines.next().await {
+        if let Err(error) = file.write_all(&line.into_bytes()) {
+            tracing::warn!(%error, "engine.log is not written");
+            return;
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! The local Docker daemon: which socket the `docker` command would use, and
+//! the connection to it. A daemon elsewhere is refused: the ports that it
+//! publishes on loopback are not ours.
+
+use std::path::PathBuf;
+
+use bollard::errors::Error;
+use bollard::{API_DEFAULT_VERSION, Docker};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+
+/// Longest that the daemon may take for one answer, in seconds: stopping a
+/// container takes up to its grace of 60.
+const TIMEOUT: u64 = 150;
+
+/// Why the daemon cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DaemonFault {
+    /// The daemon is on another host, or reached as if it were.
+    #[error(
+        "the Docker daemon at {host} is not used: candidates publish their ports on its loopback, \
+         which is not this machine's; run vllm-grid on that machine, or unset {from}"
+    )]
+    Remote {
+        /// Where it is.
+        host: String,
+        /// What named it.
+        from: String,
+    },
+    /// A context that cannot be read.
+    #[error("the Docker context `{name}` cannot be read: {reason}")]
+    Context {
+        /// Its name.
+        name: String,
+        /// Why not.
+        reason: String,
+    },
+    /// Nobody answers.
+    #[error("the Docker daemon at {host} does not answer: {reason}")]
+    Unreachable {
+        /// Its socket.
+        host: String,
+        /// What the system said.
+        reason: String,
+    },
+}
+
+/// What the choice of a daemon depends on.
+#[derive(Clone, Debug, Default)]
+pub struct Surroundings {
+    /// `DOCKER_HOST`.
+    pub docker_host: Option<String>,
+    /// `DOCKER_CONTEXT`.
+    pub docker_context: Option<String>,
+    /// The folder of the client's configuration: `DOCKER_CONFIG`, else `~/.docker`.
+    pub config: Option<PathBuf>,
+}
+
+impl Surroundings {
+    /// This process's.
+    pub fn here() -> Self {
+        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let config = variable("DOCKER_CONFIG")
+            .map(PathBuf::from)
+            .or_else(|| variable("HOME").map(|home| PathBuf::from(home).join(".docker")));
+        Self {
+            docker_host: variable("DOCKER_HOST"),
+            docker_context: variable("DOCKER_CONTEXT"),
+            config,
+        }
+    }
+
+    /// The socket that the `docker` command would use, as `unix://PATH`:
+    /// `DOCKER_HOST`, else the context, else the default.
+    pub fn socket(&self) -> Result<String, DaemonFault> {
+        if let Some(host) = &self.docker_host {
+            return local(host, "DOCKER_HOST");
+        }
+        let (name, from) = match &self.docker_context {
+            Some(name) => (Some(name.clone()), "DOCKER_CONTEXT"),
+            None => (self.current_context(), "the current context (`docker context use default`)"),
+        };
+        match name.filter(|name| name != "default") {
+            Some(name) => local(&self.context_host(&name)?, from),
+            None => Ok("unix:///var/run/docker.sock".to_owned()),
+        }
+    }
+
+    fn current_context(&self) -> Option<String> {
+        let text = std::fs::read_to_string(self.config.as_ref()?.join("config.json")).ok()?;
+        let config: Value = serde_json::from_str(&text).ok()?;
+        config["currentContext"].as_str().filter(|name| !name.is_empty()).map(str::to_owned)
+    }
+
+    fn context_host(&self, name: &str) -> Result<String, DaemonFault> {
+        let fault = |reason: String| DaemonFault::Context { name: name.to_owned(), reason };
+        let config =
+            self.config.as_ref().ok_or_else(|| fault("there is no home folder".to_owned()))?;
+        // The client names a context's folder by the hash of its name.
+        let folder: Vec<String> =
+            Sha256::digest(name.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+        let path = config.join("contexts/meta").join(folder.concat()).join("meta.json");
+        let text = std::fs::read_to_string(&path)
+            .map_err(|error| fault(format!("{}: {error}", path.display())))?;
+        let meta: Value = serde_json::from_str(&text).map_err(|error| fault(error.to_string()))?;
+        let host = meta["Endpoints"]["docker"]["Host"].as_str();
+        host.map(str::to_owned).ok_or_else(|| fault("it names no Docker endpoint".to_owned()))
+    }
+}
+
+fn local(host: &str, from: &str) -> Result<String, DaemonFault> {
+    if host.starts_with("unix://") {
+        Ok(host.to_owned())
+    } else {
+        Err(DaemonFault::Remote { host: host.to_owned(), from: from.to_owned() })
+    }
+}
+
+/// Connects to the local daemon and agrees on an API version with it.
+pub async fn connect(surroundings: &Surroundings) -> Result<Docker, DaemonFault> {
+    let host = surroundings.socket()?;
+    let unreachable =
+        |error: Error| DaemonFault::Unreachable { host: host.clone(), reason: error.to_string() };
+    Docker::connect_with_unix(&host, TIMEOUT, API_DEFAULT_VERSION)
+        .map_err(unreachable)?
+        .negotiate_version()
+        .await
+        .map_err(unreachable)
+}
+
+/// The HTTP status of the daemon's answer, where it answered.
+pub(super) fn status(error: &Error) -> Option<u16> {
+    match error {
+        Error::DockerResponseServerError { status_code, .. } => Some(*status_code),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn context(name: &str, host: &str) -> (tempfile::TempDir, Surroundings) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let hash: String = Sha256::digest(name.as_bytes())
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect::<Vec<_>>()
+            .concat();
+        let meta = folder.path().join("contexts/meta").join(hash);
+        std::fs::create_dir_all(&meta).expect("made");
+        let text =
+            format!(r#"{{"Name": "{name}", "Endpoints": {{"docker": {{"Host": "{host}"}}}}}}"#);
+        std::fs::write(meta.join("meta.json"), text).expect("written");
+        let config = format!(r#"{{"currentContext": "{name}"}}"#);
+        std::fs::write(folder.path().join("config.json"), config).expect("written");
+        let surroundings =
+            Surroundings { config: Some(folder.path().to_owned()), ..Surroundings::default() };
+        (folder, surroundings)
+    }
+
+    #[test]
+    fn the_socket_is_the_one_that_the_docker_command_uses() {
+        let none = Surroundings::default();
+        assert_eq!(none.socket().as_deref(), Ok("unix:///var/run/docker.sock"));
+        let (_folder, mut surroundings) =
+            context("desktop-linux", "unix:///home/u/.docker/desktop/docker.sock");
+        assert_eq!(
+            surroundings.socket().as_deref(),
+            Ok("unix:///home/u/.docker/desktop/docker.sock")
+        );
+        surroundings.docker_context = Some("default".to_owned());
+        assert_eq!(surroundings.socket().as_deref(), Ok("unix:///var/run/docker.sock"));
+        surroundings.docker_host = Some("unix:///run/user/1/docker.sock".to_owned());
+        assert_eq!(surroundings.socket().as_deref(), Ok("unix:///run/user/1/docker.sock"));
+        let missing = Surroundings {
+            docker_context: Some("gone".to_owned()),
+            docker_host: None,
+            ..surroundings
+        };
+        assert!(matches!(missing.socket(), Err(DaemonFault::Context { .. })));
+    }
+
+    #[test]
+    fn a_daemon_elsewhere_is_refused_and_explained() {
+        let remote = Surroundings {
+            docker_host: Some("tcp://10.0.0.4:2375".to_owned()),
+            ..Surroundings::default()
+        };
+        let text = remote.socket().expect_err("remote").to_string();
+        assert!(
+            text.contains("tcp://10.0.0.4:2375")
+                && text.contains("loopback")
+                && text.contains("DOCKER_HOST"),
+            "{text}"
+        );
+        let (_folder, surroundings) = context("lab", "ssh://me@lab");
+        assert!(matches!(surroundings.socket(), Err(DaemonFault::Remote { .. })));
+    }
+
+    #[tokio::test]
+    async fn a_daemon_that_is_not_there_is_named() {
+        let host = Some("unix:///no/such/docker.sock".to_owned());
+        let gone = Surroundings { docker_host: host, ..Surroundings::default() };
+        let fault = connect(&gone).await.expect_err("nobody is there");
+        assert!(fault.to_string().contains("/no/such/docker.sock"), "{fault}");
+    }
+}

@@ -1,0 +1,362 @@
+//! The GPU memory gate: GPU memory outlives a container whose workers survive
+//! it, so the next launch waits until every assigned GPU is back to its free
+//! memory as read before the first one (within 1 %, stable for 5 s), 120 s at
+//! most. Read by NVML, else by a throw-away container of the same image with
+//! entry point `nvidia-smi`; where neither shows a GPU, the gate says so once
+//! and stays open.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bollard::Docker;
+use bollard::models::{ContainerCreateBody, HostConfig};
+use bollard::query_parameters::{LogsOptionsBuilder, WaitContainerOptionsBuilder};
+use futures_util::StreamExt as _;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::body::{gpu_request, is_nvidia};
+use super::container::Container;
+use super::label;
+use crate::engine::compose::ServiceSpec;
+use crate::engine::{FailureClass, LaunchFailure};
+use crate::event::{Emit, Event};
+
+/// Memory of one GPU.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GpuMemory {
+    /// Its UUID.
+    pub uuid: String,
+    /// Its index.
+    pub index: u32,
+    /// Free memory in MiB.
+    pub free: f64,
+    /// All memory in MiB.
+    pub total: f64,
+}
+
+/// Reads the free memory of the assigned GPUs; `None` where no GPU can be seen.
+#[async_trait]
+pub trait ReadMemory: Send + Sync {
+    /// The present reading.
+    async fn read(&mut self) -> Option<Vec<GpuMemory>>;
+}
+
+const LONGEST: Duration = Duration::from_secs(120);
+const STABLE: Duration = Duration::from_secs(5);
+const BETWEEN: Duration = Duration::from_millis(500);
+const WITHIN: f64 = 0.01;
+
+/// Stands between launches.
+pub struct Gate {
+    reader: Option<Box<dyn ReadMemory>>,
+    reference: Option<Vec<GpuMemory>>,
+}
+
+impl Gate {
+    /// The gate of a service's GPUs; one that asks for none has an open one.
+    pub fn new(docker: Docker, service: &ServiceSpec, image_id: &str, gpus: bool) -> Self {
+        let asks = !service.gpus.is_empty() || service.runtime.as_deref().is_some_and(is_nvidia);
+        let reader = (gpus && asks)
+            .then(|| Box::new(Reader::new(docker, service, image_id)) as Box<dyn ReadMemory>);
+        Self { reader, reference: None }
+    }
+
+    /// A gate on `reader`.
+    pub fn on(reader: Box<dyn ReadMemory>) -> Self {
+        Self { reader: Some(reader), reference: None }
+    }
+
+    /// Waits until the GPUs are free again. The first passage takes the reading
+    /// that later ones are held against. `utilisation` is what the next launch asks for.
+    pub async fn pass(
+        &mut self,
+        utilisation: Option<f64>,
+        emit: &Emit,
+        cancel: &CancellationToken,
+    ) -> Result<(), LaunchFailure> {
+        let Some(reader) = &mut self.reader else { return Ok(()) };
+        let Some(first) = reader.read().await else {
+            let text = "no GPU can be seen from here (neither NVML nor nvidia-smi): \
+                        the GPU memory gate between launches is skipped";
+            emit.emit(Event::Warning(text.to_owned()));
+            self.reader = None;
+            return Ok(());
+        };
+        let Some(reference) = &self.reference else {
+            self.reference = Some(first);
+            return Ok(());
+        };
+        let started = Instant::now();
+        let mut reading = first;
+        let mut free_since: Option<Instant> = None;
+        // Nothing ran yet that could have been free all along: a first reading at the reference counts from now.
+        while started.elapsed() < LONGEST {
+            if is_back(reference, &reading) {
+                let since = *free_since.get_or_insert_with(Instant::now);
+                if since.elapsed() >= STABLE {
+                    return Ok(());
+                }
+            } else {
+                free_since = None;
+            }
+            tokio::select! {
+                () = cancel.cancelled() => return Ok(()),
+                () = sleep(BETWEEN) => {}
+            }
+            if let Some(next) = reader.read().await {
+                reading = next;
+            }
+        }
+        let short = short_of(&reading, utilisation);
+        if short.is_empty() {
+            let text = format!(
+                "GPU memory is not back to what it was before the first launch ({}), but suffices: going on",
+                told(&reading)
+            );
+            emit.emit(Event::Warning(text));
+            return Ok(());
+        }
+        Err(LaunchFailure::new(
+            FailureClass::MemoryNotFree,
+            format!(
+                "after {} s GPU memory is still held by something else: {}",
+                LONGEST.as_secs(),
+                told(&short)
+            ),
+        ))
+    }
+}
+
+fn is_back(reference: &[GpuMemory], reading: &[GpuMemory]) -> bool {
+    reference.iter().all(|before| {
+        reading
+            .iter()
+            .find(|now| now.uuid == before.uuid)
+            .is_some_and(|now| now.free >= before.free * (1.0 - WITHIN))
+    })
+}
+
+/// The GPUs with less free memory than the next launch asks for; without a
+/// utilisation vLLM's default of 0.9 counts.
+fn short_of(reading: &[GpuMemory], utilisation: Option<f64>) -> Vec<GpuMemory> {
+    let utilisation = utilisation.unwrap_or(0.9);
+    reading.iter().filter(|gpu| gpu.free < gpu.total * utilisation).cloned().collect()
+}
+
+fn told(gpus: &[GpuMemory]) -> String {
+    let each: Vec<String> = gpus
+        .iter()
+        .map(|gpu| format!("GPU {}: {:.0} of {:.0} MiB free", gpu.index, gpu.free, gpu.total))
+        .collect();
+    each.join(", ")
+}
+
+/// NVML on the host, else `nvidia-smi` in a container.
+struct Reader {
+    nvml: Option<nvml_wrapper::Nvml>,
+    docker: Docker,
+    service: ServiceSpec,
+    image_id: String,
+    assigned: Vec<String>,
+}
+
+impl Reader {
+    fn new(docker: Docker, service: &ServiceSpec, image_id: &str) -> Self {
+        let visible = service.environment.get("NVIDIA_VISIBLE_DEVICES");
+        let by_variable = visible.filter(|value| !matches!(value.as_str(), "all" | ""));
+        let mut assigned: Vec<String> =
+            service.gpus.iter().flat_map(|request| request.device_ids.clone()).collect();
+        if assigned.is_empty()
+            && let Some(value) = by_variable
+        {
+            assigned = value.split(',').map(|id| id.trim().to_owned()).collect();
+        }
+        Self {
+            nvml: nvml_wrapper::Nvml::init().ok(),
+            docker,
+            service: service.clone(),
+            image_id: image_id.to_owned(),
+            assigned,
+        }
+    }
+
+    fn is_assigned(&self, index: u32, uuid: &str) -> bool {
+        self.assigned.is_empty()
+            || self
+                .assigned
+                .iter()
+                .any(|id| *id == index.to_string() || uuid.starts_with(id.as_str()))
+    }
+
+    fn by_nvml(&self) -> Option<Vec<GpuMemory>> {
+        let nvml = self.nvml.as_ref()?;
+        let mut gpus = Vec::new();
+        for index in 0..nvml.device_count().ok()? {
+            let device = nvml.device_by_index(index).ok()?;
+            let (uuid, memory) = (device.uuid().ok()?, device.memory_info().ok()?);
+            if self.is_assigned(index, &uuid) {
+                let mebibytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+                gpus.push(GpuMemory {
+                    uuid,
+                    index,
+                    free: mebibytes(memory.free),
+                    total: mebibytes(memory.total),
+                });
+            }
+        }
+        (!gpus.is_empty()).then_some(gpus)
+    }
+
+    /// A throw-away container sees the GPUs that the service would see.
+    async fn by_container(&self) -> Option<Vec<GpuMemory>> {
+        let visible = self.service.environment.get("NVIDIA_VISIBLE_DEVICES");
+        let body = ContainerCreateBody {
+            image: Some(self.image_id.clone()),
+            entrypoint: Some(vec!["nvidia-smi".to_owned()]),
+            cmd: Some(vec![
+                "--query-gpu=uuid,index,memory.free,memory.total".to_owned(),
+                "--format=csv,noheader,nounits".to_owned(),
+            ]),
+            // Found by `recover` where we are killed meanwhile; it belongs to no folder that could live.
+            labels: Some(HashMap::from([
+                (label::SWEEP.to_owned(), "gpu-memory".to_owned()),
+                (label::FOLDER.to_owned(), String::new()),
+            ])),
+            env: visible.map(|value| vec![format!("NVIDIA_VISIBLE_DEVICES={value}")]),
+            host_config: Some(HostConfig {
+                runtime: self.service.runtime.clone(),
+                device_requests: Some(self.service.gpus.iter().map(gpu_request).collect()),
+                network_mode: Some("none".to_owned()),
+                ..HostConfig::default()
+            }),
+            ..ContainerCreateBody::default()
+        };
+        let name = format!("vllm-grid-nvidia-smi-{:x}", std::process::id());
+        let mut container = Container::create(&self.docker, &name, body).await.ok()?;
+        let text = self.output(&container).await;
+        container.put_away(0).await.ok()?;
+        let gpus: Vec<GpuMemory> = text?.lines().filter_map(smi_line).collect();
+        (!gpus.is_empty()).then_some(gpus)
+    }
+
+    async fn output(&self, container: &Container) -> Option<String> {
+        let id = container.id();
+        self.docker
+            .start_container(id, None::<bollard::query_parameters::StartContainerOptions>)
+            .await
+            .ok()?;
+        let options = WaitContainerOptionsBuilder::new().condition("not-running").build();
+        let mut waiting = Box::pin(self.docker.wait_container(id, Some(options)));
+        timeout(Duration::from_secs(30), waiting.next()).await.ok()??.ok()?;
+        let options = LogsOptionsBuilder::new().stdout(true).build();
+        let mut lines = self.docker.logs(id, Some(options));
+        let mut text = String::new();
+        while let Some(Ok(line)) = lines.next().await {
+            text.push_str(&line.to_string());
+        }
+        Some(text)
+    }
+}
+
+/// `GPU-uuid, 0, 23000, 24564`.
+fn smi_line(line: &str) -> Option<GpuMemory> {
+    let mut fields = line.split(',').map(str::trim);
+    Some(GpuMemory {
+        uuid: fields.next()?.to_owned(),
+        index: fields.next()?.parse().ok()?,
+        free: fields.next()?.parse().ok()?,
+        total: fields.next()?.parse().ok()?,
+    })
+}
+
+#[async_trait]
+impl ReadMemory for Reader {
+    async fn read(&mut self) -> Option<Vec<GpuMemory>> {
+        match self.by_nvml() {
+            Some(gpus) => Some(gpus),
+            None => self.by_container().await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Free memory by the second, the last value for ever.
+    struct Scripted(Instant, Vec<f64>);
+
+    #[async_trait]
+    impl ReadMemory for Scripted {
+        async fn read(&mut self) -> Option<Vec<GpuMemory>> {
+            let second = self.0.elapsed().as_secs() as usize;
+            let free = *self.1.get(second).or(self.1.last())?;
+            Some(vec![GpuMemory { uuid: "GPU-a".to_owned(), index: 0, free, total: 24_000.0 }])
+        }
+    }
+
+    /// Seconds that the second passage took, and how it ended.
+    async fn second_passage(
+        free: Vec<f64>,
+        utilisation: Option<f64>,
+    ) -> (f64, Result<(), LaunchFailure>) {
+        let started = Instant::now();
+        let mut gate = Gate::on(Box::new(Scripted(started, free)));
+        let (emit, cancel) = (Emit::nowhere(), CancellationToken::new());
+        gate.pass(utilisation, &emit, &cancel).await.expect("the first passage reads");
+        sleep(Duration::from_secs(1)).await;
+        let passing = Instant::now();
+        let passed = gate.pass(utilisation, &emit, &cancel).await;
+        (passing.elapsed().as_secs_f64(), passed)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn memory_has_to_be_back_and_stay() {
+        let (seconds, passed) = second_passage(vec![23_000.0, 22_900.0], None).await;
+        assert!(passed.is_ok());
+        assert!((5.0..6.0).contains(&seconds), "stable for 5 s: {seconds}");
+
+        let mut drains = vec![23_000.0];
+        drains.extend(vec![4_000.0; 10]);
+        drains.push(23_000.0);
+        let (seconds, passed) = second_passage(drains, None).await;
+        assert!(passed.is_ok());
+        assert!((15.0..16.5).contains(&seconds), "{seconds}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_never_drains_is_marked_or_stops_by_what_the_next_one_needs() {
+        let held = vec![23_000.0, 20_000.0];
+        let (seconds, passed) = second_passage(held.clone(), Some(0.8)).await;
+        assert!(passed.is_ok(), "20000 of 24000 suffice for 0.8");
+        assert!((120.0..121.0).contains(&seconds), "{seconds}");
+        let (_, passed) = second_passage(held, Some(0.95)).await;
+        assert_eq!(passed.expect_err("not for 0.95").class, FailureClass::MemoryNotFree);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_a_gpu_the_gate_says_so_once() {
+        use std::sync::Arc;
+        use std::sync::atomic::{AtomicU32, Ordering};
+
+        let told = Arc::new(AtomicU32::new(0));
+        let count = told.clone();
+        let emit = Emit::to(move |_| {
+            count.fetch_add(1, Ordering::Relaxed);
+        });
+        let mut gate = Gate::on(Box::new(Scripted(Instant::now(), Vec::new())));
+        for _ in 0..3 {
+            gate.pass(None, &emit, &CancellationToken::new()).await.expect("open");
+        }
+        assert_eq!(told.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn nvidia_smi_is_read() {
+        let gpu = smi_line("GPU-1b2c, 1, 23028, 24564").expect("a line");
+        assert_eq!((gpu.index, gpu.free, gpu.total), (1, 23_028.0, 24_564.0));
+        assert_eq!(smi_line("No devices were found"), None);
+    }
+}

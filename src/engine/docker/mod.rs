@@ -1,0 +1,511 @@
+//! The Docker engine: a container per launch, on the local daemon, made from
+//! the user's compose service or a plain image. It touches nothing that it did
+//! not create: containers and cache volumes bear its labels, containers are
+//! addressed by id. Production is the sweep's to guard, not this engine's.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use async_trait::async_trait;
+use bollard::Docker;
+use bollard::errors::Error;
+use bollard::query_parameters::InspectNetworkOptions;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::command::{flag_value, overlay};
+use super::compose::{Mount, ServiceSpec};
+use super::failure::Exit;
+use super::log::EngineLog;
+use super::readiness::{Connect, Limits, NotReady, wait_until_ready};
+use super::{Engine, FailureClass, LaunchFacts, LaunchFailure, LaunchOrder, Launched};
+use crate::configuration::Flags;
+use crate::event::{Emit, Event};
+use crate::server::{ApiKey, Endpoint, Server};
+
+mod body;
+pub mod caches;
+pub mod cleanup;
+mod container;
+pub mod daemon;
+pub mod gate;
+
+use body::{Addition, GRACE, body};
+use container::{Container, Identity, State};
+use gate::Gate;
+
+/// Labels of our containers.
+pub mod label {
+    /// The sweep's name.
+    pub const SWEEP: &str = "vllm-grid.sweep";
+    /// The configuration's name.
+    pub const CONFIGURATION: &str = "vllm-grid.configuration";
+    /// Number of the launch in the sweep.
+    pub const LAUNCH: &str = "vllm-grid.launch";
+    /// The sweep's folder: `recover` asks there whether the sweep lives.
+    pub const FOLDER: &str = "vllm-grid.folder";
+}
+
+/// What is launched, and how.
+#[derive(Clone, Debug)]
+pub struct DockerSpec {
+    /// The service, or a plain image.
+    pub service: ServiceSpec,
+    /// The key that requests carry; without it, the one that the service names.
+    pub api_key: Option<ApiKey>,
+    /// Whether GPUs are asked for; off for CPU images.
+    pub gpus: bool,
+    /// Whether our cache volumes stand in for those that the service lacks.
+    pub caches: bool,
+    /// Whether vLLM's development endpoints are switched on (they need no key).
+    pub introspect: bool,
+    /// How long to wait for readiness.
+    pub limits: Limits,
+    /// The image's identity as an earlier session of the sweep saw it.
+    pub image_id: Option<String>,
+}
+
+impl DockerSpec {
+    /// `service` with everything as usual.
+    pub fn new(service: ServiceSpec) -> Self {
+        Self {
+            service,
+            api_key: None,
+            gpus: true,
+            caches: true,
+            introspect: false,
+            limits: Limits::default(),
+            image_id: None,
+        }
+    }
+}
+
+/// What an image is, fixed for a whole sweep.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageIdentity {
+    /// The image id (`sha256:...`).
+    pub id: String,
+    /// The repository's digest, where the image came from one.
+    pub digest: Option<String>,
+    /// The image's own command.
+    pub command: Vec<String>,
+}
+
+/// Why the engine cannot work.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DockerFault {
+    /// The daemon.
+    #[error(transparent)]
+    Daemon(#[from] daemon::DaemonFault),
+    /// The image is not on this machine.
+    #[error("image {0} is not on this machine: `docker pull {0}` (a sweep never pulls)")]
+    NoImage(String),
+    /// The tag points at another image than when the sweep began.
+    #[error("image {image} is {now}, but the sweep began with {before}: its results do not mix")]
+    ImageChanged {
+        /// The reference.
+        image: String,
+        /// What it is now.
+        now: String,
+        /// What it was.
+        before: String,
+    },
+    /// The daemon refused.
+    #[error("{what}: {message}")]
+    Refused {
+        /// What was asked.
+        what: String,
+        /// Its answer.
+        message: String,
+    },
+}
+
+/// Starts servers as containers.
+pub struct DockerEngine {
+    docker: Docker,
+    spec: DockerSpec,
+    image: ImageIdentity,
+    connect: Connect,
+    gate: Gate,
+}
+
+impl DockerEngine {
+    /// Fixes the image's identity; launches use it, whatever its tag points at later.
+    pub async fn new(
+        docker: Docker,
+        mut spec: DockerSpec,
+        connect: Connect,
+    ) -> Result<Self, DockerFault> {
+        let image = identity(&docker, &spec.service.image).await?;
+        if let Some(before) = spec.image_id.clone().filter(|before| *before != image.id) {
+            let (image, now) = (spec.service.image, image.id);
+            return Err(DockerFault::ImageChanged { image, now, before });
+        }
+        if spec.api_key.is_none() {
+            spec.api_key = service_key(&spec.service);
+        }
+        let gate = Gate::new(docker.clone(), &spec.service, &image.id, spec.gpus);
+        Ok(Self { docker, spec, image, connect, gate })
+    }
+
+    /// What the image is.
+    pub fn image(&self) -> &ImageIdentity {
+        &self.image
+    }
+
+    /// The command that `flags` make of the service's, or of the image's own.
+    pub fn command(&self, flags: &Flags) -> Vec<String> {
+        overlay(self.spec.service.command.as_deref().unwrap_or(&self.image.command), flags)
+    }
+
+    fn secrets(&self) -> Vec<String> {
+        let environment = self.spec.service.environment.iter();
+        environment
+            .filter(|(name, value)| crate::flags::is_secret(name) && !value.is_empty())
+            .map(|(_, value)| value.clone())
+            .chain(self.spec.api_key.iter().map(|key| key.reveal().to_owned()))
+            .collect()
+    }
+
+    fn environment(&self, order: &LaunchOrder, command: &[String]) -> BTreeMap<String, String> {
+        let mut environment = order.configuration.environment.clone();
+        let asks_already = flag_value(command, "api-key").is_some()
+            || self.spec.service.environment.contains_key("VLLM_API_KEY");
+        if let Some(key) = self.spec.api_key.as_ref().filter(|_| !asks_already) {
+            environment.insert("VLLM_API_KEY".to_owned(), key.reveal().to_owned());
+        }
+        if self.spec.introspect {
+            environment.insert("VLLM_SERVER_DEV_MODE".to_owned(), "1".to_owned());
+        }
+        environment
+    }
+
+    async fn cache_mounts(&self, emit: &Emit) -> Vec<Mount> {
+        if !self.spec.caches {
+            return Vec::new();
+        }
+        let mut mounts = Vec::new();
+        for cache in caches::missing(&self.spec.service, &self.image.id) {
+            match cache.ensure(&self.docker).await {
+                Ok(()) => mounts.push(cache.mount()),
+                Err(error) => {
+                    emit.emit(Event::Warning(format!("no cache {}: {error}", cache.volume)))
+                }
+            }
+        }
+        mounts
+    }
+
+    /// The service's networks, as far as they exist. A project's own `_default`
+    /// exists only while the project is up; candidates then use Docker's bridge.
+    async fn networks(&self) -> Result<Vec<String>, LaunchFailure> {
+        let mut networks = Vec::new();
+        for name in &self.spec.service.networks {
+            match self.docker.inspect_network(name, None::<InspectNetworkOptions>).await {
+                Ok(_) => networks.push(name.clone()),
+                Err(error) if daemon::status(&error) == Some(404) && name.ends_with("_default") => {
+                }
+                Err(error) => {
+                    let what = format!("network {name}");
+                    return Err(container::failure(FailureClass::Environment, &what, &error));
+                }
+            }
+        }
+        Ok(networks)
+    }
+
+    async fn start(&self, order: &LaunchOrder, emit: &Emit) -> Result<Started, LaunchFailure> {
+        let mut flags = order.configuration.flags.clone();
+        let taken_away = order.configuration.varied.iter().filter(|(_, value)| value.is_null());
+        flags.extend(taken_away.map(|(name, value)| (name.clone(), value.clone())));
+        let command = self.command(&flags);
+        let port = flag_value(&command, "port").and_then(|port| port.parse().ok()).unwrap_or(8000);
+        let networks = self.networks().await?;
+        let addition = Addition {
+            image_id: &self.image.id,
+            environment: self.environment(order, &command),
+            labels: labels(order),
+            mounts: self.cache_mounts(emit).await,
+            gpus: self.spec.gpus,
+            network: networks.first().map(String::as_str),
+            command,
+            port,
+        };
+        let (log, file) = EngineLog::create(&order.folder).map_err(|fault| {
+            LaunchFailure::new(FailureClass::Environment, format!("the launch's folder: {fault}"))
+        })?;
+        let name = container_name(order);
+        let container =
+            Container::create(&self.docker, &name, body(&self.spec.service, &addition)).await?;
+        let mut started = Started { container, log, started: Instant::now(), port };
+        match started.start(networks.get(1..).unwrap_or_default(), file).await {
+            Ok(()) => Ok(started),
+            Err(failure) => {
+                started.container.put_away(0).await?;
+                Err(failure)
+            }
+        }
+    }
+
+    /// Why the container is not as it should be, in the words of a launch's failure.
+    fn not_running(&self, state: &State, log: &str, was_ready: bool) -> LaunchFailure {
+        not_running(state, log, was_ready, &self.secrets())
+    }
+}
+
+struct Started {
+    container: Container,
+    log: EngineLog,
+    started: Instant,
+    port: u16,
+}
+
+impl Started {
+    async fn start(
+        &mut self,
+        further_networks: &[String],
+        file: std::fs::File,
+    ) -> Result<(), LaunchFailure> {
+        for network in further_networks {
+            self.container.join_network(network).await?;
+        }
+        self.started = Instant::now();
+        self.container.start(file).await
+    }
+}
+
+#[async_trait]
+impl Engine for DockerEngine {
+    fn name(&self) -> &'static str {
+        "docker"
+    }
+
+    async fn launch(
+        &mut self,
+        order: &LaunchOrder,
+        emit: &Emit,
+        cancel: &CancellationToken,
+    ) -> Result<Box<dyn Launched>, LaunchFailure> {
+        let utilisation = order
+            .configuration
+            .flags
+            .get("gpu-memory-utilization")
+            .and_then(serde_json::Value::as_f64);
+        self.gate.pass(utilisation, emit, cancel).await?;
+        let mut started = self.start(order, emit).await?;
+        let ready = self.wait(&mut started, emit, cancel).await;
+        let failure = match ready {
+            Ok((server, identity)) => {
+                let facts = LaunchFacts {
+                    started_at: identity.started_at.clone(),
+                    boot_seconds: started.started.elapsed().as_secs_f64(),
+                    image_id: Some(self.image.id.clone()),
+                    engine_version: server.version.clone(),
+                };
+                let secrets = self.secrets();
+                return Ok(Box::new(LaunchedContainer {
+                    started,
+                    server,
+                    facts,
+                    identity,
+                    secrets,
+                }));
+            }
+            Err(failure) => failure,
+        };
+        // What never served has nothing to finish.
+        match started.container.put_away(10).await {
+            Ok(()) => Err(failure),
+            Err(left) => Err(LaunchFailure {
+                message: format!("{}; {}", failure.message, left.message),
+                ..failure
+            }),
+        }
+    }
+
+    async fn clean_up(&mut self, failure: &LaunchFailure, emit: &Emit) {
+        if failure.class != FailureClass::CompileCache || !self.spec.caches {
+            return;
+        }
+        for cache in caches::missing(&self.spec.service, &self.image.id) {
+            if cache.compiled {
+                let outcome = match cache.remove(&self.docker).await {
+                    Ok(()) => format!("compile cache {} was corrupt and is dropped", cache.volume),
+                    Err(error) => {
+                        format!("compile cache {} cannot be dropped: {error}", cache.volume)
+                    }
+                };
+                emit.emit(Event::Warning(outcome));
+            }
+        }
+    }
+}
+
+impl DockerEngine {
+    async fn wait(
+        &self,
+        started: &mut Started,
+        emit: &Emit,
+        cancel: &CancellationToken,
+    ) -> Result<(Server, Identity), LaunchFailure> {
+        let Some(published) = started.container.published(started.port).await else {
+            let state = started.container.over().await;
+            started.container.finish_log().await;
+            return Err(self.not_running(&state, &started.log.text(), false));
+        };
+        let endpoint = Endpoint {
+            base_url: format!("http://127.0.0.1:{published}"),
+            api_key: self.spec.api_key.clone(),
+        };
+        let candidate = (self.connect)(endpoint);
+        let mut over = None;
+        let ready = {
+            let container = &started.container;
+            let seen = &mut over;
+            let mut ended = Box::pin(async move {
+                *seen = Some(container.over().await);
+                Exit::default()
+            });
+            let log = &mut started.log;
+            let mut new_log = || log.read_new();
+            wait_until_ready(
+                ended.as_mut(),
+                &mut new_log,
+                candidate.as_ref(),
+                &self.spec.limits,
+                emit,
+                cancel,
+            )
+            .await
+        };
+        match ready {
+            Ok(server) => match started.container.state().await {
+                State::Running(identity) => Ok((server, identity)),
+                state => Err(self.not_running(&state, &started.log.text(), true)),
+            },
+            Err(NotReady::Ended(exit)) => {
+                started.container.finish_log().await;
+                let state = over.unwrap_or(State::Ended(exit));
+                Err(self.not_running(&state, &started.log.text(), false))
+            }
+            Err(not_ready) => {
+                let secrets = self.secrets();
+                let secrets: Vec<&str> = secrets.iter().map(String::as_str).collect();
+                Err(LaunchFailure::of_not_ready(&started.log.text(), &not_ready, &secrets))
+            }
+        }
+    }
+}
+
+fn not_running(state: &State, log: &str, was_ready: bool, secrets: &[String]) -> LaunchFailure {
+    let secrets: Vec<&str> = secrets.iter().map(String::as_str).collect();
+    let by_somebody = |what: &str| {
+        let message = format!("somebody else {what} the container");
+        LaunchFailure::new(FailureClass::Killed, message)
+    };
+    match state {
+        State::Ended(exit) => LaunchFailure::of_exit(log, *exit, was_ready, &secrets),
+        State::Removed => by_somebody("removed"),
+        State::Paused => by_somebody("paused"),
+        State::Running(_) => by_somebody("restarted"),
+        State::DaemonGone(reason) => LaunchFailure::new(
+            FailureClass::Environment,
+            format!("the Docker daemon does not answer any more: {reason}"),
+        ),
+    }
+}
+
+/// A ready server in a container.
+struct LaunchedContainer {
+    started: Started,
+    server: Server,
+    facts: LaunchFacts,
+    identity: Identity,
+    secrets: Vec<String>,
+}
+
+#[async_trait]
+impl Launched for LaunchedContainer {
+    fn server(&self) -> &Server {
+        &self.server
+    }
+
+    fn facts(&self) -> &LaunchFacts {
+        &self.facts
+    }
+
+    fn log(&self) -> String {
+        self.started.log.text()
+    }
+
+    async fn check(&mut self) -> Result<(), LaunchFailure> {
+        let state = self.started.container.state().await;
+        if state == State::Running(self.identity.clone()) {
+            return Ok(());
+        }
+        if matches!(state, State::Ended(_)) {
+            self.started.container.finish_log().await;
+        }
+        Err(not_running(&state, &self.started.log.text(), true, &self.secrets))
+    }
+
+    async fn stop(mut self: Box<Self>) -> Result<(), LaunchFailure> {
+        self.started.container.put_away(GRACE).await
+    }
+}
+
+/// What `image` is on this machine.
+pub async fn identity(docker: &Docker, image: &str) -> Result<ImageIdentity, DockerFault> {
+    let seen = docker.inspect_image(image).await.map_err(|error| match daemon::status(&error) {
+        Some(404) => DockerFault::NoImage(image.to_owned()),
+        _ => refused("asking for the image", &error),
+    })?;
+    Ok(ImageIdentity {
+        id: seen.id.unwrap_or_default(),
+        digest: seen.repo_digests.unwrap_or_default().into_iter().next(),
+        command: seen.config.and_then(|config| config.cmd).unwrap_or_default(),
+    })
+}
+
+fn refused(what: &str, error: &Error) -> DockerFault {
+    DockerFault::Refused { what: what.to_owned(), message: error.to_string() }
+}
+
+/// The key that the service itself asks for.
+fn service_key(service: &ServiceSpec) -> Option<ApiKey> {
+    let command = service.command.as_deref().unwrap_or_default();
+    flag_value(command, "api-key")
+        .or_else(|| service.environment.get("VLLM_API_KEY").cloned())
+        .filter(|key| !key.is_empty())
+        .map(ApiKey::new)
+}
+
+fn labels(order: &LaunchOrder) -> BTreeMap<String, String> {
+    // launches/N-NAME lies in the sweep's folder.
+    let folder = order.folder.parent().and_then(Path::parent).unwrap_or(&order.folder);
+    let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+    BTreeMap::from([
+        (label::SWEEP.to_owned(), order.sweep.clone()),
+        (label::CONFIGURATION.to_owned(), order.configuration.name.clone()),
+        (label::LAUNCH.to_owned(), order.launch.to_string()),
+        (label::FOLDER.to_owned(), folder.to_string_lossy().into_owned()),
+    ])
+}
+
+/// A name that no other launch has, within what Docker allows.
+fn container_name(order: &LaunchOrder) -> String {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+
+    let sweep: String = order
+        .sweep
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || "_.-".contains(c) { c } else { '-' })
+        .take(80)
+        .collect();
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    format!("vllm-grid-{sweep}-{}-{:x}-{count}", order.launch, std::process::id())
+}
+
+#[cfg(test)]
+mod tests;

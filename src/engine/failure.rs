@@ -1,0 +1,409 @@
+//! Why an engine failed, read from its log, exit code and the kernel's word on
+//! memory. Pure text in, a class out; what is done about a class (retry, prune,
+//! stop) is the sweep's. Lines are matched by their stable parts, since vLLM
+//! rewords them from release to release; what nothing fits stays unknown.
+
+use serde::{Deserialize, Serialize};
+
+use super::readiness::NotReady;
+use super::{FailureClass, LaunchFailure};
+
+mod prune;
+
+pub use prune::prunes;
+
+/// How a process or container ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exit {
+    /// The exit code; 128 + N where signal N ended it. `None` where nobody could tell.
+    pub code: Option<i32>,
+    /// Whether the kernel killed something of it for lack of host memory.
+    pub oom_killed: bool,
+}
+
+/// What a log says about a failure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Classified {
+    /// The class.
+    pub class: FailureClass,
+    /// The lines that explain it, oldest first, prefixes removed.
+    pub lines: Vec<String>,
+    /// Longest context that would have fitted, in tokens, where vLLM estimated it.
+    pub estimated_max_model_len: Option<u64>,
+    /// Canonical name of the flag that was refused, where the log names one.
+    pub flag: Option<String>,
+    /// What a person can do about it, in one sentence.
+    pub hint: &'static str,
+}
+
+/// Never the cause of anything: it points at the line that is.
+const NEVER_THE_CAUSE: &str = "Engine core initialization failed";
+/// Longest line kept, in characters.
+const LINE_CHARACTERS: usize = 600;
+/// Lines kept for a failure that nothing known fits.
+const LAST_LINES: usize = 12;
+
+struct Rule {
+    class: FailureClass,
+    matches: fn(&str) -> bool,
+    /// Whether the line says something about a server that was already ready:
+    /// then refused requests and clients without a key log similar words.
+    after_ready: bool,
+}
+
+/// In the order of precedence: causes first, consequences last.
+const RULES: &[Rule] = &[
+    Rule {
+        class: FailureClass::KvCacheTooSmall,
+        matches: |line| {
+            line.contains("No available memory for the cache blocks")
+                || line.contains("To serve at least one request with the model's max seq len")
+                || line.contains(
+                    "larger than the maximum number of tokens that can be stored in KV cache",
+                )
+        },
+        after_ready: false,
+    },
+    Rule {
+        class: FailureClass::OutOfMemory,
+        matches: |line| {
+            line.contains("OutOfMemoryError")
+                || line.contains("CUDA out of memory")
+                || line.contains("HIP out of memory")
+        },
+        after_ready: true,
+    },
+    Rule {
+        class: FailureClass::MemoryNotFree,
+        matches: |line| {
+            line.contains("Free memory on device")
+                && line.contains("less than desired GPU memory utilization")
+        },
+        after_ready: false,
+    },
+    Rule {
+        class: FailureClass::CompileCache,
+        matches: |line| line.contains("corrupted compilation artifact"),
+        after_ready: true,
+    },
+    Rule {
+        class: FailureClass::SharedMemory,
+        matches: |line| line.contains("/dev/shm") && line.contains("required"),
+        after_ready: false,
+    },
+    Rule {
+        class: FailureClass::NoGpu,
+        matches: |line| {
+            line.contains("Failed to infer device type")
+                || line.contains("could not select device driver")
+                || line.contains("No CUDA GPUs are available")
+                || line.contains("Found no NVIDIA driver")
+                || line.contains("unknown or invalid runtime name: nvidia")
+                || line.contains("nvidia-container-cli")
+        },
+        after_ready: false,
+    },
+    Rule { class: FailureClass::Credentials, matches: refused_by_hub, after_ready: false },
+    Rule {
+        class: FailureClass::Environment,
+        matches: |line| {
+            line.contains("address already in use") || line.contains("No space left on device")
+        },
+        after_ready: true,
+    },
+    Rule { class: FailureClass::BadFlag, matches: refused_flag, after_ready: false },
+    Rule {
+        class: FailureClass::EngineDied,
+        matches: |line| {
+            line.contains("EngineDeadError") || line.contains("EngineCore encountered an issue")
+        },
+        after_ready: true,
+    },
+];
+
+/// Reads why an engine ended.
+///
+/// `was_ready` tells that it had answered a completion before. An exit with
+/// code 0 that nobody asked for is a crash: vLLM exits so after its engine died.
+pub fn classify(log: &str, exit: Exit, was_ready: bool) -> Classified {
+    let lines: Vec<&str> =
+        log.lines().map(bare_line).filter(|line| !line.trim().is_empty()).collect();
+    let found = RULES.iter().filter(|rule| rule.after_ready || !was_ready).find_map(|rule| {
+        let hits: Vec<usize> = (0..lines.len())
+            .filter(|&at| !lines[at].contains(NEVER_THE_CAUSE) && (rule.matches)(lines[at]))
+            .collect();
+        (!hits.is_empty()).then_some((rule.class, hits))
+    });
+    // The kernel's word stands above the log: whatever a worker printed, it was killed for memory.
+    let class = if exit.oom_killed {
+        FailureClass::HostMemory
+    } else {
+        found.as_ref().map_or_else(|| by_exit(exit, was_ready), |(class, _)| *class)
+    };
+    let explained = match &found {
+        Some((found, hits)) if *found == class => explaining(&lines, hits, class),
+        _ => last_lines(&lines),
+    };
+    Classified {
+        estimated_max_model_len: (class == FailureClass::KvCacheTooSmall)
+            .then(|| lines.iter().rev().find_map(|line| estimated_length(line)))
+            .flatten(),
+        flag: (class == FailureClass::BadFlag).then(|| refused_name(&explained)).flatten(),
+        lines: explained,
+        class,
+        hint: hint(class),
+    }
+}
+
+impl LaunchFailure {
+    /// A failure without a log, an exit or an estimate.
+    pub fn new(class: FailureClass, message: impl Into<String>) -> Self {
+        Self {
+            class,
+            message: message.into(),
+            log_lines: Vec::new(),
+            exit_code: None,
+            estimated_max_model_len: None,
+            cancelled: false,
+        }
+    }
+
+    /// The failure of an engine that ended unasked.
+    pub fn of_exit(log: &str, exit: Exit, was_ready: bool, secrets: &[&str]) -> Self {
+        let classified = classify(log, exit, was_ready);
+        let ended = match (exit.code, exit.oom_killed) {
+            (Some(code), true) => format!("ended with code {code}, killed for lack of host memory"),
+            (Some(code), false) => format!("ended with code {code}"),
+            (None, _) => "is gone".to_owned(),
+        };
+        let when = if was_ready { "while it served" } else { "before it was ready" };
+        let flag = classified.flag.map(|flag| format!(" (--{flag})")).unwrap_or_default();
+        let estimate = classified
+            .estimated_max_model_len
+            .map(|length| format!("; vLLM estimates that max-model-len {length} would fit"))
+            .unwrap_or_default();
+        let mut log_lines = classified.lines;
+        redact(&mut log_lines, secrets);
+        Self {
+            message: format!("the engine {ended} {when}{flag}: {}{estimate}", classified.hint),
+            class: classified.class,
+            log_lines,
+            exit_code: exit.code,
+            estimated_max_model_len: classified.estimated_max_model_len,
+            cancelled: false,
+        }
+    }
+
+    /// The failure of an engine that did not become ready.
+    pub fn of_not_ready(log: &str, not_ready: &NotReady, secrets: &[&str]) -> Self {
+        let (class, message) = match not_ready {
+            NotReady::Ended(exit) => return Self::of_exit(log, *exit, false, secrets),
+            NotReady::Silent { phase, allowed } => (
+                FailureClass::Timeout,
+                format!("the log was silent for {} s while {}", allowed.as_secs(), phase.as_str()),
+            ),
+            NotReady::TooLong { phase, cap } => (
+                FailureClass::Timeout,
+                format!("not ready after {} s, still {}", cap.as_secs(), phase.as_str()),
+            ),
+            NotReady::NotServing(message) => (FailureClass::NotServing, message.clone()),
+            NotReady::Cancelled => {
+                let message = "given up because a stop was asked for";
+                let failure = Self::new(FailureClass::Unknown, message);
+                return Self { cancelled: true, ..failure };
+            }
+        };
+        let lines: Vec<&str> =
+            log.lines().map(bare_line).filter(|line| !line.trim().is_empty()).collect();
+        let mut log_lines = last_lines(&lines);
+        redact(&mut log_lines, secrets);
+        Self { log_lines, ..Self::new(class, message) }
+    }
+}
+
+/// Replaces every secret in `lines`, so that they may be written down.
+pub fn redact(lines: &mut [String], secrets: &[&str]) {
+    for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
+        for line in lines.iter_mut().filter(|line| line.contains(secret)) {
+            *line = line.replace(secret, "***");
+        }
+    }
+}
+
+/// What an exit alone tells.
+fn by_exit(exit: Exit, was_ready: bool) -> FailureClass {
+    match exit.code {
+        // SIGKILL or SIGTERM that was not ours.
+        Some(137 | 143) => FailureClass::Killed,
+        // Not executable, not found: a shell's and runc's codes.
+        Some(126 | 127) if !was_ready => FailureClass::Environment,
+        // Done, as if asked to; or SIGILL, SIGABRT, SIGBUS, SIGFPE, SIGSEGV.
+        Some(0 | 132 | 134 | 135 | 136 | 139) => FailureClass::EngineDied,
+        _ if was_ready => FailureClass::EngineDied,
+        _ => FailureClass::Unknown,
+    }
+}
+
+fn hint(class: FailureClass) -> &'static str {
+    match class {
+        FailureClass::KvCacheTooSmall => {
+            "raise gpu-memory-utilization or lower max-model-len: the KV cache needs more memory"
+        }
+        FailureClass::OutOfMemory => {
+            "lower gpu-memory-utilization, max-num-seqs or max-num-batched-tokens"
+        }
+        FailureClass::MemoryNotFree => {
+            "something else holds GPU memory: free it, or lower gpu-memory-utilization"
+        }
+        FailureClass::BadFlag => "this version of vLLM does not accept the flag or its value",
+        FailureClass::Credentials => {
+            "the hub refused the model: set HF_TOKEN and accept the model's licence"
+        }
+        FailureClass::NoGpu => {
+            "no GPU is visible: check the NVIDIA runtime and the service's GPU reservation, or switch GPU requests off for a CPU image"
+        }
+        FailureClass::CompileCache => "the compile cache is corrupt: drop it and launch again",
+        FailureClass::SharedMemory => "set `ipc: host` or a larger `shm_size` in the service",
+        FailureClass::EngineDied => "the engine died while it should have served",
+        FailureClass::HostMemory => "the host or the container's limit ran out of memory",
+        FailureClass::Killed => "somebody else stopped or killed it",
+        FailureClass::Timeout => {
+            "it took too long or fell silent: see the log, or raise the limits"
+        }
+        FailureClass::Environment => "the surroundings do not allow a launch",
+        FailureClass::NotServing => "it runs, but does not answer as a server must",
+        FailureClass::Unknown => "nothing known fits: see the full log",
+    }
+}
+
+/// A log line without vLLM's `(EngineCore pid=1) ERROR 11-24 06:18:47 [core.py:1510] `.
+fn bare_line(line: &str) -> &str {
+    let rest = match line.strip_prefix('(').and_then(|rest| rest.split_once(") ")) {
+        Some((process, rest)) if process.contains("pid=") => rest,
+        _ => line,
+    };
+    let leveled =
+        ["ERROR ", "WARNING ", "INFO ", "CRITICAL "].iter().any(|level| rest.starts_with(level));
+    match rest.find(".py:").and_then(|at| rest[at..].find("] ").map(|end| at + end + 2)) {
+        Some(end) if leveled => &rest[end..],
+        _ => rest,
+    }
+    .trim_end()
+}
+
+fn refused_by_hub(line: &str) -> bool {
+    line.contains("GatedRepoError")
+        || line.contains("Cannot access gated repo")
+        || line.contains("Invalid credentials in Authorization header")
+        // A server logs `401 Unauthorized` for its own clients too: only the hub's counts.
+        || ((line.contains("401 Client Error") || line.contains("Client error '401"))
+            && line.contains("http"))
+}
+
+fn refused_flag(line: &str) -> bool {
+    line.contains("unrecognized arguments: ")
+        || line.contains("error: argument -")
+        || (line.trim_start().starts_with("Input should be") && line.contains("input_value="))
+        || (line.contains("KeyError: ") && line.contains("invalid ") && line.contains(" parser"))
+        || (line.contains("max_num_batched_tokens (") && line.contains("is smaller than max_"))
+        || (line.contains("Value error, ") && line.contains("[type=value_error"))
+}
+
+/// The flag that the explaining lines name.
+fn refused_name(lines: &[String]) -> Option<String> {
+    let name = |text: &str| -> Option<String> {
+        let end = text
+            .find(|letter: char| !(letter.is_ascii_alphanumeric() || "-_.".contains(letter)))
+            .unwrap_or(text.len());
+        let name = crate::flags::canonical_name(&text[..end]);
+        (!name.is_empty()).then_some(name)
+    };
+    lines.iter().enumerate().find_map(|(at, line)| {
+        if let Some((_, rest)) = line.split_once("unrecognized arguments: ") {
+            return rest.split_whitespace().find(|word| word.starts_with('-')).and_then(name);
+        }
+        if let Some((_, rest)) = line.split_once("error: argument ") {
+            return name(rest);
+        }
+        if let Some((_, rest)) = line.split_once("KeyError: 'invalid ") {
+            return match rest.split_once(" parser")?.0 {
+                "tool call" => Some("tool-call-parser".to_owned()),
+                "reasoning" => Some("reasoning-parser".to_owned()),
+                _ => None,
+            };
+        }
+        if line.contains("max_num_batched_tokens (") {
+            return Some("max-num-batched-tokens".to_owned());
+        }
+        // Pydantic names the field on the line before, or the whole object: then none is named.
+        let field = lines.get(at.checked_sub(1)?)?.trim();
+        (line.contains("[type=") && !field.contains(' ')).then(|| name(field)).flatten()
+    })
+}
+
+fn estimated_length(line: &str) -> Option<u64> {
+    let digits = |text: &str| -> Option<u64> {
+        let digits: String = text
+            .chars()
+            .take_while(|letter| letter.is_ascii_digit() || *letter == ',')
+            .filter(char::is_ascii_digit)
+            .collect();
+        digits.parse().ok()
+    };
+    if let Some((_, rest)) = line.split_once("estimated maximum model length is ") {
+        return digits(rest);
+    }
+    let (_, rest) = line.split_once("maximum number of tokens that can be stored in KV cache (")?;
+    digits(rest)
+}
+
+/// The lines that were hit, each once; pydantic's field name stands above its complaint.
+fn explaining(lines: &[&str], hits: &[usize], class: FailureClass) -> Vec<String> {
+    let mut explained: Vec<String> = Vec::new();
+    for &at in hits {
+        let from = if class == FailureClass::BadFlag && lines[at].contains("[type=") {
+            at.saturating_sub(1)
+        } else {
+            at
+        };
+        for line in &lines[from..=at] {
+            let line = clipped(line);
+            if !explained.contains(&line) {
+                explained.push(line);
+            }
+        }
+    }
+    explained.truncate(LAST_LINES);
+    explained
+}
+
+/// The errors that a log names, and its end.
+fn last_lines(lines: &[&str]) -> Vec<String> {
+    let end = lines.len().saturating_sub(LAST_LINES);
+    let mut kept: Vec<String> = Vec::new();
+    let errors = lines[..end].iter().filter(|line| {
+        !line.contains(NEVER_THE_CAUSE)
+            && line.split_once(": ").is_some_and(|(kind, _)| {
+                (kind.ends_with("Error") || kind.ends_with("Exception")) && !kind.contains(' ')
+            })
+    });
+    let mut errors: Vec<String> = errors.map(|line| clipped(line)).collect();
+    errors.dedup();
+    let first = errors.len().saturating_sub(4);
+    for line in errors.drain(first..).chain(lines[end..].iter().map(|line| clipped(line))) {
+        if !kept.contains(&line) {
+            kept.push(line);
+        }
+    }
+    kept
+}
+
+fn clipped(line: &str) -> String {
+    match line.char_indices().nth(LINE_CHARACTERS) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

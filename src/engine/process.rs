@@ -1,0 +1,402 @@
+//! The process engine: `vllm serve`, or a given command, as a child in its own
+//! process group, on a loopback port of our choice. Stopping means the whole
+//! group: vLLM's workers outlive their parent otherwise. Readiness and failure
+//! classes are shared with the other engines.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
+use serde_json::Value;
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::command::overlay;
+use super::failure::Exit;
+use super::log::EngineLog;
+use super::readiness::{Connect, Limits, NotReady, wait_until_ready};
+use super::{Engine, FailureClass, LaunchFacts, LaunchFailure, LaunchOrder, Launched};
+use crate::configuration::Flags;
+use crate::event::Emit;
+use crate::server::{ApiKey, Endpoint, Server};
+
+/// What is started.
+#[derive(Clone, Debug)]
+pub struct ProcessSpec {
+    /// Program and arguments (`vllm serve MODEL ...`), without the flags that we own.
+    pub command: Vec<String>,
+    /// The key that the server is to ask for; it travels in `VLLM_API_KEY`.
+    pub api_key: Option<ApiKey>,
+    /// Whether vLLM's development endpoints are switched on (they need no key).
+    pub introspect: bool,
+    /// How long to wait for it.
+    pub limits: Limits,
+    /// Time between SIGTERM and SIGKILL.
+    pub grace: Duration,
+}
+
+impl ProcessSpec {
+    /// `command` with the usual limits and no key.
+    pub fn new(command: Vec<String>) -> Self {
+        Self {
+            command,
+            api_key: None,
+            introspect: false,
+            limits: Limits::default(),
+            grace: Duration::from_mins(1),
+        }
+    }
+}
+
+/// A command that cannot be started by this engine.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProcessFault {
+    /// Nothing to start.
+    #[error("the process engine's command is empty")]
+    Empty,
+    /// A key on a command line is visible to every user of the machine.
+    #[error(
+        "the command passes --api-key: name the variable that holds the key in `api-key-env` instead"
+    )]
+    KeyInCommand,
+}
+
+/// Starts servers as child processes.
+pub struct ProcessEngine {
+    spec: ProcessSpec,
+    connect: Connect,
+}
+
+impl ProcessEngine {
+    /// An engine that starts `spec` and asks its endpoint through `connect`.
+    pub fn new(spec: ProcessSpec, connect: Connect) -> Result<Self, ProcessFault> {
+        if spec.command.is_empty() {
+            return Err(ProcessFault::Empty);
+        }
+        let names_key = |argument: &String| {
+            argument.starts_with("--")
+                && crate::flags::canonical_name(argument.split('=').next().unwrap_or_default())
+                    == "api-key"
+        };
+        if spec.command.iter().any(names_key) {
+            return Err(ProcessFault::KeyInCommand);
+        }
+        Ok(Self { spec, connect })
+    }
+
+    /// The full argument vector for `flags` on `port`.
+    pub fn argv(&self, flags: &Flags, port: u16) -> Vec<String> {
+        let mut flags = flags.clone();
+        flags.insert("host".to_owned(), Value::from("127.0.0.1"));
+        flags.insert("port".to_owned(), Value::from(port));
+        overlay(&self.spec.command, &flags)
+    }
+
+    fn start(&self, order: &LaunchOrder) -> Result<Running, LaunchFailure> {
+        let environment = |message: String| LaunchFailure::new(FailureClass::Environment, message);
+        let port = free_port().map_err(|fault| environment(format!("no free port: {fault}")))?;
+        let (log, file) = EngineLog::create(&order.folder)
+            .map_err(|fault| environment(format!("the launch's folder: {fault}")))?;
+        let errors =
+            file.try_clone().map_err(|fault| environment(format!("engine.log: {fault}")))?;
+        let mut flags = order.configuration.flags.clone();
+        let taken_away = order.configuration.varied.iter().filter(|(_, value)| value.is_null());
+        flags.extend(taken_away.map(|(name, value)| (name.clone(), value.clone())));
+        let argv = self.argv(&flags, port);
+        let mut command = Command::new(&argv[0]);
+        command
+            .args(&argv[1..])
+            .envs(self.environment(&order.configuration.environment))
+            .stdin(Stdio::null())
+            .stdout(file)
+            .stderr(errors)
+            .process_group(0);
+        let child = command
+            .spawn()
+            .map_err(|fault| environment(format!("`{}` cannot be started: {fault}", argv[0])))?;
+        let leader = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+        let group =
+            Group(leader.ok_or_else(|| environment("the process ended at once".to_owned()))?);
+        note_process(&order.folder, group.0);
+        Ok(Running {
+            child,
+            group,
+            log,
+            port,
+            started: Instant::now(),
+            started_at: jiff::Timestamp::now().to_string(),
+        })
+    }
+
+    fn environment(&self, configured: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+        let mut environment = configured.clone();
+        if let Some(key) = &self.spec.api_key {
+            environment.insert("VLLM_API_KEY".to_owned(), key.reveal().to_owned());
+        }
+        if self.spec.introspect {
+            environment.insert("VLLM_SERVER_DEV_MODE".to_owned(), "1".to_owned());
+        }
+        environment
+    }
+}
+
+#[async_trait]
+impl Engine for ProcessEngine {
+    fn name(&self) -> &'static str {
+        "process"
+    }
+
+    async fn launch(
+        &mut self,
+        order: &LaunchOrder,
+        emit: &Emit,
+        cancel: &CancellationToken,
+    ) -> Result<Box<dyn Launched>, LaunchFailure> {
+        let mut running = self.start(order)?;
+        let endpoint = Endpoint {
+            base_url: format!("http://127.0.0.1:{}", running.port),
+            api_key: self.spec.api_key.clone(),
+        };
+        let candidate = (self.connect)(endpoint);
+        let ready = {
+            let mut ended = Box::pin(exit_of(&mut running.child));
+            let log = &mut running.log;
+            let mut new_log = || log.read_new();
+            wait_until_ready(
+                ended.as_mut(),
+                &mut new_log,
+                candidate.as_ref(),
+                &self.spec.limits,
+                emit,
+                cancel,
+            )
+            .await
+        };
+        let secrets: Vec<String> =
+            self.spec.api_key.iter().map(|key| key.reveal().to_owned()).collect();
+        match ready {
+            Ok(server) => {
+                let boot_seconds = running.started.elapsed().as_secs_f64();
+                let facts = LaunchFacts {
+                    started_at: running.started_at.clone(),
+                    boot_seconds,
+                    image_id: None,
+                    engine_version: server.version.clone(),
+                };
+                Ok(Box::new(LaunchedProcess {
+                    running,
+                    server,
+                    facts,
+                    secrets,
+                    grace: self.spec.grace,
+                    folder: order.folder.clone(),
+                }))
+            }
+            Err(not_ready) => {
+                // What did not come up in an hour need not be asked for long to leave.
+                let grace = if matches!(not_ready, NotReady::Ended(_)) {
+                    Duration::ZERO
+                } else {
+                    self.spec.grace
+                };
+                let stopped = running.stop(grace).await;
+                forget_process(&order.folder);
+                let secrets: Vec<&str> = secrets.iter().map(String::as_str).collect();
+                let failure =
+                    LaunchFailure::of_not_ready(&running.log.text(), &not_ready, &secrets);
+                match stopped {
+                    Ok(()) => Err(failure),
+                    Err(left) => Err(LaunchFailure { log_lines: failure.log_lines, ..left }),
+                }
+            }
+        }
+    }
+}
+
+/// A started process and what belongs to it.
+struct Running {
+    child: Child,
+    group: Group,
+    log: EngineLog,
+    port: u16,
+    started: Instant,
+    started_at: String,
+}
+
+impl Running {
+    /// SIGTERM, `grace`, SIGKILL of the group, until nothing of it is left.
+    async fn stop(&mut self, grace: Duration) -> Result<(), LaunchFailure> {
+        let _gone_already = kill_process_group(self.group.0, Signal::TERM);
+        if timeout(grace, self.child.wait()).await.is_err() {
+            tracing::warn!(group = self.group.0.as_raw_nonzero(), "no end after SIGTERM, killing");
+        }
+        let killed_at = Instant::now();
+        while self.group.alive() {
+            let _gone_already = kill_process_group(self.group.0, Signal::KILL);
+            if timeout(Duration::from_secs(1), self.child.wait()).await.is_ok()
+                && self.group.alive()
+            {
+                sleep(Duration::from_millis(20)).await;
+            }
+            if killed_at.elapsed() > Duration::from_secs(20) {
+                return Err(LaunchFailure::new(
+                    FailureClass::Environment,
+                    format!("process group {} cannot be killed", self.group.0.as_raw_nonzero()),
+                ));
+            }
+        }
+        // Reaps the leader, so that no zombie of ours stays.
+        let _status = timeout(Duration::from_secs(1), self.child.wait()).await;
+        Ok(())
+    }
+}
+
+/// A process group that is killed when nobody holds it any more (a panic, a dropped future).
+struct Group(Pid);
+
+impl Group {
+    fn alive(&self) -> bool {
+        test_kill_process_group(self.0).is_ok() && !only_zombies(self.0)
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if self.alive() {
+            let _gone_already = kill_process_group(self.0, Signal::KILL);
+        }
+    }
+}
+
+/// Whether every member of the group has ended and merely waits for its parent
+/// (in a container without an init nobody ever reaps it).
+fn only_zombies(group: Pid) -> bool {
+    let Ok(entries) = std::fs::read_dir("/proc") else { return false };
+    let mut members = 0;
+    for entry in entries.flatten() {
+        let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else { continue };
+        // `pid (comm) state ppid pgrp ...`; comm may hold anything, so count from its end.
+        let Some((_, rest)) = stat.rsplit_once(") ") else { continue };
+        let mut fields = rest.split(' ');
+        let state = fields.next();
+        if fields.nth(1).and_then(|field| field.parse().ok()) == Some(group.as_raw_nonzero().get())
+        {
+            members += 1;
+            if state != Some("Z") && state != Some("X") {
+                return false;
+            }
+        }
+    }
+    members > 0
+}
+
+async fn exit_of(child: &mut Child) -> Exit {
+    match child.wait().await {
+        Ok(status) => exit(status),
+        Err(_) => Exit::default(),
+    }
+}
+
+fn exit(status: ExitStatus) -> Exit {
+    use std::os::unix::process::ExitStatusExt as _;
+
+    Exit {
+        code: status.code().or_else(|| status.signal().map(|signal| 128 + signal)),
+        oom_killed: false,
+    }
+}
+
+fn free_port() -> std::io::Result<u16> {
+    Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}
+
+const NOTE: &str = "process.json";
+
+/// Leaves word of the group for a `recover` after we were killed.
+fn note_process(folder: &Path, group: Pid) {
+    let id = group.as_raw_nonzero().get();
+    let note = serde_json::json!({"group": id, "started": start_ticks(id)});
+    if let Err(fault) = std::fs::write(folder.join(NOTE), note.to_string()) {
+        tracing::warn!(%fault, "the process is not noted: after a kill -9 it would not be found");
+    }
+}
+
+fn forget_process(folder: &Path) {
+    let _not_there = std::fs::remove_file(folder.join(NOTE));
+}
+
+/// Field 22 of `/proc/PID/stat`: tells a process from a later one with its number.
+fn start_ticks(process: i32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.split(' ').nth(19)?.parse().ok()
+}
+
+/// Kills the process group that a dead sweep noted in a launch's `folder`;
+/// whether there was one. A number that belongs to another process by now is left alone.
+pub fn kill_noted(folder: &Path) -> bool {
+    let Ok(text) = std::fs::read_to_string(folder.join(NOTE)) else { return false };
+    forget_process(folder);
+    let Ok(note) = serde_json::from_str::<Value>(&text) else { return false };
+    let Some(id) = note["group"].as_i64().and_then(|id| i32::try_from(id).ok()) else {
+        return false;
+    };
+    let ticks = start_ticks(id);
+    if ticks.is_none() || ticks != note["started"].as_u64() {
+        return false;
+    }
+    Pid::from_raw(id).is_some_and(|group| kill_process_group(group, Signal::KILL).is_ok())
+}
+
+/// A ready server in a child process.
+struct LaunchedProcess {
+    running: Running,
+    server: Server,
+    facts: LaunchFacts,
+    secrets: Vec<String>,
+    grace: Duration,
+    folder: std::path::PathBuf,
+}
+
+#[async_trait]
+impl Launched for LaunchedProcess {
+    fn server(&self) -> &Server {
+        &self.server
+    }
+
+    fn facts(&self) -> &LaunchFacts {
+        &self.facts
+    }
+
+    fn log(&self) -> String {
+        self.running.log.text()
+    }
+
+    async fn check(&mut self) -> Result<(), LaunchFailure> {
+        match self.running.child.try_wait() {
+            Ok(None) => Ok(()),
+            Ok(Some(status)) => {
+                let secrets: Vec<&str> = self.secrets.iter().map(String::as_str).collect();
+                Err(LaunchFailure::of_exit(&self.log(), exit(status), true, &secrets))
+            }
+            Err(fault) => Err(LaunchFailure::new(
+                FailureClass::Environment,
+                format!("the process cannot be observed: {fault}"),
+            )),
+        }
+    }
+
+    async fn stop(mut self: Box<Self>) -> Result<(), LaunchFailure> {
+        let stopped = self.running.stop(self.grace).await;
+        if stopped.is_ok() {
+            forget_process(&self.folder);
+        }
+        stopped
+    }
+}
+
+#[cfg(test)]
+mod tests;

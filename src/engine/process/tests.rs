@@ -1,0 +1,266 @@
+//! Children here are `sh` scripts; what they would serve is answered by stubs.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::*;
+use crate::configuration::Configuration;
+use crate::engine::readiness::Candidate;
+
+struct Stub {
+    healthy: bool,
+    base_url: String,
+}
+
+#[async_trait]
+impl Candidate for Stub {
+    async fn health(&self) -> Option<u16> {
+        self.healthy.then_some(200)
+    }
+
+    async fn prove(&self) -> Result<Server, String> {
+        Ok(Server {
+            endpoint: Endpoint { base_url: self.base_url.clone(), api_key: None },
+            model: "m".to_owned(),
+            max_model_len: None,
+            version: Some("0.0".to_owned()),
+            simulated: true,
+        })
+    }
+}
+
+fn engine(script: &str, healthy: bool, adjust: impl FnOnce(&mut ProcessSpec)) -> ProcessEngine {
+    let command = ["sh", "-c", script, "serve"].map(str::to_owned).to_vec();
+    let mut spec = ProcessSpec::new(command);
+    spec.grace = Duration::from_secs(20);
+    adjust(&mut spec);
+    let connect: Connect =
+        Arc::new(move |endpoint| Box::new(Stub { healthy, base_url: endpoint.base_url }));
+    ProcessEngine::new(spec, connect).expect("a good command")
+}
+
+fn order(folder: &Path) -> LaunchOrder {
+    LaunchOrder {
+        sweep: "s".to_owned(),
+        launch: 1,
+        configuration: Configuration {
+            name: "c".to_owned(),
+            aliases: Vec::new(),
+            id: "0".to_owned(),
+            flags: Flags::from([("max-num-seqs".to_owned(), json!(32))]),
+            varied: Flags::new(),
+            environment: BTreeMap::from([("EXTRA".to_owned(), "extra value".to_owned())]),
+        },
+        folder: folder.to_owned(),
+    }
+}
+
+async fn launch(
+    engine: &mut ProcessEngine,
+    folder: &Path,
+) -> Result<Box<dyn Launched>, LaunchFailure> {
+    engine.launch(&order(folder), &Emit::nowhere(), &CancellationToken::new()).await
+}
+
+/// Whether a process that a script noted in `pid` still runs.
+fn runs(folder: &Path) -> bool {
+    let pid = std::fs::read_to_string(folder.join("pid")).expect("the script noted it");
+    match std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())) {
+        Ok(stat) => !stat.contains(") Z "),
+        Err(_) => false,
+    }
+}
+
+async fn until(what: impl Fn() -> bool) {
+    for _ in 0..1000 {
+        if what() {
+            return;
+        }
+        sleep(Duration::from_millis(10)).await;
+    }
+    panic!("waited 10 s in vain");
+}
+
+#[tokio::test]
+async fn exits_before_ready_are_classified() {
+    let cases = [
+        (
+            "echo 'vllm serve: error: argument --max-num-seqs: invalid int value'; exit 2",
+            FailureClass::BadFlag,
+            Some(2),
+        ),
+        (
+            "echo 'ValueError: No available memory for the cache blocks.' >&2; exit 1",
+            FailureClass::KvCacheTooSmall,
+            Some(1),
+        ),
+        ("kill -9 $$", FailureClass::Killed, Some(137)),
+        ("exit 0", FailureClass::EngineDied, Some(0)),
+        ("echo odd; exit 9", FailureClass::Unknown, Some(9)),
+    ];
+    for (script, class, code) in cases {
+        let folder = tempfile::tempdir().expect("a folder");
+        let failure =
+            launch(&mut engine(script, false, |_| {}), folder.path()).await.err().expect("it ends");
+        assert_eq!((failure.class, failure.exit_code), (class, code), "{script}: {failure:?}");
+        assert!(folder.path().join("engine.log").exists());
+        assert!(!folder.path().join(NOTE).exists(), "nothing is left to recover");
+    }
+}
+
+#[tokio::test]
+async fn a_program_that_is_not_there_is_the_environment() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut engine =
+        engine("", false, |spec| spec.command = vec!["no-such-program-at-all".to_owned()]);
+    let failure = launch(&mut engine, folder.path()).await.err().expect("it cannot start");
+    assert_eq!(failure.class, FailureClass::Environment);
+    assert!(failure.message.contains("no-such-program-at-all"), "{}", failure.message);
+}
+
+#[tokio::test]
+async fn flags_environment_and_key_reach_the_child_and_the_key_is_not_an_argument() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let script = "echo \"args: $*\"; echo \"extra: $EXTRA dev: $VLLM_SERVER_DEV_MODE\"; \
+                  echo \"key: $VLLM_API_KEY\"; exit 7";
+    let mut engine = engine(script, false, |spec| {
+        spec.api_key = Some(ApiKey::new("sk-hidden"));
+        spec.introspect = true;
+    });
+    let failure = launch(&mut engine, folder.path()).await.err().expect("it ends");
+    let args = &failure.log_lines[0];
+    assert!(args.starts_with("args: --host 127.0.0.1 --max-num-seqs 32 --port "), "{args}");
+    assert_eq!(failure.log_lines[1], "extra: extra value dev: 1");
+    assert_eq!(failure.log_lines[2], "key: ***", "it came, and is not told");
+}
+
+#[tokio::test]
+async fn a_polite_server_ends_on_sigterm() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let script = "trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0.02; done";
+    let mut launched =
+        launch(&mut engine(script, true, |_| {}), folder.path()).await.expect("ready");
+    assert_eq!(launched.facts().engine_version.as_deref(), Some("0.0"));
+    until(|| launched.log().contains("up")).await;
+    launched.check().await.expect("it runs");
+    assert!(folder.path().join(NOTE).exists());
+    launched.stop().await.expect("stopped");
+    let log = std::fs::read_to_string(folder.path().join("engine.log")).expect("kept");
+    assert!(log.contains("bye"), "{log}");
+    assert!(!folder.path().join(NOTE).exists());
+}
+
+#[tokio::test]
+async fn a_stubborn_group_is_killed_whole() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let pid = folder.path().join("pid");
+    let script = format!(
+        "trap '' TERM; sh -c \"trap '' TERM; while :; do sleep 0.05; done\" & echo $! > {}; wait; while :; do sleep 0.05; done",
+        pid.display()
+    );
+    let mut engine = engine(&script, true, |spec| spec.grace = Duration::from_millis(200));
+    let launched = launch(&mut engine, folder.path()).await.expect("ready");
+    until(|| pid.exists() && runs(folder.path())).await;
+    launched.stop().await.expect("stopped");
+    assert!(!runs(folder.path()), "the grandchild, too");
+}
+
+#[tokio::test]
+async fn workers_that_survive_their_parent_are_killed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let pid = folder.path().join("pid");
+    let script = format!("sleep 1000 & echo $! > {}; exit 0", pid.display());
+    let failure =
+        launch(&mut engine(&script, false, |_| {}), folder.path()).await.err().expect("it ends");
+    assert_eq!(failure.class, FailureClass::EngineDied);
+    assert!(!runs(folder.path()));
+}
+
+#[tokio::test]
+async fn an_exit_after_ready_is_found() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let script = "echo 'EngineDeadError: EngineCore encountered an issue.'; exit 0";
+    // Readiness looks at the exit first: let it be ready before it ends.
+    let script = format!("sleep 0.3; {script}");
+    let mut launched =
+        launch(&mut engine(&script, true, |_| {}), folder.path()).await.expect("ready");
+    let mut failure = None;
+    for _ in 0..1000 {
+        failure = launched.check().await.err();
+        if failure.is_some() {
+            break;
+        }
+        sleep(Duration::from_millis(10)).await;
+    }
+    let failure = failure.expect("it ended");
+    assert_eq!((failure.class, failure.exit_code), (FailureClass::EngineDied, Some(0)));
+    launched.stop().await.expect("nothing left to stop");
+}
+
+#[tokio::test]
+async fn cancelling_leaves_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let pid = folder.path().join("pid");
+    let script = format!("echo $$ > {}; while :; do sleep 0.05; done", pid.display());
+    let cancel = CancellationToken::new();
+    let stop = cancel.clone();
+    let noted = pid.clone();
+    tokio::spawn(async move {
+        until(|| noted.exists()).await;
+        stop.cancel();
+    });
+    let failure = engine(&script, false, |_| {})
+        .launch(&order(folder.path()), &Emit::nowhere(), &cancel)
+        .await
+        .err()
+        .expect("given up");
+    assert!(failure.cancelled);
+    assert!(!runs(folder.path()));
+}
+
+#[tokio::test]
+async fn a_dropped_launch_leaves_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let pid = folder.path().join("pid");
+    let script = format!("echo $$ > {}; while :; do sleep 0.05; done", pid.display());
+    let launched = launch(&mut engine(&script, true, |_| {}), folder.path()).await.expect("ready");
+    until(|| pid.exists() && runs(folder.path())).await;
+    drop(launched);
+    until(|| !runs(folder.path())).await;
+}
+
+#[tokio::test]
+async fn what_a_dead_sweep_noted_is_killed_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut child =
+        Command::new("sleep").arg("1000").process_group(0).spawn().expect("sleep is there");
+    let id = child.id().and_then(|id| Pid::from_raw(id.cast_signed())).expect("it runs");
+    note_process(folder.path(), id);
+    assert!(kill_noted(folder.path()));
+    assert!(!kill_noted(folder.path()), "any number of times");
+    let exit = exit_of(&mut child).await;
+    assert_eq!(exit.code, Some(137));
+
+    // The number belongs to another process by now.
+    let note = json!({"group": std::process::id(), "started": 1});
+    std::fs::write(folder.path().join(NOTE), note.to_string()).expect("written");
+    assert!(!kill_noted(folder.path()));
+}
+
+#[test]
+fn a_key_on_the_command_line_is_refused() {
+    let connect: Connect =
+        Arc::new(|endpoint| Box::new(Stub { healthy: true, base_url: endpoint.base_url }));
+    for argument in ["--api-key", "--api_key=x"] {
+        let spec = ProcessSpec::new(vec!["vllm".to_owned(), argument.to_owned()]);
+        assert_eq!(
+            ProcessEngine::new(spec, connect.clone()).err(),
+            Some(ProcessFault::KeyInCommand)
+        );
+    }
+    assert_eq!(
+        ProcessEngine::new(ProcessSpec::new(vec![]), connect).err(),
+        Some(ProcessFault::Empty)
+    );
+}

@@ -1,0 +1,281 @@
+//! From a started process to a ready server. Readiness is an answered
+//! completion, not an open port; before it, the end of the process, silence of
+//! its log and a hard cap end the wait. What is waited for comes in as futures
+//! and closures, so that containers, processes and tests share one loop; how a
+//! process is started and what its log means is not known here.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::failure::Exit;
+use crate::event::{Emit, Phase};
+use crate::server::health::health_by;
+use crate::server::http::Http;
+use crate::server::{Endpoint, Health, Server, completion_proof};
+
+/// How far a boot has come, as the log shows it. Only forwards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum BootPhase {
+    /// Python starts, flags are read.
+    Starting,
+    /// Weights are loaded.
+    Loading,
+    /// Compilation, profiling and graph capture: can be silent for 30 minutes (vLLM #52682).
+    Compiling,
+    /// The API server says that it listens.
+    Serving,
+}
+
+impl BootPhase {
+    /// The phase in words for a person.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Loading => "loading weights",
+            Self::Compiling => "compiling and capturing graphs",
+            Self::Serving => "waiting for the first completion",
+        }
+    }
+
+    /// The latest phase that `text`, a piece of log, speaks of.
+    pub fn of(text: &str) -> Option<Self> {
+        let speaks = |words: &[&str]| words.iter().any(|word| text.contains(word));
+        if speaks(&[
+            "Application startup complete",
+            "Starting vLLM server on",
+            "Starting vLLM API server",
+        ]) {
+            Some(Self::Serving)
+        } else if speaks(&[
+            "Loading weights took",
+            "Model loading took",
+            "Warming up",
+            "torch.compile",
+            "Capturing CUDA graph",
+            "KV cache size",
+        ]) {
+            Some(Self::Compiling)
+        } else if speaks(&["Starting to load model", "Loading safetensors", "Loading model from"]) {
+            Some(Self::Loading)
+        } else {
+            None
+        }
+    }
+}
+
+/// How long to wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Longest silence of the log while starting.
+    pub starting: Duration,
+    /// Longest silence of the log while loading weights (a download shows progress).
+    pub loading: Duration,
+    /// Longest silence of the log while compiling and capturing graphs.
+    pub compiling: Duration,
+    /// Longest silence of the log once the server says that it listens.
+    pub serving: Duration,
+    /// Longest wait in all.
+    pub hard_cap: Duration,
+    /// Longest wait for models, auth and the one-token completion once `/health` is 200.
+    pub proof: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+        Self {
+            starting: minutes(10),
+            loading: minutes(15),
+            compiling: minutes(30),
+            serving: minutes(2),
+            hard_cap: minutes(60),
+            proof: minutes(3),
+        }
+    }
+}
+
+impl Limits {
+    fn silence(&self, phase: BootPhase) -> Duration {
+        match phase {
+            BootPhase::Starting => self.starting,
+            BootPhase::Loading => self.loading,
+            BootPhase::Compiling => self.compiling,
+            BootPhase::Serving => self.serving,
+        }
+    }
+}
+
+/// The endpoint that is to become a server.
+#[async_trait]
+pub trait Candidate: Send + Sync {
+    /// Status code of `/health`; `None` where nothing answered. Bodies don't count.
+    async fn health(&self) -> Option<u16>;
+
+    /// Asks for models with the key and for a one-token completion; the error
+    /// says which of them went wrong.
+    async fn prove(&self) -> Result<Server, String>;
+}
+
+/// Makes the [`Candidate`] that asks an endpoint: [`over_http`], or a test's.
+pub type Connect = Arc<dyn Fn(Endpoint) -> Box<dyn Candidate> + Send + Sync>;
+
+/// Asks over HTTP; `model` must be among the models served, where it is given.
+pub fn over_http(model: Option<String>) -> Connect {
+    Arc::new(move |endpoint| {
+        // One client for all polls: connections are kept.
+        let http = Http::new(&endpoint).ok();
+        Box::new(HttpCandidate { endpoint, http, model: model.clone() })
+    })
+}
+
+struct HttpCandidate {
+    endpoint: Endpoint,
+    http: Option<Http>,
+    model: Option<String>,
+}
+
+#[async_trait]
+impl Candidate for HttpCandidate {
+    async fn health(&self) -> Option<u16> {
+        match health_by(self.http.as_ref()?).await {
+            Health::Up => Some(200),
+            Health::NotYet(status) => Some(status),
+            Health::Unreachable => None,
+        }
+    }
+
+    async fn prove(&self) -> Result<Server, String> {
+        let server = Server::open(self.endpoint.clone(), self.model.as_deref())
+            .await
+            .map_err(|fault| fault.to_string())?;
+        // The caller bounds the whole proof; this limit only has to be longer.
+        completion_proof(&server, Duration::from_hours(1))
+            .await
+            .map_err(|fault| fault.to_string())?;
+        Ok(server)
+    }
+}
+
+/// Why there is no ready server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotReady {
+    /// The process ended.
+    Ended(Exit),
+    /// The log fell silent for longer than its phase allows.
+    Silent {
+        /// The phase.
+        phase: BootPhase,
+        /// How long it was allowed to be.
+        allowed: Duration,
+    },
+    /// The hard cap was reached.
+    TooLong {
+        /// The phase.
+        phase: BootPhase,
+        /// The cap.
+        cap: Duration,
+    },
+    /// `/health` is 200, but the server does not serve.
+    NotServing(String),
+    /// A stop was asked for.
+    Cancelled,
+}
+
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Waits until `candidate` answers a completion.
+///
+/// `ended` resolves when the process has ended; `new_log` gives what the log
+/// has gained since it was asked last.
+pub async fn wait_until_ready(
+    mut ended: Pin<&mut (dyn Future<Output = Exit> + Send)>,
+    new_log: &mut (dyn FnMut() -> String + Send),
+    candidate: &dyn Candidate,
+    limits: &Limits,
+    emit: &Emit,
+    cancel: &CancellationToken,
+) -> Result<Server, NotReady> {
+    let started = Instant::now();
+    let mut boot = Boot { phase: BootPhase::Starting, heard: started, pause: FIRST_PAUSE };
+    emit.phase(Phase::Starting(boot.phase.as_str().to_owned()));
+    loop {
+        boot.listen(&new_log(), emit);
+        let now = Instant::now();
+        let allowed = limits.silence(boot.phase);
+        if now.duration_since(started) >= limits.hard_cap {
+            return Err(NotReady::TooLong { phase: boot.phase, cap: limits.hard_cap });
+        }
+        if now.duration_since(boot.heard) >= allowed {
+            return Err(NotReady::Silent { phase: boot.phase, allowed });
+        }
+        let healthy = tokio::select! {
+            biased;
+            () = cancel.cancelled() => return Err(NotReady::Cancelled),
+            exit = &mut ended => return Err(NotReady::Ended(exit)),
+            status = timeout(HEALTH_TIMEOUT, candidate.health()) => status.ok().flatten() == Some(200),
+        };
+        if healthy {
+            boot.enter(BootPhase::Serving, emit);
+            return tokio::select! {
+                biased;
+                () = cancel.cancelled() => Err(NotReady::Cancelled),
+                exit = &mut ended => Err(NotReady::Ended(exit)),
+                proof = timeout(limits.proof, candidate.prove()) => match proof {
+                    Ok(Ok(server)) => Ok(server),
+                    Ok(Err(message)) => Err(NotReady::NotServing(message)),
+                    Err(_) => Err(NotReady::NotServing(format!(
+                        "/health is 200, but no completion was answered in {} s: the engine is frozen",
+                        limits.proof.as_secs()
+                    ))),
+                },
+            };
+        }
+        let next = (now + boot.pause).min(started + limits.hard_cap).min(boot.heard + allowed);
+        boot.pause = (boot.pause * 3 / 2).min(LONGEST_PAUSE);
+        tokio::select! {
+            biased;
+            () = cancel.cancelled() => return Err(NotReady::Cancelled),
+            exit = &mut ended => return Err(NotReady::Ended(exit)),
+            () = sleep_until(next) => {}
+        }
+    }
+}
+
+struct Boot {
+    phase: BootPhase,
+    heard: Instant,
+    pause: Duration,
+}
+
+impl Boot {
+    fn listen(&mut self, text: &str, emit: &Emit) {
+        // The server logs our own polls: they are no sign of life.
+        let spoke =
+            text.lines().any(|line| !line.trim().is_empty() && !line.contains("\"GET /health"));
+        if spoke {
+            self.heard = Instant::now();
+        }
+        if let Some(phase) = BootPhase::of(text) {
+            self.enter(phase, emit);
+        }
+    }
+
+    fn enter(&mut self, phase: BootPhase, emit: &Emit) {
+        if phase > self.phase {
+            self.phase = phase;
+            self.pause = FIRST_PAUSE;
+            emit.phase(Phase::Starting(phase.as_str().to_owned()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,211 @@
+//! The engine `simulated`: starts the simulated vLLM in this process, on a free
+//! loopback port, so that the whole HTTP path is real. What it simulates is in
+//! [`crate::simulator`].
+
+use std::fs::File;
+use std::io::Write as _;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::failure::Exit;
+use super::log::EngineLog;
+use super::readiness::{Limits, NotReady, over_http, wait_until_ready};
+use super::{Engine, EngineFault, FailureClass, LaunchFacts, LaunchFailure, LaunchOrder, Launched};
+use crate::event::{Emit, Phase};
+use crate::flags;
+use crate::grid::SimulatedBlock;
+use crate::server::{Endpoint, Server};
+use crate::simulator::{BootFailure, Ending, Options, boot, profile};
+
+/// How long the server may take to end its requests when it is stopped.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Starts simulated servers in this process.
+#[derive(Debug)]
+pub struct SimulatedEngine {
+    block: SimulatedBlock,
+    gpu: profile::Gpu,
+}
+
+impl SimulatedEngine {
+    /// An engine for a grid's block.
+    ///
+    /// # Errors
+    /// A model or GPU that the simulator has no profile of.
+    pub fn new(block: SimulatedBlock) -> Result<Self, EngineFault> {
+        let unknown = |what: &str, name: &str, known: Vec<&str>| {
+            EngineFault::Unknown(format!(
+                "the simulator knows no {what} `{name}`; it knows {}",
+                known.join(", ")
+            ))
+        };
+        let gpu = profile::gpu(&block.gpu)
+            .ok_or_else(|| unknown("GPU", &block.gpu, profile::gpu_names().collect()))?;
+        if profile::model(&block.model).is_none() {
+            return Err(unknown("model", &block.model, profile::model_names().collect()));
+        }
+        Ok(Self { block, gpu })
+    }
+
+    fn options(&self, order: &LaunchOrder) -> Options {
+        Options {
+            gpus: self.block.gpus,
+            seed: self.block.seed,
+            speed: self.block.speed,
+            other_memory_gib: self.block.other_memory_gib,
+            launch: u64::from(order.launch),
+            environment: order.configuration.environment.clone(),
+            ..Options::new(self.gpu.clone())
+        }
+    }
+
+    fn argv(&self, order: &LaunchOrder, port: u16) -> Vec<String> {
+        let mut argv = vec![self.block.model.clone()];
+        argv.extend(["--host".to_owned(), "127.0.0.1".to_owned()]);
+        argv.extend(["--port".to_owned(), port.to_string()]);
+        argv.extend(flags::argv(&order.configuration.flags));
+        argv
+    }
+}
+
+#[async_trait]
+impl Engine for SimulatedEngine {
+    fn name(&self) -> &'static str {
+        "simulated"
+    }
+
+    async fn launch(
+        &mut self,
+        order: &LaunchOrder,
+        emit: &Emit,
+        cancel: &CancellationToken,
+    ) -> Result<Box<dyn Launched>, LaunchFailure> {
+        let environment = |fault: std::io::Error| {
+            LaunchFailure::new(FailureClass::Environment, fault.to_string())
+        };
+        let began = Instant::now();
+        let started_at = jiff::Timestamp::now().to_string();
+        emit.phase(Phase::Starting("simulated engine".to_owned()));
+        let (log, file) = EngineLog::create(&order.folder).map_err(environment)?;
+        // Taken before the boot, so that the port is ours; served only after it.
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(environment)?;
+        let port = listener.local_addr().map_err(environment)?.port();
+        let booted =
+            boot(&self.argv(order, port), &self.options(order), writer(file), cancel).await;
+        let booted = match booted {
+            Ok(booted) => booted,
+            Err(BootFailure::Cancelled) => {
+                return Err(LaunchFailure::of_not_ready("", &NotReady::Cancelled, &[]));
+            }
+            Err(BootFailure::Exited(code)) => {
+                return Err(LaunchFailure::of_exit(&log.text(), exit(Some(code)), false, &[]));
+            }
+        };
+        let stop = CancellationToken::new();
+        let serving = tokio::spawn(booted.serve(listener, stop.clone()));
+        let mut running = Running { log, serving, stop };
+        let endpoint = Endpoint { base_url: format!("http://127.0.0.1:{port}"), api_key: None };
+        match running.wait(endpoint, emit, cancel).await {
+            Ok(server) => {
+                let facts = LaunchFacts {
+                    started_at,
+                    boot_seconds: began.elapsed().as_secs_f64(),
+                    image_id: None,
+                    engine_version: server.version.clone(),
+                };
+                Ok(Box::new(LaunchedSimulation { running, server, facts }))
+            }
+            Err(not_ready) => {
+                let log = running.log.text();
+                running.stop().await;
+                Err(LaunchFailure::of_not_ready(&log, &not_ready, &[]))
+            }
+        }
+    }
+}
+
+/// Lines of the engine's log go to its file at once.
+fn writer(file: File) -> crate::simulator::LogSink {
+    let file = Mutex::new(file);
+    Arc::new(move |line: &str| {
+        let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+        // A log that cannot be written must not stop the server that writes it.
+        let _ = writeln!(file, "{line}");
+    })
+}
+
+fn exit(code: Option<i32>) -> Exit {
+    Exit { code, oom_killed: false }
+}
+
+struct Running {
+    log: EngineLog,
+    serving: JoinHandle<std::io::Result<Ending>>,
+    stop: CancellationToken,
+}
+
+impl Running {
+    async fn wait(
+        &mut self,
+        endpoint: Endpoint,
+        emit: &Emit,
+        cancel: &CancellationToken,
+    ) -> Result<Server, NotReady> {
+        let candidate = over_http(None)(endpoint);
+        let Self { log, serving, .. } = self;
+        let ended = std::pin::pin!(async {
+            // How a task ended says nothing that the log does not.
+            let _ = serving.await;
+            exit(None)
+        });
+        let limits = Limits::default();
+        wait_until_ready(ended, &mut || log.read_new(), &*candidate, &limits, emit, cancel).await
+    }
+
+    async fn stop(self) {
+        self.stop.cancel();
+        if tokio::time::timeout(GRACE, self.serving).await.is_err() {
+            tracing::warn!("the simulated server did not end within {} s", GRACE.as_secs());
+        }
+    }
+}
+
+/// A ready simulated server.
+struct LaunchedSimulation {
+    running: Running,
+    server: Server,
+    facts: LaunchFacts,
+}
+
+#[async_trait]
+impl Launched for LaunchedSimulation {
+    fn server(&self) -> &Server {
+        &self.server
+    }
+
+    fn facts(&self) -> &LaunchFacts {
+        &self.facts
+    }
+
+    fn log(&self) -> String {
+        self.running.log.text()
+    }
+
+    async fn check(&mut self) -> Result<(), LaunchFailure> {
+        if self.running.serving.is_finished() {
+            return Err(LaunchFailure::of_exit(&self.log(), exit(None), true, &[]));
+        }
+        Ok(())
+    }
+
+    async fn stop(self: Box<Self>) -> Result<(), LaunchFailure> {
+        self.running.stop().await;
+        Ok(())
+    }
+}

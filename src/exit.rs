@@ -1,0 +1,108 @@
+//! Exit codes, and errors at the edge: what a person reads, and which code the
+//! process ends with.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use vllm_grid::sweep::SweepError;
+use vllm_grid::sweep::journal::JournalError;
+
+/// How the process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// Done; a tie or a spent budget too.
+    Done = 0,
+    /// Finished, but nothing could be ranked.
+    NothingRanked = 1,
+    /// Wrong input or usage.
+    Usage = 2,
+    /// The environment is at fault.
+    Environment = 3,
+    /// A stop was asked for.
+    Interrupted = 4,
+    /// The engine failed.
+    Engine = 5,
+    /// A bug of ours.
+    Bug = 70,
+    /// A second signal.
+    LeftAtOnce = 130,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// An error with its exit code.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    exit: Exit,
+    report: Option<miette::Report>,
+}
+
+impl Failure {
+    /// Any error.
+    pub(crate) fn new(exit: Exit, error: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self {
+            exit,
+            report: Some(miette::IntoDiagnostic::into_diagnostic(Err::<(), _>(error)).unwrap_err()),
+        }
+    }
+
+    /// An error that explains itself with snippets and help.
+    pub(crate) fn explained(
+        exit: Exit,
+        diagnostic: impl miette::Diagnostic + Send + Sync + 'static,
+    ) -> Self {
+        Self { exit, report: Some(miette::Report::new(diagnostic)) }
+    }
+
+    /// A sentence.
+    pub(crate) fn message(exit: Exit, text: impl std::fmt::Display) -> Self {
+        Self { exit, report: Some(miette::miette!("{text}")) }
+    }
+
+    /// Tells it and gives the exit code.
+    pub(crate) fn tell(self) -> Exit {
+        if let Some(report) = self.report {
+            let _ = writeln!(std::io::stderr(), "{report:?}");
+        }
+        self.exit
+    }
+}
+
+impl From<SweepError> for Failure {
+    fn from(error: SweepError) -> Self {
+        let exit = match &error {
+            SweepError::NotEmpty(_)
+            | SweepError::NoSweep(_)
+            | SweepError::GridChanged(_)
+            | SweepError::Manifest { .. }
+            | SweepError::Journal(JournalError::Newer { .. }) => Exit::Usage,
+            SweepError::Io { .. } | SweepError::Journal(_) => Exit::Environment,
+            SweepError::Stopped { environment: true, .. } => Exit::Environment,
+            SweepError::Stopped { .. } => Exit::Engine,
+        };
+        if let SweepError::Stopped { log_lines, .. } = &error
+            && !log_lines.is_empty()
+        {
+            let help = format!("the engine's log says:\n{}", log_lines.join("\n"));
+            return Self { exit, report: Some(miette::miette!(help = help, "{error}")) };
+        }
+        Self::new(exit, error)
+    }
+}
+
+/// Prints to standard output. A reader that went away ends the command quietly.
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    match written {
+        Ok(()) => Ok(()),
+        Err(fault) if fault.kind() == std::io::ErrorKind::BrokenPipe => {
+            Err(Failure { exit: Exit::Done, report: None })
+        }
+        Err(fault) => Err(Failure::new(Exit::Environment, fault)),
+    }
+}

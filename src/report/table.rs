@@ -1,0 +1,371 @@
+//! The ranking as a table for a terminal. Fits the given width: columns that
+//! find no room are left out or told below the table; nothing is told that the
+//! ranking does not say.
+
+use comfy_table::{CellAlignment, ContentArrangement, Table, TableComponent, presets};
+use serde_json::Value;
+
+use super::number;
+use super::text::{cut, plain, width, wrap};
+use crate::configuration::canonical;
+use crate::metric::Goal;
+use crate::results::ranking::{ConstraintVerdict, RankedConfiguration, Ranking, Verdict};
+use crate::sweep::record::Manifest;
+
+/// More configurations than this are not explained one by one.
+const LEGEND_ROWS: usize = 24;
+
+/// Spaces between columns.
+const PADDING: usize = 2;
+
+/// The ranking as text of at most `columns` columns (at least 60 are used).
+/// Ends with a newline.
+pub fn render(ranking: &Ranking, manifest: &Manifest, columns: usize) -> String {
+    let columns = columns.max(60);
+    let layout = Layout::choose(ranking, manifest, columns);
+    let mut blocks = vec![title(ranking, manifest, columns)];
+    if !ranking.rows.is_empty() {
+        blocks.push(layout.draw());
+    }
+    let notes = notes(ranking, manifest, &layout);
+    let notes: Vec<String> = notes.iter().map(|note| wrap(note, columns, "  ")).collect();
+    if !notes.is_empty() {
+        blocks.push(notes.join("\n"));
+    }
+    blocks.join("\n\n") + "\n"
+}
+
+fn title(ranking: &Ranking, manifest: &Manifest, columns: usize) -> String {
+    let goal = match ranking.objective.goal {
+        Goal::Minimize => "minimize",
+        Goal::Maximize => "maximize",
+    };
+    let count = ranking.rows.len();
+    let plural = if count == 1 { "" } else { "s" };
+    let line = format!(
+        "{}: {count} configuration{plural}, engine {}, {goal} {}",
+        ranking.sweep, manifest.engine, ranking.objective.metric
+    );
+    let mut lines = Vec::new();
+    if ranking.simulated {
+        let mark = "SIMULATED: every figure comes from the simulator, none from a GPU";
+        lines.push(wrap(mark, columns, "  "));
+    }
+    lines.push(wrap(&plain(&line), columns, "  "));
+    lines.push(wrap(&plain(&verdict(ranking)), columns, "  "));
+    lines.join("\n")
+}
+
+/// The verdict, and what it does not carry.
+fn verdict(ranking: &Ranking) -> String {
+    let mut text = ranking.verdict.to_string();
+    if let Some(first) = ranking.rows.first().filter(|row| row.eligible) {
+        let open: Vec<String> = ranking
+            .constrained
+            .iter()
+            .zip(&first.constraints)
+            .filter(|(_, verdict)| **verdict == ConstraintVerdict::NotShown)
+            .map(|(metric, _)| metric.to_string())
+            .collect();
+        if !open.is_empty() {
+            text = format!("{text}; not shown to hold: {}", open.join(", "));
+        }
+    }
+    text
+}
+
+/// One column before it is laid out.
+struct Field {
+    header: String,
+    cells: Vec<String>,
+    right: bool,
+}
+
+impl Field {
+    fn new(header: impl Into<String>, cells: Vec<String>) -> Self {
+        Self { header: header.into(), cells, right: false }
+    }
+
+    fn right(self) -> Self {
+        Self { right: true, ..self }
+    }
+
+    fn width(&self) -> usize {
+        self.cells.iter().chain([&self.header]).map(|cell| width(cell)).max().unwrap_or(0)
+    }
+
+    fn cut(&mut self, columns: usize) {
+        for cell in self.cells.iter_mut().chain([&mut self.header]) {
+            *cell = cut(cell, columns);
+        }
+    }
+}
+
+/// Which columns are shown.
+struct Layout {
+    fields: Vec<Field>,
+    /// Whether a name was cut.
+    names_cut: bool,
+    /// Whether what differs is not in the table.
+    differences_open: bool,
+    /// Whether the ratios to the baseline are in the table.
+    ratios_shown: bool,
+}
+
+impl Layout {
+    /// The first of these that leaves room for names and differences: all
+    /// columns, without the ratio to the baseline, without the differences,
+    /// without both.
+    fn choose(ranking: &Ranking, manifest: &Manifest, columns: usize) -> Self {
+        let varies = !manifest.varied.is_empty();
+        let compared = ranking.rows.iter().any(|row| row.baseline_ratio.is_some());
+        for (ratio, differences) in [(true, true), (false, true), (true, false), (false, false)] {
+            let last = !ratio && !differences;
+            if (ratio && !compared) || (differences && !varies) {
+                continue;
+            }
+            let mut layout = Self::with(ranking, manifest, ratio, differences);
+            if layout.fit(columns, differences, last) {
+                layout.differences_open |= varies && !differences;
+                return layout;
+            }
+        }
+        let mut layout = Self::with(ranking, manifest, false, false);
+        layout.fit(columns, false, true);
+        layout.differences_open |= varies;
+        layout
+    }
+
+    fn with(ranking: &Ranking, manifest: &Manifest, ratio: bool, differences: bool) -> Self {
+        let rows = &ranking.rows;
+        let cells = |read: &dyn Fn(&RankedConfiguration) -> String| -> Vec<String> {
+            rows.iter().map(read).collect()
+        };
+        let unit = number::unit(&ranking.objective.metric);
+        let mut fields = vec![
+            Field::new("rank", cells(&|row| row.rank_label.clone().unwrap_or("-".to_owned()))),
+            Field::new("configuration", cells(&|row| plain(&name(row)))),
+        ];
+        if differences {
+            fields.push(Field::new("differs in", cells(&|row| differs(row, manifest))));
+        }
+        let objective = |row: &RankedConfiguration| {
+            let estimate = row.estimates.first().and_then(Option::as_ref);
+            estimate.map_or("-".to_owned(), |estimate| number::estimate(estimate, unit))
+        };
+        let header = format!("{} [95%]", ranking.objective.metric.name);
+        fields.push(Field::new(header, cells(&objective)).right());
+        if ratio {
+            let told = |row: &RankedConfiguration| match &row.baseline_ratio {
+                Some(ratio) => number::ratio(ratio.ratio, ratio.interval),
+                None if row.baseline && row.eligible => "1".to_owned(),
+                None => "-".to_owned(),
+            };
+            fields.push(Field::new("to baseline", cells(&told)).right());
+        }
+        fields.push(Field::new("n", cells(&numbers)));
+        if rows.iter().any(|row| row.failures > 0) {
+            fields.push(Field::new("failed", cells(&|row| row.failures.to_string())).right());
+        }
+        if !ranking.constrained.is_empty() {
+            fields.push(Field::new("constraints", cells(&constraints)));
+        }
+        Self { fields, names_cut: false, differences_open: false, ratios_shown: ratio }
+    }
+
+    /// Cuts names and differences to the room that is left; false where that
+    /// would leave too little of them.
+    fn fit(&mut self, columns: usize, differences: bool, force: bool) -> bool {
+        let flexible: usize = if differences { 2 } else { 1 };
+        let taken = |field: &Field| field.width() + PADDING;
+        let fixed: usize = self.fields[..1].iter().map(taken).sum::<usize>()
+            + self.fields[1 + flexible..].iter().map(taken).sum::<usize>();
+        let room = columns.saturating_sub(fixed + flexible * PADDING);
+        let names = self.fields[1].width();
+        if !differences {
+            if room < names.min(20) && !force {
+                return false;
+            }
+            self.names_cut = names > room;
+            self.fields[1].cut(room);
+            return true;
+        }
+        let told = self.fields[2].width();
+        let for_names = names.min(room.saturating_sub(told).max(24));
+        let for_differences = room.saturating_sub(for_names);
+        // Differences that are cut tell half of it: all or not at all.
+        if for_differences < told {
+            return false;
+        }
+        self.names_cut = names > for_names;
+        self.fields[1].cut(for_names);
+        true
+    }
+
+    fn draw(&self) -> String {
+        let mut table = Table::new();
+        table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+        table.set_style(TableComponent::HeaderLines, '─');
+        table.set_header(self.fields.iter().map(|field| field.header.as_str()));
+        for row in 0..self.fields[0].cells.len() {
+            table.add_row(self.fields.iter().map(|field| field.cells[row].as_str()));
+        }
+        for (field, column) in self.fields.iter().zip(table.column_iter_mut()) {
+            column.set_padding((0, PADDING as u16));
+            if field.right {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+        table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
+    }
+}
+
+/// The name, marked where it is the baseline.
+fn name(row: &RankedConfiguration) -> String {
+    let mark = if row.baseline { "*" } else { "" };
+    format!("{}{mark}", row.name)
+}
+
+/// `2x5` for two launches of five repeats each; `2:9` for nine repeats in two launches.
+fn numbers(row: &RankedConfiguration) -> String {
+    match row.estimates.first().and_then(Option::as_ref) {
+        Some(e) if e.repeats % e.launches == 0 => {
+            format!("{}x{}", e.launches, e.repeats / e.launches)
+        }
+        Some(e) => format!("{}:{}", e.launches, e.repeats),
+        None => "-".to_owned(),
+    }
+}
+
+/// The worst verdict of all constraints.
+fn constraints(row: &RankedConfiguration) -> String {
+    // Nothing measured: the reason is told below.
+    if row.repeats == 0 {
+        return "-".to_owned();
+    }
+    let word = match row.constraints.iter().max() {
+        Some(ConstraintVerdict::Holds) => "hold",
+        Some(ConstraintVerdict::NotShown) => "not shown",
+        Some(ConstraintVerdict::Violated) => "violated",
+        Some(ConstraintVerdict::NotMeasured) => "not measured",
+        None => "-",
+    };
+    word.to_owned()
+}
+
+/// What the grid varied of a configuration, in few words.
+fn differs(row: &RankedConfiguration, manifest: &Manifest) -> String {
+    let told = manifest.varied.iter().map(|flag| {
+        let value = match row.varied.get(flag) {
+            None | Some(Value::Null) => "-".to_owned(),
+            Some(Value::Bool(true)) => "on".to_owned(),
+            Some(Value::Bool(false)) => "off".to_owned(),
+            Some(Value::String(text)) => plain(text),
+            Some(other) => canonical(other),
+        };
+        format!("{} {value}", short(flag))
+    });
+    told.collect::<Vec<_>>().join(", ")
+}
+
+/// The word by which people call a flag.
+fn short(flag: &str) -> &str {
+    match flag {
+        "gpu-memory-utilization" => "util",
+        "enable-prefix-caching" => "prefix",
+        "enable-chunked-prefill" => "chunk",
+        "max-num-seqs" => "seqs",
+        "max-num-batched-tokens" => "batch",
+        "max-model-len" => "len",
+        "tensor-parallel-size" => "tp",
+        other => other.strip_prefix("enable-").unwrap_or(other),
+    }
+}
+
+fn notes(ranking: &Ranking, manifest: &Manifest, layout: &Layout) -> Vec<String> {
+    let mut notes = Vec::new();
+    let rows = &ranking.rows;
+    if let Some(baseline) = rows.iter().find(|row| row.baseline) {
+        notes.push(format!("* baseline: {}", plain(&baseline.name)));
+    }
+    notes.extend(about_figures(ranking, layout));
+    for row in rows.iter().filter(|row| !row.eligible) {
+        let reason = row.reason.as_deref().unwrap_or("no reason was recorded");
+        notes.push(format!("not ranked: {}: {}", plain(&row.name), plain(reason)));
+    }
+    for row in rows.iter().filter(|row| row.eligible && !row.remarks.is_empty()) {
+        notes.push(format!("{}: {}", plain(&row.name), plain(&row.remarks.join("; "))));
+    }
+    for row in rows.iter().filter(|row| !row.aliases.is_empty()) {
+        notes.push(format!("{} is also {}", plain(&row.name), plain(&row.aliases.join(", "))));
+    }
+    if layout.differences_open || layout.names_cut {
+        if rows.len() > LEGEND_ROWS {
+            notes.push("names in full: ranking.csv; flags: results.csv".to_owned());
+        } else {
+            let label = |row: &RankedConfiguration| match row.rank {
+                Some(rank) => format!("#{rank}"),
+                None => "-".to_owned(),
+            };
+            notes.extend(rows.iter().map(|row| {
+                let varied = match differs(row, manifest) {
+                    text if text.is_empty() => text,
+                    text => format!(": {text}"),
+                };
+                format!("{} {}{varied}", label(row), plain(&row.name))
+            }));
+        }
+    }
+    notes
+}
+
+/// How the figures are to be read.
+fn about_figures(ranking: &Ranking, layout: &Layout) -> Vec<String> {
+    let mut notes = Vec::new();
+    let Some(components) = ranking.components else { return notes };
+    let percent = |variance: f64| format!("{:.1}%", variance.sqrt() * 100.0);
+    let (launch, repeat) =
+        (percent(components.launch_variance), percent(components.repeat_variance));
+    let assumed = |yes: bool| if yes { " (assumed)" } else { "" };
+    let floor = if components.floored() { " (floor: less was measured)" } else { "" };
+    notes.push(format!(
+        "n: launches x repeats; [95%]: interval of the geometric mean (t on logs); pooled SD \
+         {launch}{floor}{} between launches, {repeat}{} between repeats",
+        assumed(components.launch_assumed),
+        assumed(components.repeat_assumed),
+    ));
+    if components.launch_assumed {
+        notes.push(
+            "~ assumed: no configuration was launched twice, so the launch-to-launch variance is \
+             not measured"
+                .to_owned(),
+        );
+    } else if components.assumed() {
+        notes.push("~ assumed: no launch has two repeats".to_owned());
+    }
+    let ranked = ranking.rows.iter().filter(|row| row.eligible).count();
+    let group = match &ranking.verdict {
+        Verdict::Tie { names } => names.len(),
+        _ => 1,
+    };
+    if ranked > group + 1 && !components.assumed() {
+        notes.push(
+            "ranks below the first differ from rank 1 (Holm-adjusted, 5%), not necessarily from \
+             each other"
+                .to_owned(),
+        );
+    }
+    let first = ranking.rows.first().filter(|row| row.eligible);
+    if let Some(ratio) = first.and_then(|row| row.baseline_ratio) {
+        if !layout.ratios_shown {
+            let told = number::ratio(ratio.ratio, ratio.interval);
+            notes.push(format!("rank 1 to the baseline, as a ratio: {told}"));
+        }
+        notes.push(
+            "the gain of rank 1 over the baseline comes from the launches that chose it: expect \
+             less until fresh launches confirm it"
+                .to_owned(),
+        );
+    }
+    notes
+}

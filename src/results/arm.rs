@@ -1,0 +1,143 @@
+//! Which launches stand for which configuration, and which of their values
+//! count. An arm is what really ran: two configurations whose requested flags,
+//! overlaid with what the server showed instead, are equal are one arm.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use crate::configuration::{Configuration, canonical};
+use crate::metric::{MetricRef, MetricValue, Status};
+use crate::server::effective::Verdict;
+use crate::statistics;
+use crate::sweep::record::{LaunchRecord, Manifest, SweepRecord};
+
+/// A flag that ran with another value than the requested one.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Override {
+    pub(super) flag: String,
+    pub(super) requested: Option<Value>,
+    pub(super) shown: Option<Value>,
+}
+
+/// A configuration and the launches that its figures come from.
+#[derive(Debug)]
+pub(super) struct Arm<'a> {
+    pub(super) configuration: &'a Configuration,
+    /// Its own launches, and those of the configurations that are it in truth.
+    pub(super) launches: Vec<&'a LaunchRecord>,
+    /// Flags that were not honoured.
+    pub(super) overrides: Vec<Override>,
+    /// Indices of the configurations that ran as this one.
+    pub(super) further: Vec<usize>,
+    /// Index of the configuration that this one ran as.
+    pub(super) same_as: Option<usize>,
+}
+
+/// One arm per configuration, in the manifest's order.
+///
+/// The configuration that asked for what ran stands for the arm and has the
+/// launches of all its names; the others point to it. Where nobody asked for
+/// what ran, nobody stands for it.
+pub(super) fn arms(sweep: &SweepRecord) -> Vec<Arm<'_>> {
+    let mut by_name: BTreeMap<&str, Vec<&LaunchRecord>> = BTreeMap::new();
+    for launch in &sweep.launches {
+        by_name.entry(&launch.configuration).or_default().push(launch);
+    }
+    let mut arms: Vec<Arm<'_>> = sweep
+        .manifest
+        .configurations
+        .iter()
+        .map(|configuration| {
+            let launches = by_name.remove(configuration.name.as_str()).unwrap_or_default();
+            let overrides = overrides(configuration, &launches);
+            Arm { configuration, launches, overrides, further: Vec::new(), same_as: None }
+        })
+        .collect();
+    let asked: BTreeMap<String, usize> = arms
+        .iter()
+        .enumerate()
+        .filter(|(_, arm)| arm.overrides.is_empty())
+        .map(|(index, arm)| (as_run(arm), index))
+        .collect();
+    for index in 0..arms.len() {
+        if arms[index].overrides.is_empty() {
+            continue;
+        }
+        if let Some(&honest) = asked.get(&as_run(&arms[index])) {
+            arms[index].same_as = Some(honest);
+            let launches = arms[index].launches.clone();
+            arms[honest].launches.extend(launches);
+            arms[honest].further.push(index);
+        }
+    }
+    arms
+}
+
+fn overrides(configuration: &Configuration, launches: &[&LaunchRecord]) -> Vec<Override> {
+    let mut found: BTreeMap<&str, Override> = BTreeMap::new();
+    for (flag, shown) in launches.iter().flat_map(|launch| &launch.effective) {
+        if shown.verdict == Some(Verdict::Overridden) {
+            found.entry(flag).or_insert_with(|| Override {
+                flag: flag.clone(),
+                requested: configuration.flags.get(flag).cloned(),
+                shown: shown.value.clone(),
+            });
+        }
+    }
+    found.into_values().collect()
+}
+
+/// The requested flags overlaid with the overrides, and the environment.
+fn as_run(arm: &Arm<'_>) -> String {
+    let mut flags: BTreeMap<&str, String> = arm
+        .configuration
+        .flags
+        .iter()
+        .filter(|(_, value)| !value.is_null())
+        .map(|(name, value)| (name.as_str(), canonical(value)))
+        .collect();
+    for over in &arm.overrides {
+        match over.shown.as_ref().filter(|value| !value.is_null()) {
+            Some(value) => flags.insert(&over.flag, canonical(value)),
+            None => flags.remove(over.flag.as_str()),
+        };
+    }
+    format!("{flags:?}{:?}", arm.configuration.environment)
+}
+
+/// The one case that a reference means; `None` where it names none and there
+/// are several.
+pub(super) fn resolve(manifest: &Manifest, metric: &MetricRef) -> Option<String> {
+    if let Some(case) = &metric.case {
+        return Some(case.clone());
+    }
+    let cases: BTreeSet<String> = manifest
+        .workloads
+        .iter()
+        .filter(|workload| workload.kind().key == metric.workload)
+        .flat_map(crate::workload::Workload::cases)
+        .collect();
+    (cases.len() <= 1).then(|| cases.into_iter().next().unwrap_or_default())
+}
+
+/// The values of a metric that count: status ok, no warm-up, measured.
+pub(super) fn values(
+    launches: &[&LaunchRecord],
+    metric: &MetricRef,
+    case: &str,
+) -> statistics::Arm {
+    let of_launch = |launch: &&LaunchRecord| {
+        launch
+            .measurements
+            .iter()
+            .filter(|m| m.status == Status::Ok && m.repeat >= 1 && m.case == case)
+            .filter(|m| m.workload.replace('-', "_") == metric.workload)
+            .filter_map(|m| match m.metrics.get(&metric.name)? {
+                Some(MetricValue::Number(value)) if value.is_finite() => Some(*value),
+                _ => None,
+            })
+            .collect()
+    };
+    statistics::Arm::new(launches.iter().map(of_launch).collect())
+}

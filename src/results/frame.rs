@@ -1,0 +1,253 @@
+//! The frame `results`: the only schema of measured rows. One row per
+//! measurement, and one per launch that gave none; what was not measured is
+//! null. Nothing is judged here: warm-ups and void repeats are kept.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use polars::prelude::{Column, DataFrame};
+use serde_json::Value;
+
+use super::ResultsError;
+use super::columns::{Kind, column, json, kind};
+use crate::configuration::Configuration;
+use crate::flags::is_secret;
+use crate::metric::{Measurement, MetricValue, Status, catalogue};
+use crate::server::effective::{Effective, Verdict};
+use crate::sweep::record::{LaunchOutcome, LaunchRecord, SweepRecord};
+
+/// One row before it becomes columns.
+struct Row<'a> {
+    launch: &'a LaunchRecord,
+    configuration: Option<&'a Configuration>,
+    measurement: Option<&'a Measurement>,
+    status: Status,
+    reason: Option<String>,
+    failure_class: Option<&'static str>,
+}
+
+/// The frame `results` of a sweep, in the order of measuring.
+///
+/// # Errors
+/// When polars refuses the columns; a bug, since they are all of one length.
+pub fn results(sweep: &SweepRecord) -> Result<DataFrame, ResultsError> {
+    let rows = rows(sweep);
+    let mut columns = fixed_columns(sweep, &rows);
+    columns.extend(flag_columns(sweep, &rows));
+    columns.extend(environment_columns(sweep, &rows));
+    columns.push(column(
+        "boot_seconds",
+        rows.iter().map(|row| row.launch.facts.as_ref().map(|facts| facts.boot_seconds)).collect(),
+    ));
+    let estimated = |row: &Row<'_>| match &row.launch.outcome {
+        Some(LaunchOutcome::Failed(failure)) => {
+            row.failure_class.and(failure.estimated_max_model_len)
+        }
+        _ => None,
+    };
+    columns.push(column("estimated_max_model_len", rows.iter().map(estimated).collect()));
+    columns.extend(metric_columns(sweep, &rows));
+    Ok(DataFrame::new(rows.len(), columns)?)
+}
+
+fn rows(sweep: &SweepRecord) -> Vec<Row<'_>> {
+    let by_name: BTreeMap<&str, &Configuration> =
+        sweep.manifest.configurations.iter().map(|c| (c.name.as_str(), c)).collect();
+    let mut rows = Vec::new();
+    for launch in &sweep.launches {
+        let configuration = by_name.get(launch.configuration.as_str()).copied();
+        let class = match &launch.outcome {
+            Some(LaunchOutcome::Failed(failure)) if !failure.cancelled => {
+                Some(failure.class.as_str())
+            }
+            _ => None,
+        };
+        for measurement in &launch.measurements {
+            rows.push(Row {
+                launch,
+                configuration,
+                measurement: Some(measurement),
+                status: measurement.status,
+                reason: measurement.reason.clone(),
+                failure_class: class.filter(|_| measurement.status == Status::Failed),
+            });
+        }
+        // A server that died after its last good repeat is a row too: failures are rows.
+        let told = launch.measurements.iter().any(|m| m.status == Status::Failed);
+        if launch.measurements.is_empty() || (class.is_some() && !told) {
+            let (status, reason) = match launch.status() {
+                // Given up because a stop was asked for: no failure of the configuration.
+                (Status::Failed, _) if class.is_none() => {
+                    (Status::Void, Some("interrupted".to_owned()))
+                }
+                (Status::Ok, _) => (Status::Void, Some("nothing was measured".to_owned())),
+                other => other,
+            };
+            let measurement = None;
+            rows.push(Row {
+                launch,
+                configuration,
+                measurement,
+                status,
+                reason,
+                failure_class: class,
+            });
+        }
+    }
+    rows
+}
+
+fn fixed_columns(sweep: &SweepRecord, rows: &[Row<'_>]) -> Vec<Column> {
+    let manifest = &sweep.manifest;
+    let texts = |read: &dyn Fn(&Row<'_>) -> Option<String>| rows.iter().map(read).collect();
+    let measured = |read: &dyn Fn(&Measurement) -> String| -> Vec<Option<String>> {
+        rows.iter().map(|row| row.measurement.map(read)).collect()
+    };
+    let facts = |read: &dyn Fn(&crate::engine::LaunchFacts) -> Option<String>| {
+        rows.iter().map(|row| row.launch.facts.as_ref().and_then(read)).collect()
+    };
+    vec![
+        column("sweep", texts(&|_| Some(manifest.sweep.clone()))),
+        column("configuration", texts(&|row| Some(row.launch.configuration.clone()))),
+        column("configuration_id", texts(&|row| row.configuration.map(|c| c.id.clone()))),
+        column("launch", rows.iter().map(|row| Some(row.launch.launch)).collect()),
+        column("workload", measured(&|m| m.workload.clone())),
+        column("case", measured(&|m| m.case.clone())),
+        column("repeat", rows.iter().map(|row| row.measurement.map(|m| m.repeat)).collect()),
+        column("status", texts(&|row| Some(row.status.as_str().to_owned()))),
+        column("reason", texts(&|row| row.reason.clone())),
+        column("failure_class", texts(&|row| row.failure_class.map(str::to_owned))),
+        column("simulated", vec![Some(manifest.simulated); rows.len()]),
+        column("engine", texts(&|_| Some(manifest.engine.clone()))),
+        column("image_id", facts(&|facts| facts.image_id.clone())),
+        column("engine_version", facts(&|facts| facts.engine_version.clone())),
+        column("started_at", facts(&|facts| Some(facts.started_at.clone()))),
+    ]
+}
+
+/// `flag.*`, `effective.*` and `verdict.*`. Secrets have no column.
+fn flag_columns(sweep: &SweepRecord, rows: &[Row<'_>]) -> Vec<Column> {
+    let configurations = &sweep.manifest.configurations;
+    let requested: BTreeSet<&str> = configurations
+        .iter()
+        .flat_map(|c| c.flags.keys().chain(c.varied.keys()))
+        .map(String::as_str)
+        .filter(|name| !is_secret(name))
+        .collect();
+    let shown: BTreeSet<&str> = sweep
+        .launches
+        .iter()
+        .flat_map(|launch| launch.effective.keys())
+        .map(String::as_str)
+        .filter(|name| !is_secret(name))
+        .collect();
+    let kinds: BTreeMap<&str, Kind> = requested
+        .iter()
+        .filter_map(|name| {
+            let values = configurations.iter().filter_map(|c| c.flags.get(*name));
+            Some((*name, kind(values)?))
+        })
+        .collect();
+    let mut columns: Vec<Column> = requested
+        .iter()
+        .map(|name| {
+            let values: Vec<Option<&Value>> =
+                rows.iter().map(|row| row.configuration?.flags.get(*name)).collect();
+            let kind = kinds.get(name).copied().unwrap_or(Kind::Text);
+            json(&format!("flag.{name}"), &values, kind)
+        })
+        .collect();
+    // Every requested flag has its columns, shown by a server or not.
+    let all: BTreeSet<&str> = requested.union(&shown).copied().collect();
+    columns.extend(all.iter().map(|name| {
+        let of = |launch: &'_ LaunchRecord| launch.effective.get(*name).cloned();
+        let values: Vec<Option<Value>> =
+            rows.iter().map(|row| of(row.launch).and_then(|shown| shown.value)).collect();
+        let every = sweep.launches.iter().filter_map(|l| l.effective.get(*name)?.value.as_ref());
+        let kind = kind(every).or(kinds.get(name).copied()).unwrap_or(Kind::Text);
+        let values: Vec<Option<&Value>> = values.iter().map(Option::as_ref).collect();
+        json(&format!("effective.{name}"), &values, kind)
+    }));
+    columns.extend(all.iter().map(|name| {
+        let verdict = |row: &Row<'_>| row.launch.effective.get(*name).and_then(verdict);
+        column(&format!("verdict.{name}"), rows.iter().map(verdict).collect())
+    }));
+    columns
+}
+
+fn verdict(effective: &Effective) -> Option<&'static str> {
+    effective.verdict.map(|verdict| match verdict {
+        Verdict::Honoured => "honoured",
+        Verdict::Overridden => "overridden",
+        Verdict::Echoed => "echoed",
+        Verdict::Unknown => "unknown",
+    })
+}
+
+/// `environment.*`, where the grid sets variables. Secrets have no column.
+fn environment_columns(sweep: &SweepRecord, rows: &[Row<'_>]) -> Vec<Column> {
+    let names: BTreeSet<&str> = sweep
+        .manifest
+        .configurations
+        .iter()
+        .flat_map(|c| c.environment.keys())
+        .map(String::as_str)
+        .filter(|name| !is_secret(name))
+        .collect();
+    names
+        .into_iter()
+        .map(|name| {
+            let of = |row: &Row<'_>| row.configuration?.environment.get(name).cloned();
+            column(&format!("environment.{name}"), rows.iter().map(of).collect())
+        })
+        .collect()
+}
+
+/// Every metric of the sweep's workloads in the catalogue's order, measured or
+/// not, then those that the catalogue does not know.
+fn metric_columns(sweep: &SweepRecord, rows: &[Row<'_>]) -> Vec<Column> {
+    let planned: BTreeSet<&str> =
+        sweep.manifest.workloads.iter().map(|workload| workload.kind().key).collect();
+    let mut metrics: Vec<(String, String, bool)> = catalogue()
+        .into_iter()
+        .filter(|metric| planned.contains(metric.workload))
+        .map(|m| (m.workload.to_owned(), m.name.to_owned(), m.unit == "text"))
+        .collect();
+    let mut further: BTreeSet<(String, String)> = rows
+        .iter()
+        .filter_map(|row| row.measurement)
+        .flat_map(|m| m.metrics.keys().map(|name| (m.workload.replace('-', "_"), name.clone())))
+        .collect();
+    for (workload, name, _) in &metrics {
+        further.remove(&(workload.clone(), name.clone()));
+    }
+    metrics.extend(further.into_iter().map(|(workload, name)| (workload, name, false)));
+    metrics
+        .into_iter()
+        .map(|(workload, name, text)| {
+            let values: Vec<Option<&MetricValue>> = rows
+                .iter()
+                .map(|row| {
+                    let m = row.measurement.filter(|m| m.workload.replace('-', "_") == workload)?;
+                    m.metrics.get(&name)?.as_ref()
+                })
+                .collect();
+            metric_column(&format!("{workload}.{name}"), &values, text)
+        })
+        .collect()
+}
+
+fn metric_column(name: &str, values: &[Option<&MetricValue>], text: bool) -> Column {
+    let any_text = values.iter().flatten().any(|value| matches!(value, MetricValue::Text(_)));
+    if text || any_text {
+        let read = |value: &MetricValue| match value {
+            MetricValue::Text(text) => text.clone(),
+            MetricValue::Number(number) => number.to_string(),
+        };
+        return column(name, values.iter().map(|value| value.map(read)).collect());
+    }
+    let read = |value: &MetricValue| match value {
+        MetricValue::Number(number) if number.is_finite() => Some(*number),
+        _ => None,
+    };
+    column(name, values.iter().map(|value| value.and_then(read)).collect())
+}

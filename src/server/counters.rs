@@ -1,0 +1,146 @@
+//! The server's own counters: what certifies a cache hit, shows foreign
+//! traffic, and tells how the cache is configured.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::server::http::Http;
+use crate::server::prometheus::Scrape;
+
+const METRICS: Duration = Duration::from_secs(10);
+const CACHE_CONFIG: &str = "vllm:cache_config_info";
+
+/// One reading of `/metrics`. What a server does not offer is `None`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Counters {
+    /// Prompt tokens looked up in the prefix cache, since the start.
+    pub prefix_queries: Option<u64>,
+    /// Prompt tokens found in the prefix cache, since the start.
+    pub prefix_hits: Option<u64>,
+    /// Prompt tokens processed, since the start.
+    pub prompt_tokens: Option<u64>,
+    /// Tokens generated, since the start.
+    pub generation_tokens: Option<u64>,
+    /// Requests finished, for whatever reason, since the start.
+    pub requests: Option<u64>,
+    /// Preemptions, since the start.
+    pub preemptions: Option<u64>,
+    /// Requests that are being processed.
+    pub running: Option<f64>,
+    /// Requests that wait.
+    pub waiting: Option<f64>,
+    /// Share of the KV cache in use, of the fullest engine.
+    pub kv_usage: Option<f64>,
+    /// Labels of `vllm:cache_config_info`; empty where there is none.
+    pub cache_config: BTreeMap<String, String>,
+}
+
+impl Counters {
+    /// Reads Prometheus text.
+    pub fn parse(text: &str) -> Self {
+        let scrape = Scrape::parse_where(text, |name| {
+            name.starts_with("vllm:") && !name.ends_with("_bucket") && !name.ends_with("_created")
+        });
+        let count = |names: &[&str]| {
+            let sum = names.iter().find_map(|name| scrape.sum(name))?;
+            // Counters are whole numbers; anything else is no counter.
+            (sum >= 0.0 && sum.fract() == 0.0).then_some(sum as u64)
+        };
+        let gauge = |sum: Option<f64>| sum.filter(|value| value.is_finite());
+        Self {
+            prefix_queries: count(&[
+                "vllm:prefix_cache_queries_total",
+                "vllm:gpu_prefix_cache_queries_total",
+            ]),
+            prefix_hits: count(&[
+                "vllm:prefix_cache_hits_total",
+                "vllm:gpu_prefix_cache_hits_total",
+            ]),
+            prompt_tokens: count(&["vllm:prompt_tokens_total"]),
+            generation_tokens: count(&["vllm:generation_tokens_total"]),
+            requests: count(&["vllm:request_success_total"]),
+            preemptions: count(&["vllm:num_preemptions_total"]),
+            running: gauge(scrape.sum("vllm:num_requests_running")),
+            waiting: gauge(scrape.sum("vllm:num_requests_waiting")),
+            kv_usage: gauge(
+                scrape
+                    .max("vllm:kv_cache_usage_perc")
+                    .or_else(|| scrape.max("vllm:gpu_cache_usage_perc")),
+            ),
+            cache_config: scrape
+                .named(CACHE_CONFIG)
+                .next()
+                .map(|sample| sample.labels.iter().cloned().collect())
+                .unwrap_or_default(),
+        }
+    }
+
+    /// Scrapes `/metrics`; `None` where it is not offered or not reached.
+    pub async fn scrape(http: &Http) -> Option<Self> {
+        let answer = http.get("/metrics", METRICS).await.ok()?;
+        (answer.status == 200).then(|| Self::parse(&answer.body))
+    }
+
+    /// Whether the server shows enough to certify requests.
+    pub fn can_certify(&self) -> bool {
+        self.requests.is_some() && self.prompt_tokens.is_some()
+    }
+
+    /// Tokens per KV block, where it is told.
+    pub fn block_size(&self) -> Option<u64> {
+        self.cache_config.get("block_size")?.parse().ok().filter(|size| *size > 0)
+    }
+
+    /// Whether prefix caching is on, where it is told.
+    pub fn prefix_caching(&self) -> Option<bool> {
+        match self.cache_config.get("enable_prefix_caching").map(String::as_str) {
+            Some("True" | "true") => Some(true),
+            Some("False" | "false") => Some(false),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Lines as vLLM 0.32.0 wrote them.
+    const TEXT: &str = r#"
+vllm:num_requests_running{engine="0",model_name="m"} 1.0
+vllm:kv_cache_usage_perc{engine="0",model_name="m"} 0.25
+vllm:kv_cache_usage_perc{engine="1",model_name="m"} 0.5
+vllm:prefix_cache_queries_total{engine="0",model_name="m"} 80116.0
+vllm:prefix_cache_queries_total{engine="1",model_name="m"} 4.0
+vllm:prefix_cache_queries_created{engine="0",model_name="m"} 1.795500806328309e+09
+vllm:prefix_cache_hits_total{engine="0",model_name="m"} 17024.0
+vllm:prompt_tokens_total{engine="0",model_name="m"} 80116.0
+vllm:request_success_total{engine="0",finished_reason="stop",model_name="m"} 1.0
+vllm:request_success_total{engine="0",finished_reason="length",model_name="m"} 26.0
+vllm:request_success_created{engine="0",finished_reason="length",model_name="m"} 1.7955008062286902e+09
+vllm:request_prompt_tokens_bucket{engine="0",le="1.0",model_name="m"} 0.0
+vllm:cache_config_info{block_size="128",enable_prefix_caching="True",engine="0",kv_cache_dtype_skip_layers="[]"} 1.0
+"#;
+
+    #[test]
+    fn sums_over_engines_and_reasons() {
+        let counters = Counters::parse(TEXT);
+        assert_eq!(counters.prefix_queries, Some(80120));
+        assert_eq!(counters.prefix_hits, Some(17024));
+        assert_eq!(counters.requests, Some(27));
+        assert_eq!(counters.running, Some(1.0));
+        assert_eq!(counters.kv_usage, Some(0.5));
+        assert_eq!(counters.preemptions, None);
+        assert_eq!((counters.block_size(), counters.prefix_caching()), (Some(128), Some(true)));
+        assert!(counters.can_certify());
+    }
+
+    #[test]
+    fn a_server_without_them_shows_nothing() {
+        let counters = Counters::parse("llamacpp:prompt_tokens_total 4\n");
+        assert_eq!(counters, Counters::default());
+        assert!(!counters.can_certify());
+    }
+}

@@ -1,0 +1,154 @@
+//! Plain requests to a server: no proxy, no redirects, no retries, bounded
+//! answers. Streams that are measured do not pass here; they are
+//! [`crate::bench`]'s.
+
+use std::time::Duration;
+
+use reqwest::{Method, StatusCode};
+use serde_json::Value;
+
+use crate::server::Endpoint;
+
+/// vLLM closes idle connections after 5 s; a request on one that just closed would fail.
+const POOL_IDLE: Duration = Duration::from_secs(4);
+const CONNECT: Duration = Duration::from_secs(5);
+/// `/metrics` is 60 KB; a stranger's server must not fill the memory.
+const MAX_BODY: usize = 16 << 20;
+
+/// Keeps connections to one endpoint. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Http {
+    client: reqwest::Client,
+    endpoint: Endpoint,
+}
+
+/// An answer, whatever its status.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The status code.
+    pub status: u16,
+    /// The body as text; what is not UTF-8 is replaced.
+    pub body: String,
+}
+
+/// No answer, or none that can be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HttpError {
+    /// The address is none that can be asked.
+    #[error("{0}")]
+    Address(String),
+    /// Nobody answers there.
+    #[error("{0}")]
+    Unreachable(String),
+    /// Nothing came in time.
+    #[error("no answer within {} s", .0.as_secs_f64())]
+    Timeout(Duration),
+    /// The answer broke off or is too large.
+    #[error("{0}")]
+    Answer(String),
+}
+
+impl Http {
+    /// A client for `endpoint`.
+    ///
+    /// # Errors
+    /// An address that is not plain HTTP.
+    pub fn new(endpoint: &Endpoint) -> Result<Self, HttpError> {
+        let url = reqwest::Url::parse(&endpoint.base_url)
+            .map_err(|error| HttpError::Address(format!("it is no URL ({error})")))?;
+        if url.scheme() != "http" {
+            let hint = if url.scheme() == "https" {
+                "https is not supported; give the server's plain http address, or a tunnel to it"
+            } else {
+                "it must begin with http://"
+            };
+            return Err(HttpError::Address(hint.to_owned()));
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(HttpError::Address("credentials do not belong into a URL".to_owned()));
+        }
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .pool_idle_timeout(POOL_IDLE)
+            .connect_timeout(CONNECT)
+            .tcp_nodelay(true)
+            .build()
+            .map_err(|error| HttpError::Address(chain(&error)))?;
+        Ok(Self { client, endpoint: endpoint.clone() })
+    }
+
+    /// `GET path`.
+    ///
+    /// # Errors
+    /// No answer in time; a status is no error.
+    pub async fn get(&self, path: &str, limit: Duration) -> Result<Answer, HttpError> {
+        self.ask(Method::GET, path, None, limit).await
+    }
+
+    /// `POST path` with a JSON body.
+    ///
+    /// # Errors
+    /// No answer in time; a status is no error.
+    pub async fn post(
+        &self,
+        path: &str,
+        body: &Value,
+        limit: Duration,
+    ) -> Result<Answer, HttpError> {
+        self.ask(Method::POST, path, Some(body), limit).await
+    }
+
+    async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+        limit: Duration,
+    ) -> Result<Answer, HttpError> {
+        let url = format!("{}{path}", self.endpoint.base_url.trim_end_matches('/'));
+        let mut request = self.client.request(method, url);
+        if let Some(key) = &self.endpoint.api_key {
+            request = request.bearer_auth(key.reveal());
+        }
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        match tokio::time::timeout(limit, read(request)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(HttpError::Timeout(limit)),
+        }
+    }
+}
+
+async fn read(request: reqwest::RequestBuilder) -> Result<Answer, HttpError> {
+    let mut response = request.send().await.map_err(|error| {
+        let text = chain(&error);
+        if error.is_connect() { HttpError::Unreachable(text) } else { HttpError::Answer(text) }
+    })?;
+    let status: StatusCode = response.status();
+    let mut body: Vec<u8> = Vec::new();
+    while let Some(piece) =
+        response.chunk().await.map_err(|error| HttpError::Answer(chain(&error)))?
+    {
+        if body.len() + piece.len() > MAX_BODY {
+            return Err(HttpError::Answer(format!("the answer is larger than {MAX_BODY} bytes")));
+        }
+        body.extend_from_slice(&piece);
+    }
+    let body = String::from_utf8(body)
+        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
+    Ok(Answer { status: status.as_u16(), body })
+}
+
+/// An error with its causes, in one line, without the URL (it is said elsewhere).
+fn chain(error: &reqwest::Error) -> String {
+    let mut source = std::error::Error::source(error);
+    let mut text = None;
+    while let Some(inner) = source {
+        text = Some(inner.to_string());
+        source = inner.source();
+    }
+    text.unwrap_or_else(|| error.to_string())
+}

@@ -1,0 +1,205 @@
+//! The command `simulate`: its own options apart from vLLM's arguments, and the
+//! life of a stand-alone server from first line to exit code.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::faults::Faults;
+use super::log::{Log, LogSink, Process};
+use super::{BootFailure, Options, boot, profile};
+use crate::flags::canonical_name;
+
+/// An option of the simulator's own that is not understood.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct CommandFault(String);
+
+const OPTIONS: &str = "--sim-gpu, --sim-gpus, --sim-seed, --sim-speed, --sim-other-memory, \
+                       --sim-model, --sim-launch; to provoke failures --sim-fail, \
+                       --sim-boot-seconds, --sim-silent-boot, --sim-override, --sim-die-after, \
+                       --sim-freeze-after, --sim-silent-after, --sim-unhealthy";
+
+/// Splits `args` into vLLM's own arguments and the simulator's options, which
+/// start with `--sim-`. A leading `vllm`, `serve` is dropped. Variables that
+/// vLLM reads are taken from `environment`.
+///
+/// # Errors
+/// An unknown option, a bad or missing value.
+pub fn command_line(
+    args: &[String],
+    environment: impl IntoIterator<Item = (String, String)>,
+) -> Result<(Vec<String>, Options), CommandFault> {
+    let gpu = profile::gpu("rtx-4090").expect("the table has the default GPU");
+    let mut options = Options::new(gpu);
+    options.environment = environment
+        .into_iter()
+        .filter(|(name, _)| name.starts_with("VLLM_"))
+        .collect::<BTreeMap<_, _>>();
+    let mut rest = Vec::new();
+    let mut args = args.iter().map(String::as_str).peekable();
+    args.next_if_eq(&"vllm");
+    args.next_if_eq(&"serve");
+    while let Some(arg) = args.next() {
+        let Some(option) = arg.strip_prefix("--sim-") else {
+            rest.push(arg.to_owned());
+            continue;
+        };
+        let (name, value) = match option.split_once('=') {
+            Some((name, value)) => (name, Some(value)),
+            None if set_switch(&mut options.faults, option) => continue,
+            None => (option, args.next()),
+        };
+        let value = value
+            .ok_or_else(|| CommandFault(format!("argument --sim-{name}: expected one argument")))?;
+        set(&mut options, name, value)?;
+    }
+    Ok((rest, options))
+}
+
+fn set(options: &mut Options, name: &str, value: &str) -> Result<(), CommandFault> {
+    match name {
+        "gpu" => {
+            options.gpu = profile::gpu(value).ok_or_else(|| {
+                let names: Vec<_> = profile::gpu_names().collect();
+                CommandFault(format!(
+                    "argument --sim-gpu: '{value}' is not known (known: {})",
+                    names.join(", ")
+                ))
+            })?;
+        }
+        "gpus" => options.gpus = number(name, value, |gpus: &u32| *gpus > 0)?,
+        "seed" => options.seed = number(name, value, |_| true)?,
+        "launch" => options.launch = number(name, value, |_| true)?,
+        "speed" => {
+            options.speed = number(name, value, |speed: &f64| speed.is_finite() && *speed > 0.0)?;
+        }
+        "other-memory" => {
+            options.other_memory_gib =
+                number(name, value, |gib: &f64| gib.is_finite() && *gib >= 0.0)?;
+        }
+        "model" => options.model = Some(value.to_owned()),
+        _ => return provoke(&mut options.faults, name, value),
+    }
+    Ok(())
+}
+
+/// Sets an option that takes no value; false where it is none of these.
+fn set_switch(faults: &mut Faults, name: &str) -> bool {
+    match name {
+        "silent-boot" => faults.silent_boot = true,
+        "unhealthy" => faults.unhealthy = true,
+        _ => return false,
+    }
+    true
+}
+
+fn provoke(faults: &mut Faults, name: &str, value: &str) -> Result<(), CommandFault> {
+    let tokens = || number(name, value, |_| true).map(Some);
+    match name {
+        "fail" if !faults.fail(value) => {
+            let classes: Vec<_> = super::faults::classes().collect();
+            return Err(CommandFault(format!(
+                "argument --sim-fail: '{value}' is not known (known: {})",
+                classes.join(", ")
+            )));
+        }
+        "fail" => {}
+        "boot-seconds" => {
+            faults.boot_seconds = Some(number(name, value, |s: &f64| s.is_finite() && *s >= 0.0)?);
+        }
+        "die-after" => faults.die_after = tokens()?,
+        "freeze-after" => faults.freeze_after = tokens()?,
+        "silent-after" => faults.silent_after = tokens()?,
+        "override" => {
+            let (flag, value) = value.split_once('=').ok_or_else(|| {
+                CommandFault("argument --sim-override: expected FLAG=VALUE".into())
+            })?;
+            let value = serde_json::from_str(value).unwrap_or_else(|_| Value::from(value));
+            faults.overridden.insert(canonical_name(flag), value);
+        }
+        _ => {
+            return Err(CommandFault(format!("unrecognized option --sim-{name} ({OPTIONS})")));
+        }
+    }
+    Ok(())
+}
+
+fn number<T: std::str::FromStr>(
+    name: &str,
+    text: &str,
+    valid: impl Fn(&T) -> bool,
+) -> Result<T, CommandFault> {
+    text.parse()
+        .ok()
+        .filter(valid)
+        .ok_or_else(|| CommandFault(format!("argument --sim-{name}: invalid value: '{text}'")))
+}
+
+/// Runs a stand-alone server: starts it, serves on its host and port until
+/// `cancel`, and returns the process's exit code.
+pub async fn run(
+    args: &[String],
+    environment: impl IntoIterator<Item = (String, String)>,
+    log: LogSink,
+    cancel: CancellationToken,
+) -> i32 {
+    let (argv, options) = match command_line(args, environment) {
+        Ok(split) => split,
+        Err(fault) => {
+            log(&format!("vllm-grid simulate: error: {fault}"));
+            return 2;
+        }
+    };
+    let booted = match boot(&argv, &options, LogSink::clone(&log), &cancel).await {
+        Ok(booted) => booted,
+        Err(BootFailure::Exited(code)) => return code,
+        Err(BootFailure::Cancelled) => return 0,
+    };
+    let address = (booted.settings().host.clone(), booted.settings().port);
+    let lines = Log::new(log);
+    let failed = |error: std::io::Error| {
+        lines.line(Process::ApiServer, "ERROR", "launcher.py:380", &format!("OSError: {error}"));
+        1
+    };
+    match TcpListener::bind(address).await {
+        Ok(listener) => booted.serve(listener, cancel).await.map_or_else(failed, |_ending| 0),
+        Err(error) => failed(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn split(line: &str) -> Result<(Vec<String>, Options), CommandFault> {
+        let args: Vec<String> = line.split(' ').map(str::to_owned).collect();
+        command_line(&args, [("VLLM_API_KEY".into(), "k".into()), ("HOME".into(), "/".into())])
+    }
+
+    #[test]
+    fn own_options_are_taken_out_and_the_rest_is_vllms() {
+        let (rest, options) = split(
+            "serve Qwen/Qwen3-8B --sim-gpu h100 --max-num-seqs 8 --sim-speed=10 --sim-gpus 2",
+        )
+        .unwrap();
+        assert_eq!(rest, ["Qwen/Qwen3-8B", "--max-num-seqs", "8"]);
+        assert_eq!((options.gpu.name, options.gpus, options.speed), ("h100", 2, 10.0));
+        assert_eq!(options.environment.len(), 1, "only what vLLM reads");
+    }
+
+    #[test]
+    fn faults_name_the_option() {
+        for (line, message) in [
+            ("m --sim-gpu rtx-3090", "argument --sim-gpu: 'rtx-3090' is not known"),
+            ("m --sim-speed 0", "argument --sim-speed: invalid value: '0'"),
+            ("m --sim-speed", "argument --sim-speed: expected one argument"),
+            ("m --sim-sped 3", "unrecognized option --sim-sped"),
+        ] {
+            let fault = split(line).unwrap_err().to_string();
+            assert!(fault.starts_with(message), "{fault}");
+        }
+    }
+}

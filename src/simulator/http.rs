@@ -1,0 +1,420 @@
+//! vLLM's endpoints in front of the engine: keys, models, chat, metrics.
+//! Bodies are made in [`super::protocol`], tokens in [`super::engine`].
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use axum::body::{Body, Bytes};
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::serve::ListenerExt;
+use axum::{Json, Router};
+use futures_util::stream;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::engine::{Answer, Ask, Engine};
+use super::log::{Log, Process};
+use super::memory::Division;
+use super::metrics::Finish;
+use super::protocol::{self, ChatRequest, ChunkWriter, Refused, StreamOptions, Usage};
+use super::scheduler::Produced;
+use super::settings::Settings;
+use super::{Booted, Ending, Options, VERSION, text, tokens};
+
+/// Long contexts are megabytes of JSON.
+const LARGEST_BODY: usize = 256 << 20;
+/// Connections get this long to end after a stop.
+const GRACE: Duration = Duration::from_secs(2);
+/// How long `/health` is 503 after the engine's death, before nobody listens any more.
+const LINGER: Duration = Duration::from_secs(1);
+
+struct Server {
+    settings: Settings,
+    division: Division,
+    options: Options,
+    engine: Engine,
+    log: Log,
+    created: u64,
+}
+
+type Shared = State<Arc<Server>>;
+
+/// Serves until `cancel`.
+pub(super) async fn serve(
+    booted: Booted,
+    engine: Engine,
+    listener: TcpListener,
+    cancel: CancellationToken,
+) -> std::io::Result<Ending> {
+    let log = booted.log.clone();
+    let server = Arc::new(Server {
+        settings: booted.settings,
+        division: booted.division,
+        options: booted.options,
+        engine: engine.clone(),
+        log: booted.log,
+        created: unix_seconds(),
+    });
+    // Small chunks must leave at once.
+    let listener = listener.tap_io(|stream| {
+        let _ = stream.set_nodelay(true);
+    });
+    let service = router(server).into_make_service_with_connect_info::<SocketAddr>();
+    let stopped = || async {
+        tokio::select! { () = cancel.cancelled() => {}, () = engine.died() => {} }
+    };
+    let draining = CancellationToken::new();
+    let drain = draining.clone();
+    let serving = axum::serve(listener, service)
+        .with_graceful_shutdown(async move { drain.cancelled().await })
+        .into_future();
+    let deadline = async {
+        stopped().await;
+        if engine.is_dead() {
+            // For a moment the HTTP server outlives its engine, and says so.
+            tokio::time::sleep(LINGER).await;
+        }
+        let message = "[shutdown] API server: shutdown triggered";
+        log.line(Process::ApiServer, "INFO", "launcher.py:254", message);
+        engine.stop();
+        draining.cancel();
+        tokio::time::sleep(GRACE).await;
+    };
+    let ended = tokio::select! {
+        ended = serving => ended,
+        () = deadline => Ok(()),
+    };
+    log.plain("INFO:     Application shutdown complete.");
+    let ending = if engine.is_dead() { Ending::EngineDied } else { Ending::Stopped };
+    ended.map(|()| ending)
+}
+
+fn router(server: Arc<Server>) -> Router {
+    let mut router = Router::new()
+        .route("/health", get(health))
+        .route("/ping", get(ok).post(ok))
+        .route("/load", get(load))
+        .route("/version", get(version))
+        .route("/metrics", get(metrics))
+        .route("/tokenize", post(tokenize))
+        .route("/v1/models", get(models))
+        .route("/v1/chat/completions", post(chat));
+    if server.settings.dev_mode {
+        router = router
+            .route("/reset_prefix_cache", post(reset_prefix_cache))
+            .route("/server_info", get(server_info));
+    }
+    router
+        .fallback(not_found)
+        .method_not_allowed_fallback(not_allowed)
+        .layer(DefaultBodyLimit::max(LARGEST_BODY))
+        .layer(middleware::from_fn_with_state(Arc::clone(&server), guard))
+        .with_state(server)
+}
+
+/// Checks the key of everything under `/v1`, marks the answer, logs the request.
+async fn guard(
+    State(server): Shared,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let what = format!("{} {}", request.method(), request.uri().path());
+    let keys = &server.settings.api_keys;
+    let guarded = request.uri().path().starts_with("/v1") && !keys.is_empty();
+    let mut response = if guarded && !has_key(&request, keys) {
+        json_response(401, &json!({"error": "Unauthorized"}))
+    } else {
+        next.run(request).await
+    };
+    response
+        .headers_mut()
+        .insert(header::SERVER, HeaderValue::from_static("vllm-grid (simulated)"));
+    let status = response.status();
+    let reason = status.canonical_reason().unwrap_or_default();
+    server
+        .log
+        .plain(&format!("INFO:     {peer} - \"{what} HTTP/1.1\" {} {reason}", status.as_u16()));
+    response
+}
+
+fn has_key(request: &Request, keys: &[String]) -> bool {
+    request
+        .headers()
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.strip_prefix("Bearer "))
+        .is_some_and(|key| keys.iter().any(|known| known == key))
+}
+
+fn json_response(status: u16, body: &Value) -> Response {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    (status, Json(body)).into_response()
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        json_response(self.status, &self.body)
+    }
+}
+
+async fn not_found() -> Response {
+    json_response(404, &json!({"detail": "Not Found"}))
+}
+
+async fn not_allowed() -> Response {
+    json_response(405, &json!({"detail": "Method Not Allowed"}))
+}
+
+async fn ok() -> StatusCode {
+    StatusCode::OK
+}
+
+async fn health(State(server): Shared) -> StatusCode {
+    if server.options.faults.unhealthy || server.engine.is_dead() {
+        return StatusCode::SERVICE_UNAVAILABLE;
+    }
+    StatusCode::OK
+}
+
+async fn load(State(server): Shared) -> Json<Value> {
+    Json(json!({"server_load": server.engine.load()}))
+}
+
+async fn version(State(server): Shared) -> Json<Value> {
+    let options = &server.options;
+    Json(json!({
+        "version": VERSION,
+        "simulated": {
+            "gpu": options.gpu.name,
+            "gpus": options.gpus,
+            "seed": options.seed,
+            "speed": options.speed,
+        },
+    }))
+}
+
+async fn metrics(State(server): Shared) -> Response {
+    let kind = "text/plain; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, kind)], server.engine.metrics_text()).into_response()
+}
+
+async fn models(State(server): Shared) -> Json<Value> {
+    let settings = &server.settings;
+    Json(protocol::models(
+        &settings.served_names,
+        &settings.model_argument,
+        server.created,
+        settings.max_model_len,
+    ))
+}
+
+async fn reset_prefix_cache(State(server): Shared) -> Json<Value> {
+    Json(json!({"success": server.engine.reset_prefix_cache().await}))
+}
+
+/// The JSON form alone; `config_format=text` is not offered.
+async fn server_info(State(server): Shared) -> Json<Value> {
+    Json(protocol::server_info(&server.settings, &server.division, &server.options))
+}
+
+async fn tokenize(State(server): Shared, body: Bytes) -> Result<Json<Value>, Refused> {
+    let body: Value = serde_json::from_slice(&body).map_err(|error| Refused::malformed(&error))?;
+    let ids = if let Some(prompt) = body.get("prompt").and_then(Value::as_str) {
+        tokens::tokenize(prompt)
+    } else {
+        let request: ChatRequest =
+            serde_json::from_value(body).map_err(|error| Refused::malformed(&error))?;
+        prompt_tokens(&request)
+    };
+    Ok(Json(json!({
+        "count": ids.len(),
+        "max_model_len": server.settings.max_model_len,
+        "tokens": ids,
+        "token_strs": null,
+    })))
+}
+
+fn prompt_tokens(request: &ChatRequest) -> Vec<u32> {
+    let thinking = request
+        .chat_template_kwargs
+        .as_ref()
+        .and_then(|kwargs| kwargs.get("enable_thinking"))
+        .and_then(Value::as_bool)
+        .unwrap_or(true);
+    tokens::chat(&request.messages, request.tools.as_ref(), thinking)
+}
+
+/// A chat that was accepted and is being answered.
+struct Chat {
+    id: String,
+    created: u64,
+    model: String,
+    prompt_tokens: u64,
+    output_seed: u64,
+    finish: Finish,
+    tell_cached: bool,
+    /// Tokens after which nothing comes any more.
+    silent_after: u64,
+    sent: u64,
+    answer: Answer,
+}
+
+impl Chat {
+    /// The tokens that are there; `None` at the end.
+    async fn next(&mut self) -> Option<Vec<Produced>> {
+        if self.sent >= self.silent_after {
+            std::future::pending::<()>().await;
+        }
+        let mut produced = self.answer.next().await?;
+        produced.retain(|token| token.index < self.silent_after);
+        self.sent += produced.len() as u64;
+        Some(produced)
+    }
+
+    fn usage(&self, last: Option<&Produced>) -> Usage {
+        Usage {
+            prompt: self.prompt_tokens,
+            completion: last.map_or(0, |token| token.index + 1),
+            cached: last.filter(|_| self.tell_cached).map(|token| token.cached_tokens),
+        }
+    }
+
+    fn text(&self, produced: &[Produced]) -> String {
+        produced.iter().map(|token| text::token(self.output_seed, token.index)).collect()
+    }
+}
+
+async fn chat(State(server): Shared, body: Bytes) -> Result<Response, Refused> {
+    let request: ChatRequest =
+        serde_json::from_slice(&body).map_err(|error| Refused::malformed(&error))?;
+    let chat = accept(&server, &request)?;
+    if request.stream.unwrap_or(false) {
+        let options = request.stream_options.unwrap_or_default();
+        return Ok(stream_response(chat, options));
+    }
+    whole_response(chat).await
+}
+
+fn accept(server: &Server, request: &ChatRequest) -> Result<Chat, Refused> {
+    let settings = &server.settings;
+    if server.engine.is_dead() || server.options.faults.not_serving {
+        return Err(Refused::engine_dead());
+    }
+    let model = match request.model.as_deref() {
+        None | Some("") => settings.served_names[0].clone(),
+        Some(name) if settings.served_names.iter().any(|served| served == name) => name.to_owned(),
+        Some(name) => return Err(Refused::unknown_model(name)),
+    };
+    let prompt = prompt_tokens(request);
+    let prompt_tokens = prompt.len() as u64;
+    let limit = protocol::output_limit(request, prompt_tokens, settings.max_model_len)?;
+    let asked = request.seed.map_or(server.options.seed, i64::cast_unsigned);
+    let output_seed = prompt.iter().fold(asked, |seed, token| text::mix(seed, u64::from(*token)));
+    let natural = text::natural_length(output_seed).max(request.min_tokens.unwrap_or(0));
+    let (output_tokens, finish) = if request.ignore_eos.unwrap_or(false) || natural >= limit {
+        (limit, Finish::Length)
+    } else {
+        (natural, Finish::Stop)
+    };
+    let cache_salt = request.cache_salt.clone();
+    let answer = server.engine.ask(Ask { prompt, cache_salt, output_seed, output_tokens, finish });
+    Ok(Chat {
+        id: format!("chatcmpl-{:016x}", text::mix(output_seed, answer.id())),
+        created: unix_seconds(),
+        model,
+        prompt_tokens,
+        output_seed,
+        finish,
+        tell_cached: settings.prompt_tokens_details,
+        silent_after: server.options.faults.silent_after.unwrap_or(u64::MAX),
+        sent: 0,
+        answer,
+    })
+}
+
+async fn whole_response(mut chat: Chat) -> Result<Response, Refused> {
+    let mut content = String::new();
+    let mut last = None;
+    while let Some(produced) = chat.next().await {
+        content.push_str(&chat.text(&produced));
+        last = produced.last().cloned();
+    }
+    if !last.as_ref().is_some_and(|token| token.finished) {
+        return Err(Refused::engine_dead());
+    }
+    let usage = chat.usage(last.as_ref());
+    let body =
+        protocol::completion(&chat.id, chat.created, &chat.model, &content, chat.finish, usage);
+    Ok(json_response(200, &body))
+}
+
+/// Where a stream is.
+struct Streaming {
+    chat: Chat,
+    writer: ChunkWriter,
+    include_usage: bool,
+    started: bool,
+    ended: bool,
+}
+
+impl Streaming {
+    /// The bytes that follow; `None` at the end, an error where the stream is cut.
+    async fn next(&mut self) -> Option<io::Result<Bytes>> {
+        if self.ended {
+            return None;
+        }
+        let mut out = String::new();
+        let Some(produced) = self.chat.next().await else {
+            self.ended = true;
+            if !self.chat.answer.engine_died() {
+                return Some(Err(io::Error::other("the server stops")));
+            }
+            ChunkWriter::error(&mut out);
+            ChunkWriter::done(&mut out);
+            return Some(Ok(out.into()));
+        };
+        if !self.started {
+            self.started = true;
+            self.writer.role(&mut out, self.chat.usage(None));
+        }
+        // Tokens that came while nobody looked share a chunk, as in vLLM.
+        let last = produced.last();
+        let usage = self.chat.usage(last);
+        let finished = last.is_some_and(|token| token.finished);
+        let finish = finished.then_some(self.chat.finish);
+        self.writer.content(&mut out, &self.chat.text(&produced), finish, usage);
+        if finished {
+            self.ended = true;
+            if self.include_usage {
+                self.writer.last_usage(&mut out, usage);
+            }
+            ChunkWriter::done(&mut out);
+        }
+        Some(Ok(out.into()))
+    }
+}
+
+fn stream_response(chat: Chat, options: StreamOptions) -> Response {
+    let include_usage = options.include_usage.unwrap_or(false);
+    let continuous = include_usage && options.continuous_usage_stats.unwrap_or(false);
+    let writer = ChunkWriter::new(&chat.id, chat.created, &chat.model, continuous);
+    let state = Streaming { chat, writer, include_usage, started: false, ended: false };
+    let chunks = stream::unfold(state, |mut state| async move {
+        let bytes = state.next().await?;
+        Some((bytes, state))
+    });
+    let kind = "text/event-stream; charset=utf-8";
+    ([(header::CONTENT_TYPE, kind)], Body::from_stream(chunks)).into_response()
+}
+
+fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
+}

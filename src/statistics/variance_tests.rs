@@ -1,0 +1,193 @@
+//! Known answers, and coverage in virtual time.
+
+use super::*;
+use crate::statistics::{SIGNIFICANCE, differences_to_first};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+fn close(got: f64, wanted: f64) {
+    assert!((got - wanted).abs() < 1e-9, "got {got}, wanted {wanted}");
+}
+
+#[test]
+fn a_balanced_table_gives_the_textbook_components() {
+    // Two arms of two launches of two repeats.
+    // Arm 1: launches (1, 3) and (5, 7): means 2 and 6. Arm 2: (0, 2), (0, 2).
+    let arms = [
+        Arm::new(vec![vec![1.0, 3.0], vec![5.0, 7.0]]),
+        Arm::new(vec![vec![0.0, 2.0], vec![0.0, 2.0]]),
+    ];
+    let components = Components::pool(&arms, Prior::NONE);
+    // SSW = 4 * 2 = 8 with 4 df; SSB = 2 * (4 + 4) = 16 with 2 df; MSB = 8; sL2 = (8 - 2) / 2.
+    close(components.repeat_variance, 2.0);
+    close(components.launch_variance, 3.0);
+    assert!(!components.assumed());
+    let of_mean = components.of_mean(&arms[0]);
+    // sL2 / launches + s2 / repeats, with exactly the 2 df of MSB.
+    close(of_mean.variance, 3.0 / 2.0 + 2.0 / 4.0);
+    close(of_mean.degrees_of_freedom, 2.0);
+}
+
+#[test]
+fn unequal_launches_are_corrected_for() {
+    // One arm: launches of 3 and 1 repeats. n0 = (4 - 10/4) / 1 = 1.5.
+    let arm = Arm::new(vec![vec![0.0, 1.0, 2.0], vec![5.0], vec![]]);
+    assert_eq!((arm.launches(), arm.repeats()), (2, 4));
+    let components = Components::pool([&arm], Prior::NONE);
+    // SSW = 2, 2 df. Mean 2; SSB = 3 * 1 + 1 * 9 = 12. sL2 = (12 - 1) / 1.5.
+    close(components.repeat_variance, 1.0);
+    close(components.launch_variance, 11.0 / 1.5);
+    close(components.of_mean(&arm).variance, 11.0 / 1.5 * 10.0 / 16.0 + 1.0 / 4.0);
+}
+
+#[test]
+fn one_launch_each_is_an_assumption_and_says_so() {
+    let arms = [Arm::new(vec![vec![0.0, 0.2, 0.4]]), Arm::new(vec![vec![1.0, 1.2, 1.4]])];
+    let components = Components::pool(&arms, Prior::LOG);
+    assert!(components.launch_assumed && components.assumed());
+    close(components.launch_variance, 0.04 * 0.04);
+    close(components.repeat_variance, 0.04);
+    close(components.of_mean(&arms[0]).variance, 0.0016 + 0.04 / 3.0);
+    // A single value is all assumption, and still has a finite interval.
+    let single = Arm::new(vec![vec![0.0]]);
+    let components = Components::pool([&single], Prior::LOG);
+    assert!(components.repeat_assumed);
+    let interval = components.interval(&single).unwrap();
+    assert!(interval.low.is_finite() && interval.low < 0.0);
+}
+
+#[test]
+fn launches_that_agree_do_not_push_the_variance_below_its_floor() {
+    let arm = Arm::new(vec![vec![1.0, 1.0], vec![1.0, 1.0]]);
+    let components = Components::pool([&arm], Prior::LOG);
+    close(components.launch_variance, 0.0016);
+    assert!(components.floored() && !components.assumed());
+}
+
+#[test]
+fn no_logarithm_of_zero() {
+    assert_eq!(Arm::new(vec![vec![1.0, 0.0]]).log(), None);
+    assert_eq!(Arm::new(vec![vec![1.0, -2.0]]).log(), None);
+    close(Arm::new(vec![vec![1.0, 100.0]]).log().unwrap().mean().unwrap().exp(), 10.0);
+    assert_eq!(Arm::new(vec![]).mean(), None);
+}
+
+/// A sweep in virtual time: `launches[arm][launch]` repeats of noise around 0.
+struct World {
+    launch_sd: f64,
+    repeat_sd: f64,
+}
+
+impl World {
+    fn sweep(&self, rng: &mut ChaCha8Rng, launches: &[Vec<usize>]) -> Vec<Arm> {
+        launches
+            .iter()
+            .map(|launches| {
+                Arm::new(
+                    launches
+                        .iter()
+                        .map(|repeats| {
+                            let launch = self.launch_sd * normal(rng);
+                            (0..*repeats).map(|_| launch + self.repeat_sd * normal(rng)).collect()
+                        })
+                        .collect(),
+                )
+            })
+            .collect()
+    }
+}
+
+/// Box and Muller.
+fn normal(rng: &mut ChaCha8Rng) -> f64 {
+    let (u, v): (f64, f64) = (rng.random(), rng.random());
+    (-2.0 * (1.0 - u).ln()).sqrt() * (std::f64::consts::TAU * v).cos()
+}
+
+const SWEEPS: usize = 2000;
+
+/// Share of sweeps whose interval of the first arm covers the truth.
+fn coverage(world: &World, launches: &[Vec<usize>], seed: u64) -> f64 {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let covered = (0..SWEEPS)
+        .filter(|_| {
+            let arms = world.sweep(&mut rng, launches);
+            let components = Components::pool(&arms, Prior::LOG);
+            components.interval(&arms[0]).unwrap().contains(0.0)
+        })
+        .count();
+    covered as f64 / SWEEPS as f64
+}
+
+#[test]
+fn an_interval_of_95_percent_covers_in_95_percent_of_sweeps() {
+    let noisy = World { launch_sd: 0.1, repeat_sd: 0.2 };
+    let drifting = World { launch_sd: 0.15, repeat_sd: 0.05 };
+    let quiet = World { launch_sd: 0.04, repeat_sd: 0.2 };
+    for (what, world, launches) in [
+        ("8 arms, 2 launches, 5 repeats", &noisy, vec![vec![5; 2]; 8]),
+        ("3 arms, 3 launches, 5 repeats", &noisy, vec![vec![5; 3]; 3]),
+        ("one relaunched arm among 6 stays honest", &drifting, {
+            let mut launches = vec![vec![5]; 6];
+            launches[0] = vec![5, 5, 5];
+            launches
+        }),
+        ("interrupted launches", &noisy, vec![vec![5, 5, 1]; 8]),
+        ("repeats dominate", &quiet, vec![vec![5; 2]; 12]),
+        ("the assumed variance is right", &quiet, vec![vec![5]; 12]),
+    ] {
+        let covered = coverage(world, &launches, 20_261_124);
+        assert!((0.925..=0.975).contains(&covered), "{what}: {covered}");
+    }
+}
+
+/// Repeats alone must not look like precision: without the launch component
+/// this would cover about two thirds.
+#[test]
+fn many_repeats_of_a_launch_prove_little() {
+    let world = World { launch_sd: 0.1, repeat_sd: 0.1 };
+    let covered = coverage(&world, &vec![vec![30, 30]; 6], 7);
+    assert!((0.925..=0.975).contains(&covered), "{covered}");
+}
+
+/// Share of sweeps of equal arms in which anything is said to differ from the first.
+fn false_differences(arms: usize, launches: usize, seed: u64) -> f64 {
+    let world = World { launch_sd: 0.05, repeat_sd: 0.2 };
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let wrong = (0..SWEEPS)
+        .filter(|_| {
+            let mut arms = world.sweep(&mut rng, &vec![vec![5; launches]; arms]);
+            arms.sort_by(|a, b| a.mean().unwrap().total_cmp(&b.mean().unwrap()));
+            let components = Components::pool(&arms, Prior::LOG);
+            let others: Vec<&Arm> = arms[1..].iter().collect();
+            differences_to_first(&arms[0], &others, &components)
+                .iter()
+                .any(|difference| difference.unwrap().p < SIGNIFICANCE)
+        })
+        .count();
+    wrong as f64 / SWEEPS as f64
+}
+
+#[test]
+fn equal_configurations_are_told_apart_in_at_most_5_percent_of_sweeps() {
+    for (arms, launches) in [(2, 2), (2, 3), (3, 2), (12, 2)] {
+        let wrong = false_differences(arms, launches, 99);
+        // 5 % and three standard errors of 2,000 sweeps.
+        assert!(wrong <= 0.065, "{arms} arms, {launches} launches: {wrong}");
+    }
+}
+
+#[test]
+fn a_real_difference_is_found() {
+    let world = World { launch_sd: 0.04, repeat_sd: 0.1 };
+    let mut rng = ChaCha8Rng::seed_from_u64(5);
+    let arms = world.sweep(&mut rng, &vec![vec![5; 2]; 4]);
+    let slow = Arm::new(
+        arms[3].values().iter().map(|v| v.iter().map(|x| x + 1.5_f64.ln()).collect()).collect(),
+    );
+    let all = [arms[0].clone(), arms[1].clone(), slow];
+    let components = Components::pool(&all, Prior::LOG);
+    let found = differences_to_first(&all[0], &[&all[1], &all[2]], &components);
+    assert!(found[0].unwrap().p > SIGNIFICANCE);
+    assert!(found[1].unwrap().p < SIGNIFICANCE);
+    assert!(found[1].unwrap().interval.contains(1.5_f64.ln()));
+}

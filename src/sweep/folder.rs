@@ -1,0 +1,155 @@
+//! A sweep's folder: where each file of the output contract stands, how the
+//! folder gets its name, and how a file is written whole or not at all.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use super::SweepError;
+use super::journal::{self, JournalError};
+use super::record::{Manifest, SCHEMA_VERSION, SweepRecord};
+use super::replay::replay;
+
+/// A sweep's folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Folder(PathBuf);
+
+impl Folder {
+    /// Creates a new folder: `output` itself where one is asked for, else
+    /// `runs/<grid>-<UTC>` with a suffix where that exists. Gives the sweep's
+    /// name with it.
+    ///
+    /// # Errors
+    /// When `output` exists and is not an empty folder, or nothing can be written.
+    pub fn create(
+        grid: &str,
+        now: jiff::Timestamp,
+        output: Option<&Path>,
+    ) -> Result<(Self, String), SweepError> {
+        let stem = format!("{grid}-{}", now.strftime("%Y%m%dT%H%M%SZ"));
+        if let Some(path) = output {
+            std::fs::create_dir_all(path).map_err(|fault| io_fault(path, fault))?;
+            let taken = std::fs::read_dir(path).map_err(|fault| io_fault(path, fault))?.next();
+            if taken.is_some() {
+                return Err(SweepError::NotEmpty(path.to_owned()));
+            }
+            return Ok((Self(path.to_owned()), stem));
+        }
+        let runs = Path::new("runs");
+        std::fs::create_dir_all(runs).map_err(|fault| io_fault(runs, fault))?;
+        for attempt in 1.. {
+            let name = if attempt == 1 { stem.clone() } else { format!("{stem}-{attempt}") };
+            let path = runs.join(&name);
+            match std::fs::create_dir(&path) {
+                Ok(()) => return Ok((Self(path), name)),
+                Err(fault) if fault.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(fault) => return Err(io_fault(&path, fault)),
+            }
+        }
+        unreachable!("an unbounded range ends only by return")
+    }
+
+    /// An existing sweep's folder.
+    ///
+    /// # Errors
+    /// When it holds no manifest.
+    pub fn existing(path: &Path) -> Result<Self, SweepError> {
+        let folder = Self(path.to_owned());
+        if folder.manifest_path().is_file() {
+            Ok(folder)
+        } else {
+            Err(SweepError::NoSweep(path.to_owned()))
+        }
+    }
+
+    /// The folder itself.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The copy of the grid file.
+    pub fn grid_path(&self) -> PathBuf {
+        self.0.join("grid.yaml")
+    }
+
+    /// The journal.
+    pub fn journal_path(&self) -> PathBuf {
+        self.0.join("journal.jsonl")
+    }
+
+    fn manifest_path(&self) -> PathBuf {
+        self.0.join("manifest.json")
+    }
+
+    /// The folder of one launch.
+    pub fn launch(&self, launch: u32, configuration: &str) -> PathBuf {
+        self.0.join("launches").join(format!("{launch}-{configuration}"))
+    }
+
+    /// Writes the manifest.
+    ///
+    /// # Errors
+    /// When nothing can be written.
+    pub fn write_manifest(&self, manifest: &Manifest) -> Result<(), SweepError> {
+        let path = self.manifest_path();
+        let text = serde_json::to_string_pretty(manifest)
+            .map_err(|fault| io_fault(&path, io::Error::other(fault)))?;
+        write_whole(&path, (text + "\n").as_bytes()).map_err(|fault| io_fault(&path, fault))
+    }
+
+    /// Reads the manifest.
+    ///
+    /// # Errors
+    /// When it is missing, damaged, or of a newer version.
+    pub fn manifest(&self) -> Result<Manifest, SweepError> {
+        let path = self.manifest_path();
+        let bytes = std::fs::read(&path).map_err(|fault| io_fault(&path, fault))?;
+        let damaged = |fault: serde_json::Error| SweepError::Manifest {
+            path: path.clone(),
+            what: fault.to_string(),
+        };
+        let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(damaged)?;
+        let schema = value.get("schema_version").and_then(serde_json::Value::as_u64);
+        if schema.is_some_and(|schema| schema > u64::from(SCHEMA_VERSION)) {
+            let what = "a newer version wrote it: use that version".to_owned();
+            return Err(SweepError::Manifest { path, what });
+        }
+        serde_json::from_value(value).map_err(damaged)
+    }
+
+    /// The sweep so far, from manifest and journal alone. A sweep that has no
+    /// journal yet is one without launches.
+    ///
+    /// # Errors
+    /// When either is damaged.
+    pub fn record(&self) -> Result<SweepRecord, SweepError> {
+        let manifest = self.manifest()?;
+        let lines = match journal::read(&self.journal_path()) {
+            Ok(lines) => lines,
+            Err(JournalError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                Vec::new()
+            }
+            Err(fault) => return Err(fault.into()),
+        };
+        Ok(replay(manifest, &lines))
+    }
+}
+
+/// Writes a file under a temporary name, makes it durable, and renames it.
+///
+/// # Errors
+/// When the file system refuses; the file that was there before stays.
+pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".part");
+    let temporary = path.with_file_name(name);
+    let mut file = File::create(&temporary)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&temporary, path)?;
+    journal::sync_folder(path)
+}
+
+fn io_fault(path: &Path, source: io::Error) -> SweepError {
+    SweepError::Io { path: path.to_owned(), source }
+}

@@ -1,0 +1,419 @@
+//! The one loop: ask the strategy, launch, prove, measure, journal, stop, again.
+//! Every outcome is a line of the journal before the next thing is begun, so a
+//! kill at any moment loses at most the repeat that was running. What to launch
+//! is the strategy's to say; how to start and measure is the rooms' below.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+
+use super::SweepError;
+use super::folder::{Folder, write_whole};
+use super::journal::{Entry, Journal, Line};
+use super::record::{LaunchOutcome, Manifest, SCHEMA_VERSION, SweepRecord};
+use super::replay;
+use crate::bench::RecordSink;
+use crate::bench::client::Limits;
+use crate::bench::suite::{Bench, BenchError, BenchSettings};
+use crate::engine::{Engine, FailureClass, LaunchFailure, LaunchOrder, Launched};
+use crate::event::{Emit, Event, Phase};
+use crate::metric::Measurement;
+use crate::strategy::{Action, Strategy};
+use crate::workload::Workload;
+
+/// How many launches in a row may fail for reasons that are not their own.
+const BREAKER: usize = 3;
+
+/// How a sweep was left, where it was left in good order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Everything planned was done.
+    Complete,
+    /// The budget did not allow another launch.
+    BudgetSpent,
+    /// A stop was asked for.
+    Interrupted,
+}
+
+/// Makes the record sink of a launch from its folder.
+pub type RecordsFor<'a> = dyn Fn(&Path) -> Box<dyn RecordSink> + Send + Sync + 'a;
+
+/// What the loop works with, handed in by `main`.
+pub struct Hands<'a> {
+    /// Starts and stops servers.
+    pub engine: &'a mut dyn Engine,
+    /// Decides what to launch.
+    pub strategy: &'a dyn Strategy,
+    /// Where request records go.
+    pub records: &'a RecordsFor<'a>,
+    /// Who is told.
+    pub emit: &'a Emit,
+    /// Asks for a stop.
+    pub cancel: &'a CancellationToken,
+}
+
+/// A sweep open for writing: its folder, its locked journal, and what it holds.
+#[derive(Debug)]
+pub struct Sweep {
+    folder: Folder,
+    journal: Journal,
+    record: SweepRecord,
+    spent: Duration,
+    started: Instant,
+}
+
+impl Sweep {
+    /// Begins a sweep: writes the grid's copy and the manifest, opens the journal.
+    ///
+    /// # Errors
+    /// When nothing can be written.
+    pub fn begin(folder: Folder, manifest: Manifest, grid: &[u8]) -> Result<Self, SweepError> {
+        let path = folder.grid_path();
+        write_whole(&path, grid).map_err(|source| SweepError::Io { path, source })?;
+        folder.write_manifest(&manifest)?;
+        let (mut journal, lines) = Journal::open(&folder.journal_path())?;
+        journal.append(session())?;
+        let record = replay::replay(manifest, &lines);
+        Ok(Self { folder, journal, record, spent: Duration::ZERO, started: Instant::now() })
+    }
+
+    /// Goes on with a sweep.
+    ///
+    /// # Errors
+    /// When another process writes it, or its files are damaged.
+    pub fn resume(folder: Folder) -> Result<Self, SweepError> {
+        let manifest = folder.manifest()?;
+        let (mut journal, mut lines) = Journal::open(&folder.journal_path())?;
+        lines.push(journal.append(session())?);
+        let spent = spent(&lines);
+        let record = replay::replay(manifest, &lines);
+        Ok(Self { folder, journal, record, spent, started: Instant::now() })
+    }
+
+    /// What the sweep holds so far.
+    pub fn record(&self) -> &SweepRecord {
+        &self.record
+    }
+
+    /// Its folder.
+    pub fn folder(&self) -> &Folder {
+        &self.folder
+    }
+
+    /// Runs until nothing is left to do, the budget is spent, or a stop is asked for.
+    ///
+    /// # Errors
+    /// When files cannot be written or nothing would work with what fails.
+    pub async fn run(&mut self, mut hands: Hands<'_>) -> Result<Ending, SweepError> {
+        hands.emit.emit(Event::SweepStarted {
+            sweep: self.record.manifest.sweep.clone(),
+            launches: hands.strategy.launches(),
+            done: self.settled(),
+            simulated: self.record.manifest.simulated,
+        });
+        let ending = self.work(&mut hands).await;
+        let (complete, reason) = match &ending {
+            Ok(Ending::Complete) => (true, "complete".to_owned()),
+            Ok(Ending::BudgetSpent) => (false, "budget spent".to_owned()),
+            Ok(Ending::Interrupted) => (false, "interrupted".to_owned()),
+            Err(fault) => (false, fault.to_string()),
+        };
+        // The first fault is the one to tell: a full disk fails here again.
+        let ended = self.append(Entry::SessionEnded { complete, reason });
+        hands.emit.emit(Event::SweepFinished { complete });
+        let ending = ending?;
+        ended?;
+        Ok(ending)
+    }
+
+    async fn work(&mut self, hands: &mut Hands<'_>) -> Result<Ending, SweepError> {
+        let mut failures: Vec<LaunchFailure> = Vec::new();
+        loop {
+            if hands.cancel.is_cancelled() {
+                hands.emit.emit(Event::Interrupted);
+                return Ok(Ending::Interrupted);
+            }
+            match hands.strategy.next(&replay::history(&self.record)) {
+                Action::Finish => return Ok(Ending::Complete),
+                Action::Skip { slot, configuration, reason } => {
+                    self.skip(hands, slot, configuration, reason)?;
+                }
+                Action::Launch { slot, configuration } => {
+                    if !self.affordable() {
+                        return Ok(Ending::BudgetSpent);
+                    }
+                    match self.launch(hands, slot, configuration).await? {
+                        LaunchOutcome::Failed(failure) => failures.push(failure),
+                        LaunchOutcome::Interrupted => {}
+                        _ => failures.clear(),
+                    }
+                    breaker(&failures)?;
+                }
+            }
+        }
+    }
+
+    /// Whether time is left for another launch.
+    fn affordable(&self) -> bool {
+        self.record
+            .manifest
+            .budget_seconds
+            .is_none_or(|budget| self.spent + self.started.elapsed() < Duration::from_secs(budget))
+    }
+
+    fn settled(&self) -> u32 {
+        let settled =
+            self.record.launches.iter().filter(|launch| {
+                !matches!(launch.outcome, None | Some(LaunchOutcome::Interrupted))
+            });
+        settled.count() as u32
+    }
+
+    fn skip(
+        &mut self,
+        hands: &Hands<'_>,
+        slot: u32,
+        configuration: usize,
+        reason: String,
+    ) -> Result<(), SweepError> {
+        let (launch, name) = self.start_entry(slot, configuration)?;
+        self.append(Entry::LaunchEnded {
+            launch,
+            outcome: LaunchOutcome::Skipped { reason: reason.clone() },
+        })?;
+        hands.emit.emit(Event::LaunchSkipped { launch, configuration: name, reason });
+        Ok(())
+    }
+
+    fn start_entry(
+        &mut self,
+        slot: u32,
+        configuration: usize,
+    ) -> Result<(u32, String), SweepError> {
+        let launch = self.record.launches.last().map_or(1, |last| last.launch + 1);
+        let name = self.record.manifest.configurations[configuration].name.clone();
+        self.append(Entry::LaunchStarted { launch, slot, configuration: name.clone() })?;
+        Ok((launch, name))
+    }
+
+    async fn launch(
+        &mut self,
+        hands: &mut Hands<'_>,
+        slot: u32,
+        configuration: usize,
+    ) -> Result<LaunchOutcome, SweepError> {
+        let passes = self.passes(slot);
+        let (launch, name) = self.start_entry(slot, configuration)?;
+        hands.emit.emit(Event::LaunchStarted {
+            launch,
+            configuration: name.clone(),
+            repeats: passes.len() as u32,
+        });
+        let folder = self.folder.launch(launch, &name);
+        std::fs::create_dir_all(&folder)
+            .map_err(|source| SweepError::Io { path: folder.clone(), source })?;
+        let order = LaunchOrder {
+            sweep: self.record.manifest.sweep.clone(),
+            launch,
+            configuration: self.record.manifest.configurations[configuration].clone(),
+            folder,
+        };
+        let outcome = match hands.engine.launch(&order, hands.emit, hands.cancel).await {
+            Err(failure) if failure.cancelled => LaunchOutcome::Interrupted,
+            Err(failure) => LaunchOutcome::Failed(failure),
+            Ok(launched) => self.measure_and_stop(hands, &order, launched, &passes).await?,
+        };
+        self.append(Entry::LaunchEnded { launch, outcome: outcome.clone() })?;
+        tell(hands.emit, launch, name, &outcome);
+        Ok(outcome)
+    }
+
+    /// Measures and stops the server whatever measuring came to.
+    async fn measure_and_stop(
+        &mut self,
+        hands: &mut Hands<'_>,
+        order: &LaunchOrder,
+        mut launched: Box<dyn Launched>,
+        passes: &[Pass],
+    ) -> Result<LaunchOutcome, SweepError> {
+        let measured = self.measure(hands, order, launched.as_mut(), passes).await;
+        hands.emit.phase(Phase::Stopping);
+        let stopped = launched.stop().await;
+        let outcome = measured?;
+        match stopped {
+            Err(failure) if matches!(outcome, LaunchOutcome::Measured) => {
+                hands.emit.emit(Event::Warning(format!("stopping: {}", failure.message)));
+                Ok(outcome)
+            }
+            _ => Ok(outcome),
+        }
+    }
+
+    async fn measure(
+        &mut self,
+        hands: &mut Hands<'_>,
+        order: &LaunchOrder,
+        launched: &mut dyn Launched,
+        passes: &[Pass],
+    ) -> Result<LaunchOutcome, SweepError> {
+        let server = launched.server().clone();
+        let facts = launched.facts().clone();
+        hands.emit.phase(Phase::Ready { seconds: facts.boot_seconds });
+        let log = launched.log();
+        let effective = server.effective_values(Some(&log), &order.configuration.flags).await;
+        self.append(Entry::LaunchReady { launch: order.launch, facts, effective })?;
+        let sink = (hands.records)(&order.folder);
+        let settings = BenchSettings {
+            salt: format!("{} {}", order.sweep, self.record.manifest.created_at),
+            seed: self.record.manifest.strategy.seed(),
+            launch: order.launch,
+            limits: Limits::default(),
+        };
+        let bench = Bench::new(&server, &*sink, hands.emit, hands.cancel, settings).await;
+        let mut bench = match bench {
+            Ok(bench) => bench,
+            Err(fault) => return Ok(LaunchOutcome::Failed(died(launched, &fault).await)),
+        };
+        for pass in passes {
+            match bench.repeat(&pass.workload, &pass.case, pass.repeat).await {
+                Ok(measurement) => {
+                    if let Err(failure) = launched.check().await {
+                        return Ok(LaunchOutcome::Failed(failure));
+                    }
+                    self.repeat_finished(hands, order.launch, measurement)?;
+                }
+                Err(BenchError::Cancelled) => return Ok(LaunchOutcome::Interrupted),
+                Err(BenchError::Records(source)) => {
+                    return Err(SweepError::Io { path: order.folder.clone(), source });
+                }
+                Err(fault) => {
+                    let failure = died(launched, &fault).await;
+                    if let BenchError::EngineGone { measurement, .. } = fault {
+                        self.repeat_finished(hands, order.launch, *measurement)?;
+                    }
+                    return Ok(LaunchOutcome::Failed(failure));
+                }
+            }
+        }
+        Ok(LaunchOutcome::Measured)
+    }
+
+    fn repeat_finished(
+        &mut self,
+        hands: &Hands<'_>,
+        launch: u32,
+        measurement: Measurement,
+    ) -> Result<(), SweepError> {
+        self.append(Entry::RepeatFinished { launch, measurement: measurement.clone() })?;
+        hands.emit.emit(Event::RepeatFinished(measurement));
+        Ok(())
+    }
+
+    /// What a slot still lacks, warm-ups before each case.
+    fn passes(&self, slot: u32) -> Vec<Pass> {
+        let done = replay::measured(&self.record, slot);
+        let manifest = &self.record.manifest;
+        let mut passes = Vec::new();
+        for workload in &manifest.workloads {
+            let repeats = workload.repeats.unwrap_or(u64::from(manifest.strategy.repeats()));
+            for case in workload.cases() {
+                let missing: Vec<u32> = (1..=repeats as u32)
+                    .filter(|repeat| {
+                        !done.iter().any(|known| {
+                            known.workload == workload.kind().name
+                                && known.case == case
+                                && known.repeat == *repeat
+                        })
+                    })
+                    .collect();
+                if missing.is_empty() {
+                    continue;
+                }
+                let warmups = std::iter::repeat_n(0, workload.warmup as usize);
+                for repeat in warmups.chain(missing) {
+                    passes.push(Pass { workload: workload.clone(), case: case.clone(), repeat });
+                }
+            }
+        }
+        passes
+    }
+
+    fn append(&mut self, entry: Entry) -> Result<(), SweepError> {
+        let line = self.journal.append(entry)?;
+        replay::apply(&mut self.record, &line.entry);
+        Ok(())
+    }
+}
+
+/// One repeat of one case that a launch is to measure.
+#[derive(Clone, Debug, PartialEq)]
+struct Pass {
+    workload: Workload,
+    case: String,
+    repeat: u32,
+}
+
+fn session() -> Entry {
+    Entry::SessionStarted {
+        schema_version: SCHEMA_VERSION,
+        tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+    }
+}
+
+/// Time that earlier sessions worked: from each one's first line to its last.
+fn spent(lines: &[Line]) -> Duration {
+    let mut sessions: BTreeMap<usize, (jiff::Timestamp, jiff::Timestamp)> = BTreeMap::new();
+    let mut session = 0;
+    for line in lines {
+        if matches!(line.entry, Entry::SessionStarted { .. }) {
+            session += 1;
+        }
+        sessions.entry(session).or_insert((line.at, line.at)).1 = line.at;
+    }
+    sessions
+        .values()
+        .map(|(first, last)| Duration::try_from(last.duration_since(*first)).unwrap_or_default())
+        .sum()
+}
+
+/// A failure in mid-measurement: the engine's own account where it has one.
+async fn died(launched: &mut dyn Launched, fault: &BenchError) -> LaunchFailure {
+    match launched.check().await {
+        Err(failure) => failure,
+        Ok(()) => LaunchFailure::new(FailureClass::EngineDied, fault.to_string()),
+    }
+}
+
+/// Stops a sweep in which nothing works.
+fn breaker(failures: &[LaunchFailure]) -> Result<(), SweepError> {
+    let Some(last) = failures.last() else { return Ok(()) };
+    let hopeless = matches!(last.class, FailureClass::Credentials | FailureClass::NoGpu);
+    let own = |failure: &LaunchFailure| !failure.class.is_deterministic();
+    let in_a_row = failures.iter().rev().take_while(|failure| own(failure)).count();
+    if !hopeless && in_a_row < BREAKER {
+        return Ok(());
+    }
+    let times = if hopeless { String::new() } else { format!("{in_a_row} launches in a row: ") };
+    Err(SweepError::Stopped {
+        message: format!("{times}{} ({})", last.message, last.class.as_str()),
+        log_lines: last.log_lines.clone(),
+        environment: matches!(
+            last.class,
+            FailureClass::Environment | FailureClass::NoGpu | FailureClass::Credentials
+        ),
+    })
+}
+
+fn tell(emit: &Emit, launch: u32, configuration: String, outcome: &LaunchOutcome) {
+    match outcome {
+        LaunchOutcome::Failed(failure) => emit.emit(Event::LaunchFailed {
+            launch,
+            configuration,
+            class: failure.class.as_str().to_owned(),
+            message: failure.message.clone(),
+        }),
+        _ => emit.emit(Event::LaunchFinished { launch, configuration }),
+    }
+}

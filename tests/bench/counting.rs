@@ -1,0 +1,206 @@
+//! A server that looks like vLLM from outside: streams, a prefix cache and the
+//! counters of one, with faults to order.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde_json::{Value, json};
+use vllm_grid::server::Endpoint;
+
+/// Faults and figures, each on its own.
+#[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools)] // switches, not states
+pub(crate) struct Behaviour {
+    pub(crate) caching: bool,
+    /// `cache_config_info` tells whether caching is on.
+    pub(crate) told: bool,
+    pub(crate) metrics: bool,
+    pub(crate) block: u64,
+    pub(crate) miss: Duration,
+    pub(crate) hit: Duration,
+    pub(crate) counters_late: Duration,
+    /// Somebody else's request is counted with this one and all later ones.
+    pub(crate) foreign_after: Option<usize>,
+    pub(crate) refuse_after: Option<usize>,
+    /// The engine dies with this request, in mid-stream.
+    pub(crate) die_after: Option<usize>,
+    /// Nothing stays in the cache.
+    pub(crate) forgets: bool,
+    /// Tokens that every prompt opens with.
+    pub(crate) preamble: u64,
+}
+
+impl Default for Behaviour {
+    fn default() -> Self {
+        Self {
+            caching: true,
+            told: true,
+            metrics: true,
+            block: 16,
+            miss: Duration::from_millis(60),
+            hit: Duration::from_millis(4),
+            counters_late: Duration::ZERO,
+            foreign_after: None,
+            refuse_after: None,
+            die_after: None,
+            forgets: false,
+            preamble: 0,
+        }
+    }
+}
+
+#[derive(Default)]
+struct Inside {
+    queries: u64,
+    hits: u64,
+    prompt_tokens: u64,
+    requests: u64,
+    served: usize,
+    dead: bool,
+    cached: HashSet<String>,
+    salts: HashSet<String>,
+    openings: Vec<String>,
+}
+
+#[derive(Clone)]
+pub(crate) struct Counting {
+    behaviour: Behaviour,
+    inside: Arc<Mutex<Inside>>,
+    url: String,
+}
+
+impl Counting {
+    pub(crate) async fn start(behaviour: Behaviour) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("bound"));
+        let counting = Self { behaviour, inside: Arc::default(), url };
+        let router = Router::new()
+            .route("/v1/models", get(models))
+            .route("/version", get(async || Json(json!({"version": "0.32.0"}))))
+            .route("/health", get(health))
+            .route("/metrics", get(metrics))
+            .route("/v1/chat/completions", post(chat))
+            .with_state(counting.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        counting
+    }
+
+    pub(crate) fn endpoint(&self) -> Endpoint {
+        Endpoint { base_url: self.url.clone(), api_key: None }
+    }
+
+    /// The first words of every prompt, in order.
+    pub(crate) fn openings(&self) -> Vec<String> {
+        self.inside.lock().expect("no panic").openings.clone()
+    }
+}
+
+async fn models() -> Json<Value> {
+    Json(json!({"object": "list", "data": [{"id": "m", "max_model_len": 8192}]}))
+}
+
+async fn health(State(counting): State<Counting>) -> StatusCode {
+    let dead = counting.inside.lock().expect("no panic").dead;
+    if dead { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK }
+}
+
+async fn metrics(State(counting): State<Counting>) -> Response {
+    let Behaviour { metrics, told, caching, block, .. } = counting.behaviour;
+    if !metrics {
+        return StatusCode::NOT_FOUND.into_response();
+    }
+    let inside = counting.inside.lock().expect("no panic");
+    let caching = if caching { "True" } else { "False" };
+    let label = if told { format!(",enable_prefix_caching=\"{caching}\"") } else { String::new() };
+    format!(
+        "vllm:prefix_cache_queries_total{{engine=\"0\"}} {}.0\n\
+         vllm:prefix_cache_queries_created{{engine=\"0\"}} 1.7955e+09\n\
+         vllm:prefix_cache_hits_total{{engine=\"0\"}} {}.0\n\
+         vllm:prompt_tokens_total{{engine=\"0\"}} {}.0\n\
+         vllm:request_success_total{{engine=\"0\",finished_reason=\"length\"}} {}.0\n\
+         vllm:cache_config_info{{block_size=\"{block}\"{label}}} 1.0\n",
+        inside.queries, inside.hits, inside.prompt_tokens, inside.requests
+    )
+    .into_response()
+}
+
+async fn chat(State(counting): State<Counting>, Json(body): Json<Value>) -> Response {
+    let behaviour = &counting.behaviour;
+    let text: String = body["messages"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|message| message["content"].as_str())
+        .collect();
+    let tokens = behaviour.preamble + 12 + text.len() as u64 / 5;
+    let max_tokens = body["max_tokens"].as_u64().expect("given");
+    if tokens + max_tokens > 8192 {
+        let error = json!({"error": {"message": "too long", "code": 400}});
+        return (StatusCode::BAD_REQUEST, Json(error)).into_response();
+    }
+    let (served, found) = {
+        let mut inside = counting.inside.lock().expect("no panic");
+        inside.served += 1;
+        inside.openings.push(text.chars().take(40).collect());
+        let salt = body["cache_salt"].as_str().unwrap_or_default().to_owned();
+        let known_salt = !inside.salts.insert(salt.clone());
+        let known = !inside.cached.insert(format!("{salt}{text}"));
+        let found = match (behaviour.caching && !behaviour.forgets, known) {
+            (true, true) => (tokens - 1) / behaviour.block * behaviour.block,
+            (true, false) if known_salt => behaviour.preamble / behaviour.block * behaviour.block,
+            _ => 0,
+        };
+        (inside.served, found)
+    };
+    let reached = |limit: Option<usize>| limit.is_some_and(|limit| served >= limit);
+    if reached(behaviour.refuse_after) {
+        let error = json!({"error": {"message": "no more", "code": 400}});
+        return (StatusCode::BAD_REQUEST, Json(error)).into_response();
+    }
+    tokio::time::sleep(if found * 2 > tokens { behaviour.hit } else { behaviour.miss }).await;
+    let mut stream = event(&json!({"choices": [{"index": 0, "delta": {"content": "a"}}]}));
+    if reached(behaviour.die_after) {
+        counting.inside.lock().expect("no panic").dead = true;
+        let message = "EngineCore encountered an issue.";
+        stream += &event(&json!({"error": {"message": message, "code": 500}}));
+    } else {
+        let usage = json!({"prompt_tokens": tokens, "completion_tokens": max_tokens});
+        stream += &event(&json!({"choices": [], "usage": usage}));
+        let foreign = reached(behaviour.foreign_after);
+        let late = behaviour.counters_late;
+        let counted = counting.clone();
+        if late.is_zero() {
+            counted.count(tokens, found, foreign);
+        } else {
+            tokio::spawn(async move {
+                tokio::time::sleep(late).await;
+                counted.count(tokens, found, foreign);
+            });
+        }
+    }
+    stream += "data: [DONE]\n\n";
+    ([("content-type", "text/event-stream; charset=utf-8")], stream).into_response()
+}
+
+fn event(data: &Value) -> String {
+    format!("data: {data}\n\n")
+}
+
+impl Counting {
+    fn count(&self, tokens: u64, found: u64, foreign: bool) {
+        let mut inside = self.inside.lock().expect("no panic");
+        let requests = if foreign { 2 } else { 1 };
+        inside.requests += requests;
+        inside.prompt_tokens += tokens * requests;
+        if self.behaviour.caching {
+            inside.queries += tokens * requests;
+            inside.hits += found;
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! The bench and what it reads from a server, against servers of known behaviour.
+
+mod client;
+mod counting;
+mod effective;
+mod kv_cache;
+mod scripted;
+mod server;

@@ -1,0 +1,131 @@
+//! What the specifications share: the binary, a folder of their own, a grid in
+//! it, and reading what a sweep left behind.
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of it")]
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use polars::prelude::*;
+use rustix::process::{Pid, Signal, kill_process};
+
+/// A small grid on the simulated engine: caching on and off, fast.
+pub const CACHING: &str = "
+name: caching
+engine:
+  simulated: {model: Qwen/Qwen3-1.7B, gpu: rtx-4090, seed: 1, speed: 20, flags: {max-model-len: 8192}}
+baseline: noprefix
+parameters:
+  enable-prefix-caching: [true, false]
+workloads:
+  kv-cache: {prefix-tokens: [2048], prompts: 2, output-tokens: 4}
+objective:
+  minimize: kv_cache.ttft_resent_ms
+strategy: {grid: {launches: 2, repeats: 2, seed: 1}}
+";
+
+/// A folder with a grid in it.
+pub struct Workplace {
+    pub folder: tempfile::TempDir,
+}
+
+impl Workplace {
+    pub fn new(grid: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("grid.yaml"), grid).unwrap();
+        Self { folder }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vllm-grid"));
+        command
+            .args(arguments)
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    pub fn run(&self, arguments: &[&str]) -> Ran {
+        Ran::of(self.command(arguments).output().unwrap())
+    }
+
+    pub fn start(&self, arguments: &[&str]) -> Child {
+        self.command(arguments).spawn().unwrap()
+    }
+
+    pub fn journal(&self, run: &str) -> Vec<serde_json::Value> {
+        let text =
+            std::fs::read_to_string(self.path(run).join("journal.jsonl")).unwrap_or_default();
+        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    pub fn entries(&self, run: &str, kind: &str) -> usize {
+        self.journal(run).iter().filter(|line| line["line"]["entry"]["kind"] == kind).count()
+    }
+
+    /// Waits until the journal holds so many entries of a kind.
+    pub fn wait_for(&self, run: &str, kind: &str, count: usize) {
+        let patience = Instant::now() + Duration::from_secs(60);
+        while self.entries(run, kind) < count {
+            assert!(Instant::now() < patience, "no {count} `{kind}` in the journal after 60 s");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    pub fn results(&self, run: &str) -> DataFrame {
+        parquet(&self.path(run).join("results.parquet"))
+    }
+
+    pub fn ranking(&self, run: &str) -> DataFrame {
+        parquet(&self.path(run).join("ranking.parquet"))
+    }
+}
+
+/// What a finished command said.
+#[derive(Debug)]
+pub struct Ran {
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
+}
+
+impl Ran {
+    pub fn of(output: Output) -> Self {
+        Self {
+            code: output.status.code(),
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    pub fn expect(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "stdout:\n{}\nstderr:\n{}", self.out, self.err);
+        self
+    }
+}
+
+pub fn signal(child: &Child, signal: Signal) {
+    kill_process(Pid::from_raw(child.id().cast_signed()).unwrap(), signal).unwrap();
+}
+
+pub fn parquet(path: &Path) -> DataFrame {
+    ParquetReader::new(std::fs::File::open(path).unwrap()).finish().unwrap()
+}
+
+/// A column as text, nulls as `None`.
+pub fn texts(frame: &DataFrame, column: &str) -> Vec<Option<String>> {
+    let column = frame.column(column).unwrap().cast(&DataType::String).unwrap();
+    column.str().unwrap().iter().map(|value| value.map(str::to_owned)).collect()
+}
+
+/// A column as numbers, nulls as `None`.
+pub fn numbers(frame: &DataFrame, column: &str) -> Vec<Option<f64>> {
+    let column = frame.column(column).unwrap().cast(&DataType::Float64).unwrap();
+    column.f64().unwrap().iter().collect()
+}
