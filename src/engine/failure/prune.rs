@@ -82,7 +82,7 @@ mod tests {
             aliases: Vec::new(),
             id: String::new(),
             flags: flags.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
-            varied: BTreeMap::new(),
+            varied: crate::configuration::Flags::new(),
             environment: BTreeMap::new(),
         }
     }
