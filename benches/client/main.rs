@@ -18,8 +18,14 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words[..] {
-        ["serve", name] => run(&server::serve(scenario(name))),
-        ["measure", name, url] => run(&measure::measure(scenario(name), url)),
+        ["serve", name] => {
+            print!("{}", server::serve(scenario(name)));
+            Ok(())
+        }
+        ["measure", name, url] => {
+            print!("{}", measure::measure(scenario(name), url));
+            Ok(())
+        }
         _ if words.contains(&"--bench") => table(peer_of(&words)),
         _ => {
             println!("run with: cargo bench --bench client [-- --peer PATH]");
@@ -36,11 +42,6 @@ fn main() -> ExitCode {
 }
 
 type Fallible = Result<(), Box<dyn std::error::Error>>;
-
-fn run(job: &impl AsRef<str>) -> Fallible {
-    print!("{}", job.as_ref());
-    Ok(())
-}
 
 fn scenario(name: &str) -> &'static Scenario {
     SCENARIOS.iter().find(|scenario| scenario.name == name).expect("named by ourselves")

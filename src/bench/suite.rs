@@ -23,7 +23,7 @@ use crate::workload::{Spec, Workload};
 /// How long a dead engine may still look alive: `/health` is 200 for some
 /// milliseconds after its end.
 const DYING: Duration = Duration::from_secs(1);
-/// Time for the proof that a silent engine still decodes.
+/// Time for the proof that a silent engine still decodes; a request's own where that is shorter.
 const PROOF: Duration = Duration::from_secs(20);
 
 /// What makes prompts unique and repeatable.
@@ -152,7 +152,8 @@ impl<'a> Bench<'a> {
     }
 
     /// Measures one repeat of one case; `repeat` 0 is a warm-up, however many
-    /// there are. Stores its records, and leaves telling it to the caller.
+    /// there are (their records have one key, so a sink may keep the last). Stores
+    /// its records, and leaves telling it to the caller.
     ///
     /// # Errors
     /// A stop, a server that is gone, or records that could not be stored. A
@@ -210,7 +211,8 @@ impl<'a> Bench<'a> {
         use RequestErrorClass::{Connect, Cut, InStream, ServerError, Silent};
         let error = records.last()?.error.as_ref()?;
         if error.class == Silent {
-            let proof = completion_proof(self.server, PROOF).await;
+            let patience = PROOF.min(self.settings.limits.first_token);
+            let proof = completion_proof(self.server, patience).await;
             return proof.err().map(|fault| format!("{}; then {fault}", error.message));
         }
         if !matches!(error.class, Connect | Cut | InStream | ServerError) {

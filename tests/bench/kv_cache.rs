@@ -12,7 +12,7 @@ use vllm_grid::bench::suite::{Bench, BenchError, BenchSettings, run_suite};
 use vllm_grid::bench::{RecordSink, RepeatKey};
 use vllm_grid::event::Emit;
 use vllm_grid::metric::{Measurement, MetricValue, Status};
-use vllm_grid::server::Server;
+use vllm_grid::server::{Health, Server, health};
 use vllm_grid::workload::{KvCache, Workload};
 
 #[derive(Default)]
@@ -176,8 +176,14 @@ async fn a_cache_that_keeps_nothing_is_no_certified_hit_but_a_measurement() {
 
 #[tokio::test]
 async fn a_template_that_opens_with_more_than_a_block_is_told_apart_by_cache_salt() {
-    let kept = one(Behaviour { preamble: 48, ..Behaviour::default() }).await;
+    let preamble = Behaviour { preamble: 48, ..Behaviour::default() };
+    let kept = one(preamble.clone()).await;
     assert_eq!((kept.status, hit_state(&kept)), (Status::Ok, Some("certified")));
+    // Also where no warm-up can find it out.
+    let counting = Counting::start(preamble).await;
+    let server = Server::open(counting.endpoint(), None).await.expect("it serves");
+    let measured = measure(&server, KvCache { warmup: 0, ..spec() }, 1).await;
+    assert_eq!(hit_state(&measured.measurements[0]), Some("certified"));
 }
 
 #[tokio::test]
@@ -241,6 +247,24 @@ async fn a_dead_engine_ends_the_bench_with_what_was_measured() {
 }
 
 #[tokio::test]
+async fn a_frozen_engine_is_gone_although_its_health_is_good() {
+    let frozen = Behaviour { freeze_after: Some(3), ..Behaviour::default() };
+    let counting = Counting::start(frozen).await;
+    let server = Server::open(counting.endpoint(), None).await.expect("it serves");
+    let (kept, emit, cancel) = (Kept::default(), Emit::nowhere(), CancellationToken::new());
+    let mut settings = settings();
+    settings.limits.first_token = Duration::from_millis(500);
+    let mut bench = Bench::new(&server, &kept, &emit, &cancel, settings).await.expect("an address");
+    let gone = bench.repeat(&Workload::KvCache(spec()), "", 0).await;
+    let Err(BenchError::EngineGone { measurement, message }) = gone else {
+        panic!("{gone:?}");
+    };
+    assert_eq!(measurement.status, Status::Failed);
+    assert!(message.contains("no token came for 0.5 s; then"), "{message}");
+    assert_eq!(health(&server.endpoint).await, Health::Up);
+}
+
+#[tokio::test]
 async fn a_prompt_that_cannot_fit_is_skipped() {
     let counting = Counting::start(Behaviour::default()).await;
     let server = Server::open(counting.endpoint(), None).await.expect("it serves");
@@ -273,6 +297,11 @@ async fn a_stop_ends_a_repeat_at_once() {
         stop.cancel();
     });
     let workload = Workload::KvCache(spec());
-    let ended = tokio::time::timeout(Duration::from_secs(3), bench.repeat(&workload, "", 1)).await;
+    let repeat = bench.repeat(&workload, "", 1);
+    assert_send(&repeat);
+    let ended = tokio::time::timeout(Duration::from_secs(3), repeat).await;
     assert!(matches!(ended, Ok(Err(BenchError::Cancelled))), "{ended:?}");
 }
+
+/// A sweep may run on any thread.
+fn assert_send<T: Send>(_: &T) {}
