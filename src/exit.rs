@@ -44,10 +44,7 @@ pub(crate) struct Failure {
 impl Failure {
     /// Any error.
     pub(crate) fn new(exit: Exit, error: impl std::error::Error + Send + Sync + 'static) -> Self {
-        Self {
-            exit,
-            report: Some(miette::Report::from_err(error)),
-        }
+        Self { exit, report: Some(miette::Report::from_err(error)) }
     }
 
     /// An error that explains itself with snippets and help.
