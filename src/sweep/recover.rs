@@ -4,6 +4,7 @@
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::SweepError;
 use super::folder::Folder;
@@ -31,13 +32,22 @@ pub struct Recovery {
     pub problems: Vec<String>,
 }
 
-/// Whether somebody holds the journal of the sweep in `folder`.
+/// Whether somebody holds the journal of the sweep in `folder`. Asked for a
+/// while: another `recover` holds it for moments only, and so does a child that
+/// was being started when its sweep was killed.
 pub fn lives(folder: &Path) -> bool {
-    match File::open(folder.join("journal.jsonl")).map(|journal| journal.try_lock()) {
-        Ok(Err(TryLockError::WouldBlock)) => true,
-        // Locked by us for a moment, and released when the file is closed.
-        Ok(_) | Err(_) => false,
+    for attempt in 0..10 {
+        if attempt > 0 {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        // Shared, so that it is in nobody's way; released when the file is closed.
+        let locked =
+            File::open(folder.join("journal.jsonl")).map(|journal| journal.try_lock_shared());
+        if !matches!(locked, Ok(Err(TryLockError::WouldBlock))) {
+            return false;
+        }
     }
+    true
 }
 
 /// Recovers the sweeps in `folders`, and those that containers on the local
@@ -51,7 +61,9 @@ pub async fn run(folders: &[PathBuf], emit: &Emit) -> Recovery {
             all.push(folder);
         }
     };
-    folders.iter().for_each(|folder| add(folder));
+    for folder in folders {
+        add(folder);
+    }
     match connect(&Surroundings::here()).await {
         Ok(docker) => match cleanup::remove_dead(&docker, lives).await {
             Ok((dead, living)) => {

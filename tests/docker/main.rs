@@ -176,10 +176,7 @@ fn a_service_is_relaunched_per_configuration_and_production_runs_again() {
 
     let results = read(&site.run().join("results.csv"));
     let too_small: Vec<&str> = results.lines().filter(|line| line.contains("too_small")).collect();
-    assert!(
-        !too_small.is_empty() && too_small.iter().all(|line| line.contains("kv_cache_too_small")),
-        "{results}"
-    );
+    assert!(too_small.iter().any(|line| line.contains("kv_cache_too_small")), "{results}");
     let ranking = read(&site.run().join("ranking.csv"));
     assert!(
         ranking
