@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer, de};
 use serde_json::Value;
 
 use crate::bench::record::Usage;
+use crate::server::error_message;
 
 /// One chunk, chat or completion. Absent and null are the same.
 #[derive(Debug, Default, Deserialize)]
@@ -136,15 +137,6 @@ impl<'a> Chunk<'a> {
     pub(crate) fn finish_reason(&self) -> Option<&str> {
         self.choices.first().map(|choice| &*choice.finish_reason.0).filter(|text| !text.is_empty())
     }
-}
-
-/// The message of an error as servers write it: a text, or an object with `message`.
-pub(crate) fn error_message(error: &Value) -> String {
-    let inner = error.get("error").unwrap_or(error);
-    let text = inner.as_str().or_else(|| {
-        ["message", "detail"].iter().find_map(|key| inner.get(key).and_then(Value::as_str))
-    });
-    text.map_or_else(|| inner.to_string(), str::to_owned)
 }
 
 /// A text that is borrowed from the chunk where it has no escapes; null is empty.

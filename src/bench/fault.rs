@@ -6,8 +6,8 @@ use hyper::Response;
 use hyper::body::Incoming;
 use hyper::header;
 
-use crate::bench::chunk::error_message;
 use crate::bench::record::{RequestError, RequestErrorClass};
+use crate::server::error_text;
 
 /// The error that a status other than 200 stands for, with the server's message.
 pub(crate) fn refusal_of(
@@ -15,14 +15,9 @@ pub(crate) fn refusal_of(
     location: Option<&header::HeaderValue>,
     body: &[u8],
 ) -> RequestError {
-    let message = serde_json::from_slice(body).map_or_else(
-        |_| String::from_utf8_lossy(body).trim().to_owned(),
-        |body| error_message(&body),
-    );
     let message = match location.map(header::HeaderValue::to_str) {
         Some(Ok(to)) if status.is_redirection() => format!("redirected to {to}: not followed"),
-        _ if message.is_empty() => "no message".to_owned(),
-        _ => message,
+        _ => error_text(&String::from_utf8_lossy(body)),
     };
     let class = if status.is_server_error() {
         RequestErrorClass::ServerError

@@ -129,8 +129,7 @@ impl Run<'_, '_> {
     /// needs the server's tokens per byte: its own requests do the rest.
     async fn calibrate(&mut self) -> Result<(), Stop> {
         if self.bench.tokens_per_byte().is_none() {
-            let first = Calibration::new(FIRST_SIZE as u64, 1.0);
-            let tokens = self.probe(first.size()).await?;
+            let tokens = self.probe(FIRST_SIZE).await?;
             let per_byte = tokens as f64 / FIRST_SIZE as f64;
             self.bench.set_tokens_per_byte(per_byte);
             self.state.calibration = Calibration::new(self.target, per_byte);
@@ -171,6 +170,10 @@ impl Run<'_, '_> {
         match traffic.after(self.bench.http(), tokens, &cancel).await {
             Seen::Cancelled => return Err(Stop::Cancelled),
             Seen::Late(reason) => return Err(Stop::Void(reason)),
+            Seen::Ours(Lookup::Found(found)) => {
+                let block = traffic.before().block_size();
+                self.state.cache_salt |= block.is_some_and(|block| found >= block);
+            }
             Seen::Ours(_) | Seen::Foreign(_) => {}
         }
         Ok(tokens)
@@ -233,9 +236,8 @@ impl Run<'_, '_> {
     fn check_miss(&mut self, (tokens, lookup): (u64, Lookup)) -> Result<(), Stop> {
         match (lookup, self.block_size()) {
             (Lookup::Found(found), Some(block)) if found >= block => {
-                if self.is_warmup && !self.state.cache_salt {
-                    // The chat template's own opening is shared by every prompt.
-                    self.state.cache_salt = true;
+                // The chat template's own opening is shared by every prompt.
+                if !std::mem::replace(&mut self.state.cache_salt, true) && self.is_warmup {
                     return Ok(());
                 }
                 Err(Stop::Void(format!(

@@ -124,9 +124,13 @@ impl Events {
             self.text(at_ns, kind, text);
             return Ok(());
         }
-        if data.trim_ascii() == b"[DONE]" {
-            self.done = true;
-            return Ok(());
+        match data.trim_ascii() {
+            b"" => return Ok(()),
+            b"[DONE]" => {
+                self.done = true;
+                return Ok(());
+            }
+            _ => {}
         }
         let chunk = chunk::Chunk::read(data).map_err(|error| malformed(data, &error))?;
         if let Some(message) = chunk.error() {
@@ -323,6 +327,32 @@ mod tests {
         }
         assert_eq!(with, without);
         assert_eq!(with.content, "plainaca\" bdefhé😀");
+    }
+
+    proptest::proptest! {
+        /// A stranger's bytes end in a record, whatever they are.
+        #[test]
+        fn never_panics(
+            pieces in proptest::collection::vec(
+                proptest::prop_oneof![
+                    proptest::strategy::Just(&b"data: "[..]),
+                    proptest::strategy::Just(&b"\n\n"[..]),
+                    proptest::strategy::Just(&b"{\"choices\":[{\"delta\":{\"content\":\""[..]),
+                    proptest::strategy::Just(&b"\"}}]}"[..]),
+                    proptest::strategy::Just(&b"a"[..]),
+                    proptest::strategy::Just(&b"\xc3"[..]),
+                    proptest::strategy::Just(&b"\"tool_calls\":[{\"index\":9}]"[..]),
+                    proptest::strategy::Just(&b"[DONE]"[..]),
+                ],
+                0..60,
+            ),
+        ) {
+            let mut reader = StreamReader::new(RequestRecord::default(), LIMITS, true);
+            let outcome = pieces.iter().try_for_each(|piece| reader.push(1, piece));
+            let (record, _) = reader.finish(outcome);
+            // Without usage no stream is good.
+            proptest::prop_assert!(record.error.is_some());
+        }
     }
 
     #[test]

@@ -18,12 +18,12 @@ use crate::metric::{Measurement, MetricValues, Status};
 use crate::server::Server;
 use crate::server::health::{Health, completion_proof, health_by};
 use crate::server::http::Http;
-use crate::workload::Workload;
+use crate::workload::{Spec, Workload};
 
 /// How long a dead engine may still look alive: `/health` is 200 for some
 /// milliseconds after its end.
 const DYING: Duration = Duration::from_secs(1);
-/// Time for the proof that a silent engine still decodes.
+/// Time for the proof that a silent engine still decodes; a request's own where that is shorter.
 const PROOF: Duration = Duration::from_secs(20);
 
 /// What makes prompts unique and repeatable.
@@ -152,7 +152,8 @@ impl<'a> Bench<'a> {
     }
 
     /// Measures one repeat of one case; `repeat` 0 is a warm-up, however many
-    /// there are. Stores its records, and leaves telling it to the caller.
+    /// there are (their records have one key, so a sink may keep the last). Stores
+    /// its records, and leaves telling it to the caller.
     ///
     /// # Errors
     /// A stop, a server that is gone, or records that could not be stored. A
@@ -179,8 +180,8 @@ impl<'a> Bench<'a> {
         self.repeat_name =
             if repeat == 0 { format!("warm-up {}", self.serial) } else { repeat.to_string() };
         self.clock = Clock::start();
-        let done = match workload {
-            Workload::KvCache(spec) => {
+        let done = match &workload.spec {
+            Spec::KvCache(spec) => {
                 let index = workload.cases().iter().position(|known| known == case);
                 let target = index.and_then(|index| spec.prefix_tokens.get(index).copied());
                 let Some(target) = target else {
@@ -210,7 +211,8 @@ impl<'a> Bench<'a> {
         use RequestErrorClass::{Connect, Cut, InStream, ServerError, Silent};
         let error = records.last()?.error.as_ref()?;
         if error.class == Silent {
-            let proof = completion_proof(self.server, PROOF).await;
+            let patience = PROOF.min(self.settings.limits.first_token);
+            let proof = completion_proof(self.server, patience).await;
             return proof.err().map(|fault| format!("{}; then {fault}", error.message));
         }
         if !matches!(error.class, Connect | Cut | InStream | ServerError) {
@@ -311,9 +313,9 @@ pub async fn run_suite(
     measurements: &mut Vec<Measurement>,
 ) -> Result<(), BenchError> {
     for workload in workloads {
-        let kept = workload.repeats().map_or(repeats, |n| u32::try_from(n).unwrap_or(u32::MAX));
+        let kept = workload.repeats.map_or(repeats, |n| u32::try_from(n).unwrap_or(u32::MAX));
         for case in workload.cases() {
-            let warmups = (0..workload.warmup()).map(|_| 0);
+            let warmups = (0..workload.warmup).map(|_| 0);
             for repeat in warmups.chain(1..=kept) {
                 let measured = bench.repeat(workload, &case, repeat).await;
                 let (measurement, ended) = match measured {

@@ -31,11 +31,15 @@ pub fn canonical_name(spelling: &str) -> String {
 
 /// Whether the value of a flag or variable of this name must never be written down.
 pub fn is_secret(name: &str) -> bool {
-    let name = name.to_ascii_lowercase().replace('_', "-");
+    let same = |a: u8, b: u8| a.eq_ignore_ascii_case(&b) || (a == b'_' && b == b'-');
+    let equal = |text: &[u8], word: &str| {
+        text.len() == word.len() && text.iter().zip(word.bytes()).all(|(a, b)| same(*a, b))
+    };
+    let name = name.as_bytes();
     ["api-key", "token", "secret", "password"].iter().any(|word| {
-        name == *word
-            || name.ends_with(&format!("-{word}"))
-            || name.starts_with(&format!("{word}-"))
+        let Some(rest) = name.len().checked_sub(word.len() + 1) else { return equal(name, word) };
+        (same(name[rest], b'-') && equal(&name[rest + 1..], word))
+            || (same(name[word.len()], b'-') && equal(&name[..word.len()], word))
     })
 }
 
@@ -113,9 +117,50 @@ fn append(arguments: &mut Vec<String>, name: &str, value: &Value) {
     }
 }
 
+/// A text as it may appear in a message: without what acts on a terminal.
+pub(crate) fn shown(text: &str) -> String {
+    text.chars()
+        .map(|letter| {
+            if letter.is_control() { letter.escape_debug().to_string() } else { letter.to_string() }
+        })
+        .collect()
+}
+
 fn argument(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_secret;
+
+    #[test]
+    fn secrets_are_told_by_their_names() {
+        for name in [
+            "api-key",
+            "API_KEY",
+            "hf-token",
+            "HF_TOKEN",
+            "token",
+            "vllm_api_key",
+            "secret-x",
+            "db_Password",
+        ] {
+            assert!(is_secret(name), "{name}");
+        }
+        for name in [
+            "max-num-batched-tokens",
+            "tokenizer",
+            "tokens-only",
+            "return-tokens-as-token-ids",
+            "key",
+            "",
+            "xtoken",
+        ] {
+            assert!(!is_secret(name), "{name}");
+        }
     }
 }

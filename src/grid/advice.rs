@@ -5,7 +5,7 @@ use super::Grid;
 use super::expand::Kind;
 use super::fault::Findings;
 use super::node::Span;
-use super::plan::Estimate;
+use super::plan::{Estimate, spoken};
 use crate::configuration::Configuration;
 use crate::flags;
 use crate::workload::Concurrency;
@@ -77,11 +77,11 @@ pub(super) fn budget(grid: &Grid, span: Option<&Span>, findings: &mut Findings) 
         findings.warning(
             span,
             format!(
-                "{} launches take {:.1} hours at the least, by assumption: the budget of {:.1} \
-                 hours ends the sweep before that",
+                "{} launches take {} at the least, by assumption: the budget of {} ends the sweep \
+                 before that",
                 estimate.launches,
-                estimate.low_seconds / 3600.0,
-                budget as f64 / 3600.0
+                spoken(estimate.low_seconds),
+                spoken(budget as f64)
             ),
         );
     }

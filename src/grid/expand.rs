@@ -11,7 +11,7 @@ use super::EngineBlock;
 use super::fault::Findings;
 use super::name;
 use super::node::Span;
-use crate::configuration::{Configuration, Flags};
+use crate::configuration::{Configuration, Flags, hexadecimal};
 
 /// The name that stands for the flags as they are in the engine block.
 pub(super) const PRODUCTION: &str = "production";
@@ -49,10 +49,17 @@ pub(super) struct Row {
     pub(super) span: Span,
 }
 
+fn word(kind: Kind, name: &str, value: &Value) -> String {
+    match kind {
+        Kind::Flag => name::word(name, value),
+        Kind::Variable => name::variable_word(name, value),
+    }
+}
+
 impl Row {
     fn generated_name(&self) -> String {
         let words: Vec<String> =
-            self.settings.iter().map(|it| name::word(&it.name, &it.value)).collect();
+            self.settings.iter().map(|it| word(it.kind, &it.name, &it.value)).collect();
         name::join(words.iter().map(String::as_str))
     }
 }
@@ -137,9 +144,11 @@ impl Draft {
         Some(mask)
     }
 
-    /// Expands the draft. `masks` come from [`Draft::masks`].
+    /// Expands the draft, which must not be larger than what fits into memory.
+    /// `masks` come from [`Draft::masks`].
     pub(super) fn expand(&self, engine: &EngineBlock, masks: &[Mask]) -> Expansion {
         let mut collector = Collector::new(engine);
+        collector.reserve(usize::try_from(self.count()).unwrap_or(0));
         let explicit: HashSet<&str> =
             self.include.iter().filter_map(|row| row.name.as_deref()).collect();
         self.product(&mut collector, &explicit, masks);
@@ -193,7 +202,7 @@ impl Draft {
                 axis.values
                     .iter()
                     .map(|value| {
-                        let word = name::word(&axis.name, value);
+                        let word = word(axis.kind, &axis.name, value);
                         free(word, |word| words.insert(word.to_owned()))
                     })
                     .collect()
@@ -254,7 +263,7 @@ struct Collector<'a> {
     engine: &'a EngineBlock,
     image: Option<String>,
     configurations: Vec<Configuration>,
-    by_id: HashMap<String, usize>,
+    by_digest: HashMap<[u8; 8], usize>,
     generated: HashSet<String>,
 }
 
@@ -264,9 +273,15 @@ impl<'a> Collector<'a> {
             engine,
             image: engine.image(),
             configurations: Vec::new(),
-            by_id: HashMap::new(),
+            by_digest: HashMap::new(),
             generated: HashSet::new(),
         }
+    }
+
+    fn reserve(&mut self, configurations: usize) {
+        self.configurations.reserve(configurations);
+        self.by_digest.reserve(configurations);
+        self.generated.reserve(configurations);
     }
 
     /// A generated name that is not taken yet.
@@ -282,8 +297,10 @@ impl<'a> Collector<'a> {
         name: String,
         settings: impl Iterator<Item = (Kind, &'s str, &'s Value)>,
     ) {
-        let mut flags = self.engine.flags().clone();
-        let mut varied = Flags::new();
+        let most = settings.size_hint().0;
+        let mut flags = Flags::with_capacity(self.engine.flags().len() + most);
+        flags.extend(self.engine.flags().clone());
+        let mut varied = Flags::with_capacity(most);
         let mut environment = BTreeMap::new();
         for (kind, setting, value) in settings {
             match (kind, value) {
@@ -302,8 +319,10 @@ impl<'a> Collector<'a> {
             }
         }
         flags.retain(|_, value| !value.is_null());
-        let id = self.engine.identity(self.image.as_deref(), &flags, &environment).id();
-        match self.by_id.entry(id) {
+        flags.shrink_to_fit();
+        varied.shrink_to_fit();
+        let digest = self.engine.identity(self.image.as_deref(), &flags, &environment).digest();
+        match self.by_digest.entry(digest) {
             Entry::Occupied(known) => {
                 let known = &mut self.configurations[*known.get()];
                 // A name that a person gave comes before a generated one.
@@ -315,7 +334,7 @@ impl<'a> Collector<'a> {
                 }
             }
             Entry::Vacant(vacant) => {
-                let id = vacant.key().clone();
+                let id = hexadecimal(vacant.key());
                 vacant.insert(self.configurations.len());
                 self.configurations.push(Configuration {
                     name,

@@ -69,7 +69,16 @@ const WORDS: &[(&str, &str)] = &[
     ("tensor-parallel-size", "tp"),
 ];
 
-/// The word for a flag or variable with a value: `util0.85`, `noprefix`, `seqs32`.
+/// The word for a variable with a value: `VLLM_USE_V1-1`.
+pub(super) fn variable_word(name: &str, value: &Value) -> String {
+    match value {
+        Value::String(text) if text.len() <= 24 && safe(text) == *text => format!("{name}-{text}"),
+        Value::Null => format!("{name}-unset"),
+        other => format!("{name}-{}", fingerprint(other)),
+    }
+}
+
+/// The word for a flag with a value: `util0.85`, `noprefix`, `seqs32`.
 pub(super) fn word(name: &str, value: &Value) -> String {
     let known = WORDS.iter().find(|(flag, _)| *flag == name).map(|(_, word)| *word);
     let word = known.map_or_else(|| safe(name.strip_prefix("enable-").unwrap_or(name)), Into::into);
@@ -158,10 +167,14 @@ mod tests {
             ("cudagraph-capture-sizes", json!([1, 2, 4])),
             ("hf-overrides", json!({"a": 1})),
             ("tokenizer", json!("some/where/very/far/away")),
-            ("VLLM_ATTENTION_BACKEND", json!("FLASHINFER")),
         ]
         .iter()
         .map(|(name, value)| word(name, value))
+        .chain([
+            variable_word("VLLM_USE_V1", &json!("1")),
+            variable_word("VLLM_USE_V1", &Value::Null),
+            variable_word("PATHS", &json!("/a:/b")),
+        ])
         .collect();
         assert!(words.iter().all(|word| fault(word).is_none()), "{words:?}");
         insta::assert_snapshot!(words.join("\n"));

@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 use super::{EngineBlock, Grid, Warning};
 use crate::configuration::Configuration;
 use crate::strategy::StrategySpec;
-use crate::workload::Workload;
+use crate::workload::{Spec, Workload};
 
 /// Version of the plan's JSON form.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -118,6 +118,20 @@ fn command(engine: &EngineBlock) -> Vec<&str> {
     }
 }
 
+/// A duration in the unit that a person would choose.
+pub fn spoken(seconds: f64) -> String {
+    let hours = seconds / 3600.0;
+    if seconds < 120.0 {
+        format!("{seconds:.0} s")
+    } else if hours < 2.0 {
+        format!("{:.0} min", seconds / 60.0)
+    } else if hours < 100.0 {
+        format!("{hours:.1} h")
+    } else {
+        format!("{:.0} days", hours / 24.0)
+    }
+}
+
 /// Seconds that something may take, by assumption.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Seconds {
@@ -163,8 +177,8 @@ impl Estimate {
                 .workloads
                 .iter()
                 .map(|workload| {
-                    let kept = workload.repeats().unwrap_or(u64::from(strategy.repeats));
-                    (kept + workload.warmup()) as f64 * repeat(workload, side)
+                    let kept = workload.repeats.unwrap_or(u64::from(strategy.repeats));
+                    (kept + workload.warmup) as f64 * repeat(workload, side)
                 })
                 .sum();
             let requests = requests(grid, u64::from(strategy.repeats));
@@ -181,9 +195,9 @@ impl Estimate {
 
 /// Requests of one repeat of a workload, with the lengths of prompt and answer.
 fn requests_of(workload: &Workload) -> Vec<(u64, u64, u64)> {
-    match workload {
+    match &workload.spec {
         // A miss, the same again, and one unrelated, for each prompt.
-        Workload::KvCache(spec) => spec
+        Spec::KvCache(spec) => spec
             .prefix_tokens
             .iter()
             .map(|tokens| (spec.prompts * 3, *tokens, spec.output_tokens))
@@ -207,7 +221,7 @@ fn requests(grid: &Grid, repeats: u64) -> f64 {
     grid.workloads
         .iter()
         .map(|workload| {
-            let passes = workload.repeats().unwrap_or(repeats) + workload.warmup();
+            let passes = workload.repeats.unwrap_or(repeats) + workload.warmup;
             let each: u64 = requests_of(workload).iter().map(|(requests, _, _)| requests).sum();
             (passes * each) as f64
         })

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use itertools::Itertools as _;
 
-use crate::grid::plan::{Plan, Planned};
+use crate::grid::plan::{Plan, Planned, spoken};
 
 /// The plan as text, for a terminal of `width` columns.
 pub fn render(plan: &Plan<'_>, width: usize) -> String {
@@ -35,8 +35,8 @@ pub fn render(plan: &Plan<'_>, width: usize) -> String {
         "{} {}, {} to {} (assumed, not measured)",
         plan.launches,
         if plan.launches == 1 { "launch" } else { "launches" },
-        duration(hours.low),
-        duration(hours.high)
+        spoken(hours.low * 3600.0),
+        spoken(hours.high * 3600.0)
     );
     let assumed = format!("assumed: {}", hours.assumptions.join("; "));
     wrap(&mut text, assumed.split(' '), "  ", "  ", width);
@@ -124,18 +124,4 @@ fn wrap<'a>(
     }
     text.push_str(line.trim_end());
     text.push('\n');
-}
-
-/// Hours in the unit that a person would choose.
-fn duration(hours: f64) -> String {
-    let seconds = hours * 3600.0;
-    if seconds < 120.0 {
-        format!("{seconds:.0} s")
-    } else if seconds < 7200.0 {
-        format!("{:.0} min", seconds / 60.0)
-    } else if hours < 100.0 {
-        format!("{hours:.1} h")
-    } else {
-        format!("{:.0} days", hours / 24.0)
-    }
 }

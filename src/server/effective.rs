@@ -2,12 +2,15 @@
 //! against what was asked for. An echo of the command line is no proof.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::configuration::Flags;
+use crate::server::Server;
 use crate::server::counters::Counters;
+use crate::server::http::Http;
 use crate::server::observed::{ALWAYS, Shown, observe};
 
 /// How far a requested flag is proven.
@@ -49,6 +52,30 @@ pub struct Sources<'a> {
     pub server_info: Option<&'a Value>,
     /// The start-up log.
     pub log: Option<&'a str>,
+}
+
+/// Time for a server to show its configuration.
+const SHOW: Duration = Duration::from_secs(5);
+
+/// Asks a server for what it shows, and judges it against what was requested.
+/// `log` is its start-up log, where there is one at hand.
+pub async fn of(server: &Server, log: Option<&str>, requested: &Flags) -> EffectiveValues {
+    let http = Http::new(&server.endpoint).ok();
+    let (mut counters, mut info) = (None, None);
+    if let Some(http) = &http {
+        counters = Counters::scrape(http).await;
+        let answer = http.get("/server_info?config_format=json", SHOW).await.ok();
+        info = answer
+            .filter(|answer| answer.status == 200)
+            .and_then(|answer| serde_json::from_str::<Value>(&answer.body).ok());
+    }
+    let sources = Sources {
+        counters: counters.as_ref(),
+        max_model_len: server.max_model_len,
+        server_info: info.as_ref(),
+        log,
+    };
+    read(&sources, requested)
 }
 
 /// Every requested flag with what the server shows of it, and what else it

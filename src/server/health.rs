@@ -64,14 +64,14 @@ pub async fn completion_proof(server: &Server, limit: Duration) -> Result<Durati
     if matches!(answer.status, 401 | 403) {
         return Err(ServerError::unauthorized(&server.endpoint));
     }
-    let body: Value = serde_json::from_str(&answer.body).unwrap_or_default();
     if answer.status != 200 {
-        let message = super::message_of(&body, &answer.body);
+        let message = super::error_text(&answer.body);
         return Err(not_serving(format!(
             "a one-token completion gave HTTP {}: {message}",
             answer.status
         )));
     }
+    let body: Value = serde_json::from_str(&answer.body).unwrap_or_default();
     let tokens = body.pointer("/usage/completion_tokens").and_then(Value::as_u64);
     let choice = body.pointer("/choices/0/finish_reason").and_then(Value::as_str);
     match (tokens, choice) {

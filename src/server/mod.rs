@@ -8,14 +8,15 @@ pub mod counters;
 pub mod effective;
 pub mod health;
 pub mod http;
+mod message;
 mod observed;
 mod open;
 pub mod prometheus;
 mod python;
 
 pub use health::{Health, completion_proof, health};
+pub(crate) use message::{error_message, error_text};
 pub use open::ServerError;
-use open::message_of;
 
 /// A bearer key. Never shown, never serialised.
 #[derive(Clone, PartialEq, Eq)]

@@ -97,9 +97,9 @@ impl Server {
     /// # Errors
     /// Which of these it was: unreachable, unauthorised, another model, another kind of server.
     pub async fn open(mut endpoint: Endpoint, model: Option<&str>) -> Result<Self, ServerError> {
-        while endpoint.base_url.ends_with('/') {
-            endpoint.base_url.pop();
-        }
+        // As clients of the OpenAI API are told it: with `/v1`.
+        let base = endpoint.base_url.trim_end_matches('/');
+        endpoint.base_url = base.strip_suffix("/v1").unwrap_or(base).to_owned();
         let url = endpoint.base_url.clone();
         let http =
             Http::new(&endpoint).map_err(|error| ServerError::from_http(&endpoint, error))?;
@@ -157,13 +157,4 @@ fn version(body: &str) -> (Option<String>, bool) {
     let marked = !matches!(body.get("simulated"), None | Some(Value::Null | Value::Bool(false)));
     let named = version.as_deref().is_some_and(|version| version.contains("simulated"));
     (version, marked || named)
-}
-
-/// The server's message in an error's body, in one line.
-pub(super) fn message_of(body: &Value, text: &str) -> String {
-    let error = body.get("error").unwrap_or(body);
-    let message = error.as_str().or_else(|| error.get("message").and_then(Value::as_str));
-    let message = message.unwrap_or(text).trim();
-    let line: String = message.chars().take(500).map(|c| if c == '\n' { ' ' } else { c }).collect();
-    if line.is_empty() { "no message".to_owned() } else { line }
 }

@@ -30,6 +30,8 @@ pub(crate) struct Behaviour {
     pub(crate) refuse_after: Option<usize>,
     /// The engine dies with this request, in mid-stream.
     pub(crate) die_after: Option<usize>,
+    /// From this request on nothing is answered any more; `/health` stays 200.
+    pub(crate) freeze_after: Option<usize>,
     /// Nothing stays in the cache.
     pub(crate) forgets: bool,
     /// Tokens that every prompt opens with.
@@ -49,6 +51,7 @@ impl Default for Behaviour {
             foreign_after: None,
             refuse_after: None,
             die_after: None,
+            freeze_after: None,
             forgets: false,
             preamble: 0,
         }
@@ -162,6 +165,9 @@ async fn chat(State(counting): State<Counting>, Json(body): Json<Value>) -> Resp
     if reached(behaviour.refuse_after) {
         let error = json!({"error": {"message": "no more", "code": 400}});
         return (StatusCode::BAD_REQUEST, Json(error)).into_response();
+    }
+    if reached(behaviour.freeze_after) {
+        std::future::pending::<()>().await;
     }
     tokio::time::sleep(if found * 2 > tokens { behaviour.hit } else { behaviour.miss }).await;
     let mut stream = event(&json!({"choices": [{"index": 0, "delta": {"content": "a"}}]}));

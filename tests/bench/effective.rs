@@ -2,8 +2,11 @@
 
 use serde_json::{Value, json};
 use vllm_grid::configuration::Flags;
+use vllm_grid::server::Server;
 use vllm_grid::server::counters::Counters;
-use vllm_grid::server::effective::{Sources, read};
+use vllm_grid::server::effective::{self, Sources, Verdict, read};
+
+use crate::counting::{Behaviour, Counting};
 
 fn capture(name: &str) -> String {
     let path = format!("{}/tests/captures/{name}", env!("CARGO_MANIFEST_DIR"));
@@ -92,4 +95,15 @@ fn no_key_is_ever_shown() {
     let sources = Sources { log: Some(&log), ..Sources::default() };
     let shown = table(&sources, &json!({"api-key": "sk-secret", "hf-token": "hf-secret"}));
     assert!(!shown.contains("secret") && !shown.contains("***"), "{shown}");
+}
+
+#[tokio::test]
+async fn a_server_is_asked_for_what_it_shows() {
+    let counting = Counting::start(Behaviour::default()).await;
+    let server = Server::open(counting.endpoint(), None).await.expect("it serves");
+    let requested = flags(&json!({"enable-prefix-caching": false, "max-model-len": 8192}));
+    let values = effective::of(&server, None, &requested).await;
+    assert_eq!(values["enable-prefix-caching"].verdict, Some(Verdict::Overridden));
+    assert_eq!(values["max-model-len"].verdict, Some(Verdict::Honoured));
+    assert_eq!(values["block-size"].value, Some(json!(16)));
 }

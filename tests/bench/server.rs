@@ -16,7 +16,7 @@ fn json(status: &str, body: &str) -> String {
 async fn open(steps: Vec<Step>, model: Option<&str>, key: bool) -> Result<Server, ServerError> {
     let scripted = Scripted::start(steps).await;
     let api_key = key.then(|| ApiKey::new("sk-secret"));
-    let base_url = format!("http://{}/", scripted.address);
+    let base_url = format!("http://{}/v1/", scripted.address);
     Server::open(Endpoint { base_url, api_key }, model).await
 }
 
@@ -27,7 +27,7 @@ const MODELS: &str = r#"{"object":"list","data":[{"id":"qwen3-tiny","object":"mo
 async fn a_server_tells_its_model_context_and_version() {
     let server = open(writes(&[json("200 OK", MODELS)]), None, true).await.expect("it serves");
     assert_eq!((server.model.as_str(), server.max_model_len), ("qwen3-tiny", Some(8192)));
-    assert!(!server.endpoint.base_url.ends_with('/'));
+    assert!(server.endpoint.base_url.ends_with(|c: char| c.is_ascii_digit()), "without /v1/");
     let server = open(writes(&[json("200 OK", MODELS)]), Some("lora"), true).await.expect("named");
     assert_eq!((server.model.as_str(), server.version, server.simulated), ("lora", None, false));
     let counting = Counting::start(Behaviour::default()).await;

@@ -13,7 +13,7 @@ use vllm_grid::strategy::{GridStrategy, StrategySpec};
 use vllm_grid::sweep::record::{
     LaunchOutcome, LaunchRecord, Manifest, SCHEMA_VERSION, SweepRecord,
 };
-use vllm_grid::workload::{KvCache, Workload};
+use vllm_grid::workload::{KvCache, Spec, Workload};
 
 /// A sweep with `kv-cache` and the objective `kv_cache.ttft_resent_ms`, minimised.
 pub(crate) fn sweep(names: &[&str]) -> SweepRecord {
@@ -23,6 +23,7 @@ pub(crate) fn sweep(names: &[&str]) -> SweepRecord {
             tool_version: "0.1.0".to_owned(),
             sweep: "test-20261124T061353Z".to_owned(),
             grid: "test".to_owned(),
+            grid_path: "test.yaml".into(),
             grid_sha256: "0".repeat(64),
             created_at: "2026-11-24T06:13:53Z".to_owned(),
             engine: "simulated".to_owned(),
@@ -30,7 +31,11 @@ pub(crate) fn sweep(names: &[&str]) -> SweepRecord {
             baseline: None,
             configurations: names.iter().map(|name| configuration(name, &json!({}))).collect(),
             varied: Vec::new(),
-            workloads: vec![Workload::KvCache(KvCache::default())],
+            workloads: vec![Workload {
+                spec: Spec::KvCache(KvCache::default()),
+                repeats: None,
+                warmup: 1,
+            }],
             objective: Objective {
                 metric: "kv_cache.ttft_resent_ms".parse().unwrap(),
                 goal: Goal::Minimize,
@@ -121,6 +126,7 @@ impl Building for SweepRecord {
     fn launch_of(mut self, name: &str, metric: &str, values: &[f64]) -> Self {
         let launch = self.launches.len() as u32 + 1;
         self.launches.push(LaunchRecord {
+            slot: 0,
             launch,
             configuration: name.to_owned(),
             facts: Some(LaunchFacts {
@@ -142,6 +148,7 @@ impl Building for SweepRecord {
 
     fn failed(mut self, name: &str, class: FailureClass, message: &str) -> Self {
         self.launches.push(LaunchRecord {
+            slot: 0,
             launch: self.launches.len() as u32 + 1,
             configuration: name.to_owned(),
             facts: None,

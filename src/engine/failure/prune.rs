@@ -74,6 +74,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::configuration::Flags;
 
     fn configuration(flags: &Value) -> Configuration {
         let flags = flags.as_object().expect("flags are a mapping");
@@ -82,7 +83,7 @@ mod tests {
             aliases: Vec::new(),
             id: String::new(),
             flags: flags.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
-            varied: BTreeMap::new(),
+            varied: Flags::default(),
             environment: BTreeMap::new(),
         }
     }

@@ -1,0 +1,151 @@
+//! The server of known timing: raw sockets, one chunk per token, and its own
+//! record of when a request had arrived and when its first token was written.
+
+use std::fmt::Write as _;
+use std::io::Read;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::scenario::Scenario;
+
+type Records = Arc<Mutex<Vec<(u64, Duration)>>>;
+
+/// Serves until standard input ends; the records as lines.
+pub(crate) fn serve(scenario: &'static Scenario) -> String {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let records: Records = Arc::default();
+    let shared = Arc::clone(&records);
+    runtime
+        .block_on(async move {
+            let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+            socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
+            let listener: TcpListener = socket.listen(4096).expect("listening");
+            println!("http://{}", listener.local_addr().expect("bound"));
+            let frames = Arc::new(Frames::new(scenario));
+            tokio::spawn(async move {
+                while let Ok((stream, _)) = listener.accept().await {
+                    tokio::spawn(answer(
+                        stream,
+                        scenario,
+                        Arc::clone(&frames),
+                        Arc::clone(&shared),
+                    ));
+                }
+            });
+            tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new())).await
+        })
+        .expect("no panic")
+        .expect("standard input");
+    runtime.shutdown_background();
+    let mut text = String::new();
+    for (id, time) in records.lock().expect("no panic").iter() {
+        let _ = writeln!(text, "ttft {id} {}", time.as_secs_f64() * 1e3);
+    }
+    text
+}
+
+/// What is written, made once.
+struct Frames {
+    /// Head, role chunk and first token.
+    first: Vec<u8>,
+    token: Vec<u8>,
+    /// Usage, `[DONE]`, end of the body.
+    last: Vec<u8>,
+    /// All of it, for a stream without pauses.
+    whole: Vec<u8>,
+}
+
+impl Frames {
+    fn new(scenario: &Scenario) -> Self {
+        let chunk = |data: &str| format!("{:x}\r\n{data}\r\n", data.len());
+        let event = |choices: &str, more: &str| {
+            chunk(&format!(
+                "data: {{\"id\":\"chatcmpl-b5d581616a970d27\",\"object\":\"chat.completion.chunk\",\
+                 \"created\":1795500834,\"model\":\"m\",\"choices\":[{choices}]{more}}}\n\n"
+            ))
+        };
+        let delta = |delta: &str| {
+            let choice = format!(
+                "{{\"index\":0,\"delta\":{delta},\"logprobs\":null,\"finish_reason\":null,\"token_ids\":null}}"
+            );
+            event(&choice, "")
+        };
+        let token = delta("{\"content\":\" token\"}");
+        let first = format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n\
+             transfer-encoding: chunked\r\n\r\n{}{token}",
+            delta("{\"role\":\"assistant\",\"content\":\"\"}")
+        );
+        let usage = format!(
+            ",\"usage\":{{\"prompt_tokens\":64,\"total_tokens\":{},\"completion_tokens\":{}}}",
+            64 + scenario.tokens,
+            scenario.tokens
+        );
+        let last = format!("{}{}0\r\n\r\n", event("", &usage), chunk("data: [DONE]\n\n"));
+        let whole = format!("{first}{}{last}", token.repeat(scenario.tokens - 1));
+        Self {
+            first: first.into_bytes(),
+            token: token.into_bytes(),
+            last: last.into_bytes(),
+            whole: whole.into_bytes(),
+        }
+    }
+}
+
+async fn answer(
+    mut stream: TcpStream,
+    scenario: &Scenario,
+    frames: Arc<Frames>,
+    records: Records,
+) -> Option<()> {
+    stream.set_nodelay(true).ok()?;
+    let mut buffer = Vec::new();
+    loop {
+        let id = read_request(&mut stream, &mut buffer).await?;
+        let arrived = Instant::now();
+        if scenario.gap.is_zero() {
+            let sent = arrived.elapsed();
+            stream.write_all(&frames.whole).await.ok()?;
+            records.lock().expect("no panic").push((id, sent));
+            continue;
+        }
+        let start = tokio::time::Instant::from_std(arrived);
+        tokio::time::sleep_until(start + scenario.first).await;
+        let sent = arrived.elapsed();
+        stream.write_all(&frames.first).await.ok()?;
+        records.lock().expect("no panic").push((id, sent));
+        let mut due = start + scenario.first;
+        for _ in 1..scenario.tokens {
+            due += scenario.gap;
+            tokio::time::sleep_until(due).await;
+            stream.write_all(&frames.token).await.ok()?;
+        }
+        stream.write_all(&frames.last).await.ok()?;
+    }
+}
+
+/// Reads one request; the number after `bench-id-` in its body, or one that nobody has.
+async fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<u64> {
+    buffer.clear();
+    loop {
+        if let Some(head) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {
+            let text = std::str::from_utf8(&buffer[..head]).ok()?.to_ascii_lowercase();
+            let length: usize = text
+                .lines()
+                .find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok())
+                .unwrap_or(0);
+            if buffer.len() >= head + 4 + length {
+                let body = String::from_utf8_lossy(&buffer[head + 4..]);
+                let digits = body.split_once("bench-id-").map_or("", |(_, rest)| rest);
+                let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
+                return Some(digits[..end].parse().unwrap_or(u64::MAX));
+            }
+        }
+        if stream.read_buf(buffer).await.ok()? == 0 {
+            return None;
+        }
+    }
+}

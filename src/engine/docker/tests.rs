@@ -1,0 +1,464 @@
+//! On the real daemon, with an image of our own binary (`tests/docker/image.sh`):
+//! `cargo build && cargo test --lib docker -- --ignored`. `VLLM_GRID_TEST_BINARY`
+//! names another binary, `VLLM_GRID_TEST_IMAGE` an image that is there.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use bollard::models::ContainerCreateBody;
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+use super::daemon::{Surroundings, connect};
+use super::*;
+use crate::configuration::Configuration;
+use crate::engine::compose::GpuRequest;
+use crate::engine::readiness::over_http;
+
+fn image() -> &'static str {
+    static IMAGE: OnceLock<String> = OnceLock::new();
+    IMAGE.get_or_init(|| {
+        if let Ok(image) = std::env::var("VLLM_GRID_TEST_IMAGE") {
+            return image;
+        }
+        let binary = std::env::var("VLLM_GRID_TEST_BINARY").map_or_else(
+            |_| {
+                let test = std::env::current_exe().expect("a path");
+                test.ancestors().nth(2).expect("target/debug").join("vllm-grid")
+            },
+            PathBuf::from,
+        );
+        assert!(binary.exists(), "build {} first (`cargo build`)", binary.display());
+        let image = format!("vllm-grid-test:{}", std::process::id());
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/docker/image.sh");
+        let made = Command::new(script).arg(&binary).arg(&image).output().expect("a shell");
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        image
+    })
+}
+
+/// The `docker` command, as a stranger would use it on our containers.
+fn docker(arguments: &[&str]) -> String {
+    let output = Command::new("docker").args(arguments).output().expect("the docker command");
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "docker {arguments:?}: {told}");
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+struct Place {
+    docker: Docker,
+    folder: tempfile::TempDir,
+    sweep: String,
+}
+
+impl Place {
+    async fn new(test: &str) -> Self {
+        Self {
+            docker: connect(&Surroundings::here()).await.expect("a daemon"),
+            folder: tempfile::tempdir().expect("a folder"),
+            sweep: format!("test-{test}-{}", std::process::id()),
+        }
+    }
+
+    fn order(&self, flags: &Value) -> LaunchOrder {
+        let flags: Flags = flags.as_object().expect("flags").clone().into_iter().collect();
+        LaunchOrder {
+            sweep: self.sweep.clone(),
+            launch: 1,
+            configuration: Configuration {
+                name: "c".to_owned(),
+                aliases: Vec::new(),
+                id: "0".to_owned(),
+                varied: flags.clone(),
+                flags,
+                environment: BTreeMap::new(),
+            },
+            folder: self.folder.path().join("run/launches/1-c"),
+        }
+    }
+
+    async fn engine(&self, extra: &[&str], adjust: impl FnOnce(&mut DockerSpec)) -> DockerEngine {
+        let mut command = vec!["Qwen/Qwen3-0.6B", "--max-model-len", "4096", "--sim-speed", "100"];
+        command.extend(extra);
+        let command = command.into_iter().map(str::to_owned).collect();
+        let mut spec = DockerSpec::new(ServiceSpec::of_image(image(), command));
+        spec.caches = false;
+        adjust(&mut spec);
+        DockerEngine::new(self.docker.clone(), spec, over_http(None))
+            .await
+            .expect("the image is there")
+    }
+
+    async fn launch(
+        &self,
+        engine: &mut DockerEngine,
+        flags: &Value,
+    ) -> Result<Box<dyn Launched>, LaunchFailure> {
+        engine.launch(&self.order(flags), &Emit::nowhere(), &CancellationToken::new()).await
+    }
+
+    /// Ids of the containers of this sweep, exited ones included.
+    fn containers(&self) -> Vec<String> {
+        let filter = format!("label={}={}", label::SWEEP, self.sweep);
+        docker(&["ps", "-aq", "--no-trunc", "--filter", &filter])
+            .lines()
+            .map(str::to_owned)
+            .collect()
+    }
+
+    fn only(&self) -> String {
+        let ids = self.containers();
+        assert_eq!(ids.len(), 1, "{ids:?}");
+        ids[0].clone()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Docker"]
+async fn a_container_lives_from_launch_to_stop_and_is_gone_after() {
+    let place = Place::new("life").await;
+    let mut engine = place.engine(&[], |_| {}).await;
+    let mut launched = place.launch(&mut engine, &json!({"max-num-seqs": 7})).await.expect("ready");
+    assert_eq!(launched.server().model, "Qwen/Qwen3-0.6B");
+    assert!(launched.server().simulated);
+    assert_eq!(launched.facts().image_id.as_deref(), Some(engine.image().id.as_str()));
+    assert!(launched.log().contains("'max_num_seqs': 7"), "{}", launched.log());
+    launched.check().await.expect("nobody touched it");
+
+    let id = place.only();
+    let seen: Value = serde_json::from_str(&docker(&["inspect", &id])).expect("JSON");
+    let seen = &seen[0];
+    assert_eq!(seen["HostConfig"]["RestartPolicy"]["Name"], "no");
+    assert_eq!(seen["Config"]["Healthcheck"]["Test"], json!(["NONE"]));
+    assert_eq!(seen["Config"]["StopTimeout"], 60);
+    assert_eq!(seen["HostConfig"]["LogConfig"]["Config"]["max-size"], "50m");
+    assert_eq!(seen["NetworkSettings"]["Ports"]["8000/tcp"][0]["HostIp"], "127.0.0.1");
+    assert_eq!(seen["Config"]["Labels"][label::CONFIGURATION], "c");
+    assert_eq!(seen["Config"]["Labels"][label::LAUNCH], "1");
+    let folder = place.folder.path().join("run");
+    assert_eq!(seen["Config"]["Labels"][label::FOLDER], folder.to_str().expect("text"));
+
+    launched.stop().await.expect("stopped");
+    assert!(place.containers().is_empty());
+    let log = std::fs::read_to_string(place.folder.path().join("run/launches/1-c/engine.log"));
+    assert!(log.expect("kept").contains("shutdown"), "its last words are there");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Docker"]
+async fn failures_before_ready_have_their_class_and_leave_nothing() {
+    let place = Place::new("failures").await;
+    let cases = [
+        (json!({"no-such-flag": 3}), FailureClass::BadFlag, Some(2)),
+        (json!({"gpu-memory-utilization": 0.06}), FailureClass::KvCacheTooSmall, Some(1)),
+        (json!({"max-num-seqs": "abc"}), FailureClass::BadFlag, Some(2)),
+    ];
+    for (flags, class, code) in cases {
+        let mut engine = place.engine(&[], |_| {}).await;
+        let failure = place.launch(&mut engine, &flags).await.err().expect("it fails");
+        assert_eq!((failure.class, failure.exit_code), (class, code), "{failure:?}");
+        assert!(!failure.log_lines.is_empty());
+        assert!(place.containers().is_empty(), "{flags}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Docker"]
+async fn an_image_that_is_not_there_and_one_that_changed_are_told() {
+    let place = Place::new("image").await;
+    let spec = DockerSpec::new(ServiceSpec::of_image("vllm-grid-test/not-there:1", Vec::new()));
+    let fault = DockerEngine::new(place.docker.clone(), spec, over_http(None))
+        .await
+        .err()
+        .expect("no image");
+    assert!(matches!(&fault, DockerFault::NoImage(image) if image == "vllm-grid-test/not-there:1"));
+    let mut spec = DockerSpec::new(ServiceSpec::of_image(image(), Vec::new()));
+    spec.image_id = Some("sha256:other".to_owned());
+    let fault = DockerEngine::new(place.docker.clone(), spec, over_http(None))
+        .await
+        .err()
+        .expect("changed");
+    assert!(matches!(fault, DockerFault::ImageChanged { .. }), "{fault}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Docker"]
+async fn gpus_that_the_daemon_cannot_give_are_told_and_can_be_switched_off() {
+    let place = Place::new("gpus").await;
+    let ask = |spec: &mut DockerSpec| {
+        spec.service.gpus = vec![GpuRequest {
+            count: Some(-1),
+            capabilities: vec!["gpu".to_owned()],
+            ..GpuRequest::default()
+        }];
+    };
+    let mut engine = place.engine(&[], ask).await;
+    let failure = place.launch(&mut engine, &json!({})).await.err().expect("no GPU here");
+    assert_eq!(failure.class, FailureClass::NoGpu, "{failure:?}");
+    assert!(place.containers().is_empty());
+
+    let mut engine = place
+        .engine(&[], |spec| {
+            ask(spec);
+            spec.gpus = false;
+        })
+        .await;
+    let launched = place.launch(&mut engine, &json!({})).await.expect("ready");
+    launched.stop().await.expect("stopped");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Docker"]
+async fn what_others_do_to_a_serving_container_is_found() {
+    let place = Place::new("others").await;
+    let cases = [
+        (&["kill", "-s", "KILL"][..], FailureClass::Killed, "code 137"),
+        (&["pause"], FailureClass::Killed, "paused"),
+        (&["restart", "-t", "1"], FailureClass::Killed, "restarted"),
+        (&["rm", "-f"], FailureClass::Killed, "removed"),
+        (&["stop", "-t", "5"], FailureClass::EngineDied, "code 0"),
+    ];
+    for (deed, class, word) in cases {
+        let mut engine = place.engine(&[], |_| {}).await;
+        let mut launched = place.launch(&mut engine, &json!({})).await.expect("ready");
+        let id = place.only();
+        docker(&[deed, &[&id]].concat());
+        let failure = launched.check().await.expect_err("it is not what it was");
+        assert_eq!(failure.class, class, "{deed:?}: {failure:?}");
+        assert!(failure.message.contains(word), "{deed:?}: {}", failure.message);
+        launched.stop().await.expect("put away");
+        assert!(place.containers().is_empty(), "{deed:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Docker"]
+async fn what_others_do_to_a_booting_container_ends_the_launch() {
+    let place = Place::new("booting").await;
+    for (deed, word) in [(&["rm", "-f"][..], "removed"), (&["kill"], "code 137")] {
+        // At real speed it boots for 15 s.
+        let mut engine = place.engine(&["--sim-speed", "1"], |_| {}).await;
+        let (order, emit, cancel) =
+            (place.order(&json!({})), Emit::nowhere(), CancellationToken::new());
+        let launch = engine.launch(&order, &emit, &cancel);
+        let deed = async {
+            while place.containers().is_empty() {
+                sleep(Duration::from_millis(50)).await;
+            }
+            sleep(Duration::from_secs(2)).await;
+            docker(&[deed, &[&place.only()]].concat());
+        };
+        let (launched, ()) = tokio::join!(launch, deed);
+        let failure = launched.err().expect("it ended");
+        assert_eq!(failure.class, FailureClass::Killed, "{failure:?}");
+        assert!(failure.message.contains(word), "{}", failure.message);
+        assert!(place.containers().is_empty());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Docker"]
+async fn a_container_out_of_memory_is_known_by_the_daemon_s_word() {
+    let place = Place::new("memory").await;
+    let mut engine = place.engine(&[], |_| {}).await;
+    let mut launched = place.launch(&mut engine, &json!({})).await.expect("ready");
+    let id = place.only();
+    docker(&["update", "--memory", "6m", "--memory-swap", "6m", &id]);
+    let url = format!("{}/v1/models", launched.server().endpoint.base_url);
+    let mut failure = None;
+    for _ in 0..100 {
+        // Work makes it touch its memory.
+        let _answer = Command::new("curl").args(["-s", "-m", "1", &url]).output();
+        failure = launched.check().await.err();
+        if failure.is_some() {
+            break;
+        }
+    }
+    let failure = failure.expect("6 MB are not enough");
+    assert_eq!(
+        (failure.class, failure.exit_code),
+        (FailureClass::HostMemory, Some(137)),
+        "{failure:?}"
+    );
+    launched.stop().await.expect("put away");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Docker"]
+async fn cancelling_a_boot_leaves_nothing() {
+    let place = Place::new("cancel").await;
+    let mut engine = place.engine(&["--sim-speed", "1"], |_| {}).await;
+    let cancel = CancellationToken::new();
+    let (order, emit) = (place.order(&json!({})), Emit::nowhere());
+    let launch = engine.launch(&order, &emit, &cancel);
+    let stop = async {
+        while place.containers().is_empty() {
+            sleep(Duration::from_millis(50)).await;
+        }
+        cancel.cancel();
+    };
+    let (launched, ()) = tokio::join!(launch, stop);
+    assert!(launched.err().expect("given up").cancelled);
+    assert!(place.containers().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Docker"]
+async fn a_name_is_free_again_once_its_container_is_gone() {
+    let place = Place::new("name").await;
+    let body = || ContainerCreateBody {
+        image: Some(image().to_owned()),
+        ..ContainerCreateBody::default()
+    };
+    let name = format!("vllm-grid-{}", place.sweep);
+    let mut first = Container::create(&place.docker, &name, body()).await.expect("created");
+    let removal = async {
+        sleep(Duration::from_secs(1)).await;
+        first.put_away(0).await.expect("gone");
+    };
+    let (second, ()) = tokio::join!(Container::create(&place.docker, &name, body()), removal);
+    second.expect("created, too").put_away(0).await.expect("gone");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Docker"]
+async fn recovery_touches_only_what_a_dead_sweep_made() {
+    let place = Place::new("recover").await;
+    let folder = |name: &str| place.folder.path().join(name);
+    let run = |name: &str, labels: &[String]| {
+        let mut arguments = vec!["create", "--name", name];
+        arguments.extend(labels.iter().flat_map(|label| ["--label", label.as_str()]));
+        arguments.push(image());
+        docker(&arguments)
+    };
+    let ours = |name: &str| {
+        [
+            format!("{}={}", label::SWEEP, place.sweep),
+            format!("{}={}", label::FOLDER, folder(name).display()),
+        ]
+    };
+    let name = |what: &str| format!("vllm-grid-{}-{what}", place.sweep);
+    let dead = run(&name("dead"), &ours("dead"));
+    let living = run(&name("living"), &ours("living"));
+    let sibling = run(&name("sibling"), &[format!("{}x={}", label::SWEEP, place.sweep)]);
+    let stranger = run(&name("stranger"), &["com.docker.compose.service=vllm".to_owned()]);
+
+    // Other sweeps of this daemon live, as far as this test is concerned.
+    let lives = |of: &Path| of != folder("dead");
+    let (removed, left) = cleanup::remove_dead(&place.docker, lives).await.expect("done");
+    assert_eq!(removed.iter().map(|l| l.id.as_str()).collect::<Vec<_>>(), [dead.as_str()]);
+    assert!(left.iter().any(|l| l.id == living));
+    let (again, _) = cleanup::remove_dead(&place.docker, lives).await.expect("any number of times");
+    assert!(again.is_empty());
+    for id in [&living, &sibling, &stranger] {
+        docker(&["inspect", id]);
+        docker(&["rm", id]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Docker"]
+async fn a_daemon_that_goes_away_is_the_environment() {
+    let place = Place::new("daemon").await;
+    let socket = place.folder.path().join("docker.sock");
+    let proxy = tokio::spawn(proxy(socket.clone()));
+    while !socket.exists() {
+        sleep(Duration::from_millis(10)).await;
+    }
+    let here = Surroundings {
+        docker_host: Some(format!("unix://{}", socket.display())),
+        ..Surroundings::default()
+    };
+    let docker = connect(&here).await.expect("through the proxy");
+    let through = Place {
+        docker,
+        folder: tempfile::tempdir().expect("a folder"),
+        sweep: place.sweep.clone(),
+    };
+    let mut engine = through.engine(&[], |_| {}).await;
+    let mut launched = through.launch(&mut engine, &json!({})).await.expect("ready");
+    proxy.abort();
+    std::fs::remove_file(&socket).expect("removed");
+    let failure = launched.check().await.expect_err("out of sight");
+    assert_eq!(failure.class, FailureClass::Environment, "{failure:?}");
+    let left = launched.stop().await.expect_err("it cannot be stopped");
+    assert!(left.message.contains("vllm-grid recover"), "{}", left.message);
+    let (removed, _) =
+        cleanup::remove_dead(&place.docker, |of| of != through.folder.path().join("run"))
+            .await
+            .expect("done");
+    assert_eq!(removed.len(), 1);
+}
+
+/// Forwards to the real daemon until it is aborted, and cuts everything then.
+async fn proxy(socket: PathBuf) {
+    let real = Surroundings::here().socket().expect("a local daemon");
+    let real = real.trim_start_matches("unix://").to_owned();
+    let listener = tokio::net::UnixListener::bind(socket).expect("bound");
+    let mut open = tokio::task::JoinSet::new();
+    loop {
+        let Ok((mut near, _)) = listener.accept().await else { return };
+        let real = real.clone();
+        open.spawn(async move {
+            if let Ok(mut far) = tokio::net::UnixStream::connect(real).await {
+                let _cut = tokio::io::copy_bidirectional(&mut near, &mut far).await;
+            }
+        });
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Docker"]
+async fn caches_are_added_labelled_and_kept() {
+    let place = Place::new("caches").await;
+    let mut engine = place.engine(&[], |spec| spec.caches = true).await;
+    let launched = place.launch(&mut engine, &json!({})).await.expect("ready");
+    let id = place.only();
+    let seen: Value = serde_json::from_str(&docker(&["inspect", &id])).expect("JSON");
+    let mounts: HashMap<&str, &str> = seen[0]["Mounts"]
+        .as_array()
+        .expect("mounts")
+        .iter()
+        .filter_map(|mount| Some((mount["Destination"].as_str()?, mount["Name"].as_str()?)))
+        .collect();
+    assert_eq!(mounts["/root/.cache/huggingface"], "vllm-grid-huggingface");
+    assert!(mounts["/root/.cache/vllm"].starts_with("vllm-grid-vllm-"));
+    launched.stop().await.expect("stopped");
+    let kept = caches::list(&place.docker).await.expect("volumes");
+    assert!(kept.iter().any(|name| name == mounts["/root/.cache/vllm"]), "{kept:?}");
+
+    let corrupt = LaunchFailure::new(FailureClass::CompileCache, "corrupt");
+    engine.clean_up(&corrupt, &Emit::nowhere()).await;
+    let kept = caches::list(&place.docker).await.expect("volumes");
+    assert!(kept.iter().any(|name| name == "vllm-grid-huggingface"));
+    assert!(!kept.iter().any(|name| name == mounts["/root/.cache/vllm"]), "{kept:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Docker"]
+async fn the_service_s_own_key_is_used_and_never_told() {
+    let place = Place::new("key").await;
+    let mut engine = place
+        .engine(&[], |spec| {
+            spec.service
+                .environment
+                .insert("VLLM_API_KEY".to_owned(), "sk-of-the-service".to_owned());
+        })
+        .await;
+    let launched =
+        place.launch(&mut engine, &json!({})).await.expect("ready, so the key was right");
+    assert!(launched.server().endpoint.api_key.is_some());
+    launched.stop().await.expect("stopped");
+
+    let mut engine = place
+        .engine(&["--api-key", "right"], |spec| spec.api_key = Some(ApiKey::new("wrong")))
+        .await;
+    let failure = place.launch(&mut engine, &json!({})).await.err().expect("the key is wrong");
+    assert_eq!(failure.class, FailureClass::NotServing);
+    let told = format!("{failure:?}");
+    assert!(!told.contains("wrong\"") && told.contains("API key"), "{told}");
+    assert!(place.containers().is_empty());
+}

@@ -1,0 +1,141 @@
+//! `kv-cache`: time to first token of a long prefix, sent for the first time,
+//! sent again, and unrelated.
+
+use serde::{Deserialize, Serialize};
+
+use super::options::{OptionKind, OptionSpec, Options};
+use super::{Concurrency, Kind, Spec};
+use crate::metric::{Direction, Metric};
+
+/// The kind `kv-cache`.
+pub(super) const KIND: Kind = Kind {
+    name: "kv-cache",
+    key: "kv_cache",
+    about: "Time to first token of a long prefix: sent for the first time, sent again, and unrelated.",
+    options: OPTIONS,
+    metrics: METRICS,
+    concurrency: Concurrency::One,
+    read: |options| Spec::KvCache(KvCache::read(options)),
+};
+
+/// Options of `kv-cache`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KvCache {
+    /// Prefix lengths in tokens as the server counts them; each is a case.
+    pub prefix_tokens: Vec<u64>,
+    /// Prompts per repeat; the repeat's value is their median.
+    pub prompts: u64,
+    /// Tokens generated per request.
+    pub output_tokens: u64,
+}
+
+impl Default for KvCache {
+    fn default() -> Self {
+        Self { prefix_tokens: vec![4096], prompts: 4, output_tokens: 16 }
+    }
+}
+
+impl KvCache {
+    fn read(options: &Options) -> Self {
+        let default = Self::default();
+        Self {
+            prefix_tokens: options.counts("prefix-tokens").unwrap_or(default.prefix_tokens),
+            prompts: options.count("prompts").unwrap_or(default.prompts),
+            output_tokens: options.count("output-tokens").unwrap_or(default.output_tokens),
+        }
+    }
+
+    /// Its cases as text; one empty text where there is one only.
+    pub(super) fn cases(&self) -> Vec<String> {
+        super::cases("prefix", &self.prefix_tokens)
+    }
+}
+
+const OPTIONS: &[OptionSpec] = &[
+    OptionSpec {
+        name: "prefix-tokens",
+        kind: OptionKind::Counts { min: 256, max: 1_000_000 },
+        help: "prefix lengths in tokens, a case each (default [4096])",
+    },
+    OptionSpec {
+        name: "prompts",
+        kind: OptionKind::Count { min: 1, max: 1000 },
+        help: "prompts per repeat; the repeat's value is their median (default 4)",
+    },
+    OptionSpec {
+        name: "output-tokens",
+        kind: OptionKind::Count { min: 1, max: 100_000 },
+        help: "tokens generated per request (default 16)",
+    },
+];
+
+const fn kv_cache(
+    name: &'static str,
+    unit: &'static str,
+    direction: Direction,
+    definition: &'static str,
+    source: &'static str,
+) -> Metric {
+    Metric { workload: "kv_cache", name, unit, direction, definition, source }
+}
+
+const METRICS: &[Metric] = &[
+    kv_cache(
+        "ttft_miss_ms",
+        "ms",
+        Direction::Lower,
+        "Median time to first token of prompts never sent before.",
+        "client clock",
+    ),
+    kv_cache(
+        "ttft_resent_ms",
+        "ms",
+        Direction::Lower,
+        "Median time to first token of the same prompts sent again, cache or no cache: what caching is judged by.",
+        "client clock",
+    ),
+    kv_cache(
+        "ttft_hit_ms",
+        "ms",
+        Direction::Lower,
+        "ttft_resent_ms where the server's counters certify the hits; absent otherwise.",
+        "client clock and /metrics",
+    ),
+    kv_cache(
+        "ttft_independent_ms",
+        "ms",
+        Direction::Lower,
+        "Median time to first token of unrelated prompts of the same length, sent after the pairs.",
+        "client clock",
+    ),
+    kv_cache(
+        "tpot_ms",
+        "ms",
+        Direction::Lower,
+        "Median time per output token after the first, over all requests of the repeat.",
+        "client clock and usage",
+    ),
+    kv_cache(
+        "hit_state",
+        "text",
+        Direction::Neutral,
+        "certified, not_applicable (prefix caching off), void (on, but not certified), or unknown (no counters).",
+        "/metrics",
+    ),
+    kv_cache(
+        "hit_tokens_share",
+        "share",
+        Direction::Neutral,
+        "Prompt tokens served from the prefix cache when resent, as a share of the expected ones.",
+        "/metrics",
+    ),
+    kv_cache(
+        "prompt_tokens",
+        "tokens",
+        Direction::Neutral,
+        "Median prompt length as the server counts it.",
+        "usage",
+    ),
+    kv_cache("requests", "1", Direction::Neutral, "Requests of the repeat.", "client"),
+    kv_cache("failed", "1", Direction::Lower, "Requests of the repeat that failed.", "client"),
+];

@@ -1,0 +1,141 @@
+//! Workloads: what is measured, as a specification. Options with their
+//! defaults and bounds, the cases that they make, and the metrics that they
+//! yield. How a workload is run is in [`crate::bench`].
+
+use std::fmt::Display;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::metric::Metric;
+
+mod kv_cache;
+mod options;
+
+pub use kv_cache::KvCache;
+pub use options::{OptionFault, OptionKind, OptionSpec, Options};
+
+/// A kind of workload: its names, options and metrics.
+#[derive(Clone, Copy, Debug)]
+pub struct Kind {
+    /// The grid's spelling (`kv-cache`).
+    pub name: &'static str,
+    /// The column spelling (`kv_cache`).
+    pub key: &'static str,
+    /// What it measures, in one sentence.
+    pub about: &'static str,
+    /// Its own options, beside [`SHARED_OPTIONS`].
+    pub options: &'static [OptionSpec],
+    /// Its metrics.
+    pub metrics: &'static [Metric],
+    /// Requests in flight at once.
+    pub concurrency: Concurrency,
+    /// Its specification from checked options.
+    pub read: fn(&Options) -> Spec,
+}
+
+/// How many requests a workload keeps in flight: what flags can act on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Concurrency {
+    /// One request at a time: scheduler, memory and sequence limits are inert.
+    One,
+    /// Several requests at once.
+    Many,
+}
+
+/// Every kind of workload, in the order of `bench`.
+pub const KINDS: &[Kind] = &[kv_cache::KIND];
+
+/// Options that every workload has.
+pub const SHARED_OPTIONS: &[OptionSpec] = &[
+    OptionSpec {
+        name: "repeats",
+        kind: OptionKind::Count { min: 1, max: 10_000 },
+        help: "kept repeats per launch (default: the strategy's)",
+    },
+    OptionSpec {
+        name: "warmup",
+        kind: OptionKind::Count { min: 0, max: 100 },
+        help: "discarded repeats per launch (default 1)",
+    },
+];
+
+/// A workload with its options filled in.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Workload {
+    /// What is particular to its kind.
+    #[serde(flatten)]
+    pub spec: Spec,
+    /// Kept repeats per launch, where the workload overrides the strategy.
+    pub repeats: Option<u64>,
+    /// Discarded repeats per launch.
+    pub warmup: u64,
+}
+
+/// What is particular to a kind of workload.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "workload", rename_all = "kebab-case")]
+pub enum Spec {
+    /// `kv-cache`.
+    KvCache(KvCache),
+}
+
+impl Workload {
+    /// Builds a workload from options as a grid or `--set` gives them.
+    ///
+    /// # Errors
+    /// Every fault of the options, in one pass.
+    pub fn from_options(
+        name: &str,
+        options: &Map<String, Value>,
+    ) -> Result<Self, Vec<OptionFault>> {
+        let name = name.replace('_', "-");
+        let Some(kind) = KINDS.iter().find(|kind| kind.name == name) else {
+            let known: Vec<&str> = KINDS.iter().map(|kind| kind.name).collect();
+            let hint = nearest(&name, &known).map_or_else(
+                || format!("known workloads: {}", known.join(", ")),
+                |near| format!("did you mean `{near}`?"),
+            );
+            let message = format!("unknown workload `{name}`; {hint}");
+            return Err(vec![OptionFault { key: name, message }]);
+        };
+        let options = Options::read(kind, SHARED_OPTIONS, options)?;
+        Ok(Self {
+            spec: (kind.read)(&options),
+            repeats: options.count("repeats"),
+            warmup: options.count("warmup").unwrap_or(1),
+        })
+    }
+
+    /// Its kind: names, options, metrics.
+    pub fn kind(&self) -> &'static Kind {
+        match self.spec {
+            Spec::KvCache(_) => &kv_cache::KIND,
+        }
+    }
+
+    /// Its cases as text; one empty text where there is one only.
+    pub fn cases(&self) -> Vec<String> {
+        match &self.spec {
+            Spec::KvCache(spec) => spec.cases(),
+        }
+    }
+}
+
+/// Cases named `key=value`; one empty text where there is one value only.
+fn cases<T: Display>(key: &str, values: &[T]) -> Vec<String> {
+    match values {
+        [_] => vec![String::new()],
+        several => several.iter().map(|value| format!("{key}={value}")).collect(),
+    }
+}
+
+/// The nearest of `known` to `word`, when it is near enough to be meant.
+pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
+    known
+        .iter()
+        .map(|candidate| (strsim::jaro_winkler(word, candidate), *candidate))
+        .filter(|(score, _)| *score >= 0.8)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, candidate)| candidate)
+}

@@ -1,0 +1,289 @@
+//! What a grid expands to, against a naive model of the same rules.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::fs;
+use std::path::PathBuf;
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use vllm_grid::configuration::Configuration;
+use vllm_grid::configuration::Configuration;
+use vllm_grid::grid::{Grid, GridFaults, ReadOptions};
+
+type Axis = (String, Vec<Value>);
+type Row = BTreeMap<String, Value>;
+
+/// A folder whose grid files are read; kept until the test is over.
+fn read_value(grid: &Value) -> Result<Grid, GridFaults> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path: PathBuf = folder.path().join("grid.yaml");
+    // JSON is YAML.
+    fs::write(&path, grid.to_string()).expect("a file");
+    Grid::read(&path, &ReadOptions::default())
+}
+
+fn grid(body: Value) -> Value {
+    let mut grid = json!({
+        "name": "g",
+        "engine": {"simulated": {"model": "m", "gpu": "rtx-4090", "flags": {"block-size": 16}}},
+        "workloads": {"kv-cache": null},
+        "objective": {"minimize": "kv_cache.ttft_resent_ms"},
+    });
+    if let (Value::Object(grid), Value::Object(body)) = (&mut grid, body) {
+        grid.extend(body);
+    }
+    grid
+}
+
+fn good(body: Value) -> Grid {
+    read_value(&grid(body)).unwrap_or_else(|faults| panic!("{}", faults.render(100, false)))
+}
+
+fn names(grid: &Grid) -> Vec<&str> {
+    grid.configurations.iter().map(|it| it.name.as_str()).collect()
+}
+
+#[test]
+fn the_last_axis_turns_fastest_and_names_tell_what_differs() {
+    let grid = good(json!({"parameters": {
+        "gpu-memory-utilization": [0.85, 0.9],
+        "enable-prefix-caching": true,
+        "enable_chunked_prefill": [true, false],
+        "max-num-seqs": [null, 32],
+    }}));
+    insta::assert_snapshot!(names(&grid).join("\n"));
+    assert_eq!(grid.varied, ["gpu-memory-utilization", "enable-chunked-prefill", "max-num-seqs"]);
+    let first = &grid.configurations[0];
+    assert!(!first.flags.contains_key("max-num-seqs"), "null is not passed");
+    assert_eq!(first.varied["max-num-seqs"], Value::Null);
+    assert_eq!(first.flags["block-size"], 16, "the engine's own flags are passed");
+}
+
+#[test]
+fn null_takes_a_flag_of_the_engine_away() {
+    let grid = good(json!({"parameters": {"block-size": [null, 16, 32]}}));
+    assert_eq!(names(&grid), ["blockdefault", "block16", "block32"]);
+    assert!(!grid.configurations[0].flags.contains_key("block-size"));
+}
+
+#[test]
+fn scalars_lists_lists_of_lists_and_mappings_are_told_apart() {
+    let grid = good(json!({"parameters": {
+        "cudagraph-capture-sizes": [[1, 2, 4], 8],
+        "hf-overrides": {"rope_parameters": {"factor": 4.0}},
+    }}));
+    let argv: Vec<Vec<String>> =
+        grid.configurations.iter().map(|it| vllm_grid::flags::argv(&it.flags)).collect();
+    let tail = ["--hf-overrides", r#"{"rope_parameters":{"factor":4.0}}"#];
+    let one = ["--block-size", "16", "--cudagraph-capture-sizes", "1", "2", "4"];
+    let two = ["--block-size", "16", "--cudagraph-capture-sizes", "8"];
+    assert_eq!(argv, [[&one[..], &tail].concat(), [&two[..], &tail].concat()]);
+}
+
+#[test]
+fn included_rows_stand_beside_the_product_and_are_not_crossed_with_it() {
+    let grid = good(json!({
+        "parameters": {"max-num-seqs": [8, 16]},
+        "environment": {"VLLM_USE_V1": [0, "1"]},
+        "include": [
+            {"name": "alone", "enforce-eager": true},
+            {"max-num-seqs": 8, "environment": {"VLLM_USE_V1": 0}},
+            {"name": "chosen", "max-num-seqs": 16, "environment": {"VLLM_USE_V1": "1"}},
+        ],
+    }));
+    let described: Vec<String> = grid
+        .configurations
+        .iter()
+        .map(|it| format!("{} {:?} {:?} {:?}", it.name, it.aliases, it.varied, it.environment))
+        .collect();
+    insta::assert_snapshot!(described.join("\n"));
+}
+
+#[test]
+fn equal_requests_are_one_configuration_whatever_their_spelling() {
+    let grid = good(json!({"include": [
+        {"name": "a", "max-model-len": "16k", "gpu-memory-utilization": 1},
+        {"name": "b", "max_model_len": 16000, "device-memory-utilization": 1.0},
+        {"name": "c", "max-model-len": 16000, "gpu-memory-utilization": 1.0, "block-size": 16},
+        {"name": "d", "max-model-len": 16000, "gpu-memory-utilization": 1.0, "enforce-eager": null},
+        {"name": "e", "max-model-len": "16K", "gpu-memory-utilization": 1.0},
+    ]}));
+    assert_eq!(names(&grid), ["a", "e"]);
+    assert_eq!(grid.configurations[0].aliases, ["b", "c", "d"]);
+}
+
+#[test]
+fn production_is_the_engines_own_flags() {
+    let varied = json!({"max-num-seqs": [8, 16]});
+    let grid = good(json!({"baseline": "production", "parameters": varied}));
+    assert_eq!(names(&grid), ["production", "seqs8", "seqs16"]);
+    assert_eq!(grid.baseline.as_deref(), Some("production"));
+    let grid = good(json!({"baseline": "production", "parameters": {"max-num-seqs": [null, 16]}}));
+    assert_eq!(names(&grid), ["seqsdefault", "seqs16"]);
+    assert_eq!(grid.configurations[0].aliases, ["production"]);
+    assert_eq!(grid.baseline.as_deref(), Some("seqsdefault"));
+}
+
+#[test]
+fn a_baseline_can_be_named_by_its_alias() {
+    let rows = json!([{"name": "a", "max-num-seqs": 8}, {"name": "b", "max-num-seqs": 8}]);
+    assert_eq!(good(json!({"baseline": "b", "include": rows})).baseline.as_deref(), Some("a"));
+}
+
+#[test]
+fn what_cannot_act_or_cannot_start_or_cannot_finish_is_said_before_the_night() {
+    let grid = good(json!({
+        "parameters": {
+            "enable-prefix-caching": [true, false],
+            "max-num-seqs": [8, 16],
+            "enable-chunked-prefill": false,
+            "max-num-batched-tokens": 2048,
+            "max-model-len": [2048, 4096],
+        },
+        "budget": "30s",
+    }));
+    let warnings: Vec<&str> = grid.warnings.iter().map(|it| it.message.as_str()).collect();
+    insta::assert_snapshot!(warnings.join("\n"));
+    let quiet =
+        good(json!({"parameters": {"enable-prefix-caching": [true, false]}, "budget": "8h"}));
+    assert_eq!(quiet.warnings, []);
+}
+
+#[test]
+fn ids_are_the_same_on_every_machine() {
+    let grid = good(json!({"parameters": {"max-num-seqs": [8]}}));
+    assert_eq!(grid.configurations[0].id, "672f291143f59a2b");
+}
+
+/// Axes of known flags with values that never repeat.
+fn axes() -> impl Strategy<Value = Vec<Axis>> {
+    let pool = vec![
+        ("gpu-memory-utilization", json!([0.8, 0.85, 0.9, 0.92, null])),
+        ("enable-prefix-caching", json!([true, false, null])),
+        ("enable-chunked-prefill", json!([false, true])),
+        ("max-num-seqs", json!([8, 16, 32, null])),
+        ("block-size", json!([16, 32, null])),
+        ("kv-cache-dtype", json!(["auto", "fp8"])),
+    ];
+    let axis = |(name, values): (&'static str, Value)| {
+        let values: Vec<Value> = values.as_array().expect("a list").clone();
+        let count = values.len();
+        prop::sample::subsequence(values, 1..=count).prop_map(move |v| (name.to_owned(), v))
+    };
+    prop::sample::subsequence(pool, 1..=6)
+        .prop_flat_map(move |chosen| chosen.into_iter().map(axis).collect::<Vec<_>>())
+}
+
+/// The product as nested loops would make it.
+fn product(axes: &[Axis]) -> Vec<Row> {
+    axes.iter().fold(vec![Row::new()], |rows, (name, values)| {
+        rows.iter()
+            .flat_map(|row| {
+                values.iter().map(|value| {
+                    let mut row = row.clone();
+                    row.insert(name.clone(), value.clone());
+                    row
+                })
+            })
+            .collect()
+    })
+}
+
+fn matches(exclude: &Row, row: &Row) -> bool {
+    exclude.iter().all(|(name, value)| row.get(name) == Some(value))
+}
+
+/// What is passed: the engine's own flags overlaid, nulls dropped.
+fn passed(row: &Row) -> Row {
+    let mut flags = Row::from([("block-size".to_owned(), json!(16))]);
+    flags.extend(row.clone());
+    flags.retain(|_, value| !value.is_null());
+    flags
+}
+
+/// Axes with exclusions and included rows, both drawn from the axes.
+fn grids() -> impl Strategy<Value = (Vec<Axis>, Vec<Row>, Vec<Row>)> {
+    axes().prop_flat_map(|axes| {
+        let row = {
+            let axes = axes.clone();
+            prop::collection::vec(any::<prop::sample::Index>(), axes.len()).prop_map(move |picks| {
+                let pick = |((name, values), pick): (&Axis, prop::sample::Index)| {
+                    (name.clone(), pick.get(values).clone())
+                };
+                axes.iter().zip(picks).map(pick).collect::<Row>()
+            })
+        };
+        let partial = (row.clone(), any::<u8>()).prop_map(|(row, keep)| {
+            let kept = row.into_iter().enumerate().filter(|(at, _)| keep >> at & 1 == 1);
+            kept.map(|(_, setting)| setting).collect::<Row>()
+        });
+        let excludes = prop::collection::vec(partial, 0..3);
+        let includes = prop::collection::vec(row, 0..3);
+        (Just(axes), excludes, includes)
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+    #[test]
+    fn expansion_agrees_with_nested_loops((axes, excludes, includes) in grids()) {
+        let all = product(&axes);
+        let kept: Vec<&Row> =
+            all.iter().filter(|row| !excludes.iter().any(|it| matches(it, row))).collect();
+        let include: Vec<Value> = includes
+            .iter()
+            .enumerate()
+            .map(|(at, row)| {
+                let mut row: serde_json::Map<String, Value> = row.clone().into_iter().collect();
+                row.insert("name".to_owned(), json!(format!("row{at}")));
+                Value::Object(row)
+            })
+            .collect();
+        let parameters: serde_json::Map<String, Value> =
+            axes.iter().map(|(name, values)| (name.clone(), json!(values))).collect();
+        let document =
+            grid(json!({"parameters": parameters, "include": include, "exclude": excludes}));
+        let everything = excludes.iter().any(|it| all.iter().all(|row| matches(it, row)));
+        let read = read_value(&document);
+        if everything || (kept.is_empty() && includes.is_empty()) {
+            prop_assert!(read.is_err());
+            return Ok(());
+        }
+        let read = read.map_err(|faults| TestCaseError::fail(faults.render(100, false)))?;
+
+        // The same requests, in the order of the loops, each once.
+        let mut expected: Vec<Row> = Vec::new();
+        for row in kept.iter().copied().chain(&includes) {
+            let flags = passed(row);
+            if !expected.contains(&flags) {
+                expected.push(flags);
+            }
+        }
+        let rows = read.configurations.iter().map(|it| it.flags.clone());
+        let got: Vec<Row> = rows.map(|flags| flags.into_iter().collect()).collect();
+        prop_assert_eq!(&got, &expected);
+
+        // Every name once, usable as a folder's name, one per request that was made.
+        let names: Vec<&str> = read.configurations.iter().flat_map(Configuration::names).collect();
+        prop_assert_eq!(names.len(), kept.len() + includes.len());
+        prop_assert_eq!(names.iter().collect::<HashSet<_>>().len(), names.len());
+        for name in &names {
+            prop_assert!(!name.is_empty() && name.len() <= 80);
+            prop_assert!(name.chars().all(|it| it.is_ascii_alphanumeric() || "._+-".contains(it)));
+        }
+
+        // Ids tell requests apart, and what varies is what differs.
+        let ids: HashSet<&str> = read.configurations.iter().map(|it| it.id.as_str()).collect();
+        prop_assert_eq!(ids.len(), got.len());
+        let differing: BTreeSet<&str> = axes
+            .iter()
+            .map(|(name, _)| name.as_str())
+            .filter(|name| got.iter().any(|row| row.get(*name) != got[0].get(*name)))
+            .collect();
+        prop_assert_eq!(read.varied.iter().map(String::as_str).collect::<BTreeSet<_>>(), differing);
+
+        // Read again, it is the same in the same order.
+        let again = read_value(&document).map_err(|_| TestCaseError::fail("read once, not twice"))?;
+        prop_assert_eq!(again.configurations, read.configurations);
+    }
+}
