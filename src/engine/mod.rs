@@ -16,9 +16,11 @@ use crate::server::{ApiKey, Server};
 pub mod command;
 pub mod compose;
 pub mod docker;
+pub mod doctor;
 pub mod failure;
 pub mod log;
 pub mod process;
+pub mod production;
 pub mod readiness;
 pub mod simulated;
 
@@ -31,6 +33,12 @@ pub enum EngineFault {
     /// The command of the process engine cannot be used.
     #[error(transparent)]
     Process(#[from] process::ProcessFault),
+    /// The compose service cannot be read.
+    #[error(transparent)]
+    Compose(#[from] compose::ComposeFault),
+    /// The Docker engine cannot work.
+    #[error(transparent)]
+    Docker(#[from] docker::DockerFault),
     /// A variable that the block names is not there.
     #[error("the variable {0} (`api-key-env`) is not set, or empty")]
     NoKey(String),
@@ -40,7 +48,7 @@ pub enum EngineFault {
 ///
 /// # Errors
 /// What the block asks for and cannot be had, before anything is started.
-pub fn of_grid(block: &EngineBlock) -> Result<Box<dyn Engine>, EngineFault> {
+pub async fn of_grid(block: &EngineBlock) -> Result<Box<dyn Engine>, EngineFault> {
     match block {
         EngineBlock::Simulated(block) => {
             Ok(Box::new(simulated::SimulatedEngine::new(block.clone())?))
@@ -50,9 +58,7 @@ pub fn of_grid(block: &EngineBlock) -> Result<Box<dyn Engine>, EngineFault> {
             spec.api_key = api_key(block.api_key_env.as_deref())?;
             Ok(Box::new(process::ProcessEngine::new(spec, readiness::over_http(None))?))
         }
-        EngineBlock::Docker(_) => Err(EngineFault::Unknown(
-            "the docker engine is not built yet: plan works, sweep does not".to_owned(),
-        )),
+        EngineBlock::Docker(block) => Ok(Box::new(docker::of_block(block).await?)),
     }
 }
 

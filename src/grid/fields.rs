@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::fault::Findings;
 use super::node::{Content, JsonFault, Key, Node, Span};
+use crate::flags::shown;
 
 /// The entries of a mapping with a fixed set of keys, each given once.
 pub(super) struct Fields<'n> {
@@ -39,7 +40,7 @@ impl<'n> Fields<'n> {
                     Some(near) => format!("did you mean `{near}`?"),
                     None => format!("known keys: {}", known.join(", ")),
                 };
-                let message = format!("unknown key `{}` in {what}", key.text);
+                let message = format!("unknown key `{}` in {what}", shown(&key.text));
                 findings.fault(&key.span, message).help(help);
                 fields.is_known = false;
             } else if fields.get(&name).is_some() {
@@ -174,6 +175,10 @@ pub(super) fn json(name: &str, node: &Node, findings: &mut Findings) -> Option<V
         Ok(value) => Some(value),
         Err(JsonFault::NotFinite(span)) => {
             findings.fault(&span, format!("`{name}` must be a finite number, not NaN or infinity"));
+            None
+        }
+        Err(JsonFault::Unprintable(span)) => {
+            findings.fault(&span, format!("`{name}` has control characters"));
             None
         }
         Err(JsonFault::Twice(key)) => {

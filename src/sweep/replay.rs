@@ -46,7 +46,7 @@ pub fn apply(record: &mut SweepRecord, entry: &Entry) {
                 known.outcome = Some(outcome.clone());
             }
         }
-        Entry::SessionEnded { .. } | Entry::Unknown => {}
+        Entry::Production { .. } | Entry::SessionEnded { .. } | Entry::Unknown => {}
     }
 }
 

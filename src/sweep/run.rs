@@ -12,11 +12,13 @@ use tokio_util::sync::CancellationToken;
 use super::SweepError;
 use super::folder::{Folder, write_whole};
 use super::journal::{Entry, Journal, Line};
+use super::production::{self, Guard, GuardFault, ProductionStep};
 use super::record::{LaunchOutcome, Manifest, SCHEMA_VERSION, SweepRecord};
 use super::replay;
 use crate::bench::RecordSink;
 use crate::bench::client::Limits;
 use crate::bench::suite::{Bench, BenchError, BenchSettings};
+use crate::engine::production::Production;
 use crate::engine::{Engine, FailureClass, LaunchFailure, LaunchOrder, Launched};
 use crate::event::{Emit, Event, Phase};
 use crate::metric::Measurement;
@@ -37,6 +39,10 @@ pub enum Ending {
     Interrupted,
 }
 
+/// Longest that production may take to answer when a stop was asked for: it is
+/// started and journalled so before, and a second signal leaves at once.
+const PROOF_WHEN_STOPPED: Duration = Duration::from_mins(10);
+
 /// Makes the record sink of a launch from its folder.
 pub type RecordsFor<'a> = dyn Fn(&Path) -> Box<dyn RecordSink> + Send + Sync + 'a;
 
@@ -46,6 +52,8 @@ pub struct Hands<'a> {
     pub engine: &'a mut dyn Engine,
     /// Decides what to launch.
     pub strategy: &'a dyn Strategy,
+    /// What serves production and makes room for the sweep, where the grid names it.
+    pub production: Option<&'a dyn Production>,
     /// Where request records go.
     pub records: &'a RecordsFor<'a>,
     /// Who is told.
@@ -62,6 +70,9 @@ pub struct Sweep {
     record: SweepRecord,
     spent: Duration,
     started: Instant,
+    /// Steps in production's life that earlier sessions journalled.
+    production: Vec<ProductionStep>,
+    guard: Option<Guard>,
 }
 
 impl Sweep {
@@ -76,7 +87,15 @@ impl Sweep {
         let (mut journal, lines) = Journal::open(&folder.journal_path())?;
         journal.append(session())?;
         let record = replay::replay(manifest, &lines);
-        Ok(Self { folder, journal, record, spent: Duration::ZERO, started: Instant::now() })
+        Ok(Self {
+            folder,
+            journal,
+            record,
+            spent: Duration::ZERO,
+            started: Instant::now(),
+            production: Vec::new(),
+            guard: None,
+        })
     }
 
     /// Goes on with a sweep.
@@ -89,7 +108,16 @@ impl Sweep {
         lines.push(journal.append(session())?);
         let spent = spent(&lines);
         let record = replay::replay(manifest, &lines);
-        Ok(Self { folder, journal, record, spent, started: Instant::now() })
+        let production = production::steps(&lines);
+        Ok(Self {
+            folder,
+            journal,
+            record,
+            spent,
+            started: Instant::now(),
+            production,
+            guard: None,
+        })
     }
 
     /// What the sweep holds so far.
@@ -113,7 +141,10 @@ impl Sweep {
             done: self.settled(),
             simulated: self.record.manifest.simulated,
         });
-        let ending = self.work(&mut hands).await;
+        let ending = match hands.production {
+            None => self.work(&mut hands).await,
+            Some(production) => self.guarded(production, &mut hands).await,
+        };
         let (complete, reason) = match &ending {
             Ok(Ending::Complete) => (true, "complete".to_owned()),
             Ok(Ending::BudgetSpent) => (false, "budget spent".to_owned()),
@@ -126,6 +157,45 @@ impl Sweep {
         let ending = ending?;
         ended?;
         Ok(ending)
+    }
+
+    /// Works with production stopped, and starts it again whatever the work came to.
+    async fn guarded(
+        &mut self,
+        production: &dyn Production,
+        hands: &mut Hands<'_>,
+    ) -> Result<Ending, SweepError> {
+        let earlier = std::mem::take(&mut self.production);
+        let mut note = |step| self.append(Entry::Production { production: step });
+        let guard = Guard::stand(production, &earlier, &mut note, hands.emit).await;
+        self.guard = Some(guard.map_err(guard_fault)?);
+        let worked = production::caught(self.work(hands)).await;
+        let mut guard = self.guard.take().unwrap_or_default();
+        let proof =
+            if hands.cancel.is_cancelled() { PROOF_WHEN_STOPPED } else { production::PROOF };
+        let mut note = |step| self.append(Entry::Production { production: step });
+        let left = guard.leave(production, &mut note, hands.emit, proof).await.map_err(guard_fault);
+        match worked {
+            Err(panic) => std::panic::resume_unwind(panic),
+            Ok(Ok(ending)) => left.map(|()| ending),
+            Ok(Err(fault)) => {
+                if let Err(also) = left {
+                    hands.emit.emit(Event::Warning(also.to_string()));
+                }
+                Err(fault)
+            }
+        }
+    }
+
+    /// Whether production is still down, where it is guarded.
+    async fn check_production(&mut self, hands: &Hands<'_>) -> Result<(), SweepError> {
+        let (Some(production), Some(mut guard)) = (hands.production, self.guard.take()) else {
+            return Ok(());
+        };
+        let mut note = |step| self.append(Entry::Production { production: step });
+        let checked = guard.check(production, &mut note).await;
+        self.guard = Some(guard);
+        checked.map_err(guard_fault)
     }
 
     async fn work(&mut self, hands: &mut Hands<'_>) -> Result<Ending, SweepError> {
@@ -144,6 +214,7 @@ impl Sweep {
                     if !self.affordable() {
                         return Ok(Ending::BudgetSpent);
                     }
+                    self.check_production(hands).await?;
                     match self.launch(hands, slot, configuration).await? {
                         LaunchOutcome::Failed(failure) => failures.push(failure),
                         LaunchOutcome::Interrupted => {}
@@ -282,6 +353,7 @@ impl Sweep {
                     if let Err(failure) = launched.check().await {
                         return Ok(LaunchOutcome::Failed(failure));
                     }
+                    self.check_production(hands).await?;
                     self.repeat_finished(hands, order.launch, measurement)?;
                 }
                 Err(BenchError::Cancelled) => return Ok(LaunchOutcome::Interrupted),
@@ -353,6 +425,17 @@ struct Pass {
     workload: Workload,
     case: String,
     repeat: u32,
+}
+
+fn guard_fault(fault: GuardFault<SweepError>) -> SweepError {
+    match fault {
+        GuardFault::Journal(fault) => fault,
+        other => SweepError::Stopped {
+            message: other.to_string(),
+            log_lines: Vec::new(),
+            environment: true,
+        },
+    }
 }
 
 fn session() -> Entry {

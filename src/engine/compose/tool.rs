@@ -128,7 +128,7 @@ pub async fn up(source: &ComposeSource) -> Result<(), ComposeFault> {
 }
 
 /// The project's name as v1 makes it; v2 prints it in its output.
-fn project_name(source: &ComposeSource) -> String {
+pub(in crate::engine) fn project_name(source: &ComposeSource) -> String {
     const VARIABLE: &str = "COMPOSE_PROJECT_NAME";
     let folder = source.files.first().and_then(|file| file.parent()).map(Path::to_owned);
     let folder =

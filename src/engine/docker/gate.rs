@@ -154,7 +154,7 @@ fn told(gpus: &[GpuMemory]) -> String {
 }
 
 /// NVML on the host, else `nvidia-smi` in a container.
-struct Reader {
+pub(in crate::engine) struct Reader {
     nvml: Option<nvml_wrapper::Nvml>,
     docker: Docker,
     service: ServiceSpec,
@@ -163,7 +163,7 @@ struct Reader {
 }
 
 impl Reader {
-    fn new(docker: Docker, service: &ServiceSpec, image_id: &str) -> Self {
+    pub(in crate::engine) fn new(docker: Docker, service: &ServiceSpec, image_id: &str) -> Self {
         let visible = service.environment.get("NVIDIA_VISIBLE_DEVICES");
         let by_variable = visible.filter(|value| !matches!(value.as_str(), "all" | ""));
         let mut assigned: Vec<String> =
@@ -209,8 +209,22 @@ impl Reader {
         (!gpus.is_empty()).then_some(gpus)
     }
 
+    /// How many processes hold memory of the assigned GPUs; `None` without NVML.
+    pub(in crate::engine) fn users(&self) -> Option<usize> {
+        let nvml = self.nvml.as_ref()?;
+        let mut users = 0;
+        for index in 0..nvml.device_count().ok()? {
+            let device = nvml.device_by_index(index).ok()?;
+            if self.is_assigned(index, &device.uuid().ok()?) {
+                users += device.running_compute_processes().ok()?.len();
+                users += device.running_graphics_processes().ok()?.len();
+            }
+        }
+        Some(users)
+    }
+
     /// A throw-away container sees the GPUs that the service would see.
-    async fn by_container(&self) -> Option<Vec<GpuMemory>> {
+    pub(in crate::engine) async fn by_container(&self) -> Option<Vec<GpuMemory>> {
         let visible = self.service.environment.get("NVIDIA_VISIBLE_DEVICES");
         let body = ContainerCreateBody {
             image: Some(self.image_id.clone()),

@@ -23,13 +23,16 @@ use crate::configuration::Flags;
 use crate::event::{Emit, Event};
 use crate::server::{ApiKey, Endpoint, Server};
 
+mod block;
 mod body;
 pub mod caches;
 pub mod cleanup;
 mod container;
 pub mod daemon;
 pub mod gate;
+pub mod production;
 
+pub use block::{of_block, production_of, source_of};
 use body::{Addition, GRACE, body};
 use container::{Container, Identity, State};
 use gate::Gate;
@@ -89,6 +92,8 @@ pub struct ImageIdentity {
     pub digest: Option<String>,
     /// The image's own command.
     pub command: Vec<String>,
+    /// The image's own entry point.
+    pub entrypoint: Vec<String>,
 }
 
 /// Why the engine cannot work.
@@ -460,10 +465,12 @@ pub async fn identity(docker: &Docker, image: &str) -> Result<ImageIdentity, Doc
         Some(404) => DockerFault::NoImage(image.to_owned()),
         _ => refused("asking for the image", &error),
     })?;
+    let config = seen.config.unwrap_or_default();
     Ok(ImageIdentity {
         id: seen.id.unwrap_or_default(),
         digest: seen.repo_digests.unwrap_or_default().into_iter().next(),
-        command: seen.config.and_then(|config| config.cmd).unwrap_or_default(),
+        command: config.cmd.unwrap_or_default(),
+        entrypoint: config.entrypoint.unwrap_or_default(),
     })
 }
 

@@ -1,0 +1,62 @@
+//! `recover`: starts production again, removes what a dead sweep left.
+
+use std::path::{Path, PathBuf};
+
+use vllm_grid::engine::docker::caches;
+use vllm_grid::engine::docker::daemon::{Surroundings, connect};
+use vllm_grid::event::{Emit, Event};
+use vllm_grid::sweep::recover;
+
+use crate::cli::RecoverArgs;
+use crate::exit::{Exit, Failure, print};
+
+/// `recover`: exit code 3 where anything is left undone.
+pub(crate) async fn recover(args: &RecoverArgs) -> Result<Exit, Failure> {
+    let folders = if args.runs.is_empty() { runs() } else { args.runs.clone() };
+    let emit = Emit::to(|event| {
+        if let Event::Warning(text) = event {
+            let _gone = print(&format!("{text}\n"));
+        }
+    });
+    let done = recover::run(&folders, &emit).await;
+    let mut text = String::new();
+    let mut told = |what: &str, names: &[String]| {
+        for name in names {
+            text.push_str(&format!("{what} {name}\n"));
+        }
+    };
+    let paths = |paths: &[PathBuf]| -> Vec<String> {
+        paths.iter().map(|path| path.display().to_string()).collect()
+    };
+    told("removed container", &done.removed);
+    told("killed the process of", &paths(&done.killed));
+    told("production runs and answers again, owed by", &paths(&done.production));
+    told("left alone, it is running:", &paths(&done.living));
+    let mut problems = done.problems;
+    if args.caches {
+        match remove_caches().await {
+            Ok(names) => told("removed cache volume", &names),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    if text.is_empty() && problems.is_empty() {
+        text.push_str("nothing to recover\n");
+    }
+    for problem in &problems {
+        text.push_str(&format!("not done: {problem}\n"));
+    }
+    print(&text)?;
+    Ok(if problems.is_empty() { Exit::Done } else { Exit::Environment })
+}
+
+fn runs() -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(Path::new("runs")) else { return Vec::new() };
+    let mut folders: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    folders.sort();
+    folders
+}
+
+async fn remove_caches() -> Result<Vec<String>, String> {
+    let docker = connect(&Surroundings::here()).await.map_err(|fault| fault.to_string())?;
+    caches::remove_all(&docker).await.map_err(|fault| fault.to_string())
+}
