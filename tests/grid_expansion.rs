@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use vllm_grid::configuration::Configuration;
-use vllm_grid::configuration::Configuration;
 use vllm_grid::grid::{Grid, GridFaults, ReadOptions};
 
 type Axis = (String, Vec<Value>);

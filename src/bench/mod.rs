@@ -8,7 +8,9 @@ pub mod client;
 pub mod clock;
 mod connection;
 mod fault;
+mod fitting;
 mod kv_cache;
+mod load;
 pub mod prompts;
 pub mod record;
 pub mod request;
@@ -16,6 +18,7 @@ mod silence;
 mod sse;
 pub mod stream;
 pub mod suite;
+pub mod telemetry;
 mod traffic;
 
 /// Which repeat of which case of which workload, in which launch.

@@ -8,11 +8,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bench::client::{Client, ClientError, Limits, Order, Outcome, Slot};
 use crate::bench::clock::Clock;
-use crate::bench::kv_cache;
 use crate::bench::prompts::derive;
 use crate::bench::record::{RequestErrorClass, RequestRecord};
 use crate::bench::request::Prepared;
 use crate::bench::{RecordSink, RepeatKey};
+use crate::bench::{kv_cache, load};
 use crate::event::{Emit, Event, Phase};
 use crate::metric::{Measurement, MetricValues, Status};
 use crate::server::Server;
@@ -109,6 +109,8 @@ pub struct Bench<'a> {
     repeat_name: String,
     tokens_per_byte: Option<f64>,
     kv_cache: BTreeMap<u64, kv_cache::CaseState>,
+    sizes: BTreeMap<String, usize>,
+    load: load::State,
 }
 
 impl std::fmt::Debug for Bench<'_> {
@@ -148,6 +150,8 @@ impl<'a> Bench<'a> {
             repeat_name: String::new(),
             tokens_per_byte: None,
             kv_cache: BTreeMap::new(),
+            sizes: BTreeMap::new(),
+            load: load::State::default(),
         })
     }
 
@@ -189,6 +193,12 @@ impl<'a> Bench<'a> {
                 };
                 kv_cache::repeat(self, spec, target, repeat).await?
             }
+            Spec::Load(spec) => {
+                let Some(kind) = spec.case(case) else {
+                    return Err(BenchError::NoSuchCase { workload: key.workload, case: key.case });
+                };
+                load::repeat(self, spec, kind, case, repeat).await?
+            }
         };
         if !done.records.is_empty() {
             self.sink.store(&key, &done.records)?;
@@ -209,7 +219,7 @@ impl<'a> Bench<'a> {
     /// What shows that the engine died or froze, after a failed request.
     async fn engine_gone(&self, records: &[RequestRecord]) -> Option<String> {
         use RequestErrorClass::{Connect, Cut, InStream, ServerError, Silent};
-        let error = records.last()?.error.as_ref()?;
+        let error = records.iter().rev().find_map(|record| record.error.as_ref())?;
         if error.class == Silent {
             let patience = PROOF.min(self.settings.limits.first_token);
             let proof = completion_proof(self.server, patience).await;
@@ -271,6 +281,19 @@ impl<'a> Bench<'a> {
 
     pub(crate) fn set_tokens_per_byte(&mut self, value: f64) {
         self.tokens_per_byte = Some(value);
+    }
+
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Sizes of texts in bytes that were fitted to a length, by what they are for.
+    pub(crate) fn sizes(&mut self) -> &mut BTreeMap<String, usize> {
+        &mut self.sizes
+    }
+
+    pub(crate) fn load(&mut self) -> &mut load::State {
+        &mut self.load
     }
 
     pub(crate) fn kv_cache_case(&self, target: u64) -> Option<kv_cache::CaseState> {

@@ -10,9 +10,11 @@ use serde_json::{Map, Value};
 use crate::metric::Metric;
 
 mod kv_cache;
+mod load;
 mod options;
 
 pub use kv_cache::KvCache;
+pub use load::{Arrivals, Load, LoadCase, Slo};
 pub use options::{OptionFault, OptionKind, OptionSpec, Options};
 
 /// A kind of workload: its names, options and metrics.
@@ -44,7 +46,7 @@ pub enum Concurrency {
 }
 
 /// Every kind of workload, in the order of `bench`.
-pub const KINDS: &[Kind] = &[kv_cache::KIND];
+pub const KINDS: &[Kind] = &[kv_cache::KIND, load::KIND];
 
 /// Options that every workload has.
 pub const SHARED_OPTIONS: &[OptionSpec] = &[
@@ -78,6 +80,18 @@ pub struct Workload {
 pub enum Spec {
     /// `kv-cache`.
     KvCache(KvCache),
+    /// `load`.
+    Load(Load),
+}
+
+impl Spec {
+    /// Options that contradict each other.
+    fn faults(&self) -> Vec<OptionFault> {
+        match self {
+            Self::Load(spec) => spec.faults(),
+            Self::KvCache(_) => Vec::new(),
+        }
+    }
 }
 
 impl Workload {
@@ -100,8 +114,13 @@ impl Workload {
             return Err(vec![OptionFault { key: name, message }]);
         };
         let options = Options::read(kind, SHARED_OPTIONS, options)?;
+        let spec = (kind.read)(&options);
+        let faults = spec.faults();
+        if !faults.is_empty() {
+            return Err(faults);
+        }
         Ok(Self {
-            spec: (kind.read)(&options),
+            spec,
             repeats: options.count("repeats"),
             warmup: options.count("warmup").unwrap_or(1),
         })
@@ -111,6 +130,7 @@ impl Workload {
     pub fn kind(&self) -> &'static Kind {
         match self.spec {
             Spec::KvCache(_) => &kv_cache::KIND,
+            Spec::Load(_) => &load::KIND,
         }
     }
 
@@ -118,6 +138,7 @@ impl Workload {
     pub fn cases(&self) -> Vec<String> {
         match &self.spec {
             Spec::KvCache(spec) => spec.cases(),
+            Spec::Load(spec) => spec.cases(),
         }
     }
 }
