@@ -18,7 +18,7 @@ pub(crate) async fn recover(args: &RecoverArgs) -> Result<Exit, Failure> {
             let _gone = print(&format!("{text}\n"));
         }
     });
-    let done = recover::run(&folders, &emit).await;
+    let done = recover::run(&folders, args.runs.is_empty(), &emit).await;
     let mut lines: Vec<String> = Vec::new();
     let mut told = |what: &str, names: &[String]| {
         lines.extend(names.iter().map(|name| format!("{what} {name}\n")));
