@@ -7,6 +7,8 @@ mod chunk;
 pub mod client;
 pub mod clock;
 mod connection;
+mod conversation;
+mod dialogue;
 mod fault;
 mod kv_cache;
 pub mod prompts;

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bench::client::{Client, ClientError, Limits, Order, Outcome, Slot};
 use crate::bench::clock::Clock;
+use crate::bench::conversation;
 use crate::bench::kv_cache;
 use crate::bench::prompts::derive;
 use crate::bench::record::{RequestErrorClass, RequestRecord};
@@ -189,6 +190,7 @@ impl<'a> Bench<'a> {
                 };
                 kv_cache::repeat(self, spec, target, repeat).await?
             }
+            Spec::Conversation(spec) => conversation::repeat(self, spec).await?,
         };
         if !done.records.is_empty() {
             self.sink.store(&key, &done.records)?;

@@ -202,6 +202,10 @@ fn requests_of(workload: &Workload) -> Vec<(u64, u64, u64)> {
             .iter()
             .map(|tokens| (spec.prompts * 3, *tokens, spec.output_tokens))
             .collect(),
+        // On average half of the longest context is history.
+        Spec::Conversation(spec) => {
+            vec![(spec.conversations * spec.turns, spec.longest() / 2, spec.output_tokens)]
+        }
     }
 }
 

@@ -9,9 +9,11 @@ use serde_json::{Map, Value};
 
 use crate::metric::Metric;
 
+mod conversation;
 mod kv_cache;
 mod options;
 
+pub use conversation::Conversation;
 pub use kv_cache::KvCache;
 pub use options::{OptionFault, OptionKind, OptionSpec, Options};
 
@@ -44,7 +46,7 @@ pub enum Concurrency {
 }
 
 /// Every kind of workload, in the order of `bench`.
-pub const KINDS: &[Kind] = &[kv_cache::KIND];
+pub const KINDS: &[Kind] = &[kv_cache::KIND, conversation::KIND];
 
 /// Options that every workload has.
 pub const SHARED_OPTIONS: &[OptionSpec] = &[
@@ -78,6 +80,8 @@ pub struct Workload {
 pub enum Spec {
     /// `kv-cache`.
     KvCache(KvCache),
+    /// `conversation`.
+    Conversation(Conversation),
 }
 
 impl Workload {
@@ -111,6 +115,7 @@ impl Workload {
     pub fn kind(&self) -> &'static Kind {
         match self.spec {
             Spec::KvCache(_) => &kv_cache::KIND,
+            Spec::Conversation(_) => &conversation::KIND,
         }
     }
 
@@ -118,6 +123,7 @@ impl Workload {
     pub fn cases(&self) -> Vec<String> {
         match &self.spec {
             Spec::KvCache(spec) => spec.cases(),
+            Spec::Conversation(_) => vec![String::new()],
         }
     }
 }
