@@ -10,6 +10,9 @@ use crate::bench::suite::{Bench, BenchError, Repeat, Verdict};
 use crate::bench::traffic::{Lookup, Seen, Traffic};
 use crate::metric::MetricValues;
 
+/// An answer with less room than this, in tokens, is not asked for.
+const SHORTEST_ANSWER: u64 = 512;
+
 /// Why a repeat ends before its time.
 #[derive(Debug)]
 pub(crate) enum Stop {
@@ -106,6 +109,21 @@ impl<'b, 'a> Dialogue<'b, 'a> {
         };
         Ok(Repeat { verdict, metrics, records: self.records })
     }
+}
+
+/// Tokens that an answer may have after a prompt of `bytes`: `wanted`, or what the
+/// context leaves.
+pub(crate) fn room(bench: &Bench<'_>, bytes: usize, wanted: u64) -> Result<u64, Stop> {
+    let Some(longest) = bench.server().max_model_len else { return Ok(wanted) };
+    // The template's own tokens, and a byte a token where nothing better is known.
+    let prompt = 256 + (bytes as f64 * bench.tokens_per_byte().unwrap_or(1.0)) as u64;
+    let left = longest.saturating_sub(prompt);
+    if left < wanted.min(SHORTEST_ANSWER) {
+        return Err(Stop::Skipped(format!(
+            "a prompt of about {prompt} tokens leaves no room for an answer in the context of {longest}"
+        )));
+    }
+    Ok(wanted.min(left))
 }
 
 /// The mean; `None` of nothing.

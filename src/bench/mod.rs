@@ -12,6 +12,8 @@ mod dialogue;
 mod fault;
 mod kv_cache;
 pub mod prompts;
+pub mod puzzles;
+mod reasoning;
 pub mod record;
 pub mod request;
 mod silence;

@@ -11,6 +11,7 @@ use crate::bench::clock::Clock;
 use crate::bench::conversation;
 use crate::bench::kv_cache;
 use crate::bench::prompts::derive;
+use crate::bench::reasoning;
 use crate::bench::record::{RequestErrorClass, RequestRecord};
 use crate::bench::request::Prepared;
 use crate::bench::{RecordSink, RepeatKey};
@@ -191,6 +192,12 @@ impl<'a> Bench<'a> {
                 kv_cache::repeat(self, spec, target, repeat).await?
             }
             Spec::Conversation(spec) => conversation::repeat(self, spec).await?,
+            Spec::Reasoning(spec) => {
+                let Some(kind) = spec.kind_of(case) else {
+                    return Err(BenchError::NoSuchCase { workload: key.workload, case: key.case });
+                };
+                reasoning::repeat(self, spec, kind).await?
+            }
         };
         if !done.records.is_empty() {
             self.sink.store(&key, &done.records)?;

@@ -12,10 +12,12 @@ use crate::metric::Metric;
 mod conversation;
 mod kv_cache;
 mod options;
+mod reasoning;
 
 pub use conversation::Conversation;
 pub use kv_cache::KvCache;
 pub use options::{OptionFault, OptionKind, OptionSpec, Options};
+pub use reasoning::{Reasoning, ReasoningKind};
 
 /// A kind of workload: its names, options and metrics.
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +48,7 @@ pub enum Concurrency {
 }
 
 /// Every kind of workload, in the order of `bench`.
-pub const KINDS: &[Kind] = &[kv_cache::KIND, conversation::KIND];
+pub const KINDS: &[Kind] = &[kv_cache::KIND, conversation::KIND, reasoning::KIND];
 
 /// Options that every workload has.
 pub const SHARED_OPTIONS: &[OptionSpec] = &[
@@ -82,6 +84,8 @@ pub enum Spec {
     KvCache(KvCache),
     /// `conversation`.
     Conversation(Conversation),
+    /// `reasoning`.
+    Reasoning(Reasoning),
 }
 
 impl Workload {
@@ -116,6 +120,7 @@ impl Workload {
         match self.spec {
             Spec::KvCache(_) => &kv_cache::KIND,
             Spec::Conversation(_) => &conversation::KIND,
+            Spec::Reasoning(_) => &reasoning::KIND,
         }
     }
 
@@ -124,6 +129,7 @@ impl Workload {
         match &self.spec {
             Spec::KvCache(spec) => spec.cases(),
             Spec::Conversation(_) => vec![String::new()],
+            Spec::Reasoning(spec) => spec.cases(),
         }
     }
 }
