@@ -22,6 +22,7 @@ pub mod log;
 pub mod process;
 pub mod production;
 pub mod readiness;
+pub mod retry;
 pub mod simulated;
 
 /// Why a grid's engine block makes no engine.
@@ -56,9 +57,13 @@ pub async fn of_grid(block: &EngineBlock) -> Result<Box<dyn Engine>, EngineFault
         EngineBlock::Process(block) => {
             let mut spec = process::ProcessSpec::new(block.command.clone());
             spec.api_key = api_key(block.api_key_env.as_deref())?;
-            Ok(Box::new(process::ProcessEngine::new(spec, readiness::over_http(None))?))
+            let engine = Box::new(process::ProcessEngine::new(spec, readiness::over_http(None))?);
+            Ok(Box::new(retry::RetryOnce::new(engine)))
         }
-        EngineBlock::Docker(block) => Ok(Box::new(docker::of_block(block).await?)),
+        EngineBlock::Docker(block) => {
+            let engine = Box::new(docker::of_block(block).await?);
+            Ok(Box::new(retry::RetryOnce::new(engine)))
+        }
     }
 }
 
@@ -95,6 +100,9 @@ pub struct LaunchFacts {
     pub image_id: Option<String>,
     /// The engine's version, where it tells.
     pub engine_version: Option<String>,
+    /// Whether the server says of itself that it is simulated, whatever engine started it.
+    #[serde(default)]
+    pub simulated: bool,
 }
 
 /// Classes of failure; `vllm-behaviour.md` tells which line means which.

@@ -18,6 +18,7 @@ use super::replay;
 use crate::bench::RecordSink;
 use crate::bench::client::Limits;
 use crate::bench::suite::{Bench, BenchError, BenchSettings};
+use crate::engine::failure::prunes;
 use crate::engine::production::Production;
 use crate::engine::{Engine, FailureClass, LaunchFailure, LaunchOrder, Launched};
 use crate::event::{Emit, Event, Phase};
@@ -211,11 +212,20 @@ impl Sweep {
                     self.skip(hands, slot, configuration, reason)?;
                 }
                 Action::Launch { slot, configuration } => {
+                    if let Some(reason) = self.pruned(configuration) {
+                        self.skip(hands, slot, configuration, reason)?;
+                        continue;
+                    }
                     if !self.affordable() {
                         return Ok(Ending::BudgetSpent);
                     }
                     self.check_production(hands).await?;
-                    match self.launch(hands, slot, configuration).await? {
+                    let mut outcome = self.launch(hands, slot, configuration).await?;
+                    if self.deserves_another(slot, &outcome) && !hands.cancel.is_cancelled() {
+                        self.check_production(hands).await?;
+                        outcome = self.launch(hands, slot, configuration).await?;
+                    }
+                    match outcome {
                         LaunchOutcome::Failed(failure) => failures.push(failure),
                         LaunchOutcome::Interrupted => {}
                         _ => failures.clear(),
@@ -224,6 +234,34 @@ impl Sweep {
                 }
             }
         }
+    }
+
+    /// Why a configuration need not be launched: another one failed in a way
+    /// that tells that this one would, too.
+    fn pruned(&self, configuration: usize) -> Option<String> {
+        let configurations = &self.record.manifest.configurations;
+        let candidate = &configurations[configuration];
+        self.record.launches.iter().find_map(|launch| {
+            let Some(LaunchOutcome::Failed(failure)) = &launch.outcome else { return None };
+            let failed = configurations.iter().find(|known| known.name == launch.configuration)?;
+            let tells = failed.id != candidate.id && prunes(failed, failure.class, candidate);
+            tells.then(|| {
+                let class = failure.class.as_str();
+                format!("`{}` failed ({class}), and this one would fail so, too", failed.name)
+            })
+        })
+    }
+
+    /// Whether a launch that had been ready was cut short by something that is
+    /// not its configuration's fault, for the first time in its slot: what it
+    /// measured counts, the rest is measured by one more launch.
+    fn deserves_another(&self, slot: u32, outcome: &LaunchOutcome) -> bool {
+        let LaunchOutcome::Failed(failure) = outcome else { return false };
+        let of_slot = || self.record.launches.iter().filter(|launch| launch.slot == slot);
+        let was_ready = of_slot().next_back().is_some_and(|launch| launch.facts.is_some());
+        let failures =
+            of_slot().filter(|launch| matches!(launch.outcome, Some(LaunchOutcome::Failed(_))));
+        was_ready && !failure.class.is_deterministic() && failures.count() == 1
     }
 
     /// Whether time is left for another launch.

@@ -194,7 +194,7 @@ impl DockerEngine {
             match cache.ensure(&self.docker).await {
                 Ok(()) => mounts.push(cache.mount()),
                 Err(error) => {
-                    emit.emit(Event::Warning(format!("no cache {}: {error}", cache.volume)))
+                    emit.emit(Event::Warning(format!("no cache {}: {error}", cache.volume)));
                 }
             }
         }
@@ -242,7 +242,7 @@ impl DockerEngine {
         let name = container_name(order);
         let container =
             Container::create(&self.docker, &name, body(&self.spec.service, &addition)).await?;
-        let mut started = Started { container, log, started: Instant::now(), port };
+        let mut started = Started { container, log, at: Instant::now(), port };
         match started.start(networks.get(1..).unwrap_or_default(), file).await {
             Ok(()) => Ok(started),
             Err(failure) => {
@@ -261,7 +261,7 @@ impl DockerEngine {
 struct Started {
     container: Container,
     log: EngineLog,
-    started: Instant,
+    at: Instant,
     port: u16,
 }
 
@@ -274,7 +274,7 @@ impl Started {
         for network in further_networks {
             self.container.join_network(network).await?;
         }
-        self.started = Instant::now();
+        self.at = Instant::now();
         self.container.start(file).await
     }
 }
@@ -303,9 +303,10 @@ impl Engine for DockerEngine {
             Ok((server, identity)) => {
                 let facts = LaunchFacts {
                     started_at: identity.started_at.clone(),
-                    boot_seconds: started.started.elapsed().as_secs_f64(),
+                    boot_seconds: started.at.elapsed().as_secs_f64(),
                     image_id: Some(self.image.id.clone()),
                     engine_version: server.version.clone(),
+                    simulated: server.simulated,
                 };
                 let secrets = self.secrets();
                 return Ok(Box::new(LaunchedContainer {
