@@ -8,11 +8,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bench::client::{Client, ClientError, Limits, Order, Outcome, Slot};
 use crate::bench::clock::Clock;
+use crate::bench::conversation;
+use crate::bench::kv_cache;
+use crate::bench::load;
 use crate::bench::prompts::derive;
+use crate::bench::reasoning;
 use crate::bench::record::{RequestErrorClass, RequestRecord};
 use crate::bench::request::Prepared;
 use crate::bench::{RecordSink, RepeatKey};
-use crate::bench::{kv_cache, load};
 use crate::event::{Emit, Event, Phase};
 use crate::metric::{Measurement, MetricValues, Status};
 use crate::server::Server;
@@ -198,6 +201,13 @@ impl<'a> Bench<'a> {
                     return Err(BenchError::NoSuchCase { workload: key.workload, case: key.case });
                 };
                 load::repeat(self, spec, kind, case, repeat).await?
+            }
+            Spec::Conversation(spec) => conversation::repeat(self, spec).await?,
+            Spec::Reasoning(spec) => {
+                let Some(kind) = spec.kind_of(case) else {
+                    return Err(BenchError::NoSuchCase { workload: key.workload, case: key.case });
+                };
+                reasoning::repeat(self, spec, kind).await?
             }
         };
         if !done.records.is_empty() {

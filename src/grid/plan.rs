@@ -203,6 +203,14 @@ fn requests_of(workload: &Workload) -> Vec<(u64, u64, u64)> {
             .map(|tokens| (spec.prompts * 3, *tokens, spec.output_tokens))
             .collect(),
         Spec::Load(spec) => load_requests(spec),
+        // How long answers get is the model's: half of what they may.
+        Spec::Reasoning(spec) => {
+            vec![(spec.kinds.len() as u64 * spec.instances, 400, spec.max_tokens / 2)]
+        }
+        // On average half of the longest context is history.
+        Spec::Conversation(spec) => {
+            vec![(spec.conversations * spec.turns, spec.longest() / 2, spec.output_tokens)]
+        }
     }
 }
 

@@ -125,7 +125,7 @@ async fn guard(
     request: Request,
     next: Next,
 ) -> Response {
-    let what = format!("{} {}", request.method(), request.uri().path());
+    let what = format!("{} {}", request.method(), request.uri());
     let keys = &server.settings.api_keys;
     let guarded = request.uri().path().starts_with("/v1") && !keys.is_empty();
     let mut response = if guarded && !has_key(&request, keys) {

@@ -314,17 +314,27 @@ impl ChunkWriter {
         finish: Option<Finish>,
         usage: Usage,
     ) {
-        let text = Value::from(text);
+        let text = Value::from(text).to_string();
         let reason = finish.map_or("null".to_owned(), |end| format!("\"{}\"", finish_reason(end)));
         let stop = match (self.form, finish) {
             (Form::Chat { .. }, None) => "",
             _ => "\"stop_reason\":null,",
         };
         out.push_str(&self.head);
-        out.push_str(&match self.form {
-            Form::Chat { .. } => format!("[{{\"index\":0,\"delta\":{{\"{field}\":{text}}},"),
-            Form::Completion => format!("[{{\"index\":0,\"text\":{text},"),
-        });
+        match self.form {
+            Form::Chat { .. } => {
+                out.push_str("[{\"index\":0,\"delta\":{\"");
+                out.push_str(field);
+                out.push_str("\":");
+                out.push_str(&text);
+                out.push_str("},");
+            }
+            Form::Completion => {
+                out.push_str("[{\"index\":0,\"text\":");
+                out.push_str(&text);
+                out.push(',');
+            }
+        }
         out.push_str("\"logprobs\":null,\"finish_reason\":");
         out.push_str(&reason);
         out.push(',');

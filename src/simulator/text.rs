@@ -49,7 +49,7 @@ pub fn natural_length(seed: u64) -> u64 {
 
 /// How long the thinking before it is: the same distribution.
 pub fn thinking_length(seed: u64) -> u64 {
-    log_normal(seed ^ 0x7468_696e_6b)
+    log_normal(seed ^ 0x0074_6869_6e6b)
 }
 
 fn log_normal(seed: u64) -> u64 {

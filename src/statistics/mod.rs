@@ -11,11 +11,13 @@
 mod difference;
 mod holm;
 mod interval;
+mod slope;
 mod variance;
 
 pub use difference::{Difference, differences_to_first};
 pub use holm::holm;
 pub use interval::{Interval, mean_interval, t_quantile, two_sided_p};
+pub use slope::slope;
 pub use variance::{Arm, Components, Prior, Uncertainty};
 
 /// The level of every interval of this crate.

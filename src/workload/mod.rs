@@ -9,13 +9,17 @@ use serde_json::{Map, Value};
 
 use crate::metric::Metric;
 
+mod conversation;
 mod kv_cache;
 mod load;
 mod options;
+mod reasoning;
 
+pub use conversation::Conversation;
 pub use kv_cache::KvCache;
 pub use load::{Arrivals, Load, LoadCase, Slo};
 pub use options::{OptionFault, OptionKind, OptionSpec, Options};
+pub use reasoning::{Reasoning, ReasoningKind};
 
 /// A kind of workload: its names, options and metrics.
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +50,7 @@ pub enum Concurrency {
 }
 
 /// Every kind of workload, in the order of `bench`.
-pub const KINDS: &[Kind] = &[kv_cache::KIND, load::KIND];
+pub const KINDS: &[Kind] = &[kv_cache::KIND, conversation::KIND, reasoning::KIND, load::KIND];
 
 /// Options that every workload has.
 pub const SHARED_OPTIONS: &[OptionSpec] = &[
@@ -82,6 +86,10 @@ pub enum Spec {
     KvCache(KvCache),
     /// `load`.
     Load(Load),
+    /// `conversation`.
+    Conversation(Conversation),
+    /// `reasoning`.
+    Reasoning(Reasoning),
 }
 
 impl Spec {
@@ -89,7 +97,7 @@ impl Spec {
     fn faults(&self) -> Vec<OptionFault> {
         match self {
             Self::Load(spec) => spec.faults(),
-            Self::KvCache(_) => Vec::new(),
+            _ => Vec::new(),
         }
     }
 }
@@ -131,6 +139,8 @@ impl Workload {
         match self.spec {
             Spec::KvCache(_) => &kv_cache::KIND,
             Spec::Load(_) => &load::KIND,
+            Spec::Conversation(_) => &conversation::KIND,
+            Spec::Reasoning(_) => &reasoning::KIND,
         }
     }
 
@@ -139,6 +149,8 @@ impl Workload {
         match &self.spec {
             Spec::KvCache(spec) => spec.cases(),
             Spec::Load(spec) => spec.cases(),
+            Spec::Conversation(_) => vec![String::new()],
+            Spec::Reasoning(spec) => spec.cases(),
         }
     }
 }

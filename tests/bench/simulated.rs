@@ -36,13 +36,11 @@ pub(crate) struct Simulated {
 impl Simulated {
     /// `line` is what follows `vllm serve`, with the simulator's own options.
     pub(crate) async fn start(line: &str) -> Self {
+        let line = format!("{line} --sim-boot-seconds 0");
         let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
         let (argv, options) = simulator::command_line(&words, []).expect("a command line");
-        let quick = simulator::Options { speed: 1e6, ..options.clone() };
         let cancel = CancellationToken::new();
         let silent: simulator::LogSink = Arc::new(|_: &str| {});
-        // Boots are simulated elsewhere.
-        drop(quick);
         let booted = simulator::boot(&argv, &options, silent, &cancel).await.expect("it starts");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let base_url = format!("http://{}", listener.local_addr().expect("bound"));

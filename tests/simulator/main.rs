@@ -208,7 +208,7 @@ async fn metrics_have_vllms_names_and_labels() {
             })
             .collect()
     };
-    let theirs = series(&captured("b-prefix-on-chunk512.metrics.txt"));
+    let theirs = series(&captured("metrics-initial.txt"));
     let server = Running::start(FAST).await;
     let ours = series(&server.get("/metrics").await.text().await.unwrap());
     let invented: Vec<_> = ours.difference(&theirs).collect();

@@ -1,0 +1,132 @@
+//! Requests of one repeat, one after another on one connection: sent, recorded,
+//! held against the server's counters. What is asked and what the answers are
+//! worth is the workloads'.
+
+use crate::bench::client::Order;
+use crate::bench::record::{RequestErrorClass, RequestRecord};
+use crate::bench::request::RequestSpec;
+use crate::bench::stream::Answer;
+use crate::bench::suite::{Bench, BenchError, Repeat, Verdict};
+use crate::bench::traffic::{Lookup, Seen, Traffic};
+use crate::metric::MetricValues;
+
+/// An answer with less room than this, in tokens, is not asked for.
+const SHORTEST_ANSWER: u64 = 512;
+
+/// Why a repeat ends before its time.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    Void(String),
+    /// A request failed: the record is the last one.
+    Failed(String),
+    /// The server does not offer what is asked for.
+    Skipped(String),
+    Cancelled,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) record: RequestRecord,
+    pub(crate) answer: Answer,
+    pub(crate) lookup: Lookup,
+}
+
+/// The requests of one repeat.
+pub(crate) struct Dialogue<'b, 'a> {
+    pub(crate) bench: &'b mut Bench<'a>,
+    traffic: Option<Traffic>,
+    records: Vec<RequestRecord>,
+}
+
+impl<'b, 'a> Dialogue<'b, 'a> {
+    /// Reads the server's counters, where it has any.
+    pub(crate) async fn start(bench: &'b mut Bench<'a>) -> Self {
+        let traffic = Traffic::start(bench.http()).await;
+        Self { bench, traffic, records: Vec::new() }
+    }
+
+    /// Requests so far.
+    pub(crate) fn requests(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Requests so far that failed.
+    pub(crate) fn failed(&self) -> usize {
+        self.records.iter().filter(|record| record.error.is_some()).count()
+    }
+
+    /// Sends a request, reads its answer, waits for the counters.
+    pub(crate) async fn ask(&mut self, purpose: &str, spec: &RequestSpec) -> Result<Reply, Stop> {
+        let prompt = spec.prepare(&self.bench.server().model);
+        let index = u32::try_from(self.records.len()).unwrap_or(u32::MAX);
+        let outcome = self.bench.send(&prompt, Order { index, purpose, scheduled_ns: None }).await;
+        let mut record = outcome.record;
+        if let Some(error) = record.error.clone() {
+            self.records.push(record);
+            return Err(match error.class {
+                RequestErrorClass::Cancelled => Stop::Cancelled,
+                _ => Stop::Failed(format!("request {index} ({purpose}): {}", error.message)),
+            });
+        }
+        let seen = self.counted(record.usage.map_or(0, |usage| usage.prompt_tokens)).await;
+        if let (Ok(Lookup::Found(found)), Some(usage)) = (&seen, &mut record.usage) {
+            usage.cached_tokens.get_or_insert(*found);
+        }
+        self.records.push(record.clone());
+        let lookup = seen?;
+        // A model may end at once; where it was told to go on, it may not.
+        if spec.ignore_eos && record.first_token_ns.is_none() {
+            return Err(Stop::Failed(format!(
+                "request {index} ({purpose}): the stream carried no token"
+            )));
+        }
+        Ok(Reply { record, answer: outcome.answer.unwrap_or_default(), lookup })
+    }
+
+    async fn counted(&mut self, prompt_tokens: u64) -> Result<Lookup, Stop> {
+        let Some(traffic) = &mut self.traffic else { return Ok(Lookup::Unknown) };
+        let cancel = self.bench.cancel().clone();
+        match traffic.after(self.bench.http(), prompt_tokens, &cancel).await {
+            Seen::Ours(lookup) => Ok(lookup),
+            Seen::Foreign(reason) | Seen::Late(reason) => Err(Stop::Void(reason)),
+            Seen::Cancelled => Err(Stop::Cancelled),
+        }
+    }
+
+    /// The repeat, as it ended.
+    pub(crate) fn end(
+        self,
+        ended: Result<(), Stop>,
+        metrics: MetricValues,
+    ) -> Result<Repeat, BenchError> {
+        let verdict = match ended {
+            Ok(()) => Verdict::Ok(None),
+            Err(Stop::Void(reason)) => Verdict::Void(reason),
+            Err(Stop::Failed(reason)) => Verdict::Failed(reason),
+            Err(Stop::Skipped(reason)) => Verdict::Skipped(reason),
+            Err(Stop::Cancelled) => return Err(BenchError::Cancelled),
+        };
+        Ok(Repeat { verdict, metrics, records: self.records })
+    }
+}
+
+/// Tokens that an answer may have after a prompt of `bytes`: `wanted`, or what the
+/// context leaves.
+pub(crate) fn room(bench: &Bench<'_>, bytes: usize, wanted: u64) -> Result<u64, Stop> {
+    let Some(longest) = bench.server().max_model_len else { return Ok(wanted) };
+    // The template's own tokens, and a byte a token where nothing better is known.
+    let prompt = 256 + (bytes as f64 * bench.tokens_per_byte().unwrap_or(1.0)) as u64;
+    let left = longest.saturating_sub(prompt);
+    if left < wanted.min(SHORTEST_ANSWER) {
+        return Err(Stop::Skipped(format!(
+            "a prompt of about {prompt} tokens leaves no room for an answer in the context of {longest}"
+        )));
+    }
+    Ok(wanted.min(left))
+}
+
+/// The mean; `None` of nothing.
+pub(crate) fn mean(values: &[f64]) -> Option<f64> {
+    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+}

@@ -1,0 +1,173 @@
+//! Puzzles of the workload `reasoning`: made from a seed, each with exactly one
+//! right answer, found by trying all of them. Text and checks alone; how they
+//! are asked is in the workload.
+
+mod code_review;
+mod logic;
+mod planning;
+
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+use crate::bench::prompts::derive;
+use crate::workload::ReasoningKind;
+
+/// A puzzle and its answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Puzzle {
+    /// What is asked, with the form of the answer.
+    pub prompt: String,
+    /// The right answer in the form that was asked for, without `ANSWER:`.
+    pub answer: String,
+    /// How given answers are read.
+    form: Form,
+}
+
+/// The form of an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Form {
+    /// Single letters in an order.
+    Letters,
+    /// Some of these names, in any order.
+    Names(Vec<&'static str>),
+    /// One whole number.
+    Number,
+}
+
+/// The puzzle that a seed makes.
+pub fn puzzle(kind: ReasoningKind, seed: u64) -> Puzzle {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    match kind {
+        ReasoningKind::Planning => planning::puzzle(&mut random),
+        ReasoningKind::Logic => logic::puzzle(&mut random),
+        ReasoningKind::CodeReview => code_review::puzzle(&mut random),
+    }
+}
+
+/// The puzzles of one repeat: the same for every configuration and launch.
+pub fn of_repeat(kind: ReasoningKind, seed: u64, repeat: &str, count: u64) -> Vec<Puzzle> {
+    let seed = seed.to_string();
+    let one = |number: u64| {
+        puzzle(kind, derive(&[&seed, repeat, "reasoning", kind.as_str(), &number.to_string()]))
+    };
+    (0..count).map(one).collect()
+}
+
+impl Puzzle {
+    /// Whether `text`, a whole answer, ends in the right one.
+    pub fn is_solved_by(&self, text: &str) -> bool {
+        let Some(given) = answer_line(text) else { return false };
+        match (self.form.read(&given), self.form.read(&self.answer)) {
+            (Some(given), Some(right)) => given == right,
+            _ => false,
+        }
+    }
+}
+
+/// What follows the last `ANSWER:`, whatever decorates it.
+fn answer_line(text: &str) -> Option<String> {
+    const MARK: &str = "ANSWER:";
+    let plain: String =
+        text.chars().filter(|c| !matches!(c, '*' | '`' | '$' | '#' | '_')).collect();
+    // ASCII upper case keeps the positions of bytes.
+    let start = plain.to_ascii_uppercase().rfind(MARK)? + MARK.len();
+    let line = plain[start..].lines().find(|line| !line.trim().is_empty())?;
+    Some(line.trim().trim_end_matches('.').to_owned())
+}
+
+impl Form {
+    /// The answer as comparable words; `None` where it has another form.
+    fn read(&self, text: &str) -> Option<Vec<String>> {
+        let words: Vec<&str> =
+            text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).collect();
+        match self {
+            Self::Letters => {
+                let letter = |word: &&str| (word.len() == 1).then(|| word.to_ascii_uppercase());
+                words.iter().map(letter).collect()
+            }
+            Self::Names(known) => {
+                let name = |word: &&str| {
+                    let name = known.iter().find(|name| name.eq_ignore_ascii_case(word));
+                    // Between names, and for an empty list.
+                    let filler = ["and", "none"].iter().any(|w| w.eq_ignore_ascii_case(word));
+                    match name {
+                        Some(name) => Some(Some((*name).to_owned())),
+                        None if filler => Some(None),
+                        None => None,
+                    }
+                };
+                let mut names: Vec<String> = words
+                    .iter()
+                    .map(name)
+                    .collect::<Option<Vec<_>>>()?
+                    .into_iter()
+                    .flatten()
+                    .collect();
+                names.sort_unstable();
+                names.dedup();
+                Some(names)
+            }
+            Self::Number => {
+                let numbers: Vec<u64> = words.iter().filter_map(|word| word.parse().ok()).collect();
+                match numbers[..] {
+                    [number] => Some(vec![number.to_string()]),
+                    _ => None,
+                }
+            }
+        }
+    }
+}
+
+/// The indices of a slice of `length` in every order.
+fn orders(length: usize) -> impl Iterator<Item = Vec<usize>> {
+    itertools::Itertools::permutations(0..length, length)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KINDS: [ReasoningKind; 3] =
+        [ReasoningKind::Planning, ReasoningKind::Logic, ReasoningKind::CodeReview];
+
+    #[test]
+    fn the_right_answer_solves_it_and_the_same_seed_makes_it_again() {
+        for kind in KINDS {
+            for seed in 0..20 {
+                let made = puzzle(kind, seed);
+                assert_eq!(made, puzzle(kind, seed));
+                assert_ne!(made.prompt, puzzle(kind, seed + 1).prompt);
+                assert!(made.is_solved_by(&format!("So it is.\nANSWER: {}", made.answer)));
+                assert!(!made.is_solved_by(&made.answer), "the form is asked for");
+            }
+        }
+    }
+
+    #[test]
+    fn decoration_is_passed_over_and_another_answer_is_not() {
+        let of =
+            |answer: &str, form| Puzzle { prompt: String::new(), answer: answer.to_owned(), form };
+        let order = of("C, A, B", Form::Letters);
+        for right in [
+            "**ANSWER: C, A, B**",
+            "answer: c a b.",
+            "Answer:\n\nC -> A -> B",
+            "ANSWER: A\nNo, wait.\nANSWER: `C`, `A`, `B`\nThat is all.",
+        ] {
+            assert!(order.is_solved_by(right), "{right}");
+        }
+        for wrong in ["ANSWER: C, B, A", "ANSWER: C, A", "ANSWER: CAB", "C, A, B", "ANSWER:", ""] {
+            assert!(!order.is_solved_by(wrong), "{wrong}");
+        }
+        let knights = of("Ada, Carl", Form::Names(vec!["Ada", "Bruno", "Carl"]));
+        assert!(knights.is_solved_by("ANSWER: Carl and Ada"));
+        for wrong in ["ANSWER: Ada", "ANSWER: Ada, Bruno, Carl", "ANSWER: not Ada, Carl"] {
+            assert!(!knights.is_solved_by(wrong), "{wrong}");
+        }
+        let line = of("7", Form::Number);
+        assert!(line.is_solved_by("ANSWER: line 7"));
+        for wrong in ["ANSWER: 17", "ANSWER: 7 or 8", "ANSWER: seven"] {
+            assert!(!line.is_solved_by(wrong), "{wrong}");
+        }
+    }
+}

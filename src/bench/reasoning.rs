@@ -1,0 +1,148 @@
+//! The workload `reasoning`: puzzles, one at a time, answered to their natural
+//! end and scored. Every configuration is asked the same puzzles. What they are
+//! is in [`crate::bench::puzzles`].
+
+use serde_json::{Map, json};
+
+use crate::bench::dialogue::{Dialogue, Reply, Stop, mean, room};
+use crate::bench::prompts::{derive, salt};
+use crate::bench::puzzles::{Puzzle, of_repeat};
+use crate::bench::request::{Input, RequestSpec};
+use crate::bench::suite::{Bench, BenchError, Repeat};
+use crate::metric::{MetricValue, MetricValues};
+use crate::workload::{Reasoning, ReasoningKind};
+
+/// What the answers add up to.
+#[derive(Debug, Default)]
+struct Tally {
+    correct: u32,
+    asked: u32,
+    truncated: u32,
+    ttft_ms: Vec<f64>,
+    /// `None`: thinking is not told apart.
+    answer_ttft_ms: Vec<Option<f64>>,
+    e2e_ms: Vec<f64>,
+    tpot_ms: Vec<f64>,
+    output_tokens: Vec<f64>,
+    thinking_tokens: Vec<Option<f64>>,
+}
+
+/// Runs one repeat of the case `kind`.
+pub(crate) async fn repeat(
+    bench: &mut Bench<'_>,
+    spec: &Reasoning,
+    kind: ReasoningKind,
+) -> Result<Repeat, BenchError> {
+    let puzzles = of_repeat(kind, bench.seed(), &bench.repeat_name(), spec.instances);
+    let mut dialogue = Dialogue::start(bench).await;
+    let mut tally = Tally::default();
+    let ended = all(&mut dialogue, spec, kind, &puzzles, &mut tally).await;
+    let values = tally.values(&dialogue);
+    dialogue.end(ended, values)
+}
+
+async fn all(
+    dialogue: &mut Dialogue<'_, '_>,
+    spec: &Reasoning,
+    kind: ReasoningKind,
+    puzzles: &[Puzzle],
+    tally: &mut Tally,
+) -> Result<(), Stop> {
+    for (number, puzzle) in puzzles.iter().enumerate() {
+        let request = request(dialogue, spec, kind, number, puzzle)?;
+        let reply = dialogue.ask(&format!("{kind} {}", number + 1), &request).await?;
+        tally.note(puzzle, &reply);
+    }
+    Ok(())
+}
+
+fn request(
+    dialogue: &Dialogue<'_, '_>,
+    spec: &Reasoning,
+    kind: ReasoningKind,
+    number: usize,
+    puzzle: &Puzzle,
+) -> Result<RequestSpec, Stop> {
+    let bench = &dialogue.bench;
+    let number = number.to_string();
+    let salt = salt(bench.salt_number(&["reasoning", kind.as_str(), &number]));
+    // The salt opens the message, and is said to mean nothing.
+    let system = format!("{salt} (a label without meaning). You solve puzzles with care.");
+    let mut extra = Map::new();
+    if let Some(thinking) = spec.thinking {
+        extra.insert("chat_template_kwargs".to_owned(), json!({"enable_thinking": thinking}));
+    }
+    let seed = derive(&[&bench.seed().to_string(), &bench.repeat_name(), kind.as_str(), &number]);
+    Ok(RequestSpec {
+        max_tokens: room(bench, system.len() + puzzle.prompt.len(), spec.max_tokens)?,
+        input: Input::Chat(vec![
+            json!({"role": "system", "content": system}),
+            json!({"role": "user", "content": puzzle.prompt}),
+        ]),
+        ignore_eos: false,
+        temperature: spec.temperature,
+        seed: Some(seed >> 33),
+        extra,
+        keep_answer: true,
+    })
+}
+
+/// What stands behind the thinking, and whether the server had told it apart.
+fn answer_of(reply: &Reply) -> (&str, bool) {
+    let content = reply.answer.content.as_str();
+    match content.rsplit_once("</think>") {
+        Some((_, answer)) => (answer, false),
+        None => (content, !content.trim_start().starts_with("<think>")),
+    }
+}
+
+impl Tally {
+    fn note(&mut self, puzzle: &Puzzle, reply: &Reply) {
+        let record = &reply.record;
+        let (answer, told_apart) = answer_of(reply);
+        let truncated = record.finish_reason.as_deref() == Some("length");
+        self.asked += 1;
+        self.truncated += u32::from(truncated);
+        self.correct += u32::from(!truncated && puzzle.is_solved_by(answer));
+        self.ttft_ms.extend(record.ttft_ms());
+        self.e2e_ms.extend(record.e2e_ms());
+        self.tpot_ms.extend(record.tpot_ms());
+        if !told_apart {
+            self.answer_ttft_ms.push(None);
+        } else if let Some(first) = record.first_answer_ns {
+            self.answer_ttft_ms.push(Some(first.saturating_sub(record.sent_ns) as f64 / 1e6));
+        }
+        if let Some(usage) = record.usage {
+            self.output_tokens.push(usage.completion_tokens as f64);
+            let thinking = usage.reasoning_tokens.filter(|_| told_apart);
+            self.thinking_tokens.push(thinking.map(|tokens| tokens as f64));
+        }
+    }
+
+    fn values(&self, dialogue: &Dialogue<'_, '_>) -> MetricValues {
+        let asked = f64::from(self.asked);
+        let all = |values: &[Option<f64>]| values.iter().copied().collect::<Option<Vec<f64>>>();
+        let thinking = all(&self.thinking_tokens).unwrap_or_default();
+        let answers: Vec<f64> =
+            self.output_tokens.iter().zip(&thinking).map(|(all, thought)| all - thought).collect();
+        let answer_ttft = all(&self.answer_ttft_ms).unwrap_or_default();
+        [
+            ("accuracy", (self.asked > 0).then(|| f64::from(self.correct) / asked)),
+            ("correct", Some(f64::from(self.correct))),
+            ("asked", Some(asked)),
+            ("truncated", Some(f64::from(self.truncated))),
+            ("mean_ttft_ms", mean(&self.ttft_ms)),
+            ("mean_answer_ttft_ms", mean(&answer_ttft)),
+            ("mean_e2el_ms", mean(&self.e2e_ms)),
+            ("mean_tpot_ms", mean(&self.tpot_ms)),
+            ("mean_thinking_tokens", mean(&thinking)),
+            ("mean_answer_tokens", mean(&answers)),
+            ("mean_output_tokens", mean(&self.output_tokens)),
+            ("requests", Some(dialogue.requests() as f64)),
+            ("failed", Some(dialogue.failed() as f64)),
+        ]
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value.map(MetricValue::Number)))
+        .collect()
+    }
+}

@@ -1,0 +1,194 @@
+//! `conversation`: long conversations whose history grows from turn to turn.
+
+use serde::{Deserialize, Serialize};
+
+use super::options::{OptionKind, OptionSpec, Options};
+use super::{Concurrency, Kind, Spec};
+use crate::metric::{Direction, Metric};
+
+/// The kind `conversation`.
+pub(super) const KIND: Kind = Kind {
+    name: "conversation",
+    key: "conversation",
+    about: "Long conversations, one turn after another: how the time to first token grows with the history.",
+    options: OPTIONS,
+    metrics: METRICS,
+    concurrency: Concurrency::One,
+    read: |options| Spec::Conversation(Conversation::read(options)),
+};
+
+/// Options of `conversation`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Conversation {
+    /// Conversations per repeat, one after another.
+    pub conversations: u64,
+    /// Turns of each.
+    pub turns: u64,
+    /// New tokens of the user in each turn, about.
+    pub turn_tokens: u64,
+    /// Tokens generated in each turn.
+    pub output_tokens: u64,
+    /// Let the model think. Thinking does not become history.
+    pub thinking: bool,
+}
+
+impl Default for Conversation {
+    fn default() -> Self {
+        Self { conversations: 2, turns: 15, turn_tokens: 120, output_tokens: 100, thinking: false }
+    }
+}
+
+impl Conversation {
+    fn read(options: &Options) -> Self {
+        let default = Self::default();
+        Self {
+            conversations: options.count("conversations").unwrap_or(default.conversations),
+            turns: options.count("turns").unwrap_or(default.turns),
+            turn_tokens: options.count("turn-tokens").unwrap_or(default.turn_tokens),
+            output_tokens: options.count("output-tokens").unwrap_or(default.output_tokens),
+            thinking: options.switch("thinking").unwrap_or(default.thinking),
+        }
+    }
+
+    /// About the longest context, in tokens: the last prompt and its answer.
+    pub fn longest(&self) -> u64 {
+        self.turns.saturating_mul(self.turn_tokens + self.output_tokens)
+    }
+}
+
+const OPTIONS: &[OptionSpec] = &[
+    OptionSpec {
+        name: "conversations",
+        kind: OptionKind::Count { min: 1, max: 1000 },
+        help: "conversations per repeat, one after another (default 2)",
+    },
+    OptionSpec {
+        name: "turns",
+        kind: OptionKind::Count { min: 2, max: 1000 },
+        help: "turns of each conversation (default 15)",
+    },
+    OptionSpec {
+        name: "turn-tokens",
+        kind: OptionKind::Count { min: 16, max: 100_000 },
+        help: "new tokens of the user in each turn, about (default 120)",
+    },
+    OptionSpec {
+        name: "output-tokens",
+        kind: OptionKind::Count { min: 2, max: 100_000 },
+        help: "tokens generated in each turn (default 100)",
+    },
+    OptionSpec {
+        name: "thinking",
+        kind: OptionKind::Switch,
+        help: "let the model think; thinking does not become history (default false)",
+    },
+];
+
+const fn conversation(
+    name: &'static str,
+    unit: &'static str,
+    direction: Direction,
+    definition: &'static str,
+    source: &'static str,
+) -> Metric {
+    Metric { workload: "conversation", name, unit, direction, definition, source }
+}
+
+const CLOCK: &str = "client clock";
+
+const METRICS: &[Metric] = &[
+    conversation(
+        "mean_ttft_ms",
+        "ms",
+        Direction::Lower,
+        "Mean time to first token over all turns of all conversations.",
+        CLOCK,
+    ),
+    conversation(
+        "median_ttft_ms",
+        "ms",
+        Direction::Lower,
+        "Median time to first token over all turns of all conversations.",
+        CLOCK,
+    ),
+    conversation(
+        "ttft_first_ms",
+        "ms",
+        Direction::Lower,
+        "Mean time to first token of the first turn.",
+        CLOCK,
+    ),
+    conversation(
+        "ttft_last_ms",
+        "ms",
+        Direction::Lower,
+        "Mean time to first token of the last turn.",
+        CLOCK,
+    ),
+    conversation(
+        "ttft_slope_ms_per_turn",
+        "ms/turn",
+        Direction::Lower,
+        "Growth of the time to first token per turn: least squares, an intercept per conversation.",
+        CLOCK,
+    ),
+    conversation(
+        "ttft_slope_low",
+        "ms/turn",
+        Direction::Neutral,
+        "Lower end of the 95 % t interval of ttft_slope_ms_per_turn.",
+        CLOCK,
+    ),
+    conversation(
+        "ttft_slope_high",
+        "ms/turn",
+        Direction::Neutral,
+        "Upper end of the 95 % t interval of ttft_slope_ms_per_turn.",
+        CLOCK,
+    ),
+    conversation(
+        "mean_tpot_ms",
+        "ms",
+        Direction::Lower,
+        "Mean time per output token after the first, over all turns.",
+        "client clock and usage",
+    ),
+    conversation(
+        "cache_share",
+        "share",
+        Direction::Higher,
+        "Prompt tokens of the turns after the first that came from the prefix cache; absent unless the counters certify it.",
+        "/metrics",
+    ),
+    conversation(
+        "cache_share_last",
+        "share",
+        Direction::Higher,
+        "The same for the last turn alone.",
+        "/metrics",
+    ),
+    conversation(
+        "cache_state",
+        "text",
+        Direction::Neutral,
+        "certified, not_applicable (prefix caching off), or unknown (no counters).",
+        "/metrics",
+    ),
+    conversation(
+        "prompt_tokens_first",
+        "tokens",
+        Direction::Neutral,
+        "Mean prompt length of the first turn as the server counts it.",
+        "usage",
+    ),
+    conversation(
+        "prompt_tokens_last",
+        "tokens",
+        Direction::Neutral,
+        "Mean prompt length of the last turn as the server counts it.",
+        "usage",
+    ),
+    conversation("turns", "1", Direction::Neutral, "Turns that were answered.", "client"),
+    conversation("requests", "1", Direction::Neutral, "Requests of the repeat.", "client"),
+    conversation("failed", "1", Direction::Lower, "Requests of the repeat that failed.", "client"),
+];

@@ -1,0 +1,63 @@
+//! `conversation`: the history is the server's own, and what the cache saves of
+//! it is certified.
+
+use serde_json::json;
+use vllm_grid::metric::{Measurement, Status};
+
+use crate::harness::{Simulated, measure, number, text, workload};
+
+async fn converse(flags: &str) -> (Measurement, Vec<vllm_grid::bench::record::RequestRecord>) {
+    let simulated = Simulated::start(flags).await;
+    let options = json!({"conversations": 2, "turns": 6, "turn-tokens": 100, "output-tokens": 40,
+                         "warmup": 0});
+    let mut measured = measure(&simulated.server, &workload("conversation", &options)).await;
+    measured.ended.expect("a living server");
+    let (_, records) = measured.records.pop().expect("stored");
+    (measured.measurements.pop().expect("one repeat"), records)
+}
+
+#[tokio::test]
+async fn the_history_grows_by_message_and_answer_and_is_found_in_the_cache() {
+    let (kept, records) = converse("--sim-speed 200 --enable-prefix-caching").await;
+    assert_eq!((kept.status, kept.reason.as_deref()), (Status::Ok, None));
+    let purposes: Vec<&str> = records.iter().map(|record| record.purpose.as_str()).collect();
+    let turns = ["turn 1", "turn 2", "turn 3", "turn 4", "turn 5", "turn 6"];
+    assert_eq!(purposes, [&["calibration"][..], &turns, &turns].concat());
+    let tokens: Vec<u64> =
+        records[1..7].iter().map(|record| record.usage.expect("told").prompt_tokens).collect();
+    for pair in tokens.windows(2) {
+        // The user's 100 tokens, the answer's 40, and the template's few.
+        assert!((120..=190).contains(&(pair[1] - pair[0])), "{tokens:?}");
+    }
+    assert_eq!(text(&kept, "cache_state"), Some("certified"));
+    // All but the newest message and answer comes from the cache.
+    let share = number(&kept, "cache_share").expect("certified");
+    assert!((0.5..0.9).contains(&share), "{share}");
+    assert!(number(&kept, "cache_share_last").expect("certified") > share);
+    let last = records[12].usage.expect("told").cached_tokens.expect("certified");
+    assert!(last > records[8].usage.expect("told").cached_tokens.expect("certified"));
+    assert_eq!((number(&kept, "turns"), number(&kept, "requests")), (Some(12.0), Some(13.0)));
+    let slope = number(&kept, "ttft_slope_ms_per_turn").expect("twelve turns");
+    let end = |name| number(&kept, name).expect("an interval");
+    assert!(end("ttft_slope_low") < slope && slope < end("ttft_slope_high"));
+}
+
+#[tokio::test]
+async fn without_caching_the_share_is_absent_and_not_zero() {
+    let (kept, _) = converse("--sim-speed 200 --no-enable-prefix-caching").await;
+    assert_eq!((kept.status, text(&kept, "cache_state")), (Status::Ok, Some("not_applicable")));
+    assert_eq!((number(&kept, "cache_share"), number(&kept, "cache_share_last")), (None, None));
+    assert!(number(&kept, "ttft_last_ms").is_some());
+}
+
+#[tokio::test]
+async fn a_conversation_longer_than_the_context_is_skipped() {
+    let simulated = Simulated::start("--sim-speed 1000").await;
+    let options = json!({"turns": 100, "turn-tokens": 1000});
+    let measured = measure(&simulated.server, &workload("conversation", &options)).await;
+    assert_eq!(measured.measurements.len(), 2);
+    assert!(measured.measurements.iter().all(|row| row.status == Status::Skipped));
+    let reason = measured.measurements[1].reason.as_deref().expect("said");
+    assert_eq!(reason, "100 turns of 1000 + 100 tokens do not fit into the context of 16384");
+    assert!(measured.records.is_empty(), "nothing was sent");
+}

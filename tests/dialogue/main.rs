@@ -1,0 +1,5 @@
+//! The workloads whose answers matter: `conversation`, `reasoning` and
+//! `tool-calling`, against the simulated server.
+
+mod conversation;
+mod harness;
