@@ -8,13 +8,16 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bench::client::{Client, ClientError, Limits, Order, Outcome, Slot};
 use crate::bench::clock::Clock;
+use crate::bench::command;
 use crate::bench::conversation;
 use crate::bench::kv_cache;
 use crate::bench::load;
+use crate::bench::long_context;
 use crate::bench::prompts::derive;
 use crate::bench::reasoning;
 use crate::bench::record::{RequestErrorClass, RequestRecord};
 use crate::bench::request::Prepared;
+use crate::bench::stability;
 use crate::bench::{RecordSink, RepeatKey};
 use crate::event::{Emit, Event, Phase};
 use crate::metric::{Measurement, MetricValues, Status};
@@ -203,6 +206,18 @@ impl<'a> Bench<'a> {
                 load::repeat(self, spec, kind, case, repeat).await?
             }
             Spec::Conversation(spec) => conversation::repeat(self, spec).await?,
+            Spec::Stability(spec) => stability::repeat(self, spec, repeat).await?,
+            Spec::LongContext(spec) => {
+                let Some(context) = spec.context_of(case) else {
+                    return Err(BenchError::NoSuchCase { workload: key.workload, case: key.case });
+                };
+                long_context::repeat(self, spec, context, repeat).await?
+            }
+            Spec::Command(spec) => {
+                let metrics = workload.kind().metrics.iter();
+                let names: Vec<&str> = metrics.map(|metric| metric.name).collect();
+                command::repeat(self, spec, &names).await?
+            }
             Spec::Reasoning(spec) => {
                 let Some(kind) = spec.kind_of(case) else {
                     return Err(BenchError::NoSuchCase { workload: key.workload, case: key.case });
@@ -217,7 +232,11 @@ impl<'a> Bench<'a> {
             Verdict::Failed(_) => self.engine_gone(&done.records).await,
             _ => None,
         };
-        let measurement = measurement(key, done);
+        let mut measurement = measurement(key, done);
+        for metric in workload.kind().metrics {
+            // What was not measured is named, too.
+            measurement.metrics.entry(metric.name.to_owned()).or_insert(None);
+        }
         match gone {
             Some(message) => {
                 Err(BenchError::EngineGone { measurement: Box::new(measurement), message })
@@ -254,6 +273,16 @@ impl<'a> Bench<'a> {
     /// Sends one request on the connection of a closed loop of one.
     pub(crate) async fn send(&mut self, prompt: &Prepared, order: Order<'_>) -> Outcome {
         self.client.send(&mut self.slot, prompt, order, self.clock, self.cancel).await
+    }
+
+    /// As [`Bench::send`], with times since another start.
+    pub(crate) async fn send_at(
+        &mut self,
+        prompt: &Prepared,
+        order: Order<'_>,
+        clock: Clock,
+    ) -> Outcome {
+        self.client.send(&mut self.slot, prompt, order, clock, self.cancel).await
     }
 
     /// A number unique to (sweep, launch, repeat, `parts`).

@@ -9,17 +9,23 @@ use serde_json::{Map, Value};
 
 use crate::metric::Metric;
 
+mod command;
 mod conversation;
 mod kv_cache;
 mod load;
+mod long_context;
 mod options;
 mod reasoning;
+mod stability;
 
+pub use command::Command;
 pub use conversation::Conversation;
 pub use kv_cache::KvCache;
 pub use load::{Arrivals, Load, LoadCase, Slo};
+pub use long_context::LongContext;
 pub use options::{OptionFault, OptionKind, OptionSpec, Options};
 pub use reasoning::{Reasoning, ReasoningKind};
+pub use stability::Stability;
 
 /// A kind of workload: its names, options and metrics.
 #[derive(Clone, Copy, Debug)]
@@ -50,7 +56,15 @@ pub enum Concurrency {
 }
 
 /// Every kind of workload, in the order of `bench`.
-pub const KINDS: &[Kind] = &[kv_cache::KIND, conversation::KIND, reasoning::KIND, load::KIND];
+pub const KINDS: &[Kind] = &[
+    kv_cache::KIND,
+    conversation::KIND,
+    reasoning::KIND,
+    stability::KIND,
+    load::KIND,
+    long_context::KIND,
+    command::KIND,
+];
 
 /// Options that every workload has.
 pub const SHARED_OPTIONS: &[OptionSpec] = &[
@@ -90,6 +104,12 @@ pub enum Spec {
     Conversation(Conversation),
     /// `reasoning`.
     Reasoning(Reasoning),
+    /// `stability`.
+    Stability(Stability),
+    /// `long-context`.
+    LongContext(LongContext),
+    /// `command`.
+    Command(Command),
 }
 
 impl Spec {
@@ -141,6 +161,9 @@ impl Workload {
             Spec::Load(_) => &load::KIND,
             Spec::Conversation(_) => &conversation::KIND,
             Spec::Reasoning(_) => &reasoning::KIND,
+            Spec::Stability(_) => &stability::KIND,
+            Spec::LongContext(_) => &long_context::KIND,
+            Spec::Command(_) => &command::KIND,
         }
     }
 
@@ -149,10 +172,28 @@ impl Workload {
         match &self.spec {
             Spec::KvCache(spec) => spec.cases(),
             Spec::Load(spec) => spec.cases(),
-            Spec::Conversation(_) => vec![String::new()],
+            Spec::Conversation(_) | Spec::Stability(_) | Spec::Command(_) => vec![String::new()],
+            Spec::LongContext(spec) => spec.cases(),
             Spec::Reasoning(spec) => spec.cases(),
         }
     }
+}
+
+/// Groups of metrics one after another; `N` is how many they are together.
+const fn joined<const N: usize>(groups: &[&[Metric]]) -> [Metric; N] {
+    let mut all = [groups[0][0]; N];
+    let (mut place, mut group) = (0, 0);
+    while group < groups.len() {
+        let mut index = 0;
+        while index < groups[group].len() {
+            all[place] = groups[group][index];
+            place += 1;
+            index += 1;
+        }
+        group += 1;
+    }
+    assert!(place == N, "as many as they are");
+    all
 }
 
 /// Cases named `key=value`; one empty text where there is one value only.
