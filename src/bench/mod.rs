@@ -2,6 +2,7 @@
 //! workloads. Knows no engine: the server may have been started by anybody.
 
 use crate::bench::record::RequestRecord;
+use crate::bench::telemetry::Sample;
 
 mod chunk;
 pub mod client;
@@ -48,6 +49,15 @@ pub trait RecordSink: Send + Sync {
     /// # Errors
     /// When they could not be written; the sweep stops then.
     fn store(&self, key: &RepeatKey, records: &[RequestRecord]) -> std::io::Result<()>;
+
+    /// Stores the launch's telemetry so far, in place of what was stored before.
+    ///
+    /// # Errors
+    /// When it could not be written; the sweep stops then.
+    fn store_telemetry(&self, launch: u32, samples: &[Sample]) -> std::io::Result<()> {
+        let _not_kept = (launch, samples);
+        Ok(())
+    }
 }
 
 /// Keeps nothing.

@@ -62,8 +62,10 @@ pub(crate) async fn repeat(
     };
     let before = Counters::scrape(bench.http()).await;
     let watch = Watch::start(bench.http().clone());
+    bench.begins();
     let sequence = send_all(bench, spec, &lengths, number == 0).await;
     let readings = watch.stop();
+    bench.watched(&readings);
     if bench.cancel().is_cancelled() {
         return Err(BenchError::Cancelled);
     }

@@ -3,6 +3,7 @@
 //! yield. How a workload is run is in [`crate::bench`].
 
 use std::fmt::Display;
+use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -16,6 +17,7 @@ mod load;
 mod long_context;
 mod options;
 mod reasoning;
+mod resources;
 mod stability;
 
 pub use command::Command;
@@ -38,12 +40,33 @@ pub struct Kind {
     pub about: &'static str,
     /// Its own options, beside [`SHARED_OPTIONS`].
     pub options: &'static [OptionSpec],
-    /// Its metrics.
+    /// Its own metrics; [`Kind::all_metrics`] has those of resources too.
     pub metrics: &'static [Metric],
     /// Requests in flight at once.
     pub concurrency: Concurrency,
     /// Its specification from checked options.
     pub read: fn(&Options) -> Spec,
+}
+
+/// Metrics of every kind, its own before those of resources.
+static CATALOGUE: LazyLock<Vec<Metric>> = LazyLock::new(|| {
+    KINDS
+        .iter()
+        .flat_map(|kind| kind.metrics.iter().copied().chain(resources::of(kind.key)))
+        .collect()
+});
+
+/// Every metric that a workload can yield.
+pub(crate) fn catalogue() -> &'static [Metric] {
+    &CATALOGUE
+}
+
+impl Kind {
+    /// Its own metrics, and those of the resources that a repeat used.
+    pub fn all_metrics(&self) -> impl Iterator<Item = &'static Metric> {
+        let key = self.key;
+        CATALOGUE.iter().filter(move |metric| metric.workload == key)
+    }
 }
 
 /// How many requests a workload keeps in flight: what flags can act on it.
