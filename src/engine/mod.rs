@@ -228,6 +228,11 @@ pub trait Launched: Send {
     /// launched: exited, restarted, replaced.
     async fn check(&mut self) -> Result<(), LaunchFailure>;
 
+    /// What it uses, as far as the engine can tell; `None`: it cannot.
+    fn probe(&self) -> Option<std::sync::Arc<dyn crate::server::ResourceProbe>> {
+        None
+    }
+
     /// Stops it and waits until nothing of it is left.
     async fn stop(self: Box<Self>) -> Result<(), LaunchFailure>;
 }
