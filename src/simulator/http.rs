@@ -23,7 +23,8 @@ use super::engine::{Answer, Ask, Engine};
 use super::log::{Log, Process};
 use super::memory::Division;
 use super::metrics::Finish;
-use super::protocol::{self, ChatRequest, ChunkWriter, Refused, StreamOptions, Usage};
+use super::protocol::{self, ChatRequest, ChunkWriter, Refused, StreamOptions, ToolChoice, Usage};
+use super::reply::{self, Piece, Reply};
 use super::scheduler::Produced;
 use super::settings::Settings;
 use super::{Booted, Ending, Options, VERSION, text, tokens};
@@ -243,13 +244,7 @@ async fn tokenize(State(server): Shared, body: Bytes) -> Result<Json<Value>, Ref
 }
 
 fn prompt_tokens(request: &ChatRequest) -> Vec<u32> {
-    let thinking = request
-        .chat_template_kwargs
-        .as_ref()
-        .and_then(|kwargs| kwargs.get("enable_thinking"))
-        .and_then(Value::as_bool)
-        .unwrap_or(true);
-    tokens::chat(&request.messages, request.tools.as_ref(), thinking)
+    tokens::chat(&request.messages, request.tools.as_ref(), request.thinks())
 }
 
 /// A chat that was accepted and is being answered.
@@ -258,8 +253,9 @@ struct Chat {
     created: u64,
     model: String,
     prompt_tokens: u64,
-    output_seed: u64,
-    finish: Finish,
+    reply: Reply,
+    /// The word for its end.
+    finish: &'static str,
     tell_cached: bool,
     /// Tokens after which nothing comes any more.
     silent_after: u64,
@@ -283,12 +279,17 @@ impl Chat {
         Usage {
             prompt: self.prompt_tokens,
             completion: last.map_or(0, |token| token.index + 1),
+            reasoning: last.map_or(0, |token| self.reply.thinking_among(token.index + 1)),
             cached: last.filter(|_| self.tell_cached).map(|token| token.cached_tokens),
         }
     }
 
-    fn text(&self, produced: &[Produced]) -> String {
-        produced.iter().map(|token| text::token(self.output_seed, token.index)).collect()
+    fn pieces(&self, produced: &[Produced]) -> Vec<Piece> {
+        produced.iter().map(|token| self.reply.piece(token.index)).collect()
+    }
+
+    fn call_id(&self, index: usize) -> String {
+        format!("chatcmpl-tool-{:016x}", text::mix(self.answer.id(), index as u64))
     }
 }
 
@@ -318,11 +319,20 @@ fn accept(server: &Server, request: &ChatRequest) -> Result<Chat, Refused> {
     let limit = protocol::output_limit(request, prompt_tokens, settings.max_model_len)?;
     let asked = request.seed.map_or(server.options.seed, i64::cast_unsigned);
     let output_seed = prompt.iter().fold(asked, |seed, token| text::mix(seed, u64::from(*token)));
-    let natural = text::natural_length(output_seed).max(request.min_tokens.unwrap_or(0));
+    let choice = protocol::tool_choice(request, settings)?;
+    let reply = answer_to(server, request, choice, output_seed);
+    let natural = reply.length().max(request.min_tokens.unwrap_or(0));
     let (output_tokens, finish) = if request.ignore_eos.unwrap_or(false) || natural >= limit {
         (limit, Finish::Length)
     } else {
         (natural, Finish::Stop)
+    };
+    let end = match (finish, choice) {
+        // A named call ends with `stop`, as vLLM's does.
+        (Finish::Stop, ToolChoice::Auto | ToolChoice::Required(_)) if reply.calls_tools() => {
+            "tool_calls"
+        }
+        _ => protocol::finish_reason(finish),
     };
     let cache_salt = request.cache_salt.clone();
     let answer = server.engine.ask(Ask { prompt, cache_salt, output_seed, output_tokens, finish });
@@ -331,8 +341,8 @@ fn accept(server: &Server, request: &ChatRequest) -> Result<Chat, Refused> {
         created: unix_seconds(),
         model,
         prompt_tokens,
-        output_seed,
-        finish,
+        reply,
+        finish: end,
         tell_cached: settings.prompt_tokens_details,
         silent_after: server.options.faults.silent_after.unwrap_or(u64::MAX),
         sent: 0,
@@ -340,19 +350,36 @@ fn accept(server: &Server, request: &ChatRequest) -> Result<Chat, Refused> {
     })
 }
 
+/// What is said: by script, as demanded, or at random.
+fn answer_to(server: &Server, request: &ChatRequest, choice: ToolChoice<'_>, seed: u64) -> Reply {
+    let parsed = server.settings.reasoning_parser.is_some();
+    if let Some(script) = server.options.answers.answer(&request.last_text()) {
+        return Reply::scripted(seed, script, request.thinks(), parsed);
+    }
+    match choice {
+        ToolChoice::Named(tool) => Reply::call(seed, tool),
+        ToolChoice::Required(tools) => {
+            let picked = text::mix(seed, 0) % tools.len().max(1) as u64;
+            Reply::call(seed, tools.get(picked as usize).unwrap_or(&Value::Null))
+        }
+        ToolChoice::Never | ToolChoice::Auto => Reply::words(seed, parsed && request.thinks()),
+    }
+}
+
 async fn whole_response(mut chat: Chat) -> Result<Response, Refused> {
-    let mut content = String::new();
+    let mut pieces = Vec::new();
     let mut last = None;
     while let Some(produced) = chat.next().await {
-        content.push_str(&chat.text(&produced));
+        pieces.extend(chat.pieces(&produced));
         last = produced.last().cloned();
     }
     if !last.as_ref().is_some_and(|token| token.finished) {
         return Err(Refused::engine_dead());
     }
     let usage = chat.usage(last.as_ref());
+    let message = reply::message(&pieces, |index| chat.call_id(index));
     let body =
-        protocol::completion(&chat.id, chat.created, &chat.model, &content, chat.finish, usage);
+        protocol::completion(&chat.id, chat.created, &chat.model, &message, chat.finish, usage);
     Ok(json_response(200, &body))
 }
 
@@ -389,8 +416,11 @@ impl Streaming {
         let last = produced.last();
         let usage = self.chat.usage(last);
         let finished = last.is_some_and(|token| token.finished);
-        let finish = finished.then_some(self.chat.finish);
-        self.writer.content(&mut out, &self.chat.text(&produced), finish, usage);
+        let deltas = reply::deltas(&self.chat.pieces(&produced), |index| self.chat.call_id(index));
+        for (at, delta) in deltas.iter().enumerate() {
+            let is_last = finished && at + 1 == deltas.len();
+            self.writer.delta(&mut out, delta, is_last.then_some(self.chat.finish), usage);
+        }
         if finished {
             self.ended = true;
             if self.include_usage {

@@ -28,7 +28,9 @@ pub mod noise;
 pub mod pace;
 pub mod profile;
 pub mod protocol;
+pub mod reply;
 pub mod scheduler;
+pub mod script;
 pub mod settings;
 pub mod text;
 pub mod tokens;
@@ -46,6 +48,7 @@ use self::metrics::Metrics;
 use self::noise::Noise;
 use self::pace::Pace;
 use self::scheduler::{Limits, Scheduler};
+use self::script::Script;
 use self::settings::Settings;
 
 /// What `/version` and the log show: the release whose behaviour is imitated.
@@ -72,6 +75,8 @@ pub struct Options {
     pub environment: BTreeMap<String, String>,
     /// What is to go wrong.
     pub faults: Faults,
+    /// What is said in place of random words.
+    pub answers: Script,
 }
 
 impl Options {
@@ -87,6 +92,7 @@ impl Options {
             launch: 0,
             environment: BTreeMap::new(),
             faults: Faults::default(),
+            answers: Script::default(),
         }
     }
 }

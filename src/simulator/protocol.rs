@@ -49,12 +49,34 @@ pub struct ChatRequest {
     /// Tools on offer; they lengthen the prompt.
     #[serde(default)]
     pub tools: Option<Value>,
+    /// `none`, `auto`, `required`, or a named function.
+    #[serde(default)]
+    pub tool_choice: Option<Value>,
     /// `enable_thinking` counts.
     #[serde(default)]
     pub chat_template_kwargs: Option<Value>,
     /// Number of answers; one is supported.
     #[serde(default)]
     pub n: Option<u64>,
+}
+
+impl ChatRequest {
+    /// Whether the chat template lets the model think.
+    pub fn thinks(&self) -> bool {
+        let kwargs = self.chat_template_kwargs.as_ref();
+        kwargs.and_then(|kwargs| kwargs.get("enable_thinking")?.as_bool()).unwrap_or(true)
+    }
+
+    /// The text of the last message.
+    pub fn last_text(&self) -> String {
+        let Some(last) = self.messages.last() else { return String::new() };
+        match &last.content {
+            Value::Array(parts) => {
+                parts.iter().filter_map(|part| part.get("text")?.as_str()).collect()
+            }
+            content => content.as_str().unwrap_or_default().to_owned(),
+        }
+    }
 }
 
 /// `stream_options`.
@@ -162,6 +184,68 @@ pub fn output_limit(request: &ChatRequest, prompt: u64, context: u64) -> Result<
     }
 }
 
+/// What a request wants of its tools.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum ToolChoice<'a> {
+    /// No call: there are no tools, or `none`.
+    Never,
+    /// The model decides.
+    Auto,
+    /// A call of one of these tools.
+    Required(&'a [Value]),
+    /// A call of this tool.
+    Named(&'a Value),
+}
+
+/// Reads `tool_choice`.
+///
+/// # Errors
+/// With vLLM's words, where there is no parser for calls, or no such tool.
+pub fn tool_choice<'a>(
+    request: &'a ChatRequest,
+    settings: &Settings,
+) -> Result<ToolChoice<'a>, Refused> {
+    let tools = request.tools.as_ref().and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    if tools.is_empty() {
+        return Ok(ToolChoice::Never);
+    }
+    let named = |choice: &'a Value| choice.get("function")?.get("name")?.as_str();
+    let auto = Value::from("auto");
+    let choice = request.tool_choice.as_ref().unwrap_or(&auto);
+    match (choice.as_str(), request.tool_choice.as_ref().and_then(named)) {
+        (Some("none"), _) => Ok(ToolChoice::Never),
+        (Some("auto"), _) if settings.auto_tool_choice && settings.tool_parser.is_some() => {
+            Ok(ToolChoice::Auto)
+        }
+        (Some("auto"), _) => Err(Refused::bad_request(
+            None,
+            "\"auto\" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set",
+        )),
+        (Some("required"), _) | (_, Some(_)) if settings.tool_parser.is_none() => {
+            let shown = choice.as_str().map_or_else(|| choice.to_string(), str::to_owned);
+            let message = format!("tool_choice=\"{shown}\" requires --tool-call-parser to be set");
+            Err(Refused::bad_request(None, &message))
+        }
+        (Some("required"), _) => Ok(ToolChoice::Required(tools)),
+        (_, Some(name)) => {
+            let is_it = |tool: &&Value| {
+                tool.get("function").and_then(|function| function.get("name"))
+                    == Some(&Value::from(name))
+            };
+            tools.iter().find(is_it).map(ToolChoice::Named).ok_or_else(|| {
+                Refused::bad_request(
+                    Some("tool_choice"),
+                    "The tool specified in `tool_choice` does not match any of the specified `tools`",
+                )
+            })
+        }
+        _ => Err(Refused::bad_request(
+            Some("tool_choice"),
+            "Invalid value for `tool_choice`: it must be \"none\", \"auto\", \"required\" or a named tool",
+        )),
+    }
+}
+
 /// Tokens of one request so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Usage {
@@ -169,6 +253,8 @@ pub struct Usage {
     pub prompt: u64,
     /// Answer.
     pub completion: u64,
+    /// Tokens of thinking among the answer's.
+    pub reasoning: u64,
     /// Prompt tokens from the prefix cache, where they are told.
     pub cached: Option<u64>,
 }
@@ -180,10 +266,11 @@ impl Usage {
         });
         format!(
             "{{\"prompt_tokens\":{},\"total_tokens\":{},\"completion_tokens\":{}{details},\
-             \"completion_tokens_details\":{{\"reasoning_tokens\":0}}}}",
+             \"completion_tokens_details\":{{\"reasoning_tokens\":{}}}}}",
             self.prompt,
             self.prompt + self.completion,
-            self.completion
+            self.completion,
+            self.reasoning
         )
     }
 }
@@ -222,17 +309,17 @@ impl ChunkWriter {
         out.push_str(",\"prompt_token_ids\":null,\"prompt_text\":null}\n\n");
     }
 
-    /// A chunk with text, and the reason of the end where it is the last.
-    pub fn content(&self, out: &mut String, text: &str, finish: Option<Finish>, usage: Usage) {
+    /// A chunk with a delta, and the reason of the end where it is the last.
+    pub fn delta(&self, out: &mut String, delta: &Value, finish: Option<&str>, usage: Usage) {
         out.push_str(&self.head);
-        out.push_str("[{\"index\":0,\"delta\":{\"content\":");
-        out.push_str(&Value::from(text).to_string());
-        out.push_str("},\"logprobs\":null,");
+        out.push_str("[{\"index\":0,\"delta\":");
+        out.push_str(&delta.to_string());
+        out.push_str(",\"logprobs\":null,");
         match finish {
             None => out.push_str("\"finish_reason\":null,"),
             Some(finish) => {
                 out.push_str("\"finish_reason\":\"");
-                out.push_str(finish_reason(finish));
+                out.push_str(finish);
                 out.push_str("\",\"stop_reason\":null,");
             }
         }
@@ -278,8 +365,8 @@ pub fn completion(
     id: &str,
     created: u64,
     model: &str,
-    text: &str,
-    finish: Finish,
+    message: &Value,
+    finish: &str,
     usage: Usage,
 ) -> Value {
     let usage: Value = serde_json::from_str(&usage.json()).expect("usage is written as JSON above");
@@ -290,12 +377,9 @@ pub fn completion(
         "model": model,
         "choices": [{
             "index": 0,
-            "message": {
-                "role": "assistant", "content": text, "refusal": null, "annotations": null,
-                "audio": null, "function_call": null, "tool_calls": [], "reasoning": null,
-            },
+            "message": message,
             "logprobs": null,
-            "finish_reason": finish_reason(finish),
+            "finish_reason": finish,
             "stop_reason": null,
             "token_ids": null,
         }],
