@@ -20,6 +20,8 @@ mod silence;
 mod sse;
 pub mod stream;
 pub mod suite;
+mod tool_calling;
+pub mod tool_tasks;
 mod traffic;
 
 /// Which repeat of which case of which workload, in which launch.

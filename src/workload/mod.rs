@@ -13,11 +13,13 @@ mod conversation;
 mod kv_cache;
 mod options;
 mod reasoning;
+mod tool_calling;
 
 pub use conversation::Conversation;
 pub use kv_cache::KvCache;
 pub use options::{OptionFault, OptionKind, OptionSpec, Options};
 pub use reasoning::{Reasoning, ReasoningKind};
+pub use tool_calling::{Scenario, ToolCalling};
 
 /// A kind of workload: its names, options and metrics.
 #[derive(Clone, Copy, Debug)]
@@ -48,7 +50,8 @@ pub enum Concurrency {
 }
 
 /// Every kind of workload, in the order of `bench`.
-pub const KINDS: &[Kind] = &[kv_cache::KIND, conversation::KIND, reasoning::KIND];
+pub const KINDS: &[Kind] =
+    &[kv_cache::KIND, conversation::KIND, reasoning::KIND, tool_calling::KIND];
 
 /// Options that every workload has.
 pub const SHARED_OPTIONS: &[OptionSpec] = &[
@@ -86,6 +89,8 @@ pub enum Spec {
     Conversation(Conversation),
     /// `reasoning`.
     Reasoning(Reasoning),
+    /// `tool-calling`.
+    ToolCalling(ToolCalling),
 }
 
 impl Workload {
@@ -121,6 +126,7 @@ impl Workload {
             Spec::KvCache(_) => &kv_cache::KIND,
             Spec::Conversation(_) => &conversation::KIND,
             Spec::Reasoning(_) => &reasoning::KIND,
+            Spec::ToolCalling(_) => &tool_calling::KIND,
         }
     }
 
@@ -130,6 +136,7 @@ impl Workload {
             Spec::KvCache(spec) => spec.cases(),
             Spec::Conversation(_) => vec![String::new()],
             Spec::Reasoning(spec) => spec.cases(),
+            Spec::ToolCalling(spec) => spec.cases(),
         }
     }
 }

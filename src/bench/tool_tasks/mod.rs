@@ -87,9 +87,7 @@ mod tests {
 
     fn answer(step: &Step) -> Answer {
         match step {
-            Step::Text(text) => {
-                Answer { content: format!("Well: {text}."), ..Answer::default() }
-            }
+            Step::Text(text) => Answer { content: format!("Well: {text}."), ..Answer::default() },
             Step::Calls(calls) => {
                 let made = |(call, _): &(Call, Value)| ToolCall {
                     id: "x".to_owned(),

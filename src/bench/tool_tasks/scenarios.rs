@@ -56,7 +56,8 @@ fn currency(random: &mut impl Rng) -> (String, Call, Value) {
     let mut codes = CURRENCIES;
     codes.shuffle(random);
     // Quarters: exact as numbers, and to be copied digit by digit.
-    let amount = f64::from(random.random_range(41u32..4000)) / 4.0;
+    let quarters = random.random_range(10u32..1000) * 4 + random.random_range(1..4);
+    let amount = f64::from(quarters) / 4.0;
     let (from, to) = (codes[0], codes[1]);
     let arguments = json!({"amount": amount, "from": from, "to": to});
     let prompt = format!("How much are {amount} {from} in {to} today?");
@@ -93,7 +94,9 @@ pub(super) fn unwanted(random: &mut impl Rng) -> Task {
              years of work."
         ),
         1 => format!("Which of the two numbers {a} and {} is larger? One sentence, please.", a + b),
-        2 => format!("{name} has {a} apples and eats {b} grapes. Explain what a grape is, briefly."),
+        2 => {
+            format!("{name} has {a} apples and eats {b} grapes. Explain what a grape is, briefly.")
+        }
         _ => format!(
             "Translate into French, and say nothing else: \"Good morning {name}, the {a} chairs \
              and {b} tables are here.\""

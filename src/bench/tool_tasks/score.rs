@@ -43,8 +43,7 @@ pub(crate) fn judge(
             judged.expected = calls.len() as u32;
             let mut left: Vec<&Call> = calls.iter().map(|(call, _)| call).collect();
             for (name, arguments) in made.iter().flatten() {
-                let is_it =
-                    |call: &&Call| call.name == *name && same(&call.arguments, arguments);
+                let is_it = |call: &&Call| call.name == *name && same(&call.arguments, arguments);
                 if let Some(place) = left.iter().position(is_it) {
                     left.remove(place);
                     judged.right += 1;
