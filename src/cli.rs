@@ -23,6 +23,10 @@ pub(crate) enum Command {
     Plan(PlanArgs),
     /// Go on with a sweep that was stopped or killed
     Resume(ResumeArgs),
+    /// Start production again and remove what a dead sweep left
+    Recover(RecoverArgs),
+    /// Look for what would stand in the way of a sweep
+    Doctor(GridArgs),
     /// Print the ranking of a sweep again, from its journal
     Report(ReportArgs),
     /// Write results and ranking of a sweep again, as CSV and Parquet
@@ -79,6 +83,16 @@ pub(crate) struct PlanArgs {
 pub(crate) struct ResumeArgs {
     /// The sweep's folder
     pub(crate) run: PathBuf,
+}
+
+/// `recover`.
+#[derive(Args, Debug)]
+pub(crate) struct RecoverArgs {
+    /// Folders of sweeps; others are left alone (default: those in runs/, and those that left containers)
+    pub(crate) runs: Vec<PathBuf>,
+    /// Remove our cache volumes, too
+    #[arg(long)]
+    pub(crate) caches: bool,
 }
 
 /// `report`.

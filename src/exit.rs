@@ -44,10 +44,7 @@ pub(crate) struct Failure {
 impl Failure {
     /// Any error.
     pub(crate) fn new(exit: Exit, error: impl std::error::Error + Send + Sync + 'static) -> Self {
-        Self {
-            exit,
-            report: Some(miette::IntoDiagnostic::into_diagnostic(Err::<(), _>(error)).unwrap_err()),
-        }
+        Self { exit, report: Some(miette::Report::from_err(error)) }
     }
 
     /// An error that explains itself with snippets and help.
@@ -60,7 +57,7 @@ impl Failure {
 
     /// A sentence.
     pub(crate) fn message(exit: Exit, text: impl std::fmt::Display) -> Self {
-        Self { exit, report: Some(miette::miette!("{text}")) }
+        Self { exit, report: Some(miette::Report::msg(text.to_string())) }
     }
 
     /// Tells it and gives the exit code.
@@ -80,8 +77,9 @@ impl From<SweepError> for Failure {
             | SweepError::GridChanged(_)
             | SweepError::Manifest { .. }
             | SweepError::Journal(JournalError::Newer { .. }) => Exit::Usage,
-            SweepError::Io { .. } | SweepError::Journal(_) => Exit::Environment,
-            SweepError::Stopped { environment: true, .. } => Exit::Environment,
+            SweepError::Io { .. }
+            | SweepError::Journal(_)
+            | SweepError::Stopped { environment: true, .. } => Exit::Environment,
             SweepError::Stopped { .. } => Exit::Engine,
         };
         if let SweepError::Stopped { log_lines, .. } = &error

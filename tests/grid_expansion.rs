@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use vllm_grid::configuration::Configuration;
 use vllm_grid::grid::{Grid, GridFaults, ReadOptions};
 
 type Axis = (String, Vec<Value>);
@@ -262,7 +263,7 @@ proptest! {
         prop_assert_eq!(&got, &expected);
 
         // Every name once, usable as a folder's name, one per request that was made.
-        let names: Vec<&str> = read.configurations.iter().flat_map(|it| it.names()).collect();
+        let names: Vec<&str> = read.configurations.iter().flat_map(Configuration::names).collect();
         prop_assert_eq!(names.len(), kept.len() + includes.len());
         prop_assert_eq!(names.iter().collect::<HashSet<_>>().len(), names.len());
         for name in &names {

@@ -79,7 +79,7 @@ fn all_faults_are_told_in_one_pass_in_the_order_of_the_file() {
 
 #[test]
 fn keys_are_known_and_given_once() {
-    insta::assert_snapshot!(table(&[
+    let faults = table(&[
         ("unknown key", "parmeters: {max-num-seqs: 8}"),
         ("far from any key", "xyzzy: 1\nparameters: {max-num-seqs: 8}"),
         ("duplicate key", "parameters: {max-num-seqs: 8}\nparameters: {block-size: 16}"),
@@ -90,24 +90,35 @@ fn keys_are_known_and_given_once() {
         ("duplicate key inside a value", "parameters: {hf-overrides: {a: 1, a: 2}}"),
         ("negated spelling", "parameters: {no-enable-prefix-caching: true}"),
         ("not a mapping", "parameters: [1, 2]"),
-    ]));
+    ]);
+    insta::assert_snapshot!(faults);
+}
+
+#[test]
+fn a_misspelt_key_is_told_once_and_not_also_as_missing() {
+    let text =
+        format!("{HEAD}parameters: {{max-num-seqs: 8}}\n{TAIL}").replace("engine:", "enigne:");
+    let faults = read_text(&text).expect_err("misspelt");
+    let messages: Vec<&str> = faults.faults.iter().map(|it| it.message.as_str()).collect();
+    assert_eq!(messages, ["unknown key `enigne` in the grid"]);
 }
 
 #[test]
 fn axes_and_grids_are_not_empty() {
-    insta::assert_snapshot!(table(&[
+    let faults = table(&[
         ("empty axis", "parameters: {max-num-seqs: [], block-size: 16}"),
         ("empty grid", "parameters: {}"),
         ("no parameters at all", ""),
         ("null parameters", "parameters:"),
         ("empty list of arguments", "parameters: {cudagraph-capture-sizes: [[]]}"),
         ("null among arguments", "parameters: {cudagraph-capture-sizes: [[1, null]]}"),
-    ]));
+    ]);
+    insta::assert_snapshot!(faults);
 }
 
 #[test]
 fn values_have_their_type_and_range() {
-    insta::assert_snapshot!(table(&[
+    let faults = table(&[
         ("utilisation 0", "parameters: {gpu-memory-utilization: [0, 0.9]}"),
         ("utilisation 1.7", "parameters: {gpu-memory-utilization: [0.9, 1.7]}"),
         ("not a number", "parameters: {gpu-memory-utilization: .nan}"),
@@ -120,14 +131,17 @@ fn values_have_their_type_and_range() {
         ("yes", "parameters: {enable-prefix-caching: yes}"),
         ("a text for a number", "parameters: {max-num-seqs: many}"),
         ("a boolean for a number", "parameters: {max-num-seqs: true}"),
+        ("control characters", "parameters: {reasoning-parser: \"a\\e[2J\"}"),
+        ("control characters in a variable", "environment: {A: \"a\\e[2J\"}"),
         ("unknown choice", "parameters: {kv-cache-dtype: fp16}"),
         ("in an include", "include: [{name: a, max-num-seqs: 0}]"),
-    ]));
+    ]);
+    insta::assert_snapshot!(faults);
 }
 
 #[test]
 fn names_are_unique_and_stay_in_their_folder() {
-    insta::assert_snapshot!(table(&[
+    let faults = table(&[
         ("two of one name", "include: [{name: a, max-num-seqs: 8}, {name: a, max-num-seqs: 9}]"),
         ("parent folder", "include: [{name: ../x, max-num-seqs: 8}]"),
         ("absolute", "include: [{name: /x, max-num-seqs: 8}]"),
@@ -138,9 +152,10 @@ fn names_are_unique_and_stay_in_their_folder() {
         ("reserved", "include: [{name: production, max-num-seqs: 8}]"),
         (
             "too long",
-            "include: [{name: a123456789a123456789a123456789a123456789a123456789a123456789a123456789a12345678901, max-num-seqs: 8}]"
+            "include: [{name: a123456789a123456789a123456789a123456789a123456789a123456789a123456789a12345678901, max-num-seqs: 8}]",
         ),
-    ]));
+    ]);
+    insta::assert_snapshot!(faults);
 }
 
 #[test]
@@ -209,19 +224,20 @@ fn objectives_and_constraints_name_metrics_that_the_suite_yields() {
 
 #[test]
 fn baselines_strategies_and_budgets_exist() {
-    insta::assert_snapshot!(table(&[
+    let faults = table(&[
         (
             "no such baseline",
-            "baseline: chunked_olny\ninclude: [{name: chunked_only, max-num-seqs: 8}]"
+            "baseline: chunked_olny\ninclude: [{name: chunked_only, max-num-seqs: 8}]",
         ),
         ("strategy to come", "parameters: {max-num-seqs: 8}\nstrategy: {adaptive: {launches: 9}}"),
         ("no such strategy", "parameters: {max-num-seqs: 8}\nstrategy: random"),
         (
             "options of the strategy",
-            "parameters: {max-num-seqs: 8}\nstrategy: {grid: {launches: 0, repeats: many, sed: 1}}"
+            "parameters: {max-num-seqs: 8}\nstrategy: {grid: {launches: 0, repeats: many, sed: 1}}",
         ),
         ("budget without unit", "parameters: {max-num-seqs: 8}\nbudget: 8"),
-    ]));
+    ]);
+    insta::assert_snapshot!(faults);
 }
 
 #[test]
@@ -323,6 +339,26 @@ fn what_is_no_grid_file_is_said_to_be_none() {
 fn a_byte_order_mark_is_accepted() {
     let text = format!("\u{feff}{HEAD}parameters: {{max-num-seqs: 8}}\n{TAIL}");
     assert_eq!(read_text(&text).expect("a good grid").name, "g");
+}
+
+#[test]
+fn line_ends_of_windows_are_accepted_and_counted() {
+    let text = format!("{HEAD}parameters: {{max-num-seqs: 8}}\n{TAIL}").replace('\n', "\r\n");
+    assert_eq!(read_text(&text).expect("a good grid").name, "g");
+    let faults = read_text(&text.replace('8', "0")).expect_err("a bad value");
+    assert_eq!((faults.faults[0].line, faults.faults[0].column), (Some(3), Some(28)), "{faults}");
+}
+
+#[test]
+fn anchors_and_merge_keys_are_followed() {
+    let text = format!(
+        "{HEAD}include:\n  - &base {{name: a, max-num-seqs: 8, block-size: 32}}\n  - {{<<: *base, name: \
+         b, max-num-seqs: 16}}\n{TAIL}"
+    );
+    let grid = read_text(&text).expect("a good grid");
+    let rows: Vec<String> =
+        grid.configurations.iter().map(|it| format!("{} {:?}", it.name, it.flags)).collect();
+    insta::assert_snapshot!(rows.join("\n"));
 }
 
 #[test]

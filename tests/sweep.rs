@@ -1,6 +1,8 @@
 //! A sweep from a grid file to ranked results, on the simulated engine, through
 //! the command that a person runs.
 
+#![allow(clippy::unwrap_used, reason = "a specification fails loudly")]
+
 mod support;
 
 use std::collections::HashSet;

@@ -10,6 +10,7 @@ use crate::bench::client::{Client, ClientError, Limits, Order, Outcome, Slot};
 use crate::bench::clock::Clock;
 use crate::bench::conversation;
 use crate::bench::kv_cache;
+use crate::bench::load;
 use crate::bench::prompts::derive;
 use crate::bench::reasoning;
 use crate::bench::record::{RequestErrorClass, RequestRecord};
@@ -112,6 +113,8 @@ pub struct Bench<'a> {
     repeat_name: String,
     tokens_per_byte: Option<f64>,
     kv_cache: BTreeMap<u64, kv_cache::CaseState>,
+    sizes: BTreeMap<String, usize>,
+    load: load::State,
 }
 
 impl std::fmt::Debug for Bench<'_> {
@@ -151,6 +154,8 @@ impl<'a> Bench<'a> {
             repeat_name: String::new(),
             tokens_per_byte: None,
             kv_cache: BTreeMap::new(),
+            sizes: BTreeMap::new(),
+            load: load::State::default(),
         })
     }
 
@@ -192,6 +197,12 @@ impl<'a> Bench<'a> {
                 };
                 kv_cache::repeat(self, spec, target, repeat).await?
             }
+            Spec::Load(spec) => {
+                let Some(kind) = spec.case(case) else {
+                    return Err(BenchError::NoSuchCase { workload: key.workload, case: key.case });
+                };
+                load::repeat(self, spec, kind, case, repeat).await?
+            }
             Spec::Conversation(spec) => conversation::repeat(self, spec).await?,
             Spec::Reasoning(spec) => {
                 let Some(kind) = spec.kind_of(case) else {
@@ -225,7 +236,7 @@ impl<'a> Bench<'a> {
     /// What shows that the engine died or froze, after a failed request.
     async fn engine_gone(&self, records: &[RequestRecord]) -> Option<String> {
         use RequestErrorClass::{Connect, Cut, InStream, ServerError, Silent};
-        let error = records.last()?.error.as_ref()?;
+        let error = records.iter().rev().find_map(|record| record.error.as_ref())?;
         if error.class == Silent {
             let patience = PROOF.min(self.settings.limits.first_token);
             let proof = completion_proof(self.server, patience).await;
@@ -287,6 +298,19 @@ impl<'a> Bench<'a> {
 
     pub(crate) fn set_tokens_per_byte(&mut self, value: f64) {
         self.tokens_per_byte = Some(value);
+    }
+
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Sizes of texts in bytes that were fitted to a length, by what they are for.
+    pub(crate) fn sizes(&mut self) -> &mut BTreeMap<String, usize> {
+        &mut self.sizes
+    }
+
+    pub(crate) fn load(&mut self) -> &mut load::State {
+        &mut self.load
     }
 
     pub(crate) fn kv_cache_case(&self, target: u64) -> Option<kv_cache::CaseState> {

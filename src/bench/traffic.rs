@@ -147,6 +147,103 @@ impl Traffic {
     }
 }
 
+/// What the counters say after a load of our own.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Settled {
+    /// They grew by exactly our requests, where that can be told.
+    Ours(Box<Counters>),
+    /// They grew by more, went back, or stayed behind: the repeat is void.
+    Not(String),
+    /// The server has none.
+    Unknown,
+    /// A stop was asked for.
+    Cancelled,
+}
+
+/// What we sent in a repeat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sent {
+    /// Requests, failed ones included.
+    pub(crate) requests: u64,
+    /// Requests that failed: the server may have counted them or not.
+    pub(crate) failed: u64,
+    /// Prompt tokens of those that did not.
+    pub(crate) prompt_tokens: u64,
+}
+
+impl Sent {
+    /// Both together.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            requests: self.requests + other.requests,
+            failed: self.failed + other.failed,
+            prompt_tokens: self.prompt_tokens + other.prompt_tokens,
+        }
+    }
+}
+
+/// Waits until the counters show what was sent since `before`, and nothing else.
+pub(crate) async fn settle(
+    before: Option<&Counters>,
+    http: &Http,
+    sent: Sent,
+    cancel: &CancellationToken,
+) -> Settled {
+    let Some(before) = before.filter(|before| before.can_certify()) else {
+        return Settled::Unknown;
+    };
+    let deadline = Instant::now() + PATIENCE;
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let Some(now) = cancel.run_until_cancelled(Counters::scrape(http)).await else {
+            return Settled::Cancelled;
+        };
+        let missing = match now.as_ref().map(|now| differs(before, now, sent)) {
+            None => "`/metrics` no longer answers".to_owned(),
+            Some(Err(reason)) => return Settled::Not(reason),
+            Some(Ok(Some(missing))) => missing,
+            Some(Ok(None)) => return Settled::Ours(Box::new(now.unwrap_or_default())),
+        };
+        if Instant::now() >= deadline {
+            let seconds = PATIENCE.as_secs();
+            return Settled::Not(format!(
+                "the server's counters lag by over {seconds} s: {missing}"
+            ));
+        }
+        if cancel.run_until_cancelled(tokio::time::sleep(pause)).await.is_none() {
+            return Settled::Cancelled;
+        }
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// As [`Traffic::compare`], for many requests of which some may have failed.
+fn differs(before: &Counters, now: &Counters, sent: Sent) -> Result<Option<String>, String> {
+    let mut missing = None;
+    for (what, before, after, least, most) in [
+        ("requests", before.requests, now.requests, sent.requests - sent.failed, sent.requests),
+        (
+            "prompt tokens",
+            before.prompt_tokens,
+            now.prompt_tokens,
+            sent.prompt_tokens,
+            // How long the failed ones were, nobody has told.
+            if sent.failed == 0 { sent.prompt_tokens } else { u64::MAX },
+        ),
+    ] {
+        let Some(grown) = grown(before, after)? else {
+            return Err(format!("the server no longer counts {what}"));
+        };
+        if grown > most {
+            return Err(format!("foreign traffic: {grown} {what} where ours were {most}"));
+        }
+        if grown < least {
+            missing = Some(format!("{grown} {what} where ours were {least}"));
+        }
+    }
+    Ok(missing)
+}
+
 /// Growth of a counter; an error when it went back: the server was restarted.
 fn grown(before: Option<u64>, after: Option<u64>) -> Result<Option<u64>, String> {
     match (before, after) {

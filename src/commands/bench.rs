@@ -1,5 +1,6 @@
 //! `bench`: the suite against a server that somebody else started.
 
+use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
@@ -192,7 +193,7 @@ fn text(measurement: &Measurement) -> String {
     let reason = reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
     let mut text = format!("{workload}{case} repeat {repeat}: {}{reason}\n", status.as_str());
     for (name, value) in metrics {
-        text += &format!("    {name} {}\n", show(value.as_ref()));
+        let _ = writeln!(text, "    {name} {}", show(value.as_ref()));
     }
     text
 }

@@ -8,6 +8,8 @@ use crate::exit::{Exit, Failure};
 use crate::signals::Shutdown;
 
 mod bench;
+mod doctor;
+mod recover;
 mod show;
 mod simulate;
 mod sweep;
@@ -17,6 +19,8 @@ pub(crate) async fn run(command: Command, shutdown: &Shutdown) -> Result<Exit, F
     match command {
         Command::Sweep(args) => sweep::sweep(&args, shutdown).await,
         Command::Resume(args) => sweep::resume(&args, shutdown).await,
+        Command::Recover(args) => recover::recover(&args).await,
+        Command::Doctor(args) => doctor::doctor(&args).await,
         Command::Plan(args) => show::plan(&args),
         Command::Report(args) => show::report(&args),
         Command::Export(args) => show::export(&args),

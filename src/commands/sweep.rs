@@ -4,9 +4,12 @@ use std::path::Path;
 
 use vllm_grid::bench::RecordSink;
 use vllm_grid::configuration::hexadecimal;
+use vllm_grid::engine::docker::production::DockerProduction;
+use vllm_grid::engine::docker::production_of;
+use vllm_grid::engine::production::Production;
 use vllm_grid::engine::{self, Engine};
 use vllm_grid::event::Event;
-use vllm_grid::grid::{Grid, ReadOptions};
+use vllm_grid::grid::{EngineBlock, Grid, ReadOptions};
 use vllm_grid::results::records::ParquetRecords;
 use vllm_grid::sweep::SweepError;
 use vllm_grid::sweep::folder::Folder;
@@ -22,7 +25,7 @@ use crate::signals::Shutdown;
 /// `sweep`: launches, measures and ranks every configuration of a grid.
 pub(crate) async fn sweep(args: &SweepArgs, shutdown: &Shutdown) -> Result<Exit, Failure> {
     let grid = super::read_grid(&args.grid)?;
-    let engine = engine(&grid)?;
+    let engine = engine(&grid).await?;
     let now = jiff::Timestamp::now();
     let (folder, name) = Folder::create(&grid.name, now, args.output.as_deref())?;
     let manifest = Manifest::of(&grid, name, now);
@@ -34,12 +37,18 @@ pub(crate) async fn sweep(args: &SweepArgs, shutdown: &Shutdown) -> Result<Exit,
 pub(crate) async fn resume(args: &ResumeArgs, shutdown: &Shutdown) -> Result<Exit, Failure> {
     let folder = Folder::existing(&args.run)?;
     let grid = unchanged(&folder, &folder.manifest()?)?;
-    let engine = engine(&grid)?;
+    let engine = engine(&grid).await?;
     go(Sweep::resume(folder)?, &grid, engine, shutdown).await
 }
 
-fn engine(grid: &Grid) -> Result<Box<dyn Engine>, Failure> {
-    engine::of_grid(&grid.engine).map_err(|fault| Failure::new(Exit::Environment, fault))
+async fn engine(grid: &Grid) -> Result<Box<dyn Engine>, Failure> {
+    engine::of_grid(&grid.engine).await.map_err(|fault| Failure::new(Exit::Environment, fault))
+}
+
+/// What serves production, where the grid names it.
+async fn production(grid: &Grid) -> Result<Option<DockerProduction>, Failure> {
+    let EngineBlock::Docker(block) = &grid.engine else { return Ok(None) };
+    production_of(block).await.map_err(|fault| Failure::new(Exit::Environment, fault))
 }
 
 /// Runs the loop, then writes and shows what there is, however it ended.
@@ -57,8 +66,10 @@ async fn go(
     let strategy = grid.strategy.build(grid.configurations.len());
     let records =
         |folder: &Path| Box::new(ParquetRecords::in_launch(folder)) as Box<dyn RecordSink>;
+    let production = production(grid).await?;
     let hands = Hands {
         engine: engine.as_mut(),
+        production: production.as_ref().map(|production| production as &dyn Production),
         strategy: &*strategy,
         records: &records,
         emit: &emit,

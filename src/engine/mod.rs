@@ -16,10 +16,13 @@ use crate::server::{ApiKey, Server};
 pub mod command;
 pub mod compose;
 pub mod docker;
+pub mod doctor;
 pub mod failure;
 pub mod log;
 pub mod process;
+pub mod production;
 pub mod readiness;
+pub mod retry;
 pub mod simulated;
 
 /// Why a grid's engine block makes no engine.
@@ -31,6 +34,12 @@ pub enum EngineFault {
     /// The command of the process engine cannot be used.
     #[error(transparent)]
     Process(#[from] process::ProcessFault),
+    /// The compose service cannot be read.
+    #[error(transparent)]
+    Compose(#[from] compose::ComposeFault),
+    /// The Docker engine cannot work.
+    #[error(transparent)]
+    Docker(#[from] docker::DockerFault),
     /// A variable that the block names is not there.
     #[error("the variable {0} (`api-key-env`) is not set, or empty")]
     NoKey(String),
@@ -40,7 +49,7 @@ pub enum EngineFault {
 ///
 /// # Errors
 /// What the block asks for and cannot be had, before anything is started.
-pub fn of_grid(block: &EngineBlock) -> Result<Box<dyn Engine>, EngineFault> {
+pub async fn of_grid(block: &EngineBlock) -> Result<Box<dyn Engine>, EngineFault> {
     match block {
         EngineBlock::Simulated(block) => {
             Ok(Box::new(simulated::SimulatedEngine::new(block.clone())?))
@@ -48,11 +57,13 @@ pub fn of_grid(block: &EngineBlock) -> Result<Box<dyn Engine>, EngineFault> {
         EngineBlock::Process(block) => {
             let mut spec = process::ProcessSpec::new(block.command.clone());
             spec.api_key = api_key(block.api_key_env.as_deref())?;
-            Ok(Box::new(process::ProcessEngine::new(spec, readiness::over_http(None))?))
+            let engine = Box::new(process::ProcessEngine::new(spec, readiness::over_http(None))?);
+            Ok(Box::new(retry::RetryOnce::new(engine)))
         }
-        EngineBlock::Docker(_) => Err(EngineFault::Unknown(
-            "the docker engine is not built yet: plan works, sweep does not".to_owned(),
-        )),
+        EngineBlock::Docker(block) => {
+            let engine = Box::new(docker::of_block(block).await?);
+            Ok(Box::new(retry::RetryOnce::new(engine)))
+        }
     }
 }
 
@@ -89,6 +100,9 @@ pub struct LaunchFacts {
     pub image_id: Option<String>,
     /// The engine's version, where it tells.
     pub engine_version: Option<String>,
+    /// Whether the server says of itself that it is simulated, whatever engine started it.
+    #[serde(default)]
+    pub simulated: bool,
 }
 
 /// Classes of failure; `vllm-behaviour.md` tells which line means which.

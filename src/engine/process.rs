@@ -186,6 +186,7 @@ impl Engine for ProcessEngine {
                     boot_seconds,
                     image_id: None,
                     engine_version: server.version.clone(),
+                    simulated: server.simulated,
                 };
                 Ok(Box::new(LaunchedProcess {
                     running,

@@ -117,6 +117,15 @@ fn append(arguments: &mut Vec<String>, name: &str, value: &Value) {
     }
 }
 
+/// A text as it may appear in a message: without what acts on a terminal.
+pub(crate) fn shown(text: &str) -> String {
+    text.chars()
+        .map(|letter| {
+            if letter.is_control() { letter.escape_debug().to_string() } else { letter.to_string() }
+        })
+        .collect()
+}
+
 fn argument(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),

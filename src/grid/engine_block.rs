@@ -6,13 +6,25 @@ use super::fault::{Findings, is_variable};
 use super::fields::{Fields, list, mapping};
 use super::flag_map::FlagReader;
 use super::node::{Content, Node, Span};
-use super::{DockerBlock, EngineBlock, ProcessBlock, SimulatedBlock};
+use super::{DockerBlock, EngineBlock, ProcessBlock, ProductionName, SimulatedBlock};
 use crate::configuration::Flags;
 
 /// The engines that a grid can name.
 const ENGINES: &[&str] = &["docker", "process", "simulated"];
 
-const DOCKER_KEYS: &[&str] = &["compose", "service", "image", "model", "flags", "api-key-env"];
+const DOCKER_KEYS: &[&str] = &[
+    "compose",
+    "service",
+    "image",
+    "model",
+    "flags",
+    "api-key-env",
+    "production",
+    "profiles",
+    "gpus",
+    "caches",
+    "introspect",
+];
 const PROCESS_KEYS: &[&str] = &["command", "flags", "api-key-env"];
 const SIMULATED_KEYS: &[&str] = &["model", "gpu", "gpus", "other-memory", "seed", "speed", "flags"];
 
@@ -109,7 +121,61 @@ impl EngineReader<'_> {
             model: model.map(|(name, _)| name.to_owned()),
             flags: self.flags(&fields),
             api_key_env: self.api_key_env(&fields),
+            production: self.production(&fields),
+            profiles: self.texts(&fields, "profiles"),
+            gpus: self.switch(&fields, "gpus"),
+            caches: self.switch(&fields, "caches"),
+            introspect: self.switch(&fields, "introspect").unwrap_or(false),
         })
+    }
+
+    fn production(&mut self, fields: &Fields<'_>) -> Option<ProductionName> {
+        let (key, node) = fields.given("production")?;
+        let known = &["container", "service"];
+        let named = Fields::of(node, "`production`", &key.span, known, self.findings)?;
+        let container = named.text("container", self.findings).map(|(name, _)| name.to_owned());
+        let service = named.text("service", self.findings).map(|(name, _)| name.to_owned());
+        match (container, service) {
+            (Some(name), None) => Some(ProductionName::Container(name)),
+            (None, Some(name)) => {
+                if fields.given("compose").is_none() {
+                    let message = "`production` names a service, but there is no `compose` file";
+                    self.findings.fault(&key.span, message);
+                }
+                Some(ProductionName::Service(name))
+            }
+            _ => {
+                let message = "`production` needs one of `container` and `service`";
+                self.findings.fault(&key.span, message);
+                None
+            }
+        }
+    }
+
+    fn switch(&mut self, fields: &Fields<'_>, name: &str) -> Option<bool> {
+        let (_, node) = fields.given(name)?;
+        if let Content::Bool(value) = node.content {
+            return Some(value);
+        }
+        let message = format!("`{name}` must be true or false, not {}", node.describe());
+        self.findings.fault(&node.span, message);
+        None
+    }
+
+    fn texts(&mut self, fields: &Fields<'_>, name: &str) -> Vec<String> {
+        let Some((_, node)) = fields.given(name) else { return Vec::new() };
+        let what = format!("`{name}`");
+        let Some(items) = list(node, &what, self.findings) else { return Vec::new() };
+        let mut texts = Vec::new();
+        for item in items {
+            if let Content::Text(text) = &item.content {
+                texts.push(text.clone());
+            } else {
+                let message = format!("{what} holds {}, not a text", item.describe());
+                self.findings.fault(&item.span, message);
+            }
+        }
+        texts
     }
 
     fn process(&mut self, node: &Node, span: &Span) -> Option<ProcessBlock> {

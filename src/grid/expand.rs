@@ -144,9 +144,11 @@ impl Draft {
         Some(mask)
     }
 
-    /// Expands the draft. `masks` come from [`Draft::masks`].
+    /// Expands the draft, which must not be larger than what fits into memory.
+    /// `masks` come from [`Draft::masks`].
     pub(super) fn expand(&self, engine: &EngineBlock, masks: &[Mask]) -> Expansion {
         let mut collector = Collector::new(engine);
+        collector.reserve(usize::try_from(self.count()).unwrap_or(0));
         let explicit: HashSet<&str> =
             self.include.iter().filter_map(|row| row.name.as_deref()).collect();
         self.product(&mut collector, &explicit, masks);
@@ -274,6 +276,12 @@ impl<'a> Collector<'a> {
             by_digest: HashMap::new(),
             generated: HashSet::new(),
         }
+    }
+
+    fn reserve(&mut self, configurations: usize) {
+        self.configurations.reserve(configurations);
+        self.by_digest.reserve(configurations);
+        self.generated.reserve(configurations);
     }
 
     /// A generated name that is not taken yet.

@@ -6,12 +6,13 @@ use serde_json::Value;
 
 use super::fault::Findings;
 use super::node::{Content, JsonFault, Key, Node, Span};
+use crate::flags::shown;
 
 /// The entries of a mapping with a fixed set of keys, each given once.
 pub(super) struct Fields<'n> {
     entries: Vec<(String, &'n Key, &'n Node)>,
-    /// Whether every key was known.
-    pub(super) is_known: bool,
+    /// Known keys that were probably meant by unknown ones.
+    pub(super) misspelt: Vec<String>,
     /// Where the mapping stands: its key in the parent.
     pub(super) span: Span,
 }
@@ -27,7 +28,7 @@ impl<'n> Fields<'n> {
         findings: &mut Findings,
     ) -> Option<Self> {
         let entries = mapping(node, what, findings)?;
-        let mut fields = Self { entries: Vec::new(), is_known: true, span: span.clone() };
+        let mut fields = Self { entries: Vec::new(), misspelt: Vec::new(), span: span.clone() };
         for (index, (key, value)) in entries.iter().enumerate() {
             let name = key.text.replace('_', "-");
             if let Some(number) = split_by_comma(entries, index) {
@@ -36,12 +37,14 @@ impl<'n> Fields<'n> {
                     .help(format!("write {number}: numbers have a decimal point"));
             } else if !known.contains(&name.as_str()) {
                 let help = match crate::workload::nearest(&name, known) {
-                    Some(near) => format!("did you mean `{near}`?"),
+                    Some(near) => {
+                        fields.misspelt.push(near.to_owned());
+                        format!("did you mean `{near}`?")
+                    }
                     None => format!("known keys: {}", known.join(", ")),
                 };
-                let message = format!("unknown key `{}` in {what}", key.text);
+                let message = format!("unknown key `{}` in {what}", shown(&key.text));
                 findings.fault(&key.span, message).help(help);
-                fields.is_known = false;
             } else if fields.get(&name).is_some() {
                 findings.fault(&key.span, format!("key `{}` is given twice in {what}", key.text));
             } else {
@@ -174,6 +177,10 @@ pub(super) fn json(name: &str, node: &Node, findings: &mut Findings) -> Option<V
         Ok(value) => Some(value),
         Err(JsonFault::NotFinite(span)) => {
             findings.fault(&span, format!("`{name}` must be a finite number, not NaN or infinity"));
+            None
+        }
+        Err(JsonFault::Unprintable(span)) => {
+            findings.fault(&span, format!("`{name}` has control characters"));
             None
         }
         Err(JsonFault::Twice(key)) => {

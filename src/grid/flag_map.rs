@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::fault::Findings;
 use super::fields::{json, split_by_comma};
-use super::node::{Content, Key, Node};
+use super::node::{Content, Key, Node, is_unprintable};
 use crate::flags;
 
 /// Checks names and values of flags; remembers what it has warned of.
@@ -195,9 +195,13 @@ pub(super) fn variables<'n>(
 pub(super) fn variable(name: &str, node: &Node, findings: &mut Findings) -> Option<Value> {
     match &node.content {
         Content::Null => Some(Value::Null),
-        Content::Text(text) if !text.contains('\0') => Some(Value::from(text.as_str())),
+        Content::Text(text) if !text.contains(is_unprintable) => Some(Value::from(text.as_str())),
         Content::Int(number) => Some(Value::from(number.to_string())),
         Content::Float(number) if number.is_finite() => Some(Value::from(number.to_string())),
+        Content::Text(_) => {
+            findings.fault(&node.span, format!("variable `{name}` has control characters"));
+            None
+        }
         _ => {
             let fault = findings.fault(
                 &node.span,

@@ -340,6 +340,15 @@ impl EngineBlock {
     }
 }
 
+/// How a grid names production.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProductionName {
+    /// A container's name.
+    Container(String),
+    /// A service of the compose file.
+    Service(String),
+}
+
 /// `docker:` of a grid.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DockerBlock {
@@ -355,6 +364,16 @@ pub struct DockerBlock {
     pub flags: Flags,
     /// Name of the variable that holds the API key.
     pub api_key_env: Option<String>,
+    /// What serves production and makes room for the sweep.
+    pub production: Option<ProductionName>,
+    /// Profiles of the compose file that are active.
+    pub profiles: Vec<String>,
+    /// Whether GPUs are asked for; `None` means yes. `false` is for CPU images.
+    pub gpus: Option<bool>,
+    /// Whether our cache volumes stand in for missing ones; `None` means yes.
+    pub caches: Option<bool>,
+    /// Whether vLLM's development endpoints are switched on; they need no key.
+    pub introspect: bool,
 }
 
 /// `process:` of a grid.

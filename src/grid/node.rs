@@ -197,14 +197,14 @@ impl Node {
             Content::Bool(truth) => truth.to_string(),
             Content::Int(number) => number.to_string(),
             Content::Float(number) => number.to_string(),
-            Content::Text(text) => format!("the text `{text}`"),
+            Content::Text(text) => format!("the text `{}`", crate::flags::shown(text)),
             Content::List(_) => "a list".to_owned(),
             Content::Map(_) => "a mapping".to_owned(),
         }
     }
 
-    /// The node as JSON; `Err` is the place of a number that JSON cannot hold,
-    /// or of a key that is there twice.
+    /// The node as JSON; `Err` is the place of a number that JSON cannot hold, of
+    /// a control character, or of a key that is there twice.
     pub(super) fn json(&self) -> Result<Value, JsonFault> {
         Ok(match &self.content {
             Content::Null => Value::Null,
@@ -212,6 +212,9 @@ impl Node {
             Content::Int(number) => Value::from(*number),
             Content::Float(number) if number.is_finite() => Value::from(*number),
             Content::Float(_) => return Err(JsonFault::NotFinite(self.span.clone())),
+            Content::Text(text) if text.contains(is_unprintable) => {
+                return Err(JsonFault::Unprintable(self.span.clone()));
+            }
             Content::Text(text) => Value::from(text.as_str()),
             Content::List(items) => {
                 Value::Array(items.iter().map(Self::json).collect::<Result<_, _>>()?)
@@ -229,10 +232,16 @@ impl Node {
     }
 }
 
+/// Whether a letter would act on a terminal, or cut an argument short.
+pub(super) fn is_unprintable(letter: char) -> bool {
+    letter.is_control() && !matches!(letter, '\n' | '\t')
+}
+
 /// Why a node has no JSON form.
 #[derive(Debug)]
 pub(super) enum JsonFault {
     NotFinite(Span),
+    Unprintable(Span),
     Twice(Key),
 }
 

@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 use super::{EngineBlock, Grid, Warning};
 use crate::configuration::Configuration;
 use crate::strategy::StrategySpec;
-use crate::workload::{Spec, Workload};
+use crate::workload::{LoadCase, Spec, Workload};
 
 /// Version of the plan's JSON form.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -202,6 +202,7 @@ fn requests_of(workload: &Workload) -> Vec<(u64, u64, u64)> {
             .iter()
             .map(|tokens| (spec.prompts * 3, *tokens, spec.output_tokens))
             .collect(),
+        Spec::Load(spec) => load_requests(spec),
         // How long answers get is the model's: half of what they may.
         Spec::Reasoning(spec) => {
             vec![(spec.kinds.len() as u64 * spec.instances, 400, spec.max_tokens / 2)]
@@ -216,6 +217,30 @@ fn requests_of(workload: &Workload) -> Vec<(u64, u64, u64)> {
             vec![(spec.conversations * spec.turns, spec.longest() / 2, spec.output_tokens)]
         }
     }
+}
+
+/// Steps that a search for the highest rate may take, by experience.
+const SEARCH: u64 = 10;
+
+/// Requests that run side by side cost the time of one: each slot's are told.
+fn load_requests(spec: &crate::workload::Load) -> Vec<(u64, u64, u64)> {
+    let lengths = |requests| (requests, spec.prompt_tokens, spec.output_tokens);
+    let alone =
+        spec.prompt_tokens as f64 / 1000.0 * PREFILL.high + spec.output_tokens as f64 * TOKEN.high;
+    spec.named_cases()
+        .into_iter()
+        .map(|(case, _)| {
+            let rounds = match (case, spec.requests_of(case), spec.duration) {
+                (LoadCase::Concurrency(count), Some(requests), _) => requests.div_ceil(count),
+                (LoadCase::Rate(rate), Some(requests), _) => {
+                    (requests as f64 / rate / alone).ceil() as u64
+                }
+                (LoadCase::MaxRate, requests, _) => SEARCH * requests.unwrap_or(1).div_ceil(8),
+                (_, None, duration) => (duration.unwrap_or(0.0) / alone).ceil() as u64,
+            };
+            lengths(rounds.max(1))
+        })
+        .collect()
 }
 
 /// Seconds that the server needs for one repeat of all cases.

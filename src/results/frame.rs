@@ -143,7 +143,7 @@ fn flag_columns(sweep: &SweepRecord, rows: &[Row<'_>]) -> Vec<Column> {
     let kinds: BTreeMap<&str, Kind> = requested
         .iter()
         .filter_map(|name| {
-            let values = configurations.iter().filter_map(|c| c.flags.get(*name));
+            let values = configurations.iter().filter_map(|c| c.flags.get(name));
             Some((*name, kind(values)?))
         })
         .collect();
@@ -151,7 +151,7 @@ fn flag_columns(sweep: &SweepRecord, rows: &[Row<'_>]) -> Vec<Column> {
         .iter()
         .map(|name| {
             let values: Vec<Option<&Value>> =
-                rows.iter().map(|row| row.configuration?.flags.get(*name)).collect();
+                rows.iter().map(|row| row.configuration?.flags.get(name)).collect();
             let kind = kinds.get(name).copied().unwrap_or(Kind::Text);
             json(&format!("flag.{name}"), &values, kind)
         })

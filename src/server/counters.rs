@@ -10,6 +10,7 @@ use crate::server::http::Http;
 use crate::server::prometheus::Scrape;
 
 const METRICS: Duration = Duration::from_secs(10);
+const RESIDENT: &str = "process_resident_memory_bytes";
 const CACHE_CONFIG: &str = "vllm:cache_config_info";
 
 /// One reading of `/metrics`. What a server does not offer is `None`.
@@ -33,6 +34,12 @@ pub struct Counters {
     pub waiting: Option<f64>,
     /// Share of the KV cache in use, of the fullest engine.
     pub kv_usage: Option<f64>,
+    /// Seconds that finished requests waited in all, since the start.
+    pub queue_seconds: Option<f64>,
+    /// Requests that `queue_seconds` is the sum of.
+    pub queued: Option<u64>,
+    /// Resident memory of the server's API process, bytes.
+    pub resident_bytes: Option<f64>,
     /// Labels of `vllm:cache_config_info`; empty where there is none.
     pub cache_config: BTreeMap<String, String>,
 }
@@ -41,7 +48,10 @@ impl Counters {
     /// Reads Prometheus text.
     pub fn parse(text: &str) -> Self {
         let scrape = Scrape::parse_where(text, |name| {
-            name.starts_with("vllm:") && !name.ends_with("_bucket") && !name.ends_with("_created")
+            name == RESIDENT
+                || (name.starts_with("vllm:")
+                    && !name.ends_with("_bucket")
+                    && !name.ends_with("_created"))
         });
         let count = |names: &[&str]| {
             let sum = names.iter().find_map(|name| scrape.sum(name))?;
@@ -69,6 +79,9 @@ impl Counters {
                     .max("vllm:kv_cache_usage_perc")
                     .or_else(|| scrape.max("vllm:gpu_cache_usage_perc")),
             ),
+            queue_seconds: gauge(scrape.sum("vllm:request_queue_time_seconds_sum")),
+            queued: count(&["vllm:request_queue_time_seconds_count"]),
+            resident_bytes: gauge(scrape.sum(RESIDENT)),
             cache_config: scrape
                 .named(CACHE_CONFIG)
                 .next()

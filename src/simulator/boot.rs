@@ -8,7 +8,7 @@ use super::faults::{Exit, Faults};
 use super::log::{Process, python, thousands};
 use super::memory::{self, Division, Unfit};
 use super::profile::GIB;
-use super::settings::{Refusal, Settings};
+use super::settings::{Refusal, Settings, acts};
 use super::{Options, VERSION};
 use crate::flags::{CommandLine, is_secret, parse_argv};
 
@@ -113,7 +113,7 @@ impl Writer {
         self.now = IMPORTS;
         let mut flags = line.flags.clone();
         flags.extend(options.faults.overridden.clone());
-        let settings = Settings::from_flags(
+        let mut settings = Settings::from_flags(
             &model,
             &flags,
             &options.environment,
@@ -127,7 +127,7 @@ impl Writer {
         if let Some(exit) = options.faults.exit {
             return Err(self.provoked(exit));
         }
-        let fit = memory::divide(&settings, options.other_memory_gib * GIB);
+        let fit = self.fit(&mut settings, options.other_memory_gib * GIB);
         if let Err(unfit @ Unfit::NotFree { .. }) = fit {
             return Err(self.engine_failed(&unfit.to_string()));
         }
@@ -135,6 +135,22 @@ impl Writer {
         let division = self.measure(&settings, fit)?;
         self.ready(&settings);
         Ok((settings, division))
+    }
+
+    /// Divides the memory; a context that was left to vLLM gets as short as needed.
+    fn fit(&mut self, settings: &mut Settings, other: f64) -> Result<Division, Unfit> {
+        match memory::divide(settings, other) {
+            Err(Unfit::TooShort { length, estimate, .. }) if settings.fit_context => {
+                settings.max_model_len = estimate;
+                let text = format!(
+                    "Auto-fit max_model_len: reduced from {length} to {estimate} to fit in \
+                     available GPU memory"
+                );
+                self.write(Process::EngineCore, "kv_cache_utils.py:1950", text);
+                memory::divide(settings, other)
+            }
+            divided => divided,
+        }
     }
 
     fn refuse(&mut self, refusal: &Refusal) -> i32 {
@@ -165,6 +181,11 @@ impl Writer {
         }
         let text = format!("non-default args: {}", python(&Value::Object(given)));
         self.write(Process::ApiServer, "api_utils.py:286", text);
+        let idle: Vec<_> =
+            line.flags.keys().filter(|flag| !acts(flag)).map(|flag| format!("--{flag}")).collect();
+        if !idle.is_empty() {
+            self.plain(format!("SIMULATED: accepted, without effect: {}", idle.join(", ")));
+        }
     }
 
     fn configured(&mut self, settings: &Settings) {
@@ -326,5 +347,46 @@ impl Writer {
              proc(s): {'EngineCore': 1}",
         );
         1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simulator::profile;
+
+    fn played(line: &str) -> (String, Script) {
+        let argv: Vec<String> = line.split(' ').map(str::to_owned).collect();
+        let script = script(&argv, &Options::new(profile::gpu("rtx-4090").unwrap()));
+        let lines: Vec<_> =
+            script.lines.iter().map(|line| format!("{:6.1} {}", line.at, line.text)).collect();
+        (lines.join("\n"), script)
+    }
+
+    #[test]
+    fn a_start_that_succeeds_reads_like_vllms() {
+        let line =
+            "Qwen/Qwen3-1.7B --max-model-len 16384 --api-key secret --uvicorn-log-level info";
+        let (text, script) = played(line);
+        assert!(!text.contains("secret"));
+        assert!(script.outcome.is_ok());
+        insta::assert_snapshot!(text);
+    }
+
+    #[test]
+    fn a_start_that_fails_reads_like_vllms() {
+        let (text, script) = played("Qwen/Qwen3-8B --gpu-memory-utilization 0.85");
+        assert_eq!(script.outcome, Err(1));
+        insta::assert_snapshot!(text);
+    }
+
+    #[test]
+    fn a_context_of_auto_gets_as_short_as_memory_needs() {
+        let (text, script) =
+            played("Qwen/Qwen3-8B --gpu-memory-utilization 0.85 --max-model-len auto");
+        let (settings, division) = script.outcome.unwrap();
+        assert!(text.contains("Auto-fit max_model_len"));
+        assert!(settings.max_model_len < 40_960);
+        assert_eq!(settings.max_model_len, division.tokens);
     }
 }

@@ -63,6 +63,11 @@ impl KvCache {
         self.block_size
     }
 
+    /// All blocks.
+    pub fn blocks(&self) -> usize {
+        self.blocks.len()
+    }
+
     /// Whether prefixes are kept.
     pub fn caching(&self) -> bool {
         self.caching

@@ -244,7 +244,7 @@ impl Metrics {
     pub fn render(&self) -> String {
         let mut page = Page {
             text: String::with_capacity(32_768),
-            labels: format!("engine=\"0\",model_name=\"{}\"", escaped(&self.model)),
+            model: escaped(&self.model),
             created: self.created,
         };
         page.process();
@@ -260,7 +260,7 @@ impl Metrics {
 
 struct Page {
     text: String,
-    labels: String,
+    model: String,
     created: f64,
 }
 
@@ -275,47 +275,57 @@ impl Page {
         self.push(format_args!("# TYPE {name} {kind}"));
     }
 
-    fn gauge(&mut self, name: &str, help: &str, extra: &[(&str, f64)]) {
+    /// The labels of every series and one more, in the order of their names.
+    fn labels(&self, extra: Option<(&str, &str)>) -> String {
+        let mut labels = vec![("engine", "0"), ("model_name", &self.model)];
+        labels.extend(extra);
+        labels.sort_unstable();
+        let labels: Vec<_> =
+            labels.iter().map(|(name, value)| format!("{name}=\"{value}\"")).collect();
+        labels.join(",")
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, series: &[(Option<(&str, &str)>, f64)]) {
         self.head(&format!("vllm:{name}"), "gauge", help);
-        for (label, value) in extra {
-            let labels = &self.labels;
-            let line = format!("vllm:{name}{{{labels}{label}}} {value:?}");
-            self.push(format_args!("{line}"));
+        for (label, value) in series {
+            let labels = self.labels(*label);
+            self.push(format_args!("vllm:{name}{{{labels}}} {value:?}"));
         }
     }
 
-    /// A counter with its `_created` twin. `extra` are further labels and values.
-    fn counter(&mut self, name: &str, help: &str, extra: &[(&str, u64)]) {
+    /// A counter with its `_created` twin.
+    fn counter(&mut self, name: &str, help: &str, series: &[(Option<(&str, &str)>, u64)]) {
         let created = self.created;
         for (suffix, kind) in [("total", "counter"), ("created", "gauge")] {
             self.head(&format!("vllm:{name}_{suffix}"), kind, help);
-            for (label, value) in extra {
+            for (label, value) in series {
                 let value = if suffix == "total" { *value as f64 } else { created };
-                let labels = &self.labels;
-                let line = format!("vllm:{name}_{suffix}{{{labels}{label}}} {value:?}");
-                self.push(format_args!("{line}"));
+                let labels = self.labels(*label);
+                self.push(format_args!("vllm:{name}_{suffix}{{{labels}}} {value:?}"));
             }
         }
     }
 
     fn histogram(&mut self, name: &str, help: &str, histogram: &Histogram) {
         self.head(&format!("vllm:{name}"), "histogram", help);
-        let labels = self.labels.clone();
         let mut sum = 0;
         for (bound, count) in histogram.bounds.iter().zip(&histogram.counts) {
             sum += count;
-            self.push(format_args!(
-                "vllm:{name}_bucket{{{labels},le=\"{bound:?}\"}} {:?}",
-                sum as f64
-            ));
+            self.bucket(name, &format!("{bound:?}"), sum);
         }
+        self.bucket(name, "+Inf", histogram.count);
+        let labels = self.labels(None);
         let count = histogram.count as f64;
-        self.push(format_args!("vllm:{name}_bucket{{{labels},le=\"+Inf\"}} {count:?}"));
         self.push(format_args!("vllm:{name}_count{{{labels}}} {count:?}"));
         self.push(format_args!("vllm:{name}_sum{{{labels}}} {:?}", histogram.sum));
         let created = self.created;
         self.head(&format!("vllm:{name}_created"), "gauge", help);
         self.push(format_args!("vllm:{name}_created{{{labels}}} {created:?}"));
+    }
+
+    fn bucket(&mut self, name: &str, bound: &str, count: u64) {
+        let labels = self.labels(Some(("le", bound)));
+        self.push(format_args!("vllm:{name}_bucket{{{labels}}} {:?}", count as f64));
     }
 
     fn process(&mut self) {
@@ -335,22 +345,22 @@ impl Page {
         self.gauge(
             "num_requests_running",
             "Number of requests in model execution batches.",
-            &[("", metrics.running as f64)],
+            &[(None, metrics.running as f64)],
         );
         self.gauge(
             "num_requests_waiting",
             "Number of requests waiting to be processed.",
-            &[("", waiting)],
+            &[(None, waiting)],
         );
         self.gauge(
             "num_requests_waiting_by_reason",
             "Number of waiting requests by reason.",
-            &[(",reason=\"capacity\"", waiting), (",reason=\"deferred\"", 0.0)],
+            &[(Some(("reason", "capacity")), waiting), (Some(("reason", "deferred")), 0.0)],
         );
         self.gauge(
             "kv_cache_usage_perc",
             "KV-cache usage. 1 means 100 percent usage.",
-            &[("", metrics.cache_usage)],
+            &[(None, metrics.cache_usage)],
         );
     }
 
@@ -358,52 +368,52 @@ impl Page {
         self.counter(
             "prefix_cache_queries",
             "Prefix cache queries, in terms of number of queried tokens.",
-            &[("", metrics.prefix_queries)],
+            &[(None, metrics.prefix_queries)],
         );
         self.counter(
             "prefix_cache_hits",
             "Prefix cache hits, in terms of number of cached tokens.",
-            &[("", metrics.prefix_hits)],
+            &[(None, metrics.prefix_hits)],
         );
         self.counter(
             "num_preemptions",
             "Cumulative number of preemption from the engine.",
-            &[("", metrics.preemptions)],
+            &[(None, metrics.preemptions)],
         );
         self.counter(
             "prompt_tokens",
             "Number of prefill tokens processed.",
-            &[("", metrics.prompt_tokens)],
+            &[(None, metrics.prompt_tokens)],
         );
         self.counter(
             "prompt_tokens_by_source",
             "Number of prompt tokens by source.",
             &[
-                (",source=\"local_compute\"", metrics.prompt_tokens - metrics.cached_tokens),
-                (",source=\"local_cache_hit\"", metrics.cached_tokens),
-                (",source=\"external_kv_transfer\"", 0),
+                (Some(("source", "local_compute")), metrics.prompt_tokens - metrics.cached_tokens),
+                (Some(("source", "local_cache_hit")), metrics.cached_tokens),
+                (Some(("source", "external_kv_transfer")), 0),
             ],
         );
         self.counter(
             "prompt_tokens_cached",
             "Number of cached prompt tokens (local + external).",
-            &[("", metrics.cached_tokens)],
+            &[(None, metrics.cached_tokens)],
         );
         self.counter(
             "generation_tokens",
             "Number of generation tokens processed.",
-            &[("", metrics.generation_tokens)],
+            &[(None, metrics.generation_tokens)],
         );
         let [stop, length, abort] = metrics.finished;
         self.counter(
             "request_success",
             "Count of successfully processed requests.",
             &[
-                (",finished_reason=\"stop\"", stop),
-                (",finished_reason=\"length\"", length),
-                (",finished_reason=\"abort\"", abort),
-                (",finished_reason=\"error\"", 0),
-                (",finished_reason=\"repetition\"", 0),
+                (Some(("finished_reason", "stop")), stop),
+                (Some(("finished_reason", "length")), length),
+                (Some(("finished_reason", "abort")), abort),
+                (Some(("finished_reason", "error")), 0),
+                (Some(("finished_reason", "repetition")), 0),
             ],
         );
     }

@@ -28,10 +28,11 @@ pub mod noise;
 pub mod pace;
 pub mod profile;
 pub mod protocol;
-pub mod reply;
+mod reply;
 pub mod scheduler;
 pub mod script;
 pub mod settings;
+pub mod speech;
 pub mod text;
 pub mod tokens;
 

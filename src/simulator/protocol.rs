@@ -9,7 +9,7 @@ use super::faults::ENGINE_DEAD;
 use super::memory::Division;
 use super::metrics::Finish;
 use super::settings::Settings;
-use super::tokens::Message;
+use super::tokens::{Message, tokenize};
 
 /// What marks every answer.
 pub const FINGERPRINT: &str = "simulated";
@@ -61,12 +61,6 @@ pub struct ChatRequest {
 }
 
 impl ChatRequest {
-    /// Whether the chat template lets the model think.
-    pub fn thinks(&self) -> bool {
-        let kwargs = self.chat_template_kwargs.as_ref();
-        kwargs.and_then(|kwargs| kwargs.get("enable_thinking")?.as_bool()).unwrap_or(true)
-    }
-
     /// The text of the last message.
     pub fn last_text(&self) -> String {
         let Some(last) = self.messages.last() else { return String::new() };
@@ -76,6 +70,89 @@ impl ChatRequest {
             }
             content => content.as_str().unwrap_or_default().to_owned(),
         }
+    }
+
+    /// Whether the chat template leaves the model room to think.
+    pub fn thinking(&self) -> bool {
+        let kwargs = self.chat_template_kwargs.as_ref();
+        kwargs.and_then(|kwargs| kwargs.get("enable_thinking")?.as_bool()).unwrap_or(true)
+    }
+}
+
+/// Reads the body of `/v1/completions`: its options are a chat's, its prompt is
+/// a text or a list of token ids. 16 tokens are generated where no limit is given.
+///
+/// # Errors
+/// A body that is no valid request.
+pub fn completion_request(body: &[u8]) -> Result<(ChatRequest, Vec<u32>), Refused> {
+    let mut body: Value =
+        serde_json::from_slice(body).map_err(|error| Refused::malformed(&error))?;
+    let prompt = match body.get("prompt") {
+        Some(Value::String(prompt)) => tokenize(prompt),
+        Some(Value::Array(ids)) if !ids.is_empty() && ids.iter().all(Value::is_u64) => {
+            ids.iter().filter_map(Value::as_u64).map(|id| id as u32).collect()
+        }
+        _ => {
+            let message = "prompt: the simulator takes a text or a list of token ids";
+            return Err(Refused::bad_request(Some("prompt"), message));
+        }
+    };
+    if prompt.is_empty() {
+        return Err(Refused::bad_request(Some("prompt"), "The decoder prompt cannot be empty"));
+    }
+    // A prompt that is there makes the body an object.
+    body["messages"] = json!([]);
+    let mut request: ChatRequest =
+        serde_json::from_value(body).map_err(|error| Refused::malformed(&error))?;
+    request.max_tokens = request.max_tokens.or(Some(16));
+    Ok((request, prompt))
+}
+
+/// What kind of answer is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// `/v1/chat/completions`.
+    Chat {
+        /// Whether thinking comes first, apart from the answer.
+        thinks: bool,
+    },
+    /// `/v1/completions`.
+    Completion,
+}
+
+/// Text of some tokens.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Words {
+    /// Of thinking.
+    pub reasoning: String,
+    /// Of the answer.
+    pub content: String,
+    /// Tool calls, or pieces of them.
+    pub calls: Vec<CallWords>,
+}
+
+/// A tool call, or a piece of one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CallWords {
+    /// Place among the answer's calls, from 0.
+    pub index: usize,
+    /// Identifier and function, where the call opens.
+    pub opening: Option<(String, String)>,
+    /// Arguments, or a piece of them.
+    pub arguments: String,
+}
+
+impl CallWords {
+    /// The deltas of a stream: the opening, then the arguments.
+    fn deltas(&self) -> impl Iterator<Item = Value> {
+        let index = self.index;
+        let opening = self.opening.as_ref().map(|(id, name)| {
+            json!([{"id": id, "type": "function", "index": index, "function": {"name": name}}])
+        });
+        let arguments = Some(&self.arguments)
+            .filter(|text| !text.is_empty())
+            .map(|text| json!([{"index": index, "function": {"arguments": text}}]));
+        opening.into_iter().chain(arguments)
     }
 }
 
@@ -253,7 +330,7 @@ pub struct Usage {
     pub prompt: u64,
     /// Answer.
     pub completion: u64,
-    /// Tokens of thinking among the answer's.
+    /// Those of the answer that were thinking.
     pub reasoning: u64,
     /// Prompt tokens from the prefix cache, where they are told.
     pub cached: Option<u64>,
@@ -275,9 +352,10 @@ impl Usage {
     }
 }
 
-/// Writes the chunks of one streamed chat.
+/// Writes the chunks of one stream.
 #[derive(Debug)]
 pub struct ChunkWriter {
+    form: Form,
     /// Everything up to `choices`, the same in every chunk.
     head: String,
     continuous: bool,
@@ -285,21 +363,28 @@ pub struct ChunkWriter {
 
 impl ChunkWriter {
     /// A writer for this request.
-    pub fn new(id: &str, created: u64, model: &str, continuous: bool) -> Self {
+    pub fn new(form: Form, id: &str, created: u64, model: &str, continuous: bool) -> Self {
         let model = Value::from(model);
+        let object = match form {
+            Form::Chat { .. } => "chat.completion.chunk",
+            Form::Completion => "text_completion",
+        };
         let head = format!(
-            "data: {{\"id\":\"{id}\",\"object\":\"chat.completion.chunk\",\"created\":{created},\
+            "data: {{\"id\":\"{id}\",\"object\":\"{object}\",\"created\":{created},\
              \"model\":{model},\"choices\":"
         );
-        Self { head, continuous }
+        Self { form, head, continuous }
     }
 
     fn usage(&self, usage: Usage) -> String {
         if self.continuous { format!(",\"usage\":{}", usage.json()) } else { String::new() }
     }
 
-    /// The first chunk, which has the role alone.
+    /// The first chunk of a chat, which has the role alone.
     pub fn role(&self, out: &mut String, usage: Usage) {
+        if self.form == Form::Completion {
+            return;
+        }
         out.push_str(&self.head);
         out.push_str(
             "[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"},\"logprobs\":null,\
@@ -309,19 +394,63 @@ impl ChunkWriter {
         out.push_str(",\"prompt_token_ids\":null,\"prompt_text\":null}\n\n");
     }
 
-    /// A chunk with a delta, and the reason of the end where it is the last.
-    pub fn delta(&self, out: &mut String, delta: &Value, finish: Option<&str>, usage: Usage) {
+    /// Chunks with these words, thinking before the answer, tool calls behind it;
+    /// the last one tells why the answer ends. Nothing where there is nothing to say.
+    pub fn tokens(&self, out: &mut String, words: &Words, finish: Option<&str>, usage: Usage) {
+        let said = |field, text: &str| (!text.is_empty()).then(|| (field, Value::from(text)));
+        let calls = words.calls.iter().flat_map(CallWords::deltas);
+        let mut parts: Vec<(&str, Value)> = said("reasoning", &words.reasoning)
+            .into_iter()
+            .chain(said("content", &words.content))
+            .chain(calls.map(|delta| ("tool_calls", delta)))
+            .collect();
+        if parts.is_empty() && finish.is_some() {
+            parts.push(("content", Value::from("")));
+        }
+        for (at, (field, value)) in parts.iter().enumerate() {
+            self.chunk(out, field, value, finish.filter(|_| at + 1 == parts.len()), usage);
+        }
+    }
+
+    fn chunk(
+        &self,
+        out: &mut String,
+        field: &str,
+        value: &Value,
+        finish: Option<&str>,
+        usage: Usage,
+    ) {
+        let value = value.to_string();
+        let reason = finish.map_or("null".to_owned(), |end| format!("\"{end}\""));
+        let stop = match (self.form, finish) {
+            (Form::Chat { .. }, None) => "",
+            _ => "\"stop_reason\":null,",
+        };
         out.push_str(&self.head);
-        out.push_str("[{\"index\":0,\"delta\":");
-        out.push_str(&delta.to_string());
-        out.push_str(",\"logprobs\":null,");
-        match finish {
-            None => out.push_str("\"finish_reason\":null,"),
-            Some(finish) => {
-                out.push_str("\"finish_reason\":\"");
-                out.push_str(finish);
-                out.push_str("\",\"stop_reason\":null,");
+        match self.form {
+            Form::Chat { .. } => {
+                out.push_str("[{\"index\":0,\"delta\":{");
+                if field == "tool_calls" {
+                    out.push_str("\"content\":null,");
+                }
+                out.push('"');
+                out.push_str(field);
+                out.push_str("\":");
+                out.push_str(&value);
+                out.push_str("},");
             }
+            Form::Completion => {
+                out.push_str("[{\"index\":0,\"text\":");
+                out.push_str(&value);
+                out.push(',');
+            }
+        }
+        out.push_str("\"logprobs\":null,\"finish_reason\":");
+        out.push_str(&reason);
+        out.push(',');
+        out.push_str(stop);
+        if self.form == Form::Completion {
+            out.push_str("\"prompt_token_ids\":null,");
         }
         out.push_str("\"token_ids\":null}]");
         out.push_str(&self.usage(usage));
@@ -360,36 +489,59 @@ pub fn finish_reason(finish: Finish) -> &'static str {
     }
 }
 
-/// A whole answer.
-pub fn completion(
-    id: &str,
-    created: u64,
-    model: &str,
-    message: &Value,
-    finish: &str,
-    usage: Usage,
-) -> Value {
-    let usage: Value = serde_json::from_str(&usage.json()).expect("usage is written as JSON above");
-    json!({
-        "id": id,
-        "object": "chat.completion",
-        "created": created,
-        "model": model,
-        "choices": [{
-            "index": 0,
-            "message": message,
-            "logprobs": null,
-            "finish_reason": finish,
-            "stop_reason": null,
-            "token_ids": null,
-        }],
-        "service_tier": null,
-        "system_fingerprint": FINGERPRINT,
-        "usage": usage,
-        "prompt_logprobs": null,
-        "prompt_token_ids": null,
-        "kv_transfer_params": null,
-    })
+/// A call of a message; nothing for a piece that opens none.
+fn whole_call(call: &CallWords) -> Option<Value> {
+    let (id, name) = call.opening.as_ref()?;
+    let function = json!({"name": name, "arguments": call.arguments});
+    Some(json!({"id": id, "type": "function", "function": function}))
+}
+
+impl Form {
+    /// A whole answer.
+    pub fn whole(
+        self,
+        id: &str,
+        created: u64,
+        model: &str,
+        words: &Words,
+        finish: &str,
+        usage: Usage,
+    ) -> Value {
+        let usage: Value =
+            serde_json::from_str(&usage.json()).expect("usage is written as JSON above");
+        let (object, mut choice) = match self {
+            Self::Chat { .. } => {
+                let reasoning = Some(&words.reasoning).filter(|text| !text.is_empty());
+                let alone = reasoning.is_none() && words.calls.is_empty();
+                let content = Some(&words.content).filter(|_| alone || !words.content.is_empty());
+                let calls: Vec<Value> = words.calls.iter().filter_map(whole_call).collect();
+                let message = json!({
+                    "role": "assistant", "content": content, "refusal": null,
+                    "annotations": null, "audio": null, "function_call": null,
+                    "tool_calls": calls, "reasoning": reasoning,
+                });
+                ("chat.completion", json!({"index": 0, "message": message}))
+            }
+            Self::Completion => ("text_completion", json!({"index": 0, "text": words.content})),
+        };
+        choice["logprobs"] = Value::Null;
+        choice["finish_reason"] = finish.into();
+        choice["stop_reason"] = Value::Null;
+        choice["token_ids"] = Value::Null;
+        json!({
+            "id": id,
+            "object": object,
+            "created": created,
+            "model": model,
+            "choices": [choice],
+            "service_tier": null,
+            "system_fingerprint": FINGERPRINT,
+            "usage": usage,
+            "prompt_logprobs": null,
+            "prompt_token_ids": null,
+            "kv_transfer_params": null,
+        })
+    }
 }
 
 /// `/v1/models`.
@@ -459,41 +611,4 @@ pub fn server_info(settings: &Settings, division: &Division, options: &Options) 
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn request(body: Value) -> ChatRequest {
-        serde_json::from_value(body).unwrap()
-    }
-
-    #[test]
-    fn limits_are_refused_in_vllms_words() {
-        let plain = request(json!({"messages": []}));
-        assert_eq!(output_limit(&plain, 100, 8192), Ok(8092));
-        let refused = output_limit(&plain, 9000, 8192).unwrap_err();
-        // As captured from vLLM 0.32.0.
-        assert_eq!(
-            refused.body.to_string(),
-            "{\"error\":{\"message\":\"This model's maximum context length is 8192 tokens. However, \
-             your prompt contains at least 8193 input tokens, which exceeds this limit even without \
-             any output tokens. Please reduce the length of the input prompt. \
-             (parameter=input_tokens, value=8193)\",\"type\":\"BadRequestError\",\
-             \"param\":\"input_tokens\",\"code\":400}}"
-        );
-        let long = request(json!({"messages": [], "max_tokens": 8100}));
-        assert!(output_limit(&long, 100, 8192).is_err());
-        let none = request(json!({"messages": [], "max_completion_tokens": 0}));
-        assert!(output_limit(&none, 100, 8192).is_err());
-    }
-
-    #[test]
-    fn bodies_that_are_no_requests_are_400() {
-        let error = serde_json::from_str::<ChatRequest>("{nonsense").unwrap_err();
-        let refused = Refused::malformed(&error);
-        assert!(refused.body["error"]["message"].as_str().unwrap().contains("json_invalid"));
-        let error = serde_json::from_str::<ChatRequest>("{}").unwrap_err();
-        let refused = Refused::malformed(&error);
-        let message = refused.body["error"]["message"].as_str().unwrap().to_owned();
-        assert!(message.contains("'loc': ('body', 'messages')"), "{message}");
-    }
-}
+mod tests;

@@ -1,268 +1,206 @@
-//! What an answer is made of, token by token: thinking, text, tool calls. Random
-//! words by default; a call with random arguments where one is demanded, as
-//! constrained decoding makes a model without sense give one; or a script.
+//! One request being answered: from the engine's tokens to the chunks of a
+//! stream or to a whole body. The form of both is [`super::protocol`]'s.
 
-use serde_json::{Map, Value, json};
+use std::io;
 
-use super::script::{Call, Scripted};
+use axum::body::Bytes;
+use serde_json::Value;
+
+use super::engine::{Answer, Ask, Engine};
+use super::metrics::Finish;
+use super::protocol::{
+    CallWords, ChatRequest, ChunkWriter, Form, Refused, StreamOptions, Usage, Words, finish_reason,
+};
+use super::scheduler::Produced;
+use super::speech::{Part, Speech};
 use super::text;
-use super::tokens::pieces;
 
-/// Which part of an answer a token belongs to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Part {
-    /// Thinking.
-    Thinking,
-    /// The answer.
-    Content,
-    /// The opening of a tool call: the token is the function's name.
-    Call(usize),
-    /// A piece of a tool call's arguments.
-    Arguments(usize),
+/// What is settled of a reply before its first token.
+#[derive(Debug)]
+pub(super) struct Outline {
+    /// Chat or plain completion.
+    pub form: Form,
+    /// The model as the request names it.
+    pub model: String,
+    /// Unix time.
+    pub created: u64,
+    /// What the engine draws the answer's tokens from.
+    pub seed: u64,
+    /// What is said.
+    pub speech: Speech,
+    /// Whether the end of a tool call is told as one.
+    pub tells_calls: bool,
+    /// Tokens at most.
+    pub limit: u64,
+    /// Whether usage tells cached tokens.
+    pub tell_cached: bool,
+    /// Tokens after which nothing comes any more.
+    pub silent_after: u64,
 }
 
-/// A token of an answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Piece {
-    /// What it is part of.
-    pub part: Part,
-    /// Its text.
-    pub text: String,
-}
-
-/// One answer.
-#[derive(Clone, Debug, Default)]
-pub struct Reply {
-    /// What the words are drawn from.
-    seed: u64,
-    /// Tokens of thinking before the words.
-    thinking: u64,
-    /// What is said instead of words, for as long as it lasts.
-    pieces: Vec<Piece>,
+/// A request that was accepted and is being answered.
+#[derive(Debug)]
+pub(super) struct Reply {
+    outline: Outline,
+    id: String,
+    prompt_tokens: u64,
+    /// The word for its end.
+    finish: &'static str,
+    sent: u64,
+    answer: Answer,
 }
 
 impl Reply {
-    /// Random words, after random thinking where the model thinks.
-    pub fn words(seed: u64, thinks: bool) -> Self {
-        let thinking = if thinks { text::natural_length(text::mix(seed, 1)) } else { 0 };
-        Self { seed, thinking, pieces: Vec::new() }
-    }
-
-    /// A call of `tool`, an entry of the request's `tools`, with random arguments.
-    pub fn call(seed: u64, tool: &Value) -> Self {
-        let function = tool.get("function").unwrap_or(&Value::Null);
-        let name = function.get("name").and_then(Value::as_str).unwrap_or_default();
-        let schema = function.get("parameters").unwrap_or(&Value::Null);
-        let call = Call { name: name.to_owned(), arguments: nonsense(schema, seed) };
-        let mut pieces = Vec::new();
-        push_call(&mut pieces, 0, &call);
-        Self { seed, thinking: 0, pieces }
-    }
-
-    /// A scripted answer; without a parser thinking is part of the text.
-    pub fn scripted(seed: u64, script: &Scripted, thinks: bool, parsed: bool) -> Self {
-        let mut all = Vec::new();
-        let mut say = |part: Part, text: &str| {
-            all.extend(
-                pieces(text).map(|piece| Piece { part: part.clone(), text: piece.to_owned() }),
-            );
+    /// Decides how long the answer is and asks the engine for it.
+    pub(super) fn ask(
+        engine: &Engine,
+        request: &ChatRequest,
+        prompt: Vec<u32>,
+        outline: Outline,
+    ) -> Self {
+        let seed = outline.seed;
+        let natural = outline.speech.length().max(request.min_tokens.unwrap_or(0));
+        let cut = request.ignore_eos.unwrap_or(false) || natural >= outline.limit;
+        let (output_tokens, finish) =
+            if cut { (outline.limit, Finish::Length) } else { (natural, Finish::Stop) };
+        let prompt_tokens = prompt.len() as u64;
+        let cache_salt = request.cache_salt.clone();
+        let answer =
+            engine.ask(Ask { prompt, cache_salt, output_seed: seed, output_tokens, finish });
+        let prefix = match outline.form {
+            Form::Chat { .. } => "chatcmpl",
+            Form::Completion => "cmpl",
         };
-        if thinks && !script.reasoning.is_empty() {
-            if parsed {
-                say(Part::Thinking, &script.reasoning);
-            } else {
-                say(Part::Content, &format!("<think>{}</think>", script.reasoning));
-            }
-        }
-        say(Part::Content, &script.content);
-        for (index, call) in script.tool_calls.iter().enumerate() {
-            push_call(&mut all, index, call);
-        }
-        if all.is_empty() {
-            // Nothing at all is one token: the end.
-            all.push(Piece { part: Part::Content, text: String::new() });
-        }
-        Self { seed, thinking: 0, pieces: all }
+        let id = format!("{prefix}-{:016x}", text::mix(seed, answer.id()));
+        let calls = outline.tells_calls && outline.speech.calls_tools();
+        let finish = match finish {
+            Finish::Stop if calls => "tool_calls",
+            finish => finish_reason(finish),
+        };
+        Self { outline, id, prompt_tokens, finish, sent: 0, answer }
     }
 
-    /// Tokens of the answer if nothing cuts it.
-    pub fn length(&self) -> u64 {
-        match self.pieces.len() {
-            0 => self.thinking + text::natural_length(self.seed),
-            length => length as u64,
+    /// The tokens that are there; `None` at the end.
+    async fn next(&mut self) -> Option<Vec<Produced>> {
+        if self.sent >= self.outline.silent_after {
+            std::future::pending::<()>().await;
+        }
+        let mut produced = self.answer.next().await?;
+        produced.retain(|token| token.index < self.outline.silent_after);
+        self.sent += produced.len() as u64;
+        Some(produced)
+    }
+
+    fn usage(&self, last: Option<&Produced>) -> Usage {
+        let completion = last.map_or(0, |token| token.index + 1);
+        Usage {
+            prompt: self.prompt_tokens,
+            completion,
+            reasoning: self.outline.speech.thinking_among(completion),
+            cached: last.filter(|_| self.outline.tell_cached).map(|token| token.cached_tokens),
         }
     }
 
-    /// The token at this place.
-    pub fn piece(&self, index: u64) -> Piece {
-        if let Some(piece) = self.pieces.get(index as usize) {
-            return piece.clone();
-        }
-        let part = if index < self.thinking { Part::Thinking } else { Part::Content };
-        Piece { part, text: text::token(self.seed, index) }
-    }
-
-    /// Tokens of thinking among the first so many.
-    pub fn thinking_among(&self, tokens: u64) -> u64 {
-        if self.pieces.is_empty() {
-            return tokens.min(self.thinking);
-        }
-        let first = self.pieces.iter().take(tokens as usize);
-        first.filter(|piece| piece.part == Part::Thinking).count() as u64
-    }
-
-    /// Whether it calls tools.
-    pub fn calls_tools(&self) -> bool {
-        self.pieces.iter().any(|piece| matches!(piece.part, Part::Call(_)))
-    }
-}
-
-fn push_call(into: &mut Vec<Piece>, index: usize, call: &Call) {
-    into.push(Piece { part: Part::Call(index), text: call.name.clone() });
-    let arguments = call.text();
-    into.extend(
-        pieces(&arguments)
-            .map(|piece| Piece { part: Part::Arguments(index), text: piece.to_owned() }),
-    );
-}
-
-/// A value that a JSON schema allows, without any sense.
-fn nonsense(schema: &Value, seed: u64) -> Value {
-    if let Some(values) = schema.get("enum").and_then(Value::as_array).filter(|v| !v.is_empty()) {
-        return values[(text::mix(seed, 0) % values.len() as u64) as usize].clone();
-    }
-    let least = |key: &str| schema.get(key).and_then(Value::as_u64);
-    match schema.get("type").and_then(Value::as_str) {
-        Some("object") => {
-            let properties = schema.get("properties").and_then(Value::as_object);
-            let members: Map<String, Value> = properties
-                .into_iter()
-                .flatten()
-                .enumerate()
-                .map(|(at, (name, schema))| {
-                    (name.clone(), nonsense(schema, text::mix(seed, at as u64 + 1)))
-                })
-                .collect();
-            Value::Object(members)
-        }
-        Some("array") => {
-            let items = schema.get("items").unwrap_or(&Value::Null);
-            let count = least("minItems").unwrap_or(1).clamp(1, 100);
-            (0..count).map(|at| nonsense(items, text::mix(seed, at + 1))).collect()
-        }
-        Some("integer" | "number") => {
-            json!(least("minimum").unwrap_or(0) + text::mix(seed, 0) % 1000)
-        }
-        Some("boolean") => json!(text::mix(seed, 0).is_multiple_of(2)),
-        Some("null") => Value::Null,
-        _ => json!(text::token(seed, 0)),
-    }
-}
-
-/// The deltas of consecutive tokens: neighbours of one part are one delta. `id`
-/// names a tool call by its index.
-pub fn deltas(pieces: &[Piece], id: impl Fn(usize) -> String) -> Vec<Value> {
-    let mut joined: Vec<Piece> = Vec::new();
-    for piece in pieces {
-        match joined.last_mut().filter(|last| last.part == piece.part) {
-            Some(last) => last.text.push_str(&piece.text),
-            None => joined.push(piece.clone()),
-        }
-    }
-    joined
-        .into_iter()
-        .map(|Piece { part, text }| match part {
-            Part::Thinking => json!({ "reasoning": text }),
-            Part::Content => json!({ "content": text }),
-            Part::Call(index) => json!({"content": null, "tool_calls": [{
-                "id": id(index), "type": "function", "index": index, "function": {"name": text},
-            }]}),
-            Part::Arguments(index) => json!({"content": null, "tool_calls": [{
-                "index": index, "function": {"arguments": text},
-            }]}),
-        })
-        .collect()
-}
-
-/// The message of an answer that is not streamed.
-pub fn message(pieces: &[Piece], id: impl Fn(usize) -> String) -> Value {
-    let (mut content, mut reasoning) = (String::new(), String::new());
-    let mut calls: Vec<(String, String)> = Vec::new();
-    for Piece { part, text } in pieces {
-        match part {
-            Part::Thinking => reasoning.push_str(text),
-            Part::Content => content.push_str(text),
-            Part::Call(_) => calls.push((text.clone(), String::new())),
-            Part::Arguments(_) => {
-                if let Some((_, arguments)) = calls.last_mut() {
-                    arguments.push_str(text);
+    /// What these tokens say.
+    fn words(&self, produced: &[Produced]) -> Words {
+        let mut words = Words::default();
+        for token in produced {
+            let piece = self.outline.speech.piece(token.index);
+            match piece.part {
+                Part::Thinking => words.reasoning.push_str(&piece.text),
+                Part::Content => words.content.push_str(&piece.text),
+                Part::Call(index) => words.calls.push(CallWords {
+                    index,
+                    opening: Some((self.call_id(index), piece.text)),
+                    arguments: String::new(),
+                }),
+                Part::Arguments(index) => {
+                    match words.calls.last_mut().filter(|call| call.index == index) {
+                        Some(call) => call.arguments.push_str(&piece.text),
+                        None => words.calls.push(CallWords {
+                            index,
+                            opening: None,
+                            arguments: piece.text,
+                        }),
+                    }
                 }
             }
         }
+        words
     }
-    let calls: Vec<Value> = calls
-        .into_iter()
-        .enumerate()
-        .map(|(at, (name, arguments))| {
-            let function = json!({"name": name, "arguments": arguments});
-            json!({"id": id(at), "type": "function", "function": function})
-        })
-        .collect();
-    let said = |text: String| if text.is_empty() { Value::Null } else { text.into() };
-    let content =
-        if calls.is_empty() && reasoning.is_empty() { content.into() } else { said(content) };
-    json!({
-        "role": "assistant", "content": content, "refusal": null, "annotations": null,
-        "audio": null, "function_call": null, "tool_calls": calls, "reasoning": said(reasoning),
-    })
+
+    fn call_id(&self, index: usize) -> String {
+        format!("chatcmpl-tool-{:016x}", text::mix(self.answer.id(), index as u64))
+    }
+
+    /// The answer in one piece.
+    pub(super) async fn whole(mut self) -> Result<Value, Refused> {
+        let mut produced = Vec::new();
+        while let Some(mut tokens) = self.next().await {
+            produced.append(&mut tokens);
+        }
+        let last = produced.last();
+        if !last.is_some_and(|token| token.finished) {
+            return Err(Refused::engine_dead());
+        }
+        let usage = self.usage(last);
+        let Outline { form, model, created, .. } = &self.outline;
+        Ok(form.whole(&self.id, *created, model, &self.words(&produced), self.finish, usage))
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Where a stream is.
+#[derive(Debug)]
+pub(super) struct Streaming {
+    reply: Reply,
+    writer: ChunkWriter,
+    include_usage: bool,
+    started: bool,
+    ended: bool,
+}
 
-    #[test]
-    fn demanded_arguments_keep_the_schema_and_mean_nothing() {
-        let schema = json!({"type": "object", "required": ["city", "days"], "properties": {
-            "city": {"type": "string"},
-            "days": {"type": "integer", "minimum": 1},
-            "unit": {"enum": ["c", "f"]},
-            "stops": {"type": "array", "items": {"type": "object", "properties": {
-                "open": {"type": "boolean"}}}},
-        }});
-        let validator = jsonschema::validator_for(&schema).expect("a schema");
-        for seed in 0..50 {
-            let value = nonsense(&schema, seed);
-            assert!(validator.is_valid(&value), "{value}");
-        }
-        assert_ne!(nonsense(&schema, 1), nonsense(&schema, 2));
+impl Streaming {
+    /// A stream at its start.
+    pub(super) fn new(reply: Reply, options: StreamOptions) -> Self {
+        let include_usage = options.include_usage.unwrap_or(false);
+        let continuous = include_usage && options.continuous_usage_stats.unwrap_or(false);
+        let Outline { form, model, created, .. } = &reply.outline;
+        let writer = ChunkWriter::new(*form, &reply.id, *created, model, continuous);
+        Self { reply, writer, include_usage, started: false, ended: false }
     }
 
-    #[test]
-    fn neighbours_of_one_part_are_one_delta() {
-        let script = Scripted {
-            reasoning: "so it is".into(),
-            content: "yes, sir".into(),
-            tool_calls: vec![
-                Call { name: "f".into(), arguments: json!({"a": 1}) },
-                Call { name: "g".into(), arguments: json!("{broken") },
-            ],
-            ..Scripted::default()
+    /// The bytes that follow; `None` at the end, an error where the stream is cut.
+    pub(super) async fn next(&mut self) -> Option<io::Result<Bytes>> {
+        if self.ended {
+            return None;
+        }
+        let mut out = String::new();
+        let Some(produced) = self.reply.next().await else {
+            self.ended = true;
+            if !self.reply.answer.engine_died() {
+                return Some(Err(io::Error::other("the server stops")));
+            }
+            ChunkWriter::error(&mut out);
+            ChunkWriter::done(&mut out);
+            return Some(Ok(out.into()));
         };
-        let reply = Reply::scripted(1, &script, true, true);
-        let pieces: Vec<Piece> = (0..reply.length()).map(|at| reply.piece(at)).collect();
-        assert_eq!(reply.thinking_among(reply.length()), 3);
-        let deltas = deltas(&pieces, |at| format!("call-{at}"));
-        assert_eq!(deltas.len(), 6);
-        assert_eq!(deltas[0], json!({"reasoning": "so it is"}));
-        assert_eq!(deltas[1], json!({"content": "yes, sir"}));
-        assert_eq!(deltas[4]["tool_calls"][0]["function"]["name"], "g");
-        assert_eq!(deltas[5]["tool_calls"][0]["function"]["arguments"], "{broken");
-        let message = message(&pieces, |at| format!("call-{at}"));
-        assert_eq!(message["tool_calls"][0]["function"]["arguments"], "{\"a\":1}");
-        assert_eq!(
-            (&message["reasoning"], &message["content"]),
-            (&json!("so it is"), &json!("yes, sir"))
-        );
+        if !self.started {
+            self.started = true;
+            self.writer.role(&mut out, self.reply.usage(None));
+        }
+        // Tokens that came while nobody looked share a chunk, as in vLLM.
+        let last = produced.last();
+        let usage = self.reply.usage(last);
+        let finished = last.is_some_and(|token| token.finished);
+        let finish = finished.then_some(self.reply.finish);
+        self.writer.tokens(&mut out, &self.reply.words(&produced), finish, usage);
+        if finished {
+            self.ended = true;
+            if self.include_usage {
+                self.writer.last_usage(&mut out, usage);
+            }
+            ChunkWriter::done(&mut out);
+        }
+        Some(Ok(out.into()))
     }
 }

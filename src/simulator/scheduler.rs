@@ -44,6 +44,8 @@ pub struct Limits {
     pub long_prefill: u64,
     /// Whether a prompt is admitted only when all of it fits into the cache.
     pub reserve_full_prompt: bool,
+    /// Share of the blocks that an admission must leave free.
+    pub watermark: f64,
 }
 
 impl Limits {
@@ -55,6 +57,7 @@ impl Limits {
             chunked: settings.chunked_prefill,
             long_prefill: settings.long_prefill_token_threshold,
             reserve_full_prompt: settings.reserve_full_prompt,
+            watermark: settings.watermark,
         }
     }
 }
@@ -318,7 +321,10 @@ impl Scheduler {
         let reserved =
             if self.limits.reserve_full_prompt { state.known_tokens() } else { cached + tokens };
         let needed = reserved.div_ceil(size) as usize - found.len();
-        if needed + self.cache.unreferenced(found) > self.cache.free_blocks() {
+        // With nobody running the mark would keep a fitting request out for ever.
+        let mark = if self.running.is_empty() { 0.0 } else { self.limits.watermark };
+        let kept = (mark * self.cache.blocks() as f64) as usize;
+        if needed + self.cache.unreferenced(found) + kept > self.cache.free_blocks() {
             return false;
         }
         self.cache.share(found);

@@ -13,6 +13,46 @@ use crate::configuration::Flags;
 /// Tokens of `original_max_position_embeddings` in Qwen3's YaRN recipe.
 const YARN_ORIGINAL_LENGTH: f64 = 32_768.0;
 
+/// vLLM 0.32's `gpu_memory_utilization` where none is given.
+const DEFAULT_UTILIZATION: f64 = 0.92;
+
+/// Flags that change what the simulator does. All others are accepted, as a
+/// production command has many, and named in the log as without effect.
+const ACTING: [&str; 27] = [
+    "api-key",
+    "block-size",
+    "enable-auto-tool-choice",
+    "enable-chunked-prefill",
+    "enable-prefix-caching",
+    "enable-prompt-tokens-details",
+    "enforce-eager",
+    "gpu-memory-utilization",
+    "hf-overrides",
+    "host",
+    "kv-cache-dtype",
+    "kv-cache-memory-bytes",
+    "long-prefill-token-threshold",
+    "max-model-len",
+    "max-num-batched-tokens",
+    "max-num-seqs",
+    "model",
+    "num-gpu-blocks-override",
+    "pipeline-parallel-size",
+    "port",
+    "quantization",
+    "reasoning-parser",
+    "scheduler-reserve-full-isl",
+    "served-model-name",
+    "tensor-parallel-size",
+    "tool-call-parser",
+    "watermark",
+];
+
+/// Whether a flag, by canonical name, changes anything in the simulation.
+pub fn acts(flag: &str) -> bool {
+    ACTING.contains(&flag)
+}
+
 /// A start that vLLM would refuse: its lines and its exit code.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[error("exit code {exit_code}: {}", lines.last().map_or("", String::as_str))]
@@ -67,6 +107,8 @@ pub struct Settings {
     pub blocks_override: Option<u64>,
     /// Context length in tokens.
     pub max_model_len: u64,
+    /// Whether it was left to vLLM to shorten the context to what fits (`auto`, -1).
+    pub fit_context: bool,
     /// Token budget of a step.
     pub max_num_batched_tokens: u64,
     /// Requests that may run at once.
@@ -79,6 +121,8 @@ pub struct Settings {
     pub long_prefill_token_threshold: u64,
     /// Whether a prompt is admitted only when all of it fits into the cache.
     pub reserve_full_prompt: bool,
+    /// Share of the blocks that admission leaves free.
+    pub watermark: f64,
     /// Tokens per cache block.
     pub block_size: u64,
     /// `--kv-cache-dtype` as given.
@@ -126,7 +170,7 @@ impl Settings {
         let mut model = known_model(profile.unwrap_or(model_argument))?;
         let quantization = read.text("quantization");
         apply_quantization(&mut model, quantization.as_deref())?;
-        let utilization = read.number("gpu-memory-utilization")?.unwrap_or(0.9);
+        let utilization = read.number("gpu-memory-utilization")?.unwrap_or(DEFAULT_UTILIZATION);
         check_utilization(utilization)?;
         let max_model_len = context_length(&read, &model, environment)?;
         let chunked_prefill = read.switch("enable-chunked-prefill").unwrap_or(true);
@@ -152,6 +196,7 @@ impl Settings {
             kv_cache_memory_bytes: read.integer("kv-cache-memory-bytes")?,
             blocks_override: read.integer("num-gpu-blocks-override")?,
             max_model_len,
+            fit_context: matches!(read.text("max-model-len").as_deref(), Some("auto" | "-1")),
             max_num_batched_tokens: batched,
             max_num_seqs: seqs,
             prefix_caching: read.switch("enable-prefix-caching").unwrap_or(true),
@@ -160,6 +205,7 @@ impl Settings {
                 .integer("long-prefill-token-threshold")?
                 .unwrap_or(0),
             reserve_full_prompt: read.switch("scheduler-reserve-full-isl").unwrap_or(true),
+            watermark: read.number("watermark")?.unwrap_or(0.0),
             block_size: read.integer("block-size")?.filter(|size| *size > 0).unwrap_or(16),
             kv_cache_dtype,
             quantization,
@@ -178,7 +224,8 @@ impl Settings {
 
     /// Bytes that one token takes in the KV cache of one GPU.
     pub fn kv_bytes_per_token(&self) -> f64 {
-        let element = if self.kv_cache_dtype.starts_with("fp8") { 1.0 } else { 2.0 };
+        let eight_bit = ["fp8", "int8"].iter().any(|name| self.kv_cache_dtype.starts_with(name));
+        let element = if eight_bit { 1.0 } else { 2.0 };
         // Fewer heads than GPUs are replicated.
         let shards = self.tensor_parallel.min(self.model.kv_heads);
         self.model.kv_elements_per_token() as f64 * element
@@ -380,16 +427,13 @@ fn context_length(
     Ok(asked)
 }
 
-/// Factor and original length of `--rope-scaling` or the same inside `--hf-overrides`.
+/// Factor and original length of the rope scaling inside `--hf-overrides`.
 fn rope_factor(read: &Reader) -> Option<(f64, f64)> {
-    let object = |name: &str| match read.get(name)? {
-        Value::String(text) => serde_json::from_str(text).ok(),
-        value => Some(value.clone()),
+    let overrides: Value = match read.get("hf-overrides")? {
+        Value::String(text) => serde_json::from_str(text).ok()?,
+        value => value.clone(),
     };
-    let scaling = object("rope-scaling").or_else(|| {
-        let overrides = object("hf-overrides")?;
-        ["rope_scaling", "rope_parameters"].iter().find_map(|key| overrides.get(*key).cloned())
-    })?;
+    let scaling = ["rope_scaling", "rope_parameters"].iter().find_map(|key| overrides.get(*key))?;
     let factor = scaling.get("factor")?.as_f64()?;
     let original = scaling
         .get("original_max_position_embeddings")

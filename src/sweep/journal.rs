@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
+use super::production::ProductionStep;
 use super::record::{LaunchOutcome, SCHEMA_VERSION};
 use crate::engine::LaunchFacts;
 use crate::metric::Measurement;
@@ -58,6 +59,11 @@ pub enum Entry {
         launch: u32,
         /// How it ended.
         outcome: LaunchOutcome,
+    },
+    /// A step in production's life.
+    Production {
+        /// Which, written before it is acted upon.
+        production: ProductionStep,
     },
     /// The process leaves the sweep in good order.
     SessionEnded {
@@ -263,6 +269,8 @@ fn decode(bytes: &[u8], sequence: u64) -> Result<Line, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -316,7 +324,8 @@ mod tests {
         let newer = r#"{"sequence":3,"at":"2026-11-24T00:00:00Z","entry":{"kind":"session_started","schema_version":99,"tool_version":"9"}}"#;
         let mut text = std::fs::read_to_string(&path).unwrap();
         for body in [body, newer] {
-            text += &format!("{{\"checksum\":\"{}\",\"line\":{body}}}\n", checksum(body));
+            let checksum = checksum(body);
+            writeln!(text, r#"{{"checksum":"{checksum}","line":{body}}}"#).unwrap();
         }
         std::fs::write(&path, text).unwrap();
         assert_eq!(read(&path).unwrap()[1].entry, Entry::Unknown);
@@ -331,7 +340,7 @@ mod tests {
             let bytes = std::fs::read(&path).unwrap();
             let length = (bytes.len() as f64 * cut) as usize;
             std::fs::write(&path, &bytes[..length]).unwrap();
-            let whole = bytes[..length].iter().filter(|byte| **byte == b'\n').count();
+            let whole = bytes[..length].split(|byte| *byte == b'\n').count() - 1;
             prop_assert_eq!(read(&path).unwrap().len(), whole);
             let (mut journal, lines) = Journal::open(&path).unwrap();
             prop_assert_eq!(lines.len(), whole);

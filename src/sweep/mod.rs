@@ -6,7 +6,9 @@ use std::path::PathBuf;
 
 pub mod folder;
 pub mod journal;
+pub mod production;
 pub mod record;
+pub mod recover;
 pub mod replay;
 pub mod run;
 

@@ -12,11 +12,14 @@ use tokio_util::sync::CancellationToken;
 use super::SweepError;
 use super::folder::{Folder, write_whole};
 use super::journal::{Entry, Journal, Line};
+use super::production::{self, Guard, GuardFault, ProductionStep};
 use super::record::{LaunchOutcome, Manifest, SCHEMA_VERSION, SweepRecord};
 use super::replay;
 use crate::bench::RecordSink;
 use crate::bench::client::Limits;
 use crate::bench::suite::{Bench, BenchError, BenchSettings};
+use crate::engine::failure::prunes;
+use crate::engine::production::Production;
 use crate::engine::{Engine, FailureClass, LaunchFailure, LaunchOrder, Launched};
 use crate::event::{Emit, Event, Phase};
 use crate::metric::Measurement;
@@ -37,6 +40,10 @@ pub enum Ending {
     Interrupted,
 }
 
+/// Longest that production may take to answer when a stop was asked for: it is
+/// started and journalled so before, and a second signal leaves at once.
+const PROOF_WHEN_STOPPED: Duration = Duration::from_mins(10);
+
 /// Makes the record sink of a launch from its folder.
 pub type RecordsFor<'a> = dyn Fn(&Path) -> Box<dyn RecordSink> + Send + Sync + 'a;
 
@@ -46,6 +53,8 @@ pub struct Hands<'a> {
     pub engine: &'a mut dyn Engine,
     /// Decides what to launch.
     pub strategy: &'a dyn Strategy,
+    /// What serves production and makes room for the sweep, where the grid names it.
+    pub production: Option<&'a dyn Production>,
     /// Where request records go.
     pub records: &'a RecordsFor<'a>,
     /// Who is told.
@@ -62,6 +71,9 @@ pub struct Sweep {
     record: SweepRecord,
     spent: Duration,
     started: Instant,
+    /// Steps in production's life that earlier sessions journalled.
+    production: Vec<ProductionStep>,
+    guard: Option<Guard>,
 }
 
 impl Sweep {
@@ -76,7 +88,15 @@ impl Sweep {
         let (mut journal, lines) = Journal::open(&folder.journal_path())?;
         journal.append(session())?;
         let record = replay::replay(manifest, &lines);
-        Ok(Self { folder, journal, record, spent: Duration::ZERO, started: Instant::now() })
+        Ok(Self {
+            folder,
+            journal,
+            record,
+            spent: Duration::ZERO,
+            started: Instant::now(),
+            production: Vec::new(),
+            guard: None,
+        })
     }
 
     /// Goes on with a sweep.
@@ -89,7 +109,16 @@ impl Sweep {
         lines.push(journal.append(session())?);
         let spent = spent(&lines);
         let record = replay::replay(manifest, &lines);
-        Ok(Self { folder, journal, record, spent, started: Instant::now() })
+        let production = production::steps(&lines);
+        Ok(Self {
+            folder,
+            journal,
+            record,
+            spent,
+            started: Instant::now(),
+            production,
+            guard: None,
+        })
     }
 
     /// What the sweep holds so far.
@@ -113,7 +142,10 @@ impl Sweep {
             done: self.settled(),
             simulated: self.record.manifest.simulated,
         });
-        let ending = self.work(&mut hands).await;
+        let ending = match hands.production {
+            None => self.work(&mut hands).await,
+            Some(production) => self.guarded(production, &mut hands).await,
+        };
         let (complete, reason) = match &ending {
             Ok(Ending::Complete) => (true, "complete".to_owned()),
             Ok(Ending::BudgetSpent) => (false, "budget spent".to_owned()),
@@ -126,6 +158,45 @@ impl Sweep {
         let ending = ending?;
         ended?;
         Ok(ending)
+    }
+
+    /// Works with production stopped, and starts it again whatever the work came to.
+    async fn guarded(
+        &mut self,
+        production: &dyn Production,
+        hands: &mut Hands<'_>,
+    ) -> Result<Ending, SweepError> {
+        let earlier = std::mem::take(&mut self.production);
+        let mut note = |step| self.append(Entry::Production { production: step });
+        let guard = Guard::stand(production, &earlier, &mut note, hands.emit).await;
+        self.guard = Some(guard.map_err(guard_fault)?);
+        let worked = production::caught(self.work(hands)).await;
+        let mut guard = self.guard.take().unwrap_or_default();
+        let proof =
+            if hands.cancel.is_cancelled() { PROOF_WHEN_STOPPED } else { production::PROOF };
+        let mut note = |step| self.append(Entry::Production { production: step });
+        let left = guard.leave(production, &mut note, hands.emit, proof).await.map_err(guard_fault);
+        match worked {
+            Err(panic) => std::panic::resume_unwind(panic),
+            Ok(Ok(ending)) => left.map(|()| ending),
+            Ok(Err(fault)) => {
+                if let Err(also) = left {
+                    hands.emit.emit(Event::Warning(also.to_string()));
+                }
+                Err(fault)
+            }
+        }
+    }
+
+    /// Whether production is still down, where it is guarded.
+    async fn check_production(&mut self, hands: &Hands<'_>) -> Result<(), SweepError> {
+        let (Some(production), Some(mut guard)) = (hands.production, self.guard.take()) else {
+            return Ok(());
+        };
+        let mut note = |step| self.append(Entry::Production { production: step });
+        let checked = guard.check(production, &mut note).await;
+        self.guard = Some(guard);
+        checked.map_err(guard_fault)
     }
 
     async fn work(&mut self, hands: &mut Hands<'_>) -> Result<Ending, SweepError> {
@@ -141,10 +212,20 @@ impl Sweep {
                     self.skip(hands, slot, configuration, reason)?;
                 }
                 Action::Launch { slot, configuration } => {
+                    if let Some(reason) = self.pruned(configuration) {
+                        self.skip(hands, slot, configuration, reason)?;
+                        continue;
+                    }
                     if !self.affordable() {
                         return Ok(Ending::BudgetSpent);
                     }
-                    match self.launch(hands, slot, configuration).await? {
+                    self.check_production(hands).await?;
+                    let mut outcome = self.launch(hands, slot, configuration).await?;
+                    if self.deserves_another(slot, &outcome) && !hands.cancel.is_cancelled() {
+                        self.check_production(hands).await?;
+                        outcome = self.launch(hands, slot, configuration).await?;
+                    }
+                    match outcome {
                         LaunchOutcome::Failed(failure) => failures.push(failure),
                         LaunchOutcome::Interrupted => {}
                         _ => failures.clear(),
@@ -153,6 +234,34 @@ impl Sweep {
                 }
             }
         }
+    }
+
+    /// Why a configuration need not be launched: another one failed in a way
+    /// that tells that this one would, too.
+    fn pruned(&self, configuration: usize) -> Option<String> {
+        let configurations = &self.record.manifest.configurations;
+        let candidate = &configurations[configuration];
+        self.record.launches.iter().find_map(|launch| {
+            let Some(LaunchOutcome::Failed(failure)) = &launch.outcome else { return None };
+            let failed = configurations.iter().find(|known| known.name == launch.configuration)?;
+            let tells = failed.id != candidate.id && prunes(failed, failure.class, candidate);
+            tells.then(|| {
+                let class = failure.class.as_str();
+                format!("`{}` failed ({class}), and this one would fail so, too", failed.name)
+            })
+        })
+    }
+
+    /// Whether a launch that had been ready was cut short by something that is
+    /// not its configuration's fault, for the first time in its slot: what it
+    /// measured counts, the rest is measured by one more launch.
+    fn deserves_another(&self, slot: u32, outcome: &LaunchOutcome) -> bool {
+        let LaunchOutcome::Failed(failure) = outcome else { return false };
+        let of_slot = || self.record.launches.iter().filter(|launch| launch.slot == slot);
+        let was_ready = of_slot().next_back().is_some_and(|launch| launch.facts.is_some());
+        let failures =
+            of_slot().filter(|launch| matches!(launch.outcome, Some(LaunchOutcome::Failed(_))));
+        was_ready && !failure.class.is_deterministic() && failures.count() == 1
     }
 
     /// Whether time is left for another launch.
@@ -282,6 +391,7 @@ impl Sweep {
                     if let Err(failure) = launched.check().await {
                         return Ok(LaunchOutcome::Failed(failure));
                     }
+                    self.check_production(hands).await?;
                     self.repeat_finished(hands, order.launch, measurement)?;
                 }
                 Err(BenchError::Cancelled) => return Ok(LaunchOutcome::Interrupted),
@@ -353,6 +463,17 @@ struct Pass {
     workload: Workload,
     case: String,
     repeat: u32,
+}
+
+fn guard_fault(fault: GuardFault<SweepError>) -> SweepError {
+    match fault {
+        GuardFault::Journal(fault) => fault,
+        other => SweepError::Stopped {
+            message: other.to_string(),
+            log_lines: Vec::new(),
+            environment: true,
+        },
+    }
 }
 
 fn session() -> Entry {

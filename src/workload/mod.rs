@@ -11,12 +11,14 @@ use crate::metric::Metric;
 
 mod conversation;
 mod kv_cache;
+mod load;
 mod options;
 mod reasoning;
 mod tool_calling;
 
 pub use conversation::Conversation;
 pub use kv_cache::KvCache;
+pub use load::{Arrivals, Load, LoadCase, Slo};
 pub use options::{OptionFault, OptionKind, OptionSpec, Options};
 pub use reasoning::{Reasoning, ReasoningKind};
 pub use tool_calling::{Scenario, ToolCalling};
@@ -51,7 +53,7 @@ pub enum Concurrency {
 
 /// Every kind of workload, in the order of `bench`.
 pub const KINDS: &[Kind] =
-    &[kv_cache::KIND, conversation::KIND, reasoning::KIND, tool_calling::KIND];
+    &[kv_cache::KIND, conversation::KIND, reasoning::KIND, tool_calling::KIND, load::KIND];
 
 /// Options that every workload has.
 pub const SHARED_OPTIONS: &[OptionSpec] = &[
@@ -85,12 +87,24 @@ pub struct Workload {
 pub enum Spec {
     /// `kv-cache`.
     KvCache(KvCache),
+    /// `load`.
+    Load(Load),
     /// `conversation`.
     Conversation(Conversation),
     /// `reasoning`.
     Reasoning(Reasoning),
     /// `tool-calling`.
     ToolCalling(ToolCalling),
+}
+
+impl Spec {
+    /// Options that contradict each other.
+    fn faults(&self) -> Vec<OptionFault> {
+        match self {
+            Self::Load(spec) => spec.faults(),
+            _ => Vec::new(),
+        }
+    }
 }
 
 impl Workload {
@@ -113,8 +127,13 @@ impl Workload {
             return Err(vec![OptionFault { key: name, message }]);
         };
         let options = Options::read(kind, SHARED_OPTIONS, options)?;
+        let spec = (kind.read)(&options);
+        let faults = spec.faults();
+        if !faults.is_empty() {
+            return Err(faults);
+        }
         Ok(Self {
-            spec: (kind.read)(&options),
+            spec,
             repeats: options.count("repeats"),
             warmup: options.count("warmup").unwrap_or(1),
         })
@@ -124,6 +143,7 @@ impl Workload {
     pub fn kind(&self) -> &'static Kind {
         match self.spec {
             Spec::KvCache(_) => &kv_cache::KIND,
+            Spec::Load(_) => &load::KIND,
             Spec::Conversation(_) => &conversation::KIND,
             Spec::Reasoning(_) => &reasoning::KIND,
             Spec::ToolCalling(_) => &tool_calling::KIND,
@@ -134,6 +154,7 @@ impl Workload {
     pub fn cases(&self) -> Vec<String> {
         match &self.spec {
             Spec::KvCache(spec) => spec.cases(),
+            Spec::Load(spec) => spec.cases(),
             Spec::Conversation(_) => vec![String::new()],
             Spec::Reasoning(spec) => spec.cases(),
             Spec::ToolCalling(spec) => spec.cases(),

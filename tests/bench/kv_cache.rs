@@ -13,7 +13,7 @@ use vllm_grid::bench::{RecordSink, RepeatKey};
 use vllm_grid::event::Emit;
 use vllm_grid::metric::{Measurement, MetricValue, Status};
 use vllm_grid::server::{Health, Server, health};
-use vllm_grid::workload::{KvCache, Workload};
+use vllm_grid::workload::{KvCache, Spec, Workload};
 
 #[derive(Default)]
 struct Kept(Mutex<Vec<(RepeatKey, Vec<RequestRecord>)>>);
@@ -31,7 +31,15 @@ fn settings() -> BenchSettings {
 }
 
 fn spec() -> KvCache {
-    KvCache { prefix_tokens: vec![600], prompts: 2, output_tokens: 4, ..KvCache::default() }
+    KvCache { prefix_tokens: vec![600], prompts: 2, output_tokens: 4 }
+}
+
+fn warmed(spec: KvCache) -> Workload {
+    Workload { spec: Spec::KvCache(spec), repeats: None, warmup: 1 }
+}
+
+fn cold(spec: KvCache) -> Workload {
+    Workload { warmup: 0, ..warmed(spec) }
 }
 
 struct Measured {
@@ -40,12 +48,12 @@ struct Measured {
     ended: Result<(), BenchError>,
 }
 
-async fn measure(server: &Server, spec: KvCache, repeats: u32) -> Measured {
+async fn measure(server: &Server, workload: Workload, repeats: u32) -> Measured {
     let (kept, emit, cancel) = (Kept::default(), Emit::nowhere(), CancellationToken::new());
     let mut bench =
         Bench::new(server, &kept, &emit, &cancel, settings()).await.expect("an address");
     let mut measurements = Vec::new();
-    let workloads = [Workload::KvCache(spec)];
+    let workloads = [workload];
     let ended = run_suite(&mut bench, &workloads, repeats, &mut measurements).await;
     drop(bench);
     Measured { measurements, records: kept.0.into_inner().expect("no panic"), ended }
@@ -55,7 +63,7 @@ async fn measure(server: &Server, spec: KvCache, repeats: u32) -> Measured {
 async fn one(behaviour: Behaviour) -> Measurement {
     let counting = Counting::start(behaviour).await;
     let server = Server::open(counting.endpoint(), None).await.expect("it serves");
-    let mut measured = measure(&server, spec(), 1).await;
+    let mut measured = measure(&server, warmed(spec()), 1).await;
     measured.ended.expect("a living server");
     assert_eq!(measured.measurements.len(), 2);
     let last = measured.measurements.pop().expect("two");
@@ -105,7 +113,7 @@ async fn records_are_kept_under_their_repeat_and_no_prompt_is_sent_twice_by_chan
     let counting = Counting::start(Behaviour::default()).await;
     let server = Server::open(counting.endpoint(), None).await.expect("it serves");
     let spec = KvCache { prefix_tokens: vec![300, 600], ..spec() };
-    let measured = measure(&server, spec, 2).await;
+    let measured = measure(&server, warmed(spec), 2).await;
     measured.ended.expect("a living server");
     let rows: Vec<(&str, u32)> =
         measured.measurements.iter().map(|row| (row.case.as_str(), row.repeat)).collect();
@@ -182,7 +190,7 @@ async fn a_template_that_opens_with_more_than_a_block_is_told_apart_by_cache_sal
     // Also where no warm-up can find it out.
     let counting = Counting::start(preamble).await;
     let server = Server::open(counting.endpoint(), None).await.expect("it serves");
-    let measured = measure(&server, KvCache { warmup: 0, ..spec() }, 1).await;
+    let measured = measure(&server, cold(spec()), 1).await;
     assert_eq!(hit_state(&measured.measurements[0]), Some("certified"));
 }
 
@@ -206,7 +214,7 @@ async fn counters_that_never_come_void_the_repeat() {
     let late = Behaviour { counters_late: Duration::from_mins(1), ..Behaviour::default() };
     let counting = Counting::start(late).await;
     let server = Server::open(counting.endpoint(), None).await.expect("it serves");
-    let measured = measure(&server, KvCache { warmup: 0, ..spec() }, 1).await;
+    let measured = measure(&server, cold(spec()), 1).await;
     let kept = &measured.measurements[0];
     assert_eq!(kept.status, Status::Void);
     assert!(kept.reason.as_deref().expect("said").contains("lag by over 2 s"), "{kept:?}");
@@ -216,7 +224,7 @@ async fn counters_that_never_come_void_the_repeat() {
 async fn without_a_warm_up_the_length_is_fitted_first() {
     let counting = Counting::start(Behaviour::default()).await;
     let server = Server::open(counting.endpoint(), None).await.expect("it serves");
-    let measured = measure(&server, KvCache { warmup: 0, ..spec() }, 1).await;
+    let measured = measure(&server, cold(spec()), 1).await;
     let kept = &measured.measurements[0];
     let tokens = number(kept, "prompt_tokens").expect("counted");
     assert!((600.0..=612.0).contains(&tokens), "{tokens}");
@@ -236,7 +244,7 @@ async fn a_failed_request_fails_the_repeat_and_not_the_bench() {
 async fn a_dead_engine_ends_the_bench_with_what_was_measured() {
     let counting = Counting::start(Behaviour { die_after: Some(9), ..Behaviour::default() }).await;
     let server = Server::open(counting.endpoint(), None).await.expect("it serves");
-    let measured = measure(&server, spec(), 3).await;
+    let measured = measure(&server, warmed(spec()), 3).await;
     let error = measured.ended.expect_err("dead");
     assert!(error.to_string().contains("EngineCore encountered an issue"), "{error}");
     assert!(error.to_string().contains("/health is 503"), "{error}");
@@ -255,7 +263,7 @@ async fn a_frozen_engine_is_gone_although_its_health_is_good() {
     let mut settings = settings();
     settings.limits.first_token = Duration::from_millis(500);
     let mut bench = Bench::new(&server, &kept, &emit, &cancel, settings).await.expect("an address");
-    let gone = bench.repeat(&Workload::KvCache(spec()), "", 0).await;
+    let gone = bench.repeat(&warmed(spec()), "", 0).await;
     let Err(BenchError::EngineGone { measurement, message }) = gone else {
         panic!("{gone:?}");
     };
@@ -268,13 +276,13 @@ async fn a_frozen_engine_is_gone_although_its_health_is_good() {
 async fn a_prompt_that_cannot_fit_is_skipped() {
     let counting = Counting::start(Behaviour::default()).await;
     let server = Server::open(counting.endpoint(), None).await.expect("it serves");
-    let spec = KvCache { prefix_tokens: vec![8190], warmup: 0, ..spec() };
-    let measured = measure(&server, spec, 1).await;
+    let spec = KvCache { prefix_tokens: vec![8190], ..spec() };
+    let measured = measure(&server, cold(spec), 1).await;
     assert_eq!(measured.measurements[0].status, Status::Skipped);
     assert_eq!(counting.openings().len(), 0);
     // A prompt that just fits must not overshoot while its length is fitted.
     let spec = KvCache { prefix_tokens: vec![8150], prompts: 1, ..spec_of_one() };
-    let measured = measure(&server, spec, 1).await;
+    let measured = measure(&server, warmed(spec), 1).await;
     measured.ended.expect("a living server");
     assert_eq!(measured.measurements[1].status, Status::Ok, "{:?}", measured.measurements);
 }
@@ -296,7 +304,7 @@ async fn a_stop_ends_a_repeat_at_once() {
         tokio::time::sleep(Duration::from_millis(100)).await;
         stop.cancel();
     });
-    let workload = Workload::KvCache(spec());
+    let workload = warmed(spec());
     let repeat = bench.repeat(&workload, "", 1);
     assert_send(&repeat);
     let ended = tokio::time::timeout(Duration::from_secs(3), repeat).await;

@@ -4,5 +4,7 @@ mod client;
 mod counting;
 mod effective;
 mod kv_cache;
+mod load;
 mod scripted;
 mod server;
+mod simulated;

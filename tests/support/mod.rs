@@ -1,6 +1,11 @@
 //! What the specifications share: the binary, a folder of their own, a grid in
 //! it, and reading what a sweep left behind.
-#![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of it")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "each test binary uses a part of it"
+)]
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -71,7 +76,7 @@ impl Workplace {
 
     /// Waits until the journal holds so many entries of a kind.
     pub fn wait_for(&self, run: &str, kind: &str, count: usize) {
-        let patience = Instant::now() + Duration::from_secs(60);
+        let patience = Instant::now() + Duration::from_mins(1);
         while self.entries(run, kind) < count {
             assert!(Instant::now() < patience, "no {count} `{kind}` in the journal after 60 s");
             std::thread::sleep(Duration::from_millis(10));

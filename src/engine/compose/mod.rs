@@ -28,6 +28,7 @@ mod tool;
 mod variables;
 
 pub use spec::{GpuRequest, Mount, MountKind, ServiceSpec, Ulimit};
+pub(super) use tool::project_name;
 pub use tool::{Tool, find_tool, read, up};
 
 /// Where a service is described.

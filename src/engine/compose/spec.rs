@@ -55,6 +55,17 @@ impl ServiceSpec {
         Self { image: image.into(), command: Some(command), ..Self::default() }
     }
 
+    /// The same with a request for all GPUs, as `docker run --gpus all` makes it.
+    #[must_use]
+    pub fn with_all_gpus(mut self) -> Self {
+        self.gpus = vec![GpuRequest {
+            count: Some(-1),
+            capabilities: vec!["gpu".to_owned()],
+            ..GpuRequest::default()
+        }];
+        self
+    }
+
     /// The port that the server listens on inside the container: `--port`, else 8000.
     pub fn port(&self) -> u16 {
         self.command

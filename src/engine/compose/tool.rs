@@ -13,9 +13,9 @@ use super::spec::ServiceSpec;
 use super::{ComposeFault, ComposeSource, UnsetVariable, service, variables};
 
 /// Longest that the tool may take to read files.
-const READING: Duration = Duration::from_secs(60);
+const READING: Duration = Duration::from_mins(1);
 /// Longest that the tool may take to start a service.
-const STARTING: Duration = Duration::from_secs(15 * 60);
+const STARTING: Duration = Duration::from_mins(15);
 
 /// A compose tool of this machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,7 +128,7 @@ pub async fn up(source: &ComposeSource) -> Result<(), ComposeFault> {
 }
 
 /// The project's name as v1 makes it; v2 prints it in its output.
-fn project_name(source: &ComposeSource) -> String {
+pub(in crate::engine) fn project_name(source: &ComposeSource) -> String {
     const VARIABLE: &str = "COMPOSE_PROJECT_NAME";
     let folder = source.files.first().and_then(|file| file.parent()).map(Path::to_owned);
     let folder =

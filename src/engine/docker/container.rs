@@ -227,7 +227,7 @@ pub(super) async fn remove(docker: &Docker, id: &str) -> Result<(), Error> {
     }
 }
 
-fn state_of(seen: &ContainerInspectResponse) -> State {
+pub(super) fn state_of(seen: &ContainerInspectResponse) -> State {
     let Some(state) = &seen.state else { return State::Removed };
     if state.paused == Some(true) {
         return State::Paused;

@@ -43,7 +43,7 @@ pub trait ReadMemory: Send + Sync {
     async fn read(&mut self) -> Option<Vec<GpuMemory>>;
 }
 
-const LONGEST: Duration = Duration::from_secs(120);
+const LONGEST: Duration = Duration::from_mins(2);
 const STABLE: Duration = Duration::from_secs(5);
 const BETWEEN: Duration = Duration::from_millis(500);
 const WITHIN: f64 = 0.01;
@@ -119,7 +119,8 @@ impl Gate {
             return Ok(());
         }
         Err(LaunchFailure::new(
-            FailureClass::MemoryNotFree,
+            // Not the configuration's fault: it prunes nothing.
+            FailureClass::Environment,
             format!(
                 "after {} s GPU memory is still held by something else: {}",
                 LONGEST.as_secs(),
@@ -154,7 +155,7 @@ fn told(gpus: &[GpuMemory]) -> String {
 }
 
 /// NVML on the host, else `nvidia-smi` in a container.
-struct Reader {
+pub(in crate::engine) struct Reader {
     nvml: Option<nvml_wrapper::Nvml>,
     docker: Docker,
     service: ServiceSpec,
@@ -163,7 +164,7 @@ struct Reader {
 }
 
 impl Reader {
-    fn new(docker: Docker, service: &ServiceSpec, image_id: &str) -> Self {
+    pub(in crate::engine) fn new(docker: Docker, service: &ServiceSpec, image_id: &str) -> Self {
         let visible = service.environment.get("NVIDIA_VISIBLE_DEVICES");
         let by_variable = visible.filter(|value| !matches!(value.as_str(), "all" | ""));
         let mut assigned: Vec<String> =
@@ -209,8 +210,22 @@ impl Reader {
         (!gpus.is_empty()).then_some(gpus)
     }
 
+    /// How many processes hold memory of the assigned GPUs; `None` without NVML.
+    pub(in crate::engine) fn users(&self) -> Option<usize> {
+        let nvml = self.nvml.as_ref()?;
+        let mut users = 0;
+        for index in 0..nvml.device_count().ok()? {
+            let device = nvml.device_by_index(index).ok()?;
+            if self.is_assigned(index, &device.uuid().ok()?) {
+                users += device.running_compute_processes().ok()?.len();
+                users += device.running_graphics_processes().ok()?.len();
+            }
+        }
+        Some(users)
+    }
+
     /// A throw-away container sees the GPUs that the service would see.
-    async fn by_container(&self) -> Option<Vec<GpuMemory>> {
+    pub(in crate::engine) async fn by_container(&self) -> Option<Vec<GpuMemory>> {
         let visible = self.service.environment.get("NVIDIA_VISIBLE_DEVICES");
         let body = ContainerCreateBody {
             image: Some(self.image_id.clone()),
@@ -333,7 +348,7 @@ mod tests {
         assert!(passed.is_ok(), "20000 of 24000 suffice for 0.8");
         assert!((120.0..121.0).contains(&seconds), "{seconds}");
         let (_, passed) = second_passage(held, Some(0.95)).await;
-        assert_eq!(passed.expect_err("not for 0.95").class, FailureClass::MemoryNotFree);
+        assert_eq!(passed.expect_err("not for 0.95").class, FailureClass::Environment);
     }
 
     #[tokio::test(start_paused = true)]

@@ -23,13 +23,16 @@ use crate::configuration::Flags;
 use crate::event::{Emit, Event};
 use crate::server::{ApiKey, Endpoint, Server};
 
+mod block;
 mod body;
 pub mod caches;
 pub mod cleanup;
 mod container;
 pub mod daemon;
 pub mod gate;
+pub mod production;
 
+pub use block::{of_block, production_of, source_of};
 use body::{Addition, GRACE, body};
 use container::{Container, Identity, State};
 use gate::Gate;
@@ -89,6 +92,8 @@ pub struct ImageIdentity {
     pub digest: Option<String>,
     /// The image's own command.
     pub command: Vec<String>,
+    /// The image's own entry point.
+    pub entrypoint: Vec<String>,
 }
 
 /// Why the engine cannot work.
@@ -189,7 +194,7 @@ impl DockerEngine {
             match cache.ensure(&self.docker).await {
                 Ok(()) => mounts.push(cache.mount()),
                 Err(error) => {
-                    emit.emit(Event::Warning(format!("no cache {}: {error}", cache.volume)))
+                    emit.emit(Event::Warning(format!("no cache {}: {error}", cache.volume)));
                 }
             }
         }
@@ -237,7 +242,7 @@ impl DockerEngine {
         let name = container_name(order);
         let container =
             Container::create(&self.docker, &name, body(&self.spec.service, &addition)).await?;
-        let mut started = Started { container, log, started: Instant::now(), port };
+        let mut started = Started { container, log, at: Instant::now(), port };
         match started.start(networks.get(1..).unwrap_or_default(), file).await {
             Ok(()) => Ok(started),
             Err(failure) => {
@@ -256,7 +261,7 @@ impl DockerEngine {
 struct Started {
     container: Container,
     log: EngineLog,
-    started: Instant,
+    at: Instant,
     port: u16,
 }
 
@@ -269,7 +274,7 @@ impl Started {
         for network in further_networks {
             self.container.join_network(network).await?;
         }
-        self.started = Instant::now();
+        self.at = Instant::now();
         self.container.start(file).await
     }
 }
@@ -298,9 +303,10 @@ impl Engine for DockerEngine {
             Ok((server, identity)) => {
                 let facts = LaunchFacts {
                     started_at: identity.started_at.clone(),
-                    boot_seconds: started.started.elapsed().as_secs_f64(),
+                    boot_seconds: started.at.elapsed().as_secs_f64(),
                     image_id: Some(self.image.id.clone()),
                     engine_version: server.version.clone(),
+                    simulated: server.simulated,
                 };
                 let secrets = self.secrets();
                 return Ok(Box::new(LaunchedContainer {
@@ -460,10 +466,12 @@ pub async fn identity(docker: &Docker, image: &str) -> Result<ImageIdentity, Doc
         Some(404) => DockerFault::NoImage(image.to_owned()),
         _ => refused("asking for the image", &error),
     })?;
+    let config = seen.config.unwrap_or_default();
     Ok(ImageIdentity {
         id: seen.id.unwrap_or_default(),
         digest: seen.repo_digests.unwrap_or_default().into_iter().next(),
-        command: seen.config.and_then(|config| config.cmd).unwrap_or_default(),
+        command: config.cmd.unwrap_or_default(),
+        entrypoint: config.entrypoint.unwrap_or_default(),
     })
 }
 

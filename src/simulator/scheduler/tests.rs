@@ -7,6 +7,7 @@ fn limits() -> Limits {
         chunked: true,
         long_prefill: 0,
         reserve_full_prompt: true,
+        watermark: 0.0,
     }
 }
 

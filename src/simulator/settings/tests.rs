@@ -60,7 +60,9 @@ fn yarn_extends_the_context_and_only_yarn() {
     assert!(settings("rtx-4090", long).unwrap_err().to_string().contains("is greater than"));
     let scaled = json!({
         "max-model-len": 131_072,
-        "rope-scaling": r#"{"rope_type":"yarn","factor":4.0,"original_max_position_embeddings":32768}"#,
+        "hf-overrides": {"rope_scaling": {
+            "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32768,
+        }},
     });
     assert_eq!(settings("rtx-4090", scaled).unwrap().max_model_len, 131_072);
 }
@@ -69,4 +71,20 @@ fn yarn_extends_the_context_and_only_yarn() {
 fn more_gpus_than_there_are_is_refused() {
     let refusal = settings("rtx-4090", json!({"tensor-parallel-size": 4})).unwrap_err();
     assert!(refusal.to_string().contains("World size (4) is larger than"));
+}
+
+#[test]
+fn flags_without_effect_are_known_and_all_acting_ones_exist() {
+    assert!(ACTING.iter().all(|flag| crate::flags::lookup(flag).is_some()));
+    assert!(acts("max-num-seqs"));
+    assert!(!acts("speculative-config"));
+}
+
+#[test]
+fn a_context_of_auto_is_left_to_the_memory() {
+    for auto in [json!("auto"), json!(-1)] {
+        let settings = settings("rtx-4090", json!({"max-model-len": auto})).unwrap();
+        assert!(settings.fit_context);
+        assert_eq!(settings.max_model_len, 40_960);
+    }
 }

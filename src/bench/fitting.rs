@@ -1,0 +1,86 @@
+//! Fits the size of a text to a length in tokens as the server counts them, with
+//! requests of one token, before a repeat's clock starts.
+
+use crate::bench::client::Order;
+use crate::bench::prompts::Calibration;
+use crate::bench::record::{RequestErrorClass, RequestRecord};
+use crate::bench::request::Prepared;
+use crate::bench::suite::Bench;
+use crate::bench::traffic::{Sent, Settled, settle};
+use crate::server::counters::Counters;
+
+/// Requests that may be spent on one length.
+const MAX_PROBES: u32 = 6;
+/// Bytes per token that no text of ours has: a size beyond it means that the
+/// server's count says nothing.
+const MAX_BYTES_PER_TOKEN: usize = 32;
+
+/// Why a repeat cannot begin.
+#[derive(Debug)]
+pub(crate) enum Unfit {
+    /// A request failed.
+    Failed(Box<RequestRecord>, String),
+    /// A stop was asked for.
+    Cancelled,
+}
+
+/// The size in bytes that brings a prompt of `make` nearest to `target` tokens.
+/// Found once per `purpose` and kept. `make` is given a size and a name that no
+/// other prompt of the repeat has.
+pub(crate) async fn fit(
+    bench: &mut Bench<'_>,
+    purpose: &str,
+    target: u64,
+    make: impl Fn(usize, &str) -> Prepared,
+) -> Result<usize, Unfit> {
+    if let Some(size) = bench.sizes().get(purpose) {
+        return Ok(*size);
+    }
+    let before = Counters::scrape(bench.http()).await;
+    let mut calibration = Calibration::new(target, bench.tokens_per_byte().unwrap_or(0.3));
+    let longest = bench.server().max_model_len.unwrap_or(u64::MAX);
+    if target.saturating_mul(10) > longest.saturating_mul(9) {
+        calibration.be_careful();
+    }
+    let (mut best, mut sent) = (None, Sent { requests: 0, failed: 0, prompt_tokens: 0 });
+    for number in 0..MAX_PROBES {
+        let size = calibration.size();
+        let prompt = make(size, &format!("fit {number}"));
+        let tokens = probe(bench, number, &prompt).await?;
+        sent.requests += 1;
+        sent.prompt_tokens += tokens;
+        // Too long would break what was promised more than too short.
+        let distance = tokens.abs_diff(target) + u64::from(tokens < target);
+        if best.is_none_or(|(least, _)| distance < least) {
+            best = Some((distance, size));
+        }
+        calibration.observe(tokens);
+        let hopeless = calibration.size() > (target as usize + 64) * MAX_BYTES_PER_TOKEN;
+        if calibration.is_fitted() || hopeless || calibration.size() == size {
+            break;
+        }
+    }
+    // So that the probes do not show in the repeat's counters; foreign traffic is
+    // judged there.
+    let cancel = bench.cancel().clone();
+    if settle(before.as_ref(), bench.http(), sent, &cancel).await == Settled::Cancelled {
+        return Err(Unfit::Cancelled);
+    }
+    let size = best.map_or(1, |(_, size)| size);
+    bench.sizes().insert(purpose.to_owned(), size);
+    Ok(size)
+}
+
+/// Sends a prompt outside the measurement; its length in tokens.
+async fn probe(bench: &mut Bench<'_>, index: u32, prompt: &Prepared) -> Result<u64, Unfit> {
+    let order = Order { index, purpose: "calibration", scheduled_ns: None };
+    let record = bench.send(prompt, order).await.record;
+    match &record.error {
+        Some(error) if error.class == RequestErrorClass::Cancelled => Err(Unfit::Cancelled),
+        Some(error) => {
+            let reason = format!("request {index} (calibration): {}", error.message);
+            Err(Unfit::Failed(Box::new(record), reason))
+        }
+        None => Ok(record.usage.map_or(0, |usage| usage.prompt_tokens)),
+    }
+}

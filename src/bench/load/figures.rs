@@ -1,0 +1,293 @@
+//! From the records of a load to its metrics. Pure: no clock, no server.
+
+use super::distribution::{Distribution, FOR_P99};
+use crate::bench::record::RequestRecord;
+use crate::metric::{MetricValue, MetricValues};
+use crate::workload::Slo;
+
+/// What the client did, as far as the records do not say it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Plan {
+    /// An open loop: requests were scheduled.
+    pub(crate) open: bool,
+    /// What throughput is counted in, nanoseconds since the repeat's start.
+    pub(crate) window: Option<(u64, u64)>,
+    /// What makes a request good.
+    pub(crate) slo: Slo,
+}
+
+const MS: f64 = 1e6;
+
+/// A request that came to its end.
+fn good_end(record: &RequestRecord) -> bool {
+    record.error.is_none() && record.first_token_ns.is_some()
+}
+
+/// Requests that came to their end.
+pub(crate) fn completed(records: &[RequestRecord]) -> usize {
+    records.iter().filter(|record| good_end(record)).count()
+}
+
+/// Every metric that the records alone give.
+pub(crate) fn metrics(records: &[RequestRecord], plan: &Plan) -> MetricValues {
+    let done: Vec<&RequestRecord> = records.iter().filter(|record| good_end(record)).collect();
+    let mut metrics = MetricValues::new();
+    let usage = |read: fn(&crate::bench::record::Usage) -> u64| -> u64 {
+        done.iter().filter_map(|record| record.usage.as_ref()).map(read).sum()
+    };
+    let prompts = Distribution::of(
+        done.iter().filter_map(|record| record.usage).map(|usage| usage.prompt_tokens as f64),
+    );
+    let (input, output) = (usage(|u| u.prompt_tokens), usage(|u| u.completion_tokens));
+    let rates = Rates::of(&done, plan);
+    let good = (!plan.slo.is_empty()).then(|| {
+        let good = done.iter().filter(|record| is_good(record, plan)).count();
+        good as f64 / records.len().max(1) as f64
+    });
+    let lag = plan.open.then(|| lag(records));
+    let lag = lag.as_ref();
+    for (name, value) in [
+        ("duration", duration(records)),
+        ("window", plan.window.map(|(from, to)| to.saturating_sub(from) as f64 / 1e9)),
+        ("completed", Some(done.len() as f64)),
+        ("failed", Some((records.len() - done.len()) as f64)),
+        ("total_input_tokens", Some(input as f64)),
+        ("total_output_tokens", Some(output as f64)),
+        ("prompt_tokens", prompts.median()),
+        ("request_throughput", rates.map(|rates| rates.requests)),
+        ("output_throughput", rates.map(|rates| rates.output)),
+        ("total_token_throughput", rates.map(|rates| rates.output + rates.input)),
+        ("request_goodput", rates.and_then(|rates| rates.good)),
+        ("good_share", good),
+        ("max_concurrent_requests", Some(concurrent(records) as f64)),
+        ("p99_send_lag_ms", lag.and_then(Distribution::p99)),
+        ("max_send_lag_ms", lag.and_then(Distribution::max)),
+    ] {
+        metrics.insert(name.to_owned(), value.map(MetricValue::Number));
+    }
+    let each = |read: fn(&RequestRecord) -> Option<f64>| {
+        Distribution::of(done.iter().filter_map(|record| read(record)))
+    };
+    each(RequestRecord::ttft_ms).tell("ttft", &mut metrics);
+    each(RequestRecord::tpot_ms).tell("tpot", &mut metrics);
+    each(RequestRecord::e2e_ms).tell("e2el", &mut metrics);
+    gaps(&done).tell("itl", &mut metrics);
+    let scheduled = |read: fn(&RequestRecord) -> Option<f64>| {
+        if plan.open { each(read) } else { Distribution::default() }
+    };
+    scheduled(|record| from_schedule(record, record.first_token_ns))
+        .tell("scheduled_ttft", &mut metrics);
+    scheduled(|record| from_schedule(record, record.last_token_ns))
+        .tell("scheduled_e2el", &mut metrics);
+    metrics
+}
+
+fn from_schedule(record: &RequestRecord, at: Option<u64>) -> Option<f64> {
+    Some(at?.saturating_sub(record.scheduled_ns) as f64 / MS)
+}
+
+/// Gaps between the chunks of each stream.
+fn gaps(done: &[&RequestRecord]) -> Distribution {
+    Distribution::of(done.iter().flat_map(|record| {
+        record.chunks.windows(2).map(|pair| (pair[1].at_ns - pair[0].at_ns) as f64 / MS)
+    }))
+}
+
+fn lag(records: &[RequestRecord]) -> Distribution {
+    let late = |r: &RequestRecord| r.sent_ns.saturating_sub(r.scheduled_ns) as f64 / MS;
+    Distribution::of(records.iter().map(late))
+}
+
+/// What a repeat's send lag is judged by, and the bound that it broke, in
+/// milliseconds; `None` where the client kept up.
+pub(crate) fn lagged(records: &[RequestRecord]) -> Option<(f64, f64)> {
+    let lag = lag(records);
+    let judged = if records.len() >= FOR_P99 { lag.p99() } else { lag.max() }?;
+    let ttft = Distribution::of(records.iter().filter_map(RequestRecord::ttft_ms));
+    let bound = ttft.median().map_or(1.0, |ttft| (0.05 * ttft).max(1.0));
+    (judged > bound).then_some((judged, bound))
+}
+
+fn is_good(record: &RequestRecord, plan: &Plan) -> bool {
+    let (ttft, e2el) = if plan.open {
+        let since = |at| from_schedule(record, at);
+        (since(record.first_token_ns), since(record.last_token_ns))
+    } else {
+        (record.ttft_ms(), record.e2e_ms())
+    };
+    let holds = |value: Option<f64>, bound: Option<f64>| match (value, bound) {
+        (_, None) => true,
+        (Some(value), Some(bound)) => value <= bound,
+        (None, Some(_)) => false,
+    };
+    // One token alone has no time per further token to break a bound with.
+    let tpot = record.tpot_ms().or(Some(0.0));
+    holds(ttft, plan.slo.ttft_ms) && holds(tpot, plan.slo.tpot_ms) && holds(e2el, plan.slo.e2el_ms)
+}
+
+/// Share of the requests that held the SLO, failed ones included; the lesser of
+/// all requests and the later half of them, where a queue that grows shows.
+pub(crate) fn held_share(records: &[RequestRecord], plan: &Plan) -> f64 {
+    let share = |some: &[RequestRecord]| {
+        let good = some.iter().filter(|r| good_end(r) && is_good(r, plan)).count();
+        good as f64 / some.len().max(1) as f64
+    };
+    share(records).min(share(&records[records.len() / 2..]))
+}
+
+/// What happened in the window, per second.
+#[derive(Clone, Copy, Debug)]
+struct Rates {
+    requests: f64,
+    good: Option<f64>,
+    output: f64,
+    input: f64,
+}
+
+impl Rates {
+    fn of(done: &[&RequestRecord], plan: &Plan) -> Option<Self> {
+        let (from, to) = plan.window.filter(|(from, to)| to > from)?;
+        let within = |at: u64| (from..=to).contains(&at);
+        let (mut requests, mut good, mut output, mut input) = (0.0, 0.0, 0.0, 0.0);
+        for record in done {
+            if record.last_token_ns.is_some_and(within) {
+                requests += 1.0;
+                good += f64::from(u8::from(is_good(record, plan)));
+            }
+            let Some(usage) = record.usage else { continue };
+            if record.first_token_ns.is_some_and(within) {
+                input += usage.prompt_tokens as f64;
+            }
+            // A chunk is not a token: the tokens are spread evenly over the chunks.
+            let chunks = record.chunks.iter().filter(|chunk| within(chunk.at_ns)).count();
+            let each = usage.completion_tokens as f64 / record.chunks.len().max(1) as f64;
+            output += chunks as f64 * each;
+        }
+        let seconds = (to - from) as f64 / 1e9;
+        Some(Self {
+            requests: requests / seconds,
+            good: (!plan.slo.is_empty()).then_some(good / seconds),
+            output: output / seconds,
+            input: input / seconds,
+        })
+    }
+}
+
+fn duration(records: &[RequestRecord]) -> Option<f64> {
+    let first = records.iter().map(|record| record.sent_ns).min()?;
+    let last = records.iter().filter_map(|record| record.end_ns).max()?;
+    Some(last.saturating_sub(first) as f64 / 1e9)
+}
+
+/// Most requests between their send and their end at once.
+fn concurrent(records: &[RequestRecord]) -> usize {
+    let mut changes: Vec<(u64, bool)> = records
+        .iter()
+        .flat_map(|r| [(r.sent_ns, true), (r.end_ns.unwrap_or(r.sent_ns), false)])
+        .collect();
+    // At one moment the ends come first: they made room.
+    changes.sort_unstable();
+    let (mut now, mut most) = (0usize, 0);
+    for (_, begins) in changes {
+        now = if begins { now + 1 } else { now.saturating_sub(1) };
+        most = most.max(now);
+    }
+    most
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::record::{Chunk, RequestError, RequestErrorClass, Usage};
+
+    /// Sent at `sent` ms, four tokens, one each 10 ms, the first after 20 ms.
+    fn record(scheduled: u64, sent: u64) -> RequestRecord {
+        let ms = 1_000_000;
+        let chunks: Vec<Chunk> =
+            (0..4).map(|n| Chunk { at_ns: (sent + 20 + 10 * n) * ms, bytes: 4 }).collect();
+        RequestRecord {
+            scheduled_ns: scheduled * ms,
+            sent_ns: sent * ms,
+            first_token_ns: Some(chunks[0].at_ns),
+            last_token_ns: Some(chunks[3].at_ns),
+            end_ns: Some(chunks[3].at_ns),
+            chunks,
+            usage: Some(Usage { prompt_tokens: 100, completion_tokens: 4, ..Usage::default() }),
+            ..RequestRecord::default()
+        }
+    }
+
+    fn failed() -> RequestRecord {
+        let error = RequestError { class: RequestErrorClass::ServerError, message: "x".to_owned() };
+        RequestRecord { error: Some(error), first_token_ns: None, ..record(0, 0) }
+    }
+
+    fn number(metrics: &MetricValues, name: &str) -> Option<f64> {
+        match metrics.get(name).unwrap_or_else(|| panic!("no {name}")) {
+            Some(MetricValue::Number(number)) => Some(*number),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn throughput_is_of_the_window_and_counts_are_of_all() {
+        let records = [record(0, 0), record(0, 5), record(0, 60), failed()];
+        // Of the first two the last token, of the third all but the last.
+        let plan = Plan {
+            open: false,
+            window: Some((46_000_000, 106_000_000)),
+            slo: Slo { e2el_ms: Some(50.0), ..Slo::default() },
+        };
+        let metrics = metrics(&records, &plan);
+        let told = |name| number(&metrics, name).expect(name);
+        let near = |name, expected: f64| {
+            assert!((told(name) - expected).abs() < 1e-6, "{name} {}", told(name));
+        };
+        near("window", 0.06);
+        near("request_throughput", 2.0 / 0.06);
+        near("output_throughput", 5.0 / 0.06);
+        near("total_token_throughput", 105.0 / 0.06);
+        near("request_goodput", 2.0 / 0.06);
+        near("good_share", 0.75);
+        near("completed", 3.0);
+        near("failed", 1.0);
+        near("total_output_tokens", 12.0);
+        near("mean_ttft_ms", 20.0);
+        near("median_tpot_ms", 10.0);
+        near("mean_itl_ms", 10.0);
+        near("mean_e2el_ms", 50.0);
+        near("duration", 0.11);
+        assert_eq!(number(&metrics, "p99_ttft_ms"), None);
+        assert_eq!(number(&metrics, "mean_scheduled_ttft_ms"), None);
+        assert_eq!(number(&metrics, "max_send_lag_ms"), None);
+    }
+
+    #[test]
+    fn without_a_window_there_is_no_throughput() {
+        let plan = Plan { open: false, window: None, slo: Slo::default() };
+        let metrics = metrics(&[record(0, 0)], &plan);
+        for name in ["window", "output_throughput", "request_goodput", "good_share"] {
+            assert_eq!(number(&metrics, name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn an_open_loop_is_timed_from_the_schedule_too() {
+        let plan =
+            Plan { open: true, window: None, slo: Slo { ttft_ms: Some(22.0), ..Slo::default() } };
+        let records = [record(0, 0), record(10, 13)];
+        let metrics = metrics(&records, &plan);
+        assert_eq!(number(&metrics, "max_ttft_ms"), Some(20.0));
+        assert_eq!(number(&metrics, "max_scheduled_ttft_ms"), Some(23.0));
+        assert_eq!(number(&metrics, "max_send_lag_ms"), Some(3.0));
+        assert_eq!(number(&metrics, "good_share"), Some(0.5));
+        assert_eq!(lagged(&records), Some((3.0, 1.0)));
+        assert_eq!(lagged(&[record(0, 1)]), None);
+        assert!(held_share(&records, &plan) < 0.1, "the later half does not hold it");
+    }
+
+    #[test]
+    fn an_end_makes_room() {
+        assert_eq!(concurrent(&[record(0, 0), record(0, 50), record(0, 99)]), 2);
+    }
+}

@@ -1,0 +1,255 @@
+//! Keeps requests in flight: closed loops on slots of their own, open loops on a
+//! schedule. A request is sent once, whatever becomes of it.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::prompts::Prompts;
+use crate::bench::client::{Client, Order, Slot};
+use crate::bench::clock::Clock;
+use crate::bench::record::RequestRecord;
+use crate::bench::request::Prepared;
+use crate::workload::Arrivals;
+
+/// What every task of a load shares.
+#[derive(Clone, Debug)]
+pub(crate) struct Generator {
+    pub(crate) client: Arc<Client>,
+    pub(crate) prompts: Prompts,
+    pub(crate) clock: Clock,
+    pub(crate) cancel: CancellationToken,
+    pub(crate) purpose: Arc<str>,
+    /// No request is begun after it, nanoseconds of `clock`.
+    pub(crate) until_ns: Option<u64>,
+    pub(crate) health: Arc<Health>,
+}
+
+/// Whether it makes sense to go on.
+#[derive(Debug)]
+pub(crate) struct Health {
+    failures_in_a_row: AtomicU32,
+    limit: u32,
+    given_up: AtomicBool,
+}
+
+impl Health {
+    /// Gives up after `limit` failures with no success between them.
+    pub(crate) fn new(limit: u32) -> Self {
+        Self { failures_in_a_row: AtomicU32::new(0), limit, given_up: AtomicBool::new(false) }
+    }
+
+    fn note(&self, record: &RequestRecord) {
+        if record.error.is_none() {
+            self.failures_in_a_row.store(0, Ordering::Relaxed);
+        } else if self.failures_in_a_row.fetch_add(1, Ordering::Relaxed) + 1 >= self.limit {
+            self.given_up.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn given_up(&self) -> bool {
+        self.given_up.load(Ordering::Relaxed)
+    }
+}
+
+/// What a loop gave.
+#[derive(Debug, Default)]
+pub(crate) struct Generated {
+    /// In the order of their numbers.
+    pub(crate) records: Vec<RequestRecord>,
+    /// Closed loop: from the last slot's first send to the first slot's last end.
+    pub(crate) busy: Option<(u64, u64)>,
+}
+
+impl Generator {
+    fn is_over(&self) -> bool {
+        self.cancel.is_cancelled()
+            || self.health.given_up()
+            || self.until_ns.is_some_and(|until| self.clock.elapsed_ns() >= until)
+    }
+
+    async fn send(
+        &self,
+        slot: &mut Slot,
+        (index, prompt): (u32, Prepared),
+        scheduled_ns: Option<u64>,
+    ) -> RequestRecord {
+        let order = Order { index, purpose: &self.purpose, scheduled_ns };
+        let sent = self.client.send(slot, &prompt, order, self.clock, &self.cancel).await;
+        self.health.note(&sent.record);
+        sent.record
+    }
+
+    /// A closed loop on open slots, whose starts are spread over `ramp`.
+    pub(crate) async fn closed(self, slots: Vec<Slot>, ramp: Duration) -> Generated {
+        let count = slots.len().max(1) as u32;
+        let begin = tokio::time::Instant::now();
+        let mut tasks = tokio::task::JoinSet::new();
+        for (number, slot) in (0u32..).zip(slots) {
+            let start = begin + ramp * number / count;
+            tasks.spawn(self.clone().loop_on(slot, start));
+        }
+        let streams = tasks.join_all().await;
+        let busy = busy(&streams);
+        let mut records: Vec<RequestRecord> = streams.into_iter().flatten().collect();
+        records.sort_unstable_by_key(|record| record.index);
+        Generated { records, busy }
+    }
+
+    async fn loop_on(self, mut slot: Slot, start: tokio::time::Instant) -> Vec<RequestRecord> {
+        let mut records = Vec::new();
+        let started = self.cancel.run_until_cancelled(tokio::time::sleep_until(start)).await;
+        if started.is_none() {
+            return records;
+        }
+        while !self.is_over()
+            && let Some(prompt) = self.prompts.next().await
+        {
+            records.push(self.send(&mut slot, prompt, None).await);
+        }
+        records
+    }
+
+    /// An open loop: each request at its time, on a slot that is free or new.
+    /// A thread keeps the schedule: the runtime's timers tick in milliseconds.
+    pub(crate) async fn open(self, slots: Vec<Slot>, schedule: Schedule) -> Generated {
+        let tasks = TaskTracker::new();
+        let records = Arc::new(Mutex::new(Vec::new()));
+        let runtime = tokio::runtime::Handle::current();
+        let (tracker, kept) = (tasks.clone(), Arc::clone(&records));
+        let keeper = tokio::task::spawn_blocking(move || {
+            let free = Arc::new(Mutex::new(slots));
+            let origin_ns = self.clock.elapsed_ns();
+            for offset_ns in schedule {
+                let due_ns = origin_ns + offset_ns;
+                let Some(prompt) = self.prompts.blocking_next() else { break };
+                if !self.wait_until(due_ns) {
+                    break;
+                }
+                let (this, free, kept) = (self.clone(), Arc::clone(&free), Arc::clone(&kept));
+                tracker.spawn_on(
+                    async move {
+                        let mut slot = lock(&free).pop().unwrap_or_default();
+                        let record = this.send(&mut slot, prompt, Some(due_ns)).await;
+                        lock(&kept).push(record);
+                        // The last one used is the freshest: it is taken first.
+                        lock(&free).push(slot);
+                    },
+                    &runtime,
+                );
+            }
+        });
+        // A panic there is a bug; what was sent is still told.
+        let _ = keeper.await;
+        tasks.close();
+        tasks.wait().await;
+        let mut records = std::mem::take(&mut *lock(&records));
+        records.sort_unstable_by_key(|record: &RequestRecord| record.index);
+        Generated { records, busy: None }
+    }
+
+    /// Sleeps until a time of the clock; false when the load is over before.
+    fn wait_until(&self, due_ns: u64) -> bool {
+        loop {
+            if self.is_over() {
+                return false;
+            }
+            let left = due_ns.saturating_sub(self.clock.elapsed_ns());
+            if left == 0 {
+                return true;
+            }
+            // Short, so that a stop is heard.
+            std::thread::sleep(Duration::from_nanos(left).min(Duration::from_millis(50)));
+        }
+    }
+}
+
+fn lock<T>(shared: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// When all slots were busy: `None` where one sent nothing, or they never all were.
+fn busy(streams: &[Vec<RequestRecord>]) -> Option<(u64, u64)> {
+    let mut window = (0, u64::MAX);
+    for stream in streams {
+        let (first, last) = (stream.first()?, stream.last()?);
+        window.0 = window.0.max(first.sent_ns);
+        window.1 = window.1.min(last.end_ns?);
+    }
+    (window.0 < window.1).then_some(window)
+}
+
+/// Times at which an open loop sends, in nanoseconds since its start.
+#[derive(Debug)]
+pub(crate) struct Schedule {
+    arrivals: Arrivals,
+    rate: f64,
+    random: ChaCha8Rng,
+    number: u64,
+    /// Sum of the gaps so far, in units of the mean gap.
+    passed: f64,
+}
+
+impl Schedule {
+    /// The same seed gives the same arrivals, scaled by the rate.
+    pub(crate) fn new(arrivals: Arrivals, rate: f64, seed: u64) -> Self {
+        let random = ChaCha8Rng::seed_from_u64(seed);
+        Self { arrivals, rate, random, number: 0, passed: 0.0 }
+    }
+}
+
+impl Iterator for Schedule {
+    type Item = u64;
+
+    fn next(&mut self) -> Option<u64> {
+        if self.number > 0 {
+            self.passed += match self.arrivals {
+                Arrivals::Constant => 1.0,
+                // In (0, 1]: the logarithm is finite.
+                Arrivals::Poisson => -(1.0 - self.random.random::<f64>()).ln(),
+            };
+        }
+        self.number += 1;
+        Some((self.passed / self.rate * 1e9) as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn schedules_have_the_rate_and_their_own_spread() {
+        let constant: Vec<u64> = Schedule::new(Arrivals::Constant, 4.0, 1).take(3).collect();
+        assert_eq!(constant, [0, 250_000_000, 500_000_000]);
+        let poisson: Vec<u64> = Schedule::new(Arrivals::Poisson, 4.0, 1).take(10_001).collect();
+        let seconds = poisson[10_000] as f64 / 1e9;
+        assert!((seconds - 2500.0).abs() < 100.0, "{seconds}");
+        let gaps: Vec<f64> =
+            poisson.windows(2).map(|pair| (pair[1] - pair[0]) as f64 / 1e9).collect();
+        let mean = gaps.iter().sum::<f64>() / gaps.len() as f64;
+        let variance = gaps.iter().map(|gap| (gap - mean).powi(2)).sum::<f64>() / gaps.len() as f64;
+        // An exponential's standard deviation is its mean.
+        assert!((variance.sqrt() / mean - 1.0).abs() < 0.05, "{variance} {mean}");
+        let faster: Vec<u64> = Schedule::new(Arrivals::Poisson, 8.0, 1).take(100).collect();
+        assert!(faster.iter().zip(&poisson).all(|(fast, slow)| fast.abs_diff(slow / 2) <= 1));
+    }
+
+    #[test]
+    fn all_slots_are_busy_from_the_last_start_to_the_first_end() {
+        let request = |sent_ns: u64, end: u64| RequestRecord {
+            sent_ns,
+            end_ns: Some(end),
+            ..RequestRecord::default()
+        };
+        let streams = [vec![request(0, 10), request(10, 30)], vec![request(5, 25)]];
+        assert_eq!(busy(&streams), Some((5, 25)));
+        assert_eq!(busy(&[vec![request(0, 10)], vec![request(20, 30)]]), None);
+        assert_eq!(busy(&[vec![request(0, 10)], vec![]]), None);
+    }
+}

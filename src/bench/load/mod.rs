@@ -1,0 +1,508 @@
+//! The workload `load`: closed loops of many slots, open loops on a schedule,
+//! ladders of them, and the highest rate that holds an SLO. What the records add
+//! up to is in `figures`, when a ladder ends in `ladder`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::bench::client::Order;
+use crate::bench::clock::Clock;
+use crate::bench::fitting::{Unfit, fit};
+use crate::bench::record::{RequestErrorClass, RequestRecord};
+use crate::bench::suite::{Bench, BenchError, Repeat, Verdict};
+use crate::bench::telemetry::watch::{Readings, Watch};
+use crate::bench::traffic::{Sent, Settled, settle};
+use crate::metric::{MetricValue, MetricValues};
+use crate::server::counters::Counters;
+use crate::workload::{Load, LoadCase};
+
+use self::figures::Plan;
+use self::generate::{Generated, Generator, Health, Schedule};
+use self::ladder::{Rungs, Search};
+use self::prompts::{Prompts, Recipe};
+
+pub(crate) mod distribution;
+mod figures;
+mod generate;
+mod ladder;
+mod prompts;
+
+/// Share of requests that may fail before a repeat is no measurement.
+const MAX_FAILED: f64 = 0.01;
+/// Requests of an open loop's warm-up.
+const OPEN_WARMUP: u64 = 32;
+/// Files that are open beside the connections.
+const OTHER_FILES: u64 = 64;
+
+/// What is known between the repeats of a launch.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct State {
+    rungs: Rungs,
+    /// Median time of a request by case, in seconds.
+    expected: BTreeMap<String, f64>,
+}
+
+/// One repeat while it runs.
+struct Run<'b, 'a> {
+    bench: &'b mut Bench<'a>,
+    spec: &'b Load,
+    kind: LoadCase,
+    case: &'b str,
+    is_warmup: bool,
+}
+
+/// Why a repeat ends before its time.
+enum Stop {
+    Cancelled,
+    Ended(Verdict, Vec<RequestRecord>),
+}
+
+impl From<Unfit> for Stop {
+    fn from(unfit: Unfit) -> Self {
+        match unfit {
+            Unfit::Cancelled => Self::Cancelled,
+            Unfit::Failed(record, reason) => Self::Ended(Verdict::Failed(reason), vec![*record]),
+        }
+    }
+}
+
+/// Runs one repeat of a case.
+pub(crate) async fn repeat(
+    bench: &mut Bench<'_>,
+    spec: &Load,
+    kind: LoadCase,
+    case: &str,
+    number: u32,
+) -> Result<Repeat, BenchError> {
+    let mut run = Run { bench, spec, kind, case, is_warmup: number == 0 };
+    let plan = Plan { open: false, window: None, slo: spec.slo };
+    if let Some(reason) = run.not_possible() {
+        let metrics = BTreeMap::new();
+        return Ok(Repeat::without_requests(Verdict::Skipped(reason), metrics));
+    }
+    match run.all().await {
+        Ok(repeat) => Ok(repeat),
+        Err(Stop::Cancelled) => Err(BenchError::Cancelled),
+        Err(Stop::Ended(verdict, records)) => {
+            Ok(Repeat { verdict, metrics: figures::metrics(&records, &plan), records })
+        }
+    }
+}
+
+impl Run<'_, '_> {
+    /// Why this case is not tried.
+    fn not_possible(&mut self) -> Option<String> {
+        let needed = self.spec.prompt_tokens + self.spec.output_tokens;
+        if let Some(longest) = self.bench.server().max_model_len
+            && needed > longest
+        {
+            let (prompt, output) = (self.spec.prompt_tokens, self.spec.output_tokens);
+            return Some(format!(
+                "{prompt} + {output} tokens do not fit into the context of {longest}"
+            ));
+        }
+        let connections = match self.kind {
+            LoadCase::Concurrency(count) => count,
+            LoadCase::Rate(_) | LoadCase::MaxRate => 0,
+        };
+        too_many_files(connections).or_else(|| self.bench.load().rungs.beyond(self.spec, self.kind))
+    }
+
+    async fn all(&mut self) -> Result<Repeat, Stop> {
+        let recipe = self.recipe().await?;
+        let expected = self.expected(&recipe).await?;
+        let before = Counters::scrape(self.bench.http()).await;
+        let watch = Watch::start(self.bench.http().clone());
+        let clock = Clock::start();
+        let done = match self.kind {
+            LoadCase::Concurrency(count) => self.closed(recipe, clock, count, expected).await?,
+            LoadCase::Rate(rate) => {
+                let mut done = self.open(recipe, clock, 0, rate, expected).await?;
+                done.note = void_of_lag(&done.records).or(done.note);
+                done
+            }
+            LoadCase::MaxRate => self.search(recipe, clock, expected).await?,
+        };
+        let readings = watch.stop();
+        if self.bench.cancel().is_cancelled() {
+            return Err(Stop::Cancelled);
+        }
+        let after = self.settle(before.as_ref(), &done.all).await?;
+        Ok(self.judge(done, before, after, &readings))
+    }
+
+    /// Fits the prompts' length.
+    async fn recipe(&mut self) -> Result<Recipe, Stop> {
+        let spec = self.spec;
+        let per_byte = self.bench.tokens_per_byte().unwrap_or(0.3);
+        let recipe = Recipe {
+            salt: self.bench.salt_number(&["load", self.case]),
+            seed: format!("{} {} {}", self.bench.seed(), self.bench.repeat_name(), self.case),
+            shared_bytes: spec
+                .shared_prefix_tokens
+                .map(|shared| (shared as f64 / per_byte) as usize),
+            own_bytes: 1,
+            output_tokens: spec.output_tokens,
+            model: self.bench.server().model.clone(),
+        };
+        let purpose = format!("load {} {:?}", spec.prompt_tokens, recipe.shared_bytes);
+        let make = |own_bytes, name: &str| {
+            Recipe { own_bytes, output_tokens: 1, ..recipe.clone() }.prepare(name)
+        };
+        let own_bytes = fit(self.bench, &purpose, spec.prompt_tokens, make).await?;
+        Ok(Recipe { own_bytes, ..recipe })
+    }
+
+    /// How long a request takes: as the case's last repeat showed, or one by itself.
+    async fn expected(&mut self, recipe: &Recipe) -> Result<Duration, Stop> {
+        if let Some(seconds) = self.bench.load().expected.get(self.case) {
+            return Ok(Duration::from_secs_f64(*seconds));
+        }
+        let before = Counters::scrape(self.bench.http()).await;
+        let order = Order { index: 0, purpose: "calibration", scheduled_ns: None };
+        let record = self.bench.send(&recipe.prepare("pilot"), order).await.record;
+        match &record.error {
+            Some(error) if error.class == RequestErrorClass::Cancelled => Err(Stop::Cancelled),
+            Some(error) => {
+                let reason = format!("the first request alone: {}", error.message);
+                Err(Stop::Ended(Verdict::Failed(reason), vec![record]))
+            }
+            None => {
+                let seconds = record.e2e_ms().unwrap_or(0.0) / 1e3;
+                let cancel = self.bench.cancel().clone();
+                settle(before.as_ref(), self.bench.http(), sent(&[record]), &cancel).await;
+                Ok(Duration::from_secs_f64(seconds))
+            }
+        }
+    }
+
+    fn generator(&self, prompts: Prompts, clock: Clock, slots: u64, purpose: &str) -> Generator {
+        Generator {
+            client: Arc::new(self.bench.client().clone()),
+            prompts,
+            clock,
+            cancel: self.bench.cancel().clone(),
+            purpose: purpose.into(),
+            until_ns: None,
+            health: Arc::new(Health::new(u32::try_from(2 * slots + 16).unwrap_or(u32::MAX))),
+        }
+    }
+
+    /// Requests of this repeat; `None` where a duration decides.
+    fn requests(&self) -> Option<u64> {
+        let all = self.spec.requests_of(self.kind);
+        let warmup = match self.kind {
+            // As wide as the load itself.
+            LoadCase::Concurrency(count) => count,
+            LoadCase::Rate(_) | LoadCase::MaxRate => OPEN_WARMUP,
+        };
+        if self.is_warmup { Some(all.map_or(warmup, |all| all.min(warmup))) } else { all }
+    }
+
+    async fn closed(
+        &mut self,
+        recipe: Recipe,
+        clock: Clock,
+        count: u64,
+        expected: Duration,
+    ) -> Result<Done, Stop> {
+        let requests = self.requests();
+        let limit = requests.map(|requests| u32::try_from(requests).unwrap_or(u32::MAX));
+        let prompts = Prompts::build(recipe, 0, limit).await;
+        let slots = self.bench.client().open(count as usize).await.map_err(no_connection)?;
+        let mut generator = self.generator(prompts, clock, count, "load");
+        if let (None, Some(seconds)) = (requests, self.spec.duration) {
+            let whole = expected + Duration::from_secs_f64(seconds);
+            generator.until_ns = Some(clock.elapsed_ns() + whole.as_nanos() as u64);
+        }
+        let Generated { records, busy } = generator.closed(slots, expected).await;
+        let mut done = Done { records, ..Done::default() };
+        done.plan = Plan { open: false, window: busy, slo: self.spec.slo };
+        if busy.is_none() && !self.is_warmup {
+            let text = "throughput is not told: the slots were never all busy";
+            done.note = Some(Note::Remark(text.to_owned()));
+        }
+        done.all = sent(&done.records);
+        Ok(done)
+    }
+
+    /// One open loop, its requests numbered from `first`.
+    async fn open(
+        &mut self,
+        recipe: Recipe,
+        clock: Clock,
+        first: u32,
+        rate: f64,
+        expected: Duration,
+    ) -> Result<Done, Stop> {
+        let requests = self.requests();
+        let limit = requests.map(|requests| u32::try_from(requests).unwrap_or(u32::MAX));
+        let arrivals = derive_seed(&recipe.seed);
+        let prompts = Prompts::build(recipe, first, limit).await;
+        // Twice what is in flight on average, for the crowds of a Poisson stream.
+        let flying = (2.0 * rate * expected.as_secs_f64()).ceil() as usize + 8;
+        let flying = flying.min(requests.map_or(4096, |requests| requests as usize)).min(4096);
+        let slots = self.bench.client().open(flying).await.map_err(no_connection)?;
+        let purpose = format!("rate={rate}");
+        let mut generator = self.generator(prompts, clock, flying as u64, &purpose);
+        if let (None, Some(seconds)) = (requests, self.spec.duration) {
+            let whole = Duration::from_secs_f64(seconds).as_nanos() as u64;
+            generator.until_ns = Some(clock.elapsed_ns() + whole);
+        }
+        let schedule = Schedule::new(self.spec.arrivals, rate, arrivals);
+        let Generated { records, .. } = generator.open(slots, schedule).await;
+        let all = sent(&records);
+        let plan = Plan { open: true, window: open_window(&records), slo: self.spec.slo };
+        Ok(Done { records, plan, all, ..Done::default() })
+    }
+
+    /// Open loops at rising and falling rates; the result is that of the highest
+    /// rate that held the SLO.
+    async fn search(
+        &mut self,
+        recipe: Recipe,
+        clock: Clock,
+        expected: Duration,
+    ) -> Result<Done, Stop> {
+        let mut search = Search::from(1.0 / expected.as_secs_f64().max(1e-3));
+        let mut best: Option<Done> = None;
+        let (mut all, mut last) = (sent(&[]), None);
+        let mut first = 0;
+        while let Some(rate) = search.next() {
+            let done = self.open(recipe.clone(), clock, first, rate, expected).await?;
+            if self.bench.cancel().is_cancelled() {
+                return Err(Stop::Cancelled);
+            }
+            first += u32::try_from(done.records.len()).unwrap_or(u32::MAX);
+            all = all.and(done.all);
+            // A client that lags cannot say what the server holds.
+            if let Some(note) = void_of_lag(&done.records) {
+                return Ok(Done { note: Some(note), all, ..done });
+            }
+            let held = figures::held_share(&done.records, &done.plan) >= self.spec.slo_share;
+            search.tried(held);
+            if held && best.as_ref().is_none_or(|best| rate > best.rate) {
+                best = Some(Done { rate, ..done });
+            } else {
+                last = Some(done);
+            }
+            // One step warms up.
+            if self.is_warmup {
+                break;
+            }
+        }
+        let (mut done, max_rate, remark) = match (best, search.found()) {
+            (Some(best), Some((rate, true))) => (best, Some(rate), None),
+            (Some(best), Some((rate, false))) => {
+                (best, Some(rate), Some("no rate was found that breaks the SLO"))
+            }
+            _ => (last.unwrap_or_default(), None, Some("no rate was found that holds the SLO")),
+        };
+        done.max_rate = max_rate;
+        done.all = all;
+        done.note = remark.map(|remark| Note::Remark(remark.to_owned()));
+        Ok(done)
+    }
+
+    async fn settle(
+        &mut self,
+        before: Option<&Counters>,
+        all: &Sent,
+    ) -> Result<Result<Option<Box<Counters>>, String>, Stop> {
+        let cancel = self.bench.cancel().clone();
+        match settle(before, self.bench.http(), *all, &cancel).await {
+            Settled::Ours(counters) => Ok(Ok(Some(counters))),
+            Settled::Unknown => Ok(Ok(None)),
+            Settled::Not(reason) => Ok(Err(reason)),
+            Settled::Cancelled => Err(Stop::Cancelled),
+        }
+    }
+
+    fn judge(
+        &mut self,
+        done: Done,
+        before: Option<Counters>,
+        after: Result<Option<Box<Counters>>, String>,
+        readings: &Readings,
+    ) -> Repeat {
+        let mut metrics = figures::metrics(&done.records, &done.plan);
+        metrics.insert("max_rate".to_owned(), done.max_rate.map(MetricValue::Number));
+        let now = after.as_ref().ok().and_then(Option::as_deref);
+        counted(before.as_ref().zip(now), readings, &mut metrics);
+        let verdict = self.verdict(&done, after.err());
+        if let Verdict::Ok(_) = verdict {
+            self.keep(&metrics);
+        }
+        Repeat { verdict, metrics, records: done.records }
+    }
+
+    fn verdict(&self, done: &Done, foreign: Option<String>) -> Verdict {
+        let (requests, failed) =
+            (done.records.len(), done.records.len() - figures::completed(&done.records));
+        let mut remarks = Vec::new();
+        if failed > 0 {
+            let first = done.records.iter().find_map(|record| record.error.as_ref());
+            let first = first.map_or("the stream carried no token", |error| &error.message);
+            let text = format!("{failed} of {requests} requests failed; the first: {first}");
+            if failed as f64 > MAX_FAILED * requests as f64 {
+                return Verdict::Failed(text);
+            }
+            remarks.push(text);
+        }
+        if let Some(reason) = foreign {
+            return Verdict::Void(reason);
+        }
+        match &done.note {
+            Some(Note::Void(reason)) => return Verdict::Void(reason.clone()),
+            Some(Note::Remark(remark)) => remarks.push(remark.clone()),
+            None => {}
+        }
+        let wanted = self.spec.output_tokens;
+        let lengths = done.records.iter().filter_map(|record| record.usage);
+        let other = lengths.filter(|usage| usage.completion_tokens != wanted).count();
+        if other > 0 {
+            remarks.push(format!(
+                "{other} of {requests} answers do not have the {wanted} tokens that were asked for"
+            ));
+        }
+        Verdict::Ok((!remarks.is_empty()).then(|| remarks.join("; ")))
+    }
+
+    /// What the next repeats need to know.
+    fn keep(&mut self, metrics: &MetricValues) {
+        let number = |name: &str| match metrics.get(name) {
+            Some(Some(MetricValue::Number(number))) => Some(*number),
+            _ => None,
+        };
+        let (e2el, throughput) = (number("median_e2el_ms"), number("output_throughput"));
+        let case = self.case.to_owned();
+        let is_warmup = self.is_warmup;
+        let state = self.bench.load();
+        if let Some(e2el) = e2el {
+            state.expected.insert(case.clone(), e2el / 1e3);
+            if let Some(throughput) = throughput.filter(|_| !is_warmup) {
+                state.rungs.note(&case, throughput, e2el);
+            }
+        }
+    }
+}
+
+/// What a repeat gave, before it is judged.
+#[derive(Debug)]
+struct Done {
+    records: Vec<RequestRecord>,
+    plan: Plan,
+    note: Option<Note>,
+    rate: f64,
+    max_rate: Option<f64>,
+    /// Everything that was sent, also what is not in the records.
+    all: Sent,
+}
+
+impl Default for Done {
+    fn default() -> Self {
+        Self {
+            records: Vec::new(),
+            plan: Plan { open: true, window: None, slo: crate::workload::Slo::default() },
+            note: None,
+            rate: 0.0,
+            max_rate: None,
+            all: sent(&[]),
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Note {
+    Void(String),
+    Remark(String),
+}
+
+fn void_of_lag(records: &[RequestRecord]) -> Option<Note> {
+    let (lag, bound) = figures::lagged(records)?;
+    Some(Note::Void(format!(
+        "the client was the bottleneck: send lag {lag:.1} ms, above the bound of {bound:.1} ms"
+    )))
+}
+
+fn no_connection(error: crate::bench::record::RequestError) -> Stop {
+    let record = RequestRecord { error: Some(error.clone()), ..RequestRecord::default() };
+    Stop::Ended(Verdict::Failed(error.message), vec![record])
+}
+
+/// From one median request time after the first arrival, when the pipe is full,
+/// to the last arrival.
+fn open_window(records: &[RequestRecord]) -> Option<(u64, u64)> {
+    let first = records.iter().map(|record| record.scheduled_ns).min()?;
+    let last = records.iter().map(|record| record.scheduled_ns).max()?;
+    let e2e = distribution::Distribution::of(records.iter().filter_map(RequestRecord::e2e_ms));
+    let full = first + (e2e.median()? * 1e6) as u64;
+    (full < last).then_some((full, last))
+}
+
+fn derive_seed(text: &str) -> u64 {
+    crate::bench::prompts::derive(&["arrivals", text])
+}
+
+fn sent(records: &[RequestRecord]) -> Sent {
+    let tokens = records.iter().filter_map(|record| record.usage).map(|usage| usage.prompt_tokens);
+    Sent {
+        requests: records.len() as u64,
+        failed: records.iter().filter(|record| record.error.is_some()).count() as u64,
+        prompt_tokens: tokens.sum(),
+    }
+}
+
+/// What the server's counters tell of a repeat.
+fn counted(
+    counters: Option<(&Counters, &Counters)>,
+    readings: &Readings,
+    metrics: &mut MetricValues,
+) {
+    let grown = |read: fn(&Counters) -> Option<u64>| {
+        let (before, after) = counters?;
+        Some(read(after)?.checked_sub(read(before)?)? as f64)
+    };
+    let waited = counters.and_then(|(before, after)| {
+        let seconds = after.queue_seconds? - before.queue_seconds?;
+        let requests = after.queued?.checked_sub(before.queued?).filter(|n| *n > 0)?;
+        Some(seconds * 1e3 / requests as f64)
+    });
+    let share = grown(|c| c.prefix_hits)
+        .zip(grown(|c| c.prefix_queries).filter(|queries| *queries > 0.0))
+        .map(|(hits, queries)| hits / queries);
+    let most = |read: fn(&Counters) -> Option<f64>| {
+        readings.iter().filter_map(|(_, counters)| read(counters)).reduce(f64::max)
+    };
+    for (name, value) in [
+        ("preemptions", grown(|c| c.preemptions)),
+        ("mean_queue_ms", waited),
+        ("hit_tokens_share", share),
+        ("max_waiting", most(|c| c.waiting)),
+        ("max_running", most(|c| c.running)),
+        ("max_kv_cache_usage", most(|c| c.kv_usage)),
+    ] {
+        metrics.insert(name.to_owned(), value.map(MetricValue::Number));
+    }
+}
+
+/// Makes room for so many connections; why there is none.
+fn too_many_files(connections: u64) -> Option<String> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let needed = connections + OTHER_FILES;
+    let limit = getrlimit(Resource::Nofile);
+    let allows = |limit: Option<u64>| limit.is_none_or(|limit| limit >= needed);
+    // An open loop may need any number: what is allowed is taken.
+    if allows(limit.current) && connections > 0 {
+        return None;
+    }
+    let raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).is_ok();
+    let limit = if raised { limit.maximum } else { limit.current };
+    (!allows(limit)).then(|| {
+        format!(
+            "{connections} connections need {needed} open files, and the limit is {}: raise it with `ulimit -n {needed}`",
+            limit.unwrap_or_default()
+        )
+    })
+}

@@ -1,0 +1,136 @@
+//! Prompts of a load: fitted to a length before the clock, built by a thread of
+//! their own a bounded number ahead, so that neither memory nor the timed path
+//! holds them all.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use tokio::sync::{Mutex, mpsc};
+
+use crate::bench::prompts::{derive, salt, text};
+use crate::bench::request::{Input, Prepared, RequestSpec};
+
+/// Bytes of prompts that are built ahead at most.
+const AHEAD_BYTES: usize = 16 << 20;
+
+/// What the prompts of one repeat have in common.
+#[derive(Clone, Debug)]
+pub(crate) struct Recipe {
+    /// Unique to the repeat and case: no prompt of another one has its salts.
+    pub(crate) salt: u64,
+    /// The same for every configuration.
+    pub(crate) seed: String,
+    /// Bytes of text that every prompt opens with, behind the repeat's salt.
+    pub(crate) shared_bytes: Option<usize>,
+    /// Bytes of each prompt's own text.
+    pub(crate) own_bytes: usize,
+    /// Tokens generated.
+    pub(crate) output_tokens: u64,
+    /// The model's name.
+    pub(crate) model: String,
+}
+
+impl Recipe {
+    /// The request of this number, or of a calibration.
+    pub(crate) fn prepare(&self, name: &str) -> Prepared {
+        let own_salt = derive(&[&self.salt.to_string(), name]);
+        let own = text(derive(&[&self.seed, name]), self.own_bytes);
+        let input = Input::Chat(match self.shared_bytes {
+            None => messages(&format!("{}. You continue texts.", salt(own_salt)), &own),
+            Some(bytes) => {
+                let shared = text(derive(&[&self.seed, "shared"]), bytes);
+                let opening = format!("{}. You continue texts. {shared}", salt(self.salt));
+                messages(&opening, &format!("{}. {own}", salt(own_salt)))
+            }
+        });
+        RequestSpec::speed(input, self.output_tokens).prepare(&self.model)
+    }
+}
+
+fn messages(system: &str, user: &str) -> Vec<Value> {
+    let user = format!("{user}\nContinue this text.");
+    vec![json!({"role": "system", "content": system}), json!({"role": "user", "content": user})]
+}
+
+/// Prompts in their order, each given once. Cheap to share.
+#[derive(Clone, Debug)]
+pub(crate) struct Prompts(Arc<Mutex<mpsc::Receiver<(u32, Prepared)>>>);
+
+impl Prompts {
+    /// Builds `count` prompts, or as many as are asked for; ready when so many
+    /// are built that the clock can start.
+    pub(crate) async fn build(recipe: Recipe, first: u32, count: Option<u32>) -> Self {
+        let size = recipe.prepare("size").body.len().max(1);
+        let ahead = (AHEAD_BYTES / size).clamp(16, 65_536);
+        let count = count.unwrap_or(u32::MAX - first);
+        let (sender, receiver) = mpsc::channel(ahead);
+        tokio::task::spawn_blocking(move || {
+            for index in first..first + count {
+                let prompt = recipe.prepare(&index.to_string());
+                // Nobody wants any more.
+                if sender.blocking_send((index, prompt)).is_err() {
+                    break;
+                }
+            }
+        });
+        while receiver.len() < ahead.min(count as usize) {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+        Self(Arc::new(Mutex::new(receiver)))
+    }
+
+    /// The next prompt and its number; `None` after the last.
+    pub(crate) async fn next(&self) -> Option<(u32, Prepared)> {
+        self.0.lock().await.recv().await
+    }
+
+    /// As [`Prompts::next`], on a thread that may block.
+    pub(crate) fn blocking_next(&self) -> Option<(u32, Prepared)> {
+        self.0.blocking_lock().blocking_recv()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn recipe(shared_bytes: Option<usize>) -> Recipe {
+        Recipe {
+            salt: 7,
+            seed: "1".to_owned(),
+            shared_bytes,
+            own_bytes: 200,
+            output_tokens: 4,
+            model: "m".to_owned(),
+        }
+    }
+
+    fn contents(prompt: &Prepared) -> (String, String) {
+        let body: Value = serde_json::from_slice(&prompt.body).unwrap();
+        let content = |at: &str| body.pointer(at).and_then(Value::as_str).unwrap().to_owned();
+        (content("/messages/0/content"), content("/messages/1/content"))
+    }
+
+    #[test]
+    fn prompts_share_nothing_unless_asked() {
+        let [one, other] = ["0", "1"].map(|name| contents(&recipe(None).prepare(name)));
+        let words = |text: &str| text.split(' ').take(8).map(str::to_owned).collect::<Vec<_>>();
+        assert_ne!(words(&one.0), words(&other.0));
+        let [one, other] = ["0", "1"].map(|name| contents(&recipe(Some(900)).prepare(name)));
+        assert_eq!(one.0, other.0);
+        assert!(one.0.len() > 900);
+        assert_ne!(words(&one.1), words(&other.1));
+        let elsewhere = Recipe { salt: 8, ..recipe(Some(900)) };
+        assert_ne!(words(&one.0), words(&contents(&elsewhere.prepare("0")).0));
+    }
+
+    #[tokio::test]
+    async fn each_is_given_once_in_order() {
+        let prompts = Prompts::build(recipe(None), 3, Some(3)).await;
+        let mut numbers = Vec::new();
+        while let Some((number, _)) = prompts.next().await {
+            numbers.push(number);
+        }
+        assert_eq!(numbers, [3, 4, 5]);
+    }
+}

@@ -1,0 +1,55 @@
+//! The server's counters each second, while a load runs. Rendering them costs the
+//! server 60 KB of text: not more often, and not in latency workloads.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+
+use crate::bench::clock::now_ns;
+use crate::server::counters::Counters;
+use crate::server::http::Http;
+
+const EACH: Duration = Duration::from_secs(1);
+
+/// Counters that were read, each with the time of [`now_ns`].
+pub(crate) type Readings = Vec<(u64, Counters)>;
+
+/// Reads until it is stopped or dropped.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    readings: Arc<Mutex<Readings>>,
+    task: JoinHandle<()>,
+}
+
+impl Watch {
+    /// Begins to read.
+    pub(crate) fn start(http: Http) -> Self {
+        let readings = Arc::new(Mutex::new(Readings::new()));
+        let shared = Arc::clone(&readings);
+        let task = tokio::spawn(async move {
+            let mut ticks = tokio::time::interval(EACH);
+            ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+            loop {
+                ticks.tick().await;
+                let at = now_ns();
+                // A server without counters is not asked again and again.
+                let Some(counters) = Counters::scrape(&http).await else { return };
+                shared.lock().unwrap_or_else(PoisonError::into_inner).push((at, counters));
+            }
+        });
+        Self { readings, task }
+    }
+
+    /// What was read.
+    pub(crate) fn stop(self) -> Readings {
+        self.task.abort();
+        std::mem::take(&mut *self.readings.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}

@@ -1,0 +1,58 @@
+//! `recover`: starts production again, removes what a dead sweep left.
+
+use std::path::{Path, PathBuf};
+
+use vllm_grid::engine::docker::caches;
+use vllm_grid::engine::docker::daemon::{Surroundings, connect};
+use vllm_grid::event::{Emit, Event};
+use vllm_grid::sweep::recover;
+
+use crate::cli::RecoverArgs;
+use crate::exit::{Exit, Failure, print};
+
+/// `recover`: exit code 3 where anything is left undone.
+pub(crate) async fn recover(args: &RecoverArgs) -> Result<Exit, Failure> {
+    let folders = if args.runs.is_empty() { runs() } else { args.runs.clone() };
+    let emit = Emit::to(|event| {
+        if let Event::Warning(text) = event {
+            let _gone = print(&format!("{text}\n"));
+        }
+    });
+    let done = recover::run(&folders, args.runs.is_empty(), &emit).await;
+    let mut lines: Vec<String> = Vec::new();
+    let mut told = |what: &str, names: &[String]| {
+        lines.extend(names.iter().map(|name| format!("{what} {name}\n")));
+    };
+    let paths = |paths: &[PathBuf]| -> Vec<String> {
+        paths.iter().map(|path| path.display().to_string()).collect()
+    };
+    told("removed container", &done.removed);
+    told("killed the process of", &paths(&done.killed));
+    told("production runs and answers again, owed by", &paths(&done.production));
+    told("left alone, it is running:", &paths(&done.living));
+    let mut problems = done.problems;
+    if args.caches {
+        match remove_caches().await {
+            Ok(names) => told("removed cache volume", &names),
+            Err(problem) => problems.push(problem),
+        }
+    }
+    if lines.is_empty() && problems.is_empty() {
+        lines.push("nothing to recover\n".to_owned());
+    }
+    lines.extend(problems.iter().map(|problem| format!("not done: {problem}\n")));
+    print(&lines.concat())?;
+    Ok(if problems.is_empty() { Exit::Done } else { Exit::Environment })
+}
+
+fn runs() -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(Path::new("runs")) else { return Vec::new() };
+    let mut folders: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    folders.sort();
+    folders
+}
+
+async fn remove_caches() -> Result<Vec<String>, String> {
+    let docker = connect(&Surroundings::here()).await.map_err(|fault| fault.to_string())?;
+    caches::remove_all(&docker).await.map_err(|fault| fault.to_string())
+}

@@ -1,0 +1,222 @@
+//! Production on the local daemon: found by its exact name or by compose's own
+//! labels, handled by id.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bollard::Docker;
+use bollard::errors::Error;
+use bollard::models::ContainerInspectResponse;
+use bollard::query_parameters::{
+    InspectContainerOptions, ListContainersOptionsBuilder, StartContainerOptions,
+    StopContainerOptionsBuilder,
+};
+use sha2::{Digest as _, Sha256};
+use tokio_util::sync::CancellationToken;
+
+use super::body::GRACE;
+use super::container::state_of;
+use super::daemon::status;
+use crate::engine::command::flag_value;
+use crate::engine::compose::{self, ComposeSource};
+use crate::engine::docker::container::State;
+use crate::engine::failure::Exit;
+use crate::engine::production::{Production, ProductionFacts, ProductionFault};
+use crate::engine::readiness::{Connect, Limits, NotReady, wait_until_ready};
+use crate::event::Emit;
+use crate::grid::ProductionName;
+use crate::server::{ApiKey, Endpoint};
+
+/// Production's container on a daemon.
+pub struct DockerProduction {
+    docker: Docker,
+    name: ProductionName,
+    /// Where its service is described, where it is a service.
+    source: Option<ComposeSource>,
+    api_key: Option<ApiKey>,
+    connect: Connect,
+}
+
+impl DockerProduction {
+    /// Production by that name; `source` is the compose file of a service.
+    pub fn new(
+        docker: Docker,
+        name: ProductionName,
+        source: Option<ComposeSource>,
+        api_key: Option<ApiKey>,
+        connect: Connect,
+    ) -> Self {
+        Self { docker, name, source, api_key, connect }
+    }
+
+    async fn inspect(&self, id: &str) -> Result<Option<ContainerInspectResponse>, ProductionFault> {
+        match self.docker.inspect_container(id, None::<InspectContainerOptions>).await {
+            Ok(seen) => Ok(Some(seen)),
+            Err(error) if status(&error) == Some(404) => Ok(None),
+            Err(error) => Err(daemon(&error)),
+        }
+    }
+
+    async fn service(&self, service: &str) -> Result<Option<ProductionFacts>, ProductionFault> {
+        let mut labels = vec![
+            format!("com.docker.compose.service={service}"),
+            "com.docker.compose.oneoff=False".to_owned(),
+        ];
+        if let Some(source) = &self.source {
+            labels.push(format!("com.docker.compose.project={}", compose::project_name(source)));
+        }
+        let filters = HashMap::from([("label", labels)]);
+        let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
+        let found =
+            self.docker.list_containers(Some(options)).await.map_err(|error| daemon(&error))?;
+        let ids: Vec<String> = found.into_iter().filter_map(|seen| seen.id).collect();
+        match ids.as_slice() {
+            [] => Ok(None),
+            [id] => self.look(id).await,
+            several => Err(ProductionFault::Name(format!(
+                "service `{service}` has {} containers: name one by `production: {{container: NAME}}`",
+                several.len()
+            ))),
+        }
+    }
+}
+
+fn daemon(error: &Error) -> ProductionFault {
+    ProductionFault::Daemon(error.to_string())
+}
+
+fn facts(seen: &ContainerInspectResponse) -> ProductionFacts {
+    let state = seen.state.as_ref();
+    let whole = serde_json::to_value((&seen.config, &seen.host_config)).unwrap_or_default();
+    let digest = Sha256::digest(crate::configuration::canonical(&whole).as_bytes());
+    let hexadecimal: Vec<String> = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    ProductionFacts {
+        id: seen.id.clone().unwrap_or_default(),
+        name: seen.name.as_deref().unwrap_or_default().trim_start_matches('/').to_owned(),
+        image_id: seen.image.clone().unwrap_or_default(),
+        started_at: state.and_then(|state| state.started_at.clone()).unwrap_or_default(),
+        configuration_sha256: hexadecimal.concat(),
+        running: state.and_then(|state| state.running) == Some(true),
+    }
+}
+
+#[async_trait]
+impl Production for DockerProduction {
+    async fn find(&self) -> Result<Option<ProductionFacts>, ProductionFault> {
+        match &self.name {
+            ProductionName::Service(service) => self.service(service).await,
+            ProductionName::Container(name) => {
+                // The daemon takes the beginning of an id for a name, too.
+                let seen = self.inspect(name).await?.map(|seen| facts(&seen));
+                Ok(seen.filter(|seen| seen.name == *name))
+            }
+        }
+    }
+
+    async fn look(&self, id: &str) -> Result<Option<ProductionFacts>, ProductionFault> {
+        Ok(self.inspect(id).await?.map(|seen| facts(&seen)))
+    }
+
+    async fn stop(&self, id: &str) -> Result<(), ProductionFault> {
+        let options = StopContainerOptionsBuilder::new().t(GRACE).build();
+        match self.docker.stop_container(id, Some(options)).await {
+            Err(error) if status(&error) != Some(304) => Err(daemon(&error)),
+            _ => Ok(()),
+        }
+    }
+
+    async fn start(&self, id: &str) -> Result<(), ProductionFault> {
+        match self.docker.start_container(id, None::<StartContainerOptions>).await {
+            Err(error) if status(&error) != Some(304) => Err(daemon(&error)),
+            _ => Ok(()),
+        }
+    }
+
+    async fn make_again(&self) -> Result<ProductionFacts, ProductionFault> {
+        let removed = |why: String| ProductionFault::Removed(why);
+        let (ProductionName::Service(_), Some(source)) = (&self.name, &self.source) else {
+            return Err(removed("the grid names a container, not a compose service".to_owned()));
+        };
+        compose::up(source).await.map_err(|fault| removed(fault.to_string()))?;
+        self.find().await?.ok_or_else(|| removed("the compose tool made no container".to_owned()))
+    }
+
+    async fn prove(&self, id: &str, limit: Duration) -> Result<(), String> {
+        let told = |fault: ProductionFault| fault.to_string();
+        let seen = self.inspect(id).await.map_err(told)?.ok_or("it was removed")?;
+        let base_url = address(&seen).ok_or("it has no address to ask")?;
+        let api_key = self.api_key.clone().or_else(|| own_key(&seen));
+        let candidate = (self.connect)(Endpoint { base_url, api_key });
+        let limits = Limits { hard_cap: limit, starting: limit, ..Limits::default() };
+        let mut ended = Box::pin(async {
+            loop {
+                tokio::time::sleep(Duration::from_millis(500)).await;
+                match self.inspect(id).await {
+                    Ok(Some(seen)) => {
+                        if let State::Ended(exit) = state_of(&seen) {
+                            return exit;
+                        }
+                    }
+                    _ => return Exit::default(),
+                }
+            }
+        });
+        // Its log is not ours to keep: time alone ends the wait.
+        let mut no_log = String::new;
+        let (emit, never) = (Emit::nowhere(), CancellationToken::new());
+        let proof = wait_until_ready(
+            ended.as_mut(),
+            &mut no_log,
+            candidate.as_ref(),
+            &limits,
+            &emit,
+            &never,
+        );
+        match tokio::time::timeout(limit, proof).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(NotReady::NotServing(why))) => Err(why),
+            Ok(Err(NotReady::Ended(exit))) => Err(format!("it ended with code {:?}", exit.code)),
+            _ => Err(format!("no completion within {} s", limit.as_secs())),
+        }
+    }
+}
+
+/// Where it can be asked from this host: a published port, else its own address.
+fn address(seen: &ContainerInspectResponse) -> Option<String> {
+    let config = seen.config.as_ref()?;
+    let words = [config.entrypoint.clone(), config.cmd.clone()].into_iter().flatten().flatten();
+    let command: Vec<String> = words.collect();
+    let port = flag_value(&command, "port").unwrap_or_else(|| "8000".to_owned());
+    let network = seen.network_settings.as_ref()?;
+    let ports = network.ports.as_ref();
+    let bindings = ports.and_then(|ports| ports.get(&format!("{port}/tcp"))?.as_ref());
+    if let Some(binding) = bindings.and_then(|bindings| bindings.first()) {
+        let ip = binding.host_ip.as_deref().filter(|ip| !matches!(*ip, "" | "0.0.0.0" | "::"));
+        return Some(format!(
+            "http://{}:{}",
+            ip.unwrap_or("127.0.0.1"),
+            binding.host_port.as_deref()?
+        ));
+    }
+    let networks = network.networks.as_ref()?;
+    let own =
+        networks.values().find_map(|end| end.ip_address.clone().filter(|ip| !ip.is_empty()))?;
+    Some(format!("http://{own}:{port}"))
+}
+
+fn own_key(seen: &ContainerInspectResponse) -> Option<ApiKey> {
+    let config = seen.config.as_ref()?;
+    let command = config.cmd.clone().unwrap_or_default();
+    let by_variable = || {
+        config
+            .env
+            .iter()
+            .flatten()
+            .find_map(|pair| pair.strip_prefix("VLLM_API_KEY=").map(str::to_owned))
+    };
+    flag_value(&command, "api-key")
+        .or_else(by_variable)
+        .filter(|key| !key.is_empty())
+        .map(ApiKey::new)
+}

@@ -1,0 +1,341 @@
+//! What stands in a launch's way, found before the night: each finding is ok, a
+//! warning or a problem, with what to do. It starts nothing but a throw-away
+//! container that shows the GPUs.
+
+use std::path::Path;
+
+use bollard::Docker;
+
+use super::compose::{self, ServiceSpec};
+use super::docker::daemon::{Surroundings, connect};
+use super::docker::gate::{GpuMemory, Reader};
+use super::docker::{self, caches, source_of};
+use crate::flags;
+use crate::grid::{DockerBlock, EngineBlock, Grid, ProcessBlock};
+
+/// How a finding is to be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// As it should be.
+    Ok,
+    /// A sweep runs, but should not be trusted blindly.
+    Warning,
+    /// A sweep would fail.
+    Problem,
+}
+
+impl Severity {
+    /// The word that a person reads.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Warning => "warning",
+            Self::Problem => "problem",
+        }
+    }
+}
+
+/// One line of a diagnosis.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// How it is to be taken.
+    pub severity: Severity,
+    /// What was looked at.
+    pub subject: &'static str,
+    /// What was found.
+    pub text: String,
+    /// What to do, where something is to be done.
+    pub advice: Option<String>,
+}
+
+/// Free space below which a sweep is warned of, in GiB.
+const LITTLE_DISK: u64 = 10;
+
+struct Findings(Vec<Finding>);
+
+impl Findings {
+    fn add(&mut self, severity: Severity, subject: &'static str, text: String, advice: &str) {
+        let advice = (!advice.is_empty()).then(|| advice.to_owned());
+        self.0.push(Finding { severity, subject, text, advice });
+    }
+
+    fn ok(&mut self, subject: &'static str, text: impl Into<String>) {
+        self.add(Severity::Ok, subject, text.into(), "");
+    }
+
+    fn warning(&mut self, subject: &'static str, text: impl Into<String>, advice: &str) {
+        self.add(Severity::Warning, subject, text.into(), advice);
+    }
+
+    fn problem(&mut self, subject: &'static str, text: impl Into<String>, advice: &str) {
+        self.add(Severity::Problem, subject, text.into(), advice);
+    }
+}
+
+/// Looks at everything that the grid's engine needs.
+pub async fn diagnose(grid: &Grid) -> Vec<Finding> {
+    let mut findings = Findings(Vec::new());
+    match &grid.engine {
+        EngineBlock::Docker(block) => {
+            variables(&mut findings, block.api_key_env.as_deref());
+            Box::pin(docker_engine(&mut findings, block, highest_utilisation(grid))).await;
+        }
+        EngineBlock::Process(block) => {
+            variables(&mut findings, block.api_key_env.as_deref());
+            process_engine(&mut findings, block);
+        }
+        EngineBlock::Simulated(_) => findings.ok("engine", "simulated: needs nothing"),
+    }
+    disk(&mut findings);
+    findings.0
+}
+
+/// The most that a configuration asks for; vLLM's default counts where one asks for nothing.
+fn highest_utilisation(grid: &Grid) -> f64 {
+    let asked = grid.configurations.iter().map(|configuration| {
+        let flag = configuration.flags.get("gpu-memory-utilization");
+        flag.and_then(serde_json::Value::as_f64).unwrap_or(0.9)
+    });
+    asked.fold(0.0, f64::max)
+}
+
+fn variables(findings: &mut Findings, api_key_env: Option<&str>) {
+    match api_key_env.map(|name| (name, super::api_key(Some(name)))) {
+        None => findings.ok("variables", "no API key is named"),
+        Some((name, Ok(_))) => findings.ok("variables", format!("{name} is set")),
+        Some((name, Err(fault))) => {
+            findings.problem("variables", fault.to_string(), &format!("export {name}=..."));
+        }
+    }
+}
+
+async fn docker_engine(findings: &mut Findings, block: &DockerBlock, utilisation: f64) {
+    let service = compose_service(findings, block).await;
+    let docker = match connect(&Surroundings::here()).await {
+        Ok(docker) => docker,
+        Err(fault) => {
+            findings.problem("daemon", fault.to_string(), "start Docker, or look at `docker info`");
+            return;
+        }
+    };
+    match docker.version().await {
+        Ok(version) => findings.ok(
+            "daemon",
+            format!(
+                "Docker {} (API {})",
+                version.version.unwrap_or_default(),
+                version.api_version.unwrap_or_default()
+            ),
+        ),
+        Err(fault) => findings.problem("daemon", fault.to_string(), "look at `docker info`"),
+    }
+    let image = service.as_ref().map(|service| service.image.clone()).or(block.image.clone());
+    let Some(image) = image else { return };
+    let Some(identity) = image_identity(findings, &docker, &image).await else { return };
+    let service =
+        service.unwrap_or_else(|| ServiceSpec::of_image(image, Vec::new()).with_all_gpus());
+    Box::pin(gpus(findings, block, &docker, &service, &identity, utilisation)).await;
+    cache_volumes(findings, block, &docker, &service, &identity).await;
+    production(findings, block).await;
+}
+
+async fn compose_service(findings: &mut Findings, block: &DockerBlock) -> Option<ServiceSpec> {
+    let source = source_of(block, block.service.as_deref())?;
+    let Some((tool, version)) = compose::find_tool().await else {
+        let advice = "install Docker's compose plugin";
+        findings.problem("compose tool", compose::ComposeFault::NoTool.to_string(), advice);
+        return None;
+    };
+    findings.ok("compose tool", format!("`{}` {version}", tool.as_str()));
+    match compose::read(&source).await {
+        Ok(service) => {
+            let text = format!(
+                "`{}`; replaced on purpose: {}",
+                source.service,
+                if service.replaced.is_empty() {
+                    "nothing".to_owned()
+                } else {
+                    service.replaced.join(", ")
+                }
+            );
+            findings.ok("service", text);
+            Some(service)
+        }
+        Err(fault) => {
+            let advice = match &fault {
+                compose::ComposeFault::Unset(_) => {
+                    "set the variables, or write them into `.env` beside the file"
+                }
+                compose::ComposeFault::Refused { .. } => {
+                    "take the keys out of the service, or describe a second one for the sweep"
+                }
+                _ => "see `docker compose config`",
+            };
+            findings.problem("service", fault.to_string(), advice);
+            None
+        }
+    }
+}
+
+async fn image_identity(findings: &mut Findings, docker: &Docker, image: &str) -> Option<String> {
+    match docker::identity(docker, image).await {
+        Ok(identity) => {
+            let digest = identity.digest.map(|digest| format!(", {digest}")).unwrap_or_default();
+            findings.ok("image", format!("{image} is {}{digest}", identity.id));
+            if image.ends_with(":latest")
+                || !image.rsplit('/').next().unwrap_or(image).contains([':', '@'])
+            {
+                let advice = "name a version, so that the result means the same next month";
+                findings.warning("image", format!("{image} has no fixed tag"), advice);
+            }
+            Some(identity.id)
+        }
+        Err(fault) => {
+            findings.problem("image", fault.to_string(), &format!("docker pull {image}"));
+            None
+        }
+    }
+}
+
+async fn gpus(
+    findings: &mut Findings,
+    block: &DockerBlock,
+    docker: &Docker,
+    service: &ServiceSpec,
+    image_id: &str,
+    utilisation: f64,
+) {
+    if block.gpus == Some(false) {
+        findings.ok("GPU", "switched off (`gpus: false`)");
+        return;
+    }
+    if service.gpus.is_empty() && service.runtime.is_none() {
+        let advice = "reserve GPUs in the service, or write `gpus: false` for a CPU image";
+        findings.warning("GPU", "the service asks for no GPU", advice);
+        return;
+    }
+    let reader = Reader::new(docker.clone(), service, image_id);
+    let Some(seen) = reader.by_container().await else {
+        let advice = "check `docker run --rm --gpus all IMAGE nvidia-smi`, the NVIDIA container toolkit and the service's reservation; `gpus: false` is for CPU images";
+        findings.problem("GPU", "no GPU is visible in a container of the image", advice);
+        return;
+    };
+    for gpu in &seen {
+        free_memory(findings, gpu, utilisation);
+    }
+    match reader.users() {
+        None => findings.warning("GPU users", "not visible from this host (no NVML)", "look at `nvidia-smi`"),
+        Some(0) => findings.ok("GPU users", "nobody else uses the GPUs"),
+        Some(count) => findings.warning(
+            "GPU users",
+            format!("{count} processes hold GPU memory now"),
+            "production is stopped by the sweep where the grid names it; everything else stays and disturbs",
+        ),
+    }
+}
+
+fn free_memory(findings: &mut Findings, gpu: &GpuMemory, utilisation: f64) {
+    let text = format!(
+        "GPU {}: {:.0} of {:.0} MiB free, {utilisation} of it is asked for",
+        gpu.index, gpu.free, gpu.total
+    );
+    if gpu.free >= gpu.total * utilisation {
+        findings.ok("GPU memory", text);
+    } else {
+        let advice = "fine if production gives it back; else lower gpu-memory-utilization";
+        findings.warning("GPU memory", text, advice);
+    }
+}
+
+async fn cache_volumes(
+    findings: &mut Findings,
+    block: &DockerBlock,
+    docker: &Docker,
+    service: &ServiceSpec,
+    image_id: &str,
+) {
+    let missing = caches::missing(service, image_id);
+    let there = caches::list(docker).await.unwrap_or_default();
+    if missing.is_empty() {
+        findings.ok("cache volumes", "the service has its own");
+    } else if block.caches == Some(false) {
+        let advice = "every launch compiles again, and may load the model again";
+        findings.warning("cache volumes", "none, and ours are switched off", advice);
+    } else {
+        let warm = missing.iter().filter(|cache| there.contains(&cache.volume)).count();
+        let text = format!("{} of ours are used, {warm} of them exist already", missing.len());
+        findings.ok("cache volumes", text);
+    }
+    let offline = service.environment.get("HF_HUB_OFFLINE").is_some_and(|value| value == "1");
+    if offline {
+        findings.ok("model cache", "HF_HUB_OFFLINE=1: nothing is downloaded in a sweep");
+    } else {
+        let advice = "download the model once, then set HF_HUB_OFFLINE=1 in the service: a download in mid-sweep costs hours";
+        findings.warning("model cache", "the hub is asked at every launch", advice);
+    }
+}
+
+async fn production(findings: &mut Findings, block: &DockerBlock) {
+    use super::production::Production as _;
+
+    match docker::production_of(block).await {
+        Ok(None) => findings.warning(
+            "production",
+            "the grid names none",
+            "whatever serves now keeps its GPU memory during the sweep",
+        ),
+        Ok(Some(production)) => match production.find().await {
+            Ok(Some(found)) if found.running => {
+                findings.ok(
+                    "production",
+                    format!("{} runs; the sweep stops and starts it", found.name),
+                );
+            }
+            Ok(Some(found)) => {
+                let text = format!("{} does not run", found.name);
+                findings.warning("production", text, "it is left as it is");
+            }
+            Ok(None) => {
+                findings.warning("production", "there is no such container", "it is left as it is");
+            }
+            Err(fault) => findings.problem("production", fault.to_string(), ""),
+        },
+        Err(fault) => findings.problem("production", fault.to_string(), ""),
+    }
+}
+
+fn process_engine(findings: &mut Findings, block: &ProcessBlock) {
+    let Some(program) = block.command.first() else { return };
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    let found = if program.contains('/') {
+        Path::new(program).is_file()
+    } else {
+        std::env::split_paths(&folders).any(|folder| folder.join(program).is_file())
+    };
+    if found {
+        findings.ok("program", format!("`{program}` is there"));
+    } else {
+        findings.problem(
+            "program",
+            format!("`{program}` is not on PATH"),
+            "activate its environment, or give its path",
+        );
+    }
+    let unknown: Vec<&String> =
+        block.flags.keys().filter(|name| flags::lookup(name).is_none()).collect();
+    if !unknown.is_empty() {
+        let text = format!("unknown to vLLM {}: {unknown:?}", flags::VLLM_VERSION);
+        findings.warning("flags", text, "they are passed on as they are");
+    }
+}
+
+fn disk(findings: &mut Findings) {
+    let Ok(here) = rustix::fs::statvfs(".") else { return };
+    let gibibytes = here.f_bavail.saturating_mul(here.f_frsize) >> 30;
+    let text = format!("{gibibytes} GiB free for results");
+    if gibibytes < LITTLE_DISK {
+        findings.warning("disk", text, "a model of 20 GB and its caches need more");
+    } else {
+        findings.ok("disk", text);
+    }
+}

@@ -1,0 +1,62 @@
+//! The container that serves production, seen from where it may be touched:
+//! looked at, stopped and started, by id. Never removed, recreated or
+//! reconfigured; made again by the compose tool alone when somebody removed it.
+//! When it is stopped and started is [`crate::sweep::production`]'s to say.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+
+/// What is known of production's container. No secret is in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProductionFacts {
+    /// The container's id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Its image's id.
+    pub image_id: String,
+    /// When it was started last, RFC 3339.
+    pub started_at: String,
+    /// SHA-256 of its whole configuration, in hexadecimal digits.
+    pub configuration_sha256: String,
+    /// Whether it runs.
+    pub running: bool,
+}
+
+/// Why production cannot be handled.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProductionFault {
+    /// The name fits nothing, or several things.
+    #[error("production: {0}")]
+    Name(String),
+    /// The daemon refused or is gone.
+    #[error("production: {0}")]
+    Daemon(String),
+    /// It cannot be made again.
+    #[error("production was removed by somebody and cannot be made again: {0}")]
+    Removed(String),
+}
+
+/// What may be done to production.
+#[async_trait]
+pub trait Production: Send + Sync {
+    /// The container that the grid's name stands for now; `None` where there is none.
+    async fn find(&self) -> Result<Option<ProductionFacts>, ProductionFault>;
+
+    /// The container of this id; `None` when it was removed.
+    async fn look(&self, id: &str) -> Result<Option<ProductionFacts>, ProductionFault>;
+
+    /// Stops it, with a grace of 60 s.
+    async fn stop(&self, id: &str) -> Result<(), ProductionFault>;
+
+    /// Starts it.
+    async fn start(&self, id: &str) -> Result<(), ProductionFault>;
+
+    /// Makes it by the compose tool, as its file says; what it is then.
+    async fn make_again(&self) -> Result<ProductionFacts, ProductionFault>;
+
+    /// Waits until it answers a completion, for at most `limit`; the error says why it does not.
+    async fn prove(&self, id: &str, limit: Duration) -> Result<(), String>;
+}

@@ -1,0 +1,257 @@
+//! Production is stopped before the first launch and started after the last,
+//! whatever the ending, by the same id, and proven by a completion. Each step
+//! is journalled before it is done, so that `recover` can finish after a kill
+//! at any moment. How a container is handled is [`crate::engine::production`]'s.
+
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use serde::{Deserialize, Serialize};
+
+use crate::engine::production::{Production, ProductionFacts, ProductionFault};
+use crate::event::{Emit, Event};
+use crate::sweep::journal::{Entry, Line};
+
+/// Longest that production may take to answer a completion: cold boots of 10
+/// minutes are usual, graph capture can take 30.
+pub const PROOF: Duration = Duration::from_mins(45);
+
+/// A step in production's life, as the journal holds it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "step", rename_all = "snake_case")]
+pub enum ProductionStep {
+    /// It ran, and is about to be stopped.
+    Stopping {
+        /// What it was.
+        #[serde(flatten)]
+        facts: ProductionFacts,
+    },
+    /// It did not run when the sweep began: it is left so.
+    NotRunning,
+    /// It is stopped.
+    Stopped {
+        /// Its id.
+        id: String,
+    },
+    /// Somebody else started it in mid-sweep: the sweep stops, it runs on.
+    StartedBySomebody {
+        /// The id that runs.
+        id: String,
+    },
+    /// Somebody removed it; it was made again from its compose file.
+    MadeAgain {
+        /// The removed id.
+        removed: String,
+        /// The new id.
+        id: String,
+    },
+    /// It is started, and did not answer a completion yet.
+    StartedNotProven {
+        /// Its id.
+        id: String,
+    },
+    /// It answered a completion.
+    Proven {
+        /// Its id.
+        id: String,
+    },
+}
+
+/// Why the guard stops a sweep or could not do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum GuardFault<E> {
+    /// Somebody started production in mid-sweep.
+    #[error("somebody started production ({0}) in mid-sweep: the sweep stops, production runs on")]
+    StartedBySomebody(String),
+    /// Production could not be handled.
+    #[error(transparent)]
+    Production(#[from] ProductionFault),
+    /// It was started, but does not answer.
+    #[error("production ({name}) is started, but not proven: {why}")]
+    NotProven {
+        /// Its name or id.
+        name: String,
+        /// What it answered.
+        why: String,
+    },
+    /// A step could not be journalled.
+    #[error("a step could not be journalled")]
+    Journal(E),
+}
+
+/// What earlier steps leave to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Owed {
+    /// Nothing: never stopped, or started and proven, or taken back by somebody.
+    Nothing,
+    /// It was stopped, or was about to be.
+    Start(String),
+    /// It was started; whether it answers is not known.
+    Proof(String),
+}
+
+/// What `steps`, in the journal's order, leave to be done.
+pub fn owed(steps: &[ProductionStep]) -> Owed {
+    steps.iter().fold(Owed::Nothing, |_, step| match step {
+        ProductionStep::Stopping { facts } => Owed::Start(facts.id.clone()),
+        ProductionStep::Stopped { id } => Owed::Start(id.clone()),
+        ProductionStep::MadeAgain { id, .. } | ProductionStep::StartedNotProven { id } => {
+            Owed::Proof(id.clone())
+        }
+        ProductionStep::NotRunning
+        | ProductionStep::StartedBySomebody { .. }
+        | ProductionStep::Proven { .. } => Owed::Nothing,
+    })
+}
+
+/// The steps that a journal's lines hold.
+pub fn steps(lines: &[Line]) -> Vec<ProductionStep> {
+    let steps = lines.iter().filter_map(|line| match &line.entry {
+        Entry::Production { production } => Some(production.clone()),
+        _ => None,
+    });
+    steps.collect()
+}
+
+/// Where steps are written down before they are acted upon.
+pub type Note<'a, E> = &'a mut (dyn FnMut(ProductionStep) -> Result<(), E> + Send);
+
+/// Stands before production during a sweep: the container that we stopped and owe a start.
+#[derive(Debug, Default)]
+pub struct Guard {
+    stopped: Option<String>,
+}
+
+impl Guard {
+    /// Stops production, where it runs. `earlier` are the steps that earlier
+    /// sessions of the sweep journalled: what they stopped is owed by this one.
+    pub async fn stand<E>(
+        production: &dyn Production,
+        earlier: &[ProductionStep],
+        note: Note<'_, E>,
+        emit: &Emit,
+    ) -> Result<Self, GuardFault<E>> {
+        let owed = match owed(earlier) {
+            Owed::Start(id) | Owed::Proof(id) => Some(id),
+            Owed::Nothing => None,
+        };
+        let mut guard = Self { stopped: owed };
+        match production.find().await? {
+            Some(facts) if facts.running => {
+                let id = facts.id.clone();
+                note(ProductionStep::Stopping { facts }).map_err(GuardFault::Journal)?;
+                guard.stopped = Some(id.clone());
+                if let Err(fault) = production.stop(&id).await {
+                    // Half stopped is ours to put right.
+                    let _told_already = guard.leave(production, note, emit, PROOF).await;
+                    return Err(fault.into());
+                }
+                if let Err(fault) = note(ProductionStep::Stopped { id }) {
+                    let _told_already = guard.leave(production, note, emit, PROOF).await;
+                    return Err(GuardFault::Journal(fault));
+                }
+            }
+            _ if guard.stopped.is_some() => {}
+            _ => note(ProductionStep::NotRunning).map_err(GuardFault::Journal)?,
+        }
+        Ok(guard)
+    }
+
+    /// Whether production is still as we left it; to be asked around every launch and repeat.
+    pub async fn check<E>(
+        &mut self,
+        production: &dyn Production,
+        note: Note<'_, E>,
+    ) -> Result<(), GuardFault<E>> {
+        match production.find().await? {
+            Some(now) if now.running => {
+                self.stopped = None;
+                let step = ProductionStep::StartedBySomebody { id: now.id };
+                note(step).map_err(GuardFault::Journal)?;
+                Err(GuardFault::StartedBySomebody(now.name))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Starts production again and proves it, for at most `proof`.
+    pub async fn leave<E>(
+        &mut self,
+        production: &dyn Production,
+        note: Note<'_, E>,
+        emit: &Emit,
+        proof: Duration,
+    ) -> Result<(), GuardFault<E>> {
+        let Some(id) = self.stopped.take() else { return Ok(()) };
+        give_back(production, &id, note, emit, proof).await
+    }
+}
+
+/// Starts what is owed and proves it. Any number of times: what runs is only proven.
+async fn give_back<E>(
+    production: &dyn Production,
+    id: &str,
+    note: Note<'_, E>,
+    emit: &Emit,
+    proof: Duration,
+) -> Result<(), GuardFault<E>> {
+    // A journal that cannot be written must not keep production down: the fault is told after.
+    let mut unwritten = None;
+    let mut noted = |step| {
+        if let Err(fault) = note(step) {
+            unwritten.get_or_insert(fault);
+        }
+    };
+    let facts = if let Some(facts) = production.look(id).await? {
+        if !facts.running {
+            production.start(id).await?;
+        }
+        noted(ProductionStep::StartedNotProven { id: id.to_owned() });
+        facts
+    } else {
+        let facts = match production.find().await? {
+            Some(facts) if facts.running => facts,
+            Some(facts) => {
+                production.start(&facts.id).await?;
+                facts
+            }
+            None => production.make_again().await?,
+        };
+        emit.emit(Event::Warning(format!(
+            "somebody removed production's container; {} was made from its compose file",
+            facts.name
+        )));
+        noted(ProductionStep::MadeAgain { removed: id.to_owned(), id: facts.id.clone() });
+        facts
+    };
+    let name = facts.name;
+    production.prove(&facts.id, proof).await.map_err(|why| GuardFault::NotProven { name, why })?;
+    noted(ProductionStep::Proven { id: facts.id });
+    unwritten.map_or(Ok(()), |fault| Err(GuardFault::Journal(fault)))
+}
+
+/// Finishes what a dead sweep's `steps` leave to be done. Whether anything was.
+pub async fn recover<E>(
+    production: &dyn Production,
+    steps: &[ProductionStep],
+    note: Note<'_, E>,
+    emit: &Emit,
+) -> Result<bool, GuardFault<E>> {
+    match owed(steps) {
+        Owed::Nothing => Ok(false),
+        Owed::Start(id) | Owed::Proof(id) => {
+            give_back(production, &id, note, emit, PROOF).await.map(|()| true)
+        }
+    }
+}
+
+/// Runs `work` and gives back what it came to, or the panic that ended it, so
+/// that production can be started before the panic goes on.
+pub async fn caught<T>(work: impl Future<Output = T>) -> std::thread::Result<T> {
+    AssertUnwindSafe(work).catch_unwind().await
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,587 @@
+//! `load`: many requests at once, as a ladder of concurrencies (closed loop) or
+//! of rates (open loop), and the highest rate that holds an SLO.
+
+use serde::{Deserialize, Serialize};
+
+use super::options::{OptionKind, OptionSpec, Options};
+use super::{Concurrency, Kind, OptionFault, Spec};
+use crate::metric::{Direction, Metric};
+
+/// The kind `load`.
+pub(super) const KIND: Kind = Kind {
+    name: "load",
+    key: "load",
+    about: "Throughput and latency under load: a ladder of concurrencies or rates, and the highest rate that holds an SLO.",
+    options: OPTIONS,
+    metrics: METRICS,
+    concurrency: Concurrency::Many,
+    read: |options| Spec::Load(Load::read(options)),
+};
+
+/// Options of `load`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Load {
+    /// Closed loops: requests kept in flight; each is a case.
+    pub concurrency: Vec<u64>,
+    /// Open loops: requests per second; each is a case.
+    pub rate: Vec<f64>,
+    /// How open loops space their requests.
+    pub arrivals: Arrivals,
+    /// Requests per repeat; `None`: the default of the case, or as many as `duration` allows.
+    pub requests: Option<u64>,
+    /// Seconds in which requests are begun, in place of a number of requests.
+    pub duration: Option<f64>,
+    /// Prompt length in tokens as the server counts them.
+    pub prompt_tokens: u64,
+    /// Tokens generated per request.
+    pub output_tokens: u64,
+    /// Tokens that every prompt of a repeat opens with; without it no two prompts share any.
+    pub shared_prefix_tokens: Option<u64>,
+    /// What a request must hold to count as good.
+    pub slo: Slo,
+    /// Share of requests that must be good for a rate to hold the SLO.
+    pub slo_share: f64,
+    /// Whether the highest rate that holds the SLO is looked for; one more case.
+    pub find_max_rate: bool,
+    /// Whether a ladder ends at saturation.
+    pub stop_at_saturation: bool,
+}
+
+/// Bounds on the latencies of one request, in milliseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Slo {
+    /// Time to first token.
+    pub ttft_ms: Option<f64>,
+    /// Time per output token after the first.
+    pub tpot_ms: Option<f64>,
+    /// Time to the last token.
+    pub e2el_ms: Option<f64>,
+}
+
+impl Slo {
+    /// Whether nothing is bounded.
+    pub fn is_empty(self) -> bool {
+        self == Self::default()
+    }
+}
+
+/// How an open loop spaces its requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Arrivals {
+    /// Exponential gaps: arrivals that know nothing of each other.
+    #[default]
+    Poisson,
+    /// Equal gaps.
+    Constant,
+}
+
+/// One case of a load.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum LoadCase {
+    /// A closed loop of so many requests in flight.
+    Concurrency(u64),
+    /// An open loop of so many requests per second.
+    Rate(f64),
+    /// The search for the highest rate that holds the SLO.
+    MaxRate,
+}
+
+impl Default for Load {
+    fn default() -> Self {
+        Self {
+            concurrency: vec![8],
+            rate: Vec::new(),
+            arrivals: Arrivals::Poisson,
+            requests: None,
+            duration: None,
+            prompt_tokens: 512,
+            output_tokens: 128,
+            shared_prefix_tokens: None,
+            slo: Slo::default(),
+            slo_share: 0.95,
+            find_max_rate: false,
+            stop_at_saturation: true,
+        }
+    }
+}
+
+/// Requests of an open loop: enough for a 99th percentile.
+const OPEN_REQUESTS: u64 = 300;
+
+impl Load {
+    fn read(options: &Options) -> Self {
+        let default = Self::default();
+        let rate = options.numbers("rate").unwrap_or_default();
+        let find_max_rate = options.switch("find-max-rate").unwrap_or(false);
+        let concurrency = options.counts("concurrency").unwrap_or_else(|| {
+            if rate.is_empty() && !find_max_rate { default.concurrency } else { Vec::new() }
+        });
+        let arrivals = match options.text("arrivals").as_deref() {
+            Some("constant") => Arrivals::Constant,
+            _ => Arrivals::Poisson,
+        };
+        Self {
+            concurrency,
+            rate,
+            arrivals,
+            requests: options.count("requests"),
+            duration: options.number("duration"),
+            prompt_tokens: options.count("prompt-tokens").unwrap_or(default.prompt_tokens),
+            output_tokens: options.count("output-tokens").unwrap_or(default.output_tokens),
+            shared_prefix_tokens: options.count("shared-prefix-tokens"),
+            slo: Slo {
+                ttft_ms: options.number("slo-ttft-ms"),
+                tpot_ms: options.number("slo-tpot-ms"),
+                e2el_ms: options.number("slo-e2el-ms"),
+            },
+            slo_share: options.number("slo-share").unwrap_or(default.slo_share),
+            find_max_rate,
+            stop_at_saturation: options
+                .switch("stop-at-saturation")
+                .unwrap_or(default.stop_at_saturation),
+        }
+    }
+
+    /// Options that contradict each other.
+    pub(super) fn faults(&self) -> Vec<OptionFault> {
+        let mut faults = Vec::new();
+        let mut fault = |key: &str, message: &str| {
+            faults.push(OptionFault { key: key.to_owned(), message: message.to_owned() });
+        };
+        if self.find_max_rate && self.slo.is_empty() {
+            fault(
+                "find-max-rate",
+                "`find-max-rate` needs an SLO: set `slo-ttft-ms`, `slo-tpot-ms` or `slo-e2el-ms`",
+            );
+        }
+        if self.requests.is_some() && self.duration.is_some() {
+            fault("duration", "give `requests` or `duration`, not both");
+        }
+        if self.shared_prefix_tokens.is_some_and(|shared| shared >= self.prompt_tokens) {
+            fault(
+                "shared-prefix-tokens",
+                "`shared-prefix-tokens` must be less than `prompt-tokens`: each prompt has a part of its own",
+            );
+        }
+        faults
+    }
+
+    /// Its cases, each with its name as if there were several.
+    pub fn named_cases(&self) -> Vec<(LoadCase, String)> {
+        let concurrencies = self
+            .concurrency
+            .iter()
+            .map(|count| (LoadCase::Concurrency(*count), format!("concurrency={count}")));
+        let rates = self.rate.iter().map(|rate| (LoadCase::Rate(*rate), format!("rate={rate}")));
+        let search = self.find_max_rate.then(|| (LoadCase::MaxRate, "max-rate".to_owned()));
+        concurrencies.chain(rates).chain(search).collect()
+    }
+
+    /// Its cases as text; one empty text where there is one only.
+    pub(super) fn cases(&self) -> Vec<String> {
+        match self.named_cases() {
+            one if one.len() == 1 => vec![String::new()],
+            several => several.into_iter().map(|(_, name)| name).collect(),
+        }
+    }
+
+    /// The case of this name.
+    pub fn case(&self, name: &str) -> Option<LoadCase> {
+        let place = self.cases().iter().position(|known| known == name)?;
+        Some(self.named_cases()[place].0)
+    }
+
+    /// Requests of one repeat of a case; `None` where its duration decides.
+    pub fn requests_of(&self, case: LoadCase) -> Option<u64> {
+        match (self.requests, self.duration, case) {
+            (Some(requests), _, _) => Some(requests),
+            (None, Some(_), LoadCase::Concurrency(_) | LoadCase::Rate(_)) => None,
+            (None, _, LoadCase::Concurrency(count)) => Some((8 * count).max(64)),
+            (None, _, LoadCase::Rate(_) | LoadCase::MaxRate) => Some(OPEN_REQUESTS),
+        }
+    }
+}
+
+const MILLISECONDS: OptionKind = OptionKind::Number { min: 0.001, max: 1e9 };
+
+const OPTIONS: &[OptionSpec] = &[
+    OptionSpec {
+        name: "concurrency",
+        kind: OptionKind::Counts { min: 1, max: 20_000 },
+        help: "requests kept in flight in a closed loop, a case each (default [8], unless `rate` is given)",
+    },
+    OptionSpec {
+        name: "rate",
+        kind: OptionKind::Numbers { min: 0.001, max: 100_000.0 },
+        help: "requests begun per second in an open loop, a case each",
+    },
+    OptionSpec {
+        name: "arrivals",
+        kind: OptionKind::Words(&["poisson", "constant"]),
+        help: "gaps of an open loop: `poisson` (default) or `constant`",
+    },
+    OptionSpec {
+        name: "requests",
+        kind: OptionKind::Count { min: 1, max: 10_000_000 },
+        help: "requests per repeat (default: 8 per slot and at least 64 in a closed loop, 300 in an open one)",
+    },
+    OptionSpec {
+        name: "duration",
+        kind: OptionKind::Number { min: 0.1, max: 1e6 },
+        help: "seconds in which requests are begun, in place of `requests`",
+    },
+    OptionSpec {
+        name: "prompt-tokens",
+        kind: OptionKind::Count { min: 1, max: 1_000_000 },
+        help: "prompt length in tokens as the server counts them (default 512)",
+    },
+    OptionSpec {
+        name: "output-tokens",
+        kind: OptionKind::Count { min: 1, max: 100_000 },
+        help: "tokens generated per request (default 128)",
+    },
+    OptionSpec {
+        name: "shared-prefix-tokens",
+        kind: OptionKind::Count { min: 1, max: 1_000_000 },
+        help: "tokens that every prompt of a repeat opens with, for prefix caching under load (default: none)",
+    },
+    OptionSpec {
+        name: "slo-ttft-ms",
+        kind: MILLISECONDS,
+        help: "a request is good when its time to first token is at most this (default: no bound)",
+    },
+    OptionSpec {
+        name: "slo-tpot-ms",
+        kind: MILLISECONDS,
+        help: "a request is good when its time per output token is at most this (default: no bound)",
+    },
+    OptionSpec {
+        name: "slo-e2el-ms",
+        kind: MILLISECONDS,
+        help: "a request is good when its time to the last token is at most this (default: no bound)",
+    },
+    OptionSpec {
+        name: "slo-share",
+        kind: OptionKind::Number { min: 0.01, max: 1.0 },
+        help: "share of requests that must be good for a rate to hold the SLO (default 0.95)",
+    },
+    OptionSpec {
+        name: "find-max-rate",
+        kind: OptionKind::Switch,
+        help: "look for the highest rate that holds the SLO, by bisection; one more case, `max-rate` (default false)",
+    },
+    OptionSpec {
+        name: "stop-at-saturation",
+        kind: OptionKind::Switch,
+        help: "skip the cases above one that gained less than 5 % output throughput while the median E2E grew (default true)",
+    },
+];
+
+const CLOCK: &str = "client clock";
+const CLOCK_AND_USAGE: &str = "client clock and usage";
+const COUNTERS: &str = "/metrics";
+
+const fn load(
+    name: &'static str,
+    unit: &'static str,
+    direction: Direction,
+    definition: &'static str,
+    source: &'static str,
+) -> Metric {
+    Metric { workload: "load", name, unit, direction, definition, source }
+}
+
+/// The statistics of one latency; `$what` opens each definition.
+macro_rules! latency {
+    ($name:literal, $what:literal, $source:expr) => {
+        [
+            load(
+                concat!("mean_", $name, "_ms"),
+                "ms",
+                Direction::Lower,
+                concat!($what, ": mean."),
+                $source,
+            ),
+            load(
+                concat!("median_", $name, "_ms"),
+                "ms",
+                Direction::Lower,
+                concat!($what, ": median."),
+                $source,
+            ),
+            load(
+                concat!("std_", $name, "_ms"),
+                "ms",
+                Direction::Lower,
+                concat!(
+                    $what,
+                    ": standard deviation (of the population, as `vllm bench serve` has it)."
+                ),
+                $source,
+            ),
+            load(
+                concat!("p95_", $name, "_ms"),
+                "ms",
+                Direction::Lower,
+                concat!($what, ": 95th percentile; from 59 values on."),
+                $source,
+            ),
+            load(
+                concat!("p99_", $name, "_ms"),
+                "ms",
+                Direction::Lower,
+                concat!($what, ": 99th percentile; from 299 values on."),
+                $source,
+            ),
+            load(
+                concat!("min_", $name, "_ms"),
+                "ms",
+                Direction::Lower,
+                concat!($what, ": least."),
+                $source,
+            ),
+            load(
+                concat!("max_", $name, "_ms"),
+                "ms",
+                Direction::Lower,
+                concat!($what, ": greatest."),
+                $source,
+            ),
+        ]
+    };
+}
+
+const TTFT: [Metric; 7] = latency!("ttft", "Time to first token, from the send", CLOCK);
+const TPOT: [Metric; 7] = latency!(
+    "tpot",
+    "Time per output token after the first, (E2E - TTFT) / (n - 1)",
+    CLOCK_AND_USAGE
+);
+const ITL: [Metric; 7] =
+    latency!("itl", "Gap between two chunks of a stream, over all streams", CLOCK);
+const E2EL: [Metric; 7] = latency!("e2el", "Time from the send to the last token", CLOCK);
+const SCHEDULED_TTFT: [Metric; 7] = latency!(
+    "scheduled_ttft",
+    "Time to first token, from the scheduled start of an open loop",
+    CLOCK
+);
+const SCHEDULED_E2EL: [Metric; 7] = latency!(
+    "scheduled_e2el",
+    "Time from the scheduled start of an open loop to the last token",
+    CLOCK
+);
+
+const FIGURES: [Metric; 22] = [
+    load(
+        "duration",
+        "s",
+        Direction::Neutral,
+        "Seconds from the first send to the end of the last request.",
+        CLOCK,
+    ),
+    load(
+        "window",
+        "s",
+        Direction::Neutral,
+        "Seconds that throughput is counted in: all slots busy (closed loop), or from one median request time after the first arrival to the last one (open loop).",
+        CLOCK,
+    ),
+    load("completed", "1", Direction::Neutral, "Requests that ended well.", "client"),
+    load("failed", "1", Direction::Lower, "Requests that failed.", "client"),
+    load(
+        "total_input_tokens",
+        "tokens",
+        Direction::Neutral,
+        "Prompt tokens of the completed requests.",
+        "usage",
+    ),
+    load(
+        "total_output_tokens",
+        "tokens",
+        Direction::Neutral,
+        "Tokens generated by the completed requests.",
+        "usage",
+    ),
+    load(
+        "prompt_tokens",
+        "tokens",
+        Direction::Neutral,
+        "Median prompt length as the server counts it.",
+        "usage",
+    ),
+    load(
+        "request_throughput",
+        "1/s",
+        Direction::Higher,
+        "Requests completed per second of the window.",
+        CLOCK,
+    ),
+    load(
+        "output_throughput",
+        "tokens/s",
+        Direction::Higher,
+        "Tokens generated per second of the window.",
+        CLOCK_AND_USAGE,
+    ),
+    load(
+        "total_token_throughput",
+        "tokens/s",
+        Direction::Higher,
+        "Prompt and output tokens per second of the window; a prompt counts when its first token comes.",
+        CLOCK_AND_USAGE,
+    ),
+    load(
+        "request_goodput",
+        "1/s",
+        Direction::Higher,
+        "Requests completed per second of the window that held every bound of the SLO; absent without an SLO.",
+        CLOCK,
+    ),
+    load(
+        "good_share",
+        "share",
+        Direction::Higher,
+        "Share of all requests that held every bound of the SLO, failed ones included; absent without an SLO.",
+        CLOCK,
+    ),
+    load(
+        "max_concurrent_requests",
+        "1",
+        Direction::Neutral,
+        "Most requests in flight at once.",
+        CLOCK,
+    ),
+    load(
+        "max_rate",
+        "1/s",
+        Direction::Higher,
+        "Highest rate found that holds the SLO for the asked share of requests; the other figures are those of that rate. Absent unless asked for.",
+        CLOCK,
+    ),
+    load(
+        "p99_send_lag_ms",
+        "ms",
+        Direction::Lower,
+        "How late an open loop's requests were sent: 99th percentile; from 299 values on. Above max(1 ms, 5 % of the median TTFT) the repeat is void.",
+        CLOCK,
+    ),
+    load(
+        "max_send_lag_ms",
+        "ms",
+        Direction::Lower,
+        "How late an open loop's requests were sent, at most; judged below 299 requests.",
+        CLOCK,
+    ),
+    load(
+        "preemptions",
+        "1",
+        Direction::Lower,
+        "Requests that the scheduler put back during the repeat.",
+        COUNTERS,
+    ),
+    load(
+        "mean_queue_ms",
+        "ms",
+        Direction::Lower,
+        "Mean time that the server kept requests waiting.",
+        COUNTERS,
+    ),
+    load(
+        "max_waiting",
+        "1",
+        Direction::Lower,
+        "Most requests waiting at the server, looked at each second.",
+        COUNTERS,
+    ),
+    load(
+        "max_running",
+        "1",
+        Direction::Neutral,
+        "Most requests running at the server, looked at each second.",
+        COUNTERS,
+    ),
+    load(
+        "max_kv_cache_usage",
+        "share",
+        Direction::Neutral,
+        "Fullest KV cache, looked at each second.",
+        COUNTERS,
+    ),
+    load(
+        "hit_tokens_share",
+        "share",
+        Direction::Neutral,
+        "Prompt tokens served from the prefix cache, as a share of those looked up.",
+        COUNTERS,
+    ),
+];
+
+const METRICS: &[Metric] = &{
+    let groups: [&[Metric]; 7] =
+        [&FIGURES, &TTFT, &TPOT, &ITL, &E2EL, &SCHEDULED_TTFT, &SCHEDULED_E2EL];
+    let mut all = [FIGURES[0]; 22 + 6 * 7];
+    let mut place = 0;
+    let mut group = 0;
+    while group < groups.len() {
+        let mut index = 0;
+        while index < groups[group].len() {
+            all[place] = groups[group][index];
+            place += 1;
+            index += 1;
+        }
+        group += 1;
+    }
+    all
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn read(options: serde_json::Value) -> Result<Load, String> {
+        let serde_json::Value::Object(options) = options else { panic!("an object") };
+        match super::super::Workload::from_options("load", &options) {
+            Ok(workload) => match workload.spec {
+                Spec::Load(load) => Ok(load),
+                other => panic!("{other:?}"),
+            },
+            Err(faults) => Err(faults.into_iter().map(|fault| fault.message).collect()),
+        }
+    }
+
+    #[test]
+    fn cases_are_concurrencies_then_rates_then_the_search() {
+        let load = read(json!({
+            "concurrency": [1, 8], "rate": [0.5, 4], "find_max_rate": true, "slo_ttft_ms": 500
+        }));
+        let load = load.expect("good options");
+        let names = ["concurrency=1", "concurrency=8", "rate=0.5", "rate=4", "max-rate"];
+        assert_eq!(load.cases(), names);
+        assert_eq!(load.case("rate=4"), Some(LoadCase::Rate(4.0)));
+        assert_eq!(load.case("rate=5"), None);
+        let one = read(json!({"rate": 4})).expect("good options");
+        assert_eq!(one.cases(), [""]);
+        assert_eq!(one.case(""), Some(LoadCase::Rate(4.0)));
+    }
+
+    #[test]
+    fn contradictions_are_told() {
+        let told = |options, word: &str| {
+            let told = read(options).expect_err("a contradiction");
+            assert!(told.contains(word), "{told}");
+        };
+        told(json!({"find-max-rate": true}), "needs an SLO");
+        told(json!({"requests": 10, "duration": 2.0}), "not both");
+        told(json!({"shared-prefix-tokens": 512, "prompt-tokens": 512}), "less than");
+    }
+
+    #[test]
+    fn every_metric_has_a_name_of_its_own() {
+        let mut names: Vec<&str> = METRICS.iter().map(|metric| metric.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), METRICS.len());
+    }
+}

@@ -1,0 +1,213 @@
+//! The workload `load` against the simulated server: loops, ladders, what acts
+//! under load, and what makes a repeat void.
+
+use std::time::Duration;
+
+use crate::counting::{Behaviour, Counting};
+use crate::simulated::{Simulated, measure, number, workload};
+use serde_json::json;
+use vllm_grid::metric::{Measurement, Status};
+use vllm_grid::server::{Endpoint, Server};
+
+const SMALL: &str = "Qwen/Qwen3-1.7B --max-model-len 8192";
+
+fn value(measurement: &Measurement, name: &str) -> f64 {
+    number(measurement, name).unwrap_or_else(|| panic!("{name} was not measured: {measurement:?}"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_closed_loop_keeps_its_slots_busy_and_tells_what_vllm_tells() {
+    let simulated = Simulated::start(&format!("{SMALL} --sim-speed 4")).await;
+    let load = workload(
+        "load",
+        json!({
+            "concurrency": 8, "requests": 64, "prompt_tokens": 100, "output_tokens": 16,
+        }),
+    );
+    let measured = measure(&simulated.server, &[load], 1).await;
+    measured.ended.expect("a living server");
+    let [warmup, kept] = &measured.measurements[..] else { panic!("a warm-up and a repeat") };
+    assert_eq!(value(warmup, "completed"), 8.0, "as wide as the load");
+    assert_eq!((kept.status, kept.reason.as_deref()), (Status::Ok, None));
+    assert_eq!((value(kept, "completed"), value(kept, "failed")), (64.0, 0.0));
+    assert_eq!(value(kept, "total_output_tokens"), 64.0 * 16.0);
+    let tokens = value(kept, "prompt_tokens");
+    assert!((100.0..=108.0).contains(&tokens), "as the server counts: {tokens}");
+    assert_eq!(value(kept, "max_concurrent_requests"), 8.0);
+    // Eight slots, each as fast as a request takes.
+    let expected = 8.0 * 16.0 / (value(kept, "mean_e2el_ms") / 1e3);
+    let ratio = value(kept, "output_throughput") / expected;
+    assert!((0.5..2.0).contains(&ratio), "{ratio}");
+    assert!(value(kept, "window") < value(kept, "duration"));
+    assert_eq!(value(kept, "preemptions"), 0.0);
+    assert!(value(kept, "p95_ttft_ms") >= value(kept, "median_ttft_ms"));
+    for absent in ["p99_ttft_ms", "max_rate", "request_goodput", "max_send_lag_ms"] {
+        assert_eq!(number(kept, absent), None, "{absent}");
+    }
+    let named = vllm_grid::metric::catalogue();
+    let known = |name: &String| named.iter().any(|m| m.workload == "load" && m.name == name);
+    assert!(kept.metrics.keys().all(known));
+    let (_, records) = measured.records.last().expect("kept");
+    assert!(records.iter().enumerate().all(|(n, record)| record.index as usize == n));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_sequences_act_under_load_and_a_ladder_ends_at_saturation() {
+    let throughput = async |sequences: u32| {
+        let line = format!("{SMALL} --max-num-seqs {sequences} --sim-speed 2");
+        let simulated = Simulated::start(&line).await;
+        let load = workload(
+            "load",
+            json!({
+                "concurrency": 16, "requests": 48, "prompt_tokens": 64, "output_tokens": 24,
+                "warmup": 0,
+            }),
+        );
+        let measured = measure(&simulated.server, &[load], 1).await;
+        let kept = &measured.measurements[0];
+        assert_eq!((kept.status, kept.reason.as_deref()), (Status::Ok, None));
+        (value(kept, "output_throughput"), value(kept, "mean_queue_ms"))
+    };
+    let (one, thirty_two) = (throughput(1).await, throughput(32).await);
+    assert!(thirty_two.0 >= 3.0 * one.0, "{thirty_two:?} {one:?}");
+    assert!(one.1 >= 3.0 * thirty_two.1, "who waits, waits at the server: {one:?} {thirty_two:?}");
+
+    let line = format!("{SMALL} --max-num-seqs 1 --sim-speed 2");
+    let simulated = Simulated::start(&line).await;
+    let load = workload(
+        "load",
+        json!({
+            "concurrency": [1, 3, 9], "requests": 18, "prompt_tokens": 64, "output_tokens": 24,
+            "warmup": 0,
+        }),
+    );
+    let measured = measure(&simulated.server, &[load], 1).await;
+    let [_, third, ninth] = &measured.measurements[..] else { panic!("three rungs") };
+    assert_eq!(third.status, Status::Ok);
+    assert_eq!(ninth.status, Status::Skipped);
+    let reason = ninth.reason.as_deref().expect("a reason");
+    assert!(reason.starts_with("saturated at concurrency=3"), "{reason}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shared_prefix_is_found_in_the_cache_and_salts_are_not() {
+    let simulated =
+        Simulated::start(&format!("{SMALL} --enable-prefix-caching --sim-speed 10")).await;
+    let share = async |shared: serde_json::Value| {
+        let load = workload(
+            "load",
+            json!({
+                "concurrency": 4, "requests": 24, "prompt_tokens": 1000, "output_tokens": 4,
+                "shared_prefix_tokens": shared, "warmup": 0,
+            }),
+        );
+        let measured = measure(&simulated.server, &[load], 1).await;
+        assert_eq!(measured.measurements[0].status, Status::Ok);
+        value(&measured.measurements[0], "hit_tokens_share")
+    };
+    let shared = share(json!(800)).await;
+    assert!((0.5..0.95).contains(&shared), "{shared}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_open_loop_is_timed_from_its_schedule() {
+    // 300 ms to the first token: a late client on a busy machine is not yet a bottleneck.
+    let behaviour = Behaviour { miss: Duration::from_millis(300), ..Behaviour::default() };
+    let counting = Counting::start(behaviour).await;
+    let server = Server::open(counting.endpoint(), None).await.expect("it serves");
+    let load = workload(
+        "load",
+        json!({
+            "rate": 50, "arrivals": "constant", "requests": 60, "prompt_tokens": 64,
+            "output_tokens": 4, "slo_ttft_ms": 3000, "warmup": 0,
+        }),
+    );
+    let measured = measure(&server, &[load], 1).await;
+    let kept = &measured.measurements[0];
+    let void_of_lag = kept.status == Status::Void
+        && kept.reason.as_deref().is_some_and(|r| r.contains("send lag"));
+    assert!(kept.status == Status::Ok || void_of_lag, "{:?}", kept.reason);
+    assert_eq!(value(kept, "completed"), 60.0);
+    // In flight together: a closed loop of one would take 18 s.
+    assert!(value(kept, "duration") < 6.0);
+    assert!(value(kept, "max_concurrent_requests") >= 5.0);
+    assert!(value(kept, "mean_scheduled_ttft_ms") >= value(kept, "mean_ttft_ms"));
+    assert!(value(kept, "good_share") > 0.5);
+    let (_, records) = measured.records.last().expect("kept");
+    let due: Vec<u64> = records.iter().map(|record| record.scheduled_ns / 1_000_000).collect();
+    assert!(due.windows(2).all(|pair| (19..=20).contains(&(pair[1] - pair[0]))), "{due:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_highest_rate_that_holds_the_slo() {
+    // One at a time, 50 ms each or so: 20 a second and no more.
+    let line = format!("{SMALL} --max-num-seqs 1 --sim-speed 1");
+    let simulated = Simulated::start(&line).await;
+    let search = async |slo: f64| {
+        let load = workload(
+            "load",
+            json!({
+                "find_max_rate": true, "requests": 24, "prompt_tokens": 64, "output_tokens": 8,
+                "slo_e2el_ms": slo, "warmup": 0, "arrivals": "constant",
+            }),
+        );
+        measure(&simulated.server, &[load], 1).await.measurements.remove(0)
+    };
+    let none = search(0.5).await;
+    assert_eq!(number(&none, "max_rate"), None);
+    if none.status == Status::Ok {
+        assert_eq!(none.reason.as_deref(), Some("no rate was found that holds the SLO"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_makes_a_repeat_void_failed_or_skipped() {
+    let load = |requests: u32| {
+        workload(
+            "load",
+            json!({
+                "concurrency": 4, "requests": requests, "prompt_tokens": 64, "output_tokens": 4,
+                "warmup": 0,
+            }),
+        )
+    };
+    let one = async |behaviour: Behaviour, requests: u32| {
+        let counting = Counting::start(behaviour).await;
+        let server = Server::open(counting.endpoint(), None).await.expect("it serves");
+        let measured = measure(&server, &[load(requests)], 1).await;
+        let row = measured.measurements.into_iter().next().expect("a row");
+        (row.status, row.reason.unwrap_or_default())
+    };
+    let (status, reason) =
+        one(Behaviour { foreign_after: Some(12), ..Behaviour::default() }, 16).await;
+    assert_eq!(status, Status::Void);
+    assert!(reason.contains("foreign traffic"), "{reason}");
+    let (status, reason) =
+        one(Behaviour { refuse_after: Some(12), ..Behaviour::default() }, 16).await;
+    assert_eq!(status, Status::Failed);
+    assert!(reason.contains("requests failed; the first"), "{reason}");
+    let (status, reason) = one(Behaviour { metrics: false, ..Behaviour::default() }, 16).await;
+    assert_eq!(status, Status::Ok, "{reason}");
+
+    let simulated = Simulated::start(&format!("{SMALL} --sim-speed 50")).await;
+    let long = workload("load", json!({"prompt_tokens": 8190, "output_tokens": 16}));
+    let row = measure(&simulated.server, &[long], 1).await.measurements.remove(1);
+    assert_eq!(row.status, Status::Skipped);
+    assert!(row.reason.expect("a reason").contains("do not fit into the context of 8192"));
+    let row = measure(&simulated.server, &[load(3)], 1).await.measurements.remove(0);
+    assert_eq!((row.status, number(&row, "output_throughput")), (Status::Ok, None));
+    assert!(row.reason.expect("a reason").contains("never all busy"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_there_ends_a_load_soon() {
+    let counting = Counting::start(Behaviour::default()).await;
+    let server = Server::open(counting.endpoint(), None).await.expect("it serves");
+    let gone = Endpoint { base_url: "http://127.0.0.1:1".to_owned(), api_key: None };
+    let server = Server { endpoint: gone, ..server };
+    let load = workload("load", json!({"rate": 1000.0, "duration": 600, "warmup": 0}));
+    let began = std::time::Instant::now();
+    let measured = measure(&server, &[load], 1).await;
+    measured.ended.expect_err("nobody answers");
+    assert!(began.elapsed() < Duration::from_secs(60));
+}

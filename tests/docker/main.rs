@@ -1,0 +1,334 @@
+//! Sweeps on a real Docker daemon, through the command: the user's compose
+//! service is relaunched per configuration, production is stopped for it and
+//! runs again after every ending, nothing of ours is left.
+//!
+//! `cargo test --test docker -- --ignored --test-threads 2`
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+fn image() -> &'static str {
+    static IMAGE: OnceLock<String> = OnceLock::new();
+    IMAGE.get_or_init(|| {
+        if let Ok(image) = std::env::var("VLLM_GRID_TEST_IMAGE") {
+            return image;
+        }
+        let image = format!("vllm-grid-test:{}", std::process::id());
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/docker/image.sh");
+        let binary = std::env::var("VLLM_GRID_TEST_BINARY")
+            .unwrap_or_else(|_| env!("CARGO_BIN_EXE_vllm-grid").to_owned());
+        let made = Command::new(script).args([&binary, &image]).output().unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        image
+    })
+}
+
+fn text(output: &Output) -> String {
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
+}
+
+fn docker(arguments: &[&str]) -> String {
+    let output = Command::new("docker").args(arguments).output().unwrap();
+    assert!(output.status.success(), "docker {arguments:?}: {}", text(&output));
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+/// A compose project of the test's own, in which production runs.
+struct Site {
+    folder: tempfile::TempDir,
+    production: String,
+}
+
+impl Site {
+    fn new(extra: &str) -> Self {
+        let folder = tempfile::Builder::new().prefix("gridtest").tempdir().unwrap();
+        let name = folder.path().file_name().unwrap().to_str().unwrap().to_owned();
+        let compose = format!(
+            "version: '2.4'\nservices:\n  vllm:\n    image: {}\n    container_name: {name}-production\n    \
+             command: Qwen/Qwen3-0.6B --max-model-len 4096 --max_num_seqs=64 --sim-speed 20 --port 9000\n    \
+             ports: ['127.0.0.1::9000']\n    restart: unless-stopped\n    environment: {{VLLM_API_KEY: sk-site}}\n    \
+             labels: {{site: {name}}}\n",
+            image()
+        );
+        std::fs::write(folder.path().join("compose.yaml"), compose).unwrap();
+        let grid = format!(
+            "name: site\nengine:\n  docker:\n    compose: compose.yaml\n    service: vllm\n    production: {{service: vllm}}\n    \
+             gpus: false\n    caches: false\nparameters:\n  enable-prefix-caching: [true, false]\n{extra}\
+             workloads:\n  kv-cache: {{prefix-tokens: [1024], prompts: 2, output-tokens: 4}}\n\
+             objective: {{minimize: kv_cache.ttft_resent_ms}}\nstrategy: {{grid: {{launches: 2, repeats: 2, seed: 1}}}}\n"
+        );
+        std::fs::write(folder.path().join("grid.yaml"), grid).unwrap();
+        let up = Command::new("docker-compose")
+            .args(["-f", "compose.yaml", "up", "-d"])
+            .current_dir(folder.path())
+            .output()
+            .unwrap();
+        assert!(up.status.success(), "{}", text(&up));
+        let production = docker(&["inspect", "-f", "{{.Id}}", &format!("{name}-production")]);
+        Self { folder, production }
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_vllm-grid"));
+        command
+            .args(arguments)
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    fn sweep(&self) -> Child {
+        self.command(&["sweep", "grid.yaml", "--output", "run"]).spawn().unwrap()
+    }
+
+    fn run(&self) -> PathBuf {
+        self.folder.path().join("run")
+    }
+
+    fn journal(&self) -> String {
+        std::fs::read_to_string(self.run().join("journal.jsonl")).unwrap_or_default()
+    }
+
+    fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
+        let started = Instant::now();
+        while !holds(self) {
+            assert!(
+                started.elapsed() < Duration::from_secs(120),
+                "waited in vain for {what}: {}",
+                self.journal()
+            );
+            sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn until_journalled(&self, kind: &str, times: usize) {
+        self.until(kind, |site| {
+            site.journal().matches(&format!("\"kind\":\"{kind}\"")).count() >= times
+        });
+    }
+
+    fn production_runs(&self) -> bool {
+        docker(&["inspect", "-f", "{{.State.Running}}", &self.production]) == "true"
+    }
+
+    /// Our containers of this site's sweep, exited ones included.
+    fn candidates(&self) -> Vec<String> {
+        let filter = format!("label=vllm-grid.folder={}", self.run().display());
+        docker(&["ps", "-aq", "--filter", &filter]).lines().map(str::to_owned).collect()
+    }
+
+    fn assert_as_found(&self) {
+        assert!(self.production_runs(), "the same container runs again: {}", self.journal());
+        assert!(self.candidates().is_empty());
+        let journal = self.journal();
+        assert!(journal.contains("\"step\":\"proven\""), "{journal}");
+        assert!(!journal.contains("sk-site"), "no secret is journalled");
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        let _down = Command::new("docker-compose")
+            .args(["-f", "compose.yaml", "down", "-t", "1", "-v"])
+            .current_dir(self.folder.path())
+            .output();
+    }
+}
+
+fn code(child: Child) -> (Option<i32>, String) {
+    let output = child.wait_with_output().unwrap();
+    (output.status.code(), text(&output))
+}
+
+fn signal(child: &Child, signal: Signal) {
+    kill_process(Pid::from_raw(child.id() as i32).unwrap(), signal).unwrap();
+}
+
+fn read(path: &Path) -> String {
+    std::fs::read_to_string(path).unwrap()
+}
+
+#[test]
+#[ignore = "needs Docker"]
+fn a_service_is_relaunched_per_configuration_and_production_runs_again() {
+    let site = Site::new("include:\n  - {name: too_small, gpu-memory-utilization: 0.06}\n");
+    let sibling =
+        docker(&["run", "-d", "--label", "vllm-grid.sweepy=1", image(), "Qwen/Qwen3-0.6B"]);
+    let sweep = site.sweep();
+    site.until_journalled("launch_ready", 1);
+    assert!(!site.production_runs(), "it made room");
+    let (code, told) = code(sweep);
+    assert_eq!(code, Some(0), "{told}");
+    site.assert_as_found();
+    assert_eq!(docker(&["inspect", "-f", "{{.State.Running}}", &sibling]), "true");
+    docker(&["rm", "-f", &sibling]);
+
+    let results = read(&site.run().join("results.csv"));
+    let too_small: Vec<&str> = results.lines().filter(|line| line.contains("too_small")).collect();
+    assert!(too_small.iter().any(|line| line.contains("kv_cache_too_small")), "{results}");
+    assert!(
+        results.lines().skip(1).all(|line| line.contains(",true,docker,")),
+        "simulated, and marked so"
+    );
+    let ranking = read(&site.run().join("ranking.csv"));
+    assert!(
+        ranking
+            .lines()
+            .nth(1)
+            .is_some_and(|first| first.contains("prefix") && !first.contains("noprefix")),
+        "{ranking}"
+    );
+    // The command is the service's, with the grid's flags in it.
+    let log = site
+        .run()
+        .join("launches")
+        .read_dir()
+        .unwrap()
+        .flatten()
+        .next()
+        .unwrap()
+        .path()
+        .join("engine.log");
+    let log = read(&log);
+    assert!(log.contains("'max_num_seqs': 64") && log.contains("enable_prefix_caching"), "{log}");
+    // What was proven can be recovered again without harm.
+    let again = site.command(&["recover", "run"]).output().unwrap();
+    assert!(again.status.success(), "{}", text(&again));
+    assert!(site.production_runs());
+}
+
+#[test]
+#[ignore = "needs Docker"]
+fn a_signal_ends_the_sweep_with_production_back() {
+    for which in [Signal::INT, Signal::TERM, Signal::HUP] {
+        let site = Site::new("");
+        let sweep = site.sweep();
+        site.until_journalled("repeat_finished", 1);
+        signal(&sweep, which);
+        let (code, told) = code(sweep);
+        assert_eq!(code, Some(4), "{told}");
+        site.assert_as_found();
+    }
+}
+
+#[test]
+#[ignore = "needs Docker"]
+fn a_kill_is_recovered_any_number_of_times_and_the_sweep_resumed() {
+    let site = Site::new("");
+    let mut sweep = site.sweep();
+    site.until_journalled("repeat_finished", 1);
+    signal(&sweep, Signal::KILL);
+    sweep.wait().unwrap();
+    assert!(!site.production_runs());
+    assert_eq!(site.candidates().len(), 1);
+    let recovered = site.command(&["recover", "run"]).output().unwrap();
+    assert!(recovered.status.success(), "{}", text(&recovered));
+    let locks = read(Path::new("/proc/locks"));
+    assert!(text(&recovered).contains("removed container"), "{}{locks}", text(&recovered));
+    site.assert_as_found();
+    let again = site.command(&["recover", "run"]).output().unwrap();
+    assert!(
+        again.status.success() && text(&again).contains("nothing to recover"),
+        "{}",
+        text(&again)
+    );
+
+    let resumed = site.command(&["resume", "run"]).output().unwrap();
+    assert_eq!(resumed.status.code(), Some(0), "{}", text(&resumed));
+    site.assert_as_found();
+}
+
+#[test]
+#[ignore = "needs Docker"]
+fn a_sweep_in_which_nothing_works_stops_with_production_back() {
+    let site = Site::new("");
+    let mut sweep = site.sweep();
+    let started = Instant::now();
+    // Somebody kills every candidate.
+    while sweep.try_wait().unwrap().is_none() {
+        assert!(started.elapsed() < Duration::from_secs(120), "{}", site.journal());
+        for id in site.candidates() {
+            let _gone_already = Command::new("docker").args(["kill", &id]).output();
+        }
+        sleep(Duration::from_millis(100));
+    }
+    let (code, told) = code(sweep);
+    assert!(matches!(code, Some(3 | 5)), "{code:?}: {told}");
+    assert!(told.contains("killed") || told.contains("137"), "{told}");
+    site.assert_as_found();
+}
+
+#[test]
+#[ignore = "needs Docker"]
+fn somebody_who_starts_production_ends_the_sweep_and_it_runs_on() {
+    let site = Site::new("");
+    let sweep = site.sweep();
+    site.until_journalled("launch_ready", 1);
+    docker(&["start", &site.production]);
+    let (code, told) = code(sweep);
+    assert_eq!(code, Some(3), "{told}");
+    assert!(told.contains("somebody started production"), "{told}");
+    assert!(site.production_runs() && site.candidates().is_empty());
+    assert!(site.journal().contains("started_by_somebody"));
+}
+
+#[test]
+#[ignore = "needs Docker"]
+fn somebody_who_removes_production_costs_a_new_one() {
+    let site = Site::new("");
+    let sweep = site.sweep();
+    site.until_journalled("launch_ready", 1);
+    docker(&["rm", "-f", &site.production]);
+    let (code, told) = code(sweep);
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.contains("somebody removed production"), "{told}");
+    assert!(site.journal().contains("made_again"));
+    let name = site.folder.path().file_name().unwrap().to_str().unwrap();
+    assert_eq!(
+        docker(&["inspect", "-f", "{{.State.Running}}", &format!("{name}-production")]),
+        "true"
+    );
+}
+
+#[test]
+#[ignore = "needs Docker"]
+fn doctor_says_what_is_there_and_what_is_missing() {
+    let site = Site::new("");
+    let diagnosis = site.command(&["doctor", "grid.yaml"]).output().unwrap();
+    let told = text(&diagnosis);
+    assert_eq!(diagnosis.status.code(), Some(0), "{told}");
+    for line in [
+        "ok       compose tool:",
+        "ok       service:",
+        "ok       daemon:",
+        "ok       image:",
+        "ok       GPU: switched off",
+        "ok       production:",
+    ] {
+        assert!(told.contains(line), "{line} in\n{told}");
+    }
+    let compose = site.folder.path().join("compose.yaml");
+    let broken = read(&compose).replace("--port 9000", "--port ${GRID_NO_SUCH_PORT}");
+    std::fs::write(&compose, broken).unwrap();
+    let diagnosis = site.command(&["doctor", "grid.yaml"]).output().unwrap();
+    let told = text(&diagnosis);
+    assert_eq!(diagnosis.status.code(), Some(3), "{told}");
+    assert!(
+        told.contains("compose.yaml:6:") && told.contains("GRID_NO_SUCH_PORT is not set"),
+        "{told}"
+    );
+    // The original again, so that the project can be taken down.
+    let mended = read(&compose).replace("${GRID_NO_SUCH_PORT}", "9000");
+    std::fs::write(&compose, mended).unwrap();
+}
