@@ -88,7 +88,7 @@ pub(crate) struct ResumeArgs {
 /// `recover`.
 #[derive(Args, Debug)]
 pub(crate) struct RecoverArgs {
-    /// Folders of sweeps (default: those in runs/, and those that left containers)
+    /// Folders of sweeps; others are left alone (default: those in runs/, and those that left containers)
     pub(crate) runs: Vec<PathBuf>,
     /// Remove our cache volumes, too
     #[arg(long)]

@@ -95,6 +95,15 @@ fn keys_are_known_and_given_once() {
 }
 
 #[test]
+fn a_misspelt_key_is_told_once_and_not_also_as_missing() {
+    let text =
+        format!("{HEAD}parameters: {{max-num-seqs: 8}}\n{TAIL}").replace("engine:", "enigne:");
+    let faults = read_text(&text).expect_err("misspelt");
+    let messages: Vec<&str> = faults.faults.iter().map(|it| it.message.as_str()).collect();
+    assert_eq!(messages, ["unknown key `enigne` in the grid"]);
+}
+
+#[test]
 fn axes_and_grids_are_not_empty() {
     let faults = table(&[
         ("empty axis", "parameters: {max-num-seqs: [], block-size: 16}"),

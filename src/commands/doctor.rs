@@ -9,15 +9,18 @@ use crate::exit::{Exit, Failure, print};
 pub(crate) async fn doctor(args: &GridArgs) -> Result<Exit, Failure> {
     let grid = super::read_grid(args)?;
     let findings = diagnose(&grid).await;
-    let mut text = String::new();
-    for finding in &findings {
-        let word = finding.severity.as_str();
-        text.push_str(&format!("{word:8} {}: {}\n", finding.subject, finding.text));
-        if let Some(advice) = &finding.advice {
-            text.push_str(&format!("         -> {advice}\n"));
-        }
-    }
-    print(&text)?;
+    let lines: Vec<String> = findings
+        .iter()
+        .map(|finding| {
+            let word = finding.severity.as_str();
+            let line = format!("{word:8} {}: {}\n", finding.subject, finding.text);
+            match &finding.advice {
+                Some(advice) => format!("{line}         -> {advice}\n"),
+                None => line,
+            }
+        })
+        .collect();
+    print(&lines.concat())?;
     let problem = findings.iter().any(|finding| finding.severity == Severity::Problem);
     Ok(if problem { Exit::Environment } else { Exit::Done })
 }

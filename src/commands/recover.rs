@@ -18,12 +18,10 @@ pub(crate) async fn recover(args: &RecoverArgs) -> Result<Exit, Failure> {
             let _gone = print(&format!("{text}\n"));
         }
     });
-    let done = recover::run(&folders, &emit).await;
-    let mut text = String::new();
+    let done = recover::run(&folders, args.runs.is_empty(), &emit).await;
+    let mut lines: Vec<String> = Vec::new();
     let mut told = |what: &str, names: &[String]| {
-        for name in names {
-            text.push_str(&format!("{what} {name}\n"));
-        }
+        lines.extend(names.iter().map(|name| format!("{what} {name}\n")));
     };
     let paths = |paths: &[PathBuf]| -> Vec<String> {
         paths.iter().map(|path| path.display().to_string()).collect()
@@ -39,13 +37,11 @@ pub(crate) async fn recover(args: &RecoverArgs) -> Result<Exit, Failure> {
             Err(problem) => problems.push(problem),
         }
     }
-    if text.is_empty() && problems.is_empty() {
-        text.push_str("nothing to recover\n");
+    if lines.is_empty() && problems.is_empty() {
+        lines.push("nothing to recover\n".to_owned());
     }
-    for problem in &problems {
-        text.push_str(&format!("not done: {problem}\n"));
-    }
-    print(&text)?;
+    lines.extend(problems.iter().map(|problem| format!("not done: {problem}\n")));
+    print(&lines.concat())?;
     Ok(if problems.is_empty() { Exit::Done } else { Exit::Environment })
 }
 

@@ -78,7 +78,7 @@ pub async fn diagnose(grid: &Grid) -> Vec<Finding> {
     match &grid.engine {
         EngineBlock::Docker(block) => {
             variables(&mut findings, block.api_key_env.as_deref());
-            docker_engine(&mut findings, block, highest_utilisation(grid)).await;
+            Box::pin(docker_engine(&mut findings, block, highest_utilisation(grid))).await;
         }
         EngineBlock::Process(block) => {
             variables(&mut findings, block.api_key_env.as_deref());
@@ -134,23 +134,19 @@ async fn docker_engine(findings: &mut Findings, block: &DockerBlock, utilisation
     let Some(identity) = image_identity(findings, &docker, &image).await else { return };
     let service =
         service.unwrap_or_else(|| ServiceSpec::of_image(image, Vec::new()).with_all_gpus());
-    gpus(findings, block, &docker, &service, &identity, utilisation).await;
+    Box::pin(gpus(findings, block, &docker, &service, &identity, utilisation)).await;
     cache_volumes(findings, block, &docker, &service, &identity).await;
     production(findings, block).await;
 }
 
 async fn compose_service(findings: &mut Findings, block: &DockerBlock) -> Option<ServiceSpec> {
     let source = source_of(block, block.service.as_deref())?;
-    match compose::find_tool().await {
-        Some((tool, version)) => {
-            findings.ok("compose tool", format!("`{}` {version}", tool.as_str()));
-        }
-        None => {
-            let advice = "install Docker's compose plugin";
-            findings.problem("compose tool", compose::ComposeFault::NoTool.to_string(), advice);
-            return None;
-        }
-    }
+    let Some((tool, version)) = compose::find_tool().await else {
+        let advice = "install Docker's compose plugin";
+        findings.problem("compose tool", compose::ComposeFault::NoTool.to_string(), advice);
+        return None;
+    };
+    findings.ok("compose tool", format!("`{}` {version}", tool.as_str()));
     match compose::read(&source).await {
         Ok(service) => {
             let text = format!(
@@ -300,7 +296,7 @@ async fn production(findings: &mut Findings, block: &DockerBlock) {
                 findings.warning("production", text, "it is left as it is");
             }
             Ok(None) => {
-                findings.warning("production", "there is no such container", "it is left as it is")
+                findings.warning("production", "there is no such container", "it is left as it is");
             }
             Err(fault) => findings.problem("production", fault.to_string(), ""),
         },

@@ -22,6 +22,7 @@ pub mod log;
 pub mod process;
 pub mod production;
 pub mod readiness;
+pub mod retry;
 pub mod simulated;
 
 /// Why a grid's engine block makes no engine.
@@ -44,11 +45,15 @@ pub enum EngineFault {
     NoKey(String),
 }
 
-/// The engine of a grid's block.
+/// The engine of a grid's block. `image_id` is the image that earlier sessions
+/// of the sweep used: another one is refused.
 ///
 /// # Errors
 /// What the block asks for and cannot be had, before anything is started.
-pub async fn of_grid(block: &EngineBlock) -> Result<Box<dyn Engine>, EngineFault> {
+pub async fn of_grid(
+    block: &EngineBlock,
+    image_id: Option<String>,
+) -> Result<Box<dyn Engine>, EngineFault> {
     match block {
         EngineBlock::Simulated(block) => {
             Ok(Box::new(simulated::SimulatedEngine::new(block.clone())?))
@@ -56,9 +61,13 @@ pub async fn of_grid(block: &EngineBlock) -> Result<Box<dyn Engine>, EngineFault
         EngineBlock::Process(block) => {
             let mut spec = process::ProcessSpec::new(block.command.clone());
             spec.api_key = api_key(block.api_key_env.as_deref())?;
-            Ok(Box::new(process::ProcessEngine::new(spec, readiness::over_http(None))?))
+            let engine = Box::new(process::ProcessEngine::new(spec, readiness::over_http(None))?);
+            Ok(Box::new(retry::RetryOnce::new(engine)))
         }
-        EngineBlock::Docker(block) => Ok(Box::new(docker::of_block(block).await?)),
+        EngineBlock::Docker(block) => {
+            let engine = Box::new(docker::of_block(block, image_id).await?);
+            Ok(Box::new(retry::RetryOnce::new(engine)))
+        }
     }
 }
 
@@ -95,6 +104,9 @@ pub struct LaunchFacts {
     pub image_id: Option<String>,
     /// The engine's version, where it tells.
     pub engine_version: Option<String>,
+    /// Whether the server says of itself that it is simulated, whatever engine started it.
+    #[serde(default)]
+    pub simulated: bool,
 }
 
 /// Classes of failure; `vllm-behaviour.md` tells which line means which.

@@ -118,6 +118,7 @@ impl Engine for SimulatedEngine {
                     boot_seconds: began.elapsed().as_secs_f64(),
                     image_id: None,
                     engine_version: server.version.clone(),
+                    simulated: true,
                 };
                 Ok(Box::new(LaunchedSimulation { running, server, facts }))
             }

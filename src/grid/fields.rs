@@ -11,8 +11,8 @@ use crate::flags::shown;
 /// The entries of a mapping with a fixed set of keys, each given once.
 pub(super) struct Fields<'n> {
     entries: Vec<(String, &'n Key, &'n Node)>,
-    /// Whether every key was known.
-    pub(super) is_known: bool,
+    /// Known keys that were probably meant by unknown ones.
+    pub(super) misspelt: Vec<String>,
     /// Where the mapping stands: its key in the parent.
     pub(super) span: Span,
 }
@@ -28,7 +28,7 @@ impl<'n> Fields<'n> {
         findings: &mut Findings,
     ) -> Option<Self> {
         let entries = mapping(node, what, findings)?;
-        let mut fields = Self { entries: Vec::new(), is_known: true, span: span.clone() };
+        let mut fields = Self { entries: Vec::new(), misspelt: Vec::new(), span: span.clone() };
         for (index, (key, value)) in entries.iter().enumerate() {
             let name = key.text.replace('_', "-");
             if let Some(number) = split_by_comma(entries, index) {
@@ -37,12 +37,14 @@ impl<'n> Fields<'n> {
                     .help(format!("write {number}: numbers have a decimal point"));
             } else if !known.contains(&name.as_str()) {
                 let help = match crate::workload::nearest(&name, known) {
-                    Some(near) => format!("did you mean `{near}`?"),
+                    Some(near) => {
+                        fields.misspelt.push(near.to_owned());
+                        format!("did you mean `{near}`?")
+                    }
                     None => format!("known keys: {}", known.join(", ")),
                 };
                 let message = format!("unknown key `{}` in {what}", shown(&key.text));
                 findings.fault(&key.span, message).help(help);
-                fields.is_known = false;
             } else if fields.get(&name).is_some() {
                 findings.fault(&key.span, format!("key `{}` is given twice in {what}", key.text));
             } else {

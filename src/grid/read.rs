@@ -58,7 +58,8 @@ pub(super) fn document(
     }
     let fields = Fields::of(root, "the grid", &start, KEYS, findings)?;
     for needed in ["name", "engine", "workloads", "objective"] {
-        if fields.given(needed).is_none() {
+        let misspelt = fields.misspelt.iter().any(|meant| meant == needed);
+        if fields.given(needed).is_none() && !misspelt {
             let place = fields.get(needed).map_or(&start, |(key, _)| &key.span);
             findings.fault(place, format!("the grid needs `{needed}`"));
         }
@@ -167,7 +168,7 @@ fn draft(
     unique_names(&draft, findings);
     let empty = draft.axes.is_empty() && draft.include.is_empty();
     // A misspelt `parameters` has been told already.
-    if empty && fields.is_known && findings.faults.len() == faults {
+    if empty && fields.misspelt.is_empty() && findings.faults.len() == faults {
         let place = ["parameters", "include", "environment"]
             .iter()
             .find_map(|name| fields.get(name))

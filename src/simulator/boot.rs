@@ -349,3 +349,44 @@ impl Writer {
         1
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::simulator::profile;
+
+    fn played(line: &str) -> (String, Script) {
+        let argv: Vec<String> = line.split(' ').map(str::to_owned).collect();
+        let script = script(&argv, &Options::new(profile::gpu("rtx-4090").unwrap()));
+        let lines: Vec<_> =
+            script.lines.iter().map(|line| format!("{:6.1} {}", line.at, line.text)).collect();
+        (lines.join("\n"), script)
+    }
+
+    #[test]
+    fn a_start_that_succeeds_reads_like_vllms() {
+        let line =
+            "Qwen/Qwen3-1.7B --max-model-len 16384 --api-key secret --uvicorn-log-level info";
+        let (text, script) = played(line);
+        assert!(!text.contains("secret"));
+        assert!(script.outcome.is_ok());
+        insta::assert_snapshot!(text);
+    }
+
+    #[test]
+    fn a_start_that_fails_reads_like_vllms() {
+        let (text, script) = played("Qwen/Qwen3-8B --gpu-memory-utilization 0.85");
+        assert_eq!(script.outcome, Err(1));
+        insta::assert_snapshot!(text);
+    }
+
+    #[test]
+    fn a_context_of_auto_gets_as_short_as_memory_needs() {
+        let (text, script) =
+            played("Qwen/Qwen3-8B --gpu-memory-utilization 0.85 --max-model-len auto");
+        let (settings, division) = script.outcome.unwrap();
+        assert!(text.contains("Auto-fit max_model_len"));
+        assert!(settings.max_model_len < 40_960);
+        assert_eq!(settings.max_model_len, division.tokens);
+    }
+}

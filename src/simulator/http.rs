@@ -1,7 +1,6 @@
 //! vLLM's endpoints in front of the engine: keys, models, chat, metrics.
 //! Bodies are made in [`super::protocol`], tokens in [`super::engine`].
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -19,12 +18,11 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::engine::{Answer, Ask, Engine};
+use super::engine::Engine;
 use super::log::{Log, Process};
 use super::memory::Division;
-use super::metrics::Finish;
-use super::protocol::{self, ChatRequest, ChunkWriter, Refused, StreamOptions, Usage};
-use super::scheduler::Produced;
+use super::protocol::{self, ChatRequest, Form, Refused};
+use super::reply::{Outline, Reply, Streaming};
 use super::settings::Settings;
 use super::{Booted, Ending, Options, VERSION, text, tokens};
 
@@ -105,7 +103,8 @@ fn router(server: Arc<Server>) -> Router {
         .route("/metrics", get(metrics))
         .route("/tokenize", post(tokenize))
         .route("/v1/models", get(models))
-        .route("/v1/chat/completions", post(chat));
+        .route("/v1/chat/completions", post(chat))
+        .route("/v1/completions", post(complete));
     if server.settings.dev_mode {
         router = router
             .route("/reset_prefix_cache", post(reset_prefix_cache))
@@ -126,7 +125,7 @@ async fn guard(
     request: Request,
     next: Next,
 ) -> Response {
-    let what = format!("{} {}", request.method(), request.uri().path());
+    let what = format!("{} {}", request.method(), request.uri());
     let keys = &server.settings.api_keys;
     let guarded = request.uri().path().starts_with("/v1") && !keys.is_empty();
     let mut response = if guarded && !has_key(&request, keys) {
@@ -243,67 +242,30 @@ async fn tokenize(State(server): Shared, body: Bytes) -> Result<Json<Value>, Ref
 }
 
 fn prompt_tokens(request: &ChatRequest) -> Vec<u32> {
-    let thinking = request
-        .chat_template_kwargs
-        .as_ref()
-        .and_then(|kwargs| kwargs.get("enable_thinking"))
-        .and_then(Value::as_bool)
-        .unwrap_or(true);
-    tokens::chat(&request.messages, request.tools.as_ref(), thinking)
-}
-
-/// A chat that was accepted and is being answered.
-struct Chat {
-    id: String,
-    created: u64,
-    model: String,
-    prompt_tokens: u64,
-    output_seed: u64,
-    finish: Finish,
-    tell_cached: bool,
-    /// Tokens after which nothing comes any more.
-    silent_after: u64,
-    sent: u64,
-    answer: Answer,
-}
-
-impl Chat {
-    /// The tokens that are there; `None` at the end.
-    async fn next(&mut self) -> Option<Vec<Produced>> {
-        if self.sent >= self.silent_after {
-            std::future::pending::<()>().await;
-        }
-        let mut produced = self.answer.next().await?;
-        produced.retain(|token| token.index < self.silent_after);
-        self.sent += produced.len() as u64;
-        Some(produced)
-    }
-
-    fn usage(&self, last: Option<&Produced>) -> Usage {
-        Usage {
-            prompt: self.prompt_tokens,
-            completion: last.map_or(0, |token| token.index + 1),
-            cached: last.filter(|_| self.tell_cached).map(|token| token.cached_tokens),
-        }
-    }
-
-    fn text(&self, produced: &[Produced]) -> String {
-        produced.iter().map(|token| text::token(self.output_seed, token.index)).collect()
-    }
+    tokens::chat(&request.messages, request.tools.as_ref(), request.thinking())
 }
 
 async fn chat(State(server): Shared, body: Bytes) -> Result<Response, Refused> {
     let request: ChatRequest =
         serde_json::from_slice(&body).map_err(|error| Refused::malformed(&error))?;
-    let chat = accept(&server, &request)?;
-    if request.stream.unwrap_or(false) {
-        let options = request.stream_options.unwrap_or_default();
-        return Ok(stream_response(chat, options));
-    }
-    whole_response(chat).await
+    let prompt = prompt_tokens(&request);
+    let thinks = server.settings.reasoning_parser.is_some() && request.thinking();
+    let reply = accept(&server, &request, Form::Chat { thinks }, prompt)?;
+    respond(reply, &request).await
 }
 
-fn accept(server: &Server, request: &ChatRequest) -> Result<Chat, Refused> {
+async fn complete(State(server): Shared, body: Bytes) -> Result<Response, Refused> {
+    let (request, prompt) = protocol::completion_request(&body)?;
+    let reply = accept(&server, &request, Form::Completion, prompt)?;
+    respond(reply, &request).await
+}
+
+fn accept(
+    server: &Server,
+    request: &ChatRequest,
+    form: Form,
+    prompt: Vec<u32>,
+) -> Result<Reply, Refused> {
     let settings = &server.settings;
     if server.engine.is_dead() || server.options.faults.not_serving {
         return Err(Refused::engine_dead());
@@ -313,106 +275,32 @@ fn accept(server: &Server, request: &ChatRequest) -> Result<Chat, Refused> {
         Some(name) if settings.served_names.iter().any(|served| served == name) => name.to_owned(),
         Some(name) => return Err(Refused::unknown_model(name)),
     };
-    let prompt = prompt_tokens(request);
-    let prompt_tokens = prompt.len() as u64;
-    let limit = protocol::output_limit(request, prompt_tokens, settings.max_model_len)?;
+    let limit = protocol::output_limit(request, prompt.len() as u64, settings.max_model_len)?;
     let asked = request.seed.map_or(server.options.seed, i64::cast_unsigned);
-    let output_seed = prompt.iter().fold(asked, |seed, token| text::mix(seed, u64::from(*token)));
-    let natural = text::natural_length(output_seed).max(request.min_tokens.unwrap_or(0));
-    let (output_tokens, finish) = if request.ignore_eos.unwrap_or(false) || natural >= limit {
-        (limit, Finish::Length)
-    } else {
-        (natural, Finish::Stop)
-    };
-    let cache_salt = request.cache_salt.clone();
-    let answer = server.engine.ask(Ask { prompt, cache_salt, output_seed, output_tokens, finish });
-    Ok(Chat {
-        id: format!("chatcmpl-{:016x}", text::mix(output_seed, answer.id())),
-        created: unix_seconds(),
+    let seed = prompt.iter().fold(asked, |seed, token| text::mix(seed, u64::from(*token)));
+    let outline = Outline {
+        form,
         model,
-        prompt_tokens,
-        output_seed,
-        finish,
+        created: unix_seconds(),
+        seed,
+        limit,
         tell_cached: settings.prompt_tokens_details,
         silent_after: server.options.faults.silent_after.unwrap_or(u64::MAX),
-        sent: 0,
-        answer,
-    })
+    };
+    Ok(Reply::ask(&server.engine, request, prompt, outline))
 }
 
-async fn whole_response(mut chat: Chat) -> Result<Response, Refused> {
-    let mut content = String::new();
-    let mut last = None;
-    while let Some(produced) = chat.next().await {
-        content.push_str(&chat.text(&produced));
-        last = produced.last().cloned();
+async fn respond(reply: Reply, request: &ChatRequest) -> Result<Response, Refused> {
+    if !request.stream.unwrap_or(false) {
+        return Ok(json_response(200, &reply.whole().await?));
     }
-    if !last.as_ref().is_some_and(|token| token.finished) {
-        return Err(Refused::engine_dead());
-    }
-    let usage = chat.usage(last.as_ref());
-    let body =
-        protocol::completion(&chat.id, chat.created, &chat.model, &content, chat.finish, usage);
-    Ok(json_response(200, &body))
-}
-
-/// Where a stream is.
-struct Streaming {
-    chat: Chat,
-    writer: ChunkWriter,
-    include_usage: bool,
-    started: bool,
-    ended: bool,
-}
-
-impl Streaming {
-    /// The bytes that follow; `None` at the end, an error where the stream is cut.
-    async fn next(&mut self) -> Option<io::Result<Bytes>> {
-        if self.ended {
-            return None;
-        }
-        let mut out = String::new();
-        let Some(produced) = self.chat.next().await else {
-            self.ended = true;
-            if !self.chat.answer.engine_died() {
-                return Some(Err(io::Error::other("the server stops")));
-            }
-            ChunkWriter::error(&mut out);
-            ChunkWriter::done(&mut out);
-            return Some(Ok(out.into()));
-        };
-        if !self.started {
-            self.started = true;
-            self.writer.role(&mut out, self.chat.usage(None));
-        }
-        // Tokens that came while nobody looked share a chunk, as in vLLM.
-        let last = produced.last();
-        let usage = self.chat.usage(last);
-        let finished = last.is_some_and(|token| token.finished);
-        let finish = finished.then_some(self.chat.finish);
-        self.writer.content(&mut out, &self.chat.text(&produced), finish, usage);
-        if finished {
-            self.ended = true;
-            if self.include_usage {
-                self.writer.last_usage(&mut out, usage);
-            }
-            ChunkWriter::done(&mut out);
-        }
-        Some(Ok(out.into()))
-    }
-}
-
-fn stream_response(chat: Chat, options: StreamOptions) -> Response {
-    let include_usage = options.include_usage.unwrap_or(false);
-    let continuous = include_usage && options.continuous_usage_stats.unwrap_or(false);
-    let writer = ChunkWriter::new(&chat.id, chat.created, &chat.model, continuous);
-    let state = Streaming { chat, writer, include_usage, started: false, ended: false };
-    let chunks = stream::unfold(state, |mut state| async move {
-        let bytes = state.next().await?;
-        Some((bytes, state))
+    let options = request.stream_options.unwrap_or_default();
+    let chunks = stream::unfold(Streaming::new(reply, options), |mut streaming| async move {
+        let bytes = streaming.next().await?;
+        Some((bytes, streaming))
     });
     let kind = "text/event-stream; charset=utf-8";
-    ([(header::CONTENT_TYPE, kind)], Body::from_stream(chunks)).into_response()
+    Ok(([(header::CONTENT_TYPE, kind)], Body::from_stream(chunks)).into_response())
 }
 
 fn unix_seconds() -> u64 {

@@ -28,6 +28,7 @@ pub mod noise;
 pub mod pace;
 pub mod profile;
 pub mod protocol;
+mod reply;
 pub mod scheduler;
 pub mod settings;
 pub mod text;

@@ -9,7 +9,7 @@ use super::faults::ENGINE_DEAD;
 use super::memory::Division;
 use super::metrics::Finish;
 use super::settings::Settings;
-use super::tokens::Message;
+use super::tokens::{Message, tokenize};
 
 /// What marks every answer.
 pub const FINGERPRINT: &str = "simulated";
@@ -55,6 +55,64 @@ pub struct ChatRequest {
     /// Number of answers; one is supported.
     #[serde(default)]
     pub n: Option<u64>,
+}
+
+impl ChatRequest {
+    /// Whether the chat template leaves the model room to think.
+    pub fn thinking(&self) -> bool {
+        let kwargs = self.chat_template_kwargs.as_ref();
+        kwargs.and_then(|kwargs| kwargs.get("enable_thinking")?.as_bool()).unwrap_or(true)
+    }
+}
+
+/// Reads the body of `/v1/completions`: its options are a chat's, its prompt is
+/// a text or a list of token ids. 16 tokens are generated where no limit is given.
+///
+/// # Errors
+/// A body that is no valid request.
+pub fn completion_request(body: &[u8]) -> Result<(ChatRequest, Vec<u32>), Refused> {
+    let mut body: Value =
+        serde_json::from_slice(body).map_err(|error| Refused::malformed(&error))?;
+    let prompt = match body.get("prompt") {
+        Some(Value::String(prompt)) => tokenize(prompt),
+        Some(Value::Array(ids)) if !ids.is_empty() && ids.iter().all(Value::is_u64) => {
+            ids.iter().filter_map(Value::as_u64).map(|id| id as u32).collect()
+        }
+        _ => {
+            let message = "prompt: the simulator takes a text or a list of token ids";
+            return Err(Refused::bad_request(Some("prompt"), message));
+        }
+    };
+    if prompt.is_empty() {
+        return Err(Refused::bad_request(Some("prompt"), "The decoder prompt cannot be empty"));
+    }
+    // A prompt that is there makes the body an object.
+    body["messages"] = json!([]);
+    let mut request: ChatRequest =
+        serde_json::from_value(body).map_err(|error| Refused::malformed(&error))?;
+    request.max_tokens = request.max_tokens.or(Some(16));
+    Ok((request, prompt))
+}
+
+/// What kind of answer is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// `/v1/chat/completions`.
+    Chat {
+        /// Whether thinking comes first, apart from the answer.
+        thinks: bool,
+    },
+    /// `/v1/completions`.
+    Completion,
+}
+
+/// Text of some tokens.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Words {
+    /// Of thinking.
+    pub reasoning: String,
+    /// Of the answer.
+    pub content: String,
 }
 
 /// `stream_options`.
@@ -169,6 +227,8 @@ pub struct Usage {
     pub prompt: u64,
     /// Answer.
     pub completion: u64,
+    /// Those of the answer that were thinking.
+    pub reasoning: u64,
     /// Prompt tokens from the prefix cache, where they are told.
     pub cached: Option<u64>,
 }
@@ -180,17 +240,19 @@ impl Usage {
         });
         format!(
             "{{\"prompt_tokens\":{},\"total_tokens\":{},\"completion_tokens\":{}{details},\
-             \"completion_tokens_details\":{{\"reasoning_tokens\":0}}}}",
+             \"completion_tokens_details\":{{\"reasoning_tokens\":{}}}}}",
             self.prompt,
             self.prompt + self.completion,
-            self.completion
+            self.completion,
+            self.reasoning
         )
     }
 }
 
-/// Writes the chunks of one streamed chat.
+/// Writes the chunks of one stream.
 #[derive(Debug)]
 pub struct ChunkWriter {
+    form: Form,
     /// Everything up to `choices`, the same in every chunk.
     head: String,
     continuous: bool,
@@ -198,21 +260,28 @@ pub struct ChunkWriter {
 
 impl ChunkWriter {
     /// A writer for this request.
-    pub fn new(id: &str, created: u64, model: &str, continuous: bool) -> Self {
+    pub fn new(form: Form, id: &str, created: u64, model: &str, continuous: bool) -> Self {
         let model = Value::from(model);
+        let object = match form {
+            Form::Chat { .. } => "chat.completion.chunk",
+            Form::Completion => "text_completion",
+        };
         let head = format!(
-            "data: {{\"id\":\"{id}\",\"object\":\"chat.completion.chunk\",\"created\":{created},\
+            "data: {{\"id\":\"{id}\",\"object\":\"{object}\",\"created\":{created},\
              \"model\":{model},\"choices\":"
         );
-        Self { head, continuous }
+        Self { form, head, continuous }
     }
 
     fn usage(&self, usage: Usage) -> String {
         if self.continuous { format!(",\"usage\":{}", usage.json()) } else { String::new() }
     }
 
-    /// The first chunk, which has the role alone.
+    /// The first chunk of a chat, which has the role alone.
     pub fn role(&self, out: &mut String, usage: Usage) {
+        if self.form == Form::Completion {
+            return;
+        }
         out.push_str(&self.head);
         out.push_str(
             "[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"},\"logprobs\":null,\
@@ -222,19 +291,56 @@ impl ChunkWriter {
         out.push_str(",\"prompt_token_ids\":null,\"prompt_text\":null}\n\n");
     }
 
-    /// A chunk with text, and the reason of the end where it is the last.
-    pub fn content(&self, out: &mut String, text: &str, finish: Option<Finish>, usage: Usage) {
-        out.push_str(&self.head);
-        out.push_str("[{\"index\":0,\"delta\":{\"content\":");
-        out.push_str(&Value::from(text).to_string());
-        out.push_str("},\"logprobs\":null,");
-        match finish {
-            None => out.push_str("\"finish_reason\":null,"),
-            Some(finish) => {
-                out.push_str("\"finish_reason\":\"");
-                out.push_str(finish_reason(finish));
-                out.push_str("\",\"stop_reason\":null,");
+    /// Chunks with these words, thinking before the answer; the last one tells
+    /// why the answer ends. Nothing where there is nothing to say.
+    pub fn tokens(&self, out: &mut String, words: &Words, finish: Option<Finish>, usage: Usage) {
+        if !words.reasoning.is_empty() {
+            let last = finish.filter(|_| words.content.is_empty());
+            self.chunk(out, "reasoning", &words.reasoning, last, usage);
+            if last.is_some() {
+                return;
             }
+        }
+        if !words.content.is_empty() || finish.is_some() {
+            self.chunk(out, "content", &words.content, finish, usage);
+        }
+    }
+
+    fn chunk(
+        &self,
+        out: &mut String,
+        field: &str,
+        text: &str,
+        finish: Option<Finish>,
+        usage: Usage,
+    ) {
+        let text = Value::from(text).to_string();
+        let reason = finish.map_or("null".to_owned(), |end| format!("\"{}\"", finish_reason(end)));
+        let stop = match (self.form, finish) {
+            (Form::Chat { .. }, None) => "",
+            _ => "\"stop_reason\":null,",
+        };
+        out.push_str(&self.head);
+        match self.form {
+            Form::Chat { .. } => {
+                out.push_str("[{\"index\":0,\"delta\":{\"");
+                out.push_str(field);
+                out.push_str("\":");
+                out.push_str(&text);
+                out.push_str("},");
+            }
+            Form::Completion => {
+                out.push_str("[{\"index\":0,\"text\":");
+                out.push_str(&text);
+                out.push(',');
+            }
+        }
+        out.push_str("\"logprobs\":null,\"finish_reason\":");
+        out.push_str(&reason);
+        out.push(',');
+        out.push_str(stop);
+        if self.form == Form::Completion {
+            out.push_str("\"prompt_token_ids\":null,");
         }
         out.push_str("\"token_ids\":null}]");
         out.push_str(&self.usage(usage));
@@ -273,39 +379,51 @@ pub fn finish_reason(finish: Finish) -> &'static str {
     }
 }
 
-/// A whole answer.
-pub fn completion(
-    id: &str,
-    created: u64,
-    model: &str,
-    text: &str,
-    finish: Finish,
-    usage: Usage,
-) -> Value {
-    let usage: Value = serde_json::from_str(&usage.json()).expect("usage is written as JSON above");
-    json!({
-        "id": id,
-        "object": "chat.completion",
-        "created": created,
-        "model": model,
-        "choices": [{
-            "index": 0,
-            "message": {
-                "role": "assistant", "content": text, "refusal": null, "annotations": null,
-                "audio": null, "function_call": null, "tool_calls": [], "reasoning": null,
-            },
-            "logprobs": null,
-            "finish_reason": finish_reason(finish),
-            "stop_reason": null,
-            "token_ids": null,
-        }],
-        "service_tier": null,
-        "system_fingerprint": FINGERPRINT,
-        "usage": usage,
-        "prompt_logprobs": null,
-        "prompt_token_ids": null,
-        "kv_transfer_params": null,
-    })
+impl Form {
+    /// A whole answer.
+    pub fn whole(
+        self,
+        id: &str,
+        created: u64,
+        model: &str,
+        words: &Words,
+        finish: Finish,
+        usage: Usage,
+    ) -> Value {
+        let usage: Value =
+            serde_json::from_str(&usage.json()).expect("usage is written as JSON above");
+        let (object, mut choice) = match self {
+            Self::Chat { .. } => {
+                let reasoning = Some(&words.reasoning).filter(|text| !text.is_empty());
+                let content = Some(&words.content)
+                    .filter(|_| reasoning.is_none() || !words.content.is_empty());
+                let message = json!({
+                    "role": "assistant", "content": content, "refusal": null,
+                    "annotations": null, "audio": null, "function_call": null,
+                    "tool_calls": [], "reasoning": reasoning,
+                });
+                ("chat.completion", json!({"index": 0, "message": message}))
+            }
+            Self::Completion => ("text_completion", json!({"index": 0, "text": words.content})),
+        };
+        choice["logprobs"] = Value::Null;
+        choice["finish_reason"] = finish_reason(finish).into();
+        choice["stop_reason"] = Value::Null;
+        choice["token_ids"] = Value::Null;
+        json!({
+            "id": id,
+            "object": object,
+            "created": created,
+            "model": model,
+            "choices": [choice],
+            "service_tier": null,
+            "system_fingerprint": FINGERPRINT,
+            "usage": usage,
+            "prompt_logprobs": null,
+            "prompt_token_ids": null,
+            "kv_transfer_params": null,
+        })
+    }
 }
 
 /// `/v1/models`.
@@ -375,41 +493,4 @@ pub fn server_info(settings: &Settings, division: &Division, options: &Options) 
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn request(body: Value) -> ChatRequest {
-        serde_json::from_value(body).unwrap()
-    }
-
-    #[test]
-    fn limits_are_refused_in_vllms_words() {
-        let plain = request(json!({"messages": []}));
-        assert_eq!(output_limit(&plain, 100, 8192), Ok(8092));
-        let refused = output_limit(&plain, 9000, 8192).unwrap_err();
-        // As captured from vLLM 0.32.0.
-        assert_eq!(
-            refused.body.to_string(),
-            "{\"error\":{\"message\":\"This model's maximum context length is 8192 tokens. However, \
-             your prompt contains at least 8193 input tokens, which exceeds this limit even without \
-             any output tokens. Please reduce the length of the input prompt. \
-             (parameter=input_tokens, value=8193)\",\"type\":\"BadRequestError\",\
-             \"param\":\"input_tokens\",\"code\":400}}"
-        );
-        let long = request(json!({"messages": [], "max_tokens": 8100}));
-        assert!(output_limit(&long, 100, 8192).is_err());
-        let none = request(json!({"messages": [], "max_completion_tokens": 0}));
-        assert!(output_limit(&none, 100, 8192).is_err());
-    }
-
-    #[test]
-    fn bodies_that_are_no_requests_are_400() {
-        let error = serde_json::from_str::<ChatRequest>("{nonsense").unwrap_err();
-        let refused = Refused::malformed(&error);
-        assert!(refused.body["error"]["message"].as_str().unwrap().contains("json_invalid"));
-        let error = serde_json::from_str::<ChatRequest>("{}").unwrap_err();
-        let refused = Refused::malformed(&error);
-        let message = refused.body["error"]["message"].as_str().unwrap().to_owned();
-        assert!(message.contains("'loc': ('body', 'messages')"), "{message}");
-    }
-}
+mod tests;

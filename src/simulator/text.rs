@@ -44,7 +44,16 @@ pub fn token_id(seed: u64, index: u64) -> u32 {
 /// How long an answer would be if nothing cut it: log-normal with a median of
 /// 180 tokens, between 8 and 4000.
 pub fn natural_length(seed: u64) -> u64 {
-    let uniform = |index| (mix(seed ^ 0x6c65_6e67_7468, index) >> 11) as f64 / (1u64 << 53) as f64;
+    log_normal(seed ^ 0x6c65_6e67_7468)
+}
+
+/// How long the thinking before it is: the same distribution.
+pub fn thinking_length(seed: u64) -> u64 {
+    log_normal(seed ^ 0x0074_6869_6e6b)
+}
+
+fn log_normal(seed: u64) -> u64 {
+    let uniform = |index| (mix(seed, index) >> 11) as f64 / (1u64 << 53) as f64;
     let radius = (-2.0 * (1.0 - uniform(0)).ln()).sqrt();
     let normal = radius * (std::f64::consts::TAU * uniform(1)).cos();
     ((180f64.ln() + 0.6 * normal).exp() as u64).clamp(8, 4000)

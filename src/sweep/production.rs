@@ -204,31 +204,27 @@ async fn give_back<E>(
             unwritten.get_or_insert(fault);
         }
     };
-    let facts = match production.look(id).await? {
-        Some(facts) => {
-            if !facts.running {
-                production.start(id).await?;
+    let facts = if let Some(facts) = production.look(id).await? {
+        if !facts.running {
+            production.start(id).await?;
+        }
+        noted(ProductionStep::StartedNotProven { id: id.to_owned() });
+        facts
+    } else {
+        let facts = match production.find().await? {
+            Some(facts) if facts.running => facts,
+            Some(facts) => {
+                production.start(&facts.id).await?;
+                facts
             }
-            noted(ProductionStep::StartedNotProven { id: id.to_owned() });
-            facts
-        }
-        None => {
-            let facts = match production.find().await? {
-                Some(facts) => {
-                    if !facts.running {
-                        production.start(&facts.id).await?;
-                    }
-                    facts
-                }
-                None => production.make_again().await?,
-            };
-            emit.emit(Event::Warning(format!(
-                "somebody removed production's container; {} was made from its compose file",
-                facts.name
-            )));
-            noted(ProductionStep::MadeAgain { removed: id.to_owned(), id: facts.id.clone() });
-            facts
-        }
+            None => production.make_again().await?,
+        };
+        emit.emit(Event::Warning(format!(
+            "somebody removed production's container; {} was made from its compose file",
+            facts.name
+        )));
+        noted(ProductionStep::MadeAgain { removed: id.to_owned(), id: facts.id.clone() });
+        facts
     };
     let name = facts.name;
     production.prove(&facts.id, proof).await.map_err(|why| GuardFault::NotProven { name, why })?;

@@ -9,8 +9,7 @@ use super::SweepError;
 use super::folder::Folder;
 use super::journal::{Entry, Journal};
 use super::production::{self, GuardFault, Owed};
-use crate::engine::docker::cleanup;
-use crate::engine::docker::daemon::{Surroundings, connect};
+use crate::engine::docker::cleanup::{self, CleanupFault};
 use crate::engine::docker::production_of;
 use crate::engine::process;
 use crate::event::Emit;
@@ -33,16 +32,14 @@ pub struct Recovery {
 
 /// Whether somebody holds the journal of the sweep in `folder`.
 pub fn lives(folder: &Path) -> bool {
-    match File::open(folder.join("journal.jsonl")).map(|journal| journal.try_lock()) {
-        Ok(Err(TryLockError::WouldBlock)) => true,
-        // Locked by us for a moment, and released when the file is closed.
-        Ok(_) | Err(_) => false,
-    }
+    // Shared, so that it is in no other `recover`'s way; released when the file is closed.
+    let locked = File::open(folder.join("journal.jsonl")).map(|journal| journal.try_lock_shared());
+    matches!(locked, Ok(Err(TryLockError::WouldBlock)))
 }
 
-/// Recovers the sweeps in `folders`, and those that containers on the local
-/// daemon say they belong to.
-pub async fn run(folders: &[PathBuf], emit: &Emit) -> Recovery {
+/// Recovers the sweeps in `folders`; where `all_others` is asked for, also those that
+/// containers on the local daemon say they belong to.
+pub async fn run(folders: &[PathBuf], all_others: bool, emit: &Emit) -> Recovery {
     let mut recovery = Recovery::default();
     let mut all: Vec<PathBuf> = Vec::new();
     let mut add = |folder: &Path| {
@@ -51,22 +48,25 @@ pub async fn run(folders: &[PathBuf], emit: &Emit) -> Recovery {
             all.push(folder);
         }
     };
-    folders.iter().for_each(|folder| add(folder));
-    match connect(&Surroundings::here()).await {
-        Ok(docker) => match cleanup::remove_dead(&docker, lives).await {
-            Ok((dead, living)) => {
-                living.iter().chain(&dead).for_each(|found| add(&found.folder));
-                recovery.removed = dead.into_iter().map(|found| found.name).collect();
+    for folder in folders {
+        add(folder);
+    }
+    let only: Vec<PathBuf> = folders
+        .iter()
+        .map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone()))
+        .collect();
+    let only = (!all_others).then_some(only.as_slice());
+    match cleanup::remove_dead_here(only, lives).await {
+        Ok((dead, living)) => {
+            for found in living.iter().chain(&dead) {
+                add(&found.folder);
             }
-            Err(fault) => recovery.problems.push(format!("containers: {fault}")),
-        },
-        Err(fault) => {
-            let needed =
-                folders.iter().any(|folder| engine_of(folder).as_deref() == Some("docker"));
-            if needed {
-                recovery.problems.push(fault.to_string());
-            }
+            recovery.removed = dead.into_iter().map(|found| found.name).collect();
         }
+        // Without a daemon there is nothing to do, unless a sweep used one.
+        Err(CleanupFault::Daemon(_))
+            if !folders.iter().any(|folder| engine_of(folder).as_deref() == Some("docker")) => {}
+        Err(fault) => recovery.problems.push(fault.to_string()),
     }
     for folder in all.iter().filter(|folder| folder.join("manifest.json").is_file()) {
         if lives(folder) {

@@ -31,6 +31,8 @@ pub fn apply(record: &mut SweepRecord, entry: &Entry) {
             });
         }
         Entry::LaunchReady { launch, facts, effective } => {
+            // A container can hold the simulator: its figures are marked as any others.
+            record.manifest.simulated |= facts.simulated;
             if let Some(known) = find(record, *launch) {
                 known.facts = Some(facts.clone());
                 known.effective.clone_from(effective);

@@ -134,6 +134,7 @@ impl Building for SweepRecord {
                 boot_seconds: 1.5,
                 image_id: None,
                 engine_version: Some("0.33.0".to_owned()),
+                simulated: false,
             }),
             effective: BTreeMap::new(),
             measurements: values

@@ -88,6 +88,135 @@ async fn a_stream_has_the_shape_that_vllm_sent() {
     server.stop().await;
 }
 
+/// Keys of a value and of everything in it, in their order.
+fn shape(value: &Value) -> String {
+    match value {
+        Value::Object(entries) => {
+            let entries: Vec<_> =
+                entries.iter().map(|(key, value)| format!("{key}{}", shape(value))).collect();
+            format!("{{{}}}", entries.join(","))
+        }
+        Value::Array(items) => {
+            format!("[{}]", items.iter().map(shape).collect::<Vec<_>>().join(","))
+        }
+        _ => String::new(),
+    }
+}
+
+/// The shapes of chunks in their order, without repetitions.
+fn shapes(chunks: &[Value]) -> Vec<String> {
+    let mut shapes: Vec<_> = chunks.iter().map(shape).collect();
+    shapes.dedup();
+    shapes
+}
+
+fn captured(name: &str) -> String {
+    std::fs::read_to_string(format!("tests/captures/{name}")).unwrap()
+}
+
+fn captured_chunks(name: &str) -> Vec<Value> {
+    captured(name)
+        .lines()
+        .filter_map(|line| serde_json::from_str(line.strip_prefix("data: ")?).ok())
+        .collect()
+}
+
+#[tokio::test]
+async fn streams_have_the_keys_of_captured_ones_chunk_by_chunk() {
+    let line = "serve Qwen/Qwen3-0.6B --sim-speed 10 --sim-boot-seconds 0 --max-model-len 8192 \
+                --reasoning-parser qwen3";
+    let server = Running::start(line).await;
+    let ask = |thinking: bool, continuous: bool| {
+        json!({
+            "messages": [{"role": "user", "content": "Say hello"}], "stream": true,
+            "max_tokens": 40, "ignore_eos": true,
+            "chat_template_kwargs": {"enable_thinking": thinking},
+            "stream_options": {"include_usage": true, "continuous_usage_stats": continuous},
+        })
+    };
+    for (name, thinking, continuous) in
+        [("sse-chat-think.txt", true, true), ("sse-chat-nothink.txt", false, false)]
+    {
+        let ours = chunks(server.chat(ask(thinking, continuous)).await).await;
+        let theirs = captured_chunks(name);
+        assert!(theirs.len() > 3, "{name}");
+        // The thinking may end within our 40 tokens: chunks of the answer are not in the capture.
+        let ours: Vec<_> = ours
+            .into_iter()
+            .filter(|chunk| {
+                !thinking
+                    || chunk["choices"][0]["delta"]["content"].as_str().is_none_or(str::is_empty)
+            })
+            .collect();
+        assert_eq!(shapes(&ours), shapes(&theirs), "{name}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn thinking_comes_first_and_is_counted_apart() {
+    let server = Running::start(&format!("{FAST} --reasoning-parser qwen3")).await;
+    let body = json!({"messages": [{"role": "user", "content": "Say hello"}]});
+    let answer: Value = server.chat(body.clone()).await.json().await.unwrap();
+    let message = &answer["choices"][0]["message"];
+    let count = |field: &str| message[field].as_str().unwrap().split_whitespace().count() as u64;
+    let usage = &answer["usage"];
+    let thinking = usage["completion_tokens_details"]["reasoning_tokens"].as_u64().unwrap();
+    let all = usage["completion_tokens"].as_u64().unwrap();
+    assert_eq!(answer["choices"][0]["finish_reason"], "stop");
+    // A full stop is a token without a space before it: words are fewer than tokens.
+    assert!(thinking > 0 && count("reasoning") <= thinking);
+    assert!(count("content") > 0 && count("content") < all - thinking);
+
+    let mut cut = body;
+    cut["max_tokens"] = json!(3);
+    let answer: Value = server.chat(cut).await.json().await.unwrap();
+    assert_eq!(answer["choices"][0]["finish_reason"], "length");
+    assert_eq!(answer["choices"][0]["message"]["content"], Value::Null);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn plain_completions_take_text_and_token_ids() {
+    let server = Running::start(FAST).await;
+    let url = format!("{}/v1/completions", server.url);
+    let post = |body: Value| server.client.post(&url).bearer_auth("k").json(&body).send();
+    let body = json!({"prompt": "Once upon a time", "stream": true, "max_tokens": 5,
+        "ignore_eos": true, "stream_options": {"include_usage": true}});
+    let streamed = chunks(post(body).await.unwrap()).await;
+    assert_eq!(streamed[0]["object"], "text_completion");
+    let text: String =
+        streamed.iter().filter_map(|chunk| chunk["choices"][0]["text"].as_str()).collect();
+    assert_eq!(text.split(' ').count(), 5);
+    assert_eq!(streamed.last().unwrap()["usage"]["prompt_tokens"], 4);
+    let whole: Value = post(json!({"prompt": [1, 2, 3]})).await.unwrap().json().await.unwrap();
+    assert_eq!(whole["usage"]["prompt_tokens"], 3);
+    assert_eq!(post(json!({"prompt": []})).await.unwrap().status(), 400);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn metrics_have_vllms_names_and_labels() {
+    let series = |text: &str| -> std::collections::BTreeSet<String> {
+        text.lines()
+            .filter(|line| line.starts_with("vllm:") && !line.contains("cache_config_info"))
+            .map(|line| {
+                let (name, labels) = line.split_once('{').unwrap();
+                let names: Vec<_> =
+                    labels.split("\",").map(|label| label.split('=').next().unwrap()).collect();
+                format!("{name}{{{}}}", names.join(","))
+            })
+            .collect()
+    };
+    let theirs = series(&captured("metrics-initial.txt"));
+    let server = Running::start(FAST).await;
+    let ours = series(&server.get("/metrics").await.text().await.unwrap());
+    let invented: Vec<_> = ours.difference(&theirs).collect();
+    assert!(invented.is_empty(), "{invented:?}");
+    assert!(ours.len() > 60, "{}", ours.len());
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn whole_answers_repeat_with_their_prompt_and_stop_by_themselves() {
     let server = Running::start(FAST).await;

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
 use super::ComposeFault;
@@ -48,7 +48,7 @@ pub(super) fn parse(yaml: &str, name: &str, project: &str) -> Result<ServiceSpec
 #[derive(Deserialize)]
 struct Names {
     #[serde(default)]
-    services: BTreeMap<String, IgnoredAny>,
+    services: BTreeMap<String, Value>,
 }
 
 #[derive(Deserialize)]
@@ -102,7 +102,7 @@ struct Service {
     deploy: Option<Deploy>,
     gpus: Option<Value>,
     network_mode: Option<String>,
-    networks: BTreeMap<String, IgnoredAny>,
+    networks: BTreeMap<String, Value>,
     extra_hosts: Option<Pairs>,
     user: Option<String>,
     working_dir: Option<String>,

@@ -160,7 +160,7 @@ fn a_variable_in_a_merged_anchor_is_the_service_s() {
     std::fs::write(&file, text).expect("written");
     let names: BTreeSet<String> = ["GRID_A", "GRID_B"].map(str::to_owned).into();
     let lines = |service: &str| -> Vec<usize> {
-        variables::positions(&[file.clone()], service, &names)
+        variables::positions(std::slice::from_ref(&file), service, &names)
             .iter()
             .map(|unset| unset.line)
             .collect()

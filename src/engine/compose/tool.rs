@@ -13,9 +13,9 @@ use super::spec::ServiceSpec;
 use super::{ComposeFault, ComposeSource, UnsetVariable, service, variables};
 
 /// Longest that the tool may take to read files.
-const READING: Duration = Duration::from_secs(60);
+const READING: Duration = Duration::from_mins(1);
 /// Longest that the tool may take to start a service.
-const STARTING: Duration = Duration::from_secs(15 * 60);
+const STARTING: Duration = Duration::from_mins(15);
 
 /// A compose tool of this machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

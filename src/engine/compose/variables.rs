@@ -129,13 +129,11 @@ fn extended(lines: &[&str]) -> Option<(Option<String>, String)> {
         let value = after[..end].trim().trim_matches(['"', '\'']);
         (!value.is_empty()).then(|| value.to_owned())
     };
-    match value("service") {
-        Some(service) => Some((value("file"), service)),
-        None => {
-            let name = rest.trim().trim_matches(['"', '\'']);
-            (!name.is_empty() && !name.contains(['\n', ' ', '{'])).then(|| (None, name.to_owned()))
-        }
+    if let Some(service) = value("service") {
+        return Some((value("file"), service));
     }
+    let name = rest.trim().trim_matches(['"', '\'']);
+    (!name.is_empty() && !name.contains(['\n', ' ', '{'])).then(|| (None, name.to_owned()))
 }
 
 /// Column and name of each use of `names` in a line that gives no default:

@@ -92,7 +92,7 @@ fn host_config(spec: &ServiceSpec, addition: &Addition<'_>, port: String) -> Hos
             ])),
         }),
         ipc_mode: spec.ipc.clone(),
-        shm_size: spec.shm_size.map(|size| size.cast_signed()),
+        shm_size: spec.shm_size.map(u64::cast_signed),
         ulimits: Some(
             spec.ulimits
                 .iter()
@@ -131,7 +131,7 @@ fn long_mount(mount: &Mount) -> Option<DockerMount> {
     if bind(mount).is_some() {
         return None;
     }
-    let size = mount.tmpfs_size.map(|size| size.cast_signed());
+    let size = mount.tmpfs_size.map(u64::cast_signed);
     Some(DockerMount {
         target: Some(mount.target.clone()),
         source: mount.source.clone(),

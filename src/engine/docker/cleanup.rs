@@ -8,6 +8,7 @@ use bollard::Docker;
 use bollard::errors::Error;
 use bollard::query_parameters::ListContainersOptionsBuilder;
 
+use super::daemon::{DaemonFault, Surroundings, connect};
 use super::{container, label};
 
 /// A container with our labels.
@@ -40,16 +41,38 @@ pub async fn ours(docker: &Docker) -> Result<Vec<Leftover>, Error> {
     Ok(leftovers.collect())
 }
 
-/// Removes the containers whose sweep does not live (by its folder). Returns
-/// what was removed and what was left alone.
+/// Removes the containers whose sweep does not live (by its folder), of all
+/// sweeps or of those in `only`. Returns what was removed and what was left alone.
 pub async fn remove_dead(
     docker: &Docker,
+    only: Option<&[PathBuf]>,
     lives: impl Fn(&Path) -> bool,
 ) -> Result<(Vec<Leftover>, Vec<Leftover>), Error> {
+    let meant = |leftover: &Leftover| only.is_none_or(|only| only.contains(&leftover.folder));
     let (living, dead): (Vec<_>, Vec<_>) =
-        ours(docker).await?.into_iter().partition(|leftover| lives(&leftover.folder));
+        ours(docker).await?.into_iter().filter(meant).partition(|leftover| lives(&leftover.folder));
     for leftover in &dead {
         container::remove(docker, &leftover.id).await?;
     }
     Ok((dead, living))
+}
+
+/// Why nothing could be cleaned up.
+#[derive(Debug, thiserror::Error)]
+pub enum CleanupFault {
+    /// No daemon.
+    #[error(transparent)]
+    Daemon(#[from] DaemonFault),
+    /// The daemon refused.
+    #[error("containers: {0}")]
+    Refused(#[from] Error),
+}
+
+/// [`remove_dead`] on the local daemon.
+pub async fn remove_dead_here(
+    only: Option<&[PathBuf]>,
+    lives: impl Fn(&Path) -> bool,
+) -> Result<(Vec<Leftover>, Vec<Leftover>), CleanupFault> {
+    let docker = connect(&Surroundings::here()).await?;
+    Ok(remove_dead(&docker, only, lives).await?)
 }

@@ -43,7 +43,7 @@ pub trait ReadMemory: Send + Sync {
     async fn read(&mut self) -> Option<Vec<GpuMemory>>;
 }
 
-const LONGEST: Duration = Duration::from_secs(120);
+const LONGEST: Duration = Duration::from_mins(2);
 const STABLE: Duration = Duration::from_secs(5);
 const BETWEEN: Duration = Duration::from_millis(500);
 const WITHIN: f64 = 0.01;
@@ -119,7 +119,8 @@ impl Gate {
             return Ok(());
         }
         Err(LaunchFailure::new(
-            FailureClass::MemoryNotFree,
+            // Not the configuration's fault: it prunes nothing.
+            FailureClass::Environment,
             format!(
                 "after {} s GPU memory is still held by something else: {}",
                 LONGEST.as_secs(),
@@ -347,7 +348,7 @@ mod tests {
         assert!(passed.is_ok(), "20000 of 24000 suffice for 0.8");
         assert!((120.0..121.0).contains(&seconds), "{seconds}");
         let (_, passed) = second_passage(held, Some(0.95)).await;
-        assert_eq!(passed.expect_err("not for 0.95").class, FailureClass::MemoryNotFree);
+        assert_eq!(passed.expect_err("not for 0.95").class, FailureClass::Environment);
     }
 
     #[tokio::test(start_paused = true)]

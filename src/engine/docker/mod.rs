@@ -13,7 +13,7 @@ use bollard::query_parameters::InspectNetworkOptions;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::command::{flag_value, overlay};
+use super::command::{flag_value, flags_of, overlay};
 use super::compose::{Mount, ServiceSpec};
 use super::failure::Exit;
 use super::log::EngineLog;
@@ -194,7 +194,7 @@ impl DockerEngine {
             match cache.ensure(&self.docker).await {
                 Ok(()) => mounts.push(cache.mount()),
                 Err(error) => {
-                    emit.emit(Event::Warning(format!("no cache {}: {error}", cache.volume)))
+                    emit.emit(Event::Warning(format!("no cache {}: {error}", cache.volume)));
                 }
             }
         }
@@ -220,9 +220,7 @@ impl DockerEngine {
     }
 
     async fn start(&self, order: &LaunchOrder, emit: &Emit) -> Result<Started, LaunchFailure> {
-        let mut flags = order.configuration.flags.clone();
-        let taken_away = order.configuration.varied.iter().filter(|(_, value)| value.is_null());
-        flags.extend(taken_away.map(|(name, value)| (name.clone(), value.clone())));
+        let flags = flags_of(&order.configuration);
         let command = self.command(&flags);
         let port = flag_value(&command, "port").and_then(|port| port.parse().ok()).unwrap_or(8000);
         let networks = self.networks().await?;
@@ -242,7 +240,7 @@ impl DockerEngine {
         let name = container_name(order);
         let container =
             Container::create(&self.docker, &name, body(&self.spec.service, &addition)).await?;
-        let mut started = Started { container, log, started: Instant::now(), port };
+        let mut started = Started { container, log, at: Instant::now(), port };
         match started.start(networks.get(1..).unwrap_or_default(), file).await {
             Ok(()) => Ok(started),
             Err(failure) => {
@@ -261,7 +259,7 @@ impl DockerEngine {
 struct Started {
     container: Container,
     log: EngineLog,
-    started: Instant,
+    at: Instant,
     port: u16,
 }
 
@@ -274,7 +272,7 @@ impl Started {
         for network in further_networks {
             self.container.join_network(network).await?;
         }
-        self.started = Instant::now();
+        self.at = Instant::now();
         self.container.start(file).await
     }
 }
@@ -303,9 +301,10 @@ impl Engine for DockerEngine {
             Ok((server, identity)) => {
                 let facts = LaunchFacts {
                     started_at: identity.started_at.clone(),
-                    boot_seconds: started.started.elapsed().as_secs_f64(),
+                    boot_seconds: started.at.elapsed().as_secs_f64(),
                     image_id: Some(self.image.id.clone()),
                     engine_version: server.version.clone(),
+                    simulated: server.simulated,
                 };
                 let secrets = self.secrets();
                 return Ok(Box::new(LaunchedContainer {

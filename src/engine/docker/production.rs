@@ -153,10 +153,11 @@ impl Production for DockerProduction {
             loop {
                 tokio::time::sleep(Duration::from_millis(500)).await;
                 match self.inspect(id).await {
-                    Ok(Some(seen)) => match state_of(&seen) {
-                        State::Ended(exit) => return exit,
-                        _ => continue,
-                    },
+                    Ok(Some(seen)) => {
+                        if let State::Ended(exit) = state_of(&seen) {
+                            return exit;
+                        }
+                    }
                     _ => return Exit::default(),
                 }
             }

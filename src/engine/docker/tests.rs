@@ -267,11 +267,22 @@ async fn a_container_out_of_memory_is_known_by_the_daemon_s_word() {
     let mut launched = place.launch(&mut engine, &json!({})).await.expect("ready");
     let id = place.only();
     docker(&["update", "--memory", "6m", "--memory-swap", "6m", &id]);
-    let url = format!("{}/v1/models", launched.server().endpoint.base_url);
+    // Bodies make it touch its memory.
+    let big = place.folder.path().join("big");
+    std::fs::write(&big, vec![b'x'; 1_900_000]).expect("written");
+    let url = format!("{}/v1/chat/completions", launched.server().endpoint.base_url);
+    let post = || {
+        let data = format!("@{}", big.display());
+        Command::new("curl")
+            .args(["-s", "-m", "2", "-o", "/dev/null", "--data-binary", &data, &url])
+            .spawn()
+    };
     let mut failure = None;
-    for _ in 0..100 {
-        // Work makes it touch its memory.
-        let _answer = Command::new("curl").args(["-s", "-m", "1", &url]).output();
+    for _ in 0..30 {
+        let posts: Vec<_> = (0..8).filter_map(|_| post().ok()).collect();
+        for mut post in posts {
+            let _answer = post.wait();
+        }
         failure = launched.check().await.err();
         if failure.is_some() {
             break;
@@ -348,10 +359,11 @@ async fn recovery_touches_only_what_a_dead_sweep_made() {
 
     // Other sweeps of this daemon live, as far as this test is concerned.
     let lives = |of: &Path| of != folder("dead");
-    let (removed, left) = cleanup::remove_dead(&place.docker, lives).await.expect("done");
+    let (removed, left) = cleanup::remove_dead(&place.docker, None, lives).await.expect("done");
     assert_eq!(removed.iter().map(|l| l.id.as_str()).collect::<Vec<_>>(), [dead.as_str()]);
     assert!(left.iter().any(|l| l.id == living));
-    let (again, _) = cleanup::remove_dead(&place.docker, lives).await.expect("any number of times");
+    let (again, _) =
+        cleanup::remove_dead(&place.docker, None, lives).await.expect("any number of times");
     assert!(again.is_empty());
     for id in [&living, &sibling, &stranger] {
         docker(&["inspect", id]);
@@ -387,7 +399,7 @@ async fn a_daemon_that_goes_away_is_the_environment() {
     let left = launched.stop().await.expect_err("it cannot be stopped");
     assert!(left.message.contains("vllm-grid recover"), "{}", left.message);
     let (removed, _) =
-        cleanup::remove_dead(&place.docker, |of| of != through.folder.path().join("run"))
+        cleanup::remove_dead(&place.docker, None, |of| of != through.folder.path().join("run"))
             .await
             .expect("done");
     assert_eq!(removed.len(), 1);

@@ -262,7 +262,7 @@ async fn a_stop_that_fails_half_way_is_put_right() {
     let fake = Fake { stop_fails: true, ..Fake::running() };
     let mut note = |_| Ok::<(), ()>(());
     let emit = Emit::nowhere();
-    let fault = Guard::stand(&fake, &[], &mut note, &emit).await.err().expect("no stand");
+    let fault = Guard::stand(&fake, &[], &mut note, &emit).await.expect_err("no stand");
     assert!(matches!(fault, GuardFault::Production(ProductionFault::Daemon(_))));
     assert_eq!(fake.deeds(), "stop a start a prove a");
 }
