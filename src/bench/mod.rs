@@ -27,6 +27,8 @@ mod stability;
 pub mod stream;
 pub mod suite;
 pub mod telemetry;
+mod tool_calling;
+pub mod tool_tasks;
 mod traffic;
 
 /// Which repeat of which case of which workload, in which launch.

@@ -20,6 +20,7 @@ use crate::bench::request::Prepared;
 use crate::bench::stability;
 use crate::bench::telemetry::watch::Readings;
 use crate::bench::telemetry::{Reading, ServerReading, Telemetry, summary};
+use crate::bench::tool_calling;
 use crate::bench::{RecordSink, RepeatKey};
 use crate::event::{Emit, Event, Phase};
 use crate::metric::{Measurement, MetricValue, MetricValues, Status};
@@ -241,6 +242,12 @@ impl<'a> Bench<'a> {
                     return Err(BenchError::NoSuchCase { workload: key.workload, case: key.case });
                 };
                 reasoning::repeat(self, spec, kind).await?
+            }
+            Spec::ToolCalling(spec) => {
+                let Some(scenario) = spec.scenario_of(case) else {
+                    return Err(BenchError::NoSuchCase { workload: key.workload, case: key.case });
+                };
+                tool_calling::repeat(self, spec, scenario).await?
             }
         };
         let ended_ns = now_ns();

@@ -21,9 +21,10 @@ use tokio_util::sync::CancellationToken;
 use super::engine::Engine;
 use super::log::{Log, Process};
 use super::memory::Division;
-use super::protocol::{self, ChatRequest, Form, Refused};
+use super::protocol::{self, ChatRequest, Form, Refused, ToolChoice};
 use super::reply::{Outline, Reply, Streaming};
 use super::settings::Settings;
+use super::speech::Speech;
 use super::{Booted, Ending, Options, VERSION, text, tokens};
 
 /// Long contexts are megabytes of JSON.
@@ -278,7 +279,11 @@ fn accept(
     let limit = protocol::output_limit(request, prompt.len() as u64, settings.max_model_len)?;
     let asked = request.seed.map_or(server.options.seed, i64::cast_unsigned);
     let seed = prompt.iter().fold(asked, |seed, token| text::mix(seed, u64::from(*token)));
+    let choice = protocol::tool_choice(request, settings)?;
     let outline = Outline {
+        speech: speech(server, request, form, choice, seed),
+        // The end of a named call is `stop`, as vLLM's is.
+        tells_calls: !matches!(choice, ToolChoice::Named(_)),
         form,
         model,
         created: unix_seconds(),
@@ -288,6 +293,30 @@ fn accept(
         silent_after: server.options.faults.silent_after.unwrap_or(u64::MAX),
     };
     Ok(Reply::ask(&server.engine, request, prompt, outline))
+}
+
+/// What is said: by script, as demanded, or at random.
+fn speech(
+    server: &Server,
+    request: &ChatRequest,
+    form: Form,
+    choice: ToolChoice<'_>,
+    seed: u64,
+) -> Speech {
+    let parsed = server.settings.reasoning_parser.is_some();
+    if let Some(script) = server.options.answers.answer(&request.last_text()) {
+        return Speech::scripted(seed, script, request.thinking(), parsed);
+    }
+    match choice {
+        ToolChoice::Named(tool) => Speech::call(seed, tool),
+        ToolChoice::Required(tools) => {
+            let picked = text::mix(seed, 0) % tools.len().max(1) as u64;
+            Speech::call(seed, tools.get(picked as usize).unwrap_or(&Value::Null))
+        }
+        ToolChoice::Never | ToolChoice::Auto => {
+            Speech::words(seed, form == Form::Chat { thinks: true })
+        }
+    }
 }
 
 async fn respond(reply: Reply, request: &ChatRequest) -> Result<Response, Refused> {

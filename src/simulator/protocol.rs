@@ -49,6 +49,9 @@ pub struct ChatRequest {
     /// Tools on offer; they lengthen the prompt.
     #[serde(default)]
     pub tools: Option<Value>,
+    /// `none`, `auto`, `required`, or a named function.
+    #[serde(default)]
+    pub tool_choice: Option<Value>,
     /// `enable_thinking` counts.
     #[serde(default)]
     pub chat_template_kwargs: Option<Value>,
@@ -58,6 +61,17 @@ pub struct ChatRequest {
 }
 
 impl ChatRequest {
+    /// The text of the last message.
+    pub fn last_text(&self) -> String {
+        let Some(last) = self.messages.last() else { return String::new() };
+        match &last.content {
+            Value::Array(parts) => {
+                parts.iter().filter_map(|part| part.get("text")?.as_str()).collect()
+            }
+            content => content.as_str().unwrap_or_default().to_owned(),
+        }
+    }
+
     /// Whether the chat template leaves the model room to think.
     pub fn thinking(&self) -> bool {
         let kwargs = self.chat_template_kwargs.as_ref();
@@ -113,6 +127,33 @@ pub struct Words {
     pub reasoning: String,
     /// Of the answer.
     pub content: String,
+    /// Tool calls, or pieces of them.
+    pub calls: Vec<CallWords>,
+}
+
+/// A tool call, or a piece of one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CallWords {
+    /// Place among the answer's calls, from 0.
+    pub index: usize,
+    /// Identifier and function, where the call opens.
+    pub opening: Option<(String, String)>,
+    /// Arguments, or a piece of them.
+    pub arguments: String,
+}
+
+impl CallWords {
+    /// The deltas of a stream: the opening, then the arguments.
+    fn deltas(&self) -> impl Iterator<Item = Value> {
+        let index = self.index;
+        let opening = self.opening.as_ref().map(|(id, name)| {
+            json!([{"id": id, "type": "function", "index": index, "function": {"name": name}}])
+        });
+        let arguments = Some(&self.arguments)
+            .filter(|text| !text.is_empty())
+            .map(|text| json!([{"index": index, "function": {"arguments": text}}]));
+        opening.into_iter().chain(arguments)
+    }
 }
 
 /// `stream_options`.
@@ -220,6 +261,68 @@ pub fn output_limit(request: &ChatRequest, prompt: u64, context: u64) -> Result<
     }
 }
 
+/// What a request wants of its tools.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum ToolChoice<'a> {
+    /// No call: there are no tools, or `none`.
+    Never,
+    /// The model decides.
+    Auto,
+    /// A call of one of these tools.
+    Required(&'a [Value]),
+    /// A call of this tool.
+    Named(&'a Value),
+}
+
+/// Reads `tool_choice`.
+///
+/// # Errors
+/// With vLLM's words, where there is no parser for calls, or no such tool.
+pub fn tool_choice<'a>(
+    request: &'a ChatRequest,
+    settings: &Settings,
+) -> Result<ToolChoice<'a>, Refused> {
+    let tools = request.tools.as_ref().and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    if tools.is_empty() {
+        return Ok(ToolChoice::Never);
+    }
+    let named = |choice: &'a Value| choice.get("function")?.get("name")?.as_str();
+    let auto = Value::from("auto");
+    let choice = request.tool_choice.as_ref().unwrap_or(&auto);
+    match (choice.as_str(), request.tool_choice.as_ref().and_then(named)) {
+        (Some("none"), _) => Ok(ToolChoice::Never),
+        (Some("auto"), _) if settings.auto_tool_choice && settings.tool_parser.is_some() => {
+            Ok(ToolChoice::Auto)
+        }
+        (Some("auto"), _) => Err(Refused::bad_request(
+            None,
+            "\"auto\" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set",
+        )),
+        (Some("required"), _) | (_, Some(_)) if settings.tool_parser.is_none() => {
+            let shown = choice.as_str().map_or_else(|| choice.to_string(), str::to_owned);
+            let message = format!("tool_choice=\"{shown}\" requires --tool-call-parser to be set");
+            Err(Refused::bad_request(None, &message))
+        }
+        (Some("required"), _) => Ok(ToolChoice::Required(tools)),
+        (_, Some(name)) => {
+            let is_it = |tool: &&Value| {
+                tool.get("function").and_then(|function| function.get("name"))
+                    == Some(&Value::from(name))
+            };
+            tools.iter().find(is_it).map(ToolChoice::Named).ok_or_else(|| {
+                Refused::bad_request(
+                    Some("tool_choice"),
+                    "The tool specified in `tool_choice` does not match any of the specified `tools`",
+                )
+            })
+        }
+        _ => Err(Refused::bad_request(
+            Some("tool_choice"),
+            "Invalid value for `tool_choice`: it must be \"none\", \"auto\", \"required\" or a named tool",
+        )),
+    }
+}
+
 /// Tokens of one request so far.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Usage {
@@ -291,18 +394,21 @@ impl ChunkWriter {
         out.push_str(",\"prompt_token_ids\":null,\"prompt_text\":null}\n\n");
     }
 
-    /// Chunks with these words, thinking before the answer; the last one tells
-    /// why the answer ends. Nothing where there is nothing to say.
-    pub fn tokens(&self, out: &mut String, words: &Words, finish: Option<Finish>, usage: Usage) {
-        if !words.reasoning.is_empty() {
-            let last = finish.filter(|_| words.content.is_empty());
-            self.chunk(out, "reasoning", &words.reasoning, last, usage);
-            if last.is_some() {
-                return;
-            }
+    /// Chunks with these words, thinking before the answer, tool calls behind it;
+    /// the last one tells why the answer ends. Nothing where there is nothing to say.
+    pub fn tokens(&self, out: &mut String, words: &Words, finish: Option<&str>, usage: Usage) {
+        let said = |field, text: &str| (!text.is_empty()).then(|| (field, Value::from(text)));
+        let calls = words.calls.iter().flat_map(CallWords::deltas);
+        let mut parts: Vec<(&str, Value)> = said("reasoning", &words.reasoning)
+            .into_iter()
+            .chain(said("content", &words.content))
+            .chain(calls.map(|delta| ("tool_calls", delta)))
+            .collect();
+        if parts.is_empty() && finish.is_some() {
+            parts.push(("content", Value::from("")));
         }
-        if !words.content.is_empty() || finish.is_some() {
-            self.chunk(out, "content", &words.content, finish, usage);
+        for (at, (field, value)) in parts.iter().enumerate() {
+            self.chunk(out, field, value, finish.filter(|_| at + 1 == parts.len()), usage);
         }
     }
 
@@ -310,12 +416,12 @@ impl ChunkWriter {
         &self,
         out: &mut String,
         field: &str,
-        text: &str,
-        finish: Option<Finish>,
+        value: &Value,
+        finish: Option<&str>,
         usage: Usage,
     ) {
-        let text = Value::from(text).to_string();
-        let reason = finish.map_or("null".to_owned(), |end| format!("\"{}\"", finish_reason(end)));
+        let value = value.to_string();
+        let reason = finish.map_or("null".to_owned(), |end| format!("\"{end}\""));
         let stop = match (self.form, finish) {
             (Form::Chat { .. }, None) => "",
             _ => "\"stop_reason\":null,",
@@ -323,15 +429,19 @@ impl ChunkWriter {
         out.push_str(&self.head);
         match self.form {
             Form::Chat { .. } => {
-                out.push_str("[{\"index\":0,\"delta\":{\"");
+                out.push_str("[{\"index\":0,\"delta\":{");
+                if field == "tool_calls" {
+                    out.push_str("\"content\":null,");
+                }
+                out.push('"');
                 out.push_str(field);
                 out.push_str("\":");
-                out.push_str(&text);
+                out.push_str(&value);
                 out.push_str("},");
             }
             Form::Completion => {
                 out.push_str("[{\"index\":0,\"text\":");
-                out.push_str(&text);
+                out.push_str(&value);
                 out.push(',');
             }
         }
@@ -379,6 +489,13 @@ pub fn finish_reason(finish: Finish) -> &'static str {
     }
 }
 
+/// A call of a message; nothing for a piece that opens none.
+fn whole_call(call: &CallWords) -> Option<Value> {
+    let (id, name) = call.opening.as_ref()?;
+    let function = json!({"name": name, "arguments": call.arguments});
+    Some(json!({"id": id, "type": "function", "function": function}))
+}
+
 impl Form {
     /// A whole answer.
     pub fn whole(
@@ -387,7 +504,7 @@ impl Form {
         created: u64,
         model: &str,
         words: &Words,
-        finish: Finish,
+        finish: &str,
         usage: Usage,
     ) -> Value {
         let usage: Value =
@@ -395,19 +512,20 @@ impl Form {
         let (object, mut choice) = match self {
             Self::Chat { .. } => {
                 let reasoning = Some(&words.reasoning).filter(|text| !text.is_empty());
-                let content = Some(&words.content)
-                    .filter(|_| reasoning.is_none() || !words.content.is_empty());
+                let alone = reasoning.is_none() && words.calls.is_empty();
+                let content = Some(&words.content).filter(|_| alone || !words.content.is_empty());
+                let calls: Vec<Value> = words.calls.iter().filter_map(whole_call).collect();
                 let message = json!({
                     "role": "assistant", "content": content, "refusal": null,
                     "annotations": null, "audio": null, "function_call": null,
-                    "tool_calls": [], "reasoning": reasoning,
+                    "tool_calls": calls, "reasoning": reasoning,
                 });
                 ("chat.completion", json!({"index": 0, "message": message}))
             }
             Self::Completion => ("text_completion", json!({"index": 0, "text": words.content})),
         };
         choice["logprobs"] = Value::Null;
-        choice["finish_reason"] = finish_reason(finish).into();
+        choice["finish_reason"] = finish.into();
         choice["stop_reason"] = Value::Null;
         choice["token_ids"] = Value::Null;
         json!({

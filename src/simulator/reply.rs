@@ -8,8 +8,11 @@ use serde_json::Value;
 
 use super::engine::{Answer, Ask, Engine};
 use super::metrics::Finish;
-use super::protocol::{ChatRequest, ChunkWriter, Form, Refused, StreamOptions, Usage, Words};
+use super::protocol::{
+    CallWords, ChatRequest, ChunkWriter, Form, Refused, StreamOptions, Usage, Words, finish_reason,
+};
 use super::scheduler::Produced;
+use super::speech::{Part, Speech};
 use super::text;
 
 /// What is settled of a reply before its first token.
@@ -21,8 +24,12 @@ pub(super) struct Outline {
     pub model: String,
     /// Unix time.
     pub created: u64,
-    /// What the answer is drawn from.
+    /// What the engine draws the answer's tokens from.
     pub seed: u64,
+    /// What is said.
+    pub speech: Speech,
+    /// Whether the end of a tool call is told as one.
+    pub tells_calls: bool,
     /// Tokens at most.
     pub limit: u64,
     /// Whether usage tells cached tokens.
@@ -37,9 +44,8 @@ pub(super) struct Reply {
     outline: Outline,
     id: String,
     prompt_tokens: u64,
-    /// Tokens of thinking before the one that ends it.
-    thinking: u64,
-    finish: Finish,
+    /// The word for its end.
+    finish: &'static str,
     sent: u64,
     answer: Answer,
 }
@@ -53,13 +59,7 @@ impl Reply {
         outline: Outline,
     ) -> Self {
         let seed = outline.seed;
-        let thinking = match outline.form {
-            Form::Chat { thinks: true } => text::thinking_length(seed),
-            _ => 0,
-        };
-        let thought = if thinking > 0 { thinking + 1 } else { 0 };
-        let natural = thought + text::natural_length(seed);
-        let natural = natural.max(request.min_tokens.unwrap_or(0));
+        let natural = outline.speech.length().max(request.min_tokens.unwrap_or(0));
         let cut = request.ignore_eos.unwrap_or(false) || natural >= outline.limit;
         let (output_tokens, finish) =
             if cut { (outline.limit, Finish::Length) } else { (natural, Finish::Stop) };
@@ -72,7 +72,12 @@ impl Reply {
             Form::Completion => "cmpl",
         };
         let id = format!("{prefix}-{:016x}", text::mix(seed, answer.id()));
-        Self { outline, id, prompt_tokens, thinking, finish, sent: 0, answer }
+        let calls = outline.tells_calls && outline.speech.calls_tools();
+        let finish = match finish {
+            Finish::Stop if calls => "tool_calls",
+            finish => finish_reason(finish),
+        };
+        Self { outline, id, prompt_tokens, finish, sent: 0, answer }
     }
 
     /// The tokens that are there; `None` at the end.
@@ -91,23 +96,41 @@ impl Reply {
         Usage {
             prompt: self.prompt_tokens,
             completion,
-            reasoning: completion.min(self.thinking),
+            reasoning: self.outline.speech.thinking_among(completion),
             cached: last.filter(|_| self.outline.tell_cached).map(|token| token.cached_tokens),
         }
     }
 
-    /// The text of these tokens; the one that ends the thinking has none.
+    /// What these tokens say.
     fn words(&self, produced: &[Produced]) -> Words {
         let mut words = Words::default();
         for token in produced {
-            let said = text::token(self.outline.seed, token.index);
-            if token.index < self.thinking {
-                words.reasoning.push_str(&said);
-            } else if token.index > self.thinking || self.thinking == 0 {
-                words.content.push_str(&said);
+            let piece = self.outline.speech.piece(token.index);
+            match piece.part {
+                Part::Thinking => words.reasoning.push_str(&piece.text),
+                Part::Content => words.content.push_str(&piece.text),
+                Part::Call(index) => words.calls.push(CallWords {
+                    index,
+                    opening: Some((self.call_id(index), piece.text)),
+                    arguments: String::new(),
+                }),
+                Part::Arguments(index) => {
+                    match words.calls.last_mut().filter(|call| call.index == index) {
+                        Some(call) => call.arguments.push_str(&piece.text),
+                        None => words.calls.push(CallWords {
+                            index,
+                            opening: None,
+                            arguments: piece.text,
+                        }),
+                    }
+                }
             }
         }
         words
+    }
+
+    fn call_id(&self, index: usize) -> String {
+        format!("chatcmpl-tool-{:016x}", text::mix(self.answer.id(), index as u64))
     }
 
     /// The answer in one piece.

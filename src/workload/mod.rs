@@ -19,6 +19,7 @@ mod options;
 mod reasoning;
 mod resources;
 mod stability;
+mod tool_calling;
 
 pub use command::Command;
 pub use conversation::Conversation;
@@ -28,6 +29,7 @@ pub use long_context::LongContext;
 pub use options::{OptionFault, OptionKind, OptionSpec, Options};
 pub use reasoning::{Reasoning, ReasoningKind};
 pub use stability::Stability;
+pub use tool_calling::{Scenario, ToolCalling};
 
 /// A kind of workload: its names, options and metrics.
 #[derive(Clone, Copy, Debug)]
@@ -83,6 +85,7 @@ pub const KINDS: &[Kind] = &[
     kv_cache::KIND,
     conversation::KIND,
     reasoning::KIND,
+    tool_calling::KIND,
     stability::KIND,
     load::KIND,
     long_context::KIND,
@@ -127,6 +130,8 @@ pub enum Spec {
     Conversation(Conversation),
     /// `reasoning`.
     Reasoning(Reasoning),
+    /// `tool-calling`.
+    ToolCalling(ToolCalling),
     /// `stability`.
     Stability(Stability),
     /// `long-context`.
@@ -184,6 +189,7 @@ impl Workload {
             Spec::Load(_) => &load::KIND,
             Spec::Conversation(_) => &conversation::KIND,
             Spec::Reasoning(_) => &reasoning::KIND,
+            Spec::ToolCalling(_) => &tool_calling::KIND,
             Spec::Stability(_) => &stability::KIND,
             Spec::LongContext(_) => &long_context::KIND,
             Spec::Command(_) => &command::KIND,
@@ -198,6 +204,7 @@ impl Workload {
             Spec::Conversation(_) | Spec::Stability(_) | Spec::Command(_) => vec![String::new()],
             Spec::LongContext(spec) => spec.cases(),
             Spec::Reasoning(spec) => spec.cases(),
+            Spec::ToolCalling(spec) => spec.cases(),
         }
     }
 }
