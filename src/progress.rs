@@ -135,7 +135,8 @@ impl Teller {
 
     fn phase(&mut self, phase: Phase) {
         match phase {
-            Phase::Starting(what) if what.is_empty() => self.now("starting"),
+            // The launch itself was told as starting.
+            Phase::Starting(what) if what == "starting" => {}
             Phase::Starting(what) => self.now(&format!("starting: {what}")),
             Phase::Ready { seconds } => self.now(&format!("ready after {seconds:.1} s")),
             Phase::Measuring { workload, case, repeat } => {

@@ -7,7 +7,8 @@ It speaks gibberish, and that is enough: what the tests look at is how vLLM star
 prompt of some thousand tokens takes long enough on two cores for the prefix cache to show. Nothing is downloaded. The
 same seed and the same venv give the same bytes.
 
-An answer never ends by itself: it always has as many tokens as were asked for (see `weights`).
+An answer never ends by itself, it always has as many tokens as were asked for. Where a grammar guides it (forced tool
+calls, JSON schemas) it keeps to the grammar and comes to an end: see `preferences`.
 """
 
 import argparse
@@ -70,7 +71,28 @@ def tokenizer() -> Tokenizer:
     return result
 
 
-def weights(seed: int, silent: list[int]) -> dict[str, torch.Tensor]:
+def preferences(tokens: Tokenizer) -> torch.Tensor:
+    """What is added to each token's logit. The logits themselves are random, with a deviation of about 1."""
+    result = torch.zeros(VOCABULARY)
+    for token in range(VOCABULARY):
+        text = tokens.decode([token], skip_special_tokens=False)
+        if text in SPECIAL + MARKERS or "\ufffd" in text:
+            # No end, tool call or thought by chance, and no halves of characters: only where nothing else is allowed.
+            result[token] = -20
+        elif not text.strip():
+            # Grammars allow white space nearly everywhere, without end. Below the end of the turn, so that this comes first.
+            result[token] = -40
+        elif text[0] == "<":
+            # Nor a tag spelled in letters; below the end of the turn, or after one forced tool call comes the next.
+            result[token] = -30
+        elif text.isdigit():
+            result[token] = -3  # numbers come to an end ...
+        elif text[0] == '"':
+            result[token] = 1.5  # ... and so do strings
+    return result
+
+
+def weights(seed: int, preferred: torch.Tensor) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
 
     def normal(*shape: int) -> torch.Tensor:
@@ -91,7 +113,9 @@ def weights(seed: int, silent: list[int]) -> dict[str, torch.Tensor]:
                 "self_attn.k_proj.weight": normal(KV_HEADS * HEAD_DIM, HIDDEN),
                 "self_attn.v_proj.weight": normal(KV_HEADS * HEAD_DIM, HIDDEN),
                 "self_attn.o_proj.weight": normal(HIDDEN, HEADS * HEAD_DIM),
-                "self_attn.q_norm.weight": ones(HEAD_DIM),
+                # Sharp attention: with flat attention the next token hangs on the last one only, and the text soon goes
+                # round in a circle.
+                "self_attn.q_norm.weight": 8 * ones(HEAD_DIM),
                 "self_attn.k_norm.weight": ones(HEAD_DIM),
                 "post_attention_layernorm.weight": ones(HIDDEN),
                 "mlp.gate_proj.weight": normal(INTERMEDIATE, HIDDEN),
@@ -100,11 +124,14 @@ def weights(seed: int, silent: list[int]) -> dict[str, torch.Tensor]:
             }.items()
         }
     # A head of its own: with a tied one a random model repeats its last token for ever.
-    head = normal(VOCABULARY, HIDDEN)
-    # Rows of zeros give a logit of 0, far below the best of 4096 random ones: no answer ends by chance or opens a tool
-    # call. Where a grammar leaves nothing else (forced tool calls) these tokens are still taken.
-    head[silent] = 0
-    tensors["lm_head.weight"] = head
+    tensors["lm_head.weight"] = normal(VOCABULARY, HIDDEN)
+    # Qwen3's head has no bias, so one of the hidden numbers serves: every token starts with a 1 there and no layer adds
+    # to it, so that it reaches the head as the same positive number, whatever the text.
+    tensors["model.embed_tokens.weight"][:, 0] = 1
+    for layer in range(LAYERS):
+        tensors[f"model.layers.{layer}.self_attn.o_proj.weight"][0] = 0
+        tensors[f"model.layers.{layer}.mlp.down_proj.weight"][0] = 0
+    tensors["lm_head.weight"][:, 0] = preferred.to(torch.bfloat16)
     return tensors
 
 
@@ -178,8 +205,7 @@ def main() -> None:
             "eos_token_id": stop,
         },
     )
-    silent = [tokens.token_to_id(text) for text in SPECIAL + MARKERS]
-    save_file(weights(arguments.seed, silent), out / "model.safetensors", metadata={"format": "pt"})
+    save_file(weights(arguments.seed, preferences(tokens)), out / "model.safetensors", metadata={"format": "pt"})
     (out / "model.safetensors").chmod(0o644)  # safetensors writes 0600, which a container's user could not read
     size = sum(file.stat().st_size for file in out.iterdir())
     print(f"{out}: {size / 1e6:.1f} MB", file=sys.stderr)
