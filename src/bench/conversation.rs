@@ -20,6 +20,9 @@ use crate::workload::Conversation;
 /// Bytes of the first text that is sent to a server: its tokens per byte are not known yet.
 const FIRST_SIZE: usize = 1500;
 
+/// What every message of the user ends with.
+const CLOSING: &str = "\nWhat do you say?";
+
 /// What the turns add up to.
 #[derive(Debug, Default)]
 struct Tally {
@@ -116,7 +119,6 @@ fn message(dialogue: &Dialogue<'_, '_>, spec: &Conversation, name: &str, turn: u
     let seed = derive(&[&parts[0], &parts[1], "conversation", name, &parts[2]]);
     let per_byte = bench.tokens_per_byte().unwrap_or(0.3).max(0.01);
     let size = (spec.turn_tokens as f64 / per_byte) as usize;
-    const CLOSING: &str = "\nWhat do you say?";
     format!("{}{CLOSING}", text(seed, size.saturating_sub(CLOSING.len()).max(8)))
 }
 

@@ -46,6 +46,14 @@ impl<'b, 'a> Dialogue<'b, 'a> {
         Self { bench, traffic, records: Vec::new() }
     }
 
+    /// The first request's record, where there was one request only.
+    pub(crate) fn only_record(&self) -> Option<&RequestRecord> {
+        match &self.records[..] {
+            [record] => Some(record),
+            _ => None,
+        }
+    }
+
     /// Requests so far.
     pub(crate) fn requests(&self) -> usize {
         self.records.len()

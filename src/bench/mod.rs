@@ -23,6 +23,8 @@ mod sse;
 pub mod stream;
 pub mod suite;
 pub mod telemetry;
+mod tool_calling;
+pub mod tool_tasks;
 mod traffic;
 
 /// Which repeat of which case of which workload, in which launch.

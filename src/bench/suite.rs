@@ -15,6 +15,7 @@ use crate::bench::prompts::derive;
 use crate::bench::reasoning;
 use crate::bench::record::{RequestErrorClass, RequestRecord};
 use crate::bench::request::Prepared;
+use crate::bench::tool_calling;
 use crate::bench::{RecordSink, RepeatKey};
 use crate::event::{Emit, Event, Phase};
 use crate::metric::{Measurement, MetricValues, Status};
@@ -208,6 +209,12 @@ impl<'a> Bench<'a> {
                     return Err(BenchError::NoSuchCase { workload: key.workload, case: key.case });
                 };
                 reasoning::repeat(self, spec, kind).await?
+            }
+            Spec::ToolCalling(spec) => {
+                let Some(scenario) = spec.scenario_of(case) else {
+                    return Err(BenchError::NoSuchCase { workload: key.workload, case: key.case });
+                };
+                tool_calling::repeat(self, spec, scenario).await?
             }
         };
         if !done.records.is_empty() {

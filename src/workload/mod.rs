@@ -14,12 +14,14 @@ mod kv_cache;
 mod load;
 mod options;
 mod reasoning;
+mod tool_calling;
 
 pub use conversation::Conversation;
 pub use kv_cache::KvCache;
 pub use load::{Arrivals, Load, LoadCase, Slo};
 pub use options::{OptionFault, OptionKind, OptionSpec, Options};
 pub use reasoning::{Reasoning, ReasoningKind};
+pub use tool_calling::{Scenario, ToolCalling};
 
 /// A kind of workload: its names, options and metrics.
 #[derive(Clone, Copy, Debug)]
@@ -50,7 +52,8 @@ pub enum Concurrency {
 }
 
 /// Every kind of workload, in the order of `bench`.
-pub const KINDS: &[Kind] = &[kv_cache::KIND, conversation::KIND, reasoning::KIND, load::KIND];
+pub const KINDS: &[Kind] =
+    &[kv_cache::KIND, conversation::KIND, reasoning::KIND, tool_calling::KIND, load::KIND];
 
 /// Options that every workload has.
 pub const SHARED_OPTIONS: &[OptionSpec] = &[
@@ -90,6 +93,8 @@ pub enum Spec {
     Conversation(Conversation),
     /// `reasoning`.
     Reasoning(Reasoning),
+    /// `tool-calling`.
+    ToolCalling(ToolCalling),
 }
 
 impl Spec {
@@ -141,6 +146,7 @@ impl Workload {
             Spec::Load(_) => &load::KIND,
             Spec::Conversation(_) => &conversation::KIND,
             Spec::Reasoning(_) => &reasoning::KIND,
+            Spec::ToolCalling(_) => &tool_calling::KIND,
         }
     }
 
@@ -151,6 +157,7 @@ impl Workload {
             Spec::Load(spec) => spec.cases(),
             Spec::Conversation(_) => vec![String::new()],
             Spec::Reasoning(spec) => spec.cases(),
+            Spec::ToolCalling(spec) => spec.cases(),
         }
     }
 }
