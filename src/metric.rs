@@ -193,5 +193,5 @@ pub struct Constraint {
 
 /// Every metric that a workload can yield.
 pub fn catalogue() -> Vec<&'static Metric> {
-    crate::workload::KINDS.iter().flat_map(|kind| kind.metrics).collect()
+    crate::workload::catalogue().iter().collect()
 }

@@ -15,6 +15,9 @@ const MAX_PROBES: u32 = 6;
 /// server's count says nothing.
 const MAX_BYTES_PER_TOKEN: usize = 32;
 
+/// Bytes from which on a text tells how many tokens a byte is.
+const WORTH_KNOWING: usize = 1000;
+
 /// Why a repeat cannot begin.
 #[derive(Debug)]
 pub(crate) enum Unfit {
@@ -53,6 +56,9 @@ pub(crate) async fn fit(
         let distance = tokens.abs_diff(target) + u64::from(tokens < target);
         if best.is_none_or(|(least, _)| distance < least) {
             best = Some((distance, size));
+        }
+        if bench.tokens_per_byte().is_none() && size >= WORTH_KNOWING {
+            bench.set_tokens_per_byte(tokens as f64 / size as f64);
         }
         calibration.observe(tokens);
         let hopeless = calibration.size() > (target as usize + 64) * MAX_BYTES_PER_TOKEN;

@@ -2,10 +2,12 @@
 //! workloads. Knows no engine: the server may have been started by anybody.
 
 use crate::bench::record::RequestRecord;
+use crate::bench::telemetry::Sample;
 
 mod chunk;
 pub mod client;
 pub mod clock;
+mod command;
 mod connection;
 mod conversation;
 mod dialogue;
@@ -13,6 +15,7 @@ mod fault;
 mod fitting;
 mod kv_cache;
 mod load;
+mod long_context;
 pub mod prompts;
 pub mod puzzles;
 mod reasoning;
@@ -20,6 +23,7 @@ pub mod record;
 pub mod request;
 mod silence;
 mod sse;
+mod stability;
 pub mod stream;
 pub mod suite;
 pub mod telemetry;
@@ -47,6 +51,15 @@ pub trait RecordSink: Send + Sync {
     /// # Errors
     /// When they could not be written; the sweep stops then.
     fn store(&self, key: &RepeatKey, records: &[RequestRecord]) -> std::io::Result<()>;
+
+    /// Stores the launch's telemetry so far, in place of what was stored before.
+    ///
+    /// # Errors
+    /// When it could not be written; the sweep stops then.
+    fn store_telemetry(&self, launch: u32, samples: &[Sample]) -> std::io::Result<()> {
+        let _not_kept = (launch, samples);
+        Ok(())
+    }
 }
 
 /// Keeps nothing.

@@ -7,19 +7,25 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::bench::client::{Client, ClientError, Limits, Order, Outcome, Slot};
-use crate::bench::clock::Clock;
+use crate::bench::clock::{Clock, now_ns};
+use crate::bench::command;
 use crate::bench::conversation;
 use crate::bench::kv_cache;
 use crate::bench::load;
+use crate::bench::long_context;
 use crate::bench::prompts::derive;
 use crate::bench::reasoning;
 use crate::bench::record::{RequestErrorClass, RequestRecord};
 use crate::bench::request::Prepared;
+use crate::bench::stability;
+use crate::bench::telemetry::watch::Readings;
+use crate::bench::telemetry::{Reading, ServerReading, Telemetry, summary};
 use crate::bench::tool_calling;
 use crate::bench::{RecordSink, RepeatKey};
 use crate::event::{Emit, Event, Phase};
 use crate::metric::{Measurement, MetricValues, Status};
 use crate::server::Server;
+use crate::server::counters::Counters;
 use crate::server::health::{Health, completion_proof, health_by};
 use crate::server::http::Http;
 use crate::workload::{Spec, Workload};
@@ -115,6 +121,9 @@ pub struct Bench<'a> {
     kv_cache: BTreeMap<u64, kv_cache::CaseState>,
     sizes: BTreeMap<String, usize>,
     load: load::State,
+    telemetry: Option<Telemetry>,
+    /// When what is measured began, in the present repeat.
+    began_ns: u64,
 }
 
 impl std::fmt::Debug for Bench<'_> {
@@ -156,7 +165,17 @@ impl<'a> Bench<'a> {
             kv_cache: BTreeMap::new(),
             sizes: BTreeMap::new(),
             load: load::State::default(),
+            telemetry: None,
+            began_ns: 0,
         })
+    }
+
+    /// Takes samples beside the measurements: repeats carry what they add up to,
+    /// and the sink is given all of them after each repeat.
+    #[must_use]
+    pub fn with_telemetry(mut self, telemetry: Telemetry) -> Self {
+        self.telemetry = Some(telemetry);
+        self
     }
 
     /// Measures one repeat of one case; `repeat` 0 is a warm-up, however many
@@ -187,8 +206,10 @@ impl<'a> Bench<'a> {
         // Warm-ups are told apart by their serial number, kept repeats by their own.
         self.repeat_name =
             if repeat == 0 { format!("warm-up {}", self.serial) } else { repeat.to_string() };
+        self.look().await;
         self.clock = Clock::start();
-        let done = match &workload.spec {
+        self.began_ns = now_ns();
+        let mut done = match &workload.spec {
             Spec::KvCache(spec) => {
                 let index = workload.cases().iter().position(|known| known == case);
                 let target = index.and_then(|index| spec.prefix_tokens.get(index).copied());
@@ -204,6 +225,18 @@ impl<'a> Bench<'a> {
                 load::repeat(self, spec, kind, case, repeat).await?
             }
             Spec::Conversation(spec) => conversation::repeat(self, spec).await?,
+            Spec::Stability(spec) => stability::repeat(self, spec, repeat).await?,
+            Spec::LongContext(spec) => {
+                let Some(context) = spec.context_of(case) else {
+                    return Err(BenchError::NoSuchCase { workload: key.workload, case: key.case });
+                };
+                long_context::repeat(self, spec, context, repeat).await?
+            }
+            Spec::Command(spec) => {
+                let metrics = workload.kind().metrics.iter();
+                let names: Vec<&str> = metrics.map(|metric| metric.name).collect();
+                command::repeat(self, spec, &names).await?
+            }
             Spec::Reasoning(spec) => {
                 let Some(kind) = spec.kind_of(case) else {
                     return Err(BenchError::NoSuchCase { workload: key.workload, case: key.case });
@@ -217,19 +250,61 @@ impl<'a> Bench<'a> {
                 tool_calling::repeat(self, spec, scenario).await?
             }
         };
+        let ended_ns = now_ns();
+        self.look().await;
         if !done.records.is_empty() {
             self.sink.store(&key, &done.records)?;
         }
+        self.resources(ended_ns, &mut done)?;
         let gone = match &done.verdict {
             Verdict::Failed(_) => self.engine_gone(&done.records).await,
             _ => None,
         };
-        let measurement = measurement(key, done);
+        let mut measurement = measurement(key, done);
+        for metric in workload.kind().all_metrics() {
+            // What was not measured is named, too.
+            measurement.metrics.entry(metric.name.to_owned()).or_insert(None);
+        }
         match gone {
             Some(message) => {
                 Err(BenchError::EngineGone { measurement: Box::new(measurement), message })
             }
             None => Ok(measurement),
+        }
+    }
+
+    /// Reads the server's counters for the telemetry, outside of what is measured.
+    async fn look(&self) {
+        let Some(telemetry) = &self.telemetry else { return };
+        let scraped = self.cancel.run_until_cancelled(Counters::scrape(&self.http)).await;
+        if let Some(Some(counters)) = scraped {
+            telemetry.tape().put(now_ns(), [Reading::Server(ServerReading::from(&counters))]);
+        }
+    }
+
+    /// Tells what the repeat used of the machine, and hands the samples on.
+    fn resources(&self, ended_ns: u64, done: &mut Repeat) -> std::io::Result<()> {
+        let Some(telemetry) = &self.telemetry else { return Ok(()) };
+        let samples = telemetry.samples();
+        if !matches!(done.verdict, Verdict::Skipped(_)) {
+            let usage = done.records.iter().filter_map(|record| record.usage);
+            let tokens = usage.map(|usage| usage.completion_tokens).sum();
+            let window = (self.began_ns, ended_ns);
+            done.metrics.extend(summary::metrics(&samples, window, tokens));
+        }
+        self.sink.store_telemetry(self.settings.launch, &samples)
+    }
+
+    /// What is measured begins now: what came before was to prepare it.
+    pub(crate) fn begins(&mut self) {
+        self.began_ns = now_ns();
+    }
+
+    /// Counters that were read while a load ran.
+    pub(crate) fn watched(&self, readings: &Readings) {
+        let Some(telemetry) = &self.telemetry else { return };
+        for (at_ns, counters) in readings {
+            telemetry.tape().put(*at_ns, [Reading::Server(ServerReading::from(counters))]);
         }
     }
 
@@ -261,6 +336,16 @@ impl<'a> Bench<'a> {
     /// Sends one request on the connection of a closed loop of one.
     pub(crate) async fn send(&mut self, prompt: &Prepared, order: Order<'_>) -> Outcome {
         self.client.send(&mut self.slot, prompt, order, self.clock, self.cancel).await
+    }
+
+    /// As [`Bench::send`], with times since another start.
+    pub(crate) async fn send_at(
+        &mut self,
+        prompt: &Prepared,
+        order: Order<'_>,
+        clock: Clock,
+    ) -> Outcome {
+        self.client.send(&mut self.slot, prompt, order, clock, self.cancel).await
     }
 
     /// A number unique to (sweep, launch, repeat, `parts`).

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use vllm_grid::bench::client::Limits;
 use vllm_grid::bench::record::RequestRecord;
 use vllm_grid::bench::suite::{Bench, BenchError, BenchSettings, run_suite};
+use vllm_grid::bench::telemetry::{Telemetry, TelemetrySettings};
 use vllm_grid::bench::{RecordSink, RepeatKey};
 use vllm_grid::metric::{Measurement, Status};
 use vllm_grid::results::records;
@@ -76,7 +77,11 @@ pub(crate) async fn bench(args: &BenchArgs, shutdown: &Shutdown) -> Result<Exit,
     };
     let mut bench = Bench::new(&server, &sink, &emit, shutdown.token(), settings)
         .await
-        .map_err(|fault| Failure::new(Exit::Environment, fault))?;
+        .map_err(|fault| Failure::new(Exit::Environment, fault))?
+        .with_telemetry(Telemetry::start(&TelemetrySettings {
+            gpus: !server.simulated && is_here(&server),
+            probe: None,
+        }));
     let mut measurements = Vec::new();
     let ended = run_suite(&mut bench, &workloads, args.repeats, &mut measurements).await;
     progress.close();
@@ -92,6 +97,12 @@ pub(crate) async fn bench(args: &BenchArgs, shutdown: &Shutdown) -> Result<Exit,
         Err(fault @ BenchError::NoSuchCase { .. }) => Err(Failure::new(Exit::Bug, fault)),
         Err(fault) => Err(Failure::new(Exit::Environment, fault)),
     }
+}
+
+/// Whether the server runs on this machine: the GPUs elsewhere are not seen.
+fn is_here(server: &Server) -> bool {
+    let rest = server.endpoint.base_url.trim_start_matches("http://");
+    ["127.", "localhost", "[::1]"].iter().any(|host| rest.starts_with(host))
 }
 
 fn keep(path: &Path, sink: &Kept) -> Result<(), Failure> {

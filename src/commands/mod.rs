@@ -21,7 +21,7 @@ pub(crate) async fn run(command: Command, shutdown: &Shutdown) -> Result<Exit, F
         Command::Resume(args) => sweep::resume(&args, shutdown).await,
         Command::Recover(args) => recover::recover(&args).await,
         Command::Doctor(args) => doctor::doctor(&args).await,
-        Command::Plan(args) => show::plan(&args),
+        Command::Plan(args) => show::plan(&args).await,
         Command::Report(args) => show::report(&args),
         Command::Export(args) => show::export(&args),
         Command::Metrics(args) => show::metrics(&args),

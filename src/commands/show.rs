@@ -2,7 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use vllm_grid::engine::command::{Change, changes};
+use vllm_grid::engine::compose::{self, ComposeFault};
+use vllm_grid::engine::docker::source_of;
 use vllm_grid::grid::plan::Plan;
+use vllm_grid::grid::{DockerBlock, EngineBlock, Grid};
 use vllm_grid::metric::{self, Direction};
 use vllm_grid::results::ranking;
 use vllm_grid::sweep::folder::Folder;
@@ -13,14 +17,51 @@ use crate::cli::{ExportArgs, Format, MetricsArgs, PlanArgs, ReportArgs};
 use crate::exit::{Exit, Failure, print};
 
 /// `plan`: what would run.
-pub(crate) fn plan(args: &PlanArgs) -> Result<Exit, Failure> {
+pub(crate) async fn plan(args: &PlanArgs) -> Result<Exit, Failure> {
     let grid = super::read_grid(&args.grid)?;
     let plan = Plan::new(&grid);
     match args.format {
         Format::Json => print_json(&plan)?,
-        Format::Text => print(&report::plan::render(&plan, width()))?,
+        Format::Text => {
+            print(&report::plan::render(&plan, width()))?;
+            if let EngineBlock::Docker(block) = &grid.engine {
+                print(&service_changes(&grid, block).await?)?;
+            }
+        }
     }
     Ok(Exit::Done)
+}
+
+/// What each configuration changes in the command of the compose service.
+/// Without a compose tool that is not known, and said.
+async fn service_changes(grid: &Grid, block: &DockerBlock) -> Result<String, Failure> {
+    let Some(source) = source_of(block, block.service.as_deref()) else { return Ok(String::new()) };
+    let service = match compose::read(&source).await {
+        Ok(service) => service,
+        Err(fault @ (ComposeFault::NoTool | ComposeFault::Tool { .. })) => {
+            return Ok(format!("\nthe service `{}` is not read: {fault}\n", source.service));
+        }
+        Err(fault) => return Err(Failure::new(Exit::Usage, fault)),
+    };
+    let mut text = format!("\nchanges to the command of the service `{}`\n", source.service);
+    let command = service.command.unwrap_or_default();
+    for configuration in &grid.configurations {
+        text.push_str("  ");
+        text.push_str(&configuration.name);
+        text.push('\n');
+        let changes = changes(&command, configuration);
+        if changes.is_empty() {
+            text.push_str("    none: as it stands in the file\n");
+        }
+        for change in changes {
+            let (sign, option) = match &change {
+                Change::Removed(option) => ("-", option),
+                Change::Added(option) => ("+", option),
+            };
+            text.extend(["    ", sign, " ", option, "\n"]);
+        }
+    }
+    Ok(text)
 }
 
 /// `report`: the ranking again, from the journal.

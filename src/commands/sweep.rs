@@ -4,10 +4,11 @@ use std::path::Path;
 
 use vllm_grid::bench::RecordSink;
 use vllm_grid::configuration::hexadecimal;
+use vllm_grid::engine::compose::ComposeFault;
 use vllm_grid::engine::docker::production::DockerProduction;
-use vllm_grid::engine::docker::production_of;
+use vllm_grid::engine::docker::{DockerFault, production_of};
 use vllm_grid::engine::production::Production;
-use vllm_grid::engine::{self, Engine};
+use vllm_grid::engine::{self, Engine, EngineFault};
 use vllm_grid::event::Event;
 use vllm_grid::grid::{EngineBlock, Grid, ReadOptions};
 use vllm_grid::results::records::ParquetRecords;
@@ -25,7 +26,7 @@ use crate::signals::Shutdown;
 /// `sweep`: launches, measures and ranks every configuration of a grid.
 pub(crate) async fn sweep(args: &SweepArgs, shutdown: &Shutdown) -> Result<Exit, Failure> {
     let grid = super::read_grid(&args.grid)?;
-    let engine = engine(&grid).await?;
+    let engine = engine(&grid, None).await?;
     let now = jiff::Timestamp::now();
     let (folder, name) = Folder::create(&grid.name, now, args.output.as_deref())?;
     let manifest = Manifest::of(&grid, name, now);
@@ -37,12 +38,26 @@ pub(crate) async fn sweep(args: &SweepArgs, shutdown: &Shutdown) -> Result<Exit,
 pub(crate) async fn resume(args: &ResumeArgs, shutdown: &Shutdown) -> Result<Exit, Failure> {
     let folder = Folder::existing(&args.run)?;
     let grid = unchanged(&folder, &folder.manifest()?)?;
-    let engine = engine(&grid).await?;
+    let facts = folder.record()?.launches.into_iter().filter_map(|launch| launch.facts);
+    let image_id = facts.filter_map(|facts| facts.image_id).last();
+    let engine = engine(&grid, image_id).await?;
     go(Sweep::resume(folder)?, &grid, engine, shutdown).await
 }
 
-async fn engine(grid: &Grid) -> Result<Box<dyn Engine>, Failure> {
-    engine::of_grid(&grid.engine).await.map_err(|fault| Failure::new(Exit::Environment, fault))
+/// The grid's engine, on the image of earlier sessions where there were any.
+async fn engine(grid: &Grid, image_id: Option<String>) -> Result<Box<dyn Engine>, Failure> {
+    engine::of_grid(&grid.engine, image_id).await.map_err(|fault| {
+        let exit = match &fault {
+            EngineFault::Compose(ComposeFault::NoTool | ComposeFault::Tool { .. }) => {
+                Exit::Environment
+            }
+            EngineFault::Compose(_) | EngineFault::Docker(DockerFault::ImageChanged { .. }) => {
+                Exit::Usage
+            }
+            _ => Exit::Environment,
+        };
+        Failure::new(exit, fault)
+    })
 }
 
 /// What serves production, where the grid names it.

@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 
-use crate::configuration::Flags;
+use crate::configuration::{Configuration, Flags};
 use crate::flags::{self, Kind};
 
 /// Replaces in `command` every flag that `overlaid` names, however it was spelt
@@ -28,6 +28,21 @@ pub fn overlay(command: &[String], overlaid: &Flags) -> Vec<String> {
     }
     result.extend(flags::argv(&pending));
     result
+}
+
+/// The flags that a configuration lays over a command: what it passes, and as
+/// `null` what it takes away.
+pub fn flags_of(configuration: &Configuration) -> Flags {
+    let mut flags = configuration.flags.clone();
+    let taken_away = configuration.varied.iter().filter(|(_, value)| value.is_null());
+    flags.extend(taken_away.map(|(name, value)| (name.clone(), value.clone())));
+    flags
+}
+
+/// What a configuration changes in `command`, secrets hidden.
+pub fn changes(command: &[String], configuration: &Configuration) -> Vec<Change> {
+    let changed = overlay(command, &flags_of(configuration));
+    diff(&redacted(command), &redacted(&changed))
 }
 
 /// The value that `command` passes for `flag` (canonical name) as text; the last one counts.

@@ -45,11 +45,15 @@ pub enum EngineFault {
     NoKey(String),
 }
 
-/// The engine of a grid's block.
+/// The engine of a grid's block. `image_id` is the image that earlier sessions
+/// of the sweep used: another one is refused.
 ///
 /// # Errors
 /// What the block asks for and cannot be had, before anything is started.
-pub async fn of_grid(block: &EngineBlock) -> Result<Box<dyn Engine>, EngineFault> {
+pub async fn of_grid(
+    block: &EngineBlock,
+    image_id: Option<String>,
+) -> Result<Box<dyn Engine>, EngineFault> {
     match block {
         EngineBlock::Simulated(block) => {
             Ok(Box::new(simulated::SimulatedEngine::new(block.clone())?))
@@ -61,7 +65,7 @@ pub async fn of_grid(block: &EngineBlock) -> Result<Box<dyn Engine>, EngineFault
             Ok(Box::new(retry::RetryOnce::new(engine)))
         }
         EngineBlock::Docker(block) => {
-            let engine = Box::new(docker::of_block(block).await?);
+            let engine = Box::new(docker::of_block(block, image_id).await?);
             Ok(Box::new(retry::RetryOnce::new(engine)))
         }
     }
@@ -223,6 +227,11 @@ pub trait Launched: Send {
     /// `Err` with the reason when the server is no longer the one that was
     /// launched: exited, restarted, replaced.
     async fn check(&mut self) -> Result<(), LaunchFailure>;
+
+    /// What it uses, as far as the engine can tell; `None`: it cannot.
+    fn probe(&self) -> Option<std::sync::Arc<dyn crate::server::ResourceProbe>> {
+        None
+    }
 
     /// Stops it and waits until nothing of it is left.
     async fn stop(self: Box<Self>) -> Result<(), LaunchFailure>;

@@ -15,7 +15,7 @@ use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::command::overlay;
+use super::command::{flags_of, overlay};
 use super::failure::Exit;
 use super::log::EngineLog;
 use super::readiness::{Connect, Limits, NotReady, wait_until_ready};
@@ -103,9 +103,7 @@ impl ProcessEngine {
             .map_err(|fault| environment(format!("the launch's folder: {fault}")))?;
         let errors =
             file.try_clone().map_err(|fault| environment(format!("engine.log: {fault}")))?;
-        let mut flags = order.configuration.flags.clone();
-        let taken_away = order.configuration.varied.iter().filter(|(_, value)| value.is_null());
-        flags.extend(taken_away.map(|(name, value)| (name.clone(), value.clone())));
+        let flags = flags_of(&order.configuration);
         let argv = self.argv(&flags, port);
         let mut command = Command::new(&argv[0]);
         command

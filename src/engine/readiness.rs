@@ -187,7 +187,9 @@ pub enum NotReady {
     Cancelled,
 }
 
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
+/// Pauses grow with the wait, so that readiness is found at most 5 % late.
+const PAUSE_SHARE: u32 = 20;
+const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -204,7 +206,7 @@ pub async fn wait_until_ready(
     cancel: &CancellationToken,
 ) -> Result<Server, NotReady> {
     let started = Instant::now();
-    let mut boot = Boot { phase: BootPhase::Starting, heard: started, pause: FIRST_PAUSE };
+    let mut boot = Boot { phase: BootPhase::Starting, heard: started };
     emit.phase(Phase::Starting(boot.phase.as_str().to_owned()));
     loop {
         boot.listen(&new_log(), emit);
@@ -238,8 +240,8 @@ pub async fn wait_until_ready(
                 },
             };
         }
-        let next = (now + boot.pause).min(started + limits.hard_cap).min(boot.heard + allowed);
-        boot.pause = (boot.pause * 3 / 2).min(LONGEST_PAUSE);
+        let pause = (started.elapsed() / PAUSE_SHARE).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
+        let next = (now + pause).min(started + limits.hard_cap).min(boot.heard + allowed);
         tokio::select! {
             biased;
             () = cancel.cancelled() => return Err(NotReady::Cancelled),
@@ -252,7 +254,6 @@ pub async fn wait_until_ready(
 struct Boot {
     phase: BootPhase,
     heard: Instant,
-    pause: Duration,
 }
 
 impl Boot {
@@ -271,7 +272,6 @@ impl Boot {
     fn enter(&mut self, phase: BootPhase, emit: &Emit) {
         if phase > self.phase {
             self.phase = phase;
-            self.pause = FIRST_PAUSE;
             emit.phase(Phase::Starting(phase.as_str().to_owned()));
         }
     }

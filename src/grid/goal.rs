@@ -167,7 +167,7 @@ fn metric(
         return None;
     };
     let kind = workload.kind();
-    let Some(metric) = kind.metrics.iter().find(|metric| metric.name == reference.name) else {
+    let Some(metric) = kind.all_metrics().find(|metric| metric.name == reference.name) else {
         let names: Vec<&str> = kind.metrics.iter().map(|metric| metric.name).collect();
         let help = match crate::workload::nearest(&reference.name, &names) {
             Some(near) => format!("did you mean `{}.{near}`?", kind.key),

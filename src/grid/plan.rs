@@ -203,6 +203,14 @@ fn requests_of(workload: &Workload) -> Vec<(u64, u64, u64)> {
             .map(|tokens| (spec.prompts * 3, *tokens, spec.output_tokens))
             .collect(),
         Spec::Load(spec) => load_requests(spec),
+        Spec::Stability(spec) => stability_requests(spec),
+        Spec::LongContext(spec) => {
+            let depths = spec.depths.len() as u64;
+            // An answer is a code: little of what it may be.
+            spec.contexts.iter().map(|tokens| (depths, *tokens, spec.max_tokens / 4)).collect()
+        }
+        // How long it runs, nobody has told; it may be anything up to its timeout.
+        Spec::Command(_) => Vec::new(),
         // How long answers get is the model's: half of what they may.
         Spec::Reasoning(spec) => {
             vec![(spec.kinds.len() as u64 * spec.instances, 400, spec.max_tokens / 2)]
@@ -241,6 +249,19 @@ fn load_requests(spec: &crate::workload::Load) -> Vec<(u64, u64, u64)> {
             lengths(rounds.max(1))
         })
         .collect()
+}
+
+fn stability_requests(spec: &crate::workload::Stability) -> Vec<(u64, u64, u64)> {
+    let mix = spec.mix();
+    let alone = |(prompt, output): &(u64, u64)| {
+        *prompt as f64 / 1000.0 * PREFILL.high + *output as f64 * TOKEN.high
+    };
+    let block: f64 = mix.iter().map(alone).sum();
+    let blocks = match spec.duration {
+        Some(seconds) => (seconds / block).ceil() as u64,
+        None => 2 * spec.requests.div_ceil(2 * mix.len() as u64),
+    };
+    mix.into_iter().map(|(prompt, output)| (blocks.max(1), prompt, output)).collect()
 }
 
 /// Seconds that the server needs for one repeat of all cases.

@@ -15,6 +15,7 @@ mod measured;
 pub mod ranking;
 mod ranking_frame;
 pub mod records;
+pub mod telemetry;
 mod verdict;
 
 /// Why a frame could not be made or a file not be written or read.

@@ -155,7 +155,7 @@ fn metrics(manifest: &Manifest) -> Vec<MetricRef> {
     let listed = manifest.workloads.iter().flat_map(|workload| {
         let several = workload.cases().len() > 1;
         workload.cases().into_iter().flat_map(move |case| {
-            let metrics = workload.kind().metrics.iter();
+            let metrics = workload.kind().all_metrics();
             let told = metrics
                 .filter(|m| m.direction != Direction::Neutral && m.unit != "text" && m.unit != "1");
             told.map(move |metric| MetricRef {

@@ -14,7 +14,9 @@ use polars::prelude::{DataType, PolarsResult};
 use super::ResultsError;
 use super::columns::column;
 use super::file::write_parquet;
+use super::telemetry;
 use crate::bench::record::{Chunk, RequestError, RequestErrorClass, RequestRecord, Usage};
+use crate::bench::telemetry::Sample;
 use crate::bench::{RecordSink, RepeatKey};
 
 /// Keeps request records below a sweep's folder or in one launch's.
@@ -43,13 +45,12 @@ impl ParquetRecords {
         Self { place: Place::Launch(launch.into()) }
     }
 
-    /// `records/` of the launch that the key belongs to.
-    fn folder(&self, key: &RepeatKey) -> io::Result<PathBuf> {
-        let launch = match &self.place {
-            Place::Launch(folder) => folder.clone(),
-            Place::Sweep(sweep) => launch_folder(sweep, key.launch)?,
-        };
-        Ok(launch.join("records"))
+    /// The folder of a launch.
+    fn launch(&self, number: u32) -> io::Result<PathBuf> {
+        match &self.place {
+            Place::Launch(folder) => Ok(folder.clone()),
+            Place::Sweep(sweep) => launch_folder(sweep, number),
+        }
     }
 }
 
@@ -68,12 +69,21 @@ fn launch_folder(sweep: &Path, launch: u32) -> io::Result<PathBuf> {
 
 impl RecordSink for ParquetRecords {
     fn store(&self, key: &RepeatKey, records: &[RequestRecord]) -> io::Result<()> {
-        let folder = self.folder(key)?;
+        let folder = self.launch(key.launch)?.join("records");
         std::fs::create_dir_all(&folder)?;
-        write(&folder.join(file_name(key)), key, records).map_err(|error| match error {
-            ResultsError::File { source, .. } => source,
-            other => io::Error::other(other),
-        })
+        write(&folder.join(file_name(key)), key, records).map_err(io_error)
+    }
+
+    fn store_telemetry(&self, launch: u32, samples: &[Sample]) -> io::Result<()> {
+        let path = self.launch(launch)?.join("telemetry.parquet");
+        telemetry::write(&path, samples).map_err(io_error)
+    }
+}
+
+fn io_error(error: ResultsError) -> io::Error {
+    match error {
+        ResultsError::File { source, .. } => source,
+        other => io::Error::other(other),
     }
 }
 

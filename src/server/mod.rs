@@ -11,12 +11,14 @@ pub mod http;
 mod message;
 mod observed;
 mod open;
+mod probe;
 pub mod prometheus;
 mod python;
 
 pub use health::{Health, completion_proof, health};
 pub(crate) use message::{error_message, error_text};
 pub use open::ServerError;
+pub use probe::{ResourceProbe, ResourceSample};
 
 /// A bearer key. Never shown, never serialised.
 #[derive(Clone, PartialEq, Eq)]

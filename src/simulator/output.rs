@@ -187,4 +187,32 @@ mod tests {
         }
         assert_ne!(nonsense(&schema, 1), nonsense(&schema, 2));
     }
+    #[test]
+    fn a_script_is_said_token_by_token() {
+        let script = Scripted {
+            reasoning: "so it is".into(),
+            content: "yes, sir".into(),
+            tool_calls: vec![
+                Call { name: "f".into(), arguments: json!({"a": 1}) },
+                Call { name: "g".into(), arguments: json!("{broken") },
+            ],
+            ..Scripted::default()
+        };
+        let text_of = |output: &Output, part: Part| -> String {
+            let pieces = (0..output.length()).map(|at| output.piece(at));
+            pieces.filter(|piece| piece.part == part).map(|piece| piece.text).collect()
+        };
+        let output = Output::scripted(1, &script, true, true);
+        assert_eq!(output.thinking_among(output.length()), 3);
+        assert_eq!(output.thinking_among(2), 2);
+        assert_eq!(text_of(&output, Part::Thinking), "so it is");
+        assert_eq!(text_of(&output, Part::Content), "yes, sir");
+        assert_eq!(text_of(&output, Part::Call(1)), "g");
+        assert_eq!(text_of(&output, Part::Arguments(0)), "{\"a\":1}");
+        assert_eq!(text_of(&output, Part::Arguments(1)), "{broken");
+        let unparsed = Output::scripted(1, &script, true, false);
+        assert_eq!(text_of(&unparsed, Part::Content), "<think>so it is</think>yes, sir");
+        let without = Output::scripted(1, &script, false, true);
+        assert_eq!(without.thinking_among(without.length()), 0);
+    }
 }

@@ -8,12 +8,14 @@
 //! (repeat) that all arms share. Repeats in one launch share the launch's
 //! offset, so they alone never make a mean precise.
 
+mod binomial;
 mod difference;
 mod holm;
 mod interval;
 mod slope;
 mod variance;
 
+pub use binomial::upper_bound;
 pub use difference::{Difference, differences_to_first};
 pub use holm::holm;
 pub use interval::{Interval, mean_interval, t_quantile, two_sided_p};

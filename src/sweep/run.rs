@@ -18,6 +18,7 @@ use super::replay;
 use crate::bench::RecordSink;
 use crate::bench::client::Limits;
 use crate::bench::suite::{Bench, BenchError, BenchSettings};
+use crate::bench::telemetry::{Telemetry, TelemetrySettings};
 use crate::engine::failure::prunes;
 use crate::engine::production::Production;
 use crate::engine::{Engine, FailureClass, LaunchFailure, LaunchOrder, Launched};
@@ -381,8 +382,12 @@ impl Sweep {
             limits: Limits::default(),
         };
         let bench = Bench::new(&server, &*sink, hands.emit, hands.cancel, settings).await;
+        let telemetry = Telemetry::start(&TelemetrySettings {
+            gpus: !server.simulated,
+            probe: launched.probe(),
+        });
         let mut bench = match bench {
-            Ok(bench) => bench,
+            Ok(bench) => bench.with_telemetry(telemetry),
             Err(fault) => return Ok(LaunchOutcome::Failed(died(launched, &fault).await)),
         };
         for pass in passes {

@@ -517,23 +517,8 @@ const FIGURES: [Metric; 22] = [
     ),
 ];
 
-const METRICS: &[Metric] = &{
-    let groups: [&[Metric]; 7] =
-        [&FIGURES, &TTFT, &TPOT, &ITL, &E2EL, &SCHEDULED_TTFT, &SCHEDULED_E2EL];
-    let mut all = [FIGURES[0]; 22 + 6 * 7];
-    let mut place = 0;
-    let mut group = 0;
-    while group < groups.len() {
-        let mut index = 0;
-        while index < groups[group].len() {
-            all[place] = groups[group][index];
-            place += 1;
-            index += 1;
-        }
-        group += 1;
-    }
-    all
-};
+const METRICS: &[Metric] =
+    &super::joined::<64>(&[&FIGURES, &TTFT, &TPOT, &ITL, &E2EL, &SCHEDULED_TTFT, &SCHEDULED_E2EL]);
 
 #[cfg(test)]
 mod tests {

@@ -3,24 +3,32 @@
 //! yield. How a workload is run is in [`crate::bench`].
 
 use std::fmt::Display;
+use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::metric::Metric;
 
+mod command;
 mod conversation;
 mod kv_cache;
 mod load;
+mod long_context;
 mod options;
 mod reasoning;
+mod resources;
+mod stability;
 mod tool_calling;
 
+pub use command::Command;
 pub use conversation::Conversation;
 pub use kv_cache::KvCache;
 pub use load::{Arrivals, Load, LoadCase, Slo};
+pub use long_context::LongContext;
 pub use options::{OptionFault, OptionKind, OptionSpec, Options};
 pub use reasoning::{Reasoning, ReasoningKind};
+pub use stability::Stability;
 pub use tool_calling::{Scenario, ToolCalling};
 
 /// A kind of workload: its names, options and metrics.
@@ -34,12 +42,33 @@ pub struct Kind {
     pub about: &'static str,
     /// Its own options, beside [`SHARED_OPTIONS`].
     pub options: &'static [OptionSpec],
-    /// Its metrics.
+    /// Its own metrics; [`Kind::all_metrics`] has those of resources too.
     pub metrics: &'static [Metric],
     /// Requests in flight at once.
     pub concurrency: Concurrency,
     /// Its specification from checked options.
     pub read: fn(&Options) -> Spec,
+}
+
+/// Metrics of every kind, its own before those of resources.
+static CATALOGUE: LazyLock<Vec<Metric>> = LazyLock::new(|| {
+    KINDS
+        .iter()
+        .flat_map(|kind| kind.metrics.iter().copied().chain(resources::of(kind.key)))
+        .collect()
+});
+
+/// Every metric that a workload can yield.
+pub(crate) fn catalogue() -> &'static [Metric] {
+    &CATALOGUE
+}
+
+impl Kind {
+    /// Its own metrics, and those of the resources that a repeat used.
+    pub fn all_metrics(&self) -> impl Iterator<Item = &'static Metric> {
+        let key = self.key;
+        CATALOGUE.iter().filter(move |metric| metric.workload == key)
+    }
 }
 
 /// How many requests a workload keeps in flight: what flags can act on it.
@@ -52,8 +81,16 @@ pub enum Concurrency {
 }
 
 /// Every kind of workload, in the order of `bench`.
-pub const KINDS: &[Kind] =
-    &[kv_cache::KIND, conversation::KIND, reasoning::KIND, tool_calling::KIND, load::KIND];
+pub const KINDS: &[Kind] = &[
+    kv_cache::KIND,
+    conversation::KIND,
+    reasoning::KIND,
+    tool_calling::KIND,
+    stability::KIND,
+    load::KIND,
+    long_context::KIND,
+    command::KIND,
+];
 
 /// Options that every workload has.
 pub const SHARED_OPTIONS: &[OptionSpec] = &[
@@ -95,6 +132,12 @@ pub enum Spec {
     Reasoning(Reasoning),
     /// `tool-calling`.
     ToolCalling(ToolCalling),
+    /// `stability`.
+    Stability(Stability),
+    /// `long-context`.
+    LongContext(LongContext),
+    /// `command`.
+    Command(Command),
 }
 
 impl Spec {
@@ -147,6 +190,9 @@ impl Workload {
             Spec::Conversation(_) => &conversation::KIND,
             Spec::Reasoning(_) => &reasoning::KIND,
             Spec::ToolCalling(_) => &tool_calling::KIND,
+            Spec::Stability(_) => &stability::KIND,
+            Spec::LongContext(_) => &long_context::KIND,
+            Spec::Command(_) => &command::KIND,
         }
     }
 
@@ -155,11 +201,29 @@ impl Workload {
         match &self.spec {
             Spec::KvCache(spec) => spec.cases(),
             Spec::Load(spec) => spec.cases(),
-            Spec::Conversation(_) => vec![String::new()],
+            Spec::Conversation(_) | Spec::Stability(_) | Spec::Command(_) => vec![String::new()],
+            Spec::LongContext(spec) => spec.cases(),
             Spec::Reasoning(spec) => spec.cases(),
             Spec::ToolCalling(spec) => spec.cases(),
         }
     }
+}
+
+/// Groups of metrics one after another; `N` is how many they are together.
+const fn joined<const N: usize>(groups: &[&[Metric]]) -> [Metric; N] {
+    let mut all = [groups[0][0]; N];
+    let (mut place, mut group) = (0, 0);
+    while group < groups.len() {
+        let mut index = 0;
+        while index < groups[group].len() {
+            all[place] = groups[group][index];
+            place += 1;
+            index += 1;
+        }
+        group += 1;
+    }
+    assert!(place == N, "as many as they are");
+    all
 }
 
 /// Cases named `key=value`; one empty text where there is one value only.

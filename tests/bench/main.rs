@@ -1,10 +1,13 @@
 //! The bench and what it reads from a server, against servers of known behaviour.
 
 mod client;
+mod command;
 mod counting;
 mod effective;
 mod kv_cache;
 mod load;
+mod long_context;
 mod scripted;
 mod server;
 mod simulated;
+mod stability;

@@ -82,6 +82,9 @@ def preferences(tokens: Tokenizer) -> torch.Tensor:
         elif not text.strip():
             # Grammars allow white space nearly everywhere, without end. Below the end of the turn, so that this comes first.
             result[token] = -40
+        elif text[0] == "<":
+            # Nor a tag spelled in letters; below the end of the turn, or after one forced tool call comes the next.
+            result[token] = -30
         elif text.isdigit():
             result[token] = -3  # numbers come to an end ...
         elif text[0] == '"':
@@ -110,7 +113,9 @@ def weights(seed: int, preferred: torch.Tensor) -> dict[str, torch.Tensor]:
                 "self_attn.k_proj.weight": normal(KV_HEADS * HEAD_DIM, HIDDEN),
                 "self_attn.v_proj.weight": normal(KV_HEADS * HEAD_DIM, HIDDEN),
                 "self_attn.o_proj.weight": normal(HIDDEN, HEADS * HEAD_DIM),
-                "self_attn.q_norm.weight": ones(HEAD_DIM),
+                # Sharp attention: with flat attention the next token hangs on the last one only, and the text soon goes
+                # round in a circle.
+                "self_attn.q_norm.weight": 8 * ones(HEAD_DIM),
                 "self_attn.k_norm.weight": ones(HEAD_DIM),
                 "post_attention_layernorm.weight": ones(HIDDEN),
                 "mlp.gate_proj.weight": normal(INTERMEDIATE, HIDDEN),

@@ -115,6 +115,7 @@ impl Run<'_, '_> {
         let before = Counters::scrape(self.bench.http()).await;
         let watch = Watch::start(self.bench.http().clone());
         let clock = Clock::start();
+        self.bench.begins();
         let done = match self.kind {
             LoadCase::Concurrency(count) => self.closed(recipe, clock, count, expected).await?,
             LoadCase::Rate(rate) => {
@@ -125,6 +126,7 @@ impl Run<'_, '_> {
             LoadCase::MaxRate => self.search(recipe, clock, expected).await?,
         };
         let readings = watch.stop();
+        self.bench.watched(&readings);
         if self.bench.cancel().is_cancelled() {
             return Err(Stop::Cancelled);
         }

@@ -34,7 +34,9 @@ impl Watch {
                 ticks.tick().await;
                 let at = now_ns();
                 // A server without counters is not asked again and again.
-                let Some(counters) = Counters::scrape(&http).await else { return };
+                let Some(mut counters) = Counters::scrape(&http).await else { return };
+                // The same each time, and most of it.
+                counters.cache_config.clear();
                 shared.lock().unwrap_or_else(PoisonError::into_inner).push((at, counters));
             }
         });

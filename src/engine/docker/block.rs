@@ -10,11 +10,15 @@ use crate::engine::readiness::over_http;
 use crate::engine::{EngineFault, api_key};
 use crate::grid::{DockerBlock, ProductionName};
 
-/// The engine of a grid's block: reads its compose service, finds its image.
+/// The engine of a grid's block: reads its compose service, finds its image,
+/// which must be `image_id` where earlier sessions of the sweep used that.
 ///
 /// # Errors
 /// What the block asks for and cannot be had, before anything is started.
-pub async fn of_block(block: &DockerBlock) -> Result<DockerEngine, EngineFault> {
+pub async fn of_block(
+    block: &DockerBlock,
+    image_id: Option<String>,
+) -> Result<DockerEngine, EngineFault> {
     let key = api_key(block.api_key_env.as_deref())?;
     let docker = local_daemon().await?;
     let service = match source_of(block, block.service.as_deref()) {
@@ -26,6 +30,7 @@ pub async fn of_block(block: &DockerBlock) -> Result<DockerEngine, EngineFault> 
         gpus: block.gpus.unwrap_or(true),
         caches: block.caches.unwrap_or(true),
         introspect: block.introspect,
+        image_id,
         ..DockerSpec::new(service)
     };
     Ok(DockerEngine::new(docker, spec, over_http(None)).await?)

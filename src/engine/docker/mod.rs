@@ -13,7 +13,7 @@ use bollard::query_parameters::InspectNetworkOptions;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::command::{flag_value, overlay};
+use super::command::{flag_value, flags_of, overlay};
 use super::compose::{Mount, ServiceSpec};
 use super::failure::Exit;
 use super::log::EngineLog;
@@ -220,9 +220,7 @@ impl DockerEngine {
     }
 
     async fn start(&self, order: &LaunchOrder, emit: &Emit) -> Result<Started, LaunchFailure> {
-        let mut flags = order.configuration.flags.clone();
-        let taken_away = order.configuration.varied.iter().filter(|(_, value)| value.is_null());
-        flags.extend(taken_away.map(|(name, value)| (name.clone(), value.clone())));
+        let flags = flags_of(&order.configuration);
         let command = self.command(&flags);
         let port = flag_value(&command, "port").and_then(|port| port.parse().ok()).unwrap_or(8000);
         let networks = self.networks().await?;

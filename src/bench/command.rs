@@ -1,0 +1,185 @@
+//! The workload `command`: an external benchmark. It is given the server's
+//! address, writes a result file in the form of `vllm bench serve`, and its
+//! figures become metrics. The key goes through the environment alone.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use serde_json::Value;
+use tokio::io::AsyncReadExt;
+
+use crate::bench::suite::{Bench, BenchError, Repeat, Verdict};
+use crate::metric::{MetricValue, MetricValues};
+use crate::workload::Command;
+
+/// The end of what it said on stderr, in bytes, that a reason may hold.
+const SAID: usize = 2000;
+/// Time for it to end after SIGTERM.
+const GRACE: Duration = Duration::from_secs(5);
+/// A result file larger than this is none.
+const MAX_RESULT: u64 = 256 << 20;
+
+/// How it ended.
+enum Ended {
+    Well,
+    Badly(String),
+    Cancelled,
+}
+
+/// Runs one repeat.
+pub(crate) async fn repeat(
+    bench: &mut Bench<'_>,
+    spec: &Command,
+    names: &[&str],
+) -> Result<Repeat, BenchError> {
+    if spec.command.is_empty() {
+        let reason = "no command was given: set `command`".to_owned();
+        return Ok(Repeat::without_requests(Verdict::Skipped(reason), MetricValues::new()));
+    }
+    let failed = |reason| Repeat::without_requests(Verdict::Failed(reason), MetricValues::new());
+    let place = match Place::new() {
+        Ok(place) => place,
+        Err(fault) => return Ok(failed(format!("no place for its result file: {fault}"))),
+    };
+    match run(bench, spec, &place.result()).await {
+        Ended::Cancelled => Err(BenchError::Cancelled),
+        Ended::Badly(reason) => Ok(failed(reason)),
+        Ended::Well => Ok(match figures(&place.result(), names) {
+            Err(reason) => failed(reason),
+            Ok(metrics) => Repeat::without_requests(Verdict::Ok(None), metrics),
+        }),
+    }
+}
+
+/// A folder for the result file, removed in the end.
+struct Place(PathBuf);
+
+impl Place {
+    fn new() -> std::io::Result<Self> {
+        use std::os::unix::fs::DirBuilderExt;
+        let name = format!("vllm-grid-{}-{:016x}", std::process::id(), rand::random::<u64>());
+        let folder = std::env::temp_dir().join(name);
+        std::fs::DirBuilder::new().mode(0o700).create(&folder)?;
+        Ok(Self(folder))
+    }
+
+    fn result(&self) -> PathBuf {
+        self.0.join("result.json")
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // What is left of it harms nobody.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+async fn run(bench: &Bench<'_>, spec: &Command, result: &Path) -> Ended {
+    let endpoint = &bench.server().endpoint;
+    let word = |word: &String| {
+        word.replace("{url}", &endpoint.base_url)
+            .replace("{model}", &bench.server().model)
+            .replace("{result}", &result.to_string_lossy())
+    };
+    let words: Vec<String> = spec.command.iter().map(word).collect();
+    let mut command = tokio::process::Command::new(&words[0]);
+    command
+        .args(&words[1..])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .kill_on_drop(true);
+    let key = endpoint.api_key.as_ref().map(crate::server::ApiKey::reveal);
+    if let Some(key) = key {
+        command.env("OPENAI_API_KEY", key).env("VLLM_API_KEY", key);
+    }
+    let mut child = match command.spawn() {
+        Ok(child) => child,
+        Err(fault) => return Ended::Badly(format!("`{}` cannot be started: {fault}", words[0])),
+    };
+    let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+    let stderr = child.stderr.take();
+    let said = tokio::spawn(async move {
+        match stderr {
+            Some(stderr) => tail(stderr).await,
+            None => String::new(),
+        }
+    });
+    let limit = Duration::from_secs_f64(spec.timeout);
+    let waited = bench.cancel().run_until_cancelled(tokio::time::timeout(limit, child.wait()));
+    let ended = match waited.await {
+        Some(Ok(Ok(status))) if status.success() => Ended::Well,
+        Some(Ok(Ok(status))) => Ended::Badly(format!("`{}` failed ({status})", words[0])),
+        Some(Ok(Err(fault))) => Ended::Badly(format!("`{}`: {fault}", words[0])),
+        Some(Err(_)) => {
+            Ended::Badly(format!("`{}` did not end within {} s", words[0], spec.timeout))
+        }
+        None => Ended::Cancelled,
+    };
+    if !matches!(child.try_wait(), Ok(Some(_))) {
+        end(&mut child, group).await;
+    }
+    let Ended::Badly(reason) = ended else { return ended };
+    // A child of its own may hold the pipe open.
+    let said = tokio::time::timeout(Duration::from_secs(1), said).await;
+    let said = said.ok().and_then(Result::ok).unwrap_or_default();
+    let said = key.map_or_else(|| said.clone(), |key| said.replace(key, "***"));
+    let said = said.trim();
+    Ended::Badly(if said.is_empty() { reason } else { format!("{reason}: {said}") })
+}
+
+/// Ends it and what it started.
+async fn end(child: &mut tokio::process::Child, group: Option<Pid>) {
+    let signal = |signal| {
+        if let Some(group) = group {
+            // It may have ended by itself meanwhile.
+            let _ = kill_process_group(group, signal);
+        }
+    };
+    signal(Signal::TERM);
+    if tokio::time::timeout(GRACE, child.wait()).await.is_err() {
+        signal(Signal::KILL);
+        let _ = child.wait().await;
+    }
+}
+
+/// The end of what a stream says.
+async fn tail(mut stream: impl tokio::io::AsyncRead + Unpin) -> String {
+    let (mut kept, mut piece) = (Vec::new(), [0; 4096]);
+    while let Ok(count @ 1..) = stream.read(&mut piece).await {
+        kept.extend_from_slice(&piece[..count]);
+        if kept.len() > 2 * SAID {
+            kept.drain(..kept.len() - SAID);
+        }
+    }
+    String::from_utf8_lossy(&kept[kept.len().saturating_sub(SAID)..]).into_owned()
+}
+
+/// The figures of a result file that the catalogue names.
+fn figures(path: &Path, names: &[&str]) -> Result<MetricValues, String> {
+    let size = std::fs::metadata(path).map_err(|_| "it wrote no result file".to_owned())?.len();
+    if size > MAX_RESULT {
+        return Err(format!("its result file of {size} bytes is too large"));
+    }
+    let text = std::fs::read_to_string(path).map_err(|fault| format!("its result: {fault}"))?;
+    let result: Value = serde_json::from_str(text.trim_start_matches('\u{feff}'))
+        .map_err(|fault| format!("its result file is no JSON: {fault}"))?;
+    let Value::Object(result) = result else {
+        return Err("its result file holds no JSON object".to_owned());
+    };
+    // Some releases write `request_goodput:`.
+    let number = |name: &str| {
+        let value = result.get(name).or_else(|| result.get(&format!("{name}:")))?;
+        value.as_f64().filter(|value| value.is_finite()).map(MetricValue::Number)
+    };
+    let metrics: MetricValues =
+        names.iter().map(|name| ((*name).to_owned(), number(name))).collect();
+    if metrics.values().all(Option::is_none) {
+        return Err("its result file has none of the figures of `vllm bench serve`".to_owned());
+    }
+    Ok(metrics)
+}

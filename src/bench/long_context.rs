@@ -1,0 +1,234 @@
+//! The workload `long-context`: a code hidden in a long text, to be repeated. One
+//! request for each depth, answered to its natural end; what was cut off is wrong.
+
+use serde_json::{Map, json};
+
+use crate::bench::dialogue::{Dialogue, Reply};
+use crate::bench::fitting::{Unfit, fit};
+use crate::bench::load::distribution::Distribution;
+use crate::bench::prompts::{derive, salt, text};
+use crate::bench::request::{Input, RequestSpec};
+use crate::bench::suite::{Bench, BenchError, Repeat, Verdict};
+use crate::metric::{MetricValue, MetricValues};
+use crate::workload::LongContext;
+
+/// What the answers add up to.
+#[derive(Debug, Default)]
+struct Tally {
+    correct: u32,
+    asked: u32,
+    truncated: u32,
+    ttft_ms: Vec<f64>,
+    e2e_ms: Vec<f64>,
+    tpot_ms: Vec<f64>,
+    prefill: Vec<f64>,
+    prompt_tokens: Vec<f64>,
+}
+
+/// Runs one repeat of the case `target`; a warm-up asks once.
+pub(crate) async fn repeat(
+    bench: &mut Bench<'_>,
+    spec: &LongContext,
+    target: u64,
+    number: u32,
+) -> Result<Repeat, BenchError> {
+    // The fit may be half a percent above what was asked for.
+    let needed = target + (target / 200).max(8) + spec.max_tokens;
+    if let Some(longest) = bench.server().max_model_len
+        && needed > longest
+    {
+        let answer = spec.max_tokens;
+        let reason = format!(
+            "{target} tokens and an answer of {answer} do not fit into the context of {longest}"
+        );
+        return Ok(Repeat::without_requests(Verdict::Skipped(reason), MetricValues::new()));
+    }
+    let purpose = format!("long-context {target}");
+    let (salt, model) = (bench.salt_number(&[&purpose]), bench.server().model.clone());
+    let make = |bytes, name: &str| {
+        let salt = derive(&[&salt.to_string(), name]);
+        let needle = Needle { salt, seed: 1, depth: 0.5 };
+        RequestSpec::speed(needle.input(bytes), 1).prepare(&model)
+    };
+    let bytes = match fit(bench, &purpose, target, make).await {
+        Ok(bytes) => bytes,
+        Err(Unfit::Cancelled) => return Err(BenchError::Cancelled),
+        Err(Unfit::Failed(record, reason)) => {
+            let (verdict, records) = (Verdict::Failed(reason), vec![*record]);
+            return Ok(Repeat { verdict, metrics: MetricValues::new(), records });
+        }
+    };
+    let depths = if number == 0 { &spec.depths[..1] } else { &spec.depths };
+    let mut dialogue = Dialogue::start(bench).await;
+    let mut tally = Tally::default();
+    let mut ended = Ok(());
+    for depth in depths {
+        let name = format!("depth={depth}");
+        let needle = Needle::of(dialogue.bench, target, *depth);
+        let request = request(spec, &needle, bytes);
+        match dialogue.ask(&name, &request).await {
+            Ok(reply) => tally.note(&needle, &reply),
+            Err(stop) => {
+                ended = Err(stop);
+                break;
+            }
+        }
+    }
+    let (requests, failed) = (dialogue.requests(), dialogue.failed());
+    dialogue.end(ended, tally.values(requests, failed))
+}
+
+/// A code and where it lies.
+#[derive(Clone, Copy, Debug)]
+struct Needle {
+    /// Opens the prompt, so that no part of it was sent before.
+    salt: u64,
+    /// Of the text and the code: the same for every configuration.
+    seed: u64,
+    depth: f64,
+}
+
+impl Needle {
+    fn of(bench: &Bench<'_>, target: u64, depth: f64) -> Self {
+        let (case, at) = (target.to_string(), depth.to_string());
+        let parts = [bench.seed().to_string(), bench.repeat_name()];
+        Self {
+            salt: bench.salt_number(&["long-context", &case, &at]),
+            seed: derive(&[&parts[0], &parts[1], "long-context", &case, &at]),
+            depth,
+        }
+    }
+
+    /// Two groups of four digits: nothing that a text of ours holds.
+    fn code(&self) -> String {
+        let number = derive(&[&self.seed.to_string(), "code"]);
+        format!("{:04}-{:04}", number % 10_000, (number / 10_000) % 10_000)
+    }
+
+    fn input(&self, bytes: usize) -> Input {
+        let system = format!(
+            "{} (a label without meaning). You read texts with care and answer exactly.",
+            salt(self.salt)
+        );
+        let hay = text(self.seed, bytes);
+        let at = place(&hay, self.depth);
+        let (before, after) = hay.split_at(at);
+        let user = format!(
+            "{before}The access code of the archive is {}. {after}\n\nWhat is the access code of \
+             the archive? Answer with the code alone.",
+            self.code()
+        );
+        Input::Chat(vec![
+            json!({"role": "system", "content": system}),
+            json!({"role": "user", "content": user}),
+        ])
+    }
+
+    fn is_found_in(&self, answer: &str) -> bool {
+        // Models write other dashes, and sometimes none.
+        let plain = |text: &str| text.chars().filter(|c| c.is_ascii_digit()).collect::<String>();
+        answer
+            .split(|c: char| c.is_whitespace() || matches!(c, ',' | ';' | ':' | '(' | ')'))
+            .any(|word| plain(word) == plain(&self.code()))
+    }
+}
+
+/// The start of the sentence nearest behind a share of the text.
+fn place(text: &str, depth: f64) -> usize {
+    let wanted = (text.len() as f64 * depth) as usize;
+    let starts = text.match_indices(". ").map(|(at, _)| at + 2);
+    std::iter::once(0).chain(starts).find(|start| *start >= wanted).unwrap_or(text.len())
+}
+
+fn request(spec: &LongContext, needle: &Needle, bytes: usize) -> RequestSpec {
+    let mut extra = Map::new();
+    if let Some(thinking) = spec.thinking {
+        extra.insert("chat_template_kwargs".to_owned(), json!({"enable_thinking": thinking}));
+    }
+    RequestSpec {
+        ignore_eos: false,
+        extra,
+        keep_answer: true,
+        ..RequestSpec::speed(needle.input(bytes), spec.max_tokens)
+    }
+}
+
+impl Tally {
+    fn note(&mut self, needle: &Needle, reply: &Reply) {
+        let record = &reply.record;
+        let content = reply.answer.content.as_str();
+        // Where the server does not tell thinking apart.
+        let answer = content.rsplit_once("</think>").map_or(content, |(_, answer)| answer);
+        let truncated = record.finish_reason.as_deref() == Some("length");
+        self.asked += 1;
+        self.truncated += u32::from(truncated);
+        self.correct += u32::from(!truncated && needle.is_found_in(answer));
+        self.ttft_ms.extend(record.ttft_ms());
+        self.e2e_ms.extend(record.e2e_ms());
+        self.tpot_ms.extend(record.tpot_ms());
+        if let Some(usage) = record.usage {
+            self.prompt_tokens.push(usage.prompt_tokens as f64);
+            let ttft = record.ttft_ms().filter(|ttft| *ttft > 0.0);
+            self.prefill.extend(ttft.map(|ttft| usage.prompt_tokens as f64 * 1e3 / ttft));
+        }
+    }
+
+    fn values(&self, requests: usize, failed: usize) -> MetricValues {
+        let of = |values: &[f64]| Distribution::of(values.iter().copied());
+        let asked = f64::from(self.asked);
+        [
+            ("accuracy", (self.asked > 0).then(|| f64::from(self.correct) / asked)),
+            ("correct", Some(f64::from(self.correct))),
+            ("asked", Some(asked)),
+            ("truncated", Some(f64::from(self.truncated))),
+            ("median_ttft_ms", of(&self.ttft_ms).median()),
+            ("max_ttft_ms", of(&self.ttft_ms).max()),
+            ("median_e2el_ms", of(&self.e2e_ms).median()),
+            ("median_tpot_ms", of(&self.tpot_ms).median()),
+            ("prefill_throughput", of(&self.prefill).median()),
+            ("prompt_tokens", of(&self.prompt_tokens).median()),
+            ("requests", Some(requests as f64)),
+            ("failed", Some(failed as f64)),
+        ]
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value.map(MetricValue::Number)))
+        .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_needle_lies_where_it_should_between_sentences() {
+        for depth in [0.0, 0.1, 0.5, 0.9, 1.0] {
+            let needle = Needle { salt: 1, seed: 2, depth };
+            let Input::Chat(messages) = needle.input(20_000) else { panic!("a chat") };
+            let user = messages[1]["content"].as_str().expect("a text");
+            let at = user.find("The access code").expect("hidden");
+            let share = at as f64 / 20_000.0;
+            assert!((share - depth).abs() < 0.03, "{share} {depth}");
+            assert!(at == 0 || user[..at].ends_with(". ") || depth > 0.99);
+            assert_eq!(user.matches(&needle.code()).count(), 1);
+        }
+        let other = Needle { salt: 1, seed: 3, depth: 0.5 };
+        assert_ne!(other.code(), Needle { salt: 1, seed: 2, depth: 0.5 }.code());
+    }
+
+    #[test]
+    fn only_the_code_is_right() {
+        let needle = Needle { salt: 1, seed: 2, depth: 0.5 };
+        let code = needle.code();
+        for right in [code.clone(), format!("The code is **{code}**."), code.replace('-', "–")] {
+            assert!(needle.is_found_in(&right), "{right}");
+        }
+        let mut wrong = code.clone();
+        let last = if code.ends_with('0') { '1' } else { '0' };
+        wrong.pop();
+        wrong.push(last);
+        for wrong in [wrong, format!("{code}7"), String::new(), "I do not know".to_owned()] {
+            assert!(!needle.is_found_in(&wrong), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,363 @@
+//! The workload `stability`: blocks of the same mix of lengths, one request at a
+//! time. Both halves hold the same lengths, and every comparison is between
+//! requests of one length.
+
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+
+use crate::bench::client::Order;
+use crate::bench::clock::Clock;
+use crate::bench::fitting::{Unfit, fit};
+use crate::bench::load::distribution::Distribution;
+use crate::bench::prompts::{derive, messages};
+use crate::bench::record::{RequestErrorClass, RequestRecord};
+use crate::bench::request::{Input, Prepared, RequestSpec};
+use crate::bench::suite::{Bench, BenchError, Repeat, Verdict};
+use crate::bench::telemetry::watch::{Readings, Watch};
+use crate::bench::traffic::{Sent, Settled, settle};
+use crate::metric::{MetricValue, MetricValues};
+use crate::server::counters::Counters;
+use crate::statistics::{Interval, mean_interval, slope, upper_bound};
+use crate::workload::Stability;
+
+/// So many failures without a success end the repeat.
+const FAILURES_IN_A_ROW: usize = 3;
+
+/// A prompt of the mix: its size in bytes and the tokens to generate.
+#[derive(Clone, Copy, Debug)]
+struct Length {
+    bytes: usize,
+    output_tokens: u64,
+}
+
+/// What was sent, and as which length of the mix.
+#[derive(Debug, Default)]
+struct Sequence {
+    records: Vec<RequestRecord>,
+    lengths: Vec<usize>,
+}
+
+/// Runs one repeat; a warm-up is one block.
+pub(crate) async fn repeat(
+    bench: &mut Bench<'_>,
+    spec: &Stability,
+    number: u32,
+) -> Result<Repeat, BenchError> {
+    let longest = bench.server().max_model_len.unwrap_or(u64::MAX);
+    // The fit may be half a percent above what was asked for.
+    let fits = |(prompt, output): &(u64, u64)| prompt + prompt / 200 + 8 + output <= longest;
+    let (mix, left_out): (Vec<_>, Vec<_>) = spec.mix().into_iter().partition(fits);
+    if mix.is_empty() {
+        let reason = format!("no length of the mix fits into the context of {longest}");
+        return Ok(Repeat::without_requests(Verdict::Skipped(reason), MetricValues::new()));
+    }
+    let lengths = match fitted(bench, &mix).await {
+        Ok(lengths) => lengths,
+        Err(Unfit::Cancelled) => return Err(BenchError::Cancelled),
+        Err(Unfit::Failed(record, reason)) => {
+            let (verdict, records) = (Verdict::Failed(reason), vec![*record]);
+            return Ok(Repeat { verdict, metrics: MetricValues::new(), records });
+        }
+    };
+    let before = Counters::scrape(bench.http()).await;
+    let watch = Watch::start(bench.http().clone());
+    bench.begins();
+    let sequence = send_all(bench, spec, &lengths, number == 0).await;
+    let readings = watch.stop();
+    bench.watched(&readings);
+    if bench.cancel().is_cancelled() {
+        return Err(BenchError::Cancelled);
+    }
+    let cancel = bench.cancel().clone();
+    let settled = settle(before.as_ref(), bench.http(), sent(&sequence.records), &cancel).await;
+    let verdict = match settled {
+        Settled::Cancelled => return Err(BenchError::Cancelled),
+        _ if gave_up(&sequence.records) => Verdict::Failed(failures(&sequence.records)),
+        Settled::Not(reason) => Verdict::Void(reason),
+        Settled::Ours(_) | Settled::Unknown => remarks(&sequence.records, &left_out, longest),
+    };
+    Ok(Repeat { verdict, metrics: metrics(&sequence, &readings), records: sequence.records })
+}
+
+fn remarks(records: &[RequestRecord], left_out: &[(u64, u64)], longest: u64) -> Verdict {
+    let mut remarks = Vec::new();
+    if records.iter().any(|record| record.error.is_some()) {
+        remarks.push(failures(records));
+    }
+    if !left_out.is_empty() {
+        let count = left_out.len();
+        remarks.push(format!(
+            "{count} lengths of the mix do not fit into the context of {longest} and are left out"
+        ));
+    }
+    Verdict::Ok((!remarks.is_empty()).then(|| remarks.join("; ")))
+}
+
+async fn fitted(bench: &mut Bench<'_>, mix: &[(u64, u64)]) -> Result<Vec<Length>, Unfit> {
+    let mut lengths = Vec::new();
+    for (prompt_tokens, output_tokens) in mix {
+        let purpose = format!("stability {prompt_tokens}");
+        let (salt, model) = (bench.salt_number(&[&purpose]), bench.server().model.clone());
+        let make =
+            |bytes, name: &str| prompt(derive(&[&salt.to_string(), name]), 1, bytes, 1, &model);
+        let bytes = fit(bench, &purpose, *prompt_tokens, make).await?;
+        lengths.push(Length { bytes, output_tokens: *output_tokens });
+    }
+    Ok(lengths)
+}
+
+fn prompt(salt: u64, seed: u64, bytes: usize, output_tokens: u64, model: &str) -> Prepared {
+    RequestSpec::speed(Input::Chat(messages(salt, seed, bytes)), output_tokens).prepare(model)
+}
+
+/// Blocks of the whole mix. The blocks of a pair have the same order, and the
+/// number of blocks is even: the halves differ in time alone.
+async fn send_all(
+    bench: &mut Bench<'_>,
+    spec: &Stability,
+    lengths: &[Length],
+    is_warmup: bool,
+) -> Sequence {
+    let clock = Clock::start();
+    let until_ns = spec.duration.map(|seconds| (seconds * 1e9) as u64);
+    let blocks = 2 * spec.requests.div_ceil(2 * lengths.len() as u64);
+    let mut sequence = Sequence::default();
+    for block in 0.. {
+        let over = match until_ns {
+            Some(until) => block % 2 == 0 && clock.elapsed_ns() >= until,
+            None => block >= blocks,
+        };
+        if over || (is_warmup && block > 0) {
+            break;
+        }
+        let mut order: Vec<usize> = (0..lengths.len()).collect();
+        let seed = derive(&[&bench.seed().to_string(), "stability", &(block / 2).to_string()]);
+        order.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
+        for place in order {
+            let index = u32::try_from(sequence.records.len()).unwrap_or(u32::MAX);
+            let name = index.to_string();
+            let salt = bench.salt_number(&["stability", &name]);
+            let seed = derive(&[&bench.seed().to_string(), &bench.repeat_name(), &name]);
+            let Length { bytes, output_tokens } = lengths[place];
+            let prompt = prompt(salt, seed, bytes, output_tokens, &bench.server().model);
+            let purpose = format!("length {place}");
+            let order = Order { index, purpose: &purpose, scheduled_ns: None };
+            let record = bench.send_at(&prompt, order, clock).await.record;
+            let stopped =
+                record.error.as_ref().is_some_and(|e| e.class == RequestErrorClass::Cancelled);
+            sequence.records.push(record);
+            sequence.lengths.push(place);
+            if stopped || gave_up(&sequence.records) {
+                return sequence;
+            }
+        }
+    }
+    sequence
+}
+
+fn gave_up(records: &[RequestRecord]) -> bool {
+    let failed = records.iter().rev().take_while(|record| record.error.is_some()).count();
+    failed >= FAILURES_IN_A_ROW || (failed > 0 && failed == records.len())
+}
+
+fn failures(records: &[RequestRecord]) -> String {
+    let failed: Vec<_> = records.iter().filter_map(|record| record.error.as_ref()).collect();
+    let first = failed.first().map_or("", |error| error.message.as_str());
+    format!("{} of {} requests failed; the first: {first}", failed.len(), records.len())
+}
+
+fn sent(records: &[RequestRecord]) -> Sent {
+    Sent {
+        requests: records.len() as u64,
+        failed: records.iter().filter(|record| record.error.is_some()).count() as u64,
+        prompt_tokens: records.iter().filter_map(|r| r.usage).map(|u| u.prompt_tokens).sum(),
+    }
+}
+
+const NS_PER_HOUR: f64 = 3.6e12;
+
+fn metrics(sequence: &Sequence, readings: &Readings) -> MetricValues {
+    let records = &sequence.records;
+    let failed = records.iter().filter(|record| record.error.is_some()).count() as u64;
+    let tried = records.len() as u64;
+    let first = records.iter().map(|record| record.sent_ns).min();
+    let last = records.iter().filter_map(|record| record.end_ns).max();
+    let (growth, growth_per_hour) = memory(readings);
+    let mut metrics = MetricValues::new();
+    let mut tell = |name: String, value: Option<f64>| {
+        metrics.insert(name, value.filter(|value| value.is_finite()).map(MetricValue::Number));
+    };
+    tell("requests".to_owned(), Some(tried as f64));
+    tell("failed".to_owned(), Some(failed as f64));
+    tell("failure_rate".to_owned(), (tried > 0).then(|| failed as f64 / tried as f64));
+    tell("failure_rate_high".to_owned(), upper_bound(failed, tried));
+    let duration = first.zip(last).map(|(first, last)| last.saturating_sub(first) as f64 / 1e9);
+    tell("duration".to_owned(), duration);
+    tell("memory_growth_bytes".to_owned(), growth);
+    tell("memory_growth_bytes_per_hour".to_owned(), growth_per_hour);
+    tell("restarts".to_owned(), None);
+    let kinds: [(&str, fn(&RequestRecord) -> Option<f64>); 3] = [
+        ("ttft", RequestRecord::ttft_ms),
+        ("tpot", RequestRecord::tpot_ms),
+        ("e2el", RequestRecord::e2e_ms),
+    ];
+    for (name, read) in kinds {
+        let good = || {
+            let pairs = records.iter().zip(&sequence.lengths);
+            pairs.filter(|(record, _)| record.error.is_none())
+        };
+        let median = Distribution::of(good().filter_map(|(record, _)| read(record))).median();
+        tell(format!("median_{name}_ms"), median);
+        let along = |x: fn(&RequestRecord) -> f64| {
+            let mut groups: Vec<Vec<(f64, f64)>> = Vec::new();
+            for (record, length) in good() {
+                let Some(value) = read(record).filter(|value| *value > 0.0) else { continue };
+                groups.resize_with(groups.len().max(length + 1), Vec::new);
+                groups[*length].push((x(record), value.ln()));
+            }
+            slope(&groups)
+        };
+        let hours = along(|record| record.sent_ns as f64 / NS_PER_HOUR);
+        let requests = along(|record| f64::from(record.index));
+        let halves = halves_ratio(sequence, read);
+        for (what, found) in [
+            ("drift_per_hour", hours.map(as_share)),
+            ("drift_per_request", requests.map(as_share)),
+            ("halves_ratio", halves),
+        ] {
+            tell(format!("{name}_{what}"), found.map(|(value, _)| value));
+            tell(format!("{name}_{what}_low"), found.map(|(_, interval)| interval.low));
+            tell(format!("{name}_{what}_high"), found.map(|(_, interval)| interval.high));
+        }
+    }
+    metrics
+}
+
+/// A slope of logarithms as a relative change.
+fn as_share((slope, interval): (f64, Interval)) -> (f64, Interval) {
+    let share = |slope: f64| slope.exp_m1();
+    (share(slope), Interval { low: share(interval.low), high: share(interval.high) })
+}
+
+/// Second half over first half, by pairs of one length.
+fn halves_ratio(
+    sequence: &Sequence,
+    read: fn(&RequestRecord) -> Option<f64>,
+) -> Option<(f64, Interval)> {
+    let kinds = sequence.lengths.iter().max()? + 1;
+    let half = sequence.records.len() / 2;
+    let mut differences = Vec::new();
+    for kind in 0..kinds {
+        let of = |range: std::ops::Range<usize>| -> Vec<Option<f64>> {
+            range
+                .filter(|at| sequence.lengths[*at] == kind)
+                .map(|at| Some(&sequence.records[at]).filter(|r| r.error.is_none()).and_then(read))
+                .collect()
+        };
+        let (early, late) = (of(0..half), of(half..sequence.records.len()));
+        let pairs = early.into_iter().zip(late);
+        differences.extend(pairs.filter_map(|(early, late)| {
+            let (early, late) = (early.filter(|v| *v > 0.0)?, late.filter(|v| *v > 0.0)?);
+            Some((late / early).ln())
+        }));
+    }
+    let (mean, interval) = mean_interval(&differences)?;
+    Some((mean.exp(), interval.exp()))
+}
+
+/// Growth of the resident memory, and its slope in bytes per hour.
+fn memory(readings: &Readings) -> (Option<f64>, Option<f64>) {
+    let points: Vec<(f64, f64)> = readings
+        .iter()
+        .filter_map(|(at, counters)| Some((*at as f64 / NS_PER_HOUR, counters.resident_bytes?)))
+        .collect();
+    let growth = match (points.first(), points.last()) {
+        (Some(first), Some(last)) if points.len() > 1 => Some(last.1 - first.1),
+        _ => None,
+    };
+    (growth, slope(&[points]).map(|(slope, _)| slope))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::record::{RequestError, Usage};
+
+    /// A request of a minute, `ms` to the last of 11 tokens, 100 ms to the first.
+    fn record(index: u32, ms: f64) -> RequestRecord {
+        let sent_ns = u64::from(index) * 60_000_000_000;
+        RequestRecord {
+            index,
+            sent_ns,
+            first_token_ns: Some(sent_ns + 100_000_000),
+            last_token_ns: Some(sent_ns + (ms * 1e6) as u64),
+            end_ns: Some(sent_ns + (ms * 1e6) as u64),
+            usage: Some(Usage { prompt_tokens: 5, completion_tokens: 11, ..Usage::default() }),
+            ..RequestRecord::default()
+        }
+    }
+
+    fn number(metrics: &MetricValues, name: &str) -> Option<f64> {
+        match metrics.get(name).unwrap_or_else(|| panic!("no {name}")) {
+            Some(MetricValue::Number(number)) => Some(*number),
+            _ => None,
+        }
+    }
+
+    /// The mistake of the first campaign: another mix in the second half.
+    #[test]
+    fn another_length_is_no_drift_and_a_drift_is_one() {
+        let levels = [200.0, 2000.0];
+        let order = [0, 1, 0, 1, 1, 0, 1, 0];
+        let sequence = |growth: f64| Sequence {
+            records: (0u32..)
+                .zip(order)
+                .map(|(n, kind)| {
+                    let noise = if n % 3 == 0 { 1.001 } else { 0.999 };
+                    record(n, levels[kind] * growth.powf(f64::from(n)) * noise)
+                })
+                .collect(),
+            lengths: order.to_vec(),
+        };
+        let steady = metrics(&sequence(1.0), &Readings::new());
+        let of = |name| number(&steady, name).expect("told");
+        assert!(of("e2el_drift_per_request_low") < 0.0 && of("e2el_drift_per_request_high") > 0.0);
+        assert!((of("e2el_halves_ratio") - 1.0).abs() < 0.01);
+        assert_eq!(number(&steady, "memory_growth_bytes"), None);
+        let growing = metrics(&sequence(1.01), &Readings::new());
+        let of = |name| number(&growing, name).expect("told");
+        assert!((of("e2el_drift_per_request") - 0.01).abs() < 0.001);
+        assert!(of("e2el_drift_per_request_low") > 0.0);
+        // 60 requests an hour.
+        assert!((of("e2el_drift_per_hour") - (1.01f64.powi(60) - 1.0)).abs() < 0.05);
+        assert!((of("e2el_halves_ratio") - 1.01f64.powi(4)).abs() < 0.005);
+        assert!(of("e2el_halves_ratio_low") > 1.0);
+    }
+
+    #[test]
+    fn failures_are_counted_with_their_bound() {
+        let mut records: Vec<RequestRecord> = (0..20).map(|n| record(n, 500.0)).collect();
+        let lengths = vec![0; 20];
+        let clean =
+            metrics(&Sequence { records: records.clone(), lengths: lengths.clone() }, &Vec::new());
+        assert!((number(&clean, "failure_rate_high").expect("told") - 0.139).abs() < 1e-3);
+        let class = RequestErrorClass::ServerError;
+        records[4].error = Some(RequestError { class, message: "no".to_owned() });
+        assert!(!gave_up(&records));
+        let one = metrics(&Sequence { records, lengths }, &Vec::new());
+        assert_eq!(number(&one, "failure_rate"), Some(0.05));
+    }
+
+    #[test]
+    fn memory_grows_by_the_hour() {
+        let reading = |second: u64, bytes: f64| {
+            let counters = Counters { resident_bytes: Some(bytes), ..Counters::default() };
+            (second * 1_000_000_000, counters)
+        };
+        let readings: Readings = (0..10).map(|n| reading(n, 1e9 + 100.0 * n as f64)).collect();
+        let (growth, per_hour) = memory(&readings);
+        assert_eq!(growth, Some(900.0));
+        assert!((per_hour.expect("a slope") - 360_000.0).abs() < 1.0);
+    }
+}

@@ -1,0 +1,175 @@
+//! What the samples of one repeat add up to. Pure.
+
+use std::collections::BTreeMap;
+
+use super::{GpuReading, Reading, Sample};
+use crate::bench::load::distribution::Distribution;
+use crate::metric::{MetricValue, MetricValues};
+
+/// Metrics of resources between two times of the bench's clock, in nanoseconds;
+/// what was not sampled there is not among them.
+pub(crate) fn metrics(samples: &[Sample], window: (u64, u64), tokens: u64) -> MetricValues {
+    let within = |sample: &&Sample| (window.0..=window.1).contains(&sample.at_ns);
+    let gpus = looks(samples, window);
+    let mut rest: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
+    let mut note = |name: &'static str, value: Option<f64>| {
+        if let Some(value) = value {
+            rest.entry(name).or_default().push(value);
+        }
+    };
+    for sample in samples.iter().filter(within) {
+        match sample.reading {
+            Reading::Host(host) => {
+                note("host_cpu", host.cpu);
+                note("host_memory_used", host.memory_bytes.map(|bytes| bytes as f64));
+                note("client_cpu", host.client_cpu_cores);
+            }
+            Reading::Engine(engine) => {
+                note("engine_cpu", engine.cpu_cores);
+                note("engine_memory", engine.memory_bytes.map(|bytes| bytes as f64));
+            }
+            // Of GPUs further below; of the server its workloads tell, by names of their own.
+            Reading::Gpu(_) | Reading::Server(_) => {}
+        }
+    }
+    for readings in gpus.values() {
+        note("gpu_utilization", mean(readings, |gpu| gpu.utilization));
+        note("gpu_memory_used", sum(readings, |gpu| gpu.memory_bytes.map(|bytes| bytes as f64)));
+        note("gpu_power", sum(readings, |gpu| gpu.power_w));
+        note("gpu_temperature", most(readings, |gpu| gpu.temperature_c));
+        note("gpu_sm_clock", mean(readings, |gpu| gpu.sm_clock_mhz));
+    }
+    let mut metrics = MetricValues::new();
+    let mut tell = |name: String, value: Option<f64>| {
+        metrics.insert(name, value.map(MetricValue::Number));
+    };
+    for (name, values) in rest {
+        let all = Distribution::of(values);
+        tell(format!("{name}_mean"), all.mean());
+        tell(format!("{name}_max"), all.max());
+        tell(format!("{name}_p95"), all.p95());
+    }
+    tell("gpu_throttled_share".to_owned(), throttled(&gpus));
+    let energy = energy(&gpus, window);
+    let per_1000 = energy.filter(|_| tokens > 0).map(|joules| joules * 1e3 / tokens as f64);
+    tell("energy_per_1000_tokens".to_owned(), per_1000);
+    metrics
+}
+
+/// A quarter of a second: how often GPUs are looked at.
+const TICK_NS: u64 = 250_000_000;
+/// A reading older than this says nothing of now.
+const STALE_NS: u64 = 1_000_000_000;
+
+/// What all GPUs showed at each tick of the window: `nvidia-smi` tells one after
+/// the other, so of each the latest counts.
+fn looks(samples: &[Sample], window: (u64, u64)) -> BTreeMap<u64, Vec<GpuReading>> {
+    let mut latest: BTreeMap<u32, (u64, GpuReading)> = BTreeMap::new();
+    let mut looks = BTreeMap::new();
+    for sample in samples.iter().filter(|sample| sample.at_ns <= window.1) {
+        let Reading::Gpu(reading) = sample.reading else { continue };
+        latest.insert(reading.index, (sample.at_ns, reading));
+        if sample.at_ns >= window.0 {
+            let fresh = |at: u64| sample.at_ns.saturating_sub(at) <= STALE_NS;
+            let now = latest.values().filter(|(at, _)| fresh(*at)).map(|(_, reading)| *reading);
+            looks.insert(sample.at_ns / TICK_NS, now.collect());
+        }
+    }
+    looks
+}
+
+fn sum(readings: &[GpuReading], read: fn(&GpuReading) -> Option<f64>) -> Option<f64> {
+    readings.iter().filter_map(read).reduce(|a, b| a + b)
+}
+
+fn most(readings: &[GpuReading], read: fn(&GpuReading) -> Option<f64>) -> Option<f64> {
+    readings.iter().filter_map(read).reduce(f64::max)
+}
+
+fn mean(readings: &[GpuReading], read: fn(&GpuReading) -> Option<f64>) -> Option<f64> {
+    Distribution::of(readings.iter().filter_map(read)).mean()
+}
+
+fn throttled(gpus: &BTreeMap<u64, Vec<GpuReading>>) -> Option<f64> {
+    let told: Vec<bool> = gpus
+        .values()
+        .filter_map(|readings| {
+            readings.iter().filter_map(GpuReading::is_throttled).reduce(|a, b| a || b)
+        })
+        .collect();
+    let slowed = told.iter().filter(|slowed| **slowed).count();
+    (!told.is_empty()).then(|| slowed as f64 / told.len() as f64)
+}
+
+/// Mean power times the time of the window, in joules.
+fn energy(gpus: &BTreeMap<u64, Vec<GpuReading>>, window: (u64, u64)) -> Option<f64> {
+    let power = gpus.values().filter_map(|readings| sum(readings, |gpu| gpu.power_w));
+    let seconds = window.1.saturating_sub(window.0) as f64 / 1e9;
+    Some(Distribution::of(power).mean()? * seconds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::telemetry::HostReading;
+
+    const MS: u64 = 1_000_000;
+
+    fn gpu(at_ms: u64, index: u32, power: f64, reasons: u64) -> Sample {
+        let reading = Reading::Gpu(GpuReading {
+            index,
+            utilization: Some(0.5 + 0.25 * f64::from(index)),
+            power_w: Some(power),
+            throttle_reasons: Some(reasons),
+            ..GpuReading::default()
+        });
+        Sample { at_unix_ms: 0, at_ns: at_ms * MS, reading }
+    }
+
+    fn number(metrics: &MetricValues, name: &str) -> Option<f64> {
+        match metrics.get(name).and_then(Option::as_ref) {
+            Some(MetricValue::Number(number)) => Some(*number),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn gpus_are_summed_at_one_time_and_only_in_the_repeat() {
+        let samples = [
+            gpu(0, 0, 9999.0, 4),
+            gpu(1000, 0, 100.0, 0),
+            gpu(1003, 1, 200.0, 0),
+            gpu(1250, 0, 120.0, 4),
+            gpu(1253, 1, 220.0, 0),
+            gpu(9000, 0, 9999.0, 4),
+        ];
+        let metrics = metrics(&samples, (900 * MS, 2900 * MS), 640);
+        assert_eq!(number(&metrics, "gpu_power_mean"), Some(320.0));
+        assert_eq!(number(&metrics, "gpu_power_max"), Some(340.0));
+        assert_eq!(number(&metrics, "gpu_power_p95"), None);
+        assert_eq!(number(&metrics, "gpu_utilization_mean"), Some(0.625));
+        assert_eq!(number(&metrics, "gpu_throttled_share"), Some(0.5));
+        // 320 W over 2 s for 640 tokens.
+        assert_eq!(number(&metrics, "energy_per_1000_tokens"), Some(1000.0));
+        assert_eq!(number(&metrics, "gpu_temperature_max"), None);
+        assert_eq!(number(&metrics, "host_cpu_mean"), None);
+    }
+
+    #[test]
+    fn a_percentile_needs_59_samples() {
+        let host = |second: u64| Sample {
+            at_unix_ms: 0,
+            at_ns: second * 1000 * MS,
+            reading: Reading::Host(HostReading {
+                cpu: Some(second as f64 / 100.0),
+                ..HostReading::default()
+            }),
+        };
+        let of = |count: u64| {
+            let samples: Vec<Sample> = (0..count).map(host).collect();
+            number(&metrics(&samples, (0, u64::MAX), 0), "host_cpu_p95")
+        };
+        assert_eq!(of(58), None);
+        assert!((of(59).expect("enough") - 0.551).abs() < 1e-9);
+    }
+}

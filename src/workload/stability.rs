@@ -1,0 +1,247 @@
+//! `stability`: requests of mixed lengths for a number or for hours, in blocks of
+//! the same mix, so that early and late compare like with like.
+
+use serde::{Deserialize, Serialize};
+
+use super::options::{OptionKind, OptionSpec, Options};
+use super::{Concurrency, Kind, Spec};
+use crate::metric::{Direction, Metric};
+
+/// The kind `stability`.
+pub(super) const KIND: Kind = Kind {
+    name: "stability",
+    key: "stability",
+    about: "Drift, failures and memory growth over requests of mixed lengths, one at a time.",
+    options: OPTIONS,
+    metrics: METRICS,
+    concurrency: Concurrency::One,
+    read: |options| Spec::Stability(Stability::read(options)),
+};
+
+/// Options of `stability`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Stability {
+    /// Requests per repeat, rounded up to pairs of blocks of the whole mix.
+    pub requests: u64,
+    /// Seconds in which blocks are begun, in place of a number of requests.
+    pub duration: Option<f64>,
+    /// Prompt lengths of the mix, in tokens as the server counts them.
+    pub prompt_tokens: Vec<u64>,
+    /// Answer lengths of the mix: each goes with each prompt length.
+    pub output_tokens: Vec<u64>,
+}
+
+impl Default for Stability {
+    fn default() -> Self {
+        Self {
+            requests: 20,
+            duration: None,
+            prompt_tokens: vec![128, 512, 1024, 2048, 4096],
+            output_tokens: vec![64, 256],
+        }
+    }
+}
+
+impl Stability {
+    fn read(options: &Options) -> Self {
+        let default = Self::default();
+        Self {
+            requests: options.count("requests").unwrap_or(default.requests),
+            duration: options.number("duration"),
+            prompt_tokens: options.counts("prompt-tokens").unwrap_or(default.prompt_tokens),
+            output_tokens: options.counts("output-tokens").unwrap_or(default.output_tokens),
+        }
+    }
+
+    /// Every length of a prompt with every length of an answer.
+    pub fn mix(&self) -> Vec<(u64, u64)> {
+        let with = |prompt: &u64| {
+            let prompt = *prompt;
+            self.output_tokens.iter().map(move |output| (prompt, *output))
+        };
+        self.prompt_tokens.iter().flat_map(with).collect()
+    }
+}
+
+const OPTIONS: &[OptionSpec] = &[
+    OptionSpec {
+        name: "requests",
+        kind: OptionKind::Count { min: 1, max: 10_000_000 },
+        help: "requests per repeat, rounded up so that both halves hold the same mix (default 20)",
+    },
+    OptionSpec {
+        name: "duration",
+        kind: OptionKind::Number { min: 1.0, max: 1e7 },
+        help: "seconds in which blocks of the mix are begun, in place of `requests`: 7200 is two hours",
+    },
+    OptionSpec {
+        name: "prompt-tokens",
+        kind: OptionKind::Counts { min: 64, max: 1_000_000 },
+        help: "prompt lengths of the mix, in tokens (default [128, 512, 1024, 2048, 4096])",
+    },
+    OptionSpec {
+        name: "output-tokens",
+        kind: OptionKind::Counts { min: 1, max: 100_000 },
+        help: "answer lengths of the mix, each with each prompt length (default [64, 256])",
+    },
+];
+
+const CLOCK: &str = "client clock";
+const USAGE: &str = "client clock and usage";
+
+const fn stability(
+    name: &'static str,
+    unit: &'static str,
+    direction: Direction,
+    definition: &'static str,
+    source: &'static str,
+) -> Metric {
+    Metric { workload: "stability", name, unit, direction, definition, source }
+}
+
+/// Drifts of one latency; `$what` opens each definition.
+macro_rules! drift {
+    ($name:literal, $what:literal, $source:expr) => {
+        [
+            stability(
+                concat!("median_", $name, "_ms"),
+                "ms",
+                Direction::Lower,
+                concat!($what, ": median over the mix."),
+                $source,
+            ),
+            stability(
+                concat!($name, "_drift_per_hour"),
+                "share/h",
+                Direction::Lower,
+                concat!($what, ": relative change per hour, by a line through the logarithms with an intercept for each length of the mix."),
+                $source,
+            ),
+            stability(
+                concat!($name, "_drift_per_hour_low"),
+                "share/h",
+                Direction::Neutral,
+                "Lower end of its 95 % t interval.",
+                $source,
+            ),
+            stability(
+                concat!($name, "_drift_per_hour_high"),
+                "share/h",
+                Direction::Neutral,
+                "Upper end of its 95 % t interval.",
+                $source,
+            ),
+            stability(
+                concat!($name, "_drift_per_request"),
+                "share/request",
+                Direction::Lower,
+                concat!($what, ": the same, per request."),
+                $source,
+            ),
+            stability(
+                concat!($name, "_drift_per_request_low"),
+                "share/request",
+                Direction::Neutral,
+                "Lower end of its 95 % t interval.",
+                $source,
+            ),
+            stability(
+                concat!($name, "_drift_per_request_high"),
+                "share/request",
+                Direction::Neutral,
+                "Upper end of its 95 % t interval.",
+                $source,
+            ),
+            stability(
+                concat!($name, "_halves_ratio"),
+                "ratio",
+                Direction::Lower,
+                concat!($what, ": second half over first half, geometric mean of pairs of the same lengths."),
+                $source,
+            ),
+            stability(
+                concat!($name, "_halves_ratio_low"),
+                "ratio",
+                Direction::Neutral,
+                "Lower end of its 95 % t interval.",
+                $source,
+            ),
+            stability(
+                concat!($name, "_halves_ratio_high"),
+                "ratio",
+                Direction::Neutral,
+                "Upper end of its 95 % t interval.",
+                $source,
+            ),
+        ]
+    };
+}
+
+const TTFT: [Metric; 10] = drift!("ttft", "Time to first token", CLOCK);
+const TPOT: [Metric; 10] = drift!("tpot", "Time per output token after the first", USAGE);
+const E2EL: [Metric; 10] = drift!("e2el", "Time from the send to the last token", CLOCK);
+
+const FIGURES: [Metric; 8] = [
+    stability("requests", "1", Direction::Neutral, "Requests of the repeat.", "client"),
+    stability("failed", "1", Direction::Lower, "Requests of the repeat that failed.", "client"),
+    stability(
+        "failure_rate",
+        "share",
+        Direction::Lower,
+        "Requests that failed, as a share.",
+        "client",
+    ),
+    stability(
+        "failure_rate_high",
+        "share",
+        Direction::Lower,
+        "Upper 95 % bound of the failure rate (Clopper-Pearson): 13.9 % after 0 of 20.",
+        "client",
+    ),
+    stability(
+        "duration",
+        "s",
+        Direction::Neutral,
+        "Seconds from the first send to the last end.",
+        CLOCK,
+    ),
+    stability(
+        "memory_growth_bytes",
+        "bytes",
+        Direction::Lower,
+        "Growth of the resident memory of the server's API process over the repeat.",
+        "/metrics",
+    ),
+    stability(
+        "memory_growth_bytes_per_hour",
+        "bytes/h",
+        Direction::Lower,
+        "Slope of the same, from readings each second.",
+        "/metrics",
+    ),
+    stability(
+        "restarts",
+        "1",
+        Direction::Lower,
+        "Restarts of the server; absent where its engine does not count them.",
+        "engine",
+    ),
+];
+
+const METRICS: &[Metric] = &super::joined::<38>(&[&FIGURES, &TTFT, &TPOT, &E2EL]);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mix_is_every_prompt_with_every_answer() {
+        let spec = Stability {
+            prompt_tokens: vec![100, 200],
+            output_tokens: vec![1, 2],
+            ..Stability::default()
+        };
+        assert_eq!(spec.mix(), [(100, 1), (100, 2), (200, 1), (200, 2)]);
+        assert_eq!(Stability::default().mix().len() * 2, 20, "two blocks of the default");
+    }
+}
