@@ -78,7 +78,7 @@ async fn go(
     for warning in &grid.warnings {
         emit.emit(Event::Warning(warning.message.clone()));
     }
-    let strategy = grid.strategy.build(grid.configurations.len());
+    let strategy = grid.strategy.build(grid.configurations.len(), grid.baseline_index());
     let records =
         |folder: &Path| Box::new(ParquetRecords::in_launch(folder)) as Box<dyn RecordSink>;
     let production = production(grid).await?;
