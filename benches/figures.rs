@@ -147,7 +147,7 @@ async fn around_a_launch(place: &Path) -> (Duration, Duration) {
     let sink = Arc::clone(&sent);
     let records = move |_: &Path| Box::new(FirstSent(Arc::clone(&sink))) as Box<dyn RecordSink>;
     let mut engine = engine::of_grid(&grid.engine, None).await.expect("the simulated engine");
-    let strategy = grid.strategy.build(grid.configurations.len());
+    let strategy = grid.strategy.build(grid.configurations.len(), grid.baseline_index());
     let hands = Hands {
         engine: engine.as_mut(),
         strategy: &*strategy,

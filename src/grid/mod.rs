@@ -123,6 +123,12 @@ impl Grid {
         }
     }
 
+    /// Index of the baseline among the configurations.
+    pub fn baseline_index(&self) -> Option<usize> {
+        let name = self.baseline.as_deref()?;
+        self.configurations.iter().position(|configuration| configuration.answers_to(name))
+    }
+
     /// The configuration of that name or alias.
     pub fn configuration(&self, name: &str) -> Option<&Configuration> {
         self.configurations.iter().find(|configuration| configuration.answers_to(name))

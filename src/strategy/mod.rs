@@ -15,10 +15,10 @@ pub enum StrategySpec {
 }
 
 impl StrategySpec {
-    /// The strategy for so many configurations.
-    pub fn build(&self, configurations: usize) -> Box<dyn Strategy> {
+    /// The strategy for so many configurations, of which `baseline` is tried first.
+    pub fn build(&self, configurations: usize, baseline: Option<usize>) -> Box<dyn Strategy> {
         match self {
-            Self::Grid(spec) => Box::new(grid::Blocks::new(*spec, configurations)),
+            Self::Grid(spec) => Box::new(grid::Blocks::new(*spec, configurations, baseline)),
         }
     }
 

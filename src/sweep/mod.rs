@@ -4,8 +4,10 @@
 
 use std::path::PathBuf;
 
+mod breaker;
 pub mod folder;
 pub mod journal;
+mod pass;
 pub mod production;
 pub mod record;
 pub mod recover;

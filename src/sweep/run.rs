@@ -10,10 +10,12 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::SweepError;
+use super::breaker::Breaker;
 use super::folder::{Folder, write_whole};
 use super::journal::{Entry, Journal, Line};
+use super::pass::{self, Pass};
 use super::production::{self, Guard, GuardFault, ProductionStep};
-use super::record::{LaunchOutcome, Manifest, SCHEMA_VERSION, SweepRecord};
+use super::record::{LaunchOutcome, LaunchRecord, Manifest, SCHEMA_VERSION, SweepRecord};
 use super::replay;
 use crate::bench::RecordSink;
 use crate::bench::client::Limits;
@@ -23,12 +25,8 @@ use crate::engine::failure::prunes;
 use crate::engine::production::Production;
 use crate::engine::{Engine, FailureClass, LaunchFailure, LaunchOrder, Launched};
 use crate::event::{Emit, Event, Phase};
-use crate::metric::Measurement;
+use crate::metric::{Measurement, Status};
 use crate::strategy::{Action, Strategy};
-use crate::workload::Workload;
-
-/// How many launches in a row may fail for reasons that are not their own.
-const BREAKER: usize = 3;
 
 /// How a sweep was left, where it was left in good order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -201,7 +199,7 @@ impl Sweep {
     }
 
     async fn work(&mut self, hands: &mut Hands<'_>) -> Result<Ending, SweepError> {
-        let mut failures: Vec<LaunchFailure> = Vec::new();
+        let mut breaker = Breaker::default();
         loop {
             if hands.cancel.is_cancelled() {
                 hands.emit.emit(Event::Interrupted);
@@ -227,11 +225,10 @@ impl Sweep {
                         outcome = self.launch(hands, slot, configuration).await?;
                     }
                     match outcome {
-                        LaunchOutcome::Failed(failure) => failures.push(failure),
+                        LaunchOutcome::Failed(failure) => breaker.failed(failure)?,
                         LaunchOutcome::Interrupted => {}
-                        _ => failures.clear(),
+                        _ => breaker.reset(),
                     }
-                    breaker(&failures)?;
                 }
             }
         }
@@ -253,16 +250,24 @@ impl Sweep {
         })
     }
 
-    /// Whether a launch that had been ready was cut short by something that is
-    /// not its configuration's fault, for the first time in its slot: what it
-    /// measured counts, the rest is measured by one more launch.
+    /// Whether a launch that had been ready was cut short, or some of its repeats
+    /// made void, by something that is not its configuration's fault, for the
+    /// first time in its slot: what it measured counts, the rest is measured by
+    /// one more launch.
     fn deserves_another(&self, slot: u32, outcome: &LaunchOutcome) -> bool {
-        let LaunchOutcome::Failed(failure) = outcome else { return false };
         let of_slot = || self.record.launches.iter().filter(|launch| launch.slot == slot);
-        let was_ready = of_slot().next_back().is_some_and(|launch| launch.facts.is_some());
-        let failures =
-            of_slot().filter(|launch| matches!(launch.outcome, Some(LaunchOutcome::Failed(_))));
-        was_ready && !failure.class.is_deterministic() && failures.count() == 1
+        let settled = |launch: &&LaunchRecord| {
+            !matches!(launch.outcome, None | Some(LaunchOutcome::Interrupted))
+        };
+        let first = of_slot().filter(settled).count() == 1;
+        match outcome {
+            LaunchOutcome::Failed(failure) => {
+                let was_ready = of_slot().next_back().is_some_and(|launch| launch.facts.is_some());
+                first && was_ready && !failure.class.is_deterministic()
+            }
+            LaunchOutcome::Measured => first && !pass::missing(&self.record, slot).is_empty(),
+            _ => false,
+        }
     }
 
     /// Whether time is left for another launch.
@@ -314,7 +319,7 @@ impl Sweep {
         slot: u32,
         configuration: usize,
     ) -> Result<LaunchOutcome, SweepError> {
-        let passes = self.passes(slot);
+        let passes = pass::missing(&self.record, slot);
         let (launch, name) = self.start_entry(slot, configuration)?;
         hands.emit.emit(Event::LaunchStarted {
             launch,
@@ -394,9 +399,15 @@ impl Sweep {
             match bench.repeat(&pass.workload, &pass.case, pass.repeat).await {
                 Ok(measurement) => {
                     if let Err(failure) = launched.check().await {
+                        let void = void(measurement, &failure.message);
+                        self.repeat_finished(hands, order.launch, void)?;
                         return Ok(LaunchOutcome::Failed(failure));
                     }
-                    self.check_production(hands).await?;
+                    if let Err(fault) = self.check_production(hands).await {
+                        let void = void(measurement, &fault.to_string());
+                        self.repeat_finished(hands, order.launch, void)?;
+                        return Err(fault);
+                    }
                     self.repeat_finished(hands, order.launch, measurement)?;
                 }
                 Err(BenchError::Cancelled) => return Ok(LaunchOutcome::Interrupted),
@@ -426,48 +437,11 @@ impl Sweep {
         Ok(())
     }
 
-    /// What a slot still lacks, warm-ups before each case.
-    fn passes(&self, slot: u32) -> Vec<Pass> {
-        let done = replay::measured(&self.record, slot);
-        let manifest = &self.record.manifest;
-        let mut passes = Vec::new();
-        for workload in &manifest.workloads {
-            let repeats = workload.repeats.unwrap_or(u64::from(manifest.strategy.repeats()));
-            for case in workload.cases() {
-                let missing: Vec<u32> = (1..=repeats as u32)
-                    .filter(|repeat| {
-                        !done.iter().any(|known| {
-                            known.workload == workload.kind().name
-                                && known.case == case
-                                && known.repeat == *repeat
-                        })
-                    })
-                    .collect();
-                if missing.is_empty() {
-                    continue;
-                }
-                let warmups = std::iter::repeat_n(0, workload.warmup as usize);
-                for repeat in warmups.chain(missing) {
-                    passes.push(Pass { workload: workload.clone(), case: case.clone(), repeat });
-                }
-            }
-        }
-        passes
-    }
-
     fn append(&mut self, entry: Entry) -> Result<(), SweepError> {
         let line = self.journal.append(entry)?;
         replay::apply(&mut self.record, &line.entry);
         Ok(())
     }
-}
-
-/// One repeat of one case that a launch is to measure.
-#[derive(Clone, Debug, PartialEq)]
-struct Pass {
-    workload: Workload,
-    case: String,
-    repeat: u32,
 }
 
 fn guard_fault(fault: GuardFault<SweepError>) -> SweepError {
@@ -504,32 +478,19 @@ fn spent(lines: &[Line]) -> Duration {
         .sum()
 }
 
+/// A measurement that the server or production did not sit still for.
+fn void(mut measurement: Measurement, reason: &str) -> Measurement {
+    measurement.status = Status::Void;
+    measurement.reason = Some(reason.to_owned());
+    measurement
+}
+
 /// A failure in mid-measurement: the engine's own account where it has one.
 async fn died(launched: &mut dyn Launched, fault: &BenchError) -> LaunchFailure {
     match launched.check().await {
         Err(failure) => failure,
         Ok(()) => LaunchFailure::new(FailureClass::EngineDied, fault.to_string()),
     }
-}
-
-/// Stops a sweep in which nothing works.
-fn breaker(failures: &[LaunchFailure]) -> Result<(), SweepError> {
-    let Some(last) = failures.last() else { return Ok(()) };
-    let hopeless = matches!(last.class, FailureClass::Credentials | FailureClass::NoGpu);
-    let own = |failure: &LaunchFailure| !failure.class.is_deterministic();
-    let in_a_row = failures.iter().rev().take_while(|failure| own(failure)).count();
-    if !hopeless && in_a_row < BREAKER {
-        return Ok(());
-    }
-    let times = if hopeless { String::new() } else { format!("{in_a_row} launches in a row: ") };
-    Err(SweepError::Stopped {
-        message: format!("{times}{} ({})", last.message, last.class.as_str()),
-        log_lines: last.log_lines.clone(),
-        environment: matches!(
-            last.class,
-            FailureClass::Environment | FailureClass::NoGpu | FailureClass::Credentials
-        ),
-    })
 }
 
 fn tell(emit: &Emit, launch: u32, configuration: String, outcome: &LaunchOutcome) {

@@ -372,7 +372,7 @@ const SCHEDULED_E2EL: [Metric; 7] = latency!(
     CLOCK
 );
 
-const FIGURES: [Metric; 22] = [
+const FIGURES: [Metric; 25] = [
     load(
         "duration",
         "s",
@@ -488,6 +488,13 @@ const FIGURES: [Metric; 22] = [
         COUNTERS,
     ),
     load(
+        "mean_waiting",
+        "1",
+        Direction::Lower,
+        "Mean of the requests waiting at the server, looked at each second.",
+        COUNTERS,
+    ),
+    load(
         "max_waiting",
         "1",
         Direction::Lower,
@@ -495,10 +502,24 @@ const FIGURES: [Metric; 22] = [
         COUNTERS,
     ),
     load(
+        "mean_running",
+        "1",
+        Direction::Neutral,
+        "Mean of the requests running at the server, looked at each second.",
+        COUNTERS,
+    ),
+    load(
         "max_running",
         "1",
         Direction::Neutral,
         "Most requests running at the server, looked at each second.",
+        COUNTERS,
+    ),
+    load(
+        "mean_kv_cache_usage",
+        "share",
+        Direction::Neutral,
+        "Mean use of the KV cache, looked at each second.",
         COUNTERS,
     ),
     load(
@@ -518,7 +539,7 @@ const FIGURES: [Metric; 22] = [
 ];
 
 const METRICS: &[Metric] =
-    &super::joined::<64>(&[&FIGURES, &TTFT, &TPOT, &ITL, &E2EL, &SCHEDULED_TTFT, &SCHEDULED_E2EL]);
+    &super::joined::<67>(&[&FIGURES, &TTFT, &TPOT, &ITL, &E2EL, &SCHEDULED_TTFT, &SCHEDULED_E2EL]);
 
 #[cfg(test)]
 mod tests {

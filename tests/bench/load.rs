@@ -107,6 +107,8 @@ async fn a_shared_prefix_is_found_in_the_cache_and_salts_are_not() {
     };
     let shared = share(json!(800)).await;
     assert!((0.5..0.95).contains(&shared), "{shared}");
+    let own = share(serde_json::Value::Null).await;
+    assert!(own < 0.05, "{own}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -140,14 +142,13 @@ async fn an_open_loop_is_timed_from_its_schedule() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_highest_rate_that_holds_the_slo() {
-    // One at a time, 50 ms each or so: 20 a second and no more.
-    let line = format!("{SMALL} --max-num-seqs 1 --sim-speed 1");
-    let simulated = Simulated::start(&line).await;
+    // One at a time: what a second holds is what a request takes.
+    let simulated = Simulated::start(&format!("{SMALL} --max-num-seqs 1 --sim-speed 0.5")).await;
     let search = async |slo: f64| {
         let load = workload(
             "load",
             json!({
-                "find_max_rate": true, "requests": 24, "prompt_tokens": 64, "output_tokens": 8,
+                "find_max_rate": true, "requests": 12, "prompt_tokens": 64, "output_tokens": 8,
                 "slo_e2el_ms": slo, "warmup": 0, "arrivals": "constant",
             }),
         );
@@ -157,6 +158,18 @@ async fn the_highest_rate_that_holds_the_slo() {
     assert_eq!(number(&none, "max_rate"), None);
     if none.status == Status::Ok {
         assert_eq!(none.reason.as_deref(), Some("no rate was found that holds the SLO"));
+    }
+    // With room for three requests in the queue the server's own pace is the limit.
+    let alone = value(&none, "min_e2el_ms");
+    let some = search(3.5 * alone).await;
+    eprintln!("{:?} {:?}", some.status, number(&some, "max_rate"));
+    if let Some(rate) = number(&some, "max_rate") {
+        let pace = 1e3 / alone;
+        assert!(rate > pace / 3.0 && rate < 3.0 * pace, "{rate} {pace}");
+        assert!(value(&some, "good_share") >= 0.95);
+    } else {
+        // A machine too busy to keep a schedule says so.
+        assert_eq!(some.status, Status::Void, "{:?}", some.reason);
     }
 }
 

@@ -1,0 +1,45 @@
+//! What a launch is to measure: the repeats that its slot still lacks, with
+//! warm-ups before each case. Pure.
+
+use super::record::SweepRecord;
+use super::replay;
+use crate::metric::Status;
+use crate::workload::Workload;
+
+/// One repeat of one case.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Pass {
+    pub(super) workload: Workload,
+    pub(super) case: String,
+    /// 0 is a warm-up.
+    pub(super) repeat: u32,
+}
+
+/// What a slot still lacks. A void repeat is lacking: nobody can use it.
+pub(super) fn missing(record: &SweepRecord, slot: u32) -> Vec<Pass> {
+    let done = replay::measured(record, slot);
+    let mut passes = Vec::new();
+    for workload in &record.manifest.workloads {
+        let repeats = workload.repeats.unwrap_or(u64::from(record.manifest.strategy.repeats()));
+        for case in workload.cases() {
+            let lacking: Vec<u32> = (1..=repeats as u32)
+                .filter(|repeat| {
+                    !done.iter().any(|known| {
+                        known.workload == workload.kind().name
+                            && known.case == case
+                            && known.repeat == *repeat
+                            && known.status != Status::Void
+                    })
+                })
+                .collect();
+            if lacking.is_empty() {
+                continue;
+            }
+            let warmups = std::iter::repeat_n(0, workload.warmup as usize);
+            for repeat in warmups.chain(lacking) {
+                passes.push(Pass { workload: workload.clone(), case: case.clone(), repeat });
+            }
+        }
+    }
+    passes
+}
