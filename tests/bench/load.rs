@@ -162,7 +162,6 @@ async fn the_highest_rate_that_holds_the_slo() {
     // With room for three requests in the queue the server's own pace is the limit.
     let alone = value(&none, "min_e2el_ms");
     let some = search(3.5 * alone).await;
-    eprintln!("{:?} {:?}", some.status, number(&some, "max_rate"));
     if let Some(rate) = number(&some, "max_rate") {
         let pace = 1e3 / alone;
         assert!(rate > pace / 3.0 && rate < 3.0 * pace, "{rate} {pace}");
