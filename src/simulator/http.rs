@@ -21,10 +21,10 @@ use tokio_util::sync::CancellationToken;
 use super::engine::Engine;
 use super::log::{Log, Process};
 use super::memory::Division;
+use super::output::Output;
 use super::protocol::{self, ChatRequest, Form, Refused, ToolChoice};
 use super::reply::{Outline, Reply, Streaming};
 use super::settings::Settings;
-use super::speech::Speech;
 use super::{Booted, Ending, Options, VERSION, text, tokens};
 
 /// Long contexts are megabytes of JSON.
@@ -250,8 +250,7 @@ async fn chat(State(server): Shared, body: Bytes) -> Result<Response, Refused> {
     let request: ChatRequest =
         serde_json::from_slice(&body).map_err(|error| Refused::malformed(&error))?;
     let prompt = prompt_tokens(&request);
-    let thinks = server.settings.reasoning_parser.is_some() && request.thinking();
-    let reply = accept(&server, &request, Form::Chat { thinks }, prompt)?;
+    let reply = accept(&server, &request, Form::Chat, prompt)?;
     respond(reply, &request).await
 }
 
@@ -279,15 +278,17 @@ fn accept(
     let limit = protocol::output_limit(request, prompt.len() as u64, settings.max_model_len)?;
     let asked = request.seed.map_or(server.options.seed, i64::cast_unsigned);
     let seed = prompt.iter().fold(asked, |seed, token| text::mix(seed, u64::from(*token)));
-    let choice = protocol::tool_choice(request, settings)?;
+    let choice = match form {
+        Form::Chat => protocol::tool_choice(request, settings)?,
+        Form::Completion => ToolChoice::Never,
+    };
     let outline = Outline {
-        speech: speech(server, request, form, choice, seed),
-        // The end of a named call is `stop`, as vLLM's is.
-        tells_calls: !matches!(choice, ToolChoice::Named(_)),
         form,
         model,
         created: unix_seconds(),
         seed,
+        output: output(server, request, form, choice, seed),
+        tell_calls: matches!(choice, ToolChoice::Auto | ToolChoice::Required(_)),
         limit,
         tell_cached: settings.prompt_tokens_details,
         silent_after: server.options.faults.silent_after.unwrap_or(u64::MAX),
@@ -296,26 +297,27 @@ fn accept(
 }
 
 /// What is said: by script, as demanded, or at random.
-fn speech(
+fn output(
     server: &Server,
     request: &ChatRequest,
     form: Form,
     choice: ToolChoice<'_>,
     seed: u64,
-) -> Speech {
+) -> Output {
+    if form == Form::Completion {
+        return Output::words(seed, false);
+    }
     let parsed = server.settings.reasoning_parser.is_some();
     if let Some(script) = server.options.answers.answer(&request.last_text()) {
-        return Speech::scripted(seed, script, request.thinking(), parsed);
+        return Output::scripted(seed, script, request.thinking(), parsed);
     }
     match choice {
-        ToolChoice::Named(tool) => Speech::call(seed, tool),
+        ToolChoice::Named(tool) => Output::call(seed, tool),
         ToolChoice::Required(tools) => {
             let picked = text::mix(seed, 0) % tools.len().max(1) as u64;
-            Speech::call(seed, tools.get(picked as usize).unwrap_or(&Value::Null))
+            Output::call(seed, tools.get(picked as usize).unwrap_or(&Value::Null))
         }
-        ToolChoice::Never | ToolChoice::Auto => {
-            Speech::words(seed, form == Form::Chat { thinks: true })
-        }
+        ToolChoice::Never | ToolChoice::Auto => Output::words(seed, parsed && request.thinking()),
     }
 }
 

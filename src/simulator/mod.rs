@@ -25,6 +25,7 @@ pub mod log;
 pub mod memory;
 pub mod metrics;
 pub mod noise;
+pub mod output;
 pub mod pace;
 pub mod profile;
 pub mod protocol;
@@ -32,7 +33,6 @@ mod reply;
 pub mod scheduler;
 pub mod script;
 pub mod settings;
-pub mod speech;
 pub mod text;
 pub mod tokens;
 

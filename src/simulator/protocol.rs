@@ -1,5 +1,6 @@
 //! Requests and answers in the form of vLLM's OpenAI-compatible API, key by key
-//! as a real server sent them. Text alone: no sockets here.
+//! as a real server sent them. Answers and their chunks are in [`answer`], what a
+//! request wants of its tools in [`tool_choice`]. Text alone: no sockets here.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -7,9 +8,14 @@ use serde_json::{Value, json};
 use super::Options;
 use super::faults::ENGINE_DEAD;
 use super::memory::Division;
-use super::metrics::Finish;
 use super::settings::Settings;
 use super::tokens::{Message, tokenize};
+
+pub mod answer;
+pub mod tool_choice;
+
+pub use answer::{ChunkWriter, Envelope, Form, Usage, finish_reason};
+pub use tool_choice::{ToolChoice, tool_choice};
 
 /// What marks every answer.
 pub const FINGERPRINT: &str = "simulated";
@@ -61,6 +67,12 @@ pub struct ChatRequest {
 }
 
 impl ChatRequest {
+    /// Whether the chat template leaves the model room to think.
+    pub fn thinking(&self) -> bool {
+        let kwargs = self.chat_template_kwargs.as_ref();
+        kwargs.and_then(|kwargs| kwargs.get("enable_thinking")?.as_bool()).unwrap_or(true)
+    }
+
     /// The text of the last message.
     pub fn last_text(&self) -> String {
         let Some(last) = self.messages.last() else { return String::new() };
@@ -70,12 +82,6 @@ impl ChatRequest {
             }
             content => content.as_str().unwrap_or_default().to_owned(),
         }
-    }
-
-    /// Whether the chat template leaves the model room to think.
-    pub fn thinking(&self) -> bool {
-        let kwargs = self.chat_template_kwargs.as_ref();
-        kwargs.and_then(|kwargs| kwargs.get("enable_thinking")?.as_bool()).unwrap_or(true)
     }
 }
 
@@ -106,54 +112,6 @@ pub fn completion_request(body: &[u8]) -> Result<(ChatRequest, Vec<u32>), Refuse
         serde_json::from_value(body).map_err(|error| Refused::malformed(&error))?;
     request.max_tokens = request.max_tokens.or(Some(16));
     Ok((request, prompt))
-}
-
-/// What kind of answer is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
-    /// `/v1/chat/completions`.
-    Chat {
-        /// Whether thinking comes first, apart from the answer.
-        thinks: bool,
-    },
-    /// `/v1/completions`.
-    Completion,
-}
-
-/// Text of some tokens.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Words {
-    /// Of thinking.
-    pub reasoning: String,
-    /// Of the answer.
-    pub content: String,
-    /// Tool calls, or pieces of them.
-    pub calls: Vec<CallWords>,
-}
-
-/// A tool call, or a piece of one.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct CallWords {
-    /// Place among the answer's calls, from 0.
-    pub index: usize,
-    /// Identifier and function, where the call opens.
-    pub opening: Option<(String, String)>,
-    /// Arguments, or a piece of them.
-    pub arguments: String,
-}
-
-impl CallWords {
-    /// The deltas of a stream: the opening, then the arguments.
-    fn deltas(&self) -> impl Iterator<Item = Value> {
-        let index = self.index;
-        let opening = self.opening.as_ref().map(|(id, name)| {
-            json!([{"id": id, "type": "function", "index": index, "function": {"name": name}}])
-        });
-        let arguments = Some(&self.arguments)
-            .filter(|text| !text.is_empty())
-            .map(|text| json!([{"index": index, "function": {"arguments": text}}]));
-        opening.into_iter().chain(arguments)
-    }
 }
 
 /// `stream_options`.
@@ -258,289 +216,6 @@ pub fn output_limit(request: &ChatRequest, prompt: u64, context: u64) -> Result<
             ),
         )),
         Some(asked) => Ok(asked.unsigned_abs()),
-    }
-}
-
-/// What a request wants of its tools.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum ToolChoice<'a> {
-    /// No call: there are no tools, or `none`.
-    Never,
-    /// The model decides.
-    Auto,
-    /// A call of one of these tools.
-    Required(&'a [Value]),
-    /// A call of this tool.
-    Named(&'a Value),
-}
-
-/// Reads `tool_choice`.
-///
-/// # Errors
-/// With vLLM's words, where there is no parser for calls, or no such tool.
-pub fn tool_choice<'a>(
-    request: &'a ChatRequest,
-    settings: &Settings,
-) -> Result<ToolChoice<'a>, Refused> {
-    let tools = request.tools.as_ref().and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-    if tools.is_empty() {
-        return Ok(ToolChoice::Never);
-    }
-    let named = |choice: &'a Value| choice.get("function")?.get("name")?.as_str();
-    let auto = Value::from("auto");
-    let choice = request.tool_choice.as_ref().unwrap_or(&auto);
-    match (choice.as_str(), request.tool_choice.as_ref().and_then(named)) {
-        (Some("none"), _) => Ok(ToolChoice::Never),
-        (Some("auto"), _) if settings.auto_tool_choice && settings.tool_parser.is_some() => {
-            Ok(ToolChoice::Auto)
-        }
-        (Some("auto"), _) => Err(Refused::bad_request(
-            None,
-            "\"auto\" tool choice requires --enable-auto-tool-choice and --tool-call-parser to be set",
-        )),
-        (Some("required"), _) | (_, Some(_)) if settings.tool_parser.is_none() => {
-            let shown = choice.as_str().map_or_else(|| choice.to_string(), str::to_owned);
-            let message = format!("tool_choice=\"{shown}\" requires --tool-call-parser to be set");
-            Err(Refused::bad_request(None, &message))
-        }
-        (Some("required"), _) => Ok(ToolChoice::Required(tools)),
-        (_, Some(name)) => {
-            let is_it = |tool: &&Value| {
-                tool.get("function").and_then(|function| function.get("name"))
-                    == Some(&Value::from(name))
-            };
-            tools.iter().find(is_it).map(ToolChoice::Named).ok_or_else(|| {
-                Refused::bad_request(
-                    Some("tool_choice"),
-                    "The tool specified in `tool_choice` does not match any of the specified `tools`",
-                )
-            })
-        }
-        _ => Err(Refused::bad_request(
-            Some("tool_choice"),
-            "Invalid value for `tool_choice`: it must be \"none\", \"auto\", \"required\" or a named tool",
-        )),
-    }
-}
-
-/// Tokens of one request so far.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Usage {
-    /// Prompt.
-    pub prompt: u64,
-    /// Answer.
-    pub completion: u64,
-    /// Those of the answer that were thinking.
-    pub reasoning: u64,
-    /// Prompt tokens from the prefix cache, where they are told.
-    pub cached: Option<u64>,
-}
-
-impl Usage {
-    fn json(self) -> String {
-        let details = self.cached.map_or_else(String::new, |cached| {
-            format!(",\"prompt_tokens_details\":{{\"cached_tokens\":{cached}}}")
-        });
-        format!(
-            "{{\"prompt_tokens\":{},\"total_tokens\":{},\"completion_tokens\":{}{details},\
-             \"completion_tokens_details\":{{\"reasoning_tokens\":{}}}}}",
-            self.prompt,
-            self.prompt + self.completion,
-            self.completion,
-            self.reasoning
-        )
-    }
-}
-
-/// Writes the chunks of one stream.
-#[derive(Debug)]
-pub struct ChunkWriter {
-    form: Form,
-    /// Everything up to `choices`, the same in every chunk.
-    head: String,
-    continuous: bool,
-}
-
-impl ChunkWriter {
-    /// A writer for this request.
-    pub fn new(form: Form, id: &str, created: u64, model: &str, continuous: bool) -> Self {
-        let model = Value::from(model);
-        let object = match form {
-            Form::Chat { .. } => "chat.completion.chunk",
-            Form::Completion => "text_completion",
-        };
-        let head = format!(
-            "data: {{\"id\":\"{id}\",\"object\":\"{object}\",\"created\":{created},\
-             \"model\":{model},\"choices\":"
-        );
-        Self { form, head, continuous }
-    }
-
-    fn usage(&self, usage: Usage) -> String {
-        if self.continuous { format!(",\"usage\":{}", usage.json()) } else { String::new() }
-    }
-
-    /// The first chunk of a chat, which has the role alone.
-    pub fn role(&self, out: &mut String, usage: Usage) {
-        if self.form == Form::Completion {
-            return;
-        }
-        out.push_str(&self.head);
-        out.push_str(
-            "[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"},\"logprobs\":null,\
-             \"finish_reason\":null}]",
-        );
-        out.push_str(&self.usage(usage));
-        out.push_str(",\"prompt_token_ids\":null,\"prompt_text\":null}\n\n");
-    }
-
-    /// Chunks with these words, thinking before the answer, tool calls behind it;
-    /// the last one tells why the answer ends. Nothing where there is nothing to say.
-    pub fn tokens(&self, out: &mut String, words: &Words, finish: Option<&str>, usage: Usage) {
-        let said = |field, text: &str| (!text.is_empty()).then(|| (field, Value::from(text)));
-        let calls = words.calls.iter().flat_map(CallWords::deltas);
-        let mut parts: Vec<(&str, Value)> = said("reasoning", &words.reasoning)
-            .into_iter()
-            .chain(said("content", &words.content))
-            .chain(calls.map(|delta| ("tool_calls", delta)))
-            .collect();
-        if parts.is_empty() && finish.is_some() {
-            parts.push(("content", Value::from("")));
-        }
-        for (at, (field, value)) in parts.iter().enumerate() {
-            self.chunk(out, field, value, finish.filter(|_| at + 1 == parts.len()), usage);
-        }
-    }
-
-    fn chunk(
-        &self,
-        out: &mut String,
-        field: &str,
-        value: &Value,
-        finish: Option<&str>,
-        usage: Usage,
-    ) {
-        let value = value.to_string();
-        let reason = finish.map_or("null".to_owned(), |end| format!("\"{end}\""));
-        let stop = match (self.form, finish) {
-            (Form::Chat { .. }, None) => "",
-            _ => "\"stop_reason\":null,",
-        };
-        out.push_str(&self.head);
-        match self.form {
-            Form::Chat { .. } => {
-                out.push_str("[{\"index\":0,\"delta\":{");
-                if field == "tool_calls" {
-                    out.push_str("\"content\":null,");
-                }
-                out.push('"');
-                out.push_str(field);
-                out.push_str("\":");
-                out.push_str(&value);
-                out.push_str("},");
-            }
-            Form::Completion => {
-                out.push_str("[{\"index\":0,\"text\":");
-                out.push_str(&value);
-                out.push(',');
-            }
-        }
-        out.push_str("\"logprobs\":null,\"finish_reason\":");
-        out.push_str(&reason);
-        out.push(',');
-        out.push_str(stop);
-        if self.form == Form::Completion {
-            out.push_str("\"prompt_token_ids\":null,");
-        }
-        out.push_str("\"token_ids\":null}]");
-        out.push_str(&self.usage(usage));
-        out.push_str("}\n\n");
-    }
-
-    /// The chunk with usage and no choices.
-    pub fn last_usage(&self, out: &mut String, usage: Usage) {
-        out.push_str(&self.head);
-        out.push_str("[],\"usage\":");
-        out.push_str(&usage.json());
-        out.push_str(",\"system_fingerprint\":\"");
-        out.push_str(FINGERPRINT);
-        out.push_str("\"}\n\n");
-    }
-
-    /// An error inside the stream.
-    pub fn error(out: &mut String) {
-        out.push_str("data: {\"error\": {\"message\": \"");
-        out.push_str(ENGINE_DEAD);
-        out.push_str("\", \"type\": \"InternalServerError\", \"param\": null, \"code\": 500}}\n\n");
-    }
-
-    /// The end of the stream.
-    pub fn done(out: &mut String) {
-        out.push_str("data: [DONE]\n\n");
-    }
-}
-
-/// The word for an end.
-pub fn finish_reason(finish: Finish) -> &'static str {
-    match finish {
-        Finish::Stop => "stop",
-        Finish::Length => "length",
-        Finish::Abort => "abort",
-    }
-}
-
-/// A call of a message; nothing for a piece that opens none.
-fn whole_call(call: &CallWords) -> Option<Value> {
-    let (id, name) = call.opening.as_ref()?;
-    let function = json!({"name": name, "arguments": call.arguments});
-    Some(json!({"id": id, "type": "function", "function": function}))
-}
-
-impl Form {
-    /// A whole answer.
-    pub fn whole(
-        self,
-        id: &str,
-        created: u64,
-        model: &str,
-        words: &Words,
-        finish: &str,
-        usage: Usage,
-    ) -> Value {
-        let usage: Value =
-            serde_json::from_str(&usage.json()).expect("usage is written as JSON above");
-        let (object, mut choice) = match self {
-            Self::Chat { .. } => {
-                let reasoning = Some(&words.reasoning).filter(|text| !text.is_empty());
-                let alone = reasoning.is_none() && words.calls.is_empty();
-                let content = Some(&words.content).filter(|_| alone || !words.content.is_empty());
-                let calls: Vec<Value> = words.calls.iter().filter_map(whole_call).collect();
-                let message = json!({
-                    "role": "assistant", "content": content, "refusal": null,
-                    "annotations": null, "audio": null, "function_call": null,
-                    "tool_calls": calls, "reasoning": reasoning,
-                });
-                ("chat.completion", json!({"index": 0, "message": message}))
-            }
-            Self::Completion => ("text_completion", json!({"index": 0, "text": words.content})),
-        };
-        choice["logprobs"] = Value::Null;
-        choice["finish_reason"] = finish.into();
-        choice["stop_reason"] = Value::Null;
-        choice["token_ids"] = Value::Null;
-        json!({
-            "id": id,
-            "object": object,
-            "created": created,
-            "model": model,
-            "choices": [choice],
-            "service_tier": null,
-            "system_fingerprint": FINGERPRINT,
-            "usage": usage,
-            "prompt_logprobs": null,
-            "prompt_token_ids": null,
-            "kv_transfer_params": null,
-        })
     }
 }
 

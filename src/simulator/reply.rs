@@ -1,5 +1,6 @@
 //! One request being answered: from the engine's tokens to the chunks of a
-//! stream or to a whole body. The form of both is [`super::protocol`]'s.
+//! stream or to a whole body. What is said is [`super::output`]'s, the form of both
+//! [`super::protocol`]'s.
 
 use std::io;
 
@@ -8,11 +9,11 @@ use serde_json::Value;
 
 use super::engine::{Answer, Ask, Engine};
 use super::metrics::Finish;
+use super::output::{Output, Piece};
 use super::protocol::{
-    CallWords, ChatRequest, ChunkWriter, Form, Refused, StreamOptions, Usage, Words, finish_reason,
+    ChatRequest, ChunkWriter, Envelope, Form, Refused, StreamOptions, Usage, finish_reason,
 };
 use super::scheduler::Produced;
-use super::speech::{Part, Speech};
 use super::text;
 
 /// What is settled of a reply before its first token.
@@ -24,12 +25,13 @@ pub(super) struct Outline {
     pub model: String,
     /// Unix time.
     pub created: u64,
-    /// What the engine draws the answer's tokens from.
+    /// What the answer is drawn from.
     pub seed: u64,
     /// What is said.
-    pub speech: Speech,
-    /// Whether the end of a tool call is told as one.
-    pub tells_calls: bool,
+    pub output: Output,
+    /// Whether an answer that ends with calls says so: that to a named call does
+    /// not, as vLLM's.
+    pub tell_calls: bool,
     /// Tokens at most.
     pub limit: u64,
     /// Whether usage tells cached tokens.
@@ -45,7 +47,7 @@ pub(super) struct Reply {
     id: String,
     prompt_tokens: u64,
     /// The word for its end.
-    finish: &'static str,
+    end: &'static str,
     sent: u64,
     answer: Answer,
 }
@@ -59,25 +61,25 @@ impl Reply {
         outline: Outline,
     ) -> Self {
         let seed = outline.seed;
-        let natural = outline.speech.length().max(request.min_tokens.unwrap_or(0));
+        let natural = outline.output.length().max(request.min_tokens.unwrap_or(0));
         let cut = request.ignore_eos.unwrap_or(false) || natural >= outline.limit;
         let (output_tokens, finish) =
             if cut { (outline.limit, Finish::Length) } else { (natural, Finish::Stop) };
+        let called = outline.tell_calls && outline.output.calls_tools();
+        let end = match finish {
+            Finish::Stop if called => "tool_calls",
+            _ => finish_reason(finish),
+        };
         let prompt_tokens = prompt.len() as u64;
         let cache_salt = request.cache_salt.clone();
         let answer =
             engine.ask(Ask { prompt, cache_salt, output_seed: seed, output_tokens, finish });
         let prefix = match outline.form {
-            Form::Chat { .. } => "chatcmpl",
+            Form::Chat => "chatcmpl",
             Form::Completion => "cmpl",
         };
         let id = format!("{prefix}-{:016x}", text::mix(seed, answer.id()));
-        let calls = outline.tells_calls && outline.speech.calls_tools();
-        let finish = match finish {
-            Finish::Stop if calls => "tool_calls",
-            finish => finish_reason(finish),
-        };
-        Self { outline, id, prompt_tokens, finish, sent: 0, answer }
+        Self { outline, id, prompt_tokens, end, sent: 0, answer }
     }
 
     /// The tokens that are there; `None` at the end.
@@ -96,41 +98,19 @@ impl Reply {
         Usage {
             prompt: self.prompt_tokens,
             completion,
-            reasoning: self.outline.speech.thinking_among(completion),
+            reasoning: self.outline.output.thinking_among(completion),
             cached: last.filter(|_| self.outline.tell_cached).map(|token| token.cached_tokens),
         }
     }
 
-    /// What these tokens say.
-    fn words(&self, produced: &[Produced]) -> Words {
-        let mut words = Words::default();
-        for token in produced {
-            let piece = self.outline.speech.piece(token.index);
-            match piece.part {
-                Part::Thinking => words.reasoning.push_str(&piece.text),
-                Part::Content => words.content.push_str(&piece.text),
-                Part::Call(index) => words.calls.push(CallWords {
-                    index,
-                    opening: Some((self.call_id(index), piece.text)),
-                    arguments: String::new(),
-                }),
-                Part::Arguments(index) => {
-                    match words.calls.last_mut().filter(|call| call.index == index) {
-                        Some(call) => call.arguments.push_str(&piece.text),
-                        None => words.calls.push(CallWords {
-                            index,
-                            opening: None,
-                            arguments: piece.text,
-                        }),
-                    }
-                }
-            }
-        }
-        words
+    fn pieces(&self, produced: &[Produced]) -> Vec<Piece> {
+        produced.iter().map(|token| self.outline.output.piece(token.index)).collect()
     }
 
-    fn call_id(&self, index: usize) -> String {
-        format!("chatcmpl-tool-{:016x}", text::mix(self.answer.id(), index as u64))
+    fn envelope(&self) -> Envelope<'_> {
+        let Outline { form, model, created, .. } = &self.outline;
+        let calls = self.answer.id();
+        Envelope { form: *form, id: &self.id, created: *created, model, calls }
     }
 
     /// The answer in one piece.
@@ -144,8 +124,7 @@ impl Reply {
             return Err(Refused::engine_dead());
         }
         let usage = self.usage(last);
-        let Outline { form, model, created, .. } = &self.outline;
-        Ok(form.whole(&self.id, *created, model, &self.words(&produced), self.finish, usage))
+        Ok(self.envelope().whole(&self.pieces(&produced), self.end, usage))
     }
 }
 
@@ -164,8 +143,7 @@ impl Streaming {
     pub(super) fn new(reply: Reply, options: StreamOptions) -> Self {
         let include_usage = options.include_usage.unwrap_or(false);
         let continuous = include_usage && options.continuous_usage_stats.unwrap_or(false);
-        let Outline { form, model, created, .. } = &reply.outline;
-        let writer = ChunkWriter::new(*form, &reply.id, *created, model, continuous);
+        let writer = ChunkWriter::new(reply.envelope(), continuous);
         Self { reply, writer, include_usage, started: false, ended: false }
     }
 
@@ -192,8 +170,8 @@ impl Streaming {
         let last = produced.last();
         let usage = self.reply.usage(last);
         let finished = last.is_some_and(|token| token.finished);
-        let finish = finished.then_some(self.reply.finish);
-        self.writer.tokens(&mut out, &self.reply.words(&produced), finish, usage);
+        let end = finished.then_some(self.reply.end);
+        self.writer.tokens(&mut out, &self.reply.pieces(&produced), end, usage);
         if finished {
             self.ended = true;
             if self.include_usage {

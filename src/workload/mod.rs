@@ -3,6 +3,7 @@
 //! yield. How a workload is run is in [`crate::bench`].
 
 use std::fmt::Display;
+use std::path::Path;
 use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
@@ -180,6 +181,13 @@ impl Workload {
             repeats: options.count("repeats"),
             warmup: options.count("warmup").unwrap_or(1),
         })
+    }
+
+    /// Makes relative paths of files relative to `folder`.
+    pub fn read_files_from(&mut self, folder: &Path) {
+        if let Spec::Conversation(Conversation { dataset: Some(path), .. }) = &mut self.spec {
+            *path = folder.join(&*path);
+        }
     }
 
     /// Its kind: names, options, metrics.

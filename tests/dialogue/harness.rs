@@ -10,7 +10,7 @@ use vllm_grid::bench::record::RequestRecord;
 use vllm_grid::bench::suite::{Bench, BenchError, BenchSettings, run_suite};
 use vllm_grid::bench::{RecordSink, RepeatKey};
 use vllm_grid::event::Emit;
-use vllm_grid::metric::{Measurement, MetricValue, catalogue};
+use vllm_grid::metric::{Measurement, MetricValue};
 use vllm_grid::server::{Endpoint, Server};
 use vllm_grid::simulator::{self, LogSink};
 use vllm_grid::workload::Workload;
@@ -98,11 +98,7 @@ pub(crate) async fn measure(server: &Server, workload: &Workload) -> Measured {
     let workloads = [workload.clone()];
     let ended = run_suite(&mut bench, &workloads, 1, &mut measurements).await;
     drop(bench);
-    let named: Vec<&str> = catalogue()
-        .iter()
-        .filter(|metric| metric.workload == workload.kind().key)
-        .map(|metric| metric.name)
-        .collect();
+    let named: Vec<&str> = workload.kind().all_metrics().map(|metric| metric.name).collect();
     for measurement in &measurements {
         let mut given: Vec<&str> = measurement.metrics.keys().map(String::as_str).collect();
         let mut wanted = named.clone();

@@ -1,6 +1,9 @@
 //! What an answer is made of, token by token: thinking, text, tool calls. Random
 //! words by default; a call with random arguments where one is demanded, as
-//! constrained decoding makes a model without sense give one; or a script.
+//! constrained decoding makes a model without sense give one; or a script. How it
+//! looks on the wire is [`super::protocol`]'s.
+
+use std::cmp::Ordering;
 
 use serde_json::{Map, Value, json};
 
@@ -9,10 +12,12 @@ use super::text;
 use super::tokens::pieces;
 
 /// Which part of an answer a token belongs to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
     /// Thinking.
     Thinking,
+    /// The token that ends the thinking; it is not shown.
+    ThinkingEnd,
     /// The answer.
     Content,
     /// The opening of a tool call: the token is the function's name.
@@ -30,18 +35,18 @@ pub struct Piece {
     pub text: String,
 }
 
-/// One answer.
+/// What one answer says.
 #[derive(Clone, Debug, Default)]
-pub struct Speech {
+pub struct Output {
     /// What the words are drawn from.
     seed: u64,
-    /// Tokens of thinking before the one that ends it and the words.
+    /// Tokens of thinking before the words and the one that ends it.
     thinking: u64,
     /// What is said instead of words, for as long as it lasts.
     pieces: Vec<Piece>,
 }
 
-impl Speech {
+impl Output {
     /// Random words, after random thinking where the model thinks.
     pub fn words(seed: u64, thinks: bool) -> Self {
         let thinking = if thinks { text::thinking_length(seed) } else { 0 };
@@ -62,19 +67,15 @@ impl Speech {
     /// A scripted answer; without a parser thinking is part of the text.
     pub fn scripted(seed: u64, script: &Scripted, thinks: bool, parsed: bool) -> Self {
         let mut all = Vec::new();
-        let mut say = |part: Part, text: &str| {
-            all.extend(
-                pieces(text).map(|piece| Piece { part: part.clone(), text: piece.to_owned() }),
-            );
-        };
         if thinks && !script.reasoning.is_empty() {
             if parsed {
-                say(Part::Thinking, &script.reasoning);
+                say(&mut all, Part::Thinking, &script.reasoning);
+                all.push(Piece { part: Part::ThinkingEnd, text: String::new() });
             } else {
-                say(Part::Content, &format!("<think>{}</think>", script.reasoning));
+                say(&mut all, Part::Content, &format!("<think>{}</think>", script.reasoning));
             }
         }
-        say(Part::Content, &script.content);
+        say(&mut all, Part::Content, &script.content);
         for (index, call) in script.tool_calls.iter().enumerate() {
             push_call(&mut all, index, call);
         }
@@ -88,8 +89,10 @@ impl Speech {
     /// Tokens of the answer if nothing cuts it.
     pub fn length(&self) -> u64 {
         match self.pieces.len() {
-            0 if self.thinking > 0 => self.thinking + 1 + text::natural_length(self.seed),
-            0 => text::natural_length(self.seed),
+            0 => {
+                let end = u64::from(self.thinking > 0);
+                self.thinking + end + text::natural_length(self.seed)
+            }
             length => length as u64,
         }
     }
@@ -99,11 +102,12 @@ impl Speech {
         if let Some(piece) = self.pieces.get(index as usize) {
             return piece.clone();
         }
-        let part = if index < self.thinking { Part::Thinking } else { Part::Content };
-        // The token that ends the thinking has no text.
-        let is_mark = self.thinking > 0 && index == self.thinking;
-        let text = if is_mark { String::new() } else { text::token(self.seed, index) };
-        Piece { part, text }
+        let part = match index.cmp(&self.thinking) {
+            Ordering::Less => Part::Thinking,
+            Ordering::Equal if self.thinking > 0 => Part::ThinkingEnd,
+            _ => Part::Content,
+        };
+        Piece { part, text: text::token(self.seed, index) }
     }
 
     /// Tokens of thinking among the first so many.
@@ -123,11 +127,11 @@ impl Speech {
 
 fn push_call(into: &mut Vec<Piece>, index: usize, call: &Call) {
     into.push(Piece { part: Part::Call(index), text: call.name.clone() });
-    let arguments = call.text();
-    into.extend(
-        pieces(&arguments)
-            .map(|piece| Piece { part: Part::Arguments(index), text: piece.to_owned() }),
-    );
+    say(into, Part::Arguments(index), &call.text());
+}
+
+fn say(into: &mut Vec<Piece>, part: Part, text: &str) {
+    into.extend(pieces(text).map(|piece| Piece { part, text: piece.to_owned() }));
 }
 
 /// A value that a JSON schema allows, without any sense.
@@ -183,7 +187,6 @@ mod tests {
         }
         assert_ne!(nonsense(&schema, 1), nonsense(&schema, 2));
     }
-
     #[test]
     fn a_script_is_said_token_by_token() {
         let script = Scripted {
@@ -195,21 +198,21 @@ mod tests {
             ],
             ..Scripted::default()
         };
-        let text_of = |speech: &Speech, part: &Part| -> String {
-            let pieces = (0..speech.length()).map(|at| speech.piece(at));
-            pieces.filter(|piece| piece.part == *part).map(|piece| piece.text).collect()
+        let text_of = |output: &Output, part: Part| -> String {
+            let pieces = (0..output.length()).map(|at| output.piece(at));
+            pieces.filter(|piece| piece.part == part).map(|piece| piece.text).collect()
         };
-        let speech = Speech::scripted(1, &script, true, true);
-        assert_eq!(speech.thinking_among(speech.length()), 3);
-        assert_eq!(speech.thinking_among(2), 2);
-        assert_eq!(text_of(&speech, &Part::Thinking), "so it is");
-        assert_eq!(text_of(&speech, &Part::Content), "yes, sir");
-        assert_eq!(text_of(&speech, &Part::Call(1)), "g");
-        assert_eq!(text_of(&speech, &Part::Arguments(0)), "{\"a\":1}");
-        assert_eq!(text_of(&speech, &Part::Arguments(1)), "{broken");
-        let unparsed = Speech::scripted(1, &script, true, false);
-        assert_eq!(text_of(&unparsed, &Part::Content), "<think>so it is</think>yes, sir");
-        let without = Speech::scripted(1, &script, false, true);
+        let output = Output::scripted(1, &script, true, true);
+        assert_eq!(output.thinking_among(output.length()), 3);
+        assert_eq!(output.thinking_among(2), 2);
+        assert_eq!(text_of(&output, Part::Thinking), "so it is");
+        assert_eq!(text_of(&output, Part::Content), "yes, sir");
+        assert_eq!(text_of(&output, Part::Call(1)), "g");
+        assert_eq!(text_of(&output, Part::Arguments(0)), "{\"a\":1}");
+        assert_eq!(text_of(&output, Part::Arguments(1)), "{broken");
+        let unparsed = Output::scripted(1, &script, true, false);
+        assert_eq!(text_of(&unparsed, Part::Content), "<think>so it is</think>yes, sir");
+        let without = Output::scripted(1, &script, false, true);
         assert_eq!(without.thinking_among(without.length()), 0);
     }
 }
