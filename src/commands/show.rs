@@ -75,6 +75,10 @@ pub(crate) fn export(args: &ExportArgs) -> Result<Exit, Failure> {
     let folder = Folder::existing(&args.run)?;
     let record = folder.record()?;
     let target = args.output.as_deref().unwrap_or(folder.path());
+    std::fs::create_dir_all(target).map_err(|fault| {
+        let what = format!("{} cannot be made a folder: {fault}", target.display());
+        Failure::message(Exit::Environment, what)
+    })?;
     for path in write(target, &record)? {
         print(&format!("{}\n", path.display()))?;
     }
