@@ -45,7 +45,7 @@ async fn a_launch_keeps_its_telemetry_and_repeats_tell_what_it_adds_up_to() {
         .with_telemetry(Telemetry::start(&telemetry));
     let load = workload(
         "load",
-        json!({
+        &json!({
             "concurrency": 2, "duration": 3, "prompt_tokens": 64, "output_tokens": 8,
         }),
     );
