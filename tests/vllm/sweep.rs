@@ -65,6 +65,15 @@ fn all(results: &DataFrame, rows: &[usize], column: &str) -> String {
     values.join(", ")
 }
 
+/// How every row ended, for whoever reads a failure of a specification.
+fn told(results: &DataFrame) -> String {
+    let columns = ["configuration", "repeat", "status", "reason"].map(|name| texts(results, name));
+    let rows = (0..results.height()).map(|row| {
+        columns.iter().map(|column| column[row].clone().unwrap_or_default()).collect::<Vec<_>>()
+    });
+    rows.map(|row| row.join(" | ")).collect::<Vec<_>>().join("\n")
+}
+
 fn everything_in(folder: &Path) -> String {
     let mut text = String::new();
     for entry in std::fs::read_dir(folder).unwrap().flatten() {
@@ -95,6 +104,7 @@ fn a_compose_service_is_swept_and_what_vllm_counts_certifies_the_winner() {
 }
 
 fn caching_is_first_and_certified(place: &Workplace, ran: &Ran) {
+    let results = place.results("run");
     let ranking = place.ranking("run");
     let order: Vec<String> = texts(&ranking, "configuration").into_iter().flatten().collect();
     let (first, second) = (&order[..2], &order[2..4]);
@@ -103,12 +113,17 @@ fn caching_is_first_and_certified(place: &Workplace, ran: &Ran) {
     let resent = numbers(&ranking, "kv_cache.ttft_resent_ms.geomean");
     assert!(resent[2].unwrap() > 3.0 * resent[1].unwrap(), "the cache shows: {resent:?}");
 
-    let results = place.results("run");
     assert_eq!(all(&results, &(0..results.height()).collect::<Vec<_>>(), "simulated"), "false");
     for name in ["prefix-seqs4", "prefix-seqs8"] {
         let rows = kept(&results, name);
-        assert_eq!((rows.len(), all(&results, &rows, "status").as_str()), (3, "ok"), "{ran:?}");
-        assert_eq!(all(&results, &rows, "kv_cache.hit_state"), "certified");
+        assert_eq!(
+            (rows.len(), all(&results, &rows, "status").as_str()),
+            (3, "ok"),
+            "{}",
+            told(&results)
+        );
+        let state = all(&results, &rows, "kv_cache.hit_state");
+        assert_eq!(state, "certified", "{}", told(&results));
         for row in rows {
             let value = |column: &str| numbers(&results, column)[row];
             assert!(value("kv_cache.hit_tokens_share") > Some(0.9), "whole blocks of 128 tokens");
@@ -118,7 +133,12 @@ fn caching_is_first_and_certified(place: &Workplace, ran: &Ran) {
     }
     for name in ["noprefix-seqs4", "noprefix-seqs8"] {
         let rows = kept(&results, name);
-        assert_eq!((rows.len(), all(&results, &rows, "status").as_str()), (3, "ok"), "{ran:?}");
+        assert_eq!(
+            (rows.len(), all(&results, &rows, "status").as_str()),
+            (3, "ok"),
+            "{}",
+            told(&results)
+        );
         assert_eq!(all(&results, &rows, "kv_cache.hit_state"), "not_applicable");
         assert_eq!(all(&results, &rows, "kv_cache.ttft_hit_ms"), "null");
     }
@@ -217,9 +237,9 @@ strategy: {{grid: {{launches: 1, repeats: 2, seed: 1}}}}
     let name = texts(&results, "configuration")[0].clone().unwrap();
     let rows = kept(&results, &name);
     let shown = |column: &str| all(&results, &rows, column);
-    assert_eq!((rows.len(), shown("status").as_str()), (2, "ok"));
+    assert_eq!((rows.len(), shown("status").as_str()), (2, "ok"), "{}", told(&results));
     assert_eq!((shown("engine").as_str(), shown("simulated").as_str()), ("process", "false"));
-    assert_eq!(shown("kv_cache.hit_state"), "certified");
+    assert_eq!(shown("kv_cache.hit_state"), "certified", "{}", told(&results));
     assert_eq!(shown("verdict.enable-prefix-caching"), "honoured");
     assert_eq!(shown("effective.max-num-seqs"), "4");
     assert_eq!(shown("verdict.max-num-seqs"), "echoed", "without dev mode nothing proves it");
