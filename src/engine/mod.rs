@@ -13,6 +13,7 @@ use crate::event::Emit;
 use crate::grid::EngineBlock;
 use crate::server::{ApiKey, Server};
 
+pub mod base;
 pub mod command;
 pub mod compose;
 pub mod docker;

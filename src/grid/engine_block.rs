@@ -126,6 +126,7 @@ impl EngineReader<'_> {
             gpus: self.switch(&fields, "gpus"),
             caches: self.switch(&fields, "caches"),
             introspect: self.switch(&fields, "introspect").unwrap_or(false),
+            base: None,
         })
     }
 

@@ -19,7 +19,7 @@ use super::failure::Exit;
 use super::log::EngineLog;
 use super::readiness::{Connect, Limits, NotReady, wait_until_ready};
 use super::{Engine, FailureClass, LaunchFacts, LaunchFailure, LaunchOrder, Launched};
-use crate::configuration::Flags;
+use crate::configuration::Configuration;
 use crate::event::{Emit, Event};
 use crate::server::{ApiKey, Endpoint, Server};
 
@@ -158,9 +158,10 @@ impl DockerEngine {
         &self.image
     }
 
-    /// The command that `flags` make of the service's, or of the image's own.
-    pub fn command(&self, flags: &Flags) -> Vec<String> {
-        overlay(self.spec.service.command.as_deref().unwrap_or(&self.image.command), flags)
+    /// The command that a configuration makes of the service's, or of the image's own.
+    pub fn command(&self, configuration: &Configuration) -> Vec<String> {
+        let command = self.spec.service.command.as_deref().unwrap_or(&self.image.command);
+        overlay(command, &flags_of(command, configuration))
     }
 
     fn secrets(&self) -> Vec<String> {
@@ -220,8 +221,7 @@ impl DockerEngine {
     }
 
     async fn start(&self, order: &LaunchOrder, emit: &Emit) -> Result<Started, LaunchFailure> {
-        let flags = flags_of(&order.configuration);
-        let command = self.command(&flags);
+        let command = self.command(&order.configuration);
         let port = flag_value(&command, "port").and_then(|port| port.parse().ok()).unwrap_or(8000);
         let networks = self.networks().await?;
         let addition = Addition {

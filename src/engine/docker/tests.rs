@@ -14,7 +14,7 @@ use tokio::time::sleep;
 
 use super::daemon::{Surroundings, connect};
 use super::*;
-use crate::configuration::Configuration;
+use crate::configuration::{Configuration, Flags};
 use crate::engine::compose::GpuRequest;
 use crate::engine::readiness::over_http;
 
