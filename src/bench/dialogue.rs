@@ -83,8 +83,9 @@ impl<'b, 'a> Dialogue<'b, 'a> {
         }
         self.records.push(record.clone());
         let lookup = seen?;
-        // A model may end at once; where it was told to go on, it may not.
-        if spec.ignore_eos && record.first_token_ns.is_none() {
+        // A model may end at once; where it was told to go on, it may not. One token
+        // alone need not show: a parser takes `<think>` away.
+        if spec.ignore_eos && spec.max_tokens > 1 && record.first_token_ns.is_none() {
             return Err(Stop::Failed(format!(
                 "request {index} ({purpose}): the stream carried no token"
             )));

@@ -166,7 +166,7 @@ impl Run<'_, '_> {
         let mut traffic = Traffic::start(self.bench.http()).await;
         let prompt = self.prompt_of(&format!("probe {}", self.records.len()), 1, size);
         let record = self.exchange("calibration", &prompt).await;
-        let failed = failure(&record);
+        let failed = error(&record);
         let tokens = record.usage.map_or(0, |usage| usage.prompt_tokens);
         self.records.push(record);
         if let Some(stop) = failed {
@@ -288,19 +288,24 @@ impl Run<'_, '_> {
 
 /// Why a request is no measurement.
 fn failure(record: &RequestRecord) -> Option<Stop> {
-    use crate::bench::record::RequestErrorClass::Cancelled;
-    match &record.error {
-        Some(error) if error.class == Cancelled => Some(Stop::Cancelled),
-        Some(error) => Some(Stop::Failed(format!(
-            "request {} ({}): {}",
-            record.index, record.purpose, error.message
-        ))),
-        None if record.first_token_ns.is_none() => Some(Stop::Failed(format!(
+    let silent = || {
+        Stop::Failed(format!(
             "request {} ({}): the stream carried no token",
             record.index, record.purpose
-        ))),
-        None => None,
+        ))
+    };
+    error(record).or_else(|| record.first_token_ns.is_none().then(silent))
+}
+
+/// Why a request that is asked for its length alone fails. Its one token need not
+/// show: it may be `<think>`, which a parser takes away, or half a character.
+fn error(record: &RequestRecord) -> Option<Stop> {
+    use crate::bench::record::RequestErrorClass::Cancelled;
+    let error = record.error.as_ref()?;
+    if error.class == Cancelled {
+        return Some(Stop::Cancelled);
     }
+    Some(Stop::Failed(format!("request {} ({}): {}", record.index, record.purpose, error.message)))
 }
 
 impl Tally {

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::site::{alone, running};
+use crate::site::{ENVIRONMENT, alone, model, programs, running};
 use crate::support::{Ran, Workplace};
 
 /// `bench` of one workload: what it printed, and how it ended.
@@ -12,7 +12,7 @@ fn bench(workload: &str, settings: &[&str], repeats: u32) -> Ran {
     let mut arguments = vec!["bench", &running().url, "--workload", workload];
     arguments.extend(["--repeats", &repeats, "--format", "json"]);
     arguments.extend(settings.iter().flat_map(|setting| ["--set", setting]));
-    place.run(&arguments)
+    Ran::of(place.command(&arguments).envs(ENVIRONMENT).output().unwrap())
 }
 
 /// What it measured, and of whom.
@@ -58,7 +58,7 @@ fn assert_void_beside_others(workload: &str, settings: &[&str]) {
 #[ignore = "needs vLLM"]
 fn kv_cache_hits_are_certified_by_vllm() {
     let _turn = alone();
-    let settings = ["prefix_tokens=2048", "prompts=2", "output_tokens=4"];
+    let settings = ["prefix_tokens=2048", "prompts=2", "output_tokens=8"];
     let [kept] = &measure("kv-cache", &settings)[..] else { panic!("one case") };
     assert_eq!(kept["metrics"]["hit_state"], "certified");
     assert!(number(kept, "ttft_miss_ms") > 3.0 * number(kept, "ttft_hit_ms"), "{kept}");
@@ -134,4 +134,77 @@ fn reasoning_scores_nonsense_as_nonsense() {
         assert_eq!(kept["metrics"]["mean_answer_ttft_ms"], Value::Null, "it never came to answer");
     }
     assert_void_beside_others("reasoning", &settings);
+}
+
+#[test]
+#[ignore = "needs vLLM"]
+fn tool_calls_are_scored_by_their_values_and_not_by_their_form() {
+    let _turn = alone();
+    // A forced call cannot wait for the end of a thought that never ends.
+    let settings = ["instances=2", "max_tokens=48", "thinking=false", "warmup=0"];
+    let measurements = measure("tool-calling", &settings);
+    assert_eq!(measurements.len(), 7, "a case for each scenario");
+    for kept in &measurements {
+        assert_eq!((number(kept, "asked"), number(kept, "calls_right")), (2.0, 0.0), "{kept}");
+        let case = kept["case"].as_str().unwrap();
+        if ["scenario=required", "scenario=named"].contains(&case) {
+            assert!(number(kept, "calls_made") >= 1.0, "vLLM forces calls: {kept}");
+        }
+        // The half of the pair that needs no call can be right by chance.
+        let most = if case == "scenario=balanced" { 0.5 } else { 0.0 };
+        assert!(number(kept, "accuracy") <= most, "{kept}");
+    }
+    assert_void_beside_others("tool-calling", &settings);
+}
+
+#[test]
+#[ignore = "needs vLLM"]
+fn stability_tells_failures_and_drift_with_their_bounds() {
+    let _turn = alone();
+    let settings = ["prompt_tokens=128,512", "output_tokens=4,16", "requests=8"];
+    let [kept] = &measure("stability", &settings)[..] else { panic!("one case") };
+    assert_eq!((number(kept, "requests"), number(kept, "failure_rate")), (8.0, 0.0));
+    assert!((0.2..0.4).contains(&number(kept, "failure_rate_high")), "eight show little: {kept}");
+    let ratio = |end: &str| number(kept, &format!("e2el_halves_ratio{end}"));
+    assert!(ratio("_low") < ratio("") && ratio("") < ratio("_high"));
+    assert_void_beside_others("stability", &settings);
+}
+
+#[test]
+#[ignore = "needs vLLM"]
+fn long_contexts_are_read_as_far_as_the_context_allows() {
+    let _turn = alone();
+    let settings = ["contexts=1000,6000,10000", "depths=0.1,0.9", "max_tokens=16"];
+    let measurements = measurements(&bench("long-context", &settings, 1).expect(0));
+    let [short, long, too_long] = &measurements[..] else { panic!("three cases") };
+    for (kept, tokens) in [(short, 1000.0), (long, 6000.0)] {
+        assert_eq!((&kept["status"], number(kept, "accuracy")), (&Value::from("ok"), 0.0));
+        assert_eq!((number(kept, "asked"), number(kept, "truncated")), (2.0, 2.0));
+        let counted = number(kept, "prompt_tokens");
+        assert!((counted / tokens - 1.0).abs() < 0.05, "as vLLM counts: {counted}");
+    }
+    assert!(number(long, "median_ttft_ms") > 2.0 * number(short, "median_ttft_ms"));
+    assert_eq!(too_long["status"], "skipped");
+    let reason = too_long["reason"].as_str().unwrap();
+    assert!(reason.contains("do not fit into the context of 8192"), "{reason}");
+    let fitting = ["contexts=1000", "depths=0.1,0.9", "max_tokens=16"];
+    assert_void_beside_others("long-context", &fitting);
+}
+
+#[test]
+#[ignore = "needs vLLM"]
+fn the_figures_of_vllms_own_benchmark_become_metrics() {
+    let _turn = alone();
+    let vllm = format!(
+        "command={},bench,serve,--base-url,{{url}},--model,{{model}},--tokenizer,{},\
+         --dataset-name,random,--random-input-len,64,--random-output-len,8,--num-prompts,8,\
+         --save-result,--result-filename,{{result}}",
+        programs().join("vllm").display(),
+        model().display()
+    );
+    let measurements = measurements(&bench("command", &[&vllm, "warmup=0"], 1).expect(0));
+    let [kept] = &measurements[..] else { panic!("one case") };
+    assert_eq!((&kept["status"], number(kept, "completed")), (&Value::from("ok"), 8.0), "{kept}");
+    assert_eq!(number(kept, "total_output_tokens"), 64.0);
+    assert!(number(kept, "mean_ttft_ms") > 0.0 && number(kept, "output_throughput") > 0.0);
 }

@@ -5,6 +5,7 @@
 //! `tests/vllm-cpu/prepare.sh && cargo test --test vllm -- --ignored --test-threads 1`
 
 #![allow(clippy::unwrap_used, reason = "a specification fails loudly")]
+#![allow(clippy::float_cmp, reason = "what is compared so are counts")]
 
 #[path = "../support/mod.rs"]
 mod support;

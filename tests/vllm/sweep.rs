@@ -41,7 +41,7 @@ parameters:
 include:
   - {name: too_small, max-num-seqs: 4, enable-prefix-caching: true, kv-cache-memory-bytes: 2M}
 workloads:
-  kv-cache: {prefix-tokens: [2048], prompts: 2, output-tokens: 4}
+  kv-cache: {prefix-tokens: [2048], prompts: 2, output-tokens: 8}
 objective: {minimize: kv_cache.ttft_resent_ms}
 strategy: {grid: {launches: 1, repeats: 3, seed: 1}}
 ";
@@ -220,7 +220,7 @@ parameters:
   max-num-seqs: 4
 environment: {{{}}}
 workloads:
-  kv-cache: {{prefix-tokens: [2048], prompts: 2, output-tokens: 4}}
+  kv-cache: {{prefix-tokens: [2048], prompts: 2, output-tokens: 8}}
 objective: {{minimize: kv_cache.ttft_resent_ms}}
 strategy: {{grid: {{launches: 1, repeats: 2, seed: 1}}}}
 ",
