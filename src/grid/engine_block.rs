@@ -25,7 +25,7 @@ const DOCKER_KEYS: &[&str] = &[
     "caches",
     "introspect",
 ];
-const PROCESS_KEYS: &[&str] = &["command", "flags", "api-key-env"];
+const PROCESS_KEYS: &[&str] = &["command", "flags", "api-key-env", "introspect"];
 const SIMULATED_KEYS: &[&str] = &["model", "gpu", "gpus", "other-memory", "seed", "speed", "flags"];
 
 /// Reads engine blocks.
@@ -226,6 +226,7 @@ impl EngineReader<'_> {
             command,
             flags: self.flags(&fields),
             api_key_env: self.api_key_env(&fields),
+            introspect: self.switch(&fields, "introspect").unwrap_or(false),
         })
     }
 

@@ -414,6 +414,8 @@ pub struct ProcessBlock {
     pub flags: Flags,
     /// Name of the variable that holds the API key.
     pub api_key_env: Option<String>,
+    /// Whether vLLM's development endpoints are switched on; they need no key.
+    pub introspect: bool,
 }
 
 /// `simulated:` of a grid.
