@@ -4,6 +4,7 @@
 use vllm_grid::engine;
 use vllm_grid::engine::compose::{self, ComposeFault, ServiceSpec};
 use vllm_grid::engine::docker::source_of;
+use vllm_grid::engine::simulated::SimulatedEngine;
 use vllm_grid::grid::{EngineBlock, Grid, ReadOptions};
 
 use crate::cli::{Command, GridArgs};
@@ -41,7 +42,15 @@ fn read_grid(args: &GridArgs) -> Result<Grid, Failure> {
         max_configurations: args.max_configurations,
         ..ReadOptions::default()
     };
-    Grid::read(&args.grid, &options).map_err(|faults| Failure::explained(Exit::Usage, faults))
+    let grid = Grid::read(&args.grid, &options)
+        .map_err(|faults| Failure::explained(Exit::Usage, faults))?;
+    // What the simulator knows is no business of the grid's, but told before anything runs.
+    if let EngineBlock::Simulated(block) = &grid.engine {
+        SimulatedEngine::new(block.clone()).map_err(|fault| {
+            Failure::message(Exit::Usage, format!("{}: {fault}", args.grid.display()))
+        })?;
+    }
+    Ok(grid)
 }
 
 /// Reads the grid's compose service, where it has one, and puts its flags under the grid's.

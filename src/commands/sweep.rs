@@ -30,7 +30,8 @@ pub(crate) async fn sweep(args: &SweepArgs, shutdown: &Shutdown) -> Result<Exit,
     let engine = engine(&grid, None).await?;
     let now = jiff::Timestamp::now();
     let (folder, name) = Folder::create(&grid.name, now, args.output.as_deref())?;
-    let manifest = Manifest::of(&grid, name, now);
+    let mut manifest = Manifest::of(&grid, name, now);
+    manifest.grid_path = folder.relative(&grid.path);
     let sweep = Sweep::begin(folder, manifest, &grid.source)?;
     go(sweep, &grid, engine, shutdown).await
 }
@@ -139,7 +140,8 @@ fn tell(sweep: &Sweep) -> Result<Exit, Failure> {
 async fn unchanged(folder: &Folder, manifest: &Manifest) -> Result<Grid, Failure> {
     let changed = |what: String| Failure::from(SweepError::GridChanged(what));
     let copy = folder.grid_path();
-    for path in [copy.as_path(), manifest.grid_path.as_path()] {
+    let original = folder.original_grid(manifest);
+    for path in [&copy, &original] {
         // The original may be gone, or on another machine: the copy stands for it.
         let Ok(bytes) = std::fs::read(path) else { continue };
         if sha256(&bytes) != manifest.grid_sha256 {
@@ -149,7 +151,7 @@ async fn unchanged(folder: &Folder, manifest: &Manifest) -> Result<Grid, Failure
     }
     let options = ReadOptions {
         engine: Some(manifest.engine.clone()),
-        base: manifest.grid_path.parent().map(Path::to_owned),
+        base: original.parent().map(Path::to_owned),
         max_configurations: usize::MAX,
         ..ReadOptions::default()
     };
