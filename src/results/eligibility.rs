@@ -106,9 +106,12 @@ fn not_measured(arm: &Arm<'_>, metric: &MetricRef, ambiguous: bool) -> String {
     }
     if let Some(failure) = failures(arm).last() {
         let word = if failure.class.is_deterministic() { "infeasible" } else { "failed" };
-        let fits = failure.estimated_max_model_len.map_or_else(String::new, |tokens| {
-            format!("; the engine estimates that {tokens} tokens of context fit")
-        });
+        // An engine's message may have said it already.
+        let untold = |tokens: &u64| !failure.message.contains(&tokens.to_string());
+        let fits =
+            failure.estimated_max_model_len.filter(untold).map_or_else(String::new, |tokens| {
+                format!("; the engine estimates that {tokens} tokens of context fit")
+            });
         return format!("{word} ({}): {}{fits}", failure.class.as_str(), failure.message);
     }
     let skipped = arm.launches.iter().find_map(|launch| match &launch.outcome {
