@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
@@ -18,10 +19,13 @@ use sha2::{Digest, Sha256};
 /// `null` means "not passed"; booleans become `--flag` or `--no-flag`; a list is
 /// several arguments of one flag; a mapping is passed as JSON.
 ///
-/// Has the interface of a `BTreeMap<String, Value>` and half its size: a
-/// configuration has a handful of flags, and a grid up to 100,000 configurations.
+/// Has the interface of a `BTreeMap<String, Value>`; equal entries can be shared:
+/// a grid has up to 100,000 configurations, made of a few dozen entries.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Flags(Vec<(String, Value)>);
+pub struct Flags(Vec<Arc<Entry>>);
+
+/// A flag and its value.
+pub(crate) type Entry = (String, Value);
 
 impl Flags {
     /// No flags.
@@ -30,7 +34,7 @@ impl Flags {
     }
 
     fn find(&self, name: &str) -> Result<usize, usize> {
-        self.0.binary_search_by(|(known, _)| known.as_str().cmp(name))
+        self.0.binary_search_by(|entry| entry.0.as_str().cmp(name))
     }
 
     /// The value of a flag.
@@ -45,10 +49,16 @@ impl Flags {
 
     /// Sets a flag; gives the value that it had.
     pub fn insert(&mut self, name: String, value: Value) -> Option<Value> {
-        match self.find(&name) {
-            Ok(at) => Some(std::mem::replace(&mut self.0[at].1, value)),
+        self.share(&Arc::new((name, value))).map(value_of)
+    }
+
+    /// Sets a flag without a copy of it; gives the entry that it had.
+    pub(crate) fn share(&mut self, entry: &Arc<Entry>) -> Option<Arc<Entry>> {
+        let entry = Arc::clone(entry);
+        match self.find(&entry.0) {
+            Ok(at) => Some(std::mem::replace(&mut self.0[at], entry)),
             Err(at) => {
-                self.0.insert(at, (name, value));
+                self.0.insert(at, entry);
                 None
             }
         }
@@ -56,12 +66,12 @@ impl Flags {
 
     /// Takes a flag out; gives the value that it had.
     pub fn remove(&mut self, name: &str) -> Option<Value> {
-        self.find(name).ok().map(|at| self.0.remove(at).1)
+        self.find(name).ok().map(|at| value_of(self.0.remove(at)))
     }
 
     /// Keeps the flags that `keep` accepts.
-    pub fn retain(&mut self, mut keep: impl FnMut(&String, &mut Value) -> bool) {
-        self.0.retain_mut(|(name, value)| keep(name, value));
+    pub fn retain(&mut self, mut keep: impl FnMut(&String, &Value) -> bool) {
+        self.0.retain(|entry| keep(&entry.0, &entry.1));
     }
 
     /// Number of flags, nulls included.
@@ -76,34 +86,35 @@ impl Flags {
 
     /// Names and values, by name.
     pub fn iter(&self) -> FlagsIter<'_> {
-        self.0.iter().map(|(name, value)| (name, value))
+        self.0.iter().map(|entry| (&entry.0, &entry.1))
     }
 
     /// The names, in order.
     pub fn keys(&self) -> impl Iterator<Item = &String> + Clone {
-        self.0.iter().map(|(name, _)| name)
+        self.0.iter().map(|entry| &entry.0)
     }
 
     /// The values, in the order of their names.
     pub fn values(&self) -> impl Iterator<Item = &Value> + Clone {
-        self.0.iter().map(|(_, value)| value)
+        self.0.iter().map(|entry| &entry.1)
     }
 
-    /// No flags, with room for so many.
-    pub(crate) fn with_capacity(flags: usize) -> Self {
-        Self(Vec::with_capacity(flags))
+    /// The same flags, sharing their entries, with room for `more`.
+    pub(crate) fn with_room(&self, more: usize) -> Self {
+        let mut entries = Vec::with_capacity(self.0.len() + more);
+        entries.extend_from_slice(&self.0);
+        Self(entries)
     }
+}
 
-    /// Gives back what was allocated and is not in use.
-    pub(crate) fn shrink_to_fit(&mut self) {
-        self.0.shrink_to_fit();
-    }
+fn value_of(entry: Arc<Entry>) -> Value {
+    Arc::unwrap_or_clone(entry).1
 }
 
 /// Names and values of [`Flags`].
 pub type FlagsIter<'a> = std::iter::Map<
-    std::slice::Iter<'a, (String, Value)>,
-    fn(&'a (String, Value)) -> (&'a String, &'a Value),
+    std::slice::Iter<'a, Arc<(String, Value)>>,
+    fn(&'a Arc<(String, Value)>) -> (&'a String, &'a Value),
 >;
 
 impl<'a> IntoIterator for &'a Flags {
@@ -117,10 +128,11 @@ impl<'a> IntoIterator for &'a Flags {
 
 impl IntoIterator for Flags {
     type Item = (String, Value);
-    type IntoIter = std::vec::IntoIter<(String, Value)>;
+    type IntoIter =
+        std::iter::Map<std::vec::IntoIter<Arc<Self::Item>>, fn(Arc<Self::Item>) -> Self::Item>;
 
     fn into_iter(self) -> Self::IntoIter {
-        self.0.into_iter()
+        self.0.into_iter().map(Arc::unwrap_or_clone)
     }
 }
 
@@ -254,7 +266,9 @@ impl Identity<'_> {
 
 /// A text with its length before it, so that no two contents look the same.
 fn part(content: &mut String, text: &str) {
-    let _ = write!(content, "{}:{text};", text.len());
+    let _ = write!(content, "{}:", text.len());
+    content.push_str(text);
+    content.push(';');
 }
 
 /// Bytes as hexadecimal digits.

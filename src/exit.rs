@@ -94,8 +94,17 @@ impl From<SweepError> for Failure {
 
 /// Prints to standard output. A reader that went away ends the command quietly.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
-    let mut out = std::io::stdout().lock();
-    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    print_with(|out| out.write_all(text.as_bytes()))
+}
+
+/// Prints what `write` writes, in pieces of 64 KiB.
+pub(crate) fn print_with(
+    write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
+) -> Result<(), Failure> {
+    let mut out = std::io::BufWriter::with_capacity(1 << 16, std::io::stdout().lock());
+    let written = write(&mut out).and_then(|()| out.flush());
+    // What is left after a fault must not be written again.
+    let (_out, _rest) = out.into_parts();
     match written {
         Ok(()) => Ok(()),
         Err(fault) if fault.kind() == std::io::ErrorKind::BrokenPipe => {

@@ -146,6 +146,7 @@ fn results_are_rebuilt_from_the_journal_alone() {
         std::fs::remove_file(place.path("run").join(name)).unwrap();
     }
     place.run(&["export", "run"]).expect(0);
+    place.run(&["export", "run", "--output", "a/new/folder"]).expect(0);
     let again: Vec<Vec<u8>> = names.iter().map(|name| read(name)).collect();
     assert!(first == again, "the same journal gives the same files, to the byte");
     let report = place.run(&["report", "run"]).expect(0);

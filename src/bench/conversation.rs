@@ -5,8 +5,12 @@
 //! ones the number of the turn would run with the time of the repeat, and any
 //! drift of the machine would be read as growth with the history.
 
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
 use serde_json::{Map, Value, json};
 
+use crate::bench::dataset::Dataset;
 use crate::bench::dialogue::{Dialogue, Reply, Stop, mean};
 use crate::bench::kv_cache::median;
 use crate::bench::prompts::{derive, salt, text};
@@ -19,6 +23,43 @@ use crate::workload::Conversation;
 
 /// Bytes of the first text that is sent to a server: its tokens per byte are not known yet.
 const FIRST_SIZE: usize = 1500;
+
+/// What every message of the user ends with.
+const CLOSING: &str = "\nWhat do you say?";
+
+/// What the users say.
+#[derive(Debug, PartialEq)]
+enum Said {
+    /// Texts of a length.
+    FromSeed,
+    /// These texts, conversation by conversation.
+    InFile(Vec<Vec<String>>),
+}
+
+impl Said {
+    /// Reads the dataset, where there is one; picks by the seed, the same for
+    /// every configuration.
+    async fn of(spec: &Conversation, bench: &Bench<'_>) -> Result<Self, String> {
+        let Some(path) = spec.dataset.clone() else { return Ok(Self::FromSeed) };
+        let shown = path.display().to_string();
+        let read = tokio::task::spawn_blocking(move || Dataset::read(&path)).await;
+        let dataset =
+            read.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
+        let mut long = dataset.conversations(spec.turns as usize);
+        if (long.len() as u64) < spec.conversations {
+            return Err(format!(
+                "{shown} has {} conversations of at least {} turns, {} are asked for",
+                long.len(),
+                spec.turns,
+                spec.conversations
+            ));
+        }
+        let seed = derive(&[&bench.seed().to_string(), &bench.repeat_name(), "conversation"]);
+        long.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
+        long.truncate(spec.conversations as usize);
+        Ok(Self::InFile(long.into_iter().map(<[String]>::to_vec).collect()))
+    }
+}
 
 /// What the turns add up to.
 #[derive(Debug, Default)]
@@ -49,6 +90,7 @@ pub(crate) async fn repeat(
     spec: &Conversation,
 ) -> Result<Repeat, BenchError> {
     if let Some(longest) = bench.server().max_model_len
+        && spec.dataset.is_none()
         && spec.longest() > longest
     {
         let reason = format!(
@@ -57,9 +99,16 @@ pub(crate) async fn repeat(
         );
         return Ok(Repeat::without_requests(Verdict::Skipped(reason), Tally::default().values()));
     }
+    let said = match Said::of(spec, bench).await {
+        Ok(said) => said,
+        Err(reason) => {
+            let values = Tally::default().values();
+            return Ok(Repeat::without_requests(Verdict::Skipped(reason), values));
+        }
+    };
     let mut dialogue = Dialogue::start(bench).await;
     let mut tally = Tally::default();
-    let ended = all(&mut dialogue, spec, &mut tally).await;
+    let ended = all(&mut dialogue, spec, &said, &mut tally).await;
     tally.requests = dialogue.requests();
     tally.failed = dialogue.failed();
     dialogue.end(ended, tally.values())
@@ -68,11 +117,14 @@ pub(crate) async fn repeat(
 async fn all(
     dialogue: &mut Dialogue<'_, '_>,
     spec: &Conversation,
+    said: &Said,
     tally: &mut Tally,
 ) -> Result<(), Stop> {
-    calibrate(dialogue).await?;
+    if *said == Said::FromSeed {
+        calibrate(dialogue).await?;
+    }
     for number in 0..spec.conversations {
-        converse(dialogue, spec, number, tally).await?;
+        converse(dialogue, spec, said, number, tally).await?;
     }
     Ok(())
 }
@@ -93,6 +145,7 @@ async fn calibrate(dialogue: &mut Dialogue<'_, '_>) -> Result<(), Stop> {
 async fn converse(
     dialogue: &mut Dialogue<'_, '_>,
     spec: &Conversation,
+    said: &Said,
     conversation: u64,
     tally: &mut Tally,
 ) -> Result<(), Stop> {
@@ -101,7 +154,15 @@ async fn converse(
     let opening = format!("{salted}. You talk with a friend.");
     let mut history = vec![json!({"role": "system", "content": opening})];
     for number in 1..=spec.turns {
-        history.push(json!({"role": "user", "content": message(dialogue, spec, &name, number)}));
+        let message = match said {
+            Said::FromSeed => message(dialogue, spec, &name, number),
+            Said::InFile(conversations) => conversations
+                .get(conversation as usize)
+                .and_then(|texts| texts.get(number as usize - 1))
+                .cloned()
+                .unwrap_or_default(),
+        };
+        history.push(json!({"role": "user", "content": message}));
         let reply = dialogue.ask(&format!("turn {number}"), &request(spec, &history)).await?;
         tally.note(conversation, number, number == spec.turns, &reply);
         history.push(json!({"role": "assistant", "content": reply.answer.content}));
@@ -116,7 +177,6 @@ fn message(dialogue: &Dialogue<'_, '_>, spec: &Conversation, name: &str, turn: u
     let seed = derive(&[&parts[0], &parts[1], "conversation", name, &parts[2]]);
     let per_byte = bench.tokens_per_byte().unwrap_or(0.3).max(0.01);
     let size = (spec.turn_tokens as f64 / per_byte) as usize;
-    const CLOSING: &str = "\nWhat do you say?";
     format!("{}{CLOSING}", text(seed, size.saturating_sub(CLOSING.len()).max(8)))
 }
 

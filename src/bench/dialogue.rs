@@ -46,6 +46,14 @@ impl<'b, 'a> Dialogue<'b, 'a> {
         Self { bench, traffic, records: Vec::new() }
     }
 
+    /// The first request's record, where there was one request only.
+    pub(crate) fn only_record(&self) -> Option<&RequestRecord> {
+        match &self.records[..] {
+            [record] => Some(record),
+            _ => None,
+        }
+    }
+
     /// Requests so far.
     pub(crate) fn requests(&self) -> usize {
         self.records.len()
@@ -75,8 +83,9 @@ impl<'b, 'a> Dialogue<'b, 'a> {
         }
         self.records.push(record.clone());
         let lookup = seen?;
-        // A model may end at once; where it was told to go on, it may not.
-        if spec.ignore_eos && record.first_token_ns.is_none() {
+        // A model may end at once; where it was told to go on, it may not. One token
+        // alone need not show: a parser takes `<think>` away.
+        if spec.ignore_eos && spec.max_tokens > 1 && record.first_token_ns.is_none() {
             return Err(Stop::Failed(format!(
                 "request {index} ({purpose}): the stream carried no token"
             )));

@@ -63,6 +63,14 @@ enum Stop {
     Cancelled,
 }
 
+/// What prompts are fitted to: above the target by half a percent, where the
+/// context leaves room. Prompts of one size differ by some tokens, and a target
+/// of just [`MIN_BLOCKS`] blocks is not to be missed by one of them.
+fn aim(target: u64, spec: &KvCache, longest: Option<u64>) -> u64 {
+    let room = longest.unwrap_or(u64::MAX).saturating_sub(target + spec.output_tokens);
+    target + (target / 200).min(room / 2)
+}
+
 /// Runs one repeat of the case `target`.
 pub(crate) async fn repeat(
     bench: &mut Bench<'_>,
@@ -80,7 +88,8 @@ pub(crate) async fn repeat(
         return Ok(Repeat::without_requests(Verdict::Skipped(reason), Tally::default().values()));
     }
     let state = bench.kv_cache_case(target).unwrap_or_else(|| {
-        let calibration = Calibration::new(target, bench.tokens_per_byte().unwrap_or(0.3));
+        let aim = aim(target, spec, bench.server().max_model_len);
+        let calibration = Calibration::new(aim, bench.tokens_per_byte().unwrap_or(0.3));
         CaseState { calibration, cache_salt: false }
     });
     let mut run = Run {
@@ -132,8 +141,10 @@ impl Run<'_, '_> {
             let tokens = self.probe(FIRST_SIZE).await?;
             let per_byte = tokens as f64 / FIRST_SIZE as f64;
             self.bench.set_tokens_per_byte(per_byte);
-            self.state.calibration = Calibration::new(self.target, per_byte);
-            let longest = self.bench.server().max_model_len.unwrap_or(u64::MAX);
+            let longest = self.bench.server().max_model_len;
+            let aim = aim(self.target, self.spec, longest);
+            self.state.calibration = Calibration::new(aim, per_byte);
+            let longest = longest.unwrap_or(u64::MAX);
             if (self.target + self.spec.output_tokens).saturating_mul(10)
                 > longest.saturating_mul(9)
             {
@@ -155,7 +166,7 @@ impl Run<'_, '_> {
         let mut traffic = Traffic::start(self.bench.http()).await;
         let prompt = self.prompt_of(&format!("probe {}", self.records.len()), 1, size);
         let record = self.exchange("calibration", &prompt).await;
-        let failed = failure(&record);
+        let failed = error(&record);
         let tokens = record.usage.map_or(0, |usage| usage.prompt_tokens);
         self.records.push(record);
         if let Some(stop) = failed {
@@ -277,19 +288,24 @@ impl Run<'_, '_> {
 
 /// Why a request is no measurement.
 fn failure(record: &RequestRecord) -> Option<Stop> {
-    use crate::bench::record::RequestErrorClass::Cancelled;
-    match &record.error {
-        Some(error) if error.class == Cancelled => Some(Stop::Cancelled),
-        Some(error) => Some(Stop::Failed(format!(
-            "request {} ({}): {}",
-            record.index, record.purpose, error.message
-        ))),
-        None if record.first_token_ns.is_none() => Some(Stop::Failed(format!(
+    let silent = || {
+        Stop::Failed(format!(
             "request {} ({}): the stream carried no token",
             record.index, record.purpose
-        ))),
-        None => None,
+        ))
+    };
+    error(record).or_else(|| record.first_token_ns.is_none().then(silent))
+}
+
+/// Why a request that is asked for its length alone fails. Its one token need not
+/// show: it may be `<think>`, which a parser takes away, or half a character.
+fn error(record: &RequestRecord) -> Option<Stop> {
+    use crate::bench::record::RequestErrorClass::Cancelled;
+    let error = record.error.as_ref()?;
+    if error.class == Cancelled {
+        return Some(Stop::Cancelled);
     }
+    Some(Stop::Failed(format!("request {} ({}): {}", record.index, record.purpose, error.message)))
 }
 
 impl Tally {

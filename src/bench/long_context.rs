@@ -126,7 +126,7 @@ impl Needle {
 
     fn is_found_in(&self, answer: &str) -> bool {
         // Models write other dashes, and sometimes none.
-        let plain = |text: &str| text.chars().filter(|c| c.is_ascii_digit()).collect::<String>();
+        let plain = |text: &str| text.chars().filter(char::is_ascii_digit).collect::<String>();
         answer
             .split(|c: char| c.is_whitespace() || matches!(c, ',' | ';' | ':' | '(' | ')'))
             .any(|word| plain(word) == plain(&self.code()))

@@ -10,6 +10,7 @@ pub mod clock;
 mod command;
 mod connection;
 mod conversation;
+pub mod dataset;
 mod dialogue;
 mod fault;
 mod fitting;
@@ -27,6 +28,8 @@ mod stability;
 pub mod stream;
 pub mod suite;
 pub mod telemetry;
+mod tool_calling;
+pub mod tool_tasks;
 mod traffic;
 
 /// Which repeat of which case of which workload, in which launch.
@@ -54,8 +57,7 @@ pub trait RecordSink: Send + Sync {
     ///
     /// # Errors
     /// When it could not be written; the sweep stops then.
-    fn store_telemetry(&self, launch: u32, samples: &[Sample]) -> std::io::Result<()> {
-        let _not_kept = (launch, samples);
+    fn store_telemetry(&self, _launch: u32, _samples: &[Sample]) -> std::io::Result<()> {
         Ok(())
     }
 }

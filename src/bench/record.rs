@@ -50,7 +50,8 @@ pub struct Usage {
     pub completion_tokens: u64,
     /// Tokens of thinking among them, where told.
     pub reasoning_tokens: Option<u64>,
-    /// Prompt tokens from the cache, where told.
+    /// Prompt tokens from the cache, where told: in the usage, or by the server's
+    /// counters where they are held against one request at a time.
     pub cached_tokens: Option<u64>,
 }
 

@@ -177,6 +177,9 @@ fn sent(records: &[RequestRecord]) -> Sent {
 
 const NS_PER_HOUR: f64 = 3.6e12;
 
+/// One latency of a request, in milliseconds.
+type Latency = fn(&RequestRecord) -> Option<f64>;
+
 fn metrics(sequence: &Sequence, readings: &Readings) -> MetricValues {
     let records = &sequence.records;
     let failed = records.iter().filter(|record| record.error.is_some()).count() as u64;
@@ -197,7 +200,7 @@ fn metrics(sequence: &Sequence, readings: &Readings) -> MetricValues {
     tell("memory_growth_bytes".to_owned(), growth);
     tell("memory_growth_bytes_per_hour".to_owned(), growth_per_hour);
     tell("restarts".to_owned(), None);
-    let kinds: [(&str, fn(&RequestRecord) -> Option<f64>); 3] = [
+    let kinds: [(&str, Latency); 3] = [
         ("ttft", RequestRecord::ttft_ms),
         ("tpot", RequestRecord::tpot_ms),
         ("e2el", RequestRecord::e2e_ms),
@@ -241,10 +244,7 @@ fn as_share((slope, interval): (f64, Interval)) -> (f64, Interval) {
 }
 
 /// Second half over first half, by pairs of one length.
-fn halves_ratio(
-    sequence: &Sequence,
-    read: fn(&RequestRecord) -> Option<f64>,
-) -> Option<(f64, Interval)> {
+fn halves_ratio(sequence: &Sequence, read: Latency) -> Option<(f64, Interval)> {
     let kinds = sequence.lengths.iter().max()? + 1;
     let half = sequence.records.len() / 2;
     let mut differences = Vec::new();

@@ -20,9 +20,10 @@ use crate::bench::request::Prepared;
 use crate::bench::stability;
 use crate::bench::telemetry::watch::Readings;
 use crate::bench::telemetry::{Reading, ServerReading, Telemetry, summary};
+use crate::bench::tool_calling;
 use crate::bench::{RecordSink, RepeatKey};
 use crate::event::{Emit, Event, Phase};
-use crate::metric::{Measurement, MetricValues, Status};
+use crate::metric::{Measurement, MetricValue, MetricValues, Status};
 use crate::server::Server;
 use crate::server::counters::Counters;
 use crate::server::health::{Health, completion_proof, health_by};
@@ -242,6 +243,12 @@ impl<'a> Bench<'a> {
                 };
                 reasoning::repeat(self, spec, kind).await?
             }
+            Spec::ToolCalling(spec) => {
+                let Some(scenario) = spec.scenario_of(case) else {
+                    return Err(BenchError::NoSuchCase { workload: key.workload, case: key.case });
+                };
+                tool_calling::repeat(self, spec, scenario).await?
+            }
         };
         let ended_ns = now_ns();
         self.look().await;
@@ -284,6 +291,9 @@ impl<'a> Bench<'a> {
             let tokens = usage.map(|usage| usage.completion_tokens).sum();
             let window = (self.began_ns, ended_ns);
             done.metrics.extend(summary::metrics(&samples, window, tokens));
+            if let Some(absent @ None) = done.metrics.get_mut("restarts") {
+                *absent = summary::restarts(&samples, window).map(MetricValue::Number);
+            }
         }
         self.sink.store_telemetry(self.settings.launch, &samples)
     }

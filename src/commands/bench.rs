@@ -1,5 +1,6 @@
 //! `bench`: the suite against a server that somebody else started.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -15,7 +16,7 @@ use vllm_grid::metric::{Measurement, Status};
 use vllm_grid::results::records;
 use vllm_grid::server::{ApiKey, Endpoint, Server, ServerError};
 use vllm_grid::sweep::record::SCHEMA_VERSION;
-use vllm_grid::workload::{KINDS, Workload};
+use vllm_grid::workload::{KINDS, SHARED_OPTIONS, Workload};
 
 use super::show::print_json;
 use crate::cli::{BenchArgs, Format};
@@ -141,11 +142,27 @@ fn workloads(args: &BenchArgs) -> Result<Vec<Workload>, Failure> {
     let options = options(&args.set)?;
     let mut workloads = Vec::new();
     let mut faults = Vec::new();
+    let mut wanted: BTreeSet<&String> = options.keys().collect();
     for name in &names {
-        match Workload::from_options(name, &options) {
+        // Of several workloads each takes the options that it knows; one alone must know all.
+        let kind = KINDS.iter().find(|kind| kind.name == name.replace('_', "-"));
+        let knows = |option: &String| {
+            let all = kind.map_or(&[][..], |kind| kind.options).iter().chain(SHARED_OPTIONS);
+            names.len() == 1 || all.into_iter().any(|known| known.name == option)
+        };
+        let its: Map<String, Value> = options
+            .iter()
+            .filter(|(option, _)| knows(option))
+            .map(|(option, value)| (option.clone(), value.clone()))
+            .collect();
+        wanted.retain(|option| !its.contains_key(*option));
+        match Workload::from_options(name, &its) {
             Ok(workload) => workloads.push(workload),
             Err(found) => faults.extend(found.into_iter().map(|fault| fault.message)),
         }
+    }
+    for option in wanted {
+        faults.push(format!("no workload of these has an option `{option}`: {}", names.join(", ")));
     }
     if faults.is_empty() {
         Ok(workloads)

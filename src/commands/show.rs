@@ -13,7 +13,7 @@ use vllm_grid::sweep::record::SweepRecord;
 use vllm_grid::{report, results};
 
 use crate::cli::{ExportArgs, Format, MetricsArgs, PlanArgs, ReportArgs};
-use crate::exit::{Exit, Failure, print};
+use crate::exit::{Exit, Failure, print, print_with};
 
 /// `plan`: what would run.
 pub(crate) async fn plan(args: &PlanArgs) -> Result<Exit, Failure> {
@@ -93,6 +93,10 @@ pub(crate) fn export(args: &ExportArgs) -> Result<Exit, Failure> {
     let folder = Folder::existing(&args.run)?;
     let record = folder.record()?;
     let target = args.output.as_deref().unwrap_or(folder.path());
+    std::fs::create_dir_all(target).map_err(|fault| {
+        let what = format!("{} cannot be made a folder: {fault}", target.display());
+        Failure::message(Exit::Environment, what)
+    })?;
     for path in write(target, &record)? {
         print(&format!("{}\n", path.display()))?;
     }
@@ -144,9 +148,10 @@ pub(crate) fn width() -> usize {
     columns.unwrap_or(80).clamp(40, 400)
 }
 
-/// Prints JSON, one document.
+/// Prints JSON, one document, as it is made: a plan can be large.
 pub(crate) fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
-    let text =
-        serde_json::to_string_pretty(value).map_err(|fault| Failure::new(Exit::Bug, fault))?;
-    print(&(text + "\n"))
+    print_with(|out| {
+        serde_json::to_writer_pretty(&mut *out, value)?;
+        out.write_all(b"\n")
+    })
 }

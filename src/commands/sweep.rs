@@ -109,13 +109,29 @@ async fn go(
     };
     let ending = sweep.run(hands).await;
     progress.close();
+    let told = tell(&sweep);
+    // How the sweep ended comes before how the telling did.
+    match (ending, told) {
+        (Ok(Ending::Complete | Ending::BudgetSpent), told) => told,
+        (Ok(Ending::Interrupted), Ok(_)) => Ok(Exit::Interrupted),
+        (Ok(Ending::Interrupted), Err(failure)) => {
+            failure.tell();
+            Ok(Exit::Interrupted)
+        }
+        (Err(fault), Ok(_)) => Err(fault.into()),
+        (Err(fault), Err(failure)) => {
+            failure.tell();
+            Err(fault.into())
+        }
+    }
+}
+
+/// Writes the results and shows the ranking.
+fn tell(sweep: &Sweep) -> Result<Exit, Failure> {
     show::write(sweep.folder().path(), sweep.record())?;
     let ranked = show::ranked(sweep.record())?;
     print(&format!("results: {}\n", sweep.folder().path().display()))?;
-    Ok(match ending? {
-        Ending::Interrupted => Exit::Interrupted,
-        Ending::Complete | Ending::BudgetSpent => ranked,
-    })
+    Ok(ranked)
 }
 
 /// The grid of a sweep, read from its stored copy, when neither the copy nor

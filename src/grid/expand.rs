@@ -1,8 +1,9 @@
 //! From axes and rows to configurations: the product, what is left out of it,
 //! what is added by name, and the merging of equals.
 
-use std::collections::hash_map::Entry;
+use std::collections::hash_map;
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use itertools::Itertools;
 use serde_json::Value;
@@ -11,7 +12,7 @@ use super::EngineBlock;
 use super::fault::Findings;
 use super::name;
 use super::node::Span;
-use crate::configuration::{Configuration, Flags, hexadecimal};
+use crate::configuration::{Configuration, Entry, Flags, hexadecimal};
 
 /// The name that stands for the flags as they are in the engine block.
 pub(super) const PRODUCTION: &str = "production";
@@ -168,8 +169,12 @@ impl Draft {
                 Some(name) => name.clone(),
                 None => collector.free(row.generated_name(), &explicit),
             };
-            let settings = row.settings.iter().map(|s| (s.kind, s.name.as_str(), &s.value));
-            collector.add(name, settings);
+            let entries: Vec<(Kind, Arc<Entry>)> = row
+                .settings
+                .iter()
+                .map(|it| (it.kind, Arc::new((it.name.clone(), it.value.clone()))))
+                .collect();
+            collector.add(name, entries.iter().map(|(kind, entry)| (*kind, entry)));
         }
         let varied = self.varied(&collector.configurations);
         Expansion { configurations: collector.configurations, varied }
@@ -180,6 +185,15 @@ impl Draft {
             return;
         }
         let words = self.words();
+        // Each value of each axis once, shared by all configurations that have it.
+        let entries: Vec<Vec<Arc<Entry>>> = self
+            .axes
+            .iter()
+            .map(|axis| {
+                let entry = |value: &Value| Arc::new((axis.name.clone(), value.clone()));
+                axis.values.iter().map(entry).collect()
+            })
+            .collect();
         let indices = self.axes.iter().map(|axis| 0..axis.values.len());
         for combination in indices.multi_cartesian_product() {
             if masks.iter().any(|mask| excludes(mask, &combination)) {
@@ -190,12 +204,9 @@ impl Draft {
                 .zip(&words)
                 .filter_map(|(index, words)| words.get(*index).map(String::as_str));
             let name = collector.free(name::join(parts), explicit);
-            let settings = self
-                .axes
-                .iter()
-                .zip(&combination)
-                .map(|(axis, index)| (axis.kind, axis.name.as_str(), &axis.values[*index]));
-            collector.add(name, settings);
+            let settings = self.axes.iter().zip(&entries).zip(&combination);
+            collector
+                .add(name, settings.map(|((axis, entries), index)| (axis.kind, &entries[*index])));
         }
     }
 
@@ -308,36 +319,32 @@ impl<'a> Collector<'a> {
     fn add<'s>(
         &mut self,
         name: String,
-        settings: impl Iterator<Item = (Kind, &'s str, &'s Value)>,
+        settings: impl ExactSizeIterator<Item = (Kind, &'s Arc<Entry>)>,
     ) {
-        let most = settings.size_hint().0;
-        let mut flags = Flags::with_capacity(self.engine.flags().len() + most);
-        flags.extend(self.engine.flags().clone());
-        let mut varied = Flags::with_capacity(most);
+        let mut flags = self.engine.flags().with_room(settings.len());
+        let mut varied = Flags::new().with_room(settings.len());
         let mut environment = BTreeMap::new();
-        for (kind, setting, value) in settings {
-            match (kind, value) {
-                (Kind::Flag, Value::Null) => {
-                    flags.remove(setting);
-                    varied.insert(setting.to_owned(), Value::Null);
-                }
+        for (kind, entry) in settings {
+            match (kind, &entry.1) {
                 (Kind::Flag, value) => {
-                    flags.insert(setting.to_owned(), value.clone());
-                    varied.insert(setting.to_owned(), value.clone());
+                    if value.is_null() {
+                        flags.remove(&entry.0);
+                    } else {
+                        flags.share(entry);
+                    }
+                    varied.share(entry);
                 }
                 (Kind::Variable, Value::String(text)) => {
-                    environment.insert(setting.to_owned(), text.clone());
+                    environment.insert(entry.0.clone(), text.clone());
                 }
                 (Kind::Variable, _) => {}
             }
         }
         flags.retain(|_, value| !value.is_null());
-        flags.shrink_to_fit();
-        varied.shrink_to_fit();
         let digest = self.engine.identity(self.image.as_deref(), &flags, &environment).digest();
         let taken_away = if self.engine.awaits_base() { nulls(&varied) } else { Vec::new() };
         match self.by_digest.entry((digest, taken_away)) {
-            Entry::Occupied(known) => {
+            hash_map::Entry::Occupied(known) => {
                 let known = &mut self.configurations[*known.get()];
                 // A name that a person gave comes before a generated one.
                 let chosen = !self.generated.contains(&name);
@@ -347,7 +354,7 @@ impl<'a> Collector<'a> {
                     known.aliases.push(name);
                 }
             }
-            Entry::Vacant(vacant) => {
+            hash_map::Entry::Vacant(vacant) => {
                 let id = hexadecimal(&vacant.key().0);
                 vacant.insert(self.configurations.len());
                 self.configurations.push(Configuration {

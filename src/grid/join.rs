@@ -80,7 +80,6 @@ fn joined(under: &Flags, own: &Flags, configuration: &Configuration) -> Flags {
         !is_set(name) && name.split_once('.').is_none_or(|(whole, _)| !is_set(whole))
     });
     flags.extend(configuration.flags.clone());
-    flags.shrink_to_fit();
     flags
 }
 

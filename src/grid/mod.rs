@@ -112,9 +112,12 @@ impl Grid {
         };
         let shown = fault::strike_secrets(text, &root);
         let folder = options.base.as_deref().or(path.parent()).unwrap_or(Path::new(""));
-        let Some(document) = read::document(&root, folder, options, &mut findings) else {
+        let Some(mut document) = read::document(&root, folder, options, &mut findings) else {
             return Err(findings.into_faults(path, shown));
         };
+        for workload in &mut document.workloads {
+            workload.read_files_from(folder);
+        }
         let sha256 = hexadecimal(&Sha256::digest(&bytes));
         match assemble(document, path, sha256, options, &mut findings) {
             Some(mut grid) if findings.faults.is_empty() => {

@@ -215,6 +215,11 @@ fn requests_of(workload: &Workload) -> Vec<(u64, u64, u64)> {
         Spec::Reasoning(spec) => {
             vec![(spec.kinds.len() as u64 * spec.instances, 400, spec.max_tokens / 2)]
         }
+        Spec::ToolCalling(spec) => spec
+            .scenarios
+            .iter()
+            .map(|scenario| (scenario.turns() * spec.instances, 700, spec.max_tokens / 8))
+            .collect(),
         // On average half of the longest context is history.
         Spec::Conversation(spec) => {
             vec![(spec.conversations * spec.turns, spec.longest() / 2, spec.output_tokens)]

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::faults::Faults;
 use super::log::{Log, LogSink, Process};
+use super::script::Script;
 use super::{BootFailure, Options, boot, profile};
 use crate::flags::canonical_name;
 
@@ -18,7 +19,7 @@ use crate::flags::canonical_name;
 pub struct CommandFault(String);
 
 const OPTIONS: &str = "--sim-gpu, --sim-gpus, --sim-seed, --sim-speed, --sim-other-memory, \
-                       --sim-model, --sim-launch; to provoke failures --sim-fail, \
+                       --sim-model, --sim-launch, --sim-answers; to provoke failures --sim-fail, \
                        --sim-boot-seconds, --sim-silent-boot, --sim-override, --sim-die-after, \
                        --sim-freeze-after, --sim-silent-after, --sim-unhealthy";
 
@@ -80,10 +81,18 @@ fn set(options: &mut Options, name: &str, value: &str) -> Result<(), CommandFaul
             options.other_memory_gib =
                 number(name, value, |gib: &f64| gib.is_finite() && *gib >= 0.0)?;
         }
+        "answers" => options.answers = script(value)?,
         "model" => options.model = Some(value.to_owned()),
         _ => return provoke(&mut options.faults, name, value),
     }
     Ok(())
+}
+
+/// The scripted answers in a file.
+fn script(path: &str) -> Result<Script, CommandFault> {
+    let fault = |text: String| CommandFault(format!("argument --sim-answers: {path}: {text}"));
+    let text = std::fs::read_to_string(path).map_err(|error| fault(error.to_string()))?;
+    Script::read(&text).map_err(|error| fault(error.to_string()))
 }
 
 /// Sets an option that takes no value; false where it is none of these.

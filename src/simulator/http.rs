@@ -21,7 +21,8 @@ use tokio_util::sync::CancellationToken;
 use super::engine::Engine;
 use super::log::{Log, Process};
 use super::memory::Division;
-use super::protocol::{self, ChatRequest, Form, Refused};
+use super::output::Output;
+use super::protocol::{self, ChatRequest, Form, Refused, ToolChoice};
 use super::reply::{Outline, Reply, Streaming};
 use super::settings::Settings;
 use super::{Booted, Ending, Options, VERSION, text, tokens};
@@ -249,8 +250,7 @@ async fn chat(State(server): Shared, body: Bytes) -> Result<Response, Refused> {
     let request: ChatRequest =
         serde_json::from_slice(&body).map_err(|error| Refused::malformed(&error))?;
     let prompt = prompt_tokens(&request);
-    let thinks = server.settings.reasoning_parser.is_some() && request.thinking();
-    let reply = accept(&server, &request, Form::Chat { thinks }, prompt)?;
+    let reply = accept(&server, &request, Form::Chat, prompt)?;
     respond(reply, &request).await
 }
 
@@ -278,16 +278,47 @@ fn accept(
     let limit = protocol::output_limit(request, prompt.len() as u64, settings.max_model_len)?;
     let asked = request.seed.map_or(server.options.seed, i64::cast_unsigned);
     let seed = prompt.iter().fold(asked, |seed, token| text::mix(seed, u64::from(*token)));
+    let choice = match form {
+        Form::Chat => protocol::tool_choice(request, settings)?,
+        Form::Completion => ToolChoice::Never,
+    };
     let outline = Outline {
         form,
         model,
         created: unix_seconds(),
         seed,
+        output: output(server, request, form, choice, seed),
+        tell_calls: matches!(choice, ToolChoice::Auto | ToolChoice::Required(_)),
         limit,
         tell_cached: settings.prompt_tokens_details,
         silent_after: server.options.faults.silent_after.unwrap_or(u64::MAX),
     };
     Ok(Reply::ask(&server.engine, request, prompt, outline))
+}
+
+/// What is said: by script, as demanded, or at random.
+fn output(
+    server: &Server,
+    request: &ChatRequest,
+    form: Form,
+    choice: ToolChoice<'_>,
+    seed: u64,
+) -> Output {
+    if form == Form::Completion {
+        return Output::words(seed, false);
+    }
+    let parsed = server.settings.reasoning_parser.is_some();
+    if let Some(script) = server.options.answers.answer(&request.last_text()) {
+        return Output::scripted(seed, script, request.thinking(), parsed);
+    }
+    match choice {
+        ToolChoice::Named(tool) => Output::call(seed, tool),
+        ToolChoice::Required(tools) => {
+            let picked = text::mix(seed, 0) % tools.len().max(1) as u64;
+            Output::call(seed, tools.get(picked as usize).unwrap_or(&Value::Null))
+        }
+        ToolChoice::Never | ToolChoice::Auto => Output::words(seed, parsed && request.thinking()),
+    }
 }
 
 async fn respond(reply: Reply, request: &ChatRequest) -> Result<Response, Refused> {

@@ -25,11 +25,13 @@ pub mod log;
 pub mod memory;
 pub mod metrics;
 pub mod noise;
+pub mod output;
 pub mod pace;
 pub mod profile;
 pub mod protocol;
 mod reply;
 pub mod scheduler;
+pub mod script;
 pub mod settings;
 pub mod text;
 pub mod tokens;
@@ -47,6 +49,7 @@ use self::metrics::Metrics;
 use self::noise::Noise;
 use self::pace::Pace;
 use self::scheduler::{Limits, Scheduler};
+use self::script::Script;
 use self::settings::Settings;
 
 /// What `/version` and the log show: the release whose behaviour is imitated.
@@ -73,6 +76,8 @@ pub struct Options {
     pub environment: BTreeMap<String, String>,
     /// What is to go wrong.
     pub faults: Faults,
+    /// What is said in place of random words.
+    pub answers: Script,
 }
 
 impl Options {
@@ -88,6 +93,7 @@ impl Options {
             launch: 0,
             environment: BTreeMap::new(),
             faults: Faults::default(),
+            answers: Script::default(),
         }
     }
 }

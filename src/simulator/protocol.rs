@@ -1,5 +1,6 @@
 //! Requests and answers in the form of vLLM's OpenAI-compatible API, key by key
-//! as a real server sent them. Text alone: no sockets here.
+//! as a real server sent them. Answers and their chunks are in [`answer`], what a
+//! request wants of its tools in [`tool_choice`]. Text alone: no sockets here.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -7,9 +8,14 @@ use serde_json::{Value, json};
 use super::Options;
 use super::faults::ENGINE_DEAD;
 use super::memory::Division;
-use super::metrics::Finish;
 use super::settings::Settings;
 use super::tokens::{Message, tokenize};
+
+pub mod answer;
+pub mod tool_choice;
+
+pub use answer::{ChunkWriter, Envelope, Form, Usage, finish_reason};
+pub use tool_choice::{ToolChoice, tool_choice};
 
 /// What marks every answer.
 pub const FINGERPRINT: &str = "simulated";
@@ -49,6 +55,9 @@ pub struct ChatRequest {
     /// Tools on offer; they lengthen the prompt.
     #[serde(default)]
     pub tools: Option<Value>,
+    /// `none`, `auto`, `required`, or a named function.
+    #[serde(default)]
+    pub tool_choice: Option<Value>,
     /// `enable_thinking` counts.
     #[serde(default)]
     pub chat_template_kwargs: Option<Value>,
@@ -62,6 +71,17 @@ impl ChatRequest {
     pub fn thinking(&self) -> bool {
         let kwargs = self.chat_template_kwargs.as_ref();
         kwargs.and_then(|kwargs| kwargs.get("enable_thinking")?.as_bool()).unwrap_or(true)
+    }
+
+    /// The text of the last message.
+    pub fn last_text(&self) -> String {
+        let Some(last) = self.messages.last() else { return String::new() };
+        match &last.content {
+            Value::Array(parts) => {
+                parts.iter().filter_map(|part| part.get("text")?.as_str()).collect()
+            }
+            content => content.as_str().unwrap_or_default().to_owned(),
+        }
     }
 }
 
@@ -92,27 +112,6 @@ pub fn completion_request(body: &[u8]) -> Result<(ChatRequest, Vec<u32>), Refuse
         serde_json::from_value(body).map_err(|error| Refused::malformed(&error))?;
     request.max_tokens = request.max_tokens.or(Some(16));
     Ok((request, prompt))
-}
-
-/// What kind of answer is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
-    /// `/v1/chat/completions`.
-    Chat {
-        /// Whether thinking comes first, apart from the answer.
-        thinks: bool,
-    },
-    /// `/v1/completions`.
-    Completion,
-}
-
-/// Text of some tokens.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Words {
-    /// Of thinking.
-    pub reasoning: String,
-    /// Of the answer.
-    pub content: String,
 }
 
 /// `stream_options`.
@@ -217,212 +216,6 @@ pub fn output_limit(request: &ChatRequest, prompt: u64, context: u64) -> Result<
             ),
         )),
         Some(asked) => Ok(asked.unsigned_abs()),
-    }
-}
-
-/// Tokens of one request so far.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Usage {
-    /// Prompt.
-    pub prompt: u64,
-    /// Answer.
-    pub completion: u64,
-    /// Those of the answer that were thinking.
-    pub reasoning: u64,
-    /// Prompt tokens from the prefix cache, where they are told.
-    pub cached: Option<u64>,
-}
-
-impl Usage {
-    fn json(self) -> String {
-        let details = self.cached.map_or_else(String::new, |cached| {
-            format!(",\"prompt_tokens_details\":{{\"cached_tokens\":{cached}}}")
-        });
-        format!(
-            "{{\"prompt_tokens\":{},\"total_tokens\":{},\"completion_tokens\":{}{details},\
-             \"completion_tokens_details\":{{\"reasoning_tokens\":{}}}}}",
-            self.prompt,
-            self.prompt + self.completion,
-            self.completion,
-            self.reasoning
-        )
-    }
-}
-
-/// Writes the chunks of one stream.
-#[derive(Debug)]
-pub struct ChunkWriter {
-    form: Form,
-    /// Everything up to `choices`, the same in every chunk.
-    head: String,
-    continuous: bool,
-}
-
-impl ChunkWriter {
-    /// A writer for this request.
-    pub fn new(form: Form, id: &str, created: u64, model: &str, continuous: bool) -> Self {
-        let model = Value::from(model);
-        let object = match form {
-            Form::Chat { .. } => "chat.completion.chunk",
-            Form::Completion => "text_completion",
-        };
-        let head = format!(
-            "data: {{\"id\":\"{id}\",\"object\":\"{object}\",\"created\":{created},\
-             \"model\":{model},\"choices\":"
-        );
-        Self { form, head, continuous }
-    }
-
-    fn usage(&self, usage: Usage) -> String {
-        if self.continuous { format!(",\"usage\":{}", usage.json()) } else { String::new() }
-    }
-
-    /// The first chunk of a chat, which has the role alone.
-    pub fn role(&self, out: &mut String, usage: Usage) {
-        if self.form == Form::Completion {
-            return;
-        }
-        out.push_str(&self.head);
-        out.push_str(
-            "[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"},\"logprobs\":null,\
-             \"finish_reason\":null}]",
-        );
-        out.push_str(&self.usage(usage));
-        out.push_str(",\"prompt_token_ids\":null,\"prompt_text\":null}\n\n");
-    }
-
-    /// Chunks with these words, thinking before the answer; the last one tells
-    /// why the answer ends. Nothing where there is nothing to say.
-    pub fn tokens(&self, out: &mut String, words: &Words, finish: Option<Finish>, usage: Usage) {
-        if !words.reasoning.is_empty() {
-            let last = finish.filter(|_| words.content.is_empty());
-            self.chunk(out, "reasoning", &words.reasoning, last, usage);
-            if last.is_some() {
-                return;
-            }
-        }
-        if !words.content.is_empty() || finish.is_some() {
-            self.chunk(out, "content", &words.content, finish, usage);
-        }
-    }
-
-    fn chunk(
-        &self,
-        out: &mut String,
-        field: &str,
-        text: &str,
-        finish: Option<Finish>,
-        usage: Usage,
-    ) {
-        let text = Value::from(text).to_string();
-        let reason = finish.map_or("null".to_owned(), |end| format!("\"{}\"", finish_reason(end)));
-        let stop = match (self.form, finish) {
-            (Form::Chat { .. }, None) => "",
-            _ => "\"stop_reason\":null,",
-        };
-        out.push_str(&self.head);
-        match self.form {
-            Form::Chat { .. } => {
-                out.push_str("[{\"index\":0,\"delta\":{\"");
-                out.push_str(field);
-                out.push_str("\":");
-                out.push_str(&text);
-                out.push_str("},");
-            }
-            Form::Completion => {
-                out.push_str("[{\"index\":0,\"text\":");
-                out.push_str(&text);
-                out.push(',');
-            }
-        }
-        out.push_str("\"logprobs\":null,\"finish_reason\":");
-        out.push_str(&reason);
-        out.push(',');
-        out.push_str(stop);
-        if self.form == Form::Completion {
-            out.push_str("\"prompt_token_ids\":null,");
-        }
-        out.push_str("\"token_ids\":null}]");
-        out.push_str(&self.usage(usage));
-        out.push_str("}\n\n");
-    }
-
-    /// The chunk with usage and no choices.
-    pub fn last_usage(&self, out: &mut String, usage: Usage) {
-        out.push_str(&self.head);
-        out.push_str("[],\"usage\":");
-        out.push_str(&usage.json());
-        out.push_str(",\"system_fingerprint\":\"");
-        out.push_str(FINGERPRINT);
-        out.push_str("\"}\n\n");
-    }
-
-    /// An error inside the stream.
-    pub fn error(out: &mut String) {
-        out.push_str("data: {\"error\": {\"message\": \"");
-        out.push_str(ENGINE_DEAD);
-        out.push_str("\", \"type\": \"InternalServerError\", \"param\": null, \"code\": 500}}\n\n");
-    }
-
-    /// The end of the stream.
-    pub fn done(out: &mut String) {
-        out.push_str("data: [DONE]\n\n");
-    }
-}
-
-/// The word for an end.
-pub fn finish_reason(finish: Finish) -> &'static str {
-    match finish {
-        Finish::Stop => "stop",
-        Finish::Length => "length",
-        Finish::Abort => "abort",
-    }
-}
-
-impl Form {
-    /// A whole answer.
-    pub fn whole(
-        self,
-        id: &str,
-        created: u64,
-        model: &str,
-        words: &Words,
-        finish: Finish,
-        usage: Usage,
-    ) -> Value {
-        let usage: Value =
-            serde_json::from_str(&usage.json()).expect("usage is written as JSON above");
-        let (object, mut choice) = match self {
-            Self::Chat { .. } => {
-                let reasoning = Some(&words.reasoning).filter(|text| !text.is_empty());
-                let content = Some(&words.content)
-                    .filter(|_| reasoning.is_none() || !words.content.is_empty());
-                let message = json!({
-                    "role": "assistant", "content": content, "refusal": null,
-                    "annotations": null, "audio": null, "function_call": null,
-                    "tool_calls": [], "reasoning": reasoning,
-                });
-                ("chat.completion", json!({"index": 0, "message": message}))
-            }
-            Self::Completion => ("text_completion", json!({"index": 0, "text": words.content})),
-        };
-        choice["logprobs"] = Value::Null;
-        choice["finish_reason"] = finish_reason(finish).into();
-        choice["stop_reason"] = Value::Null;
-        choice["token_ids"] = Value::Null;
-        json!({
-            "id": id,
-            "object": object,
-            "created": created,
-            "model": model,
-            "choices": [choice],
-            "service_tier": null,
-            "system_fingerprint": FINGERPRINT,
-            "usage": usage,
-            "prompt_logprobs": null,
-            "prompt_token_ids": null,
-            "kv_transfer_params": null,
-        })
     }
 }
 

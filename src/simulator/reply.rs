@@ -1,5 +1,6 @@
 //! One request being answered: from the engine's tokens to the chunks of a
-//! stream or to a whole body. The form of both is [`super::protocol`]'s.
+//! stream or to a whole body. What is said is [`super::output`]'s, the form of both
+//! [`super::protocol`]'s.
 
 use std::io;
 
@@ -8,7 +9,10 @@ use serde_json::Value;
 
 use super::engine::{Answer, Ask, Engine};
 use super::metrics::Finish;
-use super::protocol::{ChatRequest, ChunkWriter, Form, Refused, StreamOptions, Usage, Words};
+use super::output::{Output, Piece};
+use super::protocol::{
+    ChatRequest, ChunkWriter, Envelope, Form, Refused, StreamOptions, Usage, finish_reason,
+};
 use super::scheduler::Produced;
 use super::text;
 
@@ -23,6 +27,11 @@ pub(super) struct Outline {
     pub created: u64,
     /// What the answer is drawn from.
     pub seed: u64,
+    /// What is said.
+    pub output: Output,
+    /// Whether an answer that ends with calls says so: that to a named call does
+    /// not, as vLLM's.
+    pub tell_calls: bool,
     /// Tokens at most.
     pub limit: u64,
     /// Whether usage tells cached tokens.
@@ -37,9 +46,8 @@ pub(super) struct Reply {
     outline: Outline,
     id: String,
     prompt_tokens: u64,
-    /// Tokens of thinking before the one that ends it.
-    thinking: u64,
-    finish: Finish,
+    /// The word for its end.
+    end: &'static str,
     sent: u64,
     answer: Answer,
 }
@@ -53,26 +61,25 @@ impl Reply {
         outline: Outline,
     ) -> Self {
         let seed = outline.seed;
-        let thinking = match outline.form {
-            Form::Chat { thinks: true } => text::thinking_length(seed),
-            _ => 0,
-        };
-        let thought = if thinking > 0 { thinking + 1 } else { 0 };
-        let natural = thought + text::natural_length(seed);
-        let natural = natural.max(request.min_tokens.unwrap_or(0));
+        let natural = outline.output.length().max(request.min_tokens.unwrap_or(0));
         let cut = request.ignore_eos.unwrap_or(false) || natural >= outline.limit;
         let (output_tokens, finish) =
             if cut { (outline.limit, Finish::Length) } else { (natural, Finish::Stop) };
+        let called = outline.tell_calls && outline.output.calls_tools();
+        let end = match finish {
+            Finish::Stop if called => "tool_calls",
+            _ => finish_reason(finish),
+        };
         let prompt_tokens = prompt.len() as u64;
         let cache_salt = request.cache_salt.clone();
         let answer =
             engine.ask(Ask { prompt, cache_salt, output_seed: seed, output_tokens, finish });
         let prefix = match outline.form {
-            Form::Chat { .. } => "chatcmpl",
+            Form::Chat => "chatcmpl",
             Form::Completion => "cmpl",
         };
         let id = format!("{prefix}-{:016x}", text::mix(seed, answer.id()));
-        Self { outline, id, prompt_tokens, thinking, finish, sent: 0, answer }
+        Self { outline, id, prompt_tokens, end, sent: 0, answer }
     }
 
     /// The tokens that are there; `None` at the end.
@@ -91,23 +98,19 @@ impl Reply {
         Usage {
             prompt: self.prompt_tokens,
             completion,
-            reasoning: completion.min(self.thinking),
+            reasoning: self.outline.output.thinking_among(completion),
             cached: last.filter(|_| self.outline.tell_cached).map(|token| token.cached_tokens),
         }
     }
 
-    /// The text of these tokens; the one that ends the thinking has none.
-    fn words(&self, produced: &[Produced]) -> Words {
-        let mut words = Words::default();
-        for token in produced {
-            let said = text::token(self.outline.seed, token.index);
-            if token.index < self.thinking {
-                words.reasoning.push_str(&said);
-            } else if token.index > self.thinking || self.thinking == 0 {
-                words.content.push_str(&said);
-            }
-        }
-        words
+    fn pieces(&self, produced: &[Produced]) -> Vec<Piece> {
+        produced.iter().map(|token| self.outline.output.piece(token.index)).collect()
+    }
+
+    fn envelope(&self) -> Envelope<'_> {
+        let Outline { form, model, created, .. } = &self.outline;
+        let calls = self.answer.id();
+        Envelope { form: *form, id: &self.id, created: *created, model, calls }
     }
 
     /// The answer in one piece.
@@ -121,8 +124,7 @@ impl Reply {
             return Err(Refused::engine_dead());
         }
         let usage = self.usage(last);
-        let Outline { form, model, created, .. } = &self.outline;
-        Ok(form.whole(&self.id, *created, model, &self.words(&produced), self.finish, usage))
+        Ok(self.envelope().whole(&self.pieces(&produced), self.end, usage))
     }
 }
 
@@ -141,8 +143,7 @@ impl Streaming {
     pub(super) fn new(reply: Reply, options: StreamOptions) -> Self {
         let include_usage = options.include_usage.unwrap_or(false);
         let continuous = include_usage && options.continuous_usage_stats.unwrap_or(false);
-        let Outline { form, model, created, .. } = &reply.outline;
-        let writer = ChunkWriter::new(*form, &reply.id, *created, model, continuous);
+        let writer = ChunkWriter::new(reply.envelope(), continuous);
         Self { reply, writer, include_usage, started: false, ended: false }
     }
 
@@ -169,8 +170,8 @@ impl Streaming {
         let last = produced.last();
         let usage = self.reply.usage(last);
         let finished = last.is_some_and(|token| token.finished);
-        let finish = finished.then_some(self.reply.finish);
-        self.writer.tokens(&mut out, &self.reply.words(&produced), finish, usage);
+        let end = finished.then_some(self.reply.end);
+        self.writer.tokens(&mut out, &self.reply.pieces(&produced), end, usage);
         if finished {
             self.ended = true;
             if self.include_usage {

@@ -133,6 +133,10 @@ pub struct Settings {
     pub enforce_eager: bool,
     /// Whether usage tells cached tokens.
     pub prompt_tokens_details: bool,
+    /// `--tool-call-parser`.
+    pub tool_parser: Option<String>,
+    /// `--enable-auto-tool-choice`.
+    pub auto_tool_choice: bool,
     /// `--reasoning-parser`.
     pub reasoning_parser: Option<String>,
     /// Address to listen on.
@@ -207,6 +211,8 @@ impl Settings {
             quantization,
             enforce_eager: read.switch("enforce-eager").unwrap_or(false),
             prompt_tokens_details: read.switch("enable-prompt-tokens-details").unwrap_or(false),
+            tool_parser: read.text("tool-call-parser").filter(|name| !name.is_empty()),
+            auto_tool_choice: read.switch("enable-auto-tool-choice").unwrap_or(false),
             reasoning_parser: read.text("reasoning-parser").filter(|name| !name.is_empty()),
             host: read.text("host").unwrap_or_else(|| "0.0.0.0".into()),
             port: read.integer("port")?.and_then(|port| u16::try_from(port).ok()).unwrap_or(8000),

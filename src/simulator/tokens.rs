@@ -31,13 +31,19 @@ pub struct Message {
 /// single digits, runs of white space, single other characters.
 pub fn tokenize(text: &str) -> Vec<u32> {
     let mut tokens = Vec::with_capacity(text.len() / 4 + 1);
-    let mut rest = text;
-    while !rest.is_empty() {
-        let length = piece_length(rest);
-        tokens.push(piece_id(&rest[..length]));
-        rest = &rest[length..];
-    }
+    tokens.extend(pieces(text).map(piece_id));
     tokens
+}
+
+/// The pieces of a text, a token each.
+pub fn pieces(text: &str) -> impl Iterator<Item = &str> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let length = Some(piece_length(rest)).filter(|length| *length > 0)?;
+        let (piece, after) = rest.split_at(length);
+        rest = after;
+        Some(piece)
+    })
 }
 
 /// The id of one piece: FNV-1a, the top bit left to special tokens.

@@ -1,5 +1,7 @@
 //! `conversation`: long conversations whose history grows from turn to turn.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use super::options::{OptionKind, OptionSpec, Options};
@@ -30,11 +32,21 @@ pub struct Conversation {
     pub output_tokens: u64,
     /// Let the model think. Thinking does not become history.
     pub thinking: bool,
+    /// A file with what the users say, in place of texts of `turn_tokens`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dataset: Option<PathBuf>,
 }
 
 impl Default for Conversation {
     fn default() -> Self {
-        Self { conversations: 2, turns: 15, turn_tokens: 120, output_tokens: 100, thinking: false }
+        Self {
+            conversations: 2,
+            turns: 15,
+            turn_tokens: 120,
+            output_tokens: 100,
+            thinking: false,
+            dataset: None,
+        }
     }
 }
 
@@ -47,6 +59,7 @@ impl Conversation {
             turn_tokens: options.count("turn-tokens").unwrap_or(default.turn_tokens),
             output_tokens: options.count("output-tokens").unwrap_or(default.output_tokens),
             thinking: options.switch("thinking").unwrap_or(default.thinking),
+            dataset: options.text("dataset").map(PathBuf::from),
         }
     }
 
@@ -81,6 +94,11 @@ const OPTIONS: &[OptionSpec] = &[
         name: "thinking",
         kind: OptionKind::Switch,
         help: "let the model think; thinking does not become history (default false)",
+    },
+    OptionSpec {
+        name: "dataset",
+        kind: OptionKind::Text,
+        help: "file with what the users say, in place of texts of turn-tokens: ShareGPT-like JSON, or JSON lines with messages; conversations of at least `turns` turns count; relative to the grid's file, or to the working directory of `bench`",
     },
 ];
 

@@ -3,6 +3,7 @@
 //! yield. How a workload is run is in [`crate::bench`].
 
 use std::fmt::Display;
+use std::path::Path;
 use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
@@ -14,11 +15,13 @@ mod command;
 mod conversation;
 mod kv_cache;
 mod load;
+mod load_metrics;
 mod long_context;
 mod options;
 mod reasoning;
 mod resources;
 mod stability;
+mod tool_calling;
 
 pub use command::Command;
 pub use conversation::Conversation;
@@ -28,6 +31,7 @@ pub use long_context::LongContext;
 pub use options::{OptionFault, OptionKind, OptionSpec, Options};
 pub use reasoning::{Reasoning, ReasoningKind};
 pub use stability::Stability;
+pub use tool_calling::{Scenario, ToolCalling};
 
 /// A kind of workload: its names, options and metrics.
 #[derive(Clone, Copy, Debug)]
@@ -83,6 +87,7 @@ pub const KINDS: &[Kind] = &[
     kv_cache::KIND,
     conversation::KIND,
     reasoning::KIND,
+    tool_calling::KIND,
     stability::KIND,
     load::KIND,
     long_context::KIND,
@@ -127,6 +132,8 @@ pub enum Spec {
     Conversation(Conversation),
     /// `reasoning`.
     Reasoning(Reasoning),
+    /// `tool-calling`.
+    ToolCalling(ToolCalling),
     /// `stability`.
     Stability(Stability),
     /// `long-context`.
@@ -177,6 +184,13 @@ impl Workload {
         })
     }
 
+    /// Makes relative paths of files relative to `folder`.
+    pub fn read_files_from(&mut self, folder: &Path) {
+        if let Spec::Conversation(Conversation { dataset: Some(path), .. }) = &mut self.spec {
+            *path = folder.join(&*path);
+        }
+    }
+
     /// Its kind: names, options, metrics.
     pub fn kind(&self) -> &'static Kind {
         match self.spec {
@@ -184,6 +198,7 @@ impl Workload {
             Spec::Load(_) => &load::KIND,
             Spec::Conversation(_) => &conversation::KIND,
             Spec::Reasoning(_) => &reasoning::KIND,
+            Spec::ToolCalling(_) => &tool_calling::KIND,
             Spec::Stability(_) => &stability::KIND,
             Spec::LongContext(_) => &long_context::KIND,
             Spec::Command(_) => &command::KIND,
@@ -198,6 +213,7 @@ impl Workload {
             Spec::Conversation(_) | Spec::Stability(_) | Spec::Command(_) => vec![String::new()],
             Spec::LongContext(spec) => spec.cases(),
             Spec::Reasoning(spec) => spec.cases(),
+            Spec::ToolCalling(spec) => spec.cases(),
         }
     }
 }

@@ -75,7 +75,13 @@ impl OptionKind {
             }
             Self::Switch => value.is_boolean(),
             Self::Words(words) => value.as_str().is_some_and(|word| words.contains(&word)),
-            Self::Text | Self::Texts => value.as_str().is_some_and(|text| !text.is_empty()),
+            Self::Text => value.as_str().is_some_and(|text| !text.is_empty()),
+            // `--num-prompts 8`: a word of a command may look like a number.
+            Self::Texts => {
+                value.is_number()
+                    || value.is_boolean()
+                    || value.as_str().is_some_and(|text| !text.is_empty())
+            }
         }
     }
 
@@ -208,7 +214,12 @@ fn read_one(
         if values.contains(item) && spec.kind != OptionKind::Texts {
             return Err(format!("option `{}` lists {item} twice", spec.name));
         }
-        values.push(item.clone());
+        values.push(match item {
+            Value::Number(_) | Value::Bool(_) if spec.kind == OptionKind::Texts => {
+                Value::String(item.to_string())
+            }
+            _ => item.clone(),
+        });
     }
     Ok((spec.name, values))
 }

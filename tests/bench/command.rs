@@ -15,7 +15,7 @@ async fn run(script: &str, timeout: f64) -> Measurement {
     server.endpoint.api_key = Some(ApiKey::new("sk-secret"));
     let command = workload(
         "command",
-        json!({
+        &json!({
             "command": ["sh", "-c", script, "benchmark", "{url}", "{model}", "{result}"],
             "timeout": timeout, "warmup": 0,
         }),
@@ -58,13 +58,13 @@ async fn what_goes_wrong_is_told_without_the_key() {
     let began = Instant::now();
     let slow = reason("sleep 600 & sleep 600", 0.3).await;
     assert!(slow.contains("did not end within 0.3 s"), "{slow}");
-    assert!(began.elapsed() < Duration::from_secs(60));
+    assert!(began.elapsed() < Duration::from_mins(1));
 }
 
 #[tokio::test]
 async fn without_a_command_it_is_skipped() {
     let counting = Counting::start(Behaviour::default()).await;
     let server = Server::open(counting.endpoint(), None).await.expect("it serves");
-    let measured = measure(&server, &[workload("command", json!({"warmup": 0}))], 1).await;
+    let measured = measure(&server, &[workload("command", &json!({"warmup": 0}))], 1).await;
     assert_eq!(measured.measurements[0].status, Status::Skipped);
 }

@@ -170,7 +170,9 @@ async fn chat(State(counting): State<Counting>, Json(body): Json<Value>) -> Resp
         std::future::pending::<()>().await;
     }
     tokio::time::sleep(if found * 2 > tokens { behaviour.hit } else { behaviour.miss }).await;
-    let mut stream = event(&json!({"choices": [{"index": 0, "delta": {"content": "a"}}]}));
+    // A first token need not show: a parser takes `<think>` away.
+    let content = if max_tokens > 1 { "a" } else { "" };
+    let mut stream = event(&json!({"choices": [{"index": 0, "delta": {"content": content}}]}));
     if reached(behaviour.die_after) {
         counting.inside.lock().expect("no panic").dead = true;
         let message = "EngineCore encountered an issue.";

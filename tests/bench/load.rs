@@ -20,26 +20,26 @@ async fn a_closed_loop_keeps_its_slots_busy_and_tells_what_vllm_tells() {
     let simulated = Simulated::start(&format!("{SMALL} --sim-speed 4")).await;
     let load = workload(
         "load",
-        json!({
+        &json!({
             "concurrency": 8, "requests": 64, "prompt_tokens": 100, "output_tokens": 16,
         }),
     );
     let measured = measure(&simulated.server, &[load], 1).await;
     measured.ended.expect("a living server");
     let [warmup, kept] = &measured.measurements[..] else { panic!("a warm-up and a repeat") };
-    assert_eq!(value(warmup, "completed"), 8.0, "as wide as the load");
+    assert_eq!(number(warmup, "completed"), Some(8.0), "as wide as the load");
     assert_eq!((kept.status, kept.reason.as_deref()), (Status::Ok, None));
-    assert_eq!((value(kept, "completed"), value(kept, "failed")), (64.0, 0.0));
-    assert_eq!(value(kept, "total_output_tokens"), 64.0 * 16.0);
+    assert_eq!((number(kept, "completed"), number(kept, "failed")), (Some(64.0), Some(0.0)));
+    assert_eq!(number(kept, "total_output_tokens"), Some(64.0 * 16.0));
     let tokens = value(kept, "prompt_tokens");
     assert!((100.0..=108.0).contains(&tokens), "as the server counts: {tokens}");
-    assert_eq!(value(kept, "max_concurrent_requests"), 8.0);
+    assert_eq!(number(kept, "max_concurrent_requests"), Some(8.0));
     // Eight slots, each as fast as a request takes.
     let expected = 8.0 * 16.0 / (value(kept, "mean_e2el_ms") / 1e3);
     let ratio = value(kept, "output_throughput") / expected;
     assert!((0.5..2.0).contains(&ratio), "{ratio}");
     assert!(value(kept, "window") < value(kept, "duration"));
-    assert_eq!(value(kept, "preemptions"), 0.0);
+    assert_eq!(number(kept, "preemptions"), Some(0.0));
     assert!(value(kept, "p95_ttft_ms") >= value(kept, "median_ttft_ms"));
     for absent in ["p99_ttft_ms", "max_rate", "request_goodput", "max_send_lag_ms"] {
         assert_eq!(number(kept, absent), None, "{absent}");
@@ -58,7 +58,7 @@ async fn more_sequences_act_under_load_and_a_ladder_ends_at_saturation() {
         let simulated = Simulated::start(&line).await;
         let load = workload(
             "load",
-            json!({
+            &json!({
                 "concurrency": 16, "requests": 48, "prompt_tokens": 64, "output_tokens": 24,
                 "warmup": 0,
             }),
@@ -76,7 +76,7 @@ async fn more_sequences_act_under_load_and_a_ladder_ends_at_saturation() {
     let simulated = Simulated::start(&line).await;
     let load = workload(
         "load",
-        json!({
+        &json!({
             "concurrency": [1, 3, 9], "requests": 18, "prompt_tokens": 64, "output_tokens": 24,
             "warmup": 0,
         }),
@@ -96,7 +96,7 @@ async fn a_shared_prefix_is_found_in_the_cache_and_salts_are_not() {
     let share = async |shared: serde_json::Value| {
         let load = workload(
             "load",
-            json!({
+            &json!({
                 "concurrency": 4, "requests": 24, "prompt_tokens": 1000, "output_tokens": 4,
                 "shared_prefix_tokens": shared, "warmup": 0,
             }),
@@ -107,6 +107,8 @@ async fn a_shared_prefix_is_found_in_the_cache_and_salts_are_not() {
     };
     let shared = share(json!(800)).await;
     assert!((0.5..0.95).contains(&shared), "{shared}");
+    let own = share(serde_json::Value::Null).await;
+    assert!(own < 0.05, "{own}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -117,7 +119,7 @@ async fn an_open_loop_is_timed_from_its_schedule() {
     let server = Server::open(counting.endpoint(), None).await.expect("it serves");
     let load = workload(
         "load",
-        json!({
+        &json!({
             "rate": 50, "arrivals": "constant", "requests": 60, "prompt_tokens": 64,
             "output_tokens": 4, "slo_ttft_ms": 3000, "warmup": 0,
         }),
@@ -127,7 +129,7 @@ async fn an_open_loop_is_timed_from_its_schedule() {
     let void_of_lag = kept.status == Status::Void
         && kept.reason.as_deref().is_some_and(|r| r.contains("send lag"));
     assert!(kept.status == Status::Ok || void_of_lag, "{:?}", kept.reason);
-    assert_eq!(value(kept, "completed"), 60.0);
+    assert_eq!(number(kept, "completed"), Some(60.0));
     // In flight together: a closed loop of one would take 18 s.
     assert!(value(kept, "duration") < 6.0);
     assert!(value(kept, "max_concurrent_requests") >= 5.0);
@@ -140,14 +142,13 @@ async fn an_open_loop_is_timed_from_its_schedule() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_highest_rate_that_holds_the_slo() {
-    // One at a time, 50 ms each or so: 20 a second and no more.
-    let line = format!("{SMALL} --max-num-seqs 1 --sim-speed 1");
-    let simulated = Simulated::start(&line).await;
+    // One at a time: what a second holds is what a request takes.
+    let simulated = Simulated::start(&format!("{SMALL} --max-num-seqs 1 --sim-speed 0.5")).await;
     let search = async |slo: f64| {
         let load = workload(
             "load",
-            json!({
-                "find_max_rate": true, "requests": 24, "prompt_tokens": 64, "output_tokens": 8,
+            &json!({
+                "find_max_rate": true, "requests": 12, "prompt_tokens": 64, "output_tokens": 8,
                 "slo_e2el_ms": slo, "warmup": 0, "arrivals": "constant",
             }),
         );
@@ -158,6 +159,17 @@ async fn the_highest_rate_that_holds_the_slo() {
     if none.status == Status::Ok {
         assert_eq!(none.reason.as_deref(), Some("no rate was found that holds the SLO"));
     }
+    // With room for three requests in the queue the server's own pace is the limit.
+    let alone = value(&none, "min_e2el_ms");
+    let some = search(3.5 * alone).await;
+    if let Some(rate) = number(&some, "max_rate") {
+        let pace = 1e3 / alone;
+        assert!(rate > pace / 3.0 && rate < 3.0 * pace, "{rate} {pace}");
+        assert!(value(&some, "good_share") >= 0.95);
+    } else {
+        // A machine too busy to keep a schedule says so.
+        assert_eq!(some.status, Status::Void, "{:?}", some.reason);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -165,7 +177,7 @@ async fn what_makes_a_repeat_void_failed_or_skipped() {
     let load = |requests: u32| {
         workload(
             "load",
-            json!({
+            &json!({
                 "concurrency": 4, "requests": requests, "prompt_tokens": 64, "output_tokens": 4,
                 "warmup": 0,
             }),
@@ -190,7 +202,7 @@ async fn what_makes_a_repeat_void_failed_or_skipped() {
     assert_eq!(status, Status::Ok, "{reason}");
 
     let simulated = Simulated::start(&format!("{SMALL} --sim-speed 50")).await;
-    let long = workload("load", json!({"prompt_tokens": 8190, "output_tokens": 16}));
+    let long = workload("load", &json!({"prompt_tokens": 8190, "output_tokens": 16}));
     let row = measure(&simulated.server, &[long], 1).await.measurements.remove(1);
     assert_eq!(row.status, Status::Skipped);
     assert!(row.reason.expect("a reason").contains("do not fit into the context of 8192"));
@@ -205,9 +217,9 @@ async fn nobody_there_ends_a_load_soon() {
     let server = Server::open(counting.endpoint(), None).await.expect("it serves");
     let gone = Endpoint { base_url: "http://127.0.0.1:1".to_owned(), api_key: None };
     let server = Server { endpoint: gone, ..server };
-    let load = workload("load", json!({"rate": 1000.0, "duration": 600, "warmup": 0}));
+    let load = workload("load", &json!({"rate": 1000.0, "duration": 600, "warmup": 0}));
     let began = std::time::Instant::now();
     let measured = measure(&server, &[load], 1).await;
     measured.ended.expect_err("nobody answers");
-    assert!(began.elapsed() < Duration::from_secs(60));
+    assert!(began.elapsed() < Duration::from_mins(1));
 }

@@ -52,7 +52,7 @@ async fn reader(answer: Answer) -> Server {
 }
 
 async fn accuracy(server: &Server) -> (Option<f64>, Option<f64>) {
-    let spec = workload("long-context", json!({"contexts": 3000, "warmup": 0}));
+    let spec = workload("long-context", &json!({"contexts": 3000, "warmup": 0}));
     let measured = measure(server, &[spec], 1).await;
     let row = &measured.measurements[0];
     assert_eq!((row.status, row.reason.as_deref()), (Status::Ok, None));
@@ -78,7 +78,7 @@ async fn who_reads_is_right_and_who_errs_is_not() {
 async fn what_does_not_fit_is_skipped_and_nonsense_is_wrong() {
     let line = "Qwen/Qwen3-1.7B --max-model-len 16384 --sim-speed 50";
     let simulated = Simulated::start(line).await;
-    let spec = workload("long-context", json!({"warmup": 0, "depths": 0.5}));
+    let spec = workload("long-context", &json!({"warmup": 0, "depths": 0.5}));
     let measured = measure(&simulated.server, &[spec], 1).await;
     let told: Vec<(&str, Status)> =
         measured.measurements.iter().map(|row| (row.case.as_str(), row.status)).collect();

@@ -11,3 +11,4 @@ mod scripted;
 mod server;
 mod simulated;
 mod stability;
+mod telemetry;

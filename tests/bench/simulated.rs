@@ -64,15 +64,15 @@ pub(crate) struct Measured {
 }
 
 /// A workload from options as a grid gives them; nulls are left out.
-pub(crate) fn workload(name: &str, options: Value) -> Workload {
-    let Value::Object(mut options) = options else { panic!("an object") };
+pub(crate) fn workload(name: &str, options: &Value) -> Workload {
+    let Value::Object(mut options) = options.clone() else { panic!("an object") };
     options.retain(|_, value| !value.is_null());
     Workload::from_options(name, &options).expect("good options")
 }
 
 pub(crate) async fn measure(server: &Server, workloads: &[Workload], repeats: u32) -> Measured {
     let (kept, emit, cancel) = (Kept::default(), Emit::nowhere(), CancellationToken::new());
-    let limits = Limits { first_token: Duration::from_secs(60), ..Limits::default() };
+    let limits = Limits { first_token: Duration::from_mins(1), ..Limits::default() };
     let settings = BenchSettings { salt: "a sweep".to_owned(), seed: 1, launch: 3, limits };
     let mut bench = Bench::new(server, &kept, &emit, &cancel, settings).await.expect("an address");
     let mut measurements = Vec::new();

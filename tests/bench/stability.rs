@@ -12,7 +12,7 @@ async fn blocks_of_the_same_mix_and_what_they_tell() {
     let simulated = Simulated::start(line).await;
     let stability = workload(
         "stability",
-        json!({
+        &json!({
             "prompt_tokens": [100, 400, 4000], "output_tokens": [2, 8],
         }),
     );
@@ -49,7 +49,7 @@ async fn some_failures_are_a_rate_and_many_are_a_failure() {
     let server = Server::open(counting.endpoint(), None).await.expect("it serves");
     let stability = workload(
         "stability",
-        json!({
+        &json!({
             "prompt_tokens": 100, "output_tokens": 2, "warmup": 0,
         }),
     );

@@ -61,3 +61,35 @@ async fn a_conversation_longer_than_the_context_is_skipped() {
     assert_eq!(reason, "100 turns of 1000 + 100 tokens do not fit into the context of 16384");
     assert!(measured.records.is_empty(), "nothing was sent");
 }
+
+#[tokio::test]
+async fn users_may_speak_from_a_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("share.json");
+    let message = |from: &str, value: &str| json!({"from": from, "value": value});
+    let talk = |topic: &str| {
+        json!({"conversations": [
+            message("human", &format!("Tell me of {topic}.")), message("gpt", "never sent"),
+            message("human", "And then?"), message("gpt", "never sent"),
+        ]})
+    };
+    std::fs::write(&file, json!([talk("bees"), talk("tides")]).to_string()).expect("written");
+    let simulated = Simulated::start("--sim-speed 200").await;
+    let options = |turns: u64| {
+        json!({"dataset": file.to_str(), "conversations": 2, "turns": turns, "output-tokens": 20,
+               "warmup": 0})
+    };
+    let measured = measure(&simulated.server, &workload("conversation", &options(2))).await;
+    measured.ended.expect("a living server");
+    let kept = &measured.measurements[0];
+    assert_eq!((kept.status, number(kept, "turns")), (Status::Ok, Some(4.0)));
+    // Salt and system message, then eight tokens of the user with the template's.
+    assert!(number(kept, "prompt_tokens_first").expect("told") < 50.0);
+    let measured = measure(&simulated.server, &workload("conversation", &options(3))).await;
+    let reason = measured.measurements[0].reason.clone().expect("said");
+    assert_eq!(measured.measurements[0].status, Status::Skipped);
+    assert!(
+        reason.ends_with("has 0 conversations of at least 3 turns, 2 are asked for"),
+        "{reason}"
+    );
+}

@@ -10,7 +10,7 @@ use vllm_grid::bench::record::RequestRecord;
 use vllm_grid::bench::suite::{Bench, BenchError, BenchSettings, run_suite};
 use vllm_grid::bench::{RecordSink, RepeatKey};
 use vllm_grid::event::Emit;
-use vllm_grid::metric::{Measurement, MetricValue, catalogue};
+use vllm_grid::metric::{Measurement, MetricValue};
 use vllm_grid::server::{Endpoint, Server};
 use vllm_grid::simulator::{self, LogSink};
 use vllm_grid::workload::Workload;
@@ -36,10 +36,14 @@ impl Simulated {
         let line = format!("Qwen/Qwen3-8B --max-model-len 16384 --sim-gpu h100 {line}");
         let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
         let (argv, options) = simulator::command_line(&words, []).expect("known options");
+        Self::serve(&argv, &options).await
+    }
+
+    async fn serve(argv: &[String], options: &simulator::Options) -> Self {
         let log: LogSink = Arc::new(|_: &str| {});
         let stop = CancellationToken::new();
         let quick = simulator::Options { speed: 1e6, ..options.clone() };
-        let booted = simulator::boot(&argv, &quick, log, &stop).await.expect("it boots");
+        let booted = simulator::boot(argv, &quick, log, &stop).await.expect("it boots");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("bound"));
         tokio::spawn(booted.at_speed(options.speed).serve(listener, stop.clone()));
@@ -47,6 +51,14 @@ impl Simulated {
             Server::open(Endpoint { base_url: url, api_key: None }, None).await.expect("it serves");
         Self { server, stop }
     }
+}
+
+/// The same, with these answers in a file.
+pub(crate) async fn scripted(line: &str, answers: &Value) -> Simulated {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("answers.json");
+    std::fs::write(&file, answers.to_string()).expect("written");
+    Simulated::start(&format!("--sim-answers {} {line}", file.display())).await
 }
 
 #[derive(Default)]
@@ -86,11 +98,7 @@ pub(crate) async fn measure(server: &Server, workload: &Workload) -> Measured {
     let workloads = [workload.clone()];
     let ended = run_suite(&mut bench, &workloads, 1, &mut measurements).await;
     drop(bench);
-    let named: Vec<&str> = catalogue()
-        .iter()
-        .filter(|metric| metric.workload == workload.kind().key)
-        .map(|metric| metric.name)
-        .collect();
+    let named: Vec<&str> = workload.kind().all_metrics().map(|metric| metric.name).collect();
     for measurement in &measurements {
         let mut given: Vec<&str> = measurement.metrics.keys().map(String::as_str).collect();
         let mut wanted = named.clone();

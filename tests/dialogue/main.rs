@@ -3,3 +3,5 @@
 
 mod conversation;
 mod harness;
+mod reasoning;
+mod tool_calling;

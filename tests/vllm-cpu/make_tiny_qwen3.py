@@ -76,15 +76,16 @@ def preferences(tokens: Tokenizer) -> torch.Tensor:
     result = torch.zeros(VOCABULARY)
     for token in range(VOCABULARY):
         text = tokens.decode([token], skip_special_tokens=False)
-        if text in SPECIAL + MARKERS or "\ufffd" in text:
-            # No end, tool call or thought by chance, and no halves of characters: only where nothing else is allowed.
+        if text in SPECIAL or "\ufffd" in text:
+            # No end by chance, and no halves of characters: only where nothing better is allowed.
             result[token] = -20
-        elif not text.strip():
-            # Grammars allow white space nearly everywhere, without end. Below the end of the turn, so that this comes first.
-            result[token] = -40
         elif text[0] == "<":
-            # Nor a tag spelled in letters; below the end of the turn, or after one forced tool call comes the next.
+            # No tool call or thought by chance, as a marker or spelled in letters. Below the end of the turn, or after
+            # one forced call would come the next.
             result[token] = -30
+        elif not text.strip():
+            # Grammars allow white space nearly everywhere, without end.
+            result[token] = -40
         elif text.isdigit():
             result[token] = -3  # numbers come to an end ...
         elif text[0] == '"':

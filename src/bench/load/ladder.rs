@@ -87,19 +87,25 @@ pub(crate) struct Search {
     holds: Option<f64>,
     fails: Option<f64>,
     steps: u32,
+    floor: f64,
 }
 
+/// Below a tenth of what one request at a time allows, requests hardly meet: what
+/// fails there fails at any rate.
+const ALONE: f64 = 0.1;
+
 impl Search {
-    /// Begins at a rate that is known to be about the right order.
+    /// Begins at the rate of one request at a time.
     pub(crate) fn from(rate: f64) -> Self {
-        Self { rate, holds: None, fails: None, steps: 0 }
+        Self { rate, holds: None, fails: None, steps: 0, floor: rate * ALONE }
     }
 
     /// The rate to try next; `None` when the search is over.
     pub(crate) fn next(&self) -> Option<f64> {
         let narrow =
             matches!((self.holds, self.fails), (Some(low), Some(high)) if high / low < NARROW);
-        (!narrow && self.steps < MAX_STEPS).then_some(self.rate)
+        let alone = self.holds.is_none() && self.rate < self.floor;
+        (!narrow && !alone && self.steps < MAX_STEPS).then_some(self.rate)
     }
 
     /// The present rate held the SLO, or did not.
@@ -152,7 +158,7 @@ mod tests {
 
     #[test]
     fn the_search_closes_in_on_the_limit() {
-        for (start, limit) in [(1.0, 37.5), (300.0, 37.5), (0.1, 0.004)] {
+        for (start, limit) in [(1.0, 37.5), (300.0, 37.5), (0.1, 0.02)] {
             let mut search = Search::from(start);
             while let Some(rate) = search.next() {
                 search.tried(rate <= limit);
@@ -161,9 +167,15 @@ mod tests {
             assert!(bounded && found <= limit && found > limit / NARROW, "{found} {limit}");
         }
         let mut search = Search::from(1.0);
+        let mut steps = 0;
         while search.next().is_some() {
             search.tried(false);
+            steps += 1;
         }
-        assert_eq!(search.found(), None);
+        assert_eq!(
+            (search.found(), steps),
+            (None, 4),
+            "it does not go on to slower and slower rates"
+        );
     }
 }

@@ -131,7 +131,7 @@ impl Run<'_, '_> {
             return Err(Stop::Cancelled);
         }
         let after = self.settle(before.as_ref(), &done.all).await?;
-        Ok(self.judge(done, before, after, &readings))
+        Ok(self.judge(done, before.as_ref(), after, &readings))
     }
 
     /// Fits the prompts' length.
@@ -324,14 +324,14 @@ impl Run<'_, '_> {
     fn judge(
         &mut self,
         done: Done,
-        before: Option<Counters>,
+        before: Option<&Counters>,
         after: Result<Option<Box<Counters>>, String>,
         readings: &Readings,
     ) -> Repeat {
         let mut metrics = figures::metrics(&done.records, &done.plan);
         metrics.insert("max_rate".to_owned(), done.max_rate.map(MetricValue::Number));
         let now = after.as_ref().ok().and_then(Option::as_deref);
-        counted(before.as_ref().zip(now), readings, &mut metrics);
+        counted(before.zip(now), readings, &mut metrics);
         let verdict = self.verdict(&done, after.err());
         if let Verdict::Ok(_) = verdict {
             self.keep(&metrics);
@@ -474,16 +474,21 @@ fn counted(
     let share = grown(|c| c.prefix_hits)
         .zip(grown(|c| c.prefix_queries).filter(|queries| *queries > 0.0))
         .map(|(hits, queries)| hits / queries);
-    let most = |read: fn(&Counters) -> Option<f64>| {
-        readings.iter().filter_map(|(_, counters)| read(counters)).reduce(f64::max)
+    let seen = |read: fn(&Counters) -> Option<f64>| {
+        distribution::Distribution::of(readings.iter().filter_map(|(_, counters)| read(counters)))
     };
+    let (waiting, running) = (seen(|c| c.waiting), seen(|c| c.running));
+    let usage = seen(|c| c.kv_usage);
     for (name, value) in [
         ("preemptions", grown(|c| c.preemptions)),
         ("mean_queue_ms", waited),
         ("hit_tokens_share", share),
-        ("max_waiting", most(|c| c.waiting)),
-        ("max_running", most(|c| c.running)),
-        ("max_kv_cache_usage", most(|c| c.kv_usage)),
+        ("mean_waiting", waiting.mean()),
+        ("max_waiting", waiting.max()),
+        ("mean_running", running.mean()),
+        ("max_running", running.max()),
+        ("mean_kv_cache_usage", usage.mean()),
+        ("max_kv_cache_usage", usage.max()),
     ] {
         metrics.insert(name.to_owned(), value.map(MetricValue::Number));
     }

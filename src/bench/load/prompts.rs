@@ -2,10 +2,12 @@
 //! their own a bounded number ahead, so that neither memory nor the timed path
 //! holds them all.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TryRecvError;
 
 use crate::bench::prompts::{derive, salt, text};
 use crate::bench::request::{Input, Prepared, RequestSpec};
@@ -74,19 +76,39 @@ impl Prompts {
             }
         });
         while receiver.len() < ahead.min(count as usize) {
-            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
         Self(Arc::new(Mutex::new(receiver)))
     }
 
-    /// The next prompt and its number; `None` after the last.
+    /// `Err` when the next one is still being built.
+    fn take(&self) -> Result<Option<(u32, Prepared)>, ()> {
+        match self.0.lock().unwrap_or_else(PoisonError::into_inner).try_recv() {
+            Ok(prompt) => Ok(Some(prompt)),
+            Err(TryRecvError::Disconnected) => Ok(None),
+            Err(TryRecvError::Empty) => Err(()),
+        }
+    }
+
+    /// The next prompt and its number; `None` after the last. Takes one that is
+    /// there without waiting in line for it: a thousand slots do so at once.
     pub(crate) async fn next(&self) -> Option<(u32, Prepared)> {
-        self.0.lock().await.recv().await
+        loop {
+            match self.take() {
+                Ok(prompt) => return prompt,
+                Err(()) => tokio::time::sleep(Duration::from_millis(1)).await,
+            }
+        }
     }
 
     /// As [`Prompts::next`], on a thread that may block.
     pub(crate) fn blocking_next(&self) -> Option<(u32, Prepared)> {
-        self.0.blocking_lock().blocking_recv()
+        loop {
+            match self.take() {
+                Ok(prompt) => return prompt,
+                Err(()) => std::thread::sleep(Duration::from_micros(100)),
+            }
+        }
     }
 }
 

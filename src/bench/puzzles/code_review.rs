@@ -227,18 +227,6 @@ impl Program {
         }
     }
 
-    /// The program with another program's line in place of its own.
-    fn with_line_of(&self, other: &Self, line: usize) -> Self {
-        let place = line - FIRST_LINE;
-        let mut changed = self.clone();
-        if place.is_multiple_of(2) {
-            changed.rules[place / 2].0 = other.rules[place / 2].0;
-        } else {
-            changed.rules[place / 2].1 = other.rules[place / 2].1;
-        }
-        changed
-    }
-
     fn lines() -> std::ops::Range<usize> {
         FIRST_LINE..FIRST_LINE + 2 * RULES
     }
@@ -327,6 +315,18 @@ mod tests {
 
     use super::*;
 
+    /// The program with another program's line in place of its own.
+    fn with_line_of(program: &Program, other: &Program, line: usize) -> Program {
+        let place = line - FIRST_LINE;
+        let mut changed = program.clone();
+        if place.is_multiple_of(2) {
+            changed.rules[place / 2].0 = other.rules[place / 2].0;
+        } else {
+            changed.rules[place / 2].1 = other.rules[place / 2].1;
+        }
+        changed
+    }
+
     #[test]
     fn the_repair_of_one_line_and_of_no_other_follows_the_rules() {
         for seed in 0..10 {
@@ -339,7 +339,7 @@ mod tests {
             assert!(!follows(&wrong), "seed {seed}: the mistake shows");
             for repaired in Program::lines() {
                 // Its own line put right, and any mistake elsewhere as a second repair.
-                let fixed = follows(&wrong.with_line_of(&right, repaired));
+                let fixed = follows(&with_line_of(&wrong, &right, repaired));
                 assert_eq!(fixed, repaired == line, "seed {seed}, line {repaired}");
                 let other = wrong.mistaken(repaired).iter().any(follows);
                 assert!(repaired == line || !other, "seed {seed}, line {repaired}");

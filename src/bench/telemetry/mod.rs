@@ -116,7 +116,7 @@ impl Tape {
     }
 
     pub(crate) fn put(&self, at_ns: u64, readings: impl IntoIterator<Item = Reading>) {
-        let passed_ms = (at_ns as i64 - self.origin.1 as i64) / 1_000_000;
+        let passed_ms = (at_ns.cast_signed() - self.origin.1.cast_signed()) / 1_000_000;
         let at_unix_ms = self.origin.0 + passed_ms;
         let mut samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
         samples.extend(readings.into_iter().map(|reading| Sample { at_unix_ms, at_ns, reading }));

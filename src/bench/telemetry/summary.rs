@@ -56,6 +56,18 @@ pub(crate) fn metrics(samples: &[Sample], window: (u64, u64), tokens: u64) -> Me
     metrics
 }
 
+/// Restarts of the server between two times; `None` where nobody counts them.
+pub(crate) fn restarts(samples: &[Sample], window: (u64, u64)) -> Option<f64> {
+    let mut counts = samples.iter().filter(|s| s.at_ns <= window.1).filter_map(|sample| {
+        let Reading::Engine(engine) = sample.reading else { return None };
+        Some((sample.at_ns, engine.restarts?))
+    });
+    let first = counts.next()?;
+    let all: Vec<(u64, u64)> = std::iter::once(first).chain(counts).collect();
+    let before = all.iter().rev().find(|(at, _)| *at <= window.0).unwrap_or(&first).1;
+    Some(all.last()?.1.checked_sub(before)? as f64)
+}
+
 /// A quarter of a second: how often GPUs are looked at.
 const TICK_NS: u64 = 250_000_000;
 /// A reading older than this says nothing of now.
@@ -153,6 +165,19 @@ mod tests {
         assert_eq!(number(&metrics, "energy_per_1000_tokens"), Some(1000.0));
         assert_eq!(number(&metrics, "gpu_temperature_max"), None);
         assert_eq!(number(&metrics, "host_cpu_mean"), None);
+    }
+
+    #[test]
+    fn restarts_are_those_of_the_repeat() {
+        let count = |at_ms: u64, restarts| {
+            let reading = crate::server::ResourceSample { restarts, ..Default::default() };
+            Sample { at_unix_ms: 0, at_ns: at_ms * MS, reading: Reading::Engine(reading) }
+        };
+        let samples =
+            [count(0, Some(1)), count(5, Some(2)), count(20, Some(4)), count(90, Some(9))];
+        assert_eq!(restarts(&samples, (10 * MS, 30 * MS)), Some(2.0));
+        assert_eq!(restarts(&samples, (6 * MS, 7 * MS)), Some(0.0));
+        assert_eq!(restarts(&[count(0, None)], (0, 10 * MS)), None);
     }
 
     #[test]

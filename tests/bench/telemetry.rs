@@ -1,0 +1,122 @@
+//! What is seen beside a measurement, where it is kept, and that what is not seen
+//! is absent.
+
+use std::os::unix::fs::PermissionsExt;
+use std::process::Stdio;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use polars::prelude::*;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+use vllm_grid::bench::client::Limits;
+use vllm_grid::bench::suite::{Bench, BenchSettings};
+use vllm_grid::bench::telemetry::{Telemetry, TelemetrySettings};
+use vllm_grid::event::Emit;
+use vllm_grid::metric::Status;
+use vllm_grid::results::records::ParquetRecords;
+use vllm_grid::server::{ResourceProbe, ResourceSample};
+
+use crate::counting::{Behaviour, Counting};
+use crate::simulated::{Simulated, number, workload};
+
+/// An engine that knows what its server uses.
+struct Probe;
+
+#[async_trait]
+impl ResourceProbe for Probe {
+    async fn sample(&self) -> Option<ResourceSample> {
+        Some(ResourceSample { memory_bytes: Some(123_000), ..ResourceSample::default() })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_launch_keeps_its_telemetry_and_repeats_tell_what_it_adds_up_to() {
+    let simulated = Simulated::start("Qwen/Qwen3-1.7B --max-model-len 8192 --sim-speed 20").await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let sink = ParquetRecords::in_launch(folder.path());
+    let (emit, cancel) = (Emit::nowhere(), CancellationToken::new());
+    let settings =
+        BenchSettings { salt: "a sweep".to_owned(), seed: 1, launch: 1, limits: Limits::default() };
+    let telemetry = TelemetrySettings { gpus: false, probe: Some(Arc::new(Probe)) };
+    let mut bench = Bench::new(&simulated.server, &sink, &emit, &cancel, settings)
+        .await
+        .expect("an address")
+        .with_telemetry(Telemetry::start(&telemetry));
+    let load = workload(
+        "load",
+        &json!({
+            "concurrency": 2, "duration": 3, "prompt_tokens": 64, "output_tokens": 8,
+        }),
+    );
+    let measured = bench.repeat(&load, "", 1).await.expect("a living server");
+    assert_eq!(measured.status, Status::Ok, "{:?}", measured.reason);
+    let told = |name| number(&measured, name);
+    assert!(told("client_cpu_mean").expect("sampled") > 0.0);
+    assert!(told("client_cpu_max") >= told("client_cpu_mean"));
+    assert!((0.0..=1.0).contains(&told("host_cpu_mean").expect("sampled")));
+    assert!(told("host_memory_used_max").expect("sampled") > 1e6);
+    assert_eq!(told("engine_memory_max"), Some(123_000.0));
+    for absent in ["gpu_power_mean", "energy_per_1000_tokens", "engine_cpu_mean", "host_cpu_p95"] {
+        assert_eq!(measured.metrics[absent], None, "{absent} is named and absent");
+    }
+    assert!(told("max_running").expect("looked at each second") >= 1.0);
+
+    let file = std::fs::File::open(folder.path().join("telemetry.parquet")).expect("kept");
+    let frame = ParquetReader::new(file).finish().expect("Parquet");
+    let sources: Vec<&str> =
+        frame.column("source").unwrap().str().unwrap().iter().flatten().collect();
+    let of = |source: &str| sources.iter().filter(|known| **known == source).count();
+    assert!(of("host") >= 2 && of("engine") >= 2, "{sources:?}");
+    // Before, after, and each second between them.
+    assert!(of("server") >= 4, "{sources:?}");
+    assert_eq!(of("gpu"), 0);
+    let at = frame.column("at_unix_ms").unwrap().i64().unwrap();
+    let now = jiff::Timestamp::now().as_millisecond();
+    assert!(at.iter().flatten().all(|at| (now - 120_000..=now).contains(&at)));
+    assert_eq!(frame.column("gpu.power_w").unwrap().null_count(), frame.height());
+    let tokens = frame.column("server.generation_tokens").unwrap().u64().unwrap();
+    assert!(tokens.iter().flatten().max() > tokens.iter().flatten().min());
+}
+
+/// The whole program, with a driver's tool that tells of two GPUs.
+#[tokio::test(flavor = "multi_thread")]
+async fn gpus_are_seen_through_nvidia_smi_where_there_is_no_nvml() {
+    if nvml_wrapper::Nvml::init().is_ok() {
+        // Real GPUs are seen instead.
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let tool = folder.path().join("nvidia-smi");
+    let script = "#!/bin/sh\nwhile :; do\n\
+                  echo '0, 50, 1024, 100.00, 60, 2520, 10501, 0x0000000000000000'\n\
+                  echo '1, 70, 1024, 200.00, 71, 2520, 10501, 0x0000000000000004'\n\
+                  sleep 0.1\ndone\n";
+    std::fs::write(&tool, script).expect("written");
+    std::fs::set_permissions(&tool, PermissionsExt::from_mode(0o755)).expect("its mode");
+    // Slow enough to be looked at.
+    let counting = Counting::start(Behaviour {
+        miss: std::time::Duration::from_millis(300),
+        ..Behaviour::default()
+    })
+    .await;
+    let path = format!("{}:{}", folder.path().display(), std::env::var("PATH").expect("a path"));
+    let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_vllm-grid"))
+        .args(["bench", &counting.endpoint().base_url, "--workload", "load", "--repeats", "1"])
+        .args(["--set", "concurrency=2", "--set", "requests=10", "--set", "warmup=0"])
+        .args(["--set", "prompt_tokens=64", "--set", "output_tokens=4", "--format", "json"])
+        .env("PATH", path)
+        .stdin(Stdio::null())
+        .output()
+        .await
+        .expect("it runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let metrics = &told["measurements"][0]["metrics"];
+    assert_eq!(metrics["gpu_power_mean"], json!(300.0), "the sum of both");
+    assert_eq!(metrics["gpu_temperature_max"], json!(71.0));
+    assert_eq!(metrics["gpu_utilization_mean"], json!(0.6));
+    assert_eq!(metrics["gpu_throttled_share"], json!(1.0));
+    assert!(metrics["energy_per_1000_tokens"].as_f64().expect("power is known") > 0.0);
+    assert_eq!(metrics["engine_memory_max"], Value::Null);
+}
