@@ -43,7 +43,7 @@ fn run(cli: cli::Cli, shutdown: &Shutdown) -> Result<Exit, Failure> {
         .map_err(|fault| Failure::new(Exit::Environment, fault))?;
     let outcome = runtime.block_on(async {
         shutdown.listen();
-        commands::run(cli.command, shutdown).await
+        Box::pin(commands::run(cli.command, shutdown)).await
     });
     // What was cancelled must not keep the process: blocking reads end with it.
     runtime.shutdown_background();

@@ -41,7 +41,7 @@ pub(crate) async fn resume(args: &ResumeArgs, shutdown: &Shutdown) -> Result<Exi
     let folder = Folder::existing(&args.run)?;
     let grid = unchanged(&folder, &folder.manifest()?).await?;
     let facts = folder.record()?.launches.into_iter().filter_map(|launch| launch.facts);
-    let image_id = facts.filter_map(|facts| facts.image_id).last();
+    let image_id = facts.filter_map(|facts| facts.image_id).next_back();
     let engine = engine(&grid, image_id).await?;
     go(Sweep::resume(folder)?, &grid, engine, shutdown).await
 }

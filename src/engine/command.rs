@@ -37,7 +37,7 @@ pub fn flags_of(command: &[String], configuration: &Configuration) -> Flags {
     let (_, said) = super::base::read(command);
     let mut flags = configuration.flags.clone();
     flags.retain(|name, value| {
-        configuration.varied.contains_key(name) || said.get(name) != Some(&*value)
+        configuration.varied.contains_key(name) || said.get(name) != Some(value)
     });
     let taken_away = configuration.varied.iter().filter(|(_, value)| value.is_null());
     flags.extend(taken_away.map(|(name, value)| (name.clone(), value.clone())));

@@ -381,7 +381,7 @@ pub(super) fn add_production(engine: &EngineBlock, into: &mut Vec<Configuration>
     collector.add(PRODUCTION.to_owned(), std::iter::empty());
     let Some(production) = collector.configurations.pop() else { return PRODUCTION.to_owned() };
     let is_same = |known: &&mut Configuration| {
-        known.id == production.id && !(engine.awaits_base() && !nulls(&known.varied).is_empty())
+        known.id == production.id && (!engine.awaits_base() || nulls(&known.varied).is_empty())
     };
     if let Some(known) = into.iter_mut().find(is_same) {
         known.aliases.push(production.name);

@@ -177,7 +177,7 @@ async fn thinking_comes_first_and_is_counted_apart() {
 }
 
 /// A tool of one argument, and a request that names it or not.
-fn with_tool(choice: Value, stream: bool) -> Value {
+fn with_tool(choice: &Value, stream: bool) -> Value {
     let schema = json!({"type": "object", "properties": {"days": {"type": "integer"}}});
     json!({
         "messages": [{"role": "user", "content": "Weather?"}], "stream": stream,
@@ -191,7 +191,7 @@ async fn demanded_calls_come_in_vllms_parts_with_its_ends() {
     let server = Running::start(&format!("{FAST} --tool-call-parser hermes")).await;
     let named = json!({"type": "function", "function": {"name": "forecast"}});
     for (choice, end) in [(json!("required"), "tool_calls"), (named, "stop")] {
-        let ours = chunks(server.chat(with_tool(choice.clone(), true)).await).await;
+        let ours = chunks(server.chat(with_tool(&choice, true)).await).await;
         let theirs = captured_chunks("sse-tool-required.txt");
         assert_eq!(shapes(&ours[..2]), shapes(&theirs[..2]), "the role, then the name");
         let call = |chunk: &Value| chunk["choices"][0]["delta"]["tool_calls"][0].clone();
@@ -204,7 +204,7 @@ async fn demanded_calls_come_in_vllms_parts_with_its_ends() {
         assert!(arguments["days"].is_u64(), "{arguments}");
         assert_eq!(ours.last().unwrap()["choices"][0]["finish_reason"], end);
 
-        let whole = server.chat(with_tool(choice, false)).await.json::<Value>().await.unwrap();
+        let whole = server.chat(with_tool(&choice, false)).await.json::<Value>().await.unwrap();
         assert_eq!(whole["choices"][0]["finish_reason"], end);
         let message = &whole["choices"][0]["message"];
         assert_eq!(message["content"], Value::Null);
@@ -212,7 +212,7 @@ async fn demanded_calls_come_in_vllms_parts_with_its_ends() {
         assert_eq!(serde_json::from_str::<Value>(said).unwrap(), arguments);
     }
     // Nobody demanded one, and `--enable-auto-tool-choice` is not set.
-    assert_eq!(server.chat(with_tool(json!("auto"), true)).await.status(), 400);
+    assert_eq!(server.chat(with_tool(&json!("auto"), true)).await.status(), 400);
     server.stop().await;
 }
 
