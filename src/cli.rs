@@ -146,7 +146,10 @@ pub(crate) struct BenchArgs {
 /// `simulate`.
 #[derive(Args, Debug)]
 pub(crate) struct SimulateArgs {
-    /// vLLM's arguments and `--sim-gpu`, `--sim-gpus`, `--sim-seed`, `--sim-speed`
+    /// vLLM's arguments and --sim-gpu, --sim-gpus, --sim-model, --sim-seed, --sim-speed,
+    /// --sim-other-memory, --sim-answers; to provoke failures --sim-fail CLASS, --sim-boot-seconds,
+    /// --sim-silent-boot, --sim-override FLAG=VALUE, --sim-die-after N, --sim-freeze-after N,
+    /// --sim-silent-after N, --sim-unhealthy
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     pub(crate) arguments: Vec<String>,
 }

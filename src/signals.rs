@@ -53,10 +53,7 @@ impl Shutdown {
                     if token.is_cancelled() {
                         leave_at_once();
                     }
-                    let _ = writeln!(
-                        std::io::stderr(),
-                        "stopping; once more leaves at once (what was measured is kept)"
-                    );
+                    let _ = writeln!(std::io::stderr(), "stopping; once more leaves at once");
                     token.cancel();
                 }
             });
@@ -67,7 +64,8 @@ impl Shutdown {
 fn leave_at_once() -> ! {
     let _ = writeln!(
         std::io::stderr(),
-        "left at once: the journal holds every finished repeat; `vllm-grid resume RUN` goes on with the sweep"
+        "left at once: the journal holds every finished repeat. `vllm-grid recover` starts production \
+         again and removes what is left; `vllm-grid resume RUN` goes on with the sweep"
     );
     std::process::exit(Exit::LeftAtOnce as i32);
 }

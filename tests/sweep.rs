@@ -111,6 +111,27 @@ fn resume_refuses_when_the_grid_changed() {
 }
 
 #[test]
+fn the_original_is_found_from_any_folder() {
+    let place = Workplace::new(CACHING);
+    place.run(&["sweep", "grid.yaml", "--output", "run"]).expect(0);
+    std::fs::write(place.path("grid.yaml"), CACHING.replace("seed: 1}}", "seed: 2}}")).unwrap();
+    let mut command = place.command(&["resume", place.path("run").to_str().unwrap()]);
+    Ran::of(command.current_dir("/").output().unwrap()).expect(2);
+}
+
+#[test]
+fn what_the_simulator_does_not_know_is_told_before_anything_runs() {
+    for (known, unknown) in [("rtx-4090", "rtx-9999"), ("Qwen3-1.7B", "Llama-9")] {
+        let place = Workplace::new(&CACHING.replace(known, unknown));
+        for command in ["plan", "sweep"] {
+            let ran = place.run(&[command, "grid.yaml"]).expect(2);
+            assert!(ran.err.contains(unknown) && ran.err.contains("it knows"), "{}", ran.err);
+        }
+        assert!(!place.path("runs").exists());
+    }
+}
+
+#[test]
 fn a_sweep_has_one_writer() {
     let place = Workplace::new(CACHING);
     let child = place.start(&["sweep", "grid.yaml", "--output", "run"]);
@@ -146,6 +167,7 @@ fn results_are_rebuilt_from_the_journal_alone() {
         std::fs::remove_file(place.path("run").join(name)).unwrap();
     }
     place.run(&["export", "run"]).expect(0);
+    place.run(&["export", "run", "--output", "a/new/folder"]).expect(0);
     let again: Vec<Vec<u8>> = names.iter().map(|name| read(name)).collect();
     assert!(first == again, "the same journal gives the same files, to the byte");
     let report = place.run(&["report", "run"]).expect(0);

@@ -7,7 +7,9 @@ use crate::exit::{Exit, Failure, print};
 
 /// `doctor`: exit code 3 where a sweep would fail.
 pub(crate) async fn doctor(args: &GridArgs) -> Result<Exit, Failure> {
-    let grid = super::read_grid(args)?;
+    let mut grid = super::read_grid(args)?;
+    // What stands in the way of it is told below.
+    let _joined = super::join_service(&mut grid).await;
     let findings = diagnose(&grid).await;
     let lines: Vec<String> = findings
         .iter()

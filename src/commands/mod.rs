@@ -1,7 +1,11 @@
 //! What each command does: reads its input, hands the library what it needs,
 //! prints what came out, and says how the process ends.
 
-use vllm_grid::grid::{Grid, ReadOptions};
+use vllm_grid::engine;
+use vllm_grid::engine::compose::{self, ComposeFault, ServiceSpec};
+use vllm_grid::engine::docker::source_of;
+use vllm_grid::engine::simulated::SimulatedEngine;
+use vllm_grid::grid::{EngineBlock, Grid, ReadOptions};
 
 use crate::cli::{Command, GridArgs};
 use crate::exit::{Exit, Failure};
@@ -38,5 +42,22 @@ fn read_grid(args: &GridArgs) -> Result<Grid, Failure> {
         max_configurations: args.max_configurations,
         ..ReadOptions::default()
     };
-    Grid::read(&args.grid, &options).map_err(|faults| Failure::explained(Exit::Usage, faults))
+    let grid = Grid::read(&args.grid, &options)
+        .map_err(|faults| Failure::explained(Exit::Usage, faults))?;
+    // What the simulator knows is no business of the grid's, but told before anything runs.
+    if let EngineBlock::Simulated(block) = &grid.engine {
+        SimulatedEngine::new(block.clone()).map_err(|fault| {
+            Failure::message(Exit::Usage, format!("{}: {fault}", args.grid.display()))
+        })?;
+    }
+    Ok(grid)
+}
+
+/// Reads the grid's compose service, where it has one, and puts its flags under the grid's.
+async fn join_service(grid: &mut Grid) -> Result<Option<ServiceSpec>, ComposeFault> {
+    let EngineBlock::Docker(block) = &grid.engine else { return Ok(None) };
+    let Some(source) = source_of(block, block.service.as_deref()) else { return Ok(None) };
+    let service = compose::read(&source).await?;
+    grid.join_base(engine::base::of(&service));
+    Ok(Some(service))
 }

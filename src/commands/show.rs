@@ -3,10 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use vllm_grid::engine::command::{Change, changes};
-use vllm_grid::engine::compose::{self, ComposeFault};
-use vllm_grid::engine::docker::source_of;
+use vllm_grid::engine::compose::{ComposeFault, ServiceSpec};
 use vllm_grid::grid::plan::Plan;
-use vllm_grid::grid::{DockerBlock, EngineBlock, Grid};
+use vllm_grid::grid::{DockerBlock, EngineBlock, Grid, Warning};
 use vllm_grid::metric::{self, Direction};
 use vllm_grid::results::ranking;
 use vllm_grid::sweep::folder::Folder;
@@ -18,38 +17,57 @@ use crate::exit::{Exit, Failure, print, print_with};
 
 /// `plan`: what would run.
 pub(crate) async fn plan(args: &PlanArgs) -> Result<Exit, Failure> {
-    let grid = super::read_grid(&args.grid)?;
+    let mut grid = super::read_grid(&args.grid)?;
+    let service = match super::join_service(&mut grid).await {
+        Ok(service) => service,
+        Err(fault) => {
+            let warning = planned_without(&grid, fault)?;
+            grid.warnings.push(warning);
+            None
+        }
+    };
     let plan = Plan::new(&grid);
     match args.format {
         Format::Json => print_json(&plan)?,
         Format::Text => {
             print(&report::plan::render(&plan, width()))?;
-            if let EngineBlock::Docker(block) = &grid.engine {
-                print(&service_changes(&grid, block).await?)?;
+            if let (EngineBlock::Docker(block), Some(service)) = (&grid.engine, &service) {
+                print(&service_changes(&grid, block, service))?;
             }
         }
     }
     Ok(Exit::Done)
 }
 
-/// What each configuration changes in the command of the compose service.
-/// Without a compose tool that is not known, and said.
-async fn service_changes(grid: &Grid, block: &DockerBlock) -> Result<String, Failure> {
-    let Some(source) = source_of(block, block.service.as_deref()) else { return Ok(String::new()) };
-    let service = match compose::read(&source).await {
-        Ok(service) => service,
-        Err(fault @ (ComposeFault::NoTool | ComposeFault::Tool { .. })) => {
-            return Ok(format!("\nthe service `{}` is not read: {fault}\n", source.service));
-        }
-        Err(fault) => return Err(Failure::new(Exit::Usage, fault)),
+/// A machine without the compose tool, or without the service's variables, can
+/// still plan what the grid itself sets: said as a warning. What is wrong with
+/// the service is wrong everywhere.
+fn planned_without(grid: &Grid, fault: ComposeFault) -> Result<Warning, Failure> {
+    let (file, line, column) = match &fault {
+        ComposeFault::NoTool | ComposeFault::Tool { .. } => (&grid.path, None, None),
+        ComposeFault::Unset(variables) => match variables.first() {
+            Some(first) => (&first.file, Some(first.line), Some(first.column)),
+            None => (&grid.path, None, None),
+        },
+        _ => return Err(Failure::new(Exit::Usage, fault)),
     };
-    let mut text = format!("\nchanges to the command of the service `{}`\n", source.service);
-    let command = service.command.unwrap_or_default();
+    let message = format!(
+        "the command of the service is not read, so flags, ids and what is equal are the grid's own \
+         alone; a sweep will not start like this: {fault}"
+    );
+    Ok(Warning { file: file.clone(), line, column, message })
+}
+
+/// What each configuration changes in the command of the compose service.
+fn service_changes(grid: &Grid, block: &DockerBlock, service: &ServiceSpec) -> String {
+    let name = block.service.as_deref().unwrap_or_default();
+    let mut text = format!("\nchanges to the command of the service `{name}`\n");
+    let command = service.command.as_deref().unwrap_or_default();
     for configuration in &grid.configurations {
         text.push_str("  ");
         text.push_str(&configuration.name);
         text.push('\n');
-        let changes = changes(&command, configuration);
+        let changes = changes(command, &block.flags, configuration);
         if changes.is_empty() {
             text.push_str("    none: as it stands in the file\n");
         }
@@ -61,7 +79,7 @@ async fn service_changes(grid: &Grid, block: &DockerBlock) -> Result<String, Fai
             text.extend(["    ", sign, " ", option, "\n"]);
         }
     }
-    Ok(text)
+    text
 }
 
 /// `report`: the ranking again, from the journal.
@@ -75,6 +93,10 @@ pub(crate) fn export(args: &ExportArgs) -> Result<Exit, Failure> {
     let folder = Folder::existing(&args.run)?;
     let record = folder.record()?;
     let target = args.output.as_deref().unwrap_or(folder.path());
+    std::fs::create_dir_all(target).map_err(|fault| {
+        let what = format!("{} cannot be made a folder: {fault}", target.display());
+        Failure::message(Exit::Environment, what)
+    })?;
     for path in write(target, &record)? {
         print(&format!("{}\n", path.display()))?;
     }

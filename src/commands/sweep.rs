@@ -10,7 +10,7 @@ use vllm_grid::engine::docker::{DockerFault, production_of};
 use vllm_grid::engine::production::Production;
 use vllm_grid::engine::{self, Engine, EngineFault};
 use vllm_grid::event::Event;
-use vllm_grid::grid::{EngineBlock, Grid, ReadOptions};
+use vllm_grid::grid::{DockerBlock, EngineBlock, Grid, ReadOptions};
 use vllm_grid::results::records::ParquetRecords;
 use vllm_grid::sweep::SweepError;
 use vllm_grid::sweep::folder::Folder;
@@ -25,11 +25,13 @@ use crate::signals::Shutdown;
 
 /// `sweep`: launches, measures and ranks every configuration of a grid.
 pub(crate) async fn sweep(args: &SweepArgs, shutdown: &Shutdown) -> Result<Exit, Failure> {
-    let grid = super::read_grid(&args.grid)?;
+    let mut grid = super::read_grid(&args.grid)?;
+    join(&mut grid).await?;
     let engine = engine(&grid, None).await?;
     let now = jiff::Timestamp::now();
     let (folder, name) = Folder::create(&grid.name, now, args.output.as_deref())?;
-    let manifest = Manifest::of(&grid, name, now);
+    let mut manifest = Manifest::of(&grid, name, now);
+    manifest.grid_path = folder.relative(&grid.path);
     let sweep = Sweep::begin(folder, manifest, &grid.source)?;
     go(sweep, &grid, engine, shutdown).await
 }
@@ -37,27 +39,43 @@ pub(crate) async fn sweep(args: &SweepArgs, shutdown: &Shutdown) -> Result<Exit,
 /// `resume`: goes on in the stored order.
 pub(crate) async fn resume(args: &ResumeArgs, shutdown: &Shutdown) -> Result<Exit, Failure> {
     let folder = Folder::existing(&args.run)?;
-    let grid = unchanged(&folder, &folder.manifest()?)?;
+    let grid = unchanged(&folder, &folder.manifest()?).await?;
     let facts = folder.record()?.launches.into_iter().filter_map(|launch| launch.facts);
     let image_id = facts.filter_map(|facts| facts.image_id).last();
     let engine = engine(&grid, image_id).await?;
     go(Sweep::resume(folder)?, &grid, engine, shutdown).await
 }
 
+/// The grid with its compose service's own flags, where it has one.
+async fn join(grid: &mut Grid) -> Result<(), Failure> {
+    match super::join_service(grid).await {
+        Ok(_) => Ok(()),
+        Err(fault) => Err(unusable(grid, EngineFault::from(fault))),
+    }
+}
+
 /// The grid's engine, on the image of earlier sessions where there were any.
 async fn engine(grid: &Grid, image_id: Option<String>) -> Result<Box<dyn Engine>, Failure> {
-    engine::of_grid(&grid.engine, image_id).await.map_err(|fault| {
-        let exit = match &fault {
-            EngineFault::Compose(ComposeFault::NoTool | ComposeFault::Tool { .. }) => {
-                Exit::Environment
-            }
-            EngineFault::Compose(_) | EngineFault::Docker(DockerFault::ImageChanged { .. }) => {
-                Exit::Usage
-            }
-            _ => Exit::Environment,
-        };
-        Failure::new(exit, fault)
-    })
+    engine::of_grid(&grid.engine, image_id).await.map_err(|fault| unusable(grid, fault))
+}
+
+fn unusable(grid: &Grid, fault: EngineFault) -> Failure {
+    let exit = match &fault {
+        EngineFault::Compose(ComposeFault::NoTool | ComposeFault::Tool { .. }) => Exit::Environment,
+        EngineFault::Compose(_) | EngineFault::Docker(DockerFault::ImageChanged { .. }) => {
+            Exit::Usage
+        }
+        EngineFault::NoKey(_) => {
+            let line = String::from_utf8_lossy(&grid.source)
+                .lines()
+                .position(|line| line.trim_start().starts_with("api-key-env"));
+            let line = line.map(|at| format!(":{}", at + 1)).unwrap_or_default();
+            let text = format!("{}{line}: {fault}", grid.path.display());
+            return Failure::message(Exit::Environment, text);
+        }
+        _ => Exit::Environment,
+    };
+    Failure::new(exit, fault)
 }
 
 /// What serves production, where the grid names it.
@@ -119,10 +137,11 @@ fn tell(sweep: &Sweep) -> Result<Exit, Failure> {
 
 /// The grid of a sweep, read from its stored copy, when neither the copy nor
 /// the original changed.
-fn unchanged(folder: &Folder, manifest: &Manifest) -> Result<Grid, Failure> {
+async fn unchanged(folder: &Folder, manifest: &Manifest) -> Result<Grid, Failure> {
     let changed = |what: String| Failure::from(SweepError::GridChanged(what));
     let copy = folder.grid_path();
-    for path in [copy.as_path(), manifest.grid_path.as_path()] {
+    let original = folder.original_grid(manifest);
+    for path in [&copy, &original] {
         // The original may be gone, or on another machine: the copy stands for it.
         let Ok(bytes) = std::fs::read(path) else { continue };
         if sha256(&bytes) != manifest.grid_sha256 {
@@ -132,15 +151,24 @@ fn unchanged(folder: &Folder, manifest: &Manifest) -> Result<Grid, Failure> {
     }
     let options = ReadOptions {
         engine: Some(manifest.engine.clone()),
-        base: manifest.grid_path.parent().map(Path::to_owned),
+        base: original.parent().map(Path::to_owned),
         max_configurations: usize::MAX,
         ..ReadOptions::default()
     };
-    let grid =
+    let mut grid =
         Grid::read(&copy, &options).map_err(|faults| Failure::explained(Exit::Usage, faults))?;
+    join(&mut grid).await?;
     if grid.configurations != manifest.configurations || grid.workloads != manifest.workloads {
-        let what = "this version of vllm-grid reads the same file differently; start a new sweep";
-        return Err(changed(what.to_owned()));
+        let what = match &grid.engine {
+            EngineBlock::Docker(DockerBlock { compose: Some(file), .. }) => format!(
+                "{}, a variable that it uses, or the version of vllm-grid: other configurations come \
+                 out; restore it, or start a new sweep",
+                file.display()
+            ),
+            _ => "this version of vllm-grid reads the same file differently; start a new sweep"
+                .to_owned(),
+        };
+        return Err(changed(what));
     }
     Ok(grid)
 }

@@ -30,18 +30,25 @@ pub fn overlay(command: &[String], overlaid: &Flags) -> Vec<String> {
     result
 }
 
-/// The flags that a configuration lays over a command: what it passes, and as
-/// `null` what it takes away.
-pub fn flags_of(configuration: &Configuration) -> Flags {
+/// The flags that a configuration lays over a command: what the grid sets for
+/// it, and what else differs from the command's own; as `null`, what it takes
+/// away. What the command says already stays as it is spelt.
+pub fn flags_of(command: &[String], configuration: &Configuration) -> Flags {
+    let (_, said) = super::base::read(command);
     let mut flags = configuration.flags.clone();
+    flags.retain(|name, value| {
+        configuration.varied.contains_key(name) || said.get(name) != Some(&*value)
+    });
     let taken_away = configuration.varied.iter().filter(|(_, value)| value.is_null());
     flags.extend(taken_away.map(|(name, value)| (name.clone(), value.clone())));
     flags
 }
 
-/// What a configuration changes in `command`, secrets hidden.
-pub fn changes(command: &[String], configuration: &Configuration) -> Vec<Change> {
-    let changed = overlay(command, &flags_of(configuration));
+/// What a configuration changes in a service's `command`, secrets hidden. `own`
+/// are the flags of the grid's engine block.
+pub fn changes(command: &[String], own: &Flags, configuration: &Configuration) -> Vec<Change> {
+    let with_own = overlay(command, own);
+    let changed = overlay(&with_own, &flags_of(&with_own, configuration));
     diff(&redacted(command), &redacted(&changed))
 }
 
@@ -174,7 +181,7 @@ fn values(name: &str, replacement: &Value, negated: bool, following: &[String]) 
 
 /// The canonical name of an argument that is an option, and its `=value`. Of the
 /// options with one dash only vLLM's own abbreviations (`-tp`) are known.
-fn spelling(argument: &str) -> (Option<String>, Option<&str>) {
+pub(super) fn spelling(argument: &str) -> (Option<String>, Option<&str>) {
     let (option, value) = match argument.split_once('=') {
         Some((option, value)) => (option, Some(value)),
         None => (argument, None),
@@ -195,7 +202,7 @@ fn spelling(argument: &str) -> (Option<String>, Option<&str>) {
 }
 
 /// argparse's rule: a leading dash makes an option, unless it is a number.
-fn is_option(argument: &str) -> bool {
+pub(super) fn is_option(argument: &str) -> bool {
     argument.len() > 1
         && argument.starts_with('-')
         && argument.parse::<f64>().is_err()

@@ -13,6 +13,7 @@ use crate::event::Emit;
 use crate::grid::EngineBlock;
 use crate::server::{ApiKey, Server};
 
+pub mod base;
 pub mod command;
 pub mod compose;
 pub mod docker;
@@ -61,6 +62,7 @@ pub async fn of_grid(
         EngineBlock::Process(block) => {
             let mut spec = process::ProcessSpec::new(block.command.clone());
             spec.api_key = api_key(block.api_key_env.as_deref())?;
+            spec.introspect = block.introspect;
             let engine = Box::new(process::ProcessEngine::new(spec, readiness::over_http(None))?);
             Ok(Box::new(retry::RetryOnce::new(engine)))
         }
@@ -227,6 +229,11 @@ pub trait Launched: Send {
     /// `Err` with the reason when the server is no longer the one that was
     /// launched: exited, restarted, replaced.
     async fn check(&mut self) -> Result<(), LaunchFailure>;
+
+    /// What whoever runs it says was started; `None` where nobody does.
+    fn inspected(&self) -> Option<&crate::server::effective::Inspected> {
+        None
+    }
 
     /// What it uses, as far as the engine can tell; `None`: it cannot.
     fn probe(&self) -> Option<std::sync::Arc<dyn crate::server::ResourceProbe>> {

@@ -103,7 +103,7 @@ impl ProcessEngine {
             .map_err(|fault| environment(format!("the launch's folder: {fault}")))?;
         let errors =
             file.try_clone().map_err(|fault| environment(format!("engine.log: {fault}")))?;
-        let flags = flags_of(&order.configuration);
+        let flags = flags_of(&self.spec.command, &order.configuration);
         let argv = self.argv(&flags, port);
         let mut command = Command::new(&argv[0]);
         command

@@ -25,7 +25,7 @@ const DOCKER_KEYS: &[&str] = &[
     "caches",
     "introspect",
 ];
-const PROCESS_KEYS: &[&str] = &["command", "flags", "api-key-env"];
+const PROCESS_KEYS: &[&str] = &["command", "flags", "api-key-env", "introspect"];
 const SIMULATED_KEYS: &[&str] = &["model", "gpu", "gpus", "other-memory", "seed", "speed", "flags"];
 
 /// Reads engine blocks.
@@ -126,6 +126,7 @@ impl EngineReader<'_> {
             gpus: self.switch(&fields, "gpus"),
             caches: self.switch(&fields, "caches"),
             introspect: self.switch(&fields, "introspect").unwrap_or(false),
+            base: None,
         })
     }
 
@@ -225,6 +226,7 @@ impl EngineReader<'_> {
             command,
             flags: self.flags(&fields),
             api_key_env: self.api_key_env(&fields),
+            introspect: self.switch(&fields, "introspect").unwrap_or(false),
         })
     }
 

@@ -82,6 +82,17 @@ pub(super) struct Expansion {
 }
 
 impl Draft {
+    /// Names of the flags that are set somewhere, in the order of the file.
+    pub(super) fn settable(&self) -> Vec<String> {
+        let axes = self.axes.iter().map(|axis| (axis.kind, &axis.name));
+        let rows = self.include.iter().flat_map(|row| &row.settings);
+        axes.chain(rows.map(|setting| (setting.kind, &setting.name)))
+            .filter(|(kind, _)| *kind == Kind::Flag)
+            .map(|(_, name)| name.clone())
+            .unique()
+            .collect()
+    }
+
     /// How many configurations there would be before exclusion and merging;
     /// `u128::MAX` stands for more than can be counted.
     pub(super) fn count(&self) -> u128 {
@@ -274,7 +285,9 @@ struct Collector<'a> {
     engine: &'a EngineBlock,
     image: Option<String>,
     configurations: Vec<Configuration>,
-    by_digest: HashMap<[u8; 8], usize>,
+    /// The digest of what is asked for; and, as long as the service's own flags
+    /// are not known, the flags that are taken away from them.
+    by_digest: HashMap<([u8; 8], Vec<String>), usize>,
     generated: HashSet<String>,
 }
 
@@ -329,7 +342,8 @@ impl<'a> Collector<'a> {
         }
         flags.retain(|_, value| !value.is_null());
         let digest = self.engine.identity(self.image.as_deref(), &flags, &environment).digest();
-        match self.by_digest.entry(digest) {
+        let taken_away = if self.engine.awaits_base() { nulls(&varied) } else { Vec::new() };
+        match self.by_digest.entry((digest, taken_away)) {
             hash_map::Entry::Occupied(known) => {
                 let known = &mut self.configurations[*known.get()];
                 // A name that a person gave comes before a generated one.
@@ -341,7 +355,7 @@ impl<'a> Collector<'a> {
                 }
             }
             hash_map::Entry::Vacant(vacant) => {
-                let id = hexadecimal(vacant.key());
+                let id = hexadecimal(&vacant.key().0);
                 vacant.insert(self.configurations.len());
                 self.configurations.push(Configuration {
                     name,
@@ -356,13 +370,20 @@ impl<'a> Collector<'a> {
     }
 }
 
+fn nulls(flags: &Flags) -> Vec<String> {
+    flags.iter().filter(|(_, value)| value.is_null()).map(|(name, _)| name.clone()).collect()
+}
+
 /// Makes `production` one of the configurations: the one that equals the engine
 /// block's own flags, or a further one, put first. Gives its name.
 pub(super) fn add_production(engine: &EngineBlock, into: &mut Vec<Configuration>) -> String {
     let mut collector = Collector::new(engine);
     collector.add(PRODUCTION.to_owned(), std::iter::empty());
     let Some(production) = collector.configurations.pop() else { return PRODUCTION.to_owned() };
-    if let Some(known) = into.iter_mut().find(|known| known.id == production.id) {
+    let is_same = |known: &&mut Configuration| {
+        known.id == production.id && !(engine.awaits_base() && !nulls(&known.varied).is_empty())
+    };
+    if let Some(known) = into.iter_mut().find(is_same) {
         known.aliases.push(production.name);
         return known.name.clone();
     }

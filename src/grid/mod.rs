@@ -9,6 +9,7 @@ mod fault;
 mod fields;
 mod flag_map;
 mod goal;
+mod join;
 mod name;
 mod node;
 pub mod plan;
@@ -23,6 +24,7 @@ use sha2::{Digest, Sha256};
 
 use fault::Findings;
 pub use fault::{GridFault, GridFaults};
+pub use join::ServiceBase;
 
 use crate::configuration::{Configuration, Flags, Identity, hexadecimal};
 use crate::metric::Objective;
@@ -58,6 +60,10 @@ pub struct Grid {
     pub budget_seconds: Option<u64>,
     /// What a person should read before the night.
     pub warnings: Vec<Warning>,
+    /// Names that the file gives to configurations.
+    chosen: Vec<String>,
+    /// Canonical names of the flags that the file sets somewhere, in its order.
+    settable: Vec<String>,
 }
 
 /// Configurations of one grid, unless more are asked for.
@@ -236,6 +242,8 @@ fn assemble(
         strategy: document.strategy,
         budget_seconds: document.budget.as_ref().map(|(seconds, _)| *seconds),
         warnings: Vec::new(),
+        chosen: draft.include.iter().filter_map(|row| row.name.clone()).collect(),
+        settable: draft.settable(),
     };
     advice::inert_flags(&grid, &expansion.varied, &objective_span, findings);
     advice::small_batches(&grid, findings);
@@ -315,17 +323,22 @@ impl EngineBlock {
     /// The model, where the grid names it.
     pub fn model(&self) -> Option<&str> {
         match self {
-            Self::Docker(block) => block.model.as_deref(),
+            Self::Docker(block) => {
+                block.model.as_deref().or_else(|| block.base.as_ref()?.model.as_deref())
+            }
             Self::Process(_) => None,
             Self::Simulated(block) => Some(&block.model),
         }
     }
 
-    /// What is started, as far as the grid tells: the image, the compose file's
-    /// name with the service, the command, or the simulated machine.
+    /// What is started, as far as it is known: the image, the compose file's name
+    /// with the service until that is read, the command, or the simulated machine.
     pub fn image(&self) -> Option<String> {
         match self {
             Self::Docker(block) => block.image.clone().or_else(|| {
+                if let Some(base) = &block.base {
+                    return Some(base.image.clone());
+                }
                 // The name alone: the same request has the same id on every machine.
                 let file = block.compose.as_ref()?.file_name()?.to_string_lossy().into_owned();
                 Some(format!("{file}#{}", block.service.as_deref().unwrap_or_default()))
@@ -336,6 +349,11 @@ impl EngineBlock {
                 block.gpus, block.gpu, block.other_memory_gib
             )),
         }
+    }
+
+    /// Whether flags come from a service that is not read yet.
+    fn awaits_base(&self) -> bool {
+        matches!(self, Self::Docker(block) if block.compose.is_some() && block.base.is_none())
     }
 
     /// What a configuration's id is computed from.
@@ -383,6 +401,8 @@ pub struct DockerBlock {
     pub caches: Option<bool>,
     /// Whether vLLM's development endpoints are switched on; they need no key.
     pub introspect: bool,
+    /// What the compose service asks for by itself, once it is read ([`Grid::join_base`]).
+    pub base: Option<ServiceBase>,
 }
 
 /// `process:` of a grid.
@@ -394,6 +414,8 @@ pub struct ProcessBlock {
     pub flags: Flags,
     /// Name of the variable that holds the API key.
     pub api_key_env: Option<String>,
+    /// Whether vLLM's development endpoints are switched on; they need no key.
+    pub introspect: bool,
 }
 
 /// `simulated:` of a grid.

@@ -1,6 +1,7 @@
 //! The document of a grid, key by key. Nothing stops at a fault: what can still
 //! be checked is checked.
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use serde_json::Value;
@@ -198,6 +199,7 @@ fn axis(
         _ => std::slice::from_ref(node),
     };
     let mut values: Vec<Value> = Vec::new();
+    let mut seen = HashSet::new();
     let mut whole = true;
     for (index, item) in items.iter().enumerate() {
         match read(item, findings) {
@@ -209,7 +211,7 @@ fn axis(
                     fault.help(format!("if {number} is meant: numbers have a decimal point"));
                 }
             }
-            Some(value) if values.contains(&value) => {
+            Some(value) if !seen.insert(value.clone()) => {
                 let message = format!("`{}` has this value twice: it counts once", key.text);
                 findings.warning(Some(&item.span), message);
             }

@@ -54,6 +54,30 @@ pub struct Sources<'a> {
     pub log: Option<&'a str>,
 }
 
+/// What the container's own record says was started.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Inspected {
+    /// The image's id.
+    pub image: String,
+    /// The flags among its arguments, without secrets.
+    pub flags: Flags,
+}
+
+/// Adds what the container's record shows to what the server shows of itself:
+/// the image, and for flags of which the server shows nothing, the arguments
+/// that it was started with. They are an echo, no proof.
+pub fn add_inspected(values: &mut EffectiveValues, inspected: &Inspected) {
+    let source = || "inspect".to_owned();
+    for (name, shown) in values.iter_mut().filter(|(_, shown)| shown.value.is_none()) {
+        if let Some(value) = inspected.flags.get(name) {
+            let (value, verdict) = (Some(value.clone()), Some(Verdict::Echoed));
+            *shown = Effective { value, verdict, source: source() };
+        }
+    }
+    let value = Some(Value::from(inspected.image.as_str()));
+    values.insert("image".to_owned(), Effective { value, verdict: None, source: source() });
+}
+
 /// Time for a server to show its configuration.
 /// (`/server_info` collects the whole environment, with several processes).
 const SHOW: Duration = Duration::from_secs(30);
@@ -200,6 +224,23 @@ mod tests {
         assert_eq!(seen["swap-space"], Some(Verdict::Unknown));
         assert_eq!(seen["max-model-len"], None, "shown, not requested");
         assert!(!seen.contains_key("api-key") && !seen.contains_key("seed"));
+    }
+
+    #[test]
+    fn the_container_s_record_fills_in_where_the_server_is_silent() {
+        let sources = Sources { log: Some(ENGINE), ..Sources::default() };
+        let mut values =
+            read(&sources, &flags(&json!({"swap-space": 4, "dtype": "bfloat16", "seed": 1})));
+        let inspected = Inspected {
+            image: "sha256:1".to_owned(),
+            flags: flags(&json!({"swap-space": 4, "dtype": "float16", "seed": 1})),
+        };
+        add_inspected(&mut values, &inspected);
+        let told = |name: &str| (values[name].verdict, values[name].source.as_str());
+        assert_eq!(told("swap-space"), (Some(Verdict::Echoed), "inspect"));
+        assert_eq!(told("dtype"), (Some(Verdict::Honoured), "log"), "proof is not overwritten");
+        assert_eq!(told("image"), (None, "inspect"));
+        assert_eq!(values["image"].value, Some(json!("sha256:1")));
     }
 
     #[test]

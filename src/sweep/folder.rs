@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use super::SweepError;
 use super::journal::{self, JournalError};
@@ -70,6 +70,22 @@ impl Folder {
     /// The copy of the grid file.
     pub fn grid_path(&self) -> PathBuf {
         self.0.join("grid.yaml")
+    }
+
+    /// A file's path as the manifest keeps it: relative to this folder, so that
+    /// a sweep can be resumed from any working directory.
+    pub fn relative(&self, path: &Path) -> PathBuf {
+        let (Ok(from), Ok(to)) = (self.0.canonicalize(), path.canonicalize()) else {
+            return path.to_owned();
+        };
+        let shared = from.components().zip(to.components()).take_while(|(a, b)| a == b).count();
+        let up = from.components().skip(shared).map(|_| Component::ParentDir);
+        up.chain(to.components().skip(shared)).collect()
+    }
+
+    /// The grid file that the sweep was begun with; it may be gone by now.
+    pub fn original_grid(&self, manifest: &Manifest) -> PathBuf {
+        self.0.join(&manifest.grid_path)
     }
 
     /// The journal.

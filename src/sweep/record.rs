@@ -27,7 +27,7 @@ pub struct Manifest {
     pub sweep: String,
     /// The grid's name.
     pub grid: String,
-    /// The grid file as it was named on the command line.
+    /// The grid file, relative to the sweep's folder.
     pub grid_path: PathBuf,
     /// SHA-256 of the grid file: a resume refuses when it changed.
     pub grid_sha256: String,

@@ -112,7 +112,7 @@ async fn give_production_back(folder: &Path, emit: &Emit) -> Result<bool, String
     let manifest = folder.manifest().map_err(|fault| told(&fault))?;
     let options = ReadOptions {
         engine: Some(manifest.engine.clone()),
-        base: manifest.grid_path.parent().map(Path::to_owned),
+        base: folder.original_grid(&manifest).parent().map(Path::to_owned),
         max_configurations: usize::MAX,
         ..ReadOptions::default()
     };

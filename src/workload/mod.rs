@@ -15,6 +15,7 @@ mod command;
 mod conversation;
 mod kv_cache;
 mod load;
+mod load_metrics;
 mod long_context;
 mod options;
 mod reasoning;

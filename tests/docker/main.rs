@@ -206,6 +206,12 @@ fn a_service_is_relaunched_per_configuration_and_production_runs_again() {
         .join("engine.log");
     let log = read(&log);
     assert!(log.contains("'max_num_seqs': 64") && log.contains("enable_prefix_caching"), "{log}");
+    // The configuration is the whole request: the service's flags under the grid's, no key.
+    let manifest = read(&site.run().join("manifest.json"));
+    let manifest: serde_json::Value = serde_json::from_str(&manifest).unwrap();
+    let flags = &manifest["configurations"][0]["flags"];
+    assert_eq!((&flags["max-model-len"], &flags["max-num-seqs"]), (&4096.into(), &64.into()));
+    assert!(!manifest.to_string().contains("sk-site"));
     // What was proven can be recovered again without harm.
     let again = site.command(&["recover", "run"]).output().unwrap();
     assert!(again.status.success(), "{}", text(&again));

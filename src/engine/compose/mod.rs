@@ -22,6 +22,7 @@
 
 use std::path::PathBuf;
 
+mod resources;
 mod service;
 mod spec;
 mod tool;

@@ -9,7 +9,8 @@ use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
 use super::ComposeFault;
-use super::spec::{GpuRequest, Mount, MountKind, ServiceSpec, Ulimit};
+use super::resources::{Device, Limit, Reserved, Volume, bytes, gpus_key};
+use super::spec::{MountKind, ServiceSpec};
 
 /// Keys that a candidate does without on purpose.
 const REPLACED: &[&str] = &[
@@ -139,16 +140,6 @@ struct Reservations {
     rest: BTreeMap<String, Value>,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct Reserved {
-    driver: Option<String>,
-    count: Option<String>,
-    device_ids: Vec<String>,
-    capabilities: Vec<String>,
-    options: BTreeMap<String, String>,
-}
-
 impl Service {
     /// Key and reason of everything that must not be lost silently.
     fn refused(&self) -> Vec<String> {
@@ -262,7 +253,7 @@ fn is_empty(value: &Value) -> bool {
 }
 
 /// Both versions of the tool print a literal `$` doubled.
-fn undouble(text: &str) -> String {
+pub(super) fn undouble(text: &str) -> String {
     text.replace("$$", "$")
 }
 
@@ -356,195 +347,4 @@ impl<'de> Deserialize<'de> for Pairs {
         }
         deserializer.deserialize_any(Reader)
     }
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Limit {
-    Both(i64),
-    Each { soft: i64, hard: i64 },
-}
-
-impl Limit {
-    fn named(self, name: String) -> Ulimit {
-        let (soft, hard) = match self {
-            Self::Both(limit) => (limit, limit),
-            Self::Each { soft, hard } => (soft, hard),
-        };
-        Ulimit { name, soft, hard }
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Device {
-    Short(String),
-    Long { source: String, target: String, permissions: Option<String> },
-}
-
-impl Device {
-    fn text(self) -> String {
-        match self {
-            Self::Short(text) => text,
-            Self::Long { source, target, permissions } => {
-                format!("{source}:{target}:{}", permissions.as_deref().unwrap_or("rwm"))
-            }
-        }
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Volume {
-    Short(String),
-    Long(LongVolume),
-}
-
-#[derive(Deserialize)]
-struct LongVolume {
-    r#type: String,
-    source: Option<String>,
-    target: String,
-    #[serde(default)]
-    read_only: bool,
-    bind: Option<BindOptions>,
-    tmpfs: Option<TmpfsOptions>,
-}
-
-#[derive(Default, Deserialize)]
-struct BindOptions {
-    #[serde(default)]
-    create_host_path: bool,
-}
-
-#[derive(Deserialize)]
-struct TmpfsOptions {
-    size: Option<Value>,
-}
-
-impl Volume {
-    fn mount(self) -> Result<Mount, String> {
-        match self {
-            Self::Short(text) => Ok(short_volume(&undouble(&text))),
-            Self::Long(long) => {
-                let kind = match long.r#type.as_str() {
-                    "bind" => MountKind::Bind,
-                    "volume" => MountKind::Volume,
-                    "tmpfs" => MountKind::Tmpfs,
-                    other => return Err(format!("a volume of type `{other}`")),
-                };
-                let size = long.tmpfs.and_then(|tmpfs| tmpfs.size);
-                Ok(Mount {
-                    kind,
-                    source: long.source.map(|source| undouble(&source)),
-                    target: undouble(&long.target),
-                    read_only: long.read_only,
-                    create_host_path: long.bind.unwrap_or_default().create_host_path,
-                    tmpfs_size: size.map(|size| bytes(&scalar(&size))).transpose()?,
-                })
-            }
-        }
-    }
-}
-
-/// `[source:]target[:mode]`; the tool has made paths of the host absolute.
-fn short_volume(text: &str) -> Mount {
-    let mut parts = text.split(':');
-    let first = parts.next().unwrap_or_default().to_owned();
-    let (source, target) = match parts.next() {
-        Some(target) => (Some(first), target.to_owned()),
-        None => (None, first),
-    };
-    let mode = parts.next().unwrap_or_default();
-    let is_path = source.as_deref().is_some_and(|source| source.starts_with('/'));
-    Mount {
-        kind: if is_path { MountKind::Bind } else { MountKind::Volume },
-        source,
-        target,
-        read_only: mode.split(',').any(|option| option == "ro"),
-        create_host_path: true,
-        tmpfs_size: None,
-    }
-}
-
-impl Reserved {
-    fn request(self) -> Result<GpuRequest, String> {
-        let count = match self.count.as_deref() {
-            None => None,
-            Some("all") => Some(-1),
-            Some(count) => Some(count.parse().map_err(|_| format!("a GPU count of `{count}`"))?),
-        };
-        // Without either, compose asks for all.
-        let count = if count.is_none() && self.device_ids.is_empty() { Some(-1) } else { count };
-        Ok(GpuRequest {
-            driver: self.driver,
-            count,
-            device_ids: self.device_ids,
-            capabilities: self.capabilities,
-            options: self.options,
-        })
-    }
-}
-
-/// `gpus: all`, or a list of requests (v2.30 and later).
-fn gpus_key(requested: &Value) -> Result<Vec<GpuRequest>, String> {
-    let with_capability = |mut request: GpuRequest| {
-        if request.capabilities.is_empty() {
-            request.capabilities.push("gpu".to_owned());
-        }
-        request
-    };
-    match requested {
-        Value::Null => Ok(Vec::new()),
-        Value::String(all) if all == "all" => {
-            let all = GpuRequest { count: Some(-1), ..GpuRequest::default() };
-            Ok(vec![with_capability(all)])
-        }
-        Value::Array(items) => {
-            let texts = |value: &Value| -> Vec<String> {
-                value.as_array().into_iter().flatten().map(scalar).collect()
-            };
-            let requests = items.iter().map(|item| {
-                Reserved {
-                    driver: item["driver"].as_str().map(str::to_owned),
-                    count: (!item["count"].is_null()).then(|| scalar(&item["count"])),
-                    device_ids: texts(&item["device_ids"]),
-                    capabilities: texts(&item["capabilities"]),
-                    options: BTreeMap::new(),
-                }
-                .request()
-                .map(with_capability)
-            });
-            requests.collect()
-        }
-        other => Err(format!("`gpus: {other}`")),
-    }
-}
-
-fn scalar(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    }
-}
-
-/// `16gb`, `64m`, `17179869184`: bytes, in powers of 1024 as Docker counts.
-fn bytes(text: &str) -> Result<u64, String> {
-    let lower = text.trim().to_ascii_lowercase();
-    let digits = lower.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
-    let unit: u64 = match &lower[digits.len()..] {
-        "" | "b" => 1,
-        "k" | "kb" => 1 << 10,
-        "m" | "mb" => 1 << 20,
-        "g" | "gb" => 1 << 30,
-        "t" | "tb" => 1 << 40,
-        _ => return Err(format!("`{text}` is no size")),
-    };
-    digits
-        .trim()
-        .parse::<f64>()
-        .ok()
-        .filter(|number| *number >= 0.0)
-        .map(|number| (number * unit as f64) as u64)
-        .ok_or_else(|| format!("`{text}` is no size"))
 }

@@ -153,6 +153,19 @@ fn unset_variables_are_found_where_the_service_uses_them() {
 }
 
 #[test]
+fn a_variable_that_the_file_demands_is_found_in_either_tool_s_words() {
+    let v1 = "Missing mandatory value for \"command\" option interpolating m --api-key \
+              ${KEY:?set KEY} --seed ${SEED:?set SEED} --x ${X:-1}\n in service \"vllm\": set KEY\n";
+    let v2 = "error while interpolating services.vllm.command: required variable KEY is missing a \
+              value: set KEY\n";
+    for stderr in [v1, v2] {
+        let names = variables::unset_names(stderr);
+        assert_eq!(names.iter().collect::<Vec<_>>(), ["KEY"], "{stderr}");
+    }
+    assert!(variables::unset_names("no configuration file ${KEY:?x}").is_empty());
+}
+
+#[test]
 fn a_variable_in_a_merged_anchor_is_the_service_s() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("c.yaml");

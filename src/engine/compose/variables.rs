@@ -20,7 +20,30 @@ pub(super) fn unset_names(stderr: &str) -> BTreeSet<String> {
             names.insert(name);
         }
     }
+    names.extend(required_names(stderr));
     names
+}
+
+/// Names that the tool misses where the file demands them (`${NAME:?message}`):
+/// v2 names them, v1 prints the whole value and the message.
+fn required_names(stderr: &str) -> Vec<String> {
+    let named = |text: &str| -> String {
+        text.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect()
+    };
+    if let Some((_, rest)) = stderr.split_once("required variable ") {
+        return vec![named(rest)];
+    }
+    if !stderr.contains("Missing mandatory value for") {
+        return Vec::new();
+    }
+    let demanded = stderr.split("${").skip(1).filter_map(|use_of| {
+        let name = named(use_of);
+        let rest = &use_of[name.len()..];
+        let message = rest.strip_prefix(":?").or_else(|| rest.strip_prefix('?'))?;
+        Some((name, message.split('}').next().unwrap_or_default()))
+    });
+    let told = stderr.trim_end();
+    demanded.filter(|(_, message)| told.ends_with(message)).map(|(name, _)| name).collect()
 }
 
 /// The uses of `names` in `service` of `files` and in what it extends.

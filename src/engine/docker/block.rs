@@ -5,6 +5,7 @@ use bollard::Docker;
 use super::daemon::{Surroundings, connect};
 use super::production::DockerProduction;
 use super::{DockerEngine, DockerFault, DockerSpec, identity};
+use crate::engine::command::overlay;
 use crate::engine::compose::{self, ComposeSource, ServiceSpec};
 use crate::engine::readiness::over_http;
 use crate::engine::{EngineFault, api_key};
@@ -22,7 +23,12 @@ pub async fn of_block(
     let key = api_key(block.api_key_env.as_deref())?;
     let docker = local_daemon().await?;
     let service = match source_of(block, block.service.as_deref()) {
-        Some(source) => compose::read(&source).await?,
+        Some(source) => {
+            let mut service = compose::read(&source).await?;
+            // What the block takes away (`null`) is not in any configuration's flags.
+            service.command = service.command.map(|command| overlay(&command, &block.flags));
+            service
+        }
         None => plain_image(&docker, block).await?,
     };
     let spec = DockerSpec {

@@ -137,6 +137,11 @@ impl Container {
         }
     }
 
+    /// The arguments that it was started with, as the daemon records them.
+    pub(super) async fn arguments(&self) -> Vec<String> {
+        self.inspect().await.ok().and_then(|seen| seen.args).unwrap_or_default()
+    }
+
     /// The port of the host that `port` of the container is published on.
     pub(super) async fn published(&self, port: u16) -> Option<u16> {
         let seen = self.inspect().await.ok()?;

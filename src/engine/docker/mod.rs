@@ -4,7 +4,6 @@
 //! addressed by id. Production is the sweep's to guard, not this engine's.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use async_trait::async_trait;
 use bollard::Docker;
@@ -19,8 +18,9 @@ use super::failure::Exit;
 use super::log::EngineLog;
 use super::readiness::{Connect, Limits, NotReady, wait_until_ready};
 use super::{Engine, FailureClass, LaunchFacts, LaunchFailure, LaunchOrder, Launched};
-use crate::configuration::Flags;
+use crate::configuration::Configuration;
 use crate::event::{Emit, Event};
+use crate::server::effective::Inspected;
 use crate::server::{ApiKey, Endpoint, Server};
 
 mod block;
@@ -30,24 +30,21 @@ pub mod cleanup;
 mod container;
 pub mod daemon;
 pub mod gate;
+mod image;
+mod launched;
+mod naming;
+mod offline;
 pub mod production;
 
 pub use block::{of_block, production_of, source_of};
-use body::{Addition, GRACE, body};
+use body::{Addition, body};
 use container::{Container, Identity, State};
 use gate::Gate;
-
-/// Labels of our containers.
-pub mod label {
-    /// The sweep's name.
-    pub const SWEEP: &str = "vllm-grid.sweep";
-    /// The configuration's name.
-    pub const CONFIGURATION: &str = "vllm-grid.configuration";
-    /// Number of the launch in the sweep.
-    pub const LAUNCH: &str = "vllm-grid.launch";
-    /// The sweep's folder: `recover` asks there whether the sweep lives.
-    pub const FOLDER: &str = "vllm-grid.folder";
-}
+pub use image::{ImageIdentity, identity};
+use launched::{LaunchedContainer, not_running};
+pub use naming::label;
+use naming::{container_name, labels};
+use offline::Offline;
 
 /// What is launched, and how.
 #[derive(Clone, Debug)]
@@ -81,19 +78,6 @@ impl DockerSpec {
             image_id: None,
         }
     }
-}
-
-/// What an image is, fixed for a whole sweep.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ImageIdentity {
-    /// The image id (`sha256:...`).
-    pub id: String,
-    /// The repository's digest, where the image came from one.
-    pub digest: Option<String>,
-    /// The image's own command.
-    pub command: Vec<String>,
-    /// The image's own entry point.
-    pub entrypoint: Vec<String>,
 }
 
 /// Why the engine cannot work.
@@ -132,6 +116,7 @@ pub struct DockerEngine {
     image: ImageIdentity,
     connect: Connect,
     gate: Gate,
+    offline: Offline,
 }
 
 impl DockerEngine {
@@ -150,7 +135,8 @@ impl DockerEngine {
             spec.api_key = service_key(&spec.service);
         }
         let gate = Gate::new(docker.clone(), &spec.service, &image.id, spec.gpus);
-        Ok(Self { docker, spec, image, connect, gate })
+        let offline = Offline::default();
+        Ok(Self { docker, spec, image, connect, gate, offline })
     }
 
     /// What the image is.
@@ -158,9 +144,10 @@ impl DockerEngine {
         &self.image
     }
 
-    /// The command that `flags` make of the service's, or of the image's own.
-    pub fn command(&self, flags: &Flags) -> Vec<String> {
-        overlay(self.spec.service.command.as_deref().unwrap_or(&self.image.command), flags)
+    /// The command that a configuration makes of the service's, or of the image's own.
+    pub fn command(&self, configuration: &Configuration) -> Vec<String> {
+        let command = self.spec.service.command.as_deref().unwrap_or(&self.image.command);
+        overlay(command, &flags_of(command, configuration))
     }
 
     fn secrets(&self) -> Vec<String> {
@@ -181,6 +168,12 @@ impl DockerEngine {
         }
         if self.spec.introspect {
             environment.insert("VLLM_SERVER_DEV_MODE".to_owned(), "1".to_owned());
+        }
+        let of_service = &self.spec.service.environment;
+        if self.offline.holds_for(&order.configuration)
+            && !of_service.contains_key(offline::VARIABLE)
+        {
+            environment.insert(offline::VARIABLE.to_owned(), "1".to_owned());
         }
         environment
     }
@@ -220,8 +213,7 @@ impl DockerEngine {
     }
 
     async fn start(&self, order: &LaunchOrder, emit: &Emit) -> Result<Started, LaunchFailure> {
-        let flags = flags_of(&order.configuration);
-        let command = self.command(&flags);
+        let command = self.command(&order.configuration);
         let port = flag_value(&command, "port").and_then(|port| port.parse().ok()).unwrap_or(8000);
         let networks = self.networks().await?;
         let addition = Addition {
@@ -306,12 +298,20 @@ impl Engine for DockerEngine {
                     engine_version: server.version.clone(),
                     simulated: server.simulated,
                 };
+                if offline::is_kept(&self.spec.service, self.spec.caches, &self.image.id) {
+                    self.offline.served(&order.configuration);
+                }
+                let inspected = Inspected {
+                    image: identity.image_id.clone(),
+                    flags: super::base::read(&started.container.arguments().await).1,
+                };
                 let secrets = self.secrets();
                 return Ok(Box::new(LaunchedContainer {
                     started,
                     server,
                     facts,
                     identity,
+                    inspected,
                     secrets,
                 }));
             }
@@ -401,78 +401,6 @@ impl DockerEngine {
     }
 }
 
-fn not_running(state: &State, log: &str, was_ready: bool, secrets: &[String]) -> LaunchFailure {
-    let secrets: Vec<&str> = secrets.iter().map(String::as_str).collect();
-    let by_somebody = |what: &str| {
-        let message = format!("somebody else {what} the container");
-        LaunchFailure::new(FailureClass::Killed, message)
-    };
-    match state {
-        State::Ended(exit) => LaunchFailure::of_exit(log, *exit, was_ready, &secrets),
-        State::Removed => by_somebody("removed"),
-        State::Paused => by_somebody("paused"),
-        State::Running(_) => by_somebody("restarted"),
-        State::DaemonGone(reason) => LaunchFailure::new(
-            FailureClass::Environment,
-            format!("the Docker daemon does not answer any more: {reason}"),
-        ),
-    }
-}
-
-/// A ready server in a container.
-struct LaunchedContainer {
-    started: Started,
-    server: Server,
-    facts: LaunchFacts,
-    identity: Identity,
-    secrets: Vec<String>,
-}
-
-#[async_trait]
-impl Launched for LaunchedContainer {
-    fn server(&self) -> &Server {
-        &self.server
-    }
-
-    fn facts(&self) -> &LaunchFacts {
-        &self.facts
-    }
-
-    fn log(&self) -> String {
-        self.started.log.text()
-    }
-
-    async fn check(&mut self) -> Result<(), LaunchFailure> {
-        let state = self.started.container.state().await;
-        if state == State::Running(self.identity.clone()) {
-            return Ok(());
-        }
-        if matches!(state, State::Ended(_)) {
-            self.started.container.finish_log().await;
-        }
-        Err(not_running(&state, &self.started.log.text(), true, &self.secrets))
-    }
-
-    async fn stop(mut self: Box<Self>) -> Result<(), LaunchFailure> {
-        self.started.container.put_away(GRACE).await
-    }
-}
-
-/// What `image` is on this machine.
-pub async fn identity(docker: &Docker, image: &str) -> Result<ImageIdentity, DockerFault> {
-    let seen = docker.inspect_image(image).await.map_err(|error| match daemon::status(&error) {
-        Some(404) => DockerFault::NoImage(image.to_owned()),
-        _ => refused("asking for the image", &error),
-    })?;
-    let config = seen.config.unwrap_or_default();
-    Ok(ImageIdentity {
-        id: seen.id.unwrap_or_default(),
-        digest: seen.repo_digests.unwrap_or_default().into_iter().next(),
-        command: config.cmd.unwrap_or_default(),
-        entrypoint: config.entrypoint.unwrap_or_default(),
-    })
-}
-
 fn refused(what: &str, error: &Error) -> DockerFault {
     DockerFault::Refused { what: what.to_owned(), message: error.to_string() }
 }
@@ -486,32 +414,7 @@ fn service_key(service: &ServiceSpec) -> Option<ApiKey> {
         .map(ApiKey::new)
 }
 
-fn labels(order: &LaunchOrder) -> BTreeMap<String, String> {
-    // launches/N-NAME lies in the sweep's folder.
-    let folder = order.folder.parent().and_then(Path::parent).unwrap_or(&order.folder);
-    let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
-    BTreeMap::from([
-        (label::SWEEP.to_owned(), order.sweep.clone()),
-        (label::CONFIGURATION.to_owned(), order.configuration.name.clone()),
-        (label::LAUNCH.to_owned(), order.launch.to_string()),
-        (label::FOLDER.to_owned(), folder.to_string_lossy().into_owned()),
-    ])
-}
-
-/// A name that no other launch has, within what Docker allows.
-fn container_name(order: &LaunchOrder) -> String {
-    use std::sync::atomic::{AtomicU32, Ordering};
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-
-    let sweep: String = order
-        .sweep
-        .chars()
-        .map(|c| if c.is_ascii_alphanumeric() || "_.-".contains(c) { c } else { '-' })
-        .take(80)
-        .collect();
-    let count = COUNT.fetch_add(1, Ordering::Relaxed);
-    format!("vllm-grid-{sweep}-{}-{:x}-{count}", order.launch, std::process::id())
-}
-
+#[cfg(test)]
+mod provoked;
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,7 @@
 //! names another binary, `VLLM_GRID_TEST_IMAGE` an image that is there.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -14,11 +14,11 @@ use tokio::time::sleep;
 
 use super::daemon::{Surroundings, connect};
 use super::*;
-use crate::configuration::Configuration;
+use crate::configuration::{Configuration, Flags};
 use crate::engine::compose::GpuRequest;
 use crate::engine::readiness::over_http;
 
-fn image() -> &'static str {
+pub(super) fn image() -> &'static str {
     static IMAGE: OnceLock<String> = OnceLock::new();
     IMAGE.get_or_init(|| {
         if let Ok(image) = std::env::var("VLLM_GRID_TEST_IMAGE") {
@@ -48,14 +48,14 @@ fn docker(arguments: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
-struct Place {
-    docker: Docker,
-    folder: tempfile::TempDir,
+pub(super) struct Place {
+    pub(super) docker: Docker,
+    pub(super) folder: tempfile::TempDir,
     sweep: String,
 }
 
 impl Place {
-    async fn new(test: &str) -> Self {
+    pub(super) async fn new(test: &str) -> Self {
         Self {
             docker: connect(&Surroundings::here()).await.expect("a daemon"),
             folder: tempfile::tempdir().expect("a folder"),
@@ -63,7 +63,7 @@ impl Place {
         }
     }
 
-    fn order(&self, flags: &Value) -> LaunchOrder {
+    pub(super) fn order(&self, flags: &Value) -> LaunchOrder {
         let flags: Flags = flags.as_object().expect("flags").clone().into_iter().collect();
         LaunchOrder {
             sweep: self.sweep.clone(),
@@ -80,7 +80,11 @@ impl Place {
         }
     }
 
-    async fn engine(&self, extra: &[&str], adjust: impl FnOnce(&mut DockerSpec)) -> DockerEngine {
+    pub(super) async fn engine(
+        &self,
+        extra: &[&str],
+        adjust: impl FnOnce(&mut DockerSpec),
+    ) -> DockerEngine {
         let mut command = vec!["Qwen/Qwen3-0.6B", "--max-model-len", "4096", "--sim-speed", "100"];
         command.extend(extra);
         let command = command.into_iter().map(str::to_owned).collect();
@@ -92,7 +96,7 @@ impl Place {
             .expect("the image is there")
     }
 
-    async fn launch(
+    pub(super) async fn launch(
         &self,
         engine: &mut DockerEngine,
         flags: &Value,
@@ -101,7 +105,7 @@ impl Place {
     }
 
     /// Ids of the containers of this sweep, exited ones included.
-    fn containers(&self) -> Vec<String> {
+    pub(super) fn containers(&self) -> Vec<String> {
         let filter = format!("label={}={}", label::SWEEP, self.sweep);
         docker(&["ps", "-aq", "--no-trunc", "--filter", &filter])
             .lines()

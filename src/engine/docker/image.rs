@@ -1,0 +1,34 @@
+//! What an image is on this machine. A sweep fixes it at its start, whatever its
+//! tag points at later; nothing is ever pulled.
+
+use bollard::Docker;
+
+use super::{DockerFault, daemon, refused};
+
+/// What an image is, fixed for a whole sweep.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageIdentity {
+    /// The image id (`sha256:...`).
+    pub id: String,
+    /// The repository's digest, where the image came from one.
+    pub digest: Option<String>,
+    /// The image's own command.
+    pub command: Vec<String>,
+    /// The image's own entry point.
+    pub entrypoint: Vec<String>,
+}
+
+/// What `image` is on this machine.
+pub async fn identity(docker: &Docker, image: &str) -> Result<ImageIdentity, DockerFault> {
+    let seen = docker.inspect_image(image).await.map_err(|error| match daemon::status(&error) {
+        Some(404) => DockerFault::NoImage(image.to_owned()),
+        _ => refused("asking for the image", &error),
+    })?;
+    let config = seen.config.unwrap_or_default();
+    Ok(ImageIdentity {
+        id: seen.id.unwrap_or_default(),
+        digest: seen.repo_digests.unwrap_or_default().into_iter().next(),
+        command: config.cmd.unwrap_or_default(),
+        entrypoint: config.entrypoint.unwrap_or_default(),
+    })
+}

@@ -1,0 +1,78 @@
+//! A server that runs in a container of ours: whether it is still the one that
+//! was launched, why it is not, and its end.
+
+use async_trait::async_trait;
+
+use super::Started;
+use super::body::GRACE;
+use super::container::{Identity, State};
+use crate::engine::{FailureClass, LaunchFacts, LaunchFailure, Launched};
+use crate::server::Server;
+use crate::server::effective::Inspected;
+
+pub(super) fn not_running(
+    state: &State,
+    log: &str,
+    was_ready: bool,
+    secrets: &[String],
+) -> LaunchFailure {
+    let secrets: Vec<&str> = secrets.iter().map(String::as_str).collect();
+    let by_somebody = |what: &str| {
+        let message = format!("somebody else {what} the container");
+        LaunchFailure::new(FailureClass::Killed, message)
+    };
+    match state {
+        State::Ended(exit) => LaunchFailure::of_exit(log, *exit, was_ready, &secrets),
+        State::Removed => by_somebody("removed"),
+        State::Paused => by_somebody("paused"),
+        State::Running(_) => by_somebody("restarted"),
+        State::DaemonGone(reason) => LaunchFailure::new(
+            FailureClass::Environment,
+            format!("the Docker daemon does not answer any more: {reason}"),
+        ),
+    }
+}
+
+/// A ready server in a container.
+pub(super) struct LaunchedContainer {
+    pub started: Started,
+    pub server: Server,
+    pub facts: LaunchFacts,
+    pub identity: Identity,
+    pub inspected: Inspected,
+    pub secrets: Vec<String>,
+}
+
+#[async_trait]
+impl Launched for LaunchedContainer {
+    fn server(&self) -> &Server {
+        &self.server
+    }
+
+    fn facts(&self) -> &LaunchFacts {
+        &self.facts
+    }
+
+    fn log(&self) -> String {
+        self.started.log.text()
+    }
+
+    fn inspected(&self) -> Option<&Inspected> {
+        Some(&self.inspected)
+    }
+
+    async fn check(&mut self) -> Result<(), LaunchFailure> {
+        let state = self.started.container.state().await;
+        if state == State::Running(self.identity.clone()) {
+            return Ok(());
+        }
+        if matches!(state, State::Ended(_)) {
+            self.started.container.finish_log().await;
+        }
+        Err(not_running(&state, &self.started.log.text(), true, &self.secrets))
+    }
+
+    async fn stop(mut self: Box<Self>) -> Result<(), LaunchFailure> {
+        self.started.container.put_away(GRACE).await
+    }
+}

@@ -1,0 +1,216 @@
+//! The flags of a compose service's command, put under those of the grid. The
+//! compose tool reads the service after the grid is read; from then on a
+//! configuration's flags and id are complete, and equals are merged again.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use itertools::Itertools as _;
+
+use super::expand::PRODUCTION;
+use super::fault::Findings;
+use super::{EngineBlock, Grid, advice};
+use crate::configuration::{Configuration, Flags};
+
+/// What a compose service asks for by itself.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ServiceBase {
+    /// Its image.
+    pub image: String,
+    /// The model in its command, where it names one.
+    pub model: Option<String>,
+    /// The flags in its command, without secrets and without what the tool sets itself.
+    pub flags: Flags,
+}
+
+impl Grid {
+    /// Puts a service's own flags under every configuration. Ids become those
+    /// of the complete request; configurations that are now the same are one.
+    /// Grids of other engines stay as they are.
+    pub fn join_base(&mut self, base: ServiceBase) {
+        let EngineBlock::Docker(block) = &mut self.engine else { return };
+        let own = block.flags.clone();
+        let under = base.flags.clone();
+        block.base = Some(base);
+        let mut configurations = std::mem::take(&mut self.configurations);
+        let image = self.engine.image();
+        for configuration in &mut configurations {
+            configuration.flags = joined(&under, &own, configuration);
+            let Configuration { flags, environment, .. } = &*configuration;
+            configuration.id = self.engine.identity(image.as_deref(), flags, environment).id();
+        }
+        let is_production = |it: &Configuration| {
+            it.name == PRODUCTION && it.varied.is_empty() && !self.chosen.contains(&it.name)
+        };
+        let production = configurations.iter().position(is_production);
+        let production = production.map(|at| configurations.remove(at));
+        self.configurations = merged(configurations, &self.chosen);
+        if let Some(production) = production {
+            match self.configurations.iter_mut().find(|known| known.id == production.id) {
+                Some(known) => known.aliases.push(production.name),
+                None => self.configurations.insert(0, production),
+            }
+        }
+        if let Some(at) = self.baseline_index() {
+            self.baseline = Some(self.configurations[at].name.clone());
+        }
+        let differs =
+            |name: &&String| !self.configurations.iter().map(|it| it.flags.get(name)).all_equal();
+        self.varied = self.settable.iter().filter(differs).cloned().collect();
+        self.advise_again();
+    }
+
+    /// What only the complete flags show.
+    fn advise_again(&mut self) {
+        let mut findings = Findings::default();
+        advice::small_batches(self, &mut findings);
+        let text = String::from_utf8_lossy(&self.source);
+        let new = findings.take_warnings(&self.path, &text);
+        self.warnings
+            .extend(new.into_iter().filter(|it| !self.warnings.contains(it)).collect_vec());
+    }
+}
+
+/// The service's flags, overlaid by the engine block's, overlaid by the configuration's.
+fn joined(under: &Flags, own: &Flags, configuration: &Configuration) -> Flags {
+    let mut flags = under.clone();
+    let is_set = |name: &str| own.contains_key(name) || configuration.varied.contains_key(name);
+    // A JSON option that is set whole replaces its keys; a null takes a flag away.
+    flags.retain(|name, _| {
+        !is_set(name) && name.split_once('.').is_none_or(|(whole, _)| !is_set(whole))
+    });
+    flags.extend(configuration.flags.clone());
+    flags
+}
+
+/// Equals as one, in the order in which they came. A name that a person gave
+/// comes before a generated one.
+fn merged(configurations: Vec<Configuration>, chosen: &[String]) -> Vec<Configuration> {
+    let mut merged: Vec<Configuration> = Vec::with_capacity(configurations.len());
+    let mut by_id: HashMap<String, usize> = HashMap::with_capacity(configurations.len());
+    for mut configuration in configurations {
+        match by_id.entry(configuration.id.clone()) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(merged.len());
+                merged.push(configuration);
+            }
+            Entry::Occupied(known) => {
+                let known = &mut merged[*known.get()];
+                let is_chosen = |name: &String| chosen.contains(name);
+                if is_chosen(&configuration.name) && !is_chosen(&known.name) {
+                    std::mem::swap(&mut known.name, &mut configuration.name);
+                }
+                known.aliases.push(configuration.name);
+                known.aliases.append(&mut configuration.aliases);
+            }
+        }
+    }
+    merged
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::grid::ReadOptions;
+
+    fn grid(body: &str) -> Grid {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("grid.yaml");
+        let text = format!(
+            "name: g\nengine:\n  docker: {{compose: c.yaml, service: s}}\n{body}\
+             workloads: {{kv-cache: {{}}}}\nobjective: {{minimize: kv_cache.ttft_resent_ms}}\n"
+        );
+        std::fs::write(&path, text).expect("written");
+        Grid::read(&path, &ReadOptions::default())
+            .unwrap_or_else(|faults| panic!("{}", faults.render(100, false)))
+    }
+
+    fn base(flags: &Value) -> ServiceBase {
+        let flags = flags.as_object().expect("a mapping").clone().into_iter().collect();
+        ServiceBase { image: "i:1".to_owned(), model: Some("m".to_owned()), flags }
+    }
+
+    fn names(grid: &Grid) -> Vec<Vec<&str>> {
+        grid.configurations.iter().map(|it| it.names().collect()).collect()
+    }
+
+    #[test]
+    fn the_service_s_flags_are_under_the_grid_s() {
+        let mut grid = grid(
+            "parameters:\n  max-num-seqs: [16, 64]\n  enable-prefix-caching: [true]\n\
+             include:\n  - {name: bare, max-num-seqs: null}\n  - {name: whole, compilation-config: {mode: 0}}\n",
+        );
+        let before: Vec<String> = grid.configurations.iter().map(|it| it.id.clone()).collect();
+        grid.join_base(base(
+            &json!({"max-num-seqs": 32, "seed": 7, "compilation-config.level": 3}),
+        ));
+        let flags = |name: &str| {
+            let found = grid.configuration(name).expect("it is there");
+            serde_json::to_value(&found.flags).expect("JSON")
+        };
+        assert_eq!(
+            flags("seqs16"),
+            json!({"compilation-config.level": 3, "enable-prefix-caching": true, "max-num-seqs": 16, "seed": 7})
+        );
+        assert_eq!(flags("bare"), json!({"compilation-config.level": 3, "seed": 7}));
+        assert_eq!(
+            flags("whole"),
+            json!({"compilation-config": {"mode": 0}, "max-num-seqs": 32, "seed": 7})
+        );
+        assert_eq!(grid.varied, ["max-num-seqs", "enable-prefix-caching", "compilation-config"]);
+        assert_eq!(grid.engine.model(), Some("m"));
+        assert!(grid.configurations.iter().all(|it| !before.contains(&it.id)));
+    }
+
+    #[test]
+    fn what_the_service_asks_for_already_is_production() {
+        let body = "baseline: production\nparameters:\n  max-num-seqs: [null, 32, 64]\n\
+                    include:\n  - {name: chosen, enable-prefix-caching: true, max-num-seqs: 64}\n";
+        let mut grid = grid(body);
+        assert_eq!(
+            names(&grid),
+            [
+                vec!["production"],
+                vec!["seqsdefault"],
+                vec!["seqs32"],
+                vec!["seqs64"],
+                vec!["chosen"]
+            ],
+            "not passed is not the same as left alone"
+        );
+        grid.join_base(base(&json!({"max-num-seqs": 32, "enable-prefix-caching": true})));
+        assert_eq!(
+            names(&grid),
+            [vec!["seqsdefault"], vec!["seqs32", "production"], vec!["chosen", "seqs64"]]
+        );
+        assert_eq!(grid.baseline.as_deref(), Some("seqs32"));
+        assert_eq!(grid.varied, ["max-num-seqs"]);
+    }
+
+    #[test]
+    fn production_that_nothing_equals_stays_a_configuration_of_its_own() {
+        let mut grid = grid("baseline: production\nparameters:\n  max-num-seqs: [64, 128]\n");
+        grid.join_base(base(&json!({"max-num-seqs": 32, "seed": 1})));
+        assert_eq!(names(&grid), [vec!["production"], vec!["seqs64"], vec!["seqs128"]]);
+        let production = &grid.configurations[0];
+        assert_eq!(
+            production.flags,
+            Flags::from([("max-num-seqs".to_owned(), json!(32)), ("seed".to_owned(), json!(1)),])
+        );
+        assert_eq!(grid.baseline.as_deref(), Some("production"));
+    }
+
+    #[test]
+    fn complete_flags_show_what_vllm_would_refuse() {
+        let mut grid = grid(
+            "parameters:\n  enable-chunked-prefill: [true, false]\n  max-num-batched-tokens: [2048]\n",
+        );
+        let before = grid.warnings.len();
+        grid.join_base(base(&json!({"max-model-len": 8192})));
+        assert_eq!(grid.warnings.len(), before + 1);
+        let last = &grid.warnings[before].message;
+        assert!(last.contains("chunked prefill is off"), "{last}");
+    }
+}
