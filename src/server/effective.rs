@@ -79,7 +79,8 @@ pub fn add_inspected(values: &mut EffectiveValues, inspected: &Inspected) {
 }
 
 /// Time for a server to show its configuration.
-const SHOW: Duration = Duration::from_secs(5);
+/// (`/server_info` collects the whole environment, with several processes).
+const SHOW: Duration = Duration::from_secs(30);
 
 /// Asks a server for what it shows, and judges it against what was requested.
 /// `log` is its start-up log, where there is one at hand.

@@ -75,6 +75,11 @@ for name in json.loads(pathlib.Path(sys.argv[1], "config.json").read_text())["ar
     ModelRegistry.models[name].inspect_model_cls()
 PYTHON
 
+# `/server_info` runs `python -m pip list` and is a 500 without a pip; vllm/vllm-openai has one. An empty list will do.
+pip=$root/usr/lib/python3.11/pip
+mkdir -p "$pip"
+touch "$pip/__init__.py" "$pip/__main__.py"
+
 mkdir -p "$root/models" "$root/opt/vllm/venv"
 cp -r "$model" "$root/models/"
 
