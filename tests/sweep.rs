@@ -121,7 +121,7 @@ fn the_original_is_found_from_any_folder() {
 
 #[test]
 fn what_the_simulator_does_not_know_is_told_before_anything_runs() {
-    for (known, unknown) in [("rtx-4090", "rtx-9999"), ("Qwen3-1.7B", "Llama-9")] {
+    for (known, unknown) in [("rtx-4090", "rtx-9999"), ("Qwen3-8B", "Llama-9")] {
         let place = Workplace::new(&CACHING.replace(known, unknown));
         for command in ["plan", "sweep"] {
             let ran = place.run(&[command, "grid.yaml"]).expect(2);

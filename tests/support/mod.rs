@@ -18,12 +18,12 @@ use rustix::process::{Pid, Signal, kill_process};
 pub const CACHING: &str = "
 name: caching
 engine:
-  simulated: {model: Qwen/Qwen3-1.7B, gpu: rtx-4090, seed: 1, speed: 20, flags: {max-model-len: 8192}}
+  simulated: {model: Qwen/Qwen3-8B, gpu: rtx-4090, seed: 1, speed: 20, flags: {max-model-len: 8192}}
 baseline: noprefix
 parameters:
   enable-prefix-caching: [true, false]
 workloads:
-  kv-cache: {prefix-tokens: [2048], prompts: 2, output-tokens: 4}
+  kv-cache: {prefix-tokens: [4096], prompts: 2, output-tokens: 4}
 objective:
   minimize: kv_cache.ttft_resent_ms
 strategy: {grid: {launches: 2, repeats: 2, seed: 1}}
