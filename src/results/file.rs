@@ -7,6 +7,7 @@ use std::path::Path;
 use polars::prelude::{DataFrame, ParquetWriter};
 
 use super::ResultsError;
+use crate::sweep::journal::sync_folder;
 
 /// Writes a file under a temporary name in the same folder, makes it durable
 /// and renames it: whoever reads `path` sees the old file or the whole new one.
@@ -24,9 +25,7 @@ pub(crate) fn write_whole(
         writer.flush().map_err(fault)?;
         writer.get_ref().sync_all().map_err(fault)?;
         std::fs::rename(&temporary, path).map_err(fault)?;
-        // The new name is durable only when its folder is.
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        File::open(folder.unwrap_or(Path::new("."))).and_then(|f| f.sync_all()).map_err(fault)
+        sync_folder(path).map_err(fault)
     };
     write().inspect_err(|_| {
         // What is left of it is of no use, and the first error is the one to tell.

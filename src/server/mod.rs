@@ -65,32 +65,3 @@ pub struct Server {
     /// Whether the server says of itself that it is simulated.
     pub simulated: bool,
 }
-
-/// Longest wait for `/server_info`, which is offered in development mode alone.
-const INFO: std::time::Duration = std::time::Duration::from_secs(10);
-
-impl Server {
-    /// What the server shows that it runs with, held against what was requested.
-    /// What it does not offer is not shown: that is no error.
-    pub async fn effective_values(
-        &self,
-        log: Option<&str>,
-        requested: &crate::configuration::Flags,
-    ) -> effective::EffectiveValues {
-        let Ok(http) = http::Http::new(&self.endpoint) else {
-            return effective::EffectiveValues::new();
-        };
-        let counters = counters::Counters::scrape(&http).await;
-        let server_info = match http.get("/server_info?config_format=json", INFO).await {
-            Ok(answer) if answer.status == 200 => serde_json::from_str(&answer.body).ok(),
-            _ => None,
-        };
-        let sources = effective::Sources {
-            counters: counters.as_ref(),
-            max_model_len: self.max_model_len,
-            server_info: server_info.as_ref(),
-            log,
-        };
-        effective::read(&sources, requested)
-    }
-}

@@ -26,7 +26,7 @@ use crate::engine::production::Production;
 use crate::engine::{Engine, FailureClass, LaunchFailure, LaunchOrder, Launched};
 use crate::event::{Emit, Event, Phase};
 use crate::metric::{Measurement, Status};
-use crate::server::effective::add_inspected;
+use crate::server::effective::{self, add_inspected};
 use crate::strategy::{Action, Strategy};
 
 /// How a sweep was left, where it was left in good order.
@@ -378,7 +378,7 @@ impl Sweep {
         let facts = launched.facts().clone();
         hands.emit.phase(Phase::Ready { seconds: facts.boot_seconds });
         let log = launched.log();
-        let mut effective = server.effective_values(Some(&log), &order.configuration.flags).await;
+        let mut effective = effective::of(&server, Some(&log), &order.configuration.flags).await;
         if let Some(inspected) = launched.inspected() {
             add_inspected(&mut effective, inspected);
         }

@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 
+use crate::configuration::hexadecimal;
 use bollard::errors::Error;
 use bollard::{API_DEFAULT_VERSION, Docker};
 use serde_json::Value;
@@ -97,9 +98,8 @@ impl Surroundings {
         let config =
             self.config.as_ref().ok_or_else(|| fault("there is no home folder".to_owned()))?;
         // The client names a context's folder by the hash of its name.
-        let folder: Vec<String> =
-            Sha256::digest(name.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
-        let path = config.join("contexts/meta").join(folder.concat()).join("meta.json");
+        let folder = hexadecimal(&Sha256::digest(name.as_bytes()));
+        let path = config.join("contexts/meta").join(folder).join("meta.json");
         let text = std::fs::read_to_string(&path)
             .map_err(|error| fault(format!("{}: {error}", path.display())))?;
         let meta: Value = serde_json::from_str(&text).map_err(|error| fault(error.to_string()))?;
@@ -142,11 +142,7 @@ mod tests {
 
     fn context(name: &str, host: &str) -> (tempfile::TempDir, Surroundings) {
         let folder = tempfile::tempdir().expect("a folder");
-        let hash: String = Sha256::digest(name.as_bytes())
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect::<Vec<_>>()
-            .concat();
+        let hash = hexadecimal(&Sha256::digest(name.as_bytes()));
         let meta = folder.path().join("contexts/meta").join(hash);
         std::fs::create_dir_all(&meta).expect("made");
         let text =

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::body::GRACE;
 use super::container::state_of;
 use super::daemon::status;
+use crate::configuration::{canonical, hexadecimal};
 use crate::engine::command::flag_value;
 use crate::engine::compose::{self, ComposeSource};
 use crate::engine::docker::container::State;
@@ -89,14 +90,13 @@ fn daemon(error: &Error) -> ProductionFault {
 fn facts(seen: &ContainerInspectResponse) -> ProductionFacts {
     let state = seen.state.as_ref();
     let whole = serde_json::to_value((&seen.config, &seen.host_config)).unwrap_or_default();
-    let digest = Sha256::digest(crate::configuration::canonical(&whole).as_bytes());
-    let hexadecimal: Vec<String> = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = Sha256::digest(canonical(&whole).as_bytes());
     ProductionFacts {
         id: seen.id.clone().unwrap_or_default(),
         name: seen.name.as_deref().unwrap_or_default().trim_start_matches('/').to_owned(),
         image_id: seen.image.clone().unwrap_or_default(),
         started_at: state.and_then(|state| state.started_at.clone()).unwrap_or_default(),
-        configuration_sha256: hexadecimal.concat(),
+        configuration_sha256: hexadecimal(&digest),
         running: state.and_then(|state| state.running) == Some(true),
     }
 }

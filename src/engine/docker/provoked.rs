@@ -156,7 +156,7 @@ async fn an_overridden_flag_and_the_container_s_own_record_are_seen() {
     let launched = place.launch(&mut engine, &requested).await.expect("ready");
     let log = launched.log();
     let flags = place.order(&requested).configuration.flags;
-    let mut values = launched.server().effective_values(Some(&log), &flags).await;
+    let mut values = crate::server::effective::of(launched.server(), Some(&log), &flags).await;
     assert_eq!(values["enable-prefix-caching"].verdict, Some(Verdict::Overridden), "{values:?}");
     let inspected = launched.inspected().expect("a container has a record").clone();
     crate::server::effective::add_inspected(&mut values, &inspected);
