@@ -22,10 +22,6 @@ fn main() -> ExitCode {
             print!("{}", server::serve(scenario(name)));
             Ok(())
         }
-        ["measure", name, url] => {
-            print!("{}", measure::measure(scenario(name), url));
-            Ok(())
-        }
         _ if words.contains(&"--bench") => table(peer_of(&words)),
         _ => {
             println!("run with: cargo bench --bench client [-- --peer PATH]");

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
 
-use crate::scenario::{Scenario, Serving, figures, spent};
+use crate::scenario::{Scenario, Serving, figures, waited};
 
 /// Runs `path` against the scenario's server. Its error is the difference of
 /// the means, as it names no single requests to us.
@@ -13,9 +13,9 @@ pub(crate) fn theirs(
     path: &str,
 ) -> Result<Vec<String>, Box<dyn std::error::Error>> {
     let serving = Serving::start(scenario)?;
-    let folder = std::env::temp_dir().join(format!("vllm-grid-peer-{}", std::process::id()));
-    std::fs::create_dir_all(&folder)?;
-    let mut child = Command::new(path)
+    let folder = tempfile::tempdir()?;
+    let mut command = Command::new(path);
+    command
         .args(["bench", "serve", "--backend", "openai-chat", "--model", "m"])
         .args(["--base-url", &serving.url, "--endpoint", "/v1/chat/completions"])
         .args(["--dataset-name", "random", "--random-input-len", "64"])
@@ -23,34 +23,21 @@ pub(crate) fn theirs(
         .args(["--num-prompts", &scenario.requests.to_string()])
         .args(["--max-concurrency", &scenario.streams.to_string(), "--save-result"])
         .arg("--result-dir")
-        .arg(&folder)
+        .arg(folder.path())
         .args(["--result-filename", "result.json"])
-        .stdout(Stdio::null())
-        .spawn()?;
-    let process = child.id().to_string();
-    let mut last = None;
-    let status = loop {
-        if let Some(status) = child.try_wait()? {
-            break status;
-        }
-        last = spent(&process).or(last);
-        std::thread::sleep(std::time::Duration::from_millis(20));
-    };
+        .stdout(Stdio::null());
+    let spent = waited(command)?;
     let server = serving.stop()?;
-    let result = std::fs::read_to_string(folder.join("result.json"));
-    std::fs::remove_dir_all(&folder)?;
-    if !status.success() {
-        return Err(format!("{path} ended with {status}").into());
-    }
+    let result = std::fs::read_to_string(folder.path().join("result.json"));
     let result: serde_json::Value = serde_json::from_str(&result?)?;
     let number = |name: &str| result.get(name).and_then(serde_json::Value::as_f64);
     let served: f64 = server.ttft_ms.values().sum::<f64>() / server.ttft_ms.len() as f64;
     let error = number("mean_ttft_ms")
         .map_or("-".to_owned(), |mean| format!("{:.2} ms mean", (mean - served).abs()));
-    let mut summary = BTreeMap::new();
-    if let Some((cpu, peak)) = last {
-        summary.extend([("cpu_seconds".to_owned(), cpu), ("peak_mb".to_owned(), peak)]);
-    }
+    let mut summary = BTreeMap::from([
+        ("cpu_seconds".to_owned(), spent.cpu_seconds),
+        ("peak_mb".to_owned(), spent.peak_mb),
+    ]);
     if let Some(rate) = number("output_throughput") {
         summary.insert("tokens_per_second".to_owned(), rate);
     }

@@ -5,6 +5,8 @@ use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use crate::measure;
+
 /// Figures of one load.
 pub(crate) struct Scenario {
     pub(crate) name: &'static str,
@@ -53,27 +55,19 @@ pub(crate) const SCENARIOS: &[Scenario] = &[
     },
 ];
 
-/// What a client's process says of itself, and its record of every request.
+/// One side's record of every request, and the figures of a client's process.
 pub(crate) struct Side {
     pub(crate) ttft_ms: BTreeMap<u64, f64>,
     pub(crate) summary: BTreeMap<String, f64>,
 }
 
-/// Reads lines of `ttft ID MILLISECONDS` and `NAME VALUE`.
-pub(crate) fn read_side(text: &str) -> Side {
-    let mut side = Side { ttft_ms: BTreeMap::new(), summary: BTreeMap::new() };
-    for line in text.lines() {
-        match line.split(' ').collect::<Vec<_>>()[..] {
-            ["ttft", id, ms] => {
-                side.ttft_ms.insert(id.parse().expect("a number"), ms.parse().expect("a number"));
-            }
-            [name, value] => {
-                side.summary.insert(name.to_owned(), value.parse().expect("a number"));
-            }
-            _ => {}
-        }
-    }
-    side
+/// Reads lines of `ID MILLISECONDS`.
+fn read_side(text: &str) -> Side {
+    let pairs = text.lines().filter_map(|line| line.split_once(' '));
+    let number = "numbers that our own server wrote";
+    let ttft_ms =
+        pairs.map(|(id, ms)| (id.parse().expect(number), ms.parse().expect(number))).collect();
+    Side { ttft_ms, summary: BTreeMap::new() }
 }
 
 /// The server of a scenario in a process of its own; it ends with its standard input.
@@ -109,12 +103,9 @@ impl Serving {
 /// Runs our client against the scenario's server; a text for each row.
 pub(crate) fn ours(scenario: &Scenario) -> Result<Vec<String>, Box<dyn std::error::Error>> {
     let serving = Serving::start(scenario)?;
-    let output = Command::new(std::env::current_exe()?)
-        .args(["measure", scenario.name, &serving.url])
-        .stderr(Stdio::inherit())
-        .output()?;
-    let client = read_side(&String::from_utf8(output.stdout)?);
+    let client = measure::ours(scenario, &serving.url);
     let server = serving.stop()?;
+    let client = client?;
     let mut errors: Vec<f64> = client
         .ttft_ms
         .iter()
@@ -147,8 +138,31 @@ pub(crate) fn figures(
     all.into_iter().take(scenario.rows.len()).collect()
 }
 
-/// CPU seconds of a process (all threads), and its peak memory in MB.
-pub(crate) fn spent(process: &str) -> Option<(f64, f64)> {
+/// What a whole process spent.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Spent {
+    /// Of all its threads.
+    pub(crate) cpu_seconds: f64,
+    pub(crate) peak_mb: f64,
+}
+
+/// Runs a command to its end. Its figures are those of the last look at it, at
+/// most 10 ms before its end.
+pub(crate) fn waited(mut command: Command) -> Result<Spent, Box<dyn std::error::Error>> {
+    let mut child = command.spawn()?;
+    let process = child.id().to_string();
+    let mut last = Spent::default();
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        last = spent(&process).unwrap_or(last);
+        std::thread::sleep(Duration::from_millis(10));
+    };
+    if status.success() { Ok(last) } else { Err(format!("{command:?} ended with {status}").into()) }
+}
+
+fn spent(process: &str) -> Option<Spent> {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
     let ticks: f64 = fields[11].parse::<f64>().ok()? + fields[12].parse::<f64>().ok()?;
@@ -156,5 +170,5 @@ pub(crate) fn spent(process: &str) -> Option<(f64, f64)> {
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     let kb: f64 = peak.split_whitespace().next()?.parse().ok()?;
     // Linux counts in hundredths of a second, whatever the kernel's own rate.
-    Some((ticks / 100.0, kb / 1000.0))
+    Some(Spent { cpu_seconds: ticks / 100.0, peak_mb: kb / 1000.0 })
 }

@@ -3,6 +3,7 @@
 
 use std::fmt::Write as _;
 use std::io::Read;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -42,56 +43,67 @@ pub(crate) fn serve(scenario: &'static Scenario) -> String {
     runtime.shutdown_background();
     let mut text = String::new();
     for (id, time) in records.lock().expect("no panic").iter() {
-        let _ = writeln!(text, "ttft {id} {}", time.as_secs_f64() * 1e3);
+        let _ = writeln!(text, "{id} {}", time.as_secs_f64() * 1e3);
     }
     text
 }
 
-/// What is written, made once.
+/// What is written, made once. Only the first chunk of an answer bears its number.
 struct Frames {
-    /// Head, role chunk and first token.
-    first: Vec<u8>,
+    /// Head, role chunk and first token, before and after the number.
+    first: (String, String),
     token: Vec<u8>,
     /// Usage, `[DONE]`, end of the body.
     last: Vec<u8>,
-    /// All of it, for a stream without pauses.
-    whole: Vec<u8>,
+    /// All that follows the first token, for a stream without pauses.
+    rest: Vec<u8>,
 }
+
+/// Digits of an answer's number: the chunk's size does not depend on it.
+const DIGITS: usize = 16;
 
 impl Frames {
     fn new(scenario: &Scenario) -> Self {
         let chunk = |data: &str| format!("{:x}\r\n{data}\r\n", data.len());
-        let event = |choices: &str, more: &str| {
+        let event = |id: &str, choices: &str, more: &str| {
             chunk(&format!(
-                "data: {{\"id\":\"chatcmpl-b5d581616a970d27\",\"object\":\"chat.completion.chunk\",\
+                "data: {{\"id\":\"bench-{id}\",\"object\":\"chat.completion.chunk\",\
                  \"created\":1795500834,\"model\":\"m\",\"choices\":[{choices}]{more}}}\n\n"
             ))
         };
-        let delta = |delta: &str| {
+        let delta = |id: &str, delta: &str| {
             let choice = format!(
                 "{{\"index\":0,\"delta\":{delta},\"logprobs\":null,\"finish_reason\":null,\"token_ids\":null}}"
             );
-            event(&choice, "")
+            event(id, &choice, "")
         };
-        let token = delta("{\"content\":\" token\"}");
+        let number = "0".repeat(DIGITS);
+        let hole = "#".repeat(DIGITS);
+        let token = delta(&number, "{\"content\":\" token\"}");
         let first = format!(
             "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n\
              transfer-encoding: chunked\r\n\r\n{}{token}",
-            delta("{\"role\":\"assistant\",\"content\":\"\"}")
+            delta(&hole, "{\"role\":\"assistant\",\"content\":\"\"}")
         );
+        let (before, after) = first.split_once(&hole).expect("the hole is there");
         let usage = format!(
             ",\"usage\":{{\"prompt_tokens\":64,\"total_tokens\":{},\"completion_tokens\":{}}}",
             64 + scenario.tokens,
             scenario.tokens
         );
-        let last = format!("{}{}0\r\n\r\n", event("", &usage), chunk("data: [DONE]\n\n"));
-        let whole = format!("{first}{}{last}", token.repeat(scenario.tokens - 1));
+        let last = format!("{}{}0\r\n\r\n", event(&number, "", &usage), chunk("data: [DONE]\n\n"));
+        let rest = format!("{}{last}", token.repeat(scenario.tokens - 1));
         Self {
-            first: first.into_bytes(),
+            first: (before.to_owned(), after.to_owned()),
             token: token.into_bytes(),
             last: last.into_bytes(),
-            whole: whole.into_bytes(),
+            rest: rest.into_bytes(),
         }
+    }
+
+    fn first(&self, number: u64) -> Vec<u8> {
+        let (before, after) = &self.first;
+        format!("{before}{number:0DIGITS$}{after}").into_bytes()
     }
 }
 
@@ -104,18 +116,25 @@ async fn answer(
     stream.set_nodelay(true).ok()?;
     let mut buffer = Vec::new();
     loop {
-        let id = read_request(&mut stream, &mut buffer).await?;
+        let line = read_request(&mut stream, &mut buffer).await?;
         let arrived = Instant::now();
+        if !line.starts_with("post") {
+            stream.write_all(plain(&line).as_bytes()).await.ok()?;
+            continue;
+        }
+        let id = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let first = frames.first(id);
         if scenario.gap.is_zero() {
             let sent = arrived.elapsed();
-            stream.write_all(&frames.whole).await.ok()?;
+            stream.write_all(&first).await.ok()?;
+            stream.write_all(&frames.rest).await.ok()?;
             records.lock().expect("no panic").push((id, sent));
             continue;
         }
         let start = tokio::time::Instant::from_std(arrived);
         tokio::time::sleep_until(start + scenario.first).await;
         let sent = arrived.elapsed();
-        stream.write_all(&frames.first).await.ok()?;
+        stream.write_all(&first).await.ok()?;
         records.lock().expect("no panic").push((id, sent));
         let mut due = start + scenario.first;
         for _ in 1..scenario.tokens {
@@ -127,8 +146,24 @@ async fn answer(
     }
 }
 
-/// Reads one request; the number after `bench-id-` in its body, or one that nobody has.
-async fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<u64> {
+/// The number of the next answer.
+static NUMBER: AtomicU64 = AtomicU64::new(0);
+
+/// What a client asks before it measures: the models. Nothing else is offered.
+fn plain(line: &str) -> String {
+    let (status, body) = if line.starts_with("get /v1/models ") {
+        ("200 OK", r#"{"object":"list","data":[{"id":"m","object":"model","max_model_len":4096}]}"#)
+    } else {
+        ("404 Not Found", r#"{"detail":"Not Found"}"#)
+    };
+    let length = body.len();
+    format!(
+        "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
+    )
+}
+
+/// Reads one request; its first line in small letters.
+async fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<String> {
     buffer.clear();
     loop {
         if let Some(head) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {
@@ -138,10 +173,7 @@ async fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<u6
                 .find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok())
                 .unwrap_or(0);
             if buffer.len() >= head + 4 + length {
-                let body = String::from_utf8_lossy(&buffer[head + 4..]);
-                let digits = body.split_once("bench-id-").map_or("", |(_, rest)| rest);
-                let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
-                return Some(digits[..end].parse().unwrap_or(u64::MAX));
+                return text.lines().next().map(str::to_owned);
             }
         }
         if stream.read_buf(buffer).await.ok()? == 0 {

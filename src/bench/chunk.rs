@@ -9,6 +9,7 @@ use std::fmt;
 use memchr::memmem;
 use serde::{Deserialize, Deserializer, de};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::bench::record::Usage;
 use crate::server::error_message;
@@ -16,6 +17,9 @@ use crate::server::error_message;
 /// One chunk, chat or completion. Absent and null are the same.
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct Chunk<'a> {
+    /// As it stands there: a server that numbers its answers is no fault.
+    #[serde(borrow, default)]
+    id: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "absent_or")]
     choices: Vec<Choice<'a>>,
     usage: Option<RawUsage>,
@@ -86,6 +90,11 @@ struct PromptDetails {
 impl<'a> Chunk<'a> {
     pub(crate) fn read(data: &'a [u8]) -> Result<Self, serde_json::Error> {
         serde_json::from_slice(data)
+    }
+
+    /// The server's identifier of the answer; empty where it gives none.
+    pub(crate) fn id(&self) -> &str {
+        self.id.map_or("", |id| id.get().trim_matches('"'))
     }
 
     /// The server's message, where the chunk is an error.

@@ -87,6 +87,8 @@ pub struct RequestRecord {
     pub last_token_ns: Option<u64>,
     /// When the response was over.
     pub end_ns: Option<u64>,
+    /// The server's identifier of the answer: where its log speaks of the same request.
+    pub response_id: Option<String>,
     /// Every chunk that carried text.
     pub chunks: Vec<Chunk>,
     /// Token counts.

@@ -32,6 +32,8 @@ pub struct ToolCall {
 
 /// More tool calls than any model makes: a stranger's index must not allocate.
 const MAX_TOOL_CALLS: u32 = 1024;
+/// More bytes than any server's identifier has.
+const MAX_ID: usize = 256;
 
 /// Reads one stream into a record.
 #[derive(Debug)]
@@ -135,6 +137,10 @@ impl Events {
         let chunk = chunk::Chunk::read(data).map_err(|error| malformed(data, &error))?;
         if let Some(message) = chunk.error() {
             return Err(RequestError { class: RequestErrorClass::InStream, message });
+        }
+        if self.record.response_id.is_none() && !chunk.id().is_empty() {
+            let end = chunk.id().floor_char_boundary(MAX_ID);
+            self.record.response_id = Some(chunk.id()[..end].to_owned());
         }
         if let Some(usage) = chunk.usage() {
             self.record.usage = Some(usage);
@@ -261,6 +267,7 @@ mod tests {
             (Some(0), Some(1), Some(3))
         );
         assert_eq!(record.last_token_ns, Some(5));
+        assert_eq!(record.response_id.as_deref(), Some("c"));
         let bytes: Vec<u32> = record.chunks.iter().map(|chunk| chunk.bytes).collect();
         assert_eq!(bytes, [2, 2, 3, 5, 1]);
         assert_eq!((answer.content.as_str(), answer.reasoning.as_str()), ("Yes\n\"é\"!", "hmso"));

@@ -155,6 +155,7 @@ fn columns(key: &RepeatKey, records: &[RequestRecord]) -> Vec<Column> {
         times("first_answer_ns", &|r| r.first_answer_ns),
         times("last_token_ns", &|r| r.last_token_ns),
         times("end_ns", &|r| r.end_ns),
+        texts("response_id", &|r| r.response_id.clone()),
         list::<UInt64Type>("chunk_at_ns", records, DataType::UInt64, |chunk| chunk.at_ns),
         list::<UInt32Type>("chunk_bytes", records, DataType::UInt32, |chunk| chunk.bytes),
         counts("prompt_tokens", &|usage| Some(usage.prompt_tokens)),
@@ -235,6 +236,7 @@ impl Table<'_> {
             first_answer_ns: self.count("first_answer_ns", row)?,
             last_token_ns: self.count("last_token_ns", row)?,
             end_ns: self.count("end_ns", row)?,
+            response_id: self.text("response_id", row)?,
             chunks: self.chunks(row)?,
             usage,
             finish_reason: self.text("finish_reason", row)?,
@@ -287,6 +289,7 @@ mod tests {
             first_answer_ns: Some(31),
             last_token_ns: Some(90),
             end_ns: Some(u64::MAX),
+            response_id: Some("chatcmpl-1".to_owned()),
             chunks: vec![Chunk { at_ns: 30, bytes: 4 }, Chunk { at_ns: 90, bytes: u32::MAX }],
             usage: Some(Usage {
                 prompt_tokens: 4096,

@@ -10,6 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::lanes::Lanes;
 use super::prompts::Prompts;
 use crate::bench::client::{Client, Order, Slot};
 use crate::bench::clock::Clock;
@@ -28,6 +29,12 @@ pub(crate) struct Generator {
     /// No request is begun after it, nanoseconds of `clock`.
     pub(crate) until_ns: Option<u64>,
     pub(crate) health: Arc<Health>,
+}
+
+/// Slots of one lane that wait for a request.
+struct Free {
+    slots: Arc<Mutex<Vec<Slot>>>,
+    lane: tokio::runtime::Handle,
 }
 
 /// Whether it makes sense to go on.
@@ -86,13 +93,13 @@ impl Generator {
     }
 
     /// A closed loop on open slots, whose starts are spread over `ramp`.
-    pub(crate) async fn closed(self, slots: Vec<Slot>, ramp: Duration) -> Generated {
+    pub(crate) async fn closed(self, lanes: &Lanes, slots: Vec<Slot>, ramp: Duration) -> Generated {
         let count = slots.len().max(1) as u32;
         let begin = tokio::time::Instant::now();
         let mut tasks = tokio::task::JoinSet::new();
         for (number, slot) in (0u32..).zip(slots) {
             let start = begin + ramp * number / count;
-            tasks.spawn(self.clone().loop_on(slot, start));
+            tasks.spawn_on(self.clone().loop_on(slot, start), lanes.of(number as usize));
         }
         let streams = tasks.join_all().await;
         let busy = busy(&streams);
@@ -117,13 +124,22 @@ impl Generator {
 
     /// An open loop: each request at its time, on a slot that is free or new.
     /// A thread keeps the schedule: the runtime's timers tick in milliseconds.
-    pub(crate) async fn open(self, slots: Vec<Slot>, schedule: Schedule) -> Generated {
+    pub(crate) async fn open(
+        self,
+        lanes: &Lanes,
+        slots: Vec<Slot>,
+        schedule: Schedule,
+    ) -> Generated {
         let tasks = TaskTracker::new();
         let records = Arc::new(Mutex::new(Vec::new()));
-        let runtime = tokio::runtime::Handle::current();
+        let mut free: Vec<Free> = (0..lanes.count())
+            .map(|lane| Free { slots: Arc::default(), lane: lanes.of(lane).clone() })
+            .collect();
+        for (number, slot) in slots.into_iter().enumerate() {
+            lock(&free[number % lanes.count()].slots).push(slot);
+        }
         let (tracker, kept) = (tasks.clone(), Arc::clone(&records));
         let keeper = tokio::task::spawn_blocking(move || {
-            let free = Arc::new(Mutex::new(slots));
             let origin_ns = self.clock.elapsed_ns();
             for offset_ns in schedule {
                 let due_ns = origin_ns + offset_ns;
@@ -131,16 +147,18 @@ impl Generator {
                 if !self.wait_until(due_ns) {
                     break;
                 }
-                let (this, free, kept) = (self.clone(), Arc::clone(&free), Arc::clone(&kept));
+                free.rotate_left(1);
+                let (this, kept) = (self.clone(), Arc::clone(&kept));
+                let slots = Arc::clone(&free[0].slots);
                 tracker.spawn_on(
                     async move {
-                        let mut slot = lock(&free).pop().unwrap_or_default();
+                        let mut slot = lock(&slots).pop().unwrap_or_default();
                         let record = this.send(&mut slot, prompt, Some(due_ns)).await;
                         lock(&kept).push(record);
                         // The last one used is the freshest: it is taken first.
-                        lock(&free).push(slot);
+                        lock(&slots).push(slot);
                     },
-                    &runtime,
+                    &free[0].lane,
                 );
             }
         });

@@ -20,12 +20,14 @@ use crate::workload::{Load, LoadCase};
 use self::figures::Plan;
 use self::generate::{Generated, Generator, Health, Schedule};
 use self::ladder::{Rungs, Search};
+use self::lanes::Lanes;
 use self::prompts::{Prompts, Recipe};
 
 pub(crate) mod distribution;
 mod figures;
 mod generate;
 mod ladder;
+mod lanes;
 mod prompts;
 
 /// Share of requests that may fail before a repeat is no measurement.
@@ -212,13 +214,15 @@ impl Run<'_, '_> {
         let requests = self.requests();
         let limit = requests.map(|requests| u32::try_from(requests).unwrap_or(u32::MAX));
         let prompts = Prompts::build(recipe, 0, limit).await;
-        let slots = self.bench.client().open(count as usize).await.map_err(no_connection)?;
+        let lanes = Lanes::start(count as usize).map_err(no_threads)?;
+        let client = self.bench.client();
+        let slots = lanes.open(client, count as usize).await.map_err(no_connection)?;
         let mut generator = self.generator(prompts, clock, count, "load");
         if let (None, Some(seconds)) = (requests, self.spec.duration) {
             let whole = expected + Duration::from_secs_f64(seconds);
             generator.until_ns = Some(clock.elapsed_ns() + whole.as_nanos() as u64);
         }
-        let Generated { records, busy } = generator.closed(slots, expected).await;
+        let Generated { records, busy } = generator.closed(&lanes, slots, expected).await;
         let mut done = Done { records, ..Done::default() };
         done.plan = Plan { open: false, window: busy, slo: self.spec.slo };
         if busy.is_none() && !self.is_warmup {
@@ -245,7 +249,8 @@ impl Run<'_, '_> {
         // Twice what is in flight on average, for the crowds of a Poisson stream.
         let flying = (2.0 * rate * expected.as_secs_f64()).ceil() as usize + 8;
         let flying = flying.min(requests.map_or(4096, |requests| requests as usize)).min(4096);
-        let slots = self.bench.client().open(flying).await.map_err(no_connection)?;
+        let lanes = Lanes::start(flying).map_err(no_threads)?;
+        let slots = lanes.open(self.bench.client(), flying).await.map_err(no_connection)?;
         let purpose = format!("rate={rate}");
         let mut generator = self.generator(prompts, clock, flying as u64, &purpose);
         if let (None, Some(seconds)) = (requests, self.spec.duration) {
@@ -253,7 +258,7 @@ impl Run<'_, '_> {
             generator.until_ns = Some(clock.elapsed_ns() + whole);
         }
         let schedule = Schedule::new(self.spec.arrivals, rate, arrivals);
-        let Generated { records, .. } = generator.open(slots, schedule).await;
+        let Generated { records, .. } = generator.open(&lanes, slots, schedule).await;
         let all = sent(&records);
         let plan = Plan { open: true, window: open_window(&records), slo: self.spec.slo };
         Ok(Done { records, plan, all, ..Done::default() })
@@ -431,6 +436,10 @@ fn void_of_lag(records: &[RequestRecord]) -> Option<Note> {
 fn no_connection(error: crate::bench::record::RequestError) -> Stop {
     let record = RequestRecord { error: Some(error.clone()), ..RequestRecord::default() };
     Stop::Ended(Verdict::Failed(error.message), vec![record])
+}
+
+fn no_threads(error: std::io::Error) -> Stop {
+    Stop::Ended(Verdict::Failed(format!("no thread for the load: {error}")), Vec::new())
 }
 
 /// From one median request time after the first arrival, when the pipe is full,
