@@ -214,7 +214,7 @@ impl Run<'_, '_> {
         let requests = self.requests();
         let limit = requests.map(|requests| u32::try_from(requests).unwrap_or(u32::MAX));
         let prompts = Prompts::build(recipe, 0, limit).await;
-        let lanes = Lanes::start(count as usize).map_err(no_threads)?;
+        let lanes = Lanes::start(count as usize).map_err(|error| no_threads(&error))?;
         let client = self.bench.client();
         let slots = lanes.open(client, count as usize).await.map_err(no_connection)?;
         let mut generator = self.generator(prompts, clock, count, "load");
@@ -249,7 +249,7 @@ impl Run<'_, '_> {
         // Twice what is in flight on average, for the crowds of a Poisson stream.
         let flying = (2.0 * rate * expected.as_secs_f64()).ceil() as usize + 8;
         let flying = flying.min(requests.map_or(4096, |requests| requests as usize)).min(4096);
-        let lanes = Lanes::start(flying).map_err(no_threads)?;
+        let lanes = Lanes::start(flying).map_err(|error| no_threads(&error))?;
         let slots = lanes.open(self.bench.client(), flying).await.map_err(no_connection)?;
         let purpose = format!("rate={rate}");
         let mut generator = self.generator(prompts, clock, flying as u64, &purpose);
@@ -438,7 +438,7 @@ fn no_connection(error: crate::bench::record::RequestError) -> Stop {
     Stop::Ended(Verdict::Failed(error.message), vec![record])
 }
 
-fn no_threads(error: std::io::Error) -> Stop {
+fn no_threads(error: &std::io::Error) -> Stop {
     Stop::Ended(Verdict::Failed(format!("no thread for the load: {error}")), Vec::new())
 }
 
