@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a specification fails loudly")]
 
+mod support;
+
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
@@ -83,4 +85,47 @@ fn after_a_kill_the_server_is_found_and_ended() {
         assert!(gone.elapsed() < Duration::from_secs(10), "it still runs");
         sleep(Duration::from_millis(20));
     }
+}
+
+/// vLLM is several processes: here the server's memory is a child's, and its CPU
+/// that of a grandchild in a group of its own.
+#[test]
+fn what_all_processes_of_the_server_use_is_in_the_telemetry() {
+    let folder = tempfile::tempdir().unwrap();
+    // 32 MiB of text, held by a shell that burns what CPU it gets as long as its parent lives.
+    let busy = "x=0123456789abcdef; i=0; while [ $i -lt 21 ]; do x=$x$x; i=$((i+1)); done; \
+                while [ -d /proc/$PPID ]; do :; done";
+    let script = format!("(setsid sh -c '{busy}' & wait) & exec '{BINARY}' simulate \"$@\"");
+    std::fs::write(folder.path().join("serve.sh"), script).unwrap();
+    let grid = format!(
+        "name: local\nengine:\n  process:\n    command: [sh, {}, Qwen/Qwen3-0.6B, --sim-speed, '20']\n    \
+         flags: {{max-model-len: 4096}}\nparameters:\n  max-num-seqs: [8]\n\
+         workloads:\n  load: {{concurrency: 1, duration: 4, prompt-tokens: 64, output-tokens: 16, warmup: 0}}\n  \
+         stability: {{duration: 3, prompt-tokens: 64, output-tokens: 16, warmup: 0}}\n\
+         objective: {{maximize: load.output_throughput}}\nstrategy: {{grid: {{launches: 1, repeats: 1, seed: 1}}}}\n",
+        folder.path().join("serve.sh").display()
+    );
+    std::fs::write(folder.path().join("grid.yaml"), grid).unwrap();
+    let output =
+        command(folder.path(), &["sweep", "grid.yaml", "--output", "run"]).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{told}");
+    let results = support::parquet(&folder.path().join("run/results.parquet"));
+    let of = |column: &str| -> Vec<f64> {
+        support::numbers(&results, column).into_iter().flatten().collect()
+    };
+    // However busy the machine is, the burner gets more than an idle server uses.
+    assert!(of("load.engine_cpu_max")[0] > 0.1, "{:?}", of("load.engine_cpu_max"));
+    let memory = of("load.engine_memory_max")[0];
+    assert!((f64::from(32 << 20)..f64::from(1 << 30)).contains(&memory), "{memory}");
+    assert!(!of("stability.memory_growth_bytes").is_empty());
+    let whose = support::texts(&results, "stability.memory_growth_of");
+    assert!(whose.contains(&Some("engine".to_owned())), "{whose:?}");
+    assert_eq!(of("stability.restarts"), [], "nobody would restart it, and nobody counts");
+    assert_eq!(of("load.gpu_power_mean"), [], "of a simulated server GPUs tell nothing");
+    let launch = std::fs::read_dir(folder.path().join("run/launches")).unwrap().next();
+    let samples = support::parquet(&launch.unwrap().unwrap().path().join("telemetry.parquet"));
+    let cores = support::numbers(&samples, "engine.cpu_cores");
+    assert!(cores.iter().flatten().count() >= 3, "each second: {cores:?}");
+    assert!(support::numbers(&samples, "engine.restarts").iter().all(Option::is_none));
 }

@@ -14,6 +14,7 @@ use crate::bench::prompts::{derive, messages};
 use crate::bench::record::{RequestErrorClass, RequestRecord};
 use crate::bench::request::{Input, Prepared, RequestSpec};
 use crate::bench::suite::{Bench, BenchError, Repeat, Verdict};
+use crate::bench::telemetry::summary::EngineTold;
 use crate::bench::telemetry::watch::{Readings, Watch};
 use crate::bench::traffic::{Sent, Settled, settle};
 use crate::metric::{MetricValue, MetricValues};
@@ -66,6 +67,7 @@ pub(crate) async fn repeat(
     let sequence = send_all(bench, spec, &lengths, number == 0).await;
     let readings = watch.stop();
     bench.watched(&readings);
+    let engine = bench.engine();
     if bench.cancel().is_cancelled() {
         return Err(BenchError::Cancelled);
     }
@@ -77,7 +79,8 @@ pub(crate) async fn repeat(
         Settled::Not(reason) => Verdict::Void(reason),
         Settled::Ours(_) | Settled::Unknown => remarks(&sequence.records, &left_out, longest),
     };
-    Ok(Repeat { verdict, metrics: metrics(&sequence, &readings), records: sequence.records })
+    let metrics = metrics(&sequence, &readings, &engine);
+    Ok(Repeat { verdict, metrics, records: sequence.records })
 }
 
 fn remarks(records: &[RequestRecord], left_out: &[(u64, u64)], longest: u64) -> Verdict {
@@ -180,13 +183,13 @@ const NS_PER_HOUR: f64 = 3.6e12;
 /// One latency of a request, in milliseconds.
 type Latency = fn(&RequestRecord) -> Option<f64>;
 
-fn metrics(sequence: &Sequence, readings: &Readings) -> MetricValues {
+fn metrics(sequence: &Sequence, readings: &Readings, engine: &EngineTold) -> MetricValues {
     let records = &sequence.records;
     let failed = records.iter().filter(|record| record.error.is_some()).count() as u64;
     let tried = records.len() as u64;
     let first = records.iter().map(|record| record.sent_ns).min();
     let last = records.iter().filter_map(|record| record.end_ns).max();
-    let (growth, growth_per_hour) = memory(readings);
+    let memory = memory(readings, engine);
     let mut metrics = MetricValues::new();
     let mut tell = |name: String, value: Option<f64>| {
         metrics.insert(name, value.filter(|value| value.is_finite()).map(MetricValue::Number));
@@ -197,9 +200,10 @@ fn metrics(sequence: &Sequence, readings: &Readings) -> MetricValues {
     tell("failure_rate_high".to_owned(), upper_bound(failed, tried));
     let duration = first.zip(last).map(|(first, last)| last.saturating_sub(first) as f64 / 1e9);
     tell("duration".to_owned(), duration);
-    tell("memory_growth_bytes".to_owned(), growth);
-    tell("memory_growth_bytes_per_hour".to_owned(), growth_per_hour);
-    tell("restarts".to_owned(), None);
+    tell("memory_growth_bytes".to_owned(), memory.as_ref().map(|memory| memory.growth));
+    let per_hour = memory.as_ref().and_then(|memory| memory.per_hour);
+    tell("memory_growth_bytes_per_hour".to_owned(), per_hour);
+    tell("restarts".to_owned(), engine.restarts);
     let kinds: [(&str, Latency); 3] = [
         ("ttft", RequestRecord::ttft_ms),
         ("tpot", RequestRecord::tpot_ms),
@@ -234,6 +238,8 @@ fn metrics(sequence: &Sequence, readings: &Readings) -> MetricValues {
             tell(format!("{name}_{what}_high"), found.map(|(_, interval)| interval.high));
         }
     }
+    let whose = memory.map(|memory| MetricValue::Text(memory.whose.to_owned()));
+    metrics.insert("memory_growth_of".to_owned(), whose);
     metrics
 }
 
@@ -266,17 +272,28 @@ fn halves_ratio(sequence: &Sequence, read: Latency) -> Option<(f64, Interval)> {
     Some((mean.exp(), interval.exp()))
 }
 
-/// Growth of the resident memory, and its slope in bytes per hour.
-fn memory(readings: &Readings) -> (Option<f64>, Option<f64>) {
-    let points: Vec<(f64, f64)> = readings
-        .iter()
-        .filter_map(|(at, counters)| Some((*at as f64 / NS_PER_HOUR, counters.resident_bytes?)))
-        .collect();
-    let growth = match (points.first(), points.last()) {
-        (Some(first), Some(last)) if points.len() > 1 => Some(last.1 - first.1),
-        _ => None,
+/// How memory grew.
+#[derive(Debug, PartialEq)]
+struct Memory {
+    /// Whose memory it is.
+    whose: &'static str,
+    /// Last reading minus first, in bytes.
+    growth: f64,
+    /// Slope, in bytes per hour.
+    per_hour: Option<f64>,
+}
+
+/// Growth of the whole server's memory, where its engine tells it, else of the API
+/// process's, as it tells itself. Readings of the two are never mixed.
+fn memory(readings: &Readings, engine: &EngineTold) -> Option<Memory> {
+    let api = readings.iter().filter_map(|(at, counters)| Some((*at, counters.resident_bytes?)));
+    let growth = |whose, points: Vec<(u64, f64)>| {
+        let [first, .., last] = points[..] else { return None };
+        let hours = points.iter().map(|(at, bytes)| (*at as f64 / NS_PER_HOUR, *bytes)).collect();
+        let per_hour = slope(&[hours]).map(|(slope, _)| slope);
+        Some(Memory { whose, growth: last.1 - first.1, per_hour })
     };
-    (growth, slope(&[points]).map(|(slope, _)| slope))
+    growth("engine", engine.memory.clone()).or_else(|| growth("api_process", api.collect()))
 }
 
 #[cfg(test)]
@@ -296,6 +313,11 @@ mod tests {
             usage: Some(Usage { prompt_tokens: 5, completion_tokens: 11, ..Usage::default() }),
             ..RequestRecord::default()
         }
+    }
+
+    /// Metrics of a sequence beside which nobody read anything.
+    fn told(sequence: Sequence) -> MetricValues {
+        metrics(&sequence, &Readings::new(), &EngineTold::default())
     }
 
     fn number(metrics: &MetricValues, name: &str) -> Option<f64> {
@@ -320,12 +342,12 @@ mod tests {
                 .collect(),
             lengths: order.to_vec(),
         };
-        let steady = metrics(&sequence(1.0), &Readings::new());
+        let steady = told(sequence(1.0));
         let of = |name| number(&steady, name).expect("told");
         assert!(of("e2el_drift_per_request_low") < 0.0 && of("e2el_drift_per_request_high") > 0.0);
         assert!((of("e2el_halves_ratio") - 1.0).abs() < 0.01);
         assert_eq!(number(&steady, "memory_growth_bytes"), None);
-        let growing = metrics(&sequence(1.01), &Readings::new());
+        let growing = told(sequence(1.01));
         let of = |name| number(&growing, name).expect("told");
         assert!((of("e2el_drift_per_request") - 0.01).abs() < 0.001);
         assert!(of("e2el_drift_per_request_low") > 0.0);
@@ -339,25 +361,41 @@ mod tests {
     fn failures_are_counted_with_their_bound() {
         let mut records: Vec<RequestRecord> = (0..20).map(|n| record(n, 500.0)).collect();
         let lengths = vec![0; 20];
-        let clean =
-            metrics(&Sequence { records: records.clone(), lengths: lengths.clone() }, &Vec::new());
+        let clean = told(Sequence { records: records.clone(), lengths: lengths.clone() });
         assert!((number(&clean, "failure_rate_high").expect("told") - 0.139).abs() < 1e-3);
         let class = RequestErrorClass::ServerError;
         records[4].error = Some(RequestError { class, message: "no".to_owned() });
         assert!(!gave_up(&records));
-        let one = metrics(&Sequence { records, lengths }, &Vec::new());
+        let one = told(Sequence { records, lengths });
         assert_eq!(number(&one, "failure_rate"), Some(0.05));
     }
 
     #[test]
-    fn memory_grows_by_the_hour() {
-        let reading = |second: u64, bytes: f64| {
+    fn memory_is_the_engine_s_where_it_tells_and_grows_by_the_hour() {
+        let seconds = |n: u64| n * 1_000_000_000;
+        let reading = |n: u64, bytes: f64| {
             let counters = Counters { resident_bytes: Some(bytes), ..Counters::default() };
-            (second * 1_000_000_000, counters)
+            (seconds(n), counters)
         };
         let readings: Readings = (0..10).map(|n| reading(n, 1e9 + 100.0 * n as f64)).collect();
-        let (growth, per_hour) = memory(&readings);
-        assert_eq!(growth, Some(900.0));
-        assert!((per_hour.expect("a slope") - 360_000.0).abs() < 1.0);
+        let mut engine = EngineTold::default();
+        let api = memory(&readings, &engine).expect("the process tells itself");
+        assert_eq!((api.whose, api.growth), ("api_process", 900.0));
+        assert!((api.per_hour.expect("a slope") - 360_000.0).abs() < 1.0);
+
+        engine.memory = vec![(seconds(0), 5e9)];
+        let one = memory(&readings, &engine).expect("the process tells itself");
+        assert_eq!(one.whose, "api_process", "one reading shows no growth");
+        engine.memory = (0..4).map(|n| (seconds(n), 5e9 - 1000.0 * n as f64)).collect();
+        let whole = memory(&readings, &engine).expect("told");
+        assert_eq!((whole.whose, whole.growth), ("engine", -3000.0));
+        assert!((whole.per_hour.expect("a slope") + 3_600_000.0).abs() < 1.0);
+        assert_eq!(memory(&Readings::new(), &EngineTold::default()), None);
+
+        engine.restarts = Some(1.0);
+        let told = metrics(&Sequence::default(), &readings, &engine);
+        assert_eq!(number(&told, "restarts"), Some(1.0));
+        assert_eq!(number(&told, "memory_growth_bytes"), Some(-3000.0));
+        assert_eq!(told["memory_growth_of"], Some(MetricValue::Text("engine".to_owned())));
     }
 }

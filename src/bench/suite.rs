@@ -18,12 +18,13 @@ use crate::bench::reasoning;
 use crate::bench::record::{RequestErrorClass, RequestRecord};
 use crate::bench::request::Prepared;
 use crate::bench::stability;
+use crate::bench::telemetry::summary::{self, EngineTold};
 use crate::bench::telemetry::watch::Readings;
-use crate::bench::telemetry::{Reading, ServerReading, Telemetry, summary};
+use crate::bench::telemetry::{Reading, ServerReading, Telemetry};
 use crate::bench::tool_calling;
 use crate::bench::{RecordSink, RepeatKey};
 use crate::event::{Emit, Event, Phase};
-use crate::metric::{Measurement, MetricValue, MetricValues, Status};
+use crate::metric::{Measurement, MetricValues, Status};
 use crate::server::Server;
 use crate::server::counters::Counters;
 use crate::server::health::{Health, completion_proof, health_by};
@@ -291,9 +292,6 @@ impl<'a> Bench<'a> {
             let tokens = usage.map(|usage| usage.completion_tokens).sum();
             let window = (self.began_ns, ended_ns);
             done.metrics.extend(summary::metrics(&samples, window, tokens));
-            if let Some(absent @ None) = done.metrics.get_mut("restarts") {
-                *absent = summary::restarts(&samples, window).map(MetricValue::Number);
-            }
         }
         self.sink.store_telemetry(self.settings.launch, &samples)
     }
@@ -301,6 +299,12 @@ impl<'a> Bench<'a> {
     /// What is measured begins now: what came before was to prepare it.
     pub(crate) fn begins(&mut self) {
         self.began_ns = now_ns();
+    }
+
+    /// What the engine told of its server since [`Bench::begins`].
+    pub(crate) fn engine(&self) -> EngineTold {
+        let samples = self.telemetry.as_ref().map(Telemetry::samples).unwrap_or_default();
+        summary::engine(&samples, (self.began_ns, now_ns()))
     }
 
     /// Counters that were read while a load ran.

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -22,7 +23,13 @@ use super::readiness::{Connect, Limits, NotReady, wait_until_ready};
 use super::{Engine, FailureClass, LaunchFacts, LaunchFailure, LaunchOrder, Launched};
 use crate::configuration::Flags;
 use crate::event::Emit;
-use crate::server::{ApiKey, Endpoint, Server};
+use crate::server::{ApiKey, Endpoint, GpuIds, ResourceProbe, Server};
+
+mod probe;
+mod table;
+
+use probe::ProcessProbe;
+use table::{Process, only_zombies};
 
 /// What is started.
 #[derive(Clone, Debug)]
@@ -140,6 +147,13 @@ impl ProcessEngine {
         }
         environment
     }
+
+    /// The GPUs that the server is told to use; vLLM takes these ids for NVML's, too.
+    fn gpus(configured: &BTreeMap<String, String>) -> Option<GpuIds> {
+        const VARIABLE: &str = "CUDA_VISIBLE_DEVICES";
+        let visible = configured.get(VARIABLE).cloned();
+        visible.or_else(|| std::env::var(VARIABLE).ok()).map(|ids| GpuIds::listed(&ids))
+    }
 }
 
 #[async_trait]
@@ -193,6 +207,7 @@ impl Engine for ProcessEngine {
                     secrets,
                     grace: self.spec.grace,
                     folder: order.folder.clone(),
+                    gpus: Self::gpus(&order.configuration.environment),
                 }))
             }
             Err(not_ready) => {
@@ -259,7 +274,7 @@ struct Group(Pid);
 
 impl Group {
     fn alive(&self) -> bool {
-        test_kill_process_group(self.0).is_ok() && !only_zombies(self.0)
+        test_kill_process_group(self.0).is_ok() && !only_zombies(self.0.as_raw_nonzero().get())
     }
 }
 
@@ -269,28 +284,6 @@ impl Drop for Group {
             let _gone_already = kill_process_group(self.0, Signal::KILL);
         }
     }
-}
-
-/// Whether every member of the group has ended and merely waits for its parent
-/// (in a container without an init nobody ever reaps it).
-fn only_zombies(group: Pid) -> bool {
-    let Ok(entries) = std::fs::read_dir("/proc") else { return false };
-    let mut members = 0;
-    for entry in entries.flatten() {
-        let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else { continue };
-        // `pid (comm) state ppid pgrp ...`; comm may hold anything, so count from its end.
-        let Some((_, rest)) = stat.rsplit_once(") ") else { continue };
-        let mut fields = rest.split(' ');
-        let state = fields.next();
-        if fields.nth(1).and_then(|field| field.parse().ok()) == Some(group.as_raw_nonzero().get())
-        {
-            members += 1;
-            if state != Some("Z") && state != Some("X") {
-                return false;
-            }
-        }
-    }
-    members > 0
 }
 
 async fn exit_of(child: &mut Child) -> Exit {
@@ -318,20 +311,19 @@ const NOTE: &str = "process.json";
 /// Leaves word of the group for a `recover` after we were killed.
 fn note_process(folder: &Path, group: Pid) {
     let id = group.as_raw_nonzero().get();
-    let note = serde_json::json!({"group": id, "started": start_ticks(id)});
+    let note = serde_json::json!({"group": id, "started": started(id)});
     if let Err(fault) = std::fs::write(folder.join(NOTE), note.to_string()) {
         tracing::warn!(%fault, "the process is not noted: after a kill -9 it would not be found");
     }
 }
 
-fn forget_process(folder: &Path) {
-    let _not_there = std::fs::remove_file(folder.join(NOTE));
+/// When a process was started, in clock ticks since the machine's boot.
+fn started(id: i32) -> Option<u64> {
+    Process::read(id).map(|process| process.started)
 }
 
-/// Field 22 of `/proc/PID/stat`: tells a process from a later one with its number.
-fn start_ticks(process: i32) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    stat.rsplit_once(") ")?.1.split(' ').nth(19)?.parse().ok()
+fn forget_process(folder: &Path) {
+    let _not_there = std::fs::remove_file(folder.join(NOTE));
 }
 
 /// Kills the process group that a dead sweep noted in a launch's `folder`;
@@ -343,7 +335,7 @@ pub fn kill_noted(folder: &Path) -> bool {
     let Some(id) = note["group"].as_i64().and_then(|id| i32::try_from(id).ok()) else {
         return false;
     };
-    let ticks = start_ticks(id);
+    let ticks = started(id);
     if ticks.is_none() || ticks != note["started"].as_u64() {
         return false;
     }
@@ -358,6 +350,7 @@ struct LaunchedProcess {
     secrets: Vec<String>,
     grace: Duration,
     folder: std::path::PathBuf,
+    gpus: Option<GpuIds>,
 }
 
 #[async_trait]
@@ -372,6 +365,10 @@ impl Launched for LaunchedProcess {
 
     fn log(&self) -> String {
         self.running.log.text()
+    }
+
+    fn probe(&self) -> Option<Arc<dyn ResourceProbe>> {
+        Some(Arc::new(ProcessProbe::new(self.running.group.0, self.gpus.clone())))
     }
 
     async fn check(&mut self) -> Result<(), LaunchFailure> {

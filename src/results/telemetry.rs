@@ -69,6 +69,7 @@ fn columns(samples: &[Sample]) -> Vec<Column> {
         count("client.memory_bytes", &|s| host(s)?.client_memory_bytes),
         number("engine.cpu_cores", &|s| engine(s)?.cpu_cores),
         count("engine.memory_bytes", &|s| engine(s)?.memory_bytes),
+        count("engine.memory_limit_bytes", &|s| engine(s)?.memory_limit_bytes),
         count("engine.restarts", &|s| engine(s)?.restarts),
         number("server.running", &|s| server(s)?.running),
         number("server.waiting", &|s| server(s)?.waiting),

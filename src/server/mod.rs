@@ -18,7 +18,7 @@ mod python;
 pub use health::{Health, completion_proof, health};
 pub(crate) use message::{error_message, error_text};
 pub use open::ServerError;
-pub use probe::{ResourceProbe, ResourceSample};
+pub use probe::{GpuIds, ResourceProbe, ResourceSample};
 
 /// A bearer key. Never shown, never serialised.
 #[derive(Clone, PartialEq, Eq)]

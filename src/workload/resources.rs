@@ -45,7 +45,7 @@ macro_rules! spread {
 
 const GPU: &str = "NVML, or nvidia-smi";
 const HOST: &str = "host of the client";
-const ENGINE: &str = "engine";
+const ENGINE: &str = "Docker's statistics, or /proc";
 
 const SPREADS: [[Resource; 3]; 10] = [
     spread!("gpu_utilization", "share", "Time in which kernels ran, mean of the GPUs", GPU),
@@ -56,8 +56,13 @@ const SPREADS: [[Resource; 3]; 10] = [
     spread!("host_cpu", "share", "CPU in use, of all cores", HOST),
     spread!("host_memory_used", "bytes", "RAM in use", HOST),
     spread!("client_cpu", "cores", "CPU that this program uses, in cores", HOST),
-    spread!("engine_cpu", "cores", "CPU that the server's container uses, in cores", ENGINE),
-    spread!("engine_memory", "bytes", "RAM that the server's container uses", ENGINE),
+    spread!("engine_cpu", "cores", "CPU that the server's container or processes use", ENGINE),
+    spread!(
+        "engine_memory",
+        "bytes",
+        "RAM that the server's container uses, as `docker stats` has it, or resident memory of its processes, summed",
+        ENGINE
+    ),
 ];
 
 const ALONE: [Resource; 2] = [

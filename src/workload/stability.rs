@@ -88,6 +88,7 @@ const OPTIONS: &[OptionSpec] = &[
 
 const CLOCK: &str = "client clock";
 const USAGE: &str = "client clock and usage";
+const ENGINE_OR_SERVER: &str = "engine, or /metrics";
 
 const fn stability(
     name: &'static str,
@@ -181,7 +182,7 @@ const TTFT: [Metric; 10] = drift!("ttft", "Time to first token", CLOCK);
 const TPOT: [Metric; 10] = drift!("tpot", "Time per output token after the first", USAGE);
 const E2EL: [Metric; 10] = drift!("e2el", "Time from the send to the last token", CLOCK);
 
-const FIGURES: [Metric; 8] = [
+const FIGURES: [Metric; 9] = [
     stability("requests", "1", Direction::Neutral, "Requests of the repeat.", "client"),
     stability("failed", "1", Direction::Lower, "Requests of the repeat that failed.", "client"),
     stability(
@@ -209,26 +210,33 @@ const FIGURES: [Metric; 8] = [
         "memory_growth_bytes",
         "bytes",
         Direction::Lower,
-        "Growth of the resident memory of the server's API process over the repeat.",
-        "/metrics",
+        "Last reading of the server's memory over the repeat minus the first; whose memory it is, memory_growth_of tells.",
+        ENGINE_OR_SERVER,
     ),
     stability(
         "memory_growth_bytes_per_hour",
         "bytes/h",
         Direction::Lower,
-        "Slope of the same, from readings each second.",
-        "/metrics",
+        "Slope of the same by least squares, from readings each second.",
+        ENGINE_OR_SERVER,
+    ),
+    stability(
+        "memory_growth_of",
+        "text",
+        Direction::Neutral,
+        "`engine`: of the whole container or all processes (engine_memory); `api_process`: resident memory of the API process alone, where no engine tells more.",
+        ENGINE_OR_SERVER,
     ),
     stability(
         "restarts",
         "1",
         Direction::Lower,
-        "Restarts of the server; absent where its engine does not count them.",
-        "engine",
+        "Restarts of the container over the repeat; absent where nobody counts them.",
+        "Docker's inspection",
     ),
 ];
 
-const METRICS: &[Metric] = &super::joined::<38>(&[&FIGURES, &TTFT, &TPOT, &E2EL]);
+const METRICS: &[Metric] = &super::joined::<39>(&[&FIGURES, &TTFT, &TPOT, &E2EL]);
 
 #[cfg(test)]
 mod tests {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use polars::prelude::*;
 use serde_json::{Value, json};
+use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 use vllm_grid::bench::client::Limits;
 use vllm_grid::bench::suite::{Bench, BenchSettings};
@@ -79,7 +80,27 @@ async fn a_launch_keeps_its_telemetry_and_repeats_tell_what_it_adds_up_to() {
     assert!(tokens.iter().flatten().max() > tokens.iter().flatten().min());
 }
 
-/// The whole program, with a driver's tool that tells of two GPUs.
+/// The whole program beside a server that is slow enough to be looked at: metrics
+/// of its one repeat.
+async fn beside_gpus(adjust: impl FnOnce(&mut Command)) -> Value {
+    let counting = Counting::start(Behaviour {
+        miss: std::time::Duration::from_millis(300),
+        ..Behaviour::default()
+    })
+    .await;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vllm-grid"));
+    command
+        .args(["bench", &counting.endpoint().base_url, "--workload", "load", "--repeats", "1"])
+        .args(["--set", "concurrency=2", "--set", "requests=10", "--set", "warmup=0"])
+        .args(["--set", "prompt_tokens=64", "--set", "output_tokens=4", "--format", "json"])
+        .stdin(Stdio::null());
+    adjust(&mut command);
+    let output = command.output().await.expect("it runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let mut told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    told["measurements"][0]["metrics"].take()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn gpus_are_seen_through_nvidia_smi_where_there_is_no_nvml() {
     if nvml_wrapper::Nvml::init().is_ok() {
@@ -88,35 +109,58 @@ async fn gpus_are_seen_through_nvidia_smi_where_there_is_no_nvml() {
     }
     let folder = tempfile::tempdir().expect("a folder");
     let tool = folder.path().join("nvidia-smi");
-    let script = "#!/bin/sh\nwhile :; do\n\
-                  echo '0, 50, 1024, 100.00, 60, 2520, 10501, 0x0000000000000000'\n\
-                  echo '1, 70, 1024, 200.00, 71, 2520, 10501, 0x0000000000000004'\n\
-                  sleep 0.1\ndone\n";
+    let script = format!(
+        "#!/bin/sh\necho \"$$ $*\" >> {}\nwhile :; do\n\
+         echo '0, GPU-00, 50, 1024, 100.00, 60, [N/A], 10501, 0x0000000000000000'\n\
+         echo '1, GPU-11, 70, 1024, 200.00, 71, 2520, 10501, 0x0000000000000004'\n\
+         sleep 0.1\ndone\n",
+        folder.path().join("started").display()
+    );
     std::fs::write(&tool, script).expect("written");
     std::fs::set_permissions(&tool, PermissionsExt::from_mode(0o755)).expect("its mode");
-    // Slow enough to be looked at.
-    let counting = Counting::start(Behaviour {
-        miss: std::time::Duration::from_millis(300),
-        ..Behaviour::default()
+    let path = format!("{}:{}", folder.path().display(), std::env::var("PATH").expect("a path"));
+    let metrics = beside_gpus(|command| {
+        command.env("PATH", path);
     })
     .await;
-    let path = format!("{}:{}", folder.path().display(), std::env::var("PATH").expect("a path"));
-    let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_vllm-grid"))
-        .args(["bench", &counting.endpoint().base_url, "--workload", "load", "--repeats", "1"])
-        .args(["--set", "concurrency=2", "--set", "requests=10", "--set", "warmup=0"])
-        .args(["--set", "prompt_tokens=64", "--set", "output_tokens=4", "--format", "json"])
-        .env("PATH", path)
-        .stdin(Stdio::null())
-        .output()
-        .await
-        .expect("it runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    let metrics = &told["measurements"][0]["metrics"];
     assert_eq!(metrics["gpu_power_mean"], json!(300.0), "the sum of both");
     assert_eq!(metrics["gpu_temperature_max"], json!(71.0));
     assert_eq!(metrics["gpu_utilization_mean"], json!(0.6));
     assert_eq!(metrics["gpu_throttled_share"], json!(1.0));
+    assert_eq!(metrics["gpu_sm_clock_mean"], Value::Null, "one of them does not tell its clock");
     assert!(metrics["energy_per_1000_tokens"].as_f64().expect("power is known") > 0.0);
     assert_eq!(metrics["engine_memory_max"], Value::Null);
+
+    let notes = std::fs::read_to_string(folder.path().join("started")).expect("noted");
+    let [start] = notes.lines().collect::<Vec<_>>()[..] else { panic!("started once: {notes}") };
+    assert!(start.ends_with(" -lms 250"), "{start}");
+    let process = start.split(' ').next().expect("its number");
+    assert!(!std::path::Path::new("/proc").join(process).exists(), "it ended with the program");
+}
+
+/// A driver's library of two GPUs, made of `nvml.c`; the second one has no power sensor.
+#[tokio::test(flavor = "multi_thread")]
+async fn gpus_are_seen_through_nvml_first_of_all() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/bench/nvml.c");
+    // Rust's own linker is a C compiler.
+    let made = Command::new("cc")
+        .args(["-shared", "-fPIC", "-nostdlib", "-O1", source, "-o"])
+        .arg(folder.path().join("libnvidia-ml.so.1"))
+        .output()
+        .await
+        .expect("a C compiler");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let metrics = beside_gpus(|command| {
+        command.env("LD_LIBRARY_PATH", folder.path());
+    })
+    .await;
+    assert_eq!(metrics["gpu_utilization_mean"], json!(0.6));
+    assert_eq!(metrics["gpu_memory_used_max"], json!(3.0 * f64::from(1 << 30)));
+    assert_eq!(metrics["gpu_temperature_max"], json!(61.0));
+    assert_eq!(metrics["gpu_sm_clock_mean"], json!(1980.0));
+    assert_eq!(metrics["gpu_throttled_share"], json!(1.0), "the first one, by heat");
+    for absent in ["gpu_power_mean", "energy_per_1000_tokens", "gpu_temperature_p95"] {
+        assert_eq!(metrics[absent], Value::Null, "{absent}");
+    }
 }

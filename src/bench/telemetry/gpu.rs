@@ -2,17 +2,19 @@
 //! neither is there, there is nothing to see.
 
 use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use nvml_wrapper::Nvml;
 use nvml_wrapper::bitmasks::device::ThrottleReasons;
 use nvml_wrapper::enum_wrappers::device::{Clock, TemperatureSensor};
+use nvml_wrapper::{Device, Nvml};
 
 use super::{Reading, Tape, pause};
 use crate::bench::clock::now_ns;
+use crate::server::GpuIds;
 
 /// One look at one GPU.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -54,49 +56,22 @@ pub(super) struct Gpus {
 }
 
 impl Gpus {
-    /// Begins to look at the GPUs of these indices, or all; `None` without any.
+    /// Begins to look at these GPUs, or at all; `None` without any.
     pub(super) fn watch(
-        only: Option<Vec<u32>>,
+        only: Option<GpuIds>,
         each: Duration,
         tape: Tape,
         stop: Arc<AtomicBool>,
     ) -> Option<Self> {
-        let wanted = move |index: u32| only.as_ref().is_none_or(|only| only.contains(&index));
+        if only.as_ref().is_some_and(GpuIds::is_empty) {
+            return None;
+        }
         if let Ok(nvml) = Nvml::init()
             && nvml.device_count().is_ok_and(|count| count > 0)
         {
-            return spawn(move || {
-                loop {
-                    let at = now_ns();
-                    tape.put(at, through_nvml(&nvml, &wanted).into_iter().map(Reading::Gpu));
-                    if !pause(each, &stop) {
-                        break;
-                    }
-                }
-            })
-            .then_some(Self { smi: None });
+            return through_nvml(nvml, only.as_ref(), each, tape, stop);
         }
-        let mut smi = Command::new("nvidia-smi")
-            .arg(format!("--query-gpu={QUERY}"))
-            .args(["--format=csv,noheader,nounits", "-lms", &each.as_millis().to_string()])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .ok()?;
-        let lines = BufReader::new(smi.stdout.take()?).lines();
-        let reads = spawn(move || {
-            for line in lines.map_while(Result::ok) {
-                if stop.load(Ordering::Relaxed) {
-                    break;
-                }
-                let reading = line_of_smi(&line).filter(|reading| wanted(reading.index));
-                tape.put(now_ns(), reading.map(Reading::Gpu));
-            }
-        });
-        // Dropped, it ends the process either way.
-        let gpus = Self { smi: Some(smi) };
-        reads.then_some(gpus)
+        through_smi(Path::new("nvidia-smi"), only, each, tape, stop)
     }
 }
 
@@ -114,64 +89,200 @@ fn spawn(body: impl FnOnce() + Send + 'static) -> bool {
     std::thread::Builder::new().name("telemetry gpu".to_owned()).spawn(body).is_ok()
 }
 
-fn through_nvml(nvml: &Nvml, wanted: &impl Fn(u32) -> bool) -> Vec<GpuReading> {
-    let count = nvml.device_count().unwrap_or(0);
-    let mut readings = Vec::new();
-    for index in (0..count).filter(|index| wanted(*index)) {
-        let Ok(device) = nvml.device_by_index(index) else { continue };
-        let clock = |clock| device.clock_info(clock).ok().map(f64::from);
-        readings.push(GpuReading {
-            index,
-            utilization: device.utilization_rates().ok().map(|u| f64::from(u.gpu) / 100.0),
-            memory_bytes: device.memory_info().ok().map(|memory| memory.used),
-            power_w: device.power_usage().ok().map(|milliwatts| f64::from(milliwatts) / 1e3),
-            temperature_c: device.temperature(TemperatureSensor::Gpu).ok().map(f64::from),
-            sm_clock_mhz: clock(Clock::SM),
-            memory_clock_mhz: clock(Clock::Memory),
-            throttle_reasons: device.current_throttle_reasons().ok().map(|reasons| reasons.bits()),
-        });
-    }
-    readings
+fn is_wanted(only: Option<&GpuIds>, index: u32, uuid: &str) -> bool {
+    only.is_none_or(|ids| ids.include(index, uuid))
 }
 
-const QUERY: &str = "index,utilization.gpu,memory.used,power.draw,temperature.gpu,\
+fn through_nvml(
+    nvml: Nvml,
+    only: Option<&GpuIds>,
+    each: Duration,
+    tape: Tape,
+    stop: Arc<AtomicBool>,
+) -> Option<Gpus> {
+    let uuid = |index: u32| nvml.device_by_index(index).and_then(|device| device.uuid());
+    let indices = 0..nvml.device_count().ok()?;
+    let wanted: Vec<u32> = indices
+        .filter(|index| is_wanted(only, *index, &uuid(*index).unwrap_or_default()))
+        .collect();
+    if wanted.is_empty() {
+        return None;
+    }
+    spawn(move || {
+        loop {
+            let at = now_ns();
+            let look = |index: &u32| {
+                let device = nvml.device_by_index(*index).ok()?;
+                Some(Reading::Gpu(reading(&device, *index)))
+            };
+            // Looked at before the tape is held.
+            let readings: Vec<Reading> = wanted.iter().filter_map(look).collect();
+            tape.put(at, readings);
+            if !pause(each, &stop) {
+                break;
+            }
+        }
+    })
+    .then_some(Gpus { smi: None })
+}
+
+fn reading(device: &Device<'_>, index: u32) -> GpuReading {
+    let clock = |clock| device.clock_info(clock).ok().map(f64::from);
+    GpuReading {
+        index,
+        utilization: device.utilization_rates().ok().map(|u| f64::from(u.gpu) / 100.0),
+        memory_bytes: device.memory_info().ok().map(|memory| memory.used),
+        power_w: device.power_usage().ok().map(|milliwatts| f64::from(milliwatts) / 1e3),
+        temperature_c: device.temperature(TemperatureSensor::Gpu).ok().map(f64::from),
+        sm_clock_mhz: clock(Clock::SM),
+        memory_clock_mhz: clock(Clock::Memory),
+        throttle_reasons: device.current_throttle_reasons().ok().map(|reasons| reasons.bits()),
+    }
+}
+
+/// One process for all looks: starting it anew costs the driver more than a look.
+fn through_smi(
+    program: &Path,
+    only: Option<GpuIds>,
+    each: Duration,
+    tape: Tape,
+    stop: Arc<AtomicBool>,
+) -> Option<Gpus> {
+    let mut smi = Command::new(program)
+        .arg(format!("--query-gpu={QUERY}"))
+        .args(["--format=csv,noheader,nounits", "-lms", &each.as_millis().to_string()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .ok()?;
+    let lines = BufReader::new(smi.stdout.take()?).lines();
+    let reads = spawn(move || {
+        for line in lines.map_while(Result::ok) {
+            if stop.load(Ordering::Relaxed) {
+                break;
+            }
+            let told = line_of_smi(&line);
+            let wanted = told.filter(|(uuid, gpu)| is_wanted(only.as_ref(), gpu.index, uuid));
+            tape.put(now_ns(), wanted.map(|(_, gpu)| Reading::Gpu(gpu)));
+        }
+    });
+    // Dropped, it ends the process either way.
+    let gpus = Gpus { smi: Some(smi) };
+    reads.then_some(gpus)
+}
+
+/// Newer drivers call throttle reasons event reasons, and take the older name, too.
+const QUERY: &str = "index,uuid,utilization.gpu,memory.used,power.draw,temperature.gpu,\
                      clocks.sm,clocks.mem,clocks_throttle_reasons.active";
 
-/// A line of `nvidia-smi`, in the order of [`QUERY`]; what it does not tell stands
-/// in brackets there.
-fn line_of_smi(line: &str) -> Option<GpuReading> {
+/// A line of `nvidia-smi`, in the order of [`QUERY`], with the GPU's UUID; what it
+/// does not tell stands in brackets there.
+fn line_of_smi(line: &str) -> Option<(&str, GpuReading)> {
     let fields: Vec<&str> = line.split(',').map(str::trim).collect();
     let number = |at: usize| fields.get(at)?.parse::<f64>().ok();
-    let reasons = fields.get(7).and_then(|text| text.strip_prefix("0x"));
-    Some(GpuReading {
+    let reasons = fields.get(8).and_then(|text| text.strip_prefix("0x"));
+    let reading = GpuReading {
         index: fields.first()?.parse().ok()?,
-        utilization: number(1).map(|percent| percent / 100.0),
-        memory_bytes: number(2).map(|mebibytes| (mebibytes * f64::from(1 << 20)) as u64),
-        power_w: number(3),
-        temperature_c: number(4),
-        sm_clock_mhz: number(5),
-        memory_clock_mhz: number(6),
+        utilization: number(2).map(|percent| percent / 100.0),
+        memory_bytes: number(3).map(|mebibytes| (mebibytes * f64::from(1 << 20)) as u64),
+        power_w: number(4),
+        temperature_c: number(5),
+        sm_clock_mhz: number(6),
+        memory_clock_mhz: number(7),
         throttle_reasons: reasons.and_then(|digits| u64::from_str_radix(digits, 16).ok()),
-    })
+    };
+    Some((fields.get(1)?, reading))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::PathBuf;
+
     use super::*;
 
     #[test]
     fn lines_of_nvidia_smi() {
-        let reading = line_of_smi("1, 34, 20480, 312.55, 71, 2520, 10501, 0x0000000000000004");
-        let reading = reading.expect("a GPU");
-        assert_eq!((reading.index, reading.utilization), (1, Some(0.34)));
-        assert_eq!((reading.memory_bytes, reading.power_w), (Some(20 << 30), Some(312.55)));
-        assert_eq!((reading.temperature_c, reading.sm_clock_mhz), (Some(71.0), Some(2520.0)));
-        assert_eq!(reading.is_throttled(), Some(true), "the software power cap");
-        let idle = line_of_smi("0, [N/A], 11, [Not Supported], 35, 210, 405, 0x0000000000000001");
-        let idle = idle.expect("a GPU");
+        let of = |line| line_of_smi(line).expect("a GPU");
+        let (uuid, busy) =
+            of("1, GPU-5a77, 34, 20480, 312.55, 71, 2520, 10501, 0x0000000000000004");
+        assert_eq!((busy.index, uuid), (1, "GPU-5a77"));
+        assert_eq!((busy.utilization, busy.memory_bytes), (Some(0.34), Some(20 << 30)));
+        assert_eq!((busy.power_w, busy.temperature_c), (Some(312.55), Some(71.0)));
+        assert_eq!((busy.sm_clock_mhz, busy.memory_clock_mhz), (Some(2520.0), Some(10501.0)));
+        assert_eq!(busy.is_throttled(), Some(true), "the software power cap");
+        let (_, idle) =
+            of("0, GPU-00, [N/A], 11, [Not Supported], 35, 210, 405, 0x0000000000000001");
         assert_eq!((idle.utilization, idle.power_w), (None, None));
         assert_eq!(idle.is_throttled(), Some(false), "idle is not slowed down");
-        assert_eq!(line_of_smi("0, 1, 2, 3, 4, 5, 6, [N/A]").expect("a GPU").is_throttled(), None);
+        let unknown = of("0, GPU-00, [N/A], [N/A], [N/A], [Unknown Error], [N/A], [N/A], [N/A]").1;
+        assert_eq!(unknown, GpuReading::default());
+        assert_eq!(unknown.is_throttled(), None);
         assert_eq!(line_of_smi("Failed to initialize NVML"), None);
+    }
+
+    /// A driver's tool that notes its arguments and its process, and tells of three GPUs.
+    fn tool(folder: &Path) -> PathBuf {
+        let program = folder.join("nvidia-smi");
+        let notes = folder.join("started");
+        let script = format!(
+            "#!/bin/sh\necho \"$$ $*\" >> {}\nwhile :; do\n\
+             echo '0, GPU-00, 50, 1024, 100.00, 60, 2520, 10501, 0x0000000000000000'\n\
+             echo '1, GPU-11, [N/A], 1024, [N/A], 71, 2520, 10501, [N/A]'\n\
+             echo '2, GPU-22, 70, 1024, 300.00, 61, 2520, 10501, 0x0000000000000000'\n\
+             sleep 0.02\ndone\n",
+            notes.display()
+        );
+        std::fs::write(&program, script).expect("written");
+        std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).expect("its mode");
+        program
+    }
+
+    #[test]
+    fn one_tool_runs_as_long_as_somebody_watches_and_tells_of_what_is_assigned() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (tape, stop) = (Tape::new(), Arc::new(AtomicBool::new(false)));
+        let only = Some(GpuIds::listed("1,GPU-2"));
+        let each = Duration::from_millis(250);
+        let program = tool(folder.path());
+        let gpus = through_smi(&program, only, each, tape.clone(), Arc::clone(&stop));
+        let gpus = gpus.expect("it starts");
+        let waited = std::time::Instant::now();
+        while tape.all().len() < 20 {
+            assert!(waited.elapsed() < Duration::from_secs(30), "{:?}", tape.all());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let notes = std::fs::read_to_string(folder.path().join("started")).expect("noted");
+        let lines: Vec<&str> = notes.lines().collect();
+        assert_eq!(lines.len(), 1, "started once: {notes}");
+        assert!(lines[0].ends_with("--format=csv,noheader,nounits -lms 250"), "{notes}");
+        let of = |wanted: u32| -> Vec<GpuReading> {
+            let gpu = |sample: &super::super::Sample| match sample.reading {
+                Reading::Gpu(gpu) if gpu.index == wanted => Some(gpu),
+                _ => None,
+            };
+            tape.all().iter().filter_map(gpu).collect()
+        };
+        assert_eq!(of(0), [], "it is another's");
+        assert!(of(1).iter().all(|gpu| gpu.power_w.is_none() && gpu.temperature_c == Some(71.0)));
+        assert!(of(2).iter().all(|gpu| gpu.power_w == Some(300.0)) && !of(2).is_empty());
+
+        stop.store(true, Ordering::Relaxed);
+        drop(gpus);
+        let process = lines[0].split(' ').next().expect("its number");
+        assert!(!Path::new("/proc").join(process).exists(), "it ends with the watch");
+        let seen = tape.all().len();
+        std::thread::sleep(Duration::from_millis(100));
+        assert!(tape.all().len() <= seen + 1, "the line that was being read, at most");
+    }
+
+    #[test]
+    fn nobody_looks_where_no_gpu_is_assigned_and_a_missing_tool_is_no_error() {
+        let (tape, stop) = (Tape::new(), Arc::new(AtomicBool::new(false)));
+        let each = Duration::from_millis(250);
+        let none = Some(GpuIds::default());
+        assert!(Gpus::watch(none, each, tape.clone(), Arc::clone(&stop)).is_none());
+        assert!(through_smi(Path::new("/no/such/tool"), None, each, tape, stop).is_none());
     }
 }

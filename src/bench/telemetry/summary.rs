@@ -1,6 +1,6 @@
 //! What the samples of one repeat add up to. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{GpuReading, Reading, Sample};
 use crate::bench::load::distribution::Distribution;
@@ -56,16 +56,34 @@ pub(crate) fn metrics(samples: &[Sample], window: (u64, u64), tokens: u64) -> Me
     metrics
 }
 
-/// Restarts of the server between two times; `None` where nobody counts them.
-pub(crate) fn restarts(samples: &[Sample], window: (u64, u64)) -> Option<f64> {
-    let mut counts = samples.iter().filter(|s| s.at_ns <= window.1).filter_map(|sample| {
+/// What an engine told of its server in some time.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct EngineTold {
+    /// Memory in use: when, in nanoseconds of the bench's clock, and bytes.
+    pub(crate) memory: Vec<(u64, f64)>,
+    /// Restarts; `None` where nobody counts them.
+    pub(crate) restarts: Option<f64>,
+}
+
+/// What the engine told between two times.
+pub(crate) fn engine(samples: &[Sample], window: (u64, u64)) -> EngineTold {
+    let told = samples.iter().filter(|sample| sample.at_ns <= window.1).filter_map(|sample| {
         let Reading::Engine(engine) = sample.reading else { return None };
-        Some((sample.at_ns, engine.restarts?))
+        Some((sample.at_ns, engine))
     });
-    let first = counts.next()?;
-    let all: Vec<(u64, u64)> = std::iter::once(first).chain(counts).collect();
-    let before = all.iter().rev().find(|(at, _)| *at <= window.0).unwrap_or(&first).1;
-    Some(all.last()?.1.checked_sub(before)? as f64)
+    let memory = told.clone().filter(|(at, _)| *at >= window.0);
+    let counts: Vec<(u64, u64)> =
+        told.filter_map(|(at, engine)| Some((at, engine.restarts?))).collect();
+    EngineTold {
+        memory: memory.filter_map(|(at, e)| Some((at, e.memory_bytes? as f64))).collect(),
+        restarts: restarts(&counts, window.0),
+    }
+}
+
+/// Restarts since a time, of counts with theirs; the last count before it is where they began.
+fn restarts(counts: &[(u64, u64)], since: u64) -> Option<f64> {
+    let before = counts.iter().rev().find(|(at, _)| *at <= since).or(counts.first())?.1;
+    Some(counts.last()?.1.checked_sub(before)? as f64)
 }
 
 /// A quarter of a second: how often GPUs are looked at.
@@ -74,39 +92,56 @@ const TICK_NS: u64 = 250_000_000;
 const STALE_NS: u64 = 1_000_000_000;
 
 /// What all GPUs showed at each tick of the window: `nvidia-smi` tells one after
-/// the other, so of each the latest counts.
+/// the other, so of each the latest counts. A tick without one of them is no look:
+/// a sum of some GPUs is not theirs.
 fn looks(samples: &[Sample], window: (u64, u64)) -> BTreeMap<u64, Vec<GpuReading>> {
+    let gpus = samples.iter().filter_map(|sample| {
+        let Reading::Gpu(reading) = sample.reading else { return None };
+        Some((sample.at_ns, reading))
+    });
+    let known: BTreeSet<u32> = gpus.clone().map(|(_, reading)| reading.index).collect();
     let mut latest: BTreeMap<u32, (u64, GpuReading)> = BTreeMap::new();
-    let mut looks = BTreeMap::new();
-    for sample in samples.iter().filter(|sample| sample.at_ns <= window.1) {
-        let Reading::Gpu(reading) = sample.reading else { continue };
-        latest.insert(reading.index, (sample.at_ns, reading));
-        if sample.at_ns >= window.0 {
-            let fresh = |at: u64| sample.at_ns.saturating_sub(at) <= STALE_NS;
+    let mut looks: BTreeMap<u64, Vec<GpuReading>> = BTreeMap::new();
+    for (at_ns, reading) in gpus.filter(|(at_ns, _)| *at_ns <= window.1) {
+        latest.insert(reading.index, (at_ns, reading));
+        if at_ns >= window.0 {
+            let fresh = |at: u64| at_ns.saturating_sub(at) <= STALE_NS;
             let now = latest.values().filter(|(at, _)| fresh(*at)).map(|(_, reading)| *reading);
-            looks.insert(sample.at_ns / TICK_NS, now.collect());
+            looks.insert(at_ns / TICK_NS, now.collect());
         }
     }
+    looks.retain(|_, readings| readings.len() == known.len());
     looks
 }
 
+/// One value of each GPU; `None` unless all of them tell it.
+fn each(readings: &[GpuReading], read: fn(&GpuReading) -> Option<f64>) -> Option<Vec<f64>> {
+    readings.iter().map(read).collect()
+}
+
 fn sum(readings: &[GpuReading], read: fn(&GpuReading) -> Option<f64>) -> Option<f64> {
-    readings.iter().filter_map(read).reduce(|a, b| a + b)
+    each(readings, read)?.into_iter().reduce(|a, b| a + b)
 }
 
 fn most(readings: &[GpuReading], read: fn(&GpuReading) -> Option<f64>) -> Option<f64> {
-    readings.iter().filter_map(read).reduce(f64::max)
+    each(readings, read)?.into_iter().reduce(f64::max)
 }
 
 fn mean(readings: &[GpuReading], read: fn(&GpuReading) -> Option<f64>) -> Option<f64> {
-    Distribution::of(readings.iter().filter_map(read)).mean()
+    Distribution::of(each(readings, read)?).mean()
 }
 
+/// Share of the looks in which one GPU was slowed down; without one that was, all must tell.
 fn throttled(gpus: &BTreeMap<u64, Vec<GpuReading>>) -> Option<f64> {
     let told: Vec<bool> = gpus
         .values()
         .filter_map(|readings| {
-            readings.iter().filter_map(GpuReading::is_throttled).reduce(|a, b| a || b)
+            let all: Vec<_> = readings.iter().map(GpuReading::is_throttled).collect();
+            if all.contains(&Some(true)) {
+                Some(true)
+            } else {
+                (!all.contains(&None)).then_some(false)
+            }
         })
         .collect();
     let slowed = told.iter().filter(|slowed| **slowed).count();
@@ -124,6 +159,7 @@ fn energy(gpus: &BTreeMap<u64, Vec<GpuReading>>, window: (u64, u64)) -> Option<f
 mod tests {
     use super::*;
     use crate::bench::telemetry::HostReading;
+    use crate::server::ResourceSample;
 
     const MS: u64 = 1_000_000;
 
@@ -168,16 +204,44 @@ mod tests {
     }
 
     #[test]
-    fn restarts_are_those_of_the_repeat() {
-        let count = |at_ms: u64, restarts| {
-            let reading = crate::server::ResourceSample { restarts, ..Default::default() };
+    fn what_one_gpu_does_not_tell_is_not_summed() {
+        let silent = |at_ms: u64, index: u32| {
+            let reading = Reading::Gpu(GpuReading { index, ..GpuReading::default() });
+            Sample { at_unix_ms: 0, at_ns: at_ms * MS, reading }
+        };
+        let window = (0, 900 * MS);
+        let mut samples = vec![gpu(0, 0, 100.0, 0), silent(3, 1)];
+        let some = metrics(&samples, window, 640);
+        for absent in ["gpu_power_mean", "gpu_utilization_max", "gpu_throttled_share"] {
+            assert_eq!(number(&some, absent), None, "{absent}");
+        }
+        assert_eq!(number(&some, "energy_per_1000_tokens"), None);
+        // One that is slow is enough to know.
+        samples.push(gpu(250, 0, 100.0, 4));
+        assert_eq!(number(&metrics(&samples, window, 0), "gpu_throttled_share"), Some(1.0));
+        // Before the second one was looked at for the first time there is no look.
+        let apart = [gpu(240, 0, 100.0, 0), gpu(260, 1, 200.0, 0)];
+        assert_eq!(number(&metrics(&apart, window, 0), "gpu_power_mean"), Some(300.0));
+    }
+
+    #[test]
+    fn what_the_engine_tells_is_that_of_the_repeat() {
+        let told = |at_ms: u64, restarts, memory_bytes| {
+            let reading = ResourceSample { restarts, memory_bytes, ..Default::default() };
             Sample { at_unix_ms: 0, at_ns: at_ms * MS, reading: Reading::Engine(reading) }
         };
-        let samples =
-            [count(0, Some(1)), count(5, Some(2)), count(20, Some(4)), count(90, Some(9))];
-        assert_eq!(restarts(&samples, (10 * MS, 30 * MS)), Some(2.0));
-        assert_eq!(restarts(&samples, (6 * MS, 7 * MS)), Some(0.0));
-        assert_eq!(restarts(&[count(0, None)], (0, 10 * MS)), None);
+        let samples = [
+            told(0, Some(1), Some(10)),
+            told(5, Some(2), Some(20)),
+            told(15, None, None),
+            told(20, Some(4), Some(30)),
+            told(90, Some(9), Some(40)),
+        ];
+        let within = |from: u64, to: u64| engine(&samples, (from * MS, to * MS));
+        assert_eq!(within(10, 30).restarts, Some(2.0));
+        assert_eq!(within(10, 30).memory, [(20 * MS, 30.0)]);
+        assert_eq!(within(6, 7), EngineTold { restarts: Some(0.0), memory: Vec::new() });
+        assert_eq!(engine(&[told(0, None, None)], (0, 10 * MS)), EngineTold::default());
     }
 
     #[test]

@@ -18,8 +18,10 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::daemon::status;
+use super::stats::ContainerProbe;
 use crate::engine::failure::{Exit, classify};
 use crate::engine::{FailureClass, LaunchFailure};
+use crate::server::GpuIds;
 
 /// Longest that a name stays taken by a container that is being removed.
 const NAME_TAKEN: Duration = Duration::from_secs(15);
@@ -130,11 +132,12 @@ impl Container {
 
     /// How it is now.
     pub(super) async fn state(&self) -> State {
-        match self.inspect().await {
-            Ok(seen) => state_of(&seen),
-            Err(error) if status(&error) == Some(404) => State::Removed,
-            Err(error) => State::DaemonGone(error.to_string()),
-        }
+        state(&self.docker, &self.id).await
+    }
+
+    /// Looks at what it uses, since it got ready as `identity`.
+    pub(super) fn probe(&self, identity: Identity, gpus: Option<GpuIds>) -> ContainerProbe {
+        ContainerProbe::new(self.docker.clone(), self.id.clone(), identity, gpus)
     }
 
     /// The arguments that it was started with, as the daemon records them.
@@ -204,6 +207,15 @@ impl Drop for Container {
             let (docker, id) = (self.docker.clone(), self.id.clone());
             runtime.spawn(async move { remove(&docker, &id).await });
         }
+    }
+}
+
+/// How the container of this id is now.
+pub(super) async fn state(docker: &Docker, id: &str) -> State {
+    match docker.inspect_container(id, None::<InspectContainerOptions>).await {
+        Ok(seen) => state_of(&seen),
+        Err(error) if status(&error) == Some(404) => State::Removed,
+        Err(error) => State::DaemonGone(error.to_string()),
     }
 }
 

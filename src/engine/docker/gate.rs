@@ -22,6 +22,7 @@ use super::label;
 use crate::engine::compose::ServiceSpec;
 use crate::engine::{FailureClass, LaunchFailure};
 use crate::event::{Emit, Event};
+use crate::server::GpuIds;
 
 /// Memory of one GPU.
 #[derive(Clone, Debug, PartialEq)]
@@ -160,35 +161,38 @@ pub(in crate::engine) struct Reader {
     docker: Docker,
     service: ServiceSpec,
     image_id: String,
-    assigned: Vec<String>,
+    assigned: Option<GpuIds>,
+}
+
+/// The GPUs that a container of the service sees, as far as the service says.
+/// Docker makes the first n of a count; a request wins over the variable.
+pub(super) fn assigned(service: &ServiceSpec) -> Option<GpuIds> {
+    let requests = &service.gpus;
+    let ids: Vec<String> = requests.iter().flat_map(|r| r.device_ids.clone()).collect();
+    if !ids.is_empty() {
+        return Some(GpuIds::new(ids));
+    }
+    if !requests.is_empty() {
+        let most = requests.iter().map(|request| request.count.unwrap_or(-1)).max()?;
+        return (most >= 0).then(|| GpuIds::new((0..most).map(|index| index.to_string())));
+    }
+    let visible = service.environment.get("NVIDIA_VISIBLE_DEVICES")?;
+    (!matches!(visible.as_str(), "all" | "")).then(|| GpuIds::listed(visible))
 }
 
 impl Reader {
     pub(in crate::engine) fn new(docker: Docker, service: &ServiceSpec, image_id: &str) -> Self {
-        let visible = service.environment.get("NVIDIA_VISIBLE_DEVICES");
-        let by_variable = visible.filter(|value| !matches!(value.as_str(), "all" | ""));
-        let mut assigned: Vec<String> =
-            service.gpus.iter().flat_map(|request| request.device_ids.clone()).collect();
-        if assigned.is_empty()
-            && let Some(value) = by_variable
-        {
-            assigned = value.split(',').map(|id| id.trim().to_owned()).collect();
-        }
         Self {
             nvml: nvml_wrapper::Nvml::init().ok(),
             docker,
             service: service.clone(),
             image_id: image_id.to_owned(),
-            assigned,
+            assigned: assigned(service),
         }
     }
 
     fn is_assigned(&self, index: u32, uuid: &str) -> bool {
-        self.assigned.is_empty()
-            || self
-                .assigned
-                .iter()
-                .any(|id| *id == index.to_string() || uuid.starts_with(id.as_str()))
+        self.assigned.as_ref().is_none_or(|ids| ids.include(index, uuid))
     }
 
     fn by_nvml(&self) -> Option<Vec<GpuMemory>> {
@@ -299,6 +303,7 @@ impl ReadMemory for Reader {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::compose::GpuRequest;
 
     /// Free memory by the second, the last value for ever.
     struct Scripted(Instant, Vec<f64>);
@@ -366,6 +371,31 @@ mod tests {
             gate.pass(None, &emit, &CancellationToken::new()).await.expect("open");
         }
         assert_eq!(told.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn a_service_s_gpus_are_its_requests_else_its_variable_s() {
+        let service = |requests: &[(Option<i64>, &[&str])], visible: Option<&str>| {
+            let mut service = ServiceSpec::of_image("i", Vec::new());
+            service.gpus = requests
+                .iter()
+                .map(|(count, ids)| GpuRequest {
+                    count: *count,
+                    device_ids: ids.iter().map(|id| (*id).to_owned()).collect(),
+                    ..GpuRequest::default()
+                })
+                .collect();
+            let variable = visible.map(|ids| ("NVIDIA_VISIBLE_DEVICES".to_owned(), ids.to_owned()));
+            service.environment.extend(variable);
+            assigned(&service)
+        };
+        let these = |ids: &str| Some(GpuIds::listed(ids));
+        assert_eq!(service(&[(None, &["1", "GPU-5a"])], Some("0")), these("1,GPU-5a"));
+        assert_eq!(service(&[(Some(2), &[])], None), these("0,1"), "the first two");
+        assert_eq!(service(&[(Some(-1), &[])], Some("0")), None, "all: which is not known here");
+        assert_eq!(service(&[], Some("2, 3")), these("2,3"));
+        assert_eq!(service(&[], Some("all")), None);
+        assert_eq!(service(&[], None), None);
     }
 
     #[test]

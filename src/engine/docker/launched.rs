@@ -1,14 +1,16 @@
 //! A server that runs in a container of ours: whether it is still the one that
 //! was launched, why it is not, and its end.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
 use super::Started;
 use super::body::GRACE;
 use super::container::{Identity, State};
 use crate::engine::{FailureClass, LaunchFacts, LaunchFailure, Launched};
-use crate::server::Server;
 use crate::server::effective::Inspected;
+use crate::server::{GpuIds, ResourceProbe, Server};
 
 pub(super) fn not_running(
     state: &State,
@@ -41,6 +43,7 @@ pub(super) struct LaunchedContainer {
     pub identity: Identity,
     pub inspected: Inspected,
     pub secrets: Vec<String>,
+    pub gpus: Option<GpuIds>,
 }
 
 #[async_trait]
@@ -59,6 +62,11 @@ impl Launched for LaunchedContainer {
 
     fn inspected(&self) -> Option<&Inspected> {
         Some(&self.inspected)
+    }
+
+    fn probe(&self) -> Option<Arc<dyn ResourceProbe>> {
+        let probe = self.started.container.probe(self.identity.clone(), self.gpus.clone());
+        Some(Arc::new(probe))
     }
 
     async fn check(&mut self) -> Result<(), LaunchFailure> {

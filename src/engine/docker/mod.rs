@@ -21,7 +21,7 @@ use super::{Engine, FailureClass, LaunchFacts, LaunchFailure, LaunchOrder, Launc
 use crate::configuration::Configuration;
 use crate::event::{Emit, Event};
 use crate::server::effective::Inspected;
-use crate::server::{ApiKey, Endpoint, Server};
+use crate::server::{ApiKey, Endpoint, GpuIds, Server};
 
 mod block;
 mod body;
@@ -35,6 +35,7 @@ mod launched;
 mod naming;
 mod offline;
 pub mod production;
+mod stats;
 
 pub use block::{of_block, production_of, source_of};
 use body::{Addition, body};
@@ -178,6 +179,11 @@ impl DockerEngine {
         environment
     }
 
+    /// The GPUs that a candidate sees; `None` where only the daemon knows.
+    fn gpus(&self) -> Option<GpuIds> {
+        if self.spec.gpus { gate::assigned(&self.spec.service) } else { Some(GpuIds::default()) }
+    }
+
     async fn cache_mounts(&self, emit: &Emit) -> Vec<Mount> {
         if !self.spec.caches {
             return Vec::new();
@@ -313,6 +319,7 @@ impl Engine for DockerEngine {
                     identity,
                     inspected,
                     secrets,
+                    gpus: self.gpus(),
                 }));
             }
             Err(failure) => failure,

@@ -231,6 +231,31 @@ async fn a_dropped_launch_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn a_probe_looks_at_the_whole_group_and_ends_with_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    // A worker that holds 16 MiB and computes.
+    let script = "sh -c 'x=0123456789abcdef; i=0; \
+                  while [ $i -lt 20 ]; do x=$x$x; i=$((i+1)); done; while :; do :; done' & wait";
+    let launched = launch(&mut engine(script, true, |_| {}), folder.path()).await.expect("ready");
+    let probe = launched.probe().expect("processes can be looked at");
+    let first = probe.sample().await.expect("it lives");
+    assert_eq!(first.cpu_cores, None, "there is no time between one look and itself");
+    assert_eq!((first.restarts, first.memory_limit_bytes), (None, None));
+    let mut last = first;
+    for _ in 0..1000 {
+        sleep(Duration::from_millis(20)).await;
+        last = probe.sample().await.expect("it lives");
+        let holds = last.memory_bytes.is_some_and(|bytes| bytes > 16 << 20);
+        if holds && last.cpu_cores.is_some_and(|cores| cores > 0.0) {
+            break;
+        }
+    }
+    assert!(last.memory_bytes > Some(16 << 20) && last.cpu_cores > Some(0.0), "{last:?}");
+    launched.stop().await.expect("stopped");
+    assert_eq!(probe.sample().await, None, "nothing is left to look at");
+}
+
+#[tokio::test]
 async fn what_a_dead_sweep_noted_is_killed_once() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut child =

@@ -1,0 +1,130 @@
+//! Processes as `/proc` shows them: who belongs to a group, whether it lives, and
+//! what it uses.
+
+/// One line of `/proc/PID/stat`, as far as it is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Process {
+    pub(super) id: i32,
+    parent: i32,
+    group: i32,
+    /// Ended, and merely not waited for yet.
+    ended: bool,
+    /// CPU time in clock ticks: its own, and that of the children it waited for.
+    ticks: u64,
+    /// When it was started, in clock ticks since the machine's boot: tells it from
+    /// a later process with its number.
+    pub(super) started: u64,
+}
+
+impl Process {
+    /// The process of this number; `None` when there is none.
+    pub(super) fn read(id: i32) -> Option<Self> {
+        Self::parse(id, &std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?)
+    }
+
+    /// `pid (comm) state ppid pgrp ...`; comm may hold anything, so fields count from its end.
+    fn parse(id: i32, stat: &str) -> Option<Self> {
+        let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
+        let number = |at: usize| fields.get(at)?.trim().parse::<u64>().ok();
+        let ticks: Option<Vec<u64>> = (11..15).map(number).collect();
+        Some(Self {
+            id,
+            parent: fields.get(1)?.parse().ok()?,
+            group: fields.get(2)?.parse().ok()?,
+            ended: matches!(fields[0], "Z" | "X"),
+            ticks: ticks?.iter().sum(),
+            started: number(19)?,
+        })
+    }
+
+    /// Resident memory in bytes.
+    fn resident_bytes(&self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id)).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kibibytes| kibibytes << 10)
+    }
+}
+
+/// Every process that can be seen.
+fn all() -> Vec<Process> {
+    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    let ids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    ids.filter_map(Process::read).collect()
+}
+
+/// Whether every member of the group has ended and merely waits for its parent
+/// (in a container without an init nobody ever reaps it).
+pub(super) fn only_zombies(group: i32) -> bool {
+    let members: Vec<Process> = all().into_iter().filter(|p| p.group == group).collect();
+    !members.is_empty() && members.iter().all(|process| process.ended)
+}
+
+/// Members of the group, and what descends from them in groups of its own.
+fn family(processes: &[Process], group: i32) -> Vec<Process> {
+    let (mut family, mut others): (Vec<Process>, Vec<Process>) =
+        processes.iter().partition(|process| process.group == group);
+    loop {
+        let is_child = |process: &Process| family.iter().any(|known| known.id == process.parent);
+        let (children, rest): (Vec<Process>, Vec<Process>) = others.into_iter().partition(is_child);
+        if children.is_empty() {
+            return family;
+        }
+        family.extend(children);
+        others = rest;
+    }
+}
+
+/// What a group and its descendants use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Usage {
+    /// CPU time in clock ticks, of ended processes too where a living one waited for them.
+    pub(super) ticks: u64,
+    /// Resident memory, summed: shared pages count once for each process.
+    pub(super) resident_bytes: Option<u64>,
+}
+
+/// `None` when none of them lives any more.
+pub(super) fn usage(group: i32) -> Option<Usage> {
+    let family = family(&all(), group);
+    family.iter().any(|process| !process.ended).then(|| Usage {
+        ticks: family.iter().map(|process| process.ticks).sum(),
+        resident_bytes: family.iter().filter_map(Process::resident_bytes).reduce(|a, b| a + b),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn process(id: i32, parent: i32, group: i32) -> Process {
+        Process { id, parent, group, ended: false, ticks: 0, started: 0 }
+    }
+
+    #[test]
+    fn a_line_is_read_whatever_the_program_is_called() {
+        let line = "77 (a) Z 1 (b) S 70 60 60 0 -1 4194560 2065 11 0 0 300 20 4 1 20 0 9 0 812345 \
+                    1000 300 18446744073709551615 0 0\n";
+        let read = Process { ticks: 325, started: 812_345, ..process(77, 70, 60) };
+        assert_eq!(Process::parse(77, line), Some(read));
+        let ended = line.replace(" S 70", " Z 70");
+        assert!(Process::parse(77, &ended).expect("a line").ended);
+        assert_eq!(Process::parse(77, "77 (a) S 70"), None);
+    }
+
+    #[test]
+    fn a_family_is_the_group_and_its_descendants_in_other_groups() {
+        let processes = [
+            process(1, 0, 1),
+            process(50, 1, 50),
+            process(9, 53, 9),
+            // Its parent is gone; the group remains.
+            process(52, 1, 50),
+            process(53, 50, 53),
+            process(54, 1, 54),
+        ];
+        let mut ids: Vec<i32> = family(&processes, 50).iter().map(|process| process.id).collect();
+        ids.sort_unstable();
+        assert_eq!(ids, [9, 50, 52, 53]);
+        assert!(family(&processes, 999).is_empty());
+    }
+}
