@@ -1,6 +1,6 @@
 #!/bin/sh
-# Makes a small Docker image of a vllm-grid binary and the libraries that ldd
-# names; its entry point is `vllm-grid simulate`, which takes vLLM's flags.
+# Makes a small Docker image of a vllm-grid binary, a shell, and the libraries that
+# ldd names; its entry point is `vllm-grid simulate`, which takes vLLM's flags.
 # No registry is asked.
 #
 #   tests/docker/image.sh BINARY NAME[:TAG]
@@ -13,7 +13,8 @@ mkdir -p "$root/bin" "$root/tmp" "$root/root" "$root/etc"
 chmod 1777 "$root/tmp"
 cp "$binary" "$root/bin/vllm-grid"
 strip "$root/bin/vllm-grid" 2>/dev/null || true
-ldd "$binary" | grep -o '/[^ ]*' | while read -r library; do
+cp -L /bin/sh "$root/bin/sh"
+{ ldd "$binary"; ldd /bin/sh; } | grep -o '/[^ ]*' | sort -u | while read -r library; do
     mkdir -p "$root$(dirname "$library")"
     cp -L "$library" "$root$library"
 done

@@ -14,6 +14,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+#[path = "../support/mod.rs"]
+mod support;
+
 fn image() -> &'static str {
     static IMAGE: OnceLock<String> = OnceLock::new();
     IMAGE.get_or_init(|| {
@@ -361,4 +364,57 @@ fn a_plan_shows_what_changes_in_the_service_s_command() {
     assert_eq!(of("prefix"), ["+ --enable-prefix-caching"], "{told}");
     assert_eq!(of("noprefix"), ["+ --no-enable-prefix-caching"], "{told}");
     assert_eq!(of("bare"), ["- --max_num_seqs=64"], "{told}");
+}
+
+/// Beside the server of each candidate a shell holds 64 MiB and computes.
+#[test]
+#[ignore = "needs Docker"]
+fn what_the_container_uses_is_in_the_telemetry_of_a_repeat() {
+    let site = Site::new("");
+    let busy = "    entrypoint: [/bin/sh, -c, '(x=0123456789abcdef; i=0; while [ $$i -lt 22 ]; do x=$$x$$x; \
+                i=$$((i+1)); done; while :; do :; done) & exec /bin/vllm-grid simulate \"$$@\"', sh]\n    command:";
+    let compose = site.folder.path().join("compose.yaml");
+    std::fs::write(&compose, read(&compose).replace("    command:", busy)).unwrap();
+    let grid = site.folder.path().join("grid.yaml");
+    let text = read(&grid);
+    let (head, _) = text.split_once("workloads:").unwrap();
+    let measured = "workloads:\n  load: {concurrency: 2, duration: 4, prompt-tokens: 64, output-tokens: 16}\n  \
+                    stability: {duration: 3, prompt-tokens: 64, output-tokens: 16}\n\
+                    objective: {maximize: load.output_throughput}\nstrategy: {grid: {launches: 1, repeats: 1, seed: 1}}\n";
+    std::fs::write(&grid, format!("{head}{measured}")).unwrap();
+    let (code, told) = code(site.sweep());
+    assert_eq!(code, Some(0), "{told}");
+    site.assert_as_found();
+
+    let results = support::parquet(&site.run().join("results.parquet"));
+    let repeats = support::numbers(&results, "repeat");
+    // Of the kept repeats: a warm-up may be over before the next look.
+    let of = |column: &str| -> Vec<f64> {
+        let rows = support::numbers(&results, column).into_iter().zip(&repeats);
+        rows.filter_map(|(value, repeat)| value.filter(|_| *repeat > Some(0.0))).collect()
+    };
+    for column in ["load.engine_memory_max", "stability.engine_memory_mean"] {
+        let memory = of(column);
+        assert_eq!(memory.len(), 2, "two candidates: {column}: {memory:?}");
+        let expected = f64::from(64 << 20)..f64::from(1 << 30);
+        assert!(memory.iter().all(|bytes| expected.contains(bytes)), "{column}: {memory:?}");
+    }
+    let cores = of("load.engine_cpu_max");
+    assert!(cores.len() == 2 && cores.iter().all(|cores| *cores > 0.1), "{cores:?}");
+    let restarts = of("stability.restarts");
+    assert!(restarts.len() == 2 && restarts.iter().all(|count| *count == 0.0), "{restarts:?}");
+    let whose = support::texts(&results, "stability.memory_growth_of");
+    assert!(whose.iter().flatten().filter(|whose| *whose == "engine").count() >= 2, "{whose:?}");
+    assert_eq!(of("stability.memory_growth_bytes").len(), 2);
+
+    for launch in std::fs::read_dir(site.run().join("launches")).unwrap() {
+        let samples = support::parquet(&launch.unwrap().path().join("telemetry.parquet"));
+        let memory = support::numbers(&samples, "engine.memory_bytes");
+        let limits = support::numbers(&samples, "engine.memory_limit_bytes");
+        // Seven seconds are measured.
+        assert!(memory.iter().flatten().count() >= 5, "about each second: {memory:?}");
+        assert!(limits.iter().flatten().all(|limit| *limit > f64::from(64 << 20)), "{limits:?}");
+        let cores = support::numbers(&samples, "engine.cpu_cores");
+        assert!(cores.iter().flatten().all(|cores| (0.0..256.0).contains(cores)), "{cores:?}");
+    }
 }

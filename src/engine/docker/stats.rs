@@ -134,7 +134,10 @@ fn memory_bytes(memory: &ContainerMemoryStats) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::engine::docker::tests::{Place, docker};
 
     /// Frames of one container as a daemon sent them (Docker 20.10, two cores,
     /// cgroup v1, a limit of 512 MiB): the first of a stream, the second, the first
@@ -189,5 +192,34 @@ mod tests {
         assert_eq!(restarts(&launched, &identity("10:50:19", 0)), 1, "by hand");
         assert_eq!(restarts(&launched, &identity("10:50:19", 3)), 3, "by its policy");
         assert_eq!(restarts(&identity("10:50:19", 3), &identity("10:51:00", 0)), 1);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    #[ignore = "needs Docker"]
+    async fn a_probe_tells_of_its_container_and_ends_with_it() {
+        let place = Place::new("stats").await;
+        let mut engine = place.engine(&[], |spec| spec.gpus = false).await;
+        let launched = place.launch(&mut engine, &json!({})).await.expect("ready");
+        let probe = launched.probe().expect("a container can be looked at");
+        assert_eq!(probe.gpus(), Some(GpuIds::default()), "`gpus: false`");
+        let first = probe.sample().await.expect("it lives");
+        assert_eq!((first.cpu_cores, first.restarts), (None, Some(0)));
+        let memory = first.memory_bytes.expect("told");
+        assert!((1 << 20..1 << 30).contains(&memory), "{first:?}");
+        assert!(first.memory_limit_bytes > Some(memory), "{first:?}");
+        let second = probe.sample().await.expect("it lives");
+        assert!(second.cpu_cores.is_some_and(|cores| (0.0..64.0).contains(&cores)), "{second:?}");
+
+        docker(&["restart", "-t", "1", &place.containers()[0]]);
+        assert_eq!(probe.sample().await.expect("it lives").restarts, Some(1));
+
+        // Somebody looks all the time, also while it is stopped.
+        let looking = tokio::spawn(async move { while probe.sample().await.is_some() {} });
+        launched.stop().await.expect("stopped");
+        timeout(PATIENCE * 4, looking)
+            .await
+            .expect("nothing is left to look at")
+            .expect("no panic");
+        assert!(place.containers().is_empty());
     }
 }

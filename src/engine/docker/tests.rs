@@ -41,7 +41,7 @@ pub(super) fn image() -> &'static str {
 }
 
 /// The `docker` command, as a stranger would use it on our containers.
-fn docker(arguments: &[&str]) -> String {
+pub(super) fn docker(arguments: &[&str]) -> String {
     let output = Command::new("docker").args(arguments).output().expect("the docker command");
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.success(), "docker {arguments:?}: {told}");
