@@ -316,8 +316,8 @@ mod tests {
     }
 
     /// Metrics of a sequence beside which nobody read anything.
-    fn told(sequence: Sequence) -> MetricValues {
-        metrics(&sequence, &Readings::new(), &EngineTold::default())
+    fn told(sequence: &Sequence) -> MetricValues {
+        metrics(sequence, &Readings::new(), &EngineTold::default())
     }
 
     fn number(metrics: &MetricValues, name: &str) -> Option<f64> {
@@ -342,12 +342,12 @@ mod tests {
                 .collect(),
             lengths: order.to_vec(),
         };
-        let steady = told(sequence(1.0));
+        let steady = told(&sequence(1.0));
         let of = |name| number(&steady, name).expect("told");
         assert!(of("e2el_drift_per_request_low") < 0.0 && of("e2el_drift_per_request_high") > 0.0);
         assert!((of("e2el_halves_ratio") - 1.0).abs() < 0.01);
         assert_eq!(number(&steady, "memory_growth_bytes"), None);
-        let growing = told(sequence(1.01));
+        let growing = told(&sequence(1.01));
         let of = |name| number(&growing, name).expect("told");
         assert!((of("e2el_drift_per_request") - 0.01).abs() < 0.001);
         assert!(of("e2el_drift_per_request_low") > 0.0);
@@ -361,12 +361,12 @@ mod tests {
     fn failures_are_counted_with_their_bound() {
         let mut records: Vec<RequestRecord> = (0..20).map(|n| record(n, 500.0)).collect();
         let lengths = vec![0; 20];
-        let clean = told(Sequence { records: records.clone(), lengths: lengths.clone() });
+        let clean = told(&Sequence { records: records.clone(), lengths: lengths.clone() });
         assert!((number(&clean, "failure_rate_high").expect("told") - 0.139).abs() < 1e-3);
         let class = RequestErrorClass::ServerError;
         records[4].error = Some(RequestError { class, message: "no".to_owned() });
         assert!(!gave_up(&records));
-        let one = told(Sequence { records, lengths });
+        let one = told(&Sequence { records, lengths });
         assert_eq!(number(&one, "failure_rate"), Some(0.05));
     }
 

@@ -227,7 +227,7 @@ mod tests {
     #[test]
     fn what_the_engine_tells_is_that_of_the_repeat() {
         let told = |at_ms: u64, restarts, memory_bytes| {
-            let reading = ResourceSample { restarts, memory_bytes, ..Default::default() };
+            let reading = ResourceSample { memory_bytes, restarts, ..Default::default() };
             Sample { at_unix_ms: 0, at_ns: at_ms * MS, reading: Reading::Engine(reading) }
         };
         let samples = [
