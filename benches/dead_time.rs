@@ -127,6 +127,7 @@ async fn ours(place: &Path, image: &str) -> Vec<f64> {
     let hands = Hands {
         engine: engine.as_mut(),
         strategy: &*strategy,
+        datasets: &grid.datasets,
         production: None,
         records: &records,
         emit: &emit,

@@ -151,6 +151,7 @@ async fn around_a_launch(place: &Path) -> (Duration, Duration) {
     let hands = Hands {
         engine: engine.as_mut(),
         strategy: &*strategy,
+        datasets: &grid.datasets,
         production: None,
         records: &records,
         emit: &emit,

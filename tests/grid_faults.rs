@@ -215,6 +215,13 @@ fn objectives_and_constraints_name_metrics_that_the_suite_yields() {
         ("unknown workload", grid("{kv-cash: }", "{minimize: kv_cache.tpot_ms}")),
         ("unknown option", grid("{kv-cache: {prefix: 3}}", "{minimize: kv_cache.tpot_ms}")),
         ("bad option", grid("{kv-cache: {prompts: 0}}", "{minimize: kv_cache.tpot_ms}")),
+        (
+            "options that do not go together",
+            grid(
+                "{load: {dataset: none.json, prompt_tokens: 64, shared-prefix-tokens: 32}}",
+                "{minimize: load.mean_ttft_ms}",
+            ),
+        ),
         ("no workload", grid("{}", "{minimize: kv_cache.tpot_ms}")),
     ];
     let cases: Vec<(&str, &str)> =

@@ -5,12 +5,16 @@
 //! ones the number of the turn would run with the time of the repeat, and any
 //! drift of the machine would be read as growth with the history.
 
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Map, Value, json};
 
-use crate::bench::dataset::Dataset;
+use crate::bench::dataset::{Beside, Unready, weighed_for};
 use crate::bench::dialogue::{Dialogue, Reply, Stop, mean};
 use crate::bench::kv_cache::median;
 use crate::bench::prompts::{derive, salt, text};
@@ -19,7 +23,7 @@ use crate::bench::suite::{Bench, BenchError, Repeat, Verdict};
 use crate::bench::traffic::Lookup;
 use crate::metric::{MetricValue, MetricValues};
 use crate::statistics::slope;
-use crate::workload::Conversation;
+use crate::workload::{Conversation, Dataset};
 
 /// Bytes of the first text that is sent to a server: its tokens per byte are not known yet.
 const FIRST_SIZE: usize = 1500;
@@ -28,36 +32,72 @@ const FIRST_SIZE: usize = 1500;
 const CLOSING: &str = "\nWhat do you say?";
 
 /// What the users say.
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
 enum Said {
     /// Texts of a length.
     FromSeed,
-    /// These texts, conversation by conversation.
-    InFile(Vec<Vec<String>>),
+    /// What they say in these conversations of a dataset.
+    InFile(Candidates),
 }
 
-impl Said {
-    /// Reads the dataset, where there is one; picks by the seed, the same for
-    /// every configuration.
-    async fn of(spec: &Conversation, bench: &Bench<'_>) -> Result<Self, String> {
-        let Some(path) = spec.dataset.clone() else { return Ok(Self::FromSeed) };
-        let shown = path.display().to_string();
-        let read = tokio::task::spawn_blocking(move || Dataset::read(&path)).await;
-        let dataset =
-            read.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
-        let mut long = dataset.conversations(spec.turns as usize);
-        if (long.len() as u64) < spec.conversations {
-            return Err(format!(
-                "{shown} has {} conversations of at least {} turns, {} are asked for",
-                long.len(),
-                spec.turns,
-                spec.conversations
-            ));
-        }
+/// Conversations that can be held, in the order in which they are tried.
+#[derive(Debug)]
+struct Candidates {
+    path: PathBuf,
+    dataset: Arc<Dataset>,
+    /// Those that fit into the context, as far as that is known.
+    entries: Vec<usize>,
+    /// Those that have enough turns.
+    long: usize,
+    longest: Option<u64>,
+}
+
+impl Candidates {
+    /// Picked by the seed, the same for every configuration.
+    async fn of(bench: &mut Bench<'_>, spec: &Conversation, path: &Path) -> Result<Self, Unready> {
+        let turns = spec.turns;
+        let beside = Beside { messages: 2 * turns + 1, output_tokens: turns * spec.output_tokens };
+        let largest = |dataset: &Dataset| {
+            let long = dataset.conversations(turns).into_iter();
+            long.map(|entry| dataset.said_bytes(entry, turns)).max().unwrap_or(0)
+        };
+        let source = weighed_for(bench, path, largest, beside).await?;
+        let (dataset, longest) = (Arc::clone(source.dataset()), bench.server().max_model_len);
+        let mut entries = dataset.conversations(turns);
+        let long = entries.len();
+        entries.retain(|entry| {
+            source.holds(*entry, dataset.said_bytes(*entry, turns), beside, longest)
+        });
         let seed = derive(&[&bench.seed().to_string(), &bench.repeat_name(), "conversation"]);
-        long.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
-        long.truncate(spec.conversations as usize);
-        Ok(Self::InFile(long.into_iter().map(<[String]>::to_vec).collect()))
+        entries.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
+        Ok(Self { path: path.to_owned(), dataset, entries, long, longest })
+    }
+
+    /// What is to be said of those that do not fit; the server refused some.
+    fn left_out(&self, refused: usize) -> Option<String> {
+        let out = self.long - self.entries.len() + refused;
+        let context =
+            self.longest.map_or_else(String::new, |longest| format!(" of {longest} tokens"));
+        (out > 0).then(|| {
+            format!(
+                "{out} of {} conversations of {} do not fit into the context{context} and are \
+                 passed over",
+                self.long,
+                self.path.display()
+            )
+        })
+    }
+
+    /// Why there are not as many as are asked for.
+    fn too_few(&self, spec: &Conversation, refused: usize) -> String {
+        let left_out = self.left_out(refused).map_or_else(String::new, |text| format!(": {text}"));
+        format!(
+            "{} has {} conversations of {} turns that can be held, and the workload needs {}{left_out}",
+            self.path.display(),
+            self.entries.len() - refused,
+            spec.turns,
+            spec.conversations
+        )
     }
 }
 
@@ -68,6 +108,8 @@ struct Tally {
     caching_off: bool,
     requests: usize,
     failed: usize,
+    /// Conversations that the server refused to go on with, as too long.
+    refused: usize,
 }
 
 /// One answered turn.
@@ -99,19 +141,23 @@ pub(crate) async fn repeat(
         );
         return Ok(Repeat::without_requests(Verdict::Skipped(reason), Tally::default().values()));
     }
-    let said = match Said::of(spec, bench).await {
-        Ok(said) => said,
-        Err(reason) => {
-            let values = Tally::default().values();
-            return Ok(Repeat::without_requests(Verdict::Skipped(reason), values));
-        }
+    let said = match &spec.dataset {
+        None => Said::FromSeed,
+        Some(path) => match Candidates::of(bench, spec, path).await {
+            Ok(candidates) => Said::InFile(candidates),
+            Err(unready) => return unready.ends(Tally::default().values()),
+        },
     };
     let mut dialogue = Dialogue::start(bench).await;
     let mut tally = Tally::default();
     let ended = all(&mut dialogue, spec, &said, &mut tally).await;
     tally.requests = dialogue.requests();
     tally.failed = dialogue.failed();
-    dialogue.end(ended, tally.values())
+    let mut repeat = dialogue.end(ended, tally.values())?;
+    if let (Verdict::Ok(remark), Said::InFile(candidates)) = (&mut repeat.verdict, &said) {
+        *remark = candidates.left_out(tally.refused);
+    }
+    Ok(repeat)
 }
 
 async fn all(
@@ -120,13 +166,52 @@ async fn all(
     said: &Said,
     tally: &mut Tally,
 ) -> Result<(), Stop> {
-    if *said == Said::FromSeed {
-        calibrate(dialogue).await?;
+    let candidates = match said {
+        Said::FromSeed => {
+            calibrate(dialogue).await?;
+            for number in 0..spec.conversations {
+                let talk = Talk { number, name: format!("conversation {number}"), texts: None };
+                converse(dialogue, spec, &talk, tally).await?;
+            }
+            return Ok(());
+        }
+        Said::InFile(candidates) => candidates,
+    };
+    let mut number = 0;
+    for (tried, entry) in candidates.entries.iter().enumerate() {
+        if number == spec.conversations
+            || ((candidates.entries.len() - tally.refused) as u64) < spec.conversations
+        {
+            break;
+        }
+        let texts = Some(candidates.dataset.said(*entry));
+        let talk = Talk { number, name: format!("conversation {tried}"), texts };
+        match converse(dialogue, spec, &talk, tally).await {
+            // How long the answers and the template make it, the server alone knows.
+            Err(Stop::TooLong(_)) => {
+                dialogue.bench.sources().refuse(&candidates.path, *entry);
+                tally.refuse(number);
+            }
+            ended => {
+                ended?;
+                number += 1;
+            }
+        }
     }
-    for number in 0..spec.conversations {
-        converse(dialogue, spec, said, number, tally).await?;
+    if number < spec.conversations {
+        return Err(Stop::Skipped(candidates.too_few(spec, tally.refused)));
     }
     Ok(())
+}
+
+/// One conversation.
+struct Talk<'a> {
+    /// From 0, among those that are held to their end.
+    number: u64,
+    /// Unique in the repeat: its salt.
+    name: String,
+    /// What the user says; from the seed where `None`.
+    texts: Option<Vec<Cow<'a, str>>>,
 }
 
 /// Learns how many tokens a byte of text is, where nothing was sent yet.
@@ -145,26 +230,20 @@ async fn calibrate(dialogue: &mut Dialogue<'_, '_>) -> Result<(), Stop> {
 async fn converse(
     dialogue: &mut Dialogue<'_, '_>,
     spec: &Conversation,
-    said: &Said,
-    conversation: u64,
+    talk: &Talk<'_>,
     tally: &mut Tally,
 ) -> Result<(), Stop> {
-    let name = format!("conversation {conversation}");
-    let salted = salt(dialogue.bench.salt_number(&["conversation", &name]));
+    let salted = salt(dialogue.bench.salt_number(&["conversation", &talk.name]));
     let opening = format!("{salted}. You talk with a friend.");
     let mut history = vec![json!({"role": "system", "content": opening})];
     for number in 1..=spec.turns {
-        let message = match said {
-            Said::FromSeed => message(dialogue, spec, &name, number),
-            Said::InFile(conversations) => conversations
-                .get(conversation as usize)
-                .and_then(|texts| texts.get(number as usize - 1))
-                .cloned()
-                .unwrap_or_default(),
+        let message = match &talk.texts {
+            None => Cow::Owned(message(dialogue, spec, &talk.name, number)),
+            Some(texts) => texts.get(number as usize - 1).cloned().unwrap_or_default(),
         };
         history.push(json!({"role": "user", "content": message}));
         let reply = dialogue.ask(&format!("turn {number}"), &request(spec, &history)).await?;
-        tally.note(conversation, number, number == spec.turns, &reply);
+        tally.note(talk.number, number, number == spec.turns, &reply);
         history.push(json!({"role": "assistant", "content": reply.answer.content}));
     }
     Ok(())
@@ -208,6 +287,12 @@ impl Tally {
                 Lookup::Off | Lookup::Unknown => None,
             },
         });
+    }
+
+    /// A conversation that was too long counts for nothing.
+    fn refuse(&mut self, conversation: u64) {
+        self.turns.retain(|turn| turn.conversation != conversation);
+        self.refused += 1;
     }
 
     /// A mean over the turns that `keep` picks.

@@ -3,6 +3,7 @@
 //! worth is the workloads'.
 
 use crate::bench::client::Order;
+use crate::bench::fault::is_too_long;
 use crate::bench::record::{RequestErrorClass, RequestRecord};
 use crate::bench::request::RequestSpec;
 use crate::bench::stream::Answer;
@@ -19,6 +20,8 @@ pub(crate) enum Stop {
     Void(String),
     /// A request failed: the record is the last one.
     Failed(String),
+    /// The server refused a request as too long: the record is the last one.
+    TooLong(String),
     /// The server does not offer what is asked for.
     Skipped(String),
     Cancelled,
@@ -72,9 +75,11 @@ impl<'b, 'a> Dialogue<'b, 'a> {
         let mut record = outcome.record;
         if let Some(error) = record.error.clone() {
             self.records.push(record);
+            let told = format!("request {index} ({purpose}): {}", error.message);
             return Err(match error.class {
                 RequestErrorClass::Cancelled => Stop::Cancelled,
-                _ => Stop::Failed(format!("request {index} ({purpose}): {}", error.message)),
+                _ if is_too_long(&error) => Stop::TooLong(told),
+                _ => Stop::Failed(told),
             });
         }
         let seen = self.counted(record.usage.map_or(0, |usage| usage.prompt_tokens)).await;
@@ -112,7 +117,7 @@ impl<'b, 'a> Dialogue<'b, 'a> {
         let verdict = match ended {
             Ok(()) => Verdict::Ok(None),
             Err(Stop::Void(reason)) => Verdict::Void(reason),
-            Err(Stop::Failed(reason)) => Verdict::Failed(reason),
+            Err(Stop::Failed(reason) | Stop::TooLong(reason)) => Verdict::Failed(reason),
             Err(Stop::Skipped(reason)) => Verdict::Skipped(reason),
             Err(Stop::Cancelled) => return Err(BenchError::Cancelled),
         };

@@ -27,6 +27,18 @@ pub(crate) fn refusal_of(
     RequestError { class, message: format!("HTTP {}: {message}", status.as_u16()) }
 }
 
+/// What servers say of a prompt that does not fit into their context: vLLM's
+/// "maximum context length" and "maximum model length", others' "context size".
+const TOO_LONG: &[&str] =
+    &["context length", "model length", "context size", "context window", "too long"];
+
+/// Whether the server refused a request for the length of its prompt.
+pub(crate) fn is_too_long(error: &RequestError) -> bool {
+    let message = error.message.to_lowercase();
+    error.class == RequestErrorClass::ClientError
+        && TOO_LONG.iter().any(|words| message.contains(words))
+}
+
 pub(crate) fn check_type(head: &Response<Incoming>) -> Result<(), RequestError> {
     let kind = head.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     match kind {

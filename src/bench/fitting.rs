@@ -66,15 +66,28 @@ pub(crate) async fn fit(
             break;
         }
     }
-    // So that the probes do not show in the repeat's counters; foreign traffic is
-    // judged there.
-    let cancel = bench.cancel().clone();
-    if settle(before.as_ref(), bench.http(), sent, &cancel).await == Settled::Cancelled {
-        return Err(Unfit::Cancelled);
-    }
+    settled(bench, before.as_ref(), sent).await?;
     let size = best.map_or(1, |(_, size)| size);
     bench.sizes().insert(purpose.to_owned(), size);
     Ok(size)
+}
+
+/// The length of one prompt in tokens, and the counters where they were.
+pub(crate) async fn length(bench: &mut Bench<'_>, prompt: &Prepared) -> Result<u64, Unfit> {
+    let before = Counters::scrape(bench.http()).await;
+    let tokens = probe(bench, 0, prompt).await?;
+    let sent = Sent { requests: 1, failed: 0, prompt_tokens: tokens };
+    settled(bench, before.as_ref(), sent).await?;
+    Ok(tokens)
+}
+
+/// So that requests of ours do not show in the repeat's counters; foreign traffic
+/// is judged there.
+async fn settled(bench: &Bench<'_>, before: Option<&Counters>, sent: Sent) -> Result<(), Unfit> {
+    match settle(before, bench.http(), sent, bench.cancel()).await {
+        Settled::Cancelled => Err(Unfit::Cancelled),
+        _ => Ok(()),
+    }
 }
 
 /// Sends a prompt outside the measurement; its length in tokens.

@@ -3,7 +3,8 @@
 //! counters. One request at a time, closed loop.
 
 use crate::bench::client::Order;
-use crate::bench::prompts::{Calibration, derive, messages};
+use crate::bench::dataset::{Filling, weighed};
+use crate::bench::prompts::{Calibration, derive, messages_about, text};
 use crate::bench::record::RequestRecord;
 use crate::bench::request::{Input, Prepared, RequestSpec};
 use crate::bench::suite::{Bench, BenchError, Repeat, Verdict};
@@ -34,6 +35,8 @@ struct Run<'b, 'a> {
     target: u64,
     is_warmup: bool,
     state: CaseState,
+    /// A dataset's texts, in place of ours.
+    filling: Option<Filling>,
     traffic: Option<Traffic>,
     records: Vec<RequestRecord>,
     tally: Tally,
@@ -71,6 +74,11 @@ fn aim(target: u64, spec: &KvCache, longest: Option<u64>) -> u64 {
     target + (target / 200).min(room / 2)
 }
 
+/// Whether so many tokens leave less than a tenth of the context.
+fn is_near(tokens: u64, longest: Option<u64>) -> bool {
+    longest.is_some_and(|longest| tokens.saturating_mul(10) > longest.saturating_mul(9))
+}
+
 /// Runs one repeat of the case `target`.
 pub(crate) async fn repeat(
     bench: &mut Bench<'_>,
@@ -87,17 +95,36 @@ pub(crate) async fn repeat(
         );
         return Ok(Repeat::without_requests(Verdict::Skipped(reason), Tally::default().values()));
     }
+    let source = match &spec.dataset {
+        None => None,
+        Some(path) => match weighed(bench, path).await {
+            Ok(source) => Some(source),
+            Err(unready) => return unready.ends(Tally::default().values()),
+        },
+    };
     let state = bench.kv_cache_case(target).unwrap_or_else(|| {
-        let aim = aim(target, spec, bench.server().max_model_len);
-        let calibration = Calibration::new(aim, bench.tokens_per_byte().unwrap_or(0.3));
+        let longest = bench.server().max_model_len;
+        let known = match &source {
+            None => bench.tokens_per_byte(),
+            Some(source) => source.tokens_per_byte(),
+        };
+        let aim = aim(target, spec, longest);
+        let mut calibration = Calibration::new(aim, known.unwrap_or(0.3));
+        // Its texts differ in tokens per byte.
+        if source.is_some() && is_near(target + spec.output_tokens, longest) {
+            calibration.be_careful();
+            calibration.be_careful();
+        }
         CaseState { calibration, cache_salt: false }
     });
+    let filling = source.map(|source| Filling::new(&source, bench.seed()));
     let mut run = Run {
         bench,
         spec,
         target,
         is_warmup: number == 0,
         state,
+        filling,
         traffic: None,
         records: Vec::new(),
         tally: Tally::default(),
@@ -137,17 +164,14 @@ impl Run<'_, '_> {
     /// Fits the length of prompts, before the counters are read. A warm-up only
     /// needs the server's tokens per byte: its own requests do the rest.
     async fn calibrate(&mut self) -> Result<(), Stop> {
-        if self.bench.tokens_per_byte().is_none() {
+        if self.filling.is_none() && self.bench.tokens_per_byte().is_none() {
             let tokens = self.probe(FIRST_SIZE).await?;
             let per_byte = tokens as f64 / FIRST_SIZE as f64;
             self.bench.set_tokens_per_byte(per_byte);
             let longest = self.bench.server().max_model_len;
             let aim = aim(self.target, self.spec, longest);
             self.state.calibration = Calibration::new(aim, per_byte);
-            let longest = longest.unwrap_or(u64::MAX);
-            if (self.target + self.spec.output_tokens).saturating_mul(10)
-                > longest.saturating_mul(9)
-            {
+            if is_near(self.target + self.spec.output_tokens, longest) {
                 self.state.calibration.be_careful();
             }
         }
@@ -199,7 +223,11 @@ impl Run<'_, '_> {
         let salt = self.bench.salt_number(&["kv-cache", &case, name]);
         let seed =
             derive(&[&self.bench.seed().to_string(), &self.bench.repeat_name(), &case, name]);
-        let input = Input::Chat(messages(salt, seed, size));
+        let text = match &self.filling {
+            None => text(seed, size),
+            Some(filling) => filling.text(seed, size),
+        };
+        let input = Input::Chat(messages_about(salt, &text));
         let mut spec = RequestSpec::speed(input, output_tokens);
         if self.state.cache_salt {
             spec.extra.insert("cache_salt".to_owned(), format!("{salt:016x}").into());

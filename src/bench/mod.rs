@@ -10,7 +10,7 @@ pub mod clock;
 mod command;
 mod connection;
 mod conversation;
-pub mod dataset;
+mod dataset;
 mod dialogue;
 mod fault;
 mod fitting;

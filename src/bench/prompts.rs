@@ -99,10 +99,15 @@ pub fn text(seed: u64, size: usize) -> String {
     text
 }
 
-/// A chat whose system message opens with the salt.
+/// A chat whose system message opens with the salt, about a text from the seed.
 pub fn messages(salt_number: u64, seed: u64, size: usize) -> Vec<Value> {
+    messages_about(salt_number, &text(seed, size))
+}
+
+/// The same about any text.
+pub fn messages_about(salt_number: u64, text: &str) -> Vec<Value> {
     let system = format!("{}. You continue texts.", salt(salt_number));
-    let user = format!("{}\nContinue this text.", text(seed, size));
+    let user = format!("{text}\nContinue this text.");
     vec![json!({"role": "system", "content": system}), json!({"role": "user", "content": user})]
 }
 

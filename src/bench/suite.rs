@@ -10,6 +10,7 @@ use crate::bench::client::{Client, ClientError, Limits, Order, Outcome, Slot};
 use crate::bench::clock::{Clock, now_ns};
 use crate::bench::command;
 use crate::bench::conversation;
+use crate::bench::dataset::Sources;
 use crate::bench::kv_cache;
 use crate::bench::load;
 use crate::bench::long_context;
@@ -29,7 +30,7 @@ use crate::server::Server;
 use crate::server::counters::Counters;
 use crate::server::health::{Health, completion_proof, health_by};
 use crate::server::http::Http;
-use crate::workload::{Spec, Workload};
+use crate::workload::{Datasets, Spec, Workload};
 
 /// How long a dead engine may still look alive: `/health` is 200 for some
 /// milliseconds after its end.
@@ -122,6 +123,7 @@ pub struct Bench<'a> {
     kv_cache: BTreeMap<u64, kv_cache::CaseState>,
     sizes: BTreeMap<String, usize>,
     load: load::State,
+    sources: Sources,
     telemetry: Option<Telemetry>,
     /// When what is measured began, in the present repeat.
     began_ns: u64,
@@ -166,6 +168,7 @@ impl<'a> Bench<'a> {
             kv_cache: BTreeMap::new(),
             sizes: BTreeMap::new(),
             load: load::State::default(),
+            sources: Sources::default(),
             telemetry: None,
             began_ns: 0,
         })
@@ -176,6 +179,14 @@ impl<'a> Bench<'a> {
     #[must_use]
     pub fn with_telemetry(mut self, telemetry: Telemetry) -> Self {
         self.telemetry = Some(telemetry);
+        self
+    }
+
+    /// Takes prompts from files that were read before; others are read when a
+    /// workload first asks for them.
+    #[must_use]
+    pub fn with_datasets(mut self, datasets: Datasets) -> Self {
+        self.sources = Sources::of(datasets);
         self
     }
 
@@ -399,6 +410,11 @@ impl<'a> Bench<'a> {
     /// Sizes of texts in bytes that were fitted to a length, by what they are for.
     pub(crate) fn sizes(&mut self) -> &mut BTreeMap<String, usize> {
         &mut self.sizes
+    }
+
+    /// The files that prompts come from, as this server knows them.
+    pub(crate) fn sources(&mut self) -> &mut Sources {
+        &mut self.sources
     }
 
     pub(crate) fn load(&mut self) -> &mut load::State {

@@ -16,7 +16,7 @@ use vllm_grid::metric::{Measurement, Status};
 use vllm_grid::results::records;
 use vllm_grid::server::{ApiKey, Endpoint, Server, ServerError};
 use vllm_grid::sweep::record::SCHEMA_VERSION;
-use vllm_grid::workload::{KINDS, SHARED_OPTIONS, Workload};
+use vllm_grid::workload::{Datasets, KINDS, SHARED_OPTIONS, Workload};
 
 use super::show::print_json;
 use crate::cli::{BenchArgs, Format};
@@ -60,7 +60,7 @@ impl RecordSink for Kept {
 
 /// `bench`: measures a running server.
 pub(crate) async fn bench(args: &BenchArgs, shutdown: &Shutdown) -> Result<Exit, Failure> {
-    let workloads = workloads(args)?;
+    let (workloads, datasets) = workloads(args)?;
     let endpoint = Endpoint { base_url: args.url.clone(), api_key: api_key(args)? };
     let server = tokio::select! {
         () = shutdown.token().cancelled() => return Ok(Exit::Interrupted),
@@ -79,6 +79,7 @@ pub(crate) async fn bench(args: &BenchArgs, shutdown: &Shutdown) -> Result<Exit,
     let mut bench = Bench::new(&server, &sink, &emit, shutdown.token(), settings)
         .await
         .map_err(|fault| Failure::new(Exit::Environment, fault))?
+        .with_datasets(datasets)
         .with_telemetry(Telemetry::start(&TelemetrySettings {
             gpus: !server.simulated && is_here(&server),
             probe: None,
@@ -132,8 +133,9 @@ fn unusable(fault: ServerError) -> Failure {
     Failure::new(exit, fault)
 }
 
-/// The workloads named, or all; options go to those that know them.
-fn workloads(args: &BenchArgs) -> Result<Vec<Workload>, Failure> {
+/// The workloads named, or all, and the files with their prompts; options go to
+/// those that know them.
+fn workloads(args: &BenchArgs) -> Result<(Vec<Workload>, Datasets), Failure> {
     let names: Vec<String> = if args.workload.is_empty() {
         KINDS.iter().map(|kind| kind.name.to_owned()).collect()
     } else {
@@ -141,6 +143,7 @@ fn workloads(args: &BenchArgs) -> Result<Vec<Workload>, Failure> {
     };
     let options = options(&args.set)?;
     let mut workloads = Vec::new();
+    let mut datasets = Datasets::default();
     let mut faults = Vec::new();
     let mut wanted: BTreeSet<&String> = options.keys().collect();
     for name in &names {
@@ -157,7 +160,11 @@ fn workloads(args: &BenchArgs) -> Result<Vec<Workload>, Failure> {
             .collect();
         wanted.retain(|option| !its.contains_key(*option));
         match Workload::from_options(name, &its) {
-            Ok(workload) => workloads.push(workload),
+            Ok(workload) => {
+                let checked = datasets.check(&workload);
+                faults.extend(checked.err().map(|fault| format!("{name}: {fault}")));
+                workloads.push(workload);
+            }
             Err(found) => faults.extend(found.into_iter().map(|fault| fault.message)),
         }
     }
@@ -165,7 +172,7 @@ fn workloads(args: &BenchArgs) -> Result<Vec<Workload>, Failure> {
         faults.push(format!("no workload of these has an option `{option}`: {}", names.join(", ")));
     }
     if faults.is_empty() {
-        Ok(workloads)
+        Ok((workloads, datasets))
     } else {
         Err(Failure::message(Exit::Usage, faults.join("\n")))
     }

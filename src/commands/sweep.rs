@@ -104,6 +104,7 @@ async fn go(
         engine: engine.as_mut(),
         production: production.as_ref().map(|production| production as &dyn Production),
         strategy: &*strategy,
+        datasets: &grid.datasets,
         records: &records,
         emit: &emit,
         cancel: shutdown.token(),
@@ -158,6 +159,14 @@ async fn unchanged(folder: &Folder, manifest: &Manifest) -> Result<Grid, Failure
     let mut grid =
         Grid::read(&copy, &options).map_err(|faults| Failure::explained(Exit::Usage, faults))?;
     join(&mut grid).await?;
+    let files = grid.datasets.files();
+    if let Some(file) = manifest.datasets.iter().find(|file| !files.contains(file)) {
+        let what = format!(
+            "{} differs: prompts come from it; restore it, or start a new sweep",
+            grid.datasets.path_of(&file.path).display()
+        );
+        return Err(changed(what));
+    }
     if grid.configurations != manifest.configurations || grid.workloads != manifest.workloads {
         let what = match &grid.engine {
             EngineBlock::Docker(DockerBlock { compose: Some(file), .. }) => format!(

@@ -1,5 +1,7 @@
 //! What a grid is after: workloads, objective and constraints, strategy, budget.
 
+use std::path::Path;
+
 use serde_json::Map;
 
 use super::fault::Findings;
@@ -7,7 +9,7 @@ use super::fields::{Fields, json, list, mapping};
 use super::node::{Content, Key, Node, Span};
 use crate::metric::{Constraint, Direction, Goal, Metric, MetricRef, Objective};
 use crate::strategy::{GridStrategy, StrategySpec};
-use crate::workload::Workload;
+use crate::workload::{Datasets, KINDS, Workload};
 
 /// The benchmark suite.
 pub(super) fn workloads(node: &Node, key: &Key, findings: &mut Findings) -> Vec<Workload> {
@@ -45,7 +47,8 @@ pub(super) fn workloads(node: &Node, key: &Key, findings: &mut Findings) -> Vec<
             Ok(_) => {}
             Err(refused) => {
                 for fault in refused {
-                    let value = entries.iter().find(|(option, _)| option.text == fault.key);
+                    let name = fault.key.replace('_', "-");
+                    let value = entries.iter().find(|(key, _)| key.text.replace('_', "-") == name);
                     let unknown = fault.message.starts_with("unknown");
                     let span = match value {
                         Some((option, _)) if unknown => &option.span,
@@ -58,6 +61,31 @@ pub(super) fn workloads(node: &Node, key: &Key, findings: &mut Findings) -> Vec<
         }
     }
     suite
+}
+
+/// Reads the files that prompts come from, those of workloads with faulty options
+/// too. `suite` holds the workloads without.
+pub(super) fn datasets(
+    node: &Node,
+    suite: &[Workload],
+    folder: &Path,
+    findings: &mut Findings,
+) -> Datasets {
+    let mut datasets = Datasets::relative_to(folder);
+    for kind in KINDS.iter().filter(|kind| kind.takes("dataset")) {
+        let Some(place) = node.entry(kind.name).and_then(|options| options.entry("dataset")) else {
+            continue;
+        };
+        let Content::Text(path) = &place.content else { continue };
+        let checked = match suite.iter().find(|workload| workload.kind().name == kind.name) {
+            Some(workload) => datasets.check(workload),
+            None => datasets.get(Path::new(path)).map(|_| ()),
+        };
+        if let Err(fault) = checked {
+            findings.fault(&place.span, fault.to_string()).help(fault.help());
+        }
+    }
+    datasets
 }
 
 /// The objective with its constraints. `suite` is `None` where the workloads

@@ -29,7 +29,7 @@ pub use join::ServiceBase;
 use crate::configuration::{Configuration, Flags, Identity, hexadecimal};
 use crate::metric::Objective;
 use crate::strategy::StrategySpec;
-use crate::workload::Workload;
+use crate::workload::{Datasets, Workload};
 
 /// A checked and expanded grid.
 #[derive(Clone, Debug)]
@@ -52,6 +52,8 @@ pub struct Grid {
     pub varied: Vec<String>,
     /// The benchmark suite.
     pub workloads: Vec<Workload>,
+    /// The files that their prompts come from, as far as they were read.
+    pub datasets: Datasets,
     /// What is sought.
     pub objective: Objective,
     /// How launches are chosen.
@@ -81,11 +83,19 @@ pub struct ReadOptions {
     /// Folder that paths in the file are relative to; the file's own where
     /// `None`. A sweep's copy of a grid stands for the original.
     pub base: Option<PathBuf>,
+    /// Read the files that prompts come from, and check them.
+    pub datasets: bool,
 }
 
 impl Default for ReadOptions {
     fn default() -> Self {
-        Self { engine: None, strict: false, max_configurations: MAX_CONFIGURATIONS, base: None }
+        Self {
+            engine: None,
+            strict: false,
+            max_configurations: MAX_CONFIGURATIONS,
+            base: None,
+            datasets: true,
+        }
     }
 }
 
@@ -112,12 +122,9 @@ impl Grid {
         };
         let shown = fault::strike_secrets(text, &root);
         let folder = options.base.as_deref().or(path.parent()).unwrap_or(Path::new(""));
-        let Some(mut document) = read::document(&root, folder, options, &mut findings) else {
+        let Some(document) = read::document(&root, folder, options, &mut findings) else {
             return Err(findings.into_faults(path, shown));
         };
-        for workload in &mut document.workloads {
-            workload.read_files_from(folder);
-        }
         let sha256 = hexadecimal(&Sha256::digest(&bytes));
         match assemble(document, path, sha256, options, &mut findings) {
             Some(mut grid) if findings.faults.is_empty() => {
@@ -238,6 +245,7 @@ fn assemble(
         configurations: expansion.configurations,
         varied: Vec::new(),
         workloads: document.workloads,
+        datasets: document.datasets,
         objective,
         strategy: document.strategy,
         budget_seconds: document.budget.as_ref().map(|(seconds, _)| *seconds),

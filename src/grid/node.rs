@@ -190,6 +190,13 @@ impl<'de> Visitor<'de> for ContentVisitor {
 }
 
 impl Node {
+    /// The value of a mapping's key, spelled with `-` or `_`.
+    pub(super) fn entry(&self, name: &str) -> Option<&Self> {
+        let Content::Map(entries) = &self.content else { return None };
+        let entry = entries.iter().find(|(key, _)| key.text.replace('_', "-") == name);
+        entry.map(|(_, value)| value)
+    }
+
     /// The kind of value, as a person would call it.
     pub(super) fn describe(&self) -> String {
         match &self.content {

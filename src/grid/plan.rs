@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 use super::{EngineBlock, Grid, Warning};
 use crate::configuration::Configuration;
 use crate::strategy::StrategySpec;
-use crate::workload::{LoadCase, Spec, Workload};
+use crate::workload::{Dataset, LoadCase, Spec, Workload};
 
 /// Version of the plan's JSON form.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -178,7 +178,7 @@ impl Estimate {
                 .iter()
                 .map(|workload| {
                     let kept = workload.repeats.unwrap_or(u64::from(strategy.repeats));
-                    (kept + workload.warmup) as f64 * repeat(workload, side)
+                    (kept + workload.warmup) as f64 * repeat(grid, workload, side)
                 })
                 .sum();
             let requests = requests(grid, u64::from(strategy.repeats));
@@ -188,13 +188,14 @@ impl Estimate {
             launches,
             low_seconds: seconds(|range| range.low),
             high_seconds: seconds(|range| range.high),
-            assumptions: assumptions(&grid.engine, boot, speed),
+            assumptions: assumptions(grid, boot, speed),
         }
     }
 }
 
 /// Requests of one repeat of a workload, with the lengths of prompt and answer.
-fn requests_of(workload: &Workload) -> Vec<(u64, u64, u64)> {
+fn requests_of(grid: &Grid, workload: &Workload) -> Vec<(u64, u64, u64)> {
+    let dataset = workload.dataset().and_then(|path| grid.datasets.known(path));
     match &workload.spec {
         // A miss, the same again, and one unrelated, for each prompt.
         Spec::KvCache(spec) => spec
@@ -202,7 +203,9 @@ fn requests_of(workload: &Workload) -> Vec<(u64, u64, u64)> {
             .iter()
             .map(|tokens| (spec.prompts * 3, *tokens, spec.output_tokens))
             .collect(),
-        Spec::Load(spec) => load_requests(spec),
+        Spec::Load(spec) => {
+            load_requests(spec, dataset.map_or(spec.prompt_tokens, Dataset::prompt_tokens))
+        }
         Spec::Stability(spec) => stability_requests(spec),
         Spec::LongContext(spec) => {
             let depths = spec.depths.len() as u64;
@@ -222,7 +225,10 @@ fn requests_of(workload: &Workload) -> Vec<(u64, u64, u64)> {
             .collect(),
         // On average half of the longest context is history.
         Spec::Conversation(spec) => {
-            vec![(spec.conversations * spec.turns, spec.longest() / 2, spec.output_tokens)]
+            let longest = dataset.map_or(spec.longest(), |dataset| {
+                dataset.conversation_tokens(spec.turns) + spec.turns * spec.output_tokens
+            });
+            vec![(spec.conversations * spec.turns, longest / 2, spec.output_tokens)]
         }
     }
 }
@@ -231,10 +237,10 @@ fn requests_of(workload: &Workload) -> Vec<(u64, u64, u64)> {
 const SEARCH: u64 = 10;
 
 /// Requests that run side by side cost the time of one: each slot's are told.
-fn load_requests(spec: &crate::workload::Load) -> Vec<(u64, u64, u64)> {
-    let lengths = |requests| (requests, spec.prompt_tokens, spec.output_tokens);
+fn load_requests(spec: &crate::workload::Load, prompt_tokens: u64) -> Vec<(u64, u64, u64)> {
+    let lengths = |requests| (requests, prompt_tokens, spec.output_tokens);
     let alone =
-        spec.prompt_tokens as f64 / 1000.0 * PREFILL.high + spec.output_tokens as f64 * TOKEN.high;
+        prompt_tokens as f64 / 1000.0 * PREFILL.high + spec.output_tokens as f64 * TOKEN.high;
     spec.named_cases()
         .into_iter()
         .map(|(case, _)| {
@@ -265,8 +271,8 @@ fn stability_requests(spec: &crate::workload::Stability) -> Vec<(u64, u64, u64)>
 }
 
 /// Seconds that the server needs for one repeat of all cases.
-fn repeat(workload: &Workload, side: fn(Seconds) -> f64) -> f64 {
-    requests_of(workload)
+fn repeat(grid: &Grid, workload: &Workload, side: fn(Seconds) -> f64) -> f64 {
+    requests_of(grid, workload)
         .into_iter()
         .map(|(requests, prompt, output)| {
             let prefill = prompt as f64 / 1000.0 * side(PREFILL);
@@ -281,25 +287,30 @@ fn requests(grid: &Grid, repeats: u64) -> f64 {
         .iter()
         .map(|workload| {
             let passes = workload.repeats.unwrap_or(repeats) + workload.warmup;
-            let each: u64 = requests_of(workload).iter().map(|(requests, _, _)| requests).sum();
+            let each: u64 =
+                requests_of(grid, workload).iter().map(|(requests, _, _)| requests).sum();
             (passes * each) as f64
         })
         .sum()
 }
 
-fn assumptions(engine: &EngineBlock, boot: Seconds, speed: f64) -> Vec<String> {
+fn assumptions(grid: &Grid, boot: Seconds, speed: f64) -> Vec<String> {
     let range =
         |seconds: Seconds, unit: &str| format!("{} to {} {unit}", seconds.low, seconds.high);
-    let boot = match engine {
+    let boot = match &grid.engine {
         EngineBlock::Simulated(_) => {
             format!("a simulated boot of {}, divided by speed {speed}", range(boot, "s"))
         }
         _ => format!("a boot of {} (with and without warm caches)", range(boot, "s")),
     };
-    vec![
+    let mut assumed = vec![
         boot,
         format!("prefill of 1000 tokens in {}", range(PREFILL, "s")),
         format!("an output token in {}", range(TOKEN, "s")),
-        "nothing of this was measured".to_owned(),
-    ]
+    ];
+    if grid.workloads.iter().any(|workload| workload.dataset().is_some()) {
+        assumed.push("a dataset's token in 4 bytes".to_owned());
+    }
+    assumed.push("nothing of this was measured".to_owned());
+    assumed
 }

@@ -15,7 +15,7 @@ use super::node::{Content, Key, Node, Span};
 use super::{EngineBlock, ReadOptions, goal, name};
 use crate::metric::Objective;
 use crate::strategy::{GridStrategy, StrategySpec};
-use crate::workload::Workload;
+use crate::workload::{Datasets, Workload};
 
 const KEYS: &[&str] = &[
     "name",
@@ -40,6 +40,7 @@ pub(super) struct Document {
     /// Whether axes and rows are free of faults, so that expanding makes sense.
     pub(super) draft_is_whole: bool,
     pub(super) workloads: Vec<Workload>,
+    pub(super) datasets: Datasets,
     pub(super) objective: Option<(Objective, Span)>,
     pub(super) strategy: StrategySpec,
     pub(super) budget: Option<(u64, Span)>,
@@ -85,6 +86,10 @@ pub(super) fn document(
         .map(|(key, node)| goal::workloads(node, key, findings))
         .unwrap_or_default();
     let suite_is_whole = findings.faults.len() == faults && !suite.is_empty();
+    let datasets = match fields.given("workloads") {
+        Some((_, node)) if options.datasets => goal::datasets(node, &suite, folder, findings),
+        _ => Datasets::relative_to(folder),
+    };
     let objective = fields.given("objective").and_then(|(key, node)| {
         let suite = suite_is_whole.then_some(suite.as_slice());
         let objective = goal::objective(node, &key.span, suite, findings)?;
@@ -104,6 +109,7 @@ pub(super) fn document(
         draft,
         draft_is_whole,
         workloads: suite,
+        datasets,
         objective,
         strategy,
         budget,

@@ -11,7 +11,7 @@ use crate::grid::{EngineBlock, Grid};
 use crate::metric::{Measurement, Objective, Status};
 use crate::server::effective::EffectiveValues;
 use crate::strategy::StrategySpec;
-use crate::workload::Workload;
+use crate::workload::{DatasetFile, Workload};
 
 /// Version of every file format that this crate writes.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -45,6 +45,9 @@ pub struct Manifest {
     pub varied: Vec<String>,
     /// The benchmark suite.
     pub workloads: Vec<Workload>,
+    /// The files that its prompts come from: a resume refuses when one changed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub datasets: Vec<DatasetFile>,
     /// What is sought.
     pub objective: Objective,
     /// How launches are chosen.
@@ -72,6 +75,7 @@ impl Manifest {
             configurations: grid.configurations.clone(),
             varied: grid.varied.clone(),
             workloads: grid.workloads.clone(),
+            datasets: grid.datasets.files(),
             objective: grid.objective.clone(),
             strategy: grid.strategy.clone(),
             budget_seconds: grid.budget_seconds,

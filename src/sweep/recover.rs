@@ -114,6 +114,8 @@ async fn give_production_back(folder: &Path, emit: &Emit) -> Result<bool, String
         engine: Some(manifest.engine.clone()),
         base: folder.original_grid(&manifest).parent().map(Path::to_owned),
         max_configurations: usize::MAX,
+        // Production is given back without them, too.
+        datasets: false,
         ..ReadOptions::default()
     };
     let grid = Grid::read(&folder.grid_path(), &options).map_err(|fault| told(&fault))?;

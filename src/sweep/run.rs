@@ -28,6 +28,7 @@ use crate::event::{Emit, Event, Phase};
 use crate::metric::{Measurement, Status};
 use crate::server::effective::{self, add_inspected};
 use crate::strategy::{Action, Strategy};
+use crate::workload::Datasets;
 
 /// How a sweep was left, where it was left in good order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +56,8 @@ pub struct Hands<'a> {
     pub strategy: &'a dyn Strategy,
     /// What serves production and makes room for the sweep, where the grid names it.
     pub production: Option<&'a dyn Production>,
+    /// The files that prompts come from.
+    pub datasets: &'a Datasets,
     /// Where request records go.
     pub records: &'a RecordsFor<'a>,
     /// Who is told.
@@ -396,11 +399,12 @@ impl Sweep {
             probe: launched.probe(),
         });
         let mut bench = match bench {
-            Ok(bench) => bench.with_telemetry(telemetry),
+            Ok(bench) => bench.with_telemetry(telemetry).with_datasets(hands.datasets.clone()),
             Err(fault) => return Ok(LaunchOutcome::Failed(died(launched, &fault).await)),
         };
         for pass in passes {
-            match bench.repeat(&pass.workload, &pass.case, pass.repeat).await {
+            // Boxed: a repeat's state is large.
+            match Box::pin(bench.repeat(&pass.workload, &pass.case, pass.repeat)).await {
                 Ok(measurement) => {
                     if let Err(failure) = launched.check().await {
                         let void = void(measurement, &failure.message);

@@ -1,6 +1,8 @@
 //! `kv-cache`: time to first token of a long prefix, sent for the first time,
 //! sent again, and unrelated.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use super::options::{OptionKind, OptionSpec, Options};
@@ -27,11 +29,14 @@ pub struct KvCache {
     pub prompts: u64,
     /// Tokens generated per request.
     pub output_tokens: u64,
+    /// A file whose texts fill the prefixes, in place of ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dataset: Option<PathBuf>,
 }
 
 impl Default for KvCache {
     fn default() -> Self {
-        Self { prefix_tokens: vec![4096], prompts: 4, output_tokens: 16 }
+        Self { prefix_tokens: vec![4096], prompts: 4, output_tokens: 16, dataset: None }
     }
 }
 
@@ -42,6 +47,7 @@ impl KvCache {
             prefix_tokens: options.counts("prefix-tokens").unwrap_or(default.prefix_tokens),
             prompts: options.count("prompts").unwrap_or(default.prompts),
             output_tokens: options.count("output-tokens").unwrap_or(default.output_tokens),
+            dataset: options.text("dataset").map(PathBuf::from),
         }
     }
 
@@ -66,6 +72,11 @@ const OPTIONS: &[OptionSpec] = &[
         name: "output-tokens",
         kind: OptionKind::Count { min: 1, max: 100_000 },
         help: "tokens generated per request (default 16)",
+    },
+    OptionSpec {
+        name: "dataset",
+        kind: OptionKind::Text,
+        help: "file whose texts, put together, fill the prefixes: ShareGPT-like JSON, or JSON lines with prompt or messages; relative to the grid's file, or to the working directory of `bench`",
     },
 ];
 

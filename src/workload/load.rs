@@ -1,6 +1,8 @@
 //! `load`: many requests at once, as a ladder of concurrencies (closed loop) or
 //! of rates (open loop), and the highest rate that holds an SLO.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use super::options::{OptionKind, OptionSpec, Options};
@@ -30,12 +32,15 @@ pub struct Load {
     pub requests: Option<u64>,
     /// Seconds in which requests are begun, in place of a number of requests.
     pub duration: Option<f64>,
-    /// Prompt length in tokens as the server counts them.
+    /// Prompt length in tokens as the server counts them; with a dataset prompts have their own.
     pub prompt_tokens: u64,
     /// Tokens generated per request.
     pub output_tokens: u64,
     /// Tokens that every prompt of a repeat opens with; without it no two prompts share any.
     pub shared_prefix_tokens: Option<u64>,
+    /// A file with the prompts, in place of texts of `prompt_tokens`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dataset: Option<PathBuf>,
     /// What a request must hold to count as good.
     pub slo: Slo,
     /// Share of requests that must be good for a rate to hold the SLO.
@@ -97,6 +102,7 @@ impl Default for Load {
             prompt_tokens: 512,
             output_tokens: 128,
             shared_prefix_tokens: None,
+            dataset: None,
             slo: Slo::default(),
             slo_share: 0.95,
             find_max_rate: false,
@@ -129,6 +135,7 @@ impl Load {
             prompt_tokens: options.count("prompt-tokens").unwrap_or(default.prompt_tokens),
             output_tokens: options.count("output-tokens").unwrap_or(default.output_tokens),
             shared_prefix_tokens: options.count("shared-prefix-tokens"),
+            dataset: options.text("dataset").map(PathBuf::from),
             slo: Slo {
                 ttft_ms: options.number("slo-ttft-ms"),
                 tpot_ms: options.number("slo-tpot-ms"),
@@ -143,8 +150,8 @@ impl Load {
     }
 
     /// Options that contradict each other.
-    pub(super) fn faults(&self) -> Vec<OptionFault> {
-        let mut faults = Vec::new();
+    pub(super) fn faults(&self, options: &Options) -> Vec<OptionFault> {
+        let mut faults = options.idle_with_dataset(&["prompt-tokens", "shared-prefix-tokens"]);
         let mut fault = |key: &str, message: &str| {
             faults.push(OptionFault { key: key.to_owned(), message: message.to_owned() });
         };
@@ -157,7 +164,8 @@ impl Load {
         if self.requests.is_some() && self.duration.is_some() {
             fault("duration", "give `requests` or `duration`, not both");
         }
-        if self.shared_prefix_tokens.is_some_and(|shared| shared >= self.prompt_tokens) {
+        let shared = self.shared_prefix_tokens.filter(|_| self.dataset.is_none());
+        if shared.is_some_and(|shared| shared >= self.prompt_tokens) {
             fault(
                 "shared-prefix-tokens",
                 "`shared-prefix-tokens` must be less than `prompt-tokens`: each prompt has a part of its own",
@@ -246,6 +254,11 @@ const OPTIONS: &[OptionSpec] = &[
         help: "tokens that every prompt of a repeat opens with, for prefix caching under load (default: none)",
     },
     OptionSpec {
+        name: "dataset",
+        kind: OptionKind::Text,
+        help: "file with the prompts, in their own lengths: ShareGPT-like JSON (what a user says first is sent), or JSON lines with prompt or messages (sent up to the last one of a user); relative to the grid's file, or to the working directory of `bench`",
+    },
+    OptionSpec {
         name: "slo-ttft-ms",
         kind: MILLISECONDS,
         help: "a request is good when its time to first token is at most this (default: no bound)",
@@ -317,6 +330,16 @@ mod tests {
         told(json!({"find-max-rate": true}), "needs an SLO");
         told(json!({"requests": 10, "duration": 2.0}), "not both");
         told(json!({"shared-prefix-tokens": 512, "prompt-tokens": 512}), "less than");
+    }
+
+    #[test]
+    fn a_dataset_has_its_own_lengths() {
+        let load = read(json!({"dataset": "share.json"})).expect("good options");
+        assert_eq!(load.dataset, Some("share.json".into()));
+        for idle in ["prompt-tokens", "shared_prefix_tokens"] {
+            let fault = read(json!({"dataset": "share.json", idle: 64})).expect_err("idle");
+            assert!(fault.contains("does not apply with `dataset`"), "{fault}");
+        }
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::metric::Metric;
 
 mod command;
 mod conversation;
+mod dataset;
 mod kv_cache;
 mod load;
 mod load_metrics;
@@ -25,6 +26,7 @@ mod tool_calling;
 
 pub use command::Command;
 pub use conversation::Conversation;
+pub use dataset::{Dataset, DatasetError, DatasetFile, Datasets, Prompt};
 pub use kv_cache::KvCache;
 pub use load::{Arrivals, Load, LoadCase, Slo};
 pub use long_context::LongContext;
@@ -66,6 +68,11 @@ pub(crate) fn catalogue() -> &'static [Metric] {
 }
 
 impl Kind {
+    /// Whether it has an option of that name.
+    pub fn takes(&self, option: &str) -> bool {
+        self.options.iter().any(|known| known.name == option)
+    }
+
     /// Its own metrics, and those of the resources that a repeat used.
     pub fn all_metrics(&self) -> impl Iterator<Item = &'static Metric> {
         let key = self.key;
@@ -144,9 +151,10 @@ pub enum Spec {
 
 impl Spec {
     /// Options that contradict each other.
-    fn faults(&self) -> Vec<OptionFault> {
+    fn faults(&self, options: &Options) -> Vec<OptionFault> {
         match self {
-            Self::Load(spec) => spec.faults(),
+            Self::Load(spec) => spec.faults(options),
+            Self::Conversation(_) => options.idle_with_dataset(&["turn-tokens"]),
             _ => Vec::new(),
         }
     }
@@ -173,7 +181,7 @@ impl Workload {
         };
         let options = Options::read(kind, SHARED_OPTIONS, options)?;
         let spec = (kind.read)(&options);
-        let faults = spec.faults();
+        let faults = spec.faults(&options);
         if !faults.is_empty() {
             return Err(faults);
         }
@@ -184,10 +192,13 @@ impl Workload {
         })
     }
 
-    /// Makes relative paths of files relative to `folder`.
-    pub fn read_files_from(&mut self, folder: &Path) {
-        if let Spec::Conversation(Conversation { dataset: Some(path), .. }) = &mut self.spec {
-            *path = folder.join(&*path);
+    /// The file that its prompts come from, as the options spell it.
+    pub fn dataset(&self) -> Option<&Path> {
+        match &self.spec {
+            Spec::KvCache(spec) => spec.dataset.as_deref(),
+            Spec::Load(spec) => spec.dataset.as_deref(),
+            Spec::Conversation(spec) => spec.dataset.as_deref(),
+            _ => None,
         }
     }
 

@@ -141,6 +141,23 @@ impl Options {
         if faults.is_empty() { Ok(options) } else { Err(faults) }
     }
 
+    /// Whether an option was given.
+    pub fn given(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    /// Faults of options that do not apply where prompts come from a file.
+    pub(super) fn idle_with_dataset(&self, names: &[&str]) -> Vec<OptionFault> {
+        let idle = names.iter().filter(|name| self.given("dataset") && self.given(name));
+        idle.map(|name| OptionFault {
+            key: (*name).to_owned(),
+            message: format!(
+                "`{name}` does not apply with `dataset`: its prompts have their own lengths"
+            ),
+        })
+        .collect()
+    }
+
     fn one(&self, name: &str) -> Option<&Value> {
         self.0.get(name)?.first()
     }

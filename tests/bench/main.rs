@@ -3,6 +3,7 @@
 mod client;
 mod command;
 mod counting;
+mod dataset;
 mod effective;
 mod kv_cache;
 mod load;

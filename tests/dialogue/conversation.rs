@@ -89,7 +89,8 @@ async fn users_may_speak_from_a_file() {
     let reason = measured.measurements[0].reason.clone().expect("said");
     assert_eq!(measured.measurements[0].status, Status::Skipped);
     assert!(
-        reason.ends_with("has 0 conversations of at least 3 turns, 2 are asked for"),
+        reason
+            .ends_with("has 0 conversations of 3 turns that can be held, and the workload needs 2"),
         "{reason}"
     );
 }

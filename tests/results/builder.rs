@@ -31,6 +31,7 @@ pub(crate) fn sweep(names: &[&str]) -> SweepRecord {
             baseline: None,
             configurations: names.iter().map(|name| configuration(name, &json!({}))).collect(),
             varied: Vec::new(),
+            datasets: Vec::new(),
             workloads: vec![Workload {
                 spec: Spec::KvCache(KvCache::default()),
                 repeats: None,

@@ -1,8 +1,11 @@
-//! From the records of a load to its metrics. Pure: no clock, no server.
+//! From the records of a load, and what the server counted beside it, to its
+//! metrics. Pure: no clock, no requests.
 
 use super::distribution::{Distribution, FOR_P99};
 use crate::bench::record::RequestRecord;
+use crate::bench::telemetry::watch::Readings;
 use crate::metric::{MetricValue, MetricValues};
+use crate::server::counters::Counters;
 use crate::workload::Slo;
 
 /// What the client did, as far as the records do not say it.
@@ -193,6 +196,54 @@ fn concurrent(records: &[RequestRecord]) -> usize {
         most = most.max(now);
     }
     most
+}
+
+/// From one median request time after the first arrival, when the pipe is full,
+/// to the last arrival.
+pub(crate) fn open_window(records: &[RequestRecord]) -> Option<(u64, u64)> {
+    let first = records.iter().map(|record| record.scheduled_ns).min()?;
+    let last = records.iter().map(|record| record.scheduled_ns).max()?;
+    let e2e = Distribution::of(records.iter().filter_map(RequestRecord::e2e_ms));
+    let full = first + (e2e.median()? * 1e6) as u64;
+    (full < last).then_some((full, last))
+}
+
+/// What the server's counters tell of a repeat.
+pub(crate) fn counted(
+    counters: Option<(&Counters, &Counters)>,
+    readings: &Readings,
+    metrics: &mut MetricValues,
+) {
+    let grown = |read: fn(&Counters) -> Option<u64>| {
+        let (before, after) = counters?;
+        Some(read(after)?.checked_sub(read(before)?)? as f64)
+    };
+    let waited = counters.and_then(|(before, after)| {
+        let seconds = after.queue_seconds? - before.queue_seconds?;
+        let requests = after.queued?.checked_sub(before.queued?).filter(|n| *n > 0)?;
+        Some(seconds * 1e3 / requests as f64)
+    });
+    let share = grown(|c| c.prefix_hits)
+        .zip(grown(|c| c.prefix_queries).filter(|queries| *queries > 0.0))
+        .map(|(hits, queries)| hits / queries);
+    let seen = |read: fn(&Counters) -> Option<f64>| {
+        Distribution::of(readings.iter().filter_map(|(_, counters)| read(counters)))
+    };
+    let (waiting, running) = (seen(|c| c.waiting), seen(|c| c.running));
+    let usage = seen(|c| c.kv_usage);
+    for (name, value) in [
+        ("preemptions", grown(|c| c.preemptions)),
+        ("mean_queue_ms", waited),
+        ("hit_tokens_share", share),
+        ("mean_waiting", waiting.mean()),
+        ("max_waiting", waiting.max()),
+        ("mean_running", running.mean()),
+        ("max_running", running.max()),
+        ("mean_kv_cache_usage", usage.mean()),
+        ("max_kv_cache_usage", usage.max()),
+    ] {
+        metrics.insert(name.to_owned(), value.map(MetricValue::Number));
+    }
 }
 
 #[cfg(test)]

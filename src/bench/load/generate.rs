@@ -59,7 +59,8 @@ impl Health {
         }
     }
 
-    fn given_up(&self) -> bool {
+    /// Whether it ended for failures in a row.
+    pub(crate) fn given_up(&self) -> bool {
         self.given_up.load(Ordering::Relaxed)
     }
 }

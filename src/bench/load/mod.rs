@@ -3,11 +3,14 @@
 //! up to is in `figures`, when a ladder ends in `ladder`.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::bench::client::Order;
 use crate::bench::clock::Clock;
+use crate::bench::dataset::Unready;
+use crate::bench::fault::is_too_long;
 use crate::bench::fitting::{Unfit, fit};
 use crate::bench::record::{RequestErrorClass, RequestRecord};
 use crate::bench::suite::{Bench, BenchError, Repeat, Verdict};
@@ -21,7 +24,9 @@ use self::figures::Plan;
 use self::generate::{Generated, Generator, Health, Schedule};
 use self::ladder::{Rungs, Search};
 use self::lanes::Lanes;
-use self::prompts::{Prompts, Recipe};
+use self::prompts::{Prompts, Recipe, Texts};
+use self::selection::Selection;
+use self::verdict::{Done, Note, sent, void_of_lag};
 
 pub(crate) mod distribution;
 mod figures;
@@ -29,11 +34,13 @@ mod generate;
 mod ladder;
 mod lanes;
 mod prompts;
+mod selection;
+mod verdict;
 
-/// Share of requests that may fail before a repeat is no measurement.
-const MAX_FAILED: f64 = 0.01;
 /// Requests of an open loop's warm-up.
 const OPEN_WARMUP: u64 = 32;
+/// Prompts that may be tried until one is not too long.
+const MAX_PILOTS: usize = 16;
 /// Files that are open beside the connections.
 const OTHER_FILES: u64 = 64;
 
@@ -57,6 +64,8 @@ struct Run<'b, 'a> {
 /// Why a repeat ends before its time.
 enum Stop {
     Cancelled,
+    /// Nothing was sent.
+    Skipped(String),
     Ended(Verdict, Vec<RequestRecord>),
 }
 
@@ -65,6 +74,15 @@ impl From<Unfit> for Stop {
         match unfit {
             Unfit::Cancelled => Self::Cancelled,
             Unfit::Failed(record, reason) => Self::Ended(Verdict::Failed(reason), vec![*record]),
+        }
+    }
+}
+
+impl From<Unready> for Stop {
+    fn from(unready: Unready) -> Self {
+        match unready {
+            Unready::Dataset(fault) => Self::Skipped(fault.to_string()),
+            Unready::Unfit(unfit) => unfit.into(),
         }
     }
 }
@@ -86,6 +104,9 @@ pub(crate) async fn repeat(
     match run.all().await {
         Ok(repeat) => Ok(repeat),
         Err(Stop::Cancelled) => Err(BenchError::Cancelled),
+        Err(Stop::Skipped(reason)) => {
+            Ok(Repeat::without_requests(Verdict::Skipped(reason), BTreeMap::new()))
+        }
         Err(Stop::Ended(verdict, records)) => {
             Ok(Repeat { verdict, metrics: figures::metrics(&records, &plan), records })
         }
@@ -97,6 +118,7 @@ impl Run<'_, '_> {
     fn not_possible(&mut self) -> Option<String> {
         let needed = self.spec.prompt_tokens + self.spec.output_tokens;
         if let Some(longest) = self.bench.server().max_model_len
+            && self.spec.dataset.is_none()
             && needed > longest
         {
             let (prompt, output) = (self.spec.prompt_tokens, self.spec.output_tokens);
@@ -136,26 +158,41 @@ impl Run<'_, '_> {
         Ok(self.judge(done, before.as_ref(), after, &readings))
     }
 
-    /// Fits the prompts' length.
+    /// What the prompts are made of.
     async fn recipe(&mut self) -> Result<Recipe, Stop> {
-        let spec = self.spec;
-        let per_byte = self.bench.tokens_per_byte().unwrap_or(0.3);
         let recipe = Recipe {
             salt: self.bench.salt_number(&["load", self.case]),
             seed: format!("{} {} {}", self.bench.seed(), self.bench.repeat_name(), self.case),
-            shared_bytes: spec
-                .shared_prefix_tokens
-                .map(|shared| (shared as f64 / per_byte) as usize),
-            own_bytes: 1,
-            output_tokens: spec.output_tokens,
+            texts: Texts::Seeded { shared_bytes: None, own_bytes: 1 },
+            output_tokens: self.spec.output_tokens,
             model: self.bench.server().model.clone(),
         };
-        let purpose = format!("load {} {:?}", spec.prompt_tokens, recipe.shared_bytes);
+        let texts = match &self.spec.dataset {
+            Some(path) => self.selected(path).await?,
+            None => self.fitted(&recipe).await?,
+        };
+        Ok(Recipe { texts, ..recipe })
+    }
+
+    /// The prompts of a dataset.
+    async fn selected(&mut self, path: &Path) -> Result<Texts, Stop> {
+        let selection = Selection::of(self.bench, path, self.spec.output_tokens).await?;
+        Ok(Texts::Dataset(Arc::new(selection.map_err(Stop::Skipped)?)))
+    }
+
+    /// Fits the prompts' length.
+    async fn fitted(&mut self, recipe: &Recipe) -> Result<Texts, Stop> {
+        let spec = self.spec;
+        let per_byte = self.bench.tokens_per_byte().unwrap_or(0.3);
+        let shared_bytes =
+            spec.shared_prefix_tokens.map(|shared| (shared as f64 / per_byte) as usize);
+        let purpose = format!("load {} {shared_bytes:?}", spec.prompt_tokens);
         let make = |own_bytes, name: &str| {
-            Recipe { own_bytes, output_tokens: 1, ..recipe.clone() }.prepare(name)
+            let texts = Texts::Seeded { shared_bytes, own_bytes };
+            Recipe { texts, output_tokens: 1, ..recipe.clone() }.prepare(name, 0)
         };
         let own_bytes = fit(self.bench, &purpose, spec.prompt_tokens, make).await?;
-        Ok(Recipe { own_bytes, ..recipe })
+        Ok(Texts::Seeded { shared_bytes, own_bytes })
     }
 
     /// How long a request takes: as the case's last repeat showed, or one by itself.
@@ -164,8 +201,7 @@ impl Run<'_, '_> {
             return Ok(Duration::from_secs_f64(*seconds));
         }
         let before = Counters::scrape(self.bench.http()).await;
-        let order = Order { index: 0, purpose: "calibration", scheduled_ns: None };
-        let record = self.bench.send(&recipe.prepare("pilot"), order).await.record;
+        let record = self.pilot(recipe).await;
         match &record.error {
             Some(error) if error.class == RequestErrorClass::Cancelled => Err(Stop::Cancelled),
             Some(error) => {
@@ -177,6 +213,25 @@ impl Run<'_, '_> {
                 let cancel = self.bench.cancel().clone();
                 settle(before.as_ref(), self.bench.http(), sent(&[record]), &cancel).await;
                 Ok(Duration::from_secs_f64(seconds))
+            }
+        }
+    }
+
+    /// One request by itself: the first that the server does not refuse as too long.
+    async fn pilot(&mut self, recipe: &Recipe) -> RequestRecord {
+        let mut place = 0;
+        loop {
+            let order = Order { index: 0, purpose: "calibration", scheduled_ns: None };
+            let prompt = recipe.prepare(&format!("pilot {place}"), place);
+            let record = self.bench.send(&prompt, order).await.record;
+            match &recipe.texts {
+                Texts::Dataset(selection)
+                    if place < MAX_PILOTS && record.error.as_ref().is_some_and(is_too_long) =>
+                {
+                    selection.refuse(self.bench, place);
+                    place += 1;
+                }
+                _ => return record,
             }
         }
     }
@@ -213,7 +268,7 @@ impl Run<'_, '_> {
     ) -> Result<Done, Stop> {
         let requests = self.requests();
         let limit = requests.map(|requests| u32::try_from(requests).unwrap_or(u32::MAX));
-        let prompts = Prompts::build(recipe, 0, limit).await;
+        let prompts = Prompts::build(recipe.clone(), 0, limit).await;
         let lanes = Lanes::start(count as usize).map_err(|error| no_threads(&error))?;
         let client = self.bench.client();
         let slots = lanes.open(client, count as usize).await.map_err(no_connection)?;
@@ -222,15 +277,33 @@ impl Run<'_, '_> {
             let whole = expected + Duration::from_secs_f64(seconds);
             generator.until_ns = Some(clock.elapsed_ns() + whole.as_nanos() as u64);
         }
+        let health = Arc::clone(&generator.health);
         let Generated { records, busy } = generator.closed(&lanes, slots, expected).await;
-        let mut done = Done { records, ..Done::default() };
+        let mut done = self.done(&recipe, records, 0, &health);
         done.plan = Plan { open: false, window: busy, slo: self.spec.slo };
         if busy.is_none() && !self.is_warmup {
             let text = "throughput is not told: the slots were never all busy";
             done.note = Some(Note::Remark(text.to_owned()));
         }
-        done.all = sent(&done.records);
         Ok(done)
+    }
+
+    /// What a loop gave whose requests were numbered from `first`.
+    fn done(
+        &mut self,
+        recipe: &Recipe,
+        mut records: Vec<RequestRecord>,
+        first: u32,
+        health: &Health,
+    ) -> Done {
+        let all = sent(&records);
+        let (mut refused, mut remarks) = (Vec::new(), Vec::new());
+        if let Texts::Dataset(selection) = &recipe.texts {
+            let requests = records.len();
+            refused = selection.take_refused(self.bench, &mut records, first);
+            remarks = selection.remarks(requests, &refused, first);
+        }
+        Done { records, refused, gave_up: health.given_up(), remarks, all, ..Done::default() }
     }
 
     /// One open loop, its requests numbered from `first`.
@@ -245,7 +318,7 @@ impl Run<'_, '_> {
         let requests = self.requests();
         let limit = requests.map(|requests| u32::try_from(requests).unwrap_or(u32::MAX));
         let arrivals = derive_seed(&recipe.seed);
-        let prompts = Prompts::build(recipe, first, limit).await;
+        let prompts = Prompts::build(recipe.clone(), first, limit).await;
         // Twice what is in flight on average, for the crowds of a Poisson stream.
         let flying = (2.0 * rate * expected.as_secs_f64()).ceil() as usize + 8;
         let flying = flying.min(requests.map_or(4096, |requests| requests as usize)).min(4096);
@@ -258,10 +331,12 @@ impl Run<'_, '_> {
             generator.until_ns = Some(clock.elapsed_ns() + whole);
         }
         let schedule = Schedule::new(self.spec.arrivals, rate, arrivals);
+        let health = Arc::clone(&generator.health);
         let Generated { records, .. } = generator.open(&lanes, slots, schedule).await;
-        let all = sent(&records);
-        let plan = Plan { open: true, window: open_window(&records), slo: self.spec.slo };
-        Ok(Done { records, plan, all, ..Done::default() })
+        let done = self.done(&recipe, records, first, &health);
+        let plan =
+            Plan { open: true, window: figures::open_window(&done.records), slo: self.spec.slo };
+        Ok(Done { plan, ..done })
     }
 
     /// Open loops at rising and falling rates; the result is that of the highest
@@ -281,7 +356,7 @@ impl Run<'_, '_> {
             if self.bench.cancel().is_cancelled() {
                 return Err(Stop::Cancelled);
             }
-            first += u32::try_from(done.records.len()).unwrap_or(u32::MAX);
+            first += u32::try_from(done.all.requests).unwrap_or(u32::MAX);
             all = all.and(done.all);
             // A client that lags cannot say what the server holds.
             if let Some(note) = void_of_lag(&done.records) {
@@ -336,44 +411,12 @@ impl Run<'_, '_> {
         let mut metrics = figures::metrics(&done.records, &done.plan);
         metrics.insert("max_rate".to_owned(), done.max_rate.map(MetricValue::Number));
         let now = after.as_ref().ok().and_then(Option::as_deref);
-        counted(before.zip(now), readings, &mut metrics);
-        let verdict = self.verdict(&done, after.err());
+        figures::counted(before.zip(now), readings, &mut metrics);
+        let verdict = done.verdict(self.spec.output_tokens, after.err());
         if let Verdict::Ok(_) = verdict {
             self.keep(&metrics);
         }
-        Repeat { verdict, metrics, records: done.records }
-    }
-
-    fn verdict(&self, done: &Done, foreign: Option<String>) -> Verdict {
-        let (requests, failed) =
-            (done.records.len(), done.records.len() - figures::completed(&done.records));
-        let mut remarks = Vec::new();
-        if failed > 0 {
-            let first = done.records.iter().find_map(|record| record.error.as_ref());
-            let first = first.map_or("the stream carried no token", |error| &error.message);
-            let text = format!("{failed} of {requests} requests failed; the first: {first}");
-            if failed as f64 > MAX_FAILED * requests as f64 {
-                return Verdict::Failed(text);
-            }
-            remarks.push(text);
-        }
-        if let Some(reason) = foreign {
-            return Verdict::Void(reason);
-        }
-        match &done.note {
-            Some(Note::Void(reason)) => return Verdict::Void(reason.clone()),
-            Some(Note::Remark(remark)) => remarks.push(remark.clone()),
-            None => {}
-        }
-        let wanted = self.spec.output_tokens;
-        let lengths = done.records.iter().filter_map(|record| record.usage);
-        let other = lengths.filter(|usage| usage.completion_tokens != wanted).count();
-        if other > 0 {
-            remarks.push(format!(
-                "{other} of {requests} answers do not have the {wanted} tokens that were asked for"
-            ));
-        }
-        Verdict::Ok((!remarks.is_empty()).then(|| remarks.join("; ")))
+        Repeat { verdict, metrics, records: done.into_records() }
     }
 
     /// What the next repeats need to know.
@@ -395,44 +438,6 @@ impl Run<'_, '_> {
     }
 }
 
-/// What a repeat gave, before it is judged.
-#[derive(Debug)]
-struct Done {
-    records: Vec<RequestRecord>,
-    plan: Plan,
-    note: Option<Note>,
-    rate: f64,
-    max_rate: Option<f64>,
-    /// Everything that was sent, also what is not in the records.
-    all: Sent,
-}
-
-impl Default for Done {
-    fn default() -> Self {
-        Self {
-            records: Vec::new(),
-            plan: Plan { open: true, window: None, slo: crate::workload::Slo::default() },
-            note: None,
-            rate: 0.0,
-            max_rate: None,
-            all: sent(&[]),
-        }
-    }
-}
-
-#[derive(Clone, Debug)]
-enum Note {
-    Void(String),
-    Remark(String),
-}
-
-fn void_of_lag(records: &[RequestRecord]) -> Option<Note> {
-    let (lag, bound) = figures::lagged(records)?;
-    Some(Note::Void(format!(
-        "the client was the bottleneck: send lag {lag:.1} ms, above the bound of {bound:.1} ms"
-    )))
-}
-
 fn no_connection(error: crate::bench::record::RequestError) -> Stop {
     let record = RequestRecord { error: Some(error.clone()), ..RequestRecord::default() };
     Stop::Ended(Verdict::Failed(error.message), vec![record])
@@ -442,65 +447,8 @@ fn no_threads(error: &std::io::Error) -> Stop {
     Stop::Ended(Verdict::Failed(format!("no thread for the load: {error}")), Vec::new())
 }
 
-/// From one median request time after the first arrival, when the pipe is full,
-/// to the last arrival.
-fn open_window(records: &[RequestRecord]) -> Option<(u64, u64)> {
-    let first = records.iter().map(|record| record.scheduled_ns).min()?;
-    let last = records.iter().map(|record| record.scheduled_ns).max()?;
-    let e2e = distribution::Distribution::of(records.iter().filter_map(RequestRecord::e2e_ms));
-    let full = first + (e2e.median()? * 1e6) as u64;
-    (full < last).then_some((full, last))
-}
-
 fn derive_seed(text: &str) -> u64 {
     crate::bench::prompts::derive(&["arrivals", text])
-}
-
-fn sent(records: &[RequestRecord]) -> Sent {
-    let tokens = records.iter().filter_map(|record| record.usage).map(|usage| usage.prompt_tokens);
-    Sent {
-        requests: records.len() as u64,
-        failed: records.iter().filter(|record| record.error.is_some()).count() as u64,
-        prompt_tokens: tokens.sum(),
-    }
-}
-
-/// What the server's counters tell of a repeat.
-fn counted(
-    counters: Option<(&Counters, &Counters)>,
-    readings: &Readings,
-    metrics: &mut MetricValues,
-) {
-    let grown = |read: fn(&Counters) -> Option<u64>| {
-        let (before, after) = counters?;
-        Some(read(after)?.checked_sub(read(before)?)? as f64)
-    };
-    let waited = counters.and_then(|(before, after)| {
-        let seconds = after.queue_seconds? - before.queue_seconds?;
-        let requests = after.queued?.checked_sub(before.queued?).filter(|n| *n > 0)?;
-        Some(seconds * 1e3 / requests as f64)
-    });
-    let share = grown(|c| c.prefix_hits)
-        .zip(grown(|c| c.prefix_queries).filter(|queries| *queries > 0.0))
-        .map(|(hits, queries)| hits / queries);
-    let seen = |read: fn(&Counters) -> Option<f64>| {
-        distribution::Distribution::of(readings.iter().filter_map(|(_, counters)| read(counters)))
-    };
-    let (waiting, running) = (seen(|c| c.waiting), seen(|c| c.running));
-    let usage = seen(|c| c.kv_usage);
-    for (name, value) in [
-        ("preemptions", grown(|c| c.preemptions)),
-        ("mean_queue_ms", waited),
-        ("hit_tokens_share", share),
-        ("mean_waiting", waiting.mean()),
-        ("max_waiting", waiting.max()),
-        ("mean_running", running.mean()),
-        ("max_running", running.max()),
-        ("mean_kv_cache_usage", usage.mean()),
-        ("max_kv_cache_usage", usage.max()),
-    ] {
-        metrics.insert(name.to_owned(), value.map(MetricValue::Number));
-    }
 }
 
 /// Makes room for so many connections; why there is none.

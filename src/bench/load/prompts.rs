@@ -1,4 +1,4 @@
-//! Prompts of a load: fitted to a length before the clock, built by a thread of
+//! Prompts of a load: fitted to a length before the clock, or a dataset's, built by a thread of
 //! their own a bounded number ahead, so that neither memory nor the timed path
 //! holds them all.
 
@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TryRecvError;
 
+use super::selection::Selection;
+use crate::bench::dataset::salted;
 use crate::bench::prompts::{derive, salt, text};
 use crate::bench::request::{Input, Prepared, RequestSpec};
 
@@ -22,30 +24,56 @@ pub(crate) struct Recipe {
     pub(crate) salt: u64,
     /// The same for every configuration.
     pub(crate) seed: String,
-    /// Bytes of text that every prompt opens with, behind the repeat's salt.
-    pub(crate) shared_bytes: Option<usize>,
-    /// Bytes of each prompt's own text.
-    pub(crate) own_bytes: usize,
+    pub(crate) texts: Texts,
     /// Tokens generated.
     pub(crate) output_tokens: u64,
     /// The model's name.
     pub(crate) model: String,
 }
 
+/// Where their texts come from.
+#[derive(Clone, Debug)]
+pub(crate) enum Texts {
+    /// Ours, in an order from the seed.
+    Seeded {
+        /// Bytes of text that every prompt opens with, behind the repeat's salt.
+        shared_bytes: Option<usize>,
+        /// Bytes of each prompt's own text.
+        own_bytes: usize,
+    },
+    /// Those of a file.
+    Dataset(Arc<Selection>),
+}
+
+/// Bytes of a request around a text of a dataset, about.
+const AROUND: usize = 400;
+
 impl Recipe {
-    /// The request of this number, or of a calibration.
-    pub(crate) fn prepare(&self, name: &str) -> Prepared {
+    /// The request of this name, which has its salt to itself, and of this place in the repeat.
+    pub(crate) fn prepare(&self, name: &str, place: usize) -> Prepared {
         let own_salt = derive(&[&self.salt.to_string(), name]);
-        let own = text(derive(&[&self.seed, name]), self.own_bytes);
-        let input = Input::Chat(match self.shared_bytes {
-            None => messages(&format!("{}. You continue texts.", salt(own_salt)), &own),
-            Some(bytes) => {
-                let shared = text(derive(&[&self.seed, "shared"]), bytes);
-                let opening = format!("{}. You continue texts. {shared}", salt(self.salt));
-                messages(&opening, &format!("{}. {own}", salt(own_salt)))
+        let own = |bytes| text(derive(&[&self.seed, name]), bytes);
+        let input = Input::Chat(match &self.texts {
+            Texts::Seeded { shared_bytes: None, own_bytes } => {
+                let opening = format!("{}. You continue texts.", salt(own_salt));
+                messages(&opening, &own(*own_bytes))
             }
+            Texts::Seeded { shared_bytes: Some(bytes), own_bytes } => {
+                let shared = text(derive(&[&self.seed, "shared"]), *bytes);
+                let opening = format!("{}. You continue texts. {shared}", salt(self.salt));
+                messages(&opening, &format!("{}. {}", salt(own_salt), own(*own_bytes)))
+            }
+            Texts::Dataset(selection) => salted(selection.prompt(place), &salt(own_salt)),
         });
         RequestSpec::speed(input, self.output_tokens).prepare(&self.model)
+    }
+
+    /// Bytes of a request, on average.
+    fn bytes(&self) -> usize {
+        match &self.texts {
+            Texts::Seeded { .. } => self.prepare("size", 0).body.len(),
+            Texts::Dataset(selection) => selection.mean_bytes() + AROUND,
+        }
     }
 }
 
@@ -62,13 +90,12 @@ impl Prompts {
     /// Builds `count` prompts, or as many as are asked for; ready when so many
     /// are built that the clock can start.
     pub(crate) async fn build(recipe: Recipe, first: u32, count: Option<u32>) -> Self {
-        let size = recipe.prepare("size").body.len().max(1);
-        let ahead = (AHEAD_BYTES / size).clamp(16, 65_536);
+        let ahead = (AHEAD_BYTES / recipe.bytes().max(1)).clamp(16, 65_536);
         let count = count.unwrap_or(u32::MAX - first);
         let (sender, receiver) = mpsc::channel(ahead);
         tokio::task::spawn_blocking(move || {
             for index in first..first + count {
-                let prompt = recipe.prepare(&index.to_string());
+                let prompt = recipe.prepare(&index.to_string(), (index - first) as usize);
                 // Nobody wants any more.
                 if sender.blocking_send((index, prompt)).is_err() {
                     break;
@@ -120,8 +147,7 @@ mod tests {
         Recipe {
             salt: 7,
             seed: "1".to_owned(),
-            shared_bytes,
-            own_bytes: 200,
+            texts: Texts::Seeded { shared_bytes, own_bytes: 200 },
             output_tokens: 4,
             model: "m".to_owned(),
         }
@@ -135,15 +161,15 @@ mod tests {
 
     #[test]
     fn prompts_share_nothing_unless_asked() {
-        let [one, other] = ["0", "1"].map(|name| contents(&recipe(None).prepare(name)));
+        let [one, other] = ["0", "1"].map(|name| contents(&recipe(None).prepare(name, 0)));
         let words = |text: &str| text.split(' ').take(8).map(str::to_owned).collect::<Vec<_>>();
         assert_ne!(words(&one.0), words(&other.0));
-        let [one, other] = ["0", "1"].map(|name| contents(&recipe(Some(900)).prepare(name)));
+        let [one, other] = ["0", "1"].map(|name| contents(&recipe(Some(900)).prepare(name, 0)));
         assert_eq!(one.0, other.0);
         assert!(one.0.len() > 900);
         assert_ne!(words(&one.1), words(&other.1));
         let elsewhere = Recipe { salt: 8, ..recipe(Some(900)) };
-        assert_ne!(words(&one.0), words(&contents(&elsewhere.prepare("0")).0));
+        assert_ne!(words(&one.0), words(&contents(&elsewhere.prepare("0", 0)).0));
     }
 
     #[tokio::test]

@@ -1,0 +1,181 @@
+//! What a repeat of a load gave, and whether that is a measurement.
+
+use super::figures::{self, Plan};
+use crate::bench::record::RequestRecord;
+use crate::bench::suite::Verdict;
+use crate::bench::traffic::Sent;
+
+/// Share of requests that may fail before a repeat is no measurement.
+const MAX_FAILED: f64 = 0.01;
+
+/// What a repeat gave, before it is judged.
+#[derive(Debug)]
+pub(crate) struct Done {
+    pub(crate) records: Vec<RequestRecord>,
+    /// Requests with prompts of a dataset that the server refused as too long.
+    pub(crate) refused: Vec<RequestRecord>,
+    /// Whether the loop ended because nothing succeeded any more.
+    pub(crate) gave_up: bool,
+    pub(crate) plan: Plan,
+    pub(crate) note: Option<Note>,
+    /// What is to be said of the prompts.
+    pub(crate) remarks: Vec<String>,
+    pub(crate) rate: f64,
+    pub(crate) max_rate: Option<f64>,
+    /// Everything that was sent, also what is not in the records.
+    pub(crate) all: Sent,
+}
+
+impl Default for Done {
+    fn default() -> Self {
+        Self {
+            records: Vec::new(),
+            refused: Vec::new(),
+            gave_up: false,
+            plan: Plan { open: true, window: None, slo: crate::workload::Slo::default() },
+            note: None,
+            remarks: Vec::new(),
+            rate: 0.0,
+            max_rate: None,
+            all: sent(&[]),
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Note {
+    Void(String),
+    Remark(String),
+}
+
+impl Done {
+    /// `foreign`: what the counters show of somebody else's requests.
+    pub(crate) fn verdict(&self, output_tokens: u64, foreign: Option<String>) -> Verdict {
+        let (requests, failed) =
+            (self.records.len(), self.records.len() - figures::completed(&self.records));
+        let mut remarks = Vec::new();
+        if failed > 0 {
+            let text = format!(
+                "{failed} of {requests} requests failed; the first: {}",
+                first(&self.records)
+            );
+            if failed as f64 > MAX_FAILED * requests as f64 {
+                return Verdict::Failed(text);
+            }
+            remarks.push(text);
+        }
+        // A few prompts that are too long say nothing; nothing but such prompts does.
+        if !self.refused.is_empty() && (self.gave_up || requests == 0) {
+            return Verdict::Failed(format!(
+                "the server refused {} prompts as too long; the first: {}",
+                self.refused.len(),
+                first(&self.refused)
+            ));
+        }
+        if let Some(reason) = foreign {
+            return Verdict::Void(reason);
+        }
+        match &self.note {
+            Some(Note::Void(reason)) => return Verdict::Void(reason.clone()),
+            Some(Note::Remark(remark)) => remarks.push(remark.clone()),
+            None => {}
+        }
+        remarks.extend(self.remarks.iter().cloned());
+        let lengths = self.records.iter().filter_map(|record| record.usage);
+        let other = lengths.filter(|usage| usage.completion_tokens != output_tokens).count();
+        if other > 0 {
+            remarks.push(format!(
+                "{other} of {requests} answers do not have the {output_tokens} tokens that were \
+                 asked for"
+            ));
+        }
+        Verdict::Ok((!remarks.is_empty()).then(|| remarks.join("; ")))
+    }
+
+    /// Every record, in the order of the requests.
+    pub(crate) fn into_records(self) -> Vec<RequestRecord> {
+        let mut records = self.records;
+        records.extend(self.refused);
+        records.sort_by_key(|record| record.index);
+        records
+    }
+}
+
+fn first(records: &[RequestRecord]) -> &str {
+    let error = records.iter().find_map(|record| record.error.as_ref());
+    error.map_or("the stream carried no token", |error| &error.message)
+}
+
+/// Whether the client itself was late.
+pub(crate) fn void_of_lag(records: &[RequestRecord]) -> Option<Note> {
+    let (lag, bound) = figures::lagged(records)?;
+    Some(Note::Void(format!(
+        "the client was the bottleneck: send lag {lag:.1} ms, above the bound of {bound:.1} ms"
+    )))
+}
+
+/// What the server must have counted of these.
+pub(crate) fn sent(records: &[RequestRecord]) -> Sent {
+    let tokens = records.iter().filter_map(|record| record.usage).map(|usage| usage.prompt_tokens);
+    Sent {
+        requests: records.len() as u64,
+        failed: records.iter().filter(|record| record.error.is_some()).count() as u64,
+        prompt_tokens: tokens.sum(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::record::{RequestError, RequestErrorClass, Usage};
+
+    fn answered(index: u32) -> RequestRecord {
+        let usage = Usage { completion_tokens: 4, ..Usage::default() };
+        RequestRecord {
+            index,
+            first_token_ns: Some(1),
+            usage: Some(usage),
+            ..RequestRecord::default()
+        }
+    }
+
+    fn failed(index: u32, class: RequestErrorClass, message: &str) -> RequestRecord {
+        let error = RequestError { class, message: message.to_owned() };
+        RequestRecord { index, error: Some(error), ..RequestRecord::default() }
+    }
+
+    #[test]
+    fn a_prompt_that_is_too_long_fails_nothing_unless_all_are() {
+        let too_long = |index| failed(index, RequestErrorClass::ClientError, "context length");
+        let remarks = vec!["1 of 9 prompts".to_owned()];
+        let done = Done {
+            records: vec![answered(0), answered(2)],
+            refused: vec![too_long(1)],
+            remarks: remarks.clone(),
+            ..Done::default()
+        };
+        assert_eq!(done.verdict(4, None), Verdict::Ok(Some("1 of 9 prompts".to_owned())));
+        let indices: Vec<u32> = done.into_records().iter().map(|record| record.index).collect();
+        assert_eq!(indices, [0, 1, 2]);
+        let none = Done { refused: vec![too_long(0)], ..Done::default() };
+        let reason = "the server refused 1 prompts as too long; the first: context length";
+        assert_eq!(none.verdict(4, None), Verdict::Failed(reason.to_owned()));
+        let records = vec![answered(0)];
+        let gave_up =
+            Done { records, refused: vec![too_long(1)], gave_up: true, ..Done::default() };
+        assert_eq!(gave_up.verdict(4, None), Verdict::Failed(reason.to_owned()));
+    }
+
+    #[test]
+    fn failures_come_before_what_the_counters_say() {
+        let records = vec![answered(0), failed(1, RequestErrorClass::ServerError, "x")];
+        let done = Done { records, ..Done::default() };
+        let reason = "1 of 2 requests failed; the first: x".to_owned();
+        assert_eq!(done.verdict(4, Some("foreign".to_owned())), Verdict::Failed(reason));
+        let done = Done { records: vec![answered(0)], ..Done::default() };
+        let foreign = Verdict::Void("foreign".to_owned());
+        assert_eq!(done.verdict(4, Some("foreign".to_owned())), foreign);
+        let lengths = "1 of 1 answers do not have the 5 tokens that were asked for".to_owned();
+        assert_eq!(done.verdict(5, None), Verdict::Ok(Some(lengths)));
+    }
+}

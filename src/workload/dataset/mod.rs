@@ -1,0 +1,344 @@
+//! Prompts from a file: ShareGPT-like JSON (`conversations` with `from` and
+//! `value`), or JSON lines with `prompt` or `messages`. A file is read once per
+//! process and checked on the way; which of its texts are sent, and how, is
+//! [`crate::bench`]'s.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{Conversation, Spec, Workload};
+
+mod read;
+
+/// Bytes of a token, about: what a length is estimated by where no server has counted.
+const BYTES_PER_TOKEN: usize = 4;
+
+/// What users said, entry by entry.
+#[derive(PartialEq, Eq)]
+pub struct Dataset {
+    entries: Vec<Entry>,
+    sha256: String,
+}
+
+/// One entry in which a user says something.
+#[derive(Debug, PartialEq, Eq)]
+enum Entry {
+    /// What users said; never empty.
+    Said(Vec<Box<str>>),
+    /// A chat.
+    Chat {
+        /// Its messages up to the last one of a user, as they stand in the file.
+        json: Box<str>,
+        /// Bytes of text in each message of a user among them.
+        said: Box<[u32]>,
+        /// Bytes of text in all of them.
+        bytes: usize,
+    },
+}
+
+/// An entry as a single prompt.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Prompt<'a> {
+    /// What a user says first.
+    Text(&'a str),
+    /// Messages up to the last one of a user.
+    Messages(Vec<Value>),
+}
+
+/// Why a file gives no prompts, or not the ones that are needed.
+#[derive(Debug, thiserror::Error)]
+pub enum DatasetError {
+    /// It cannot be read.
+    #[error("{}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// It holds something else.
+    #[error("{}, {place}: {reason}", path.display())]
+    Form {
+        /// The file.
+        path: PathBuf,
+        /// `line 3` or `entry 3`, from 1.
+        place: String,
+        /// What is wrong there.
+        reason: String,
+    },
+    /// No entry has a text of a user.
+    #[error("{}: no entry has a text of a user", .0.display())]
+    Empty(PathBuf),
+    /// Too few long conversations.
+    #[error("{}: {found} of its conversations have {turns} turns or more, and the workload needs {wanted}", path.display())]
+    TooFew {
+        /// The file.
+        path: PathBuf,
+        /// Conversations that are long enough.
+        found: usize,
+        /// Turns that are asked for.
+        turns: u64,
+        /// Conversations that are asked for.
+        wanted: u64,
+    },
+}
+
+impl DatasetError {
+    /// What to do about it.
+    pub fn help(&self) -> &'static str {
+        match self {
+            Self::Read { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+                "paths are relative to the grid's file"
+            }
+            Self::Read { .. } => "give a file that can be read",
+            Self::Form { .. } | Self::Empty(_) => {
+                "a file is a JSON list or JSON lines; an entry has `prompt`, `messages`, or \
+                 `conversations` with `from` and `value`"
+            }
+            Self::TooFew { .. } => "lower `turns` or `conversations`, or give another file",
+        }
+    }
+}
+
+impl Dataset {
+    /// Reads a file. Entries in which no user says anything are passed over, as
+    /// ShareGPT has many of them.
+    ///
+    /// # Errors
+    /// A file that cannot be read, has another form, or no prompt at all.
+    pub fn read(path: &Path) -> Result<Self, DatasetError> {
+        let (entries, sha256) = read::file(path)?;
+        if entries.is_empty() {
+            return Err(DatasetError::Empty(path.to_owned()));
+        }
+        Ok(Self { entries, sha256 })
+    }
+
+    /// Entries in which a user says something; never 0.
+    pub fn count(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// SHA-256 of the file, hexadecimal.
+    pub fn sha256(&self) -> &str {
+        &self.sha256
+    }
+
+    /// An entry as a single prompt.
+    pub fn prompt(&self, entry: usize) -> Prompt<'_> {
+        match &self.entries[entry] {
+            Entry::Said(texts) => Prompt::Text(texts.first().map_or("", |text| text)),
+            Entry::Chat { json, .. } => Prompt::Messages(read::messages(json)),
+        }
+    }
+
+    /// Bytes of text in an entry's single prompt.
+    pub fn prompt_bytes(&self, entry: usize) -> usize {
+        match &self.entries[entry] {
+            Entry::Said(texts) => texts.first().map_or(0, |text| text.len()),
+            Entry::Chat { bytes, .. } => *bytes,
+        }
+    }
+
+    /// What users say in an entry, in order.
+    pub fn said(&self, entry: usize) -> Vec<Cow<'_, str>> {
+        match &self.entries[entry] {
+            Entry::Said(texts) => texts.iter().map(|text| Cow::Borrowed(&**text)).collect(),
+            Entry::Chat { json, .. } => {
+                read::said(&read::messages(json)).into_iter().map(Cow::Owned).collect()
+            }
+        }
+    }
+
+    /// Bytes of what users say in the first `turns` turns of an entry.
+    pub fn said_bytes(&self, entry: usize, turns: u64) -> usize {
+        let turns = usize::try_from(turns).unwrap_or(usize::MAX);
+        match &self.entries[entry] {
+            Entry::Said(texts) => texts.iter().take(turns).map(|text| text.len()).sum(),
+            Entry::Chat { said, .. } => said.iter().take(turns).map(|bytes| *bytes as usize).sum(),
+        }
+    }
+
+    /// Entries in which users speak at least so often.
+    pub fn conversations(&self, turns: u64) -> Vec<usize> {
+        let of = |entry: &Entry| match entry {
+            Entry::Said(texts) => texts.len(),
+            Entry::Chat { said, .. } => said.len(),
+        };
+        let long = self.entries.iter().enumerate().filter(|(_, entry)| of(entry) as u64 >= turns);
+        long.map(|(index, _)| index).collect()
+    }
+
+    /// Tokens of an entry's single prompt, on average and about.
+    pub fn prompt_tokens(&self) -> u64 {
+        mean_tokens((0..self.count()).map(|entry| self.prompt_bytes(entry)))
+    }
+
+    /// The same for what users say in conversations of `turns` turns.
+    pub fn conversation_tokens(&self, turns: u64) -> u64 {
+        let long = self.conversations(turns).into_iter();
+        mean_tokens(long.map(|entry| self.said_bytes(entry, turns)))
+    }
+}
+
+fn mean_tokens(bytes: impl ExactSizeIterator<Item = usize>) -> u64 {
+    let count = bytes.len().max(1);
+    (bytes.sum::<usize>() / count / BYTES_PER_TOKEN) as u64
+}
+
+impl fmt::Debug for Dataset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Dataset({} entries, {})", self.entries.len(), self.sha256)
+    }
+}
+
+/// Files that workloads take their prompts from, each read once. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Datasets {
+    folder: PathBuf,
+    /// By their path as the workload spells it.
+    read: BTreeMap<PathBuf, Arc<Dataset>>,
+}
+
+/// A dataset as a sweep remembers it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatasetFile {
+    /// Its path as the grid spells it: relative to the grid's file.
+    pub path: PathBuf,
+    /// SHA-256 of its bytes.
+    pub sha256: String,
+}
+
+impl Datasets {
+    /// Those whose paths are relative to `folder`; none is read yet.
+    pub fn relative_to(folder: &Path) -> Self {
+        Self { folder: folder.to_owned(), read: BTreeMap::new() }
+    }
+
+    /// The dataset of a path.
+    ///
+    /// # Errors
+    /// When it is read for the first time and gives no prompts.
+    pub fn get(&mut self, path: &Path) -> Result<Arc<Dataset>, DatasetError> {
+        if let Some(dataset) = self.read.get(path) {
+            return Ok(Arc::clone(dataset));
+        }
+        let dataset = Arc::new(Dataset::read(&self.path_of(path))?);
+        self.read.insert(path.to_owned(), Arc::clone(&dataset));
+        Ok(dataset)
+    }
+
+    /// The dataset of a path, where it was read.
+    pub fn known(&self, path: &Path) -> Option<&Dataset> {
+        self.read.get(path).map(|dataset| &**dataset)
+    }
+
+    /// Reads a workload's dataset, where it has one, and checks that it suffices.
+    ///
+    /// # Errors
+    /// When it cannot be read, or has too few conversations of the turns asked for.
+    pub fn check(&mut self, workload: &Workload) -> Result<(), DatasetError> {
+        let Some(path) = workload.dataset() else { return Ok(()) };
+        let dataset = self.get(path)?;
+        if let Spec::Conversation(Conversation { turns, conversations, .. }) = &workload.spec {
+            let found = dataset.conversations(*turns).len();
+            if (found as u64) < *conversations {
+                let path = self.path_of(path);
+                let (turns, wanted) = (*turns, *conversations);
+                return Err(DatasetError::TooFew { path, found, turns, wanted });
+            }
+        }
+        Ok(())
+    }
+
+    /// Where the file of a path is.
+    pub fn path_of(&self, path: &Path) -> PathBuf {
+        self.folder.join(path)
+    }
+
+    /// Paths and sums of those that were read.
+    pub fn files(&self) -> Vec<DatasetFile> {
+        let file = |(path, dataset): (&PathBuf, &Arc<Dataset>)| DatasetFile {
+            path: path.clone(),
+            sha256: dataset.sha256.clone(),
+        };
+        self.read.iter().map(file).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn written(text: &[u8]) -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("some.jsonl");
+        std::fs::write(&path, text).expect("written");
+        (folder, path)
+    }
+
+    fn talk(turns: usize) -> Value {
+        let user = |turn| json!({"role": "user", "content": format!("{turn}")});
+        json!({"messages": (0..turns).map(user).collect::<Vec<_>>()})
+    }
+
+    #[test]
+    fn a_file_is_read_once_and_known_by_its_sum() {
+        let (folder, path) = written(b"{\"prompt\": \"abc\"}");
+        let mut datasets = Datasets::relative_to(folder.path());
+        let first = datasets.get(Path::new("some.jsonl")).expect("a dataset");
+        std::fs::remove_file(&path).expect("removed");
+        let again = datasets.get(Path::new("some.jsonl")).expect("it was read");
+        assert!(Arc::ptr_eq(&first, &again));
+        let [file] = &datasets.files()[..] else { panic!("one file") };
+        // `printf '{"prompt": "abc"}' | sha256sum`
+        assert_eq!(
+            (file.path.to_str(), &file.sha256[..16]),
+            (Some("some.jsonl"), "6841d5f1c399cca7")
+        );
+    }
+
+    #[test]
+    fn conversations_are_as_long_as_asked() {
+        let lines = [3, 1, 5].map(|turns| talk(turns).to_string()).join("\n");
+        let (folder, _) = written(lines.as_bytes());
+        let mut datasets = Datasets::relative_to(folder.path());
+        let dataset = datasets.get(Path::new("some.jsonl")).expect("a dataset");
+        assert_eq!(dataset.conversations(3), [0, 2]);
+        assert_eq!(dataset.said(2), ["0", "1", "2", "3", "4"]);
+        assert_eq!((dataset.said_bytes(2, 3), dataset.prompt_bytes(2)), (3, 5));
+        let checked = |datasets: &mut Datasets, conversations: u64| {
+            let options =
+                json!({"dataset": "some.jsonl", "turns": 3, "conversations": conversations});
+            let options = options.as_object().expect("a mapping");
+            let workload = Workload::from_options("conversation", options).expect("good options");
+            datasets.check(&workload).map_err(|fault| fault.to_string())
+        };
+        assert_eq!(checked(&mut datasets, 2), Ok(()));
+        let fault = checked(&mut datasets, 4).expect_err("two are too few");
+        assert!(
+            fault
+                .ends_with("2 of its conversations have 3 turns or more, and the workload needs 4"),
+            "{fault}"
+        );
+    }
+
+    #[test]
+    fn what_is_no_file_or_holds_nothing_is_an_error() {
+        let (folder, path) = written(b"\n \r\n");
+        assert!(matches!(Dataset::read(&path), Err(DatasetError::Empty(_))));
+        let fault = Dataset::read(folder.path()).expect_err("a folder").to_string();
+        assert!(fault.ends_with("this is no file"), "{fault}");
+        let missing = Dataset::read(&folder.path().join("none")).expect_err("nothing there");
+        assert!(matches!(missing, DatasetError::Read { .. }));
+        assert!(missing.help().contains("relative"));
+    }
+}
