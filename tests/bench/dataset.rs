@@ -59,14 +59,16 @@ const TALKS: [[&str; 2]; 4] = [
     ],
     [
         "Tell me of bees: how they find their way home over fields and woods, how they tell each \
-         other where the flowers are, and what they do in winter, when there are none.",
+         other where the flowers are, and what they do in winter, when there are none. Tell it in \
+         the words of somebody who keeps them, and is stung now and then.",
         "And then?",
     ],
     [
         "Why is the sky blue at noon and red in the evening? Say it as you would to a child of ten \
          who likes to know how things work, with one example from the kitchen, one from the sea \
          and one from the mountains, and do not use any word that you would not find in a book \
-         for children of that age. Then say what the moon would look like from there.",
+         for children of that age. Then say what the moon would look like from there, and \
+         what colour the sky would have for somebody who stands on it and looks up at noon.",
         "Is it so on Mars?",
     ],
 ];
