@@ -2,28 +2,22 @@
 //! own, with the times at which its bytes passed. Arrivals and concurrency are
 //! the workloads'; a request is sent once, whatever happens.
 
-use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
-use std::pin::pin;
-use std::task::Poll;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::body::{Body, Incoming};
-use hyper::header::{self, HeaderValue};
-use hyper::{Request, Response, Uri};
+use reqwest::Url;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::bench::clock::{Clock, now_ns};
-use crate::bench::connection::{Connection, Stamps};
-use crate::bench::fault::{before_head, cancelled, check_type, cut, in_body, refusal_of};
+use crate::bench::clock::Clock;
+use crate::bench::connection::Connection;
+use crate::bench::exchange::{Ended, Exchange};
+use crate::bench::fault::cancelled;
+use crate::bench::http1::{is_header_value, request_head};
 use crate::bench::record::{RequestError, RequestErrorClass, RequestRecord};
 use crate::bench::request::Prepared;
-use crate::bench::silence::Timer;
 use crate::bench::stream::{Answer, StreamLimits, StreamReader};
-use crate::server::Server;
+use crate::server::{ApiKey, Server};
 
 /// What a server may do to us at most.
 #[derive(Clone, Copy, Debug)]
@@ -38,8 +32,10 @@ pub struct Limits {
     pub connect: Duration,
     /// Time from the send to the first token.
     pub first_token: Duration,
-    /// Time in which nothing arrives, after the first token.
+    /// Time without an event that has data, after the first token.
     pub silence: Duration,
+    /// Time from the send to the end, whatever comes.
+    pub total: Duration,
     /// Time for the response to end after `[DONE]`, before the connection is given up.
     pub after_done: Duration,
 }
@@ -53,6 +49,7 @@ impl Default for Limits {
             connect: Duration::from_secs(10),
             first_token: Duration::from_mins(10),
             silence: Duration::from_mins(2),
+            total: Duration::from_hours(1),
             after_done: Duration::from_millis(250),
         }
     }
@@ -76,8 +73,8 @@ pub enum ClientError {
 pub struct Client {
     addresses: Vec<SocketAddr>,
     prefix: String,
-    host: HeaderValue,
-    authorization: Option<HeaderValue>,
+    host: String,
+    api_key: Option<ApiKey>,
     limits: Limits,
 }
 
@@ -121,38 +118,33 @@ impl Client {
     pub async fn new(server: &Server, limits: Limits) -> Result<Self, ClientError> {
         let url = &server.endpoint.base_url;
         let fault = |reason: &str| ClientError::Address { url: url.clone(), reason: reason.into() };
-        let uri: Uri = url.parse().map_err(|_| fault("it is no URL"))?;
-        match uri.scheme_str() {
-            Some("http") => {}
-            Some("https") => {
+        let parsed: Url = url.parse().map_err(|_| fault("it is no URL"))?;
+        match parsed.scheme() {
+            "http" => {}
+            "https" => {
                 return Err(fault(
                     "https is not supported; give the server's plain http address, or a tunnel to it",
                 ));
             }
             _ => return Err(fault("it must begin with http://")),
         }
-        let authority = uri.authority().ok_or_else(|| fault("it names no host"))?;
-        if authority.as_str().contains('@') {
+        if !parsed.username().is_empty() || parsed.password().is_some() {
             return Err(fault("credentials do not belong into a URL"));
         }
-        let name = authority.host().trim_start_matches('[').trim_end_matches(']');
-        let addresses: Vec<SocketAddr> =
-            tokio::net::lookup_host((name, authority.port_u16().unwrap_or(80)))
-                .await
-                .map_err(|error| fault(&format!("its host is not known ({error})")))?
-                .collect();
-        let host = HeaderValue::from_str(authority.as_str()).map_err(|_| fault("bad host"))?;
-        let authorization = match &server.endpoint.api_key {
-            None => None,
-            Some(key) => {
-                let mut value = HeaderValue::from_str(&format!("Bearer {}", key.reveal()))
-                    .map_err(|_| fault("the API key has characters that no header can carry"))?;
-                value.set_sensitive(true);
-                Some(value)
-            }
-        };
-        let prefix = uri.path().trim_end_matches('/').to_owned();
-        Ok(Self { addresses, prefix, host, authorization, limits })
+        let name = parsed.host_str().ok_or_else(|| fault("it names no host"))?;
+        let port = parsed.port_or_known_default().unwrap_or(80);
+        let host = parsed.port().map_or(name.to_owned(), |port| format!("{name}:{port}"));
+        let bare = name.trim_start_matches('[').trim_end_matches(']');
+        let addresses: Vec<SocketAddr> = tokio::net::lookup_host((bare, port))
+            .await
+            .map_err(|error| fault(&format!("its host is not known ({error})")))?
+            .collect();
+        let api_key = server.endpoint.api_key.clone();
+        if api_key.as_ref().is_some_and(|key| !is_header_value(key.reveal())) {
+            return Err(fault("the API key has characters that no header can carry"));
+        }
+        let prefix = parsed.path().trim_end_matches('/').to_owned();
+        Ok(Self { addresses, prefix, host, api_key, limits })
     }
 
     /// Opens the slot's connection, unless it is open and fresh. To be called
@@ -161,23 +153,38 @@ impl Client {
     /// # Errors
     /// No connection.
     pub async fn ready(&self, slot: &mut Slot) -> Result<(), RequestError> {
-        if let Some(connection) = &mut slot.connection
-            && connection.is_usable().await
+        self.ready_for(slot, Duration::ZERO).await
+    }
+
+    /// As [`Client::ready`], for a request that is sent after `ahead`.
+    ///
+    /// # Errors
+    /// No connection.
+    pub async fn ready_for(&self, slot: &mut Slot, ahead: Duration) -> Result<(), RequestError> {
+        slot.connection = Some(self.connection(slot, ahead).await?);
+        Ok(())
+    }
+
+    /// The slot's connection, or a new one where it has none that is fresh.
+    async fn connection(
+        &self,
+        slot: &mut Slot,
+        ahead: Duration,
+    ) -> Result<Connection, RequestError> {
+        if let Some(connection) = slot.connection.take()
+            && connection.is_usable(ahead).await
         {
-            return Ok(());
+            return Ok(connection);
         }
-        slot.connection = None;
         let error = |message: String| RequestError { class: RequestErrorClass::Connect, message };
-        let opening = Connection::open(&self.addresses, self.limits.header_bytes);
-        match timeout(self.limits.connect, opening).await {
-            Ok(Ok(connection)) => slot.connection = Some(connection),
-            Ok(Err(fault)) => return Err(error(format!("no connection: {fault}"))),
+        match timeout(self.limits.connect, Connection::open(&self.addresses)).await {
+            Ok(Ok(connection)) => Ok(connection),
+            Ok(Err(fault)) => Err(error(format!("no connection: {fault}"))),
             Err(_) => {
                 let seconds = self.limits.connect.as_secs_f64();
-                return Err(error(format!("no connection within {seconds} s")));
+                Err(error(format!("no connection within {seconds} s")))
             }
         }
-        Ok(())
     }
 
     /// `count` slots, all open: a few at a time, so that no burst of connects
@@ -213,14 +220,22 @@ impl Client {
             ..RequestRecord::default()
         };
         let mut reader = StreamReader::new(record, self.limits.stream, request.keep_answer);
-        let outcome = match cancel.run_until_cancelled(self.ready(slot)).await {
+        let message = self.message(request);
+        let connection = self.connection(slot, Duration::ZERO);
+        let outcome = match cancel.run_until_cancelled(connection).await {
             None => Err(cancelled()),
             Some(Err(error)) => Err(error),
-            Some(Ok(())) => self.exchange(slot, request, clock, cancel, &mut reader).await,
+            Some(Ok(mut connection)) => {
+                let exchange =
+                    Exchange::new(&mut connection, &message, &mut reader, clock, self.limits);
+                exchange.run(cancel).await.map(|ended| {
+                    if ended == Ended::Reusable {
+                        connection.rests();
+                        slot.connection = Some(connection);
+                    }
+                })
+            }
         };
-        if outcome.is_err() {
-            slot.connection = None;
-        }
         let record = reader.record_mut();
         record.end_ns.get_or_insert(clock.elapsed_ns());
         if order.scheduled_ns.is_none() {
@@ -230,174 +245,12 @@ impl Client {
         Outcome { record, answer }
     }
 
-    async fn exchange(
-        &self,
-        slot: &mut Slot,
-        request: &Prepared,
-        clock: Clock,
-        cancel: &CancellationToken,
-        reader: &mut StreamReader,
-    ) -> Result<(), RequestError> {
-        let Some(connection) = &mut slot.connection else {
-            return Err(cut("the connection is gone"));
-        };
-        let stamps = std::sync::Arc::clone(&connection.stamps);
-        stamps.arm();
-        let started_ns = now_ns();
-        let response = connection.sender.send_request(self.request(request));
-        let mut timer = Timer::new(started_ns, self.limits);
-        let head = {
-            let mut response = pin!(response);
-            let mut stop = pin!(cancel.cancelled());
-            poll_fn(|cx| {
-                if stop.as_mut().poll(cx).is_ready() {
-                    return Poll::Ready(Err(cancelled()));
-                }
-                let broken = connection.drive(cx);
-                if let Poll::Ready(head) = response.as_mut().poll(cx) {
-                    return Poll::Ready(head.map_err(|error| before_head(&error)));
-                }
-                if let Some(error) = broken {
-                    return Poll::Ready(Err(before_head(&error)));
-                }
-                timer.poll(cx, &stamps, reader).map(Err)
-            })
-            .await
-        };
-        let record = reader.record_mut();
-        record.sent_ns = clock.since(stamps.wrote().unwrap_or(started_ns));
-        let head = head?;
-        let headers_ns = clock.since(stamps.read().unwrap_or_else(now_ns));
-        record.headers_ns = Some(headers_ns);
-        record.http_status = Some(head.status().as_u16());
-        if head.status() != hyper::StatusCode::OK {
-            return Err(self.refusal(connection, head, &mut timer, reader, cancel).await);
-        }
-        check_type(&head)?;
-        let mut exchange =
-            Exchange { connection, stamps: &stamps, clock, reader, timer: &mut timer };
-        let ended = exchange.read(head.into_body(), cancel).await;
-        record_end(reader, &stamps, clock);
-        if ended? == Ended::ByUs || connection.ready_soon().await.is_err() {
-            slot.connection = None;
-        }
-        Ok(())
-    }
-
-    fn request(&self, request: &Prepared) -> Request<Full<Bytes>> {
-        let mut message = Request::new(Full::new(request.body.clone()));
-        *message.method_mut() = hyper::Method::POST;
-        // A path of ours behind the prefix of a parsed URL is a path.
-        *message.uri_mut() = format!("{}{}", self.prefix, request.path).parse().unwrap_or_default();
-        let headers = message.headers_mut();
-        headers.insert(header::HOST, self.host.clone());
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(header::ACCEPT, HeaderValue::from_static("text/event-stream"));
-        if let Some(authorization) = &self.authorization {
-            headers.insert(header::AUTHORIZATION, authorization.clone());
-        }
+    /// Head and body, in one piece: one write sends what fits the socket.
+    fn message(&self, request: &Prepared) -> Vec<u8> {
+        let key = self.api_key.as_ref().map(ApiKey::reveal);
+        let path = format!("{}{}", self.prefix, request.path);
+        let mut message = request_head(&path, &self.host, key, request.body.len()).into_bytes();
+        message.extend_from_slice(&request.body);
         message
     }
-
-    /// The error that a status other than 200 stands for, with the server's message.
-    async fn refusal(
-        &self,
-        connection: &mut Connection,
-        head: Response<Incoming>,
-        timer: &mut Timer,
-        reader: &mut StreamReader,
-        cancel: &CancellationToken,
-    ) -> RequestError {
-        let status = head.status();
-        let location = head.headers().get(header::LOCATION).cloned();
-        let mut body = head.into_body();
-        let mut bytes: Vec<u8> = Vec::new();
-        let stamps = std::sync::Arc::clone(&connection.stamps);
-        let limit = self.limits.error_bytes;
-        let mut stop = pin!(cancel.cancelled());
-        let given_up = poll_fn(|cx| {
-            if stop.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(Some(cancelled()));
-            }
-            loop {
-                let _ = connection.drive(cx);
-                match std::pin::Pin::new(&mut body).poll_frame(cx) {
-                    Poll::Ready(Some(Ok(frame))) if bytes.len() < limit => {
-                        let data = frame.into_data().unwrap_or_default();
-                        bytes.extend_from_slice(&data[..data.len().min(limit - bytes.len())]);
-                    }
-                    // What has come of the message is worth more than why it broke off.
-                    Poll::Ready(_) => return Poll::Ready(None),
-                    Poll::Pending => return timer.poll(cx, &stamps, reader).map(Some),
-                }
-            }
-        })
-        .await;
-        if let Some(error) = given_up {
-            return error;
-        }
-        refusal_of(status, location.as_ref(), &bytes)
-    }
-}
-
-/// How a stream was left.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ended {
-    /// The response is over: the connection can be used again.
-    Cleanly,
-    /// `[DONE]` came and the response did not end: the connection is given up.
-    ByUs,
-}
-
-/// Reading the body of one response.
-struct Exchange<'a> {
-    connection: &'a mut Connection,
-    stamps: &'a Stamps,
-    clock: Clock,
-    reader: &'a mut StreamReader,
-    timer: &'a mut Timer,
-}
-
-impl Exchange<'_> {
-    async fn read(
-        &mut self,
-        mut body: Incoming,
-        cancel: &CancellationToken,
-    ) -> Result<Ended, RequestError> {
-        let mut stop = pin!(cancel.cancelled());
-        poll_fn(|cx| {
-            if stop.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(Err(cancelled()));
-            }
-            loop {
-                let broken = self.connection.drive(cx);
-                let done = self.reader.is_done();
-                match std::pin::Pin::new(&mut body).poll_frame(cx) {
-                    Poll::Ready(Some(Ok(frame))) => {
-                        let Some(bytes) = frame.data_ref() else { continue };
-                        let at = self.clock.since(self.stamps.read().unwrap_or_else(now_ns));
-                        self.reader.push(at, bytes)?;
-                    }
-                    Poll::Ready(None) => return Poll::Ready(Ok(Ended::Cleanly)),
-                    Poll::Ready(Some(Err(_))) if done => return Poll::Ready(Ok(Ended::ByUs)),
-                    Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(in_body(&error))),
-                    Poll::Pending => {
-                        if let Some(error) = broken {
-                            return Poll::Ready(Err(in_body(&error)));
-                        }
-                        return match self.timer.poll(cx, self.stamps, self.reader) {
-                            Poll::Ready(_) if self.reader.is_done() => Poll::Ready(Ok(Ended::ByUs)),
-                            polled => polled.map(Err),
-                        };
-                    }
-                }
-            }
-        })
-        .await
-    }
-}
-
-fn record_end(reader: &mut StreamReader, stamps: &Stamps, clock: Clock) {
-    let end = clock.since(stamps.read().unwrap_or_else(now_ns));
-    reader.record_mut().end_ns = Some(end);
 }

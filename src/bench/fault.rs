@@ -2,29 +2,19 @@
 
 use std::io;
 
-use hyper::Response;
-use hyper::body::Incoming;
-use hyper::header;
-
+use crate::bench::http1::Fault;
 use crate::bench::record::{RequestError, RequestErrorClass};
 use crate::server::error_text;
 
 /// The error that a status other than 200 stands for, with the server's message.
-pub(crate) fn refusal_of(
-    status: hyper::StatusCode,
-    location: Option<&header::HeaderValue>,
-    body: &[u8],
-) -> RequestError {
-    let message = match location.map(header::HeaderValue::to_str) {
-        Some(Ok(to)) if status.is_redirection() => format!("redirected to {to}: not followed"),
+pub(crate) fn refusal_of(status: u16, location: Option<&str>, body: &[u8]) -> RequestError {
+    let message = match location {
+        Some(to) if (300..400).contains(&status) => format!("redirected to {to}: not followed"),
         _ => error_text(&String::from_utf8_lossy(body)),
     };
-    let class = if status.is_server_error() {
-        RequestErrorClass::ServerError
-    } else {
-        RequestErrorClass::ClientError
-    };
-    RequestError { class, message: format!("HTTP {}: {message}", status.as_u16()) }
+    let class =
+        if status >= 500 { RequestErrorClass::ServerError } else { RequestErrorClass::ClientError };
+    RequestError { class, message: format!("HTTP {status}: {message}") }
 }
 
 /// What servers say of a prompt that does not fit into their context: vLLM's
@@ -39,8 +29,8 @@ pub(crate) fn is_too_long(error: &RequestError) -> bool {
         && TOO_LONG.iter().any(|words| message.contains(words))
 }
 
-pub(crate) fn check_type(head: &Response<Incoming>) -> Result<(), RequestError> {
-    let kind = head.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+/// Whether the answer is a stream of events.
+pub(crate) fn check_type(kind: Option<&str>) -> Result<(), RequestError> {
     match kind {
         Some(kind) if kind.trim_start().starts_with("text/event-stream") => Ok(()),
         other => Err(RequestError {
@@ -54,49 +44,23 @@ pub(crate) fn cancelled() -> RequestError {
     RequestError { class: RequestErrorClass::Cancelled, message: "a stop was asked for".into() }
 }
 
-pub(crate) fn cut(message: &str) -> RequestError {
-    RequestError { class: RequestErrorClass::Cut, message: message.to_owned() }
+/// Bytes that are no HTTP.
+pub(crate) fn of_bytes(fault: &Fault) -> RequestError {
+    let class = match fault {
+        Fault::HeadTooLarge => RequestErrorClass::TooLarge,
+        Fault::NotHttp(_) | Fault::Framing(_) => RequestErrorClass::Malformed,
+    };
+    RequestError { class, message: fault.to_string() }
 }
 
-pub(crate) fn before_head(error: &hyper::Error) -> RequestError {
-    if error.is_parse_too_large() {
-        return RequestError {
-            class: RequestErrorClass::TooLarge,
-            message: "the head of the response is too large".to_owned(),
-        };
-    }
-    if error.is_parse() {
-        return RequestError {
-            class: RequestErrorClass::Malformed,
-            message: format!("the answer is not HTTP: {}", chain(error)),
-        };
-    }
-    cut(&format!("the connection broke before the answer: {}", chain(error)))
+pub(crate) fn before_head(error: &io::Error) -> RequestError {
+    cut(format!("the connection broke before the answer: {error}"))
 }
 
-pub(crate) fn in_body(error: &hyper::Error) -> RequestError {
-    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(inner) = source {
-        if let Some(fault) = inner.downcast_ref::<io::Error>()
-            && matches!(fault.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput)
-        {
-            return RequestError {
-                class: RequestErrorClass::Malformed,
-                message: format!("the stream's framing is broken: {}", chain(error)),
-            };
-        }
-        source = inner.source();
-    }
-    cut(&format!("the stream broke off: {}", chain(error)))
+pub(crate) fn in_body(error: &io::Error) -> RequestError {
+    cut(format!("the stream broke off: {error}"))
 }
 
-/// An error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        text = format!("{text}: {inner}");
-        source = inner.source();
-    }
-    text
+fn cut(message: String) -> RequestError {
+    RequestError { class: RequestErrorClass::Cut, message }
 }

@@ -1,4 +1,4 @@
-//! Ends requests whose server has fallen silent.
+//! Ends requests whose server has fallen silent, or that never end.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -8,8 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::bench::client::Limits;
-use crate::bench::clock::now_ns;
-use crate::bench::connection::Stamps;
+use crate::bench::clock::Clock;
 use crate::bench::record::{RequestError, RequestErrorClass};
 use crate::bench::stream::StreamReader;
 
@@ -17,50 +16,71 @@ use crate::bench::stream::StreamReader;
 /// when it fires: a stream does not pay for it with every chunk.
 pub(crate) struct Timer {
     sleep: Pin<Box<tokio::time::Sleep>>,
+    clock: Clock,
     started_ns: u64,
     limits: Limits,
     after_done: bool,
 }
 
 impl Timer {
-    pub(crate) fn new(started_ns: u64, limits: Limits) -> Self {
-        let first = limits.first_token.min(limits.silence);
+    /// Runs from now.
+    pub(crate) fn new(clock: Clock, limits: Limits) -> Self {
+        let first = limits.first_token.min(limits.silence).min(limits.total);
         let sleep = Box::pin(tokio::time::sleep_until(Instant::now() + first));
-        Self { sleep, started_ns, limits, after_done: false }
+        Self { sleep, clock, started_ns: clock.elapsed_ns(), limits, after_done: false }
     }
 
-    /// Ready with an error when the server has been silent for too long.
+    /// Ready with an error when the server has been silent for too long. `known`:
+    /// this task was told to wake by an earlier call.
     pub(crate) fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        stamps: &Stamps,
-        reader: &mut StreamReader,
+        known: bool,
+        reader: &StreamReader,
     ) -> Poll<RequestError> {
-        if reader.is_done() && !self.after_done {
+        let ends = reader.is_done() && !self.after_done;
+        if ends {
             self.after_done = true;
             self.sleep.as_mut().reset(Instant::now() + self.limits.after_done);
+        } else if known && !self.sleep.is_elapsed() {
+            return Poll::Pending;
         }
         loop {
             if self.sleep.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
-            let started = reader.record_mut().first_token_ns.is_some();
-            let (since_ns, limit, what) = if started || self.after_done {
-                let since = stamps.read().unwrap_or(self.started_ns);
-                let limit =
-                    if self.after_done { self.limits.after_done } else { self.limits.silence };
-                (since, limit, "nothing came")
-            } else {
-                (self.started_ns, self.limits.first_token, "no token came")
-            };
-            let passed = Duration::from_nanos(now_ns().saturating_sub(since_ns));
-            if passed >= limit || self.after_done {
-                return Poll::Ready(RequestError {
-                    class: RequestErrorClass::Silent,
-                    message: format!("{what} for {} s", limit.as_secs_f64()),
-                });
+            match self.left(reader) {
+                Ok(left) => self.sleep.as_mut().reset(Instant::now() + left),
+                Err(message) => {
+                    let class = RequestErrorClass::Silent;
+                    return Poll::Ready(RequestError { class, message });
+                }
             }
-            self.sleep.as_mut().reset(Instant::now() + limit.saturating_sub(passed));
         }
+    }
+
+    /// The time that is left, or what took too long. Silence is broken by events
+    /// with data: comments keep a connection alive, and say nothing.
+    fn left(&self, reader: &StreamReader) -> Result<Duration, String> {
+        let seconds = |limit: Duration| limit.as_secs_f64();
+        let now_ns = self.clock.elapsed_ns();
+        let since = |ns: u64| Duration::from_nanos(now_ns.saturating_sub(ns));
+        let Limits { total, first_token, silence, after_done, .. } = self.limits;
+        if self.after_done {
+            return Err(format!("the answer did not end within {} s", seconds(after_done)));
+        }
+        let whole = total.saturating_sub(since(self.started_ns));
+        if whole.is_zero() {
+            return Err(format!("the answer was not over after {} s", seconds(total)));
+        }
+        let (passed, limit, what) = match reader.last_event_ns() {
+            Some(last_ns) if reader.has_token() => (since(last_ns), silence, "nothing came"),
+            _ => (since(self.started_ns), first_token, "no token came"),
+        };
+        let left = limit.saturating_sub(passed);
+        if left.is_zero() {
+            return Err(format!("{what} for {} s", seconds(limit)));
+        }
+        Ok(left.min(whole))
     }
 }

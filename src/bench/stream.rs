@@ -50,6 +50,7 @@ struct Events {
     record: RequestRecord,
     template: Template,
     answer: Option<Answer>,
+    last_ns: Option<u64>,
     done: bool,
 }
 
@@ -69,6 +70,7 @@ impl StreamReader {
             record,
             template: Template::default(),
             answer: keep_answer.then(Answer::default),
+            last_ns: None,
             done: false,
         };
         Self { splitter: Splitter::new(limits.event), events, bytes: 0, limit: limits.total }
@@ -76,6 +78,16 @@ impl StreamReader {
 
     pub(crate) fn record_mut(&mut self) -> &mut RequestRecord {
         &mut self.events.record
+    }
+
+    /// When the last event with data came.
+    pub(crate) fn last_event_ns(&self) -> Option<u64> {
+        self.events.last_ns
+    }
+
+    /// A token has come.
+    pub(crate) fn has_token(&self) -> bool {
+        self.events.record.first_token_ns.is_some()
     }
 
     /// `[DONE]` has come.
@@ -123,6 +135,7 @@ impl Events {
             return Ok(());
         }
         if let Some((kind, text)) = self.template.text(data) {
+            self.last_ns = Some(at_ns);
             self.text(at_ns, kind, text);
             return Ok(());
         }
@@ -134,6 +147,7 @@ impl Events {
             }
             _ => {}
         }
+        self.last_ns = Some(at_ns);
         let chunk = chunk::Chunk::read(data).map_err(|error| malformed(data, &error))?;
         if let Some(message) = chunk.error() {
             return Err(RequestError { class: RequestErrorClass::InStream, message });

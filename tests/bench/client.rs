@@ -244,6 +244,74 @@ async fn a_first_token_may_take_longer_than_silence() {
     assert_eq!(record.error, None);
 }
 
+/// Comments keep a connection alive; they are no answer.
+#[tokio::test]
+async fn comments_break_no_silence_and_no_answer_lasts_for_ever() {
+    let token = chunk(&delta(r#"{"content":"a"}"#));
+    let drip = |what: &str| {
+        let mut steps = writes(&[STREAM, &token]);
+        for _ in 0..200 {
+            steps.push(Step::Wait(Duration::from_millis(50)));
+            steps.extend(writes(&[chunk(what)]));
+        }
+        steps
+    };
+    let (class, message) = fails(drip(": ping\n\n")).await;
+    assert_eq!((class, message.as_str()), (Silent, "nothing came for 0.4 s"));
+    let scripted = Scripted::start(drip(&delta(r#"{"content":"b"}"#))).await;
+    let limits = Limits { total: Duration::from_millis(1500), ..limits() };
+    let record = ask_with(&scripted, limits).await.record;
+    assert_eq!(record.error.expect("an error").message, "the answer was not over after 1.5 s");
+    assert!(record.chunks.len() > 5, "what came is kept: {}", record.chunks.len());
+}
+
+/// Heads that announce the answer, bodies that end with the connection, and
+/// connections that are not kept.
+#[tokio::test]
+async fn what_http_allows_is_read() {
+    let events = [delta(r#"{"content":"a"}"#), USAGE.to_owned(), DONE.to_owned()].concat();
+    let early = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n";
+    let mut old =
+        writes(&[early, "HTTP/1.0 200 OK\r\nContent-Type: text/event-stream\r\n\r\n", &events]);
+    old.push(Step::Close);
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n";
+    let closes = writes(&[format!("{head}content-length: {}\r\n\r\n{events}", events.len())]);
+    for steps in [old, closes] {
+        let scripted = Scripted::start(steps).await;
+        let client = Client::new(&scripted.server(), limits()).await.expect("an address");
+        let stop = CancellationToken::new();
+        let mut slot = Slot::default();
+        for _ in 0..2 {
+            let record =
+                client.send(&mut slot, &request(), ORDER, Clock::start(), &stop).await.record;
+            assert_eq!(record.error, None);
+            assert_eq!(record.chunks.len(), 1);
+        }
+        assert_eq!(scripted.seen().connections, 2, "a connection each");
+    }
+}
+
+/// A server may refuse a prompt before it has read it.
+#[tokio::test]
+async fn a_refusal_that_comes_before_the_prompt_was_read() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("bound");
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.expect("the client");
+        let answer = "HTTP/1.1 413 Payload Too Large\r\ncontent-length: 4\r\n\r\nlong";
+        tokio::io::AsyncWriteExt::write_all(&mut stream, answer.as_bytes()).await.expect("sent");
+        tokio::time::sleep(Duration::from_secs(5)).await;
+    });
+    let client =
+        Client::new(&server(&format!("http://{address}")), limits()).await.expect("an address");
+    let message = json!({"role": "user", "content": "x".repeat(32 << 20)});
+    let request = RequestSpec::speed(Input::Chat(vec![message]), 3).prepare("m");
+    let stop = CancellationToken::new();
+    let outcome = client.send(&mut Slot::default(), &request, ORDER, Clock::start(), &stop).await;
+    let error = outcome.record.error.expect("an error");
+    assert_eq!((error.class, error.message.as_str()), (ClientError, "HTTP 413: long"));
+}
+
 #[tokio::test]
 async fn bytes_that_are_no_chunk() {
     let bad = chunk("data: {\"choices\": oops}\n\n");
@@ -333,6 +401,12 @@ async fn a_connection_is_used_again_and_replaced_when_it_was_closed() {
         assert_eq!(outcome.record.error, None);
     }
     assert_eq!((kept.seen().connections, kept.seen().requests.len()), (1, 3));
+    // What will be too old when it is used is replaced before.
+    client.ready_for(&mut slots[0], Duration::from_secs(1)).await.expect("open");
+    assert_eq!(kept.seen().connections, 1);
+    client.ready_for(&mut slots[0], Duration::from_secs(5)).await.expect("open");
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(kept.seen().connections, 2);
 
     // As vLLM does to idle ones, only sooner.
     let mut steps = good;

@@ -18,6 +18,9 @@ use crate::bench::record::RequestRecord;
 use crate::bench::request::Prepared;
 use crate::workload::Arrivals;
 
+/// So long before its request a connection is looked after, where there is time.
+const AHEAD: Duration = Duration::from_millis(500);
+
 /// What every task of a load shares.
 #[derive(Clone, Debug)]
 pub(crate) struct Generator {
@@ -111,8 +114,16 @@ impl Generator {
 
     async fn loop_on(self, mut slot: Slot, start: tokio::time::Instant) -> Vec<RequestRecord> {
         let mut records = Vec::new();
-        let started = self.cancel.run_until_cancelled(tokio::time::sleep_until(start)).await;
-        if started.is_none() {
+        let started = self.cancel.run_until_cancelled(async {
+            if let Some(before) = start.checked_sub(AHEAD)
+                && before > tokio::time::Instant::now()
+            {
+                tokio::time::sleep_until(before).await;
+                self.refresh(&mut slot).await;
+            }
+            tokio::time::sleep_until(start).await;
+        });
+        if started.await.is_none() {
             return records;
         }
         while !self.is_over()
@@ -121,6 +132,13 @@ impl Generator {
             records.push(self.send(&mut slot, prompt, None).await);
         }
         records
+    }
+
+    /// Replaces a connection that the server may have closed by the time it is used:
+    /// a connect would count as the client's lag.
+    async fn refresh(&self, slot: &mut Slot) {
+        // What is wrong is told by the request itself.
+        let _ = self.client.ready_for(slot, 2 * AHEAD).await;
     }
 
     /// An open loop: each request at its time, on a slot that is free or new.
@@ -145,22 +163,30 @@ impl Generator {
             for offset_ns in schedule {
                 let due_ns = origin_ns + offset_ns;
                 let Some(prompt) = self.prompts.blocking_next() else { break };
+                free.rotate_left(1);
+                let Free { slots, lane } = &free[0];
+                let ahead_ns = due_ns.saturating_sub(AHEAD.as_nanos() as u64);
+                if ahead_ns > self.clock.elapsed_ns() && self.wait_until(ahead_ns) {
+                    let (this, slots) = (self.clone(), Arc::clone(slots));
+                    let refreshed = async move {
+                        let mut slot = lock(&slots).pop().unwrap_or_default();
+                        this.refresh(&mut slot).await;
+                        lock(&slots).push(slot);
+                    };
+                    tracker.spawn_on(refreshed, lane);
+                }
                 if !self.wait_until(due_ns) {
                     break;
                 }
-                free.rotate_left(1);
-                let (this, kept) = (self.clone(), Arc::clone(&kept));
-                let slots = Arc::clone(&free[0].slots);
-                tracker.spawn_on(
-                    async move {
-                        let mut slot = lock(&slots).pop().unwrap_or_default();
-                        let record = this.send(&mut slot, prompt, Some(due_ns)).await;
-                        lock(&kept).push(record);
-                        // The last one used is the freshest: it is taken first.
-                        lock(&slots).push(slot);
-                    },
-                    &free[0].lane,
-                );
+                let (this, kept, slots) = (self.clone(), Arc::clone(&kept), Arc::clone(slots));
+                let sent = async move {
+                    let mut slot = lock(&slots).pop().unwrap_or_default();
+                    let record = this.send(&mut slot, prompt, Some(due_ns)).await;
+                    lock(&kept).push(record);
+                    // The last one used is the freshest: it is taken first.
+                    lock(&slots).push(slot);
+                };
+                tracker.spawn_on(sent, lane);
             }
         });
         // A panic there is a bug; what was sent is still told.
