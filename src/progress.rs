@@ -17,6 +17,7 @@ pub(crate) struct Progress(Arc<Mutex<Teller>>);
 struct Teller {
     bars: Option<Bars>,
     launches: u32,
+    /// 0 where nothing is launched: `bench` measures a server that runs already.
     launch: u32,
     configuration: String,
     repeats: u32,
@@ -31,18 +32,24 @@ struct Bars {
 }
 
 impl Progress {
-    /// Bars on a terminal, plain lines elsewhere.
-    pub(crate) fn new() -> Self {
-        let bars = std::io::stderr().is_terminal().then(Bars::new);
-        Self(Arc::new(Mutex::new(Teller {
-            bars,
-            launches: 0,
-            launch: 0,
-            configuration: String::new(),
-            repeats: 0,
-            done: 0,
-            since: Instant::now(),
-        })))
+    /// For a sweep, launch by launch: bars on a terminal, plain lines elsewhere.
+    pub(crate) fn of_sweep() -> Self {
+        Self::of(|| Bars::new("launches"), 0)
+    }
+
+    /// For so many repeats on a server that runs already.
+    pub(crate) fn of_repeats(repeats: u32) -> Self {
+        let bars = || {
+            let bars = Bars::new("repeats");
+            bars.overall.set_length(u64::from(repeats));
+            bars
+        };
+        Self::of(bars, repeats)
+    }
+
+    fn of(bars: impl FnOnce() -> Bars, repeats: u32) -> Self {
+        let bars = std::io::stderr().is_terminal().then(bars);
+        Self(Arc::new(Mutex::new(Teller::new(bars, repeats))))
     }
 
     /// Where the library's events go.
@@ -65,7 +72,8 @@ impl Progress {
 }
 
 impl Bars {
-    fn new() -> Self {
+    /// The upper bar counts `what`.
+    fn new(what: &str) -> Self {
         let style = |template: &str| {
             ProgressStyle::with_template(template)
                 .unwrap_or_else(|_| ProgressStyle::default_bar())
@@ -73,9 +81,10 @@ impl Bars {
         };
         let all = MultiProgress::new();
         let overall = all.add(ProgressBar::no_length());
-        overall.set_style(style(
-            "launches {pos}/{len} [{bar:24}] {elapsed_precise} gone, about {eta_precise} to go",
-        ));
+        // With four digits each it fits into 80 columns.
+        overall.set_style(style(&format!(
+            "{what} {{pos}}/{{len}} [{{bar:20}}] {{elapsed_precise}} gone, about {{eta_precise}} to go"
+        )));
         let launch = all.add(ProgressBar::no_length());
         launch.set_style(style("  {spinner} {wide_msg} {elapsed}"));
         launch.enable_steady_tick(Duration::from_millis(200));
@@ -84,6 +93,18 @@ impl Bars {
 }
 
 impl Teller {
+    fn new(bars: Option<Bars>, repeats: u32) -> Self {
+        Self {
+            bars,
+            launches: 0,
+            launch: 0,
+            configuration: String::new(),
+            repeats,
+            done: 0,
+            since: Instant::now(),
+        }
+    }
+
     fn hear(&mut self, event: Event) {
         match event {
             Event::SweepStarted { sweep, launches, done, simulated } => {
@@ -139,52 +160,61 @@ impl Teller {
             Phase::Starting(what) if what == "starting" => {}
             Phase::Starting(what) => self.now(&format!("starting: {what}")),
             Phase::Ready { seconds } => self.now(&format!("ready after {seconds:.1} s")),
+            // One line per repeat would bury a log; what went wrong is told.
             Phase::Measuring { workload, case, repeat } => {
-                let case = if case.is_empty() { case } else { format!(" {case}") };
-                let repeat =
-                    if repeat == 0 { "warm-up".to_owned() } else { format!("repeat {repeat}") };
-                let text =
-                    format!("{workload}{case}, {repeat} ({}/{})", self.done + 1, self.repeats);
-                // One line per repeat would bury a log; the finished ones are told.
                 if let Some(bars) = &self.bars {
-                    bars.launch.set_message(format!("{}: {text}", self.title()));
+                    bars.launch.set_message(self.measuring(&workload, &case, repeat));
+                    if self.launch == 0 {
+                        bars.launch.reset_elapsed();
+                    }
                 }
             }
             Phase::Stopping => self.now("stopping"),
         }
     }
 
+    fn measuring(&self, workload: &str, case: &str, repeat: u32) -> String {
+        let what = named(workload, case, repeat);
+        format!("{}{what} ({}/{})", self.prefix(), self.done + 1, self.repeats)
+    }
+
     fn repeat(&mut self, measurement: &Measurement) {
         self.done += 1;
-        if measurement.status == Status::Ok {
-            return;
+        if measurement.status != Status::Ok {
+            self.line(&self.finished(measurement));
         }
-        let reason = measurement.reason.as_deref().unwrap_or("no reason given");
-        let text = format!(
-            "{}: {} repeat {} is {}: {reason}",
-            self.title(),
-            measurement.workload,
-            measurement.repeat,
-            measurement.status.as_str()
-        );
-        self.line(&text);
+        if let (Some(bars), 0) = (&self.bars, self.launch) {
+            bars.overall.inc(1);
+        }
+    }
+
+    fn finished(&self, measurement: &Measurement) -> String {
+        let Measurement { workload, case, repeat, status, reason, .. } = measurement;
+        let what = named(workload, case, *repeat);
+        let reason = reason.as_deref().unwrap_or("no reason given");
+        format!("{}{what} is {}: {reason}", self.prefix(), status.as_str())
     }
 
     fn ended(&mut self, how: &str) {
         let seconds = self.since.elapsed().as_secs_f64();
-        self.line(&format!("{}: {how} ({seconds:.1} s)", self.title()));
+        self.line(&format!("{}{how} ({seconds:.1} s)", self.prefix()));
         if let Some(bars) = &self.bars {
             bars.overall.inc(1);
         }
     }
 
-    fn title(&self) -> String {
-        format!("[{}/{}] {}", self.launch, self.launches.max(self.launch), self.configuration)
+    /// Which launch it is; nothing where nothing is launched.
+    fn prefix(&self) -> String {
+        if self.launch == 0 {
+            return String::new();
+        }
+        let launches = self.launches.max(self.launch);
+        format!("[{}/{launches}] {}: ", self.launch, self.configuration)
     }
 
     /// What is going on: the bar's message, or a line.
     fn now(&self, what: &str) {
-        let text = format!("{}: {what}", self.title());
+        let text = format!("{}{what}", self.prefix());
         match &self.bars {
             Some(bars) => bars.launch.set_message(text),
             None => self.line(&text),
@@ -200,6 +230,15 @@ impl Teller {
     }
 }
 
+/// A repeat as a person names it.
+fn named(workload: &str, case: &str, repeat: u32) -> String {
+    let case = if case.is_empty() { String::new() } else { format!(" {case}") };
+    match repeat {
+        0 => format!("{workload}{case}, warm-up"),
+        _ => format!("{workload}{case}, repeat {repeat}"),
+    }
+}
+
 /// A metric value as a person reads it.
 pub(crate) fn show(value: Option<&MetricValue>) -> String {
     match value {
@@ -210,5 +249,48 @@ pub(crate) fn show(value: Option<&MetricValue>) -> String {
             let text = format!("{number:.2}");
             text.trim_end_matches('0').trim_end_matches('.').to_owned()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn void(case: &str, repeat: u32) -> Measurement {
+        Measurement {
+            workload: "load".to_owned(),
+            case: case.to_owned(),
+            repeat,
+            status: Status::Void,
+            reason: Some("foreign traffic".to_owned()),
+            metrics: std::collections::BTreeMap::default(),
+        }
+    }
+
+    #[test]
+    fn a_running_server_has_no_launch_to_name() {
+        let mut teller = Teller::new(None, 12);
+        assert_eq!(teller.measuring("kv-cache", "", 0), "kv-cache, warm-up (1/12)");
+        teller.repeat(&void("", 0));
+        assert_eq!(
+            teller.measuring("load", "concurrency=8", 3),
+            "load concurrency=8, repeat 3 (2/12)"
+        );
+        let told = teller.finished(&void("concurrency=8", 3));
+        assert_eq!(told, "load concurrency=8, repeat 3 is void: foreign traffic");
+    }
+
+    #[test]
+    fn a_sweep_names_the_launch_and_its_configuration() {
+        let mut teller = Teller::new(None, 0);
+        teller.launches = 40;
+        let configuration = "prefix-on".to_owned();
+        teller.hear(Event::LaunchStarted { launch: 7, configuration, repeats: 6 });
+        assert_eq!(
+            teller.measuring("load", "concurrency=8", 1),
+            "[7/40] prefix-on: load concurrency=8, repeat 1 (1/6)"
+        );
+        let told = teller.finished(&void("", 0));
+        assert_eq!(told, "[7/40] prefix-on: load, warm-up is void: foreign traffic");
     }
 }

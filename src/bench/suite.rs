@@ -447,6 +447,21 @@ fn measurement(key: RepeatKey, done: Repeat) -> Measurement {
     }
 }
 
+/// Kept repeats of a workload's case, where the run asks for `repeats`.
+fn kept(workload: &Workload, repeats: u32) -> u32 {
+    workload.repeats.map_or(repeats, |kept| u32::try_from(kept).unwrap_or(u32::MAX))
+}
+
+/// Repeats that [`run_suite`] measures, warm-ups included.
+pub fn planned_repeats(workloads: &[Workload], repeats: u32) -> u32 {
+    let of = |workload: &Workload| {
+        let each = u64::from(kept(workload, repeats)).saturating_add(workload.warmup);
+        each.saturating_mul(workload.cases().len() as u64)
+    };
+    let all = workloads.iter().map(of).fold(0, u64::saturating_add);
+    u32::try_from(all).unwrap_or(u32::MAX)
+}
+
 /// Runs every case of `workloads`: warm-ups first (repeat 0, as many as the
 /// workload asks for), then its kept repeats, `repeats` where it does not say.
 /// Each measurement is pushed and told as it comes, so that a stop keeps what
@@ -461,10 +476,9 @@ pub async fn run_suite(
     measurements: &mut Vec<Measurement>,
 ) -> Result<(), BenchError> {
     for workload in workloads {
-        let kept = workload.repeats.map_or(repeats, |n| u32::try_from(n).unwrap_or(u32::MAX));
         for case in workload.cases() {
             let warmups = (0..workload.warmup).map(|_| 0);
-            for repeat in warmups.chain(1..=kept) {
+            for repeat in warmups.chain(1..=kept(workload, repeats)) {
                 let measured = bench.repeat(workload, &case, repeat).await;
                 let (measurement, ended) = match measured {
                     Ok(measurement) => (measurement, None),

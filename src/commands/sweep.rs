@@ -91,7 +91,7 @@ async fn go(
     mut engine: Box<dyn Engine>,
     shutdown: &Shutdown,
 ) -> Result<Exit, Failure> {
-    let progress = Progress::new();
+    let progress = Progress::of_sweep();
     let emit = progress.emit();
     for warning in &grid.warnings {
         emit.emit(Event::Warning(warning.message.clone()));
