@@ -73,8 +73,8 @@ impl Unready {
                 Ok(Repeat::without_requests(Verdict::Skipped(fault.to_string()), metrics))
             }
             Self::Unfit(Unfit::Cancelled) => Err(BenchError::Cancelled),
-            Self::Unfit(Unfit::Failed(record, reason)) => {
-                Ok(Repeat { verdict: Verdict::Failed(reason), metrics, records: vec![*record] })
+            Self::Unfit(Unfit::Failed(reason)) => {
+                Ok(Repeat::without_requests(Verdict::Failed(reason), metrics))
             }
         }
     }

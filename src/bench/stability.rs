@@ -7,7 +7,6 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 use crate::bench::client::Order;
-use crate::bench::clock::Clock;
 use crate::bench::fitting::{Unfit, fit};
 use crate::bench::load::distribution::Distribution;
 use crate::bench::prompts::{derive, messages};
@@ -56,9 +55,8 @@ pub(crate) async fn repeat(
     let lengths = match fitted(bench, &mix).await {
         Ok(lengths) => lengths,
         Err(Unfit::Cancelled) => return Err(BenchError::Cancelled),
-        Err(Unfit::Failed(record, reason)) => {
-            let (verdict, records) = (Verdict::Failed(reason), vec![*record]);
-            return Ok(Repeat { verdict, metrics: MetricValues::new(), records });
+        Err(Unfit::Failed(reason)) => {
+            return Ok(Repeat::without_requests(Verdict::Failed(reason), MetricValues::new()));
         }
     };
     let before = Counters::scrape(bench.http()).await;
@@ -122,8 +120,8 @@ async fn send_all(
     lengths: &[Length],
     is_warmup: bool,
 ) -> Sequence {
-    let clock = Clock::start();
-    let until_ns = spec.duration.map(|seconds| (seconds * 1e9) as u64);
+    let clock = bench.clock();
+    let until_ns = spec.duration.map(|seconds| clock.elapsed_ns() + (seconds * 1e9) as u64);
     let blocks = 2 * spec.requests.div_ceil(2 * lengths.len() as u64);
     let mut sequence = Sequence::default();
     for block in 0.. {
@@ -146,7 +144,7 @@ async fn send_all(
             let prompt = prompt(salt, seed, bytes, output_tokens, &bench.server().model);
             let purpose = format!("length {place}");
             let order = Order { index, purpose: &purpose, scheduled_ns: None };
-            let record = bench.send_at(&prompt, order, clock).await.record;
+            let record = bench.send(&prompt, order).await.record;
             let stopped =
                 record.error.as_ref().is_some_and(|e| e.class == RequestErrorClass::Cancelled);
             sequence.records.push(record);

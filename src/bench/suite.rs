@@ -96,6 +96,7 @@ pub(crate) enum Verdict {
 pub(crate) struct Repeat {
     pub(crate) verdict: Verdict,
     pub(crate) metrics: MetricValues,
+    /// The requests that the metrics are of.
     pub(crate) records: Vec<RequestRecord>,
 }
 
@@ -124,6 +125,8 @@ pub struct Bench<'a> {
     sizes: BTreeMap<String, usize>,
     load: load::State,
     sources: Sources,
+    /// Requests of the present repeat that no metric is of.
+    aside: Vec<RequestRecord>,
     telemetry: Option<Telemetry>,
     /// When what is measured began, in the present repeat.
     began_ns: u64,
@@ -169,6 +172,7 @@ impl<'a> Bench<'a> {
             sizes: BTreeMap::new(),
             load: load::State::default(),
             sources: Sources::default(),
+            aside: Vec::new(),
             telemetry: None,
             began_ns: 0,
         })
@@ -219,6 +223,7 @@ impl<'a> Bench<'a> {
         self.repeat_name =
             if repeat == 0 { format!("warm-up {}", self.serial) } else { repeat.to_string() };
         self.look().await;
+        self.aside.clear();
         self.clock = Clock::start();
         self.began_ns = now_ns();
         let mut done = match &workload.spec {
@@ -264,6 +269,7 @@ impl<'a> Bench<'a> {
         };
         let ended_ns = now_ns();
         self.look().await;
+        done.records = in_order(std::mem::take(&mut self.aside), done.records);
         if !done.records.is_empty() {
             self.sink.store(&key, &done.records)?;
         }
@@ -299,7 +305,9 @@ impl<'a> Bench<'a> {
         let Some(telemetry) = &self.telemetry else { return Ok(()) };
         let samples = telemetry.samples();
         if !matches!(done.verdict, Verdict::Skipped(_)) {
-            let usage = done.records.iter().filter_map(|record| record.usage);
+            let began_ns = self.clock.since(self.began_ns);
+            let measured = done.records.iter().filter(|record| record.sent_ns >= began_ns);
+            let usage = measured.filter_map(|record| record.usage);
             let tokens = usage.map(|usage| usage.completion_tokens).sum();
             let window = (self.began_ns, ended_ns);
             done.metrics.extend(summary::metrics(&samples, window, tokens));
@@ -356,14 +364,21 @@ impl<'a> Bench<'a> {
         self.client.send(&mut self.slot, prompt, order, self.clock, self.cancel).await
     }
 
-    /// As [`Bench::send`], with times since another start.
-    pub(crate) async fn send_at(
-        &mut self,
-        prompt: &Prepared,
-        order: Order<'_>,
-        clock: Clock,
-    ) -> Outcome {
-        self.client.send(&mut self.slot, prompt, order, clock, self.cancel).await
+    /// Keeps requests that were sent and that no metric is of: to learn a length
+    /// or a pace, or at a rate that is not the one told.
+    pub(crate) fn keep_aside(&mut self, records: impl IntoIterator<Item = RequestRecord>) {
+        self.aside.extend(records);
+    }
+
+    /// Position of the next request, where `measured` ones were sent by the workload
+    /// and none is in flight.
+    pub(crate) fn position(&self, measured: usize) -> u32 {
+        u32::try_from(self.aside.len() + measured).unwrap_or(u32::MAX)
+    }
+
+    /// The clock of the present repeat, from which its records count.
+    pub(crate) fn clock(&self) -> Clock {
+        self.clock
     }
 
     /// A number unique to (sweep, launch, repeat, `parts`).
@@ -428,6 +443,17 @@ impl<'a> Bench<'a> {
     pub(crate) fn keep_kv_cache_case(&mut self, target: u64, state: kv_cache::CaseState) {
         self.kv_cache.insert(target, state);
     }
+}
+
+/// Everything that was sent in a repeat, in the order in which it was.
+fn in_order(aside: Vec<RequestRecord>, measured: Vec<RequestRecord>) -> Vec<RequestRecord> {
+    let mut all = aside;
+    all.extend(measured);
+    all.sort_by_key(|record| record.scheduled_ns);
+    for (index, record) in (0u32..).zip(&mut all) {
+        record.index = index;
+    }
+    all
 }
 
 fn measurement(key: RepeatKey, done: Repeat) -> Measurement {

@@ -8,6 +8,7 @@ mod effective;
 mod kv_cache;
 mod load;
 mod long_context;
+mod records;
 mod scripted;
 mod server;
 mod simulated;
