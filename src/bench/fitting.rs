@@ -41,7 +41,7 @@ pub(crate) async fn fit(
     }
     let mut probes = Probes::start(bench).await;
     let calibration = Calibration::new(target, bench.tokens_per_byte().unwrap_or(0.3));
-    let size = probes.fit(bench, target, calibration, make).await?;
+    let size = probes.fit(bench, 0, target, calibration, make).await?;
     probes.settle(bench).await?;
     bench.sizes().insert(purpose.to_owned(), size);
     Ok(size)
@@ -53,6 +53,33 @@ pub(crate) async fn length(bench: &mut Bench<'_>, prompt: &Prepared) -> Result<u
     let tokens = probes.send(bench, prompt).await?;
     probes.settle(bench).await?;
     Ok(tokens)
+}
+
+/// As [`fit`], for a text of `make` that adds `target` tokens to the prompt around
+/// it, the chat template's included. `around` is given a name, and makes the same
+/// prompt with a text of one token in its place.
+pub(crate) async fn fit_added(
+    bench: &mut Bench<'_>,
+    purpose: &str,
+    target: u64,
+    around: impl Fn(&str) -> Prepared,
+    make: impl Fn(usize, &str) -> Prepared,
+) -> Result<usize, Unfit> {
+    if let Some(size) = bench.sizes().get(purpose) {
+        return Ok(*size);
+    }
+    let mut probes = Probes::start(bench).await;
+    let around = probes.send(bench, &around("around")).await?.saturating_sub(1);
+    let calibration = Calibration::new(target, bench.tokens_per_byte().unwrap_or(0.3))
+        .within((target / 20).clamp(4, 8));
+    let size = probes.fit(bench, around, target, calibration, make).await?;
+    probes.settle(bench).await?;
+    // What stands around it is not in this share: a shorter text tells it, too.
+    if bench.tokens_per_byte().is_none() && size >= WORTH_KNOWING / 5 {
+        bench.set_tokens_per_byte(target as f64 / size as f64);
+    }
+    bench.sizes().insert(purpose.to_owned(), size);
+    Ok(size)
 }
 
 /// Requests outside the measurement.
@@ -67,27 +94,30 @@ impl Probes {
         Self { before, sent: Sent { requests: 0, failed: 0, prompt_tokens: 0 } }
     }
 
+    /// `around`: tokens that do not count.
     async fn fit(
         &mut self,
         bench: &mut Bench<'_>,
+        around: u64,
         target: u64,
         mut calibration: Calibration,
         make: impl Fn(usize, &str) -> Prepared,
     ) -> Result<usize, Unfit> {
         let longest = bench.server().max_model_len.unwrap_or(u64::MAX);
-        if target.saturating_mul(10) > longest.saturating_mul(9) {
+        if (around + target).saturating_mul(10) > longest.saturating_mul(9) {
             calibration.be_careful();
         }
         let mut best = None;
         for number in 0..MAX_PROBES {
             let size = calibration.size();
             let tokens = self.send(bench, &make(size, &format!("fit {number}"))).await?;
+            let tokens = tokens.saturating_sub(around);
             // Too long would break what was promised more than too short.
             let distance = tokens.abs_diff(target) + u64::from(tokens < target);
             if best.is_none_or(|(least, _)| distance < least) {
                 best = Some((distance, size));
             }
-            if bench.tokens_per_byte().is_none() && size >= WORTH_KNOWING {
+            if around == 0 && bench.tokens_per_byte().is_none() && size >= WORTH_KNOWING {
                 bench.set_tokens_per_byte(tokens as f64 / size as f64);
             }
             calibration.observe(tokens);

@@ -2,6 +2,7 @@
 
 mod client;
 mod command;
+mod conversation;
 mod counting;
 mod dataset;
 mod effective;
