@@ -224,6 +224,23 @@ fn grids() -> impl Strategy<Value = (Vec<Axis>, Vec<Row>, Vec<Row>)> {
 }
 
 #[test]
+fn a_figure_per_hour_from_minutes_is_warned_of() {
+    let warned = |stability: Value, metric: &str| {
+        let grid = good(json!({
+            "parameters": {"max-num-seqs": 8}, "workloads": {"stability": stability},
+            "objective": {"minimize": metric},
+        }));
+        grid.warnings.iter().any(|warning| warning.message.contains("lasts less than 10 min"))
+    };
+    let hourly = "stability.ttft_drift_per_hour";
+    assert!(warned(json!({}), hourly), "twenty requests");
+    assert!(warned(json!({"duration": 500}), hourly));
+    assert!(!warned(json!({"duration": 7200}), hourly));
+    assert!(!warned(json!({"requests": 10_000}), hourly));
+    assert!(!warned(json!({}), "stability.ttft_drift_per_request"));
+}
+
+#[test]
 fn what_a_program_of_others_takes_is_unknown_and_bounded_by_its_timeout() {
     let hours = |workloads: Value| {
         let strategy = json!({"grid": {"launches": 2, "repeats": 5}});

@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 use super::{EngineBlock, Grid, Warning};
 use crate::configuration::Configuration;
 use crate::strategy::StrategySpec;
-use crate::workload::{Command, Dataset, LoadCase, Spec, Workload};
+use crate::workload::{Command, Dataset, LoadCase, Spec, Stability, Workload};
 
 /// Version of the plan's JSON form.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -281,6 +281,15 @@ fn repeat(grid: &Grid, workload: &Workload, side: fn(Seconds) -> f64) -> f64 {
             requests as f64 * (prefill + output as f64 * side(TOKEN))
         })
         .sum()
+}
+
+/// Seconds of one repeat of all cases, if everything is as slow as can be assumed;
+/// of a workload with a duration, that.
+pub(super) fn longest(grid: &Grid, workload: &Workload) -> f64 {
+    match &workload.spec {
+        Spec::Stability(Stability { duration: Some(seconds), .. }) => *seconds,
+        _ => repeat(grid, workload, |range| range.high),
+    }
 }
 
 /// Requests of one launch.
