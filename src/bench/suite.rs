@@ -67,7 +67,7 @@ pub enum BenchError {
     },
     /// The records could not be stored.
     #[error("request records could not be stored: {0}")]
-    Records(#[from] std::io::Error),
+    Records(std::io::Error),
     /// The server's address cannot be talked to.
     #[error(transparent)]
     Client(#[from] ClientError),
@@ -79,6 +79,12 @@ pub enum BenchError {
         /// The case that was asked for.
         case: String,
     },
+}
+
+impl From<std::io::Error> for BenchError {
+    fn from(fault: std::io::Error) -> Self {
+        Self::Records(fault)
+    }
 }
 
 /// How a repeat ended, with the reason where there is one to tell.

@@ -14,16 +14,17 @@ pub mod recover;
 pub mod replay;
 pub mod run;
 
-/// Why a sweep could not go on.
+/// Why a sweep could not go on. A message says its cause itself, so no error here
+/// has a `source` that would be told once more.
 #[derive(Debug, thiserror::Error)]
 pub enum SweepError {
     /// The file system refused.
-    #[error("{path}: {source}")]
+    #[error("{path}: {fault}")]
     Io {
         /// The file or folder.
         path: PathBuf,
         /// Why.
-        source: std::io::Error,
+        fault: std::io::Error,
     },
     /// The output folder holds something.
     #[error("{0} is not empty: a sweep never writes over anything; name another folder")]

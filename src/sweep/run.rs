@@ -4,6 +4,7 @@
 //! is the strategy's to say; how to start and measure is the rooms' below.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -86,7 +87,8 @@ impl Sweep {
     /// When nothing can be written.
     pub fn begin(folder: Folder, manifest: Manifest, grid: &[u8]) -> Result<Self, SweepError> {
         let path = folder.grid_path();
-        write_whole(&path, grid).map_err(|source| SweepError::Io { path, source })?;
+        write_whole(&path, |file| file.write_all(grid))
+            .map_err(|fault| SweepError::Io { path, fault })?;
         folder.write_manifest(&manifest)?;
         let (mut journal, lines) = Journal::open(&folder.journal_path())?;
         journal.append(session())?;
@@ -332,7 +334,7 @@ impl Sweep {
         });
         let folder = self.folder.launch(launch, &name);
         std::fs::create_dir_all(&folder)
-            .map_err(|source| SweepError::Io { path: folder.clone(), source })?;
+            .map_err(|fault| SweepError::Io { path: folder.clone(), fault })?;
         let order = LaunchOrder {
             sweep: self.record.manifest.sweep.clone(),
             launch,
@@ -419,8 +421,8 @@ impl Sweep {
                     self.repeat_finished(hands, order.launch, measurement)?;
                 }
                 Err(BenchError::Cancelled) => return Ok(LaunchOutcome::Interrupted),
-                Err(BenchError::Records(source)) => {
-                    return Err(SweepError::Io { path: order.folder.clone(), source });
+                Err(BenchError::Records(fault)) => {
+                    return Err(SweepError::Io { path: order.folder.clone(), fault });
                 }
                 Err(fault) => {
                     let failure = died(launched, &fault).await;
