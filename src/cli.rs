@@ -40,6 +40,25 @@ pub(crate) enum Command {
     Metrics(MetricsArgs),
 }
 
+impl Command {
+    /// Whether it must put something away when it is stopped: servers, containers,
+    /// production. The others only read and print.
+    pub(crate) fn puts_away(&self) -> bool {
+        match self {
+            Self::Sweep(_)
+            | Self::Resume(_)
+            | Self::Recover(_)
+            | Self::Bench(_)
+            | Self::Simulate(_) => true,
+            Self::Plan(_)
+            | Self::Doctor(_)
+            | Self::Report(_)
+            | Self::Export(_)
+            | Self::Metrics(_) => false,
+        }
+    }
+}
+
 /// How a grid is read.
 #[derive(Args, Debug)]
 pub(crate) struct GridArgs {

@@ -3,7 +3,8 @@
 //! standard error, so that standard output holds results alone.
 
 use std::io::{IsTerminal, Write};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
@@ -16,6 +17,8 @@ pub(crate) struct Progress(Arc<Mutex<Teller>>);
 
 struct Teller {
     bars: Option<Bars>,
+    /// The sweep's, where there is a sweep.
+    folder: Option<PathBuf>,
     launches: u32,
     /// 0 where nothing is launched: `bench` measures a server that runs already.
     launch: u32,
@@ -33,8 +36,10 @@ struct Bars {
 
 impl Progress {
     /// For a sweep, launch by launch: bars on a terminal, plain lines elsewhere.
-    pub(crate) fn of_sweep() -> Self {
-        Self::of(|| Bars::new("launches"), 0)
+    pub(crate) fn of_sweep(folder: &Path) -> Self {
+        let progress = Self::of(|| Bars::new("launches"), 0);
+        progress.teller().folder = Some(folder.to_owned());
+        progress
     }
 
     /// For so many repeats on a server that runs already.
@@ -54,16 +59,18 @@ impl Progress {
 
     /// Where the library's events go.
     pub(crate) fn emit(&self) -> Emit {
-        let teller = Arc::clone(&self.0);
-        Emit::to(move |event| {
-            // A poisoned teller still tells: its state is only what it printed.
-            teller.lock().unwrap_or_else(PoisonError::into_inner).hear(event);
-        })
+        let this = self.clone();
+        Emit::to(move |event| this.teller().hear(event))
+    }
+
+    /// A poisoned teller still tells: its state is only what it printed.
+    fn teller(&self) -> MutexGuard<'_, Teller> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Clears the bars, so that results are printed on a clean screen.
     pub(crate) fn close(&self) {
-        let mut teller = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut teller = self.teller();
         if let Some(bars) = teller.bars.take() {
             bars.launch.finish_and_clear();
             bars.overall.finish_and_clear();
@@ -96,6 +103,7 @@ impl Teller {
     fn new(bars: Option<Bars>, repeats: u32) -> Self {
         Self {
             bars,
+            folder: None,
             launches: 0,
             launch: 0,
             configuration: String::new(),
@@ -147,8 +155,11 @@ impl Teller {
                 if let Some(bars) = &self.bars {
                     bars.launch.finish_and_clear();
                 }
-                if !complete {
-                    self.line("the sweep is not complete: `vllm-grid resume` goes on with it");
+                if let (false, Some(folder)) = (complete, &self.folder) {
+                    let folder = quoted(folder);
+                    self.line(&format!(
+                        "the sweep is not complete: `vllm-grid resume {folder}` goes on with it"
+                    ));
                 }
             }
         }
@@ -228,6 +239,11 @@ impl Teller {
             None => drop(writeln!(std::io::stderr(), "{text}")),
         }
     }
+}
+
+/// A path as it can be typed.
+pub(crate) fn quoted(path: &Path) -> String {
+    shell_words::quote(&path.to_string_lossy()).into_owned()
 }
 
 /// A repeat as a person names it.

@@ -92,7 +92,8 @@ async fn go(
     mut engine: Box<dyn Engine>,
     shutdown: &Shutdown,
 ) -> Result<Exit, Failure> {
-    let progress = Progress::of_sweep();
+    shutdown.names(sweep.folder().path());
+    let progress = Progress::of_sweep(sweep.folder().path());
     let emit = progress.emit();
     for warning in &grid.warnings {
         emit.emit(Event::Warning(warning.message.clone()));

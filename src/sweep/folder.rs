@@ -122,7 +122,12 @@ impl Folder {
         let bytes = std::fs::read(&path).map_err(|fault| io_fault(&path, fault))?;
         let damaged = |fault: serde_json::Error| SweepError::Manifest {
             path: path.clone(),
-            what: fault.to_string(),
+            what: format!(
+                "it is damaged ({fault}): restore it from a copy. Without it the sweep cannot be told \
+                 or gone on with; its grid is in {}, its measurements are in {}",
+                self.grid_path().display(),
+                self.journal_path().display()
+            ),
         };
         let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(damaged)?;
         let schema = value.get("schema_version").and_then(serde_json::Value::as_u64);

@@ -110,7 +110,10 @@ pub enum JournalError {
     #[error("{0} is being written by another process: wait for it, or stop it")]
     Locked(PathBuf),
     /// A line that is not the last is damaged.
-    #[error("{path}, line {line}: {what}; the lines before it are intact")]
+    #[error(
+        "{path}, line {line}: {what}; the lines before it are intact: restore it from a copy, or cut it \
+         there"
+    )]
     Damaged {
         /// The journal.
         path: PathBuf,

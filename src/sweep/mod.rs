@@ -30,7 +30,9 @@ pub enum SweepError {
     #[error("{0} is not empty: a sweep never writes over anything; name another folder")]
     NotEmpty(PathBuf),
     /// The folder holds no sweep.
-    #[error("{0} holds no sweep (no manifest.json)")]
+    #[error(
+        "{0} holds no sweep (no manifest.json): name the folder of one, such as those in runs/"
+    )]
     NoSweep(PathBuf),
     /// The manifest cannot be used.
     #[error("{path}: {what}")]
