@@ -14,6 +14,7 @@ mod dataset;
 mod dialogue;
 mod fault;
 mod fitting;
+mod gone;
 mod kv_cache;
 mod load;
 mod long_context;

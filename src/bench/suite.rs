@@ -2,7 +2,6 @@
 //! them for `bench URL`. Records go to the sink before a measurement is told.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
@@ -11,12 +10,13 @@ use crate::bench::clock::{Clock, now_ns};
 use crate::bench::command;
 use crate::bench::conversation;
 use crate::bench::dataset::Sources;
+use crate::bench::gone;
 use crate::bench::kv_cache;
 use crate::bench::load;
 use crate::bench::long_context;
 use crate::bench::prompts::derive;
 use crate::bench::reasoning;
-use crate::bench::record::{RequestErrorClass, RequestRecord};
+use crate::bench::record::RequestRecord;
 use crate::bench::request::Prepared;
 use crate::bench::stability;
 use crate::bench::telemetry::summary::{self, EngineTold};
@@ -28,15 +28,8 @@ use crate::event::{Emit, Event, Phase};
 use crate::metric::{Measurement, MetricValues, Status};
 use crate::server::Server;
 use crate::server::counters::Counters;
-use crate::server::health::{Health, completion_proof, health_by};
 use crate::server::http::Http;
 use crate::workload::{Datasets, Spec, Workload};
-
-/// How long a dead engine may still look alive: `/health` is 200 for some
-/// milliseconds after its end.
-const DYING: Duration = Duration::from_secs(1);
-/// Time for the proof that a silent engine still decodes; a request's own where that is shorter.
-const PROOF: Duration = Duration::from_secs(20);
 
 /// What makes prompts unique and repeatable.
 #[derive(Clone, Debug)]
@@ -281,7 +274,10 @@ impl<'a> Bench<'a> {
         }
         self.resources(ended_ns, &mut done)?;
         let gone = match &done.verdict {
-            Verdict::Failed(_) => self.engine_gone(&done.records).await,
+            Verdict::Failed(_) => {
+                let patience = self.settings.limits.first_token;
+                gone::shown(self.server, &self.http, patience, &done.records).await
+            }
             _ => None,
         };
         let mut measurement = measurement(key, done);
@@ -337,31 +333,6 @@ impl<'a> Bench<'a> {
         let Some(telemetry) = &self.telemetry else { return };
         for (at_ns, counters) in readings {
             telemetry.tape().put(*at_ns, [Reading::Server(ServerReading::from(counters))]);
-        }
-    }
-
-    /// What shows that the engine died or froze, after a failed request.
-    async fn engine_gone(&self, records: &[RequestRecord]) -> Option<String> {
-        use RequestErrorClass::{Connect, Cut, InStream, ServerError, Silent};
-        let error = records.iter().rev().find_map(|record| record.error.as_ref())?;
-        if error.class == Silent {
-            let patience = PROOF.min(self.settings.limits.first_token);
-            let proof = completion_proof(self.server, patience).await;
-            return proof.err().map(|fault| format!("{}; then {fault}", error.message));
-        }
-        if !matches!(error.class, Connect | Cut | InStream | ServerError) {
-            return None;
-        }
-        let deadline = std::time::Instant::now() + DYING;
-        loop {
-            match health_by(&self.http).await {
-                Health::Unreachable => return Some(format!("{}; nobody answers", error.message)),
-                Health::NotYet(status @ (500 | 503)) => {
-                    return Some(format!("{}; /health is {status}", error.message));
-                }
-                _ if std::time::Instant::now() >= deadline => return None,
-                _ => tokio::time::sleep(Duration::from_millis(50)).await,
-            }
         }
     }
 
