@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 /// Chooses vLLM launch flags by measurement.
 #[derive(Debug, Parser)]
@@ -34,10 +34,29 @@ pub(crate) enum Command {
     /// Measure a server that is already running
     Bench(BenchArgs),
     /// Serve a simulated vLLM: takes vLLM's own arguments, and `--sim-*`
-    #[command(disable_help_flag = true)]
+    #[command(after_help = simulator_options())]
     Simulate(SimulateArgs),
     /// List every metric with unit, direction and definition
     Metrics(MetricsArgs),
+}
+
+impl Command {
+    /// Whether it must put something away when it is stopped: servers, containers,
+    /// production. The others only read and print.
+    pub(crate) fn puts_away(&self) -> bool {
+        match self {
+            Self::Sweep(_)
+            | Self::Resume(_)
+            | Self::Recover(_)
+            | Self::Bench(_)
+            | Self::Simulate(_) => true,
+            Self::Plan(_)
+            | Self::Doctor(_)
+            | Self::Report(_)
+            | Self::Export(_)
+            | Self::Metrics(_) => false,
+        }
+    }
 }
 
 /// How a grid is read.
@@ -146,12 +165,30 @@ pub(crate) struct BenchArgs {
 /// `simulate`.
 #[derive(Args, Debug)]
 pub(crate) struct SimulateArgs {
-    /// vLLM's arguments and --sim-gpu, --sim-gpus, --sim-model, --sim-seed, --sim-speed,
-    /// --sim-other-memory, --sim-answers; to provoke failures --sim-fail CLASS, --sim-boot-seconds,
-    /// --sim-silent-boot, --sim-override FLAG=VALUE, --sim-die-after N, --sim-freeze-after N,
-    /// --sim-silent-after N, --sim-unhealthy
+    /// What follows `vllm serve`: the model, flags; and the simulator's own options
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     pub(crate) arguments: Vec<String>,
+}
+
+impl SimulateArgs {
+    /// The help, where it is asked for among vLLM's arguments.
+    pub(crate) fn help(&self) -> Option<String> {
+        let asked = |argument: &String| matches!(argument.as_str(), "--help" | "-h");
+        self.arguments.iter().any(asked).then_some(())?;
+        let mut cli = Cli::command();
+        cli.build();
+        Some(cli.find_subcommand_mut("simulate")?.render_help().to_string())
+    }
+}
+
+/// The simulator's options as a part of the help.
+fn simulator_options() -> String {
+    let mut text = "Options of the simulator:".to_owned();
+    for (name, value, about) in vllm_grid::simulator::OPTIONS {
+        let option = format!("{name} {value}");
+        text.extend([format!("\n  {option:<26}  "), (*about).to_owned()]);
+    }
+    text
 }
 
 /// `metrics`.

@@ -113,3 +113,32 @@ pub(crate) fn print_with(
         Err(fault) => Err(Failure::new(Exit::Environment, fault)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+    use vllm_grid::bench::suite::BenchError;
+    use vllm_grid::results::ResultsError;
+
+    fn told(failure: Failure) -> String {
+        format!("{:?}", failure.report.expect("something to tell"))
+    }
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let fault = || io::Error::other("the disk sulks");
+        let path = || std::path::PathBuf::from("run");
+        let journal = JournalError::Io { path: path(), fault: fault() };
+        for failure in [
+            SweepError::Io { path: path(), fault: fault() }.into(),
+            SweepError::Journal(journal).into(),
+            Failure::new(Exit::Environment, ResultsError::File { path: path(), fault: fault() }),
+            Failure::new(Exit::Environment, BenchError::from(fault())),
+        ] {
+            let told = told(failure);
+            assert_eq!(told.matches("the disk sulks").count(), 1, "{told}");
+        }
+    }
+}

@@ -42,7 +42,7 @@ fn run(cli: cli::Cli, shutdown: &Shutdown) -> Result<Exit, Failure> {
         .build()
         .map_err(|fault| Failure::new(Exit::Environment, fault))?;
     let outcome = runtime.block_on(async {
-        shutdown.listen();
+        shutdown.listen(cli.command.puts_away());
         Box::pin(commands::run(cli.command, shutdown)).await
     });
     // What was cancelled must not keep the process: blocking reads end with it.

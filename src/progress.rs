@@ -3,7 +3,8 @@
 //! standard error, so that standard output holds results alone.
 
 use std::io::{IsTerminal, Write};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
@@ -16,7 +17,10 @@ pub(crate) struct Progress(Arc<Mutex<Teller>>);
 
 struct Teller {
     bars: Option<Bars>,
+    /// The sweep's, where there is a sweep.
+    folder: Option<PathBuf>,
     launches: u32,
+    /// 0 where nothing is launched: `bench` measures a server that runs already.
     launch: u32,
     configuration: String,
     repeats: u32,
@@ -31,32 +35,42 @@ struct Bars {
 }
 
 impl Progress {
-    /// Bars on a terminal, plain lines elsewhere.
-    pub(crate) fn new() -> Self {
-        let bars = std::io::stderr().is_terminal().then(Bars::new);
-        Self(Arc::new(Mutex::new(Teller {
-            bars,
-            launches: 0,
-            launch: 0,
-            configuration: String::new(),
-            repeats: 0,
-            done: 0,
-            since: Instant::now(),
-        })))
+    /// For a sweep, launch by launch: bars on a terminal, plain lines elsewhere.
+    pub(crate) fn of_sweep(folder: &Path) -> Self {
+        let progress = Self::of(|| Bars::new("launches"), 0);
+        progress.teller().folder = Some(folder.to_owned());
+        progress
+    }
+
+    /// For so many repeats on a server that runs already.
+    pub(crate) fn of_repeats(repeats: u32) -> Self {
+        let bars = || {
+            let bars = Bars::new("repeats");
+            bars.overall.set_length(u64::from(repeats));
+            bars
+        };
+        Self::of(bars, repeats)
+    }
+
+    fn of(bars: impl FnOnce() -> Bars, repeats: u32) -> Self {
+        let bars = std::io::stderr().is_terminal().then(bars);
+        Self(Arc::new(Mutex::new(Teller::new(bars, repeats))))
     }
 
     /// Where the library's events go.
     pub(crate) fn emit(&self) -> Emit {
-        let teller = Arc::clone(&self.0);
-        Emit::to(move |event| {
-            // A poisoned teller still tells: its state is only what it printed.
-            teller.lock().unwrap_or_else(PoisonError::into_inner).hear(event);
-        })
+        let this = self.clone();
+        Emit::to(move |event| this.teller().hear(event))
+    }
+
+    /// A poisoned teller still tells: its state is only what it printed.
+    fn teller(&self) -> MutexGuard<'_, Teller> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Clears the bars, so that results are printed on a clean screen.
     pub(crate) fn close(&self) {
-        let mut teller = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut teller = self.teller();
         if let Some(bars) = teller.bars.take() {
             bars.launch.finish_and_clear();
             bars.overall.finish_and_clear();
@@ -65,7 +79,8 @@ impl Progress {
 }
 
 impl Bars {
-    fn new() -> Self {
+    /// The upper bar counts `what`.
+    fn new(what: &str) -> Self {
         let style = |template: &str| {
             ProgressStyle::with_template(template)
                 .unwrap_or_else(|_| ProgressStyle::default_bar())
@@ -73,9 +88,10 @@ impl Bars {
         };
         let all = MultiProgress::new();
         let overall = all.add(ProgressBar::no_length());
-        overall.set_style(style(
-            "launches {pos}/{len} [{bar:24}] {elapsed_precise} gone, about {eta_precise} to go",
-        ));
+        // With four digits each it fits into 80 columns.
+        overall.set_style(style(&format!(
+            "{what} {{pos}}/{{len}} [{{bar:20}}] {{elapsed_precise}} gone, about {{eta_precise}} to go"
+        )));
         let launch = all.add(ProgressBar::no_length());
         launch.set_style(style("  {spinner} {wide_msg} {elapsed}"));
         launch.enable_steady_tick(Duration::from_millis(200));
@@ -84,6 +100,19 @@ impl Bars {
 }
 
 impl Teller {
+    fn new(bars: Option<Bars>, repeats: u32) -> Self {
+        Self {
+            bars,
+            folder: None,
+            launches: 0,
+            launch: 0,
+            configuration: String::new(),
+            repeats,
+            done: 0,
+            since: Instant::now(),
+        }
+    }
+
     fn hear(&mut self, event: Event) {
         match event {
             Event::SweepStarted { sweep, launches, done, simulated } => {
@@ -126,8 +155,11 @@ impl Teller {
                 if let Some(bars) = &self.bars {
                     bars.launch.finish_and_clear();
                 }
-                if !complete {
-                    self.line("the sweep is not complete: `vllm-grid resume` goes on with it");
+                if let (false, Some(folder)) = (complete, &self.folder) {
+                    let folder = quoted(folder);
+                    self.line(&format!(
+                        "the sweep is not complete: `vllm-grid resume {folder}` goes on with it"
+                    ));
                 }
             }
         }
@@ -139,52 +171,61 @@ impl Teller {
             Phase::Starting(what) if what == "starting" => {}
             Phase::Starting(what) => self.now(&format!("starting: {what}")),
             Phase::Ready { seconds } => self.now(&format!("ready after {seconds:.1} s")),
+            // One line per repeat would bury a log; what went wrong is told.
             Phase::Measuring { workload, case, repeat } => {
-                let case = if case.is_empty() { case } else { format!(" {case}") };
-                let repeat =
-                    if repeat == 0 { "warm-up".to_owned() } else { format!("repeat {repeat}") };
-                let text =
-                    format!("{workload}{case}, {repeat} ({}/{})", self.done + 1, self.repeats);
-                // One line per repeat would bury a log; the finished ones are told.
                 if let Some(bars) = &self.bars {
-                    bars.launch.set_message(format!("{}: {text}", self.title()));
+                    bars.launch.set_message(self.measuring(&workload, &case, repeat));
+                    if self.launch == 0 {
+                        bars.launch.reset_elapsed();
+                    }
                 }
             }
             Phase::Stopping => self.now("stopping"),
         }
     }
 
+    fn measuring(&self, workload: &str, case: &str, repeat: u32) -> String {
+        let what = named(workload, case, repeat);
+        format!("{}{what} ({}/{})", self.prefix(), self.done + 1, self.repeats)
+    }
+
     fn repeat(&mut self, measurement: &Measurement) {
         self.done += 1;
-        if measurement.status == Status::Ok {
-            return;
+        if measurement.status != Status::Ok {
+            self.line(&self.finished(measurement));
         }
-        let reason = measurement.reason.as_deref().unwrap_or("no reason given");
-        let text = format!(
-            "{}: {} repeat {} is {}: {reason}",
-            self.title(),
-            measurement.workload,
-            measurement.repeat,
-            measurement.status.as_str()
-        );
-        self.line(&text);
+        if let (Some(bars), 0) = (&self.bars, self.launch) {
+            bars.overall.inc(1);
+        }
+    }
+
+    fn finished(&self, measurement: &Measurement) -> String {
+        let Measurement { workload, case, repeat, status, reason, .. } = measurement;
+        let what = named(workload, case, *repeat);
+        let reason = reason.as_deref().unwrap_or("no reason given");
+        format!("{}{what} is {}: {reason}", self.prefix(), status.as_str())
     }
 
     fn ended(&mut self, how: &str) {
         let seconds = self.since.elapsed().as_secs_f64();
-        self.line(&format!("{}: {how} ({seconds:.1} s)", self.title()));
+        self.line(&format!("{}{how} ({seconds:.1} s)", self.prefix()));
         if let Some(bars) = &self.bars {
             bars.overall.inc(1);
         }
     }
 
-    fn title(&self) -> String {
-        format!("[{}/{}] {}", self.launch, self.launches.max(self.launch), self.configuration)
+    /// Which launch it is; nothing where nothing is launched.
+    fn prefix(&self) -> String {
+        if self.launch == 0 {
+            return String::new();
+        }
+        let launches = self.launches.max(self.launch);
+        format!("[{}/{launches}] {}: ", self.launch, self.configuration)
     }
 
     /// What is going on: the bar's message, or a line.
     fn now(&self, what: &str) {
-        let text = format!("{}: {what}", self.title());
+        let text = format!("{}{what}", self.prefix());
         match &self.bars {
             Some(bars) => bars.launch.set_message(text),
             None => self.line(&text),
@@ -200,6 +241,20 @@ impl Teller {
     }
 }
 
+/// A path as it can be typed.
+pub(crate) fn quoted(path: &Path) -> String {
+    shell_words::quote(&path.to_string_lossy()).into_owned()
+}
+
+/// A repeat as a person names it.
+fn named(workload: &str, case: &str, repeat: u32) -> String {
+    let case = if case.is_empty() { String::new() } else { format!(" {case}") };
+    match repeat {
+        0 => format!("{workload}{case}, warm-up"),
+        _ => format!("{workload}{case}, repeat {repeat}"),
+    }
+}
+
 /// A metric value as a person reads it.
 pub(crate) fn show(value: Option<&MetricValue>) -> String {
     match value {
@@ -210,5 +265,48 @@ pub(crate) fn show(value: Option<&MetricValue>) -> String {
             let text = format!("{number:.2}");
             text.trim_end_matches('0').trim_end_matches('.').to_owned()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn void(case: &str, repeat: u32) -> Measurement {
+        Measurement {
+            workload: "load".to_owned(),
+            case: case.to_owned(),
+            repeat,
+            status: Status::Void,
+            reason: Some("foreign traffic".to_owned()),
+            metrics: std::collections::BTreeMap::default(),
+        }
+    }
+
+    #[test]
+    fn a_running_server_has_no_launch_to_name() {
+        let mut teller = Teller::new(None, 12);
+        assert_eq!(teller.measuring("kv-cache", "", 0), "kv-cache, warm-up (1/12)");
+        teller.repeat(&void("", 0));
+        assert_eq!(
+            teller.measuring("load", "concurrency=8", 3),
+            "load concurrency=8, repeat 3 (2/12)"
+        );
+        let told = teller.finished(&void("concurrency=8", 3));
+        assert_eq!(told, "load concurrency=8, repeat 3 is void: foreign traffic");
+    }
+
+    #[test]
+    fn a_sweep_names_the_launch_and_its_configuration() {
+        let mut teller = Teller::new(None, 0);
+        teller.launches = 40;
+        let configuration = "prefix-on".to_owned();
+        teller.hear(Event::LaunchStarted { launch: 7, configuration, repeats: 6 });
+        assert_eq!(
+            teller.measuring("load", "concurrency=8", 1),
+            "[7/40] prefix-on: load concurrency=8, repeat 1 (1/6)"
+        );
+        let told = teller.finished(&void("", 0));
+        assert_eq!(told, "[7/40] prefix-on: load, warm-up is void: foreign traffic");
     }
 }

@@ -3,25 +3,35 @@
 //! was started is put away before the process ends as a bug.
 
 use std::io::Write;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::exit::Exit;
+use crate::progress::quoted;
 
 /// Asks for a stop, and knows why.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Shutdown {
     token: CancellationToken,
     panicked: Arc<AtomicBool>,
+    /// Folder of the sweep that runs.
+    sweep: Arc<OnceLock<PathBuf>>,
 }
 
 impl Shutdown {
     /// Cancelled when a stop is asked for.
     pub(crate) fn token(&self) -> &CancellationToken {
         &self.token
+    }
+
+    /// A sweep runs in this folder: what is to be done about it can be told.
+    pub(crate) fn names(&self, sweep: &Path) {
+        // There is one sweep in the life of a process.
+        let _ = self.sweep.set(sweep.to_owned());
     }
 
     /// Whether something panicked.
@@ -42,30 +52,52 @@ impl Shutdown {
         }));
     }
 
-    /// Listens for Ctrl-C, SIGTERM and SIGHUP from now on.
-    pub(crate) fn listen(&self) {
+    /// Listens for Ctrl-C, SIGTERM and SIGHUP from now on. A command that has nothing
+    /// to put away ends with the first one.
+    pub(crate) fn listen(&self, puts_away: bool) {
         for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()] {
             // A signal that cannot be listened for keeps its default: the process ends.
             let Ok(mut stream) = signal(kind) else { continue };
-            let token = self.token.clone();
+            let shutdown = self.clone();
             tokio::spawn(async move {
                 while stream.recv().await.is_some() {
-                    if token.is_cancelled() {
-                        leave_at_once();
+                    if !puts_away {
+                        std::process::exit(Exit::Interrupted as i32);
+                    }
+                    if shutdown.token.is_cancelled() {
+                        shutdown.leave_at_once();
                     }
                     let _ = writeln!(std::io::stderr(), "stopping; once more leaves at once");
-                    token.cancel();
+                    shutdown.token.cancel();
                 }
             });
         }
     }
+
+    fn leave_at_once(&self) -> ! {
+        let _ = writeln!(std::io::stderr(), "{}", farewell(self.sweep.get().map(PathBuf::as_path)));
+        std::process::exit(Exit::LeftAtOnce as i32);
+    }
 }
 
-fn leave_at_once() -> ! {
-    let _ = writeln!(
-        std::io::stderr(),
-        "left at once: the journal holds every finished repeat. `vllm-grid recover` starts production \
-         again and removes what is left; `vllm-grid resume RUN` goes on with the sweep"
-    );
-    std::process::exit(Exit::LeftAtOnce as i32);
+/// What to do after leaving at once.
+fn farewell(sweep: Option<&Path>) -> String {
+    let Some(folder) = sweep.map(quoted) else { return "left at once".to_owned() };
+    format!(
+        "left at once: the journal holds every finished repeat. `vllm-grid recover {folder}` starts \
+         production again and removes what is left; `vllm-grid resume {folder}` goes on with the sweep"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_leaves_at_once_is_told_of_the_sweep_that_ran() {
+        let told = farewell(Some(Path::new("runs/my night")));
+        assert!(told.contains("`vllm-grid recover 'runs/my night'`"), "{told}");
+        assert!(told.contains("`vllm-grid resume 'runs/my night'`"), "{told}");
+        assert_eq!(farewell(None), "left at once");
+    }
 }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use vllm_grid::configuration::Configuration;
+use vllm_grid::grid::plan::Plan;
 use vllm_grid::grid::{Grid, GridFaults, ReadOptions};
 
 type Axis = (String, Vec<Value>);
@@ -220,6 +221,51 @@ fn grids() -> impl Strategy<Value = (Vec<Axis>, Vec<Row>, Vec<Row>)> {
         let includes = prop::collection::vec(row, 0..3);
         (Just(axes), excludes, includes)
     })
+}
+
+#[test]
+fn a_figure_per_hour_from_minutes_is_warned_of() {
+    let warned = |stability: Value, metric: &str| {
+        let grid = good(json!({
+            "parameters": {"max-num-seqs": 8}, "workloads": {"stability": stability},
+            "objective": {"minimize": metric},
+        }));
+        grid.warnings.iter().any(|warning| warning.message.contains("lasts less than 10 min"))
+    };
+    let hourly = "stability.ttft_drift_per_hour";
+    assert!(warned(json!({}), hourly), "twenty requests");
+    assert!(warned(json!({"duration": 500}), hourly));
+    assert!(!warned(json!({"duration": 7200}), hourly));
+    assert!(!warned(json!({"requests": 10_000}), hourly));
+    assert!(!warned(json!({}), "stability.ttft_drift_per_request"));
+}
+
+#[test]
+fn what_a_program_of_others_takes_is_unknown_and_bounded_by_its_timeout() {
+    let hours = |workloads: Value| {
+        let strategy = json!({"grid": {"launches": 2, "repeats": 5}});
+        let parameters = json!({"max-num-seqs": 8});
+        let grid =
+            good(json!({"parameters": parameters, "workloads": workloads, "strategy": strategy}));
+        let hours = Plan::new(&grid).estimated_hours;
+        (hours.low, hours.high, hours.assumptions.join("; "))
+    };
+    let (low, high, _) = hours(json!({"kv-cache": null}));
+    let command = json!({"command": ["true"], "timeout": 1800, "repeats": 3});
+    let (with_low, with_high, told) = hours(json!({"kv-cache": null, "command": command}));
+    assert!((with_low - low).abs() < 1e-9, "{with_low} {low}");
+    // Two launches of three repeats and a warm-up, half an hour each.
+    assert!((with_high - high - 4.0).abs() < 1e-9, "{with_high} {high}");
+    assert!(
+        told.contains(
+            "the time of `command` is unknown: 0 to its timeout of 30 min for each repeat"
+        ),
+        "{told}"
+    );
+    // Without a program there is nothing to run.
+    let (_, without, told) = hours(json!({"kv-cache": null, "command": {"timeout": 1800}}));
+    assert!((without - high).abs() < 1e-9, "{without} {high}");
+    assert!(!told.contains("unknown"), "{told}");
 }
 
 proptest! {

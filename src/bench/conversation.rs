@@ -16,6 +16,7 @@ use serde_json::{Map, Value, json};
 
 use crate::bench::dataset::{Beside, Unready, weighed_for};
 use crate::bench::dialogue::{Dialogue, Reply, Stop, mean};
+use crate::bench::fitting::{Unfit, fit_added};
 use crate::bench::kv_cache::median;
 use crate::bench::prompts::{derive, salt, text};
 use crate::bench::request::{Input, RequestSpec};
@@ -25,17 +26,14 @@ use crate::metric::{MetricValue, MetricValues};
 use crate::statistics::slope;
 use crate::workload::{Conversation, Dataset};
 
-/// Bytes of the first text that is sent to a server: its tokens per byte are not known yet.
-const FIRST_SIZE: usize = 1500;
-
 /// What every message of the user ends with.
 const CLOSING: &str = "\nWhat do you say?";
 
 /// What the users say.
 #[derive(Debug)]
 enum Said {
-    /// Texts of a length.
-    FromSeed,
+    /// Texts of this size in bytes.
+    FromSeed(usize),
     /// What they say in these conversations of a dataset.
     InFile(Candidates),
 }
@@ -142,7 +140,10 @@ pub(crate) async fn repeat(
         return Ok(Repeat::without_requests(Verdict::Skipped(reason), Tally::default().values()));
     }
     let said = match &spec.dataset {
-        None => Said::FromSeed,
+        None => match message_size(bench, spec).await {
+            Ok(size) => Said::FromSeed(size),
+            Err(unfit) => return Unready::from(unfit).ends(Tally::default().values()),
+        },
         Some(path) => match Candidates::of(bench, spec, path).await {
             Ok(candidates) => Said::InFile(candidates),
             Err(unready) => return unready.ends(Tally::default().values()),
@@ -167,10 +168,10 @@ async fn all(
     tally: &mut Tally,
 ) -> Result<(), Stop> {
     let candidates = match said {
-        Said::FromSeed => {
-            calibrate(dialogue).await?;
+        Said::FromSeed(size) => {
             for number in 0..spec.conversations {
-                let talk = Talk { number, name: format!("conversation {number}"), texts: None };
+                let name = format!("conversation {number}");
+                let talk = Talk { number, name, texts: Texts::OfSize(*size) };
                 converse(dialogue, spec, &talk, tally).await?;
             }
             return Ok(());
@@ -184,7 +185,7 @@ async fn all(
         {
             break;
         }
-        let texts = Some(candidates.dataset.said(*entry));
+        let texts = Texts::These(candidates.dataset.said(*entry));
         let talk = Talk { number, name: format!("conversation {tried}"), texts };
         match converse(dialogue, spec, &talk, tally).await {
             // How long the answers and the template make it, the server alone knows.
@@ -210,21 +211,29 @@ struct Talk<'a> {
     number: u64,
     /// Unique in the repeat: its salt.
     name: String,
-    /// What the user says; from the seed where `None`.
-    texts: Option<Vec<Cow<'a, str>>>,
+    texts: Texts<'a>,
 }
 
-/// Learns how many tokens a byte of text is, where nothing was sent yet.
-async fn calibrate(dialogue: &mut Dialogue<'_, '_>) -> Result<(), Stop> {
-    if dialogue.bench.tokens_per_byte().is_some() {
-        return Ok(());
-    }
-    let salt = dialogue.bench.salt_number(&["conversation", "calibration"]);
-    let messages = crate::bench::prompts::messages(salt, salt, FIRST_SIZE);
-    let reply = dialogue.ask("calibration", &RequestSpec::speed(Input::Chat(messages), 1)).await?;
-    let tokens = reply.record.usage.map_or(0, |usage| usage.prompt_tokens);
-    dialogue.bench.set_tokens_per_byte(tokens as f64 / FIRST_SIZE as f64);
-    Ok(())
+/// What the user says in it.
+enum Texts<'a> {
+    /// Texts from the seed, of so many bytes each.
+    OfSize(usize),
+    These(Vec<Cow<'a, str>>),
+}
+
+/// The size of a text of the user with which its message, as the server counts it,
+/// is `turn_tokens` long.
+async fn message_size(bench: &mut Bench<'_>, spec: &Conversation) -> Result<usize, Unfit> {
+    let purpose = format!("conversation {} {}", spec.turn_tokens, spec.thinking);
+    let (salt, model) = (bench.salt_number(&[&purpose]), bench.server().model.clone());
+    let prompt = |name: &str, message: String| {
+        let salt = derive(&[&salt.to_string(), name]);
+        let history = [opening(salt), json!({"role": "user", "content": message})];
+        RequestSpec { max_tokens: 1, keep_answer: false, ..request(spec, &history) }.prepare(&model)
+    };
+    let around = |name: &str| prompt(name, "a".to_owned());
+    let make = |size, name: &str| prompt(name, spoken(1, size));
+    fit_added(bench, &purpose, spec.turn_tokens, around, make).await
 }
 
 async fn converse(
@@ -233,13 +242,11 @@ async fn converse(
     talk: &Talk<'_>,
     tally: &mut Tally,
 ) -> Result<(), Stop> {
-    let salted = salt(dialogue.bench.salt_number(&["conversation", &talk.name]));
-    let opening = format!("{salted}. You talk with a friend.");
-    let mut history = vec![json!({"role": "system", "content": opening})];
+    let mut history = vec![opening(dialogue.bench.salt_number(&["conversation", &talk.name]))];
     for number in 1..=spec.turns {
         let message = match &talk.texts {
-            None => Cow::Owned(message(dialogue, spec, &talk.name, number)),
-            Some(texts) => texts.get(number as usize - 1).cloned().unwrap_or_default(),
+            Texts::OfSize(size) => Cow::Owned(message(dialogue.bench, &talk.name, number, *size)),
+            Texts::These(texts) => texts.get(number as usize - 1).cloned().unwrap_or_default(),
         };
         history.push(json!({"role": "user", "content": message}));
         let reply = dialogue.ask(&format!("turn {number}"), &request(spec, &history)).await?;
@@ -249,14 +256,20 @@ async fn converse(
     Ok(())
 }
 
+/// The system message: no two conversations share a block.
+fn opening(salt_number: u64) -> Value {
+    let text = format!("{}. You talk with a friend.", salt(salt_number));
+    json!({"role": "system", "content": text})
+}
+
 /// What the user says, from the seed: the same for every configuration.
-fn message(dialogue: &Dialogue<'_, '_>, spec: &Conversation, name: &str, turn: u64) -> String {
-    let bench = &dialogue.bench;
+fn message(bench: &Bench<'_>, name: &str, turn: u64, size: usize) -> String {
     let parts = [bench.seed().to_string(), bench.repeat_name(), turn.to_string()];
-    let seed = derive(&[&parts[0], &parts[1], "conversation", name, &parts[2]]);
-    let per_byte = bench.tokens_per_byte().unwrap_or(0.3).max(0.01);
-    let size = (spec.turn_tokens as f64 / per_byte) as usize;
-    format!("{}{CLOSING}", text(seed, size.saturating_sub(CLOSING.len()).max(8)))
+    spoken(derive(&[&parts[0], &parts[1], "conversation", name, &parts[2]]), size)
+}
+
+fn spoken(seed: u64, size: usize) -> String {
+    format!("{}{CLOSING}", text(seed, size))
 }
 
 fn request(spec: &Conversation, history: &[Value]) -> RequestSpec {

@@ -73,8 +73,8 @@ impl Unready {
                 Ok(Repeat::without_requests(Verdict::Skipped(fault.to_string()), metrics))
             }
             Self::Unfit(Unfit::Cancelled) => Err(BenchError::Cancelled),
-            Self::Unfit(Unfit::Failed(record, reason)) => {
-                Ok(Repeat { verdict: Verdict::Failed(reason), metrics, records: vec![*record] })
+            Self::Unfit(Unfit::Failed(reason)) => {
+                Ok(Repeat::without_requests(Verdict::Failed(reason), metrics))
             }
         }
     }
@@ -100,7 +100,7 @@ impl Sources {
             let read = tokio::task::spawn_blocking(move || datasets.get(&name)).await;
             let died = |fault: tokio::task::JoinError| DatasetError::Read {
                 path: file.clone(),
-                source: fault.into(),
+                fault: fault.into(),
             };
             let dataset = read.map_err(died)??;
             let source = Source { dataset, tokens_per_byte: None, refused: BTreeSet::new() };

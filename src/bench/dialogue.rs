@@ -43,8 +43,9 @@ pub(crate) struct Dialogue<'b, 'a> {
 }
 
 impl<'b, 'a> Dialogue<'b, 'a> {
-    /// Reads the server's counters, where it has any.
+    /// Reads the server's counters, where it has any: what is measured begins.
     pub(crate) async fn start(bench: &'b mut Bench<'a>) -> Self {
+        bench.begins();
         let traffic = Traffic::start(bench.http()).await;
         Self { bench, traffic, records: Vec::new() }
     }
@@ -70,7 +71,7 @@ impl<'b, 'a> Dialogue<'b, 'a> {
     /// Sends a request, reads its answer, waits for the counters.
     pub(crate) async fn ask(&mut self, purpose: &str, spec: &RequestSpec) -> Result<Reply, Stop> {
         let prompt = spec.prepare(&self.bench.server().model);
-        let index = u32::try_from(self.records.len()).unwrap_or(u32::MAX);
+        let index = self.bench.position(self.records.len());
         let outcome = self.bench.send(&prompt, Order { index, purpose, scheduled_ns: None }).await;
         let mut record = outcome.record;
         if let Some(error) = record.error.clone() {

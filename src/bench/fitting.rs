@@ -3,7 +3,7 @@
 
 use crate::bench::client::Order;
 use crate::bench::prompts::Calibration;
-use crate::bench::record::{RequestErrorClass, RequestRecord};
+use crate::bench::record::RequestErrorClass;
 use crate::bench::request::Prepared;
 use crate::bench::suite::Bench;
 use crate::bench::traffic::{Sent, Settled, settle};
@@ -21,8 +21,8 @@ const WORTH_KNOWING: usize = 1000;
 /// Why a repeat cannot begin.
 #[derive(Debug)]
 pub(crate) enum Unfit {
-    /// A request failed.
-    Failed(Box<RequestRecord>, String),
+    /// A request failed; it is the last one kept aside.
+    Failed(String),
     /// A stop was asked for.
     Cancelled,
 }
@@ -39,67 +39,123 @@ pub(crate) async fn fit(
     if let Some(size) = bench.sizes().get(purpose) {
         return Ok(*size);
     }
-    let before = Counters::scrape(bench.http()).await;
-    let mut calibration = Calibration::new(target, bench.tokens_per_byte().unwrap_or(0.3));
-    let longest = bench.server().max_model_len.unwrap_or(u64::MAX);
-    if target.saturating_mul(10) > longest.saturating_mul(9) {
-        calibration.be_careful();
-    }
-    let (mut best, mut sent) = (None, Sent { requests: 0, failed: 0, prompt_tokens: 0 });
-    for number in 0..MAX_PROBES {
-        let size = calibration.size();
-        let prompt = make(size, &format!("fit {number}"));
-        let tokens = probe(bench, number, &prompt).await?;
-        sent.requests += 1;
-        sent.prompt_tokens += tokens;
-        // Too long would break what was promised more than too short.
-        let distance = tokens.abs_diff(target) + u64::from(tokens < target);
-        if best.is_none_or(|(least, _)| distance < least) {
-            best = Some((distance, size));
-        }
-        if bench.tokens_per_byte().is_none() && size >= WORTH_KNOWING {
-            bench.set_tokens_per_byte(tokens as f64 / size as f64);
-        }
-        calibration.observe(tokens);
-        let hopeless = calibration.size() > (target as usize + 64) * MAX_BYTES_PER_TOKEN;
-        if calibration.is_fitted() || hopeless || calibration.size() == size {
-            break;
-        }
-    }
-    settled(bench, before.as_ref(), sent).await?;
-    let size = best.map_or(1, |(_, size)| size);
+    let mut probes = Probes::start(bench).await;
+    let calibration = Calibration::new(target, bench.tokens_per_byte().unwrap_or(0.3));
+    let size = probes.fit(bench, 0, target, calibration, make).await?;
+    probes.settle(bench).await?;
     bench.sizes().insert(purpose.to_owned(), size);
     Ok(size)
 }
 
-/// The length of one prompt in tokens, and the counters where they were.
+/// The length of one prompt in tokens.
 pub(crate) async fn length(bench: &mut Bench<'_>, prompt: &Prepared) -> Result<u64, Unfit> {
-    let before = Counters::scrape(bench.http()).await;
-    let tokens = probe(bench, 0, prompt).await?;
-    let sent = Sent { requests: 1, failed: 0, prompt_tokens: tokens };
-    settled(bench, before.as_ref(), sent).await?;
+    let mut probes = Probes::start(bench).await;
+    let tokens = probes.send(bench, prompt).await?;
+    probes.settle(bench).await?;
     Ok(tokens)
 }
 
-/// So that requests of ours do not show in the repeat's counters; foreign traffic
-/// is judged there.
-async fn settled(bench: &Bench<'_>, before: Option<&Counters>, sent: Sent) -> Result<(), Unfit> {
-    match settle(before, bench.http(), sent, bench.cancel()).await {
-        Settled::Cancelled => Err(Unfit::Cancelled),
-        _ => Ok(()),
+/// As [`fit`], for a text of `make` that adds `target` tokens to the prompt around
+/// it, the chat template's included. `around` is given a name, and makes the same
+/// prompt with a text of one token in its place.
+pub(crate) async fn fit_added(
+    bench: &mut Bench<'_>,
+    purpose: &str,
+    target: u64,
+    around: impl Fn(&str) -> Prepared,
+    make: impl Fn(usize, &str) -> Prepared,
+) -> Result<usize, Unfit> {
+    if let Some(size) = bench.sizes().get(purpose) {
+        return Ok(*size);
     }
+    let mut probes = Probes::start(bench).await;
+    let around = probes.send(bench, &around("around")).await?.saturating_sub(1);
+    let calibration = Calibration::new(target, bench.tokens_per_byte().unwrap_or(0.3))
+        .within((target / 20).clamp(4, 8));
+    let size = probes.fit(bench, around, target, calibration, make).await?;
+    probes.settle(bench).await?;
+    // What stands around it is not in this share: a shorter text tells it, too.
+    if bench.tokens_per_byte().is_none() && size >= WORTH_KNOWING / 5 {
+        bench.set_tokens_per_byte(target as f64 / size as f64);
+    }
+    bench.sizes().insert(purpose.to_owned(), size);
+    Ok(size)
 }
 
-/// Sends a prompt outside the measurement; its length in tokens.
-async fn probe(bench: &mut Bench<'_>, index: u32, prompt: &Prepared) -> Result<u64, Unfit> {
-    let order = Order { index, purpose: "calibration", scheduled_ns: None };
-    let record = bench.send(prompt, order).await.record;
-    match &record.error {
-        Some(error) if error.class == RequestErrorClass::Cancelled => Err(Unfit::Cancelled),
-        Some(error) => {
-            let reason = format!("request {index} (calibration): {}", error.message);
-            Err(Unfit::Failed(Box::new(record), reason))
+/// Requests outside the measurement.
+struct Probes {
+    before: Option<Counters>,
+    sent: Sent,
+}
+
+impl Probes {
+    async fn start(bench: &Bench<'_>) -> Self {
+        let before = Counters::scrape(bench.http()).await;
+        Self { before, sent: Sent { requests: 0, failed: 0, prompt_tokens: 0 } }
+    }
+
+    /// `around`: tokens that do not count.
+    async fn fit(
+        &mut self,
+        bench: &mut Bench<'_>,
+        around: u64,
+        target: u64,
+        mut calibration: Calibration,
+        make: impl Fn(usize, &str) -> Prepared,
+    ) -> Result<usize, Unfit> {
+        let longest = bench.server().max_model_len.unwrap_or(u64::MAX);
+        if (around + target).saturating_mul(10) > longest.saturating_mul(9) {
+            calibration.be_careful();
         }
-        None => Ok(record.usage.map_or(0, |usage| usage.prompt_tokens)),
+        let mut best = None;
+        for number in 0..MAX_PROBES {
+            let size = calibration.size();
+            let tokens = self.send(bench, &make(size, &format!("fit {number}"))).await?;
+            let tokens = tokens.saturating_sub(around);
+            // Too long would break what was promised more than too short.
+            let distance = tokens.abs_diff(target) + u64::from(tokens < target);
+            if best.is_none_or(|(least, _)| distance < least) {
+                best = Some((distance, size));
+            }
+            if around == 0 && bench.tokens_per_byte().is_none() && size >= WORTH_KNOWING {
+                bench.set_tokens_per_byte(tokens as f64 / size as f64);
+            }
+            calibration.observe(tokens);
+            let hopeless = calibration.size() > (target as usize + 64) * MAX_BYTES_PER_TOKEN;
+            if calibration.is_fitted() || hopeless || calibration.size() == size {
+                break;
+            }
+        }
+        Ok(best.map_or(1, |(_, size)| size))
+    }
+
+    /// Sends a prompt; its length in tokens.
+    async fn send(&mut self, bench: &mut Bench<'_>, prompt: &Prepared) -> Result<u64, Unfit> {
+        let index = bench.position(0);
+        let order = Order { index, purpose: "calibration", scheduled_ns: None };
+        let record = bench.send(prompt, order).await.record;
+        let (error, usage) = (record.error.clone(), record.usage);
+        bench.keep_aside([record]);
+        match error {
+            Some(error) if error.class == RequestErrorClass::Cancelled => Err(Unfit::Cancelled),
+            Some(error) => {
+                Err(Unfit::Failed(format!("request {index} (calibration): {}", error.message)))
+            }
+            None => {
+                let tokens = usage.map_or(0, |usage| usage.prompt_tokens);
+                self.sent.requests += 1;
+                self.sent.prompt_tokens += tokens;
+                Ok(tokens)
+            }
+        }
+    }
+
+    /// Waits, so that they do not show in the repeat's counters; foreign traffic is
+    /// judged there.
+    async fn settle(self, bench: &Bench<'_>) -> Result<(), Unfit> {
+        match settle(self.before.as_ref(), bench.http(), self.sent, bench.cancel()).await {
+            Settled::Cancelled => Err(Unfit::Cancelled),
+            _ => Ok(()),
+        }
     }
 }

@@ -144,6 +144,7 @@ pub(crate) async fn repeat(
 impl Run<'_, '_> {
     async fn all(&mut self) -> Result<(), Stop> {
         self.calibrate().await?;
+        self.bench.begins();
         self.traffic = Traffic::start(self.bench.http()).await;
         let prompts = u32::try_from(self.spec.prompts).unwrap_or(u32::MAX);
         for number in 0..prompts {
@@ -188,14 +189,12 @@ impl Run<'_, '_> {
     /// Sends one token's worth of a text of `size` bytes; its length in tokens.
     async fn probe(&mut self, size: usize) -> Result<u64, Stop> {
         let mut traffic = Traffic::start(self.bench.http()).await;
-        let prompt = self.prompt_of(&format!("probe {}", self.records.len()), 1, size);
+        let prompt = self.prompt_of(&format!("probe {}", self.bench.position(0)), 1, size);
         let record = self.exchange("calibration", &prompt).await;
         let failed = error(&record);
         let tokens = record.usage.map_or(0, |usage| usage.prompt_tokens);
-        self.records.push(record);
+        self.bench.keep_aside([record]);
         if let Some(stop) = failed {
-            self.tally.requests += 1;
-            self.tally.failed += 1;
             return Err(stop);
         }
         // So that it does not show up in the repeat's counters; foreign traffic is
@@ -236,7 +235,7 @@ impl Run<'_, '_> {
     }
 
     async fn exchange(&mut self, purpose: &str, prompt: &Prepared) -> RequestRecord {
-        let index = u32::try_from(self.records.len()).unwrap_or(u32::MAX);
+        let index = self.bench.position(self.records.len());
         let order = Order { index, purpose, scheduled_ns: None };
         self.bench.send(prompt, order).await.record
     }

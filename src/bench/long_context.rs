@@ -53,9 +53,8 @@ pub(crate) async fn repeat(
     let bytes = match fit(bench, &purpose, target, make).await {
         Ok(bytes) => bytes,
         Err(Unfit::Cancelled) => return Err(BenchError::Cancelled),
-        Err(Unfit::Failed(record, reason)) => {
-            let (verdict, records) = (Verdict::Failed(reason), vec![*record]);
-            return Ok(Repeat { verdict, metrics: MetricValues::new(), records });
+        Err(Unfit::Failed(reason)) => {
+            return Ok(Repeat::without_requests(Verdict::Failed(reason), MetricValues::new()));
         }
     };
     let depths = if number == 0 { &spec.depths[..1] } else { &spec.depths };

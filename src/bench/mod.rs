@@ -15,6 +15,7 @@ mod dialogue;
 mod exchange;
 mod fault;
 mod fitting;
+mod gone;
 mod http1;
 mod kv_cache;
 mod load;

@@ -119,6 +119,8 @@ pub struct Calibration {
     size: usize,
     previous: Option<(usize, u64)>,
     fitted: bool,
+    /// Tokens above the target that are still close.
+    tolerance: u64,
 }
 
 /// Prompts aim this many tokens above the target, so that few fall below it.
@@ -128,7 +130,14 @@ impl Calibration {
     /// Aims at `target` tokens, at first by a guess of tokens per byte.
     pub fn new(target: u64, tokens_per_byte: f64) -> Self {
         let size = (target as f64 / tokens_per_byte.max(0.01)) as usize;
-        Self { target, size: size.max(1), previous: None, fitted: false }
+        let tolerance = (target / 200).max(8);
+        Self { target, size: size.max(1), previous: None, fitted: false, tolerance }
+    }
+
+    /// With another tolerance, in tokens above the target.
+    #[must_use]
+    pub fn within(self, tolerance: u64) -> Self {
+        Self { tolerance, ..self }
     }
 
     /// Size of the next text in bytes.
@@ -137,7 +146,7 @@ impl Calibration {
     }
 
     /// Whether the last observation was close: not below the target, and above
-    /// it by 8 tokens or half a percent.
+    /// it by 8 tokens or half a percent, unless another tolerance was set.
     pub fn is_fitted(&self) -> bool {
         self.fitted
     }
@@ -149,8 +158,7 @@ impl Calibration {
 
     /// A prompt of the present size had `tokens` tokens.
     pub fn observe(&mut self, tokens: u64) {
-        let tolerance = (self.target / 200).max(8);
-        self.fitted = (self.target..=self.target + tolerance).contains(&tokens);
+        self.fitted = (self.target..=self.target + self.tolerance).contains(&tokens);
         if self.fitted || tokens == 0 {
             return;
         }

@@ -69,7 +69,8 @@ pub struct Chunk {
 pub struct RequestRecord {
     /// Position in the repeat, from 0.
     pub index: u32,
-    /// `miss`, `resent`, `independent`, ...
+    /// `miss`, `resent`, `turn 3`, ...; `calibration` in all workloads: sent to learn
+    /// a length or a pace, and part of no metric.
     pub purpose: Purpose,
     /// When it was to be sent; equals `sent_ns` in a closed loop.
     pub scheduled_ns: u64,

@@ -7,7 +7,6 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 use crate::bench::client::Order;
-use crate::bench::clock::Clock;
 use crate::bench::fitting::{Unfit, fit};
 use crate::bench::load::distribution::Distribution;
 use crate::bench::prompts::{derive, messages};
@@ -20,7 +19,7 @@ use crate::bench::traffic::{Sent, Settled, settle};
 use crate::metric::{MetricValue, MetricValues};
 use crate::server::counters::Counters;
 use crate::statistics::{Interval, mean_interval, slope, upper_bound};
-use crate::workload::Stability;
+use crate::workload::{LEAST_OF_AN_HOUR, Stability};
 
 /// So many failures without a success end the repeat.
 const FAILURES_IN_A_ROW: usize = 3;
@@ -56,9 +55,8 @@ pub(crate) async fn repeat(
     let lengths = match fitted(bench, &mix).await {
         Ok(lengths) => lengths,
         Err(Unfit::Cancelled) => return Err(BenchError::Cancelled),
-        Err(Unfit::Failed(record, reason)) => {
-            let (verdict, records) = (Verdict::Failed(reason), vec![*record]);
-            return Ok(Repeat { verdict, metrics: MetricValues::new(), records });
+        Err(Unfit::Failed(reason)) => {
+            return Ok(Repeat::without_requests(Verdict::Failed(reason), MetricValues::new()));
         }
     };
     let before = Counters::scrape(bench.http()).await;
@@ -122,8 +120,8 @@ async fn send_all(
     lengths: &[Length],
     is_warmup: bool,
 ) -> Sequence {
-    let clock = Clock::start();
-    let until_ns = spec.duration.map(|seconds| (seconds * 1e9) as u64);
+    let clock = bench.clock();
+    let until_ns = spec.duration.map(|seconds| clock.elapsed_ns() + (seconds * 1e9) as u64);
     let blocks = 2 * spec.requests.div_ceil(2 * lengths.len() as u64);
     let mut sequence = Sequence::default();
     for block in 0.. {
@@ -146,7 +144,7 @@ async fn send_all(
             let prompt = prompt(salt, seed, bytes, output_tokens, &bench.server().model);
             let purpose = format!("length {place}");
             let order = Order { index, purpose: &purpose, scheduled_ns: None };
-            let record = bench.send_at(&prompt, order, clock).await.record;
+            let record = bench.send(&prompt, order).await.record;
             let stopped =
                 record.error.as_ref().is_some_and(|e| e.class == RequestErrorClass::Cancelled);
             sequence.records.push(record);
@@ -189,6 +187,8 @@ fn metrics(sequence: &Sequence, readings: &Readings, engine: &EngineTold) -> Met
     let tried = records.len() as u64;
     let first = records.iter().map(|record| record.sent_ns).min();
     let last = records.iter().filter_map(|record| record.end_ns).max();
+    let duration = first.zip(last).map(|(first, last)| last.saturating_sub(first) as f64 / 1e9);
+    let is_hourly = duration.is_some_and(|seconds| seconds >= LEAST_OF_AN_HOUR);
     let memory = memory(readings, engine);
     let mut metrics = MetricValues::new();
     let mut tell = |name: String, value: Option<f64>| {
@@ -198,10 +198,9 @@ fn metrics(sequence: &Sequence, readings: &Readings, engine: &EngineTold) -> Met
     tell("failed".to_owned(), Some(failed as f64));
     tell("failure_rate".to_owned(), (tried > 0).then(|| failed as f64 / tried as f64));
     tell("failure_rate_high".to_owned(), upper_bound(failed, tried));
-    let duration = first.zip(last).map(|(first, last)| last.saturating_sub(first) as f64 / 1e9);
     tell("duration".to_owned(), duration);
     tell("memory_growth_bytes".to_owned(), memory.as_ref().map(|memory| memory.growth));
-    let per_hour = memory.as_ref().and_then(|memory| memory.per_hour);
+    let per_hour = memory.as_ref().and_then(|memory| memory.per_hour).filter(|_| is_hourly);
     tell("memory_growth_bytes_per_hour".to_owned(), per_hour);
     tell("restarts".to_owned(), engine.restarts);
     let kinds: [(&str, Latency); 3] = [
@@ -229,7 +228,7 @@ fn metrics(sequence: &Sequence, readings: &Readings, engine: &EngineTold) -> Met
         let requests = along(|record| f64::from(record.index));
         let halves = halves_ratio(sequence, read);
         for (what, found) in [
-            ("drift_per_hour", hours.map(as_share)),
+            ("drift_per_hour", hours.filter(|_| is_hourly).map(as_share)),
             ("drift_per_request", requests.map(as_share)),
             ("halves_ratio", halves),
         ] {
@@ -301,9 +300,12 @@ mod tests {
     use super::*;
     use crate::bench::record::{RequestError, Usage};
 
-    /// A request of a minute, `ms` to the last of 11 tokens, 100 ms to the first.
+    /// A request each two minutes, `ms` to the last of 11 tokens, 100 ms to the first.
     fn record(index: u32, ms: f64) -> RequestRecord {
-        let sent_ns = u64::from(index) * 60_000_000_000;
+        sent_at(index, u64::from(index) * 120_000_000_000, ms)
+    }
+
+    fn sent_at(index: u32, sent_ns: u64, ms: f64) -> RequestRecord {
         RequestRecord {
             index,
             sent_ns,
@@ -351,10 +353,32 @@ mod tests {
         let of = |name| number(&growing, name).expect("told");
         assert!((of("e2el_drift_per_request") - 0.01).abs() < 0.001);
         assert!(of("e2el_drift_per_request_low") > 0.0);
-        // 60 requests an hour.
-        assert!((of("e2el_drift_per_hour") - (1.01f64.powi(60) - 1.0)).abs() < 0.05);
+        // 30 requests an hour.
+        assert!((of("e2el_drift_per_hour") - (1.01f64.powi(30) - 1.0)).abs() < 0.02);
         assert!((of("e2el_halves_ratio") - 1.01f64.powi(4)).abs() < 0.005);
         assert!(of("e2el_halves_ratio_low") > 1.0);
+    }
+
+    #[test]
+    fn seconds_say_nothing_of_an_hour() {
+        let told = |seconds: u64| {
+            let ns = seconds * 1_000_000_000;
+            let records: Vec<_> =
+                (0..5).map(|n| sent_at(n, ns / 4 * u64::from(n), 500.0 + f64::from(n))).collect();
+            let readings = (0..5).map(|n| {
+                let resident_bytes = Some(1e9 + n as f64);
+                (ns / 4 * n, Counters { resident_bytes, ..Counters::default() })
+            });
+            let sequence = Sequence { records, lengths: vec![0; 5] };
+            let metrics = metrics(&sequence, &readings.collect(), &EngineTold::default());
+            let hourly = metrics.keys().filter(|name| name.contains("per_hour"));
+            let hourly = hourly.filter(|name| number(&metrics, name).is_some()).count();
+            assert!(number(&metrics, "e2el_drift_per_request_low").is_some());
+            assert!(number(&metrics, "memory_growth_bytes").is_some());
+            hourly
+        };
+        // Three drifts with their intervals, and the memory.
+        assert_eq!((told(20), told(599), told(600)), (0, 0, 10));
     }
 
     #[test]

@@ -2,7 +2,6 @@
 //! them for `bench URL`. Records go to the sink before a measurement is told.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
@@ -11,12 +10,13 @@ use crate::bench::clock::{Clock, now_ns};
 use crate::bench::command;
 use crate::bench::conversation;
 use crate::bench::dataset::Sources;
+use crate::bench::gone;
 use crate::bench::kv_cache;
 use crate::bench::load;
 use crate::bench::long_context;
 use crate::bench::prompts::derive;
 use crate::bench::reasoning;
-use crate::bench::record::{RequestErrorClass, RequestRecord};
+use crate::bench::record::RequestRecord;
 use crate::bench::request::Prepared;
 use crate::bench::stability;
 use crate::bench::telemetry::summary::{self, EngineTold};
@@ -28,15 +28,8 @@ use crate::event::{Emit, Event, Phase};
 use crate::metric::{Measurement, MetricValues, Status};
 use crate::server::Server;
 use crate::server::counters::Counters;
-use crate::server::health::{Health, completion_proof, health_by};
 use crate::server::http::Http;
 use crate::workload::{Datasets, Spec, Workload};
-
-/// How long a dead engine may still look alive: `/health` is 200 for some
-/// milliseconds after its end.
-const DYING: Duration = Duration::from_secs(1);
-/// Time for the proof that a silent engine still decodes; a request's own where that is shorter.
-const PROOF: Duration = Duration::from_secs(20);
 
 /// What makes prompts unique and repeatable.
 #[derive(Clone, Debug)]
@@ -67,7 +60,7 @@ pub enum BenchError {
     },
     /// The records could not be stored.
     #[error("request records could not be stored: {0}")]
-    Records(#[from] std::io::Error),
+    Records(std::io::Error),
     /// The server's address cannot be talked to.
     #[error(transparent)]
     Client(#[from] ClientError),
@@ -79,6 +72,12 @@ pub enum BenchError {
         /// The case that was asked for.
         case: String,
     },
+}
+
+impl From<std::io::Error> for BenchError {
+    fn from(fault: std::io::Error) -> Self {
+        Self::Records(fault)
+    }
 }
 
 /// How a repeat ended, with the reason where there is one to tell.
@@ -96,6 +95,7 @@ pub(crate) enum Verdict {
 pub(crate) struct Repeat {
     pub(crate) verdict: Verdict,
     pub(crate) metrics: MetricValues,
+    /// The requests that the metrics are of.
     pub(crate) records: Vec<RequestRecord>,
 }
 
@@ -124,6 +124,8 @@ pub struct Bench<'a> {
     sizes: BTreeMap<String, usize>,
     load: load::State,
     sources: Sources,
+    /// Requests of the present repeat that no metric is of.
+    aside: Vec<RequestRecord>,
     telemetry: Option<Telemetry>,
     /// When what is measured began, in the present repeat.
     began_ns: u64,
@@ -169,6 +171,7 @@ impl<'a> Bench<'a> {
             sizes: BTreeMap::new(),
             load: load::State::default(),
             sources: Sources::default(),
+            aside: Vec::new(),
             telemetry: None,
             began_ns: 0,
         })
@@ -219,6 +222,7 @@ impl<'a> Bench<'a> {
         self.repeat_name =
             if repeat == 0 { format!("warm-up {}", self.serial) } else { repeat.to_string() };
         self.look().await;
+        self.aside.clear();
         self.clock = Clock::start();
         self.began_ns = now_ns();
         let mut done = match &workload.spec {
@@ -264,12 +268,16 @@ impl<'a> Bench<'a> {
         };
         let ended_ns = now_ns();
         self.look().await;
+        done.records = in_order(std::mem::take(&mut self.aside), done.records);
         if !done.records.is_empty() {
             self.sink.store(&key, &done.records)?;
         }
         self.resources(ended_ns, &mut done)?;
         let gone = match &done.verdict {
-            Verdict::Failed(_) => self.engine_gone(&done.records).await,
+            Verdict::Failed(_) => {
+                let patience = self.settings.limits.first_token;
+                gone::shown(self.server, &self.http, patience, &done.records).await
+            }
             _ => None,
         };
         let mut measurement = measurement(key, done);
@@ -299,7 +307,9 @@ impl<'a> Bench<'a> {
         let Some(telemetry) = &self.telemetry else { return Ok(()) };
         let samples = telemetry.samples();
         if !matches!(done.verdict, Verdict::Skipped(_)) {
-            let usage = done.records.iter().filter_map(|record| record.usage);
+            let began_ns = self.clock.since(self.began_ns);
+            let measured = done.records.iter().filter(|record| record.sent_ns >= began_ns);
+            let usage = measured.filter_map(|record| record.usage);
             let tokens = usage.map(|usage| usage.completion_tokens).sum();
             let window = (self.began_ns, ended_ns);
             done.metrics.extend(summary::metrics(&samples, window, tokens));
@@ -326,44 +336,26 @@ impl<'a> Bench<'a> {
         }
     }
 
-    /// What shows that the engine died or froze, after a failed request.
-    async fn engine_gone(&self, records: &[RequestRecord]) -> Option<String> {
-        use RequestErrorClass::{Connect, Cut, InStream, ServerError, Silent};
-        let error = records.iter().rev().find_map(|record| record.error.as_ref())?;
-        if error.class == Silent {
-            let patience = PROOF.min(self.settings.limits.first_token);
-            let proof = completion_proof(self.server, patience).await;
-            return proof.err().map(|fault| format!("{}; then {fault}", error.message));
-        }
-        if !matches!(error.class, Connect | Cut | InStream | ServerError) {
-            return None;
-        }
-        let deadline = std::time::Instant::now() + DYING;
-        loop {
-            match health_by(&self.http).await {
-                Health::Unreachable => return Some(format!("{}; nobody answers", error.message)),
-                Health::NotYet(status @ (500 | 503)) => {
-                    return Some(format!("{}; /health is {status}", error.message));
-                }
-                _ if std::time::Instant::now() >= deadline => return None,
-                _ => tokio::time::sleep(Duration::from_millis(50)).await,
-            }
-        }
-    }
-
     /// Sends one request on the connection of a closed loop of one.
     pub(crate) async fn send(&mut self, prompt: &Prepared, order: Order<'_>) -> Outcome {
         self.client.send(&mut self.slot, prompt, order, self.clock, self.cancel).await
     }
 
-    /// As [`Bench::send`], with times since another start.
-    pub(crate) async fn send_at(
-        &mut self,
-        prompt: &Prepared,
-        order: Order<'_>,
-        clock: Clock,
-    ) -> Outcome {
-        self.client.send(&mut self.slot, prompt, order, clock, self.cancel).await
+    /// Keeps requests that were sent and that no metric is of: to learn a length
+    /// or a pace, or at a rate that is not the one told.
+    pub(crate) fn keep_aside(&mut self, records: impl IntoIterator<Item = RequestRecord>) {
+        self.aside.extend(records);
+    }
+
+    /// Position of the next request, where `measured` ones were sent by the workload
+    /// and none is in flight.
+    pub(crate) fn position(&self, measured: usize) -> u32 {
+        u32::try_from(self.aside.len() + measured).unwrap_or(u32::MAX)
+    }
+
+    /// The clock of the present repeat, from which its records count.
+    pub(crate) fn clock(&self) -> Clock {
+        self.clock
     }
 
     /// A number unique to (sweep, launch, repeat, `parts`).
@@ -430,6 +422,17 @@ impl<'a> Bench<'a> {
     }
 }
 
+/// Everything that was sent in a repeat, in the order in which it was.
+fn in_order(aside: Vec<RequestRecord>, measured: Vec<RequestRecord>) -> Vec<RequestRecord> {
+    let mut all = aside;
+    all.extend(measured);
+    all.sort_by_key(|record| record.scheduled_ns);
+    for (index, record) in (0u32..).zip(&mut all) {
+        record.index = index;
+    }
+    all
+}
+
 fn measurement(key: RepeatKey, done: Repeat) -> Measurement {
     let (status, reason) = match done.verdict {
         Verdict::Ok(reason) => (Status::Ok, reason),
@@ -447,6 +450,21 @@ fn measurement(key: RepeatKey, done: Repeat) -> Measurement {
     }
 }
 
+/// Kept repeats of a workload's case, where the run asks for `repeats`.
+fn kept(workload: &Workload, repeats: u32) -> u32 {
+    workload.repeats.map_or(repeats, |kept| u32::try_from(kept).unwrap_or(u32::MAX))
+}
+
+/// Repeats that [`run_suite`] measures, warm-ups included.
+pub fn planned_repeats(workloads: &[Workload], repeats: u32) -> u32 {
+    let of = |workload: &Workload| {
+        let each = u64::from(kept(workload, repeats)).saturating_add(workload.warmup);
+        each.saturating_mul(workload.cases().len() as u64)
+    };
+    let all = workloads.iter().map(of).fold(0, u64::saturating_add);
+    u32::try_from(all).unwrap_or(u32::MAX)
+}
+
 /// Runs every case of `workloads`: warm-ups first (repeat 0, as many as the
 /// workload asks for), then its kept repeats, `repeats` where it does not say.
 /// Each measurement is pushed and told as it comes, so that a stop keeps what
@@ -461,10 +479,9 @@ pub async fn run_suite(
     measurements: &mut Vec<Measurement>,
 ) -> Result<(), BenchError> {
     for workload in workloads {
-        let kept = workload.repeats.map_or(repeats, |n| u32::try_from(n).unwrap_or(u32::MAX));
         for case in workload.cases() {
             let warmups = (0..workload.warmup).map(|_| 0);
-            for repeat in warmups.chain(1..=kept) {
+            for repeat in warmups.chain(1..=kept(workload, repeats)) {
                 let measured = bench.repeat(workload, &case, repeat).await;
                 let (measurement, ended) = match measured {
                     Ok(measurement) => (measurement, None),

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use vllm_grid::bench::client::Limits;
 use vllm_grid::bench::record::RequestRecord;
-use vllm_grid::bench::suite::{Bench, BenchError, BenchSettings, run_suite};
+use vllm_grid::bench::suite::{Bench, BenchError, BenchSettings, planned_repeats, run_suite};
 use vllm_grid::bench::telemetry::{Telemetry, TelemetrySettings};
 use vllm_grid::bench::{RecordSink, RepeatKey};
 use vllm_grid::metric::{Measurement, Status};
@@ -66,7 +66,7 @@ pub(crate) async fn bench(args: &BenchArgs, shutdown: &Shutdown) -> Result<Exit,
         () = shutdown.token().cancelled() => return Ok(Exit::Interrupted),
         server = Server::open(endpoint, args.model.as_deref()) => server.map_err(unusable)?,
     };
-    let progress = Progress::new();
+    let progress = Progress::of_repeats(planned_repeats(&workloads, args.repeats));
     let emit = progress.emit();
     let sink = Kept { wanted: args.records.is_some(), ..Kept::default() };
     let settings = BenchSettings {

@@ -7,12 +7,16 @@ use std::sync::Arc;
 use vllm_grid::simulator;
 
 use crate::cli::SimulateArgs;
-use crate::exit::{Exit, Failure};
+use crate::exit::{Exit, Failure, print};
 use crate::signals::Shutdown;
 
 /// `simulate`: serves until a signal or a simulated failure ends it, and ends
 /// with the exit code that vLLM would end with.
 pub(crate) async fn simulate(args: &SimulateArgs, shutdown: &Shutdown) -> Result<Exit, Failure> {
+    if let Some(help) = args.help() {
+        print(&help)?;
+        return Ok(Exit::Done);
+    }
     let log = Arc::new(|line: &str| {
         // vLLM logs to standard error; a reader that went away does not end it.
         let _ = writeln!(std::io::stderr(), "{line}");

@@ -14,6 +14,7 @@ use vllm_grid::grid::{DockerBlock, EngineBlock, Grid, ReadOptions};
 use vllm_grid::results::records::ParquetRecords;
 use vllm_grid::sweep::SweepError;
 use vllm_grid::sweep::folder::Folder;
+use vllm_grid::sweep::journal::JournalError;
 use vllm_grid::sweep::record::Manifest;
 use vllm_grid::sweep::run::{Ending, Hands, Sweep};
 
@@ -91,7 +92,8 @@ async fn go(
     mut engine: Box<dyn Engine>,
     shutdown: &Shutdown,
 ) -> Result<Exit, Failure> {
-    let progress = Progress::new();
+    shutdown.names(sweep.folder().path());
+    let progress = Progress::of_sweep(sweep.folder().path());
     let emit = progress.emit();
     for warning in &grid.warnings {
         emit.emit(Event::Warning(warning.message.clone()));
@@ -111,20 +113,28 @@ async fn go(
     };
     let ending = sweep.run(hands).await;
     progress.close();
-    let told = tell(&sweep);
-    // How the sweep ended comes before how the telling did.
+    let (also, outcome) = outcome(ending, tell(&sweep));
+    if let Some(also) = also {
+        also.tell();
+    }
+    outcome
+}
+
+/// How the process ends after a sweep and the telling of it, and what else is to be
+/// told: how the sweep ended counts more than how the telling did.
+fn outcome(
+    ending: Result<Ending, SweepError>,
+    told: Result<Exit, Failure>,
+) -> (Option<Failure>, Result<Exit, Failure>) {
     match (ending, told) {
-        (Ok(Ending::Complete | Ending::BudgetSpent), told) => told,
-        (Ok(Ending::Interrupted), Ok(_)) => Ok(Exit::Interrupted),
-        (Ok(Ending::Interrupted), Err(failure)) => {
-            failure.tell();
-            Ok(Exit::Interrupted)
-        }
-        (Err(fault), Ok(_)) => Err(fault.into()),
-        (Err(fault), Err(failure)) => {
-            failure.tell();
-            Err(fault.into())
-        }
+        (Ok(Ending::Complete | Ending::BudgetSpent), told) => (None, told),
+        (Ok(Ending::Interrupted), told) => (told.err(), Ok(Exit::Interrupted)),
+        // A disk that refused the journal refuses the results, too: it is told once.
+        (
+            Err(fault @ (SweepError::Io { .. } | SweepError::Journal(JournalError::Io { .. }))),
+            _,
+        ) => (None, Err(fault.into())),
+        (Err(fault), told) => (told.err(), Err(fault.into())),
     }
 }
 
@@ -185,4 +195,34 @@ async fn unchanged(folder: &Folder, manifest: &Manifest) -> Result<Grid, Failure
 fn sha256(bytes: &[u8]) -> String {
     use sha2::{Digest, Sha256};
     hexadecimal(&Sha256::digest(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stopped() -> SweepError {
+        let message = "five launches failed".to_owned();
+        SweepError::Stopped { message, log_lines: Vec::new(), environment: false }
+    }
+
+    fn full(path: &str) -> SweepError {
+        let fault = std::io::ErrorKind::StorageFull.into();
+        SweepError::Io { path: path.into(), fault }
+    }
+
+    #[test]
+    fn a_full_disk_is_told_once_and_other_faults_beside_it() {
+        let told = || Err(Failure::from(full("results.csv")));
+        let (also, outcome_of) = outcome(Err(full("journal.jsonl")), told());
+        assert!(also.is_none());
+        assert_eq!(outcome_of.unwrap_err().tell(), Exit::Environment);
+        let (also, outcome_of) = outcome(Err(stopped()), told());
+        assert_eq!(also.expect("both").tell(), Exit::Environment);
+        assert_eq!(outcome_of.unwrap_err().tell(), Exit::Engine);
+        let (also, outcome_of) = outcome(Ok(Ending::Interrupted), told());
+        assert!(also.is_some() && matches!(outcome_of, Ok(Exit::Interrupted)));
+        let (also, outcome_of) = outcome(Ok(Ending::Complete), told());
+        assert!(also.is_none() && outcome_of.is_err());
+    }
 }

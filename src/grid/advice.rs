@@ -5,10 +5,10 @@ use super::Grid;
 use super::expand::Kind;
 use super::fault::Findings;
 use super::node::Span;
-use super::plan::{Estimate, spoken};
+use super::plan::{Estimate, longest, spoken};
 use crate::configuration::Configuration;
 use crate::flags;
-use crate::workload::Concurrency;
+use crate::workload::{Concurrency, LEAST_OF_AN_HOUR};
 
 /// Varied flags that cannot act where the objective is measured
 /// (`measurement-validity.md`, "a flag can only be judged where it acts").
@@ -67,6 +67,29 @@ pub(super) fn small_batches(grid: &Grid, findings: &mut Findings) {
              max-model-len, which vLLM refuses at the start"
         ),
     );
+}
+
+/// A figure per hour from repeats that are over in minutes: it will be absent.
+pub(super) fn hourly(grid: &Grid, objective: &Span, findings: &mut Findings) {
+    let constraints = grid.objective.constraints.iter().map(|constraint| &constraint.metric);
+    for metric in std::iter::once(&grid.objective.metric).chain(constraints) {
+        if !metric.name.contains("_per_hour") {
+            continue;
+        }
+        let workload = grid.workloads.iter().find(|it| it.kind().key == metric.workload);
+        let Some(longest) = workload.map(|workload| longest(grid, workload)) else { continue };
+        if longest < LEAST_OF_AN_HOUR {
+            findings.warning(
+                Some(objective),
+                format!(
+                    "{metric} is absent where a repeat lasts less than {}, and here one takes {} at \
+                     the most, by assumption: set `duration` or more `requests`",
+                    spoken(LEAST_OF_AN_HOUR),
+                    spoken(longest)
+                ),
+            );
+        }
+    }
 }
 
 /// A budget that even the fastest run that can be assumed does not fit.

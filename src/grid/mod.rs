@@ -254,6 +254,7 @@ fn assemble(
         settable: draft.settable(),
     };
     advice::inert_flags(&grid, &expansion.varied, &objective_span, findings);
+    advice::hourly(&grid, &objective_span, findings);
     advice::small_batches(&grid, findings);
     advice::budget(&grid, document.budget.map(|(_, span)| span).as_ref(), findings);
     grid.varied = expansion

@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 use super::{EngineBlock, Grid, Warning};
 use crate::configuration::Configuration;
 use crate::strategy::StrategySpec;
-use crate::workload::{Dataset, LoadCase, Spec, Workload};
+use crate::workload::{Command, Dataset, LoadCase, Spec, Stability, Workload};
 
 /// Version of the plan's JSON form.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -182,7 +182,9 @@ impl Estimate {
                 })
                 .sum();
             let requests = requests(grid, u64::from(strategy.repeats));
-            launches as f64 * ((side(boot) + served) / speed + side(stop) + requests * side(AROUND))
+            let foreign = side(foreign(grid, u64::from(strategy.repeats)));
+            let ours = (side(boot) + served) / speed + side(stop) + requests * side(AROUND);
+            launches as f64 * (ours + foreign)
         };
         Self {
             launches,
@@ -212,7 +214,7 @@ fn requests_of(grid: &Grid, workload: &Workload) -> Vec<(u64, u64, u64)> {
             // An answer is a code: little of what it may be.
             spec.contexts.iter().map(|tokens| (depths, *tokens, spec.max_tokens / 4)).collect()
         }
-        // How long it runs, nobody has told; it may be anything up to its timeout.
+        // It sends its own: see [`foreign`].
         Spec::Command(_) => Vec::new(),
         // How long answers get is the model's: half of what they may.
         Spec::Reasoning(spec) => {
@@ -281,6 +283,15 @@ fn repeat(grid: &Grid, workload: &Workload, side: fn(Seconds) -> f64) -> f64 {
         .sum()
 }
 
+/// Seconds of one repeat of all cases, if everything is as slow as can be assumed;
+/// of a workload with a duration, that.
+pub(super) fn longest(grid: &Grid, workload: &Workload) -> f64 {
+    match &workload.spec {
+        Spec::Stability(Stability { duration: Some(seconds), .. }) => *seconds,
+        _ => repeat(grid, workload, |range| range.high),
+    }
+}
+
 /// Requests of one launch.
 fn requests(grid: &Grid, repeats: u64) -> f64 {
     grid.workloads
@@ -292,6 +303,23 @@ fn requests(grid: &Grid, repeats: u64) -> f64 {
             (passes * each) as f64
         })
         .sum()
+}
+
+/// The programs that `command` runs, where it has one, with their workload.
+fn commands(grid: &Grid) -> impl Iterator<Item = (&Workload, &Command)> {
+    grid.workloads.iter().filter_map(|workload| match &workload.spec {
+        Spec::Command(spec) if !spec.command.is_empty() => Some((workload, spec)),
+        _ => None,
+    })
+}
+
+/// What programs of others take in one launch: nobody knows how long they run, but
+/// each is ended at its timeout.
+fn foreign(grid: &Grid, repeats: u64) -> Seconds {
+    let most = |(workload, spec): (&Workload, &Command)| {
+        (workload.repeats.unwrap_or(repeats) + workload.warmup) as f64 * spec.timeout
+    };
+    Seconds { low: 0.0, high: commands(grid).map(most).sum() }
 }
 
 fn assumptions(grid: &Grid, boot: Seconds, speed: f64) -> Vec<String> {
@@ -311,6 +339,11 @@ fn assumptions(grid: &Grid, boot: Seconds, speed: f64) -> Vec<String> {
     if grid.workloads.iter().any(|workload| workload.dataset().is_some()) {
         assumed.push("a dataset's token in 4 bytes".to_owned());
     }
+    assumed.extend(commands(grid).map(|(workload, spec)| {
+        let name = workload.kind().name;
+        let timeout = spoken(spec.timeout);
+        format!("the time of `{name}` is unknown: 0 to its timeout of {timeout} for each repeat")
+    }));
     assumed.push("nothing of this was measured".to_owned());
     assumed
 }

@@ -3,9 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use polars::prelude::{CsvWriter, DataFrame, SerWriter};
-
-use crate::results::file::{write_parquet, write_whole};
+use crate::results::file::{write_csv, write_parquet};
 use crate::results::{ResultsError, frame, ranking};
 use crate::sweep::record::SweepRecord;
 
@@ -27,13 +25,4 @@ pub fn write(folder: &Path, sweep: &SweepRecord) -> Result<Vec<PathBuf>, Results
         paths.push(path);
     }
     Ok(paths)
-}
-
-/// CSV with a header, `.` as the decimal point, an empty field for null, the
-/// shortest digits that read back as the same number.
-fn write_csv(path: &Path, frame: &mut DataFrame) -> Result<(), ResultsError> {
-    write_whole(path, |writer| {
-        CsvWriter::new(writer).n_threads(1).finish(frame)?;
-        Ok(())
-    })
 }

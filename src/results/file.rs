@@ -1,69 +1,121 @@
-//! Files that are complete or not there.
+//! Frames as files that are complete or not there.
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{self, Write};
 use std::path::Path;
 
-use polars::prelude::{DataFrame, ParquetWriter};
+use polars::prelude::{CsvWriter, DataFrame, ParquetWriter, PolarsResult, SerWriter};
 
 use super::ResultsError;
-use crate::sweep::journal::sync_folder;
-
-/// Writes a file under a temporary name in the same folder, makes it durable
-/// and renames it: whoever reads `path` sees the old file or the whole new one.
-pub(crate) fn write_whole(
-    path: &Path,
-    content: impl FnOnce(&mut BufWriter<File>) -> Result<(), ResultsError>,
-) -> Result<(), ResultsError> {
-    let fault = |source| ResultsError::File { path: path.to_owned(), source };
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
-    let name = name.ok_or_else(|| fault(std::io::ErrorKind::InvalidFilename.into()))?;
-    let temporary = path.with_file_name(format!(".{name}.tmp"));
-    let write = || {
-        let mut writer = BufWriter::new(File::create(&temporary).map_err(fault)?);
-        content(&mut writer)?;
-        writer.flush().map_err(fault)?;
-        writer.get_ref().sync_all().map_err(fault)?;
-        std::fs::rename(&temporary, path).map_err(fault)?;
-        sync_folder(path).map_err(fault)
-    };
-    write().inspect_err(|_| {
-        // What is left of it is of no use, and the first error is the one to tell.
-        let _ = std::fs::remove_file(&temporary);
-    })
-}
+use crate::sweep::folder::write_whole;
 
 /// A frame as a Parquet file. One row group after another, one thread: the same
 /// frame gives the same bytes.
 pub(crate) fn write_parquet(path: &Path, frame: &mut DataFrame) -> Result<(), ResultsError> {
-    write_whole(path, |writer| {
-        ParquetWriter::new(writer).set_parallel(false).finish(frame)?;
-        Ok(())
-    })
+    write(path, |file| ParquetWriter::new(file).set_parallel(false).finish(frame).map(drop))
+}
+
+/// CSV with a header, `.` as the decimal point, an empty field for null, the
+/// shortest digits that read back as the same number.
+pub(crate) fn write_csv(path: &Path, frame: &mut DataFrame) -> Result<(), ResultsError> {
+    write(path, |file| CsvWriter::new(file).n_threads(1).finish(frame))
+}
+
+/// Polars tells a refusal of the file system as a fault of the frame: what the
+/// system said is kept, and told.
+fn write(
+    path: &Path,
+    content: impl FnOnce(&mut Heard<'_>) -> PolarsResult<()>,
+) -> Result<(), ResultsError> {
+    let mut unfit = None;
+    let written = write_whole(path, |file| {
+        let mut heard = Heard { file, refused: None };
+        let done = content(&mut heard);
+        match (heard.refused, done) {
+            (Some(refused), _) => Err(refused),
+            (None, Ok(())) => Ok(()),
+            (None, Err(fault)) => {
+                unfit = Some(fault);
+                Err(io::ErrorKind::InvalidData.into())
+            }
+        }
+    });
+    match (unfit, written) {
+        (Some(fault), _) => Err(ResultsError::Frame(fault)),
+        (None, written) => {
+            written.map_err(|fault| ResultsError::File { path: path.to_owned(), fault })
+        }
+    }
+}
+
+/// A writer that remembers what the system said when it refused.
+struct Heard<'a> {
+    file: &'a mut dyn Write,
+    refused: Option<io::Error>,
+}
+
+impl Heard<'_> {
+    fn hear<T>(&mut self, done: io::Result<T>) -> io::Result<T> {
+        done.map_err(|fault| {
+            // It is tried again.
+            if fault.kind() == io::ErrorKind::Interrupted {
+                return fault;
+            }
+            let copy = io::Error::new(fault.kind(), fault.to_string());
+            self.refused.get_or_insert(fault);
+            copy
+        })
+    }
+}
+
+impl Write for Heard<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let done = self.file.write(bytes);
+        self.hear(done)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let done = self.file.flush();
+        self.hear(done)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use polars::prelude::{Column, NamedFrom, Series};
+
+    fn frame(rows: usize) -> DataFrame {
+        // Of no order, so that compression leaves most of it.
+        let numbers: Vec<u64> =
+            (0..rows as u64).map(|n| n.wrapping_mul(0x9E37_79B9_7F4A_7C15)).collect();
+        let column: Column = Series::new("n".into(), numbers).into();
+        DataFrame::new(rows, vec![column]).unwrap()
+    }
 
     #[test]
-    fn a_failed_write_leaves_the_old_file_and_nothing_else() {
+    fn a_fault_of_the_frame_is_told_once() {
+        let fault = ResultsError::from(polars::error::PolarsError::NoData("no rows".into()));
+        assert!(fault.to_string().ends_with(": no rows"), "{fault}");
+        assert!(std::error::Error::source(&fault).is_none());
+    }
+
+    /// The temporary file is a device that is always full.
+    #[test]
+    fn a_full_disk_is_told_as_one() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("results.csv");
-        std::fs::write(&path, "old").unwrap();
-        let failed = write_whole(&path, |writer| {
-            writer.write_all(b"half").unwrap();
-            Err(ResultsError::Content { path: path.clone(), fault: "stopped".to_owned() })
-        });
-        assert!(failed.is_err());
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), "old");
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
-        write_whole(&path, |writer| {
-            writer.write_all(b"new").unwrap();
-            Ok(())
-        })
-        .unwrap();
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), "new");
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        for rows in [3, 100_000] {
+            for (name, write) in [
+                ("results.parquet", write_parquet as fn(&Path, &mut DataFrame) -> _),
+                ("results.csv", write_csv),
+            ] {
+                let path = folder.path().join(name);
+                let temporary = folder.path().join(format!(".{name}.tmp"));
+                std::os::unix::fs::symlink("/dev/full", &temporary).unwrap();
+                let fault: ResultsError = write(&path, &mut frame(rows)).unwrap_err();
+                let full = format!("{}: No space left on device (os error 28)", path.display());
+                assert_eq!(fault.to_string(), full);
+                assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+            }
+        }
     }
 }

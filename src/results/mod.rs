@@ -18,19 +18,20 @@ pub mod records;
 pub mod telemetry;
 mod verdict;
 
-/// Why a frame could not be made or a file not be written or read.
+/// Why a frame could not be made or a file not be written or read. A message says
+/// its cause itself, so no error here has a `source` that would be told once more.
 #[derive(Debug, thiserror::Error)]
 pub enum ResultsError {
     /// The columns do not fit together.
     #[error("the results do not fit into a table: {0}")]
-    Frame(#[from] polars::error::PolarsError),
+    Frame(polars::error::PolarsError),
     /// A file could not be written or read.
-    #[error("{path}: {source}", path = path.display())]
+    #[error("{path}: {fault}", path = path.display())]
     File {
         /// The file.
         path: PathBuf,
         /// What the system said.
-        source: std::io::Error,
+        fault: std::io::Error,
     },
     /// A file does not have the columns that it should have.
     #[error("{path}: {fault}", path = path.display())]
@@ -40,4 +41,10 @@ pub enum ResultsError {
         /// What is wrong.
         fault: String,
     },
+}
+
+impl From<polars::error::PolarsError> for ResultsError {
+    fn from(fault: polars::error::PolarsError) -> Self {
+        Self::Frame(fault)
+    }
 }

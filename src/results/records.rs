@@ -82,7 +82,7 @@ impl RecordSink for ParquetRecords {
 
 fn io_error(error: ResultsError) -> io::Error {
     match error {
-        ResultsError::File { source, .. } => source,
+        ResultsError::File { fault, .. } => fault,
         other => io::Error::other(other),
     }
 }
@@ -198,7 +198,7 @@ fn class_word(class: RequestErrorClass) -> Option<String> {
 /// When the file cannot be read or is not one of ours.
 pub fn read(path: &Path) -> Result<Vec<RequestRecord>, ResultsError> {
     let file =
-        File::open(path).map_err(|source| ResultsError::File { path: path.to_owned(), source })?;
+        File::open(path).map_err(|fault| ResultsError::File { path: path.to_owned(), fault })?;
     let content = |fault: String| ResultsError::Content { path: path.to_owned(), fault };
     let frame = ParquetReader::new(file).finish().map_err(|error| content(error.to_string()))?;
     let table = Table { frame: &frame };

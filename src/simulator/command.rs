@@ -18,10 +18,25 @@ use crate::flags::canonical_name;
 #[error("{0}")]
 pub struct CommandFault(String);
 
-const OPTIONS: &str = "--sim-gpu, --sim-gpus, --sim-seed, --sim-speed, --sim-other-memory, \
-                       --sim-model, --sim-launch, --sim-answers; to provoke failures --sim-fail, \
-                       --sim-boot-seconds, --sim-silent-boot, --sim-override, --sim-die-after, \
-                       --sim-freeze-after, --sim-silent-after, --sim-unhealthy";
+/// The simulator's own options: name, value (empty for a switch), and what it does.
+pub const OPTIONS: &[(&str, &str, &str)] = &[
+    ("--sim-gpu", "NAME", "the GPU (default rtx-4090)"),
+    ("--sim-gpus", "N", "how many of them (default 1)"),
+    ("--sim-model", "NAME", "the known model to imitate under another name"),
+    ("--sim-seed", "N", "seed of answers and noise (default 1)"),
+    ("--sim-launch", "N", "tells launches of one seed apart"),
+    ("--sim-speed", "FACTOR", "how much faster than real time (default 1)"),
+    ("--sim-other-memory", "GIB", "memory that others hold on every GPU"),
+    ("--sim-answers", "FILE", "scripted answers (JSON)"),
+    ("--sim-fail", "CLASS", "provoke a failure: the start ends this way"),
+    ("--sim-boot-seconds", "SECONDS", "simulated seconds of the start"),
+    ("--sim-silent-boot", "", "say nothing in the middle of the start"),
+    ("--sim-override", "FLAG=VALUE", "run with this in place of what is asked for"),
+    ("--sim-die-after", "N", "the engine dies after so many tokens"),
+    ("--sim-freeze-after", "N", "the engine stops stepping after so many tokens"),
+    ("--sim-silent-after", "N", "every answer falls silent after so many tokens"),
+    ("--sim-unhealthy", "", "`/health` is 503"),
+];
 
 /// Splits `args` into vLLM's own arguments and the simulator's options, which
 /// start with `--sim-`. A leading `vllm`, `serve` is dropped. Variables that
@@ -130,7 +145,9 @@ fn provoke(faults: &mut Faults, name: &str, value: &str) -> Result<(), CommandFa
             faults.overridden.insert(canonical_name(flag), value);
         }
         _ => {
-            return Err(CommandFault(format!("unrecognized option --sim-{name} ({OPTIONS})")));
+            let known: Vec<&str> = OPTIONS.iter().map(|(name, _, _)| *name).collect();
+            let known = known.join(", ");
+            return Err(CommandFault(format!("unrecognized option --sim-{name} (known: {known})")));
         }
     }
     Ok(())
@@ -209,6 +226,16 @@ mod tests {
         ] {
             let fault = split(line).unwrap_err().to_string();
             assert!(fault.starts_with(message), "{fault}");
+        }
+    }
+
+    #[test]
+    fn the_options_that_are_told_are_those_there_are() {
+        for (name, value, about) in OPTIONS {
+            let line = format!("m {name} {}", if value.is_empty() { "" } else { "x=1" });
+            let told = split(line.trim_end()).err().map(|fault| fault.to_string());
+            let unknown = told.is_some_and(|told| told.starts_with("unrecognized"));
+            assert!(!unknown && !about.is_empty(), "{name}");
         }
     }
 }

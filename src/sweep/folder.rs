@@ -2,7 +2,7 @@
 //! folder gets its name, and how a file is written whole or not at all.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Component, Path, PathBuf};
 
 use super::SweepError;
@@ -110,7 +110,7 @@ impl Folder {
         let path = self.manifest_path();
         let text = serde_json::to_string_pretty(manifest)
             .map_err(|fault| io_fault(&path, io::Error::other(fault)))?;
-        write_whole(&path, (text + "\n").as_bytes()).map_err(|fault| io_fault(&path, fault))
+        write_whole(&path, |file| writeln!(file, "{text}")).map_err(|fault| io_fault(&path, fault))
     }
 
     /// Reads the manifest.
@@ -122,7 +122,12 @@ impl Folder {
         let bytes = std::fs::read(&path).map_err(|fault| io_fault(&path, fault))?;
         let damaged = |fault: serde_json::Error| SweepError::Manifest {
             path: path.clone(),
-            what: fault.to_string(),
+            what: format!(
+                "it is damaged ({fault}): restore it from a copy. Without it the sweep cannot be told \
+                 or gone on with; its grid is in {}, its measurements are in {}",
+                self.grid_path().display(),
+                self.journal_path().display()
+            ),
         };
         let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(damaged)?;
         let schema = value.get("schema_version").and_then(serde_json::Value::as_u64);
@@ -142,7 +147,7 @@ impl Folder {
         let manifest = self.manifest()?;
         let lines = match journal::read(&self.journal_path()) {
             Ok(lines) => lines,
-            Err(JournalError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            Err(JournalError::Io { fault, .. }) if fault.kind() == io::ErrorKind::NotFound => {
                 Vec::new()
             }
             Err(fault) => return Err(fault.into()),
@@ -151,21 +156,53 @@ impl Folder {
     }
 }
 
-/// Writes a file under a temporary name, makes it durable, and renames it.
+/// Writes a file under a temporary name in the same folder, makes it durable and
+/// renames it: whoever reads `path` sees the old file or the whole new one.
 ///
 /// # Errors
-/// When the file system refuses; the file that was there before stays.
-pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".part");
-    let temporary = path.with_file_name(name);
-    let mut file = File::create(&temporary)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    std::fs::rename(&temporary, path)?;
-    journal::sync_folder(path)
+/// When `content` or the file system refuses; the file that was there before stays.
+pub(crate) fn write_whole(
+    path: &Path,
+    content: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
+) -> io::Result<()> {
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?;
+    let temporary = path.with_file_name(format!(".{}.tmp", name.to_string_lossy()));
+    let write = || {
+        let mut writer = BufWriter::new(File::create(&temporary)?);
+        content(&mut writer)?;
+        let file = writer.into_inner().map_err(io::IntoInnerError::into_error)?;
+        file.sync_all()?;
+        std::fs::rename(&temporary, path)?;
+        journal::sync_folder(path)
+    };
+    write().inspect_err(|_| {
+        // What is left of it is of no use, and the first error is the one to tell.
+        let _ = std::fs::remove_file(&temporary);
+    })
 }
 
-fn io_fault(path: &Path, source: io::Error) -> SweepError {
-    SweepError::Io { path: path.to_owned(), source }
+fn io_fault(path: &Path, fault: io::Error) -> SweepError {
+    SweepError::Io { path: path.to_owned(), fault }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_write_leaves_the_old_file_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("results.csv");
+        std::fs::write(&path, "old").unwrap();
+        let failed = write_whole(&path, |file| {
+            file.write_all(b"half")?;
+            Err(io::Error::other("stopped"))
+        });
+        assert_eq!(failed.unwrap_err().to_string(), "stopped");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "old");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        write_whole(&path, |file| file.write_all(b"new")).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "new");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
 }

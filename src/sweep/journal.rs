@@ -99,18 +99,21 @@ struct Envelope<'a> {
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
     /// The file system refused.
-    #[error("{path}: {source}")]
+    #[error("{path}: {fault}")]
     Io {
         /// The journal.
         path: PathBuf,
         /// Why.
-        source: io::Error,
+        fault: io::Error,
     },
     /// Somebody else writes it.
     #[error("{0} is being written by another process: wait for it, or stop it")]
     Locked(PathBuf),
     /// A line that is not the last is damaged.
-    #[error("{path}, line {line}: {what}; the lines before it are intact")]
+    #[error(
+        "{path}, line {line}: {what}; the lines before it are intact: restore it from a copy, or cut it \
+         there"
+    )]
     Damaged {
         /// The journal.
         path: PathBuf,
@@ -147,7 +150,7 @@ impl Journal {
     /// # Errors
     /// When another process holds it, a line is damaged, or a newer version wrote it.
     pub fn open(path: &Path) -> Result<(Self, Vec<Line>), JournalError> {
-        let io = |source| JournalError::Io { path: path.to_owned(), source };
+        let io = |fault| JournalError::Io { path: path.to_owned(), fault };
         let created = !path.exists();
         let mut file = OpenOptions::new()
             .read(true)
@@ -182,7 +185,7 @@ impl Journal {
     /// # Errors
     /// When the file system refuses.
     pub fn append(&mut self, entry: Entry) -> Result<Line, JournalError> {
-        let io = |source| JournalError::Io { path: self.path.clone(), source };
+        let io = |fault| JournalError::Io { path: self.path.clone(), fault };
         let line = Line { sequence: self.next, at: jiff::Timestamp::now(), entry };
         let text = encode(&line).map_err(|fault| io(io::Error::other(fault)))?;
         self.file.write_all(text.as_bytes()).map_err(io)?;
@@ -198,7 +201,7 @@ impl Journal {
 /// When it is missing or a line that is not the last is damaged.
 pub fn read(path: &Path) -> Result<Vec<Line>, JournalError> {
     let bytes =
-        std::fs::read(path).map_err(|source| JournalError::Io { path: path.to_owned(), source })?;
+        std::fs::read(path).map_err(|fault| JournalError::Io { path: path.to_owned(), fault })?;
     parse(path, &bytes).map(|(lines, _)| lines)
 }
 

@@ -14,22 +14,25 @@ pub mod recover;
 pub mod replay;
 pub mod run;
 
-/// Why a sweep could not go on.
+/// Why a sweep could not go on. A message says its cause itself, so no error here
+/// has a `source` that would be told once more.
 #[derive(Debug, thiserror::Error)]
 pub enum SweepError {
     /// The file system refused.
-    #[error("{path}: {source}")]
+    #[error("{path}: {fault}")]
     Io {
         /// The file or folder.
         path: PathBuf,
         /// Why.
-        source: std::io::Error,
+        fault: std::io::Error,
     },
     /// The output folder holds something.
     #[error("{0} is not empty: a sweep never writes over anything; name another folder")]
     NotEmpty(PathBuf),
     /// The folder holds no sweep.
-    #[error("{0} holds no sweep (no manifest.json)")]
+    #[error(
+        "{0} holds no sweep (no manifest.json): name the folder of one, such as those in runs/"
+    )]
     NoSweep(PathBuf),
     /// The manifest cannot be used.
     #[error("{path}: {what}")]

@@ -26,7 +26,7 @@ pub struct Conversation {
     pub conversations: u64,
     /// Turns of each.
     pub turns: u64,
-    /// New tokens of the user in each turn, about.
+    /// Tokens of each message of the user, as the server counts them.
     pub turn_tokens: u64,
     /// Tokens generated in each turn.
     pub output_tokens: u64,
@@ -83,7 +83,7 @@ const OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "turn-tokens",
         kind: OptionKind::Count { min: 16, max: 100_000 },
-        help: "new tokens of the user in each turn, about (default 120)",
+        help: "tokens of each message of the user, as the server counts them (default 120)",
     },
     OptionSpec {
         name: "output-tokens",

@@ -32,7 +32,7 @@ pub use load::{Arrivals, Load, LoadCase, Slo};
 pub use long_context::LongContext;
 pub use options::{OptionFault, OptionKind, OptionSpec, Options};
 pub use reasoning::{Reasoning, ReasoningKind};
-pub use stability::Stability;
+pub use stability::{LEAST_OF_AN_HOUR, Stability};
 pub use tool_calling::{Scenario, ToolCalling};
 
 /// A kind of workload: its names, options and metrics.

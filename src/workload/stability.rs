@@ -18,6 +18,10 @@ pub(super) const KIND: Kind = Kind {
     read: |options| Spec::Stability(Stability::read(options)),
 };
 
+/// Seconds that a repeat must have lasted before its figures per hour are told:
+/// a line through less says nothing of an hour. The catalogue says ten minutes.
+pub const LEAST_OF_AN_HOUR: f64 = 600.0;
+
 /// Options of `stability`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Stability {
@@ -115,7 +119,7 @@ macro_rules! drift {
                 concat!($name, "_drift_per_hour"),
                 "share/h",
                 Direction::Lower,
-                concat!($what, ": relative change per hour, by a line through the logarithms with an intercept for each length of the mix."),
+                concat!($what, ": relative change per hour, by a line through the logarithms with an intercept for each length of the mix; absent below 10 minutes of `duration`."),
                 $source,
             ),
             stability(
@@ -136,7 +140,7 @@ macro_rules! drift {
                 concat!($name, "_drift_per_request"),
                 "share/request",
                 Direction::Lower,
-                concat!($what, ": the same, per request."),
+                concat!($what, ": relative change per request, by the same line; told for any duration."),
                 $source,
             ),
             stability(
@@ -217,7 +221,7 @@ const FIGURES: [Metric; 9] = [
         "memory_growth_bytes_per_hour",
         "bytes/h",
         Direction::Lower,
-        "Slope of the same by least squares, from readings each second.",
+        "Slope of the same by least squares, from readings each second; absent below 10 minutes of `duration`.",
         ENGINE_OR_SERVER,
     ),
     stability(

@@ -98,6 +98,11 @@ impl Counting {
         Endpoint { base_url: self.url.clone(), api_key: None }
     }
 
+    /// Requests so far, refused ones included.
+    pub(crate) fn served(&self) -> usize {
+        self.inside.lock().expect("no panic").served
+    }
+
     /// The first words of every prompt, in order.
     pub(crate) fn openings(&self) -> Vec<String> {
         self.inside.lock().expect("no panic").openings.clone()

@@ -2,12 +2,14 @@
 
 mod client;
 mod command;
+mod conversation;
 mod counting;
 mod dataset;
 mod effective;
 mod kv_cache;
 mod load;
 mod long_context;
+mod records;
 mod scripted;
 mod server;
 mod simulated;

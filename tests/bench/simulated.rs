@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use vllm_grid::bench::client::Limits;
 use vllm_grid::bench::record::RequestRecord;
-use vllm_grid::bench::suite::{Bench, BenchError, BenchSettings, run_suite};
+use vllm_grid::bench::suite::{Bench, BenchError, BenchSettings, planned_repeats, run_suite};
 use vllm_grid::bench::{RecordSink, RepeatKey};
 use vllm_grid::event::Emit;
 use vllm_grid::metric::{Measurement, MetricValue};
@@ -78,6 +78,9 @@ pub(crate) async fn measure(server: &Server, workloads: &[Workload], repeats: u3
     let mut measurements = Vec::new();
     let ended = run_suite(&mut bench, workloads, repeats, &mut measurements).await;
     drop(bench);
+    if ended.is_ok() {
+        assert_eq!(measurements.len(), planned_repeats(workloads, repeats) as usize, "as planned");
+    }
     Measured { measurements, records: kept.0.into_inner().expect("no panic"), ended }
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::bench::client::Order;
+use crate::bench::client::{Order, Slot};
 use crate::bench::clock::Clock;
 use crate::bench::dataset::Unready;
 use crate::bench::fault::is_too_long;
@@ -66,14 +66,14 @@ enum Stop {
     Cancelled,
     /// Nothing was sent.
     Skipped(String),
-    Ended(Verdict, Vec<RequestRecord>),
+    Ended(Verdict),
 }
 
 impl From<Unfit> for Stop {
     fn from(unfit: Unfit) -> Self {
         match unfit {
             Unfit::Cancelled => Self::Cancelled,
-            Unfit::Failed(record, reason) => Self::Ended(Verdict::Failed(reason), vec![*record]),
+            Unfit::Failed(reason) => Self::Ended(Verdict::Failed(reason)),
         }
     }
 }
@@ -107,8 +107,8 @@ pub(crate) async fn repeat(
         Err(Stop::Skipped(reason)) => {
             Ok(Repeat::without_requests(Verdict::Skipped(reason), BTreeMap::new()))
         }
-        Err(Stop::Ended(verdict, records)) => {
-            Ok(Repeat { verdict, metrics: figures::metrics(&records, &plan), records })
+        Err(Stop::Ended(verdict)) => {
+            Ok(Repeat::without_requests(verdict, figures::metrics(&[], &plan)))
         }
     }
 }
@@ -138,7 +138,7 @@ impl Run<'_, '_> {
         let expected = self.expected(&recipe).await?;
         let before = Counters::scrape(self.bench.http()).await;
         let watch = Watch::start(self.bench.http().clone());
-        let clock = Clock::start();
+        let clock = self.bench.clock();
         self.bench.begins();
         let done = match self.kind {
             LoadCase::Concurrency(count) => self.closed(recipe, clock, count, expected).await?,
@@ -202,16 +202,18 @@ impl Run<'_, '_> {
         }
         let before = Counters::scrape(self.bench.http()).await;
         let record = self.pilot(recipe).await;
-        match &record.error {
+        let (seconds, error) = (record.e2e_ms().unwrap_or(0.0) / 1e3, record.error.clone());
+        let sent = sent(std::slice::from_ref(&record));
+        self.bench.keep_aside([record]);
+        match error {
             Some(error) if error.class == RequestErrorClass::Cancelled => Err(Stop::Cancelled),
             Some(error) => {
                 let reason = format!("the first request alone: {}", error.message);
-                Err(Stop::Ended(Verdict::Failed(reason), vec![record]))
+                Err(Stop::Ended(Verdict::Failed(reason)))
             }
             None => {
-                let seconds = record.e2e_ms().unwrap_or(0.0) / 1e3;
                 let cancel = self.bench.cancel().clone();
-                settle(before.as_ref(), self.bench.http(), sent(&[record]), &cancel).await;
+                settle(before.as_ref(), self.bench.http(), sent, &cancel).await;
                 Ok(Duration::from_secs_f64(seconds))
             }
         }
@@ -221,7 +223,8 @@ impl Run<'_, '_> {
     async fn pilot(&mut self, recipe: &Recipe) -> RequestRecord {
         let mut place = 0;
         loop {
-            let order = Order { index: 0, purpose: "calibration", scheduled_ns: None };
+            let index = self.bench.position(0);
+            let order = Order { index, purpose: "calibration", scheduled_ns: None };
             let prompt = recipe.prepare(&format!("pilot {place}"), place);
             let record = self.bench.send(&prompt, order).await.record;
             match &recipe.texts {
@@ -229,6 +232,7 @@ impl Run<'_, '_> {
                     if place < MAX_PILOTS && record.error.as_ref().is_some_and(is_too_long) =>
                 {
                     selection.refuse(self.bench, place);
+                    self.bench.keep_aside([record]);
                     place += 1;
                 }
                 _ => return record,
@@ -259,6 +263,28 @@ impl Run<'_, '_> {
         if self.is_warmup { Some(all.map_or(warmup, |all| all.min(warmup))) } else { all }
     }
 
+    /// Threads and their connections, opened before the clock matters.
+    async fn slots(&mut self, count: usize) -> Result<(Lanes, Vec<Slot>), Stop> {
+        let lanes = Lanes::start(count).map_err(|fault| {
+            Stop::Ended(Verdict::Failed(format!("no thread for the load: {fault}")))
+        })?;
+        let opened = lanes.open(self.bench.client(), count).await;
+        let slots = opened.map_err(|error| {
+            let now = self.bench.clock().elapsed_ns();
+            let message = error.message.clone();
+            // Nothing was sent; the record holds why.
+            self.bench.keep_aside([RequestRecord {
+                purpose: "connection".to_owned(),
+                scheduled_ns: now,
+                sent_ns: now,
+                error: Some(error),
+                ..RequestRecord::default()
+            }]);
+            Stop::Ended(Verdict::Failed(message))
+        })?;
+        Ok((lanes, slots))
+    }
+
     async fn closed(
         &mut self,
         recipe: Recipe,
@@ -269,9 +295,7 @@ impl Run<'_, '_> {
         let requests = self.requests();
         let limit = requests.map(|requests| u32::try_from(requests).unwrap_or(u32::MAX));
         let prompts = Prompts::build(recipe.clone(), 0, limit).await;
-        let lanes = Lanes::start(count as usize).map_err(|error| no_threads(&error))?;
-        let client = self.bench.client();
-        let slots = lanes.open(client, count as usize).await.map_err(no_connection)?;
+        let (lanes, slots) = self.slots(count as usize).await?;
         let mut generator = self.generator(prompts, clock, count, "load");
         if let (None, Some(seconds)) = (requests, self.spec.duration) {
             let whole = expected + Duration::from_secs_f64(seconds);
@@ -322,8 +346,7 @@ impl Run<'_, '_> {
         // Twice what is in flight on average, for the crowds of a Poisson stream.
         let flying = (2.0 * rate * expected.as_secs_f64()).ceil() as usize + 8;
         let flying = flying.min(requests.map_or(4096, |requests| requests as usize)).min(4096);
-        let lanes = Lanes::start(flying).map_err(|error| no_threads(&error))?;
-        let slots = lanes.open(self.bench.client(), flying).await.map_err(no_connection)?;
+        let (lanes, slots) = self.slots(flying).await?;
         let purpose = format!("rate={rate}");
         let mut generator = self.generator(prompts, clock, flying as u64, &purpose);
         if let (None, Some(seconds)) = (requests, self.spec.duration) {
@@ -352,7 +375,14 @@ impl Run<'_, '_> {
         let (mut all, mut last) = (sent(&[]), None);
         let mut first = 0;
         while let Some(rate) = search.next() {
-            let done = self.open(recipe.clone(), clock, first, rate, expected).await?;
+            let done = match self.open(recipe.clone(), clock, first, rate, expected).await {
+                Ok(done) => done,
+                Err(stop) => {
+                    self.keep_aside(best);
+                    self.keep_aside(last);
+                    return Err(stop);
+                }
+            };
             if self.bench.cancel().is_cancelled() {
                 return Err(Stop::Cancelled);
             }
@@ -360,24 +390,28 @@ impl Run<'_, '_> {
             all = all.and(done.all);
             // A client that lags cannot say what the server holds.
             if let Some(note) = void_of_lag(&done.records) {
+                self.keep_aside(best);
+                self.keep_aside(last);
                 return Ok(Done { note: Some(note), all, ..done });
             }
             let held = figures::held_share(&done.records, &done.plan) >= self.spec.slo_share;
             search.tried(held);
-            if held && best.as_ref().is_none_or(|best| rate > best.rate) {
-                best = Some(Done { rate, ..done });
+            let lesser = if held && best.as_ref().is_none_or(|best| rate > best.rate) {
+                best.replace(Done { rate, ..done })
             } else {
-                last = Some(done);
-            }
+                last.replace(done)
+            };
+            self.keep_aside(lesser);
             // One step warms up.
             if self.is_warmup {
                 break;
             }
         }
         let (mut done, max_rate, remark) = match (best, search.found()) {
-            (Some(best), Some((rate, true))) => (best, Some(rate), None),
-            (Some(best), Some((rate, false))) => {
-                (best, Some(rate), Some("no rate was found that breaks the SLO"))
+            (Some(best), Some((rate, bounded))) => {
+                self.keep_aside(last);
+                let remark = (!bounded).then_some("no rate was found that breaks the SLO");
+                (best, Some(rate), remark)
             }
             _ => (last.unwrap_or_default(), None, Some("no rate was found that holds the SLO")),
         };
@@ -385,6 +419,11 @@ impl Run<'_, '_> {
         done.all = all;
         done.note = remark.map(|remark| Note::Remark(remark.to_owned()));
         Ok(done)
+    }
+
+    /// Keeps the requests of a rate that is not the one told.
+    fn keep_aside(&mut self, lesser: Option<Done>) {
+        self.bench.keep_aside(lesser.into_iter().flat_map(Done::into_records));
     }
 
     async fn settle(
@@ -436,15 +475,6 @@ impl Run<'_, '_> {
             }
         }
     }
-}
-
-fn no_connection(error: crate::bench::record::RequestError) -> Stop {
-    let record = RequestRecord { error: Some(error.clone()), ..RequestRecord::default() };
-    Stop::Ended(Verdict::Failed(error.message), vec![record])
-}
-
-fn no_threads(error: &std::io::Error) -> Stop {
-    Stop::Ended(Verdict::Failed(format!("no thread for the load: {error}")), Vec::new())
 }
 
 fn derive_seed(text: &str) -> u64 {

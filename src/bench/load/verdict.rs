@@ -22,7 +22,7 @@ pub(crate) struct Done {
     pub(crate) remarks: Vec<String>,
     pub(crate) rate: f64,
     pub(crate) max_rate: Option<f64>,
-    /// Everything that was sent, also what is not in the records.
+    /// Everything that was sent in the load, also at lesser rates.
     pub(crate) all: Sent,
 }
 

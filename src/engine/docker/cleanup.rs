@@ -65,7 +65,13 @@ pub enum CleanupFault {
     Daemon(#[from] DaemonFault),
     /// The daemon refused.
     #[error("containers: {0}")]
-    Refused(#[from] Error),
+    Refused(Error),
+}
+
+impl From<Error> for CleanupFault {
+    fn from(fault: Error) -> Self {
+        Self::Refused(fault)
+    }
 }
 
 /// [`remove_dead`] on the local daemon.

@@ -55,12 +55,12 @@ pub enum Prompt<'a> {
 #[derive(Debug, thiserror::Error)]
 pub enum DatasetError {
     /// It cannot be read.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {fault}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
         /// Why not.
-        source: std::io::Error,
+        fault: std::io::Error,
     },
     /// It holds something else.
     #[error("{}, {place}: {reason}", path.display())]
@@ -93,7 +93,7 @@ impl DatasetError {
     /// What to do about it.
     pub fn help(&self) -> &'static str {
         match self {
-            Self::Read { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+            Self::Read { fault, .. } if fault.kind() == std::io::ErrorKind::NotFound => {
                 "paths are relative to the grid's file"
             }
             Self::Read { .. } => "give a file that can be read",

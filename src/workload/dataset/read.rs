@@ -23,7 +23,7 @@ const PIECE: usize = 1 << 16;
 /// Entries of a file, and its SHA-256.
 pub(super) fn file(path: &Path) -> Result<(Vec<Entry>, String), DatasetError> {
     let told = |fault| match fault {
-        Fault::Io(source) => DatasetError::Read { path: path.to_owned(), source },
+        Fault::Io(fault) => DatasetError::Read { path: path.to_owned(), fault },
         Fault::Form { place, reason } => {
             DatasetError::Form { path: path.to_owned(), place, reason }
         }

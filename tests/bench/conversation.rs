@@ -1,0 +1,42 @@
+//! The workload `conversation` against a server whose count of tokens is known.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde_json::json;
+use vllm_grid::server::Server;
+
+use crate::counting::{Behaviour, Counting};
+use crate::simulated::{measure, workload};
+
+/// 300 tokens around every prompt are not the message's: a share of all tokens per
+/// byte would make messages half as long as they should be.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_turn_is_as_long_as_asked_for_whatever_stands_around_it() {
+    let miss = Duration::from_millis(1);
+    let behaviour = Behaviour { miss, preamble: 300, ..Behaviour::default() };
+    for turn_tokens in [16, 120, 700] {
+        let counting = Counting::start(behaviour.clone()).await;
+        let server = Server::open(counting.endpoint(), None).await.expect("it serves");
+        let before = counting.openings().len();
+        let options = json!({"conversations": 2, "turns": 4, "turn_tokens": turn_tokens,
+                             "output_tokens": 2, "warmup": 0});
+        let measured = measure(&server, &[workload("conversation", &options)], 1).await;
+        measured.ended.expect("a living server");
+        let (_, records) = &measured.records[0];
+        let turns: Vec<_> =
+            records.iter().filter(|record| record.purpose != "calibration").collect();
+        for conversation in turns.chunks(4) {
+            let tokens = |turn: usize| conversation[turn].usage.expect("told").prompt_tokens;
+            for turn in 1..4 {
+                // The answer is a letter; five bytes are a token.
+                let grown = tokens(turn) - tokens(turn - 1);
+                let most = turn_tokens + turn_tokens / 20 + 4;
+                assert!((turn_tokens..=most).contains(&grown), "{grown} of {turn_tokens}");
+            }
+        }
+        // No prompt opens as another one does, but for the turns of one conversation.
+        let openings: BTreeSet<String> = counting.openings()[before..].iter().cloned().collect();
+        assert_eq!(openings.len(), records.len() - turns.len() + 2, "{openings:?}");
+    }
+}
