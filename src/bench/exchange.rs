@@ -43,6 +43,8 @@ struct Response<'a> {
     part: Part,
     reader: &'a mut StreamReader,
     clock: Clock,
+    /// When bytes were read last, until it is asked for.
+    read_ns: Option<u64>,
     limits: Limits,
 }
 
@@ -62,7 +64,8 @@ impl<'a> Exchange<'a> {
         clock: Clock,
         limits: Limits,
     ) -> Self {
-        let response = Response { part: Part::Head(Vec::new()), reader, clock, limits };
+        let part = Part::Head(Vec::new());
+        let response = Response { part, reader, clock, read_ns: None, limits };
         let timer = Timer::new(clock, limits);
         Self { connection, message, broken: None, response, timer }
     }
@@ -86,10 +89,11 @@ impl<'a> Exchange<'a> {
                 woken_by = Some(cx.waker().clone());
             }
             self.write(cx, whole);
-            if let Poll::Ready(ended) = self.read(cx) {
-                return Poll::Ready(ended);
-            }
-            match self.timer.poll(cx, known, self.response.reader) {
+            let read = match self.read(cx) {
+                Poll::Ready(ended) => return Poll::Ready(ended),
+                Poll::Pending => self.response.read_ns.take().filter(|_| known),
+            };
+            match self.timer.poll(cx, read, self.response.reader) {
                 // The answer is whole; its connection does not end it.
                 Poll::Ready(_) if self.response.reader.is_done() => Poll::Ready(Ok(Ended::Spent)),
                 polled => polled.map(Err),
@@ -138,6 +142,7 @@ impl Response<'_> {
     /// ended when they end it.
     fn take(&mut self, at_ns: u64, bytes: &[u8]) -> Result<Option<Ended>, RequestError> {
         let at_ns = self.clock.since(at_ns);
+        self.read_ns = Some(at_ns);
         match &mut self.part {
             Part::Head(head) => {
                 head.extend_from_slice(bytes);

@@ -16,6 +16,8 @@ use crate::bench::stream::StreamReader;
 /// when it fires: a stream does not pay for it with every chunk.
 pub(crate) struct Timer {
     sleep: Pin<Box<tokio::time::Sleep>>,
+    /// When `sleep` ends, in time of the clock: beside it, to be read with every chunk.
+    ends_ns: u64,
     clock: Clock,
     started_ns: u64,
     limits: Limits,
@@ -26,23 +28,32 @@ impl Timer {
     /// Runs from now.
     pub(crate) fn new(clock: Clock, limits: Limits) -> Self {
         let first = limits.first_token.min(limits.silence).min(limits.total);
+        let started_ns = clock.elapsed_ns();
+        let ends_ns = started_ns + first.as_nanos() as u64;
         let sleep = Box::pin(tokio::time::sleep_until(Instant::now() + first));
-        Self { sleep, clock, started_ns: clock.elapsed_ns(), limits, after_done: false }
+        Self { sleep, ends_ns, clock, started_ns, limits, after_done: false }
     }
 
-    /// Ready with an error when the server has been silent for too long. `known`:
-    /// this task was told to wake by an earlier call.
+    fn reset(&mut self, left: Duration) {
+        self.ends_ns = self.clock.elapsed_ns() + left.as_nanos() as u64;
+        self.sleep.as_mut().reset(Instant::now() + left);
+    }
+
+    /// Ready with an error when the server has been silent for too long.
+    ///
+    /// `read_ns`: when something was read since this task was woken, where an
+    /// earlier call has told the timer whom to wake. Before its end, then, it was
+    /// not the timer that woke it.
     pub(crate) fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        known: bool,
+        read_ns: Option<u64>,
         reader: &StreamReader,
     ) -> Poll<RequestError> {
-        let ends = reader.is_done() && !self.after_done;
-        if ends {
+        if reader.is_done() && !self.after_done {
             self.after_done = true;
-            self.sleep.as_mut().reset(Instant::now() + self.limits.after_done);
-        } else if known && !self.sleep.is_elapsed() {
+            self.reset(self.limits.after_done);
+        } else if read_ns.is_some_and(|read_ns| read_ns < self.ends_ns) {
             return Poll::Pending;
         }
         loop {
@@ -50,7 +61,7 @@ impl Timer {
                 return Poll::Pending;
             }
             match self.left(reader) {
-                Ok(left) => self.sleep.as_mut().reset(Instant::now() + left),
+                Ok(left) => self.reset(left),
                 Err(message) => {
                     let class = RequestErrorClass::Silent;
                     return Poll::Ready(RequestError { class, message });
