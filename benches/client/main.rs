@@ -48,12 +48,13 @@ fn peer_of<'a>(words: &[&'a str]) -> Option<&'a str> {
     words.get(at + 1).copied()
 }
 
-fn table(peer: Option<&str>) -> Fallible {
-    println!("| | goal | measured |{}", if peer.is_some() { " peer |" } else { "" });
-    println!("|---|---|---|{}", if peer.is_some() { "---|" } else { "" });
+fn table(peer_path: Option<&str>) -> Fallible {
+    println!("| | goal | measured |{}", if peer_path.is_some() { " peer |" } else { "" });
+    println!("|---|---|---|{}", if peer_path.is_some() { "---|" } else { "" });
     for scenario in SCENARIOS {
-        let ours = scenario::ours(scenario)?;
-        let theirs = peer.map(|path| peer::theirs(scenario, path)).transpose()?;
+        let ours = scenario::rows(scenario, |url| measure::ours(scenario, url))?;
+        let peer = |path| scenario::rows(scenario, |url| peer::theirs(scenario, path, url));
+        let theirs = peer_path.map(peer).transpose()?;
         for (row, (what, goal)) in scenario.rows.iter().enumerate() {
             let other = theirs.as_ref().map(|rows| format!(" {} |", rows[row]));
             println!("| {what} | {goal} | {} |{}", ours[row], other.unwrap_or_default());

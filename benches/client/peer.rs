@@ -2,44 +2,74 @@
 //! `vllm bench serve` and writes its result file.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::scenario::{Scenario, Serving, figures, waited};
+use serde_json::{Value, json};
 
-/// Runs `path` against the scenario's server. Its error is the difference of
-/// the means, as it names no single requests to us.
+use crate::scenario::{Scenario, Side, waited};
+
+/// Runs `path` against the scenario's server. Its prompts bear their numbers, and
+/// its result file has a time for each.
 pub(crate) fn theirs(
     scenario: &Scenario,
     path: &str,
-) -> Result<Vec<String>, Box<dyn std::error::Error>> {
-    let serving = Serving::start(scenario)?;
+    url: &str,
+) -> Result<Side, Box<dyn std::error::Error>> {
     let folder = tempfile::tempdir()?;
+    let prompts = folder.path().join("prompts.jsonl");
+    std::fs::write(&prompts, lines(scenario.requests))?;
     let mut command = Command::new(path);
     command
         .args(["bench", "serve", "--backend", "openai-chat", "--model", "m"])
-        .args(["--base-url", &serving.url, "--endpoint", "/v1/chat/completions"])
-        .args(["--dataset-name", "random", "--random-input-len", "64"])
-        .args(["--random-output-len", &scenario.tokens.to_string()])
-        .args(["--num-prompts", &scenario.requests.to_string()])
-        .args(["--max-concurrency", &scenario.streams.to_string(), "--save-result"])
+        .args(["--base-url", url, "--endpoint", "/v1/chat/completions"])
+        .args(["--dataset-name", "custom", "--disable-shuffle", "--dataset-path"])
+        .arg(&prompts)
+        .args(["--custom-output-len", &scenario.tokens.to_string(), "--tokenizer"])
+        .arg(tokenizer(folder.path())?)
+        .args(["--num-prompts", &scenario.requests.to_string(), "--temperature", "0"])
+        .args(["--max-concurrency", &scenario.streams.to_string()])
+        .args(["--save-result", "--save-detailed", "--result-filename", "result.json"])
         .arg("--result-dir")
         .arg(folder.path())
-        .args(["--result-filename", "result.json"])
         .stdout(Stdio::null());
     let spent = waited(command)?;
-    let server = serving.stop()?;
-    let result = std::fs::read_to_string(folder.path().join("result.json"));
-    let result: serde_json::Value = serde_json::from_str(&result?)?;
-    let number = |name: &str| result.get(name).and_then(serde_json::Value::as_f64);
-    let served: f64 = server.ttft_ms.values().sum::<f64>() / server.ttft_ms.len() as f64;
-    let error = number("mean_ttft_ms")
-        .map_or("-".to_owned(), |mean| format!("{:.2} ms mean", (mean - served).abs()));
-    let mut summary = BTreeMap::from([
+    let result = std::fs::read_to_string(folder.path().join("result.json"))?;
+    let result: Value = serde_json::from_str(&result)?;
+    let times = result.get("ttfts").and_then(Value::as_array).ok_or("no `ttfts` in the result")?;
+    let mut ttft_ms = BTreeMap::new();
+    for (number, seconds) in (0..).zip(times) {
+        ttft_ms.insert(number, seconds.as_f64().ok_or("a time that is no number")? * 1e3);
+    }
+    let rate = result.get("output_throughput").and_then(Value::as_f64).ok_or("no throughput")?;
+    let summary = BTreeMap::from([
         ("cpu_seconds".to_owned(), spent.cpu_seconds),
         ("peak_mb".to_owned(), spent.peak_mb),
+        ("tokens_per_second".to_owned(), rate),
     ]);
-    if let Some(rate) = number("output_throughput") {
-        summary.insert("tokens_per_second".to_owned(), rate);
+    Ok(Side { ttft_ms, summary })
+}
+
+fn lines(requests: usize) -> String {
+    let mut lines = String::new();
+    for number in 0..requests {
+        let prompt = format!("bench-id-{number}: {}", "a prompt of a few words. ".repeat(8));
+        let _ = writeln!(lines, "{}", json!({"prompt": prompt}));
     }
-    Ok(figures(scenario, &error, &summary))
+    lines
+}
+
+/// It wants a tokenizer for its own count of the prompts: any will do.
+fn tokenizer(folder: &Path) -> std::io::Result<std::path::PathBuf> {
+    let place = folder.join("tokenizer");
+    std::fs::create_dir(&place)?;
+    let words = json!({
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [],
+        "normalizer": null, "pre_tokenizer": {"type": "Whitespace"}, "post_processor": null,
+        "decoder": null,
+        "model": {"type": "WordLevel", "vocab": {"[UNK]": 0}, "unk_token": "[UNK]"},
+    });
+    std::fs::write(place.join("tokenizer.json"), words.to_string())?;
+    Ok(place)
 }

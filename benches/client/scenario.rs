@@ -5,8 +5,6 @@ use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use crate::measure;
-
 /// Figures of one load.
 pub(crate) struct Scenario {
     pub(crate) name: &'static str,
@@ -100,10 +98,13 @@ impl Serving {
     }
 }
 
-/// Runs our client against the scenario's server; a text for each row.
-pub(crate) fn ours(scenario: &Scenario) -> Result<Vec<String>, Box<dyn std::error::Error>> {
+/// Runs a client against the scenario's server; a text for each row.
+pub(crate) fn rows(
+    scenario: &Scenario,
+    client: impl FnOnce(&str) -> Result<Side, Box<dyn std::error::Error>>,
+) -> Result<Vec<String>, Box<dyn std::error::Error>> {
     let serving = Serving::start(scenario)?;
-    let client = measure::ours(scenario, &serving.url);
+    let client = client(&serving.url);
     let server = serving.stop()?;
     let client = client?;
     let mut errors: Vec<f64> = client
@@ -121,11 +122,7 @@ pub(crate) fn ours(scenario: &Scenario) -> Result<Vec<String>, Box<dyn std::erro
 }
 
 /// The rows of a scenario from an error and a summary.
-pub(crate) fn figures(
-    scenario: &Scenario,
-    error: &str,
-    summary: &BTreeMap<String, f64>,
-) -> Vec<String> {
+fn figures(scenario: &Scenario, error: &str, summary: &BTreeMap<String, f64>) -> Vec<String> {
     let value = |name: &str| summary.get(name).copied().unwrap_or(f64::NAN);
     if scenario.gap.is_zero() {
         return vec![format!("{:.2} M tokens/s", value("tokens_per_second") / 1e6)];

@@ -116,13 +116,13 @@ async fn answer(
     stream.set_nodelay(true).ok()?;
     let mut buffer = Vec::new();
     loop {
-        let line = read_request(&mut stream, &mut buffer).await?;
+        let (line, own) = read_request(&mut stream, &mut buffer).await?;
         let arrived = Instant::now();
         if !line.starts_with("post") {
             stream.write_all(plain(&line).as_bytes()).await.ok()?;
             continue;
         }
-        let id = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let id = own.unwrap_or_else(|| NUMBER.fetch_add(1, Ordering::Relaxed));
         let first = frames.first(id);
         if scenario.gap.is_zero() {
             let sent = arrived.elapsed();
@@ -146,7 +146,7 @@ async fn answer(
     }
 }
 
-/// The number of the next answer.
+/// The number of the next answer to a prompt without one.
 static NUMBER: AtomicU64 = AtomicU64::new(0);
 
 /// What a client asks before it measures: the models. Nothing else is offered.
@@ -162,8 +162,12 @@ fn plain(line: &str) -> String {
     )
 }
 
-/// Reads one request; its first line in small letters.
-async fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<String> {
+/// Reads one request; its first line in small letters, and the number that its
+/// prompt bears behind `bench-id-`, if it does.
+async fn read_request(
+    stream: &mut TcpStream,
+    buffer: &mut Vec<u8>,
+) -> Option<(String, Option<u64>)> {
     buffer.clear();
     loop {
         if let Some(head) = buffer.windows(4).position(|window| window == b"\r\n\r\n") {
@@ -173,7 +177,12 @@ async fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<St
                 .find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok())
                 .unwrap_or(0);
             if buffer.len() >= head + 4 + length {
-                return text.lines().next().map(str::to_owned);
+                let body = String::from_utf8_lossy(&buffer[head + 4..]);
+                let number = body.split_once("bench-id-").and_then(|(_, rest)| {
+                    let end = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+                    rest[..end].parse().ok()
+                });
+                return Some((text.lines().next()?.to_owned(), number));
             }
         }
         if stream.read_buf(buffer).await.ok()? == 0 {
