@@ -1,7 +1,6 @@
 //! `bench`: the suite against a server that somebody else started.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
@@ -13,15 +12,16 @@ use vllm_grid::bench::suite::{Bench, BenchError, BenchSettings, planned_repeats,
 use vllm_grid::bench::telemetry::{Telemetry, TelemetrySettings};
 use vllm_grid::bench::{RecordSink, RepeatKey};
 use vllm_grid::metric::{Measurement, Status};
+use vllm_grid::report;
 use vllm_grid::results::records;
 use vllm_grid::server::{ApiKey, Endpoint, Server, ServerError};
 use vllm_grid::sweep::record::SCHEMA_VERSION;
 use vllm_grid::workload::{Datasets, KINDS, SHARED_OPTIONS, Workload};
 
-use super::show::print_json;
+use super::show::{print_json, width};
 use crate::cli::{BenchArgs, Format};
 use crate::exit::{Exit, Failure, print};
-use crate::progress::{Progress, show};
+use crate::progress::Progress;
 use crate::signals::Shutdown;
 
 /// `bench --format json`.
@@ -215,20 +215,6 @@ fn tell(format: Format, server: &Server, measurements: &[Measurement]) -> Result
         });
     }
     let mark = if server.simulated { " SIMULATED" } else { "" };
-    print(&format!("{} {}{mark}\n", server.endpoint.base_url, server.model))?;
-    for measurement in kept {
-        print(&text(measurement))?;
-    }
-    Ok(())
-}
-
-fn text(measurement: &Measurement) -> String {
-    let Measurement { workload, case, repeat, status, reason, metrics } = measurement;
-    let case = if case.is_empty() { String::new() } else { format!(" {case}") };
-    let reason = reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
-    let mut text = format!("{workload}{case} repeat {repeat}: {}{reason}\n", status.as_str());
-    for (name, value) in metrics {
-        let _ = writeln!(text, "    {name} {}", show(value.as_ref()));
-    }
-    text
+    print(&format!("{} {}{mark}\n\n", server.endpoint.base_url, server.model))?;
+    print(&report::measurements::render(&kept, width()))
 }

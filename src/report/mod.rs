@@ -3,6 +3,7 @@
 //! [`crate::grid`]; nothing is computed here but layout.
 
 pub mod export;
+pub mod measurements;
 mod number;
 pub mod plan;
 pub mod table;

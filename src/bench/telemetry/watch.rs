@@ -28,7 +28,8 @@ impl Watch {
         let readings = Arc::new(Mutex::new(Readings::new()));
         let shared = Arc::clone(&readings);
         let task = tokio::spawn(async move {
-            let mut ticks = tokio::time::interval(EACH);
+            // What there is before the load is read by itself.
+            let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + EACH, EACH);
             ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
                 ticks.tick().await;
