@@ -255,19 +255,6 @@ fn named(workload: &str, case: &str, repeat: u32) -> String {
     }
 }
 
-/// A metric value as a person reads it.
-pub(crate) fn show(value: Option<&MetricValue>) -> String {
-    match value {
-        None => "-".to_owned(),
-        Some(MetricValue::Text(text)) => text.clone(),
-        Some(MetricValue::Number(number)) if number.abs() >= 100.0 => format!("{number:.0}"),
-        Some(MetricValue::Number(number)) => {
-            let text = format!("{number:.2}");
-            text.trim_end_matches('0').trim_end_matches('.').to_owned()
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -47,10 +47,7 @@ pub(crate) fn ours(scenario: &Scenario, url: &str) -> Result<Side, Box<dyn std::
         let number = id.strip_prefix("bench-").ok_or("another server's answer")?.parse()?;
         ttft_ms.insert(number, record.ttft_ms().ok_or("an answer without a token")?);
     }
-    let summary = BTreeMap::from([
-        ("cpu_seconds".to_owned(), spent.cpu_seconds),
-        ("peak_mb".to_owned(), spent.peak_mb),
-        ("tokens_per_second".to_owned(), tokens / number("duration")?),
-    ]);
+    let mut summary = spent.told();
+    summary.insert("tokens_per_second".to_owned(), tokens / number("duration")?);
     Ok(Side { ttft_ms, summary })
 }

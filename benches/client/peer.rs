@@ -43,11 +43,8 @@ pub(crate) fn theirs(
         ttft_ms.insert(number, seconds.as_f64().ok_or("a time that is no number")? * 1e3);
     }
     let rate = result.get("output_throughput").and_then(Value::as_f64).ok_or("no throughput")?;
-    let summary = BTreeMap::from([
-        ("cpu_seconds".to_owned(), spent.cpu_seconds),
-        ("peak_mb".to_owned(), spent.peak_mb),
-        ("tokens_per_second".to_owned(), rate),
-    ]);
+    let mut summary = spent.told();
+    summary.insert("tokens_per_second".to_owned(), rate);
     Ok(Side { ttft_ms, summary })
 }
 

@@ -129,17 +129,31 @@ fn figures(scenario: &Scenario, error: &str, summary: &BTreeMap<String, f64>) ->
     }
     let all = [
         error.to_owned(),
-        format!("{:.2} s", value("cpu_seconds")),
+        format!("{:.2} s ({:.2} in the kernel)", value("cpu_seconds"), value("kernel_seconds")),
         format!("{:.0} MB", value("peak_mb")),
     ];
     all.into_iter().take(scenario.rows.len()).collect()
 }
 
+impl Spent {
+    /// As a summary tells it.
+    pub(crate) fn told(&self) -> BTreeMap<String, f64> {
+        let figures = [
+            ("cpu_seconds", self.cpu_seconds),
+            ("kernel_seconds", self.kernel_seconds),
+            ("peak_mb", self.peak_mb),
+        ];
+        figures.map(|(name, value)| (name.to_owned(), value)).into()
+    }
+}
+
 /// What a whole process spent.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Spent {
-    /// Of all its threads.
+    /// Of all its threads, the kernel's work for them included.
     pub(crate) cpu_seconds: f64,
+    /// The kernel's alone.
+    pub(crate) kernel_seconds: f64,
     pub(crate) peak_mb: f64,
 }
 
@@ -162,10 +176,11 @@ pub(crate) fn waited(mut command: Command) -> Result<Spent, Box<dyn std::error::
 fn spent(process: &str) -> Option<Spent> {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-    let ticks: f64 = fields[11].parse::<f64>().ok()? + fields[12].parse::<f64>().ok()?;
+    // Linux counts in hundredths of a second, whatever the kernel's own rate.
+    let seconds = |ticks: &str| Some(ticks.parse::<f64>().ok()? / 100.0);
+    let (own, kernel_seconds) = (seconds(fields[11])?, seconds(fields[12])?);
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     let kb: f64 = peak.split_whitespace().next()?.parse().ok()?;
-    // Linux counts in hundredths of a second, whatever the kernel's own rate.
-    Some(Spent { cpu_seconds: ticks / 100.0, peak_mb: kb / 1000.0 })
+    Some(Spent { cpu_seconds: own + kernel_seconds, kernel_seconds, peak_mb: kb / 1000.0 })
 }
