@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use vllm_grid::event::{Emit, Event, Phase};
-use vllm_grid::metric::{Measurement, MetricValue, Status};
+use vllm_grid::metric::{Measurement, Status};
 
 /// Listens to events and tells a person.
 #[derive(Clone)]
