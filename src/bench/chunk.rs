@@ -69,10 +69,8 @@ struct FunctionDelta<'a> {
 
 #[derive(Debug, Deserialize)]
 struct RawUsage {
-    #[serde(default)]
-    prompt_tokens: u64,
-    #[serde(default)]
-    completion_tokens: u64,
+    prompt_tokens: Option<u64>,
+    completion_tokens: Option<u64>,
     completion_tokens_details: Option<CompletionDetails>,
     prompt_tokens_details: Option<PromptDetails>,
 }
@@ -102,10 +100,12 @@ impl<'a> Chunk<'a> {
         self.error.as_ref().map(error_message)
     }
 
+    /// Token counts, where the server tells both: one that is missing is not 0.
     pub(crate) fn usage(&self) -> Option<Usage> {
-        self.usage.as_ref().map(|usage| Usage {
-            prompt_tokens: usage.prompt_tokens,
-            completion_tokens: usage.completion_tokens,
+        let usage = self.usage.as_ref()?;
+        Some(Usage {
+            prompt_tokens: usage.prompt_tokens?,
+            completion_tokens: usage.completion_tokens?,
             reasoning_tokens: usage
                 .completion_tokens_details
                 .as_ref()

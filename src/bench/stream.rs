@@ -324,6 +324,34 @@ mod tests {
         assert_eq!(error.class, RequestErrorClass::TooLarge);
     }
 
+    #[test]
+    fn a_count_that_is_not_told_is_missing_and_not_zero() {
+        for usage in [
+            r#"{"total_tokens":9}"#,
+            r#"{"prompt_tokens":9,"completion_tokens":null}"#,
+            r#"{"completion_tokens":9,"prompt_tokens":null}"#,
+            "{}",
+            "null",
+        ] {
+            let (record, answer) = read(&[
+                chat(r#"{"content":"a"}"#),
+                format!("data: {{\"choices\":[],\"usage\":{usage}}}\n\n"),
+                "data: [DONE]\n\n".to_owned(),
+            ]);
+            assert_eq!((record.usage, answer.content.as_str()), (None, "a"), "{usage}");
+            let class = record.error.expect("no usage").class;
+            assert_eq!(class, RequestErrorClass::MissingUsage, "{usage}");
+        }
+        // One that is told stays told, whatever comes behind it.
+        let (record, _) = read(&[
+            USAGE.to_owned(),
+            "data: {\"choices\":[],\"usage\":{\"total_tokens\":29}}\n\n".to_owned(),
+            "data: [DONE]\n\n".to_owned(),
+        ]);
+        assert_eq!(record.usage.map(|usage| usage.completion_tokens), Some(8));
+        assert_eq!(record.error, None);
+    }
+
     /// A chunk that only looks like the one before must not be read as it.
     #[test]
     fn the_template_changes_nothing() {
