@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer, de};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use crate::bench::calls::Piece;
 use crate::bench::record::Usage;
 use crate::server::error_message;
 
@@ -135,11 +136,15 @@ impl<'a> Chunk<'a> {
         })
     }
 
-    /// Pieces of tool calls: index, id, name, arguments; what is absent is empty.
-    pub(crate) fn tools(&self) -> impl Iterator<Item = (u32, &str, &str, &str)> {
+    /// Pieces of tool calls.
+    pub(crate) fn tools(&self) -> impl Iterator<Item = Piece<'_>> {
         self.choices.first().into_iter().flat_map(|choice| &choice.delta.tool_calls).map(|call| {
-            let function = &call.function;
-            (call.index.unwrap_or(0), &*call.id.0, &*function.name.0, &*function.arguments.0)
+            Piece {
+                index: call.index,
+                id: &call.id.0,
+                name: &call.function.name.0,
+                arguments: &call.function.arguments.0,
+            }
         })
     }
 

@@ -4,6 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::bench::calls::Calls;
 use crate::bench::chunk::{self, Template, TextKind};
 use crate::bench::record::{Chunk, RequestError, RequestErrorClass, RequestRecord};
 use crate::bench::sse::{EventTooLarge, Splitter};
@@ -15,7 +16,7 @@ pub struct Answer {
     pub content: String,
     /// The text of thinking.
     pub reasoning: String,
-    /// Tool calls by their index.
+    /// Tool calls, in the order in which they began.
     pub tool_calls: Vec<ToolCall>,
 }
 
@@ -30,8 +31,6 @@ pub struct ToolCall {
     pub arguments: String,
 }
 
-/// More tool calls than any model makes: a stranger's index must not allocate.
-const MAX_TOOL_CALLS: u32 = 1024;
 /// More bytes than any server's identifier has.
 const MAX_ID: usize = 256;
 
@@ -51,6 +50,7 @@ struct Events {
     template: Template,
     answer: Option<Answer>,
     last_ns: Option<u64>,
+    calls: Calls,
     done: bool,
 }
 
@@ -71,6 +71,7 @@ impl StreamReader {
             template: Template::default(),
             answer: keep_answer.then(Answer::default),
             last_ns: None,
+            calls: Calls::default(),
             done: false,
         };
         Self { splitter: Splitter::new(limits.event), events, bytes: 0, limit: limits.total }
@@ -125,7 +126,8 @@ impl StreamReader {
             Ok(()) => None,
         };
         record.chunks.shrink_to_fit();
-        (self.events.record, self.events.answer)
+        let Events { record, answer, calls, .. } = self.events;
+        (record, answer.map(|answer| Answer { tool_calls: calls.into_calls(), ..answer }))
     }
 }
 
@@ -184,20 +186,11 @@ impl Events {
 
     fn tools(&mut self, at_ns: u64, chunk: &chunk::Chunk<'_>) -> Result<(), RequestError> {
         let mut bytes = 0;
-        for (index, id, name, arguments) in chunk.tools() {
-            bytes += name.len() + arguments.len();
-            if index >= MAX_TOOL_CALLS {
-                return Err(too_large(format!("tool call number {index}")));
+        for piece in chunk.tools() {
+            bytes += piece.name.len() + piece.arguments.len();
+            if self.answer.is_some() {
+                self.calls.push(piece).map_err(|fault| too_large(fault.to_string()))?;
             }
-            let Some(answer) = &mut self.answer else { continue };
-            let index = index as usize;
-            if answer.tool_calls.len() <= index {
-                answer.tool_calls.resize_with(index + 1, ToolCall::default);
-            }
-            let call = &mut answer.tool_calls[index];
-            call.id.push_str(id);
-            call.name.push_str(name);
-            call.arguments.push_str(arguments);
         }
         if bytes > 0 {
             self.token(at_ns, bytes, true);
@@ -320,7 +313,8 @@ mod tests {
         ]);
         assert_eq!(error.class, RequestErrorClass::InStream);
         assert_eq!(error.message, "EngineCore died");
-        let error = class(&[chat(r#"{"tool_calls":[{"index":4000000000,"id":"x"}]}"#)]);
+        let calls = (0..2000).map(|n| chat(&format!(r#"{{"tool_calls":[{{"index":{n}}}]}}"#)));
+        let error = class(&calls.collect::<Vec<_>>());
         assert_eq!(error.class, RequestErrorClass::TooLarge);
     }
 
