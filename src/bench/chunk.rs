@@ -26,6 +26,9 @@ pub(crate) struct Chunk<'a> {
     usage: Option<RawUsage>,
     /// An error object inside the stream.
     error: Option<Value>,
+    /// Where the event itself is an error: older servers, and web frameworks.
+    message: Option<Value>,
+    detail: Option<Value>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -98,7 +101,9 @@ impl<'a> Chunk<'a> {
 
     /// The server's message, where the chunk is an error.
     pub(crate) fn error(&self) -> Option<String> {
-        self.error.as_ref().map(error_message)
+        let itself = [&self.message, &self.detail].into_iter().flatten();
+        let mut itself = itself.filter(|text| text.is_string() && self.choices.is_empty());
+        self.error.as_ref().or_else(|| itself.next()).map(error_message)
     }
 
     /// Token counts, where the server tells both: one that is missing is not 0.

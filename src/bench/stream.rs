@@ -309,10 +309,23 @@ mod tests {
         let error = class(&[
             chat(r#"{"content":"a"}"#),
             "data: {\"error\": {\"message\": \"EngineCore died\", \"code\": 500}}\n\n".to_owned(),
-            done,
+            done.clone(),
         ]);
         assert_eq!(error.class, RequestErrorClass::InStream);
         assert_eq!(error.message, "EngineCore died");
+        for itself in [
+            r#"{"object":"error","message":"died","type":"InternalServerError","code":500}"#,
+            r#"{"detail":"died"}"#,
+        ] {
+            let error = class(&[
+                chat(r#"{"content":"a"}"#),
+                format!("data: {itself}\n\n"),
+                USAGE.to_owned(),
+                done.clone(),
+            ]);
+            let expected = (RequestErrorClass::InStream, "died");
+            assert_eq!((error.class, error.message.as_str()), expected);
+        }
         let calls = (0..2000).map(|n| chat(&format!(r#"{{"tool_calls":[{{"index":{n}}}]}}"#)));
         let error = class(&calls.collect::<Vec<_>>());
         assert_eq!(error.class, RequestErrorClass::TooLarge);
