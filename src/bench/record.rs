@@ -113,11 +113,42 @@ impl RequestRecord {
         Some(self.last_token_ns?.saturating_sub(self.sent_ns) as f64 / 1e6)
     }
 
+    /// Whether the answer did not end by itself: it was cut at `max_tokens`, as the
+    /// server says or as its count shows, or nothing tells why it ended.
+    pub fn is_truncated(&self, max_tokens: u64) -> bool {
+        match self.finish_reason.as_deref() {
+            None | Some("length") => true,
+            Some(_) => self.usage.is_some_and(|usage| usage.completion_tokens >= max_tokens),
+        }
+    }
+
     /// Time per output token after the first, in milliseconds:
     /// (E2E - TTFT) / (n - 1); `None` for fewer than two tokens.
     pub fn tpot_ms(&self) -> Option<f64> {
         let tokens = self.usage?.completion_tokens;
         (tokens >= 2).then_some(())?;
         Some((self.e2e_ms()? - self.ttft_ms()?) / (tokens - 1) as f64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_whole_when_it_ended_by_itself_within_its_limit() {
+        let truncated = |reason: Option<&str>, tokens: Option<u64>| {
+            let usage =
+                tokens.map(|tokens| Usage { completion_tokens: tokens, ..Usage::default() });
+            let finish_reason = reason.map(str::to_owned);
+            RequestRecord { usage, finish_reason, ..RequestRecord::default() }.is_truncated(100)
+        };
+        for whole in ["stop", "tool_calls", "eos_token"] {
+            assert!(!truncated(Some(whole), Some(99)), "{whole}");
+            assert!(!truncated(Some(whole), None), "{whole}");
+            assert!(truncated(Some(whole), Some(100)), "some say `stop` whatever it was");
+        }
+        assert!(truncated(Some("length"), Some(7)), "the context was full");
+        assert!(truncated(None, Some(7)));
     }
 }
