@@ -67,8 +67,8 @@ async fn all(
             let request = request(dialogue, spec, task, &conversation, &purpose)?;
             let asked = dialogue.ask(&purpose, &request).await;
             let reply = asked.map_err(|stop| not_offered(dialogue, stop))?;
-            let finish = reply.record.finish_reason.as_deref();
-            let judged = judge(step, &task.tools, &reply.answer, finish);
+            let truncated = reply.record.is_truncated(request.max_tokens);
+            let judged = judge(step, &task.tools, &reply.answer, truncated);
             tally.note(&judged, &reply);
             right = judged.is_right;
             if !right {

@@ -127,6 +127,37 @@ async fn a_subtly_wrong_answerer_scores_nothing_where_values_count() {
     }
 }
 
+/// All calls right, and then another number than the one that the tool gave.
+#[tokio::test]
+async fn right_calls_with_a_wrong_number_at_the_end_are_a_wrong_task() {
+    let another = |wanted: &str| match wanted {
+        "" => said(wanted),
+        longer => json!({"content": format!("The refund has the number {longer}0.")}),
+    };
+    let rows = call(PARSERS, Some(script(made, another)), json!({})).await;
+    let chain = &rows[1];
+    assert_eq!((number(chain, "accuracy"), number(chain, "correct")), (Some(0.0), Some(0.0)));
+    assert_eq!((number(chain, "calls_right"), number(chain, "requests")), (Some(12.0), Some(16.0)));
+    assert_eq!(number(chain, "truncated"), Some(0.0));
+    assert_eq!(number(&rows[4], "accuracy"), Some(1.0), "there was no number to tell");
+}
+
+/// A second call that the parser left in the text.
+#[tokio::test]
+async fn a_call_in_the_text_beside_the_right_ones_is_a_wrong_task() {
+    let mut answers = script(made, said);
+    for answer in answers.as_array_mut().expect("a list") {
+        if answer.get("tool_calls").is_some() {
+            answer["content"] = json!(r#"{"name": "set_timer", "arguments": {"minutes": 1}}"#);
+        }
+    }
+    for row in call(PARSERS, Some(answers), json!({})).await {
+        let half = if row.case == "scenario=balanced" { 0.5 } else { 0.0 };
+        assert_eq!(number(&row, "accuracy"), Some(half), "{}", row.case);
+        assert!(number(&row, "calls_right").expect("counted") > 0.0, "{}", row.case);
+    }
+}
+
 #[tokio::test]
 async fn calling_always_is_no_better_than_calling_never() {
     let text = |wanted: &str| {

@@ -31,7 +31,8 @@ pub struct Task {
 pub enum Step {
     /// These calls and no other, in any order, and what each returns.
     Calls(Vec<(Call, Value)>),
-    /// No call: a text, which holds this one.
+    /// No call: a text, which tells this identifier and no other of its form; any
+    /// text where it is empty.
     Text(String),
 }
 
@@ -106,7 +107,7 @@ mod tests {
                 assert_eq!(task.steps.len() as u64, scenario.turns());
                 for step in &task.steps {
                     let Judged { is_right, made, valid, right, .. } =
-                        judge(step, &task.tools, &answer(step), Some("stop"));
+                        judge(step, &task.tools, &answer(step), false);
                     assert!(is_right, "{scenario}: {task:?}");
                     assert_eq!((made, made), (valid, right), "{scenario}: {task:?}");
                 }

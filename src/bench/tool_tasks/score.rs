@@ -20,13 +20,9 @@ pub(crate) struct Judged {
 }
 
 /// Judges the answer to one turn.
-pub(crate) fn judge(
-    step: &Step,
-    tools: &[Value],
-    answer: &Answer,
-    finish_reason: Option<&str>,
-) -> Judged {
-    let truncated = finish_reason == Some("length");
+pub(crate) fn judge(step: &Step, tools: &[Value], answer: &Answer, truncated: bool) -> Judged {
+    let said = text_of(answer);
+    let whole = !truncated && !holds_unread_call(said, tools);
     let made: Vec<Option<(&str, Value)>> =
         answer.tool_calls.iter().map(|call| valid_call(call, tools)).collect();
     let mut judged = Judged {
@@ -36,8 +32,8 @@ pub(crate) fn judge(
         ..Judged::default()
     };
     match step {
-        Step::Text(text) => {
-            judged.is_right = !truncated && made.is_empty() && says(answer, text);
+        Step::Text(wanted) => {
+            judged.is_right = whole && made.is_empty() && says(said, wanted);
         }
         Step::Calls(calls) => {
             judged.expected = calls.len() as u32;
@@ -49,7 +45,7 @@ pub(crate) fn judge(
                     judged.right += 1;
                 }
             }
-            judged.is_right = !truncated && left.is_empty() && judged.right == judged.made;
+            judged.is_right = whole && left.is_empty() && judged.right == judged.made;
         }
     }
     judged
@@ -66,21 +62,67 @@ fn valid_call<'a>(call: &'a ToolCall, tools: &[Value]) -> Option<(&'a str, Value
     validator.is_valid(&arguments).then_some((call.name.as_str(), arguments))
 }
 
-/// Whether the answer is a text that holds `wanted`: not an empty one, and not a
-/// call that the server's parser failed to read.
-fn says(answer: &Answer, wanted: &str) -> bool {
-    let (_, text) = answer.content.rsplit_once("</think>").unwrap_or(("", &answer.content));
-    let unread = ["<tool_call", "<function=", "[TOOL_CALLS]", "<|python_tag|>"];
-    !text.trim().is_empty()
-        && !unread.iter().any(|mark| text.contains(mark))
-        && text.to_lowercase().contains(&wanted.to_lowercase())
+/// What is said behind the thinking, where the server does not tell that apart.
+fn text_of(answer: &Answer) -> &str {
+    answer.content.rsplit_once("</think>").map_or(&answer.content, |(_, text)| text)
 }
 
-/// Equality after normalisation: texts without outer or doubled white space and
-/// regardless of case, numbers by value, objects without null members.
+/// What calls begin with before a parser takes them away.
+const MARKS: &[&str] = &[
+    "<tool_call",
+    "<function",
+    "<invoke",
+    "<|tool",
+    "<｜tool",
+    "<|python_tag|>",
+    "[TOOL_CALL",
+    "functools[",
+];
+/// Braces at which a call may begin; an answer has fewer.
+const MAX_BRACES: usize = 256;
+
+/// Whether the text holds a call that the server's parser failed to read, of a tool
+/// on offer or not.
+fn holds_unread_call(text: &str, tools: &[Value]) -> bool {
+    let is_call = |at: usize| {
+        let values = serde_json::Deserializer::from_str(&text[at..]).into_iter::<Value>().next();
+        let Some(Ok(Value::Object(call))) = values else { return false };
+        call.get("name").is_some_and(Value::is_string)
+            && ["arguments", "parameters"].iter().any(|key| call.contains_key(*key))
+    };
+    let names: Vec<&str> =
+        tools.iter().filter_map(|tool| tool.pointer("/function/name")?.as_str()).collect();
+    // As Python has it: `[get_weather(city="Lyon")]`.
+    let listed = text.trim_start().strip_prefix('[').unwrap_or("");
+    MARKS.iter().any(|mark| text.contains(mark))
+        || names.iter().any(|name| listed.strip_prefix(name).is_some_and(|r| r.starts_with('(')))
+        || text.match_indices('{').take(MAX_BRACES).any(|(at, _)| is_call(at))
+}
+
+/// Whether a text says something, and of identifiers of the form of `wanted`
+/// (`R-123456`) this one alone.
+fn says(text: &str, wanted: &str) -> bool {
+    if wanted.is_empty() {
+        return !text.trim().is_empty();
+    }
+    // Some models write other hyphens.
+    let plain = text.replace(['\u{2010}', '\u{2011}', '\u{2013}', '\u{2212}'], "-");
+    let form = wanted.split_inclusive('-').next().unwrap_or(wanted).to_lowercase();
+    let mut same_form = plain
+        .split(|c: char| !c.is_alphanumeric() && c != '-')
+        .filter(|word| word.to_lowercase().starts_with(&form))
+        .peekable();
+    same_form.peek().is_some() && same_form.all(|word| word == wanted)
+}
+
+/// Equality after normalisation: words without outer or doubled white space and
+/// regardless of case, identifiers and dates to the letter, numbers by value,
+/// objects without null members.
 fn same(expected: &Value, given: &Value) -> bool {
     match (expected, given) {
-        (Value::String(expected), Value::String(given)) => plain(expected) == plain(given),
+        (Value::String(expected), Value::String(given)) => {
+            expected == given || (!is_identifier(expected) && plain(expected) == plain(given))
+        }
         (Value::Number(expected), Value::Number(given)) => expected.as_f64() == given.as_f64(),
         (Value::Array(expected), Value::Array(given)) => {
             expected.len() == given.len()
@@ -96,6 +138,11 @@ fn same(expected: &Value, given: &Value) -> bool {
         }
         _ => expected == given,
     }
+}
+
+/// `C-10234`, `2027-03-04`, `anna@example.org`: another letter is another thing.
+fn is_identifier(text: &str) -> bool {
+    text.contains(|c: char| c.is_ascii_digit() || c == '@')
 }
 
 fn plain(text: &str) -> String {
@@ -121,16 +168,16 @@ mod tests {
         Step::Calls(vec![(call("Lyon"), Value::Null), (call("Oslo"), Value::Null)])
     }
 
-    fn of_calls(calls: &[ToolCall], finish: &str) -> Judged {
+    fn of_calls(calls: &[ToolCall], truncated: bool) -> Judged {
         let answer = Answer { tool_calls: calls.to_vec(), ..Answer::default() };
-        judge(&wanted(), &[tools::weather(), tools::timer()], &answer, Some(finish))
+        judge(&wanted(), &[tools::weather(), tools::timer()], &answer, truncated)
     }
 
     #[test]
     fn order_case_and_white_space_do_not_count() {
         let lyon = call("get_weather", r#"{"date":"2027-03-04","city":" lyon"}"#);
         let oslo = call("get_weather", r#"{"city": "Oslo", "date": "2027-03-04"}"#);
-        let judged = of_calls(&[oslo, lyon], "tool_calls");
+        let judged = of_calls(&[oslo, lyon], false);
         assert_eq!((judged.is_right, judged.valid, judged.right), (true, 2, 2));
     }
 
@@ -150,9 +197,9 @@ mod tests {
             vec![lyon(), call("forecast", r#"{"city": "Oslo", "date": "2027-03-04"}"#)],
         ];
         for calls in wrong {
-            assert!(!of_calls(&calls, "tool_calls").is_right, "{calls:?}");
+            assert!(!of_calls(&calls, false).is_right, "{calls:?}");
         }
-        let cut = of_calls(&[lyon(), oslo()], "length");
+        let cut = of_calls(&[lyon(), oslo()], true);
         assert_eq!((cut.is_right, cut.truncated, cut.right), (false, true, 2));
     }
 
@@ -165,7 +212,7 @@ mod tests {
         let judge = |arguments: &str| {
             let answer =
                 Answer { tool_calls: vec![call("set_timer", arguments)], ..Answer::default() };
-            let judged = judge(&step, &[tools::timer()], &answer, Some("stop"));
+            let judged = judge(&step, &[tools::timer()], &answer, false);
             (judged.valid, judged.right)
         };
         assert_eq!(judge(r#"{"minutes": 5.0, "label": "Tea"}"#), (1, 1));
@@ -176,15 +223,91 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_without_a_call_is_a_text_that_says_something() {
-        let says = |content: &str, finish: &str| {
-            let answer = Answer { content: content.into(), ..Answer::default() };
-            judge(&Step::Text("R-12".into()), &[], &answer, Some(finish)).is_right
+    fn identifiers_are_compared_to_the_letter() {
+        let step =
+            |arguments| Step::Calls(vec![(Call { name: "list_orders", arguments }, Value::Null)]);
+        let right = |step: &Step, id: &str| {
+            let made = call("list_orders", &json!({"customer_id": id}).to_string());
+            let answer = Answer { tool_calls: vec![made], ..Answer::default() };
+            judge(step, &[tools::list_orders()], &answer, false).is_right
         };
-        assert!(says("The refund is r-12.", "stop"));
-        assert!(!says("The refund is r-12.", "length"));
-        assert!(!says("<think>R-12</think> It is done.", "stop"));
-        assert!(!says("<tool_call>{\"name\": \"R-12\"}", "stop"));
-        assert!(!says("", "stop"));
+        let step = step(json!({"customer_id": "C-12345"}));
+        assert!(right(&step, "C-12345"));
+        for wrong in ["c-12345", "C-12345 ", "C-123456", "12345", "C 12345"] {
+            assert!(!right(&step, wrong), "{wrong}");
+        }
+        assert!(!same(&json!("anna@example.org"), &json!("Anna@example.org")));
+        assert!(same(&json!("Budget review"), &json!(" budget  Review")));
+    }
+
+    #[test]
+    fn a_call_that_no_parser_read_spoils_the_calls_beside_it() {
+        let calls = ["Lyon", "Oslo"].map(|city| {
+            call("get_weather", &json!({"city": city, "date": "2027-03-04"}).to_string())
+        });
+        let right = |content: &str| {
+            let answer =
+                Answer { content: content.into(), tool_calls: calls.to_vec(), ..Answer::default() };
+            judge(&wanted(), &[tools::weather()], &answer, false).is_right
+        };
+        assert!(right("I will look at both."));
+        assert!(right("<think>First a <tool_call>, then another one.</think>\n\n"));
+        assert!(!right("<tool_call>\n{\"name\": \"get_weather\", \"arguments\": {\"city\": "));
+        assert!(!right(r#"Also: {"name": "get_weather", "arguments": {"city": "Bergen"}}"#));
+    }
+
+    #[test]
+    fn an_answer_without_a_call_is_a_text_that_says_something() {
+        let judged = |content: &str, truncated| {
+            let answer = Answer { content: content.into(), ..Answer::default() };
+            judge(&Step::Text(String::new()), &[tools::timer()], &answer, truncated).is_right
+        };
+        assert!(judged("Good morning.", false));
+        assert!(judged(
+            r#"An object has braces: {"name": "tea", "minutes": 3}, [set_timer]"#,
+            false
+        ));
+        assert!(!judged("Good morning.", true));
+        for wrong in [
+            "",
+            "<think>Good morning.</think> ",
+            "<tool_call>{\"name\": \"R-12\"}",
+            r#"{"name": "set_timer", "arguments": {"minutes": 3, "label": "tea"}}"#,
+            "```json\n[{\"name\": \"set_timer\", \"parameters\": {\"minutes\": 3}}]\n```",
+            r#"{"type": "function", "function": {"name": "set_timer", "arguments": "{}"}}"#,
+            r#"[set_timer(minutes=3, label="tea")]"#,
+        ] {
+            assert!(!judged(wrong, false), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_number_that_is_asked_for_is_told_alone_and_whole() {
+        let right = |content: &str| {
+            let answer = Answer { content: content.into(), ..Answer::default() };
+            judge(&Step::Text("R-123456".into()), &[], &answer, false).is_right
+        };
+        for text in [
+            "The refund is R-123456.",
+            "**R-123456**",
+            "R\u{2011}123456",
+            "Order O-200100: refund `R-123456`, R-123456!",
+            "<think>R-1 or R-2?</think>R-123456",
+        ] {
+            assert!(right(text), "{text}");
+        }
+        for text in [
+            "The refund is R-1234567.",
+            "The refund is R-12345.",
+            "R-123456, R-123457 or R-123458",
+            "r-123456",
+            "XR-123456",
+            "R-123456-7",
+            "123456",
+            "<think>R-123456</think> It is done.",
+            "",
+        ] {
+            assert!(!right(text), "{text}");
+        }
     }
 }
