@@ -32,6 +32,8 @@ pub(crate) enum Stop {
 pub(crate) struct Reply {
     pub(crate) record: RequestRecord,
     pub(crate) answer: Answer,
+    /// It did not end by itself.
+    pub(crate) truncated: bool,
     pub(crate) lookup: Lookup,
 }
 
@@ -96,7 +98,9 @@ impl<'b, 'a> Dialogue<'b, 'a> {
                 "request {index} ({purpose}): the stream carried no token"
             )));
         }
-        Ok(Reply { record, answer: outcome.answer.unwrap_or_default(), lookup })
+        let answer = outcome.answer.unwrap_or_default();
+        let truncated = record.is_truncated(spec.max_tokens);
+        Ok(Reply { record, answer, truncated, lookup })
     }
 
     async fn counted(&mut self, prompt_tokens: u64) -> Result<Lookup, Stop> {

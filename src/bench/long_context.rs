@@ -158,10 +158,9 @@ impl Tally {
         let content = reply.answer.content.as_str();
         // Where the server does not tell thinking apart.
         let answer = content.rsplit_once("</think>").map_or(content, |(_, answer)| answer);
-        let truncated = record.finish_reason.as_deref() == Some("length");
         self.asked += 1;
-        self.truncated += u32::from(truncated);
-        self.correct += u32::from(!truncated && needle.is_found_in(answer));
+        self.truncated += u32::from(reply.truncated);
+        self.correct += u32::from(!reply.truncated && needle.is_found_in(answer));
         self.ttft_ms.extend(record.ttft_ms());
         self.e2e_ms.extend(record.e2e_ms());
         self.tpot_ms.extend(record.tpot_ms());

@@ -100,10 +100,9 @@ impl Tally {
     fn note(&mut self, puzzle: &Puzzle, reply: &Reply) {
         let record = &reply.record;
         let (answer, told_apart) = answer_of(reply);
-        let truncated = record.finish_reason.as_deref() == Some("length");
         self.asked += 1;
-        self.truncated += u32::from(truncated);
-        self.correct += u32::from(!truncated && puzzle.is_solved_by(answer));
+        self.truncated += u32::from(reply.truncated);
+        self.correct += u32::from(!reply.truncated && puzzle.is_solved_by(answer));
         self.ttft_ms.extend(record.ttft_ms());
         self.e2e_ms.extend(record.e2e_ms());
         self.tpot_ms.extend(record.tpot_ms());

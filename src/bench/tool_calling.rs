@@ -67,8 +67,7 @@ async fn all(
             let request = request(dialogue, spec, task, &conversation, &purpose)?;
             let asked = dialogue.ask(&purpose, &request).await;
             let reply = asked.map_err(|stop| not_offered(dialogue, stop))?;
-            let truncated = reply.record.is_truncated(request.max_tokens);
-            let judged = judge(step, &task.tools, &reply.answer, truncated);
+            let judged = judge(step, &task.tools, &reply.answer, reply.truncated);
             tally.note(&judged, &reply);
             right = judged.is_right;
             if !right {

@@ -14,8 +14,9 @@ use vllm_grid::server::{Endpoint, Server};
 
 use crate::simulated::{Simulated, measure, number, workload};
 
-/// What becomes of a code that was read.
-type Answer = fn(&str) -> (String, &'static str);
+/// What becomes of a code that was read: the answer, why it ended, its tokens if
+/// they are not as many as may be.
+type Answer = fn(&str) -> (String, Option<&'static str>, Option<u64>);
 
 /// Reads the prompt as a model would; a token is four characters.
 async fn reader(answer: Answer) -> Server {
@@ -27,14 +28,15 @@ async fn reader(answer: Answer) -> Server {
         let content = |at: &str| body.pointer(at).and_then(Value::as_str).unwrap_or_default();
         let (system, user) = (content("/messages/0/content"), content("/messages/1/content"));
         let code = user.split_once("archive is ").map_or("", |(_, rest)| &rest[..9]);
-        let (text, reason) = answer(code);
+        let (text, reason, answered) = answer(code);
+        let answered = answered.map_or_else(|| body["max_tokens"].clone(), Value::from);
         let tokens = (system.len() + user.len()) / 4;
         let chunk = |body: Value| format!("data: {body}\n\n");
         let stream = [
             chunk(json!({"choices": [{"delta": {"content": text}, "finish_reason": null}]})),
             chunk(json!({"choices": [{"delta": {}, "finish_reason": reason}]})),
             chunk(json!({
-                "choices": [], "usage": {"prompt_tokens": tokens, "completion_tokens": 6}
+                "choices": [], "usage": {"prompt_tokens": tokens, "completion_tokens": answered}
             })),
             "data: [DONE]\n\n".to_owned(),
         ];
@@ -64,14 +66,27 @@ async fn accuracy(server: &Server) -> (Option<f64>, Option<f64>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_reads_is_right_and_who_errs_is_not() {
-    let perfect = reader(|code| (format!("The code is {code}."), "stop")).await;
+    let perfect = reader(|code| (format!("The code is {code}."), Some("stop"), Some(6))).await;
     assert_eq!(accuracy(&perfect).await, (Some(1.0), Some(0.0)));
-    let wrong = reader(|code| (code.chars().rev().collect(), "stop")).await;
+    let wrong = reader(|code| (code.chars().rev().collect(), Some("stop"), Some(6))).await;
     assert_eq!(accuracy(&wrong).await, (Some(0.0), Some(0.0)));
-    let cut = reader(|code| (format!("{code} and so"), "length")).await;
-    assert_eq!(accuracy(&cut).await, (Some(0.0), Some(3.0)), "what was cut off is wrong");
-    let thinking = reader(|code| (format!("<think>{code}?</think>I cannot say."), "stop")).await;
+    let thinking: Answer =
+        |code| (format!("<think>{code}?</think>I cannot say."), Some("stop"), Some(6));
+    let thinking = reader(thinking).await;
     assert_eq!(accuracy(&thinking).await, (Some(0.0), Some(0.0)), "thinking is no answer");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_cut_off_is_wrong() {
+    let cut: [Answer; 3] = [
+        |code| (format!("{code} and so"), Some("length"), Some(6)),
+        // As servers do that say `stop` whatever it was, or nothing.
+        |code| (format!("{code} and so"), Some("stop"), None),
+        |code| (format!("{code} and so"), None, Some(6)),
+    ];
+    for cut in cut {
+        assert_eq!(accuracy(&reader(cut).await).await, (Some(0.0), Some(3.0)));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
