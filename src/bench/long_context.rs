@@ -123,14 +123,45 @@ impl Needle {
         ])
     }
 
+    /// Whether the last code of an answer is the right one: of several, it is the
+    /// one that the model stands by.
     fn is_found_in(&self, answer: &str) -> bool {
-        // Models write other dashes, and sometimes none.
-        let plain = |text: &str| text.chars().filter(char::is_ascii_digit).collect::<String>();
-        answer
-            .split(|c: char| c.is_whitespace() || matches!(c, ',' | ';' | ':' | '(' | ')'))
-            .any(|word| plain(word) == plain(&self.code()))
+        codes(answer).pop().is_some_and(|code| code == self.code())
     }
 }
+
+/// What an answer tells as a code: two groups of digits with a dash between them,
+/// of whatever kind, spaced or emphasised, or eight digits and more without one.
+fn codes(answer: &str) -> Vec<String> {
+    let is_joint = |c: char| DASHES.contains(&c) || c.is_whitespace() || "*_`".contains(c);
+    let digits: Vec<(usize, &str)> = answer
+        .match_indices(|c: char| c.is_ascii_digit())
+        .map(|(at, _)| at)
+        .filter(|at| !answer[..*at].ends_with(|c: char| c.is_ascii_digit()))
+        .map(|at| {
+            let rest = &answer[at..];
+            (at, &rest[..rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len())])
+        })
+        .collect();
+    let joined = |pair: &[(usize, &str)]| {
+        let between = &answer[pair[0].0 + pair[0].1.len()..pair[1].0];
+        between.contains(DASHES) && between.chars().all(is_joint)
+    };
+    // A chain of groups with dashes between them is one code or none.
+    let chains = digits.chunk_by(|one, next| joined(&[*one, *next]));
+    chains
+        .filter_map(|chain| match *chain {
+            [(_, whole)] if whole.len() >= 8 => Some(format!("{}-{}", &whole[..4], &whole[4..])),
+            [(_, first), (_, second)] if first.len() >= 4 && second.len() >= 4 => {
+                Some(format!("{first}-{second}"))
+            }
+            _ => None,
+        })
+        .collect()
+}
+
+/// Models write any of them.
+const DASHES: [char; 6] = ['-', '\u{2010}', '\u{2011}', '\u{2012}', '\u{2013}', '\u{2212}'];
 
 /// The start of the sentence nearest behind a share of the text.
 fn place(text: &str, depth: f64) -> usize {
@@ -218,14 +249,33 @@ mod tests {
     fn only_the_code_is_right() {
         let needle = Needle { salt: 1, seed: 2, depth: 0.5 };
         let code = needle.code();
-        for right in [code.clone(), format!("The code is **{code}**."), code.replace('-', "–")] {
+        let (first, second) = code.split_once('-').expect("two groups");
+        for right in [
+            code.clone(),
+            format!("The code is **{code}**."),
+            code.replace('-', "–"),
+            format!("{first} - {second}"),
+            format!("**{first}**-**{second}**"),
+            format!("{first}{second}"),
+            format!("1111-2222? No: the access code is {code}, as of 2027-03-04 (page 12)."),
+        ] {
             assert!(needle.is_found_in(&right), "{right}");
         }
         let mut wrong = code.clone();
         let last = if code.ends_with('0') { '1' } else { '0' };
         wrong.pop();
         wrong.push(last);
-        for wrong in [wrong, format!("{code}7"), String::new(), "I do not know".to_owned()] {
+        for wrong in [
+            wrong.clone(),
+            format!("{code}7"),
+            format!("7{code}"),
+            format!("{code}-7777"),
+            format!("It may be {code}, or {wrong}."),
+            format!("{first} {second}"),
+            format!("{first} or {second}"),
+            String::new(),
+            "I do not know".to_owned(),
+        ] {
             assert!(!needle.is_found_in(&wrong), "{wrong}");
         }
     }
