@@ -64,15 +64,51 @@ impl Puzzle {
     }
 }
 
-/// What follows the last `ANSWER:`, whatever decorates it.
+/// What follows the last `ANSWER:`, or stands in the last `\boxed{}` where that
+/// comes later or alone, whatever decorates it.
 fn answer_line(text: &str) -> Option<String> {
     const MARK: &str = "ANSWER:";
     let plain: String =
         text.chars().filter(|c| !matches!(c, '*' | '`' | '$' | '#' | '_')).collect();
     // ASCII upper case keeps the positions of bytes.
-    let start = plain.to_ascii_uppercase().rfind(MARK)? + MARK.len();
-    let line = plain[start..].lines().find(|line| !line.trim().is_empty())?;
-    Some(line.trim().trim_end_matches('.').to_owned())
+    let marked = plain.to_ascii_uppercase().rfind(MARK).map(|at| at + MARK.len());
+    if let Some((at, inside)) = boxed(&plain)
+        && marked.is_none_or(|start| at >= start)
+    {
+        return Some(without_commands(inside));
+    }
+    let line = plain[marked?..].lines().find(|line| !line.trim().is_empty())?;
+    Some(without_commands(line.trim().trim_end_matches('.')))
+}
+
+/// The last `\boxed{}`: where it begins, and what it holds.
+fn boxed(text: &str) -> Option<(usize, &str)> {
+    const BOX: &str = "\\boxed{";
+    let at = text.rfind(BOX)?;
+    let inside = &text[at + BOX.len()..];
+    let mut depth = 1;
+    let end = inside.find(|c: char| {
+        depth += match c {
+            '{' => 1,
+            '}' => -1,
+            _ => 0,
+        };
+        depth == 0
+    })?;
+    Some((at, &inside[..end]))
+}
+
+/// Without the commands of TeX (`\text`, `\to`, `\,`), which are no words of the answer.
+fn without_commands(tex: &str) -> String {
+    let mut plain = String::new();
+    let mut parts = tex.split('\\');
+    plain.push_str(parts.next().unwrap_or_default());
+    for part in parts {
+        let name = part.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(part.len());
+        plain.push(' ');
+        plain.push_str(&part[name..]);
+    }
+    plain
 }
 
 impl Form {
@@ -153,19 +189,40 @@ mod tests {
             "answer: c a b.",
             "Answer:\n\nC -> A -> B",
             "ANSWER: A\nNo, wait.\nANSWER: `C`, `A`, `B`\nThat is all.",
+            r"ANSWER: \boxed{C, A, B}",
+            r"**ANSWER:** $\boxed{\text{C}, \text{A}, \text{B}}$.",
+            r"ANSWER: $$\boxed{C \to A \to B}$$",
+            r"So it is \boxed{C,\,A,\,B}.",
+            r"$\boxed{\text{ANSWER: C, A, B}}$",
+            r"ANSWER: $\text{C}, \text{A}, \text{B}$",
         ] {
             assert!(order.is_solved_by(right), "{right}");
         }
-        for wrong in ["ANSWER: C, B, A", "ANSWER: C, A", "ANSWER: CAB", "C, A, B", "ANSWER:", ""] {
+        for wrong in [
+            "ANSWER: C, B, A",
+            "ANSWER: C, A",
+            "ANSWER: CAB",
+            "C, A, B",
+            "ANSWER:",
+            "",
+            r"ANSWER: \boxed{C, B, A}",
+            r"ANSWER: \boxed{C, A",
+            r"\boxed{C, A, B}, no: ANSWER: C, B, A",
+            r"\boxed{}",
+        ] {
             assert!(!order.is_solved_by(wrong), "{wrong}");
         }
         let knights = of("Ada, Carl", Form::Names(vec!["Ada", "Bruno", "Carl"]));
         assert!(knights.is_solved_by("ANSWER: Carl and Ada"));
+        assert!(knights.is_solved_by(r"ANSWER: \boxed{\text{Ada, Carl}}"));
+        assert!(!knights.is_solved_by(r"ANSWER: \boxed{\text{not Ada, Carl}}"));
         for wrong in ["ANSWER: Ada", "ANSWER: Ada, Bruno, Carl", "ANSWER: not Ada, Carl"] {
             assert!(!knights.is_solved_by(wrong), "{wrong}");
         }
         let line = of("7", Form::Number);
-        assert!(line.is_solved_by("ANSWER: line 7"));
+        for right in ["ANSWER: line 7", r"ANSWER: \boxed{7}", r"\boxed{\text{line } 7}"] {
+            assert!(line.is_solved_by(right), "{right}");
+        }
         for wrong in ["ANSWER: 17", "ANSWER: 7 or 8", "ANSWER: seven"] {
             assert!(!line.is_solved_by(wrong), "{wrong}");
         }
