@@ -19,7 +19,7 @@ struct Tally {
     asked: u32,
     truncated: u32,
     ttft_ms: Vec<f64>,
-    /// `None`: thinking is not told apart.
+    /// `None`: thinking was there, and not told apart.
     answer_ttft_ms: Vec<Option<f64>>,
     e2e_ms: Vec<f64>,
     tpot_ms: Vec<f64>,
@@ -87,34 +87,52 @@ fn request(
     })
 }
 
-/// What stands behind the thinking, and whether the server had told it apart.
-fn answer_of(reply: &Reply) -> (&str, bool) {
+/// Whether the server told the thinking apart from the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Thinking {
+    /// It did, or there was none.
+    Apart,
+    /// It stands in the text.
+    InText,
+    /// Cut, and without a mark: it may be all thinking, which the chat template opened.
+    Unknown,
+}
+
+/// What stands behind the thinking, and how the server told that.
+fn answer_of(reply: &Reply) -> (&str, Thinking) {
     let content = reply.answer.content.as_str();
     match content.rsplit_once("</think>") {
-        Some((_, answer)) => (answer, false),
-        None => (content, !content.trim_start().starts_with("<think>")),
+        Some((_, answer)) => (answer, Thinking::InText),
+        None if content.trim_start().starts_with("<think>") => (content, Thinking::InText),
+        None if reply.truncated && reply.answer.reasoning.is_empty() => {
+            (content, Thinking::Unknown)
+        }
+        None => (content, Thinking::Apart),
     }
 }
 
 impl Tally {
     fn note(&mut self, puzzle: &Puzzle, reply: &Reply) {
         let record = &reply.record;
-        let (answer, told_apart) = answer_of(reply);
+        let (answer, thinking) = answer_of(reply);
         self.asked += 1;
         self.truncated += u32::from(reply.truncated);
         self.correct += u32::from(!reply.truncated && puzzle.is_solved_by(answer));
         self.ttft_ms.extend(record.ttft_ms());
         self.e2e_ms.extend(record.e2e_ms());
         self.tpot_ms.extend(record.tpot_ms());
-        if !told_apart {
-            self.answer_ttft_ms.push(None);
-        } else if let Some(first) = record.first_answer_ns {
-            self.answer_ttft_ms.push(Some(first.saturating_sub(record.sent_ns) as f64 / 1e6));
+        match (thinking, record.first_answer_ns) {
+            (Thinking::InText, _) => self.answer_ttft_ms.push(None),
+            (Thinking::Apart, Some(first)) => {
+                self.answer_ttft_ms.push(Some(first.saturating_sub(record.sent_ns) as f64 / 1e6));
+            }
+            (Thinking::Apart, None) | (Thinking::Unknown, _) => {}
         }
         if let Some(usage) = record.usage {
             self.output_tokens.push(usage.completion_tokens as f64);
-            let thinking = usage.reasoning_tokens.filter(|_| told_apart);
-            self.thinking_tokens.push(thinking.map(|tokens| tokens as f64));
+            let apart = thinking == Thinking::Apart;
+            let tokens = usage.reasoning_tokens.filter(|_| apart).map(|tokens| tokens as f64);
+            self.thinking_tokens.push(tokens);
         }
     }
 

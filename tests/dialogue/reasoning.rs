@@ -98,6 +98,31 @@ async fn thinking_inside_the_text_is_not_timed_as_an_answer() {
     }
 }
 
+/// A template that opens the thinking itself, no parser, and no answer that comes
+/// to the end of it: nothing tells that its first words are no answer.
+#[tokio::test]
+async fn thinking_that_was_cut_is_not_timed_as_an_answer() {
+    let long = "and so on ".repeat(60);
+    let some = |cut: fn(usize) -> bool| {
+        let mut script = Vec::new();
+        for (number, puzzle) in puzzles().iter().enumerate() {
+            let content = if cut(number) { long.clone() } else { "ANSWER: none".to_owned() };
+            script.push(json!({"when": puzzle.prompt, "content": content}));
+        }
+        Value::from(script)
+    };
+    let options = json!({"kinds": "logic", "max-tokens": 64});
+    let rows = solve("--sim-speed 1000", Some(some(|_| true)), options.clone()).await;
+    for name in ["mean_answer_ttft_ms", "mean_thinking_tokens", "mean_answer_tokens"] {
+        assert_eq!(number(&rows[0], name), None, "{name}");
+    }
+    assert!(number(&rows[0], "mean_ttft_ms").is_some());
+    // The others of a repeat are timed: a whole answer without a mark is all answer.
+    let rows = solve("--sim-speed 1000", Some(some(|number| number == 3)), options).await;
+    assert_eq!(number(&rows[0], "truncated"), Some(1.0));
+    assert!(number(&rows[0], "mean_answer_ttft_ms").is_some());
+}
+
 #[tokio::test]
 async fn random_words_solve_nothing() {
     for row in solve(PARSER, None, json!({"max-tokens": 4000})).await {
