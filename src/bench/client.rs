@@ -3,6 +3,8 @@
 //! the workloads'; a request is sent once, whatever happens.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use reqwest::Url;
@@ -76,6 +78,8 @@ pub struct Client {
     host: String,
     api_key: Option<ApiKey>,
     limits: Limits,
+    /// Whether an answer of the server had `usage`.
+    tells_usage: Arc<AtomicBool>,
 }
 
 /// A place for a connection: kept open between the requests of one worker.
@@ -144,7 +148,7 @@ impl Client {
             return Err(fault("the API key has characters that no header can carry"));
         }
         let prefix = parsed.path().trim_end_matches('/').to_owned();
-        Ok(Self { addresses, prefix, host, api_key, limits })
+        Ok(Self { addresses, prefix, host, api_key, limits, tells_usage: Arc::default() })
     }
 
     /// Opens the slot's connection, unless it is open and fresh. To be called
@@ -241,8 +245,19 @@ impl Client {
         if order.scheduled_ns.is_none() {
             record.scheduled_ns = record.sent_ns;
         }
-        let (record, answer) = reader.finish(outcome);
+        let (mut record, answer) = reader.finish(outcome);
+        self.excuse(&mut record);
         Outcome { record, answer }
+    }
+
+    /// A missing `usage` is a fault of the request only where the server has it to give.
+    fn excuse(&self, record: &mut RequestRecord) {
+        if record.usage.is_some() {
+            self.tells_usage.store(true, Ordering::Relaxed);
+        }
+        record.is_excused =
+            record.error.as_ref().is_some_and(|e| e.class == RequestErrorClass::MissingUsage)
+                && !self.tells_usage.load(Ordering::Relaxed);
     }
 
     /// Head and body, in one piece: one write sends what fits the socket.

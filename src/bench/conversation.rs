@@ -119,7 +119,8 @@ struct Turn {
     is_last: bool,
     ttft_ms: Option<f64>,
     tpot_ms: Option<f64>,
-    prompt_tokens: u64,
+    /// `None`: not told.
+    prompt_tokens: Option<u64>,
     /// Tokens from the cache; `None`: not told.
     cached: Option<u64>,
 }
@@ -294,7 +295,7 @@ impl Tally {
             is_last,
             ttft_ms: record.ttft_ms(),
             tpot_ms: record.tpot_ms(),
-            prompt_tokens: record.usage.map_or(0, |usage| usage.prompt_tokens),
+            prompt_tokens: record.usage.map(|usage| usage.prompt_tokens),
             cached: match reply.lookup {
                 Lookup::Found(found) => Some(found),
                 Lookup::Off | Lookup::Unknown => None,
@@ -323,7 +324,7 @@ impl Tally {
     fn cache_share(&self, keep: impl Fn(&Turn) -> bool) -> Option<f64> {
         let kept: Vec<&Turn> = self.turns.iter().filter(|turn| keep(turn)).collect();
         let cached: Vec<u64> = kept.iter().map(|turn| turn.cached).collect::<Option<_>>()?;
-        let tokens: u64 = kept.iter().map(|turn| turn.prompt_tokens).sum();
+        let tokens: u64 = kept.iter().map(|turn| turn.prompt_tokens).sum::<Option<u64>>()?;
         (tokens > 0).then(|| cached.iter().sum::<u64>() as f64 / tokens as f64)
     }
 
@@ -353,7 +354,7 @@ impl Tally {
     fn values(&self) -> MetricValues {
         let ttft: Vec<f64> = self.turns.iter().filter_map(|turn| turn.ttft_ms).collect();
         let slope = self.slope();
-        let tokens = |turn: &Turn| Some(turn.prompt_tokens as f64);
+        let tokens = |turn: &Turn| turn.prompt_tokens.map(|tokens| tokens as f64);
         let first = |turn: &Turn| turn.number == 1;
         let last = |turn: &Turn| turn.is_last;
         let numbers = [

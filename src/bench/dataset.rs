@@ -132,7 +132,8 @@ pub(crate) async fn weighed(bench: &mut Bench<'_>, path: &Path) -> Result<Source
     let prompt = RequestSpec::speed(Input::Chat(messages), 1).prepare(&bench.server().model);
     let tokens = length(bench, &prompt).await?;
     let source = bench.sources().get(path).await.map_err(Unready::Dataset)?;
-    source.tokens_per_byte = (tokens > 0).then(|| tokens as f64 / text.len().max(1) as f64);
+    let told = tokens.filter(|tokens| *tokens > 0);
+    source.tokens_per_byte = told.map(|tokens| tokens as f64 / text.len().max(1) as f64);
     Ok(source.clone())
 }
 

@@ -67,7 +67,7 @@ impl<'b, 'a> Dialogue<'b, 'a> {
 
     /// Requests so far that failed.
     pub(crate) fn failed(&self) -> usize {
-        self.records.iter().filter(|record| record.error.is_some()).count()
+        self.records.iter().filter(|record| record.failure().is_some()).count()
     }
 
     /// Sends a request, reads its answer, waits for the counters.
@@ -76,7 +76,7 @@ impl<'b, 'a> Dialogue<'b, 'a> {
         let index = self.bench.position(self.records.len());
         let outcome = self.bench.send(&prompt, Order { index, purpose, scheduled_ns: None }).await;
         let mut record = outcome.record;
-        if let Some(error) = record.error.clone() {
+        if let Some(error) = record.failure().cloned() {
             self.records.push(record);
             let told = format!("request {index} ({purpose}): {}", error.message);
             return Err(match error.class {
@@ -85,7 +85,7 @@ impl<'b, 'a> Dialogue<'b, 'a> {
                 _ => Stop::Failed(told),
             });
         }
-        let seen = self.counted(record.usage.map_or(0, |usage| usage.prompt_tokens)).await;
+        let seen = self.counted(record.usage.map(|usage| usage.prompt_tokens)).await;
         if let (Ok(Lookup::Found(found)), Some(usage)) = (&seen, &mut record.usage) {
             usage.cached_tokens.get_or_insert(*found);
         }
@@ -103,8 +103,12 @@ impl<'b, 'a> Dialogue<'b, 'a> {
         Ok(Reply { record, answer, truncated, lookup })
     }
 
-    async fn counted(&mut self, prompt_tokens: u64) -> Result<Lookup, Stop> {
-        let Some(traffic) = &mut self.traffic else { return Ok(Lookup::Unknown) };
+    async fn counted(&mut self, prompt_tokens: Option<u64>) -> Result<Lookup, Stop> {
+        let (Some(traffic), Some(prompt_tokens)) = (&mut self.traffic, prompt_tokens) else {
+            // From here on nobody can say what of the counters is ours.
+            self.traffic = None;
+            return Ok(Lookup::Unknown);
+        };
         let cancel = self.bench.cancel().clone();
         match traffic.after(self.bench.http(), prompt_tokens, &cancel).await {
             Seen::Ours(lookup) => Ok(lookup),

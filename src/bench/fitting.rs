@@ -27,8 +27,8 @@ pub(crate) enum Unfit {
     Cancelled,
 }
 
-/// The size in bytes that brings a prompt of `make` nearest to `target` tokens.
-/// Found once per `purpose` and kept. `make` is given a size and a name that no
+/// The size in bytes that brings a prompt of `make` nearest to `target` tokens; a
+/// guess where the server does not count them. Found once per `purpose` and kept. `make` is given a size and a name that no
 /// other prompt of the repeat has.
 pub(crate) async fn fit(
     bench: &mut Bench<'_>,
@@ -47,8 +47,8 @@ pub(crate) async fn fit(
     Ok(size)
 }
 
-/// The length of one prompt in tokens.
-pub(crate) async fn length(bench: &mut Bench<'_>, prompt: &Prepared) -> Result<u64, Unfit> {
+/// The length of one prompt in tokens; `None` where the server does not tell.
+pub(crate) async fn length(bench: &mut Bench<'_>, prompt: &Prepared) -> Result<Option<u64>, Unfit> {
     let mut probes = Probes::start(bench).await;
     let tokens = probes.send(bench, prompt).await?;
     probes.settle(bench).await?;
@@ -69,13 +69,14 @@ pub(crate) async fn fit_added(
         return Ok(*size);
     }
     let mut probes = Probes::start(bench).await;
-    let around = probes.send(bench, &around("around")).await?.saturating_sub(1);
+    let around = probes.send(bench, &around("around")).await?.unwrap_or(1).saturating_sub(1);
     let calibration = Calibration::new(target, bench.tokens_per_byte().unwrap_or(0.3))
         .within((target / 20).clamp(4, 8));
     let size = probes.fit(bench, around, target, calibration, make).await?;
+    let is_told = probes.sent.prompt_tokens.is_some();
     probes.settle(bench).await?;
     // What stands around it is not in this share: a shorter text tells it, too.
-    if bench.tokens_per_byte().is_none() && size >= WORTH_KNOWING / 5 {
+    if is_told && bench.tokens_per_byte().is_none() && size >= WORTH_KNOWING / 5 {
         bench.set_tokens_per_byte(target as f64 / size as f64);
     }
     bench.sizes().insert(purpose.to_owned(), size);
@@ -91,7 +92,7 @@ struct Probes {
 impl Probes {
     async fn start(bench: &Bench<'_>) -> Self {
         let before = Counters::scrape(bench.http()).await;
-        Self { before, sent: Sent { requests: 0, failed: 0, prompt_tokens: 0 } }
+        Self { before, sent: Sent::NOTHING }
     }
 
     /// `around`: tokens that do not count.
@@ -110,7 +111,8 @@ impl Probes {
         let mut best = None;
         for number in 0..MAX_PROBES {
             let size = calibration.size();
-            let tokens = self.send(bench, &make(size, &format!("fit {number}"))).await?;
+            let told = self.send(bench, &make(size, &format!("fit {number}"))).await?;
+            let Some(tokens) = told else { return Ok(size) };
             let tokens = tokens.saturating_sub(around);
             // Too long would break what was promised more than too short.
             let distance = tokens.abs_diff(target) + u64::from(tokens < target);
@@ -129,24 +131,24 @@ impl Probes {
         Ok(best.map_or(1, |(_, size)| size))
     }
 
-    /// Sends a prompt; its length in tokens.
-    async fn send(&mut self, bench: &mut Bench<'_>, prompt: &Prepared) -> Result<u64, Unfit> {
+    /// Sends a prompt; its length in tokens, where the server tells it.
+    async fn send(
+        &mut self,
+        bench: &mut Bench<'_>,
+        prompt: &Prepared,
+    ) -> Result<Option<u64>, Unfit> {
         let index = bench.position(0);
         let order = Order { index, purpose: "calibration", scheduled_ns: None };
         let record = bench.send(prompt, order).await.record;
-        let (error, usage) = (record.error.clone(), record.usage);
+        let (error, usage) = (record.failure().cloned(), record.usage);
+        self.sent = self.sent.and(Sent::of(std::slice::from_ref(&record)));
         bench.keep_aside([record]);
         match error {
             Some(error) if error.class == RequestErrorClass::Cancelled => Err(Unfit::Cancelled),
             Some(error) => {
                 Err(Unfit::Failed(format!("request {index} (calibration): {}", error.message)))
             }
-            None => {
-                let tokens = usage.map_or(0, |usage| usage.prompt_tokens);
-                self.sent.requests += 1;
-                self.sent.prompt_tokens += tokens;
-                Ok(tokens)
-            }
+            None => Ok(usage.map(|usage| usage.prompt_tokens)),
         }
     }
 

@@ -23,7 +23,7 @@ pub(crate) async fn shown(
     records: &[RequestRecord],
 ) -> Option<String> {
     use RequestErrorClass::{Connect, Cut, InStream, ServerError, Silent};
-    let error = records.iter().rev().find_map(|record| record.error.as_ref())?;
+    let error = records.iter().rev().find_map(RequestRecord::failure)?;
     if error.class == Silent {
         let proof = completion_proof(server, PROOF.min(patience)).await;
         return proof.err().map(|fault| format!("{}; then {fault}", error.message));

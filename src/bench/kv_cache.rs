@@ -167,6 +167,10 @@ impl Run<'_, '_> {
     async fn calibrate(&mut self) -> Result<(), Stop> {
         if self.filling.is_none() && self.bench.tokens_per_byte().is_none() {
             let tokens = self.probe(FIRST_SIZE).await?;
+            if tokens == 0 {
+                // Nobody tells: the guess of tokens per byte stands.
+                return Ok(());
+            }
             let per_byte = tokens as f64 / FIRST_SIZE as f64;
             self.bench.set_tokens_per_byte(per_byte);
             let longest = self.bench.server().max_model_len;
@@ -181,6 +185,9 @@ impl Run<'_, '_> {
                 break;
             }
             let tokens = self.probe(self.state.calibration.size()).await?;
+            if tokens == 0 {
+                break;
+            }
             self.state.calibration.observe(tokens);
         }
         Ok(())
@@ -257,6 +264,10 @@ impl Run<'_, '_> {
         if self.is_warmup && purpose != "resent" {
             self.state.calibration.observe(tokens);
         }
+        if tokens == 0 {
+            // From here on nobody can say what of the counters is ours.
+            self.traffic = None;
+        }
         let Some(traffic) = &mut self.traffic else { return Ok((tokens, Lookup::Unknown)) };
         let cancel = self.bench.cancel().clone();
         match traffic.after(self.bench.http(), tokens, &cancel).await {
@@ -328,7 +339,7 @@ fn failure(record: &RequestRecord) -> Option<Stop> {
 /// show: it may be `<think>`, which a parser takes away, or half a character.
 fn error(record: &RequestRecord) -> Option<Stop> {
     use crate::bench::record::RequestErrorClass::Cancelled;
-    let error = record.error.as_ref()?;
+    let error = record.failure()?;
     if error.class == Cancelled {
         return Some(Stop::Cancelled);
     }

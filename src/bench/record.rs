@@ -24,7 +24,8 @@ pub enum RequestErrorClass {
     Silent,
     /// Bytes that are no chunk.
     Malformed,
-    /// No usage in the stream.
+    /// No usage in the stream. Where no answer of the server has any, the request is
+    /// [excused](RequestRecord::is_excused): its token counts are unknown.
     MissingUsage,
     /// A limit on header, chunk or body size was passed.
     TooLarge,
@@ -100,9 +101,18 @@ pub struct RequestRecord {
     pub http_status: Option<u16>,
     /// What went wrong.
     pub error: Option<RequestError>,
+    /// The error is a missing `usage`, and no answer of this server had one so far:
+    /// what a server does not offer fails nothing. Not stored.
+    #[serde(default)]
+    pub is_excused: bool,
 }
 
 impl RequestRecord {
+    /// Why the request failed.
+    pub fn failure(&self) -> Option<&RequestError> {
+        self.error.as_ref().filter(|_| !self.is_excused)
+    }
+
     /// Time to first token of any kind, from the send, in milliseconds.
     pub fn ttft_ms(&self) -> Option<f64> {
         Some(self.first_token_ns?.saturating_sub(self.sent_ns) as f64 / 1e6)

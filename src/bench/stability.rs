@@ -70,7 +70,7 @@ pub(crate) async fn repeat(
         return Err(BenchError::Cancelled);
     }
     let cancel = bench.cancel().clone();
-    let settled = settle(before.as_ref(), bench.http(), sent(&sequence.records), &cancel).await;
+    let settled = settle(before.as_ref(), bench.http(), Sent::of(&sequence.records), &cancel).await;
     let verdict = match settled {
         Settled::Cancelled => return Err(BenchError::Cancelled),
         _ if gave_up(&sequence.records) => Verdict::Failed(failures(&sequence.records)),
@@ -83,7 +83,7 @@ pub(crate) async fn repeat(
 
 fn remarks(records: &[RequestRecord], left_out: &[(u64, u64)], longest: u64) -> Verdict {
     let mut remarks = Vec::new();
-    if records.iter().any(|record| record.error.is_some()) {
+    if records.iter().any(|record| record.failure().is_some()) {
         remarks.push(failures(records));
     }
     if !left_out.is_empty() {
@@ -158,22 +158,14 @@ async fn send_all(
 }
 
 fn gave_up(records: &[RequestRecord]) -> bool {
-    let failed = records.iter().rev().take_while(|record| record.error.is_some()).count();
+    let failed = records.iter().rev().take_while(|record| record.failure().is_some()).count();
     failed >= FAILURES_IN_A_ROW || (failed > 0 && failed == records.len())
 }
 
 fn failures(records: &[RequestRecord]) -> String {
-    let failed: Vec<_> = records.iter().filter_map(|record| record.error.as_ref()).collect();
+    let failed: Vec<_> = records.iter().filter_map(RequestRecord::failure).collect();
     let first = failed.first().map_or("", |error| error.message.as_str());
     format!("{} of {} requests failed; the first: {first}", failed.len(), records.len())
-}
-
-fn sent(records: &[RequestRecord]) -> Sent {
-    Sent {
-        requests: records.len() as u64,
-        failed: records.iter().filter(|record| record.error.is_some()).count() as u64,
-        prompt_tokens: records.iter().filter_map(|r| r.usage).map(|u| u.prompt_tokens).sum(),
-    }
 }
 
 const NS_PER_HOUR: f64 = 3.6e12;
@@ -183,7 +175,7 @@ type Latency = fn(&RequestRecord) -> Option<f64>;
 
 fn metrics(sequence: &Sequence, readings: &Readings, engine: &EngineTold) -> MetricValues {
     let records = &sequence.records;
-    let failed = records.iter().filter(|record| record.error.is_some()).count() as u64;
+    let failed = records.iter().filter(|record| record.failure().is_some()).count() as u64;
     let tried = records.len() as u64;
     let first = records.iter().map(|record| record.sent_ns).min();
     let last = records.iter().filter_map(|record| record.end_ns).max();
@@ -211,7 +203,7 @@ fn metrics(sequence: &Sequence, readings: &Readings, engine: &EngineTold) -> Met
     for (name, read) in kinds {
         let good = || {
             let pairs = records.iter().zip(&sequence.lengths);
-            pairs.filter(|(record, _)| record.error.is_none())
+            pairs.filter(|(record, _)| record.failure().is_none())
         };
         let median = Distribution::of(good().filter_map(|(record, _)| read(record))).median();
         tell(format!("median_{name}_ms"), median);
@@ -257,7 +249,9 @@ fn halves_ratio(sequence: &Sequence, read: Latency) -> Option<(f64, Interval)> {
         let of = |range: std::ops::Range<usize>| -> Vec<Option<f64>> {
             range
                 .filter(|at| sequence.lengths[*at] == kind)
-                .map(|at| Some(&sequence.records[at]).filter(|r| r.error.is_none()).and_then(read))
+                .map(|at| {
+                    Some(&sequence.records[at]).filter(|r| r.failure().is_none()).and_then(read)
+                })
                 .collect()
         };
         let (early, late) = (of(0..half), of(half..sequence.records.len()));

@@ -103,6 +103,18 @@ impl Repeat {
     pub(crate) fn without_requests(verdict: Verdict, metrics: MetricValues) -> Self {
         Self { verdict, metrics, records: Vec::new() }
     }
+
+    /// Says that token counts are unknown, where the server never tells them.
+    fn remark_on_usage(&mut self) {
+        if let Verdict::Ok(remark) = &mut self.verdict
+            && self.records.iter().any(|record| record.is_excused)
+        {
+            let usage =
+                "the server tells no `usage`: token counts are unknown, lengths are guesses";
+            let before = remark.take().map_or(String::new(), |remark| format!("{remark}; "));
+            *remark = Some(format!("{before}{usage}"));
+        }
+    }
 }
 
 /// Measures one server during one launch.
@@ -273,6 +285,7 @@ impl<'a> Bench<'a> {
             self.sink.store(&key, &done.records)?;
         }
         self.resources(ended_ns, &mut done)?;
+        done.remark_on_usage();
         let gone = match &done.verdict {
             Verdict::Failed(_) => {
                 let patience = self.settings.limits.first_token;

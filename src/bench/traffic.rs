@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
+use crate::bench::record::RequestRecord;
 use crate::server::counters::Counters;
 use crate::server::http::Http;
 
@@ -167,17 +168,30 @@ pub(crate) struct Sent {
     pub(crate) requests: u64,
     /// Requests that failed: the server may have counted them or not.
     pub(crate) failed: u64,
-    /// Prompt tokens of those that did not.
-    pub(crate) prompt_tokens: u64,
+    /// Prompt tokens of those that did not; `None` where the server does not tell.
+    pub(crate) prompt_tokens: Option<u64>,
 }
 
 impl Sent {
+    pub(crate) const NOTHING: Self = Self { requests: 0, failed: 0, prompt_tokens: Some(0) };
+
+    /// What these records are of.
+    pub(crate) fn of(records: &[RequestRecord]) -> Self {
+        let good = || records.iter().filter(|record| record.failure().is_none());
+        let tokens = good().map(|record| record.usage.map(|usage| usage.prompt_tokens));
+        Self {
+            requests: records.len() as u64,
+            failed: (records.len() - good().count()) as u64,
+            prompt_tokens: tokens.sum(),
+        }
+    }
+
     /// Both together.
     pub(crate) fn and(self, other: Self) -> Self {
         Self {
             requests: self.requests + other.requests,
             failed: self.failed + other.failed,
-            prompt_tokens: self.prompt_tokens + other.prompt_tokens,
+            prompt_tokens: self.prompt_tokens.zip(other.prompt_tokens).map(|(a, b)| a + b),
         }
     }
 }
@@ -226,9 +240,9 @@ fn differs(before: &Counters, now: &Counters, sent: Sent) -> Result<Option<Strin
             "prompt tokens",
             before.prompt_tokens,
             now.prompt_tokens,
-            sent.prompt_tokens,
+            sent.prompt_tokens.unwrap_or(0),
             // How long the failed ones were, nobody has told.
-            if sent.failed == 0 { sent.prompt_tokens } else { u64::MAX },
+            sent.prompt_tokens.filter(|_| sent.failed == 0).unwrap_or(u64::MAX),
         ),
     ] {
         let Some(grown) = grown(before, after)? else {

@@ -242,6 +242,7 @@ impl Table<'_> {
             finish_reason: self.text("finish_reason", row)?,
             http_status: self.small("http_status", row)?.and_then(|s| u16::try_from(s).ok()),
             error: class.zip(message).map(|(class, message)| RequestError { class, message }),
+            is_excused: false,
         })
     }
 
@@ -300,6 +301,7 @@ mod tests {
             finish_reason: Some("length".to_owned()),
             http_status: Some(200),
             error: None,
+            is_excused: false,
         }
     }
 

@@ -14,4 +14,5 @@ mod scripted;
 mod server;
 mod simulated;
 mod stability;
+mod strangers;
 mod telemetry;

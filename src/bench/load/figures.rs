@@ -2,7 +2,7 @@
 //! metrics. Pure: no clock, no requests.
 
 use super::distribution::{Distribution, FOR_P99};
-use crate::bench::record::RequestRecord;
+use crate::bench::record::{RequestRecord, Usage};
 use crate::bench::telemetry::watch::Readings;
 use crate::metric::{MetricValue, MetricValues};
 use crate::server::counters::Counters;
@@ -23,7 +23,7 @@ const MS: f64 = 1e6;
 
 /// A request that came to its end.
 fn good_end(record: &RequestRecord) -> bool {
-    record.error.is_none() && record.first_token_ns.is_some()
+    record.failure().is_none() && record.first_token_ns.is_some()
 }
 
 /// Requests that came to their end.
@@ -35,15 +35,16 @@ pub(crate) fn completed(records: &[RequestRecord]) -> usize {
 pub(crate) fn metrics(records: &[RequestRecord], plan: &Plan) -> MetricValues {
     let done: Vec<&RequestRecord> = records.iter().filter(|record| good_end(record)).collect();
     let mut metrics = MetricValues::new();
-    let usage = |read: fn(&crate::bench::record::Usage) -> u64| -> u64 {
-        done.iter().filter_map(|record| record.usage.as_ref()).map(read).sum()
+    let usage = |read: fn(&Usage) -> u64| -> Option<f64> {
+        let each = done.iter().map(|record| record.usage.as_ref().map(read));
+        each.sum::<Option<u64>>().map(|tokens| tokens as f64)
     };
     let prompts = Distribution::of(
         done.iter().filter_map(|record| record.usage).map(|usage| usage.prompt_tokens as f64),
     );
     let (input, output) = (usage(|u| u.prompt_tokens), usage(|u| u.completion_tokens));
     let rates = Rates::of(&done, plan);
-    let good = (!plan.slo.is_empty()).then(|| {
+    let good = is_judged(&done, plan).then(|| {
         let good = done.iter().filter(|record| is_good(record, plan)).count();
         good as f64 / records.len().max(1) as f64
     });
@@ -54,12 +55,12 @@ pub(crate) fn metrics(records: &[RequestRecord], plan: &Plan) -> MetricValues {
         ("window", plan.window.map(|(from, to)| to.saturating_sub(from) as f64 / 1e9)),
         ("completed", Some(done.len() as f64)),
         ("failed", Some((records.len() - done.len()) as f64)),
-        ("total_input_tokens", Some(input as f64)),
-        ("total_output_tokens", Some(output as f64)),
+        ("total_input_tokens", input),
+        ("total_output_tokens", output),
         ("prompt_tokens", prompts.median()),
         ("request_throughput", rates.map(|rates| rates.requests)),
-        ("output_throughput", rates.map(|rates| rates.output)),
-        ("total_token_throughput", rates.map(|rates| rates.output + rates.input)),
+        ("output_throughput", rates.and_then(|rates| rates.output)),
+        ("total_token_throughput", rates.and_then(|rates| Some(rates.output? + rates.input?))),
         ("request_goodput", rates.and_then(|rates| rates.good)),
         ("good_share", good),
         ("max_concurrent_requests", Some(concurrent(records) as f64)),
@@ -111,6 +112,13 @@ pub(crate) fn lagged(records: &[RequestRecord]) -> Option<(f64, f64)> {
     (judged > bound).then_some((judged, bound))
 }
 
+/// Whether it can be said which requests are good: there is an SLO, and where it
+/// bounds the time per token, the tokens are told.
+fn is_judged(done: &[&RequestRecord], plan: &Plan) -> bool {
+    let told = plan.slo.tpot_ms.is_none() || done.iter().all(|record| record.usage.is_some());
+    !plan.slo.is_empty() && told
+}
+
 fn is_good(record: &RequestRecord, plan: &Plan) -> bool {
     let (ttft, e2el) = if plan.open {
         let since = |at| from_schedule(record, at);
@@ -124,7 +132,7 @@ fn is_good(record: &RequestRecord, plan: &Plan) -> bool {
         (None, Some(_)) => false,
     };
     // One token alone has no time per further token to break a bound with.
-    let tpot = record.tpot_ms().or(Some(0.0));
+    let tpot = record.tpot_ms().or(record.usage.map(|_| 0.0));
     holds(ttft, plan.slo.ttft_ms) && holds(tpot, plan.slo.tpot_ms) && holds(e2el, plan.slo.e2el_ms)
 }
 
@@ -143,8 +151,9 @@ pub(crate) fn held_share(records: &[RequestRecord], plan: &Plan) -> f64 {
 struct Rates {
     requests: f64,
     good: Option<f64>,
-    output: f64,
-    input: f64,
+    /// `None` where tokens are not told; the same of `input`.
+    output: Option<f64>,
+    input: Option<f64>,
 }
 
 impl Rates {
@@ -152,6 +161,7 @@ impl Rates {
         let (from, to) = plan.window.filter(|(from, to)| to > from)?;
         let within = |at: u64| (from..=to).contains(&at);
         let (mut requests, mut good, mut output, mut input) = (0.0, 0.0, 0.0, 0.0);
+        let told = done.iter().all(|record| record.usage.is_some());
         for record in done {
             if record.last_token_ns.is_some_and(within) {
                 requests += 1.0;
@@ -169,9 +179,9 @@ impl Rates {
         let seconds = (to - from) as f64 / 1e9;
         Some(Self {
             requests: requests / seconds,
-            good: (!plan.slo.is_empty()).then_some(good / seconds),
-            output: output / seconds,
-            input: input / seconds,
+            good: is_judged(done, plan).then_some(good / seconds),
+            output: told.then_some(output / seconds),
+            input: told.then_some(input / seconds),
         })
     }
 }
@@ -249,7 +259,7 @@ pub(crate) fn counted(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::record::{Chunk, RequestError, RequestErrorClass, Usage};
+    use crate::bench::record::{Chunk, RequestError, RequestErrorClass};
 
     /// Sent at `sent` ms, four tokens, one each 10 ms, the first after 20 ms.
     fn record(scheduled: u64, sent: u64) -> RequestRecord {
@@ -311,6 +321,39 @@ mod tests {
         assert_eq!(number(&metrics, "p99_ttft_ms"), None);
         assert_eq!(number(&metrics, "mean_scheduled_ttft_ms"), None);
         assert_eq!(number(&metrics, "max_send_lag_ms"), None);
+    }
+
+    #[test]
+    fn without_usage_there_are_no_token_figures_and_the_rest_stands() {
+        let untold = |sent| RequestRecord { usage: None, ..record(0, sent) };
+        let window = Some((0, 106_000_000));
+        let slo = Slo { tpot_ms: Some(50.0), ..Slo::default() };
+        let told = metrics(&[untold(0), untold(5)], &Plan { open: false, window, slo });
+        for name in [
+            "total_input_tokens",
+            "total_output_tokens",
+            "prompt_tokens",
+            "output_throughput",
+            "total_token_throughput",
+            "median_tpot_ms",
+            "request_goodput",
+            "good_share",
+        ] {
+            assert_eq!(number(&told, name), None, "{name}");
+        }
+        for (name, expected) in [
+            ("completed", 2.0),
+            ("median_ttft_ms", 20.0),
+            ("median_itl_ms", 10.0),
+            ("median_e2el_ms", 50.0),
+        ] {
+            assert_eq!(number(&told, name), Some(expected), "{name}");
+        }
+        assert!(number(&told, "request_throughput").is_some());
+        // What needs no tokens is still judged.
+        let slo = Slo { e2el_ms: Some(50.0), ..Slo::default() };
+        let told = metrics(&[untold(0), untold(5)], &Plan { open: false, window, slo });
+        assert_eq!(number(&told, "good_share"), Some(1.0));
     }
 
     #[test]

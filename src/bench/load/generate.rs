@@ -55,7 +55,7 @@ impl Health {
     }
 
     fn note(&self, record: &RequestRecord) {
-        if record.error.is_none() {
+        if record.failure().is_none() {
             self.failures_in_a_row.store(0, Ordering::Relaxed);
         } else if self.failures_in_a_row.fetch_add(1, Ordering::Relaxed) + 1 >= self.limit {
             self.given_up.store(true, Ordering::Relaxed);

@@ -26,7 +26,7 @@ use self::ladder::{Rungs, Search};
 use self::lanes::Lanes;
 use self::prompts::{Prompts, Recipe, Texts};
 use self::selection::Selection;
-use self::verdict::{Done, Note, sent, void_of_lag};
+use self::verdict::{Done, Note, void_of_lag};
 
 pub(crate) mod distribution;
 mod figures;
@@ -202,8 +202,9 @@ impl Run<'_, '_> {
         }
         let before = Counters::scrape(self.bench.http()).await;
         let record = self.pilot(recipe).await;
-        let (seconds, error) = (record.e2e_ms().unwrap_or(0.0) / 1e3, record.error.clone());
-        let sent = sent(std::slice::from_ref(&record));
+        let (seconds, error) = (record.e2e_ms().unwrap_or(0.0) / 1e3, record.failure().cloned());
+        let told = record.usage.is_some();
+        let sent = Sent::of(std::slice::from_ref(&record));
         self.bench.keep_aside([record]);
         match error {
             Some(error) if error.class == RequestErrorClass::Cancelled => Err(Stop::Cancelled),
@@ -214,6 +215,11 @@ impl Run<'_, '_> {
             None => {
                 let cancel = self.bench.cancel().clone();
                 settle(before.as_ref(), self.bench.http(), sent, &cancel).await;
+                if self.kind == LoadCase::MaxRate && self.spec.slo.tpot_ms.is_some() && !told {
+                    let reason =
+                        "the SLO bounds the time per token, and the server tells no tokens";
+                    return Err(Stop::Skipped(reason.to_owned()));
+                }
                 Ok(Duration::from_secs_f64(seconds))
             }
         }
@@ -320,7 +326,7 @@ impl Run<'_, '_> {
         first: u32,
         health: &Health,
     ) -> Done {
-        let all = sent(&records);
+        let all = Sent::of(&records);
         let (mut refused, mut remarks) = (Vec::new(), Vec::new());
         if let Texts::Dataset(selection) = &recipe.texts {
             let requests = records.len();
@@ -372,7 +378,7 @@ impl Run<'_, '_> {
     ) -> Result<Done, Stop> {
         let mut search = Search::from(1.0 / expected.as_secs_f64().max(1e-3));
         let mut best: Option<Done> = None;
-        let (mut all, mut last) = (sent(&[]), None);
+        let (mut all, mut last) = (Sent::NOTHING, None);
         let mut first = 0;
         while let Some(rate) = search.next() {
             let done = match self.open(recipe.clone(), clock, first, rate, expected).await {

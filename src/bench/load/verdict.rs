@@ -37,7 +37,7 @@ impl Default for Done {
             remarks: Vec::new(),
             rate: 0.0,
             max_rate: None,
-            all: sent(&[]),
+            all: Sent::NOTHING,
         }
     }
 }
@@ -102,7 +102,7 @@ impl Done {
 }
 
 fn first(records: &[RequestRecord]) -> &str {
-    let error = records.iter().find_map(|record| record.error.as_ref());
+    let error = records.iter().find_map(RequestRecord::failure);
     error.map_or("the stream carried no token", |error| &error.message)
 }
 
@@ -112,16 +112,6 @@ pub(crate) fn void_of_lag(records: &[RequestRecord]) -> Option<Note> {
     Some(Note::Void(format!(
         "the client was the bottleneck: send lag {lag:.1} ms, above the bound of {bound:.1} ms"
     )))
-}
-
-/// What the server must have counted of these.
-pub(crate) fn sent(records: &[RequestRecord]) -> Sent {
-    let tokens = records.iter().filter_map(|record| record.usage).map(|usage| usage.prompt_tokens);
-    Sent {
-        requests: records.len() as u64,
-        failed: records.iter().filter(|record| record.error.is_some()).count() as u64,
-        prompt_tokens: tokens.sum(),
-    }
 }
 
 #[cfg(test)]
