@@ -76,6 +76,9 @@ impl Unready {
             Self::Unfit(Unfit::Failed(reason)) => {
                 Ok(Repeat::without_requests(Verdict::Failed(reason), metrics))
             }
+            Self::Unfit(Unfit::TooLong(reason)) => {
+                Ok(Repeat::without_requests(Verdict::Skipped(reason), metrics))
+            }
         }
     }
 }

@@ -126,7 +126,12 @@ impl<'b, 'a> Dialogue<'b, 'a> {
         let verdict = match ended {
             Ok(()) => Verdict::Ok(None),
             Err(Stop::Void(reason)) => Verdict::Void(reason),
-            Err(Stop::Failed(reason) | Stop::TooLong(reason)) => Verdict::Failed(reason),
+            Err(Stop::Failed(reason)) => Verdict::Failed(reason),
+            // What does not fit into the context is not measured, known before or not.
+            Err(Stop::TooLong(reason)) => {
+                let (verdict, metrics) = (Verdict::Skipped(reason), MetricValues::new());
+                return Ok(Repeat { verdict, metrics, records: self.records });
+            }
             Err(Stop::Skipped(reason)) => Verdict::Skipped(reason),
             Err(Stop::Cancelled) => return Err(BenchError::Cancelled),
         };

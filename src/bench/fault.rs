@@ -18,9 +18,18 @@ pub(crate) fn refusal_of(status: u16, location: Option<&str>, body: &[u8]) -> Re
 }
 
 /// What servers say of a prompt that does not fit into their context: vLLM's
-/// "maximum context length" and "maximum model length", others' "context size".
-const TOO_LONG: &[&str] =
-    &["context length", "model length", "context size", "context window", "too long"];
+/// "maximum context length" and "maximum model length", llama.cpp's "context size",
+/// TGI's "`inputs` must have less than 1024 tokens" and "`inputs` tokens +
+/// `max_new_tokens` must be <= 2048".
+const TOO_LONG: &[&str] = &[
+    "context length",
+    "model length",
+    "context size",
+    "context window",
+    "too long",
+    "inputs` must have less than",
+    "max_new_tokens` must be <=",
+];
 
 /// Whether the server refused a request for the length of its prompt.
 pub(crate) fn is_too_long(error: &RequestError) -> bool {

@@ -2,6 +2,7 @@
 //! requests of one token, before a repeat's clock starts.
 
 use crate::bench::client::Order;
+use crate::bench::fault::is_too_long;
 use crate::bench::prompts::Calibration;
 use crate::bench::record::RequestErrorClass;
 use crate::bench::request::Prepared;
@@ -23,6 +24,8 @@ const WORTH_KNOWING: usize = 1000;
 pub(crate) enum Unfit {
     /// A request failed; it is the last one kept aside.
     Failed(String),
+    /// The server refused a request as too long; it is the last one kept aside.
+    TooLong(String),
     /// A stop was asked for.
     Cancelled,
 }
@@ -146,7 +149,8 @@ impl Probes {
         match error {
             Some(error) if error.class == RequestErrorClass::Cancelled => Err(Unfit::Cancelled),
             Some(error) => {
-                Err(Unfit::Failed(format!("request {index} (calibration): {}", error.message)))
+                let told = format!("request {index} (calibration): {}", error.message);
+                Err(if is_too_long(&error) { Unfit::TooLong(told) } else { Unfit::Failed(told) })
             }
             None => Ok(usage.map(|usage| usage.prompt_tokens)),
         }

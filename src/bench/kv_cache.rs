@@ -4,6 +4,7 @@
 
 use crate::bench::client::Order;
 use crate::bench::dataset::{Filling, weighed};
+use crate::bench::fault::is_too_long;
 use crate::bench::prompts::{Calibration, derive, messages_about, text};
 use crate::bench::record::RequestRecord;
 use crate::bench::request::{Input, Prepared, RequestSpec};
@@ -63,6 +64,8 @@ enum Stop {
     Void(String),
     /// A request failed: the record is the last one.
     Failed(String),
+    /// The server refused a request as too long.
+    TooLong(String),
     Cancelled,
 }
 
@@ -134,6 +137,10 @@ pub(crate) async fn repeat(
         Err(Stop::Cancelled) => return Err(BenchError::Cancelled),
         Err(Stop::Void(reason)) => Verdict::Void(reason),
         Err(Stop::Failed(reason)) => Verdict::Failed(reason),
+        Err(Stop::TooLong(reason)) => {
+            run.tally = Tally::default();
+            Verdict::Skipped(reason)
+        }
         Ok(()) => Verdict::Ok(run.tally.uncertified.clone()),
     };
     let Run { bench, state, records, tally, .. } = run;
@@ -343,7 +350,8 @@ fn error(record: &RequestRecord) -> Option<Stop> {
     if error.class == Cancelled {
         return Some(Stop::Cancelled);
     }
-    Some(Stop::Failed(format!("request {} ({}): {}", record.index, record.purpose, error.message)))
+    let told = format!("request {} ({}): {}", record.index, record.purpose, error.message);
+    Some(if is_too_long(error) { Stop::TooLong(told) } else { Stop::Failed(told) })
 }
 
 impl Tally {

@@ -3,8 +3,9 @@
 
 use serde_json::{Map, json};
 
+use crate::bench::dataset::Unready;
 use crate::bench::dialogue::{Dialogue, Reply};
-use crate::bench::fitting::{Unfit, fit};
+use crate::bench::fitting::fit;
 use crate::bench::load::distribution::Distribution;
 use crate::bench::prompts::{derive, salt, text};
 use crate::bench::request::{Input, RequestSpec};
@@ -52,10 +53,7 @@ pub(crate) async fn repeat(
     };
     let bytes = match fit(bench, &purpose, target, make).await {
         Ok(bytes) => bytes,
-        Err(Unfit::Cancelled) => return Err(BenchError::Cancelled),
-        Err(Unfit::Failed(reason)) => {
-            return Ok(Repeat::without_requests(Verdict::Failed(reason), MetricValues::new()));
-        }
+        Err(unfit) => return Unready::from(unfit).ends(MetricValues::new()),
     };
     let depths = if number == 0 { &spec.depths[..1] } else { &spec.depths };
     let mut dialogue = Dialogue::start(bench).await;

@@ -7,6 +7,7 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 use crate::bench::client::Order;
+use crate::bench::dataset::Unready;
 use crate::bench::fitting::{Unfit, fit};
 use crate::bench::load::distribution::Distribution;
 use crate::bench::prompts::{derive, messages};
@@ -44,21 +45,21 @@ pub(crate) async fn repeat(
     spec: &Stability,
     number: u32,
 ) -> Result<Repeat, BenchError> {
-    let longest = bench.server().max_model_len.unwrap_or(u64::MAX);
+    let context = bench.server().max_model_len;
+    let longest = context.unwrap_or(u64::MAX);
     // The fit may be half a percent above what was asked for.
     let fits = |(prompt, output): &(u64, u64)| prompt + prompt / 200 + 8 + output <= longest;
-    let (mix, left_out): (Vec<_>, Vec<_>) = spec.mix().into_iter().partition(fits);
-    if mix.is_empty() {
-        let reason = format!("no length of the mix fits into the context of {longest}");
-        return Ok(Repeat::without_requests(Verdict::Skipped(reason), MetricValues::new()));
-    }
+    let whole = spec.mix();
+    let mix: Vec<(u64, u64)> = whole.iter().copied().filter(fits).collect();
     let lengths = match fitted(bench, &mix).await {
         Ok(lengths) => lengths,
-        Err(Unfit::Cancelled) => return Err(BenchError::Cancelled),
-        Err(Unfit::Failed(reason)) => {
-            return Ok(Repeat::without_requests(Verdict::Failed(reason), MetricValues::new()));
-        }
+        Err(unfit) => return Unready::from(unfit).ends(MetricValues::new()),
     };
+    if lengths.is_empty() {
+        let reason = format!("no length of the mix fits into the context{}", of_tokens(context));
+        return Ok(Repeat::without_requests(Verdict::Skipped(reason), MetricValues::new()));
+    }
+    let left_out = whole.len() - lengths.len();
     let before = Counters::scrape(bench.http()).await;
     let watch = Watch::start(bench.http().clone());
     bench.begins();
@@ -75,26 +76,31 @@ pub(crate) async fn repeat(
         Settled::Cancelled => return Err(BenchError::Cancelled),
         _ if gave_up(&sequence.records) => Verdict::Failed(failures(&sequence.records)),
         Settled::Not(reason) => Verdict::Void(reason),
-        Settled::Ours(_) | Settled::Unknown => remarks(&sequence.records, &left_out, longest),
+        Settled::Ours(_) | Settled::Unknown => remarks(&sequence.records, left_out, context),
     };
     let metrics = metrics(&sequence, &readings, &engine);
     Ok(Repeat { verdict, metrics, records: sequence.records })
 }
 
-fn remarks(records: &[RequestRecord], left_out: &[(u64, u64)], longest: u64) -> Verdict {
+fn of_tokens(context: Option<u64>) -> String {
+    context.map_or_else(String::new, |longest| format!(" of {longest}"))
+}
+
+fn remarks(records: &[RequestRecord], left_out: usize, context: Option<u64>) -> Verdict {
     let mut remarks = Vec::new();
     if records.iter().any(|record| record.failure().is_some()) {
         remarks.push(failures(records));
     }
-    if !left_out.is_empty() {
-        let count = left_out.len();
+    if left_out > 0 {
         remarks.push(format!(
-            "{count} lengths of the mix do not fit into the context of {longest} and are left out"
+            "{left_out} lengths of the mix do not fit into the context{} and are left out",
+            of_tokens(context)
         ));
     }
     Verdict::Ok((!remarks.is_empty()).then(|| remarks.join("; ")))
 }
 
+/// The lengths that the server takes.
 async fn fitted(bench: &mut Bench<'_>, mix: &[(u64, u64)]) -> Result<Vec<Length>, Unfit> {
     let mut lengths = Vec::new();
     for (prompt_tokens, output_tokens) in mix {
@@ -102,8 +108,11 @@ async fn fitted(bench: &mut Bench<'_>, mix: &[(u64, u64)]) -> Result<Vec<Length>
         let (salt, model) = (bench.salt_number(&[&purpose]), bench.server().model.clone());
         let make =
             |bytes, name: &str| prompt(derive(&[&salt.to_string(), name]), 1, bytes, 1, &model);
-        let bytes = fit(bench, &purpose, *prompt_tokens, make).await?;
-        lengths.push(Length { bytes, output_tokens: *output_tokens });
+        match fit(bench, &purpose, *prompt_tokens, make).await {
+            Ok(bytes) => lengths.push(Length { bytes, output_tokens: *output_tokens }),
+            Err(Unfit::TooLong(_)) => {}
+            Err(unfit) => return Err(unfit),
+        }
     }
     Ok(lengths)
 }

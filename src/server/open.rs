@@ -91,8 +91,8 @@ fn list(names: &[String]) -> String {
 
 impl Server {
     /// Asks the server what it is: its models (with the key), and its version
-    /// where it tells. `model` must be one of the names that it serves; without
-    /// it the first one is taken.
+    /// where it tells. `model` must be one of the names that it serves, where it
+    /// lists them; without it the first one is taken.
     ///
     /// # Errors
     /// Which of these it was: unreachable, unauthorised, another model, another kind of server.
@@ -110,8 +110,14 @@ impl Server {
         if matches!(answer.status, 401 | 403) {
             return Err(ServerError::unauthorized(&endpoint));
         }
-        let models = models(&answer)
-            .map_err(|reason| ServerError::NotVllmLike { url: url.clone(), reason })?;
+        let models = match model {
+            // A server that does not list its models may have the one that is named.
+            Some(asked) if matches!(answer.status, 404 | 405 | 501) => {
+                vec![(asked.to_owned(), None)]
+            }
+            _ => models(&answer)
+                .map_err(|reason| ServerError::NotVllmLike { url: url.clone(), reason })?,
+        };
         let chosen = match model {
             None => models.first(),
             Some(asked) => models.iter().find(|(name, _)| name == asked),

@@ -64,7 +64,7 @@ struct Run<'b, 'a> {
 /// Why a repeat ends before its time.
 enum Stop {
     Cancelled,
-    /// Nothing was sent.
+    /// Nothing was measured.
     Skipped(String),
     Ended(Verdict),
 }
@@ -74,6 +74,7 @@ impl From<Unfit> for Stop {
         match unfit {
             Unfit::Cancelled => Self::Cancelled,
             Unfit::Failed(reason) => Self::Ended(Verdict::Failed(reason)),
+            Unfit::TooLong(reason) => Self::Skipped(reason),
         }
     }
 }
@@ -210,6 +211,9 @@ impl Run<'_, '_> {
             Some(error) if error.class == RequestErrorClass::Cancelled => Err(Stop::Cancelled),
             Some(error) => {
                 let reason = format!("the first request alone: {}", error.message);
+                if is_too_long(&error) {
+                    return Err(Stop::Skipped(reason));
+                }
                 Err(Stop::Ended(Verdict::Failed(reason)))
             }
             None => {
