@@ -281,10 +281,7 @@ impl<'a> Bench<'a> {
             _ => None,
         };
         let mut measurement = measurement(key, done);
-        for metric in workload.kind().all_metrics() {
-            // What was not measured is named, too.
-            measurement.metrics.entry(metric.name.to_owned()).or_insert(None);
-        }
+        workload.kind().complete(&mut measurement.metrics);
         match gone {
             Some(message) => {
                 Err(BenchError::EngineGone { measurement: Box::new(measurement), message })

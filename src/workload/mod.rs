@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::metric::Metric;
+use crate::metric::{Metric, MetricValue, MetricValues};
 
 mod command;
 mod conversation;
@@ -77,6 +77,30 @@ impl Kind {
     pub fn all_metrics(&self) -> impl Iterator<Item = &'static Metric> {
         let key = self.key;
         CATALOGUE.iter().filter(move |metric| metric.workload == key)
+    }
+
+    /// Names what a repeat did not measure, too. What it did measure stands in the
+    /// catalogue, which files, reports and checks of grids are made from.
+    pub(crate) fn complete(&self, metrics: &mut MetricValues) {
+        debug_assert_eq!(self.strange(metrics), None, "`{}` and the catalogue differ", self.name);
+        for metric in self.all_metrics() {
+            metrics.entry(metric.name.to_owned()).or_insert(None);
+        }
+    }
+
+    /// A metric that the catalogue does not have, or has as something else.
+    fn strange(&self, metrics: &MetricValues) -> Option<String> {
+        metrics.iter().find_map(|(name, value)| {
+            let Some(metric) = self.all_metrics().find(|metric| metric.name == name) else {
+                return Some(format!("`{name}` is not in it"));
+            };
+            let fits = match value {
+                None => true,
+                Some(MetricValue::Text(_)) => metric.unit == "text",
+                Some(MetricValue::Number(number)) => metric.unit != "text" && number.is_finite(),
+            };
+            (!fits).then(|| format!("`{name}` is {value:?}, and its unit `{}`", metric.unit))
+        })
     }
 }
 
@@ -262,4 +286,32 @@ pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
         .filter(|(score, _)| *score >= 0.8)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, candidate)| candidate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_measured_is_named_and_what_nobody_knows_is_found() {
+        let kind = &kv_cache::KIND;
+        let number = |number| Some(MetricValue::Number(number));
+        let mut metrics = MetricValues::from([("ttft_miss_ms".to_owned(), number(5.0))]);
+        kind.complete(&mut metrics);
+        assert_eq!(metrics["ttft_miss_ms"], number(5.0));
+        assert_eq!((&metrics["ttft_hit_ms"], &metrics["gpu_power_mean"]), (&None, &None));
+        assert_eq!(metrics.len(), kind.all_metrics().count());
+        assert_eq!(kind.strange(&metrics), None);
+        let text = Some(MetricValue::Text("5".to_owned()));
+        for (name, value, told) in [
+            ("turns", None, "`turns` is not in it"),
+            ("ttft_hit_ms", number(f64::NAN), "its unit `ms`"),
+            ("ttft_hit_ms", text, "its unit `ms`"),
+            ("hit_state", number(1.0), "its unit `text`"),
+        ] {
+            let metrics = MetricValues::from([(name.to_owned(), value)]);
+            let strange = kind.strange(&metrics).expect(name);
+            assert!(strange.contains(told), "{strange}");
+        }
+    }
 }
