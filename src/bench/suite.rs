@@ -257,13 +257,13 @@ impl<'a> Bench<'a> {
                 let Some(kind) = spec.kind_of(case) else {
                     return Err(BenchError::NoSuchCase { workload: key.workload, case: key.case });
                 };
-                reasoning::repeat(self, spec, kind).await?
+                reasoning::repeat(self, spec, kind, repeat).await?
             }
             Spec::ToolCalling(spec) => {
                 let Some(scenario) = spec.scenario_of(case) else {
                     return Err(BenchError::NoSuchCase { workload: key.workload, case: key.case });
                 };
-                tool_calling::repeat(self, spec, scenario).await?
+                tool_calling::repeat(self, spec, scenario, repeat).await?
             }
         };
         let ended_ns = now_ns();
