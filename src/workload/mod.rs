@@ -68,6 +68,23 @@ pub(crate) fn catalogue() -> &'static [Metric] {
 }
 
 impl Kind {
+    /// The kind of this name; `_` is accepted for `-`.
+    ///
+    /// # Errors
+    /// A name that no kind has, with the nearest one.
+    pub fn named(name: &str) -> Result<&'static Self, OptionFault> {
+        let name = name.replace('_', "-");
+        KINDS.iter().find(|kind| kind.name == name).ok_or_else(|| {
+            let known: Vec<&str> = KINDS.iter().map(|kind| kind.name).collect();
+            let hint = nearest(&name, &known).map_or_else(
+                || format!("known workloads: {}", known.join(", ")),
+                |near| format!("did you mean `{near}`?"),
+            );
+            let message = format!("unknown workload `{name}`; {hint}");
+            OptionFault { key: name, message }
+        })
+    }
+
     /// Whether it has an option of that name.
     pub fn takes(&self, option: &str) -> bool {
         self.options.iter().any(|known| known.name == option)
@@ -130,7 +147,7 @@ pub const SHARED_OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "repeats",
         kind: OptionKind::Count { min: 1, max: 10_000 },
-        help: "kept repeats per launch (default: the strategy's)",
+        help: "kept repeats per launch (default: the strategy's, or `bench --repeats`)",
     },
     OptionSpec {
         name: "warmup",
@@ -193,16 +210,7 @@ impl Workload {
         name: &str,
         options: &Map<String, Value>,
     ) -> Result<Self, Vec<OptionFault>> {
-        let name = name.replace('_', "-");
-        let Some(kind) = KINDS.iter().find(|kind| kind.name == name) else {
-            let known: Vec<&str> = KINDS.iter().map(|kind| kind.name).collect();
-            let hint = nearest(&name, &known).map_or_else(
-                || format!("known workloads: {}", known.join(", ")),
-                |near| format!("did you mean `{near}`?"),
-            );
-            let message = format!("unknown workload `{name}`; {hint}");
-            return Err(vec![OptionFault { key: name, message }]);
-        };
+        let kind = Kind::named(name).map_err(|fault| vec![fault])?;
         let options = Options::read(kind, SHARED_OPTIONS, options)?;
         let spec = (kind.read)(&options);
         let faults = spec.faults(&options);
@@ -291,6 +299,34 @@ pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What `(default VALUE` in a help says, as an option is given; `None` for
+    /// `(default: in words`.
+    fn literal_default(help: &str) -> Option<Value> {
+        let (_, rest) = help.split_once("(default").expect("a default, or `(default: none)`");
+        let rest = rest.strip_prefix(' ')?;
+        let one = |text: &str| serde_json::from_str(text).unwrap_or(Value::from(text));
+        Some(match rest.strip_prefix('[') {
+            Some(list) => list.split_once(']').expect("closed").0.split(", ").map(one).collect(),
+            None => one(rest.split([')', ',', ';']).next().unwrap_or(rest)),
+        })
+    }
+
+    #[test]
+    fn every_option_tells_its_default_and_it_is_true() {
+        let mut literal = 0;
+        for kind in KINDS {
+            let plain = Workload::from_options(kind.name, &Map::new()).expect("no options");
+            for option in kind.options.iter().chain(SHARED_OPTIONS) {
+                let Some(value) = literal_default(option.help) else { continue };
+                literal += 1;
+                let given = Map::from_iter([(option.name.to_owned(), value)]);
+                let said = Workload::from_options(kind.name, &given).expect(option.help);
+                assert_eq!(said, plain, "{}: {}", kind.name, option.help);
+            }
+        }
+        assert!(literal > 30, "{literal}");
+    }
 
     #[test]
     fn what_was_not_measured_is_named_and_what_nobody_knows_is_found() {
