@@ -5,9 +5,12 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+/// Columns of a help at most.
+const HELP_WIDTH: usize = 100;
+
 /// Chooses vLLM launch flags by measurement.
 #[derive(Debug, Parser)]
-#[command(name = "vllm-grid", version, about, max_term_width = 100)]
+#[command(name = "vllm-grid", version, about, max_term_width = HELP_WIDTH)]
 pub(crate) struct Cli {
     /// The command.
     #[command(subcommand)]
@@ -32,12 +35,15 @@ pub(crate) enum Command {
     /// Write results and ranking of a sweep again, as CSV and Parquet
     Export(ExportArgs),
     /// Measure a server that is already running
+    #[command(after_long_help = workload_options())]
     Bench(BenchArgs),
     /// Serve a simulated vLLM: takes vLLM's own arguments, and `--sim-*`
     #[command(after_help = simulator_options())]
     Simulate(SimulateArgs),
     /// List every metric with unit, direction and definition
     Metrics(MetricsArgs),
+    /// List every workload with its options and their defaults
+    Workloads(WorkloadsArgs),
 }
 
 impl Command {
@@ -54,7 +60,8 @@ impl Command {
             | Self::Doctor(_)
             | Self::Report(_)
             | Self::Export(_)
-            | Self::Metrics(_) => false,
+            | Self::Metrics(_)
+            | Self::Workloads(_) => false,
         }
     }
 }
@@ -142,7 +149,8 @@ pub(crate) struct BenchArgs {
     /// Workload to run; several times for several (default: all)
     #[arg(long, value_name = "NAME")]
     pub(crate) workload: Vec<String>,
-    /// Option of the workload, as `name=value`; several values with commas
+    /// Option of the workload, as `name=value`; several values with commas. `bench --help` and
+    /// `workloads` list them
     #[arg(long = "set", value_name = "NAME=VALUE")]
     pub(crate) set: Vec<String>,
     /// Kept repeats per workload case
@@ -191,9 +199,30 @@ fn simulator_options() -> String {
     text
 }
 
+/// The workloads' options as a part of the help.
+fn workload_options() -> String {
+    let all: Vec<_> = vllm_grid::workload::KINDS.iter().collect();
+    let options = vllm_grid::report::workloads::render(&all, HELP_WIDTH);
+    format!("Workloads, and their options for --set and for a grid:\n\n{options}")
+}
+
 /// `metrics`.
 #[derive(Args, Debug)]
 pub(crate) struct MetricsArgs {
+    /// Only those of this workload; several times for several (default: all)
+    #[arg(long, value_name = "NAME")]
+    pub(crate) workload: Vec<String>,
+    /// What to print
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+}
+
+/// `workloads`.
+#[derive(Args, Debug)]
+pub(crate) struct WorkloadsArgs {
+    /// Only these (default: all)
+    #[arg(value_name = "NAME")]
+    pub(crate) names: Vec<String>,
     /// What to print
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub(crate) format: Format,

@@ -45,6 +45,47 @@ fn the_simulators_help_lists_its_own_options_wherever_it_is_asked_for() {
 }
 
 #[test]
+fn workloads_and_their_options_are_told_in_a_command_and_in_the_help_of_bench() {
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let one = text(&ran(&["workloads", "long_context"]).stdout);
+    assert!(one.starts_with("long-context\n"), "{one}");
+    for part in ["depths", "(default [0.1, 0.5, 0.9])", "from 0 to 1", "warmup", "(default 1)"] {
+        assert!(words(&one).contains(part), "{part}: {one}");
+    }
+    assert!(!one.contains("find-max-rate"), "{one}");
+    let help = text(&ran(&["bench", "--help"]).stdout);
+    let all = text(&ran(&["workloads"]).stdout);
+    assert!(words(&help).ends_with(&words(&all)), "{help}");
+    assert!(help.lines().all(|line| line.chars().count() <= 100), "{help}");
+    assert!(
+        !text(&ran(&["bench", "-h"]).stdout).contains("find-max-rate"),
+        "the short one is short"
+    );
+
+    let json = ran(&["workloads", "load", "--format", "json"]).stdout;
+    let told: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    assert_eq!(told[0]["workload"], "load");
+    let options = told[0]["options"].as_array().unwrap();
+    let named = |name: &str| options.iter().find(|option| option["name"] == name).unwrap();
+    assert_eq!(named("concurrency")["several"], true);
+    assert_eq!(named("output-tokens")["values"], "a whole number from 1 to 100000");
+    assert!(named("repeats")["help"].as_str().unwrap().contains("kept repeats"));
+}
+
+#[test]
+fn metrics_may_be_those_of_one_workload() {
+    let told: serde_json::Value = serde_json::from_slice(
+        &ran(&["metrics", "--workload", "kv-cache", "--format", "json"]).stdout,
+    )
+    .unwrap();
+    let metrics = told.as_array().unwrap();
+    assert!(metrics.len() > 30 && metrics.iter().all(|metric| metric["workload"] == "kv_cache"));
+    let output = ran(&["metrics", "--workload", "kv-cashe"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("did you mean `kv-cache`?"));
+}
+
+#[test]
 fn a_broken_manifest_is_named_with_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("my run");

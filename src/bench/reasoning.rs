@@ -27,13 +27,15 @@ struct Tally {
     thinking_tokens: Vec<Option<f64>>,
 }
 
-/// Runs one repeat of the case `kind`.
+/// Runs one repeat of the case `kind`; a warm-up asks once.
 pub(crate) async fn repeat(
     bench: &mut Bench<'_>,
     spec: &Reasoning,
     kind: ReasoningKind,
+    number: u32,
 ) -> Result<Repeat, BenchError> {
-    let puzzles = of_repeat(kind, bench.seed(), &bench.repeat_name(), spec.instances);
+    let instances = if number == 0 { 1 } else { spec.instances };
+    let puzzles = of_repeat(kind, bench.seed(), &bench.repeat_name(), instances);
     let mut dialogue = Dialogue::start(bench).await;
     let mut tally = Tally::default();
     let ended = all(&mut dialogue, spec, kind, &puzzles, &mut tally).await;

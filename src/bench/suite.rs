@@ -269,13 +269,13 @@ impl<'a> Bench<'a> {
                 let Some(kind) = spec.kind_of(case) else {
                     return Err(BenchError::NoSuchCase { workload: key.workload, case: key.case });
                 };
-                reasoning::repeat(self, spec, kind).await?
+                reasoning::repeat(self, spec, kind, repeat).await?
             }
             Spec::ToolCalling(spec) => {
                 let Some(scenario) = spec.scenario_of(case) else {
                     return Err(BenchError::NoSuchCase { workload: key.workload, case: key.case });
                 };
-                tool_calling::repeat(self, spec, scenario).await?
+                tool_calling::repeat(self, spec, scenario, repeat).await?
             }
         };
         let ended_ns = now_ns();
@@ -294,10 +294,7 @@ impl<'a> Bench<'a> {
             _ => None,
         };
         let mut measurement = measurement(key, done);
-        for metric in workload.kind().all_metrics() {
-            // What was not measured is named, too.
-            measurement.metrics.entry(metric.name.to_owned()).or_insert(None);
-        }
+        workload.kind().complete(&mut measurement.metrics);
         match gone {
             Some(message) => {
                 Err(BenchError::EngineGone { measurement: Box::new(measurement), message })

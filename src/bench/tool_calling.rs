@@ -29,13 +29,15 @@ struct Tally {
     output_tokens: Vec<f64>,
 }
 
-/// Runs one repeat of the case `scenario`.
+/// Runs one repeat of the case `scenario`; a warm-up does one task.
 pub(crate) async fn repeat(
     bench: &mut Bench<'_>,
     spec: &ToolCalling,
     scenario: Scenario,
+    number: u32,
 ) -> Result<Repeat, BenchError> {
-    let tasks = of_repeat(scenario, bench.seed(), &bench.repeat_name(), spec.instances);
+    let instances = if number == 0 { 1 } else { spec.instances };
+    let tasks = of_repeat(scenario, bench.seed(), &bench.repeat_name(), instances);
     let mut dialogue = Dialogue::start(bench).await;
     let mut tally = Tally::default();
     let ended = all(&mut dialogue, spec, scenario, &tasks, &mut tally).await;

@@ -29,6 +29,7 @@ pub(crate) async fn run(command: Command, shutdown: &Shutdown) -> Result<Exit, F
         Command::Report(args) => show::report(&args),
         Command::Export(args) => show::export(&args),
         Command::Metrics(args) => show::metrics(&args),
+        Command::Workloads(args) => show::workloads(&args),
         Command::Bench(args) => bench::bench(&args, shutdown).await,
         Command::Simulate(args) => simulate::simulate(&args, shutdown).await,
     }

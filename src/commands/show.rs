@@ -1,4 +1,5 @@
-//! The commands that launch nothing: `plan`, `report`, `export`, `metrics`.
+//! The commands that launch nothing: `plan`, `report`, `export`, `metrics`,
+//! `workloads`.
 
 use std::path::{Path, PathBuf};
 
@@ -10,9 +11,10 @@ use vllm_grid::metric::{self, Direction};
 use vllm_grid::results::ranking;
 use vllm_grid::sweep::folder::Folder;
 use vllm_grid::sweep::record::SweepRecord;
+use vllm_grid::workload::{KINDS, Kind};
 use vllm_grid::{report, results};
 
-use crate::cli::{ExportArgs, Format, MetricsArgs, PlanArgs, ReportArgs};
+use crate::cli::{ExportArgs, Format, MetricsArgs, PlanArgs, ReportArgs, WorkloadsArgs};
 use crate::exit::{Exit, Failure, print, print_with};
 
 /// `plan`: what would run.
@@ -105,7 +107,9 @@ pub(crate) fn export(args: &ExportArgs) -> Result<Exit, Failure> {
 
 /// `metrics`: the catalogue.
 pub(crate) fn metrics(args: &MetricsArgs) -> Result<Exit, Failure> {
-    let catalogue = metric::catalogue();
+    let kinds = kinds(&args.workload)?;
+    let mut catalogue = metric::catalogue();
+    catalogue.retain(|metric| kinds.iter().any(|kind| kind.key == metric.workload));
     if args.format == Format::Json {
         print_json(&catalogue)?;
         return Ok(Exit::Done);
@@ -123,6 +127,25 @@ pub(crate) fn metrics(args: &MetricsArgs) -> Result<Exit, Failure> {
         print(&text)?;
     }
     Ok(Exit::Done)
+}
+
+/// `workloads`: what each measures, and its options.
+pub(crate) fn workloads(args: &WorkloadsArgs) -> Result<Exit, Failure> {
+    let kinds = kinds(&args.names)?;
+    match args.format {
+        Format::Json => print_json(&report::workloads::describe(&kinds))?,
+        Format::Text => print(&report::workloads::render(&kinds, width()))?,
+    }
+    Ok(Exit::Done)
+}
+
+/// The kinds of workloads of these names; all without any.
+fn kinds(names: &[String]) -> Result<Vec<&'static Kind>, Failure> {
+    if names.is_empty() {
+        return Ok(KINDS.iter().collect());
+    }
+    let named = names.iter().map(|name| Kind::named(name));
+    named.map(|kind| kind.map_err(|fault| Failure::new(Exit::Usage, fault))).collect()
 }
 
 /// Writes result and ranking files into a folder; gives their paths.

@@ -2,10 +2,12 @@
 //! that will not give what they seem to promise.
 
 use super::Grid;
+use super::estimate::{Estimate, longest};
 use super::expand::Kind;
 use super::fault::Findings;
 use super::node::Span;
-use super::plan::{Estimate, longest, spoken};
+use super::plan::spoken;
+
 use crate::configuration::Configuration;
 use crate::flags;
 use crate::workload::{Concurrency, LEAST_OF_AN_HOUR};

@@ -4,6 +4,7 @@
 
 mod advice;
 mod engine_block;
+mod estimate;
 mod expand;
 mod fault;
 mod fields;

@@ -8,3 +8,4 @@ mod number;
 pub mod plan;
 pub mod table;
 mod text;
+pub mod workloads;

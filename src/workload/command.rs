@@ -41,7 +41,7 @@ const OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "command",
         kind: OptionKind::Texts,
-        help: "program and arguments; {url}, {model} and {result} (the JSON file to write) are replaced; the key is in OPENAI_API_KEY and VLLM_API_KEY",
+        help: "program and arguments; {url}, {model} and {result} (the JSON file to write) are replaced; the key is in OPENAI_API_KEY and VLLM_API_KEY (default: none, and the workload is skipped)",
     },
     OptionSpec {
         name: "timeout",

@@ -98,7 +98,7 @@ const OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "dataset",
         kind: OptionKind::Text,
-        help: "file with what the users say, in place of texts of turn-tokens: ShareGPT-like JSON, or JSON lines with messages; conversations of at least `turns` turns count, the answers are the server's own; relative to the grid's file, or to the working directory of `bench`",
+        help: "file with what the users say, in place of texts of turn-tokens: ShareGPT-like JSON, or JSON lines with messages; conversations of at least `turns` turns count, the answers are the server's own; relative to the grid's file, or to the working directory of `bench` (default: none)",
     },
 ];
 

@@ -76,7 +76,7 @@ const OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "dataset",
         kind: OptionKind::Text,
-        help: "file whose texts, put together, fill the prefixes: ShareGPT-like JSON, or JSON lines with prompt or messages; relative to the grid's file, or to the working directory of `bench`",
+        help: "file whose texts, put together, fill the prefixes: ShareGPT-like JSON, or JSON lines with prompt or messages; relative to the grid's file, or to the working directory of `bench` (default: none)",
     },
 ];
 

@@ -221,12 +221,12 @@ const OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "rate",
         kind: OptionKind::Numbers { min: 0.001, max: 100_000.0 },
-        help: "requests begun per second in an open loop, a case each",
+        help: "requests begun per second in an open loop, a case each (default: none)",
     },
     OptionSpec {
         name: "arrivals",
         kind: OptionKind::Words(&["poisson", "constant"]),
-        help: "gaps of an open loop: `poisson` (default) or `constant`",
+        help: "gaps of an open loop (default poisson)",
     },
     OptionSpec {
         name: "requests",
@@ -236,7 +236,7 @@ const OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "duration",
         kind: OptionKind::Number { min: 0.1, max: 1e6 },
-        help: "seconds in which requests are begun, in place of `requests`",
+        help: "seconds in which requests are begun, in place of `requests` (default: none)",
     },
     OptionSpec {
         name: "prompt-tokens",
@@ -256,7 +256,7 @@ const OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "dataset",
         kind: OptionKind::Text,
-        help: "file with the prompts, in their own lengths: ShareGPT-like JSON (what a user says first is sent), or JSON lines with prompt or messages (sent up to the last one of a user); relative to the grid's file, or to the working directory of `bench`",
+        help: "file with the prompts, in their own lengths: ShareGPT-like JSON (what a user says first is sent), or JSON lines with prompt or messages (sent up to the last one of a user); relative to the grid's file, or to the working directory of `bench` (default: none)",
     },
     OptionSpec {
         name: "slo-ttft-ms",

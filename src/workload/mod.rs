@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::metric::Metric;
+use crate::metric::{Metric, MetricValue, MetricValues};
 
 mod command;
 mod conversation;
@@ -68,6 +68,23 @@ pub(crate) fn catalogue() -> &'static [Metric] {
 }
 
 impl Kind {
+    /// The kind of this name; `_` is accepted for `-`.
+    ///
+    /// # Errors
+    /// A name that no kind has, with the nearest one.
+    pub fn named(name: &str) -> Result<&'static Self, OptionFault> {
+        let name = name.replace('_', "-");
+        KINDS.iter().find(|kind| kind.name == name).ok_or_else(|| {
+            let known: Vec<&str> = KINDS.iter().map(|kind| kind.name).collect();
+            let hint = nearest(&name, &known).map_or_else(
+                || format!("known workloads: {}", known.join(", ")),
+                |near| format!("did you mean `{near}`?"),
+            );
+            let message = format!("unknown workload `{name}`; {hint}");
+            OptionFault { key: name, message }
+        })
+    }
+
     /// Whether it has an option of that name.
     pub fn takes(&self, option: &str) -> bool {
         self.options.iter().any(|known| known.name == option)
@@ -77,6 +94,30 @@ impl Kind {
     pub fn all_metrics(&self) -> impl Iterator<Item = &'static Metric> {
         let key = self.key;
         CATALOGUE.iter().filter(move |metric| metric.workload == key)
+    }
+
+    /// Names what a repeat did not measure, too. What it did measure stands in the
+    /// catalogue, which files, reports and checks of grids are made from.
+    pub(crate) fn complete(&self, metrics: &mut MetricValues) {
+        debug_assert_eq!(self.strange(metrics), None, "`{}` and the catalogue differ", self.name);
+        for metric in self.all_metrics() {
+            metrics.entry(metric.name.to_owned()).or_insert(None);
+        }
+    }
+
+    /// A metric that the catalogue does not have, or has as something else.
+    fn strange(&self, metrics: &MetricValues) -> Option<String> {
+        metrics.iter().find_map(|(name, value)| {
+            let Some(metric) = self.all_metrics().find(|metric| metric.name == name) else {
+                return Some(format!("`{name}` is not in it"));
+            };
+            let fits = match value {
+                None => true,
+                Some(MetricValue::Text(_)) => metric.unit == "text",
+                Some(MetricValue::Number(number)) => metric.unit != "text" && number.is_finite(),
+            };
+            (!fits).then(|| format!("`{name}` is {value:?}, and its unit `{}`", metric.unit))
+        })
     }
 }
 
@@ -106,7 +147,7 @@ pub const SHARED_OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "repeats",
         kind: OptionKind::Count { min: 1, max: 10_000 },
-        help: "kept repeats per launch (default: the strategy's)",
+        help: "kept repeats per launch (default: the strategy's, or `bench --repeats`)",
     },
     OptionSpec {
         name: "warmup",
@@ -169,16 +210,7 @@ impl Workload {
         name: &str,
         options: &Map<String, Value>,
     ) -> Result<Self, Vec<OptionFault>> {
-        let name = name.replace('_', "-");
-        let Some(kind) = KINDS.iter().find(|kind| kind.name == name) else {
-            let known: Vec<&str> = KINDS.iter().map(|kind| kind.name).collect();
-            let hint = nearest(&name, &known).map_or_else(
-                || format!("known workloads: {}", known.join(", ")),
-                |near| format!("did you mean `{near}`?"),
-            );
-            let message = format!("unknown workload `{name}`; {hint}");
-            return Err(vec![OptionFault { key: name, message }]);
-        };
+        let kind = Kind::named(name).map_err(|fault| vec![fault])?;
         let options = Options::read(kind, SHARED_OPTIONS, options)?;
         let spec = (kind.read)(&options);
         let faults = spec.faults(&options);
@@ -262,4 +294,60 @@ pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
         .filter(|(score, _)| *score >= 0.8)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, candidate)| candidate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `(default VALUE` in a help says, as an option is given; `None` for
+    /// `(default: in words`.
+    fn literal_default(help: &str) -> Option<Value> {
+        let (_, rest) = help.split_once("(default").expect("a default, or `(default: none)`");
+        let rest = rest.strip_prefix(' ')?;
+        let one = |text: &str| serde_json::from_str(text).unwrap_or(Value::from(text));
+        Some(match rest.strip_prefix('[') {
+            Some(list) => list.split_once(']').expect("closed").0.split(", ").map(one).collect(),
+            None => one(rest.split([')', ',', ';']).next().unwrap_or(rest)),
+        })
+    }
+
+    #[test]
+    fn every_option_tells_its_default_and_it_is_true() {
+        let mut literal = 0;
+        for kind in KINDS {
+            let plain = Workload::from_options(kind.name, &Map::new()).expect("no options");
+            for option in kind.options.iter().chain(SHARED_OPTIONS) {
+                let Some(value) = literal_default(option.help) else { continue };
+                literal += 1;
+                let given = Map::from_iter([(option.name.to_owned(), value)]);
+                let said = Workload::from_options(kind.name, &given).expect(option.help);
+                assert_eq!(said, plain, "{}: {}", kind.name, option.help);
+            }
+        }
+        assert!(literal > 30, "{literal}");
+    }
+
+    #[test]
+    fn what_was_not_measured_is_named_and_what_nobody_knows_is_found() {
+        let kind = &kv_cache::KIND;
+        let number = |number| Some(MetricValue::Number(number));
+        let mut metrics = MetricValues::from([("ttft_miss_ms".to_owned(), number(5.0))]);
+        kind.complete(&mut metrics);
+        assert_eq!(metrics["ttft_miss_ms"], number(5.0));
+        assert_eq!((&metrics["ttft_hit_ms"], &metrics["gpu_power_mean"]), (&None, &None));
+        assert_eq!(metrics.len(), kind.all_metrics().count());
+        assert_eq!(kind.strange(&metrics), None);
+        let text = Some(MetricValue::Text("5".to_owned()));
+        for (name, value, told) in [
+            ("turns", None, "`turns` is not in it"),
+            ("ttft_hit_ms", number(f64::NAN), "its unit `ms`"),
+            ("ttft_hit_ms", text, "its unit `ms`"),
+            ("hit_state", number(1.0), "its unit `text`"),
+        ] {
+            let metrics = MetricValues::from([(name.to_owned(), value)]);
+            let strange = kind.strange(&metrics).expect(name);
+            assert!(strange.contains(told), "{strange}");
+        }
+    }
 }

@@ -3,6 +3,7 @@
 //! each workload's own.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde_json::{Map, Value};
 
@@ -15,7 +16,8 @@ pub struct OptionSpec {
     pub name: &'static str,
     /// What values it takes.
     pub kind: OptionKind,
-    /// What it does, with the unit and the default.
+    /// What it does, with the unit and the default: `(default 512)`, or
+    /// `(default: ...)` where words are needed to say it.
     pub help: &'static str,
 }
 
@@ -60,8 +62,16 @@ pub enum OptionKind {
     Texts,
 }
 
+impl fmt::Display for OptionKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let each = if self.several() { "one or several, each " } else { "" };
+        write!(f, "{each}{}", self.wanted())
+    }
+}
+
 impl OptionKind {
-    fn several(self) -> bool {
+    /// Whether a list of values is taken, too.
+    pub fn several(self) -> bool {
         matches!(self, Self::Counts { .. } | Self::Numbers { .. } | Self::Words(_) | Self::Texts)
     }
 

@@ -111,7 +111,7 @@ const OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "kinds",
         kind: OptionKind::Words(&["planning", "logic", "code-review"]),
-        help: "kinds of puzzles, a case each (default all: planning, logic, code-review)",
+        help: "kinds of puzzles, a case each (default [planning, logic, code-review], which is all)",
     },
     OptionSpec {
         name: "instances",

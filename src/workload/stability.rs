@@ -76,7 +76,7 @@ const OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "duration",
         kind: OptionKind::Number { min: 1.0, max: 1e7 },
-        help: "seconds in which blocks of the mix are begun, in place of `requests`: 7200 is two hours",
+        help: "seconds in which blocks of the mix are begun, in place of `requests`: 7200 is two hours (default: none)",
     },
     OptionSpec {
         name: "prompt-tokens",

@@ -137,7 +137,7 @@ const OPTIONS: &[OptionSpec] = &[
         kind: OptionKind::Words(&[
             "single", "chain", "nested", "parallel", "balanced", "required", "named",
         ]),
-        help: "scenarios, a case each (default all: single, chain, nested, parallel, balanced, required, named)",
+        help: "scenarios, a case each (default [single, chain, nested, parallel, balanced, required, named], which is all)",
     },
     OptionSpec {
         name: "instances",

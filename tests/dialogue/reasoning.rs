@@ -132,6 +132,20 @@ async fn random_words_solve_nothing() {
 }
 
 #[tokio::test]
+async fn a_warm_up_asks_once() {
+    for (name, options) in [
+        ("reasoning", json!({"kinds": "logic", "instances": 3, "max-tokens": 64})),
+        ("tool-calling", json!({"scenarios": "single", "instances": 3, "max-tokens": 64})),
+    ] {
+        let parsers = "--enable-auto-tool-choice --tool-call-parser hermes --sim-speed 1000";
+        let simulated = Simulated::start(parsers).await;
+        let rows = measure(&simulated.server, &workload(name, &options)).await.measurements;
+        let asked: Vec<_> = rows.iter().map(|row| number(row, "asked")).collect();
+        assert_eq!(asked, [Some(1.0), Some(3.0)], "{name}");
+    }
+}
+
+#[tokio::test]
 async fn a_context_without_room_for_an_answer_is_skipped() {
     let simulated = Simulated::start("--sim-speed 1000 --max-model-len 600").await;
     let measured = measure(&simulated.server, &workload("reasoning", &json!({}))).await;

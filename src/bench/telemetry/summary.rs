@@ -160,6 +160,7 @@ mod tests {
     use super::*;
     use crate::bench::telemetry::HostReading;
     use crate::server::ResourceSample;
+    use crate::workload::KINDS;
 
     const MS: u64 = 1_000_000;
 
@@ -242,6 +243,48 @@ mod tests {
         assert_eq!(within(10, 30).memory, [(20 * MS, 30.0)]);
         assert_eq!(within(6, 7), EngineTold { restarts: Some(0.0), memory: Vec::new() });
         assert_eq!(engine(&[told(0, None, None)], (0, 10 * MS)), EngineTold::default());
+    }
+
+    /// A minute in which everything was looked at.
+    #[test]
+    fn what_is_told_is_what_the_catalogue_has_of_resources() {
+        let looks = (0..240).flat_map(|tick: u64| {
+            let gpu = GpuReading {
+                index: 0,
+                utilization: Some(0.5),
+                memory_bytes: Some(1 << 30),
+                power_w: Some(300.0),
+                temperature_c: Some(61.0),
+                sm_clock_mhz: Some(1980.0),
+                memory_clock_mhz: Some(10_501.0),
+                throttle_reasons: Some(0),
+            };
+            let host = HostReading {
+                cpu: Some(0.5),
+                memory_bytes: Some(1 << 33),
+                client_cpu_cores: Some(0.5),
+                client_memory_bytes: Some(1 << 26),
+            };
+            let engine = ResourceSample {
+                cpu_cores: Some(1.0),
+                memory_bytes: Some(1 << 32),
+                memory_limit_bytes: None,
+                restarts: Some(0),
+            };
+            let rest = [Reading::Host(host), Reading::Engine(engine)];
+            let rest = rest.into_iter().filter(move |_| tick.is_multiple_of(4));
+            let at_ns = tick * TICK_NS;
+            let sample = move |reading| Sample { at_unix_ms: 0, at_ns, reading };
+            std::iter::once(Reading::Gpu(gpu)).chain(rest).map(sample)
+        });
+        let told = metrics(&looks.collect::<Vec<_>>(), (0, u64::MAX), 640);
+        let kind = &KINDS[0];
+        let catalogue = kind.all_metrics().map(|metric| metric.name);
+        let resources = catalogue.filter(|name| kind.metrics.iter().all(|own| own.name != *name));
+        let named: BTreeSet<&str> = told.keys().map(String::as_str).collect();
+        assert_eq!(named, resources.collect());
+        let absent: Vec<_> = told.iter().filter(|(_, value)| value.is_none()).collect();
+        assert!(absent.is_empty(), "{absent:?}");
     }
 
     #[test]
