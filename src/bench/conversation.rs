@@ -24,7 +24,7 @@ use crate::bench::suite::{Bench, BenchError, Repeat, Verdict};
 use crate::bench::traffic::Lookup;
 use crate::metric::{MetricValue, MetricValues};
 use crate::statistics::slope;
-use crate::workload::{Conversation, Dataset};
+use crate::workload::{Conversation, Dataset, Route};
 
 /// What every message of the user ends with.
 const CLOSING: &str = "\nWhat do you say?";
@@ -59,7 +59,7 @@ impl Candidates {
             let long = dataset.conversations(turns).into_iter();
             long.map(|entry| dataset.said_bytes(entry, turns)).max().unwrap_or(0)
         };
-        let source = weighed_for(bench, path, largest, beside).await?;
+        let source = weighed_for(bench, path, Route::Chat, largest, beside).await?;
         let (dataset, longest) = (Arc::clone(source.dataset()), bench.server().max_model_len);
         let mut entries = dataset.conversations(turns);
         let long = entries.len();

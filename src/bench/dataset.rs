@@ -17,7 +17,7 @@ use crate::bench::prompts::{derive, salt};
 use crate::bench::request::{Input, RequestSpec};
 use crate::bench::suite::{Bench, BenchError, Repeat, Verdict};
 use crate::metric::MetricValues;
-use crate::workload::{Dataset, DatasetError, Datasets, Prompt};
+use crate::workload::{Dataset, DatasetError, Datasets, Prompt, Route};
 
 /// Bytes of the text that shows how many tokens a byte is.
 const SAMPLE: usize = 8192;
@@ -121,7 +121,11 @@ impl Sources {
 }
 
 /// The dataset of a path, after a request has shown how many tokens a byte of it is.
-pub(crate) async fn weighed(bench: &mut Bench<'_>, path: &Path) -> Result<Source, Unready> {
+pub(crate) async fn weighed(
+    bench: &mut Bench<'_>,
+    path: &Path,
+    route: Route,
+) -> Result<Source, Unready> {
     let (seed, longest) = (bench.seed(), bench.server().max_model_len);
     let source = bench.sources().get(path).await.map_err(Unready::Dataset)?;
     if source.tokens_per_byte.is_some() {
@@ -132,7 +136,7 @@ pub(crate) async fn weighed(bench: &mut Bench<'_>, path: &Path) -> Result<Source
     let text = source.sample(seed, SAMPLE.min(room));
     let number = bench.salt_number(&["dataset", &path.display().to_string()]);
     let messages = salted(Prompt::Text(&text), &salt(number));
-    let prompt = RequestSpec::speed(Input::Chat(messages), 1).prepare(&bench.server().model);
+    let prompt = RequestSpec::speed(Input::new(route, messages), 1).prepare(&bench.server().model);
     let tokens = length(bench, &prompt).await?;
     let source = bench.sources().get(path).await.map_err(Unready::Dataset)?;
     let told = tokens.filter(|tokens| *tokens > 0);
@@ -145,6 +149,7 @@ pub(crate) async fn weighed(bench: &mut Bench<'_>, path: &Path) -> Result<Source
 pub(crate) async fn weighed_for(
     bench: &mut Bench<'_>,
     path: &Path,
+    route: Route,
     largest: impl Fn(&Dataset) -> usize,
     beside: Beside,
 ) -> Result<Source, Unready> {
@@ -153,7 +158,7 @@ pub(crate) async fn weighed_for(
     if source.fits(largest(&source.dataset), beside, longest) {
         return Ok(source.clone());
     }
-    weighed(bench, path).await
+    weighed(bench, path, route).await
 }
 
 impl Source {

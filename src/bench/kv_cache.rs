@@ -100,7 +100,7 @@ pub(crate) async fn repeat(
     }
     let source = match &spec.dataset {
         None => None,
-        Some(path) => match weighed(bench, path).await {
+        Some(path) => match weighed(bench, path, spec.endpoint).await {
             Ok(source) => Some(source),
             Err(unready) => return unready.ends(Tally::default().values()),
         },
@@ -240,7 +240,7 @@ impl Run<'_, '_> {
             None => text(seed, size),
             Some(filling) => filling.text(seed, size),
         };
-        let input = Input::Chat(messages_about(salt, &text));
+        let input = Input::new(self.spec.endpoint, messages_about(salt, &text));
         let mut spec = RequestSpec::speed(input, output_tokens);
         if self.state.cache_salt {
             spec.extra.insert("cache_salt".to_owned(), format!("{salt:016x}").into());

@@ -3,6 +3,8 @@
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
+use crate::workload::Route;
+
 /// The prompt of a request.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Input {
@@ -10,6 +12,30 @@ pub enum Input {
     Chat(Vec<Value>),
     /// A text for `/v1/completions`.
     Completion(String),
+}
+
+impl Input {
+    /// Messages as a chat, or their texts one after another as a plain prompt.
+    pub fn new(route: Route, messages: Vec<Value>) -> Self {
+        match route {
+            Route::Chat => Self::Chat(messages),
+            Route::Completions => {
+                let texts: Vec<String> = messages.iter().map(text_of).collect();
+                Self::Completion(texts.join("\n\n"))
+            }
+        }
+    }
+}
+
+/// The text of a message, also of one in parts.
+fn text_of(message: &Value) -> String {
+    match message.get("content") {
+        Some(Value::Array(parts)) => {
+            parts.iter().filter_map(|part| part.get("text")?.as_str()).collect()
+        }
+        Some(content) => content.as_str().unwrap_or_default().to_owned(),
+        None => String::new(),
+    }
 }
 
 /// One streamed request.
@@ -90,6 +116,22 @@ pub struct Prepared {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_same_texts_go_as_a_chat_or_as_one() {
+        let parts = json!([{"type": "text", "text": "b"}, {"type": "text", "text": "c"}]);
+        let messages = vec![
+            json!({"role": "system", "content": "a"}),
+            json!({"role": "user", "content": parts}),
+            json!({"role": "assistant", "content": null}),
+        ];
+        let chat = Input::new(Route::Chat, messages.clone());
+        assert_eq!(chat, Input::Chat(messages.clone()));
+        let prepared = RequestSpec::speed(Input::new(Route::Completions, messages), 4).prepare("m");
+        let body: Value = serde_json::from_slice(&prepared.body).expect("JSON");
+        assert_eq!(prepared.path, "/v1/completions");
+        assert_eq!((&body["prompt"], body.get("messages")), (&json!("a\n\nbc\n\n"), None));
+    }
 
     #[test]
     fn a_speed_request_names_what_it_needs() {

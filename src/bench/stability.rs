@@ -5,6 +5,7 @@
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
+use serde_json::Value;
 
 use crate::bench::client::Order;
 use crate::bench::dataset::Unready;
@@ -20,7 +21,7 @@ use crate::bench::traffic::{Sent, Settled, settle};
 use crate::metric::{MetricValue, MetricValues};
 use crate::server::counters::Counters;
 use crate::statistics::{Interval, mean_interval, slope, upper_bound};
-use crate::workload::{LEAST_OF_AN_HOUR, Stability};
+use crate::workload::{LEAST_OF_AN_HOUR, Route, Stability};
 
 /// So many failures without a success end the repeat.
 const FAILURES_IN_A_ROW: usize = 3;
@@ -51,7 +52,7 @@ pub(crate) async fn repeat(
     let fits = |(prompt, output): &(u64, u64)| prompt + prompt / 200 + 8 + output <= longest;
     let whole = spec.mix();
     let mix: Vec<(u64, u64)> = whole.iter().copied().filter(fits).collect();
-    let lengths = match fitted(bench, &mix).await {
+    let lengths = match fitted(bench, spec.endpoint, &mix).await {
         Ok(lengths) => lengths,
         Err(unfit) => return Unready::from(unfit).ends(MetricValues::new()),
     };
@@ -101,13 +102,19 @@ fn remarks(records: &[RequestRecord], left_out: usize, context: Option<u64>) -> 
 }
 
 /// The lengths that the server takes.
-async fn fitted(bench: &mut Bench<'_>, mix: &[(u64, u64)]) -> Result<Vec<Length>, Unfit> {
+async fn fitted(
+    bench: &mut Bench<'_>,
+    route: Route,
+    mix: &[(u64, u64)],
+) -> Result<Vec<Length>, Unfit> {
     let mut lengths = Vec::new();
     for (prompt_tokens, output_tokens) in mix {
         let purpose = format!("stability {prompt_tokens}");
         let (salt, model) = (bench.salt_number(&[&purpose]), bench.server().model.clone());
-        let make =
-            |bytes, name: &str| prompt(derive(&[&salt.to_string(), name]), 1, bytes, 1, &model);
+        let make = |bytes, name: &str| {
+            let messages = messages(derive(&[&salt.to_string(), name]), 1, bytes);
+            prompt(route, messages, 1, &model)
+        };
         match fit(bench, &purpose, *prompt_tokens, make).await {
             Ok(bytes) => lengths.push(Length { bytes, output_tokens: *output_tokens }),
             Err(Unfit::TooLong(_)) => {}
@@ -117,8 +124,8 @@ async fn fitted(bench: &mut Bench<'_>, mix: &[(u64, u64)]) -> Result<Vec<Length>
     Ok(lengths)
 }
 
-fn prompt(salt: u64, seed: u64, bytes: usize, output_tokens: u64, model: &str) -> Prepared {
-    RequestSpec::speed(Input::Chat(messages(salt, seed, bytes)), output_tokens).prepare(model)
+fn prompt(route: Route, messages: Vec<Value>, output_tokens: u64, model: &str) -> Prepared {
+    RequestSpec::speed(Input::new(route, messages), output_tokens).prepare(model)
 }
 
 /// Blocks of the whole mix. The blocks of a pair have the same order, and the
@@ -150,7 +157,8 @@ async fn send_all(
             let salt = bench.salt_number(&["stability", &name]);
             let seed = derive(&[&bench.seed().to_string(), &bench.repeat_name(), &name]);
             let Length { bytes, output_tokens } = lengths[place];
-            let prompt = prompt(salt, seed, bytes, output_tokens, &bench.server().model);
+            let (messages, model) = (messages(salt, seed, bytes), &bench.server().model);
+            let prompt = prompt(spec.endpoint, messages, output_tokens, model);
             let purpose = format!("length {place}");
             let order = Order { index, purpose: &purpose, scheduled_ns: None };
             let record = bench.send(&prompt, order).await.record;

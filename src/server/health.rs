@@ -38,7 +38,8 @@ pub async fn health_by(http: &Http) -> Health {
     }
 }
 
-/// A one-token completion: the proof that the engine decodes. Returns the time it took.
+/// A one-token completion: the proof that the engine decodes, as a chat or, where the
+/// model has no chat template, of a plain text. Returns the time it took.
 ///
 /// # Errors
 /// No completion within `limit`, or one without a token; the server's message is in it.
@@ -47,20 +48,27 @@ pub async fn completion_proof(server: &Server, limit: Duration) -> Result<Durati
     let not_serving = |reason: String| ServerError::NotServing { url: url.clone(), reason };
     let http = Http::new(&server.endpoint)
         .map_err(|error| ServerError::from_http(&server.endpoint, error))?;
-    let body = json!({
-        "model": server.model,
-        "messages": [{"role": "user", "content": "Name the capital of France in one word."}],
-        "max_tokens": 1,
-        "temperature": 0.0,
-        "stream": false,
-    });
-    let started = Instant::now();
-    let answer =
-        http.post("/v1/chat/completions", &body, limit).await.map_err(|error| match error {
+    let question = "Name the capital of France in one word.";
+    let chat = json!([{"role": "user", "content": question}]);
+    let ask = async |path: &str, prompt: &str, asked: &Value| {
+        let body = json!({
+            "model": server.model, prompt: asked, "max_tokens": 1, "temperature": 0.0,
+            "stream": false,
+        });
+        let started = Instant::now();
+        let answer = http.post(path, &body, limit).await.map_err(|error| match error {
             HttpError::Timeout(_) => not_serving(format!("a one-token completion gave {error}")),
             other => ServerError::from_http(&server.endpoint, other),
         })?;
-    let took = started.elapsed();
+        Ok::<_, ServerError>((answer, started.elapsed()))
+    };
+    let (mut answer, mut took) = ask("/v1/chat/completions", "messages", &chat).await?;
+    if matches!(answer.status, 400 | 404 | 405 | 501) {
+        let plain = ask("/v1/completions", "prompt", &json!(question)).await?;
+        if plain.0.status == 200 {
+            (answer, took) = plain;
+        }
+    }
     if matches!(answer.status, 401 | 403) {
         return Err(ServerError::unauthorized(&server.endpoint));
     }

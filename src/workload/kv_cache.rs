@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::options::{OptionKind, OptionSpec, Options};
-use super::{Concurrency, Kind, Spec};
+use super::{Concurrency, Kind, Route, Spec};
 use crate::metric::{Direction, Metric};
 
 /// The kind `kv-cache`.
@@ -32,11 +32,20 @@ pub struct KvCache {
     /// A file whose texts fill the prefixes, in place of ours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dataset: Option<PathBuf>,
+    /// Where its requests go.
+    #[serde(default, skip_serializing_if = "Route::is_chat")]
+    pub endpoint: Route,
 }
 
 impl Default for KvCache {
     fn default() -> Self {
-        Self { prefix_tokens: vec![4096], prompts: 4, output_tokens: 16, dataset: None }
+        Self {
+            prefix_tokens: vec![4096],
+            prompts: 4,
+            output_tokens: 16,
+            dataset: None,
+            endpoint: Route::Chat,
+        }
     }
 }
 
@@ -48,6 +57,7 @@ impl KvCache {
             prompts: options.count("prompts").unwrap_or(default.prompts),
             output_tokens: options.count("output-tokens").unwrap_or(default.output_tokens),
             dataset: options.text("dataset").map(PathBuf::from),
+            endpoint: Route::read(options),
         }
     }
 
@@ -78,6 +88,7 @@ const OPTIONS: &[OptionSpec] = &[
         kind: OptionKind::Text,
         help: "file whose texts, put together, fill the prefixes: ShareGPT-like JSON, or JSON lines with prompt or messages; relative to the grid's file, or to the working directory of `bench` (default: none)",
     },
+    super::route::OPTION,
 ];
 
 const fn kv_cache(

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::options::{OptionKind, OptionSpec, Options};
-use super::{Concurrency, Kind, OptionFault, Spec};
+use super::{Concurrency, Kind, OptionFault, Route, Spec};
 
 /// The kind `load`.
 pub(super) const KIND: Kind = Kind {
@@ -41,6 +41,9 @@ pub struct Load {
     /// A file with the prompts, in place of texts of `prompt_tokens`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dataset: Option<PathBuf>,
+    /// Where its requests go.
+    #[serde(default, skip_serializing_if = "Route::is_chat")]
+    pub endpoint: Route,
     /// What a request must hold to count as good.
     pub slo: Slo,
     /// Share of requests that must be good for a rate to hold the SLO.
@@ -103,6 +106,7 @@ impl Default for Load {
             output_tokens: 128,
             shared_prefix_tokens: None,
             dataset: None,
+            endpoint: Route::Chat,
             slo: Slo::default(),
             slo_share: 0.95,
             find_max_rate: false,
@@ -136,6 +140,7 @@ impl Load {
             output_tokens: options.count("output-tokens").unwrap_or(default.output_tokens),
             shared_prefix_tokens: options.count("shared-prefix-tokens"),
             dataset: options.text("dataset").map(PathBuf::from),
+            endpoint: Route::read(options),
             slo: Slo {
                 ttft_ms: options.number("slo-ttft-ms"),
                 tpot_ms: options.number("slo-tpot-ms"),
@@ -225,7 +230,7 @@ const OPTIONS: &[OptionSpec] = &[
     },
     OptionSpec {
         name: "arrivals",
-        kind: OptionKind::Words(&["poisson", "constant"]),
+        kind: OptionKind::Word(&["poisson", "constant"]),
         help: "gaps of an open loop (default poisson)",
     },
     OptionSpec {
@@ -258,6 +263,7 @@ const OPTIONS: &[OptionSpec] = &[
         kind: OptionKind::Text,
         help: "file with the prompts, in their own lengths: ShareGPT-like JSON (what a user says first is sent), or JSON lines with prompt or messages (sent up to the last one of a user); relative to the grid's file, or to the working directory of `bench` (default: none)",
     },
+    super::route::OPTION,
     OptionSpec {
         name: "slo-ttft-ms",
         kind: MILLISECONDS,

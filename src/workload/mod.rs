@@ -21,6 +21,7 @@ mod long_context;
 mod options;
 mod reasoning;
 mod resources;
+mod route;
 mod stability;
 mod tool_calling;
 
@@ -32,6 +33,7 @@ pub use load::{Arrivals, Load, LoadCase, Slo};
 pub use long_context::LongContext;
 pub use options::{OptionFault, OptionKind, OptionSpec, Options};
 pub use reasoning::{Reasoning, ReasoningKind};
+pub use route::Route;
 pub use stability::{LEAST_OF_AN_HOUR, Stability};
 pub use tool_calling::{Scenario, ToolCalling};
 

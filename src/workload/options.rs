@@ -54,6 +54,8 @@ pub enum OptionKind {
     },
     /// `true` or `false`.
     Switch,
+    /// One of these words.
+    Word(&'static [&'static str]),
     /// One or several of these words.
     Words(&'static [&'static str]),
     /// Any text, for example a path.
@@ -84,7 +86,9 @@ impl OptionKind {
                 value.as_f64().is_some_and(|number| (min..=max).contains(&number))
             }
             Self::Switch => value.is_boolean(),
-            Self::Words(words) => value.as_str().is_some_and(|word| words.contains(&word)),
+            Self::Word(words) | Self::Words(words) => {
+                value.as_str().is_some_and(|word| words.contains(&word))
+            }
             Self::Text => value.as_str().is_some_and(|text| !text.is_empty()),
             // `--num-prompts 8`: a word of a command may look like a number.
             Self::Texts => {
@@ -104,7 +108,7 @@ impl OptionKind {
                 format!("a number from {min} to {max}")
             }
             Self::Switch => "true or false".to_owned(),
-            Self::Words(words) => format!("one of {}", words.join(", ")),
+            Self::Word(words) | Self::Words(words) => format!("one of {}", words.join(", ")),
             Self::Text | Self::Texts => "a text".to_owned(),
         }
     }

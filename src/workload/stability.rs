@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::options::{OptionKind, OptionSpec, Options};
-use super::{Concurrency, Kind, Spec};
+use super::{Concurrency, Kind, Route, Spec};
 use crate::metric::{Direction, Metric};
 
 /// The kind `stability`.
@@ -33,6 +33,9 @@ pub struct Stability {
     pub prompt_tokens: Vec<u64>,
     /// Answer lengths of the mix: each goes with each prompt length.
     pub output_tokens: Vec<u64>,
+    /// Where its requests go.
+    #[serde(default, skip_serializing_if = "Route::is_chat")]
+    pub endpoint: Route,
 }
 
 impl Default for Stability {
@@ -42,6 +45,7 @@ impl Default for Stability {
             duration: None,
             prompt_tokens: vec![128, 512, 1024, 2048, 4096],
             output_tokens: vec![64, 256],
+            endpoint: Route::Chat,
         }
     }
 }
@@ -54,6 +58,7 @@ impl Stability {
             duration: options.number("duration"),
             prompt_tokens: options.counts("prompt-tokens").unwrap_or(default.prompt_tokens),
             output_tokens: options.counts("output-tokens").unwrap_or(default.output_tokens),
+            endpoint: Route::read(options),
         }
     }
 
@@ -88,6 +93,7 @@ const OPTIONS: &[OptionSpec] = &[
         kind: OptionKind::Counts { min: 1, max: 100_000 },
         help: "answer lengths of the mix, each with each prompt length (default [64, 256])",
     },
+    super::route::OPTION,
 ];
 
 const CLOCK: &str = "client clock";

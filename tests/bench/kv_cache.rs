@@ -31,7 +31,7 @@ fn settings() -> BenchSettings {
 }
 
 fn spec() -> KvCache {
-    KvCache { prefix_tokens: vec![600], prompts: 2, output_tokens: 4, dataset: None }
+    KvCache { prefix_tokens: vec![600], prompts: 2, output_tokens: 4, ..KvCache::default() }
 }
 
 fn warmed(spec: KvCache) -> Workload {

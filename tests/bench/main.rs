@@ -3,6 +3,7 @@
 mod catalogue;
 mod client;
 mod command;
+mod completions;
 mod conversation;
 mod counting;
 mod dataset;

@@ -87,6 +87,31 @@ fn load_tells_throughput_and_what_vllm_counts_of_it() {
     assert_void_beside_others("load", &settings);
 }
 
+/// A prompt without a chat template around it.
+#[test]
+#[ignore = "needs vLLM"]
+fn plain_completions_are_measured_as_chats_are() {
+    let _turn = alone();
+    let settings = ["endpoint=completions", "prefix_tokens=1024", "prompts=2", "output_tokens=4"];
+    let [kept] = &measure("kv-cache", &settings)[..] else { panic!("one case") };
+    assert_eq!(kept["metrics"]["hit_state"], "certified");
+    assert!((1024.0..1040.0).contains(&number(kept, "prompt_tokens")), "{kept}");
+    let settings = [
+        "endpoint=completions",
+        "concurrency=2",
+        "requests=6",
+        "prompt_tokens=64",
+        "output_tokens=8",
+    ];
+    let [kept] = &measure("load", &settings)[..] else { panic!("one case") };
+    assert_eq!(number(kept, "completed"), 6.0);
+    assert_eq!(number(kept, "total_output_tokens"), 6.0 * 8.0);
+    let settings =
+        ["endpoint=completions", "requests=4", "prompt_tokens=64,256", "output_tokens=8"];
+    let [kept] = &measure("stability", &settings)[..] else { panic!("one case") };
+    assert_eq!(number(kept, "requests"), 4.0);
+}
+
 #[test]
 #[ignore = "needs vLLM"]
 fn an_open_loop_begins_requests_on_its_own_schedule() {

@@ -165,6 +165,7 @@ impl Run<'_, '_> {
             salt: self.bench.salt_number(&["load", self.case]),
             seed: format!("{} {} {}", self.bench.seed(), self.bench.repeat_name(), self.case),
             texts: Texts::Seeded { shared_bytes: None, own_bytes: 1 },
+            route: self.spec.endpoint,
             output_tokens: self.spec.output_tokens,
             model: self.bench.server().model.clone(),
         };
@@ -177,7 +178,7 @@ impl Run<'_, '_> {
 
     /// The prompts of a dataset.
     async fn selected(&mut self, path: &Path) -> Result<Texts, Stop> {
-        let selection = Selection::of(self.bench, path, self.spec.output_tokens).await?;
+        let selection = Selection::of(self.bench, path, self.spec).await?;
         Ok(Texts::Dataset(Arc::new(selection.map_err(Stop::Skipped)?)))
     }
 

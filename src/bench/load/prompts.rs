@@ -13,6 +13,7 @@ use super::selection::Selection;
 use crate::bench::dataset::salted;
 use crate::bench::prompts::{derive, salt, text};
 use crate::bench::request::{Input, Prepared, RequestSpec};
+use crate::workload::Route;
 
 /// Bytes of prompts that are built ahead at most.
 const AHEAD_BYTES: usize = 16 << 20;
@@ -25,6 +26,7 @@ pub(crate) struct Recipe {
     /// The same for every configuration.
     pub(crate) seed: String,
     pub(crate) texts: Texts,
+    pub(crate) route: Route,
     /// Tokens generated.
     pub(crate) output_tokens: u64,
     /// The model's name.
@@ -53,7 +55,7 @@ impl Recipe {
     pub(crate) fn prepare(&self, name: &str, place: usize) -> Prepared {
         let own_salt = derive(&[&self.salt.to_string(), name]);
         let own = |bytes| text(derive(&[&self.seed, name]), bytes);
-        let input = Input::Chat(match &self.texts {
+        let messages = match &self.texts {
             Texts::Seeded { shared_bytes: None, own_bytes } => {
                 let opening = format!("{}. You continue texts.", salt(own_salt));
                 messages(&opening, &own(*own_bytes))
@@ -64,7 +66,8 @@ impl Recipe {
                 messages(&opening, &format!("{}. {}", salt(own_salt), own(*own_bytes)))
             }
             Texts::Dataset(selection) => salted(selection.prompt(place), &salt(own_salt)),
-        });
+        };
+        let input = Input::new(self.route, messages);
         RequestSpec::speed(input, self.output_tokens).prepare(&self.model)
     }
 
@@ -148,6 +151,7 @@ mod tests {
             salt: 7,
             seed: "1".to_owned(),
             texts: Texts::Seeded { shared_bytes, own_bytes: 200 },
+            route: Route::Chat,
             output_tokens: 4,
             model: "m".to_owned(),
         }

@@ -9,7 +9,7 @@ use crate::bench::dataset::{Beside, Unready, weighed_for};
 use crate::bench::fault::is_too_long;
 use crate::bench::record::RequestRecord;
 use crate::bench::suite::Bench;
-use crate::workload::{Dataset, Prompt};
+use crate::workload::{Dataset, Load, Prompt};
 
 /// Entries of a dataset in the order in which they are sent.
 #[derive(Clone, Debug)]
@@ -27,15 +27,15 @@ impl Selection {
     pub(crate) async fn of(
         bench: &mut Bench<'_>,
         path: &Path,
-        output_tokens: u64,
+        spec: &Load,
     ) -> Result<Result<Self, String>, Unready> {
         let longest = bench.server().max_model_len;
         let largest = |dataset: &Dataset| {
             (0..dataset.count()).map(|entry| dataset.prompt_bytes(entry)).max().unwrap_or(0)
         };
         // A chat of many messages is rare: its text counts for more.
-        let beside = Beside { messages: 2, output_tokens };
-        let source = weighed_for(bench, path, largest, beside).await?;
+        let beside = Beside { messages: 2, output_tokens: spec.output_tokens };
+        let source = weighed_for(bench, path, spec.endpoint, largest, beside).await?;
         let dataset = Arc::clone(source.dataset());
         let fits =
             |entry: &usize| source.holds(*entry, dataset.prompt_bytes(*entry), beside, longest);
