@@ -92,10 +92,10 @@ fn load_tells_throughput_and_what_vllm_counts_of_it() {
 #[ignore = "needs vLLM"]
 fn plain_completions_are_measured_as_chats_are() {
     let _turn = alone();
-    let settings = ["endpoint=completions", "prefix_tokens=1024", "prompts=2", "output_tokens=4"];
+    let settings = ["endpoint=completions", "prefix_tokens=2048", "prompts=2", "output_tokens=4"];
     let [kept] = &measure("kv-cache", &settings)[..] else { panic!("one case") };
     assert_eq!(kept["metrics"]["hit_state"], "certified");
-    assert!((1024.0..1040.0).contains(&number(kept, "prompt_tokens")), "{kept}");
+    assert!((2048.0..2080.0).contains(&number(kept, "prompt_tokens")), "{kept}");
     let settings = [
         "endpoint=completions",
         "concurrency=2",
