@@ -161,8 +161,8 @@ const METRICS: &[Metric] = &[
         "truncated",
         "1",
         Direction::Lower,
-        "Answers that were cut off (finish_reason length); they count as wrong.",
-        "finish_reason",
+        "Answers that did not end by themselves (finish_reason length or none, or as many tokens as were allowed); they count as wrong.",
+        "finish_reason and usage",
     ),
     reasoning(
         "mean_ttft_ms",
@@ -175,7 +175,7 @@ const METRICS: &[Metric] = &[
         "mean_answer_ttft_ms",
         "ms",
         Direction::Lower,
-        "Mean time to the first token of the answer, after the thinking; absent where thinking is not told apart.",
+        "Mean time to the first token of the answer, after the thinking; absent where thinking is not told apart. An answer that was cut, and may be all thinking, is left out.",
         CLOCK,
     ),
     reasoning(

@@ -116,11 +116,9 @@ async fn base_model() -> (Server, Prompts) {
             let choices = json!([{"text": " Paris", "finish_reason": "length"}]);
             return Json(json!({"choices": choices, "usage": usage})).into_response();
         }
-        let mut stream = String::new();
-        for _ in 0..answer {
-            stream += &format!("data: {}\n\n", json!({"choices": [{"text": " and"}]}));
-        }
-        stream += &format!("data: {}\n\n", json!({"choices": [], "usage": usage}));
+        let event = |event: Value| format!("data: {event}\n\n");
+        let mut stream = event(json!({"choices": [{"text": " and"}]})).repeat(answer as usize);
+        stream += &event(json!({"choices": [], "usage": usage}));
         stream += "data: [DONE]\n\n";
         ([("content-type", "text/event-stream")], stream).into_response()
     }
@@ -157,7 +155,7 @@ async fn a_model_without_a_chat_template_is_measured_and_proven_alive() {
         assert_eq!(row.status, Status::Ok, "{}: {:?}", row.workload, row.reason);
         assert_eq!(number(row, "failed"), Some(0.0), "{}", row.workload);
     }
-    let prompts = prompts.lock().expect("no panic");
+    let prompts = prompts.lock().expect("no panic").clone();
     assert!(prompts.iter().any(|prompt| prompt.ends_with("\n\nOnce upon a time")));
     let openings: Vec<&str> =
         prompts.iter().map(|prompt| &prompt[..20.min(prompt.len())]).collect();
