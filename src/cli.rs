@@ -162,6 +162,11 @@ pub(crate) struct BenchArgs {
     /// Name of the environment variable that holds the API key
     #[arg(long, value_name = "NAME")]
     pub(crate) api_key_env: Option<String>,
+    /// GPUs of this machine that the server runs on: `all`, or indices or UUIDs with commas; their
+    /// figures and the energy are told then. Without it no GPU is looked at: a local address may
+    /// be a tunnel to another machine
+    #[arg(long, value_name = "GPUS")]
+    pub(crate) local_gpus: Option<String>,
     /// Keep the request records in this Parquet file
     #[arg(long, value_name = "FILE")]
     pub(crate) records: Option<PathBuf>,

@@ -150,6 +150,25 @@ fn what_cannot_act_or_cannot_start_or_cannot_finish_is_said_before_the_night() {
 }
 
 #[test]
+fn a_load_of_one_request_at_a_time_is_no_load() {
+    let warned = |concurrency: Value, objective: &str| {
+        let grid = good(json!({
+            "parameters": {"max-num-seqs": [8, 16]},
+            "workloads": {"load": {"concurrency": concurrency}},
+            "objective": {"maximize": objective},
+        }));
+        grid.warnings.into_iter().map(|it| it.message).collect::<Vec<_>>()
+    };
+    let alone = "load[concurrency=1].output_throughput";
+    for told in [warned(json!([1]), "load.output_throughput"), warned(json!([1, 8]), alone)] {
+        let [told] = &told[..] else { panic!("one warning: {told:?}") };
+        assert!(told.contains("`load`, which sends one request at a time"), "{told}");
+        assert!(told.ends_with("judge it under load with more requests at once"), "{told}");
+    }
+    assert!(warned(json!([1, 8]), "load[concurrency=8].output_throughput").is_empty());
+}
+
+#[test]
 fn ids_are_the_same_on_every_machine() {
     let grid = good(json!({"parameters": {"max-num-seqs": [8]}}));
     assert_eq!(grid.configurations[0].id, "672f291143f59a2b");

@@ -221,6 +221,7 @@ impl Client {
             purpose: order.purpose.to_owned(),
             scheduled_ns: order.scheduled_ns.unwrap_or(now),
             sent_ns: now,
+            request_bytes: request.body.len() as u64,
             ..RequestRecord::default()
         };
         let mut reader = StreamReader::new(record, self.limits.stream, request.keep_answer);

@@ -77,6 +77,9 @@ pub struct RequestRecord {
     pub scheduled_ns: u64,
     /// When its bytes were handed to the socket.
     pub sent_ns: u64,
+    /// Bytes of its body: no less than its prompt has tokens.
+    #[serde(default)]
+    pub request_bytes: u64,
     /// When the response head arrived.
     pub headers_ns: Option<u64>,
     /// When the first byte of the body arrived.

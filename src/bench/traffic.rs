@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::bench::record::RequestRecord;
+use crate::bench::record::{RequestErrorClass, RequestRecord};
 use crate::server::counters::Counters;
 use crate::server::http::Http;
 
@@ -166,23 +166,46 @@ pub(crate) enum Settled {
 pub(crate) struct Sent {
     /// Requests, failed ones included.
     pub(crate) requests: u64,
-    /// Requests that failed: the server may have counted them or not.
-    pub(crate) failed: u64,
-    /// Prompt tokens of those that did not; `None` where the server does not tell.
+    /// Requests that failed so that the server may have counted them or not.
+    failed: u64,
+    /// Requests that it cannot have counted: refused, or never received.
+    refused: u64,
+    /// Prompt tokens of those that did not fail; `None` where the server does not tell.
     pub(crate) prompt_tokens: Option<u64>,
+    /// Prompt tokens of those that failed, at most.
+    failed_tokens: u64,
 }
 
+/// A prompt may have so many times the tokens that another one has of as many bytes.
+const DENSER: f64 = 1.25;
+
 impl Sent {
-    pub(crate) const NOTHING: Self = Self { requests: 0, failed: 0, prompt_tokens: Some(0) };
+    pub(crate) const NOTHING: Self =
+        Self { requests: 0, failed: 0, refused: 0, prompt_tokens: Some(0), failed_tokens: 0 };
 
     /// What these records are of.
     pub(crate) fn of(records: &[RequestRecord]) -> Self {
         let good = || records.iter().filter(|record| record.failure().is_none());
         let tokens = good().map(|record| record.usage.map(|usage| usage.prompt_tokens));
+        let densest = good()
+            .filter_map(|record| {
+                let tokens = record.usage?.prompt_tokens as f64;
+                (record.request_bytes > 0).then(|| tokens / record.request_bytes as f64)
+            })
+            .reduce(f64::max);
+        let failed: Vec<&RequestRecord> = records
+            .iter()
+            .filter(|record| record.failure().is_some() && !is_uncounted(record))
+            .collect();
+        // A token is a byte at least; other prompts show how many it is.
+        let per_byte = densest.map_or(1.0, |densest| (DENSER * densest).min(1.0));
+        let most = |record: &&RequestRecord| (record.request_bytes as f64 * per_byte).ceil() as u64;
         Self {
             requests: records.len() as u64,
-            failed: (records.len() - good().count()) as u64,
+            failed: failed.len() as u64,
+            refused: records.iter().filter(|record| is_uncounted(record)).count() as u64,
             prompt_tokens: tokens.sum(),
+            failed_tokens: failed.iter().map(most).sum(),
         }
     }
 
@@ -191,9 +214,18 @@ impl Sent {
         Self {
             requests: self.requests + other.requests,
             failed: self.failed + other.failed,
+            refused: self.refused + other.refused,
             prompt_tokens: self.prompt_tokens.zip(other.prompt_tokens).map(|(a, b)| a + b),
+            failed_tokens: self.failed_tokens + other.failed_tokens,
         }
     }
+}
+
+/// Whether a request cannot have been counted: nobody received it, or it was refused
+/// before it was queued.
+fn is_uncounted(record: &RequestRecord) -> bool {
+    use RequestErrorClass::{ClientError, Connect};
+    record.failure().is_some_and(|error| matches!(error.class, ClientError | Connect))
 }
 
 /// Waits until the counters show what was sent since `before`, and nothing else.
@@ -234,15 +266,15 @@ pub(crate) async fn settle(
 /// As [`Traffic::compare`], for many requests of which some may have failed.
 fn differs(before: &Counters, now: &Counters, sent: Sent) -> Result<Option<String>, String> {
     let mut missing = None;
+    let requests = sent.requests - sent.refused;
     for (what, before, after, least, most) in [
-        ("requests", before.requests, now.requests, sent.requests - sent.failed, sent.requests),
+        ("requests", before.requests, now.requests, requests - sent.failed, requests),
         (
             "prompt tokens",
             before.prompt_tokens,
             now.prompt_tokens,
             sent.prompt_tokens.unwrap_or(0),
-            // How long the failed ones were, nobody has told.
-            sent.prompt_tokens.filter(|_| sent.failed == 0).unwrap_or(u64::MAX),
+            sent.prompt_tokens.map_or(u64::MAX, |tokens| tokens + sent.failed_tokens),
         ),
     ] {
         let Some(grown) = grown(before, after)? else {
@@ -266,5 +298,76 @@ fn grown(before: Option<u64>, after: Option<u64>) -> Result<Option<u64>, String>
             .map(Some)
             .ok_or_else(|| "the server's counters went back: it was restarted".to_owned()),
         _ => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::record::{RequestError, Usage};
+
+    /// 1000 bytes that the server counted as 250 tokens.
+    fn good() -> RequestRecord {
+        let usage = Usage { prompt_tokens: 250, ..Usage::default() };
+        RequestRecord { request_bytes: 1000, usage: Some(usage), ..RequestRecord::default() }
+    }
+
+    fn failed(class: RequestErrorClass) -> RequestRecord {
+        let error = Some(RequestError { class, message: String::new() });
+        RequestRecord { request_bytes: 2000, error, ..RequestRecord::default() }
+    }
+
+    /// What is told when the counters grew so after these.
+    fn told(records: &[RequestRecord], requests: u64, prompt_tokens: u64) -> String {
+        let counted = |requests, prompt_tokens| Counters {
+            requests: Some(requests),
+            prompt_tokens: Some(prompt_tokens),
+            ..Counters::default()
+        };
+        let now = counted(7 + requests, 900 + prompt_tokens);
+        match differs(&counted(7, 900), &now, Sent::of(records)) {
+            Ok(None) => "ours".to_owned(),
+            Ok(Some(missing)) => format!("missing: {missing}"),
+            Err(reason) => reason,
+        }
+    }
+
+    #[test]
+    fn what_failed_may_have_been_counted_and_hides_no_more_than_it_was() {
+        let cut = [good(), good(), failed(RequestErrorClass::Cut)];
+        assert_eq!(told(&cut, 2, 500), "ours", "it was not counted");
+        assert_eq!(told(&cut, 3, 1000), "ours", "it was: 2000 bytes like the others");
+        // 1.25 times the tokens of as many bytes of the others, which is 625.
+        assert_eq!(told(&cut, 3, 1125), "ours");
+        let foreign = "foreign traffic: 1126 prompt tokens where ours were 1125";
+        assert_eq!(told(&cut, 3, 1126), foreign);
+        assert_eq!(told(&cut, 4, 1000), "foreign traffic: 4 requests where ours were 3");
+        assert_eq!(told(&cut, 1, 250), "missing: 250 prompt tokens where ours were 500");
+        // Alone it has a token in each byte at most.
+        let alone = [failed(RequestErrorClass::Silent)];
+        assert_eq!(told(&alone, 1, 2000), "ours");
+        assert!(told(&alone, 1, 2001).starts_with("foreign traffic"));
+    }
+
+    #[test]
+    fn what_was_refused_or_never_received_hides_nothing() {
+        for class in [RequestErrorClass::ClientError, RequestErrorClass::Connect] {
+            let records = [good(), failed(class)];
+            assert_eq!(told(&records, 1, 250), "ours");
+            assert_eq!(told(&records, 2, 250), "foreign traffic: 2 requests where ours were 1");
+            let foreign = "foreign traffic: 260 prompt tokens where ours were 250";
+            assert_eq!(told(&records, 1, 260), foreign);
+        }
+    }
+
+    #[test]
+    fn sums_are_of_everything_that_was_sent() {
+        let (one, other) =
+            ([good(), failed(RequestErrorClass::Cut)], [failed(RequestErrorClass::ClientError)]);
+        let both = Sent::of(&one).and(Sent::of(&other));
+        assert_eq!(both, Sent::of(&[&one[..], &other].concat()));
+        assert_eq!(Sent::NOTHING.and(both), both);
+        let untold = RequestRecord { usage: None, ..good() };
+        assert_eq!(told(&[untold, good()], 2, 99_999), "ours", "nobody tells their tokens");
     }
 }

@@ -9,12 +9,13 @@ use serde_json::{Map, Value};
 use vllm_grid::bench::client::Limits;
 use vllm_grid::bench::record::RequestRecord;
 use vllm_grid::bench::suite::{Bench, BenchError, BenchSettings, planned_repeats, run_suite};
-use vllm_grid::bench::telemetry::{Telemetry, TelemetrySettings};
+use vllm_grid::bench::telemetry::{Telemetry, TelemetrySettings, gpus_are_here};
 use vllm_grid::bench::{RecordSink, RepeatKey};
+use vllm_grid::event::{Emit, Event};
 use vllm_grid::metric::{Measurement, Status};
 use vllm_grid::report;
 use vllm_grid::results::records;
-use vllm_grid::server::{ApiKey, Endpoint, Server, ServerError};
+use vllm_grid::server::{ApiKey, Endpoint, GpuIds, Server, ServerError};
 use vllm_grid::sweep::record::SCHEMA_VERSION;
 use vllm_grid::workload::{Datasets, KINDS, SHARED_OPTIONS, Workload};
 
@@ -39,6 +40,8 @@ struct About<'a> {
     model: &'a str,
     version: Option<&'a str>,
     max_model_len: Option<u64>,
+    /// This machine's GPUs that the server runs on, as a person said.
+    local_gpus: Option<&'a str>,
 }
 
 /// Keeps every record in memory until the end.
@@ -80,17 +83,14 @@ pub(crate) async fn bench(args: &BenchArgs, shutdown: &Shutdown) -> Result<Exit,
         .await
         .map_err(|fault| Failure::new(Exit::Environment, fault))?
         .with_datasets(datasets)
-        .with_telemetry(Telemetry::start(&TelemetrySettings {
-            gpus: !server.simulated && is_here(&server),
-            probe: None,
-        }));
+        .with_telemetry(telemetry(args, &server, &emit));
     let mut measurements = Vec::new();
     let ended = run_suite(&mut bench, &workloads, args.repeats, &mut measurements).await;
     progress.close();
     if let Some(path) = &args.records {
         keep(path, &sink)?;
     }
-    tell(args.format, &server, &measurements)?;
+    tell(args, &server, &measurements)?;
     match ended {
         Ok(()) if measurements.iter().any(|m| m.status == Status::Ok) => Ok(Exit::Done),
         Ok(()) => Ok(Exit::NothingRanked),
@@ -101,10 +101,26 @@ pub(crate) async fn bench(args: &BenchArgs, shutdown: &Shutdown) -> Result<Exit,
     }
 }
 
-/// Whether the server runs on this machine: the GPUs elsewhere are not seen.
-fn is_here(server: &Server) -> bool {
-    let rest = server.endpoint.base_url.trim_start_matches("http://");
-    ["127.", "localhost", "[::1]"].iter().any(|host| rest.starts_with(host))
+/// Looks at this machine, and at its GPUs where a person says that the server runs
+/// on them: behind a tunnel, which a server with TLS needs, the address is local and
+/// the GPUs are not.
+fn telemetry(args: &BenchArgs, server: &Server, emit: &Emit) -> Telemetry {
+    let said = args.local_gpus.as_deref();
+    let telemetry = Telemetry::start(&TelemetrySettings {
+        gpus: said.is_some() && !server.simulated,
+        only: said.filter(|said| *said != "all").map(GpuIds::listed),
+        probe: None,
+    });
+    let warning = match said {
+        Some(_) if server.simulated => "the server is simulated: no GPU is looked at",
+        Some(_) if !telemetry.has_gpus() => "no such GPU is seen on this machine (--local-gpus)",
+        None if !server.simulated && server.endpoint.is_loopback() && gpus_are_here() => {
+            "no GPU is looked at: if the server runs on this machine's, say so with --local-gpus"
+        }
+        _ => return telemetry,
+    };
+    emit.emit(Event::Warning(warning.to_owned()));
+    telemetry
 }
 
 fn keep(path: &Path, sink: &Kept) -> Result<(), Failure> {
@@ -199,9 +215,9 @@ fn options(set: &[String]) -> Result<Map<String, Value>, Failure> {
     Ok(options)
 }
 
-fn tell(format: Format, server: &Server, measurements: &[Measurement]) -> Result<(), Failure> {
+fn tell(args: &BenchArgs, server: &Server, measurements: &[Measurement]) -> Result<(), Failure> {
     let kept: Vec<&Measurement> = measurements.iter().filter(|m| m.repeat > 0).collect();
-    if format == Format::Json {
+    if args.format == Format::Json {
         return print_json(&Output {
             schema_version: SCHEMA_VERSION,
             simulated: server.simulated,
@@ -210,6 +226,7 @@ fn tell(format: Format, server: &Server, measurements: &[Measurement]) -> Result
                 model: &server.model,
                 version: server.version.as_deref(),
                 max_model_len: server.max_model_len,
+                local_gpus: args.local_gpus.as_deref().filter(|_| !server.simulated),
             },
             measurements: kept,
         });

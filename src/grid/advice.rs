@@ -22,10 +22,13 @@ pub(super) fn inert_flags(
 ) {
     let metric = &grid.objective.metric;
     let workload = grid.workloads.iter().find(|it| it.kind().key == metric.workload);
-    let Some(kind) = workload.map(crate::workload::Workload::kind) else { return };
-    if kind.concurrency == Concurrency::Many {
+    let Some(workload) = workload else { return };
+    if workload.concurrency(metric.case.as_deref()) == Concurrency::Many {
         return;
     }
+    let kind = workload.kind();
+    let load =
+        if kind.concurrency == Concurrency::Many { " with more requests at once" } else { "" };
     for (_, name, span) in varied
         .iter()
         .filter(|(kind, name, _)| *kind == Kind::Flag && flags::acts_under_load_only(name))
@@ -36,7 +39,7 @@ pub(super) fn inert_flags(
             format!(
                 "`{name}` is varied, but the objective {metric} comes from `{}`, which sends one \
                  request at a time: the flag can hardly act there, and what differs will be noise; \
-                 judge it under load",
+                 judge it under load{load}",
                 kind.name
             ),
         );

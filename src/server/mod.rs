@@ -3,6 +3,7 @@
 //! one is [`crate::engine`]'s, measuring one is [`crate::bench`]'s.
 
 use std::fmt;
+use std::net::IpAddr;
 
 pub mod counters;
 pub mod effective;
@@ -51,6 +52,20 @@ pub struct Endpoint {
     pub api_key: Option<ApiKey>,
 }
 
+impl Endpoint {
+    /// Whether its host is a loopback address, or exactly `localhost`. What answers
+    /// there may still be a tunnel to another machine.
+    pub fn is_loopback(&self) -> bool {
+        let Ok(url) = reqwest::Url::parse(&self.base_url) else { return false };
+        let Some(host) = url.host_str() else { return false };
+        let address = host.trim_start_matches('[').trim_end_matches(']');
+        match address.parse::<IpAddr>() {
+            Ok(address) => address.to_canonical().is_loopback(),
+            Err(_) => host.eq_ignore_ascii_case("localhost"),
+        }
+    }
+}
+
 /// A server that answered: its endpoint and what it says of itself.
 #[derive(Clone, Debug)]
 pub struct Server {
@@ -64,4 +79,33 @@ pub struct Server {
     pub version: Option<String>,
     /// Whether the server says of itself that it is simulated.
     pub simulated: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_is_an_address_or_exactly_localhost() {
+        let is_loopback = |host: &str| {
+            Endpoint { base_url: format!("http://{host}:8000"), api_key: None }.is_loopback()
+        };
+        for here in
+            ["127.0.0.1", "127.8.9.1", "[::1]", "[::ffff:127.0.0.1]", "localhost", "LocalHost"]
+        {
+            assert!(is_loopback(here), "{here}");
+        }
+        for elsewhere in [
+            "localhost.example.org",
+            "127.0.0.1.example.org",
+            "127.example.org",
+            "0.0.0.0",
+            "10.0.0.1",
+            "[::2]",
+            "gpu-box",
+        ] {
+            assert!(!is_loopback(elsewhere), "{elsewhere}");
+        }
+        assert!(!Endpoint { base_url: "no URL".to_owned(), api_key: None }.is_loopback());
+    }
 }

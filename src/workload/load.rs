@@ -198,6 +198,14 @@ impl Load {
         }
     }
 
+    /// Requests in flight at once in a case; without its name, in any of them.
+    pub(super) fn in_flight(&self, case: Option<&str>) -> Concurrency {
+        let named = self.named_cases();
+        let asked = named.iter().filter(|(_, name)| case.is_none_or(|case| case == name));
+        let alone = asked.map(|(case, _)| *case == LoadCase::Concurrency(1));
+        if alone.reduce(|a, b| a && b) == Some(true) { Concurrency::One } else { Concurrency::Many }
+    }
+
     /// The case of this name.
     pub fn case(&self, name: &str) -> Option<LoadCase> {
         let place = self.cases().iter().position(|known| known == name)?;
@@ -325,6 +333,17 @@ mod tests {
         let one = read(json!({"rate": 4})).expect("good options");
         assert_eq!(one.cases(), [""]);
         assert_eq!(one.case(""), Some(LoadCase::Rate(4.0)));
+    }
+
+    #[test]
+    fn a_concurrency_of_one_is_no_load() {
+        let in_flight = |options, case| read(options).expect("good options").in_flight(case);
+        assert_eq!(in_flight(json!({"concurrency": 1}), None), Concurrency::One);
+        let ladder = json!({"concurrency": [1, 8]});
+        assert_eq!(in_flight(ladder.clone(), Some("concurrency=1")), Concurrency::One);
+        assert_eq!(in_flight(ladder.clone(), Some("concurrency=8")), Concurrency::Many);
+        assert_eq!(in_flight(ladder, None), Concurrency::Many);
+        assert_eq!(in_flight(json!({"rate": 1}), None), Concurrency::Many);
     }
 
     #[test]

@@ -50,7 +50,7 @@ pub struct Kind {
     pub options: &'static [OptionSpec],
     /// Its own metrics; [`Kind::all_metrics`] has those of resources too.
     pub metrics: &'static [Metric],
-    /// Requests in flight at once.
+    /// Requests in flight at once, at most; [`Workload::concurrency`] knows a case's.
     pub concurrency: Concurrency,
     /// Its specification from checked options.
     pub read: fn(&Options) -> Spec,
@@ -247,6 +247,14 @@ impl Workload {
             Spec::Stability(_) => &stability::KIND,
             Spec::LongContext(_) => &long_context::KIND,
             Spec::Command(_) => &command::KIND,
+        }
+    }
+
+    /// Requests in flight at once in a case; without its name, in any of them.
+    pub fn concurrency(&self, case: Option<&str>) -> Concurrency {
+        match &self.spec {
+            Spec::Load(spec) => spec.in_flight(case),
+            _ => self.kind().concurrency,
         }
     }
 

@@ -45,7 +45,7 @@ async fn run(server: &Server, runs: &[(&str, Value)]) -> Vec<Measurement> {
     let settings =
         BenchSettings { salt: "a sweep".to_owned(), seed: 1, launch: 1, limits: Limits::default() };
     let probe = Arc::new(Growing(AtomicU64::new(0)));
-    let telemetry = TelemetrySettings { gpus: false, probe: Some(probe) };
+    let telemetry = TelemetrySettings { probe: Some(probe), ..TelemetrySettings::default() };
     let mut bench = Bench::new(server, &kept, &emit, &cancel, settings)
         .await
         .expect("an address")

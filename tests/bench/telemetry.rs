@@ -39,7 +39,8 @@ async fn a_launch_keeps_its_telemetry_and_repeats_tell_what_it_adds_up_to() {
     let (emit, cancel) = (Emit::nowhere(), CancellationToken::new());
     let settings =
         BenchSettings { salt: "a sweep".to_owned(), seed: 1, launch: 1, limits: Limits::default() };
-    let telemetry = TelemetrySettings { gpus: false, probe: Some(Arc::new(Probe)) };
+    let telemetry =
+        TelemetrySettings { probe: Some(Arc::new(Probe)), ..TelemetrySettings::default() };
     let mut bench = Bench::new(&simulated.server, &sink, &emit, &cancel, settings)
         .await
         .expect("an address")
@@ -80,9 +81,9 @@ async fn a_launch_keeps_its_telemetry_and_repeats_tell_what_it_adds_up_to() {
     assert!(tokens.iter().flatten().max() > tokens.iter().flatten().min());
 }
 
-/// The whole program beside a server that is slow enough to be looked at: metrics
-/// of its one repeat.
-async fn beside_gpus(adjust: impl FnOnce(&mut Command)) -> Value {
+/// The whole program beside a server that is slow enough to be looked at: what it
+/// printed as JSON of its one repeat, and what it said beside that.
+async fn beside_gpus(local: &[&str], adjust: impl FnOnce(&mut Command)) -> (Value, String) {
     let counting = Counting::start(Behaviour {
         miss: std::time::Duration::from_millis(300),
         ..Behaviour::default()
@@ -93,20 +94,18 @@ async fn beside_gpus(adjust: impl FnOnce(&mut Command)) -> Value {
         .args(["bench", &counting.endpoint().base_url, "--workload", "load", "--repeats", "1"])
         .args(["--set", "concurrency=2", "--set", "requests=10", "--set", "warmup=0"])
         .args(["--set", "prompt_tokens=64", "--set", "output_tokens=4", "--format", "json"])
+        .args(local)
         .stdin(Stdio::null());
     adjust(&mut command);
     let output = command.output().await.expect("it runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let mut told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    told["measurements"][0]["metrics"].take()
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{said}");
+    (serde_json::from_slice(&output.stdout).expect("JSON"), said)
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn gpus_are_seen_through_nvidia_smi_where_there_is_no_nvml() {
-    if nvml_wrapper::Nvml::init().is_ok() {
-        // Real GPUs are seen instead.
-        return;
-    }
+/// A folder for the search path with an `nvidia-smi` of two GPUs in it, which notes
+/// each start.
+fn scripted_smi() -> (tempfile::TempDir, String) {
     let folder = tempfile::tempdir().expect("a folder");
     let tool = folder.path().join("nvidia-smi");
     let script = format!(
@@ -119,10 +118,22 @@ async fn gpus_are_seen_through_nvidia_smi_where_there_is_no_nvml() {
     std::fs::write(&tool, script).expect("written");
     std::fs::set_permissions(&tool, PermissionsExt::from_mode(0o755)).expect("its mode");
     let path = format!("{}:{}", folder.path().display(), std::env::var("PATH").expect("a path"));
-    let metrics = beside_gpus(|command| {
+    (folder, path)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gpus_are_seen_through_nvidia_smi_where_there_is_no_nvml() {
+    if nvml_wrapper::Nvml::init().is_ok() {
+        // Real GPUs are seen instead.
+        return;
+    }
+    let (folder, path) = scripted_smi();
+    let (told, _) = beside_gpus(&["--local-gpus", "all"], |command| {
         command.env("PATH", path);
     })
     .await;
+    assert_eq!(told["server"]["local_gpus"], json!("all"));
+    let metrics = &told["measurements"][0]["metrics"];
     assert_eq!(metrics["gpu_power_mean"], json!(300.0), "the sum of both");
     assert_eq!(metrics["gpu_temperature_max"], json!(71.0));
     assert_eq!(metrics["gpu_utilization_mean"], json!(0.6));
@@ -138,6 +149,36 @@ async fn gpus_are_seen_through_nvidia_smi_where_there_is_no_nvml() {
     assert!(!std::path::Path::new("/proc").join(process).exists(), "it ended with the program");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn only_gpus_that_the_server_is_said_to_run_on_are_looked_at() {
+    if nvml_wrapper::Nvml::init().is_ok() {
+        return;
+    }
+    let (_folder, path) = scripted_smi();
+    let (told, _) = beside_gpus(&["--local-gpus", "GPU-11"], |command| {
+        command.env("PATH", path);
+    })
+    .await;
+    assert_eq!(told["measurements"][0]["metrics"]["gpu_power_mean"], json!(200.0));
+
+    // A local address may be a tunnel: unless it is said, nothing is looked at.
+    let (folder, path) = scripted_smi();
+    let (told, said) = beside_gpus(&[], |command| {
+        command.env("PATH", path);
+    })
+    .await;
+    assert_eq!(told["server"]["local_gpus"], Value::Null);
+    let metrics = &told["measurements"][0]["metrics"];
+    for absent in ["gpu_power_mean", "gpu_utilization_max", "energy_per_1000_tokens"] {
+        assert_eq!(metrics[absent], Value::Null, "{absent}");
+    }
+    assert!(!folder.path().join("started").exists());
+    assert!(
+        said.contains("warning: no GPU is looked at") && said.contains("--local-gpus"),
+        "{said}"
+    );
+}
+
 /// A driver's library of two GPUs, made of `nvml.c`; the second one has no power sensor.
 #[tokio::test(flavor = "multi_thread")]
 async fn gpus_are_seen_through_nvml_first_of_all() {
@@ -151,10 +192,11 @@ async fn gpus_are_seen_through_nvml_first_of_all() {
         .await
         .expect("a C compiler");
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    let metrics = beside_gpus(|command| {
+    let (told, _) = beside_gpus(&["--local-gpus", "all"], |command| {
         command.env("LD_LIBRARY_PATH", folder.path());
     })
     .await;
+    let metrics = &told["measurements"][0]["metrics"];
     assert_eq!(metrics["gpu_utilization_mean"], json!(0.6));
     assert_eq!(metrics["gpu_memory_used_max"], json!(3.0 * f64::from(1 << 30)));
     assert_eq!(metrics["gpu_temperature_max"], json!(61.0));

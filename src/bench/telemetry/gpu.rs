@@ -49,6 +49,16 @@ impl GpuReading {
     }
 }
 
+/// Whether this machine seems to have GPUs that can be looked at.
+pub fn gpus_are_here() -> bool {
+    let seen = Nvml::init().is_ok_and(|nvml| nvml.device_count().is_ok_and(|count| count > 0));
+    let tool = || {
+        let paths = std::env::var_os("PATH").unwrap_or_default();
+        std::env::split_paths(&paths).any(|folder| folder.join("nvidia-smi").is_file())
+    };
+    seen || tool()
+}
+
 /// What looks at the GPUs; it ends when this is dropped.
 #[derive(Debug)]
 pub(super) struct Gpus {

@@ -10,14 +10,14 @@ use tokio::task::JoinHandle;
 
 use crate::bench::clock::now_ns;
 use crate::server::counters::Counters;
-use crate::server::{ResourceProbe, ResourceSample};
+use crate::server::{GpuIds, ResourceProbe, ResourceSample};
 
 mod gpu;
 mod host;
 pub(crate) mod summary;
 pub(crate) mod watch;
 
-pub use gpu::GpuReading;
+pub use gpu::{GpuReading, gpus_are_here};
 pub use host::HostReading;
 
 /// How often GPUs are looked at.
@@ -91,13 +91,21 @@ pub struct TelemetrySettings {
     /// Whether GPUs are looked at: not for a server elsewhere, and not for a
     /// simulated one, whose figures they have no part in.
     pub gpus: bool,
+    /// Which GPUs; `None`: those that the probe tells, or all.
+    pub only: Option<GpuIds>,
     /// What the engine can tell.
     pub probe: Option<Arc<dyn ResourceProbe>>,
 }
 
 impl std::fmt::Debug for TelemetrySettings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "TelemetrySettings(gpus: {}, probe: {})", self.gpus, self.probe.is_some())
+        write!(
+            f,
+            "TelemetrySettings(gpus: {} {:?}, probe: {})",
+            self.gpus,
+            self.only,
+            self.probe.is_some()
+        )
     }
 }
 
@@ -143,7 +151,8 @@ impl Telemetry {
     pub fn start(settings: &TelemetrySettings) -> Self {
         let tape = Tape::new();
         let stop = Arc::new(AtomicBool::new(false));
-        let only = settings.probe.as_ref().and_then(|probe| probe.gpus());
+        let told = || settings.probe.as_ref().and_then(|probe| probe.gpus());
+        let only = settings.only.clone().or_else(told);
         let gpus = settings
             .gpus
             .then(|| gpu::Gpus::watch(only, GPUS_EACH, tape.clone(), Arc::clone(&stop)))
@@ -162,6 +171,11 @@ impl Telemetry {
             })
         });
         Self { tape, stop, gpus, probing }
+    }
+
+    /// Whether there is something that looks at GPUs.
+    pub fn has_gpus(&self) -> bool {
+        self.gpus.is_some()
     }
 
     pub(crate) fn tape(&self) -> &Tape {

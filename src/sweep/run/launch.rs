@@ -93,6 +93,7 @@ impl Sweep {
         };
         let bench = Bench::new(&server, &*sink, hands.emit, hands.cancel, settings).await;
         let telemetry = Telemetry::start(&TelemetrySettings {
+            only: None,
             gpus: !server.simulated,
             probe: launched.probe(),
         });
