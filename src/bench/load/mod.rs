@@ -1,6 +1,7 @@
 //! The workload `load`: closed loops of many slots, open loops on a schedule,
-//! ladders of them, and the highest rate that holds an SLO. What the records add
-//! up to is in `figures`, when a ladder ends in `ladder`.
+//! ladders of them, and the highest rate that holds an SLO. Here is what a repeat
+//! of each does; the loops are in `closed`, `open` and `max_rate`, what the records
+//! add up to is in `figures`, when a ladder ends in `ladder`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -21,18 +22,23 @@ use crate::server::counters::Counters;
 use crate::workload::{Load, LoadCase};
 
 use self::figures::Plan;
-use self::generate::{Generated, Generator, Health, Schedule};
-use self::ladder::{Rungs, Search};
+use self::files::too_many_files;
+use self::generate::{Generator, Health};
+use self::ladder::Rungs;
 use self::lanes::Lanes;
 use self::prompts::{Prompts, Recipe, Texts};
 use self::selection::Selection;
-use self::verdict::{Done, Note, void_of_lag};
+use self::verdict::{Done, void_of_lag};
 
+mod closed;
 pub(crate) mod distribution;
 mod figures;
+mod files;
 mod generate;
 mod ladder;
 mod lanes;
+mod max_rate;
+mod open;
 mod prompts;
 mod selection;
 mod verdict;
@@ -41,8 +47,6 @@ mod verdict;
 const OPEN_WARMUP: u64 = 32;
 /// Prompts that may be tried until one is not too long.
 const MAX_PILOTS: usize = 16;
-/// Files that are open beside the connections.
-const OTHER_FILES: u64 = 64;
 
 /// What is known between the repeats of a launch.
 #[derive(Clone, Debug, Default)]
@@ -296,33 +300,6 @@ impl Run<'_, '_> {
         Ok((lanes, slots))
     }
 
-    async fn closed(
-        &mut self,
-        recipe: Recipe,
-        clock: Clock,
-        count: u64,
-        expected: Duration,
-    ) -> Result<Done, Stop> {
-        let requests = self.requests();
-        let limit = requests.map(|requests| u32::try_from(requests).unwrap_or(u32::MAX));
-        let prompts = Prompts::build(recipe.clone(), 0, limit).await;
-        let (lanes, slots) = self.slots(count as usize).await?;
-        let mut generator = self.generator(prompts, clock, count, "load");
-        if let (None, Some(seconds)) = (requests, self.spec.duration) {
-            let whole = expected + Duration::from_secs_f64(seconds);
-            generator.until_ns = Some(clock.elapsed_ns() + whole.as_nanos() as u64);
-        }
-        let health = Arc::clone(&generator.health);
-        let Generated { records, busy } = generator.closed(&lanes, slots, expected).await;
-        let mut done = self.done(&recipe, records, 0, &health);
-        done.plan = Plan { open: false, window: busy, slo: self.spec.slo };
-        if busy.is_none() && !self.is_warmup {
-            let text = "throughput is not told: the slots were never all busy";
-            done.note = Some(Note::Remark(text.to_owned()));
-        }
-        Ok(done)
-    }
-
     /// What a loop gave whose requests were numbered from `first`.
     fn done(
         &mut self,
@@ -339,102 +316,6 @@ impl Run<'_, '_> {
             remarks = selection.remarks(requests, &refused, first);
         }
         Done { records, refused, gave_up: health.given_up(), remarks, all, ..Done::default() }
-    }
-
-    /// One open loop, its requests numbered from `first`.
-    async fn open(
-        &mut self,
-        recipe: Recipe,
-        clock: Clock,
-        first: u32,
-        rate: f64,
-        expected: Duration,
-    ) -> Result<Done, Stop> {
-        let requests = self.requests();
-        let limit = requests.map(|requests| u32::try_from(requests).unwrap_or(u32::MAX));
-        let arrivals = derive_seed(&recipe.seed);
-        let prompts = Prompts::build(recipe.clone(), first, limit).await;
-        // Twice what is in flight on average, for the crowds of a Poisson stream.
-        let flying = (2.0 * rate * expected.as_secs_f64()).ceil() as usize + 8;
-        let flying = flying.min(requests.map_or(4096, |requests| requests as usize)).min(4096);
-        let (lanes, slots) = self.slots(flying).await?;
-        let purpose = format!("rate={rate}");
-        let mut generator = self.generator(prompts, clock, flying as u64, &purpose);
-        if let (None, Some(seconds)) = (requests, self.spec.duration) {
-            let whole = Duration::from_secs_f64(seconds).as_nanos() as u64;
-            generator.until_ns = Some(clock.elapsed_ns() + whole);
-        }
-        let schedule = Schedule::new(self.spec.arrivals, rate, arrivals);
-        let health = Arc::clone(&generator.health);
-        let Generated { records, .. } = generator.open(&lanes, slots, schedule).await;
-        let done = self.done(&recipe, records, first, &health);
-        let plan =
-            Plan { open: true, window: figures::open_window(&done.records), slo: self.spec.slo };
-        Ok(Done { plan, ..done })
-    }
-
-    /// Open loops at rising and falling rates; the result is that of the highest
-    /// rate that held the SLO.
-    async fn search(
-        &mut self,
-        recipe: Recipe,
-        clock: Clock,
-        expected: Duration,
-    ) -> Result<Done, Stop> {
-        let mut search = Search::from(1.0 / expected.as_secs_f64().max(1e-3));
-        let mut best: Option<Done> = None;
-        let (mut all, mut last) = (Sent::NOTHING, None);
-        let mut first = 0;
-        while let Some(rate) = search.next() {
-            let done = match self.open(recipe.clone(), clock, first, rate, expected).await {
-                Ok(done) => done,
-                Err(stop) => {
-                    self.keep_aside(best);
-                    self.keep_aside(last);
-                    return Err(stop);
-                }
-            };
-            if self.bench.cancel().is_cancelled() {
-                return Err(Stop::Cancelled);
-            }
-            first += u32::try_from(done.all.requests).unwrap_or(u32::MAX);
-            all = all.and(done.all);
-            // A client that lags cannot say what the server holds.
-            if let Some(note) = void_of_lag(&done.records) {
-                self.keep_aside(best);
-                self.keep_aside(last);
-                return Ok(Done { note: Some(note), all, ..done });
-            }
-            let held = figures::held_share(&done.records, &done.plan) >= self.spec.slo_share;
-            search.tried(held);
-            let lesser = if held && best.as_ref().is_none_or(|best| rate > best.rate) {
-                best.replace(Done { rate, ..done })
-            } else {
-                last.replace(done)
-            };
-            self.keep_aside(lesser);
-            // One step warms up.
-            if self.is_warmup {
-                break;
-            }
-        }
-        let (mut done, max_rate, remark) = match (best, search.found()) {
-            (Some(best), Some((rate, bounded))) => {
-                self.keep_aside(last);
-                let remark = (!bounded).then_some("no rate was found that breaks the SLO");
-                (best, Some(rate), remark)
-            }
-            _ => (last.unwrap_or_default(), None, Some("no rate was found that holds the SLO")),
-        };
-        done.max_rate = max_rate;
-        done.all = all;
-        done.note = remark.map(|remark| Note::Remark(remark.to_owned()));
-        Ok(done)
-    }
-
-    /// Keeps the requests of a rate that is not the one told.
-    fn keep_aside(&mut self, lesser: Option<Done>) {
-        self.bench.keep_aside(lesser.into_iter().flat_map(Done::into_records));
     }
 
     async fn settle(
@@ -486,28 +367,4 @@ impl Run<'_, '_> {
             }
         }
     }
-}
-
-fn derive_seed(text: &str) -> u64 {
-    crate::bench::prompts::derive(&["arrivals", text])
-}
-
-/// Makes room for so many connections; why there is none.
-fn too_many_files(connections: u64) -> Option<String> {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let needed = connections + OTHER_FILES;
-    let limit = getrlimit(Resource::Nofile);
-    let allows = |limit: Option<u64>| limit.is_none_or(|limit| limit >= needed);
-    // An open loop may need any number: what is allowed is taken.
-    if allows(limit.current) && connections > 0 {
-        return None;
-    }
-    let raised = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).is_ok();
-    let limit = if raised { limit.maximum } else { limit.current };
-    (!allows(limit)).then(|| {
-        format!(
-            "{connections} connections need {needed} open files, and the limit is {}: raise it with `ulimit -n {needed}`",
-            limit.unwrap_or_default()
-        )
-    })
 }
