@@ -36,6 +36,10 @@ pub(crate) struct Behaviour {
     pub(crate) forgets: bool,
     /// Tokens that every prompt opens with.
     pub(crate) preamble: u64,
+    /// The first request of more than one token takes so much longer.
+    pub(crate) cold: Duration,
+    /// One request after the other, in the order in which they came.
+    pub(crate) serial: bool,
 }
 
 impl Default for Behaviour {
@@ -54,6 +58,8 @@ impl Default for Behaviour {
             freeze_after: None,
             forgets: false,
             preamble: 0,
+            cold: Duration::ZERO,
+            serial: false,
         }
     }
 }
@@ -65,6 +71,7 @@ struct Inside {
     prompt_tokens: u64,
     requests: u64,
     served: usize,
+    warm: bool,
     dead: bool,
     cached: HashSet<String>,
     salts: HashSet<String>,
@@ -75,6 +82,8 @@ struct Inside {
 pub(crate) struct Counting {
     behaviour: Behaviour,
     inside: Arc<Mutex<Inside>>,
+    /// Who has it is served, where one is after the other.
+    turn: Arc<tokio::sync::Mutex<()>>,
     url: String,
 }
 
@@ -82,7 +91,7 @@ impl Counting {
     pub(crate) async fn start(behaviour: Behaviour) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("bound"));
-        let counting = Self { behaviour, inside: Arc::default(), url };
+        let counting = Self { behaviour, inside: Arc::default(), turn: Arc::default(), url };
         let router = Router::new()
             .route("/v1/models", get(models))
             .route("/version", get(async || Json(json!({"version": "0.32.0"}))))
@@ -152,7 +161,7 @@ async fn chat(State(counting): State<Counting>, Json(body): Json<Value>) -> Resp
         let error = json!({"error": {"message": "too long", "code": 400}});
         return (StatusCode::BAD_REQUEST, Json(error)).into_response();
     }
-    let (served, found) = {
+    let (served, found, cold) = {
         let mut inside = counting.inside.lock().expect("no panic");
         inside.served += 1;
         inside.openings.push(text.chars().take(40).collect());
@@ -164,7 +173,8 @@ async fn chat(State(counting): State<Counting>, Json(body): Json<Value>) -> Resp
             (true, false) if known_salt => behaviour.preamble / behaviour.block * behaviour.block,
             _ => 0,
         };
-        (inside.served, found)
+        let cold = max_tokens > 1 && !std::mem::replace(&mut inside.warm, true);
+        (inside.served, found, if cold { behaviour.cold } else { Duration::ZERO })
     };
     let reached = |limit: Option<usize>| limit.is_some_and(|limit| served >= limit);
     if reached(behaviour.refuse_after) {
@@ -174,7 +184,10 @@ async fn chat(State(counting): State<Counting>, Json(body): Json<Value>) -> Resp
     if reached(behaviour.freeze_after) {
         std::future::pending::<()>().await;
     }
-    tokio::time::sleep(if found * 2 > tokens { behaviour.hit } else { behaviour.miss }).await;
+    let turn = if behaviour.serial { Some(counting.turn.lock().await) } else { None };
+    let time = if found * 2 > tokens { behaviour.hit } else { behaviour.miss };
+    tokio::time::sleep(time + cold).await;
+    drop(turn);
     // A first token need not show: a parser takes `<think>` away.
     let content = if max_tokens > 1 { "a" } else { "" };
     let mut stream = event(&json!({"choices": [{"index": 0, "delta": {"content": content}}]}));

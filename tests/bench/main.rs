@@ -18,3 +18,4 @@ mod simulated;
 mod stability;
 mod strangers;
 mod telemetry;
+mod warmup;

@@ -1,6 +1,8 @@
 //! From the records of a load, and what the server counted beside it, to its
 //! metrics. Pure: no clock, no requests.
 
+use std::time::Duration;
+
 use super::distribution::{Distribution, FOR_P99};
 use crate::bench::record::{RequestRecord, Usage};
 use crate::bench::telemetry::watch::Readings;
@@ -206,6 +208,14 @@ fn concurrent(records: &[RequestRecord]) -> usize {
         most = most.max(now);
     }
     most
+}
+
+/// Time of a request that came to its end: the least, and the median.
+pub(crate) fn times(records: &[RequestRecord]) -> Option<(Duration, Duration)> {
+    let done = records.iter().filter(|record| good_end(record));
+    let e2e = Distribution::of(done.filter_map(RequestRecord::e2e_ms));
+    let time = |ms: f64| Duration::from_secs_f64(ms / 1e3);
+    e2e.min().map(time).zip(e2e.median().map(time))
 }
 
 /// From one median request time after the first arrival, when the pipe is full,

@@ -98,12 +98,28 @@ impl Generator {
 
     /// A closed loop on open slots, whose starts are spread over `ramp`.
     pub(crate) async fn closed(self, lanes: &Lanes, slots: Vec<Slot>, ramp: Duration) -> Generated {
+        self.on_slots(lanes, slots, ramp, usize::MAX).await
+    }
+
+    /// One request on each open slot, all at once.
+    pub(crate) async fn burst(self, lanes: &Lanes, slots: Vec<Slot>) -> Generated {
+        self.on_slots(lanes, slots, Duration::ZERO, 1).await
+    }
+
+    /// `each`: requests that a slot sends at most.
+    async fn on_slots(
+        self,
+        lanes: &Lanes,
+        slots: Vec<Slot>,
+        ramp: Duration,
+        each: usize,
+    ) -> Generated {
         let count = slots.len().max(1) as u32;
         let begin = tokio::time::Instant::now();
         let mut tasks = tokio::task::JoinSet::new();
         for (number, slot) in (0u32..).zip(slots) {
             let start = begin + ramp * number / count;
-            tasks.spawn_on(self.clone().loop_on(slot, start), lanes.of(number as usize));
+            tasks.spawn_on(self.clone().loop_on(slot, start, each), lanes.of(number as usize));
         }
         let streams = tasks.join_all().await;
         let busy = busy(&streams);
@@ -112,7 +128,12 @@ impl Generator {
         Generated { records, busy }
     }
 
-    async fn loop_on(self, mut slot: Slot, start: tokio::time::Instant) -> Vec<RequestRecord> {
+    async fn loop_on(
+        self,
+        mut slot: Slot,
+        start: tokio::time::Instant,
+        each: usize,
+    ) -> Vec<RequestRecord> {
         let mut records = Vec::new();
         let started = self.cancel.run_until_cancelled(async {
             if let Some(before) = start.checked_sub(AHEAD)
@@ -126,7 +147,8 @@ impl Generator {
         if started.await.is_none() {
             return records;
         }
-        while !self.is_over()
+        while records.len() < each
+            && !self.is_over()
             && let Some(prompt) = self.prompts.next().await
         {
             records.push(self.send(&mut slot, prompt, None).await);

@@ -127,6 +127,37 @@ impl Search {
     }
 }
 
+/// The rates of a search's warm-up: doubled until one breaks the SLO. Twice, for the
+/// first time may be for the cold.
+#[derive(Clone, Debug)]
+pub(crate) struct Rising {
+    rate: f64,
+    broken: u32,
+    steps: u32,
+}
+
+impl Rising {
+    /// Begins at the rate of one request at a time.
+    pub(crate) fn from(rate: f64) -> Self {
+        Self { rate, broken: 0, steps: 0 }
+    }
+
+    /// The rate to try next; `None` when the last one was as high as they get.
+    pub(crate) fn next(&self) -> Option<f64> {
+        (self.broken < 2 && self.steps < MAX_STEPS).then_some(self.rate)
+    }
+
+    /// The present rate held the SLO, or did not.
+    pub(crate) fn tried(&mut self, held: bool) {
+        self.steps += 1;
+        if held {
+            (self.rate, self.broken) = (self.rate * 2.0, 0);
+        } else {
+            self.broken += 1;
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -177,5 +208,20 @@ mod tests {
             (None, 4),
             "it does not go on to slower and slower rates"
         );
+    }
+
+    #[test]
+    fn a_warm_up_rises_until_a_rate_breaks_twice() {
+        let rates = |held: &dyn Fn(usize, f64) -> bool| {
+            let (mut rising, mut tried) = (Rising::from(1.0), Vec::new());
+            while let Some(rate) = rising.next() {
+                rising.tried(held(tried.len(), rate));
+                tried.push(rate);
+            }
+            tried
+        };
+        assert_eq!(rates(&|_, rate| rate < 4.0), [1.0, 2.0, 4.0, 4.0]);
+        assert_eq!(rates(&|step, rate| step > 0 && rate < 4.0), [1.0, 1.0, 2.0, 4.0, 4.0]);
+        assert_eq!(rates(&|_, _| true).len(), MAX_STEPS as usize);
     }
 }

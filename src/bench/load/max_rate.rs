@@ -4,12 +4,25 @@
 use std::time::Duration;
 
 use super::figures;
-use super::ladder::Search;
+use super::ladder::{Rising, Search};
+use super::open::{MAX_FLYING, WARMUP};
 use super::prompts::Recipe;
 use super::verdict::{Done, Note, void_of_lag};
 use super::{Run, Stop};
 use crate::bench::clock::Clock;
 use crate::bench::traffic::Sent;
+
+/// The steps of one repeat. What was sent at one rate is told; the rest is kept aside.
+#[derive(Default)]
+struct Steps(Vec<Done>);
+
+impl Steps {
+    /// The number of the next request.
+    fn next(&self) -> u32 {
+        let sent: u64 = self.0.iter().map(|step| step.all.requests).sum();
+        u32::try_from(sent).unwrap_or(u32::MAX)
+    }
+}
 
 impl Run<'_, '_> {
     /// Open loops at rising and falling rates; the result is that of the highest
@@ -20,59 +33,106 @@ impl Run<'_, '_> {
         clock: Clock,
         expected: Duration,
     ) -> Result<Done, Stop> {
-        let mut search = Search::from(1.0 / expected.as_secs_f64().max(1e-3));
-        let mut best: Option<Done> = None;
-        let (mut all, mut last) = (Sent::NOTHING, None);
-        let mut first = 0;
+        let mut search = Search::from(one_at_a_time(expected));
+        let mut steps = Steps::default();
+        let requests = self.spec.requests_of(self.kind);
         while let Some(rate) = search.next() {
-            let done = match self.open(recipe.clone(), clock, first, rate, expected).await {
-                Ok(done) => done,
-                Err(stop) => {
-                    self.keep_aside(best);
-                    self.keep_aside(last);
-                    return Err(stop);
-                }
-            };
-            if self.bench.cancel().is_cancelled() {
-                return Err(Stop::Cancelled);
-            }
-            first += u32::try_from(done.all.requests).unwrap_or(u32::MAX);
-            all = all.and(done.all);
+            let first = steps.next();
+            let step = self.open(recipe.clone(), clock, first, rate, requests, expected).await;
+            self.keep_step(step, &mut steps)?;
+            let Some(step) = steps.0.last() else { break };
             // A client that lags cannot say what the server holds.
-            if let Some(note) = void_of_lag(&done.records) {
-                self.keep_aside(best);
-                self.keep_aside(last);
-                return Ok(Done { note: Some(note), all, ..done });
+            if let Some(note) = void_of_lag(&step.records) {
+                return Ok(self.told(steps, None, Some(note)));
             }
-            let held = figures::held_share(&done.records, &done.plan) >= self.spec.slo_share;
-            search.tried(held);
-            let lesser = if held && best.as_ref().is_none_or(|best| rate > best.rate) {
-                best.replace(Done { rate, ..done })
-            } else {
-                last.replace(done)
-            };
-            self.keep_aside(lesser);
-            // One step warms up.
-            if self.is_warmup {
-                break;
-            }
+            search.tried(self.holds(step));
         }
-        let (mut done, max_rate, remark) = match (best, search.found()) {
-            (Some(best), Some((rate, bounded))) => {
-                self.keep_aside(last);
-                let remark = (!bounded).then_some("no rate was found that breaks the SLO");
-                (best, Some(rate), remark)
-            }
-            _ => (last.unwrap_or_default(), None, Some("no rate was found that holds the SLO")),
+        let Some((rate, bounded)) = search.found() else {
+            let remark = Note::Remark("no rate was found that holds the SLO".to_owned());
+            return Ok(self.told(steps, None, Some(remark)));
         };
-        done.max_rate = max_rate;
-        done.all = all;
-        done.note = remark.map(|remark| Note::Remark(remark.to_owned()));
-        Ok(done)
+        let remark = "no rate was found that breaks the SLO".to_owned();
+        Ok(self.told(steps, Some(rate), (!bounded).then_some(Note::Remark(remark))))
     }
 
-    /// Keeps the requests of a rate that is not the one told.
-    fn keep_aside(&mut self, lesser: Option<Done>) {
-        self.bench.keep_aside(lesser.into_iter().flat_map(Done::into_records));
+    /// The warm-up of a search, as wide as the search gets: a burst for the pace,
+    /// rising rates until one breaks the SLO, then twice as many requests at once as
+    /// that one has in flight. What is told is the last of these.
+    pub(super) async fn warm_search(&mut self, recipe: Recipe, clock: Clock) -> Result<Done, Stop> {
+        let mut steps = Steps::default();
+        let cold = self.burst(recipe.clone(), clock, 0, WARMUP, "burst").await;
+        let Some((mut expected, _)) = self.keep_step(cold, &mut steps)? else {
+            return Ok(self.told(steps, None, None));
+        };
+        let most = self.spec.requests_of(self.kind).unwrap_or(MAX_FLYING).min(MAX_FLYING);
+        let mut rising = Rising::from(one_at_a_time(expected));
+        let mut width = 0;
+        while let Some(rate) = rising.next().filter(|_| width < most) {
+            let (first, requests) = (steps.next(), Some(self.warmup_requests(rate, expected)));
+            let step = self.open(recipe.clone(), clock, first, rate, requests, expected).await;
+            if let Some((_, median)) = self.keep_step(step, &mut steps)? {
+                expected = median;
+            }
+            width = (2.0 * rate * expected.as_secs_f64()).ceil() as u64;
+            rising.tried(steps.0.last().is_some_and(|step| self.holds(step)));
+        }
+        let (first, width) = (steps.next(), width.clamp(WARMUP, MAX_FLYING));
+        let burst = self.burst(recipe, clock, first, width, "burst").await;
+        self.keep_step(burst, &mut steps)?;
+        Ok(self.told(steps, None, None))
     }
+
+    fn holds(&self, step: &Done) -> bool {
+        figures::held_share(&step.records, &step.plan) >= self.spec.slo_share
+    }
+
+    /// Keeps a step; the least and the median time of its requests. One that
+    /// could not be done ends the repeat, and what was sent before is kept aside.
+    fn keep_step(
+        &mut self,
+        step: Result<Done, Stop>,
+        steps: &mut Steps,
+    ) -> Result<Option<(Duration, Duration)>, Stop> {
+        let step = step.and_then(|step| {
+            if self.bench.cancel().is_cancelled() { Err(Stop::Cancelled) } else { Ok(step) }
+        });
+        match step {
+            Ok(step) => {
+                let times = figures::times(&step.records);
+                // The first rate is that of one request at a time.
+                let is_first = steps.0.iter().all(|earlier| !earlier.plan.open);
+                if let Some((_, median)) = times.filter(|_| step.plan.open && is_first) {
+                    self.expect(median);
+                }
+                steps.0.push(step);
+                Ok(times)
+            }
+            Err(stop) => {
+                self.keep_aside(std::mem::take(&mut steps.0));
+                Err(stop)
+            }
+        }
+    }
+
+    /// What is told: the step of a rate, or the last one.
+    fn told(&mut self, steps: Steps, max_rate: Option<f64>, note: Option<Note>) -> Done {
+        let all = steps.0.iter().fold(Sent::NOTHING, |all, step| all.and(step.all));
+        let mut steps = steps.0;
+        let place = steps
+            .iter()
+            .rposition(|step| max_rate.is_none_or(|rate| step.rate.total_cmp(&rate).is_eq()));
+        let told = place.map(|place| steps.remove(place)).unwrap_or_default();
+        self.keep_aside(steps);
+        Done { note, max_rate, all, ..told }
+    }
+
+    /// Keeps the requests of steps that are not the one told.
+    fn keep_aside(&mut self, steps: Vec<Done>) {
+        self.bench.keep_aside(steps.into_iter().flat_map(Done::into_records));
+    }
+}
+
+/// The rate of one request at a time.
+fn one_at_a_time(expected: Duration) -> f64 {
+    1.0 / expected.as_secs_f64().max(1e-3)
 }

@@ -43,8 +43,6 @@ mod prompts;
 mod selection;
 mod verdict;
 
-/// Requests of an open loop's warm-up.
-const OPEN_WARMUP: u64 = 32;
 /// Prompts that may be tried until one is not too long.
 const MAX_PILOTS: usize = 16;
 
@@ -52,8 +50,8 @@ const MAX_PILOTS: usize = 16;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct State {
     rungs: Rungs,
-    /// Median time of a request by case, in seconds.
-    expected: BTreeMap<String, f64>,
+    /// Median time of a request by case; of a search at its slowest.
+    expected: BTreeMap<String, Duration>,
 }
 
 /// One repeat while it runs.
@@ -146,12 +144,19 @@ impl Run<'_, '_> {
         let clock = self.bench.clock();
         self.bench.begins();
         let done = match self.kind {
+            LoadCase::Concurrency(count) if self.is_warmup => {
+                self.burst(recipe, clock, 0, count, "load").await?
+            }
             LoadCase::Concurrency(count) => self.closed(recipe, clock, count, expected).await?,
             LoadCase::Rate(rate) => {
-                let mut done = self.open(recipe, clock, 0, rate, expected).await?;
+                let requests = self.spec.requests_of(self.kind);
+                let warmup = self.is_warmup.then(|| self.warmup_requests(rate, expected));
+                let requests = warmup.or(requests);
+                let mut done = self.open(recipe, clock, 0, rate, requests, expected).await?;
                 done.note = void_of_lag(&done.records).or(done.note);
                 done
             }
+            LoadCase::MaxRate if self.is_warmup => self.warm_search(recipe, clock).await?,
             LoadCase::MaxRate => self.search(recipe, clock, expected).await?,
         };
         let readings = watch.stop();
@@ -203,8 +208,8 @@ impl Run<'_, '_> {
 
     /// How long a request takes: as the case's last repeat showed, or one by itself.
     async fn expected(&mut self, recipe: &Recipe) -> Result<Duration, Stop> {
-        if let Some(seconds) = self.bench.load().expected.get(self.case) {
-            return Ok(Duration::from_secs_f64(*seconds));
+        if let Some(time) = self.bench.load().expected.get(self.case) {
+            return Ok(*time);
         }
         let before = Counters::scrape(self.bench.http()).await;
         let record = self.pilot(recipe).await;
@@ -265,17 +270,6 @@ impl Run<'_, '_> {
             until_ns: None,
             health: Arc::new(Health::new(u32::try_from(2 * slots + 16).unwrap_or(u32::MAX))),
         }
-    }
-
-    /// Requests of this repeat; `None` where a duration decides.
-    fn requests(&self) -> Option<u64> {
-        let all = self.spec.requests_of(self.kind);
-        let warmup = match self.kind {
-            // As wide as the load itself.
-            LoadCase::Concurrency(count) => count,
-            LoadCase::Rate(_) | LoadCase::MaxRate => OPEN_WARMUP,
-        };
-        if self.is_warmup { Some(all.map_or(warmup, |all| all.min(warmup))) } else { all }
     }
 
     /// Threads and their connections, opened before the clock matters.
@@ -357,14 +351,16 @@ impl Run<'_, '_> {
             _ => None,
         };
         let (e2el, throughput) = (number("median_e2el_ms"), number("output_throughput"));
-        let case = self.case.to_owned();
-        let is_warmup = self.is_warmup;
-        let state = self.bench.load();
-        if let Some(e2el) = e2el {
-            state.expected.insert(case.clone(), e2el / 1e3);
-            if let Some(throughput) = throughput.filter(|_| !is_warmup) {
-                state.rungs.note(&case, throughput, e2el);
-            }
+        // A search has kept the time of one request at a time.
+        let Some(e2el) = e2el.filter(|_| self.kind != LoadCase::MaxRate) else { return };
+        self.expect(Duration::from_secs_f64(e2el / 1e3));
+        if let Some(throughput) = throughput.filter(|_| !self.is_warmup) {
+            self.bench.load().rungs.note(self.case, throughput, e2el);
         }
+    }
+
+    /// Keeps how long a request of this case takes.
+    fn expect(&mut self, time: Duration) {
+        self.bench.load().expected.insert(self.case.to_owned(), time);
     }
 }

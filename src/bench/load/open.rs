@@ -10,26 +10,44 @@ use super::verdict::Done;
 use super::{Run, Stop};
 use crate::bench::clock::Clock;
 
+/// Requests of a warm-up at the least.
+pub(super) const WARMUP: u64 = 32;
+/// Connections that are opened ahead at the most.
+pub(super) const MAX_FLYING: u64 = 4096;
+
 impl Run<'_, '_> {
-    /// One open loop, its requests numbered from `first`.
+    /// Requests that warm up for a rate: twice as many as are in flight by then, so
+    /// that the pipe is full for as long as it took to fill; no more than the load
+    /// itself sends.
+    pub(super) fn warmup_requests(&self, rate: f64, expected: Duration) -> u64 {
+        let enough = (2.0 * rate * expected.as_secs_f64()).ceil() as u64;
+        let all = self
+            .spec
+            .requests_of(self.kind)
+            .unwrap_or_else(|| (rate * self.spec.duration.unwrap_or(f64::INFINITY)).ceil() as u64);
+        enough.max(WARMUP).min(all)
+    }
+
+    /// One open loop of so many requests, numbered from `first`; without a number
+    /// the duration decides.
     pub(super) async fn open(
         &mut self,
         recipe: Recipe,
         clock: Clock,
         first: u32,
         rate: f64,
+        requests: Option<u64>,
         expected: Duration,
     ) -> Result<Done, Stop> {
-        let requests = self.requests();
         let limit = requests.map(|requests| u32::try_from(requests).unwrap_or(u32::MAX));
         let arrivals = derive_seed(&recipe.seed);
         let prompts = Prompts::build(recipe.clone(), first, limit).await;
         // Twice what is in flight on average, for the crowds of a Poisson stream.
-        let flying = (2.0 * rate * expected.as_secs_f64()).ceil() as usize + 8;
-        let flying = flying.min(requests.map_or(4096, |requests| requests as usize)).min(4096);
-        let (lanes, slots) = self.slots(flying).await?;
+        let flying = (2.0 * rate * expected.as_secs_f64()).ceil() as u64 + 8;
+        let flying = flying.min(requests.unwrap_or(MAX_FLYING)).min(MAX_FLYING);
+        let (lanes, slots) = self.slots(flying as usize).await?;
         let purpose = format!("rate={rate}");
-        let mut generator = self.generator(prompts, clock, flying as u64, &purpose);
+        let mut generator = self.generator(prompts, clock, flying, &purpose);
         if let (None, Some(seconds)) = (requests, self.spec.duration) {
             let whole = Duration::from_secs_f64(seconds).as_nanos() as u64;
             generator.until_ns = Some(clock.elapsed_ns() + whole);
@@ -40,7 +58,7 @@ impl Run<'_, '_> {
         let done = self.done(&recipe, records, first, &health);
         let plan =
             Plan { open: true, window: figures::open_window(&done.records), slo: self.spec.slo };
-        Ok(Done { plan, ..done })
+        Ok(Done { plan, rate, ..done })
     }
 }
 
