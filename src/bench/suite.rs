@@ -141,6 +141,8 @@ pub struct Bench<'a> {
     telemetry: Option<Telemetry>,
     /// When what is measured began, in the present repeat.
     began_ns: u64,
+    /// When it ended, where that was before the repeat did.
+    ended_ns: Option<u64>,
 }
 
 impl std::fmt::Debug for Bench<'_> {
@@ -186,6 +188,7 @@ impl<'a> Bench<'a> {
             aside: Vec::new(),
             telemetry: None,
             began_ns: 0,
+            ended_ns: None,
         })
     }
 
@@ -237,6 +240,7 @@ impl<'a> Bench<'a> {
         self.aside.clear();
         self.clock = Clock::start();
         self.began_ns = now_ns();
+        self.ended_ns = None;
         let mut done = match &workload.spec {
             Spec::KvCache(spec) => {
                 let index = workload.cases().iter().position(|known| known == case);
@@ -278,7 +282,7 @@ impl<'a> Bench<'a> {
                 tool_calling::repeat(self, spec, scenario, repeat).await?
             }
         };
-        let ended_ns = now_ns();
+        let ended_ns = self.ended_ns.unwrap_or_else(now_ns);
         self.look().await;
         done.records = in_order(std::mem::take(&mut self.aside), done.records);
         if !done.records.is_empty() {
@@ -317,11 +321,9 @@ impl<'a> Bench<'a> {
         let Some(telemetry) = &self.telemetry else { return Ok(()) };
         let samples = telemetry.samples();
         if !matches!(done.verdict, Verdict::Skipped(_)) {
-            let began_ns = self.clock.since(self.began_ns);
-            let measured = done.records.iter().filter(|record| record.sent_ns >= began_ns);
-            let usage = measured.filter_map(|record| record.usage);
-            let tokens = usage.map(|usage| usage.completion_tokens).sum();
             let window = (self.began_ns, ended_ns);
+            let sent = (self.clock.since(window.0), self.clock.since(window.1));
+            let tokens = summary::generated(&done.records, sent);
             done.metrics.extend(summary::metrics(&samples, window, tokens));
         }
         self.sink.store_telemetry(self.settings.launch, &samples)
@@ -330,6 +332,12 @@ impl<'a> Bench<'a> {
     /// What is measured begins now: what came before was to prepare it.
     pub(crate) fn begins(&mut self) {
         self.began_ns = now_ns();
+    }
+
+    /// What is measured ran between these times of [`now_ns`]; the rest of the repeat
+    /// was to prepare it, or is told nowhere.
+    pub(crate) fn measured(&mut self, from_ns: u64, to_ns: u64) {
+        (self.began_ns, self.ended_ns) = (from_ns, Some(to_ns));
     }
 
     /// What the engine told of its server since [`Bench::begins`].

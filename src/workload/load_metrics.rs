@@ -180,7 +180,7 @@ const FIGURES: [Metric; 25] = [
         "max_rate",
         "1/s",
         Direction::Higher,
-        "Highest rate found that holds the SLO for the asked share of requests; the other figures are those of that rate. Absent unless asked for.",
+        "Highest rate found that holds the SLO for the asked share of requests; the other figures, what was seen of the server and the machine too, are those of that rate. Absent unless asked for.",
         CLOCK,
     ),
     load(
@@ -201,7 +201,7 @@ const FIGURES: [Metric; 25] = [
         "preemptions",
         "1",
         Direction::Lower,
-        "Requests that the scheduler put back during the repeat.",
+        "Requests that the scheduler put back while the load ran.",
         COUNTERS,
     ),
     load(

@@ -133,6 +133,8 @@ async fn metrics(State(counting): State<Counting>) -> Response {
         return StatusCode::NOT_FOUND.into_response();
     }
     let inside = counting.inside.lock().expect("no panic");
+    // Each request is put back once.
+    let requests = inside.requests;
     let caching = if caching { "True" } else { "False" };
     let label = if told { format!(",enable_prefix_caching=\"{caching}\"") } else { String::new() };
     format!(
@@ -140,9 +142,10 @@ async fn metrics(State(counting): State<Counting>) -> Response {
          vllm:prefix_cache_queries_created{{engine=\"0\"}} 1.7955e+09\n\
          vllm:prefix_cache_hits_total{{engine=\"0\"}} {}.0\n\
          vllm:prompt_tokens_total{{engine=\"0\"}} {}.0\n\
-         vllm:request_success_total{{engine=\"0\",finished_reason=\"length\"}} {}.0\n\
+         vllm:request_success_total{{engine=\"0\",finished_reason=\"length\"}} {requests}.0\n\
+         vllm:num_preemptions_total{{engine=\"0\"}} {requests}.0\n\
          vllm:cache_config_info{{block_size=\"{block}\"{label}}} 1.0\n",
-        inside.queries, inside.hits, inside.prompt_tokens, inside.requests
+        inside.queries, inside.hits, inside.prompt_tokens
     )
     .into_response()
 }

@@ -141,50 +141,6 @@ async fn an_open_loop_is_timed_from_its_schedule() {
     assert!(due.windows(2).all(|pair| (19..=20).contains(&(pair[1] - pair[0]))), "{due:?}");
 }
 
-/// A search for the highest rate; again, where the machine was too busy for the
-/// client to keep its schedule.
-async fn search(server: &Server, requests: u32, slo_ms: f64) -> Measurement {
-    let load = workload(
-        "load",
-        &json!({
-            "find_max_rate": true, "requests": requests, "prompt_tokens": 4000,
-            "output_tokens": 2, "slo_e2el_ms": slo_ms, "warmup": 0, "arrivals": "constant",
-        }),
-    );
-    let mut last = None;
-    for _ in 0..8 {
-        let row = measure(server, std::slice::from_ref(&load), 1).await.measurements.remove(0);
-        let late = row.reason.as_deref().is_some_and(|reason| reason.contains("send lag"));
-        if !(row.status == Status::Void && late) {
-            return row;
-        }
-        last = row.reason;
-    }
-    panic!("the client was never in time: {last:?}");
-}
-
-/// One request at a time, each nearly all prefill, some 600 ms: a client that is
-/// late by less than 30 ms is no bottleneck, and the knee is known. Of `n` requests
-/// at a rate r the last one waits (n - 1)(T - 1/r), where T is the time of one alone.
-#[tokio::test(flavor = "multi_thread")]
-async fn the_highest_rate_that_holds_the_slo() {
-    // Both searches send the same prompts: nothing of them may be cached.
-    let flags = "--max-num-seqs 1 --no-enable-prefix-caching --sim-speed 0.24";
-    let simulated = Simulated::start(&format!("{SMALL} {flags}")).await;
-    let none = search(&simulated.server, 1, 0.5).await;
-    assert_eq!((none.status, number(&none, "max_rate")), (Status::Ok, None));
-    assert_eq!(none.reason.as_deref(), Some("no rate was found that holds the SLO"));
-
-    let alone = value(&none, "min_e2el_ms");
-    assert!((300.0..3000.0).contains(&alone), "{alone}");
-    let some = search(&simulated.server, 3, 1.5 * alone).await;
-    assert_eq!((some.status, some.reason.as_deref()), (Status::Ok, None));
-    // It breaks where 2 (T - 1/r) + T > 1.5 T: above 1.33 requests in the time of one.
-    let rate = value(&some, "max_rate") * alone / 1e3;
-    assert!((0.8..1.6).contains(&rate), "{rate} of the server's own pace");
-    assert!(value(&some, "good_share") >= 0.95);
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn what_makes_a_repeat_void_failed_or_skipped() {
     let load = |requests: u32| {

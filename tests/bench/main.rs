@@ -13,6 +13,7 @@ mod load;
 mod long_context;
 mod records;
 mod scripted;
+mod search;
 mod server;
 mod simulated;
 mod stability;

@@ -9,8 +9,6 @@ use super::open::{MAX_FLYING, WARMUP};
 use super::prompts::Recipe;
 use super::verdict::{Done, Note, void_of_lag};
 use super::{Run, Stop};
-use crate::bench::clock::Clock;
-use crate::bench::traffic::Sent;
 
 /// The steps of one repeat. What was sent at one rate is told; the rest is kept aside.
 #[derive(Default)]
@@ -19,7 +17,7 @@ struct Steps(Vec<Done>);
 impl Steps {
     /// The number of the next request.
     fn next(&self) -> u32 {
-        let sent: u64 = self.0.iter().map(|step| step.all.requests).sum();
+        let sent: usize = self.0.iter().map(Done::requests).sum();
         u32::try_from(sent).unwrap_or(u32::MAX)
     }
 }
@@ -30,7 +28,6 @@ impl Run<'_, '_> {
     pub(super) async fn search(
         &mut self,
         recipe: Recipe,
-        clock: Clock,
         expected: Duration,
     ) -> Result<Done, Stop> {
         let mut search = Search::from(one_at_a_time(expected));
@@ -38,10 +35,14 @@ impl Run<'_, '_> {
         let requests = self.spec.requests_of(self.kind);
         while let Some(rate) = search.next() {
             let first = steps.next();
-            let step = self.open(recipe.clone(), clock, first, rate, requests, expected).await;
+            let step = self.open(recipe.clone(), first, rate, requests, expected).await;
             self.keep_step(step, &mut steps)?;
             let Some(step) = steps.0.last() else { break };
-            // A client that lags cannot say what the server holds.
+            // It says nothing of what the server holds beside somebody else's requests.
+            if step.beside.foreign.is_some() {
+                return Ok(self.told(steps, None, None));
+            }
+            // Nor does a client that lags.
             if let Some(note) = void_of_lag(&step.records) {
                 return Ok(self.told(steps, None, Some(note)));
             }
@@ -58,9 +59,9 @@ impl Run<'_, '_> {
     /// The warm-up of a search, as wide as the search gets: a burst for the pace,
     /// rising rates until one breaks the SLO, then twice as many requests at once as
     /// that one has in flight. What is told is the last of these.
-    pub(super) async fn warm_search(&mut self, recipe: Recipe, clock: Clock) -> Result<Done, Stop> {
+    pub(super) async fn warm_search(&mut self, recipe: Recipe) -> Result<Done, Stop> {
         let mut steps = Steps::default();
-        let cold = self.burst(recipe.clone(), clock, 0, WARMUP, "burst").await;
+        let cold = self.burst(recipe.clone(), 0, WARMUP, "burst").await;
         let Some((mut expected, _)) = self.keep_step(cold, &mut steps)? else {
             return Ok(self.told(steps, None, None));
         };
@@ -69,7 +70,7 @@ impl Run<'_, '_> {
         let mut width = 0;
         while let Some(rate) = rising.next().filter(|_| width < most) {
             let (first, requests) = (steps.next(), Some(self.warmup_requests(rate, expected)));
-            let step = self.open(recipe.clone(), clock, first, rate, requests, expected).await;
+            let step = self.open(recipe.clone(), first, rate, requests, expected).await;
             if let Some((_, median)) = self.keep_step(step, &mut steps)? {
                 expected = median;
             }
@@ -77,7 +78,7 @@ impl Run<'_, '_> {
             rising.tried(steps.0.last().is_some_and(|step| self.holds(step)));
         }
         let (first, width) = (steps.next(), width.clamp(WARMUP, MAX_FLYING));
-        let burst = self.burst(recipe, clock, first, width, "burst").await;
+        let burst = self.burst(recipe, first, width, "burst").await;
         self.keep_step(burst, &mut steps)?;
         Ok(self.told(steps, None, None))
     }
@@ -114,16 +115,17 @@ impl Run<'_, '_> {
         }
     }
 
-    /// What is told: the step of a rate, or the last one.
+    /// What is told: the step of a rate, or the last one. Somebody else's requests
+    /// make all of it void.
     fn told(&mut self, steps: Steps, max_rate: Option<f64>, note: Option<Note>) -> Done {
-        let all = steps.0.iter().fold(Sent::NOTHING, |all, step| all.and(step.all));
         let mut steps = steps.0;
-        let place = steps
-            .iter()
-            .rposition(|step| max_rate.is_none_or(|rate| step.rate.total_cmp(&rate).is_eq()));
-        let told = place.map(|place| steps.remove(place)).unwrap_or_default();
+        let foreign = steps.iter_mut().find_map(|step| step.beside.foreign.take());
+        let is_it = |step: &Done| max_rate.is_none_or(|rate| step.rate.total_cmp(&rate).is_eq());
+        let place = steps.iter().rposition(is_it);
+        let mut told = place.map(|place| steps.remove(place)).unwrap_or_default();
         self.keep_aside(steps);
-        Done { note, max_rate, all, ..told }
+        told.beside.foreign = foreign;
+        Done { note, max_rate, ..told }
     }
 
     /// Keeps the requests of steps that are not the one told.

@@ -1,7 +1,8 @@
 //! The workload `load`: closed loops of many slots, open loops on a schedule,
 //! ladders of them, and the highest rate that holds an SLO. Here is what a repeat
-//! of each does; the loops are in `closed`, `open` and `max_rate`, what the records
-//! add up to is in `figures`, when a ladder ends in `ladder`.
+//! of each does; the loops are in `closed`, `open` and `max_rate`, what is seen beside
+//! one in `beside`, what the records add up to in `figures`, when a ladder ends in
+//! `ladder`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,27 +10,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::bench::client::{Order, Slot};
-use crate::bench::clock::Clock;
 use crate::bench::dataset::Unready;
 use crate::bench::fault::is_too_long;
 use crate::bench::fitting::{Unfit, fit};
 use crate::bench::record::{RequestErrorClass, RequestRecord};
 use crate::bench::suite::{Bench, BenchError, Repeat, Verdict};
-use crate::bench::telemetry::watch::{Readings, Watch};
-use crate::bench::traffic::{Sent, Settled, settle};
+use crate::bench::traffic::{Sent, settle};
 use crate::metric::{MetricValue, MetricValues};
 use crate::server::counters::Counters;
 use crate::workload::{Load, LoadCase};
 
+use self::beside::Beside;
 use self::figures::Plan;
 use self::files::too_many_files;
-use self::generate::{Generator, Health};
+use self::generate::{Generated, Generator, Health};
 use self::ladder::Rungs;
 use self::lanes::Lanes;
 use self::prompts::{Prompts, Recipe, Texts};
 use self::selection::Selection;
 use self::verdict::{Done, void_of_lag};
 
+mod beside;
 mod closed;
 pub(crate) mod distribution;
 mod figures;
@@ -61,6 +62,8 @@ struct Run<'b, 'a> {
     kind: LoadCase,
     case: &'b str,
     is_warmup: bool,
+    /// What the server had counted when nothing was in flight.
+    counters: Option<Counters>,
 }
 
 /// Why a repeat ends before its time.
@@ -98,7 +101,7 @@ pub(crate) async fn repeat(
     case: &str,
     number: u32,
 ) -> Result<Repeat, BenchError> {
-    let mut run = Run { bench, spec, kind, case, is_warmup: number == 0 };
+    let mut run = Run { bench, spec, kind, case, is_warmup: number == 0, counters: None };
     let plan = Plan { open: false, window: None, slo: spec.slo };
     if let Some(reason) = run.not_possible() {
         let metrics = BTreeMap::new();
@@ -139,33 +142,29 @@ impl Run<'_, '_> {
     async fn all(&mut self) -> Result<Repeat, Stop> {
         let recipe = self.recipe().await?;
         let expected = self.expected(&recipe).await?;
-        let before = Counters::scrape(self.bench.http()).await;
-        let watch = Watch::start(self.bench.http().clone());
-        let clock = self.bench.clock();
-        self.bench.begins();
+        self.counters = self.scrape().await?;
         let done = match self.kind {
             LoadCase::Concurrency(count) if self.is_warmup => {
-                self.burst(recipe, clock, 0, count, "load").await?
+                self.burst(recipe, 0, count, "load").await?
             }
-            LoadCase::Concurrency(count) => self.closed(recipe, clock, count, expected).await?,
+            LoadCase::Concurrency(count) => self.closed(recipe, count, expected).await?,
             LoadCase::Rate(rate) => {
                 let requests = self.spec.requests_of(self.kind);
                 let warmup = self.is_warmup.then(|| self.warmup_requests(rate, expected));
                 let requests = warmup.or(requests);
-                let mut done = self.open(recipe, clock, 0, rate, requests, expected).await?;
+                let mut done = self.open(recipe, 0, rate, requests, expected).await?;
                 done.note = void_of_lag(&done.records).or(done.note);
                 done
             }
-            LoadCase::MaxRate if self.is_warmup => self.warm_search(recipe, clock).await?,
-            LoadCase::MaxRate => self.search(recipe, clock, expected).await?,
+            LoadCase::MaxRate if self.is_warmup => self.warm_search(recipe).await?,
+            LoadCase::MaxRate => self.search(recipe, expected).await?,
         };
-        let readings = watch.stop();
-        self.bench.watched(&readings);
-        if self.bench.cancel().is_cancelled() {
-            return Err(Stop::Cancelled);
-        }
-        let after = self.settle(before.as_ref(), &done.all).await?;
-        Ok(self.judge(done, before.as_ref(), after, &readings))
+        Ok(self.judge(done))
+    }
+
+    async fn scrape(&self) -> Result<Option<Counters>, Stop> {
+        let scrape = Counters::scrape(self.bench.http());
+        self.bench.cancel().run_until_cancelled(scrape).await.ok_or(Stop::Cancelled)
     }
 
     /// What the prompts are made of.
@@ -211,7 +210,7 @@ impl Run<'_, '_> {
         if let Some(time) = self.bench.load().expected.get(self.case) {
             return Ok(*time);
         }
-        let before = Counters::scrape(self.bench.http()).await;
+        let before = self.scrape().await?;
         let record = self.pilot(recipe).await;
         let (seconds, error) = (record.e2e_ms().unwrap_or(0.0) / 1e3, record.failure().cloned());
         let told = record.usage.is_some();
@@ -260,11 +259,11 @@ impl Run<'_, '_> {
         }
     }
 
-    fn generator(&self, prompts: Prompts, clock: Clock, slots: u64, purpose: &str) -> Generator {
+    fn generator(&self, prompts: Prompts, slots: u64, purpose: &str) -> Generator {
         Generator {
             client: Arc::new(self.bench.client().clone()),
             prompts,
-            clock,
+            clock: self.bench.clock(),
             cancel: self.bench.cancel().clone(),
             purpose: purpose.into(),
             until_ns: None,
@@ -298,46 +297,32 @@ impl Run<'_, '_> {
     fn done(
         &mut self,
         recipe: &Recipe,
-        mut records: Vec<RequestRecord>,
+        (generated, beside): (Generated, Beside),
         first: u32,
         health: &Health,
     ) -> Done {
-        let all = Sent::of(&records);
+        let mut records = generated.records;
         let (mut refused, mut remarks) = (Vec::new(), Vec::new());
         if let Texts::Dataset(selection) = &recipe.texts {
             let requests = records.len();
             refused = selection.take_refused(self.bench, &mut records, first);
             remarks = selection.remarks(requests, &refused, first);
         }
-        Done { records, refused, gave_up: health.given_up(), remarks, all, ..Done::default() }
+        let plan = Plan { open: false, window: generated.busy, slo: self.spec.slo };
+        let gave_up = health.given_up();
+        Done { records, refused, gave_up, plan, remarks, beside, ..Done::default() }
     }
 
-    async fn settle(
-        &mut self,
-        before: Option<&Counters>,
-        all: &Sent,
-    ) -> Result<Result<Option<Box<Counters>>, String>, Stop> {
-        let cancel = self.bench.cancel().clone();
-        match settle(before, self.bench.http(), *all, &cancel).await {
-            Settled::Ours(counters) => Ok(Ok(Some(counters))),
-            Settled::Unknown => Ok(Ok(None)),
-            Settled::Not(reason) => Ok(Err(reason)),
-            Settled::Cancelled => Err(Stop::Cancelled),
+    fn judge(&mut self, mut done: Done) -> Repeat {
+        let Beside { counters, readings, ran, foreign } = std::mem::take(&mut done.beside);
+        if let Some((from_ns, to_ns)) = ran {
+            self.bench.measured(from_ns, to_ns);
         }
-    }
-
-    fn judge(
-        &mut self,
-        done: Done,
-        before: Option<&Counters>,
-        after: Result<Option<Box<Counters>>, String>,
-        readings: &Readings,
-    ) -> Repeat {
         let mut metrics = figures::metrics(&done.records, &done.plan);
         metrics.insert("max_rate".to_owned(), done.max_rate.map(MetricValue::Number));
-        let now = after.as_ref().ok().and_then(Option::as_deref);
-        figures::counted(before.zip(now), readings, &mut metrics);
-        let verdict = done.verdict(self.spec.output_tokens, after.err());
+        let counters = counters.as_ref().map(|(before, after)| (before, after));
+        figures::counted(counters, &readings, &mut metrics);
+        let verdict = done.verdict(self.spec.output_tokens, foreign);
         if let Verdict::Ok(_) = verdict {
             self.keep(&metrics);
         }

@@ -4,11 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::figures::{self, Plan};
-use super::generate::{Generated, Schedule};
+use super::generate::Schedule;
 use super::prompts::{Prompts, Recipe};
 use super::verdict::Done;
 use super::{Run, Stop};
-use crate::bench::clock::Clock;
 
 /// Requests of a warm-up at the least.
 pub(super) const WARMUP: u64 = 32;
@@ -33,7 +32,6 @@ impl Run<'_, '_> {
     pub(super) async fn open(
         &mut self,
         recipe: Recipe,
-        clock: Clock,
         first: u32,
         rate: f64,
         requests: Option<u64>,
@@ -47,15 +45,15 @@ impl Run<'_, '_> {
         let flying = flying.min(requests.unwrap_or(MAX_FLYING)).min(MAX_FLYING);
         let (lanes, slots) = self.slots(flying as usize).await?;
         let purpose = format!("rate={rate}");
-        let mut generator = self.generator(prompts, clock, flying, &purpose);
+        let mut generator = self.generator(prompts, flying, &purpose);
         if let (None, Some(seconds)) = (requests, self.spec.duration) {
             let whole = Duration::from_secs_f64(seconds).as_nanos() as u64;
-            generator.until_ns = Some(clock.elapsed_ns() + whole);
+            generator.until_ns = Some(generator.clock.elapsed_ns() + whole);
         }
         let schedule = Schedule::new(self.spec.arrivals, rate, arrivals);
         let health = Arc::clone(&generator.health);
-        let Generated { records, .. } = generator.open(&lanes, slots, schedule).await;
-        let done = self.done(&recipe, records, first, &health);
+        let ran = self.watched(generator.open(&lanes, slots, schedule)).await?;
+        let done = self.done(&recipe, ran, first, &health);
         let plan =
             Plan { open: true, window: figures::open_window(&done.records), slo: self.spec.slo };
         Ok(Done { plan, rate, ..done })

@@ -1,9 +1,9 @@
 //! What a repeat of a load gave, and whether that is a measurement.
 
+use super::beside::Beside;
 use super::figures::{self, Plan};
 use crate::bench::record::RequestRecord;
 use crate::bench::suite::Verdict;
-use crate::bench::traffic::Sent;
 
 /// Share of requests that may fail before a repeat is no measurement.
 const MAX_FAILED: f64 = 0.01;
@@ -22,8 +22,7 @@ pub(crate) struct Done {
     pub(crate) remarks: Vec<String>,
     pub(crate) rate: f64,
     pub(crate) max_rate: Option<f64>,
-    /// Everything that was sent in the load, also at lesser rates.
-    pub(crate) all: Sent,
+    pub(crate) beside: Beside,
 }
 
 impl Default for Done {
@@ -37,7 +36,7 @@ impl Default for Done {
             remarks: Vec::new(),
             rate: 0.0,
             max_rate: None,
-            all: Sent::NOTHING,
+            beside: Beside::default(),
         }
     }
 }
@@ -49,6 +48,11 @@ pub(crate) enum Note {
 }
 
 impl Done {
+    /// Requests that were sent.
+    pub(crate) fn requests(&self) -> usize {
+        self.records.len() + self.refused.len()
+    }
+
     /// `foreign`: what the counters show of somebody else's requests.
     pub(crate) fn verdict(&self, output_tokens: u64, foreign: Option<String>) -> Verdict {
         let (requests, failed) =
