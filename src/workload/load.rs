@@ -264,7 +264,7 @@ const OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "shared-prefix-tokens",
         kind: OptionKind::Count { min: 1, max: 1_000_000 },
-        help: "tokens that every prompt of a repeat opens with, for prefix caching under load (default: none)",
+        help: "tokens that every prompt of a repeat opens with, as the server counts them, for prefix caching under load (default: none)",
     },
     OptionSpec {
         name: "dataset",

@@ -96,7 +96,7 @@ const SCHEDULED_E2EL: [Metric; 7] = latency!(
     CLOCK
 );
 
-const FIGURES: [Metric; 25] = [
+const FIGURES: [Metric; 26] = [
     load(
         "duration",
         "s",
@@ -132,6 +132,13 @@ const FIGURES: [Metric; 25] = [
         "tokens",
         Direction::Neutral,
         "Median prompt length as the server counts it.",
+        "usage",
+    ),
+    load(
+        "shared_prefix_tokens",
+        "tokens",
+        Direction::Neutral,
+        "Tokens that every prompt of the repeat opens with, as the server counted them when the length was fitted, without those of the chat template; absent unless asked for.",
         "usage",
     ),
     load(
@@ -264,4 +271,4 @@ const FIGURES: [Metric; 25] = [
 
 /// Every metric of `load`.
 pub(super) const METRICS: &[Metric] =
-    &super::joined::<67>(&[&FIGURES, &TTFT, &TPOT, &ITL, &E2EL, &SCHEDULED_TTFT, &SCHEDULED_E2EL]);
+    &super::joined::<68>(&[&FIGURES, &TTFT, &TPOT, &ITL, &E2EL, &SCHEDULED_TTFT, &SCHEDULED_E2EL]);

@@ -90,25 +90,36 @@ async fn more_sequences_act_under_load_and_a_ladder_ends_at_saturation() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_shared_prefix_is_found_in_the_cache_and_salts_are_not() {
-    let simulated =
-        Simulated::start(&format!("{SMALL} --enable-prefix-caching --sim-speed 10")).await;
-    let share = async |shared: serde_json::Value| {
+async fn a_shared_prefix_is_as_long_as_asked_and_found_in_the_cache_and_salts_are_not() {
+    let line = format!("{SMALL} --enable-prefix-caching --sim-speed 10");
+    let simulated = Simulated::start(&line).await;
+    let rows = async |shared: serde_json::Value| {
         let load = workload(
             "load",
             &json!({
-                "concurrency": 4, "requests": 24, "prompt_tokens": 1000, "output_tokens": 4,
-                "shared_prefix_tokens": shared, "warmup": 0,
+                "concurrency": 1, "requests": 11, "prompt_tokens": 1000, "output_tokens": 4,
+                "shared_prefix_tokens": shared,
             }),
         );
-        let measured = measure(&simulated.server, &[load], 1).await;
-        assert_eq!(measured.measurements[0].status, Status::Ok);
-        value(&measured.measurements[0], "hit_tokens_share")
+        let measured = measure(&simulated.server, &[load], 2).await;
+        assert!(measured.measurements.iter().all(|row| row.status == Status::Ok));
+        measured.measurements
     };
-    let shared = share(json!(800)).await;
-    assert!((0.5..0.95).contains(&shared), "{shared}");
-    let own = share(serde_json::Value::Null).await;
-    assert!(own < 0.05, "{own}");
+    let shared = rows(json!(800)).await;
+    let told: Vec<f64> = shared.iter().map(|row| value(row, "shared_prefix_tokens")).collect();
+    assert!(told.iter().all(|tokens| (800.0..=808.0).contains(tokens)), "{told:?}");
+    assert!(told.windows(2).all(|pair| (pair[0] - pair[1]).abs() < 0.5), "all of one length");
+    // Each but the first finds it, in whole blocks; what stands around it is little.
+    for row in &shared[1..] {
+        let looked_up = value(row, "total_input_tokens");
+        let found = value(row, "hit_tokens_share") * looked_up / 10.0;
+        assert!((784.0..=824.0).contains(&found), "{found} tokens were found by each");
+        let tokens = value(row, "prompt_tokens");
+        assert!((996.0..=1012.0).contains(&tokens), "{tokens}");
+    }
+    let own = &rows(serde_json::Value::Null).await[1];
+    assert!(value(own, "hit_tokens_share") < 0.05);
+    assert_eq!(number(own, "shared_prefix_tokens"), None);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::bench::client::{Order, Slot};
 use crate::bench::dataset::Unready;
 use crate::bench::fault::is_too_long;
-use crate::bench::fitting::{Unfit, fit};
+use crate::bench::fitting::{Unfit, fit, fit_added, length};
 use crate::bench::record::{RequestErrorClass, RequestRecord};
 use crate::bench::suite::{Bench, BenchError, Repeat, Verdict};
 use crate::bench::traffic::{Sent, settle};
@@ -26,7 +26,7 @@ use self::files::too_many_files;
 use self::generate::{Generated, Generator, Health};
 use self::ladder::Rungs;
 use self::lanes::Lanes;
-use self::prompts::{Prompts, Recipe, Texts};
+use self::prompts::{Prompts, Recipe, Shared, Texts};
 use self::selection::Selection;
 use self::verdict::{Done, void_of_lag};
 
@@ -51,6 +51,8 @@ const MAX_PILOTS: usize = 16;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct State {
     rungs: Rungs,
+    /// What prompts share, by what was asked for.
+    shared: BTreeMap<String, Shared>,
     /// Median time of a request by case; of a search at its slowest.
     expected: BTreeMap<String, Duration>,
 }
@@ -142,6 +144,7 @@ impl Run<'_, '_> {
     async fn all(&mut self) -> Result<Repeat, Stop> {
         let recipe = self.recipe().await?;
         let expected = self.expected(&recipe).await?;
+        let shared = recipe.shared_tokens();
         self.counters = self.scrape().await?;
         let done = match self.kind {
             LoadCase::Concurrency(count) if self.is_warmup => {
@@ -159,7 +162,7 @@ impl Run<'_, '_> {
             LoadCase::MaxRate if self.is_warmup => self.warm_search(recipe).await?,
             LoadCase::MaxRate => self.search(recipe, expected).await?,
         };
-        Ok(self.judge(done))
+        Ok(self.judge(done, shared))
     }
 
     async fn scrape(&self) -> Result<Option<Counters>, Stop> {
@@ -172,7 +175,7 @@ impl Run<'_, '_> {
         let recipe = Recipe {
             salt: self.bench.salt_number(&["load", self.case]),
             seed: format!("{} {} {}", self.bench.seed(), self.bench.repeat_name(), self.case),
-            texts: Texts::Seeded { shared_bytes: None, own_bytes: 1 },
+            texts: Texts::Seeded { shared: None, own_bytes: 1 },
             route: self.spec.endpoint,
             output_tokens: self.spec.output_tokens,
             model: self.bench.server().model.clone(),
@@ -190,19 +193,43 @@ impl Run<'_, '_> {
         Ok(Texts::Dataset(Arc::new(selection.map_err(Stop::Skipped)?)))
     }
 
-    /// Fits the prompts' length.
+    /// Fits the prompts' length, and before it that of the part that they share.
     async fn fitted(&mut self, recipe: &Recipe) -> Result<Texts, Stop> {
         let spec = self.spec;
-        let per_byte = self.bench.tokens_per_byte().unwrap_or(0.3);
-        let shared_bytes =
-            spec.shared_prefix_tokens.map(|shared| (shared as f64 / per_byte) as usize);
-        let purpose = format!("load {} {shared_bytes:?}", spec.prompt_tokens);
-        let make = |own_bytes, name: &str| {
-            let texts = Texts::Seeded { shared_bytes, own_bytes };
-            Recipe { texts, output_tokens: 1, ..recipe.clone() }.prepare(name, 0)
+        let probe = Recipe { output_tokens: 1, ..recipe.aside() };
+        let shared = match spec.shared_prefix_tokens {
+            Some(tokens) => Some(self.fitted_shared(&probe, tokens).await?),
+            None => None,
         };
-        let own_bytes = fit(self.bench, &purpose, spec.prompt_tokens, make).await?;
-        Ok(Texts::Seeded { shared_bytes, own_bytes })
+        // A size is that of both parts, so that tokens grow as bytes do.
+        let own = |bytes: usize| bytes.saturating_sub(shared.map_or(0, |s| s.bytes)).max(1);
+        let Load { prompt_tokens, shared_prefix_tokens, endpoint, .. } = spec;
+        let purpose = format!("load {prompt_tokens} {shared_prefix_tokens:?} {endpoint:?}");
+        let make = |bytes, name: &str| {
+            let texts = Texts::Seeded { shared, own_bytes: own(bytes) };
+            Recipe { texts, ..probe.clone() }.prepare(name, 0)
+        };
+        let bytes = fit(self.bench, &purpose, spec.prompt_tokens, make).await?;
+        Ok(Texts::Seeded { shared, own_bytes: own(bytes) })
+    }
+
+    /// The shared part of so many tokens: found once in a launch, so that all repeats
+    /// have the same.
+    async fn fitted_shared(&mut self, probe: &Recipe, tokens: u64) -> Result<Shared, Stop> {
+        let purpose = format!("load shared {tokens} {:?}", self.spec.endpoint);
+        if let Some(shared) = self.bench.load().shared.get(&purpose) {
+            return Ok(*shared);
+        }
+        let around = |name: &str| probe.prepare_shared(name, None);
+        let make = |bytes, name: &str| probe.prepare_shared(name, Some(bytes));
+        let bytes = fit_added(self.bench, &purpose, tokens, around, make).await?;
+        // The word in its place is a token.
+        let without = length(self.bench, &around("without")).await?;
+        let with = length(self.bench, &make(bytes, "with")).await?;
+        let tokens = with.zip(without).map(|(with, without)| (with + 1).saturating_sub(without));
+        let shared = Shared { bytes, tokens };
+        self.bench.load().shared.insert(purpose, shared);
+        Ok(shared)
     }
 
     /// How long a request takes: as the case's last repeat showed, or one by itself.
@@ -244,7 +271,7 @@ impl Run<'_, '_> {
         loop {
             let index = self.bench.position(0);
             let order = Order { index, purpose: "calibration", scheduled_ns: None };
-            let prompt = recipe.prepare(&format!("pilot {place}"), place);
+            let prompt = recipe.aside().prepare(&format!("pilot {place}"), place);
             let record = self.bench.send(&prompt, order).await.record;
             match &recipe.texts {
                 Texts::Dataset(selection)
@@ -313,13 +340,16 @@ impl Run<'_, '_> {
         Done { records, refused, gave_up, plan, remarks, beside, ..Done::default() }
     }
 
-    fn judge(&mut self, mut done: Done) -> Repeat {
+    fn judge(&mut self, mut done: Done, shared: Option<u64>) -> Repeat {
         let Beside { counters, readings, ran, foreign } = std::mem::take(&mut done.beside);
         if let Some((from_ns, to_ns)) = ran {
             self.bench.measured(from_ns, to_ns);
         }
         let mut metrics = figures::metrics(&done.records, &done.plan);
-        metrics.insert("max_rate".to_owned(), done.max_rate.map(MetricValue::Number));
+        let shared = shared.map(|tokens| tokens as f64);
+        for (name, value) in [("max_rate", done.max_rate), ("shared_prefix_tokens", shared)] {
+            metrics.insert(name.to_owned(), value.map(MetricValue::Number));
+        }
         let counters = counters.as_ref().map(|(before, after)| (before, after));
         figures::counted(counters, &readings, &mut metrics);
         let verdict = done.verdict(self.spec.output_tokens, foreign);

@@ -38,13 +38,22 @@ pub(crate) struct Recipe {
 pub(crate) enum Texts {
     /// Ours, in an order from the seed.
     Seeded {
-        /// Bytes of text that every prompt opens with, behind the repeat's salt.
-        shared_bytes: Option<usize>,
+        /// What every prompt opens with, from the repeat's salt on.
+        shared: Option<Shared>,
         /// Bytes of each prompt's own text.
         own_bytes: usize,
     },
     /// Those of a file.
     Dataset(Arc<Selection>),
+}
+
+/// The part that prompts share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shared {
+    /// Bytes of its text, behind a salt.
+    pub(crate) bytes: usize,
+    /// Its length as the server counts it, the salt included; `None` where it does not tell.
+    pub(crate) tokens: Option<u64>,
 }
 
 /// Bytes of a request around a text of a dataset, about.
@@ -55,18 +64,46 @@ impl Recipe {
     pub(crate) fn prepare(&self, name: &str, place: usize) -> Prepared {
         let own_salt = derive(&[&self.salt.to_string(), name]);
         let own = |bytes| text(derive(&[&self.seed, name]), bytes);
-        let messages = match &self.texts {
-            Texts::Seeded { shared_bytes: None, own_bytes } => {
-                let opening = format!("{}. You continue texts.", salt(own_salt));
-                messages(&opening, &own(*own_bytes))
+        self.request(match &self.texts {
+            Texts::Seeded { shared: None, own_bytes } => {
+                messages(&opening(own_salt), &own(*own_bytes))
             }
-            Texts::Seeded { shared_bytes: Some(bytes), own_bytes } => {
-                let shared = text(derive(&[&self.seed, "shared"]), *bytes);
-                let opening = format!("{}. You continue texts. {shared}", salt(self.salt));
-                messages(&opening, &format!("{}. {}", salt(own_salt), own(*own_bytes)))
+            Texts::Seeded { shared: Some(shared), own_bytes } => {
+                let shared = self.shared(self.salt, shared.bytes);
+                messages(&shared, &format!("{}. {}", salt(own_salt), own(*own_bytes)))
             }
             Texts::Dataset(selection) => salted(selection.prompt(place), &salt(own_salt)),
-        };
+        })
+    }
+
+    /// A request of little but the part that prompts share, as long as with so many
+    /// bytes, with a salt of this name; `None`: one word in its place.
+    pub(crate) fn prepare_shared(&self, name: &str, bytes: Option<usize>) -> Prepared {
+        let own_salt = derive(&[&self.salt.to_string(), name]);
+        let system = bytes.map_or_else(|| "a".to_owned(), |bytes| self.shared(own_salt, bytes));
+        self.request(messages(&system, "a"))
+    }
+
+    /// The same with salts of its own: what is sent to prepare a load leaves nothing
+    /// of its prompts in the cache.
+    pub(crate) fn aside(&self) -> Self {
+        Self { salt: derive(&[&self.salt.to_string(), "aside"]), ..self.clone() }
+    }
+
+    /// Tokens that all prompts of the repeat open with.
+    pub(crate) fn shared_tokens(&self) -> Option<u64> {
+        match &self.texts {
+            Texts::Seeded { shared, .. } => shared.and_then(|shared| shared.tokens),
+            Texts::Dataset(_) => None,
+        }
+    }
+
+    /// What prompts share: a salt and a text.
+    fn shared(&self, salt: u64, bytes: usize) -> String {
+        format!("{} {}", opening(salt), text(derive(&[&self.seed, "shared"]), bytes))
+    }
+
+    fn request(&self, messages: Vec<Value>) -> Prepared {
         let input = Input::new(self.route, messages);
         RequestSpec::speed(input, self.output_tokens).prepare(&self.model)
     }
@@ -78,6 +115,10 @@ impl Recipe {
             Texts::Dataset(selection) => selection.mean_bytes() + AROUND,
         }
     }
+}
+
+fn opening(number: u64) -> String {
+    format!("{}. You continue texts.", salt(number))
 }
 
 fn messages(system: &str, user: &str) -> Vec<Value> {
@@ -146,11 +187,12 @@ impl Prompts {
 mod tests {
     use super::*;
 
-    fn recipe(shared_bytes: Option<usize>) -> Recipe {
+    fn recipe(shared: Option<usize>) -> Recipe {
+        let shared = shared.map(|bytes| Shared { bytes, tokens: None });
         Recipe {
             salt: 7,
             seed: "1".to_owned(),
-            texts: Texts::Seeded { shared_bytes, own_bytes: 200 },
+            texts: Texts::Seeded { shared, own_bytes: 200 },
             route: Route::Chat,
             output_tokens: 4,
             model: "m".to_owned(),
@@ -172,6 +214,8 @@ mod tests {
         assert_eq!(one.0, other.0);
         assert!(one.0.len() > 900);
         assert_ne!(words(&one.1), words(&other.1));
+        let aside = contents(&recipe(Some(900)).aside().prepare("0", 0));
+        assert_ne!(words(&one.0), words(&aside.0), "nothing of it is in the cache before");
         let elsewhere = Recipe { salt: 8, ..recipe(Some(900)) };
         assert_ne!(words(&one.0), words(&contents(&elsewhere.prepare("0", 0)).0));
     }
