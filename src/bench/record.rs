@@ -73,7 +73,8 @@ pub struct RequestRecord {
     /// `miss`, `resent`, `turn 3`, ...; `calibration` in all workloads: sent to learn
     /// a length or a pace, and part of no metric.
     pub purpose: Purpose,
-    /// When it was to be sent; equals `sent_ns` in a closed loop.
+    /// When it was to be sent: by the schedule of an open loop, or when the slot of a
+    /// closed loop was free. Equals `sent_ns` where nothing was due.
     pub scheduled_ns: u64,
     /// When its bytes were handed to the socket.
     pub sent_ns: u64,

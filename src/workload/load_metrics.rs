@@ -96,7 +96,7 @@ const SCHEDULED_E2EL: [Metric; 7] = latency!(
     CLOCK
 );
 
-const FIGURES: [Metric; 26] = [
+const FIGURES: [Metric; 27] = [
     load(
         "duration",
         "s",
@@ -205,6 +205,13 @@ const FIGURES: [Metric; 26] = [
         CLOCK,
     ),
     load(
+        "slot_idle_share",
+        "share",
+        Direction::Lower,
+        "Share of a closed loop's time in which its slots had no request in flight, between one's end and the send of the next. Above 1 %, and 1 ms before each request, the repeat is void: the client was the bottleneck.",
+        CLOCK,
+    ),
+    load(
         "preemptions",
         "1",
         Direction::Lower,
@@ -271,4 +278,4 @@ const FIGURES: [Metric; 26] = [
 
 /// Every metric of `load`.
 pub(super) const METRICS: &[Metric] =
-    &super::joined::<68>(&[&FIGURES, &TTFT, &TPOT, &ITL, &E2EL, &SCHEDULED_TTFT, &SCHEDULED_E2EL]);
+    &super::joined::<69>(&[&FIGURES, &TTFT, &TPOT, &ITL, &E2EL, &SCHEDULED_TTFT, &SCHEDULED_E2EL]);

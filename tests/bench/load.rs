@@ -40,6 +40,7 @@ async fn a_closed_loop_keeps_its_slots_busy_and_tells_what_vllm_tells() {
     assert!((0.5..2.0).contains(&ratio), "{ratio}");
     assert!(value(kept, "window") < value(kept, "duration"));
     assert_eq!(number(kept, "preemptions"), Some(0.0));
+    assert!((0.0..0.5).contains(&value(kept, "slot_idle_share")));
     assert!(value(kept, "p95_ttft_ms") >= value(kept, "median_ttft_ms"));
     for absent in ["p99_ttft_ms", "max_rate", "request_goodput", "max_send_lag_ms"] {
         assert_eq!(number(kept, absent), None, "{absent}");
@@ -49,6 +50,9 @@ async fn a_closed_loop_keeps_its_slots_busy_and_tells_what_vllm_tells() {
     assert!(kept.metrics.keys().all(known));
     let (_, records) = measured.records.last().expect("kept");
     assert!(records.iter().enumerate().all(|(n, record)| record.index as usize == n));
+    // Each slot's first request is due when it is sent, the others when the slot is free.
+    let waited = records.iter().filter(|record| record.sent_ns > record.scheduled_ns).count();
+    assert_eq!(waited, 64 - 8);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::prompts::{Prompts, Recipe};
-use super::verdict::{Done, Note};
+use super::verdict::{Done, Note, void_of_idleness};
 use super::{Run, Stop};
 
 impl Run<'_, '_> {
@@ -28,10 +28,10 @@ impl Run<'_, '_> {
         let health = Arc::clone(&generator.health);
         let ran = self.watched(generator.closed(&lanes, slots, expected)).await?;
         let mut done = self.done(&recipe, ran, 0, &health);
-        if done.plan.window.is_none() {
-            let text = "throughput is not told: the slots were never all busy";
-            done.note = Some(Note::Remark(text.to_owned()));
-        }
+        let never_busy = done.plan.window.is_none().then(|| {
+            Note::Remark("throughput is not told: the slots were never all busy".to_owned())
+        });
+        done.note = void_of_idleness(&done.records).or(never_busy);
         Ok(done)
     }
 

@@ -68,6 +68,7 @@ pub(crate) fn metrics(records: &[RequestRecord], plan: &Plan) -> MetricValues {
         ("max_concurrent_requests", Some(concurrent(records) as f64)),
         ("p99_send_lag_ms", lag.and_then(Distribution::p99)),
         ("max_send_lag_ms", lag.and_then(Distribution::max)),
+        ("slot_idle_share", idle(records).filter(|_| !plan.open).map(|idle| idle.share)),
     ] {
         metrics.insert(name.to_owned(), value.map(MetricValue::Number));
     }
@@ -119,6 +120,40 @@ pub(crate) fn lagged(records: &[RequestRecord]) -> Option<(f64, f64)> {
 fn is_judged(done: &[&RequestRecord], plan: &Plan) -> bool {
     let told = plan.slo.tpot_ms.is_none() || done.iter().all(|record| record.usage.is_some());
     !plan.slo.is_empty() && told
+}
+
+/// What the slots of a closed loop waited for their next requests.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Idle {
+    /// Share of the slots' time, from when they were free to the ends of their requests.
+    pub(crate) share: f64,
+    /// For one request, in milliseconds.
+    pub(crate) mean_ms: f64,
+}
+
+impl Idle {
+    /// Share from which on throughput and concurrency are not what they are told as.
+    const MAX_SHARE: f64 = 0.01;
+    /// As much before each request is no sign of a slow client: a busy machine does it.
+    const LEAST_MS: f64 = 1.0;
+
+    /// Whether the client was the bottleneck.
+    pub(crate) fn is_too_much(&self) -> bool {
+        self.share > Self::MAX_SHARE && self.mean_ms > Self::LEAST_MS
+    }
+}
+
+/// `None` where no slot sent more than one request.
+pub(crate) fn idle(records: &[RequestRecord]) -> Option<Idle> {
+    let (mut idle, mut whole, mut waits) = (0.0, 0.0, 0u32);
+    for record in records {
+        let since = |at: u64| at.saturating_sub(record.scheduled_ns) as f64;
+        idle += since(record.sent_ns);
+        whole += record.end_ns.map_or(0.0, since);
+        // Nothing waited for the first request of a slot.
+        waits += u32::from(record.sent_ns > record.scheduled_ns);
+    }
+    (waits > 0).then(|| Idle { share: idle / whole, mean_ms: idle / f64::from(waits) / MS })
 }
 
 fn is_good(record: &RequestRecord, plan: &Plan) -> bool {
@@ -388,6 +423,23 @@ mod tests {
         assert_eq!(lagged(&records), Some((3.0, 1.0)));
         assert_eq!(lagged(&[record(0, 1)]), None);
         assert!(held_share(&records, &plan) < 0.1, "the later half does not hold it");
+    }
+
+    #[test]
+    fn slots_that_wait_for_the_client_are_told_of() {
+        // Two slots, 50 ms a request: nothing waits for their first ones.
+        let first = [record(0, 0), record(10, 10)];
+        assert_eq!(idle(&first), None);
+        let of = |waits: [u64; 2]| {
+            let next = [record(60, 60 + waits[0]), record(70, 70 + waits[1])];
+            idle(&[&first[..], &next[..]].concat()).expect("they waited")
+        };
+        let idle = of([4, 12]);
+        assert!((idle.share - 16.0 / 216.0).abs() < 1e-9 && (idle.mean_ms - 8.0).abs() < 1e-9);
+        assert!(idle.is_too_much());
+        assert!(!of([1, 1]).is_too_much(), "no more than a busy machine makes of any client");
+        let long = Idle { share: 0.01, mean_ms: 8.0 };
+        assert!(!long.is_too_much(), "1 % of the time is no bottleneck");
     }
 
     #[test]

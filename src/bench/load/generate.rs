@@ -96,7 +96,8 @@ impl Generator {
         sent.record
     }
 
-    /// A closed loop on open slots, whose starts are spread over `ramp`.
+    /// A closed loop on open slots, whose starts are spread over `ramp`. A request is
+    /// due when its slot is free.
     pub(crate) async fn closed(self, lanes: &Lanes, slots: Vec<Slot>, ramp: Duration) -> Generated {
         self.on_slots(lanes, slots, ramp, usize::MAX).await
     }
@@ -147,13 +148,26 @@ impl Generator {
         if started.await.is_none() {
             return records;
         }
+        let mut free_ns = None;
         while records.len() < each
             && !self.is_over()
             && let Some(prompt) = self.prompts.next().await
         {
-            records.push(self.send(&mut slot, prompt, None).await);
+            let record = self.send(&mut slot, prompt, free_ns).await;
+            let answered = record.failure().is_none();
+            records.push(record);
+            if answered && records.len() < each {
+                // That the server closed the connection is no lag of the client.
+                self.cancel.run_until_cancelled(self.ready(&mut slot)).await;
+            }
+            free_ns = Some(self.clock.elapsed_ns());
         }
         records
+    }
+
+    async fn ready(&self, slot: &mut Slot) {
+        // What is wrong is told by the request itself.
+        let _ = self.client.ready(slot).await;
     }
 
     /// Replaces a connection that the server may have closed by the time it is used:
@@ -289,6 +303,10 @@ impl Iterator for Schedule {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::client::Limits;
+    use crate::bench::load::verdict::{Note, void_of_idleness};
+    use crate::bench::request::{Input, RequestSpec};
+    use crate::server::{Endpoint, Server};
 
     #[test]
     fn schedules_have_the_rate_and_their_own_spread() {
@@ -318,5 +336,54 @@ mod tests {
         assert_eq!(busy(&streams), Some((5, 25)));
         assert_eq!(busy(&[vec![request(0, 10)], vec![request(20, 30)]]), None);
         assert_eq!(busy(&[vec![request(0, 10)], vec![]]), None);
+    }
+
+    /// A server that answers at once.
+    async fn quick() -> Client {
+        let answer = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"}}]}\n\n\
+                      data: {\"choices\":[],\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":1}}\n\n\
+                      data: [DONE]\n\n";
+        let answering = async move || ([("content-type", "text/event-stream")], answer);
+        let router =
+            axum::Router::new().route("/v1/chat/completions", axum::routing::post(answering));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let base_url = format!("http://{}", listener.local_addr().expect("bound"));
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let server = Server {
+            endpoint: Endpoint { base_url, api_key: None },
+            model: "m".to_owned(),
+            max_model_len: None,
+            version: None,
+            simulated: false,
+        };
+        Client::new(&server, Limits::default()).await.expect("an address")
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn slots_that_wait_for_a_slow_builder_are_seen_to() {
+        let (sender, receiver) = tokio::sync::mpsc::channel(1);
+        tokio::task::spawn_blocking(move || {
+            for index in 0..8 {
+                std::thread::sleep(Duration::from_millis(50));
+                let input = Input::Chat(vec![serde_json::json!({"role": "user", "content": "a"})]);
+                let _ = sender.blocking_send((index, RequestSpec::speed(input, 1).prepare("m")));
+            }
+        });
+        let generator = Generator {
+            client: Arc::new(quick().await),
+            prompts: Prompts::from_builder(receiver),
+            clock: Clock::start(),
+            cancel: CancellationToken::new(),
+            purpose: "load".into(),
+            until_ns: None,
+            health: Arc::new(Health::new(9)),
+        };
+        let lanes = Lanes::start(2).expect("a thread");
+        let slots = lanes.open(&generator.client, 2).await.expect("it listens");
+        let Generated { records, .. } = generator.closed(&lanes, slots, Duration::ZERO).await;
+        assert!(records.iter().all(|record| record.error.is_none()), "{records:?}");
+        assert!(records.iter().any(|record| record.scheduled_ns == record.sent_ns));
+        let Some(Note::Void(reason)) = void_of_idleness(&records) else { panic!("{records:?}") };
+        assert!(reason.contains("slots were without a request"), "{reason}");
     }
 }

@@ -152,6 +152,12 @@ impl Prompts {
         Self(Arc::new(Mutex::new(receiver)))
     }
 
+    /// Those of a builder that is not ours.
+    #[cfg(test)]
+    pub(crate) fn from_builder(receiver: mpsc::Receiver<(u32, Prepared)>) -> Self {
+        Self(Arc::new(Mutex::new(receiver)))
+    }
+
     /// `Err` when the next one is still being built.
     fn take(&self) -> Result<Option<(u32, Prepared)>, ()> {
         match self.0.lock().unwrap_or_else(PoisonError::into_inner).try_recv() {

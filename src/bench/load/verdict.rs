@@ -118,6 +118,17 @@ pub(crate) fn void_of_lag(records: &[RequestRecord]) -> Option<Note> {
     )))
 }
 
+/// Whether the client kept the slots of a closed loop waiting.
+pub(crate) fn void_of_idleness(records: &[RequestRecord]) -> Option<Note> {
+    let idle = figures::idle(records).filter(figures::Idle::is_too_much)?;
+    Some(Note::Void(format!(
+        "the client was the bottleneck: slots were without a request {:.1} % of the time, {:.1} ms \
+         before each",
+        idle.share * 100.0,
+        idle.mean_ms
+    )))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
