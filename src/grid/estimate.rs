@@ -37,7 +37,7 @@ const TASK: u64 = 700;
 /// that are in flight on average at one of them.
 const SEARCH: u64 = 10;
 const IN_FLIGHT: u64 = 8;
-/// Requests of an open loop's warm-up.
+/// Requests of an open loop's warm-up at the least.
 const OPEN_WARMUP: u64 = 32;
 
 /// One side of a range.
@@ -172,27 +172,36 @@ fn works(grid: &Grid, workload: &Workload, is_warmup: bool) -> Vec<Work> {
 }
 
 fn load(spec: &Load, case: LoadCase, prompt: u64, is_warmup: bool) -> Work {
-    let warmup = match case {
-        LoadCase::Concurrency(count) => count,
-        LoadCase::Rate(_) | LoadCase::MaxRate => OPEN_WARMUP,
-    };
     let all = spec.requests_of(case);
-    let requests = if is_warmup { Some(all.map_or(warmup, |all| all.min(warmup))) } else { all };
     let work = |requests: u64, rounds: u64, scheduled: f64| Work {
         prompts: requests as f64 * prompt as f64,
         tokens: rounds as f64 * spec.output_tokens as f64,
         scheduled,
         looks: 1.0,
     };
-    match (requests, case) {
+    let warmup = |requests: u64| all.map_or(requests, |all| all.min(requests));
+    let duration = spec.duration.unwrap_or(0.0);
+    match (all, case) {
+        (_, LoadCase::Concurrency(count)) if is_warmup => work(warmup(count), 1, 0.0),
+        // Twice as many as are in flight at the slowest server.
+        (_, LoadCase::Rate(rate)) if is_warmup => {
+            let alone =
+                prompt as f64 / 1000.0 * PREFILL.high + spec.output_tokens as f64 * TOKEN.high;
+            let requests = warmup(OPEN_WARMUP.max((2.0 * rate * alone).ceil() as u64));
+            work(requests, 1, requests as f64 / rate)
+        }
+        // A burst, rates that double from one request at a time on, and a burst.
+        (_, LoadCase::MaxRate) if is_warmup => {
+            let requests = warmup(OPEN_WARMUP);
+            work(SEARCH * requests, 2 * requests, 0.0)
+        }
         // Begun in that time, and the last one comes to its end.
-        (None, _) => work(1, 1, spec.duration.unwrap_or(0.0)),
+        (None, LoadCase::MaxRate) => work(SEARCH, SEARCH, SEARCH as f64 * duration),
+        (None, _) => work(1, 1, duration),
         (Some(requests), LoadCase::Concurrency(count)) => {
             work(requests, requests.div_ceil(count), 0.0)
         }
         (Some(requests), LoadCase::Rate(rate)) => work(requests, 1, requests as f64 / rate),
-        // One rate, at which one request follows another.
-        (Some(requests), LoadCase::MaxRate) if is_warmup => work(requests, requests, 0.0),
         (Some(requests), LoadCase::MaxRate) => {
             work(SEARCH * requests, SEARCH * requests.div_ceil(IN_FLIGHT), 0.0)
         }
@@ -321,6 +330,12 @@ mod tests {
         near(repeat(&open, false).0, 150.0 + AROUND.low);
         let closed = json!({"load": {"concurrency": 2, "duration": 60}});
         near(repeat(&closed, false).0, 60.0 + AROUND.low);
+        let search = json!({"load": {"find-max-rate": true, "slo-ttft-ms": 500, "duration": 60}});
+        near(repeat(&search, false).0, 600.0 + AROUND.low);
+        // 76.8 + 600 ms at the slowest: 271 requests fill the pipe, and are in flight as long again.
+        let wide = json!({"load": {"rate": 200, "requests": 3000, "prompt-tokens": 96,
+                                   "output-tokens": 10}});
+        near(repeat(&wide, true).0, 271.0 / 200.0 + AROUND.low);
         let hours = json!({"stability": {"duration": 7200}});
         near(repeat(&hours, false).1, 7200.0 + AROUND.high);
         assert!(repeat(&hours, true).1 < 60.0, "a warm-up is one block");

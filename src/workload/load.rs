@@ -30,7 +30,8 @@ pub struct Load {
     pub arrivals: Arrivals,
     /// Requests per repeat; `None`: the default of the case, or as many as `duration` allows.
     pub requests: Option<u64>,
-    /// Seconds in which requests are begun, in place of a number of requests.
+    /// Seconds in which requests are begun, in place of a number of requests; in a
+    /// search at each rate.
     pub duration: Option<f64>,
     /// Prompt length in tokens as the server counts them; with a dataset prompts have their own.
     pub prompt_tokens: u64,
@@ -212,13 +213,13 @@ impl Load {
         Some(self.named_cases()[place].0)
     }
 
-    /// Requests of one repeat of a case; `None` where its duration decides.
+    /// Requests of one repeat of a case, of a search at each rate; `None` where its duration decides.
     pub fn requests_of(&self, case: LoadCase) -> Option<u64> {
         match (self.requests, self.duration, case) {
             (Some(requests), _, _) => Some(requests),
-            (None, Some(_), LoadCase::Concurrency(_) | LoadCase::Rate(_)) => None,
-            (None, _, LoadCase::Concurrency(count)) => Some((8 * count).max(64)),
-            (None, _, LoadCase::Rate(_) | LoadCase::MaxRate) => Some(OPEN_REQUESTS),
+            (None, Some(_), _) => None,
+            (None, None, LoadCase::Concurrency(count)) => Some((8 * count).max(64)),
+            (None, None, LoadCase::Rate(_) | LoadCase::MaxRate) => Some(OPEN_REQUESTS),
         }
     }
 }
@@ -244,12 +245,12 @@ const OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "requests",
         kind: OptionKind::Count { min: 1, max: 10_000_000 },
-        help: "requests per repeat (default: 8 per slot and at least 64 in a closed loop, 300 in an open one)",
+        help: "requests per repeat, of `find-max-rate` at each rate that is tried (default: 8 per slot and at least 64 in a closed loop, 300 in an open one)",
     },
     OptionSpec {
         name: "duration",
         kind: OptionKind::Number { min: 0.1, max: 1e6 },
-        help: "seconds in which requests are begun, in place of `requests` (default: none)",
+        help: "seconds in which requests are begun, in place of `requests`; of `find-max-rate` at each rate that is tried (default: none)",
     },
     OptionSpec {
         name: "prompt-tokens",
@@ -344,6 +345,18 @@ mod tests {
         assert_eq!(in_flight(ladder.clone(), Some("concurrency=8")), Concurrency::Many);
         assert_eq!(in_flight(ladder, None), Concurrency::Many);
         assert_eq!(in_flight(json!({"rate": 1}), None), Concurrency::Many);
+    }
+
+    #[test]
+    fn a_duration_holds_for_every_case() {
+        let cases = [LoadCase::Concurrency(16), LoadCase::Rate(4.0), LoadCase::MaxRate];
+        let requests = |options| {
+            let load = read(options).expect("good options");
+            cases.map(|case| load.requests_of(case))
+        };
+        assert_eq!(requests(json!({})), [Some(128), Some(300), Some(300)]);
+        assert_eq!(requests(json!({"requests": 7})), [Some(7); 3]);
+        assert_eq!(requests(json!({"duration": 2.5})), [None; 3]);
     }
 
     #[test]

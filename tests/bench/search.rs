@@ -1,6 +1,7 @@
 //! The search for the highest rate that holds an SLO: what it finds, and that the
 //! figures beside it are those of the rate that was found.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -127,4 +128,35 @@ async fn what_is_seen_beside_a_search_is_told_of_the_found_rate_alone() {
     let (least, most) = ((before + first) as f64, (before + first + 3) as f64);
     assert!(told("engine_memory_mean") >= least, "{row:?}");
     assert!(told("engine_memory_max") <= most, "{row:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_rate_is_tried_for_the_duration() {
+    let behaviour =
+        Behaviour { miss: Duration::from_millis(100), serial: true, ..Behaviour::default() };
+    let counting = Counting::start(behaviour).await;
+    let server = Server::open(counting.endpoint(), None).await.expect("it serves");
+    let load = workload(
+        "load",
+        &json!({
+            "find_max_rate": true, "duration": 0.5, "prompt_tokens": 64, "output_tokens": 2,
+            "slo_e2el_ms": 300, "warmup": 0, "arrivals": "constant",
+        }),
+    );
+    let measured = measure(&server, &[load], 1).await;
+    let row = &measured.measurements[0];
+    assert!(row.status == Status::Ok || was_late(row), "{:?}", row.reason);
+    let mut due: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
+    for record in &measured.records[0].1 {
+        if let Some(rate) = record.purpose.strip_prefix("rate=") {
+            due.entry(rate).or_default().push(record.scheduled_ns);
+        }
+    }
+    assert!(!due.is_empty());
+    for (rate, due) in due {
+        let (first, last) = (due[0], due[due.len() - 1]);
+        assert!(last - first <= 500_000_000, "{rate}: from {first} to {last}");
+        let most = rate.parse::<f64>().expect("a number") * 0.5 + 1.0;
+        assert!(due.len() as f64 <= most, "{rate}: {} requests", due.len());
+    }
 }

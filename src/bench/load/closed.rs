@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::prompts::{Prompts, Recipe};
+use super::prompts::{Amount, Prompts, Recipe};
 use super::verdict::{Done, Note, void_of_idleness};
 use super::{Run, Stop};
 
@@ -17,8 +17,11 @@ impl Run<'_, '_> {
         expected: Duration,
     ) -> Result<Done, Stop> {
         let requests = self.spec.requests_of(self.kind);
-        let limit = requests.map(|requests| u32::try_from(requests).unwrap_or(u32::MAX));
-        let prompts = Prompts::build(recipe.clone(), 0, limit).await;
+        let amount = match requests {
+            Some(requests) => Amount::Exactly(u32::try_from(requests).unwrap_or(u32::MAX)),
+            None => Amount::About(u64::MAX),
+        };
+        let prompts = Prompts::build(recipe.clone(), 0, amount).await;
         let (lanes, slots) = self.slots(count as usize).await?;
         let mut generator = self.generator(prompts, count, "load");
         if let (None, Some(seconds)) = (requests, self.spec.duration) {
@@ -46,7 +49,7 @@ impl Run<'_, '_> {
     ) -> Result<Done, Stop> {
         let width = self.spec.requests_of(self.kind).map_or(width, |all| all.min(width));
         let limit = u32::try_from(width).unwrap_or(u32::MAX);
-        let prompts = Prompts::build(recipe.clone(), first, Some(limit)).await;
+        let prompts = Prompts::build(recipe.clone(), first, Amount::Exactly(limit)).await;
         let (lanes, slots) = self.slots(width as usize).await?;
         let generator = self.generator(prompts, width, purpose);
         let health = Arc::clone(&generator.health);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::figures::{self, Plan};
 use super::generate::Schedule;
-use super::prompts::{Prompts, Recipe};
+use super::prompts::{Amount, Prompts, Recipe};
 use super::verdict::Done;
 use super::{Run, Stop};
 
@@ -37,17 +37,21 @@ impl Run<'_, '_> {
         requests: Option<u64>,
         expected: Duration,
     ) -> Result<Done, Stop> {
-        let limit = requests.map(|requests| u32::try_from(requests).unwrap_or(u32::MAX));
+        let lasting = self.spec.duration.unwrap_or(0.0);
+        let amount = match requests {
+            Some(requests) => Amount::Exactly(u32::try_from(requests).unwrap_or(u32::MAX)),
+            None => Amount::About((2.0 * rate * lasting) as u64 + WARMUP),
+        };
         let arrivals = derive_seed(&recipe.seed);
-        let prompts = Prompts::build(recipe.clone(), first, limit).await;
+        let prompts = Prompts::build(recipe.clone(), first, amount).await;
         // Twice what is in flight on average, for the crowds of a Poisson stream.
         let flying = (2.0 * rate * expected.as_secs_f64()).ceil() as u64 + 8;
         let flying = flying.min(requests.unwrap_or(MAX_FLYING)).min(MAX_FLYING);
         let (lanes, slots) = self.slots(flying as usize).await?;
         let purpose = format!("rate={rate}");
         let mut generator = self.generator(prompts, flying, &purpose);
-        if let (None, Some(seconds)) = (requests, self.spec.duration) {
-            let whole = Duration::from_secs_f64(seconds).as_nanos() as u64;
+        if requests.is_none() {
+            let whole = Duration::from_secs_f64(lasting).as_nanos() as u64;
             generator.until_ns = Some(generator.clock.elapsed_ns() + whole);
         }
         let schedule = Schedule::new(self.spec.arrivals, rate, arrivals);

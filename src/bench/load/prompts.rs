@@ -130,12 +130,25 @@ fn messages(system: &str, user: &str) -> Vec<Value> {
 #[derive(Clone, Debug)]
 pub(crate) struct Prompts(Arc<Mutex<mpsc::Receiver<(u32, Prepared)>>>);
 
+/// How many prompts there are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Amount {
+    /// So many.
+    Exactly(u32),
+    /// As many as are asked for, this many at a guess; no more are built ahead.
+    About(u64),
+}
+
 impl Prompts {
-    /// Builds `count` prompts, or as many as are asked for; ready when so many
-    /// are built that the clock can start.
-    pub(crate) async fn build(recipe: Recipe, first: u32, count: Option<u32>) -> Self {
+    /// Builds prompts numbered from `first`; ready when so many are built that the
+    /// clock can start.
+    pub(crate) async fn build(recipe: Recipe, first: u32, amount: Amount) -> Self {
+        let (count, guess) = match amount {
+            Amount::Exactly(count) => (count, u64::from(count)),
+            Amount::About(guess) => (u32::MAX - first, guess),
+        };
         let ahead = (AHEAD_BYTES / recipe.bytes().max(1)).clamp(16, 65_536);
-        let count = count.unwrap_or(u32::MAX - first);
+        let ahead = ahead.min(usize::try_from(guess).unwrap_or(usize::MAX).max(1));
         let (sender, receiver) = mpsc::channel(ahead);
         tokio::task::spawn_blocking(move || {
             for index in first..first + count {
@@ -228,11 +241,20 @@ mod tests {
 
     #[tokio::test]
     async fn each_is_given_once_in_order() {
-        let prompts = Prompts::build(recipe(None), 3, Some(3)).await;
+        let prompts = Prompts::build(recipe(None), 3, Amount::Exactly(3)).await;
         let mut numbers = Vec::new();
         while let Some((number, _)) = prompts.next().await {
             numbers.push(number);
         }
         assert_eq!(numbers, [3, 4, 5]);
+    }
+
+    #[tokio::test]
+    async fn no_more_are_built_ahead_than_are_likely_to_be_asked_for() {
+        let prompts = Prompts::build(recipe(None), 0, Amount::About(5)).await;
+        assert_eq!(prompts.0.lock().unwrap().len(), 5);
+        for number in 0..20 {
+            assert_eq!(prompts.next().await.map(|(its, _)| its), Some(number), "and no fewer");
+        }
     }
 }
