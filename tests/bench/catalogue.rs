@@ -80,6 +80,12 @@ async fn quick() -> Vec<Measurement> {
             json!({"rate": 200, "requests": 320, "prompt_tokens": 64, "output_tokens": 16,
                    "slo_ttft_ms": 60_000}),
         ),
+        // What a closed loop alone tells, and a prefix that is shared.
+        (
+            "load",
+            json!({"concurrency": 2, "requests": 16, "prompt_tokens": 400, "output_tokens": 8,
+                   "shared_prefix_tokens": 200}),
+        ),
     ];
     run(&simulated.server, &runs).await
 }
