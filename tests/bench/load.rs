@@ -76,7 +76,8 @@ async fn more_sequences_act_under_load_and_a_ladder_ends_at_saturation() {
     assert!(thirty_two.0 >= 3.0 * one.0, "{thirty_two:?} {one:?}");
     assert!(one.1 >= 3.0 * thirty_two.1, "who waits, waits at the server: {one:?} {thirty_two:?}");
 
-    let line = format!("{SMALL} --max-num-seqs 1 --sim-speed 2");
+    // A request takes long beside what a busy machine adds: that shows as a gain.
+    let line = format!("{SMALL} --max-num-seqs 1 --sim-speed 1");
     let simulated = Simulated::start(&line).await;
     let load = workload(
         "load",
