@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 
 use crate::bench::dataset::{Beside, Unready, weighed_for};
 use crate::bench::dialogue::{Dialogue, Reply, Stop, mean};
-use crate::bench::fitting::{Unfit, fit_added};
+use crate::bench::fitting::{Unfit, Wanted, fit_added};
 use crate::bench::kv_cache::median;
 use crate::bench::prompts::{derive, salt, text};
 use crate::bench::request::{Input, RequestSpec};
@@ -227,14 +227,16 @@ enum Texts<'a> {
 async fn message_size(bench: &mut Bench<'_>, spec: &Conversation) -> Result<usize, Unfit> {
     let purpose = format!("conversation {} {}", spec.turn_tokens, spec.thinking);
     let (salt, model) = (bench.salt_number(&[&purpose]), bench.server().model.clone());
-    let prompt = |name: &str, message: String| {
+    let (wanted, spec) = (Wanted::new(&purpose, spec.turn_tokens), spec.clone());
+    let prompt = move |name: &str, message: String| {
         let salt = derive(&[&salt.to_string(), name]);
         let history = [opening(salt), json!({"role": "user", "content": message})];
-        RequestSpec { max_tokens: 1, keep_answer: false, ..request(spec, &history) }.prepare(&model)
+        RequestSpec { max_tokens: 1, keep_answer: false, ..request(&spec, &history) }
+            .prepare(&model)
     };
-    let around = |name: &str| prompt(name, "a".to_owned());
-    let make = |size, name: &str| prompt(name, spoken(1, size));
-    fit_added(bench, &purpose, spec.turn_tokens, around, make).await
+    let around = prompt("around", "a".to_owned());
+    let make = move |size, name: &str| prompt(name, spoken(1, size));
+    fit_added(bench, wanted, &around, make).await
 }
 
 async fn converse(
@@ -250,7 +252,7 @@ async fn converse(
             Texts::These(texts) => texts.get(number as usize - 1).cloned().unwrap_or_default(),
         };
         history.push(json!({"role": "user", "content": message}));
-        let reply = dialogue.ask(&format!("turn {number}"), &request(spec, &history)).await?;
+        let reply = dialogue.ask(&format!("turn {number}"), request(spec, &history)).await?;
         tally.note(talk.number, number, number == spec.turns, &reply);
         history.push(json!({"role": "assistant", "content": reply.answer.content}));
     }

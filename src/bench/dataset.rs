@@ -222,13 +222,13 @@ impl Source {
 #[derive(Clone, Debug)]
 pub(crate) struct Filling {
     dataset: Arc<Dataset>,
-    order: Vec<usize>,
+    order: Arc<[usize]>,
 }
 
 impl Filling {
     /// Entries are taken in the order of the seed.
     pub(crate) fn new(source: &Source, seed: u64) -> Self {
-        Self { dataset: Arc::clone(source.dataset()), order: source.order(seed) }
+        Self { dataset: Arc::clone(source.dataset()), order: source.order(seed).into() }
     }
 
     /// A text of `size` bytes, less a few: the last part is cut between two letters.

@@ -48,7 +48,7 @@ impl<'b, 'a> Dialogue<'b, 'a> {
     /// Reads the server's counters, where it has any: what is measured begins.
     pub(crate) async fn start(bench: &'b mut Bench<'a>) -> Self {
         bench.begins();
-        let traffic = Traffic::start(bench.http()).await;
+        let traffic = Traffic::start(bench.http(), bench.cancel()).await;
         Self { bench, traffic, records: Vec::new() }
     }
 
@@ -71,8 +71,10 @@ impl<'b, 'a> Dialogue<'b, 'a> {
     }
 
     /// Sends a request, reads its answer, waits for the counters.
-    pub(crate) async fn ask(&mut self, purpose: &str, spec: &RequestSpec) -> Result<Reply, Stop> {
-        let prompt = spec.prepare(&self.bench.server().model);
+    pub(crate) async fn ask(&mut self, purpose: &str, spec: RequestSpec) -> Result<Reply, Stop> {
+        let (must_talk, most) = (spec.ignore_eos && spec.max_tokens > 1, spec.max_tokens);
+        let model = self.bench.server().model.clone();
+        let prompt = self.bench.make(move || spec.prepare(&model)).await.ok_or(Stop::Cancelled)?;
         let index = self.bench.position(self.records.len());
         let outcome = self.bench.send(&prompt, Order { index, purpose, scheduled_ns: None }).await;
         let mut record = outcome.record;
@@ -93,13 +95,13 @@ impl<'b, 'a> Dialogue<'b, 'a> {
         let lookup = seen?;
         // A model may end at once; where it was told to go on, it may not. One token
         // alone need not show: a parser takes `<think>` away.
-        if spec.ignore_eos && spec.max_tokens > 1 && record.first_token_ns.is_none() {
+        if must_talk && record.first_token_ns.is_none() {
             return Err(Stop::Failed(format!(
                 "request {index} ({purpose}): the stream carried no token"
             )));
         }
         let answer = outcome.answer.unwrap_or_default();
-        let truncated = record.is_truncated(spec.max_tokens);
+        let truncated = record.is_truncated(most);
         Ok(Reply { record, answer, truncated, lookup })
     }
 

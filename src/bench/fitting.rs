@@ -1,5 +1,6 @@
 //! Fits the size of a text to a length in tokens as the server counts them, with
-//! requests of one token, before a repeat's clock starts.
+//! requests of one token, before a repeat's clock starts. How sizes follow from
+//! counts is [`Calibration`]'s.
 
 use crate::bench::client::Order;
 use crate::bench::fault::is_too_long;
@@ -12,9 +13,6 @@ use crate::server::counters::Counters;
 
 /// Requests that may be spent on one length.
 const MAX_PROBES: u32 = 6;
-/// Bytes per token that no text of ours has: a size beyond it means that the
-/// server's count says nothing.
-const MAX_BYTES_PER_TOKEN: usize = 32;
 
 /// Bytes from which on a text tells how many tokens a byte is.
 const WORTH_KNOWING: usize = 1000;
@@ -30,59 +28,98 @@ pub(crate) enum Unfit {
     Cancelled,
 }
 
-/// The size in bytes that brings a prompt of `make` nearest to `target` tokens; a
-/// guess where the server does not count them. Found once per `purpose` and kept. `make` is given a size and a name that no
-/// other prompt of the repeat has.
+/// A length that prompts of one kind are to have.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted<'w> {
+    /// What they are for: its size is found once per server and kept.
+    pub(crate) purpose: &'w str,
+    /// Tokens that are aimed at.
+    pub(crate) tokens: u64,
+    /// Tokens per byte, where the texts are not ours and it is known.
+    pub(crate) tokens_per_byte: Option<f64>,
+}
+
+impl<'w> Wanted<'w> {
+    /// Prompts with texts of ours.
+    pub(crate) fn new(purpose: &'w str, tokens: u64) -> Self {
+        Self { purpose, tokens, tokens_per_byte: None }
+    }
+
+    fn calibration(&self, bench: &Bench<'_>) -> Calibration {
+        let known = self.tokens_per_byte.or(bench.tokens_per_byte());
+        Calibration::new(self.tokens, known.unwrap_or(0.3))
+    }
+
+    /// Of these texts it is not known how many tokens a byte is.
+    fn tells_tokens_per_byte(&self, bench: &Bench<'_>) -> bool {
+        self.tokens_per_byte.is_none() && bench.tokens_per_byte().is_none()
+    }
+}
+
+/// Makes a prompt of a size in bytes, with a name that no other one of the repeat
+/// has. It is called on a thread of its own: prompts may be long.
+pub(crate) trait Make: Fn(usize, &str) -> Prepared + Clone + Send + 'static {}
+
+impl<M: Fn(usize, &str) -> Prepared + Clone + Send + 'static> Make for M {}
+
+/// The size in bytes that brings a prompt of `make` nearest to what is wanted; a
+/// guess where the server does not count.
 pub(crate) async fn fit(
     bench: &mut Bench<'_>,
-    purpose: &str,
-    target: u64,
-    make: impl Fn(usize, &str) -> Prepared,
+    wanted: Wanted<'_>,
+    make: impl Make,
 ) -> Result<usize, Unfit> {
-    if let Some(size) = bench.sizes().get(purpose) {
+    if let Some(size) = bench.sizes().get(wanted.purpose) {
         return Ok(*size);
     }
-    let mut probes = Probes::start(bench).await;
-    let calibration = Calibration::new(target, bench.tokens_per_byte().unwrap_or(0.3));
-    let size = probes.fit(bench, 0, target, calibration, make).await?;
+    let mut probes = Probes::start(bench).await?;
+    let calibration = wanted.calibration(bench);
+    let (size, tokens) = probes.fit(bench, 0, wanted.tokens, calibration, make).await?;
     probes.settle(bench).await?;
-    bench.sizes().insert(purpose.to_owned(), size);
+    if let Some(tokens) = tokens
+        && wanted.tells_tokens_per_byte(bench)
+        && size >= WORTH_KNOWING
+    {
+        bench.set_tokens_per_byte(tokens as f64 / size as f64);
+    }
+    bench.sizes().insert(wanted.purpose.to_owned(), size);
     Ok(size)
 }
 
 /// The length of one prompt in tokens; `None` where the server does not tell.
 pub(crate) async fn length(bench: &mut Bench<'_>, prompt: &Prepared) -> Result<Option<u64>, Unfit> {
-    let mut probes = Probes::start(bench).await;
+    let mut probes = Probes::start(bench).await?;
     let tokens = probes.send(bench, prompt).await?;
     probes.settle(bench).await?;
     Ok(tokens)
 }
 
-/// As [`fit`], for a text of `make` that adds `target` tokens to the prompt around
-/// it, the chat template's included. `around` is given a name, and makes the same
-/// prompt with a text of one token in its place.
+/// As [`fit`], for a text of `make` that adds what is wanted to the prompt around
+/// it, the chat template's included. `around` makes the same prompt with a text of
+/// one token in its place.
 pub(crate) async fn fit_added(
     bench: &mut Bench<'_>,
-    purpose: &str,
-    target: u64,
-    around: impl Fn(&str) -> Prepared,
-    make: impl Fn(usize, &str) -> Prepared,
+    wanted: Wanted<'_>,
+    around: &Prepared,
+    make: impl Make,
 ) -> Result<usize, Unfit> {
-    if let Some(size) = bench.sizes().get(purpose) {
+    if let Some(size) = bench.sizes().get(wanted.purpose) {
         return Ok(*size);
     }
-    let mut probes = Probes::start(bench).await;
-    let around = probes.send(bench, &around("around")).await?.unwrap_or(1).saturating_sub(1);
-    let calibration = Calibration::new(target, bench.tokens_per_byte().unwrap_or(0.3))
-        .within((target / 20).clamp(4, 8));
-    let size = probes.fit(bench, around, target, calibration, make).await?;
-    let is_told = probes.sent.prompt_tokens.is_some();
+    let mut probes = Probes::start(bench).await?;
+    let around = probes.send(bench, around).await?.unwrap_or(1).saturating_sub(1);
+    let target = wanted.tokens;
+    let calibration = wanted.calibration(bench).within((target / 20).clamp(4, 8));
+    let (size, tokens) = probes.fit(bench, around, target, calibration, make).await?;
     probes.settle(bench).await?;
     // What stands around it is not in this share: a shorter text tells it, too.
-    if is_told && bench.tokens_per_byte().is_none() && size >= WORTH_KNOWING / 5 {
-        bench.set_tokens_per_byte(target as f64 / size as f64);
+    if let Some(tokens) = tokens
+        && wanted.tells_tokens_per_byte(bench)
+        && size >= WORTH_KNOWING / 5
+    {
+        bench.set_tokens_per_byte(tokens as f64 / size as f64);
     }
-    bench.sizes().insert(purpose.to_owned(), size);
+    bench.sizes().insert(wanted.purpose.to_owned(), size);
     Ok(size)
 }
 
@@ -93,45 +130,44 @@ struct Probes {
 }
 
 impl Probes {
-    async fn start(bench: &Bench<'_>) -> Self {
-        let before = Counters::scrape(bench.http()).await;
-        Self { before, sent: Sent::NOTHING }
+    async fn start(bench: &Bench<'_>) -> Result<Self, Unfit> {
+        let scrape = Counters::scrape(bench.http());
+        let before = bench.cancel().run_until_cancelled(scrape).await.ok_or(Unfit::Cancelled)?;
+        Ok(Self { before, sent: Sent::NOTHING })
     }
 
-    /// `around`: tokens that do not count.
+    /// The size nearest to the target, and its tokens without `around`, those that
+    /// do not count.
     async fn fit(
         &mut self,
         bench: &mut Bench<'_>,
         around: u64,
         target: u64,
         mut calibration: Calibration,
-        make: impl Fn(usize, &str) -> Prepared,
-    ) -> Result<usize, Unfit> {
+        make: impl Make,
+    ) -> Result<(usize, Option<u64>), Unfit> {
         let longest = bench.server().max_model_len.unwrap_or(u64::MAX);
         if (around + target).saturating_mul(10) > longest.saturating_mul(9) {
             calibration.be_careful();
         }
         let mut best = None;
         for number in 0..MAX_PROBES {
-            let size = calibration.size();
-            let told = self.send(bench, &make(size, &format!("fit {number}"))).await?;
-            let Some(tokens) = told else { return Ok(size) };
+            let (size, make) = (calibration.size(), make.clone());
+            let making = bench.make(move || make(size, &format!("fit {number}")));
+            let prompt = making.await.ok_or(Unfit::Cancelled)?;
+            let Some(tokens) = self.send(bench, &prompt).await? else { return Ok((size, None)) };
             let tokens = tokens.saturating_sub(around);
             // Too long would break what was promised more than too short.
             let distance = tokens.abs_diff(target) + u64::from(tokens < target);
-            if best.is_none_or(|(least, _)| distance < least) {
-                best = Some((distance, size));
-            }
-            if around == 0 && bench.tokens_per_byte().is_none() && size >= WORTH_KNOWING {
-                bench.set_tokens_per_byte(tokens as f64 / size as f64);
+            if best.is_none_or(|(least, _, _)| distance < least) {
+                best = Some((distance, size, tokens));
             }
             calibration.observe(tokens);
-            let hopeless = calibration.size() > (target as usize + 64) * MAX_BYTES_PER_TOKEN;
-            if calibration.is_fitted() || hopeless || calibration.size() == size {
+            if calibration.is_over() {
                 break;
             }
         }
-        Ok(best.map_or(1, |(_, size)| size))
+        Ok(best.map_or((1, None), |(_, size, tokens)| (size, Some(tokens))))
     }
 
     /// Sends a prompt; its length in tokens, where the server tells it.
@@ -157,10 +193,21 @@ impl Probes {
     }
 
     /// Waits, so that they do not show in the repeat's counters; foreign traffic is
-    /// judged there.
-    async fn settle(self, bench: &Bench<'_>) -> Result<(), Unfit> {
-        match settle(self.before.as_ref(), bench.http(), self.sent, bench.cancel()).await {
-            Settled::Cancelled => Err(Unfit::Cancelled),
+    /// judged there. They were all new: what came from the cache stands in every
+    /// prompt.
+    async fn settle(self, bench: &mut Bench<'_>) -> Result<(), Unfit> {
+        let before = self.before.as_ref();
+        let settled = settle(before, bench.http(), self.sent, bench.cancel()).await;
+        match (settled, before) {
+            (Settled::Cancelled, _) => Err(Unfit::Cancelled),
+            (Settled::Ours(now), Some(before)) => {
+                let hits = |counters: &Counters| counters.prefix_hits;
+                let found = hits(&now).zip(hits(before)).and_then(|(now, b)| now.checked_sub(b));
+                if found.zip(now.block_size()).is_some_and(|(found, block)| found >= block) {
+                    bench.use_cache_salt();
+                }
+                Ok(())
+            }
             _ => Ok(()),
         }
     }

@@ -4,8 +4,8 @@
 use serde_json::{Map, json};
 
 use crate::bench::dataset::Unready;
-use crate::bench::dialogue::{Dialogue, Reply};
-use crate::bench::fitting::fit;
+use crate::bench::dialogue::{Dialogue, Reply, Stop};
+use crate::bench::fitting::{Wanted, fit};
 use crate::bench::load::distribution::Distribution;
 use crate::bench::prompts::{derive, salt, text};
 use crate::bench::request::{Input, RequestSpec};
@@ -46,12 +46,12 @@ pub(crate) async fn repeat(
     }
     let purpose = format!("long-context {target}");
     let (salt, model) = (bench.salt_number(&[&purpose]), bench.server().model.clone());
-    let make = |bytes, name: &str| {
+    let make = move |bytes, name: &str| {
         let salt = derive(&[&salt.to_string(), name]);
         let needle = Needle { salt, seed: 1, depth: 0.5 };
         RequestSpec::speed(needle.input(bytes), 1).prepare(&model)
     };
-    let bytes = match fit(bench, &purpose, target, make).await {
+    let bytes = match fit(bench, Wanted::new(&purpose, target), make).await {
         Ok(bytes) => bytes,
         Err(unfit) => return Unready::from(unfit).ends(MetricValues::new()),
     };
@@ -62,8 +62,7 @@ pub(crate) async fn repeat(
     for depth in depths {
         let name = format!("depth={depth}");
         let needle = Needle::of(dialogue.bench, target, *depth);
-        let request = request(spec, &needle, bytes);
-        match dialogue.ask(&name, &request).await {
+        match ask(&mut dialogue, spec, &name, needle, bytes).await {
             Ok(reply) => tally.note(&needle, &reply),
             Err(stop) => {
                 ended = Err(stop);
@@ -73,6 +72,18 @@ pub(crate) async fn repeat(
     }
     let (requests, failed) = (dialogue.requests(), dialogue.failed());
     dialogue.end(ended, tally.values(requests, failed))
+}
+
+async fn ask(
+    dialogue: &mut Dialogue<'_, '_>,
+    spec: &LongContext,
+    name: &str,
+    needle: Needle,
+    bytes: usize,
+) -> Result<Reply, Stop> {
+    let spec = spec.clone();
+    let request = dialogue.bench.make(move || request(&spec, &needle, bytes)).await;
+    dialogue.ask(name, request.ok_or(Stop::Cancelled)?).await
 }
 
 /// A code and where it lies.

@@ -52,7 +52,7 @@ async fn all(
 ) -> Result<(), Stop> {
     for (number, puzzle) in puzzles.iter().enumerate() {
         let request = request(dialogue, spec, kind, number, puzzle)?;
-        let reply = dialogue.ask(&format!("{kind} {}", number + 1), &request).await?;
+        let reply = dialogue.ask(&format!("{kind} {}", number + 1), request).await?;
         tally.note(puzzle, &reply);
     }
     Ok(())

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::bench::client::Order;
 use crate::bench::dataset::Unready;
-use crate::bench::fitting::{Unfit, fit};
+use crate::bench::fitting::{Unfit, Wanted, fit};
 use crate::bench::load::distribution::Distribution;
 use crate::bench::prompts::{derive, messages};
 use crate::bench::record::{RequestErrorClass, RequestRecord};
@@ -111,11 +111,11 @@ async fn fitted(
     for (prompt_tokens, output_tokens) in mix {
         let purpose = format!("stability {prompt_tokens}");
         let (salt, model) = (bench.salt_number(&[&purpose]), bench.server().model.clone());
-        let make = |bytes, name: &str| {
+        let make = move |bytes, name: &str| {
             let messages = messages(derive(&[&salt.to_string(), name]), 1, bytes);
             prompt(route, messages, 1, &model)
         };
-        match fit(bench, &purpose, *prompt_tokens, make).await {
+        match fit(bench, Wanted::new(&purpose, *prompt_tokens), make).await {
             Ok(bytes) => lengths.push(Length { bytes, output_tokens: *output_tokens }),
             Err(Unfit::TooLong(_)) => {}
             Err(unfit) => return Err(unfit),
@@ -157,8 +157,9 @@ async fn send_all(
             let salt = bench.salt_number(&["stability", &name]);
             let seed = derive(&[&bench.seed().to_string(), &bench.repeat_name(), &name]);
             let Length { bytes, output_tokens } = lengths[place];
-            let (messages, model) = (messages(salt, seed, bytes), &bench.server().model);
-            let prompt = prompt(spec.endpoint, messages, output_tokens, model);
+            let (route, model) = (spec.endpoint, bench.server().model.clone());
+            let make = move || prompt(route, messages(salt, seed, bytes), output_tokens, &model);
+            let Some(prompt) = bench.make(make).await else { return sequence };
             let purpose = format!("length {place}");
             let order = Order { index, purpose: &purpose, scheduled_ns: None };
             let record = bench.send(&prompt, order).await.record;

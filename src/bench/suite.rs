@@ -132,8 +132,8 @@ pub struct Bench<'a> {
     serial: u32,
     repeat_name: String,
     tokens_per_byte: Option<f64>,
-    kv_cache: BTreeMap<u64, kv_cache::CaseState>,
     sizes: BTreeMap<String, usize>,
+    cache_salt: bool,
     load: load::State,
     sources: Sources,
     /// Requests of the present repeat that no metric is of.
@@ -181,8 +181,8 @@ impl<'a> Bench<'a> {
             serial: 0,
             repeat_name: String::new(),
             tokens_per_byte: None,
-            kv_cache: BTreeMap::new(),
             sizes: BTreeMap::new(),
+            cache_salt: false,
             load: load::State::default(),
             sources: Sources::default(),
             aside: Vec::new(),
@@ -431,12 +431,30 @@ impl<'a> Bench<'a> {
         &mut self.load
     }
 
-    pub(crate) fn kv_cache_case(&self, target: u64) -> Option<kv_cache::CaseState> {
-        self.kv_cache.get(&target).cloned()
+    /// Whether prompts are to be told apart by the request field `cache_salt`, too:
+    /// the chat template opens with more than a block of its own.
+    pub(crate) fn cache_salt(&self) -> bool {
+        self.cache_salt
     }
 
-    pub(crate) fn keep_kv_cache_case(&mut self, target: u64, state: kv_cache::CaseState) {
-        self.kv_cache.insert(target, state);
+    /// From now on they are; whether they were.
+    pub(crate) fn use_cache_salt(&mut self) -> bool {
+        std::mem::replace(&mut self.cache_salt, true)
+    }
+
+    /// Makes something large, such as a long prompt, where it holds nobody up;
+    /// `None` when a stop was asked for meanwhile.
+    pub(crate) async fn make<T: Send + 'static>(
+        &self,
+        make: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        let made = self.cancel.run_until_cancelled(tokio::task::spawn_blocking(make)).await?;
+        match made.map_err(tokio::task::JoinError::try_into_panic) {
+            Ok(made) => Some(made),
+            Err(Ok(panic)) => std::panic::resume_unwind(panic),
+            // The runtime ends.
+            Err(Err(_)) => None,
+        }
     }
 }
 

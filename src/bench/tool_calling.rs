@@ -67,7 +67,7 @@ async fn all(
         for (turn, step) in task.steps.iter().enumerate() {
             let purpose = format!("{scenario} {}.{}", number + 1, turn + 1);
             let request = request(dialogue, spec, task, &conversation, &purpose)?;
-            let asked = dialogue.ask(&purpose, &request).await;
+            let asked = dialogue.ask(&purpose, request).await;
             let reply = asked.map_err(|stop| not_offered(dialogue, stop))?;
             let judged = judge(step, &task.tools, &reply.answer, reply.truncated);
             tally.note(&judged, &reply);

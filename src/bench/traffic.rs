@@ -49,9 +49,11 @@ pub(crate) enum Lookup {
 }
 
 impl Traffic {
-    /// Reads the counters before a repeat; `None` where the server has none.
-    pub(crate) async fn start(http: &Http) -> Option<Self> {
-        let before = Counters::scrape(http).await.filter(Counters::can_certify)?;
+    /// Reads the counters before a repeat; `None` where the server has none, or when
+    /// a stop is asked for.
+    pub(crate) async fn start(http: &Http, cancel: &CancellationToken) -> Option<Self> {
+        let scraped = cancel.run_until_cancelled(Counters::scrape(http)).await?;
+        let before = scraped.filter(Counters::can_certify)?;
         let hits_so_far = before.prefix_hits.unwrap_or(0);
         Some(Self { before, hits_so_far, requests: 0, prompt_tokens: 0 })
     }

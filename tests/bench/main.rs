@@ -8,6 +8,7 @@ mod conversation;
 mod counting;
 mod dataset;
 mod effective;
+mod fitting;
 mod kv_cache;
 mod load;
 mod long_context;

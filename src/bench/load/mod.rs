@@ -12,7 +12,7 @@ use std::time::Duration;
 use crate::bench::client::{Order, Slot};
 use crate::bench::dataset::Unready;
 use crate::bench::fault::is_too_long;
-use crate::bench::fitting::{Unfit, fit, fit_added, length};
+use crate::bench::fitting::{Unfit, Wanted, fit, fit_added, length};
 use crate::bench::record::{RequestErrorClass, RequestRecord};
 use crate::bench::suite::{Bench, BenchError, Repeat, Verdict};
 use crate::bench::traffic::{Sent, settle};
@@ -202,14 +202,14 @@ impl Run<'_, '_> {
             None => None,
         };
         // A size is that of both parts, so that tokens grow as bytes do.
-        let own = |bytes: usize| bytes.saturating_sub(shared.map_or(0, |s| s.bytes)).max(1);
+        let own = move |bytes: usize| bytes.saturating_sub(shared.map_or(0, |s| s.bytes)).max(1);
         let Load { prompt_tokens, shared_prefix_tokens, endpoint, .. } = spec;
         let purpose = format!("load {prompt_tokens} {shared_prefix_tokens:?} {endpoint:?}");
-        let make = |bytes, name: &str| {
+        let make = move |bytes, name: &str| {
             let texts = Texts::Seeded { shared, own_bytes: own(bytes) };
             Recipe { texts, ..probe.clone() }.prepare(name, 0)
         };
-        let bytes = fit(self.bench, &purpose, spec.prompt_tokens, make).await?;
+        let bytes = fit(self.bench, Wanted::new(&purpose, spec.prompt_tokens), make).await?;
         Ok(Texts::Seeded { shared, own_bytes: own(bytes) })
     }
 
@@ -221,8 +221,10 @@ impl Run<'_, '_> {
             return Ok(*shared);
         }
         let around = |name: &str| probe.prepare_shared(name, None);
-        let make = |bytes, name: &str| probe.prepare_shared(name, Some(bytes));
-        let bytes = fit_added(self.bench, &purpose, tokens, around, make).await?;
+        let probe = probe.clone();
+        let make = move |bytes, name: &str| probe.prepare_shared(name, Some(bytes));
+        let wanted = Wanted::new(&purpose, tokens);
+        let bytes = fit_added(self.bench, wanted, &around("around"), make.clone()).await?;
         // The word in its place is a token.
         let without = length(self.bench, &around("without")).await?;
         let with = length(self.bench, &make(bytes, "with")).await?;
