@@ -18,7 +18,9 @@ use crate::bench::dataset::{Beside, Unready, weighed_for};
 use crate::bench::dialogue::{Dialogue, Reply, Stop, mean};
 use crate::bench::fitting::{Unfit, Wanted, fit_added};
 use crate::bench::kv_cache::median;
+use crate::bench::length::part_missed;
 use crate::bench::prompts::{derive, salt, text};
+use crate::bench::record::RequestRecord;
 use crate::bench::request::{Input, RequestSpec};
 use crate::bench::suite::{Bench, BenchError, Repeat, Verdict};
 use crate::bench::traffic::Lookup;
@@ -245,6 +247,7 @@ async fn converse(
     talk: &Talk<'_>,
     tally: &mut Tally,
 ) -> Result<(), Stop> {
+    let mut tokens = 0;
     let mut history = vec![opening(dialogue.bench.salt_number(&["conversation", &talk.name]))];
     for number in 1..=spec.turns {
         let message = match &talk.texts {
@@ -254,9 +257,33 @@ async fn converse(
         history.push(json!({"role": "user", "content": message}));
         let reply = dialogue.ask(&format!("turn {number}"), request(spec, &history)).await?;
         tally.note(talk.number, number, number == spec.turns, &reply);
+        check_growth(&reply.record, &mut tokens, talk.least_growth(spec))?;
         history.push(json!({"role": "assistant", "content": reply.answer.content}));
     }
     Ok(())
+}
+
+impl Talk<'_> {
+    /// Tokens that a turn adds to the prompt at least.
+    fn least_growth(&self, spec: &Conversation) -> u64 {
+        match self.texts {
+            Texts::OfSize(_) => spec.turn_tokens,
+            Texts::These(_) => 1,
+        }
+    }
+}
+
+/// A server that cuts a history in silence is found out: each turn adds its message,
+/// and the answer before it. `tokens` are those of the turn before.
+fn check_growth(record: &RequestRecord, tokens: &mut u64, least: u64) -> Result<(), Stop> {
+    let Some(usage) = record.usage else { return Ok(()) };
+    let before = std::mem::replace(tokens, usage.prompt_tokens);
+    let grown = usage.prompt_tokens.saturating_sub(before);
+    let missed = part_missed(grown.min(least), least).or_else(|| {
+        (grown == 0).then(|| "the server counts no more tokens than a turn before".to_owned())
+    });
+    let told = |reason| format!("request {} ({}): {reason}", record.index, record.purpose);
+    missed.map_or(Ok(()), |reason| Err(Stop::Void(told(reason))))
 }
 
 /// The system message: no two conversations share a block.

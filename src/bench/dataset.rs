@@ -73,11 +73,11 @@ impl Unready {
                 Ok(Repeat::without_requests(Verdict::Skipped(fault.to_string()), metrics))
             }
             Self::Unfit(Unfit::Cancelled) => Err(BenchError::Cancelled),
+            Self::Unfit(Unfit::Unmet(reason)) => {
+                Ok(Repeat::without_requests(Verdict::Skipped(reason), metrics))
+            }
             Self::Unfit(Unfit::Failed(reason)) => {
                 Ok(Repeat::without_requests(Verdict::Failed(reason), metrics))
-            }
-            Self::Unfit(Unfit::TooLong(reason)) => {
-                Ok(Repeat::without_requests(Verdict::Skipped(reason), metrics))
             }
         }
     }

@@ -1,9 +1,10 @@
 //! Fits the size of a text to a length in tokens as the server counts them, with
 //! requests of one token, before a repeat's clock starts. How sizes follow from
-//! counts is [`Calibration`]'s.
+//! counts is [`Calibration`]'s, what is near enough `length`'s.
 
 use crate::bench::client::Order;
 use crate::bench::fault::is_too_long;
+use crate::bench::length::{missed, part_missed};
 use crate::bench::prompts::Calibration;
 use crate::bench::record::RequestErrorClass;
 use crate::bench::request::Prepared;
@@ -20,10 +21,10 @@ const WORTH_KNOWING: usize = 1000;
 /// Why a repeat cannot begin.
 #[derive(Debug)]
 pub(crate) enum Unfit {
+    /// No prompt has the length that was asked for, as the server counts it.
+    Unmet(String),
     /// A request failed; it is the last one kept aside.
     Failed(String),
-    /// The server refused a request as too long; it is the last one kept aside.
-    TooLong(String),
     /// A stop was asked for.
     Cancelled,
 }
@@ -33,8 +34,10 @@ pub(crate) enum Unfit {
 pub(crate) struct Wanted<'w> {
     /// What they are for: its size is found once per server and kept.
     pub(crate) purpose: &'w str,
-    /// Tokens that are aimed at.
+    /// Tokens that are asked for.
     pub(crate) tokens: u64,
+    /// Tokens that are aimed at.
+    pub(crate) aim: u64,
     /// Tokens per byte, where the texts are not ours and it is known.
     pub(crate) tokens_per_byte: Option<f64>,
 }
@@ -42,18 +45,61 @@ pub(crate) struct Wanted<'w> {
 impl<'w> Wanted<'w> {
     /// Prompts with texts of ours.
     pub(crate) fn new(purpose: &'w str, tokens: u64) -> Self {
-        Self { purpose, tokens, tokens_per_byte: None }
+        Self { purpose, tokens, aim: tokens, tokens_per_byte: None }
     }
 
     fn calibration(&self, bench: &Bench<'_>) -> Calibration {
         let known = self.tokens_per_byte.or(bench.tokens_per_byte());
-        Calibration::new(self.tokens, known.unwrap_or(0.3))
+        Calibration::new(self.aim, known.unwrap_or(0.3))
     }
 
-    /// Of these texts it is not known how many tokens a byte is.
-    fn tells_tokens_per_byte(&self, bench: &Bench<'_>) -> bool {
-        self.tokens_per_byte.is_none() && bench.tokens_per_byte().is_none()
+    /// Keeps what was found, and what it tells of texts from `worth` bytes on.
+    fn keep(
+        &self,
+        bench: &mut Bench<'_>,
+        found: &Nearest,
+        worth: usize,
+        missed: fn(u64, u64) -> Option<String>,
+    ) -> Result<usize, Unfit> {
+        let reason = match (found.tokens, &found.refusal) {
+            // Nobody counts: the size is a guess, and stays one.
+            (None, None) => None,
+            (None, Some(refusal)) => Some(format!("the server refuses the prompt: {refusal}")),
+            (Some(tokens), refusal) => missed(tokens, self.tokens).map(|reason| match refusal {
+                Some(refusal) => format!("{reason}; it refuses longer prompts: {refusal}"),
+                None => reason,
+            }),
+        };
+        let fit = reason.map_or(Ok(found.size), Err);
+        if let (Ok(size), Some(tokens)) = (&fit, found.tokens)
+            && *size >= worth
+            && self.tokens_per_byte.is_none()
+            && bench.tokens_per_byte().is_none()
+        {
+            bench.set_tokens_per_byte(tokens as f64 / *size as f64);
+        }
+        bench.fits().insert(self.purpose.to_owned(), fit.clone());
+        fit.map_err(Unfit::Unmet)
     }
+}
+
+/// The prompt that came nearest to what is wanted.
+#[derive(Debug)]
+struct Nearest {
+    /// Size of its text in bytes.
+    size: usize,
+    /// Its tokens; `None` where the server did not tell them, or refused all.
+    tokens: Option<u64>,
+    /// What the server said when it refused one as too long.
+    refusal: Option<String>,
+}
+
+/// What the server said of a prompt's length.
+enum Count {
+    Tokens(u64),
+    Untold,
+    /// It refused it, and said this.
+    TooLong(String),
 }
 
 /// Makes a prompt of a size in bytes, with a name that no other one of the repeat
@@ -69,29 +115,26 @@ pub(crate) async fn fit(
     wanted: Wanted<'_>,
     make: impl Make,
 ) -> Result<usize, Unfit> {
-    if let Some(size) = bench.sizes().get(wanted.purpose) {
-        return Ok(*size);
+    if let Some(known) = bench.fits().get(wanted.purpose) {
+        return known.clone().map_err(Unfit::Unmet);
     }
     let mut probes = Probes::start(bench).await?;
     let calibration = wanted.calibration(bench);
-    let (size, tokens) = probes.fit(bench, 0, wanted.tokens, calibration, make).await?;
+    let found = probes.fit(bench, 0, wanted.aim, calibration, make).await?;
     probes.settle(bench).await?;
-    if let Some(tokens) = tokens
-        && wanted.tells_tokens_per_byte(bench)
-        && size >= WORTH_KNOWING
-    {
-        bench.set_tokens_per_byte(tokens as f64 / size as f64);
-    }
-    bench.sizes().insert(wanted.purpose.to_owned(), size);
-    Ok(size)
+    wanted.keep(bench, &found, WORTH_KNOWING, missed)
 }
 
 /// The length of one prompt in tokens; `None` where the server does not tell.
 pub(crate) async fn length(bench: &mut Bench<'_>, prompt: &Prepared) -> Result<Option<u64>, Unfit> {
     let mut probes = Probes::start(bench).await?;
-    let tokens = probes.send(bench, prompt).await?;
+    let count = probes.send(bench, prompt).await?;
     probes.settle(bench).await?;
-    Ok(tokens)
+    match count {
+        Count::Tokens(tokens) => Ok(Some(tokens)),
+        Count::Untold => Ok(None),
+        Count::TooLong(refusal) => Err(Unfit::Unmet(refusal)),
+    }
 }
 
 /// As [`fit`], for a text of `make` that adds what is wanted to the prompt around
@@ -103,24 +146,20 @@ pub(crate) async fn fit_added(
     around: &Prepared,
     make: impl Make,
 ) -> Result<usize, Unfit> {
-    if let Some(size) = bench.sizes().get(wanted.purpose) {
-        return Ok(*size);
+    if let Some(known) = bench.fits().get(wanted.purpose) {
+        return known.clone().map_err(Unfit::Unmet);
     }
     let mut probes = Probes::start(bench).await?;
-    let around = probes.send(bench, around).await?.unwrap_or(1).saturating_sub(1);
-    let target = wanted.tokens;
-    let calibration = wanted.calibration(bench).within((target / 20).clamp(4, 8));
-    let (size, tokens) = probes.fit(bench, around, target, calibration, make).await?;
+    let around = match probes.send(bench, around).await? {
+        Count::Tokens(tokens) => tokens.saturating_sub(1),
+        Count::Untold => 0,
+        Count::TooLong(refusal) => return Err(Unfit::Unmet(refusal)),
+    };
+    let calibration = wanted.calibration(bench).within((wanted.aim / 20).clamp(4, 8));
+    let found = probes.fit(bench, around, wanted.aim, calibration, make).await?;
     probes.settle(bench).await?;
     // What stands around it is not in this share: a shorter text tells it, too.
-    if let Some(tokens) = tokens
-        && wanted.tells_tokens_per_byte(bench)
-        && size >= WORTH_KNOWING / 5
-    {
-        bench.set_tokens_per_byte(tokens as f64 / size as f64);
-    }
-    bench.sizes().insert(wanted.purpose.to_owned(), size);
-    Ok(size)
+    wanted.keep(bench, &found, WORTH_KNOWING / 5, part_missed)
 }
 
 /// Requests outside the measurement.
@@ -136,8 +175,7 @@ impl Probes {
         Ok(Self { before, sent: Sent::NOTHING })
     }
 
-    /// The size nearest to the target, and its tokens without `around`, those that
-    /// do not count.
+    /// The prompt nearest to the target. `around`: tokens of each that do not count.
     async fn fit(
         &mut self,
         bench: &mut Bench<'_>,
@@ -145,37 +183,41 @@ impl Probes {
         target: u64,
         mut calibration: Calibration,
         make: impl Make,
-    ) -> Result<(usize, Option<u64>), Unfit> {
+    ) -> Result<Nearest, Unfit> {
         let longest = bench.server().max_model_len.unwrap_or(u64::MAX);
         if (around + target).saturating_mul(10) > longest.saturating_mul(9) {
             calibration.be_careful();
         }
-        let mut best = None;
+        let mut nearest = Nearest { size: calibration.size(), tokens: None, refusal: None };
         for number in 0..MAX_PROBES {
             let (size, make) = (calibration.size(), make.clone());
             let making = bench.make(move || make(size, &format!("fit {number}")));
             let prompt = making.await.ok_or(Unfit::Cancelled)?;
-            let Some(tokens) = self.send(bench, &prompt).await? else { return Ok((size, None)) };
-            let tokens = tokens.saturating_sub(around);
-            // Too long would break what was promised more than too short.
-            let distance = tokens.abs_diff(target) + u64::from(tokens < target);
-            if best.is_none_or(|(least, _, _)| distance < least) {
-                best = Some((distance, size, tokens));
+            match self.send(bench, &prompt).await? {
+                Count::Tokens(tokens) => {
+                    let tokens = tokens.saturating_sub(around);
+                    // Too long would break what was promised more than too short.
+                    let far = |tokens: u64| tokens.abs_diff(target) + u64::from(tokens < target);
+                    if nearest.tokens.is_none_or(|known| far(tokens) < far(known)) {
+                        nearest = Nearest { size, tokens: Some(tokens), ..nearest };
+                    }
+                    calibration.observe(tokens);
+                }
+                Count::Untold => break,
+                Count::TooLong(refusal) => {
+                    nearest.refusal = Some(refusal);
+                    calibration.refused();
+                }
             }
-            calibration.observe(tokens);
             if calibration.is_over() {
                 break;
             }
         }
-        Ok(best.map_or((1, None), |(_, size, tokens)| (size, Some(tokens))))
+        Ok(nearest)
     }
 
-    /// Sends a prompt; its length in tokens, where the server tells it.
-    async fn send(
-        &mut self,
-        bench: &mut Bench<'_>,
-        prompt: &Prepared,
-    ) -> Result<Option<u64>, Unfit> {
+    /// Sends a prompt; what the server says of its length.
+    async fn send(&mut self, bench: &mut Bench<'_>, prompt: &Prepared) -> Result<Count, Unfit> {
         let index = bench.position(0);
         let order = Order { index, purpose: "calibration", scheduled_ns: None };
         let record = bench.send(prompt, order).await.record;
@@ -184,11 +226,11 @@ impl Probes {
         bench.keep_aside([record]);
         match error {
             Some(error) if error.class == RequestErrorClass::Cancelled => Err(Unfit::Cancelled),
+            Some(error) if is_too_long(&error) => Ok(Count::TooLong(error.message)),
             Some(error) => {
-                let told = format!("request {index} (calibration): {}", error.message);
-                Err(if is_too_long(&error) { Unfit::TooLong(told) } else { Unfit::Failed(told) })
+                Err(Unfit::Failed(format!("request {index} (calibration): {}", error.message)))
             }
-            None => Ok(usage.map(|usage| usage.prompt_tokens)),
+            None => Ok(usage.map_or(Count::Untold, |usage| Count::Tokens(usage.prompt_tokens))),
         }
     }
 

@@ -6,6 +6,7 @@ use crate::bench::client::Order;
 use crate::bench::dataset::{Filling, Unready, weighed};
 use crate::bench::fault::is_too_long;
 use crate::bench::fitting::{Unfit, Wanted, fit};
+use crate::bench::length::missed;
 use crate::bench::prompts::{derive, messages_about, text};
 use crate::bench::record::{RequestErrorClass, RequestRecord};
 use crate::bench::request::{Input, Prepared, RequestSpec};
@@ -24,6 +25,7 @@ struct Run<'b, 'a> {
     recipe: Recipe,
     /// Size of the prompts' texts in bytes.
     size: usize,
+    target: u64,
     is_warmup: bool,
     traffic: Option<Traffic>,
     records: Vec<RequestRecord>,
@@ -112,7 +114,8 @@ pub(crate) async fn repeat(
     };
     let wanted = Wanted {
         purpose: &format!("kv-cache {case} {:?}", spec.dataset),
-        tokens: aim(target, spec, longest),
+        tokens: target,
+        aim: aim(target, spec, longest),
         tokens_per_byte: source.and_then(|source| source.tokens_per_byte()),
     };
     let size = match fitted(bench, wanted, &recipe).await {
@@ -123,7 +126,7 @@ pub(crate) async fn repeat(
     let traffic = Traffic::start(bench.http(), bench.cancel()).await;
     let (is_warmup, tally) = (number == 0, Tally::default());
     let records = Vec::new();
-    let mut run = Run { bench, spec, recipe, size, is_warmup, traffic, records, tally };
+    let mut run = Run { bench, spec, recipe, size, target, is_warmup, traffic, records, tally };
     let verdict = match run.all().await {
         Err(Stop::Cancelled) => return Err(BenchError::Cancelled),
         Err(Stop::Void(reason)) => Verdict::Void(reason),
@@ -192,9 +195,8 @@ impl Run<'_, '_> {
         let index = self.bench.position(self.records.len());
         let order = Order { index, purpose, scheduled_ns: None };
         let record = self.bench.send(prompt, order).await.record;
+        let (failed, usage) = (failure(&record), record.usage);
         self.tally.requests += 1;
-        let failed = failure(&record);
-        let tokens = record.usage.map_or(0, |usage| usage.prompt_tokens);
         if failed.is_none() {
             self.tally.note(purpose, &record);
         }
@@ -203,14 +205,23 @@ impl Run<'_, '_> {
             self.tally.failed += 1;
             return Err(stop);
         }
+        let tokens = usage.map_or(0, |usage| usage.prompt_tokens);
+        let lookup = self.looked_up(tokens).await?;
+        match usage.and_then(|usage| missed(usage.prompt_tokens, self.target)) {
+            Some(reason) => Err(Stop::Void(format!("request {index} ({purpose}): {reason}"))),
+            None => Ok((tokens, lookup)),
+        }
+    }
+
+    async fn looked_up(&mut self, tokens: u64) -> Result<Lookup, Stop> {
         if tokens == 0 {
             // From here on nobody can say what of the counters is ours.
             self.traffic = None;
         }
-        let Some(traffic) = &mut self.traffic else { return Ok((tokens, Lookup::Unknown)) };
+        let Some(traffic) = &mut self.traffic else { return Ok(Lookup::Unknown) };
         let cancel = self.bench.cancel().clone();
         match traffic.after(self.bench.http(), tokens, &cancel).await {
-            Seen::Ours(lookup) => Ok((tokens, lookup)),
+            Seen::Ours(lookup) => Ok(lookup),
             Seen::Foreign(reason) | Seen::Late(reason) => Err(Stop::Void(reason)),
             Seen::Cancelled => Err(Stop::Cancelled),
         }

@@ -6,6 +6,7 @@ use serde_json::{Map, json};
 use crate::bench::dataset::Unready;
 use crate::bench::dialogue::{Dialogue, Reply, Stop};
 use crate::bench::fitting::{Wanted, fit};
+use crate::bench::length::missed;
 use crate::bench::load::distribution::Distribution;
 use crate::bench::prompts::{derive, salt, text};
 use crate::bench::request::{Input, RequestSpec};
@@ -62,12 +63,13 @@ pub(crate) async fn repeat(
     for depth in depths {
         let name = format!("depth={depth}");
         let needle = Needle::of(dialogue.bench, target, *depth);
-        match ask(&mut dialogue, spec, &name, needle, bytes).await {
-            Ok(reply) => tally.note(&needle, &reply),
-            Err(stop) => {
-                ended = Err(stop);
-                break;
-            }
+        let asked = ask(&mut dialogue, spec, &name, needle, bytes).await;
+        ended = asked.and_then(|reply| {
+            tally.note(&needle, &reply);
+            check_length(&reply, target)
+        });
+        if ended.is_err() {
+            break;
         }
     }
     let (requests, failed) = (dialogue.requests(), dialogue.failed());
@@ -84,6 +86,13 @@ async fn ask(
     let spec = spec.clone();
     let request = dialogue.bench.make(move || request(&spec, &needle, bytes)).await;
     dialogue.ask(name, request.ok_or(Stop::Cancelled)?).await
+}
+
+fn check_length(reply: &Reply, target: u64) -> Result<(), Stop> {
+    let record = &reply.record;
+    let reason = record.usage.and_then(|usage| missed(usage.prompt_tokens, target));
+    let told = |reason| format!("request {} ({}): {reason}", record.index, record.purpose);
+    reason.map_or(Ok(()), |reason| Err(Stop::Void(told(reason))))
 }
 
 /// A code and where it lies.

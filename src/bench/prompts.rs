@@ -200,6 +200,13 @@ impl Calibration {
         self.size = next;
     }
 
+    /// A prompt of the present size was refused as too long: the next ones are shorter.
+    pub fn refused(&mut self) {
+        self.most = (self.size - 1).max(1);
+        self.size = (self.size * 4 / 5).max(1);
+        self.exhausted = self.most == 1;
+    }
+
     /// Whether the count moved with the text, as far as it was moved.
     fn follows(&self, tokens: u64) -> bool {
         let Some((size, count)) = self.previous.filter(|(_, count)| *count > 0) else {

@@ -132,7 +132,7 @@ pub struct Bench<'a> {
     serial: u32,
     repeat_name: String,
     tokens_per_byte: Option<f64>,
-    sizes: BTreeMap<String, usize>,
+    fits: BTreeMap<String, Result<usize, String>>,
     cache_salt: bool,
     load: load::State,
     sources: Sources,
@@ -181,7 +181,7 @@ impl<'a> Bench<'a> {
             serial: 0,
             repeat_name: String::new(),
             tokens_per_byte: None,
-            sizes: BTreeMap::new(),
+            fits: BTreeMap::new(),
             cache_salt: false,
             load: load::State::default(),
             sources: Sources::default(),
@@ -417,9 +417,10 @@ impl<'a> Bench<'a> {
         &self.client
     }
 
-    /// Sizes of texts in bytes that were fitted to a length, by what they are for.
-    pub(crate) fn sizes(&mut self) -> &mut BTreeMap<String, usize> {
-        &mut self.sizes
+    /// Sizes of texts in bytes that were fitted to a length, by what they are for,
+    /// or why there is none.
+    pub(crate) fn fits(&mut self) -> &mut BTreeMap<String, Result<usize, String>> {
+        &mut self.fits
     }
 
     /// The files that prompts come from, as this server knows them.

@@ -13,6 +13,7 @@ use crate::bench::client::{Order, Slot};
 use crate::bench::dataset::Unready;
 use crate::bench::fault::is_too_long;
 use crate::bench::fitting::{Unfit, Wanted, fit, fit_added, length};
+use crate::bench::length::some_missed;
 use crate::bench::record::{RequestErrorClass, RequestRecord};
 use crate::bench::suite::{Bench, BenchError, Repeat, Verdict};
 use crate::bench::traffic::{Sent, settle};
@@ -80,8 +81,8 @@ impl From<Unfit> for Stop {
     fn from(unfit: Unfit) -> Self {
         match unfit {
             Unfit::Cancelled => Self::Cancelled,
+            Unfit::Unmet(reason) => Self::Skipped(reason),
             Unfit::Failed(reason) => Self::Ended(Verdict::Failed(reason)),
-            Unfit::TooLong(reason) => Self::Skipped(reason),
         }
     }
 }
@@ -354,11 +355,19 @@ impl Run<'_, '_> {
         }
         let counters = counters.as_ref().map(|(before, after)| (before, after));
         figures::counted(counters, &readings, &mut metrics);
-        let verdict = done.verdict(self.spec.output_tokens, foreign);
+        let void = foreign.or_else(|| self.missed(&done.records));
+        let verdict = done.verdict(self.spec.output_tokens, void);
         if let Verdict::Ok(_) = verdict {
             self.keep(&metrics);
         }
         Repeat { verdict, metrics, records: done.into_records() }
+    }
+
+    /// Why these prompts are not as long as was asked for; those of a dataset have
+    /// lengths of their own.
+    fn missed(&self, records: &[RequestRecord]) -> Option<String> {
+        let asked = self.spec.dataset.is_none().then_some(self.spec.prompt_tokens)?;
+        some_missed(records.iter().map(|record| (record, asked)))
     }
 
     /// What the next repeats need to know.
