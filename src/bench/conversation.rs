@@ -357,6 +357,15 @@ impl Tally {
         (tokens > 0).then(|| cached.iter().sum::<u64>() as f64 / tokens as f64)
     }
 
+    /// A value for each turn that was answered, in their order; `None` without any.
+    fn by_turn(
+        &self,
+        value: impl Fn(&dyn Fn(&Turn) -> bool) -> Option<f64>,
+    ) -> Option<Vec<Option<f64>>> {
+        let last = self.turns.iter().map(|turn| turn.number).max()?;
+        Some((1..=last).map(|number| value(&|turn: &Turn| turn.number == number)).collect())
+    }
+
     fn cache_state(&self) -> Option<&'static str> {
         if self.turns.is_empty() {
             None
@@ -407,6 +416,14 @@ impl Tally {
             .into_iter()
             .map(|(name, value)| (name.to_owned(), value.map(MetricValue::Number)))
             .collect();
+        for (name, list) in [
+            ("ttft_by_turn_ms", self.by_turn(|turn| self.mean_of(turn, |turn| turn.ttft_ms))),
+            ("tpot_by_turn_ms", self.by_turn(|turn| self.mean_of(turn, |turn| turn.tpot_ms))),
+            ("cache_share_by_turn", self.by_turn(|turn| self.cache_share(turn))),
+            ("prompt_tokens_by_turn", self.by_turn(|turn| self.mean_of(turn, tokens))),
+        ] {
+            values.insert(name.to_owned(), list.map(MetricValue::List));
+        }
         let state = self.cache_state().map(|state| MetricValue::Text(state.to_owned()));
         values.insert("cache_state".to_owned(), state);
         values

@@ -74,7 +74,7 @@ async fn one(behaviour: Behaviour) -> Measurement {
 fn number(measurement: &Measurement, name: &str) -> Option<f64> {
     match measurement.metrics.get(name).unwrap_or_else(|| panic!("no metric {name}")) {
         Some(MetricValue::Number(value)) => Some(*value),
-        Some(MetricValue::Text(text)) => panic!("{name} is {text}"),
+        Some(other) => panic!("{name} is {other:?}"),
         None => None,
     }
 }

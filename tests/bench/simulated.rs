@@ -91,7 +91,7 @@ pub(crate) async fn measure(server: &Server, workloads: &[Workload], repeats: u3
 pub(crate) fn number(measurement: &Measurement, name: &str) -> Option<f64> {
     match measurement.metrics.get(name)? {
         Some(MetricValue::Number(value)) => Some(*value),
-        Some(MetricValue::Text(text)) => panic!("{name} is {text}"),
+        Some(other) => panic!("{name} is {other:?}"),
         None => None,
     }
 }
