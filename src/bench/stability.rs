@@ -18,7 +18,7 @@ use crate::bench::request::{Input, Prepared, RequestSpec};
 use crate::bench::suite::{Bench, BenchError, Repeat, Verdict};
 use crate::bench::telemetry::summary::EngineTold;
 use crate::bench::telemetry::watch::{Readings, Watch};
-use crate::bench::traffic::{Sent, Settled, settle};
+use crate::bench::traffic::{Sent, Settled, restarts, settle};
 use crate::metric::{MetricValue, MetricValues};
 use crate::server::counters::Counters;
 use crate::statistics::{Interval, mean_interval, slope, upper_bound};
@@ -77,16 +77,40 @@ pub(crate) async fn repeat(
     if bench.cancel().is_cancelled() {
         return Err(BenchError::Cancelled);
     }
-    let cancel = bench.cancel().clone();
-    let settled = settle(before.as_ref(), bench.http(), Sent::of(&sequence.records), &cancel).await;
+    let restarts = restarts_over(bench, before.as_ref(), &readings, &engine).await;
+    let settled = if let Some(count @ 1..) = restarts {
+        remarks.push(format!(
+            "restarts of the server: {count}; foreign traffic is not told across them"
+        ));
+        Settled::Unknown
+    } else {
+        settle(before.as_ref(), bench.http(), Sent::of(&sequence.records), bench.cancel()).await
+    };
     let verdict = match settled {
         Settled::Cancelled => return Err(BenchError::Cancelled),
-        _ if gave_up(&sequence.records) => Verdict::Failed(failures(&sequence.records)),
+        _ if gave_up(&sequence.records) => {
+            remarks.insert(0, failures(&sequence.records));
+            Verdict::Failed(remarks.join("; "))
+        }
         Settled::Not(reason) => Verdict::Void(reason),
         Settled::Ours(_) | Settled::Unknown => judge(&sequence, &lengths, remarks),
     };
-    let metrics = metrics(&sequence, &readings, &engine);
+    let metrics = metrics(&sequence, &readings, &engine, restarts);
     Ok(Repeat { verdict, metrics, records: sequence.records })
+}
+
+/// Restarts of the server over the repeat: of its container, as the engine counts
+/// them, or those that its own counters show, whichever are more.
+async fn restarts_over(
+    bench: &Bench<'_>,
+    before: Option<&Counters>,
+    readings: &Readings,
+    engine: &EngineTold,
+) -> Option<u64> {
+    let last = bench.cancel().run_until_cancelled(Counters::scrape(bench.http())).await.flatten();
+    let read = readings.iter().map(|(_, counters)| counters);
+    let counted = restarts(before.into_iter().chain(read).chain(last.as_ref()));
+    engine.restarts.max(counted.filter(|_| last.is_some()))
 }
 
 /// The verdict on what came to its end.
@@ -203,7 +227,12 @@ const NS_PER_HOUR: f64 = 3.6e12;
 /// One latency of a request, in milliseconds.
 type Latency = fn(&RequestRecord) -> Option<f64>;
 
-fn metrics(sequence: &Sequence, readings: &Readings, engine: &EngineTold) -> MetricValues {
+fn metrics(
+    sequence: &Sequence,
+    readings: &Readings,
+    engine: &EngineTold,
+    restarts: Option<u64>,
+) -> MetricValues {
     let records = &sequence.records;
     let failed = records.iter().filter(|record| record.failure().is_some()).count() as u64;
     let tried = records.len() as u64;
@@ -227,7 +256,7 @@ fn metrics(sequence: &Sequence, readings: &Readings, engine: &EngineTold) -> Met
     tell("memory_growth_bytes".to_owned(), memory.as_ref().map(|memory| memory.growth));
     let per_hour = memory.as_ref().and_then(|memory| memory.per_hour).filter(|_| is_hourly);
     tell("memory_growth_bytes_per_hour".to_owned(), per_hour);
-    tell("restarts".to_owned(), engine.restarts);
+    tell("restarts".to_owned(), restarts.map(|restarts| restarts as f64));
     let kinds: [(&str, Latency); 3] = [
         ("ttft", RequestRecord::ttft_ms),
         ("tpot", RequestRecord::tpot_ms),
@@ -346,7 +375,7 @@ mod tests {
 
     /// Metrics of a sequence beside which nobody read anything.
     fn told(sequence: &Sequence) -> MetricValues {
-        metrics(sequence, &Readings::new(), &EngineTold::default())
+        metrics(sequence, &Readings::new(), &EngineTold::default(), None)
     }
 
     fn number(metrics: &MetricValues, name: &str) -> Option<f64> {
@@ -397,7 +426,8 @@ mod tests {
                 (ns / 4 * n, Counters { resident_bytes, ..Counters::default() })
             });
             let sequence = Sequence { records, lengths: vec![0; 5] };
-            let metrics = metrics(&sequence, &readings.collect(), &EngineTold::default());
+            let engine = EngineTold::default();
+            let metrics = metrics(&sequence, &readings.collect(), &engine, None);
             let hourly = metrics.keys().filter(|name| name.contains("per_hour"));
             let hourly = hourly.filter(|name| number(&metrics, name).is_some()).count();
             assert!(number(&metrics, "e2el_drift_per_request_low").is_some());
@@ -443,8 +473,7 @@ mod tests {
         assert!((whole.per_hour.expect("a slope") + 3_600_000.0).abs() < 1.0);
         assert_eq!(memory(&Readings::new(), &EngineTold::default()), None);
 
-        engine.restarts = Some(1.0);
-        let told = metrics(&Sequence::default(), &readings, &engine);
+        let told = metrics(&Sequence::default(), &readings, &engine, Some(1));
         assert_eq!(number(&told, "restarts"), Some(1.0));
         assert_eq!(number(&told, "memory_growth_bytes"), Some(-3000.0));
         assert_eq!(told["memory_growth_of"], Some(MetricValue::Text("engine".to_owned())));

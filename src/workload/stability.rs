@@ -248,8 +248,8 @@ const FIGURES: [Metric; 10] = [
         "restarts",
         "1",
         Direction::Lower,
-        "Restarts of the container over the repeat; absent where nobody counts them.",
-        "Docker's inspection",
+        "Restarts of the server over the repeat: of its container as Docker counts them, or those that its own counters show, whichever are more; absent where nobody tells.",
+        "Docker's inspection, /metrics",
     ),
 ];
 

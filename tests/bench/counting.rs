@@ -35,6 +35,8 @@ pub(crate) struct Behaviour {
     pub(crate) die_after: Option<usize>,
     /// From this request on nothing is answered any more; `/health` stays 200.
     pub(crate) freeze_after: Option<usize>,
+    /// The server is another one from this request on: its counters begin anew.
+    pub(crate) restart_at: Option<usize>,
     /// Nothing stays in the cache.
     pub(crate) forgets: bool,
     /// Tokens that every prompt opens with.
@@ -65,6 +67,7 @@ impl Default for Behaviour {
             refuse_after: None,
             die_after: None,
             freeze_after: None,
+            restart_at: None,
             forgets: false,
             preamble: 0,
             cold: Duration::ZERO,
@@ -84,6 +87,7 @@ struct Inside {
     requests: u64,
     served: usize,
     warm: bool,
+    restarts: u64,
     dead: bool,
     cached: HashSet<String>,
     salts: HashSet<String>,
@@ -166,8 +170,12 @@ async fn metrics(State(counting): State<Counting>) -> Response {
          vllm:prompt_tokens_total{{engine=\"0\"}} {}.0\n\
          vllm:request_success_total{{engine=\"0\",finished_reason=\"length\"}} {requests}.0\n\
          vllm:num_preemptions_total{{engine=\"0\"}} {requests}.0\n\
-         vllm:cache_config_info{{block_size=\"{block}\"{label}}} 1.0\n",
-        inside.queries, inside.hits, inside.prompt_tokens
+         vllm:cache_config_info{{block_size=\"{block}\"{label}}} 1.0\n\
+         process_start_time_seconds {}\n",
+        inside.queries,
+        inside.hits,
+        inside.prompt_tokens,
+        1_795_501_505 + 60 * inside.restarts
     )
     .into_response()
 }
@@ -253,6 +261,11 @@ fn event(data: &Value) -> String {
 impl Counting {
     fn count(&self, tokens: u64, found: u64, foreign: bool) {
         let mut inside = self.inside.lock().expect("no panic");
+        if self.behaviour.restart_at == Some(inside.served) {
+            inside.restarts += 1;
+            (inside.requests, inside.prompt_tokens) = (0, 0);
+            (inside.queries, inside.hits) = (0, 0);
+        }
         let requests = if foreign { 2 } else { 1 };
         inside.requests += requests;
         inside.prompt_tokens += tokens * requests;
