@@ -159,7 +159,8 @@ pub(crate) async fn repeat(
     tally.failed = dialogue.failed();
     let mut repeat = dialogue.end(ended, tally.values())?;
     if let (Verdict::Ok(remark), Said::InFile(candidates)) = (&mut repeat.verdict, &said) {
-        *remark = candidates.left_out(tally.refused);
+        let left_out = candidates.left_out(tally.refused);
+        *remark = [left_out, remark.take()].into_iter().flatten().reduce(|a, b| a + "; " + &b);
     }
     Ok(repeat)
 }
@@ -248,14 +249,21 @@ async fn converse(
     tally: &mut Tally,
 ) -> Result<(), Stop> {
     let mut tokens = 0;
-    let mut history = vec![opening(dialogue.bench.salt_number(&["conversation", &talk.name]))];
+    let salt_number = dialogue.bench.salt_number(&["conversation", &talk.name]);
+    let cache_salt = dialogue.bench.cache_salt().then_some(salt_number);
+    let mut history = vec![opening(salt_number)];
     for number in 1..=spec.turns {
         let message = match &talk.texts {
             Texts::OfSize(size) => Cow::Owned(message(dialogue.bench, &talk.name, number, *size)),
             Texts::These(texts) => texts.get(number as usize - 1).cloned().unwrap_or_default(),
         };
         history.push(json!({"role": "user", "content": message}));
-        let reply = dialogue.ask(&format!("turn {number}"), request(spec, &history)).await?;
+        let (purpose, request) = (format!("turn {number}"), request(spec, &history));
+        let request = request.salted(cache_salt);
+        let reply = match number {
+            1 => dialogue.ask_cold(&purpose, request).await?,
+            _ => dialogue.ask(&purpose, request).await?,
+        };
         tally.note(talk.number, number, number == spec.turns, &reply);
         check_growth(&reply.record, &mut tokens, talk.least_growth(spec))?;
         history.push(json!({"role": "assistant", "content": reply.answer.content}));

@@ -11,7 +11,7 @@ use crate::bench::prompts::{derive, messages_about, text};
 use crate::bench::record::{RequestErrorClass, RequestRecord};
 use crate::bench::request::{Input, Prepared, RequestSpec};
 use crate::bench::suite::{Bench, BenchError, Repeat, Verdict};
-use crate::bench::traffic::{Lookup, Seen, Traffic};
+use crate::bench::traffic::{Lookup, Seen, Traffic, not_cold};
 use crate::metric::{MetricValue, MetricValues};
 use crate::workload::{KvCache, Route};
 
@@ -26,7 +26,6 @@ struct Run<'b, 'a> {
     /// Size of the prompts' texts in bytes.
     size: usize,
     target: u64,
-    is_warmup: bool,
     traffic: Option<Traffic>,
     records: Vec<RequestRecord>,
     tally: Tally,
@@ -84,7 +83,6 @@ pub(crate) async fn repeat(
     bench: &mut Bench<'_>,
     spec: &KvCache,
     target: u64,
-    number: u32,
 ) -> Result<Repeat, BenchError> {
     let nothing = || Tally::default().values();
     let longest = bench.server().max_model_len;
@@ -124,9 +122,8 @@ pub(crate) async fn repeat(
     };
     bench.begins();
     let traffic = Traffic::start(bench.http(), bench.cancel()).await;
-    let (is_warmup, tally) = (number == 0, Tally::default());
-    let records = Vec::new();
-    let mut run = Run { bench, spec, recipe, size, target, is_warmup, traffic, records, tally };
+    let (records, tally) = (Vec::new(), Tally::default());
+    let mut run = Run { bench, spec, recipe, size, target, traffic, records, tally };
     let verdict = match run.all().await {
         Err(Stop::Cancelled) => return Err(BenchError::Cancelled),
         Err(Stop::Void(reason)) => Verdict::Void(reason),
@@ -158,11 +155,8 @@ impl Recipe {
             Some(filling) => filling.text(seed, size),
         };
         let input = Input::new(self.route, messages_about(salt, &text));
-        let mut spec = RequestSpec::speed(input, output_tokens);
-        if cache_salt {
-            spec.extra.insert("cache_salt".to_owned(), format!("{salt:016x}").into());
-        }
-        spec.prepare(&self.model)
+        let cache_salt = cache_salt.then_some(salt);
+        RequestSpec::speed(input, output_tokens).salted(cache_salt).prepare(&self.model)
     }
 }
 
@@ -233,18 +227,12 @@ impl Run<'_, '_> {
 
     /// A prompt never sent before must not come from the cache.
     fn check_miss(&mut self, (tokens, lookup): (u64, Lookup)) -> Result<(), Stop> {
-        match (lookup, self.block_size()) {
-            (Lookup::Found(found), Some(block)) if found >= block => {
-                // The chat template's own opening is shared by every prompt.
-                if !self.bench.use_cache_salt() && self.is_warmup {
-                    return Ok(());
-                }
-                Err(Stop::Void(format!(
-                    "{found} of {tokens} tokens of a prompt never sent before came from the cache"
-                )))
-            }
-            _ => Ok(()),
+        let Some(found) = lookup.warm(self.block_size()) else { return Ok(()) };
+        // The chat template's own opening is shared by every prompt.
+        if !self.bench.use_cache_salt() && self.bench.is_warmup() {
+            return Ok(());
         }
+        Err(Stop::Void(not_cold(found, tokens)))
     }
 
     fn judge_hit(&mut self, (tokens, lookup): (u64, Lookup)) {

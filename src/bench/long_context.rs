@@ -83,9 +83,10 @@ async fn ask(
     needle: Needle,
     bytes: usize,
 ) -> Result<Reply, Stop> {
-    let spec = spec.clone();
-    let request = dialogue.bench.make(move || request(&spec, &needle, bytes)).await;
-    dialogue.ask(name, request.ok_or(Stop::Cancelled)?).await
+    let (spec, cache_salt) = (spec.clone(), dialogue.bench.cache_salt().then_some(needle.salt));
+    let make = move || request(&spec, &needle, bytes).salted(cache_salt);
+    let request = dialogue.bench.make(make).await.ok_or(Stop::Cancelled)?;
+    dialogue.ask_cold(name, request).await
 }
 
 fn check_length(reply: &Reply, target: u64) -> Result<(), Stop> {

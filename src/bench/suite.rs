@@ -131,6 +131,7 @@ pub struct Bench<'a> {
     /// Repeats so far, warm-ups included: what makes a repeat's salts unique.
     serial: u32,
     repeat_name: String,
+    is_warmup: bool,
     tokens_per_byte: Option<f64>,
     fits: BTreeMap<String, Result<usize, String>>,
     cache_salt: bool,
@@ -180,6 +181,7 @@ impl<'a> Bench<'a> {
             clock: Clock::start(),
             serial: 0,
             repeat_name: String::new(),
+            is_warmup: false,
             tokens_per_byte: None,
             fits: BTreeMap::new(),
             cache_salt: false,
@@ -233,6 +235,7 @@ impl<'a> Bench<'a> {
             repeat,
         });
         self.serial += 1;
+        self.is_warmup = repeat == 0;
         // Warm-ups are told apart by their serial number, kept repeats by their own.
         self.repeat_name =
             if repeat == 0 { format!("warm-up {}", self.serial) } else { repeat.to_string() };
@@ -248,7 +251,7 @@ impl<'a> Bench<'a> {
                 let Some(target) = target else {
                     return Err(BenchError::NoSuchCase { workload: key.workload, case: key.case });
                 };
-                kv_cache::repeat(self, spec, target, repeat).await?
+                kv_cache::repeat(self, spec, target).await?
             }
             Spec::Load(spec) => {
                 let Some(kind) = spec.case(case) else {
@@ -403,6 +406,11 @@ impl<'a> Bench<'a> {
 
     pub(crate) fn repeat_name(&self) -> String {
         self.repeat_name.clone()
+    }
+
+    /// Whether the present repeat is discarded.
+    pub(crate) fn is_warmup(&self) -> bool {
+        self.is_warmup
     }
 
     pub(crate) fn tokens_per_byte(&self) -> Option<f64> {

@@ -48,6 +48,23 @@ pub(crate) enum Lookup {
     Unknown,
 }
 
+impl Lookup {
+    /// Tokens of a prompt that were found, where they are a block or more: a prompt
+    /// that nobody sent before has none.
+    pub(crate) fn warm(self, block: Option<u64>) -> Option<u64> {
+        match self {
+            Self::Found(found) if block.is_some_and(|block| found >= block) => Some(found),
+            _ => None,
+        }
+    }
+}
+
+/// What is said of a prompt that was sent for the first time, and of which `found`
+/// tokens were cached.
+pub(crate) fn not_cold(found: u64, tokens: u64) -> String {
+    format!("{found} of {tokens} tokens of a prompt never sent before came from the cache")
+}
+
 impl Traffic {
     /// Reads the counters before a repeat; `None` where the server has none, or when
     /// a stop is asked for.

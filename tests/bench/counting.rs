@@ -39,6 +39,8 @@ pub(crate) struct Behaviour {
     pub(crate) restart_at: Option<usize>,
     /// Nothing stays in the cache.
     pub(crate) forgets: bool,
+    /// Half of every prompt is found in the cache, whoever sent it.
+    pub(crate) knows_all: bool,
     /// Tokens that every prompt opens with.
     pub(crate) preamble: u64,
     /// The first request of more than one token takes so much longer.
@@ -69,6 +71,7 @@ impl Default for Behaviour {
             freeze_after: None,
             restart_at: None,
             forgets: false,
+            knows_all: false,
             preamble: 0,
             cold: Duration::ZERO,
             serial: false,
@@ -129,6 +132,11 @@ impl Counting {
     /// Requests so far, refused ones included.
     pub(crate) fn served(&self) -> usize {
         self.inside.lock().expect("no panic").served
+    }
+
+    /// Values of `cache_salt` so far, none being one of them.
+    pub(crate) fn cache_salts(&self) -> usize {
+        self.inside.lock().expect("no panic").salts.len()
     }
 
     /// Bytes of the longest prompt so far.
@@ -209,6 +217,7 @@ async fn chat(State(counting): State<Counting>, Json(body): Json<Value>) -> Resp
         let known = !inside.cached.insert(format!("{salt}{text}"));
         let found = match (behaviour.caching && !behaviour.forgets, known) {
             (true, true) => tokens.saturating_sub(1) / behaviour.block * behaviour.block,
+            (true, false) if behaviour.knows_all => tokens / 2,
             (true, false) if known_salt => behaviour.preamble / behaviour.block * behaviour.block,
             _ => 0,
         };

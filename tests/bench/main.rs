@@ -2,6 +2,7 @@
 
 mod catalogue;
 mod client;
+mod cold;
 mod command;
 mod completions;
 mod conversation;
