@@ -29,7 +29,7 @@ pub struct Metric {
     pub workload: &'static str,
     /// Name inside the workload (`ttft_resent_ms`).
     pub name: &'static str,
-    /// Unit (`ms`, `tokens`, `1/s`, `share`, `text`).
+    /// Unit (`ms`, `tokens`, `1/s`, `share`, `text`); `ms[]` is a list of such numbers.
     pub unit: &'static str,
     /// Which way is better.
     pub direction: Direction,
@@ -37,6 +37,28 @@ pub struct Metric {
     pub definition: &'static str,
     /// Where the number comes from (`client clock`, `/metrics`, ...).
     pub source: &'static str,
+}
+
+/// What the values of a metric are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// One number: it can be ranked and bounded.
+    Number,
+    /// A state.
+    Text,
+    /// Numbers in their order.
+    List,
+}
+
+impl Metric {
+    /// What its values are, as its unit says.
+    pub fn form(&self) -> Form {
+        match self.unit {
+            "text" => Form::Text,
+            unit if unit.ends_with("[]") => Form::List,
+            _ => Form::Number,
+        }
+    }
 }
 
 /// A value of a metric. What was not measured is absent (`None` in a map), never 0.
@@ -47,6 +69,9 @@ pub enum MetricValue {
     Number(f64),
     /// A state, such as `hit_state`.
     Text(String),
+    /// Numbers in their order, such as one for each turn; what of them was not
+    /// measured is absent.
+    List(Vec<Option<f64>>),
 }
 
 /// Metric values by name; `None` is "not measured".

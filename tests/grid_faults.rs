@@ -192,6 +192,7 @@ fn objectives_and_constraints_name_metrics_that_the_suite_yields() {
         ("workload that is not run", grid("{kv-cache: }", "{maximize: load.output_throughput}")),
         ("no metric at all", grid("{kv-cache: }", "{minimize: ttft}")),
         ("a text", grid("{kv-cache: }", "{minimize: kv_cache.hit_state}")),
+        ("a list", grid("{conversation: }", "{minimize: conversation.ttft_by_turn_ms}")),
         ("ambiguous", grid(two, "{minimize: kv_cache.ttft_resent_ms}")),
         ("no such case", grid(two, "{minimize: \"kv_cache[prefix=1].ttft_resent_ms\"}")),
         (

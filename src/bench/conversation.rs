@@ -16,9 +16,11 @@ use serde_json::{Map, Value, json};
 
 use crate::bench::dataset::{Beside, Unready, weighed_for};
 use crate::bench::dialogue::{Dialogue, Reply, Stop, mean};
-use crate::bench::fitting::{Unfit, fit_added};
+use crate::bench::fitting::{Unfit, Wanted, fit_added};
 use crate::bench::kv_cache::median;
+use crate::bench::length::part_missed;
 use crate::bench::prompts::{derive, salt, text};
+use crate::bench::record::RequestRecord;
 use crate::bench::request::{Input, RequestSpec};
 use crate::bench::suite::{Bench, BenchError, Repeat, Verdict};
 use crate::bench::traffic::Lookup;
@@ -157,7 +159,8 @@ pub(crate) async fn repeat(
     tally.failed = dialogue.failed();
     let mut repeat = dialogue.end(ended, tally.values())?;
     if let (Verdict::Ok(remark), Said::InFile(candidates)) = (&mut repeat.verdict, &said) {
-        *remark = candidates.left_out(tally.refused);
+        let left_out = candidates.left_out(tally.refused);
+        *remark = [left_out, remark.take()].into_iter().flatten().reduce(|a, b| a + "; " + &b);
     }
     Ok(repeat)
 }
@@ -227,14 +230,16 @@ enum Texts<'a> {
 async fn message_size(bench: &mut Bench<'_>, spec: &Conversation) -> Result<usize, Unfit> {
     let purpose = format!("conversation {} {}", spec.turn_tokens, spec.thinking);
     let (salt, model) = (bench.salt_number(&[&purpose]), bench.server().model.clone());
-    let prompt = |name: &str, message: String| {
+    let (wanted, spec) = (Wanted::new(&purpose, spec.turn_tokens), spec.clone());
+    let prompt = move |name: &str, message: String| {
         let salt = derive(&[&salt.to_string(), name]);
         let history = [opening(salt), json!({"role": "user", "content": message})];
-        RequestSpec { max_tokens: 1, keep_answer: false, ..request(spec, &history) }.prepare(&model)
+        RequestSpec { max_tokens: 1, keep_answer: false, ..request(&spec, &history) }
+            .prepare(&model)
     };
-    let around = |name: &str| prompt(name, "a".to_owned());
-    let make = |size, name: &str| prompt(name, spoken(1, size));
-    fit_added(bench, &purpose, spec.turn_tokens, around, make).await
+    let around = prompt("around", "a".to_owned());
+    let make = move |size, name: &str| prompt(name, spoken(1, size));
+    fit_added(bench, wanted, &around, make).await
 }
 
 async fn converse(
@@ -243,18 +248,50 @@ async fn converse(
     talk: &Talk<'_>,
     tally: &mut Tally,
 ) -> Result<(), Stop> {
-    let mut history = vec![opening(dialogue.bench.salt_number(&["conversation", &talk.name]))];
+    let mut tokens = 0;
+    let salt_number = dialogue.bench.salt_number(&["conversation", &talk.name]);
+    let cache_salt = dialogue.bench.cache_salt().then_some(salt_number);
+    let mut history = vec![opening(salt_number)];
     for number in 1..=spec.turns {
         let message = match &talk.texts {
             Texts::OfSize(size) => Cow::Owned(message(dialogue.bench, &talk.name, number, *size)),
             Texts::These(texts) => texts.get(number as usize - 1).cloned().unwrap_or_default(),
         };
         history.push(json!({"role": "user", "content": message}));
-        let reply = dialogue.ask(&format!("turn {number}"), &request(spec, &history)).await?;
+        let (purpose, request) = (format!("turn {number}"), request(spec, &history));
+        let request = request.salted(cache_salt);
+        let reply = match number {
+            1 => dialogue.ask_cold(&purpose, request).await?,
+            _ => dialogue.ask(&purpose, request).await?,
+        };
         tally.note(talk.number, number, number == spec.turns, &reply);
+        check_growth(&reply.record, &mut tokens, talk.least_growth(spec))?;
         history.push(json!({"role": "assistant", "content": reply.answer.content}));
     }
     Ok(())
+}
+
+impl Talk<'_> {
+    /// Tokens that a turn adds to the prompt at least.
+    fn least_growth(&self, spec: &Conversation) -> u64 {
+        match self.texts {
+            Texts::OfSize(_) => spec.turn_tokens,
+            Texts::These(_) => 1,
+        }
+    }
+}
+
+/// A server that cuts a history in silence is found out: each turn adds its message,
+/// and the answer before it. `tokens` are those of the turn before.
+fn check_growth(record: &RequestRecord, tokens: &mut u64, least: u64) -> Result<(), Stop> {
+    let Some(usage) = record.usage else { return Ok(()) };
+    let before = std::mem::replace(tokens, usage.prompt_tokens);
+    let grown = usage.prompt_tokens.saturating_sub(before);
+    let missed = part_missed(grown.min(least), least).or_else(|| {
+        (grown == 0).then(|| "the server counts no more tokens than a turn before".to_owned())
+    });
+    let told = |reason| format!("request {} ({}): {reason}", record.index, record.purpose);
+    missed.map_or(Ok(()), |reason| Err(Stop::Void(told(reason))))
 }
 
 /// The system message: no two conversations share a block.
@@ -328,6 +365,15 @@ impl Tally {
         (tokens > 0).then(|| cached.iter().sum::<u64>() as f64 / tokens as f64)
     }
 
+    /// A value for each turn that was answered, in their order; `None` without any.
+    fn by_turn(
+        &self,
+        value: impl Fn(&dyn Fn(&Turn) -> bool) -> Option<f64>,
+    ) -> Option<Vec<Option<f64>>> {
+        let last = self.turns.iter().map(|turn| turn.number).max()?;
+        Some((1..=last).map(|number| value(&|turn: &Turn| turn.number == number)).collect())
+    }
+
     fn cache_state(&self) -> Option<&'static str> {
         if self.turns.is_empty() {
             None
@@ -378,6 +424,14 @@ impl Tally {
             .into_iter()
             .map(|(name, value)| (name.to_owned(), value.map(MetricValue::Number)))
             .collect();
+        for (name, list) in [
+            ("ttft_by_turn_ms", self.by_turn(|turn| self.mean_of(turn, |turn| turn.ttft_ms))),
+            ("tpot_by_turn_ms", self.by_turn(|turn| self.mean_of(turn, |turn| turn.tpot_ms))),
+            ("cache_share_by_turn", self.by_turn(|turn| self.cache_share(turn))),
+            ("prompt_tokens_by_turn", self.by_turn(|turn| self.mean_of(turn, tokens))),
+        ] {
+            values.insert(name.to_owned(), list.map(MetricValue::List));
+        }
         let state = self.cache_state().map(|state| MetricValue::Text(state.to_owned()));
         values.insert("cache_state".to_owned(), state);
         values

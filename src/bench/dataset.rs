@@ -73,11 +73,11 @@ impl Unready {
                 Ok(Repeat::without_requests(Verdict::Skipped(fault.to_string()), metrics))
             }
             Self::Unfit(Unfit::Cancelled) => Err(BenchError::Cancelled),
+            Self::Unfit(Unfit::Unmet(reason)) => {
+                Ok(Repeat::without_requests(Verdict::Skipped(reason), metrics))
+            }
             Self::Unfit(Unfit::Failed(reason)) => {
                 Ok(Repeat::without_requests(Verdict::Failed(reason), metrics))
-            }
-            Self::Unfit(Unfit::TooLong(reason)) => {
-                Ok(Repeat::without_requests(Verdict::Skipped(reason), metrics))
             }
         }
     }
@@ -222,13 +222,13 @@ impl Source {
 #[derive(Clone, Debug)]
 pub(crate) struct Filling {
     dataset: Arc<Dataset>,
-    order: Vec<usize>,
+    order: Arc<[usize]>,
 }
 
 impl Filling {
     /// Entries are taken in the order of the seed.
     pub(crate) fn new(source: &Source, seed: u64) -> Self {
-        Self { dataset: Arc::clone(source.dataset()), order: source.order(seed) }
+        Self { dataset: Arc::clone(source.dataset()), order: source.order(seed).into() }
     }
 
     /// A text of `size` bytes, less a few: the last part is cut between two letters.

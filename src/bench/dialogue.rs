@@ -8,7 +8,7 @@ use crate::bench::record::{RequestErrorClass, RequestRecord};
 use crate::bench::request::RequestSpec;
 use crate::bench::stream::Answer;
 use crate::bench::suite::{Bench, BenchError, Repeat, Verdict};
-use crate::bench::traffic::{Lookup, Seen, Traffic};
+use crate::bench::traffic::{Lookup, Seen, Traffic, not_cold};
 use crate::metric::MetricValues;
 
 /// An answer with less room than this, in tokens, is not asked for.
@@ -42,14 +42,15 @@ pub(crate) struct Dialogue<'b, 'a> {
     pub(crate) bench: &'b mut Bench<'a>,
     traffic: Option<Traffic>,
     records: Vec<RequestRecord>,
+    remarks: Vec<String>,
 }
 
 impl<'b, 'a> Dialogue<'b, 'a> {
     /// Reads the server's counters, where it has any: what is measured begins.
     pub(crate) async fn start(bench: &'b mut Bench<'a>) -> Self {
         bench.begins();
-        let traffic = Traffic::start(bench.http()).await;
-        Self { bench, traffic, records: Vec::new() }
+        let traffic = Traffic::start(bench.http(), bench.cancel()).await;
+        Self { bench, traffic, records: Vec::new(), remarks: Vec::new() }
     }
 
     /// The first request's record, where there was one request only.
@@ -71,8 +72,10 @@ impl<'b, 'a> Dialogue<'b, 'a> {
     }
 
     /// Sends a request, reads its answer, waits for the counters.
-    pub(crate) async fn ask(&mut self, purpose: &str, spec: &RequestSpec) -> Result<Reply, Stop> {
-        let prompt = spec.prepare(&self.bench.server().model);
+    pub(crate) async fn ask(&mut self, purpose: &str, spec: RequestSpec) -> Result<Reply, Stop> {
+        let (must_talk, most) = (spec.ignore_eos && spec.max_tokens > 1, spec.max_tokens);
+        let model = self.bench.server().model.clone();
+        let prompt = self.bench.make(move || spec.prepare(&model)).await.ok_or(Stop::Cancelled)?;
         let index = self.bench.position(self.records.len());
         let outcome = self.bench.send(&prompt, Order { index, purpose, scheduled_ns: None }).await;
         let mut record = outcome.record;
@@ -93,14 +96,61 @@ impl<'b, 'a> Dialogue<'b, 'a> {
         let lookup = seen?;
         // A model may end at once; where it was told to go on, it may not. One token
         // alone need not show: a parser takes `<think>` away.
-        if spec.ignore_eos && spec.max_tokens > 1 && record.first_token_ns.is_none() {
+        if must_talk && record.first_token_ns.is_none() {
             return Err(Stop::Failed(format!(
                 "request {index} ({purpose}): the stream carried no token"
             )));
         }
         let answer = outcome.answer.unwrap_or_default();
-        let truncated = record.is_truncated(spec.max_tokens);
+        let truncated = record.is_truncated(most);
         Ok(Reply { record, answer, truncated, lookup })
+    }
+
+    /// The same with a prompt that was never sent before: a miss, which the counters
+    /// certify. The repeat is void where they show that some of it was cached.
+    pub(crate) async fn ask_cold(
+        &mut self,
+        purpose: &str,
+        spec: RequestSpec,
+    ) -> Result<Reply, Stop> {
+        let reply = self.ask(purpose, spec).await?;
+        match self.warm(&reply) {
+            Some(reason) => Err(Stop::Void(reason)),
+            None => Ok(reply),
+        }
+    }
+
+    /// The same where another figure than the time to the first token is judged: what
+    /// was cached is a remark.
+    pub(crate) async fn ask_new(
+        &mut self,
+        purpose: &str,
+        spec: RequestSpec,
+    ) -> Result<Reply, Stop> {
+        let reply = self.ask(purpose, spec).await?;
+        if let Some(reason) = self.warm(&reply) {
+            self.remark(reason);
+        }
+        Ok(reply)
+    }
+
+    /// Why a prompt that was never sent before was no miss. A warm-up may find out
+    /// that the chat template itself opens with a block.
+    fn warm(&mut self, reply: &Reply) -> Option<String> {
+        let block = self.traffic.as_ref().and_then(|traffic| traffic.before().block_size());
+        let found = reply.lookup.warm(block)?;
+        if !self.bench.use_cache_salt() && self.bench.is_warmup() {
+            return None;
+        }
+        let Reply { record, .. } = reply;
+        let tokens = record.usage.map_or(0, |usage| usage.prompt_tokens);
+        let why = not_cold(found, tokens);
+        Some(format!("request {} ({}): {why}", record.index, record.purpose))
+    }
+
+    /// Says something of a repeat that is valid all the same.
+    pub(crate) fn remark(&mut self, text: String) {
+        self.remarks.push(text);
     }
 
     async fn counted(&mut self, prompt_tokens: Option<u64>) -> Result<Lookup, Stop> {
@@ -124,7 +174,7 @@ impl<'b, 'a> Dialogue<'b, 'a> {
         metrics: MetricValues,
     ) -> Result<Repeat, BenchError> {
         let verdict = match ended {
-            Ok(()) => Verdict::Ok(None),
+            Ok(()) => Verdict::Ok((!self.remarks.is_empty()).then(|| self.remarks.join("; "))),
             Err(Stop::Void(reason)) => Verdict::Void(reason),
             Err(Stop::Failed(reason)) => Verdict::Failed(reason),
             // What does not fit into the context is not measured, known before or not.

@@ -1,8 +1,10 @@
 //! Fits the size of a text to a length in tokens as the server counts them, with
-//! requests of one token, before a repeat's clock starts.
+//! requests of one token, before a repeat's clock starts. How sizes follow from
+//! counts is [`Calibration`]'s, what is near enough `length`'s.
 
 use crate::bench::client::Order;
 use crate::bench::fault::is_too_long;
+use crate::bench::length::{missed, part_missed};
 use crate::bench::prompts::Calibration;
 use crate::bench::record::RequestErrorClass;
 use crate::bench::request::Prepared;
@@ -12,9 +14,6 @@ use crate::server::counters::Counters;
 
 /// Requests that may be spent on one length.
 const MAX_PROBES: u32 = 6;
-/// Bytes per token that no text of ours has: a size beyond it means that the
-/// server's count says nothing.
-const MAX_BYTES_PER_TOKEN: usize = 32;
 
 /// Bytes from which on a text tells how many tokens a byte is.
 const WORTH_KNOWING: usize = 1000;
@@ -22,68 +21,145 @@ const WORTH_KNOWING: usize = 1000;
 /// Why a repeat cannot begin.
 #[derive(Debug)]
 pub(crate) enum Unfit {
+    /// No prompt has the length that was asked for, as the server counts it.
+    Unmet(String),
     /// A request failed; it is the last one kept aside.
     Failed(String),
-    /// The server refused a request as too long; it is the last one kept aside.
-    TooLong(String),
     /// A stop was asked for.
     Cancelled,
 }
 
-/// The size in bytes that brings a prompt of `make` nearest to `target` tokens; a
-/// guess where the server does not count them. Found once per `purpose` and kept. `make` is given a size and a name that no
-/// other prompt of the repeat has.
+/// A length that prompts of one kind are to have.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wanted<'w> {
+    /// What they are for: its size is found once per server and kept.
+    pub(crate) purpose: &'w str,
+    /// Tokens that are asked for.
+    pub(crate) tokens: u64,
+    /// Tokens that are aimed at.
+    pub(crate) aim: u64,
+    /// Tokens per byte, where the texts are not ours and it is known.
+    pub(crate) tokens_per_byte: Option<f64>,
+}
+
+impl<'w> Wanted<'w> {
+    /// Prompts with texts of ours.
+    pub(crate) fn new(purpose: &'w str, tokens: u64) -> Self {
+        Self { purpose, tokens, aim: tokens, tokens_per_byte: None }
+    }
+
+    fn calibration(&self, bench: &Bench<'_>) -> Calibration {
+        let known = self.tokens_per_byte.or(bench.tokens_per_byte());
+        Calibration::new(self.aim, known.unwrap_or(0.3))
+    }
+
+    /// Keeps what was found, and what it tells of texts from `worth` bytes on.
+    fn keep(
+        &self,
+        bench: &mut Bench<'_>,
+        found: &Nearest,
+        worth: usize,
+        missed: fn(u64, u64) -> Option<String>,
+    ) -> Result<usize, Unfit> {
+        let reason = match (found.tokens, &found.refusal) {
+            // Nobody counts: the size is a guess, and stays one.
+            (None, None) => None,
+            (None, Some(refusal)) => Some(format!("the server refuses the prompt: {refusal}")),
+            (Some(tokens), refusal) => missed(tokens, self.tokens).map(|reason| match refusal {
+                Some(refusal) => format!("{reason}; it refuses longer prompts: {refusal}"),
+                None => reason,
+            }),
+        };
+        let fit = reason.map_or(Ok(found.size), Err);
+        if let (Ok(size), Some(tokens)) = (&fit, found.tokens)
+            && *size >= worth
+            && self.tokens_per_byte.is_none()
+            && bench.tokens_per_byte().is_none()
+        {
+            bench.set_tokens_per_byte(tokens as f64 / *size as f64);
+        }
+        bench.fits().insert(self.purpose.to_owned(), fit.clone());
+        fit.map_err(Unfit::Unmet)
+    }
+}
+
+/// The prompt that came nearest to what is wanted.
+#[derive(Debug)]
+struct Nearest {
+    /// Size of its text in bytes.
+    size: usize,
+    /// Its tokens; `None` where the server did not tell them, or refused all.
+    tokens: Option<u64>,
+    /// What the server said when it refused one as too long.
+    refusal: Option<String>,
+}
+
+/// What the server said of a prompt's length.
+enum Count {
+    Tokens(u64),
+    Untold,
+    /// It refused it, and said this.
+    TooLong(String),
+}
+
+/// Makes a prompt of a size in bytes, with a name that no other one of the repeat
+/// has. It is called on a thread of its own: prompts may be long.
+pub(crate) trait Make: Fn(usize, &str) -> Prepared + Clone + Send + 'static {}
+
+impl<M: Fn(usize, &str) -> Prepared + Clone + Send + 'static> Make for M {}
+
+/// The size in bytes that brings a prompt of `make` nearest to what is wanted; a
+/// guess where the server does not count.
 pub(crate) async fn fit(
     bench: &mut Bench<'_>,
-    purpose: &str,
-    target: u64,
-    make: impl Fn(usize, &str) -> Prepared,
+    wanted: Wanted<'_>,
+    make: impl Make,
 ) -> Result<usize, Unfit> {
-    if let Some(size) = bench.sizes().get(purpose) {
-        return Ok(*size);
+    if let Some(known) = bench.fits().get(wanted.purpose) {
+        return known.clone().map_err(Unfit::Unmet);
     }
-    let mut probes = Probes::start(bench).await;
-    let calibration = Calibration::new(target, bench.tokens_per_byte().unwrap_or(0.3));
-    let size = probes.fit(bench, 0, target, calibration, make).await?;
+    let mut probes = Probes::start(bench).await?;
+    let calibration = wanted.calibration(bench);
+    let found = probes.fit(bench, 0, wanted.aim, calibration, make).await?;
     probes.settle(bench).await?;
-    bench.sizes().insert(purpose.to_owned(), size);
-    Ok(size)
+    wanted.keep(bench, &found, WORTH_KNOWING, missed)
 }
 
 /// The length of one prompt in tokens; `None` where the server does not tell.
 pub(crate) async fn length(bench: &mut Bench<'_>, prompt: &Prepared) -> Result<Option<u64>, Unfit> {
-    let mut probes = Probes::start(bench).await;
-    let tokens = probes.send(bench, prompt).await?;
+    let mut probes = Probes::start(bench).await?;
+    let count = probes.send(bench, prompt).await?;
     probes.settle(bench).await?;
-    Ok(tokens)
+    match count {
+        Count::Tokens(tokens) => Ok(Some(tokens)),
+        Count::Untold => Ok(None),
+        Count::TooLong(refusal) => Err(Unfit::Unmet(refusal)),
+    }
 }
 
-/// As [`fit`], for a text of `make` that adds `target` tokens to the prompt around
-/// it, the chat template's included. `around` is given a name, and makes the same
-/// prompt with a text of one token in its place.
+/// As [`fit`], for a text of `make` that adds what is wanted to the prompt around
+/// it, the chat template's included. `around` makes the same prompt with a text of
+/// one token in its place.
 pub(crate) async fn fit_added(
     bench: &mut Bench<'_>,
-    purpose: &str,
-    target: u64,
-    around: impl Fn(&str) -> Prepared,
-    make: impl Fn(usize, &str) -> Prepared,
+    wanted: Wanted<'_>,
+    around: &Prepared,
+    make: impl Make,
 ) -> Result<usize, Unfit> {
-    if let Some(size) = bench.sizes().get(purpose) {
-        return Ok(*size);
+    if let Some(known) = bench.fits().get(wanted.purpose) {
+        return known.clone().map_err(Unfit::Unmet);
     }
-    let mut probes = Probes::start(bench).await;
-    let around = probes.send(bench, &around("around")).await?.unwrap_or(1).saturating_sub(1);
-    let calibration = Calibration::new(target, bench.tokens_per_byte().unwrap_or(0.3))
-        .within((target / 20).clamp(4, 8));
-    let size = probes.fit(bench, around, target, calibration, make).await?;
-    let is_told = probes.sent.prompt_tokens.is_some();
+    let mut probes = Probes::start(bench).await?;
+    let around = match probes.send(bench, around).await? {
+        Count::Tokens(tokens) => tokens.saturating_sub(1),
+        Count::Untold => 0,
+        Count::TooLong(refusal) => return Err(Unfit::Unmet(refusal)),
+    };
+    let calibration = wanted.calibration(bench).within((wanted.aim / 20).clamp(4, 8));
+    let found = probes.fit(bench, around, wanted.aim, calibration, make).await?;
     probes.settle(bench).await?;
     // What stands around it is not in this share: a shorter text tells it, too.
-    if is_told && bench.tokens_per_byte().is_none() && size >= WORTH_KNOWING / 5 {
-        bench.set_tokens_per_byte(target as f64 / size as f64);
-    }
-    bench.sizes().insert(purpose.to_owned(), size);
-    Ok(size)
+    wanted.keep(bench, &found, WORTH_KNOWING / 5, part_missed)
 }
 
 /// Requests outside the measurement.
@@ -93,53 +169,55 @@ struct Probes {
 }
 
 impl Probes {
-    async fn start(bench: &Bench<'_>) -> Self {
-        let before = Counters::scrape(bench.http()).await;
-        Self { before, sent: Sent::NOTHING }
+    async fn start(bench: &Bench<'_>) -> Result<Self, Unfit> {
+        let scrape = Counters::scrape(bench.http());
+        let before = bench.cancel().run_until_cancelled(scrape).await.ok_or(Unfit::Cancelled)?;
+        Ok(Self { before, sent: Sent::NOTHING })
     }
 
-    /// `around`: tokens that do not count.
+    /// The prompt nearest to the target. `around`: tokens of each that do not count.
     async fn fit(
         &mut self,
         bench: &mut Bench<'_>,
         around: u64,
         target: u64,
         mut calibration: Calibration,
-        make: impl Fn(usize, &str) -> Prepared,
-    ) -> Result<usize, Unfit> {
+        make: impl Make,
+    ) -> Result<Nearest, Unfit> {
         let longest = bench.server().max_model_len.unwrap_or(u64::MAX);
         if (around + target).saturating_mul(10) > longest.saturating_mul(9) {
             calibration.be_careful();
         }
-        let mut best = None;
+        let mut nearest = Nearest { size: calibration.size(), tokens: None, refusal: None };
         for number in 0..MAX_PROBES {
-            let size = calibration.size();
-            let told = self.send(bench, &make(size, &format!("fit {number}"))).await?;
-            let Some(tokens) = told else { return Ok(size) };
-            let tokens = tokens.saturating_sub(around);
-            // Too long would break what was promised more than too short.
-            let distance = tokens.abs_diff(target) + u64::from(tokens < target);
-            if best.is_none_or(|(least, _)| distance < least) {
-                best = Some((distance, size));
+            let (size, make) = (calibration.size(), make.clone());
+            let making = bench.make(move || make(size, &format!("fit {number}")));
+            let prompt = making.await.ok_or(Unfit::Cancelled)?;
+            match self.send(bench, &prompt).await? {
+                Count::Tokens(tokens) => {
+                    let tokens = tokens.saturating_sub(around);
+                    // Too long would break what was promised more than too short.
+                    let far = |tokens: u64| tokens.abs_diff(target) + u64::from(tokens < target);
+                    if nearest.tokens.is_none_or(|known| far(tokens) < far(known)) {
+                        nearest = Nearest { size, tokens: Some(tokens), ..nearest };
+                    }
+                    calibration.observe(tokens);
+                }
+                Count::Untold => break,
+                Count::TooLong(refusal) => {
+                    nearest.refusal = Some(refusal);
+                    calibration.refused();
+                }
             }
-            if around == 0 && bench.tokens_per_byte().is_none() && size >= WORTH_KNOWING {
-                bench.set_tokens_per_byte(tokens as f64 / size as f64);
-            }
-            calibration.observe(tokens);
-            let hopeless = calibration.size() > (target as usize + 64) * MAX_BYTES_PER_TOKEN;
-            if calibration.is_fitted() || hopeless || calibration.size() == size {
+            if calibration.is_over() {
                 break;
             }
         }
-        Ok(best.map_or(1, |(_, size)| size))
+        Ok(nearest)
     }
 
-    /// Sends a prompt; its length in tokens, where the server tells it.
-    async fn send(
-        &mut self,
-        bench: &mut Bench<'_>,
-        prompt: &Prepared,
-    ) -> Result<Option<u64>, Unfit> {
+    /// Sends a prompt; what the server says of its length.
+    async fn send(&mut self, bench: &mut Bench<'_>, prompt: &Prepared) -> Result<Count, Unfit> {
         let index = bench.position(0);
         let order = Order { index, purpose: "calibration", scheduled_ns: None };
         let record = bench.send(prompt, order).await.record;
@@ -148,19 +226,30 @@ impl Probes {
         bench.keep_aside([record]);
         match error {
             Some(error) if error.class == RequestErrorClass::Cancelled => Err(Unfit::Cancelled),
+            Some(error) if is_too_long(&error) => Ok(Count::TooLong(error.message)),
             Some(error) => {
-                let told = format!("request {index} (calibration): {}", error.message);
-                Err(if is_too_long(&error) { Unfit::TooLong(told) } else { Unfit::Failed(told) })
+                Err(Unfit::Failed(format!("request {index} (calibration): {}", error.message)))
             }
-            None => Ok(usage.map(|usage| usage.prompt_tokens)),
+            None => Ok(usage.map_or(Count::Untold, |usage| Count::Tokens(usage.prompt_tokens))),
         }
     }
 
     /// Waits, so that they do not show in the repeat's counters; foreign traffic is
-    /// judged there.
-    async fn settle(self, bench: &Bench<'_>) -> Result<(), Unfit> {
-        match settle(self.before.as_ref(), bench.http(), self.sent, bench.cancel()).await {
-            Settled::Cancelled => Err(Unfit::Cancelled),
+    /// judged there. They were all new: what came from the cache stands in every
+    /// prompt.
+    async fn settle(self, bench: &mut Bench<'_>) -> Result<(), Unfit> {
+        let before = self.before.as_ref();
+        let settled = settle(before, bench.http(), self.sent, bench.cancel()).await;
+        match (settled, before) {
+            (Settled::Cancelled, _) => Err(Unfit::Cancelled),
+            (Settled::Ours(now), Some(before)) => {
+                let hits = |counters: &Counters| counters.prefix_hits;
+                let found = hits(&now).zip(hits(before)).and_then(|(now, b)| now.checked_sub(b));
+                if found.zip(now.block_size()).is_some_and(|(found, block)| found >= block) {
+                    bench.use_cache_salt();
+                }
+                Ok(())
+            }
             _ => Ok(()),
         }
     }

@@ -3,44 +3,45 @@
 //! counters. One request at a time, closed loop.
 
 use crate::bench::client::Order;
-use crate::bench::dataset::{Filling, weighed};
+use crate::bench::dataset::{Filling, Unready, weighed};
 use crate::bench::fault::is_too_long;
-use crate::bench::prompts::{Calibration, derive, messages_about, text};
-use crate::bench::record::RequestRecord;
+use crate::bench::fitting::{Unfit, Wanted, fit};
+use crate::bench::length::missed;
+use crate::bench::prompts::{derive, messages_about, text};
+use crate::bench::record::{RequestErrorClass, RequestRecord};
 use crate::bench::request::{Input, Prepared, RequestSpec};
 use crate::bench::suite::{Bench, BenchError, Repeat, Verdict};
-use crate::bench::traffic::{Lookup, Seen, Traffic};
+use crate::bench::traffic::{Lookup, Seen, Traffic, not_cold};
 use crate::metric::{MetricValue, MetricValues};
-use crate::workload::KvCache;
+use crate::workload::{KvCache, Route};
 
 /// A hit is certified to one block; below this many blocks that is too coarse.
 const MIN_BLOCKS: u64 = 16;
-/// Bytes of the first text that is sent to a server: its tokens per byte are not known yet.
-const FIRST_SIZE: usize = 1500;
-/// Requests that may be spent on fitting a prompt's length before a kept repeat.
-const MAX_PROBES: u32 = 6;
-
-/// What is known of a case between its repeats.
-#[derive(Clone, Debug)]
-pub(crate) struct CaseState {
-    calibration: Calibration,
-    /// Also separate blocks by the request field `cache_salt`: the chat template
-    /// opens with more than a block of its own.
-    cache_salt: bool,
-}
 
 /// One repeat while it runs.
 struct Run<'b, 'a> {
     bench: &'b mut Bench<'a>,
     spec: &'b KvCache,
+    recipe: Recipe,
+    /// Size of the prompts' texts in bytes.
+    size: usize,
     target: u64,
-    is_warmup: bool,
-    state: CaseState,
-    /// A dataset's texts, in place of ours.
-    filling: Option<Filling>,
     traffic: Option<Traffic>,
     records: Vec<RequestRecord>,
     tally: Tally,
+}
+
+/// What the prompts of one repeat have in common.
+#[derive(Clone, Debug)]
+struct Recipe {
+    /// Unique to the repeat and case.
+    salt: u64,
+    /// The same for every configuration.
+    seed: u64,
+    /// A dataset's texts, in place of ours.
+    filling: Option<Filling>,
+    route: Route,
+    model: String,
 }
 
 /// What the requests add up to.
@@ -77,63 +78,53 @@ fn aim(target: u64, spec: &KvCache, longest: Option<u64>) -> u64 {
     target + (target / 200).min(room / 2)
 }
 
-/// Whether so many tokens leave less than a tenth of the context.
-fn is_near(tokens: u64, longest: Option<u64>) -> bool {
-    longest.is_some_and(|longest| tokens.saturating_mul(10) > longest.saturating_mul(9))
-}
-
 /// Runs one repeat of the case `target`.
 pub(crate) async fn repeat(
     bench: &mut Bench<'_>,
     spec: &KvCache,
     target: u64,
-    number: u32,
 ) -> Result<Repeat, BenchError> {
-    if let Some(longest) = bench.server().max_model_len
+    let nothing = || Tally::default().values();
+    let longest = bench.server().max_model_len;
+    if let Some(longest) = longest
         && target + spec.output_tokens > longest
     {
         let reason = format!(
             "{target} + {} tokens do not fit into the context of {longest}",
             spec.output_tokens
         );
-        return Ok(Repeat::without_requests(Verdict::Skipped(reason), Tally::default().values()));
+        return Ok(Repeat::without_requests(Verdict::Skipped(reason), nothing()));
     }
     let source = match &spec.dataset {
         None => None,
         Some(path) => match weighed(bench, path, spec.endpoint).await {
             Ok(source) => Some(source),
-            Err(unready) => return unready.ends(Tally::default().values()),
+            Err(unready) => return unready.ends(nothing()),
         },
     };
-    let state = bench.kv_cache_case(target).unwrap_or_else(|| {
-        let longest = bench.server().max_model_len;
-        let known = match &source {
-            None => bench.tokens_per_byte(),
-            Some(source) => source.tokens_per_byte(),
-        };
-        let aim = aim(target, spec, longest);
-        let mut calibration = Calibration::new(aim, known.unwrap_or(0.3));
-        // Its texts differ in tokens per byte.
-        if source.is_some() && is_near(target + spec.output_tokens, longest) {
-            calibration.be_careful();
-            calibration.be_careful();
-        }
-        CaseState { calibration, cache_salt: false }
-    });
-    let filling = source.map(|source| Filling::new(&source, bench.seed()));
-    let mut run = Run {
-        bench,
-        spec,
-        target,
-        is_warmup: number == 0,
-        state,
-        filling,
-        traffic: None,
-        records: Vec::new(),
-        tally: Tally::default(),
+    let case = target.to_string();
+    let recipe = Recipe {
+        salt: bench.salt_number(&["kv-cache", &case]),
+        seed: derive(&[&bench.seed().to_string(), &bench.repeat_name(), "kv-cache", &case]),
+        filling: source.as_ref().map(|source| Filling::new(source, bench.seed())),
+        route: spec.endpoint,
+        model: bench.server().model.clone(),
     };
-    let ended = run.all().await;
-    let verdict = match ended {
+    let wanted = Wanted {
+        purpose: &format!("kv-cache {case} {:?}", spec.dataset),
+        tokens: target,
+        aim: aim(target, spec, longest),
+        tokens_per_byte: source.and_then(|source| source.tokens_per_byte()),
+    };
+    let size = match fitted(bench, wanted, &recipe).await {
+        Ok(size) => size,
+        Err(unfit) => return Unready::from(unfit).ends(nothing()),
+    };
+    bench.begins();
+    let traffic = Traffic::start(bench.http(), bench.cancel()).await;
+    let (records, tally) = (Vec::new(), Tally::default());
+    let mut run = Run { bench, spec, recipe, size, target, traffic, records, tally };
+    let verdict = match run.all().await {
         Err(Stop::Cancelled) => return Err(BenchError::Cancelled),
         Err(Stop::Void(reason)) => Verdict::Void(reason),
         Err(Stop::Failed(reason)) => Verdict::Failed(reason),
@@ -143,123 +134,63 @@ pub(crate) async fn repeat(
         }
         Ok(()) => Verdict::Ok(run.tally.uncertified.clone()),
     };
-    let Run { bench, state, records, tally, .. } = run;
-    bench.keep_kv_cache_case(target, state);
-    Ok(Repeat { verdict, metrics: tally.values(), records })
+    Ok(Repeat { verdict, metrics: run.tally.values(), records: run.records })
+}
+
+async fn fitted(
+    bench: &mut Bench<'_>,
+    wanted: Wanted<'_>,
+    recipe: &Recipe,
+) -> Result<usize, Unfit> {
+    let (recipe, cache_salt) = (recipe.clone(), bench.cache_salt());
+    fit(bench, wanted, move |size, name: &str| recipe.prepare(name, size, 1, cache_salt)).await
+}
+
+impl Recipe {
+    fn prepare(&self, name: &str, size: usize, output_tokens: u64, cache_salt: bool) -> Prepared {
+        let salt = derive(&[&self.salt.to_string(), name]);
+        let seed = derive(&[&self.seed.to_string(), name]);
+        let text = match &self.filling {
+            None => text(seed, size),
+            Some(filling) => filling.text(seed, size),
+        };
+        let input = Input::new(self.route, messages_about(salt, &text));
+        let cache_salt = cache_salt.then_some(salt);
+        RequestSpec::speed(input, output_tokens).salted(cache_salt).prepare(&self.model)
+    }
 }
 
 impl Run<'_, '_> {
     async fn all(&mut self) -> Result<(), Stop> {
-        self.calibrate().await?;
-        self.bench.begins();
-        self.traffic = Traffic::start(self.bench.http()).await;
-        let prompts = u32::try_from(self.spec.prompts).unwrap_or(u32::MAX);
-        for number in 0..prompts {
-            let prompt = self.prompt(&format!("pair {number}"), self.spec.output_tokens);
+        for number in 0..self.spec.prompts {
+            let prompt = self.prompt(format!("pair {number}")).await?;
             let miss = self.send("miss", &prompt).await?;
             self.check_miss(miss)?;
             let resent = self.send("resent", &prompt).await?;
             self.judge_hit(resent);
         }
-        for number in 0..prompts {
-            let prompt = self.prompt(&format!("independent {number}"), self.spec.output_tokens);
+        for number in 0..self.spec.prompts {
+            let prompt = self.prompt(format!("independent {number}")).await?;
             let miss = self.send("independent", &prompt).await?;
             self.check_miss(miss)?;
         }
         Ok(())
     }
 
-    /// Fits the length of prompts, before the counters are read. A warm-up only
-    /// needs the server's tokens per byte: its own requests do the rest.
-    async fn calibrate(&mut self) -> Result<(), Stop> {
-        if self.filling.is_none() && self.bench.tokens_per_byte().is_none() {
-            let tokens = self.probe(FIRST_SIZE).await?;
-            if tokens == 0 {
-                // Nobody tells: the guess of tokens per byte stands.
-                return Ok(());
-            }
-            let per_byte = tokens as f64 / FIRST_SIZE as f64;
-            self.bench.set_tokens_per_byte(per_byte);
-            let longest = self.bench.server().max_model_len;
-            let aim = aim(self.target, self.spec, longest);
-            self.state.calibration = Calibration::new(aim, per_byte);
-            if is_near(self.target + self.spec.output_tokens, longest) {
-                self.state.calibration.be_careful();
-            }
-        }
-        for _ in 0..if self.is_warmup { 0 } else { MAX_PROBES } {
-            if self.state.calibration.is_fitted() {
-                break;
-            }
-            let tokens = self.probe(self.state.calibration.size()).await?;
-            if tokens == 0 {
-                break;
-            }
-            self.state.calibration.observe(tokens);
-        }
-        Ok(())
-    }
-
-    /// Sends one token's worth of a text of `size` bytes; its length in tokens.
-    async fn probe(&mut self, size: usize) -> Result<u64, Stop> {
-        let mut traffic = Traffic::start(self.bench.http()).await;
-        let prompt = self.prompt_of(&format!("probe {}", self.bench.position(0)), 1, size);
-        let record = self.exchange("calibration", &prompt).await;
-        let failed = error(&record);
-        let tokens = record.usage.map_or(0, |usage| usage.prompt_tokens);
-        self.bench.keep_aside([record]);
-        if let Some(stop) = failed {
-            return Err(stop);
-        }
-        // So that it does not show up in the repeat's counters; foreign traffic is
-        // not judged yet.
-        let Some(traffic) = &mut traffic else { return Ok(tokens) };
-        let cancel = self.bench.cancel().clone();
-        match traffic.after(self.bench.http(), tokens, &cancel).await {
-            Seen::Cancelled => return Err(Stop::Cancelled),
-            Seen::Late(reason) => return Err(Stop::Void(reason)),
-            Seen::Ours(Lookup::Found(found)) => {
-                let block = traffic.before().block_size();
-                self.state.cache_salt |= block.is_some_and(|block| found >= block);
-            }
-            Seen::Ours(_) | Seen::Foreign(_) => {}
-        }
-        Ok(tokens)
-    }
-
-    fn prompt(&self, name: &str, output_tokens: u64) -> Prepared {
-        self.prompt_of(name, output_tokens, self.state.calibration.size())
-    }
-
-    fn prompt_of(&self, name: &str, output_tokens: u64, size: usize) -> Prepared {
-        let case = self.target.to_string();
-        let salt = self.bench.salt_number(&["kv-cache", &case, name]);
-        let seed =
-            derive(&[&self.bench.seed().to_string(), &self.bench.repeat_name(), &case, name]);
-        let text = match &self.filling {
-            None => text(seed, size),
-            Some(filling) => filling.text(seed, size),
-        };
-        let input = Input::new(self.spec.endpoint, messages_about(salt, &text));
-        let mut spec = RequestSpec::speed(input, output_tokens);
-        if self.state.cache_salt {
-            spec.extra.insert("cache_salt".to_owned(), format!("{salt:016x}").into());
-        }
-        spec.prepare(&self.bench.server().model)
-    }
-
-    async fn exchange(&mut self, purpose: &str, prompt: &Prepared) -> RequestRecord {
-        let index = self.bench.position(self.records.len());
-        let order = Order { index, purpose, scheduled_ns: None };
-        self.bench.send(prompt, order).await.record
+    async fn prompt(&self, name: String) -> Result<Prepared, Stop> {
+        let (recipe, size, tokens) = (self.recipe.clone(), self.size, self.spec.output_tokens);
+        let cache_salt = self.bench.cache_salt();
+        let make = move || recipe.prepare(&name, size, tokens, cache_salt);
+        self.bench.make(make).await.ok_or(Stop::Cancelled)
     }
 
     /// Sends a request, notes its figures and waits for the counters.
     async fn send(&mut self, purpose: &str, prompt: &Prepared) -> Result<(u64, Lookup), Stop> {
-        let record = self.exchange(purpose, prompt).await;
+        let index = self.bench.position(self.records.len());
+        let order = Order { index, purpose, scheduled_ns: None };
+        let record = self.bench.send(prompt, order).await.record;
+        let (failed, usage) = (failure(&record), record.usage);
         self.tally.requests += 1;
-        let failed = failure(&record);
-        let tokens = record.usage.map_or(0, |usage| usage.prompt_tokens);
         if failed.is_none() {
             self.tally.note(purpose, &record);
         }
@@ -268,17 +199,23 @@ impl Run<'_, '_> {
             self.tally.failed += 1;
             return Err(stop);
         }
-        if self.is_warmup && purpose != "resent" {
-            self.state.calibration.observe(tokens);
+        let tokens = usage.map_or(0, |usage| usage.prompt_tokens);
+        let lookup = self.looked_up(tokens).await?;
+        match usage.and_then(|usage| missed(usage.prompt_tokens, self.target)) {
+            Some(reason) => Err(Stop::Void(format!("request {index} ({purpose}): {reason}"))),
+            None => Ok((tokens, lookup)),
         }
+    }
+
+    async fn looked_up(&mut self, tokens: u64) -> Result<Lookup, Stop> {
         if tokens == 0 {
             // From here on nobody can say what of the counters is ours.
             self.traffic = None;
         }
-        let Some(traffic) = &mut self.traffic else { return Ok((tokens, Lookup::Unknown)) };
+        let Some(traffic) = &mut self.traffic else { return Ok(Lookup::Unknown) };
         let cancel = self.bench.cancel().clone();
         match traffic.after(self.bench.http(), tokens, &cancel).await {
-            Seen::Ours(lookup) => Ok((tokens, lookup)),
+            Seen::Ours(lookup) => Ok(lookup),
             Seen::Foreign(reason) | Seen::Late(reason) => Err(Stop::Void(reason)),
             Seen::Cancelled => Err(Stop::Cancelled),
         }
@@ -290,18 +227,12 @@ impl Run<'_, '_> {
 
     /// A prompt never sent before must not come from the cache.
     fn check_miss(&mut self, (tokens, lookup): (u64, Lookup)) -> Result<(), Stop> {
-        match (lookup, self.block_size()) {
-            (Lookup::Found(found), Some(block)) if found >= block => {
-                // The chat template's own opening is shared by every prompt.
-                if !std::mem::replace(&mut self.state.cache_salt, true) && self.is_warmup {
-                    return Ok(());
-                }
-                Err(Stop::Void(format!(
-                    "{found} of {tokens} tokens of a prompt never sent before came from the cache"
-                )))
-            }
-            _ => Ok(()),
+        let Some(found) = lookup.warm(self.block_size()) else { return Ok(()) };
+        // The chat template's own opening is shared by every prompt.
+        if !self.bench.use_cache_salt() && self.bench.is_warmup() {
+            return Ok(());
         }
+        Err(Stop::Void(not_cold(found, tokens)))
     }
 
     fn judge_hit(&mut self, (tokens, lookup): (u64, Lookup)) {
@@ -333,25 +264,16 @@ impl Run<'_, '_> {
 
 /// Why a request is no measurement.
 fn failure(record: &RequestRecord) -> Option<Stop> {
-    let silent = || {
-        Stop::Failed(format!(
-            "request {} ({}): the stream carried no token",
-            record.index, record.purpose
-        ))
-    };
-    error(record).or_else(|| record.first_token_ns.is_none().then(silent))
-}
-
-/// Why a request that is asked for its length alone fails. Its one token need not
-/// show: it may be `<think>`, which a parser takes away, or half a character.
-fn error(record: &RequestRecord) -> Option<Stop> {
-    use crate::bench::record::RequestErrorClass::Cancelled;
-    let error = record.failure()?;
-    if error.class == Cancelled {
-        return Some(Stop::Cancelled);
+    let told = |what: &str| format!("request {} ({}): {what}", record.index, record.purpose);
+    match record.failure() {
+        Some(error) if error.class == RequestErrorClass::Cancelled => Some(Stop::Cancelled),
+        Some(error) if is_too_long(error) => Some(Stop::TooLong(told(&error.message))),
+        Some(error) => Some(Stop::Failed(told(&error.message))),
+        None if record.first_token_ns.is_none() => {
+            Some(Stop::Failed(told("the stream carried no token")))
+        }
+        None => None,
     }
-    let told = format!("request {} ({}): {}", record.index, record.purpose, error.message);
-    Some(if is_too_long(error) { Stop::TooLong(told) } else { Stop::Failed(told) })
 }
 
 impl Tally {

@@ -4,8 +4,9 @@
 use serde_json::{Map, json};
 
 use crate::bench::dataset::Unready;
-use crate::bench::dialogue::{Dialogue, Reply};
-use crate::bench::fitting::fit;
+use crate::bench::dialogue::{Dialogue, Reply, Stop};
+use crate::bench::fitting::{Wanted, fit};
+use crate::bench::length::missed;
 use crate::bench::load::distribution::Distribution;
 use crate::bench::prompts::{derive, salt, text};
 use crate::bench::request::{Input, RequestSpec};
@@ -46,12 +47,12 @@ pub(crate) async fn repeat(
     }
     let purpose = format!("long-context {target}");
     let (salt, model) = (bench.salt_number(&[&purpose]), bench.server().model.clone());
-    let make = |bytes, name: &str| {
+    let make = move |bytes, name: &str| {
         let salt = derive(&[&salt.to_string(), name]);
         let needle = Needle { salt, seed: 1, depth: 0.5 };
         RequestSpec::speed(needle.input(bytes), 1).prepare(&model)
     };
-    let bytes = match fit(bench, &purpose, target, make).await {
+    let bytes = match fit(bench, Wanted::new(&purpose, target), make).await {
         Ok(bytes) => bytes,
         Err(unfit) => return Unready::from(unfit).ends(MetricValues::new()),
     };
@@ -62,17 +63,37 @@ pub(crate) async fn repeat(
     for depth in depths {
         let name = format!("depth={depth}");
         let needle = Needle::of(dialogue.bench, target, *depth);
-        let request = request(spec, &needle, bytes);
-        match dialogue.ask(&name, &request).await {
-            Ok(reply) => tally.note(&needle, &reply),
-            Err(stop) => {
-                ended = Err(stop);
-                break;
-            }
+        let asked = ask(&mut dialogue, spec, &name, needle, bytes).await;
+        ended = asked.and_then(|reply| {
+            tally.note(&needle, &reply);
+            check_length(&reply, target)
+        });
+        if ended.is_err() {
+            break;
         }
     }
     let (requests, failed) = (dialogue.requests(), dialogue.failed());
     dialogue.end(ended, tally.values(requests, failed))
+}
+
+async fn ask(
+    dialogue: &mut Dialogue<'_, '_>,
+    spec: &LongContext,
+    name: &str,
+    needle: Needle,
+    bytes: usize,
+) -> Result<Reply, Stop> {
+    let (spec, cache_salt) = (spec.clone(), dialogue.bench.cache_salt().then_some(needle.salt));
+    let make = move || request(&spec, &needle, bytes).salted(cache_salt);
+    let request = dialogue.bench.make(make).await.ok_or(Stop::Cancelled)?;
+    dialogue.ask_cold(name, request).await
+}
+
+fn check_length(reply: &Reply, target: u64) -> Result<(), Stop> {
+    let record = &reply.record;
+    let reason = record.usage.and_then(|usage| missed(usage.prompt_tokens, target));
+    let told = |reason| format!("request {} ({}): {reason}", record.index, record.purpose);
+    reason.map_or(Ok(()), |reason| Err(Stop::Void(told(reason))))
 }
 
 /// A code and where it lies.

@@ -19,6 +19,7 @@ mod fitting;
 mod gone;
 mod http1;
 mod kv_cache;
+mod length;
 mod load;
 mod long_context;
 pub mod prompts;

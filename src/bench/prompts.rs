@@ -112,26 +112,42 @@ pub fn messages_about(salt_number: u64, text: &str) -> Vec<Value> {
 }
 
 /// Fits the size of a text in bytes to a length in tokens, from what the server
-/// counts. Made once per server and length; its fit holds for its model.
+/// counts. Whatever it counts, sizes stay within bounds. Made once per server and
+/// length; its fit holds for its model.
 #[derive(Clone, Debug)]
 pub struct Calibration {
     target: u64,
     size: usize,
+    /// No text is larger, in bytes.
+    most: usize,
     previous: Option<(usize, u64)>,
     fitted: bool,
+    /// Another size would tell nothing new.
+    exhausted: bool,
     /// Tokens above the target that are still close.
     tolerance: u64,
 }
 
 /// Prompts aim this many tokens above the target, so that few fall below it.
 const AIM: u64 = 3;
+/// Bytes per token that no text has: where a server counts fewer tokens, its count
+/// does not follow the text.
+const MOST_BYTES_PER_TOKEN: usize = 16;
+/// A text grows so many times at most from one observation to the next.
+const GROWTH: usize = 3;
+/// A count that grows by less than this share of what the text grew by does not
+/// follow it: a server that cuts prompts, or does not count.
+const LEAST_SHARE: f64 = 0.125;
 
 impl Calibration {
     /// Aims at `target` tokens, at first by a guess of tokens per byte.
     pub fn new(target: u64, tokens_per_byte: f64) -> Self {
-        let size = (target as f64 / tokens_per_byte.max(0.01)) as usize;
+        let most = usize::try_from(target).unwrap_or(usize::MAX).saturating_add(64);
+        let most = most.saturating_mul(MOST_BYTES_PER_TOKEN);
+        let size = ((target as f64 / tokens_per_byte.max(0.01)) as usize).clamp(1, most);
         let tolerance = (target / 200).max(8);
-        Self { target, size: size.max(1), previous: None, fitted: false, tolerance }
+        let (previous, fitted, exhausted) = (None, false, false);
+        Self { target, size, most, previous, fitted, exhausted, tolerance }
     }
 
     /// With another tolerance, in tokens above the target.
@@ -151,18 +167,23 @@ impl Calibration {
         self.fitted
     }
 
+    /// Whether nothing is left to be observed: it is fitted, or it cannot be.
+    pub fn is_over(&self) -> bool {
+        self.fitted || self.exhausted
+    }
+
     /// Starts from a smaller text, for a target near the longest possible prompt.
     pub fn be_careful(&mut self) {
-        self.size = (self.size as f64 * 0.9) as usize;
+        self.size = ((self.size as f64 * 0.9) as usize).max(1);
     }
 
     /// A prompt of the present size had `tokens` tokens.
     pub fn observe(&mut self, tokens: u64) {
         self.fitted = (self.target..=self.target + self.tolerance).contains(&tokens);
-        if self.fitted || tokens == 0 {
+        if self.fitted {
             return;
         }
-        let overall = tokens as f64 / self.size as f64;
+        let overall = tokens.max(1) as f64 / self.size as f64;
         let slope = match self.previous {
             // The chat template counts too: two sizes tell the text's own share.
             Some((size, count)) if size.abs_diff(self.size) * 20 > self.size => {
@@ -171,9 +192,29 @@ impl Calibration {
             }
             _ => overall,
         };
-        self.previous = Some((self.size, tokens));
         let missing = (self.target + AIM) as f64 - tokens as f64;
-        self.size = (self.size as f64 + missing / slope).round().max(1.0) as usize;
+        let wanted = (self.size as f64 + missing / slope).round() as usize;
+        let next = wanted.clamp(1, self.most.min(self.size.saturating_mul(GROWTH)));
+        self.exhausted = next == self.size || !self.follows(tokens);
+        self.previous = Some((self.size, tokens));
+        self.size = next;
+    }
+
+    /// A prompt of the present size was refused as too long: the next ones are shorter.
+    pub fn refused(&mut self) {
+        self.most = (self.size - 1).max(1);
+        self.size = (self.size * 4 / 5).max(1);
+        self.exhausted = self.most == 1;
+    }
+
+    /// Whether the count moved with the text, as far as it was moved.
+    fn follows(&self, tokens: u64) -> bool {
+        let Some((size, count)) = self.previous.filter(|(_, count)| *count > 0) else {
+            return true;
+        };
+        let moved = (self.size as f64 - size as f64) / size as f64;
+        let counted = (tokens as f64 - count as f64) / count as f64;
+        moved.abs() < 0.25 || counted / moved >= LEAST_SHARE
     }
 }
 
@@ -228,5 +269,41 @@ mod tests {
             }
             prop_assert!(calibration.is_fitted(), "{calibration:?} {}", count(calibration.size()));
         }
+
+        /// Whatever a server says, texts stay within bounds.
+        #[test]
+        fn sizes_are_bounded(
+            target in 1u64..100_000,
+            guess in 0.0f64..2.0,
+            counts in proptest::collection::vec(any::<u64>(), 6),
+        ) {
+            let mut calibration = Calibration::new(target, guess);
+            let mut before = calibration.size();
+            for tokens in counts {
+                prop_assert!((1..=(target as usize + 64) * 16).contains(&calibration.size()));
+                prop_assert!(calibration.size() <= before * 3);
+                before = calibration.size();
+                calibration.observe(tokens);
+            }
+        }
+    }
+
+    #[test]
+    fn a_count_that_does_not_follow_the_text_is_seen_after_two() {
+        let observe = |target: u64, counts: &[u64]| {
+            let mut calibration = Calibration::new(target, 0.3);
+            for (number, tokens) in counts.iter().enumerate() {
+                assert!(!calibration.is_over(), "{number}: {calibration:?}");
+                calibration.observe(*tokens);
+            }
+            calibration
+        };
+        for same in [1, 2048] {
+            let cut = observe(10_000, &[same, same]);
+            assert!(cut.is_over() && !cut.is_fitted(), "{cut:?}");
+        }
+        // Half of it stands around the text.
+        let half = observe(1000, &[1500, 1170, 1005]);
+        assert!(half.is_fitted(), "{half:?}");
     }
 }

@@ -52,7 +52,7 @@ async fn all(
 ) -> Result<(), Stop> {
     for (number, puzzle) in puzzles.iter().enumerate() {
         let request = request(dialogue, spec, kind, number, puzzle)?;
-        let reply = dialogue.ask(&format!("{kind} {}", number + 1), &request).await?;
+        let reply = dialogue.ask_new(&format!("{kind} {}", number + 1), request).await?;
         tally.note(puzzle, &reply);
     }
     Ok(())
@@ -67,15 +67,16 @@ fn request(
 ) -> Result<RequestSpec, Stop> {
     let bench = &dialogue.bench;
     let number = number.to_string();
-    let salt = salt(bench.salt_number(&["reasoning", kind.as_str(), &number]));
+    let salt_number = bench.salt_number(&["reasoning", kind.as_str(), &number]);
     // The salt opens the message, and is said to mean nothing.
-    let system = format!("{salt} (a label without meaning). You solve puzzles with care.");
+    let system =
+        format!("{} (a label without meaning). You solve puzzles with care.", salt(salt_number));
     let mut extra = Map::new();
     if let Some(thinking) = spec.thinking {
         extra.insert("chat_template_kwargs".to_owned(), json!({"enable_thinking": thinking}));
     }
     let seed = derive(&[&bench.seed().to_string(), &bench.repeat_name(), kind.as_str(), &number]);
-    Ok(RequestSpec {
+    let request = RequestSpec {
         max_tokens: room(bench, system.len() + puzzle.prompt.len(), spec.max_tokens)?,
         input: Input::Chat(vec![
             json!({"role": "system", "content": system}),
@@ -86,7 +87,8 @@ fn request(
         seed: Some(seed >> 33),
         extra,
         keep_answer: true,
-    })
+    };
+    Ok(request.salted(bench.cache_salt().then_some(salt_number)))
 }
 
 /// Whether the server told the thinking apart from the answer.

@@ -71,6 +71,14 @@ impl RequestSpec {
         }
     }
 
+    /// The same, told apart from prompts with another salt in the server's cache, too.
+    #[must_use]
+    pub fn salted(mut self, cache_salt: Option<u64>) -> Self {
+        let salt = cache_salt.map(|salt| ("cache_salt".to_owned(), format!("{salt:016x}").into()));
+        self.extra.extend(salt);
+        self
+    }
+
     /// The bytes to send, for the server's `model`.
     pub fn prepare(&self, model: &str) -> Prepared {
         let mut body = self.extra.clone();

@@ -9,7 +9,8 @@ use serde_json::Value;
 
 use crate::bench::client::Order;
 use crate::bench::dataset::Unready;
-use crate::bench::fitting::{Unfit, fit};
+use crate::bench::fitting::{Unfit, Wanted, fit};
+use crate::bench::length::some_missed;
 use crate::bench::load::distribution::Distribution;
 use crate::bench::prompts::{derive, messages};
 use crate::bench::record::{RequestErrorClass, RequestRecord};
@@ -17,7 +18,7 @@ use crate::bench::request::{Input, Prepared, RequestSpec};
 use crate::bench::suite::{Bench, BenchError, Repeat, Verdict};
 use crate::bench::telemetry::summary::EngineTold;
 use crate::bench::telemetry::watch::{Readings, Watch};
-use crate::bench::traffic::{Sent, Settled, settle};
+use crate::bench::traffic::{Sent, Settled, restarts, settle};
 use crate::metric::{MetricValue, MetricValues};
 use crate::server::counters::Counters;
 use crate::statistics::{Interval, mean_interval, slope, upper_bound};
@@ -26,10 +27,11 @@ use crate::workload::{LEAST_OF_AN_HOUR, Route, Stability};
 /// So many failures without a success end the repeat.
 const FAILURES_IN_A_ROW: usize = 3;
 
-/// A prompt of the mix: its size in bytes and the tokens to generate.
+/// A prompt of the mix: its size in bytes, its tokens and those to generate.
 #[derive(Clone, Copy, Debug)]
 struct Length {
     bytes: usize,
+    prompt_tokens: u64,
     output_tokens: u64,
 }
 
@@ -46,21 +48,25 @@ pub(crate) async fn repeat(
     spec: &Stability,
     number: u32,
 ) -> Result<Repeat, BenchError> {
-    let context = bench.server().max_model_len;
-    let longest = context.unwrap_or(u64::MAX);
+    let longest = bench.server().max_model_len.unwrap_or(u64::MAX);
     // The fit may be half a percent above what was asked for.
     let fits = |(prompt, output): &(u64, u64)| prompt + prompt / 200 + 8 + output <= longest;
-    let whole = spec.mix();
-    let mix: Vec<(u64, u64)> = whole.iter().copied().filter(fits).collect();
-    let lengths = match fitted(bench, spec.endpoint, &mix).await {
+    let (mix, too_long): (Vec<_>, Vec<_>) = spec.mix().into_iter().partition(fits);
+    if mix.is_empty() {
+        let reason = format!("no length of the mix fits into the context of {longest}");
+        return Ok(Repeat::without_requests(Verdict::Skipped(reason), MetricValues::new()));
+    }
+    let mut remarks = Vec::new();
+    if !too_long.is_empty() {
+        let count = too_long.len();
+        remarks.push(format!(
+            "{count} lengths of the mix do not fit into the context of {longest} and are left out"
+        ));
+    }
+    let lengths = match fitted(bench, spec.endpoint, &mix, &mut remarks).await {
         Ok(lengths) => lengths,
         Err(unfit) => return Unready::from(unfit).ends(MetricValues::new()),
     };
-    if lengths.is_empty() {
-        let reason = format!("no length of the mix fits into the context{}", of_tokens(context));
-        return Ok(Repeat::without_requests(Verdict::Skipped(reason), MetricValues::new()));
-    }
-    let left_out = whole.len() - lengths.len();
     let before = Counters::scrape(bench.http()).await;
     let watch = Watch::start(bench.http().clone());
     bench.begins();
@@ -71,56 +77,86 @@ pub(crate) async fn repeat(
     if bench.cancel().is_cancelled() {
         return Err(BenchError::Cancelled);
     }
-    let cancel = bench.cancel().clone();
-    let settled = settle(before.as_ref(), bench.http(), Sent::of(&sequence.records), &cancel).await;
+    let restarts = restarts_over(bench, before.as_ref(), &readings, &engine).await;
+    let settled = if let Some(count @ 1..) = restarts {
+        remarks.push(format!(
+            "restarts of the server: {count}; foreign traffic is not told across them"
+        ));
+        Settled::Unknown
+    } else {
+        settle(before.as_ref(), bench.http(), Sent::of(&sequence.records), bench.cancel()).await
+    };
     let verdict = match settled {
         Settled::Cancelled => return Err(BenchError::Cancelled),
-        _ if gave_up(&sequence.records) => Verdict::Failed(failures(&sequence.records)),
+        _ if gave_up(&sequence.records) => {
+            remarks.insert(0, failures(&sequence.records));
+            Verdict::Failed(remarks.join("; "))
+        }
         Settled::Not(reason) => Verdict::Void(reason),
-        Settled::Ours(_) | Settled::Unknown => remarks(&sequence.records, left_out, context),
+        Settled::Ours(_) | Settled::Unknown => judge(&sequence, &lengths, remarks),
     };
-    let metrics = metrics(&sequence, &readings, &engine);
+    let metrics = metrics(&sequence, &readings, &engine, restarts);
     Ok(Repeat { verdict, metrics, records: sequence.records })
 }
 
-fn of_tokens(context: Option<u64>) -> String {
-    context.map_or_else(String::new, |longest| format!(" of {longest}"))
+/// Restarts of the server over the repeat: of its container, as the engine counts
+/// them, or those that its own counters show, whichever are more.
+async fn restarts_over(
+    bench: &Bench<'_>,
+    before: Option<&Counters>,
+    readings: &Readings,
+    engine: &EngineTold,
+) -> Option<u64> {
+    let last = bench.cancel().run_until_cancelled(Counters::scrape(bench.http())).await.flatten();
+    let read = readings.iter().map(|(_, counters)| counters);
+    let counted = restarts(before.into_iter().chain(read).chain(last.as_ref()));
+    engine.restarts.max(counted.filter(|_| last.is_some()))
 }
 
-fn remarks(records: &[RequestRecord], left_out: usize, context: Option<u64>) -> Verdict {
-    let mut remarks = Vec::new();
-    if records.iter().any(|record| record.failure().is_some()) {
-        remarks.push(failures(records));
+/// The verdict on what came to its end.
+fn judge(sequence: &Sequence, lengths: &[Length], mut remarks: Vec<String>) -> Verdict {
+    let records = &sequence.records;
+    let places = sequence.lengths.iter();
+    let asked = records.iter().zip(places.map(|place| lengths[*place].prompt_tokens));
+    if let Some(reason) = some_missed(asked) {
+        return Verdict::Void(reason);
     }
-    if left_out > 0 {
-        remarks.push(format!(
-            "{left_out} lengths of the mix do not fit into the context{} and are left out",
-            of_tokens(context)
-        ));
+    if records.iter().any(|record| record.failure().is_some()) {
+        remarks.insert(0, failures(records));
     }
     Verdict::Ok((!remarks.is_empty()).then(|| remarks.join("; ")))
 }
 
-/// The lengths that the server takes.
+/// The lengths of the mix that can be met; of the others `remarks` tells.
 async fn fitted(
     bench: &mut Bench<'_>,
     route: Route,
     mix: &[(u64, u64)],
+    remarks: &mut Vec<String>,
 ) -> Result<Vec<Length>, Unfit> {
-    let mut lengths = Vec::new();
+    let (mut lengths, mut unmet) = (Vec::new(), None);
     for (prompt_tokens, output_tokens) in mix {
         let purpose = format!("stability {prompt_tokens}");
         let (salt, model) = (bench.salt_number(&[&purpose]), bench.server().model.clone());
-        let make = |bytes, name: &str| {
+        let make = move |bytes, name: &str| {
             let messages = messages(derive(&[&salt.to_string(), name]), 1, bytes);
             prompt(route, messages, 1, &model)
         };
-        match fit(bench, &purpose, *prompt_tokens, make).await {
-            Ok(bytes) => lengths.push(Length { bytes, output_tokens: *output_tokens }),
-            Err(Unfit::TooLong(_)) => {}
+        let (prompt_tokens, output_tokens) = (*prompt_tokens, *output_tokens);
+        match fit(bench, Wanted::new(&purpose, prompt_tokens), make).await {
+            Ok(bytes) => lengths.push(Length { bytes, prompt_tokens, output_tokens }),
+            Err(Unfit::Unmet(reason)) => {
+                unmet.get_or_insert(reason);
+            }
             Err(unfit) => return Err(unfit),
         }
     }
+    let Some(reason) = unmet else { return Ok(lengths) };
+    if lengths.is_empty() {
+        return Err(Unfit::Unmet(reason));
+    }
+    let count = mix.len() - lengths.len();
+    remarks.push(format!("{count} lengths of the mix are left out: {reason}"));
     Ok(lengths)
 }
 
@@ -156,9 +192,10 @@ async fn send_all(
             let name = index.to_string();
             let salt = bench.salt_number(&["stability", &name]);
             let seed = derive(&[&bench.seed().to_string(), &bench.repeat_name(), &name]);
-            let Length { bytes, output_tokens } = lengths[place];
-            let (messages, model) = (messages(salt, seed, bytes), &bench.server().model);
-            let prompt = prompt(spec.endpoint, messages, output_tokens, model);
+            let Length { bytes, output_tokens, .. } = lengths[place];
+            let (route, model) = (spec.endpoint, bench.server().model.clone());
+            let make = move || prompt(route, messages(salt, seed, bytes), output_tokens, &model);
+            let Some(prompt) = bench.make(make).await else { return sequence };
             let purpose = format!("length {place}");
             let order = Order { index, purpose: &purpose, scheduled_ns: None };
             let record = bench.send(&prompt, order).await.record;
@@ -190,7 +227,12 @@ const NS_PER_HOUR: f64 = 3.6e12;
 /// One latency of a request, in milliseconds.
 type Latency = fn(&RequestRecord) -> Option<f64>;
 
-fn metrics(sequence: &Sequence, readings: &Readings, engine: &EngineTold) -> MetricValues {
+fn metrics(
+    sequence: &Sequence,
+    readings: &Readings,
+    engine: &EngineTold,
+    restarts: Option<u64>,
+) -> MetricValues {
     let records = &sequence.records;
     let failed = records.iter().filter(|record| record.failure().is_some()).count() as u64;
     let tried = records.len() as u64;
@@ -200,6 +242,8 @@ fn metrics(sequence: &Sequence, readings: &Readings, engine: &EngineTold) -> Met
     let is_hourly = duration.is_some_and(|seconds| seconds >= LEAST_OF_AN_HOUR);
     let memory = memory(readings, engine);
     let mut metrics = MetricValues::new();
+    let usage = records.iter().filter_map(|record| record.usage);
+    let prompts = Distribution::of(usage.map(|usage| usage.prompt_tokens as f64));
     let mut tell = |name: String, value: Option<f64>| {
         metrics.insert(name, value.filter(|value| value.is_finite()).map(MetricValue::Number));
     };
@@ -207,11 +251,12 @@ fn metrics(sequence: &Sequence, readings: &Readings, engine: &EngineTold) -> Met
     tell("failed".to_owned(), Some(failed as f64));
     tell("failure_rate".to_owned(), (tried > 0).then(|| failed as f64 / tried as f64));
     tell("failure_rate_high".to_owned(), upper_bound(failed, tried));
+    tell("prompt_tokens".to_owned(), prompts.mean());
     tell("duration".to_owned(), duration);
     tell("memory_growth_bytes".to_owned(), memory.as_ref().map(|memory| memory.growth));
     let per_hour = memory.as_ref().and_then(|memory| memory.per_hour).filter(|_| is_hourly);
     tell("memory_growth_bytes_per_hour".to_owned(), per_hour);
-    tell("restarts".to_owned(), engine.restarts);
+    tell("restarts".to_owned(), restarts.map(|restarts| restarts as f64));
     let kinds: [(&str, Latency); 3] = [
         ("ttft", RequestRecord::ttft_ms),
         ("tpot", RequestRecord::tpot_ms),
@@ -330,7 +375,7 @@ mod tests {
 
     /// Metrics of a sequence beside which nobody read anything.
     fn told(sequence: &Sequence) -> MetricValues {
-        metrics(sequence, &Readings::new(), &EngineTold::default())
+        metrics(sequence, &Readings::new(), &EngineTold::default(), None)
     }
 
     fn number(metrics: &MetricValues, name: &str) -> Option<f64> {
@@ -381,7 +426,8 @@ mod tests {
                 (ns / 4 * n, Counters { resident_bytes, ..Counters::default() })
             });
             let sequence = Sequence { records, lengths: vec![0; 5] };
-            let metrics = metrics(&sequence, &readings.collect(), &EngineTold::default());
+            let engine = EngineTold::default();
+            let metrics = metrics(&sequence, &readings.collect(), &engine, None);
             let hourly = metrics.keys().filter(|name| name.contains("per_hour"));
             let hourly = hourly.filter(|name| number(&metrics, name).is_some()).count();
             assert!(number(&metrics, "e2el_drift_per_request_low").is_some());
@@ -427,8 +473,7 @@ mod tests {
         assert!((whole.per_hour.expect("a slope") + 3_600_000.0).abs() < 1.0);
         assert_eq!(memory(&Readings::new(), &EngineTold::default()), None);
 
-        engine.restarts = Some(1.0);
-        let told = metrics(&Sequence::default(), &readings, &engine);
+        let told = metrics(&Sequence::default(), &readings, &engine, Some(1));
         assert_eq!(number(&told, "restarts"), Some(1.0));
         assert_eq!(number(&told, "memory_growth_bytes"), Some(-3000.0));
         assert_eq!(told["memory_growth_of"], Some(MetricValue::Text("engine".to_owned())));

@@ -131,9 +131,10 @@ pub struct Bench<'a> {
     /// Repeats so far, warm-ups included: what makes a repeat's salts unique.
     serial: u32,
     repeat_name: String,
+    is_warmup: bool,
     tokens_per_byte: Option<f64>,
-    kv_cache: BTreeMap<u64, kv_cache::CaseState>,
-    sizes: BTreeMap<String, usize>,
+    fits: BTreeMap<String, Result<usize, String>>,
+    cache_salt: bool,
     load: load::State,
     sources: Sources,
     /// Requests of the present repeat that no metric is of.
@@ -180,9 +181,10 @@ impl<'a> Bench<'a> {
             clock: Clock::start(),
             serial: 0,
             repeat_name: String::new(),
+            is_warmup: false,
             tokens_per_byte: None,
-            kv_cache: BTreeMap::new(),
-            sizes: BTreeMap::new(),
+            fits: BTreeMap::new(),
+            cache_salt: false,
             load: load::State::default(),
             sources: Sources::default(),
             aside: Vec::new(),
@@ -233,6 +235,7 @@ impl<'a> Bench<'a> {
             repeat,
         });
         self.serial += 1;
+        self.is_warmup = repeat == 0;
         // Warm-ups are told apart by their serial number, kept repeats by their own.
         self.repeat_name =
             if repeat == 0 { format!("warm-up {}", self.serial) } else { repeat.to_string() };
@@ -248,7 +251,7 @@ impl<'a> Bench<'a> {
                 let Some(target) = target else {
                     return Err(BenchError::NoSuchCase { workload: key.workload, case: key.case });
                 };
-                kv_cache::repeat(self, spec, target, repeat).await?
+                kv_cache::repeat(self, spec, target).await?
             }
             Spec::Load(spec) => {
                 let Some(kind) = spec.case(case) else {
@@ -405,6 +408,11 @@ impl<'a> Bench<'a> {
         self.repeat_name.clone()
     }
 
+    /// Whether the present repeat is discarded.
+    pub(crate) fn is_warmup(&self) -> bool {
+        self.is_warmup
+    }
+
     pub(crate) fn tokens_per_byte(&self) -> Option<f64> {
         self.tokens_per_byte
     }
@@ -417,9 +425,10 @@ impl<'a> Bench<'a> {
         &self.client
     }
 
-    /// Sizes of texts in bytes that were fitted to a length, by what they are for.
-    pub(crate) fn sizes(&mut self) -> &mut BTreeMap<String, usize> {
-        &mut self.sizes
+    /// Sizes of texts in bytes that were fitted to a length, by what they are for,
+    /// or why there is none.
+    pub(crate) fn fits(&mut self) -> &mut BTreeMap<String, Result<usize, String>> {
+        &mut self.fits
     }
 
     /// The files that prompts come from, as this server knows them.
@@ -431,12 +440,30 @@ impl<'a> Bench<'a> {
         &mut self.load
     }
 
-    pub(crate) fn kv_cache_case(&self, target: u64) -> Option<kv_cache::CaseState> {
-        self.kv_cache.get(&target).cloned()
+    /// Whether prompts are to be told apart by the request field `cache_salt`, too:
+    /// the chat template opens with more than a block of its own.
+    pub(crate) fn cache_salt(&self) -> bool {
+        self.cache_salt
     }
 
-    pub(crate) fn keep_kv_cache_case(&mut self, target: u64, state: kv_cache::CaseState) {
-        self.kv_cache.insert(target, state);
+    /// From now on they are; whether they were.
+    pub(crate) fn use_cache_salt(&mut self) -> bool {
+        std::mem::replace(&mut self.cache_salt, true)
+    }
+
+    /// Makes something large, such as a long prompt, where it holds nobody up;
+    /// `None` when a stop was asked for meanwhile.
+    pub(crate) async fn make<T: Send + 'static>(
+        &self,
+        make: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        let made = self.cancel.run_until_cancelled(tokio::task::spawn_blocking(make)).await?;
+        match made.map_err(tokio::task::JoinError::try_into_panic) {
+            Ok(made) => Some(made),
+            Err(Ok(panic)) => std::panic::resume_unwind(panic),
+            // The runtime ends.
+            Err(Err(_)) => None,
+        }
     }
 }
 

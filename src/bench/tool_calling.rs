@@ -54,10 +54,12 @@ async fn all(
 ) -> Result<(), Stop> {
     for (number, task) in tasks.iter().enumerate() {
         let place = number.to_string();
-        let salt = salt(dialogue.bench.salt_number(&["tool-calling", scenario.as_str(), &place]));
+        let salt_number = dialogue.bench.salt_number(&["tool-calling", scenario.as_str(), &place]);
+        let cache_salt = dialogue.bench.cache_salt().then_some(salt_number);
         let system = format!(
-            "{salt} (a label without meaning). You help with the tools on offer. Call one where it \
-             is needed, and answer directly where it is not."
+            "{} (a label without meaning). You help with the tools on offer. Call one where it \
+             is needed, and answer directly where it is not.",
+            salt(salt_number)
         );
         let mut conversation = vec![
             json!({"role": "system", "content": system}),
@@ -67,7 +69,11 @@ async fn all(
         for (turn, step) in task.steps.iter().enumerate() {
             let purpose = format!("{scenario} {}.{}", number + 1, turn + 1);
             let request = request(dialogue, spec, task, &conversation, &purpose)?;
-            let asked = dialogue.ask(&purpose, &request).await;
+            let request = request.salted(cache_salt);
+            let asked = match turn {
+                0 => dialogue.ask_new(&purpose, request).await,
+                _ => dialogue.ask(&purpose, request).await,
+            };
             let reply = asked.map_err(|stop| not_offered(dialogue, stop))?;
             let judged = judge(step, &task.tools, &reply.answer, reply.truncated);
             tally.note(&judged, &reply);

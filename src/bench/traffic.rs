@@ -48,10 +48,29 @@ pub(crate) enum Lookup {
     Unknown,
 }
 
+impl Lookup {
+    /// Tokens of a prompt that were found, where they are a block or more: a prompt
+    /// that nobody sent before has none.
+    pub(crate) fn warm(self, block: Option<u64>) -> Option<u64> {
+        match self {
+            Self::Found(found) if block.is_some_and(|block| found >= block) => Some(found),
+            _ => None,
+        }
+    }
+}
+
+/// What is said of a prompt that was sent for the first time, and of which `found`
+/// tokens were cached.
+pub(crate) fn not_cold(found: u64, tokens: u64) -> String {
+    format!("{found} of {tokens} tokens of a prompt never sent before came from the cache")
+}
+
 impl Traffic {
-    /// Reads the counters before a repeat; `None` where the server has none.
-    pub(crate) async fn start(http: &Http) -> Option<Self> {
-        let before = Counters::scrape(http).await.filter(Counters::can_certify)?;
+    /// Reads the counters before a repeat; `None` where the server has none, or when
+    /// a stop is asked for.
+    pub(crate) async fn start(http: &Http, cancel: &CancellationToken) -> Option<Self> {
+        let scraped = cancel.run_until_cancelled(Counters::scrape(http)).await?;
+        let before = scraped.filter(Counters::can_certify)?;
         let hits_so_far = before.prefix_hits.unwrap_or(0);
         Some(Self { before, hits_so_far, requests: 0, prompt_tokens: 0 })
     }
@@ -104,6 +123,7 @@ impl Traffic {
     /// `None` when the counters have grown by exactly our requests, else what is
     /// missing; an error when they show somebody else's.
     fn compare(&self, now: &Counters) -> Result<Option<String>, String> {
+        unless_restarted(&self.before, now)?;
         let mut pairs = vec![
             ("requests", self.before.requests, now.requests, self.requests),
             ("prompt tokens", self.before.prompt_tokens, now.prompt_tokens, self.prompt_tokens),
@@ -146,6 +166,19 @@ impl Traffic {
             _ => Lookup::Unknown,
         }
     }
+}
+
+/// Times that the server was restarted between two of these readings, one after
+/// another, as its counters show. `None` where they do not tell.
+pub(crate) fn restarts<'c>(readings: impl IntoIterator<Item = &'c Counters>) -> Option<u64> {
+    let mut readings = readings.into_iter().filter(|counters| counters.can_certify());
+    let mut before = readings.next()?;
+    let (mut count, mut several) = (0, false);
+    for now in readings {
+        count += u64::from(now.is_restarted_since(before));
+        (before, several) = (now, true);
+    }
+    several.then_some(count)
 }
 
 /// What the counters say after a load of our own.
@@ -265,6 +298,7 @@ pub(crate) async fn settle(
 
 /// As [`Traffic::compare`], for many requests of which some may have failed.
 fn differs(before: &Counters, now: &Counters, sent: Sent) -> Result<Option<String>, String> {
+    unless_restarted(before, now)?;
     let mut missing = None;
     let requests = sent.requests - sent.refused;
     for (what, before, after, least, most) in [
@@ -290,13 +324,20 @@ fn differs(before: &Counters, now: &Counters, sent: Sent) -> Result<Option<Strin
     Ok(missing)
 }
 
-/// Growth of a counter; an error when it went back: the server was restarted.
+fn unless_restarted(before: &Counters, now: &Counters) -> Result<(), String> {
+    if now.is_restarted_since(before) {
+        return Err("the server was restarted, as its counters show".to_owned());
+    }
+    Ok(())
+}
+
+/// Growth of a counter; an error when it went back.
 fn grown(before: Option<u64>, after: Option<u64>) -> Result<Option<u64>, String> {
     match (before, after) {
         (Some(before), Some(after)) => after
             .checked_sub(before)
             .map(Some)
-            .ok_or_else(|| "the server's counters went back: it was restarted".to_owned()),
+            .ok_or_else(|| "the server's counters went back".to_owned()),
         _ => Ok(None),
     }
 }
@@ -369,5 +410,22 @@ mod tests {
         assert_eq!(Sent::NOTHING.and(both), both);
         let untold = RequestRecord { usage: None, ..good() };
         assert_eq!(told(&[untold, good()], 2, 99_999), "ours", "nobody tells their tokens");
+    }
+
+    #[test]
+    fn a_counter_that_goes_back_is_a_restart() {
+        let of = |pairs: &[(u64, u64)]| {
+            let read = |(requests, tokens): &(u64, u64)| Counters {
+                requests: Some(*requests),
+                prompt_tokens: Some(*tokens),
+                ..Counters::default()
+            };
+            let readings: Vec<Counters> = pairs.iter().map(read).collect();
+            restarts(&readings)
+        };
+        assert_eq!(of(&[(5, 500), (5, 500), (9, 800)]), Some(0));
+        assert_eq!(of(&[(5, 500), (0, 0), (9, 800), (9, 700)]), Some(2));
+        assert_eq!((of(&[(5, 500)]), of(&[])), (None, None), "one reading tells nothing");
+        assert_eq!(restarts(&[Counters::default(), Counters::default()]), None);
     }
 }

@@ -7,7 +7,7 @@ use serde_json::Map;
 use super::fault::Findings;
 use super::fields::{Fields, json, list, mapping};
 use super::node::{Content, Key, Node, Span};
-use crate::metric::{Constraint, Direction, Goal, Metric, MetricRef, Objective};
+use crate::metric::{Constraint, Direction, Form, Goal, Metric, MetricRef, Objective};
 use crate::strategy::{GridStrategy, StrategySpec};
 use crate::workload::{Datasets, KINDS, Workload};
 
@@ -205,8 +205,13 @@ fn metric(
         findings.fault(span, message).help(help);
         return None;
     };
-    if metric.unit == "text" {
-        findings.fault(span, format!("`{reference}` is a text: it has no order"));
+    let what = match metric.form() {
+        Form::Number => None,
+        Form::Text => Some("a text"),
+        Form::List => Some("a list of numbers"),
+    };
+    if let Some(what) = what {
+        findings.fault(span, format!("`{reference}` is {what}: it has no order"));
         return None;
     }
     let cases = workload.cases();

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::text::{plain, width, wrap};
-use crate::metric::{Measurement, Metric, MetricValue, Status, catalogue};
+use crate::metric::{Form, Measurement, Metric, MetricValue, Status, catalogue};
 
 /// Spaces between columns.
 const PADDING: usize = 2;
@@ -92,39 +92,62 @@ fn cell(metric: &Metric, repeats: &[&Measurement]) -> Option<String> {
     let valid = repeats.iter().filter(|repeat| repeat.status == Status::Ok);
     let values: Vec<&MetricValue> =
         valid.filter_map(|repeat| repeat.metrics.get(metric.name)?.as_ref()).collect();
-    let numbers: Option<Vec<f64>> = values
+    let numbers: Vec<f64> = values
         .iter()
-        .map(|value| match value {
+        .filter_map(|value| match value {
             MetricValue::Number(number) if metric.unit == "bytes" => Some(number / 1e9),
             MetricValue::Number(number) => Some(*number),
-            MetricValue::Text(_) => None,
+            MetricValue::Text(_) | MetricValue::List(_) => None,
         })
         .collect();
-    match numbers {
-        _ if values.is_empty() => None,
-        Some(numbers) => Some(spread(numbers)),
-        None => Some(counted(values.iter().filter_map(|value| match value {
-            MetricValue::Text(text) => Some(text.as_str()),
-            MetricValue::Number(_) => None,
-        }))),
+    if values.is_empty() || (metric.form() == Form::Number && numbers.is_empty()) {
+        return None;
     }
+    Some(match metric.form() {
+        Form::Number => spread(numbers),
+        Form::Text => counted(values.iter().filter_map(|value| match value {
+            MetricValue::Text(text) => Some(text.as_str()),
+            MetricValue::Number(_) | MetricValue::List(_) => None,
+        })),
+        Form::List => ends(&values),
+    })
+}
+
+/// The first and the last of a list, of several lists their medians: all of them
+/// do not fit into a column.
+fn ends(lists: &[&MetricValue]) -> String {
+    let of = |pick: fn(&[Option<f64>]) -> Option<&Option<f64>>| {
+        let picked = lists.iter().filter_map(|list| match list {
+            MetricValue::List(numbers) => *pick(numbers)?,
+            MetricValue::Number(_) | MetricValue::Text(_) => None,
+        });
+        let numbers: Vec<f64> = picked.collect();
+        if numbers.is_empty() { "-".to_owned() } else { told(median(numbers)) }
+    };
+    format!("{} .. {}", of(<[_]>::first), of(<[_]>::last))
 }
 
 /// `214`, or `214 [205, 224]`: median, least and most.
-fn spread(mut numbers: Vec<f64>) -> String {
-    numbers.sort_by(f64::total_cmp);
-    let (least, most) = (numbers[0], numbers[numbers.len() - 1]);
-    let half = numbers.len() / 2;
-    let median = if numbers.len() % 2 == 1 {
-        numbers[half]
-    } else {
-        f64::midpoint(numbers[half - 1], numbers[half])
-    };
+fn spread(numbers: Vec<f64>) -> String {
+    let least = numbers.iter().copied().fold(f64::INFINITY, f64::min);
+    let most = numbers.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let median = median(numbers);
     let all_same = least.to_bits() == most.to_bits();
     if all_same {
         told(median)
     } else {
         format!("{} [{}, {}]", told(median), told(least), told(most))
+    }
+}
+
+/// The median of some numbers.
+fn median(mut numbers: Vec<f64>) -> f64 {
+    numbers.sort_by(f64::total_cmp);
+    let half = numbers.len() / 2;
+    if numbers.len() % 2 == 1 {
+        numbers[half]
+    } else {
+        f64::midpoint(numbers[half - 1], numbers[half])
     }
 }
 
@@ -297,5 +320,20 @@ mod tests {
         let text = render(&measurements, 60);
         assert!(text.lines().all(|line| width(line) <= 60), "{text}");
         assert_eq!(text.matches("ttft_miss_ms").count(), 2, "{text}");
+    }
+
+    #[test]
+    fn of_a_list_a_person_sees_both_ends() {
+        let list = |numbers: &[f64]| {
+            let numbers = numbers.iter().map(|number| Some(*number)).collect();
+            Some(MetricValue::List(numbers))
+        };
+        let turns = |repeat, numbers: &[f64]| Measurement {
+            workload: "conversation".to_owned(),
+            ..measured("", repeat, Status::Ok, &[("ttft_by_turn_ms", list(numbers))])
+        };
+        let (one, other) = (turns(1, &[10.0, 15.0, 20.0]), turns(2, &[12.0, 15.0, 30.0]));
+        let text = render(&[&one, &other], 80);
+        assert!(text.contains("ttft_by_turn_ms  ms[]  11 .. 25\n"), "{text}");
     }
 }

@@ -1,7 +1,10 @@
 //! Typed columns from optional values: one place that decides which type a
 //! column of flags has. What the columns are called is in the frames.
 
-use polars::prelude::{Column, NamedFrom, PlSmallStr, Series};
+use polars::prelude::{
+    Column, DataType, Float64Type, IntoSeries, ListBuilderTrait, ListPrimitiveChunkedBuilder,
+    NamedFrom, PlSmallStr, Series,
+};
 use serde_json::Value;
 
 use crate::configuration::canonical;
@@ -21,6 +24,29 @@ where
     Series: NamedFrom<Vec<Option<T>>, [Option<T>]>,
 {
     Series::new(PlSmallStr::from_str(name), values).into()
+}
+
+/// A column of lists of numbers; absent ones, and absent numbers in them, are null.
+pub(super) fn list<'v>(
+    name: &str,
+    values: impl ExactSizeIterator<Item = Option<&'v [Option<f64>]>>,
+) -> Column {
+    let name = PlSmallStr::from_str(name);
+    let rows = values.len();
+    let mut builder =
+        ListPrimitiveChunkedBuilder::<Float64Type>::new(name, rows, rows, DataType::Float64);
+    for value in values {
+        match value {
+            Some(numbers) => builder.append_iter(numbers.iter().copied()),
+            None => builder.append_null(),
+        }
+    }
+    builder.finish().into_series().into()
+}
+
+/// A list where no column can hold one: as JSON.
+pub(super) fn list_text(numbers: impl Iterator<Item = Option<f64>>) -> String {
+    numbers.collect::<Value>().to_string()
 }
 
 /// The narrowest type that holds all values; `None` without any. Values of

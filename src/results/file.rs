@@ -3,9 +3,12 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use polars::prelude::{CsvWriter, DataFrame, ParquetWriter, PolarsResult, SerWriter};
+use polars::prelude::{
+    Column, CsvWriter, DataFrame, ParquetWriter, PolarsResult, SerWriter, Series,
+};
 
 use super::ResultsError;
+use super::columns::{column as named, list_text};
 use crate::sweep::folder::write_whole;
 
 /// A frame as a Parquet file. One row group after another, one thread: the same
@@ -15,9 +18,19 @@ pub(crate) fn write_parquet(path: &Path, frame: &mut DataFrame) -> Result<(), Re
 }
 
 /// CSV with a header, `.` as the decimal point, an empty field for null, the
-/// shortest digits that read back as the same number.
+/// shortest digits that read back as the same number. Lists are written as JSON.
 pub(crate) fn write_csv(path: &Path, frame: &mut DataFrame) -> Result<(), ResultsError> {
-    write(path, |file| CsvWriter::new(file).n_threads(1).finish(frame))
+    let columns = frame.columns().iter().map(flat).collect::<PolarsResult<_>>()?;
+    let mut frame = DataFrame::new(frame.height(), columns)?;
+    write(path, |file| CsvWriter::new(file).n_threads(1).finish(&mut frame))
+}
+
+/// A column as a field of a line can hold it.
+fn flat(column: &Column) -> PolarsResult<Column> {
+    let Ok(lists) = column.list() else { return Ok(column.clone()) };
+    let text = |numbers: Series| Ok(list_text(numbers.f64()?.iter()));
+    let texts = (0..lists.len()).map(|row| lists.get_as_series(row).map(text).transpose());
+    Ok(named(column.name(), texts.collect::<PolarsResult<_>>()?))
 }
 
 /// Polars tells a refusal of the file system as a fault of the frame: what the

@@ -8,10 +8,10 @@ use polars::prelude::{Column, DataFrame};
 use serde_json::Value;
 
 use super::ResultsError;
-use super::columns::{Kind, column, json, kind};
+use super::columns::{Kind, column, json, kind, list, list_text};
 use crate::configuration::Configuration;
 use crate::flags::is_secret;
-use crate::metric::{Measurement, MetricValue, Status, catalogue};
+use crate::metric::{Form, Measurement, MetricValue, Status, catalogue};
 use crate::server::effective::{Effective, Verdict};
 use crate::sweep::record::{LaunchOutcome, LaunchRecord, SweepRecord};
 
@@ -207,10 +207,10 @@ fn environment_columns(sweep: &SweepRecord, rows: &[Row<'_>]) -> Vec<Column> {
 fn metric_columns(sweep: &SweepRecord, rows: &[Row<'_>]) -> Vec<Column> {
     let planned: BTreeSet<&str> =
         sweep.manifest.workloads.iter().map(|workload| workload.kind().key).collect();
-    let mut metrics: Vec<(String, String, bool)> = catalogue()
+    let mut metrics: Vec<(String, String, Option<Form>)> = catalogue()
         .into_iter()
         .filter(|metric| planned.contains(metric.workload))
-        .map(|m| (m.workload.to_owned(), m.name.to_owned(), m.unit == "text"))
+        .map(|m| (m.workload.to_owned(), m.name.to_owned(), Some(m.form())))
         .collect();
     let mut further: BTreeSet<(String, String)> = rows
         .iter()
@@ -220,10 +220,10 @@ fn metric_columns(sweep: &SweepRecord, rows: &[Row<'_>]) -> Vec<Column> {
     for (workload, name, _) in &metrics {
         further.remove(&(workload.clone(), name.clone()));
     }
-    metrics.extend(further.into_iter().map(|(workload, name)| (workload, name, false)));
+    metrics.extend(further.into_iter().map(|(workload, name)| (workload, name, None)));
     metrics
         .into_iter()
-        .map(|(workload, name, text)| {
+        .map(|(workload, name, form)| {
             let values: Vec<Option<&MetricValue>> = rows
                 .iter()
                 .map(|row| {
@@ -231,23 +231,41 @@ fn metric_columns(sweep: &SweepRecord, rows: &[Row<'_>]) -> Vec<Column> {
                     m.metrics.get(&name)?.as_ref()
                 })
                 .collect();
-            metric_column(&format!("{workload}.{name}"), &values, text)
+            metric_column(&format!("{workload}.{name}"), &values, form)
         })
         .collect()
 }
 
-fn metric_column(name: &str, values: &[Option<&MetricValue>], text: bool) -> Column {
-    let any_text = values.iter().flatten().any(|value| matches!(value, MetricValue::Text(_)));
-    if text || any_text {
-        let read = |value: &MetricValue| match value {
-            MetricValue::Text(text) => text.clone(),
-            MetricValue::Number(number) => number.to_string(),
-        };
-        return column(name, values.iter().map(|value| value.map(read)).collect());
+/// A column of values; `form`: of those that the catalogue knows.
+fn metric_column(name: &str, values: &[Option<&MetricValue>], form: Option<Form>) -> Column {
+    let is_number = |value: &&MetricValue| matches!(value, MetricValue::Number(_));
+    let numbers = values.iter().flatten().all(is_number);
+    match form.unwrap_or(Form::Number) {
+        Form::Number if numbers => {
+            let read = |value: &MetricValue| match value {
+                MetricValue::Number(number) if number.is_finite() => Some(*number),
+                _ => None,
+            };
+            column(name, values.iter().map(|value| value.and_then(read)).collect())
+        }
+        // What is no number in spite of the catalogue is kept, too.
+        Form::Number | Form::Text => {
+            column(name, values.iter().map(|value| value.map(written)).collect())
+        }
+        Form::List => list(
+            name,
+            values.iter().map(|value| match value {
+                Some(MetricValue::List(numbers)) => Some(numbers.as_slice()),
+                _ => None,
+            }),
+        ),
     }
-    let read = |value: &MetricValue| match value {
-        MetricValue::Number(number) if number.is_finite() => Some(*number),
-        _ => None,
-    };
-    column(name, values.iter().map(|value| value.and_then(read)).collect())
+}
+
+fn written(value: &MetricValue) -> String {
+    match value {
+        MetricValue::Text(text) => text.clone(),
+        MetricValue::Number(number) => number.to_string(),
+        MetricValue::List(numbers) => list_text(numbers.iter().copied()),
+    }
 }

@@ -20,7 +20,7 @@ use super::measured::Measured;
 pub use super::verdict::{ConstraintVerdict, Verdict};
 use crate::configuration::Flags;
 use crate::engine::LaunchFailure;
-use crate::metric::{Direction, Goal, MetricRef, Objective};
+use crate::metric::{Direction, Form, Goal, MetricRef, Objective};
 use crate::statistics::{self, Components, Interval, SIGNIFICANCE};
 use crate::sweep::record::{LaunchOutcome, Manifest, SweepRecord};
 
@@ -156,8 +156,9 @@ fn metrics(manifest: &Manifest) -> Vec<MetricRef> {
         let several = workload.cases().len() > 1;
         workload.cases().into_iter().flat_map(move |case| {
             let metrics = workload.kind().all_metrics();
-            let told = metrics
-                .filter(|m| m.direction != Direction::Neutral && m.unit != "text" && m.unit != "1");
+            let told = metrics.filter(|m| {
+                m.direction != Direction::Neutral && m.form() == Form::Number && m.unit != "1"
+            });
             told.map(move |metric| MetricRef {
                 workload: metric.workload.to_owned(),
                 case: several.then(|| case.clone()),

@@ -11,6 +11,10 @@ use crate::server::prometheus::Scrape;
 
 const METRICS: Duration = Duration::from_secs(10);
 const RESIDENT: &str = "process_resident_memory_bytes";
+const STARTED: &str = "process_start_time_seconds";
+/// Seconds by which the start of one process may be told differently: some compute
+/// it anew from a clock that is set.
+const SAME_START: f64 = 2.0;
 const CACHE_CONFIG: &str = "vllm:cache_config_info";
 
 /// One reading of `/metrics`. What a server does not offer is `None`.
@@ -40,6 +44,8 @@ pub struct Counters {
     pub queued: Option<u64>,
     /// Resident memory of the server's API process, bytes.
     pub resident_bytes: Option<f64>,
+    /// When the server's API process began, in seconds since the Unix epoch.
+    pub started: Option<f64>,
     /// Labels of `vllm:cache_config_info`; empty where there is none.
     pub cache_config: BTreeMap<String, String>,
 }
@@ -48,7 +54,7 @@ impl Counters {
     /// Reads Prometheus text.
     pub fn parse(text: &str) -> Self {
         let scrape = Scrape::parse_where(text, |name| {
-            name == RESIDENT
+            [RESIDENT, STARTED].contains(&name)
                 || (name.starts_with("vllm:")
                     && !name.ends_with("_bucket")
                     && !name.ends_with("_created"))
@@ -82,6 +88,7 @@ impl Counters {
             queue_seconds: gauge(scrape.sum("vllm:request_queue_time_seconds_sum")),
             queued: count(&["vllm:request_queue_time_seconds_count"]),
             resident_bytes: gauge(scrape.sum(RESIDENT)),
+            started: gauge(scrape.max(STARTED)),
             cache_config: scrape
                 .named(CACHE_CONFIG)
                 .next()
@@ -99,6 +106,17 @@ impl Counters {
     /// Whether the server shows enough to certify requests.
     pub fn can_certify(&self) -> bool {
         self.requests.is_some() && self.prompt_tokens.is_some()
+    }
+
+    /// Whether these are of a server that was restarted since `before`: a counter
+    /// went back, or its process is another one.
+    pub fn is_restarted_since(&self, before: &Self) -> bool {
+        let back =
+            |now: Option<u64>, before: Option<u64>| now.zip(before).is_some_and(|(n, b)| n < b);
+        let began = self.started.zip(before.started);
+        back(self.requests, before.requests)
+            || back(self.prompt_tokens, before.prompt_tokens)
+            || began.is_some_and(|(now, before)| now - before > SAME_START)
     }
 
     /// Tokens per KV block, where it is told.
@@ -155,5 +173,20 @@ vllm:cache_config_info{block_size="128",enable_prefix_caching="True",engine="0",
         let counters = Counters::parse("llamacpp:prompt_tokens_total 4\n");
         assert_eq!(counters, Counters::default());
         assert!(!counters.can_certify());
+    }
+
+    #[test]
+    fn a_restart_is_a_counter_that_went_back_or_another_process() {
+        let read = |requests: u64, started: f64| {
+            Counters::parse(&format!(
+                "vllm:request_success_total {requests}.0\nvllm:prompt_tokens_total 9.0\n\
+                 process_start_time_seconds {started:e}\n"
+            ))
+        };
+        let before = read(5, 1.795_501_505_53e9);
+        assert!(!read(6, 1.795_501_506_53e9).is_restarted_since(&before), "a clock was set");
+        assert!(read(4, 1.795_501_505_53e9).is_restarted_since(&before));
+        assert!(read(6, 1.795_501_525_53e9).is_restarted_since(&before));
+        assert!(!Counters::default().is_restarted_since(&before), "nothing is told");
     }
 }

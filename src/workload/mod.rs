@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::metric::{Metric, MetricValue, MetricValues};
+use crate::metric::{Form, Metric, MetricValue, MetricValues};
 
 mod command;
 mod conversation;
@@ -113,10 +113,13 @@ impl Kind {
             let Some(metric) = self.all_metrics().find(|metric| metric.name == name) else {
                 return Some(format!("`{name}` is not in it"));
             };
-            let fits = match value {
-                None => true,
-                Some(MetricValue::Text(_)) => metric.unit == "text",
-                Some(MetricValue::Number(number)) => metric.unit != "text" && number.is_finite(),
+            let fits = match (metric.form(), value) {
+                (_, None) | (Form::Text, Some(MetricValue::Text(_))) => true,
+                (Form::Number, Some(MetricValue::Number(number))) => number.is_finite(),
+                (Form::List, Some(MetricValue::List(numbers))) => {
+                    numbers.iter().flatten().all(|number| number.is_finite())
+                }
+                _ => false,
             };
             (!fits).then(|| format!("`{name}` is {value:?}, and its unit `{}`", metric.unit))
         })
@@ -354,6 +357,7 @@ mod tests {
             ("ttft_hit_ms", number(f64::NAN), "its unit `ms`"),
             ("ttft_hit_ms", text, "its unit `ms`"),
             ("hit_state", number(1.0), "its unit `text`"),
+            ("ttft_hit_ms", Some(MetricValue::List(Vec::new())), "its unit `ms`"),
         ] {
             let metrics = MetricValues::from([(name.to_owned(), value)]);
             let strange = kind.strange(&metrics).expect(name);

@@ -192,7 +192,7 @@ const TTFT: [Metric; 10] = drift!("ttft", "Time to first token", CLOCK);
 const TPOT: [Metric; 10] = drift!("tpot", "Time per output token after the first", USAGE);
 const E2EL: [Metric; 10] = drift!("e2el", "Time from the send to the last token", CLOCK);
 
-const FIGURES: [Metric; 9] = [
+const FIGURES: [Metric; 10] = [
     stability("requests", "1", Direction::Neutral, "Requests of the repeat.", "client"),
     stability("failed", "1", Direction::Lower, "Requests of the repeat that failed.", "client"),
     stability(
@@ -208,6 +208,13 @@ const FIGURES: [Metric; 9] = [
         Direction::Lower,
         "Upper 95 % bound of the failure rate (Clopper-Pearson): 13.9 % after 0 of 20.",
         "client",
+    ),
+    stability(
+        "prompt_tokens",
+        "tokens",
+        Direction::Neutral,
+        "Mean prompt length over the mix as the server counts it.",
+        "usage",
     ),
     stability(
         "duration",
@@ -241,12 +248,12 @@ const FIGURES: [Metric; 9] = [
         "restarts",
         "1",
         Direction::Lower,
-        "Restarts of the container over the repeat; absent where nobody counts them.",
-        "Docker's inspection",
+        "Restarts of the server over the repeat: of its container as Docker counts them, or those that its own counters show, whichever are more; absent where nobody tells.",
+        "Docker's inspection, /metrics",
     ),
 ];
 
-const METRICS: &[Metric] = &super::joined::<39>(&[&FIGURES, &TTFT, &TPOT, &E2EL]);
+const METRICS: &[Metric] = &super::joined::<40>(&[&FIGURES, &TTFT, &TPOT, &E2EL]);
 
 #[cfg(test)]
 mod tests {

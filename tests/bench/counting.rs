@@ -5,13 +5,16 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 use vllm_grid::server::Endpoint;
+
+/// A length in tokens as it is told, from the true one and the request's number.
+pub(crate) type Counts = fn(u64, usize) -> u64;
 
 /// Faults and figures, each on its own.
 #[derive(Clone, Debug)]
@@ -32,14 +35,24 @@ pub(crate) struct Behaviour {
     pub(crate) die_after: Option<usize>,
     /// From this request on nothing is answered any more; `/health` stays 200.
     pub(crate) freeze_after: Option<usize>,
+    /// The server is another one from this request on: its counters begin anew.
+    pub(crate) restart_at: Option<usize>,
     /// Nothing stays in the cache.
     pub(crate) forgets: bool,
+    /// Half of every prompt is found in the cache, whoever sent it.
+    pub(crate) knows_all: bool,
     /// Tokens that every prompt opens with.
     pub(crate) preamble: u64,
     /// The first request of more than one token takes so much longer.
     pub(crate) cold: Duration,
     /// One request after the other, in the order in which they came.
     pub(crate) serial: bool,
+    /// Longest prompt and answer together, in tokens.
+    pub(crate) context: u64,
+    /// `/v1/models` tells it.
+    pub(crate) context_told: bool,
+    /// What it says of a prompt's length.
+    pub(crate) counts: Counts,
 }
 
 impl Default for Behaviour {
@@ -56,10 +69,15 @@ impl Default for Behaviour {
             refuse_after: None,
             die_after: None,
             freeze_after: None,
+            restart_at: None,
             forgets: false,
+            knows_all: false,
             preamble: 0,
             cold: Duration::ZERO,
             serial: false,
+            context: 8192,
+            context_told: true,
+            counts: |tokens, _| tokens,
         }
     }
 }
@@ -72,10 +90,13 @@ struct Inside {
     requests: u64,
     served: usize,
     warm: bool,
+    restarts: u64,
     dead: bool,
     cached: HashSet<String>,
     salts: HashSet<String>,
     openings: Vec<String>,
+    /// Bytes of the longest prompt.
+    largest: usize,
 }
 
 #[derive(Clone)]
@@ -98,6 +119,7 @@ impl Counting {
             .route("/health", get(health))
             .route("/metrics", get(metrics))
             .route("/v1/chat/completions", post(chat))
+            .layer(DefaultBodyLimit::disable())
             .with_state(counting.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
         counting
@@ -112,14 +134,26 @@ impl Counting {
         self.inside.lock().expect("no panic").served
     }
 
+    /// Values of `cache_salt` so far, none being one of them.
+    pub(crate) fn cache_salts(&self) -> usize {
+        self.inside.lock().expect("no panic").salts.len()
+    }
+
+    /// Bytes of the longest prompt so far.
+    pub(crate) fn largest(&self) -> usize {
+        self.inside.lock().expect("no panic").largest
+    }
+
     /// The first words of every prompt, in order.
     pub(crate) fn openings(&self) -> Vec<String> {
         self.inside.lock().expect("no panic").openings.clone()
     }
 }
 
-async fn models() -> Json<Value> {
-    Json(json!({"object": "list", "data": [{"id": "m", "max_model_len": 8192}]}))
+async fn models(State(counting): State<Counting>) -> Json<Value> {
+    let Behaviour { context, context_told, .. } = counting.behaviour;
+    let told = context_told.then_some(context);
+    Json(json!({"object": "list", "data": [{"id": "m", "max_model_len": told}]}))
 }
 
 async fn health(State(counting): State<Counting>) -> StatusCode {
@@ -144,8 +178,12 @@ async fn metrics(State(counting): State<Counting>) -> Response {
          vllm:prompt_tokens_total{{engine=\"0\"}} {}.0\n\
          vllm:request_success_total{{engine=\"0\",finished_reason=\"length\"}} {requests}.0\n\
          vllm:num_preemptions_total{{engine=\"0\"}} {requests}.0\n\
-         vllm:cache_config_info{{block_size=\"{block}\"{label}}} 1.0\n",
-        inside.queries, inside.hits, inside.prompt_tokens
+         vllm:cache_config_info{{block_size=\"{block}\"{label}}} 1.0\n\
+         process_start_time_seconds {}\n",
+        inside.queries,
+        inside.hits,
+        inside.prompt_tokens,
+        1_795_501_505 + 60 * inside.restarts
     )
     .into_response()
 }
@@ -160,24 +198,32 @@ async fn chat(State(counting): State<Counting>, Json(body): Json<Value>) -> Resp
         .collect();
     let tokens = behaviour.preamble + 12 + text.len() as u64 / 5;
     let max_tokens = body["max_tokens"].as_u64().expect("given");
-    if tokens + max_tokens > 8192 {
-        let error = json!({"error": {"message": "too long", "code": 400}});
+    {
+        let mut inside = counting.inside.lock().expect("no panic");
+        inside.largest = inside.largest.max(text.len());
+    }
+    if tokens.saturating_add(max_tokens) > behaviour.context {
+        let message = format!("the context length is {} tokens", behaviour.context);
+        let error = json!({"error": {"message": message, "code": 400}});
         return (StatusCode::BAD_REQUEST, Json(error)).into_response();
     }
-    let (served, found, cold) = {
+    let (served, tokens, found, cold) = {
         let mut inside = counting.inside.lock().expect("no panic");
         inside.served += 1;
+        let tokens = (behaviour.counts)(tokens, inside.served);
         inside.openings.push(text.chars().take(40).collect());
         let salt = body["cache_salt"].as_str().unwrap_or_default().to_owned();
         let known_salt = !inside.salts.insert(salt.clone());
         let known = !inside.cached.insert(format!("{salt}{text}"));
         let found = match (behaviour.caching && !behaviour.forgets, known) {
-            (true, true) => (tokens - 1) / behaviour.block * behaviour.block,
+            (true, true) => tokens.saturating_sub(1) / behaviour.block * behaviour.block,
+            (true, false) if behaviour.knows_all => tokens / 2,
             (true, false) if known_salt => behaviour.preamble / behaviour.block * behaviour.block,
             _ => 0,
         };
         let cold = max_tokens > 1 && !std::mem::replace(&mut inside.warm, true);
-        (inside.served, found, if cold { behaviour.cold } else { Duration::ZERO })
+        let cold = if cold { behaviour.cold } else { Duration::ZERO };
+        (inside.served, tokens, found, cold)
     };
     let reached = |limit: Option<usize>| limit.is_some_and(|limit| served >= limit);
     if reached(behaviour.refuse_after) {
@@ -224,6 +270,11 @@ fn event(data: &Value) -> String {
 impl Counting {
     fn count(&self, tokens: u64, found: u64, foreign: bool) {
         let mut inside = self.inside.lock().expect("no panic");
+        if self.behaviour.restart_at == Some(inside.served) {
+            inside.restarts += 1;
+            (inside.requests, inside.prompt_tokens) = (0, 0);
+            (inside.queries, inside.hits) = (0, 0);
+        }
         let requests = if foreign { 2 } else { 1 };
         inside.requests += requests;
         inside.prompt_tokens += tokens * requests;

@@ -74,7 +74,7 @@ async fn one(behaviour: Behaviour) -> Measurement {
 fn number(measurement: &Measurement, name: &str) -> Option<f64> {
     match measurement.metrics.get(name).unwrap_or_else(|| panic!("no metric {name}")) {
         Some(MetricValue::Number(value)) => Some(*value),
-        Some(MetricValue::Text(text)) => panic!("{name} is {text}"),
+        Some(other) => panic!("{name} is {other:?}"),
         None => None,
     }
 }
@@ -233,7 +233,7 @@ async fn without_a_warm_up_the_length_is_fitted_first() {
 
 #[tokio::test]
 async fn a_failed_request_fails_the_repeat_and_not_the_bench() {
-    let kept = one(Behaviour { refuse_after: Some(9), ..Behaviour::default() }).await;
+    let kept = one(Behaviour { refuse_after: Some(12), ..Behaviour::default() }).await;
     assert_eq!(kept.status, Status::Failed);
     let reason = kept.reason.as_deref().expect("said");
     assert!(reason.contains("HTTP 400: no more"), "{reason}");
@@ -242,7 +242,7 @@ async fn a_failed_request_fails_the_repeat_and_not_the_bench() {
 
 #[tokio::test]
 async fn a_dead_engine_ends_the_bench_with_what_was_measured() {
-    let counting = Counting::start(Behaviour { die_after: Some(9), ..Behaviour::default() }).await;
+    let counting = Counting::start(Behaviour { die_after: Some(12), ..Behaviour::default() }).await;
     let server = Server::open(counting.endpoint(), None).await.expect("it serves");
     let measured = measure(&server, warmed(spec()), 3).await;
     let error = measured.ended.expect_err("dead");

@@ -2,12 +2,14 @@
 
 mod catalogue;
 mod client;
+mod cold;
 mod command;
 mod completions;
 mod conversation;
 mod counting;
 mod dataset;
 mod effective;
+mod fitting;
 mod kv_cache;
 mod load;
 mod long_context;

@@ -70,11 +70,15 @@ pub(crate) fn workload(name: &str, options: &Value) -> Workload {
     Workload::from_options(name, &options).expect("good options")
 }
 
+pub(crate) fn settings() -> BenchSettings {
+    let limits = Limits { first_token: Duration::from_mins(1), ..Limits::default() };
+    BenchSettings { salt: "a sweep".to_owned(), seed: 1, launch: 3, limits }
+}
+
 pub(crate) async fn measure(server: &Server, workloads: &[Workload], repeats: u32) -> Measured {
     let (kept, emit, cancel) = (Kept::default(), Emit::nowhere(), CancellationToken::new());
-    let limits = Limits { first_token: Duration::from_mins(1), ..Limits::default() };
-    let settings = BenchSettings { salt: "a sweep".to_owned(), seed: 1, launch: 3, limits };
-    let mut bench = Bench::new(server, &kept, &emit, &cancel, settings).await.expect("an address");
+    let mut bench =
+        Bench::new(server, &kept, &emit, &cancel, settings()).await.expect("an address");
     let mut measurements = Vec::new();
     let ended = run_suite(&mut bench, workloads, repeats, &mut measurements).await;
     drop(bench);
@@ -87,7 +91,7 @@ pub(crate) async fn measure(server: &Server, workloads: &[Workload], repeats: u3
 pub(crate) fn number(measurement: &Measurement, name: &str) -> Option<f64> {
     match measurement.metrics.get(name)? {
         Some(MetricValue::Number(value)) => Some(*value),
-        Some(MetricValue::Text(text)) => panic!("{name} is {text}"),
+        Some(other) => panic!("{name} is {other:?}"),
         None => None,
     }
 }

@@ -32,7 +32,7 @@ async fn blocks_of_the_same_mix_and_what_they_tell() {
     assert!(slope("ttft_drift_per_request_low") < slope("ttft_drift_per_request"));
     assert!(slope("ttft_drift_per_request") < slope("ttft_drift_per_request_high"));
     assert!(slope("e2el_halves_ratio_low") < 3.0 && slope("e2el_halves_ratio_high") > 1.0 / 3.0);
-    assert_eq!(number(kept, "restarts"), None);
+    assert_eq!(number(kept, "restarts"), Some(0.0));
     let (_, records) = measured.records.last().expect("kept");
     let lengths = |records: &[vllm_grid::bench::record::RequestRecord]| {
         let mut lengths: Vec<String> = records.iter().map(|r| r.purpose.clone()).collect();
@@ -58,4 +58,36 @@ async fn some_failures_are_a_rate_and_many_are_a_failure() {
     assert_eq!(row.status, Status::Failed);
     assert!(number(row, "failure_rate").expect("told") > 0.0);
     assert!(number(row, "requests").expect("told") < 20.0, "it does not go on for ever");
+}
+
+/// What voids other workloads is what this one is to find out.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_is_a_finding() {
+    let restarted = Behaviour { restart_at: Some(14), ..Behaviour::default() };
+    let one = async |behaviour: &Behaviour, name: &str, options: serde_json::Value| {
+        let counting = Counting::start(behaviour.clone()).await;
+        let server = Server::open(counting.endpoint(), None).await.expect("it serves");
+        let mut measured = measure(&server, &[workload(name, &options)], 1).await;
+        measured.ended.expect("a living server");
+        measured.measurements.remove(0)
+    };
+    let stability = json!({"prompt_tokens": 100, "output_tokens": 2, "warmup": 0});
+    let row = one(&restarted, "stability", stability.clone()).await;
+    assert_eq!((row.status, number(&row, "restarts")), (Status::Ok, Some(1.0)));
+    let reason = row.reason.as_deref().expect("said");
+    assert_eq!(reason, "restarts of the server: 1; foreign traffic is not told across them");
+    assert_eq!(number(&row, "requests"), Some(20.0), "it goes on");
+    let failing = Behaviour { refuse_after: Some(16), ..restarted.clone() };
+    let row = one(&failing, "stability", stability.clone()).await;
+    assert_eq!((row.status, number(&row, "restarts")), (Status::Failed, Some(1.0)));
+    assert!(
+        row.reason.as_deref().expect("said").contains("restarts of the server: 1"),
+        "{:?}",
+        row.reason
+    );
+    let silent = Behaviour { metrics: false, ..restarted.clone() };
+    let row = one(&silent, "stability", stability).await;
+    assert_eq!((row.status, number(&row, "restarts")), (Status::Ok, None));
+    let load = json!({"prompt_tokens": 100, "output_tokens": 2, "requests": 20, "warmup": 0});
+    assert_eq!(one(&restarted, "load", load).await.status, Status::Void);
 }

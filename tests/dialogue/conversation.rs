@@ -2,9 +2,9 @@
 //! it is certified.
 
 use serde_json::json;
-use vllm_grid::metric::{Measurement, Status};
+use vllm_grid::metric::{Measurement, MetricValue, Status};
 
-use crate::harness::{Simulated, measure, number, text, workload};
+use crate::harness::{Simulated, list, measure, number, text, workload};
 
 async fn converse(flags: &str) -> (Measurement, Vec<vllm_grid::bench::record::RequestRecord>) {
     let simulated = Simulated::start(flags).await;
@@ -27,6 +27,8 @@ async fn the_history_grows_by_message_and_answer_and_is_found_in_the_cache() {
     let records = &records[first..];
     let tokens: Vec<u64> =
         records[..6].iter().map(|record| record.usage.expect("told").prompt_tokens).collect();
+    let others: Vec<u64> =
+        records[6..].iter().map(|record| record.usage.expect("told").prompt_tokens).collect();
     for pair in tokens.windows(2) {
         // The user's 100 tokens, the answer's 40, and the template's few.
         assert!((120..=190).contains(&(pair[1] - pair[0])), "{tokens:?}");
@@ -39,6 +41,17 @@ async fn the_history_grows_by_message_and_answer_and_is_found_in_the_cache() {
     let last = records[11].usage.expect("told").cached_tokens.expect("certified");
     assert!(last > records[7].usage.expect("told").cached_tokens.expect("certified"));
     assert_eq!((number(&kept, "turns"), number(&kept, "requests")), (Some(12.0), Some(12.0)));
+    let by_turn = |name: &str| list(&kept, name);
+    assert_eq!(by_turn("ttft_by_turn_ms").len(), 6);
+    let first = number(&kept, "ttft_first_ms").expect("measured");
+    assert!((by_turn("ttft_by_turn_ms")[0] - first).abs() < 1e-9);
+    assert!(by_turn("tpot_by_turn_ms").iter().all(|tpot| *tpot > 0.0));
+    let mean = |turn: usize| (tokens[turn] + others[turn]) as f64 / 2.0;
+    assert_eq!(by_turn("prompt_tokens_by_turn"), (0..6).map(mean).collect::<Vec<_>>());
+    let shares = by_turn("cache_share_by_turn");
+    assert!(shares[0] < 0.1, "nobody had sent it before: {shares:?}");
+    assert!(shares[1] < shares[5], "{shares:?}");
+    assert_eq!(shares.last().copied(), number(&kept, "cache_share_last"));
     let slope = number(&kept, "ttft_slope_ms_per_turn").expect("twelve turns");
     let end = |name| number(&kept, name).expect("an interval");
     assert!(end("ttft_slope_low") < slope && slope < end("ttft_slope_high"));
@@ -50,6 +63,8 @@ async fn without_caching_the_share_is_absent_and_not_zero() {
     assert_eq!((kept.status, text(&kept, "cache_state")), (Status::Ok, Some("not_applicable")));
     assert_eq!((number(&kept, "cache_share"), number(&kept, "cache_share_last")), (None, None));
     assert!(number(&kept, "ttft_last_ms").is_some());
+    let shares = kept.metrics["cache_share_by_turn"].clone();
+    assert_eq!(shares, Some(MetricValue::List(vec![None; 6])));
 }
 
 #[tokio::test]

@@ -112,7 +112,7 @@ pub(crate) async fn measure(server: &Server, workload: &Workload) -> Measured {
 pub(crate) fn number(measurement: &Measurement, name: &str) -> Option<f64> {
     match measurement.metrics.get(name).unwrap_or_else(|| panic!("no metric {name}")) {
         Some(MetricValue::Number(value)) => Some(*value),
-        Some(MetricValue::Text(text)) => panic!("{name} is {text}"),
+        Some(other) => panic!("{name} is {other:?}"),
         None => None,
     }
 }
@@ -120,7 +120,17 @@ pub(crate) fn number(measurement: &Measurement, name: &str) -> Option<f64> {
 pub(crate) fn text<'a>(measurement: &'a Measurement, name: &str) -> Option<&'a str> {
     match measurement.metrics.get(name).unwrap_or_else(|| panic!("no metric {name}")) {
         Some(MetricValue::Text(text)) => Some(text),
-        Some(MetricValue::Number(value)) => panic!("{name} is {value}"),
+        Some(other) => panic!("{name} is {other:?}"),
         None => None,
+    }
+}
+
+/// A list without gaps.
+pub(crate) fn list(measurement: &Measurement, name: &str) -> Vec<f64> {
+    match measurement.metrics.get(name).unwrap_or_else(|| panic!("no metric {name}")) {
+        Some(MetricValue::List(numbers)) => {
+            numbers.iter().map(|number| number.expect("measured")).collect()
+        }
+        other => panic!("{name} is {other:?}"),
     }
 }

@@ -196,6 +196,22 @@ impl Building for SweepRecord {
     }
 }
 
+/// A sweep of two repeats of `conversation`, each with these times by turn.
+pub(crate) fn conversations(by_turn: [Option<Vec<Option<f64>>>; 2]) -> SweepRecord {
+    let mut record = sweep(&["a"]).launch("a", &[]);
+    let workload = Workload::from_options("conversation", &serde_json::Map::new());
+    record.manifest.workloads = vec![workload.unwrap()];
+    for (repeat, times) in (1..).zip(by_turn) {
+        let times = times.map(MetricValue::List);
+        record = record.measurement(Measurement {
+            workload: "conversation".to_owned(),
+            metrics: MetricValues::from([("ttft_by_turn_ms".to_owned(), times)]),
+            ..measured(repeat, "", 0.0)
+        });
+    }
+    record
+}
+
 /// Five repeats around a value, with a spread of about 5 %.
 pub(crate) fn around(value: f64) -> Vec<f64> {
     [0.95, 1.04, 1.0, 0.98, 1.06].map(|factor| value * factor).to_vec()

@@ -8,7 +8,7 @@ use vllm_grid::engine::FailureClass;
 use vllm_grid::report::export;
 use vllm_grid::sweep::record::SweepRecord;
 
-use crate::builder::{Building, around, sweep};
+use crate::builder::{Building, around, conversations, sweep};
 
 fn record() -> SweepRecord {
     let mut record = sweep(&["on", "off", "big"])
@@ -71,6 +71,23 @@ fn csv_has_decimal_points_and_empty_fields_for_what_was_not_measured() {
     let ranking = std::fs::read_to_string(folder.path().join("ranking.csv")).unwrap();
     assert!(ranking.contains(",also|and,"), "{ranking}");
     assert!(!ranking.contains("NaN") && !ranking.contains(",inf,"), "{ranking}");
+}
+
+#[test]
+fn a_list_stays_one_in_parquet_and_in_the_journal_and_is_json_in_csv() {
+    let record = conversations([Some(vec![Some(12.5), None, Some(13.0)]), None]);
+    let text = serde_json::to_string(&record).unwrap();
+    assert!(text.contains(r#""ttft_by_turn_ms":[12.5,null,13.0]"#), "{text}");
+    let again: SweepRecord = serde_json::from_str(&text).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    export::write(folder.path(), &again).unwrap();
+    let file = File::open(folder.path().join("results.parquet")).unwrap();
+    let frame = vllm_grid::results::frame::results(&record).unwrap();
+    assert!(ParquetReader::new(file).finish().unwrap().equals_missing(&frame));
+    let csv = std::fs::read_to_string(folder.path().join("results.csv")).unwrap();
+    let rows: Vec<&str> = csv.lines().collect();
+    assert!(rows[1].contains("\"[12.5,null,13.0]\""), "{}", rows[1]);
+    assert!(!rows[2].contains('['), "not measured: {}", rows[2]);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use vllm_grid::results::ranking::rank;
 use vllm_grid::server::effective::Verdict;
 use vllm_grid::sweep::record::LaunchOutcome;
 
-use crate::builder::{Building, around, measured, sweep};
+use crate::builder::{Building, around, conversations, measured, sweep};
 
 fn names(frame: &DataFrame) -> Vec<&str> {
     frame.get_column_names().into_iter().map(PlSmallStr::as_str).collect()
@@ -152,6 +152,20 @@ fn every_metric_has_its_column_measured_or_not() {
     let empty = results(&sweep(&["a"])).unwrap();
     assert_eq!(empty.height(), 0);
     assert_eq!(empty.column("kv_cache.ttft_miss_ms").unwrap().dtype(), &DataType::Float64);
+}
+
+#[test]
+fn a_metric_of_several_numbers_is_a_column_of_lists() {
+    let times = vec![Some(12.5), None, Some(13.0)];
+    let frame = results(&conversations([Some(times.clone()), None])).unwrap();
+    let column = frame.column("conversation.ttft_by_turn_ms").unwrap();
+    assert_eq!(column.dtype(), &DataType::List(Box::new(DataType::Float64)));
+    let lists = column.list().unwrap();
+    let first = lists.get_as_series(0).unwrap();
+    assert_eq!(first.f64().unwrap().iter().collect::<Vec<_>>(), times);
+    assert!(lists.get_as_series(1).is_none(), "not measured");
+    let share = frame.column("conversation.cache_share_by_turn").unwrap();
+    assert_eq!((share.dtype(), share.null_count()), (column.dtype(), 2));
 }
 
 #[test]

@@ -12,7 +12,8 @@ use std::time::Duration;
 use crate::bench::client::{Order, Slot};
 use crate::bench::dataset::Unready;
 use crate::bench::fault::is_too_long;
-use crate::bench::fitting::{Unfit, fit, fit_added, length};
+use crate::bench::fitting::{Unfit, Wanted, fit, fit_added, length};
+use crate::bench::length::some_missed;
 use crate::bench::record::{RequestErrorClass, RequestRecord};
 use crate::bench::suite::{Bench, BenchError, Repeat, Verdict};
 use crate::bench::traffic::{Sent, settle};
@@ -80,8 +81,8 @@ impl From<Unfit> for Stop {
     fn from(unfit: Unfit) -> Self {
         match unfit {
             Unfit::Cancelled => Self::Cancelled,
+            Unfit::Unmet(reason) => Self::Skipped(reason),
             Unfit::Failed(reason) => Self::Ended(Verdict::Failed(reason)),
-            Unfit::TooLong(reason) => Self::Skipped(reason),
         }
     }
 }
@@ -202,14 +203,14 @@ impl Run<'_, '_> {
             None => None,
         };
         // A size is that of both parts, so that tokens grow as bytes do.
-        let own = |bytes: usize| bytes.saturating_sub(shared.map_or(0, |s| s.bytes)).max(1);
+        let own = move |bytes: usize| bytes.saturating_sub(shared.map_or(0, |s| s.bytes)).max(1);
         let Load { prompt_tokens, shared_prefix_tokens, endpoint, .. } = spec;
         let purpose = format!("load {prompt_tokens} {shared_prefix_tokens:?} {endpoint:?}");
-        let make = |bytes, name: &str| {
+        let make = move |bytes, name: &str| {
             let texts = Texts::Seeded { shared, own_bytes: own(bytes) };
             Recipe { texts, ..probe.clone() }.prepare(name, 0)
         };
-        let bytes = fit(self.bench, &purpose, spec.prompt_tokens, make).await?;
+        let bytes = fit(self.bench, Wanted::new(&purpose, spec.prompt_tokens), make).await?;
         Ok(Texts::Seeded { shared, own_bytes: own(bytes) })
     }
 
@@ -221,8 +222,10 @@ impl Run<'_, '_> {
             return Ok(*shared);
         }
         let around = |name: &str| probe.prepare_shared(name, None);
-        let make = |bytes, name: &str| probe.prepare_shared(name, Some(bytes));
-        let bytes = fit_added(self.bench, &purpose, tokens, around, make).await?;
+        let probe = probe.clone();
+        let make = move |bytes, name: &str| probe.prepare_shared(name, Some(bytes));
+        let wanted = Wanted::new(&purpose, tokens);
+        let bytes = fit_added(self.bench, wanted, &around("around"), make.clone()).await?;
         // The word in its place is a token.
         let without = length(self.bench, &around("without")).await?;
         let with = length(self.bench, &make(bytes, "with")).await?;
@@ -352,11 +355,19 @@ impl Run<'_, '_> {
         }
         let counters = counters.as_ref().map(|(before, after)| (before, after));
         figures::counted(counters, &readings, &mut metrics);
-        let verdict = done.verdict(self.spec.output_tokens, foreign);
+        let void = foreign.or_else(|| self.missed(&done.records));
+        let verdict = done.verdict(self.spec.output_tokens, void);
         if let Verdict::Ok(_) = verdict {
             self.keep(&metrics);
         }
         Repeat { verdict, metrics, records: done.into_records() }
+    }
+
+    /// Why these prompts are not as long as was asked for; those of a dataset have
+    /// lengths of their own.
+    fn missed(&self, records: &[RequestRecord]) -> Option<String> {
+        let asked = self.spec.dataset.is_none().then_some(self.spec.prompt_tokens)?;
+        some_missed(records.iter().map(|record| (record, asked)))
     }
 
     /// What the next repeats need to know.

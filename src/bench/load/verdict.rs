@@ -53,8 +53,9 @@ impl Done {
         self.records.len() + self.refused.len()
     }
 
-    /// `foreign`: what the counters show of somebody else's requests.
-    pub(crate) fn verdict(&self, output_tokens: u64, foreign: Option<String>) -> Verdict {
+    /// `void`: why it is none, as far as the failures do not say it: somebody else's
+    /// requests, prompts of another length.
+    pub(crate) fn verdict(&self, output_tokens: u64, void: Option<String>) -> Verdict {
         let (requests, failed) =
             (self.records.len(), self.records.len() - figures::completed(&self.records));
         let mut remarks = Vec::new();
@@ -76,7 +77,7 @@ impl Done {
                 first(&self.refused)
             ));
         }
-        if let Some(reason) = foreign {
+        if let Some(reason) = void {
             return Verdict::Void(reason);
         }
         match &self.note {

@@ -69,7 +69,7 @@ pub(crate) struct EngineTold {
     /// Memory in use: when, in nanoseconds of the bench's clock, and bytes.
     pub(crate) memory: Vec<(u64, f64)>,
     /// Restarts; `None` where nobody counts them.
-    pub(crate) restarts: Option<f64>,
+    pub(crate) restarts: Option<u64>,
 }
 
 /// What the engine told between two times.
@@ -88,9 +88,9 @@ pub(crate) fn engine(samples: &[Sample], window: (u64, u64)) -> EngineTold {
 }
 
 /// Restarts since a time, of counts with theirs; the last count before it is where they began.
-fn restarts(counts: &[(u64, u64)], since: u64) -> Option<f64> {
+fn restarts(counts: &[(u64, u64)], since: u64) -> Option<u64> {
     let before = counts.iter().rev().find(|(at, _)| *at <= since).or(counts.first())?.1;
-    Some(counts.last()?.1.checked_sub(before)? as f64)
+    counts.last()?.1.checked_sub(before)
 }
 
 /// A quarter of a second: how often GPUs are looked at.
@@ -259,9 +259,9 @@ mod tests {
             told(90, Some(9), Some(40)),
         ];
         let within = |from: u64, to: u64| engine(&samples, (from * MS, to * MS));
-        assert_eq!(within(10, 30).restarts, Some(2.0));
+        assert_eq!(within(10, 30).restarts, Some(2));
         assert_eq!(within(10, 30).memory, [(20 * MS, 30.0)]);
-        assert_eq!(within(6, 7), EngineTold { restarts: Some(0.0), memory: Vec::new() });
+        assert_eq!(within(6, 7), EngineTold { restarts: Some(0), memory: Vec::new() });
         assert_eq!(engine(&[told(0, None, None)], (0, 10 * MS)), EngineTold::default());
     }
 

@@ -34,11 +34,19 @@ impl Watch {
             loop {
                 ticks.tick().await;
                 let at = now_ns();
-                // A server without counters is not asked again and again.
-                let Some(mut counters) = Counters::scrape(&http).await else { return };
-                // The same each time, and most of it.
-                counters.cache_config.clear();
-                shared.lock().unwrap_or_else(PoisonError::into_inner).push((at, counters));
+                let scraped = Counters::scrape(&http).await;
+                let mut read = shared.lock().unwrap_or_else(PoisonError::into_inner);
+                match scraped {
+                    Some(mut counters) => {
+                        // The same each time, and most of it.
+                        counters.cache_config.clear();
+                        read.push((at, counters));
+                    }
+                    // A server without counters is not asked again and again; one that
+                    // had them may come back.
+                    None if read.is_empty() => return,
+                    None => {}
+                }
             }
         });
         Self { readings, task }

@@ -7,7 +7,7 @@ use crate::bench::suite::{Bench, BenchError, BenchSettings};
 use crate::bench::telemetry::{Telemetry, TelemetrySettings};
 use crate::engine::{FailureClass, LaunchFailure, LaunchOrder, Launched};
 use crate::event::{Emit, Event, Phase};
-use crate::metric::{Measurement, Status};
+use crate::metric::{Measurement, MetricValue, Status};
 use crate::server::effective::{self, add_inspected};
 use crate::sweep::SweepError;
 use crate::sweep::journal::Entry;
@@ -106,8 +106,8 @@ impl Sweep {
             match Box::pin(bench.repeat(&pass.workload, &pass.case, pass.repeat)).await {
                 Ok(measurement) => {
                     if let Err(failure) = launched.check().await {
-                        let void = void(measurement, &failure.message);
-                        self.repeat_finished(hands, order.launch, void)?;
+                        let unsettled = unsettled(measurement, &failure.message);
+                        self.repeat_finished(hands, order.launch, unsettled)?;
                         return Ok(LaunchOutcome::Failed(failure));
                     }
                     if let Err(fault) = self.check_production(hands).await {
@@ -145,6 +145,15 @@ impl Sweep {
     }
 }
 
+/// A measurement during which the server did not sit still; one that counts its
+/// restarts is there to tell them.
+fn unsettled(measurement: Measurement, reason: &str) -> Measurement {
+    match measurement.metrics.get("restarts") {
+        Some(Some(MetricValue::Number(count))) if *count > 0.0 => measurement,
+        _ => void(measurement, reason),
+    }
+}
+
 /// A measurement that the server or production did not sit still for.
 fn void(mut measurement: Measurement, reason: &str) -> Measurement {
     measurement.status = Status::Void;
@@ -169,5 +178,28 @@ fn tell(emit: &Emit, launch: u32, configuration: String, outcome: &LaunchOutcome
             message: failure.message.clone(),
         }),
         _ => emit.emit(Event::LaunchFinished { launch, configuration }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_restart_voids_what_does_not_count_restarts() {
+        let measured = |name: &str, count: f64| Measurement {
+            workload: "stability".to_owned(),
+            case: String::new(),
+            repeat: 1,
+            status: Status::Failed,
+            reason: None,
+            metrics: [(name.to_owned(), Some(MetricValue::Number(count)))].into(),
+        };
+        let told = measured("restarts", 1.0);
+        assert_eq!(unsettled(told.clone(), "restarted"), told);
+        for other in [measured("restarts", 0.0), measured("failed", 1.0)] {
+            let void = unsettled(other, "restarted");
+            assert_eq!((void.status, void.reason.as_deref()), (Status::Void, Some("restarted")));
+        }
     }
 }

@@ -1,0 +1,90 @@
+//! Whether prompts are as long as asked for, as the server counts them. Pure; how
+//! they are made so is in `fitting`.
+
+use crate::bench::record::RequestRecord;
+
+/// Tokens by which a prompt may miss its length, at least: what a chat template and
+/// a salt are, about.
+const SLACK: u64 = 64;
+/// The same for a part of a prompt, such as one message.
+const PART_SLACK: u64 = 16;
+/// Share of prompts that may miss it in a repeat of many.
+const MAX_MISSED: f64 = 0.01;
+
+/// Why a prompt of `counted` tokens is not the one of `asked`: it misses that by
+/// more than 5 % and 64 tokens.
+pub(crate) fn missed(counted: u64, asked: u64) -> Option<String> {
+    beyond(counted, asked, SLACK)
+        .then(|| format!("the server counts {counted} tokens where {asked} are asked for"))
+}
+
+/// The same of a part of a prompt: by more than 5 % and 16 tokens.
+pub(crate) fn part_missed(counted: u64, asked: u64) -> Option<String> {
+    beyond(counted, asked, PART_SLACK).then(|| {
+        format!(
+            "the server counts {counted} tokens of a part of the prompt where {asked} are asked for"
+        )
+    })
+}
+
+fn beyond(counted: u64, asked: u64, least: u64) -> bool {
+    counted.abs_diff(asked) > least.max(asked / 20)
+}
+
+/// Why a repeat of many prompts, each with the length asked for, is not the one
+/// that was asked for.
+pub(crate) fn some_missed<'r>(
+    prompts: impl Iterator<Item = (&'r RequestRecord, u64)>,
+) -> Option<String> {
+    let (mut all, mut missing, mut first) = (0u32, 0u32, None);
+    for (record, asked) in prompts {
+        let Some(usage) = record.usage else { continue };
+        all += 1;
+        if let Some(reason) = missed(usage.prompt_tokens, asked) {
+            missing += 1;
+            first.get_or_insert_with(|| format!("request {}: {reason}", record.index));
+        }
+    }
+    let first = first.filter(|_| f64::from(missing) > MAX_MISSED * f64::from(all))?;
+    Some(format!("{missing} of {all} prompts are of another length; the first: {first}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::record::Usage;
+
+    #[test]
+    fn five_percent_or_some_tokens_are_near_enough() {
+        for (counted, asked) in [(0, 64), (128, 64), (9500, 10_000), (10_500, 10_000)] {
+            assert_eq!(missed(counted, asked), None, "{counted} {asked}");
+        }
+        for (counted, asked) in [(0, 65), (129, 64), (9499, 10_000), (2048, 10_000)] {
+            assert!(missed(counted, asked).is_some(), "{counted} {asked}");
+        }
+        let told = "the server counts 2048 tokens where 10000 are asked for";
+        assert_eq!(missed(2048, 10_000).as_deref(), Some(told));
+        assert_eq!(part_missed(104, 120), None);
+        assert!(part_missed(103, 120).expect("17 less").contains("of a part of the prompt"));
+    }
+
+    #[test]
+    fn one_prompt_in_a_hundred_may_be_another() {
+        let record = |index, prompt_tokens| RequestRecord {
+            index,
+            usage: Some(Usage { prompt_tokens, ..Usage::default() }),
+            ..RequestRecord::default()
+        };
+        let mut records: Vec<RequestRecord> = (0..100).map(|index| record(index, 1000)).collect();
+        records.push(RequestRecord::default());
+        let of = |records: &[RequestRecord]| some_missed(records.iter().map(|r| (r, 1000)));
+        assert_eq!(of(&records), None);
+        records[7] = record(7, 10);
+        assert_eq!(of(&records), None);
+        records[9] = record(9, 10);
+        let told = "2 of 100 prompts are of another length; the first: request 7: the server \
+                    counts 10 tokens where 1000 are asked for";
+        assert_eq!(of(&records).as_deref(), Some(told));
+        assert_eq!(of(&[]), None);
+    }
+}
