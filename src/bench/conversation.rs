@@ -365,13 +365,16 @@ impl Tally {
         (tokens > 0).then(|| cached.iter().sum::<u64>() as f64 / tokens as f64)
     }
 
-    /// A value for each turn that was answered, in their order; `None` without any.
+    /// A value for each turn that was answered, in their order; `None` where no turn
+    /// has one.
     fn by_turn(
         &self,
         value: impl Fn(&dyn Fn(&Turn) -> bool) -> Option<f64>,
     ) -> Option<Vec<Option<f64>>> {
         let last = self.turns.iter().map(|turn| turn.number).max()?;
-        Some((1..=last).map(|number| value(&|turn: &Turn| turn.number == number)).collect())
+        let values: Vec<_> =
+            (1..=last).map(|number| value(&|turn: &Turn| turn.number == number)).collect();
+        values.iter().any(Option::is_some).then_some(values)
     }
 
     fn cache_state(&self) -> Option<&'static str> {

@@ -139,8 +139,8 @@ async fn an_open_loop_and_a_search_take_prompts_from_a_file() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_conversation_is_what_users_said_and_what_the_server_answered() {
     let files = Files::new(&TALKS);
-    let simulated = Simulated::start(&format!("{SMALL} 4096")).await;
     for name in ["share.json", "chats.jsonl"] {
+        let simulated = Simulated::start(&format!("{SMALL} 4096")).await;
         let options = json!({
             "dataset": files.path(name), "conversations": 4, "turns": 2, "output_tokens": 8,
             "warmup": 0,
