@@ -33,7 +33,8 @@ pub(crate) fn theirs(
         .args(["--save-result", "--save-detailed", "--result-filename", "result.json"])
         .arg("--result-dir")
         .arg(folder.path())
-        .stdout(Stdio::null());
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     let spent = waited(command)?;
     let result = std::fs::read_to_string(folder.path().join("result.json"))?;
     let result: Value = serde_json::from_str(&result)?;
