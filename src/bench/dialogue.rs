@@ -148,6 +148,11 @@ impl<'b, 'a> Dialogue<'b, 'a> {
         Some(format!("request {} ({}): {why}", record.index, record.purpose))
     }
 
+    /// The requests so far.
+    pub(crate) fn records(&self) -> &[RequestRecord] {
+        &self.records
+    }
+
     /// Says something of a repeat that is valid all the same.
     pub(crate) fn remark(&mut self, text: String) {
         self.remarks.push(text);
