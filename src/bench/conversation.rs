@@ -137,8 +137,12 @@ pub(crate) async fn repeat(
         && spec.longest() > longest
     {
         let reason = format!(
-            "{} turns of {} + {} tokens do not fit into the context of {longest}",
-            spec.turns, spec.turn_tokens, spec.output_tokens
+            "{} turns of {} + {} tokens, and some {} around them, do not fit into the context of \
+             {longest}",
+            spec.turns,
+            spec.turn_tokens,
+            spec.output_tokens,
+            spec.around()
         );
         return Ok(Repeat::without_requests(Verdict::Skipped(reason), Tally::default().values()));
     }
