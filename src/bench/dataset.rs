@@ -14,8 +14,9 @@ use serde_json::{Value, json};
 
 use crate::bench::fitting::{Unfit, length};
 use crate::bench::prompts::{derive, salt};
+use crate::bench::repeat::{Repeat, Verdict};
 use crate::bench::request::{Input, RequestSpec};
-use crate::bench::suite::{Bench, BenchError, Repeat, Verdict};
+use crate::bench::suite::{Bench, BenchError};
 use crate::metric::MetricValues;
 use crate::workload::{Dataset, DatasetError, Datasets, Prompt, Route, around};
 

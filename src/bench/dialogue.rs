@@ -5,9 +5,10 @@
 use crate::bench::client::Order;
 use crate::bench::fault::is_too_long;
 use crate::bench::record::{RequestErrorClass, RequestRecord};
+use crate::bench::repeat::{Repeat, Verdict};
 use crate::bench::request::RequestSpec;
 use crate::bench::stream::Answer;
-use crate::bench::suite::{Bench, BenchError, Repeat, Verdict};
+use crate::bench::suite::{Bench, BenchError};
 use crate::bench::traffic::{Lookup, Seen, Traffic, not_cold};
 use crate::metric::MetricValues;
 

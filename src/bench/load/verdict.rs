@@ -4,7 +4,7 @@ use super::beside::Beside;
 use super::figures::{self, Plan};
 use crate::bench::length::odd_answers;
 use crate::bench::record::RequestRecord;
-use crate::bench::suite::Verdict;
+use crate::bench::repeat::Verdict;
 
 /// Share of requests that may fail before a repeat is no measurement.
 const MAX_FAILED: f64 = 0.01;
