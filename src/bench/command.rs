@@ -10,7 +10,8 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 use tokio::io::AsyncReadExt;
 
-use crate::bench::suite::{Bench, BenchError, Repeat, Verdict};
+use crate::bench::repeat::{Repeat, Verdict};
+use crate::bench::suite::{Bench, BenchError};
 use crate::metric::{MetricValue, MetricValues};
 use crate::workload::Command;
 

@@ -18,11 +18,12 @@ use crate::bench::dataset::{Beside, Unready, weighed_for};
 use crate::bench::dialogue::{Dialogue, Reply, Stop, mean};
 use crate::bench::fitting::{Unfit, Wanted, fit_added};
 use crate::bench::kv_cache::median;
-use crate::bench::length::part_missed;
+use crate::bench::length::{odd_answers, part_missed};
 use crate::bench::prompts::{derive, salt, text};
 use crate::bench::record::RequestRecord;
+use crate::bench::repeat::{Repeat, Verdict};
 use crate::bench::request::{Input, RequestSpec};
-use crate::bench::suite::{Bench, BenchError, Repeat, Verdict};
+use crate::bench::suite::{Bench, BenchError};
 use crate::bench::traffic::Lookup;
 use crate::metric::{MetricValue, MetricValues};
 use crate::statistics::slope;
@@ -137,8 +138,12 @@ pub(crate) async fn repeat(
         && spec.longest() > longest
     {
         let reason = format!(
-            "{} turns of {} + {} tokens do not fit into the context of {longest}",
-            spec.turns, spec.turn_tokens, spec.output_tokens
+            "{} turns of {} + {} tokens, and some {} around them, do not fit into the context of \
+             {longest}",
+            spec.turns,
+            spec.turn_tokens,
+            spec.output_tokens,
+            spec.around()
         );
         return Ok(Repeat::without_requests(Verdict::Skipped(reason), Tally::default().values()));
     }
@@ -157,12 +162,15 @@ pub(crate) async fn repeat(
     let ended = all(&mut dialogue, spec, &said, &mut tally).await;
     tally.requests = dialogue.requests();
     tally.failed = dialogue.failed();
-    let mut repeat = dialogue.end(ended, tally.values())?;
-    if let (Verdict::Ok(remark), Said::InFile(candidates)) = (&mut repeat.verdict, &said) {
-        let left_out = candidates.left_out(tally.refused);
-        *remark = [left_out, remark.take()].into_iter().flatten().reduce(|a, b| a + "; " + &b);
+    let left_out = match &said {
+        Said::FromSeed(_) => None,
+        Said::InFile(candidates) => candidates.left_out(tally.refused),
+    };
+    let odd = odd_answers(dialogue.records().iter().map(|record| (record, spec.output_tokens)));
+    for remark in left_out.into_iter().chain(odd) {
+        dialogue.remark(remark);
     }
-    Ok(repeat)
+    dialogue.end(ended, tally.values())
 }
 
 async fn all(

@@ -14,19 +14,16 @@ use serde_json::{Value, json};
 
 use crate::bench::fitting::{Unfit, length};
 use crate::bench::prompts::{derive, salt};
+use crate::bench::repeat::{Repeat, Verdict};
 use crate::bench::request::{Input, RequestSpec};
-use crate::bench::suite::{Bench, BenchError, Repeat, Verdict};
+use crate::bench::suite::{Bench, BenchError};
 use crate::metric::MetricValues;
-use crate::workload::{Dataset, DatasetError, Datasets, Prompt, Route};
+use crate::workload::{Dataset, DatasetError, Datasets, Prompt, Route, around};
 
 /// Bytes of the text that shows how many tokens a byte is.
 const SAMPLE: usize = 8192;
 /// Bytes that one entry gives to it at most: entries differ.
 const SAMPLE_OF_ONE: usize = 512;
-/// Tokens beside the texts, at most and about: the salt, the template's opening.
-const OPENING: u64 = 64;
-/// Tokens that a template puts around a message, at most and about.
-const PER_MESSAGE: u64 = 8;
 /// Entries differ in tokens per byte: one is sent only where it would fit with so
 /// many times the tokens of the sample.
 const MARGIN: f64 = 1.25;
@@ -190,7 +187,7 @@ impl Source {
         let most = bytes as f64;
         let tokens =
             self.tokens_per_byte.map_or(most, |per_byte| most.min(most * per_byte * MARGIN));
-        let around = OPENING + PER_MESSAGE.saturating_mul(beside.messages);
+        let around = around(beside.messages);
         around.saturating_add(beside.output_tokens).saturating_add(tokens as u64) <= longest
     }
 

@@ -5,9 +5,10 @@
 use crate::bench::client::Order;
 use crate::bench::fault::is_too_long;
 use crate::bench::record::{RequestErrorClass, RequestRecord};
+use crate::bench::repeat::{Repeat, Verdict};
 use crate::bench::request::RequestSpec;
 use crate::bench::stream::Answer;
-use crate::bench::suite::{Bench, BenchError, Repeat, Verdict};
+use crate::bench::suite::{Bench, BenchError};
 use crate::bench::traffic::{Lookup, Seen, Traffic, not_cold};
 use crate::metric::MetricValues;
 
@@ -146,6 +147,11 @@ impl<'b, 'a> Dialogue<'b, 'a> {
         let tokens = record.usage.map_or(0, |usage| usage.prompt_tokens);
         let why = not_cold(found, tokens);
         Some(format!("request {} ({}): {why}", record.index, record.purpose))
+    }
+
+    /// The requests so far.
+    pub(crate) fn records(&self) -> &[RequestRecord] {
+        &self.records
     }
 
     /// Says something of a repeat that is valid all the same.

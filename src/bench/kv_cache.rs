@@ -6,11 +6,12 @@ use crate::bench::client::Order;
 use crate::bench::dataset::{Filling, Unready, weighed};
 use crate::bench::fault::is_too_long;
 use crate::bench::fitting::{Unfit, Wanted, fit};
-use crate::bench::length::missed;
+use crate::bench::length::{missed, odd_answers};
 use crate::bench::prompts::{derive, messages_about, text};
 use crate::bench::record::{RequestErrorClass, RequestRecord};
+use crate::bench::repeat::{Repeat, Verdict};
 use crate::bench::request::{Input, Prepared, RequestSpec};
-use crate::bench::suite::{Bench, BenchError, Repeat, Verdict};
+use crate::bench::suite::{Bench, BenchError};
 use crate::bench::traffic::{Lookup, Seen, Traffic, not_cold};
 use crate::metric::{MetricValue, MetricValues};
 use crate::workload::{KvCache, Route};
@@ -132,7 +133,7 @@ pub(crate) async fn repeat(
             run.tally = Tally::default();
             Verdict::Skipped(reason)
         }
-        Ok(()) => Verdict::Ok(run.tally.uncertified.clone()),
+        Ok(()) => Verdict::Ok(run.remarks()),
     };
     Ok(Repeat { verdict, metrics: run.tally.values(), records: run.records })
 }
@@ -219,6 +220,13 @@ impl Run<'_, '_> {
             Seen::Foreign(reason) | Seen::Late(reason) => Err(Stop::Void(reason)),
             Seen::Cancelled => Err(Stop::Cancelled),
         }
+    }
+
+    /// What is said of a repeat that is valid all the same.
+    fn remarks(&self) -> Option<String> {
+        let answers = self.records.iter().map(|record| (record, self.spec.output_tokens));
+        let remarks = [self.tally.uncertified.clone(), odd_answers(answers)];
+        remarks.into_iter().flatten().reduce(|a, b| a + "; " + &b)
     }
 
     fn block_size(&self) -> Option<u64> {

@@ -1,5 +1,5 @@
-//! Whether prompts are as long as asked for, as the server counts them. Pure; how
-//! they are made so is in `fitting`.
+//! Whether prompts and answers are as long as asked for, as the server counts them.
+//! Pure; how prompts are made so is in `fitting`.
 
 use crate::bench::record::RequestRecord;
 
@@ -49,6 +49,27 @@ pub(crate) fn some_missed<'r>(
     Some(format!("{missing} of {all} prompts are of another length; the first: {first}"))
 }
 
+/// What is said of answers that were to have exactly so many tokens and do not: a
+/// server that does not know `ignore_eos` ends them where it likes.
+pub(crate) fn odd_answers<'r>(
+    answers: impl Iterator<Item = (&'r RequestRecord, u64)>,
+) -> Option<String> {
+    let (mut all, mut odd, mut first) = (0u32, 0u32, None);
+    for (record, asked) in answers {
+        let Some(usage) = record.usage else { continue };
+        all += 1;
+        if usage.completion_tokens != asked {
+            odd += 1;
+            first.get_or_insert((usage.completion_tokens, asked));
+        }
+    }
+    let (tokens, asked) = first?;
+    Some(format!(
+        "{odd} of {all} answers do not have the tokens that were asked for; the first: {tokens} \
+         of {asked}"
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -66,6 +87,19 @@ mod tests {
         assert_eq!(missed(2048, 10_000).as_deref(), Some(told));
         assert_eq!(part_missed(104, 120), None);
         assert!(part_missed(103, 120).expect("17 less").contains("of a part of the prompt"));
+    }
+
+    #[test]
+    fn answers_are_as_long_as_they_are_told_to_be_or_it_is_said() {
+        let record = |completion_tokens| RequestRecord {
+            usage: Some(Usage { completion_tokens, ..Usage::default() }),
+            ..RequestRecord::default()
+        };
+        let records = [record(4), RequestRecord::default(), record(7), record(4)];
+        let of = |asked| odd_answers(records.iter().zip(asked));
+        assert_eq!(of([4, 4, 7, 4]), None);
+        let told = "2 of 3 answers do not have the tokens that were asked for; the first: 7 of 4";
+        assert_eq!(of([4, 4, 4, 5]).as_deref(), Some(told));
     }
 
     #[test]

@@ -9,8 +9,9 @@ use crate::bench::fitting::{Wanted, fit};
 use crate::bench::length::missed;
 use crate::bench::load::distribution::Distribution;
 use crate::bench::prompts::{derive, salt, text};
+use crate::bench::repeat::{Repeat, Verdict};
 use crate::bench::request::{Input, RequestSpec};
-use crate::bench::suite::{Bench, BenchError, Repeat, Verdict};
+use crate::bench::suite::{Bench, BenchError};
 use crate::metric::{MetricValue, MetricValues};
 use crate::workload::LongContext;
 

@@ -26,6 +26,7 @@ pub mod prompts;
 pub mod puzzles;
 mod reasoning;
 pub mod record;
+mod repeat;
 pub mod request;
 mod silence;
 mod sse;

@@ -7,8 +7,9 @@ use serde_json::{Map, json};
 use crate::bench::dialogue::{Dialogue, Reply, Stop, mean, room};
 use crate::bench::prompts::{derive, salt};
 use crate::bench::puzzles::{Puzzle, of_repeat};
+use crate::bench::repeat::Repeat;
 use crate::bench::request::{Input, RequestSpec};
-use crate::bench::suite::{Bench, BenchError, Repeat};
+use crate::bench::suite::{Bench, BenchError};
 use crate::metric::{MetricValue, MetricValues};
 use crate::workload::{Reasoning, ReasoningKind};
 

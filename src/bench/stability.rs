@@ -10,12 +10,13 @@ use serde_json::Value;
 use crate::bench::client::Order;
 use crate::bench::dataset::Unready;
 use crate::bench::fitting::{Unfit, Wanted, fit};
-use crate::bench::length::some_missed;
+use crate::bench::length::{odd_answers, some_missed};
 use crate::bench::load::distribution::Distribution;
 use crate::bench::prompts::{derive, messages};
 use crate::bench::record::{RequestErrorClass, RequestRecord};
+use crate::bench::repeat::{Repeat, Verdict};
 use crate::bench::request::{Input, Prepared, RequestSpec};
-use crate::bench::suite::{Bench, BenchError, Repeat, Verdict};
+use crate::bench::suite::{Bench, BenchError};
 use crate::bench::telemetry::summary::EngineTold;
 use crate::bench::telemetry::watch::{Readings, Watch};
 use crate::bench::traffic::{Sent, Settled, restarts, settle};
@@ -116,11 +117,13 @@ async fn restarts_over(
 /// The verdict on what came to its end.
 fn judge(sequence: &Sequence, lengths: &[Length], mut remarks: Vec<String>) -> Verdict {
     let records = &sequence.records;
-    let places = sequence.lengths.iter();
-    let asked = records.iter().zip(places.map(|place| lengths[*place].prompt_tokens));
-    if let Some(reason) = some_missed(asked) {
+    let asked = |tokens: fn(&Length) -> u64| {
+        records.iter().zip(sequence.lengths.iter().map(move |place| tokens(&lengths[*place])))
+    };
+    if let Some(reason) = some_missed(asked(|length| length.prompt_tokens)) {
         return Verdict::Void(reason);
     }
+    remarks.extend(odd_answers(asked(|length| length.output_tokens)));
     if records.iter().any(|record| record.failure().is_some()) {
         remarks.insert(0, failures(records));
     }

@@ -17,6 +17,7 @@ use crate::bench::long_context;
 use crate::bench::prompts::derive;
 use crate::bench::reasoning;
 use crate::bench::record::RequestRecord;
+use crate::bench::repeat::{Repeat, Verdict};
 use crate::bench::request::Prepared;
 use crate::bench::stability;
 use crate::bench::telemetry::summary::{self, EngineTold};
@@ -25,7 +26,7 @@ use crate::bench::telemetry::{Reading, ServerReading, Telemetry};
 use crate::bench::tool_calling;
 use crate::bench::{RecordSink, RepeatKey};
 use crate::event::{Emit, Event, Phase};
-use crate::metric::{Measurement, MetricValues, Status};
+use crate::metric::Measurement;
 use crate::server::Server;
 use crate::server::counters::Counters;
 use crate::server::http::Http;
@@ -77,43 +78,6 @@ pub enum BenchError {
 impl From<std::io::Error> for BenchError {
     fn from(fault: std::io::Error) -> Self {
         Self::Records(fault)
-    }
-}
-
-/// How a repeat ended, with the reason where there is one to tell.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// Valid; the text says what could not be certified.
-    Ok(Option<String>),
-    Void(String),
-    Failed(String),
-    Skipped(String),
-}
-
-/// One repeat as a workload gives it.
-#[derive(Debug)]
-pub(crate) struct Repeat {
-    pub(crate) verdict: Verdict,
-    pub(crate) metrics: MetricValues,
-    /// The requests that the metrics are of.
-    pub(crate) records: Vec<RequestRecord>,
-}
-
-impl Repeat {
-    pub(crate) fn without_requests(verdict: Verdict, metrics: MetricValues) -> Self {
-        Self { verdict, metrics, records: Vec::new() }
-    }
-
-    /// Says that token counts are unknown, where the server never tells them.
-    fn remark_on_usage(&mut self) {
-        if let Verdict::Ok(remark) = &mut self.verdict
-            && self.records.iter().any(|record| record.is_excused)
-        {
-            let usage =
-                "the server tells no `usage`: token counts are unknown, lengths are guesses";
-            let before = remark.take().map_or(String::new(), |remark| format!("{remark}; "));
-            *remark = Some(format!("{before}{usage}"));
-        }
     }
 }
 
@@ -287,7 +251,7 @@ impl<'a> Bench<'a> {
         };
         let ended_ns = self.ended_ns.unwrap_or_else(now_ns);
         self.look().await;
-        done.records = in_order(std::mem::take(&mut self.aside), done.records);
+        done.put_in_order(std::mem::take(&mut self.aside));
         if !done.records.is_empty() {
             self.sink.store(&key, &done.records)?;
         }
@@ -300,7 +264,7 @@ impl<'a> Bench<'a> {
             }
             _ => None,
         };
-        let mut measurement = measurement(key, done);
+        let mut measurement = done.measurement(key);
         workload.kind().complete(&mut measurement.metrics);
         match gone {
             Some(message) => {
@@ -464,34 +428,6 @@ impl<'a> Bench<'a> {
             // The runtime ends.
             Err(Err(_)) => None,
         }
-    }
-}
-
-/// Everything that was sent in a repeat, in the order in which it was.
-fn in_order(aside: Vec<RequestRecord>, measured: Vec<RequestRecord>) -> Vec<RequestRecord> {
-    let mut all = aside;
-    all.extend(measured);
-    all.sort_by_key(|record| record.scheduled_ns);
-    for (index, record) in (0u32..).zip(&mut all) {
-        record.index = index;
-    }
-    all
-}
-
-fn measurement(key: RepeatKey, done: Repeat) -> Measurement {
-    let (status, reason) = match done.verdict {
-        Verdict::Ok(reason) => (Status::Ok, reason),
-        Verdict::Void(reason) => (Status::Void, Some(reason)),
-        Verdict::Failed(reason) => (Status::Failed, Some(reason)),
-        Verdict::Skipped(reason) => (Status::Skipped, Some(reason)),
-    };
-    Measurement {
-        workload: key.workload,
-        case: key.case,
-        repeat: key.repeat,
-        status,
-        reason,
-        metrics: done.metrics,
     }
 }
 

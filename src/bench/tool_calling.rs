@@ -6,9 +6,10 @@ use serde_json::{Value, json};
 
 use crate::bench::dialogue::{Dialogue, Reply, Stop, mean, room};
 use crate::bench::prompts::{derive, salt};
+use crate::bench::repeat::Repeat;
 use crate::bench::request::{Input, RequestSpec};
 use crate::bench::stream::Answer;
-use crate::bench::suite::{Bench, BenchError, Repeat};
+use crate::bench::suite::{Bench, BenchError};
 use crate::bench::tool_tasks::score::{Judged, judge};
 use crate::bench::tool_tasks::{Call, Step, Task, of_repeat};
 use crate::metric::{MetricValue, MetricValues};

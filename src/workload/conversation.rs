@@ -63,9 +63,16 @@ impl Conversation {
         }
     }
 
-    /// About the longest context, in tokens: the last prompt and its answer.
+    /// About the longest context, in tokens: the last prompt and its answer, with what
+    /// stands around the messages.
     pub fn longest(&self) -> u64 {
-        self.turns.saturating_mul(self.turn_tokens + self.output_tokens)
+        let texts = self.turns.saturating_mul(self.turn_tokens + self.output_tokens);
+        texts.saturating_add(self.around())
+    }
+
+    /// Tokens of it that are no message's text: about.
+    pub(crate) fn around(&self) -> u64 {
+        super::around(self.turns.saturating_mul(2))
     }
 }
 

@@ -299,6 +299,12 @@ fn cases<T: Display>(key: &str, values: &[T]) -> Vec<String> {
     }
 }
 
+/// Tokens beside the texts of a chat of so many messages, at most and about: the salt,
+/// a system message, what the template puts around all of them and around each.
+pub(crate) fn around(messages: u64) -> u64 {
+    64 + messages.saturating_mul(8)
+}
+
 /// The nearest of `known` to `word`, when it is near enough to be meant.
 pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     known

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::json;
+use vllm_grid::metric::Status;
 use vllm_grid::server::Server;
 
 use crate::counting::{Behaviour, Counting};
@@ -38,5 +39,22 @@ async fn a_turn_is_as_long_as_asked_for_whatever_stands_around_it() {
         // No prompt opens as another one does, but for the turns of one conversation.
         let openings: BTreeSet<String> = counting.openings()[before..].iter().cloned().collect();
         assert_eq!(openings.len(), records.len() - turns.len() + 2, "{openings:?}");
+    }
+}
+
+/// Salt, system message and template need room, too: it is known before the first turn.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_stands_around_the_messages_counts_in_the_context() {
+    let options = json!({"conversations": 1, "turns": 4, "turn_tokens": 120, "output_tokens": 100,
+                         "warmup": 0});
+    let texts = 4 * (120 + 100);
+    for (around, expected) in [(100, Status::Skipped), (64 + 8 * 8, Status::Ok)] {
+        let behaviour = Behaviour { context: texts + around, ..Behaviour::default() };
+        let counting = Counting::start(behaviour).await;
+        let server = Server::open(counting.endpoint(), None).await.expect("it serves");
+        let measured = measure(&server, &[workload("conversation", &options)], 1).await;
+        let row = &measured.measurements[0];
+        assert_eq!(row.status, expected, "{:?}", row.reason);
+        assert_eq!(counting.served() == 0, expected == Status::Skipped, "nothing was sent");
     }
 }

@@ -51,6 +51,8 @@ pub(crate) struct Behaviour {
     pub(crate) context: u64,
     /// `/v1/models` tells it.
     pub(crate) context_told: bool,
+    /// Answers end here, whatever `ignore_eos` says.
+    pub(crate) longest_answer: u64,
     /// What it says of a prompt's length.
     pub(crate) counts: Counts,
 }
@@ -77,6 +79,7 @@ impl Default for Behaviour {
             serial: false,
             context: 8192,
             context_told: true,
+            longest_answer: u64::MAX,
             counts: |tokens, _| tokens,
         }
     }
@@ -245,7 +248,8 @@ async fn chat(State(counting): State<Counting>, Json(body): Json<Value>) -> Resp
         let message = "EngineCore encountered an issue.";
         stream += &event(&json!({"error": {"message": message, "code": 500}}));
     } else {
-        let usage = json!({"prompt_tokens": tokens, "completion_tokens": max_tokens});
+        let answer = max_tokens.min(behaviour.longest_answer);
+        let usage = json!({"prompt_tokens": tokens, "completion_tokens": answer});
         stream += &event(&json!({"choices": [], "usage": usage}));
         let foreign = reached(behaviour.foreign_after);
         let late = behaviour.counters_late;

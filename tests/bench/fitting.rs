@@ -138,6 +138,30 @@ async fn prompts_of_another_length_than_was_fitted_are_void() {
     }
 }
 
+/// Figures per request depend on how long the answers are.
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_of_another_length_are_said() {
+    for (longest_answer, expected) in [
+        (2, None),
+        (1, Some("answers do not have the tokens that were asked for; the first: 1 of 2")),
+    ] {
+        let behaviour = Behaviour { longest_answer, ..Behaviour::default() };
+        let counting = Counting::start(behaviour).await;
+        let server = Server::open(counting.endpoint(), None).await.expect("it serves");
+        // In `long-context` an answer ends by itself.
+        for (name, options) in
+            workloads(500).into_iter().filter(|(name, _)| *name != "long-context")
+        {
+            let row = one(&server, name, &options).await;
+            let reason = row.reason.unwrap_or_default();
+            assert_eq!(row.status, Status::Ok, "{name}: {reason}");
+            let told = reason.contains("answers do not have");
+            assert_eq!(told, expected.is_some(), "{name}: {reason}");
+            assert!(reason.contains(expected.unwrap_or_default()), "{name}: {reason}");
+        }
+    }
+}
+
 /// Also while texts of 100,000 tokens are being made and sent.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_is_heard_while_a_length_is_fitted() {

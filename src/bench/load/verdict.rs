@@ -2,8 +2,9 @@
 
 use super::beside::Beside;
 use super::figures::{self, Plan};
+use crate::bench::length::odd_answers;
 use crate::bench::record::RequestRecord;
-use crate::bench::suite::Verdict;
+use crate::bench::repeat::Verdict;
 
 /// Share of requests that may fail before a repeat is no measurement.
 const MAX_FAILED: f64 = 0.01;
@@ -86,14 +87,7 @@ impl Done {
             None => {}
         }
         remarks.extend(self.remarks.iter().cloned());
-        let lengths = self.records.iter().filter_map(|record| record.usage);
-        let other = lengths.filter(|usage| usage.completion_tokens != output_tokens).count();
-        if other > 0 {
-            remarks.push(format!(
-                "{other} of {requests} answers do not have the {output_tokens} tokens that were \
-                 asked for"
-            ));
-        }
+        remarks.extend(odd_answers(self.records.iter().map(|record| (record, output_tokens))));
         Verdict::Ok((!remarks.is_empty()).then(|| remarks.join("; ")))
     }
 
@@ -181,7 +175,8 @@ mod tests {
         let done = Done { records: vec![answered(0)], ..Done::default() };
         let foreign = Verdict::Void("foreign".to_owned());
         assert_eq!(done.verdict(4, Some("foreign".to_owned())), foreign);
-        let lengths = "1 of 1 answers do not have the 5 tokens that were asked for".to_owned();
-        assert_eq!(done.verdict(5, None), Verdict::Ok(Some(lengths)));
+        let lengths =
+            "1 of 1 answers do not have the tokens that were asked for; the first: 4 of 5";
+        assert_eq!(done.verdict(5, None), Verdict::Ok(Some(lengths.to_owned())));
     }
 }
