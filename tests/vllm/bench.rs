@@ -28,12 +28,28 @@ fn measurements(ran: &Ran) -> Vec<Value> {
 
 /// One repeat of every case, all of them valid.
 fn measure(workload: &str, settings: &[&str]) -> Vec<Value> {
-    let measurements = measurements(&bench(workload, settings, 1).expect(0));
+    let mut measurements = measurements_of(workload, settings);
+    // vLLM takes both cores of a small machine: a client that came late is tried again.
+    for _ in 0..3 {
+        if !measurements.iter().any(came_late) {
+            break;
+        }
+        measurements = measurements_of(workload, settings);
+    }
     for measurement in &measurements {
         assert_eq!(measurement["status"], "ok", "{measurement}");
         assert_eq!(number(measurement, "failed"), 0.0);
     }
     measurements
+}
+
+fn measurements_of(workload: &str, settings: &[&str]) -> Vec<Value> {
+    measurements(&bench(workload, settings, 1))
+}
+
+fn came_late(measurement: &Value) -> bool {
+    let reason = measurement["reason"].as_str().unwrap_or_default();
+    measurement["status"] == "void" && reason.contains("the client was the bottleneck")
 }
 
 fn number(measurement: &Value, name: &str) -> f64 {
