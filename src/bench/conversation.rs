@@ -17,7 +17,6 @@ use serde_json::{Map, Value, json};
 use crate::bench::dataset::{Beside, Unready, weighed_for};
 use crate::bench::dialogue::{Dialogue, Reply, Stop, mean};
 use crate::bench::fitting::{Unfit, Wanted, fit_added};
-use crate::bench::kv_cache::median;
 use crate::bench::length::{odd_answers, part_missed};
 use crate::bench::prompts::{derive, salt, text};
 use crate::bench::record::RequestRecord;
@@ -26,7 +25,7 @@ use crate::bench::request::{Input, RequestSpec};
 use crate::bench::suite::{Bench, BenchError};
 use crate::bench::traffic::Lookup;
 use crate::metric::{MetricValue, MetricValues};
-use crate::statistics::slope;
+use crate::statistics::{median, slope};
 use crate::workload::{Conversation, Dataset, Route};
 
 /// What every message of the user ends with.

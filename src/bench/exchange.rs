@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 use tokio_util::sync::CancellationToken;
 
 use crate::bench::client::Limits;
-use crate::bench::clock::{Clock, now_ns};
+use crate::bench::clock::Clock;
 use crate::bench::connection::Connection;
 use crate::bench::fault::{before_head, cancelled, check_type, in_body, of_bytes, refusal_of};
 use crate::bench::http1::{Body, Head};
@@ -120,7 +120,7 @@ impl<'a> Exchange<'a> {
         loop {
             let Self { connection, response, .. } = self;
             let read = connection.poll_read(cx, |at_ns, bytes| {
-                if bytes.is_empty() { response.close() } else { response.take(at_ns, bytes) }
+                if bytes.is_empty() { response.close(at_ns) } else { response.take(at_ns, bytes) }
             });
             match read {
                 Poll::Pending => return Poll::Pending,
@@ -220,9 +220,9 @@ impl Response<'_> {
     }
 
     /// The other side will send no more.
-    fn close(&mut self) -> Result<Option<Ended>, RequestError> {
+    fn close(&mut self, at_ns: u64) -> Result<Option<Ended>, RequestError> {
         if let Part::Stream { body: Body::UntilClose, .. } = self.part {
-            self.reader.record_mut().end_ns = Some(self.clock.since(now_ns()));
+            self.reader.record_mut().end_ns = Some(self.clock.since(at_ns));
             return Ok(Some(Ended::Spent));
         }
         self.broke(&io::Error::new(io::ErrorKind::UnexpectedEof, "it was closed")).map(Some)

@@ -14,6 +14,7 @@ use crate::bench::request::{Input, Prepared, RequestSpec};
 use crate::bench::suite::{Bench, BenchError};
 use crate::bench::traffic::{Lookup, Seen, Traffic, not_cold};
 use crate::metric::{MetricValue, MetricValues};
+use crate::statistics::median;
 use crate::workload::{KvCache, Route};
 
 /// A hit is certified to one block; below this many blocks that is too coarse.
@@ -337,17 +338,5 @@ impl Tally {
         let state = state.map(|state| MetricValue::Text(state.to_owned()));
         values.insert("hit_state".to_owned(), state);
         values
-    }
-}
-
-/// The median; `None` of nothing.
-pub(crate) fn median(values: &[f64]) -> Option<f64> {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let middle = sorted.len() / 2;
-    match sorted.len() {
-        0 => None,
-        odd if odd % 2 == 1 => Some(sorted[middle]),
-        _ => Some(f64::midpoint(sorted[middle - 1], sorted[middle])),
     }
 }

@@ -1,7 +1,7 @@
 //! Whether prompts and answers are as long as asked for, as the server counts them.
 //! Pure; how prompts are made so is in `fitting`.
 
-use crate::bench::record::RequestRecord;
+use crate::bench::record::{RequestRecord, Usage};
 
 /// Tokens by which a prompt may miss its length, at least: what a chat template and
 /// a salt are, about.
@@ -36,17 +36,13 @@ fn beyond(counted: u64, asked: u64, least: u64) -> bool {
 pub(crate) fn some_missed<'r>(
     prompts: impl Iterator<Item = (&'r RequestRecord, u64)>,
 ) -> Option<String> {
-    let (mut all, mut missing, mut first) = (0u32, 0u32, None);
-    for (record, asked) in prompts {
-        let Some(usage) = record.usage else { continue };
-        all += 1;
-        if let Some(reason) = missed(usage.prompt_tokens, asked) {
-            missing += 1;
-            first.get_or_insert_with(|| format!("request {}: {reason}", record.index));
-        }
-    }
-    let first = first.filter(|_| f64::from(missing) > MAX_MISSED * f64::from(all))?;
-    Some(format!("{missing} of {all} prompts are of another length; the first: {first}"))
+    let odd = Odd::among(prompts, |record, usage, asked| {
+        let reason = missed(usage.prompt_tokens, asked)?;
+        Some(format!("request {}: {reason}", record.index))
+    })?;
+    let Odd { count, all, first } = odd;
+    (f64::from(count) > MAX_MISSED * f64::from(all))
+        .then(|| format!("{count} of {all} prompts are of another length; the first: {first}"))
 }
 
 /// What is said of answers that were to have exactly so many tokens and do not: a
@@ -54,26 +50,46 @@ pub(crate) fn some_missed<'r>(
 pub(crate) fn odd_answers<'r>(
     answers: impl Iterator<Item = (&'r RequestRecord, u64)>,
 ) -> Option<String> {
-    let (mut all, mut odd, mut first) = (0u32, 0u32, None);
-    for (record, asked) in answers {
-        let Some(usage) = record.usage else { continue };
-        all += 1;
-        if usage.completion_tokens != asked {
-            odd += 1;
-            first.get_or_insert((usage.completion_tokens, asked));
-        }
-    }
-    let (tokens, asked) = first?;
+    let Odd { count, all, first } = Odd::among(answers, |_, usage, asked| {
+        let tokens = usage.completion_tokens;
+        (tokens != asked).then(|| format!("{tokens} of {asked}"))
+    })?;
     Some(format!(
-        "{odd} of {all} answers do not have the tokens that were asked for; the first: {tokens} \
-         of {asked}"
+        "{count} of {all} answers do not have the tokens that were asked for; the first: {first}"
     ))
+}
+
+/// What is not as it was asked for.
+struct Odd {
+    count: u32,
+    /// Of so many whose tokens are told.
+    all: u32,
+    /// What is said of the first.
+    first: String,
+}
+
+impl Odd {
+    /// Those of which `say` says something; `None` where there is none.
+    fn among<'r>(
+        records: impl Iterator<Item = (&'r RequestRecord, u64)>,
+        say: impl Fn(&RequestRecord, Usage, u64) -> Option<String>,
+    ) -> Option<Self> {
+        let (mut count, mut all, mut first) = (0, 0, None);
+        for (record, asked) in records {
+            let Some(usage) = record.usage else { continue };
+            all += 1;
+            if let Some(said) = say(record, usage, asked) {
+                count += 1;
+                first.get_or_insert(said);
+            }
+        }
+        first.map(|first| Self { count, all, first })
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::record::Usage;
 
     #[test]
     fn five_percent_or_some_tokens_are_near_enough() {

@@ -4,8 +4,10 @@
 
 use std::collections::BTreeMap;
 
+use super::number::decimals;
 use super::text::{plain, width, wrap};
 use crate::metric::{Form, Measurement, Metric, MetricValue, Status, catalogue};
+use crate::statistics::median;
 
 /// Spaces between columns.
 const PADDING: usize = 2;
@@ -104,7 +106,7 @@ fn cell(metric: &Metric, repeats: &[&Measurement]) -> Option<String> {
         return None;
     }
     Some(match metric.form() {
-        Form::Number => spread(numbers),
+        Form::Number => spread(&numbers),
         Form::Text => counted(values.iter().filter_map(|value| match value {
             MetricValue::Text(text) => Some(text.as_str()),
             MetricValue::Number(_) | MetricValue::List(_) => None,
@@ -121,17 +123,16 @@ fn ends(lists: &[&MetricValue]) -> String {
             MetricValue::List(numbers) => *pick(numbers)?,
             MetricValue::Number(_) | MetricValue::Text(_) => None,
         });
-        let numbers: Vec<f64> = picked.collect();
-        if numbers.is_empty() { "-".to_owned() } else { told(median(numbers)) }
+        median(&picked.collect::<Vec<f64>>()).map_or("-".to_owned(), told)
     };
     format!("{} .. {}", of(<[_]>::first), of(<[_]>::last))
 }
 
 /// `214`, or `214 [205, 224]`: median, least and most.
-fn spread(numbers: Vec<f64>) -> String {
+fn spread(numbers: &[f64]) -> String {
+    let Some(median) = median(numbers) else { return "-".to_owned() };
     let least = numbers.iter().copied().fold(f64::INFINITY, f64::min);
     let most = numbers.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let median = median(numbers);
     let all_same = least.to_bits() == most.to_bits();
     if all_same {
         told(median)
@@ -140,23 +141,9 @@ fn spread(numbers: Vec<f64>) -> String {
     }
 }
 
-/// The median of some numbers.
-fn median(mut numbers: Vec<f64>) -> f64 {
-    numbers.sort_by(f64::total_cmp);
-    let half = numbers.len() / 2;
-    if numbers.len() % 2 == 1 {
-        numbers[half]
-    } else {
-        f64::midpoint(numbers[half - 1], numbers[half])
-    }
-}
-
 /// Three significant digits; whole where that is more.
 fn told(number: f64) -> String {
-    if number == 0.0 || number.abs() >= 100.0 {
-        return format!("{number:.0}");
-    }
-    let decimals = (2.0 - number.abs().log10().floor()).clamp(0.0, 6.0) as usize;
+    let decimals = decimals(number).min(6);
     let text = format!("{number:.decimals$}");
     if text.contains('.') {
         text.trim_end_matches('0').trim_end_matches('.').to_owned()

@@ -42,7 +42,8 @@ fn with_interval(value: f64, interval: Interval) -> (String, String) {
     )
 }
 
-fn decimals(value: f64) -> usize {
+/// Decimals that make three significant digits; none where that is more.
+pub(super) fn decimals(value: f64) -> usize {
     if value == 0.0 || !value.is_finite() {
         return 0;
     }

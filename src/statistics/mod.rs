@@ -12,6 +12,7 @@ mod binomial;
 mod difference;
 mod holm;
 mod interval;
+mod median;
 mod slope;
 mod variance;
 
@@ -19,6 +20,7 @@ pub use binomial::upper_bound;
 pub use difference::{Difference, differences_to_first};
 pub use holm::holm;
 pub use interval::{Interval, mean_interval, t_quantile, two_sided_p};
+pub use median::median;
 pub use slope::slope;
 pub use variance::{Arm, Components, Prior, Uncertainty};
 

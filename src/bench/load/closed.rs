@@ -18,7 +18,7 @@ impl Run<'_, '_> {
     ) -> Result<Done, Stop> {
         let requests = self.spec.requests_of(self.kind);
         let amount = match requests {
-            Some(requests) => Amount::Exactly(u32::try_from(requests).unwrap_or(u32::MAX)),
+            Some(requests) => Amount::exactly(requests),
             None => Amount::About(u64::MAX),
         };
         let prompts = Prompts::build(recipe.clone(), 0, amount).await;
@@ -48,8 +48,7 @@ impl Run<'_, '_> {
         purpose: &str,
     ) -> Result<Done, Stop> {
         let width = self.spec.requests_of(self.kind).map_or(width, |all| all.min(width));
-        let limit = u32::try_from(width).unwrap_or(u32::MAX);
-        let prompts = Prompts::build(recipe.clone(), first, Amount::Exactly(limit)).await;
+        let prompts = Prompts::build(recipe.clone(), first, Amount::exactly(width)).await;
         let (lanes, slots) = self.slots(width as usize).await?;
         let generator = self.generator(prompts, width, purpose);
         let health = Arc::clone(&generator.health);

@@ -141,7 +141,7 @@ impl Generator {
                 && before > tokio::time::Instant::now()
             {
                 tokio::time::sleep_until(before).await;
-                self.refresh(&mut slot).await;
+                self.refresh(&mut slot, 2 * AHEAD).await;
             }
             tokio::time::sleep_until(start).await;
         });
@@ -158,23 +158,18 @@ impl Generator {
             records.push(record);
             if answered && records.len() < each {
                 // That the server closed the connection is no lag of the client.
-                self.cancel.run_until_cancelled(self.ready(&mut slot)).await;
+                self.cancel.run_until_cancelled(self.refresh(&mut slot, Duration::ZERO)).await;
             }
             free_ns = Some(self.clock.elapsed_ns());
         }
         records
     }
 
-    async fn ready(&self, slot: &mut Slot) {
+    /// Looks after the connection of a request that is sent after `ahead`: a connect
+    /// would count as the client's lag.
+    async fn refresh(&self, slot: &mut Slot, ahead: Duration) {
         // What is wrong is told by the request itself.
-        let _ = self.client.ready(slot).await;
-    }
-
-    /// Replaces a connection that the server may have closed by the time it is used:
-    /// a connect would count as the client's lag.
-    async fn refresh(&self, slot: &mut Slot) {
-        // What is wrong is told by the request itself.
-        let _ = self.client.ready_for(slot, 2 * AHEAD).await;
+        let _ = self.client.ready_for(slot, ahead).await;
     }
 
     /// An open loop: each request at its time, on a slot that is free or new.
@@ -206,7 +201,7 @@ impl Generator {
                     let (this, slots) = (self.clone(), Arc::clone(slots));
                     let refreshed = async move {
                         let mut slot = lock(&slots).pop().unwrap_or_default();
-                        this.refresh(&mut slot).await;
+                        this.refresh(&mut slot, 2 * AHEAD).await;
                         lock(&slots).push(slot);
                     };
                     tracker.spawn_on(refreshed, lane);

@@ -39,7 +39,7 @@ impl Run<'_, '_> {
     ) -> Result<Done, Stop> {
         let lasting = self.spec.duration.unwrap_or(0.0);
         let amount = match requests {
-            Some(requests) => Amount::Exactly(u32::try_from(requests).unwrap_or(u32::MAX)),
+            Some(requests) => Amount::exactly(requests),
             None => Amount::About((2.0 * rate * lasting) as u64 + WARMUP),
         };
         let arrivals = derive_seed(&recipe.seed);

@@ -139,6 +139,13 @@ pub(crate) enum Amount {
     About(u64),
 }
 
+impl Amount {
+    /// So many, as far as they can be numbered.
+    pub(crate) fn exactly(count: u64) -> Self {
+        Self::Exactly(u32::try_from(count).unwrap_or(u32::MAX))
+    }
+}
+
 impl Prompts {
     /// Builds prompts numbered from `first`; ready when so many are built that the
     /// clock can start.
