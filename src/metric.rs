@@ -77,6 +77,13 @@ pub enum MetricValue {
 /// Metric values by name; `None` is "not measured".
 pub type MetricValues = BTreeMap<String, Option<MetricValue>>;
 
+/// Metrics that are numbers.
+pub fn numbers<'a>(values: impl IntoIterator<Item = (&'a str, Option<f64>)>) -> MetricValues {
+    let named =
+        |(name, value): (&str, Option<f64>)| (name.to_owned(), value.map(MetricValue::Number));
+    values.into_iter().map(named).collect()
+}
+
 /// How a measurement ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

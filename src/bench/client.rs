@@ -176,7 +176,7 @@ impl Client {
         ahead: Duration,
     ) -> Result<Connection, RequestError> {
         if let Some(connection) = slot.connection.take()
-            && connection.is_usable(ahead).await
+            && connection.is_usable(ahead)
         {
             return Ok(connection);
         }

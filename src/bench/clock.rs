@@ -1,14 +1,54 @@
 //! The one clock of the bench: monotonic nanoseconds, stamped where bytes
-//! arrive and turned into times since a repeat's start later.
+//! arrive and turned into times since a repeat's start later. The kernel stamps in
+//! time of the day, which is turned into the same here.
 
+use std::cell::Cell;
 use std::sync::LazyLock;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// The two clocks are compared anew when they seem to have moved by more than this.
+const DRIFT_NS: u64 = 20_000;
+
+thread_local! {
+    /// Time of the day less that of [`now_ns`].
+    static OFFSET_NS: Cell<i64> = const { Cell::new(0) };
+}
 
 /// Nanoseconds of the monotonic clock since the process first asked.
 pub fn now_ns() -> u64 {
     u64::try_from(EPOCH.elapsed().as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// A stamp of the day's time, nanoseconds since 1970, in time of [`now_ns`]: in the
+/// past, even if the day's clock was set since.
+pub(crate) fn of_wall(stamp_ns: u64) -> u64 {
+    let now_ns = now_ns();
+    let difference = wall_ns().wrapping_sub(now_ns).cast_signed();
+    let mut offset = OFFSET_NS.get();
+    // Beyond that it was set, or is being steered; or this thread was interrupted.
+    if difference.abs_diff(offset) > DRIFT_NS {
+        offset = compared();
+        OFFSET_NS.set(offset);
+    }
+    stamp_ns.wrapping_sub(offset.cast_unsigned()).min(now_ns)
+}
+
+/// Time of the day less that of [`now_ns`], read where nothing came between.
+fn compared() -> i64 {
+    let readings = (0..5).map(|_| {
+        let before_ns = now_ns();
+        let wall_ns = wall_ns();
+        let took_ns = now_ns() - before_ns;
+        (took_ns, wall_ns.wrapping_sub(before_ns + took_ns / 2).cast_signed())
+    });
+    readings.min().map_or(0, |(_, offset)| offset)
+}
+
+fn wall_ns() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_nanos() as u64)
 }
 
 /// The start of a repeat, from which its records count.
@@ -31,5 +71,18 @@ impl Clock {
     /// Nanoseconds from the start to now.
     pub fn elapsed_ns(self) -> u64 {
         self.since(now_ns())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_of_the_day_is_told_in_time_of_our_clock() {
+        let (before_ns, stamp_ns, after_ns) = (now_ns(), wall_ns(), now_ns());
+        let at_ns = of_wall(stamp_ns);
+        assert!((before_ns.saturating_sub(DRIFT_NS)..=after_ns + DRIFT_NS).contains(&at_ns));
+        assert!(of_wall(stamp_ns + 1_000_000_000_000) <= now_ns(), "nothing comes from the future");
     }
 }

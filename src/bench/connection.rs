@@ -3,15 +3,15 @@
 //! pool, no retry, no redirect, no proxy.
 
 use std::cell::RefCell;
-use std::io;
+use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::unix::AsyncFd;
 use tokio::net::TcpStream;
 
+use crate::bench::arrival::{self, Buffer};
 use crate::bench::clock::now_ns;
 
 /// An idle connection older than this is replaced: vLLM closes idle ones after 5 s.
@@ -23,14 +23,16 @@ const READ: usize = 64 << 10;
 thread_local! {
     /// What was read is used up at once, so that the connections of a thread can
     /// share the place that it is read to.
-    static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; READ]);
+    static BUFFER: RefCell<Buffer> = RefCell::new(Buffer::new(READ));
 }
 
 /// An open connection.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    stream: TcpStream,
+    stream: AsyncFd<std::net::TcpStream>,
     idle_since_ns: u64,
+    /// Nothing arrives before what came before it, whatever the clocks say.
+    latest_ns: u64,
 }
 
 impl Connection {
@@ -38,7 +40,10 @@ impl Connection {
     pub(crate) async fn open(addresses: &[SocketAddr]) -> io::Result<Self> {
         let stream = TcpStream::connect(addresses).await?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, idle_since_ns: now_ns() })
+        let stream = stream.into_std()?;
+        arrival::stamp(&stream);
+        let now_ns = now_ns();
+        Ok(Self { stream: AsyncFd::new(stream)?, idle_since_ns: now_ns, latest_ns: now_ns })
     }
 
     /// Writes what the socket takes of `bytes`.
@@ -47,7 +52,13 @@ impl Connection {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        loop {
+            let mut ready = ready!(self.stream.poll_write_ready(cx))?;
+            self.latest_ns = now_ns();
+            if let Ok(written) = ready.try_io(|stream| stream.get_ref().write(bytes)) {
+                return Poll::Ready(written);
+            }
+        }
     }
 
     /// Gives what has arrived to `take`, with its time of [`now_ns`]; no bytes: the
@@ -58,9 +69,22 @@ impl Connection {
         take: impl FnOnce(u64, &[u8]) -> T,
     ) -> Poll<io::Result<T>> {
         BUFFER.with_borrow_mut(|buffer| {
-            let mut buffer = ReadBuf::new(buffer);
-            let read = Pin::new(&mut self.stream).poll_read(cx, &mut buffer);
-            read.map_ok(|()| take(now_ns(), buffer.filled()))
+            loop {
+                let mut ready = ready!(self.stream.poll_read_ready(cx))?;
+                match buffer.receive(self.stream.get_ref()) {
+                    Ok((length, at_ns)) => {
+                        // It has been emptied: what comes next is told anew.
+                        if 0 < length && length < buffer.size() {
+                            ready.clear_ready();
+                        }
+                        self.latest_ns = self.latest_ns.max(at_ns);
+                        return Poll::Ready(Ok(take(self.latest_ns, buffer.filled(length))));
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Poll::Ready(Err(error)),
+                }
+            }
         })
     }
 
@@ -70,17 +94,13 @@ impl Connection {
     }
 
     /// Whether a request can still be sent on it after `ahead`.
-    pub(crate) async fn is_usable(&self, ahead: Duration) -> bool {
+    pub(crate) fn is_usable(&self, ahead: Duration) -> bool {
         let idle = Duration::from_nanos(now_ns().saturating_sub(self.idle_since_ns));
         if idle + ahead > MAX_IDLE {
             return false;
         }
-        if idle > Duration::from_millis(50) {
-            // Lets the runtime learn of a close that has arrived meanwhile.
-            tokio::task::yield_now().await;
-        }
         // A close, or bytes that nobody asked for.
-        let nothing = self.stream.try_read(&mut [0]);
+        let nothing = self.stream.get_ref().peek(&mut [0]);
         matches!(nothing, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::bench::dataset::{Beside, Unready, weighed_for};
 use crate::bench::dialogue::{Dialogue, Reply, Stop, mean};
@@ -24,7 +24,7 @@ use crate::bench::repeat::{Repeat, Verdict};
 use crate::bench::request::{Input, RequestSpec};
 use crate::bench::suite::{Bench, BenchError};
 use crate::bench::traffic::Lookup;
-use crate::metric::{MetricValue, MetricValues};
+use crate::metric::{MetricValue, MetricValues, numbers};
 use crate::statistics::{median, slope};
 use crate::workload::{Conversation, Dataset, Route};
 
@@ -318,15 +318,11 @@ fn spoken(seed: u64, size: usize) -> String {
 }
 
 fn request(spec: &Conversation, history: &[Value]) -> RequestSpec {
-    let mut extra = Map::new();
-    if !spec.thinking {
-        extra.insert("chat_template_kwargs".to_owned(), json!({"enable_thinking": false}));
-    }
-    RequestSpec {
-        extra,
+    let request = RequestSpec {
         keep_answer: true,
         ..RequestSpec::speed(Input::Chat(history.to_vec()), spec.output_tokens)
-    }
+    };
+    request.thinking((!spec.thinking).then_some(false))
 }
 
 impl Tally {
@@ -413,7 +409,7 @@ impl Tally {
         let tokens = |turn: &Turn| turn.prompt_tokens.map(|tokens| tokens as f64);
         let first = |turn: &Turn| turn.number == 1;
         let last = |turn: &Turn| turn.is_last;
-        let numbers = [
+        let mut values = numbers([
             ("mean_ttft_ms", mean(&ttft)),
             ("median_ttft_ms", median(&ttft)),
             ("ttft_first_ms", self.mean_of(first, |turn| turn.ttft_ms)),
@@ -429,11 +425,7 @@ impl Tally {
             ("turns", Some(self.turns.len() as f64)),
             ("requests", Some(self.requests as f64)),
             ("failed", Some(self.failed as f64)),
-        ];
-        let mut values: MetricValues = numbers
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), value.map(MetricValue::Number)))
-            .collect();
+        ]);
         for (name, list) in [
             ("ttft_by_turn_ms", self.by_turn(|turn| self.mean_of(turn, |turn| turn.ttft_ms))),
             ("tpot_by_turn_ms", self.by_turn(|turn| self.mean_of(turn, |turn| turn.tpot_ms))),

@@ -4,9 +4,10 @@
 
 use crate::bench::client::Order;
 use crate::bench::fault::is_too_long;
+use crate::bench::length::missed;
 use crate::bench::record::{RequestErrorClass, RequestRecord};
 use crate::bench::repeat::{Repeat, Verdict};
-use crate::bench::request::RequestSpec;
+use crate::bench::request::{Prepared, RequestSpec};
 use crate::bench::stream::Answer;
 use crate::bench::suite::{Bench, BenchError};
 use crate::bench::traffic::{Lookup, Seen, Traffic, not_cold};
@@ -36,6 +37,32 @@ pub(crate) struct Reply {
     /// It did not end by itself.
     pub(crate) truncated: bool,
     pub(crate) lookup: Lookup,
+}
+
+impl Reply {
+    /// Tokens of its prompt; 0 where they are not told.
+    pub(crate) fn prompt_tokens(&self) -> u64 {
+        self.record.usage.map_or(0, |usage| usage.prompt_tokens)
+    }
+
+    /// Something to be said of its request.
+    pub(crate) fn told(&self, what: &str) -> String {
+        format!("request {} ({}): {what}", self.record.index, self.record.purpose)
+    }
+
+    /// A reply without a token has no time to the first one.
+    pub(crate) fn with_token(self) -> Result<Self, Stop> {
+        match self.record.first_token_ns {
+            Some(_) => Ok(self),
+            None => Err(Stop::Failed(self.told("the stream carried no token"))),
+        }
+    }
+
+    /// The repeat is void where a prompt is not as long as asked for.
+    pub(crate) fn check_length(&self, target: u64) -> Result<(), Stop> {
+        let reason = self.record.usage.and_then(|usage| missed(usage.prompt_tokens, target));
+        reason.map_or(Ok(()), |reason| Err(Stop::Void(self.told(&reason))))
+    }
 }
 
 /// The requests of one repeat.
@@ -74,11 +101,15 @@ impl<'b, 'a> Dialogue<'b, 'a> {
 
     /// Sends a request, reads its answer, waits for the counters.
     pub(crate) async fn ask(&mut self, purpose: &str, spec: RequestSpec) -> Result<Reply, Stop> {
-        let (must_talk, most) = (spec.ignore_eos && spec.max_tokens > 1, spec.max_tokens);
         let model = self.bench.server().model.clone();
         let prompt = self.bench.make(move || spec.prepare(&model)).await.ok_or(Stop::Cancelled)?;
+        self.send(purpose, &prompt).await
+    }
+
+    /// The same with a request that was prepared before, and may be sent again.
+    pub(crate) async fn send(&mut self, purpose: &str, prompt: &Prepared) -> Result<Reply, Stop> {
         let index = self.bench.position(self.records.len());
-        let outcome = self.bench.send(&prompt, Order { index, purpose, scheduled_ns: None }).await;
+        let outcome = self.bench.send(prompt, Order { index, purpose, scheduled_ns: None }).await;
         let mut record = outcome.record;
         if let Some(error) = record.failure().cloned() {
             self.records.push(record);
@@ -89,36 +120,34 @@ impl<'b, 'a> Dialogue<'b, 'a> {
                 _ => Stop::Failed(told),
             });
         }
-        let seen = self.counted(record.usage.map(|usage| usage.prompt_tokens)).await;
+        let tokens = record.usage.map(|usage| usage.prompt_tokens).filter(|tokens| *tokens > 0);
+        let seen = self.counted(tokens).await;
         if let (Ok(Lookup::Found(found)), Some(usage)) = (&seen, &mut record.usage) {
             usage.cached_tokens.get_or_insert(*found);
         }
         self.records.push(record.clone());
         let lookup = seen?;
-        // A model may end at once; where it was told to go on, it may not. One token
-        // alone need not show: a parser takes `<think>` away.
-        if must_talk && record.first_token_ns.is_none() {
-            return Err(Stop::Failed(format!(
-                "request {index} ({purpose}): the stream carried no token"
-            )));
-        }
         let answer = outcome.answer.unwrap_or_default();
-        let truncated = record.is_truncated(most);
-        Ok(Reply { record, answer, truncated, lookup })
+        let truncated = record.is_truncated(prompt.max_tokens);
+        let reply = Reply { record, answer, truncated, lookup };
+        if prompt.must_talk { reply.with_token() } else { Ok(reply) }
     }
 
-    /// The same with a prompt that was never sent before: a miss, which the counters
-    /// certify. The repeat is void where they show that some of it was cached.
+    /// Asks with a prompt that was never sent before: a miss, which the counters certify.
     pub(crate) async fn ask_cold(
         &mut self,
         purpose: &str,
         spec: RequestSpec,
     ) -> Result<Reply, Stop> {
         let reply = self.ask(purpose, spec).await?;
-        match self.warm(&reply) {
-            Some(reason) => Err(Stop::Void(reason)),
-            None => Ok(reply),
-        }
+        self.check_cold(&reply)?;
+        Ok(reply)
+    }
+
+    /// The repeat is void where the counters show that some of a prompt that was
+    /// never sent before was cached.
+    pub(crate) fn check_cold(&mut self, reply: &Reply) -> Result<(), Stop> {
+        self.warm(reply).map_or(Ok(()), |reason| Err(Stop::Void(reason)))
     }
 
     /// The same where another figure than the time to the first token is judged: what
@@ -138,15 +167,16 @@ impl<'b, 'a> Dialogue<'b, 'a> {
     /// Why a prompt that was never sent before was no miss. A warm-up may find out
     /// that the chat template itself opens with a block.
     fn warm(&mut self, reply: &Reply) -> Option<String> {
-        let block = self.traffic.as_ref().and_then(|traffic| traffic.before().block_size());
-        let found = reply.lookup.warm(block)?;
+        let found = reply.lookup.warm(self.block_size())?;
         if !self.bench.use_cache_salt() && self.bench.is_warmup() {
             return None;
         }
-        let Reply { record, .. } = reply;
-        let tokens = record.usage.map_or(0, |usage| usage.prompt_tokens);
-        let why = not_cold(found, tokens);
-        Some(format!("request {} ({}): {why}", record.index, record.purpose))
+        Some(reply.told(&not_cold(found, reply.prompt_tokens())))
+    }
+
+    /// Tokens of a block of the server's cache, where it tells them.
+    pub(crate) fn block_size(&self) -> Option<u64> {
+        self.traffic.as_ref()?.before().block_size()
     }
 
     /// The requests so far.

@@ -1,18 +1,17 @@
 //! The workload `long-context`: a code hidden in a long text, to be repeated. One
 //! request for each depth, answered to its natural end; what was cut off is wrong.
 
-use serde_json::{Map, json};
+use serde_json::json;
 
 use crate::bench::dataset::Unready;
 use crate::bench::dialogue::{Dialogue, Reply, Stop};
 use crate::bench::fitting::{Wanted, fit};
-use crate::bench::length::missed;
 use crate::bench::load::distribution::Distribution;
 use crate::bench::prompts::{derive, salt, text};
 use crate::bench::repeat::{Repeat, Verdict};
 use crate::bench::request::{Input, RequestSpec};
 use crate::bench::suite::{Bench, BenchError};
-use crate::metric::{MetricValue, MetricValues};
+use crate::metric::{MetricValues, numbers};
 use crate::workload::LongContext;
 
 /// What the answers add up to.
@@ -67,7 +66,7 @@ pub(crate) async fn repeat(
         let asked = ask(&mut dialogue, spec, &name, needle, bytes).await;
         ended = asked.and_then(|reply| {
             tally.note(&needle, &reply);
-            check_length(&reply, target)
+            reply.check_length(target)
         });
         if ended.is_err() {
             break;
@@ -88,13 +87,6 @@ async fn ask(
     let make = move || request(&spec, &needle, bytes).salted(cache_salt);
     let request = dialogue.bench.make(make).await.ok_or(Stop::Cancelled)?;
     dialogue.ask_cold(name, request).await
-}
-
-fn check_length(reply: &Reply, target: u64) -> Result<(), Stop> {
-    let record = &reply.record;
-    let reason = record.usage.and_then(|usage| missed(usage.prompt_tokens, target));
-    let told = |reason| format!("request {} ({}): {reason}", record.index, record.purpose);
-    reason.map_or(Ok(()), |reason| Err(Stop::Void(told(reason))))
 }
 
 /// A code and where it lies.
@@ -191,16 +183,12 @@ fn place(text: &str, depth: f64) -> usize {
 }
 
 fn request(spec: &LongContext, needle: &Needle, bytes: usize) -> RequestSpec {
-    let mut extra = Map::new();
-    if let Some(thinking) = spec.thinking {
-        extra.insert("chat_template_kwargs".to_owned(), json!({"enable_thinking": thinking}));
-    }
-    RequestSpec {
+    let request = RequestSpec {
         ignore_eos: false,
-        extra,
         keep_answer: true,
         ..RequestSpec::speed(needle.input(bytes), spec.max_tokens)
-    }
+    };
+    request.thinking(spec.thinking)
 }
 
 impl Tally {
@@ -225,7 +213,7 @@ impl Tally {
     fn values(&self, requests: usize, failed: usize) -> MetricValues {
         let of = |values: &[f64]| Distribution::of(values.iter().copied());
         let asked = f64::from(self.asked);
-        [
+        numbers([
             ("accuracy", (self.asked > 0).then(|| f64::from(self.correct) / asked)),
             ("correct", Some(f64::from(self.correct))),
             ("asked", Some(asked)),
@@ -238,10 +226,7 @@ impl Tally {
             ("prompt_tokens", of(&self.prompt_tokens).median()),
             ("requests", Some(requests as f64)),
             ("failed", Some(failed as f64)),
-        ]
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value.map(MetricValue::Number)))
-        .collect()
+        ])
     }
 }
 

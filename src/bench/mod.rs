@@ -4,6 +4,7 @@
 use crate::bench::record::RequestRecord;
 use crate::bench::telemetry::Sample;
 
+mod arrival;
 mod calls;
 mod chunk;
 pub mod client;

@@ -10,7 +10,7 @@ use crate::bench::puzzles::{Puzzle, of_repeat};
 use crate::bench::repeat::Repeat;
 use crate::bench::request::{Input, RequestSpec};
 use crate::bench::suite::{Bench, BenchError};
-use crate::metric::{MetricValue, MetricValues};
+use crate::metric::{MetricValues, numbers};
 use crate::workload::{Reasoning, ReasoningKind};
 
 /// What the answers add up to.
@@ -72,10 +72,6 @@ fn request(
     // The salt opens the message, and is said to mean nothing.
     let system =
         format!("{} (a label without meaning). You solve puzzles with care.", salt(salt_number));
-    let mut extra = Map::new();
-    if let Some(thinking) = spec.thinking {
-        extra.insert("chat_template_kwargs".to_owned(), json!({"enable_thinking": thinking}));
-    }
     let seed = derive(&[&bench.seed().to_string(), &bench.repeat_name(), kind.as_str(), &number]);
     let request = RequestSpec {
         max_tokens: room(bench, system.len() + puzzle.prompt.len(), spec.max_tokens)?,
@@ -86,10 +82,11 @@ fn request(
         ignore_eos: false,
         temperature: spec.temperature,
         seed: Some(seed >> 33),
-        extra,
+        extra: Map::new(),
         keep_answer: true,
     };
-    Ok(request.salted(bench.cache_salt().then_some(salt_number)))
+    let cache_salt = bench.cache_salt().then_some(salt_number);
+    Ok(request.thinking(spec.thinking).salted(cache_salt))
 }
 
 /// Whether the server told the thinking apart from the answer.
@@ -148,7 +145,7 @@ impl Tally {
         let answers: Vec<f64> =
             self.output_tokens.iter().zip(&thinking).map(|(all, thought)| all - thought).collect();
         let answer_ttft = all(&self.answer_ttft_ms).unwrap_or_default();
-        [
+        numbers([
             ("accuracy", (self.asked > 0).then(|| f64::from(self.correct) / asked)),
             ("correct", Some(f64::from(self.correct))),
             ("asked", Some(asked)),
@@ -162,9 +159,6 @@ impl Tally {
             ("mean_output_tokens", mean(&self.output_tokens)),
             ("requests", Some(dialogue.requests() as f64)),
             ("failed", Some(dialogue.failed() as f64)),
-        ]
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value.map(MetricValue::Number)))
-        .collect()
+        ])
     }
 }

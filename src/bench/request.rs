@@ -79,6 +79,14 @@ impl RequestSpec {
         self
     }
 
+    /// The same with thinking asked for or forbidden; `None`: as the chat template has it.
+    #[must_use]
+    pub fn thinking(mut self, thinking: Option<bool>) -> Self {
+        let told = thinking.map(|thinking| json!({"enable_thinking": thinking}));
+        self.extra.extend(told.map(|told| ("chat_template_kwargs".to_owned(), told)));
+        self
+    }
+
     /// The bytes to send, for the server's `model`.
     pub fn prepare(&self, model: &str) -> Prepared {
         let mut body = self.extra.clone();
@@ -109,6 +117,8 @@ impl RequestSpec {
             path,
             body: Value::Object(body).to_string().into(),
             keep_answer: self.keep_answer,
+            max_tokens: self.max_tokens,
+            must_talk: self.ignore_eos && self.max_tokens > 1,
         }
     }
 }
@@ -119,6 +129,10 @@ pub struct Prepared {
     pub(crate) path: &'static str,
     pub(crate) body: Bytes,
     pub(crate) keep_answer: bool,
+    pub(crate) max_tokens: u64,
+    /// A model may end at once; where it was told to go on, it may not. One token
+    /// alone need not show: a parser takes `<think>` away.
+    pub(crate) must_talk: bool,
 }
 
 #[cfg(test)]

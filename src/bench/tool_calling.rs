@@ -12,7 +12,7 @@ use crate::bench::stream::Answer;
 use crate::bench::suite::{Bench, BenchError};
 use crate::bench::tool_tasks::score::{Judged, judge};
 use crate::bench::tool_tasks::{Call, Step, Task, of_repeat};
-use crate::metric::{MetricValue, MetricValues};
+use crate::metric::{MetricValues, numbers};
 use crate::workload::{Scenario, ToolCalling};
 
 /// What the answers add up to.
@@ -113,11 +113,7 @@ fn request(
     };
     request.extra.insert("tools".to_owned(), tools);
     request.extra.insert("tool_choice".to_owned(), task.choice.clone());
-    if let Some(thinking) = spec.thinking {
-        let template = json!({"enable_thinking": thinking});
-        request.extra.insert("chat_template_kwargs".to_owned(), template);
-    }
-    Ok(request)
+    Ok(request.thinking(spec.thinking))
 }
 
 /// A first request that was refused because of its tools: the server has none.
@@ -176,7 +172,7 @@ impl Tally {
     fn values(&self, dialogue: &Dialogue<'_, '_>) -> MetricValues {
         let count = |count: u32| Some(f64::from(count));
         let share = f64::from(self.correct) / f64::from(self.asked);
-        [
+        numbers([
             ("accuracy", (self.asked > 0).then_some(share)),
             ("correct", count(self.correct)),
             ("asked", count(self.asked)),
@@ -190,9 +186,6 @@ impl Tally {
             ("mean_output_tokens", mean(&self.output_tokens)),
             ("requests", Some(dialogue.requests() as f64)),
             ("failed", Some(dialogue.failed() as f64)),
-        ]
-        .into_iter()
-        .map(|(name, value)| (name.to_owned(), value.map(MetricValue::Number)))
-        .collect()
+        ])
     }
 }

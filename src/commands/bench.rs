@@ -92,12 +92,21 @@ pub(crate) async fn bench(args: &BenchArgs, shutdown: &Shutdown) -> Result<Exit,
     }
     tell(args, &server, &measurements)?;
     match ended {
-        Ok(()) if measurements.iter().any(|m| m.status == Status::Ok) => Ok(Exit::Done),
-        Ok(()) => Ok(Exit::NothingRanked),
+        Ok(()) => Ok(exit_of(&measurements)),
         Err(BenchError::Cancelled) => Ok(Exit::Interrupted),
         Err(fault @ BenchError::EngineGone { .. }) => Err(Failure::new(Exit::Engine, fault)),
         Err(fault @ BenchError::NoSuchCase { .. }) => Err(Failure::new(Exit::Bug, fault)),
         Err(fault) => Err(Failure::new(Exit::Environment, fault)),
+    }
+}
+
+/// Whether anything was measured. Warm-ups are told nowhere, and are no measurement.
+fn exit_of(measurements: &[Measurement]) -> Exit {
+    let mut kept = measurements.iter().filter(|measurement| measurement.repeat > 0);
+    if kept.any(|measurement| measurement.status == Status::Ok) {
+        Exit::Done
+    } else {
+        Exit::NothingRanked
     }
 }
 
@@ -234,4 +243,29 @@ fn tell(args: &BenchArgs, server: &Server, measurements: &[Measurement]) -> Resu
     let mark = if server.simulated { " SIMULATED" } else { "" };
     print(&format!("{} {}{mark}\n\n", server.endpoint.base_url, server.model))?;
     print(&report::measurements::render(&kept, width()))
+}
+
+#[cfg(test)]
+mod tests {
+    use vllm_grid::metric::MetricValues;
+
+    use super::*;
+
+    #[test]
+    fn a_warm_up_that_went_well_is_no_measurement() {
+        let measurement = |repeat, status| Measurement {
+            workload: "load".to_owned(),
+            case: String::new(),
+            repeat,
+            status,
+            reason: None,
+            metrics: MetricValues::new(),
+        };
+        let warmup = measurement(0, Status::Ok);
+        assert_eq!(exit_of(&[warmup.clone(), measurement(1, Status::Void)]), Exit::NothingRanked);
+        assert_eq!(
+            exit_of(&[warmup, measurement(1, Status::Void), measurement(2, Status::Ok)]),
+            Exit::Done
+        );
+    }
 }
