@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use reqwest::Url;
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -114,6 +115,23 @@ pub struct Order<'a> {
     pub scheduled_ns: Option<u64>,
 }
 
+/// The address that answers first comes first: of a name with several, one may lead
+/// nowhere.
+async fn first_to_answer(mut addresses: Vec<SocketAddr>, patience: Duration) -> Vec<SocketAddr> {
+    if addresses.len() < 2 {
+        return addresses;
+    }
+    let tries = addresses
+        .clone()
+        .into_iter()
+        .map(|address| Box::pin(async move { TcpStream::connect(address).await.map(|_| address) }));
+    let tried = timeout(patience, futures_util::future::select_ok(tries)).await;
+    if let Ok(Ok((first, _))) = tried {
+        addresses.sort_by_key(|address| *address != first);
+    }
+    addresses
+}
+
 impl Client {
     /// A client for `server`; its name is looked up once, here.
     ///
@@ -143,6 +161,7 @@ impl Client {
             .await
             .map_err(|error| fault(&format!("its host is not known ({error})")))?
             .collect();
+        let addresses = first_to_answer(addresses, limits.connect).await;
         let api_key = server.endpoint.api_key.clone();
         if api_key.as_ref().is_some_and(|key| !is_header_value(key.reveal())) {
             return Err(fault("the API key has characters that no header can carry"));
@@ -157,38 +176,36 @@ impl Client {
     /// # Errors
     /// No connection.
     pub async fn ready(&self, slot: &mut Slot) -> Result<(), RequestError> {
-        self.ready_for(slot, Duration::ZERO).await
+        self.ready_for(slot, Duration::ZERO).await.map(|_| ())
     }
 
-    /// As [`Client::ready`], for a request that is sent after `ahead`.
+    /// As [`Client::ready`], for a request that is sent after `ahead`; whether it had to
+    /// be opened.
     ///
     /// # Errors
     /// No connection.
-    pub async fn ready_for(&self, slot: &mut Slot, ahead: Duration) -> Result<(), RequestError> {
-        slot.connection = Some(self.connection(slot, ahead).await?);
-        Ok(())
-    }
-
-    /// The slot's connection, or a new one where it has none that is fresh.
-    async fn connection(
-        &self,
-        slot: &mut Slot,
-        ahead: Duration,
-    ) -> Result<Connection, RequestError> {
-        if let Some(connection) = slot.connection.take()
-            && connection.is_usable(ahead)
-        {
-            return Ok(connection);
+    pub async fn ready_for(&self, slot: &mut Slot, ahead: Duration) -> Result<bool, RequestError> {
+        if self.is_ready_for(slot, ahead) {
+            return Ok(false);
         }
+        slot.connection = None;
         let error = |message: String| RequestError { class: RequestErrorClass::Connect, message };
         match timeout(self.limits.connect, Connection::open(&self.addresses)).await {
-            Ok(Ok(connection)) => Ok(connection),
+            Ok(Ok(connection)) => {
+                slot.connection = Some(connection);
+                Ok(true)
+            }
             Ok(Err(fault)) => Err(error(format!("no connection: {fault}"))),
             Err(_) => {
                 let seconds = self.limits.connect.as_secs_f64();
                 Err(error(format!("no connection within {seconds} s")))
             }
         }
+    }
+
+    /// Whether the slot's connection is open, and still fresh after `ahead`.
+    pub fn is_ready_for(&self, slot: &Slot, ahead: Duration) -> bool {
+        slot.connection.as_ref().is_some_and(|connection| connection.is_usable(ahead))
     }
 
     /// `count` slots, all open: a few at a time, so that no burst of connects
@@ -226,11 +243,10 @@ impl Client {
         };
         let mut reader = StreamReader::new(record, self.limits.stream, request.keep_answer);
         let message = self.message(request);
-        let connection = self.connection(slot, Duration::ZERO);
-        let outcome = match cancel.run_until_cancelled(connection).await {
-            None => Err(cancelled()),
-            Some(Err(error)) => Err(error),
-            Some(Ok(mut connection)) => {
+        let ready = cancel.run_until_cancelled(self.ready(slot)).await;
+        let outcome = match (ready, slot.connection.take()) {
+            (Some(Err(error)), _) => Err(error),
+            (Some(Ok(())), Some(mut connection)) => {
                 let exchange =
                     Exchange::new(&mut connection, &message, &mut reader, clock, self.limits);
                 exchange.run(cancel).await.map(|ended| {
@@ -240,6 +256,7 @@ impl Client {
                     }
                 })
             }
+            (None | Some(Ok(())), _) => Err(cancelled()),
         };
         let record = reader.record_mut();
         record.end_ns.get_or_insert(clock.elapsed_ns());
@@ -248,6 +265,7 @@ impl Client {
         }
         let (mut record, answer) = reader.finish(outcome);
         self.excuse(&mut record);
+        self.hide_key(&mut record);
         Outcome { record, answer }
     }
 
@@ -261,6 +279,14 @@ impl Client {
                 && !self.tells_usage.load(Ordering::Relaxed);
     }
 
+    /// What a server or a proxy says may repeat the key that it was sent.
+    fn hide_key(&self, record: &mut RequestRecord) {
+        let key = self.api_key.as_ref().map(ApiKey::reveal).filter(|key| !key.is_empty());
+        if let (Some(error), Some(key)) = (&mut record.error, key) {
+            error.message = error.message.replace(key, "***");
+        }
+    }
+
     /// Head and body, in one piece: one write sends what fits the socket.
     fn message(&self, request: &Prepared) -> Vec<u8> {
         let key = self.api_key.as_ref().map(ApiKey::reveal);
@@ -268,5 +294,28 @@ impl Client {
         let mut message = request_head(&path, &self.host, key, request.body.len()).into_bytes();
         message.extend_from_slice(&request.body);
         message
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_address_that_answers_comes_before_one_that_does_not() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let answers = listener.local_addr().expect("bound");
+        // Nobody listens there: the port was somebody's a moment ago.
+        let gone = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let refuses = gone.local_addr().expect("bound");
+        drop(gone);
+        // For documentation: packets to it lead nowhere.
+        let silent = "192.0.2.1:9".parse().expect("an address");
+        let patience = Duration::from_secs(20);
+        let sorted = first_to_answer(vec![silent, refuses, answers], patience).await;
+        assert_eq!(sorted, [answers, silent, refuses]);
+        let patience = Duration::from_millis(50);
+        let unsorted = first_to_answer(vec![refuses, silent], patience).await;
+        assert_eq!(unsorted, [refuses, silent], "as the name has them");
     }
 }

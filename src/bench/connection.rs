@@ -3,12 +3,14 @@
 //! pool, no retry, no redirect, no proxy.
 
 use std::cell::RefCell;
-use std::io::{self, Write};
+use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::io::unix::AsyncFd;
+use socket2::SockRef;
+use tokio::io::{AsyncWrite, Interest};
 use tokio::net::TcpStream;
 
 use crate::bench::arrival::{self, Buffer};
@@ -29,7 +31,7 @@ thread_local! {
 /// An open connection.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    stream: AsyncFd<std::net::TcpStream>,
+    stream: TcpStream,
     idle_since_ns: u64,
     /// Nothing arrives before what came before it, whatever the clocks say.
     latest_ns: u64,
@@ -40,10 +42,9 @@ impl Connection {
     pub(crate) async fn open(addresses: &[SocketAddr]) -> io::Result<Self> {
         let stream = TcpStream::connect(addresses).await?;
         stream.set_nodelay(true)?;
-        let stream = stream.into_std()?;
         arrival::stamp(&stream);
         let now_ns = now_ns();
-        Ok(Self { stream: AsyncFd::new(stream)?, idle_since_ns: now_ns, latest_ns: now_ns })
+        Ok(Self { stream, idle_since_ns: now_ns, latest_ns: now_ns })
     }
 
     /// Writes what the socket takes of `bytes`.
@@ -52,13 +53,13 @@ impl Connection {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        loop {
-            let mut ready = ready!(self.stream.poll_write_ready(cx))?;
-            self.latest_ns = now_ns();
-            if let Ok(written) = ready.try_io(|stream| stream.get_ref().write(bytes)) {
-                return Poll::Ready(written);
-            }
-        }
+        self.latest_ns = now_ns();
+        let written = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
+        // After a reply the kernel holds its acknowledgements back for 40 ms, to send them
+        // with the next one; a server without TCP_NODELAY holds its tokens back for them.
+        // Where the kernel has no such option, that is what any client sees.
+        let _ = SockRef::from(&self.stream).set_tcp_quickack(true);
+        Poll::Ready(Ok(written))
     }
 
     /// Gives what has arrived to `take`, with its time of [`now_ns`]; no bytes: the
@@ -70,18 +71,13 @@ impl Connection {
     ) -> Poll<io::Result<T>> {
         BUFFER.with_borrow_mut(|buffer| {
             loop {
-                let mut ready = ready!(self.stream.poll_read_ready(cx))?;
-                match buffer.receive(self.stream.get_ref()) {
+                ready!(self.stream.poll_read_ready(cx))?;
+                match receive(&self.stream, buffer) {
                     Ok((length, at_ns)) => {
-                        // It has been emptied: what comes next is told anew.
-                        if 0 < length && length < buffer.size() {
-                            ready.clear_ready();
-                        }
                         self.latest_ns = self.latest_ns.max(at_ns);
                         return Poll::Ready(Ok(take(self.latest_ns, buffer.filled(length))));
                     }
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) if is_passing(&error) => {}
                     Err(error) => return Poll::Ready(Err(error)),
                 }
             }
@@ -100,7 +96,27 @@ impl Connection {
             return false;
         }
         // A close, or bytes that nobody asked for.
-        let nothing = self.stream.get_ref().peek(&mut [0]);
+        let nothing = arrival::peek(&self.stream);
         matches!(nothing, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
+}
+
+/// Reads what there is. A socket that has been emptied is not ready any more, and is not
+/// read once more to learn that: what comes next is told anew.
+fn receive(stream: &TcpStream, buffer: &mut Buffer) -> io::Result<(usize, u64)> {
+    let mut received = None;
+    let read = stream.try_io(Interest::READABLE, || {
+        let (length, at_ns) = buffer.receive(stream)?;
+        received = Some((length, at_ns));
+        let is_emptied = 0 < length && length < buffer.size();
+        if is_emptied { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+    });
+    match received {
+        Some(received) => Ok(received),
+        None => read.and(Err(io::ErrorKind::WouldBlock.into())),
+    }
+}
+
+fn is_passing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }

@@ -50,14 +50,6 @@ impl Reply {
         format!("request {} ({}): {what}", self.record.index, self.record.purpose)
     }
 
-    /// A reply without a token has no time to the first one.
-    pub(crate) fn with_token(self) -> Result<Self, Stop> {
-        match self.record.first_token_ns {
-            Some(_) => Ok(self),
-            None => Err(Stop::Failed(self.told("the stream carried no token"))),
-        }
-    }
-
     /// The repeat is void where a prompt is not as long as asked for.
     pub(crate) fn check_length(&self, target: u64) -> Result<(), Stop> {
         let reason = self.record.usage.and_then(|usage| missed(usage.prompt_tokens, target));
@@ -70,6 +62,8 @@ pub(crate) struct Dialogue<'b, 'a> {
     pub(crate) bench: &'b mut Bench<'a>,
     traffic: Option<Traffic>,
     records: Vec<RequestRecord>,
+    /// Requests that failed because they were answered without a token.
+    silent: usize,
     remarks: Vec<String>,
 }
 
@@ -78,7 +72,7 @@ impl<'b, 'a> Dialogue<'b, 'a> {
     pub(crate) async fn start(bench: &'b mut Bench<'a>) -> Self {
         bench.begins();
         let traffic = Traffic::start(bench.http(), bench.cancel()).await;
-        Self { bench, traffic, records: Vec::new(), remarks: Vec::new() }
+        Self { bench, traffic, records: Vec::new(), silent: 0, remarks: Vec::new() }
     }
 
     /// The first request's record, where there was one request only.
@@ -96,7 +90,7 @@ impl<'b, 'a> Dialogue<'b, 'a> {
 
     /// Requests so far that failed.
     pub(crate) fn failed(&self) -> usize {
-        self.records.iter().filter(|record| record.failure().is_some()).count()
+        self.silent + self.records.iter().filter(|record| record.failure().is_some()).count()
     }
 
     /// Sends a request, reads its answer, waits for the counters.
@@ -120,6 +114,12 @@ impl<'b, 'a> Dialogue<'b, 'a> {
                 _ => Stop::Failed(told),
             });
         }
+        if prompt.must_talk && record.first_token_ns.is_none() {
+            self.records.push(record);
+            self.silent += 1;
+            let told = format!("request {index} ({purpose}): the stream carried no token");
+            return Err(Stop::Failed(told));
+        }
         let tokens = record.usage.map(|usage| usage.prompt_tokens).filter(|tokens| *tokens > 0);
         let seen = self.counted(tokens).await;
         if let (Ok(Lookup::Found(found)), Some(usage)) = (&seen, &mut record.usage) {
@@ -129,8 +129,7 @@ impl<'b, 'a> Dialogue<'b, 'a> {
         let lookup = seen?;
         let answer = outcome.answer.unwrap_or_default();
         let truncated = record.is_truncated(prompt.max_tokens);
-        let reply = Reply { record, answer, truncated, lookup };
-        if prompt.must_talk { reply.with_token() } else { Ok(reply) }
+        Ok(Reply { record, answer, truncated, lookup })
     }
 
     /// Asks with a prompt that was never sent before: a miss, which the counters certify.

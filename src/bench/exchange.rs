@@ -43,8 +43,8 @@ struct Response<'a> {
     part: Part,
     reader: &'a mut StreamReader,
     clock: Clock,
-    /// When bytes were read last, until it is asked for.
-    read_ns: Option<u64>,
+    /// Bytes were read, until it is asked for.
+    has_read: bool,
     limits: Limits,
 }
 
@@ -65,7 +65,7 @@ impl<'a> Exchange<'a> {
         limits: Limits,
     ) -> Self {
         let part = Part::Head(Vec::new());
-        let response = Response { part, reader, clock, read_ns: None, limits };
+        let response = Response { part, reader, clock, has_read: false, limits };
         let timer = Timer::new(clock, limits);
         Self { connection, message, broken: None, response, timer }
     }
@@ -91,7 +91,7 @@ impl<'a> Exchange<'a> {
             self.write(cx, whole);
             let read = match self.read(cx) {
                 Poll::Ready(ended) => return Poll::Ready(ended),
-                Poll::Pending => self.response.read_ns.take().filter(|_| known),
+                Poll::Pending => std::mem::take(&mut self.response.has_read) && known,
             };
             match self.timer.poll(cx, read, self.response.reader) {
                 // The answer is whole; its connection does not end it.
@@ -142,7 +142,7 @@ impl Response<'_> {
     /// ended when they end it.
     fn take(&mut self, at_ns: u64, bytes: &[u8]) -> Result<Option<Ended>, RequestError> {
         let at_ns = self.clock.since(at_ns);
-        self.read_ns = Some(at_ns);
+        self.has_read = true;
         match &mut self.part {
             Part::Head(head) => {
                 head.extend_from_slice(bytes);

@@ -127,7 +127,9 @@ impl Recipe {
         };
         let input = Input::new(self.route, messages_about(salt, &text));
         let cache_salt = cache_salt.then_some(salt);
-        RequestSpec::speed(input, output_tokens).salted(cache_salt).prepare(&self.model)
+        let request = RequestSpec::speed(input, output_tokens).salted(cache_salt);
+        // Its time to the first token is what is measured: none is a fault.
+        Prepared { must_talk: true, ..request.prepare(&self.model) }
     }
 }
 
@@ -173,8 +175,7 @@ impl Run<'_> {
         purpose: &str,
         prompt: &Prepared,
     ) -> Result<Reply, Stop> {
-        // Its time to the first token is what is measured: none is a fault.
-        let reply = dialogue.send(purpose, prompt).await?.with_token()?;
+        let reply = dialogue.send(purpose, prompt).await?;
         tally.note(purpose, &reply.record);
         reply.check_length(self.target)?;
         Ok(reply)

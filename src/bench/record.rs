@@ -136,11 +136,20 @@ impl RequestRecord {
         }
     }
 
+    /// Whether all of several tokens arrived at once: something on the way holds them
+    /// back, and nothing tells when each was made.
+    pub fn is_in_one_piece(&self) -> bool {
+        self.first_token_ns.is_some()
+            && self.first_token_ns == self.last_token_ns
+            && self.usage.is_some_and(|usage| usage.completion_tokens >= 2)
+    }
+
     /// Time per output token after the first, in milliseconds:
-    /// (E2E - TTFT) / (n - 1); `None` for fewer than two tokens.
+    /// (E2E - TTFT) / (n - 1); `None` for fewer than two tokens, and for several that
+    /// [came in one piece](RequestRecord::is_in_one_piece).
     pub fn tpot_ms(&self) -> Option<f64> {
         let tokens = self.usage?.completion_tokens;
-        (tokens >= 2).then_some(())?;
+        (tokens >= 2 && !self.is_in_one_piece()).then_some(())?;
         Some((self.e2e_ms()? - self.ttft_ms()?) / (tokens - 1) as f64)
     }
 }
@@ -148,6 +157,19 @@ impl RequestRecord {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tokens_that_came_at_once_tell_no_time_of_each() {
+        let of = |last: u64, tokens: u64| RequestRecord {
+            first_token_ns: Some(5_000_000),
+            last_token_ns: Some(last),
+            usage: Some(Usage { completion_tokens: tokens, ..Usage::default() }),
+            ..RequestRecord::default()
+        };
+        assert_eq!(of(8_000_000, 4).tpot_ms(), Some(1.0));
+        assert_eq!((of(5_000_000, 4).tpot_ms(), of(5_000_000, 1).tpot_ms()), (None, None));
+        assert!(of(5_000_000, 4).is_in_one_piece() && !of(5_000_000, 1).is_in_one_piece());
+    }
 
     #[test]
     fn an_answer_is_whole_when_it_ended_by_itself_within_its_limit() {

@@ -5,6 +5,10 @@ use crate::bench::RepeatKey;
 use crate::bench::record::RequestRecord;
 use crate::metric::{Measurement, MetricValues, Status};
 
+/// An answer of so many tokens that arrives at once was held back on its way: no server
+/// makes them within one read.
+const LONG_ANSWER: u64 = 16;
+
 /// How a repeat ended, with the reason where there is one to tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -29,23 +33,39 @@ impl Repeat {
         Self { verdict, metrics, records: Vec::new() }
     }
 
-    /// Says that token counts are unknown, where the server never tells them.
-    pub(crate) fn remark_on_usage(&mut self) {
-        if let Verdict::Ok(remark) = &mut self.verdict
-            && self.records.iter().any(|record| record.is_excused)
-        {
+    /// Says what the server, or what stands before it, keeps to itself: token counts, or
+    /// when each token was made.
+    pub(crate) fn remark_on_server(&mut self) {
+        let Verdict::Ok(remark) = &mut self.verdict else { return };
+        let mut add = |text: String| {
+            let before = remark.take().map_or(String::new(), |remark| format!("{remark}; "));
+            *remark = Some(before + &text);
+        };
+        if self.records.iter().any(|record| record.is_excused) {
             let usage =
                 "the server tells no `usage`: token counts are unknown, lengths are guesses";
-            let before = remark.take().map_or(String::new(), |remark| format!("{remark}; "));
-            *remark = Some(format!("{before}{usage}"));
+            add(usage.to_owned());
+        }
+        let is_long = |record: &&RequestRecord| {
+            record.usage.is_some_and(|usage| usage.completion_tokens >= LONG_ANSWER)
+        };
+        let whole =
+            self.records.iter().filter(is_long).filter(|record| record.is_in_one_piece()).count();
+        if 2 * whole > self.records.len() {
+            let all = self.records.len();
+            add(format!("{whole} of {all} answers came in one piece: TPOT is not told of them"));
         }
     }
 
-    /// Everything that was sent, in the order in which it was: with the requests that
-    /// no metric is of.
-    pub(crate) fn put_in_order(&mut self, aside: Vec<RequestRecord>) {
+    /// Everything that was sent, with the requests that no metric is of: those before
+    /// what is measured, what is measured in its own order, those after it.
+    pub(crate) fn put_in_order(&mut self, mut aside: Vec<RequestRecord>) {
+        aside.sort_by_key(|record| record.sent_ns);
+        let first_ns = self.records.iter().map(|record| record.sent_ns).min().unwrap_or(u64::MAX);
+        let before = aside.partition_point(|record| record.sent_ns < first_ns);
+        let after = aside.split_off(before);
         self.records.splice(..0, aside);
-        self.records.sort_by_key(|record| record.scheduled_ns);
+        self.records.extend(after);
         for (index, record) in (0u32..).zip(&mut self.records) {
             record.index = index;
         }

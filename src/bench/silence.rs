@@ -41,19 +41,19 @@ impl Timer {
 
     /// Ready with an error when the server has been silent for too long.
     ///
-    /// `read_ns`: when something was read since this task was woken, where an
-    /// earlier call has told the timer whom to wake. Before its end, then, it was
-    /// not the timer that woke it.
+    /// `has_read`: something was read since this task was woken, and an earlier call
+    /// has told the timer whom to wake. Before its end, then, it was not the timer
+    /// that woke it.
     pub(crate) fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        read_ns: Option<u64>,
+        has_read: bool,
         reader: &StreamReader,
     ) -> Poll<RequestError> {
         if reader.is_done() && !self.after_done {
             self.after_done = true;
             self.reset(self.limits.after_done);
-        } else if read_ns.is_some_and(|read_ns| read_ns < self.ends_ns) {
+        } else if has_read && self.clock.elapsed_ns() < self.ends_ns {
             return Poll::Pending;
         }
         loop {

@@ -256,7 +256,7 @@ impl<'a> Bench<'a> {
             self.sink.store(&key, &done.records)?;
         }
         self.resources(ended_ns, &mut done)?;
-        done.remark_on_usage();
+        done.remark_on_server();
         let gone = match &done.verdict {
             Verdict::Failed(_) => {
                 let patience = self.settings.limits.first_token;

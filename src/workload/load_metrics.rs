@@ -208,7 +208,7 @@ const FIGURES: [Metric; 27] = [
         "slot_idle_share",
         "share",
         Direction::Lower,
-        "Share of a closed loop's time in which its slots had no request in flight, between one's end and the send of the next. Above 1 %, and 1 ms before each request, the repeat is void: the client was the bottleneck.",
+        "Share of a closed loop's time in which its slots had no request in flight, between the arrival of one's end and the send of the next. Above 1 %, and 5 ms before each request, the repeat is void: the client was the bottleneck.",
         CLOCK,
     ),
     load(

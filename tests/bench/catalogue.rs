@@ -77,7 +77,7 @@ async fn quick() -> Vec<Measurement> {
         // Enough for every percentile, for an SLO, and from a schedule.
         (
             "load",
-            json!({"rate": 200, "requests": 320, "prompt_tokens": 64, "output_tokens": 16,
+            json!({"rate": 150, "requests": 330, "prompt_tokens": 64, "output_tokens": 32,
                    "slo_ttft_ms": 60_000}),
         ),
         // What a closed loop alone tells, and a prefix that is shared.

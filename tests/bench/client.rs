@@ -13,16 +13,16 @@ use vllm_grid::bench::record::RequestErrorClass::{
 };
 use vllm_grid::bench::request::{Input, Prepared, RequestSpec};
 
-const ORDER: Order<'static> = Order { index: 0, purpose: "test", scheduled_ns: None };
+pub(crate) const ORDER: Order<'static> = Order { index: 0, purpose: "test", scheduled_ns: None };
 
-fn request() -> Prepared {
+pub(crate) fn request() -> Prepared {
     let input = Input::Chat(vec![json!({"role": "user", "content": "Hi"})]);
     let mut spec = RequestSpec::speed(input, 3);
     spec.keep_answer = true;
     spec.prepare("m")
 }
 
-fn limits() -> Limits {
+pub(crate) fn limits() -> Limits {
     Limits {
         first_token: Duration::from_millis(400),
         silence: Duration::from_millis(400),
@@ -30,7 +30,7 @@ fn limits() -> Limits {
     }
 }
 
-async fn ask(scripted: &Scripted) -> Outcome {
+pub(crate) async fn ask(scripted: &Scripted) -> Outcome {
     ask_with(scripted, limits()).await
 }
 
@@ -45,7 +45,7 @@ async fn fails(steps: Vec<Step>) -> (RequestErrorClass, String) {
     (error.class, error.message)
 }
 
-fn plain(status: &str, kind: &str, body: &str) -> Vec<Step> {
+pub(crate) fn plain(status: &str, kind: &str, body: &str) -> Vec<Step> {
     writes(&[format!(
         "HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n{body}",
         body.len()
@@ -53,7 +53,7 @@ fn plain(status: &str, kind: &str, body: &str) -> Vec<Step> {
 }
 
 /// A body as captured from vLLM, each event a chunk of its own.
-fn captured(name: &str) -> Vec<Step> {
+pub(crate) fn captured(name: &str) -> Vec<Step> {
     let path = format!("{}/tests/captures/{name}", env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(path).expect("a capture");
     let body = text.split_once("\n\n").map_or("", |(_, body)| body).trim_start();
@@ -387,40 +387,6 @@ async fn cancelling_drops_the_connection_at_once() {
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!(scripted.seen().closed, 1, "while the slot still exists");
     drop(slot);
-}
-
-#[tokio::test]
-async fn a_connection_is_used_again_and_replaced_when_it_was_closed() {
-    let good = captured("sse-chat-nothink.txt");
-    let stop = CancellationToken::new();
-    let kept = Scripted::start(good.clone()).await;
-    let client = Client::new(&kept.server(), limits()).await.expect("an address");
-    let mut slots = client.open(1).await.expect("open");
-    for _ in 0..3 {
-        let outcome = client.send(&mut slots[0], &request(), ORDER, Clock::start(), &stop).await;
-        assert_eq!(outcome.record.error, None);
-    }
-    assert_eq!((kept.seen().connections, kept.seen().requests.len()), (1, 3));
-    // What will be too old when it is used is replaced before.
-    client.ready_for(&mut slots[0], Duration::from_secs(1)).await.expect("open");
-    assert_eq!(kept.seen().connections, 1);
-    client.ready_for(&mut slots[0], Duration::from_secs(5)).await.expect("open");
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    assert_eq!(kept.seen().connections, 2);
-
-    // As vLLM does to idle ones, only sooner.
-    let mut steps = good;
-    steps.push(Step::Wait(Duration::from_millis(20)));
-    steps.push(Step::Close);
-    let closing = Scripted::start(steps).await;
-    let client = Client::new(&closing.server(), limits()).await.expect("an address");
-    let mut slot = Slot::default();
-    for _ in 0..3 {
-        let outcome = client.send(&mut slot, &request(), ORDER, Clock::start(), &stop).await;
-        assert_eq!(outcome.record.error, None);
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
-    assert_eq!((closing.seen().connections, closing.seen().requests.len()), (3, 3));
 }
 
 #[tokio::test]

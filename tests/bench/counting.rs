@@ -2,14 +2,17 @@
 //! counters of one, with faults to order.
 
 use std::collections::HashSet;
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
 use vllm_grid::server::Endpoint;
 
@@ -242,15 +245,16 @@ async fn chat(State(counting): State<Counting>, Json(body): Json<Value>) -> Resp
     drop(turn);
     // A first token need not show: a parser takes `<think>` away.
     let content = if max_tokens > 1 { "a" } else { "" };
-    let mut stream = event(&json!({"choices": [{"index": 0, "delta": {"content": content}}]}));
+    let token = event(&json!({"choices": [{"index": 0, "delta": {"content": content}}]}));
+    let mut rest = token.clone();
     if reached(behaviour.die_after) {
         counting.inside.lock().expect("no panic").dead = true;
         let message = "EngineCore encountered an issue.";
-        stream += &event(&json!({"error": {"message": message, "code": 500}}));
+        rest += &event(&json!({"error": {"message": message, "code": 500}}));
     } else {
         let answer = max_tokens.min(behaviour.longest_answer);
         let usage = json!({"prompt_tokens": tokens, "completion_tokens": answer});
-        stream += &event(&json!({"choices": [], "usage": usage}));
+        rest += &event(&json!({"choices": [], "usage": usage}));
         let foreign = reached(behaviour.foreign_after);
         let late = behaviour.counters_late;
         let counted = counting.clone();
@@ -263,8 +267,13 @@ async fn chat(State(counting): State<Counting>, Json(body): Json<Value>) -> Resp
             });
         }
     }
-    stream += "data: [DONE]\n\n";
-    ([("content-type", "text/event-stream; charset=utf-8")], stream).into_response()
+    rest += "data: [DONE]\n\n";
+    let pieces = stream::iter([token, rest]).then(async |piece| {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        Ok::<_, Infallible>(piece)
+    });
+    let kind = [("content-type", "text/event-stream; charset=utf-8")];
+    (kind, Body::from_stream(pieces)).into_response()
 }
 
 fn event(data: &Value) -> String {

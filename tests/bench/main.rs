@@ -5,6 +5,7 @@ mod client;
 mod cold;
 mod command;
 mod completions;
+mod connections;
 mod conversation;
 mod counting;
 mod dataset;

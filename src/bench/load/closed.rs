@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::prompts::{Amount, Prompts, Recipe};
-use super::verdict::{Done, Note, void_of_idleness};
+use super::verdict::{Done, Note, note_of_idleness};
 use super::{Run, Stop};
 
 impl Run<'_, '_> {
@@ -34,7 +34,7 @@ impl Run<'_, '_> {
         let never_busy = done.plan.window.is_none().then(|| {
             Note::Remark("throughput is not told: the slots were never all busy".to_owned())
         });
-        done.note = void_of_idleness(&done.records).or(never_busy);
+        done.note = note_of_idleness(&done.records).or(never_busy);
         Ok(done)
     }
 

@@ -134,12 +134,19 @@ pub(crate) struct Idle {
 impl Idle {
     /// Share from which on throughput and concurrency are not what they are told as.
     const MAX_SHARE: f64 = 0.01;
-    /// As much before each request is no sign of a slow client: a busy machine does it.
+    /// As much before each request, in milliseconds, any client needs now and then.
     const LEAST_MS: f64 = 1.0;
+    /// As much is no sign of a slow client: a busy machine makes it of any.
+    const MOST_MS: f64 = 5.0;
+
+    /// Whether it is to be said.
+    pub(crate) fn is_much(&self) -> bool {
+        self.share > Self::MAX_SHARE && self.mean_ms > Self::LEAST_MS
+    }
 
     /// Whether the client was the bottleneck.
     pub(crate) fn is_too_much(&self) -> bool {
-        self.share > Self::MAX_SHARE && self.mean_ms > Self::LEAST_MS
+        self.share > Self::MAX_SHARE && self.mean_ms > Self::MOST_MS
     }
 }
 
@@ -156,6 +163,15 @@ pub(crate) fn idle(records: &[RequestRecord]) -> Option<Idle> {
     (waits > 0).then(|| Idle { share: idle / whole, mean_ms: idle / f64::from(waits) / MS })
 }
 
+/// Tokens generated per second, from the first send to the last end.
+pub(crate) fn token_rate(records: &[RequestRecord]) -> Option<f64> {
+    let usage = records.iter().filter_map(|record| record.usage);
+    let tokens: u64 = usage.map(|usage| usage.completion_tokens).sum();
+    let first = records.iter().map(|record| record.sent_ns).min()?;
+    let last = records.iter().filter_map(|record| record.end_ns).max()?;
+    (last > first).then(|| tokens as f64 * 1e9 / (last - first) as f64)
+}
+
 fn is_good(record: &RequestRecord, plan: &Plan) -> bool {
     let (ttft, e2el) = if plan.open {
         let since = |at| from_schedule(record, at);
@@ -169,7 +185,8 @@ fn is_good(record: &RequestRecord, plan: &Plan) -> bool {
         (None, Some(_)) => false,
     };
     // One token alone has no time per further token to break a bound with.
-    let tpot = record.tpot_ms().or(record.usage.map(|_| 0.0));
+    let single = record.usage.filter(|usage| usage.completion_tokens < 2);
+    let tpot = record.tpot_ms().or(single.map(|_| 0.0));
     holds(ttft, plan.slo.ttft_ms) && holds(tpot, plan.slo.tpot_ms) && holds(e2el, plan.slo.e2el_ms)
 }
 
@@ -437,9 +454,11 @@ mod tests {
         let idle = of([4, 12]);
         assert!((idle.share - 16.0 / 216.0).abs() < 1e-9 && (idle.mean_ms - 8.0).abs() < 1e-9);
         assert!(idle.is_too_much());
-        assert!(!of([1, 1]).is_too_much(), "no more than a busy machine makes of any client");
+        assert!(!of([1, 1]).is_much(), "any client needs as much");
+        let some = of([4, 4]);
+        assert!(some.is_much() && !some.is_too_much(), "a busy machine makes it of any client");
         let long = Idle { share: 0.01, mean_ms: 8.0 };
-        assert!(!long.is_too_much(), "1 % of the time is no bottleneck");
+        assert!(!long.is_much() && !long.is_too_much(), "1 % of the time is no bottleneck");
     }
 
     #[test]

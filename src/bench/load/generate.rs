@@ -154,22 +154,55 @@ impl Generator {
             && let Some(prompt) = self.prompts.next().await
         {
             let record = self.send(&mut slot, prompt, free_ns).await;
-            let answered = record.failure().is_none();
+            let ended_ns = record.end_ns.filter(|_| record.failure().is_none());
             records.push(record);
-            if answered && records.len() < each {
-                // That the server closed the connection is no lag of the client.
-                self.cancel.run_until_cancelled(self.refresh(&mut slot, Duration::ZERO)).await;
-            }
-            free_ns = Some(self.clock.elapsed_ns());
+            free_ns = match ended_ns {
+                Some(ended_ns) if records.len() < each => {
+                    Some(ended_ns + self.reopened(&mut slot).await)
+                }
+                _ => Some(self.clock.elapsed_ns()),
+            };
         }
         records
     }
 
+    /// How long it took to open a connection that the server had closed, in
+    /// nanoseconds: no lag of the client.
+    async fn reopened(&self, slot: &mut Slot) -> u64 {
+        let before_ns = self.clock.elapsed_ns();
+        let refreshed = self.refresh(slot, Duration::ZERO);
+        match self.cancel.run_until_cancelled(refreshed).await {
+            Some(false) => 0,
+            Some(true) | None => self.clock.elapsed_ns() - before_ns,
+        }
+    }
+
     /// Looks after the connection of a request that is sent after `ahead`: a connect
-    /// would count as the client's lag.
-    async fn refresh(&self, slot: &mut Slot, ahead: Duration) {
+    /// would count as the client's lag. Whether there was need to.
+    async fn refresh(&self, slot: &mut Slot, ahead: Duration) -> bool {
         // What is wrong is told by the request itself.
-        let _ = self.client.ready_for(slot, ahead).await;
+        self.client.ready_for(slot, ahead).await.unwrap_or(true)
+    }
+
+    /// Keeps the slots of a lane that `next` arrivals will take open and fresh, until it
+    /// is dropped.
+    async fn keep_fresh(self, slots: Arc<Mutex<Vec<Slot>>>, next: usize) {
+        loop {
+            tokio::time::sleep(AHEAD / 2).await;
+            let mut stale = {
+                let mut slots = lock(&slots);
+                let first = slots.len().saturating_sub(next);
+                let is_fresh = |slot: &Slot| self.client.is_ready_for(slot, 2 * AHEAD);
+                let (fresh, stale): (Vec<Slot>, _) = slots.drain(first..).partition(is_fresh);
+                slots.extend(fresh);
+                stale
+            };
+            for few in stale.chunks_mut(16) {
+                let refreshed = few.iter_mut().map(|slot| self.refresh(slot, 2 * AHEAD));
+                futures_util::future::join_all(refreshed).await;
+            }
+            lock(&slots).append(&mut stale);
+        }
     }
 
     /// An open loop: each request at its time, on a slot that is free or new.
@@ -188,6 +221,11 @@ impl Generator {
         for (number, slot) in slots.into_iter().enumerate() {
             lock(&free[number % lanes.count()].slots).push(slot);
         }
+        let next = (schedule.rate * AHEAD.as_secs_f64() / lanes.count() as f64).ceil() as usize + 1;
+        let mut keepers = tokio::task::JoinSet::new();
+        for Free { slots, lane } in &free {
+            keepers.spawn_on(self.clone().keep_fresh(Arc::clone(slots), next), lane);
+        }
         let (tracker, kept) = (tasks.clone(), Arc::clone(&records));
         let keeper = tokio::task::spawn_blocking(move || {
             let origin_ns = self.clock.elapsed_ns();
@@ -196,16 +234,6 @@ impl Generator {
                 let Some(prompt) = self.prompts.blocking_next() else { break };
                 free.rotate_left(1);
                 let Free { slots, lane } = &free[0];
-                let ahead_ns = due_ns.saturating_sub(AHEAD.as_nanos() as u64);
-                if ahead_ns > self.clock.elapsed_ns() && self.wait_until(ahead_ns) {
-                    let (this, slots) = (self.clone(), Arc::clone(slots));
-                    let refreshed = async move {
-                        let mut slot = lock(&slots).pop().unwrap_or_default();
-                        this.refresh(&mut slot, 2 * AHEAD).await;
-                        lock(&slots).push(slot);
-                    };
-                    tracker.spawn_on(refreshed, lane);
-                }
                 if !self.wait_until(due_ns) {
                     break;
                 }
@@ -222,6 +250,7 @@ impl Generator {
         });
         // A panic there is a bug; what was sent is still told.
         let _ = keeper.await;
+        keepers.abort_all();
         tasks.close();
         tasks.wait().await;
         let mut records = std::mem::take(&mut *lock(&records));
@@ -299,7 +328,7 @@ impl Iterator for Schedule {
 mod tests {
     use super::*;
     use crate::bench::client::Limits;
-    use crate::bench::load::verdict::{Note, void_of_idleness};
+    use crate::bench::load::verdict::{Note, note_of_idleness};
     use crate::bench::request::{Input, RequestSpec};
     use crate::server::{Endpoint, Server};
 
@@ -344,6 +373,10 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let base_url = format!("http://{}", listener.local_addr().expect("bound"));
         tokio::spawn(async move { axum::serve(listener, router).await });
+        client(base_url).await
+    }
+
+    async fn client(base_url: String) -> Client {
         let server = Server {
             endpoint: Endpoint { base_url, api_key: None },
             model: "m".to_owned(),
@@ -352,6 +385,45 @@ mod tests {
             simulated: false,
         };
         Client::new(&server, Limits::default()).await.expect("an address")
+    }
+
+    fn generator(client: Client, prompts: Prompts) -> Generator {
+        Generator {
+            client: Arc::new(client),
+            prompts,
+            clock: Clock::start(),
+            cancel: CancellationToken::new(),
+            purpose: "load".into(),
+            until_ns: None,
+            health: Arc::new(Health::new(9)),
+        }
+    }
+
+    #[tokio::test]
+    async fn slots_that_will_be_due_are_opened_anew_before_they_are_stale() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let base_url = format!("http://{}", listener.local_addr().expect("bound"));
+        let accepted = Arc::new(AtomicU32::new(0));
+        let count = Arc::clone(&accepted);
+        tokio::spawn(async move {
+            let mut open = Vec::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                open.push(stream);
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        let generator = generator(
+            client(base_url).await,
+            Prompts::from_builder(tokio::sync::mpsc::channel(1).1),
+        );
+        let slots = Arc::new(Mutex::new(generator.client.open(3).await.expect("it listens")));
+        let keeper = tokio::spawn(generator.keep_fresh(Arc::clone(&slots), 2));
+        tokio::time::sleep(Duration::from_millis(2500)).await;
+        assert_eq!(accepted.load(Ordering::Relaxed), 3, "they are fresh");
+        tokio::time::sleep(Duration::from_millis(1300)).await;
+        keeper.abort();
+        assert_eq!(accepted.load(Ordering::Relaxed), 5, "two will be due, one will not");
+        assert_eq!(lock(&slots).len(), 3);
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -364,21 +436,13 @@ mod tests {
                 let _ = sender.blocking_send((index, RequestSpec::speed(input, 1).prepare("m")));
             }
         });
-        let generator = Generator {
-            client: Arc::new(quick().await),
-            prompts: Prompts::from_builder(receiver),
-            clock: Clock::start(),
-            cancel: CancellationToken::new(),
-            purpose: "load".into(),
-            until_ns: None,
-            health: Arc::new(Health::new(9)),
-        };
+        let generator = generator(quick().await, Prompts::from_builder(receiver));
         let lanes = Lanes::start(2).expect("a thread");
         let slots = lanes.open(&generator.client, 2).await.expect("it listens");
         let Generated { records, .. } = generator.closed(&lanes, slots, Duration::ZERO).await;
         assert!(records.iter().all(|record| record.error.is_none()), "{records:?}");
         assert!(records.iter().any(|record| record.scheduled_ns == record.sent_ns));
-        let Some(Note::Void(reason)) = void_of_idleness(&records) else { panic!("{records:?}") };
+        let Some(Note::Void(reason)) = note_of_idleness(&records) else { panic!("{records:?}") };
         assert!(reason.contains("slots were without a request"), "{reason}");
     }
 }

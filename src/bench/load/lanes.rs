@@ -3,26 +3,17 @@
 //! thread is called for it, and nothing else that the program does is in its way.
 
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use tokio::runtime::{Builder, Handle};
 use tokio_util::sync::CancellationToken;
 
-use crate::bench::arrival;
 use crate::bench::client::{Client, Slot};
 use crate::bench::record::RequestError;
 
 /// Streams that one lane carries easily: 128 of them at 100 tokens a second are
 /// a tenth of a core.
 const STREAMS: usize = 128;
-
-/// A crowded lane that has read all there is waits so long before it looks again: it
-/// finds more then, and wakes less often. The kernel tells when what it finds arrived;
-/// a request may leave later by so much, of hundreds in flight.
-const REST: Duration = Duration::from_micros(200);
 
 /// The lanes of one load. They end when dropped, and what runs on them with them.
 #[derive(Debug)]
@@ -35,8 +26,6 @@ pub(crate) struct Lanes {
 struct Lane {
     handle: Handle,
     thread: Option<JoinHandle<()>>,
-    /// It carries more streams than it does easily.
-    crowded: Arc<AtomicBool>,
 }
 
 impl Lanes {
@@ -80,7 +69,6 @@ impl Lanes {
         let mut opened = Vec::new();
         for (number, lane) in self.lanes.iter().enumerate() {
             let share = (count + lanes - 1 - number) / lanes;
-            lane.crowded.store(share > STREAMS, Ordering::Relaxed);
             let client = client.clone();
             let slots = lane.handle.spawn(async move { client.open(share).await });
             // A lane ends after its tasks: only a panic, which is told elsewhere, loses one.
@@ -96,19 +84,12 @@ impl Lanes {
 
 impl Lane {
     fn start(stop: CancellationToken) -> io::Result<Self> {
-        let crowded = Arc::new(AtomicBool::new(false));
-        let is_crowded = Arc::clone(&crowded);
-        let rest = move || {
-            if is_crowded.load(Ordering::Relaxed) && arrival::are_stamped() {
-                std::thread::sleep(REST);
-            }
-        };
-        let runtime = Builder::new_current_thread().enable_all().on_thread_park(rest).build()?;
+        let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let thread = std::thread::Builder::new()
             .name("load".to_owned())
             .spawn(move || runtime.block_on(stop.cancelled()))?;
-        Ok(Self { handle, thread: Some(thread), crowded })
+        Ok(Self { handle, thread: Some(thread) })
     }
 }
 
