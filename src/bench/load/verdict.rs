@@ -118,22 +118,20 @@ const BEYOND_ENGINES: f64 = 1e6;
 
 /// Whether the client kept the slots of a closed loop waiting.
 pub(crate) fn note_of_idleness(records: &[RequestRecord]) -> Option<Note> {
-    let idle = figures::idle(records).filter(figures::Idle::is_much)?;
-    let waited = format!(
-        "slots were without a request {:.1} % of the time, {:.1} ms before each",
+    let idle = figures::idle(records).filter(figures::Idle::is_too_much)?;
+    let late = format!(
+        "the client was the bottleneck: slots were without a request {:.1} % of the time, {:.1} ms \
+         before each",
         idle.share * 100.0,
         idle.mean_ms
     );
     let rate = figures::token_rate(records).filter(|rate| *rate > BEYOND_ENGINES);
     Some(match rate {
         Some(rate) => Note::Remark(format!(
-            "{waited}: the client's ceiling of {:.1} million tokens/s was measured, not the server",
+            "{late}; its ceiling of {:.1} million tokens/s is what was measured, not the server",
             rate / 1e6
         )),
-        None if idle.is_too_much() => {
-            Note::Void(format!("the client was the bottleneck: {waited}"))
-        }
-        None => Note::Remark(waited),
+        None => Note::Void(late),
     })
 }
 
