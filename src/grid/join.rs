@@ -8,8 +8,8 @@ use std::collections::hash_map::Entry;
 use itertools::Itertools as _;
 
 use super::expand::PRODUCTION;
-use super::fault::Findings;
-use super::{EngineBlock, Grid, advice};
+use super::fault::Finding;
+use super::{EngineBlock, Grid};
 use crate::configuration::{Configuration, Flags};
 
 /// What a compose service asks for by itself.
@@ -56,18 +56,17 @@ impl Grid {
         }
         let differs =
             |name: &&String| !self.configurations.iter().map(|it| it.flags.get(name)).all_equal();
-        self.varied = self.settable.iter().filter(differs).cloned().collect();
-        self.advise_again();
-    }
-
-    /// What only the complete flags show.
-    fn advise_again(&mut self) {
-        let mut findings = Findings::default();
-        advice::small_batches(self, &mut findings);
-        let text = String::from_utf8_lossy(&self.source);
-        let new = findings.take_warnings(&self.path, &text);
-        self.warnings
-            .extend(new.into_iter().filter(|it| !self.warnings.contains(it)).collect_vec());
+        self.varied =
+            self.places.flags.iter().map(|(name, _)| name).filter(differs).cloned().collect();
+        let source = String::from_utf8_lossy(&self.source).into_owned();
+        let text = source.strip_prefix('\u{feff}').unwrap_or(&source);
+        let faults = self.advise(text);
+        if !faults.is_empty() {
+            // The file itself is without fault: what the service's flags make pointless
+            // is a warning.
+            self.noticed.extend(faults.into_iter().map(Finding::into_warning));
+            self.advise(text);
+        }
     }
 }
 
