@@ -209,7 +209,7 @@ fn a_cache_for_prompts_that_share_nothing_is_warned_of() {
             "parameters": {"enable-prefix-caching": [true, false]},
             "workloads": workloads, "objective": objective,
         }));
-        told.iter().any(|it| it.contains("opens like one before"))
+        told.iter().any(|it| it.contains("share no beginning"))
     };
     let throughput = || json!({"maximize": "load.output_throughput"});
     assert!(warned(json!({"load": {}}), throughput()));
@@ -340,7 +340,11 @@ fn a_budget_that_may_be_too_short_is_warned_of_and_told_in_the_plan() {
     assert!(told.ends_with("after 2 of them"), "{told}");
     let (line, told) = planned("5m");
     assert_eq!(line, "budget 5 min: ends the sweep after 1 to 3 of 8 launches (assumed)");
-    assert!(told.contains("ends the sweep before that"), "{told}");
+    assert!(told.contains("ends the sweep before that, after 1 to 3"), "{told}");
+    // The last one begins before the budget is spent, if all are fast.
+    let (line, told) = planned("15m");
+    assert_eq!(line, "budget 15 min: may end the sweep after 2 of 8 launches (assumed)");
+    assert!(told.contains("may end the sweep after 2 of them"), "{told}");
 }
 
 #[test]

@@ -125,8 +125,8 @@ fn caching(grid: &Grid, findings: &mut Findings) {
     findings.warning(
         Some(place(grid, CACHING)),
         format!(
-            "`{CACHING}` is varied, but no prompt that the objective {metric} is of opens like one \
-             before: the cache can hardly act there, and what differs will be noise; {help} it by \
+            "`{CACHING}` is varied, but the prompts behind the objective {metric} share no beginning: \
+             the cache can hardly act there, and what differs will be noise; {help} it by \
              `kv_cache.ttft_resent_ms` or by `conversation`"
         ),
     );

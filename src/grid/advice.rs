@@ -81,17 +81,19 @@ fn hourly(grid: &Grid, findings: &mut Findings) {
     }
 }
 
-/// A budget that the fastest run that can be assumed does not fit, or the slowest.
+/// A budget that not all launches are begun within, if they are as slow as can be
+/// assumed or even if they are as fast.
 fn budget(grid: &Grid, findings: &mut Findings) {
     let Some(budget) = grid.budget_seconds.map(|seconds| seconds as f64) else { return };
     let estimate = Estimate::of(grid);
     let (launches, told) = (estimate.launches, spoken(budget));
     let (least, most) = estimate.begun_within(budget);
-    let message = if estimate.low_seconds > budget {
+    let message = if most < launches {
         format!(
             "{launches} launches take {} at the least, by assumption: the budget of {told} ends the \
-             sweep before that",
-            spoken(estimate.low_seconds)
+             sweep before that, after {}",
+            spoken(estimate.low_seconds),
+            if least == most { format!("{most}") } else { format!("{least} to {most}") }
         )
     } else if least < most {
         // Launches come in blocks of all configurations.
@@ -101,7 +103,7 @@ fn budget(grid: &Grid, findings: &mut Findings) {
             ""
         };
         format!(
-            "{launches} launches may take {}, by assumption: the budget of {told} may end the sweep \
+            "{launches} launches may take up to {}, by assumption: the budget of {told} may end the sweep \
              after {least} of them{never}",
             spoken(estimate.high_seconds)
         )

@@ -78,14 +78,14 @@ fn load(spec: &Load, case: LoadCase, name: &str) -> Option<Absence> {
         }
         "slot_idle_share" if is_open => never(
             "an open loop has no slots",
-            "name a case of `concurrency`, or take `load.max_send_lag_ms`",
+            "name a case of `concurrency`, or take `max_send_lag_ms`",
         ),
         "p99_send_lag_ms" | "max_send_lag_ms" if !is_open => {
             never("a closed loop has no schedule to be late for", "name a case of `rate`")
         }
         name if name.contains("_scheduled_") && !is_open => never(
             "a closed loop has no schedule to be measured from",
-            format!("name a case of `rate`, or take `load.{}`", name.replace("scheduled_", "")),
+            format!("name a case of `rate`, or take `{}`", name.replace("scheduled_", "")),
         ),
         "request_throughput"
         | "output_throughput"
@@ -129,9 +129,9 @@ fn too_few(spec: &Load, case: LoadCase, name: &str) -> Option<Absence> {
     let each = if latency == "itl_ms" { spec.output_tokens.saturating_sub(1) } else { 1 };
     let requests = needed.div_ceil(each.max(1));
     let help = if latency == "send_lag_ms" {
-        format!("set `requests` to {requests} or more, or take `load.max_send_lag_ms`")
+        format!("set `requests` to {requests} or more, or take `max_send_lag_ms`")
     } else {
-        format!("set `requests` to {requests} or more, or take `load.median_{latency}`")
+        format!("set `requests` to {requests} or more, or take `median_{latency}`")
     };
     match (spec.requests_of(case), spec.duration, case) {
         (Some(sent), _, _) if sent * each < needed => Some(Absence {
@@ -218,7 +218,7 @@ mod tests {
         assert_eq!(
             p99(json!({"concurrency": 8})),
             "!it needs 299 values, and a repeat has 64: \
-             set `requests` to 299 or more, or take `load.median_ttft_ms`"
+             set `requests` to 299 or more, or take `median_ttft_ms`"
         );
         assert!(p99(json!({"concurrency": 37})).contains("a repeat has 296"));
         assert_eq!(p99(json!({"concurrency": 38})), "", "8 requests for each slot");
@@ -299,7 +299,7 @@ mod tests {
             assert_eq!(of_load(open.clone(), name).starts_with('!'), !is_open, "{name}");
         }
         let instead = of_load(closed, "mean_scheduled_ttft_ms");
-        assert!(instead.ends_with("or take `load.mean_ttft_ms`"), "{instead}");
+        assert!(instead.ends_with("or take `mean_ttft_ms`"), "{instead}");
     }
 
     #[test]
