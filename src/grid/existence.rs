@@ -19,8 +19,8 @@ pub(super) struct Absence {
 }
 
 /// The same, certain.
-fn never(why: impl Into<String>, help: impl Into<String>) -> Option<Absence> {
-    Some(Absence { is_certain: true, why: why.into(), help: help.into() })
+fn never(why: impl Into<String>, help: impl Into<String>) -> Absence {
+    Absence { is_certain: true, why: why.into(), help: help.into() }
 }
 
 /// Tells a metric that cannot exist as a fault, one that may be absent as a warning.
@@ -61,38 +61,40 @@ const MORE_TOKENS: &str = "set `output-tokens` to 2 or more";
 fn load(spec: &Load, case: LoadCase, name: &str) -> Option<Absence> {
     let is_open = !matches!(case, LoadCase::Concurrency(_));
     match name {
-        "request_goodput" | "good_share" if spec.slo.is_empty() => never(
+        "request_goodput" | "good_share" if spec.slo.is_empty() => Some(never(
             "there is no SLO that makes a request good",
             "set `slo-ttft-ms`, `slo-tpot-ms` or `slo-e2el-ms`",
-        ),
-        "max_rate" if case != LoadCase::MaxRate => never(
+        )),
+        "max_rate" if case != LoadCase::MaxRate => Some(never(
             "no rate is looked for here",
             if spec.find_max_rate {
                 "write `load[max-rate].max_rate`"
             } else {
                 "set `find-max-rate: true`, and an SLO"
             },
-        ),
+        )),
         "shared_prefix_tokens" if spec.shared_prefix_tokens.is_none() => {
-            never("its prompts share nothing", "set `shared-prefix-tokens`")
+            Some(never("its prompts share nothing", "set `shared-prefix-tokens`"))
         }
-        "slot_idle_share" if is_open => never(
+        "slot_idle_share" if is_open => Some(never(
             "an open loop has no slots",
             "name a case of `concurrency`, or take `max_send_lag_ms`",
-        ),
+        )),
         "p99_send_lag_ms" | "max_send_lag_ms" if !is_open => {
-            never("a closed loop has no schedule to be late for", "name a case of `rate`")
+            Some(never("a closed loop has no schedule to be late for", "name a case of `rate`"))
         }
-        name if name.contains("_scheduled_") && !is_open => never(
+        name if name.contains("_scheduled_") && !is_open => Some(never(
             "a closed loop has no schedule to be measured from",
             format!("name a case of `rate`, or take `{}`", name.replace("scheduled_", "")),
-        ),
+        )),
         "request_throughput"
         | "output_throughput"
         | "total_token_throughput"
         | "request_goodput"
         | "window" => never_busy(spec, case),
-        name if is_per_token(name) && spec.output_tokens == 1 => never(ONE_TOKEN, MORE_TOKENS),
+        name if is_per_token(name) && spec.output_tokens == 1 => {
+            Some(never(ONE_TOKEN, MORE_TOKENS))
+        }
         name => too_few(spec, case, name),
     }
 }
@@ -158,7 +160,7 @@ fn too_few(spec: &Load, case: LoadCase, name: &str) -> Option<Absence> {
 
 fn kv_cache(spec: &KvCache, name: &str) -> Option<Absence> {
     if name == "tpot_ms" && spec.output_tokens == 1 {
-        return never(ONE_TOKEN, MORE_TOKENS);
+        return Some(never(ONE_TOKEN, MORE_TOKENS));
     }
     None
 }
@@ -166,24 +168,24 @@ fn kv_cache(spec: &KvCache, name: &str) -> Option<Absence> {
 fn conversation(spec: &Conversation, name: &str) -> Option<Absence> {
     // A line with an intercept for each conversation, and a value left for its error.
     if name.starts_with("ttft_slope") && spec.conversations == 1 && spec.turns == 2 {
-        return never(
+        return Some(never(
             "a line through the two turns of one conversation has no error",
             "set `turns` to 3 or more",
-        );
+        ));
     }
     None
 }
 
 fn stability(spec: &Stability, name: &str) -> Option<Absence> {
     if name.contains("tpot_") && spec.output_tokens.iter().all(|tokens| *tokens == 1) {
-        return never(ONE_TOKEN, MORE_TOKENS);
+        return Some(never(ONE_TOKEN, MORE_TOKENS));
     }
     None
 }
 
 fn command(spec: &Command) -> Option<Absence> {
     if spec.command.is_empty() {
-        return never("`command` has no program to run", "set its option `command`");
+        return Some(never("`command` has no program to run", "set its option `command`"));
     }
     None
 }

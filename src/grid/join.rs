@@ -112,14 +112,18 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::grid::ReadOptions;
+    use crate::grid::{ReadOptions, Warning};
 
     fn grid(body: &str) -> Grid {
+        measured(body, "{kv-cache: {}}", "{minimize: kv_cache.ttft_resent_ms}")
+    }
+
+    fn measured(body: &str, workloads: &str, objective: &str) -> Grid {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("grid.yaml");
         let text = format!(
             "name: g\nengine:\n  docker: {{compose: c.yaml, service: s}}\n{body}\
-             workloads: {{kv-cache: {{}}}}\nobjective: {{minimize: kv_cache.ttft_resent_ms}}\n"
+             workloads: {workloads}\nobjective: {objective}\n"
         );
         std::fs::write(&path, text).expect("written");
         Grid::read(&path, &ReadOptions::default())
@@ -211,5 +215,40 @@ mod tests {
         assert_eq!(grid.warnings.len(), before + 1);
         let last = &grid.warnings[before].message;
         assert!(last.contains("chunked prefill is off"), "{last}");
+    }
+
+    /// What is advised; the compose file of these grids does not exist, which is said, too.
+    fn advice(grid: &Grid) -> Vec<&Warning> {
+        grid.warnings.iter().filter(|it| !it.message.contains("the compose file")).collect()
+    }
+
+    #[test]
+    fn whether_a_limit_binds_is_said_when_the_service_s_own_is_known() {
+        let told = |own: u64| {
+            let mut grid = measured(
+                "baseline: production\nparameters: {max-num-seqs: [32, 64]}\n",
+                "{load: {concurrency: 32}}",
+                "{maximize: load.output_throughput}",
+            );
+            assert!(advice(&grid).is_empty(), "it is not known yet: {:?}", grid.warnings);
+            grid.join_base(base(&json!({"max-num-seqs": own})));
+            advice(&grid).into_iter().cloned().collect::<Vec<_>>()
+        };
+        assert_eq!(told(16), [], "the baseline differs");
+        let told = told(128);
+        assert!(told[0].message.contains("no value is below that"), "{told:?}");
+        assert_eq!((told[0].line, told[0].column), (Some(5), Some(14)));
+    }
+
+    #[test]
+    fn what_the_service_s_context_cannot_hold_is_a_warning() {
+        let mut grid = grid("parameters: {enable-prefix-caching: [true, false]}\n");
+        grid.join_base(base(&json!({"max-model-len": 2048})));
+        let told: Vec<&str> = advice(&grid).into_iter().map(|it| it.message.as_str()).collect();
+        assert_eq!(
+            told,
+            ["kv_cache.ttft_resent_ms is never measured: it takes a context of 4112 tokens, and \
+              max-model-len is 2048; ask for less, or raise max-model-len"]
+        );
     }
 }
