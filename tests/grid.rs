@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use vllm_grid::grid::plan::Plan;
-use vllm_grid::grid::{Grid, ReadOptions};
+use vllm_grid::grid::{Grid, ReadOptions, ServiceBase};
 
 fn shipped(name: &str) -> PathBuf {
     Path::new("grids").join(name)
@@ -25,6 +25,24 @@ fn twelve_names_of_the_first_campaign_are_eleven_configurations() {
         assert_eq!(fifth.aliases, ["chunked_only_high_tokens"]);
         assert_eq!(grid.baseline.as_deref(), Some("baseline_reference"));
     }
+}
+
+#[test]
+fn rows_without_a_limit_do_not_inherit_the_service_s() {
+    let mut grid = read("qwen3-twelve.yaml", Some("docker"));
+    let flags = [("max-num-seqs".to_owned(), 32.into())].into();
+    grid.join_base(ServiceBase { image: "i:1".to_owned(), model: None, flags });
+    assert_eq!(grid.configurations.len(), 11);
+    let limit = |name: &str| {
+        let configuration = grid.configuration(name).expect("a row");
+        configuration.flags.get("max-num-seqs").and_then(serde_json::Value::as_u64)
+    };
+    for name in ["baseline_reference", "prefix_only_095", "prefix_only_092", "prefix_only_090"] {
+        assert_eq!(limit(name), None, "{name}");
+    }
+    assert_eq!(limit("chunked_only_default"), None);
+    assert_eq!(limit("combined_conservative"), Some(32));
+    assert_eq!(limit("prefix_high_seqs"), Some(128));
 }
 
 #[test]

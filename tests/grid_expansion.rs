@@ -140,6 +140,7 @@ fn what_cannot_act_or_cannot_start_or_cannot_finish_is_said_before_the_night() {
             "max-num-batched-tokens": 2048,
             "max-model-len": [2048, 4096],
         },
+        "workloads": {"kv-cache": {"prefix-tokens": 1024}},
         "budget": "30s",
     }));
     let warnings: Vec<&str> = grid.warnings.iter().map(|it| it.message.as_str()).collect();
@@ -153,7 +154,7 @@ fn what_cannot_act_or_cannot_start_or_cannot_finish_is_said_before_the_night() {
 fn a_load_of_one_request_at_a_time_is_no_load() {
     let warned = |concurrency: Value, objective: &str| {
         let grid = good(json!({
-            "parameters": {"max-num-seqs": [8, 16]},
+            "parameters": {"max-num-seqs": [4, 16]},
             "workloads": {"load": {"concurrency": concurrency}},
             "objective": {"maximize": objective},
         }));
@@ -166,6 +167,204 @@ fn a_load_of_one_request_at_a_time_is_no_load() {
         assert!(told.ends_with("judge it under load with more requests at once"), "{told}");
     }
     assert!(warned(json!([1, 8]), "load[concurrency=8].output_throughput").is_empty());
+}
+
+fn warnings(body: Value) -> Vec<String> {
+    good(body).warnings.into_iter().map(|it| it.message).collect()
+}
+
+#[test]
+fn limits_that_no_load_reaches_are_warned_of() {
+    let warned = |values: Value, workloads: Value, constraints: Value| {
+        let told = warnings(json!({
+            "parameters": {"max-num-seqs": values},
+            "workloads": workloads,
+            "objective": {"maximize": "load[concurrency=32].output_throughput",
+                          "constraints": constraints},
+        }));
+        assert!(told.len() <= 1, "{told:?}");
+        told.into_iter().next().unwrap_or_default()
+    };
+    let load = || json!({"load": {"concurrency": [8, 32, 64]}});
+    for values in [json!([null, 32, 64]), json!([32, 64]), json!([64, 128])] {
+        let told = warned(values.clone(), load(), json!([]));
+        assert!(told.contains("has 32 requests in flight, and no value is below"), "{values}");
+    }
+    assert_eq!(warned(json!([16, 32, 64]), load(), json!([])), "", "16 binds");
+    assert_eq!(warned(json!([null, 16]), load(), json!([])), "");
+    let elsewhere = |metric: &str| json!([{"metric": metric, "max": 1000}]);
+    let at_64 = elsewhere("load[concurrency=64].median_ttft_ms");
+    assert_eq!(warned(json!([32, 64]), load(), at_64), "", "a constraint is where it acts");
+    let at_8 = elsewhere("load[concurrency=8].median_ttft_ms");
+    assert_ne!(warned(json!([32, 64]), load(), at_8), "");
+    let rate = json!({"load": {"concurrency": [32], "rate": 4}});
+    let at_rate = elsewhere("load[rate=4].median_ttft_ms");
+    assert_eq!(warned(json!([32, 64]), rate, at_rate), "", "an open loop has any number");
+}
+
+#[test]
+fn a_cache_for_prompts_that_share_nothing_is_warned_of() {
+    let warned = |workloads: Value, objective: Value| {
+        let told = warnings(json!({
+            "parameters": {"enable-prefix-caching": [true, false]},
+            "workloads": workloads, "objective": objective,
+        }));
+        told.iter().any(|it| it.contains("share no beginning"))
+    };
+    let throughput = || json!({"maximize": "load.output_throughput"});
+    assert!(warned(json!({"load": {}}), throughput()));
+    assert!(!warned(json!({"load": {"shared-prefix-tokens": 64}}), throughput()));
+    let miss = json!({"minimize": "kv_cache.ttft_miss_ms"});
+    assert!(warned(json!({"kv-cache": {}}), miss));
+    assert!(!warned(json!({"kv-cache": {}}), json!({"minimize": "kv_cache.ttft_resent_ms"})));
+    assert!(!warned(json!({"conversation": {}}), json!({"minimize": "conversation.mean_ttft_ms"})));
+    let both = json!({"maximize": "load.output_throughput",
+                      "constraints": [{"metric": "conversation.ttft_last_ms", "max": 900}]});
+    assert!(!warned(json!({"load": {}, "conversation": {}}), both), "there it acts");
+}
+
+#[test]
+fn cases_longer_than_the_context_are_told() {
+    let grid = |contexts: Value, workloads: Value, metric: &str| {
+        grid(json!({
+            "parameters": {"max-model-len": contexts},
+            "workloads": workloads, "objective": {"minimize": metric},
+        }))
+    };
+    let told = |document: &Value| match read_value(document) {
+        Ok(grid) => grid.warnings.into_iter().map(|it| format!("? {}", it.message)).collect(),
+        Err(faults) => {
+            faults.faults.into_iter().map(|it| format!("! {}", it.message)).collect::<Vec<_>>()
+        }
+    };
+    let long = |contexts: Value| json!({"long-context": {"contexts": contexts, "max-tokens": 256}});
+    let ttft = "long_context.median_ttft_ms";
+    // 40000 with half a percent, and an answer.
+    assert_eq!(
+        told(&grid(json!([8192]), long(json!([40000])), ttft)),
+        [
+            "! long_context.median_ttft_ms is never measured: it takes a context of 40456 tokens, and \
+          max-model-len is 8192"
+        ]
+    );
+    assert_eq!(told(&grid(json!([40456]), long(json!([40000])), ttft)), [""; 0]);
+    assert_eq!(
+        told(&grid(json!([8192, 16384, 65536]), long(json!([40000])), ttft)),
+        [
+            "? long_context.median_ttft_ms is not measured in `ctx8192` and 1 more, which will not be \
+          ranked: it takes a context of 40456 tokens, and max-model-len is 16384 or less there"
+        ]
+    );
+    // Nobody is judged by it.
+    let first = "long_context[context=1000].median_ttft_ms";
+    assert_eq!(
+        told(&grid(json!([8192]), long(json!([1000, 40000])), first)),
+        ["? `long-context`, context=40000, is skipped: it takes a context of 40456 tokens, and \
+          max-model-len is 8192"]
+    );
+    for (workload, options, metric) in [
+        ("load", json!({"prompt-tokens": 200_000}), "load.median_ttft_ms"),
+        ("kv-cache", json!({"prefix-tokens": 9000}), "kv_cache.ttft_resent_ms"),
+        ("conversation", json!({"turns": 100}), "conversation.mean_ttft_ms"),
+        ("stability", json!({"prompt-tokens": [9000, 16000]}), "stability.median_ttft_ms"),
+    ] {
+        let one = json!({workload: options});
+        let faults = told(&grid(json!([8192]), one.clone(), metric));
+        assert!(matches!(&faults[..], [it] if it.starts_with("! ")), "{workload}: {faults:?}");
+        assert_eq!(told(&grid(json!([262_144]), one, metric)), [""; 0], "{workload}");
+    }
+    let mixed = json!({"stability": {"prompt-tokens": [128, 16000]}});
+    let metric = "stability.median_ttft_ms";
+    assert_eq!(told(&grid(json!([8192]), mixed, metric)), [""; 0], "a part of it fits");
+}
+
+#[test]
+fn figures_that_a_configuration_cannot_have_are_told() {
+    let warned = |parameters: Value, workload: &str, metric: &str| {
+        warnings(json!({
+            "parameters": parameters, "workloads": {workload: {}}, "objective": {"minimize": metric},
+        }))
+    };
+    let caching = || json!({"enable-prefix-caching": [true, false]});
+    assert_eq!(
+        warned(caching(), "kv-cache", "kv_cache.ttft_hit_ms"),
+        ["kv_cache.ttft_hit_ms is absent where prefix caching is off: `noprefix` will not be \
+          ranked: `kv_cache.ttft_resent_ms` is measured with and without"]
+    );
+    let on = json!({"enable-prefix-caching": true, "block-size": [16, 32]});
+    assert_eq!(warned(on, "kv-cache", "kv_cache.ttft_hit_ms"), [""; 0]);
+    let energy = warned(caching(), "kv-cache", "kv_cache.energy_per_1000_tokens");
+    assert!(energy[0].contains("absent on the simulated engine"), "{energy:?}");
+    let host = warned(caching(), "kv-cache", "kv_cache.host_cpu_mean");
+    assert_eq!(host, [""; 0]);
+}
+
+#[test]
+fn objectives_without_a_direction_are_warned_of() {
+    let warned = |metric: &str| {
+        let workloads = json!({"load": {"shared-prefix-tokens": 64}});
+        let goal = json!({"minimize": metric});
+        let told = warnings(
+            json!({"parameters": {"block-size": [16, 32]}, "workloads": workloads, "objective": goal}),
+        );
+        told.iter().any(|it| it.contains("neither less nor more is better"))
+    };
+    assert!(warned("load.total_input_tokens"));
+    assert!(!warned("load.median_ttft_ms"));
+    assert!(!warned("load.duration"), "of a given number of requests");
+    assert!(!warned("load.host_cpu_mean"), "what the machine uses may be sought");
+}
+
+#[test]
+fn a_budget_that_may_be_too_short_is_warned_of_and_told_in_the_plan() {
+    let planned = |budget: &str| {
+        let grid = good(json!({
+            "engine": {"process": {"command": ["vllm", "serve", "m"]}},
+            "parameters": {"enable-prefix-caching": [true, false]},
+            "strategy": {"grid": {"launches": 4}}, "budget": budget,
+        }));
+        let plan = Plan::new(&grid);
+        let text = vllm_grid::report::plan::render(&plan, 80);
+        let line = text.lines().find(|line| line.starts_with("budget ")).expect("a budget");
+        let warnings: Vec<String> = grid.warnings.iter().map(|it| it.message.clone()).collect();
+        (line.to_owned(), warnings.join("\n"))
+    };
+    // A launch takes 116 s at the least and 767 s at the most.
+    let (line, told) = planned("8h");
+    assert_eq!(line, "budget 8.0 h: all 8 launches are begun within it (assumed)");
+    assert_eq!(told, "");
+    let (line, told) = planned("30m");
+    assert_eq!(line, "budget 30 min: may end the sweep after 3 of 8 launches (assumed)");
+    assert!(told.ends_with("the budget of 30 min may end the sweep after 3 of them"), "{told}");
+    let (_, told) = planned("16m");
+    assert!(told.ends_with("after 2 of them"), "{told}");
+    let (line, told) = planned("5m");
+    assert_eq!(line, "budget 5 min: ends the sweep after 1 to 3 of 8 launches (assumed)");
+    assert!(told.contains("ends the sweep before that, after 1 to 3"), "{told}");
+    // The last one begins before the budget is spent, if all are fast.
+    let (line, told) = planned("15m");
+    assert_eq!(line, "budget 15 min: may end the sweep after 2 of 8 launches (assumed)");
+    assert!(told.contains("may end the sweep after 2 of them"), "{told}");
+}
+
+#[test]
+fn cases_that_configurations_are_judged_by_are_known_to_the_load() {
+    let judged = |objective: Value| {
+        let workloads = json!({"load": {"concurrency": [8, 32, 128]}});
+        let parameters = json!({"max-num-seqs": [8, 128]});
+        let grid =
+            good(json!({"parameters": parameters, "workloads": workloads, "objective": objective}));
+        match grid.workloads[0].spec.clone() {
+            vllm_grid::workload::Spec::Load(load) => load.judged,
+            other => panic!("{other:?}"),
+        }
+    };
+    let objective = json!({
+        "maximize": "load[concurrency=128].output_throughput",
+        "constraints": [{"metric": "load[concurrency=8].median_ttft_ms", "max": 900},
+                        {"metric": "load[concurrency=8].failed", "max": 0}],
+    });
+    assert_eq!(judged(objective), ["concurrency=128", "concurrency=8"]);
 }
 
 #[test]

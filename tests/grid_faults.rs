@@ -231,6 +231,80 @@ fn objectives_and_constraints_name_metrics_that_the_suite_yields() {
 }
 
 #[test]
+fn metrics_are_checked_beside_faulty_workloads() {
+    let grid = |workloads: &str, objective: &str| {
+        format!(
+            "{HEAD}parameters: {{max-num-seqs: 8}}\nworkloads: {workloads}\nobjective: {objective}\n"
+        )
+    };
+    let told = |workloads: &str, objective: &str| -> Vec<String> {
+        let faults = read_text(&grid(workloads, objective)).expect_err("faults");
+        faults.faults.into_iter().map(|fault| fault.message).collect()
+    };
+    let bad = "{kv-cache: {prompts: 0, prefix-tokens: [1024, 4096]}}";
+    let option = "option `prompts` must be a whole number from 1 to 1000, not `0`";
+    assert_eq!(
+        told(
+            bad,
+            "{minimize: kv_cache.nonsense, constraints: [{metric: loda.x, max: 1}, {metric: load.failed, max: 0}]}"
+        ),
+        [
+            option,
+            "`kv-cache` yields no metric `nonsense`",
+            "no workload of this grid yields `loda.x`",
+            "no workload of this grid yields `load.failed`"
+        ]
+    );
+    // Its cases are not known.
+    assert_eq!(told(bad, "{minimize: \"kv_cache[prefix=1].ttft_resent_ms\"}"), [option]);
+    // What a misspelt name means is known as far as it is near.
+    let misspelt = told("{kv-cash: }", "{minimize: kv_cache.nonsense}");
+    assert_eq!(misspelt[1..], ["`kv-cache` yields no metric `nonsense`"]);
+    assert_eq!(told("{xyzzy: }", "{maximize: load.output_throughput}").len(), 1);
+    assert_eq!(told("{xyzzy: }", "{maximize: load.output_thruput}").len(), 2);
+    let none = told("{}", "{minimize: kv_cache.nonsense}");
+    assert_eq!(none[1..], ["`kv-cache` yields no metric `nonsense`"]);
+}
+
+#[test]
+fn metrics_that_no_night_can_measure_are_faults() {
+    let text = |workloads: &str, objective: &str| {
+        format!(
+            "{HEAD}parameters: {{enable-prefix-caching: true}}\nworkloads: {workloads}\nobjective: {objective}\n"
+        )
+    };
+    let cases = [
+        ("a percentile", text("{load: {concurrency: [8]}}", "{minimize: load.p99_ttft_ms}")),
+        ("goodput", text("{load: }", "{maximize: load.request_goodput}")),
+        ("a schedule", text("{load: }", "{minimize: load.mean_scheduled_ttft_ms}")),
+        ("no program", text("{command: }", "{minimize: command.mean_ttft_ms}")),
+        (
+            "a constraint",
+            text(
+                "{load: }",
+                "{maximize: load.output_throughput, constraints: [{metric: load.max_rate, min: 2}]}",
+            ),
+        ),
+        (
+            "per cent",
+            text(
+                "{kv-cache: , reasoning: {kinds: logic}}",
+                "{minimize: kv_cache.ttft_resent_ms, constraints: [{metric: reasoning.accuracy, min: 95}]}",
+            ),
+        ),
+    ];
+    let cases: Vec<(&str, &str)> =
+        cases.iter().map(|(what, text)| (*what, text.as_str())).collect();
+    insta::assert_snapshot!(whole(&cases));
+    let grid = read_text(&text(
+        "{kv-cache: , reasoning: {kinds: logic}}",
+        "{minimize: kv_cache.ttft_resent_ms, constraints: [{metric: reasoning.accuracy, max: 95}]}",
+    ));
+    let warnings = grid.expect("a bound that binds nobody").warnings;
+    assert!(warnings[0].message.ends_with("every value holds it; write 0.95 for 95 %"));
+}
+
+#[test]
 fn baselines_strategies_and_budgets_exist() {
     let faults = table(&[
         (

@@ -80,6 +80,22 @@ fn every_grid_can_be_planned_for_each_of_its_engines() {
     assert!(plan["estimated_hours"]["high"].as_f64().unwrap() <= 12.0, "a night, and its budget");
 }
 
+#[test]
+fn the_readme_s_example_can_be_planned_without_a_warning() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
+    let start = readme.find("   name: my-service").expect("the example");
+    let example = &readme[start..start + readme[start..].find("   ```").expect("its end")];
+    // It stands in a list.
+    let lines = example.lines().map(|line| line.strip_prefix("   ").unwrap_or(line));
+    let compose = root.join("compose/qwen3-32b-awq.yaml").display().to_string();
+    let text = lines.collect::<Vec<_>>().join("\n").replace("../docker-compose.yaml", &compose);
+    let place = Workplace::new(&text);
+    let ran = plan(&place.path("grid.yaml"), "docker").expect(0);
+    let plan: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(warnings(&plan), [""; 0]);
+}
+
 fn overnight() -> String {
     std::fs::read_to_string(grids().join("qwen3-overnight.yaml")).unwrap()
 }

@@ -49,7 +49,9 @@ pub(crate) async fn repeat(
         Ended::Badly(reason) => Ok(failed(reason)),
         Ended::Well => Ok(match figures(&place.result(), names) {
             Err(reason) => failed(reason),
-            Ok(metrics) => Repeat::without_requests(Verdict::Ok(None), metrics),
+            Ok(Figures { metrics, asked }) => {
+                Repeat::without_requests(verdict(&metrics, asked), metrics)
+            }
         }),
     }
 }
@@ -160,8 +162,61 @@ async fn tail(mut stream: impl tokio::io::AsyncRead + Unpin) -> String {
     String::from_utf8_lossy(&kept[kept.len().saturating_sub(SAID)..]).into_owned()
 }
 
-/// The figures of a result file that the catalogue names.
-fn figures(path: &Path, names: &[&str]) -> Result<MetricValues, String> {
+/// Share of requests that may fail before a repeat is no measurement, as in `load`.
+const MAX_FAILED: f64 = 0.01;
+
+/// Whether its requests are a measurement: programs end well, with zeros for the
+/// latencies, when every request failed. Older releases do not tell `failed`, and
+/// `asked` may be more prompts than they had: that is a remark.
+fn verdict(metrics: &MetricValues, asked: Option<f64>) -> Verdict {
+    let Some(completed) = number(metrics, "completed") else { return Verdict::Ok(None) };
+    if completed <= 0.0 {
+        return Verdict::Failed("no request completed".to_owned());
+    }
+    match (number(metrics, "failed"), asked) {
+        (Some(failed), _) if failed > 0.0 => {
+            let all = completed + failed;
+            let told = format!("{failed} of {all} requests failed");
+            let is_too_much = failed > MAX_FAILED * all;
+            if is_too_much { Verdict::Failed(told) } else { Verdict::Ok(Some(told)) }
+        }
+        (None, Some(asked)) if asked > completed => Verdict::Ok(Some(format!(
+            "{completed} of {asked} requests completed; of the others nothing is told"
+        ))),
+        _ => Verdict::Ok(None),
+    }
+}
+
+fn number(metrics: &MetricValues, name: &str) -> Option<f64> {
+    match metrics.get(name)? {
+        Some(MetricValue::Number(number)) => Some(*number),
+        _ => None,
+    }
+}
+
+/// Latencies of nothing are told as 0, by `vllm bench serve` too: all of them when no
+/// request completed, those per further token when answers have one. They are absent.
+fn without_zeros(metrics: &mut MetricValues) {
+    for latency in ["ttft", "tpot", "itl", "e2el"] {
+        let names =
+            ["mean", "median", "std", "p95", "p99"].map(|what| format!("{what}_{latency}_ms"));
+        // A deviation may be 0; a mean is not, nor is what it stands for.
+        let values = names.each_ref().map(|name| number(metrics, name).unwrap_or(0.0));
+        if values.iter().all(|value| *value <= 0.0) {
+            metrics.extend(names.map(|name| (name, None)));
+        }
+    }
+}
+
+/// What a result file tells.
+struct Figures {
+    /// The figures that the catalogue names.
+    metrics: MetricValues,
+    /// Requests that were asked for.
+    asked: Option<f64>,
+}
+
+fn figures(path: &Path, names: &[&str]) -> Result<Figures, String> {
     let size = std::fs::metadata(path).map_err(|_| "it wrote no result file".to_owned())?.len();
     if size > MAX_RESULT {
         return Err(format!("its result file of {size} bytes is too large"));
@@ -173,14 +228,16 @@ fn figures(path: &Path, names: &[&str]) -> Result<MetricValues, String> {
         return Err("its result file holds no JSON object".to_owned());
     };
     // Some releases write `request_goodput:`.
-    let number = |name: &str| {
+    let told = |name: &str| {
         let value = result.get(name).or_else(|| result.get(&format!("{name}:")))?;
         value.as_f64().filter(|value| value.is_finite()).map(MetricValue::Number)
     };
-    let metrics: MetricValues =
-        names.iter().map(|name| ((*name).to_owned(), number(name))).collect();
+    let mut metrics: MetricValues =
+        names.iter().map(|name| ((*name).to_owned(), told(name))).collect();
     if metrics.values().all(Option::is_none) {
         return Err("its result file has none of the figures of `vllm bench serve`".to_owned());
     }
-    Ok(metrics)
+    without_zeros(&mut metrics);
+    let asked = result.get("num_prompts").and_then(Value::as_f64);
+    Ok(Figures { metrics, asked })
 }

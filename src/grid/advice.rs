@@ -1,53 +1,41 @@
 //! What a person should read before the night: things that are allowed, and
-//! that will not give what they seem to promise.
+//! that will not give what they seem to promise. Of flags that cannot act is told in
+//! [`super::acting`], of what will not be measured in [`super::unmeasured`].
 
-use super::Grid;
 use super::estimate::{Estimate, longest};
-use super::expand::Kind;
 use super::fault::Findings;
-use super::node::Span;
 use super::plan::spoken;
+use super::{Grid, acting, unmeasured};
 
 use crate::configuration::Configuration;
-use crate::flags;
-use crate::workload::{Concurrency, LEAST_OF_AN_HOUR};
+use crate::metric::MetricRef;
+use crate::workload::{LEAST_OF_AN_HOUR, Workload};
 
-/// Varied flags that cannot act where the objective is measured
-/// (`measurement-validity.md`, "a flag can only be judged where it acts").
-pub(super) fn inert_flags(
-    grid: &Grid,
-    varied: &[(Kind, String, Span)],
-    objective: &Span,
-    findings: &mut Findings,
-) {
-    let metric = &grid.objective.metric;
-    let workload = grid.workloads.iter().find(|it| it.kind().key == metric.workload);
-    let Some(workload) = workload else { return };
-    if workload.concurrency(metric.case.as_deref()) == Concurrency::Many {
-        return;
-    }
-    let kind = workload.kind();
-    let load =
-        if kind.concurrency == Concurrency::Many { " with more requests at once" } else { "" };
-    for (_, name, span) in varied
-        .iter()
-        .filter(|(kind, name, _)| *kind == Kind::Flag && flags::acts_under_load_only(name))
-    {
-        let place = if span.is_empty() { objective } else { span };
-        findings.warning(
-            Some(place),
-            format!(
-                "`{name}` is varied, but the objective {metric} comes from `{}`, which sends one \
-                 request at a time: the flag can hardly act there, and what differs will be noise; \
-                 judge it under load{load}",
-                kind.name
-            ),
-        );
+/// All advice on a grid, whose flags may not be complete yet.
+pub(super) fn all(grid: &Grid, findings: &mut Findings) {
+    acting::all(grid, findings);
+    unmeasured::all(grid, findings);
+    hourly(grid, findings);
+    small_batches(grid, findings);
+    budget(grid, findings);
+}
+
+/// The workload that a metric comes from.
+pub(super) fn source<'g>(grid: &'g Grid, metric: &MetricRef) -> Option<&'g Workload> {
+    grid.workloads.iter().find(|it| it.kind().key == metric.workload)
+}
+
+/// The first of some configurations, and how many more there are.
+pub(super) fn some(configurations: &[&Configuration]) -> String {
+    match configurations {
+        [] => String::new(),
+        [one] => format!("`{}`", one.name),
+        [first, rest @ ..] => format!("`{}` and {} more", first.name, rest.len()),
     }
 }
 
 /// Without chunking vLLM refuses a batch that cannot hold the longest prompt.
-pub(super) fn small_batches(grid: &Grid, findings: &mut Findings) {
+fn small_batches(grid: &Grid, findings: &mut Findings) {
     let too_small = |configuration: &&Configuration| {
         let flags = &configuration.flags;
         let number = |name| flags.get(name).and_then(serde_json::Value::as_i64);
@@ -57,35 +45,31 @@ pub(super) fn small_batches(grid: &Grid, findings: &mut Findings) {
             (Some(false), Some(batch), Some(longest)) if batch < longest
         )
     };
-    let names: Vec<&str> =
-        grid.configurations.iter().filter(too_small).map(|it| it.name.as_str()).collect();
-    let Some((first, rest)) = names.split_first() else { return };
-    let others = match rest.len() {
-        0 => String::new(),
-        1 => " and 1 more".to_owned(),
-        count => format!(" and {count} more"),
-    };
+    let refused: Vec<&Configuration> = grid.configurations.iter().filter(too_small).collect();
+    if refused.is_empty() {
+        return;
+    }
     findings.warning(
         None,
         format!(
-            "`{first}`{others}: chunked prefill is off and max-num-batched-tokens is below \
-             max-model-len, which vLLM refuses at the start"
+            "{}: chunked prefill is off and max-num-batched-tokens is below max-model-len, which \
+             vLLM refuses at the start",
+            some(&refused)
         ),
     );
 }
 
 /// A figure per hour from repeats that are over in minutes: it will be absent.
-pub(super) fn hourly(grid: &Grid, objective: &Span, findings: &mut Findings) {
-    let constraints = grid.objective.constraints.iter().map(|constraint| &constraint.metric);
-    for metric in std::iter::once(&grid.objective.metric).chain(constraints) {
+fn hourly(grid: &Grid, findings: &mut Findings) {
+    for (metric, span) in &grid.places.metrics {
         if !metric.name.contains("_per_hour") {
             continue;
         }
-        let workload = grid.workloads.iter().find(|it| it.kind().key == metric.workload);
-        let Some(longest) = workload.map(|workload| longest(grid, workload)) else { continue };
+        let Some(workload) = source(grid, metric) else { continue };
+        let longest = longest(grid, workload);
         if longest < LEAST_OF_AN_HOUR {
             findings.warning(
-                Some(objective),
+                Some(span),
                 format!(
                     "{metric} is absent where a repeat lasts less than {}, and here one takes {} at \
                      the most, by assumption: set `duration` or more `requests`",
@@ -97,20 +81,34 @@ pub(super) fn hourly(grid: &Grid, objective: &Span, findings: &mut Findings) {
     }
 }
 
-/// A budget that even the fastest run that can be assumed does not fit.
-pub(super) fn budget(grid: &Grid, span: Option<&Span>, findings: &mut Findings) {
-    let Some(budget) = grid.budget_seconds else { return };
+/// A budget that not all launches are begun within, if they are as slow as can be
+/// assumed or even if they are as fast.
+fn budget(grid: &Grid, findings: &mut Findings) {
+    let Some(budget) = grid.budget_seconds.map(|seconds| seconds as f64) else { return };
     let estimate = Estimate::of(grid);
-    if estimate.low_seconds > budget as f64 {
-        findings.warning(
-            span,
-            format!(
-                "{} launches take {} at the least, by assumption: the budget of {} ends the sweep \
-                 before that",
-                estimate.launches,
-                spoken(estimate.low_seconds),
-                spoken(budget as f64)
-            ),
-        );
-    }
+    let (launches, told) = (estimate.launches, spoken(budget));
+    let (least, most) = estimate.begun_within(budget);
+    let message = if most < launches {
+        format!(
+            "{launches} launches take {} at the least, by assumption: the budget of {told} ends the \
+             sweep before that, after {}",
+            spoken(estimate.low_seconds),
+            if least == most { format!("{most}") } else { format!("{least} to {most}") }
+        )
+    } else if least < most {
+        // Launches come in blocks of all configurations.
+        let never = if least < grid.configurations.len() as u64 {
+            ", and configurations without any"
+        } else {
+            ""
+        };
+        format!(
+            "{launches} launches may take up to {}, by assumption: the budget of {told} may end the sweep \
+             after {least} of them{never}",
+            spoken(estimate.high_seconds)
+        )
+    } else {
+        return;
+    };
+    findings.warning(grid.places.budget.as_ref(), message);
 }

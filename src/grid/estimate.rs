@@ -53,6 +53,16 @@ pub(super) struct Estimate {
 }
 
 impl Estimate {
+    /// Launches that are begun within a budget, at the least and at the most: none is
+    /// begun after it.
+    pub(super) fn begun_within(&self, budget: f64) -> (u64, u64) {
+        let within = |all: f64| {
+            let begun = (budget / all * self.launches as f64).ceil();
+            if begun < self.launches as f64 { begun as u64 } else { self.launches }
+        };
+        (within(self.high_seconds), within(self.low_seconds))
+    }
+
     pub(super) fn of(grid: &Grid) -> Self {
         let StrategySpec::Grid(strategy) = &grid.strategy;
         let launches = grid.configurations.len() as u64 * u64::from(strategy.launches);

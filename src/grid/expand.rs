@@ -77,19 +77,19 @@ pub(super) struct Draft {
 #[derive(Debug, Default)]
 pub(super) struct Expansion {
     pub(super) configurations: Vec<Configuration>,
-    /// Flags and variables that differ between configurations, and where they are set.
-    pub(super) varied: Vec<(Kind, String, Span)>,
+    /// Flags that differ between configurations, in the order of the file.
+    pub(super) varied: Vec<String>,
 }
 
 impl Draft {
-    /// Names of the flags that are set somewhere, in the order of the file.
-    pub(super) fn settable(&self) -> Vec<String> {
-        let axes = self.axes.iter().map(|axis| (axis.kind, &axis.name));
+    /// The flags that are set somewhere, and where first, in the order of the file.
+    pub(super) fn settable(&self) -> Vec<(String, Span)> {
+        let axes = self.axes.iter().map(|axis| (axis.kind, &axis.name, &axis.span));
         let rows = self.include.iter().flat_map(|row| &row.settings);
-        axes.chain(rows.map(|setting| (setting.kind, &setting.name)))
-            .filter(|(kind, _)| *kind == Kind::Flag)
-            .map(|(_, name)| name.clone())
-            .unique()
+        axes.chain(rows.map(|setting| (setting.kind, &setting.name, &setting.span)))
+            .filter(|(kind, _, _)| *kind == Kind::Flag)
+            .unique_by(|(_, name, _)| *name)
+            .map(|(_, name, span)| (name.clone(), span.clone()))
             .collect()
     }
 
@@ -232,27 +232,10 @@ impl Draft {
             .collect()
     }
 
-    /// What differs between the configurations, in the order of the file.
-    fn varied(&self, configurations: &[Configuration]) -> Vec<(Kind, String, Span)> {
-        let axes = self.axes.iter().map(|axis| (axis.kind, &axis.name, &axis.span));
-        let rows = self.include.iter().flat_map(|row| &row.settings);
-        let rows = rows.map(|setting| (setting.kind, &setting.name, &setting.span));
-        let mut varied: Vec<(Kind, String, Span)> = Vec::new();
-        for (kind, name, span) in axes.chain(rows) {
-            if varied.iter().any(|(known, other, _)| *known == kind && other == name) {
-                continue;
-            }
-            let differs = match kind {
-                Kind::Flag => !configurations.iter().map(|c| c.flags.get(name)).all_equal(),
-                Kind::Variable => {
-                    !configurations.iter().map(|c| c.environment.get(name)).all_equal()
-                }
-            };
-            if differs {
-                varied.push((kind, name.clone(), span.clone()));
-            }
-        }
-        varied
+    fn varied(&self, configurations: &[Configuration]) -> Vec<String> {
+        let differs =
+            |name: &String| !configurations.iter().map(|it| it.flags.get(name)).all_equal();
+        self.settable().into_iter().map(|(name, _)| name).filter(differs).collect()
     }
 }
 

@@ -102,6 +102,14 @@ impl Finding {
     pub(super) fn help(&mut self, help: impl Into<String>) {
         self.help = Some(help.into());
     }
+
+    /// The same as a warning, which is one text.
+    pub(super) fn into_warning(mut self) -> Self {
+        if let Some(help) = self.help.take() {
+            self.message = format!("{}; {help}", self.message);
+        }
+        self
+    }
 }
 
 /// Faults and warnings, as they come.

@@ -4,20 +4,49 @@ use std::path::Path;
 
 use serde_json::Map;
 
+use super::existence;
 use super::fault::Findings;
 use super::fields::{Fields, json, list, mapping};
 use super::node::{Content, Key, Node, Span};
 use crate::metric::{Constraint, Direction, Form, Goal, Metric, MetricRef, Objective};
 use crate::strategy::{GridStrategy, StrategySpec};
-use crate::workload::{Datasets, KINDS, Workload};
+use crate::workload::{Datasets, KINDS, Kind, Workload, nearest};
+
+/// The benchmark suite, as far as it could be read.
+#[derive(Debug, Default)]
+pub(super) struct Suite {
+    /// The workloads without faults.
+    pub(super) workloads: Vec<Workload>,
+    /// Every kind that the file names, or probably means.
+    named: Vec<&'static Kind>,
+    /// Whether these are all that it names: what is not among them is not run.
+    is_known: bool,
+}
+
+impl Suite {
+    fn keys(&self) -> Vec<&'static str> {
+        self.named.iter().map(|kind| kind.key).collect()
+    }
+
+    /// Notes what a key of `workloads` names.
+    fn name(&mut self, name: &str) {
+        let known: Vec<&str> = KINDS.iter().map(|kind| kind.name).collect();
+        let meant = if known.contains(&name) { Some(name) } else { nearest(name, &known) };
+        match KINDS.iter().find(|kind| Some(kind.name) == meant) {
+            Some(kind) => self.named.push(kind),
+            None => self.is_known = false,
+        }
+    }
+}
 
 /// The benchmark suite.
-pub(super) fn workloads(node: &Node, key: &Key, findings: &mut Findings) -> Vec<Workload> {
-    let Some(entries) = mapping(node, "`workloads`", findings) else { return Vec::new() };
+pub(super) fn workloads(node: &Node, key: &Key, findings: &mut Findings) -> Suite {
+    let mut suite = Suite::default();
+    let Some(entries) = mapping(node, "`workloads`", findings) else { return suite };
     if entries.is_empty() {
         findings.fault(&key.span, "`workloads` names no workload");
     }
-    let mut suite: Vec<Workload> = Vec::new();
+    suite.is_known = !entries.is_empty();
     let mut seen: Vec<String> = Vec::new();
     for (key, node) in entries {
         let name = key.text.replace('_', "-");
@@ -25,6 +54,7 @@ pub(super) fn workloads(node: &Node, key: &Key, findings: &mut Findings) -> Vec<
             findings.fault(&key.span, format!("workload `{name}` is given twice"));
             continue;
         }
+        suite.name(&name);
         seen.push(name);
         let mut options = Map::new();
         let entries = match &node.content {
@@ -43,7 +73,7 @@ pub(super) fn workloads(node: &Node, key: &Key, findings: &mut Findings) -> Vec<
             }
         }
         match Workload::from_options(&key.text, &options) {
-            Ok(workload) if findings.faults.len() == faults => suite.push(workload),
+            Ok(workload) if findings.faults.len() == faults => suite.workloads.push(workload),
             Ok(_) => {}
             Err(refused) => {
                 for fault in refused {
@@ -88,27 +118,43 @@ pub(super) fn datasets(
     datasets
 }
 
-/// The objective with its constraints. `suite` is `None` where the workloads
-/// have faults of their own, so that no fault is told twice.
+/// What is sought, and where the file names it.
+pub(super) struct Sought {
+    pub(super) objective: Objective,
+    /// The metrics of the objective and of its constraints.
+    pub(super) named: Vec<(MetricRef, Span)>,
+    /// The key `objective`.
+    pub(super) span: Span,
+}
+
+/// A metric as the file names it.
+struct Named<'f> {
+    reference: MetricRef,
+    metric: &'static Metric,
+    span: &'f Span,
+}
+
+/// The objective with its constraints. Of workloads that have faults of their own
+/// only the metrics' names are checked: their cases are not known.
 pub(super) fn objective(
     node: &Node,
     span: &Span,
-    suite: Option<&[Workload]>,
+    suite: &Suite,
     findings: &mut Findings,
-) -> Option<Objective> {
+) -> Option<Sought> {
     let known = ["minimize", "maximize", "constraints"];
     let fields = Fields::of(node, "`objective`", span, &known, findings)?;
-    let constraints = match fields.given("constraints") {
+    let (constraints, mut named): (Vec<_>, Vec<_>) = match fields.given("constraints") {
         Some((_, node)) => list(node, "`constraints`", findings)
             .unwrap_or_default()
             .iter()
             .filter_map(|item| constraint(item, suite, findings))
-            .collect(),
-        None => Vec::new(),
+            .unzip(),
+        None => (Vec::new(), Vec::new()),
     };
-    let goal = match (fields.given("minimize"), fields.given("maximize")) {
-        (Some(_), None) => ("minimize", Goal::Minimize, Direction::Higher),
-        (None, Some(_)) => ("maximize", Goal::Maximize, Direction::Lower),
+    let (key, goal) = match (fields.given("minimize"), fields.given("maximize")) {
+        (Some(_), None) => ("minimize", Goal::Minimize),
+        (None, Some(_)) => ("maximize", Goal::Maximize),
         (Some(_), Some((key, _))) => {
             findings
                 .fault(&key.span, "`minimize` and `maximize` are both given")
@@ -122,24 +168,41 @@ pub(super) fn objective(
             return None;
         }
     };
-    let (key, goal, against) = goal;
-    let (text, span) = fields.text(key, findings)?;
-    let (reference, metric) = metric(text, span, suite, findings)?;
-    if metric.is_some_and(|metric| metric.direction == against) {
-        let better = if goal == Goal::Minimize { "more" } else { "less" };
-        findings.warning(
-            Some(span),
-            format!("of {reference}, {better} is better, and this is `{key}`"),
-        );
-    }
-    Some(Objective { metric: reference, goal, constraints })
+    let (text, place) = fields.text(key, findings)?;
+    let one = metric(text, place, suite, findings)?;
+    direction(&one, goal, key, findings);
+    named.insert(0, (one.reference.clone(), one.span.clone()));
+    let objective = Objective { metric: one.reference, goal, constraints };
+    Some(Sought { objective, named, span: span.clone() })
+}
+
+/// Warns of an objective of which the opposite, or neither way, is better.
+fn direction(one: &Named<'_>, goal: Goal, key: &str, findings: &mut Findings) {
+    let Named { reference, metric, span } = one;
+    let is_own = KINDS.iter().any(|kind| kind.metrics.contains(metric));
+    let told = match (metric.direction, goal) {
+        (Direction::Higher, Goal::Minimize) => {
+            format!("of {reference}, more is better, and this is `{key}`")
+        }
+        (Direction::Lower, Goal::Maximize) => {
+            format!("of {reference}, less is better, and this is `{key}`")
+        }
+        // What the machine uses, and how long a given number of requests takes, may
+        // well be sought.
+        (Direction::Neutral, _) if is_own && metric.unit != "s" => format!(
+            "of {reference}, neither less nor more is better by itself: what it tells is no merit \
+             to rank by (`vllm-grid metrics` tells each metric's direction)"
+        ),
+        _ => return,
+    };
+    findings.warning(Some(span), told);
 }
 
 fn constraint(
     node: &Node,
-    suite: Option<&[Workload]>,
+    suite: &Suite,
     findings: &mut Findings,
-) -> Option<Constraint> {
+) -> Option<(Constraint, (MetricRef, Span))> {
     let what = "a constraint";
     let fields = Fields::of(node, what, &node.span, &["metric", "min", "max"], findings)?;
     let min = fields.number("min", findings);
@@ -162,17 +225,46 @@ fn constraint(
         _ => {}
     }
     let (text, span) = fields.text("metric", findings)?;
-    let (metric, _) = metric(text, span, suite, findings)?;
-    Some(Constraint { metric, min, max })
+    let Named { reference, metric, span } = metric(text, span, suite, findings)?;
+    if metric.unit == "share" {
+        for name in ["min", "max"] {
+            if let Some((_, node)) = fields.given(name) {
+                share(&reference, name, node, if name == "min" { min } else { max }, findings);
+            }
+        }
+    }
+    Some((Constraint { metric: reference.clone(), min, max }, (reference, span.clone())))
+}
+
+/// A bound on a share that no share can break, or none can hold.
+fn share(
+    reference: &MetricRef,
+    name: &str,
+    node: &Node,
+    bound: Option<f64>,
+    findings: &mut Findings,
+) {
+    let Some(bound) = bound.filter(|bound| !(0.0..=1.0).contains(bound)) else { return };
+    let message = format!("{reference} is a share, from 0 to 1, and `{name}` is {bound}");
+    let help =
+        (1.0..=100.0).contains(&bound).then(|| format!("write {} for {bound} %", bound / 100.0));
+    // The other side of the range is a bound that does not bind.
+    if (name == "min") == (bound > 1.0) {
+        let fault = findings.fault(&node.span, format!("{message}: no value holds it"));
+        fault.help = help;
+    } else {
+        let help = help.map_or(String::new(), |help| format!("; {help}"));
+        findings.warning(Some(&node.span), format!("{message}: every value holds it{help}"));
+    }
 }
 
 /// A metric that the suite yields, exactly once.
-fn metric(
+fn metric<'f>(
     text: &str,
-    span: &Span,
-    suite: Option<&[Workload]>,
+    span: &'f Span,
+    suite: &Suite,
     findings: &mut Findings,
-) -> Option<(MetricRef, Option<&'static Metric>)> {
+) -> Option<Named<'f>> {
     let reference: MetricRef = match text.parse() {
         Ok(reference) => reference,
         Err(fault) => {
@@ -181,23 +273,10 @@ fn metric(
             return None;
         }
     };
-    let Some(suite) = suite else { return Some((reference, None)) };
-    let Some(workload) = suite.iter().find(|it| it.kind().key == reference.workload) else {
-        let keys: Vec<&str> = suite.iter().map(|workload| workload.kind().key).collect();
-        let exists = crate::workload::KINDS.iter().any(|kind| kind.key == reference.workload);
-        let help = match crate::workload::nearest(&reference.workload, &keys) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None if exists => format!("add it to `workloads`, which has: {}", keys.join(", ")),
-            None => format!("workloads of this grid: {}", keys.join(", ")),
-        };
-        let message = format!("no workload of this grid yields `{reference}`");
-        findings.fault(span, message).help(help);
-        return None;
-    };
-    let kind = workload.kind();
+    let kind = kind_of(&reference, span, suite, findings)?;
     let Some(metric) = kind.all_metrics().find(|metric| metric.name == reference.name) else {
         let names: Vec<&str> = kind.metrics.iter().map(|metric| metric.name).collect();
-        let help = match crate::workload::nearest(&reference.name, &names) {
+        let help = match nearest(&reference.name, &names) {
             Some(near) => format!("did you mean `{}.{near}`?", kind.key),
             None => format!("its metrics: {}", names.join(", ")),
         };
@@ -214,30 +293,70 @@ fn metric(
         findings.fault(span, format!("`{reference}` is {what}: it has no order"));
         return None;
     }
+    if let Some(workload) = suite.workloads.iter().find(|it| it.kind().key == kind.key) {
+        case(&reference, span, workload, findings)?;
+        existence::tell(&reference, span, workload, findings);
+    }
+    Some(Named { reference, metric, span })
+}
+
+/// The kind of workload that a metric is of, where this grid runs one.
+fn kind_of(
+    reference: &MetricRef,
+    span: &Span,
+    suite: &Suite,
+    findings: &mut Findings,
+) -> Option<&'static Kind> {
+    let kind = KINDS.iter().find(|kind| kind.key == reference.workload);
+    let keys = suite.keys();
+    if let Some(kind) = kind
+        && (keys.contains(&kind.key) || !suite.is_known)
+    {
+        return Some(kind);
+    }
+    let help = match nearest(&reference.workload, &keys) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None if kind.is_some() => format!("add it to `workloads`, which has: {}", keys.join(", ")),
+        None if keys.is_empty() => {
+            let known: Vec<&str> = KINDS.iter().map(|kind| kind.key).collect();
+            format!("known workloads: {}", known.join(", "))
+        }
+        None => format!("workloads of this grid: {}", keys.join(", ")),
+    };
+    let message = format!("no workload of this grid yields `{reference}`");
+    findings.fault(span, message).help(help);
+    None
+}
+
+/// Checks that a metric names a case, where there are several, and one that exists.
+fn case(
+    reference: &MetricRef,
+    span: &Span,
+    workload: &Workload,
+    findings: &mut Findings,
+) -> Option<()> {
+    let kind = workload.kind();
     let cases = workload.cases();
     let single = cases == [""];
-    let written = |case: &str| format!("{}[{case}].{}", kind.key, metric.name);
+    let written = |case: &str| format!("{}[{case}].{}", kind.key, reference.name);
     match &reference.case {
         None if cases.len() > 1 => {
             let all: Vec<String> = cases.iter().map(|case| written(case)).collect();
             let message =
                 format!("`{reference}` is ambiguous: `{}` has {} cases", kind.name, cases.len());
             findings.fault(span, message).help(format!("write one of {}", all.join(", ")));
-            return None;
         }
         Some(case) if single => {
             let message = format!("`{}` has one case only, so `{case}` is not in use", kind.name);
-            findings.fault(span, message).help(format!("write `{}.{}`", kind.key, metric.name));
-            return None;
+            findings.fault(span, message).help(format!("write `{}.{}`", kind.key, reference.name));
         }
         Some(case) if !cases.contains(case) => {
             let message = format!("`{}` has no case `{case}`", kind.name);
             findings.fault(span, message).help(format!("its cases: {}", cases.join(", ")));
-            return None;
         }
-        _ => {}
+        _ => return Some(()),
     }
-    Some((reference, Some(metric)))
+    None
 }
 
 /// How launches are chosen.

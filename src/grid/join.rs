@@ -8,8 +8,8 @@ use std::collections::hash_map::Entry;
 use itertools::Itertools as _;
 
 use super::expand::PRODUCTION;
-use super::fault::Findings;
-use super::{EngineBlock, Grid, advice};
+use super::fault::Finding;
+use super::{EngineBlock, Grid};
 use crate::configuration::{Configuration, Flags};
 
 /// What a compose service asks for by itself.
@@ -56,18 +56,17 @@ impl Grid {
         }
         let differs =
             |name: &&String| !self.configurations.iter().map(|it| it.flags.get(name)).all_equal();
-        self.varied = self.settable.iter().filter(differs).cloned().collect();
-        self.advise_again();
-    }
-
-    /// What only the complete flags show.
-    fn advise_again(&mut self) {
-        let mut findings = Findings::default();
-        advice::small_batches(self, &mut findings);
-        let text = String::from_utf8_lossy(&self.source);
-        let new = findings.take_warnings(&self.path, &text);
-        self.warnings
-            .extend(new.into_iter().filter(|it| !self.warnings.contains(it)).collect_vec());
+        self.varied =
+            self.places.flags.iter().map(|(name, _)| name).filter(differs).cloned().collect();
+        let source = String::from_utf8_lossy(&self.source).into_owned();
+        let text = source.strip_prefix('\u{feff}').unwrap_or(&source);
+        let faults = self.advise(text);
+        if !faults.is_empty() {
+            // The file itself is without fault: what the service's flags make pointless
+            // is a warning.
+            self.noticed.extend(faults.into_iter().map(Finding::into_warning));
+            self.advise(text);
+        }
     }
 }
 
@@ -113,14 +112,18 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::grid::ReadOptions;
+    use crate::grid::{ReadOptions, Warning};
 
     fn grid(body: &str) -> Grid {
+        measured(body, "{kv-cache: {}}", "{minimize: kv_cache.ttft_resent_ms}")
+    }
+
+    fn measured(body: &str, workloads: &str, objective: &str) -> Grid {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("grid.yaml");
         let text = format!(
             "name: g\nengine:\n  docker: {{compose: c.yaml, service: s}}\n{body}\
-             workloads: {{kv-cache: {{}}}}\nobjective: {{minimize: kv_cache.ttft_resent_ms}}\n"
+             workloads: {workloads}\nobjective: {objective}\n"
         );
         std::fs::write(&path, text).expect("written");
         Grid::read(&path, &ReadOptions::default())
@@ -212,5 +215,40 @@ mod tests {
         assert_eq!(grid.warnings.len(), before + 1);
         let last = &grid.warnings[before].message;
         assert!(last.contains("chunked prefill is off"), "{last}");
+    }
+
+    /// What is advised; the compose file of these grids does not exist, which is said, too.
+    fn advice(grid: &Grid) -> Vec<&Warning> {
+        grid.warnings.iter().filter(|it| !it.message.contains("the compose file")).collect()
+    }
+
+    #[test]
+    fn whether_a_limit_binds_is_said_when_the_service_s_own_is_known() {
+        let told = |own: u64| {
+            let mut grid = measured(
+                "baseline: production\nparameters: {max-num-seqs: [32, 64]}\n",
+                "{load: {concurrency: 32}}",
+                "{maximize: load.output_throughput}",
+            );
+            assert!(advice(&grid).is_empty(), "it is not known yet: {:?}", grid.warnings);
+            grid.join_base(base(&json!({"max-num-seqs": own})));
+            advice(&grid).into_iter().cloned().collect::<Vec<_>>()
+        };
+        assert_eq!(told(16), [], "the baseline differs");
+        let told = told(128);
+        assert!(told[0].message.contains("no value is below that"), "{told:?}");
+        assert_eq!((told[0].line, told[0].column), (Some(5), Some(14)));
+    }
+
+    #[test]
+    fn what_the_service_s_context_cannot_hold_is_a_warning() {
+        let mut grid = grid("parameters: {enable-prefix-caching: [true, false]}\n");
+        grid.join_base(base(&json!({"max-model-len": 2048})));
+        let told: Vec<&str> = advice(&grid).into_iter().map(|it| it.message.as_str()).collect();
+        assert_eq!(
+            told,
+            ["kv_cache.ttft_resent_ms is never measured: it takes a context of 4112 tokens, and \
+              max-model-len is 2048; ask for less, or raise max-model-len"]
+        );
     }
 }

@@ -2,9 +2,11 @@
 //! is found in one pass, with file, line, column and a snippet, before anything
 //! is launched. Pure: knows no engine, no network, no runtime.
 
+mod acting;
 mod advice;
 mod engine_block;
 mod estimate;
+mod existence;
 mod expand;
 mod fault;
 mod fields;
@@ -15,6 +17,7 @@ mod name;
 mod node;
 pub mod plan;
 mod read;
+mod unmeasured;
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -23,14 +26,15 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use fault::Findings;
+use fault::{Finding, Findings};
 pub use fault::{GridFault, GridFaults};
 pub use join::ServiceBase;
+use node::Span;
 
 use crate::configuration::{Configuration, Flags, Identity, hexadecimal};
-use crate::metric::Objective;
+use crate::metric::{MetricRef, Objective};
 use crate::strategy::StrategySpec;
-use crate::workload::{Datasets, Workload};
+use crate::workload::{Datasets, Spec, Workload};
 
 /// A checked and expanded grid.
 #[derive(Clone, Debug)]
@@ -65,8 +69,21 @@ pub struct Grid {
     pub warnings: Vec<Warning>,
     /// Names that the file gives to configurations.
     chosen: Vec<String>,
-    /// Canonical names of the flags that the file sets somewhere, in its order.
-    settable: Vec<String>,
+    places: Places,
+    /// What was noticed while the file was read; advice comes beside it.
+    noticed: Vec<Finding>,
+}
+
+/// Where the file says what there is advice on.
+#[derive(Clone, Debug, Default)]
+struct Places {
+    /// The key `objective`.
+    objective: Span,
+    /// The metrics of the objective and of its constraints.
+    metrics: Vec<(MetricRef, Span)>,
+    /// The flags that it sets somewhere, by their canonical names, in its order.
+    flags: Vec<(String, Span)>,
+    budget: Option<Span>,
 }
 
 /// Configurations of one grid, unless more are asked for.
@@ -127,14 +144,24 @@ impl Grid {
             return Err(findings.into_faults(path, shown));
         };
         let sha256 = hexadecimal(&Sha256::digest(&bytes));
-        match assemble(document, path, sha256, options, &mut findings) {
-            Some(mut grid) if findings.faults.is_empty() => {
-                grid.warnings = findings.take_warnings(path, text);
+        if let Some(mut grid) = assemble(document, path, sha256, options, &mut findings) {
+            grid.noticed = std::mem::take(&mut findings.warnings);
+            findings.faults.extend(grid.advise(text));
+            if findings.faults.is_empty() {
                 grid.source = bytes;
-                Ok(grid)
+                return Ok(grid);
             }
-            _ => Err(findings.into_faults(path, shown)),
         }
+        Err(findings.into_faults(path, shown))
+    }
+
+    /// Fills the warnings: what was noticed in the file's `text`, and what is to be
+    /// said of the flags as they are now. Gives what makes the grid pointless.
+    fn advise(&mut self, text: &str) -> Vec<Finding> {
+        let mut findings = Findings { warnings: self.noticed.clone(), ..Findings::default() };
+        advice::all(self, &mut findings);
+        self.warnings = findings.take_warnings(&self.path, text);
+        findings.faults
     }
 
     /// Index of the baseline among the configurations.
@@ -235,8 +262,9 @@ fn assemble(
         }
         Some((name, span)) => baseline(name, span, &expansion.configurations, findings),
     };
-    let (objective, objective_span) = document.objective?;
-    let mut grid = Grid {
+    let goal::Sought { objective, named, span } = document.sought?;
+    let (budget_seconds, budget) = document.budget.unzip();
+    Some(Grid {
         name: document.name?,
         path: path.to_owned(),
         source: Vec::new(),
@@ -244,27 +272,30 @@ fn assemble(
         engine,
         baseline,
         configurations: expansion.configurations,
-        varied: Vec::new(),
-        workloads: document.workloads,
+        varied: expansion.varied,
+        workloads: judged(document.workloads, &named),
         datasets: document.datasets,
         objective,
         strategy: document.strategy,
-        budget_seconds: document.budget.as_ref().map(|(seconds, _)| *seconds),
+        budget_seconds,
         warnings: Vec::new(),
         chosen: draft.include.iter().filter_map(|row| row.name.clone()).collect(),
-        settable: draft.settable(),
-    };
-    advice::inert_flags(&grid, &expansion.varied, &objective_span, findings);
-    advice::hourly(&grid, &objective_span, findings);
-    advice::small_batches(&grid, findings);
-    advice::budget(&grid, document.budget.map(|(_, span)| span).as_ref(), findings);
-    grid.varied = expansion
-        .varied
-        .into_iter()
-        .filter(|(kind, _, _)| *kind == expand::Kind::Flag)
-        .map(|(_, name, _)| name)
-        .collect();
-    Some(grid)
+        places: Places { objective: span, metrics: named, flags: draft.settable(), budget },
+        noticed: Vec::new(),
+    })
+}
+
+/// The suite, which knows the cases that configurations are judged by.
+fn judged(mut workloads: Vec<Workload>, named: &[(MetricRef, Span)]) -> Vec<Workload> {
+    for workload in &mut workloads {
+        let key = workload.kind().key;
+        let Spec::Load(load) = &mut workload.spec else { continue };
+        let own = named.iter().filter(|(metric, _)| metric.workload == key);
+        load.judged = own.filter_map(|(metric, _)| metric.case.clone()).collect();
+        load.judged.sort_unstable();
+        load.judged.dedup();
+    }
+    workloads
 }
 
 fn baseline(

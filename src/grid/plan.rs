@@ -35,6 +35,19 @@ pub struct Plan<'a> {
     pub launches: u64,
     /// How long they may take.
     pub estimated_hours: Hours,
+    /// Hours after which none is begun, where limited.
+    pub budget_hours: Option<f64>,
+    /// Launches that are begun within the budget, where there is one.
+    pub begun_within_budget: Option<Begun>,
+}
+
+/// A number of launches, assumed and not measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Begun {
+    /// If everything is as slow as can be assumed.
+    pub least: u64,
+    /// If everything is as fast as can be assumed.
+    pub most: u64,
 }
 
 /// One configuration of a plan.
@@ -84,6 +97,11 @@ impl<'a> Plan<'a> {
     pub fn new(grid: &'a Grid) -> Self {
         let estimate = Estimate::of(grid);
         let baseline = grid.baseline.as_deref();
+        let budget = grid.budget_seconds.map(|seconds| seconds as f64);
+        let begun_within_budget = budget.map(|seconds| {
+            let (least, most) = estimate.begun_within(seconds);
+            Begun { least, most }
+        });
         let configurations = grid
             .configurations
             .iter()
@@ -106,6 +124,8 @@ impl<'a> Plan<'a> {
                 high: estimate.high_seconds / 3600.0,
                 assumptions: estimate.assumptions,
             },
+            budget_hours: budget.map(|seconds| seconds / 3600.0),
+            begun_within_budget,
         }
     }
 }

@@ -13,7 +13,6 @@ use super::fields::{Fields, list, mapping};
 use super::flag_map::{FlagReader, variable, variables};
 use super::node::{Content, Key, Node, Span};
 use super::{EngineBlock, ReadOptions, goal, name};
-use crate::metric::Objective;
 use crate::strategy::{GridStrategy, StrategySpec};
 use crate::workload::{Datasets, Workload};
 
@@ -41,7 +40,7 @@ pub(super) struct Document {
     pub(super) draft_is_whole: bool,
     pub(super) workloads: Vec<Workload>,
     pub(super) datasets: Datasets,
-    pub(super) objective: Option<(Objective, Span)>,
+    pub(super) sought: Option<goal::Sought>,
     pub(super) strategy: StrategySpec,
     pub(super) budget: Option<(u64, Span)>,
 }
@@ -80,21 +79,19 @@ pub(super) fn document(
     let draft = draft(&fields, &start, &mut flags, findings);
     let draft_is_whole = findings.faults.len() == faults;
 
-    let faults = findings.faults.len();
     let suite = fields
         .given("workloads")
         .map(|(key, node)| goal::workloads(node, key, findings))
         .unwrap_or_default();
-    let suite_is_whole = findings.faults.len() == faults && !suite.is_empty();
     let datasets = match fields.given("workloads") {
-        Some((_, node)) if options.datasets => goal::datasets(node, &suite, folder, findings),
+        Some((_, node)) if options.datasets => {
+            goal::datasets(node, &suite.workloads, folder, findings)
+        }
         _ => Datasets::relative_to(folder),
     };
-    let objective = fields.given("objective").and_then(|(key, node)| {
-        let suite = suite_is_whole.then_some(suite.as_slice());
-        let objective = goal::objective(node, &key.span, suite, findings)?;
-        Some((objective, key.span.clone()))
-    });
+    let sought = fields
+        .given("objective")
+        .and_then(|(key, node)| goal::objective(node, &key.span, &suite, findings));
     let strategy = match fields.given("strategy") {
         Some((key, node)) => goal::strategy(node, &key.span, findings),
         None => StrategySpec::Grid(GridStrategy::default()),
@@ -108,9 +105,9 @@ pub(super) fn document(
         baseline,
         draft,
         draft_is_whole,
-        workloads: suite,
+        workloads: suite.workloads,
         datasets,
-        objective,
+        sought,
         strategy,
         budget,
     })

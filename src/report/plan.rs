@@ -38,9 +38,27 @@ pub fn render(plan: &Plan<'_>, width: usize) -> String {
         spoken(hours.low * 3600.0),
         spoken(hours.high * 3600.0)
     );
+    if let Some(budget) = budget(plan) {
+        wrap(&mut text, budget.split(' '), "", "  ", width);
+    }
     let assumed = format!("assumed: {}", hours.assumptions.join("; "));
     wrap(&mut text, assumed.split(' '), "  ", "  ", width);
     text
+}
+
+/// What the budget leaves of the launches.
+fn budget(plan: &Plan<'_>) -> Option<String> {
+    let (hours, begun) = plan.budget_hours.zip(plan.begun_within_budget)?;
+    let all = plan.launches;
+    let told = match (begun.least, begun.most) {
+        (least, _) if least == all => format!("all {all} launches are begun within it"),
+        (least, most) if most == all => {
+            format!("may end the sweep after {least} of {all} launches")
+        }
+        (least, most) if least == most => format!("ends the sweep after {least} of {all} launches"),
+        (least, most) => format!("ends the sweep after {least} to {most} of {all} launches"),
+    };
+    Some(format!("budget {}: {told} (assumed)", spoken(hours * 3600.0)))
 }
 
 fn head(text: &mut String, plan: &Plan<'_>) {

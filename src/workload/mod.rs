@@ -30,6 +30,7 @@ pub use conversation::Conversation;
 pub use dataset::{Dataset, DatasetError, DatasetFile, Datasets, Prompt};
 pub use kv_cache::KvCache;
 pub use load::{Arrivals, Load, LoadCase, Slo};
+pub(crate) use load::{FOR_P95, FOR_P99};
 pub use long_context::LongContext;
 pub use options::{OptionFault, OptionKind, OptionSpec, Options};
 pub use reasoning::{Reasoning, ReasoningKind};

@@ -62,6 +62,39 @@ async fn what_goes_wrong_is_told_without_the_key() {
 }
 
 #[tokio::test]
+async fn requests_that_failed_are_no_measurement() {
+    let of = async |result: &str| {
+        let row = run(&format!("echo '{result}' > \"$3\""), 60.0).await;
+        (row.status, row.reason.clone().unwrap_or_default(), row)
+    };
+    // As `vllm bench serve` leaves it, with exit code 0.
+    let nothing = r#"{"completed": 0, "failed": 40, "output_throughput": 0.0, "mean_ttft_ms": 0.0,
+                      "median_ttft_ms": 0.0, "std_ttft_ms": 0.0, "p99_ttft_ms": 0.0}"#;
+    let (status, reason, row) = of(nothing).await;
+    assert_eq!((status, &*reason), (Status::Failed, "no request completed"));
+    assert_eq!((number(&row, "mean_ttft_ms"), number(&row, "completed")), (None, Some(0.0)));
+
+    let some = |completed: u64, failed: u64| {
+        format!(r#"{{"completed": {completed}, "failed": {failed}, "mean_ttft_ms": 5.5}}"#)
+    };
+    let (status, reason, _) = of(&some(4, 36)).await;
+    assert_eq!((status, &*reason), (Status::Failed, "36 of 40 requests failed"));
+    let (status, reason, _) = of(&some(199, 1)).await;
+    assert_eq!((status, &*reason), (Status::Ok, "1 of 200 requests failed"));
+    // Without `failed`, as older releases leave it.
+    let (status, reason, _) = of(r#"{"completed": 4, "num_prompts": 40}"#).await;
+    assert_eq!(status, Status::Ok);
+    assert!(reason.starts_with("4 of 40 requests completed"), "{reason}");
+    // Answers of one token have no time per further one, and one request no deviation.
+    let one = r#"{"completed": 1, "mean_tpot_ms": 0, "median_tpot_ms": 0, "p99_tpot_ms": 0,
+                  "mean_ttft_ms": 7.5, "std_ttft_ms": 0}"#;
+    let (status, reason, row) = of(one).await;
+    assert_eq!((status, &*reason), (Status::Ok, ""));
+    assert_eq!((number(&row, "mean_tpot_ms"), number(&row, "p99_tpot_ms")), (None, None));
+    assert_eq!((number(&row, "mean_ttft_ms"), number(&row, "std_ttft_ms")), (Some(7.5), Some(0.0)));
+}
+
+#[tokio::test]
 async fn without_a_command_it_is_skipped() {
     let counting = Counting::start(Behaviour::default()).await;
     let server = Server::open(counting.endpoint(), None).await.expect("it serves");

@@ -8,6 +8,7 @@ use crate::simulated::{Simulated, measure, number, workload};
 use serde_json::json;
 use vllm_grid::metric::{Measurement, Status};
 use vllm_grid::server::{Endpoint, Server};
+use vllm_grid::workload::Spec;
 
 const SMALL: &str = "Qwen/Qwen3-1.7B --max-model-len 8192";
 
@@ -92,6 +93,24 @@ async fn more_sequences_act_under_load_and_a_ladder_ends_at_saturation() {
     assert_eq!(ninth.status, Status::Skipped);
     let reason = ninth.reason.as_deref().expect("a reason");
     assert!(reason.starts_with("saturated at concurrency=3"), "{reason}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_case_that_configurations_are_judged_by_is_measured_beyond_saturation() {
+    let line = format!("{SMALL} --max-num-seqs 1 --sim-speed 1");
+    let simulated = Simulated::start(&line).await;
+    let mut load = workload(
+        "load",
+        &json!({
+            "concurrency": [1, 3, 6, 9], "requests": 18, "prompt_tokens": 64, "output_tokens": 24,
+            "warmup": 0,
+        }),
+    );
+    let Spec::Load(spec) = &mut load.spec else { panic!("a load") };
+    spec.judged = vec!["concurrency=9".to_owned()];
+    let measured = measure(&simulated.server, &[load], 1).await;
+    let statuses: Vec<Status> = measured.measurements.iter().map(|row| row.status).collect();
+    assert_eq!(statuses, [Status::Ok, Status::Ok, Status::Skipped, Status::Ok]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -140,6 +140,9 @@ impl Run<'_, '_> {
             LoadCase::Concurrency(count) => count,
             LoadCase::Rate(_) | LoadCase::MaxRate => 0,
         };
+        if self.spec.is_judged_by(self.case) {
+            return too_many_files(connections);
+        }
         too_many_files(connections).or_else(|| self.bench.load().rungs.beyond(self.spec, self.kind))
     }
 

@@ -68,8 +68,10 @@ impl Puzzle {
 /// comes later or alone, whatever decorates it.
 fn answer_line(text: &str) -> Option<String> {
     const MARK: &str = "ANSWER:";
-    let plain: String =
-        text.chars().filter(|c| !matches!(c, '*' | '`' | '$' | '#' | '_')).collect();
+    let plain: String = without_languages(text)
+        .chars()
+        .filter(|c| !matches!(c, '*' | '`' | '$' | '#' | '_'))
+        .collect();
     // ASCII upper case keeps the positions of bytes.
     let marked = plain.to_ascii_uppercase().rfind(MARK).map(|at| at + MARK.len());
     if let Some((at, inside)) = boxed(&plain)
@@ -79,6 +81,21 @@ fn answer_line(text: &str) -> Option<String> {
     }
     let line = plain[marked?..].lines().find(|line| !line.trim().is_empty())?;
     Some(without_commands(line.trim().trim_end_matches('.')))
+}
+
+/// Without the words that open fenced blocks (```` ```text ````): no answers, but the
+/// names of languages.
+fn without_languages(text: &str) -> String {
+    let without = |line: &str| match line.split_once("```") {
+        Some((before, after)) if is_language(after.trim()) => format!("{before}\n"),
+        _ => line.to_owned(),
+    };
+    text.split_inclusive('\n').map(without).collect()
+}
+
+fn is_language(word: &str) -> bool {
+    let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '#' | '_' | '.');
+    word.starts_with(|c: char| c.is_ascii_lowercase()) && word.chars().all(known)
 }
 
 /// The last `\boxed{}`: where it begins, and what it holds.
@@ -118,8 +135,12 @@ impl Form {
             text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).collect();
         match self {
             Self::Letters => {
-                let letter = |word: &&str| (word.len() == 1).then(|| word.to_ascii_uppercase());
-                words.iter().map(letter).collect()
+                let letter = |word: &str| (word.len() == 1).then(|| word.to_ascii_uppercase());
+                match words[..] {
+                    // `BACDEF`: the letters, and nothing between them.
+                    [one] => one.chars().map(|c| letter(c.encode_utf8(&mut [0; 4]))).collect(),
+                    _ => words.into_iter().map(letter).collect(),
+                }
             }
             Self::Names(known) => {
                 let name = |word: &&str| {
@@ -144,7 +165,10 @@ impl Form {
                 Some(names)
             }
             Self::Number => {
-                let numbers: Vec<u64> = words.iter().filter_map(|word| word.parse().ok()).collect();
+                let mut numbers: Vec<u64> =
+                    words.iter().filter_map(|word| word.parse().ok()).collect();
+                // `7 (line 7)` names one line.
+                numbers.dedup();
                 match numbers[..] {
                     [number] => Some(vec![number.to_string()]),
                     _ => None,
@@ -195,13 +219,25 @@ mod tests {
             r"So it is \boxed{C,\,A,\,B}.",
             r"$\boxed{\text{ANSWER: C, A, B}}$",
             r"ANSWER: $\text{C}, \text{A}, \text{B}$",
+            "ANSWER: CAB",
+            r"\boxed{\text{CAB}}",
+            "ANSWER:\n```text\nC, A, B\n```",
+            "ANSWER: ```plaintext\nC, A, B\n```\nThat is all.",
+            "ANSWER:\n```\nC, A, B\n```",
+            "ANSWER: ```C, A, B```",
+            "```python\norder()\n```\nANSWER: C, A, B",
         ] {
             assert!(order.is_solved_by(right), "{right}");
         }
         for wrong in [
             "ANSWER: C, B, A",
             "ANSWER: C, A",
-            "ANSWER: CAB",
+            "ANSWER: CBA",
+            "ANSWER: CA",
+            "ANSWER: CABA",
+            "ANSWER: CAB, C",
+            "ANSWER: not CAB",
+            "ANSWER:\n```text\nC, B, A\n```",
             "C, A, B",
             "ANSWER:",
             "",
@@ -220,10 +256,16 @@ mod tests {
             assert!(!knights.is_solved_by(wrong), "{wrong}");
         }
         let line = of("7", Form::Number);
-        for right in ["ANSWER: line 7", r"ANSWER: \boxed{7}", r"\boxed{\text{line } 7}"] {
+        for right in [
+            "ANSWER: line 7",
+            r"ANSWER: \boxed{7}",
+            r"\boxed{\text{line } 7}",
+            "ANSWER: 7 (line 7)",
+            "ANSWER: 7, line 7",
+        ] {
             assert!(line.is_solved_by(right), "{right}");
         }
-        for wrong in ["ANSWER: 17", "ANSWER: 7 or 8", "ANSWER: seven"] {
+        for wrong in ["ANSWER: 17", "ANSWER: 7 or 8", "ANSWER: 7, 8, 7", "ANSWER: seven"] {
             assert!(!line.is_solved_by(wrong), "{wrong}");
         }
     }

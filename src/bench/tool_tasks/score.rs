@@ -116,7 +116,7 @@ fn says(text: &str, wanted: &str) -> bool {
 }
 
 /// Equality after normalisation: words without outer or doubled white space and
-/// regardless of case, identifiers and dates to the letter, numbers by value,
+/// regardless of case and accents, identifiers and dates to the letter, numbers by value,
 /// objects without null members.
 fn same(expected: &Value, given: &Value) -> bool {
     match (expected, given) {
@@ -146,7 +146,27 @@ fn is_identifier(text: &str) -> bool {
 }
 
 fn plain(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase()
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ").to_lowercase();
+    words.chars().filter_map(without_accent).collect()
+}
+
+/// `Québec` is Quebec: a Latin letter, in lower case, without its accent. One that
+/// stands beside its letter is none.
+fn without_accent(letter: char) -> Option<char> {
+    Some(match letter {
+        '\u{300}'..='\u{36f}' => return None,
+        'à'..='å' | 'ā' | 'ă' | 'ą' => 'a',
+        'ç' | 'ć' | 'č' => 'c',
+        'è'..='ë' | 'ē' | 'ė' | 'ę' | 'ě' => 'e',
+        'ì'..='ï' | 'ī' | 'į' => 'i',
+        'ñ' | 'ń' | 'ň' => 'n',
+        'ò'..='ö' | 'ø' | 'ō' | 'ő' => 'o',
+        'ś' | 'š' => 's',
+        'ù'..='ü' | 'ū' | 'ů' | 'ű' => 'u',
+        'ý' | 'ÿ' => 'y',
+        'ź' | 'ż' | 'ž' => 'z',
+        other => other,
+    })
 }
 
 #[cfg(test)]
@@ -238,6 +258,24 @@ mod tests {
         }
         assert!(!same(&json!("anna@example.org"), &json!("Anna@example.org")));
         assert!(same(&json!("Budget review"), &json!(" budget  Review")));
+    }
+
+    #[test]
+    fn accents_do_not_count_but_in_identifiers() {
+        for (expected, given) in [
+            ("Quebec", "Québec"),
+            ("Quebec", "QUÉBEC"),
+            ("Quebec", "Que\u{301}bec"),
+            ("Chloe", "Chloé"),
+            ("Ampere", "Ampère"),
+        ] {
+            assert!(same(&json!(expected), &json!(given)), "{given}");
+        }
+        for (expected, given) in
+            [("Quebec", "Quebac"), ("C-1e", "C-1é"), ("anna@example.org", "ánna@example.org")]
+        {
+            assert!(!same(&json!(expected), &json!(given)), "{given}");
+        }
     }
 
     #[test]

@@ -1,0 +1,142 @@
+//! What some or all configurations will not be measured by: cases that their
+//! context cannot hold, figures of a cache that they switch off, and what their engine
+//! cannot tell. A configuration without a figure of the objective or of a constraint
+//! is not ranked.
+
+use serde_json::Value;
+
+use super::advice::{some, source};
+use super::fault::Findings;
+use super::node::Span;
+use super::{EngineBlock, Grid};
+use crate::configuration::Configuration;
+use crate::metric::MetricRef;
+use crate::workload::{Spec, Workload};
+
+/// All of it.
+pub(super) fn all(grid: &Grid, findings: &mut Findings) {
+    for workload in &grid.workloads {
+        for case in workload.cases() {
+            context(grid, workload, &case, findings);
+        }
+    }
+    for (metric, span) in &grid.places.metrics {
+        of_the_cache(grid, metric, span, findings);
+        of_the_machine(grid, metric, span, findings);
+    }
+}
+
+/// Tokens of context that a case takes at the least; `None` where they are the
+/// dataset's or the model's.
+fn needed(workload: &Workload, case: &str) -> Option<u64> {
+    // Lengths are fitted: half a percent more than was asked for.
+    let fitted = |tokens: u64| tokens + (tokens / 200).max(8);
+    match &workload.spec {
+        Spec::KvCache(spec) => {
+            let index = workload.cases().iter().position(|known| known == case)?;
+            Some(spec.prefix_tokens.get(index)? + spec.output_tokens)
+        }
+        Spec::Load(spec) if spec.dataset.is_none() => Some(spec.prompt_tokens + spec.output_tokens),
+        Spec::Conversation(spec) if spec.dataset.is_none() => Some(spec.longest()),
+        Spec::LongContext(spec) => Some(fitted(spec.context_of(case)?) + spec.max_tokens),
+        // What is too long of a mix is left out, unless all of it is.
+        Spec::Stability(spec) => spec.mix().iter().map(|(prompt, output)| prompt + output).min(),
+        _ => None,
+    }
+}
+
+/// A case that is longer than the context of some configurations, or of all.
+fn context(grid: &Grid, workload: &Workload, case: &str, findings: &mut Findings) {
+    let Some(needed) = needed(workload, case) else { return };
+    let context = |it: &Configuration| it.flags.get("max-model-len").and_then(Value::as_u64);
+    let short: Vec<&Configuration> = grid
+        .configurations
+        .iter()
+        .filter(|it| context(it).is_some_and(|context| context < needed))
+        .collect();
+    let Some(longest) = short.iter().filter_map(|it| context(it)).max() else { return };
+    let is_all = short.len() == grid.configurations.len();
+    let of_case = |metric: &MetricRef| {
+        metric.workload == workload.kind().key && metric.case.as_deref().unwrap_or("") == case
+    };
+    let sought = grid.places.metrics.iter().find(|(metric, _)| of_case(metric));
+    let why = format!("it takes a context of {needed} tokens");
+    match sought {
+        Some((metric, span)) if is_all => {
+            findings
+                .fault(
+                    span,
+                    format!("{metric} is never measured: {why}, and max-model-len is {longest}"),
+                )
+                .help("ask for less, or raise max-model-len");
+        }
+        Some((metric, span)) => findings.warning(
+            Some(span),
+            format!(
+                "{metric} is not measured in {}, which will not be ranked: {why}, and max-model-len \
+                 is {longest} or less there",
+                some(&short)
+            ),
+        ),
+        None if is_all => {
+            let name = workload.kind().name;
+            let what =
+                if case.is_empty() { format!("`{name}`") } else { format!("`{name}`, {case},") };
+            findings.warning(
+                None,
+                format!("{what} is skipped: {why}, and max-model-len is {longest}"),
+            );
+        }
+        None => {}
+    }
+}
+
+/// Figures of prefix caching that are absent where it is off.
+const OF_THE_CACHE: [(&str, &str); 5] = [
+    ("kv_cache", "ttft_hit_ms"),
+    ("kv_cache", "hit_tokens_share"),
+    ("conversation", "cache_share"),
+    ("conversation", "cache_share_last"),
+    ("load", "hit_tokens_share"),
+];
+
+fn of_the_cache(grid: &Grid, metric: &MetricRef, span: &Span, findings: &mut Findings) {
+    if !OF_THE_CACHE.contains(&(&*metric.workload, &*metric.name)) {
+        return;
+    }
+    let is_off =
+        |it: &&Configuration| it.flags.get("enable-prefix-caching") == Some(&Value::Bool(false));
+    let off: Vec<&Configuration> = grid.configurations.iter().filter(is_off).collect();
+    if off.is_empty() {
+        return;
+    }
+    let instead = if metric.name == "ttft_hit_ms" {
+        format!(": `{}` is measured with and without", metric.to_string().replace("hit", "resent"))
+    } else {
+        String::new()
+    };
+    findings.warning(
+        Some(span),
+        format!(
+            "{metric} is absent where prefix caching is off: {} will not be ranked{instead}",
+            some(&off)
+        ),
+    );
+}
+
+/// The simulated engine has no GPU, and no process of its own.
+fn of_the_machine(grid: &Grid, metric: &MetricRef, span: &Span, findings: &mut Findings) {
+    let is_told = |prefix: &str| metric.name.starts_with(prefix);
+    let is_own = source(grid, metric)
+        .is_some_and(|it| it.kind().metrics.iter().any(|own| own.name == metric.name));
+    let of_the_machine = ["gpu_", "energy_", "engine_"].into_iter().any(is_told) && !is_own;
+    if of_the_machine && matches!(grid.engine, EngineBlock::Simulated(_)) {
+        findings.warning(
+            Some(span),
+            format!(
+                "{metric} is absent on the simulated engine, which has no GPU and no process of its \
+                 own: nothing will be ranked"
+            ),
+        );
+    }
+}
