@@ -19,6 +19,7 @@ mod search;
 mod server;
 mod simulated;
 mod stability;
+mod stops;
 mod strangers;
 mod telemetry;
 mod warmup;
