@@ -10,6 +10,7 @@ mod counting;
 mod dataset;
 mod effective;
 mod fitting;
+mod given;
 mod kv_cache;
 mod load;
 mod long_context;
