@@ -260,7 +260,9 @@ impl<'a> Bench<'a> {
         let gone = match &done.verdict {
             Verdict::Failed(_) => {
                 let patience = self.settings.limits.first_token;
-                gone::shown(self.server, &self.http, patience, &done.records).await
+                let shown = gone::shown(self.server, &self.http, patience, &done.records);
+                // Who stops meanwhile keeps what failed.
+                self.cancel.run_until_cancelled(shown).await.flatten()
             }
             _ => None,
         };
@@ -372,6 +374,16 @@ impl<'a> Bench<'a> {
         self.repeat_name.clone()
     }
 
+    /// Whether the server was launched by a sweep, and for it alone.
+    pub(crate) fn is_in_sweep(&self) -> bool {
+        self.settings.launch > 0
+    }
+
+    /// Tells a person something, in one line.
+    pub(crate) fn warn(&self, text: String) {
+        self.emit.emit(Event::Warning(text));
+    }
+
     /// Whether the present repeat is discarded.
     pub(crate) fn is_warmup(&self) -> bool {
         self.is_warmup
@@ -476,6 +488,9 @@ pub async fn run_suite(
                 measurements.push(measurement);
                 if let Some(error) = ended {
                     return Err(error);
+                }
+                if bench.cancel.is_cancelled() {
+                    return Err(BenchError::Cancelled);
                 }
             }
         }

@@ -1,11 +1,9 @@
 //! `bench`: the suite against a server that somebody else started.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
-use serde_json::{Map, Value};
 use vllm_grid::bench::client::Limits;
 use vllm_grid::bench::record::RequestRecord;
 use vllm_grid::bench::suite::{Bench, BenchError, BenchSettings, planned_repeats, run_suite};
@@ -15,15 +13,17 @@ use vllm_grid::event::{Emit, Event};
 use vllm_grid::metric::{Measurement, Status};
 use vllm_grid::report;
 use vllm_grid::results::records;
-use vllm_grid::server::{ApiKey, Endpoint, GpuIds, Server, ServerError};
+use vllm_grid::server::{Endpoint, GpuIds, Server, ServerError};
 use vllm_grid::sweep::record::SCHEMA_VERSION;
-use vllm_grid::workload::{Datasets, KINDS, SHARED_OPTIONS, Workload};
 
+use self::given::Given;
 use super::show::{print_json, width};
 use crate::cli::{BenchArgs, Format};
 use crate::exit::{Exit, Failure, print};
 use crate::progress::Progress;
 use crate::signals::Shutdown;
+
+mod given;
 
 /// `bench --format json`.
 #[derive(Debug, Serialize)]
@@ -63,12 +63,17 @@ impl RecordSink for Kept {
 
 /// `bench`: measures a running server.
 pub(crate) async fn bench(args: &BenchArgs, shutdown: &Shutdown) -> Result<Exit, Failure> {
-    let (workloads, datasets) = workloads(args)?;
-    let endpoint = Endpoint { base_url: args.url.clone(), api_key: api_key(args)? };
-    let server = tokio::select! {
-        () = shutdown.token().cancelled() => return Ok(Exit::Interrupted),
-        server = Server::open(endpoint, args.model.as_deref()) => server.map_err(unusable)?,
+    let stop = shutdown.token();
+    let Some(given) = stop.run_until_cancelled(Given::read(args)).await else {
+        return Ok(Exit::Interrupted);
     };
+    let Given { workloads, datasets, api_key, gpus } = given?;
+    let endpoint = Endpoint { base_url: args.url.clone(), api_key };
+    let opening = Server::open(endpoint, args.model.as_deref());
+    let Some(server) = stop.run_until_cancelled(opening).await else {
+        return Ok(Exit::Interrupted);
+    };
+    let server = server.map_err(unusable)?;
     let progress = Progress::of_repeats(planned_repeats(&workloads, args.repeats));
     let emit = progress.emit();
     let sink = Kept { wanted: args.records.is_some(), ..Kept::default() };
@@ -79,20 +84,38 @@ pub(crate) async fn bench(args: &BenchArgs, shutdown: &Shutdown) -> Result<Exit,
         launch: 0,
         limits: Limits::default(),
     };
-    let mut bench = Bench::new(&server, &sink, &emit, shutdown.token(), settings)
-        .await
+    let preparing = Bench::new(&server, &sink, &emit, stop, settings);
+    let Some(bench) = stop.run_until_cancelled(preparing).await else {
+        return Ok(Exit::Interrupted);
+    };
+    let mut bench = bench
         .map_err(|fault| Failure::new(Exit::Environment, fault))?
         .with_datasets(datasets)
-        .with_telemetry(telemetry(args, &server, &emit));
+        .with_telemetry(telemetry(args, gpus, &server, &emit));
     let mut measurements = Vec::new();
     let ended = run_suite(&mut bench, &workloads, args.repeats, &mut measurements).await;
     progress.close();
-    if let Some(path) = &args.records {
-        keep(path, &sink)?;
+    // What was measured is told whatever becomes of the records, and the other way round.
+    let told = tell(args, &server, &measurements);
+    let kept = args.records.as_deref().map_or(Ok(()), |path| keep(path, &sink));
+    let ended = exit_after(ended, &measurements);
+    match kept {
+        Err(fault) if ended.is_err() => {
+            fault.tell();
+        }
+        kept => kept?,
     }
-    tell(args, &server, &measurements)?;
+    told?;
+    ended
+}
+
+/// How the process ends after the suite did.
+fn exit_after(
+    ended: Result<(), BenchError>,
+    measurements: &[Measurement],
+) -> Result<Exit, Failure> {
     match ended {
-        Ok(()) => Ok(exit_of(&measurements)),
+        Ok(()) => Ok(exit_of(measurements)),
         Err(BenchError::Cancelled) => Ok(Exit::Interrupted),
         Err(fault @ BenchError::EngineGone { .. }) => Err(Failure::new(Exit::Engine, fault)),
         Err(fault @ BenchError::NoSuchCase { .. }) => Err(Failure::new(Exit::Bug, fault)),
@@ -113,11 +136,11 @@ fn exit_of(measurements: &[Measurement]) -> Exit {
 /// Looks at this machine, and at its GPUs where a person says that the server runs
 /// on them: behind a tunnel, which a server with TLS needs, the address is local and
 /// the GPUs are not.
-fn telemetry(args: &BenchArgs, server: &Server, emit: &Emit) -> Telemetry {
+fn telemetry(args: &BenchArgs, gpus: Option<GpuIds>, server: &Server, emit: &Emit) -> Telemetry {
     let said = args.local_gpus.as_deref();
     let telemetry = Telemetry::start(&TelemetrySettings {
         gpus: said.is_some() && !server.simulated,
-        only: said.filter(|said| *said != "all").map(GpuIds::listed),
+        only: gpus,
         probe: None,
     });
     let warning = match said {
@@ -137,18 +160,6 @@ fn keep(path: &Path, sink: &Kept) -> Result<(), Failure> {
     records::write_all(path, &kept).map_err(|fault| Failure::new(Exit::Environment, fault))
 }
 
-/// The key comes from the environment: an argument is visible to every user of the machine.
-fn api_key(args: &BenchArgs) -> Result<Option<ApiKey>, Failure> {
-    let Some(name) = &args.api_key_env else { return Ok(None) };
-    match std::env::var(name) {
-        Ok(key) if !key.is_empty() => Ok(Some(ApiKey::new(key))),
-        _ => Err(Failure::message(
-            Exit::Usage,
-            format!("the variable {name} (--api-key-env) is not set, or empty"),
-        )),
-    }
-}
-
 fn unusable(fault: ServerError) -> Failure {
     let exit = match fault {
         ServerError::Address { .. } | ServerError::WrongModel { .. } => Exit::Usage,
@@ -156,72 +167,6 @@ fn unusable(fault: ServerError) -> Failure {
         _ => Exit::Environment,
     };
     Failure::new(exit, fault)
-}
-
-/// The workloads named, or all, and the files with their prompts; options go to
-/// those that know them.
-fn workloads(args: &BenchArgs) -> Result<(Vec<Workload>, Datasets), Failure> {
-    let names: Vec<String> = if args.workload.is_empty() {
-        KINDS.iter().map(|kind| kind.name.to_owned()).collect()
-    } else {
-        args.workload.clone()
-    };
-    let options = options(&args.set)?;
-    let mut workloads = Vec::new();
-    let mut datasets = Datasets::default();
-    let mut faults = Vec::new();
-    let mut wanted: BTreeSet<&String> = options.keys().collect();
-    for name in &names {
-        // Of several workloads each takes the options that it knows; one alone must know all.
-        let kind = KINDS.iter().find(|kind| kind.name == name.replace('_', "-"));
-        let knows = |option: &String| {
-            let all = kind.map_or(&[][..], |kind| kind.options).iter().chain(SHARED_OPTIONS);
-            names.len() == 1 || all.into_iter().any(|known| known.name == option)
-        };
-        let its: Map<String, Value> = options
-            .iter()
-            .filter(|(option, _)| knows(option))
-            .map(|(option, value)| (option.clone(), value.clone()))
-            .collect();
-        wanted.retain(|option| !its.contains_key(*option));
-        match Workload::from_options(name, &its) {
-            Ok(workload) => {
-                let checked = datasets.check(&workload);
-                faults.extend(checked.err().map(|fault| format!("{name}: {fault}")));
-                workloads.push(workload);
-            }
-            Err(found) => faults.extend(found.into_iter().map(|fault| fault.message)),
-        }
-    }
-    for option in wanted {
-        faults.push(format!("no workload of these has an option `{option}`: {}", names.join(", ")));
-    }
-    if faults.is_empty() {
-        Ok((workloads, datasets))
-    } else {
-        Err(Failure::message(Exit::Usage, faults.join("\n")))
-    }
-}
-
-fn options(set: &[String]) -> Result<Map<String, Value>, Failure> {
-    let mut options = Map::new();
-    for text in set {
-        let Some((name, value)) = text.split_once('=') else {
-            let message = format!("--set {text}: write it as name=value");
-            return Err(Failure::message(Exit::Usage, message));
-        };
-        let read = |text: &str| {
-            serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()))
-        };
-        let value = match value.split_once(',') {
-            None => read(value),
-            Some(_) => value.split(',').map(read).collect(),
-        };
-        if options.insert(name.replace('_', "-"), value).is_some() {
-            return Err(Failure::message(Exit::Usage, format!("--set {name} is given twice")));
-        }
-    }
-    Ok(options)
 }
 
 fn tell(args: &BenchArgs, server: &Server, measurements: &[Measurement]) -> Result<(), Failure> {

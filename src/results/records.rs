@@ -18,6 +18,7 @@ use super::telemetry;
 use crate::bench::record::{Chunk, RequestError, RequestErrorClass, RequestRecord, Usage};
 use crate::bench::telemetry::Sample;
 use crate::bench::{RecordSink, RepeatKey};
+use crate::sweep::folder::can_write;
 
 /// Keeps request records below a sweep's folder or in one launch's.
 #[derive(Clone, Debug)]
@@ -111,6 +112,14 @@ pub fn file_name(key: &RepeatKey) -> String {
 pub fn write(path: &Path, key: &RepeatKey, records: &[RequestRecord]) -> Result<(), ResultsError> {
     let mut frame = DataFrame::new(records.len(), columns(key, records))?;
     write_parquet(path, &mut frame)
+}
+
+/// Finds out whether a file of records can be written there; what is there stays.
+///
+/// # Errors
+/// When it cannot.
+pub fn check_place(path: &Path) -> Result<(), ResultsError> {
+    can_write(path).map_err(|fault| ResultsError::File { path: path.to_owned(), fault })
 }
 
 /// Writes the records of several repeats as one Parquet file, whole or not at all.

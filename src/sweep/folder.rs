@@ -165,8 +165,7 @@ pub(crate) fn write_whole(
     path: &Path,
     content: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
 ) -> io::Result<()> {
-    let name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?;
-    let temporary = path.with_file_name(format!(".{}.tmp", name.to_string_lossy()));
+    let temporary = temporary(path)?;
     let write = || {
         let mut writer = BufWriter::new(File::create(&temporary)?);
         content(&mut writer)?;
@@ -179,6 +178,25 @@ pub(crate) fn write_whole(
         // What is left of it is of no use, and the first error is the one to tell.
         let _ = std::fs::remove_file(&temporary);
     })
+}
+
+/// Whether [`write_whole`] may write there; what is there stays.
+///
+/// # Errors
+/// When it may not.
+pub(crate) fn can_write(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    let temporary = temporary(path)?;
+    File::create(&temporary)?;
+    std::fs::remove_file(&temporary)
+}
+
+/// Where a file is until it is whole.
+fn temporary(path: &Path) -> io::Result<PathBuf> {
+    let name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?;
+    Ok(path.with_file_name(format!(".{}.tmp", name.to_string_lossy())))
 }
 
 fn io_fault(path: &Path, fault: io::Error) -> SweepError {
@@ -204,5 +222,20 @@ mod tests {
         write_whole(&path, |file| file.write_all(b"new")).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "new");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn whether_a_file_can_be_written_is_found_out_without_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("records.parquet");
+        can_write(&path).unwrap();
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+        std::fs::write(&path, "old").unwrap();
+        can_write(&path).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "old");
+        let kind = |path: &Path| can_write(path).unwrap_err().kind();
+        assert_eq!(kind(folder.path()), io::ErrorKind::IsADirectory);
+        assert_eq!(kind(&folder.path().join("no/records.parquet")), io::ErrorKind::NotFound);
+        assert_eq!(kind(&path.join("x")), io::ErrorKind::NotADirectory);
     }
 }

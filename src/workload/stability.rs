@@ -1,6 +1,8 @@
 //! `stability`: requests of mixed lengths for a number or for hours, in blocks of
 //! the same mix, so that early and late compare like with like.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::options::{OptionKind, OptionSpec, Options};
@@ -22,6 +24,9 @@ pub(super) const KIND: Kind = Kind {
 /// a line through less says nothing of an hour. The catalogue says ten minutes.
 pub const LEAST_OF_AN_HOUR: f64 = 600.0;
 
+/// Seconds of an outage that are waited for: vLLM boots for minutes.
+const MAX_OUTAGE: f64 = 600.0;
+
 /// Options of `stability`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Stability {
@@ -29,6 +34,9 @@ pub struct Stability {
     pub requests: u64,
     /// Seconds in which blocks are begun, in place of a number of requests.
     pub duration: Option<f64>,
+    /// Seconds that the server may be down before the repeat ends, where somebody said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_outage: Option<f64>,
     /// Prompt lengths of the mix, in tokens as the server counts them.
     pub prompt_tokens: Vec<u64>,
     /// Answer lengths of the mix: each goes with each prompt length.
@@ -43,6 +51,7 @@ impl Default for Stability {
         Self {
             requests: 20,
             duration: None,
+            max_outage: None,
             prompt_tokens: vec![128, 512, 1024, 2048, 4096],
             output_tokens: vec![64, 256],
             endpoint: Route::Chat,
@@ -56,10 +65,17 @@ impl Stability {
         Self {
             requests: options.count("requests").unwrap_or(default.requests),
             duration: options.number("duration"),
+            max_outage: options.number("max-outage"),
             prompt_tokens: options.counts("prompt-tokens").unwrap_or(default.prompt_tokens),
             output_tokens: options.counts("output-tokens").unwrap_or(default.output_tokens),
             endpoint: Route::read(options),
         }
+    }
+
+    /// How long the server may be down. What a sweep launched nobody starts again.
+    pub fn patience(&self, in_sweep: bool) -> Duration {
+        let seconds = self.max_outage.unwrap_or(if in_sweep { 0.0 } else { MAX_OUTAGE });
+        Duration::from_secs_f64(seconds)
     }
 
     /// Every length of a prompt with every length of an answer.
@@ -82,6 +98,11 @@ const OPTIONS: &[OptionSpec] = &[
         name: "duration",
         kind: OptionKind::Number { min: 1.0, max: 1e7 },
         help: "seconds in which blocks of the mix are begun, in place of `requests`: 7200 is two hours (default: none)",
+    },
+    OptionSpec {
+        name: "max-outage",
+        kind: OptionKind::Number { min: 0.0, max: 1e7 },
+        help: "seconds that the server may be down, as while it restarts, before the repeat ends (default: 600; 0 in a sweep, whose servers nobody starts again)",
     },
     OptionSpec {
         name: "prompt-tokens",
@@ -192,9 +213,21 @@ const TTFT: [Metric; 10] = drift!("ttft", "Time to first token", CLOCK);
 const TPOT: [Metric; 10] = drift!("tpot", "Time per output token after the first", USAGE);
 const E2EL: [Metric; 10] = drift!("e2el", "Time from the send to the last token", CLOCK);
 
-const FIGURES: [Metric; 10] = [
-    stability("requests", "1", Direction::Neutral, "Requests of the repeat.", "client"),
-    stability("failed", "1", Direction::Lower, "Requests of the repeat that failed.", "client"),
+const FIGURES: [Metric; 12] = [
+    stability(
+        "requests",
+        "1",
+        Direction::Neutral,
+        "Requests of the repeat, without those that found the server still down.",
+        "client",
+    ),
+    stability(
+        "failed",
+        "1",
+        Direction::Lower,
+        "Requests of the repeat that failed; one for each outage among them.",
+        "client",
+    ),
     stability(
         "failure_rate",
         "share",
@@ -227,14 +260,14 @@ const FIGURES: [Metric; 10] = [
         "memory_growth_bytes",
         "bytes",
         Direction::Lower,
-        "Last reading of the server's memory over the repeat minus the first; whose memory it is, memory_growth_of tells.",
+        "Last reading of the server's memory over the repeat minus the first; whose memory it is, memory_growth_of tells. Absent where the server restarted or was down: the last reading is another process's.",
         ENGINE_OR_SERVER,
     ),
     stability(
         "memory_growth_bytes_per_hour",
         "bytes/h",
         Direction::Lower,
-        "Slope of the same by least squares, from readings each second; absent below 10 minutes of `duration`.",
+        "Slope of the same by least squares, from readings each second; absent below 10 minutes of `duration`, and where the growth is.",
         ENGINE_OR_SERVER,
     ),
     stability(
@@ -248,16 +281,39 @@ const FIGURES: [Metric; 10] = [
         "restarts",
         "1",
         Direction::Lower,
-        "Restarts of the server over the repeat: of its container as Docker counts them, or those that its own counters show, whichever are more; absent where nobody tells.",
+        "Restarts of the server over the repeat: of its container as Docker counts them, or those that its own counters show, whichever are more; absent where nobody tells, and where the repeat ended while the server was down after none.",
         "Docker's inspection, /metrics",
+    ),
+    stability(
+        "outages",
+        "1",
+        Direction::Lower,
+        "Times that the server was down: a request failed, and /health showed it or a gateway said so (502 to 504).",
+        "client",
+    ),
+    stability(
+        "outage_seconds_max",
+        "s",
+        Direction::Lower,
+        "The longest outage: from the end of the request that failed to the send of the next one that was answered, or to the end of the repeat; found within 5 s. Absent without an outage.",
+        CLOCK,
     ),
 ];
 
-const METRICS: &[Metric] = &super::joined::<40>(&[&FIGURES, &TTFT, &TPOT, &E2EL]);
+const METRICS: &[Metric] = &super::joined::<42>(&[&FIGURES, &TTFT, &TPOT, &E2EL]);
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn patience_is_for_servers_that_somebody_starts_again() {
+        let seconds = |max_outage, in_sweep| {
+            Stability { max_outage, ..Stability::default() }.patience(in_sweep).as_secs()
+        };
+        assert_eq!((seconds(None, false), seconds(None, true)), (600, 0));
+        assert_eq!((seconds(Some(60.0), false), seconds(Some(60.0), true)), (60, 60));
+    }
 
     #[test]
     fn a_mix_is_every_prompt_with_every_answer() {

@@ -97,6 +97,15 @@ async fn slow() -> Vec<Measurement> {
     run(&simulated.server, &[("stability", mix)]).await
 }
 
+/// A server that is down for a moment.
+async fn outage() -> Vec<Measurement> {
+    let down = Some((5, 2));
+    let counting = Counting::start(Behaviour { down, ..Behaviour::default() }).await;
+    let server = Server::open(counting.endpoint(), None).await.expect("it serves");
+    let mix = json!({"prompt_tokens": 100, "output_tokens": 2, "requests": 4, "max_outage": 600});
+    run(&server, &[("stability", mix)]).await
+}
+
 /// A search for the highest rate; again, where this machine was too busy for it.
 async fn search() -> Vec<Measurement> {
     let miss = Duration::from_millis(300);
@@ -136,8 +145,9 @@ async fn command() -> Vec<Measurement> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_metric_has_a_run_that_fills_it() {
-    let (quick, slow, search, command) = tokio::join!(quick(), slow(), search(), command());
-    let all = [quick, slow, search, command].concat();
+    let (quick, slow, outage, search, command) =
+        tokio::join!(quick(), slow(), outage(), search(), command());
+    let all = [quick, slow, outage, search, command].concat();
     let filled: BTreeSet<(String, &str)> = all
         .iter()
         .flat_map(|row| {

@@ -40,6 +40,9 @@ pub(crate) struct Behaviour {
     pub(crate) freeze_after: Option<usize>,
     /// The server is another one from this request on: its counters begin anew.
     pub(crate) restart_at: Option<usize>,
+    /// The engine dies with this request, in mid-stream, and the server is down for so
+    /// many looks at its health; then it is another one, whose counters begin anew.
+    pub(crate) down: Option<(usize, usize)>,
     /// Nothing stays in the cache.
     pub(crate) forgets: bool,
     /// Half of every prompt is found in the cache, whoever sent it.
@@ -75,6 +78,7 @@ impl Default for Behaviour {
             die_after: None,
             freeze_after: None,
             restart_at: None,
+            down: None,
             forgets: false,
             knows_all: false,
             preamble: 0,
@@ -98,11 +102,21 @@ struct Inside {
     warm: bool,
     restarts: u64,
     dead: bool,
+    /// Looks at its health for which it is down.
+    down_for: usize,
     cached: HashSet<String>,
     salts: HashSet<String>,
     openings: Vec<String>,
     /// Bytes of the longest prompt.
     largest: usize,
+}
+
+impl Inside {
+    fn begin_anew(&mut self) {
+        self.restarts += 1;
+        (self.requests, self.prompt_tokens) = (0, 0);
+        (self.queries, self.hits) = (0, 0);
+    }
 }
 
 #[derive(Clone)]
@@ -163,12 +177,17 @@ async fn models(State(counting): State<Counting>) -> Json<Value> {
 }
 
 async fn health(State(counting): State<Counting>) -> StatusCode {
-    let dead = counting.inside.lock().expect("no panic").dead;
-    if dead { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK }
+    let mut inside = counting.inside.lock().expect("no panic");
+    let is_down = inside.down_for > 0;
+    inside.down_for = inside.down_for.saturating_sub(1);
+    if inside.dead || is_down { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK }
 }
 
 async fn metrics(State(counting): State<Counting>) -> Response {
     let Behaviour { metrics, told, caching, block, .. } = counting.behaviour;
+    if counting.is_down() {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    }
     if !metrics {
         return StatusCode::NOT_FOUND.into_response();
     }
@@ -236,6 +255,10 @@ async fn chat(State(counting): State<Counting>, Json(body): Json<Value>) -> Resp
         let error = json!({"error": {"message": "no more", "code": 400}});
         return (StatusCode::BAD_REQUEST, Json(error)).into_response();
     }
+    if counting.is_down() {
+        let error = json!({"error": {"message": "EngineCore is dead", "code": 503}});
+        return (StatusCode::SERVICE_UNAVAILABLE, Json(error)).into_response();
+    }
     if reached(behaviour.freeze_after) {
         std::future::pending::<()>().await;
     }
@@ -245,10 +268,20 @@ async fn chat(State(counting): State<Counting>, Json(body): Json<Value>) -> Resp
     drop(turn);
     // A first token need not show: a parser takes `<think>` away.
     let content = if max_tokens > 1 { "a" } else { "" };
+<<<<<<< HEAD
     let token = event(&json!({"choices": [{"index": 0, "delta": {"content": content}}]}));
     let mut rest = token.clone();
     if reached(behaviour.die_after) {
         counting.inside.lock().expect("no panic").dead = true;
+=======
+    let mut stream = event(&json!({"choices": [{"index": 0, "delta": {"content": content}}]}));
+    let down = behaviour.down.filter(|(request, _)| served == *request);
+    if reached(behaviour.die_after) || down.is_some() {
+        match down {
+            Some((_, looks)) => counting.go_down(looks),
+            None => counting.inside.lock().expect("no panic").dead = true,
+        }
+>>>>>>> wt-stab
         let message = "EngineCore encountered an issue.";
         rest += &event(&json!({"error": {"message": message, "code": 500}}));
     } else {
@@ -281,12 +314,20 @@ fn event(data: &Value) -> String {
 }
 
 impl Counting {
+    fn is_down(&self) -> bool {
+        self.inside.lock().expect("no panic").down_for > 0
+    }
+
+    fn go_down(&self, looks: usize) {
+        let mut inside = self.inside.lock().expect("no panic");
+        inside.down_for = looks;
+        inside.begin_anew();
+    }
+
     fn count(&self, tokens: u64, found: u64, foreign: bool) {
         let mut inside = self.inside.lock().expect("no panic");
         if self.behaviour.restart_at == Some(inside.served) {
-            inside.restarts += 1;
-            (inside.requests, inside.prompt_tokens) = (0, 0);
-            (inside.queries, inside.hits) = (0, 0);
+            inside.begin_anew();
         }
         let requests = if foreign { 2 } else { 1 };
         inside.requests += requests;

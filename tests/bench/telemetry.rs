@@ -103,13 +103,27 @@ async fn beside_gpus(local: &[&str], adjust: impl FnOnce(&mut Command)) -> (Valu
     (serde_json::from_slice(&output.stdout).expect("JSON"), said)
 }
 
-/// A folder for the search path with an `nvidia-smi` of two GPUs in it, which notes
-/// each start.
+/// What it says of ids of which no GPU has the last, before it looks for a server.
+async fn refused_gpus(adjust: impl FnOnce(&mut Command)) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vllm-grid"));
+    command.args(["bench", "http://127.0.0.1:9", "--local-gpus", "0,1,7"]).stdin(Stdio::null());
+    adjust(&mut command);
+    let output = command.output().await.expect("it runs");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    // Lines are folded to the terminal's width, within words, too.
+    said.chars().filter(|c| !c.is_whitespace() && *c != '\u{2502}').collect()
+}
+
+/// A folder for the search path with an `nvidia-smi` of two GPUs in it, which lists
+/// them, and notes each start that goes on.
 fn scripted_smi() -> (tempfile::TempDir, String) {
     let folder = tempfile::tempdir().expect("a folder");
     let tool = folder.path().join("nvidia-smi");
     let script = format!(
-        "#!/bin/sh\necho \"$$ $*\" >> {}\nwhile :; do\n\
+        "#!/bin/sh\n\
+         case \"$1\" in *=index,uuid) printf '0, GPU-00\\n1, GPU-11\\n'; exit;; esac\n\
+         echo \"$$ $*\" >> {}\nwhile :; do\n\
          echo '0, GPU-00, 50, 1024, 100.00, 60, [N/A], 10501, 0x0000000000000000'\n\
          echo '1, GPU-11, 70, 1024, 200.00, 71, 2520, 10501, 0x0000000000000004'\n\
          sleep 0.1\ndone\n",
@@ -161,6 +175,15 @@ async fn only_gpus_that_the_server_is_said_to_run_on_are_looked_at() {
     .await;
     assert_eq!(told["measurements"][0]["metrics"]["gpu_power_mean"], json!(200.0));
 
+    // Fewer than were listed would be told as all of them.
+    let (_folder, path) = scripted_smi();
+    let said = refused_gpus(|command| {
+        command.env("PATH", path);
+    })
+    .await;
+    let told = "noGPU7onthismachine,whichhas0(GPU-00),1(GPU-11)";
+    assert!(said.contains(told), "{said}");
+
     // A local address may be a tunnel: unless it is said, nothing is looked at.
     let (folder, path) = scripted_smi();
     let (told, said) = beside_gpus(&[], |command| {
@@ -205,4 +228,10 @@ async fn gpus_are_seen_through_nvml_first_of_all() {
     for absent in ["gpu_power_mean", "energy_per_1000_tokens", "gpu_temperature_p95"] {
         assert_eq!(metrics[absent], Value::Null, "{absent}");
     }
+    let said = refused_gpus(|command| {
+        command.env("LD_LIBRARY_PATH", folder.path());
+    })
+    .await;
+    let told = "noGPU7onthismachine,whichhas0(GPU-0),1(GPU-1)";
+    assert!(said.contains(told), "{said}");
 }

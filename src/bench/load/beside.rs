@@ -31,7 +31,7 @@ impl Run<'_, '_> {
         &mut self,
         running: impl Future<Output = Generated>,
     ) -> Result<(Generated, Beside), Stop> {
-        let watch = Watch::start(self.bench.http().clone());
+        let watch = Watch::start(self.bench.http().clone(), self.counters.is_some());
         let began_ns = now_ns();
         let generated = running.await;
         let ran = Some((began_ns, now_ns()));

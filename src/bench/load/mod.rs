@@ -310,7 +310,9 @@ impl Run<'_, '_> {
         let lanes = Lanes::start(count).map_err(|fault| {
             Stop::Ended(Verdict::Failed(format!("no thread for the load: {fault}")))
         })?;
-        let opened = lanes.open(self.bench.client(), count).await;
+        let opening = lanes.open(self.bench.client(), count);
+        let opened = self.bench.cancel().run_until_cancelled(opening).await;
+        let opened = opened.ok_or(Stop::Cancelled)?;
         let slots = opened.map_err(|error| {
             let now = self.bench.clock().elapsed_ns();
             let message = error.message.clone();

@@ -16,6 +16,9 @@ use super::{Reading, Tape, pause};
 use crate::bench::clock::now_ns;
 use crate::server::GpuIds;
 
+/// Time for `nvidia-smi` to list the GPUs.
+const SMI: Duration = Duration::from_secs(10);
+
 /// One look at one GPU.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct GpuReading {
@@ -57,6 +60,57 @@ pub fn gpus_are_here() -> bool {
         std::env::split_paths(&paths).any(|folder| folder.join("nvidia-smi").is_file())
     };
     seen || tool()
+}
+
+/// The GPUs of this machine, by index and UUID.
+pub async fn gpus_seen() -> Vec<(u32, String)> {
+    // Some drivers take a second to wake.
+    let through_nvml = tokio::task::spawn_blocking(seen_through_nvml).await;
+    match through_nvml {
+        Ok(Some(seen)) => seen,
+        _ => seen_through_smi(Path::new("nvidia-smi")).await,
+    }
+}
+
+/// `None` without the library or any GPU.
+fn seen_through_nvml() -> Option<Vec<(u32, String)>> {
+    let nvml = Nvml::init().ok()?;
+    let uuid = |index: u32| nvml.device_by_index(index).and_then(|device| device.uuid());
+    let indices = 0..nvml.device_count().ok().filter(|count| *count > 0)?;
+    Some(indices.map(|index| (index, uuid(index).unwrap_or_default())).collect())
+}
+
+async fn seen_through_smi(program: &Path) -> Vec<(u32, String)> {
+    let asked = tokio::process::Command::new(program)
+        .args(["--query-gpu=index,uuid", "--format=csv,noheader"])
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    // A driver in trouble keeps its tool waiting for ever.
+    let Ok(Ok(told)) = tokio::time::timeout(SMI, asked).await else { return Vec::new() };
+    let text = String::from_utf8_lossy(&told.stdout);
+    let gpu = |line: &str| {
+        let (index, uuid) = line.split_once(',')?;
+        Some((index.trim().parse().ok()?, uuid.trim().to_owned()))
+    };
+    text.lines().filter_map(gpu).collect()
+}
+
+/// What is wrong with a list of ids with commas: some are none of the GPUs `seen`,
+/// or there is none.
+pub fn unknown_gpus(listed: &str, seen: &[(u32, String)]) -> Option<String> {
+    let ids = || listed.split(',').map(str::trim).filter(|id| !id.is_empty());
+    let is_seen = |id: &str| {
+        let ids = GpuIds::new([id.to_owned()]);
+        seen.iter().any(|(index, uuid)| ids.include(*index, uuid))
+    };
+    let unknown: Vec<&str> = ids().filter(|id| !is_seen(id)).collect();
+    if unknown.is_empty() {
+        return ids().next().is_none().then(|| "it lists no GPU".to_owned());
+    }
+    let there: Vec<String> = seen.iter().map(|(index, uuid)| format!("{index} ({uuid})")).collect();
+    let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
+    Some(format!("no GPU {} on this machine, which has {there}", unknown.join(", ")))
 }
 
 /// What looks at the GPUs; it ends when this is dropped.
@@ -232,12 +286,41 @@ mod tests {
         assert_eq!(line_of_smi("Failed to initialize NVML"), None);
     }
 
+    #[test]
+    fn an_id_that_no_gpu_has_is_named_beside_those_that_are_there() {
+        let seen = [(0, "GPU-00".to_owned()), (1, "GPU-5a77".to_owned())];
+        for good in ["0", "1, 0", "GPU-5a", "0,GPU-5a77,"] {
+            assert_eq!(unknown_gpus(good, &seen), None, "{good}");
+        }
+        let told = "no GPU 7, GPU-6 on this machine, which has 0 (GPU-00), 1 (GPU-5a77)";
+        assert_eq!(unknown_gpus("0,1,7,GPU-6", &seen).as_deref(), Some(told));
+        let told = "no GPU -1 on this machine, which has 0 (GPU-00), 1 (GPU-5a77)";
+        assert_eq!(unknown_gpus("0,-1,1", &seen).as_deref(), Some(told));
+        let none = "no GPU 0 on this machine, which has none";
+        assert_eq!(unknown_gpus("0", &[]).as_deref(), Some(none));
+        assert_eq!(unknown_gpus(",", &seen).as_deref(), Some("it lists no GPU"));
+    }
+
+    #[tokio::test]
+    async fn the_tool_lists_gpus() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let program = tool(folder.path());
+        let seen = seen_through_smi(&program).await;
+        assert_eq!(seen.len(), 3);
+        assert_eq!(seen[1], (1, "GPU-11".to_owned()));
+        assert!(seen_through_smi(Path::new("/no/such/tool")).await.is_empty());
+    }
+
     /// A driver's tool that notes its arguments and its process, and tells of three GPUs.
     fn tool(folder: &Path) -> PathBuf {
         let program = folder.join("nvidia-smi");
         let notes = folder.join("started");
         let script = format!(
-            "#!/bin/sh\necho \"$$ $*\" >> {}\nwhile :; do\n\
+            "#!/bin/sh\n\
+             case \"$1\" in *=index,uuid)\n\
+             printf '0, GPU-00\\n1, GPU-11\\n2, GPU-22\\n'; exit;;\n\
+             esac\n\
+             echo \"$$ $*\" >> {}\nwhile :; do\n\
              echo '0, GPU-00, 50, 1024, 100.00, 60, 2520, 10501, 0x0000000000000000'\n\
              echo '1, GPU-11, [N/A], 1024, [N/A], 71, 2520, 10501, [N/A]'\n\
              echo '2, GPU-22, 70, 1024, 300.00, 61, 2520, 10501, 0x0000000000000000'\n\

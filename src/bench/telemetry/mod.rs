@@ -17,7 +17,7 @@ mod host;
 pub(crate) mod summary;
 pub(crate) mod watch;
 
-pub use gpu::{GpuReading, gpus_are_here};
+pub use gpu::{GpuReading, gpus_are_here, gpus_seen, unknown_gpus};
 pub use host::HostReading;
 
 /// How often GPUs are looked at.

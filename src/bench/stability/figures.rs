@@ -1,241 +1,22 @@
-//! The workload `stability`: blocks of the same mix of lengths, one request at a
-//! time. Both halves hold the same lengths, and every comparison is between
-//! requests of one length.
+//! What the requests of a repeat add up to: drift by lines through latencies of one
+//! length, failures with their bound, memory and outages. Pure.
 
-use rand::SeedableRng;
-use rand::seq::SliceRandom;
-use rand_chacha::ChaCha8Rng;
-use serde_json::Value;
-
-use crate::bench::client::Order;
-use crate::bench::dataset::Unready;
-use crate::bench::fitting::{Unfit, Wanted, fit};
-use crate::bench::length::{odd_answers, some_missed};
+use super::Seen;
+use super::sending::Sequence;
 use crate::bench::load::distribution::Distribution;
-use crate::bench::prompts::{derive, messages};
-use crate::bench::record::{RequestErrorClass, RequestRecord};
-use crate::bench::repeat::{Repeat, Verdict};
-use crate::bench::request::{Input, Prepared, RequestSpec};
-use crate::bench::suite::{Bench, BenchError};
+use crate::bench::record::RequestRecord;
 use crate::bench::telemetry::summary::EngineTold;
-use crate::bench::telemetry::watch::{Readings, Watch};
-use crate::bench::traffic::{Sent, Settled, restarts, settle};
+use crate::bench::telemetry::watch::Readings;
 use crate::metric::{MetricValue, MetricValues};
-use crate::server::counters::Counters;
 use crate::statistics::{Interval, mean_interval, slope, upper_bound};
-use crate::workload::{LEAST_OF_AN_HOUR, Route, Stability};
-
-/// So many failures without a success end the repeat.
-const FAILURES_IN_A_ROW: usize = 3;
-
-/// A prompt of the mix: its size in bytes, its tokens and those to generate.
-#[derive(Clone, Copy, Debug)]
-struct Length {
-    bytes: usize,
-    prompt_tokens: u64,
-    output_tokens: u64,
-}
-
-/// What was sent, and as which length of the mix.
-#[derive(Debug, Default)]
-struct Sequence {
-    records: Vec<RequestRecord>,
-    lengths: Vec<usize>,
-}
-
-/// Runs one repeat; a warm-up is one block.
-pub(crate) async fn repeat(
-    bench: &mut Bench<'_>,
-    spec: &Stability,
-    number: u32,
-) -> Result<Repeat, BenchError> {
-    let longest = bench.server().max_model_len.unwrap_or(u64::MAX);
-    // The fit may be half a percent above what was asked for.
-    let fits = |(prompt, output): &(u64, u64)| prompt + prompt / 200 + 8 + output <= longest;
-    let (mix, too_long): (Vec<_>, Vec<_>) = spec.mix().into_iter().partition(fits);
-    if mix.is_empty() {
-        let reason = format!("no length of the mix fits into the context of {longest}");
-        return Ok(Repeat::without_requests(Verdict::Skipped(reason), MetricValues::new()));
-    }
-    let mut remarks = Vec::new();
-    if !too_long.is_empty() {
-        let count = too_long.len();
-        remarks.push(format!(
-            "{count} lengths of the mix do not fit into the context of {longest} and are left out"
-        ));
-    }
-    let lengths = match fitted(bench, spec.endpoint, &mix, &mut remarks).await {
-        Ok(lengths) => lengths,
-        Err(unfit) => return Unready::from(unfit).ends(MetricValues::new()),
-    };
-    let before = Counters::scrape(bench.http()).await;
-    let watch = Watch::start(bench.http().clone());
-    bench.begins();
-    let sequence = send_all(bench, spec, &lengths, number == 0).await;
-    let readings = watch.stop();
-    bench.watched(&readings);
-    let engine = bench.engine();
-    if bench.cancel().is_cancelled() {
-        return Err(BenchError::Cancelled);
-    }
-    let restarts = restarts_over(bench, before.as_ref(), &readings, &engine).await;
-    let settled = if let Some(count @ 1..) = restarts {
-        remarks.push(format!(
-            "restarts of the server: {count}; foreign traffic is not told across them"
-        ));
-        Settled::Unknown
-    } else {
-        settle(before.as_ref(), bench.http(), Sent::of(&sequence.records), bench.cancel()).await
-    };
-    let verdict = match settled {
-        Settled::Cancelled => return Err(BenchError::Cancelled),
-        _ if gave_up(&sequence.records) => {
-            remarks.insert(0, failures(&sequence.records));
-            Verdict::Failed(remarks.join("; "))
-        }
-        Settled::Not(reason) => Verdict::Void(reason),
-        Settled::Ours(_) | Settled::Unknown => judge(&sequence, &lengths, remarks),
-    };
-    let metrics = metrics(&sequence, &readings, &engine, restarts);
-    Ok(Repeat { verdict, metrics, records: sequence.records })
-}
-
-/// Restarts of the server over the repeat: of its container, as the engine counts
-/// them, or those that its own counters show, whichever are more.
-async fn restarts_over(
-    bench: &Bench<'_>,
-    before: Option<&Counters>,
-    readings: &Readings,
-    engine: &EngineTold,
-) -> Option<u64> {
-    let last = bench.cancel().run_until_cancelled(Counters::scrape(bench.http())).await.flatten();
-    let read = readings.iter().map(|(_, counters)| counters);
-    let counted = restarts(before.into_iter().chain(read).chain(last.as_ref()));
-    engine.restarts.max(counted.filter(|_| last.is_some()))
-}
-
-/// The verdict on what came to its end.
-fn judge(sequence: &Sequence, lengths: &[Length], mut remarks: Vec<String>) -> Verdict {
-    let records = &sequence.records;
-    let asked = |tokens: fn(&Length) -> u64| {
-        records.iter().zip(sequence.lengths.iter().map(move |place| tokens(&lengths[*place])))
-    };
-    if let Some(reason) = some_missed(asked(|length| length.prompt_tokens)) {
-        return Verdict::Void(reason);
-    }
-    remarks.extend(odd_answers(asked(|length| length.output_tokens)));
-    if records.iter().any(|record| record.failure().is_some()) {
-        remarks.insert(0, failures(records));
-    }
-    Verdict::Ok((!remarks.is_empty()).then(|| remarks.join("; ")))
-}
-
-/// The lengths of the mix that can be met; of the others `remarks` tells.
-async fn fitted(
-    bench: &mut Bench<'_>,
-    route: Route,
-    mix: &[(u64, u64)],
-    remarks: &mut Vec<String>,
-) -> Result<Vec<Length>, Unfit> {
-    let (mut lengths, mut unmet) = (Vec::new(), None);
-    for (prompt_tokens, output_tokens) in mix {
-        let purpose = format!("stability {prompt_tokens}");
-        let (salt, model) = (bench.salt_number(&[&purpose]), bench.server().model.clone());
-        let make = move |bytes, name: &str| {
-            let messages = messages(derive(&[&salt.to_string(), name]), 1, bytes);
-            prompt(route, messages, 1, &model)
-        };
-        let (prompt_tokens, output_tokens) = (*prompt_tokens, *output_tokens);
-        match fit(bench, Wanted::new(&purpose, prompt_tokens), make).await {
-            Ok(bytes) => lengths.push(Length { bytes, prompt_tokens, output_tokens }),
-            Err(Unfit::Unmet(reason)) => {
-                unmet.get_or_insert(reason);
-            }
-            Err(unfit) => return Err(unfit),
-        }
-    }
-    let Some(reason) = unmet else { return Ok(lengths) };
-    if lengths.is_empty() {
-        return Err(Unfit::Unmet(reason));
-    }
-    let count = mix.len() - lengths.len();
-    remarks.push(format!("{count} lengths of the mix are left out: {reason}"));
-    Ok(lengths)
-}
-
-fn prompt(route: Route, messages: Vec<Value>, output_tokens: u64, model: &str) -> Prepared {
-    RequestSpec::speed(Input::new(route, messages), output_tokens).prepare(model)
-}
-
-/// Blocks of the whole mix. The blocks of a pair have the same order, and the
-/// number of blocks is even: the halves differ in time alone.
-async fn send_all(
-    bench: &mut Bench<'_>,
-    spec: &Stability,
-    lengths: &[Length],
-    is_warmup: bool,
-) -> Sequence {
-    let clock = bench.clock();
-    let until_ns = spec.duration.map(|seconds| clock.elapsed_ns() + (seconds * 1e9) as u64);
-    let blocks = 2 * spec.requests.div_ceil(2 * lengths.len() as u64);
-    let mut sequence = Sequence::default();
-    for block in 0.. {
-        let over = match until_ns {
-            Some(until) => block % 2 == 0 && clock.elapsed_ns() >= until,
-            None => block >= blocks,
-        };
-        if over || (is_warmup && block > 0) {
-            break;
-        }
-        let mut order: Vec<usize> = (0..lengths.len()).collect();
-        let seed = derive(&[&bench.seed().to_string(), "stability", &(block / 2).to_string()]);
-        order.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
-        for place in order {
-            let index = u32::try_from(sequence.records.len()).unwrap_or(u32::MAX);
-            let name = index.to_string();
-            let salt = bench.salt_number(&["stability", &name]);
-            let seed = derive(&[&bench.seed().to_string(), &bench.repeat_name(), &name]);
-            let Length { bytes, output_tokens, .. } = lengths[place];
-            let (route, model) = (spec.endpoint, bench.server().model.clone());
-            let make = move || prompt(route, messages(salt, seed, bytes), output_tokens, &model);
-            let Some(prompt) = bench.make(make).await else { return sequence };
-            let purpose = format!("length {place}");
-            let order = Order { index, purpose: &purpose, scheduled_ns: None };
-            let record = bench.send(&prompt, order).await.record;
-            let stopped =
-                record.error.as_ref().is_some_and(|e| e.class == RequestErrorClass::Cancelled);
-            sequence.records.push(record);
-            sequence.lengths.push(place);
-            if stopped || gave_up(&sequence.records) {
-                return sequence;
-            }
-        }
-    }
-    sequence
-}
-
-fn gave_up(records: &[RequestRecord]) -> bool {
-    let failed = records.iter().rev().take_while(|record| record.failure().is_some()).count();
-    failed >= FAILURES_IN_A_ROW || (failed > 0 && failed == records.len())
-}
-
-fn failures(records: &[RequestRecord]) -> String {
-    let failed: Vec<_> = records.iter().filter_map(RequestRecord::failure).collect();
-    let first = failed.first().map_or("", |error| error.message.as_str());
-    format!("{} of {} requests failed; the first: {first}", failed.len(), records.len())
-}
+use crate::workload::LEAST_OF_AN_HOUR;
 
 const NS_PER_HOUR: f64 = 3.6e12;
 
 /// One latency of a request, in milliseconds.
 type Latency = fn(&RequestRecord) -> Option<f64>;
 
-fn metrics(
-    sequence: &Sequence,
-    readings: &Readings,
-    engine: &EngineTold,
-    restarts: Option<u64>,
-) -> MetricValues {
+pub(super) fn metrics(sequence: &Sequence, seen: &Seen<'_>) -> MetricValues {
     let records = &sequence.records;
     let failed = records.iter().filter(|record| record.failure().is_some()).count() as u64;
     let tried = records.len() as u64;
@@ -243,7 +24,10 @@ fn metrics(
     let last = records.iter().filter_map(|record| record.end_ns).max();
     let duration = first.zip(last).map(|(first, last)| last.saturating_sub(first) as f64 / 1e9);
     let is_hourly = duration.is_some_and(|seconds| seconds >= LEAST_OF_AN_HOUR);
-    let memory = memory(readings, engine);
+    let outages = &sequence.outages;
+    // What another process of the server takes is no growth.
+    let is_one_life = seen.restarts.unwrap_or(0) == 0 && outages.count() == 0;
+    let memory = memory(seen.readings, seen.engine).filter(|_| is_one_life);
     let mut metrics = MetricValues::new();
     let usage = records.iter().filter_map(|record| record.usage);
     let prompts = Distribution::of(usage.map(|usage| usage.prompt_tokens as f64));
@@ -259,7 +43,10 @@ fn metrics(
     tell("memory_growth_bytes".to_owned(), memory.as_ref().map(|memory| memory.growth));
     let per_hour = memory.as_ref().and_then(|memory| memory.per_hour).filter(|_| is_hourly);
     tell("memory_growth_bytes_per_hour".to_owned(), per_hour);
-    tell("restarts".to_owned(), restarts.map(|restarts| restarts as f64));
+    tell("restarts".to_owned(), seen.restarts.map(|restarts| restarts as f64));
+    tell("outages".to_owned(), Some(outages.count() as f64));
+    let longest = outages.longest_ns(seen.ended_ns).map(|ns| ns as f64 / 1e9);
+    tell("outage_seconds_max".to_owned(), longest);
     let kinds: [(&str, Latency); 3] = [
         ("ttft", RequestRecord::ttft_ms),
         ("tpot", RequestRecord::tpot_ms),
@@ -356,8 +143,12 @@ fn memory(readings: &Readings, engine: &EngineTold) -> Option<Memory> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use super::super::outages::{Outages, Sign};
     use super::*;
-    use crate::bench::record::{RequestError, Usage};
+    use crate::bench::record::{RequestError, RequestErrorClass, Usage};
+    use crate::server::counters::Counters;
 
     /// A request each two minutes, `ms` to the last of 11 tokens, 100 ms to the first.
     fn record(index: u32, ms: f64) -> RequestRecord {
@@ -378,7 +169,20 @@ mod tests {
 
     /// Metrics of a sequence beside which nobody read anything.
     fn told(sequence: &Sequence) -> MetricValues {
-        metrics(sequence, &Readings::new(), &EngineTold::default(), None)
+        beside(sequence, &Readings::new(), &EngineTold::default(), None)
+    }
+
+    fn beside(
+        sequence: &Sequence,
+        readings: &Readings,
+        engine: &EngineTold,
+        restarts: Option<u64>,
+    ) -> MetricValues {
+        metrics(sequence, &Seen { readings, engine, restarts, ended_ns: 0 })
+    }
+
+    fn sequence(records: Vec<RequestRecord>, lengths: Vec<usize>) -> Sequence {
+        Sequence { records, lengths, ..Sequence::new(Outages::new(Duration::from_mins(10))) }
     }
 
     fn number(metrics: &MetricValues, name: &str) -> Option<f64> {
@@ -393,22 +197,19 @@ mod tests {
     fn another_length_is_no_drift_and_a_drift_is_one() {
         let levels = [200.0, 2000.0];
         let order = [0, 1, 0, 1, 1, 0, 1, 0];
-        let sequence = |growth: f64| Sequence {
-            records: (0u32..)
-                .zip(order)
-                .map(|(n, kind)| {
-                    let noise = if n % 3 == 0 { 1.001 } else { 0.999 };
-                    record(n, levels[kind] * growth.powf(f64::from(n)) * noise)
-                })
-                .collect(),
-            lengths: order.to_vec(),
+        let growing = |growth: f64| {
+            let records = (0u32..).zip(order).map(|(n, kind)| {
+                let noise = if n % 3 == 0 { 1.001 } else { 0.999 };
+                record(n, levels[kind] * growth.powf(f64::from(n)) * noise)
+            });
+            sequence(records.collect(), order.to_vec())
         };
-        let steady = told(&sequence(1.0));
+        let steady = told(&growing(1.0));
         let of = |name| number(&steady, name).expect("told");
         assert!(of("e2el_drift_per_request_low") < 0.0 && of("e2el_drift_per_request_high") > 0.0);
         assert!((of("e2el_halves_ratio") - 1.0).abs() < 0.01);
         assert_eq!(number(&steady, "memory_growth_bytes"), None);
-        let growing = told(&sequence(1.01));
+        let growing = told(&growing(1.01));
         let of = |name| number(&growing, name).expect("told");
         assert!((of("e2el_drift_per_request") - 0.01).abs() < 0.001);
         assert!(of("e2el_drift_per_request_low") > 0.0);
@@ -428,9 +229,9 @@ mod tests {
                 let resident_bytes = Some(1e9 + n as f64);
                 (ns / 4 * n, Counters { resident_bytes, ..Counters::default() })
             });
-            let sequence = Sequence { records, lengths: vec![0; 5] };
             let engine = EngineTold::default();
-            let metrics = metrics(&sequence, &readings.collect(), &engine, None);
+            let sequence = sequence(records, vec![0; 5]);
+            let metrics = beside(&sequence, &readings.collect(), &engine, None);
             let hourly = metrics.keys().filter(|name| name.contains("per_hour"));
             let hourly = hourly.filter(|name| number(&metrics, name).is_some()).count();
             assert!(number(&metrics, "e2el_drift_per_request_low").is_some());
@@ -445,12 +246,11 @@ mod tests {
     fn failures_are_counted_with_their_bound() {
         let mut records: Vec<RequestRecord> = (0..20).map(|n| record(n, 500.0)).collect();
         let lengths = vec![0; 20];
-        let clean = told(&Sequence { records: records.clone(), lengths: lengths.clone() });
+        let clean = told(&sequence(records.clone(), lengths.clone()));
         assert!((number(&clean, "failure_rate_high").expect("told") - 0.139).abs() < 1e-3);
         let class = RequestErrorClass::ServerError;
         records[4].error = Some(RequestError { class, message: "no".to_owned() });
-        assert!(!gave_up(&records));
-        let one = told(&Sequence { records, lengths });
+        let one = told(&sequence(records, lengths));
         assert_eq!(number(&one, "failure_rate"), Some(0.05));
     }
 
@@ -476,9 +276,37 @@ mod tests {
         assert!((whole.per_hour.expect("a slope") + 3_600_000.0).abs() < 1.0);
         assert_eq!(memory(&Readings::new(), &EngineTold::default()), None);
 
-        let told = metrics(&Sequence::default(), &readings, &engine, Some(1));
-        assert_eq!(number(&told, "restarts"), Some(1.0));
+        let mut nothing = sequence(Vec::new(), Vec::new());
+        let told = beside(&nothing, &readings, &engine, Some(0));
+        assert_eq!(number(&told, "restarts"), Some(0.0));
         assert_eq!(number(&told, "memory_growth_bytes"), Some(-3000.0));
         assert_eq!(told["memory_growth_of"], Some(MetricValue::Text("engine".to_owned())));
+
+        // Of two processes it is no growth, counted or not.
+        let restarted = beside(&nothing, &readings, &engine, Some(1));
+        nothing.outages.request(Sign::Down, 0, seconds(1));
+        let down = beside(&nothing, &readings, &engine, None);
+        for told in [restarted, down] {
+            assert_eq!(number(&told, "memory_growth_bytes"), None);
+            assert_eq!(told["memory_growth_of"], None);
+        }
+    }
+
+    #[test]
+    fn outages_are_told_with_the_longest() {
+        let seconds = |n: u64| n * 1_000_000_000;
+        let mut sequence = sequence(Vec::new(), Vec::new());
+        let none = told(&sequence);
+        assert_eq!(number(&none, "outages"), Some(0.0));
+        assert_eq!(number(&none, "outage_seconds_max"), None);
+        sequence.outages.request(Sign::Down, 0, seconds(1));
+        sequence.outages.request(Sign::Serves, seconds(181), seconds(182));
+        sequence.outages.request(Sign::Down, seconds(300), seconds(300));
+        let (readings, engine) = (Readings::new(), EngineTold::default());
+        let seen =
+            Seen { readings: &readings, engine: &engine, restarts: None, ended_ns: seconds(310) };
+        let two = metrics(&sequence, &seen);
+        assert_eq!(number(&two, "outages"), Some(2.0));
+        assert_eq!(number(&two, "outage_seconds_max"), Some(180.0));
     }
 }

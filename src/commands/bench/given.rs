@@ -1,0 +1,133 @@
+//! What `bench` was given: read and checked before anything is asked of the server,
+//! with every fault in one pass.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use serde_json::{Map, Value};
+use vllm_grid::bench::telemetry::{gpus_seen, unknown_gpus};
+use vllm_grid::results::records;
+use vllm_grid::server::{ApiKey, GpuIds};
+use vllm_grid::workload::{Datasets, KINDS, OptionFault, SHARED_OPTIONS, Workload};
+
+use crate::cli::BenchArgs;
+use crate::exit::{Exit, Failure};
+
+/// What `bench` was given.
+#[derive(Debug)]
+pub(super) struct Given {
+    pub(super) workloads: Vec<Workload>,
+    /// The files with their prompts.
+    pub(super) datasets: Datasets,
+    pub(super) api_key: Option<ApiKey>,
+    /// The GPUs that are looked at; `None`: all.
+    pub(super) gpus: Option<GpuIds>,
+}
+
+impl Given {
+    /// Reads and checks all of it.
+    pub(super) async fn read(args: &BenchArgs) -> Result<Self, Failure> {
+        let mut faults = Vec::new();
+        let options = options(&args.set, &mut faults);
+        let (workloads, datasets) = workloads(&args.workload, &options, &mut faults);
+        let api_key = args.api_key_env.as_deref().and_then(|name| api_key(name, &mut faults));
+        faults.extend(args.records.as_deref().and_then(not_writable));
+        let listed = args.local_gpus.as_deref().filter(|listed| *listed != "all");
+        if let Some(listed) = listed {
+            let unknown = unknown_gpus(listed, &gpus_seen().await);
+            faults.extend(unknown.map(|what| format!("--local-gpus {listed}: {what}")));
+        }
+        if faults.is_empty() {
+            Ok(Self { workloads, datasets, api_key, gpus: listed.map(GpuIds::listed) })
+        } else {
+            Err(Failure::message(Exit::Usage, faults.join("\n")))
+        }
+    }
+}
+
+/// The key comes from the environment: an argument is visible to every user of the machine.
+fn api_key(name: &str, faults: &mut Vec<String>) -> Option<ApiKey> {
+    let key = std::env::var(name).ok().filter(|key| !key.is_empty());
+    if key.is_none() {
+        faults.push(format!("the variable {name} (--api-key-env) is not set, or empty"));
+    }
+    key.map(ApiKey::new)
+}
+
+/// Known only in the end, it would cost what was measured.
+fn not_writable(path: &Path) -> Option<String> {
+    records::check_place(path).err().map(|fault| format!("--records {fault}"))
+}
+
+/// The workloads named, or all, and the files with their prompts; options go to
+/// those that know them.
+fn workloads(
+    named: &[String],
+    options: &Map<String, Value>,
+    faults: &mut Vec<String>,
+) -> (Vec<Workload>, Datasets) {
+    let names: Vec<String> = if named.is_empty() {
+        KINDS.iter().map(|kind| kind.name.to_owned()).collect()
+    } else {
+        named.to_vec()
+    };
+    let (mut workloads, mut datasets) = (Vec::new(), Datasets::default());
+    let mut wanted: BTreeSet<&String> = options.keys().collect();
+    for name in &names {
+        // Of several workloads each takes the options that it knows; one alone must know all.
+        let kind = KINDS.iter().find(|kind| kind.name == name.replace('_', "-"));
+        let knows = |option: &String| {
+            let all = kind.map_or(&[][..], |kind| kind.options).iter().chain(SHARED_OPTIONS);
+            names.len() == 1 || all.into_iter().any(|known| known.name == option)
+        };
+        let its: Map<String, Value> = options
+            .iter()
+            .filter(|(option, _)| knows(option))
+            .map(|(option, value)| (option.clone(), value.clone()))
+            .collect();
+        wanted.retain(|option| !its.contains_key(*option));
+        let read = Workload::from_options(name, &its).or_else(|found| {
+            let rest = without(&its, &found);
+            faults.extend(found.into_iter().map(|fault| fault.message));
+            rest.and_then(|rest| Workload::from_options(name, &rest).ok()).ok_or(())
+        });
+        if let Ok(workload) = read {
+            let checked = datasets.check(&workload);
+            faults.extend(checked.err().map(|fault| format!("{name}: {fault}")));
+            workloads.push(workload);
+        }
+    }
+    for option in wanted {
+        faults.push(format!("no workload of these has an option `{option}`: {}", names.join(", ")));
+    }
+    (workloads, datasets)
+}
+
+/// Options without those that have faults, so that the file among them is looked at,
+/// too.
+fn without(options: &Map<String, Value>, faults: &[OptionFault]) -> Option<Map<String, Value>> {
+    let mut rest = options.clone();
+    rest.retain(|option, _| faults.iter().all(|fault| fault.key != *option));
+    (rest.len() < options.len()).then_some(rest)
+}
+
+fn options(set: &[String], faults: &mut Vec<String>) -> Map<String, Value> {
+    let mut options = Map::new();
+    for text in set {
+        let Some((name, value)) = text.split_once('=') else {
+            faults.push(format!("--set {text}: write it as name=value"));
+            continue;
+        };
+        let read = |text: &str| {
+            serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()))
+        };
+        let value = match value.split_once(',') {
+            None => read(value),
+            Some(_) => value.split(',').map(read).collect(),
+        };
+        if options.insert(name.replace('_', "-"), value).is_some() {
+            faults.push(format!("--set {name} is given twice"));
+        }
+    }
+    options
+}
