@@ -268,20 +268,14 @@ async fn chat(State(counting): State<Counting>, Json(body): Json<Value>) -> Resp
     drop(turn);
     // A first token need not show: a parser takes `<think>` away.
     let content = if max_tokens > 1 { "a" } else { "" };
-<<<<<<< HEAD
     let token = event(&json!({"choices": [{"index": 0, "delta": {"content": content}}]}));
     let mut rest = token.clone();
-    if reached(behaviour.die_after) {
-        counting.inside.lock().expect("no panic").dead = true;
-=======
-    let mut stream = event(&json!({"choices": [{"index": 0, "delta": {"content": content}}]}));
     let down = behaviour.down.filter(|(request, _)| served == *request);
     if reached(behaviour.die_after) || down.is_some() {
         match down {
             Some((_, looks)) => counting.go_down(looks),
             None => counting.inside.lock().expect("no panic").dead = true,
         }
->>>>>>> wt-stab
         let message = "EngineCore encountered an issue.";
         rest += &event(&json!({"error": {"message": message, "code": 500}}));
     } else {
