@@ -16,7 +16,7 @@ parameters:
 workloads:
   load:
     concurrency: 2
-    requests: 4
+    requests: 12
     output-tokens: 2
     dataset: data/share.json
   conversation: {dataset: data/chats.jsonl, conversations: 1, turns: 2, output-tokens: 4}

@@ -5,7 +5,7 @@
 use crate::bench::client::Order;
 use crate::bench::fault::is_too_long;
 use crate::bench::length::{missed, part_missed};
-use crate::bench::prompts::Calibration;
+use crate::bench::prompts::{Calibration, usual_tolerance};
 use crate::bench::record::RequestErrorClass;
 use crate::bench::request::Prepared;
 use crate::bench::suite::Bench;
@@ -14,6 +14,11 @@ use crate::server::counters::Counters;
 
 /// Requests that may be spent on one length.
 const MAX_PROBES: u32 = 6;
+
+/// Tokens by which prompts of one size differ at the most, and those above its aim by
+/// which the nearest one may miss it where the context is tight.
+const SPREAD: u64 = 8;
+const LEAST_TOLERANCE: u64 = 8;
 
 /// Bytes from which on a text tells how many tokens a byte is.
 const WORTH_KNOWING: usize = 1000;
@@ -38,6 +43,8 @@ pub(crate) struct Wanted<'w> {
     pub(crate) tokens: u64,
     /// Tokens that are aimed at.
     pub(crate) aim: u64,
+    /// Tokens that one may have at the most, where that is near.
+    pub(crate) most: Option<u64>,
     /// Tokens per byte, where the texts are not ours and it is known.
     pub(crate) tokens_per_byte: Option<f64>,
 }
@@ -45,12 +52,33 @@ pub(crate) struct Wanted<'w> {
 impl<'w> Wanted<'w> {
     /// Prompts with texts of ours.
     pub(crate) fn new(purpose: &'w str, tokens: u64) -> Self {
-        Self { purpose, tokens, aim: tokens, tokens_per_byte: None }
+        Self { purpose, tokens, aim: tokens, most: None, tokens_per_byte: None }
+    }
+
+    /// The same where no prompt of the size that is found may have more than `most`
+    /// tokens: what a context leaves beside an answer. Near it, the aim is as much
+    /// lower as prompts of one size may differ.
+    pub(crate) fn at_most(self, most: u64) -> Self {
+        let most = most.saturating_sub(SPREAD);
+        if self.aim + usual_tolerance(self.aim) <= most {
+            return self;
+        }
+        let aim = self.aim.min(most.saturating_sub(LEAST_TOLERANCE)).max(1);
+        Self { aim, most: Some(most), ..self }
+    }
+
+    /// What its size is kept under.
+    fn key(&self) -> String {
+        format!("{} {} {:?}", self.purpose, self.aim, self.most)
     }
 
     fn calibration(&self, bench: &Bench<'_>) -> Calibration {
         let known = self.tokens_per_byte.or(bench.tokens_per_byte());
-        Calibration::new(self.aim, known.unwrap_or(0.3))
+        let calibration = Calibration::new(self.aim, known.unwrap_or(0.3));
+        match self.most {
+            Some(most) => calibration.within(most.saturating_sub(self.aim)),
+            None => calibration,
+        }
     }
 
     /// Keeps what was found, and what it tells of texts from `worth` bytes on.
@@ -78,7 +106,7 @@ impl<'w> Wanted<'w> {
         {
             bench.set_tokens_per_byte(tokens as f64 / *size as f64);
         }
-        bench.fits().insert(self.purpose.to_owned(), fit.clone());
+        bench.fits().insert(self.key(), fit.clone());
         fit.map_err(Unfit::Unmet)
     }
 }
@@ -115,12 +143,12 @@ pub(crate) async fn fit(
     wanted: Wanted<'_>,
     make: impl Make,
 ) -> Result<usize, Unfit> {
-    if let Some(known) = bench.fits().get(wanted.purpose) {
+    if let Some(known) = bench.fits().get(&wanted.key()) {
         return known.clone().map_err(Unfit::Unmet);
     }
     let mut probes = Probes::start(bench).await?;
     let calibration = wanted.calibration(bench);
-    let found = probes.fit(bench, 0, wanted.aim, calibration, make).await?;
+    let found = probes.fit(bench, 0, &wanted, calibration, make).await?;
     probes.settle(bench).await?;
     wanted.keep(bench, &found, WORTH_KNOWING, missed)
 }
@@ -146,7 +174,7 @@ pub(crate) async fn fit_added(
     around: &Prepared,
     make: impl Make,
 ) -> Result<usize, Unfit> {
-    if let Some(known) = bench.fits().get(wanted.purpose) {
+    if let Some(known) = bench.fits().get(&wanted.key()) {
         return known.clone().map_err(Unfit::Unmet);
     }
     let mut probes = Probes::start(bench).await?;
@@ -156,7 +184,7 @@ pub(crate) async fn fit_added(
         Count::TooLong(refusal) => return Err(Unfit::Unmet(refusal)),
     };
     let calibration = wanted.calibration(bench).within((wanted.aim / 20).clamp(4, 8));
-    let found = probes.fit(bench, around, wanted.aim, calibration, make).await?;
+    let found = probes.fit(bench, around, &wanted, calibration, make).await?;
     probes.settle(bench).await?;
     // What stands around it is not in this share: a shorter text tells it, too.
     wanted.keep(bench, &found, WORTH_KNOWING / 5, part_missed)
@@ -180,10 +208,11 @@ impl Probes {
         &mut self,
         bench: &mut Bench<'_>,
         around: u64,
-        target: u64,
+        wanted: &Wanted<'_>,
         mut calibration: Calibration,
         make: impl Make,
     ) -> Result<Nearest, Unfit> {
+        let (target, most) = (wanted.aim, wanted.most.unwrap_or(u64::MAX));
         let longest = bench.server().max_model_len.unwrap_or(u64::MAX);
         if (around + target).saturating_mul(10) > longest.saturating_mul(9) {
             calibration.be_careful();
@@ -196,8 +225,11 @@ impl Probes {
             match self.send(bench, &prompt).await? {
                 Count::Tokens(tokens) => {
                     let tokens = tokens.saturating_sub(around);
-                    // Too long would break what was promised more than too short.
-                    let far = |tokens: u64| tokens.abs_diff(target) + u64::from(tokens < target);
+                    // One that leaves no room is no choice where another does, and too short
+                    // would break what was promised more than too long.
+                    let far = |tokens: u64| {
+                        (tokens > most, tokens.abs_diff(target) + u64::from(tokens < target))
+                    };
                     if nearest.tokens.is_none_or(|known| far(tokens) < far(known)) {
                         nearest = Nearest { size, tokens: Some(tokens), ..nearest };
                     }
@@ -252,5 +284,27 @@ impl Probes {
             }
             _ => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn near_the_end_of_a_context_every_prompt_of_the_size_fits() {
+        let wanted = |tokens| Wanted::new("a load", tokens);
+        // 3968 of 4096 tokens, and an answer of 128: all that there is.
+        let tight = wanted(3968).at_most(3968);
+        assert_eq!((tight.aim, tight.most), (3952, Some(3960)));
+        assert_eq!(missed(tight.aim, tight.tokens), None, "near enough to what is asked for");
+        // 20 tokens are left: the aim stands, and less may be added to it.
+        let narrow = wanted(3948).at_most(3968);
+        assert_eq!((narrow.aim, narrow.most), (3948, Some(3960)));
+        let roomy = wanted(3000).at_most(3968);
+        assert_eq!((roomy.aim, roomy.most), (3000, None));
+        assert_eq!(roomy.key(), wanted(3000).key(), "one size for all answers");
+        assert_ne!(tight.key(), wanted(3968).key());
+        assert_eq!(wanted(16).at_most(3).aim, 1, "whatever is asked for");
     }
 }

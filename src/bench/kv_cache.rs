@@ -90,8 +90,10 @@ pub(crate) async fn repeat(
         purpose: &format!("kv-cache {case} {:?}", spec.dataset),
         tokens: target,
         aim: aim(target, spec, longest),
+        most: None,
         tokens_per_byte: source.and_then(|source| source.tokens_per_byte()),
     };
+    let wanted = wanted.at_most(longest.map_or(u64::MAX, |all| all - spec.output_tokens));
     let size = match fitted(bench, wanted, &recipe).await {
         Ok(size) => size,
         Err(unfit) => return Unready::from(unfit).ends(nothing()),

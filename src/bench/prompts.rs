@@ -139,13 +139,18 @@ const GROWTH: usize = 3;
 /// follow it: a server that cuts prompts, or does not count.
 const LEAST_SHARE: f64 = 0.125;
 
+/// Tokens above a target that are close, unless another tolerance is set.
+pub(crate) fn usual_tolerance(target: u64) -> u64 {
+    (target / 200).max(8)
+}
+
 impl Calibration {
     /// Aims at `target` tokens, at first by a guess of tokens per byte.
     pub fn new(target: u64, tokens_per_byte: f64) -> Self {
         let most = usize::try_from(target).unwrap_or(usize::MAX).saturating_add(64);
         let most = most.saturating_mul(MOST_BYTES_PER_TOKEN);
         let size = ((target as f64 / tokens_per_byte.max(0.01)) as usize).clamp(1, most);
-        let tolerance = (target / 200).max(8);
+        let tolerance = usual_tolerance(target);
         let (previous, fitted, exhausted) = (None, false, false);
         Self { target, size, most, previous, fitted, exhausted, tolerance }
     }

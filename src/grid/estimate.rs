@@ -33,10 +33,12 @@ const AROUND: Seconds = Seconds { low: 0.02, high: 0.5 };
 /// Tokens of a puzzle with all that belongs to it, and of a task with its tools.
 const PUZZLE: u64 = 400;
 const TASK: u64 = 700;
-/// Rates that a search for the highest one may try, by experience, and requests
-/// that are in flight on average at one of them.
+/// Rates that a search for the highest one may try, by experience, requests that are
+/// in flight on average at one of them, and request times that each takes at the least:
+/// its arrivals last three and a half, and the last one comes to its end.
 const SEARCH: u64 = 10;
 const IN_FLIGHT: u64 = 8;
+const STEP: u64 = 5;
 /// Requests of an open loop's warm-up at the least.
 const OPEN_WARMUP: u64 = 32;
 
@@ -205,15 +207,20 @@ fn load(spec: &Load, case: LoadCase, prompt: u64, is_warmup: bool) -> Work {
             let requests = warmup(OPEN_WARMUP);
             work(SEARCH * requests, 2 * requests, 0.0)
         }
-        // Begun in that time, and the last one comes to its end.
-        (None, LoadCase::MaxRate) => work(SEARCH, SEARCH, SEARCH as f64 * duration),
+        // Begun in that time or in what requests need, and the last one comes to its end.
+        (None, LoadCase::MaxRate) => {
+            work(SEARCH * STEP * IN_FLIGHT, SEARCH * STEP, SEARCH as f64 * duration)
+        }
         (None, _) => work(1, 1, duration),
         (Some(requests), LoadCase::Concurrency(count)) => {
             work(requests, requests.div_ceil(count), 0.0)
         }
         (Some(requests), LoadCase::Rate(rate)) => work(requests, 1, requests as f64 / rate),
+        // The first rate is that of one request at a time, and each is twice the one
+        // before: together they last as long as twice as many requests, one at a time.
         (Some(requests), LoadCase::MaxRate) => {
-            work(SEARCH * requests, SEARCH * requests.div_ceil(IN_FLIGHT), 0.0)
+            let prompts = SEARCH * requests.max(STEP * IN_FLIGHT);
+            work(prompts, 2 * requests + SEARCH * STEP, 0.0)
         }
     }
 }
@@ -342,6 +349,11 @@ mod tests {
         near(repeat(&closed, false).0, 60.0 + AROUND.low);
         let search = json!({"load": {"find-max-rate": true, "slo-ttft-ms": 500, "duration": 60}});
         near(repeat(&search, false).0, 600.0 + AROUND.low);
+        // However few are asked for, each of ten rates is kept up for some request times.
+        let few = json!({"load": {"find-max-rate": true, "slo-ttft-ms": 500, "requests": 3,
+                                  "prompt-tokens": 1000, "output-tokens": 512}});
+        let rounds = (2.0 * 3.0 + 50.0) * 512.0 * TOKEN.high;
+        near(repeat(&few, false).1, (400.0 * PREFILL.high + rounds) / 10.0 + AROUND.high);
         // 76.8 + 600 ms at the slowest: 271 requests fill the pipe, and are in flight as long again.
         let wide = json!({"load": {"rate": 200, "requests": 3000, "prompt-tokens": 96,
                                    "output-tokens": 10}});

@@ -29,9 +29,10 @@ pub struct Load {
     /// How open loops space their requests.
     pub arrivals: Arrivals,
     /// Requests per repeat; `None`: the default of the case, or as many as `duration` allows.
+    /// In a search at each rate, at the least.
     pub requests: Option<u64>,
     /// Seconds in which requests are begun, in place of a number of requests; in a
-    /// search at each rate.
+    /// search at each rate, at the least.
     pub duration: Option<f64>,
     /// Prompt length in tokens as the server counts them; with a dataset prompts have their own.
     pub prompt_tokens: u64,
@@ -261,12 +262,12 @@ const OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "requests",
         kind: OptionKind::Count { min: 1, max: 10_000_000 },
-        help: "requests per repeat, of `find-max-rate` at each rate that is tried (default: 8 per slot and at least 64 in a closed loop, 300 in an open one)",
+        help: "requests per repeat, of `find-max-rate` at each rate that is tried, and up to ten times as many where requests take long (default: 8 per slot and at least 64 in a closed loop, 300 in an open one)",
     },
     OptionSpec {
         name: "duration",
         kind: OptionKind::Number { min: 0.1, max: 1e6 },
-        help: "seconds in which requests are begun, in place of `requests`; of `find-max-rate` at each rate that is tried (default: none)",
+        help: "seconds in which requests are begun, in place of `requests`; of `find-max-rate` at each rate that is tried, and up to ten times as long where requests take long (default: none)",
     },
     OptionSpec {
         name: "prompt-tokens",
@@ -312,12 +313,12 @@ const OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "find-max-rate",
         kind: OptionKind::Switch,
-        help: "look for the highest rate that holds the SLO, by bisection; one more case, `max-rate` (default false)",
+        help: "look for the highest rate that holds the SLO, by bisection; one more case, `max-rate`. A rate is held only when its arrivals lasted three median request times, and those after the first of these, when the pipe was full, held the SLO (default false)",
     },
     OptionSpec {
         name: "stop-at-saturation",
         kind: OptionKind::Switch,
-        help: "skip the cases above one that gained less than 5 % output throughput while the median E2E grew; those that a grid's objective or a constraint names are measured all the same (default true)",
+        help: "skip the cases above one that gained less than 5 % output throughput, or less than a quarter of what the load grew by where that is less, while the median E2E grew; those that a grid's objective or a constraint names are measured all the same (default true)",
     },
 ];
 

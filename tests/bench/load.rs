@@ -215,6 +215,109 @@ async fn what_makes_a_repeat_void_failed_or_skipped() {
     assert!(row.reason.expect("a reason").contains("never all busy"));
 }
 
+/// Requests one after another, 100 ms each, at rates that are all too high.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rung_without_a_window_says_so_and_ends_the_ladder_all_the_same() {
+    let behaviour =
+        Behaviour { miss: Duration::from_millis(100), serial: true, ..Behaviour::default() };
+    let counting = Counting::start(behaviour).await;
+    let server = Server::open(counting.endpoint(), None).await.expect("it serves");
+    let load = workload(
+        "load",
+        &json!({
+            "rate": [20, 40, 160], "arrivals": "constant", "requests": 20, "prompt_tokens": 64,
+            "output_tokens": 4, "warmup": 0,
+        }),
+    );
+    for _ in 0..8 {
+        let measured = measure(&server, std::slice::from_ref(&load), 1).await;
+        let [low, high, skipped] = &measured.measurements[..] else { panic!("three rungs") };
+        if [low, high].iter().any(|row| row.status == Status::Void) {
+            // The client was late: the machine is busy.
+            continue;
+        }
+        for row in [low, high] {
+            let reason = row.reason.as_deref().expect("said");
+            assert_eq!((row.status, number(row, "output_throughput")), (Status::Ok, None));
+            assert!(reason.starts_with("throughput is not told: arrivals lasted "), "{reason}");
+        }
+        assert_eq!(skipped.status, Status::Skipped, "{skipped:?}");
+        let reason = skipped.reason.as_deref().expect("a reason");
+        assert!(reason.starts_with("saturated at rate=40: output throughput "), "{reason}");
+        return;
+    }
+    panic!("the client was never in time");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn prompts_that_just_fit_into_the_context_are_sent() {
+    let behaviour =
+        Behaviour { miss: Duration::from_millis(5), context: 2048, ..Behaviour::default() };
+    let counting = Counting::start(behaviour).await;
+    let server = Server::open(counting.endpoint(), None).await.expect("it serves");
+    let load = |prompt: u32| {
+        workload(
+            "load",
+            &json!({
+                "concurrency": 2, "requests": 12, "prompt_tokens": prompt, "output_tokens": 128,
+                "warmup": 0,
+            }),
+        )
+    };
+    let measured = measure(&server, &[load(1920), load(1910), load(1921)], 1).await;
+    let [all, nearly, beyond] = &measured.measurements[..] else { panic!("three rows") };
+    for row in [all, nearly] {
+        assert_eq!((row.status, number(row, "failed")), (Status::Ok, Some(0.0)), "{row:?}");
+        let tokens = value(row, "prompt_tokens");
+        assert!((1900.0..=1920.0).contains(&tokens), "{tokens}");
+    }
+    assert_eq!(beyond.status, Status::Skipped);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeat_without_requests_of_its_own_has_no_figures() {
+    let behaviour = Behaviour { refuse_after: Some(1), ..Behaviour::default() };
+    let counting = Counting::start(behaviour).await;
+    let server = Server::open(counting.endpoint(), None).await.expect("it serves");
+    let load = workload("load", &json!({"rate": 10, "slo_ttft_ms": 500, "warmup": 0}));
+    let row = measure(&server, &[load], 1).await.measurements.remove(0);
+    assert_eq!(
+        (row.status, row.reason.as_deref()),
+        (Status::Failed, Some("request 0 (calibration): HTTP 400: no more"))
+    );
+    assert!(row.metrics.contains_key("completed"), "null is told");
+    let told: Vec<_> = row.metrics.iter().filter(|(_, value)| value.is_some()).collect();
+    assert!(told.is_empty(), "{told:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_is_named_is_found_in_the_records() {
+    let counts =
+        |tokens, number: usize| if number > 8 && number.is_multiple_of(4) { 10 } else { tokens };
+    for loops in [json!({"concurrency": 4}), json!({"rate": 200, "arrivals": "constant"})] {
+        let miss = Duration::from_millis(20);
+        let counting = Counting::start(Behaviour { miss, counts, ..Behaviour::default() }).await;
+        let server = Server::open(counting.endpoint(), None).await.expect("it serves");
+        let mut options =
+            json!({"requests": 24, "prompt_tokens": 300, "output_tokens": 4, "warmup": 0});
+        options.as_object_mut().expect("one").extend(loops.as_object().cloned().expect("too"));
+        let measured = measure(&server, &[workload("load", &options)], 1).await;
+        let row = &measured.measurements[0];
+        let reason = row.reason.as_deref().expect("said");
+        assert_eq!(row.status, Status::Void, "{reason}");
+        let (_, named) = reason.split_once("the first: request ").expect("named");
+        let (named, _) = named.split_once(": the server counts 10 tokens").expect("counted");
+        let named: usize = named.parse().expect("a number");
+        let (_, records) = measured.records.last().expect("kept");
+        let short = |record: &vllm_grid::bench::record::RequestRecord| {
+            record.usage.is_some_and(|usage| usage.prompt_tokens == 10)
+        };
+        let first = records.iter().position(short);
+        assert_eq!(Some(named), first, "{loops}: {reason}");
+        assert_eq!(records[named].index as usize, named);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_there_ends_a_load_soon() {
     let counting = Counting::start(Behaviour::default()).await;

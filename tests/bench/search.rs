@@ -2,10 +2,15 @@
 //! figures beside it are those of the rate that was found.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use axum::Router;
+use axum::body::Body;
+use axum::routing::post;
+use futures_util::{StreamExt as _, stream};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 use vllm_grid::bench::client::Limits;
@@ -14,7 +19,7 @@ use vllm_grid::bench::suite::{Bench, BenchSettings};
 use vllm_grid::bench::telemetry::{Telemetry, TelemetrySettings};
 use vllm_grid::event::Emit;
 use vllm_grid::metric::{Measurement, Status};
-use vllm_grid::server::{ResourceProbe, ResourceSample, Server};
+use vllm_grid::server::{Endpoint, ResourceProbe, ResourceSample, Server};
 use vllm_grid::workload::Workload;
 
 use crate::counting::{Behaviour, Counting};
@@ -50,27 +55,109 @@ async fn search(server: &Server, requests: u32, slo_ms: f64) -> Measurement {
     panic!("the client was never in time: {last:?}");
 }
 
-/// One request at a time, each nearly all prefill, some 600 ms: a client that is
-/// late by less than 30 ms is no bottleneck, and the knee is known. Of `n` requests
-/// at a rate r the last one waits (n - 1)(T - 1/r), where T is the time of one alone.
+/// One request at a time, each nearly all prefill, some 360 ms: a client that is
+/// late by less than 18 ms is no bottleneck, and the knee is known.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_highest_rate_that_holds_the_slo() {
-    // Both searches send the same prompts: nothing of them may be cached.
-    let flags = "--max-num-seqs 1 --no-enable-prefix-caching --sim-speed 0.24";
+    // Both send the same prompts: nothing of them may be cached.
+    let flags = "--max-num-seqs 1 --no-enable-prefix-caching --sim-speed 0.4";
     let simulated =
         Simulated::start(&format!("Qwen/Qwen3-1.7B --max-model-len 8192 {flags}")).await;
-    let none = search(&simulated.server, 1, 0.5).await;
-    assert_eq!((none.status, number(&none, "max_rate")), (Status::Ok, None));
-    assert_eq!(none.reason.as_deref(), Some("no rate was found that holds the SLO"));
-
-    let alone = number(&none, "min_e2el_ms").expect("timed");
-    assert!((300.0..3000.0).contains(&alone), "{alone}");
+    let one = workload(
+        "load",
+        &json!({
+            "concurrency": 1, "requests": 2, "prompt_tokens": 4000, "output_tokens": 2, "warmup": 0,
+        }),
+    );
+    let one = measure(&simulated.server, &[one], 1).await.measurements.remove(0);
+    let alone = number(&one, "min_e2el_ms").expect("timed");
+    assert!((180.0..3000.0).contains(&alone), "{alone}");
     let some = search(&simulated.server, 3, 1.5 * alone).await;
-    assert_eq!((some.status, some.reason.as_deref()), (Status::Ok, None));
-    // It breaks where 2 (T - 1/r) + T > 1.5 T: above 1.33 requests in the time of one.
+    assert_eq!(some.status, Status::Ok, "{:?}", some.reason);
+    // Of requests at a rate r number n waits n (T - 1/r), where T is the time of one
+    // alone: some wait T / 2 before the pipe was full for long if r is 1.2 / T.
     let rate = number(&some, "max_rate").expect("found") * alone / 1e3;
-    assert!((0.8..1.6).contains(&rate), "{rate} of the server's own pace");
+    assert!((0.8..1.3).contains(&rate), "{rate} of the server's own pace");
     assert!(number(&some, "good_share") >= Some(0.95));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_no_rate_holds_the_slo_that_is_said() {
+    let miss = Duration::from_millis(200);
+    let counting = Counting::start(Behaviour { miss, ..Behaviour::default() }).await;
+    let server = Server::open(counting.endpoint(), None).await.expect("it serves");
+    let none = search(&server, 1, 0.5).await;
+    assert_eq!((none.status, number(&none, "max_rate")), (Status::Ok, None));
+    let reason = none.reason.expect("said");
+    assert!(reason.starts_with("no rate was found that holds the SLO"), "{reason}");
+}
+
+/// A server whose first tokens come after 150 ms, whoever else asks, and whose answers
+/// end one after the other, 70 ms each: fourteen a second.
+async fn eager() -> Server {
+    let turn: Arc<tokio::sync::Mutex<()>> = Arc::default();
+    let token = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"}}]}\n\n";
+    let usage =
+        "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":64,\"completion_tokens\":2}}\n\n";
+    let answering = move || {
+        let turn = Arc::clone(&turn);
+        async move {
+            let first = async move {
+                tokio::time::sleep(Duration::from_millis(150)).await;
+                Ok::<_, Infallible>(token.to_owned())
+            };
+            let rest = async move {
+                let _turn = turn.lock().await;
+                tokio::time::sleep(Duration::from_millis(70)).await;
+                Ok(format!("{token}{usage}data: [DONE]\n\n"))
+            };
+            let body = Body::from_stream(stream::once(first).chain(stream::once(rest)));
+            ([("content-type", "text/event-stream")], body)
+        }
+    };
+    let router = Router::new().route("/v1/chat/completions", post(answering));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let base_url = format!("http://{}", listener.local_addr().expect("bound"));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    Server {
+        endpoint: Endpoint { base_url, api_key: None },
+        model: "m".to_owned(),
+        max_model_len: None,
+        version: None,
+        simulated: false,
+    }
+}
+
+/// A few requests are all in flight at once at any rate, and all their first tokens
+/// come in time: a rate is held only when its pipe was full.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rate_that_the_server_does_not_sustain_is_not_held() {
+    let server = eager().await;
+    let load = workload(
+        "load",
+        &json!({
+            "find_max_rate": true, "requests": 3, "prompt_tokens": 64, "output_tokens": 2,
+            "slo_ttft_ms": 2000, "warmup": 0, "arrivals": "constant",
+        }),
+    );
+    for _ in 0..8 {
+        let measured = measure(&server, std::slice::from_ref(&load), 1).await;
+        let row = &measured.measurements[0];
+        if was_late(row) {
+            continue;
+        }
+        let reason = row.reason.as_deref().expect("said");
+        assert_eq!(row.status, Status::Ok, "{reason}");
+        let rate = number(row, "max_rate").expect("found");
+        // Of no more than thirty requests, ten times those that were asked for.
+        assert!((7.0..28.0).contains(&rate), "{rate} of 14");
+        assert!(reason.contains("/s is not called held: "), "{reason}");
+        let most = number(row, "completed").expect("counted");
+        assert!(most <= 30.0, "{most} requests");
+        assert!(number(row, "output_throughput").is_some(), "{reason}");
+        return;
+    }
+    panic!("the client was never in time");
 }
 
 /// Tells as memory how many requests the server has been sent.
@@ -99,7 +186,7 @@ async fn counted(counting: &Counting) -> (Measurement, Vec<RequestRecord>, usize
         .with_telemetry(Telemetry::start(&telemetry));
     for _ in 0..8 {
         let before = counting.served();
-        let row = bench.repeat(&searching(3, 64, 750.0), "", 1).await.expect("a living server");
+        let row = bench.repeat(&searching(3, 64, 525.0), "", 1).await.expect("a living server");
         let (_, records) = kept.0.lock().expect("no panic").pop().expect("kept");
         if !was_late(&row) {
             return (row, records, before);
@@ -111,27 +198,30 @@ async fn counted(counting: &Counting) -> (Measurement, Vec<RequestRecord>, usize
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_seen_beside_a_search_is_told_of_the_found_rate_alone() {
     let behaviour =
-        Behaviour { miss: Duration::from_millis(500), serial: true, ..Behaviour::default() };
+        Behaviour { miss: Duration::from_millis(350), serial: true, ..Behaviour::default() };
     let counting = Counting::start(behaviour).await;
     let (row, records, before) = counted(&counting).await;
-    assert_eq!((row.status, row.reason.as_deref()), (Status::Ok, None));
+    assert_eq!(row.status, Status::Ok, "{:?}", row.reason);
     let told = |name| number(&row, name).unwrap_or_else(|| panic!("{name} was not measured"));
     let name = format!("rate={}", told("max_rate"));
     let of = |purpose: &str| records.iter().filter(|record| record.purpose == purpose).count();
     let rates = records.iter().filter(|record| record.purpose.starts_with("rate=")).count();
-    assert_eq!(of(&name), 3);
-    assert!(rates >= 9, "other rates were tried, under their own names: {records:?}");
+    let completed = told("completed");
+    // Those of a shorter try come before.
+    assert!(completed >= 3.0 && of(&name) as f64 >= completed, "{completed} {}", of(&name));
+    assert!(rates >= of(&name) + 6, "other rates were tried, under their own names: {records:?}");
     // The server puts each request back once, and tells so.
-    assert_eq!((told("completed"), told("preemptions")), (3.0, 3.0));
+    assert_eq!(told("preemptions").to_bits(), completed.to_bits());
     // What the machine used, too, is what it used while that rate was sent.
-    let first = records.iter().position(|record| record.purpose == name).expect("sent");
-    let (least, most) = ((before + first) as f64, (before + first + 3) as f64);
+    let last = records.iter().rposition(|record| record.purpose == name).expect("sent");
+    let most = (before + last + 1) as f64;
+    let least = most - completed;
     assert!(told("engine_memory_mean") >= least, "{row:?}");
     assert!(told("engine_memory_max") <= most, "{row:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_rate_is_tried_for_the_duration() {
+async fn every_rate_is_tried_for_the_duration_or_as_long_as_requests_need() {
     let behaviour =
         Behaviour { miss: Duration::from_millis(100), serial: true, ..Behaviour::default() };
     let counting = Counting::start(behaviour).await;
@@ -153,10 +243,13 @@ async fn every_rate_is_tried_for_the_duration() {
         }
     }
     assert!(!due.is_empty());
-    for (rate, due) in due {
-        let (first, last) = (due[0], due[due.len() - 1]);
-        assert!(last - first <= 500_000_000, "{rate}: from {first} to {last}");
-        let most = rate.parse::<f64>().expect("a number") * 0.5 + 1.0;
-        assert!(due.len() as f64 <= most, "{rate}: {} requests", due.len());
+    for (name, due) in due {
+        let gap = 1e9 / name.parse::<f64>().expect("a number");
+        // One that was too short to say anything is tried again, for longer.
+        for due in due.chunk_by(|one, next| ((next - one) as f64) < 1.5 * gap) {
+            let lasting = (due[due.len() - 1] - due[0]) as f64;
+            assert!(lasting + gap >= 0.4e9, "{name}: {lasting} ns");
+            assert!(lasting <= 5e9, "{name}: {lasting} ns, of ten times the duration at most");
+        }
     }
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::prompts::{Amount, Prompts, Recipe};
-use super::verdict::{Done, Note, note_of_idleness};
-use super::{Run, Stop};
+use super::verdict::{Done, note_of_idleness};
+use super::{Run, Stop, window};
 
 impl Run<'_, '_> {
     /// So many slots, whose starts are spread over one expected request time.
@@ -31,10 +31,9 @@ impl Run<'_, '_> {
         let health = Arc::clone(&generator.health);
         let ran = self.watched(generator.closed(&lanes, slots, expected)).await?;
         let mut done = self.done(&recipe, ran, 0, &health);
-        let never_busy = done.plan.window.is_none().then(|| {
-            Note::Remark("throughput is not told: the slots were never all busy".to_owned())
-        });
-        done.note = note_of_idleness(&done.records).or(never_busy);
+        let busy = done.plan.window;
+        done.plan.window = done.window(|records| window::closed(records, busy));
+        done.note = note_of_idleness(&done.records);
         Ok(done)
     }
 
@@ -53,6 +52,9 @@ impl Run<'_, '_> {
         let generator = self.generator(prompts, width, purpose);
         let health = Arc::clone(&generator.health);
         let ran = self.watched(generator.burst(&lanes, slots)).await?;
-        Ok(self.done(&recipe, ran, first, &health))
+        let mut done = self.done(&recipe, ran, first, &health);
+        // Its slots are all busy for less than one request.
+        done.plan.window = None;
+        Ok(done)
     }
 }

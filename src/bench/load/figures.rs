@@ -24,22 +24,25 @@ pub(crate) struct Plan {
 const MS: f64 = 1e6;
 
 /// A request that came to its end.
-fn good_end(record: &RequestRecord) -> bool {
+pub(crate) fn is_complete(record: &RequestRecord) -> bool {
     record.failure().is_none() && record.first_token_ns.is_some()
 }
 
 /// Requests that came to their end.
 pub(crate) fn completed(records: &[RequestRecord]) -> usize {
-    records.iter().filter(|record| good_end(record)).count()
+    records.iter().filter(|record| is_complete(record)).count()
 }
 
-/// Every metric that the records alone give.
+/// Every metric that the records alone give; none where nothing was sent.
 pub(crate) fn metrics(records: &[RequestRecord], plan: &Plan) -> MetricValues {
-    let done: Vec<&RequestRecord> = records.iter().filter(|record| good_end(record)).collect();
+    if records.is_empty() {
+        return MetricValues::new();
+    }
+    let done: Vec<&RequestRecord> = records.iter().filter(|record| is_complete(record)).collect();
     let mut metrics = MetricValues::new();
     let usage = |read: fn(&Usage) -> u64| -> Option<f64> {
         let each = done.iter().map(|record| record.usage.as_ref().map(read));
-        each.sum::<Option<u64>>().map(|tokens| tokens as f64)
+        each.sum::<Option<u64>>().filter(|_| !done.is_empty()).map(|tokens| tokens as f64)
     };
     let prompts = Distribution::of(
         done.iter().filter_map(|record| record.usage).map(|usage| usage.prompt_tokens as f64),
@@ -48,7 +51,7 @@ pub(crate) fn metrics(records: &[RequestRecord], plan: &Plan) -> MetricValues {
     let rates = Rates::of(&done, plan);
     let good = is_judged(&done, plan).then(|| {
         let good = done.iter().filter(|record| is_good(record, plan)).count();
-        good as f64 / records.len().max(1) as f64
+        good as f64 / records.len() as f64
     });
     let lag = plan.open.then(|| lag(records));
     let lag = lag.as_ref();
@@ -165,7 +168,7 @@ pub(crate) fn token_rate(records: &[RequestRecord]) -> Option<f64> {
     (last > first).then(|| tokens as f64 * 1e9 / (last - first) as f64)
 }
 
-fn is_good(record: &RequestRecord, plan: &Plan) -> bool {
+pub(crate) fn is_good(record: &RequestRecord, plan: &Plan) -> bool {
     let (ttft, e2el) = if plan.open {
         let since = |at| from_schedule(record, at);
         (since(record.first_token_ns), since(record.last_token_ns))
@@ -181,16 +184,6 @@ fn is_good(record: &RequestRecord, plan: &Plan) -> bool {
     let single = record.usage.filter(|usage| usage.completion_tokens < 2);
     let tpot = record.tpot_ms().or(single.map(|_| 0.0));
     holds(ttft, plan.slo.ttft_ms) && holds(tpot, plan.slo.tpot_ms) && holds(e2el, plan.slo.e2el_ms)
-}
-
-/// Share of the requests that held the SLO, failed ones included; the lesser of
-/// all requests and the later half of them, where a queue that grows shows.
-pub(crate) fn held_share(records: &[RequestRecord], plan: &Plan) -> f64 {
-    let share = |some: &[RequestRecord]| {
-        let good = some.iter().filter(|r| good_end(r) && is_good(r, plan)).count();
-        good as f64 / some.len().max(1) as f64
-    };
-    share(records).min(share(&records[records.len() / 2..]))
 }
 
 /// What happened in the window, per second.
@@ -257,20 +250,10 @@ fn concurrent(records: &[RequestRecord]) -> usize {
 
 /// Time of a request that came to its end: the least, and the median.
 pub(crate) fn times(records: &[RequestRecord]) -> Option<(Duration, Duration)> {
-    let done = records.iter().filter(|record| good_end(record));
+    let done = records.iter().filter(|record| is_complete(record));
     let e2e = Distribution::of(done.filter_map(RequestRecord::e2e_ms));
     let time = |ms: f64| Duration::from_secs_f64(ms / 1e3);
     e2e.min().map(time).zip(e2e.median().map(time))
-}
-
-/// From one median request time after the first arrival, when the pipe is full,
-/// to the last arrival.
-pub(crate) fn open_window(records: &[RequestRecord]) -> Option<(u64, u64)> {
-    let first = records.iter().map(|record| record.scheduled_ns).min()?;
-    let last = records.iter().map(|record| record.scheduled_ns).max()?;
-    let e2e = Distribution::of(records.iter().filter_map(RequestRecord::e2e_ms));
-    let full = first + (e2e.median()? * 1e6) as u64;
-    (full < last).then_some((full, last))
 }
 
 /// What the server's counters tell of a repeat.
@@ -432,7 +415,21 @@ mod tests {
         assert_eq!(number(&metrics, "good_share"), Some(0.5));
         assert_eq!(lagged(&records), Some((3.0, 1.0)));
         assert_eq!(lagged(&[record(0, 1)]), None);
-        assert!(held_share(&records, &plan) < 0.1, "the later half does not hold it");
+        assert!(super::super::step::held_share(&records, &plan) < 0.1, "the later half breaks it");
+    }
+
+    #[test]
+    fn what_did_not_happen_is_told_as_nothing() {
+        let slo = Slo { ttft_ms: Some(22.0), ..Slo::default() };
+        let plan = Plan { open: true, window: None, slo };
+        assert_eq!(metrics(&[], &plan), MetricValues::new(), "nothing was sent");
+        // Nothing came to its end: no tokens are known of.
+        let none = metrics(&[failed()], &plan);
+        for name in ["total_input_tokens", "total_output_tokens", "median_ttft_ms"] {
+            assert_eq!(number(&none, name), None, "{name}");
+        }
+        let counted = ["completed", "failed", "good_share"].map(|name| number(&none, name));
+        assert_eq!(counted, [Some(0.0), Some(1.0), Some(0.0)]);
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! The search for the highest rate that holds an SLO: open loops at rising and
-//! falling rates. Which rate comes next is in `ladder`.
+//! falling rates. Which rate comes next is in `ladder`, what one shows in `step`.
 
 use std::time::Duration;
 
@@ -7,6 +7,7 @@ use super::figures;
 use super::ladder::{Rising, Search};
 use super::open::{MAX_FLYING, WARMUP};
 use super::prompts::Recipe;
+use super::step::{Extent, Shown, TRIES, held_share};
 use super::verdict::{Done, Note, void_of_lag};
 use super::{Run, Stop};
 
@@ -22,6 +23,14 @@ impl Steps {
     }
 }
 
+/// What came of trying a rate.
+enum Tried {
+    /// It says this of what the server holds.
+    Shown(Shown),
+    /// It says nothing, and neither does the search.
+    Useless(Option<Note>),
+}
+
 impl Run<'_, '_> {
     /// Open loops at rising and falling rates; the result is that of the highest
     /// rate that held the SLO.
@@ -31,29 +40,71 @@ impl Run<'_, '_> {
         expected: Duration,
     ) -> Result<Done, Stop> {
         let mut search = Search::from(one_at_a_time(expected));
-        let mut steps = Steps::default();
-        let requests = self.spec.requests_of(self.kind);
+        let (mut steps, mut time) = (Steps::default(), expected);
+        // The lowest rate that neither held nor broke the SLO, and why.
+        let mut unsettled: Option<(f64, String)> = None;
         while let Some(rate) = search.next() {
+            let shown = match self.try_rate(&recipe, rate, &mut time, &mut steps).await? {
+                Tried::Shown(shown) => shown,
+                Tried::Useless(note) => return Ok(self.told(steps, None, note)),
+            };
+            let told = steps.0.last().and_then(|step| shown.told(rate, &step.records));
+            if let Some(told) = told {
+                unsettled = Some((rate, told));
+            }
+            search.tried(shown == Shown::Held);
+        }
+        let mut remarks = Vec::new();
+        if search.held().is_none() {
+            remarks.push("no rate was found that holds the SLO".to_owned());
+        } else if search.fails().is_none() {
+            remarks.push("no rate was found that breaks the SLO".to_owned());
+        }
+        // Where the next higher rate broke the SLO, the others are of no interest.
+        let bound = search.fails();
+        let is_bound = |rate: f64| bound.is_some_and(|bound| bound.total_cmp(&rate).is_eq());
+        remarks.extend(unsettled.filter(|(rate, _)| is_bound(*rate)).map(|(_, reason)| reason));
+        let note = (!remarks.is_empty()).then(|| Note::Remark(remarks.join("; ")));
+        Ok(self.told(steps, search.held(), note))
+    }
+
+    /// One rate, for as long as its requests ask for. `time`: the median time of a
+    /// request at the highest rate that held, as far as it is known.
+    async fn try_rate(
+        &mut self,
+        recipe: &Recipe,
+        rate: f64,
+        time: &mut Duration,
+        steps: &mut Steps,
+    ) -> Result<Tried, Stop> {
+        let asked = Extent::of(self.spec.requests_of(self.kind), self.spec);
+        let mut extent = asked.stretched(rate, *time);
+        for tries in 1.. {
             let first = steps.next();
-            let step = self.open(recipe.clone(), first, rate, requests, expected).await;
-            self.keep_step(step, &mut steps)?;
+            let step = self.open(recipe.clone(), first, rate, extent, *time).await;
+            let times = self.keep_step(step, steps)?;
             let Some(step) = steps.0.last() else { break };
             // It says nothing of what the server holds beside somebody else's requests.
             if step.beside.foreign.is_some() {
-                return Ok(self.told(steps, None, None));
+                return Ok(Tried::Useless(None));
             }
             // Nor does a client that lags.
             if let Some(note) = void_of_lag(&step.records) {
-                return Ok(self.told(steps, None, Some(note)));
+                return Ok(Tried::Useless(Some(note)));
             }
-            search.tried(self.holds(step));
+            let shown = Shown::of(&step.records, &step.plan, self.spec.slo_share);
+            let Some((_, median)) = times else { return Ok(Tried::Shown(shown)) };
+            let longer = asked.stretched(rate, median);
+            if shown == Shown::Short && tries < TRIES && longer.is_longer(extent) {
+                extent = longer;
+                continue;
+            }
+            if shown == Shown::Held {
+                *time = median.max(*time);
+            }
+            return Ok(Tried::Shown(shown));
         }
-        let Some((rate, bounded)) = search.found() else {
-            let remark = Note::Remark("no rate was found that holds the SLO".to_owned());
-            return Ok(self.told(steps, None, Some(remark)));
-        };
-        let remark = "no rate was found that breaks the SLO".to_owned();
-        Ok(self.told(steps, Some(rate), (!bounded).then_some(Note::Remark(remark))))
+        Ok(Tried::Useless(None))
     }
 
     /// The warm-up of a search, as wide as the search gets: a burst for the pace,
@@ -69,8 +120,9 @@ impl Run<'_, '_> {
         let mut rising = Rising::from(one_at_a_time(expected));
         let mut width = 0;
         while let Some(rate) = rising.next().filter(|_| width < most) {
-            let (first, requests) = (steps.next(), Some(self.warmup_requests(rate, expected)));
-            let step = self.open(recipe.clone(), first, rate, requests, expected).await;
+            let first = steps.next();
+            let extent = Extent::Requests(self.warmup_requests(rate, expected));
+            let step = self.open(recipe.clone(), first, rate, extent, expected).await;
             if let Some((_, median)) = self.keep_step(step, &mut steps)? {
                 expected = median;
             }
@@ -83,8 +135,9 @@ impl Run<'_, '_> {
         Ok(self.told(steps, None, None))
     }
 
+    /// Whether the SLO held so far: a warm-up is not long enough to say more.
     fn holds(&self, step: &Done) -> bool {
-        figures::held_share(&step.records, &step.plan) >= self.spec.slo_share
+        held_share(&step.records, &step.plan) >= self.spec.slo_share
     }
 
     /// Keeps a step; the least and the median time of its requests. One that

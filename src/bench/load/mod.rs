@@ -1,8 +1,8 @@
 //! The workload `load`: closed loops of many slots, open loops on a schedule,
 //! ladders of them, and the highest rate that holds an SLO. Here is what a repeat
 //! of each does; the loops are in `closed`, `open` and `max_rate`, what is seen beside
-//! one in `beside`, what the records add up to in `figures`, when a ladder ends in
-//! `ladder`.
+//! one in `beside`, what the records add up to in `figures` and `window`, when a ladder ends
+//! in `ladder`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -26,10 +26,11 @@ use self::beside::Beside;
 use self::figures::Plan;
 use self::files::too_many_files;
 use self::generate::{Generated, Generator, Health};
-use self::ladder::Rungs;
+use self::ladder::{Rung, Rungs};
 use self::lanes::Lanes;
 use self::prompts::{Prompts, Recipe, Shared, Texts};
 use self::selection::Selection;
+use self::step::Extent;
 use self::verdict::{Done, void_of_lag};
 
 mod beside;
@@ -44,7 +45,9 @@ mod max_rate;
 mod open;
 mod prompts;
 mod selection;
+mod step;
 mod verdict;
+mod window;
 
 /// Prompts that may be tried until one is not too long.
 const MAX_PILOTS: usize = 16;
@@ -106,21 +109,18 @@ pub(crate) async fn repeat(
     number: u32,
 ) -> Result<Repeat, BenchError> {
     let mut run = Run { bench, spec, kind, case, is_warmup: number == 0, counters: None };
-    let plan = Plan { open: false, window: None, slo: spec.slo };
     if let Some(reason) = run.not_possible() {
         let metrics = BTreeMap::new();
         return Ok(Repeat::without_requests(Verdict::Skipped(reason), metrics));
     }
-    match run.all().await {
-        Ok(repeat) => Ok(repeat),
-        Err(Stop::Cancelled) => Err(BenchError::Cancelled),
-        Err(Stop::Skipped(reason)) => {
-            Ok(Repeat::without_requests(Verdict::Skipped(reason), BTreeMap::new()))
-        }
-        Err(Stop::Ended(verdict)) => {
-            Ok(Repeat::without_requests(verdict, figures::metrics(&[], &plan)))
-        }
-    }
+    let verdict = match run.all().await {
+        Ok(repeat) => return Ok(repeat),
+        Err(Stop::Cancelled) => return Err(BenchError::Cancelled),
+        Err(Stop::Skipped(reason)) => Verdict::Skipped(reason),
+        Err(Stop::Ended(verdict)) => verdict,
+    };
+    // None of its own was sent: there are no figures, not even zeros.
+    Ok(Repeat::without_requests(verdict, MetricValues::new()))
 }
 
 impl Run<'_, '_> {
@@ -157,10 +157,12 @@ impl Run<'_, '_> {
             }
             LoadCase::Concurrency(count) => self.closed(recipe, count, expected).await?,
             LoadCase::Rate(rate) => {
-                let requests = self.spec.requests_of(self.kind);
-                let warmup = self.is_warmup.then(|| self.warmup_requests(rate, expected));
-                let requests = warmup.or(requests);
-                let mut done = self.open(recipe, 0, rate, requests, expected).await?;
+                let extent = if self.is_warmup {
+                    Extent::Requests(self.warmup_requests(rate, expected))
+                } else {
+                    Extent::of(self.spec.requests_of(self.kind), self.spec)
+                };
+                let mut done = self.open(recipe, 0, rate, extent, expected).await?;
                 done.note = void_of_lag(&done.records).or(done.note);
                 done
             }
@@ -214,7 +216,11 @@ impl Run<'_, '_> {
             let texts = Texts::Seeded { shared, own_bytes: own(bytes) };
             Recipe { texts, ..probe.clone() }.prepare(name, 0)
         };
-        let bytes = fit(self.bench, Wanted::new(&purpose, spec.prompt_tokens), make).await?;
+        let mut wanted = Wanted::new(&purpose, spec.prompt_tokens);
+        if let Some(longest) = self.bench.server().max_model_len {
+            wanted = wanted.at_most(longest.saturating_sub(spec.output_tokens));
+        }
+        let bytes = fit(self.bench, wanted, make).await?;
         Ok(Texts::Seeded { shared, own_bytes: own(bytes) })
     }
 
@@ -329,7 +335,8 @@ impl Run<'_, '_> {
         Ok((lanes, slots))
     }
 
-    /// What a loop gave whose requests were numbered from `first`.
+    /// What a loop gave whose prompts were numbered from `first`. Its requests are
+    /// numbered anew: by then those that prepared the repeat are known.
     fn done(
         &mut self,
         recipe: &Recipe,
@@ -346,7 +353,9 @@ impl Run<'_, '_> {
         }
         let plan = Plan { open: false, window: generated.busy, slo: self.spec.slo };
         let gave_up = health.given_up();
-        Done { records, refused, gave_up, plan, remarks, beside, ..Done::default() }
+        let mut done = Done { records, refused, gave_up, plan, remarks, beside, ..Done::default() };
+        done.number(self.bench.position(first as usize));
+        done
     }
 
     fn judge(&mut self, mut done: Done, shared: Option<u64>) -> Repeat {
@@ -355,16 +364,18 @@ impl Run<'_, '_> {
             self.bench.measured(from_ns, to_ns);
         }
         let mut metrics = figures::metrics(&done.records, &done.plan);
-        let shared = shared.map(|tokens| tokens as f64);
-        for (name, value) in [("max_rate", done.max_rate), ("shared_prefix_tokens", shared)] {
-            metrics.insert(name.to_owned(), value.map(MetricValue::Number));
+        if !done.records.is_empty() {
+            let shared = shared.map(|tokens| tokens as f64);
+            for (name, value) in [("max_rate", done.max_rate), ("shared_prefix_tokens", shared)] {
+                metrics.insert(name.to_owned(), value.map(MetricValue::Number));
+            }
+            let counters = counters.as_ref().map(|(before, after)| (before, after));
+            figures::counted(counters, &readings, &mut metrics);
         }
-        let counters = counters.as_ref().map(|(before, after)| (before, after));
-        figures::counted(counters, &readings, &mut metrics);
         let void = foreign.or_else(|| self.missed(&done.records));
         let verdict = done.verdict(self.spec.output_tokens, void);
         if let Verdict::Ok(_) = verdict {
-            self.keep(&metrics);
+            self.keep(&done.records, &metrics);
         }
         Repeat { verdict, metrics, records: done.into_records() }
     }
@@ -377,17 +388,26 @@ impl Run<'_, '_> {
     }
 
     /// What the next repeats need to know.
-    fn keep(&mut self, metrics: &MetricValues) {
+    fn keep(&mut self, records: &[RequestRecord], metrics: &MetricValues) {
         let number = |name: &str| match metrics.get(name) {
             Some(Some(MetricValue::Number(number))) => Some(*number),
             _ => None,
         };
-        let (e2el, throughput) = (number("median_e2el_ms"), number("output_throughput"));
-        // A search has kept the time of one request at a time.
-        let Some(e2el) = e2el.filter(|_| self.kind != LoadCase::MaxRate) else { return };
-        self.expect(Duration::from_secs_f64(e2el / 1e3));
-        if let Some(throughput) = throughput.filter(|_| !self.is_warmup) {
-            self.bench.load().rungs.note(self.case, throughput, e2el);
+        let load = match self.kind {
+            LoadCase::Concurrency(count) => Some(count as f64),
+            LoadCase::Rate(_) => window::arrival_rate(records),
+            // A search has kept the time of one request at a time.
+            LoadCase::MaxRate => return,
+        };
+        let Some(median_e2el_ms) = number("median_e2el_ms") else { return };
+        self.expect(Duration::from_secs_f64(median_e2el_ms / 1e3));
+        let whole = number("total_output_tokens").zip(number("duration"));
+        let whole = whole.map(|(tokens, seconds)| tokens / seconds);
+        if let Some((load, whole)) = load.zip(whole).filter(|_| !self.is_warmup) {
+            let output_throughput = number("output_throughput");
+            let requests = records.len() as f64;
+            let rung = Rung { output_throughput, whole, load, requests, median_e2el_ms };
+            self.bench.load().rungs.note(self.case, rung);
         }
     }
 

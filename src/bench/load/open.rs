@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::figures::{self, Plan};
+use super::figures::Plan;
 use super::generate::Schedule;
 use super::prompts::{Amount, Prompts, Recipe};
+use super::step::Extent;
 use super::verdict::Done;
-use super::{Run, Stop};
+use super::{Run, Stop, window};
 
 /// Requests of a warm-up at the least.
 pub(super) const WARMUP: u64 = 32;
@@ -27,40 +28,39 @@ impl Run<'_, '_> {
         enough.max(WARMUP).min(all)
     }
 
-    /// One open loop of so many requests, numbered from `first`; without a number
-    /// the duration decides.
+    /// One open loop of this extent, its requests numbered from `first`.
     pub(super) async fn open(
         &mut self,
         recipe: Recipe,
         first: u32,
         rate: f64,
-        requests: Option<u64>,
+        extent: Extent,
         expected: Duration,
     ) -> Result<Done, Stop> {
-        let lasting = self.spec.duration.unwrap_or(0.0);
-        let amount = match requests {
-            Some(requests) => Amount::exactly(requests),
-            None => Amount::About((2.0 * rate * lasting) as u64 + WARMUP),
+        let (amount, most) = match extent {
+            Extent::Requests(requests) => (Amount::exactly(requests), requests),
+            Extent::Seconds(lasting) => {
+                (Amount::About((2.0 * rate * lasting) as u64 + WARMUP), MAX_FLYING)
+            }
         };
         let arrivals = derive_seed(&recipe.seed);
         let prompts = Prompts::build(recipe.clone(), first, amount).await;
         // Twice what is in flight on average, for the crowds of a Poisson stream.
         let flying = (2.0 * rate * expected.as_secs_f64()).ceil() as u64 + 8;
-        let flying = flying.min(requests.unwrap_or(MAX_FLYING)).min(MAX_FLYING);
+        let flying = flying.min(most).min(MAX_FLYING);
         let (lanes, slots) = self.slots(flying as usize).await?;
         let purpose = format!("rate={rate}");
         let mut generator = self.generator(prompts, flying, &purpose);
-        if requests.is_none() {
+        if let Extent::Seconds(lasting) = extent {
             let whole = Duration::from_secs_f64(lasting).as_nanos() as u64;
             generator.until_ns = Some(generator.clock.elapsed_ns() + whole);
         }
         let schedule = Schedule::new(self.spec.arrivals, rate, arrivals);
         let health = Arc::clone(&generator.health);
         let ran = self.watched(generator.open(&lanes, slots, schedule)).await?;
-        let done = self.done(&recipe, ran, first, &health);
-        let plan =
-            Plan { open: true, window: figures::open_window(&done.records), slo: self.spec.slo };
-        Ok(Done { plan, rate, ..done })
+        let mut done = self.done(&recipe, ran, first, &health);
+        let window = done.window(window::open);
+        Ok(Done { plan: Plan { open: true, window, slo: self.spec.slo }, rate, ..done })
     }
 }
 

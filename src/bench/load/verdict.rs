@@ -2,6 +2,7 @@
 
 use super::beside::Beside;
 use super::figures::{self, Plan};
+use super::window::Window;
 use crate::bench::length::odd_answers;
 use crate::bench::record::RequestRecord;
 use crate::bench::repeat::Verdict;
@@ -19,7 +20,7 @@ pub(crate) struct Done {
     pub(crate) gave_up: bool,
     pub(crate) plan: Plan,
     pub(crate) note: Option<Note>,
-    /// What is to be said of the prompts.
+    /// What is to be said of the prompts, and of a window that is none.
     pub(crate) remarks: Vec<String>,
     pub(crate) rate: f64,
     pub(crate) max_rate: Option<f64>,
@@ -52,6 +53,28 @@ impl Done {
     /// Requests that were sent.
     pub(crate) fn requests(&self) -> usize {
         self.records.len() + self.refused.len()
+    }
+
+    /// What throughput is counted in; where there is no window, that is said.
+    pub(crate) fn window(
+        &mut self,
+        find: impl FnOnce(&[RequestRecord]) -> Result<Window, String>,
+    ) -> Option<Window> {
+        find(&self.records)
+            .map_err(|reason| self.remarks.push(format!("throughput is not told: {reason}")))
+            .ok()
+    }
+
+    /// Numbers its requests in the order in which they were due, as the records of the
+    /// repeat have them after `before` others: what is said of one is found there.
+    pub(crate) fn number(&mut self, before: u32) {
+        let mut all: Vec<&mut RequestRecord> =
+            self.records.iter_mut().chain(&mut self.refused).collect();
+        all.sort_by_key(|record| (record.scheduled_ns, record.index));
+        for (index, record) in (before..).zip(all) {
+            record.index = index;
+        }
+        self.records.sort_unstable_by_key(|record| record.index);
     }
 
     /// `void`: why it is none, as far as the failures do not say it: somebody else's
@@ -175,6 +198,23 @@ mod tests {
         let gave_up =
             Done { records, refused: vec![too_long(1)], gave_up: true, ..Done::default() };
         assert_eq!(gave_up.verdict(4, None), Verdict::Failed(reason.to_owned()));
+    }
+
+    #[test]
+    fn requests_are_numbered_as_the_records_will_have_them() {
+        let due = |index, scheduled_ns| RequestRecord { scheduled_ns, ..answered(index) };
+        // The slot that was free first took its prompt later, and one was refused.
+        let mut done = Done {
+            records: vec![due(0, 10), due(1, 40), due(2, 30)],
+            refused: vec![due(3, 20)],
+            ..Done::default()
+        };
+        done.number(7);
+        let numbers = |records: &[RequestRecord]| {
+            records.iter().map(|r| (r.index, r.scheduled_ns)).collect::<Vec<_>>()
+        };
+        assert_eq!(numbers(&done.records), [(7, 10), (9, 30), (10, 40)]);
+        assert_eq!(numbers(&done.into_records()), [(7, 10), (8, 20), (9, 30), (10, 40)]);
     }
 
     #[test]
