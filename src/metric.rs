@@ -114,6 +114,11 @@ impl Metric {
         }
     }
 
+    /// Whether a value can be below zero: slopes and growth.
+    pub fn may_be_negative(&self) -> bool {
+        matches!(self.unit, "share/h" | "share/request" | "ms/turn" | "bytes" | "bytes/h")
+    }
+
     /// The same, compared on another scale than its unit says.
     #[must_use]
     pub const fn on(self, scale: Scale) -> Self {

@@ -37,12 +37,15 @@ fn table(ranking: &Ranking, kind: &Kind, case: &str, columns: usize) -> String {
         metric.workload == kind.key && metric.case.as_deref().is_none_or(|named| named == case)
     };
     let measured = |index: usize| ranking.rows.iter().any(|row| row.estimates[index].is_some());
-    let metrics: Vec<(usize, &MetricRef)> = ranking
+    let mut metrics: Vec<(usize, &MetricRef)> = ranking
         .metrics
         .iter()
         .enumerate()
         .filter(|(index, metric)| is_of(metric) && measured(*index))
         .collect();
+    // The objective comes first in a ranking, here in its place.
+    metrics
+        .sort_by_key(|(_, metric)| kind.all_metrics().position(|known| known.name == metric.name));
     let title =
         if case.is_empty() { kind.name.to_owned() } else { format!("{} {case}", kind.name) };
     if metrics.is_empty() {

@@ -144,8 +144,11 @@ impl Layout {
             fields.push(Field::new("to baseline", cells(&told)).right());
         }
         fields.push(Field::new("n", cells(&numbers)));
-        if rows.iter().any(|row| row.failures + row.failed_repeats > 0) {
-            fields.push(Field::new("failed", cells(&failed)).right());
+        if rows.iter().any(|row| row.failures > 0) {
+            fields.push(Field::new("failed", cells(&|row| row.failures.to_string())).right());
+        }
+        if rows.iter().any(lost) {
+            fields.push(Field::new("lost", cells(&|row| row.failed_repeats.to_string())).right());
         }
         if !ranking.constrained.is_empty() {
             fields.push(Field::new("constraints", cells(&constraints)));
@@ -200,17 +203,9 @@ fn numbers(row: &RankedConfiguration) -> String {
     }
 }
 
-/// `1 launch, 2 repeats`.
-fn failed(row: &RankedConfiguration) -> String {
-    let some = |count: u32, one: &str, several: &str| match count {
-        0 => None,
-        1 => Some(format!("1 {one}")),
-        _ => Some(format!("{count} {several}")),
-    };
-    let told =
-        [some(row.failures, "launch", "launches"), some(row.failed_repeats, "repeat", "repeats")];
-    let told: Vec<String> = told.into_iter().flatten().collect();
-    if told.is_empty() { "0".to_owned() } else { told.join(", ") }
+/// Whether repeats of it failed.
+fn lost(row: &RankedConfiguration) -> bool {
+    row.failed_repeats > 0
 }
 
 /// The objective beside the baseline's: a ratio, or a difference where means may be zero.
@@ -277,6 +272,9 @@ fn notes(
         notes.push(format!("* baseline: {}", plain(&baseline.name)));
     }
     notes.extend(about_figures(ranking, layout));
+    if rows.iter().any(lost) {
+        notes.push("lost: repeats that failed; failed launches are counted apart".to_owned());
+    }
     if let Some(row) = rows.iter().find(|row| row.preferred) {
         let name = plain(&row.name);
         notes.push(format!("of those that cannot be told apart take {name}: {PREFERENCE}"));

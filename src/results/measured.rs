@@ -12,7 +12,7 @@
 
 use super::arm::{self, Arm};
 use super::ranking::{ConstraintVerdict, Estimate, Ratio};
-use crate::metric::{Constraint, Goal, MetricRef, Scale};
+use crate::metric::{Constraint, Goal, Metric, MetricRef, Scale};
 use crate::statistics::{
     self, Belief, Chances, Components, Events, Interval, Prior, Share, two_sided_p,
 };
@@ -24,6 +24,8 @@ const NEAR: f64 = 1.05;
 /// A metric's values over all arms.
 pub(super) struct Measured {
     scale: Scale,
+    /// The least value that there can be.
+    least: f64,
     /// The case that it is of; `None` where it names none and there are several.
     pub(super) case: Option<String>,
     /// Values by arm, as far as there is a case.
@@ -38,7 +40,10 @@ pub(super) struct Measured {
 
 impl Measured {
     pub(super) fn new(sweep: &SweepRecord, arms: &[Arm<'_>], metric: &MetricRef) -> Self {
-        let scale = metric.known().map_or(Scale::Ratios, |known| known.scale);
+        let known = metric.known();
+        let scale = known.map_or(Scale::Ratios, |known| known.scale);
+        let signed = known.is_none_or(Metric::may_be_negative);
+        let least = if signed { f64::NEG_INFINITY } else { 0.0 };
         let case = arm::resolve(&sweep.manifest, metric);
         let values: Option<Vec<statistics::Arm>> = case
             .as_ref()
@@ -57,7 +62,7 @@ impl Measured {
         let own = arms.iter().zip(&logs).filter(|(arm, _)| arm.same_as.is_none());
         let components = Components::pool(own.filter_map(|(_, logs)| logs.as_ref()), Prior::LOG);
         let shares = arms.iter().map(share).collect();
-        Self { scale, case, arms: values, shares, logs, components }
+        Self { scale, least, case, arms: values, shares, logs, components }
     }
 
     pub(super) fn values(&self, index: usize) -> Option<&statistics::Arm> {
@@ -97,6 +102,7 @@ impl Measured {
         let values = self.values(index)?;
         let own = own(values);
         let spread = own.interval(values).filter(|interval| interval.high > interval.low);
+        let spread = spread.map(|it| Interval { low: it.low.max(self.least), ..it });
         let share = self.shares[index];
         let exact = match self.scale {
             Scale::Share(_) => share.map(Share::interval),
@@ -123,13 +129,10 @@ impl Measured {
         matches!(self.scale, Scale::Share(counted) if counted.asked_again)
     }
 
-    /// The wider of both at each end, within what a count or a share can be.
+    /// The wider of both at each end; a share is 1 at most.
     fn hull(&self, exact: Interval, spread: Interval) -> Interval {
         let most = if self.scale == Scale::Events { f64::INFINITY } else { 1.0 };
-        Interval {
-            low: exact.low.min(spread.low).max(0.0),
-            high: exact.high.max(spread.high).min(most),
-        }
+        Interval { low: exact.low.min(spread.low), high: exact.high.max(spread.high).min(most) }
     }
 
     /// How the arm stands against a bound.

@@ -350,7 +350,7 @@ mod tests {
 
     #[test]
     fn what_may_be_zero_or_negative_is_not_compared_by_logarithms() {
-        let words = ["slope", "drift_per", "growth_bytes", "share", "failed", "lag", "queue"];
+        let words = ["slope", "drift_per", "growth_bytes", "failed", "lag", "queue", "goodput"];
         let units = ["1", "share", "share/h", "share/request", "ms/turn", "bytes/h"];
         for metric in catalogue().iter().filter(|metric| metric.form() == Form::Number) {
             let name = metric.name;

@@ -136,7 +136,7 @@ fn what_a_server_logged_cannot_write_to_the_terminal() {
     assert!(text.contains("out of memory"));
 }
 
-/// Seven bounds, as a night has them, of which two do not hold.
+/// Five bounds, of which two do not hold everywhere.
 fn bounded() -> SweepRecord {
     let mut record = sweep(&["prefix-seqs64-and-a-long-name-to-be-cut", "plain", "slow"]);
     for (metric, max) in [
