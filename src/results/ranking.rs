@@ -8,7 +8,7 @@
 //!   never scored as "worst". A constraint that is merely not shown to hold
 //!   leaves the rank and is remarked.
 //! - `rank` is the order of the means: geometric ones, or arithmetic ones of metrics
-//!   that may be zero or negative ([`Scale`](crate::metric::Scale)). `rank_label` says what the
+//!   that may be zero or negative ([`Scale`]). `rank_label` says what the
 //!   order carries: all that cannot be told apart from rank 1 share `1-n`. Below
 //!   that group a label is the place by mean; neighbours there are not claimed
 //!   to differ from each other, only from rank 1.
