@@ -126,6 +126,9 @@ pub(crate) struct RecoverArgs {
 pub(crate) struct ReportArgs {
     /// The sweep's folder
     pub(crate) run: PathBuf,
+    /// Show every figure of this workload in place of the ranking (may be repeated)
+    #[arg(long, value_name = "NAME")]
+    pub(crate) workload: Vec<String>,
 }
 
 /// `export`.

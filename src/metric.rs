@@ -37,6 +37,60 @@ pub struct Metric {
     pub definition: &'static str,
     /// Where the number comes from (`client clock`, `/metrics`, ...).
     pub source: &'static str,
+    /// How configurations are compared by it.
+    pub scale: Scale,
+}
+
+/// How configurations are compared by a metric: which mean is taken, and where
+/// its uncertainty comes from. How each is computed is in [`crate::results`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scale {
+    /// Positive by nature: geometric means, compared as ratios.
+    Ratios,
+    /// May be zero or negative: arithmetic means, compared as differences.
+    Differences,
+    /// Counted events, with 0 where none was: as differences, and never surer
+    /// than so few events allow.
+    Events,
+    /// A share of things that were counted: judged by the counts.
+    Share(Counted),
+}
+
+/// The counts behind a share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counted {
+    /// Metrics of the same workload whose sum is what the share is of.
+    pub of: &'static [&'static str],
+    /// Whether every launch asks the same again: a question asked in two launches
+    /// is one question.
+    pub asked_again: bool,
+}
+
+impl Scale {
+    /// What a unit says: counts and shares may be zero, slopes and growth negative.
+    pub const fn of_unit(unit: &str) -> Self {
+        match unit.as_bytes() {
+            b"1" => Self::Events,
+            b"share" | b"share/h" | b"share/request" | b"ms/turn" | b"bytes/h" => Self::Differences,
+            _ => Self::Ratios,
+        }
+    }
+
+    /// The word used in files.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ratios => "ratios",
+            Self::Differences => "differences",
+            Self::Events => "events",
+            Self::Share(_) => "share",
+        }
+    }
+}
+
+impl Serialize for Scale {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
 }
 
 /// What the values of a metric are.
@@ -58,6 +112,17 @@ impl Metric {
             unit if unit.ends_with("[]") => Form::List,
             _ => Form::Number,
         }
+    }
+
+    /// Whether a value can be below zero: slopes and growth.
+    pub fn may_be_negative(&self) -> bool {
+        matches!(self.unit, "share/h" | "share/request" | "ms/turn" | "bytes" | "bytes/h")
+    }
+
+    /// The same, compared on another scale than its unit says.
+    #[must_use]
+    pub const fn on(self, scale: Scale) -> Self {
+        Self { scale, ..self }
     }
 }
 
@@ -173,6 +238,14 @@ impl FromStr for MetricRef {
             return Err(fault());
         }
         Ok(Self { workload: workload.replace('-', "_"), case, name: name.replace('-', "_") })
+    }
+}
+
+impl MetricRef {
+    /// Its entry of the catalogue.
+    pub fn known(&self) -> Option<&'static Metric> {
+        let mut catalogue = crate::workload::catalogue().iter();
+        catalogue.find(|known| known.workload == self.workload && known.name == self.name)
     }
 }
 

@@ -45,6 +45,20 @@ fn the_simulators_help_lists_its_own_options_wherever_it_is_asked_for() {
 }
 
 #[test]
+fn a_report_shows_every_figure_of_a_workload() {
+    let output = ran(&["report", "runs/example", "--workload", "load"]);
+    let told = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{told}{}", text(&output.stderr));
+    for word in ["SIMULATED", "median_ttft_ms", "output_throughput tokens/s", "#1 "] {
+        assert!(told.contains(word), "{word}: {told}");
+    }
+    let output = ran(&["report", "runs/example", "--workload", "reasoning"]);
+    assert_eq!(output.status.code(), Some(2));
+    let told = text(&output.stderr);
+    assert!(told.contains("the sweep has no workload `reasoning`"), "{told}");
+}
+
+#[test]
 fn workloads_and_their_options_are_told_in_a_command_and_in_the_help_of_bench() {
     let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
     let one = text(&ran(&["workloads", "long_context"]).stdout);

@@ -110,16 +110,18 @@ fn replaced(mut text: String, changes: &[(&str, &str)]) -> String {
 }
 
 /// Smaller numbers, the same workloads, cases, objective and bounds.
-const SMALLER: [(&str, &str); 10] = [
+const SMALLER: [(&str, &str); 11] = [
     ("speed: 20", "speed: 100"),
     ("max-num-seqs: [16, 32, 64]", "max-num-seqs: [32]"),
     ("prompts: 4", "prompts: 1"),
     ("turns: 15", "turns: 4"),
-    ("instances: 4", "instances: 2"),
+    // Fewer answers than these show nothing, right or wrong.
+    ("instances: 4", "instances: 6"),
     (
         "instances: 2, thinking: false, max-tokens: 1024",
-        "instances: 1, thinking: false, max-tokens: 1024",
+        "instances: 6, thinking: false, max-tokens: 1024",
     ),
+    ("depths: [0.1, 0.5, 0.9]", "depths: [0.1, 0.3, 0.5, 0.7, 0.9]"),
     ("contexts: [10000]", "contexts: [1000]"),
     ("[128, 512, 1024, 2048, 4096]", "[128, 512]"),
     (
@@ -211,11 +213,11 @@ fn the_overnight_grid_runs_every_workload_and_random_answers_are_not_ranked() {
 /// Right answers to what the first repeat asks.
 fn right_answers() -> Value {
     let puzzles =
-        ReasoningKind::ALL.into_iter().flat_map(|kind| puzzles::of_repeat(kind, 1, "1", 2));
+        ReasoningKind::ALL.into_iter().flat_map(|kind| puzzles::of_repeat(kind, 1, "1", 6));
     let solved = puzzles.map(
         |puzzle| json!({"when": puzzle.prompt, "content": format!("ANSWER: {}", puzzle.answer)}),
     );
-    let tasks = tool_tasks::of_repeat(Scenario::Single, 1, "1", 1);
+    let tasks = tool_tasks::of_repeat(Scenario::Single, 1, "1", 6);
     let called = tasks.into_iter().map(|task| {
         let Some(Step::Calls(calls)) = task.steps.first() else { panic!("a call") };
         let call = &calls[0].0;

@@ -87,7 +87,20 @@ fn service_changes(grid: &Grid, block: &DockerBlock, service: &ServiceSpec) -> S
 /// `report`: the ranking again, from the journal.
 pub(crate) fn report(args: &ReportArgs) -> Result<Exit, Failure> {
     let record = Folder::existing(&args.run)?.record()?;
-    ranked(&record)
+    if args.workload.is_empty() {
+        return ranked(&record);
+    }
+    let kinds = kinds(&args.workload)?;
+    let ran = |kind: &&Kind| record.manifest.workloads.iter().any(|it| it.kind().key == kind.key);
+    if let Some(kind) = kinds.iter().find(|kind| !ran(kind)) {
+        let what = format!("the sweep has no workload `{}`", kind.name);
+        return Err(Failure::message(Exit::Usage, what));
+    }
+    let ranking = results::ranking::rank(&record);
+    for kind in kinds {
+        print(&report::figures::render(&ranking, &record.manifest, kind, width()))?;
+    }
+    Ok(outcome(&ranking))
 }
 
 /// `export`: the files again.

@@ -4,9 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use super::number::decimals;
 use super::text::{plain, width, wrap};
 use crate::metric::{Form, Measurement, Metric, MetricValue, Status, catalogue};
+use crate::results::number::decimals;
 use crate::statistics::median;
 
 /// Spaces between columns.

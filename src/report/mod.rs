@@ -2,9 +2,11 @@
 //! files after it. What is told is decided in [`crate::results`] and
 //! [`crate::grid`]; nothing is computed here but layout.
 
+mod bounds;
 pub mod export;
+mod fields;
+pub mod figures;
 pub mod measurements;
-mod number;
 pub mod plan;
 pub mod table;
 mod text;

@@ -2,21 +2,21 @@
 //! find no room are left out or told below the table; nothing is told that the
 //! ranking does not say.
 
-use comfy_table::{CellAlignment, ContentArrangement, Table, TableComponent, presets};
 use serde_json::Value;
 
-use super::number;
-use super::text::{cut, plain, width, wrap};
+use super::bounds;
+use super::fields::{Field, PADDING, draw};
+use super::text::{plain, wrap};
 use crate::configuration::canonical;
-use crate::metric::Goal;
+use crate::metric::{Goal, Scale};
+use crate::results::number;
+use crate::results::preference::PREFERENCE;
 use crate::results::ranking::{ConstraintVerdict, RankedConfiguration, Ranking, Verdict};
+use crate::statistics::Components;
 use crate::sweep::record::Manifest;
 
 /// More configurations than this are not explained one by one.
 const LEGEND_ROWS: usize = 24;
-
-/// Spaces between columns.
-const PADDING: usize = 2;
 
 /// The ranking as text of at most `columns` columns (at least 60 are used).
 /// Ends with a newline.
@@ -25,9 +25,11 @@ pub fn render(ranking: &Ranking, manifest: &Manifest, columns: usize) -> String 
     let layout = Layout::choose(ranking, manifest, columns);
     let mut blocks = vec![title(ranking, manifest, columns)];
     if !ranking.rows.is_empty() {
-        blocks.push(layout.draw());
+        blocks.push(draw(&layout.fields.iter().collect::<Vec<_>>()));
     }
-    let notes = notes(ranking, manifest, &layout);
+    let bounds = bounds::render(ranking, columns).filter(|_| ranking.rows.len() <= LEGEND_ROWS);
+    let notes = notes(ranking, manifest, &layout, bounds.is_some());
+    blocks.extend(bounds);
     let notes: Vec<String> = notes.iter().map(|note| wrap(note, columns, "  ")).collect();
     if !notes.is_empty() {
         blocks.push(notes.join("\n"));
@@ -64,41 +66,18 @@ fn verdict(ranking: &Ranking) -> String {
             .constrained
             .iter()
             .zip(&first.constraints)
-            .filter(|(_, verdict)| **verdict == ConstraintVerdict::NotShown)
+            .filter(|(_, bounded)| bounded.verdict == ConstraintVerdict::NotShown)
             .map(|(metric, _)| metric.to_string())
             .collect();
         if !open.is_empty() {
             text = format!("{text}; not shown to hold: {}", open.join(", "));
         }
-    }
-    text
-}
-
-/// One column before it is laid out.
-struct Field {
-    header: String,
-    cells: Vec<String>,
-    right: bool,
-}
-
-impl Field {
-    fn new(header: impl Into<String>, cells: Vec<String>) -> Self {
-        Self { header: header.into(), cells, right: false }
-    }
-
-    fn right(self) -> Self {
-        Self { right: true, ..self }
-    }
-
-    fn width(&self) -> usize {
-        self.cells.iter().chain([&self.header]).map(|cell| width(cell)).max().unwrap_or(0)
-    }
-
-    fn cut(&mut self, columns: usize) {
-        for cell in self.cells.iter_mut().chain([&mut self.header]) {
-            *cell = cut(cell, columns);
+        if first.failed_repeats > 0 {
+            let plural = if first.failed_repeats == 1 { "" } else { "s" };
+            text = format!("{text}; {} repeat{plural} of it failed", first.failed_repeats);
         }
     }
+    text
 }
 
 /// Which columns are shown.
@@ -118,7 +97,7 @@ impl Layout {
     /// without both.
     fn choose(ranking: &Ranking, manifest: &Manifest, columns: usize) -> Self {
         let varies = !manifest.varied.is_empty();
-        let compared = ranking.rows.iter().any(|row| row.baseline_ratio.is_some());
+        let compared = ranking.rows.iter().any(|row| compared(row).is_some());
         for (ratio, differences) in [(true, true), (false, true), (true, false), (false, false)] {
             let last = !ratio && !differences;
             if (ratio && !compared) || (differences && !varies) {
@@ -156,9 +135,10 @@ impl Layout {
         let header = format!("{} [95%]", ranking.objective.metric.name);
         fields.push(Field::new(header, cells(&objective)).right());
         if ratio {
-            let told = |row: &RankedConfiguration| match &row.baseline_ratio {
-                Some(ratio) => number::ratio(ratio.ratio, ratio.interval),
-                None if row.baseline && row.eligible => "1".to_owned(),
+            let own = if ranking.scale == Scale::Ratios { "1" } else { "0" };
+            let told = |row: &RankedConfiguration| match compared(row) {
+                Some(told) => told,
+                None if row.baseline && row.eligible => own.to_owned(),
                 None => "-".to_owned(),
             };
             fields.push(Field::new("to baseline", cells(&told)).right());
@@ -166,6 +146,9 @@ impl Layout {
         fields.push(Field::new("n", cells(&numbers)));
         if rows.iter().any(|row| row.failures > 0) {
             fields.push(Field::new("failed", cells(&|row| row.failures.to_string())).right());
+        }
+        if rows.iter().any(lost) {
+            fields.push(Field::new("lost", cells(&|row| row.failed_repeats.to_string())).right());
         }
         if !ranking.constrained.is_empty() {
             fields.push(Field::new("constraints", cells(&constraints)));
@@ -201,23 +184,6 @@ impl Layout {
         self.fields[1].cut(for_names);
         true
     }
-
-    fn draw(&self) -> String {
-        let mut table = Table::new();
-        table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-        table.set_style(TableComponent::HeaderLines, '─');
-        table.set_header(self.fields.iter().map(|field| field.header.as_str()));
-        for row in 0..self.fields[0].cells.len() {
-            table.add_row(self.fields.iter().map(|field| field.cells[row].as_str()));
-        }
-        for (field, column) in self.fields.iter().zip(table.column_iter_mut()) {
-            column.set_padding((0, PADDING as u16));
-            if field.right {
-                column.set_cell_alignment(CellAlignment::Right);
-            }
-        }
-        table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
-    }
 }
 
 /// The name, marked where it is the baseline.
@@ -237,13 +203,25 @@ fn numbers(row: &RankedConfiguration) -> String {
     }
 }
 
+/// Whether repeats of it failed.
+fn lost(row: &RankedConfiguration) -> bool {
+    row.failed_repeats > 0
+}
+
+/// The objective beside the baseline's: a ratio, or a difference where means may be zero.
+fn compared(row: &RankedConfiguration) -> Option<String> {
+    let ratio = row.baseline_ratio.map(|ratio| number::ratio(ratio.ratio, ratio.interval));
+    let difference = row.baseline_difference;
+    ratio.or_else(|| difference.map(|(value, interval)| number::difference(value, interval)))
+}
+
 /// The worst verdict of all constraints.
 fn constraints(row: &RankedConfiguration) -> String {
     // Nothing measured: the reason is told below.
     if row.repeats == 0 {
         return "-".to_owned();
     }
-    let word = match row.constraints.iter().max() {
+    let word = match row.constraints.iter().map(|bounded| bounded.verdict).max() {
         Some(ConstraintVerdict::Holds) => "hold",
         Some(ConstraintVerdict::NotShown) => "not shown",
         Some(ConstraintVerdict::Violated) => "violated",
@@ -282,19 +260,35 @@ fn short(flag: &str) -> &str {
     }
 }
 
-fn notes(ranking: &Ranking, manifest: &Manifest, layout: &Layout) -> Vec<String> {
+fn notes(
+    ranking: &Ranking,
+    manifest: &Manifest,
+    layout: &Layout,
+    bounds_shown: bool,
+) -> Vec<String> {
     let mut notes = Vec::new();
     let rows = &ranking.rows;
     if let Some(baseline) = rows.iter().find(|row| row.baseline) {
         notes.push(format!("* baseline: {}", plain(&baseline.name)));
     }
     notes.extend(about_figures(ranking, layout));
+    if rows.iter().any(lost) {
+        notes.push("lost: repeats that failed; failed launches are counted apart".to_owned());
+    }
+    if let Some(row) = rows.iter().find(|row| row.preferred) {
+        let name = plain(&row.name);
+        notes.push(format!("of those that cannot be told apart take {name}: {PREFERENCE}"));
+    }
     for row in rows.iter().filter(|row| !row.eligible) {
         let reason = row.reason.as_deref().unwrap_or("no reason was recorded");
         notes.push(format!("not ranked: {}: {}", plain(&row.name), plain(reason)));
     }
-    for row in rows.iter().filter(|row| row.eligible && !row.remarks.is_empty()) {
-        notes.push(format!("{}: {}", plain(&row.name), plain(&row.remarks.join("; "))));
+    for row in rows.iter().filter(|row| row.eligible) {
+        // What the table of bounds shows is not told again.
+        let told = if bounds_shown { row.remarks.clone() } else { row.all_remarks() };
+        if !told.is_empty() {
+            notes.push(format!("{}: {}", plain(&row.name), plain(&told.join("; "))));
+        }
     }
     for row in rows.iter().filter(|row| !row.aliases.is_empty()) {
         notes.push(format!("{} is also {}", plain(&row.name), plain(&row.aliases.join(", "))));
@@ -322,18 +316,56 @@ fn notes(ranking: &Ranking, manifest: &Manifest, layout: &Layout) -> Vec<String>
 /// How the figures are to be read.
 fn about_figures(ranking: &Ranking, layout: &Layout) -> Vec<String> {
     let mut notes = Vec::new();
-    let Some(components) = ranking.components else { return notes };
+    let first = ranking.rows.first().filter(|row| row.eligible);
+    match ranking.components {
+        Some(components) => notes.extend(about_ratios(components)),
+        None if ranking.scale != Scale::Ratios && ranking.rows.iter().any(has_figure) => {
+            notes.extend(about_plain(ranking));
+        }
+        None => return notes,
+    }
+    let ranked = ranking.rows.iter().filter(|row| row.eligible).count();
+    let group = match &ranking.verdict {
+        Verdict::Tie { names } => names.len(),
+        _ => 1,
+    };
+    if ranked > group + 1 && !matches!(ranking.verdict, Verdict::Insufficient { .. }) {
+        notes.push(
+            "ranks below the first differ from rank 1 (Holm-adjusted, 5%), not necessarily from \
+             each other"
+                .to_owned(),
+        );
+    }
+    if let Some(told) = first.and_then(compared) {
+        if !layout.ratios_shown {
+            let form = if ranking.scale == Scale::Ratios { "ratio" } else { "difference" };
+            notes.push(format!("rank 1 to the baseline, as a {form}: {told}"));
+        }
+        notes.push(
+            "the gain of rank 1 over the baseline comes from the launches that chose it: expect \
+             less until fresh launches confirm it"
+                .to_owned(),
+        );
+    }
+    notes
+}
+
+fn has_figure(row: &RankedConfiguration) -> bool {
+    row.estimates.first().is_some_and(Option::is_some)
+}
+
+fn about_ratios(components: Components) -> Vec<String> {
     let percent = |variance: f64| format!("{:.1}%", variance.sqrt() * 100.0);
     let (launch, repeat) =
         (percent(components.launch_variance), percent(components.repeat_variance));
     let assumed = |yes: bool| if yes { " (assumed)" } else { "" };
     let floor = if components.floored() { " (floor: less was measured)" } else { "" };
-    notes.push(format!(
+    let mut notes = vec![format!(
         "n: launches x repeats; [95%]: interval of the geometric mean (t on logs); pooled SD \
          {launch}{floor}{} between launches, {repeat}{} between repeats",
         assumed(components.launch_assumed),
         assumed(components.repeat_assumed),
-    ));
+    )];
     if components.launch_assumed {
         notes.push(
             "~ assumed: no configuration was launched twice, so the launch-to-launch variance is \
@@ -343,27 +375,32 @@ fn about_figures(ranking: &Ranking, layout: &Layout) -> Vec<String> {
     } else if components.assumed() {
         notes.push("~ assumed: no launch has two repeats".to_owned());
     }
-    let ranked = ranking.rows.iter().filter(|row| row.eligible).count();
-    let group = match &ranking.verdict {
-        Verdict::Tie { names } => names.len(),
-        _ => 1,
-    };
-    if ranked > group + 1 && !components.assumed() {
-        notes.push(
-            "ranks below the first differ from rank 1 (Holm-adjusted, 5%), not necessarily from \
-             each other"
-                .to_owned(),
-        );
-    }
-    let first = ranking.rows.first().filter(|row| row.eligible);
-    if let Some(ratio) = first.and_then(|row| row.baseline_ratio) {
-        if !layout.ratios_shown {
-            let told = number::ratio(ratio.ratio, ratio.interval);
-            notes.push(format!("rank 1 to the baseline, as a ratio: {told}"));
+    notes
+}
+
+/// Of an objective that may be zero or negative.
+fn about_plain(ranking: &Ranking) -> Vec<String> {
+    let source = match ranking.scale {
+        Scale::Share(counted) if counted.asked_again => {
+            "of the share (Clopper-Pearson, a question counted once however often it was asked)"
         }
+        Scale::Share(_) => {
+            "of the share (Clopper-Pearson, or the spread of launches and repeats where that is \
+             wider)"
+        }
+        Scale::Events => {
+            "of the arithmetic mean (Poisson, or the spread of launches and repeats where that is \
+             wider)"
+        }
+        Scale::Ratios | Scale::Differences => {
+            "of the arithmetic mean (t, each configuration from its own spread)"
+        }
+    };
+    let mut notes = vec![format!("n: launches x repeats; [95%]: interval {source}")];
+    let assumed = ranking.rows.iter().any(|row| row.estimates[0].is_some_and(|e| e.assumed));
+    if assumed {
         notes.push(
-            "the gain of rank 1 over the baseline comes from the launches that chose it: expect \
-             less until fresh launches confirm it"
+            "~ assumed: launched once, so the launch-to-launch spread is taken as 4% of the mean"
                 .to_owned(),
         );
     }

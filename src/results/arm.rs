@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use crate::configuration::{Configuration, canonical};
-use crate::metric::{MetricRef, MetricValue, Status};
+use crate::metric::{Counted, Measurement, MetricRef, MetricValue, Status};
 use crate::server::effective::Verdict;
-use crate::statistics;
+use crate::statistics::{self, Share};
 use crate::sweep::record::{LaunchRecord, Manifest, SweepRecord};
 
 /// A flag that ran with another value than the requested one.
@@ -121,6 +121,17 @@ pub(super) fn resolve(manifest: &Manifest, metric: &MetricRef) -> Option<String>
     (cases.len() <= 1).then(|| cases.into_iter().next().unwrap_or_default())
 }
 
+/// The kept repeats of a case, whatever became of them; `workload` in column spelling.
+pub(super) fn kept<'a>(
+    launch: &'a LaunchRecord,
+    workload: &str,
+    case: &str,
+) -> impl Iterator<Item = &'a Measurement> {
+    launch.measurements.iter().filter(move |m| {
+        m.repeat >= 1 && m.case == case && m.workload.replace('-', "_") == workload
+    })
+}
+
 /// The values of a metric that count: status ok, no warm-up, measured.
 pub(super) fn values(
     launches: &[&LaunchRecord],
@@ -128,16 +139,50 @@ pub(super) fn values(
     case: &str,
 ) -> statistics::Arm {
     let of_launch = |launch: &&LaunchRecord| {
-        launch
-            .measurements
-            .iter()
-            .filter(|m| m.status == Status::Ok && m.repeat >= 1 && m.case == case)
-            .filter(|m| m.workload.replace('-', "_") == metric.workload)
-            .filter_map(|m| match m.metrics.get(&metric.name)? {
-                Some(MetricValue::Number(value)) if value.is_finite() => Some(*value),
-                _ => None,
-            })
+        kept(launch, &metric.workload, case)
+            .filter(|m| m.status == Status::Ok)
+            .filter_map(|m| number(m, &metric.name))
             .collect()
     };
     statistics::Arm::new(launches.iter().map(of_launch).collect())
+}
+
+fn number(measurement: &Measurement, name: &str) -> Option<f64> {
+    match measurement.metrics.get(name)? {
+        Some(MetricValue::Number(value)) if value.is_finite() => Some(*value),
+        _ => None,
+    }
+}
+
+/// A share by its counts, of the repeats that count; `None` where a repeat that has
+/// the share does not have them.
+///
+/// Where every launch asks the same again, repeat number *r* is the same questions
+/// in each launch: their number counts once, and what was right is the mean over
+/// the launches. Asking twice makes no more of them.
+pub(super) fn share(
+    launches: &[&LaunchRecord],
+    metric: &MetricRef,
+    case: &str,
+    counted: Counted,
+) -> Option<Share> {
+    // Happened, tried and launches by repeat number.
+    let mut groups: BTreeMap<u32, (f64, f64, f64)> = BTreeMap::new();
+    for m in launches.iter().flat_map(|launch| kept(launch, &metric.workload, case)) {
+        let value = number(m, &metric.name).filter(|_| m.status == Status::Ok);
+        let Some(value) = value else { continue };
+        let tried = counted.of.iter().map(|name| number(m, name)).sum::<Option<f64>>()?;
+        let group = groups.entry(m.repeat).or_default();
+        group.0 += (value * tried).round();
+        group.1 += tried;
+        group.2 += 1.0;
+    }
+    let (mut happened, mut tried) = (0.0, 0.0);
+    for (of_happened, of_tried, passes) in groups.into_values() {
+        let passes = if counted.asked_again { passes } else { 1.0 };
+        happened += of_happened / passes;
+        tried += of_tried / passes;
+    }
+    let tried = tried.floor() as u64;
+    (tried > 0).then(|| Share { happened: happened.min(tried as f64), tried })
 }

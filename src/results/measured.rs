@@ -1,72 +1,251 @@
-//! A metric over all arms: its values, their logs, and the pooled variance.
+//! A metric over all arms: its values on the scale on which they are compared,
+//! what is known of each mean, and how sure a difference is.
+//!
+//! - Ratios: geometric means; the variance of the logarithms is pooled over the arms.
+//! - Everything that may be zero or negative: arithmetic means, from the arm's own
+//!   spread, since counts of different arms share none. Where the values of few
+//!   launches are equal, or there is one launch, the same spread is assumed as of
+//!   ratios (4 % between launches), relative to the arm's own mean.
+//! - Events and shares: exact intervals from the counts; where what is counted is
+//!   not the same again, hulled with the interval of the spread, since failures
+//!   and late answers come together.
 
 use super::arm::{self, Arm};
-use super::ranking::{ConstraintVerdict, Estimate};
-use crate::metric::{Constraint, MetricRef};
-use crate::statistics::{self, Components, Interval, Prior};
+use super::ranking::{ConstraintVerdict, Estimate, Ratio};
+use crate::metric::{Constraint, Goal, Metric, MetricRef, Scale};
+use crate::statistics::{
+    self, Belief, Chances, Components, Events, Interval, Prior, Share, two_sided_p,
+};
 use crate::sweep::record::SweepRecord;
 
-/// A metric's values over all arms, and the pooled variance of their logs.
+/// A mean that is nearly the best one is at most this many times it, or this part of it.
+const NEAR: f64 = 1.05;
+
+/// A metric's values over all arms.
 pub(super) struct Measured {
-    /// Values by arm; `None` where the metric names no case and there are several.
-    pub(super) arms: Option<Vec<statistics::Arm>>,
-    /// Logs by arm; `None` where there is no value, or one that is not positive.
-    pub(super) logs: Vec<Option<statistics::Arm>>,
-    pub(super) components: Components,
-    /// Whether every value of every arm has a logarithm.
-    positive: bool,
+    scale: Scale,
+    /// The least value that there can be.
+    least: f64,
+    /// The case that it is of; `None` where it names none and there are several.
+    pub(super) case: Option<String>,
+    /// Values by arm, as far as there is a case.
+    arms: Option<Vec<statistics::Arm>>,
+    /// Counts by arm, of shares.
+    shares: Vec<Option<Share>>,
+    /// Logs by arm, of ratios; `None` where there is no value, or one that is not positive.
+    logs: Vec<Option<statistics::Arm>>,
+    /// Pooled over the logs.
+    components: Components,
 }
 
 impl Measured {
     pub(super) fn new(sweep: &SweepRecord, arms: &[Arm<'_>], metric: &MetricRef) -> Self {
-        let values: Option<Vec<statistics::Arm>> = arm::resolve(&sweep.manifest, metric)
-            .map(|case| arms.iter().map(|a| arm::values(&a.launches, metric, &case)).collect());
-        let logs: Vec<Option<statistics::Arm>> = arms
-            .iter()
-            .enumerate()
-            .map(|(index, _)| {
-                let values = values.as_ref()?.get(index)?;
+        let known = metric.known();
+        let scale = known.map_or(Scale::Ratios, |known| known.scale);
+        let signed = known.is_none_or(Metric::may_be_negative);
+        let least = if signed { f64::NEG_INFINITY } else { 0.0 };
+        let case = arm::resolve(&sweep.manifest, metric);
+        let values: Option<Vec<statistics::Arm>> = case
+            .as_ref()
+            .map(|case| arms.iter().map(|a| arm::values(&a.launches, metric, case)).collect());
+        let share = |a: &Arm<'_>| match scale {
+            Scale::Share(counted) => arm::share(&a.launches, metric, case.as_ref()?, counted),
+            Scale::Ratios | Scale::Differences | Scale::Events => None,
+        };
+        let logs: Vec<Option<statistics::Arm>> = (0..arms.len())
+            .map(|index| {
+                let values = values.as_ref()?.get(index).filter(|_| scale == Scale::Ratios)?;
                 values.log().filter(|logs| logs.repeats() > 0)
             })
             .collect();
         // What ran under two names is pooled once.
         let own = arms.iter().zip(&logs).filter(|(arm, _)| arm.same_as.is_none());
         let components = Components::pool(own.filter_map(|(_, logs)| logs.as_ref()), Prior::LOG);
-        let positive = values.iter().flatten().all(|values| values.log().is_some());
-        Self { arms: values, logs, components, positive }
+        let shares = arms.iter().map(share).collect();
+        Self { scale, least, case, arms: values, shares, logs, components }
     }
 
     pub(super) fn values(&self, index: usize) -> Option<&statistics::Arm> {
         self.arms.as_ref()?.get(index).filter(|values| values.repeats() > 0)
     }
 
+    /// The pooled variance components of ratios that were measured.
+    pub(super) fn components(&self) -> Option<Components> {
+        self.logs.iter().any(Option::is_some).then_some(self.components)
+    }
+
+    /// What the arms are compared by; `None` where a ratio has no logarithm.
     pub(super) fn estimate(&self, index: usize) -> Option<Estimate> {
+        if self.scale != Scale::Ratios {
+            return self.plain(index);
+        }
         let logs = self.logs[index].as_ref()?;
+        let geomean = logs.mean()?.exp();
         Some(Estimate {
-            geomean: logs.mean()?.exp(),
-            interval: self.components.interval(logs)?.exp(),
+            mean: geomean,
+            geomean: Some(geomean),
+            interval: Some(self.components.interval(logs)?.exp()),
             launches: logs.launches(),
             repeats: logs.repeats(),
             assumed: self.components.assumed(),
         })
     }
 
-    /// How the arm stands against a bound. A metric that is zero or negative
-    /// anywhere (counts, shares) is judged as it is, not by logs, and from the
-    /// arm's own spread: counts of different arms share no variance.
-    pub(super) fn verdict(&self, index: usize, bound: &Constraint) -> ConstraintVerdict {
-        let Some(values) = self.values(index) else {
-            return ConstraintVerdict::NotMeasured;
-        };
-        let interval = if self.positive {
-            self.estimate(index).map(|estimate| estimate.interval)
-        } else if values.repeats() > 1 {
-            Components::pool([values], Prior::NONE).interval(values)
-        } else {
-            None
-        };
-        interval.map_or(ConstraintVerdict::NotShown, |interval| judge(interval, bound))
+    /// What a bound is held against: the same, or plain values where there is no
+    /// logarithm. No other arm has a say in that.
+    pub(super) fn judged(&self, index: usize) -> Option<Estimate> {
+        self.estimate(index).or_else(|| self.plain(index))
     }
+
+    /// Arithmetic mean, and the interval that counts or the arm's own spread give.
+    fn plain(&self, index: usize) -> Option<Estimate> {
+        let values = self.values(index)?;
+        let own = own(values);
+        let spread = own.interval(values).filter(|interval| interval.high > interval.low);
+        let spread = spread.map(|it| Interval { low: it.low.max(self.least), ..it });
+        let share = self.shares[index];
+        let exact = match self.scale {
+            Scale::Share(_) => share.map(Share::interval),
+            Scale::Events => Some(events(values).interval()),
+            Scale::Ratios | Scale::Differences => None,
+        };
+        let interval = match (exact, spread) {
+            (Some(exact), _) if self.asked_again() => Some(exact),
+            (Some(exact), Some(spread)) => Some(self.hull(exact, spread)),
+            (exact, spread) => exact.or(spread),
+        };
+        let by_spread = spread.is_some() && !(exact.is_some() && self.asked_again());
+        Some(Estimate {
+            mean: share.map_or(values.mean()?, Share::value),
+            geomean: values.log().and_then(|logs| logs.mean()).map(f64::exp),
+            interval,
+            launches: values.launches(),
+            repeats: values.repeats(),
+            assumed: by_spread && own.assumed(),
+        })
+    }
+
+    fn asked_again(&self) -> bool {
+        matches!(self.scale, Scale::Share(counted) if counted.asked_again)
+    }
+
+    /// The wider of both at each end; a share is 1 at most.
+    fn hull(&self, exact: Interval, spread: Interval) -> Interval {
+        let most = if self.scale == Scale::Events { f64::INFINITY } else { 1.0 };
+        Interval { low: exact.low.min(spread.low), high: exact.high.max(spread.high).min(most) }
+    }
+
+    /// How the arm stands against a bound.
+    pub(super) fn verdict(&self, index: usize, bound: &Constraint) -> ConstraintVerdict {
+        let Some(judged) = self.judged(index) else { return ConstraintVerdict::NotMeasured };
+        judged.interval.map_or(ConstraintVerdict::NotShown, |interval| judge(interval, bound))
+    }
+
+    /// Adjusted p-values of "the first is better" for each of the others.
+    pub(super) fn p_to_first(&self, first: usize, others: &[usize]) -> Vec<Option<f64>> {
+        if self.scale != Scale::Ratios {
+            let one_sided: Vec<Option<f64>> =
+                others.iter().map(|other| self.p_of_difference(first, *other)).collect();
+            return statistics::adjusted_to_first(&one_sided);
+        }
+        let others: Vec<&statistics::Arm> =
+            others.iter().filter_map(|&other| self.logs[other].as_ref()).collect();
+        let Some(first) = self.logs[first].as_ref() else { return vec![None; others.len()] };
+        let differences = statistics::differences_to_first(first, &others, &self.components);
+        differences.into_iter().map(|difference| Some(difference?.p)).collect()
+    }
+
+    /// How probable it is that each of these arms is the best, and that it is less
+    /// than 5 % from it; `None` where no ratio is taken.
+    pub(super) fn chances(&self, arms: &[usize], goal: Goal) -> Vec<Option<Chances>> {
+        let sign = if goal == Goal::Minimize { 1.0 } else { -1.0 };
+        let belief = |index: &usize| {
+            let logs = self.logs[*index].as_ref()?;
+            let of_mean = self.components.of_mean(logs);
+            let error = of_mean.variance.sqrt();
+            let degrees_of_freedom = of_mean.degrees_of_freedom;
+            Some(Belief { mean: sign * logs.mean()?, error, degrees_of_freedom })
+        };
+        match arms.iter().map(belief).collect::<Option<Vec<Belief>>>() {
+            Some(beliefs) => {
+                statistics::chances(&beliefs, NEAR.ln()).into_iter().map(Some).collect()
+            }
+            None => vec![None; arms.len()],
+        }
+    }
+
+    /// One-sided p-value of a difference on the plain scale: the larger of what
+    /// the counts and what the spread give, that of the noisier arm taken for both.
+    fn p_of_difference(&self, a: usize, b: usize) -> Option<f64> {
+        let (of_a, of_b) = (self.values(a)?, self.values(b)?);
+        let exact = match self.scale {
+            Scale::Share(_) => Some(self.shares[a]?.p_of_difference(self.shares[b]?)),
+            Scale::Events => Some(events(of_a).p_of_difference(events(of_b))),
+            Scale::Ratios | Scale::Differences => None,
+        };
+        let (own_a, own_b) = (own(of_a), own(of_b));
+        let noisier = if own_a.of_mean(of_a).variance >= own_b.of_mean(of_b).variance {
+            own_a
+        } else {
+            own_b
+        };
+        let error = noisier.of_difference(of_a, of_b);
+        let t = (of_a.mean()? - of_b.mean()?) / error.variance.sqrt();
+        let spread = (error.variance > 0.0).then(|| two_sided_p(t, error.degrees_of_freedom) / 2.0);
+        match (exact, spread) {
+            (Some(exact), Some(spread)) if !self.asked_again() => Some(exact.max(spread)),
+            (exact, spread) => exact.or(spread),
+        }
+    }
+
+    /// Whether an order of these arms rests on a spread that was not measured.
+    pub(super) fn assumed(&self, ranked: &[usize]) -> bool {
+        match self.scale {
+            Scale::Ratios => self.components.assumed(),
+            Scale::Share(counted) if counted.asked_again => false,
+            _ => ranked.iter().any(|index| self.launched_once(*index)),
+        }
+    }
+
+    /// Whether one launch alone gave values.
+    pub(super) fn launched_once(&self, index: usize) -> bool {
+        self.values(index).is_some_and(|values| values.launches() < 2)
+    }
+
+    /// The arm's mean over the other's; `None` where means may be zero.
+    pub(super) fn ratio(&self, index: usize, to: usize) -> Option<Ratio> {
+        let (logs, base) = (self.logs[index].as_ref()?, self.logs[to].as_ref()?);
+        let difference = logs.mean()? - base.mean()?;
+        let error = self.components.of_difference(logs, base);
+        let interval =
+            Interval::around(difference, error.variance.sqrt(), error.degrees_of_freedom);
+        Some(Ratio { ratio: difference.exp(), interval: interval.exp() })
+    }
+
+    /// The arm's mean minus the other's where ratios are not taken, with the
+    /// interval that both intervals make by squaring and adding (G. Y. Zou, A.
+    /// Donner, Stat. Med. 27, 2008; of shares R. G. Newcombe, Stat. Med. 17, 1998).
+    pub(super) fn difference(&self, index: usize, to: usize) -> Option<(f64, Interval)> {
+        if self.scale == Scale::Ratios {
+            return None;
+        }
+        let (a, b) = (self.plain(index)?, self.plain(to)?);
+        let (of_a, of_b) = (a.interval?, b.interval?);
+        let difference = a.mean - b.mean;
+        let low = difference - (a.mean - of_a.low).hypot(of_b.high - b.mean);
+        let high = difference + (of_a.high - a.mean).hypot(b.mean - of_b.low);
+        Some((difference, Interval { low, high }))
+    }
+}
+
+/// The arm's own variance components.
+fn own(values: &statistics::Arm) -> Components {
+    Components::pool([values], Prior::around(values.mean().unwrap_or_default()))
+}
+
+/// All events that the repeats counted.
+fn events(values: &statistics::Arm) -> Events {
+    Events { counted: values.values().iter().flatten().sum(), repeats: values.repeats() }
 }
 
 fn judge(interval: Interval, bound: &Constraint) -> ConstraintVerdict {

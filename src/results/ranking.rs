@@ -3,11 +3,12 @@
 //! terminal table tell the same ranking.
 //!
 //! - Only `ok` repeats count, never a warm-up (repeat 0).
-//! - Configurations that failed, ran with another flag than they asked for, or
-//!   violate a constraint are rows without a rank, with the reason; they are
+//! - Configurations that failed, lost more than a quarter of their repeats to
+//!   failures, ran with another flag than they asked for, or violate a constraint are rows without a rank, with the reason; they are
 //!   never scored as "worst". A constraint that is merely not shown to hold
 //!   leaves the rank and is remarked.
-//! - `rank` is the order of the geometric means. `rank_label` says what the
+//! - `rank` is the order of the means: geometric ones, or arithmetic ones of metrics
+//!   that may be zero or negative ([`Scale`]). `rank_label` says what the
 //!   order carries: all that cannot be told apart from rank 1 share `1-n`. Below
 //!   that group a label is the place by mean; neighbours there are not claimed
 //!   to differ from each other, only from rank 1.
@@ -16,12 +17,14 @@ use std::collections::BTreeSet;
 
 use super::arm::{self, Arm};
 use super::eligibility::failures;
+use super::lost::{Place, Repeats};
 use super::measured::Measured;
+use super::preference::preferred;
 pub use super::verdict::{ConstraintVerdict, Verdict};
 use crate::configuration::Flags;
 use crate::engine::LaunchFailure;
-use crate::metric::{Direction, Form, Goal, MetricRef, Objective};
-use crate::statistics::{self, Components, Interval, SIGNIFICANCE};
+use crate::metric::{Constraint, Direction, Form, Goal, MetricRef, Objective, Scale};
+use crate::statistics::{Chances, Components, Interval, SIGNIFICANCE};
 use crate::sweep::record::{LaunchOutcome, Manifest, SweepRecord};
 
 /// The ranking of a sweep.
@@ -42,14 +45,17 @@ pub struct Ranking {
     pub rows: Vec<RankedConfiguration>,
     /// What the first rank carries.
     pub verdict: Verdict,
-    /// Variance components of the objective on log scale; `None` where nothing was measured.
+    /// How the objective is compared.
+    pub scale: Scale,
+    /// Variance components of the objective on log scale; `None` where nothing was
+    /// measured, and where it is not compared by logarithms.
     pub components: Option<Components>,
 }
 
 /// One configuration and its place.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RankedConfiguration {
-    /// Place by geometric mean, from 1; `None` where not eligible.
+    /// Place by mean, from 1; `None` where not eligible.
     pub rank: Option<u32>,
     /// What the place carries: `1`, or `1-3` for those that cannot be told apart from rank 1.
     pub rank_label: Option<String>,
@@ -67,7 +73,8 @@ pub struct RankedConfiguration {
     pub eligible: bool,
     /// Why not, where not.
     pub reason: Option<String>,
-    /// What a reader should know of an eligible one.
+    /// What a reader should know of an eligible one beside its bounds;
+    /// [`all_remarks`](Self::all_remarks) has those too.
     pub remarks: Vec<String>,
     /// Launches that were started, failed ones too.
     pub launches: u32,
@@ -75,26 +82,54 @@ pub struct RankedConfiguration {
     pub repeats: u32,
     /// Launches that failed.
     pub failures: u32,
+    /// Repeats of any workload and case that failed.
+    pub failed_repeats: u32,
+    /// Repeats of any workload and case that were void.
+    pub void_repeats: u32,
     /// Class of the last failure.
     pub failure_class: Option<&'static str>,
     /// Estimates, parallel to [`Ranking::metrics`].
     pub estimates: Vec<Option<Estimate>>,
-    /// Verdicts, parallel to [`Ranking::constrained`].
-    pub constraints: Vec<ConstraintVerdict>,
+    /// How it stands against the bounds, parallel to [`Ranking::constrained`].
+    pub constraints: Vec<Bounded>,
     /// Adjusted p-value of the difference to rank 1
-    /// ([`statistics::differences_to_first`]); `None` for rank 1 and without a rank.
+    /// ([`adjusted_to_first`](crate::statistics::adjusted_to_first)); `None` for rank 1 and without a rank.
     pub p_first: Option<f64>,
+    /// Probability that it is the best of the ranked ones, and that it is less than
+    /// 5 % from it ([`chances`](crate::statistics::chances)); `None` without a rank,
+    /// and where the objective may be zero.
+    pub chances: Option<Chances>,
+    /// Whether it is the one to take of several first ones that cannot be told apart.
+    pub preferred: bool,
     /// Objective as a ratio to the baseline's; `None` for the baseline itself.
     pub baseline_ratio: Option<Ratio>,
+    /// The same as a difference, where means may be zero, with its 95 % interval.
+    pub baseline_difference: Option<(f64, Interval)>,
 }
 
-/// Geometric mean of a metric and its 95 % interval.
+/// A bounded metric of one configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Bounded {
+    /// The metric.
+    pub metric: MetricRef,
+    /// Its bounds: one as a rule.
+    pub bounds: Vec<Constraint>,
+    /// What is held against them.
+    pub estimate: Option<Estimate>,
+    /// The worst verdict.
+    pub verdict: ConstraintVerdict,
+}
+
+/// Mean of a metric and its 95 % interval.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Estimate {
-    /// Geometric mean in the metric's unit.
-    pub geomean: f64,
-    /// Interval of it (t on logs, pooled variance components).
-    pub interval: Interval,
+    /// In the metric's unit: geometric, or arithmetic where the metric may be zero
+    /// or negative.
+    pub mean: f64,
+    /// Geometric mean, where all values have a logarithm.
+    pub geomean: Option<f64>,
+    /// Interval of the mean; `None` where equal values leave nothing to make one of.
+    pub interval: Option<Interval>,
     /// Launches that gave a value.
     pub launches: usize,
     /// Values.
@@ -126,18 +161,21 @@ pub fn rank(sweep: &SweepRecord) -> Ranking {
         }
     }
     let context = Context { sweep, arms: &arms, metrics: &metrics, measured: &measured };
+    let places = context.judged_places(&constrained);
     let mut rows: Vec<RankedConfiguration> =
-        (0..arms.len()).map(|index| context.row(index, &constrained)).collect();
+        (0..arms.len()).map(|index| context.row(index, &constrained, &places)).collect();
     let order = context.order(&rows);
     let verdict = place(&mut rows, &order, &measured[0]);
     context.compare_with_baseline(&mut rows);
+    context.weigh(&mut rows, &order, &verdict);
     let mut places: Vec<usize> = order;
     places.extend((0..rows.len()).filter(|&index| !rows[index].eligible));
     Ranking {
         sweep: sweep.manifest.sweep.clone(),
         simulated: sweep.manifest.simulated,
         objective: objective.clone(),
-        components: measured[0].logs.iter().any(Option::is_some).then_some(measured[0].components),
+        scale: metrics[0].known().map_or(Scale::Ratios, |known| known.scale),
+        components: measured[0].components(),
         rows: places.into_iter().map(|index| rows[index].clone()).collect(),
         metrics,
         constrained,
@@ -189,13 +227,19 @@ pub(super) struct Context<'a> {
 }
 
 impl Context<'_> {
-    fn row(&self, index: usize, constrained: &[MetricRef]) -> RankedConfiguration {
+    fn row(
+        &self,
+        index: usize,
+        constrained: &[MetricRef],
+        judged: &[Place],
+    ) -> RankedConfiguration {
         let arm = &self.arms[index];
         let constraints = self.constraints(index, constrained);
-        let reason = self.reason(index, constrained, &constraints);
+        let repeats = Repeats::of(arm, judged);
+        let reason = self.reason(index, &constraints, &repeats);
         let failures: Vec<&LaunchFailure> = failures(arm).collect();
         let remarks = match reason {
-            None => self.remarks(index, constrained, &constraints, &failures),
+            None => self.remarks(index, &repeats, &failures),
             Some(_) => Vec::new(),
         };
         let estimates: Vec<Option<Estimate>> =
@@ -224,38 +268,55 @@ impl Context<'_> {
             launches: started.count() as u32,
             repeats: self.measured[0].values(index).map_or(0, |values| values.repeats() as u32),
             failures: failures.len() as u32,
+            failed_repeats: repeats.iter().map(Repeats::failed).sum::<usize>() as u32,
+            void_repeats: repeats.iter().map(Repeats::void).sum::<usize>() as u32,
             failure_class: failures.last().map(|failure| failure.class.as_str()),
             estimates,
             constraints,
             p_first: None,
+            chances: None,
+            preferred: false,
             baseline_ratio: None,
+            baseline_difference: None,
         }
     }
 
-    /// The worst verdict per bounded metric.
-    fn constraints(&self, index: usize, constrained: &[MetricRef]) -> Vec<ConstraintVerdict> {
-        let manifest = &self.sweep.manifest;
-        let same = |a: &MetricRef, b: &MetricRef| {
-            (a.workload == b.workload && a.name == b.name)
-                && arm::resolve(manifest, a) == arm::resolve(manifest, b)
+    /// How an arm stands against the bounds of each bounded metric.
+    fn constraints(&self, index: usize, constrained: &[MetricRef]) -> Vec<Bounded> {
+        let bounds_of = |metric: &MetricRef| -> Vec<Constraint> {
+            let all = self.sweep.manifest.objective.constraints.iter();
+            all.filter(|bound| bound.metric == *metric).cloned().collect()
         };
         constrained
             .iter()
             .map(|metric| {
-                let position = self.metrics.iter().position(|known| same(known, metric));
-                let bounds = manifest.objective.constraints.iter();
-                bounds
-                    .filter(|bound| bound.metric == *metric)
-                    .filter_map(|bound| Some(self.measured[position?].verdict(index, bound)))
-                    .max()
-                    .unwrap_or(ConstraintVerdict::NotMeasured)
+                let (measured, bounds) = (self.of(metric), bounds_of(metric));
+                let verdicts =
+                    bounds.iter().filter_map(|bound| Some(measured?.verdict(index, bound)));
+                Bounded {
+                    verdict: verdicts.max().unwrap_or(ConstraintVerdict::NotMeasured),
+                    estimate: measured.and_then(|measured| measured.judged(index)),
+                    metric: metric.clone(),
+                    bounds,
+                }
             })
             .collect()
     }
 
-    /// Eligible rows, best geometric mean first; equal ones in the grid's order.
+    /// What was measured of a metric, however a reference names its only case.
+    pub(super) fn of(&self, metric: &MetricRef) -> Option<&Measured> {
+        let case = |metric: &MetricRef| arm::resolve(&self.sweep.manifest, metric);
+        let same = |known: &MetricRef| {
+            (known.workload == metric.workload && known.name == metric.name)
+                && case(known) == case(metric)
+        };
+        let position = self.metrics.iter().position(same)?;
+        self.measured.get(position)
+    }
+
+    /// Eligible rows, best mean first; equal ones in the grid's order.
     fn order(&self, rows: &[RankedConfiguration]) -> Vec<usize> {
-        let mean = |index: usize| rows[index].estimates[0].map_or(f64::NAN, |e| e.geomean);
+        let mean = |index: usize| rows[index].estimates[0].map_or(f64::NAN, |e| e.mean);
         let mut order: Vec<usize> = (0..rows.len()).filter(|&i| rows[i].eligible).collect();
         order.sort_by(|&a, &b| match self.sweep.manifest.objective.goal {
             Goal::Minimize => mean(a).total_cmp(&mean(b)),
@@ -276,19 +337,31 @@ impl Context<'_> {
         let Some(named) = self.baseline() else { return };
         // A baseline whose flags were overridden is compared as what it ran as.
         let baseline = self.arms[named].same_as.unwrap_or(named);
-        let Some(base) = measured.logs[baseline].as_ref() else { return };
         for (index, row) in rows.iter_mut().enumerate() {
             if index == named || index == baseline || !row.eligible {
                 continue;
             }
-            let Some(logs) = measured.logs[index].as_ref() else { continue };
-            let Some(difference) = logs.mean().zip(base.mean()).map(|(a, b)| a - b) else {
-                continue;
-            };
-            let error = measured.components.of_difference(logs, base);
-            let interval =
-                Interval::around(difference, error.variance.sqrt(), error.degrees_of_freedom);
-            row.baseline_ratio = Some(Ratio { ratio: difference.exp(), interval: interval.exp() });
+            row.baseline_ratio = measured.ratio(index, baseline);
+            row.baseline_difference = measured.difference(index, baseline);
+        }
+    }
+}
+
+impl Context<'_> {
+    /// Chances of the ranked ones; which of those that cannot be told apart to take.
+    fn weigh(&self, rows: &mut [RankedConfiguration], order: &[usize], verdict: &Verdict) {
+        let goal = self.sweep.manifest.objective.goal;
+        let chances = self.measured[0].chances(order, goal);
+        for (&index, chances) in order.iter().zip(chances) {
+            rows[index].chances = chances;
+        }
+        let Verdict::Tie { names } = verdict else { return };
+        let group = &order[..names.len()];
+        let configuration = |index: usize| self.arms[index].configuration;
+        let tied: Vec<_> =
+            group.iter().map(|&index| (&rows[index], configuration(index))).collect();
+        if let Some(preferred) = preferred(&tied, self.baseline().map(configuration)) {
+            rows[group[preferred]].preferred = true;
         }
     }
 }
@@ -303,16 +376,12 @@ fn place(rows: &mut [RankedConfiguration], order: &[usize], objective: &Measured
         };
         return Verdict::Nothing { reason };
     };
-    let logs = |index: usize| objective.logs[index].as_ref();
-    let others_logs: Vec<&statistics::Arm> = others.iter().filter_map(|&i| logs(i)).collect();
-    let differences = logs(first).map_or_else(Vec::new, |first| {
-        statistics::differences_to_first(first, &others_logs, &objective.components)
-    });
+    let p_values = objective.p_to_first(first, others);
     // The last place that is not told apart closes the group: with unequal
     // numbers of launches a better mean may be known better.
     let mut group = 1;
-    for (place, (&index, difference)) in others.iter().zip(&differences).enumerate() {
-        rows[index].p_first = difference.map(|difference| difference.p);
+    for (place, (&index, p)) in others.iter().zip(&p_values).enumerate() {
+        rows[index].p_first = *p;
         if rows[index].p_first.is_none_or(|p| p >= SIGNIFICANCE) {
             group = place + 2;
         }
@@ -328,8 +397,8 @@ fn place(rows: &mut [RankedConfiguration], order: &[usize], objective: &Measured
     if others.is_empty() {
         return Verdict::Only { name: name(first) };
     }
-    if objective.components.assumed() {
-        let once = |i: &&usize| logs(**i).is_some_and(|logs| logs.launches() < 2);
+    if objective.assumed(order) {
+        let once = |index: &&usize| objective.launched_once(**index);
         let more_launches = order.iter().filter(once).count().max(1) as u32;
         return Verdict::Insufficient { leader: name(first), more_launches };
     }

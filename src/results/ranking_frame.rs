@@ -5,11 +5,17 @@ use polars::prelude::{Column, DataFrame};
 use super::ResultsError;
 use super::columns::column;
 use super::ranking::{Estimate, RankedConfiguration, Ranking, Ratio};
+use crate::metric::{MetricRef, Scale};
+use crate::statistics::{Chances, Interval};
 
 impl Ranking {
     /// The frame `ranking`: the contract's columns, then `sweep`, `assumed`
     /// (the objective's interval rests on an assumed variance), `p_first`,
-    /// `baseline_ratio` with `.low` and `.high`, `failure_class`, `remarks`.
+    /// `baseline_ratio` with `.low` and `.high`, `failure_class`, `remarks`,
+    /// `failed_repeats`, `void_repeats`, `p_best` and `p_within_5_percent`,
+    /// `preferred` (of the first ones that cannot be told apart), and of metrics that may be zero or negative
+    /// `<metric>.mean`, the arithmetic mean that their `.low` and `.high` are of. Where
+    /// the objective is one: `baseline_difference` with `.low` and `.high`.
     ///
     /// # Errors
     /// When polars refuses the columns; a bug, since they are all of one length.
@@ -17,16 +23,16 @@ impl Ranking {
         let rows = &self.rows;
         let mut columns = place_columns(self);
         for (index, metric) in self.metrics.iter().enumerate() {
-            let mut push = |end: &str, read: &dyn Fn(&Estimate) -> f64| {
-                let values = rows.iter().map(|row| row.estimates[index].as_ref().map(read));
+            let mut push = |end: &str, read: &dyn Fn(&Estimate) -> Option<f64>| {
+                let values = rows.iter().map(|row| row.estimates[index].as_ref().and_then(read));
                 columns.push(column(&format!("{metric}.{end}"), values.collect()));
             };
             push("geomean", &|estimate| estimate.geomean);
-            push("low", &|estimate| estimate.interval.low);
-            push("high", &|estimate| estimate.interval.high);
+            push("low", &|estimate| Some(estimate.interval?.low));
+            push("high", &|estimate| Some(estimate.interval?.high));
         }
         for (index, metric) in self.constrained.iter().enumerate() {
-            let verdicts = rows.iter().map(|row| Some(row.constraints[index].as_str()));
+            let verdicts = rows.iter().map(|row| Some(row.constraints[index].verdict.as_str()));
             columns.push(column(&format!("constraint.{metric}"), verdicts.collect()));
         }
         let ratio = |read: &dyn Fn(&Ratio) -> f64| {
@@ -40,29 +46,66 @@ impl Ranking {
         columns.push(column("baseline_ratio.low", ratio(&|r| r.interval.low)));
         columns.push(column("baseline_ratio.high", ratio(&|r| r.interval.high)));
         columns.push(texts(rows, "failure_class", |row| row.failure_class.map(str::to_owned)));
-        columns.push(joined("remarks", rows, |row| &row.remarks));
+        columns.push(joined("remarks", rows, RankedConfiguration::all_remarks));
+        columns.push(count(rows, "failed_repeats", |row| row.failed_repeats));
+        columns.push(count(rows, "void_repeats", |row| row.void_repeats));
+        let chance =
+            |read: fn(Chances) -> f64| rows.iter().map(|row| row.chances.map(read)).collect();
+        columns.push(column("p_best", chance(|chances| chances.best)));
+        columns.push(column("p_within_5_percent", chance(|chances| chances.near)));
+        columns.push(column("preferred", rows.iter().map(|row| Some(row.preferred)).collect()));
+        columns.extend(self.plain_columns());
         Ok(DataFrame::new(rows.len(), columns)?)
+    }
+
+    /// Arithmetic means and differences, where no ratio is taken.
+    fn plain_columns(&self) -> Vec<Column> {
+        let rows = &self.rows;
+        let is_plain =
+            |metric: &MetricRef| metric.known().is_some_and(|it| it.scale != Scale::Ratios);
+        let mut columns = Vec::new();
+        for (index, metric) in self.metrics.iter().enumerate().filter(|(_, it)| is_plain(it)) {
+            let means = rows.iter().map(|row| row.estimates[index].map(|estimate| estimate.mean));
+            columns.push(column(&format!("{metric}.mean"), means.collect()));
+        }
+        if self.scale != Scale::Ratios {
+            let mut push = |name: &str, read: fn((f64, Interval)) -> f64| {
+                let values = rows.iter().map(|row| row.baseline_difference.map(read));
+                columns.push(column(name, values.collect()));
+            };
+            push("baseline_difference", |(difference, _)| difference);
+            push("baseline_difference.low", |(_, interval)| interval.low);
+            push("baseline_difference.high", |(_, interval)| interval.high);
+        }
+        columns
     }
 }
 
 fn place_columns(ranking: &Ranking) -> Vec<Column> {
     let rows = &ranking.rows;
-    let count = |read: fn(&RankedConfiguration) -> u32| rows.iter().map(move |r| Some(read(r)));
     let state = |read: fn(&RankedConfiguration) -> bool| rows.iter().map(move |r| Some(read(r)));
     vec![
         column("rank", rows.iter().map(|row| row.rank).collect()),
         texts(rows, "rank_label", |row| row.rank_label.clone()),
         texts(rows, "configuration", |row| Some(row.name.clone())),
         texts(rows, "configuration_id", |row| Some(row.id.clone())),
-        joined("aliases", rows, |row| &row.aliases),
+        joined("aliases", rows, |row| row.aliases.clone()),
         column("baseline", state(|row| row.baseline).collect()),
         column("simulated", vec![Some(ranking.simulated); rows.len()]),
         column("eligible", state(|row| row.eligible).collect()),
         texts(rows, "reason", |row| row.reason.clone()),
-        column("launches", count(|row| row.launches).collect()),
-        column("repeats", count(|row| row.repeats).collect()),
-        column("failures", count(|row| row.failures).collect()),
+        count(rows, "launches", |row| row.launches),
+        count(rows, "repeats", |row| row.repeats),
+        count(rows, "failures", |row| row.failures),
     ]
+}
+
+fn count(
+    rows: &[RankedConfiguration],
+    name: &str,
+    read: fn(&RankedConfiguration) -> u32,
+) -> Column {
+    column(name, rows.iter().map(|row| Some(read(row))).collect())
 }
 
 fn texts(
@@ -78,7 +121,7 @@ fn texts(
 fn joined(
     name: &str,
     rows: &[RankedConfiguration],
-    read: impl Fn(&RankedConfiguration) -> &Vec<String>,
+    read: impl Fn(&RankedConfiguration) -> Vec<String>,
 ) -> Column {
     texts(rows, name, |row| Some(read(row).join("|")).filter(|text| !text.is_empty()))
 }

@@ -17,11 +17,7 @@ pub struct Difference {
 
 /// Differences of `others` to `first`, the arm with the best mean.
 ///
-/// Holm over the comparisons with the first, each with its one-sided p-value,
-/// times the number of arms: the first was chosen by these very data, so each
-/// arm could have been it (union bound). With two arms this is the ordinary
-/// two-sided test. The probability of any false "the first is better" is at
-/// most the level.
+/// Each comparison has its one-sided p-value, paid for by [`adjusted_to_first`].
 pub fn differences_to_first(
     first: &Arm,
     others: &[&Arm],
@@ -38,16 +34,29 @@ pub fn differences_to_first(
                 (false, true) => 1.0,
                 (false, false) => 0.0,
             };
-            Some((estimate, Interval::around(estimate, error, df), p))
+            Some((estimate, Interval::around(estimate, error, df), p / 2.0))
         })
         .collect();
-    let one_sided: Vec<f64> = raw.iter().flatten().map(|(.., p)| p / 2.0).collect();
-    let arms = one_sided.len() as f64 + 1.0;
-    let mut adjusted = holm(&one_sided).into_iter().map(|p| (p * arms).min(1.0));
+    let one_sided: Vec<Option<f64>> = raw.iter().map(|raw| Some(raw.as_ref()?.2)).collect();
     raw.into_iter()
-        .map(|raw| {
+        .zip(adjusted_to_first(&one_sided))
+        .map(|(raw, p)| {
             let (estimate, interval, _) = raw?;
-            Some(Difference { estimate, interval, p: adjusted.next()? })
+            Some(Difference { estimate, interval, p: p? })
         })
         .collect()
+}
+
+/// One-sided p-values of "the first is better than this one", with the search for
+/// the first paid for; what could not be tested stays so.
+///
+/// Holm over the comparisons, times the number of arms: the first was chosen by
+/// these very data, so each arm could have been it (union bound). With two arms
+/// this is the ordinary two-sided test. The probability of any false "the first is
+/// better" is at most the level.
+pub fn adjusted_to_first(one_sided: &[Option<f64>]) -> Vec<Option<f64>> {
+    let tested: Vec<f64> = one_sided.iter().flatten().copied().collect();
+    let arms = tested.len() as f64 + 1.0;
+    let mut adjusted = holm(&tested).into_iter().map(|p| (p * arms).min(1.0));
+    one_sided.iter().map(|p| p.and_then(|_| adjusted.next())).collect()
 }

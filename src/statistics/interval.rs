@@ -53,6 +53,14 @@ pub fn two_sided_p(t: f64, degrees_of_freedom: f64) -> f64 {
     (2.0 * tail).min(1.0)
 }
 
+/// Probability of a t below this one.
+pub(super) fn t_below(t: f64, degrees_of_freedom: f64) -> f64 {
+    match student(degrees_of_freedom) {
+        Ok(student) => student.cdf(t),
+        Err(normal) => normal.cdf(t),
+    }
+}
+
 /// Above this many degrees of freedom t is normal to three digits and more,
 /// while statrs' inverse of the incomplete beta function loses digits.
 const NORMAL_FROM: f64 = 3000.0;

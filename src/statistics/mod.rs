@@ -1,14 +1,16 @@
 //! Statistics under few launches: intervals, variance components, differences
 //! that survive the search for them. Pure: plain numbers in, plain numbers out.
-//! Values are logarithms wherever a ratio is meant; which measurements count is
-//! decided in [`crate::results`].
+//! Values are logarithms wherever a ratio is meant, and counts have [`Share`] and
+//! [`Events`]; which measurements count is decided in [`crate::results`].
 //!
 //! The model: a value of arm *i* in launch *j*, repeat *k* is
 //! `mu_i + launch_ij + repeat_ijk` with variances `sL2` (launch) and `s2`
 //! (repeat) that all arms share. Repeats in one launch share the launch's
 //! offset, so they alone never make a mean precise.
 
+mod best;
 mod binomial;
+mod counts;
 mod difference;
 mod holm;
 mod interval;
@@ -16,8 +18,10 @@ mod median;
 mod slope;
 mod variance;
 
+pub use best::{Belief, Chances, chances};
 pub use binomial::upper_bound;
-pub use difference::{Difference, differences_to_first};
+pub use counts::{Events, Share};
+pub use difference::{Difference, adjusted_to_first, differences_to_first};
 pub use holm::holm;
 pub use interval::{Interval, mean_interval, t_quantile, two_sided_p};
 pub use median::median;

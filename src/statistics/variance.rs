@@ -78,8 +78,13 @@ impl Prior {
     /// 20 % between repeats (`selection.md`, policy A and "What the report says").
     pub const LOG: Self = Self { launch_sd: 0.04, launch_df: 6.0, repeat_sd: 0.2, repeat_df: 4.0 };
 
-    /// Nothing is believed: for counts and shares, which have no natural spread.
-    pub const NONE: Self = Self { launch_sd: 0.0, launch_df: 1.0, repeat_sd: 0.0, repeat_df: 1.0 };
+    /// The same belief on the plain scale, of values around `mean`.
+    #[must_use]
+    pub fn around(mean: f64) -> Self {
+        let Self { launch_sd, repeat_sd, .. } = Self::LOG;
+        let size = mean.abs();
+        Self { launch_sd: launch_sd * size, repeat_sd: repeat_sd * size, ..Self::LOG }
+    }
 }
 
 /// The variance of a mean or a difference, and how well it is known.

@@ -5,6 +5,9 @@ use crate::statistics::{SIGNIFICANCE, differences_to_first};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+/// Nothing is believed before there are data.
+const NOTHING: Prior = Prior { launch_sd: 0.0, launch_df: 1.0, repeat_sd: 0.0, repeat_df: 1.0 };
+
 fn close(got: f64, wanted: f64) {
     assert!((got - wanted).abs() < 1e-9, "got {got}, wanted {wanted}");
 }
@@ -17,7 +20,7 @@ fn a_balanced_table_gives_the_textbook_components() {
         Arm::new(vec![vec![1.0, 3.0], vec![5.0, 7.0]]),
         Arm::new(vec![vec![0.0, 2.0], vec![0.0, 2.0]]),
     ];
-    let components = Components::pool(&arms, Prior::NONE);
+    let components = Components::pool(&arms, NOTHING);
     // SSW = 4 * 2 = 8 with 4 df; SSB = 2 * (4 + 4) = 16 with 2 df; MSB = 8; sL2 = (8 - 2) / 2.
     close(components.repeat_variance, 2.0);
     close(components.launch_variance, 3.0);
@@ -33,7 +36,7 @@ fn unequal_launches_are_corrected_for() {
     // One arm: launches of 3 and 1 repeats. n0 = (4 - 10/4) / 1 = 1.5.
     let arm = Arm::new(vec![vec![0.0, 1.0, 2.0], vec![5.0], vec![]]);
     assert_eq!((arm.launches(), arm.repeats()), (2, 4));
-    let components = Components::pool([&arm], Prior::NONE);
+    let components = Components::pool([&arm], NOTHING);
     // SSW = 2, 2 df. Mean 2; SSB = 3 * 1 + 1 * 9 = 12. sL2 = (12 - 1) / 1.5.
     close(components.repeat_variance, 1.0);
     close(components.launch_variance, 11.0 / 1.5);

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::options::{OptionKind, OptionSpec, Options};
 use super::{Concurrency, Kind, Spec};
-use crate::metric::{Direction, Metric};
+use crate::metric::{Direction, Metric, Scale};
 
 /// The kind `command`.
 pub(super) const KIND: Kind = Kind {
@@ -56,7 +56,15 @@ const fn command(
     direction: Direction,
     definition: &'static str,
 ) -> Metric {
-    Metric { workload: "command", name, unit, direction, definition, source: "external benchmark" }
+    Metric {
+        workload: "command",
+        name,
+        unit,
+        direction,
+        definition,
+        source: "external benchmark",
+        scale: Scale::of_unit(unit),
+    }
 }
 
 /// The statistics of one latency, as `vllm bench serve` names them.
@@ -104,7 +112,8 @@ const FIGURES: [Metric; 11] = [
     command("total_input_tokens", "tokens", Direction::Neutral, "Its total_input_tokens."),
     command("total_output_tokens", "tokens", Direction::Neutral, "Its total_output_tokens."),
     command("request_throughput", "1/s", Direction::Higher, "Its request_throughput."),
-    command("request_goodput", "1/s", Direction::Higher, "Its request_goodput."),
+    command("request_goodput", "1/s", Direction::Higher, "Its request_goodput.")
+        .on(Scale::Differences),
     command("output_throughput", "tokens/s", Direction::Higher, "Its output_throughput."),
     command("total_token_throughput", "tokens/s", Direction::Higher, "Its total_token_throughput."),
     command(
@@ -113,7 +122,8 @@ const FIGURES: [Metric; 11] = [
         Direction::Higher,
         "Its max_output_tokens_per_s.",
     ),
-    command("max_concurrent_requests", "1", Direction::Neutral, "Its max_concurrent_requests."),
+    command("max_concurrent_requests", "1", Direction::Neutral, "Its max_concurrent_requests.")
+        .on(Scale::Differences),
 ];
 
 const METRICS: &[Metric] = &super::joined::<31>(&[

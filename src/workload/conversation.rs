@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::options::{OptionKind, OptionSpec, Options};
 use super::{Concurrency, Kind, Spec};
-use crate::metric::{Direction, Metric};
+use crate::metric::{Direction, Metric, Scale};
 
 /// The kind `conversation`.
 pub(super) const KIND: Kind = Kind {
@@ -116,7 +116,15 @@ const fn conversation(
     definition: &'static str,
     source: &'static str,
 ) -> Metric {
-    Metric { workload: "conversation", name, unit, direction, definition, source }
+    Metric {
+        workload: "conversation",
+        name,
+        unit,
+        direction,
+        definition,
+        source,
+        scale: Scale::of_unit(unit),
+    }
 }
 
 const CLOCK: &str = "client clock";

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::options::{OptionKind, OptionSpec, Options};
 use super::{Concurrency, Kind, Route, Spec};
-use crate::metric::{Direction, Metric};
+use crate::metric::{Direction, Metric, Scale};
 
 /// The kind `kv-cache`.
 pub(super) const KIND: Kind = Kind {
@@ -98,7 +98,15 @@ const fn kv_cache(
     definition: &'static str,
     source: &'static str,
 ) -> Metric {
-    Metric { workload: "kv_cache", name, unit, direction, definition, source }
+    Metric {
+        workload: "kv_cache",
+        name,
+        unit,
+        direction,
+        definition,
+        source,
+        scale: Scale::of_unit(unit),
+    }
 }
 
 const METRICS: &[Metric] = &[

@@ -1,6 +1,6 @@
 //! The metrics of `load`, with the names of `vllm bench serve` where it has them.
 
-use crate::metric::{Direction, Metric};
+use crate::metric::{Counted, Direction, Metric, Scale};
 
 const CLOCK: &str = "client clock";
 const CLOCK_AND_USAGE: &str = "client clock and usage";
@@ -13,7 +13,15 @@ const fn load(
     definition: &'static str,
     source: &'static str,
 ) -> Metric {
-    Metric { workload: "load", name, unit, direction, definition, source }
+    Metric {
+        workload: "load",
+        name,
+        unit,
+        direction,
+        definition,
+        source,
+        scale: Scale::of_unit(unit),
+    }
 }
 
 /// The statistics of one latency; `$what` opens each definition.
@@ -168,21 +176,24 @@ const FIGURES: [Metric; 27] = [
         Direction::Higher,
         "Requests completed per second of the window that held every bound of the SLO; absent without an SLO.",
         CLOCK,
-    ),
+    )
+    .on(Scale::Differences),
     load(
         "good_share",
         "share",
         Direction::Higher,
         "Share of all requests that held every bound of the SLO, failed ones included; absent without an SLO.",
         CLOCK,
-    ),
+    )
+    .on(Scale::Share(Counted { of: &["completed", "failed"], asked_again: false })),
     load(
         "max_concurrent_requests",
         "1",
         Direction::Neutral,
         "Most requests in flight at once.",
         CLOCK,
-    ),
+    )
+    .on(Scale::Differences),
     load(
         "max_rate",
         "1/s",
@@ -196,14 +207,16 @@ const FIGURES: [Metric; 27] = [
         Direction::Lower,
         "How late an open loop's requests were sent: 99th percentile; from 299 values on. Above max(1 ms, 5 % of the median TTFT) the repeat is void.",
         CLOCK,
-    ),
+    )
+    .on(Scale::Differences),
     load(
         "max_send_lag_ms",
         "ms",
         Direction::Lower,
         "How late an open loop's requests were sent, at most; judged below 299 requests.",
         CLOCK,
-    ),
+    )
+    .on(Scale::Differences),
     load(
         "slot_idle_share",
         "share",
@@ -224,35 +237,40 @@ const FIGURES: [Metric; 27] = [
         Direction::Lower,
         "Mean time that the server kept requests waiting.",
         COUNTERS,
-    ),
+    )
+    .on(Scale::Differences),
     load(
         "mean_waiting",
         "1",
         Direction::Lower,
         "Mean of the requests waiting at the server, looked at each second.",
         COUNTERS,
-    ),
+    )
+    .on(Scale::Differences),
     load(
         "max_waiting",
         "1",
         Direction::Lower,
         "Most requests waiting at the server, looked at each second.",
         COUNTERS,
-    ),
+    )
+    .on(Scale::Differences),
     load(
         "mean_running",
         "1",
         Direction::Neutral,
         "Mean of the requests running at the server, looked at each second.",
         COUNTERS,
-    ),
+    )
+    .on(Scale::Differences),
     load(
         "max_running",
         "1",
         Direction::Neutral,
         "Most requests running at the server, looked at each second.",
         COUNTERS,
-    ),
+    )
+    .on(Scale::Differences),
     load(
         "mean_kv_cache_usage",
         "share",

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::options::{OptionKind, OptionSpec, Options};
 use super::{Concurrency, Kind, Spec};
-use crate::metric::{Direction, Metric};
+use crate::metric::{Counted, Direction, Metric, Scale};
 
 /// The kind `long-context`.
 pub(super) const KIND: Kind = Kind {
@@ -94,10 +94,21 @@ const fn long_context(
     definition: &'static str,
     source: &'static str,
 ) -> Metric {
-    Metric { workload: "long_context", name, unit, direction, definition, source }
+    Metric {
+        workload: "long_context",
+        name,
+        unit,
+        direction,
+        definition,
+        source,
+        scale: Scale::of_unit(unit),
+    }
 }
 
 const CLOCK: &str = "client clock";
+
+/// Every launch asks the same.
+const ASKED: Scale = Scale::Share(Counted { of: &["asked"], asked_again: true });
 
 const METRICS: &[Metric] = &[
     long_context(
@@ -106,7 +117,8 @@ const METRICS: &[Metric] = &[
         Direction::Higher,
         "Codes repeated rightly, as a share of those asked for; of several in an answer the last counts, and one that was cut off is wrong.",
         "answers",
-    ),
+    )
+    .on(ASKED),
     long_context("correct", "1", Direction::Higher, "Codes repeated rightly.", "answers"),
     long_context("asked", "1", Direction::Neutral, "Codes asked for.", "client"),
     long_context(

@@ -319,6 +319,7 @@ pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metric::Scale;
 
     /// What `(default VALUE` in a help says, as an option is given; `None` for
     /// `(default: in words`.
@@ -346,6 +347,35 @@ mod tests {
             }
         }
         assert!(literal > 30, "{literal}");
+    }
+
+    #[test]
+    fn what_may_be_zero_or_negative_is_not_compared_by_logarithms() {
+        let words = ["slope", "drift_per", "growth_bytes", "failed", "lag", "queue", "goodput"];
+        let units = ["1", "share", "share/h", "share/request", "ms/turn", "bytes/h"];
+        for metric in catalogue().iter().filter(|metric| metric.form() == Form::Number) {
+            let name = metric.name;
+            let zero = words.iter().any(|word| name.contains(word)) || units.contains(&metric.unit);
+            // A bound of what may be zero is not.
+            let is_ratios = metric.scale == Scale::Ratios;
+            assert_eq!(is_ratios, !zero || name == "failure_rate_high", "{metric:?}");
+        }
+    }
+
+    #[test]
+    fn the_counts_behind_a_share_are_metrics_of_its_workload() {
+        let mut shares = 0;
+        for kind in KINDS {
+            for metric in kind.metrics {
+                let Scale::Share(counted) = metric.scale else { continue };
+                shares += 1;
+                for of in counted.of {
+                    let count = kind.metrics.iter().find(|known| known.name == *of);
+                    assert_eq!(count.map(|count| count.unit), Some("1"), "{of}");
+                }
+            }
+        }
+        assert_eq!(shares, 5);
     }
 
     #[test]

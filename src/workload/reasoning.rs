@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::options::{OptionKind, OptionSpec, Options};
 use super::{Concurrency, Kind, Spec};
-use crate::metric::{Direction, Metric};
+use crate::metric::{Counted, Direction, Metric, Scale};
 
 /// The kind `reasoning`.
 pub(super) const KIND: Kind = Kind {
@@ -142,10 +142,21 @@ const fn reasoning(
     definition: &'static str,
     source: &'static str,
 ) -> Metric {
-    Metric { workload: "reasoning", name, unit, direction, definition, source }
+    Metric {
+        workload: "reasoning",
+        name,
+        unit,
+        direction,
+        definition,
+        source,
+        scale: Scale::of_unit(unit),
+    }
 }
 
 const CLOCK: &str = "client clock";
+
+/// Every launch asks the same.
+const ASKED: Scale = Scale::Share(Counted { of: &["asked"], asked_again: true });
 
 const METRICS: &[Metric] = &[
     reasoning(
@@ -154,7 +165,8 @@ const METRICS: &[Metric] = &[
         Direction::Higher,
         "Puzzles answered rightly, as a share of those asked; an answer that was cut off is wrong.",
         "answers",
-    ),
+    )
+    .on(ASKED),
     reasoning("correct", "1", Direction::Higher, "Puzzles answered rightly.", "answers"),
     reasoning("asked", "1", Direction::Neutral, "Puzzles asked.", "client"),
     reasoning(

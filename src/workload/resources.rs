@@ -1,7 +1,7 @@
 //! Metrics that every workload has beside its own: what the machine used while a
 //! repeat ran. How they are sampled is in [`crate::bench::telemetry`].
 
-use crate::metric::{Direction, Metric};
+use crate::metric::{Direction, Metric, Scale};
 
 /// A metric of a resource, for any workload.
 #[derive(Clone, Copy, Debug)]
@@ -85,6 +85,6 @@ const ALONE: [Resource; 2] = [
 pub(super) fn of(workload: &'static str) -> impl Iterator<Item = Metric> {
     SPREADS.iter().flatten().chain(&ALONE).map(move |resource| {
         let Resource { name, unit, direction, definition, source } = *resource;
-        Metric { workload, name, unit, direction, definition, source }
+        Metric { workload, name, unit, direction, definition, source, scale: Scale::of_unit(unit) }
     })
 }

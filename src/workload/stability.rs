@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::options::{OptionKind, OptionSpec, Options};
 use super::{Concurrency, Kind, Route, Spec};
-use crate::metric::{Direction, Metric};
+use crate::metric::{Counted, Direction, Metric, Scale};
 
 /// The kind `stability`.
 pub(super) const KIND: Kind = Kind {
@@ -128,7 +128,15 @@ const fn stability(
     definition: &'static str,
     source: &'static str,
 ) -> Metric {
-    Metric { workload: "stability", name, unit, direction, definition, source }
+    Metric {
+        workload: "stability",
+        name,
+        unit,
+        direction,
+        definition,
+        source,
+        scale: Scale::of_unit(unit),
+    }
 }
 
 /// Drifts of one latency; `$what` opens each definition.
@@ -234,14 +242,16 @@ const FIGURES: [Metric; 12] = [
         Direction::Lower,
         "Requests that failed, as a share.",
         "client",
-    ),
+    )
+    .on(Scale::Share(Counted { of: &["requests"], asked_again: false })),
     stability(
         "failure_rate_high",
         "share",
         Direction::Lower,
         "Upper 95 % bound of the failure rate (Clopper-Pearson): 13.9 % after 0 of 20.",
         "client",
-    ),
+    )
+    .on(Scale::Ratios),
     stability(
         "prompt_tokens",
         "tokens",
@@ -262,7 +272,8 @@ const FIGURES: [Metric; 12] = [
         Direction::Lower,
         "Last reading of the server's memory over the repeat minus the first; whose memory it is, memory_growth_of tells. Absent where the server restarted or was down: the last reading is another process's.",
         ENGINE_OR_SERVER,
-    ),
+    )
+    .on(Scale::Differences),
     stability(
         "memory_growth_bytes_per_hour",
         "bytes/h",

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::options::{OptionKind, OptionSpec, Options};
 use super::{Concurrency, Kind, Spec};
-use crate::metric::{Direction, Metric};
+use crate::metric::{Counted, Direction, Metric, Scale};
 
 /// The kind `tool-calling`.
 pub(super) const KIND: Kind = Kind {
@@ -168,11 +168,22 @@ const fn tool_calling(
     definition: &'static str,
     source: &'static str,
 ) -> Metric {
-    Metric { workload: "tool_calling", name, unit, direction, definition, source }
+    Metric {
+        workload: "tool_calling",
+        name,
+        unit,
+        direction,
+        definition,
+        source,
+        scale: Scale::of_unit(unit),
+    }
 }
 
 const CLOCK: &str = "client clock";
 const ANSWERS: &str = "answers";
+
+/// Every launch asks the same.
+const ASKED: Scale = Scale::Share(Counted { of: &["asked"], asked_again: true });
 
 const METRICS: &[Metric] = &[
     tool_calling(
@@ -181,7 +192,8 @@ const METRICS: &[Metric] = &[
         Direction::Higher,
         "Tasks done rightly from first to last turn, as a share of those asked: identifiers to the letter, the number that was asked for and no other, no call left unread in the text.",
         ANSWERS,
-    ),
+    )
+    .on(ASKED),
     tool_calling("correct", "1", Direction::Higher, "Tasks done rightly.", ANSWERS),
     tool_calling("asked", "1", Direction::Neutral, "Tasks asked.", "client"),
     tool_calling(

@@ -3,8 +3,10 @@
 
 mod aa;
 mod builder;
+mod counted;
 mod export;
 mod frame;
+mod lost;
 mod noise;
 mod ranking;
 mod table;

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use unicode_width::UnicodeWidthStr;
 use vllm_grid::engine::FailureClass;
-use vllm_grid::report::table;
+use vllm_grid::report::{figures, table};
 use vllm_grid::results::ranking::rank;
 use vllm_grid::sweep::record::SweepRecord;
 
@@ -134,4 +134,62 @@ fn what_a_server_logged_cannot_write_to_the_terminal() {
     let text = told(&record, 80);
     assert!(!text.contains('\u{1b}'), "{text}");
     assert!(text.contains("out of memory"));
+}
+
+/// Five bounds, of which two do not hold everywhere.
+fn bounded() -> SweepRecord {
+    let mut record = sweep(&["prefix-seqs64-and-a-long-name-to-be-cut", "plain", "slow"]);
+    for (metric, max) in [
+        ("kv_cache.ttft_miss_ms", 4000.0),
+        ("kv_cache.ttft_resent_ms", 2500.0),
+        ("kv_cache.ttft_independent_ms", 5000.0),
+        ("kv_cache.tpot_ms", 40.0),
+        ("kv_cache.failed", 0.0),
+    ] {
+        record = record.constraint(metric, None, Some(max));
+    }
+    let names: Vec<String> =
+        record.manifest.configurations.iter().map(|c| c.name.clone()).collect();
+    for (name, ms) in names.iter().zip([220.0, 2450.0, 6000.0]) {
+        for factor in [1.0, 1.05] {
+            record = record
+                .launch(name, &around(ms * factor))
+                .and("ttft_miss_ms", &around(2400.0))
+                .and("ttft_independent_ms", &around(2500.0))
+                .and("tpot_ms", &around(21.5))
+                .and("failed", &[0.0; 5]);
+        }
+    }
+    record
+}
+
+#[test]
+fn bounds_stand_beside_the_figures_that_are_held_against_them() {
+    insta::assert_snapshot!(told(&bounded(), 80));
+    told(&bounded(), 60);
+}
+
+#[test]
+fn the_figures_of_one_workload_are_told_for_every_configuration() {
+    let record = bounded();
+    let kind = record.manifest.workloads[0].kind();
+    let tables = |columns| {
+        let text = figures::render(&rank(&record), &record.manifest, kind, columns);
+        assert!(text.lines().all(|line| line.width() <= columns), "{text}");
+        text
+    };
+    insta::assert_snapshot!(tables(80));
+    tables(60);
+}
+
+#[test]
+fn an_objective_that_may_be_zero_is_told_as_a_difference() {
+    let mut record = sweep(&["calm", "busy"]).baseline("busy");
+    record.manifest.objective.metric = "kv_cache.failed".parse().unwrap();
+    for _ in 0..2 {
+        record = record.launch_of("calm", "failed", &[0.0; 5]);
+        record = record.launch_of("busy", "failed", &[21.0, 25.0, 24.0, 20.0, 25.0]);
+    }
+    insta::assert_snapshot!(told(&record, 100));
+    told(&record, 60);
 }

@@ -1,0 +1,82 @@
+//! The figures of one workload over all configurations: a row for each metric with
+//! a direction, a column for each configuration, a table for each case.
+
+use super::fields::{Field, folded};
+use super::text::{plain, wrap};
+use crate::metric::MetricRef;
+use crate::results::number;
+use crate::results::ranking::{RankedConfiguration, Ranking};
+use crate::sweep::record::Manifest;
+use crate::workload::Kind;
+
+/// Columns of a configuration's name at most.
+const NAME: usize = 22;
+
+/// The tables of a workload, of about `columns` columns (at least 60 are used). Ends
+/// with a newline.
+pub fn render(ranking: &Ranking, manifest: &Manifest, kind: &Kind, columns: usize) -> String {
+    let columns = columns.max(60);
+    let mut blocks = Vec::new();
+    if ranking.simulated {
+        let mark = "SIMULATED: every figure comes from the simulator, none from a GPU";
+        blocks.push(wrap(mark, columns, "  "));
+    }
+    let cases = manifest.workloads.iter().filter(|workload| workload.kind().key == kind.key);
+    let cases: Vec<String> = cases.flat_map(crate::workload::Workload::cases).collect();
+    for case in &cases {
+        blocks.push(table(ranking, kind, case, columns));
+    }
+    let note = "mean [95%] in the order of the ranking; metrics without a value are left out, and \
+                counts and states stand in results.csv";
+    blocks.push(wrap(note, columns, "  "));
+    blocks.join("\n\n") + "\n"
+}
+
+fn table(ranking: &Ranking, kind: &Kind, case: &str, columns: usize) -> String {
+    let is_of = |metric: &MetricRef| {
+        metric.workload == kind.key && metric.case.as_deref().is_none_or(|named| named == case)
+    };
+    let measured = |index: usize| ranking.rows.iter().any(|row| row.estimates[index].is_some());
+    let mut metrics: Vec<(usize, &MetricRef)> = ranking
+        .metrics
+        .iter()
+        .enumerate()
+        .filter(|(index, metric)| is_of(metric) && measured(*index))
+        .collect();
+    // The objective comes first in a ranking, here in its place.
+    metrics
+        .sort_by_key(|(_, metric)| kind.all_metrics().position(|known| known.name == metric.name));
+    let title =
+        if case.is_empty() { kind.name.to_owned() } else { format!("{} {case}", kind.name) };
+    if metrics.is_empty() {
+        return format!("{title}: nothing was measured");
+    }
+    let label = |(_, metric): &(usize, &MetricRef)| match metric.known().map(|it| it.unit) {
+        None | Some("1") => metric.name.clone(),
+        // `ttft_ms` says it.
+        Some(unit) if metric.name.ends_with(&format!("_{unit}")) => metric.name.clone(),
+        Some(unit) => format!("{} {unit}", metric.name),
+    };
+    let labels = Field::new(title, metrics.iter().map(label).collect());
+    let fields: Vec<Field> = ranking
+        .rows
+        .iter()
+        .filter(|row| metrics.iter().any(|(index, _)| row.estimates[*index].is_some()))
+        .map(|row| {
+            let cell = |(index, _): &(usize, &MetricRef)| {
+                let estimate = row.estimates[*index].as_ref();
+                estimate.map_or("-".to_owned(), |estimate| number::estimate(estimate, ""))
+            };
+            let mut field = Field::new(heading(row), metrics.iter().map(cell).collect());
+            field.header = super::text::cut(&field.header, NAME);
+            field.right()
+        })
+        .collect();
+    folded(&labels, &fields, columns)
+}
+
+/// `#1 plain`; `- starved` of one without a rank.
+fn heading(row: &RankedConfiguration) -> String {
+    let name = plain(&row.name);
+    row.rank.map_or_else(|| format!("- {name}"), |rank| format!("#{rank} {name}"))
+}

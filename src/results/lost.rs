@@ -1,0 +1,110 @@
+//! Repeats that gave no figure: what became of them is told beside the figures of
+//! the others. A server that fails half of its requests measures well in the
+//! rest, so repeats that failed can cost the rank.
+
+use std::collections::BTreeSet;
+
+use super::arm::{Arm, kept};
+use crate::metric::Status;
+
+/// Share of the tried repeats of a case that may have failed before what is left
+/// is no measurement of the configuration. A repeat is `failed` when requests
+/// were refused or cut (in `load` above 1 % of them): one of four may be an
+/// accident. So few repeats show no rate, so this is a rule and not a test.
+pub(super) const MOST_FAILED: f64 = 0.25;
+
+/// A workload's key and one of its cases.
+pub(super) type Place = (String, String);
+
+/// The repeats of one case, warm-ups left out.
+#[derive(Debug)]
+pub(super) struct Repeats {
+    /// `load[concurrency=8]`.
+    pub(super) place: String,
+    /// Whether the objective or a bound is of it.
+    pub(super) judged: bool,
+    all: usize,
+    failed: Lost,
+    void: Lost,
+    skipped: Lost,
+}
+
+/// Repeats that ended in one way.
+#[derive(Debug, Default)]
+struct Lost {
+    count: usize,
+    first: Option<String>,
+}
+
+impl Repeats {
+    /// All cases that were tried, the judged ones first.
+    pub(super) fn of(arm: &Arm<'_>, judged: &[Place]) -> Vec<Self> {
+        let mut seen: BTreeSet<&Place> = BTreeSet::new();
+        let mut places: Vec<Place> =
+            judged.iter().filter(|place| seen.insert(place)).cloned().collect();
+        let count = places.len();
+        for measurement in arm.launches.iter().flat_map(|launch| &launch.measurements) {
+            let place = (measurement.workload.replace('-', "_"), measurement.case.clone());
+            if measurement.status != Status::Ok && !places.contains(&place) {
+                places.push(place);
+            }
+        }
+        places.iter().enumerate().map(|(at, place)| Self::at(arm, place, at < count)).collect()
+    }
+
+    fn at(arm: &Arm<'_>, (workload, case): &Place, judged: bool) -> Self {
+        let place = if case.is_empty() { workload.clone() } else { format!("{workload}[{case}]") };
+        let [failed, void, skipped] = [Lost::default(), Lost::default(), Lost::default()];
+        let mut repeats = Self { place, judged, all: 0, failed, void, skipped };
+        for measurement in arm.launches.iter().flat_map(|launch| kept(launch, workload, case)) {
+            repeats.all += 1;
+            let lost = match measurement.status {
+                Status::Ok => continue,
+                Status::Failed => &mut repeats.failed,
+                Status::Void => &mut repeats.void,
+                Status::Skipped => &mut repeats.skipped,
+            };
+            lost.count += 1;
+            lost.first = lost.first.take().or_else(|| measurement.reason.clone());
+        }
+        repeats
+    }
+
+    /// Repeats that failed.
+    pub(super) fn failed(&self) -> usize {
+        self.failed.count
+    }
+
+    /// Repeats that were measured and may not be used.
+    pub(super) fn void(&self) -> usize {
+        self.void.count
+    }
+
+    /// Why too many failed to judge by the rest.
+    pub(super) fn too_many(&self) -> Option<String> {
+        // Void and skipped ones say nothing of how requests end.
+        let tried = self.all - self.void.count - self.skipped.count;
+        let share = self.failed.count as f64 / tried.max(1) as f64;
+        (self.judged && share > MOST_FAILED).then(|| self.told("failed", &self.failed))
+    }
+
+    /// What is to be known of them. Cases that were skipped are told where they
+    /// would have been judged.
+    pub(super) fn remarks(&self) -> Vec<String> {
+        let told = [
+            ("failed", &self.failed, true),
+            ("void", &self.void, true),
+            ("skipped", &self.skipped, self.judged),
+        ];
+        told.into_iter()
+            .filter(|(_, lost, worth)| lost.count > 0 && *worth)
+            .map(|(word, lost, _)| self.told(word, lost))
+            .collect()
+    }
+
+    fn told(&self, word: &str, lost: &Lost) -> String {
+        let Self { place, all, .. } = self;
+        let first = lost.first.as_ref().map_or_else(String::new, |first| format!(" ({first})"));
+        format!("{} of {all} repeats of {place} {word}{first}", lost.count)
+    }
+}

@@ -1,0 +1,123 @@
+//! Numbers for people: a sensible number of digits, always a decimal point.
+
+use super::ranking::Estimate;
+use crate::metric::{Constraint, MetricRef};
+use crate::statistics::Interval;
+
+/// The unit of a metric as it stands behind a number; empty for shares and counts.
+pub(crate) fn unit(metric: &MetricRef) -> &'static str {
+    metric
+        .known()
+        .map(|known| known.unit)
+        .filter(|unit| !matches!(*unit, "1" | "share" | "text"))
+        .unwrap_or_default()
+}
+
+/// `214 ms [205, 224]`; `~` before an interval that rests on an assumption.
+pub(crate) fn estimate(estimate: &Estimate, unit: &str) -> String {
+    let space = if unit.is_empty() { "" } else { " " };
+    let mark = if estimate.assumed { "~" } else { "" };
+    match estimate.interval {
+        Some(interval) => {
+            let (value, interval) = with_interval(estimate.mean, interval);
+            format!("{value}{space}{unit} {mark}{interval}")
+        }
+        None => format!("{}{space}{unit}", alone(estimate.mean)),
+    }
+}
+
+/// `at most 4000 ms`, `0.5 to 0.9`.
+pub(crate) fn bound(bound: &Constraint) -> String {
+    let unit = unit(&bound.metric);
+    let text = match (bound.min, bound.max) {
+        (Some(min), Some(max)) => format!("{min} to {max}"),
+        (Some(min), None) => format!("at least {min}"),
+        (None, Some(max)) => format!("at most {max}"),
+        (None, None) => return "anything".to_owned(),
+    };
+    if unit.is_empty() { text } else { format!("{text} {unit}") }
+}
+
+/// `0.83 [0.79, 0.88]`.
+pub(crate) fn ratio(value: f64, interval: Interval) -> String {
+    let (value, interval) = with_interval(value, interval);
+    format!("{value} {interval}")
+}
+
+/// `+12 [-3, 27]`.
+pub(crate) fn difference(value: f64, interval: Interval) -> String {
+    let sign = if value > 0.0 { "+" } else { "" };
+    format!("{sign}{}", ratio(value, interval))
+}
+
+/// Three significant digits, whole where that is more.
+fn alone(value: f64) -> String {
+    told(value, decimals(value))
+}
+
+/// Three significant digits of the value, and up to two more where the interval
+/// would vanish otherwise; the ends have as many decimals as the value.
+fn with_interval(value: f64, interval: Interval) -> (String, String) {
+    let enough = |decimals: &usize| {
+        format!("{:.decimals$}", interval.low) != format!("{:.decimals$}", interval.high)
+    };
+    // Of 0 the interval's own size tells how many.
+    let least = decimals(if value == 0.0 { interval.high } else { value });
+    let decimals = (least..=least + 2).find(enough).unwrap_or(least);
+    let told = |number| told(number, decimals);
+    (told(value), format!("[{}, {}]", told(interval.low), told(interval.high)))
+}
+
+/// Nothing is told as `0`, however many decimals its neighbours have.
+fn told(number: f64, decimals: usize) -> String {
+    if number == 0.0 { "0".to_owned() } else { format!("{number:.decimals$}") }
+}
+
+/// Decimals that make three significant digits; none where that is more.
+pub(crate) fn decimals(value: f64) -> usize {
+    if value == 0.0 || !value.is_finite() {
+        return 0;
+    }
+    let magnitude = value.abs().log10().floor();
+    (2.0 - magnitude).clamp(0.0, 9.0) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(value: f64, low: f64, high: f64) -> String {
+        ratio(value, Interval { low, high })
+    }
+
+    #[test]
+    fn digits_are_as_many_as_the_figure_carries() {
+        assert_eq!(shown(214.28, 204.9, 224.1), "214 [205, 224]");
+        assert_eq!(shown(2141.7, 2050.2, 2240.8), "2142 [2050, 2241]");
+        assert_eq!(shown(0.8312, 0.79, 0.88), "0.831 [0.790, 0.880]");
+        assert_eq!(shown(0.000_213_4, 0.000_2, 0.000_22), "0.000213 [0.000200, 0.000220]");
+        // An interval narrower than the digits is still seen.
+        assert_eq!(shown(214.28, 214.21, 214.34), "214.3 [214.2, 214.3]");
+        assert_eq!(shown(214.0, 214.0, 214.0), "214 [214, 214]");
+        assert_eq!(shown(0.0, 0.0, 0.3689), "0 [0, 0.369]");
+        assert_eq!(difference(12.0, Interval { low: -3.0, high: 27.04 }), "+12.0 [-3.0, 27.0]");
+    }
+
+    #[test]
+    fn the_unit_stands_behind_the_number() {
+        let metric: MetricRef = "kv_cache.ttft_resent_ms".parse().unwrap();
+        assert_eq!(unit(&metric), "ms");
+        let share: MetricRef = "kv_cache.hit_tokens_share".parse().unwrap();
+        assert_eq!(unit(&share), "");
+        let interval = Interval { low: 205.0, high: 224.0 };
+        let figure = Estimate {
+            mean: 214.0,
+            geomean: Some(214.0),
+            interval: Some(interval),
+            launches: 1,
+            repeats: 5,
+            assumed: true,
+        };
+        assert_eq!(estimate(&figure, "ms"), "214 ms ~[205, 224]");
+    }
+}
