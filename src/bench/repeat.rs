@@ -46,8 +46,10 @@ impl Repeat {
                 "the server tells no `usage`: token counts are unknown, lengths are guesses";
             add(usage.to_owned());
         }
+        // One that ended by itself may have been parsed as a whole, as tool calls are.
         let is_long = |record: &&RequestRecord| {
-            record.usage.is_some_and(|usage| usage.completion_tokens >= LONG_ANSWER)
+            record.finish_reason.as_deref() == Some("length")
+                && record.usage.is_some_and(|usage| usage.completion_tokens >= LONG_ANSWER)
         };
         let whole =
             self.records.iter().filter(is_long).filter(|record| record.is_in_one_piece()).count();
@@ -86,6 +88,37 @@ impl Repeat {
             status,
             reason,
             metrics: self.metrics,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bench::record::Usage;
+
+    #[test]
+    fn answers_that_something_holds_back_are_said() {
+        let told = |reason: &str, tokens, last_ns| {
+            let usage = Usage { completion_tokens: tokens, ..Usage::default() };
+            let record = RequestRecord {
+                first_token_ns: Some(5),
+                last_token_ns: Some(last_ns),
+                usage: Some(usage),
+                finish_reason: Some(reason.to_owned()),
+                ..RequestRecord::default()
+            };
+            let records = vec![record; 4];
+            let verdict = Verdict::Ok(Some("so".to_owned()));
+            let mut repeat = Repeat { verdict, metrics: MetricValues::new(), records };
+            repeat.remark_on_server();
+            let Verdict::Ok(Some(remark)) = repeat.verdict else { panic!("it was valid") };
+            remark
+        };
+        let held_back = "so; 4 of 4 answers came in one piece: TPOT is not told of them";
+        assert_eq!(told("length", 16, 5), held_back);
+        for (reason, tokens, last_ns) in [("length", 16, 6), ("length", 15, 5), ("stop", 16, 5)] {
+            assert_eq!(told(reason, tokens, last_ns), "so", "{reason} {tokens} {last_ns}");
         }
     }
 }
