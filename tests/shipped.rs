@@ -116,12 +116,15 @@ const SMALLER: [(&str, &str); 11] = [
     ("prompts: 4", "prompts: 1"),
     ("turns: 15", "turns: 4"),
     // Fewer answers than these show nothing, right or wrong.
-    ("instances: 4", "instances: 6"),
     (
-        "instances: 2, thinking: false, max-tokens: 1024",
-        "instances: 6, thinking: false, max-tokens: 1024",
+        "instances: 8, thinking: false, max-tokens: 896",
+        "instances: 6, thinking: false, max-tokens: 896",
     ),
-    ("depths: [0.1, 0.5, 0.9]", "depths: [0.1, 0.3, 0.5, 0.7, 0.9]"),
+    (
+        "instances: 8, thinking: false, max-tokens: 512",
+        "instances: 6, thinking: false, max-tokens: 512",
+    ),
+    ("depths: [0.05, 0.15, 0.3, 0.45, 0.6, 0.7, 0.85, 0.95]", "depths: [0.1, 0.3, 0.5, 0.7, 0.9]"),
     ("contexts: [10000]", "contexts: [1000]"),
     ("[128, 512, 1024, 2048, 4096]", "[128, 512]"),
     (
