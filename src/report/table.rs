@@ -23,7 +23,7 @@ const LEGEND_ROWS: usize = 24;
 pub fn render(ranking: &Ranking, manifest: &Manifest, columns: usize) -> String {
     let columns = columns.max(60);
     let layout = Layout::choose(ranking, manifest, columns);
-    let mut blocks = vec![title(ranking, manifest, columns)];
+    let mut blocks = vec![title(ranking, manifest, &layout, columns)];
     if !ranking.rows.is_empty() {
         blocks.push(draw(&layout.fields.iter().collect::<Vec<_>>()));
     }
@@ -37,15 +37,19 @@ pub fn render(ranking: &Ranking, manifest: &Manifest, columns: usize) -> String 
     blocks.join("\n\n") + "\n"
 }
 
-fn title(ranking: &Ranking, manifest: &Manifest, columns: usize) -> String {
+fn title(ranking: &Ranking, manifest: &Manifest, layout: &Layout, columns: usize) -> String {
     let goal = match ranking.objective.goal {
         Goal::Minimize => "minimize",
         Goal::Maximize => "maximize",
     };
     let count = ranking.rows.len();
     let plural = if count == 1 { "" } else { "s" };
+    let unit = match number::unit(&ranking.objective.metric) {
+        unit if !layout.units_shown && !unit.is_empty() => format!(" in {unit}"),
+        _ => String::new(),
+    };
     let line = format!(
-        "{}: {count} configuration{plural}, engine {}, {goal} {}",
+        "{}: {count} configuration{plural}, engine {}, {goal} {}{unit}",
         ranking.sweep, manifest.engine, ranking.objective.metric
     );
     let mut lines = Vec::new();
@@ -89,38 +93,46 @@ struct Layout {
     differences_open: bool,
     /// Whether the ratios to the baseline are in the table.
     ratios_shown: bool,
+    /// Whether the figures bear their unit, which the title tells otherwise.
+    units_shown: bool,
 }
 
 impl Layout {
     /// The first of these that leaves room for names and differences: all
     /// columns, without the ratio to the baseline, without the differences,
-    /// without both.
+    /// without both, without the figures' unit.
     fn choose(ranking: &Ranking, manifest: &Manifest, columns: usize) -> Self {
         let varies = !manifest.varied.is_empty();
         let compared = ranking.rows.iter().any(|row| compared(row).is_some());
         for (ratio, differences) in [(true, true), (false, true), (true, false), (false, false)] {
-            let last = !ratio && !differences;
             if (ratio && !compared) || (differences && !varies) {
                 continue;
             }
-            let mut layout = Self::with(ranking, manifest, ratio, differences);
-            if layout.fit(columns, differences, last) {
+            let mut layout = Self::with(ranking, manifest, ratio, differences, true);
+            let whole = ratio || differences;
+            if layout.fit(columns, differences, false) && (whole || !layout.names_cut) {
                 layout.differences_open |= varies && !differences;
                 return layout;
             }
         }
-        let mut layout = Self::with(ranking, manifest, false, false);
+        let mut layout = Self::with(ranking, manifest, false, false, false);
         layout.fit(columns, false, true);
         layout.differences_open |= varies;
         layout
     }
 
-    fn with(ranking: &Ranking, manifest: &Manifest, ratio: bool, differences: bool) -> Self {
+    fn with(
+        ranking: &Ranking,
+        manifest: &Manifest,
+        ratio: bool,
+        differences: bool,
+        units: bool,
+    ) -> Self {
         let rows = &ranking.rows;
         let cells = |read: &dyn Fn(&RankedConfiguration) -> String| -> Vec<String> {
             rows.iter().map(read).collect()
         };
-        let unit = number::unit(&ranking.objective.metric);
+        let unit = if units { number::unit(&ranking.objective.metric) } else { "" };
         let mut fields = vec![
             Field::new("rank", cells(&|row| row.rank_label.clone().unwrap_or("-".to_owned()))),
             Field::new("configuration", cells(&|row| plain(&name(row)))),
@@ -153,7 +165,13 @@ impl Layout {
         if !ranking.constrained.is_empty() {
             fields.push(Field::new("constraints", cells(&constraints)));
         }
-        Self { fields, names_cut: false, differences_open: false, ratios_shown: ratio }
+        Self {
+            fields,
+            names_cut: false,
+            differences_open: false,
+            ratios_shown: ratio,
+            units_shown: units,
+        }
     }
 
     /// Cuts names and differences to the room that is left; false where that
