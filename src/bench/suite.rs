@@ -492,6 +492,9 @@ pub async fn run_suite(
                 if bench.cancel.is_cancelled() {
                     return Err(BenchError::Cancelled);
                 }
+                if bench.cancel.is_cancelled() {
+                    return Err(BenchError::Cancelled);
+                }
             }
         }
     }

@@ -137,3 +137,44 @@ async fn a_stop_tells_what_was_measured_so_far() {
     assert_eq!((told.len(), &told[0]["metrics"]["completed"]), (1, &Value::from(7.0)));
     assert!(folder.path().join("records.parquet").exists());
 }
+
+/// It may have run for hours.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stability_that_is_stopped_tells_how_far_it_came() {
+    let counting = Counting::start(Behaviour::default()).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let arguments = [
+        "--workload",
+        "stability",
+        "--set",
+        "requests=10000",
+        "--set",
+        "warmup=0",
+        "--set",
+        "prompt_tokens=64,128",
+        "--set",
+        "output_tokens=4",
+        "--repeats",
+        "2",
+        "--format",
+        "json",
+        "--records",
+        "records.parquet",
+    ];
+    let url = counting.endpoint().base_url;
+    let running = bench(folder.path(), &url, &arguments).spawn().expect("it starts");
+    let process = running.id().and_then(|id| Pid::from_raw(id.cast_signed())).expect("it runs");
+    while counting.served() < 40 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    kill_process(process, Signal::INT).expect("it runs");
+    let output = running.wait_with_output().await.expect("it ends");
+    assert_eq!(output.status.code(), Some(4), "{}", said(&output));
+    let told = measurements(&output);
+    let reason = told[0]["reason"].as_str().expect("said");
+    assert_eq!((told.len(), &told[0]["status"]), (1, &Value::from("void")));
+    assert!(reason.starts_with("stopped after "), "{reason}");
+    assert!(told[0]["metrics"]["requests"].as_f64() > Some(10.0), "{:?}", told[0]["metrics"]);
+    assert!(told[0]["metrics"]["median_ttft_ms"].is_number());
+    assert!(folder.path().join("records.parquet").exists());
+}

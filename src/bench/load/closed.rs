@@ -21,7 +21,7 @@ impl Run<'_, '_> {
             Some(requests) => Amount::exactly(requests),
             None => Amount::About(u64::MAX),
         };
-        let prompts = Prompts::build(recipe.clone(), 0, amount).await;
+        let prompts = self.built(Prompts::build(recipe.clone(), 0, amount)).await?;
         let (lanes, slots) = self.slots(count as usize).await?;
         let mut generator = self.generator(prompts, count, "load");
         if let (None, Some(seconds)) = (requests, self.spec.duration) {
@@ -47,7 +47,8 @@ impl Run<'_, '_> {
         purpose: &str,
     ) -> Result<Done, Stop> {
         let width = self.spec.requests_of(self.kind).map_or(width, |all| all.min(width));
-        let prompts = Prompts::build(recipe.clone(), first, Amount::exactly(width)).await;
+        let prompts =
+            self.built(Prompts::build(recipe.clone(), first, Amount::exactly(width))).await?;
         let (lanes, slots) = self.slots(width as usize).await?;
         let generator = self.generator(prompts, width, purpose);
         let health = Arc::clone(&generator.health);

@@ -311,14 +311,17 @@ impl Run<'_, '_> {
         }
     }
 
+    /// What takes its time to build, unless a stop is asked for meanwhile.
+    async fn built<T>(&self, building: impl Future<Output = T>) -> Result<T, Stop> {
+        self.bench.cancel().run_until_cancelled(building).await.ok_or(Stop::Cancelled)
+    }
+
     /// Threads and their connections, opened before the clock matters.
     async fn slots(&mut self, count: usize) -> Result<(Lanes, Vec<Slot>), Stop> {
         let lanes = Lanes::start(count).map_err(|fault| {
             Stop::Ended(Verdict::Failed(format!("no thread for the load: {fault}")))
         })?;
-        let opening = lanes.open(self.bench.client(), count);
-        let opened = self.bench.cancel().run_until_cancelled(opening).await;
-        let opened = opened.ok_or(Stop::Cancelled)?;
+        let opened = self.built(lanes.open(self.bench.client(), count)).await?;
         let slots = opened.map_err(|error| {
             let now = self.bench.clock().elapsed_ns();
             let message = error.message.clone();

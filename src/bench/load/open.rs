@@ -44,7 +44,7 @@ impl Run<'_, '_> {
             }
         };
         let arrivals = derive_seed(&recipe.seed);
-        let prompts = Prompts::build(recipe.clone(), first, amount).await;
+        let prompts = self.built(Prompts::build(recipe.clone(), first, amount)).await?;
         // Twice what is in flight on average, for the crowds of a Poisson stream.
         let flying = (2.0 * rate * expected.as_secs_f64()).ceil() as u64 + 8;
         let flying = flying.min(most).min(MAX_FLYING);

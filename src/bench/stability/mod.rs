@@ -51,7 +51,9 @@ pub(crate) async fn repeat(
     bench.watched(&readings);
     let engine = bench.engine();
     let restarts = restarts_over(bench, before.as_ref(), &readings, &engine, &sequence).await;
-    if cancel.is_cancelled() {
+    // What is not measured again is told as far as it came: it may be hours.
+    let stopped = cancel.is_cancelled();
+    if stopped && (bench.is_in_sweep() || sequence.records.is_empty()) {
         return Err(BenchError::Cancelled);
     }
     remarks.extend(restarts.filter(|count| *count > 0).map(|count| {
@@ -60,12 +62,16 @@ pub(crate) async fn repeat(
     remarks.extend(told_of(&sequence.outages, ended_ns));
     let settled = match restarts {
         Some(1..) => Settled::Unknown,
-        // It failed, whoever else was served.
-        _ if sequence.gave_up => Settled::Unknown,
+        // It failed or was stopped, whoever else was served.
+        _ if sequence.gave_up || stopped => Settled::Unknown,
         _ => settle(before.as_ref(), bench.http(), sequence.sent(), &cancel).await,
     };
     let verdict = match settled {
         Settled::Cancelled => return Err(BenchError::Cancelled),
+        _ if stopped => {
+            remarks.insert(0, format!("stopped after {} requests", sequence.records.len()));
+            Verdict::Void(remarks.join("; "))
+        }
         _ if sequence.gave_up => {
             remarks.insert(0, failures(&sequence.records));
             Verdict::Failed(remarks.join("; "))

@@ -118,16 +118,56 @@ fn options(set: &[String], faults: &mut Vec<String>) -> Map<String, Value> {
             faults.push(format!("--set {text}: write it as name=value"));
             continue;
         };
-        let read = |text: &str| {
-            serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()))
-        };
-        let value = match value.split_once(',') {
-            None => read(value),
-            Some(_) => value.split(',').map(read).collect(),
-        };
-        if options.insert(name.replace('_', "-"), value).is_some() {
+        let name = name.replace('_', "-");
+        let value = read(value, takes_several(&name));
+        if options.insert(name.clone(), value).is_some() {
             faults.push(format!("--set {name} is given twice"));
         }
     }
     options
+}
+
+/// Whether an option of this name takes several values, in any workload.
+fn takes_several(name: &str) -> bool {
+    let all = KINDS.iter().flat_map(|kind| kind.options).chain(SHARED_OPTIONS);
+    all.filter(|option| option.name == name).any(|option| option.kind.several())
+}
+
+/// A value as JSON, or as a text; `8,16` where several are taken. A list of texts that
+/// have commas is written as JSON: `["a,b","c"]`.
+fn read(text: &str, several: bool) -> Value {
+    let one =
+        |text: &str| serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.to_owned()));
+    match one(text) {
+        Value::String(_) if several && text.contains(',') => text.split(',').map(one).collect(),
+        value => value,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn commas_part_the_values_of_options_that_take_several() {
+        let given = [
+            "concurrency=8,16",
+            "dataset=a,b.jsonl",
+            r#"command=["sh","-c","a,b"]"#,
+            "prompt_tokens=64",
+            "scenarios=single,chain",
+        ];
+        let mut faults = Vec::new();
+        let read = options(&given.map(str::to_owned), &mut faults);
+        assert_eq!(faults, [""; 0]);
+        assert_eq!(
+            Value::Object(read),
+            json!({
+                "concurrency": [8, 16], "dataset": "a,b.jsonl", "command": ["sh", "-c", "a,b"],
+                "prompt-tokens": 64, "scenarios": ["single", "chain"],
+            })
+        );
+    }
 }
