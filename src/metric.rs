@@ -105,6 +105,19 @@ pub enum Form {
 }
 
 impl Metric {
+    /// A metric whose scale its unit tells.
+    pub const fn new(
+        workload: &'static str,
+        name: &'static str,
+        unit: &'static str,
+        direction: Direction,
+        definition: &'static str,
+        source: &'static str,
+    ) -> Self {
+        let scale = Scale::of_unit(unit);
+        Self { workload, name, unit, direction, definition, source, scale }
+    }
+
     /// What its values are, as its unit says.
     pub fn form(&self) -> Form {
         match self.unit {

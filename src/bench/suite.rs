@@ -208,47 +208,7 @@ impl<'a> Bench<'a> {
         self.clock = Clock::start();
         self.began_ns = now_ns();
         self.ended_ns = None;
-        let mut done = match &workload.spec {
-            Spec::KvCache(spec) => {
-                let index = workload.cases().iter().position(|known| known == case);
-                let target = index.and_then(|index| spec.prefix_tokens.get(index).copied());
-                let Some(target) = target else {
-                    return Err(BenchError::NoSuchCase { workload: key.workload, case: key.case });
-                };
-                kv_cache::repeat(self, spec, target).await?
-            }
-            Spec::Load(spec) => {
-                let Some(kind) = spec.case(case) else {
-                    return Err(BenchError::NoSuchCase { workload: key.workload, case: key.case });
-                };
-                load::repeat(self, spec, kind, case, repeat).await?
-            }
-            Spec::Conversation(spec) => conversation::repeat(self, spec).await?,
-            Spec::Stability(spec) => stability::repeat(self, spec, repeat).await?,
-            Spec::LongContext(spec) => {
-                let Some(context) = spec.context_of(case) else {
-                    return Err(BenchError::NoSuchCase { workload: key.workload, case: key.case });
-                };
-                long_context::repeat(self, spec, context, repeat).await?
-            }
-            Spec::Command(spec) => {
-                let metrics = workload.kind().metrics.iter();
-                let names: Vec<&str> = metrics.map(|metric| metric.name).collect();
-                command::repeat(self, spec, &names).await?
-            }
-            Spec::Reasoning(spec) => {
-                let Some(kind) = spec.kind_of(case) else {
-                    return Err(BenchError::NoSuchCase { workload: key.workload, case: key.case });
-                };
-                reasoning::repeat(self, spec, kind, repeat).await?
-            }
-            Spec::ToolCalling(spec) => {
-                let Some(scenario) = spec.scenario_of(case) else {
-                    return Err(BenchError::NoSuchCase { workload: key.workload, case: key.case });
-                };
-                tool_calling::repeat(self, spec, scenario, repeat).await?
-            }
-        };
+        let mut done = self.done(workload, case, repeat).await?;
         let ended_ns = self.ended_ns.unwrap_or_else(now_ns);
         self.look().await;
         done.put_in_order(std::mem::take(&mut self.aside));
@@ -273,6 +233,49 @@ impl<'a> Bench<'a> {
                 Err(BenchError::EngineGone { measurement: Box::new(measurement), message })
             }
             None => Ok(measurement),
+        }
+    }
+
+    /// The repeat as its workload gives it.
+    async fn done(
+        &mut self,
+        workload: &Workload,
+        case: &str,
+        repeat: u32,
+    ) -> Result<Repeat, BenchError> {
+        let no_such = || BenchError::NoSuchCase {
+            workload: workload.kind().name.to_owned(),
+            case: case.to_owned(),
+        };
+        match &workload.spec {
+            Spec::KvCache(spec) => {
+                let index = workload.cases().iter().position(|known| known == case);
+                let target = index.and_then(|index| spec.prefix_tokens.get(index).copied());
+                kv_cache::repeat(self, spec, target.ok_or_else(no_such)?).await
+            }
+            Spec::Load(spec) => {
+                let kind = spec.case(case).ok_or_else(no_such)?;
+                load::repeat(self, spec, kind, case, repeat).await
+            }
+            Spec::Conversation(spec) => conversation::repeat(self, spec).await,
+            Spec::Stability(spec) => stability::repeat(self, spec, repeat).await,
+            Spec::LongContext(spec) => {
+                let context = spec.context_of(case).ok_or_else(no_such)?;
+                long_context::repeat(self, spec, context, repeat).await
+            }
+            Spec::Command(spec) => {
+                let metrics = workload.kind().metrics.iter();
+                let names: Vec<&str> = metrics.map(|metric| metric.name).collect();
+                command::repeat(self, spec, &names).await
+            }
+            Spec::Reasoning(spec) => {
+                let kind = spec.kind_of(case).ok_or_else(no_such)?;
+                reasoning::repeat(self, spec, kind, repeat).await
+            }
+            Spec::ToolCalling(spec) => {
+                let scenario = spec.scenario_of(case).ok_or_else(no_such)?;
+                tool_calling::repeat(self, spec, scenario, repeat).await
+            }
         }
     }
 
@@ -488,9 +491,6 @@ pub async fn run_suite(
                 measurements.push(measurement);
                 if let Some(error) = ended {
                     return Err(error);
-                }
-                if bench.cancel.is_cancelled() {
-                    return Err(BenchError::Cancelled);
                 }
                 if bench.cancel.is_cancelled() {
                     return Err(BenchError::Cancelled);

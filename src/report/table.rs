@@ -45,7 +45,7 @@ fn title(ranking: &Ranking, manifest: &Manifest, layout: &Layout, columns: usize
     let count = ranking.rows.len();
     let plural = if count == 1 { "" } else { "s" };
     let unit = match number::unit(&ranking.objective.metric) {
-        unit if !layout.units_shown && !unit.is_empty() => format!(" in {unit}"),
+        unit if !layout.shown.units && !unit.is_empty() => format!(" in {unit}"),
         _ => String::new(),
     };
     let line = format!(
@@ -91,10 +91,17 @@ struct Layout {
     names_cut: bool,
     /// Whether what differs is not in the table.
     differences_open: bool,
-    /// Whether the ratios to the baseline are in the table.
-    ratios_shown: bool,
-    /// Whether the figures bear their unit, which the title tells otherwise.
-    units_shown: bool,
+    shown: Shown,
+}
+
+/// What a table has room for.
+#[derive(Clone, Copy)]
+struct Shown {
+    /// The ratios to the baseline.
+    ratio: bool,
+    differences: bool,
+    /// The figures' unit; the title tells it otherwise.
+    units: bool,
 }
 
 impl Layout {
@@ -108,36 +115,32 @@ impl Layout {
             if (ratio && !compared) || (differences && !varies) {
                 continue;
             }
-            let mut layout = Self::with(ranking, manifest, ratio, differences, true);
+            let mut layout =
+                Self::with(ranking, manifest, Shown { ratio, differences, units: true });
             let whole = ratio || differences;
             if layout.fit(columns, differences, false) && (whole || !layout.names_cut) {
                 layout.differences_open |= varies && !differences;
                 return layout;
             }
         }
-        let mut layout = Self::with(ranking, manifest, false, false, false);
+        let mut layout =
+            Self::with(ranking, manifest, Shown { ratio: false, differences: false, units: false });
         layout.fit(columns, false, true);
         layout.differences_open |= varies;
         layout
     }
 
-    fn with(
-        ranking: &Ranking,
-        manifest: &Manifest,
-        ratio: bool,
-        differences: bool,
-        units: bool,
-    ) -> Self {
+    fn with(ranking: &Ranking, manifest: &Manifest, shown: Shown) -> Self {
         let rows = &ranking.rows;
         let cells = |read: &dyn Fn(&RankedConfiguration) -> String| -> Vec<String> {
             rows.iter().map(read).collect()
         };
-        let unit = if units { number::unit(&ranking.objective.metric) } else { "" };
+        let unit = if shown.units { number::unit(&ranking.objective.metric) } else { "" };
         let mut fields = vec![
             Field::new("rank", cells(&|row| row.rank_label.clone().unwrap_or("-".to_owned()))),
             Field::new("configuration", cells(&|row| plain(&name(row)))),
         ];
-        if differences {
+        if shown.differences {
             fields.push(Field::new("differs in", cells(&|row| differs(row, manifest))));
         }
         let objective = |row: &RankedConfiguration| {
@@ -146,7 +149,7 @@ impl Layout {
         };
         let header = format!("{} [95%]", ranking.objective.metric.name);
         fields.push(Field::new(header, cells(&objective)).right());
-        if ratio {
+        if shown.ratio {
             let own = if ranking.scale == Scale::Ratios { "1" } else { "0" };
             let told = |row: &RankedConfiguration| match compared(row) {
                 Some(told) => told,
@@ -165,13 +168,7 @@ impl Layout {
         if !ranking.constrained.is_empty() {
             fields.push(Field::new("constraints", cells(&constraints)));
         }
-        Self {
-            fields,
-            names_cut: false,
-            differences_open: false,
-            ratios_shown: ratio,
-            units_shown: units,
-        }
+        Self { fields, names_cut: false, differences_open: false, shown }
     }
 
     /// Cuts names and differences to the room that is left; false where that
@@ -355,7 +352,7 @@ fn about_figures(ranking: &Ranking, layout: &Layout) -> Vec<String> {
         );
     }
     if let Some(told) = first.and_then(compared) {
-        if !layout.ratios_shown {
+        if !layout.shown.ratio {
             let form = if ranking.scale == Scale::Ratios { "ratio" } else { "difference" };
             notes.push(format!("rank 1 to the baseline, as a {form}: {told}"));
         }

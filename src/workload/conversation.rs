@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::options::{OptionKind, OptionSpec, Options};
 use super::{Concurrency, Kind, Spec};
-use crate::metric::{Direction, Metric, Scale};
+use crate::metric::{Direction, Metric};
 
 /// The kind `conversation`.
 pub(super) const KIND: Kind = Kind {
@@ -116,15 +116,7 @@ const fn conversation(
     definition: &'static str,
     source: &'static str,
 ) -> Metric {
-    Metric {
-        workload: "conversation",
-        name,
-        unit,
-        direction,
-        definition,
-        source,
-        scale: Scale::of_unit(unit),
-    }
+    Metric::new("conversation", name, unit, direction, definition, source)
 }
 
 const CLOCK: &str = "client clock";

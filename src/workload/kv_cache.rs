@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::options::{OptionKind, OptionSpec, Options};
 use super::{Concurrency, Kind, Route, Spec};
-use crate::metric::{Direction, Metric, Scale};
+use crate::metric::{Direction, Metric};
 
 /// The kind `kv-cache`.
 pub(super) const KIND: Kind = Kind {
@@ -98,15 +98,7 @@ const fn kv_cache(
     definition: &'static str,
     source: &'static str,
 ) -> Metric {
-    Metric {
-        workload: "kv_cache",
-        name,
-        unit,
-        direction,
-        definition,
-        source,
-        scale: Scale::of_unit(unit),
-    }
+    Metric::new("kv_cache", name, unit, direction, definition, source)
 }
 
 const METRICS: &[Metric] = &[

@@ -13,15 +13,7 @@ const fn load(
     definition: &'static str,
     source: &'static str,
 ) -> Metric {
-    Metric {
-        workload: "load",
-        name,
-        unit,
-        direction,
-        definition,
-        source,
-        scale: Scale::of_unit(unit),
-    }
+    Metric::new("load", name, unit, direction, definition, source)
 }
 
 /// The statistics of one latency; `$what` opens each definition.

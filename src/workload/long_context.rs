@@ -94,15 +94,7 @@ const fn long_context(
     definition: &'static str,
     source: &'static str,
 ) -> Metric {
-    Metric {
-        workload: "long_context",
-        name,
-        unit,
-        direction,
-        definition,
-        source,
-        scale: Scale::of_unit(unit),
-    }
+    Metric::new("long_context", name, unit, direction, definition, source)
 }
 
 const CLOCK: &str = "client clock";

@@ -142,15 +142,7 @@ const fn reasoning(
     definition: &'static str,
     source: &'static str,
 ) -> Metric {
-    Metric {
-        workload: "reasoning",
-        name,
-        unit,
-        direction,
-        definition,
-        source,
-        scale: Scale::of_unit(unit),
-    }
+    Metric::new("reasoning", name, unit, direction, definition, source)
 }
 
 const CLOCK: &str = "client clock";

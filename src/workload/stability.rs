@@ -128,15 +128,7 @@ const fn stability(
     definition: &'static str,
     source: &'static str,
 ) -> Metric {
-    Metric {
-        workload: "stability",
-        name,
-        unit,
-        direction,
-        definition,
-        source,
-        scale: Scale::of_unit(unit),
-    }
+    Metric::new("stability", name, unit, direction, definition, source)
 }
 
 /// Drifts of one latency; `$what` opens each definition.

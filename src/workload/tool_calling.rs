@@ -168,15 +168,7 @@ const fn tool_calling(
     definition: &'static str,
     source: &'static str,
 ) -> Metric {
-    Metric {
-        workload: "tool_calling",
-        name,
-        unit,
-        direction,
-        definition,
-        source,
-        scale: Scale::of_unit(unit),
-    }
+    Metric::new("tool_calling", name, unit, direction, definition, source)
 }
 
 const CLOCK: &str = "client clock";
