@@ -96,6 +96,22 @@ pub struct Uncertainty {
     pub degrees_of_freedom: f64,
 }
 
+impl Uncertainty {
+    /// Of the sum or the difference of two independent estimates: the variances add,
+    /// with the degrees of freedom of B. L. Welch, *The generalization of
+    /// "Student's" problem when several different population variances are
+    /// involved*, Biometrika 34 (1947).
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        let variance = self.variance + other.variance;
+        let part = |it: Self| it.variance.powi(2) / it.degrees_of_freedom;
+        let spread = part(self) + part(other);
+        let degrees_of_freedom =
+            if spread > 0.0 { (variance.powi(2) / spread).max(1.0) } else { f64::INFINITY };
+        Self { variance, degrees_of_freedom }
+    }
+}
+
 /// Pooled variance components.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Components {

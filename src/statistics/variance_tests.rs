@@ -194,3 +194,17 @@ fn a_real_difference_is_found() {
     assert!(found[1].unwrap().p < SIGNIFICANCE);
     assert!(found[1].unwrap().interval.contains(1.5_f64.ln()));
 }
+
+#[test]
+fn independent_uncertainties_add_up_as_welch_says() {
+    let of = |variance, degrees_of_freedom| Uncertainty { variance, degrees_of_freedom };
+    // Equal ones: twice the degrees of freedom.
+    let sum = of(0.5, 4.0).plus(of(0.5, 4.0));
+    assert!((sum.variance - 1.0).abs() < 1e-12 && (sum.degrees_of_freedom - 8.0).abs() < 1e-12);
+    // Welch's test of 1, 2, 3, 4 and 2, 4, 9, by hand: 22.5625 / (0.0579 + 9.3889).
+    let sum = of(5.0 / 3.0 / 4.0, 3.0).plus(of(13.0 / 3.0, 2.0));
+    assert!((sum.degrees_of_freedom - 2.3884).abs() < 1e-3, "{sum:?}");
+    // What is certain adds nothing.
+    let sum = of(0.5, 4.0).plus(of(0.0, f64::INFINITY));
+    assert_eq!(sum, of(0.5, 4.0));
+}
