@@ -3,6 +3,7 @@
 //! [`crate::grid`]; nothing is computed here but layout.
 
 mod bounds;
+pub mod comparison;
 pub mod export;
 mod fields;
 pub mod figures;

@@ -145,7 +145,7 @@ impl Measured {
     pub(super) fn p_to_first(&self, first: usize, others: &[usize]) -> Vec<Option<f64>> {
         if self.scale != Scale::Ratios {
             let one_sided: Vec<Option<f64>> =
-                others.iter().map(|other| self.p_of_difference(first, *other)).collect();
+                others.iter().map(|&other| self.p_of_difference(first, self, other)).collect();
             return statistics::adjusted_to_first(&one_sided);
         }
         let others: Vec<&statistics::Arm> =
@@ -176,10 +176,11 @@ impl Measured {
 
     /// One-sided p-value of a difference on the plain scale: the larger of what
     /// the counts and what the spread give, that of the noisier arm taken for both.
-    fn p_of_difference(&self, a: usize, b: usize) -> Option<f64> {
-        let (of_a, of_b) = (self.values(a)?, self.values(b)?);
+    /// `b` is an arm of `other`: of the same sweep, or of another one.
+    fn p_of_difference(&self, a: usize, other: &Self, b: usize) -> Option<f64> {
+        let (of_a, of_b) = (self.values(a)?, other.values(b)?);
         let exact = match self.scale {
-            Scale::Share(_) => Some(self.shares[a]?.p_of_difference(self.shares[b]?)),
+            Scale::Share(_) => Some(self.shares[a]?.p_of_difference(other.shares[b]?)),
             Scale::Events => Some(events(of_a).p_of_difference(events(of_b))),
             Scale::Ratios | Scale::Differences => None,
         };
@@ -226,16 +227,51 @@ impl Measured {
     /// interval that both intervals make by squaring and adding (G. Y. Zou, A.
     /// Donner, Stat. Med. 27, 2008; of shares R. G. Newcombe, Stat. Med. 17, 1998).
     pub(super) fn difference(&self, index: usize, to: usize) -> Option<(f64, Interval)> {
+        self.difference_across(index, self, to)
+    }
+
+    /// The same to an arm of another sweep.
+    fn difference_across(&self, index: usize, base: &Self, to: usize) -> Option<(f64, Interval)> {
         if self.scale == Scale::Ratios {
             return None;
         }
-        let (a, b) = (self.plain(index)?, self.plain(to)?);
+        let (a, b) = (self.plain(index)?, base.plain(to)?);
         let (of_a, of_b) = (a.interval?, b.interval?);
         let difference = a.mean - b.mean;
         let low = difference - (a.mean - of_a.low).hypot(of_b.high - b.mean);
         let high = difference + (of_a.high - a.mean).hypot(b.mean - of_b.low);
         Some((difference, Interval { low, high }))
     }
+
+    /// How the arm stands to one of another sweep, measured by the same metric. The
+    /// sweeps share no variance: each has its own, and both count.
+    pub(super) fn contrast(&self, index: usize, base: &Self, to: usize) -> Option<Contrast> {
+        if self.scale != Scale::Ratios {
+            let (value, interval) = self.difference_across(index, base, to)?;
+            let p = self.p_of_difference(index, base, to).map(|p| (2.0 * p).min(1.0));
+            return Some(Contrast { value, interval, p });
+        }
+        let (logs, others) = (self.logs[index].as_ref()?, base.logs[to].as_ref()?);
+        let difference = logs.mean()? - others.mean()?;
+        let error = self.components.of_mean(logs).plus(base.components.of_mean(others));
+        let (deviation, df) = (error.variance.sqrt(), error.degrees_of_freedom);
+        Some(Contrast {
+            value: difference.exp(),
+            interval: Interval::around(difference, deviation, df).exp(),
+            p: (deviation > 0.0).then(|| two_sided_p(difference / deviation, df)),
+        })
+    }
+}
+
+/// How an arm stands to another: a ratio of geometric means, or a difference of
+/// arithmetic ones where the metric may be zero.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Contrast {
+    pub(super) value: f64,
+    /// 95 %, not adjusted for multiplicity.
+    pub(super) interval: Interval,
+    /// Two-sided, not adjusted; `None` where nothing could be tested.
+    pub(super) p: Option<f64>,
 }
 
 /// The arm's own variance components.

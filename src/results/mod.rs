@@ -1,6 +1,6 @@
 //! What a sweep means: [`frame`] is the only schema of measured rows,
 //! [`ranking`] decides which figures count and what they carry, [`records`]
-//! keeps the request records. All of it is computed from a
+//! keeps the request records, [`comparison`] sets sweeps beside each other. All of it is computed from a
 //! [`SweepRecord`](crate::sweep::record::SweepRecord) alone, so that a report
 //! can be rebuilt at any time. How it is told is in [`crate::report`].
 
@@ -8,6 +8,8 @@ use std::path::PathBuf;
 
 mod arm;
 mod columns;
+mod compared_metric;
+pub mod comparison;
 mod eligibility;
 pub(crate) mod file;
 pub mod frame;
@@ -19,6 +21,7 @@ pub mod ranking;
 mod ranking_frame;
 pub mod records;
 pub mod telemetry;
+mod unlike;
 mod verdict;
 
 /// Why a frame could not be made or a file not be written or read. A message says

@@ -15,14 +15,24 @@ pub(crate) fn unit(metric: &MetricRef) -> &'static str {
 
 /// `214 ms [205, 224]`; `~` before an interval that rests on an assumption.
 pub(crate) fn estimate(estimate: &Estimate, unit: &str) -> String {
+    estimate_of(estimate.mean, estimate.interval, estimate.assumed, unit)
+}
+
+/// The same of its parts.
+pub(crate) fn estimate_of(
+    mean: f64,
+    interval: Option<Interval>,
+    assumed: bool,
+    unit: &str,
+) -> String {
     let space = if unit.is_empty() { "" } else { " " };
-    let mark = if estimate.assumed { "~" } else { "" };
-    match estimate.interval {
+    let mark = if assumed { "~" } else { "" };
+    match interval {
         Some(interval) => {
-            let (value, interval) = with_interval(estimate.mean, interval);
+            let (value, interval) = with_interval(mean, interval);
             format!("{value}{space}{unit} {mark}{interval}")
         }
-        None => format!("{}{space}{unit}", alone(estimate.mean)),
+        None => format!("{}{space}{unit}", alone(mean)),
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod aa;
 mod builder;
+mod comparison;
 mod counted;
 mod export;
 mod frame;

@@ -9,7 +9,7 @@ use vllm_grid::sweep::record::SweepRecord;
 use crate::builder::{Building, measured, sweep};
 
 /// Box and Muller.
-fn normal(rng: &mut ChaCha8Rng) -> f64 {
+pub(crate) fn normal(rng: &mut ChaCha8Rng) -> f64 {
     let (u, v): (f64, f64) = (rng.random(), rng.random());
     (-2.0 * (1.0 - u).ln()).sqrt() * (std::f64::consts::TAU * v).cos()
 }

@@ -1,0 +1,417 @@
+//! Sweeps beside each other: whether what was found in the first one still holds in
+//! the last. Each sweep keeps the ranking that it has by itself; between sweeps
+//! there is one ratio for each configuration, of the last one to the first one.
+//!
+//! The interval of that ratio has the variance of both means, each from its own
+//! sweep's components, with Welch's degrees of freedom
+//! ([`Uncertainty::plus`](crate::statistics::Uncertainty::plus)); a metric that may
+//! be zero is compared by differences, as within a sweep. What the nights
+//! themselves differ in is part of the ratio and not of the interval: two sweeps do
+//! not tell it.
+
+use std::collections::{BTreeSet, HashMap};
+
+use serde::Serialize;
+
+use super::arm::{self, Arm};
+pub use super::compared_metric::CompareError;
+use super::compared_metric::chosen;
+use super::lost::Repeats;
+use super::measured::Measured;
+use super::number;
+use super::ranking::{self, RankedConfiguration, Ranking};
+pub use super::unlike::Unlike;
+use super::unlike::{images, unlike, versions};
+use crate::configuration::Configuration;
+use crate::metric::{Goal, MetricRef, Scale};
+use crate::statistics::{SIGNIFICANCE, holm};
+use crate::sweep::record::{SCHEMA_VERSION, SweepRecord};
+
+/// A sweep and the folder that it was read from.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// As it was named.
+    pub folder: String,
+    /// What is in it.
+    pub record: SweepRecord,
+}
+
+/// Sweeps beside each other.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Comparison {
+    /// [`SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// Whether any of them is simulated.
+    pub simulated: bool,
+    /// What they are compared by.
+    pub metric: MetricRef,
+    /// Its unit; empty for shares and counts.
+    pub unit: &'static str,
+    /// Which way is better.
+    pub goal: Goal,
+    /// Whether `change` is a ratio (`ratios`) or a difference.
+    pub scale: Scale,
+    /// The sweeps, in the order in which they were named.
+    pub runs: Vec<Compared>,
+    /// What makes the comparison unsound, or is what it is about.
+    pub unlike: Vec<Unlike>,
+    /// Configurations in the order of the first ranking that has them.
+    pub configurations: Vec<Beside>,
+}
+
+/// One of the sweeps.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Compared {
+    /// `A`, `B`, ...
+    pub label: String,
+    /// Its folder.
+    pub folder: String,
+    /// Its name.
+    pub sweep: String,
+    /// When it was started.
+    pub created_at: String,
+    /// Whether its figures are simulated.
+    pub simulated: bool,
+    /// Versions of the engine that its launches told.
+    pub engine_versions: Vec<String>,
+    /// Images that its launches ran.
+    pub image_ids: Vec<String>,
+    /// What its ranking carries.
+    pub verdict: String,
+}
+
+/// One configuration in all sweeps.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Beside {
+    /// Its name in the first sweep that has it.
+    pub configuration: String,
+    /// False where the flags are the same and the ids are not: engine, image or model
+    /// is another.
+    pub same_id: bool,
+    /// How it stands in each sweep; `None` where a sweep does not have it.
+    pub runs: Vec<Option<Standing>>,
+    /// The last sweep's mean to the first one's.
+    pub change: Option<Change>,
+    /// Sweeps that have another configuration of this name, and the flags that differ.
+    pub namesakes: Vec<Namesake>,
+}
+
+/// A configuration in one sweep.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Standing {
+    /// Its name there.
+    pub name: String,
+    /// Its id there.
+    pub id: String,
+    /// Place by mean.
+    pub rank: Option<u32>,
+    /// What the place carries.
+    pub rank_label: Option<String>,
+    /// Whether it is the one to take of several first ones.
+    pub preferred: bool,
+    /// Why it has no rank.
+    pub reason: Option<String>,
+    /// Its figure; `None` where nothing was measured.
+    pub figure: Option<Figure>,
+}
+
+/// A mean and its 95 % interval.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Figure {
+    /// Geometric mean, or arithmetic where the metric may be zero.
+    pub mean: f64,
+    /// Lower end.
+    pub low: Option<f64>,
+    /// Upper end.
+    pub high: Option<f64>,
+    /// Whether the interval rests on an assumed variance.
+    pub assumed: bool,
+    /// Launches that gave a value.
+    pub launches: usize,
+    /// Values.
+    pub repeats: usize,
+}
+
+/// The last sweep against the first.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Change {
+    /// Ratio or difference.
+    pub value: f64,
+    /// Lower end of its 95 % interval, which is not adjusted.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
+    /// p-value of "nothing changed", by Holm over all configurations.
+    pub p: Option<f64>,
+    /// Whether it rests on an assumed variance.
+    pub assumed: bool,
+    /// Which way it went, where that is shown at the 5 % level.
+    pub shown: Option<Way>,
+}
+
+/// Which way a figure went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Way {
+    /// Towards what is sought.
+    Better,
+    /// Away from it.
+    Worse,
+}
+
+/// Another configuration of the same name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Namesake {
+    /// Index of the sweep.
+    pub run: usize,
+    /// Flags and variables that it does not have alike.
+    pub differs_in: Vec<String>,
+}
+
+/// Sets sweeps beside each other, by their objective or by the metric asked for.
+///
+/// # Errors
+/// When there are fewer than two, or no metric that all of them have.
+pub fn compare(mut runs: Vec<Run>, asked: Option<&MetricRef>) -> Result<Comparison, CompareError> {
+    let (metric, goal) = chosen(&runs, asked)?;
+    if asked.is_some() {
+        for run in &mut runs {
+            let objective = &mut run.record.manifest.objective;
+            (objective.metric, objective.goal) = (metric.clone(), goal);
+        }
+    }
+    let judged: Vec<Judged<'_>> = runs.iter().map(Judged::new).collect();
+    let matched = matched(&judged);
+    let shared: Vec<BTreeSet<String>> = (0..runs.len())
+        .map(|at| {
+            let everywhere = matched.iter().filter(|row| row.iter().all(Option::is_some));
+            let names = everywhere.filter_map(|row| Some(judged[at].configuration(row[at]?)));
+            names.map(|configuration| configuration.name.clone()).collect()
+        })
+        .collect();
+    Ok(Comparison {
+        schema_version: SCHEMA_VERSION,
+        simulated: runs.iter().any(|run| run.record.manifest.simulated),
+        unit: number::unit(&metric),
+        scale: judged[0].ranking.scale,
+        unlike: unlike(&runs, &shared),
+        configurations: configurations(&judged, &matched, goal),
+        runs: judged.iter().enumerate().map(|(at, judged)| judged.told(at)).collect(),
+        metric,
+        goal,
+    })
+}
+
+/// A sweep with its ranking and what that was made from.
+struct Judged<'a> {
+    run: &'a Run,
+    ranking: Ranking,
+    arms: Vec<Arm<'a>>,
+    /// Indices of the arms in the order of the ranking, which has every one once.
+    order: Vec<usize>,
+    measured: Measured,
+}
+
+impl<'a> Judged<'a> {
+    fn new(run: &'a Run) -> Self {
+        let arms = arm::arms(&run.record);
+        let metric = &run.record.manifest.objective.metric;
+        let measured = Measured::new(&run.record, &arms, metric);
+        let ranking = ranking::rank(&run.record);
+        let by_name: HashMap<&str, usize> = arms
+            .iter()
+            .enumerate()
+            .map(|(index, arm)| (arm.configuration.name.as_str(), index))
+            .collect();
+        let order = ranking.rows.iter().map(|row| by_name[row.name.as_str()]).collect();
+        Self { run, ranking, arms, order, measured }
+    }
+
+    /// The configuration of a row of the ranking.
+    fn configuration(&self, row: usize) -> &'a Configuration {
+        self.arms[self.order[row]].configuration
+    }
+
+    /// Whether a figure is one of the configuration: it ran as asked for, and did not
+    /// lose too much. A broken bound takes its rank and not its figure.
+    fn comparable(&self, row: usize) -> bool {
+        let arm = &self.arms[self.order[row]];
+        let workload = &self.run.record.manifest.objective.metric.workload;
+        let Some(case) = self.measured.case.clone() else { return false };
+        let repeats = Repeats::of(arm, &[(workload.clone(), case)]);
+        arm.overrides.is_empty() && repeats.iter().all(|it| it.too_many().is_none())
+    }
+
+    fn told(&self, at: usize) -> Compared {
+        let manifest = &self.run.record.manifest;
+        Compared {
+            label: label(at),
+            folder: self.run.folder.clone(),
+            sweep: manifest.sweep.clone(),
+            created_at: manifest.created_at.clone(),
+            simulated: manifest.simulated,
+            engine_versions: versions(self.run).into_iter().collect(),
+            image_ids: images(self.run).into_iter().collect(),
+            verdict: self.ranking.verdict.to_string(),
+        }
+    }
+}
+
+/// `A` to `Z`, then `27` and so on.
+pub(crate) fn label(run: usize) -> String {
+    let letter = u8::try_from(run).ok().filter(|run| *run < 26).map(|run| char::from(b'A' + run));
+    letter.map_or_else(|| (run + 1).to_string(), String::from)
+}
+
+/// Which rows of the rankings are the same configuration: by id, else by name where
+/// the same is asked for, which is a change of engine, image or model.
+fn matched(judged: &[Judged<'_>]) -> Vec<Vec<Option<usize>>> {
+    let mut matched: Vec<Vec<Option<usize>>> = Vec::new();
+    let mut by_id: HashMap<&str, usize> = HashMap::new();
+    let mut by_name: HashMap<&str, Vec<(usize, &Configuration)>> = HashMap::new();
+    for (at, run) in judged.iter().enumerate() {
+        let mut open = Vec::new();
+        for row in 0..run.ranking.rows.len() {
+            match by_id.get(run.configuration(row).id.as_str()) {
+                Some(&place) if matched[place][at].is_none() => matched[place][at] = Some(row),
+                _ => open.push(row),
+            }
+        }
+        for row in open {
+            let own = run.configuration(row);
+            let mut namesakes = own.names().filter_map(|name| by_name.get(name)).flatten();
+            let known = namesakes.find(|(place, other)| {
+                matched[*place][at].is_none() && differs_in(own, other).is_empty()
+            });
+            let place = known.map_or(matched.len(), |(place, _)| *place);
+            if place == matched.len() {
+                matched.push(vec![None; judged.len()]);
+            }
+            matched[place][at] = Some(row);
+        }
+        for (place, entry) in matched.iter().enumerate() {
+            let Some(row) = entry[at] else { continue };
+            let own = run.configuration(row);
+            by_id.entry(&own.id).or_insert(place);
+            for name in own.names() {
+                by_name.entry(name).or_default().push((place, own));
+            }
+        }
+    }
+    matched
+}
+
+/// Flags and variables that two configurations do not ask for alike.
+fn differs_in(a: &Configuration, b: &Configuration) -> Vec<String> {
+    let flags: BTreeSet<&String> = a.flags.keys().chain(b.flags.keys()).collect();
+    let flags = flags.into_iter().filter(|name| a.flags.get(name) != b.flags.get(name));
+    let variables: BTreeSet<&String> = a.environment.keys().chain(b.environment.keys()).collect();
+    let variables =
+        variables.into_iter().filter(|name| a.environment.get(*name) != b.environment.get(*name));
+    flags.chain(variables).cloned().collect()
+}
+
+fn configurations(
+    judged: &[Judged<'_>],
+    matched: &[Vec<Option<usize>>],
+    goal: Goal,
+) -> Vec<Beside> {
+    let mut all: Vec<Beside> = matched
+        .iter()
+        .map(|entry| {
+            let there = || entry.iter().zip(judged).filter_map(|(row, run)| Some((run, (*row)?)));
+            let configuration = |(run, row): (&Judged<'_>, usize)| run.configuration(row).clone();
+            let first = there().map(configuration).next();
+            let same = |(run, row): (&Judged<'_>, usize)| {
+                first.as_ref().is_some_and(|first| first.id == run.configuration(row).id)
+            };
+            let standing = |(row, run): (&Option<usize>, &Judged<'_>)| {
+                row.map(|row| Standing::of(&run.ranking.rows[row]))
+            };
+            Beside {
+                same_id: there().all(same),
+                runs: entry.iter().zip(judged).map(standing).collect(),
+                change: change(judged, entry),
+                namesakes: first.as_ref().map_or_else(Vec::new, |it| namesakes(it, entry, judged)),
+                configuration: first.map_or_else(String::new, |first| first.name),
+            }
+        })
+        .collect();
+    adjust(&mut all, goal, judged[0].ranking.scale);
+    all
+}
+
+/// Configurations of the same name in the sweeps that do not have this one.
+fn namesakes(own: &Configuration, entry: &[Option<usize>], judged: &[Judged<'_>]) -> Vec<Namesake> {
+    let lacking = entry.iter().zip(judged).enumerate().filter(|(_, (row, _))| row.is_none());
+    lacking
+        .filter_map(|(run, (_, judged))| {
+            let other = judged.arms.iter().map(|arm| arm.configuration);
+            let other = other.clone().find(|other| other.answers_to(&own.name))?;
+            Some(Namesake { run, differs_in: differs_in(own, other) })
+        })
+        .collect()
+}
+
+impl Standing {
+    fn of(row: &RankedConfiguration) -> Self {
+        let figure = row.estimates.first().copied().flatten().map(|estimate| Figure {
+            mean: estimate.mean,
+            low: estimate.interval.map(|interval| interval.low),
+            high: estimate.interval.map(|interval| interval.high),
+            assumed: estimate.assumed,
+            launches: estimate.launches,
+            repeats: estimate.repeats,
+        });
+        Self {
+            name: row.name.clone(),
+            id: row.id.clone(),
+            rank: row.rank,
+            rank_label: row.rank_label.clone(),
+            preferred: row.preferred,
+            reason: row.reason.clone(),
+            figure,
+        }
+    }
+}
+
+/// The last sweep to the first, the p-value not yet adjusted.
+fn change(judged: &[Judged<'_>], entry: &[Option<usize>]) -> Option<Change> {
+    let (first, last) = (judged.first()?, judged.last()?);
+    let (base, row) = ((*entry.first()?)?, (*entry.last()?)?);
+    if !first.comparable(base) || !last.comparable(row) {
+        return None;
+    }
+    let (base, arm) = (first.order[base], last.order[row]);
+    let contrast = last.measured.contrast(arm, &first.measured, base)?;
+    let assumed =
+        |run: &Judged<'_>, arm| run.measured.estimate(arm).is_some_and(|figure| figure.assumed);
+    Some(Change {
+        value: contrast.value,
+        low: contrast.interval.low,
+        high: contrast.interval.high,
+        p: contrast.p,
+        assumed: assumed(first, base) || assumed(last, arm),
+        shown: None,
+    })
+}
+
+/// Pays for the number of configurations that were looked at.
+fn adjust(all: &mut [Beside], goal: Goal, scale: Scale) {
+    let mut tested: Vec<(&mut Change, f64)> = all
+        .iter_mut()
+        .filter_map(|it| it.change.as_mut())
+        .filter_map(|change| change.p.map(|p| (change, p)))
+        .collect();
+    let adjusted = holm(&tested.iter().map(|(_, p)| *p).collect::<Vec<_>>());
+    let same = if scale == Scale::Ratios { 1.0 } else { 0.0 };
+    for ((change, _), p) in tested.iter_mut().zip(adjusted) {
+        let way = if (change.value < same) == (goal == Goal::Minimize) {
+            Way::Better
+        } else {
+            Way::Worse
+        };
+        change.p = Some(p);
+        change.shown = (p < SIGNIFICANCE).then_some(way);
+    }
+}
