@@ -32,6 +32,8 @@ pub(crate) enum Command {
     Doctor(GridArgs),
     /// Print the ranking of a sweep again, from its journal
     Report(ReportArgs),
+    /// Set the rankings of sweeps beside each other: does what was chosen still hold?
+    Compare(CompareArgs),
     /// Write results and ranking of a sweep again, as CSV and Parquet
     Export(ExportArgs),
     /// Measure a server that is already running
@@ -59,6 +61,7 @@ impl Command {
             Self::Plan(_)
             | Self::Doctor(_)
             | Self::Report(_)
+            | Self::Compare(_)
             | Self::Export(_)
             | Self::Metrics(_)
             | Self::Workloads(_) => false,
@@ -129,6 +132,20 @@ pub(crate) struct ReportArgs {
     /// Show every figure of this workload in place of the ranking (may be repeated)
     #[arg(long, value_name = "NAME")]
     pub(crate) workload: Vec<String>,
+}
+
+/// `compare`.
+#[derive(Args, Debug)]
+pub(crate) struct CompareArgs {
+    /// Folders of two sweeps or more: the last one is compared with the first
+    #[arg(value_name = "RUN", required = true, num_args = 2..)]
+    pub(crate) runs: Vec<PathBuf>,
+    /// Compare by this metric (default: the objective, where all sweeps have the same)
+    #[arg(long, value_name = "METRIC")]
+    pub(crate) metric: Option<String>,
+    /// What to print
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
 }
 
 /// `export`.

@@ -2,12 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a specification fails loudly")]
 
+use std::fmt::Write as _;
 use std::io::Read;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+use sha2::{Digest, Sha256};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_vllm-grid");
 
@@ -56,6 +58,113 @@ fn a_report_shows_every_figure_of_a_workload() {
     assert_eq!(output.status.code(), Some(2));
     let told = text(&output.stderr);
     assert!(told.contains("the sweep has no workload `reasoning`"), "{told}");
+}
+
+/// A copy of the example; `change` may change each of its journal's entries.
+fn copy_of_example(target: &Path, change: impl Fn(&mut serde_json::Value)) {
+    let example = Path::new("runs/example");
+    std::fs::create_dir(target).unwrap();
+    std::fs::copy(example.join("manifest.json"), target.join("manifest.json")).unwrap();
+    let mut journal = String::new();
+    for line in std::fs::read_to_string(example.join("journal.jsonl")).unwrap().lines() {
+        let mut line = serde_json::from_str::<serde_json::Value>(line).unwrap()["line"].take();
+        change(&mut line["entry"]);
+        let body = line.to_string();
+        let mut checksum = String::new();
+        for byte in &Sha256::digest(body.as_bytes())[..8] {
+            write!(checksum, "{byte:02x}").unwrap();
+        }
+        writeln!(journal, r#"{{"checksum":"{checksum}","line":{body}}}"#).unwrap();
+    }
+    std::fs::write(target.join("journal.jsonl"), journal).unwrap();
+}
+
+#[test]
+fn sweeps_are_compared_from_their_journals_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let (same, slower) = (folder.path().join("same"), folder.path().join("slower"));
+    copy_of_example(&same, |_| {});
+    // A newer engine, with which everything takes twice as long.
+    copy_of_example(&slower, |entry| {
+        if let Some(version) = entry.pointer_mut("/facts/engine_version") {
+            *version = "0.99.0".into();
+        }
+        if let Some(rate) = entry.pointer_mut("/measurement/metrics/output_throughput") {
+            *rate = rate.as_f64().map(|rate| rate / 2.0).into();
+        }
+    });
+    let compared = |other: &Path| {
+        let arguments = ["compare", "runs/example", other.to_str().unwrap()];
+        let output = ran(&arguments);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        let told = text(&output.stdout);
+        assert!(told.starts_with("SIMULATED"), "{told}");
+        assert!(told.lines().all(|line| line.chars().count() <= 80), "{told}");
+        let json = ran(&[&arguments[..], &["--format", "json"]].concat()).stdout;
+        (told, serde_json::from_slice::<serde_json::Value>(&json).unwrap())
+    };
+    let changes = |json: &serde_json::Value| -> Vec<(f64, serde_json::Value)> {
+        assert_eq!(json["schema_version"], 1);
+        let configurations = json["configurations"].as_array().unwrap();
+        let changes = configurations.iter().map(|it| &it["change"]);
+        let changes = changes.filter(|change| !change.is_null());
+        changes.map(|it| (it["value"].as_f64().unwrap(), it["shown"].clone())).collect()
+    };
+
+    let (told, json) = compared(&same);
+    assert!(told.contains("A and B are the same sweep"), "{told}");
+    assert!(told.contains("1.00 [") && !told.contains("]  worse"), "{told}");
+    let all = changes(&json);
+    assert_eq!(all.len(), 8, "the starved one has no figure");
+    assert!(all.iter().all(|(ratio, shown)| (ratio - 1.0).abs() < 1e-9 && shown.is_null()));
+
+    let (told, json) = compared(&slower);
+    assert!(told.contains("- engine version: A 0.32.0+simulated; B 0.99.0"), "{told}");
+    assert!(told.contains("0.500 [") && told.contains("]  worse"), "{told}");
+    let all = changes(&json);
+    assert!(all.iter().all(|(ratio, shown)| (ratio - 0.5).abs() < 1e-9 && shown == "worse"));
+    assert_eq!(json["unlike"][0]["what"], "engine version");
+}
+
+#[test]
+fn sweeps_that_cannot_be_compared_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let copy = |name: &str| {
+        let path = folder.path().join(name);
+        copy_of_example(&path, |_| {});
+        path
+    };
+    let damaged = copy("damaged");
+    let journal = std::fs::read_to_string(damaged.join("journal.jsonl")).unwrap();
+    let changed = journal.replacen("\"launch\":1", "\"launch\":7", 1);
+    std::fs::write(damaged.join("journal.jsonl"), changed).unwrap();
+    let other = copy("other");
+    let manifest = std::fs::read_to_string(other.join("manifest.json")).unwrap();
+    let sought = "\"metric\": \"load.output_throughput\"";
+    let instead = "\"metric\": \"load.total_token_throughput\"";
+    std::fs::write(other.join("manifest.json"), manifest.replacen(sought, instead, 1)).unwrap();
+    let missing = folder.path().join("missing");
+    for (path, code, wanted) in [
+        (&missing, 2, "missing holds no sweep"),
+        (&damaged, 3, "damaged/journal.jsonl, line 2: its checksum does not fit"),
+        (&other, 2, "`maximize load.total_token_throughput`"),
+    ] {
+        let mut command =
+            command(Path::new("."), &["compare", "runs/example", path.to_str().unwrap()]);
+        let output = command.output().unwrap();
+        let told = text(&output.stderr).replace('│', "");
+        let told = told.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(output.status.code(), Some(code), "{told}");
+        assert!(told.contains(wanted), "{wanted}: {told}");
+    }
+    let named = ["--metric", "load.median_ttft_ms"];
+    let both = ["compare", "runs/example", other.to_str().unwrap()];
+    let output = ran(&[&both[..], &named].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("minimize load.median_ttft_ms in ms"));
+    let output = ran(&["compare", "runs/example"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("2 values required"), "{}", text(&output.stderr));
 }
 
 #[test]

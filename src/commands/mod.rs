@@ -12,6 +12,7 @@ use crate::exit::{Exit, Failure};
 use crate::signals::Shutdown;
 
 mod bench;
+mod compare;
 mod doctor;
 mod recover;
 mod show;
@@ -27,6 +28,7 @@ pub(crate) async fn run(command: Command, shutdown: &Shutdown) -> Result<Exit, F
         Command::Doctor(args) => doctor::doctor(&args).await,
         Command::Plan(args) => show::plan(&args).await,
         Command::Report(args) => show::report(&args),
+        Command::Compare(args) => compare::compare(&args),
         Command::Export(args) => show::export(&args),
         Command::Metrics(args) => show::metrics(&args),
         Command::Workloads(args) => show::workloads(&args),

@@ -1,0 +1,32 @@
+//! The command that sets finished or stopped sweeps beside each other, from their
+//! manifests and journals alone.
+
+use std::path::Path;
+
+use vllm_grid::metric::MetricRef;
+use vllm_grid::report;
+use vllm_grid::results::comparison::{self, Run};
+use vllm_grid::sweep::folder::Folder;
+
+use super::show::{print_json, width};
+use crate::cli::{CompareArgs, Format};
+use crate::exit::{Exit, Failure, print};
+
+/// `compare`: the last sweep against the first, the others beside them.
+pub(crate) fn compare(args: &CompareArgs) -> Result<Exit, Failure> {
+    let metric = args.metric.as_deref().map(str::parse::<MetricRef>).transpose();
+    let metric = metric.map_err(|fault| Failure::new(Exit::Usage, fault))?;
+    let read = |path: &Path| -> Result<Run, Failure> {
+        let record = Folder::existing(path)?.record()?;
+        Ok(Run { folder: path.display().to_string(), record })
+    };
+    let runs = args.runs.iter().map(|path| read(path)).collect::<Result<Vec<Run>, Failure>>()?;
+    let comparison = comparison::compare(runs, metric.as_ref())
+        .map_err(|fault| Failure::new(Exit::Usage, fault))?;
+    match args.format {
+        Format::Json => print_json(&comparison)?,
+        Format::Text => print(&report::comparison::render(&comparison, width()))?,
+    }
+    let compared = comparison.configurations.iter().any(|it| it.change.is_some());
+    Ok(if compared { Exit::Done } else { Exit::NothingRanked })
+}
