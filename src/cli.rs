@@ -174,7 +174,7 @@ pub(crate) struct BenchArgs {
     #[arg(long = "set", value_name = "NAME=VALUE")]
     pub(crate) set: Vec<String>,
     /// Kept repeats per workload case
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) repeats: u32,
     /// Seed of the prompts
     #[arg(long, default_value_t = 1)]

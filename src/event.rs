@@ -39,6 +39,13 @@ pub enum Event {
         /// The configuration's name.
         configuration: String,
     },
+    /// A stop ended the present launch.
+    LaunchInterrupted {
+        /// Number of the launch.
+        launch: u32,
+        /// The configuration's name.
+        configuration: String,
+    },
     /// The present launch gave nothing.
     LaunchFailed {
         /// Number of the launch.

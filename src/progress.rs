@@ -141,6 +141,7 @@ impl Teller {
             Event::Phase(phase) => self.phase(phase),
             Event::RepeatFinished(measurement) => self.repeat(&measurement),
             Event::LaunchFinished { .. } => self.ended("measured"),
+            Event::LaunchInterrupted { .. } => self.ended("interrupted"),
             Event::LaunchFailed { class, message, .. } => {
                 self.ended(&format!("failed ({class}): {message}"));
             }

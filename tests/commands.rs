@@ -232,6 +232,30 @@ fn a_broken_manifest_is_named_with_what_to_do() {
     }
 }
 
+/// Going on would write over its launches.
+#[test]
+fn a_sweep_that_lost_its_journal_is_neither_told_nor_begun_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = folder.path().join("run");
+    copy_of_example(&run, |_| {});
+    std::fs::create_dir_all(run.join("launches/1-plain")).unwrap();
+    std::fs::copy("runs/example/grid.yaml", run.join("grid.yaml")).unwrap();
+    std::fs::remove_file(run.join("journal.jsonl")).unwrap();
+    for name in ["report", "resume"] {
+        let output = ran(&[name, run.to_str().unwrap()]);
+        let told = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(3), "{name}: {told}");
+        assert!(told.contains("it is missing"), "{name}: {told}");
+    }
+    assert!(!run.join("journal.jsonl").exists());
+}
+
+#[test]
+fn a_bench_without_repeats_is_wrong_input() {
+    let output = ran(&["bench", "http://127.0.0.1:9", "--repeats", "0"]);
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output.stderr));
+}
+
 #[test]
 fn a_sweep_that_is_not_complete_says_how_to_go_on_with_it() {
     let folder = tempfile::tempdir().unwrap();

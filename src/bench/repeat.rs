@@ -55,7 +55,10 @@ impl Repeat {
             self.records.iter().filter(is_long).filter(|record| record.is_in_one_piece()).count();
         if 2 * whole > self.records.len() {
             let all = self.records.len();
-            add(format!("{whole} of {all} answers came in one piece: TPOT is not told of them"));
+            add(format!(
+                "{whole} of {all} answers came in one piece: TPOT is not told of them, and TTFT is \
+                 the time of the whole answer"
+            ));
         }
     }
 
@@ -115,7 +118,8 @@ mod tests {
             let Verdict::Ok(Some(remark)) = repeat.verdict else { panic!("it was valid") };
             remark
         };
-        let held_back = "so; 4 of 4 answers came in one piece: TPOT is not told of them";
+        let held_back = "so; 4 of 4 answers came in one piece: TPOT is not told of them, and \
+                         TTFT is the time of the whole answer";
         assert_eq!(told("length", 16, 5), held_back);
         for (reason, tokens, last_ns) in [("length", 16, 6), ("length", 15, 5), ("stop", 16, 5)] {
             assert_eq!(told(reason, tokens, last_ns), "so", "{reason} {tokens} {last_ns}");

@@ -211,12 +211,12 @@ impl<'a> Bench<'a> {
         let mut done = self.done(workload, case, repeat).await?;
         let ended_ns = self.ended_ns.unwrap_or_else(now_ns);
         self.look().await;
+        done.remark_on_server();
         done.put_in_order(std::mem::take(&mut self.aside));
         if !done.records.is_empty() {
             self.sink.store(&key, &done.records)?;
         }
         self.resources(ended_ns, &mut done)?;
-        done.remark_on_server();
         let gone = match &done.verdict {
             Verdict::Failed(_) => {
                 let patience = self.settings.limits.first_token;

@@ -145,7 +145,7 @@ fn telemetry(args: &BenchArgs, gpus: Option<GpuIds>, server: &Server, emit: &Emi
     });
     let warning = match said {
         Some(_) if server.simulated => "the server is simulated: no GPU is looked at",
-        Some(_) if !telemetry.has_gpus() => "no such GPU is seen on this machine (--local-gpus)",
+        Some(_) if !telemetry.has_gpus() => "no GPU is seen on this machine (--local-gpus)",
         None if !server.simulated && server.endpoint.is_loopback() && gpus_are_here() => {
             "no GPU is looked at: if the server runs on this machine's, say so with --local-gpus"
         }

@@ -18,6 +18,9 @@ use crate::sweep::record::Manifest;
 /// More configurations than this are not explained one by one.
 const LEGEND_ROWS: usize = 24;
 
+/// Columns that a name needs at least; others are left out for it.
+const LEAST_NAME: usize = 12;
+
 /// The ranking as text of at most `columns` columns (at least 60 are used).
 /// Ends with a newline.
 pub fn render(ranking: &Ranking, manifest: &Manifest, columns: usize) -> String {
@@ -125,6 +128,10 @@ impl Layout {
         }
         let mut layout =
             Self::with(ranking, manifest, Shown { ratio: false, differences: false, units: false });
+        // A name that is cut to nothing names nothing.
+        while layout.fields.len() > 3 && layout.room(columns, 1) < LEAST_NAME {
+            layout.fields.pop();
+        }
         layout.fit(columns, false, true);
         layout.differences_open |= varies;
         layout
@@ -171,14 +178,18 @@ impl Layout {
         Self { fields, names_cut: false, differences_open: false, shown }
     }
 
-    /// Cuts names and differences to the room that is left; false where that
-    /// would leave too little of them.
-    fn fit(&mut self, columns: usize, differences: bool, force: bool) -> bool {
-        let flexible: usize = if differences { 2 } else { 1 };
+    /// What the other fields leave for the `flexible` ones behind the first.
+    fn room(&self, columns: usize, flexible: usize) -> usize {
         let taken = |field: &Field| field.width() + PADDING;
         let fixed: usize = self.fields[..1].iter().map(taken).sum::<usize>()
             + self.fields[1 + flexible..].iter().map(taken).sum::<usize>();
-        let room = columns.saturating_sub(fixed + flexible * PADDING);
+        columns.saturating_sub(fixed + flexible * PADDING)
+    }
+
+    /// Cuts names and differences to the room that is left; false where that
+    /// would leave too little of them.
+    fn fit(&mut self, columns: usize, differences: bool, force: bool) -> bool {
+        let room = self.room(columns, if differences { 2 } else { 1 });
         let names = self.fields[1].width();
         if !differences {
             if room < names.min(20) && !force {

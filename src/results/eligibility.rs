@@ -170,7 +170,7 @@ fn not_measured(arm: &Arm<'_>, metric: &MetricRef, measured: &Measured) -> Strin
         return format!("not launched: {reason}");
     }
     if arm.launches.is_empty() {
-        return "not launched: the sweep ended before".to_owned();
+        return "not launched so far".to_owned();
     }
     let valid = repeats.iter().filter(|m| m.status == Status::Ok).count();
     match (lost, metric.known()) {

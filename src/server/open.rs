@@ -110,6 +110,11 @@ impl Server {
         if matches!(answer.status, 401 | 403) {
             return Err(ServerError::unauthorized(&endpoint));
         }
+        if answer.status >= 500 && answer.status != 501 {
+            let said = super::error_text(&answer.body);
+            let reason = format!("/v1/models gave HTTP {} ({said})", answer.status);
+            return Err(ServerError::NotServing { url, reason });
+        }
         let models = match model {
             // A server that does not list its models may have the one that is named.
             Some(asked) if matches!(answer.status, 404 | 405 | 501) => {

@@ -148,11 +148,26 @@ impl Folder {
         let lines = match journal::read(&self.journal_path()) {
             Ok(lines) => lines,
             Err(JournalError::Io { fault, .. }) if fault.kind() == io::ErrorKind::NotFound => {
+                self.check_journal()?;
                 Vec::new()
             }
             Err(fault) => return Err(fault.into()),
         };
         Ok(replay(manifest, &lines))
+    }
+
+    /// A folder that holds launches and no journal has lost it: nothing would tell what
+    /// was measured, and going on would write over it.
+    ///
+    /// # Errors
+    /// When it is lost.
+    pub(crate) fn check_journal(&self) -> Result<(), JournalError> {
+        let path = self.journal_path();
+        if !path.exists() && self.path().join("launches").exists() {
+            let what = "it is missing, and the sweep has launches: restore it from a copy";
+            return Err(JournalError::Io { path, fault: io::Error::other(what) });
+        }
+        Ok(())
     }
 }
 

@@ -108,6 +108,7 @@ impl Sweep {
     /// When another process writes it, or its files are damaged.
     pub fn resume(folder: Folder) -> Result<Self, SweepError> {
         let manifest = folder.manifest()?;
+        folder.check_journal()?;
         let (mut journal, mut lines) = Journal::open(&folder.journal_path())?;
         lines.push(journal.append(session())?);
         let spent = spent(&lines);

@@ -298,13 +298,27 @@ pub(crate) struct Schedule {
     number: u64,
     /// Sum of the gaps so far, in units of the mean gap.
     passed: f64,
+    /// What gaps are multiplied by.
+    scale: f64,
 }
 
 impl Schedule {
     /// The same seed gives the same arrivals, scaled by the rate.
     pub(crate) fn new(arrivals: Arrivals, rate: f64, seed: u64) -> Self {
         let random = ChaCha8Rng::seed_from_u64(seed);
-        Self { arrivals, rate, random, number: 0, passed: 0.0 }
+        Self { arrivals, rate, random, number: 0, passed: 0.0, scale: 1.0 }
+    }
+
+    /// The same for so many requests, whose gaps have the rate's mean: a handful drawn
+    /// at random is offered at another rate, by tenths.
+    pub(crate) fn of(arrivals: Arrivals, rate: f64, seed: u64, requests: u64) -> Self {
+        let mut drawn = Self::new(arrivals, rate, seed);
+        let gaps = requests.saturating_sub(1);
+        for _ in 0..requests {
+            drawn.next();
+        }
+        let scale = if drawn.passed > 0.0 { gaps as f64 / drawn.passed } else { 1.0 };
+        Self { scale, ..Self::new(arrivals, rate, seed) }
     }
 }
 
@@ -320,7 +334,7 @@ impl Iterator for Schedule {
             };
         }
         self.number += 1;
-        Some((self.passed / self.rate * 1e9) as u64)
+        Some((self.passed * self.scale / self.rate * 1e9) as u64)
     }
 }
 
@@ -347,6 +361,13 @@ mod tests {
         assert!((variance.sqrt() / mean - 1.0).abs() < 0.05, "{variance} {mean}");
         let faster: Vec<u64> = Schedule::new(Arrivals::Poisson, 8.0, 1).take(100).collect();
         assert!(faster.iter().zip(&poisson).all(|(fast, slow)| fast.abs_diff(slow / 2) <= 1));
+        for (seed, requests) in [(1, 60), (2, 60), (3, 2), (4, 300)] {
+            let offered = Schedule::of(Arrivals::Poisson, 5.0, seed, requests);
+            let last = offered.take(requests as usize).last().expect("some");
+            let exact = (requests - 1) as f64 / 5.0;
+            assert!((last as f64 / 1e9 - exact).abs() < 1e-6, "{seed} {requests}: {last}");
+        }
+        assert_eq!(Schedule::of(Arrivals::Poisson, 5.0, 1, 1).next(), Some(0));
     }
 
     #[test]

@@ -55,7 +55,12 @@ impl Run<'_, '_> {
             let whole = Duration::from_secs_f64(lasting).as_nanos() as u64;
             generator.until_ns = Some(generator.clock.elapsed_ns() + whole);
         }
-        let schedule = Schedule::new(self.spec.arrivals, rate, arrivals);
+        let schedule = match extent {
+            Extent::Requests(requests) => {
+                Schedule::of(self.spec.arrivals, rate, arrivals, requests)
+            }
+            Extent::Seconds(_) => Schedule::new(self.spec.arrivals, rate, arrivals),
+        };
         let health = Arc::clone(&generator.health);
         let ran = self.watched(generator.open(&lanes, slots, schedule)).await?;
         let mut done = self.done(&recipe, ran, first, &health);

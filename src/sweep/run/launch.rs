@@ -177,6 +177,9 @@ fn tell(emit: &Emit, launch: u32, configuration: String, outcome: &LaunchOutcome
             class: failure.class.as_str().to_owned(),
             message: failure.message.clone(),
         }),
+        LaunchOutcome::Interrupted => {
+            emit.emit(Event::LaunchInterrupted { launch, configuration });
+        }
         _ => emit.emit(Event::LaunchFinished { launch, configuration }),
     }
 }
