@@ -241,7 +241,8 @@ impl Client {
             request_bytes: request.body.len() as u64,
             ..RequestRecord::default()
         };
-        let mut reader = StreamReader::new(record, self.limits.stream, request.keep_answer);
+        let mut reader = StreamReader::new(record, self.limits.stream, request.keep_answer)
+            .at_most(request.max_tokens);
         let message = self.message(request);
         let ready = cancel.run_until_cancelled(self.ready(slot)).await;
         let outcome = match (ready, slot.connection.take()) {

@@ -41,6 +41,8 @@ pub(crate) struct StreamReader {
     events: Events,
     bytes: usize,
     limit: usize,
+    /// Chunks with text that an answer of its length may have.
+    most_chunks: usize,
 }
 
 /// What the events have said so far.
@@ -74,7 +76,15 @@ impl StreamReader {
             calls: Calls::default(),
             done: false,
         };
-        Self { splitter: Splitter::new(limits.event), events, bytes: 0, limit: limits.total }
+        let splitter = Splitter::new(limits.event);
+        Self { splitter, events, bytes: 0, limit: limits.total, most_chunks: usize::MAX }
+    }
+
+    /// Gives up an answer that goes on far beyond its `max_tokens`: some servers send a
+    /// chunk for each letter, and none more.
+    pub(crate) fn at_most(mut self, max_tokens: u64) -> Self {
+        self.most_chunks = 1024usize.saturating_add(16 * max_tokens as usize);
+        self
     }
 
     pub(crate) fn record_mut(&mut self) -> &mut RequestRecord {
@@ -104,7 +114,14 @@ impl StreamReader {
             return Err(too_large(format!("the stream is larger than {} bytes", self.limit)));
         }
         let events = &mut self.events;
-        self.splitter.push(bytes, |data| events.take(at_ns, data))
+        self.splitter.push(bytes, |data| events.take(at_ns, data))?;
+        if self.events.record.chunks.len() > self.most_chunks {
+            let count = self.events.record.chunks.len();
+            return Err(too_large(format!(
+                "the answer goes on beyond its `max_tokens`: {count} chunks so far"
+            )));
+        }
+        Ok(())
     }
 
     /// The body is over: whether the stream came to its end, and the record.
@@ -409,6 +426,17 @@ mod tests {
             // Without usage no stream is good.
             proptest::prop_assert!(record.error.is_some());
         }
+    }
+
+    #[test]
+    fn an_answer_that_does_not_end_is_given_up() {
+        let mut reader = StreamReader::new(RequestRecord::default(), LIMITS, false).at_most(4);
+        let event = chat(r#"{"content":"a"}"#);
+        let ended =
+            (0..2000).find_map(|at| reader.push(at, event.as_bytes()).err().map(|e| (at, e)));
+        let (at, error) = ended.expect("given up");
+        assert_eq!((at, error.class), (1024 + 64, RequestErrorClass::TooLarge));
+        assert!(error.message.contains("beyond its `max_tokens`"), "{}", error.message);
     }
 
     #[test]
