@@ -143,12 +143,6 @@ impl<'b, 'a> Dialogue<'b, 'a> {
         Ok(reply)
     }
 
-    /// The repeat is void where the counters show that some of a prompt that was
-    /// never sent before was cached.
-    pub(crate) fn check_cold(&mut self, reply: &Reply) -> Result<(), Stop> {
-        self.warm(reply).map_or(Ok(()), |reason| Err(Stop::Void(reason)))
-    }
-
     /// The same where another figure than the time to the first token is judged: what
     /// was cached is a remark.
     pub(crate) async fn ask_new(
@@ -161,6 +155,12 @@ impl<'b, 'a> Dialogue<'b, 'a> {
             self.remark(reason);
         }
         Ok(reply)
+    }
+
+    /// The repeat is void where the counters show that some of a prompt that was
+    /// never sent before was cached.
+    pub(crate) fn check_cold(&mut self, reply: &Reply) -> Result<(), Stop> {
+        self.warm(reply).map_or(Ok(()), |reason| Err(Stop::Void(reason)))
     }
 
     /// Why a prompt that was never sent before was no miss. A warm-up may find out

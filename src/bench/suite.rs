@@ -457,8 +457,7 @@ pub fn planned_repeats(workloads: &[Workload], repeats: u32) -> u32 {
         let each = u64::from(kept(workload, repeats)).saturating_add(workload.warmup);
         each.saturating_mul(workload.cases().len() as u64)
     };
-    let all = workloads.iter().map(of).fold(0, u64::saturating_add);
-    u32::try_from(all).unwrap_or(u32::MAX)
+    u32::try_from(workloads.iter().map(of).fold(0, u64::saturating_add)).unwrap_or(u32::MAX)
 }
 
 /// Runs every case of `workloads`: warm-ups first (repeat 0, as many as the
@@ -478,8 +477,7 @@ pub async fn run_suite(
         for case in workload.cases() {
             let warmups = (0..workload.warmup).map(|_| 0);
             for repeat in warmups.chain(1..=kept(workload, repeats)) {
-                let measured = bench.repeat(workload, &case, repeat).await;
-                let (measurement, ended) = match measured {
+                let (measurement, ended) = match bench.repeat(workload, &case, repeat).await {
                     Ok(measurement) => (measurement, None),
                     Err(BenchError::EngineGone { measurement, message }) => {
                         let kept = measurement.clone();
