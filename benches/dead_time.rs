@@ -13,9 +13,9 @@ use vllm_grid::bench::RecordSink;
 use vllm_grid::engine;
 use vllm_grid::event::{Emit, Event, Phase};
 use vllm_grid::grid::{Grid, ReadOptions};
+use vllm_grid::history::folder::Folder;
+use vllm_grid::history::record::Manifest;
 use vllm_grid::results::records::ParquetRecords;
-use vllm_grid::sweep::folder::Folder;
-use vllm_grid::sweep::record::Manifest;
 use vllm_grid::sweep::run::{Hands, Sweep};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_vllm-grid");

@@ -7,13 +7,13 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use vllm_grid::bench::record::RequestRecord;
 use vllm_grid::bench::{RecordSink, RepeatKey};
+use vllm_grid::client::record::RequestRecord;
 use vllm_grid::engine;
 use vllm_grid::event::{Emit, Event, Phase};
 use vllm_grid::grid::{Grid, ReadOptions};
-use vllm_grid::sweep::folder::Folder;
-use vllm_grid::sweep::record::Manifest;
+use vllm_grid::history::folder::Folder;
+use vllm_grid::history::record::Manifest;
 use vllm_grid::sweep::run::{Hands, Sweep};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_vllm-grid");

@@ -4,8 +4,9 @@
 use std::io::Write;
 use std::process::ExitCode;
 
+use vllm_grid::history::HistoryError;
+use vllm_grid::history::journal::JournalError;
 use vllm_grid::sweep::SweepError;
-use vllm_grid::sweep::journal::JournalError;
 
 /// How the process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,14 +73,9 @@ impl Failure {
 impl From<SweepError> for Failure {
     fn from(error: SweepError) -> Self {
         let exit = match &error {
-            SweepError::NotEmpty(_)
-            | SweepError::NoSweep(_)
-            | SweepError::GridChanged(_)
-            | SweepError::Manifest { .. }
-            | SweepError::Journal(JournalError::Newer { .. }) => Exit::Usage,
-            SweepError::Io { .. }
-            | SweepError::Journal(_)
-            | SweepError::Stopped { environment: true, .. } => Exit::Environment,
+            SweepError::History(error) => exit_of_history(error),
+            SweepError::GridChanged(_) => Exit::Usage,
+            SweepError::Stopped { environment: true, .. } => Exit::Environment,
             SweepError::Stopped { .. } => Exit::Engine,
         };
         if let SweepError::Stopped { log_lines, .. } = &error
@@ -89,6 +85,22 @@ impl From<SweepError> for Failure {
             return Self { exit, report: Some(miette::miette!(help = help, "{error}")) };
         }
         Self::new(exit, error)
+    }
+}
+
+impl From<HistoryError> for Failure {
+    fn from(error: HistoryError) -> Self {
+        SweepError::from(error).into()
+    }
+}
+
+fn exit_of_history(error: &HistoryError) -> Exit {
+    match error {
+        HistoryError::NotEmpty(_)
+        | HistoryError::NoSweep(_)
+        | HistoryError::Manifest { .. }
+        | HistoryError::Journal(JournalError::Newer { .. }) => Exit::Usage,
+        HistoryError::Io { .. } | HistoryError::Journal(_) => Exit::Environment,
     }
 }
 
@@ -132,8 +144,8 @@ mod tests {
         let path = || std::path::PathBuf::from("run");
         let journal = JournalError::Io { path: path(), fault: fault() };
         for failure in [
-            SweepError::Io { path: path(), fault: fault() }.into(),
-            SweepError::Journal(journal).into(),
+            HistoryError::Io { path: path(), fault: fault() }.into(),
+            HistoryError::Journal(journal).into(),
             Failure::new(Exit::Environment, ResultsError::File { path: path(), fault: fault() }),
             Failure::new(Exit::Environment, BenchError::from(fault())),
         ] {

@@ -11,17 +11,21 @@
 //! only. The library never prints: it emits [`event`]s.
 
 pub mod bench;
+pub mod client;
 pub mod configuration;
 pub mod engine;
 pub mod event;
 pub mod flags;
 pub mod grid;
+pub mod history;
 pub mod metric;
 pub mod report;
 pub mod results;
+pub mod route;
 pub mod server;
 pub mod simulator;
 pub mod statistics;
 pub mod strategy;
 pub mod sweep;
+pub mod telemetry;
 pub mod workload;

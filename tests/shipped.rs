@@ -11,8 +11,8 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 use support::{Ran, Workplace, numbers, texts};
-use vllm_grid::bench::puzzles;
-use vllm_grid::bench::tool_tasks::{self, Step};
+use vllm_grid::bench::workloads::reasoning::puzzles;
+use vllm_grid::bench::workloads::tool_calling::tasks::{self, Step};
 use vllm_grid::workload::{ReasoningKind, Scenario};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_vllm-grid");
@@ -220,7 +220,7 @@ fn right_answers() -> Value {
     let solved = puzzles.map(
         |puzzle| json!({"when": puzzle.prompt, "content": format!("ANSWER: {}", puzzle.answer)}),
     );
-    let tasks = tool_tasks::of_repeat(Scenario::Single, 1, "1", 6);
+    let tasks = tasks::of_repeat(Scenario::Single, 1, "1", 6);
     let called = tasks.into_iter().map(|task| {
         let Some(Step::Calls(calls)) = task.steps.first() else { panic!("a call") };
         let call = &calls[0].0;

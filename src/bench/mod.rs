@@ -1,43 +1,16 @@
 //! Measures a [`Server`](crate::server::Server): client, streams, arrivals and
 //! workloads. Knows no engine: the server may have been started by anybody.
 
-use crate::bench::record::RequestRecord;
-use crate::bench::telemetry::Sample;
+use crate::client::record::RequestRecord;
+use crate::telemetry::Sample;
 
-mod arrival;
-mod calls;
-mod chunk;
-pub mod client;
-pub mod clock;
-mod command;
-mod connection;
-mod conversation;
-mod dataset;
-mod dialogue;
-mod exchange;
-mod fault;
-mod fitting;
-mod gone;
-mod http1;
-mod kv_cache;
-mod length;
-mod load;
-mod long_context;
-pub mod prompts;
-pub mod puzzles;
-mod reasoning;
-pub mod record;
+mod liveness;
+pub mod prompt;
 mod repeat;
-pub mod request;
-mod silence;
-mod sse;
-mod stability;
-pub mod stream;
+mod sequence;
 pub mod suite;
-pub mod telemetry;
-mod tool_calling;
-pub mod tool_tasks;
 mod traffic;
+pub mod workloads;
 
 /// Which repeat of which case of which workload, in which launch.
 #[derive(Clone, Debug, PartialEq, Eq)]

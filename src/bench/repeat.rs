@@ -2,7 +2,7 @@
 //! How it is measured is the workloads', how repeats follow each other the suite's.
 
 use crate::bench::RepeatKey;
-use crate::bench::record::RequestRecord;
+use crate::client::record::RequestRecord;
 use crate::metric::{Measurement, MetricValues, Status};
 
 /// An answer of so many tokens that arrives at once was held back on its way: no server
@@ -98,7 +98,7 @@ impl Repeat {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::record::Usage;
+    use crate::client::record::Usage;
 
     #[test]
     fn answers_that_something_holds_back_are_said() {

@@ -5,31 +5,31 @@ use std::collections::BTreeMap;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::bench::client::{Client, ClientError, Limits, Order, Outcome, Slot};
-use crate::bench::clock::{Clock, now_ns};
-use crate::bench::command;
-use crate::bench::conversation;
-use crate::bench::dataset::Sources;
-use crate::bench::gone;
-use crate::bench::kv_cache;
-use crate::bench::load;
-use crate::bench::long_context;
-use crate::bench::prompts::derive;
-use crate::bench::reasoning;
-use crate::bench::record::RequestRecord;
+use crate::bench::liveness;
+use crate::bench::prompt::dataset::Sources;
+use crate::bench::prompt::generate::derive;
 use crate::bench::repeat::{Repeat, Verdict};
-use crate::bench::request::Prepared;
-use crate::bench::stability;
-use crate::bench::telemetry::summary::{self, EngineTold};
-use crate::bench::telemetry::watch::Readings;
-use crate::bench::telemetry::{Reading, ServerReading, Telemetry};
-use crate::bench::tool_calling;
+use crate::bench::workloads::command;
+use crate::bench::workloads::conversation;
+use crate::bench::workloads::kv_cache;
+use crate::bench::workloads::load;
+use crate::bench::workloads::long_context;
+use crate::bench::workloads::reasoning;
+use crate::bench::workloads::stability;
+use crate::bench::workloads::tool_calling;
 use crate::bench::{RecordSink, RepeatKey};
+use crate::client::clock::{Clock, now_ns};
+use crate::client::record::RequestRecord;
+use crate::client::request::Prepared;
+use crate::client::{Client, ClientError, Limits, Order, Outcome, Slot};
 use crate::event::{Emit, Event, Phase};
 use crate::metric::Measurement;
 use crate::server::Server;
 use crate::server::counters::Counters;
 use crate::server::http::Http;
+use crate::telemetry::summary::{self, EngineTold};
+use crate::telemetry::watch::Readings;
+use crate::telemetry::{Reading, ServerReading, Telemetry};
 use crate::workload::{Datasets, Spec, Workload};
 
 /// What makes prompts unique and repeatable.
@@ -220,7 +220,7 @@ impl<'a> Bench<'a> {
         let gone = match &done.verdict {
             Verdict::Failed(_) => {
                 let patience = self.settings.limits.first_token;
-                let shown = gone::shown(self.server, &self.http, patience, &done.records);
+                let shown = liveness::shown(self.server, &self.http, patience, &done.records);
                 // Who stops meanwhile keeps what failed.
                 self.cancel.run_until_cancelled(shown).await.flatten()
             }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::bench::record::{RequestErrorClass, RequestRecord};
+use crate::client::record::{RequestErrorClass, RequestRecord};
 use crate::server::counters::Counters;
 use crate::server::http::Http;
 
@@ -345,7 +345,7 @@ fn grown(before: Option<u64>, after: Option<u64>) -> Result<Option<u64>, String>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::record::{RequestError, Usage};
+    use crate::client::record::{RequestError, Usage};
 
     /// 1000 bytes that the server counted as 250 tokens.
     fn good() -> RequestRecord {

@@ -4,17 +4,17 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
-use vllm_grid::bench::client::Limits;
-use vllm_grid::bench::record::RequestRecord;
 use vllm_grid::bench::suite::{Bench, BenchError, BenchSettings, planned_repeats, run_suite};
-use vllm_grid::bench::telemetry::{Telemetry, TelemetrySettings, gpus_are_here};
 use vllm_grid::bench::{RecordSink, RepeatKey};
+use vllm_grid::client::Limits;
+use vllm_grid::client::record::RequestRecord;
 use vllm_grid::event::{Emit, Event};
+use vllm_grid::history::record::SCHEMA_VERSION;
 use vllm_grid::metric::{Measurement, Status};
 use vllm_grid::report;
 use vllm_grid::results::records;
 use vllm_grid::server::{Endpoint, GpuIds, Server, ServerError};
-use vllm_grid::sweep::record::SCHEMA_VERSION;
+use vllm_grid::telemetry::{Telemetry, TelemetrySettings, gpus_are_here};
 
 use self::given::Given;
 use super::show::{print_json, width};

@@ -3,10 +3,10 @@
 
 use std::path::Path;
 
+use vllm_grid::history::folder::Folder;
 use vllm_grid::metric::MetricRef;
 use vllm_grid::report;
 use vllm_grid::results::comparison::{self, Run};
-use vllm_grid::sweep::folder::Folder;
 
 use super::show::{print_json, width};
 use crate::cli::{CompareArgs, Format};

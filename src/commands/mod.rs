@@ -61,6 +61,6 @@ async fn join_service(grid: &mut Grid) -> Result<Option<ServiceSpec>, ComposeFau
     let EngineBlock::Docker(block) = &grid.engine else { return Ok(None) };
     let Some(source) = source_of(block, block.service.as_deref()) else { return Ok(None) };
     let service = compose::read(&source).await?;
-    grid.join_base(engine::base::of(&service));
+    grid.join_base(engine::service_flags::of(&service));
     Ok(Some(service))
 }

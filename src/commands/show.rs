@@ -7,10 +7,10 @@ use vllm_grid::engine::command::{Change, changes};
 use vllm_grid::engine::compose::{ComposeFault, ServiceSpec};
 use vllm_grid::grid::plan::Plan;
 use vllm_grid::grid::{DockerBlock, EngineBlock, Grid, Warning};
+use vllm_grid::history::folder::Folder;
+use vllm_grid::history::record::SweepRecord;
 use vllm_grid::metric::{self, Direction};
 use vllm_grid::results::ranking;
-use vllm_grid::sweep::folder::Folder;
-use vllm_grid::sweep::record::SweepRecord;
 use vllm_grid::workload::{KINDS, Kind};
 use vllm_grid::{report, results};
 

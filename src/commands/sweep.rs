@@ -11,11 +11,12 @@ use vllm_grid::engine::production::Production;
 use vllm_grid::engine::{self, Engine, EngineFault};
 use vllm_grid::event::Event;
 use vllm_grid::grid::{DockerBlock, EngineBlock, Grid, ReadOptions};
+use vllm_grid::history::HistoryError;
+use vllm_grid::history::folder::Folder;
+use vllm_grid::history::journal::JournalError;
+use vllm_grid::history::record::Manifest;
 use vllm_grid::results::records::ParquetRecords;
 use vllm_grid::sweep::SweepError;
-use vllm_grid::sweep::folder::Folder;
-use vllm_grid::sweep::journal::JournalError;
-use vllm_grid::sweep::record::Manifest;
 use vllm_grid::sweep::run::{Ending, Hands, Sweep};
 
 use super::show;
@@ -131,7 +132,11 @@ fn outcome(
         (Ok(Ending::Interrupted), told) => (told.err(), Ok(Exit::Interrupted)),
         // A disk that refused the journal refuses the results, too: it is told once.
         (
-            Err(fault @ (SweepError::Io { .. } | SweepError::Journal(JournalError::Io { .. }))),
+            Err(
+                fault @ SweepError::History(
+                    HistoryError::Io { .. } | HistoryError::Journal(JournalError::Io { .. }),
+                ),
+            ),
             _,
         ) => (None, Err(fault.into())),
         (Err(fault), told) => (told.err(), Err(fault.into())),
@@ -206,15 +211,15 @@ mod tests {
         SweepError::Stopped { message, log_lines: Vec::new(), environment: false }
     }
 
-    fn full(path: &str) -> SweepError {
+    fn full(path: &str) -> HistoryError {
         let fault = std::io::ErrorKind::StorageFull.into();
-        SweepError::Io { path: path.into(), fault }
+        HistoryError::Io { path: path.into(), fault }
     }
 
     #[test]
     fn a_full_disk_is_told_once_and_other_faults_beside_it() {
         let told = || Err(Failure::from(full("results.csv")));
-        let (also, outcome_of) = outcome(Err(full("journal.jsonl")), told());
+        let (also, outcome_of) = outcome(Err(full("journal.jsonl").into()), told());
         assert!(also.is_none());
         assert_eq!(outcome_of.unwrap_err().tell(), Exit::Environment);
         let (also, outcome_of) = outcome(Err(stopped()), told());

@@ -34,7 +34,7 @@ pub fn overlay(command: &[String], overlaid: &Flags) -> Vec<String> {
 /// it, and what else differs from the command's own; as `null`, what it takes
 /// away. What the command says already stays as it is spelt.
 pub fn flags_of(command: &[String], configuration: &Configuration) -> Flags {
-    let (_, said) = super::base::read(command);
+    let (_, said) = super::service_flags::read(command);
     let mut flags = configuration.flags.clone();
     flags.retain(|name, value| {
         configuration.varied.contains_key(name) || said.get(name) != Some(value)

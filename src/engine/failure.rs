@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::readiness::NotReady;
-use super::{FailureClass, LaunchFailure};
+use crate::history::launch::{FailureClass, LaunchFailure};
 
 mod prune;
 

@@ -20,9 +20,10 @@ use super::command::{flags_of, overlay};
 use super::failure::Exit;
 use super::log::EngineLog;
 use super::readiness::{Connect, Limits, NotReady, wait_until_ready};
-use super::{Engine, FailureClass, LaunchFacts, LaunchFailure, LaunchOrder, Launched};
+use super::{Engine, LaunchOrder, Launched};
 use crate::configuration::Flags;
 use crate::event::Emit;
+use crate::history::launch::{FailureClass, LaunchFacts, LaunchFailure};
 use crate::server::{ApiKey, Endpoint, GpuIds, ResourceProbe, Server};
 
 mod probe;

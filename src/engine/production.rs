@@ -6,24 +6,8 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use serde::{Deserialize, Serialize};
 
-/// What is known of production's container. No secret is in it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ProductionFacts {
-    /// The container's id.
-    pub id: String,
-    /// Its name.
-    pub name: String,
-    /// Its image's id.
-    pub image_id: String,
-    /// When it was started last, RFC 3339.
-    pub started_at: String,
-    /// SHA-256 of its whole configuration, in hexadecimal digits.
-    pub configuration_sha256: String,
-    /// Whether it runs.
-    pub running: bool,
-}
+use crate::history::production::ProductionFacts;
 
 /// Why production cannot be handled.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -8,8 +8,9 @@ use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
 use super::log::EngineLog;
-use super::{Engine, FailureClass, LaunchFailure, LaunchOrder, Launched};
+use super::{Engine, LaunchOrder, Launched};
 use crate::event::{Emit, Event};
+use crate::history::launch::{FailureClass, LaunchFailure};
 
 /// Where the log of a first attempt is kept.
 pub const FIRST_LOG: &str = "engine.first.log";

@@ -16,10 +16,11 @@ use tokio_util::sync::CancellationToken;
 use super::failure::Exit;
 use super::log::EngineLog;
 use super::readiness::{Limits, NotReady, over_http, wait_until_ready};
-use super::{Engine, EngineFault, FailureClass, LaunchFacts, LaunchFailure, LaunchOrder, Launched};
+use super::{Engine, EngineFault, LaunchOrder, Launched};
 use crate::event::{Emit, Phase};
 use crate::flags;
 use crate::grid::SimulatedBlock;
+use crate::history::launch::{FailureClass, LaunchFacts, LaunchFailure};
 use crate::server::{Endpoint, Server};
 use crate::simulator::{BootFailure, Ending, Options, boot, profile};
 

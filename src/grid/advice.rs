@@ -5,7 +5,7 @@
 use super::estimate::{Estimate, longest};
 use super::fault::Findings;
 use super::plan::spoken;
-use super::{Grid, acting, unmeasured};
+use super::{Grid, inert_flags, unmeasured};
 
 use crate::configuration::Configuration;
 use crate::metric::MetricRef;
@@ -13,7 +13,7 @@ use crate::workload::{LEAST_OF_AN_HOUR, Workload};
 
 /// All advice on a grid, whose flags may not be complete yet.
 pub(super) fn all(grid: &Grid, findings: &mut Findings) {
-    acting::all(grid, findings);
+    inert_flags::all(grid, findings);
     unmeasured::all(grid, findings);
     hourly(grid, findings);
     small_batches(grid, findings);

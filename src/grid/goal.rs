@@ -4,9 +4,9 @@ use std::path::Path;
 
 use serde_json::Map;
 
-use super::existence;
 use super::fault::Findings;
 use super::fields::{Fields, json, list, mapping};
+use super::missing_metrics;
 use super::node::{Content, Key, Node, Span};
 use crate::metric::{Constraint, Direction, Form, Goal, Metric, MetricRef, Objective};
 use crate::strategy::{GridStrategy, StrategySpec};
@@ -295,7 +295,7 @@ fn metric<'f>(
     }
     if let Some(workload) = suite.workloads.iter().find(|it| it.kind().key == kind.key) {
         case(&reference, span, workload, findings)?;
-        existence::tell(&reference, span, workload, findings);
+        missing_metrics::tell(&reference, span, workload, findings);
     }
     Some(Named { reference, metric, span })
 }

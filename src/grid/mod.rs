@@ -2,17 +2,17 @@
 //! is found in one pass, with file, line, column and a snippet, before anything
 //! is launched. Pure: knows no engine, no network, no runtime.
 
-mod acting;
 mod advice;
 mod engine_block;
 mod estimate;
-mod existence;
 mod expand;
 mod fault;
 mod fields;
 mod flag_map;
 mod goal;
+mod inert_flags;
 mod join;
+mod missing_metrics;
 mod name;
 mod node;
 pub mod plan;

@@ -3,9 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::history::record::SweepRecord;
 use crate::results::file::{write_csv, write_parquet};
 use crate::results::{ResultsError, frame, ranking};
-use crate::sweep::record::SweepRecord;
 
 /// Writes `results.parquet`, `results.csv`, `ranking.parquet` and `ranking.csv`
 /// into `folder`, each whole or not at all, and returns their paths.

@@ -3,10 +3,10 @@
 
 use super::fields::{Field, folded};
 use super::text::{plain, wrap};
+use crate::history::record::Manifest;
 use crate::metric::MetricRef;
 use crate::results::number;
 use crate::results::ranking::{RankedConfiguration, Ranking};
-use crate::sweep::record::Manifest;
 use crate::workload::Kind;
 
 /// Columns of a configuration's name at most.

@@ -8,12 +8,12 @@ use super::bounds;
 use super::fields::{Field, PADDING, draw};
 use super::text::{plain, wrap};
 use crate::configuration::canonical;
+use crate::history::record::Manifest;
 use crate::metric::{Goal, Scale};
 use crate::results::number;
 use crate::results::preference::PREFERENCE;
 use crate::results::ranking::{ConstraintVerdict, RankedConfiguration, Ranking, Verdict};
 use crate::statistics::Components;
-use crate::sweep::record::Manifest;
 
 /// More configurations than this are not explained one by one.
 const LEGEND_ROWS: usize = 24;

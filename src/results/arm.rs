@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use crate::configuration::{Configuration, canonical};
+use crate::history::record::{LaunchRecord, Manifest, SweepRecord};
 use crate::metric::{Counted, Measurement, MetricRef, MetricValue, Status};
 use crate::server::effective::Verdict;
 use crate::statistics::{self, Share};
-use crate::sweep::record::{LaunchRecord, Manifest, SweepRecord};
 
 /// A flag that ran with another value than the requested one.
 #[derive(Clone, Debug, PartialEq)]

@@ -16,16 +16,16 @@ use serde::Serialize;
 use super::arm::{self, Arm};
 pub use super::compared_metric::CompareError;
 use super::compared_metric::chosen;
-use super::lost::Repeats;
+pub use super::difference::Unlike;
+use super::difference::{images, unlike, versions};
+use super::failed_repeats::Repeats;
 use super::measured::Measured;
 use super::number;
 use super::ranking::{self, RankedConfiguration, Ranking};
-pub use super::unlike::Unlike;
-use super::unlike::{images, unlike, versions};
 use crate::configuration::Configuration;
+use crate::history::record::{SCHEMA_VERSION, SweepRecord};
 use crate::metric::{Goal, MetricRef, Scale};
 use crate::statistics::{SIGNIFICANCE, holm};
-use crate::sweep::record::{SCHEMA_VERSION, SweepRecord};
 
 /// A sweep and the folder that it was read from.
 #[derive(Clone, Debug)]

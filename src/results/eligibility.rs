@@ -1,14 +1,15 @@
 //! Why a configuration has no rank, and what is to be known of one that has.
 
 use super::arm::{Arm, kept};
-use super::lost::{Place, Repeats};
+use super::failed_repeats::{Place, Repeats};
 use super::measured::Measured;
 use super::number;
 use super::ranking::{Bounded, ConstraintVerdict, Context, RankedConfiguration};
 use crate::configuration::canonical;
-use crate::engine::LaunchFailure;
+use crate::history::launch::LaunchFailure;
+use crate::history::launch::LaunchOutcome;
+use crate::history::record::LaunchRecord;
 use crate::metric::{MetricRef, Status};
-use crate::sweep::record::{LaunchOutcome, LaunchRecord};
 
 impl Context<'_> {
     /// Why a configuration has no rank; `None` where it has one.

@@ -9,7 +9,7 @@ use polars::prelude::{
 
 use super::ResultsError;
 use super::columns::{column as named, list_text};
-use crate::sweep::folder::write_whole;
+use crate::history::folder::write_whole;
 
 /// A frame as a Parquet file. One row group after another, one thread: the same
 /// frame gives the same bytes.

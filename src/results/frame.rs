@@ -11,9 +11,10 @@ use super::ResultsError;
 use super::columns::{Kind, column, json, kind, list, list_text};
 use crate::configuration::Configuration;
 use crate::flags::is_secret;
+use crate::history::launch::LaunchOutcome;
+use crate::history::record::{LaunchRecord, SweepRecord};
 use crate::metric::{Form, Measurement, MetricValue, Status, catalogue};
 use crate::server::effective::{Effective, Verdict};
-use crate::sweep::record::{LaunchOutcome, LaunchRecord, SweepRecord};
 
 /// One row before it becomes columns.
 struct Row<'a> {
@@ -102,7 +103,7 @@ fn fixed_columns(sweep: &SweepRecord, rows: &[Row<'_>]) -> Vec<Column> {
     let measured = |read: &dyn Fn(&Measurement) -> String| -> Vec<Option<String>> {
         rows.iter().map(|row| row.measurement.map(read)).collect()
     };
-    let facts = |read: &dyn Fn(&crate::engine::LaunchFacts) -> Option<String>| {
+    let facts = |read: &dyn Fn(&crate::history::launch::LaunchFacts) -> Option<String>| {
         rows.iter().map(|row| row.launch.facts.as_ref().and_then(read)).collect()
     };
     vec![

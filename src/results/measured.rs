@@ -12,11 +12,11 @@
 
 use super::arm::{self, Arm};
 use super::ranking::{ConstraintVerdict, Estimate, Ratio};
+use crate::history::record::SweepRecord;
 use crate::metric::{Constraint, Goal, Metric, MetricRef, Scale};
 use crate::statistics::{
     self, Belief, Chances, Components, Events, Interval, Prior, Share, two_sided_p,
 };
-use crate::sweep::record::SweepRecord;
 
 /// A mean that is nearly the best one is at most this many times it, or this part of it.
 const NEAR: f64 = 1.05;

@@ -1,7 +1,7 @@
 //! What a sweep means: [`frame`] is the only schema of measured rows,
 //! [`ranking`] decides which figures count and what they carry, [`records`]
 //! keeps the request records, [`comparison`] sets sweeps beside each other. All of it is computed from a
-//! [`SweepRecord`](crate::sweep::record::SweepRecord) alone, so that a report
+//! [`SweepRecord`](crate::history::record::SweepRecord) alone, so that a report
 //! can be rebuilt at any time. How it is told is in [`crate::report`].
 
 use std::path::PathBuf;
@@ -10,10 +10,11 @@ mod arm;
 mod columns;
 mod compared_metric;
 pub mod comparison;
+mod difference;
 mod eligibility;
+mod failed_repeats;
 pub(crate) mod file;
 pub mod frame;
-mod lost;
 mod measured;
 pub(crate) mod number;
 pub(crate) mod preference;
@@ -21,7 +22,6 @@ pub mod ranking;
 mod ranking_frame;
 pub mod records;
 pub mod telemetry;
-mod unlike;
 mod verdict;
 
 /// Why a frame could not be made or a file not be written or read. A message says

@@ -17,15 +17,16 @@ use std::collections::BTreeSet;
 
 use super::arm::{self, Arm};
 use super::eligibility::failures;
-use super::lost::{Place, Repeats};
+use super::failed_repeats::{Place, Repeats};
 use super::measured::Measured;
 use super::preference::preferred;
 pub use super::verdict::{ConstraintVerdict, Verdict};
 use crate::configuration::Flags;
-use crate::engine::LaunchFailure;
+use crate::history::launch::LaunchFailure;
+use crate::history::launch::LaunchOutcome;
+use crate::history::record::{Manifest, SweepRecord};
 use crate::metric::{Constraint, Direction, Form, Goal, MetricRef, Objective, Scale};
 use crate::statistics::{Chances, Components, Interval, SIGNIFICANCE};
-use crate::sweep::record::{LaunchOutcome, Manifest, SweepRecord};
 
 /// The ranking of a sweep.
 #[derive(Clone, Debug, PartialEq)]

@@ -8,8 +8,8 @@ use polars::prelude::{Column, DataFrame};
 use super::ResultsError;
 use super::columns::column;
 use super::file::write_parquet;
-use crate::bench::telemetry::{GpuReading, HostReading, Reading, Sample, ServerReading};
 use crate::server::ResourceSample;
+use crate::telemetry::{GpuReading, HostReading, Reading, Sample, ServerReading};
 
 /// Writes the samples of a launch as one Parquet file, whole or not at all.
 ///

@@ -12,6 +12,7 @@ mod best;
 mod binomial;
 mod counts;
 mod difference;
+pub(crate) mod distribution;
 mod holm;
 mod interval;
 mod median;

@@ -2,7 +2,7 @@
 //! not spent on launches that fail for a reason that is not their own. Pure.
 
 use super::SweepError;
-use crate::engine::{FailureClass, LaunchFailure};
+use crate::history::launch::{FailureClass, LaunchFailure};
 
 /// How many launches in a row may fail for reasons that are not their own.
 const IN_A_ROW: usize = 3;

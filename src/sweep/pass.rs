@@ -1,8 +1,8 @@
 //! What a launch is to measure: the repeats that its slot still lacks, with
 //! warm-ups before each case. Pure.
 
-use super::record::SweepRecord;
-use super::replay;
+use crate::history::record::SweepRecord;
+use crate::history::replay;
 use crate::metric::Status;
 use crate::workload::Workload;
 

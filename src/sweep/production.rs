@@ -8,56 +8,14 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use serde::{Deserialize, Serialize};
 
-use crate::engine::production::{Production, ProductionFacts, ProductionFault};
+use crate::engine::production::{Production, ProductionFault};
 use crate::event::{Emit, Event};
-use crate::sweep::journal::{Entry, Line};
+use crate::history::production::{Owed, ProductionStep, owed};
 
 /// Longest that production may take to answer a completion: cold boots of 10
 /// minutes are usual, graph capture can take 30.
 pub const PROOF: Duration = Duration::from_mins(45);
-
-/// A step in production's life, as the journal holds it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "step", rename_all = "snake_case")]
-pub enum ProductionStep {
-    /// It ran, and is about to be stopped.
-    Stopping {
-        /// What it was.
-        #[serde(flatten)]
-        facts: ProductionFacts,
-    },
-    /// It did not run when the sweep began: it is left so.
-    NotRunning,
-    /// It is stopped.
-    Stopped {
-        /// Its id.
-        id: String,
-    },
-    /// Somebody else started it in mid-sweep: the sweep stops, it runs on.
-    StartedBySomebody {
-        /// The id that runs.
-        id: String,
-    },
-    /// Somebody removed it; it was made again from its compose file.
-    MadeAgain {
-        /// The removed id.
-        removed: String,
-        /// The new id.
-        id: String,
-    },
-    /// It is started, and did not answer a completion yet.
-    StartedNotProven {
-        /// Its id.
-        id: String,
-    },
-    /// It answered a completion.
-    Proven {
-        /// Its id.
-        id: String,
-    },
-}
 
 /// Why the guard stops a sweep or could not do its work.
 #[derive(Debug, thiserror::Error)]
@@ -79,40 +37,6 @@ pub enum GuardFault<E> {
     /// A step could not be journalled.
     #[error("a step could not be journalled")]
     Journal(E),
-}
-
-/// What earlier steps leave to be done.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Owed {
-    /// Nothing: never stopped, or started and proven, or taken back by somebody.
-    Nothing,
-    /// It was stopped, or was about to be.
-    Start(String),
-    /// It was started; whether it answers is not known.
-    Proof(String),
-}
-
-/// What `steps`, in the journal's order, leave to be done.
-pub fn owed(steps: &[ProductionStep]) -> Owed {
-    steps.iter().fold(Owed::Nothing, |_, step| match step {
-        ProductionStep::Stopping { facts } => Owed::Start(facts.id.clone()),
-        ProductionStep::Stopped { id } => Owed::Start(id.clone()),
-        ProductionStep::MadeAgain { id, .. } | ProductionStep::StartedNotProven { id } => {
-            Owed::Proof(id.clone())
-        }
-        ProductionStep::NotRunning
-        | ProductionStep::StartedBySomebody { .. }
-        | ProductionStep::Proven { .. } => Owed::Nothing,
-    })
-}
-
-/// The steps that a journal's lines hold.
-pub fn steps(lines: &[Line]) -> Vec<ProductionStep> {
-    let steps = lines.iter().filter_map(|line| match &line.entry {
-        Entry::Production { production } => Some(production.clone()),
-        _ => None,
-    });
-    steps.collect()
 }
 
 /// Where steps are written down before they are acted upon.

@@ -6,14 +6,15 @@ use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use super::SweepError;
-use super::folder::Folder;
-use super::journal::{Entry, Journal};
-use super::production::{self, GuardFault, Owed};
+use super::production::{self, GuardFault};
 use crate::engine::docker::cleanup::{self, CleanupFault};
 use crate::engine::docker::production_of;
 use crate::engine::process;
 use crate::event::Emit;
 use crate::grid::{EngineBlock, Grid, ReadOptions};
+use crate::history::folder::Folder;
+use crate::history::journal::{Entry, Journal};
+use crate::history::production::{Owed, owed, steps};
 
 /// What was done, and what could not be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -105,8 +106,8 @@ async fn give_production_back(folder: &Path, emit: &Emit) -> Result<bool, String
     }
     let (mut journal, lines) =
         Journal::open(&folder.journal_path()).map_err(|fault| told(&fault))?;
-    let steps = production::steps(&lines);
-    if production::owed(&steps) == Owed::Nothing {
+    let steps = steps(&lines);
+    if owed(&steps) == Owed::Nothing {
         return Ok(false);
     }
     let manifest = folder.manifest().map_err(|fault| told(&fault))?;

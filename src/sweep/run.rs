@@ -13,17 +13,20 @@ use tokio_util::sync::CancellationToken;
 
 use super::SweepError;
 use super::breaker::Breaker;
-use super::folder::{Folder, write_whole};
-use super::journal::{Entry, Journal, Line};
 use super::pass;
-use super::production::{self, Guard, GuardFault, ProductionStep};
-use super::record::{LaunchOutcome, LaunchRecord, Manifest, SCHEMA_VERSION, SweepRecord};
-use super::replay;
+use super::production::{self, Guard, GuardFault};
 use crate::bench::RecordSink;
 use crate::engine::Engine;
 use crate::engine::failure::prunes;
 use crate::engine::production::Production;
 use crate::event::{Emit, Event};
+use crate::history::HistoryError;
+use crate::history::folder::{Folder, write_whole};
+use crate::history::journal::{Entry, Journal, Line};
+use crate::history::launch::LaunchOutcome;
+use crate::history::production::{ProductionStep, steps};
+use crate::history::record::{LaunchRecord, Manifest, SCHEMA_VERSION, SweepRecord};
+use crate::history::replay;
 use crate::strategy::{Action, Strategy};
 use crate::workload::Datasets;
 
@@ -86,7 +89,7 @@ impl Sweep {
     pub fn begin(folder: Folder, manifest: Manifest, grid: &[u8]) -> Result<Self, SweepError> {
         let path = folder.grid_path();
         write_whole(&path, |file| file.write_all(grid))
-            .map_err(|fault| SweepError::Io { path, fault })?;
+            .map_err(|fault| HistoryError::Io { path, fault })?;
         folder.write_manifest(&manifest)?;
         let (mut journal, lines) = Journal::open(&folder.journal_path())?;
         journal.append(session())?;
@@ -113,7 +116,7 @@ impl Sweep {
         lines.push(journal.append(session())?);
         let spent = spent(&lines);
         let record = replay::replay(manifest, &lines);
-        let production = production::steps(&lines);
+        let production = steps(&lines);
         Ok(Self {
             folder,
             journal,

@@ -57,7 +57,7 @@ impl KvCache {
             prompts: options.count("prompts").unwrap_or(default.prompts),
             output_tokens: options.count("output-tokens").unwrap_or(default.output_tokens),
             dataset: options.text("dataset").map(PathBuf::from),
-            endpoint: Route::read(options),
+            endpoint: super::route::read(options),
         }
     }
 

@@ -152,7 +152,7 @@ impl Load {
             output_tokens: options.count("output-tokens").unwrap_or(default.output_tokens),
             shared_prefix_tokens: options.count("shared-prefix-tokens"),
             dataset: options.text("dataset").map(PathBuf::from),
-            endpoint: Route::read(options),
+            endpoint: super::route::read(options),
             slo: Slo {
                 ttft_ms: options.number("slo-ttft-ms"),
                 tpot_ms: options.number("slo-tpot-ms"),

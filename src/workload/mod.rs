@@ -25,6 +25,7 @@ mod route;
 mod stability;
 mod tool_calling;
 
+pub use crate::route::Route;
 pub use command::Command;
 pub use conversation::Conversation;
 pub use dataset::{Dataset, DatasetError, DatasetFile, Datasets, Prompt};
@@ -34,7 +35,6 @@ pub(crate) use load::{FOR_P95, FOR_P99};
 pub use long_context::LongContext;
 pub use options::{OptionFault, OptionKind, OptionSpec, Options};
 pub use reasoning::{Reasoning, ReasoningKind};
-pub use route::Route;
 pub use stability::{LEAST_OF_AN_HOUR, Stability};
 pub use tool_calling::{Scenario, ToolCalling};
 

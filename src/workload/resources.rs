@@ -1,5 +1,5 @@
 //! Metrics that every workload has beside its own: what the machine used while a
-//! repeat ran. How they are sampled is in [`crate::bench::telemetry`].
+//! repeat ran. How they are sampled is in [`crate::telemetry`].
 
 use crate::metric::{Direction, Metric, Scale};
 

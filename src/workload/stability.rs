@@ -68,7 +68,7 @@ impl Stability {
             max_outage: options.number("max-outage"),
             prompt_tokens: options.counts("prompt-tokens").unwrap_or(default.prompt_tokens),
             output_tokens: options.counts("output-tokens").unwrap_or(default.output_tokens),
-            endpoint: Route::read(options),
+            endpoint: super::route::read(options),
         }
     }
 

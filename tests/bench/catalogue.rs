@@ -10,12 +10,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
-use vllm_grid::bench::client::Limits;
 use vllm_grid::bench::suite::{Bench, BenchSettings, run_suite};
-use vllm_grid::bench::telemetry::{Telemetry, TelemetrySettings};
+use vllm_grid::client::Limits;
 use vllm_grid::event::Emit;
 use vllm_grid::metric::{Measurement, Metric};
 use vllm_grid::server::{ResourceProbe, ResourceSample, Server};
+use vllm_grid::telemetry::{Telemetry, TelemetrySettings};
 use vllm_grid::workload::KINDS;
 
 use crate::counting::{Behaviour, Counting};

@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 use crate::scripted::{DONE, END, STREAM, Scripted, Step, USAGE, chunk, delta, server, writes};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
-use vllm_grid::bench::client::{Client, Limits, Order, Outcome, Slot};
-use vllm_grid::bench::clock::Clock;
-use vllm_grid::bench::record::RequestErrorClass::{
+use vllm_grid::client::clock::Clock;
+use vllm_grid::client::record::RequestErrorClass::{
     self, Cancelled, ClientError, Connect, Cut, InStream, Malformed, MissingUsage, ServerError,
     Silent, TooLarge,
 };
-use vllm_grid::bench::request::{Input, Prepared, RequestSpec};
+use vllm_grid::client::request::{Input, Prepared, RequestSpec};
+use vllm_grid::client::{Client, Limits, Order, Outcome, Slot};
 
 pub(crate) const ORDER: Order<'static> = Order { index: 0, purpose: "test", scheduled_ns: None };
 

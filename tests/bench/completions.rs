@@ -10,9 +10,9 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
-use vllm_grid::bench::client::{Client, Limits, Order, Slot};
-use vllm_grid::bench::clock::Clock;
-use vllm_grid::bench::request::{Input, RequestSpec};
+use vllm_grid::client::clock::Clock;
+use vllm_grid::client::request::{Input, RequestSpec};
+use vllm_grid::client::{Client, Limits, Order, Slot};
 use vllm_grid::metric::{MetricValue, Status};
 use vllm_grid::server::{Endpoint, Server, completion_proof};
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
-use vllm_grid::bench::client::{Client, Slot};
-use vllm_grid::bench::clock::Clock;
+use vllm_grid::client::clock::Clock;
+use vllm_grid::client::{Client, Slot};
 
 use crate::client::{ORDER, ask, captured, limits, plain, request};
 use crate::scripted::{DONE, END, STREAM, Scripted, Step, USAGE, chunk, delta, writes};

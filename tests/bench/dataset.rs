@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use vllm_grid::bench::record::RequestRecord;
+use vllm_grid::client::record::RequestRecord;
 use vllm_grid::metric::{Measurement, Status};
 
 use crate::simulated::{Simulated, measure, number, workload};

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use crate::counting::{Behaviour, Counting};
 use tokio_util::sync::CancellationToken;
-use vllm_grid::bench::client::Limits;
-use vllm_grid::bench::record::RequestRecord;
 use vllm_grid::bench::suite::{Bench, BenchError, BenchSettings, run_suite};
 use vllm_grid::bench::{RecordSink, RepeatKey};
+use vllm_grid::client::Limits;
+use vllm_grid::client::record::RequestRecord;
 use vllm_grid::event::Emit;
 use vllm_grid::metric::{Measurement, MetricValue, Status};
 use vllm_grid::server::{Health, Server, health};

@@ -309,7 +309,7 @@ async fn a_request_that_is_named_is_found_in_the_records() {
         let (named, _) = named.split_once(": the server counts 10 tokens").expect("counted");
         let named: usize = named.parse().expect("a number");
         let (_, records) = measured.records.last().expect("kept");
-        let short = |record: &vllm_grid::bench::record::RequestRecord| {
+        let short = |record: &vllm_grid::client::record::RequestRecord| {
             record.usage.is_some_and(|usage| usage.prompt_tokens == 10)
         };
         let first = records.iter().position(short);

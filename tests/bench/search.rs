@@ -13,13 +13,13 @@ use axum::routing::post;
 use futures_util::{StreamExt as _, stream};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
-use vllm_grid::bench::client::Limits;
-use vllm_grid::bench::record::RequestRecord;
 use vllm_grid::bench::suite::{Bench, BenchSettings};
-use vllm_grid::bench::telemetry::{Telemetry, TelemetrySettings};
+use vllm_grid::client::Limits;
+use vllm_grid::client::record::RequestRecord;
 use vllm_grid::event::Emit;
 use vllm_grid::metric::{Measurement, Status};
 use vllm_grid::server::{Endpoint, ResourceProbe, ResourceSample, Server};
+use vllm_grid::telemetry::{Telemetry, TelemetrySettings};
 use vllm_grid::workload::Workload;
 
 use crate::counting::{Behaviour, Counting};

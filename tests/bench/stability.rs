@@ -51,7 +51,7 @@ async fn blocks_of_the_same_mix_and_what_they_tell() {
     assert!(slope("e2el_halves_ratio_low") < 3.0 && slope("e2el_halves_ratio_high") > 1.0 / 3.0);
     assert_eq!(number(kept, "restarts"), Some(0.0));
     let (_, records) = measured.records.last().expect("kept");
-    let lengths = |records: &[vllm_grid::bench::record::RequestRecord]| {
+    let lengths = |records: &[vllm_grid::client::record::RequestRecord]| {
         let mut lengths: Vec<String> = records.iter().map(|r| r.purpose.clone()).collect();
         lengths.sort_unstable();
         lengths

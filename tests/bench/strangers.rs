@@ -12,7 +12,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use futures_util::stream;
 use serde_json::{Value, json};
-use vllm_grid::bench::record::RequestErrorClass::MissingUsage;
+use vllm_grid::client::record::RequestErrorClass::MissingUsage;
 use vllm_grid::metric::{Measurement, MetricValue, Status};
 use vllm_grid::server::{Endpoint, Server};
 

@@ -10,13 +10,13 @@ use polars::prelude::*;
 use serde_json::{Value, json};
 use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
-use vllm_grid::bench::client::Limits;
 use vllm_grid::bench::suite::{Bench, BenchSettings};
-use vllm_grid::bench::telemetry::{Telemetry, TelemetrySettings};
+use vllm_grid::client::Limits;
 use vllm_grid::event::Emit;
 use vllm_grid::metric::Status;
 use vllm_grid::results::records::ParquetRecords;
 use vllm_grid::server::{ResourceProbe, ResourceSample};
+use vllm_grid::telemetry::{Telemetry, TelemetrySettings};
 
 use crate::counting::{Behaviour, Counting};
 use crate::simulated::{Simulated, number, workload};

@@ -6,7 +6,7 @@ use vllm_grid::metric::{Measurement, Status};
 
 use crate::harness::{Simulated, list, measure, number, text, workload};
 
-async fn converse(flags: &str) -> (Measurement, Vec<vllm_grid::bench::record::RequestRecord>) {
+async fn converse(flags: &str) -> (Measurement, Vec<vllm_grid::client::record::RequestRecord>) {
     let simulated = Simulated::start(flags).await;
     let options = json!({"conversations": 2, "turns": 6, "turn-tokens": 100, "output-tokens": 40,
                          "warmup": 0});

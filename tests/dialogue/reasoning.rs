@@ -1,7 +1,7 @@
 //! `reasoning`: right answers score, nonsense, cut and nearly right ones do not.
 
 use serde_json::{Value, json};
-use vllm_grid::bench::puzzles::{Puzzle, of_repeat};
+use vllm_grid::bench::workloads::reasoning::puzzles::{Puzzle, of_repeat};
 use vllm_grid::metric::{Measurement, Status};
 use vllm_grid::workload::ReasoningKind;
 

@@ -1,7 +1,7 @@
 //! `tool-calling`: right calls score; random, cut and nearly right ones do not.
 
 use serde_json::{Value, json};
-use vllm_grid::bench::tool_tasks::{Call, Step, Task, of_repeat};
+use vllm_grid::bench::workloads::tool_calling::tasks::{Call, Step, Task, of_repeat};
 use vllm_grid::metric::{Measurement, Status};
 use vllm_grid::workload::Scenario;
 

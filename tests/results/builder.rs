@@ -4,15 +4,14 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use vllm_grid::configuration::{Configuration, Flags, Identity};
-use vllm_grid::engine::{FailureClass, LaunchFacts, LaunchFailure};
+use vllm_grid::history::launch::LaunchOutcome;
+use vllm_grid::history::launch::{FailureClass, LaunchFacts, LaunchFailure};
+use vllm_grid::history::record::{LaunchRecord, Manifest, SCHEMA_VERSION, SweepRecord};
 use vllm_grid::metric::{
     Constraint, Goal, Measurement, MetricValue, MetricValues, Objective, Status,
 };
 use vllm_grid::server::effective::{Effective, Verdict};
 use vllm_grid::strategy::{GridStrategy, StrategySpec};
-use vllm_grid::sweep::record::{
-    LaunchOutcome, LaunchRecord, Manifest, SCHEMA_VERSION, SweepRecord,
-};
 use vllm_grid::workload::{KvCache, Spec, Workload};
 
 /// A sweep with `kv-cache` and the objective `kv_cache.ttft_resent_ms`, minimised.

@@ -4,14 +4,14 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde_json::json;
 use unicode_width::UnicodeWidthStr;
-use vllm_grid::engine::FailureClass;
+use vllm_grid::history::launch::FailureClass;
+use vllm_grid::history::record::SweepRecord;
 use vllm_grid::metric::{Goal, MetricRef, Status};
 use vllm_grid::report::comparison::render;
 use vllm_grid::results::comparison::{Beside, CompareError, Comparison, Run, Way, compare};
 use vllm_grid::server::effective::Verdict;
 use vllm_grid::statistics::{Arm, Components, Interval, Prior, two_sided_p};
 use vllm_grid::strategy::{GridStrategy, StrategySpec};
-use vllm_grid::sweep::record::SweepRecord;
 use vllm_grid::workload::{DatasetFile, KvCache, Spec, Workload};
 
 use crate::builder::{Building, around, measured, sweep};

@@ -2,11 +2,11 @@
 //! no configuration has a say in how another one is judged.
 
 use serde_json::json;
+use vllm_grid::history::record::SweepRecord;
 use vllm_grid::metric::{Goal, Measurement, MetricValue, MetricValues, Status};
 use vllm_grid::results::ranking::{
     ConstraintVerdict, Estimate, RankedConfiguration, Verdict, rank,
 };
-use vllm_grid::sweep::record::SweepRecord;
 use vllm_grid::workload::Workload;
 
 use crate::builder::{Building, around, sweep};

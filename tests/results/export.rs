@@ -4,9 +4,9 @@ use std::fs::File;
 
 use polars::prelude::{ParquetReader, SerReader};
 use serde_json::json;
-use vllm_grid::engine::FailureClass;
+use vllm_grid::history::launch::FailureClass;
+use vllm_grid::history::record::SweepRecord;
 use vllm_grid::report::export;
-use vllm_grid::sweep::record::SweepRecord;
 
 use crate::builder::{Building, around, conversations, sweep};
 

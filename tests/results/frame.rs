@@ -2,12 +2,12 @@
 
 use polars::prelude::{AnyValue, DataFrame, DataType, PlSmallStr};
 use serde_json::json;
-use vllm_grid::engine::FailureClass;
+use vllm_grid::history::launch::FailureClass;
+use vllm_grid::history::launch::LaunchOutcome;
 use vllm_grid::metric::{Measurement, MetricValue, MetricValues, Status};
 use vllm_grid::results::frame::results;
 use vllm_grid::results::ranking::rank;
 use vllm_grid::server::effective::Verdict;
-use vllm_grid::sweep::record::LaunchOutcome;
 
 use crate::builder::{Building, around, conversations, measured, sweep};
 

@@ -1,11 +1,11 @@
 //! Repeats that gave no figure are told, and can cost the rank.
 
 use serde_json::json;
-use vllm_grid::engine::FailureClass;
+use vllm_grid::history::launch::FailureClass;
+use vllm_grid::history::record::SweepRecord;
 use vllm_grid::metric::{Measurement, Status};
 use vllm_grid::report::table;
 use vllm_grid::results::ranking::rank;
-use vllm_grid::sweep::record::SweepRecord;
 use vllm_grid::workload::Workload;
 
 use crate::builder::{Building, around, measured, sweep};

@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use vllm_grid::history::record::SweepRecord;
 use vllm_grid::results::ranking::{Verdict, rank};
-use vllm_grid::sweep::record::SweepRecord;
 
 use crate::builder::{Building, measured, sweep};
 

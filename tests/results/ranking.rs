@@ -1,11 +1,11 @@
 //! What the ranking claims, and what it does not.
 
 use serde_json::json;
-use vllm_grid::engine::FailureClass;
+use vllm_grid::history::launch::FailureClass;
+use vllm_grid::history::launch::LaunchOutcome;
 use vllm_grid::metric::{Goal, Measurement, Status};
 use vllm_grid::results::ranking::{ConstraintVerdict, RankedConfiguration, Ranking, Verdict, rank};
 use vllm_grid::server::effective::Verdict as Shown;
-use vllm_grid::sweep::record::LaunchOutcome;
 
 use crate::builder::{Building, around, measured, sweep};
 

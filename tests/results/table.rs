@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 use unicode_width::UnicodeWidthStr;
-use vllm_grid::engine::FailureClass;
+use vllm_grid::history::launch::FailureClass;
+use vllm_grid::history::record::SweepRecord;
 use vllm_grid::report::{figures, table};
 use vllm_grid::results::ranking::rank;
-use vllm_grid::sweep::record::SweepRecord;
 
 use crate::builder::{Building, around, sweep};
 

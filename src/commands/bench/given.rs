@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde_json::{Map, Value};
-use vllm_grid::bench::telemetry::{gpus_seen, unknown_gpus};
 use vllm_grid::results::records;
 use vllm_grid::server::{ApiKey, GpuIds};
+use vllm_grid::telemetry::{gpus_seen, unknown_gpus};
 use vllm_grid::workload::{Datasets, KINDS, OptionFault, SHARED_OPTIONS, Workload};
 
 use crate::cli::BenchArgs;

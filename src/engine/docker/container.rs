@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::daemon::status;
 use super::stats::ContainerProbe;
 use crate::engine::failure::{Exit, classify};
-use crate::engine::{FailureClass, LaunchFailure};
+use crate::history::launch::{FailureClass, LaunchFailure};
 use crate::server::GpuIds;
 
 /// Longest that a name stays taken by a container that is being removed.

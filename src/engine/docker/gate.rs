@@ -20,8 +20,8 @@ use super::body::{gpu_request, is_nvidia};
 use super::container::Container;
 use super::label;
 use crate::engine::compose::ServiceSpec;
-use crate::engine::{FailureClass, LaunchFailure};
 use crate::event::{Emit, Event};
+use crate::history::launch::{FailureClass, LaunchFailure};
 use crate::server::GpuIds;
 
 /// Memory of one GPU.

@@ -8,7 +8,8 @@ use async_trait::async_trait;
 use super::Started;
 use super::body::GRACE;
 use super::container::{Identity, State};
-use crate::engine::{FailureClass, LaunchFacts, LaunchFailure, Launched};
+use crate::engine::Launched;
+use crate::history::launch::{FailureClass, LaunchFacts, LaunchFailure};
 use crate::server::effective::Inspected;
 use crate::server::{GpuIds, ResourceProbe, Server};
 

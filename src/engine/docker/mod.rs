@@ -17,9 +17,10 @@ use super::compose::{Mount, ServiceSpec};
 use super::failure::Exit;
 use super::log::EngineLog;
 use super::readiness::{Connect, Limits, NotReady, wait_until_ready};
-use super::{Engine, FailureClass, LaunchFacts, LaunchFailure, LaunchOrder, Launched};
+use super::{Engine, LaunchOrder, Launched};
 use crate::configuration::Configuration;
 use crate::event::{Emit, Event};
+use crate::history::launch::{FailureClass, LaunchFacts, LaunchFailure};
 use crate::server::effective::Inspected;
 use crate::server::{ApiKey, Endpoint, GpuIds, Server};
 
@@ -309,7 +310,7 @@ impl Engine for DockerEngine {
                 }
                 let inspected = Inspected {
                     image: identity.image_id.clone(),
-                    flags: super::base::read(&started.container.arguments().await).1,
+                    flags: super::service_flags::read(&started.container.arguments().await).1,
                 };
                 let secrets = self.secrets();
                 return Ok(Box::new(LaunchedContainer {
@@ -422,6 +423,6 @@ fn service_key(service: &ServiceSpec) -> Option<ApiKey> {
 }
 
 #[cfg(test)]
-mod provoked;
+mod provoked_tests;
 #[cfg(test)]
 mod tests;

@@ -23,10 +23,11 @@ use crate::engine::command::flag_value;
 use crate::engine::compose::{self, ComposeSource};
 use crate::engine::docker::container::State;
 use crate::engine::failure::Exit;
-use crate::engine::production::{Production, ProductionFacts, ProductionFault};
+use crate::engine::production::{Production, ProductionFault};
 use crate::engine::readiness::{Connect, Limits, NotReady, wait_until_ready};
 use crate::event::Emit;
 use crate::grid::ProductionName;
+use crate::history::production::ProductionFacts;
 use crate::server::{ApiKey, Endpoint};
 
 /// Production's container on a daemon.

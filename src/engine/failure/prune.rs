@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use crate::configuration::{Configuration, canonical};
-use crate::engine::FailureClass;
+use crate::history::launch::FailureClass;
 
 const UTILISATION: &str = "gpu-memory-utilization";
 const CONTEXT: &str = "max-model-len";

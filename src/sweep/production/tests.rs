@@ -3,6 +3,7 @@ use std::sync::Mutex;
 use async_trait::async_trait;
 
 use super::*;
+use crate::history::production::ProductionFacts;
 
 /// A production whose life is written down.
 #[derive(Default)]

@@ -2,17 +2,19 @@
 //! repeat is in the journal before the next one begins.
 
 use super::{Hands, Sweep};
-use crate::bench::client::Limits;
 use crate::bench::suite::{Bench, BenchError, BenchSettings};
-use crate::bench::telemetry::{Telemetry, TelemetrySettings};
-use crate::engine::{FailureClass, LaunchFailure, LaunchOrder, Launched};
+use crate::client::Limits;
+use crate::engine::{LaunchOrder, Launched};
 use crate::event::{Emit, Event, Phase};
+use crate::history::HistoryError;
+use crate::history::journal::Entry;
+use crate::history::launch::LaunchOutcome;
+use crate::history::launch::{FailureClass, LaunchFailure};
 use crate::metric::{Measurement, MetricValue, Status};
 use crate::server::effective::{self, add_inspected};
 use crate::sweep::SweepError;
-use crate::sweep::journal::Entry;
 use crate::sweep::pass::{self, Pass};
-use crate::sweep::record::LaunchOutcome;
+use crate::telemetry::{Telemetry, TelemetrySettings};
 
 impl Sweep {
     pub(super) async fn launch(
@@ -30,7 +32,7 @@ impl Sweep {
         });
         let folder = self.folder.launch(launch, &name);
         std::fs::create_dir_all(&folder)
-            .map_err(|fault| SweepError::Io { path: folder.clone(), fault })?;
+            .map_err(|fault| HistoryError::Io { path: folder.clone(), fault })?;
         let order = LaunchOrder {
             sweep: self.record.manifest.sweep.clone(),
             launch,
@@ -119,7 +121,7 @@ impl Sweep {
                 }
                 Err(BenchError::Cancelled) => return Ok(LaunchOutcome::Interrupted),
                 Err(BenchError::Records(fault)) => {
-                    return Err(SweepError::Io { path: order.folder.clone(), fault });
+                    return Err(HistoryError::Io { path: order.folder.clone(), fault }.into());
                 }
                 Err(fault) => {
                     let failure = died(launched, &fault).await;

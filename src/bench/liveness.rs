@@ -1,0 +1,68 @@
+//! Whether an engine died or froze in mid-measurement, seen from outside after a
+//! request failed. Why it did is the engines' to say.
+
+use std::time::{Duration, Instant};
+
+use crate::client::record::{RequestErrorClass, RequestRecord};
+use crate::server::Server;
+use crate::server::health::{Health, completion_proof, health_by};
+use crate::server::http::Http;
+
+/// How long a dead engine may still look alive: `/health` is 200 for some
+/// milliseconds after its end.
+pub(crate) const DYING: Duration = Duration::from_secs(1);
+/// Time for the proof that a silent engine still decodes; a request's own where that is shorter.
+const PROOF: Duration = Duration::from_secs(20);
+
+/// What shows that the engine is gone, after the last failed request of `records`.
+/// `patience`: what a request is given for its first token.
+pub(crate) async fn shown(
+    server: &Server,
+    http: &Http,
+    patience: Duration,
+    records: &[RequestRecord],
+) -> Option<String> {
+    use RequestErrorClass::{Connect, Cut, InStream, ServerError, Silent};
+    let error = records.iter().rev().find_map(RequestRecord::failure)?;
+    if error.class == Silent {
+        let proof = completion_proof(server, PROOF.min(patience)).await;
+        return proof.err().map(|fault| format!("{}; then {fault}", error.message));
+    }
+    if !matches!(error.class, Connect | Cut | InStream | ServerError) {
+        return None;
+    }
+    let deadline = Instant::now() + DYING;
+    loop {
+        if let Some(what) = says_down(health_by(http).await) {
+            return Some(format!("{}; {what}", error.message));
+        }
+        if Instant::now() >= deadline {
+            return None;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// What of a server's health says that it is down; 502 and 504 are a gateway's
+/// words for it. A server without `/health` says nothing.
+pub(crate) fn says_down(health: Health) -> Option<String> {
+    match health {
+        Health::Unreachable => Some("nobody answers".to_owned()),
+        Health::NotYet(status @ (500 | 502..=504)) => Some(format!("/health is {status}")),
+        Health::Up | Health::NotYet(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_without_health_is_not_down() {
+        for up in [Health::Up, Health::NotYet(404), Health::NotYet(401), Health::NotYet(501)] {
+            assert_eq!(says_down(up), None, "{up:?}");
+        }
+        assert_eq!(says_down(Health::Unreachable).as_deref(), Some("nobody answers"));
+        assert_eq!(says_down(Health::NotYet(502)).as_deref(), Some("/health is 502"));
+    }
+}

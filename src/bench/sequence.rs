@@ -1,0 +1,245 @@
+//! Requests of one repeat, one after another on one connection: sent, recorded,
+//! held against the server's counters. What is asked and what the answers are
+//! worth is the workloads'.
+
+use crate::bench::prompt::length::missed;
+use crate::bench::repeat::{Repeat, Verdict};
+use crate::bench::suite::{Bench, BenchError};
+use crate::bench::traffic::{Lookup, Seen, Traffic, not_cold};
+use crate::client::Order;
+use crate::client::error::is_too_long;
+use crate::client::record::{RequestErrorClass, RequestRecord};
+use crate::client::request::{Prepared, RequestSpec};
+use crate::client::stream::Answer;
+use crate::metric::MetricValues;
+
+/// An answer with less room than this, in tokens, is not asked for.
+const SHORTEST_ANSWER: u64 = 512;
+
+/// Why a repeat ends before its time.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    Void(String),
+    /// A request failed: the record is the last one.
+    Failed(String),
+    /// The server refused a request as too long: the record is the last one.
+    TooLong(String),
+    /// The server does not offer what is asked for.
+    Skipped(String),
+    Cancelled,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    pub(crate) record: RequestRecord,
+    pub(crate) answer: Answer,
+    /// It did not end by itself.
+    pub(crate) truncated: bool,
+    pub(crate) lookup: Lookup,
+}
+
+impl Reply {
+    /// Tokens of its prompt; 0 where they are not told.
+    pub(crate) fn prompt_tokens(&self) -> u64 {
+        self.record.usage.map_or(0, |usage| usage.prompt_tokens)
+    }
+
+    /// Something to be said of its request.
+    pub(crate) fn told(&self, what: &str) -> String {
+        format!("request {} ({}): {what}", self.record.index, self.record.purpose)
+    }
+
+    /// The repeat is void where a prompt is not as long as asked for.
+    pub(crate) fn check_length(&self, target: u64) -> Result<(), Stop> {
+        let reason = self.record.usage.and_then(|usage| missed(usage.prompt_tokens, target));
+        reason.map_or(Ok(()), |reason| Err(Stop::Void(self.told(&reason))))
+    }
+}
+
+/// The requests of one repeat.
+pub(crate) struct Dialogue<'b, 'a> {
+    pub(crate) bench: &'b mut Bench<'a>,
+    traffic: Option<Traffic>,
+    records: Vec<RequestRecord>,
+    /// Requests that failed because they were answered without a token.
+    silent: usize,
+    remarks: Vec<String>,
+}
+
+impl<'b, 'a> Dialogue<'b, 'a> {
+    /// Reads the server's counters, where it has any: what is measured begins.
+    pub(crate) async fn start(bench: &'b mut Bench<'a>) -> Self {
+        bench.begins();
+        let traffic = Traffic::start(bench.http(), bench.cancel()).await;
+        Self { bench, traffic, records: Vec::new(), silent: 0, remarks: Vec::new() }
+    }
+
+    /// The first request's record, where there was one request only.
+    pub(crate) fn only_record(&self) -> Option<&RequestRecord> {
+        match &self.records[..] {
+            [record] => Some(record),
+            _ => None,
+        }
+    }
+
+    /// Requests so far.
+    pub(crate) fn requests(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Requests so far that failed.
+    pub(crate) fn failed(&self) -> usize {
+        self.silent + self.records.iter().filter(|record| record.failure().is_some()).count()
+    }
+
+    /// Sends a request, reads its answer, waits for the counters.
+    pub(crate) async fn ask(&mut self, purpose: &str, spec: RequestSpec) -> Result<Reply, Stop> {
+        let model = self.bench.server().model.clone();
+        let prompt = self.bench.make(move || spec.prepare(&model)).await.ok_or(Stop::Cancelled)?;
+        self.send(purpose, &prompt).await
+    }
+
+    /// The same with a request that was prepared before, and may be sent again.
+    pub(crate) async fn send(&mut self, purpose: &str, prompt: &Prepared) -> Result<Reply, Stop> {
+        let index = self.bench.position(self.records.len());
+        let outcome = self.bench.send(prompt, Order { index, purpose, scheduled_ns: None }).await;
+        let mut record = outcome.record;
+        if let Some(error) = record.failure().cloned() {
+            self.records.push(record);
+            let told = format!("request {index} ({purpose}): {}", error.message);
+            return Err(match error.class {
+                RequestErrorClass::Cancelled => Stop::Cancelled,
+                _ if is_too_long(&error) => Stop::TooLong(told),
+                _ => Stop::Failed(told),
+            });
+        }
+        if prompt.must_talk && record.first_token_ns.is_none() {
+            self.records.push(record);
+            self.silent += 1;
+            let told = format!("request {index} ({purpose}): the stream carried no token");
+            return Err(Stop::Failed(told));
+        }
+        let tokens = record.usage.map(|usage| usage.prompt_tokens).filter(|tokens| *tokens > 0);
+        let seen = self.counted(tokens).await;
+        if let (Ok(Lookup::Found(found)), Some(usage)) = (&seen, &mut record.usage) {
+            usage.cached_tokens.get_or_insert(*found);
+        }
+        self.records.push(record.clone());
+        let lookup = seen?;
+        let answer = outcome.answer.unwrap_or_default();
+        let truncated = record.is_truncated(prompt.max_tokens);
+        Ok(Reply { record, answer, truncated, lookup })
+    }
+
+    /// Asks with a prompt that was never sent before: a miss, which the counters certify.
+    pub(crate) async fn ask_cold(
+        &mut self,
+        purpose: &str,
+        spec: RequestSpec,
+    ) -> Result<Reply, Stop> {
+        let reply = self.ask(purpose, spec).await?;
+        self.check_cold(&reply)?;
+        Ok(reply)
+    }
+
+    /// The same where another figure than the time to the first token is judged: what
+    /// was cached is a remark.
+    pub(crate) async fn ask_new(
+        &mut self,
+        purpose: &str,
+        spec: RequestSpec,
+    ) -> Result<Reply, Stop> {
+        let reply = self.ask(purpose, spec).await?;
+        if let Some(reason) = self.warm(&reply) {
+            self.remark(reason);
+        }
+        Ok(reply)
+    }
+
+    /// The repeat is void where the counters show that some of a prompt that was
+    /// never sent before was cached.
+    pub(crate) fn check_cold(&mut self, reply: &Reply) -> Result<(), Stop> {
+        self.warm(reply).map_or(Ok(()), |reason| Err(Stop::Void(reason)))
+    }
+
+    /// Why a prompt that was never sent before was no miss. A warm-up may find out
+    /// that the chat template itself opens with a block.
+    fn warm(&mut self, reply: &Reply) -> Option<String> {
+        let found = reply.lookup.warm(self.block_size())?;
+        if !self.bench.use_cache_salt() && self.bench.is_warmup() {
+            return None;
+        }
+        Some(reply.told(&not_cold(found, reply.prompt_tokens())))
+    }
+
+    /// Tokens of a block of the server's cache, where it tells them.
+    pub(crate) fn block_size(&self) -> Option<u64> {
+        self.traffic.as_ref()?.before().block_size()
+    }
+
+    /// The requests so far.
+    pub(crate) fn records(&self) -> &[RequestRecord] {
+        &self.records
+    }
+
+    /// Says something of a repeat that is valid all the same.
+    pub(crate) fn remark(&mut self, text: String) {
+        self.remarks.push(text);
+    }
+
+    async fn counted(&mut self, prompt_tokens: Option<u64>) -> Result<Lookup, Stop> {
+        let (Some(traffic), Some(prompt_tokens)) = (&mut self.traffic, prompt_tokens) else {
+            // From here on nobody can say what of the counters is ours.
+            self.traffic = None;
+            return Ok(Lookup::Unknown);
+        };
+        let cancel = self.bench.cancel().clone();
+        match traffic.after(self.bench.http(), prompt_tokens, &cancel).await {
+            Seen::Ours(lookup) => Ok(lookup),
+            Seen::Foreign(reason) | Seen::Late(reason) => Err(Stop::Void(reason)),
+            Seen::Cancelled => Err(Stop::Cancelled),
+        }
+    }
+
+    /// The repeat, as it ended.
+    pub(crate) fn end(
+        self,
+        ended: Result<(), Stop>,
+        metrics: MetricValues,
+    ) -> Result<Repeat, BenchError> {
+        let verdict = match ended {
+            Ok(()) => Verdict::Ok((!self.remarks.is_empty()).then(|| self.remarks.join("; "))),
+            Err(Stop::Void(reason)) => Verdict::Void(reason),
+            Err(Stop::Failed(reason)) => Verdict::Failed(reason),
+            // What does not fit into the context is not measured, known before or not.
+            Err(Stop::TooLong(reason)) => {
+                let (verdict, metrics) = (Verdict::Skipped(reason), MetricValues::new());
+                return Ok(Repeat { verdict, metrics, records: self.records });
+            }
+            Err(Stop::Skipped(reason)) => Verdict::Skipped(reason),
+            Err(Stop::Cancelled) => return Err(BenchError::Cancelled),
+        };
+        Ok(Repeat { verdict, metrics, records: self.records })
+    }
+}
+
+/// Tokens that an answer may have after a prompt of `bytes`: `wanted`, or what the
+/// context leaves.
+pub(crate) fn room(bench: &Bench<'_>, bytes: usize, wanted: u64) -> Result<u64, Stop> {
+    let Some(longest) = bench.server().max_model_len else { return Ok(wanted) };
+    // The template's own tokens, and a byte a token where nothing better is known.
+    let prompt = 256 + (bytes as f64 * bench.tokens_per_byte().unwrap_or(1.0)) as u64;
+    let left = longest.saturating_sub(prompt);
+    if left < wanted.min(SHORTEST_ANSWER) {
+        return Err(Stop::Skipped(format!(
+            "a prompt of about {prompt} tokens leaves no room for an answer in the context of {longest}"
+        )));
+    }
+    Ok(wanted.min(left))
+}
+
+/// The mean; `None` of nothing.
+pub(crate) fn mean(values: &[f64]) -> Option<f64> {
+    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+}

@@ -1,0 +1,441 @@
+//! The workload `conversation`: a closed loop of one. Each turn sends the whole
+//! history, with the answers that the server really gave, and one more message.
+//!
+//! Conversations follow one another and are not interleaved: with interleaved
+//! ones the number of the turn would run with the time of the repeat, and any
+//! drift of the machine would be read as growth with the history.
+
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+use serde_json::{Value, json};
+
+use crate::bench::prompt::dataset::{Beside, Unready, weighed_for};
+use crate::bench::prompt::fitting::{Unfit, Wanted, fit_added};
+use crate::bench::prompt::generate::{derive, salt, text};
+use crate::bench::prompt::length::{odd_answers, part_missed};
+use crate::bench::repeat::{Repeat, Verdict};
+use crate::bench::sequence::{Dialogue, Reply, Stop, mean};
+use crate::bench::suite::{Bench, BenchError};
+use crate::bench::traffic::Lookup;
+use crate::client::record::RequestRecord;
+use crate::client::request::{Input, RequestSpec};
+use crate::metric::{MetricValue, MetricValues, numbers};
+use crate::statistics::{median, slope};
+use crate::workload::{Conversation, Dataset, Route};
+
+/// What every message of the user ends with.
+const CLOSING: &str = "\nWhat do you say?";
+
+/// What the users say.
+#[derive(Debug)]
+enum Said {
+    /// Texts of this size in bytes.
+    FromSeed(usize),
+    /// What they say in these conversations of a dataset.
+    InFile(Candidates),
+}
+
+/// Conversations that can be held, in the order in which they are tried.
+#[derive(Debug)]
+struct Candidates {
+    path: PathBuf,
+    dataset: Arc<Dataset>,
+    /// Those that fit into the context, as far as that is known.
+    entries: Vec<usize>,
+    /// Those that have enough turns.
+    long: usize,
+    longest: Option<u64>,
+}
+
+impl Candidates {
+    /// Picked by the seed, the same for every configuration.
+    async fn of(bench: &mut Bench<'_>, spec: &Conversation, path: &Path) -> Result<Self, Unready> {
+        let turns = spec.turns;
+        let beside = Beside { messages: 2 * turns + 1, output_tokens: turns * spec.output_tokens };
+        let largest = |dataset: &Dataset| {
+            let long = dataset.conversations(turns).into_iter();
+            long.map(|entry| dataset.said_bytes(entry, turns)).max().unwrap_or(0)
+        };
+        let source = weighed_for(bench, path, Route::Chat, largest, beside).await?;
+        let (dataset, longest) = (Arc::clone(source.dataset()), bench.server().max_model_len);
+        let mut entries = dataset.conversations(turns);
+        let long = entries.len();
+        entries.retain(|entry| {
+            source.holds(*entry, dataset.said_bytes(*entry, turns), beside, longest)
+        });
+        let seed = derive(&[&bench.seed().to_string(), &bench.repeat_name(), "conversation"]);
+        entries.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
+        Ok(Self { path: path.to_owned(), dataset, entries, long, longest })
+    }
+
+    /// What is to be said of those that do not fit; the server refused some.
+    fn left_out(&self, refused: usize) -> Option<String> {
+        let out = self.long - self.entries.len() + refused;
+        let context =
+            self.longest.map_or_else(String::new, |longest| format!(" of {longest} tokens"));
+        (out > 0).then(|| {
+            format!(
+                "{out} of {} conversations of {} do not fit into the context{context} and are \
+                 passed over",
+                self.long,
+                self.path.display()
+            )
+        })
+    }
+
+    /// Why there are not as many as are asked for.
+    fn too_few(&self, spec: &Conversation, refused: usize) -> String {
+        let left_out = self.left_out(refused).map_or_else(String::new, |text| format!(": {text}"));
+        format!(
+            "{} has {} conversations of {} turns that can be held, and the workload needs {}{left_out}",
+            self.path.display(),
+            self.entries.len() - refused,
+            spec.turns,
+            spec.conversations
+        )
+    }
+}
+
+/// What the turns add up to.
+#[derive(Debug, Default)]
+struct Tally {
+    turns: Vec<Turn>,
+    caching_off: bool,
+    requests: usize,
+    failed: usize,
+    /// Conversations that the server refused to go on with, as too long.
+    refused: usize,
+}
+
+/// One answered turn.
+#[derive(Debug)]
+struct Turn {
+    conversation: u64,
+    /// From 1.
+    number: u64,
+    is_last: bool,
+    ttft_ms: Option<f64>,
+    tpot_ms: Option<f64>,
+    /// `None`: not told.
+    prompt_tokens: Option<u64>,
+    /// Tokens from the cache; `None`: not told.
+    cached: Option<u64>,
+}
+
+/// Runs one repeat.
+pub(crate) async fn repeat(
+    bench: &mut Bench<'_>,
+    spec: &Conversation,
+) -> Result<Repeat, BenchError> {
+    if let Some(longest) = bench.server().max_model_len
+        && spec.dataset.is_none()
+        && spec.longest() > longest
+    {
+        let reason = format!(
+            "{} turns of {} + {} tokens, and some {} around them, do not fit into the context of \
+             {longest}",
+            spec.turns,
+            spec.turn_tokens,
+            spec.output_tokens,
+            spec.around()
+        );
+        return Ok(Repeat::without_requests(Verdict::Skipped(reason), Tally::default().values()));
+    }
+    let said = match &spec.dataset {
+        None => match message_size(bench, spec).await {
+            Ok(size) => Said::FromSeed(size),
+            Err(unfit) => return Unready::from(unfit).ends(Tally::default().values()),
+        },
+        Some(path) => match Candidates::of(bench, spec, path).await {
+            Ok(candidates) => Said::InFile(candidates),
+            Err(unready) => return unready.ends(Tally::default().values()),
+        },
+    };
+    let mut dialogue = Dialogue::start(bench).await;
+    let mut tally = Tally::default();
+    let ended = all(&mut dialogue, spec, &said, &mut tally).await;
+    tally.requests = dialogue.requests();
+    tally.failed = dialogue.failed();
+    let left_out = match &said {
+        Said::FromSeed(_) => None,
+        Said::InFile(candidates) => candidates.left_out(tally.refused),
+    };
+    let odd = odd_answers(dialogue.records().iter().map(|record| (record, spec.output_tokens)));
+    for remark in left_out.into_iter().chain(odd) {
+        dialogue.remark(remark);
+    }
+    dialogue.end(ended, tally.values())
+}
+
+async fn all(
+    dialogue: &mut Dialogue<'_, '_>,
+    spec: &Conversation,
+    said: &Said,
+    tally: &mut Tally,
+) -> Result<(), Stop> {
+    let candidates = match said {
+        Said::FromSeed(size) => {
+            for number in 0..spec.conversations {
+                let name = format!("conversation {number}");
+                let talk = Talk { number, name, texts: Texts::OfSize(*size) };
+                converse(dialogue, spec, &talk, tally).await?;
+            }
+            return Ok(());
+        }
+        Said::InFile(candidates) => candidates,
+    };
+    let mut number = 0;
+    for (tried, entry) in candidates.entries.iter().enumerate() {
+        if number == spec.conversations
+            || ((candidates.entries.len() - tally.refused) as u64) < spec.conversations
+        {
+            break;
+        }
+        let texts = Texts::These(candidates.dataset.said(*entry));
+        let talk = Talk { number, name: format!("conversation {tried}"), texts };
+        match converse(dialogue, spec, &talk, tally).await {
+            // How long the answers and the template make it, the server alone knows.
+            Err(Stop::TooLong(_)) => {
+                dialogue.bench.sources().refuse(&candidates.path, *entry);
+                tally.refuse(number);
+            }
+            ended => {
+                ended?;
+                number += 1;
+            }
+        }
+    }
+    if number < spec.conversations {
+        return Err(Stop::Skipped(candidates.too_few(spec, tally.refused)));
+    }
+    Ok(())
+}
+
+/// One conversation.
+struct Talk<'a> {
+    /// From 0, among those that are held to their end.
+    number: u64,
+    /// Unique in the repeat: its salt.
+    name: String,
+    texts: Texts<'a>,
+}
+
+/// What the user says in it.
+enum Texts<'a> {
+    /// Texts from the seed, of so many bytes each.
+    OfSize(usize),
+    These(Vec<Cow<'a, str>>),
+}
+
+/// The size of a text of the user with which its message, as the server counts it,
+/// is `turn_tokens` long.
+async fn message_size(bench: &mut Bench<'_>, spec: &Conversation) -> Result<usize, Unfit> {
+    let purpose = format!("conversation {} {}", spec.turn_tokens, spec.thinking);
+    let (salt, model) = (bench.salt_number(&[&purpose]), bench.server().model.clone());
+    let (wanted, spec) = (Wanted::new(&purpose, spec.turn_tokens), spec.clone());
+    let prompt = move |name: &str, message: String| {
+        let salt = derive(&[&salt.to_string(), name]);
+        let history = [opening(salt), json!({"role": "user", "content": message})];
+        RequestSpec { max_tokens: 1, keep_answer: false, ..request(&spec, &history) }
+            .prepare(&model)
+    };
+    let around = prompt("around", "a".to_owned());
+    let make = move |size, name: &str| prompt(name, spoken(1, size));
+    fit_added(bench, wanted, &around, make).await
+}
+
+async fn converse(
+    dialogue: &mut Dialogue<'_, '_>,
+    spec: &Conversation,
+    talk: &Talk<'_>,
+    tally: &mut Tally,
+) -> Result<(), Stop> {
+    let mut tokens = 0;
+    let salt_number = dialogue.bench.salt_number(&["conversation", &talk.name]);
+    let cache_salt = dialogue.bench.cache_salt().then_some(salt_number);
+    let mut history = vec![opening(salt_number)];
+    for number in 1..=spec.turns {
+        let message = match &talk.texts {
+            Texts::OfSize(size) => Cow::Owned(message(dialogue.bench, &talk.name, number, *size)),
+            Texts::These(texts) => texts.get(number as usize - 1).cloned().unwrap_or_default(),
+        };
+        history.push(json!({"role": "user", "content": message}));
+        let (purpose, request) = (format!("turn {number}"), request(spec, &history));
+        let request = request.salted(cache_salt);
+        let reply = match number {
+            1 => dialogue.ask_cold(&purpose, request).await?,
+            _ => dialogue.ask(&purpose, request).await?,
+        };
+        tally.note(talk.number, number, number == spec.turns, &reply);
+        check_growth(&reply.record, &mut tokens, talk.least_growth(spec))?;
+        history.push(json!({"role": "assistant", "content": reply.answer.content}));
+    }
+    Ok(())
+}
+
+impl Talk<'_> {
+    /// Tokens that a turn adds to the prompt at least.
+    fn least_growth(&self, spec: &Conversation) -> u64 {
+        match self.texts {
+            Texts::OfSize(_) => spec.turn_tokens,
+            Texts::These(_) => 1,
+        }
+    }
+}
+
+/// A server that cuts a history in silence is found out: each turn adds its message,
+/// and the answer before it. `tokens` are those of the turn before.
+fn check_growth(record: &RequestRecord, tokens: &mut u64, least: u64) -> Result<(), Stop> {
+    let Some(usage) = record.usage else { return Ok(()) };
+    let before = std::mem::replace(tokens, usage.prompt_tokens);
+    let grown = usage.prompt_tokens.saturating_sub(before);
+    let missed = part_missed(grown.min(least), least).or_else(|| {
+        (grown == 0).then(|| "the server counts no more tokens than a turn before".to_owned())
+    });
+    let told = |reason| format!("request {} ({}): {reason}", record.index, record.purpose);
+    missed.map_or(Ok(()), |reason| Err(Stop::Void(told(reason))))
+}
+
+/// The system message: no two conversations share a block.
+fn opening(salt_number: u64) -> Value {
+    let text = format!("{}. You talk with a friend.", salt(salt_number));
+    json!({"role": "system", "content": text})
+}
+
+/// What the user says, from the seed: the same for every configuration.
+fn message(bench: &Bench<'_>, name: &str, turn: u64, size: usize) -> String {
+    let parts = [bench.seed().to_string(), bench.repeat_name(), turn.to_string()];
+    spoken(derive(&[&parts[0], &parts[1], "conversation", name, &parts[2]]), size)
+}
+
+fn spoken(seed: u64, size: usize) -> String {
+    format!("{}{CLOSING}", text(seed, size))
+}
+
+fn request(spec: &Conversation, history: &[Value]) -> RequestSpec {
+    let request = RequestSpec {
+        keep_answer: true,
+        ..RequestSpec::speed(Input::Chat(history.to_vec()), spec.output_tokens)
+    };
+    request.thinking((!spec.thinking).then_some(false))
+}
+
+impl Tally {
+    fn note(&mut self, conversation: u64, number: u64, is_last: bool, reply: &Reply) {
+        let record = &reply.record;
+        self.caching_off |= reply.lookup == Lookup::Off;
+        self.turns.push(Turn {
+            conversation,
+            number,
+            is_last,
+            ttft_ms: record.ttft_ms(),
+            tpot_ms: record.tpot_ms(),
+            prompt_tokens: record.usage.map(|usage| usage.prompt_tokens),
+            cached: match reply.lookup {
+                Lookup::Found(found) => Some(found),
+                Lookup::Off | Lookup::Unknown => None,
+            },
+        });
+    }
+
+    /// A conversation that was too long counts for nothing.
+    fn refuse(&mut self, conversation: u64) {
+        self.turns.retain(|turn| turn.conversation != conversation);
+        self.refused += 1;
+    }
+
+    /// A mean over the turns that `keep` picks.
+    fn mean_of(
+        &self,
+        keep: impl Fn(&Turn) -> bool,
+        value: impl Fn(&Turn) -> Option<f64>,
+    ) -> Option<f64> {
+        let values: Vec<f64> =
+            self.turns.iter().filter(|turn| keep(turn)).filter_map(value).collect();
+        mean(&values)
+    }
+
+    /// The share of prompt tokens from the cache, if all of these turns tell it.
+    fn cache_share(&self, keep: impl Fn(&Turn) -> bool) -> Option<f64> {
+        let kept: Vec<&Turn> = self.turns.iter().filter(|turn| keep(turn)).collect();
+        let cached: Vec<u64> = kept.iter().map(|turn| turn.cached).collect::<Option<_>>()?;
+        let tokens: u64 = kept.iter().map(|turn| turn.prompt_tokens).sum::<Option<u64>>()?;
+        (tokens > 0).then(|| cached.iter().sum::<u64>() as f64 / tokens as f64)
+    }
+
+    /// A value for each turn that was answered, in their order; `None` where no turn
+    /// has one.
+    fn by_turn(
+        &self,
+        value: impl Fn(&dyn Fn(&Turn) -> bool) -> Option<f64>,
+    ) -> Option<Vec<Option<f64>>> {
+        let last = self.turns.iter().map(|turn| turn.number).max()?;
+        let values: Vec<_> =
+            (1..=last).map(|number| value(&|turn: &Turn| turn.number == number)).collect();
+        values.iter().any(Option::is_some).then_some(values)
+    }
+
+    fn cache_state(&self) -> Option<&'static str> {
+        if self.turns.is_empty() {
+            None
+        } else if self.caching_off {
+            Some("not_applicable")
+        } else if self.turns.iter().all(|turn| turn.cached.is_some()) {
+            Some("certified")
+        } else {
+            Some("unknown")
+        }
+    }
+
+    fn slope(&self) -> Option<(f64, crate::statistics::Interval)> {
+        let conversations = self.turns.iter().map(|turn| turn.conversation).max()?;
+        let groups: Vec<Vec<(f64, f64)>> = (0..=conversations)
+            .map(|conversation| {
+                let own = self.turns.iter().filter(|turn| turn.conversation == conversation);
+                own.filter_map(|turn| Some((turn.number as f64, turn.ttft_ms?))).collect()
+            })
+            .collect();
+        slope(&groups)
+    }
+
+    fn values(&self) -> MetricValues {
+        let ttft: Vec<f64> = self.turns.iter().filter_map(|turn| turn.ttft_ms).collect();
+        let slope = self.slope();
+        let tokens = |turn: &Turn| turn.prompt_tokens.map(|tokens| tokens as f64);
+        let first = |turn: &Turn| turn.number == 1;
+        let last = |turn: &Turn| turn.is_last;
+        let mut values = numbers([
+            ("mean_ttft_ms", mean(&ttft)),
+            ("median_ttft_ms", median(&ttft)),
+            ("ttft_first_ms", self.mean_of(first, |turn| turn.ttft_ms)),
+            ("ttft_last_ms", self.mean_of(last, |turn| turn.ttft_ms)),
+            ("ttft_slope_ms_per_turn", slope.map(|(slope, _)| slope)),
+            ("ttft_slope_low", slope.map(|(_, interval)| interval.low)),
+            ("ttft_slope_high", slope.map(|(_, interval)| interval.high)),
+            ("mean_tpot_ms", self.mean_of(|_| true, |turn| turn.tpot_ms)),
+            ("cache_share", self.cache_share(|turn| turn.number > 1)),
+            ("cache_share_last", self.cache_share(last)),
+            ("prompt_tokens_first", self.mean_of(first, tokens)),
+            ("prompt_tokens_last", self.mean_of(last, tokens)),
+            ("turns", Some(self.turns.len() as f64)),
+            ("requests", Some(self.requests as f64)),
+            ("failed", Some(self.failed as f64)),
+        ]);
+        for (name, list) in [
+            ("ttft_by_turn_ms", self.by_turn(|turn| self.mean_of(turn, |turn| turn.ttft_ms))),
+            ("tpot_by_turn_ms", self.by_turn(|turn| self.mean_of(turn, |turn| turn.tpot_ms))),
+            ("cache_share_by_turn", self.by_turn(|turn| self.cache_share(turn))),
+            ("prompt_tokens_by_turn", self.by_turn(|turn| self.mean_of(turn, tokens))),
+        ] {
+            values.insert(name.to_owned(), list.map(MetricValue::List));
+        }
+        let state = self.cache_state().map(|state| MetricValue::Text(state.to_owned()));
+        values.insert("cache_state".to_owned(), state);
+        values
+    }
+}

@@ -1,0 +1,420 @@
+//! The workload `load`: closed loops of many slots, open loops on a schedule,
+//! ladders of them, and the highest rate that holds an SLO. Here is what a repeat
+//! of each does; the loops are in `closed`, `open` and `max_rate`, what is seen beside
+//! one in `beside`, what the records add up to in `figures` and `window`, when a ladder ends
+//! in `ladder`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::bench::prompt::dataset::Unready;
+use crate::bench::prompt::fitting::{Unfit, Wanted, fit, fit_added, length};
+use crate::bench::prompt::length::some_missed;
+use crate::bench::repeat::{Repeat, Verdict};
+use crate::bench::suite::{Bench, BenchError};
+use crate::bench::traffic::{Sent, settle};
+use crate::client::error::is_too_long;
+use crate::client::record::{RequestErrorClass, RequestRecord};
+use crate::client::{Order, Slot};
+use crate::metric::{MetricValue, MetricValues};
+use crate::server::counters::Counters;
+use crate::workload::{Load, LoadCase};
+
+use self::beside::Beside;
+use self::figures::Plan;
+use self::files::too_many_files;
+use self::generate::{Generated, Generator, Health};
+use self::ladder::{Rung, Rungs};
+use self::lanes::Lanes;
+use self::prompts::{Prompts, Recipe, Shared, Texts};
+use self::selection::Selection;
+use self::step::Extent;
+use self::verdict::{Done, void_of_lag};
+
+mod beside;
+mod closed;
+mod figures;
+mod files;
+mod generate;
+mod ladder;
+mod lanes;
+mod max_rate;
+mod open;
+mod prompts;
+mod selection;
+mod step;
+mod verdict;
+mod window;
+
+/// Prompts that may be tried until one is not too long.
+const MAX_PILOTS: usize = 16;
+
+/// What is known between the repeats of a launch.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct State {
+    rungs: Rungs,
+    /// What prompts share, by what was asked for.
+    shared: BTreeMap<String, Shared>,
+    /// Median time of a request by case; of a search at its slowest.
+    expected: BTreeMap<String, Duration>,
+}
+
+/// One repeat while it runs.
+struct Run<'b, 'a> {
+    bench: &'b mut Bench<'a>,
+    spec: &'b Load,
+    kind: LoadCase,
+    case: &'b str,
+    is_warmup: bool,
+    /// What the server had counted when nothing was in flight.
+    counters: Option<Counters>,
+}
+
+/// Why a repeat ends before its time.
+enum Stop {
+    Cancelled,
+    /// Nothing was measured.
+    Skipped(String),
+    Ended(Verdict),
+}
+
+impl From<Unfit> for Stop {
+    fn from(unfit: Unfit) -> Self {
+        match unfit {
+            Unfit::Cancelled => Self::Cancelled,
+            Unfit::Unmet(reason) => Self::Skipped(reason),
+            Unfit::Failed(reason) => Self::Ended(Verdict::Failed(reason)),
+        }
+    }
+}
+
+impl From<Unready> for Stop {
+    fn from(unready: Unready) -> Self {
+        match unready {
+            Unready::Dataset(fault) => Self::Skipped(fault.to_string()),
+            Unready::Unfit(unfit) => unfit.into(),
+        }
+    }
+}
+
+/// Runs one repeat of a case.
+pub(crate) async fn repeat(
+    bench: &mut Bench<'_>,
+    spec: &Load,
+    kind: LoadCase,
+    case: &str,
+    number: u32,
+) -> Result<Repeat, BenchError> {
+    let mut run = Run { bench, spec, kind, case, is_warmup: number == 0, counters: None };
+    if let Some(reason) = run.not_possible() {
+        let metrics = BTreeMap::new();
+        return Ok(Repeat::without_requests(Verdict::Skipped(reason), metrics));
+    }
+    let verdict = match run.all().await {
+        Ok(repeat) => return Ok(repeat),
+        Err(Stop::Cancelled) => return Err(BenchError::Cancelled),
+        Err(Stop::Skipped(reason)) => Verdict::Skipped(reason),
+        Err(Stop::Ended(verdict)) => verdict,
+    };
+    // None of its own was sent: there are no figures, not even zeros.
+    Ok(Repeat::without_requests(verdict, MetricValues::new()))
+}
+
+impl Run<'_, '_> {
+    /// Why this case is not tried.
+    fn not_possible(&mut self) -> Option<String> {
+        let needed = self.spec.prompt_tokens + self.spec.output_tokens;
+        if let Some(longest) = self.bench.server().max_model_len
+            && self.spec.dataset.is_none()
+            && needed > longest
+        {
+            let (prompt, output) = (self.spec.prompt_tokens, self.spec.output_tokens);
+            return Some(format!(
+                "{prompt} + {output} tokens do not fit into the context of {longest}"
+            ));
+        }
+        let connections = match self.kind {
+            LoadCase::Concurrency(count) => count,
+            LoadCase::Rate(_) | LoadCase::MaxRate => 0,
+        };
+        if self.spec.is_judged_by(self.case) {
+            return too_many_files(connections);
+        }
+        too_many_files(connections).or_else(|| self.bench.load().rungs.beyond(self.spec, self.kind))
+    }
+
+    async fn all(&mut self) -> Result<Repeat, Stop> {
+        let recipe = self.recipe().await?;
+        let expected = self.expected(&recipe).await?;
+        let shared = recipe.shared_tokens();
+        self.counters = self.scrape().await?;
+        let done = match self.kind {
+            LoadCase::Concurrency(count) if self.is_warmup => {
+                self.burst(recipe, 0, count, "load").await?
+            }
+            LoadCase::Concurrency(count) => self.closed(recipe, count, expected).await?,
+            LoadCase::Rate(rate) => {
+                let extent = if self.is_warmup {
+                    Extent::Requests(self.warmup_requests(rate, expected))
+                } else {
+                    Extent::of(self.spec.requests_of(self.kind), self.spec)
+                };
+                let mut done = self.open(recipe, 0, rate, extent, expected).await?;
+                done.note = void_of_lag(&done.records).or(done.note);
+                done
+            }
+            LoadCase::MaxRate if self.is_warmup => self.warm_search(recipe).await?,
+            LoadCase::MaxRate => self.search(recipe, expected).await?,
+        };
+        Ok(self.judge(done, shared))
+    }
+
+    async fn scrape(&self) -> Result<Option<Counters>, Stop> {
+        let scrape = Counters::scrape(self.bench.http());
+        self.bench.cancel().run_until_cancelled(scrape).await.ok_or(Stop::Cancelled)
+    }
+
+    /// What the prompts are made of.
+    async fn recipe(&mut self) -> Result<Recipe, Stop> {
+        let recipe = Recipe {
+            salt: self.bench.salt_number(&["load", self.case]),
+            seed: format!("{} {} {}", self.bench.seed(), self.bench.repeat_name(), self.case),
+            texts: Texts::Seeded { shared: None, own_bytes: 1 },
+            route: self.spec.endpoint,
+            output_tokens: self.spec.output_tokens,
+            model: self.bench.server().model.clone(),
+        };
+        let texts = match &self.spec.dataset {
+            Some(path) => self.selected(path).await?,
+            None => self.fitted(&recipe).await?,
+        };
+        Ok(Recipe { texts, ..recipe })
+    }
+
+    /// The prompts of a dataset.
+    async fn selected(&mut self, path: &Path) -> Result<Texts, Stop> {
+        let selection = Selection::of(self.bench, path, self.spec).await?;
+        Ok(Texts::Dataset(Arc::new(selection.map_err(Stop::Skipped)?)))
+    }
+
+    /// Fits the prompts' length, and before it that of the part that they share.
+    async fn fitted(&mut self, recipe: &Recipe) -> Result<Texts, Stop> {
+        let spec = self.spec;
+        let probe = Recipe { output_tokens: 1, ..recipe.aside() };
+        let shared = match spec.shared_prefix_tokens {
+            Some(tokens) => Some(self.fitted_shared(&probe, tokens).await?),
+            None => None,
+        };
+        // A size is that of both parts, so that tokens grow as bytes do.
+        let own = move |bytes: usize| bytes.saturating_sub(shared.map_or(0, |s| s.bytes)).max(1);
+        let Load { prompt_tokens, shared_prefix_tokens, endpoint, .. } = spec;
+        let purpose = format!("load {prompt_tokens} {shared_prefix_tokens:?} {endpoint:?}");
+        let make = move |bytes, name: &str| {
+            let texts = Texts::Seeded { shared, own_bytes: own(bytes) };
+            Recipe { texts, ..probe.clone() }.prepare(name, 0)
+        };
+        let mut wanted = Wanted::new(&purpose, spec.prompt_tokens);
+        if let Some(longest) = self.bench.server().max_model_len {
+            wanted = wanted.at_most(longest.saturating_sub(spec.output_tokens));
+        }
+        let bytes = fit(self.bench, wanted, make).await?;
+        Ok(Texts::Seeded { shared, own_bytes: own(bytes) })
+    }
+
+    /// The shared part of so many tokens: found once in a launch, so that all repeats
+    /// have the same.
+    async fn fitted_shared(&mut self, probe: &Recipe, tokens: u64) -> Result<Shared, Stop> {
+        let purpose = format!("load shared {tokens} {:?}", self.spec.endpoint);
+        if let Some(shared) = self.bench.load().shared.get(&purpose) {
+            return Ok(*shared);
+        }
+        let around = |name: &str| probe.prepare_shared(name, None);
+        let probe = probe.clone();
+        let make = move |bytes, name: &str| probe.prepare_shared(name, Some(bytes));
+        let wanted = Wanted::new(&purpose, tokens);
+        let bytes = fit_added(self.bench, wanted, &around("around"), make.clone()).await?;
+        // The word in its place is a token.
+        let without = length(self.bench, &around("without")).await?;
+        let with = length(self.bench, &make(bytes, "with")).await?;
+        let tokens = with.zip(without).map(|(with, without)| (with + 1).saturating_sub(without));
+        let shared = Shared { bytes, tokens };
+        self.bench.load().shared.insert(purpose, shared);
+        Ok(shared)
+    }
+
+    /// How long a request takes: as the case's last repeat showed, or one by itself.
+    async fn expected(&mut self, recipe: &Recipe) -> Result<Duration, Stop> {
+        if let Some(time) = self.bench.load().expected.get(self.case) {
+            return Ok(*time);
+        }
+        let before = self.scrape().await?;
+        let record = self.pilot(recipe).await;
+        let (seconds, error) = (record.e2e_ms().unwrap_or(0.0) / 1e3, record.failure().cloned());
+        let told = record.usage.is_some();
+        let sent = Sent::of(std::slice::from_ref(&record));
+        self.bench.keep_aside([record]);
+        match error {
+            Some(error) if error.class == RequestErrorClass::Cancelled => Err(Stop::Cancelled),
+            Some(error) => {
+                let reason = format!("the first request alone: {}", error.message);
+                if is_too_long(&error) {
+                    return Err(Stop::Skipped(reason));
+                }
+                Err(Stop::Ended(Verdict::Failed(reason)))
+            }
+            None => {
+                let cancel = self.bench.cancel().clone();
+                settle(before.as_ref(), self.bench.http(), sent, &cancel).await;
+                if self.kind == LoadCase::MaxRate && self.spec.slo.tpot_ms.is_some() && !told {
+                    let reason =
+                        "the SLO bounds the time per token, and the server tells no tokens";
+                    return Err(Stop::Skipped(reason.to_owned()));
+                }
+                Ok(Duration::from_secs_f64(seconds))
+            }
+        }
+    }
+
+    /// One request by itself: the first that the server does not refuse as too long.
+    async fn pilot(&mut self, recipe: &Recipe) -> RequestRecord {
+        let mut place = 0;
+        loop {
+            let index = self.bench.position(0);
+            let order = Order { index, purpose: "calibration", scheduled_ns: None };
+            let prompt = recipe.aside().prepare(&format!("pilot {place}"), place);
+            let record = self.bench.send(&prompt, order).await.record;
+            match &recipe.texts {
+                Texts::Dataset(selection)
+                    if place < MAX_PILOTS && record.error.as_ref().is_some_and(is_too_long) =>
+                {
+                    selection.refuse(self.bench, place);
+                    self.bench.keep_aside([record]);
+                    place += 1;
+                }
+                _ => return record,
+            }
+        }
+    }
+
+    fn generator(&self, prompts: Prompts, slots: u64, purpose: &str) -> Generator {
+        Generator {
+            client: Arc::new(self.bench.client().clone()),
+            prompts,
+            clock: self.bench.clock(),
+            cancel: self.bench.cancel().clone(),
+            purpose: purpose.into(),
+            until_ns: None,
+            health: Arc::new(Health::new(u32::try_from(2 * slots + 16).unwrap_or(u32::MAX))),
+        }
+    }
+
+    /// What takes its time to build, unless a stop is asked for meanwhile.
+    async fn built<T>(&self, building: impl Future<Output = T>) -> Result<T, Stop> {
+        self.bench.cancel().run_until_cancelled(building).await.ok_or(Stop::Cancelled)
+    }
+
+    /// Threads and their connections, opened before the clock matters.
+    async fn slots(&mut self, count: usize) -> Result<(Lanes, Vec<Slot>), Stop> {
+        let lanes = Lanes::start(count).map_err(|fault| {
+            Stop::Ended(Verdict::Failed(format!("no thread for the load: {fault}")))
+        })?;
+        let opened = self.built(lanes.open(self.bench.client(), count)).await?;
+        let slots = opened.map_err(|error| {
+            let now = self.bench.clock().elapsed_ns();
+            let message = error.message.clone();
+            // Nothing was sent; the record holds why.
+            self.bench.keep_aside([RequestRecord {
+                purpose: "connection".to_owned(),
+                scheduled_ns: now,
+                sent_ns: now,
+                error: Some(error),
+                ..RequestRecord::default()
+            }]);
+            Stop::Ended(Verdict::Failed(message))
+        })?;
+        Ok((lanes, slots))
+    }
+
+    /// What a loop gave whose prompts were numbered from `first`. Its requests are
+    /// numbered anew: by then those that prepared the repeat are known.
+    fn done(
+        &mut self,
+        recipe: &Recipe,
+        (generated, beside): (Generated, Beside),
+        first: u32,
+        health: &Health,
+    ) -> Done {
+        let mut records = generated.records;
+        let (mut refused, mut remarks) = (Vec::new(), Vec::new());
+        if let Texts::Dataset(selection) = &recipe.texts {
+            let requests = records.len();
+            refused = selection.take_refused(self.bench, &mut records, first);
+            remarks = selection.remarks(requests, &refused, first);
+        }
+        let plan = Plan { open: false, window: generated.busy, slo: self.spec.slo };
+        let gave_up = health.given_up();
+        let mut done = Done { records, refused, gave_up, plan, remarks, beside, ..Done::default() };
+        done.number(self.bench.position(first as usize));
+        done
+    }
+
+    fn judge(&mut self, mut done: Done, shared: Option<u64>) -> Repeat {
+        let Beside { counters, readings, ran, foreign } = std::mem::take(&mut done.beside);
+        if let Some((from_ns, to_ns)) = ran {
+            self.bench.measured(from_ns, to_ns);
+        }
+        let mut metrics = figures::metrics(&done.records, &done.plan);
+        if !done.records.is_empty() {
+            let shared = shared.map(|tokens| tokens as f64);
+            for (name, value) in [("max_rate", done.max_rate), ("shared_prefix_tokens", shared)] {
+                metrics.insert(name.to_owned(), value.map(MetricValue::Number));
+            }
+            let counters = counters.as_ref().map(|(before, after)| (before, after));
+            figures::counted(counters, &readings, &mut metrics);
+        }
+        let void = foreign.or_else(|| self.missed(&done.records));
+        let verdict = done.verdict(self.spec.output_tokens, void);
+        if let Verdict::Ok(_) = verdict {
+            self.keep(&done.records, &metrics);
+        }
+        Repeat { verdict, metrics, records: done.into_records() }
+    }
+
+    /// Why these prompts are not as long as was asked for; those of a dataset have
+    /// lengths of their own.
+    fn missed(&self, records: &[RequestRecord]) -> Option<String> {
+        let asked = self.spec.dataset.is_none().then_some(self.spec.prompt_tokens)?;
+        some_missed(records.iter().map(|record| (record, asked)))
+    }
+
+    /// What the next repeats need to know.
+    fn keep(&mut self, records: &[RequestRecord], metrics: &MetricValues) {
+        let number = |name: &str| match metrics.get(name) {
+            Some(Some(MetricValue::Number(number))) => Some(*number),
+            _ => None,
+        };
+        let load = match self.kind {
+            LoadCase::Concurrency(count) => Some(count as f64),
+            LoadCase::Rate(_) => window::arrival_rate(records),
+            // A search has kept the time of one request at a time.
+            LoadCase::MaxRate => return,
+        };
+        let Some(median_e2el_ms) = number("median_e2el_ms") else { return };
+        self.expect(Duration::from_secs_f64(median_e2el_ms / 1e3));
+        let whole = number("total_output_tokens").zip(number("duration"));
+        let whole = whole.map(|(tokens, seconds)| tokens / seconds);
+        if let Some((load, whole)) = load.zip(whole).filter(|_| !self.is_warmup) {
+            let output_throughput = number("output_throughput");
+            let requests = records.len() as f64;
+            let rung = Rung { output_throughput, whole, load, requests, median_e2el_ms };
+            self.bench.load().rungs.note(self.case, rung);
+        }
+    }
+
+    /// Keeps how long a request of this case takes.
+    fn expect(&mut self, time: Duration) {
+        self.bench.load().expected.insert(self.case.to_owned(), time);
+    }
+}

@@ -1,0 +1,74 @@
+//! Open loops: requests are sent when a schedule says, however many are in flight.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::figures::Plan;
+use super::generate::Schedule;
+use super::prompts::{Amount, Prompts, Recipe};
+use super::step::Extent;
+use super::verdict::Done;
+use super::{Run, Stop, window};
+
+/// Requests of a warm-up at the least.
+pub(super) const WARMUP: u64 = 32;
+/// Connections that are opened ahead at the most.
+pub(super) const MAX_FLYING: u64 = 4096;
+
+impl Run<'_, '_> {
+    /// Requests that warm up for a rate: twice as many as are in flight by then, so
+    /// that the pipe is full for as long as it took to fill; no more than the load
+    /// itself sends.
+    pub(super) fn warmup_requests(&self, rate: f64, expected: Duration) -> u64 {
+        let enough = (2.0 * rate * expected.as_secs_f64()).ceil() as u64;
+        let all = self
+            .spec
+            .requests_of(self.kind)
+            .unwrap_or_else(|| (rate * self.spec.duration.unwrap_or(f64::INFINITY)).ceil() as u64);
+        enough.max(WARMUP).min(all)
+    }
+
+    /// One open loop of this extent, its requests numbered from `first`.
+    pub(super) async fn open(
+        &mut self,
+        recipe: Recipe,
+        first: u32,
+        rate: f64,
+        extent: Extent,
+        expected: Duration,
+    ) -> Result<Done, Stop> {
+        let (amount, most) = match extent {
+            Extent::Requests(requests) => (Amount::exactly(requests), requests),
+            Extent::Seconds(lasting) => {
+                (Amount::About((2.0 * rate * lasting) as u64 + WARMUP), MAX_FLYING)
+            }
+        };
+        let arrivals = derive_seed(&recipe.seed);
+        let prompts = self.built(Prompts::build(recipe.clone(), first, amount)).await?;
+        // Twice what is in flight on average, for the crowds of a Poisson stream.
+        let flying = (2.0 * rate * expected.as_secs_f64()).ceil() as u64 + 8;
+        let flying = flying.min(most).min(MAX_FLYING);
+        let (lanes, slots) = self.slots(flying as usize).await?;
+        let purpose = format!("rate={rate}");
+        let mut generator = self.generator(prompts, flying, &purpose);
+        if let Extent::Seconds(lasting) = extent {
+            let whole = Duration::from_secs_f64(lasting).as_nanos() as u64;
+            generator.until_ns = Some(generator.clock.elapsed_ns() + whole);
+        }
+        let schedule = match extent {
+            Extent::Requests(requests) => {
+                Schedule::of(self.spec.arrivals, rate, arrivals, requests)
+            }
+            Extent::Seconds(_) => Schedule::new(self.spec.arrivals, rate, arrivals),
+        };
+        let health = Arc::clone(&generator.health);
+        let ran = self.watched(generator.open(&lanes, slots, schedule)).await?;
+        let mut done = self.done(&recipe, ran, first, &health);
+        let window = done.window(window::open);
+        Ok(Done { plan: Plan { open: true, window, slo: self.spec.slo }, rate, ..done })
+    }
+}
+
+fn derive_seed(text: &str) -> u64 {
+    crate::bench::prompt::generate::derive(&["arrivals", text])
+}

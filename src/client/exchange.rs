@@ -1,0 +1,241 @@
+//! One request and its response on an open connection. A single future writes,
+//! reads and keeps the time, and is woken by its socket alone: a chunk costs one
+//! wake-up and one read. Whether the connection is fresh is [`crate::client`]'s.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::client::Limits;
+use crate::client::clock::Clock;
+use crate::client::connection::Connection;
+use crate::client::error::{before_head, cancelled, check_type, in_body, of_bytes, refusal_of};
+use crate::client::http1::{Body, Head};
+use crate::client::record::RequestError;
+use crate::client::silence::Timer;
+use crate::client::stream::StreamReader;
+
+/// How a response was left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// The connection can be used again.
+    Reusable,
+    /// The connection is to be given up.
+    Spent,
+}
+
+/// A request on its way.
+pub(crate) struct Exchange<'a> {
+    connection: &'a mut Connection,
+    /// Head and body, as far as not yet written.
+    message: &'a [u8],
+    /// Why nothing more can be written: an answer may be there all the same.
+    broken: Option<io::Error>,
+    response: Response<'a>,
+    timer: Timer,
+}
+
+/// What has come of the response.
+struct Response<'a> {
+    part: Part,
+    reader: &'a mut StreamReader,
+    clock: Clock,
+    /// Bytes were read, until it is asked for.
+    has_read: bool,
+    limits: Limits,
+}
+
+/// Which part of a response comes next.
+enum Part {
+    Head(Vec<u8>),
+    Stream { body: Body, keeps_alive: bool },
+    Refusal { status: u16, location: Option<String>, body: Body, text: Vec<u8> },
+}
+
+impl<'a> Exchange<'a> {
+    /// Sends nothing yet.
+    pub(crate) fn new(
+        connection: &'a mut Connection,
+        message: &'a [u8],
+        reader: &'a mut StreamReader,
+        clock: Clock,
+        limits: Limits,
+    ) -> Self {
+        let part = Part::Head(Vec::new());
+        let response = Response { part, reader, clock, has_read: false, limits };
+        let timer = Timer::new(clock, limits);
+        Self { connection, message, broken: None, response, timer }
+    }
+
+    /// Sends the request and reads the response to its end.
+    pub(crate) async fn run(mut self, cancel: &CancellationToken) -> Result<Ended, RequestError> {
+        // Until the first byte is out: when it was tried.
+        self.response.reader.record_mut().sent_ns = self.response.clock.elapsed_ns();
+        let whole = self.message.len();
+        let mut stop = pin!(cancel.cancelled());
+        let mut woken_by: Option<Waker> = None;
+        poll_fn(|cx| {
+            // What would wake this very task already needs not be asked with every chunk.
+            let known = woken_by.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
+            let stopped =
+                if known { cancel.is_cancelled() } else { stop.as_mut().poll(cx).is_ready() };
+            if stopped {
+                return Poll::Ready(Err(cancelled()));
+            }
+            if !known {
+                woken_by = Some(cx.waker().clone());
+            }
+            self.write(cx, whole);
+            let read = match self.read(cx) {
+                Poll::Ready(ended) => return Poll::Ready(ended),
+                Poll::Pending => std::mem::take(&mut self.response.has_read) && known,
+            };
+            match self.timer.poll(cx, read, self.response.reader) {
+                // The answer is whole; its connection does not end it.
+                Poll::Ready(_) if self.response.reader.is_done() => Poll::Ready(Ok(Ended::Spent)),
+                polled => polled.map(Err),
+            }
+        })
+        .await
+    }
+
+    fn write(&mut self, cx: &mut Context<'_>, whole: usize) {
+        while !self.message.is_empty() && self.broken.is_none() {
+            if self.message.len() == whole {
+                self.response.reader.record_mut().sent_ns = self.response.clock.elapsed_ns();
+            }
+            match self.connection.poll_write(cx, self.message) {
+                Poll::Pending => return,
+                Poll::Ready(Ok(0)) => self.broken = Some(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(Ok(written)) => self.message = &self.message[written..],
+                Poll::Ready(Err(error)) => self.broken = Some(error),
+            }
+        }
+    }
+
+    fn read(&mut self, cx: &mut Context<'_>) -> Poll<Result<Ended, RequestError>> {
+        loop {
+            let Self { connection, response, .. } = self;
+            let read = connection.poll_read(cx, |at_ns, bytes| {
+                if bytes.is_empty() { response.close(at_ns) } else { response.take(at_ns, bytes) }
+            });
+            match read {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(Ok(None))) => {}
+                Poll::Ready(Ok(Ok(Some(ended)))) => return Poll::Ready(Ok(ended)),
+                Poll::Ready(Ok(Err(error))) => return Poll::Ready(Err(error)),
+                Poll::Ready(Err(error)) => {
+                    // Why writing failed came first.
+                    let error = self.broken.take().unwrap_or(error);
+                    return Poll::Ready(self.response.broke(&error));
+                }
+            }
+        }
+    }
+}
+
+impl Response<'_> {
+    /// Takes bytes that arrived at a time of [`now_ns`]; tells how the response
+    /// ended when they end it.
+    fn take(&mut self, at_ns: u64, bytes: &[u8]) -> Result<Option<Ended>, RequestError> {
+        let at_ns = self.clock.since(at_ns);
+        self.has_read = true;
+        match &mut self.part {
+            Part::Head(head) => {
+                head.extend_from_slice(bytes);
+                let head = std::mem::take(head);
+                self.head(at_ns, head)
+            }
+            Part::Stream { .. } => self.stream(at_ns, bytes),
+            Part::Refusal { .. } => self.refusal(bytes),
+        }
+    }
+
+    fn head(&mut self, at_ns: u64, mut bytes: Vec<u8>) -> Result<Option<Ended>, RequestError> {
+        let head = loop {
+            match Head::read(&bytes, self.limits.header_bytes).map_err(|fault| of_bytes(&fault))? {
+                None => {
+                    self.part = Part::Head(bytes);
+                    return Ok(None);
+                }
+                // 100 and 103 announce the answer.
+                Some((head, length)) if (100..200).contains(&head.status) => {
+                    bytes.drain(..length);
+                }
+                Some((head, length)) => {
+                    bytes.drain(..length);
+                    break head;
+                }
+            }
+        };
+        let record = self.reader.record_mut();
+        record.headers_ns = Some(at_ns);
+        record.http_status = Some(head.status);
+        let Head { status, content_type, location, keeps_alive, body } = head;
+        if status != 200 {
+            self.part = Part::Refusal { status, location, body, text: Vec::new() };
+            return self.refusal(&bytes);
+        }
+        check_type(content_type.as_deref())?;
+        self.part = Part::Stream { body, keeps_alive };
+        self.stream(at_ns, &bytes)
+    }
+
+    fn stream(&mut self, at_ns: u64, mut bytes: &[u8]) -> Result<Option<Ended>, RequestError> {
+        let Part::Stream { body, keeps_alive } = &mut self.part else { return Ok(None) };
+        while let Some(piece) = body.next(&mut bytes).map_err(|fault| of_bytes(&fault))? {
+            self.reader.push(at_ns, piece)?;
+        }
+        if !body.is_over() {
+            return Ok(None);
+        }
+        self.reader.record_mut().end_ns = Some(at_ns);
+        // Bytes behind the response belong to nothing that we asked for.
+        let ended = if *keeps_alive && bytes.is_empty() { Ended::Reusable } else { Ended::Spent };
+        Ok(Some(ended))
+    }
+
+    /// A refusal is over with its body, or where its text is no message any more.
+    fn refusal(&mut self, mut bytes: &[u8]) -> Result<Option<Ended>, RequestError> {
+        let limit = self.limits.error_bytes;
+        let Part::Refusal { status, location, body, text } = &mut self.part else {
+            return Ok(None);
+        };
+        let mut over = false;
+        while !over {
+            match body.next(&mut bytes) {
+                Ok(Some(piece)) => {
+                    text.extend_from_slice(&piece[..piece.len().min(limit - text.len())]);
+                    over = text.len() == limit;
+                }
+                Ok(None) if !body.is_over() => return Ok(None),
+                // What has come of the message is worth more than why it broke off.
+                Ok(None) | Err(_) => over = true,
+            }
+        }
+        Err(refusal_of(*status, location.as_deref(), text))
+    }
+
+    /// The other side will send no more.
+    fn close(&mut self, at_ns: u64) -> Result<Option<Ended>, RequestError> {
+        if let Part::Stream { body: Body::UntilClose, .. } = self.part {
+            self.reader.record_mut().end_ns = Some(self.clock.since(at_ns));
+            return Ok(Some(Ended::Spent));
+        }
+        self.broke(&io::Error::new(io::ErrorKind::UnexpectedEof, "it was closed")).map(Some)
+    }
+
+    fn broke(&self, error: &io::Error) -> Result<Ended, RequestError> {
+        match &self.part {
+            Part::Head(_) => Err(before_head(error)),
+            Part::Stream { .. } if self.reader.is_done() => Ok(Ended::Spent),
+            Part::Stream { .. } => Err(in_body(error)),
+            Part::Refusal { status, location, text, .. } => {
+                Err(refusal_of(*status, location.as_deref(), text))
+            }
+        }
+    }
+}

@@ -1,0 +1,322 @@
+//! The streaming client of every workload: one request on one connection of our
+//! own, with the times at which its bytes passed. Arrivals and concurrency are
+//! the workloads'; a request is sent once, whatever happens.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use reqwest::Url;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::client::clock::Clock;
+use crate::client::connection::Connection;
+use crate::client::error::cancelled;
+use crate::client::exchange::{Ended, Exchange};
+use crate::client::http1::{is_header_value, request_head};
+use crate::client::record::{RequestError, RequestErrorClass, RequestRecord};
+use crate::client::request::Prepared;
+use crate::client::stream::{Answer, StreamLimits, StreamReader};
+use crate::server::{ApiKey, Server};
+
+/// What a server may do to us at most.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of a response's head.
+    pub header_bytes: usize,
+    /// Bytes of an event and of a whole stream.
+    pub stream: StreamLimits,
+    /// Bytes of an error's body; what is beyond is not read.
+    pub error_bytes: usize,
+    /// Time to connect.
+    pub connect: Duration,
+    /// Time from the send to the first token.
+    pub first_token: Duration,
+    /// Time without an event that has data, after the first token.
+    pub silence: Duration,
+    /// Time from the send to the end, whatever comes.
+    pub total: Duration,
+    /// Time for the response to end after `[DONE]`, before the connection is given up.
+    pub after_done: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            header_bytes: 64 << 10,
+            stream: StreamLimits { event: 1 << 20, total: 64 << 20 },
+            error_bytes: 64 << 10,
+            connect: Duration::from_secs(10),
+            first_token: Duration::from_mins(10),
+            silence: Duration::from_mins(2),
+            total: Duration::from_hours(1),
+            after_done: Duration::from_millis(250),
+        }
+    }
+}
+
+/// Why there is no client for a server.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ClientError {
+    /// The address is none that can be talked to.
+    #[error("cannot measure {url}: {reason}")]
+    Address {
+        /// The address as it was given.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// Talks to one server. Cheap to share.
+#[derive(Clone, Debug)]
+pub struct Client {
+    addresses: Vec<SocketAddr>,
+    prefix: String,
+    host: String,
+    api_key: Option<ApiKey>,
+    limits: Limits,
+    /// Whether an answer of the server had `usage`.
+    tells_usage: Arc<AtomicBool>,
+}
+
+/// A place for a connection: kept open between the requests of one worker.
+#[derive(Default)]
+pub struct Slot {
+    connection: Option<Connection>,
+}
+
+impl std::fmt::Debug for Slot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Slot(open: {})", self.connection.is_some())
+    }
+}
+
+/// What came of a request.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Its times, counts and error.
+    pub record: RequestRecord,
+    /// The answer, where it was to be kept.
+    pub answer: Option<Answer>,
+}
+
+/// When and for what a request is sent.
+#[derive(Clone, Copy, Debug)]
+pub struct Order<'a> {
+    /// Position in the repeat, from 0.
+    pub index: u32,
+    /// `miss`, `resent`, ...
+    pub purpose: &'a str,
+    /// When it was to be sent, in nanoseconds since the repeat's start; `None` in a closed loop.
+    pub scheduled_ns: Option<u64>,
+}
+
+/// The address that answers first comes first: of a name with several, one may lead
+/// nowhere.
+async fn first_to_answer(mut addresses: Vec<SocketAddr>, patience: Duration) -> Vec<SocketAddr> {
+    if addresses.len() < 2 {
+        return addresses;
+    }
+    let tries = addresses
+        .clone()
+        .into_iter()
+        .map(|address| Box::pin(async move { TcpStream::connect(address).await.map(|_| address) }));
+    let tried = timeout(patience, futures_util::future::select_ok(tries)).await;
+    if let Ok(Ok((first, _))) = tried {
+        addresses.sort_by_key(|address| *address != first);
+    }
+    addresses
+}
+
+impl Client {
+    /// A client for `server`; its name is looked up once, here.
+    ///
+    /// # Errors
+    /// An address that is not plain HTTP, or a name that is not known.
+    pub async fn new(server: &Server, limits: Limits) -> Result<Self, ClientError> {
+        let url = &server.endpoint.base_url;
+        let fault = |reason: &str| ClientError::Address { url: url.clone(), reason: reason.into() };
+        let parsed: Url = url.parse().map_err(|_| fault("it is no URL"))?;
+        match parsed.scheme() {
+            "http" => {}
+            "https" => {
+                return Err(fault(
+                    "https is not supported; give the server's plain http address, or a tunnel to it",
+                ));
+            }
+            _ => return Err(fault("it must begin with http://")),
+        }
+        if !parsed.username().is_empty() || parsed.password().is_some() {
+            return Err(fault("credentials do not belong into a URL"));
+        }
+        let name = parsed.host_str().ok_or_else(|| fault("it names no host"))?;
+        let port = parsed.port_or_known_default().unwrap_or(80);
+        let host = parsed.port().map_or(name.to_owned(), |port| format!("{name}:{port}"));
+        let bare = name.trim_start_matches('[').trim_end_matches(']');
+        let addresses: Vec<SocketAddr> = tokio::net::lookup_host((bare, port))
+            .await
+            .map_err(|error| fault(&format!("its host is not known ({error})")))?
+            .collect();
+        let addresses = first_to_answer(addresses, limits.connect).await;
+        let api_key = server.endpoint.api_key.clone();
+        if api_key.as_ref().is_some_and(|key| !is_header_value(key.reveal())) {
+            return Err(fault("the API key has characters that no header can carry"));
+        }
+        let prefix = parsed.path().trim_end_matches('/').to_owned();
+        Ok(Self { addresses, prefix, host, api_key, limits, tells_usage: Arc::default() })
+    }
+
+    /// Opens the slot's connection, unless it is open and fresh. To be called
+    /// before the clock matters; [`Client::send`] does it otherwise.
+    ///
+    /// # Errors
+    /// No connection.
+    pub async fn ready(&self, slot: &mut Slot) -> Result<(), RequestError> {
+        self.ready_for(slot, Duration::ZERO).await.map(|_| ())
+    }
+
+    /// As [`Client::ready`], for a request that is sent after `ahead`; whether it had to
+    /// be opened.
+    ///
+    /// # Errors
+    /// No connection.
+    pub async fn ready_for(&self, slot: &mut Slot, ahead: Duration) -> Result<bool, RequestError> {
+        if self.is_ready_for(slot, ahead) {
+            return Ok(false);
+        }
+        slot.connection = None;
+        let error = |message: String| RequestError { class: RequestErrorClass::Connect, message };
+        match timeout(self.limits.connect, Connection::open(&self.addresses)).await {
+            Ok(Ok(connection)) => {
+                slot.connection = Some(connection);
+                Ok(true)
+            }
+            Ok(Err(fault)) => Err(error(format!("no connection: {fault}"))),
+            Err(_) => {
+                let seconds = self.limits.connect.as_secs_f64();
+                Err(error(format!("no connection within {seconds} s")))
+            }
+        }
+    }
+
+    /// Whether the slot's connection is open, and still fresh after `ahead`.
+    pub fn is_ready_for(&self, slot: &Slot, ahead: Duration) -> bool {
+        slot.connection.as_ref().is_some_and(|connection| connection.is_usable(ahead))
+    }
+
+    /// `count` slots, all open: a few at a time, so that no burst of connects
+    /// meets the server's backlog.
+    ///
+    /// # Errors
+    /// The first connection that could not be opened.
+    pub async fn open(&self, count: usize) -> Result<Vec<Slot>, RequestError> {
+        let mut slots: Vec<Slot> = Vec::new();
+        slots.resize_with(count, Slot::default);
+        for batch in slots.chunks_mut(64) {
+            futures_util::future::try_join_all(batch.iter_mut().map(|slot| self.ready(slot)))
+                .await?;
+        }
+        Ok(slots)
+    }
+
+    /// Sends a request and reads its stream. Cancelling drops the connection at once.
+    pub async fn send(
+        &self,
+        slot: &mut Slot,
+        request: &Prepared,
+        order: Order<'_>,
+        clock: Clock,
+        cancel: &CancellationToken,
+    ) -> Outcome {
+        let now = clock.elapsed_ns();
+        let record = RequestRecord {
+            index: order.index,
+            purpose: order.purpose.to_owned(),
+            scheduled_ns: order.scheduled_ns.unwrap_or(now),
+            sent_ns: now,
+            request_bytes: request.body.len() as u64,
+            ..RequestRecord::default()
+        };
+        let mut reader = StreamReader::new(record, self.limits.stream, request.keep_answer)
+            .at_most(request.max_tokens);
+        let message = self.message(request);
+        let ready = cancel.run_until_cancelled(self.ready(slot)).await;
+        let outcome = match (ready, slot.connection.take()) {
+            (Some(Err(error)), _) => Err(error),
+            (Some(Ok(())), Some(mut connection)) => {
+                let exchange =
+                    Exchange::new(&mut connection, &message, &mut reader, clock, self.limits);
+                exchange.run(cancel).await.map(|ended| {
+                    if ended == Ended::Reusable {
+                        connection.rests();
+                        slot.connection = Some(connection);
+                    }
+                })
+            }
+            (None | Some(Ok(())), _) => Err(cancelled()),
+        };
+        let record = reader.record_mut();
+        record.end_ns.get_or_insert(clock.elapsed_ns());
+        if order.scheduled_ns.is_none() {
+            record.scheduled_ns = record.sent_ns;
+        }
+        let (mut record, answer) = reader.finish(outcome);
+        self.excuse(&mut record);
+        self.hide_key(&mut record);
+        Outcome { record, answer }
+    }
+
+    /// A missing `usage` is a fault of the request only where the server has it to give.
+    fn excuse(&self, record: &mut RequestRecord) {
+        if record.usage.is_some() {
+            self.tells_usage.store(true, Ordering::Relaxed);
+        }
+        record.is_excused =
+            record.error.as_ref().is_some_and(|e| e.class == RequestErrorClass::MissingUsage)
+                && !self.tells_usage.load(Ordering::Relaxed);
+    }
+
+    /// What a server or a proxy says may repeat the key that it was sent.
+    fn hide_key(&self, record: &mut RequestRecord) {
+        let key = self.api_key.as_ref().map(ApiKey::reveal).filter(|key| !key.is_empty());
+        if let (Some(error), Some(key)) = (&mut record.error, key) {
+            error.message = error.message.replace(key, "***");
+        }
+    }
+
+    /// Head and body, in one piece: one write sends what fits the socket.
+    fn message(&self, request: &Prepared) -> Vec<u8> {
+        let key = self.api_key.as_ref().map(ApiKey::reveal);
+        let path = format!("{}{}", self.prefix, request.path);
+        let mut message = request_head(&path, &self.host, key, request.body.len()).into_bytes();
+        message.extend_from_slice(&request.body);
+        message
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_address_that_answers_comes_before_one_that_does_not() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let answers = listener.local_addr().expect("bound");
+        // Nobody listens there: the port was somebody's a moment ago.
+        let gone = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let refuses = gone.local_addr().expect("bound");
+        drop(gone);
+        // For documentation: packets to it lead nowhere.
+        let silent = "192.0.2.1:9".parse().expect("an address");
+        let patience = Duration::from_secs(20);
+        let sorted = first_to_answer(vec![silent, refuses, answers], patience).await;
+        assert_eq!(sorted, [answers, silent, refuses]);
+        let patience = Duration::from_millis(50);
+        let unsorted = first_to_answer(vec![refuses, silent], patience).await;
+        assert_eq!(unsorted, [refuses, silent], "as the name has them");
+    }
+}

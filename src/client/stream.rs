@@ -1,0 +1,450 @@
+//! What a stream of chunks adds up to: the times of its tokens, its usage, its
+//! end, its answer. Fed with bytes and the time at which they arrived; knows no
+//! socket and no clock.
+
+use serde::{Deserialize, Serialize};
+
+use crate::client::calls::Calls;
+use crate::client::chunk::{self, Template, TextKind};
+use crate::client::record::{Chunk, RequestError, RequestErrorClass, RequestRecord};
+use crate::client::sse::{EventTooLarge, Splitter};
+
+/// What a server answered, put together from its chunks.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// The answer's text.
+    pub content: String,
+    /// The text of thinking.
+    pub reasoning: String,
+    /// Tool calls, in the order in which they began.
+    pub tool_calls: Vec<ToolCall>,
+}
+
+/// One tool call, put together from its pieces.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToolCall {
+    /// The server's identifier of the call.
+    pub id: String,
+    /// Name of the function.
+    pub name: String,
+    /// Arguments as the model wrote them: JSON, if it did well.
+    pub arguments: String,
+}
+
+/// More bytes than any server's identifier has.
+const MAX_ID: usize = 256;
+
+/// Reads one stream into a record.
+#[derive(Debug)]
+pub(crate) struct StreamReader {
+    splitter: Splitter,
+    events: Events,
+    bytes: usize,
+    limit: usize,
+    /// Chunks with text that an answer of its length may have.
+    most_chunks: usize,
+}
+
+/// What the events have said so far.
+#[derive(Debug)]
+struct Events {
+    record: RequestRecord,
+    template: Template,
+    answer: Option<Answer>,
+    last_ns: Option<u64>,
+    calls: Calls,
+    done: bool,
+}
+
+/// Size limits of a stream, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StreamLimits {
+    /// One event.
+    pub event: usize,
+    /// The whole stream.
+    pub total: usize,
+}
+
+impl StreamReader {
+    /// Reads into `record`; keeps the answer's text only where asked.
+    pub(crate) fn new(record: RequestRecord, limits: StreamLimits, keep_answer: bool) -> Self {
+        let events = Events {
+            record,
+            template: Template::default(),
+            answer: keep_answer.then(Answer::default),
+            last_ns: None,
+            calls: Calls::default(),
+            done: false,
+        };
+        let splitter = Splitter::new(limits.event);
+        Self { splitter, events, bytes: 0, limit: limits.total, most_chunks: usize::MAX }
+    }
+
+    /// Gives up an answer that goes on far beyond its `max_tokens`: some servers send a
+    /// chunk for each letter, and none more.
+    pub(crate) fn at_most(mut self, max_tokens: u64) -> Self {
+        self.most_chunks = 1024usize.saturating_add(16 * max_tokens as usize);
+        self
+    }
+
+    pub(crate) fn record_mut(&mut self) -> &mut RequestRecord {
+        &mut self.events.record
+    }
+
+    /// When the last event with data came.
+    pub(crate) fn last_event_ns(&self) -> Option<u64> {
+        self.events.last_ns
+    }
+
+    /// A token has come.
+    pub(crate) fn has_token(&self) -> bool {
+        self.events.record.first_token_ns.is_some()
+    }
+
+    /// `[DONE]` has come.
+    pub(crate) fn is_done(&self) -> bool {
+        self.events.done
+    }
+
+    /// Takes bytes of the body that arrived at `at_ns`.
+    pub(crate) fn push(&mut self, at_ns: u64, bytes: &[u8]) -> Result<(), RequestError> {
+        self.events.record.first_byte_ns.get_or_insert(at_ns);
+        self.bytes += bytes.len();
+        if self.bytes > self.limit {
+            return Err(too_large(format!("the stream is larger than {} bytes", self.limit)));
+        }
+        let events = &mut self.events;
+        self.splitter.push(bytes, |data| events.take(at_ns, data))?;
+        if self.events.record.chunks.len() > self.most_chunks {
+            let count = self.events.record.chunks.len();
+            return Err(too_large(format!(
+                "the answer goes on beyond its `max_tokens`: {count} chunks so far"
+            )));
+        }
+        Ok(())
+    }
+
+    /// The body is over: whether the stream came to its end, and the record.
+    pub(crate) fn finish(
+        mut self,
+        outcome: Result<(), RequestError>,
+    ) -> (RequestRecord, Option<Answer>) {
+        let record = &mut self.events.record;
+        record.error = match outcome {
+            Err(error) => Some(error),
+            Ok(()) if !self.events.done => Some(RequestError {
+                class: RequestErrorClass::Cut,
+                message: "the stream ended without `[DONE]`".to_owned(),
+            }),
+            Ok(()) if record.usage.is_none() => Some(RequestError {
+                class: RequestErrorClass::MissingUsage,
+                message: "the stream ended without `usage`".to_owned(),
+            }),
+            Ok(()) => None,
+        };
+        record.chunks.shrink_to_fit();
+        let Events { record, answer, calls, .. } = self.events;
+        (record, answer.map(|answer| Answer { tool_calls: calls.into_calls(), ..answer }))
+    }
+}
+
+impl Events {
+    fn take(&mut self, at_ns: u64, data: &[u8]) -> Result<(), RequestError> {
+        if self.done {
+            return Ok(());
+        }
+        if let Some((kind, text)) = self.template.text(data) {
+            self.last_ns = Some(at_ns);
+            self.text(at_ns, kind, text);
+            return Ok(());
+        }
+        match data.trim_ascii() {
+            b"" => return Ok(()),
+            b"[DONE]" => {
+                self.done = true;
+                return Ok(());
+            }
+            _ => {}
+        }
+        self.last_ns = Some(at_ns);
+        let chunk = chunk::Chunk::read(data).map_err(|error| malformed(data, &error))?;
+        if let Some(message) = chunk.error() {
+            return Err(RequestError { class: RequestErrorClass::InStream, message });
+        }
+        if self.record.response_id.is_none() && !chunk.id().is_empty() {
+            let end = chunk.id().floor_char_boundary(MAX_ID);
+            self.record.response_id = Some(chunk.id()[..end].to_owned());
+        }
+        if let Some(usage) = chunk.usage() {
+            self.record.usage = Some(usage);
+        }
+        if let Some(reason) = chunk.finish_reason() {
+            self.record.finish_reason = Some(reason.to_owned());
+        }
+        self.text(at_ns, TextKind::Reasoning, chunk.reasoning());
+        self.text(at_ns, TextKind::Content, chunk.content());
+        self.tools(at_ns, &chunk)?;
+        self.template.learn(data, &chunk);
+        Ok(())
+    }
+
+    fn text(&mut self, at_ns: u64, kind: TextKind, text: &str) {
+        if text.is_empty() {
+            return;
+        }
+        self.token(at_ns, text.len(), kind == TextKind::Content);
+        if let Some(answer) = &mut self.answer {
+            match kind {
+                TextKind::Content => answer.content.push_str(text),
+                TextKind::Reasoning => answer.reasoning.push_str(text),
+            }
+        }
+    }
+
+    fn tools(&mut self, at_ns: u64, chunk: &chunk::Chunk<'_>) -> Result<(), RequestError> {
+        let mut bytes = 0;
+        for piece in chunk.tools() {
+            bytes += piece.name.len() + piece.arguments.len();
+            if self.answer.is_some() {
+                self.calls.push(piece).map_err(|fault| too_large(fault.to_string()))?;
+            }
+        }
+        if bytes > 0 {
+            self.token(at_ns, bytes, true);
+        }
+        Ok(())
+    }
+
+    fn token(&mut self, at_ns: u64, bytes: usize, of_answer: bool) {
+        let record = &mut self.record;
+        record.first_token_ns.get_or_insert(at_ns);
+        if of_answer {
+            record.first_answer_ns.get_or_insert(at_ns);
+        }
+        record.last_token_ns = Some(at_ns);
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        record.chunks.push(Chunk { at_ns, bytes });
+    }
+}
+
+impl From<EventTooLarge> for RequestError {
+    fn from(error: EventTooLarge) -> Self {
+        too_large(error.to_string())
+    }
+}
+
+fn too_large(message: String) -> RequestError {
+    RequestError { class: RequestErrorClass::TooLarge, message }
+}
+
+fn malformed(data: &[u8], error: &serde_json::Error) -> RequestError {
+    let shown: String = String::from_utf8_lossy(&data[..data.len().min(200)]).into_owned();
+    RequestError {
+        class: RequestErrorClass::Malformed,
+        message: format!("an event of the stream is no chunk ({error}): {shown}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: StreamLimits = StreamLimits { event: 1 << 20, total: 64 << 20 };
+
+    fn chat(delta: &str) -> String {
+        format!(
+            "data: {{\"id\":\"c\",\"choices\":[{{\"index\":0,\"delta\":{delta},\"finish_reason\":null}}]}}\n\n"
+        )
+    }
+
+    const USAGE: &str = "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":21,\"completion_tokens\":8,\
+        \"prompt_tokens_details\":{\"cached_tokens\":16}}}\n\n";
+
+    fn read(events: &[String]) -> (RequestRecord, Answer) {
+        let mut reader = StreamReader::new(RequestRecord::default(), LIMITS, true);
+        let mut outcome = Ok(());
+        for (at, event) in events.iter().enumerate() {
+            outcome = reader.push(at as u64, event.as_bytes());
+            if outcome.is_err() {
+                break;
+            }
+        }
+        let (record, answer) = reader.finish(outcome);
+        (record, answer.expect("kept"))
+    }
+
+    #[test]
+    fn the_role_chunk_is_no_token_and_thinking_is_no_answer() {
+        let (record, answer) = read(&[
+            chat(r#"{"role":"assistant","content":""}"#),
+            chat(r#"{"reasoning":"hm"}"#),
+            chat(r#"{"reasoning":"so"}"#),
+            chat(r#"{"content":"Yes"}"#),
+            chat(r#"{"content":"\n\"é\""}"#),
+            chat(r#"{"content":"!"}"#),
+            USAGE.to_owned(),
+            "data: [DONE]\n\n".to_owned(),
+        ]);
+        assert_eq!(record.error, None);
+        assert_eq!(
+            (record.first_byte_ns, record.first_token_ns, record.first_answer_ns),
+            (Some(0), Some(1), Some(3))
+        );
+        assert_eq!(record.last_token_ns, Some(5));
+        assert_eq!(record.response_id.as_deref(), Some("c"));
+        let bytes: Vec<u32> = record.chunks.iter().map(|chunk| chunk.bytes).collect();
+        assert_eq!(bytes, [2, 2, 3, 5, 1]);
+        assert_eq!((answer.content.as_str(), answer.reasoning.as_str()), ("Yes\n\"é\"!", "hmso"));
+        let usage = record.usage.expect("usage");
+        assert_eq!((usage.prompt_tokens, usage.completion_tokens), (21, 8));
+        assert_eq!((usage.cached_tokens, usage.reasoning_tokens), (Some(16), None));
+    }
+
+    #[test]
+    fn the_old_name_of_thinking_and_completions() {
+        let (record, answer) = read(&[
+            chat(r#"{"reasoning_content":"a"}"#),
+            chat(r#"{"reasoning_content":"b"}"#),
+            "data: {\"choices\":[{\"text\":\"c\",\"finish_reason\":null}]}\n\n".to_owned(),
+            "data: {\"choices\":[{\"text\":\"d\",\"finish_reason\":null}]}\n\n".to_owned(),
+            "data: {\"choices\":[{\"text\":\"\",\"finish_reason\":\"length\"}]}\n\n".to_owned(),
+        ]);
+        assert_eq!((answer.reasoning.as_str(), answer.content.as_str()), ("ab", "cd"));
+        assert_eq!((record.first_token_ns, record.first_answer_ns), (Some(0), Some(2)));
+        assert_eq!(record.finish_reason.as_deref(), Some("length"));
+        assert_eq!(record.error.expect("no [DONE]").class, RequestErrorClass::Cut);
+    }
+
+    #[test]
+    fn a_missing_usage_a_bad_chunk_and_an_error_in_the_stream() {
+        let class = |events: &[String]| read(events).0.error.expect("an error");
+        let done = "data: [DONE]\n\n".to_owned();
+        let error = class(&[chat(r#"{"content":"a"}"#), done.clone()]);
+        assert_eq!(error.class, RequestErrorClass::MissingUsage);
+        let error = class(&["data: {\"choices\": [\n\n".to_owned(), done.clone()]);
+        assert_eq!(error.class, RequestErrorClass::Malformed);
+        let error = class(&[
+            chat(r#"{"content":"a"}"#),
+            "data: {\"error\": {\"message\": \"EngineCore died\", \"code\": 500}}\n\n".to_owned(),
+            done.clone(),
+        ]);
+        assert_eq!(error.class, RequestErrorClass::InStream);
+        assert_eq!(error.message, "EngineCore died");
+        for itself in [
+            r#"{"object":"error","message":"died","type":"InternalServerError","code":500}"#,
+            r#"{"detail":"died"}"#,
+        ] {
+            let error = class(&[
+                chat(r#"{"content":"a"}"#),
+                format!("data: {itself}\n\n"),
+                USAGE.to_owned(),
+                done.clone(),
+            ]);
+            let expected = (RequestErrorClass::InStream, "died");
+            assert_eq!((error.class, error.message.as_str()), expected);
+        }
+        let calls = (0..2000).map(|n| chat(&format!(r#"{{"tool_calls":[{{"index":{n}}}]}}"#)));
+        let error = class(&calls.collect::<Vec<_>>());
+        assert_eq!(error.class, RequestErrorClass::TooLarge);
+    }
+
+    #[test]
+    fn a_count_that_is_not_told_is_missing_and_not_zero() {
+        for usage in [
+            r#"{"total_tokens":9}"#,
+            r#"{"prompt_tokens":9,"completion_tokens":null}"#,
+            r#"{"completion_tokens":9,"prompt_tokens":null}"#,
+            "{}",
+            "null",
+        ] {
+            let (record, answer) = read(&[
+                chat(r#"{"content":"a"}"#),
+                format!("data: {{\"choices\":[],\"usage\":{usage}}}\n\n"),
+                "data: [DONE]\n\n".to_owned(),
+            ]);
+            assert_eq!((record.usage, answer.content.as_str()), (None, "a"), "{usage}");
+            let class = record.error.expect("no usage").class;
+            assert_eq!(class, RequestErrorClass::MissingUsage, "{usage}");
+        }
+        // One that is told stays told, whatever comes behind it.
+        let (record, _) = read(&[
+            USAGE.to_owned(),
+            "data: {\"choices\":[],\"usage\":{\"total_tokens\":29}}\n\n".to_owned(),
+            "data: [DONE]\n\n".to_owned(),
+        ]);
+        assert_eq!(record.usage.map(|usage| usage.completion_tokens), Some(8));
+        assert_eq!(record.error, None);
+    }
+
+    /// A chunk that only looks like the one before must not be read as it.
+    #[test]
+    fn the_template_changes_nothing() {
+        let tricky = [
+            r#"{"content":"plain"}"#,
+            r#"{"content":"a","reasoning":"b"}"#,
+            r#"{"content":"c"}"#,
+            r#"{"content":"a\" b"}"#,
+            r#"{"content":"d","note":"\"content\":\"x\""}"#,
+            r#"{"content":"e","note":"\"content\":\"x\""}"#,
+            r#"{"content":""}"#,
+            r#"{"content":null}"#,
+            r#"{"content":"f","x":{"content":"g"}}"#,
+            r#"{"content":"h","x":{"content":"i"}}"#,
+            r#"{"content":"\u00e9\ud83d\ude00"}"#,
+        ];
+        let with = read(&tricky.map(chat)).1;
+        let mut without = Answer::default();
+        for delta in tricky {
+            without.content += read(&[chat(delta)]).1.content.as_str();
+            without.reasoning += read(&[chat(delta)]).1.reasoning.as_str();
+        }
+        assert_eq!(with, without);
+        assert_eq!(with.content, "plainaca\" bdefhé😀");
+    }
+
+    proptest::proptest! {
+        /// A stranger's bytes end in a record, whatever they are.
+        #[test]
+        fn never_panics(
+            pieces in proptest::collection::vec(
+                proptest::prop_oneof![
+                    proptest::strategy::Just(&b"data: "[..]),
+                    proptest::strategy::Just(&b"\n\n"[..]),
+                    proptest::strategy::Just(&b"{\"choices\":[{\"delta\":{\"content\":\""[..]),
+                    proptest::strategy::Just(&b"\"}}]}"[..]),
+                    proptest::strategy::Just(&b"a"[..]),
+                    proptest::strategy::Just(&b"\xc3"[..]),
+                    proptest::strategy::Just(&b"\"tool_calls\":[{\"index\":9}]"[..]),
+                    proptest::strategy::Just(&b"[DONE]"[..]),
+                ],
+                0..60,
+            ),
+        ) {
+            let mut reader = StreamReader::new(RequestRecord::default(), LIMITS, true);
+            let outcome = pieces.iter().try_for_each(|piece| reader.push(1, piece));
+            let (record, _) = reader.finish(outcome);
+            // Without usage no stream is good.
+            proptest::prop_assert!(record.error.is_some());
+        }
+    }
+
+    #[test]
+    fn an_answer_that_does_not_end_is_given_up() {
+        let mut reader = StreamReader::new(RequestRecord::default(), LIMITS, false).at_most(4);
+        let event = chat(r#"{"content":"a"}"#);
+        let ended =
+            (0..2000).find_map(|at| reader.push(at, event.as_bytes()).err().map(|e| (at, e)));
+        let (at, error) = ended.expect("given up");
+        assert_eq!((at, error.class), (1024 + 64, RequestErrorClass::TooLarge));
+        assert!(error.message.contains("beyond its `max_tokens`"), "{}", error.message);
+    }
+
+    #[test]
+    fn the_total_is_limited() {
+        let limits = StreamLimits { event: 1 << 20, total: 300 };
+        let mut reader = StreamReader::new(RequestRecord::default(), limits, false);
+        let event = chat(r#"{"content":"a"}"#);
+        let failed = (0..5).find_map(|at| reader.push(at, event.as_bytes()).err());
+        assert_eq!(failed.expect("over the limit").class, RequestErrorClass::TooLarge);
+    }
+}

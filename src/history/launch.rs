@@ -1,0 +1,120 @@
+//! The data of one launch, as the engines give them and the journal keeps them:
+//! what is known of a server that became ready, why another one did not, and how
+//! a launch ended.
+
+use serde::{Deserialize, Serialize};
+
+/// What is known of a launch beside its server.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LaunchFacts {
+    /// When the engine was started, RFC 3339 UTC.
+    pub started_at: String,
+    /// Seconds from the start to the first answered completion.
+    pub boot_seconds: f64,
+    /// Image identity, where there is an image.
+    pub image_id: Option<String>,
+    /// The engine's version, where it tells.
+    pub engine_version: Option<String>,
+    /// Whether the server says of itself that it is simulated, whatever engine started it.
+    #[serde(default)]
+    pub simulated: bool,
+}
+
+/// Classes of failure; `vllm-behaviour.md` tells which line means which.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureClass {
+    /// The KV cache does not fit: more utilisation or a shorter context is needed.
+    KvCacheTooSmall,
+    /// Out of GPU memory.
+    OutOfMemory,
+    /// GPU memory was not free at the start.
+    MemoryNotFree,
+    /// A flag or its value is not accepted.
+    BadFlag,
+    /// The hub refused the model.
+    Credentials,
+    /// No GPU is visible to the engine.
+    NoGpu,
+    /// A compile cache is corrupt.
+    CompileCache,
+    /// Shared memory is too small.
+    SharedMemory,
+    /// The engine died after it had started.
+    EngineDied,
+    /// The host ran out of memory.
+    HostMemory,
+    /// Killed by somebody.
+    Killed,
+    /// The launch took too long or fell silent.
+    Timeout,
+    /// The environment: no daemon, no image, no port, no file.
+    Environment,
+    /// The server answers, but not as asked (auth, model, completion).
+    NotServing,
+    /// Nothing known fits.
+    Unknown,
+}
+
+impl FailureClass {
+    /// The word used in files.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::KvCacheTooSmall => "kv_cache_too_small",
+            Self::OutOfMemory => "out_of_memory",
+            Self::MemoryNotFree => "memory_not_free",
+            Self::BadFlag => "bad_flag",
+            Self::Credentials => "credentials",
+            Self::NoGpu => "no_gpu",
+            Self::CompileCache => "compile_cache",
+            Self::SharedMemory => "shared_memory",
+            Self::EngineDied => "engine_died",
+            Self::HostMemory => "host_memory",
+            Self::Killed => "killed",
+            Self::Timeout => "timeout",
+            Self::Environment => "environment",
+            Self::NotServing => "not_serving",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// Whether the same configuration would fail again in the same way.
+    pub fn is_deterministic(self) -> bool {
+        matches!(self, Self::KvCacheTooSmall | Self::OutOfMemory | Self::BadFlag | Self::HostMemory)
+    }
+}
+
+/// Why a launch gave no ready server.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LaunchFailure {
+    /// The class.
+    pub class: FailureClass,
+    /// What happened and what to do, in one or two sentences.
+    pub message: String,
+    /// The log lines that explain it, oldest first.
+    pub log_lines: Vec<String>,
+    /// The process's exit code, where it exited.
+    pub exit_code: Option<i32>,
+    /// Longest context that would have fitted, where the engine estimated it.
+    pub estimated_max_model_len: Option<u64>,
+    /// True where the launch was given up because a stop was asked for.
+    #[serde(default)]
+    pub cancelled: bool,
+}
+
+/// How a launch ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum LaunchOutcome {
+    /// Everything planned was measured.
+    Measured,
+    /// The engine gave no ready server, or died while it was measured.
+    Failed(LaunchFailure),
+    /// Never started.
+    Skipped {
+        /// Why not.
+        reason: String,
+    },
+    /// A stop was asked for, or the process was killed: what was measured counts, the rest is missing.
+    Interrupted,
+}

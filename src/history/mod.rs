@@ -1,0 +1,45 @@
+//! What happened, on disk: a sweep's folder, its manifest and journal, and what
+//! the journal's lines add up to. [`crate::sweep`] writes it, [`crate::results`]
+//! reads it; nothing here launches, measures or judges.
+
+use std::path::PathBuf;
+
+pub mod folder;
+pub mod journal;
+pub mod launch;
+pub mod production;
+pub mod record;
+pub mod replay;
+
+/// Why a sweep's files cannot be read or written. A message states its cause
+/// itself, so no error here has a `source` that would be printed once more.
+#[derive(Debug, thiserror::Error)]
+pub enum HistoryError {
+    /// The file system refused.
+    #[error("{path}: {fault}")]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        fault: std::io::Error,
+    },
+    /// The output folder holds something.
+    #[error("{0} is not empty: a sweep never writes over anything; name another folder")]
+    NotEmpty(PathBuf),
+    /// The folder holds no sweep.
+    #[error(
+        "{0} holds no sweep (no manifest.json): name the folder of one, such as those in runs/"
+    )]
+    NoSweep(PathBuf),
+    /// The manifest cannot be used.
+    #[error("{path}: {what}")]
+    Manifest {
+        /// The manifest.
+        path: PathBuf,
+        /// What is wrong.
+        what: String,
+    },
+    /// The journal cannot be used.
+    #[error(transparent)]
+    Journal(#[from] journal::JournalError),
+}

@@ -1,0 +1,99 @@
+//! Production's life as the journal holds it: each step, and what the steps so
+//! far leave to be done. What is done to the container is in
+//! [`crate::engine::production`], when is in [`crate::sweep::production`].
+
+use serde::{Deserialize, Serialize};
+
+use super::journal::{Entry, Line};
+
+/// What is known of production's container. No secret is in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProductionFacts {
+    /// The container's id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Its image's id.
+    pub image_id: String,
+    /// When it was started last, RFC 3339.
+    pub started_at: String,
+    /// SHA-256 of its whole configuration, in hexadecimal digits.
+    pub configuration_sha256: String,
+    /// Whether it runs.
+    pub running: bool,
+}
+
+/// A step in production's life, as the journal holds it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "step", rename_all = "snake_case")]
+pub enum ProductionStep {
+    /// It ran, and is about to be stopped.
+    Stopping {
+        /// What it was.
+        #[serde(flatten)]
+        facts: ProductionFacts,
+    },
+    /// It did not run when the sweep began: it is left so.
+    NotRunning,
+    /// It is stopped.
+    Stopped {
+        /// Its id.
+        id: String,
+    },
+    /// Somebody else started it in mid-sweep: the sweep stops, it runs on.
+    StartedBySomebody {
+        /// The id that runs.
+        id: String,
+    },
+    /// Somebody removed it; it was made again from its compose file.
+    MadeAgain {
+        /// The removed id.
+        removed: String,
+        /// The new id.
+        id: String,
+    },
+    /// It is started, and did not answer a completion yet.
+    StartedNotProven {
+        /// Its id.
+        id: String,
+    },
+    /// It answered a completion.
+    Proven {
+        /// Its id.
+        id: String,
+    },
+}
+
+/// What earlier steps leave to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Owed {
+    /// Nothing: never stopped, or started and proven, or taken back by somebody.
+    Nothing,
+    /// It was stopped, or was about to be.
+    Start(String),
+    /// It was started; whether it answers is not known.
+    Proof(String),
+}
+
+/// What `steps`, in the journal's order, leave to be done.
+pub fn owed(steps: &[ProductionStep]) -> Owed {
+    steps.iter().fold(Owed::Nothing, |_, step| match step {
+        ProductionStep::Stopping { facts } => Owed::Start(facts.id.clone()),
+        ProductionStep::Stopped { id } => Owed::Start(id.clone()),
+        ProductionStep::MadeAgain { id, .. } | ProductionStep::StartedNotProven { id } => {
+            Owed::Proof(id.clone())
+        }
+        ProductionStep::NotRunning
+        | ProductionStep::StartedBySomebody { .. }
+        | ProductionStep::Proven { .. } => Owed::Nothing,
+    })
+}
+
+/// The steps that a journal's lines hold.
+pub fn steps(lines: &[Line]) -> Vec<ProductionStep> {
+    let steps = lines.iter().filter_map(|line| match &line.entry {
+        Entry::Production { production } => Some(production.clone()),
+        _ => None,
+    });
+    steps.collect()
+}

@@ -1,0 +1,149 @@
+//! What a sweep leaves behind, as data: the manifest that is written once, and
+//! what the journal adds up to. Results are computed from these alone.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::launch::{LaunchFacts, LaunchOutcome};
+use crate::configuration::Configuration;
+use crate::grid::{EngineBlock, Grid};
+use crate::metric::{Measurement, Objective, Status};
+use crate::server::effective::EffectiveValues;
+use crate::strategy::StrategySpec;
+use crate::workload::{DatasetFile, Workload};
+
+/// Version of every file format that this crate writes.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// What a sweep is, fixed at its start.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// [`SCHEMA_VERSION`] of the writer.
+    pub schema_version: u32,
+    /// Version of this tool.
+    pub tool_version: String,
+    /// The sweep's name: its folder's.
+    pub sweep: String,
+    /// The grid's name.
+    pub grid: String,
+    /// The grid file, relative to the sweep's folder.
+    pub grid_path: PathBuf,
+    /// SHA-256 of the grid file: a resume refuses when it changed.
+    pub grid_sha256: String,
+    /// When the sweep was started, RFC 3339 UTC.
+    pub created_at: String,
+    /// `docker`, `process` or `simulated`.
+    pub engine: String,
+    /// Whether every figure is simulated.
+    pub simulated: bool,
+    /// Name of the baseline configuration, where the grid names one.
+    pub baseline: Option<String>,
+    /// Every configuration, equals merged, in the grid's order.
+    pub configurations: Vec<Configuration>,
+    /// Canonical names of the flags that differ between configurations, in the grid's order.
+    pub varied: Vec<String>,
+    /// The benchmark suite.
+    pub workloads: Vec<Workload>,
+    /// The files that its prompts come from: a resume refuses when one changed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub datasets: Vec<DatasetFile>,
+    /// What is sought.
+    pub objective: Objective,
+    /// How launches are chosen.
+    pub strategy: StrategySpec,
+    /// Seconds that the sweep may take, where limited.
+    pub budget_seconds: Option<u64>,
+    /// Operating system, kernel and processor of the host: results of different hosts do not mix.
+    pub host: String,
+}
+
+impl Manifest {
+    /// The manifest of a new sweep of a grid.
+    pub fn of(grid: &Grid, sweep: String, now: jiff::Timestamp) -> Self {
+        Self {
+            schema_version: SCHEMA_VERSION,
+            tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+            sweep,
+            grid: grid.name.clone(),
+            grid_path: grid.path.clone(),
+            grid_sha256: grid.sha256.clone(),
+            created_at: now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+            engine: grid.engine.name().to_owned(),
+            simulated: matches!(grid.engine, EngineBlock::Simulated(_)),
+            baseline: grid.baseline.clone(),
+            configurations: grid.configurations.clone(),
+            varied: grid.varied.clone(),
+            workloads: grid.workloads.clone(),
+            datasets: grid.datasets.files(),
+            objective: grid.objective.clone(),
+            strategy: grid.strategy.clone(),
+            budget_seconds: grid.budget_seconds,
+            host: host(),
+        }
+    }
+}
+
+/// Operating system, kernel and processor of this machine.
+fn host() -> String {
+    use sysinfo::{CpuRefreshKind, RefreshKind, System};
+    let cpus = RefreshKind::nothing().with_cpu(CpuRefreshKind::nothing());
+    let system = System::new_with_specifics(cpus).ok();
+    let cpus = system.as_ref().map_or(&[][..], System::cpus);
+    let processor = cpus.first().map(|cpu| cpu.brand().trim().to_owned());
+    [
+        System::long_os_version().ok(),
+        System::kernel_version().ok(),
+        Some(System::cpu_arch()),
+        processor,
+        Some(format!("{} cores", cpus.len())),
+    ]
+    .into_iter()
+    .flatten()
+    .collect::<Vec<_>>()
+    .join(", ")
+}
+
+/// One launch and what it gave.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LaunchRecord {
+    /// Number of the launch in the sweep, from 1.
+    pub launch: u32,
+    /// The strategy's slot that it serves: an interrupted slot is served again
+    /// by a later launch, which measures what the slot still lacks.
+    #[serde(default)]
+    pub slot: u32,
+    /// The configuration's name.
+    pub configuration: String,
+    /// What is known of it beside its measurements; `None` where it never became ready.
+    pub facts: Option<LaunchFacts>,
+    /// What the server showed that it ran with.
+    pub effective: EffectiveValues,
+    /// In the order of measuring, warm-ups included.
+    pub measurements: Vec<Measurement>,
+    /// How it ended; `None` while it runs.
+    pub outcome: Option<LaunchOutcome>,
+}
+
+impl LaunchRecord {
+    /// Status and reason of the row of a launch that gave no measurement.
+    pub fn status(&self) -> (Status, Option<String>) {
+        match &self.outcome {
+            Some(LaunchOutcome::Failed(failure)) => (Status::Failed, Some(failure.message.clone())),
+            Some(LaunchOutcome::Skipped { reason }) => (Status::Skipped, Some(reason.clone())),
+            Some(LaunchOutcome::Interrupted) | None => {
+                (Status::Void, Some("interrupted".to_owned()))
+            }
+            Some(LaunchOutcome::Measured) => (Status::Ok, None),
+        }
+    }
+}
+
+/// A sweep as its files tell it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SweepRecord {
+    /// What it is.
+    pub manifest: Manifest,
+    /// What was launched, in order.
+    pub launches: Vec<LaunchRecord>,
+}

@@ -1,0 +1,150 @@
+//! What sweeps differ in beside what was measured. A ratio between two sweeps is
+//! the effect of all of it at once, so it is told before any figure. Only what
+//! manifests and journals hold: GPU and driver are in neither.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::comparison::Run;
+use crate::configuration::canonical;
+use crate::history::launch::LaunchFacts;
+use crate::history::record::LaunchRecord;
+
+/// Something that is not the same in all sweeps.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Unlike {
+    /// What it is: `host`, `image`, `load.requests`, `effective.dtype`.
+    pub what: String,
+    /// Its value in each sweep; `None` where a sweep tells none.
+    pub values: Vec<Option<String>>,
+}
+
+/// What each server finds out by itself: it differs a little from launch to launch.
+const MEASURED: &[&str] = &["kv-cache-max-concurrency", "kv-cache-size-tokens", "num-gpu-blocks"];
+
+/// Everything that differs between the sweeps. `shared` are the names, by sweep, of
+/// the configurations that all of them have.
+pub(super) fn unlike(runs: &[Run], shared: &[BTreeSet<String>]) -> Vec<Unlike> {
+    let mut all = about_runs(runs);
+    let kinds = |run: &Run| -> BTreeSet<&str> {
+        run.record.manifest.workloads.iter().map(|workload| workload.kind().name).collect()
+    };
+    let everywhere =
+        runs.iter().map(kinds).reduce(|known, more| &known & &more).unwrap_or_default();
+    let workloads: Vec<_> = runs.iter().map(|run| workloads(run, &everywhere)).collect();
+    all.extend(of_maps("", &workloads));
+    let effective: Vec<_> =
+        runs.iter().zip(shared).map(|(run, names)| effective(run, names)).collect();
+    all.extend(of_maps("effective.", &effective));
+    all
+}
+
+fn about_runs(runs: &[Run]) -> Vec<Unlike> {
+    type Read = fn(&Run) -> Option<String>;
+    let read: [(&str, Read); 10] = [
+        ("figures", |run| {
+            let simulated = run.record.manifest.simulated;
+            Some(if simulated { "simulated" } else { "measured" }.to_owned())
+        }),
+        ("host", |run| Some(run.record.manifest.host.clone())),
+        ("engine", |run| Some(run.record.manifest.engine.clone())),
+        ("engine version", |run| joined(&versions(run))),
+        ("image", |run| joined(&images(run))),
+        ("seed", |run| Some(run.record.manifest.strategy.seed().to_string())),
+        ("datasets", |run| {
+            let files = run.record.manifest.datasets.iter();
+            let files =
+                files.map(|file| format!("{} {}", file.path.display(), short(&file.sha256)));
+            joined(&files.collect())
+        }),
+        ("bounds", |run| {
+            let bounds = run.record.manifest.objective.constraints.iter();
+            let bounds = bounds.map(|it| format!("{}: {}", it.metric, super::number::bound(it)));
+            joined(&bounds.collect())
+        }),
+        ("grid file", |run| {
+            let manifest = &run.record.manifest;
+            Some(format!("{} {}", manifest.grid, short(&manifest.grid_sha256)))
+        }),
+        ("version of vllm-grid", |run| Some(run.record.manifest.tool_version.clone())),
+    ];
+    let told = read.into_iter().map(|(what, read)| {
+        let values: Vec<Option<String>> = runs.iter().map(read).collect();
+        Unlike { what: what.to_owned(), values }
+    });
+    told.filter(differs).collect()
+}
+
+fn differs(unlike: &Unlike) -> bool {
+    unlike.values.windows(2).any(|pair| pair[0] != pair[1])
+}
+
+/// The keys whose values are not the same everywhere.
+fn of_maps(prefix: &str, maps: &[BTreeMap<String, String>]) -> Vec<Unlike> {
+    let keys: BTreeSet<&String> = maps.iter().flat_map(BTreeMap::keys).collect();
+    let told = keys.into_iter().map(|key| {
+        let values = maps.iter().map(|map| map.get(key).cloned()).collect();
+        Unlike { what: format!("{prefix}{key}"), values }
+    });
+    told.filter(differs).collect()
+}
+
+/// The options of the workloads that run `everywhere`; any other is one entry.
+fn workloads(run: &Run, everywhere: &BTreeSet<&str>) -> BTreeMap<String, String> {
+    let mut options = BTreeMap::new();
+    for workload in &run.record.manifest.workloads {
+        let name = workload.kind().name;
+        options.insert(format!("workload {name}"), "measured".to_owned());
+        let Ok(Value::Object(mut all)) = serde_json::to_value(workload) else { continue };
+        all.retain(|_, _| everywhere.contains(name));
+        for (option, value) in all {
+            options.insert(format!("{name}.{}", option.replace('_', "-")), canonical(&value));
+        }
+    }
+    options
+}
+
+/// What the servers of these configurations chose by themselves.
+fn effective(run: &Run, names: &BTreeSet<String>) -> BTreeMap<String, String> {
+    let mut shown: BTreeMap<&String, BTreeSet<String>> = BTreeMap::new();
+    let launches = run.record.launches.iter().filter(|it| names.contains(&it.configuration));
+    for (flag, effective) in launches.flat_map(|launch| &launch.effective) {
+        // What was asked for is a part of the configuration; the image is told above.
+        let own = effective.verdict.is_none() && flag != "image";
+        if let Some(value) = effective.value.as_ref().filter(|_| own)
+            && !MEASURED.contains(&flag.as_str())
+        {
+            shown.entry(flag).or_default().insert(canonical(value));
+        }
+    }
+    shown
+        .into_iter()
+        .map(|(flag, values)| (flag.clone(), values.into_iter().collect::<Vec<_>>().join(", ")))
+        .collect()
+}
+
+/// Versions of the engine that its launches told.
+pub(super) fn versions(run: &Run) -> BTreeSet<String> {
+    facts(run).filter_map(|facts| facts.engine_version.clone()).collect()
+}
+
+/// Images that its launches ran.
+pub(super) fn images(run: &Run) -> BTreeSet<String> {
+    facts(run).filter_map(|facts| facts.image_id.clone()).collect()
+}
+
+fn facts(run: &Run) -> impl Iterator<Item = &LaunchFacts> {
+    run.record.launches.iter().filter_map(|launch: &LaunchRecord| launch.facts.as_ref())
+}
+
+fn joined(values: &BTreeSet<String>) -> Option<String> {
+    let text = values.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+    (!text.is_empty()).then_some(text)
+}
+
+/// Enough of a checksum to tell two apart.
+fn short(checksum: &str) -> &str {
+    checksum.get(..8).unwrap_or(checksum)
+}

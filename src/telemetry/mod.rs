@@ -1,0 +1,205 @@
+//! What the machine and the server do beside a measurement: samples with times,
+//! taken by threads of their own, for a whole launch. Knows no engine: what an
+//! engine can tell comes through a [`ResourceProbe`]. Absent is `None`.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+
+use crate::client::clock::now_ns;
+use crate::server::counters::Counters;
+use crate::server::{GpuIds, ResourceProbe, ResourceSample};
+
+mod gpu;
+mod host;
+pub(crate) mod summary;
+pub(crate) mod watch;
+
+pub use gpu::{GpuReading, gpus_are_here, gpus_seen, unknown_gpus};
+pub use host::HostReading;
+
+/// How often GPUs are looked at.
+const GPUS_EACH: Duration = Duration::from_millis(250);
+/// How often everything else is.
+const REST_EACH: Duration = Duration::from_secs(1);
+
+/// One look at one thing.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sample {
+    /// When, in milliseconds since 1970, UTC.
+    pub at_unix_ms: i64,
+    /// When, in nanoseconds of the bench's clock.
+    pub(crate) at_ns: u64,
+    /// What was seen.
+    pub reading: Reading,
+}
+
+/// What was seen.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Reading {
+    /// A GPU.
+    Gpu(GpuReading),
+    /// The machine that this program runs on, and this program.
+    Host(HostReading),
+    /// What the engine tells of the server.
+    Engine(ResourceSample),
+    /// The server's own counters.
+    Server(ServerReading),
+}
+
+/// What a server counts, without what never changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct ServerReading {
+    /// Requests that are being processed.
+    pub running: Option<f64>,
+    /// Requests that wait.
+    pub waiting: Option<f64>,
+    /// Share of the KV cache in use.
+    pub kv_usage: Option<f64>,
+    /// Preemptions since the start.
+    pub preemptions: Option<u64>,
+    /// Requests finished since the start.
+    pub requests: Option<u64>,
+    /// Prompt tokens since the start.
+    pub prompt_tokens: Option<u64>,
+    /// Tokens generated since the start.
+    pub generation_tokens: Option<u64>,
+    /// Resident memory of the API process, bytes.
+    pub resident_bytes: Option<f64>,
+}
+
+impl From<&Counters> for ServerReading {
+    fn from(counters: &Counters) -> Self {
+        Self {
+            running: counters.running,
+            waiting: counters.waiting,
+            kv_usage: counters.kv_usage,
+            preemptions: counters.preemptions,
+            requests: counters.requests,
+            prompt_tokens: counters.prompt_tokens,
+            generation_tokens: counters.generation_tokens,
+            resident_bytes: counters.resident_bytes,
+        }
+    }
+}
+
+/// What of the machine belongs to the server.
+#[derive(Clone, Default)]
+pub struct TelemetrySettings {
+    /// Whether GPUs are looked at: not for a server elsewhere, and not for a
+    /// simulated one, whose figures they have no part in.
+    pub gpus: bool,
+    /// Which GPUs; `None`: those that the probe tells, or all.
+    pub only: Option<GpuIds>,
+    /// What the engine can tell.
+    pub probe: Option<Arc<dyn ResourceProbe>>,
+}
+
+impl std::fmt::Debug for TelemetrySettings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "TelemetrySettings(gpus: {} {:?}, probe: {})",
+            self.gpus,
+            self.only,
+            self.probe.is_some()
+        )
+    }
+}
+
+/// Samples that were taken so far, and the way to add some.
+#[derive(Clone, Debug)]
+pub(crate) struct Tape {
+    samples: Arc<Mutex<Vec<Sample>>>,
+    /// The same moment on both clocks: milliseconds since 1970, and [`now_ns`].
+    origin: (i64, u64),
+}
+
+impl Tape {
+    fn new() -> Self {
+        let origin = (jiff::Timestamp::now().as_millisecond(), now_ns());
+        Self { samples: Arc::default(), origin }
+    }
+
+    pub(crate) fn put(&self, at_ns: u64, readings: impl IntoIterator<Item = Reading>) {
+        let passed_ms = (at_ns.cast_signed() - self.origin.1.cast_signed()) / 1_000_000;
+        let at_unix_ms = self.origin.0 + passed_ms;
+        let mut samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
+        samples.extend(readings.into_iter().map(|reading| Sample { at_unix_ms, at_ns, reading }));
+    }
+
+    fn all(&self) -> Vec<Sample> {
+        self.samples.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Takes samples until it is dropped.
+#[derive(Debug)]
+pub struct Telemetry {
+    tape: Tape,
+    stop: Arc<AtomicBool>,
+    /// Ends `nvidia-smi`, where that is what looks at the GPUs.
+    gpus: Option<gpu::Gpus>,
+    probing: Option<JoinHandle<()>>,
+}
+
+impl Telemetry {
+    /// Begins. What cannot be looked at is not sampled; that is no error. To be
+    /// called inside a tokio runtime.
+    pub fn start(settings: &TelemetrySettings) -> Self {
+        let tape = Tape::new();
+        let stop = Arc::new(AtomicBool::new(false));
+        let told = || settings.probe.as_ref().and_then(|probe| probe.gpus());
+        let only = settings.only.clone().or_else(told);
+        let gpus = settings
+            .gpus
+            .then(|| gpu::Gpus::watch(only, GPUS_EACH, tape.clone(), Arc::clone(&stop)))
+            .flatten();
+        host::watch(REST_EACH, tape.clone(), Arc::clone(&stop));
+        let probing = settings.probe.clone().map(|probe| {
+            let tape = tape.clone();
+            tokio::spawn(async move {
+                let mut ticks = tokio::time::interval(REST_EACH);
+                ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+                loop {
+                    ticks.tick().await;
+                    let Some(sample) = probe.sample().await else { return };
+                    tape.put(now_ns(), [Reading::Engine(sample)]);
+                }
+            })
+        });
+        Self { tape, stop, gpus, probing }
+    }
+
+    /// Whether there is something that looks at GPUs.
+    pub fn has_gpus(&self) -> bool {
+        self.gpus.is_some()
+    }
+
+    pub(crate) fn tape(&self) -> &Tape {
+        &self.tape
+    }
+
+    /// Every sample so far, in the order in which they were taken.
+    pub fn samples(&self) -> Vec<Sample> {
+        self.tape.all()
+    }
+}
+
+impl Drop for Telemetry {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(probing) = self.probing.take() {
+            probing.abort();
+        }
+        self.gpus.take();
+    }
+}
+
+/// Sleeps between two looks; false when it is time to end.
+fn pause(each: Duration, stop: &AtomicBool) -> bool {
+    std::thread::sleep(each);
+    !stop.load(Ordering::Relaxed)
+}
