@@ -1,0 +1,170 @@
+//! Every metric of the catalogue has a run that fills it. That no workload tells
+//! anything else is asserted in each run, here and elsewhere; the metrics of
+//! resources, the same for all workloads, have unit tests of their own.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+use vllm_grid::bench::suite::{Bench, BenchSettings, run_suite};
+use vllm_grid::client::Limits;
+use vllm_grid::event::Emit;
+use vllm_grid::metric::{Measurement, Metric};
+use vllm_grid::server::{ResourceProbe, ResourceSample, Server};
+use vllm_grid::telemetry::{Telemetry, TelemetrySettings};
+use vllm_grid::workload::KINDS;
+
+use crate::bench::counting::{Behaviour, Counting};
+use crate::bench::simulated::{Kept, Simulated, workload};
+
+/// Told from ten minutes on only, which no test lasts: the unit tests of
+/// `stability` have them.
+fn needs_minutes(workload: &str, name: &str) -> bool {
+    workload == "stability" && name.contains("_per_hour")
+}
+
+/// An engine whose server takes more memory at each look.
+struct Growing(AtomicU64);
+
+#[async_trait]
+impl ResourceProbe for Growing {
+    async fn sample(&self) -> Option<ResourceSample> {
+        let looks = self.0.fetch_add(1, Ordering::Relaxed);
+        let memory_bytes = Some(1_000_000 * (looks + 1));
+        Some(ResourceSample { memory_bytes, restarts: Some(0), ..ResourceSample::default() })
+    }
+}
+
+/// One kept repeat of every case, without a warm-up.
+async fn run(server: &Server, runs: &[(&str, Value)]) -> Vec<Measurement> {
+    let (kept, emit, cancel) = (Kept::default(), Emit::nowhere(), CancellationToken::new());
+    let settings =
+        BenchSettings { salt: "a sweep".to_owned(), seed: 1, launch: 1, limits: Limits::default() };
+    let probe = Arc::new(Growing(AtomicU64::new(0)));
+    let telemetry = TelemetrySettings { probe: Some(probe), ..TelemetrySettings::default() };
+    let mut bench = Bench::new(server, &kept, &emit, &cancel, settings)
+        .await
+        .expect("an address")
+        .with_telemetry(Telemetry::start(&telemetry));
+    let workloads: Vec<_> = runs
+        .iter()
+        .map(|(name, options)| {
+            let mut options = options.clone();
+            options["warmup"] = json!(0);
+            workload(name, &options)
+        })
+        .collect();
+    let mut measurements = Vec::new();
+    run_suite(&mut bench, &workloads, 1, &mut measurements).await.expect("a living server");
+    measurements
+}
+
+/// Everything that can be told of a quick simulated server with caching and parsers.
+async fn quick() -> Vec<Measurement> {
+    let flags = "--max-model-len 8192 --enable-prefix-caching --enable-auto-tool-choice \
+                 --tool-call-parser hermes --reasoning-parser qwen3 --sim-speed 50";
+    let simulated = Simulated::start(&format!("Qwen/Qwen3-1.7B {flags}")).await;
+    let runs = [
+        ("kv-cache", json!({"prefix_tokens": 1000, "prompts": 2, "output_tokens": 4})),
+        ("conversation", json!({"conversations": 1, "turns": 5, "output_tokens": 8})),
+        ("reasoning", json!({"kinds": "logic", "instances": 2, "max_tokens": 4000})),
+        ("tool-calling", json!({"scenarios": "named", "instances": 1})),
+        ("long-context", json!({"contexts": 1000, "depths": 0.5})),
+        // Enough for every percentile, for an SLO, and from a schedule.
+        (
+            "load",
+            json!({"rate": 150, "requests": 330, "prompt_tokens": 64, "output_tokens": 32,
+                   "slo_ttft_ms": 60_000}),
+        ),
+        // What a closed loop alone tells, and a prefix that is shared.
+        (
+            "load",
+            json!({"concurrency": 2, "requests": 16, "prompt_tokens": 400, "output_tokens": 8,
+                   "shared_prefix_tokens": 200}),
+        ),
+    ];
+    run(&simulated.server, &runs).await
+}
+
+/// Long enough for the engine to be looked at more than once.
+async fn slow() -> Vec<Measurement> {
+    let simulated = Simulated::start("Qwen/Qwen3-1.7B --max-model-len 8192 --sim-speed 1").await;
+    let mix = json!({"prompt_tokens": [100, 300], "output_tokens": 80, "requests": 12});
+    run(&simulated.server, &[("stability", mix)]).await
+}
+
+/// A server that is down for a moment.
+async fn outage() -> Vec<Measurement> {
+    let down = Some((5, 2));
+    let counting = Counting::start(Behaviour { down, ..Behaviour::default() }).await;
+    let server = Server::open(counting.endpoint(), None).await.expect("it serves");
+    let mix = json!({"prompt_tokens": 100, "output_tokens": 2, "requests": 4, "max_outage": 600});
+    run(&server, &[("stability", mix)]).await
+}
+
+/// A search for the highest rate; again, where this machine was too busy for it.
+async fn search() -> Vec<Measurement> {
+    let miss = Duration::from_millis(300);
+    let counting = Counting::start(Behaviour { miss, ..Behaviour::default() }).await;
+    let server = Server::open(counting.endpoint(), None).await.expect("it serves");
+    let load = json!({"find_max_rate": true, "requests": 3, "prompt_tokens": 64,
+                      "output_tokens": 2, "slo_e2el_ms": 60_000});
+    let mut all = Vec::new();
+    for _ in 0..8 {
+        all.extend(run(&server, &[("load", load.clone())]).await);
+        if all.iter().any(|row| row.metrics["max_rate"].is_some()) {
+            break;
+        }
+    }
+    all
+}
+
+/// An external benchmark that writes what `vllm bench serve` writes.
+async fn command() -> Vec<Measurement> {
+    let counting = Counting::start(Behaviour::default()).await;
+    let server = Server::open(counting.endpoint(), None).await.expect("it serves");
+    let mut result = json!({
+        "date": "20261124-061353", "backend": "vllm", "model_id": "m", "num_prompts": 8,
+        "request_rate": "inf", "max_concurrency": 4, "duration": 2.5, "completed": 8, "failed": 0,
+        "total_input_tokens": 800, "total_output_tokens": 64, "request_throughput": 3.2,
+        "request_goodput:": 3.1, "output_throughput": 25.6, "total_token_throughput": 345.6,
+        "max_output_tokens_per_s": 40.0, "max_concurrent_requests": 4, "ttfts": [0.1], "errors": [],
+    });
+    for latency in ["ttft", "tpot", "itl", "e2el"] {
+        for statistic in ["mean", "median", "std", "p95", "p99"] {
+            result[format!("{statistic}_{latency}_ms")] = json!(12.5);
+        }
+    }
+    let script = format!("echo '{result}' > \"$0\"");
+    run(&server, &[("command", json!({"command": ["sh", "-c", script, "{result}"]}))]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_metric_has_a_run_that_fills_it() {
+    let (quick, slow, outage, search, command) =
+        tokio::join!(quick(), slow(), outage(), search(), command());
+    let all = [quick, slow, outage, search, command].concat();
+    let filled: BTreeSet<(String, &str)> = all
+        .iter()
+        .flat_map(|row| {
+            let told = row.metrics.iter().filter(|(_, value)| value.is_some());
+            told.map(|(name, _)| (row.workload.replace('-', "_"), name.as_str()))
+        })
+        .collect();
+    let told = |workload: &str, name: &str| filled.contains(&(workload.to_owned(), name));
+    let own = KINDS.iter().flat_map(|kind| kind.metrics);
+    let (late, at_once): (Vec<&Metric>, Vec<&Metric>) =
+        own.partition(|metric| needs_minutes(metric.workload, metric.name));
+    let missing: Vec<String> = at_once
+        .iter()
+        .filter(|metric| !told(metric.workload, metric.name))
+        .map(|metric| format!("{}.{}", metric.workload, metric.name))
+        .collect();
+    let reasons: Vec<_> = all.iter().map(|row| (&row.workload, row.status, &row.reason)).collect();
+    assert!(missing.is_empty(), "no run fills {missing:?}: {reasons:?}");
+    assert!(!late.is_empty() && late.iter().all(|metric| !told(metric.workload, metric.name)));
+}

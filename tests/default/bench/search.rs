@@ -1,0 +1,255 @@
+//! The search for the highest rate that holds an SLO: what it finds, and that the
+//! figures beside it are those of the rate that was found.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use axum::Router;
+use axum::body::Body;
+use axum::routing::post;
+use futures_util::{StreamExt as _, stream};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+use vllm_grid::bench::suite::{Bench, BenchSettings};
+use vllm_grid::client::Limits;
+use vllm_grid::client::record::RequestRecord;
+use vllm_grid::event::Emit;
+use vllm_grid::metric::{Measurement, Status};
+use vllm_grid::server::{Endpoint, ResourceProbe, ResourceSample, Server};
+use vllm_grid::telemetry::{Telemetry, TelemetrySettings};
+use vllm_grid::workload::Workload;
+
+use crate::bench::counting::{Behaviour, Counting};
+use crate::bench::simulated::{Kept, Simulated, measure, number, workload};
+
+/// One request after the other is served: a rate breaks the SLO when the last one waits too long.
+fn searching(requests: u32, prompt_tokens: u32, slo_ms: f64) -> Workload {
+    workload(
+        "load",
+        &json!({
+            "find_max_rate": true, "requests": requests, "prompt_tokens": prompt_tokens,
+            "output_tokens": 2, "slo_e2el_ms": slo_ms, "warmup": 0, "arrivals": "constant",
+        }),
+    )
+}
+
+/// Whether the machine was too busy for the client to keep its schedule.
+fn was_late(row: &Measurement) -> bool {
+    row.status == Status::Void && row.reason.as_deref().is_some_and(|r| r.contains("send lag"))
+}
+
+/// A search; again, where the client was late.
+async fn search(server: &Server, requests: u32, slo_ms: f64) -> Measurement {
+    let load = searching(requests, 4000, slo_ms);
+    let mut last = None;
+    for _ in 0..8 {
+        let row = measure(server, std::slice::from_ref(&load), 1).await.measurements.remove(0);
+        if !was_late(&row) {
+            return row;
+        }
+        last = row.reason;
+    }
+    panic!("the client was never in time: {last:?}");
+}
+
+/// One request at a time, each nearly all prefill, some 360 ms: a client that is
+/// late by less than 18 ms is no bottleneck, and the knee is known.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_highest_rate_that_holds_the_slo() {
+    // Both send the same prompts: nothing of them may be cached.
+    let flags = "--max-num-seqs 1 --no-enable-prefix-caching --sim-speed 0.4";
+    let simulated =
+        Simulated::start(&format!("Qwen/Qwen3-1.7B --max-model-len 8192 {flags}")).await;
+    let one = workload(
+        "load",
+        &json!({
+            "concurrency": 1, "requests": 2, "prompt_tokens": 4000, "output_tokens": 2, "warmup": 0,
+        }),
+    );
+    let one = measure(&simulated.server, &[one], 1).await.measurements.remove(0);
+    let alone = number(&one, "min_e2el_ms").expect("timed");
+    assert!((180.0..3000.0).contains(&alone), "{alone}");
+    let some = search(&simulated.server, 3, 1.5 * alone).await;
+    assert_eq!(some.status, Status::Ok, "{:?}", some.reason);
+    // Of requests at a rate r number n waits n (T - 1/r), where T is the time of one
+    // alone: some wait T / 2 before the pipe was full for long if r is 1.2 / T.
+    let rate = number(&some, "max_rate").expect("found") * alone / 1e3;
+    assert!((0.8..1.3).contains(&rate), "{rate} of the server's own pace");
+    assert!(number(&some, "good_share") >= Some(0.95));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_no_rate_holds_the_slo_that_is_said() {
+    let miss = Duration::from_millis(200);
+    let counting = Counting::start(Behaviour { miss, ..Behaviour::default() }).await;
+    let server = Server::open(counting.endpoint(), None).await.expect("it serves");
+    let none = search(&server, 1, 0.5).await;
+    assert_eq!((none.status, number(&none, "max_rate")), (Status::Ok, None));
+    let reason = none.reason.expect("said");
+    assert!(reason.starts_with("no rate was found that holds the SLO"), "{reason}");
+}
+
+/// A server whose first tokens come after 150 ms, whoever else asks, and whose answers
+/// end one after the other, 70 ms each: fourteen a second.
+async fn eager() -> Server {
+    let turn: Arc<tokio::sync::Mutex<()>> = Arc::default();
+    let token = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"}}]}\n\n";
+    let usage =
+        "data: {\"choices\":[],\"usage\":{\"prompt_tokens\":64,\"completion_tokens\":2}}\n\n";
+    let answering = move || {
+        let turn = Arc::clone(&turn);
+        async move {
+            let first = async move {
+                tokio::time::sleep(Duration::from_millis(150)).await;
+                Ok::<_, Infallible>(token.to_owned())
+            };
+            let rest = async move {
+                let _turn = turn.lock().await;
+                tokio::time::sleep(Duration::from_millis(70)).await;
+                Ok(format!("{token}{usage}data: [DONE]\n\n"))
+            };
+            let body = Body::from_stream(stream::once(first).chain(stream::once(rest)));
+            ([("content-type", "text/event-stream")], body)
+        }
+    };
+    let router = Router::new().route("/v1/chat/completions", post(answering));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let base_url = format!("http://{}", listener.local_addr().expect("bound"));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    Server {
+        endpoint: Endpoint { base_url, api_key: None },
+        model: "m".to_owned(),
+        max_model_len: None,
+        version: None,
+        simulated: false,
+    }
+}
+
+/// A few requests are all in flight at once at any rate, and all their first tokens
+/// come in time: a rate is held only when its pipe was full.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rate_that_the_server_does_not_sustain_is_not_held() {
+    let server = eager().await;
+    let load = workload(
+        "load",
+        &json!({
+            "find_max_rate": true, "requests": 3, "prompt_tokens": 64, "output_tokens": 2,
+            "slo_ttft_ms": 2000, "warmup": 0, "arrivals": "constant",
+        }),
+    );
+    for _ in 0..8 {
+        let measured = measure(&server, std::slice::from_ref(&load), 1).await;
+        let row = &measured.measurements[0];
+        if was_late(row) {
+            continue;
+        }
+        let reason = row.reason.as_deref().expect("said");
+        assert_eq!(row.status, Status::Ok, "{reason}");
+        let rate = number(row, "max_rate").expect("found");
+        // Of no more than thirty requests, ten times those that were asked for.
+        assert!((7.0..28.0).contains(&rate), "{rate} of 14");
+        assert!(reason.contains("/s is not called held: "), "{reason}");
+        let most = number(row, "completed").expect("counted");
+        assert!(most <= 30.0, "{most} requests");
+        assert!(number(row, "output_throughput").is_some(), "{reason}");
+        return;
+    }
+    panic!("the client was never in time");
+}
+
+/// Tells as memory how many requests the server has been sent.
+struct Served(Counting);
+
+#[async_trait]
+impl ResourceProbe for Served {
+    async fn sample(&self) -> Option<ResourceSample> {
+        let served = self.0.served() as u64;
+        Some(ResourceSample { memory_bytes: Some(served), ..ResourceSample::default() })
+    }
+}
+
+/// A search on a server that counts; its row, its records, and what the server had
+/// been sent before.
+async fn counted(counting: &Counting) -> (Measurement, Vec<RequestRecord>, usize) {
+    let server = Server::open(counting.endpoint(), None).await.expect("it serves");
+    let (kept, emit, cancel) = (Kept::default(), Emit::nowhere(), CancellationToken::new());
+    let settings =
+        BenchSettings { salt: "a sweep".to_owned(), seed: 1, launch: 1, limits: Limits::default() };
+    let probe: Arc<dyn ResourceProbe> = Arc::new(Served(counting.clone()));
+    let telemetry = TelemetrySettings { probe: Some(probe), ..TelemetrySettings::default() };
+    let mut bench = Bench::new(&server, &kept, &emit, &cancel, settings)
+        .await
+        .expect("an address")
+        .with_telemetry(Telemetry::start(&telemetry));
+    for _ in 0..8 {
+        let before = counting.served();
+        let row = bench.repeat(&searching(3, 64, 525.0), "", 1).await.expect("a living server");
+        let (_, records) = kept.0.lock().expect("no panic").pop().expect("kept");
+        if !was_late(&row) {
+            return (row, records, before);
+        }
+    }
+    panic!("the client was never in time");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_seen_beside_a_search_is_told_of_the_found_rate_alone() {
+    let behaviour =
+        Behaviour { miss: Duration::from_millis(350), serial: true, ..Behaviour::default() };
+    let counting = Counting::start(behaviour).await;
+    let (row, records, before) = counted(&counting).await;
+    assert_eq!(row.status, Status::Ok, "{:?}", row.reason);
+    let told = |name| number(&row, name).unwrap_or_else(|| panic!("{name} was not measured"));
+    let name = format!("rate={}", told("max_rate"));
+    let of = |purpose: &str| records.iter().filter(|record| record.purpose == purpose).count();
+    let rates = records.iter().filter(|record| record.purpose.starts_with("rate=")).count();
+    let completed = told("completed");
+    // Those of a shorter try come before.
+    assert!(completed >= 3.0 && of(&name) as f64 >= completed, "{completed} {}", of(&name));
+    assert!(rates >= of(&name) + 6, "other rates were tried, under their own names: {records:?}");
+    // The server puts each request back once, and tells so.
+    assert_eq!(told("preemptions").to_bits(), completed.to_bits());
+    // What the machine used, too, is what it used while that rate was sent.
+    let last = records.iter().rposition(|record| record.purpose == name).expect("sent");
+    let most = (before + last + 1) as f64;
+    let least = most - completed;
+    assert!(told("engine_memory_mean") >= least, "{row:?}");
+    assert!(told("engine_memory_max") <= most, "{row:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_rate_is_tried_for_the_duration_or_as_long_as_requests_need() {
+    let behaviour =
+        Behaviour { miss: Duration::from_millis(100), serial: true, ..Behaviour::default() };
+    let counting = Counting::start(behaviour).await;
+    let server = Server::open(counting.endpoint(), None).await.expect("it serves");
+    let load = workload(
+        "load",
+        &json!({
+            "find_max_rate": true, "duration": 0.5, "prompt_tokens": 64, "output_tokens": 2,
+            "slo_e2el_ms": 300, "warmup": 0, "arrivals": "constant",
+        }),
+    );
+    let measured = measure(&server, &[load], 1).await;
+    let row = &measured.measurements[0];
+    assert!(row.status == Status::Ok || was_late(row), "{:?}", row.reason);
+    let mut due: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
+    for record in &measured.records[0].1 {
+        if let Some(rate) = record.purpose.strip_prefix("rate=") {
+            due.entry(rate).or_default().push(record.scheduled_ns);
+        }
+    }
+    assert!(!due.is_empty());
+    for (name, due) in due {
+        let gap = 1e9 / name.parse::<f64>().expect("a number");
+        // One that was too short to say anything is tried again, for longer.
+        for due in due.chunk_by(|one, next| ((next - one) as f64) < 1.5 * gap) {
+            let lasting = (due[due.len() - 1] - due[0]) as f64;
+            assert!(lasting + gap >= 0.4e9, "{name}: {lasting} ns");
+            assert!(lasting <= 5e9, "{name}: {lasting} ns, of ten times the duration at most");
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! Everything that needs neither Docker nor a real vLLM, in one binary: one link
+//! instead of fifteen. What needs more is in `tests/docker` and `tests/vllm`.
+#![allow(clippy::unwrap_used, reason = "a specification fails loudly")]
+
+mod bench;
+mod commands;
+mod dataset;
+mod dialogue;
+mod grid;
+mod grid_expansion;
+mod grid_faults;
+mod process;
+mod results;
+mod shipped;
+mod simulator;
+mod simulator_clock;
+#[path = "../support/mod.rs"]
+mod support;
+mod sweep;

@@ -1,0 +1,98 @@
+//! Files that other tools read.
+
+use std::fs::File;
+
+use polars::prelude::{ParquetReader, SerReader};
+use serde_json::json;
+use vllm_grid::history::launch::FailureClass;
+use vllm_grid::history::record::SweepRecord;
+use vllm_grid::report::export;
+
+use crate::results::builder::{Building, around, conversations, sweep};
+
+fn record() -> SweepRecord {
+    let mut record = sweep(&["on", "off", "big"])
+        .flags("on", json!({"enable-prefix-caching": true, "gpu-memory-utilization": 0.85}))
+        .flags("off", json!({"enable-prefix-caching": false, "gpu-memory-utilization": 0.85}))
+        .flags("big", json!({"enable-prefix-caching": true, "gpu-memory-utilization": 0.99}))
+        .launch("on", &[214.125, 200.1])
+        .launch("off", &around(2000.0))
+        .failed("big", FailureClass::OutOfMemory, "no \"memory\",\nat all");
+    record.manifest.configurations[0].aliases = vec!["also".to_owned(), "and".to_owned()];
+    record
+}
+
+#[test]
+fn four_files_are_written_and_nothing_else_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let paths = export::write(folder.path(), &record()).unwrap();
+    let mut found: Vec<String> = std::fs::read_dir(folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .collect();
+    found.sort();
+    assert_eq!(found, ["ranking.csv", "ranking.parquet", "results.csv", "results.parquet"]);
+    assert_eq!(paths.len(), 4);
+}
+
+#[test]
+fn two_exports_of_one_record_are_the_same_bytes() {
+    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    // The record as the journal would give it back.
+    let text = serde_json::to_string(&record()).unwrap();
+    let again: SweepRecord = serde_json::from_str(&text).unwrap();
+    export::write(one.path(), &record()).unwrap();
+    export::write(two.path(), &again).unwrap();
+    for name in ["ranking.csv", "ranking.parquet", "results.csv", "results.parquet"] {
+        let read = |folder: &tempfile::TempDir| std::fs::read(folder.path().join(name)).unwrap();
+        assert!(read(&one) == read(&two), "{name}");
+    }
+}
+
+#[test]
+fn parquet_holds_the_frame() {
+    let folder = tempfile::tempdir().unwrap();
+    export::write(folder.path(), &record()).unwrap();
+    let read = |name: &str| {
+        ParquetReader::new(File::open(folder.path().join(name)).unwrap()).finish().unwrap()
+    };
+    let results = vllm_grid::results::frame::results(&record()).unwrap();
+    assert!(read("results.parquet").equals_missing(&results));
+    let ranking = vllm_grid::results::ranking::rank(&record()).frame().unwrap();
+    assert!(read("ranking.parquet").equals_missing(&ranking));
+}
+
+#[test]
+fn csv_has_decimal_points_and_empty_fields_for_what_was_not_measured() {
+    let folder = tempfile::tempdir().unwrap();
+    export::write(folder.path(), &record()).unwrap();
+    let results = std::fs::read_to_string(folder.path().join("results.csv")).unwrap();
+    insta::assert_snapshot!("results.csv", results);
+    let ranking = std::fs::read_to_string(folder.path().join("ranking.csv")).unwrap();
+    assert!(ranking.contains(",also|and,"), "{ranking}");
+    assert!(!ranking.contains("NaN") && !ranking.contains(",inf,"), "{ranking}");
+}
+
+#[test]
+fn a_list_stays_one_in_parquet_and_in_the_journal_and_is_json_in_csv() {
+    let record = conversations([Some(vec![Some(12.5), None, Some(13.0)]), None]);
+    let text = serde_json::to_string(&record).unwrap();
+    assert!(text.contains(r#""ttft_by_turn_ms":[12.5,null,13.0]"#), "{text}");
+    let again: SweepRecord = serde_json::from_str(&text).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    export::write(folder.path(), &again).unwrap();
+    let file = File::open(folder.path().join("results.parquet")).unwrap();
+    let frame = vllm_grid::results::frame::results(&record).unwrap();
+    assert!(ParquetReader::new(file).finish().unwrap().equals_missing(&frame));
+    let csv = std::fs::read_to_string(folder.path().join("results.csv")).unwrap();
+    let rows: Vec<&str> = csv.lines().collect();
+    assert!(rows[1].contains("\"[12.5,null,13.0]\""), "{}", rows[1]);
+    assert!(!rows[2].contains('['), "not measured: {}", rows[2]);
+}
+
+#[test]
+fn a_folder_that_is_not_there_is_told_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = export::write(&folder.path().join("gone"), &record()).unwrap_err();
+    assert!(error.to_string().contains("gone"), "{error}");
+}

@@ -1,0 +1,205 @@
+//! A sweep from a grid file to ranked results, on the simulated engine, through
+//! the command that a person runs.
+
+use std::collections::HashSet;
+
+use crate::support::{CACHING, Ran, Workplace, numbers, signal, texts};
+use rustix::process::Signal;
+
+#[test]
+fn a_grid_file_becomes_a_ranked_table_with_csv_and_parquet_all_marked_as_simulated() {
+    let place = Workplace::new(CACHING);
+    let ran = place.run(&["sweep", "grid.yaml", "--output", "run"]).expect(0);
+    assert!(ran.out.to_uppercase().contains("SIMULATED"), "{}", ran.out);
+    for name in ["grid.yaml", "manifest.json", "journal.jsonl", "results.csv", "ranking.csv"] {
+        assert!(place.path("run").join(name).is_file(), "{name}");
+    }
+
+    let results = place.results("run");
+    assert_eq!(results.height(), 2 * 2 * 3, "two launches of two, a warm-up and two repeats each");
+    assert!(texts(&results, "simulated").iter().all(|value| value.as_deref() == Some("true")));
+    for (caching, state) in texts(&results, "flag.enable-prefix-caching")
+        .iter()
+        .zip(texts(&results, "kv_cache.hit_state"))
+    {
+        let expected =
+            if caching.as_deref() == Some("true") { "certified" } else { "not_applicable" };
+        assert_eq!(state.as_deref(), Some(expected));
+    }
+
+    let ranking = place.ranking("run");
+    assert_eq!(texts(&ranking, "configuration"), [Some("prefix".into()), Some("noprefix".into())]);
+    let resent = numbers(&ranking, "kv_cache.ttft_resent_ms.geomean");
+    assert!(resent[1].unwrap() > 3.0 * resent[0].unwrap(), "caching shows: {resent:?}");
+}
+
+#[test]
+fn requested_and_effective_values_stand_side_by_side() {
+    let place = Workplace::new(CACHING);
+    place.run(&["sweep", "grid.yaml", "--output", "run"]).expect(0);
+    let results = place.results("run");
+    assert_eq!(
+        texts(&results, "flag.enable-prefix-caching"),
+        texts(&results, "effective.enable-prefix-caching")
+    );
+    let lengths = texts(&results, "effective.max-model-len");
+    assert!(lengths.iter().all(|value| value.as_deref() == Some("8192")), "{lengths:?}");
+}
+
+#[test]
+fn every_signal_stops_cleanly_and_resume_measures_nothing_twice() {
+    for (stop, code) in [(Signal::INT, 4), (Signal::TERM, 4), (Signal::HUP, 4)] {
+        let place = Workplace::new(CACHING);
+        let child = place.start(&["sweep", "grid.yaml", "--output", "run"]);
+        place.wait_for("run", "repeat_finished", 4);
+        signal(&child, stop);
+        let ran = Ran::of(child.wait_with_output().unwrap()).expect(code);
+        assert!(place.path("run").join("results.csv").is_file(), "kept: {}", ran.err);
+        assert!(place.results("run").height() >= 4);
+
+        place.run(&["resume", "run"]).expect(0);
+        complete_and_nothing_twice(&place);
+    }
+}
+
+#[test]
+fn a_sweep_that_was_killed_goes_on_where_it_was() {
+    let place = Workplace::new(CACHING);
+    let mut child = place.start(&["sweep", "grid.yaml", "--output", "run"]);
+    place.wait_for("run", "repeat_finished", 2);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let before = place.entries("run", "repeat_finished");
+
+    place.run(&["resume", "run"]).expect(0);
+    assert!(place.entries("run", "repeat_finished") > before);
+    complete_and_nothing_twice(&place);
+}
+
+/// Each configuration has twice two kept repeats, each (slot, repeat) once.
+fn complete_and_nothing_twice(place: &Workplace) {
+    let journal = place.journal("run");
+    let entries = || journal.iter().map(|line| &line["line"]["entry"]);
+    let slot = |launch: &serde_json::Value| {
+        let started =
+            entries().find(|entry| entry["kind"] == "launch_started" && entry["launch"] == *launch);
+        started.unwrap()["slot"].as_u64().unwrap()
+    };
+    let mut seen = HashSet::new();
+    for entry in entries().filter(|entry| entry["kind"] == "repeat_finished") {
+        let repeat = entry["measurement"]["repeat"].as_u64().unwrap();
+        if repeat > 0 {
+            assert!(seen.insert((slot(&entry["launch"]), repeat)), "measured twice: {entry}");
+        }
+    }
+    assert_eq!(seen.len(), 2 * 2 * 2);
+    let ranking = place.ranking("run");
+    assert_eq!(numbers(&ranking, "repeats"), [Some(4.0), Some(4.0)]);
+}
+
+#[test]
+fn resume_refuses_when_the_grid_changed() {
+    let place = Workplace::new(CACHING);
+    place.run(&["sweep", "grid.yaml", "--output", "run"]).expect(0);
+    std::fs::write(place.path("grid.yaml"), CACHING.replace("seed: 1}}", "seed: 2}}")).unwrap();
+    let ran = place.run(&["resume", "run"]).expect(2);
+    assert!(ran.err.contains("grid changed"), "{}", ran.err);
+}
+
+#[test]
+fn the_original_is_found_from_any_folder() {
+    let place = Workplace::new(CACHING);
+    place.run(&["sweep", "grid.yaml", "--output", "run"]).expect(0);
+    std::fs::write(place.path("grid.yaml"), CACHING.replace("seed: 1}}", "seed: 2}}")).unwrap();
+    let mut command = place.command(&["resume", place.path("run").to_str().unwrap()]);
+    Ran::of(command.current_dir("/").output().unwrap()).expect(2);
+}
+
+#[test]
+fn what_the_simulator_does_not_know_is_told_before_anything_runs() {
+    for (known, unknown) in [("rtx-4090", "rtx-9999"), ("Qwen3-8B", "Llama-9")] {
+        let place = Workplace::new(&CACHING.replace(known, unknown));
+        for command in ["plan", "sweep"] {
+            let ran = place.run(&[command, "grid.yaml"]).expect(2);
+            assert!(ran.err.contains(unknown) && ran.err.contains("it knows"), "{}", ran.err);
+        }
+        assert!(!place.path("runs").exists());
+    }
+}
+
+#[test]
+fn a_sweep_has_one_writer() {
+    let place = Workplace::new(CACHING);
+    let child = place.start(&["sweep", "grid.yaml", "--output", "run"]);
+    place.wait_for("run", "repeat_finished", 1);
+    let ran = place.run(&["resume", "run"]).expect(3);
+    assert!(ran.err.contains("another process"), "{}", ran.err);
+    signal(&child, Signal::INT);
+    Ran::of(child.wait_with_output().unwrap()).expect(4);
+}
+
+#[test]
+fn a_second_signal_leaves_at_once_and_says_how_to_go_on() {
+    // A boot of many seconds is what a person is impatient with.
+    let place = Workplace::new(&CACHING.replace("speed: 20", "speed: 0.2"));
+    let child = place.start(&["sweep", "grid.yaml", "--output", "run"]);
+    place.wait_for("run", "launch_started", 1);
+    signal(&child, Signal::INT);
+    signal(&child, Signal::INT);
+    let ran = Ran::of(child.wait_with_output().unwrap());
+    // The first signal alone can have ended it, when the second came too late.
+    assert!(matches!(ran.code, Some(4 | 130)), "{ran:?}");
+    assert!(ran.err.contains("resume"), "{}", ran.err);
+}
+
+#[test]
+fn results_are_rebuilt_from_the_journal_alone() {
+    let place = Workplace::new(CACHING);
+    let ran = place.run(&["sweep", "grid.yaml", "--output", "run"]).expect(0);
+    let names = ["results.csv", "results.parquet", "ranking.csv", "ranking.parquet"];
+    let read = |name: &str| std::fs::read(place.path("run").join(name)).unwrap();
+    let first: Vec<Vec<u8>> = names.iter().map(|name| read(name)).collect();
+    for name in names {
+        std::fs::remove_file(place.path("run").join(name)).unwrap();
+    }
+    place.run(&["export", "run"]).expect(0);
+    place.run(&["export", "run", "--output", "a/new/folder"]).expect(0);
+    let again: Vec<Vec<u8>> = names.iter().map(|name| read(name)).collect();
+    assert!(first == again, "the same journal gives the same files, to the byte");
+    let report = place.run(&["report", "run"]).expect(0);
+    assert!(ran.out.starts_with(&report.out), "the same table:\n{}\n{}", ran.out, report.out);
+}
+
+#[test]
+fn a_configuration_that_does_not_fit_is_a_row_with_its_class_and_is_not_tried_again() {
+    let grid = CACHING
+        .replace("enable-prefix-caching: [true, false]", "gpu-memory-utilization: [0.05, 0.9]");
+    let place = Workplace::new(&grid.replace("baseline: noprefix\n", ""));
+    place.run(&["sweep", "grid.yaml", "--output", "run"]).expect(0);
+    let results = place.results("run");
+    let classes = texts(&results, "failure_class");
+    assert!(classes.contains(&Some("kv_cache_too_small".to_owned())), "{classes:?}");
+    let status = texts(&results, "status");
+    assert!(status.contains(&Some("failed".into())) && status.contains(&Some("skipped".into())));
+    let log = std::fs::read_dir(place.path("run/launches")).unwrap().any(|folder| {
+        let log = std::fs::read_to_string(folder.unwrap().path().join("engine.log"));
+        log.is_ok_and(|log| log.contains("No available memory for the cache blocks"))
+    });
+    assert!(log, "the whole log is kept");
+}
+
+#[test]
+fn a_sweep_that_ranks_nothing_says_so() {
+    let grid = CACHING.replace("flags: {", "flags: {gpu-memory-utilization: 0.05, ");
+    let place = Workplace::new(&grid);
+    place.run(&["sweep", "grid.yaml", "--output", "run"]).expect(1);
+}
+
+#[test]
+fn a_sweep_never_writes_over_anything() {
+    let place = Workplace::new(CACHING);
+    std::fs::create_dir(place.path("run")).unwrap();
+    std::fs::write(place.path("run").join("mine.txt"), "mine").unwrap();
+    let ran = place.run(&["sweep", "grid.yaml", "--output", "run"]).expect(2);
+    assert!(ran.err.contains("not empty"), "{}", ran.err);
+}
