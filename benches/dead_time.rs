@@ -16,7 +16,7 @@ use vllm_grid::grid::{Grid, ReadOptions};
 use vllm_grid::history::folder::Folder;
 use vllm_grid::history::record::Manifest;
 use vllm_grid::results::records::ParquetRecords;
-use vllm_grid::sweep::run::{Hands, Sweep};
+use vllm_grid::sweep::run::{Sweep, SweepContext};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_vllm-grid");
 const SPEED: u64 = 10;
@@ -124,7 +124,7 @@ async fn ours(place: &Path, image: &str) -> Vec<f64> {
     let records = |of: &Path| Box::new(ParquetRecords::in_launch(of)) as Box<dyn RecordSink>;
     let mut engine = engine::of_grid(&grid.engine, None).await.expect("the Docker engine");
     let strategy = grid.strategy.build(grid.configurations.len(), grid.baseline_index());
-    let hands = Hands {
+    let context = SweepContext {
         engine: engine.as_mut(),
         strategy: &*strategy,
         datasets: &grid.datasets,
@@ -133,7 +133,7 @@ async fn ours(place: &Path, image: &str) -> Vec<f64> {
         emit: &emit,
         cancel: &tokio_util::sync::CancellationToken::new(),
     };
-    sweep.run(hands).await.expect("a sweep");
+    sweep.run(context).await.expect("a sweep");
     let mut told = std::mem::take(&mut *told.lock().expect("no panic"));
     told.push((Instant::now(), Event::SweepFinished { complete: true }));
     dead_times(&told)

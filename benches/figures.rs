@@ -14,7 +14,7 @@ use vllm_grid::event::{Emit, Event, Phase};
 use vllm_grid::grid::{Grid, ReadOptions};
 use vllm_grid::history::folder::Folder;
 use vllm_grid::history::record::Manifest;
-use vllm_grid::sweep::run::{Hands, Sweep};
+use vllm_grid::sweep::run::{Sweep, SweepContext};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_vllm-grid");
 
@@ -148,7 +148,7 @@ async fn around_a_launch(place: &Path) -> (Duration, Duration) {
     let records = move |_: &Path| Box::new(FirstSent(Arc::clone(&sink))) as Box<dyn RecordSink>;
     let mut engine = engine::of_grid(&grid.engine, None).await.expect("the simulated engine");
     let strategy = grid.strategy.build(grid.configurations.len(), grid.baseline_index());
-    let hands = Hands {
+    let context = SweepContext {
         engine: engine.as_mut(),
         strategy: &*strategy,
         datasets: &grid.datasets,
@@ -157,7 +157,7 @@ async fn around_a_launch(place: &Path) -> (Duration, Duration) {
         emit: &emit,
         cancel: &tokio_util::sync::CancellationToken::new(),
     };
-    sweep.run(hands).await.expect("a sweep");
+    sweep.run(context).await.expect("a sweep");
     let told = told.lock().expect("no panic");
     let sent = sent.lock().expect("no panic");
     (first_requests(&told, &sent), dead_times(&told))

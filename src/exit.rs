@@ -37,12 +37,12 @@ impl From<Exit> for ExitCode {
 
 /// An error with its exit code.
 #[derive(Debug)]
-pub(crate) struct Failure {
+pub(crate) struct CommandError {
     exit: Exit,
     report: Option<miette::Report>,
 }
 
-impl Failure {
+impl CommandError {
     /// Any error.
     pub(crate) fn new(exit: Exit, error: impl std::error::Error + Send + Sync + 'static) -> Self {
         Self { exit, report: Some(miette::Report::from_err(error)) }
@@ -70,7 +70,7 @@ impl Failure {
     }
 }
 
-impl From<SweepError> for Failure {
+impl From<SweepError> for CommandError {
     fn from(error: SweepError) -> Self {
         let exit = match &error {
             SweepError::History(error) => exit_of_history(error),
@@ -88,7 +88,7 @@ impl From<SweepError> for Failure {
     }
 }
 
-impl From<HistoryError> for Failure {
+impl From<HistoryError> for CommandError {
     fn from(error: HistoryError) -> Self {
         SweepError::from(error).into()
     }
@@ -105,14 +105,14 @@ fn exit_of_history(error: &HistoryError) -> Exit {
 }
 
 /// Prints to standard output. A reader that went away ends the command quietly.
-pub(crate) fn print(text: &str) -> Result<(), Failure> {
+pub(crate) fn print(text: &str) -> Result<(), CommandError> {
     print_with(|out| out.write_all(text.as_bytes()))
 }
 
 /// Prints what `write` writes, in pieces of 64 KiB.
 pub(crate) fn print_with(
     write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
-) -> Result<(), Failure> {
+) -> Result<(), CommandError> {
     let mut out = std::io::BufWriter::with_capacity(1 << 16, std::io::stdout().lock());
     let written = write(&mut out).and_then(|()| out.flush());
     // What is left after a fault must not be written again.
@@ -120,9 +120,9 @@ pub(crate) fn print_with(
     match written {
         Ok(()) => Ok(()),
         Err(fault) if fault.kind() == std::io::ErrorKind::BrokenPipe => {
-            Err(Failure { exit: Exit::Done, report: None })
+            Err(CommandError { exit: Exit::Done, report: None })
         }
-        Err(fault) => Err(Failure::new(Exit::Environment, fault)),
+        Err(fault) => Err(CommandError::new(Exit::Environment, fault)),
     }
 }
 
@@ -134,7 +134,7 @@ mod tests {
     use vllm_grid::bench::suite::BenchError;
     use vllm_grid::results::ResultsError;
 
-    fn told(failure: Failure) -> String {
+    fn told(failure: CommandError) -> String {
         format!("{:?}", failure.report.expect("something to tell"))
     }
 
@@ -146,8 +146,11 @@ mod tests {
         for failure in [
             HistoryError::Io { path: path(), fault: fault() }.into(),
             HistoryError::Journal(journal).into(),
-            Failure::new(Exit::Environment, ResultsError::File { path: path(), fault: fault() }),
-            Failure::new(Exit::Environment, BenchError::from(fault())),
+            CommandError::new(
+                Exit::Environment,
+                ResultsError::File { path: path(), fault: fault() },
+            ),
+            CommandError::new(Exit::Environment, BenchError::from(fault())),
         ] {
             let told = told(failure);
             assert_eq!(told.matches("the disk sulks").count(), 1, "{told}");

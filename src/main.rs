@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
-use crate::exit::{Exit, Failure};
+use crate::exit::{CommandError, Exit};
 use crate::signals::Shutdown;
 
 fn main() -> ExitCode {
@@ -36,11 +36,11 @@ fn main() -> ExitCode {
     if shutdown.panicked() { Exit::Bug.into() } else { exit.into() }
 }
 
-fn run(cli: cli::Cli, shutdown: &Shutdown) -> Result<Exit, Failure> {
+fn run(cli: cli::Cli, shutdown: &Shutdown) -> Result<Exit, CommandError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(|fault| Failure::new(Exit::Environment, fault))?;
+        .map_err(|fault| CommandError::new(Exit::Environment, fault))?;
     let outcome = runtime.block_on(async {
         shutdown.listen(cli.command.puts_away());
         Box::pin(commands::run(cli.command, shutdown)).await

@@ -13,9 +13,9 @@ use vllm_grid::metric::{Measurement, Status};
 
 /// Listens to events and tells a person.
 #[derive(Clone)]
-pub(crate) struct Progress(Arc<Mutex<Teller>>);
+pub(crate) struct Progress(Arc<Mutex<ProgressView>>);
 
-struct Teller {
+struct ProgressView {
     bars: Option<Bars>,
     /// The sweep's, where there is a sweep.
     folder: Option<PathBuf>,
@@ -38,7 +38,7 @@ impl Progress {
     /// For a sweep, launch by launch: bars on a terminal, plain lines elsewhere.
     pub(crate) fn of_sweep(folder: &Path) -> Self {
         let progress = Self::of(|| Bars::new("launches"), 0);
-        progress.teller().folder = Some(folder.to_owned());
+        progress.view().folder = Some(folder.to_owned());
         progress
     }
 
@@ -54,24 +54,24 @@ impl Progress {
 
     fn of(bars: impl FnOnce() -> Bars, repeats: u32) -> Self {
         let bars = std::io::stderr().is_terminal().then(bars);
-        Self(Arc::new(Mutex::new(Teller::new(bars, repeats))))
+        Self(Arc::new(Mutex::new(ProgressView::new(bars, repeats))))
     }
 
     /// Where the library's events go.
     pub(crate) fn emit(&self) -> Emit {
         let this = self.clone();
-        Emit::to(move |event| this.teller().hear(event))
+        Emit::to(move |event| this.view().on_event(event))
     }
 
-    /// A poisoned teller still tells: its state is only what it printed.
-    fn teller(&self) -> MutexGuard<'_, Teller> {
+    /// A poisoned view still tells: its state is only what it printed.
+    fn view(&self) -> MutexGuard<'_, ProgressView> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Clears the bars, so that results are printed on a clean screen.
     pub(crate) fn close(&self) {
-        let mut teller = self.teller();
-        if let Some(bars) = teller.bars.take() {
+        let mut view = self.view();
+        if let Some(bars) = view.bars.take() {
             bars.launch.finish_and_clear();
             bars.overall.finish_and_clear();
         }
@@ -99,7 +99,7 @@ impl Bars {
     }
 }
 
-impl Teller {
+impl ProgressView {
     fn new(bars: Option<Bars>, repeats: u32) -> Self {
         Self {
             bars,
@@ -113,7 +113,7 @@ impl Teller {
         }
     }
 
-    fn hear(&mut self, event: Event) {
+    fn on_event(&mut self, event: Event) {
         match event {
             Event::SweepStarted { sweep, launches, done, simulated } => {
                 self.launches = launches;
@@ -273,28 +273,28 @@ mod tests {
 
     #[test]
     fn a_running_server_has_no_launch_to_name() {
-        let mut teller = Teller::new(None, 12);
-        assert_eq!(teller.measuring("kv-cache", "", 0), "kv-cache, warm-up (1/12)");
-        teller.repeat(&void("", 0));
+        let mut view = ProgressView::new(None, 12);
+        assert_eq!(view.measuring("kv-cache", "", 0), "kv-cache, warm-up (1/12)");
+        view.repeat(&void("", 0));
         assert_eq!(
-            teller.measuring("load", "concurrency=8", 3),
+            view.measuring("load", "concurrency=8", 3),
             "load concurrency=8, repeat 3 (2/12)"
         );
-        let told = teller.finished(&void("concurrency=8", 3));
+        let told = view.finished(&void("concurrency=8", 3));
         assert_eq!(told, "load concurrency=8, repeat 3 is void: foreign traffic");
     }
 
     #[test]
     fn a_sweep_names_the_launch_and_its_configuration() {
-        let mut teller = Teller::new(None, 0);
-        teller.launches = 40;
+        let mut view = ProgressView::new(None, 0);
+        view.launches = 40;
         let configuration = "prefix-on".to_owned();
-        teller.hear(Event::LaunchStarted { launch: 7, configuration, repeats: 6 });
+        view.on_event(Event::LaunchStarted { launch: 7, configuration, repeats: 6 });
         assert_eq!(
-            teller.measuring("load", "concurrency=8", 1),
+            view.measuring("load", "concurrency=8", 1),
             "[7/40] prefix-on: load concurrency=8, repeat 1 (1/6)"
         );
-        let told = teller.finished(&void("", 0));
+        let told = view.finished(&void("", 0));
         assert_eq!(told, "[7/40] prefix-on: load, warm-up is void: foreign traffic");
     }
 }

@@ -11,7 +11,7 @@ const LONG_ANSWER: u64 = 16;
 
 /// How a repeat ended, with the reason where there is one to tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum RepeatOutcome {
     /// Valid; the text says what could not be certified.
     Ok(Option<String>),
     Void(String),
@@ -22,21 +22,21 @@ pub(crate) enum Verdict {
 /// One repeat as a workload gives it.
 #[derive(Debug)]
 pub(crate) struct Repeat {
-    pub(crate) verdict: Verdict,
+    pub(crate) verdict: RepeatOutcome,
     pub(crate) metrics: MetricValues,
     /// The requests that the metrics are of.
     pub(crate) records: Vec<RequestRecord>,
 }
 
 impl Repeat {
-    pub(crate) fn without_requests(verdict: Verdict, metrics: MetricValues) -> Self {
+    pub(crate) fn without_requests(verdict: RepeatOutcome, metrics: MetricValues) -> Self {
         Self { verdict, metrics, records: Vec::new() }
     }
 
     /// Says what the server, or what stands before it, keeps to itself: token counts, or
     /// when each token was made.
     pub(crate) fn remark_on_server(&mut self) {
-        let Verdict::Ok(remark) = &mut self.verdict else { return };
+        let RepeatOutcome::Ok(remark) = &mut self.verdict else { return };
         let mut add = |text: String| {
             let before = remark.take().map_or(String::new(), |remark| format!("{remark}; "));
             *remark = Some(before + &text);
@@ -79,10 +79,10 @@ impl Repeat {
     /// The same as a measurement.
     pub(crate) fn measurement(self, key: RepeatKey) -> Measurement {
         let (status, reason) = match self.verdict {
-            Verdict::Ok(reason) => (Status::Ok, reason),
-            Verdict::Void(reason) => (Status::Void, Some(reason)),
-            Verdict::Failed(reason) => (Status::Failed, Some(reason)),
-            Verdict::Skipped(reason) => (Status::Skipped, Some(reason)),
+            RepeatOutcome::Ok(reason) => (Status::Ok, reason),
+            RepeatOutcome::Void(reason) => (Status::Void, Some(reason)),
+            RepeatOutcome::Failed(reason) => (Status::Failed, Some(reason)),
+            RepeatOutcome::Skipped(reason) => (Status::Skipped, Some(reason)),
         };
         Measurement {
             workload: key.workload,
@@ -112,10 +112,10 @@ mod tests {
                 ..RequestRecord::default()
             };
             let records = vec![record; 4];
-            let verdict = Verdict::Ok(Some("so".to_owned()));
+            let verdict = RepeatOutcome::Ok(Some("so".to_owned()));
             let mut repeat = Repeat { verdict, metrics: MetricValues::new(), records };
             repeat.remark_on_server();
-            let Verdict::Ok(Some(remark)) = repeat.verdict else { panic!("it was valid") };
+            let RepeatOutcome::Ok(Some(remark)) = repeat.verdict else { panic!("it was valid") };
             remark
         };
         let held_back = "so; 4 of 4 answers came in one piece: TPOT is not told of them, and \

@@ -3,7 +3,7 @@
 //! worth is the workloads'.
 
 use crate::bench::prompt::length::missed;
-use crate::bench::repeat::{Repeat, Verdict};
+use crate::bench::repeat::{Repeat, RepeatOutcome};
 use crate::bench::suite::{Bench, BenchError};
 use crate::bench::traffic::{Lookup, Seen, Traffic, not_cold};
 use crate::client::Order;
@@ -58,7 +58,7 @@ impl Reply {
 }
 
 /// The requests of one repeat.
-pub(crate) struct Dialogue<'b, 'a> {
+pub(crate) struct RequestSequence<'b, 'a> {
     pub(crate) bench: &'b mut Bench<'a>,
     traffic: Option<Traffic>,
     records: Vec<RequestRecord>,
@@ -67,7 +67,7 @@ pub(crate) struct Dialogue<'b, 'a> {
     remarks: Vec<String>,
 }
 
-impl<'b, 'a> Dialogue<'b, 'a> {
+impl<'b, 'a> RequestSequence<'b, 'a> {
     /// Reads the server's counters, where it has any: what is measured begins.
     pub(crate) async fn start(bench: &'b mut Bench<'a>) -> Self {
         bench.begins();
@@ -209,15 +209,17 @@ impl<'b, 'a> Dialogue<'b, 'a> {
         metrics: MetricValues,
     ) -> Result<Repeat, BenchError> {
         let verdict = match ended {
-            Ok(()) => Verdict::Ok((!self.remarks.is_empty()).then(|| self.remarks.join("; "))),
-            Err(Stop::Void(reason)) => Verdict::Void(reason),
-            Err(Stop::Failed(reason)) => Verdict::Failed(reason),
+            Ok(()) => {
+                RepeatOutcome::Ok((!self.remarks.is_empty()).then(|| self.remarks.join("; ")))
+            }
+            Err(Stop::Void(reason)) => RepeatOutcome::Void(reason),
+            Err(Stop::Failed(reason)) => RepeatOutcome::Failed(reason),
             // What does not fit into the context is not measured, known before or not.
             Err(Stop::TooLong(reason)) => {
-                let (verdict, metrics) = (Verdict::Skipped(reason), MetricValues::new());
+                let (verdict, metrics) = (RepeatOutcome::Skipped(reason), MetricValues::new());
                 return Ok(Repeat { verdict, metrics, records: self.records });
             }
-            Err(Stop::Skipped(reason)) => Verdict::Skipped(reason),
+            Err(Stop::Skipped(reason)) => RepeatOutcome::Skipped(reason),
             Err(Stop::Cancelled) => return Err(BenchError::Cancelled),
         };
         Ok(Repeat { verdict, metrics, records: self.records })

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use crate::bench::liveness;
 use crate::bench::prompt::dataset::Sources;
 use crate::bench::prompt::generate::derive;
-use crate::bench::repeat::{Repeat, Verdict};
+use crate::bench::repeat::{Repeat, RepeatOutcome};
 use crate::bench::workloads::command;
 use crate::bench::workloads::conversation;
 use crate::bench::workloads::kv_cache;
@@ -218,7 +218,7 @@ impl<'a> Bench<'a> {
         }
         self.resources(ended_ns, &mut done)?;
         let gone = match &done.verdict {
-            Verdict::Failed(_) => {
+            RepeatOutcome::Failed(_) => {
                 let patience = self.settings.limits.first_token;
                 let shown = liveness::shown(self.server, &self.http, patience, &done.records);
                 // Who stops meanwhile keeps what failed.
@@ -292,7 +292,7 @@ impl<'a> Bench<'a> {
     fn resources(&self, ended_ns: u64, done: &mut Repeat) -> std::io::Result<()> {
         let Some(telemetry) = &self.telemetry else { return Ok(()) };
         let samples = telemetry.samples();
-        if !matches!(done.verdict, Verdict::Skipped(_)) {
+        if !matches!(done.verdict, RepeatOutcome::Skipped(_)) {
             let window = (self.began_ns, ended_ns);
             let sent = (self.clock.since(window.0), self.clock.since(window.1));
             let tokens = summary::generated(&done.records, sent);

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::client::http1::Fault;
+use crate::client::http1::Http1Error;
 use crate::client::record::{RequestError, RequestErrorClass};
 use crate::server::error_text;
 
@@ -54,10 +54,10 @@ pub(crate) fn cancelled() -> RequestError {
 }
 
 /// Bytes that are no HTTP.
-pub(crate) fn of_bytes(fault: &Fault) -> RequestError {
+pub(crate) fn of_bytes(fault: &Http1Error) -> RequestError {
     let class = match fault {
-        Fault::HeadTooLarge => RequestErrorClass::TooLarge,
-        Fault::NotHttp(_) | Fault::Framing(_) => RequestErrorClass::Malformed,
+        Http1Error::HeadTooLarge => RequestErrorClass::TooLarge,
+        Http1Error::NotHttp(_) | Http1Error::Framing(_) => RequestErrorClass::Malformed,
     };
     RequestError { class, message: fault.to_string() }
 }

@@ -14,7 +14,7 @@ const MAX_ASIDE: usize = 16 << 10;
 
 /// Why bytes are no response.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Fault {
+pub(crate) enum Http1Error {
     /// The head is over the limit.
     #[error("the head of the response is too large")]
     HeadTooLarge,
@@ -62,19 +62,19 @@ impl Head {
     ///
     /// # Errors
     /// More than `limit` bytes, or something else than HTTP.
-    pub(crate) fn read(bytes: &[u8], limit: usize) -> Result<Option<(Self, usize)>, Fault> {
+    pub(crate) fn read(bytes: &[u8], limit: usize) -> Result<Option<(Self, usize)>, Http1Error> {
         let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
         let mut response = httparse::Response::new(&mut headers);
         let length = match response.parse(bytes) {
             Ok(httparse::Status::Complete(length)) => length,
             Ok(httparse::Status::Partial) if bytes.len() <= limit => return Ok(None),
             Ok(httparse::Status::Partial) | Err(httparse::Error::TooManyHeaders) => {
-                return Err(Fault::HeadTooLarge);
+                return Err(Http1Error::HeadTooLarge);
             }
-            Err(error) => return Err(Fault::NotHttp(error.to_string())),
+            Err(error) => return Err(Http1Error::NotHttp(error.to_string())),
         };
         if length > limit {
-            return Err(Fault::HeadTooLarge);
+            return Err(Http1Error::HeadTooLarge);
         }
         let status = response.code.unwrap_or_default();
         let values = |name: &'static str| {
@@ -106,7 +106,7 @@ fn framing<'a>(
     status: u16,
     codings: impl Iterator<Item = &'a [u8]>,
     lengths: impl Iterator<Item = &'a [u8]>,
-) -> Result<(Body, bool), Fault> {
+) -> Result<(Body, bool), Http1Error> {
     if status < 200 || matches!(status, 204 | 304) {
         return Ok((Body::Length(0), true));
     }
@@ -125,7 +125,7 @@ fn framing<'a>(
         Ok(count) if digits && lengths.all(|other| other == length) => {
             Ok((Body::Length(count), true))
         }
-        _ => Err(Fault::NotHttp(format!("content-length: {length}"))),
+        _ => Err(Http1Error::NotHttp(format!("content-length: {length}"))),
     }
 }
 
@@ -163,7 +163,10 @@ impl Body {
     ///
     /// # Errors
     /// Bytes that no chunked body has there.
-    pub(crate) fn next<'b>(&mut self, bytes: &mut &'b [u8]) -> Result<Option<&'b [u8]>, Fault> {
+    pub(crate) fn next<'b>(
+        &mut self,
+        bytes: &mut &'b [u8],
+    ) -> Result<Option<&'b [u8]>, Http1Error> {
         match self {
             Self::UntilClose => Ok(Some(std::mem::take(bytes)).filter(|piece| !piece.is_empty())),
             Self::Length(left) => Ok(piece(left, bytes)),
@@ -196,24 +199,24 @@ fn piece<'b>(left: &mut u64, bytes: &mut &'b [u8]) -> Option<&'b [u8]> {
 
 impl State {
     /// The state after a byte of framing.
-    fn after(self, byte: u8) -> Result<Self, Fault> {
+    fn after(self, byte: u8) -> Result<Self, Http1Error> {
         Ok(match (self, byte) {
             (Self::Size { size, digits }, b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') => {
                 if digits == 15 {
-                    return Err(Fault::Framing("a chunk of more bytes than there are"));
+                    return Err(Http1Error::Framing("a chunk of more bytes than there are"));
                 }
                 let digit = char::from(byte).to_digit(16).unwrap_or_default();
                 Self::Size { size: size * 16 + u64::from(digit), digits: digits + 1 }
             }
             (Self::Size { digits: 0, .. }, _) => {
-                return Err(Fault::Framing("a chunk without a size"));
+                return Err(Http1Error::Framing("a chunk without a size"));
             }
             (Self::Size { size, .. } | Self::Extension { size, .. }, b'\r') => {
                 Self::SizeEnd { size }
             }
             (Self::Size { size, .. }, b' ' | b'\t' | b';') => Self::Extension { size, seen: 1 },
             (Self::Extension { seen: MAX_ASIDE, .. }, _) => {
-                return Err(Fault::Framing("an endless extension of a chunk"));
+                return Err(Http1Error::Framing("an endless extension of a chunk"));
             }
             (Self::Extension { size, seen }, byte) if byte != b'\n' => {
                 Self::Extension { size, seen: seen + 1 }
@@ -223,17 +226,17 @@ impl State {
             (Self::DataEnd { seen: 0 }, b'\r') => Self::DataEnd { seen: 1 },
             (Self::DataEnd { seen: 1 }, b'\n') => Self::Size { size: 0, digits: 0 },
             (Self::DataEnd { .. }, _) => {
-                return Err(Fault::Framing("a chunk that is longer than its size"));
+                return Err(Http1Error::Framing("a chunk that is longer than its size"));
             }
             (Self::Trailer { seen: MAX_ASIDE, .. }, _) => {
-                return Err(Fault::Framing("an endless trailer"));
+                return Err(Http1Error::Framing("an endless trailer"));
             }
             (Self::Trailer { line: 0, .. }, b'\n') => Self::Over,
             (Self::Trailer { seen, .. }, b'\n') => Self::Trailer { line: 0, seen: seen + 1 },
             // The end of a line is no content of it.
             (Self::Trailer { line, seen }, b'\r') => Self::Trailer { line, seen: seen + 1 },
             (Self::Trailer { line, seen }, _) => Self::Trailer { line: line + 1, seen: seen + 1 },
-            _ => return Err(Fault::Framing("a size of a chunk that is no number")),
+            _ => return Err(Http1Error::Framing("a size of a chunk that is no number")),
         })
     }
 }
@@ -250,7 +253,7 @@ mod tests {
     }
 
     /// The content of a body, the bytes behind it, and whether it is over.
-    fn content(text: &str, pieces: &[&[u8]]) -> Result<(Vec<u8>, Vec<u8>, bool), Fault> {
+    fn content(text: &str, pieces: &[&[u8]]) -> Result<(Vec<u8>, Vec<u8>, bool), Http1Error> {
         let mut body = head(text).body;
         let (mut content, mut behind) = (Vec::new(), Vec::new());
         for piece in pieces {
@@ -294,19 +297,25 @@ mod tests {
         assert!(!head("HTTP/1.0 200 OK\r\ncontent-length: 3\r\n\r\n").keeps_alive);
         for bad in ["content-length: 3\r\ncontent-length: 4\r\n", "content-length: +3\r\n"] {
             let text = format!("HTTP/1.1 200 OK\r\n{bad}\r\n");
-            assert!(matches!(Head::read(text.as_bytes(), 4096), Err(Fault::NotHttp(_))), "{bad}");
+            assert!(
+                matches!(Head::read(text.as_bytes(), 4096), Err(Http1Error::NotHttp(_))),
+                "{bad}"
+            );
         }
     }
 
     #[test]
     fn a_head_has_limits() {
         let long = format!("HTTP/1.1 200 OK\r\nx: {}", "y".repeat(5000));
-        assert_eq!(Head::read(long.as_bytes(), 4096).expect_err("long"), Fault::HeadTooLarge);
+        assert_eq!(Head::read(long.as_bytes(), 4096).expect_err("long"), Http1Error::HeadTooLarge);
         let whole = format!("{long}\r\n\r\n");
-        assert_eq!(Head::read(whole.as_bytes(), 4096).expect_err("long"), Fault::HeadTooLarge);
+        assert_eq!(Head::read(whole.as_bytes(), 4096).expect_err("long"), Http1Error::HeadTooLarge);
         let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "x: y\r\n".repeat(MAX_HEADERS + 1));
-        assert_eq!(Head::read(many.as_bytes(), 4096).expect_err("many"), Fault::HeadTooLarge);
-        assert!(matches!(Head::read(b"SSH-2.0-OpenSSH\r\n\r\n", 4096), Err(Fault::NotHttp(_))));
+        assert_eq!(Head::read(many.as_bytes(), 4096).expect_err("many"), Http1Error::HeadTooLarge);
+        assert!(matches!(
+            Head::read(b"SSH-2.0-OpenSSH\r\n\r\n", 4096),
+            Err(Http1Error::NotHttp(_))
+        ));
     }
 
     #[test]
@@ -332,7 +341,7 @@ mod tests {
             "5;\n",
         ] {
             let fault = content(CHUNKED, &[bad.as_bytes()]).expect_err(bad);
-            assert!(matches!(fault, Fault::Framing(_)), "{bad}");
+            assert!(matches!(fault, Http1Error::Framing(_)), "{bad}");
         }
         let extension = format!("5;{}", "x".repeat(MAX_ASIDE + 1));
         assert!(content(CHUNKED, &[extension.as_bytes()]).is_err());

@@ -16,14 +16,14 @@ use vllm_grid::results::records;
 use vllm_grid::server::{Endpoint, GpuIds, Server, ServerError};
 use vllm_grid::telemetry::{Telemetry, TelemetrySettings, gpus_are_here};
 
-use self::given::Given;
+use self::input::BenchInput;
 use super::show::{print_json, width};
 use crate::cli::{BenchArgs, Format};
-use crate::exit::{Exit, Failure, print};
+use crate::exit::{CommandError, Exit, print};
 use crate::progress::Progress;
 use crate::signals::Shutdown;
 
-mod given;
+mod input;
 
 /// `bench --format json`.
 #[derive(Debug, Serialize)]
@@ -62,12 +62,12 @@ impl RecordSink for Kept {
 }
 
 /// `bench`: measures a running server.
-pub(crate) async fn bench(args: &BenchArgs, shutdown: &Shutdown) -> Result<Exit, Failure> {
+pub(crate) async fn bench(args: &BenchArgs, shutdown: &Shutdown) -> Result<Exit, CommandError> {
     let stop = shutdown.token();
-    let Some(given) = stop.run_until_cancelled(Given::read(args)).await else {
+    let Some(given) = stop.run_until_cancelled(BenchInput::read(args)).await else {
         return Ok(Exit::Interrupted);
     };
-    let Given { workloads, datasets, api_key, gpus } = given?;
+    let BenchInput { workloads, datasets, api_key, gpus } = given?;
     let endpoint = Endpoint { base_url: args.url.clone(), api_key };
     let opening = Server::open(endpoint, args.model.as_deref());
     let Some(server) = stop.run_until_cancelled(opening).await else {
@@ -89,7 +89,7 @@ pub(crate) async fn bench(args: &BenchArgs, shutdown: &Shutdown) -> Result<Exit,
         return Ok(Exit::Interrupted);
     };
     let mut bench = bench
-        .map_err(|fault| Failure::new(Exit::Environment, fault))?
+        .map_err(|fault| CommandError::new(Exit::Environment, fault))?
         .with_datasets(datasets)
         .with_telemetry(telemetry(args, gpus, &server, &emit));
     let mut measurements = Vec::new();
@@ -113,13 +113,13 @@ pub(crate) async fn bench(args: &BenchArgs, shutdown: &Shutdown) -> Result<Exit,
 fn exit_after(
     ended: Result<(), BenchError>,
     measurements: &[Measurement],
-) -> Result<Exit, Failure> {
+) -> Result<Exit, CommandError> {
     match ended {
         Ok(()) => Ok(exit_of(measurements)),
         Err(BenchError::Cancelled) => Ok(Exit::Interrupted),
-        Err(fault @ BenchError::EngineGone { .. }) => Err(Failure::new(Exit::Engine, fault)),
-        Err(fault @ BenchError::NoSuchCase { .. }) => Err(Failure::new(Exit::Bug, fault)),
-        Err(fault) => Err(Failure::new(Exit::Environment, fault)),
+        Err(fault @ BenchError::EngineGone { .. }) => Err(CommandError::new(Exit::Engine, fault)),
+        Err(fault @ BenchError::NoSuchCase { .. }) => Err(CommandError::new(Exit::Bug, fault)),
+        Err(fault) => Err(CommandError::new(Exit::Environment, fault)),
     }
 }
 
@@ -155,21 +155,25 @@ fn telemetry(args: &BenchArgs, gpus: Option<GpuIds>, server: &Server, emit: &Emi
     telemetry
 }
 
-fn keep(path: &Path, sink: &Kept) -> Result<(), Failure> {
+fn keep(path: &Path, sink: &Kept) -> Result<(), CommandError> {
     let kept = sink.records.lock().unwrap_or_else(PoisonError::into_inner);
-    records::write_all(path, &kept).map_err(|fault| Failure::new(Exit::Environment, fault))
+    records::write_all(path, &kept).map_err(|fault| CommandError::new(Exit::Environment, fault))
 }
 
-fn unusable(fault: ServerError) -> Failure {
+fn unusable(fault: ServerError) -> CommandError {
     let exit = match fault {
         ServerError::Address { .. } | ServerError::WrongModel { .. } => Exit::Usage,
         ServerError::NotServing { .. } => Exit::Engine,
         _ => Exit::Environment,
     };
-    Failure::new(exit, fault)
+    CommandError::new(exit, fault)
 }
 
-fn tell(args: &BenchArgs, server: &Server, measurements: &[Measurement]) -> Result<(), Failure> {
+fn tell(
+    args: &BenchArgs,
+    server: &Server,
+    measurements: &[Measurement],
+) -> Result<(), CommandError> {
     let kept: Vec<&Measurement> = measurements.iter().filter(|m| m.repeat > 0).collect();
     if args.format == Format::Json {
         return print_json(&Output {

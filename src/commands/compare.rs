@@ -10,19 +10,20 @@ use vllm_grid::results::comparison::{self, Run};
 
 use super::show::{print_json, width};
 use crate::cli::{CompareArgs, Format};
-use crate::exit::{Exit, Failure, print};
+use crate::exit::{CommandError, Exit, print};
 
 /// `compare`: the last sweep against the first, the others beside them.
-pub(crate) fn compare(args: &CompareArgs) -> Result<Exit, Failure> {
+pub(crate) fn compare(args: &CompareArgs) -> Result<Exit, CommandError> {
     let metric = args.metric.as_deref().map(str::parse::<MetricRef>).transpose();
-    let metric = metric.map_err(|fault| Failure::new(Exit::Usage, fault))?;
-    let read = |path: &Path| -> Result<Run, Failure> {
+    let metric = metric.map_err(|fault| CommandError::new(Exit::Usage, fault))?;
+    let read = |path: &Path| -> Result<Run, CommandError> {
         let record = Folder::existing(path)?.record()?;
         Ok(Run { folder: path.display().to_string(), record })
     };
-    let runs = args.runs.iter().map(|path| read(path)).collect::<Result<Vec<Run>, Failure>>()?;
+    let runs =
+        args.runs.iter().map(|path| read(path)).collect::<Result<Vec<Run>, CommandError>>()?;
     let comparison = comparison::compare(runs, metric.as_ref())
-        .map_err(|fault| Failure::new(Exit::Usage, fault))?;
+        .map_err(|fault| CommandError::new(Exit::Usage, fault))?;
     match args.format {
         Format::Json => print_json(&comparison)?,
         Format::Text => print(&report::comparison::render(&comparison, width()))?,

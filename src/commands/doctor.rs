@@ -3,10 +3,10 @@
 use vllm_grid::engine::doctor::{Severity, diagnose};
 
 use crate::cli::GridArgs;
-use crate::exit::{Exit, Failure, print};
+use crate::exit::{CommandError, Exit, print};
 
 /// `doctor`: exit code 3 where a sweep would fail.
-pub(crate) async fn doctor(args: &GridArgs) -> Result<Exit, Failure> {
+pub(crate) async fn doctor(args: &GridArgs) -> Result<Exit, CommandError> {
     let mut grid = super::read_grid(args)?;
     // What stands in the way of it is told below.
     let _joined = super::join_service(&mut grid).await;

@@ -8,10 +8,10 @@ use vllm_grid::event::{Emit, Event};
 use vllm_grid::sweep::recover;
 
 use crate::cli::RecoverArgs;
-use crate::exit::{Exit, Failure, print};
+use crate::exit::{CommandError, Exit, print};
 
 /// `recover`: exit code 3 where anything is left undone.
-pub(crate) async fn recover(args: &RecoverArgs) -> Result<Exit, Failure> {
+pub(crate) async fn recover(args: &RecoverArgs) -> Result<Exit, CommandError> {
     let folders = if args.runs.is_empty() { runs() } else { args.runs.clone() };
     let emit = Emit::to(|event| {
         if let Event::Warning(text) = event {

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use vllm_grid::engine::command::{Change, changes};
-use vllm_grid::engine::compose::{ComposeFault, ServiceSpec};
+use vllm_grid::engine::compose::{ComposeError, ServiceSpec};
 use vllm_grid::grid::plan::Plan;
 use vllm_grid::grid::{DockerBlock, EngineBlock, Grid, Warning};
 use vllm_grid::history::folder::Folder;
@@ -15,10 +15,10 @@ use vllm_grid::workload::{KINDS, Kind};
 use vllm_grid::{report, results};
 
 use crate::cli::{ExportArgs, Format, MetricsArgs, PlanArgs, ReportArgs, WorkloadsArgs};
-use crate::exit::{Exit, Failure, print, print_with};
+use crate::exit::{CommandError, Exit, print, print_with};
 
 /// `plan`: what would run.
-pub(crate) async fn plan(args: &PlanArgs) -> Result<Exit, Failure> {
+pub(crate) async fn plan(args: &PlanArgs) -> Result<Exit, CommandError> {
     let mut grid = super::read_grid(&args.grid)?;
     let service = match super::join_service(&mut grid).await {
         Ok(service) => service,
@@ -44,14 +44,14 @@ pub(crate) async fn plan(args: &PlanArgs) -> Result<Exit, Failure> {
 /// A machine without the compose tool, or without the service's variables, can
 /// still plan what the grid itself sets: said as a warning. What is wrong with
 /// the service is wrong everywhere.
-fn planned_without(grid: &Grid, fault: ComposeFault) -> Result<Warning, Failure> {
+fn planned_without(grid: &Grid, fault: ComposeError) -> Result<Warning, CommandError> {
     let (file, line, column) = match &fault {
-        ComposeFault::NoTool | ComposeFault::Tool { .. } => (&grid.path, None, None),
-        ComposeFault::Unset(variables) => match variables.first() {
+        ComposeError::NoTool | ComposeError::Tool { .. } => (&grid.path, None, None),
+        ComposeError::Unset(variables) => match variables.first() {
             Some(first) => (&first.file, Some(first.line), Some(first.column)),
             None => (&grid.path, None, None),
         },
-        _ => return Err(Failure::new(Exit::Usage, fault)),
+        _ => return Err(CommandError::new(Exit::Usage, fault)),
     };
     let message = format!(
         "the command of the service is not read, so flags, ids and what is equal are the grid's own \
@@ -85,7 +85,7 @@ fn service_changes(grid: &Grid, block: &DockerBlock, service: &ServiceSpec) -> S
 }
 
 /// `report`: the ranking again, from the journal.
-pub(crate) fn report(args: &ReportArgs) -> Result<Exit, Failure> {
+pub(crate) fn report(args: &ReportArgs) -> Result<Exit, CommandError> {
     let record = Folder::existing(&args.run)?.record()?;
     if args.workload.is_empty() {
         return ranked(&record);
@@ -94,7 +94,7 @@ pub(crate) fn report(args: &ReportArgs) -> Result<Exit, Failure> {
     let ran = |kind: &&Kind| record.manifest.workloads.iter().any(|it| it.kind().key == kind.key);
     if let Some(kind) = kinds.iter().find(|kind| !ran(kind)) {
         let what = format!("the sweep has no workload `{}`", kind.name);
-        return Err(Failure::message(Exit::Usage, what));
+        return Err(CommandError::message(Exit::Usage, what));
     }
     let ranking = results::ranking::rank(&record);
     for kind in kinds {
@@ -104,13 +104,13 @@ pub(crate) fn report(args: &ReportArgs) -> Result<Exit, Failure> {
 }
 
 /// `export`: the files again.
-pub(crate) fn export(args: &ExportArgs) -> Result<Exit, Failure> {
+pub(crate) fn export(args: &ExportArgs) -> Result<Exit, CommandError> {
     let folder = Folder::existing(&args.run)?;
     let record = folder.record()?;
     let target = args.output.as_deref().unwrap_or(folder.path());
     std::fs::create_dir_all(target).map_err(|fault| {
         let what = format!("{} cannot be made a folder: {fault}", target.display());
-        Failure::message(Exit::Environment, what)
+        CommandError::message(Exit::Environment, what)
     })?;
     for path in write(target, &record)? {
         print(&format!("{}\n", path.display()))?;
@@ -119,7 +119,7 @@ pub(crate) fn export(args: &ExportArgs) -> Result<Exit, Failure> {
 }
 
 /// `metrics`: the catalogue.
-pub(crate) fn metrics(args: &MetricsArgs) -> Result<Exit, Failure> {
+pub(crate) fn metrics(args: &MetricsArgs) -> Result<Exit, CommandError> {
     let kinds = kinds(&args.workload)?;
     let mut catalogue = metric::catalogue();
     catalogue.retain(|metric| kinds.iter().any(|kind| kind.key == metric.workload));
@@ -143,7 +143,7 @@ pub(crate) fn metrics(args: &MetricsArgs) -> Result<Exit, Failure> {
 }
 
 /// `workloads`: what each measures, and its options.
-pub(crate) fn workloads(args: &WorkloadsArgs) -> Result<Exit, Failure> {
+pub(crate) fn workloads(args: &WorkloadsArgs) -> Result<Exit, CommandError> {
     let kinds = kinds(&args.names)?;
     match args.format {
         Format::Json => print_json(&report::workloads::describe(&kinds))?,
@@ -153,21 +153,22 @@ pub(crate) fn workloads(args: &WorkloadsArgs) -> Result<Exit, Failure> {
 }
 
 /// The kinds of workloads of these names; all without any.
-fn kinds(names: &[String]) -> Result<Vec<&'static Kind>, Failure> {
+fn kinds(names: &[String]) -> Result<Vec<&'static Kind>, CommandError> {
     if names.is_empty() {
         return Ok(KINDS.iter().collect());
     }
     let named = names.iter().map(|name| Kind::named(name));
-    named.map(|kind| kind.map_err(|fault| Failure::new(Exit::Usage, fault))).collect()
+    named.map(|kind| kind.map_err(|fault| CommandError::new(Exit::Usage, fault))).collect()
 }
 
 /// Writes result and ranking files into a folder; gives their paths.
-pub(crate) fn write(folder: &Path, record: &SweepRecord) -> Result<Vec<PathBuf>, Failure> {
-    report::export::write(folder, record).map_err(|fault| Failure::new(Exit::Environment, fault))
+pub(crate) fn write(folder: &Path, record: &SweepRecord) -> Result<Vec<PathBuf>, CommandError> {
+    report::export::write(folder, record)
+        .map_err(|fault| CommandError::new(Exit::Environment, fault))
 }
 
 /// Prints the ranking; the exit code says whether there is one.
-pub(crate) fn ranked(record: &SweepRecord) -> Result<Exit, Failure> {
+pub(crate) fn ranked(record: &SweepRecord) -> Result<Exit, CommandError> {
     let ranking = results::ranking::rank(record);
     print(&report::table::render(&ranking, &record.manifest, width()))?;
     Ok(outcome(&ranking))
@@ -185,7 +186,7 @@ pub(crate) fn width() -> usize {
 }
 
 /// Prints JSON, one document, as it is made: a plan can be large.
-pub(crate) fn print_json(value: &impl serde::Serialize) -> Result<(), Failure> {
+pub(crate) fn print_json(value: &impl serde::Serialize) -> Result<(), CommandError> {
     print_with(|out| {
         serde_json::to_writer_pretty(&mut *out, value)?;
         out.write_all(b"\n")

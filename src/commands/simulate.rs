@@ -7,12 +7,15 @@ use std::sync::Arc;
 use vllm_grid::simulator;
 
 use crate::cli::SimulateArgs;
-use crate::exit::{Exit, Failure, print};
+use crate::exit::{CommandError, Exit, print};
 use crate::signals::Shutdown;
 
 /// `simulate`: serves until a signal or a simulated failure ends it, and ends
 /// with the exit code that vLLM would end with.
-pub(crate) async fn simulate(args: &SimulateArgs, shutdown: &Shutdown) -> Result<Exit, Failure> {
+pub(crate) async fn simulate(
+    args: &SimulateArgs,
+    shutdown: &Shutdown,
+) -> Result<Exit, CommandError> {
     if let Some(help) = args.help() {
         print(&help)?;
         return Ok(Exit::Done);

@@ -4,11 +4,11 @@ use std::path::Path;
 
 use vllm_grid::bench::RecordSink;
 use vllm_grid::configuration::hexadecimal;
-use vllm_grid::engine::compose::ComposeFault;
+use vllm_grid::engine::compose::ComposeError;
 use vllm_grid::engine::docker::production::DockerProduction;
-use vllm_grid::engine::docker::{DockerFault, production_of};
+use vllm_grid::engine::docker::{DockerError, production_of};
 use vllm_grid::engine::production::Production;
-use vllm_grid::engine::{self, Engine, EngineFault};
+use vllm_grid::engine::{self, Engine, EngineError};
 use vllm_grid::event::Event;
 use vllm_grid::grid::{DockerBlock, EngineBlock, Grid, ReadOptions};
 use vllm_grid::history::HistoryError;
@@ -17,16 +17,16 @@ use vllm_grid::history::journal::JournalError;
 use vllm_grid::history::record::Manifest;
 use vllm_grid::results::records::ParquetRecords;
 use vllm_grid::sweep::SweepError;
-use vllm_grid::sweep::run::{Ending, Hands, Sweep};
+use vllm_grid::sweep::run::{Ending, Sweep, SweepContext};
 
 use super::show;
 use crate::cli::{ResumeArgs, SweepArgs};
-use crate::exit::{Exit, Failure, print};
+use crate::exit::{CommandError, Exit, print};
 use crate::progress::Progress;
 use crate::signals::Shutdown;
 
 /// `sweep`: launches, measures and ranks every configuration of a grid.
-pub(crate) async fn sweep(args: &SweepArgs, shutdown: &Shutdown) -> Result<Exit, Failure> {
+pub(crate) async fn sweep(args: &SweepArgs, shutdown: &Shutdown) -> Result<Exit, CommandError> {
     let mut grid = super::read_grid(&args.grid)?;
     join(&mut grid).await?;
     let engine = engine(&grid, None).await?;
@@ -39,7 +39,7 @@ pub(crate) async fn sweep(args: &SweepArgs, shutdown: &Shutdown) -> Result<Exit,
 }
 
 /// `resume`: goes on in the stored order.
-pub(crate) async fn resume(args: &ResumeArgs, shutdown: &Shutdown) -> Result<Exit, Failure> {
+pub(crate) async fn resume(args: &ResumeArgs, shutdown: &Shutdown) -> Result<Exit, CommandError> {
     let folder = Folder::existing(&args.run)?;
     let grid = unchanged(&folder, &folder.manifest()?).await?;
     let facts = folder.record()?.launches.into_iter().filter_map(|launch| launch.facts);
@@ -49,41 +49,41 @@ pub(crate) async fn resume(args: &ResumeArgs, shutdown: &Shutdown) -> Result<Exi
 }
 
 /// The grid with its compose service's own flags, where it has one.
-async fn join(grid: &mut Grid) -> Result<(), Failure> {
+async fn join(grid: &mut Grid) -> Result<(), CommandError> {
     match super::join_service(grid).await {
         Ok(_) => Ok(()),
-        Err(fault) => Err(unusable(grid, EngineFault::from(fault))),
+        Err(fault) => Err(unusable(grid, EngineError::from(fault))),
     }
 }
 
 /// The grid's engine, on the image of earlier sessions where there were any.
-async fn engine(grid: &Grid, image_id: Option<String>) -> Result<Box<dyn Engine>, Failure> {
+async fn engine(grid: &Grid, image_id: Option<String>) -> Result<Box<dyn Engine>, CommandError> {
     engine::of_grid(&grid.engine, image_id).await.map_err(|fault| unusable(grid, fault))
 }
 
-fn unusable(grid: &Grid, fault: EngineFault) -> Failure {
+fn unusable(grid: &Grid, fault: EngineError) -> CommandError {
     let exit = match &fault {
-        EngineFault::Compose(ComposeFault::NoTool | ComposeFault::Tool { .. }) => Exit::Environment,
-        EngineFault::Compose(_) | EngineFault::Docker(DockerFault::ImageChanged { .. }) => {
+        EngineError::Compose(ComposeError::NoTool | ComposeError::Tool { .. }) => Exit::Environment,
+        EngineError::Compose(_) | EngineError::Docker(DockerError::ImageChanged { .. }) => {
             Exit::Usage
         }
-        EngineFault::NoKey(_) => {
+        EngineError::NoKey(_) => {
             let line = String::from_utf8_lossy(&grid.source)
                 .lines()
                 .position(|line| line.trim_start().starts_with("api-key-env"));
             let line = line.map(|at| format!(":{}", at + 1)).unwrap_or_default();
             let text = format!("{}{line}: {fault}", grid.path.display());
-            return Failure::message(Exit::Environment, text);
+            return CommandError::message(Exit::Environment, text);
         }
         _ => Exit::Environment,
     };
-    Failure::new(exit, fault)
+    CommandError::new(exit, fault)
 }
 
 /// What serves production, where the grid names it.
-async fn production(grid: &Grid) -> Result<Option<DockerProduction>, Failure> {
+async fn production(grid: &Grid) -> Result<Option<DockerProduction>, CommandError> {
     let EngineBlock::Docker(block) = &grid.engine else { return Ok(None) };
-    production_of(block).await.map_err(|fault| Failure::new(Exit::Environment, fault))
+    production_of(block).await.map_err(|fault| CommandError::new(Exit::Environment, fault))
 }
 
 /// Runs the loop, then writes and shows what there is, however it ended.
@@ -92,7 +92,7 @@ async fn go(
     grid: &Grid,
     mut engine: Box<dyn Engine>,
     shutdown: &Shutdown,
-) -> Result<Exit, Failure> {
+) -> Result<Exit, CommandError> {
     shutdown.names(sweep.folder().path());
     let progress = Progress::of_sweep(sweep.folder().path());
     let emit = progress.emit();
@@ -103,7 +103,7 @@ async fn go(
     let records =
         |folder: &Path| Box::new(ParquetRecords::in_launch(folder)) as Box<dyn RecordSink>;
     let production = production(grid).await?;
-    let hands = Hands {
+    let context = SweepContext {
         engine: engine.as_mut(),
         production: production.as_ref().map(|production| production as &dyn Production),
         strategy: &*strategy,
@@ -112,7 +112,7 @@ async fn go(
         emit: &emit,
         cancel: shutdown.token(),
     };
-    let ending = sweep.run(hands).await;
+    let ending = sweep.run(context).await;
     progress.close();
     let (also, outcome) = outcome(ending, tell(&sweep));
     if let Some(also) = also {
@@ -125,8 +125,8 @@ async fn go(
 /// told: how the sweep ended counts more than how the telling did.
 fn outcome(
     ending: Result<Ending, SweepError>,
-    told: Result<Exit, Failure>,
-) -> (Option<Failure>, Result<Exit, Failure>) {
+    told: Result<Exit, CommandError>,
+) -> (Option<CommandError>, Result<Exit, CommandError>) {
     match (ending, told) {
         (Ok(Ending::Complete | Ending::BudgetSpent), told) => (None, told),
         (Ok(Ending::Interrupted), told) => (told.err(), Ok(Exit::Interrupted)),
@@ -144,7 +144,7 @@ fn outcome(
 }
 
 /// Writes the results and shows the ranking.
-fn tell(sweep: &Sweep) -> Result<Exit, Failure> {
+fn tell(sweep: &Sweep) -> Result<Exit, CommandError> {
     show::write(sweep.folder().path(), sweep.record())?;
     let ranked = show::ranked(sweep.record())?;
     print(&format!("results: {}\n", sweep.folder().path().display()))?;
@@ -153,8 +153,8 @@ fn tell(sweep: &Sweep) -> Result<Exit, Failure> {
 
 /// The grid of a sweep, read from its stored copy, when neither the copy nor
 /// the original changed.
-async fn unchanged(folder: &Folder, manifest: &Manifest) -> Result<Grid, Failure> {
-    let changed = |what: String| Failure::from(SweepError::GridChanged(what));
+async fn unchanged(folder: &Folder, manifest: &Manifest) -> Result<Grid, CommandError> {
+    let changed = |what: String| CommandError::from(SweepError::GridChanged(what));
     let copy = folder.grid_path();
     let original = folder.original_grid(manifest);
     for path in [&copy, &original] {
@@ -171,8 +171,8 @@ async fn unchanged(folder: &Folder, manifest: &Manifest) -> Result<Grid, Failure
         max_configurations: usize::MAX,
         ..ReadOptions::default()
     };
-    let mut grid =
-        Grid::read(&copy, &options).map_err(|faults| Failure::explained(Exit::Usage, faults))?;
+    let mut grid = Grid::read(&copy, &options)
+        .map_err(|faults| CommandError::explained(Exit::Usage, faults))?;
     join(&mut grid).await?;
     let files = grid.datasets.files();
     if let Some(file) = manifest.datasets.iter().find(|file| !files.contains(file)) {
@@ -218,7 +218,7 @@ mod tests {
 
     #[test]
     fn a_full_disk_is_told_once_and_other_faults_beside_it() {
-        let told = || Err(Failure::from(full("results.csv")));
+        let told = || Err(CommandError::from(full("results.csv")));
         let (also, outcome_of) = outcome(Err(full("journal.jsonl").into()), told());
         assert!(also.is_none());
         assert_eq!(outcome_of.unwrap_err().tell(), Exit::Environment);

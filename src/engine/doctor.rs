@@ -143,7 +143,7 @@ async fn compose_service(findings: &mut Findings, block: &DockerBlock) -> Option
     let source = source_of(block, block.service.as_deref())?;
     let Some((tool, version)) = compose::find_tool().await else {
         let advice = "install Docker's compose plugin";
-        findings.problem("compose tool", compose::ComposeFault::NoTool.to_string(), advice);
+        findings.problem("compose tool", compose::ComposeError::NoTool.to_string(), advice);
         return None;
     };
     findings.ok("compose tool", format!("`{}` {version}", tool.as_str()));
@@ -163,10 +163,10 @@ async fn compose_service(findings: &mut Findings, block: &DockerBlock) -> Option
         }
         Err(fault) => {
             let advice = match &fault {
-                compose::ComposeFault::Unset(_) => {
+                compose::ComposeError::Unset(_) => {
                     "set the variables, or write them into `.env` beside the file"
                 }
-                compose::ComposeFault::Refused { .. } => {
+                compose::ComposeError::Refused { .. } => {
                     "take the keys out of the service, or describe a second one for the sweep"
                 }
                 _ => "see `docker compose config`",

@@ -29,19 +29,19 @@ pub mod simulated;
 
 /// Why a grid's engine block makes no engine.
 #[derive(Debug, thiserror::Error)]
-pub enum EngineFault {
+pub enum EngineError {
     /// Something that the engine has no knowledge of.
     #[error("{0}")]
     Unknown(String),
     /// The command of the process engine cannot be used.
     #[error(transparent)]
-    Process(#[from] process::ProcessFault),
+    Process(#[from] process::ProcessError),
     /// The compose service cannot be read.
     #[error(transparent)]
-    Compose(#[from] compose::ComposeFault),
+    Compose(#[from] compose::ComposeError),
     /// The Docker engine cannot work.
     #[error(transparent)]
-    Docker(#[from] docker::DockerFault),
+    Docker(#[from] docker::DockerError),
     /// A variable that the block names is not there.
     #[error("the variable {0} (`api-key-env`) is not set, or empty")]
     NoKey(String),
@@ -55,7 +55,7 @@ pub enum EngineFault {
 pub async fn of_grid(
     block: &EngineBlock,
     image_id: Option<String>,
-) -> Result<Box<dyn Engine>, EngineFault> {
+) -> Result<Box<dyn Engine>, EngineError> {
     match block {
         EngineBlock::Simulated(block) => {
             Ok(Box::new(simulated::SimulatedEngine::new(block.clone())?))
@@ -75,11 +75,11 @@ pub async fn of_grid(
 }
 
 /// The key that a named variable holds.
-fn api_key(variable: Option<&str>) -> Result<Option<ApiKey>, EngineFault> {
+fn api_key(variable: Option<&str>) -> Result<Option<ApiKey>, EngineError> {
     let Some(name) = variable else { return Ok(None) };
     match std::env::var(name) {
         Ok(key) if !key.is_empty() => Ok(Some(ApiKey::new(key))),
-        _ => Err(EngineFault::NoKey(name.to_owned())),
+        _ => Err(EngineError::NoKey(name.to_owned())),
     }
 }
 

@@ -62,7 +62,7 @@ impl ProcessSpec {
 
 /// A command that cannot be started by this engine.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ProcessFault {
+pub enum ProcessError {
     /// Nothing to start.
     #[error("the process engine's command is empty")]
     Empty,
@@ -81,9 +81,9 @@ pub struct ProcessEngine {
 
 impl ProcessEngine {
     /// An engine that starts `spec` and asks its endpoint through `connect`.
-    pub fn new(spec: ProcessSpec, connect: Connect) -> Result<Self, ProcessFault> {
+    pub fn new(spec: ProcessSpec, connect: Connect) -> Result<Self, ProcessError> {
         if spec.command.is_empty() {
-            return Err(ProcessFault::Empty);
+            return Err(ProcessError::Empty);
         }
         let names_key = |argument: &String| {
             argument.starts_with("--")
@@ -91,7 +91,7 @@ impl ProcessEngine {
                     == "api-key"
         };
         if spec.command.iter().any(names_key) {
-            return Err(ProcessFault::KeyInCommand);
+            return Err(ProcessError::KeyInCommand);
         }
         Ok(Self { spec, connect })
     }

@@ -11,7 +11,7 @@ use crate::history::production::ProductionFacts;
 
 /// Why production cannot be handled.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ProductionFault {
+pub enum ProductionError {
     /// The name fits nothing, or several things.
     #[error("production: {0}")]
     Name(String),
@@ -27,19 +27,19 @@ pub enum ProductionFault {
 #[async_trait]
 pub trait Production: Send + Sync {
     /// The container that the grid's name stands for now; `None` where there is none.
-    async fn find(&self) -> Result<Option<ProductionFacts>, ProductionFault>;
+    async fn find(&self) -> Result<Option<ProductionFacts>, ProductionError>;
 
     /// The container of this id; `None` when it was removed.
-    async fn look(&self, id: &str) -> Result<Option<ProductionFacts>, ProductionFault>;
+    async fn look(&self, id: &str) -> Result<Option<ProductionFacts>, ProductionError>;
 
     /// Stops it, with a grace of 60 s.
-    async fn stop(&self, id: &str) -> Result<(), ProductionFault>;
+    async fn stop(&self, id: &str) -> Result<(), ProductionError>;
 
     /// Starts it.
-    async fn start(&self, id: &str) -> Result<(), ProductionFault>;
+    async fn start(&self, id: &str) -> Result<(), ProductionError>;
 
     /// Makes it by the compose tool, as its file says; what it is then.
-    async fn make_again(&self) -> Result<ProductionFacts, ProductionFault>;
+    async fn make_again(&self) -> Result<ProductionFacts, ProductionError>;
 
     /// Waits until it answers a completion, for at most `limit`; the error says why it does not.
     async fn prove(&self, id: &str, limit: Duration) -> Result<(), String>;

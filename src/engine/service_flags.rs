@@ -1,5 +1,5 @@
 //! What a service's own command asks for, as flags: the base that a grid's flags
-//! are laid over. Unlike vLLM's parser it refuses nothing: an image may be of
+//! are laid over. RunDifference vLLM's parser it refuses nothing: an image may be of
 //! another release than the table of flags. Keys never come out of here, nor
 //! what the tool sets itself (address, model, served name). Pure.
 

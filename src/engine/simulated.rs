@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::failure::Exit;
 use super::log::EngineLog;
 use super::readiness::{Limits, NotReady, over_http, wait_until_ready};
-use super::{Engine, EngineFault, LaunchOrder, Launched};
+use super::{Engine, EngineError, LaunchOrder, Launched};
 use crate::event::{Emit, Phase};
 use crate::flags;
 use crate::grid::SimulatedBlock;
@@ -39,9 +39,9 @@ impl SimulatedEngine {
     ///
     /// # Errors
     /// A model or GPU that the simulator has no profile of.
-    pub fn new(block: SimulatedBlock) -> Result<Self, EngineFault> {
+    pub fn new(block: SimulatedBlock) -> Result<Self, EngineError> {
         let unknown = |what: &str, name: &str, known: Vec<&str>| {
-            EngineFault::Unknown(format!(
+            EngineError::Unknown(format!(
                 "the simulator knows no {what} `{name}`; it knows {}",
                 known.join(", ")
             ))

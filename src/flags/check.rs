@@ -8,7 +8,7 @@ use super::table::{Flag, Kind, lookup};
 /// A value that a flag does not take.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
-pub struct ValueFault {
+pub struct ValueError {
     /// What is wrong.
     pub message: String,
     /// What to write instead, where that is clear.
@@ -139,7 +139,7 @@ pub(super) fn human(name: &str) -> Human {
 ///
 /// # Errors
 /// What the flag takes instead.
-pub fn check(name: &str, value: &Value) -> Result<Value, ValueFault> {
+pub fn check(name: &str, value: &Value) -> Result<Value, ValueError> {
     let Some(flag) = lookup(name) else { return Ok(value.clone()) };
     if value.is_null() || name.contains('.') {
         return Ok(value.clone());
@@ -158,9 +158,9 @@ pub fn check(name: &str, value: &Value) -> Result<Value, ValueFault> {
     }
 }
 
-fn boolean(flag: &Flag, value: &Value) -> Result<Value, ValueFault> {
+fn boolean(flag: &Flag, value: &Value) -> Result<Value, ValueError> {
     if value == &Value::Bool(false) && !flag.negatable {
-        return Err(ValueFault {
+        return Err(ValueError {
             message: format!("`{0}` cannot be false: vLLM has no `--no-{0}`", flag.name),
             help: Some("write null: the flag is not passed".to_owned()),
         });
@@ -168,7 +168,7 @@ fn boolean(flag: &Flag, value: &Value) -> Result<Value, ValueFault> {
     Ok(value.clone())
 }
 
-fn int(flag: &Flag, value: &Value) -> Result<Value, ValueFault> {
+fn int(flag: &Flag, value: &Value) -> Result<Value, ValueError> {
     let wanted = || match Bounds::of(flag.name) {
         Some(bounds) => format!("a whole number, {}", bounds.text()),
         None => "a whole number".to_owned(),
@@ -184,7 +184,7 @@ fn int(flag: &Flag, value: &Value) -> Result<Value, ValueFault> {
         (Value::String(text), Human::Suffixes | Human::SuffixesOrAuto)
             if text.ends_with(|last: char| "kKmMgGtT".contains(last)) =>
         {
-            human_int(text).map_err(|message| ValueFault { message, help: None })?
+            human_int(text).map_err(|message| ValueError { message, help: None })?
         }
         _ => None,
     };
@@ -196,7 +196,7 @@ fn int(flag: &Flag, value: &Value) -> Result<Value, ValueFault> {
     }
 }
 
-fn float(flag: &Flag, value: &Value) -> Result<Value, ValueFault> {
+fn float(flag: &Flag, value: &Value) -> Result<Value, ValueError> {
     let bounds = Bounds::of(flag.name);
     match value.as_f64() {
         Some(number) if bounds.is_none_or(|bounds| bounds.hold(number)) => Ok(Value::from(number)),
@@ -210,7 +210,7 @@ fn float(flag: &Flag, value: &Value) -> Result<Value, ValueFault> {
     }
 }
 
-fn text(flag: &Flag, value: &Value) -> Result<Value, ValueFault> {
+fn text(flag: &Flag, value: &Value) -> Result<Value, ValueError> {
     if let (Some(bounds), Some(number)) = (Bounds::of(flag.name), value.as_f64())
         && !bounds.hold(number)
     {
@@ -226,7 +226,7 @@ fn text(flag: &Flag, value: &Value) -> Result<Value, ValueFault> {
     }
 }
 
-fn choice(flag: &Flag, value: &Value) -> Result<Value, ValueFault> {
+fn choice(flag: &Flag, value: &Value) -> Result<Value, ValueError> {
     let text = match value {
         Value::String(text) => text.clone(),
         Value::Number(number) => number.to_string(),
@@ -248,7 +248,7 @@ fn choice(flag: &Flag, value: &Value) -> Result<Value, ValueFault> {
     Err(fault)
 }
 
-fn json_value(flag: &Flag, value: &Value) -> Result<Value, ValueFault> {
+fn json_value(flag: &Flag, value: &Value) -> Result<Value, ValueError> {
     match value {
         Value::String(text) => {
             json(flag, text).ok_or_else(|| expected(flag, "a mapping, or JSON in quotes", value))
@@ -272,7 +272,7 @@ fn is_braced(text: &str) -> bool {
     text.trim().starts_with('{') && text.trim().ends_with('}')
 }
 
-fn list(flag: &Flag, value: &Value) -> Result<Value, ValueFault> {
+fn list(flag: &Flag, value: &Value) -> Result<Value, ValueError> {
     let items = match value {
         Value::Array(items) if items.is_empty() => {
             return Err(expected(flag, "one or more values", value));
@@ -350,8 +350,8 @@ pub(super) fn human_int(text: &str) -> Result<Option<i64>, String> {
     }
 }
 
-fn expected(flag: &Flag, wanted: &str, value: &Value) -> ValueFault {
-    ValueFault {
+fn expected(flag: &Flag, wanted: &str, value: &Value) -> ValueError {
+    ValueError {
         message: format!("`{}` must be {wanted}, not {}", flag.name, describe(value)),
         help: hint(flag, value),
     }

@@ -19,14 +19,14 @@ pub struct CommandLine {
 /// A command line that vLLM refuses with exit code 2.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{program}: error: {message}")]
-pub struct ArgvFault {
+pub struct ArgvError {
     /// Who complains: `vllm serve`, or `vllm` for arguments that nobody knows.
     pub program: &'static str,
     /// The message as vLLM prints it.
     pub message: String,
 }
 
-impl ArgvFault {
+impl ArgvError {
     fn new(message: String) -> Self {
         Self { program: "vllm serve", message }
     }
@@ -43,7 +43,7 @@ impl ArgvFault {
 ///
 /// # Errors
 /// The first fault, in vLLM's words.
-pub fn parse_argv(args: &[String]) -> Result<CommandLine, ArgvFault> {
+pub fn parse_argv(args: &[String]) -> Result<CommandLine, ArgvError> {
     let mut reader = Reader { args, at: 0, line: CommandLine::default(), unknown: Vec::new() };
     let mut dotted: Vec<(&'static Flag, Map<String, Value>)> = Vec::new();
     while let Some(arg) = reader.next() {
@@ -107,10 +107,10 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn finish(mut self) -> Result<CommandLine, ArgvFault> {
+    fn finish(mut self) -> Result<CommandLine, ArgvError> {
         if !self.unknown.is_empty() {
             let message = format!("unrecognized arguments: {}", self.unknown.join(" "));
-            return Err(ArgvFault { program: "vllm", message });
+            return Err(ArgvError { program: "vllm", message });
         }
         // As vLLM does: `--model` is moved to the front, where it is the positional one.
         if let Some(Value::String(model)) = self.line.flags.remove("model") {
@@ -120,7 +120,7 @@ impl<'a> Reader<'a> {
     }
 
     /// `--hf-overrides.key.key value`: a key of a JSON option.
-    fn dotted(&mut self, arg: &'a str) -> Result<Option<Dotted>, ArgvFault> {
+    fn dotted(&mut self, arg: &'a str) -> Result<Option<Dotted>, ArgvError> {
         let (spelling, inline) = split_value(arg);
         let Some((head, keys)) = spelling.split_once('.') else { return Ok(None) };
         let Some(found) = find(head, None)? else { return Ok(None) };
@@ -132,7 +132,7 @@ impl<'a> Reader<'a> {
             Some(text) => text,
             None => self
                 .next()
-                .ok_or_else(|| ArgvFault::argument(found.flag, "expected one argument"))?,
+                .ok_or_else(|| ArgvError::argument(found.flag, "expected one argument"))?,
         };
         let (keys, value) = match keys.strip_suffix('+') {
             Some(keys) => (keys, Value::from(text.split(',').collect::<Vec<_>>())),
@@ -141,7 +141,7 @@ impl<'a> Reader<'a> {
         Ok(Some((found.flag, keys.split('.').map(str::to_owned).collect(), value)))
     }
 
-    fn option(&mut self, arg: &'a str) -> Result<(), ArgvFault> {
+    fn option(&mut self, arg: &'a str) -> Result<(), ArgvError> {
         if let Some(level) = optimization_level(arg) {
             return self.set_optimization_level(level);
         }
@@ -155,7 +155,7 @@ impl<'a> Reader<'a> {
             Kind::Bool => {
                 if let Some(value) = found.value {
                     let what = format!("ignored explicit argument '{value}'");
-                    return Err(ArgvFault::argument(flag, &what));
+                    return Err(ArgvError::argument(flag, &what));
                 }
                 Value::Bool(self.boolean() != found.negated)
             }
@@ -165,7 +165,7 @@ impl<'a> Reader<'a> {
                     Some(text) => text,
                     None => self
                         .next_value()
-                        .ok_or_else(|| ArgvFault::argument(flag, "expected one argument"))?,
+                        .ok_or_else(|| ArgvError::argument(flag, "expected one argument"))?,
                 };
                 value(flag, text)?
             }
@@ -188,7 +188,7 @@ impl<'a> Reader<'a> {
         true
     }
 
-    fn list(&mut self, found: &Found<'a>) -> Result<Value, ArgvFault> {
+    fn list(&mut self, found: &Found<'a>) -> Result<Value, ArgvError> {
         let flag = found.flag;
         let repeated = super::REPEATED.contains(&flag.name);
         let mut items: Vec<Value> = found.value.map(item).into_iter().collect();
@@ -199,7 +199,7 @@ impl<'a> Reader<'a> {
         if items.is_empty() {
             let what =
                 if repeated { "expected one argument" } else { "expected at least one argument" };
-            return Err(ArgvFault::argument(flag, what));
+            return Err(ArgvError::argument(flag, what));
         }
         for item in &items {
             let text = super::argument(item);
@@ -216,12 +216,12 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn set_optimization_level(&mut self, inline: &'a str) -> Result<(), ArgvFault> {
+    fn set_optimization_level(&mut self, inline: &'a str) -> Result<(), ArgvError> {
         let flag = lookup("optimization-level").expect("the data file has it, a test looks it up");
         let text = match inline {
             "" => self
                 .next_value()
-                .ok_or_else(|| ArgvFault::argument(flag, "expected one argument"))?,
+                .ok_or_else(|| ArgvError::argument(flag, "expected one argument"))?,
             text => text,
         };
         self.line.flags.insert(flag.name.to_owned(), Value::from(text));
@@ -267,7 +267,7 @@ fn split_value(arg: &str) -> (&str, Option<&str>) {
 }
 
 /// The flag of a spelling with its dashes; abbreviations as argparse takes them.
-fn find<'a>(spelling: &str, value: Option<&'a str>) -> Result<Option<Found<'a>>, ArgvFault> {
+fn find<'a>(spelling: &str, value: Option<&'a str>) -> Result<Option<Found<'a>>, ArgvError> {
     let Some(long) = spelling.strip_prefix("--") else {
         let alias = spelling.strip_prefix('-').unwrap_or(spelling);
         let flag = flags().iter().find(|flag| flag.aliases.contains(&alias) && is_short(alias));
@@ -288,7 +288,7 @@ fn find<'a>(spelling: &str, value: Option<&'a str>) -> Result<Option<Found<'a>>,
     abbreviation(&name, value)
 }
 
-fn abbreviation<'a>(name: &str, value: Option<&'a str>) -> Result<Option<Found<'a>>, ArgvFault> {
+fn abbreviation<'a>(name: &str, value: Option<&'a str>) -> Result<Option<Found<'a>>, ArgvError> {
     if name.is_empty() {
         return Ok(None);
     }
@@ -310,7 +310,7 @@ fn abbreviation<'a>(name: &str, value: Option<&'a str>) -> Result<Option<Found<'
         [(_, flag, negated)] => Ok(Some(Found { flag, negated: *negated, value })),
         several => {
             let names: Vec<&str> = several.iter().map(|(name, _, _)| name.as_str()).collect();
-            Err(ArgvFault::new(format!(
+            Err(ArgvError::new(format!(
                 "ambiguous option: --{name} could match {}",
                 names.join(", ")
             )))
@@ -319,7 +319,7 @@ fn abbreviation<'a>(name: &str, value: Option<&'a str>) -> Result<Option<Found<'
 }
 
 /// The value of a flag that takes one, converted as vLLM's parser converts it.
-fn value(flag: &Flag, text: &str) -> Result<Value, ArgvFault> {
+fn value(flag: &Flag, text: &str) -> Result<Value, ArgvError> {
     match flag.kind {
         Kind::Int => int(flag, text),
         Kind::Float => text
@@ -328,25 +328,25 @@ fn value(flag: &Flag, text: &str) -> Result<Value, ArgvFault> {
             .ok()
             .filter(|number| number.is_finite())
             .map(Value::from)
-            .ok_or_else(|| ArgvFault::argument(flag, &format!("invalid float value: '{text}'"))),
+            .ok_or_else(|| ArgvError::argument(flag, &format!("invalid float value: '{text}'"))),
         Kind::Choice if !flag.choices.contains(&text) => Err(bad_choice(flag, text)),
         Kind::Json => super::check::json(flag, text).ok_or_else(|| {
             let what = format!("Value {text} cannot be converted to <function loads>.");
-            ArgvFault::argument(flag, &what)
+            ArgvError::argument(flag, &what)
         }),
         _ => Ok(Value::from(text)),
     }
 }
 
-fn bad_choice(flag: &Flag, text: &str) -> ArgvFault {
+fn bad_choice(flag: &Flag, text: &str) -> ArgvError {
     let choices: Vec<String> = flag.choices.iter().map(|choice| format!("'{choice}'")).collect();
     let what = format!("invalid choice: '{text}' (choose from {})", choices.join(", "));
-    ArgvFault::argument(flag, &what)
+    ArgvError::argument(flag, &what)
 }
 
-fn int(flag: &Flag, text: &str) -> Result<Value, ArgvFault> {
+fn int(flag: &Flag, text: &str) -> Result<Value, ArgvError> {
     use super::check::{Human, human, human_int};
-    let suffixed = || human_int(text).map_err(|what| ArgvFault::argument(flag, &what));
+    let suffixed = || human_int(text).map_err(|what| ArgvError::argument(flag, &what));
     let (number, converter) = match human(flag.name) {
         Human::No => (super::check::plain_int(text), "int"),
         Human::Suffixes => (suffixed()?, "human_readable_int"),
@@ -357,7 +357,7 @@ fn int(flag: &Flag, text: &str) -> Result<Value, ArgvFault> {
     };
     number
         .map(Value::from)
-        .ok_or_else(|| ArgvFault::argument(flag, &format!("invalid {converter} value: '{text}'")))
+        .ok_or_else(|| ArgvError::argument(flag, &format!("invalid {converter} value: '{text}'")))
 }
 
 fn json_or_text(text: &str) -> Value {

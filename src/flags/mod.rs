@@ -13,8 +13,8 @@ mod table;
 use serde_json::Value;
 
 pub(crate) use check::decimal_comma;
-pub use check::{ValueFault, check};
-pub use command_line::{ArgvFault, CommandLine, parse_argv};
+pub use check::{ValueError, check};
+pub use command_line::{ArgvError, CommandLine, parse_argv};
 pub use table::{Flag, Kind, VLLM_VERSION, flags, is_owned, lookup, nearest, resolve, successor};
 
 use crate::configuration::Flags;

@@ -2,14 +2,14 @@
 //! that will not give what they seem to promise. Of flags that cannot act is told in
 //! [`super::acting`], of what will not be measured in [`super::unmeasured`].
 
+use super::error::Findings;
 use super::estimate::{Estimate, longest};
-use super::fault::Findings;
 use super::plan::spoken;
 use super::{Grid, inert_flags, unmeasured};
 
 use crate::configuration::Configuration;
 use crate::metric::MetricRef;
-use crate::workload::{LEAST_OF_AN_HOUR, Workload};
+use crate::workload::{MIN_OF_AN_HOUR, Workload};
 
 /// All advice on a grid, whose flags may not be complete yet.
 pub(super) fn all(grid: &Grid, findings: &mut Findings) {
@@ -67,13 +67,13 @@ fn hourly(grid: &Grid, findings: &mut Findings) {
         }
         let Some(workload) = source(grid, metric) else { continue };
         let longest = longest(grid, workload);
-        if longest < LEAST_OF_AN_HOUR {
+        if longest < MIN_OF_AN_HOUR {
             findings.warning(
                 Some(span),
                 format!(
                     "{metric} is absent where a repeat lasts less than {}, and here one takes {} at \
                      the most, by assumption: set `duration` or more `requests`",
-                    spoken(LEAST_OF_AN_HOUR),
+                    spoken(MIN_OF_AN_HOUR),
                     spoken(longest)
                 ),
             );

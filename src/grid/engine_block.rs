@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::fault::{Findings, is_variable};
+use super::error::{Findings, is_variable};
 use super::fields::{Fields, list, mapping};
 use super::flag_map::FlagReader;
 use super::node::{Content, Node, Span};

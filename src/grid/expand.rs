@@ -9,7 +9,7 @@ use itertools::Itertools;
 use serde_json::Value;
 
 use super::EngineBlock;
-use super::fault::Findings;
+use super::error::Findings;
 use super::name;
 use super::node::Span;
 use crate::configuration::{Configuration, Entry, Flags, hexadecimal};

@@ -4,8 +4,8 @@
 
 use serde_json::Value;
 
-use super::fault::Findings;
-use super::node::{Content, JsonFault, Key, Node, Span};
+use super::error::Findings;
+use super::node::{Content, JsonError, Key, Node, Span};
 use crate::flags::shown;
 
 /// The entries of a mapping with a fixed set of keys, each given once.
@@ -175,15 +175,15 @@ pub(super) fn list<'n>(node: &'n Node, what: &str, findings: &mut Findings) -> O
 pub(super) fn json(name: &str, node: &Node, findings: &mut Findings) -> Option<Value> {
     match node.json() {
         Ok(value) => Some(value),
-        Err(JsonFault::NotFinite(span)) => {
+        Err(JsonError::NotFinite(span)) => {
             findings.fault(&span, format!("`{name}` must be a finite number, not NaN or infinity"));
             None
         }
-        Err(JsonFault::Unprintable(span)) => {
+        Err(JsonError::Unprintable(span)) => {
             findings.fault(&span, format!("`{name}` has control characters"));
             None
         }
-        Err(JsonFault::Twice(key)) => {
+        Err(JsonError::Twice(key)) => {
             findings.fault(&key.span, format!("key `{}` is given twice in `{name}`", key.text));
             None
         }

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 
 use serde_json::Value;
 
-use super::fault::Findings;
+use super::error::Findings;
 use super::fields::{json, split_by_comma};
 use super::node::{Content, Key, Node, is_unprintable};
 use crate::flags;
@@ -174,7 +174,7 @@ pub(super) fn variables<'n>(
     for (key, node) in entries {
         if named.iter().any(|(known, _)| known.text == key.text) {
             findings.fault(&key.span, format!("key `{}` is given twice", key.text));
-        } else if !super::fault::is_variable(&key.text) {
+        } else if !super::error::is_variable(&key.text) {
             let message = format!("`{}` is no name of a variable", key.text.escape_debug());
             findings.fault(&key.span, message);
         } else if flags::is_secret(&key.text) {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Map;
 
-use super::fault::Findings;
+use super::error::Findings;
 use super::fields::{Fields, json, list, mapping};
 use super::missing_metrics;
 use super::node::{Content, Key, Node, Span};

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::Grid;
 use super::advice::source;
-use super::fault::Findings;
+use super::error::Findings;
 use super::node::Span;
 use crate::configuration::Configuration;
 use crate::flags;

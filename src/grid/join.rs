@@ -7,8 +7,8 @@ use std::collections::hash_map::Entry;
 
 use itertools::Itertools as _;
 
+use super::error::Finding;
 use super::expand::PRODUCTION;
-use super::fault::Finding;
 use super::{EngineBlock, Grid};
 use crate::configuration::{Configuration, Flags};
 

@@ -2,7 +2,7 @@
 //! out after the night, told before it. A table for each workload, from its options
 //! alone; what hangs on flags and the engine is in [`super::advice`]. Pure.
 
-use super::fault::Findings;
+use super::error::Findings;
 use super::node::Span;
 use crate::metric::MetricRef;
 use crate::workload::{

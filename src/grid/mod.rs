@@ -4,9 +4,9 @@
 
 mod advice;
 mod engine_block;
+mod error;
 mod estimate;
 mod expand;
-mod fault;
 mod fields;
 mod flag_map;
 mod goal;
@@ -26,8 +26,8 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use fault::{Finding, Findings};
-pub use fault::{GridFault, GridFaults};
+use error::{Finding, Findings};
+pub use error::{GridError, GridErrors};
 pub use join::ServiceBase;
 use node::Span;
 
@@ -122,23 +122,23 @@ impl Grid {
     ///
     /// # Errors
     /// Every fault of the file.
-    pub fn read(path: &Path, options: &ReadOptions) -> Result<Self, GridFaults> {
+    pub fn read(path: &Path, options: &ReadOptions) -> Result<Self, GridErrors> {
         let mut findings = Findings::default();
         let Some(bytes) = bytes_of(path, &mut findings) else {
             return Err(findings.into_faults(path, String::new()));
         };
         let Some(text) = text_of(&bytes, &mut findings) else {
-            let text = fault::strike_secret_lines(&String::from_utf8_lossy(&bytes));
+            let text = error::strike_secret_lines(&String::from_utf8_lossy(&bytes));
             return Err(findings.into_faults(path, text));
         };
         let root = match node::parse(text) {
             Ok(root) => root,
             Err(syntax) => {
                 findings.fault(&syntax.span, format!("not readable as YAML: {}", syntax.message));
-                return Err(findings.into_faults(path, fault::strike_secret_lines(text)));
+                return Err(findings.into_faults(path, error::strike_secret_lines(text)));
             }
         };
-        let shown = fault::strike_secrets(text, &root);
+        let shown = error::strike_secrets(text, &root);
         let folder = options.base.as_deref().or(path.parent()).unwrap_or(Path::new(""));
         let Some(document) = read::document(&root, folder, options, &mut findings) else {
             return Err(findings.into_faults(path, shown));

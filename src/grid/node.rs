@@ -42,7 +42,7 @@ pub(super) enum Content {
 
 /// A file that is no YAML, and where.
 #[derive(Debug)]
-pub(super) struct SyntaxFault {
+pub(super) struct SyntaxError {
     pub(super) message: String,
     pub(super) span: Span,
 }
@@ -52,7 +52,7 @@ pub(super) struct SyntaxFault {
 pub(super) const MAX_BYTES: u64 = 16 << 20;
 
 /// Reads YAML. Aliases and merge keys are followed within the library's limits.
-pub(super) fn parse(text: &str) -> Result<Node, SyntaxFault> {
+pub(super) fn parse(text: &str) -> Result<Node, SyntaxError> {
     let options = serde_saphyr::options! {
         strict_booleans: true,
         underscored_numbers_as_strings: true,
@@ -70,7 +70,7 @@ pub(super) fn parse(text: &str) -> Result<Node, SyntaxFault> {
     }
     serde_saphyr::from_str_with_options(text, options).map_err(|error| {
         let span = error.location().map_or(0..0, |location| place(text, location));
-        SyntaxFault { message: message(&error), span }
+        SyntaxError { message: message(&error), span }
     })
 }
 
@@ -212,15 +212,15 @@ impl Node {
 
     /// The node as JSON; `Err` is the place of a number that JSON cannot hold, of
     /// a control character, or of a key that is there twice.
-    pub(super) fn json(&self) -> Result<Value, JsonFault> {
+    pub(super) fn json(&self) -> Result<Value, JsonError> {
         Ok(match &self.content {
             Content::Null => Value::Null,
             Content::Bool(truth) => Value::from(*truth),
             Content::Int(number) => Value::from(*number),
             Content::Float(number) if number.is_finite() => Value::from(*number),
-            Content::Float(_) => return Err(JsonFault::NotFinite(self.span.clone())),
+            Content::Float(_) => return Err(JsonError::NotFinite(self.span.clone())),
             Content::Text(text) if text.contains(is_unprintable) => {
-                return Err(JsonFault::Unprintable(self.span.clone()));
+                return Err(JsonError::Unprintable(self.span.clone()));
             }
             Content::Text(text) => Value::from(text.as_str()),
             Content::List(items) => {
@@ -230,7 +230,7 @@ impl Node {
                 let mut object = Map::new();
                 for (key, value) in entries {
                     if object.insert(key.text.clone(), value.json()?).is_some() {
-                        return Err(JsonFault::Twice(key.clone()));
+                        return Err(JsonError::Twice(key.clone()));
                     }
                 }
                 Value::Object(object)
@@ -246,7 +246,7 @@ pub(super) fn is_unprintable(letter: char) -> bool {
 
 /// Why a node has no JSON form.
 #[derive(Debug)]
-pub(super) enum JsonFault {
+pub(super) enum JsonError {
     NotFinite(Span),
     Unprintable(Span),
     Twice(Key),

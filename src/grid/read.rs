@@ -7,8 +7,8 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::engine_block::EngineReader;
+use super::error::Findings;
 use super::expand::{Axis, Draft, Kind, PRODUCTION, Row, Setting};
-use super::fault::Findings;
 use super::fields::{Fields, list, mapping};
 use super::flag_map::{FlagReader, variable, variables};
 use super::node::{Content, Key, Node, Span};

@@ -6,7 +6,7 @@
 use serde_json::Value;
 
 use super::advice::{some, source};
-use super::fault::Findings;
+use super::error::Findings;
 use super::node::Span;
 use super::{EngineBlock, Grid};
 use crate::configuration::Configuration;

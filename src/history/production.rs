@@ -66,7 +66,7 @@ pub enum ProductionStep {
 
 /// What earlier steps leave to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Owed {
+pub enum PendingRestore {
     /// Nothing: never stopped, or started and proven, or taken back by somebody.
     Nothing,
     /// It was stopped, or was about to be.
@@ -76,16 +76,16 @@ pub enum Owed {
 }
 
 /// What `steps`, in the journal's order, leave to be done.
-pub fn owed(steps: &[ProductionStep]) -> Owed {
-    steps.iter().fold(Owed::Nothing, |_, step| match step {
-        ProductionStep::Stopping { facts } => Owed::Start(facts.id.clone()),
-        ProductionStep::Stopped { id } => Owed::Start(id.clone()),
+pub fn pending_restore(steps: &[ProductionStep]) -> PendingRestore {
+    steps.iter().fold(PendingRestore::Nothing, |_, step| match step {
+        ProductionStep::Stopping { facts } => PendingRestore::Start(facts.id.clone()),
+        ProductionStep::Stopped { id } => PendingRestore::Start(id.clone()),
         ProductionStep::MadeAgain { id, .. } | ProductionStep::StartedNotProven { id } => {
-            Owed::Proof(id.clone())
+            PendingRestore::Proof(id.clone())
         }
         ProductionStep::NotRunning
         | ProductionStep::StartedBySomebody { .. }
-        | ProductionStep::Proven { .. } => Owed::Nothing,
+        | ProductionStep::Proven { .. } => PendingRestore::Nothing,
     })
 }
 

@@ -7,7 +7,9 @@ use std::collections::HashMap;
 use super::fields::{Field, folded};
 use super::text::{cut, plain, width, wrap};
 use crate::metric::{Goal, Scale};
-use crate::results::comparison::{Beside, Change, Compared, Comparison, Figure, Standing, Way};
+use crate::results::comparison::{
+    Change, Compared, ComparedConfiguration, Comparison, Figure, Standing, Way,
+};
 use crate::results::number;
 use crate::statistics::Interval;
 
@@ -85,7 +87,7 @@ fn unsound(comparison: &Comparison) -> Option<Vec<String>> {
             ));
         }
     }
-    for unlike in &comparison.unlike {
+    for unlike in &comparison.differences {
         let values = unlike.values.iter().zip(runs).map(|(value, run)| {
             format!("{} {}", run.label, value.as_deref().unwrap_or("(not told)"))
         });
@@ -146,7 +148,7 @@ fn taken(comparison: &Comparison) -> Option<String> {
 }
 
 /// The one to take of several first ones, or the first.
-fn would_take(comparison: &Comparison, run: usize) -> Option<&Beside> {
+fn would_take(comparison: &Comparison, run: usize) -> Option<&ComparedConfiguration> {
     let is = |test: fn(&Standing) -> bool| {
         comparison.configurations.iter().find(|it| it.runs[run].as_ref().is_some_and(test))
     };
@@ -160,7 +162,7 @@ fn names(comparison: &Comparison) -> Vec<String> {
     for it in all {
         *shared.entry(&it.configuration).or_default() += 1;
     }
-    let name = |it: &Beside| {
+    let name = |it: &ComparedConfiguration| {
         let name = plain(&it.configuration);
         if shared[it.configuration.as_str()] > 1 {
             format!("{name} ({})", having(it, comparison).join(", "))
@@ -172,7 +174,7 @@ fn names(comparison: &Comparison) -> Vec<String> {
 }
 
 /// Labels of the sweeps that have it.
-fn having<'a>(it: &Beside, comparison: &'a Comparison) -> Vec<&'a str> {
+fn having<'a>(it: &ComparedConfiguration, comparison: &'a Comparison) -> Vec<&'a str> {
     let runs = it.runs.iter().zip(&comparison.runs);
     runs.filter(|(standing, _)| standing.is_some()).map(|(_, run)| run.label.as_str()).collect()
 }
@@ -180,7 +182,9 @@ fn having<'a>(it: &Beside, comparison: &'a Comparison) -> Vec<&'a str> {
 fn fields(comparison: &Comparison) -> Vec<Field> {
     let Comparison { runs, configurations, scale, .. } = comparison;
     let column = |at: usize, read: &dyn Fn(&Standing) -> Option<String>| -> Vec<String> {
-        let cell = |it: &Beside| it.runs[at].as_ref().and_then(read).unwrap_or("-".to_owned());
+        let cell = |it: &ComparedConfiguration| {
+            it.runs[at].as_ref().and_then(read).unwrap_or("-".to_owned())
+        };
         configurations.iter().map(cell).collect()
     };
     let of_runs = runs.iter().enumerate();
@@ -192,7 +196,7 @@ fn fields(comparison: &Comparison) -> Vec<Field> {
         Field::new(format!("rank {}", run.label), column(at, &|it| it.rank_label.clone()))
     });
     let told = |read: &dyn Fn(&Change) -> String| -> Vec<String> {
-        let cell = |it: &Beside| it.change.as_ref().map_or("-".to_owned(), read);
+        let cell = |it: &ComparedConfiguration| it.change.as_ref().map_or("-".to_owned(), read);
         configurations.iter().map(cell).collect()
     };
     let changes = told(&|change| {

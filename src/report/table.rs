@@ -12,14 +12,14 @@ use crate::history::record::Manifest;
 use crate::metric::{Goal, Scale};
 use crate::results::number;
 use crate::results::preference::PREFERENCE;
-use crate::results::ranking::{ConstraintVerdict, RankedConfiguration, Ranking, Verdict};
+use crate::results::ranking::{ConstraintVerdict, RankedConfiguration, Ranking, RankingVerdict};
 use crate::statistics::Components;
 
 /// More configurations than this are not explained one by one.
 const LEGEND_ROWS: usize = 24;
 
 /// Columns that a name needs at least; others are left out for it.
-const LEAST_NAME: usize = 12;
+const MIN_NAME: usize = 12;
 
 /// The ranking as text of at most `columns` columns (at least 60 are used).
 /// Ends with a newline.
@@ -129,7 +129,7 @@ impl Layout {
         let mut layout =
             Self::with(ranking, manifest, Shown { ratio: false, differences: false, units: false });
         // A name that is cut to nothing names nothing.
-        while layout.fields.len() > 3 && layout.room(columns, 1) < LEAST_NAME {
+        while layout.fields.len() > 3 && layout.room(columns, 1) < MIN_NAME {
             layout.fields.pop();
         }
         layout.fit(columns, false, true);
@@ -352,10 +352,10 @@ fn about_figures(ranking: &Ranking, layout: &Layout) -> Vec<String> {
     }
     let ranked = ranking.rows.iter().filter(|row| row.eligible).count();
     let group = match &ranking.verdict {
-        Verdict::Tie { names } => names.len(),
+        RankingVerdict::Tie { names } => names.len(),
         _ => 1,
     };
-    if ranked > group + 1 && !matches!(ranking.verdict, Verdict::Insufficient { .. }) {
+    if ranked > group + 1 && !matches!(ranking.verdict, RankingVerdict::Insufficient { .. }) {
         notes.push(
             "ranks below the first differ from rank 1 (Holm-adjusted, 5%), not necessarily from \
              each other"

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::configuration::{Configuration, canonical};
 use crate::history::record::{LaunchRecord, Manifest, SweepRecord};
 use crate::metric::{Counted, Measurement, MetricRef, MetricValue, Status};
-use crate::server::effective::Verdict;
+use crate::server::effective::FlagProof;
 use crate::statistics::{self, Share};
 
 /// A flag that ran with another value than the requested one.
@@ -77,7 +77,7 @@ pub(super) fn arms(sweep: &SweepRecord) -> Vec<Arm<'_>> {
 fn overrides(configuration: &Configuration, launches: &[&LaunchRecord]) -> Vec<Override> {
     let mut found: BTreeMap<&str, Override> = BTreeMap::new();
     for (flag, shown) in launches.iter().flat_map(|launch| &launch.effective) {
-        if shown.verdict == Some(Verdict::Overridden) {
+        if shown.verdict == Some(FlagProof::Overridden) {
             found.entry(flag).or_insert_with(|| Override {
                 flag: flag.clone(),
                 requested: configuration.flags.get(flag).cloned(),
@@ -137,14 +137,14 @@ pub(super) fn values(
     launches: &[&LaunchRecord],
     metric: &MetricRef,
     case: &str,
-) -> statistics::Arm {
+) -> statistics::GroupedValues {
     let of_launch = |launch: &&LaunchRecord| {
         kept(launch, &metric.workload, case)
             .filter(|m| m.status == Status::Ok)
             .filter_map(|m| number(m, &metric.name))
             .collect()
     };
-    statistics::Arm::new(launches.iter().map(of_launch).collect())
+    statistics::GroupedValues::new(launches.iter().map(of_launch).collect())
 }
 
 fn number(measurement: &Measurement, name: &str) -> Option<f64> {

@@ -16,8 +16,8 @@ use serde::Serialize;
 use super::arm::{self, Arm};
 pub use super::compared_metric::CompareError;
 use super::compared_metric::chosen;
-pub use super::difference::Unlike;
-use super::difference::{images, unlike, versions};
+pub use super::difference::RunDifference;
+use super::difference::{differences, images, versions};
 use super::failed_repeats::Repeats;
 use super::measured::Measured;
 use super::number;
@@ -54,9 +54,10 @@ pub struct Comparison {
     /// The sweeps, in the order in which they were named.
     pub runs: Vec<Compared>,
     /// What makes the comparison unsound, or is what it is about.
-    pub unlike: Vec<Unlike>,
+    #[serde(rename = "unlike")]
+    pub differences: Vec<RunDifference>,
     /// Configurations in the order of the first ranking that has them.
-    pub configurations: Vec<Beside>,
+    pub configurations: Vec<ComparedConfiguration>,
 }
 
 /// One of the sweeps.
@@ -82,7 +83,7 @@ pub struct Compared {
 
 /// One configuration in all sweeps.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Beside {
+pub struct ComparedConfiguration {
     /// Its name in the first sweep that has it.
     pub configuration: String,
     /// False where the flags are the same and the ids are not: engine, image or model
@@ -194,7 +195,7 @@ pub fn compare(mut runs: Vec<Run>, asked: Option<&MetricRef>) -> Result<Comparis
         simulated: runs.iter().any(|run| run.record.manifest.simulated),
         unit: number::unit(&metric),
         scale: judged[0].ranking.scale,
-        unlike: unlike(&runs, &shared),
+        differences: differences(&runs, &shared),
         configurations: configurations(&judged, &matched, goal),
         runs: judged.iter().enumerate().map(|(at, judged)| judged.told(at)).collect(),
         metric,
@@ -315,8 +316,8 @@ fn configurations(
     judged: &[Judged<'_>],
     matched: &[Vec<Option<usize>>],
     goal: Goal,
-) -> Vec<Beside> {
-    let mut all: Vec<Beside> = matched
+) -> Vec<ComparedConfiguration> {
+    let mut all: Vec<ComparedConfiguration> = matched
         .iter()
         .map(|entry| {
             let there = || entry.iter().zip(judged).filter_map(|(row, run)| Some((run, (*row)?)));
@@ -328,7 +329,7 @@ fn configurations(
             let standing = |(row, run): (&Option<usize>, &Judged<'_>)| {
                 row.map(|row| Standing::of(&run.ranking.rows[row]))
             };
-            Beside {
+            ComparedConfiguration {
                 same_id: there().all(same),
                 runs: entry.iter().zip(judged).map(standing).collect(),
                 change: change(judged, entry),
@@ -397,7 +398,7 @@ fn change(judged: &[Judged<'_>], entry: &[Option<usize>]) -> Option<Change> {
 }
 
 /// Pays for the number of configurations that were looked at.
-fn adjust(all: &mut [Beside], goal: Goal, scale: Scale) {
+fn adjust(all: &mut [ComparedConfiguration], goal: Goal, scale: Scale) {
     let mut tested: Vec<(&mut Change, f64)> = all
         .iter_mut()
         .filter_map(|it| it.change.as_mut())

@@ -14,7 +14,7 @@ use crate::history::record::LaunchRecord;
 
 /// Something that is not the same in all sweeps.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Unlike {
+pub struct RunDifference {
     /// What it is: `host`, `image`, `load.requests`, `effective.dtype`.
     pub what: String,
     /// Its value in each sweep; `None` where a sweep tells none.
@@ -26,7 +26,7 @@ const MEASURED: &[&str] = &["kv-cache-max-concurrency", "kv-cache-size-tokens", 
 
 /// Everything that differs between the sweeps. `shared` are the names, by sweep, of
 /// the configurations that all of them have.
-pub(super) fn unlike(runs: &[Run], shared: &[BTreeSet<String>]) -> Vec<Unlike> {
+pub(super) fn differences(runs: &[Run], shared: &[BTreeSet<String>]) -> Vec<RunDifference> {
     let mut all = about_runs(runs);
     let kinds = |run: &Run| -> BTreeSet<&str> {
         run.record.manifest.workloads.iter().map(|workload| workload.kind().name).collect()
@@ -41,7 +41,7 @@ pub(super) fn unlike(runs: &[Run], shared: &[BTreeSet<String>]) -> Vec<Unlike> {
     all
 }
 
-fn about_runs(runs: &[Run]) -> Vec<Unlike> {
+fn about_runs(runs: &[Run]) -> Vec<RunDifference> {
     type Read = fn(&Run) -> Option<String>;
     let read: [(&str, Read); 10] = [
         ("figures", |run| {
@@ -72,21 +72,21 @@ fn about_runs(runs: &[Run]) -> Vec<Unlike> {
     ];
     let told = read.into_iter().map(|(what, read)| {
         let values: Vec<Option<String>> = runs.iter().map(read).collect();
-        Unlike { what: what.to_owned(), values }
+        RunDifference { what: what.to_owned(), values }
     });
     told.filter(differs).collect()
 }
 
-fn differs(unlike: &Unlike) -> bool {
-    unlike.values.windows(2).any(|pair| pair[0] != pair[1])
+fn differs(differences: &RunDifference) -> bool {
+    differences.values.windows(2).any(|pair| pair[0] != pair[1])
 }
 
 /// The keys whose values are not the same everywhere.
-fn of_maps(prefix: &str, maps: &[BTreeMap<String, String>]) -> Vec<Unlike> {
+fn of_maps(prefix: &str, maps: &[BTreeMap<String, String>]) -> Vec<RunDifference> {
     let keys: BTreeSet<&String> = maps.iter().flat_map(BTreeMap::keys).collect();
     let told = keys.into_iter().map(|key| {
         let values = maps.iter().map(|map| map.get(key).cloned()).collect();
-        Unlike { what: format!("{prefix}{key}"), values }
+        RunDifference { what: format!("{prefix}{key}"), values }
     });
     told.filter(differs).collect()
 }

@@ -11,7 +11,7 @@ use crate::metric::Status;
 /// is no measurement of the configuration. A repeat is `failed` when requests
 /// were refused or cut (in `load` above 1 % of them): one of four may be an
 /// accident. So few repeats show no rate, so this is a rule and not a test.
-pub(super) const MOST_FAILED: f64 = 0.25;
+pub(super) const MAX_FAILED: f64 = 0.25;
 
 /// A workload's key and one of its cases.
 pub(super) type Place = (String, String);
@@ -85,7 +85,7 @@ impl Repeats {
         // Void and skipped ones say nothing of how requests end.
         let tried = self.all - self.void.count - self.skipped.count;
         let share = self.failed.count as f64 / tried.max(1) as f64;
-        (self.judged && share > MOST_FAILED).then(|| self.told("failed", &self.failed))
+        (self.judged && share > MAX_FAILED).then(|| self.told("failed", &self.failed))
     }
 
     /// What is to be known of them. Cases that were skipped are told where they

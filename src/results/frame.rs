@@ -14,7 +14,7 @@ use crate::flags::is_secret;
 use crate::history::launch::LaunchOutcome;
 use crate::history::record::{LaunchRecord, SweepRecord};
 use crate::metric::{Form, Measurement, MetricValue, Status, catalogue};
-use crate::server::effective::{Effective, Verdict};
+use crate::server::effective::{Effective, FlagProof};
 
 /// One row before it becomes columns.
 struct Row<'a> {
@@ -177,10 +177,10 @@ fn flag_columns(sweep: &SweepRecord, rows: &[Row<'_>]) -> Vec<Column> {
 
 fn verdict(effective: &Effective) -> Option<&'static str> {
     effective.verdict.map(|verdict| match verdict {
-        Verdict::Honoured => "honoured",
-        Verdict::Overridden => "overridden",
-        Verdict::Echoed => "echoed",
-        Verdict::Unknown => "unknown",
+        FlagProof::Honoured => "honoured",
+        FlagProof::Overridden => "overridden",
+        FlagProof::Echoed => "echoed",
+        FlagProof::Unknown => "unknown",
     })
 }
 

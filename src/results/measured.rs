@@ -29,11 +29,11 @@ pub(super) struct Measured {
     /// The case that it is of; `None` where it names none and there are several.
     pub(super) case: Option<String>,
     /// Values by arm, as far as there is a case.
-    arms: Option<Vec<statistics::Arm>>,
+    arms: Option<Vec<statistics::GroupedValues>>,
     /// Counts by arm, of shares.
     shares: Vec<Option<Share>>,
     /// Logs by arm, of ratios; `None` where there is no value, or one that is not positive.
-    logs: Vec<Option<statistics::Arm>>,
+    logs: Vec<Option<statistics::GroupedValues>>,
     /// Pooled over the logs.
     components: Components,
 }
@@ -45,14 +45,14 @@ impl Measured {
         let signed = known.is_none_or(Metric::may_be_negative);
         let least = if signed { f64::NEG_INFINITY } else { 0.0 };
         let case = arm::resolve(&sweep.manifest, metric);
-        let values: Option<Vec<statistics::Arm>> = case
+        let values: Option<Vec<statistics::GroupedValues>> = case
             .as_ref()
             .map(|case| arms.iter().map(|a| arm::values(&a.launches, metric, case)).collect());
         let share = |a: &Arm<'_>| match scale {
             Scale::Share(counted) => arm::share(&a.launches, metric, case.as_ref()?, counted),
             Scale::Ratios | Scale::Differences | Scale::Events => None,
         };
-        let logs: Vec<Option<statistics::Arm>> = (0..arms.len())
+        let logs: Vec<Option<statistics::GroupedValues>> = (0..arms.len())
             .map(|index| {
                 let values = values.as_ref()?.get(index).filter(|_| scale == Scale::Ratios)?;
                 values.log().filter(|logs| logs.repeats() > 0)
@@ -65,7 +65,7 @@ impl Measured {
         Self { scale, least, case, arms: values, shares, logs, components }
     }
 
-    pub(super) fn values(&self, index: usize) -> Option<&statistics::Arm> {
+    pub(super) fn values(&self, index: usize) -> Option<&statistics::GroupedValues> {
         self.arms.as_ref()?.get(index).filter(|values| values.repeats() > 0)
     }
 
@@ -148,7 +148,7 @@ impl Measured {
                 others.iter().map(|&other| self.p_of_difference(first, self, other)).collect();
             return statistics::adjusted_to_first(&one_sided);
         }
-        let others: Vec<&statistics::Arm> =
+        let others: Vec<&statistics::GroupedValues> =
             others.iter().filter_map(|&other| self.logs[other].as_ref()).collect();
         let Some(first) = self.logs[first].as_ref() else { return vec![None; others.len()] };
         let differences = statistics::differences_to_first(first, &others, &self.components);
@@ -275,12 +275,12 @@ pub(super) struct Contrast {
 }
 
 /// The arm's own variance components.
-fn own(values: &statistics::Arm) -> Components {
+fn own(values: &statistics::GroupedValues) -> Components {
     Components::pool([values], Prior::around(values.mean().unwrap_or_default()))
 }
 
 /// All events that the repeats counted.
-fn events(values: &statistics::Arm) -> Events {
+fn events(values: &statistics::GroupedValues) -> Events {
     Events { counted: values.values().iter().flatten().sum(), repeats: values.repeats() }
 }
 

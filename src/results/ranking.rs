@@ -20,7 +20,7 @@ use super::eligibility::failures;
 use super::failed_repeats::{Place, Repeats};
 use super::measured::Measured;
 use super::preference::preferred;
-pub use super::verdict::{ConstraintVerdict, Verdict};
+pub use super::verdict::{ConstraintVerdict, RankingVerdict};
 use crate::configuration::Flags;
 use crate::history::launch::LaunchFailure;
 use crate::history::launch::LaunchOutcome;
@@ -45,7 +45,7 @@ pub struct Ranking {
     /// Ranked configurations by rank, then the others in the grid's order.
     pub rows: Vec<RankedConfiguration>,
     /// What the first rank carries.
-    pub verdict: Verdict,
+    pub verdict: RankingVerdict,
     /// How the objective is compared.
     pub scale: Scale,
     /// Variance components of the objective on log scale; `None` where nothing was
@@ -350,13 +350,13 @@ impl Context<'_> {
 
 impl Context<'_> {
     /// Chances of the ranked ones; which of those that cannot be told apart to take.
-    fn weigh(&self, rows: &mut [RankedConfiguration], order: &[usize], verdict: &Verdict) {
+    fn weigh(&self, rows: &mut [RankedConfiguration], order: &[usize], verdict: &RankingVerdict) {
         let goal = self.sweep.manifest.objective.goal;
         let chances = self.measured[0].chances(order, goal);
         for (&index, chances) in order.iter().zip(chances) {
             rows[index].chances = chances;
         }
-        let Verdict::Tie { names } = verdict else { return };
+        let RankingVerdict::Tie { names } = verdict else { return };
         let group = &order[..names.len()];
         let configuration = |index: usize| self.arms[index].configuration;
         let tied: Vec<_> =
@@ -368,14 +368,18 @@ impl Context<'_> {
 }
 
 /// Ranks, labels and p-values; what the first rank carries.
-fn place(rows: &mut [RankedConfiguration], order: &[usize], objective: &Measured) -> Verdict {
+fn place(
+    rows: &mut [RankedConfiguration],
+    order: &[usize],
+    objective: &Measured,
+) -> RankingVerdict {
     let Some((&first, others)) = order.split_first() else {
         let reason = match rows {
             [] => "there is no configuration".to_owned(),
             [row] => row.reason.clone().unwrap_or_default(),
             _ => format!("none of {} configurations is eligible", rows.len()),
         };
-        return Verdict::Nothing { reason };
+        return RankingVerdict::Nothing { reason };
     };
     let p_values = objective.p_to_first(first, others);
     // The last place that is not told apart closes the group: with unequal
@@ -396,15 +400,17 @@ fn place(rows: &mut [RankedConfiguration], order: &[usize], objective: &Measured
     }
     let name = |index: usize| rows[index].name.clone();
     if others.is_empty() {
-        return Verdict::Only { name: name(first) };
+        return RankingVerdict::Only { name: name(first) };
     }
     if objective.assumed(order) {
         let once = |index: &&usize| objective.launched_once(**index);
         let more_launches = order.iter().filter(once).count().max(1) as u32;
-        return Verdict::Insufficient { leader: name(first), more_launches };
+        return RankingVerdict::Insufficient { leader: name(first), more_launches };
     }
     match group {
-        1 => Verdict::First { name: name(first) },
-        _ => Verdict::Tie { names: order[..group].iter().map(|&index| name(index)).collect() },
+        1 => RankingVerdict::First { name: name(first) },
+        _ => {
+            RankingVerdict::Tie { names: order[..group].iter().map(|&index| name(index)).collect() }
+        }
     }
 }

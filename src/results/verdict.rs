@@ -6,7 +6,7 @@ use std::fmt;
 
 /// What can be said of the first rank.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Verdict {
+pub enum RankingVerdict {
     /// Nothing could be ranked.
     Nothing {
         /// Why not.
@@ -36,14 +36,14 @@ pub enum Verdict {
     },
 }
 
-impl Verdict {
+impl RankingVerdict {
     /// Whether anything could be ranked.
     pub fn ranked(&self) -> bool {
         !matches!(self, Self::Nothing { .. })
     }
 }
 
-impl fmt::Display for Verdict {
+impl fmt::Display for RankingVerdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Nothing { reason } => write!(f, "nothing could be ranked: {reason}"),

@@ -16,7 +16,7 @@ use crate::server::observed::{ALWAYS, Shown, observe};
 /// How far a requested flag is proven.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Verdict {
+pub enum FlagProof {
     /// The engine's state shows the requested value.
     Honoured,
     /// The engine's state shows another value.
@@ -33,7 +33,7 @@ pub struct Effective {
     /// The value shown; `None` where nothing is shown.
     pub value: Option<Value>,
     /// How far the request is proven; `None` where the flag was not requested.
-    pub verdict: Option<Verdict>,
+    pub verdict: Option<FlagProof>,
     /// Where the value was read: `metrics`, `models`, `log`, `server_info`, `inspect`.
     pub source: String,
 }
@@ -70,7 +70,7 @@ pub fn add_inspected(values: &mut EffectiveValues, inspected: &Inspected) {
     let source = || "inspect".to_owned();
     for (name, shown) in values.iter_mut().filter(|(_, shown)| shown.value.is_none()) {
         if let Some(value) = inspected.flags.get(name) {
-            let (value, verdict) = (Some(value.clone()), Some(Verdict::Echoed));
+            let (value, verdict) = (Some(value.clone()), Some(FlagProof::Echoed));
             *shown = Effective { value, verdict, source: source() };
         }
     }
@@ -124,15 +124,15 @@ pub fn read(sources: &Sources<'_>, requested: &Flags) -> EffectiveValues {
 
 fn judge(requested: &Value, shown: Option<&Shown>) -> Effective {
     let Some(shown) = shown else {
-        let verdict = Some(Verdict::Unknown);
+        let verdict = Some(FlagProof::Unknown);
         return Effective { value: None, verdict, source: "none".to_owned() };
     };
     let verdict = match (shown.proof, agree(requested, &shown.value)) {
-        (false, _) => Verdict::Echoed,
-        (true, Some(true)) => Verdict::Honoured,
-        (true, Some(false)) => Verdict::Overridden,
+        (false, _) => FlagProof::Echoed,
+        (true, Some(true)) => FlagProof::Honoured,
+        (true, Some(false)) => FlagProof::Overridden,
         // `auto` leaves the choice to the engine: what it chose is neither.
-        (true, None) => Verdict::Unknown,
+        (true, None) => FlagProof::Unknown,
     };
     Effective {
         value: Some(shown.value.clone()),
@@ -198,7 +198,7 @@ mod tests {
         value.as_object().expect("an object").clone().into_iter().collect()
     }
 
-    fn verdict(log: &str, requested: &Value) -> BTreeMap<String, Option<Verdict>> {
+    fn verdict(log: &str, requested: &Value) -> BTreeMap<String, Option<FlagProof>> {
         let sources = Sources { log: Some(log), ..Sources::default() };
         read(&sources, &flags(requested)).into_iter().map(|(k, v)| (k, v.verdict)).collect()
     }
@@ -217,11 +217,11 @@ mod tests {
             &json!({"enable-chunked-prefill": false, "max-num-seqs": 8, "enable-prefix-caching": true,
                    "dtype": "bfloat16", "api-key": "sk", "swap-space": 4, "seed": null}),
         );
-        assert_eq!(seen["enable-chunked-prefill"], Some(Verdict::Overridden));
-        assert_eq!(seen["max-num-seqs"], Some(Verdict::Echoed));
-        assert_eq!(seen["enable-prefix-caching"], Some(Verdict::Honoured));
-        assert_eq!(seen["dtype"], Some(Verdict::Honoured));
-        assert_eq!(seen["swap-space"], Some(Verdict::Unknown));
+        assert_eq!(seen["enable-chunked-prefill"], Some(FlagProof::Overridden));
+        assert_eq!(seen["max-num-seqs"], Some(FlagProof::Echoed));
+        assert_eq!(seen["enable-prefix-caching"], Some(FlagProof::Honoured));
+        assert_eq!(seen["dtype"], Some(FlagProof::Honoured));
+        assert_eq!(seen["swap-space"], Some(FlagProof::Unknown));
         assert_eq!(seen["max-model-len"], None, "shown, not requested");
         assert!(!seen.contains_key("api-key") && !seen.contains_key("seed"));
     }
@@ -237,8 +237,8 @@ mod tests {
         };
         add_inspected(&mut values, &inspected);
         let told = |name: &str| (values[name].verdict, values[name].source.as_str());
-        assert_eq!(told("swap-space"), (Some(Verdict::Echoed), "inspect"));
-        assert_eq!(told("dtype"), (Some(Verdict::Honoured), "log"), "proof is not overwritten");
+        assert_eq!(told("swap-space"), (Some(FlagProof::Echoed), "inspect"));
+        assert_eq!(told("dtype"), (Some(FlagProof::Honoured), "log"), "proof is not overwritten");
         assert_eq!(told("image"), (None, "inspect"));
         assert_eq!(values["image"].value, Some(json!("sha256:1")));
     }
@@ -263,6 +263,6 @@ mod tests {
         let log =
             format!("{ENGINE}\n{}", ENGINE.replace("prefix_caching=True", "prefix_caching=False"));
         let seen = verdict(&log, &json!({"enable-prefix-caching": true}));
-        assert_eq!(seen["enable-prefix-caching"], Some(Verdict::Overridden));
+        assert_eq!(seen["enable-prefix-caching"], Some(FlagProof::Overridden));
     }
 }

@@ -16,7 +16,7 @@ use crate::flags::canonical_name;
 /// An option of the simulator's own that is not understood.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct CommandFault(String);
+pub struct CommandError(String);
 
 /// The simulator's own options: name, value (empty for a switch), and what it does.
 pub const OPTIONS: &[(&str, &str, &str)] = &[
@@ -47,7 +47,7 @@ pub const OPTIONS: &[(&str, &str, &str)] = &[
 pub fn command_line(
     args: &[String],
     environment: impl IntoIterator<Item = (String, String)>,
-) -> Result<(Vec<String>, Options), CommandFault> {
+) -> Result<(Vec<String>, Options), CommandError> {
     let gpu = profile::gpu("rtx-4090").expect("the table has the default GPU");
     let mut options = Options::new(gpu);
     options.environment = environment
@@ -69,18 +69,18 @@ pub fn command_line(
             None => (option, args.next()),
         };
         let value = value
-            .ok_or_else(|| CommandFault(format!("argument --sim-{name}: expected one argument")))?;
+            .ok_or_else(|| CommandError(format!("argument --sim-{name}: expected one argument")))?;
         set(&mut options, name, value)?;
     }
     Ok((rest, options))
 }
 
-fn set(options: &mut Options, name: &str, value: &str) -> Result<(), CommandFault> {
+fn set(options: &mut Options, name: &str, value: &str) -> Result<(), CommandError> {
     match name {
         "gpu" => {
             options.gpu = profile::gpu(value).ok_or_else(|| {
                 let names: Vec<_> = profile::gpu_names().collect();
-                CommandFault(format!(
+                CommandError(format!(
                     "argument --sim-gpu: '{value}' is not known (known: {})",
                     names.join(", ")
                 ))
@@ -104,8 +104,8 @@ fn set(options: &mut Options, name: &str, value: &str) -> Result<(), CommandFaul
 }
 
 /// The scripted answers in a file.
-fn script(path: &str) -> Result<Script, CommandFault> {
-    let fault = |text: String| CommandFault(format!("argument --sim-answers: {path}: {text}"));
+fn script(path: &str) -> Result<Script, CommandError> {
+    let fault = |text: String| CommandError(format!("argument --sim-answers: {path}: {text}"));
     let text = std::fs::read_to_string(path).map_err(|error| fault(error.to_string()))?;
     Script::read(&text).map_err(|error| fault(error.to_string()))
 }
@@ -120,12 +120,12 @@ fn set_switch(faults: &mut Faults, name: &str) -> bool {
     true
 }
 
-fn provoke(faults: &mut Faults, name: &str, value: &str) -> Result<(), CommandFault> {
+fn provoke(faults: &mut Faults, name: &str, value: &str) -> Result<(), CommandError> {
     let tokens = || number(name, value, |_| true).map(Some);
     match name {
         "fail" if !faults.fail(value) => {
             let classes: Vec<_> = super::faults::classes().collect();
-            return Err(CommandFault(format!(
+            return Err(CommandError(format!(
                 "argument --sim-fail: '{value}' is not known (known: {})",
                 classes.join(", ")
             )));
@@ -139,7 +139,7 @@ fn provoke(faults: &mut Faults, name: &str, value: &str) -> Result<(), CommandFa
         "silent-after" => faults.silent_after = tokens()?,
         "override" => {
             let (flag, value) = value.split_once('=').ok_or_else(|| {
-                CommandFault("argument --sim-override: expected FLAG=VALUE".into())
+                CommandError("argument --sim-override: expected FLAG=VALUE".into())
             })?;
             let value = serde_json::from_str(value).unwrap_or_else(|_| Value::from(value));
             faults.overridden.insert(canonical_name(flag), value);
@@ -147,7 +147,7 @@ fn provoke(faults: &mut Faults, name: &str, value: &str) -> Result<(), CommandFa
         _ => {
             let known: Vec<&str> = OPTIONS.iter().map(|(name, _, _)| *name).collect();
             let known = known.join(", ");
-            return Err(CommandFault(format!("unrecognized option --sim-{name} (known: {known})")));
+            return Err(CommandError(format!("unrecognized option --sim-{name} (known: {known})")));
         }
     }
     Ok(())
@@ -157,11 +157,11 @@ fn number<T: std::str::FromStr>(
     name: &str,
     text: &str,
     valid: impl Fn(&T) -> bool,
-) -> Result<T, CommandFault> {
+) -> Result<T, CommandError> {
     text.parse()
         .ok()
         .filter(valid)
-        .ok_or_else(|| CommandFault(format!("argument --sim-{name}: invalid value: '{text}'")))
+        .ok_or_else(|| CommandError(format!("argument --sim-{name}: invalid value: '{text}'")))
 }
 
 /// Runs a stand-alone server: starts it, serves on its host and port until
@@ -200,7 +200,7 @@ pub async fn run(
 mod tests {
     use super::*;
 
-    fn split(line: &str) -> Result<(Vec<String>, Options), CommandFault> {
+    fn split(line: &str) -> Result<(Vec<String>, Options), CommandError> {
         let args: Vec<String> = line.split(' ').map(str::to_owned).collect();
         command_line(&args, [("VLLM_API_KEY".into(), "k".into()), ("HOME".into(), "/".into())])
     }

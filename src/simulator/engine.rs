@@ -97,7 +97,7 @@ impl Engine {
         Ok(engine)
     }
 
-    /// Hands in a request; its tokens come through the answer, which aborts the
+    /// SweepContext in a request; its tokens come through the answer, which aborts the
     /// request when it is dropped early.
     pub fn ask(&self, ask: Ask) -> Answer {
         let id = self.next.fetch_add(1, Ordering::Relaxed);

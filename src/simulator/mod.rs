@@ -36,7 +36,7 @@ pub mod settings;
 pub mod text;
 pub mod tokens;
 
-pub use command::{CommandFault, OPTIONS, command_line, run};
+pub use command::{CommandError, OPTIONS, command_line, run};
 pub use log::LogSink;
 
 use self::cost::CostModel;

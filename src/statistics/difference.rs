@@ -2,7 +2,7 @@
 
 use super::holm::holm;
 use super::interval::{Interval, two_sided_p};
-use super::variance::{Arm, Components};
+use super::variance::{Components, GroupedValues};
 
 /// The difference of an arm to the first one, on the arms' scale.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -19,8 +19,8 @@ pub struct Difference {
 ///
 /// Each comparison has its one-sided p-value, paid for by [`adjusted_to_first`].
 pub fn differences_to_first(
-    first: &Arm,
-    others: &[&Arm],
+    first: &GroupedValues,
+    others: &[&GroupedValues],
     components: &Components,
 ) -> Vec<Option<Difference>> {
     let raw: Vec<Option<(f64, Interval, f64)>> = others

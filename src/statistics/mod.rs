@@ -27,7 +27,7 @@ pub use holm::holm;
 pub use interval::{Interval, mean_interval, t_quantile, two_sided_p};
 pub use median::median;
 pub use slope::slope;
-pub use variance::{Arm, Components, Prior, Uncertainty};
+pub use variance::{Components, GroupedValues, Prior, Uncertainty};
 
 /// The level of every interval of this crate.
 pub const CONFIDENCE: f64 = 0.95;

@@ -9,11 +9,11 @@ use super::interval::Interval;
 
 /// The values of one arm by launch, on the scale on which they are compared.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Arm {
+pub struct GroupedValues {
     launches: Vec<Vec<f64>>,
 }
 
-impl Arm {
+impl GroupedValues {
     /// Takes the values by launch; launches without a value don't count.
     pub fn new(launches: Vec<Vec<f64>>) -> Self {
         Self { launches: launches.into_iter().filter(|values| !values.is_empty()).collect() }
@@ -135,7 +135,7 @@ pub struct Components {
 
 impl Components {
     /// Pools over `arms`. Arms are assumed to share both variances.
-    pub fn pool<'a>(arms: impl IntoIterator<Item = &'a Arm>, prior: Prior) -> Self {
+    pub fn pool<'a>(arms: impl IntoIterator<Item = &'a GroupedValues>, prior: Prior) -> Self {
         let (mut within, mut within_df) = (0.0, 0.0);
         let (mut between, mut between_df, mut n0) = (0.0, 0.0, 0.0);
         for arm in arms {
@@ -190,12 +190,12 @@ impl Components {
     }
 
     /// Uncertainty of an arm's mean: `sL2 / launches + s2 / repeats`.
-    pub fn of_mean(&self, arm: &Arm) -> Uncertainty {
+    pub fn of_mean(&self, arm: &GroupedValues) -> Uncertainty {
         self.uncertainty(arm.launch_share(), 1.0 / arm.repeats() as f64)
     }
 
     /// Uncertainty of the difference of two arms' means.
-    pub fn of_difference(&self, a: &Arm, b: &Arm) -> Uncertainty {
+    pub fn of_difference(&self, a: &GroupedValues, b: &GroupedValues) -> Uncertainty {
         self.uncertainty(
             a.launch_share() + b.launch_share(),
             1.0 / a.repeats() as f64 + 1.0 / b.repeats() as f64,
@@ -203,7 +203,7 @@ impl Components {
     }
 
     /// Interval of an arm's mean on the arm's scale; `None` without a value.
-    pub fn interval(&self, arm: &Arm) -> Option<Interval> {
+    pub fn interval(&self, arm: &GroupedValues) -> Option<Interval> {
         let mean = arm.mean()?;
         let of_mean = self.of_mean(arm);
         Some(Interval::around(mean, of_mean.variance.sqrt(), of_mean.degrees_of_freedom))

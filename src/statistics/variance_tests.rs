@@ -15,10 +15,10 @@ fn close(got: f64, wanted: f64) {
 #[test]
 fn a_balanced_table_gives_the_textbook_components() {
     // Two arms of two launches of two repeats.
-    // Arm 1: launches (1, 3) and (5, 7): means 2 and 6. Arm 2: (0, 2), (0, 2).
+    // GroupedValues 1: launches (1, 3) and (5, 7): means 2 and 6. GroupedValues 2: (0, 2), (0, 2).
     let arms = [
-        Arm::new(vec![vec![1.0, 3.0], vec![5.0, 7.0]]),
-        Arm::new(vec![vec![0.0, 2.0], vec![0.0, 2.0]]),
+        GroupedValues::new(vec![vec![1.0, 3.0], vec![5.0, 7.0]]),
+        GroupedValues::new(vec![vec![0.0, 2.0], vec![0.0, 2.0]]),
     ];
     let components = Components::pool(&arms, NOTHING);
     // SSW = 4 * 2 = 8 with 4 df; SSB = 2 * (4 + 4) = 16 with 2 df; MSB = 8; sL2 = (8 - 2) / 2.
@@ -34,7 +34,7 @@ fn a_balanced_table_gives_the_textbook_components() {
 #[test]
 fn unequal_launches_are_corrected_for() {
     // One arm: launches of 3 and 1 repeats. n0 = (4 - 10/4) / 1 = 1.5.
-    let arm = Arm::new(vec![vec![0.0, 1.0, 2.0], vec![5.0], vec![]]);
+    let arm = GroupedValues::new(vec![vec![0.0, 1.0, 2.0], vec![5.0], vec![]]);
     assert_eq!((arm.launches(), arm.repeats()), (2, 4));
     let components = Components::pool([&arm], NOTHING);
     // SSW = 2, 2 df. Mean 2; SSB = 3 * 1 + 1 * 9 = 12. sL2 = (12 - 1) / 1.5.
@@ -45,14 +45,17 @@ fn unequal_launches_are_corrected_for() {
 
 #[test]
 fn one_launch_each_is_an_assumption_and_says_so() {
-    let arms = [Arm::new(vec![vec![0.0, 0.2, 0.4]]), Arm::new(vec![vec![1.0, 1.2, 1.4]])];
+    let arms = [
+        GroupedValues::new(vec![vec![0.0, 0.2, 0.4]]),
+        GroupedValues::new(vec![vec![1.0, 1.2, 1.4]]),
+    ];
     let components = Components::pool(&arms, Prior::LOG);
     assert!(components.launch_assumed && components.assumed());
     close(components.launch_variance, 0.04 * 0.04);
     close(components.repeat_variance, 0.04);
     close(components.of_mean(&arms[0]).variance, 0.0016 + 0.04 / 3.0);
     // A single value is all assumption, and still has a finite interval.
-    let single = Arm::new(vec![vec![0.0]]);
+    let single = GroupedValues::new(vec![vec![0.0]]);
     let components = Components::pool([&single], Prior::LOG);
     assert!(components.repeat_assumed);
     let interval = components.interval(&single).unwrap();
@@ -61,7 +64,7 @@ fn one_launch_each_is_an_assumption_and_says_so() {
 
 #[test]
 fn launches_that_agree_do_not_push_the_variance_below_its_floor() {
-    let arm = Arm::new(vec![vec![1.0, 1.0], vec![1.0, 1.0]]);
+    let arm = GroupedValues::new(vec![vec![1.0, 1.0], vec![1.0, 1.0]]);
     let components = Components::pool([&arm], Prior::LOG);
     close(components.launch_variance, 0.0016);
     assert!(components.floored() && !components.assumed());
@@ -69,10 +72,10 @@ fn launches_that_agree_do_not_push_the_variance_below_its_floor() {
 
 #[test]
 fn no_logarithm_of_zero() {
-    assert_eq!(Arm::new(vec![vec![1.0, 0.0]]).log(), None);
-    assert_eq!(Arm::new(vec![vec![1.0, -2.0]]).log(), None);
-    close(Arm::new(vec![vec![1.0, 100.0]]).log().unwrap().mean().unwrap().exp(), 10.0);
-    assert_eq!(Arm::new(vec![]).mean(), None);
+    assert_eq!(GroupedValues::new(vec![vec![1.0, 0.0]]).log(), None);
+    assert_eq!(GroupedValues::new(vec![vec![1.0, -2.0]]).log(), None);
+    close(GroupedValues::new(vec![vec![1.0, 100.0]]).log().unwrap().mean().unwrap().exp(), 10.0);
+    assert_eq!(GroupedValues::new(vec![]).mean(), None);
 }
 
 /// A sweep in virtual time: `launches[arm][launch]` repeats of noise around 0.
@@ -82,11 +85,11 @@ struct World {
 }
 
 impl World {
-    fn sweep(&self, rng: &mut ChaCha8Rng, launches: &[Vec<usize>]) -> Vec<Arm> {
+    fn sweep(&self, rng: &mut ChaCha8Rng, launches: &[Vec<usize>]) -> Vec<GroupedValues> {
         launches
             .iter()
             .map(|launches| {
-                Arm::new(
+                GroupedValues::new(
                     launches
                         .iter()
                         .map(|repeats| {
@@ -161,7 +164,7 @@ fn false_differences(arms: usize, launches: usize, seed: u64) -> f64 {
             let mut arms = world.sweep(&mut rng, &vec![vec![5; launches]; arms]);
             arms.sort_by(|a, b| a.mean().unwrap().total_cmp(&b.mean().unwrap()));
             let components = Components::pool(&arms, Prior::LOG);
-            let others: Vec<&Arm> = arms[1..].iter().collect();
+            let others: Vec<&GroupedValues> = arms[1..].iter().collect();
             differences_to_first(&arms[0], &others, &components)
                 .iter()
                 .any(|difference| difference.unwrap().p < SIGNIFICANCE)
@@ -184,7 +187,7 @@ fn a_real_difference_is_found() {
     let world = World { launch_sd: 0.04, repeat_sd: 0.1 };
     let mut rng = ChaCha8Rng::seed_from_u64(5);
     let arms = world.sweep(&mut rng, &vec![vec![5; 2]; 4]);
-    let slow = Arm::new(
+    let slow = GroupedValues::new(
         arms[3].values().iter().map(|v| v.iter().map(|x| x + 1.5_f64.ln()).collect()).collect(),
     );
     let all = [arms[0].clone(), arms[1].clone(), slow];

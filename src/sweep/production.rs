@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 
-use crate::engine::production::{Production, ProductionFault};
+use crate::engine::production::{Production, ProductionError};
 use crate::event::{Emit, Event};
-use crate::history::production::{Owed, ProductionStep, owed};
+use crate::history::production::{PendingRestore, ProductionStep, pending_restore};
 
 /// Longest that production may take to answer a completion: cold boots of 10
 /// minutes are usual, graph capture can take 30.
@@ -19,13 +19,13 @@ pub const PROOF: Duration = Duration::from_mins(45);
 
 /// Why the guard stops a sweep or could not do its work.
 #[derive(Debug, thiserror::Error)]
-pub enum GuardFault<E> {
+pub enum GuardError<E> {
     /// Somebody started production in mid-sweep.
     #[error("somebody started production ({0}) in mid-sweep: the sweep stops, production runs on")]
     StartedBySomebody(String),
     /// Production could not be handled.
     #[error(transparent)]
-    Production(#[from] ProductionFault),
+    Production(#[from] ProductionError),
     /// It was started, but does not answer.
     #[error("production ({name}) is started, but not proven: {why}")]
     NotProven {
@@ -50,22 +50,22 @@ pub struct Guard {
 
 impl Guard {
     /// Stops production, where it runs. `earlier` are the steps that earlier
-    /// sessions of the sweep journalled: what they stopped is owed by this one.
-    pub async fn stand<E>(
+    /// sessions of the sweep journalled: what they stopped is pending_restore by this one.
+    pub async fn stop_production<E>(
         production: &dyn Production,
         earlier: &[ProductionStep],
         note: Note<'_, E>,
         emit: &Emit,
-    ) -> Result<Self, GuardFault<E>> {
-        let owed = match owed(earlier) {
-            Owed::Start(id) | Owed::Proof(id) => Some(id),
-            Owed::Nothing => None,
+    ) -> Result<Self, GuardError<E>> {
+        let pending_restore = match pending_restore(earlier) {
+            PendingRestore::Start(id) | PendingRestore::Proof(id) => Some(id),
+            PendingRestore::Nothing => None,
         };
-        let mut guard = Self { stopped: owed };
+        let mut guard = Self { stopped: pending_restore };
         match production.find().await? {
             Some(facts) if facts.running => {
                 let id = facts.id.clone();
-                note(ProductionStep::Stopping { facts }).map_err(GuardFault::Journal)?;
+                note(ProductionStep::Stopping { facts }).map_err(GuardError::Journal)?;
                 guard.stopped = Some(id.clone());
                 if let Err(fault) = production.stop(&id).await {
                     // Half stopped is ours to put right.
@@ -74,11 +74,11 @@ impl Guard {
                 }
                 if let Err(fault) = note(ProductionStep::Stopped { id }) {
                     let _told_already = guard.leave(production, note, emit, PROOF).await;
-                    return Err(GuardFault::Journal(fault));
+                    return Err(GuardError::Journal(fault));
                 }
             }
             _ if guard.stopped.is_some() => {}
-            _ => note(ProductionStep::NotRunning).map_err(GuardFault::Journal)?,
+            _ => note(ProductionStep::NotRunning).map_err(GuardError::Journal)?,
         }
         Ok(guard)
     }
@@ -88,13 +88,13 @@ impl Guard {
         &mut self,
         production: &dyn Production,
         note: Note<'_, E>,
-    ) -> Result<(), GuardFault<E>> {
+    ) -> Result<(), GuardError<E>> {
         match production.find().await? {
             Some(now) if now.running => {
                 self.stopped = None;
                 let step = ProductionStep::StartedBySomebody { id: now.id };
-                note(step).map_err(GuardFault::Journal)?;
-                Err(GuardFault::StartedBySomebody(now.name))
+                note(step).map_err(GuardError::Journal)?;
+                Err(GuardError::StartedBySomebody(now.name))
             }
             _ => Ok(()),
         }
@@ -107,20 +107,20 @@ impl Guard {
         note: Note<'_, E>,
         emit: &Emit,
         proof: Duration,
-    ) -> Result<(), GuardFault<E>> {
+    ) -> Result<(), GuardError<E>> {
         let Some(id) = self.stopped.take() else { return Ok(()) };
-        give_back(production, &id, note, emit, proof).await
+        restore(production, &id, note, emit, proof).await
     }
 }
 
-/// Starts what is owed and proves it. Any number of times: what runs is only proven.
-async fn give_back<E>(
+/// Starts what is pending_restore and proves it. Any number of times: what runs is only proven.
+async fn restore<E>(
     production: &dyn Production,
     id: &str,
     note: Note<'_, E>,
     emit: &Emit,
     proof: Duration,
-) -> Result<(), GuardFault<E>> {
+) -> Result<(), GuardError<E>> {
     // A journal that cannot be written must not keep production down: the fault is told after.
     let mut unwritten = None;
     let mut noted = |step| {
@@ -151,9 +151,9 @@ async fn give_back<E>(
         facts
     };
     let name = facts.name;
-    production.prove(&facts.id, proof).await.map_err(|why| GuardFault::NotProven { name, why })?;
+    production.prove(&facts.id, proof).await.map_err(|why| GuardError::NotProven { name, why })?;
     noted(ProductionStep::Proven { id: facts.id });
-    unwritten.map_or(Ok(()), |fault| Err(GuardFault::Journal(fault)))
+    unwritten.map_or(Ok(()), |fault| Err(GuardError::Journal(fault)))
 }
 
 /// Finishes what a dead sweep's `steps` leave to be done. Whether anything was.
@@ -162,11 +162,11 @@ pub async fn recover<E>(
     steps: &[ProductionStep],
     note: Note<'_, E>,
     emit: &Emit,
-) -> Result<bool, GuardFault<E>> {
-    match owed(steps) {
-        Owed::Nothing => Ok(false),
-        Owed::Start(id) | Owed::Proof(id) => {
-            give_back(production, &id, note, emit, PROOF).await.map(|()| true)
+) -> Result<bool, GuardError<E>> {
+    match pending_restore(steps) {
+        PendingRestore::Nothing => Ok(false),
+        PendingRestore::Start(id) | PendingRestore::Proof(id) => {
+            restore(production, &id, note, emit, PROOF).await.map(|()| true)
         }
     }
 }

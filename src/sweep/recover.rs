@@ -6,15 +6,15 @@ use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use super::SweepError;
-use super::production::{self, GuardFault};
-use crate::engine::docker::cleanup::{self, CleanupFault};
+use super::production::{self, GuardError};
+use crate::engine::docker::cleanup::{self, CleanupError};
 use crate::engine::docker::production_of;
 use crate::engine::process;
 use crate::event::Emit;
 use crate::grid::{EngineBlock, Grid, ReadOptions};
 use crate::history::folder::Folder;
 use crate::history::journal::{Entry, Journal};
-use crate::history::production::{Owed, owed, steps};
+use crate::history::production::{PendingRestore, pending_restore, steps};
 
 /// What was done, and what could not be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -65,7 +65,7 @@ pub async fn run(folders: &[PathBuf], all_others: bool, emit: &Emit) -> Recovery
             recovery.removed = dead.into_iter().map(|found| found.name).collect();
         }
         // Without a daemon there is nothing to do, unless a sweep used one.
-        Err(CleanupFault::Daemon(_))
+        Err(CleanupError::Daemon(_))
             if !folders.iter().any(|folder| engine_of(folder).as_deref() == Some("docker")) => {}
         Err(fault) => recovery.problems.push(fault.to_string()),
     }
@@ -97,7 +97,7 @@ fn kill_processes(folder: &Path, recovery: &mut Recovery) {
     }
 }
 
-/// Whether anything was owed to production, and is given.
+/// Whether anything was pending_restore to production, and is given.
 async fn give_production_back(folder: &Path, emit: &Emit) -> Result<bool, String> {
     let told = |fault: &dyn std::fmt::Display| fault.to_string();
     let folder = Folder::existing(folder).map_err(|fault| told(&fault))?;
@@ -107,7 +107,7 @@ async fn give_production_back(folder: &Path, emit: &Emit) -> Result<bool, String
     let (mut journal, lines) =
         Journal::open(&folder.journal_path()).map_err(|fault| told(&fault))?;
     let steps = steps(&lines);
-    if owed(&steps) == Owed::Nothing {
+    if pending_restore(&steps) == PendingRestore::Nothing {
         return Ok(false);
     }
     let manifest = folder.manifest().map_err(|fault| told(&fault))?;
@@ -127,7 +127,7 @@ async fn give_production_back(folder: &Path, emit: &Emit) -> Result<bool, String
         journal.append(Entry::Production { production: step }).map(|_| ()).map_err(SweepError::from)
     };
     production::recover(&production, &steps, &mut note, emit).await.map_err(|fault| match fault {
-        GuardFault::Journal(fault) => fault.to_string(),
+        GuardError::Journal(fault) => fault.to_string(),
         other => other.to_string(),
     })
 }

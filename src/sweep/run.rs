@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::SweepError;
 use super::breaker::Breaker;
 use super::pass;
-use super::production::{self, Guard, GuardFault};
+use super::production::{self, Guard, GuardError};
 use crate::bench::RecordSink;
 use crate::engine::Engine;
 use crate::engine::failure::prunes;
@@ -51,7 +51,7 @@ const PROOF_WHEN_STOPPED: Duration = Duration::from_mins(10);
 pub type RecordsFor<'a> = dyn Fn(&Path) -> Box<dyn RecordSink> + Send + Sync + 'a;
 
 /// What the loop works with, handed in by `main`.
-pub struct Hands<'a> {
+pub struct SweepContext<'a> {
     /// Starts and stops servers.
     pub engine: &'a mut dyn Engine,
     /// Decides what to launch.
@@ -142,16 +142,16 @@ impl Sweep {
     ///
     /// # Errors
     /// When files cannot be written or nothing would work with what fails.
-    pub async fn run(&mut self, mut hands: Hands<'_>) -> Result<Ending, SweepError> {
-        hands.emit.emit(Event::SweepStarted {
+    pub async fn run(&mut self, mut context: SweepContext<'_>) -> Result<Ending, SweepError> {
+        context.emit.emit(Event::SweepStarted {
             sweep: self.record.manifest.sweep.clone(),
-            launches: hands.strategy.launches(),
+            launches: context.strategy.launches(),
             done: self.settled(),
             simulated: self.record.manifest.simulated,
         });
-        let ending = match hands.production {
-            None => self.work(&mut hands).await,
-            Some(production) => self.guarded(production, &mut hands).await,
+        let ending = match context.production {
+            None => self.work(&mut context).await,
+            Some(production) => self.guarded(production, &mut context).await,
         };
         let (complete, reason) = match &ending {
             Ok(Ending::Complete) => (true, "complete".to_owned()),
@@ -161,7 +161,7 @@ impl Sweep {
         };
         // The first fault is the one to tell: a full disk fails here again.
         let ended = self.append(Entry::SessionEnded { complete, reason });
-        hands.emit.emit(Event::SweepFinished { complete });
+        context.emit.emit(Event::SweepFinished { complete });
         let ending = ending?;
         ended?;
         Ok(ending)
@@ -171,24 +171,25 @@ impl Sweep {
     async fn guarded(
         &mut self,
         production: &dyn Production,
-        hands: &mut Hands<'_>,
+        context: &mut SweepContext<'_>,
     ) -> Result<Ending, SweepError> {
         let earlier = std::mem::take(&mut self.production);
         let mut note = |step| self.append(Entry::Production { production: step });
-        let guard = Guard::stand(production, &earlier, &mut note, hands.emit).await;
+        let guard = Guard::stop_production(production, &earlier, &mut note, context.emit).await;
         self.guard = Some(guard.map_err(guard_fault)?);
-        let worked = production::caught(self.work(hands)).await;
+        let worked = production::caught(self.work(context)).await;
         let mut guard = self.guard.take().unwrap_or_default();
         let proof =
-            if hands.cancel.is_cancelled() { PROOF_WHEN_STOPPED } else { production::PROOF };
+            if context.cancel.is_cancelled() { PROOF_WHEN_STOPPED } else { production::PROOF };
         let mut note = |step| self.append(Entry::Production { production: step });
-        let left = guard.leave(production, &mut note, hands.emit, proof).await.map_err(guard_fault);
+        let left =
+            guard.leave(production, &mut note, context.emit, proof).await.map_err(guard_fault);
         match worked {
             Err(panic) => std::panic::resume_unwind(panic),
             Ok(Ok(ending)) => left.map(|()| ending),
             Ok(Err(fault)) => {
                 if let Err(also) = left {
-                    hands.emit.emit(Event::Warning(also.to_string()));
+                    context.emit.emit(Event::Warning(also.to_string()));
                 }
                 Err(fault)
             }
@@ -196,8 +197,8 @@ impl Sweep {
     }
 
     /// Whether production is still down, where it is guarded.
-    async fn check_production(&mut self, hands: &Hands<'_>) -> Result<(), SweepError> {
-        let (Some(production), Some(mut guard)) = (hands.production, self.guard.take()) else {
+    async fn check_production(&mut self, context: &SweepContext<'_>) -> Result<(), SweepError> {
+        let (Some(production), Some(mut guard)) = (context.production, self.guard.take()) else {
             return Ok(());
         };
         let mut note = |step| self.append(Entry::Production { production: step });
@@ -206,31 +207,31 @@ impl Sweep {
         checked.map_err(guard_fault)
     }
 
-    async fn work(&mut self, hands: &mut Hands<'_>) -> Result<Ending, SweepError> {
+    async fn work(&mut self, context: &mut SweepContext<'_>) -> Result<Ending, SweepError> {
         let mut breaker = Breaker::default();
         loop {
-            if hands.cancel.is_cancelled() {
-                hands.emit.emit(Event::Interrupted);
+            if context.cancel.is_cancelled() {
+                context.emit.emit(Event::Interrupted);
                 return Ok(Ending::Interrupted);
             }
-            match hands.strategy.next(&replay::history(&self.record)) {
+            match context.strategy.next(&replay::history(&self.record)) {
                 Action::Finish => return Ok(Ending::Complete),
                 Action::Skip { slot, configuration, reason } => {
-                    self.skip(hands, slot, configuration, reason)?;
+                    self.skip(context, slot, configuration, reason)?;
                 }
                 Action::Launch { slot, configuration } => {
                     if let Some(reason) = self.pruned(configuration) {
-                        self.skip(hands, slot, configuration, reason)?;
+                        self.skip(context, slot, configuration, reason)?;
                         continue;
                     }
                     if !self.affordable() {
                         return Ok(Ending::BudgetSpent);
                     }
-                    self.check_production(hands).await?;
-                    let mut outcome = self.launch(hands, slot, configuration).await?;
-                    if self.deserves_another(slot, &outcome) && !hands.cancel.is_cancelled() {
-                        self.check_production(hands).await?;
-                        outcome = self.launch(hands, slot, configuration).await?;
+                    self.check_production(context).await?;
+                    let mut outcome = self.launch(context, slot, configuration).await?;
+                    if self.deserves_another(slot, &outcome) && !context.cancel.is_cancelled() {
+                        self.check_production(context).await?;
+                        outcome = self.launch(context, slot, configuration).await?;
                     }
                     match outcome {
                         LaunchOutcome::Failed(failure) => breaker.failed(failure)?,
@@ -296,7 +297,7 @@ impl Sweep {
 
     fn skip(
         &mut self,
-        hands: &Hands<'_>,
+        context: &SweepContext<'_>,
         slot: u32,
         configuration: usize,
         reason: String,
@@ -306,7 +307,7 @@ impl Sweep {
             launch,
             outcome: LaunchOutcome::Skipped { reason: reason.clone() },
         })?;
-        hands.emit.emit(Event::LaunchSkipped { launch, configuration: name, reason });
+        context.emit.emit(Event::LaunchSkipped { launch, configuration: name, reason });
         Ok(())
     }
 
@@ -328,9 +329,9 @@ impl Sweep {
     }
 }
 
-fn guard_fault(fault: GuardFault<SweepError>) -> SweepError {
+fn guard_fault(fault: GuardError<SweepError>) -> SweepError {
     match fault {
-        GuardFault::Journal(fault) => fault,
+        GuardError::Journal(fault) => fault,
         other => SweepError::Stopped {
             message: other.to_string(),
             log_lines: Vec::new(),

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::options::{OptionKind, OptionSpec, Options};
-use super::{Concurrency, Kind, OptionFault, Route, Spec};
+use super::{Concurrency, Kind, OptionError, Route, Spec};
 
 /// The kind `load`.
 pub(super) const KIND: Kind = Kind {
@@ -168,10 +168,10 @@ impl Load {
     }
 
     /// Options that contradict each other.
-    pub(super) fn faults(&self, options: &Options) -> Vec<OptionFault> {
+    pub(super) fn faults(&self, options: &Options) -> Vec<OptionError> {
         let mut faults = options.idle_with_dataset(&["prompt-tokens", "shared-prefix-tokens"]);
         let mut fault = |key: &str, message: &str| {
-            faults.push(OptionFault { key: key.to_owned(), message: message.to_owned() });
+            faults.push(OptionError { key: key.to_owned(), message: message.to_owned() });
         };
         if self.find_max_rate && self.slo.is_empty() {
             fault(

@@ -33,9 +33,9 @@ pub use kv_cache::KvCache;
 pub use load::{Arrivals, Load, LoadCase, Slo};
 pub(crate) use load::{FOR_P95, FOR_P99};
 pub use long_context::LongContext;
-pub use options::{OptionFault, OptionKind, OptionSpec, Options};
+pub use options::{OptionError, OptionKind, OptionSpec, Options};
 pub use reasoning::{Reasoning, ReasoningKind};
-pub use stability::{LEAST_OF_AN_HOUR, Stability};
+pub use stability::{MIN_OF_AN_HOUR, Stability};
 pub use tool_calling::{Scenario, ToolCalling};
 
 /// A kind of workload: its names, options and metrics.
@@ -75,7 +75,7 @@ impl Kind {
     ///
     /// # Errors
     /// A name that no kind has, with the nearest one.
-    pub fn named(name: &str) -> Result<&'static Self, OptionFault> {
+    pub fn named(name: &str) -> Result<&'static Self, OptionError> {
         let name = name.replace('_', "-");
         KINDS.iter().find(|kind| kind.name == name).ok_or_else(|| {
             let known: Vec<&str> = KINDS.iter().map(|kind| kind.name).collect();
@@ -84,7 +84,7 @@ impl Kind {
                 |near| format!("did you mean `{near}`?"),
             );
             let message = format!("unknown workload `{name}`; {hint}");
-            OptionFault { key: name, message }
+            OptionError { key: name, message }
         })
     }
 
@@ -198,7 +198,7 @@ pub enum Spec {
 
 impl Spec {
     /// Options that contradict each other.
-    fn faults(&self, options: &Options) -> Vec<OptionFault> {
+    fn faults(&self, options: &Options) -> Vec<OptionError> {
         match self {
             Self::Load(spec) => spec.faults(options),
             Self::Conversation(_) => options.idle_with_dataset(&["turn-tokens"]),
@@ -215,7 +215,7 @@ impl Workload {
     pub fn from_options(
         name: &str,
         options: &Map<String, Value>,
-    ) -> Result<Self, Vec<OptionFault>> {
+    ) -> Result<Self, Vec<OptionError>> {
         let kind = Kind::named(name).map_err(|fault| vec![fault])?;
         let options = Options::read(kind, SHARED_OPTIONS, options)?;
         let spec = (kind.read)(&options);

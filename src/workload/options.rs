@@ -117,7 +117,7 @@ impl OptionKind {
 /// A fault in a workload's options.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
-pub struct OptionFault {
+pub struct OptionError {
     /// The option, or the workload's name where the workload is unknown.
     pub key: String,
     /// What is wrong, with the nearest known name where there is one.
@@ -137,7 +137,7 @@ impl Options {
         kind: &Kind,
         shared: &'static [OptionSpec],
         given: &Map<String, Value>,
-    ) -> Result<Self, Vec<OptionFault>> {
+    ) -> Result<Self, Vec<OptionError>> {
         let known: Vec<&OptionSpec> = kind.options.iter().chain(shared).collect();
         let mut options = Self::default();
         let mut faults = Vec::new();
@@ -149,7 +149,7 @@ impl Options {
                 }
             });
             if let Err(message) = read {
-                faults.push(OptionFault { key: key.clone(), message });
+                faults.push(OptionError { key: key.clone(), message });
             }
         }
         if faults.is_empty() { Ok(options) } else { Err(faults) }
@@ -161,9 +161,9 @@ impl Options {
     }
 
     /// Faults of options that do not apply where prompts come from a file.
-    pub(super) fn idle_with_dataset(&self, names: &[&str]) -> Vec<OptionFault> {
+    pub(super) fn idle_with_dataset(&self, names: &[&str]) -> Vec<OptionError> {
         let idle = names.iter().filter(|name| self.given("dataset") && self.given(name));
-        idle.map(|name| OptionFault {
+        idle.map(|name| OptionError {
             key: (*name).to_owned(),
             message: format!(
                 "`{name}` does not apply with `dataset`: its prompts have their own lengths"

@@ -22,7 +22,7 @@ pub(super) const KIND: Kind = Kind {
 
 /// Seconds that a repeat must have lasted before its figures per hour are told:
 /// a line through less says nothing of an hour. The catalogue says ten minutes.
-pub const LEAST_OF_AN_HOUR: f64 = 600.0;
+pub const MIN_OF_AN_HOUR: f64 = 600.0;
 
 /// Seconds of an outage that are waited for: vLLM boots for minutes.
 const MAX_OUTAGE: f64 = 600.0;

@@ -8,13 +8,13 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use vllm_grid::configuration::Configuration;
 use vllm_grid::grid::plan::Plan;
-use vllm_grid::grid::{Grid, GridFaults, ReadOptions};
+use vllm_grid::grid::{Grid, GridErrors, ReadOptions};
 
 type Axis = (String, Vec<Value>);
 type Row = BTreeMap<String, Value>;
 
 /// A folder whose grid files are read; kept until the test is over.
-fn read_value(grid: &Value) -> Result<Grid, GridFaults> {
+fn read_value(grid: &Value) -> Result<Grid, GridErrors> {
     let folder = tempfile::tempdir().expect("a folder");
     let path: PathBuf = folder.path().join("grid.yaml");
     // JSON is YAML.

@@ -5,25 +5,25 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use vllm_grid::grid::{Grid, GridFaults, ReadOptions};
+use vllm_grid::grid::{Grid, GridErrors, ReadOptions};
 
 /// A grid without faults, to which each case adds one.
 const HEAD: &str = "name: g\nengine: {simulated: {model: Qwen/Qwen3-0.6B, gpu: rtx-4090}}\n";
 const TAIL: &str = "workloads: {kv-cache: }\nobjective: {minimize: kv_cache.ttft_resent_ms}\n";
 
-fn read(bytes: &[u8], options: &ReadOptions) -> Result<Grid, GridFaults> {
+fn read(bytes: &[u8], options: &ReadOptions) -> Result<Grid, GridErrors> {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("grid.yaml");
     fs::write(&path, bytes).expect("a file");
     Grid::read(&path, options)
 }
 
-fn read_text(text: &str) -> Result<Grid, GridFaults> {
+fn read_text(text: &str) -> Result<Grid, GridErrors> {
     read(text.as_bytes(), &ReadOptions::default())
 }
 
 /// The rendering, without the folder's name.
-fn shown(faults: &GridFaults) -> String {
+fn shown(faults: &GridErrors) -> String {
     let folder = faults.file.parent().unwrap_or(Path::new("")).display().to_string();
     faults.render(160, false).replace(&format!("{folder}/"), "")
 }

@@ -12,9 +12,9 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 
-use crate::bench::prompt::fitting::{Unfit, length};
+use crate::bench::prompt::fitting::{FitError, length};
 use crate::bench::prompt::generate::{derive, salt};
-use crate::bench::repeat::{Repeat, Verdict};
+use crate::bench::repeat::{Repeat, RepeatOutcome};
 use crate::bench::suite::{Bench, BenchError};
 use crate::client::request::{Input, RequestSpec};
 use crate::metric::MetricValues;
@@ -46,7 +46,7 @@ pub(crate) struct Source {
 
 /// What is sent beside an entry's text.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Beside {
+pub(crate) struct Overhead {
     /// Messages in all.
     pub(crate) messages: u64,
     /// Tokens that are generated.
@@ -55,34 +55,34 @@ pub(crate) struct Beside {
 
 /// Why a repeat cannot begin.
 #[derive(Debug)]
-pub(crate) enum Unready {
+pub(crate) enum PromptError {
     /// The file is gone or broken; checked before, it was not then.
     Dataset(DatasetError),
     /// The request that shows how many tokens a byte is.
-    Unfit(Unfit),
+    FitError(FitError),
 }
 
-impl Unready {
+impl PromptError {
     /// The repeat that ends so.
     pub(crate) fn ends(self, metrics: MetricValues) -> Result<Repeat, BenchError> {
         match self {
             Self::Dataset(fault) => {
-                Ok(Repeat::without_requests(Verdict::Skipped(fault.to_string()), metrics))
+                Ok(Repeat::without_requests(RepeatOutcome::Skipped(fault.to_string()), metrics))
             }
-            Self::Unfit(Unfit::Cancelled) => Err(BenchError::Cancelled),
-            Self::Unfit(Unfit::Unmet(reason)) => {
-                Ok(Repeat::without_requests(Verdict::Skipped(reason), metrics))
+            Self::FitError(FitError::Cancelled) => Err(BenchError::Cancelled),
+            Self::FitError(FitError::Unmet(reason)) => {
+                Ok(Repeat::without_requests(RepeatOutcome::Skipped(reason), metrics))
             }
-            Self::Unfit(Unfit::Failed(reason)) => {
-                Ok(Repeat::without_requests(Verdict::Failed(reason), metrics))
+            Self::FitError(FitError::Failed(reason)) => {
+                Ok(Repeat::without_requests(RepeatOutcome::Failed(reason), metrics))
             }
         }
     }
 }
 
-impl From<Unfit> for Unready {
-    fn from(unfit: Unfit) -> Self {
-        Self::Unfit(unfit)
+impl From<FitError> for PromptError {
+    fn from(unfit: FitError) -> Self {
+        Self::FitError(unfit)
     }
 }
 
@@ -122,9 +122,9 @@ pub(crate) async fn weighed(
     bench: &mut Bench<'_>,
     path: &Path,
     route: Route,
-) -> Result<Source, Unready> {
+) -> Result<Source, PromptError> {
     let (seed, longest) = (bench.seed(), bench.server().max_model_len);
-    let source = bench.sources().get(path).await.map_err(Unready::Dataset)?;
+    let source = bench.sources().get(path).await.map_err(PromptError::Dataset)?;
     if source.tokens_per_byte.is_some() {
         return Ok(source.clone());
     }
@@ -135,7 +135,7 @@ pub(crate) async fn weighed(
     let messages = salted(Prompt::Text(&text), &salt(number));
     let prompt = RequestSpec::speed(Input::new(route, messages), 1).prepare(&bench.server().model);
     let tokens = length(bench, &prompt).await?;
-    let source = bench.sources().get(path).await.map_err(Unready::Dataset)?;
+    let source = bench.sources().get(path).await.map_err(PromptError::Dataset)?;
     let told = tokens.filter(|tokens| *tokens > 0);
     source.tokens_per_byte = told.map(|tokens| tokens as f64 / text.len().max(1) as f64);
     Ok(source.clone())
@@ -148,10 +148,10 @@ pub(crate) async fn weighed_for(
     path: &Path,
     route: Route,
     largest: impl Fn(&Dataset) -> usize,
-    beside: Beside,
-) -> Result<Source, Unready> {
+    beside: Overhead,
+) -> Result<Source, PromptError> {
     let longest = bench.server().max_model_len;
-    let source = bench.sources().get(path).await.map_err(Unready::Dataset)?;
+    let source = bench.sources().get(path).await.map_err(PromptError::Dataset)?;
     if source.fits(largest(&source.dataset), beside, longest) {
         return Ok(source.clone());
     }
@@ -175,13 +175,13 @@ impl Source {
         &self,
         entry: usize,
         bytes: usize,
-        beside: Beside,
+        beside: Overhead,
         longest: Option<u64>,
     ) -> bool {
         !self.refused.contains(&entry) && self.fits(bytes, beside, longest)
     }
 
-    fn fits(&self, bytes: usize, beside: Beside, longest: Option<u64>) -> bool {
+    fn fits(&self, bytes: usize, beside: Overhead, longest: Option<u64>) -> bool {
         let Some(longest) = longest else { return true };
         // A token is a byte at the least.
         let most = bytes as f64;
@@ -353,7 +353,7 @@ mod tests {
     #[test]
     fn what_fits_is_known_for_certain_by_bytes_and_about_by_tokens() {
         let mut source = source(&[json!({"prompt": "a"})]);
-        let beside = Beside { messages: 2, output_tokens: 100 };
+        let beside = Overhead { messages: 2, output_tokens: 100 };
         let holds = |source: &Source, bytes| source.holds(0, bytes, beside, Some(1000));
         // 64 and twice 8 around it, 100 of answer.
         assert!(holds(&source, 820) && !holds(&source, 821));

@@ -18,14 +18,14 @@ const MAX_PROBES: u32 = 6;
 /// Tokens by which prompts of one size differ at the most, and those above its aim by
 /// which the nearest one may miss it where the context is tight.
 const SPREAD: u64 = 8;
-const LEAST_TOLERANCE: u64 = 8;
+const MIN_TOLERANCE: u64 = 8;
 
 /// Bytes from which on a text tells how many tokens a byte is.
 const WORTH_KNOWING: usize = 1000;
 
 /// Why a repeat cannot begin.
 #[derive(Debug)]
-pub(crate) enum Unfit {
+pub(crate) enum FitError {
     /// No prompt has the length that was asked for, as the server counts it.
     Unmet(String),
     /// A request failed; it is the last one kept aside.
@@ -36,7 +36,7 @@ pub(crate) enum Unfit {
 
 /// A length that prompts of one kind are to have.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Wanted<'w> {
+pub(crate) struct LengthTarget<'w> {
     /// What they are for: its size is found once per server and kept.
     pub(crate) purpose: &'w str,
     /// Tokens that are asked for.
@@ -49,7 +49,7 @@ pub(crate) struct Wanted<'w> {
     pub(crate) tokens_per_byte: Option<f64>,
 }
 
-impl<'w> Wanted<'w> {
+impl<'w> LengthTarget<'w> {
     /// Prompts with texts of ours.
     pub(crate) fn new(purpose: &'w str, tokens: u64) -> Self {
         Self { purpose, tokens, aim: tokens, most: None, tokens_per_byte: None }
@@ -63,7 +63,7 @@ impl<'w> Wanted<'w> {
         if self.aim + usual_tolerance(self.aim) <= most {
             return self;
         }
-        let aim = self.aim.min(most.saturating_sub(LEAST_TOLERANCE)).max(1);
+        let aim = self.aim.min(most.saturating_sub(MIN_TOLERANCE)).max(1);
         Self { aim, most: Some(most), ..self }
     }
 
@@ -88,7 +88,7 @@ impl<'w> Wanted<'w> {
         found: &Nearest,
         worth: usize,
         missed: fn(u64, u64) -> Option<String>,
-    ) -> Result<usize, Unfit> {
+    ) -> Result<usize, FitError> {
         let reason = match (found.tokens, &found.refusal) {
             // Nobody counts: the size is a guess, and stays one.
             (None, None) => None,
@@ -107,7 +107,7 @@ impl<'w> Wanted<'w> {
             bench.set_tokens_per_byte(tokens as f64 / *size as f64);
         }
         bench.fits().insert(self.key(), fit.clone());
-        fit.map_err(Unfit::Unmet)
+        fit.map_err(FitError::Unmet)
     }
 }
 
@@ -140,11 +140,11 @@ impl<M: Fn(usize, &str) -> Prepared + Clone + Send + 'static> Make for M {}
 /// guess where the server does not count.
 pub(crate) async fn fit(
     bench: &mut Bench<'_>,
-    wanted: Wanted<'_>,
+    wanted: LengthTarget<'_>,
     make: impl Make,
-) -> Result<usize, Unfit> {
+) -> Result<usize, FitError> {
     if let Some(known) = bench.fits().get(&wanted.key()) {
-        return known.clone().map_err(Unfit::Unmet);
+        return known.clone().map_err(FitError::Unmet);
     }
     let mut probes = Probes::start(bench).await?;
     let calibration = wanted.calibration(bench);
@@ -154,14 +154,17 @@ pub(crate) async fn fit(
 }
 
 /// The length of one prompt in tokens; `None` where the server does not tell.
-pub(crate) async fn length(bench: &mut Bench<'_>, prompt: &Prepared) -> Result<Option<u64>, Unfit> {
+pub(crate) async fn length(
+    bench: &mut Bench<'_>,
+    prompt: &Prepared,
+) -> Result<Option<u64>, FitError> {
     let mut probes = Probes::start(bench).await?;
     let count = probes.send(bench, prompt).await?;
     probes.settle(bench).await?;
     match count {
         Count::Tokens(tokens) => Ok(Some(tokens)),
         Count::Untold => Ok(None),
-        Count::TooLong(refusal) => Err(Unfit::Unmet(refusal)),
+        Count::TooLong(refusal) => Err(FitError::Unmet(refusal)),
     }
 }
 
@@ -170,18 +173,18 @@ pub(crate) async fn length(bench: &mut Bench<'_>, prompt: &Prepared) -> Result<O
 /// one token in its place.
 pub(crate) async fn fit_added(
     bench: &mut Bench<'_>,
-    wanted: Wanted<'_>,
+    wanted: LengthTarget<'_>,
     around: &Prepared,
     make: impl Make,
-) -> Result<usize, Unfit> {
+) -> Result<usize, FitError> {
     if let Some(known) = bench.fits().get(&wanted.key()) {
-        return known.clone().map_err(Unfit::Unmet);
+        return known.clone().map_err(FitError::Unmet);
     }
     let mut probes = Probes::start(bench).await?;
     let around = match probes.send(bench, around).await? {
         Count::Tokens(tokens) => tokens.saturating_sub(1),
         Count::Untold => 0,
-        Count::TooLong(refusal) => return Err(Unfit::Unmet(refusal)),
+        Count::TooLong(refusal) => return Err(FitError::Unmet(refusal)),
     };
     let calibration = wanted.calibration(bench).within((wanted.aim / 20).clamp(4, 8));
     let found = probes.fit(bench, around, &wanted, calibration, make).await?;
@@ -197,9 +200,9 @@ struct Probes {
 }
 
 impl Probes {
-    async fn start(bench: &Bench<'_>) -> Result<Self, Unfit> {
+    async fn start(bench: &Bench<'_>) -> Result<Self, FitError> {
         let scrape = Counters::scrape(bench.http());
-        let before = bench.cancel().run_until_cancelled(scrape).await.ok_or(Unfit::Cancelled)?;
+        let before = bench.cancel().run_until_cancelled(scrape).await.ok_or(FitError::Cancelled)?;
         Ok(Self { before, sent: Sent::NOTHING })
     }
 
@@ -208,10 +211,10 @@ impl Probes {
         &mut self,
         bench: &mut Bench<'_>,
         around: u64,
-        wanted: &Wanted<'_>,
+        wanted: &LengthTarget<'_>,
         mut calibration: Calibration,
         make: impl Make,
-    ) -> Result<Nearest, Unfit> {
+    ) -> Result<Nearest, FitError> {
         let (target, most) = (wanted.aim, wanted.most.unwrap_or(u64::MAX));
         let longest = bench.server().max_model_len.unwrap_or(u64::MAX);
         if (around + target).saturating_mul(10) > longest.saturating_mul(9) {
@@ -221,7 +224,7 @@ impl Probes {
         for number in 0..MAX_PROBES {
             let (size, make) = (calibration.size(), make.clone());
             let making = bench.make(move || make(size, &format!("fit {number}")));
-            let prompt = making.await.ok_or(Unfit::Cancelled)?;
+            let prompt = making.await.ok_or(FitError::Cancelled)?;
             match self.send(bench, &prompt).await? {
                 Count::Tokens(tokens) => {
                     let tokens = tokens.saturating_sub(around);
@@ -249,7 +252,7 @@ impl Probes {
     }
 
     /// Sends a prompt; what the server says of its length.
-    async fn send(&mut self, bench: &mut Bench<'_>, prompt: &Prepared) -> Result<Count, Unfit> {
+    async fn send(&mut self, bench: &mut Bench<'_>, prompt: &Prepared) -> Result<Count, FitError> {
         let index = bench.position(0);
         let order = Order { index, purpose: "calibration", scheduled_ns: None };
         let record = bench.send(prompt, order).await.record;
@@ -257,10 +260,10 @@ impl Probes {
         self.sent = self.sent.and(Sent::of(std::slice::from_ref(&record)));
         bench.keep_aside([record]);
         match error {
-            Some(error) if error.class == RequestErrorClass::Cancelled => Err(Unfit::Cancelled),
+            Some(error) if error.class == RequestErrorClass::Cancelled => Err(FitError::Cancelled),
             Some(error) if is_too_long(&error) => Ok(Count::TooLong(error.message)),
             Some(error) => {
-                Err(Unfit::Failed(format!("request {index} (calibration): {}", error.message)))
+                Err(FitError::Failed(format!("request {index} (calibration): {}", error.message)))
             }
             None => Ok(usage.map_or(Count::Untold, |usage| Count::Tokens(usage.prompt_tokens))),
         }
@@ -269,11 +272,11 @@ impl Probes {
     /// Waits, so that they do not show in the repeat's counters; foreign traffic is
     /// judged there. They were all new: what came from the cache stands in every
     /// prompt.
-    async fn settle(self, bench: &mut Bench<'_>) -> Result<(), Unfit> {
+    async fn settle(self, bench: &mut Bench<'_>) -> Result<(), FitError> {
         let before = self.before.as_ref();
         let settled = settle(before, bench.http(), self.sent, bench.cancel()).await;
         match (settled, before) {
-            (Settled::Cancelled, _) => Err(Unfit::Cancelled),
+            (Settled::Cancelled, _) => Err(FitError::Cancelled),
             (Settled::Ours(now), Some(before)) => {
                 let hits = |counters: &Counters| counters.prefix_hits;
                 let found = hits(&now).zip(hits(before)).and_then(|(now, b)| now.checked_sub(b));
@@ -293,7 +296,7 @@ mod tests {
 
     #[test]
     fn near_the_end_of_a_context_every_prompt_of_the_size_fits() {
-        let wanted = |tokens| Wanted::new("a load", tokens);
+        let wanted = |tokens| LengthTarget::new("a load", tokens);
         // 3968 of 4096 tokens, and an answer of 128: all that there is.
         let tight = wanted(3968).at_most(3968);
         assert_eq!((tight.aim, tight.most), (3952, Some(3960)));

@@ -132,12 +132,12 @@ pub struct Calibration {
 const AIM: u64 = 3;
 /// Bytes per token that no text has: where a server counts fewer tokens, its count
 /// does not follow the text.
-const MOST_BYTES_PER_TOKEN: usize = 16;
+const MAX_BYTES_PER_TOKEN: usize = 16;
 /// A text grows so many times at most from one observation to the next.
 const GROWTH: usize = 3;
 /// A count that grows by less than this share of what the text grew by does not
 /// follow it: a server that cuts prompts, or does not count.
-const LEAST_SHARE: f64 = 0.125;
+const MIN_SHARE: f64 = 0.125;
 
 /// Tokens above a target that are close, unless another tolerance is set.
 pub(crate) fn usual_tolerance(target: u64) -> u64 {
@@ -148,7 +148,7 @@ impl Calibration {
     /// Aims at `target` tokens, at first by a guess of tokens per byte.
     pub fn new(target: u64, tokens_per_byte: f64) -> Self {
         let most = usize::try_from(target).unwrap_or(usize::MAX).saturating_add(64);
-        let most = most.saturating_mul(MOST_BYTES_PER_TOKEN);
+        let most = most.saturating_mul(MAX_BYTES_PER_TOKEN);
         let size = ((target as f64 / tokens_per_byte.max(0.01)) as usize).clamp(1, most);
         let tolerance = usual_tolerance(target);
         let (previous, fitted, exhausted) = (None, false, false);
@@ -219,7 +219,7 @@ impl Calibration {
         };
         let moved = (self.size as f64 - size as f64) / size as f64;
         let counted = (tokens as f64 - count as f64) / count as f64;
-        moved.abs() < 0.25 || counted / moved >= LEAST_SHARE
+        moved.abs() < 0.25 || counted / moved >= MIN_SHARE
     }
 }
 

@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 use tokio::io::AsyncReadExt;
 
-use crate::bench::repeat::{Repeat, Verdict};
+use crate::bench::repeat::{Repeat, RepeatOutcome};
 use crate::bench::suite::{Bench, BenchError};
 use crate::metric::{MetricValue, MetricValues};
 use crate::workload::Command;
@@ -37,9 +37,10 @@ pub(crate) async fn repeat(
 ) -> Result<Repeat, BenchError> {
     if spec.command.is_empty() {
         let reason = "no command was given: set `command`".to_owned();
-        return Ok(Repeat::without_requests(Verdict::Skipped(reason), MetricValues::new()));
+        return Ok(Repeat::without_requests(RepeatOutcome::Skipped(reason), MetricValues::new()));
     }
-    let failed = |reason| Repeat::without_requests(Verdict::Failed(reason), MetricValues::new());
+    let failed =
+        |reason| Repeat::without_requests(RepeatOutcome::Failed(reason), MetricValues::new());
     let place = match Place::new() {
         Ok(place) => place,
         Err(fault) => return Ok(failed(format!("no place for its result file: {fault}"))),
@@ -168,22 +169,22 @@ const MAX_FAILED: f64 = 0.01;
 /// Whether its requests are a measurement: programs end well, with zeros for the
 /// latencies, when every request failed. Older releases do not tell `failed`, and
 /// `asked` may be more prompts than they had: that is a remark.
-fn verdict(metrics: &MetricValues, asked: Option<f64>) -> Verdict {
-    let Some(completed) = number(metrics, "completed") else { return Verdict::Ok(None) };
+fn verdict(metrics: &MetricValues, asked: Option<f64>) -> RepeatOutcome {
+    let Some(completed) = number(metrics, "completed") else { return RepeatOutcome::Ok(None) };
     if completed <= 0.0 {
-        return Verdict::Failed("no request completed".to_owned());
+        return RepeatOutcome::Failed("no request completed".to_owned());
     }
     match (number(metrics, "failed"), asked) {
         (Some(failed), _) if failed > 0.0 => {
             let all = completed + failed;
             let told = format!("{failed} of {all} requests failed");
             let is_too_much = failed > MAX_FAILED * all;
-            if is_too_much { Verdict::Failed(told) } else { Verdict::Ok(Some(told)) }
+            if is_too_much { RepeatOutcome::Failed(told) } else { RepeatOutcome::Ok(Some(told)) }
         }
-        (None, Some(asked)) if asked > completed => Verdict::Ok(Some(format!(
+        (None, Some(asked)) if asked > completed => RepeatOutcome::Ok(Some(format!(
             "{completed} of {asked} requests completed; of the others nothing is told"
         ))),
-        _ => Verdict::Ok(None),
+        _ => RepeatOutcome::Ok(None),
     }
 }
 

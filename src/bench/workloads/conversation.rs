@@ -14,12 +14,12 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 
-use crate::bench::prompt::dataset::{Beside, Unready, weighed_for};
-use crate::bench::prompt::fitting::{Unfit, Wanted, fit_added};
+use crate::bench::prompt::dataset::{Overhead, PromptError, weighed_for};
+use crate::bench::prompt::fitting::{FitError, LengthTarget, fit_added};
 use crate::bench::prompt::generate::{derive, salt, text};
 use crate::bench::prompt::length::{odd_answers, part_missed};
-use crate::bench::repeat::{Repeat, Verdict};
-use crate::bench::sequence::{Dialogue, Reply, Stop, mean};
+use crate::bench::repeat::{Repeat, RepeatOutcome};
+use crate::bench::sequence::{Reply, RequestSequence, Stop, mean};
 use crate::bench::suite::{Bench, BenchError};
 use crate::bench::traffic::Lookup;
 use crate::client::record::RequestRecord;
@@ -54,9 +54,14 @@ struct Candidates {
 
 impl Candidates {
     /// Picked by the seed, the same for every configuration.
-    async fn of(bench: &mut Bench<'_>, spec: &Conversation, path: &Path) -> Result<Self, Unready> {
+    async fn of(
+        bench: &mut Bench<'_>,
+        spec: &Conversation,
+        path: &Path,
+    ) -> Result<Self, PromptError> {
         let turns = spec.turns;
-        let beside = Beside { messages: 2 * turns + 1, output_tokens: turns * spec.output_tokens };
+        let beside =
+            Overhead { messages: 2 * turns + 1, output_tokens: turns * spec.output_tokens };
         let largest = |dataset: &Dataset| {
             let long = dataset.conversations(turns).into_iter();
             long.map(|entry| dataset.said_bytes(entry, turns)).max().unwrap_or(0)
@@ -144,19 +149,22 @@ pub(crate) async fn repeat(
             spec.output_tokens,
             spec.around()
         );
-        return Ok(Repeat::without_requests(Verdict::Skipped(reason), Tally::default().values()));
+        return Ok(Repeat::without_requests(
+            RepeatOutcome::Skipped(reason),
+            Tally::default().values(),
+        ));
     }
     let said = match &spec.dataset {
         None => match message_size(bench, spec).await {
             Ok(size) => Said::FromSeed(size),
-            Err(unfit) => return Unready::from(unfit).ends(Tally::default().values()),
+            Err(unfit) => return PromptError::from(unfit).ends(Tally::default().values()),
         },
         Some(path) => match Candidates::of(bench, spec, path).await {
             Ok(candidates) => Said::InFile(candidates),
             Err(unready) => return unready.ends(Tally::default().values()),
         },
     };
-    let mut dialogue = Dialogue::start(bench).await;
+    let mut dialogue = RequestSequence::start(bench).await;
     let mut tally = Tally::default();
     let ended = all(&mut dialogue, spec, &said, &mut tally).await;
     tally.requests = dialogue.requests();
@@ -173,7 +181,7 @@ pub(crate) async fn repeat(
 }
 
 async fn all(
-    dialogue: &mut Dialogue<'_, '_>,
+    dialogue: &mut RequestSequence<'_, '_>,
     spec: &Conversation,
     said: &Said,
     tally: &mut Tally,
@@ -234,10 +242,10 @@ enum Texts<'a> {
 
 /// The size of a text of the user with which its message, as the server counts it,
 /// is `turn_tokens` long.
-async fn message_size(bench: &mut Bench<'_>, spec: &Conversation) -> Result<usize, Unfit> {
+async fn message_size(bench: &mut Bench<'_>, spec: &Conversation) -> Result<usize, FitError> {
     let purpose = format!("conversation {} {}", spec.turn_tokens, spec.thinking);
     let (salt, model) = (bench.salt_number(&[&purpose]), bench.server().model.clone());
-    let (wanted, spec) = (Wanted::new(&purpose, spec.turn_tokens), spec.clone());
+    let (wanted, spec) = (LengthTarget::new(&purpose, spec.turn_tokens), spec.clone());
     let prompt = move |name: &str, message: String| {
         let salt = derive(&[&salt.to_string(), name]);
         let history = [opening(salt), json!({"role": "user", "content": message})];
@@ -250,7 +258,7 @@ async fn message_size(bench: &mut Bench<'_>, spec: &Conversation) -> Result<usiz
 }
 
 async fn converse(
-    dialogue: &mut Dialogue<'_, '_>,
+    dialogue: &mut RequestSequence<'_, '_>,
     spec: &Conversation,
     talk: &Talk<'_>,
     tally: &mut Tally,

@@ -2,12 +2,12 @@
 //! unrelated ones; what the prefix cache did is certified by the server's
 //! counters. One request at a time, closed loop.
 
-use crate::bench::prompt::dataset::{Filling, Unready, weighed};
-use crate::bench::prompt::fitting::{Unfit, Wanted, fit};
+use crate::bench::prompt::dataset::{Filling, PromptError, weighed};
+use crate::bench::prompt::fitting::{FitError, LengthTarget, fit};
 use crate::bench::prompt::generate::{derive, messages_about, text};
 use crate::bench::prompt::length::odd_answers;
-use crate::bench::repeat::{Repeat, Verdict};
-use crate::bench::sequence::{Dialogue, Reply, Stop};
+use crate::bench::repeat::{Repeat, RepeatOutcome};
+use crate::bench::sequence::{Reply, RequestSequence, Stop};
 use crate::bench::suite::{Bench, BenchError};
 use crate::bench::traffic::Lookup;
 use crate::client::record::RequestRecord;
@@ -69,7 +69,7 @@ pub(crate) async fn repeat(
             "{target} + {} tokens do not fit into the context of {longest}",
             spec.output_tokens
         );
-        return Ok(Repeat::without_requests(Verdict::Skipped(reason), nothing()));
+        return Ok(Repeat::without_requests(RepeatOutcome::Skipped(reason), nothing()));
     }
     let source = match &spec.dataset {
         None => None,
@@ -86,7 +86,7 @@ pub(crate) async fn repeat(
         route: spec.endpoint,
         model: bench.server().model.clone(),
     };
-    let wanted = Wanted {
+    let wanted = LengthTarget {
         purpose: &format!("kv-cache {case} {:?}", spec.dataset),
         tokens: target,
         aim: aim(target, spec, longest),
@@ -96,10 +96,10 @@ pub(crate) async fn repeat(
     let wanted = wanted.at_most(longest.map_or(u64::MAX, |all| all - spec.output_tokens));
     let size = match fitted(bench, wanted, &recipe).await {
         Ok(size) => size,
-        Err(unfit) => return Unready::from(unfit).ends(nothing()),
+        Err(unfit) => return PromptError::from(unfit).ends(nothing()),
     };
     let run = Run { spec, recipe, size, target };
-    let (mut dialogue, mut tally) = (Dialogue::start(bench).await, Tally::default());
+    let (mut dialogue, mut tally) = (RequestSequence::start(bench).await, Tally::default());
     let ended = run.all(&mut dialogue, &mut tally).await;
     let answers = dialogue.records().iter().map(|record| (record, spec.output_tokens));
     let remarks = [tally.uncertified.clone(), odd_answers(answers)];
@@ -112,9 +112,9 @@ pub(crate) async fn repeat(
 
 async fn fitted(
     bench: &mut Bench<'_>,
-    wanted: Wanted<'_>,
+    wanted: LengthTarget<'_>,
     recipe: &Recipe,
-) -> Result<usize, Unfit> {
+) -> Result<usize, FitError> {
     let (recipe, cache_salt) = (recipe.clone(), bench.cache_salt());
     fit(bench, wanted, move |size, name: &str| recipe.prepare(name, size, 1, cache_salt)).await
 }
@@ -146,7 +146,11 @@ struct Run<'s> {
 }
 
 impl Run<'_> {
-    async fn all(&self, dialogue: &mut Dialogue<'_, '_>, tally: &mut Tally) -> Result<(), Stop> {
+    async fn all(
+        &self,
+        dialogue: &mut RequestSequence<'_, '_>,
+        tally: &mut Tally,
+    ) -> Result<(), Stop> {
         for number in 0..self.spec.prompts {
             let prompt = self.prompt(dialogue, format!("pair {number}")).await?;
             let miss = self.send(dialogue, tally, "miss", &prompt).await?;
@@ -162,7 +166,11 @@ impl Run<'_> {
         Ok(())
     }
 
-    async fn prompt(&self, dialogue: &Dialogue<'_, '_>, name: String) -> Result<Prepared, Stop> {
+    async fn prompt(
+        &self,
+        dialogue: &RequestSequence<'_, '_>,
+        name: String,
+    ) -> Result<Prepared, Stop> {
         let (recipe, size, tokens) = (self.recipe.clone(), self.size, self.spec.output_tokens);
         let cache_salt = dialogue.bench.cache_salt();
         let make = move || recipe.prepare(&name, size, tokens, cache_salt);
@@ -172,7 +180,7 @@ impl Run<'_> {
     /// Sends a request and notes its figures.
     async fn send(
         &self,
-        dialogue: &mut Dialogue<'_, '_>,
+        dialogue: &mut RequestSequence<'_, '_>,
         tally: &mut Tally,
         purpose: &str,
         prompt: &Prepared,

@@ -3,11 +3,11 @@
 
 use serde_json::json;
 
-use crate::bench::prompt::dataset::Unready;
-use crate::bench::prompt::fitting::{Wanted, fit};
+use crate::bench::prompt::dataset::PromptError;
+use crate::bench::prompt::fitting::{LengthTarget, fit};
 use crate::bench::prompt::generate::{derive, salt, text};
-use crate::bench::repeat::{Repeat, Verdict};
-use crate::bench::sequence::{Dialogue, Reply, Stop};
+use crate::bench::repeat::{Repeat, RepeatOutcome};
+use crate::bench::sequence::{Reply, RequestSequence, Stop};
 use crate::bench::suite::{Bench, BenchError};
 use crate::client::request::{Input, RequestSpec};
 use crate::metric::{MetricValues, numbers};
@@ -43,7 +43,7 @@ pub(crate) async fn repeat(
         let reason = format!(
             "{target} tokens and an answer of {answer} do not fit into the context of {longest}"
         );
-        return Ok(Repeat::without_requests(Verdict::Skipped(reason), MetricValues::new()));
+        return Ok(Repeat::without_requests(RepeatOutcome::Skipped(reason), MetricValues::new()));
     }
     let purpose = format!("long-context {target}");
     let (salt, model) = (bench.salt_number(&[&purpose]), bench.server().model.clone());
@@ -52,12 +52,12 @@ pub(crate) async fn repeat(
         let needle = Needle { salt, seed: 1, depth: 0.5 };
         RequestSpec::speed(needle.input(bytes), 1).prepare(&model)
     };
-    let bytes = match fit(bench, Wanted::new(&purpose, target), make).await {
+    let bytes = match fit(bench, LengthTarget::new(&purpose, target), make).await {
         Ok(bytes) => bytes,
-        Err(unfit) => return Unready::from(unfit).ends(MetricValues::new()),
+        Err(unfit) => return PromptError::from(unfit).ends(MetricValues::new()),
     };
     let depths = if number == 0 { &spec.depths[..1] } else { &spec.depths };
-    let mut dialogue = Dialogue::start(bench).await;
+    let mut dialogue = RequestSequence::start(bench).await;
     let mut tally = Tally::default();
     let mut ended = Ok(());
     for depth in depths {
@@ -77,7 +77,7 @@ pub(crate) async fn repeat(
 }
 
 async fn ask(
-    dialogue: &mut Dialogue<'_, '_>,
+    dialogue: &mut RequestSequence<'_, '_>,
     spec: &LongContext,
     name: &str,
     needle: Needle,

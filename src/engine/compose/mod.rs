@@ -58,7 +58,7 @@ pub struct UnsetVariable {
 
 /// Why a service cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ComposeFault {
+pub enum ComposeError {
     /// No compose tool.
     #[error(
         "neither `docker compose` (v2) nor `docker-compose` (v1) can be run: install one of them"

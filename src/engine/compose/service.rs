@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
-use super::ComposeFault;
+use super::ComposeError;
 use super::resources::{Device, Limit, Reserved, Volume, bytes, gpus_key};
 use super::spec::{MountKind, ServiceSpec};
 
@@ -29,21 +29,21 @@ const REPLACED: &[&str] = &[
 
 /// The service `name` of a rendered compose file; `project` names networks and
 /// volumes where the file (v1) leaves them to the project.
-pub(super) fn parse(yaml: &str, name: &str, project: &str) -> Result<ServiceSpec, ComposeFault> {
-    let form = |fault: &dyn std::fmt::Display| ComposeFault::Form(fault.to_string());
+pub(super) fn parse(yaml: &str, name: &str, project: &str) -> Result<ServiceSpec, ComposeError> {
+    let form = |fault: &dyn std::fmt::Display| ComposeError::Form(fault.to_string());
     let names: Names = serde_saphyr::from_str(yaml).map_err(|fault| form(&fault))?;
     if !names.services.contains_key(name) {
         let services = names.services.into_keys().collect();
-        return Err(ComposeFault::NoService { service: name.to_owned(), services });
+        return Err(ComposeError::NoService { service: name.to_owned(), services });
     }
     let mut file: File = serde_saphyr::from_str(yaml).map_err(|fault| form(&fault))?;
     let project = file.name.clone().unwrap_or_else(|| project.to_owned());
     let service = file.services.remove(name).unwrap_or_default();
     let refused = service.refused();
     if !refused.is_empty() {
-        return Err(ComposeFault::Refused { service: name.to_owned(), keys: refused });
+        return Err(ComposeError::Refused { service: name.to_owned(), keys: refused });
     }
-    service.spec(&file, &project).map_err(ComposeFault::Form)
+    service.spec(&file, &project).map_err(ComposeError::Form)
 }
 
 #[derive(Deserialize)]

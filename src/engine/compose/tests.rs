@@ -85,7 +85,7 @@ fn what_cannot_be_carried_over_is_refused_by_name() {
     let refusal = |yaml: &str| {
         let yaml = format!("services:\n  s:\n{yaml}");
         match service::parse(&yaml, "s", "p") {
-            Err(ComposeFault::Refused { keys, .. }) => keys.join("; "),
+            Err(ComposeError::Refused { keys, .. }) => keys.join("; "),
             other => format!("{other:?}"),
         }
     };
@@ -198,7 +198,7 @@ async fn the_real_tool_reads_the_real_file() {
         service: service.to_owned(),
     };
     match read(&source("vllm")).await {
-        Err(ComposeFault::Unset(unset)) => {
+        Err(ComposeError::Unset(unset)) => {
             let names: Vec<&str> = unset.iter().map(|unset| unset.variable.as_str()).collect();
             assert_eq!(names, ["GRID_TEST_TOKEN", "GRID_TEST_SEQS"]);
         }
@@ -206,7 +206,7 @@ async fn the_real_tool_reads_the_real_file() {
     }
     let proxy = read(&source("built")).await.expect_err("build without image");
     assert!(proxy.to_string().contains("`build` without `image`"), "{proxy}");
-    assert!(matches!(read(&source("nobody")).await, Err(ComposeFault::NoService { .. })));
+    assert!(matches!(read(&source("nobody")).await, Err(ComposeError::NoService { .. })));
     let missing = ComposeSource { files: vec![fixture("not-there.yaml")], ..source("vllm") };
-    assert!(matches!(read(&missing).await, Err(ComposeFault::Tool { .. })));
+    assert!(matches!(read(&missing).await, Err(ComposeError::Tool { .. })));
 }

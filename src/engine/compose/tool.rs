@@ -10,7 +10,7 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 use super::spec::ServiceSpec;
-use super::{ComposeFault, ComposeSource, UnsetVariable, service, variables};
+use super::{ComposeError, ComposeSource, UnsetVariable, service, variables};
 
 /// Longest that the tool may take to read files.
 const READING: Duration = Duration::from_mins(1);
@@ -81,21 +81,21 @@ async fn run(command: &mut Command, limit: Duration) -> std::io::Result<Output> 
 }
 
 /// Reads the service as the compose tool resolves it.
-pub async fn read(source: &ComposeSource) -> Result<ServiceSpec, ComposeFault> {
-    let (tool, _) = find_tool().await.ok_or(ComposeFault::NoTool)?;
+pub async fn read(source: &ComposeSource) -> Result<ServiceSpec, ComposeError> {
+    let (tool, _) = find_tool().await.ok_or(ComposeError::NoTool)?;
     let mut command = tool.for_source(source);
     command.arg("config");
-    let output = run(&mut command, READING).await.map_err(|fault| ComposeFault::Tool {
+    let output = run(&mut command, READING).await.map_err(|fault| ComposeError::Tool {
         command: format!("`{} config`", tool.as_str()),
         message: fault.to_string(),
     })?;
     let stderr = String::from_utf8_lossy(&output.stderr);
     let unset = unset(source, &stderr);
     if !unset.is_empty() {
-        return Err(ComposeFault::Unset(unset));
+        return Err(ComposeError::Unset(unset));
     }
     if !output.status.success() {
-        return Err(ComposeFault::Tool {
+        return Err(ComposeError::Tool {
             command: format!("`{} config`", tool.as_str()),
             message: stderr.trim().to_owned(),
         });
@@ -113,8 +113,8 @@ fn unset(source: &ComposeSource, stderr: &str) -> Vec<UnsetVariable> {
 }
 
 /// Makes and starts the service as its file says, and nothing that it depends on.
-pub async fn up(source: &ComposeSource) -> Result<(), ComposeFault> {
-    let (tool, _) = find_tool().await.ok_or(ComposeFault::NoTool)?;
+pub async fn up(source: &ComposeSource) -> Result<(), ComposeError> {
+    let (tool, _) = find_tool().await.ok_or(ComposeError::NoTool)?;
     let mut command = tool.for_source(source);
     command.args(["up", "-d", "--no-deps", &source.service]);
     let output = run(&mut command, STARTING).await;
@@ -124,7 +124,7 @@ pub async fn up(source: &ComposeSource) -> Result<(), ComposeFault> {
         Err(fault) => fault.to_string(),
     };
     let command = format!("`{} up -d --no-deps {}`", tool.as_str(), source.service);
-    Err(ComposeFault::Tool { command, message })
+    Err(ComposeError::Tool { command, message })
 }
 
 /// The project's name as v1 makes it; v2 prints it in its output.

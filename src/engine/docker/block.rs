@@ -4,11 +4,11 @@ use bollard::Docker;
 
 use super::daemon::{Surroundings, connect};
 use super::production::DockerProduction;
-use super::{DockerEngine, DockerFault, DockerSpec, identity};
+use super::{DockerEngine, DockerError, DockerSpec, identity};
 use crate::engine::command::overlay;
 use crate::engine::compose::{self, ComposeSource, ServiceSpec};
 use crate::engine::readiness::over_http;
-use crate::engine::{EngineFault, api_key};
+use crate::engine::{EngineError, api_key};
 use crate::grid::{DockerBlock, ProductionName};
 
 /// The engine of a grid's block: reads its compose service, finds its image,
@@ -19,7 +19,7 @@ use crate::grid::{DockerBlock, ProductionName};
 pub async fn of_block(
     block: &DockerBlock,
     image_id: Option<String>,
-) -> Result<DockerEngine, EngineFault> {
+) -> Result<DockerEngine, EngineError> {
     let key = api_key(block.api_key_env.as_deref())?;
     let docker = local_daemon().await?;
     let service = match source_of(block, block.service.as_deref()) {
@@ -42,7 +42,7 @@ pub async fn of_block(
     Ok(DockerEngine::new(docker, spec, over_http(None)).await?)
 }
 
-async fn local_daemon() -> Result<Docker, DockerFault> {
+async fn local_daemon() -> Result<Docker, DockerError> {
     Ok(connect(&Surroundings::here()).await?)
 }
 
@@ -56,7 +56,7 @@ pub fn source_of(block: &DockerBlock, service: Option<&str>) -> Option<ComposeSo
 }
 
 /// A plain image's command: the model, and an address that can be published.
-async fn plain_image(docker: &Docker, block: &DockerBlock) -> Result<ServiceSpec, EngineFault> {
+async fn plain_image(docker: &Docker, block: &DockerBlock) -> Result<ServiceSpec, EngineError> {
     let image = block.image.clone().unwrap_or_default();
     let entrypoint = identity(docker, &image).await?.entrypoint;
     // `vllm serve` takes the model first; the older API server knows only `--model`.
@@ -76,7 +76,7 @@ async fn plain_image(docker: &Docker, block: &DockerBlock) -> Result<ServiceSpec
 ///
 /// # Errors
 /// A key that is not set, or a daemon that does not answer.
-pub async fn production_of(block: &DockerBlock) -> Result<Option<DockerProduction>, EngineFault> {
+pub async fn production_of(block: &DockerBlock) -> Result<Option<DockerProduction>, EngineError> {
     let Some(name) = block.production.clone() else { return Ok(None) };
     let key = api_key(block.api_key_env.as_deref())?;
     let source = match &name {

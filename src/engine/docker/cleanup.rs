@@ -8,7 +8,7 @@ use bollard::Docker;
 use bollard::errors::Error;
 use bollard::query_parameters::ListContainersOptionsBuilder;
 
-use super::daemon::{DaemonFault, Surroundings, connect};
+use super::daemon::{DaemonError, Surroundings, connect};
 use super::{container, label};
 
 /// A container with our labels.
@@ -59,16 +59,16 @@ pub async fn remove_dead(
 
 /// Why nothing could be cleaned up.
 #[derive(Debug, thiserror::Error)]
-pub enum CleanupFault {
+pub enum CleanupError {
     /// No daemon.
     #[error(transparent)]
-    Daemon(#[from] DaemonFault),
+    Daemon(#[from] DaemonError),
     /// The daemon refused.
     #[error("containers: {0}")]
     Refused(Error),
 }
 
-impl From<Error> for CleanupFault {
+impl From<Error> for CleanupError {
     fn from(fault: Error) -> Self {
         Self::Refused(fault)
     }
@@ -78,7 +78,7 @@ impl From<Error> for CleanupFault {
 pub async fn remove_dead_here(
     only: Option<&[PathBuf]>,
     lives: impl Fn(&Path) -> bool,
-) -> Result<(Vec<Leftover>, Vec<Leftover>), CleanupFault> {
+) -> Result<(Vec<Leftover>, Vec<Leftover>), CleanupError> {
     let docker = connect(&Surroundings::here()).await?;
     Ok(remove_dead(&docker, only, lives).await?)
 }

@@ -16,7 +16,7 @@ const TIMEOUT: u64 = 150;
 
 /// Why the daemon cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum DaemonFault {
+pub enum DaemonError {
     /// The daemon is on another host, or reached as if it were.
     #[error(
         "the Docker daemon at {host} is not used: candidates publish their ports on its loopback, \
@@ -73,7 +73,7 @@ impl Surroundings {
 
     /// The socket that the `docker` command would use, as `unix://PATH`:
     /// `DOCKER_HOST`, else the context, else the default.
-    pub fn socket(&self) -> Result<String, DaemonFault> {
+    pub fn socket(&self) -> Result<String, DaemonError> {
         if let Some(host) = &self.docker_host {
             return local(host, "DOCKER_HOST");
         }
@@ -93,8 +93,8 @@ impl Surroundings {
         config["currentContext"].as_str().filter(|name| !name.is_empty()).map(str::to_owned)
     }
 
-    fn context_host(&self, name: &str) -> Result<String, DaemonFault> {
-        let fault = |reason: String| DaemonFault::Context { name: name.to_owned(), reason };
+    fn context_host(&self, name: &str) -> Result<String, DaemonError> {
+        let fault = |reason: String| DaemonError::Context { name: name.to_owned(), reason };
         let config =
             self.config.as_ref().ok_or_else(|| fault("there is no home folder".to_owned()))?;
         // The client names a context's folder by the hash of its name.
@@ -108,19 +108,19 @@ impl Surroundings {
     }
 }
 
-fn local(host: &str, from: &str) -> Result<String, DaemonFault> {
+fn local(host: &str, from: &str) -> Result<String, DaemonError> {
     if host.starts_with("unix://") {
         Ok(host.to_owned())
     } else {
-        Err(DaemonFault::Remote { host: host.to_owned(), from: from.to_owned() })
+        Err(DaemonError::Remote { host: host.to_owned(), from: from.to_owned() })
     }
 }
 
 /// Connects to the local daemon and agrees on an API version with it.
-pub async fn connect(surroundings: &Surroundings) -> Result<Docker, DaemonFault> {
+pub async fn connect(surroundings: &Surroundings) -> Result<Docker, DaemonError> {
     let host = surroundings.socket()?;
     let unreachable =
-        |error: Error| DaemonFault::Unreachable { host: host.clone(), reason: error.to_string() };
+        |error: Error| DaemonError::Unreachable { host: host.clone(), reason: error.to_string() };
     Docker::connect_with_unix(&host, TIMEOUT, API_DEFAULT_VERSION)
         .map_err(unreachable)?
         .negotiate_version()
@@ -174,7 +174,7 @@ mod tests {
             docker_host: None,
             ..surroundings
         };
-        assert!(matches!(missing.socket(), Err(DaemonFault::Context { .. })));
+        assert!(matches!(missing.socket(), Err(DaemonError::Context { .. })));
     }
 
     #[test]
@@ -191,7 +191,7 @@ mod tests {
             "{text}"
         );
         let (_folder, surroundings) = context("lab", "ssh://me@lab");
-        assert!(matches!(surroundings.socket(), Err(DaemonFault::Remote { .. })));
+        assert!(matches!(surroundings.socket(), Err(DaemonError::Remote { .. })));
     }
 
     #[tokio::test]

@@ -3,7 +3,7 @@
 
 use bollard::Docker;
 
-use super::{DockerFault, daemon, refused};
+use super::{DockerError, daemon, refused};
 
 /// What an image is, fixed for a whole sweep.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,9 +19,9 @@ pub struct ImageIdentity {
 }
 
 /// What `image` is on this machine.
-pub async fn identity(docker: &Docker, image: &str) -> Result<ImageIdentity, DockerFault> {
+pub async fn identity(docker: &Docker, image: &str) -> Result<ImageIdentity, DockerError> {
     let seen = docker.inspect_image(image).await.map_err(|error| match daemon::status(&error) {
-        Some(404) => DockerFault::NoImage(image.to_owned()),
+        Some(404) => DockerError::NoImage(image.to_owned()),
         _ => refused("asking for the image", &error),
     })?;
     let config = seen.config.unwrap_or_default();

@@ -84,10 +84,10 @@ impl DockerSpec {
 
 /// Why the engine cannot work.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum DockerFault {
+pub enum DockerError {
     /// The daemon.
     #[error(transparent)]
-    Daemon(#[from] daemon::DaemonFault),
+    Daemon(#[from] daemon::DaemonError),
     /// The image is not on this machine.
     #[error("image {0} is not on this machine: `docker pull {0}` (a sweep never pulls)")]
     NoImage(String),
@@ -127,11 +127,11 @@ impl DockerEngine {
         docker: Docker,
         mut spec: DockerSpec,
         connect: Connect,
-    ) -> Result<Self, DockerFault> {
+    ) -> Result<Self, DockerError> {
         let image = identity(&docker, &spec.service.image).await?;
         if let Some(before) = spec.image_id.clone().filter(|before| *before != image.id) {
             let (image, now) = (spec.service.image, image.id);
-            return Err(DockerFault::ImageChanged { image, now, before });
+            return Err(DockerError::ImageChanged { image, now, before });
         }
         if spec.api_key.is_none() {
             spec.api_key = service_key(&spec.service);
@@ -409,8 +409,8 @@ impl DockerEngine {
     }
 }
 
-fn refused(what: &str, error: &Error) -> DockerFault {
-    DockerFault::Refused { what: what.to_owned(), message: error.to_string() }
+fn refused(what: &str, error: &Error) -> DockerError {
+    DockerError::Refused { what: what.to_owned(), message: error.to_string() }
 }
 
 /// The key that the service itself asks for.

@@ -23,7 +23,7 @@ use crate::engine::command::flag_value;
 use crate::engine::compose::{self, ComposeSource};
 use crate::engine::docker::container::State;
 use crate::engine::failure::Exit;
-use crate::engine::production::{Production, ProductionFault};
+use crate::engine::production::{Production, ProductionError};
 use crate::engine::readiness::{Connect, Limits, NotReady, wait_until_ready};
 use crate::event::Emit;
 use crate::grid::ProductionName;
@@ -52,7 +52,7 @@ impl DockerProduction {
         Self { docker, name, source, api_key, connect }
     }
 
-    async fn inspect(&self, id: &str) -> Result<Option<ContainerInspectResponse>, ProductionFault> {
+    async fn inspect(&self, id: &str) -> Result<Option<ContainerInspectResponse>, ProductionError> {
         match self.docker.inspect_container(id, None::<InspectContainerOptions>).await {
             Ok(seen) => Ok(Some(seen)),
             Err(error) if status(&error) == Some(404) => Ok(None),
@@ -60,7 +60,7 @@ impl DockerProduction {
         }
     }
 
-    async fn service(&self, service: &str) -> Result<Option<ProductionFacts>, ProductionFault> {
+    async fn service(&self, service: &str) -> Result<Option<ProductionFacts>, ProductionError> {
         let mut labels = vec![
             format!("com.docker.compose.service={service}"),
             "com.docker.compose.oneoff=False".to_owned(),
@@ -76,7 +76,7 @@ impl DockerProduction {
         match ids.as_slice() {
             [] => Ok(None),
             [id] => self.look(id).await,
-            several => Err(ProductionFault::Name(format!(
+            several => Err(ProductionError::Name(format!(
                 "service `{service}` has {} containers: name one by `production: {{container: NAME}}`",
                 several.len()
             ))),
@@ -84,8 +84,8 @@ impl DockerProduction {
     }
 }
 
-fn daemon(error: &Error) -> ProductionFault {
-    ProductionFault::Daemon(error.to_string())
+fn daemon(error: &Error) -> ProductionError {
+    ProductionError::Daemon(error.to_string())
 }
 
 fn facts(seen: &ContainerInspectResponse) -> ProductionFacts {
@@ -104,7 +104,7 @@ fn facts(seen: &ContainerInspectResponse) -> ProductionFacts {
 
 #[async_trait]
 impl Production for DockerProduction {
-    async fn find(&self) -> Result<Option<ProductionFacts>, ProductionFault> {
+    async fn find(&self) -> Result<Option<ProductionFacts>, ProductionError> {
         match &self.name {
             ProductionName::Service(service) => self.service(service).await,
             ProductionName::Container(name) => {
@@ -115,11 +115,11 @@ impl Production for DockerProduction {
         }
     }
 
-    async fn look(&self, id: &str) -> Result<Option<ProductionFacts>, ProductionFault> {
+    async fn look(&self, id: &str) -> Result<Option<ProductionFacts>, ProductionError> {
         Ok(self.inspect(id).await?.map(|seen| facts(&seen)))
     }
 
-    async fn stop(&self, id: &str) -> Result<(), ProductionFault> {
+    async fn stop(&self, id: &str) -> Result<(), ProductionError> {
         let options = StopContainerOptionsBuilder::new().t(GRACE).build();
         match self.docker.stop_container(id, Some(options)).await {
             Err(error) if status(&error) != Some(304) => Err(daemon(&error)),
@@ -127,15 +127,15 @@ impl Production for DockerProduction {
         }
     }
 
-    async fn start(&self, id: &str) -> Result<(), ProductionFault> {
+    async fn start(&self, id: &str) -> Result<(), ProductionError> {
         match self.docker.start_container(id, None::<StartContainerOptions>).await {
             Err(error) if status(&error) != Some(304) => Err(daemon(&error)),
             _ => Ok(()),
         }
     }
 
-    async fn make_again(&self) -> Result<ProductionFacts, ProductionFault> {
-        let removed = |why: String| ProductionFault::Removed(why);
+    async fn make_again(&self) -> Result<ProductionFacts, ProductionError> {
+        let removed = |why: String| ProductionError::Removed(why);
         let (ProductionName::Service(_), Some(source)) = (&self.name, &self.source) else {
             return Err(removed("the grid names a container, not a compose service".to_owned()));
         };
@@ -144,7 +144,7 @@ impl Production for DockerProduction {
     }
 
     async fn prove(&self, id: &str, limit: Duration) -> Result<(), String> {
-        let told = |fault: ProductionFault| fault.to_string();
+        let told = |fault: ProductionError| fault.to_string();
         let seen = self.inspect(id).await.map_err(told)?.ok_or("it was removed")?;
         let base_url = address(&seen).ok_or("it has no address to ask")?;
         let api_key = self.api_key.clone().or_else(|| own_key(&seen));

@@ -178,14 +178,14 @@ async fn an_image_that_is_not_there_and_one_that_changed_are_told() {
         .await
         .err()
         .expect("no image");
-    assert!(matches!(&fault, DockerFault::NoImage(image) if image == "vllm-grid-test/not-there:1"));
+    assert!(matches!(&fault, DockerError::NoImage(image) if image == "vllm-grid-test/not-there:1"));
     let mut spec = DockerSpec::new(ServiceSpec::of_image(image(), Vec::new()));
     spec.image_id = Some("sha256:other".to_owned());
     let fault = DockerEngine::new(place.docker.clone(), spec, over_http(None))
         .await
         .err()
         .expect("changed");
-    assert!(matches!(fault, DockerFault::ImageChanged { .. }), "{fault}");
+    assert!(matches!(fault, DockerError::ImageChanged { .. }), "{fault}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

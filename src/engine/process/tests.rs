@@ -281,11 +281,11 @@ fn a_key_on_the_command_line_is_refused() {
         let spec = ProcessSpec::new(vec!["vllm".to_owned(), argument.to_owned()]);
         assert_eq!(
             ProcessEngine::new(spec, connect.clone()).err(),
-            Some(ProcessFault::KeyInCommand)
+            Some(ProcessError::KeyInCommand)
         );
     }
     assert_eq!(
         ProcessEngine::new(ProcessSpec::new(vec![]), connect).err(),
-        Some(ProcessFault::Empty)
+        Some(ProcessError::Empty)
     );
 }

@@ -54,29 +54,29 @@ impl Fake {
 
 #[async_trait]
 impl Production for Fake {
-    async fn find(&self) -> Result<Option<ProductionFacts>, ProductionFault> {
+    async fn find(&self) -> Result<Option<ProductionFacts>, ProductionError> {
         Ok(self.containers.lock().expect("no panic").first().cloned())
     }
 
-    async fn look(&self, id: &str) -> Result<Option<ProductionFacts>, ProductionFault> {
+    async fn look(&self, id: &str) -> Result<Option<ProductionFacts>, ProductionError> {
         Ok(self.containers.lock().expect("no panic").iter().find(|facts| facts.id == id).cloned())
     }
 
-    async fn stop(&self, id: &str) -> Result<(), ProductionFault> {
+    async fn stop(&self, id: &str) -> Result<(), ProductionError> {
         self.did(format!("stop {id}"));
         self.turn(id, false);
-        if self.stop_fails { Err(ProductionFault::Daemon("no".to_owned())) } else { Ok(()) }
+        if self.stop_fails { Err(ProductionError::Daemon("no".to_owned())) } else { Ok(()) }
     }
 
-    async fn start(&self, id: &str) -> Result<(), ProductionFault> {
+    async fn start(&self, id: &str) -> Result<(), ProductionError> {
         self.did(format!("start {id}"));
         self.turn(id, true);
         Ok(())
     }
 
-    async fn make_again(&self) -> Result<ProductionFacts, ProductionFault> {
+    async fn make_again(&self) -> Result<ProductionFacts, ProductionError> {
         if !self.by_service {
-            return Err(ProductionFault::Removed("a container".to_owned()));
+            return Err(ProductionError::Removed("a container".to_owned()));
         }
         self.did("up".to_owned());
         self.set(vec![facts("b", true)]);
@@ -110,13 +110,13 @@ async fn production_is_stopped_first_started_last_and_proven() {
         Ok::<(), ()>(())
     };
     let emit = Emit::nowhere();
-    let mut guard = Guard::stand(&fake, &[], &mut note, &emit).await.expect("it stands");
+    let mut guard = Guard::stop_production(&fake, &[], &mut note, &emit).await.expect("it stands");
     guard.check(&fake, &mut note).await.expect("nobody started it");
     guard.leave(&fake, &mut note, &emit, PROOF).await.expect("proven");
     guard.leave(&fake, &mut note, &emit, PROOF).await.expect("once is enough");
     assert_eq!(fake.deeds(), "stop a start a prove a");
     assert_eq!(words(&steps), ["stopping", "stopped", "started_not_proven", "proven"]);
-    assert_eq!(owed(&steps), Owed::Nothing);
+    assert_eq!(pending_restore(&steps), PendingRestore::Nothing);
     let text = serde_json::to_string(&steps).expect("JSON");
     assert_eq!(serde_json::from_str::<Noted>(&text).expect("read again"), steps);
 }
@@ -128,7 +128,8 @@ async fn what_did_not_run_is_left_so() {
         fake.set(containers);
         let mut note = |_| Ok::<(), ()>(());
         let emit = Emit::nowhere();
-        let mut guard = Guard::stand(&fake, &[], &mut note, &emit).await.expect("it stands");
+        let mut guard =
+            Guard::stop_production(&fake, &[], &mut note, &emit).await.expect("it stands");
         guard.leave(&fake, &mut note, &emit, PROOF).await.expect("nothing to do");
         assert_eq!(fake.deeds(), "");
     }
@@ -145,13 +146,14 @@ async fn somebody_who_starts_it_is_found_and_it_runs_on() {
             Ok::<(), ()>(())
         };
         let emit = Emit::nowhere();
-        let mut guard = Guard::stand(&fake, &[], &mut note, &emit).await.expect("it stands");
+        let mut guard =
+            Guard::stop_production(&fake, &[], &mut note, &emit).await.expect("it stands");
         fake.set(vec![now]);
         let fault = guard.check(&fake, &mut note).await.expect_err("it runs");
-        assert!(matches!(fault, GuardFault::StartedBySomebody(_)));
+        assert!(matches!(fault, GuardError::StartedBySomebody(_)));
         guard.leave(&fake, &mut note, &emit, PROOF).await.expect("it is left alone");
         assert_eq!(fake.deeds(), "stop a", "and not touched");
-        assert_eq!(owed(&steps), Owed::Nothing);
+        assert_eq!(pending_restore(&steps), PendingRestore::Nothing);
     }
 }
 
@@ -164,7 +166,7 @@ async fn somebody_who_removed_it_costs_a_new_one_where_there_is_a_service() {
         Ok::<(), ()>(())
     };
     let emit = Emit::nowhere();
-    let mut guard = Guard::stand(&fake, &[], &mut note, &emit).await.expect("it stands");
+    let mut guard = Guard::stop_production(&fake, &[], &mut note, &emit).await.expect("it stands");
     fake.set(vec![]);
     guard.check(&fake, &mut note).await.expect("nothing runs");
     guard.leave(&fake, &mut note, &emit, PROOF).await.expect("made again");
@@ -173,13 +175,13 @@ async fn somebody_who_removed_it_costs_a_new_one_where_there_is_a_service() {
 
     let fake = Fake { by_service: false, ..Fake::running() };
     let mut note = |_| Ok::<(), ()>(());
-    let mut guard = Guard::stand(&fake, &[], &mut note, &emit).await.expect("it stands");
+    let mut guard = Guard::stop_production(&fake, &[], &mut note, &emit).await.expect("it stands");
     fake.set(vec![]);
     let fault = guard
         .leave(&fake, &mut note, &emit, PROOF)
         .await
         .expect_err("a name alone makes no container");
-    assert!(matches!(fault, GuardFault::Production(ProductionFault::Removed(_))));
+    assert!(matches!(fault, GuardError::Production(ProductionError::Removed(_))));
 }
 
 #[tokio::test]
@@ -223,7 +225,8 @@ async fn a_resumed_sweep_owes_what_the_earlier_one_stopped() {
     let earlier = [ProductionStep::Stopped { id: "a".to_owned() }];
     let mut note = |_| Ok::<(), ()>(());
     let emit = Emit::nowhere();
-    let mut guard = Guard::stand(&fake, &earlier, &mut note, &emit).await.expect("it stands");
+    let mut guard =
+        Guard::stop_production(&fake, &earlier, &mut note, &emit).await.expect("it stands");
     guard.leave(&fake, &mut note, &emit, PROOF).await.expect("proven");
     assert_eq!(fake.deeds(), "start a prove a");
 }
@@ -237,10 +240,14 @@ async fn what_does_not_answer_is_started_and_said_to_be_unproven() {
         Ok::<(), ()>(())
     };
     let emit = Emit::nowhere();
-    let mut guard = Guard::stand(&fake, &[], &mut note, &emit).await.expect("it stands");
+    let mut guard = Guard::stop_production(&fake, &[], &mut note, &emit).await.expect("it stands");
     let fault = guard.leave(&fake, &mut note, &emit, PROOF).await.expect_err("silent");
     assert!(fault.to_string().contains("not proven: silent"), "{fault}");
-    assert_eq!(owed(&steps), Owed::Proof("a".to_owned()), "`recover` tries again");
+    assert_eq!(
+        pending_restore(&steps),
+        PendingRestore::Proof("a".to_owned()),
+        "`recover` tries again"
+    );
 }
 
 #[tokio::test]
@@ -252,9 +259,9 @@ async fn a_full_disk_does_not_keep_production_down() {
         if lines > 2 { Err("disk full") } else { Ok(()) }
     };
     let emit = Emit::nowhere();
-    let mut guard = Guard::stand(&fake, &[], &mut note, &emit).await.expect("it stands");
+    let mut guard = Guard::stop_production(&fake, &[], &mut note, &emit).await.expect("it stands");
     let fault = guard.leave(&fake, &mut note, &emit, PROOF).await.expect_err("it is told");
-    assert!(matches!(fault, GuardFault::Journal("disk full")));
+    assert!(matches!(fault, GuardError::Journal("disk full")));
     assert_eq!(fake.deeds(), "stop a start a prove a");
 }
 
@@ -263,8 +270,9 @@ async fn a_stop_that_fails_half_way_is_put_right() {
     let fake = Fake { stop_fails: true, ..Fake::running() };
     let mut note = |_| Ok::<(), ()>(());
     let emit = Emit::nowhere();
-    let fault = Guard::stand(&fake, &[], &mut note, &emit).await.expect_err("no stand");
-    assert!(matches!(fault, GuardFault::Production(ProductionFault::Daemon(_))));
+    let fault =
+        Guard::stop_production(&fake, &[], &mut note, &emit).await.expect_err("no stop_production");
+    assert!(matches!(fault, GuardError::Production(ProductionError::Daemon(_))));
     assert_eq!(fake.deeds(), "stop a start a prove a");
 }
 

@@ -1,7 +1,7 @@
 //! One launch inside the loop: start, prove, measure repeat by repeat, stop. Every
 //! repeat is in the journal before the next one begins.
 
-use super::{Hands, Sweep};
+use super::{Sweep, SweepContext};
 use crate::bench::suite::{Bench, BenchError, BenchSettings};
 use crate::client::Limits;
 use crate::engine::{LaunchOrder, Launched};
@@ -19,13 +19,13 @@ use crate::telemetry::{Telemetry, TelemetrySettings};
 impl Sweep {
     pub(super) async fn launch(
         &mut self,
-        hands: &mut Hands<'_>,
+        context: &mut SweepContext<'_>,
         slot: u32,
         configuration: usize,
     ) -> Result<LaunchOutcome, SweepError> {
         let passes = pass::missing(&self.record, slot);
         let (launch, name) = self.start_entry(slot, configuration)?;
-        hands.emit.emit(Event::LaunchStarted {
+        context.emit.emit(Event::LaunchStarted {
             launch,
             configuration: name.clone(),
             repeats: passes.len() as u32,
@@ -39,31 +39,31 @@ impl Sweep {
             configuration: self.record.manifest.configurations[configuration].clone(),
             folder,
         };
-        let outcome = match hands.engine.launch(&order, hands.emit, hands.cancel).await {
+        let outcome = match context.engine.launch(&order, context.emit, context.cancel).await {
             Err(failure) if failure.cancelled => LaunchOutcome::Interrupted,
             Err(failure) => LaunchOutcome::Failed(failure),
-            Ok(launched) => self.measure_and_stop(hands, &order, launched, &passes).await?,
+            Ok(launched) => self.measure_and_stop(context, &order, launched, &passes).await?,
         };
         self.append(Entry::LaunchEnded { launch, outcome: outcome.clone() })?;
-        tell(hands.emit, launch, name, &outcome);
+        tell(context.emit, launch, name, &outcome);
         Ok(outcome)
     }
 
     /// Measures and stops the server whatever measuring came to.
     async fn measure_and_stop(
         &mut self,
-        hands: &mut Hands<'_>,
+        context: &mut SweepContext<'_>,
         order: &LaunchOrder,
         mut launched: Box<dyn Launched>,
         passes: &[Pass],
     ) -> Result<LaunchOutcome, SweepError> {
-        let measured = self.measure(hands, order, launched.as_mut(), passes).await;
-        hands.emit.phase(Phase::Stopping);
+        let measured = self.measure(context, order, launched.as_mut(), passes).await;
+        context.emit.phase(Phase::Stopping);
         let stopped = launched.stop().await;
         let outcome = measured?;
         match stopped {
             Err(failure) if matches!(outcome, LaunchOutcome::Measured) => {
-                hands.emit.emit(Event::Warning(format!("stopping: {}", failure.message)));
+                context.emit.emit(Event::Warning(format!("stopping: {}", failure.message)));
                 Ok(outcome)
             }
             _ => Ok(outcome),
@@ -72,35 +72,35 @@ impl Sweep {
 
     async fn measure(
         &mut self,
-        hands: &mut Hands<'_>,
+        context: &mut SweepContext<'_>,
         order: &LaunchOrder,
         launched: &mut dyn Launched,
         passes: &[Pass],
     ) -> Result<LaunchOutcome, SweepError> {
         let server = launched.server().clone();
         let facts = launched.facts().clone();
-        hands.emit.phase(Phase::Ready { seconds: facts.boot_seconds });
+        context.emit.phase(Phase::Ready { seconds: facts.boot_seconds });
         let log = launched.log();
         let mut effective = effective::of(&server, Some(&log), &order.configuration.flags).await;
         if let Some(inspected) = launched.inspected() {
             add_inspected(&mut effective, inspected);
         }
         self.append(Entry::LaunchReady { launch: order.launch, facts, effective })?;
-        let sink = (hands.records)(&order.folder);
+        let sink = (context.records)(&order.folder);
         let settings = BenchSettings {
             salt: format!("{} {}", order.sweep, self.record.manifest.created_at),
             seed: self.record.manifest.strategy.seed(),
             launch: order.launch,
             limits: Limits::default(),
         };
-        let bench = Bench::new(&server, &*sink, hands.emit, hands.cancel, settings).await;
+        let bench = Bench::new(&server, &*sink, context.emit, context.cancel, settings).await;
         let telemetry = Telemetry::start(&TelemetrySettings {
             only: None,
             gpus: !server.simulated,
             probe: launched.probe(),
         });
         let mut bench = match bench {
-            Ok(bench) => bench.with_telemetry(telemetry).with_datasets(hands.datasets.clone()),
+            Ok(bench) => bench.with_telemetry(telemetry).with_datasets(context.datasets.clone()),
             Err(fault) => return Ok(LaunchOutcome::Failed(died(launched, &fault).await)),
         };
         for pass in passes {
@@ -109,15 +109,15 @@ impl Sweep {
                 Ok(measurement) => {
                     if let Err(failure) = launched.check().await {
                         let unsettled = unsettled(measurement, &failure.message);
-                        self.repeat_finished(hands, order.launch, unsettled)?;
+                        self.repeat_finished(context, order.launch, unsettled)?;
                         return Ok(LaunchOutcome::Failed(failure));
                     }
-                    if let Err(fault) = self.check_production(hands).await {
+                    if let Err(fault) = self.check_production(context).await {
                         let void = void(measurement, &fault.to_string());
-                        self.repeat_finished(hands, order.launch, void)?;
+                        self.repeat_finished(context, order.launch, void)?;
                         return Err(fault);
                     }
-                    self.repeat_finished(hands, order.launch, measurement)?;
+                    self.repeat_finished(context, order.launch, measurement)?;
                 }
                 Err(BenchError::Cancelled) => return Ok(LaunchOutcome::Interrupted),
                 Err(BenchError::Records(fault)) => {
@@ -126,7 +126,7 @@ impl Sweep {
                 Err(fault) => {
                     let failure = died(launched, &fault).await;
                     if let BenchError::EngineGone { measurement, .. } = fault {
-                        self.repeat_finished(hands, order.launch, *measurement)?;
+                        self.repeat_finished(context, order.launch, *measurement)?;
                     }
                     return Ok(LaunchOutcome::Failed(failure));
                 }
@@ -137,12 +137,12 @@ impl Sweep {
 
     fn repeat_finished(
         &mut self,
-        hands: &Hands<'_>,
+        context: &SweepContext<'_>,
         launch: u32,
         measurement: Measurement,
     ) -> Result<(), SweepError> {
         self.append(Entry::RepeatFinished { launch, measurement: measurement.clone() })?;
-        hands.emit.emit(Event::RepeatFinished(measurement));
+        context.emit.emit(Event::RepeatFinished(measurement));
         Ok(())
     }
 }

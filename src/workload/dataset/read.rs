@@ -23,12 +23,12 @@ const PIECE: usize = 1 << 16;
 /// Entries of a file, and its SHA-256.
 pub(super) fn file(path: &Path) -> Result<(Vec<Entry>, String), DatasetError> {
     let told = |fault| match fault {
-        Fault::Io(fault) => DatasetError::Read { path: path.to_owned(), fault },
-        Fault::Form { place, reason } => {
+        RowError::Io(fault) => DatasetError::Read { path: path.to_owned(), fault },
+        RowError::Form { place, reason } => {
             DatasetError::Form { path: path.to_owned(), place, reason }
         }
     };
-    let file = opened(path).map_err(|fault| told(Fault::Io(fault)))?;
+    let file = opened(path).map_err(|fault| told(RowError::Io(fault)))?;
     let mut reader = BufReader::with_capacity(PIECE, Summed { file, sum: Sha256::new() });
     let entries = entries(&mut reader).map_err(told)?;
     Ok((entries, hexadecimal(&reader.into_inner().sum.finalize())))
@@ -62,23 +62,23 @@ impl Read for Summed {
 
 /// What is wrong with a file.
 #[derive(Debug)]
-enum Fault {
+enum RowError {
     Io(io::Error),
     Form { place: String, reason: String },
 }
 
-impl From<io::Error> for Fault {
+impl From<io::Error> for RowError {
     fn from(fault: io::Error) -> Self {
         Self::Io(fault)
     }
 }
 
 /// Reads to the end.
-fn entries(source: &mut impl BufRead) -> Result<Vec<Entry>, Fault> {
+fn entries(source: &mut impl BufRead) -> Result<Vec<Entry>, RowError> {
     let head = source.fill_buf()?;
     if head.starts_with(&[0xff, 0xfe]) || head.starts_with(&[0xfe, 0xff]) {
         let reason = "the file is UTF-16: save it as UTF-8".to_owned();
-        return Err(Fault::Form { place: "line 1".to_owned(), reason });
+        return Err(RowError::Form { place: "line 1".to_owned(), reason });
     }
     let mark = if head.starts_with(&[0xef, 0xbb, 0xbf]) { 3 } else { 0 };
     let first = head[mark..].iter().find(|byte| !byte.is_ascii_whitespace()).copied();
@@ -87,7 +87,7 @@ fn entries(source: &mut impl BufRead) -> Result<Vec<Entry>, Fault> {
 }
 
 /// JSON lines.
-fn lines(source: &mut impl BufRead) -> Result<Vec<Entry>, Fault> {
+fn lines(source: &mut impl BufRead) -> Result<Vec<Entry>, RowError> {
     let mut entries = Vec::new();
     let mut line = Vec::new();
     for number in 1.. {
@@ -98,7 +98,7 @@ fn lines(source: &mut impl BufRead) -> Result<Vec<Entry>, Fault> {
         if line.trim_ascii().is_empty() {
             continue;
         }
-        let form = |reason| Fault::Form { place: format!("line {number}"), reason };
+        let form = |reason| RowError::Form { place: format!("line {number}"), reason };
         let given: Given = serde_json::from_slice(&line).map_err(|fault| form(message(&fault)))?;
         entries.extend(entry(given).map_err(form)?);
     }
@@ -106,20 +106,20 @@ fn lines(source: &mut impl BufRead) -> Result<Vec<Entry>, Fault> {
 }
 
 /// One JSON list.
-fn list(source: &mut impl BufRead) -> Result<Vec<Entry>, Fault> {
+fn list(source: &mut impl BufRead) -> Result<Vec<Entry>, RowError> {
     let mut list = List::default();
     let mut reader = serde_json::Deserializer::from_reader(source);
     let read = reader.deserialize_seq(&mut list).and_then(|()| reader.end());
     match read {
         Ok(()) => Ok(list.entries),
-        Err(fault) if fault.is_io() => Err(Fault::Io(fault.into())),
+        Err(fault) if fault.is_io() => Err(RowError::Io(fault.into())),
         Err(fault) => {
             let place = if fault.is_data() {
                 format!("entry {}", list.begun)
             } else {
                 format!("line {}, column {}", fault.line(), fault.column())
             };
-            Err(Fault::Form { place, reason: message(&fault) })
+            Err(RowError::Form { place, reason: message(&fault) })
         }
     }
 }
@@ -261,8 +261,8 @@ mod tests {
 
     fn parse(text: &str) -> Result<Vec<Entry>, (String, String)> {
         entries(&mut text.as_bytes()).map_err(|fault| match fault {
-            Fault::Form { place, reason } => (place, reason),
-            Fault::Io(fault) => panic!("{fault}"),
+            RowError::Form { place, reason } => (place, reason),
+            RowError::Io(fault) => panic!("{fault}"),
         })
     }
 
@@ -325,6 +325,6 @@ mod tests {
         );
         let wide = [0xff, 0xfe, b'{', 0];
         let fault = entries(&mut &wide[..]).expect_err("UTF-16");
-        assert!(matches!(fault, Fault::Form { reason, .. } if reason.contains("UTF-8")));
+        assert!(matches!(fault, RowError::Form { reason, .. } if reason.contains("UTF-8")));
     }
 }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use vllm_grid::configuration::Flags;
 use vllm_grid::server::Server;
 use vllm_grid::server::counters::Counters;
-use vllm_grid::server::effective::{self, Sources, Verdict, read};
+use vllm_grid::server::effective::{self, FlagProof, Sources, read};
 
 use crate::bench::counting::{Behaviour, Counting};
 
@@ -103,7 +103,7 @@ async fn a_server_is_asked_for_what_it_shows() {
     let server = Server::open(counting.endpoint(), None).await.expect("it serves");
     let requested = flags(&json!({"enable-prefix-caching": false, "max-model-len": 8192}));
     let values = effective::of(&server, None, &requested).await;
-    assert_eq!(values["enable-prefix-caching"].verdict, Some(Verdict::Overridden));
-    assert_eq!(values["max-model-len"].verdict, Some(Verdict::Honoured));
+    assert_eq!(values["enable-prefix-caching"].verdict, Some(FlagProof::Overridden));
+    assert_eq!(values["max-model-len"].verdict, Some(FlagProof::Honoured));
     assert_eq!(values["block-size"].value, Some(json!(16)));
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use serde_json::json;
-use vllm_grid::results::ranking::{Verdict, rank};
+use vllm_grid::results::ranking::{RankingVerdict, rank};
 use vllm_grid::simulator::cost::CostModel;
 use vllm_grid::simulator::kv_cache::KvCache;
 use vllm_grid::simulator::noise::Noise;
@@ -92,7 +92,7 @@ fn told_apart(slower: f64, spread: i32) -> usize {
     let verdicts = SWEEPS.iter().map(verdict);
     // That the slower one ranks first is no finding.
     verdicts
-        .filter(|v| matches!(v, Verdict::First { name } if slower <= 1.0 || name == "fast"))
+        .filter(|v| matches!(v, RankingVerdict::First { name } if slower <= 1.0 || name == "fast"))
         .count()
 }
 

@@ -8,9 +8,11 @@ use vllm_grid::history::launch::FailureClass;
 use vllm_grid::history::record::SweepRecord;
 use vllm_grid::metric::{Goal, MetricRef, Status};
 use vllm_grid::report::comparison::render;
-use vllm_grid::results::comparison::{Beside, CompareError, Comparison, Run, Way, compare};
-use vllm_grid::server::effective::Verdict;
-use vllm_grid::statistics::{Arm, Components, Interval, Prior, two_sided_p};
+use vllm_grid::results::comparison::{
+    CompareError, ComparedConfiguration, Comparison, Run, Way, compare,
+};
+use vllm_grid::server::effective::FlagProof;
+use vllm_grid::statistics::{Components, GroupedValues, Interval, Prior, two_sided_p};
 use vllm_grid::strategy::{GridStrategy, StrategySpec};
 use vllm_grid::workload::{DatasetFile, KvCache, Spec, Workload};
 
@@ -34,7 +36,7 @@ fn by(records: &[SweepRecord], metric: &str) -> Result<Comparison, CompareError>
     compare(runs(records), Some(&metric.parse::<MetricRef>().unwrap()))
 }
 
-fn named<'a>(comparison: &'a Comparison, name: &str) -> &'a Beside {
+fn named<'a>(comparison: &'a Comparison, name: &str) -> &'a ComparedConfiguration {
     comparison.configurations.iter().find(|it| it.configuration == name).unwrap()
 }
 
@@ -69,7 +71,7 @@ fn told(comparison: &Comparison, columns: usize) -> String {
 fn a_sweep_against_itself_has_ratio_one_and_shows_nothing() {
     let record = night(&[("a", 200.0), ("b", 300.0)]);
     let comparison = compared(&[record.clone(), record]);
-    assert!(comparison.unlike.is_empty(), "{:?}", comparison.unlike);
+    assert!(comparison.differences.is_empty(), "{:?}", comparison.differences);
     for it in &comparison.configurations {
         let change = it.change.unwrap();
         assert!((change.value - 1.0).abs() < 1e-12 && change.low < 1.0 && change.high > 1.0);
@@ -103,7 +105,7 @@ fn what_became_slower_is_shown_and_what_became_faster_too() {
 fn the_interval_has_the_variance_of_both_sweeps() {
     let logs = |launches: &[&[f64]]| {
         let launches = launches.iter().map(|values| values.iter().map(|v| v.ln()).collect());
-        Arm::new(launches.collect())
+        GroupedValues::new(launches.collect())
     };
     let calm: [&[f64]; 2] = [&[200.0, 204.0, 198.0], &[210.0, 206.0, 207.0]];
     let rough: [&[f64]; 3] = [&[300.0, 290.0], &[240.0, 236.0], &[270.0, 281.0]];
@@ -116,7 +118,7 @@ fn the_interval_has_the_variance_of_both_sweeps() {
         last = last.launch("a", values);
     }
     let (calm, rough) = (logs(&calm), logs(&rough));
-    let of = |arm: &Arm| Components::pool([arm], Prior::LOG).of_mean(arm);
+    let of = |arm: &GroupedValues| Components::pool([arm], Prior::LOG).of_mean(arm);
     let error = of(&rough).plus(of(&calm));
     let difference = rough.mean().unwrap() - calm.mean().unwrap();
     let deviation = error.variance.sqrt();
@@ -263,7 +265,7 @@ fn a_metric_that_cannot_be_compared_is_told_with_the_reason() {
 
 #[test]
 fn what_is_not_alike_is_found() {
-    let first = night(&[("a", 200.0)]).shown("dtype", json!("bfloat16"), Verdict::Honoured);
+    let first = night(&[("a", 200.0)]).shown("dtype", json!("bfloat16"), FlagProof::Honoured);
     let mut last = later(first.clone());
     last.manifest.host = "another host".to_owned();
     last.manifest.simulated = false;
@@ -292,7 +294,7 @@ fn what_is_not_alike_is_found() {
     }
     let comparison = compared(&[first, last]);
     let found: Vec<(&str, [Option<&str>; 2])> = comparison
-        .unlike
+        .differences
         .iter()
         .map(|it| (it.what.as_str(), [it.values[0].as_deref(), it.values[1].as_deref()]))
         .collect();
@@ -329,7 +331,7 @@ fn a_broken_bound_takes_the_rank_and_not_the_figure() {
 #[test]
 fn what_ran_with_other_flags_or_lost_too_much_is_not_compared() {
     let plain = || night(&[("a", 200.0), ("b", 300.0)]);
-    let overridden = later(plain()).shown("max-num-seqs", json!(8), Verdict::Overridden);
+    let overridden = later(plain()).shown("max-num-seqs", json!(8), FlagProof::Overridden);
     let comparison = compared(&[plain(), overridden]);
     assert_eq!(named(&comparison, "b").change, None);
     assert!(named(&comparison, "a").change.is_some());

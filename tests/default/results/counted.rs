@@ -5,7 +5,7 @@ use serde_json::json;
 use vllm_grid::history::record::SweepRecord;
 use vllm_grid::metric::{Goal, Measurement, MetricValue, MetricValues, Status};
 use vllm_grid::results::ranking::{
-    ConstraintVerdict, Estimate, RankedConfiguration, Verdict, rank,
+    ConstraintVerdict, Estimate, RankedConfiguration, RankingVerdict, rank,
 };
 use vllm_grid::workload::Workload;
 
@@ -117,7 +117,7 @@ fn accuracy_can_be_maximised_though_somebody_has_none() {
     record.manifest.objective.goal = Goal::Maximize;
     record.manifest.baseline = Some("a".to_owned());
     let ranking = rank(&record);
-    assert_eq!(ranking.verdict, Verdict::First { name: "b".to_owned() });
+    assert_eq!(ranking.verdict, RankingVerdict::First { name: "b".to_owned() });
     let (difference, interval) = ranking.rows[0].baseline_difference.unwrap();
     assert!((difference - 1.0).abs() < 1e-9 && interval.low > 0.5, "{interval:?}");
     assert_eq!(ranking.rows[0].baseline_ratio, None);
@@ -128,7 +128,7 @@ fn accuracy_can_be_maximised_though_somebody_has_none() {
         record = solved(record, "a", &[3]);
         record = solved(record, "b", &[4]);
     }
-    assert!(matches!(rank(&record).verdict, Verdict::Tie { .. }));
+    assert!(matches!(rank(&record).verdict, RankingVerdict::Tie { .. }));
 }
 
 /// Launches of two repeats each that counted so many preemptions.
@@ -149,7 +149,7 @@ fn preempted(of: &[(&str, &[f64])]) -> SweepRecord {
 #[test]
 fn where_zero_is_the_best_value_it_ranks_first() {
     let ranking = rank(&preempted(&[("a", &[40.0, 45.0, 38.0, 41.0]), ("b", &[0.0; 4])]));
-    assert_eq!(ranking.verdict, Verdict::First { name: "b".to_owned() });
+    assert_eq!(ranking.verdict, RankingVerdict::First { name: "b".to_owned() });
     let best = ranking.rows[0].estimates[0].unwrap();
     assert_eq!((best.mean, best.geomean), (0.0, None));
     // Garwood: 0 events in 4 repeats.
@@ -165,16 +165,16 @@ fn nothing_but_perfect_configurations_is_a_tie() {
     assert_eq!(ranking.verdict.to_string(), "tie: ranks 1-2 cannot be told apart");
     // Four events are no difference to none.
     let ranking = rank(&preempted(&[("a", &[0.0; 4]), ("b", &[1.0; 4])]));
-    assert!(matches!(ranking.verdict, Verdict::Tie { .. }), "{:?}", ranking.verdict);
+    assert!(matches!(ranking.verdict, RankingVerdict::Tie { .. }), "{:?}", ranking.verdict);
     // Bursts of one launch are one burst.
     let ranking = rank(&preempted(&[("a", &[0.0; 4]), ("b", &[0.0, 0.0, 30.0, 28.0])]));
-    assert!(matches!(ranking.verdict, Verdict::Tie { .. }), "{:?}", ranking.verdict);
+    assert!(matches!(ranking.verdict, RankingVerdict::Tie { .. }), "{:?}", ranking.verdict);
 }
 
 #[test]
 fn one_launch_each_is_not_enough_for_a_difference() {
     let ranking = rank(&preempted(&[("a", &[40.0, 45.0]), ("b", &[0.0, 0.0])]));
-    assert!(matches!(ranking.verdict, Verdict::Insufficient { more_launches: 2, .. }));
+    assert!(matches!(ranking.verdict, RankingVerdict::Insufficient { more_launches: 2, .. }));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use vllm_grid::history::launch::LaunchOutcome;
 use vllm_grid::metric::{Measurement, MetricValue, MetricValues, Status};
 use vllm_grid::results::frame::results;
 use vllm_grid::results::ranking::rank;
-use vllm_grid::server::effective::Verdict;
+use vllm_grid::server::effective::FlagProof;
 
 use crate::results::builder::{Building, around, conversations, measured, sweep};
 
@@ -28,8 +28,8 @@ fn the_columns_of_results_stand_in_the_contracts_order() {
     let sweep = sweep(&["a"])
         .flags("a", json!({"enable-prefix-caching": true, "max-num-seqs": null}))
         .launch("a", &[100.0])
-        .shown("enable-prefix-caching", json!(true), Verdict::Honoured)
-        .shown("block-size", json!(16), Verdict::Unknown);
+        .shown("enable-prefix-caching", json!(true), FlagProof::Honoured)
+        .shown("block-size", json!(16), FlagProof::Unknown);
     insta::assert_json_snapshot!(names(&results(&sweep).unwrap()));
 }
 
@@ -129,7 +129,7 @@ fn a_secret_has_no_column() {
     let record = sweep(&["a"])
         .flags("a", json!({"api-key": "sk-secret", "max-num-seqs": 1}))
         .launch("a", &[1.0])
-        .shown("api-key", json!("sk-secret"), Verdict::Echoed);
+        .shown("api-key", json!("sk-secret"), FlagProof::Echoed);
     let frame = results(&record).unwrap();
     assert!(!names(&frame).iter().any(|name| name.contains("api-key")));
     assert!(names(&frame).contains(&"flag.max-num-seqs"));

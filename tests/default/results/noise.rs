@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use vllm_grid::history::record::SweepRecord;
-use vllm_grid::results::ranking::{Verdict, rank};
+use vllm_grid::results::ranking::{RankingVerdict, rank};
 
 use crate::results::builder::{Building, measured, sweep};
 
@@ -35,7 +35,7 @@ fn one_configuration_under_two_names_differs_in_at_most_18_of_200_sweeps() {
     let different = (0..200)
         .filter(|_| {
             let record = equal_configurations(&["a", "b"], 2, &mut rng);
-            matches!(rank(&record).verdict, Verdict::First { .. })
+            matches!(rank(&record).verdict, RankingVerdict::First { .. })
         })
         .count();
     assert!(different <= 18, "{different} of 200");
@@ -83,7 +83,7 @@ fn equal_counts_under_two_names_differ_in_at_most_18_of_200_sweeps() {
             rank(&record)
         };
         let different =
-            (0..200).filter(|_| matches!(sweep().verdict, Verdict::First { .. })).count();
+            (0..200).filter(|_| matches!(sweep().verdict, RankingVerdict::First { .. })).count();
         assert!(different <= 18, "{different} of 200 at {mean}, bursts {bursts}");
     }
 }

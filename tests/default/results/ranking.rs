@@ -4,8 +4,10 @@ use serde_json::json;
 use vllm_grid::history::launch::FailureClass;
 use vllm_grid::history::launch::LaunchOutcome;
 use vllm_grid::metric::{Goal, Measurement, Status};
-use vllm_grid::results::ranking::{ConstraintVerdict, RankedConfiguration, Ranking, Verdict, rank};
-use vllm_grid::server::effective::Verdict as Shown;
+use vllm_grid::results::ranking::{
+    ConstraintVerdict, RankedConfiguration, Ranking, RankingVerdict, rank,
+};
+use vllm_grid::server::effective::FlagProof as Shown;
 
 use crate::results::builder::{Building, around, measured, sweep};
 
@@ -30,7 +32,7 @@ fn the_faster_configuration_ranks_first_and_is_not_called_a_winner() {
         .launch("on", &around(206.0));
     let ranking = rank(&sweep);
     assert_eq!(labels(&ranking), [("on", Some("1")), ("off", Some("2"))]);
-    assert_eq!(ranking.verdict, Verdict::First { name: "on".to_owned() });
+    assert_eq!(ranking.verdict, RankingVerdict::First { name: "on".to_owned() });
     assert_eq!(ranking.verdict.to_string(), "on ranks first");
     assert!(row(&ranking, "off").p_first.unwrap() < 0.05);
     let on = row(&ranking, "on");
@@ -63,7 +65,7 @@ fn the_users_false_winner_is_insufficient_data() {
     let ranking = rank(&sweep);
     assert!(ranking.rows.iter().all(|row| row.rank_label.as_deref() == Some("1-3")));
     assert!(ranking.rows.iter().all(|row| row.estimates[0].unwrap().assumed));
-    let Verdict::Insufficient { leader, more_launches } = &ranking.verdict else {
+    let RankingVerdict::Insufficient { leader, more_launches } = &ranking.verdict else {
         panic!("{:?}", ranking.verdict)
     };
     assert_eq!((leader.as_str(), *more_launches), (names[2], 3));
@@ -100,7 +102,10 @@ fn below_the_tie_a_label_is_the_place_by_mean() {
     let expected =
         [("a", Some("1-2")), ("b", Some("1-2")), ("slow", Some("3")), ("slower", Some("4"))];
     assert_eq!(labels(&ranking), expected);
-    assert_eq!(ranking.verdict, Verdict::Tie { names: vec!["a".to_owned(), "b".to_owned()] });
+    assert_eq!(
+        ranking.verdict,
+        RankingVerdict::Tie { names: vec!["a".to_owned(), "b".to_owned()] }
+    );
 }
 
 #[test]
@@ -113,7 +118,7 @@ fn a_slow_first_request_does_not_count() {
     let ranking = rank(&sweep);
     assert!((geomean(&ranking.rows[0]) - 100.0).abs() < 1e-9);
     assert_eq!(ranking.rows[0].repeats, 2);
-    assert_eq!(ranking.verdict, Verdict::Only { name: "only".to_owned() });
+    assert_eq!(ranking.verdict, RankingVerdict::Only { name: "only".to_owned() });
 }
 
 #[test]
@@ -233,7 +238,7 @@ fn two_that_ran_as_one_are_one_arm_with_several_names() {
     let nochunk = row(&ranking, "nochunk");
     assert!(!nochunk.eligible);
     assert!(nochunk.reason.as_ref().unwrap().ends_with("; counted as chunk"));
-    assert_eq!(ranking.verdict, Verdict::Only { name: "chunk".to_owned() });
+    assert_eq!(ranking.verdict, RankingVerdict::Only { name: "chunk".to_owned() });
 }
 
 #[test]

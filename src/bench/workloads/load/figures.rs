@@ -138,11 +138,11 @@ impl Idle {
     /// Share from which on throughput and concurrency are not what they are told as.
     const MAX_SHARE: f64 = 0.01;
     /// As much before each request is no sign of a slow client: a busy machine does it.
-    const LEAST_MS: f64 = 5.0;
+    const MIN_MS: f64 = 5.0;
 
     /// Whether the client was the bottleneck.
     pub(crate) fn is_too_much(&self) -> bool {
-        self.share > Self::MAX_SHARE && self.mean_ms > Self::LEAST_MS
+        self.share > Self::MAX_SHARE && self.mean_ms > Self::MIN_MS
     }
 }
 

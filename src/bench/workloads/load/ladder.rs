@@ -7,8 +7,8 @@ use crate::workload::{Load, LoadCase};
 
 /// Gain in output throughput below which a rung is saturated, and as a share of what
 /// the load grew by: the lesser of both, for rungs that are near each other.
-const LEAST_GAIN: f64 = 0.05;
-const LEAST_GAIN_SHARE: f64 = 0.25;
+const MIN_GAIN: f64 = 0.05;
+const MIN_GAIN_SHARE: f64 = 0.25;
 
 /// What kept repeats gave, by case.
 #[derive(Clone, Debug, Default)]
@@ -101,7 +101,7 @@ impl Rungs {
             let (gain, increase) = high.growth(low, is_closed);
             let slower = high.median_e2el_ms > low.median_e2el_ms;
             // Poisson arrivals may come no faster at a rate that is little higher.
-            let no_gain = increase > 0.0 && gain < LEAST_GAIN.min(LEAST_GAIN_SHARE * increase);
+            let no_gain = increase > 0.0 && gain < MIN_GAIN.min(MIN_GAIN_SHARE * increase);
             (no_gain && slower).then(|| {
                 format!(
                     "saturated at {name}: output throughput {:+.1} % over {below} with {:+.1} % \

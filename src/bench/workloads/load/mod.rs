@@ -9,10 +9,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::bench::prompt::dataset::Unready;
-use crate::bench::prompt::fitting::{Unfit, Wanted, fit, fit_added, length};
+use crate::bench::prompt::dataset::PromptError;
+use crate::bench::prompt::fitting::{FitError, LengthTarget, fit, fit_added, length};
 use crate::bench::prompt::length::some_missed;
-use crate::bench::repeat::{Repeat, Verdict};
+use crate::bench::repeat::{Repeat, RepeatOutcome};
 use crate::bench::suite::{Bench, BenchError};
 use crate::bench::traffic::{Sent, settle};
 use crate::client::error::is_too_long;
@@ -22,18 +22,17 @@ use crate::metric::{MetricValue, MetricValues};
 use crate::server::counters::Counters;
 use crate::workload::{Load, LoadCase};
 
-use self::beside::Beside;
 use self::figures::Plan;
 use self::files::too_many_files;
 use self::generate::{Generated, Generator, Health};
 use self::ladder::{Rung, Rungs};
 use self::lanes::Lanes;
+use self::observations::LoadObservations;
 use self::prompts::{Prompts, Recipe, Shared, Texts};
 use self::selection::Selection;
 use self::step::Extent;
 use self::verdict::{Done, void_of_lag};
 
-mod beside;
 mod closed;
 mod figures;
 mod files;
@@ -41,6 +40,7 @@ mod generate;
 mod ladder;
 mod lanes;
 mod max_rate;
+mod observations;
 mod open;
 mod prompts;
 mod selection;
@@ -77,24 +77,24 @@ enum Stop {
     Cancelled,
     /// Nothing was measured.
     Skipped(String),
-    Ended(Verdict),
+    Ended(RepeatOutcome),
 }
 
-impl From<Unfit> for Stop {
-    fn from(unfit: Unfit) -> Self {
+impl From<FitError> for Stop {
+    fn from(unfit: FitError) -> Self {
         match unfit {
-            Unfit::Cancelled => Self::Cancelled,
-            Unfit::Unmet(reason) => Self::Skipped(reason),
-            Unfit::Failed(reason) => Self::Ended(Verdict::Failed(reason)),
+            FitError::Cancelled => Self::Cancelled,
+            FitError::Unmet(reason) => Self::Skipped(reason),
+            FitError::Failed(reason) => Self::Ended(RepeatOutcome::Failed(reason)),
         }
     }
 }
 
-impl From<Unready> for Stop {
-    fn from(unready: Unready) -> Self {
+impl From<PromptError> for Stop {
+    fn from(unready: PromptError) -> Self {
         match unready {
-            Unready::Dataset(fault) => Self::Skipped(fault.to_string()),
-            Unready::Unfit(unfit) => unfit.into(),
+            PromptError::Dataset(fault) => Self::Skipped(fault.to_string()),
+            PromptError::FitError(unfit) => unfit.into(),
         }
     }
 }
@@ -110,12 +110,12 @@ pub(crate) async fn repeat(
     let mut run = Run { bench, spec, kind, case, is_warmup: number == 0, counters: None };
     if let Some(reason) = run.not_possible() {
         let metrics = BTreeMap::new();
-        return Ok(Repeat::without_requests(Verdict::Skipped(reason), metrics));
+        return Ok(Repeat::without_requests(RepeatOutcome::Skipped(reason), metrics));
     }
     let verdict = match run.all().await {
         Ok(repeat) => return Ok(repeat),
         Err(Stop::Cancelled) => return Err(BenchError::Cancelled),
-        Err(Stop::Skipped(reason)) => Verdict::Skipped(reason),
+        Err(Stop::Skipped(reason)) => RepeatOutcome::Skipped(reason),
         Err(Stop::Ended(verdict)) => verdict,
     };
     // None of its own was sent: there are no figures, not even zeros.
@@ -215,7 +215,7 @@ impl Run<'_, '_> {
             let texts = Texts::Seeded { shared, own_bytes: own(bytes) };
             Recipe { texts, ..probe.clone() }.prepare(name, 0)
         };
-        let mut wanted = Wanted::new(&purpose, spec.prompt_tokens);
+        let mut wanted = LengthTarget::new(&purpose, spec.prompt_tokens);
         if let Some(longest) = self.bench.server().max_model_len {
             wanted = wanted.at_most(longest.saturating_sub(spec.output_tokens));
         }
@@ -233,7 +233,7 @@ impl Run<'_, '_> {
         let around = |name: &str| probe.prepare_shared(name, None);
         let probe = probe.clone();
         let make = move |bytes, name: &str| probe.prepare_shared(name, Some(bytes));
-        let wanted = Wanted::new(&purpose, tokens);
+        let wanted = LengthTarget::new(&purpose, tokens);
         let bytes = fit_added(self.bench, wanted, &around("around"), make.clone()).await?;
         // The word in its place is a token.
         let without = length(self.bench, &around("without")).await?;
@@ -262,7 +262,7 @@ impl Run<'_, '_> {
                 if is_too_long(&error) {
                     return Err(Stop::Skipped(reason));
                 }
-                Err(Stop::Ended(Verdict::Failed(reason)))
+                Err(Stop::Ended(RepeatOutcome::Failed(reason)))
             }
             None => {
                 let cancel = self.bench.cancel().clone();
@@ -318,7 +318,7 @@ impl Run<'_, '_> {
     /// Threads and their connections, opened before the clock matters.
     async fn slots(&mut self, count: usize) -> Result<(Lanes, Vec<Slot>), Stop> {
         let lanes = Lanes::start(count).map_err(|fault| {
-            Stop::Ended(Verdict::Failed(format!("no thread for the load: {fault}")))
+            Stop::Ended(RepeatOutcome::Failed(format!("no thread for the load: {fault}")))
         })?;
         let opened = self.built(lanes.open(self.bench.client(), count)).await?;
         let slots = opened.map_err(|error| {
@@ -332,7 +332,7 @@ impl Run<'_, '_> {
                 error: Some(error),
                 ..RequestRecord::default()
             }]);
-            Stop::Ended(Verdict::Failed(message))
+            Stop::Ended(RepeatOutcome::Failed(message))
         })?;
         Ok((lanes, slots))
     }
@@ -342,7 +342,7 @@ impl Run<'_, '_> {
     fn done(
         &mut self,
         recipe: &Recipe,
-        (generated, beside): (Generated, Beside),
+        (generated, beside): (Generated, LoadObservations),
         first: u32,
         health: &Health,
     ) -> Done {
@@ -361,7 +361,8 @@ impl Run<'_, '_> {
     }
 
     fn judge(&mut self, mut done: Done, shared: Option<u64>) -> Repeat {
-        let Beside { counters, readings, ran, foreign } = std::mem::take(&mut done.beside);
+        let LoadObservations { counters, readings, ran, foreign } =
+            std::mem::take(&mut done.beside);
         if let Some((from_ns, to_ns)) = ran {
             self.bench.measured(from_ns, to_ns);
         }
@@ -376,7 +377,7 @@ impl Run<'_, '_> {
         }
         let void = foreign.or_else(|| self.missed(&done.records));
         let verdict = done.verdict(self.spec.output_tokens, void);
-        if let Verdict::Ok(_) = verdict {
+        if let RepeatOutcome::Ok(_) = verdict {
             self.keep(&done.records, &metrics);
         }
         Repeat { verdict, metrics, records: done.into_records() }

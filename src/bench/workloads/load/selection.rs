@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::bench::prompt::dataset::{Beside, Unready, weighed_for};
+use crate::bench::prompt::dataset::{Overhead, PromptError, weighed_for};
 use crate::bench::suite::Bench;
 use crate::client::error::is_too_long;
 use crate::client::record::RequestRecord;
@@ -28,13 +28,13 @@ impl Selection {
         bench: &mut Bench<'_>,
         path: &Path,
         spec: &Load,
-    ) -> Result<Result<Self, String>, Unready> {
+    ) -> Result<Result<Self, String>, PromptError> {
         let longest = bench.server().max_model_len;
         let largest = |dataset: &Dataset| {
             (0..dataset.count()).map(|entry| dataset.prompt_bytes(entry)).max().unwrap_or(0)
         };
         // A chat of many messages is rare: its text counts for more.
-        let beside = Beside { messages: 2, output_tokens: spec.output_tokens };
+        let beside = Overhead { messages: 2, output_tokens: spec.output_tokens };
         let source = weighed_for(bench, path, spec.endpoint, largest, beside).await?;
         let dataset = Arc::clone(source.dataset());
         let fits =

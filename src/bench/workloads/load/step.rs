@@ -11,7 +11,7 @@ use crate::workload::Load;
 
 /// Median request times that a step's arrivals last at the least: one that fills the
 /// pipe, and two that are judged.
-const LEAST_SPANS: u64 = 3;
+const MIN_SPANS: u64 = 3;
 /// Those that are aimed at: requests take longer at a higher rate.
 const AIM: f64 = 3.5;
 /// A step is so many times as long as was asked for at the most.
@@ -20,7 +20,7 @@ pub(crate) const MOST: u32 = 10;
 pub(crate) const TRIES: u32 = 3;
 /// Growth of the requests in flight, from one half of what is judged to the other,
 /// that is no sign of a queue.
-const LEAST_GROWTH: f64 = 0.25;
+const MIN_GROWTH: f64 = 0.25;
 /// Standard deviations of the arrivals' number that chance may add to it.
 const CHANCE: f64 = 3.0;
 
@@ -76,7 +76,7 @@ impl Shown {
         let times = figures::times(records).zip(arrivals(records));
         let Some(((_, median), (first, last))) = times else { return Self::Broken };
         let median = u64::try_from(median.as_nanos()).unwrap_or(u64::MAX);
-        if last - first < median.saturating_mul(LEAST_SPANS) {
+        if last - first < median.saturating_mul(MIN_SPANS) {
             let holds = held_share(records, plan) >= share;
             return if holds { Self::Short } else { Self::Broken };
         }
@@ -101,7 +101,7 @@ impl Shown {
             Self::Held | Self::Broken => None,
             Self::Short => Some(format!(
                 "{rate:.3}/s is not called held: its arrivals lasted {seconds:.1} s, less than \
-                 {LEAST_SPANS} median request times of {median:.1} s (more `requests` or a longer \
+                 {MIN_SPANS} median request times of {median:.1} s (more `requests` or a longer \
                  `duration` would show)"
             )),
             Self::Growing => Some(format!(
@@ -133,7 +133,7 @@ fn grows(records: &[RequestRecord], (from, to): (u64, u64), arrivals: usize) -> 
         records.iter().map(within).sum::<u64>() as f64 / (to - from).max(1) as f64
     };
     let chance = CHANCE / (arrivals as f64 / 2.0).sqrt();
-    in_flight(middle, to) > in_flight(from, middle) * (1.0 + LEAST_GROWTH + chance)
+    in_flight(middle, to) > in_flight(from, middle) * (1.0 + MIN_GROWTH + chance)
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
 //! What a repeat of a load gave, and whether that is a measurement.
 
-use super::beside::Beside;
 use super::figures::{self, Plan};
+use super::observations::LoadObservations;
 use super::window::Window;
 use crate::bench::prompt::length::odd_answers;
-use crate::bench::repeat::Verdict;
+use crate::bench::repeat::RepeatOutcome;
 use crate::client::record::RequestRecord;
 
 /// Share of requests that may fail before a repeat is no measurement.
@@ -24,7 +24,7 @@ pub(crate) struct Done {
     pub(crate) remarks: Vec<String>,
     pub(crate) rate: f64,
     pub(crate) max_rate: Option<f64>,
-    pub(crate) beside: Beside,
+    pub(crate) beside: LoadObservations,
 }
 
 impl Default for Done {
@@ -38,7 +38,7 @@ impl Default for Done {
             remarks: Vec::new(),
             rate: 0.0,
             max_rate: None,
-            beside: Beside::default(),
+            beside: LoadObservations::default(),
         }
     }
 }
@@ -79,7 +79,7 @@ impl Done {
 
     /// `void`: why it is none, as far as the failures do not say it: somebody else's
     /// requests, prompts of another length.
-    pub(crate) fn verdict(&self, output_tokens: u64, void: Option<String>) -> Verdict {
+    pub(crate) fn verdict(&self, output_tokens: u64, void: Option<String>) -> RepeatOutcome {
         let (requests, failed) =
             (self.records.len(), self.records.len() - figures::completed(&self.records));
         let mut remarks = Vec::new();
@@ -89,29 +89,29 @@ impl Done {
                 first(&self.records)
             );
             if failed as f64 > MAX_FAILED * requests as f64 {
-                return Verdict::Failed(text);
+                return RepeatOutcome::Failed(text);
             }
             remarks.push(text);
         }
         // A few prompts that are too long say nothing; nothing but such prompts does.
         if !self.refused.is_empty() && (self.gave_up || requests == 0) {
-            return Verdict::Failed(format!(
+            return RepeatOutcome::Failed(format!(
                 "the server refused {} prompts as too long; the first: {}",
                 self.refused.len(),
                 first(&self.refused)
             ));
         }
         if let Some(reason) = void {
-            return Verdict::Void(reason);
+            return RepeatOutcome::Void(reason);
         }
         match &self.note {
-            Some(Note::Void(reason)) => return Verdict::Void(reason.clone()),
+            Some(Note::Void(reason)) => return RepeatOutcome::Void(reason.clone()),
             Some(Note::Remark(remark)) => remarks.push(remark.clone()),
             None => {}
         }
         remarks.extend(self.remarks.iter().cloned());
         remarks.extend(odd_answers(self.records.iter().map(|record| (record, output_tokens))));
-        Verdict::Ok((!remarks.is_empty()).then(|| remarks.join("; ")))
+        RepeatOutcome::Ok((!remarks.is_empty()).then(|| remarks.join("; ")))
     }
 
     /// Every record, in the order of the requests.
@@ -188,16 +188,16 @@ mod tests {
             remarks: remarks.clone(),
             ..Done::default()
         };
-        assert_eq!(done.verdict(4, None), Verdict::Ok(Some("1 of 9 prompts".to_owned())));
+        assert_eq!(done.verdict(4, None), RepeatOutcome::Ok(Some("1 of 9 prompts".to_owned())));
         let indices: Vec<u32> = done.into_records().iter().map(|record| record.index).collect();
         assert_eq!(indices, [0, 1, 2]);
         let none = Done { refused: vec![too_long(0)], ..Done::default() };
         let reason = "the server refused 1 prompts as too long; the first: context length";
-        assert_eq!(none.verdict(4, None), Verdict::Failed(reason.to_owned()));
+        assert_eq!(none.verdict(4, None), RepeatOutcome::Failed(reason.to_owned()));
         let records = vec![answered(0)];
         let gave_up =
             Done { records, refused: vec![too_long(1)], gave_up: true, ..Done::default() };
-        assert_eq!(gave_up.verdict(4, None), Verdict::Failed(reason.to_owned()));
+        assert_eq!(gave_up.verdict(4, None), RepeatOutcome::Failed(reason.to_owned()));
     }
 
     #[test]
@@ -222,12 +222,12 @@ mod tests {
         let records = vec![answered(0), failed(1, RequestErrorClass::ServerError, "x")];
         let done = Done { records, ..Done::default() };
         let reason = "1 of 2 requests failed; the first: x".to_owned();
-        assert_eq!(done.verdict(4, Some("foreign".to_owned())), Verdict::Failed(reason));
+        assert_eq!(done.verdict(4, Some("foreign".to_owned())), RepeatOutcome::Failed(reason));
         let done = Done { records: vec![answered(0)], ..Done::default() };
-        let foreign = Verdict::Void("foreign".to_owned());
+        let foreign = RepeatOutcome::Void("foreign".to_owned());
         assert_eq!(done.verdict(4, Some("foreign".to_owned())), foreign);
         let lengths =
             "1 of 1 answers do not have the tokens that were asked for; the first: 4 of 5";
-        assert_eq!(done.verdict(5, None), Verdict::Ok(Some(lengths.to_owned())));
+        assert_eq!(done.verdict(5, None), RepeatOutcome::Ok(Some(lengths.to_owned())));
     }
 }

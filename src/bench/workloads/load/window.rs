@@ -8,7 +8,7 @@ use crate::statistics::distribution::Distribution;
 
 /// Requests that end in a window at the least; it lasts one median request time at
 /// the least, too.
-const LEAST_ENDED: usize = 5;
+const MIN_ENDED: usize = 5;
 
 /// From and to, nanoseconds since the repeat's start.
 pub(crate) type Window = (u64, u64);
@@ -49,9 +49,9 @@ pub(crate) fn closed(records: &[RequestRecord], busy: Option<Window>) -> Result<
 fn with_enough(records: &[RequestRecord], (from, to): Window) -> Result<Window, String> {
     let ends = records.iter().filter(|record| is_complete(record)).filter_map(|r| r.last_token_ns);
     let ended = ends.filter(|at| (from..=to).contains(at)).count();
-    if ended < LEAST_ENDED {
+    if ended < MIN_ENDED {
         return Err(format!(
-            "{ended} requests ended in its window of {:.1} s, and {LEAST_ENDED} are the least",
+            "{ended} requests ended in its window of {:.1} s, and {MIN_ENDED} are the least",
             seconds(to - from)
         ));
     }

@@ -8,7 +8,7 @@ use serde_json::{Map, json};
 
 use crate::bench::prompt::generate::{derive, salt};
 use crate::bench::repeat::Repeat;
-use crate::bench::sequence::{Dialogue, Reply, Stop, mean, room};
+use crate::bench::sequence::{Reply, RequestSequence, Stop, mean, room};
 use crate::bench::suite::{Bench, BenchError};
 use crate::bench::workloads::reasoning::puzzles::{Puzzle, of_repeat};
 use crate::client::request::{Input, RequestSpec};
@@ -39,7 +39,7 @@ pub(crate) async fn repeat(
 ) -> Result<Repeat, BenchError> {
     let instances = if number == 0 { 1 } else { spec.instances };
     let puzzles = of_repeat(kind, bench.seed(), &bench.repeat_name(), instances);
-    let mut dialogue = Dialogue::start(bench).await;
+    let mut dialogue = RequestSequence::start(bench).await;
     let mut tally = Tally::default();
     let ended = all(&mut dialogue, spec, kind, &puzzles, &mut tally).await;
     let values = tally.values(&dialogue);
@@ -47,7 +47,7 @@ pub(crate) async fn repeat(
 }
 
 async fn all(
-    dialogue: &mut Dialogue<'_, '_>,
+    dialogue: &mut RequestSequence<'_, '_>,
     spec: &Reasoning,
     kind: ReasoningKind,
     puzzles: &[Puzzle],
@@ -62,7 +62,7 @@ async fn all(
 }
 
 fn request(
-    dialogue: &Dialogue<'_, '_>,
+    dialogue: &RequestSequence<'_, '_>,
     spec: &Reasoning,
     kind: ReasoningKind,
     number: usize,
@@ -140,7 +140,7 @@ impl Tally {
         }
     }
 
-    fn values(&self, dialogue: &Dialogue<'_, '_>) -> MetricValues {
+    fn values(&self, dialogue: &RequestSequence<'_, '_>) -> MetricValues {
         let asked = f64::from(self.asked);
         let all = |values: &[Option<f64>]| values.iter().copied().collect::<Option<Vec<f64>>>();
         let thinking = all(&self.thinking_tokens).unwrap_or_default();

@@ -9,7 +9,7 @@ use crate::statistics::distribution::Distribution;
 use crate::statistics::{Interval, mean_interval, slope, upper_bound};
 use crate::telemetry::summary::EngineTold;
 use crate::telemetry::watch::Readings;
-use crate::workload::LEAST_OF_AN_HOUR;
+use crate::workload::MIN_OF_AN_HOUR;
 
 const NS_PER_HOUR: f64 = 3.6e12;
 
@@ -23,7 +23,7 @@ pub(super) fn metrics(sequence: &Sequence, seen: &Seen<'_>) -> MetricValues {
     let first = records.iter().map(|record| record.sent_ns).min();
     let last = records.iter().filter_map(|record| record.end_ns).max();
     let duration = first.zip(last).map(|(first, last)| last.saturating_sub(first) as f64 / 1e9);
-    let is_hourly = duration.is_some_and(|seconds| seconds >= LEAST_OF_AN_HOUR);
+    let is_hourly = duration.is_some_and(|seconds| seconds >= MIN_OF_AN_HOUR);
     let outages = &sequence.outages;
     // What another process of the server takes is no growth.
     let is_one_life = seen.restarts.unwrap_or(0) == 0 && outages.count() == 0;

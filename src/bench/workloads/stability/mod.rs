@@ -4,11 +4,11 @@
 
 use self::outages::Outages;
 use self::sending::{Length, Sending, Sequence, failures, prompt};
-use crate::bench::prompt::dataset::Unready;
-use crate::bench::prompt::fitting::{Unfit, Wanted, fit};
+use crate::bench::prompt::dataset::PromptError;
+use crate::bench::prompt::fitting::{FitError, LengthTarget, fit};
 use crate::bench::prompt::generate::derive;
 use crate::bench::prompt::length::{odd_answers, some_missed};
-use crate::bench::repeat::{Repeat, Verdict};
+use crate::bench::repeat::{Repeat, RepeatOutcome};
 use crate::bench::suite::{Bench, BenchError};
 use crate::bench::traffic::{Settled, restarts, settle};
 use crate::metric::MetricValues;
@@ -32,11 +32,11 @@ pub(crate) async fn repeat(
     let mix = fitting_mix(spec, longest, &mut remarks);
     if mix.is_empty() {
         let reason = format!("no length of the mix fits into the context of {longest}");
-        return Ok(Repeat::without_requests(Verdict::Skipped(reason), MetricValues::new()));
+        return Ok(Repeat::without_requests(RepeatOutcome::Skipped(reason), MetricValues::new()));
     }
     let lengths = match fitted(bench, spec.endpoint, &mix, &mut remarks).await {
         Ok(lengths) => lengths,
-        Err(unfit) => return Unready::from(unfit).ends(MetricValues::new()),
+        Err(unfit) => return PromptError::from(unfit).ends(MetricValues::new()),
     };
     let cancel = bench.cancel().clone();
     let Some(before) = cancel.run_until_cancelled(Counters::scrape(bench.http())).await else {
@@ -70,13 +70,13 @@ pub(crate) async fn repeat(
         Settled::Cancelled => return Err(BenchError::Cancelled),
         _ if stopped => {
             remarks.insert(0, format!("stopped after {} requests", sequence.records.len()));
-            Verdict::Void(remarks.join("; "))
+            RepeatOutcome::Void(remarks.join("; "))
         }
         _ if sequence.gave_up => {
             remarks.insert(0, failures(&sequence.records));
-            Verdict::Failed(remarks.join("; "))
+            RepeatOutcome::Failed(remarks.join("; "))
         }
-        Settled::Not(reason) => Verdict::Void(reason),
+        Settled::Not(reason) => RepeatOutcome::Void(reason),
         Settled::Ours(_) | Settled::Unknown => judge(&sequence, &lengths, remarks),
     };
     let seen = Seen { readings: &readings, engine: &engine, restarts, ended_ns };
@@ -136,19 +136,19 @@ fn told_of(outages: &Outages, ended_ns: u64) -> Option<String> {
 }
 
 /// The verdict on what came to its end.
-fn judge(sequence: &Sequence, lengths: &[Length], mut remarks: Vec<String>) -> Verdict {
+fn judge(sequence: &Sequence, lengths: &[Length], mut remarks: Vec<String>) -> RepeatOutcome {
     let records = &sequence.records;
     let asked = |tokens: fn(&Length) -> u64| {
         records.iter().zip(sequence.lengths.iter().map(move |place| tokens(&lengths[*place])))
     };
     if let Some(reason) = some_missed(asked(|length| length.prompt_tokens)) {
-        return Verdict::Void(reason);
+        return RepeatOutcome::Void(reason);
     }
     remarks.extend(odd_answers(asked(|length| length.output_tokens)));
     if records.iter().any(|record| record.failure().is_some()) {
         remarks.insert(0, failures(records));
     }
-    Verdict::Ok((!remarks.is_empty()).then(|| remarks.join("; ")))
+    RepeatOutcome::Ok((!remarks.is_empty()).then(|| remarks.join("; ")))
 }
 
 /// The lengths of the mix that can be met; of the others `remarks` tells.
@@ -157,7 +157,7 @@ async fn fitted(
     route: Route,
     mix: &[(u64, u64)],
     remarks: &mut Vec<String>,
-) -> Result<Vec<Length>, Unfit> {
+) -> Result<Vec<Length>, FitError> {
     let (mut lengths, mut unmet) = (Vec::new(), None);
     for (prompt_tokens, output_tokens) in mix {
         let purpose = format!("stability {prompt_tokens}");
@@ -168,9 +168,9 @@ async fn fitted(
             prompt(route, (salt, 1, bytes), 1, cache_salt, &model)
         };
         let (prompt_tokens, output_tokens) = (*prompt_tokens, *output_tokens);
-        match fit(bench, Wanted::new(&purpose, prompt_tokens), make).await {
+        match fit(bench, LengthTarget::new(&purpose, prompt_tokens), make).await {
             Ok(bytes) => lengths.push(Length { bytes, prompt_tokens, output_tokens }),
-            Err(Unfit::Unmet(reason)) => {
+            Err(FitError::Unmet(reason)) => {
                 unmet.get_or_insert(reason);
             }
             Err(unfit) => return Err(unfit),
@@ -178,7 +178,7 @@ async fn fitted(
     }
     let Some(reason) = unmet else { return Ok(lengths) };
     if lengths.is_empty() {
-        return Err(Unfit::Unmet(reason));
+        return Err(FitError::Unmet(reason));
     }
     let count = mix.len() - lengths.len();
     remarks.push(format!("{count} lengths of the mix are left out: {reason}"));

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::bench::prompt::generate::{derive, salt};
 use crate::bench::repeat::Repeat;
-use crate::bench::sequence::{Dialogue, Reply, Stop, mean, room};
+use crate::bench::sequence::{Reply, RequestSequence, Stop, mean, room};
 use crate::bench::suite::{Bench, BenchError};
 use crate::bench::workloads::tool_calling::tasks::score::{Judged, judge};
 use crate::bench::workloads::tool_calling::tasks::{Call, Step, Task, of_repeat};
@@ -41,7 +41,7 @@ pub(crate) async fn repeat(
 ) -> Result<Repeat, BenchError> {
     let instances = if number == 0 { 1 } else { spec.instances };
     let tasks = of_repeat(scenario, bench.seed(), &bench.repeat_name(), instances);
-    let mut dialogue = Dialogue::start(bench).await;
+    let mut dialogue = RequestSequence::start(bench).await;
     let mut tally = Tally::default();
     let ended = all(&mut dialogue, spec, scenario, &tasks, &mut tally).await;
     let values = tally.values(&dialogue);
@@ -49,7 +49,7 @@ pub(crate) async fn repeat(
 }
 
 async fn all(
-    dialogue: &mut Dialogue<'_, '_>,
+    dialogue: &mut RequestSequence<'_, '_>,
     spec: &ToolCalling,
     scenario: Scenario,
     tasks: &[Task],
@@ -93,7 +93,7 @@ async fn all(
 }
 
 fn request(
-    dialogue: &Dialogue<'_, '_>,
+    dialogue: &RequestSequence<'_, '_>,
     spec: &ToolCalling,
     task: &Task,
     conversation: &[Value],
@@ -119,7 +119,7 @@ fn request(
 }
 
 /// A first request that was refused because of its tools: the server has none.
-fn not_offered(dialogue: &Dialogue<'_, '_>, stop: Stop) -> Stop {
+fn not_offered(dialogue: &RequestSequence<'_, '_>, stop: Stop) -> Stop {
     let Some(record) = dialogue.only_record() else { return stop };
     match &record.error {
         Some(error)
@@ -171,7 +171,7 @@ impl Tally {
         self.output_tokens.extend(reply.record.usage.map(|usage| usage.completion_tokens as f64));
     }
 
-    fn values(&self, dialogue: &Dialogue<'_, '_>) -> MetricValues {
+    fn values(&self, dialogue: &RequestSequence<'_, '_>) -> MetricValues {
         let count = |count: u32| Some(f64::from(count));
         let share = f64::from(self.correct) / f64::from(self.asked);
         numbers([

@@ -11,7 +11,7 @@ use super::node::{Content, Node, Span};
 
 /// One fault of a grid.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct GridFault {
+pub struct GridError {
     /// What is wrong.
     pub message: String,
     /// What to do about it, where that is known.
@@ -25,15 +25,15 @@ pub struct GridFault {
 
 /// Every fault of a grid, in the order of the file.
 #[derive(Debug)]
-pub struct GridFaults {
+pub struct GridErrors {
     /// The grid file as it was named.
     pub file: PathBuf,
     /// The faults; never empty.
-    pub faults: Vec<GridFault>,
+    pub faults: Vec<GridError>,
     source: NamedSource<String>,
 }
 
-impl GridFaults {
+impl GridErrors {
     /// The faults with file, line, column and snippets, for a terminal of
     /// `width` columns.
     pub fn render(&self, width: usize, color: bool) -> String {
@@ -49,7 +49,7 @@ impl GridFaults {
     }
 }
 
-impl fmt::Display for GridFaults {
+impl fmt::Display for GridErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let file = self.file.display();
         match self.faults.len() {
@@ -59,9 +59,9 @@ impl fmt::Display for GridFaults {
     }
 }
 
-impl std::error::Error for GridFaults {}
+impl std::error::Error for GridErrors {}
 
-impl Diagnostic for GridFaults {
+impl Diagnostic for GridErrors {
     fn source_code(&self) -> Option<&dyn miette::SourceCode> {
         Some(&self.source)
     }
@@ -71,15 +71,15 @@ impl Diagnostic for GridFaults {
     }
 }
 
-impl fmt::Display for GridFault {
+impl fmt::Display for GridError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
     }
 }
 
-impl std::error::Error for GridFault {}
+impl std::error::Error for GridError {}
 
-impl Diagnostic for GridFault {
+impl Diagnostic for GridError {
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
         self.help.as_ref().map(|help| Box::new(help) as Box<dyn fmt::Display>)
     }
@@ -134,7 +134,7 @@ impl Findings {
     }
 
     /// The faults with their text, if there are any.
-    pub(super) fn into_faults(mut self, file: &Path, text: String) -> GridFaults {
+    pub(super) fn into_faults(mut self, file: &Path, text: String) -> GridErrors {
         self.faults.sort_by_key(|fault| fault.span.as_ref().map_or(0, |span| span.start));
         let lines = Lines::of(&text);
         let faults = self
@@ -142,7 +142,7 @@ impl Findings {
             .into_iter()
             .map(|finding| {
                 let place = finding.span.as_ref().map(|span| lines.place(&text, span.start));
-                GridFault {
+                GridError {
                     message: finding.message,
                     help: finding.help,
                     line: place.map(|(line, _)| line),
@@ -152,7 +152,7 @@ impl Findings {
             })
             .collect();
         let name = file.display().to_string();
-        GridFaults { file: file.to_owned(), faults, source: NamedSource::new(name, text) }
+        GridErrors { file: file.to_owned(), faults, source: NamedSource::new(name, text) }
     }
 
     /// The warnings in the order of the file.

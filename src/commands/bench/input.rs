@@ -8,14 +8,14 @@ use serde_json::{Map, Value};
 use vllm_grid::results::records;
 use vllm_grid::server::{ApiKey, GpuIds};
 use vllm_grid::telemetry::{gpus_seen, unknown_gpus};
-use vllm_grid::workload::{Datasets, KINDS, OptionFault, SHARED_OPTIONS, Workload};
+use vllm_grid::workload::{Datasets, KINDS, OptionError, SHARED_OPTIONS, Workload};
 
 use crate::cli::BenchArgs;
-use crate::exit::{Exit, Failure};
+use crate::exit::{CommandError, Exit};
 
 /// What `bench` was given.
 #[derive(Debug)]
-pub(super) struct Given {
+pub(super) struct BenchInput {
     pub(super) workloads: Vec<Workload>,
     /// The files with their prompts.
     pub(super) datasets: Datasets,
@@ -24,9 +24,9 @@ pub(super) struct Given {
     pub(super) gpus: Option<GpuIds>,
 }
 
-impl Given {
+impl BenchInput {
     /// Reads and checks all of it.
-    pub(super) async fn read(args: &BenchArgs) -> Result<Self, Failure> {
+    pub(super) async fn read(args: &BenchArgs) -> Result<Self, CommandError> {
         let mut faults = Vec::new();
         let options = options(&args.set, &mut faults);
         let (workloads, datasets) = workloads(&args.workload, &options, &mut faults);
@@ -40,7 +40,7 @@ impl Given {
         if faults.is_empty() {
             Ok(Self { workloads, datasets, api_key, gpus: listed.map(GpuIds::listed) })
         } else {
-            Err(Failure::message(Exit::Usage, faults.join("\n")))
+            Err(CommandError::message(Exit::Usage, faults.join("\n")))
         }
     }
 }
@@ -105,7 +105,7 @@ fn workloads(
 
 /// Options without those that have faults, so that the file among them is looked at,
 /// too.
-fn without(options: &Map<String, Value>, faults: &[OptionFault]) -> Option<Map<String, Value>> {
+fn without(options: &Map<String, Value>, faults: &[OptionError]) -> Option<Map<String, Value>> {
     let mut rest = options.clone();
     rest.retain(|option, _| faults.iter().all(|fault| fault.key != *option));
     (rest.len() < options.len()).then_some(rest)

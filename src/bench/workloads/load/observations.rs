@@ -12,7 +12,7 @@ use crate::telemetry::watch::{Readings, Watch};
 
 /// What was seen beside a loop.
 #[derive(Debug, Default)]
-pub(crate) struct Beside {
+pub(crate) struct LoadObservations {
     /// The counters with nothing in flight, before and after; `None` where the
     /// server does not count, or not only our requests.
     pub(crate) counters: Option<(Counters, Counters)>,
@@ -30,7 +30,7 @@ impl Run<'_, '_> {
     pub(super) async fn watched(
         &mut self,
         running: impl Future<Output = Generated>,
-    ) -> Result<(Generated, Beside), Stop> {
+    ) -> Result<(Generated, LoadObservations), Stop> {
         let watch = Watch::start(self.bench.http().clone(), self.counters.is_some());
         let began_ns = now_ns();
         let generated = running.await;
@@ -48,6 +48,6 @@ impl Run<'_, '_> {
             Settled::Not(reason) => (None, Some(reason)),
             Settled::Cancelled => return Err(Stop::Cancelled),
         };
-        Ok((generated, Beside { counters, readings, ran, foreign }))
+        Ok((generated, LoadObservations { counters, readings, ran, foreign }))
     }
 }
