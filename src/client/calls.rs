@@ -2,10 +2,21 @@
 //! names the index of its call, and only the first has an id and a name; servers
 //! leave the index out, give every call the same one, or repeat names and ids.
 
-use crate::client::stream::ToolCall;
+use serde::{Deserialize, Serialize};
 
 /// More tool calls than any model makes: a stranger's server must not fill the memory.
 const MAX_CALLS: usize = 1024;
+
+/// One tool call, put together from its pieces.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToolCall {
+    /// The server's identifier of the call.
+    pub id: String,
+    /// Name of the function.
+    pub name: String,
+    /// Arguments as the model wrote them: JSON, if it did well.
+    pub arguments: String,
+}
 
 /// A piece of a call; what is absent is empty.
 #[derive(Clone, Copy, Debug)]

@@ -9,14 +9,14 @@ use std::task::{Context, Poll, Waker};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::client::Limits;
 use crate::client::clock::Clock;
 use crate::client::connection::Connection;
 use crate::client::error::{before_head, cancelled, check_type, in_body, of_bytes, refusal_of};
 use crate::client::http1::{Body, Head};
+use crate::client::limits::Limits;
 use crate::client::record::RequestError;
-use crate::client::silence::Timer;
 use crate::client::stream::StreamReader;
+use crate::client::timeout::ResponseTimer;
 
 /// How a response was left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub(crate) struct Exchange<'a> {
     /// Why nothing more can be written: an answer may be there all the same.
     broken: Option<io::Error>,
     response: Response<'a>,
-    timer: Timer,
+    timer: ResponseTimer,
 }
 
 /// What has come of the response.
@@ -66,7 +66,7 @@ impl<'a> Exchange<'a> {
     ) -> Self {
         let part = Part::Head(Vec::new());
         let response = Response { part, reader, clock, has_read: false, limits };
-        let timer = Timer::new(clock, limits);
+        let timer = ResponseTimer::new(clock, limits);
         Self { connection, message, broken: None, response, timer }
     }
 

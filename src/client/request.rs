@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use crate::workload::Route;
+use crate::route::Route;
 
 /// The prompt of a request.
 #[derive(Clone, Debug, PartialEq)]

@@ -17,46 +17,11 @@ use crate::client::connection::Connection;
 use crate::client::error::cancelled;
 use crate::client::exchange::{Ended, Exchange};
 use crate::client::http1::{is_header_value, request_head};
+use crate::client::limits::Limits;
 use crate::client::record::{RequestError, RequestErrorClass, RequestRecord};
 use crate::client::request::Prepared;
-use crate::client::stream::{Answer, StreamLimits, StreamReader};
+use crate::client::stream::{Answer, StreamReader};
 use crate::server::{ApiKey, Server};
-
-/// What a server may do to us at most.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Bytes of a response's head.
-    pub header_bytes: usize,
-    /// Bytes of an event and of a whole stream.
-    pub stream: StreamLimits,
-    /// Bytes of an error's body; what is beyond is not read.
-    pub error_bytes: usize,
-    /// Time to connect.
-    pub connect: Duration,
-    /// Time from the send to the first token.
-    pub first_token: Duration,
-    /// Time without an event that has data, after the first token.
-    pub silence: Duration,
-    /// Time from the send to the end, whatever comes.
-    pub total: Duration,
-    /// Time for the response to end after `[DONE]`, before the connection is given up.
-    pub after_done: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            header_bytes: 64 << 10,
-            stream: StreamLimits { event: 1 << 20, total: 64 << 20 },
-            error_bytes: 64 << 10,
-            connect: Duration::from_secs(10),
-            first_token: Duration::from_mins(10),
-            silence: Duration::from_mins(2),
-            total: Duration::from_hours(1),
-            after_done: Duration::from_millis(250),
-        }
-    }
-}
 
 /// Why there is no client for a server.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -4,8 +4,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::client::calls::Calls;
+use crate::client::calls::{Calls, ToolCall};
 use crate::client::chunk::{self, Template, TextKind};
+use crate::client::limits::StreamLimits;
 use crate::client::record::{Chunk, RequestError, RequestErrorClass, RequestRecord};
 use crate::client::sse::{EventTooLarge, Splitter};
 
@@ -18,17 +19,6 @@ pub struct Answer {
     pub reasoning: String,
     /// Tool calls, in the order in which they began.
     pub tool_calls: Vec<ToolCall>,
-}
-
-/// One tool call, put together from its pieces.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ToolCall {
-    /// The server's identifier of the call.
-    pub id: String,
-    /// Name of the function.
-    pub name: String,
-    /// Arguments as the model wrote them: JSON, if it did well.
-    pub arguments: String,
 }
 
 /// More bytes than any server's identifier has.
@@ -54,15 +44,6 @@ struct Events {
     last_ns: Option<u64>,
     calls: Calls,
     done: bool,
-}
-
-/// Size limits of a stream, in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StreamLimits {
-    /// One event.
-    pub event: usize,
-    /// The whole stream.
-    pub total: usize,
 }
 
 impl StreamReader {

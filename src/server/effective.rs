@@ -13,6 +13,8 @@ use crate::server::counters::Counters;
 use crate::server::http::Http;
 use crate::server::observed::{ALWAYS, Shown, observe};
 
+pub use crate::server::observed::Sources;
+
 /// How far a requested flag is proven.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -40,19 +42,6 @@ pub struct Effective {
 
 /// Effective values by canonical flag name.
 pub type EffectiveValues = BTreeMap<String, Effective>;
-
-/// What a running server shows of itself.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Sources<'a> {
-    /// `/metrics`.
-    pub counters: Option<&'a Counters>,
-    /// `max_model_len` of `/v1/models`.
-    pub max_model_len: Option<u64>,
-    /// `/server_info?config_format=json`, offered in dev mode.
-    pub server_info: Option<&'a Value>,
-    /// The start-up log.
-    pub log: Option<&'a str>,
-}
 
 /// What the container's own record says was started.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -1,14 +1,26 @@
 //! Where a running server shows its configuration: labels of `/metrics`, the
 //! models list, `/server_info` in dev mode, the start-up log. How what is shown
-//! stands to what was asked for is in [`crate::server::effective`].
+//! compares with what was asked for is in `effective`.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
 use crate::server::counters::Counters;
-use crate::server::effective::Sources;
 use crate::server::python;
+
+/// What a running server shows of itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sources<'a> {
+    /// `/metrics`.
+    pub counters: Option<&'a Counters>,
+    /// `max_model_len` of `/v1/models`.
+    pub max_model_len: Option<u64>,
+    /// `/server_info?config_format=json`, offered in dev mode.
+    pub server_info: Option<&'a Value>,
+    /// The start-up log.
+    pub log: Option<&'a str>,
+}
 
 /// One flag as it is shown.
 #[derive(Clone, Debug, PartialEq)]

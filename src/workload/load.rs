@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::options::{OptionKind, OptionSpec, Options};
 use super::{Concurrency, Kind, OptionError, Route, Spec};
+use crate::statistics::distribution;
 
 /// The kind `load`.
 pub(super) const KIND: Kind = Kind {
@@ -122,10 +123,10 @@ impl Default for Load {
     }
 }
 
-/// Values that a 95th percentile needs for a distribution-free bound at 95 %.
-pub(crate) const FOR_P95: u64 = 59;
+/// Requests that a 95th percentile needs.
+pub(crate) const FOR_P95: u64 = distribution::FOR_P95 as u64;
 /// The same for a 99th percentile.
-pub(crate) const FOR_P99: u64 = 299;
+pub(crate) const FOR_P99: u64 = distribution::FOR_P99 as u64;
 
 /// Requests of an open loop: enough for a 99th percentile.
 const OPEN_REQUESTS: u64 = 300;

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::client::Limits;
 use crate::client::clock::Clock;
+use crate::client::limits::Limits;
 use crate::client::record::{RequestError, RequestErrorClass};
 use crate::client::stream::StreamReader;
 
 /// Ends a request whose server says nothing. One timer per request, moved on
 /// when it fires: a stream does not pay for it with every chunk.
-pub(crate) struct Timer {
+pub(crate) struct ResponseTimer {
     sleep: Pin<Box<tokio::time::Sleep>>,
     /// When `sleep` ends, in time of the clock: beside it, to be read with every chunk.
     ends_ns: u64,
@@ -24,7 +24,7 @@ pub(crate) struct Timer {
     after_done: bool,
 }
 
-impl Timer {
+impl ResponseTimer {
     /// Runs from now.
     pub(crate) fn new(clock: Clock, limits: Limits) -> Self {
         let first = limits.first_token.min(limits.silence).min(limits.total);
