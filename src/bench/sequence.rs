@@ -114,7 +114,7 @@ impl<'b, 'a> RequestSequence<'b, 'a> {
                 _ => Stop::Failed(told),
             });
         }
-        if prompt.must_talk && record.first_token_ns.is_none() {
+        if prompt.must_have_tokens && record.first_token_ns.is_none() {
             self.records.push(record);
             self.silent += 1;
             let told = format!("request {index} ({purpose}): the stream carried no token");

@@ -1,6 +1,7 @@
 //! The streaming client: HTTP/1.1, server-sent events, streams, tool calls and
 //! request records. One request on one connection, with the times at which its
-//! bytes passed. Knows no workload: arrivals and concurrency are in `bench`.
+//! bytes were sent and received. It contains no workload: prompts, arrivals and
+//! concurrency are in `bench`.
 
 mod arrival;
 pub(crate) mod calls;

@@ -1,4 +1,6 @@
-//! Ends requests whose server has fallen silent, or that never end.
+//! The time limits of a response: the first token, silence between events, the end after
+//! `[DONE]`, and the whole. Applied by `exchange` with every poll; the limits themselves
+//! are in `limits`.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -12,11 +14,11 @@ use crate::client::limits::Limits;
 use crate::client::record::{RequestError, RequestErrorClass};
 use crate::client::stream::StreamReader;
 
-/// Ends a request whose server says nothing. One timer per request, moved on
-/// when it fires: a stream does not pay for it with every chunk.
+/// Ends a request whose server is silent for too long. One timer per request, moved on
+/// when it fires: a chunk costs nothing.
 pub(crate) struct ResponseTimer {
     sleep: Pin<Box<tokio::time::Sleep>>,
-    /// When `sleep` ends, in time of the clock: beside it, to be read with every chunk.
+    /// When `sleep` ends, in time of the clock: cheap to read with every chunk.
     ends_ns: u64,
     clock: Clock,
     started_ns: u64,
@@ -41,9 +43,8 @@ impl ResponseTimer {
 
     /// Ready with an error when the server has been silent for too long.
     ///
-    /// `has_read`: something was read since this task was woken, and an earlier call
-    /// has told the timer whom to wake. Before its end, then, it was not the timer
-    /// that woke it.
+    /// `has_read`: something was read since this task was woken, and an earlier call has
+    /// registered this task's waker. Before its end, then, the timer need not be polled.
     pub(crate) fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -70,8 +71,8 @@ impl ResponseTimer {
         }
     }
 
-    /// The time that is left, or what took too long. Silence is broken by events
-    /// with data: comments keep a connection alive, and say nothing.
+    /// The time that is left, or what took too long. Only events with data end a silence:
+    /// comments merely keep a connection alive.
     fn left(&self, reader: &StreamReader) -> Result<Duration, String> {
         let seconds = |limit: Duration| limit.as_secs_f64();
         let now_ns = self.clock.elapsed_ns();
