@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use reqwest::Url;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -105,19 +104,7 @@ impl Client {
     pub async fn new(server: &Server, limits: Limits) -> Result<Self, ClientError> {
         let url = &server.endpoint.base_url;
         let error = |reason: &str| ClientError::Address { url: url.clone(), reason: reason.into() };
-        let parsed: Url = url.parse().map_err(|_| error("it is not a URL"))?;
-        match parsed.scheme() {
-            "http" => {}
-            "https" => {
-                return Err(error(
-                    "https is not supported; give the server's plain http address, or a tunnel to it",
-                ));
-            }
-            _ => return Err(error("it must begin with http://")),
-        }
-        if !parsed.username().is_empty() || parsed.password().is_some() {
-            return Err(error("credentials do not belong in a URL"));
-        }
+        let parsed = server.endpoint.http_url().map_err(|reason| error(&reason))?;
         let name = parsed.host_str().ok_or_else(|| error("it has no host"))?;
         let port = parsed.port_or_known_default().unwrap_or(80);
         let host = parsed.port().map_or(name.to_owned(), |port| format!("{name}:{port}"));

@@ -77,7 +77,7 @@ pub(super) fn arms(sweep: &SweepRecord) -> Vec<Arm<'_>> {
 fn overrides(configuration: &Configuration, launches: &[&LaunchRecord]) -> Vec<Override> {
     let mut found: BTreeMap<&str, Override> = BTreeMap::new();
     for (flag, shown) in launches.iter().flat_map(|launch| &launch.effective) {
-        if shown.verdict == Some(FlagProof::Overridden) {
+        if shown.proof == Some(FlagProof::Overridden) {
             found.entry(flag).or_insert_with(|| Override {
                 flag: flag.clone(),
                 requested: configuration.flags.get(flag).cloned(),

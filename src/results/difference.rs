@@ -112,7 +112,7 @@ fn effective(run: &Run, names: &BTreeSet<String>) -> BTreeMap<String, String> {
     let launches = run.record.launches.iter().filter(|it| names.contains(&it.configuration));
     for (flag, effective) in launches.flat_map(|launch| &launch.effective) {
         // What was asked for is a part of the configuration; the image is told above.
-        let own = effective.verdict.is_none() && flag != "image";
+        let own = effective.proof.is_none() && flag != "image";
         if let Some(value) = effective.value.as_ref().filter(|_| own)
             && !MEASURED.contains(&flag.as_str())
         {

@@ -176,7 +176,7 @@ fn flag_columns(sweep: &SweepRecord, rows: &[Row<'_>]) -> Vec<Column> {
 }
 
 fn verdict(effective: &Effective) -> Option<&'static str> {
-    effective.verdict.map(|verdict| match verdict {
+    effective.proof.map(|proof| match proof {
         FlagProof::Honoured => "honoured",
         FlagProof::Overridden => "overridden",
         FlagProof::Echoed => "echoed",

@@ -157,7 +157,7 @@ async fn an_overridden_flag_and_the_container_s_own_record_are_seen() {
     let log = launched.log();
     let flags = place.order(&requested).configuration.flags;
     let mut values = crate::server::effective::of(launched.server(), Some(&log), &flags).await;
-    assert_eq!(values["enable-prefix-caching"].verdict, Some(FlagProof::Overridden), "{values:?}");
+    assert_eq!(values["enable-prefix-caching"].proof, Some(FlagProof::Overridden), "{values:?}");
     let inspected = launched.inspected().expect("a container has a record").clone();
     crate::server::effective::add_inspected(&mut values, &inspected);
     assert_eq!(values["image"].value, Some(json!(engine.image().id)));

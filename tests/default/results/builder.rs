@@ -77,7 +77,7 @@ pub(crate) trait Building {
     fn launch_of(self, name: &str, metric: &str, values: &[f64]) -> Self;
     fn failed(self, name: &str, class: FailureClass, message: &str) -> Self;
     /// The last launch showed a flag with a verdict.
-    fn shown(self, flag: &str, value: Value, verdict: FlagProof) -> Self;
+    fn shown(self, flag: &str, value: Value, proof: FlagProof) -> Self;
     /// Adds a value to the last launch's repeats 1, 2, ...
     fn and(self, metric: &str, values: &[f64]) -> Self;
     /// Adds a measurement to the last launch.
@@ -167,9 +167,8 @@ impl Building for SweepRecord {
         self
     }
 
-    fn shown(mut self, flag: &str, value: Value, verdict: FlagProof) -> Self {
-        let shown =
-            Effective { value: Some(value), verdict: Some(verdict), source: "log".to_owned() };
+    fn shown(mut self, flag: &str, value: Value, proof: FlagProof) -> Self {
+        let shown = Effective { value: Some(value), proof: Some(proof), source: "log".to_owned() };
         self.launches.last_mut().unwrap().effective.insert(flag.to_owned(), shown);
         self
     }

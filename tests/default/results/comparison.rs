@@ -283,13 +283,13 @@ fn what_is_not_alike_is_found() {
         facts.image_id = Some("sha256:feed".to_owned());
         facts.engine_version = Some("0.34.0".to_owned());
         for shown in launch.effective.values_mut() {
-            (shown.value, shown.verdict) = (Some(json!("float16")), None);
+            (shown.value, shown.proof) = (Some(json!("float16")), None);
         }
     }
     let mut first = first;
     for launch in &mut first.launches {
         for shown in launch.effective.values_mut() {
-            shown.verdict = None;
+            shown.proof = None;
         }
     }
     let comparison = compared(&[first, last]);
