@@ -27,7 +27,7 @@ use crate::metric::Measurement;
 use crate::server::Server;
 use crate::server::counters::Counters;
 use crate::server::http::Http;
-use crate::telemetry::summary::{self, EngineTold};
+use crate::telemetry::summary::{self, EngineActivity};
 use crate::telemetry::watch::Readings;
 use crate::telemetry::{Reading, ServerReading, Telemetry};
 use crate::workload::{Datasets, Spec, Workload};
@@ -313,7 +313,7 @@ impl<'a> Bench<'a> {
     }
 
     /// What the engine told of its server since [`Bench::begins`].
-    pub(crate) fn engine(&self) -> EngineTold {
+    pub(crate) fn engine(&self) -> EngineActivity {
         let samples = self.telemetry.as_ref().map(Telemetry::samples).unwrap_or_default();
         summary::engine(&samples, (self.began_ns, now_ns()))
     }

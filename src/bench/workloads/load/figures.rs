@@ -78,17 +78,17 @@ pub(crate) fn metrics(records: &[RequestRecord], plan: &Plan) -> MetricValues {
     let each = |read: fn(&RequestRecord) -> Option<f64>| {
         Distribution::of(done.iter().filter_map(|record| read(record)))
     };
-    each(RequestRecord::ttft_ms).tell("ttft", &mut metrics);
-    each(RequestRecord::tpot_ms).tell("tpot", &mut metrics);
-    each(RequestRecord::e2e_ms).tell("e2el", &mut metrics);
-    gaps(&done).tell("itl", &mut metrics);
+    each(RequestRecord::ttft_ms).insert_into("ttft", &mut metrics);
+    each(RequestRecord::tpot_ms).insert_into("tpot", &mut metrics);
+    each(RequestRecord::e2e_ms).insert_into("e2el", &mut metrics);
+    gaps(&done).insert_into("itl", &mut metrics);
     let scheduled = |read: fn(&RequestRecord) -> Option<f64>| {
         if plan.open { each(read) } else { Distribution::default() }
     };
     scheduled(|record| from_schedule(record, record.first_token_ns))
-        .tell("scheduled_ttft", &mut metrics);
+        .insert_into("scheduled_ttft", &mut metrics);
     scheduled(|record| from_schedule(record, record.last_token_ns))
-        .tell("scheduled_e2el", &mut metrics);
+        .insert_into("scheduled_e2el", &mut metrics);
     metrics
 }
 

@@ -13,7 +13,7 @@ use crate::bench::suite::{Bench, BenchError};
 use crate::bench::traffic::{Settled, restarts, settle};
 use crate::metric::MetricValues;
 use crate::server::counters::Counters;
-use crate::telemetry::summary::EngineTold;
+use crate::telemetry::summary::EngineActivity;
 use crate::telemetry::watch::{Readings, Watch};
 use crate::workload::{Route, Stability};
 
@@ -104,7 +104,7 @@ fn fitting_mix(spec: &Stability, longest: u64, remarks: &mut Vec<String>) -> Vec
 #[derive(Clone, Copy, Debug)]
 struct Seen<'s> {
     readings: &'s Readings,
-    engine: &'s EngineTold,
+    engine: &'s EngineActivity,
     restarts: Option<u64>,
     /// When the last request was over, or nobody waited any more.
     ended_ns: u64,
@@ -116,7 +116,7 @@ async fn restarts_over(
     bench: &Bench<'_>,
     before: Option<&Counters>,
     readings: &Readings,
-    engine: &EngineTold,
+    engine: &EngineActivity,
     sequence: &Sequence,
 ) -> Option<u64> {
     let last = bench.cancel().run_until_cancelled(Counters::scrape(bench.http())).await.flatten();
