@@ -2,7 +2,7 @@
 //! how long the fastest and the slowest server that one may have would need for it.
 //! Nothing of this is measured, and the plan says so.
 
-use super::plan::spoken;
+use super::duration::spoken;
 use super::{EngineBlock, Grid};
 use crate::strategy::StrategySpec;
 use crate::workload::{
@@ -299,7 +299,7 @@ fn assumptions(grid: &Grid, boot: Seconds, speed: f64) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::grid::{Grid, ReadOptions};
+    use crate::grid::{GridFile, ReadOptions};
     use serde_json::{Value, json};
 
     /// Seconds of a repeat, fast and slow, on the simulated engine at speed 10.
@@ -316,8 +316,9 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("grid.yaml");
         std::fs::write(&path, grid.to_string()).expect("written");
-        let grid = Grid::read(&path, &ReadOptions::default())
-            .unwrap_or_else(|faults| panic!("{}", faults.render(100, false)));
+        let grid = GridFile::read(&path, &ReadOptions::default())
+            .unwrap_or_else(|errors| panic!("{}", errors.render(100, false)))
+            .without_service();
         let of = |side: Side| seconds(&grid, &grid.workloads[0], is_warmup, 10.0, side);
         (of(|range| range.low), of(|range| range.high))
     }

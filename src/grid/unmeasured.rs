@@ -5,10 +5,9 @@
 
 use serde_json::Value;
 
-use super::advice::{some, source};
 use super::error::Findings;
 use super::node::Span;
-use super::{EngineBlock, Grid};
+use super::{EngineBlock, Grid, some};
 use crate::configuration::Configuration;
 use crate::metric::MetricRef;
 use crate::workload::{Spec, Workload};
@@ -127,7 +126,8 @@ fn of_the_cache(grid: &Grid, metric: &MetricRef, span: &Span, findings: &mut Fin
 /// The simulated engine has no GPU, and no process of its own.
 fn of_the_machine(grid: &Grid, metric: &MetricRef, span: &Span, findings: &mut Findings) {
     let is_told = |prefix: &str| metric.name.starts_with(prefix);
-    let is_own = source(grid, metric)
+    let is_own = grid
+        .workload_of(metric)
         .is_some_and(|it| it.kind().metrics.iter().any(|own| own.name == metric.name));
     let of_the_machine = ["gpu_", "energy_", "engine_"].into_iter().any(is_told) && !is_own;
     if of_the_machine && matches!(grid.engine, EngineBlock::Simulated(_)) {
