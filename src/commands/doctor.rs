@@ -10,7 +10,7 @@ use crate::exit::{CommandError, Exit, print};
 pub(crate) async fn doctor(args: &GridArgs) -> Result<Exit, CommandError> {
     let file = super::read_grid(args)?;
     // What is wrong with the service is among the findings.
-    let service = service::read(file.engine()).await.ok().flatten();
+    let service = service::read(&file).await.ok().flatten();
     let grid = service::complete(file, service.as_ref());
     let findings = diagnose(&grid).await;
     let lines: Vec<String> = findings

@@ -14,7 +14,7 @@ use crate::exit::{CommandError, Exit, print};
 /// `plan`: what would run.
 pub(crate) async fn plan(args: &PlanArgs) -> Result<Exit, CommandError> {
     let file = super::read_grid(&args.grid)?;
-    let (grid, service) = match service::read(file.engine()).await {
+    let (grid, service) = match service::read(&file).await {
         Ok(service) => (service::complete(file, service.as_ref()), service),
         Err(error) => {
             let mut grid = file.without_service();

@@ -49,7 +49,7 @@ pub(crate) async fn resume(args: &ResumeArgs, shutdown: &Shutdown) -> Result<Exi
 
 /// The grid with its compose service's own flags, where it has one.
 async fn complete(file: GridFile) -> Result<Grid, CommandError> {
-    let service = service::read(file.engine()).await;
+    let service = service::read(&file).await;
     let service = service.map_err(|error| unusable(EngineError::from(error)))?;
     Ok(service::complete(file, service.as_ref()))
 }

@@ -6,16 +6,17 @@ use super::docker::source_of;
 use super::service_flags;
 use crate::grid::{EngineBlock, Grid, GridFile};
 
-/// Reads the compose service of an engine block, where it names one.
+/// Reads the compose service that a grid names, where it names one.
 ///
 /// # Errors
-/// When the compose tool is missing, or the service cannot be read.
-pub async fn read(engine: &EngineBlock) -> Result<Option<ServiceSpec>, ComposeError> {
-    let EngineBlock::Docker(block) = engine else { return Ok(None) };
-    match source_of(block, block.service.as_deref()) {
-        Some(source) => compose::read(&source).await.map(Some),
-        None => Ok(None),
-    }
+/// When the compose tool is missing, the service cannot be read, or the grid sets
+/// flags that it would ignore.
+pub async fn read(file: &GridFile) -> Result<Option<ServiceSpec>, ComposeError> {
+    let EngineBlock::Docker(block) = file.engine() else { return Ok(None) };
+    let Some(source) = source_of(block, block.service.as_deref()) else { return Ok(None) };
+    let service = compose::read(&source).await?;
+    service_flags::check_script(&service, &source, &block.flags, file.configurations())?;
+    Ok(Some(service))
 }
 
 /// The grid with the flags of the service that was read for it.

@@ -70,6 +70,11 @@ impl GridFile {
         &self.grid.engine
     }
 
+    /// The configurations with the flags that the file itself sets.
+    pub fn configurations(&self) -> &[Configuration] {
+        &self.grid.configurations
+    }
+
     /// The grid with a service's own flags under every configuration. Ids become those
     /// of the complete request; configurations that are now the same are one. Grids of
     /// other engines are not changed by a service.

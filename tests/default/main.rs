@@ -11,6 +11,7 @@ mod grid_errors;
 mod grid_expansion;
 mod process;
 mod results;
+mod shell_script;
 mod shipped;
 mod simulator;
 mod simulator_clock;
