@@ -4,7 +4,7 @@
 
 use super::duration::spoken;
 use super::error::Findings;
-use super::estimate::{Estimate, longest};
+use super::estimate::Estimate;
 use super::{Grid, inert_flags, some, unmeasured};
 
 use crate::configuration::Configuration;
@@ -51,7 +51,7 @@ fn hourly(grid: &Grid, findings: &mut Findings) {
             continue;
         }
         let Some(workload) = grid.workload_of(metric) else { continue };
-        let longest = longest(grid, workload);
+        let longest = workload.longest(&grid.datasets);
         if longest < MIN_OF_AN_HOUR {
             findings.warning(
                 Some(span),

@@ -7,8 +7,8 @@ use serde_json::Map;
 use super::duration;
 use super::error::Findings;
 use super::fields::{Fields, json, list, mapping};
-use super::missing_metrics;
 use super::node::{Content, Key, Node, Span};
+use super::unmeasured;
 use crate::metric::{Constraint, Direction, Form, Goal, Metric, MetricRef, Objective};
 use crate::strategy::{GridStrategy, StrategySpec};
 use crate::workload::{Datasets, KINDS, Kind, Workload, nearest};
@@ -296,7 +296,7 @@ fn metric<'f>(
     }
     if let Some(workload) = suite.workloads.iter().find(|it| it.kind().key == kind.key) {
         case(&reference, span, workload, findings)?;
-        missing_metrics::tell(&reference, span, workload, findings);
+        unmeasured::by_options(&reference, span, workload, findings);
     }
     Some(Named { reference, metric, span })
 }

@@ -114,9 +114,10 @@ fn caching(grid: &Grid, findings: &mut Findings) {
     let metric = &grid.objective.metric;
     let Some(workload) = grid.workload_of(metric) else { return };
     let others = grid.objective.constraints.iter().any(|it| {
-        grid.workload_of(&it.metric).is_some_and(|workload| !shares_nothing(workload, &it.metric))
+        grid.workload_of(&it.metric)
+            .is_some_and(|workload| !workload.shares_nothing(&it.metric.name))
     });
-    if !is_switched || others || !shares_nothing(workload, metric) {
+    if !is_switched || others || !workload.shares_nothing(&metric.name) {
         return;
     }
     let help = match &workload.spec {
@@ -131,15 +132,4 @@ fn caching(grid: &Grid, findings: &mut Findings) {
              `kv_cache.ttft_resent_ms` or by `conversation`"
         ),
     );
-}
-
-/// Whether the prompts of a metric have nothing that a cache could hold: each opens
-/// with a salt of its own.
-fn shares_nothing(workload: &Workload, metric: &MetricRef) -> bool {
-    match &workload.spec {
-        Spec::Load(load) => load.shared_prefix_tokens.is_none(),
-        Spec::LongContext(_) => true,
-        Spec::KvCache(_) => ["ttft_miss_ms", "ttft_independent_ms"].contains(&&*metric.name),
-        _ => false,
-    }
 }

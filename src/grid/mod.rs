@@ -13,7 +13,6 @@ mod file;
 mod flag_map;
 mod goal;
 mod inert_flags;
-mod missing_metrics;
 mod name;
 mod node;
 pub mod plan;

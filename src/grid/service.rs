@@ -232,7 +232,7 @@ mod tests {
         let told: Vec<&str> = advice(&grid).into_iter().map(|it| it.message.as_str()).collect();
         assert_eq!(
             told,
-            ["kv_cache.ttft_resent_ms is never measured: it takes a context of 4112 tokens, and \
+            ["kv_cache.ttft_resent_ms is never measured: it needs a context of 4112 tokens, and \
               max-model-len is 2048; ask for less, or raise max-model-len"]
         );
     }
