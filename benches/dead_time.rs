@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use vllm_grid::bench::RecordSink;
 use vllm_grid::engine;
 use vllm_grid::event::{Emit, Event, Phase};
-use vllm_grid::grid::{Grid, ReadOptions};
+use vllm_grid::grid::{GridFile, ReadOptions};
 use vllm_grid::history::folder::Folder;
 use vllm_grid::history::record::Manifest;
 use vllm_grid::results::records::ParquetRecords;
@@ -109,8 +109,9 @@ async fn ours(place: &Path, image: &str) -> Vec<f64> {
     );
     let path = place.join("dead.yaml");
     std::fs::write(&path, text).expect("writable");
-    let grid = Grid::read(&path, &ReadOptions::default())
-        .unwrap_or_else(|faults| panic!("{}", faults.render(100, false)));
+    let grid = GridFile::read(&path, &ReadOptions::default())
+        .unwrap_or_else(|errors| panic!("{}", errors.render(100, false)))
+        .without_service();
     let now = jiff::Timestamp::now();
     let output = place.join("dead");
     let (folder, name) = Folder::create(&grid.name, now, Some(&output)).expect("a new folder");

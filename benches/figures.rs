@@ -11,7 +11,7 @@ use vllm_grid::bench::{RecordSink, RepeatKey};
 use vllm_grid::client::record::RequestRecord;
 use vllm_grid::engine;
 use vllm_grid::event::{Emit, Event, Phase};
-use vllm_grid::grid::{Grid, ReadOptions};
+use vllm_grid::grid::{GridFile, ReadOptions};
 use vllm_grid::history::folder::Folder;
 use vllm_grid::history::record::Manifest;
 use vllm_grid::sweep::run::{Sweep, SweepContext};
@@ -132,7 +132,8 @@ async fn around_a_launch(place: &Path) -> (Duration, Duration) {
                 kv-cache: {prefix-tokens: [1024], prompts: 1, output-tokens: 2}\nobjective:\n  \
                 minimize: kv_cache.ttft_resent_ms\nstrategy: {grid: {launches: 4, repeats: 1}}\n";
     std::fs::write(&path, grid).expect("writable");
-    let grid = Grid::read(&path, &ReadOptions::default()).expect("a good grid");
+    let file = GridFile::read(&path, &ReadOptions::default()).expect("a good grid");
+    let grid = file.without_service();
     let now = jiff::Timestamp::now();
     let (folder, name) =
         Folder::create(&grid.name, now, Some(&place.join("dead"))).expect("a new folder");

@@ -8,9 +8,9 @@ use vllm_grid::engine::compose::ComposeError;
 use vllm_grid::engine::docker::production::DockerProduction;
 use vllm_grid::engine::docker::{DockerError, production_of};
 use vllm_grid::engine::production::Production;
-use vllm_grid::engine::{self, Engine, EngineError};
+use vllm_grid::engine::{self, Engine, EngineError, service};
 use vllm_grid::event::Event;
-use vllm_grid::grid::{DockerBlock, EngineBlock, Grid, ReadOptions};
+use vllm_grid::grid::{DockerBlock, EngineBlock, Grid, GridFile, ReadOptions};
 use vllm_grid::history::HistoryError;
 use vllm_grid::history::folder::Folder;
 use vllm_grid::history::journal::JournalError;
@@ -27,8 +27,7 @@ use crate::signals::Shutdown;
 
 /// `sweep`: launches, measures and ranks every configuration of a grid.
 pub(crate) async fn sweep(args: &SweepArgs, shutdown: &Shutdown) -> Result<Exit, CommandError> {
-    let mut grid = super::read_grid(&args.grid)?;
-    join(&mut grid).await?;
+    let grid = complete(super::read_grid(&args.grid)?).await?;
     let engine = engine(&grid, None).await?;
     let now = jiff::Timestamp::now();
     let (folder, name) = Folder::create(&grid.name, now, args.output.as_deref())?;
@@ -49,35 +48,34 @@ pub(crate) async fn resume(args: &ResumeArgs, shutdown: &Shutdown) -> Result<Exi
 }
 
 /// The grid with its compose service's own flags, where it has one.
-async fn join(grid: &mut Grid) -> Result<(), CommandError> {
-    match super::join_service(grid).await {
-        Ok(_) => Ok(()),
-        Err(fault) => Err(unusable(grid, EngineError::from(fault))),
-    }
+async fn complete(file: GridFile) -> Result<Grid, CommandError> {
+    let service = service::read(&file).await;
+    let service = service.map_err(|error| unusable(EngineError::from(error)))?;
+    Ok(service::complete(file, service.as_ref()))
 }
 
 /// The grid's engine, on the image of earlier sessions where there were any.
 async fn engine(grid: &Grid, image_id: Option<String>) -> Result<Box<dyn Engine>, CommandError> {
-    engine::of_grid(&grid.engine, image_id).await.map_err(|fault| unusable(grid, fault))
+    engine::of_grid(&grid.engine, image_id).await.map_err(|error| match error {
+        EngineError::NoKey(_) => {
+            let keys = ["engine", grid.engine.name(), "api-key-env"];
+            let line = grid.place_of(&keys).map(|(line, _)| format!(":{line}"));
+            let place = format!("{}{}", grid.path.display(), line.unwrap_or_default());
+            CommandError::message(Exit::Environment, format!("{place}: {error}"))
+        }
+        error => unusable(error),
+    })
 }
 
-fn unusable(grid: &Grid, fault: EngineError) -> CommandError {
-    let exit = match &fault {
+fn unusable(error: EngineError) -> CommandError {
+    let exit = match &error {
         EngineError::Compose(ComposeError::NoTool | ComposeError::Tool { .. }) => Exit::Environment,
         EngineError::Compose(_) | EngineError::Docker(DockerError::ImageChanged { .. }) => {
             Exit::Usage
         }
-        EngineError::NoKey(_) => {
-            let line = String::from_utf8_lossy(&grid.source)
-                .lines()
-                .position(|line| line.trim_start().starts_with("api-key-env"));
-            let line = line.map(|at| format!(":{}", at + 1)).unwrap_or_default();
-            let text = format!("{}{line}: {fault}", grid.path.display());
-            return CommandError::message(Exit::Environment, text);
-        }
         _ => Exit::Environment,
     };
-    CommandError::new(exit, fault)
+    CommandError::new(exit, error)
 }
 
 /// What serves production, where the grid names it.
@@ -171,9 +169,9 @@ async fn unchanged(folder: &Folder, manifest: &Manifest) -> Result<Grid, Command
         max_configurations: usize::MAX,
         ..ReadOptions::default()
     };
-    let mut grid = Grid::read(&copy, &options)
-        .map_err(|faults| CommandError::explained(Exit::Usage, faults))?;
-    join(&mut grid).await?;
+    let file = GridFile::read(&copy, &options)
+        .map_err(|errors| CommandError::explained(Exit::Usage, errors))?;
+    let grid = complete(file).await?;
     let files = grid.datasets.files();
     if let Some(file) = manifest.datasets.iter().find(|file| !files.contains(file)) {
         let what = format!(

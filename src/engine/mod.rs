@@ -24,6 +24,7 @@ pub mod process;
 pub mod production;
 pub mod readiness;
 pub mod retry;
+pub mod service;
 pub mod service_flags;
 pub mod simulated;
 

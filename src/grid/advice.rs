@@ -1,15 +1,14 @@
 //! What a person should read before the night: things that are allowed, and
-//! that will not give what they seem to promise. Of flags that cannot act is told in
-//! [`super::acting`], of what will not be measured in [`super::unmeasured`].
+//! that will not give what they seem to promise. Flags that cannot act are in
+//! [`super::inert_flags`], what will not be measured is in [`super::unmeasured`].
 
+use super::duration::spoken;
 use super::error::Findings;
-use super::estimate::{Estimate, longest};
-use super::plan::spoken;
-use super::{Grid, inert_flags, unmeasured};
+use super::estimate::Estimate;
+use super::{Grid, inert_flags, some, unmeasured};
 
 use crate::configuration::Configuration;
-use crate::metric::MetricRef;
-use crate::workload::{MIN_OF_AN_HOUR, Workload};
+use crate::workload::MIN_OF_AN_HOUR;
 
 /// All advice on a grid, whose flags may not be complete yet.
 pub(super) fn all(grid: &Grid, findings: &mut Findings) {
@@ -18,20 +17,6 @@ pub(super) fn all(grid: &Grid, findings: &mut Findings) {
     hourly(grid, findings);
     small_batches(grid, findings);
     budget(grid, findings);
-}
-
-/// The workload that a metric comes from.
-pub(super) fn source<'g>(grid: &'g Grid, metric: &MetricRef) -> Option<&'g Workload> {
-    grid.workloads.iter().find(|it| it.kind().key == metric.workload)
-}
-
-/// The first of some configurations, and how many more there are.
-pub(super) fn some(configurations: &[&Configuration]) -> String {
-    match configurations {
-        [] => String::new(),
-        [one] => format!("`{}`", one.name),
-        [first, rest @ ..] => format!("`{}` and {} more", first.name, rest.len()),
-    }
 }
 
 /// Without chunking vLLM refuses a batch that cannot hold the longest prompt.
@@ -65,8 +50,8 @@ fn hourly(grid: &Grid, findings: &mut Findings) {
         if !metric.name.contains("_per_hour") {
             continue;
         }
-        let Some(workload) = source(grid, metric) else { continue };
-        let longest = longest(grid, workload);
+        let Some(workload) = grid.workload_of(metric) else { continue };
+        let longest = workload.longest(&grid.datasets);
         if longest < MIN_OF_AN_HOUR {
             findings.warning(
                 Some(span),

@@ -180,6 +180,11 @@ fn push(into: &mut Vec<Finding>, span: Option<Span>, message: String) -> &mut Fi
     into.last_mut().expect("something was just pushed")
 }
 
+/// Line and column, from 1, of a byte of a text.
+pub(super) fn place(text: &str, byte: usize) -> (usize, usize) {
+    Lines::of(text).place(text, byte)
+}
+
 /// Where each line begins.
 struct Lines(Vec<usize>);
 

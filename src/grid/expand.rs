@@ -12,7 +12,8 @@ use super::EngineBlock;
 use super::error::Findings;
 use super::name;
 use super::node::Span;
-use crate::configuration::{Configuration, Entry, Flags, hexadecimal};
+use crate::configuration::{Configuration, Flags, hexadecimal};
+use crate::flags::Entry;
 
 /// The name that stands for the flags as they are in the engine block.
 pub(super) const PRODUCTION: &str = "production";
@@ -325,7 +326,7 @@ impl<'a> Collector<'a> {
         }
         flags.retain(|_, value| !value.is_null());
         let digest = self.engine.identity(self.image.as_deref(), &flags, &environment).digest();
-        let taken_away = if self.engine.awaits_base() { nulls(&varied) } else { Vec::new() };
+        let taken_away = if self.engine.lacks_service() { nulls(&varied) } else { Vec::new() };
         match self.by_digest.entry((digest, taken_away)) {
             hash_map::Entry::Occupied(known) => {
                 let known = &mut self.configurations[*known.get()];
@@ -364,7 +365,7 @@ pub(super) fn add_production(engine: &EngineBlock, into: &mut Vec<Configuration>
     collector.add(PRODUCTION.to_owned(), std::iter::empty());
     let Some(production) = collector.configurations.pop() else { return PRODUCTION.to_owned() };
     let is_same = |known: &&mut Configuration| {
-        known.id == production.id && (!engine.awaits_base() || nulls(&known.varied).is_empty())
+        known.id == production.id && (!engine.lacks_service() || nulls(&known.varied).is_empty())
     };
     if let Some(known) = into.iter_mut().find(is_same) {
         known.aliases.push(production.name);

@@ -4,10 +4,11 @@ use std::path::Path;
 
 use serde_json::Map;
 
+use super::duration;
 use super::error::Findings;
 use super::fields::{Fields, json, list, mapping};
-use super::missing_metrics;
 use super::node::{Content, Key, Node, Span};
+use super::unmeasured;
 use crate::metric::{Constraint, Direction, Form, Goal, Metric, MetricRef, Objective};
 use crate::strategy::{GridStrategy, StrategySpec};
 use crate::workload::{Datasets, KINDS, Kind, Workload, nearest};
@@ -295,7 +296,7 @@ fn metric<'f>(
     }
     if let Some(workload) = suite.workloads.iter().find(|it| it.kind().key == kind.key) {
         case(&reference, span, workload, findings)?;
-        missing_metrics::tell(&reference, span, workload, findings);
+        unmeasured::by_options(&reference, span, workload, findings);
     }
     Some(Named { reference, metric, span })
 }
@@ -414,7 +415,7 @@ fn strategy_name(name: &str, span: &Span, findings: &mut Findings) -> bool {
 /// Seconds of a budget such as `8h`, `90m`, `1h30m`.
 pub(super) fn budget(node: &Node, findings: &mut Findings) -> Option<u64> {
     let seconds = match &node.content {
-        Content::Text(text) => duration(text),
+        Content::Text(text) => duration::read(text),
         _ => None,
     };
     if seconds.is_none() {
@@ -422,47 +423,4 @@ pub(super) fn budget(node: &Node, findings: &mut Findings) -> Option<u64> {
         findings.fault(&node.span, message).help("write for example `8h`, `90m` or `1h30m`");
     }
     seconds
-}
-
-/// Seconds of a duration in whole days, hours, minutes and seconds, larger
-/// units first; `None` where it is none, or 0.
-fn duration(text: &str) -> Option<u64> {
-    let mut rest = text.trim();
-    let mut seconds = 0_u64;
-    let mut units = [('d', 86_400), ('h', 3600), ('m', 60), ('s', 1)].into_iter();
-    while !rest.is_empty() {
-        let digits = rest.find(|letter: char| !letter.is_ascii_digit())?;
-        let number: u64 = rest[..digits].parse().ok()?;
-        let unit = rest[digits..].chars().next()?;
-        let (_, factor) = units.find(|(known, _)| *known == unit)?;
-        seconds = seconds.checked_add(number.checked_mul(factor)?)?;
-        rest = rest[digits + unit.len_utf8()..].trim_start();
-    }
-    (seconds > 0).then_some(seconds)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::duration;
-
-    #[test]
-    fn durations_are_read_in_hours_minutes_and_seconds() {
-        for (text, seconds) in [
-            ("8h", Some(28_800)),
-            ("90m", Some(5400)),
-            ("1h30m", Some(5400)),
-            ("1h 30m", Some(5400)),
-            ("1d", Some(86_400)),
-            ("45s", Some(45)),
-            ("0h", None),
-            ("8", None),
-            ("h", None),
-            ("30m1h", None),
-            ("1,5h", None),
-            ("99999999999999999999h", None),
-            ("", None),
-        ] {
-            assert_eq!(duration(text), seconds, "{text}");
-        }
-    }
 }

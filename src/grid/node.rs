@@ -197,6 +197,14 @@ impl Node {
         entry.map(|(_, value)| value)
     }
 
+    /// The last of some keys, each inside the one before it.
+    pub(super) fn key(&self, keys: &[&str]) -> Option<&Key> {
+        let (name, inner) = keys.split_first()?;
+        let Content::Map(entries) = &self.content else { return None };
+        let (key, node) = entries.iter().find(|(key, _)| key.text.replace('_', "-") == *name)?;
+        if inner.is_empty() { Some(key) } else { node.key(inner) }
+    }
+
     /// The kind of value, as a person would call it.
     pub(super) fn describe(&self) -> String {
         match &self.content {

@@ -5,9 +5,10 @@
 use std::collections::BTreeMap;
 
 use super::text::{plain, width, wrap};
-use crate::metric::{Form, Measurement, Metric, MetricValue, Status, catalogue};
+use crate::metric::{Form, Measurement, Metric, MetricValue, Status};
 use crate::results::number::decimals;
 use crate::statistics::median;
+use crate::workload::catalogue;
 
 /// Spaces between columns.
 const PADDING: usize = 2;
@@ -22,7 +23,7 @@ pub fn render(measurements: &[&Measurement], columns: usize) -> String {
     let mut blocks = Vec::new();
     for (workload, cases) in by_workload(measurements) {
         let known: Vec<&Metric> =
-            catalogue().into_iter().filter(|m| m.workload == workload.replace('-', "_")).collect();
+            catalogue().iter().filter(|m| m.workload == workload.replace('-', "_")).collect();
         let rows = rows(&known, &cases);
         for some in fitting(&cases, &rows, columns) {
             blocks.push(table(&workload, &cases, &rows, some));

@@ -11,7 +11,7 @@ use crate::engine::docker::cleanup::{self, CleanupError};
 use crate::engine::docker::production_of;
 use crate::engine::process;
 use crate::event::Emit;
-use crate::grid::{EngineBlock, Grid, ReadOptions};
+use crate::grid::{EngineBlock, GridFile, ReadOptions};
 use crate::history::folder::Folder;
 use crate::history::journal::{Entry, Journal};
 use crate::history::production::{PendingRestore, pending_restore, steps};
@@ -119,8 +119,8 @@ async fn give_production_back(folder: &Path, emit: &Emit) -> Result<bool, String
         datasets: false,
         ..ReadOptions::default()
     };
-    let grid = Grid::read(&folder.grid_path(), &options).map_err(|fault| told(&fault))?;
-    let EngineBlock::Docker(block) = &grid.engine else { return Ok(false) };
+    let file = GridFile::read(&folder.grid_path(), &options).map_err(|fault| told(&fault))?;
+    let EngineBlock::Docker(block) = file.engine() else { return Ok(false) };
     let production = production_of(block).await.map_err(|fault| told(&fault))?;
     let production = production.ok_or("its grid names no production")?;
     let mut note = |step| {

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::options::{OptionKind, OptionSpec, Options};
-use super::{Concurrency, Kind, OptionError, Route, Spec};
 use crate::statistics::distribution;
+use super::specification::Specification as _;
+use super::{Concurrency, Kind, Route, Spec};
 
 /// The kind `load`.
 pub(super) const KIND: Kind = Kind {
@@ -168,31 +169,6 @@ impl Load {
         }
     }
 
-    /// Options that contradict each other.
-    pub(super) fn faults(&self, options: &Options) -> Vec<OptionError> {
-        let mut faults = options.idle_with_dataset(&["prompt-tokens", "shared-prefix-tokens"]);
-        let mut fault = |key: &str, message: &str| {
-            faults.push(OptionError { key: key.to_owned(), message: message.to_owned() });
-        };
-        if self.find_max_rate && self.slo.is_empty() {
-            fault(
-                "find-max-rate",
-                "`find-max-rate` needs an SLO: set `slo-ttft-ms`, `slo-tpot-ms` or `slo-e2el-ms`",
-            );
-        }
-        if self.requests.is_some() && self.duration.is_some() {
-            fault("duration", "give `requests` or `duration`, not both");
-        }
-        let shared = self.shared_prefix_tokens.filter(|_| self.dataset.is_none());
-        if shared.is_some_and(|shared| shared >= self.prompt_tokens) {
-            fault(
-                "shared-prefix-tokens",
-                "`shared-prefix-tokens` must be less than `prompt-tokens`: each prompt has a part of its own",
-            );
-        }
-        faults
-    }
-
     /// Its cases, each with its name as if there were several.
     pub fn named_cases(&self) -> Vec<(LoadCase, String)> {
         let concurrencies = self
@@ -202,22 +178,6 @@ impl Load {
         let rates = self.rate.iter().map(|rate| (LoadCase::Rate(*rate), format!("rate={rate}")));
         let search = self.find_max_rate.then(|| (LoadCase::MaxRate, "max-rate".to_owned()));
         concurrencies.chain(rates).chain(search).collect()
-    }
-
-    /// Its cases as text; one empty text where there is one only.
-    pub(super) fn cases(&self) -> Vec<String> {
-        match self.named_cases() {
-            one if one.len() == 1 => vec![String::new()],
-            several => several.into_iter().map(|(_, name)| name).collect(),
-        }
-    }
-
-    /// Requests in flight at once in a case; without its name, in any of them.
-    pub(super) fn in_flight(&self, case: Option<&str>) -> Concurrency {
-        let named = self.named_cases();
-        let asked = named.iter().filter(|(_, name)| case.is_none_or(|case| case == name));
-        let alone = asked.map(|(case, _)| *case == LoadCase::Concurrency(1));
-        if alone.reduce(|a, b| a && b) == Some(true) { Concurrency::One } else { Concurrency::Many }
     }
 
     /// Whether configurations are judged by this case.
@@ -356,7 +316,7 @@ mod tests {
 
     #[test]
     fn a_concurrency_of_one_is_no_load() {
-        let in_flight = |options, case| read(options).expect("good options").in_flight(case);
+        let in_flight = |options, case| read(options).expect("good options").concurrency(case);
         assert_eq!(in_flight(json!({"concurrency": 1}), None), Concurrency::One);
         let ladder = json!({"concurrency": [1, 8]});
         assert_eq!(in_flight(ladder.clone(), Some("concurrency=1")), Concurrency::One);

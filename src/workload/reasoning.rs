@@ -5,8 +5,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::cost::Work;
 use super::options::{OptionKind, OptionSpec, Options};
-use super::{Concurrency, Kind, Spec};
+use super::specification::Specification;
+use super::{Concurrency, Dataset, Kind, Spec};
 use crate::metric::{Counted, Direction, Metric, Scale};
 
 /// The kind `reasoning`.
@@ -95,15 +97,32 @@ impl Reasoning {
         }
     }
 
-    /// Its cases as text; one empty text where there is one only.
-    pub(super) fn cases(&self) -> Vec<String> {
-        super::cases("kind", &self.kinds)
-    }
-
     /// The kind that a case stands for.
     pub(crate) fn kind_of(&self, case: &str) -> Option<ReasoningKind> {
         let index = self.cases().iter().position(|known| known == case)?;
         self.kinds.get(index).copied()
+    }
+}
+
+/// Tokens of a puzzle with its rules, about.
+const PUZZLE: u64 = 400;
+
+impl Specification for Reasoning {
+    fn kind(&self) -> &'static Kind {
+        &KIND
+    }
+
+    fn cases(&self) -> Vec<String> {
+        super::cases("kind", &self.kinds)
+    }
+
+    fn cost(&self, _dataset: Option<&Dataset>, is_warmup: bool) -> Vec<Work> {
+        let puzzles = if is_warmup { 1 } else { self.instances };
+        vec![Work::alone(puzzles, PUZZLE, self.max_tokens / 2); self.kinds.len()]
+    }
+
+    fn assumption(&self) -> Option<&'static str> {
+        Some("half")
     }
 }
 

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::cost::Work;
 use super::options::{OptionKind, OptionSpec, Options};
-use super::{Concurrency, Kind, Route, Spec};
+use super::specification::{Absence, Specification};
+use super::{Concurrency, Dataset, Kind, Route, Spec};
 use crate::metric::{Counted, Direction, Metric, Scale};
 
 /// The kind `stability`.
@@ -85,6 +87,43 @@ impl Stability {
             self.output_tokens.iter().map(move |output| (prompt, *output))
         };
         self.prompt_tokens.iter().flat_map(with).collect()
+    }
+}
+
+impl Specification for Stability {
+    fn kind(&self) -> &'static Kind {
+        &KIND
+    }
+
+    fn duration(&self) -> Option<f64> {
+        self.duration
+    }
+
+    fn cost(&self, _dataset: Option<&Dataset>, is_warmup: bool) -> Vec<Work> {
+        let mix = self.mix();
+        let blocks = match self.duration {
+            _ if is_warmup => 1,
+            Some(_) => 2,
+            None => 2 * self.requests.div_ceil(2 * mix.len() as u64),
+        };
+        let sum = |length: fn(&(u64, u64)) -> u64| mix.iter().map(length).sum::<u64>();
+        vec![Work {
+            prompts: blocks as f64 * sum(|(prompt, _)| *prompt) as f64,
+            tokens: blocks as f64 * sum(|(_, output)| *output) as f64,
+            scheduled: self.duration.filter(|_| !is_warmup).unwrap_or(0.0),
+            readings: 1.0,
+            ..Work::default()
+        }]
+    }
+
+    fn unmeasurable(&self, _case: Option<&str>, metric: &str) -> Option<Absence> {
+        let one_token = self.output_tokens.iter().all(|tokens| *tokens == 1);
+        (metric.contains("tpot_") && one_token).then(Absence::of_one_token)
+    }
+
+    /// What is too long of a mix is left out, unless all of it is.
+    fn context_needed(&self, _case: &str) -> Option<u64> {
+        self.mix().iter().map(|(prompt, output)| prompt + output).min()
     }
 }
 

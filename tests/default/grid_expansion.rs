@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use vllm_grid::configuration::Configuration;
 use vllm_grid::grid::plan::Plan;
-use vllm_grid::grid::{Grid, GridErrors, ReadOptions};
+use vllm_grid::grid::{Grid, GridErrors, GridFile, ReadOptions};
 
 type Axis = (String, Vec<Value>);
 type Row = BTreeMap<String, Value>;
@@ -19,7 +19,7 @@ fn read_value(grid: &Value) -> Result<Grid, GridErrors> {
     let path: PathBuf = folder.path().join("grid.yaml");
     // JSON is YAML.
     fs::write(&path, grid.to_string()).expect("a file");
-    Grid::read(&path, &ReadOptions::default())
+    GridFile::read(&path, &ReadOptions::default()).map(GridFile::without_service)
 }
 
 fn grid(body: Value) -> Value {

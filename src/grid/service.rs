@@ -1,5 +1,5 @@
 //! The flags of a compose service's command, put under those of the grid. The
-//! compose tool reads the service after the grid is read; from then on a
+//! compose tool reads the service after the grid file is read; then each
 //! configuration's flags and id are complete, and equals are merged again.
 
 use std::collections::HashMap;
@@ -7,9 +7,8 @@ use std::collections::hash_map::Entry;
 
 use itertools::Itertools as _;
 
-use super::error::Finding;
+use super::Grid;
 use super::expand::PRODUCTION;
-use super::{EngineBlock, Grid};
 use crate::configuration::{Configuration, Flags};
 
 /// What a compose service asks for by itself.
@@ -23,51 +22,34 @@ pub struct ServiceBase {
     pub flags: Flags,
 }
 
-impl Grid {
-    /// Puts a service's own flags under every configuration. Ids become those
-    /// of the complete request; configurations that are now the same are one.
-    /// Grids of other engines stay as they are.
-    pub fn join_base(&mut self, base: ServiceBase) {
-        let EngineBlock::Docker(block) = &mut self.engine else { return };
-        let own = block.flags.clone();
-        let under = base.flags.clone();
-        block.base = Some(base);
-        let mut configurations = std::mem::take(&mut self.configurations);
-        let image = self.engine.image();
-        for configuration in &mut configurations {
-            configuration.flags = joined(&under, &own, configuration);
-            let Configuration { flags, environment, .. } = &*configuration;
-            configuration.id = self.engine.identity(image.as_deref(), flags, environment).id();
-        }
-        let is_production = |it: &Configuration| {
-            it.name == PRODUCTION && it.varied.is_empty() && !self.chosen.contains(&it.name)
-        };
-        let production = configurations.iter().position(is_production);
-        let production = production.map(|at| configurations.remove(at));
-        self.configurations = merged(configurations, &self.chosen);
-        if let Some(production) = production {
-            match self.configurations.iter_mut().find(|known| known.id == production.id) {
-                Some(known) => known.aliases.push(production.name),
-                None => self.configurations.insert(0, production),
-            }
-        }
-        if let Some(at) = self.baseline_index() {
-            self.baseline = Some(self.configurations[at].name.clone());
-        }
-        let differs =
-            |name: &&String| !self.configurations.iter().map(|it| it.flags.get(name)).all_equal();
-        self.varied =
-            self.places.flags.iter().map(|(name, _)| name).filter(differs).cloned().collect();
-        let source = String::from_utf8_lossy(&self.source).into_owned();
-        let text = source.strip_prefix('\u{feff}').unwrap_or(&source);
-        let faults = self.advise(text);
-        if !faults.is_empty() {
-            // The file itself is without fault: what the service's flags make pointless
-            // is a warning.
-            self.noticed.extend(faults.into_iter().map(Finding::into_warning));
-            self.advise(text);
+/// Puts a service's flags `under` those of the engine block, its `own`, and those of
+/// each configuration. `chosen`: the names that the file gives to configurations.
+pub(super) fn lay_under(grid: &mut Grid, under: &Flags, own: &Flags, chosen: &[String]) {
+    let mut configurations = std::mem::take(&mut grid.configurations);
+    let image = grid.engine.image();
+    for configuration in &mut configurations {
+        configuration.flags = joined(under, own, configuration);
+        let Configuration { flags, environment, .. } = &*configuration;
+        configuration.id = grid.engine.identity(image.as_deref(), flags, environment).id();
+    }
+    let is_production = |it: &Configuration| {
+        it.name == PRODUCTION && it.varied.is_empty() && !chosen.contains(&it.name)
+    };
+    let production = configurations.iter().position(is_production);
+    let production = production.map(|at| configurations.remove(at));
+    grid.configurations = merged(configurations, chosen);
+    if let Some(production) = production {
+        match grid.configurations.iter_mut().find(|known| known.id == production.id) {
+            Some(known) => known.aliases.push(production.name),
+            None => grid.configurations.insert(0, production),
         }
     }
+    if let Some(at) = grid.baseline_index() {
+        grid.baseline = Some(grid.configurations[at].name.clone());
+    }
+    let differs =
+        |name: &&String| !grid.configurations.iter().map(|it| it.flags.get(name)).all_equal();
+    grid.varied = grid.places.flags.iter().map(|(name, _)| name).filter(differs).cloned().collect();
 }
 
 /// The service's flags, overlaid by the engine block's, overlaid by the configuration's.
@@ -112,13 +94,13 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::grid::{ReadOptions, Warning};
+    use crate::grid::{GridFile, ReadOptions, Warning};
 
-    fn grid(body: &str) -> Grid {
+    fn file(body: &str) -> GridFile {
         measured(body, "{kv-cache: {}}", "{minimize: kv_cache.ttft_resent_ms}")
     }
 
-    fn measured(body: &str, workloads: &str, objective: &str) -> Grid {
+    fn measured(body: &str, workloads: &str, objective: &str) -> GridFile {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("grid.yaml");
         let text = format!(
@@ -126,7 +108,7 @@ mod tests {
              workloads: {workloads}\nobjective: {objective}\n"
         );
         std::fs::write(&path, text).expect("written");
-        Grid::read(&path, &ReadOptions::default())
+        GridFile::read(&path, &ReadOptions::default())
             .unwrap_or_else(|faults| panic!("{}", faults.render(100, false)))
     }
 
@@ -141,12 +123,13 @@ mod tests {
 
     #[test]
     fn the_service_s_flags_are_under_the_grid_s() {
-        let mut grid = grid(
+        let file = file(
             "parameters:\n  max-num-seqs: [16, 64]\n  enable-prefix-caching: [true]\n\
              include:\n  - {name: bare, max-num-seqs: null}\n  - {name: whole, compilation-config: {mode: 0}}\n",
         );
-        let before: Vec<String> = grid.configurations.iter().map(|it| it.id.clone()).collect();
-        grid.join_base(base(
+        let before = file.clone().without_service().configurations;
+        let before: Vec<String> = before.into_iter().map(|it| it.id).collect();
+        let grid = file.with_service(base(
             &json!({"max-num-seqs": 32, "seed": 7, "compilation-config.level": 3}),
         ));
         let flags = |name: &str| {
@@ -171,9 +154,9 @@ mod tests {
     fn what_the_service_asks_for_already_is_production() {
         let body = "baseline: production\nparameters:\n  max-num-seqs: [null, 32, 64]\n\
                     include:\n  - {name: chosen, enable-prefix-caching: true, max-num-seqs: 64}\n";
-        let mut grid = grid(body);
+        let file = file(body);
         assert_eq!(
-            names(&grid),
+            names(&file.clone().without_service()),
             [
                 vec!["production"],
                 vec!["seqsdefault"],
@@ -183,7 +166,8 @@ mod tests {
             ],
             "not passed is not the same as left alone"
         );
-        grid.join_base(base(&json!({"max-num-seqs": 32, "enable-prefix-caching": true})));
+        let grid =
+            file.with_service(base(&json!({"max-num-seqs": 32, "enable-prefix-caching": true})));
         assert_eq!(
             names(&grid),
             [vec!["seqsdefault"], vec!["seqs32", "production"], vec!["chosen", "seqs64"]]
@@ -194,8 +178,8 @@ mod tests {
 
     #[test]
     fn production_that_nothing_equals_stays_a_configuration_of_its_own() {
-        let mut grid = grid("baseline: production\nparameters:\n  max-num-seqs: [64, 128]\n");
-        grid.join_base(base(&json!({"max-num-seqs": 32, "seed": 1})));
+        let file = file("baseline: production\nparameters:\n  max-num-seqs: [64, 128]\n");
+        let grid = file.with_service(base(&json!({"max-num-seqs": 32, "seed": 1})));
         assert_eq!(names(&grid), [vec!["production"], vec!["seqs64"], vec!["seqs128"]]);
         let production = &grid.configurations[0];
         assert_eq!(
@@ -207,11 +191,11 @@ mod tests {
 
     #[test]
     fn complete_flags_show_what_vllm_would_refuse() {
-        let mut grid = grid(
+        let file = file(
             "parameters:\n  enable-chunked-prefill: [true, false]\n  max-num-batched-tokens: [2048]\n",
         );
-        let before = grid.warnings.len();
-        grid.join_base(base(&json!({"max-model-len": 8192})));
+        let before = file.clone().without_service().warnings.len();
+        let grid = file.with_service(base(&json!({"max-model-len": 8192})));
         assert_eq!(grid.warnings.len(), before + 1);
         let last = &grid.warnings[before].message;
         assert!(last.contains("chunked prefill is off"), "{last}");
@@ -225,13 +209,14 @@ mod tests {
     #[test]
     fn whether_a_limit_binds_is_said_when_the_service_s_own_is_known() {
         let told = |own: u64| {
-            let mut grid = measured(
+            let file = measured(
                 "baseline: production\nparameters: {max-num-seqs: [32, 64]}\n",
                 "{load: {concurrency: 32}}",
                 "{maximize: load.output_throughput}",
             );
+            let grid = file.clone().without_service();
             assert!(advice(&grid).is_empty(), "it is not known yet: {:?}", grid.warnings);
-            grid.join_base(base(&json!({"max-num-seqs": own})));
+            let grid = file.with_service(base(&json!({"max-num-seqs": own})));
             advice(&grid).into_iter().cloned().collect::<Vec<_>>()
         };
         assert_eq!(told(16), [], "the baseline differs");
@@ -242,12 +227,12 @@ mod tests {
 
     #[test]
     fn what_the_service_s_context_cannot_hold_is_a_warning() {
-        let mut grid = grid("parameters: {enable-prefix-caching: [true, false]}\n");
-        grid.join_base(base(&json!({"max-model-len": 2048})));
+        let file = file("parameters: {enable-prefix-caching: [true, false]}\n");
+        let grid = file.with_service(base(&json!({"max-model-len": 2048})));
         let told: Vec<&str> = advice(&grid).into_iter().map(|it| it.message.as_str()).collect();
         assert_eq!(
             told,
-            ["kv_cache.ttft_resent_ms is never measured: it takes a context of 4112 tokens, and \
+            ["kv_cache.ttft_resent_ms is never measured: it needs a context of 4112 tokens, and \
               max-model-len is 2048; ask for less, or raise max-model-len"]
         );
     }

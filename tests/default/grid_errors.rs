@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use vllm_grid::grid::{Grid, GridErrors, ReadOptions};
+use vllm_grid::grid::{Grid, GridErrors, GridFile, ReadOptions};
 
 /// A grid without faults, to which each case adds one.
 const HEAD: &str = "name: g\nengine: {simulated: {model: Qwen/Qwen3-0.6B, gpu: rtx-4090}}\n";
@@ -15,7 +15,7 @@ fn read(bytes: &[u8], options: &ReadOptions) -> Result<Grid, GridErrors> {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("grid.yaml");
     fs::write(&path, bytes).expect("a file");
-    Grid::read(&path, options)
+    GridFile::read(&path, options).map(GridFile::without_service)
 }
 
 fn read_text(text: &str) -> Result<Grid, GridErrors> {
@@ -392,11 +392,11 @@ fn what_is_no_grid_file_is_said_to_be_none() {
     let options = ReadOptions::default();
     let mut text = String::new();
     let missing = folder.path().join("missing.yaml");
-    let faults = Grid::read(&missing, &options).expect_err("missing");
+    let faults = GridFile::read(&missing, &options).expect_err("missing");
     let _ = writeln!(text, "## missing\n{}", shown(&faults));
     let inside = folder.path().join("folder");
     fs::create_dir(&inside).expect("a folder");
-    let faults = Grid::read(&inside, &options).expect_err("a folder");
+    let faults = GridFile::read(&inside, &options).expect_err("a folder");
     let _ = writeln!(text, "## folder\n{}", shown(&faults));
     for (what, bytes) in [
         ("not UTF-8", &b"name: g\nbaseline: caf\xe9\n"[..]),
