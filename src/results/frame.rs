@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::ResultsError;
 use super::columns::{Kind, column, json, kind, list, list_text};
+use super::metric_columns::{column_of, workload_key};
 use crate::configuration::Configuration;
 use crate::flags::is_secret;
 use crate::history::launch::LaunchOutcome;
@@ -73,8 +74,8 @@ fn rows(sweep: &SweepRecord) -> Vec<Row<'_>> {
             });
         }
         // A server that died after its last good repeat is a row too: failures are rows.
-        let told = launch.measurements.iter().any(|m| m.status == Status::Failed);
-        if launch.measurements.is_empty() || (class.is_some() && !told) {
+        let has_failed = launch.measurements.iter().any(|m| m.status == Status::Failed);
+        if launch.measurements.is_empty() || (class.is_some() && !has_failed) {
             let (status, reason) = match launch.status() {
                 // Given up because a stop was asked for: no failure of the configuration.
                 (Status::Failed, _) if class.is_none() => {
@@ -216,7 +217,7 @@ fn metric_columns(sweep: &SweepRecord, rows: &[Row<'_>]) -> Vec<Column> {
     let mut further: BTreeSet<(String, String)> = rows
         .iter()
         .filter_map(|row| row.measurement)
-        .flat_map(|m| m.metrics.keys().map(|name| (m.workload.replace('-', "_"), name.clone())))
+        .flat_map(|m| m.metrics.keys().map(|name| (workload_key(&m.workload), name.clone())))
         .collect();
     for (workload, name, _) in &metrics {
         further.remove(&(workload.clone(), name.clone()));
@@ -228,11 +229,11 @@ fn metric_columns(sweep: &SweepRecord, rows: &[Row<'_>]) -> Vec<Column> {
             let values: Vec<Option<&MetricValue>> = rows
                 .iter()
                 .map(|row| {
-                    let m = row.measurement.filter(|m| m.workload.replace('-', "_") == workload)?;
+                    let m = row.measurement.filter(|m| workload_key(&m.workload) == workload)?;
                     m.metrics.get(&name)?.as_ref()
                 })
                 .collect();
-            metric_column(&format!("{workload}.{name}"), &values, form)
+            metric_column(&column_of(&workload, &name), &values, form)
         })
         .collect()
 }

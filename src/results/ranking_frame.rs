@@ -4,7 +4,9 @@ use polars::prelude::{Column, DataFrame};
 
 use super::ResultsError;
 use super::columns::column;
-use super::ranking::{Estimate, RankedConfiguration, Ranking, Ratio};
+use super::estimate::{Estimate, Ratio};
+use super::ranked::{RankedConfiguration, Ranking};
+use super::remark::Remark;
 use crate::metric::{MetricRef, Scale};
 use crate::statistics::{Chances, Interval};
 
@@ -13,9 +15,10 @@ impl Ranking {
     /// (the objective's interval rests on an assumed variance), `p_first`,
     /// `baseline_ratio` with `.low` and `.high`, `failure_class`, `remarks`,
     /// `failed_repeats`, `void_repeats`, `p_best` and `p_within_5_percent`,
-    /// `preferred` (of the first ones that cannot be told apart), and of metrics that may be zero or negative
-    /// `<metric>.mean`, the arithmetic mean that their `.low` and `.high` are of. Where
-    /// the objective is one: `baseline_difference` with `.low` and `.high`.
+    /// `preferred` (of the first ones that are not distinguishable), and of metrics
+    /// that may be zero or negative `<metric>.mean`, the arithmetic mean that their
+    /// `.low` and `.high` are of. Where the objective is one: `baseline_difference`
+    /// with `.low` and `.high`.
     ///
     /// # Errors
     /// When polars refuses the columns; a bug, since they are all of one length.
@@ -46,7 +49,9 @@ impl Ranking {
         columns.push(column("baseline_ratio.low", ratio(&|r| r.interval.low)));
         columns.push(column("baseline_ratio.high", ratio(&|r| r.interval.high)));
         columns.push(texts(rows, "failure_class", |row| row.failure_class.map(str::to_owned)));
-        columns.push(joined("remarks", rows, RankedConfiguration::all_remarks));
+        let remarks =
+            |row: &RankedConfiguration| row.all_remarks().iter().map(Remark::to_string).collect();
+        columns.push(joined("remarks", rows, remarks));
         columns.push(count(rows, "failed_repeats", |row| row.failed_repeats));
         columns.push(count(rows, "void_repeats", |row| row.void_repeats));
         let chance =
@@ -93,7 +98,7 @@ fn place_columns(ranking: &Ranking) -> Vec<Column> {
         column("baseline", state(|row| row.baseline).collect()),
         column("simulated", vec![Some(ranking.simulated); rows.len()]),
         column("eligible", state(|row| row.eligible).collect()),
-        texts(rows, "reason", |row| row.reason.clone()),
+        texts(rows, "reason", RankedConfiguration::reason),
         count(rows, "launches", |row| row.launches),
         count(rows, "repeats", |row| row.repeats),
         count(rows, "failures", |row| row.failures),
