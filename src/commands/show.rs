@@ -9,9 +9,9 @@ use vllm_grid::grid::plan::Plan;
 use vllm_grid::grid::{DockerBlock, EngineBlock, Grid, Warning};
 use vllm_grid::history::folder::Folder;
 use vllm_grid::history::record::SweepRecord;
-use vllm_grid::metric::{self, Direction};
+use vllm_grid::metric::{Direction, Metric};
 use vllm_grid::results::ranking;
-use vllm_grid::workload::{KINDS, Kind};
+use vllm_grid::workload::{KINDS, Kind, catalogue};
 use vllm_grid::{report, results};
 
 use crate::cli::{ExportArgs, Format, MetricsArgs, PlanArgs, ReportArgs, WorkloadsArgs};
@@ -121,8 +121,8 @@ pub(crate) fn export(args: &ExportArgs) -> Result<Exit, CommandError> {
 /// `metrics`: the catalogue.
 pub(crate) fn metrics(args: &MetricsArgs) -> Result<Exit, CommandError> {
     let kinds = kinds(&args.workload)?;
-    let mut catalogue = metric::catalogue();
-    catalogue.retain(|metric| kinds.iter().any(|kind| kind.key == metric.workload));
+    let of_kinds = |metric: &&Metric| kinds.iter().any(|kind| kind.key == metric.workload);
+    let catalogue: Vec<&Metric> = catalogue().iter().filter(of_kinds).collect();
     if args.format == Format::Json {
         print_json(&catalogue)?;
         return Ok(Exit::Done);

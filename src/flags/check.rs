@@ -3,6 +3,8 @@
 
 use serde_json::Value;
 
+use super::canonical::canonical;
+use super::spelling::nearest_word;
 use super::table::{Flag, Kind, lookup};
 
 /// A value that a flag does not take.
@@ -221,7 +223,7 @@ fn text(flag: &Flag, value: &Value) -> Result<Value, ValueError> {
         Value::String(_) => Ok(value.clone()),
         Value::Number(number) => Ok(Value::from(number.to_string())),
         // vLLM takes JSON for some of its text flags.
-        Value::Object(_) => Ok(Value::from(crate::configuration::canonical(value))),
+        Value::Object(_) => Ok(Value::from(canonical(value))),
         _ => Err(expected(flag, "a text", value)),
     }
 }
@@ -235,7 +237,7 @@ fn choice(flag: &Flag, value: &Value) -> Result<Value, ValueError> {
     if flag.choices.contains(&text.as_str()) {
         return Ok(Value::from(text));
     }
-    let near = crate::workload::nearest(&text, &flag.choices);
+    let near = nearest_word(&text, &flag.choices);
     // A long list would hide the one that was meant.
     let wanted = match near {
         Some(_) if flag.choices.len() > 8 => format!("one of {} words", flag.choices.len()),

@@ -4,8 +4,8 @@
 
 use serde_json::{Map, Value};
 
+use super::map::Flags;
 use super::table::{Flag, Kind, flags, is_short, lookup};
-use crate::configuration::Flags;
 
 /// A command line that was understood.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use super::canonical_name;
+use super::spelling::{canonical_name, nearest_word};
 
 const DATA: &str = include_str!("vllm-flags.tsv");
 
@@ -155,7 +155,7 @@ pub fn resolve(spelling: &str) -> String {
 pub fn nearest(name: &str) -> Option<&'static str> {
     let name = canonical_name(name);
     let names: Vec<&'static str> = TABLE.flags.iter().map(|flag| flag.name).collect();
-    crate::workload::nearest(name.strip_prefix("no-").unwrap_or(&name), &names)
+    nearest_word(name.strip_prefix("no-").unwrap_or(&name), &names)
 }
 
 /// What took the place of a flag that older releases had.

@@ -12,7 +12,8 @@ use super::EngineBlock;
 use super::error::Findings;
 use super::name;
 use super::node::Span;
-use crate::configuration::{Configuration, Entry, Flags, hexadecimal};
+use crate::configuration::{Configuration, Flags, hexadecimal};
+use crate::flags::Entry;
 
 /// The name that stands for the flags as they are in the engine block.
 pub(super) const PRODUCTION: &str = "production";

@@ -5,10 +5,10 @@
 use std::collections::BTreeMap;
 
 use super::text::{plain, width, wrap};
-use crate::metric::{Form, Measurement, Metric, MetricValue, Status, catalogue};
-use crate::results::metric_columns::workload_key;
+use crate::metric::{Form, Measurement, Metric, MetricValue, Status};
 use crate::results::number::decimals;
 use crate::statistics::median;
+use crate::workload::{KINDS, Kind};
 
 /// Spaces between columns.
 const PADDING: usize = 2;
@@ -22,8 +22,8 @@ pub fn render(measurements: &[&Measurement], columns: usize) -> String {
     let columns = columns.max(60);
     let mut blocks = Vec::new();
     for (workload, cases) in by_workload(measurements) {
-        let known: Vec<&Metric> =
-            catalogue().into_iter().filter(|m| m.workload == workload_key(&workload)).collect();
+        let kind = KINDS.iter().find(|kind| kind.name == workload);
+        let known: Vec<&Metric> = kind.into_iter().flat_map(Kind::all_metrics).collect();
         let rows = rows(&known, &cases);
         for some in fitting(&cases, &rows, columns) {
             blocks.push(table(&workload, &cases, &rows, some));

@@ -14,8 +14,9 @@ use crate::configuration::Configuration;
 use crate::flags::is_secret;
 use crate::history::launch::LaunchOutcome;
 use crate::history::record::{LaunchRecord, SweepRecord};
-use crate::metric::{Form, Measurement, MetricValue, Status, catalogue};
+use crate::metric::{Form, Measurement, MetricValue, Status};
 use crate::server::effective::{Effective, FlagProof};
+use crate::workload::catalogue;
 
 /// One row before it becomes columns.
 struct Row<'a> {

@@ -4,13 +4,13 @@
 
 use std::fmt::Display;
 use std::path::Path;
-use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::metric::{Form, Metric, MetricValue, MetricValues};
 
+mod catalogue;
 mod command;
 mod conversation;
 mod dataset;
@@ -25,7 +25,9 @@ mod route;
 mod stability;
 mod tool_calling;
 
+pub use crate::flags::nearest_word as nearest;
 pub use crate::route::Route;
+pub use catalogue::catalogue;
 pub use command::Command;
 pub use conversation::Conversation;
 pub use dataset::{Dataset, DatasetError, DatasetFile, Datasets, Prompt};
@@ -57,19 +59,6 @@ pub struct Kind {
     pub read: fn(&Options) -> Spec,
 }
 
-/// Metrics of every kind, its own before those of resources.
-static CATALOGUE: LazyLock<Vec<Metric>> = LazyLock::new(|| {
-    KINDS
-        .iter()
-        .flat_map(|kind| kind.metrics.iter().copied().chain(resources::of(kind.key)))
-        .collect()
-});
-
-/// Every metric that a workload can yield.
-pub(crate) fn catalogue() -> &'static [Metric] {
-    &CATALOGUE
-}
-
 impl Kind {
     /// The kind of this name; `_` is accepted for `-`.
     ///
@@ -96,7 +85,7 @@ impl Kind {
     /// Its own metrics, and those of the resources that a repeat used.
     pub fn all_metrics(&self) -> impl Iterator<Item = &'static Metric> {
         let key = self.key;
-        CATALOGUE.iter().filter(move |metric| metric.workload == key)
+        catalogue().iter().filter(move |metric| metric.workload == key)
     }
 
     /// Names what a repeat did not measure, too. What it did measure stands in the
@@ -304,16 +293,6 @@ fn cases<T: Display>(key: &str, values: &[T]) -> Vec<String> {
 /// a system message, what the template puts around all of them and around each.
 pub(crate) fn around(messages: u64) -> u64 {
     64 + messages.saturating_mul(8)
-}
-
-/// The nearest of `known` to `word`, when it is near enough to be meant.
-pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
-    known
-        .iter()
-        .map(|candidate| (strsim::jaro_winkler(word, candidate), *candidate))
-        .filter(|(score, _)| *score >= 0.8)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, candidate)| candidate)
 }
 
 #[cfg(test)]
