@@ -4,6 +4,7 @@
 
 mod bounds;
 pub mod comparison;
+mod comparison_notes;
 pub mod export;
 mod fields;
 pub mod figures;

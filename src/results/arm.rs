@@ -8,7 +8,6 @@ use std::fmt;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::metric_columns::workload_key;
 use crate::configuration::{Configuration, canonical};
 use crate::history::record::{LaunchRecord, Manifest, SweepRecord};
 use crate::metric::{Counted, Measurement, MetricRef, MetricValue, Status};
@@ -135,6 +134,11 @@ pub(super) fn resolve(manifest: &Manifest, metric: &MetricRef) -> Option<String>
     (cases.len() <= 1).then(|| cases.into_iter().next().unwrap_or_default())
 }
 
+/// A measurement's workload in column spelling (`kv_cache`).
+pub(super) fn workload_key(measurement: &Measurement) -> String {
+    measurement.workload.replace('-', "_")
+}
+
 /// The kept repeats of a case, whatever became of them; `workload` in column spelling.
 pub(super) fn kept<'a>(
     launch: &'a LaunchRecord,
@@ -144,7 +148,7 @@ pub(super) fn kept<'a>(
     launch
         .measurements
         .iter()
-        .filter(move |m| m.repeat >= 1 && m.case == case && workload_key(&m.workload) == workload)
+        .filter(move |m| m.repeat >= 1 && m.case == case && workload_key(m) == workload)
 }
 
 /// The values of a metric that count: status ok, no warm-up, measured.

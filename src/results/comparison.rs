@@ -18,6 +18,7 @@ pub use super::compared::{
 };
 pub use super::compared_metric::CompareError;
 use super::compared_metric::chosen;
+pub use super::comparison_findings::{ComparisonFinding, LaterPlace};
 use super::difference::{differences, images, versions};
 use super::failed_repeats::Repeats;
 use super::measured::Measured;

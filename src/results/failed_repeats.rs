@@ -7,8 +7,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::arm::{Arm, kept};
-use super::metric_columns::workload_key;
+use super::arm::{Arm, kept, workload_key};
 use crate::metric::Status;
 
 /// Share of the tried repeats of a case that may have failed before what is left
@@ -74,7 +73,7 @@ impl Repeats {
             judged.iter().filter(|place| seen.insert(place)).cloned().collect();
         let count = places.len();
         for measurement in arm.launches.iter().flat_map(|launch| &launch.measurements) {
-            let place = (workload_key(&measurement.workload), measurement.case.clone());
+            let place = (workload_key(measurement), measurement.case.clone());
             if measurement.status != Status::Ok && !places.contains(&place) {
                 places.push(place);
             }

@@ -7,7 +7,7 @@ use super::columns::column;
 use super::estimate::{Estimate, Ratio};
 use super::ranked::{RankedConfiguration, Ranking};
 use super::remark::Remark;
-use crate::metric::{MetricRef, Scale};
+use crate::metric::{MetricRef, RankingFigure, Scale};
 use crate::statistics::{Chances, Interval};
 
 impl Ranking {
@@ -26,17 +26,13 @@ impl Ranking {
         let rows = &self.rows;
         let mut columns = place_columns(self);
         for (index, metric) in self.metrics.iter().enumerate() {
-            let mut push = |end: &str, read: &dyn Fn(&Estimate) -> Option<f64>| {
-                let values = rows.iter().map(|row| row.estimates[index].as_ref().and_then(read));
-                columns.push(column(&format!("{metric}.{end}"), values.collect()));
-            };
-            push("geomean", &|estimate| estimate.geomean);
-            push("low", &|estimate| Some(estimate.interval?.low));
-            push("high", &|estimate| Some(estimate.interval?.high));
+            for figure in [RankingFigure::Geomean, RankingFigure::Low, RankingFigure::High] {
+                columns.push(self.figure_column(index, metric, figure));
+            }
         }
         for (index, metric) in self.constrained.iter().enumerate() {
             let verdicts = rows.iter().map(|row| Some(row.constraints[index].verdict.as_str()));
-            columns.push(column(&format!("constraint.{metric}"), verdicts.collect()));
+            columns.push(column(&metric.constraint_column(), verdicts.collect()));
         }
         let ratio = |read: &dyn Fn(&Ratio) -> f64| {
             rows.iter().map(|row| row.baseline_ratio.as_ref().map(read)).collect()
@@ -63,6 +59,17 @@ impl Ranking {
         Ok(DataFrame::new(rows.len(), columns)?)
     }
 
+    fn figure_column(&self, index: usize, metric: &MetricRef, figure: RankingFigure) -> Column {
+        let read = |estimate: &Estimate| match figure {
+            RankingFigure::Geomean => estimate.geomean,
+            RankingFigure::Mean => Some(estimate.mean),
+            RankingFigure::Low => estimate.interval.map(|interval| interval.low),
+            RankingFigure::High => estimate.interval.map(|interval| interval.high),
+        };
+        let values = self.rows.iter().map(|row| row.estimates[index].as_ref().and_then(read));
+        column(&metric.ranking_column(figure), values.collect())
+    }
+
     /// Arithmetic means and differences, where no ratio is taken.
     fn plain_columns(&self) -> Vec<Column> {
         let rows = &self.rows;
@@ -70,8 +77,7 @@ impl Ranking {
             |metric: &MetricRef| metric.known().is_some_and(|it| it.scale != Scale::Ratios);
         let mut columns = Vec::new();
         for (index, metric) in self.metrics.iter().enumerate().filter(|(_, it)| is_plain(it)) {
-            let means = rows.iter().map(|row| row.estimates[index].map(|estimate| estimate.mean));
-            columns.push(column(&format!("{metric}.mean"), means.collect()));
+            columns.push(self.figure_column(index, metric, RankingFigure::Mean));
         }
         if self.scale != Scale::Ratios {
             let mut push = |name: &str, read: fn((f64, Interval)) -> f64| {

@@ -9,7 +9,8 @@ use vllm_grid::history::record::SweepRecord;
 use vllm_grid::metric::{Goal, MetricRef, Status};
 use vllm_grid::report::comparison::render;
 use vllm_grid::results::comparison::{
-    CompareError, ComparedConfiguration, Comparison, Run, Way, compare,
+    CompareError, ComparedConfiguration, Comparison, ComparisonFinding, LaterPlace, Run, Way,
+    compare,
 };
 use vllm_grid::server::effective::FlagProof;
 use vllm_grid::statistics::{Components, GroupedValues, Interval, Prior, two_sided_p};
@@ -88,8 +89,8 @@ fn what_became_slower_is_shown_and_what_became_faster_too() {
     let shown = |name| named(&comparison, name).change.unwrap().shown;
     assert_eq!(["a", "b", "c"].map(shown), [Some(Way::Worse), None, Some(Way::Better)]);
     let text = rendered(&comparison, 80);
-    assert!(text.contains("A would take a: in B it has rank 3, shown to be behind"), "{text}");
-    assert!(text.contains("; B would take c"), "{text}");
+    assert!(text.contains("A chooses a: in B it has rank 3, shown to be behind"), "{text}");
+    assert!(text.contains("; B chooses c"), "{text}");
     // More is better: the same numbers mean the opposite.
     let maximised = [first, last].map(|mut record| {
         record.manifest.objective.goal = Goal::Maximize;
@@ -325,7 +326,7 @@ fn a_broken_bound_takes_the_rank_and_not_the_figure() {
     let a = named(&comparison, "a");
     assert_eq!(a.runs[1].as_ref().unwrap().rank, None);
     assert_eq!(a.change.unwrap().shown, Some(Way::Worse));
-    assert!(rendered(&comparison, 80).contains("A would take a: in B it is not ranked: violates"));
+    assert!(rendered(&comparison, 80).contains("A chooses a: in B it is not ranked: violates"));
 }
 
 #[test]
@@ -389,6 +390,38 @@ fn three_nights() -> [SweepRecord; 3] {
         launch.engine_version = Some("0.34.0".to_owned());
     }
     [night([214.0, 900.0]), second, third]
+}
+
+#[test]
+fn what_a_reader_must_know_is_data() {
+    let found = compared(&three_nights()).findings();
+    let json = serde_json::to_value(&found).unwrap();
+    let kinds: Vec<&str> =
+        json.as_array().unwrap().iter().map(|it| it["finding"].as_str().unwrap()).collect();
+    let expected = [
+        "simulated",
+        "difference",
+        "choice",
+        "changes",
+        "tested",
+        "nights_not_separable",
+        "choice_favours_itself",
+        "not_recorded",
+        "only_in",
+        "not_ranked",
+        "not_ranked",
+        "not_ranked",
+    ];
+    assert_eq!(kinds, expected);
+    let [_, _, ComparisonFinding::Choice { configuration, last, place, instead, .. }, ..] =
+        &found[..]
+    else {
+        panic!("{found:?}")
+    };
+    assert_eq!((configuration.as_str(), last.as_str()), ("prefix-util0.9-seqs64-batch8192", "C"));
+    assert_eq!((place, instead), (&LaterPlace::First, &None));
+    assert_eq!(json[4]["configurations"], 2);
+    assert_eq!(json[8]["runs"], json!(["A", "B"]));
 }
 
 #[test]
