@@ -77,11 +77,11 @@ pub(super) fn arms(sweep: &SweepRecord) -> Vec<Arm<'_>> {
         if arms[index].overrides.is_empty() {
             continue;
         }
-        if let Some(&honest) = asked.get(&as_run(&arms[index])) {
-            arms[index].same_as = Some(honest);
+        if let Some(&owner) = asked.get(&as_run(&arms[index])) {
+            arms[index].same_as = Some(owner);
             let launches = arms[index].launches.clone();
-            arms[honest].launches.extend(launches);
-            arms[honest].further.push(index);
+            arms[owner].launches.extend(launches);
+            arms[owner].further.push(index);
         }
     }
     arms

@@ -1,6 +1,5 @@
-//! Compared sweeps as data: what [`compare`](super::comparison::compare) computes, and
-//! what JSON and every renderer read. The field names are keys of `compare --format
-//! json`.
+//! Compared sweeps as data: what `comparison` computes, and what JSON and every
+//! renderer read. The field names are keys of `compare --format json`.
 
 use serde::Serialize;
 

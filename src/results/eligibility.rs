@@ -26,7 +26,7 @@ pub(super) fn exclusions(
         metric: metric.clone(),
     };
     if !arm.overrides.is_empty() {
-        let name = |honest: usize| evidence.arms[honest].configuration.name.clone();
+        let name = |owner: usize| evidence.arms[owner].configuration.name.clone();
         let counted_as = arm.same_as.map(name);
         return vec![Exclusion::Overridden { flags: arm.overrides.clone(), counted_as }];
     }

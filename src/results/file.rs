@@ -25,7 +25,7 @@ pub(crate) fn write_csv(path: &Path, frame: &mut DataFrame) -> Result<(), Result
     write(path, |file| CsvWriter::new(file).n_threads(1).finish(&mut frame))
 }
 
-/// A column as a field of a line can hold it.
+/// A column without lists: a CSV field has none.
 fn flat(column: &Column) -> PolarsResult<Column> {
     let Ok(lists) = column.list() else { return Ok(column.clone()) };
     let text = |numbers: Series| Ok(list_text(numbers.f64()?.iter()));

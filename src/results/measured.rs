@@ -93,7 +93,7 @@ impl Measured {
     }
 
     /// What a bound is compared with: the same, or plain values where there is no
-    /// logarithm. No other arm has a say in that.
+    /// logarithm. It does not depend on any other arm.
     pub(super) fn judged(&self, index: usize) -> Option<Estimate> {
         self.estimate(index).or_else(|| self.plain(index))
     }

@@ -1,5 +1,5 @@
-//! The ranking as data: what [`rank`](super::ranking::rank) computes, and what the
-//! frame, the findings and every renderer read.
+//! The ranking as data: what `ranking` computes, and what the frame, the
+//! findings and every renderer read.
 
 use super::bounded::{Bounded, ConstraintVerdict};
 use super::estimate::{Effect, Estimate, Ratio};
