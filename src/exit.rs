@@ -148,7 +148,7 @@ mod tests {
             HistoryError::Journal(journal).into(),
             CommandError::new(
                 Exit::Environment,
-                ResultsError::File { path: path(), fault: fault() },
+                ResultsError::File { path: path(), error: fault() },
             ),
             CommandError::new(Exit::Environment, BenchError::from(fault())),
         ] {

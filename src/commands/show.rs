@@ -36,8 +36,8 @@ pub(crate) fn export(args: &ExportArgs) -> Result<Exit, CommandError> {
     let folder = Folder::existing(&args.run)?;
     let record = folder.record()?;
     let target = args.output.as_deref().unwrap_or(folder.path());
-    std::fs::create_dir_all(target).map_err(|fault| {
-        let what = format!("{} cannot be made a folder: {fault}", target.display());
+    std::fs::create_dir_all(target).map_err(|error| {
+        let what = format!("the folder {} cannot be created: {error}", target.display());
         CommandError::message(Exit::Environment, what)
     })?;
     for path in write(target, &record)? {
@@ -86,13 +86,13 @@ fn kinds(names: &[String]) -> Result<Vec<&'static Kind>, CommandError> {
         return Ok(KINDS.iter().collect());
     }
     let named = names.iter().map(|name| Kind::named(name));
-    named.map(|kind| kind.map_err(|fault| CommandError::new(Exit::Usage, fault))).collect()
+    named.map(|kind| kind.map_err(|error| CommandError::new(Exit::Usage, error))).collect()
 }
 
-/// Writes result and ranking files into a folder; gives their paths.
+/// Writes result and ranking files into a folder; returns their paths.
 pub(crate) fn write(folder: &Path, record: &SweepRecord) -> Result<Vec<PathBuf>, CommandError> {
     report::export::write(folder, record)
-        .map_err(|fault| CommandError::new(Exit::Environment, fault))
+        .map_err(|error| CommandError::new(Exit::Environment, error))
 }
 
 /// Prints the ranking; the exit code says whether there is one.

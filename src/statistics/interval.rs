@@ -1,9 +1,10 @@
 //! Student's t: quantiles, p-values, and intervals made of them.
 
+use serde::Serialize;
 use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
 
 /// A two-sided interval at the level [`super::CONFIDENCE`].
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Interval {
     /// Lower end.
     pub low: f64,
