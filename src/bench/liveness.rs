@@ -16,7 +16,7 @@ const PROOF: Duration = Duration::from_secs(20);
 
 /// What shows that the engine is gone, after the last failed request of `records`.
 /// `patience`: what a request is given for its first token.
-pub(crate) async fn shown(
+pub(crate) async fn death_evidence(
     server: &Server,
     http: &Http,
     patience: Duration,

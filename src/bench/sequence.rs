@@ -2,9 +2,10 @@
 //! held against the server's counters. What is asked and what the answers are
 //! worth is the workloads'.
 
+use crate::bench::error::BenchError;
+use crate::bench::outcome::{RepeatOutcome, RepeatResult};
 use crate::bench::prompt::length::missed;
-use crate::bench::repeat::{Repeat, RepeatOutcome};
-use crate::bench::suite::{Bench, BenchError};
+use crate::bench::repeat::RepeatContext;
 use crate::bench::traffic::{Lookup, Seen, Traffic, not_cold};
 use crate::client::Order;
 use crate::client::error::is_too_long;
@@ -58,8 +59,8 @@ impl Reply {
 }
 
 /// The requests of one repeat.
-pub(crate) struct RequestSequence<'b, 'a> {
-    pub(crate) bench: &'b mut Bench<'a>,
+pub(crate) struct RequestSequence<'r, 's> {
+    pub(crate) repeat: &'r mut RepeatContext<'s>,
     traffic: Option<Traffic>,
     records: Vec<RequestRecord>,
     /// Requests that failed because they were answered without a token.
@@ -67,12 +68,12 @@ pub(crate) struct RequestSequence<'b, 'a> {
     remarks: Vec<String>,
 }
 
-impl<'b, 'a> RequestSequence<'b, 'a> {
+impl<'r, 's> RequestSequence<'r, 's> {
     /// Reads the server's counters, where it has any: what is measured begins.
-    pub(crate) async fn start(bench: &'b mut Bench<'a>) -> Self {
-        bench.begins();
-        let traffic = Traffic::start(bench.http(), bench.cancel()).await;
-        Self { bench, traffic, records: Vec::new(), silent: 0, remarks: Vec::new() }
+    pub(crate) async fn start(repeat: &'r mut RepeatContext<'s>) -> Self {
+        repeat.begins();
+        let traffic = Traffic::start(repeat.session.http(), repeat.session.cancel()).await;
+        Self { repeat, traffic, records: Vec::new(), silent: 0, remarks: Vec::new() }
     }
 
     /// The first request's record, where there was one request only.
@@ -95,15 +96,16 @@ impl<'b, 'a> RequestSequence<'b, 'a> {
 
     /// Sends a request, reads its answer, waits for the counters.
     pub(crate) async fn ask(&mut self, purpose: &str, spec: RequestSpec) -> Result<Reply, Stop> {
-        let model = self.bench.server().model.clone();
-        let prompt = self.bench.make(move || spec.prepare(&model)).await.ok_or(Stop::Cancelled)?;
+        let model = self.repeat.session.server().model.clone();
+        let prompt =
+            self.repeat.session.make(move || spec.prepare(&model)).await.ok_or(Stop::Cancelled)?;
         self.send(purpose, &prompt).await
     }
 
     /// The same with a request that was prepared before, and may be sent again.
     pub(crate) async fn send(&mut self, purpose: &str, prompt: &Prepared) -> Result<Reply, Stop> {
-        let index = self.bench.position(self.records.len());
-        let outcome = self.bench.send(prompt, Order { index, purpose, scheduled_ns: None }).await;
+        let index = self.repeat.position(self.records.len());
+        let outcome = self.repeat.send(prompt, Order { index, purpose, scheduled_ns: None }).await;
         let mut record = outcome.record;
         if let Some(error) = record.failure().cloned() {
             self.records.push(record);
@@ -151,7 +153,7 @@ impl<'b, 'a> RequestSequence<'b, 'a> {
         spec: RequestSpec,
     ) -> Result<Reply, Stop> {
         let reply = self.ask(purpose, spec).await?;
-        if let Some(reason) = self.warm(&reply) {
+        if let Some(reason) = self.unexpected_hit(&reply) {
             self.remark(reason);
         }
         Ok(reply)
@@ -160,14 +162,14 @@ impl<'b, 'a> RequestSequence<'b, 'a> {
     /// The repeat is void where the counters show that some of a prompt that was
     /// never sent before was cached.
     pub(crate) fn check_cold(&mut self, reply: &Reply) -> Result<(), Stop> {
-        self.warm(reply).map_or(Ok(()), |reason| Err(Stop::Void(reason)))
+        self.unexpected_hit(reply).map_or(Ok(()), |reason| Err(Stop::Void(reason)))
     }
 
     /// Why a prompt that was never sent before was no miss. A warm-up may find out
     /// that the chat template itself opens with a block.
-    fn warm(&mut self, reply: &Reply) -> Option<String> {
-        let found = reply.lookup.warm(self.block_size())?;
-        if !self.bench.use_cache_salt() && self.bench.is_warmup() {
+    fn unexpected_hit(&mut self, reply: &Reply) -> Option<String> {
+        let found = reply.lookup.unexpected_hit(self.block_size())?;
+        if !self.repeat.session.use_cache_salt() && self.repeat.is_warmup() {
             return None;
         }
         Some(reply.told(&not_cold(found, reply.prompt_tokens())))
@@ -194,8 +196,8 @@ impl<'b, 'a> RequestSequence<'b, 'a> {
             self.traffic = None;
             return Ok(Lookup::Unknown);
         };
-        let cancel = self.bench.cancel().clone();
-        match traffic.after(self.bench.http(), prompt_tokens, &cancel).await {
+        let cancel = self.repeat.session.cancel().clone();
+        match traffic.after(self.repeat.session.http(), prompt_tokens, &cancel).await {
             Seen::Ours(lookup) => Ok(lookup),
             Seen::Foreign(reason) | Seen::Late(reason) => Err(Stop::Void(reason)),
             Seen::Cancelled => Err(Stop::Cancelled),
@@ -207,8 +209,8 @@ impl<'b, 'a> RequestSequence<'b, 'a> {
         self,
         ended: Result<(), Stop>,
         metrics: MetricValues,
-    ) -> Result<Repeat, BenchError> {
-        let verdict = match ended {
+    ) -> Result<RepeatResult, BenchError> {
+        let outcome = match ended {
             Ok(()) => {
                 RepeatOutcome::Ok((!self.remarks.is_empty()).then(|| self.remarks.join("; ")))
             }
@@ -216,22 +218,26 @@ impl<'b, 'a> RequestSequence<'b, 'a> {
             Err(Stop::Failed(reason)) => RepeatOutcome::Failed(reason),
             // What does not fit into the context is not measured, known before or not.
             Err(Stop::TooLong(reason)) => {
-                let (verdict, metrics) = (RepeatOutcome::Skipped(reason), MetricValues::new());
-                return Ok(Repeat { verdict, metrics, records: self.records });
+                let (outcome, metrics) = (RepeatOutcome::Skipped(reason), MetricValues::new());
+                return Ok(RepeatResult { outcome, metrics, records: self.records });
             }
             Err(Stop::Skipped(reason)) => RepeatOutcome::Skipped(reason),
             Err(Stop::Cancelled) => return Err(BenchError::Cancelled),
         };
-        Ok(Repeat { verdict, metrics, records: self.records })
+        Ok(RepeatResult { outcome, metrics, records: self.records })
     }
 }
 
 /// Tokens that an answer may have after a prompt of `bytes`: `wanted`, or what the
 /// context leaves.
-pub(crate) fn room(bench: &Bench<'_>, bytes: usize, wanted: u64) -> Result<u64, Stop> {
-    let Some(longest) = bench.server().max_model_len else { return Ok(wanted) };
+pub(crate) fn answer_budget(
+    repeat: &RepeatContext<'_>,
+    bytes: usize,
+    wanted: u64,
+) -> Result<u64, Stop> {
+    let Some(longest) = repeat.session.server().max_model_len else { return Ok(wanted) };
     // The template's own tokens, and a byte a token where nothing better is known.
-    let prompt = 256 + (bytes as f64 * bench.tokens_per_byte().unwrap_or(1.0)) as u64;
+    let prompt = 256 + (bytes as f64 * repeat.session.tokens_per_byte().unwrap_or(1.0)) as u64;
     let left = longest.saturating_sub(prompt);
     if left < wanted.min(SHORTEST_ANSWER) {
         return Err(Stop::Skipped(format!(

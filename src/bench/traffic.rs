@@ -51,7 +51,7 @@ pub(crate) enum Lookup {
 impl Lookup {
     /// Tokens of a prompt that were found, where they are a block or more: a prompt
     /// that nobody sent before has none.
-    pub(crate) fn warm(self, block: Option<u64>) -> Option<u64> {
+    pub(crate) fn unexpected_hit(self, block: Option<u64>) -> Option<u64> {
         match self {
             Self::Found(found) if block.is_some_and(|block| found >= block) => Some(found),
             _ => None,

@@ -4,7 +4,7 @@
 
 use crate::bench::prompt::generate::{Calibration, usual_tolerance};
 use crate::bench::prompt::length::{missed, part_missed};
-use crate::bench::suite::Bench;
+use crate::bench::repeat::RepeatContext;
 use crate::bench::traffic::{Sent, Settled, settle};
 use crate::client::Order;
 use crate::client::error::is_too_long;
@@ -72,8 +72,8 @@ impl<'w> LengthTarget<'w> {
         format!("{} {} {:?}", self.purpose, self.aim, self.most)
     }
 
-    fn calibration(&self, bench: &Bench<'_>) -> Calibration {
-        let known = self.tokens_per_byte.or(bench.tokens_per_byte());
+    fn calibration(&self, repeat: &RepeatContext<'_>) -> Calibration {
+        let known = self.tokens_per_byte.or(repeat.session.tokens_per_byte());
         let calibration = Calibration::new(self.aim, known.unwrap_or(0.3));
         match self.most {
             Some(most) => calibration.within(most.saturating_sub(self.aim)),
@@ -84,7 +84,7 @@ impl<'w> LengthTarget<'w> {
     /// Keeps what was found, and what it tells of texts from `worth` bytes on.
     fn keep(
         &self,
-        bench: &mut Bench<'_>,
+        repeat: &mut RepeatContext<'_>,
         found: &Nearest,
         worth: usize,
         missed: fn(u64, u64) -> Option<String>,
@@ -102,11 +102,11 @@ impl<'w> LengthTarget<'w> {
         if let (Ok(size), Some(tokens)) = (&fit, found.tokens)
             && *size >= worth
             && self.tokens_per_byte.is_none()
-            && bench.tokens_per_byte().is_none()
+            && repeat.session.tokens_per_byte().is_none()
         {
-            bench.set_tokens_per_byte(tokens as f64 / *size as f64);
+            repeat.session.set_tokens_per_byte(tokens as f64 / *size as f64);
         }
-        bench.fits().insert(self.key(), fit.clone());
+        repeat.session.fits().insert(self.key(), fit.clone());
         fit.map_err(FitError::Unmet)
     }
 }
@@ -139,28 +139,28 @@ impl<M: Fn(usize, &str) -> Prepared + Clone + Send + 'static> Make for M {}
 /// The size in bytes that brings a prompt of `make` nearest to what is wanted; a
 /// guess where the server does not count.
 pub(crate) async fn fit(
-    bench: &mut Bench<'_>,
+    repeat: &mut RepeatContext<'_>,
     wanted: LengthTarget<'_>,
     make: impl Make,
 ) -> Result<usize, FitError> {
-    if let Some(known) = bench.fits().get(&wanted.key()) {
+    if let Some(known) = repeat.session.fits().get(&wanted.key()) {
         return known.clone().map_err(FitError::Unmet);
     }
-    let mut probes = Probes::start(bench).await?;
-    let calibration = wanted.calibration(bench);
-    let found = probes.fit(bench, 0, &wanted, calibration, make).await?;
-    probes.settle(bench).await?;
-    wanted.keep(bench, &found, WORTH_KNOWING, missed)
+    let mut probes = Probes::start(repeat).await?;
+    let calibration = wanted.calibration(repeat);
+    let found = probes.fit(repeat, 0, &wanted, calibration, make).await?;
+    probes.settle(repeat).await?;
+    wanted.keep(repeat, &found, WORTH_KNOWING, missed)
 }
 
 /// The length of one prompt in tokens; `None` where the server does not tell.
 pub(crate) async fn length(
-    bench: &mut Bench<'_>,
+    repeat: &mut RepeatContext<'_>,
     prompt: &Prepared,
 ) -> Result<Option<u64>, FitError> {
-    let mut probes = Probes::start(bench).await?;
-    let count = probes.send(bench, prompt).await?;
-    probes.settle(bench).await?;
+    let mut probes = Probes::start(repeat).await?;
+    let count = probes.send(repeat, prompt).await?;
+    probes.settle(repeat).await?;
     match count {
         Count::Tokens(tokens) => Ok(Some(tokens)),
         Count::Untold => Ok(None),
@@ -172,25 +172,25 @@ pub(crate) async fn length(
 /// it, the chat template's included. `around` makes the same prompt with a text of
 /// one token in its place.
 pub(crate) async fn fit_added(
-    bench: &mut Bench<'_>,
+    repeat: &mut RepeatContext<'_>,
     wanted: LengthTarget<'_>,
     around: &Prepared,
     make: impl Make,
 ) -> Result<usize, FitError> {
-    if let Some(known) = bench.fits().get(&wanted.key()) {
+    if let Some(known) = repeat.session.fits().get(&wanted.key()) {
         return known.clone().map_err(FitError::Unmet);
     }
-    let mut probes = Probes::start(bench).await?;
-    let around = match probes.send(bench, around).await? {
+    let mut probes = Probes::start(repeat).await?;
+    let around = match probes.send(repeat, around).await? {
         Count::Tokens(tokens) => tokens.saturating_sub(1),
         Count::Untold => 0,
         Count::TooLong(refusal) => return Err(FitError::Unmet(refusal)),
     };
-    let calibration = wanted.calibration(bench).within((wanted.aim / 20).clamp(4, 8));
-    let found = probes.fit(bench, around, &wanted, calibration, make).await?;
-    probes.settle(bench).await?;
+    let calibration = wanted.calibration(repeat).within((wanted.aim / 20).clamp(4, 8));
+    let found = probes.fit(repeat, around, &wanted, calibration, make).await?;
+    probes.settle(repeat).await?;
     // What stands around it is not in this share: a shorter text tells it, too.
-    wanted.keep(bench, &found, WORTH_KNOWING / 5, part_missed)
+    wanted.keep(repeat, &found, WORTH_KNOWING / 5, part_missed)
 }
 
 /// Requests outside the measurement.
@@ -200,32 +200,33 @@ struct Probes {
 }
 
 impl Probes {
-    async fn start(bench: &Bench<'_>) -> Result<Self, FitError> {
-        let scrape = Counters::scrape(bench.http());
-        let before = bench.cancel().run_until_cancelled(scrape).await.ok_or(FitError::Cancelled)?;
+    async fn start(repeat: &RepeatContext<'_>) -> Result<Self, FitError> {
+        let scrape = Counters::scrape(repeat.session.http());
+        let before =
+            repeat.session.cancel().run_until_cancelled(scrape).await.ok_or(FitError::Cancelled)?;
         Ok(Self { before, sent: Sent::NOTHING })
     }
 
     /// The prompt nearest to the target. `around`: tokens of each that do not count.
     async fn fit(
         &mut self,
-        bench: &mut Bench<'_>,
+        repeat: &mut RepeatContext<'_>,
         around: u64,
         wanted: &LengthTarget<'_>,
         mut calibration: Calibration,
         make: impl Make,
     ) -> Result<Nearest, FitError> {
         let (target, most) = (wanted.aim, wanted.most.unwrap_or(u64::MAX));
-        let longest = bench.server().max_model_len.unwrap_or(u64::MAX);
+        let longest = repeat.session.server().max_model_len.unwrap_or(u64::MAX);
         if (around + target).saturating_mul(10) > longest.saturating_mul(9) {
             calibration.be_careful();
         }
         let mut nearest = Nearest { size: calibration.size(), tokens: None, refusal: None };
         for number in 0..MAX_PROBES {
             let (size, make) = (calibration.size(), make.clone());
-            let making = bench.make(move || make(size, &format!("fit {number}")));
+            let making = repeat.session.make(move || make(size, &format!("fit {number}")));
             let prompt = making.await.ok_or(FitError::Cancelled)?;
-            match self.send(bench, &prompt).await? {
+            match self.send(repeat, &prompt).await? {
                 Count::Tokens(tokens) => {
                     let tokens = tokens.saturating_sub(around);
                     // One that leaves no room is no choice where another does, and too short
@@ -252,13 +253,17 @@ impl Probes {
     }
 
     /// Sends a prompt; what the server says of its length.
-    async fn send(&mut self, bench: &mut Bench<'_>, prompt: &Prepared) -> Result<Count, FitError> {
-        let index = bench.position(0);
+    async fn send(
+        &mut self,
+        repeat: &mut RepeatContext<'_>,
+        prompt: &Prepared,
+    ) -> Result<Count, FitError> {
+        let index = repeat.position(0);
         let order = Order { index, purpose: "calibration", scheduled_ns: None };
-        let record = bench.send(prompt, order).await.record;
+        let record = repeat.send(prompt, order).await.record;
         let (error, usage) = (record.failure().cloned(), record.usage);
         self.sent = self.sent.and(Sent::of(std::slice::from_ref(&record)));
-        bench.keep_aside([record]);
+        repeat.keep_aside([record]);
         match error {
             Some(error) if error.class == RequestErrorClass::Cancelled => Err(FitError::Cancelled),
             Some(error) if is_too_long(&error) => Ok(Count::TooLong(error.message)),
@@ -272,16 +277,17 @@ impl Probes {
     /// Waits, so that they do not show in the repeat's counters; foreign traffic is
     /// judged there. They were all new: what came from the cache stands in every
     /// prompt.
-    async fn settle(self, bench: &mut Bench<'_>) -> Result<(), FitError> {
+    async fn settle(self, repeat: &mut RepeatContext<'_>) -> Result<(), FitError> {
         let before = self.before.as_ref();
-        let settled = settle(before, bench.http(), self.sent, bench.cancel()).await;
+        let settled =
+            settle(before, repeat.session.http(), self.sent, repeat.session.cancel()).await;
         match (settled, before) {
             (Settled::Cancelled, _) => Err(FitError::Cancelled),
             (Settled::Ours(now), Some(before)) => {
                 let hits = |counters: &Counters| counters.prefix_hits;
                 let found = hits(&now).zip(hits(before)).and_then(|(now, b)| now.checked_sub(b));
                 if found.zip(now.block_size()).is_some_and(|(found, block)| found >= block) {
-                    bench.use_cache_salt();
+                    repeat.session.use_cache_salt();
                 }
                 Ok(())
             }

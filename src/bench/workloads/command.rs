@@ -10,8 +10,9 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 use tokio::io::AsyncReadExt;
 
-use crate::bench::repeat::{Repeat, RepeatOutcome};
-use crate::bench::suite::{Bench, BenchError};
+use crate::bench::error::BenchError;
+use crate::bench::outcome::{RepeatOutcome, RepeatResult};
+use crate::bench::repeat::RepeatContext;
 use crate::metric::{MetricValue, MetricValues};
 use crate::workload::Command;
 
@@ -31,27 +32,30 @@ enum Ended {
 
 /// Runs one repeat.
 pub(crate) async fn repeat(
-    bench: &mut Bench<'_>,
+    repeat: &mut RepeatContext<'_>,
     spec: &Command,
     names: &[&str],
-) -> Result<Repeat, BenchError> {
+) -> Result<RepeatResult, BenchError> {
     if spec.command.is_empty() {
         let reason = "no command was given: set `command`".to_owned();
-        return Ok(Repeat::without_requests(RepeatOutcome::Skipped(reason), MetricValues::new()));
+        return Ok(RepeatResult::without_requests(
+            RepeatOutcome::Skipped(reason),
+            MetricValues::new(),
+        ));
     }
     let failed =
-        |reason| Repeat::without_requests(RepeatOutcome::Failed(reason), MetricValues::new());
+        |reason| RepeatResult::without_requests(RepeatOutcome::Failed(reason), MetricValues::new());
     let place = match Place::new() {
         Ok(place) => place,
         Err(fault) => return Ok(failed(format!("no place for its result file: {fault}"))),
     };
-    match run(bench, spec, &place.result()).await {
+    match run(repeat, spec, &place.result()).await {
         Ended::Cancelled => Err(BenchError::Cancelled),
         Ended::Badly(reason) => Ok(failed(reason)),
         Ended::Well => Ok(match figures(&place.result(), names) {
             Err(reason) => failed(reason),
             Ok(Figures { metrics, asked }) => {
-                Repeat::without_requests(verdict(&metrics, asked), metrics)
+                RepeatResult::without_requests(outcome(&metrics, asked), metrics)
             }
         }),
     }
@@ -81,11 +85,11 @@ impl Drop for Place {
     }
 }
 
-async fn run(bench: &Bench<'_>, spec: &Command, result: &Path) -> Ended {
-    let endpoint = &bench.server().endpoint;
+async fn run(repeat: &RepeatContext<'_>, spec: &Command, result: &Path) -> Ended {
+    let endpoint = &repeat.session.server().endpoint;
     let word = |word: &String| {
         word.replace("{url}", &endpoint.base_url)
-            .replace("{model}", &bench.server().model)
+            .replace("{model}", &repeat.session.server().model)
             .replace("{result}", &result.to_string_lossy())
     };
     let words: Vec<String> = spec.command.iter().map(word).collect();
@@ -114,7 +118,8 @@ async fn run(bench: &Bench<'_>, spec: &Command, result: &Path) -> Ended {
         }
     });
     let limit = Duration::from_secs_f64(spec.timeout);
-    let waited = bench.cancel().run_until_cancelled(tokio::time::timeout(limit, child.wait()));
+    let waited =
+        repeat.session.cancel().run_until_cancelled(tokio::time::timeout(limit, child.wait()));
     let ended = match waited.await {
         Some(Ok(Ok(status))) if status.success() => Ended::Well,
         Some(Ok(Ok(status))) => Ended::Badly(format!("`{}` failed ({status})", words[0])),
@@ -169,7 +174,7 @@ const MAX_FAILED: f64 = 0.01;
 /// Whether its requests are a measurement: programs end well, with zeros for the
 /// latencies, when every request failed. Older releases do not tell `failed`, and
 /// `asked` may be more prompts than they had: that is a remark.
-fn verdict(metrics: &MetricValues, asked: Option<f64>) -> RepeatOutcome {
+fn outcome(metrics: &MetricValues, asked: Option<f64>) -> RepeatOutcome {
     let Some(completed) = number(metrics, "completed") else { return RepeatOutcome::Ok(None) };
     if completed <= 0.0 {
         return RepeatOutcome::Failed("no request completed".to_owned());

@@ -14,13 +14,15 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 
-use crate::bench::prompt::dataset::{Overhead, PromptError, weighed_for};
+use crate::bench::error::BenchError;
+use crate::bench::outcome::{RepeatOutcome, RepeatResult};
+use crate::bench::prompt::dataset::Overhead;
+use crate::bench::prompt::density::{PromptError, with_density_where_tight};
 use crate::bench::prompt::fitting::{FitError, LengthTarget, fit_added};
 use crate::bench::prompt::generate::{derive, salt, text};
 use crate::bench::prompt::length::{odd_answers, part_missed};
-use crate::bench::repeat::{Repeat, RepeatOutcome};
+use crate::bench::repeat::RepeatContext;
 use crate::bench::sequence::{Reply, RequestSequence, Stop, mean};
-use crate::bench::suite::{Bench, BenchError};
 use crate::bench::traffic::Lookup;
 use crate::client::record::RequestRecord;
 use crate::client::request::{Input, RequestSpec};
@@ -55,7 +57,7 @@ struct Candidates {
 impl Candidates {
     /// Picked by the seed, the same for every configuration.
     async fn of(
-        bench: &mut Bench<'_>,
+        repeat: &mut RepeatContext<'_>,
         spec: &Conversation,
         path: &Path,
     ) -> Result<Self, PromptError> {
@@ -66,14 +68,15 @@ impl Candidates {
             let long = dataset.conversations(turns).into_iter();
             long.map(|entry| dataset.said_bytes(entry, turns)).max().unwrap_or(0)
         };
-        let source = weighed_for(bench, path, Route::Chat, largest, beside).await?;
-        let (dataset, longest) = (Arc::clone(source.dataset()), bench.server().max_model_len);
+        let source = with_density_where_tight(repeat, path, Route::Chat, largest, beside).await?;
+        let (dataset, longest) =
+            (Arc::clone(source.dataset()), repeat.session.server().max_model_len);
         let mut entries = dataset.conversations(turns);
         let long = entries.len();
         entries.retain(|entry| {
             source.holds(*entry, dataset.said_bytes(*entry, turns), beside, longest)
         });
-        let seed = derive(&[&bench.seed().to_string(), &bench.repeat_name(), "conversation"]);
+        let seed = repeat.seed_number(&["conversation"]);
         entries.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
         Ok(Self { path: path.to_owned(), dataset, entries, long, longest })
     }
@@ -134,10 +137,10 @@ struct Turn {
 
 /// Runs one repeat.
 pub(crate) async fn repeat(
-    bench: &mut Bench<'_>,
+    repeat: &mut RepeatContext<'_>,
     spec: &Conversation,
-) -> Result<Repeat, BenchError> {
-    if let Some(longest) = bench.server().max_model_len
+) -> Result<RepeatResult, BenchError> {
+    if let Some(longest) = repeat.session.server().max_model_len
         && spec.dataset.is_none()
         && spec.longest() > longest
     {
@@ -149,39 +152,39 @@ pub(crate) async fn repeat(
             spec.output_tokens,
             spec.around()
         );
-        return Ok(Repeat::without_requests(
+        return Ok(RepeatResult::without_requests(
             RepeatOutcome::Skipped(reason),
             Tally::default().values(),
         ));
     }
     let said = match &spec.dataset {
-        None => match message_size(bench, spec).await {
+        None => match message_size(repeat, spec).await {
             Ok(size) => Said::FromSeed(size),
-            Err(unfit) => return PromptError::from(unfit).ends(Tally::default().values()),
+            Err(error) => return PromptError::from(error).into_result(Tally::default().values()),
         },
-        Some(path) => match Candidates::of(bench, spec, path).await {
+        Some(path) => match Candidates::of(repeat, spec, path).await {
             Ok(candidates) => Said::InFile(candidates),
-            Err(unready) => return unready.ends(Tally::default().values()),
+            Err(error) => return error.into_result(Tally::default().values()),
         },
     };
-    let mut dialogue = RequestSequence::start(bench).await;
+    let mut sequence = RequestSequence::start(repeat).await;
     let mut tally = Tally::default();
-    let ended = all(&mut dialogue, spec, &said, &mut tally).await;
-    tally.requests = dialogue.requests();
-    tally.failed = dialogue.failed();
+    let ended = all(&mut sequence, spec, &said, &mut tally).await;
+    tally.requests = sequence.requests();
+    tally.failed = sequence.failed();
     let left_out = match &said {
         Said::FromSeed(_) => None,
         Said::InFile(candidates) => candidates.left_out(tally.refused),
     };
-    let odd = odd_answers(dialogue.records().iter().map(|record| (record, spec.output_tokens)));
+    let odd = odd_answers(sequence.records().iter().map(|record| (record, spec.output_tokens)));
     for remark in left_out.into_iter().chain(odd) {
-        dialogue.remark(remark);
+        sequence.remark(remark);
     }
-    dialogue.end(ended, tally.values())
+    sequence.end(ended, tally.values())
 }
 
 async fn all(
-    dialogue: &mut RequestSequence<'_, '_>,
+    sequence: &mut RequestSequence<'_, '_>,
     spec: &Conversation,
     said: &Said,
     tally: &mut Tally,
@@ -191,7 +194,7 @@ async fn all(
             for number in 0..spec.conversations {
                 let name = format!("conversation {number}");
                 let talk = Talk { number, name, texts: Texts::OfSize(*size) };
-                converse(dialogue, spec, &talk, tally).await?;
+                converse(sequence, spec, &talk, tally).await?;
             }
             return Ok(());
         }
@@ -206,10 +209,10 @@ async fn all(
         }
         let texts = Texts::These(candidates.dataset.said(*entry));
         let talk = Talk { number, name: format!("conversation {tried}"), texts };
-        match converse(dialogue, spec, &talk, tally).await {
+        match converse(sequence, spec, &talk, tally).await {
             // How long the answers and the template make it, the server alone knows.
             Err(Stop::TooLong(_)) => {
-                dialogue.bench.sources().refuse(&candidates.path, *entry);
+                sequence.repeat.session.sources().refuse(&candidates.path, *entry);
                 tally.refuse(number);
             }
             ended => {
@@ -242,9 +245,12 @@ enum Texts<'a> {
 
 /// The size of a text of the user with which its message, as the server counts it,
 /// is `turn_tokens` long.
-async fn message_size(bench: &mut Bench<'_>, spec: &Conversation) -> Result<usize, FitError> {
+async fn message_size(
+    repeat: &mut RepeatContext<'_>,
+    spec: &Conversation,
+) -> Result<usize, FitError> {
     let purpose = format!("conversation {} {}", spec.turn_tokens, spec.thinking);
-    let (salt, model) = (bench.salt_number(&[&purpose]), bench.server().model.clone());
+    let (salt, model) = (repeat.salt_number(&[&purpose]), repeat.session.server().model.clone());
     let (wanted, spec) = (LengthTarget::new(&purpose, spec.turn_tokens), spec.clone());
     let prompt = move |name: &str, message: String| {
         let salt = derive(&[&salt.to_string(), name]);
@@ -254,30 +260,30 @@ async fn message_size(bench: &mut Bench<'_>, spec: &Conversation) -> Result<usiz
     };
     let around = prompt("around", "a".to_owned());
     let make = move |size, name: &str| prompt(name, spoken(1, size));
-    fit_added(bench, wanted, &around, make).await
+    fit_added(repeat, wanted, &around, make).await
 }
 
 async fn converse(
-    dialogue: &mut RequestSequence<'_, '_>,
+    sequence: &mut RequestSequence<'_, '_>,
     spec: &Conversation,
     talk: &Talk<'_>,
     tally: &mut Tally,
 ) -> Result<(), Stop> {
     let mut tokens = 0;
-    let salt_number = dialogue.bench.salt_number(&["conversation", &talk.name]);
-    let cache_salt = dialogue.bench.cache_salt().then_some(salt_number);
+    let salt_number = sequence.repeat.salt_number(&["conversation", &talk.name]);
+    let cache_salt = sequence.repeat.session.cache_salt().then_some(salt_number);
     let mut history = vec![opening(salt_number)];
     for number in 1..=spec.turns {
         let message = match &talk.texts {
-            Texts::OfSize(size) => Cow::Owned(message(dialogue.bench, &talk.name, number, *size)),
+            Texts::OfSize(size) => Cow::Owned(message(sequence.repeat, &talk.name, number, *size)),
             Texts::These(texts) => texts.get(number as usize - 1).cloned().unwrap_or_default(),
         };
         history.push(json!({"role": "user", "content": message}));
         let (purpose, request) = (format!("turn {number}"), request(spec, &history));
         let request = request.salted(cache_salt);
         let reply = match number {
-            1 => dialogue.ask_cold(&purpose, request).await?,
-            _ => dialogue.ask(&purpose, request).await?,
+            1 => sequence.ask_cold(&purpose, request).await?,
+            _ => sequence.ask(&purpose, request).await?,
         };
         tally.note(talk.number, number, number == spec.turns, &reply);
         check_growth(&reply.record, &mut tokens, talk.least_growth(spec))?;
@@ -316,9 +322,8 @@ fn opening(salt_number: u64) -> Value {
 }
 
 /// What the user says, from the seed: the same for every configuration.
-fn message(bench: &Bench<'_>, name: &str, turn: u64, size: usize) -> String {
-    let parts = [bench.seed().to_string(), bench.repeat_name(), turn.to_string()];
-    spoken(derive(&[&parts[0], &parts[1], "conversation", name, &parts[2]]), size)
+fn message(repeat: &RepeatContext<'_>, name: &str, turn: u64, size: usize) -> String {
+    spoken(repeat.seed_number(&["conversation", name, &turn.to_string()]), size)
 }
 
 fn spoken(seed: u64, size: usize) -> String {

@@ -3,12 +3,13 @@
 
 use serde_json::json;
 
-use crate::bench::prompt::dataset::PromptError;
+use crate::bench::error::BenchError;
+use crate::bench::outcome::{RepeatOutcome, RepeatResult};
+use crate::bench::prompt::density::PromptError;
 use crate::bench::prompt::fitting::{LengthTarget, fit};
 use crate::bench::prompt::generate::{derive, salt, text};
-use crate::bench::repeat::{Repeat, RepeatOutcome};
+use crate::bench::repeat::RepeatContext;
 use crate::bench::sequence::{Reply, RequestSequence, Stop};
-use crate::bench::suite::{Bench, BenchError};
 use crate::client::request::{Input, RequestSpec};
 use crate::metric::{MetricValues, numbers};
 use crate::statistics::distribution::Distribution;
@@ -29,41 +30,43 @@ struct Tally {
 
 /// Runs one repeat of the case `target`; a warm-up asks once.
 pub(crate) async fn repeat(
-    bench: &mut Bench<'_>,
+    repeat: &mut RepeatContext<'_>,
     spec: &LongContext,
     target: u64,
-    number: u32,
-) -> Result<Repeat, BenchError> {
+) -> Result<RepeatResult, BenchError> {
     // The fit may be half a percent above what was asked for.
     let needed = target + (target / 200).max(8) + spec.max_tokens;
-    if let Some(longest) = bench.server().max_model_len
+    if let Some(longest) = repeat.session.server().max_model_len
         && needed > longest
     {
         let answer = spec.max_tokens;
         let reason = format!(
             "{target} tokens and an answer of {answer} do not fit into the context of {longest}"
         );
-        return Ok(Repeat::without_requests(RepeatOutcome::Skipped(reason), MetricValues::new()));
+        return Ok(RepeatResult::without_requests(
+            RepeatOutcome::Skipped(reason),
+            MetricValues::new(),
+        ));
     }
     let purpose = format!("long-context {target}");
-    let (salt, model) = (bench.salt_number(&[&purpose]), bench.server().model.clone());
+    let (salt, model) = (repeat.salt_number(&[&purpose]), repeat.session.server().model.clone());
     let make = move |bytes, name: &str| {
         let salt = derive(&[&salt.to_string(), name]);
         let needle = Needle { salt, seed: 1, depth: 0.5 };
         RequestSpec::speed(needle.input(bytes), 1).prepare(&model)
     };
-    let bytes = match fit(bench, LengthTarget::new(&purpose, target), make).await {
+    let bytes = match fit(repeat, LengthTarget::new(&purpose, target), make).await {
         Ok(bytes) => bytes,
-        Err(unfit) => return PromptError::from(unfit).ends(MetricValues::new()),
+        Err(error) => return PromptError::from(error).into_result(MetricValues::new()),
     };
-    let depths = if number == 0 { &spec.depths[..1] } else { &spec.depths };
-    let mut dialogue = RequestSequence::start(bench).await;
+    let depths = if repeat.is_warmup() { &spec.depths[..1] } else { &spec.depths };
+    let mut sequence = RequestSequence::start(repeat).await;
     let mut tally = Tally::default();
     let mut ended = Ok(());
     for depth in depths {
         let name = format!("depth={depth}");
-        let needle = Needle::of(dialogue.bench, target, *depth);
-        let asked = ask(&mut dialogue, spec, &name, needle, bytes).await;
+        let needle = Needle::of(sequence.repeat, target, *depth);
+        let asked = ask(&mut sequence, spec, &name, needle, bytes).await;
         ended = asked.and_then(|reply| {
             tally.note(&needle, &reply);
             reply.check_length(target)
@@ -72,21 +75,22 @@ pub(crate) async fn repeat(
             break;
         }
     }
-    let (requests, failed) = (dialogue.requests(), dialogue.failed());
-    dialogue.end(ended, tally.values(requests, failed))
+    let (requests, failed) = (sequence.requests(), sequence.failed());
+    sequence.end(ended, tally.values(requests, failed))
 }
 
 async fn ask(
-    dialogue: &mut RequestSequence<'_, '_>,
+    sequence: &mut RequestSequence<'_, '_>,
     spec: &LongContext,
     name: &str,
     needle: Needle,
     bytes: usize,
 ) -> Result<Reply, Stop> {
-    let (spec, cache_salt) = (spec.clone(), dialogue.bench.cache_salt().then_some(needle.salt));
+    let (spec, cache_salt) =
+        (spec.clone(), sequence.repeat.session.cache_salt().then_some(needle.salt));
     let make = move || request(&spec, &needle, bytes).salted(cache_salt);
-    let request = dialogue.bench.make(make).await.ok_or(Stop::Cancelled)?;
-    dialogue.ask_cold(name, request).await
+    let request = sequence.repeat.session.make(make).await.ok_or(Stop::Cancelled)?;
+    sequence.ask_cold(name, request).await
 }
 
 /// A code and where it lies.
@@ -100,12 +104,11 @@ struct Needle {
 }
 
 impl Needle {
-    fn of(bench: &Bench<'_>, target: u64, depth: f64) -> Self {
+    fn of(repeat: &RepeatContext<'_>, target: u64, depth: f64) -> Self {
         let (case, at) = (target.to_string(), depth.to_string());
-        let parts = [bench.seed().to_string(), bench.repeat_name()];
         Self {
-            salt: bench.salt_number(&["long-context", &case, &at]),
-            seed: derive(&[&parts[0], &parts[1], "long-context", &case, &at]),
+            salt: repeat.salt_number(&["long-context", &case, &at]),
+            seed: repeat.seed_number(&["long-context", &case, &at]),
             depth,
         }
     }

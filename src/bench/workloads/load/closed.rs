@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::outcome::{Done, note_of_idleness};
 use super::prompts::{Amount, Prompts, Recipe};
-use super::verdict::{Done, note_of_idleness};
 use super::{Run, Stop, window};
 
 impl Run<'_, '_> {

@@ -341,7 +341,7 @@ impl Iterator for Schedule {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::workloads::load::verdict::{Note, note_of_idleness};
+    use crate::bench::workloads::load::outcome::{Note, note_of_idleness};
     use crate::client::Limits;
     use crate::client::request::{Input, RequestSpec};
     use crate::server::{Endpoint, Server};

@@ -6,9 +6,9 @@ use std::time::Duration;
 use super::figures;
 use super::ladder::{Rising, Search};
 use super::open::{MAX_FLYING, WARMUP};
+use super::outcome::{Done, Note, void_of_lag};
 use super::prompts::Recipe;
 use super::step::{Extent, Shown, TRIES, held_share};
-use super::verdict::{Done, Note, void_of_lag};
 use super::{Run, Stop};
 
 /// The steps of one repeat. What was sent at one rate is told; the rest is kept aside.
@@ -151,7 +151,11 @@ impl Run<'_, '_> {
         steps: &mut Steps,
     ) -> Result<Option<(Duration, Duration)>, Stop> {
         let step = step.and_then(|step| {
-            if self.bench.cancel().is_cancelled() { Err(Stop::Cancelled) } else { Ok(step) }
+            if self.repeat.session.cancel().is_cancelled() {
+                Err(Stop::Cancelled)
+            } else {
+                Ok(step)
+            }
         });
         match step {
             Ok(step) => {
@@ -186,7 +190,7 @@ impl Run<'_, '_> {
 
     /// Keeps the requests of steps that are not the one told.
     fn keep_aside(&mut self, steps: Vec<Done>) {
-        self.bench.keep_aside(steps.into_iter().flat_map(Done::into_records));
+        self.repeat.keep_aside(steps.into_iter().flat_map(Done::into_records));
     }
 }
 

@@ -31,18 +31,20 @@ impl Run<'_, '_> {
         &mut self,
         running: impl Future<Output = Generated>,
     ) -> Result<(Generated, LoadObservations), Stop> {
-        let watch = Watch::start(self.bench.http().clone(), self.counters.is_some());
+        let watch = Watch::start(self.repeat.session.http().clone(), self.counters.is_some());
         let began_ns = now_ns();
         let generated = running.await;
         let ran = Some((began_ns, now_ns()));
         let readings = watch.stop();
-        self.bench.watched(&readings);
-        let cancel = self.bench.cancel().clone();
+        self.repeat.session.record_counters(&readings);
+        let cancel = self.repeat.session.cancel().clone();
         if cancel.is_cancelled() {
             return Err(Stop::Cancelled);
         }
         let (before, sent) = (self.counters.as_ref(), Sent::of(&generated.records));
-        let (counters, foreign) = match settle(before, self.bench.http(), sent, &cancel).await {
+        let (counters, foreign) = match settle(before, self.repeat.session.http(), sent, &cancel)
+            .await
+        {
             Settled::Ours(after) => (self.counters.replace(*after.clone()).zip(Some(*after)), None),
             Settled::Unknown => (None, None),
             Settled::Not(reason) => (None, Some(reason)),

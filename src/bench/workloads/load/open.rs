@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::figures::Plan;
 use super::generate::Schedule;
+use super::outcome::Done;
 use super::prompts::{Amount, Prompts, Recipe};
 use super::step::Extent;
-use super::verdict::Done;
 use super::{Run, Stop, window};
 
 /// Requests of a warm-up at the least.

@@ -6,10 +6,11 @@ pub mod puzzles;
 
 use serde_json::{Map, json};
 
-use crate::bench::prompt::generate::{derive, salt};
-use crate::bench::repeat::Repeat;
-use crate::bench::sequence::{Reply, RequestSequence, Stop, mean, room};
-use crate::bench::suite::{Bench, BenchError};
+use crate::bench::error::BenchError;
+use crate::bench::outcome::RepeatResult;
+use crate::bench::prompt::generate::salt;
+use crate::bench::repeat::RepeatContext;
+use crate::bench::sequence::{Reply, RequestSequence, Stop, answer_budget, mean};
 use crate::bench::workloads::reasoning::puzzles::{Puzzle, of_repeat};
 use crate::client::request::{Input, RequestSpec};
 use crate::metric::{MetricValues, numbers};
@@ -32,51 +33,50 @@ struct Tally {
 
 /// Runs one repeat of the case `kind`; a warm-up asks once.
 pub(crate) async fn repeat(
-    bench: &mut Bench<'_>,
+    repeat: &mut RepeatContext<'_>,
     spec: &Reasoning,
     kind: ReasoningKind,
-    number: u32,
-) -> Result<Repeat, BenchError> {
-    let instances = if number == 0 { 1 } else { spec.instances };
-    let puzzles = of_repeat(kind, bench.seed(), &bench.repeat_name(), instances);
-    let mut dialogue = RequestSequence::start(bench).await;
+) -> Result<RepeatResult, BenchError> {
+    let instances = if repeat.is_warmup() { 1 } else { spec.instances };
+    let puzzles = of_repeat(kind, repeat.session.seed(), repeat.name(), instances);
+    let mut sequence = RequestSequence::start(repeat).await;
     let mut tally = Tally::default();
-    let ended = all(&mut dialogue, spec, kind, &puzzles, &mut tally).await;
-    let values = tally.values(&dialogue);
-    dialogue.end(ended, values)
+    let ended = all(&mut sequence, spec, kind, &puzzles, &mut tally).await;
+    let values = tally.values(&sequence);
+    sequence.end(ended, values)
 }
 
 async fn all(
-    dialogue: &mut RequestSequence<'_, '_>,
+    sequence: &mut RequestSequence<'_, '_>,
     spec: &Reasoning,
     kind: ReasoningKind,
     puzzles: &[Puzzle],
     tally: &mut Tally,
 ) -> Result<(), Stop> {
     for (number, puzzle) in puzzles.iter().enumerate() {
-        let request = request(dialogue, spec, kind, number, puzzle)?;
-        let reply = dialogue.ask_new(&format!("{kind} {}", number + 1), request).await?;
+        let request = request(sequence, spec, kind, number, puzzle)?;
+        let reply = sequence.ask_new(&format!("{kind} {}", number + 1), request).await?;
         tally.note(puzzle, &reply);
     }
     Ok(())
 }
 
 fn request(
-    dialogue: &RequestSequence<'_, '_>,
+    sequence: &RequestSequence<'_, '_>,
     spec: &Reasoning,
     kind: ReasoningKind,
     number: usize,
     puzzle: &Puzzle,
 ) -> Result<RequestSpec, Stop> {
-    let bench = &dialogue.bench;
+    let repeat = &sequence.repeat;
     let number = number.to_string();
-    let salt_number = bench.salt_number(&["reasoning", kind.as_str(), &number]);
+    let salt_number = repeat.salt_number(&["reasoning", kind.as_str(), &number]);
     // The salt opens the message, and is said to mean nothing.
     let system =
         format!("{} (a label without meaning). You solve puzzles with care.", salt(salt_number));
-    let seed = derive(&[&bench.seed().to_string(), &bench.repeat_name(), kind.as_str(), &number]);
+    let seed = repeat.seed_number(&[kind.as_str(), &number]);
     let request = RequestSpec {
-        max_tokens: room(bench, system.len() + puzzle.prompt.len(), spec.max_tokens)?,
+        max_tokens: answer_budget(repeat, system.len() + puzzle.prompt.len(), spec.max_tokens)?,
         input: Input::Chat(vec![
             json!({"role": "system", "content": system}),
             json!({"role": "user", "content": puzzle.prompt}),
@@ -87,7 +87,7 @@ fn request(
         extra: Map::new(),
         keep_answer: true,
     };
-    let cache_salt = bench.cache_salt().then_some(salt_number);
+    let cache_salt = repeat.session.cache_salt().then_some(salt_number);
     Ok(request.thinking(spec.thinking).salted(cache_salt))
 }
 
@@ -140,7 +140,7 @@ impl Tally {
         }
     }
 
-    fn values(&self, dialogue: &RequestSequence<'_, '_>) -> MetricValues {
+    fn values(&self, sequence: &RequestSequence<'_, '_>) -> MetricValues {
         let asked = f64::from(self.asked);
         let all = |values: &[Option<f64>]| values.iter().copied().collect::<Option<Vec<f64>>>();
         let thinking = all(&self.thinking_tokens).unwrap_or_default();
@@ -159,8 +159,8 @@ impl Tally {
             ("mean_thinking_tokens", mean(&thinking)),
             ("mean_answer_tokens", mean(&answers)),
             ("mean_output_tokens", mean(&self.output_tokens)),
-            ("requests", Some(dialogue.requests() as f64)),
-            ("failed", Some(dialogue.failed() as f64)),
+            ("requests", Some(sequence.requests() as f64)),
+            ("failed", Some(sequence.failed() as f64)),
         ])
     }
 }

@@ -7,7 +7,7 @@ use crate::client::record::RequestRecord;
 use crate::metric::{MetricValue, MetricValues};
 use crate::statistics::distribution::Distribution;
 use crate::statistics::{Interval, mean_interval, slope, upper_bound};
-use crate::telemetry::summary::EngineTold;
+use crate::telemetry::summary::EngineActivity;
 use crate::telemetry::watch::Readings;
 use crate::workload::MIN_OF_AN_HOUR;
 
@@ -130,7 +130,7 @@ struct Memory {
 
 /// Growth of the whole server's memory, where its engine tells it, else of the API
 /// process's, as it tells itself. Readings of the two are never mixed.
-fn memory(readings: &Readings, engine: &EngineTold) -> Option<Memory> {
+fn memory(readings: &Readings, engine: &EngineActivity) -> Option<Memory> {
     let api = readings.iter().filter_map(|(at, counters)| Some((*at, counters.resident_bytes?)));
     let growth = |whose, points: Vec<(u64, f64)>| {
         let [first, .., last] = points[..] else { return None };
@@ -169,13 +169,13 @@ mod tests {
 
     /// Metrics of a sequence beside which nobody read anything.
     fn told(sequence: &Sequence) -> MetricValues {
-        beside(sequence, &Readings::new(), &EngineTold::default(), None)
+        beside(sequence, &Readings::new(), &EngineActivity::default(), None)
     }
 
     fn beside(
         sequence: &Sequence,
         readings: &Readings,
-        engine: &EngineTold,
+        engine: &EngineActivity,
         restarts: Option<u64>,
     ) -> MetricValues {
         metrics(sequence, &Seen { readings, engine, restarts, ended_ns: 0 })
@@ -229,7 +229,7 @@ mod tests {
                 let resident_bytes = Some(1e9 + n as f64);
                 (ns / 4 * n, Counters { resident_bytes, ..Counters::default() })
             });
-            let engine = EngineTold::default();
+            let engine = EngineActivity::default();
             let sequence = sequence(records, vec![0; 5]);
             let metrics = beside(&sequence, &readings.collect(), &engine, None);
             let hourly = metrics.keys().filter(|name| name.contains("per_hour"));
@@ -262,7 +262,7 @@ mod tests {
             (seconds(n), counters)
         };
         let readings: Readings = (0..10).map(|n| reading(n, 1e9 + 100.0 * n as f64)).collect();
-        let mut engine = EngineTold::default();
+        let mut engine = EngineActivity::default();
         let api = memory(&readings, &engine).expect("the process tells itself");
         assert_eq!((api.whose, api.growth), ("api_process", 900.0));
         assert!((api.per_hour.expect("a slope") - 360_000.0).abs() < 1.0);
@@ -274,7 +274,7 @@ mod tests {
         let whole = memory(&readings, &engine).expect("told");
         assert_eq!((whole.whose, whole.growth), ("engine", -3000.0));
         assert!((whole.per_hour.expect("a slope") + 3_600_000.0).abs() < 1.0);
-        assert_eq!(memory(&Readings::new(), &EngineTold::default()), None);
+        assert_eq!(memory(&Readings::new(), &EngineActivity::default()), None);
 
         let mut nothing = sequence(Vec::new(), Vec::new());
         let told = beside(&nothing, &readings, &engine, Some(0));
@@ -302,7 +302,7 @@ mod tests {
         sequence.outages.request(Sign::Down, 0, seconds(1));
         sequence.outages.request(Sign::Serves, seconds(181), seconds(182));
         sequence.outages.request(Sign::Down, seconds(300), seconds(300));
-        let (readings, engine) = (Readings::new(), EngineTold::default());
+        let (readings, engine) = (Readings::new(), EngineActivity::default());
         let seen =
             Seen { readings: &readings, engine: &engine, restarts: None, ended_ns: seconds(310) };
         let two = metrics(&sequence, &seen);

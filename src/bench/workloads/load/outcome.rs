@@ -3,8 +3,8 @@
 use super::figures::{self, Plan};
 use super::observations::LoadObservations;
 use super::window::Window;
+use crate::bench::outcome::RepeatOutcome;
 use crate::bench::prompt::length::odd_answers;
-use crate::bench::repeat::RepeatOutcome;
 use crate::client::record::RequestRecord;
 
 /// Share of requests that may fail before a repeat is no measurement.
@@ -79,7 +79,7 @@ impl Done {
 
     /// `void`: why it is none, as far as the failures do not say it: somebody else's
     /// requests, prompts of another length.
-    pub(crate) fn verdict(&self, output_tokens: u64, void: Option<String>) -> RepeatOutcome {
+    pub(crate) fn outcome(&self, output_tokens: u64, void: Option<String>) -> RepeatOutcome {
         let (requests, failed) =
             (self.records.len(), self.records.len() - figures::completed(&self.records));
         let mut remarks = Vec::new();
@@ -188,16 +188,16 @@ mod tests {
             remarks: remarks.clone(),
             ..Done::default()
         };
-        assert_eq!(done.verdict(4, None), RepeatOutcome::Ok(Some("1 of 9 prompts".to_owned())));
+        assert_eq!(done.outcome(4, None), RepeatOutcome::Ok(Some("1 of 9 prompts".to_owned())));
         let indices: Vec<u32> = done.into_records().iter().map(|record| record.index).collect();
         assert_eq!(indices, [0, 1, 2]);
         let none = Done { refused: vec![too_long(0)], ..Done::default() };
         let reason = "the server refused 1 prompts as too long; the first: context length";
-        assert_eq!(none.verdict(4, None), RepeatOutcome::Failed(reason.to_owned()));
+        assert_eq!(none.outcome(4, None), RepeatOutcome::Failed(reason.to_owned()));
         let records = vec![answered(0)];
         let gave_up =
             Done { records, refused: vec![too_long(1)], gave_up: true, ..Done::default() };
-        assert_eq!(gave_up.verdict(4, None), RepeatOutcome::Failed(reason.to_owned()));
+        assert_eq!(gave_up.outcome(4, None), RepeatOutcome::Failed(reason.to_owned()));
     }
 
     #[test]
@@ -222,12 +222,12 @@ mod tests {
         let records = vec![answered(0), failed(1, RequestErrorClass::ServerError, "x")];
         let done = Done { records, ..Done::default() };
         let reason = "1 of 2 requests failed; the first: x".to_owned();
-        assert_eq!(done.verdict(4, Some("foreign".to_owned())), RepeatOutcome::Failed(reason));
+        assert_eq!(done.outcome(4, Some("foreign".to_owned())), RepeatOutcome::Failed(reason));
         let done = Done { records: vec![answered(0)], ..Done::default() };
         let foreign = RepeatOutcome::Void("foreign".to_owned());
-        assert_eq!(done.verdict(4, Some("foreign".to_owned())), foreign);
+        assert_eq!(done.outcome(4, Some("foreign".to_owned())), foreign);
         let lengths =
             "1 of 1 answers do not have the tokens that were asked for; the first: 4 of 5";
-        assert_eq!(done.verdict(5, None), RepeatOutcome::Ok(Some(lengths.to_owned())));
+        assert_eq!(done.outcome(5, None), RepeatOutcome::Ok(Some(lengths.to_owned())));
     }
 }
