@@ -26,7 +26,7 @@ pub(crate) async fn death_evidence(
     let error = records.iter().rev().find_map(RequestRecord::failure)?;
     if error.class == Silent {
         let proof = completion_proof(server, PROOF.min(patience)).await;
-        return proof.err().map(|fault| format!("{}; then {fault}", error.message));
+        return proof.err().map(|reason| format!("{}; then {reason}", error.message));
     }
     if !matches!(error.class, Connect | Cut | InStream | ServerError) {
         return None;

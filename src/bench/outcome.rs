@@ -1,4 +1,4 @@
-//! One repeat as a workload gives it: its verdict, its metrics and what was sent.
+//! One repeat as a workload returns it: its outcome, its metrics and what was sent.
 //! How it is measured is the workloads', how repeats follow each other the suite's.
 
 use crate::bench::RepeatKey;
@@ -9,7 +9,7 @@ use crate::metric::{Measurement, MetricValues, Status};
 /// makes them within one read.
 const LONG_ANSWER: u64 = 16;
 
-/// How a repeat ended, with the reason where there is one to tell.
+/// How a repeat ended, with the reason where there is one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum RepeatOutcome {
     /// Valid; the text says what could not be certified.
@@ -43,7 +43,7 @@ impl RepeatResult {
         };
         if self.records.iter().any(|record| record.is_excused) {
             let usage =
-                "the server tells no `usage`: token counts are unknown, lengths are guesses";
+                "the server reports no `usage`: token counts are unknown, lengths are guesses";
             add(usage.to_owned());
         }
         // One that ended by itself may have been parsed as a whole, as tool calls are.
@@ -56,7 +56,7 @@ impl RepeatResult {
         if 2 * whole > self.records.len() {
             let all = self.records.len();
             add(format!(
-                "{whole} of {all} answers came in one piece: TPOT is not told of them, and TTFT is \
+                "{whole} of {all} answers came in one piece: TPOT is not reported of them, and TTFT is \
                  the time of the whole answer"
             ));
         }
@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn answers_that_something_holds_back_are_said() {
-        let told = |reason: &str, tokens, last_ns| {
+        let remark = |reason: &str, tokens, last_ns| {
             let usage = Usage { completion_tokens: tokens, ..Usage::default() };
             let record = RequestRecord {
                 first_token_ns: Some(5),
@@ -118,11 +118,11 @@ mod tests {
             let RepeatOutcome::Ok(Some(remark)) = repeat.outcome else { panic!("it was valid") };
             remark
         };
-        let held_back = "so; 4 of 4 answers came in one piece: TPOT is not told of them, and \
+        let held_back = "so; 4 of 4 answers came in one piece: TPOT is not reported of them, and \
                          TTFT is the time of the whole answer";
-        assert_eq!(told("length", 16, 5), held_back);
+        assert_eq!(remark("length", 16, 5), held_back);
         for (reason, tokens, last_ns) in [("length", 16, 6), ("length", 15, 5), ("stop", 16, 5)] {
-            assert_eq!(told(reason, tokens, last_ns), "so", "{reason} {tokens} {last_ns}");
+            assert_eq!(remark(reason, tokens, last_ns), "so", "{reason} {tokens} {last_ns}");
         }
     }
 }

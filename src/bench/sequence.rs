@@ -41,20 +41,20 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
-    /// Tokens of its prompt; 0 where they are not told.
+    /// Tokens of its prompt; 0 where they are not reported.
     pub(crate) fn prompt_tokens(&self) -> u64 {
         self.record.usage.map_or(0, |usage| usage.prompt_tokens)
     }
 
-    /// Something to be said of its request.
-    pub(crate) fn told(&self, what: &str) -> String {
+    /// A remark that names its request.
+    pub(crate) fn located(&self, what: &str) -> String {
         format!("request {} ({}): {what}", self.record.index, self.record.purpose)
     }
 
     /// The repeat is void where a prompt is not as long as asked for.
     pub(crate) fn check_length(&self, target: u64) -> Result<(), Stop> {
         let reason = self.record.usage.and_then(|usage| missed(usage.prompt_tokens, target));
-        reason.map_or(Ok(()), |reason| Err(Stop::Void(self.told(&reason))))
+        reason.map_or(Ok(()), |reason| Err(Stop::Void(self.located(&reason))))
     }
 }
 
@@ -109,18 +109,18 @@ impl<'r, 's> RequestSequence<'r, 's> {
         let mut record = outcome.record;
         if let Some(error) = record.failure().cloned() {
             self.records.push(record);
-            let told = format!("request {index} ({purpose}): {}", error.message);
+            let reason = format!("request {index} ({purpose}): {}", error.message);
             return Err(match error.class {
                 RequestErrorClass::Cancelled => Stop::Cancelled,
-                _ if is_too_long(&error) => Stop::TooLong(told),
-                _ => Stop::Failed(told),
+                _ if is_too_long(&error) => Stop::TooLong(reason),
+                _ => Stop::Failed(reason),
             });
         }
         if prompt.must_talk && record.first_token_ns.is_none() {
             self.records.push(record);
             self.silent += 1;
-            let told = format!("request {index} ({purpose}): the stream carried no token");
-            return Err(Stop::Failed(told));
+            let reason = format!("request {index} ({purpose}): the stream carried no token");
+            return Err(Stop::Failed(reason));
         }
         let tokens = record.usage.map(|usage| usage.prompt_tokens).filter(|tokens| *tokens > 0);
         let seen = self.counted(tokens).await;
@@ -172,10 +172,10 @@ impl<'r, 's> RequestSequence<'r, 's> {
         if !self.repeat.session.use_cache_salt() && self.repeat.is_warmup() {
             return None;
         }
-        Some(reply.told(&not_cold(found, reply.prompt_tokens())))
+        Some(reply.located(&not_cold(found, reply.prompt_tokens())))
     }
 
-    /// Tokens of a block of the server's cache, where it tells them.
+    /// Tokens of a block of the server's cache, where it reports them.
     pub(crate) fn block_size(&self) -> Option<u64> {
         self.traffic.as_ref()?.before().block_size()
     }

@@ -60,9 +60,9 @@ impl Sources {
             let file = self.datasets.path_of(path);
             let (mut datasets, name) = (self.datasets.clone(), path.to_owned());
             let read = tokio::task::spawn_blocking(move || datasets.get(&name)).await;
-            let died = |fault: tokio::task::JoinError| DatasetError::Read {
+            let died = |error: tokio::task::JoinError| DatasetError::Read {
                 path: file.clone(),
-                fault: fault.into(),
+                fault: error.into(),
             };
             let dataset = read.map_err(died)??;
             let source = Source { dataset, tokens_per_byte: None, refused: BTreeSet::new() };

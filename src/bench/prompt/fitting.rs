@@ -20,7 +20,7 @@ const MAX_PROBES: u32 = 6;
 const SPREAD: u64 = 8;
 const MIN_TOLERANCE: u64 = 8;
 
-/// Bytes from which on a text tells how many tokens a byte is.
+/// Bytes from which on a text shows how many tokens a byte is.
 const WORTH_KNOWING: usize = 1000;
 
 /// Why a repeat cannot begin.
@@ -81,7 +81,7 @@ impl<'w> LengthTarget<'w> {
         }
     }
 
-    /// Keeps what was found, and what it tells of texts from `worth` bytes on.
+    /// Keeps what was found, and what it shows of texts from `worth` bytes on.
     fn keep(
         &self,
         repeat: &mut RepeatContext<'_>,
@@ -116,7 +116,7 @@ impl<'w> LengthTarget<'w> {
 struct Nearest {
     /// Size of its text in bytes.
     size: usize,
-    /// Its tokens; `None` where the server did not tell them, or refused all.
+    /// Its tokens; `None` where the server did not report them, or refused all.
     tokens: Option<u64>,
     /// What the server said when it refused one as too long.
     refusal: Option<String>,
@@ -125,7 +125,7 @@ struct Nearest {
 /// What the server said of a prompt's length.
 enum Count {
     Tokens(u64),
-    Untold,
+    Unknown,
     /// It refused it, and said this.
     TooLong(String),
 }
@@ -153,7 +153,7 @@ pub(crate) async fn fit(
     wanted.keep(repeat, &found, WORTH_KNOWING, missed)
 }
 
-/// The length of one prompt in tokens; `None` where the server does not tell.
+/// The length of one prompt in tokens; `None` where the server does not report it.
 pub(crate) async fn length(
     repeat: &mut RepeatContext<'_>,
     prompt: &Prepared,
@@ -163,7 +163,7 @@ pub(crate) async fn length(
     probes.settle(repeat).await?;
     match count {
         Count::Tokens(tokens) => Ok(Some(tokens)),
-        Count::Untold => Ok(None),
+        Count::Unknown => Ok(None),
         Count::TooLong(refusal) => Err(FitError::Unmet(refusal)),
     }
 }
@@ -183,13 +183,13 @@ pub(crate) async fn fit_added(
     let mut probes = Probes::start(repeat).await?;
     let around = match probes.send(repeat, around).await? {
         Count::Tokens(tokens) => tokens.saturating_sub(1),
-        Count::Untold => 0,
+        Count::Unknown => 0,
         Count::TooLong(refusal) => return Err(FitError::Unmet(refusal)),
     };
     let calibration = wanted.calibration(repeat).within((wanted.aim / 20).clamp(4, 8));
     let found = probes.fit(repeat, around, &wanted, calibration, make).await?;
     probes.settle(repeat).await?;
-    // What stands around it is not in this share: a shorter text tells it, too.
+    // What stands around it is not in this share: a shorter text shows it, too.
     wanted.keep(repeat, &found, WORTH_KNOWING / 5, part_missed)
 }
 
@@ -239,7 +239,7 @@ impl Probes {
                     }
                     calibration.observe(tokens);
                 }
-                Count::Untold => break,
+                Count::Unknown => break,
                 Count::TooLong(refusal) => {
                     nearest.refusal = Some(refusal);
                     calibration.refused();
@@ -270,7 +270,7 @@ impl Probes {
             Some(error) => {
                 Err(FitError::Failed(format!("request {index} (calibration): {}", error.message)))
             }
-            None => Ok(usage.map_or(Count::Untold, |usage| Count::Tokens(usage.prompt_tokens))),
+            None => Ok(usage.map_or(Count::Unknown, |usage| Count::Tokens(usage.prompt_tokens))),
         }
     }
 

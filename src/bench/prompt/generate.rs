@@ -122,7 +122,7 @@ pub struct Calibration {
     most: usize,
     previous: Option<(usize, u64)>,
     fitted: bool,
-    /// Another size would tell nothing new.
+    /// Another size would show nothing new.
     exhausted: bool,
     /// Tokens above the target that are still close.
     tolerance: u64,
@@ -190,7 +190,7 @@ impl Calibration {
         }
         let overall = tokens.max(1) as f64 / self.size as f64;
         let slope = match self.previous {
-            // The chat template counts too: two sizes tell the text's own share.
+            // The chat template counts too: two sizes show the text's own share.
             Some((size, count)) if size.abs_diff(self.size) * 20 > self.size => {
                 let slope = (tokens as f64 - count as f64) / (self.size as f64 - size as f64);
                 slope.clamp(overall / 2.0, overall * 2.0)

@@ -129,9 +129,9 @@ struct Turn {
     is_last: bool,
     ttft_ms: Option<f64>,
     tpot_ms: Option<f64>,
-    /// `None`: not told.
+    /// `None`: not reported.
     prompt_tokens: Option<u64>,
-    /// Tokens from the cache; `None`: not told.
+    /// Tokens from the cache; `None`: not reported.
     cached: Option<u64>,
 }
 
@@ -311,8 +311,8 @@ fn check_growth(record: &RequestRecord, tokens: &mut u64, least: u64) -> Result<
     let missed = part_missed(grown.min(least), least).or_else(|| {
         (grown == 0).then(|| "the server counts no more tokens than a turn before".to_owned())
     });
-    let told = |reason| format!("request {} ({}): {reason}", record.index, record.purpose);
-    missed.map_or(Ok(()), |reason| Err(Stop::Void(told(reason))))
+    let located = |reason| format!("request {} ({}): {reason}", record.index, record.purpose);
+    missed.map_or(Ok(()), |reason| Err(Stop::Void(located(reason))))
 }
 
 /// The system message: no two conversations share a block.
@@ -373,7 +373,7 @@ impl Tally {
         mean(&values)
     }
 
-    /// The share of prompt tokens from the cache, if all of these turns tell it.
+    /// The share of prompt tokens from the cache, if it is known of all these turns.
     fn cache_share(&self, keep: impl Fn(&Turn) -> bool) -> Option<f64> {
         let kept: Vec<&Turn> = self.turns.iter().filter(|turn| keep(turn)).collect();
         let cached: Vec<u64> = kept.iter().map(|turn| turn.cached).collect::<Option<_>>()?;

@@ -42,7 +42,7 @@ struct Tally {
     independent_ms: Vec<f64>,
     tpot_ms: Vec<f64>,
     prompt_tokens: Vec<f64>,
-    /// Of resent prompts: tokens found and tokens expected; `None`: not told.
+    /// Of resent prompts: tokens found and tokens expected; `None`: not reported.
     hits: Vec<Option<(u64, u64)>>,
     caching_off: bool,
     uncertified: Option<String>,
@@ -132,7 +132,7 @@ impl Recipe {
         let input = Input::new(self.route, messages_about(salt, &text));
         let cache_salt = cache_salt.then_some(salt);
         let request = RequestSpec::speed(input, output_tokens).salted(cache_salt);
-        // Its time to the first token is what is measured: none is a fault.
+        // Its time to the first token is what is measured: a reply without one is an error.
         Prepared { must_talk: true, ..request.prepare(&self.model) }
     }
 }

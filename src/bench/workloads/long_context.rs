@@ -145,7 +145,7 @@ impl Needle {
     }
 }
 
-/// What an answer tells as a code: two groups of digits with a dash between them,
+/// The codes of an answer: two groups of digits with a dash between them,
 /// of whatever kind, spaced or emphasised, or eight digits and more without one.
 fn codes(answer: &str) -> Vec<String> {
     let is_joint = |c: char| DASHES.contains(&c) || c.is_whitespace() || "*_`".contains(c);
@@ -198,7 +198,7 @@ impl Tally {
     fn note(&mut self, needle: &Needle, reply: &Reply) {
         let record = &reply.record;
         let content = reply.answer.content.as_str();
-        // Where the server does not tell thinking apart.
+        // Where the server does not separate the thinking.
         let answer = content.rsplit_once("</think>").map_or(content, |(_, answer)| answer);
         self.asked += 1;
         self.truncated += u32::from(reply.truncated);

@@ -78,17 +78,17 @@ pub(crate) fn metrics(records: &[RequestRecord], plan: &Plan) -> MetricValues {
     let each = |read: fn(&RequestRecord) -> Option<f64>| {
         Distribution::of(done.iter().filter_map(|record| read(record)))
     };
-    each(RequestRecord::ttft_ms).tell("ttft", &mut metrics);
-    each(RequestRecord::tpot_ms).tell("tpot", &mut metrics);
-    each(RequestRecord::e2e_ms).tell("e2el", &mut metrics);
-    gaps(&done).tell("itl", &mut metrics);
+    each(RequestRecord::ttft_ms).insert_into("ttft", &mut metrics);
+    each(RequestRecord::tpot_ms).insert_into("tpot", &mut metrics);
+    each(RequestRecord::e2e_ms).insert_into("e2el", &mut metrics);
+    gaps(&done).insert_into("itl", &mut metrics);
     let scheduled = |read: fn(&RequestRecord) -> Option<f64>| {
         if plan.open { each(read) } else { Distribution::default() }
     };
     scheduled(|record| from_schedule(record, record.first_token_ns))
-        .tell("scheduled_ttft", &mut metrics);
+        .insert_into("scheduled_ttft", &mut metrics);
     scheduled(|record| from_schedule(record, record.last_token_ns))
-        .tell("scheduled_e2el", &mut metrics);
+        .insert_into("scheduled_e2el", &mut metrics);
     metrics
 }
 
@@ -119,10 +119,10 @@ pub(crate) fn lagged(records: &[RequestRecord]) -> Option<(f64, f64)> {
 }
 
 /// Whether it can be said which requests are good: there is an SLO, and where it
-/// bounds the time per token, the tokens are told.
+/// bounds the time per token, the tokens are reported.
 fn is_judged(done: &[&RequestRecord], plan: &Plan) -> bool {
-    let told = plan.slo.tpot_ms.is_none() || done.iter().all(|record| record.usage.is_some());
-    !plan.slo.is_empty() && told
+    let counted = plan.slo.tpot_ms.is_none() || done.iter().all(|record| record.usage.is_some());
+    !plan.slo.is_empty() && counted
 }
 
 /// What the slots of a closed loop waited for their next requests.
@@ -135,7 +135,7 @@ pub(crate) struct Idle {
 }
 
 impl Idle {
-    /// Share from which on throughput and concurrency are not what they are told as.
+    /// Share from which on throughput and concurrency are not what their names say.
     const MAX_SHARE: f64 = 0.01;
     /// As much before each request is no sign of a slow client: a busy machine does it.
     const MIN_MS: f64 = 5.0;
@@ -191,7 +191,7 @@ pub(crate) fn is_good(record: &RequestRecord, plan: &Plan) -> bool {
 struct Rates {
     requests: f64,
     good: Option<f64>,
-    /// `None` where tokens are not told; the same of `input`.
+    /// `None` where tokens are not reported; the same of `input`.
     output: Option<f64>,
     input: Option<f64>,
 }
@@ -201,7 +201,7 @@ impl Rates {
         let (from, to) = plan.window.filter(|(from, to)| to > from)?;
         let within = |at: u64| (from..=to).contains(&at);
         let (mut requests, mut good, mut output, mut input) = (0.0, 0.0, 0.0, 0.0);
-        let told = done.iter().all(|record| record.usage.is_some());
+        let counted = done.iter().all(|record| record.usage.is_some());
         for record in done {
             if record.last_token_ns.is_some_and(within) {
                 requests += 1.0;
@@ -220,8 +220,8 @@ impl Rates {
         Some(Self {
             requests: requests / seconds,
             good: is_judged(done, plan).then_some(good / seconds),
-            output: told.then_some(output / seconds),
-            input: told.then_some(input / seconds),
+            output: counted.then_some(output / seconds),
+            input: counted.then_some(input / seconds),
         })
     }
 }
@@ -256,7 +256,7 @@ pub(crate) fn times(records: &[RequestRecord]) -> Option<(Duration, Duration)> {
     e2e.min().map(time).zip(e2e.median().map(time))
 }
 
-/// What the server's counters tell of a repeat.
+/// What the server's counters show of a repeat.
 pub(crate) fn counted(
     counters: Option<(&Counters, &Counters)>,
     readings: &Readings,
@@ -338,9 +338,9 @@ mod tests {
             slo: Slo { e2el_ms: Some(50.0), ..Slo::default() },
         };
         let metrics = metrics(&records, &plan);
-        let told = |name| number(&metrics, name).expect(name);
+        let value = |name| number(&metrics, name).expect(name);
         let near = |name, expected: f64| {
-            assert!((told(name) - expected).abs() < 1e-6, "{name} {}", told(name));
+            assert!((value(name) - expected).abs() < 1e-6, "{name} {}", value(name));
         };
         near("window", 0.06);
         near("request_throughput", 2.0 / 0.06);
@@ -363,10 +363,10 @@ mod tests {
 
     #[test]
     fn without_usage_there_are_no_token_figures_and_the_rest_stands() {
-        let untold = |sent| RequestRecord { usage: None, ..record(0, sent) };
+        let uncounted = |sent| RequestRecord { usage: None, ..record(0, sent) };
         let window = Some((0, 106_000_000));
         let slo = Slo { tpot_ms: Some(50.0), ..Slo::default() };
-        let told = metrics(&[untold(0), untold(5)], &Plan { open: false, window, slo });
+        let values = metrics(&[uncounted(0), uncounted(5)], &Plan { open: false, window, slo });
         for name in [
             "total_input_tokens",
             "total_output_tokens",
@@ -377,7 +377,7 @@ mod tests {
             "request_goodput",
             "good_share",
         ] {
-            assert_eq!(number(&told, name), None, "{name}");
+            assert_eq!(number(&values, name), None, "{name}");
         }
         for (name, expected) in [
             ("completed", 2.0),
@@ -385,13 +385,13 @@ mod tests {
             ("median_itl_ms", 10.0),
             ("median_e2el_ms", 50.0),
         ] {
-            assert_eq!(number(&told, name), Some(expected), "{name}");
+            assert_eq!(number(&values, name), Some(expected), "{name}");
         }
-        assert!(number(&told, "request_throughput").is_some());
+        assert!(number(&values, "request_throughput").is_some());
         // What needs no tokens is still judged.
         let slo = Slo { e2el_ms: Some(50.0), ..Slo::default() };
-        let told = metrics(&[untold(0), untold(5)], &Plan { open: false, window, slo });
-        assert_eq!(number(&told, "good_share"), Some(1.0));
+        let values = metrics(&[uncounted(0), uncounted(5)], &Plan { open: false, window, slo });
+        assert_eq!(number(&values, "good_share"), Some(1.0));
     }
 
     #[test]
@@ -419,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn what_did_not_happen_is_told_as_nothing() {
+    fn what_did_not_happen_is_absent() {
         let slo = Slo { ttft_ms: Some(22.0), ..Slo::default() };
         let plan = Plan { open: true, window: None, slo };
         assert_eq!(metrics(&[], &plan), MetricValues::new(), "nothing was sent");
@@ -433,7 +433,7 @@ mod tests {
     }
 
     #[test]
-    fn slots_that_wait_for_the_client_are_told_of() {
+    fn slots_that_wait_for_the_client_are_noted() {
         // Two slots, 50 ms a request: nothing waits for their first ones.
         let first = [record(0, 0), record(10, 10)];
         assert_eq!(idle(&first), None);

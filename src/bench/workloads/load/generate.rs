@@ -180,7 +180,7 @@ impl Generator {
     /// Looks after the connection of a request that is sent after `ahead`: a connect
     /// would count as the client's lag. Whether there was need to.
     async fn refresh(&self, slot: &mut Slot, ahead: Duration) -> bool {
-        // What is wrong is told by the request itself.
+        // The request itself shows what is wrong.
         self.client.ready_for(slot, ahead).await.unwrap_or(true)
     }
 
@@ -248,7 +248,7 @@ impl Generator {
                 tracker.spawn_on(sent, lane);
             }
         });
-        // A panic there is a bug; what was sent is still told.
+        // A panic there is a bug; what was sent is still reported.
         let _ = keeper.await;
         keepers.abort_all();
         tasks.close();

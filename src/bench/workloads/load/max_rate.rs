@@ -11,7 +11,7 @@ use super::prompts::Recipe;
 use super::step::{Extent, Shown, TRIES, held_share};
 use super::{Run, Stop};
 
-/// The steps of one repeat. What was sent at one rate is told; the rest is kept aside.
+/// The steps of one repeat. What was sent at one rate is reported; the rest is kept aside.
 #[derive(Default)]
 struct Steps(Vec<Done>);
 
@@ -46,11 +46,11 @@ impl Run<'_, '_> {
         while let Some(rate) = search.next() {
             let shown = match self.try_rate(&recipe, rate, &mut time, &mut steps).await? {
                 Tried::Shown(shown) => shown,
-                Tried::Useless(note) => return Ok(self.told(steps, None, note)),
+                Tried::Useless(note) => return Ok(self.reported(steps, None, note)),
             };
-            let told = steps.0.last().and_then(|step| shown.told(rate, &step.records));
-            if let Some(told) = told {
-                unsettled = Some((rate, told));
+            let reason = steps.0.last().and_then(|step| shown.reason(rate, &step.records));
+            if let Some(reason) = reason {
+                unsettled = Some((rate, reason));
             }
             search.tried(shown == Shown::Held);
         }
@@ -65,7 +65,7 @@ impl Run<'_, '_> {
         let is_bound = |rate: f64| bound.is_some_and(|bound| bound.total_cmp(&rate).is_eq());
         remarks.extend(unsettled.filter(|(rate, _)| is_bound(*rate)).map(|(_, reason)| reason));
         let note = (!remarks.is_empty()).then(|| Note::Remark(remarks.join("; ")));
-        Ok(self.told(steps, search.held(), note))
+        Ok(self.reported(steps, search.held(), note))
     }
 
     /// One rate, for as long as its requests ask for. `time`: the median time of a
@@ -112,12 +112,12 @@ impl Run<'_, '_> {
 
     /// The warm-up of a search, as wide as the search gets: a burst for the pace,
     /// rising rates until one breaks the SLO, then twice as many requests at once as
-    /// that one has in flight. What is told is the last of these.
+    /// that one has in flight. The last of these is reported.
     pub(super) async fn warm_search(&mut self, recipe: Recipe) -> Result<Done, Stop> {
         let mut steps = Steps::default();
         let cold = self.burst(recipe.clone(), 0, WARMUP, "burst").await;
         let Some((mut expected, _)) = self.keep_step(cold, &mut steps)? else {
-            return Ok(self.told(steps, None, None));
+            return Ok(self.reported(steps, None, None));
         };
         let most = self.spec.requests_of(self.kind).unwrap_or(MAX_FLYING).min(MAX_FLYING);
         let mut rising = Rising::from(one_at_a_time(expected));
@@ -135,7 +135,7 @@ impl Run<'_, '_> {
         let (first, width) = (steps.next(), width.clamp(WARMUP, MAX_FLYING));
         let burst = self.burst(recipe, first, width, "burst").await;
         self.keep_step(burst, &mut steps)?;
-        Ok(self.told(steps, None, None))
+        Ok(self.reported(steps, None, None))
     }
 
     /// Whether the SLO held so far: a warm-up is not long enough to say more.
@@ -175,20 +175,20 @@ impl Run<'_, '_> {
         }
     }
 
-    /// What is told: the step of a rate, or the last one. Somebody else's requests
+    /// What is reported: the step of a rate, or the last one. Somebody else's requests
     /// make all of it void.
-    fn told(&mut self, steps: Steps, max_rate: Option<f64>, note: Option<Note>) -> Done {
+    fn reported(&mut self, steps: Steps, max_rate: Option<f64>, note: Option<Note>) -> Done {
         let mut steps = steps.0;
         let foreign = steps.iter_mut().find_map(|step| step.beside.foreign.take());
         let is_it = |step: &Done| max_rate.is_none_or(|rate| step.rate.total_cmp(&rate).is_eq());
         let place = steps.iter().rposition(is_it);
-        let mut told = place.map(|place| steps.remove(place)).unwrap_or_default();
+        let mut reported = place.map(|place| steps.remove(place)).unwrap_or_default();
         self.keep_aside(steps);
-        told.beside.foreign = foreign;
-        Done { note, max_rate, ..told }
+        reported.beside.foreign = foreign;
+        Done { note, max_rate, ..reported }
     }
 
-    /// Keeps the requests of steps that are not the one told.
+    /// Keeps the requests of steps that are not reported.
     fn keep_aside(&mut self, steps: Vec<Done>) {
         self.repeat.keep_aside(steps.into_iter().flat_map(Done::into_records));
     }

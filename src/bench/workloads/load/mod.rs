@@ -94,7 +94,7 @@ impl From<FitError> for Stop {
 impl From<PromptError> for Stop {
     fn from(error: PromptError) -> Self {
         match error {
-            PromptError::Dataset(fault) => Self::Skipped(fault.to_string()),
+            PromptError::Dataset(error) => Self::Skipped(error.to_string()),
             PromptError::Fit(error) => error.into(),
         }
     }
@@ -253,7 +253,7 @@ impl Run<'_, '_> {
         let before = self.scrape().await?;
         let record = self.pilot(recipe).await;
         let (seconds, error) = (record.e2e_ms().unwrap_or(0.0) / 1e3, record.failure().cloned());
-        let told = record.usage.is_some();
+        let is_counted = record.usage.is_some();
         let sent = Sent::of(std::slice::from_ref(&record));
         self.repeat.keep_aside([record]);
         match error {
@@ -268,9 +268,10 @@ impl Run<'_, '_> {
             None => {
                 let cancel = self.repeat.session.cancel().clone();
                 settle(before.as_ref(), self.repeat.session.http(), sent, &cancel).await;
-                if self.kind == LoadCase::MaxRate && self.spec.slo.tpot_ms.is_some() && !told {
+                if self.kind == LoadCase::MaxRate && self.spec.slo.tpot_ms.is_some() && !is_counted
+                {
                     let reason =
-                        "the SLO bounds the time per token, and the server tells no tokens";
+                        "the SLO bounds the time per token, and the server reports no tokens";
                     return Err(Stop::Skipped(reason.to_owned()));
                 }
                 Ok(Duration::from_secs_f64(seconds))
@@ -318,8 +319,8 @@ impl Run<'_, '_> {
 
     /// Threads and their connections, opened before the clock matters.
     async fn slots(&mut self, count: usize) -> Result<(Lanes, Vec<Slot>), Stop> {
-        let lanes = Lanes::start(count).map_err(|fault| {
-            Stop::Ended(RepeatOutcome::Failed(format!("no thread for the load: {fault}")))
+        let lanes = Lanes::start(count).map_err(|error| {
+            Stop::Ended(RepeatOutcome::Failed(format!("no thread for the load: {error}")))
         })?;
         let opened = self.built(lanes.open(self.repeat.session.client(), count)).await?;
         let slots = opened.map_err(|error| {

@@ -61,7 +61,7 @@ impl Done {
         find: impl FnOnce(&[RequestRecord]) -> Result<Window, String>,
     ) -> Option<Window> {
         find(&self.records)
-            .map_err(|reason| self.remarks.push(format!("throughput is not told: {reason}")))
+            .map_err(|reason| self.remarks.push(format!("throughput is not reported: {reason}")))
             .ok()
     }
 

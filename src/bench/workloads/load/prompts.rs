@@ -52,7 +52,7 @@ pub(crate) enum Texts {
 pub(crate) struct Shared {
     /// Bytes of its text, behind a salt.
     pub(crate) bytes: usize,
-    /// Its length as the server counts it, the salt included; `None` where it does not tell.
+    /// Its length as the server counts it, the salt included; `None` where it does not report it.
     pub(crate) tokens: Option<u64>,
 }
 

@@ -94,7 +94,7 @@ impl Shown {
 
     /// What is to be said of a rate that is not called held though its requests held
     /// the SLO.
-    pub(crate) fn told(self, rate: f64, records: &[RequestRecord]) -> Option<String> {
+    pub(crate) fn reason(self, rate: f64, records: &[RequestRecord]) -> Option<String> {
         let seconds = arrivals(records).map_or(0.0, |(from, to)| (to - from) as f64 / 1e9);
         let median = figures::times(records).map_or(0.0, |(_, median)| median.as_secs_f64());
         match self {
@@ -181,15 +181,15 @@ mod tests {
         // at once: the server ends 10 a second.
         let crowd = arriving(60.0, 300, |_| 0.2, |due| 5.0 - due + due * 6.0);
         assert_eq!(shown(&crowd), Shown::Short);
-        let told = Shown::Short.told(60.0, &crowd).expect("said");
+        let reason = Shown::Short.reason(60.0, &crowd).expect("said");
         assert!(
-            told.starts_with("60.000/s is not called held: its arrivals lasted 5.0 s"),
-            "{told}"
+            reason.starts_with("60.000/s is not called held: its arrivals lasted 5.0 s"),
+            "{reason}"
         );
         // As long as three times what a request takes, it is.
         let steady = arriving(10.0, 300, |_| 0.2, |_| 9.0);
         assert_eq!(shown(&steady), Shown::Held);
-        assert_eq!(Shown::Held.told(10.0, &steady), None);
+        assert_eq!(Shown::Held.reason(10.0, &steady), None);
     }
 
     #[test]
@@ -212,8 +212,8 @@ mod tests {
         // done after half of t.
         let shared = arriving(14.0, 2000, |_| 0.2, |due| 1.0 + 0.49 * due);
         assert_eq!(shown(&shared), Shown::Growing);
-        let told = Shown::Growing.told(14.0, &shared).expect("said");
-        assert!(told.ends_with("more and more requests were in flight"), "{told}");
+        let reason = Shown::Growing.reason(14.0, &shared).expect("said");
+        assert!(reason.ends_with("more and more requests were in flight"), "{reason}");
     }
 
     #[test]

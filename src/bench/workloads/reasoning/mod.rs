@@ -23,7 +23,7 @@ struct Tally {
     asked: u32,
     truncated: u32,
     ttft_ms: Vec<f64>,
-    /// `None`: thinking was there, and not told apart.
+    /// `None`: thinking was there, and not separated from the answer.
     answer_ttft_ms: Vec<Option<f64>>,
     e2e_ms: Vec<f64>,
     tpot_ms: Vec<f64>,
@@ -91,7 +91,7 @@ fn request(
     Ok(request.thinking(spec.thinking).salted(cache_salt))
 }
 
-/// Whether the server told the thinking apart from the answer.
+/// Whether the server separated the thinking from the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Thinking {
     /// It did, or there was none.
@@ -102,7 +102,7 @@ enum Thinking {
     Unknown,
 }
 
-/// What stands behind the thinking, and how the server told that.
+/// The answer behind the thinking, and how the server separated the two.
 fn answer_of(reply: &Reply) -> (&str, Thinking) {
     let content = reply.answer.content.as_str();
     match content.rsplit_once("</think>") {

@@ -55,15 +55,15 @@ pub(crate) async fn repeat(
     repeat.session.record_counters(&readings);
     let engine = repeat.engine_activity();
     let restarts = restarts_over(repeat, before.as_ref(), &readings, &engine, &sequence).await;
-    // What is not measured again is told as far as it came: it may be hours.
+    // What is not measured again is reported as far as it came: it may be hours.
     let stopped = cancel.is_cancelled();
     if stopped && (repeat.session.is_in_sweep() || sequence.records.is_empty()) {
         return Err(BenchError::Cancelled);
     }
     remarks.extend(restarts.filter(|count| *count > 0).map(|count| {
-        format!("restarts of the server: {count}; foreign traffic is not told across them")
+        format!("restarts of the server: {count}; foreign traffic is not detected across them")
     }));
-    remarks.extend(told_of(&sequence.outages, ended_ns));
+    remarks.extend(outage_remark(&sequence.outages, ended_ns));
     let settled = match restarts {
         Some(1..) => Settled::Unknown,
         // It failed or was stopped, whoever else was served.
@@ -90,7 +90,7 @@ pub(crate) async fn repeat(
 }
 
 /// The lengths of the mix that fit into the context, answers included; of the others
-/// `remarks` tells.
+/// `remarks` says so.
 fn fitting_mix(spec: &Stability, longest: u64, remarks: &mut Vec<String>) -> Vec<(u64, u64)> {
     // The fit may be half a percent above what was asked for.
     let fits = |(prompt, output): &(u64, u64)| prompt + prompt / 200 + 8 + output <= longest;
@@ -133,12 +133,12 @@ async fn restarts_over(
     let counted = restarts(before.into_iter().chain(read).chain(last.as_ref()));
     // None so far are not none where nobody saw the end.
     let counted = counted.filter(|count| last.is_some() || *count > 0);
-    let told = engine.restarts.max(counted);
-    told.filter(|count| *count > 0 || !sequence.outages.is_down())
+    let restarts = engine.restarts.max(counted);
+    restarts.filter(|count| *count > 0 || !sequence.outages.is_down())
 }
 
-/// What is said of outages.
-fn told_of(outages: &Outages, ended_ns: u64) -> Option<String> {
+/// The remark on outages.
+fn outage_remark(outages: &Outages, ended_ns: u64) -> Option<String> {
     let longest = outages.longest_ns(ended_ns)? as f64 / 1e9;
     let last = if outages.is_down() { "; it was not back at the end" } else { "" };
     Some(format!("outages of the server: {}, of up to {longest:.1} s{last}", outages.count()))
@@ -160,7 +160,7 @@ fn judge(sequence: &Sequence, lengths: &[Length], mut remarks: Vec<String>) -> R
     RepeatOutcome::Ok((!remarks.is_empty()).then(|| remarks.join("; ")))
 }
 
-/// The lengths of the mix that can be met; of the others `remarks` tells.
+/// The lengths of the mix that can be met; `remarks` names the others.
 async fn fitted(
     repeat: &mut RepeatContext<'_>,
     route: Route,

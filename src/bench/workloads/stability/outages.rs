@@ -17,7 +17,7 @@ pub(super) enum Sign {
     Serves,
     /// It refused the request, or was silent: it may be up as well as down.
     Unclear,
-    /// It may have gone down: `/health` tells.
+    /// It may have gone down: `/health` shows it.
     MayBeDown,
     /// A gateway says that nobody is behind it, whatever its own `/health` is.
     Down,

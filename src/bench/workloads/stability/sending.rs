@@ -174,7 +174,7 @@ impl Sending<'_, '_> {
         if self.sequence.gave_up { Break(()) } else { Continue(()) }
     }
 
-    /// Notes something of the server's outages; a new one is told.
+    /// Notes something of the server's outages; a new one is reported.
     fn note(&mut self, what: impl FnOnce(&mut Outages) -> Next) -> Next {
         let outages = &mut self.sequence.outages;
         let before = outages.count();
@@ -229,7 +229,7 @@ mod tests {
         assert!(all(&[refused]) && all(&[good, refused, broken, refused]));
         assert!(!all(&[broken, broken]) && all(&[broken, broken, broken]));
         assert!(!all(&[broken, broken, good, broken]));
-        let told = failures(&[record(good), record(refused)]);
-        assert_eq!(told, "1 of 2 requests failed; the first: no");
+        let text = failures(&[record(good), record(refused)]);
+        assert_eq!(text, "1 of 2 requests failed; the first: no");
     }
 }

@@ -62,7 +62,7 @@ fn valid_call<'a>(call: &'a ToolCall, tools: &[Value]) -> Option<(&'a str, Value
     validator.is_valid(&arguments).then_some((call.name.as_str(), arguments))
 }
 
-/// What is said behind the thinking, where the server does not tell that apart.
+/// The answer behind the thinking, where the server does not separate the two.
 fn text_of(answer: &Answer) -> &str {
     answer.content.rsplit_once("</think>").map_or(&answer.content, |(_, text)| text)
 }
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn schema_and_value_are_told_apart() {
+    fn schema_and_value_are_judged_separately() {
         let step = Step::Calls(vec![(
             Call { name: "set_timer", arguments: json!({"minutes": 5, "label": "tea"}) },
             Value::Null,
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_is_asked_for_is_told_alone_and_whole() {
+    fn a_number_that_is_asked_for_stands_alone_and_whole() {
         let right = |content: &str| {
             let answer = Answer { content: content.into(), ..Answer::default() };
             judge(&Step::Text("R-123456".into()), &[], &answer, false).is_right
