@@ -33,7 +33,7 @@ impl RepeatResult {
         Self { outcome, metrics, records: Vec::new() }
     }
 
-    /// Says what the server, or what stands before it, keeps to itself: token counts, or
+    /// Remarks on what the server, or a proxy before it, does not report: token counts, or
     /// when each token was made.
     pub(crate) fn remark_on_server(&mut self) {
         let RepeatOutcome::Ok(remark) = &mut self.outcome else { return };

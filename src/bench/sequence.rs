@@ -1,5 +1,5 @@
 //! Requests of one repeat, one after another on one connection: sent, recorded,
-//! held against the server's counters. What is asked and what the answers are
+//! compared with the server's counters. What is asked and what the answers are
 //! worth is the workloads'.
 
 use crate::bench::error::BenchError;
@@ -14,7 +14,7 @@ use crate::client::request::{Prepared, RequestSpec};
 use crate::client::stream::Answer;
 use crate::metric::MetricValues;
 
-/// An answer with less room than this, in tokens, is not asked for.
+/// An answer with a smaller budget than this, in tokens, is not asked for.
 const SHORTEST_ANSWER: u64 = 512;
 
 /// Why a repeat ends before its time.
@@ -192,7 +192,7 @@ impl<'r, 's> RequestSequence<'r, 's> {
 
     async fn counted(&mut self, prompt_tokens: Option<u64>) -> Result<Lookup, Stop> {
         let (Some(traffic), Some(prompt_tokens)) = (&mut self.traffic, prompt_tokens) else {
-            // From here on nobody can say what of the counters is ours.
+            // From here on it is unknown which part of the counters is ours.
             self.traffic = None;
             return Ok(Lookup::Unknown);
         };
@@ -228,23 +228,23 @@ impl<'r, 's> RequestSequence<'r, 's> {
     }
 }
 
-/// Tokens that an answer may have after a prompt of `bytes`: `wanted`, or what the
+/// Tokens that an answer may have after a prompt of `bytes`: `asked`, or what the
 /// context leaves.
 pub(crate) fn answer_budget(
     repeat: &RepeatContext<'_>,
     bytes: usize,
-    wanted: u64,
+    asked: u64,
 ) -> Result<u64, Stop> {
-    let Some(longest) = repeat.session.server().max_model_len else { return Ok(wanted) };
+    let Some(longest) = repeat.session.server().max_model_len else { return Ok(asked) };
     // The template's own tokens, and a byte a token where nothing better is known.
     let prompt = 256 + (bytes as f64 * repeat.session.tokens_per_byte().unwrap_or(1.0)) as u64;
     let left = longest.saturating_sub(prompt);
-    if left < wanted.min(SHORTEST_ANSWER) {
+    if left < asked.min(SHORTEST_ANSWER) {
         return Err(Stop::Skipped(format!(
-            "a prompt of about {prompt} tokens leaves no room for an answer in the context of {longest}"
+            "a prompt of about {prompt} tokens leaves no space for an answer in the context of {longest}"
         )));
     }
-    Ok(wanted.min(left))
+    Ok(asked.min(left))
 }
 
 /// The mean; `None` of nothing.

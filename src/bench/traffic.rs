@@ -1,5 +1,5 @@
-//! Holds the server's counters against our own requests: certifies cache hits
-//! and shows foreign traffic. Counters are updated after the tokens are sent,
+//! Compares the server's counters with our own requests: certifies cache hits
+//! and detects foreign traffic. Counters are updated after the tokens are sent,
 //! so each request is waited for.
 
 use std::time::{Duration, Instant};
@@ -59,7 +59,7 @@ impl Lookup {
     }
 }
 
-/// What is said of a prompt that was sent for the first time, and of which `found`
+/// The remark on a prompt that was sent for the first time, and of which `found`
 /// tokens were cached.
 pub(crate) fn not_cold(found: u64, tokens: u64) -> String {
     format!("{found} of {tokens} tokens of a prompt never sent before came from the cache")

@@ -39,7 +39,7 @@ pub(crate) struct Source {
     refused: BTreeSet<usize>,
 }
 
-/// What is sent overhead an entry's text.
+/// What is sent besides an entry's text.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Overhead {
     /// Messages in all.
@@ -71,7 +71,7 @@ impl Sources {
         Ok(self.known.get_mut(path).expect("it was put there"))
     }
 
-    /// From now on an entry is passed over: the server said that it is too long.
+    /// From now on an entry is left out: the server refused it as too long.
     pub(crate) fn refuse(&mut self, path: &Path, entry: usize) {
         if let Some(source) = self.known.get_mut(path) {
             source.refused.insert(entry);
@@ -96,7 +96,7 @@ impl Source {
 
     /// Whether an entry, sent as `bytes` of text, fits into a context of `longest` tokens,
     /// as far as that can be known before it is sent.
-    pub(crate) fn holds(
+    pub(crate) fn accepts(
         &self,
         entry: usize,
         bytes: usize,
@@ -143,7 +143,7 @@ impl Source {
     }
 }
 
-/// What users say in a dataset, put together to texts of any size.
+/// The users' texts of a dataset, put together to texts of any size.
 #[derive(Clone, Debug)]
 pub(crate) struct Filling {
     dataset: Arc<Dataset>,
@@ -282,14 +282,14 @@ mod tests {
     fn what_fits_is_known_for_certain_by_bytes_and_about_by_tokens() {
         let mut source = source(&[json!({"prompt": "a"})]);
         let overhead = Overhead { messages: 2, output_tokens: 100 };
-        let holds = |source: &Source, bytes| source.holds(0, bytes, overhead, Some(1000));
+        let accepts = |source: &Source, bytes| source.accepts(0, bytes, overhead, Some(1000));
         // 64 and twice 8 around it, 100 of answer.
-        assert!(holds(&source, 820) && !holds(&source, 821));
+        assert!(accepts(&source, 820) && !accepts(&source, 821));
         source.tokens_per_byte = Some(0.25);
-        assert!(holds(&source, 820 * 16 / 5) && !holds(&source, 820 * 16 / 5 + 4));
-        assert!(source.holds(0, 1 << 30, overhead, None), "nobody knows");
+        assert!(accepts(&source, 820 * 16 / 5) && !accepts(&source, 820 * 16 / 5 + 4));
+        assert!(source.accepts(0, 1 << 30, overhead, None), "the context is unknown");
         source.refused.insert(0);
-        assert!(!holds(&source, 1));
+        assert!(!accepts(&source, 1));
     }
 
     #[test]

@@ -56,7 +56,7 @@ impl<'w> LengthTarget<'w> {
     }
 
     /// The same where no prompt of the size that is found may have more than `most`
-    /// tokens: what a context leaves beside an answer. Near it, the aim is as much
+    /// tokens: what a context leaves besides an answer. Near it, the aim is as much
     /// lower as prompts of one size may differ.
     pub(crate) fn at_most(self, most: u64) -> Self {
         let most = most.saturating_sub(SPREAD);
@@ -111,22 +111,22 @@ impl<'w> LengthTarget<'w> {
     }
 }
 
-/// The prompt that came nearest to what is wanted.
+/// The prompt that came nearest to the target.
 #[derive(Debug)]
 struct Nearest {
     /// Size of its text in bytes.
     size: usize,
     /// Its tokens; `None` where the server did not report them, or refused all.
     tokens: Option<u64>,
-    /// What the server said when it refused one as too long.
+    /// The server's message when it refused one as too long.
     refusal: Option<String>,
 }
 
-/// What the server said of a prompt's length.
+/// The length of a prompt, as the server counts it.
 enum Count {
     Tokens(u64),
     Unknown,
-    /// It refused it, and said this.
+    /// It refused the prompt with this message.
     TooLong(String),
 }
 
@@ -136,21 +136,21 @@ pub(crate) trait Make: Fn(usize, &str) -> Prepared + Clone + Send + 'static {}
 
 impl<M: Fn(usize, &str) -> Prepared + Clone + Send + 'static> Make for M {}
 
-/// The size in bytes that brings a prompt of `make` nearest to what is wanted; a
+/// The size in bytes that brings a prompt of `make` nearest to the target; a
 /// guess where the server does not count.
 pub(crate) async fn fit(
     repeat: &mut RepeatContext<'_>,
-    wanted: LengthTarget<'_>,
+    target: LengthTarget<'_>,
     make: impl Make,
 ) -> Result<usize, FitError> {
-    if let Some(known) = repeat.session.fits().get(&wanted.key()) {
+    if let Some(known) = repeat.session.fits().get(&target.key()) {
         return known.clone().map_err(FitError::Unmet);
     }
     let mut probes = Probes::start(repeat).await?;
-    let calibration = wanted.calibration(repeat);
-    let found = probes.fit(repeat, 0, &wanted, calibration, make).await?;
+    let calibration = target.calibration(repeat);
+    let found = probes.fit(repeat, 0, &target, calibration, make).await?;
     probes.settle(repeat).await?;
-    wanted.keep(repeat, &found, WORTH_KNOWING, missed)
+    target.keep(repeat, &found, WORTH_KNOWING, missed)
 }
 
 /// The length of one prompt in tokens; `None` where the server does not report it.
@@ -168,16 +168,16 @@ pub(crate) async fn length(
     }
 }
 
-/// As [`fit`], for a text of `make` that adds what is wanted to the prompt around
+/// As [`fit`], for a text of `make` that adds what is target to the prompt around
 /// it, the chat template's included. `around` makes the same prompt with a text of
 /// one token in its place.
 pub(crate) async fn fit_added(
     repeat: &mut RepeatContext<'_>,
-    wanted: LengthTarget<'_>,
+    target: LengthTarget<'_>,
     around: &Prepared,
     make: impl Make,
 ) -> Result<usize, FitError> {
-    if let Some(known) = repeat.session.fits().get(&wanted.key()) {
+    if let Some(known) = repeat.session.fits().get(&target.key()) {
         return known.clone().map_err(FitError::Unmet);
     }
     let mut probes = Probes::start(repeat).await?;
@@ -186,11 +186,11 @@ pub(crate) async fn fit_added(
         Count::Unknown => 0,
         Count::TooLong(refusal) => return Err(FitError::Unmet(refusal)),
     };
-    let calibration = wanted.calibration(repeat).within((wanted.aim / 20).clamp(4, 8));
-    let found = probes.fit(repeat, around, &wanted, calibration, make).await?;
+    let calibration = target.calibration(repeat).within((target.aim / 20).clamp(4, 8));
+    let found = probes.fit(repeat, around, &target, calibration, make).await?;
     probes.settle(repeat).await?;
     // What stands around it is not in this share: a shorter text shows it, too.
-    wanted.keep(repeat, &found, WORTH_KNOWING / 5, part_missed)
+    target.keep(repeat, &found, WORTH_KNOWING / 5, part_missed)
 }
 
 /// Requests outside the measurement.
@@ -212,13 +212,13 @@ impl Probes {
         &mut self,
         repeat: &mut RepeatContext<'_>,
         around: u64,
-        wanted: &LengthTarget<'_>,
+        target: &LengthTarget<'_>,
         mut calibration: Calibration,
         make: impl Make,
     ) -> Result<Nearest, FitError> {
-        let (target, most) = (wanted.aim, wanted.most.unwrap_or(u64::MAX));
+        let (aim, most) = (target.aim, target.most.unwrap_or(u64::MAX));
         let longest = repeat.session.server().max_model_len.unwrap_or(u64::MAX);
-        if (around + target).saturating_mul(10) > longest.saturating_mul(9) {
+        if (around + aim).saturating_mul(10) > longest.saturating_mul(9) {
             calibration.be_careful();
         }
         let mut nearest = Nearest { size: calibration.size(), tokens: None, refusal: None };
@@ -229,10 +229,10 @@ impl Probes {
             match self.send(repeat, &prompt).await? {
                 Count::Tokens(tokens) => {
                     let tokens = tokens.saturating_sub(around);
-                    // One that leaves no room is no choice where another does, and too short
+                    // One that leaves no space is no choice where another does, and too short
                     // would break what was promised more than too long.
                     let far = |tokens: u64| {
-                        (tokens > most, tokens.abs_diff(target) + u64::from(tokens < target))
+                        (tokens > most, tokens.abs_diff(aim) + u64::from(tokens < aim))
                     };
                     if nearest.tokens.is_none_or(|known| far(tokens) < far(known)) {
                         nearest = Nearest { size, tokens: Some(tokens), ..nearest };
@@ -252,7 +252,7 @@ impl Probes {
         Ok(nearest)
     }
 
-    /// Sends a prompt; what the server says of its length.
+    /// Sends a prompt; its length as the server counts it.
     async fn send(
         &mut self,
         repeat: &mut RepeatContext<'_>,
@@ -302,18 +302,18 @@ mod tests {
 
     #[test]
     fn near_the_end_of_a_context_every_prompt_of_the_size_fits() {
-        let wanted = |tokens| LengthTarget::new("a load", tokens);
+        let target = |tokens| LengthTarget::new("a load", tokens);
         // 3968 of 4096 tokens, and an answer of 128: all that there is.
-        let tight = wanted(3968).at_most(3968);
+        let tight = target(3968).at_most(3968);
         assert_eq!((tight.aim, tight.most), (3952, Some(3960)));
         assert_eq!(missed(tight.aim, tight.tokens), None, "near enough to what is asked for");
         // 20 tokens are left: the aim stands, and less may be added to it.
-        let narrow = wanted(3948).at_most(3968);
+        let narrow = target(3948).at_most(3968);
         assert_eq!((narrow.aim, narrow.most), (3948, Some(3960)));
-        let roomy = wanted(3000).at_most(3968);
+        let roomy = target(3000).at_most(3968);
         assert_eq!((roomy.aim, roomy.most), (3000, None));
-        assert_eq!(roomy.key(), wanted(3000).key(), "one size for all answers");
-        assert_ne!(tight.key(), wanted(3968).key());
-        assert_eq!(wanted(16).at_most(3).aim, 1, "whatever is asked for");
+        assert_eq!(roomy.key(), target(3000).key(), "one size for all answers");
+        assert_ne!(tight.key(), target(3968).key());
+        assert_eq!(target(16).at_most(3).aim, 1, "whatever is asked for");
     }
 }

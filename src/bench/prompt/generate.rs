@@ -1,9 +1,9 @@
 //! Prompts from a seed, in real words (English and French, written for this
 //! crate), as long as asked for in tokens *as the server counts them*.
 //!
-//! No tokeniser is needed: prompts of one size hold the same sentences in
+//! No tokeniser is needed: prompts of one size have the same sentences in
 //! another order, so they are as long as each other to a few tokens, and the
-//! size is fitted to what the server's `usage` says.
+//! size is fitted to what the server's `usage` reports.
 
 use std::sync::LazyLock;
 
@@ -113,7 +113,7 @@ pub fn messages_about(salt_number: u64, text: &str) -> Vec<Value> {
 
 /// Fits the size of a text in bytes to a length in tokens, from what the server
 /// counts. Whatever it counts, sizes stay within bounds. Made once per server and
-/// length; its fit holds for its model.
+/// length; its fit is valid for its model.
 #[derive(Clone, Debug)]
 pub struct Calibration {
     target: u64,
@@ -198,8 +198,8 @@ impl Calibration {
             _ => overall,
         };
         let missing = (self.target + AIM) as f64 - tokens as f64;
-        let wanted = (self.size as f64 + missing / slope).round() as usize;
-        let next = wanted.clamp(1, self.most.min(self.size.saturating_mul(GROWTH)));
+        let needed = (self.size as f64 + missing / slope).round() as usize;
+        let next = needed.clamp(1, self.most.min(self.size.saturating_mul(GROWTH)));
         self.exhausted = next == self.size || !self.follows(tokens);
         self.previous = Some((self.size, tokens));
         self.size = next;

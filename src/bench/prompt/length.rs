@@ -45,7 +45,7 @@ pub(crate) fn some_missed<'r>(
         .then(|| format!("{count} of {all} prompts are of another length; the first: {first}"))
 }
 
-/// What is said of answers that were to have exactly so many tokens and do not: a
+/// The remark on answers that were to have exactly so many tokens and do not: a
 /// server that does not know `ignore_eos` ends them where it likes.
 pub(crate) fn odd_answers<'r>(
     answers: impl Iterator<Item = (&'r RequestRecord, u64)>,
@@ -64,23 +64,23 @@ struct Odd {
     count: u32,
     /// Of so many whose tokens are reported.
     all: u32,
-    /// What is said of the first.
+    /// The remark on the first.
     first: String,
 }
 
 impl Odd {
-    /// Those of which `say` says something; `None` where there is none.
+    /// Those on which `remark` returns something; `None` where there is none.
     fn among<'r>(
         records: impl Iterator<Item = (&'r RequestRecord, u64)>,
-        say: impl Fn(&RequestRecord, Usage, u64) -> Option<String>,
+        remark: impl Fn(&RequestRecord, Usage, u64) -> Option<String>,
     ) -> Option<Self> {
         let (mut count, mut all, mut first) = (0, 0, None);
         for (record, asked) in records {
             let Some(usage) = record.usage else { continue };
             all += 1;
-            if let Some(said) = say(record, usage, asked) {
+            if let Some(text) = remark(record, usage, asked) {
                 count += 1;
-                first.get_or_insert(said);
+                first.get_or_insert(text);
             }
         }
         first.map(|first| Self { count, all, first })

@@ -33,16 +33,16 @@ use crate::workload::{Conversation, Dataset, Route};
 /// What every message of the user ends with.
 const CLOSING: &str = "\nWhat do you say?";
 
-/// What the users say.
+/// The texts of the user.
 #[derive(Debug)]
-enum Said {
+enum UserTexts {
     /// Texts of this size in bytes.
     FromSeed(usize),
-    /// What they say in these conversations of a dataset.
+    /// Those in these conversations of a dataset.
     InFile(Candidates),
 }
 
-/// Conversations that can be held, in the order in which they are tried.
+/// Conversations that fit, in the order in which they are tried.
 #[derive(Debug)]
 struct Candidates {
     path: PathBuf,
@@ -62,26 +62,26 @@ impl Candidates {
         path: &Path,
     ) -> Result<Self, PromptError> {
         let turns = spec.turns;
-        let beside =
+        let overhead =
             Overhead { messages: 2 * turns + 1, output_tokens: turns * spec.output_tokens };
         let largest = |dataset: &Dataset| {
             let long = dataset.conversations(turns).into_iter();
             long.map(|entry| dataset.said_bytes(entry, turns)).max().unwrap_or(0)
         };
-        let source = with_density_where_tight(repeat, path, Route::Chat, largest, beside).await?;
+        let source = with_density_where_tight(repeat, path, Route::Chat, largest, overhead).await?;
         let (dataset, longest) =
             (Arc::clone(source.dataset()), repeat.session.server().max_model_len);
         let mut entries = dataset.conversations(turns);
         let long = entries.len();
         entries.retain(|entry| {
-            source.holds(*entry, dataset.said_bytes(*entry, turns), beside, longest)
+            source.accepts(*entry, dataset.said_bytes(*entry, turns), overhead, longest)
         });
         let seed = repeat.seed_number(&["conversation"]);
         entries.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
         Ok(Self { path: path.to_owned(), dataset, entries, long, longest })
     }
 
-    /// What is to be said of those that do not fit; the server refused some.
+    /// What is remarked of those that do not fit; the server refused some.
     fn left_out(&self, refused: usize) -> Option<String> {
         let out = self.long - self.entries.len() + refused;
         let context =
@@ -100,7 +100,7 @@ impl Candidates {
     fn too_few(&self, spec: &Conversation, refused: usize) -> String {
         let left_out = self.left_out(refused).map_or_else(String::new, |text| format!(": {text}"));
         format!(
-            "{} has {} conversations of {} turns that can be held, and the workload needs {}{left_out}",
+            "{} has {} conversations of {} turns that fit into the context, and the workload needs {}{left_out}",
             self.path.display(),
             self.entries.len() - refused,
             spec.turns,
@@ -116,7 +116,7 @@ struct Tally {
     caching_off: bool,
     requests: usize,
     failed: usize,
-    /// Conversations that the server refused to go on with, as too long.
+    /// Conversations that the server refused to continue, as too long.
     refused: usize,
 }
 
@@ -157,24 +157,24 @@ pub(crate) async fn repeat(
             Tally::default().values(),
         ));
     }
-    let said = match &spec.dataset {
+    let user_texts = match &spec.dataset {
         None => match message_size(repeat, spec).await {
-            Ok(size) => Said::FromSeed(size),
+            Ok(size) => UserTexts::FromSeed(size),
             Err(error) => return PromptError::from(error).into_result(Tally::default().values()),
         },
         Some(path) => match Candidates::of(repeat, spec, path).await {
-            Ok(candidates) => Said::InFile(candidates),
+            Ok(candidates) => UserTexts::InFile(candidates),
             Err(error) => return error.into_result(Tally::default().values()),
         },
     };
     let mut sequence = RequestSequence::start(repeat).await;
     let mut tally = Tally::default();
-    let ended = all(&mut sequence, spec, &said, &mut tally).await;
+    let ended = all(&mut sequence, spec, &user_texts, &mut tally).await;
     tally.requests = sequence.requests();
     tally.failed = sequence.failed();
-    let left_out = match &said {
-        Said::FromSeed(_) => None,
-        Said::InFile(candidates) => candidates.left_out(tally.refused),
+    let left_out = match &user_texts {
+        UserTexts::FromSeed(_) => None,
+        UserTexts::InFile(candidates) => candidates.left_out(tally.refused),
     };
     let odd = odd_answers(sequence.records().iter().map(|record| (record, spec.output_tokens)));
     for remark in left_out.into_iter().chain(odd) {
@@ -186,19 +186,19 @@ pub(crate) async fn repeat(
 async fn all(
     sequence: &mut RequestSequence<'_, '_>,
     spec: &Conversation,
-    said: &Said,
+    user_texts: &UserTexts,
     tally: &mut Tally,
 ) -> Result<(), Stop> {
-    let candidates = match said {
-        Said::FromSeed(size) => {
+    let candidates = match user_texts {
+        UserTexts::FromSeed(size) => {
             for number in 0..spec.conversations {
                 let name = format!("conversation {number}");
-                let talk = Talk { number, name, texts: Texts::OfSize(*size) };
-                converse(sequence, spec, &talk, tally).await?;
+                let planned = Planned { number, name, texts: Texts::OfSize(*size) };
+                converse(sequence, spec, &planned, tally).await?;
             }
             return Ok(());
         }
-        Said::InFile(candidates) => candidates,
+        UserTexts::InFile(candidates) => candidates,
     };
     let mut number = 0;
     for (tried, entry) in candidates.entries.iter().enumerate() {
@@ -208,8 +208,8 @@ async fn all(
             break;
         }
         let texts = Texts::These(candidates.dataset.said(*entry));
-        let talk = Talk { number, name: format!("conversation {tried}"), texts };
-        match converse(sequence, spec, &talk, tally).await {
+        let planned = Planned { number, name: format!("conversation {tried}"), texts };
+        match converse(sequence, spec, &planned, tally).await {
             // How long the answers and the template make it, the server alone knows.
             Err(Stop::TooLong(_)) => {
                 sequence.repeat.session.sources().refuse(&candidates.path, *entry);
@@ -228,15 +228,15 @@ async fn all(
 }
 
 /// One conversation.
-struct Talk<'a> {
-    /// From 0, among those that are held to their end.
+struct Planned<'a> {
+    /// From 0, among those that came to their end.
     number: u64,
     /// Unique in the repeat: its salt.
     name: String,
     texts: Texts<'a>,
 }
 
-/// What the user says in it.
+/// The texts of the user in it.
 enum Texts<'a> {
     /// Texts from the seed, of so many bytes each.
     OfSize(usize),
@@ -251,7 +251,7 @@ async fn message_size(
 ) -> Result<usize, FitError> {
     let purpose = format!("conversation {} {}", spec.turn_tokens, spec.thinking);
     let (salt, model) = (repeat.salt_number(&[&purpose]), repeat.session.server().model.clone());
-    let (wanted, spec) = (LengthTarget::new(&purpose, spec.turn_tokens), spec.clone());
+    let (target, spec) = (LengthTarget::new(&purpose, spec.turn_tokens), spec.clone());
     let prompt = move |name: &str, message: String| {
         let salt = derive(&[&salt.to_string(), name]);
         let history = [opening(salt), json!({"role": "user", "content": message})];
@@ -260,22 +260,24 @@ async fn message_size(
     };
     let around = prompt("around", "a".to_owned());
     let make = move |size, name: &str| prompt(name, spoken(1, size));
-    fit_added(repeat, wanted, &around, make).await
+    fit_added(repeat, target, &around, make).await
 }
 
 async fn converse(
     sequence: &mut RequestSequence<'_, '_>,
     spec: &Conversation,
-    talk: &Talk<'_>,
+    planned: &Planned<'_>,
     tally: &mut Tally,
 ) -> Result<(), Stop> {
     let mut tokens = 0;
-    let salt_number = sequence.repeat.salt_number(&["conversation", &talk.name]);
+    let salt_number = sequence.repeat.salt_number(&["conversation", &planned.name]);
     let cache_salt = sequence.repeat.session.cache_salt().then_some(salt_number);
     let mut history = vec![opening(salt_number)];
     for number in 1..=spec.turns {
-        let message = match &talk.texts {
-            Texts::OfSize(size) => Cow::Owned(message(sequence.repeat, &talk.name, number, *size)),
+        let message = match &planned.texts {
+            Texts::OfSize(size) => {
+                Cow::Owned(message(sequence.repeat, &planned.name, number, *size))
+            }
             Texts::These(texts) => texts.get(number as usize - 1).cloned().unwrap_or_default(),
         };
         history.push(json!({"role": "user", "content": message}));
@@ -285,14 +287,14 @@ async fn converse(
             1 => sequence.ask_cold(&purpose, request).await?,
             _ => sequence.ask(&purpose, request).await?,
         };
-        tally.note(talk.number, number, number == spec.turns, &reply);
-        check_growth(&reply.record, &mut tokens, talk.least_growth(spec))?;
+        tally.note(planned.number, number, number == spec.turns, &reply);
+        check_growth(&reply.record, &mut tokens, planned.least_growth(spec))?;
         history.push(json!({"role": "assistant", "content": reply.answer.content}));
     }
     Ok(())
 }
 
-impl Talk<'_> {
+impl Planned<'_> {
     /// Tokens that a turn adds to the prompt at least.
     fn least_growth(&self, spec: &Conversation) -> u64 {
         match self.texts {
@@ -321,7 +323,7 @@ fn opening(salt_number: u64) -> Value {
     json!({"role": "system", "content": text})
 }
 
-/// What the user says, from the seed: the same for every configuration.
+/// A text of the user, from the seed: the same for every configuration.
 fn message(repeat: &RepeatContext<'_>, name: &str, turn: u64, size: usize) -> String {
     spoken(repeat.seed_number(&["conversation", name, &turn.to_string()]), size)
 }

@@ -49,11 +49,11 @@ struct Tally {
 }
 
 /// What prompts are fitted to: above the target by half a percent, where the
-/// context leaves room. Prompts of one size differ by some tokens, and a target
+/// context leaves space. Prompts of one size differ by some tokens, and a target
 /// of just [`MIN_BLOCKS`] blocks is not to be missed by one of them.
 fn aim(target: u64, spec: &KvCache, longest: Option<u64>) -> u64 {
-    let room = longest.unwrap_or(u64::MAX).saturating_sub(target + spec.output_tokens);
-    target + (target / 200).min(room / 2)
+    let space = longest.unwrap_or(u64::MAX).saturating_sub(target + spec.output_tokens);
+    target + (target / 200).min(space / 2)
 }
 
 /// Runs one repeat of the case `target`.
@@ -88,15 +88,16 @@ pub(crate) async fn repeat(
         route: spec.endpoint,
         model: repeat.session.server().model.clone(),
     };
-    let wanted = LengthTarget {
+    let target_length = LengthTarget {
         purpose: &format!("kv-cache {case} {:?}", spec.dataset),
         tokens: target,
         aim: aim(target, spec, longest),
         most: None,
         tokens_per_byte: source.and_then(|source| source.tokens_per_byte()),
     };
-    let wanted = wanted.at_most(longest.map_or(u64::MAX, |all| all - spec.output_tokens));
-    let size = match fitted(repeat, wanted, &recipe).await {
+    let target_length =
+        target_length.at_most(longest.map_or(u64::MAX, |all| all - spec.output_tokens));
+    let size = match fitted(repeat, target_length, &recipe).await {
         Ok(size) => size,
         Err(error) => return PromptError::from(error).into_result(nothing()),
     };
@@ -114,11 +115,12 @@ pub(crate) async fn repeat(
 
 async fn fitted(
     repeat: &mut RepeatContext<'_>,
-    wanted: LengthTarget<'_>,
+    target_length: LengthTarget<'_>,
     recipe: &Recipe,
 ) -> Result<usize, FitError> {
     let (recipe, cache_salt) = (recipe.clone(), repeat.session.cache_salt());
-    fit(repeat, wanted, move |size, name: &str| recipe.prepare(name, size, 1, cache_salt)).await
+    fit(repeat, target_length, move |size, name: &str| recipe.prepare(name, size, 1, cache_salt))
+        .await
 }
 
 impl Recipe {

@@ -113,7 +113,7 @@ impl Needle {
         }
     }
 
-    /// Two groups of four digits: nothing that a text of ours holds.
+    /// Two groups of four digits: no text of ours contains them.
     fn code(&self) -> String {
         let number = derive(&[&self.seed.to_string(), "code"]);
         format!("{:04}-{:04}", number % 10_000, (number / 10_000) % 10_000)
@@ -139,7 +139,7 @@ impl Needle {
     }
 
     /// Whether the last code of an answer is the right one: of several, it is the
-    /// one that the model stands by.
+    /// one that the model settles on.
     fn is_found_in(&self, answer: &str) -> bool {
         codes(answer).pop().is_some_and(|code| code == self.code())
     }
@@ -180,9 +180,9 @@ const DASHES: [char; 6] = ['-', '\u{2010}', '\u{2011}', '\u{2012}', '\u{2013}', 
 
 /// The start of the sentence nearest behind a share of the text.
 fn place(text: &str, depth: f64) -> usize {
-    let wanted = (text.len() as f64 * depth) as usize;
+    let earliest = (text.len() as f64 * depth) as usize;
     let starts = text.match_indices(". ").map(|(at, _)| at + 2);
-    std::iter::once(0).chain(starts).find(|start| *start >= wanted).unwrap_or(text.len())
+    std::iter::once(0).chain(starts).find(|start| *start >= earliest).unwrap_or(text.len())
 }
 
 fn request(spec: &LongContext, needle: &Needle, bytes: usize) -> RequestSpec {

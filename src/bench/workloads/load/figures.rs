@@ -1,4 +1,4 @@
-//! From the records of a load, and what the server counted beside it, to its
+//! From the records of a load, and what the server counted during it, to its
 //! metrics. Pure: no clock, no requests.
 
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::statistics::distribution::{Distribution, FOR_P99};
 use crate::telemetry::watch::Readings;
 use crate::workload::Slo;
 
-/// What the client did, as far as the records do not say it.
+/// What the client did, as far as the records do not show it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Plan {
     /// An open loop: requests were scheduled.
@@ -118,7 +118,7 @@ pub(crate) fn lagged(records: &[RequestRecord]) -> Option<(f64, f64)> {
     (judged > bound).then_some((judged, bound))
 }
 
-/// Whether it can be said which requests are good: there is an SLO, and where it
+/// Whether it is known which requests are good: there is an SLO, and where it
 /// bounds the time per token, the tokens are reported.
 fn is_judged(done: &[&RequestRecord], plan: &Plan) -> bool {
     let counted = plan.slo.tpot_ms.is_none() || done.iter().all(|record| record.usage.is_some());
@@ -175,7 +175,7 @@ pub(crate) fn is_good(record: &RequestRecord, plan: &Plan) -> bool {
     } else {
         (record.ttft_ms(), record.e2e_ms())
     };
-    let holds = |value: Option<f64>, bound: Option<f64>| match (value, bound) {
+    let within = |value: Option<f64>, bound: Option<f64>| match (value, bound) {
         (_, None) => true,
         (Some(value), Some(bound)) => value <= bound,
         (None, Some(_)) => false,
@@ -183,7 +183,9 @@ pub(crate) fn is_good(record: &RequestRecord, plan: &Plan) -> bool {
     // One token alone has no time per further token to break a bound with.
     let single = record.usage.filter(|usage| usage.completion_tokens < 2);
     let tpot = record.tpot_ms().or(single.map(|_| 0.0));
-    holds(ttft, plan.slo.ttft_ms) && holds(tpot, plan.slo.tpot_ms) && holds(e2el, plan.slo.e2el_ms)
+    within(ttft, plan.slo.ttft_ms)
+        && within(tpot, plan.slo.tpot_ms)
+        && within(e2el, plan.slo.e2el_ms)
 }
 
 /// What happened in the window, per second.
@@ -238,7 +240,7 @@ fn concurrent(records: &[RequestRecord]) -> usize {
         .iter()
         .flat_map(|r| [(r.sent_ns, true), (r.end_ns.unwrap_or(r.sent_ns), false)])
         .collect();
-    // At one moment the ends come first: they made room.
+    // At one moment the ends come first: they freed the places.
     changes.sort_unstable();
     let (mut now, mut most) = (0usize, 0);
     for (_, begins) in changes {
@@ -415,7 +417,7 @@ mod tests {
         assert_eq!(number(&metrics, "good_share"), Some(0.5));
         assert_eq!(lagged(&records), Some((3.0, 1.0)));
         assert_eq!(lagged(&[record(0, 1)]), None);
-        assert!(super::super::step::held_share(&records, &plan) < 0.1, "the later half breaks it");
+        assert!(super::super::step::met_share(&records, &plan) < 0.1, "the later half breaks it");
     }
 
     #[test]

@@ -40,7 +40,7 @@ struct Free {
     lane: tokio::runtime::Handle,
 }
 
-/// Whether it makes sense to go on.
+/// Whether it makes sense to continue.
 #[derive(Debug)]
 pub(crate) struct Health {
     failures_in_a_row: AtomicU32,

@@ -1,7 +1,7 @@
 //! The workload `load`: closed loops of many slots, open loops on a schedule,
-//! ladders of them, and the highest rate that holds an SLO. Here is what a repeat
-//! of each does; the loops are in `closed`, `open` and `max_rate`, what is seen beside
-//! one in `beside`, what the records add up to in `figures` and `window`, when a ladder ends
+//! ladders of them, and the highest rate that meets an SLO. Here is what a repeat
+//! of each does; the loops are in `closed`, `open` and `max_rate`, what is seen during
+//! one in `observations`, what the records add up to in `figures` and `window`, when a ladder ends
 //! in `ladder`.
 
 use std::collections::BTreeMap;
@@ -29,7 +29,7 @@ use self::generate::{Generated, Generator, Health};
 use self::ladder::{Rung, Rungs};
 use self::lanes::Lanes;
 use self::observations::LoadObservations;
-use self::outcome::{Done, void_of_lag};
+use self::outcome::{LoopResult, void_of_lag};
 use self::prompts::{Prompts, Recipe, Shared, Texts};
 use self::selection::Selection;
 use self::step::Extent;
@@ -216,11 +216,11 @@ impl Run<'_, '_> {
             let texts = Texts::Seeded { shared, own_bytes: own(bytes) };
             Recipe { texts, ..probe.clone() }.prepare(name, 0)
         };
-        let mut wanted = LengthTarget::new(&purpose, spec.prompt_tokens);
+        let mut target = LengthTarget::new(&purpose, spec.prompt_tokens);
         if let Some(longest) = self.repeat.session.server().max_model_len {
-            wanted = wanted.at_most(longest.saturating_sub(spec.output_tokens));
+            target = target.at_most(longest.saturating_sub(spec.output_tokens));
         }
-        let bytes = fit(self.repeat, wanted, make).await?;
+        let bytes = fit(self.repeat, target, make).await?;
         Ok(Texts::Seeded { shared, own_bytes: own(bytes) })
     }
 
@@ -234,8 +234,8 @@ impl Run<'_, '_> {
         let around = |name: &str| probe.prepare_shared(name, None);
         let probe = probe.clone();
         let make = move |bytes, name: &str| probe.prepare_shared(name, Some(bytes));
-        let wanted = LengthTarget::new(&purpose, tokens);
-        let bytes = fit_added(self.repeat, wanted, &around("around"), make.clone()).await?;
+        let target = LengthTarget::new(&purpose, tokens);
+        let bytes = fit_added(self.repeat, target, &around("around"), make.clone()).await?;
         // The word in its place is a token.
         let without = length(self.repeat, &around("without")).await?;
         let with = length(self.repeat, &make(bytes, "with")).await?;
@@ -326,7 +326,7 @@ impl Run<'_, '_> {
         let slots = opened.map_err(|error| {
             let now = self.repeat.clock().elapsed_ns();
             let message = error.message.clone();
-            // Nothing was sent; the record holds why.
+            // Nothing was sent; the record says why.
             self.repeat.keep_aside([RequestRecord {
                 purpose: "connection".to_owned(),
                 scheduled_ns: now,
@@ -344,10 +344,10 @@ impl Run<'_, '_> {
     fn done(
         &mut self,
         recipe: &Recipe,
-        (generated, beside): (Generated, LoadObservations),
+        (generated, observations): (Generated, LoadObservations),
         first: u32,
         health: &Health,
-    ) -> Done {
+    ) -> LoopResult {
         let mut records = generated.records;
         let (mut refused, mut remarks) = (Vec::new(), Vec::new());
         if let Texts::Dataset(selection) = &recipe.texts {
@@ -357,14 +357,22 @@ impl Run<'_, '_> {
         }
         let plan = Plan { open: false, window: generated.busy, slo: self.spec.slo };
         let gave_up = health.given_up();
-        let mut done = Done { records, refused, gave_up, plan, remarks, beside, ..Done::default() };
+        let mut done = LoopResult {
+            records,
+            refused,
+            gave_up,
+            plan,
+            remarks,
+            observations,
+            ..LoopResult::default()
+        };
         done.number(self.repeat.position(first as usize));
         done
     }
 
-    fn judge(&mut self, mut done: Done, shared: Option<u64>) -> RepeatResult {
+    fn judge(&mut self, mut done: LoopResult, shared: Option<u64>) -> RepeatResult {
         let LoadObservations { counters, readings, ran, foreign } =
-            std::mem::take(&mut done.beside);
+            std::mem::take(&mut done.observations);
         if let Some((from_ns, to_ns)) = ran {
             self.repeat.measured(from_ns, to_ns);
         }

@@ -1,4 +1,4 @@
-//! What is seen beside one loop: what the server counted of it, and when it ran. Of
+//! What is seen during one loop: what the server counted of it, and when it ran. Of
 //! a search each step has its own.
 
 use std::future::Future;
@@ -10,7 +10,7 @@ use crate::client::clock::now_ns;
 use crate::server::counters::Counters;
 use crate::telemetry::watch::{Readings, Watch};
 
-/// What was seen beside a loop.
+/// What was seen during a loop.
 #[derive(Debug, Default)]
 pub(crate) struct LoadObservations {
     /// The counters with nothing in flight, before and after; `None` where the
@@ -25,7 +25,7 @@ pub(crate) struct LoadObservations {
 }
 
 impl Run<'_, '_> {
-    /// Runs a loop and looks at the server meanwhile. The counters after one loop are
+    /// Runs a loop and reads its counters meanwhile. The counters after one loop are
     /// those before the next: what was served between them is foreign.
     pub(super) async fn watched(
         &mut self,

@@ -1,6 +1,6 @@
 //! Prompts of a load: fitted to a length before the clock, or a dataset's, built by a thread of
 //! their own a bounded number ahead, so that neither memory nor the timed path
-//! holds them all.
+//! contains them all.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

@@ -1,5 +1,5 @@
 //! The prompts of a load that come from a dataset: which of its entries are sent,
-//! in which order, and what a repeat must say of those that were not.
+//! in which order, and the remarks on those that were not.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -35,11 +35,12 @@ impl Selection {
             (0..dataset.count()).map(|entry| dataset.prompt_bytes(entry)).max().unwrap_or(0)
         };
         // A chat of many messages is rare: its text counts for more.
-        let beside = Overhead { messages: 2, output_tokens: spec.output_tokens };
-        let source = with_density_where_tight(repeat, path, spec.endpoint, largest, beside).await?;
+        let overhead = Overhead { messages: 2, output_tokens: spec.output_tokens };
+        let source =
+            with_density_where_tight(repeat, path, spec.endpoint, largest, overhead).await?;
         let dataset = Arc::clone(source.dataset());
         let fits =
-            |entry: &usize| source.holds(*entry, dataset.prompt_bytes(*entry), beside, longest);
+            |entry: &usize| source.accepts(*entry, dataset.prompt_bytes(*entry), overhead, longest);
         let entries: Vec<usize> =
             source.order(repeat.session.seed()).into_iter().filter(fits).collect();
         let selection = Self { path: path.to_owned(), dataset, entries, longest };
@@ -83,7 +84,7 @@ impl Selection {
         repeat.session.sources().refuse(&self.path, self.entry(place));
     }
 
-    /// What is to be said of a repeat that sent `requests`, of which the server
+    /// The remarks on a repeat that sent `requests`, of which the server
     /// refused some.
     pub(crate) fn remarks(
         &self,

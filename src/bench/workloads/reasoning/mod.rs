@@ -95,8 +95,8 @@ fn request(
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Thinking {
     /// It did, or there was none.
-    Apart,
-    /// It stands in the text.
+    Separate,
+    /// It is part of the text.
     InText,
     /// Cut, and without a mark: it may be all thinking, which the chat template opened.
     Unknown,
@@ -111,7 +111,7 @@ fn answer_of(reply: &Reply) -> (&str, Thinking) {
         None if reply.truncated && reply.answer.reasoning.is_empty() => {
             (content, Thinking::Unknown)
         }
-        None => (content, Thinking::Apart),
+        None => (content, Thinking::Separate),
     }
 }
 
@@ -127,15 +127,15 @@ impl Tally {
         self.tpot_ms.extend(record.tpot_ms());
         match (thinking, record.first_answer_ns) {
             (Thinking::InText, _) => self.answer_ttft_ms.push(None),
-            (Thinking::Apart, Some(first)) => {
+            (Thinking::Separate, Some(first)) => {
                 self.answer_ttft_ms.push(Some(first.saturating_sub(record.sent_ns) as f64 / 1e6));
             }
-            (Thinking::Apart, None) | (Thinking::Unknown, _) => {}
+            (Thinking::Separate, None) | (Thinking::Unknown, _) => {}
         }
         if let Some(usage) = record.usage {
             self.output_tokens.push(usage.completion_tokens as f64);
-            let apart = thinking == Thinking::Apart;
-            let tokens = usage.reasoning_tokens.filter(|_| apart).map(|tokens| tokens as f64);
+            let is_separate = thinking == Thinking::Separate;
+            let tokens = usage.reasoning_tokens.filter(|_| is_separate).map(|tokens| tokens as f64);
             self.thinking_tokens.push(tokens);
         }
     }

@@ -167,12 +167,12 @@ mod tests {
         }
     }
 
-    /// Metrics of a sequence beside which nobody read anything.
+    /// Metrics of a sequence without readings.
     fn values(sequence: &Sequence) -> MetricValues {
-        beside(sequence, &Readings::new(), &EngineActivity::default(), None)
+        observed(sequence, &Readings::new(), &EngineActivity::default(), None)
     }
 
-    fn beside(
+    fn observed(
         sequence: &Sequence,
         readings: &Readings,
         engine: &EngineActivity,
@@ -231,7 +231,7 @@ mod tests {
             });
             let engine = EngineActivity::default();
             let sequence = sequence(records, vec![0; 5]);
-            let metrics = beside(&sequence, &readings.collect(), &engine, None);
+            let metrics = observed(&sequence, &readings.collect(), &engine, None);
             let hourly = metrics.keys().filter(|name| name.contains("per_hour"));
             let hourly = hourly.filter(|name| number(&metrics, name).is_some()).count();
             assert!(number(&metrics, "e2el_drift_per_request_low").is_some());
@@ -277,15 +277,15 @@ mod tests {
         assert_eq!(memory(&Readings::new(), &EngineActivity::default()), None);
 
         let mut nothing = sequence(Vec::new(), Vec::new());
-        let metrics = beside(&nothing, &readings, &engine, Some(0));
+        let metrics = observed(&nothing, &readings, &engine, Some(0));
         assert_eq!(number(&metrics, "restarts"), Some(0.0));
         assert_eq!(number(&metrics, "memory_growth_bytes"), Some(-3000.0));
         assert_eq!(metrics["memory_growth_of"], Some(MetricValue::Text("engine".to_owned())));
 
         // Of two processes it is no growth, counted or not.
-        let restarted = beside(&nothing, &readings, &engine, Some(1));
+        let restarted = observed(&nothing, &readings, &engine, Some(1));
         nothing.outages.request(Sign::Down, 0, seconds(1));
-        let down = beside(&nothing, &readings, &engine, None);
+        let down = observed(&nothing, &readings, &engine, None);
         for metrics in [restarted, down] {
             assert_eq!(number(&metrics, "memory_growth_bytes"), None);
             assert_eq!(metrics["memory_growth_of"], None);

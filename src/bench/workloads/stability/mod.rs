@@ -1,5 +1,5 @@
 //! The workload `stability`: blocks of the same mix of lengths, one request at a
-//! time. Both halves hold the same lengths, and every comparison is between
+//! time. Both halves have the same lengths, and every comparison is between
 //! requests of one length.
 
 use self::outages::Outages;
@@ -104,7 +104,7 @@ fn fitting_mix(spec: &Stability, longest: u64, remarks: &mut Vec<String>) -> Vec
     mix
 }
 
-/// What was seen beside the requests.
+/// What was seen during the requests.
 #[derive(Clone, Copy, Debug)]
 struct Seen<'s> {
     readings: &'s Readings,

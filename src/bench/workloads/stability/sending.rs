@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
 
 use super::outages::{Next, Outages, Sign};
-use crate::bench::liveness::says_down;
+use crate::bench::liveness::down_reason;
 use crate::bench::prompt::generate::{derive, messages};
 use crate::bench::repeat::RepeatContext;
 use crate::bench::traffic::Sent;
@@ -167,7 +167,7 @@ impl Sending<'_, '_> {
                 health_by(self.repeat.session.http()).await
             };
             let Some(health) = cancel.run_until_cancelled(look).await else { return Break(()) };
-            let is_down = says_down(health).is_some();
+            let is_down = down_reason(health).is_some();
             next = self.note(|outages| outages.looked(is_down, clock.elapsed_ns()));
         }
         self.sequence.gave_up = next == Next::GiveUp;
@@ -202,7 +202,7 @@ fn may_pass(record: &RequestRecord) -> bool {
     matches!(Sign::of(record), Sign::MayBeDown | Sign::Down)
 }
 
-/// What is said of those that failed.
+/// The remark on those that failed.
 pub(super) fn failures(records: &[RequestRecord]) -> String {
     let failed: Vec<_> = records.iter().filter_map(RequestRecord::failure).collect();
     let first = failed.first().map_or("", |error| error.message.as_str());
