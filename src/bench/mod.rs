@@ -7,6 +7,7 @@ pub use crate::telemetry::sink::{NoRecords, RecordSink, RepeatKey};
 
 mod error;
 mod liveness;
+mod metrics;
 mod outcome;
 pub mod prompt;
 mod repeat;

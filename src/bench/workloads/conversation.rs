@@ -15,6 +15,7 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 
 use crate::bench::error::BenchError;
+use crate::bench::metrics::all_of;
 use crate::bench::outcome::{RepeatOutcome, RepeatResult};
 use crate::bench::prompt::dataset::Overhead;
 use crate::bench::prompt::density::{PromptError, with_density_where_tight};
@@ -26,8 +27,9 @@ use crate::bench::sequence::{Reply, RequestSequence, Stop, mean};
 use crate::bench::traffic::Lookup;
 use crate::client::record::RequestRecord;
 use crate::client::request::{Input, RequestSpec};
-use crate::metric::{MetricValue, MetricValues, numbers};
+use crate::metric::MetricValues;
 use crate::statistics::{median, slope};
+use crate::workload::metrics::CONVERSATION as METRICS;
 use crate::workload::{Conversation, Dataset, Route};
 
 /// What every message of the user ends with.
@@ -424,33 +426,27 @@ impl Tally {
         let tokens = |turn: &Turn| turn.prompt_tokens.map(|tokens| tokens as f64);
         let first = |turn: &Turn| turn.number == 1;
         let last = |turn: &Turn| turn.is_last;
-        let mut values = numbers([
-            ("mean_ttft_ms", mean(&ttft)),
-            ("median_ttft_ms", median(&ttft)),
-            ("ttft_first_ms", self.mean_of(first, |turn| turn.ttft_ms)),
-            ("ttft_last_ms", self.mean_of(last, |turn| turn.ttft_ms)),
-            ("ttft_slope_ms_per_turn", slope.map(|(slope, _)| slope)),
-            ("ttft_slope_low", slope.map(|(_, interval)| interval.low)),
-            ("ttft_slope_high", slope.map(|(_, interval)| interval.high)),
-            ("mean_tpot_ms", self.mean_of(|_| true, |turn| turn.tpot_ms)),
-            ("cache_share", self.cache_share(|turn| turn.number > 1)),
-            ("cache_share_last", self.cache_share(last)),
-            ("prompt_tokens_first", self.mean_of(first, tokens)),
-            ("prompt_tokens_last", self.mean_of(last, tokens)),
-            ("turns", Some(self.turns.len() as f64)),
-            ("requests", Some(self.requests as f64)),
-            ("failed", Some(self.failed as f64)),
-        ]);
-        for (name, list) in [
-            ("ttft_by_turn_ms", self.by_turn(|turn| self.mean_of(turn, |turn| turn.ttft_ms))),
-            ("tpot_by_turn_ms", self.by_turn(|turn| self.mean_of(turn, |turn| turn.tpot_ms))),
-            ("cache_share_by_turn", self.by_turn(|turn| self.cache_share(turn))),
-            ("prompt_tokens_by_turn", self.by_turn(|turn| self.mean_of(turn, tokens))),
-        ] {
-            values.insert(name.to_owned(), list.map(MetricValue::List));
-        }
-        let state = self.cache_state().map(|state| MetricValue::Text(state.to_owned()));
-        values.insert("cache_state".to_owned(), state);
-        values
+        all_of!(METRICS;
+            "mean_ttft_ms": mean(&ttft),
+            "median_ttft_ms": median(&ttft),
+            "ttft_first_ms": self.mean_of(first, |turn| turn.ttft_ms),
+            "ttft_last_ms": self.mean_of(last, |turn| turn.ttft_ms),
+            "ttft_slope_ms_per_turn": slope.map(|(slope, _)| slope),
+            "ttft_slope_low": slope.map(|(_, interval)| interval.low),
+            "ttft_slope_high": slope.map(|(_, interval)| interval.high),
+            "mean_tpot_ms": self.mean_of(|_| true, |turn| turn.tpot_ms),
+            "cache_share": self.cache_share(|turn| turn.number > 1),
+            "cache_share_last": self.cache_share(last),
+            "prompt_tokens_first": self.mean_of(first, tokens),
+            "prompt_tokens_last": self.mean_of(last, tokens),
+            "turns": Some(self.turns.len() as f64),
+            "requests": Some(self.requests as f64),
+            "failed": Some(self.failed as f64),
+            "ttft_by_turn_ms": self.by_turn(|turn| self.mean_of(turn, |turn| turn.ttft_ms)),
+            "tpot_by_turn_ms": self.by_turn(|turn| self.mean_of(turn, |turn| turn.tpot_ms)),
+            "cache_share_by_turn": self.by_turn(|turn| self.cache_share(turn)),
+            "prompt_tokens_by_turn": self.by_turn(|turn| self.mean_of(turn, tokens)),
+            "cache_state": self.cache_state(),
+        )
     }
 }

@@ -3,6 +3,7 @@
 //! counters. One request at a time, closed loop.
 
 use crate::bench::error::BenchError;
+use crate::bench::metrics::all_of;
 use crate::bench::outcome::{RepeatOutcome, RepeatResult};
 use crate::bench::prompt::dataset::Filling;
 use crate::bench::prompt::density::{PromptError, with_density};
@@ -14,8 +15,9 @@ use crate::bench::sequence::{Reply, RequestSequence, Stop};
 use crate::bench::traffic::Lookup;
 use crate::client::record::RequestRecord;
 use crate::client::request::{Input, Prepared, RequestSpec};
-use crate::metric::{MetricValue, MetricValues, numbers};
+use crate::metric::MetricValues;
 use crate::statistics::median;
+use crate::workload::metrics::KV_CACHE as METRICS;
 use crate::workload::{KvCache, Route};
 
 /// A hit is certified to one block; below this many blocks that is too coarse.
@@ -258,19 +260,17 @@ impl Tally {
             let expected: u64 = hits.iter().map(|(_, expected)| expected).sum();
             (expected > 0).then(|| found as f64 / expected as f64)
         });
-        let mut values = numbers([
-            ("ttft_miss_ms", median(&self.miss_ms)),
-            ("ttft_resent_ms", resent),
-            ("ttft_hit_ms", resent.filter(|_| state == Some("certified"))),
-            ("ttft_independent_ms", median(&self.independent_ms)),
-            ("tpot_ms", median(&self.tpot_ms)),
-            ("hit_tokens_share", share),
-            ("prompt_tokens", median(&self.prompt_tokens)),
-            ("requests", Some(requests as f64)),
-            ("failed", Some(failed as f64)),
-        ]);
-        let state = state.map(|state| MetricValue::Text(state.to_owned()));
-        values.insert("hit_state".to_owned(), state);
-        values
+        all_of!(METRICS;
+            "ttft_miss_ms": median(&self.miss_ms),
+            "ttft_resent_ms": resent,
+            "ttft_hit_ms": resent.filter(|_| state == Some("certified")),
+            "ttft_independent_ms": median(&self.independent_ms),
+            "tpot_ms": median(&self.tpot_ms),
+            "hit_tokens_share": share,
+            "prompt_tokens": median(&self.prompt_tokens),
+            "requests": Some(requests as f64),
+            "failed": Some(failed as f64),
+            "hit_state": state,
+        )
     }
 }

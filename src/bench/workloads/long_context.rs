@@ -4,6 +4,7 @@
 use serde_json::json;
 
 use crate::bench::error::BenchError;
+use crate::bench::metrics::all_of;
 use crate::bench::outcome::{RepeatOutcome, RepeatResult};
 use crate::bench::prompt::density::PromptError;
 use crate::bench::prompt::fitting::{LengthTarget, fit};
@@ -11,9 +12,10 @@ use crate::bench::prompt::generate::{derive, salt, text};
 use crate::bench::repeat::RepeatContext;
 use crate::bench::sequence::{Reply, RequestSequence, Stop};
 use crate::client::request::{Input, RequestSpec};
-use crate::metric::{MetricValues, numbers};
+use crate::metric::MetricValues;
 use crate::statistics::distribution::Distribution;
 use crate::workload::LongContext;
+use crate::workload::metrics::LONG_CONTEXT as METRICS;
 
 /// What the answers add up to.
 #[derive(Debug, Default)]
@@ -216,20 +218,20 @@ impl Tally {
     fn values(&self, requests: usize, failed: usize) -> MetricValues {
         let of = |values: &[f64]| Distribution::of(values.iter().copied());
         let asked = f64::from(self.asked);
-        numbers([
-            ("accuracy", (self.asked > 0).then(|| f64::from(self.correct) / asked)),
-            ("correct", Some(f64::from(self.correct))),
-            ("asked", Some(asked)),
-            ("truncated", Some(f64::from(self.truncated))),
-            ("median_ttft_ms", of(&self.ttft_ms).median()),
-            ("max_ttft_ms", of(&self.ttft_ms).max()),
-            ("median_e2el_ms", of(&self.e2e_ms).median()),
-            ("median_tpot_ms", of(&self.tpot_ms).median()),
-            ("prefill_throughput", of(&self.prefill).median()),
-            ("prompt_tokens", of(&self.prompt_tokens).median()),
-            ("requests", Some(requests as f64)),
-            ("failed", Some(failed as f64)),
-        ])
+        all_of!(METRICS;
+            "accuracy": (self.asked > 0).then(|| f64::from(self.correct) / asked),
+            "correct": Some(f64::from(self.correct)),
+            "asked": Some(asked),
+            "truncated": Some(f64::from(self.truncated)),
+            "median_ttft_ms": of(&self.ttft_ms).median(),
+            "max_ttft_ms": of(&self.ttft_ms).max(),
+            "median_e2el_ms": of(&self.e2e_ms).median(),
+            "median_tpot_ms": of(&self.tpot_ms).median(),
+            "prefill_throughput": of(&self.prefill).median(),
+            "prompt_tokens": of(&self.prompt_tokens).median(),
+            "requests": Some(requests as f64),
+            "failed": Some(failed as f64),
+        )
     }
 }
 

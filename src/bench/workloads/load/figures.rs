@@ -3,12 +3,14 @@
 
 use std::time::Duration;
 
+use crate::bench::metrics::some_of;
 use crate::client::record::{RequestRecord, Usage};
-use crate::metric::{MetricValue, MetricValues};
+use crate::metric::MetricValues;
 use crate::server::counters::Counters;
 use crate::statistics::distribution::{Distribution, FOR_P99};
 use crate::telemetry::watch::Readings;
 use crate::workload::Slo;
+use crate::workload::metrics::LOAD as METRICS;
 
 /// What the client did, as far as the records do not show it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -39,7 +41,6 @@ pub(crate) fn metrics(records: &[RequestRecord], plan: &Plan) -> MetricValues {
         return MetricValues::new();
     }
     let done: Vec<&RequestRecord> = records.iter().filter(|record| is_complete(record)).collect();
-    let mut metrics = MetricValues::new();
     let usage = |read: fn(&Usage) -> u64| -> Option<f64> {
         let each = done.iter().map(|record| record.usage.as_ref().map(read));
         each.sum::<Option<u64>>().filter(|_| !done.is_empty()).map(|tokens| tokens as f64)
@@ -55,26 +56,24 @@ pub(crate) fn metrics(records: &[RequestRecord], plan: &Plan) -> MetricValues {
     });
     let lag = plan.open.then(|| lag(records));
     let lag = lag.as_ref();
-    for (name, value) in [
-        ("duration", duration(records)),
-        ("window", plan.window.map(|(from, to)| to.saturating_sub(from) as f64 / 1e9)),
-        ("completed", Some(done.len() as f64)),
-        ("failed", Some((records.len() - done.len()) as f64)),
-        ("total_input_tokens", input),
-        ("total_output_tokens", output),
-        ("prompt_tokens", prompts.median()),
-        ("request_throughput", rates.map(|rates| rates.requests)),
-        ("output_throughput", rates.and_then(|rates| rates.output)),
-        ("total_token_throughput", rates.and_then(|rates| Some(rates.output? + rates.input?))),
-        ("request_goodput", rates.and_then(|rates| rates.good)),
-        ("good_share", good),
-        ("max_concurrent_requests", Some(concurrent(records) as f64)),
-        ("p99_send_lag_ms", lag.and_then(Distribution::p99)),
-        ("max_send_lag_ms", lag.and_then(Distribution::max)),
-        ("slot_idle_share", idle(records).filter(|_| !plan.open).map(|idle| idle.share)),
-    ] {
-        metrics.insert(name.to_owned(), value.map(MetricValue::Number));
-    }
+    let mut metrics = some_of!(METRICS;
+        "duration": duration(records),
+        "window": plan.window.map(|(from, to)| to.saturating_sub(from) as f64 / 1e9),
+        "completed": Some(done.len() as f64),
+        "failed": Some((records.len() - done.len()) as f64),
+        "total_input_tokens": input,
+        "total_output_tokens": output,
+        "prompt_tokens": prompts.median(),
+        "request_throughput": rates.map(|rates| rates.requests),
+        "output_throughput": rates.and_then(|rates| rates.output),
+        "total_token_throughput": rates.and_then(|rates| Some(rates.output? + rates.input?)),
+        "request_goodput": rates.and_then(|rates| rates.good),
+        "good_share": good,
+        "max_concurrent_requests": Some(concurrent(records) as f64),
+        "p99_send_lag_ms": lag.and_then(Distribution::p99),
+        "max_send_lag_ms": lag.and_then(Distribution::max),
+        "slot_idle_share": idle(records).filter(|_| !plan.open).map(|idle| idle.share),
+    );
     let each = |read: fn(&RequestRecord) -> Option<f64>| {
         Distribution::of(done.iter().filter_map(|record| read(record)))
     };
@@ -281,25 +280,24 @@ pub(crate) fn counted(
     };
     let (waiting, running) = (seen(|c| c.waiting), seen(|c| c.running));
     let usage = seen(|c| c.kv_usage);
-    for (name, value) in [
-        ("preemptions", grown(|c| c.preemptions)),
-        ("mean_queue_ms", waited),
-        ("hit_tokens_share", share),
-        ("mean_waiting", waiting.mean()),
-        ("max_waiting", waiting.max()),
-        ("mean_running", running.mean()),
-        ("max_running", running.max()),
-        ("mean_kv_cache_usage", usage.mean()),
-        ("max_kv_cache_usage", usage.max()),
-    ] {
-        metrics.insert(name.to_owned(), value.map(MetricValue::Number));
-    }
+    metrics.extend(some_of!(METRICS;
+        "preemptions": grown(|c| c.preemptions),
+        "mean_queue_ms": waited,
+        "hit_tokens_share": share,
+        "mean_waiting": waiting.mean(),
+        "max_waiting": waiting.max(),
+        "mean_running": running.mean(),
+        "max_running": running.max(),
+        "mean_kv_cache_usage": usage.mean(),
+        "max_kv_cache_usage": usage.max(),
+    ));
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::client::record::{Chunk, RequestError, RequestErrorClass};
+    use crate::metric::MetricValue;
 
     /// Sent at `sent` ms, four tokens, one each 10 ms, the first after 20 ms.
     fn record(scheduled: u64, sent: u64) -> RequestRecord {
@@ -418,6 +416,20 @@ mod tests {
         assert_eq!(lagged(&records), Some((3.0, 1.0)));
         assert_eq!(lagged(&[record(0, 1)]), None);
         assert!(super::super::step::met_share(&records, &plan) < 0.1, "the later half breaks it");
+    }
+
+    #[test]
+    fn the_computed_names_are_those_of_the_catalogue() {
+        let plan = Plan { open: true, window: None, slo: Slo::default() };
+        let mut computed = metrics(&[record(0, 0)], &plan);
+        counted(None, &Readings::new(), &mut computed);
+        let mut names: Vec<&str> = computed.keys().map(String::as_str).collect();
+        // What a repeat adds: the found rate, and the length of what prompts share.
+        names.extend(["max_rate", "shared_prefix_tokens"]);
+        names.sort_unstable();
+        let mut known: Vec<&str> = METRICS.iter().map(|metric| metric.name).collect();
+        known.sort_unstable();
+        assert_eq!(names, known);
     }
 
     #[test]

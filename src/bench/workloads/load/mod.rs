@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::bench::error::BenchError;
+use crate::bench::metrics::{name_in_catalogue, some_of};
 use crate::bench::outcome::{RepeatOutcome, RepeatResult};
 use crate::bench::prompt::density::PromptError;
 use crate::bench::prompt::fitting::{FitError, LengthTarget, fit, fit_added, length};
@@ -21,6 +22,7 @@ use crate::client::record::{RequestErrorClass, RequestRecord};
 use crate::client::{Order, Slot};
 use crate::metric::{MetricValue, MetricValues};
 use crate::server::counters::Counters;
+use crate::workload::metrics::LOAD as METRICS;
 use crate::workload::{Load, LoadCase};
 
 use self::figures::Plan;
@@ -379,9 +381,10 @@ impl Run<'_, '_> {
         let mut metrics = figures::metrics(&done.records, &done.plan);
         if !done.records.is_empty() {
             let shared = shared.map(|tokens| tokens as f64);
-            for (name, value) in [("max_rate", done.max_rate), ("shared_prefix_tokens", shared)] {
-                metrics.insert(name.to_owned(), value.map(MetricValue::Number));
-            }
+            metrics.extend(some_of!(METRICS;
+                "max_rate": done.max_rate,
+                "shared_prefix_tokens": shared,
+            ));
             let counters = counters.as_ref().map(|(before, after)| (before, after));
             figures::counted(counters, &readings, &mut metrics);
         }
@@ -412,12 +415,17 @@ impl Run<'_, '_> {
             // A search has kept the time of one request at a time.
             LoadCase::MaxRate => return,
         };
-        let Some(median_e2el_ms) = number("median_e2el_ms") else { return };
+        let Some(median_e2el_ms) = number(const { name_in_catalogue(METRICS, "median_e2el_ms") })
+        else {
+            return;
+        };
         self.expect(Duration::from_secs_f64(median_e2el_ms / 1e3));
-        let whole = number("total_output_tokens").zip(number("duration"));
+        let whole = number(const { name_in_catalogue(METRICS, "total_output_tokens") })
+            .zip(number(const { name_in_catalogue(METRICS, "duration") }));
         let whole = whole.map(|(tokens, seconds)| tokens / seconds);
         if let Some((load, whole)) = load.zip(whole).filter(|_| !self.repeat.is_warmup()) {
-            let output_throughput = number("output_throughput");
+            let output_throughput =
+                number(const { name_in_catalogue(METRICS, "output_throughput") });
             let requests = records.len() as f64;
             let rung = Rung { output_throughput, whole, load, requests, median_e2el_ms };
             self.state.rungs.note(self.case, rung);

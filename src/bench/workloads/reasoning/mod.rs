@@ -7,13 +7,15 @@ pub mod puzzles;
 use serde_json::{Map, json};
 
 use crate::bench::error::BenchError;
+use crate::bench::metrics::all_of;
 use crate::bench::outcome::RepeatResult;
 use crate::bench::prompt::generate::salt;
 use crate::bench::repeat::RepeatContext;
 use crate::bench::sequence::{Reply, RequestSequence, Stop, answer_budget, mean};
 use crate::bench::workloads::reasoning::puzzles::{Puzzle, of_repeat};
 use crate::client::request::{Input, RequestSpec};
-use crate::metric::{MetricValues, numbers};
+use crate::metric::MetricValues;
+use crate::workload::metrics::REASONING as METRICS;
 use crate::workload::{Reasoning, ReasoningKind};
 
 /// What the answers add up to.
@@ -147,20 +149,20 @@ impl Tally {
         let answers: Vec<f64> =
             self.output_tokens.iter().zip(&thinking).map(|(all, thought)| all - thought).collect();
         let answer_ttft = all(&self.answer_ttft_ms).unwrap_or_default();
-        numbers([
-            ("accuracy", (self.asked > 0).then(|| f64::from(self.correct) / asked)),
-            ("correct", Some(f64::from(self.correct))),
-            ("asked", Some(asked)),
-            ("truncated", Some(f64::from(self.truncated))),
-            ("mean_ttft_ms", mean(&self.ttft_ms)),
-            ("mean_answer_ttft_ms", mean(&answer_ttft)),
-            ("mean_e2el_ms", mean(&self.e2e_ms)),
-            ("mean_tpot_ms", mean(&self.tpot_ms)),
-            ("mean_thinking_tokens", mean(&thinking)),
-            ("mean_answer_tokens", mean(&answers)),
-            ("mean_output_tokens", mean(&self.output_tokens)),
-            ("requests", Some(sequence.requests() as f64)),
-            ("failed", Some(sequence.failed() as f64)),
-        ])
+        all_of!(METRICS;
+            "accuracy": (self.asked > 0).then(|| f64::from(self.correct) / asked),
+            "correct": Some(f64::from(self.correct)),
+            "asked": Some(asked),
+            "truncated": Some(f64::from(self.truncated)),
+            "mean_ttft_ms": mean(&self.ttft_ms),
+            "mean_answer_ttft_ms": mean(&answer_ttft),
+            "mean_e2el_ms": mean(&self.e2e_ms),
+            "mean_tpot_ms": mean(&self.tpot_ms),
+            "mean_thinking_tokens": mean(&thinking),
+            "mean_answer_tokens": mean(&answers),
+            "mean_output_tokens": mean(&self.output_tokens),
+            "requests": Some(sequence.requests() as f64),
+            "failed": Some(sequence.failed() as f64),
+        )
     }
 }

@@ -3,6 +3,7 @@
 
 use super::Seen;
 use super::sending::Sequence;
+use crate::bench::metrics::some_of;
 use crate::client::record::RequestRecord;
 use crate::metric::{MetricValue, MetricValues};
 use crate::statistics::distribution::Distribution;
@@ -10,6 +11,7 @@ use crate::statistics::{Interval, mean_interval, slope, upper_bound};
 use crate::telemetry::summary::EngineActivity;
 use crate::telemetry::watch::Readings;
 use crate::workload::MIN_OF_AN_HOUR;
+use crate::workload::metrics::STABILITY as METRICS;
 
 const NS_PER_HOUR: f64 = 3.6e12;
 
@@ -28,25 +30,27 @@ pub(super) fn metrics(sequence: &Sequence, seen: &Seen<'_>) -> MetricValues {
     // What another process of the server takes is no growth.
     let is_one_life = seen.restarts.unwrap_or(0) == 0 && outages.count() == 0;
     let memory = memory(seen.readings, seen.engine).filter(|_| is_one_life);
-    let mut metrics = MetricValues::new();
     let usage = records.iter().filter_map(|record| record.usage);
     let prompts = Distribution::of(usage.map(|usage| usage.prompt_tokens as f64));
-    let mut insert = |name: String, value: Option<f64>| {
-        metrics.insert(name, value.filter(|value| value.is_finite()).map(MetricValue::Number));
-    };
-    insert("requests".to_owned(), Some(tried as f64));
-    insert("failed".to_owned(), Some(failed as f64));
-    insert("failure_rate".to_owned(), (tried > 0).then(|| failed as f64 / tried as f64));
-    insert("failure_rate_high".to_owned(), upper_bound(failed, tried));
-    insert("prompt_tokens".to_owned(), prompts.mean());
-    insert("duration".to_owned(), duration);
-    insert("memory_growth_bytes".to_owned(), memory.as_ref().map(|memory| memory.growth));
     let per_hour = memory.as_ref().and_then(|memory| memory.per_hour).filter(|_| is_hourly);
-    insert("memory_growth_bytes_per_hour".to_owned(), per_hour);
-    insert("restarts".to_owned(), seen.restarts.map(|restarts| restarts as f64));
-    insert("outages".to_owned(), Some(outages.count() as f64));
     let longest = outages.longest_ns(seen.ended_ns).map(|ns| ns as f64 / 1e9);
-    insert("outage_seconds_max".to_owned(), longest);
+    let mut metrics = some_of!(METRICS;
+        "requests": tried as f64,
+        "failed": failed as f64,
+        "failure_rate": (tried > 0).then(|| failed as f64 / tried as f64),
+        "failure_rate_high": upper_bound(failed, tried),
+        "prompt_tokens": prompts.mean(),
+        "duration": duration,
+        "memory_growth_bytes": finite(memory.as_ref().map(|memory| memory.growth)),
+        "memory_growth_bytes_per_hour": finite(per_hour),
+        "memory_growth_of": memory.as_ref().map(|memory| memory.whose),
+        "restarts": seen.restarts.map(|restarts| restarts as f64),
+        "outages": outages.count() as f64,
+        "outage_seconds_max": longest,
+    );
+    let mut insert = |name: String, value: Option<f64>| {
+        metrics.insert(name, finite(value).map(MetricValue::Number));
+    };
     let kinds: [(&str, Latency); 3] = [
         ("ttft", RequestRecord::ttft_ms),
         ("tpot", RequestRecord::tpot_ms),
@@ -81,9 +85,11 @@ pub(super) fn metrics(sequence: &Sequence, seen: &Seen<'_>) -> MetricValues {
             insert(format!("{name}_{what}_high"), found.map(|(_, interval)| interval.high));
         }
     }
-    let whose = memory.map(|memory| MetricValue::Text(memory.whose.to_owned()));
-    metrics.insert("memory_growth_of".to_owned(), whose);
     metrics
+}
+
+fn finite(value: Option<f64>) -> Option<f64> {
+    value.filter(|value| value.is_finite())
 }
 
 /// A slope of logarithms as a relative change.
@@ -193,6 +199,15 @@ mod tests {
     }
 
     /// The mistake of the first campaign: another mix in the second half.
+    #[test]
+    fn the_computed_names_are_those_of_the_catalogue() {
+        let computed = values(&sequence(Vec::new(), Vec::new()));
+        let names: Vec<&str> = computed.keys().map(String::as_str).collect();
+        let mut known: Vec<&str> = METRICS.iter().map(|metric| metric.name).collect();
+        known.sort_unstable();
+        assert_eq!(names, known);
+    }
+
     #[test]
     fn another_length_is_no_drift_and_a_drift_is_one() {
         let levels = [200.0, 2000.0];

@@ -7,6 +7,7 @@ pub mod tasks;
 use serde_json::{Value, json};
 
 use crate::bench::error::BenchError;
+use crate::bench::metrics::all_of;
 use crate::bench::outcome::RepeatResult;
 use crate::bench::prompt::generate::salt;
 use crate::bench::repeat::RepeatContext;
@@ -15,7 +16,8 @@ use crate::bench::workloads::tool_calling::tasks::score::{Judged, judge};
 use crate::bench::workloads::tool_calling::tasks::{Call, Step, Task, of_repeat};
 use crate::client::request::{Input, RequestSpec};
 use crate::client::stream::Answer;
-use crate::metric::{MetricValues, numbers};
+use crate::metric::MetricValues;
+use crate::workload::metrics::TOOL_CALLING as METRICS;
 use crate::workload::{Scenario, ToolCalling};
 
 /// What the answers add up to.
@@ -174,20 +176,20 @@ impl Tally {
     fn values(&self, sequence: &RequestSequence<'_, '_>) -> MetricValues {
         let count = |count: u32| Some(f64::from(count));
         let share = f64::from(self.correct) / f64::from(self.asked);
-        numbers([
-            ("accuracy", (self.asked > 0).then_some(share)),
-            ("correct", count(self.correct)),
-            ("asked", count(self.asked)),
-            ("truncated", count(self.truncated)),
-            ("calls_expected", count(self.expected)),
-            ("calls_made", count(self.made)),
-            ("calls_valid", count(self.valid)),
-            ("calls_right", count(self.right)),
-            ("mean_ttft_ms", mean(&self.ttft_ms)),
-            ("mean_e2el_ms", mean(&self.e2e_ms)),
-            ("mean_output_tokens", mean(&self.output_tokens)),
-            ("requests", Some(sequence.requests() as f64)),
-            ("failed", Some(sequence.failed() as f64)),
-        ])
+        all_of!(METRICS;
+            "accuracy": (self.asked > 0).then_some(share),
+            "correct": count(self.correct),
+            "asked": count(self.asked),
+            "truncated": count(self.truncated),
+            "calls_expected": count(self.expected),
+            "calls_made": count(self.made),
+            "calls_valid": count(self.valid),
+            "calls_right": count(self.right),
+            "mean_ttft_ms": mean(&self.ttft_ms),
+            "mean_e2el_ms": mean(&self.e2e_ms),
+            "mean_output_tokens": mean(&self.output_tokens),
+            "requests": Some(sequence.requests() as f64),
+            "failed": Some(sequence.failed() as f64),
+        )
     }
 }
