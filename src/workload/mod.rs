@@ -21,6 +21,7 @@ mod load;
 mod load_metrics;
 mod load_specification;
 mod long_context;
+pub(crate) mod metrics;
 mod options;
 mod reasoning;
 mod resources;
