@@ -61,6 +61,7 @@ async fn join_service(grid: &mut Grid) -> Result<Option<ServiceSpec>, ComposeErr
     let EngineBlock::Docker(block) = &grid.engine else { return Ok(None) };
     let Some(source) = source_of(block, block.service.as_deref()) else { return Ok(None) };
     let service = compose::read(&source).await?;
+    engine::service_flags::check_script(&service, &source, &block.flags, &grid.configurations)?;
     grid.join_base(engine::service_flags::of(&service));
     Ok(Some(service))
 }

@@ -7,6 +7,10 @@ use serde_json::Value;
 use crate::configuration::{Configuration, Flags};
 use crate::flags::{self, Kind};
 
+mod script;
+
+pub use script::{ShellScript, shell_script};
+
 /// Replaces in `command` every flag that `overlaid` names, however it was spelt
 /// (`--flag value`, `--flag=value`, `_` or `-`, `--no-flag`, a boolean followed
 /// by `true` or `false`), and appends those that it does not have. A `null`
@@ -70,7 +74,20 @@ pub fn flag_value(command: &[String], flag: &str) -> Option<String> {
 }
 
 /// The command with the values of secret flags replaced, so that it may be shown.
+/// Of a shell script nothing is shown: it may hold a key anywhere.
 pub fn redacted(command: &[String]) -> Vec<String> {
+    let Some(script) = shell_script(command.iter().map(String::as_str)) else {
+        return redacted_options(command);
+    };
+    let mut shown = redacted_options(&command[..script.at]);
+    shown.push("(shell script)".to_owned());
+    if script.forwards {
+        shown.extend(redacted_options(&command[script.at + 1..]));
+    }
+    shown
+}
+
+fn redacted_options(command: &[String]) -> Vec<String> {
     let mut hidden = false;
     let mut shown = Vec::with_capacity(command.len());
     for argument in command {
@@ -324,6 +341,17 @@ mod tests {
         assert_eq!(
             redacted(&command),
             words("m --api-key *** *** --seed 1 --api_key=*** --hf-token ***")
+        );
+    }
+
+    #[test]
+    fn a_script_is_not_shown() {
+        let command = words("/bin/bash -lc 'vllm serve m --api-key k1' --api-key k2");
+        assert_eq!(redacted(&command), words("/bin/bash -lc '(shell script)'"));
+        let command = words("sh -c 'K=k1 exec vllm serve \"$@\"' name m --seed 1 --api-key k2");
+        assert_eq!(
+            redacted(&command),
+            words("sh -c '(shell script)' name m --seed 1 --api-key ***")
         );
     }
 

@@ -10,6 +10,8 @@ use super::compose::{self, ServiceSpec};
 use super::docker::daemon::{Surroundings, connect};
 use super::docker::gate::{GpuMemory, Reader};
 use super::docker::{self, caches, source_of};
+use super::service_flags::check_script;
+use crate::configuration::Configuration;
 use crate::flags;
 use crate::grid::{DockerBlock, EngineBlock, Grid, ProcessBlock};
 
@@ -78,7 +80,7 @@ pub async fn diagnose(grid: &Grid) -> Vec<Finding> {
     match &grid.engine {
         EngineBlock::Docker(block) => {
             variables(&mut findings, block.api_key_env.as_deref());
-            Box::pin(docker_engine(&mut findings, block, highest_utilisation(grid))).await;
+            Box::pin(docker_engine(&mut findings, block, grid)).await;
         }
         EngineBlock::Process(block) => {
             variables(&mut findings, block.api_key_env.as_deref());
@@ -109,8 +111,9 @@ fn variables(findings: &mut Findings, api_key_env: Option<&str>) {
     }
 }
 
-async fn docker_engine(findings: &mut Findings, block: &DockerBlock, utilisation: f64) {
-    let service = compose_service(findings, block).await;
+async fn docker_engine(findings: &mut Findings, block: &DockerBlock, grid: &Grid) {
+    let utilisation = highest_utilisation(grid);
+    let service = compose_service(findings, block, &grid.configurations).await;
     let docker = match connect(&Surroundings::here()).await {
         Ok(docker) => docker,
         Err(fault) => {
@@ -139,7 +142,11 @@ async fn docker_engine(findings: &mut Findings, block: &DockerBlock, utilisation
     production(findings, block).await;
 }
 
-async fn compose_service(findings: &mut Findings, block: &DockerBlock) -> Option<ServiceSpec> {
+async fn compose_service(
+    findings: &mut Findings,
+    block: &DockerBlock,
+    configurations: &[Configuration],
+) -> Option<ServiceSpec> {
     let source = source_of(block, block.service.as_deref())?;
     let Some((tool, version)) = compose::find_tool().await else {
         let advice = "install Docker's compose plugin";
@@ -158,7 +165,10 @@ async fn compose_service(findings: &mut Findings, block: &DockerBlock) -> Option
                     service.replaced.join(", ")
                 }
             );
-            findings.ok("service", text);
+            match check_script(&service, &source, &block.flags, configurations) {
+                Ok(()) => findings.ok("service", text),
+                Err(error) => findings.problem("service", error.to_string(), ""),
+            }
             Some(service)
         }
         Err(fault) => {

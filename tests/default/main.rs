@@ -11,6 +11,7 @@ mod grid_expansion;
 mod grid_faults;
 mod process;
 mod results;
+mod shell_script;
 mod shipped;
 mod simulator;
 mod simulator_clock;

@@ -211,13 +211,13 @@ impl Service {
             }
             Ok::<_, String>(mount)
         });
-        let undoubled = |words: Option<Words>| -> Result<Option<Vec<String>>, String> {
-            words.map(Words::split).transpose()
+        let undoubled = |key: &str, words: Option<Words>| -> Result<Option<Vec<String>>, String> {
+            words.map(|words| words.split(key)).transpose()
         };
         Ok(ServiceSpec {
             image: self.image.map(|image| undouble(&image)).unwrap_or_default(),
-            command: undoubled(self.command)?,
-            entrypoint: undoubled(self.entrypoint)?,
+            command: undoubled("command", self.command)?,
+            entrypoint: undoubled("entrypoint", self.entrypoint)?,
             environment: self
                 .environment
                 .into_iter()
@@ -264,10 +264,11 @@ enum Words {
 }
 
 impl Words {
-    fn split(self) -> Result<Vec<String>, String> {
+    /// The words of `key`. Its text is not in the message: it may hold a key.
+    fn split(self, key: &str) -> Result<Vec<String>, String> {
         match self {
-            Self::Text(text) => shell_words::split(&undouble(&text)).map_err(|fault| {
-                format!("`{text}` is not quoted as a shell would read it: {fault}")
+            Self::Text(text) => shell_words::split(&undouble(&text)).map_err(|error| {
+                format!("`{key}` is not quoted as a shell would read it: {error}")
             }),
             Self::List(words) => Ok(words.iter().map(|word| undouble(word)).collect()),
         }

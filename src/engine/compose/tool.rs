@@ -97,11 +97,33 @@ pub async fn read(source: &ComposeSource) -> Result<ServiceSpec, ComposeError> {
     if !output.status.success() {
         return Err(ComposeError::Tool {
             command: format!("`{} config`", tool.as_str()),
-            message: stderr.trim().to_owned(),
+            message: without_values(stderr.trim()),
         });
     }
     let yaml = String::from_utf8_lossy(&output.stdout);
     service::parse(&yaml, &source.service, &project_name(source))
+}
+
+/// The tool's message without the value that it could not interpolate: that may
+/// be a whole script with a key in it.
+pub(super) fn without_values(message: &str) -> String {
+    // `Invalid interpolation format for "command" option in service "s": "VALUE"` and
+    // `invalid interpolation format for services.s.command: "VALUE". You may need ...`;
+    // `Missing mandatory value for "command" option interpolating VALUE in service "s": ...`.
+    let between = |text: &str, before: &str, after: &str| {
+        let from = text.find(before)? + before.len();
+        let until = from + text[from..].rfind(after)?;
+        Some(format!("{}...{}", &text[..from], &text[until..]))
+    };
+    let lower = message.to_ascii_lowercase();
+    let shown = if lower.contains("invalid interpolation format") {
+        between(message, ": \"", "\"")
+    } else if lower.contains("missing mandatory value") {
+        between(message, " interpolating ", " in service ")
+    } else {
+        None
+    };
+    shown.unwrap_or_else(|| message.to_owned())
 }
 
 fn unset(source: &ComposeSource, stderr: &str) -> Vec<UnsetVariable> {

@@ -12,13 +12,13 @@ use bollard::query_parameters::InspectNetworkOptions;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::command::{flag_value, flags_of, overlay};
+use super::command::{flag_value, flags_of, overlay, shell_script};
 use super::compose::{Mount, ServiceSpec};
 use super::failure::Exit;
 use super::log::EngineLog;
 use super::readiness::{Connect, Limits, NotReady, wait_until_ready};
 use super::{Engine, LaunchOrder, Launched};
-use crate::configuration::Configuration;
+use crate::configuration::{Configuration, Flags};
 use crate::event::{Emit, Event};
 use crate::history::launch::{FailureClass, LaunchFacts, LaunchFailure};
 use crate::server::effective::Inspected;
@@ -152,6 +152,28 @@ impl DockerEngine {
         overlay(command, &flags_of(command, configuration))
     }
 
+    /// Whether the service, or its image where it leaves that to the image, runs a
+    /// shell script that no flags reach.
+    fn runs_script(&self) -> bool {
+        let ServiceSpec { entrypoint, command, .. } = &self.spec.service;
+        let entrypoint = entrypoint.as_ref().unwrap_or(&self.image.entrypoint);
+        let command = command.as_ref().unwrap_or(&self.image.command);
+        let arguments = entrypoint.iter().chain(command).map(String::as_str);
+        shell_script(arguments).is_some_and(|script| !script.forwards)
+    }
+
+    /// A shell ignores flags behind its script: what would run is not what was asked.
+    fn check_script(&self, configuration: &Configuration) -> Result<(), LaunchFailure> {
+        if configuration.flags.is_empty() || !self.runs_script() {
+            return Ok(());
+        }
+        let message = format!(
+            "the command of image {} is a shell script, and flags in a script cannot be varied yet",
+            self.spec.service.image
+        );
+        Err(LaunchFailure::new(FailureClass::BadFlag, message))
+    }
+
     fn secrets(&self) -> Vec<String> {
         let environment = self.spec.service.environment.iter();
         environment
@@ -220,6 +242,7 @@ impl DockerEngine {
     }
 
     async fn start(&self, order: &LaunchOrder, emit: &Emit) -> Result<Started, LaunchFailure> {
+        self.check_script(&order.configuration)?;
         let command = self.command(&order.configuration);
         let port = flag_value(&command, "port").and_then(|port| port.parse().ok()).unwrap_or(8000);
         let networks = self.networks().await?;
@@ -308,10 +331,12 @@ impl Engine for DockerEngine {
                 if offline::is_kept(&self.spec.service, self.spec.caches, &self.image.id) {
                     self.offline.served(&order.configuration);
                 }
-                let inspected = Inspected {
-                    image: identity.image_id.clone(),
-                    flags: super::service_flags::read(&started.container.arguments().await).1,
+                let flags = if self.runs_script() {
+                    Flags::new()
+                } else {
+                    super::service_flags::read(&started.container.arguments().await).1
                 };
+                let inspected = Inspected { image: identity.image_id.clone(), flags };
                 let secrets = self.secrets();
                 return Ok(Box::new(LaunchedContainer {
                     started,
