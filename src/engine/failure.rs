@@ -5,7 +5,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::readiness::NotReady;
 use crate::history::launch::{FailureClass, LaunchFailure};
 
 mod prune;
@@ -193,32 +192,15 @@ impl LaunchFailure {
             cancelled: false,
         }
     }
+}
 
-    /// The failure of an engine that did not become ready.
-    pub fn of_not_ready(log: &str, not_ready: &NotReady, secrets: &[&str]) -> Self {
-        let (class, message) = match not_ready {
-            NotReady::Ended(exit) => return Self::of_exit(log, *exit, false, secrets),
-            NotReady::Silent { phase, allowed } => (
-                FailureClass::Timeout,
-                format!("the log was silent for {} s while {}", allowed.as_secs(), phase.as_str()),
-            ),
-            NotReady::TooLong { phase, cap } => (
-                FailureClass::Timeout,
-                format!("not ready after {} s, still {}", cap.as_secs(), phase.as_str()),
-            ),
-            NotReady::NotServing(message) => (FailureClass::NotServing, message.clone()),
-            NotReady::Cancelled => {
-                let message = "given up because a stop was asked for";
-                let failure = Self::new(FailureClass::Unknown, message);
-                return Self { cancelled: true, ..failure };
-            }
-        };
-        let lines: Vec<&str> =
-            log.lines().map(bare_line).filter(|line| !line.trim().is_empty()).collect();
-        let mut log_lines = last_lines(&lines);
-        redact(&mut log_lines, secrets);
-        Self { log_lines, ..Self::new(class, message) }
-    }
+/// The last lines of a log whose engine did not end, secrets replaced.
+pub(super) fn end_of_log(log: &str, secrets: &[&str]) -> Vec<String> {
+    let lines: Vec<&str> =
+        log.lines().map(bare_line).filter(|line| !line.trim().is_empty()).collect();
+    let mut kept = last_lines(&lines);
+    redact(&mut kept, secrets);
+    kept
 }
 
 /// Replaces every secret in `lines`, so that they may be written down.

@@ -13,8 +13,9 @@ use async_trait::async_trait;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::failure::Exit;
+use super::failure::{Exit, end_of_log};
 use crate::event::{Emit, Phase};
+use crate::history::launch::{FailureClass, LaunchFailure};
 use crate::server::health::health_by;
 use crate::server::http::Http;
 use crate::server::{Endpoint, Health, Server, completion_proof};
@@ -185,6 +186,30 @@ pub enum NotReady {
     NotServing(String),
     /// A stop was asked for.
     Cancelled,
+}
+
+impl LaunchFailure {
+    /// The failure of an engine that did not become ready.
+    pub fn of_not_ready(log: &str, not_ready: &NotReady, secrets: &[&str]) -> Self {
+        let (class, message) = match not_ready {
+            NotReady::Ended(exit) => return Self::of_exit(log, *exit, false, secrets),
+            NotReady::Silent { phase, allowed } => (
+                FailureClass::Timeout,
+                format!("the log was silent for {} s while {}", allowed.as_secs(), phase.as_str()),
+            ),
+            NotReady::TooLong { phase, cap } => (
+                FailureClass::Timeout,
+                format!("not ready after {} s, still {}", cap.as_secs(), phase.as_str()),
+            ),
+            NotReady::NotServing(message) => (FailureClass::NotServing, message.clone()),
+            NotReady::Cancelled => {
+                let message = "given up because a stop was asked for";
+                let failure = Self::new(FailureClass::Unknown, message);
+                return Self { cancelled: true, ..failure };
+            }
+        };
+        Self { log_lines: end_of_log(log, secrets), ..Self::new(class, message) }
+    }
 }
 
 /// Pauses grow with the wait, so that readiness is found at most 5 % late.

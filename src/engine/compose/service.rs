@@ -9,7 +9,7 @@ use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
 use super::ComposeError;
-use super::resources::{Device, Limit, Reserved, Volume, bytes, gpus_key};
+use super::resources::{Device, Limit, Reserved, Volume, bytes, gpus_key, undouble};
 use super::spec::{MountKind, ServiceSpec};
 
 /// Keys that a candidate does without on purpose.
@@ -250,11 +250,6 @@ fn is_empty(value: &Value) -> bool {
         Value::Object(map) => map.is_empty(),
         _ => false,
     }
-}
-
-/// Both versions of the tool print a literal `$` doubled.
-pub(super) fn undouble(text: &str) -> String {
-    text.replace("$$", "$")
 }
 
 /// A string with shell quoting, or a list.

@@ -18,10 +18,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::daemon::status;
-use super::stats::ContainerProbe;
 use crate::engine::failure::{Exit, classify};
 use crate::history::launch::{FailureClass, LaunchFailure};
-use crate::server::GpuIds;
 
 /// Longest that a name stays taken by a container that is being removed.
 const NAME_TAKEN: Duration = Duration::from_secs(15);
@@ -108,6 +106,11 @@ impl Container {
         &self.id
     }
 
+    /// The daemon that runs it.
+    pub(super) fn daemon(&self) -> &Docker {
+        &self.docker
+    }
+
     pub(super) async fn join_network(&self, network: &str) -> Result<(), LaunchFailure> {
         let request = NetworkConnectRequest { container: self.id.clone(), endpoint_config: None };
         self.docker
@@ -133,11 +136,6 @@ impl Container {
     /// How it is now.
     pub(super) async fn state(&self) -> State {
         state(&self.docker, &self.id).await
-    }
-
-    /// Looks at what it uses, since it got ready as `identity`.
-    pub(super) fn probe(&self, identity: Identity, gpus: Option<GpuIds>) -> ContainerProbe {
-        ContainerProbe::new(self.docker.clone(), self.id.clone(), identity, gpus)
     }
 
     /// The arguments that it was started with, as the daemon records them.

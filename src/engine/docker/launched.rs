@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use super::Started;
 use super::body::GRACE;
 use super::container::{Identity, State};
+use super::stats::ContainerProbe;
 use crate::engine::Launched;
 use crate::history::launch::{FailureClass, LaunchFacts, LaunchFailure};
 use crate::server::effective::Inspected;
@@ -66,8 +67,9 @@ impl Launched for LaunchedContainer {
     }
 
     fn probe(&self) -> Option<Arc<dyn ResourceProbe>> {
-        let probe = self.started.container.probe(self.identity.clone(), self.gpus.clone());
-        Some(Arc::new(probe))
+        let (daemon, id) =
+            (self.started.container.daemon().clone(), self.started.container.id().to_owned());
+        Some(Arc::new(ContainerProbe::new(daemon, id, self.identity.clone(), self.gpus.clone())))
     }
 
     async fn check(&mut self) -> Result<(), LaunchFailure> {

@@ -334,7 +334,7 @@ impl Engine for DockerEngine {
                 let flags = if self.runs_script() {
                     Flags::new()
                 } else {
-                    super::service_flags::read(&started.container.arguments().await).1
+                    super::command::read(&started.container.arguments().await).1
                 };
                 let inspected = Inspected { image: identity.image_id.clone(), flags };
                 let secrets = self.secrets();
