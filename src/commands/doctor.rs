@@ -1,4 +1,4 @@
-//! `doctor GRID`: what stands in a launch's way, line by line.
+//! `doctor GRID`: what would prevent a launch, line by line.
 
 use vllm_grid::engine::doctor::{Severity, diagnose};
 
@@ -8,7 +8,7 @@ use crate::exit::{CommandError, Exit, print};
 /// `doctor`: exit code 3 where a sweep would fail.
 pub(crate) async fn doctor(args: &GridArgs) -> Result<Exit, CommandError> {
     let mut grid = super::read_grid(args)?;
-    // What stands in the way of it is told below.
+    // What prevents this is among the findings.
     let _joined = super::join_service(&mut grid).await;
     let findings = diagnose(&grid).await;
     let lines: Vec<String> = findings

@@ -264,7 +264,7 @@ mod tests {
         assert_eq!(flag_value(&command, "host"), None);
     }
 
-    /// An option that the grid does not touch, as it may stand in a command.
+    /// An option that the grid does not touch, as it may occur in a command.
     fn foreign() -> impl Strategy<Value = Vec<String>> {
         let value = prop_oneof![
             "[a-zA-Z0-9/._:-]{1,12}".prop_filter("a value", |text| !text.starts_with('-')),

@@ -1,4 +1,4 @@
-//! Why an engine failed, read from its log, exit code and the kernel's word on
+//! Why an engine failed, read from its log, exit code and the kernel's report of
 //! memory. Pure text in, a class out; what is done about a class (retry, prune,
 //! stop) is the sweep's. Lines are matched by their stable parts, since vLLM
 //! rewords them from release to release; what nothing fits stays unknown.
@@ -14,7 +14,7 @@ pub use prune::prunes;
 /// How a process or container ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exit {
-    /// The exit code; 128 + N where signal N ended it. `None` where nobody could tell.
+    /// The exit code; 128 + N where signal N ended it. `None` where it is not known.
     pub code: Option<i32>,
     /// Whether the kernel killed something of it for lack of host memory.
     pub oom_killed: bool,
@@ -122,7 +122,7 @@ const RULES: &[Rule] = &[
 
 /// Reads why an engine ended.
 ///
-/// `was_ready` tells that it had answered a completion before. An exit with
+/// `was_ready` says that it had answered a completion before. An exit with
 /// code 0 that nobody asked for is a crash: vLLM exits so after its engine died.
 pub fn classify(log: &str, exit: Exit, was_ready: bool) -> Classified {
     let lines: Vec<&str> =
@@ -133,7 +133,7 @@ pub fn classify(log: &str, exit: Exit, was_ready: bool) -> Classified {
             .collect();
         (!hits.is_empty()).then_some((rule.class, hits))
     });
-    // The kernel's word stands above the log: whatever a worker printed, it was killed for memory.
+    // The kernel's report counts more than the log: whatever a worker printed, it was killed for memory.
     let class = if exit.oom_killed {
         FailureClass::HostMemory
     } else {
@@ -173,7 +173,7 @@ impl LaunchFailure {
         let ended = match (exit.code, exit.oom_killed) {
             (Some(code), true) => format!("ended with code {code}, killed for lack of host memory"),
             (Some(code), false) => format!("ended with code {code}"),
-            (None, _) => "is gone".to_owned(),
+            (None, _) => "ended with an unknown code".to_owned(),
         };
         let when = if was_ready { "while it served" } else { "before it was ready" };
         let flag = classified.flag.map(|flag| format!(" (--{flag})")).unwrap_or_default();
@@ -212,7 +212,7 @@ pub fn redact(lines: &mut [String], secrets: &[&str]) {
     }
 }
 
-/// What an exit alone tells.
+/// The class by the exit alone.
 fn by_exit(exit: Exit, was_ready: bool) -> FailureClass {
     match exit.code {
         // SIGKILL or SIGTERM that was not ours.
@@ -252,7 +252,7 @@ fn hint(class: FailureClass) -> &'static str {
         FailureClass::Timeout => {
             "it took too long or fell silent: see the log, or raise the limits"
         }
-        FailureClass::Environment => "the surroundings do not allow a launch",
+        FailureClass::Environment => "the environment does not allow a launch",
         FailureClass::NotServing => "it runs, but does not answer as a server must",
         FailureClass::Unknown => "nothing known fits: see the full log",
     }
@@ -339,7 +339,7 @@ fn estimated_length(line: &str) -> Option<u64> {
     digits(rest)
 }
 
-/// The lines that were hit, each once; pydantic's field name stands above its complaint.
+/// The lines that were hit, each once; pydantic's field name is on the line before.
 fn explaining(lines: &[&str], hits: &[usize], class: FailureClass) -> Vec<String> {
     let mut explained: Vec<String> = Vec::new();
     for &at in hits {

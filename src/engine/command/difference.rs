@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn differences_are_told_option_by_option() {
+    fn differences_are_listed_option_by_option() {
         let old = words("m --a 1 --b");
         let new = words("m --a 2 --b --c");
         assert_eq!(

@@ -30,13 +30,13 @@ const REPLACED: &[&str] = &[
 /// The service `name` of a rendered compose file; `project` names networks and
 /// volumes where the file (v1) leaves them to the project.
 pub(super) fn parse(yaml: &str, name: &str, project: &str) -> Result<ServiceSpec, ComposeError> {
-    let form = |fault: &dyn std::fmt::Display| ComposeError::Form(fault.to_string());
-    let names: Names = serde_saphyr::from_str(yaml).map_err(|fault| form(&fault))?;
+    let form = |error: &dyn std::fmt::Display| ComposeError::Form(error.to_string());
+    let names: Names = serde_saphyr::from_str(yaml).map_err(|error| form(&error))?;
     if !names.services.contains_key(name) {
         let services = names.services.into_keys().collect();
         return Err(ComposeError::NoService { service: name.to_owned(), services });
     }
-    let mut file: File = serde_saphyr::from_str(yaml).map_err(|fault| form(&fault))?;
+    let mut file: File = serde_saphyr::from_str(yaml).map_err(|error| form(&error))?;
     let project = file.name.clone().unwrap_or_else(|| project.to_owned());
     let service = file.services.remove(name).unwrap_or_default();
     let refused = service.refused();

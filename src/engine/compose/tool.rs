@@ -85,9 +85,9 @@ pub async fn read(source: &ComposeSource) -> Result<ServiceSpec, ComposeError> {
     let (tool, _) = find_tool().await.ok_or(ComposeError::NoTool)?;
     let mut command = tool.for_source(source);
     command.arg("config");
-    let output = run(&mut command, READING).await.map_err(|fault| ComposeError::Tool {
+    let output = run(&mut command, READING).await.map_err(|error| ComposeError::Tool {
         command: format!("`{} config`", tool.as_str()),
-        message: fault.to_string(),
+        message: error.to_string(),
     })?;
     let stderr = String::from_utf8_lossy(&output.stderr);
     let unset = unset(source, &stderr);
@@ -143,7 +143,7 @@ pub async fn up(source: &ComposeSource) -> Result<(), ComposeError> {
     let message = match output {
         Ok(output) if output.status.success() => return Ok(()),
         Ok(output) => String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-        Err(fault) => fault.to_string(),
+        Err(error) => error.to_string(),
     };
     let command = format!("`{} up -d --no-deps {}`", tool.as_str(), source.service);
     Err(ComposeError::Tool { command, message })

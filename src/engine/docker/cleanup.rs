@@ -1,4 +1,4 @@
-//! What a dead sweep left: containers with our labels whose sweep nobody holds
+//! What a dead sweep left: containers with our labels whose sweep no process holds
 //! any more. Only those are touched, by id.
 
 use std::collections::HashMap;
@@ -42,7 +42,7 @@ pub async fn ours(docker: &Docker) -> Result<Vec<Leftover>, Error> {
 }
 
 /// Removes the containers whose sweep does not live (by its folder), of all
-/// sweeps or of those in `only`. Returns what was removed and what was left alone.
+/// sweeps or of those in `only`. Returns what was removed and what was not touched.
 pub async fn remove_dead(
     docker: &Docker,
     only: Option<&[PathBuf]>,
@@ -69,8 +69,8 @@ pub enum CleanupError {
 }
 
 impl From<Error> for CleanupError {
-    fn from(fault: Error) -> Self {
-        Self::Refused(fault)
+    fn from(error: Error) -> Self {
+        Self::Refused(error)
     }
 }
 

@@ -1,4 +1,4 @@
-//! One container of ours, from its creation until it is gone, always by its id.
+//! One container of ours, from its creation until it is removed, always by its id.
 //! How it ended is asked of the daemon, exited containers included.
 
 use std::fs::File;
@@ -38,7 +38,7 @@ pub(super) enum State {
     /// No such container: somebody removed it.
     Removed,
     /// The daemon does not answer.
-    DaemonGone(String),
+    DaemonUnreachable(String),
 }
 
 /// What stays the same as long as nobody touches a container.
@@ -54,7 +54,7 @@ pub(super) struct Container {
     docker: Docker,
     id: String,
     name: String,
-    gone: bool,
+    removed: bool,
     log: Option<JoinHandle<()>>,
 }
 
@@ -90,7 +90,7 @@ impl Container {
                         docker: docker.clone(),
                         id: created.id,
                         name: name.to_owned(),
-                        gone: false,
+                        removed: false,
                         log: None,
                     });
                 }
@@ -176,8 +176,8 @@ impl Container {
         }
     }
 
-    /// SIGTERM, `grace` seconds, SIGKILL; then removes it and waits until it is gone.
-    pub(super) async fn put_away(&mut self, grace: i32) -> Result<(), LaunchFailure> {
+    /// SIGTERM, `grace` seconds, SIGKILL; then removes it and waits until it is removed.
+    pub(super) async fn stop_and_remove(&mut self, grace: i32) -> Result<(), LaunchFailure> {
         let options = StopContainerOptionsBuilder::new().t(grace).build();
         let stopped = self.docker.stop_container(&self.id, Some(options)).await;
         if let Err(error) = stopped
@@ -190,14 +190,14 @@ impl Container {
             let what = format!("container {} cannot be removed (`vllm-grid recover`)", self.name);
             failure(FailureClass::Environment, &what, &error)
         })?;
-        self.gone = true;
+        self.removed = true;
         Ok(())
     }
 }
 
 impl Drop for Container {
     fn drop(&mut self) {
-        if self.gone {
+        if self.removed {
             return;
         }
         // Nobody waits any more: a panic or a dropped future. `recover` finds what this misses.
@@ -213,11 +213,11 @@ pub(super) async fn state(docker: &Docker, id: &str) -> State {
     match docker.inspect_container(id, None::<InspectContainerOptions>).await {
         Ok(seen) => state_of(&seen),
         Err(error) if status(&error) == Some(404) => State::Removed,
-        Err(error) => State::DaemonGone(error.to_string()),
+        Err(error) => State::DaemonUnreachable(error.to_string()),
     }
 }
 
-/// Kills and removes a container by id, with its anonymous volumes, and waits until it is gone.
+/// Kills and removes a container by id, with its anonymous volumes, and waits until it is removed.
 pub(super) async fn remove(docker: &Docker, id: &str) -> Result<(), Error> {
     let started = Instant::now();
     loop {

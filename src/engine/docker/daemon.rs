@@ -94,17 +94,18 @@ impl Surroundings {
     }
 
     fn context_host(&self, name: &str) -> Result<String, DaemonError> {
-        let fault = |reason: String| DaemonError::Context { name: name.to_owned(), reason };
+        let unusable = |reason: String| DaemonError::Context { name: name.to_owned(), reason };
         let config =
-            self.config.as_ref().ok_or_else(|| fault("there is no home folder".to_owned()))?;
+            self.config.as_ref().ok_or_else(|| unusable("there is no home folder".to_owned()))?;
         // The client names a context's folder by the hash of its name.
         let folder = hexadecimal(&Sha256::digest(name.as_bytes()));
         let path = config.join("contexts/meta").join(folder).join("meta.json");
         let text = std::fs::read_to_string(&path)
-            .map_err(|error| fault(format!("{}: {error}", path.display())))?;
-        let meta: Value = serde_json::from_str(&text).map_err(|error| fault(error.to_string()))?;
+            .map_err(|error| unusable(format!("{}: {error}", path.display())))?;
+        let meta: Value =
+            serde_json::from_str(&text).map_err(|error| unusable(error.to_string()))?;
         let host = meta["Endpoints"]["docker"]["Host"].as_str();
-        host.map(str::to_owned).ok_or_else(|| fault("it names no Docker endpoint".to_owned()))
+        host.map(str::to_owned).ok_or_else(|| unusable("it names no Docker endpoint".to_owned()))
     }
 }
 
@@ -170,7 +171,7 @@ mod tests {
         surroundings.docker_host = Some("unix:///run/user/1/docker.sock".to_owned());
         assert_eq!(surroundings.socket().as_deref(), Ok("unix:///run/user/1/docker.sock"));
         let missing = Surroundings {
-            docker_context: Some("gone".to_owned()),
+            docker_context: Some("missing".to_owned()),
             docker_host: None,
             ..surroundings
         };
@@ -197,8 +198,8 @@ mod tests {
     #[tokio::test]
     async fn a_daemon_that_is_not_there_is_named() {
         let host = Some("unix:///no/such/docker.sock".to_owned());
-        let gone = Surroundings { docker_host: host, ..Surroundings::default() };
-        let fault = connect(&gone).await.expect_err("nobody is there");
-        assert!(fault.to_string().contains("/no/such/docker.sock"), "{fault}");
+        let missing = Surroundings { docker_host: host, ..Surroundings::default() };
+        let error = connect(&missing).await.expect_err("nobody is there");
+        assert!(error.to_string().contains("/no/such/docker.sock"), "{error}");
     }
 }

@@ -49,7 +49,7 @@ const STABLE: Duration = Duration::from_secs(5);
 const BETWEEN: Duration = Duration::from_millis(500);
 const WITHIN: f64 = 0.01;
 
-/// Stands between launches.
+/// Waits between launches until GPU memory is free.
 pub struct Gate {
     reader: Option<Box<dyn ReadMemory>>,
     reference: Option<Vec<GpuMemory>>,
@@ -70,7 +70,7 @@ impl Gate {
     }
 
     /// Waits until the GPUs are free again. The first passage takes the reading
-    /// that later ones are held against. `utilisation` is what the next launch asks for.
+    /// that later ones are compared with. `utilisation` is what the next launch asks for.
     pub async fn pass(
         &mut self,
         utilisation: Option<f64>,
@@ -113,19 +113,19 @@ impl Gate {
         let short = short_of(&reading, utilisation);
         if short.is_empty() {
             let text = format!(
-                "GPU memory is not back to what it was before the first launch ({}), but suffices: going on",
-                told(&reading)
+                "GPU memory is not back to what it was before the first launch ({}), but suffices: the sweep continues",
+                listed(&reading)
             );
             emit.emit(Event::Warning(text));
             return Ok(());
         }
         Err(LaunchFailure::new(
-            // Not the configuration's fault: it prunes nothing.
+            // Not caused by the configuration: it prunes nothing.
             FailureClass::Environment,
             format!(
                 "after {} s GPU memory is still held by something else: {}",
                 LONGEST.as_secs(),
-                told(&short)
+                listed(&short)
             ),
         ))
     }
@@ -147,7 +147,7 @@ fn short_of(reading: &[GpuMemory], utilisation: Option<f64>) -> Vec<GpuMemory> {
     reading.iter().filter(|gpu| gpu.free < gpu.total * utilisation).cloned().collect()
 }
 
-fn told(gpus: &[GpuMemory]) -> String {
+fn listed(gpus: &[GpuMemory]) -> String {
     let each: Vec<String> = gpus
         .iter()
         .map(|gpu| format!("GPU {}: {:.0} of {:.0} MiB free", gpu.index, gpu.free, gpu.total))
@@ -255,7 +255,7 @@ impl Reader {
         let name = format!("vllm-grid-nvidia-smi-{:x}", std::process::id());
         let mut container = Container::create(&self.docker, &name, body).await.ok()?;
         let text = self.output(&container).await;
-        container.put_away(0).await.ok()?;
+        container.stop_and_remove(0).await.ok()?;
         let gpus: Vec<GpuMemory> = text?.lines().filter_map(smi_line).collect();
         (!gpus.is_empty()).then_some(gpus)
     }
@@ -361,8 +361,8 @@ mod tests {
         use std::sync::Arc;
         use std::sync::atomic::{AtomicU32, Ordering};
 
-        let told = Arc::new(AtomicU32::new(0));
-        let count = told.clone();
+        let warnings = Arc::new(AtomicU32::new(0));
+        let count = warnings.clone();
         let emit = Emit::to(move |_| {
             count.fetch_add(1, Ordering::Relaxed);
         });
@@ -370,7 +370,7 @@ mod tests {
         for _ in 0..3 {
             gate.pass(None, &emit, &CancellationToken::new()).await.expect("open");
         }
-        assert_eq!(told.load(Ordering::Relaxed), 1);
+        assert_eq!(warnings.load(Ordering::Relaxed), 1);
     }
 
     #[test]

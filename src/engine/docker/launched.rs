@@ -30,7 +30,7 @@ pub(super) fn not_running(
         State::Removed => by_somebody("removed"),
         State::Paused => by_somebody("paused"),
         State::Running(_) => by_somebody("restarted"),
-        State::DaemonGone(reason) => LaunchFailure::new(
+        State::DaemonUnreachable(reason) => LaunchFailure::new(
             FailureClass::Environment,
             format!("the Docker daemon does not answer any more: {reason}"),
         ),
@@ -84,6 +84,6 @@ impl Launched for LaunchedContainer {
     }
 
     async fn stop(mut self: Box<Self>) -> Result<(), LaunchFailure> {
-        self.started.container.put_away(GRACE).await
+        self.started.container.stop_and_remove(GRACE).await
     }
 }

@@ -256,8 +256,8 @@ impl DockerEngine {
             command,
             port,
         };
-        let (log, file) = EngineLog::create(&order.folder).map_err(|fault| {
-            LaunchFailure::new(FailureClass::Environment, format!("the launch's folder: {fault}"))
+        let (log, file) = EngineLog::create(&order.folder).map_err(|error| {
+            LaunchFailure::new(FailureClass::Environment, format!("the launch's folder: {error}"))
         })?;
         let name = container_name(order);
         let container =
@@ -266,7 +266,7 @@ impl DockerEngine {
         match started.start(networks.get(1..).unwrap_or_default(), file).await {
             Ok(()) => Ok(started),
             Err(failure) => {
-                started.container.put_away(0).await?;
+                started.container.stop_and_remove(0).await?;
                 Err(failure)
             }
         }
@@ -351,7 +351,7 @@ impl Engine for DockerEngine {
             Err(failure) => failure,
         };
         // What never served has nothing to finish.
-        match started.container.put_away(10).await {
+        match started.container.stop_and_remove(10).await {
             Ok(()) => Err(failure),
             Err(left) => Err(LaunchFailure {
                 message: format!("{}; {}", failure.message, left.message),

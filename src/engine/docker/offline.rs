@@ -1,7 +1,7 @@
 //! When a candidate need not ask the hub. Once a launch has served, its model is
 //! in the cache; if that cache is kept, later launches of the same model start
 //! with `HF_HUB_OFFLINE=1`: no download in mid-sweep, no boot that hangs on a
-//! hub that does not answer. What a configuration takes from the hub beside the
+//! hub that does not answer. What a configuration takes from the hub besides the
 //! model (a draft model, a tokenizer) must have served as well. The cache itself
 //! is not looked into, so a sweep's first launch always asks. Pure.
 
@@ -94,9 +94,9 @@ mod tests {
         assert!(!offline.holds_for(&drafted), "its draft model may not be there yet");
         offline.served(&drafted);
         assert!(offline.holds_for(&drafted));
-        let mut told = plain;
-        told.environment.insert(VARIABLE.to_owned(), "0".to_owned());
-        assert!(!offline.holds_for(&told), "the grid has decided");
+        let mut decided = plain;
+        decided.environment.insert(VARIABLE.to_owned(), "0".to_owned());
+        assert!(!offline.holds_for(&decided), "the grid has decided");
     }
 
     #[test]
