@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use vllm_grid::engine::docker::caches;
-use vllm_grid::engine::docker::daemon::{Surroundings, connect};
+use vllm_grid::engine::docker::daemon::{DaemonSettings, connect};
 use vllm_grid::event::{Emit, Event};
 use vllm_grid::sweep::recover;
 
@@ -53,6 +53,7 @@ fn runs() -> Vec<PathBuf> {
 }
 
 async fn remove_caches() -> Result<Vec<String>, String> {
-    let docker = connect(&Surroundings::here()).await.map_err(|error| error.to_string())?;
+    let docker =
+        connect(&DaemonSettings::of_environment()).await.map_err(|error| error.to_string())?;
     caches::remove_all(&docker).await.map_err(|error| error.to_string())
 }

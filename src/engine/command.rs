@@ -13,7 +13,7 @@ mod script;
 
 pub use difference::{Change, changes, diff, redacted};
 pub use read::read;
-pub use script::{ShellScript, shell_script};
+pub use script::{ShellScript, check_image, shell_script};
 
 /// Replaces in `command` every flag that `overlaid` names, however it was spelt
 /// (`--flag value`, `--flag=value`, `_` or `-`, `--no-flag`, a boolean followed

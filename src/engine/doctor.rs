@@ -7,7 +7,7 @@ use std::path::Path;
 use bollard::Docker;
 
 use super::compose::{self, ServiceSpec};
-use super::docker::daemon::{Surroundings, connect};
+use super::docker::daemon::{DaemonSettings, connect};
 use super::docker::gate::{GpuMemory, Reader};
 use super::docker::{self, caches, source_of};
 use super::service_flags::check_script;
@@ -51,7 +51,7 @@ pub struct Finding {
 }
 
 /// Free space below which a sweep is warned of, in GiB.
-const LITTLE_DISK: u64 = 10;
+const MIN_DISK_GIB: u64 = 10;
 
 struct Findings(Vec<Finding>);
 
@@ -114,7 +114,7 @@ fn variables(findings: &mut Findings, api_key_env: Option<&str>) {
 async fn docker_engine(findings: &mut Findings, block: &DockerBlock, grid: &Grid) {
     let utilisation = highest_utilisation(grid);
     let service = compose_service(findings, block, &grid.configurations).await;
-    let docker = match connect(&Surroundings::here()).await {
+    let docker = match connect(&DaemonSettings::of_environment()).await {
         Ok(docker) => docker,
         Err(error) => {
             findings.problem("daemon", error.to_string(), "start Docker, or look at `docker info`");
@@ -343,7 +343,7 @@ fn disk(findings: &mut Findings) {
     let Ok(here) = rustix::fs::statvfs(".") else { return };
     let gibibytes = here.f_bavail.saturating_mul(here.f_frsize) >> 30;
     let text = format!("{gibibytes} GiB free for results");
-    if gibibytes < LITTLE_DISK {
+    if gibibytes < MIN_DISK_GIB {
         findings.warning("disk", text, "a model of 20 GB and its caches need more");
     } else {
         findings.ok("disk", text);

@@ -36,11 +36,11 @@ pub struct Classified {
 }
 
 /// Never the cause of anything: it points at the line that is.
-const NEVER_THE_CAUSE: &str = "Engine core initialization failed";
+const CONSEQUENCE: &str = "Engine core initialization failed";
 /// Longest line kept, in characters.
-const LINE_CHARACTERS: usize = 600;
+const MAX_LINE_CHARACTERS: usize = 600;
 /// Lines kept for a failure that nothing known fits.
-const LAST_LINES: usize = 12;
+const MAX_LINES: usize = 12;
 
 struct Rule {
     class: FailureClass,
@@ -129,7 +129,7 @@ pub fn classify(log: &str, exit: Exit, was_ready: bool) -> Classified {
         log.lines().map(bare_line).filter(|line| !line.trim().is_empty()).collect();
     let found = RULES.iter().filter(|rule| rule.after_ready || !was_ready).find_map(|rule| {
         let hits: Vec<usize> = (0..lines.len())
-            .filter(|&at| !lines[at].contains(NEVER_THE_CAUSE) && (rule.matches)(lines[at]))
+            .filter(|&at| !lines[at].contains(CONSEQUENCE) && (rule.matches)(lines[at]))
             .collect();
         (!hits.is_empty()).then_some((rule.class, hits))
     });
@@ -355,16 +355,16 @@ fn explaining(lines: &[&str], hits: &[usize], class: FailureClass) -> Vec<String
             }
         }
     }
-    explained.truncate(LAST_LINES);
+    explained.truncate(MAX_LINES);
     explained
 }
 
 /// The errors that a log names, and its end.
 fn last_lines(lines: &[&str]) -> Vec<String> {
-    let end = lines.len().saturating_sub(LAST_LINES);
+    let end = lines.len().saturating_sub(MAX_LINES);
     let mut kept: Vec<String> = Vec::new();
     let errors = lines[..end].iter().filter(|line| {
-        !line.contains(NEVER_THE_CAUSE)
+        !line.contains(CONSEQUENCE)
             && line.split_once(": ").is_some_and(|(kind, _)| {
                 (kind.ends_with("Error") || kind.ends_with("Exception")) && !kind.contains(' ')
             })
@@ -381,7 +381,7 @@ fn last_lines(lines: &[&str]) -> Vec<String> {
 }
 
 fn clipped(line: &str) -> String {
-    match line.char_indices().nth(LINE_CHARACTERS) {
+    match line.char_indices().nth(MAX_LINE_CHARACTERS) {
         Some((end, _)) => format!("{}…", &line[..end]),
         None => line.to_owned(),
     }

@@ -212,7 +212,7 @@ impl Engine for ProcessEngine {
                 }))
             }
             Err(not_ready) => {
-                // What did not come up in an hour need not be asked for long to leave.
+                // What did not come up in an hour needs no long grace.
                 let grace = if matches!(not_ready, NotReady::Ended(_)) {
                     Duration::ZERO
                 } else {
@@ -245,13 +245,13 @@ struct Running {
 impl Running {
     /// SIGTERM, `grace`, SIGKILL of the group, until nothing of it is left.
     async fn stop(&mut self, grace: Duration) -> Result<(), LaunchFailure> {
-        let _gone_already = kill_process_group(self.group.0, Signal::TERM);
+        let _may_have_exited = kill_process_group(self.group.0, Signal::TERM);
         if timeout(grace, self.child.wait()).await.is_err() {
             tracing::warn!(group = self.group.0.as_raw_nonzero(), "no end after SIGTERM, killing");
         }
         let killed_at = Instant::now();
         while self.group.alive() {
-            let _gone_already = kill_process_group(self.group.0, Signal::KILL);
+            let _may_have_exited = kill_process_group(self.group.0, Signal::KILL);
             if timeout(Duration::from_secs(1), self.child.wait()).await.is_ok()
                 && self.group.alive()
             {
@@ -282,7 +282,7 @@ impl Group {
 impl Drop for Group {
     fn drop(&mut self) {
         if self.alive() {
-            let _gone_already = kill_process_group(self.0, Signal::KILL);
+            let _may_have_exited = kill_process_group(self.0, Signal::KILL);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The container that serves production, seen from where it may be touched:
 //! looked at, stopped and started, by id. Never removed, recreated or
 //! reconfigured; made again by the compose tool alone when somebody removed it.
-//! When it is stopped and started is [`crate::sweep::production`]'s to say.
+//! When it is stopped and started is decided by the sweep.
 
 use std::time::Duration;
 

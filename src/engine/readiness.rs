@@ -218,8 +218,8 @@ impl LaunchFailure {
 
 /// Pauses grow with the wait, so that readiness is found at most 5 % late.
 const PAUSE_SHARE: u32 = 20;
-const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
-const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+const MIN_PAUSE: Duration = Duration::from_millis(20);
+const MAX_PAUSE: Duration = Duration::from_millis(500);
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Waits until `candidate` answers a completion.
@@ -269,7 +269,7 @@ pub async fn wait_until_ready(
                 },
             };
         }
-        let pause = (started.elapsed() / PAUSE_SHARE).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
+        let pause = (started.elapsed() / PAUSE_SHARE).clamp(MIN_PAUSE, MAX_PAUSE);
         let next = (now + pause).min(started + limits.hard_cap).min(boot.last_output + allowed);
         tokio::select! {
             biased;

@@ -272,7 +272,7 @@ fn a_sweep_in_which_nothing_works_stops_with_production_back() {
     while sweep.try_wait().unwrap().is_none() {
         assert!(started.elapsed() < Duration::from_mins(2), "{}", site.journal());
         for id in site.candidates() {
-            let _gone_already = Command::new("docker").args(["kill", &id]).output();
+            let _may_have_exited = Command::new("docker").args(["kill", &id]).output();
         }
         sleep(Duration::from_millis(100));
     }

@@ -8,7 +8,7 @@ use bollard::Docker;
 use bollard::errors::Error;
 use bollard::query_parameters::ListContainersOptionsBuilder;
 
-use super::daemon::{DaemonError, Surroundings, connect};
+use super::daemon::{DaemonError, DaemonSettings, connect};
 use super::{container, label};
 
 /// A container with our labels.
@@ -79,6 +79,6 @@ pub async fn remove_dead_here(
     only: Option<&[PathBuf]>,
     lives: impl Fn(&Path) -> bool,
 ) -> Result<(Vec<Leftover>, Vec<Leftover>), CleanupError> {
-    let docker = connect(&Surroundings::here()).await?;
+    let docker = connect(&DaemonSettings::of_environment()).await?;
     Ok(remove_dead(&docker, only, lives).await?)
 }

@@ -22,11 +22,11 @@ use crate::engine::failure::{Exit, classify};
 use crate::history::launch::{FailureClass, LaunchFailure};
 
 /// Longest that a name stays taken by a container that is being removed.
-const NAME_TAKEN: Duration = Duration::from_secs(15);
+const NAME_TIMEOUT: Duration = Duration::from_secs(15);
 /// Longest that a removal may take.
-const REMOVAL: Duration = Duration::from_secs(90);
-/// How often it is asked whether somebody paused the container.
-const PAUSE_CHECK: Duration = Duration::from_secs(5);
+const REMOVAL_TIMEOUT: Duration = Duration::from_secs(90);
+/// How often the daemon is asked whether the container is paused.
+const PAUSE_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// What the daemon says of a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,7 +94,7 @@ impl Container {
                         log: None,
                     });
                 }
-                Err(error) if status(&error) == Some(409) && started.elapsed() < NAME_TAKEN => {
+                Err(error) if status(&error) == Some(409) && started.elapsed() < NAME_TIMEOUT => {
                     sleep(Duration::from_millis(100)).await;
                 }
                 Err(error) => return Err(refused("the container cannot be created", &error)),
@@ -151,16 +151,16 @@ impl Container {
         bindings.iter().find_map(|binding| binding.host_port.as_ref()?.parse().ok())
     }
 
-    /// Resolves when it no longer runs as it should: ended, removed, paused, or out of sight.
-    pub(super) async fn over(&self) -> State {
+    /// Resolves when it no longer runs as it should: ended, removed, paused, or not visible.
+    pub(super) async fn not_running(&self) -> State {
         loop {
             let options = WaitContainerOptionsBuilder::new().condition("not-running").build();
             let mut waiting = Box::pin(self.docker.wait_container(&self.id, Some(options)));
             // An event; the timeout only looks for what has no event here: a pause.
-            let _event = timeout(PAUSE_CHECK, waiting.next()).await;
+            let _event = timeout(PAUSE_CHECK_INTERVAL, waiting.next()).await;
             match self.state().await {
                 State::Running(_) => {}
-                over => return over,
+                state => return state,
             }
             sleep(Duration::from_millis(20)).await;
         }
@@ -227,7 +227,7 @@ pub(super) async fn remove(docker: &Docker, id: &str) -> Result<(), Error> {
             Err(error) if status(&error) == Some(404) => return Ok(()),
             // Its removal is in flight, or its process does not end yet.
             seen => {
-                if started.elapsed() > REMOVAL {
+                if started.elapsed() > REMOVAL_TIMEOUT {
                     return Err(asked.err().or(seen.err()).unwrap_or(Error::RequestTimeoutError));
                 }
                 if let Err(error) = asked

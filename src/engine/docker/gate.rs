@@ -44,10 +44,10 @@ pub trait ReadMemory: Send + Sync {
     async fn read(&mut self) -> Option<Vec<GpuMemory>>;
 }
 
-const LONGEST: Duration = Duration::from_mins(2);
-const STABLE: Duration = Duration::from_secs(5);
-const BETWEEN: Duration = Duration::from_millis(500);
-const WITHIN: f64 = 0.01;
+const MAX_WAIT: Duration = Duration::from_mins(2);
+const STABLE_FOR: Duration = Duration::from_secs(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
+const TOLERANCE: f64 = 0.01;
 
 /// Waits between launches until GPU memory is free.
 pub struct Gate {
@@ -93,10 +93,10 @@ impl Gate {
         let mut reading = first;
         let mut free_since: Option<Instant> = None;
         // Nothing ran yet that could have been free all along: a first reading at the reference counts from now.
-        while started.elapsed() < LONGEST {
-            if is_back(reference, &reading) {
+        while started.elapsed() < MAX_WAIT {
+            if is_free_again(reference, &reading) {
                 let since = *free_since.get_or_insert_with(Instant::now);
-                if since.elapsed() >= STABLE {
+                if since.elapsed() >= STABLE_FOR {
                     return Ok(());
                 }
             } else {
@@ -104,7 +104,7 @@ impl Gate {
             }
             tokio::select! {
                 () = cancel.cancelled() => return Ok(()),
-                () = sleep(BETWEEN) => {}
+                () = sleep(POLL_INTERVAL) => {}
             }
             if let Some(next) = reader.read().await {
                 reading = next;
@@ -124,19 +124,19 @@ impl Gate {
             FailureClass::Environment,
             format!(
                 "after {} s GPU memory is still held by something else: {}",
-                LONGEST.as_secs(),
+                MAX_WAIT.as_secs(),
                 listed(&short)
             ),
         ))
     }
 }
 
-fn is_back(reference: &[GpuMemory], reading: &[GpuMemory]) -> bool {
+fn is_free_again(reference: &[GpuMemory], reading: &[GpuMemory]) -> bool {
     reference.iter().all(|before| {
         reading
             .iter()
             .find(|now| now.uuid == before.uuid)
-            .is_some_and(|now| now.free >= before.free * (1.0 - WITHIN))
+            .is_some_and(|now| now.free >= before.free * (1.0 - TOLERANCE))
     })
 }
 

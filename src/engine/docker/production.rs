@@ -177,7 +177,10 @@ impl Production for DockerProduction {
         match tokio::time::timeout(limit, proof).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(NotReady::NotServing(why))) => Err(why),
-            Ok(Err(NotReady::Ended(exit))) => Err(format!("it ended with code {:?}", exit.code)),
+            Ok(Err(NotReady::Ended(exit))) => Err(match exit.code {
+                Some(code) => format!("it ended with code {code}"),
+                None => "it ended with an unknown code".to_owned(),
+            }),
             _ => Err(format!("no completion within {} s", limit.as_secs())),
         }
     }

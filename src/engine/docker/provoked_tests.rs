@@ -143,7 +143,7 @@ async fn an_engine_that_dies_in_mid_stream_is_a_crash_with_its_lines() {
         "{failure:?}"
     );
     assert!(failure.log_lines.iter().any(|line| line.contains("EngineCore")), "{failure:?}");
-    launched.stop().await.expect("put away");
+    launched.stop().await.expect("stopped");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -18,7 +18,7 @@ use super::container::{Identity, State, state};
 use crate::server::{GpuIds, ResourceProbe, ResourceSample};
 
 /// Longest that one sample waits for a daemon that looks once a second itself.
-const PATIENCE: Duration = Duration::from_secs(5);
+const SAMPLE_TIMEOUT: Duration = Duration::from_secs(5);
 
 type Frames = Pin<Box<dyn Stream<Item = Result<ContainerStatsResponse, Error>> + Send>>;
 
@@ -57,7 +57,7 @@ impl ContainerProbe {
         });
         // Frames from before this sample are stale.
         while let Some(Some(Ok(_))) = stream.next().now_or_never() {}
-        let next = timeout(PATIENCE, stream.next()).await;
+        let next = timeout(SAMPLE_TIMEOUT, stream.next()).await;
         let Ok(Some(Ok(frame))) = next else {
             *frames = None;
             return None;
@@ -71,7 +71,7 @@ impl ResourceProbe for ContainerProbe {
     async fn sample(&self) -> Option<ResourceSample> {
         let mut watched = self.watched.lock().await;
         let frame = self.next(&mut watched.frames).await;
-        let now = timeout(PATIENCE, state(&self.docker, &self.id)).await;
+        let now = timeout(SAMPLE_TIMEOUT, state(&self.docker, &self.id)).await;
         let restarts = match now {
             Ok(State::Removed) => return None,
             Ok(State::DaemonUnreachable(_)) | Err(_) => None,
@@ -218,9 +218,9 @@ mod tests {
         assert_eq!(probe.sample().await.expect("it lives").restarts, Some(1));
 
         // Somebody looks all the time, also while it is stopped.
-        let looking = tokio::spawn(async move { while probe.sample().await.is_some() {} });
+        let sampling = tokio::spawn(async move { while probe.sample().await.is_some() {} });
         launched.stop().await.expect("stopped");
-        timeout(PATIENCE * 4, looking)
+        timeout(SAMPLE_TIMEOUT * 4, sampling)
             .await
             .expect("nothing is left to look at")
             .expect("no panic");

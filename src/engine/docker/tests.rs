@@ -12,7 +12,7 @@ use bollard::models::ContainerCreateBody;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use super::daemon::{Surroundings, connect};
+use super::daemon::{DaemonSettings, connect};
 use super::*;
 use crate::configuration::{Configuration, Flags};
 use crate::engine::compose::GpuRequest;
@@ -57,7 +57,7 @@ pub(super) struct Place {
 impl Place {
     pub(super) async fn new(test: &str) -> Self {
         Self {
-            docker: connect(&Surroundings::here()).await.expect("a daemon"),
+            docker: connect(&DaemonSettings::of_environment()).await.expect("a daemon"),
             folder: tempfile::tempdir().expect("a folder"),
             sweep: format!("test-{test}-{}", std::process::id()),
         }
@@ -233,7 +233,7 @@ async fn what_others_do_to_a_serving_container_is_found() {
         let failure = launched.check().await.expect_err("it is not what it was");
         assert_eq!(failure.class, class, "{deed:?}: {failure:?}");
         assert!(failure.message.contains(word), "{deed:?}: {}", failure.message);
-        launched.stop().await.expect("put away");
+        launched.stop().await.expect("stopped");
         assert!(place.containers().is_empty(), "{deed:?}");
     }
 }
@@ -298,7 +298,7 @@ async fn a_container_out_of_memory_is_known_by_the_daemon_s_word() {
         (FailureClass::HostMemory, Some(137)),
         "{failure:?}"
     );
-    launched.stop().await.expect("put away");
+    launched.stop().await.expect("stopped");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -384,9 +384,9 @@ async fn a_daemon_that_goes_away_is_the_environment() {
     while !socket.exists() {
         sleep(Duration::from_millis(10)).await;
     }
-    let here = Surroundings {
+    let here = DaemonSettings {
         docker_host: Some(format!("unix://{}", socket.display())),
-        ..Surroundings::default()
+        ..DaemonSettings::default()
     };
     let docker = connect(&here).await.expect("through the proxy");
     let through = Place {
@@ -411,7 +411,7 @@ async fn a_daemon_that_goes_away_is_the_environment() {
 
 /// Forwards to the real daemon until it is aborted, and cuts everything then.
 async fn proxy(socket: PathBuf) {
-    let real = Surroundings::here().socket().expect("a local daemon");
+    let real = DaemonSettings::of_environment().socket().expect("a local daemon");
     let real = real.trim_start_matches("unix://").to_owned();
     let listener = tokio::net::UnixListener::bind(socket).expect("bound");
     let mut open = tokio::task::JoinSet::new();
