@@ -1,4 +1,4 @@
-//! `doctor GRID`: what stands in a launch's way, line by line.
+//! `doctor GRID`: what would prevent a launch, line by line.
 
 use vllm_grid::engine::doctor::{Severity, diagnose};
 use vllm_grid::engine::service;

@@ -114,7 +114,7 @@ async fn go(
     progress.close();
     let (also, outcome) = outcome(ending, tell(&sweep));
     if let Some(also) = also {
-        also.tell();
+        also.print();
     }
     outcome
 }
@@ -219,10 +219,10 @@ mod tests {
         let told = || Err(CommandError::from(full("results.csv")));
         let (also, outcome_of) = outcome(Err(full("journal.jsonl").into()), told());
         assert!(also.is_none());
-        assert_eq!(outcome_of.unwrap_err().tell(), Exit::Environment);
+        assert_eq!(outcome_of.unwrap_err().print(), Exit::Environment);
         let (also, outcome_of) = outcome(Err(stopped()), told());
-        assert_eq!(also.expect("both").tell(), Exit::Environment);
-        assert_eq!(outcome_of.unwrap_err().tell(), Exit::Engine);
+        assert_eq!(also.expect("both").print(), Exit::Environment);
+        assert_eq!(outcome_of.unwrap_err().print(), Exit::Engine);
         let (also, outcome_of) = outcome(Ok(Ending::Interrupted), told());
         assert!(also.is_some() && matches!(outcome_of, Ok(Exit::Interrupted)));
         let (also, outcome_of) = outcome(Ok(Ending::Complete), told());

@@ -87,8 +87,8 @@ impl Engine for SimulatedEngine {
         emit: &Emit,
         cancel: &CancellationToken,
     ) -> Result<Box<dyn Launched>, LaunchFailure> {
-        let environment = |fault: std::io::Error| {
-            LaunchFailure::new(FailureClass::Environment, fault.to_string())
+        let environment = |error: std::io::Error| {
+            LaunchFailure::new(FailureClass::Environment, error.to_string())
         };
         let began = Instant::now();
         let started_at = jiff::Timestamp::now().to_string();

@@ -3,6 +3,9 @@
 //! flags can neither be read nor varied, and its text may hold a key. What else
 //! the script does is not read here.
 
+use crate::configuration::Configuration;
+use crate::history::launch::{FailureClass, LaunchFailure};
+
 /// Programs that run their argument behind `-c` as a script.
 const SHELLS: &[&str] = &["sh", "bash", "dash", "ash", "ksh", "mksh", "zsh", "fish"];
 /// Long options of the shells that are followed by a value.
@@ -28,6 +31,26 @@ pub fn shell_script<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Option<
     let text = arguments.get(at).copied().unwrap_or_default();
     let uses_arguments = ["$@", "${@", "$*", "${*"].iter().any(|it| text.contains(it));
     Some(ShellScript { at, forwards: uses_arguments && at + 1 < arguments.len() })
+}
+
+/// Refuses flags for an image whose command is a script: the shell would ignore
+/// them, and something other than what was asked would be measured.
+///
+/// # Errors
+/// A failure of the class `bad_flag`.
+pub fn check_image<'a>(
+    arguments: impl IntoIterator<Item = &'a str>,
+    configuration: &Configuration,
+    image: &str,
+) -> Result<(), LaunchFailure> {
+    let reaches = shell_script(arguments).is_none_or(|script| script.forwards);
+    if reaches || configuration.flags.is_empty() {
+        return Ok(());
+    }
+    let message = format!(
+        "the command of image {image} is a shell script, and flags in a script cannot be varied yet"
+    );
+    Err(LaunchFailure::new(FailureClass::BadFlag, message))
 }
 
 fn file_name(word: &str) -> &str {
@@ -65,7 +88,12 @@ fn script_behind(arguments: &[&str], first: usize) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use serde_json::Value;
+
     use super::*;
+    use crate::configuration::Flags;
 
     fn position(line: &str) -> Option<usize> {
         let words = shell_words::split(line).expect("the test quotes well");
@@ -79,7 +107,7 @@ mod tests {
             (r#"sh -c 'exec vllm serve "${@}"' -- m --seed 1"#, true),
             // The first argument behind the script is `$0`: it does not arrive.
             (r#"sh -c 'exec vllm serve "$@"'"#, false),
-            (r#"sh -c 'exec vllm serve m' -- --seed 1"#, false),
+            ("sh -c 'exec vllm serve m' -- --seed 1", false),
         ] {
             let words = shell_words::split(line).expect("the test quotes well");
             let script = shell_script(words.iter().map(String::as_str)).expect("a script");
@@ -110,6 +138,25 @@ mod tests {
         ] {
             assert_eq!(position(line), Some(at), "{line}");
         }
+    }
+
+    #[test]
+    fn flags_for_an_image_that_runs_a_script_are_refused() {
+        let configuration = |flags: Flags| Configuration {
+            name: "c".to_owned(),
+            aliases: Vec::new(),
+            id: "0".to_owned(),
+            varied: flags.clone(),
+            flags,
+            environment: BTreeMap::new(),
+        };
+        let flags = configuration(Flags::from([("seed".to_owned(), Value::from(1))]));
+        let script = ["/bin/sh", "-c", "exec vllm serve m"];
+        let failure = check_image(script, &flags, "i:1").expect_err("ignored by the shell");
+        assert_eq!(failure.class, FailureClass::BadFlag);
+        assert!(failure.message.contains("image i:1 is a shell script"), "{}", failure.message);
+        assert_eq!(check_image(script, &configuration(Flags::new()), "i:1"), Ok(()));
+        assert_eq!(check_image(["vllm", "serve"], &flags, "i:1"), Ok(()));
     }
 
     #[test]

@@ -15,7 +15,7 @@
 //!
 //! *Replaced on purpose*: `container_name`, `ports`, `expose`, `restart`,
 //! `deploy.restart_policy`, `healthcheck`, `logging`, `depends_on`, `labels`,
-//! `hostname`, `stop_grace_period`, `profiles`, and `build` beside an image.
+//! `hostname`, `stop_grace_period`, `profiles`, and `build` next to an image.
 //!
 //! *Refused by name*: `build` without `image`, `secrets`, `configs`,
 //! `network_mode: host`, and whatever is in neither list.
@@ -45,7 +45,7 @@ pub struct ComposeSource {
     pub service: String,
 }
 
-/// A variable without a value, and where it stands.
+/// A variable without a value, and its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnsetVariable {
     /// Its name.
@@ -54,7 +54,7 @@ pub struct UnsetVariable {
     pub file: PathBuf,
     /// Line, from 1.
     pub line: usize,
-    /// Column in characters, from 1: where the `$` stands.
+    /// Column in characters, from 1: of the `$`.
     pub column: usize,
 }
 

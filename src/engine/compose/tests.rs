@@ -104,9 +104,9 @@ fn what_cannot_be_carried_over_is_refused_by_name() {
 
 #[test]
 fn a_service_that_is_not_there_is_named_with_those_that_are() {
-    let fault =
+    let error =
         service::parse(&printed("production.v1.yaml"), "vlm", "p").expect_err("no such service");
-    let text = fault.to_string();
+    let text = error.to_string();
     assert!(text.contains("`vlm`") && text.contains("proxy") && text.contains("vllm"), "{text}");
 }
 

@@ -42,8 +42,8 @@ fn required_names(stderr: &str) -> Vec<String> {
         let message = rest.strip_prefix(":?").or_else(|| rest.strip_prefix('?'))?;
         Some((name, message.split('}').next().unwrap_or_default()))
     });
-    let told = stderr.trim_end();
-    demanded.filter(|(_, message)| told.ends_with(message)).map(|(name, _)| name).collect()
+    let printed = stderr.trim_end();
+    demanded.filter(|(_, message)| printed.ends_with(message)).map(|(name, _)| name).collect()
 }
 
 /// The uses of `names` in `service` of `files` and in what it extends.

@@ -12,7 +12,7 @@ use bollard::query_parameters::InspectNetworkOptions;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::command::{flag_value, flags_of, overlay, shell_script};
+use super::command::{check_image, flag_value, flags_of, overlay, shell_script};
 use super::compose::{Mount, ServiceSpec};
 use super::failure::Exit;
 use super::log::EngineLog;
@@ -57,7 +57,7 @@ pub struct DockerSpec {
     pub api_key: Option<ApiKey>,
     /// Whether GPUs are asked for; off for CPU images.
     pub gpus: bool,
-    /// Whether our cache volumes stand in for those that the service lacks.
+    /// Whether our cache volumes replace those that the service lacks.
     pub caches: bool,
     /// Whether vLLM's development endpoints are switched on (they need no key).
     pub introspect: bool,
@@ -152,26 +152,12 @@ impl DockerEngine {
         overlay(command, &flags_of(command, configuration))
     }
 
-    /// Whether the service, or its image where it leaves that to the image, runs a
-    /// shell script that no flags reach.
-    fn runs_script(&self) -> bool {
+    /// Entry point and command, of the image where the service leaves them to it.
+    fn arguments(&self) -> impl Iterator<Item = &str> {
         let ServiceSpec { entrypoint, command, .. } = &self.spec.service;
         let entrypoint = entrypoint.as_ref().unwrap_or(&self.image.entrypoint);
         let command = command.as_ref().unwrap_or(&self.image.command);
-        let arguments = entrypoint.iter().chain(command).map(String::as_str);
-        shell_script(arguments).is_some_and(|script| !script.forwards)
-    }
-
-    /// A shell ignores flags behind its script: what would run is not what was asked.
-    fn check_script(&self, configuration: &Configuration) -> Result<(), LaunchFailure> {
-        if configuration.flags.is_empty() || !self.runs_script() {
-            return Ok(());
-        }
-        let message = format!(
-            "the command of image {} is a shell script, and flags in a script cannot be varied yet",
-            self.spec.service.image
-        );
-        Err(LaunchFailure::new(FailureClass::BadFlag, message))
+        entrypoint.iter().chain(command).map(String::as_str)
     }
 
     fn secrets(&self) -> Vec<String> {
@@ -194,7 +180,7 @@ impl DockerEngine {
             environment.insert("VLLM_SERVER_DEV_MODE".to_owned(), "1".to_owned());
         }
         let of_service = &self.spec.service.environment;
-        if self.offline.holds_for(&order.configuration)
+        if self.offline.applies_to(&order.configuration)
             && !of_service.contains_key(offline::VARIABLE)
         {
             environment.insert(offline::VARIABLE.to_owned(), "1".to_owned());
@@ -242,7 +228,7 @@ impl DockerEngine {
     }
 
     async fn start(&self, order: &LaunchOrder, emit: &Emit) -> Result<Started, LaunchFailure> {
-        self.check_script(&order.configuration)?;
+        check_image(self.arguments(), &order.configuration, &self.spec.service.image)?;
         let command = self.command(&order.configuration);
         let port = flag_value(&command, "port").and_then(|port| port.parse().ok()).unwrap_or(8000);
         let networks = self.networks().await?;
@@ -256,8 +242,8 @@ impl DockerEngine {
             command,
             port,
         };
-        let (log, file) = EngineLog::create(&order.folder).map_err(|fault| {
-            LaunchFailure::new(FailureClass::Environment, format!("the launch's folder: {fault}"))
+        let (log, file) = EngineLog::create(&order.folder).map_err(|error| {
+            LaunchFailure::new(FailureClass::Environment, format!("the launch's folder: {error}"))
         })?;
         let name = container_name(order);
         let container =
@@ -266,7 +252,7 @@ impl DockerEngine {
         match started.start(networks.get(1..).unwrap_or_default(), file).await {
             Ok(()) => Ok(started),
             Err(failure) => {
-                started.container.put_away(0).await?;
+                started.container.stop_and_remove(0).await?;
                 Err(failure)
             }
         }
@@ -331,10 +317,12 @@ impl Engine for DockerEngine {
                 if offline::is_kept(&self.spec.service, self.spec.caches, &self.image.id) {
                     self.offline.served(&order.configuration);
                 }
-                let flags = if self.runs_script() {
+                // A script's flags are not among the container's arguments.
+                let script = shell_script(self.arguments()).is_some_and(|it| !it.forwards);
+                let flags = if script {
                     Flags::new()
                 } else {
-                    super::service_flags::read(&started.container.arguments().await).1
+                    super::command::read(&started.container.arguments().await).1
                 };
                 let inspected = Inspected { image: identity.image_id.clone(), flags };
                 let secrets = self.secrets();
@@ -351,7 +339,7 @@ impl Engine for DockerEngine {
             Err(failure) => failure,
         };
         // What never served has nothing to finish.
-        match started.container.put_away(10).await {
+        match started.container.stop_and_remove(10).await {
             Ok(()) => Err(failure),
             Err(left) => Err(LaunchFailure {
                 message: format!("{}; {}", failure.message, left.message),
@@ -386,7 +374,7 @@ impl DockerEngine {
         cancel: &CancellationToken,
     ) -> Result<(Server, Identity), LaunchFailure> {
         let Some(published) = started.container.published(started.port).await else {
-            let state = started.container.over().await;
+            let state = started.container.not_running().await;
             started.container.finish_log().await;
             return Err(self.not_running(&state, &started.log.text(), false));
         };
@@ -395,12 +383,12 @@ impl DockerEngine {
             api_key: self.spec.api_key.clone(),
         };
         let candidate = (self.connect)(endpoint);
-        let mut over = None;
+        let mut last_state = None;
         let ready = {
             let container = &started.container;
-            let seen = &mut over;
+            let seen = &mut last_state;
             let mut ended = Box::pin(async move {
-                *seen = Some(container.over().await);
+                *seen = Some(container.not_running().await);
                 Exit::default()
             });
             let log = &mut started.log;
@@ -422,7 +410,7 @@ impl DockerEngine {
             },
             Err(NotReady::Ended(exit)) => {
                 started.container.finish_log().await;
-                let state = over.unwrap_or(State::Ended(exit));
+                let state = last_state.unwrap_or(State::Ended(exit));
                 Err(self.not_running(&state, &started.log.text(), false))
             }
             Err(not_ready) => {

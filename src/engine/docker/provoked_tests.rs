@@ -41,7 +41,7 @@ async fn provoked(
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Docker"]
-async fn every_class_is_told_by_its_lines_and_tried_again_only_where_it_can_end_otherwise() {
+async fn every_class_is_recognised_by_its_lines_and_tried_again_only_where_it_can_end_otherwise() {
     let cases = [
         (
             "kv_cache_too_small",
@@ -67,8 +67,8 @@ async fn every_class_is_told_by_its_lines_and_tried_again_only_where_it_can_end_
     for (word, class, code, line, tries) in cases {
         let (failure, tried) = provoked(&["--sim-fail", word], |_| {}).await;
         assert_eq!((failure.class, failure.exit_code), (class, Some(code)), "{word}: {failure:?}");
-        let told = failure.log_lines.iter().any(|told| told.contains(line));
-        assert!(told || line.is_empty(), "{word}: {:?}", failure.log_lines);
+        let logged = failure.log_lines.iter().any(|it| it.contains(line));
+        assert!(logged || line.is_empty(), "{word}: {:?}", failure.log_lines);
         assert_eq!(tried, tries, "{word}");
         assert_eq!(
             failure.estimated_max_model_len,
@@ -143,7 +143,7 @@ async fn an_engine_that_dies_in_mid_stream_is_a_crash_with_its_lines() {
         "{failure:?}"
     );
     assert!(failure.log_lines.iter().any(|line| line.contains("EngineCore")), "{failure:?}");
-    launched.stop().await.expect("put away");
+    launched.stop().await.expect("stopped");
 }
 
 #[tokio::test(flavor = "multi_thread")]

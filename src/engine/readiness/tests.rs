@@ -77,10 +77,10 @@ async fn play(script: Script, cancel_at: Option<u64>) -> Outcome {
     let script = Arc::new(script);
     let candidate = Scripted { started, script: script.clone(), polls: AtomicU32::new(0) };
     let phases = Arc::new(Mutex::new(Vec::new()));
-    let heard = phases.clone();
+    let seen = phases.clone();
     let emit = Emit::to(move |event| {
         if let Event::Phase(Phase::Starting(text)) = event {
-            heard.lock().expect("no test panics with it").push(text);
+            seen.lock().expect("no test panics with it").push(text);
         }
     });
     let cancel = CancellationToken::new();
