@@ -142,9 +142,9 @@ mod tests {
     fn a_cause_is_told_once() {
         let fault = || io::Error::other("the disk sulks");
         let path = || std::path::PathBuf::from("run");
-        let journal = JournalError::Io { path: path(), fault: fault() };
+        let journal = JournalError::Io { path: path(), error: fault() };
         for failure in [
-            HistoryError::Io { path: path(), fault: fault() }.into(),
+            HistoryError::Io { path: path(), error: fault() }.into(),
             HistoryError::Journal(journal).into(),
             CommandError::new(
                 Exit::Environment,

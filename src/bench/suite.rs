@@ -22,7 +22,7 @@ use crate::client::clock::{Clock, now_ns};
 use crate::client::record::RequestRecord;
 use crate::client::request::Prepared;
 use crate::client::{Client, ClientError, Limits, Order, Outcome, Slot};
-use crate::event::{Emit, Event, Phase};
+use crate::event::{Emit, NoticeKind, Phase};
 use crate::metric::Measurement;
 use crate::server::Server;
 use crate::server::counters::Counters;
@@ -384,7 +384,7 @@ impl<'a> Bench<'a> {
 
     /// Tells a person something, in one line.
     pub(crate) fn warn(&self, text: String) {
-        self.emit.emit(Event::Warning(text));
+        self.emit.warn(text);
     }
 
     /// Whether the present repeat is discarded.
@@ -485,7 +485,7 @@ pub async fn run_suite(
                     }
                     Err(error) => return Err(error),
                 };
-                bench.emit.emit(Event::RepeatFinished(measurement.clone()));
+                bench.emit.emit(NoticeKind::RepeatFinished(measurement.clone()));
                 measurements.push(measurement);
                 if let Some(error) = ended {
                     return Err(error);

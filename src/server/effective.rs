@@ -23,7 +23,8 @@ pub enum FlagProof {
     Overridden,
     /// Only the command line was printed back.
     Echoed,
-    /// The server shows nothing of it.
+    /// The server shows nothing of it, or the proof is of a kind that a newer version knows.
+    #[serde(other)]
     Unknown,
 }
 
