@@ -232,6 +232,8 @@ impl Sweep {
     ) -> Result<Ending, SweepError> {
         let mut breaker = Breaker::default();
         let mut ending = None;
+        // Until a launch has ended, where the strategy waits for one.
+        let mut waiting = false;
         let interrupted = |ending: &mut Option<Ending>| {
             if ending.replace(Ending::Interrupted) != Some(Ending::Interrupted) {
                 context.events.emit().emit(NoticeKind::Interrupted);
@@ -241,11 +243,11 @@ impl Sweep {
             if context.cancel.is_cancelled() {
                 interrupted(&mut ending);
             }
-            while ending.is_none() && running.count() < context.engine.places() {
+            while may_start(ending, waiting, running) && running.count() < context.engine.places() {
                 match self.next(context, running)? {
                     Next::Launch(trial) => self.start(context, running, trial).await?,
                     Next::Skipped => {}
-                    Next::Wait => break,
+                    Next::Wait => waiting = true,
                     Next::End(end) => ending = Some(end),
                 }
                 if context.cancel.is_cancelled() {
@@ -263,6 +265,7 @@ impl Sweep {
             match incoming {
                 Incoming::Put(put) => self.journal(context, put).await?,
                 Incoming::Ended { launch, trial, outcome } => {
+                    waiting = false;
                     let outcome = outcome?;
                     self.append(Entry::LaunchEnded { launch, outcome: outcome.clone() })?;
                     let again = relaunch::measures_rest(&self.record, trial.trial, trial.repeats);
@@ -385,6 +388,16 @@ impl Sweep {
         replay::apply(&mut self.record, &line);
         self.events.written(line);
         Ok(())
+    }
+}
+
+/// Whether a launch may be started where there is a place for it: the missing
+/// repeats of a trial are measured even after the strategy has finished.
+fn may_start(ending: Option<Ending>, waiting: bool, running: &Running) -> bool {
+    match ending {
+        None => !waiting || !running.again.is_empty(),
+        Some(Ending::Complete) => !running.again.is_empty(),
+        Some(_) => false,
     }
 }
 
