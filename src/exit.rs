@@ -142,9 +142,9 @@ mod tests {
     fn a_cause_is_printed_once() {
         let error = || io::Error::other("disk quota exceeded");
         let path = || std::path::PathBuf::from("run");
-        let journal = JournalError::Io { path: path(), fault: error() };
+        let journal = JournalError::Io { path: path(), error: error() };
         for failure in [
-            HistoryError::Io { path: path(), fault: error() }.into(),
+            HistoryError::Io { path: path(), error: error() }.into(),
             HistoryError::Journal(journal).into(),
             CommandError::new(
                 Exit::Environment,

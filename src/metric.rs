@@ -169,12 +169,14 @@ pub fn numbers<'a>(values: impl IntoIterator<Item = (&'a str, Option<f64>)>) -> 
 pub enum Status {
     /// Valid.
     Ok,
-    /// Measured, but not to be used; the reason says why.
-    Void,
     /// The launch or the server failed.
     Failed,
     /// Not tried; the reason says why.
     Skipped,
+    /// Measured, but not to be used; the reason says why. The status of a newer
+    /// version reads as this one.
+    #[serde(other)]
+    Void,
 }
 
 impl Status {

@@ -8,7 +8,7 @@ use vllm_grid::bench::suite::{Bench, BenchError, BenchSettings, planned_repeats,
 use vllm_grid::bench::{RecordSink, RepeatKey};
 use vllm_grid::client::Limits;
 use vllm_grid::client::record::RequestRecord;
-use vllm_grid::event::{Emit, Event};
+use vllm_grid::event::Emit;
 use vllm_grid::history::record::SCHEMA_VERSION;
 use vllm_grid::metric::{Measurement, Status};
 use vllm_grid::report;
@@ -151,7 +151,7 @@ fn telemetry(args: &BenchArgs, gpus: Option<GpuIds>, server: &Server, emit: &Emi
         }
         _ => return telemetry,
     };
-    emit.emit(Event::Warning(warning.to_owned()));
+    emit.warn(warning);
     telemetry
 }
 

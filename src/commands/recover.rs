@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use vllm_grid::engine::docker::caches;
 use vllm_grid::engine::docker::daemon::{DaemonSettings, connect};
-use vllm_grid::event::{Emit, Event};
+use vllm_grid::event::{Emit, NoticeKind};
 use vllm_grid::sweep::recover;
 
 use crate::cli::RecoverArgs;
@@ -13,27 +13,28 @@ use crate::exit::{CommandError, Exit, print};
 /// `recover`: exit code 3 where anything is left undone.
 pub(crate) async fn recover(args: &RecoverArgs) -> Result<Exit, CommandError> {
     let folders = if args.runs.is_empty() { runs() } else { args.runs.clone() };
-    let emit = Emit::to(|event| {
-        if let Event::Warning(text) = event {
-            let _closed = print(&format!("{text}\n"));
+    let emit = Emit::to(|notice| {
+        if let NoticeKind::Warning(text) = notice.kind {
+            // A reader that went away needs no warning.
+            let _ = print(&format!("{text}\n"));
         }
     });
     let done = recover::run(&folders, args.runs.is_empty(), &emit).await;
     let mut lines: Vec<String> = Vec::new();
-    let mut list = |what: &str, names: &[String]| {
+    let mut report = |what: &str, names: &[String]| {
         lines.extend(names.iter().map(|name| format!("{what} {name}\n")));
     };
     let paths = |paths: &[PathBuf]| -> Vec<String> {
         paths.iter().map(|path| path.display().to_string()).collect()
     };
-    list("removed container", &done.removed);
-    list("killed the process of", &paths(&done.killed));
-    list("production runs and answers again, stopped by", &paths(&done.production));
-    list("not touched, it is running:", &paths(&done.living));
+    report("removed container", &done.removed);
+    report("killed the process of", &paths(&done.killed));
+    report("production runs and answers again, stopped by", &paths(&done.production));
+    report("not touched, it is running:", &paths(&done.living));
     let mut problems = done.problems;
     if args.caches {
         match remove_caches().await {
-            Ok(names) => list("removed cache volume", &names),
+            Ok(names) => report("removed cache volume", &names),
             Err(problem) => problems.push(problem),
         }
     }

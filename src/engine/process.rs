@@ -164,7 +164,7 @@ impl Engine for ProcessEngine {
     }
 
     async fn launch(
-        &mut self,
+        &self,
         order: &LaunchOrder,
         emit: &Emit,
         cancel: &CancellationToken,

@@ -14,36 +14,14 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::failure::{Exit, end_of_log};
+pub use crate::event::BootPhase;
 use crate::event::{Emit, Phase};
 use crate::history::launch::{FailureClass, LaunchFailure};
 use crate::server::health::health_by;
 use crate::server::http::Http;
 use crate::server::{Endpoint, Health, Server, completion_proof};
 
-/// How far a boot has come, as the log shows it. Only forwards.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum BootPhase {
-    /// Python starts, flags are read.
-    Starting,
-    /// Weights are loaded.
-    Loading,
-    /// Compilation, profiling and graph capture: can be silent for 30 minutes (vLLM #52682).
-    Compiling,
-    /// The API server says that it listens.
-    Serving,
-}
-
 impl BootPhase {
-    /// The phase in words for a person.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Starting => "starting",
-            Self::Loading => "loading weights",
-            Self::Compiling => "compiling and capturing graphs",
-            Self::Serving => "waiting for the first completion",
-        }
-    }
-
     /// The latest phase that `text`, a piece of log, shows.
     pub fn of(text: &str) -> Option<Self> {
         let contains_any = |words: &[&str]| words.iter().any(|word| text.contains(word));
@@ -236,7 +214,7 @@ pub async fn wait_until_ready(
 ) -> Result<Server, NotReady> {
     let started = Instant::now();
     let mut boot = Boot { phase: BootPhase::Starting, last_output: started };
-    emit.phase(Phase::Starting(boot.phase.as_str().to_owned()));
+    emit.phase(Phase::Booting(boot.phase));
     loop {
         boot.read_log(&new_log(), emit);
         let now = Instant::now();
@@ -301,7 +279,7 @@ impl Boot {
     fn enter(&mut self, phase: BootPhase, emit: &Emit) {
         if phase > self.phase {
             self.phase = phase;
-            emit.phase(Phase::Starting(phase.as_str().to_owned()));
+            emit.phase(Phase::Booting(phase));
         }
     }
 }

@@ -26,7 +26,8 @@ pub enum FlagProof {
     Overridden,
     /// Only the command line was printed back: the flag arrived, no more is known.
     Echoed,
-    /// The server shows nothing of it, or a value that cannot be compared (`auto`).
+    /// The server shows nothing of it, or the proof is of a kind that a newer version knows.
+    #[serde(other)]
     Unknown,
 }
 

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::options::{OptionKind, OptionSpec, Options};
-use crate::statistics::distribution;
 use super::specification::Specification as _;
 use super::{Concurrency, Kind, Route, Spec};
+use crate::statistics::distribution;
 
 /// The kind `load`.
 pub(super) const KIND: Kind = Kind {

@@ -39,7 +39,6 @@ pub use cost::{PREFILL, Seconds, TOKEN, Work};
 pub use dataset::{Dataset, DatasetError, DatasetFile, Datasets, Prompt};
 pub use kv_cache::KvCache;
 pub use load::{Arrivals, Load, LoadCase, Slo};
-pub(crate) use load::{FOR_P95, FOR_P99};
 pub use long_context::LongContext;
 pub use options::{OptionError, OptionKind, OptionSpec, Options};
 pub use reasoning::{Reasoning, ReasoningKind};

@@ -20,7 +20,7 @@ use super::body::{gpu_request, is_nvidia};
 use super::container::Container;
 use super::label;
 use crate::engine::compose::ServiceSpec;
-use crate::event::{Emit, Event};
+use crate::event::Emit;
 use crate::history::launch::{FailureClass, LaunchFailure};
 use crate::server::GpuIds;
 
@@ -81,7 +81,7 @@ impl Gate {
         let Some(first) = reader.read().await else {
             let text = "no GPU can be seen from here (neither NVML nor nvidia-smi): \
                         the GPU memory gate between launches is skipped";
-            emit.emit(Event::Warning(text.to_owned()));
+            emit.warn(text);
             self.reader = None;
             return Ok(());
         };
@@ -116,7 +116,7 @@ impl Gate {
                 "GPU memory is not back to what it was before the first launch ({}), but suffices: the sweep continues",
                 listed(&reading)
             );
-            emit.emit(Event::Warning(text));
+            emit.warn(text);
             return Ok(());
         }
         Err(LaunchFailure::new(

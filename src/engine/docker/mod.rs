@@ -4,6 +4,7 @@
 //! addressed by id. Production is the sweep's to guard, not this engine's.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bollard::Docker;
@@ -19,7 +20,7 @@ use super::log::EngineLog;
 use super::readiness::{Connect, Limits, NotReady, wait_until_ready};
 use super::{Engine, LaunchOrder, Launched};
 use crate::configuration::{Configuration, Flags};
-use crate::event::{Emit, Event};
+use crate::event::Emit;
 use crate::history::launch::{FailureClass, LaunchFacts, LaunchFailure};
 use crate::server::effective::Inspected;
 use crate::server::{ApiKey, Endpoint, GpuIds, Server};
@@ -117,8 +118,8 @@ pub struct DockerEngine {
     spec: DockerSpec,
     image: ImageIdentity,
     connect: Connect,
-    gate: Gate,
-    offline: Offline,
+    gate: tokio::sync::Mutex<Gate>,
+    offline: Mutex<Offline>,
 }
 
 impl DockerEngine {
@@ -137,7 +138,7 @@ impl DockerEngine {
             spec.api_key = service_key(&spec.service);
         }
         let gate = Gate::new(docker.clone(), &spec.service, &image.id, spec.gpus);
-        let offline = Offline::default();
+        let (gate, offline) = (tokio::sync::Mutex::new(gate), Mutex::default());
         Ok(Self { docker, spec, image, connect, gate, offline })
     }
 
@@ -160,6 +161,11 @@ impl DockerEngine {
         entrypoint.iter().chain(command).map(String::as_str)
     }
 
+    /// What has served; a panic elsewhere leaves it whole.
+    fn offline(&self) -> MutexGuard<'_, Offline> {
+        self.offline.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn secrets(&self) -> Vec<String> {
         let environment = self.spec.service.environment.iter();
         environment
@@ -180,7 +186,7 @@ impl DockerEngine {
             environment.insert("VLLM_SERVER_DEV_MODE".to_owned(), "1".to_owned());
         }
         let of_service = &self.spec.service.environment;
-        if self.offline.applies_to(&order.configuration)
+        if self.offline().applies_to(&order.configuration)
             && !of_service.contains_key(offline::VARIABLE)
         {
             environment.insert(offline::VARIABLE.to_owned(), "1".to_owned());
@@ -202,7 +208,7 @@ impl DockerEngine {
             match cache.ensure(&self.docker).await {
                 Ok(()) => mounts.push(cache.mount()),
                 Err(error) => {
-                    emit.emit(Event::Warning(format!("no cache {}: {error}", cache.volume)));
+                    emit.warn(format!("no cache {}: {error}", cache.volume));
                 }
             }
         }
@@ -292,7 +298,7 @@ impl Engine for DockerEngine {
     }
 
     async fn launch(
-        &mut self,
+        &self,
         order: &LaunchOrder,
         emit: &Emit,
         cancel: &CancellationToken,
@@ -302,7 +308,7 @@ impl Engine for DockerEngine {
             .flags
             .get("gpu-memory-utilization")
             .and_then(serde_json::Value::as_f64);
-        self.gate.pass(utilisation, emit, cancel).await?;
+        self.gate.lock().await.pass(utilisation, emit, cancel).await?;
         let mut started = self.start(order, emit).await?;
         let ready = self.wait(&mut started, emit, cancel).await;
         let failure = match ready {
@@ -315,7 +321,7 @@ impl Engine for DockerEngine {
                     simulated: server.simulated,
                 };
                 if offline::is_kept(&self.spec.service, self.spec.caches, &self.image.id) {
-                    self.offline.served(&order.configuration);
+                    self.offline().served(&order.configuration);
                 }
                 // A script's flags are not among the container's arguments.
                 let script = shell_script(self.arguments()).is_some_and(|it| !it.forwards);
@@ -348,7 +354,7 @@ impl Engine for DockerEngine {
         }
     }
 
-    async fn clean_up(&mut self, failure: &LaunchFailure, emit: &Emit) {
+    async fn clean_up(&self, failure: &LaunchFailure, emit: &Emit) {
         if failure.class != FailureClass::CompileCache || !self.spec.caches {
             return;
         }
@@ -360,7 +366,7 @@ impl Engine for DockerEngine {
                         format!("compile cache {} cannot be dropped: {error}", cache.volume)
                     }
                 };
-                emit.emit(Event::Warning(outcome));
+                emit.warn(outcome);
             }
         }
     }

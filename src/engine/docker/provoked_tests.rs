@@ -9,9 +9,9 @@ use serde_json::json;
 
 use super::tests::Place;
 use super::*;
-use crate::engine::retry::RetryOnce;
-use crate::event::Event;
+use crate::event::NoticeKind;
 use crate::server::effective::FlagProof;
+use crate::sweep::launch::boot;
 
 /// How a provoked launch ended, and how often it was tried.
 async fn provoked(
@@ -19,16 +19,16 @@ async fn provoked(
     adjust: impl FnOnce(&mut DockerSpec),
 ) -> (LaunchFailure, usize) {
     let place = Place::new(&arguments.join("-").replace("--", "")).await;
-    let mut engine = RetryOnce::new(Box::new(place.engine(arguments, adjust).await));
+    let engine = place.engine(arguments, adjust).await;
     let tries = Arc::new(Mutex::new(1));
     let counted = Arc::clone(&tries);
-    let emit = Emit::to(move |event| {
-        if matches!(&event, Event::Warning(text) if text.ends_with("trying once more")) {
+    let emit = Emit::to(move |notice| {
+        if matches!(&notice.kind, NoticeKind::Warning(text) if text.ends_with("trying once more")) {
             *counted.lock().expect("no panic") += 1;
         }
     });
     let order = place.order(&json!({}));
-    let launched = engine.launch(&order, &emit, &CancellationToken::new()).await;
+    let launched = boot(&engine, &order, &emit, &CancellationToken::new()).await;
     let failure = launched.err().unwrap_or_else(|| panic!("{arguments:?} got ready"));
     assert!(place.containers().is_empty(), "{arguments:?} left something");
     let log = std::fs::read_to_string(order.folder.join(EngineLog::NAME)).expect("the log is kept");

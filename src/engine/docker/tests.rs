@@ -244,7 +244,7 @@ async fn what_others_do_to_a_booting_container_ends_the_launch() {
     let place = Place::new("booting").await;
     for (deed, word) in [(&["rm", "-f"][..], "removed"), (&["kill"], "code 137")] {
         // At real speed it boots for 15 s.
-        let mut engine = place.engine(&["--sim-speed", "1"], |_| {}).await;
+        let engine = place.engine(&["--sim-speed", "1"], |_| {}).await;
         let (order, emit, cancel) =
             (place.order(&json!({})), Emit::nowhere(), CancellationToken::new());
         let launch = engine.launch(&order, &emit, &cancel);
@@ -305,7 +305,7 @@ async fn a_container_out_of_memory_is_known_by_the_daemon_s_word() {
 #[ignore = "needs Docker"]
 async fn cancelling_a_boot_leaves_nothing() {
     let place = Place::new("cancel").await;
-    let mut engine = place.engine(&["--sim-speed", "1"], |_| {}).await;
+    let engine = place.engine(&["--sim-speed", "1"], |_| {}).await;
     let cancel = CancellationToken::new();
     let (order, emit) = (place.order(&json!({})), Emit::nowhere());
     let launch = engine.launch(&order, &emit, &cancel);

@@ -126,7 +126,6 @@ impl Building for SweepRecord {
     fn launch_of(mut self, name: &str, metric: &str, values: &[f64]) -> Self {
         let launch = self.launches.len() as u32 + 1;
         self.launches.push(LaunchRecord {
-            slot: 0,
             launch,
             configuration: name.to_owned(),
             facts: Some(LaunchFacts {
@@ -143,13 +142,13 @@ impl Building for SweepRecord {
                 .map(|(value, repeat)| measured(repeat, metric, *value))
                 .collect(),
             outcome: Some(LaunchOutcome::Measured),
+            ..LaunchRecord::default()
         });
         self
     }
 
     fn failed(mut self, name: &str, class: FailureClass, message: &str) -> Self {
         self.launches.push(LaunchRecord {
-            slot: 0,
             launch: self.launches.len() as u32 + 1,
             configuration: name.to_owned(),
             facts: None,
@@ -163,6 +162,7 @@ impl Building for SweepRecord {
                 estimated_max_model_len: None,
                 cancelled: false,
             })),
+            ..LaunchRecord::default()
         });
         self
     }
