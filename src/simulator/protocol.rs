@@ -1,6 +1,6 @@
 //! Requests and answers in the form of vLLM's OpenAI-compatible API, key by key
-//! as a real server sent them. Answers and their chunks are in [`answer`], the
-//! choice of tools in [`tool_choice`]. Text only: no sockets here.
+//! as a real server sent them. Answers and their chunks are in `answer`, the
+//! choice of tools in `tool_choice`. Text only: no sockets here.
 
 use serde::Deserialize;
 use serde_json::{Value, json};

@@ -1,5 +1,5 @@
 //! The effect of a command line on the engine: vLLM's defaults by GPU, both
-//! polarities of every switch; what vLLM refuses is in [`checks`]. Flags that do not
+//! polarities of every switch; what vLLM refuses is in `checks`. Flags that do not
 //! act in the simulation are accepted and ignored. Arguments are split into flags in the
 //! room `flags`.
 
