@@ -100,7 +100,7 @@ impl Sources {
             let read = tokio::task::spawn_blocking(move || datasets.get(&name)).await;
             let died = |fault: tokio::task::JoinError| DatasetError::Read {
                 path: file.clone(),
-                fault: fault.into(),
+                error: fault.into(),
             };
             let dataset = read.map_err(died)??;
             let source = Source { dataset, tokens_per_byte: None, refused: BTreeSet::new() };
