@@ -66,7 +66,7 @@ fn service_changes(grid: &Grid, block: &DockerBlock, service: &ServiceSpec) -> S
         text.push('\n');
         let changes = changes(command, &block.flags, configuration);
         if changes.is_empty() {
-            text.push_str("    none: as it stands in the file\n");
+            text.push_str("    none: unchanged\n");
         }
         for change in changes {
             let (sign, option) = match &change {

@@ -92,8 +92,8 @@ impl Flags {
         self.0.iter().map(|entry| &entry.1)
     }
 
-    /// The same flags, sharing their entries, with room for `more`.
-    pub(crate) fn with_room(&self, more: usize) -> Self {
+    /// The same flags, sharing their entries, with space for `more`.
+    pub(crate) fn with_space(&self, more: usize) -> Self {
         let mut entries = Vec::with_capacity(self.0.len() + more);
         entries.extend_from_slice(&self.0);
         Self(entries)

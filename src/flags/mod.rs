@@ -27,12 +27,12 @@ pub use spelling::{canonical_name, is_secret, nearest_word};
 pub use table::{Flag, Kind, VLLM_VERSION, flags, is_owned, lookup, nearest, resolve, successor};
 
 /// Flags that take one value a time: for more, the flag is repeated
-/// (argparse's `append`; the table does not tell it from `nargs="+"`).
+/// (argparse's `append`; the table does not distinguish it from `nargs="+"`).
 const REPEATED: &[&str] = &["middleware"];
 
 /// Flags that cannot act on a server that has one request in flight: limits of
 /// what runs side by side, and memory that one request does not fill.
-/// (`measurement-validity.md`: ranking them there ranks noise.)
+/// Ranking them there ranks noise.
 const UNDER_LOAD_ONLY: &[&str] = &[
     "data-parallel-size",
     "enable-chunked-prefill",

@@ -49,7 +49,7 @@ mod tests {
     use super::is_secret;
 
     #[test]
-    fn secrets_are_told_by_their_names() {
+    fn secrets_are_recognised_by_their_names() {
         for name in [
             "api-key",
             "API_KEY",

@@ -19,7 +19,7 @@ pub(super) fn all(grid: &Grid, findings: &mut Findings) {
     budget(grid, findings);
 }
 
-/// Without chunking vLLM refuses a batch that cannot hold the longest prompt.
+/// Without chunking vLLM refuses a batch that is smaller than the longest prompt.
 fn small_batches(grid: &Grid, findings: &mut Findings) {
     let too_small = |configuration: &&Configuration| {
         let flags = &configuration.flags;
@@ -56,8 +56,8 @@ fn hourly(grid: &Grid, findings: &mut Findings) {
             findings.warning(
                 Some(span),
                 format!(
-                    "{metric} is absent where a repeat lasts less than {}, and here one takes {} at \
-                     the most, by assumption: set `duration` or more `requests`",
+                    "{metric} is absent where a repeat lasts less than {}, and here one takes at most \
+                     {}, by assumption: set `duration` or more `requests`",
                     spoken(MIN_OF_AN_HOUR),
                     spoken(longest)
                 ),
@@ -71,11 +71,11 @@ fn hourly(grid: &Grid, findings: &mut Findings) {
 fn budget(grid: &Grid, findings: &mut Findings) {
     let Some(budget) = grid.budget_seconds.map(|seconds| seconds as f64) else { return };
     let estimate = Estimate::of(grid);
-    let (launches, told) = (estimate.launches, spoken(budget));
+    let (launches, limit) = (estimate.launches, spoken(budget));
     let (least, most) = estimate.begun_within(budget);
     let message = if most < launches {
         format!(
-            "{launches} launches take {} at the least, by assumption: the budget of {told} ends the \
+            "{launches} launches take at least {}, by assumption: the budget of {limit} ends the \
              sweep before that, after {}",
             spoken(estimate.low_seconds),
             if least == most { format!("{most}") } else { format!("{least} to {most}") }
@@ -88,7 +88,7 @@ fn budget(grid: &Grid, findings: &mut Findings) {
             ""
         };
         format!(
-            "{launches} launches may take up to {}, by assumption: the budget of {told} may end the sweep \
+            "{launches} launches may take up to {}, by assumption: the budget of {limit} may end the sweep \
              after {least} of them{never}",
             spoken(estimate.high_seconds)
         )

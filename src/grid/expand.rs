@@ -15,7 +15,7 @@ use super::node::Span;
 use crate::configuration::{Configuration, Flags, hexadecimal};
 use crate::flags::Entry;
 
-/// The name that stands for the flags as they are in the engine block.
+/// The name of the configuration with the engine block's own flags.
 pub(super) const PRODUCTION: &str = "production";
 
 /// What is set: a flag or an environment variable.
@@ -95,7 +95,7 @@ impl Draft {
     }
 
     /// How many configurations there would be before exclusion and merging;
-    /// `u128::MAX` stands for more than can be counted.
+    /// `u128::MAX` means more than can be counted.
     pub(super) fn count(&self) -> u128 {
         let product = self.axes.iter().map(|axis| axis.values.len() as u128);
         let product =
@@ -134,7 +134,7 @@ impl Draft {
                     "this `exclude` matches nothing: `{}` is not among the parameters",
                     setting.name
                 );
-                findings.fault(&setting.span, message);
+                findings.error(&setting.span, message);
                 return None;
             };
             let matches: Vec<bool> =
@@ -144,14 +144,14 @@ impl Draft {
                     "this `exclude` matches nothing: `{}` never has that value",
                     setting.name
                 );
-                findings.fault(&setting.span, message);
+                findings.error(&setting.span, message);
                 return None;
             }
             mask[axis] = Some(matches);
         }
         let everything = mask.iter().flatten().all(|matches| !matches.contains(&false));
         if everything {
-            findings.fault(&row.span, "this `exclude` matches every combination");
+            findings.error(&row.span, "this `exclude` matches every combination");
             return None;
         }
         Some(mask)
@@ -305,8 +305,8 @@ impl<'a> Collector<'a> {
         name: String,
         settings: impl ExactSizeIterator<Item = (Kind, &'s Arc<Entry>)>,
     ) {
-        let mut flags = self.engine.flags().with_room(settings.len());
-        let mut varied = Flags::new().with_room(settings.len());
+        let mut flags = self.engine.flags().with_space(settings.len());
+        let mut varied = Flags::new().with_space(settings.len());
         let mut environment = BTreeMap::new();
         for (kind, entry) in settings {
             match (kind, &entry.1) {

@@ -31,38 +31,38 @@ impl GridFile {
     /// Reads, checks and expands a grid file.
     ///
     /// # Errors
-    /// Every fault of the file.
+    /// Every error of the file.
     pub fn read(path: &Path, options: &ReadOptions) -> Result<Self, GridErrors> {
         let mut findings = Findings::default();
         let Some(bytes) = bytes_of(path, &mut findings) else {
-            return Err(findings.into_faults(path, String::new()));
+            return Err(findings.into_errors(path, String::new()));
         };
         let Some(text) = text_of(&bytes, &mut findings) else {
             let text = error::strike_secret_lines(&String::from_utf8_lossy(&bytes));
-            return Err(findings.into_faults(path, text));
+            return Err(findings.into_errors(path, text));
         };
         let root = match node::parse(text) {
             Ok(root) => root,
             Err(syntax) => {
-                findings.fault(&syntax.span, format!("not readable as YAML: {}", syntax.message));
-                return Err(findings.into_faults(path, error::strike_secret_lines(text)));
+                findings.error(&syntax.span, format!("not readable as YAML: {}", syntax.message));
+                return Err(findings.into_errors(path, error::strike_secret_lines(text)));
             }
         };
         let shown = error::strike_secrets(text, &root);
         let folder = options.base.as_deref().or(path.parent()).unwrap_or(Path::new(""));
         let Some(document) = read::document(&root, folder, options, &mut findings) else {
-            return Err(findings.into_faults(path, shown));
+            return Err(findings.into_errors(path, shown));
         };
         let sha256 = hexadecimal(&Sha256::digest(&bytes));
         if let Some(mut file) = assemble(document, path, sha256, options, &mut findings) {
             file.noticed = std::mem::take(&mut findings.warnings);
             file.grid.source = bytes;
-            findings.faults.extend(file.advise());
-            if findings.faults.is_empty() {
+            findings.errors.extend(file.advise());
+            if findings.errors.is_empty() {
                 return Ok(file);
             }
         }
-        Err(findings.into_faults(path, shown))
+        Err(findings.into_errors(path, shown))
     }
 
     /// The engine block that was chosen: it names the service, where there is one.
@@ -105,7 +105,7 @@ impl GridFile {
         let mut findings = Findings { warnings: self.noticed.clone(), ..Findings::default() };
         advice::all(&self.grid, &mut findings);
         self.grid.warnings = findings.take_warnings(&self.grid.path, &text(&self.grid.source));
-        findings.faults
+        findings.errors
     }
 }
 
@@ -124,7 +124,7 @@ fn without_mark(text: &str) -> &str {
 /// The file's bytes, if it is a file and not absurdly large.
 fn bytes_of(path: &Path, findings: &mut Findings) -> Option<Vec<u8>> {
     if path.is_dir() {
-        findings.fault_of_file("this is a folder, not a grid file");
+        findings.error_of_file("this is a folder, not a grid file");
         return None;
     }
     let mut bytes = Vec::new();
@@ -133,16 +133,16 @@ fn bytes_of(path: &Path, findings: &mut Findings) -> Option<Vec<u8>> {
     match read {
         Ok(_) if bytes.len() as u64 > node::MAX_BYTES => {
             let limit = node::MAX_BYTES >> 20;
-            findings.fault_of_file(format!("the file is larger than {limit} MiB: this is no grid"));
+            findings.error_of_file(format!("the file is larger than {limit} MiB: this is no grid"));
             None
         }
         Ok(_) => Some(bytes),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            findings.fault_of_file("there is no such file");
+            findings.error_of_file("there is no such file");
             None
         }
         Err(error) => {
-            findings.fault_of_file(format!("the file cannot be read: {error}"));
+            findings.error_of_file(format!("the file cannot be read: {error}"));
             None
         }
     }
@@ -151,7 +151,7 @@ fn bytes_of(path: &Path, findings: &mut Findings) -> Option<Vec<u8>> {
 /// The file's text without a byte order mark.
 fn text_of<'a>(bytes: &'a [u8], findings: &mut Findings) -> Option<&'a str> {
     if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
-        findings.fault_of_file("the file is UTF-16, not UTF-8").help("save it as UTF-8");
+        findings.error_of_file("the file is UTF-16, not UTF-8").help("save it as UTF-8");
         return None;
     }
     match std::str::from_utf8(bytes) {
@@ -160,7 +160,7 @@ fn text_of<'a>(bytes: &'a [u8], findings: &mut Findings) -> Option<&'a str> {
             let at = error.valid_up_to();
             let message = format!("the file is not UTF-8: byte 0x{:02x} here", bytes[at]);
             // The text is shown with a replacement character of three bytes in this place.
-            findings.fault(&(at..at + 3), message).help("save it as UTF-8");
+            findings.error(&(at..at + 3), message).help("save it as UTF-8");
             None
         }
     }
@@ -176,7 +176,7 @@ fn assemble(
 ) -> Option<GridFile> {
     let engine = document.engine?;
     let draft = &document.draft;
-    let faults = findings.faults.len();
+    let errors = findings.errors.len();
     let masks = draft.masks(&engine, findings);
     let count = draft.count();
     if count > options.max_configurations as u128 {
@@ -189,15 +189,15 @@ fn assemble(
         };
         let message = format!("{number}, and {} are allowed", options.max_configurations);
         let help = "try fewer values, or raise the limit with --max-configurations";
-        findings.fault(&span.unwrap_or(0..0), message).help(help);
+        findings.error(&span.unwrap_or(0..0), message).help(help);
     }
-    if !document.draft_is_whole || findings.faults.len() > faults {
+    if !document.draft_is_whole || findings.errors.len() > errors {
         return None;
     }
     let mut expansion = draft.expand(&engine, &masks);
     if expansion.configurations.is_empty() {
         let span = draft.exclude.first().map_or(0..0, |row| row.span.clone());
-        findings.fault(&span, "the rows of `exclude` together match every combination");
+        findings.error(&span, "the rows of `exclude` together match every combination");
         return None;
     }
     let baseline = match &document.baseline {
@@ -258,7 +258,7 @@ fn baseline(
         None => "name a configuration, or `production` for the engine block's own flags".to_owned(),
     };
     findings
-        .fault(span, format!("the baseline `{name}` is not among the configurations"))
+        .error(span, format!("the baseline `{name}` is not among the configurations"))
         .help(help);
     None
 }

@@ -1,5 +1,5 @@
 //! Varied flags that cannot act where the objective is measured
-//! (`measurement-validity.md`, "a flag can only be judged where it acts"): what
+//! (a flag can only be judged where it acts): what
 //! differs between their values is noise, and a night of it ranks noise.
 
 use serde_json::Value;
@@ -15,7 +15,7 @@ use crate::workload::{Concurrency, LoadCase, Spec, Workload};
 const SEQUENCES: &str = "max-num-seqs";
 const CACHING: &str = "enable-prefix-caching";
 
-/// Sequences that vLLM runs at once where it is not told: 256 or more on GPUs, 128
+/// Sequences that vLLM runs at once by default: 256 or more on GPUs, 128
 /// or more on CPUs.
 const DEFAULT_SEQUENCES: u64 = 128;
 

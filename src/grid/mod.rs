@@ -1,4 +1,4 @@
-//! Reads and checks a grid file and expands it into configurations. Every fault
+//! Reads and checks a grid file and expands it into configurations. Every error
 //! is found in one pass, with file, line, column and a snippet, before anything
 //! is launched. Pure: knows no engine, no network, no runtime.
 
@@ -90,12 +90,12 @@ pub const MAX_CONFIGURATIONS: usize = 10_000;
 pub struct ReadOptions {
     /// The engine block to take; the first one where `None`.
     pub engine: Option<String>,
-    /// Flags outside vLLM's table are faults, not warnings.
+    /// Flags outside vLLM's table are errors, not warnings.
     pub strict: bool,
     /// Most configurations that may come out, before exclusion and merging.
     pub max_configurations: usize,
     /// Folder that paths in the file are relative to; the file's own where
-    /// `None`. A sweep's copy of a grid stands for the original.
+    /// `None`. A sweep's copy of a grid is read in place of the original.
     pub base: Option<PathBuf>,
     /// Read the files that prompts come from, and check them.
     pub datasets: bool,
@@ -259,15 +259,15 @@ pub struct DockerBlock {
     pub model: Option<String>,
     /// Flags of every configuration.
     pub flags: Flags,
-    /// Name of the variable that holds the API key.
+    /// Name of the variable with the API key.
     pub api_key_env: Option<String>,
-    /// What serves production and makes room for the sweep.
+    /// What serves production and is stopped for the sweep.
     pub production: Option<ProductionName>,
     /// Profiles of the compose file that are active.
     pub profiles: Vec<String>,
     /// Whether GPUs are asked for; `None` means yes. `false` is for CPU images.
     pub gpus: Option<bool>,
-    /// Whether our cache volumes stand in for missing ones; `None` means yes.
+    /// Whether our cache volumes replace missing ones; `None` means yes.
     pub caches: Option<bool>,
     /// Whether vLLM's development endpoints are switched on; they need no key.
     pub introspect: bool,
@@ -282,7 +282,7 @@ pub struct ProcessBlock {
     pub command: Vec<String>,
     /// Flags of every configuration.
     pub flags: Flags,
-    /// Name of the variable that holds the API key.
+    /// Name of the variable with the API key.
     pub api_key_env: Option<String>,
     /// Whether vLLM's development endpoints are switched on; they need no key.
     pub introspect: bool,
@@ -297,7 +297,7 @@ pub struct SimulatedBlock {
     pub gpu: String,
     /// Number of GPUs.
     pub gpus: u32,
-    /// GiB on each GPU that something else holds.
+    /// GiB on each GPU that something else uses.
     pub other_memory_gib: f64,
     /// Seed of the noise.
     pub seed: u64,

@@ -1,5 +1,5 @@
 //! A YAML document as a tree whose every value and key knows its place in the
-//! file. Kept untyped, so that the checks that follow find every fault in one
+//! file. Kept untyped, so that the checks that follow find every error in one
 //! pass; repeated keys are kept for the same reason.
 
 use std::fmt;
@@ -27,7 +27,7 @@ pub(super) struct Key {
     pub(super) span: Span,
 }
 
-/// What a node holds.
+/// What a node contains.
 #[derive(Clone, Debug)]
 pub(super) enum Content {
     Null,
@@ -86,7 +86,7 @@ fn message(error: &serde_saphyr::Error) -> String {
     }
 }
 
-/// The span of a location in `text`; the scanner's faults know line and column only.
+/// The span of a location in `text`; the scanner's errors know line and column only.
 fn place(text: &str, location: Location) -> Span {
     if location.span().byte_offset().is_some() {
         return span(location);

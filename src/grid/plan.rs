@@ -1,5 +1,5 @@
 //! What a grid would run, as data: written as JSON by `plan --format json`,
-//! told to a person by [`crate::report::plan`]. Borrows from the grid, so that a
+//! shown to a person by `report`. Borrows from the grid, so that a
 //! plan of 100,000 configurations costs little more than the grid itself.
 
 use serde::ser::SerializeStruct;

@@ -56,7 +56,7 @@ pub(super) fn lay_under(grid: &mut Grid, under: &Flags, own: &Flags, chosen: &[S
 fn joined(under: &Flags, own: &Flags, configuration: &Configuration) -> Flags {
     let mut flags = under.clone();
     let is_set = |name: &str| own.contains_key(name) || configuration.varied.contains_key(name);
-    // A JSON option that is set whole replaces its keys; a null takes a flag away.
+    // A JSON option that is set whole replaces its keys; a null removes a flag.
     flags.retain(|name, _| {
         !is_set(name) && name.split_once('.').is_none_or(|(whole, _)| !is_set(whole))
     });
@@ -109,7 +109,7 @@ mod tests {
         );
         std::fs::write(&path, text).expect("written");
         GridFile::read(&path, &ReadOptions::default())
-            .unwrap_or_else(|faults| panic!("{}", faults.render(100, false)))
+            .unwrap_or_else(|errors| panic!("{}", errors.render(100, false)))
     }
 
     fn base(flags: &Value) -> ServiceBase {
@@ -208,7 +208,7 @@ mod tests {
 
     #[test]
     fn whether_a_limit_binds_is_said_when_the_service_s_own_is_known() {
-        let told = |own: u64| {
+        let warned = |own: u64| {
             let file = measured(
                 "baseline: production\nparameters: {max-num-seqs: [32, 64]}\n",
                 "{load: {concurrency: 32}}",
@@ -219,19 +219,19 @@ mod tests {
             let grid = file.with_service(base(&json!({"max-num-seqs": own})));
             advice(&grid).into_iter().cloned().collect::<Vec<_>>()
         };
-        assert_eq!(told(16), [], "the baseline differs");
-        let told = told(128);
-        assert!(told[0].message.contains("no value is below that"), "{told:?}");
-        assert_eq!((told[0].line, told[0].column), (Some(5), Some(14)));
+        assert_eq!(warned(16), [], "the baseline differs");
+        let warned = warned(128);
+        assert!(warned[0].message.contains("no value is below that"), "{warned:?}");
+        assert_eq!((warned[0].line, warned[0].column), (Some(5), Some(14)));
     }
 
     #[test]
-    fn what_the_service_s_context_cannot_hold_is_a_warning() {
+    fn what_exceeds_the_service_s_context_is_a_warning() {
         let file = file("parameters: {enable-prefix-caching: [true, false]}\n");
         let grid = file.with_service(base(&json!({"max-model-len": 2048})));
-        let told: Vec<&str> = advice(&grid).into_iter().map(|it| it.message.as_str()).collect();
+        let warned: Vec<&str> = advice(&grid).into_iter().map(|it| it.message.as_str()).collect();
         assert_eq!(
-            told,
+            warned,
             ["kv_cache.ttft_resent_ms is never measured: it needs a context of 4112 tokens, and \
               max-model-len is 2048; ask for less, or raise max-model-len"]
         );

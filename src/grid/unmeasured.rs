@@ -1,6 +1,6 @@
-//! What some or all configurations will not be measured by: cases that their
-//! context cannot hold, figures of a cache that they switch off, and what their engine
-//! cannot tell. A configuration without a figure of the objective or of a constraint
+//! What some or all configurations will not be measured by: cases that exceed
+//! their context, figures of a cache that they switch off, and what their engine
+//! does not measure. A configuration without a figure of the objective or of a constraint
 //! is not ranked.
 
 use serde_json::Value;
@@ -38,7 +38,7 @@ pub(super) fn by_options(
     };
     let Absence { is_certain, why, help } = absence;
     if is_certain {
-        findings.fault(span, format!("{reference} is never measured: {why}")).help(help);
+        findings.error(span, format!("{reference} is never measured: {why}")).help(help);
     } else {
         findings.warning(Some(span), format!("{reference} may be absent: {why}; {help}"));
     }
@@ -63,7 +63,7 @@ fn context(grid: &Grid, workload: &Workload, case: &str, findings: &mut Findings
     match sought {
         Some((metric, span)) if is_all => {
             findings
-                .fault(
+                .error(
                     span,
                     format!("{metric} is never measured: {why}, and max-model-len is {longest}"),
                 )

@@ -66,7 +66,7 @@ impl Conversation {
     }
 
     /// About the longest context, in tokens: the last prompt and its answer, with what
-    /// stands around the messages.
+    /// the template puts around the messages.
     pub fn longest(&self) -> u64 {
         let texts = self.turns.saturating_mul(self.turn_tokens + self.output_tokens);
         texts.saturating_add(self.around())

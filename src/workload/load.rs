@@ -1,5 +1,5 @@
 //! `load`: many requests at once, as a ladder of concurrencies (closed loop) or
-//! of rates (open loop), and the highest rate that holds an SLO.
+//! of rates (open loop), and the highest rate within an SLO.
 
 use std::path::PathBuf;
 
@@ -14,7 +14,7 @@ use crate::statistics::distribution;
 pub(super) const KIND: Kind = Kind {
     name: "load",
     key: "load",
-    about: "Throughput and latency under load: a ladder of concurrencies or rates, and the highest rate that holds an SLO.",
+    about: "Throughput and latency under load: a ladder of concurrencies or rates, and the highest rate within an SLO.",
     options: OPTIONS,
     metrics: super::load_metrics::METRICS,
     concurrency: Concurrency::Many,
@@ -48,11 +48,11 @@ pub struct Load {
     /// Where its requests go.
     #[serde(default, skip_serializing_if = "Route::is_chat")]
     pub endpoint: Route,
-    /// What a request must hold to count as good.
+    /// What a request must keep to count as good.
     pub slo: Slo,
-    /// Share of requests that must be good for a rate to hold the SLO.
+    /// Share of requests that must be good for a rate to be within the SLO.
     pub slo_share: f64,
-    /// Whether the highest rate that holds the SLO is looked for; one more case.
+    /// Whether the highest rate within the SLO is looked for; one more case.
     pub find_max_rate: bool,
     /// Whether a ladder ends at saturation.
     pub stop_at_saturation: bool,
@@ -98,7 +98,7 @@ pub enum LoadCase {
     Concurrency(u64),
     /// An open loop of so many requests per second.
     Rate(f64),
-    /// The search for the highest rate that holds the SLO.
+    /// The search for the highest rate within the SLO.
     MaxRate,
 }
 
@@ -269,12 +269,12 @@ const OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "slo-share",
         kind: OptionKind::Number { min: 0.01, max: 1.0 },
-        help: "share of requests that must be good for a rate to hold the SLO (default 0.95)",
+        help: "share of requests that must be good for a rate to be within the SLO (default 0.95)",
     },
     OptionSpec {
         name: "find-max-rate",
         kind: OptionKind::Switch,
-        help: "look for the highest rate that holds the SLO, by bisection; one more case, `max-rate`. A rate is held only when its arrivals lasted three median request times, and those after the first of these, when the pipe was full, held the SLO (default false)",
+        help: "look for the highest rate within the SLO, by bisection; one more case, `max-rate`. A rate counts only when its arrivals lasted three median request times, and those after the first of these, when the pipe was full, were within the SLO (default false)",
     },
     OptionSpec {
         name: "stop-at-saturation",
@@ -295,7 +295,7 @@ mod tests {
                 Spec::Load(load) => Ok(load),
                 other => panic!("{other:?}"),
             },
-            Err(faults) => Err(faults.into_iter().map(|fault| fault.message).collect()),
+            Err(errors) => Err(errors.into_iter().map(|error| error.message).collect()),
         }
     }
 
@@ -338,14 +338,14 @@ mod tests {
     }
 
     #[test]
-    fn contradictions_are_told() {
-        let told = |options, word: &str| {
-            let told = read(options).expect_err("a contradiction");
-            assert!(told.contains(word), "{told}");
+    fn contradictions_are_reported() {
+        let refused = |options, word: &str| {
+            let message = read(options).expect_err("a contradiction");
+            assert!(message.contains(word), "{message}");
         };
-        told(json!({"find-max-rate": true}), "needs an SLO");
-        told(json!({"requests": 10, "duration": 2.0}), "not both");
-        told(json!({"shared-prefix-tokens": 512, "prompt-tokens": 512}), "less than");
+        refused(json!({"find-max-rate": true}), "needs an SLO");
+        refused(json!({"requests": 10, "duration": 2.0}), "not both");
+        refused(json!({"shared-prefix-tokens": 512, "prompt-tokens": 512}), "less than");
     }
 
     #[test]
@@ -353,8 +353,8 @@ mod tests {
         let load = read(json!({"dataset": "share.json"})).expect("good options");
         assert_eq!(load.dataset, Some("share.json".into()));
         for idle in ["prompt-tokens", "shared_prefix_tokens"] {
-            let fault = read(json!({"dataset": "share.json", idle: 64})).expect_err("idle");
-            assert!(fault.contains("does not apply with `dataset`"), "{fault}");
+            let error = read(json!({"dataset": "share.json", idle: 64})).expect_err("idle");
+            assert!(error.contains("does not apply with `dataset`"), "{error}");
         }
     }
 

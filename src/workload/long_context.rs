@@ -28,7 +28,7 @@ pub struct LongContext {
     pub depths: Vec<f64>,
     /// Tokens of an answer at most, thinking included; what is cut there is wrong.
     pub max_tokens: u64,
-    /// Whether the model is told to think or not to; `None`: the server's default.
+    /// Whether the model is asked to think or not to; `None`: the server's default.
     pub thinking: Option<bool>,
 }
 
@@ -54,7 +54,7 @@ impl LongContext {
         }
     }
 
-    /// The length that a case stands for.
+    /// The length of a case.
     pub(crate) fn context_of(&self, case: &str) -> Option<u64> {
         let index = self.cases().iter().position(|known| known == case)?;
         self.contexts.get(index).copied()
@@ -111,7 +111,7 @@ const OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "thinking",
         kind: OptionKind::Switch,
-        help: "tell the chat template to let the model think, or not to (default: the server's)",
+        help: "ask the chat template to let the model think, or not to (default: the server's)",
     },
 ];
 

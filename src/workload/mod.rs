@@ -56,7 +56,7 @@ pub struct Kind {
     pub key: &'static str,
     /// What it measures, in one sentence.
     pub about: &'static str,
-    /// Its own options, beside [`SHARED_OPTIONS`].
+    /// Its own options, besides [`SHARED_OPTIONS`].
     pub options: &'static [OptionSpec],
     /// Its own metrics; [`Kind::all_metrics`] has those of resources too.
     pub metrics: &'static [Metric],
@@ -95,7 +95,7 @@ impl Kind {
         catalogue().iter().filter(move |metric| metric.workload == key)
     }
 
-    /// Names what a repeat did not measure, too. What it did measure stands in the
+    /// Names what a repeat did not measure, too. What it did measure is in the
     /// catalogue, which files, reports and checks of grids are made from.
     pub(crate) fn complete(&self, metrics: &mut MetricValues) {
         debug_assert_eq!(self.strange(metrics), None, "`{}` and the catalogue differ", self.name);
@@ -212,7 +212,7 @@ impl Workload {
     /// Builds a workload from options as a grid or `--set` gives them.
     ///
     /// # Errors
-    /// Every fault of the options, in one pass.
+    /// Every error of the options, in one pass.
     pub fn from_options(
         name: &str,
         options: &Map<String, Value>,
@@ -319,7 +319,7 @@ fn cases<T: Display>(key: &str, values: &[T]) -> Vec<String> {
     }
 }
 
-/// Tokens beside the texts of a chat of so many messages, at most and about: the salt,
+/// Tokens besides the texts of a chat of so many messages, at most and about: the salt,
 /// a system message, what the template puts around all of them and around each.
 pub(crate) fn around(messages: u64) -> u64 {
     64 + messages.saturating_mul(8)
@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn every_option_tells_its_default_and_it_is_true() {
+    fn every_option_states_its_default_and_it_is_true() {
         let mut literal = 0;
         for kind in KINDS {
             let plain = Workload::from_options(kind.name, &Map::new()).expect("no options");
@@ -398,7 +398,7 @@ mod tests {
         assert_eq!(metrics.len(), kind.all_metrics().count());
         assert_eq!(kind.strange(&metrics), None);
         let text = Some(MetricValue::Text("5".to_owned()));
-        for (name, value, told) in [
+        for (name, value, reason) in [
             ("turns", None, "`turns` is not in it"),
             ("ttft_hit_ms", number(f64::NAN), "its unit `ms`"),
             ("ttft_hit_ms", text, "its unit `ms`"),
@@ -407,7 +407,7 @@ mod tests {
         ] {
             let metrics = MetricValues::from([(name.to_owned(), value)]);
             let strange = kind.strange(&metrics).expect(name);
-            assert!(strange.contains(told), "{strange}");
+            assert!(strange.contains(reason), "{strange}");
         }
     }
 }

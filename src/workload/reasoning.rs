@@ -63,7 +63,7 @@ pub struct Reasoning {
     pub instances: u64,
     /// Tokens of an answer at most, thinking included; what is cut there is wrong.
     pub max_tokens: u64,
-    /// Whether the model is told to think or not to; `None`: the server's default.
+    /// Whether the model is asked to think or not to; `None`: the server's default.
     pub thinking: Option<bool>,
     /// Sampling temperature; `None`: the server's default.
     pub temperature: Option<f64>,
@@ -97,7 +97,7 @@ impl Reasoning {
         }
     }
 
-    /// The kind that a case stands for.
+    /// The kind of a case.
     pub(crate) fn kind_of(&self, case: &str) -> Option<ReasoningKind> {
         let index = self.cases().iter().position(|known| known == case)?;
         self.kinds.get(index).copied()
@@ -145,7 +145,7 @@ const OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "thinking",
         kind: OptionKind::Switch,
-        help: "tell the chat template to let the model think, or not to (default: the server's)",
+        help: "ask the chat template to let the model think, or not to (default: the server's)",
     },
     OptionSpec {
         name: "temperature",
@@ -198,7 +198,7 @@ const METRICS: &[Metric] = &[
         "mean_answer_ttft_ms",
         "ms",
         Direction::Lower,
-        "Mean time to the first token of the answer, after the thinking; absent where thinking is not told apart. An answer that was cut, and may be all thinking, is left out.",
+        "Mean time to the first token of the answer, after the thinking; absent where thinking is not distinguishable. An answer that was cut, and may be all thinking, is left out.",
         CLOCK,
     ),
     reasoning(
@@ -219,14 +219,14 @@ const METRICS: &[Metric] = &[
         "mean_thinking_tokens",
         "tokens",
         Direction::Neutral,
-        "Mean tokens of thinking; absent where the server does not tell them.",
+        "Mean tokens of thinking; absent where the server does not report them.",
         "usage",
     ),
     reasoning(
         "mean_answer_tokens",
         "tokens",
         Direction::Neutral,
-        "Mean tokens after the thinking; absent where the server does not tell them.",
+        "Mean tokens after the thinking; absent where the server does not report them.",
         "usage",
     ),
     reasoning(

@@ -22,7 +22,7 @@ pub(super) const KIND: Kind = Kind {
     read: |options| Spec::Stability(Stability::read(options)),
 };
 
-/// Seconds that a repeat must have lasted before its figures per hour are told:
+/// Seconds that a repeat must have lasted before its figures per hour are given:
 /// a line through less says nothing of an hour. The catalogue says ten minutes.
 pub const MIN_OF_AN_HOUR: f64 = 600.0;
 
@@ -131,7 +131,7 @@ const OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "requests",
         kind: OptionKind::Count { min: 1, max: 10_000_000 },
-        help: "requests per repeat, rounded up so that both halves hold the same mix (default 20)",
+        help: "requests per repeat, rounded up so that both halves have the same mix (default 20)",
     },
     OptionSpec {
         name: "duration",
@@ -206,7 +206,7 @@ macro_rules! drift {
                 concat!($name, "_drift_per_request"),
                 "share/request",
                 Direction::Lower,
-                concat!($what, ": relative change per request, by the same line; told for any duration."),
+                concat!($what, ": relative change per request, by the same line; for any duration."),
                 $source,
             ),
             stability(
@@ -301,7 +301,7 @@ const FIGURES: [Metric; 12] = [
         "memory_growth_bytes",
         "bytes",
         Direction::Lower,
-        "Last reading of the server's memory over the repeat minus the first; whose memory it is, memory_growth_of tells. Absent where the server restarted or was down: the last reading is another process's.",
+        "Last reading of the server's memory over the repeat minus the first; whose memory it is, is in memory_growth_of. Absent where the server restarted or was down: the last reading is another process's.",
         ENGINE_OR_SERVER,
     )
     .on(Scale::Differences),
@@ -316,14 +316,14 @@ const FIGURES: [Metric; 12] = [
         "memory_growth_of",
         "text",
         Direction::Neutral,
-        "`engine`: of the whole container or all processes (engine_memory); `api_process`: resident memory of the API process alone, where no engine tells more.",
+        "`engine`: of the whole container or all processes (engine_memory); `api_process`: resident memory of the API process alone, where no engine reports more.",
         ENGINE_OR_SERVER,
     ),
     stability(
         "restarts",
         "1",
         Direction::Lower,
-        "Restarts of the server over the repeat: of its container as Docker counts them, or those that its own counters show, whichever are more; absent where nobody tells, and where the repeat ended while the server was down after none.",
+        "Restarts of the server over the repeat: of its container as Docker counts them, or those that its own counters show, whichever are more; absent where nobody reports them, and where the repeat ended while the server was down after none.",
         "Docker's inspection, /metrics",
     ),
     stability(

@@ -87,7 +87,7 @@ pub struct ToolCalling {
     pub instances: u64,
     /// Tokens of an answer at most, thinking included; what is cut there is wrong.
     pub max_tokens: u64,
-    /// Whether the model is told to think or not to; `None`: the server's default.
+    /// Whether the model is asked to think or not to; `None`: the server's default.
     pub thinking: Option<bool>,
     /// Sampling temperature; `None`: the server's default.
     pub temperature: Option<f64>,
@@ -121,7 +121,7 @@ impl ToolCalling {
         }
     }
 
-    /// The scenario that a case stands for.
+    /// The scenario of a case.
     pub(crate) fn scenario_of(&self, case: &str) -> Option<Scenario> {
         let index = self.cases().iter().position(|known| known == case)?;
         self.scenarios.get(index).copied()
@@ -173,7 +173,7 @@ const OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "thinking",
         kind: OptionKind::Switch,
-        help: "tell the chat template to let the model think, or not to (default: the server's)",
+        help: "ask the chat template to let the model think, or not to (default: the server's)",
     },
     OptionSpec {
         name: "temperature",

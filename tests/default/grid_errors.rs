@@ -1,4 +1,4 @@
-//! What is wrong with a grid is told with file, line, column and a snippet, all
+//! What is wrong with a grid is reported with file, line, column and a snippet, all
 //! of it in one pass, before anything starts.
 
 use std::fmt::Write as _;
@@ -7,7 +7,7 @@ use std::path::Path;
 
 use vllm_grid::grid::{Grid, GridErrors, GridFile, ReadOptions};
 
-/// A grid without faults, to which each case adds one.
+/// A grid without errors, to which each case adds one.
 const HEAD: &str = "name: g\nengine: {simulated: {model: Qwen/Qwen3-0.6B, gpu: rtx-4090}}\n";
 const TAIL: &str = "workloads: {kv-cache: }\nobjective: {minimize: kv_cache.ttft_resent_ms}\n";
 
@@ -23,15 +23,15 @@ fn read_text(text: &str) -> Result<Grid, GridErrors> {
 }
 
 /// The rendering, without the folder's name.
-fn shown(faults: &GridErrors) -> String {
-    let folder = faults.file.parent().unwrap_or(Path::new("")).display().to_string();
-    faults.render(160, false).replace(&format!("{folder}/"), "")
+fn shown(errors: &GridErrors) -> String {
+    let folder = errors.file.parent().unwrap_or(Path::new("")).display().to_string();
+    errors.render(160, false).replace(&format!("{folder}/"), "")
 }
 
 fn refused(text: &str) -> String {
     match read_text(text) {
         Ok(grid) => panic!("accepted, with {:?}:\n{text}", grid.configurations),
-        Err(faults) => shown(&faults),
+        Err(errors) => shown(&errors),
     }
 }
 
@@ -54,13 +54,13 @@ fn whole(cases: &[(&str, &str)]) -> String {
 }
 
 #[test]
-fn a_grid_without_faults_is_accepted() {
+fn a_grid_without_errors_is_accepted() {
     let grid = read_text(&format!("{HEAD}parameters: {{max-num-seqs: 8}}\n{TAIL}"));
     assert_eq!(grid.expect("a good grid").configurations.len(), 1);
 }
 
 #[test]
-fn all_faults_are_told_in_one_pass_in_the_order_of_the_file() {
+fn all_errors_are_reported_in_one_pass_in_the_order_of_the_file() {
     let text = "name: ../x\n\
                 engine: {simulated: {model: m, gpu: rtx-4090, speed: 0, gups: 2}}\n\
                 baselin: a\n\
@@ -71,15 +71,15 @@ fn all_faults_are_told_in_one_pass_in_the_order_of_the_file() {
                 objective: {minimize: ttft}\n\
                 strategy: {adaptive: }\n\
                 budget: 8\n";
-    let faults = read_text(text).expect_err("faults everywhere");
-    let places: Vec<_> = faults.faults.iter().map(|fault| (fault.line, fault.column)).collect();
+    let errors = read_text(text).expect_err("errors everywhere");
+    let places: Vec<_> = errors.errors.iter().map(|error| (error.line, error.column)).collect();
     assert!(places.is_sorted(), "{places:?}");
-    insta::assert_snapshot!(shown(&faults));
+    insta::assert_snapshot!(shown(&errors));
 }
 
 #[test]
 fn keys_are_known_and_given_once() {
-    let faults = table(&[
+    let errors = table(&[
         ("unknown key", "parmeters: {max-num-seqs: 8}"),
         ("far from any key", "xyzzy: 1\nparameters: {max-num-seqs: 8}"),
         ("duplicate key", "parameters: {max-num-seqs: 8}\nparameters: {block-size: 16}"),
@@ -91,21 +91,21 @@ fn keys_are_known_and_given_once() {
         ("negated spelling", "parameters: {no-enable-prefix-caching: true}"),
         ("not a mapping", "parameters: [1, 2]"),
     ]);
-    insta::assert_snapshot!(faults);
+    insta::assert_snapshot!(errors);
 }
 
 #[test]
-fn a_misspelt_key_is_told_once_and_not_also_as_missing() {
+fn a_misspelt_key_is_reported_once_and_not_also_as_missing() {
     let text =
         format!("{HEAD}parameters: {{max-num-seqs: 8}}\n{TAIL}").replace("engine:", "enigne:");
-    let faults = read_text(&text).expect_err("misspelt");
-    let messages: Vec<&str> = faults.faults.iter().map(|it| it.message.as_str()).collect();
+    let errors = read_text(&text).expect_err("misspelt");
+    let messages: Vec<&str> = errors.errors.iter().map(|it| it.message.as_str()).collect();
     assert_eq!(messages, ["unknown key `enigne` in the grid"]);
 }
 
 #[test]
 fn axes_and_grids_are_not_empty() {
-    let faults = table(&[
+    let errors = table(&[
         ("empty axis", "parameters: {max-num-seqs: [], block-size: 16}"),
         ("empty grid", "parameters: {}"),
         ("no parameters at all", ""),
@@ -113,12 +113,12 @@ fn axes_and_grids_are_not_empty() {
         ("empty list of arguments", "parameters: {cudagraph-capture-sizes: [[]]}"),
         ("null among arguments", "parameters: {cudagraph-capture-sizes: [[1, null]]}"),
     ]);
-    insta::assert_snapshot!(faults);
+    insta::assert_snapshot!(errors);
 }
 
 #[test]
 fn values_have_their_type_and_range() {
-    let faults = table(&[
+    let errors = table(&[
         ("utilisation 0", "parameters: {gpu-memory-utilization: [0, 0.9]}"),
         ("utilisation 1.7", "parameters: {gpu-memory-utilization: [0.9, 1.7]}"),
         ("not a number", "parameters: {gpu-memory-utilization: .nan}"),
@@ -136,12 +136,12 @@ fn values_have_their_type_and_range() {
         ("unknown choice", "parameters: {kv-cache-dtype: fp16}"),
         ("in an include", "include: [{name: a, max-num-seqs: 0}]"),
     ]);
-    insta::assert_snapshot!(faults);
+    insta::assert_snapshot!(errors);
 }
 
 #[test]
 fn names_are_unique_and_stay_in_their_folder() {
-    let faults = table(&[
+    let errors = table(&[
         ("two of one name", "include: [{name: a, max-num-seqs: 8}, {name: a, max-num-seqs: 9}]"),
         ("parent folder", "include: [{name: ../x, max-num-seqs: 8}]"),
         ("absolute", "include: [{name: /x, max-num-seqs: 8}]"),
@@ -155,7 +155,7 @@ fn names_are_unique_and_stay_in_their_folder() {
             "include: [{name: a123456789a123456789a123456789a123456789a123456789a123456789a123456789a12345678901, max-num-seqs: 8}]",
         ),
     ]);
-    insta::assert_snapshot!(faults);
+    insta::assert_snapshot!(errors);
 }
 
 #[test]
@@ -231,20 +231,20 @@ fn objectives_and_constraints_name_metrics_that_the_suite_yields() {
 }
 
 #[test]
-fn metrics_are_checked_beside_faulty_workloads() {
+fn metrics_are_checked_next_to_refused_workloads() {
     let grid = |workloads: &str, objective: &str| {
         format!(
             "{HEAD}parameters: {{max-num-seqs: 8}}\nworkloads: {workloads}\nobjective: {objective}\n"
         )
     };
-    let told = |workloads: &str, objective: &str| -> Vec<String> {
-        let faults = read_text(&grid(workloads, objective)).expect_err("faults");
-        faults.faults.into_iter().map(|fault| fault.message).collect()
+    let refused_for = |workloads: &str, objective: &str| -> Vec<String> {
+        let errors = read_text(&grid(workloads, objective)).expect_err("errors");
+        errors.errors.into_iter().map(|error| error.message).collect()
     };
     let bad = "{kv-cache: {prompts: 0, prefix-tokens: [1024, 4096]}}";
     let option = "option `prompts` must be a whole number from 1 to 1000, not `0`";
     assert_eq!(
-        told(
+        refused_for(
             bad,
             "{minimize: kv_cache.nonsense, constraints: [{metric: loda.x, max: 1}, {metric: load.failed, max: 0}]}"
         ),
@@ -256,18 +256,18 @@ fn metrics_are_checked_beside_faulty_workloads() {
         ]
     );
     // Its cases are not known.
-    assert_eq!(told(bad, "{minimize: \"kv_cache[prefix=1].ttft_resent_ms\"}"), [option]);
+    assert_eq!(refused_for(bad, "{minimize: \"kv_cache[prefix=1].ttft_resent_ms\"}"), [option]);
     // What a misspelt name means is known as far as it is near.
-    let misspelt = told("{kv-cash: }", "{minimize: kv_cache.nonsense}");
+    let misspelt = refused_for("{kv-cash: }", "{minimize: kv_cache.nonsense}");
     assert_eq!(misspelt[1..], ["`kv-cache` yields no metric `nonsense`"]);
-    assert_eq!(told("{xyzzy: }", "{maximize: load.output_throughput}").len(), 1);
-    assert_eq!(told("{xyzzy: }", "{maximize: load.output_thruput}").len(), 2);
-    let none = told("{}", "{minimize: kv_cache.nonsense}");
+    assert_eq!(refused_for("{xyzzy: }", "{maximize: load.output_throughput}").len(), 1);
+    assert_eq!(refused_for("{xyzzy: }", "{maximize: load.output_thruput}").len(), 2);
+    let none = refused_for("{}", "{minimize: kv_cache.nonsense}");
     assert_eq!(none[1..], ["`kv-cache` yields no metric `nonsense`"]);
 }
 
 #[test]
-fn metrics_that_no_night_can_measure_are_faults() {
+fn metrics_that_no_night_can_measure_are_errors() {
     let text = |workloads: &str, objective: &str| {
         format!(
             "{HEAD}parameters: {{enable-prefix-caching: true}}\nworkloads: {workloads}\nobjective: {objective}\n"
@@ -301,12 +301,12 @@ fn metrics_that_no_night_can_measure_are_faults() {
         "{minimize: kv_cache.ttft_resent_ms, constraints: [{metric: reasoning.accuracy, max: 95}]}",
     ));
     let warnings = grid.expect("a bound that binds nobody").warnings;
-    assert!(warnings[0].message.ends_with("every value holds it; write 0.95 for 95 %"));
+    assert!(warnings[0].message.ends_with("every value is within bounds; write 0.95 for 95 %"));
 }
 
 #[test]
 fn baselines_strategies_and_budgets_exist() {
-    let faults = table(&[
+    let errors = table(&[
         (
             "no such baseline",
             "baseline: chunked_olny\ninclude: [{name: chunked_only, max-num-seqs: 8}]",
@@ -319,7 +319,7 @@ fn baselines_strategies_and_budgets_exist() {
         ),
         ("budget without unit", "parameters: {max-num-seqs: 8}\nbudget: 8"),
     ]);
-    insta::assert_snapshot!(faults);
+    insta::assert_snapshot!(errors);
 }
 
 #[test]
@@ -380,8 +380,8 @@ fn engines_are_known_and_complete() {
     for engine in ["docker", "dokcer"] {
         let options = ReadOptions { engine: Some(engine.to_owned()), ..ReadOptions::default() };
         let good = format!("{HEAD}parameters: {{max-num-seqs: 8}}\n{TAIL}");
-        let faults = read(good.as_bytes(), &options).expect_err("no such engine");
-        let _ = writeln!(text, "## --engine {engine}\n{}", shown(&faults));
+        let errors = read(good.as_bytes(), &options).expect_err("no such engine");
+        let _ = writeln!(text, "## --engine {engine}\n{}", shown(&errors));
     }
     insta::assert_snapshot!(text);
 }
@@ -392,12 +392,12 @@ fn what_is_no_grid_file_is_said_to_be_none() {
     let options = ReadOptions::default();
     let mut text = String::new();
     let missing = folder.path().join("missing.yaml");
-    let faults = GridFile::read(&missing, &options).expect_err("missing");
-    let _ = writeln!(text, "## missing\n{}", shown(&faults));
+    let errors = GridFile::read(&missing, &options).expect_err("missing");
+    let _ = writeln!(text, "## missing\n{}", shown(&errors));
     let inside = folder.path().join("folder");
     fs::create_dir(&inside).expect("a folder");
-    let faults = GridFile::read(&inside, &options).expect_err("a folder");
-    let _ = writeln!(text, "## folder\n{}", shown(&faults));
+    let errors = GridFile::read(&inside, &options).expect_err("a folder");
+    let _ = writeln!(text, "## folder\n{}", shown(&errors));
     for (what, bytes) in [
         ("not UTF-8", &b"name: g\nbaseline: caf\xe9\n"[..]),
         ("UTF-16", b"\xff\xfen\0a\0"),
@@ -410,8 +410,8 @@ fn what_is_no_grid_file_is_said_to_be_none() {
         ("a tab", b"name: a\nengine:\n\tsimulated: 1\n"),
         ("unknown alias", b"name: *a\n"),
     ] {
-        let faults = read(bytes, &options).expect_err(what);
-        let _ = writeln!(text, "## {what}\n{}", shown(&faults));
+        let errors = read(bytes, &options).expect_err(what);
+        let _ = writeln!(text, "## {what}\n{}", shown(&errors));
     }
     assert!(!text.contains("sk-verysecret"), "{text}");
     insta::assert_snapshot!(text);
@@ -427,8 +427,8 @@ fn a_byte_order_mark_is_accepted() {
 fn line_ends_of_windows_are_accepted_and_counted() {
     let text = format!("{HEAD}parameters: {{max-num-seqs: 8}}\n{TAIL}").replace('\n', "\r\n");
     assert_eq!(read_text(&text).expect("a good grid").name, "g");
-    let faults = read_text(&text.replace('8', "0")).expect_err("a bad value");
-    assert_eq!((faults.faults[0].line, faults.faults[0].column), (Some(3), Some(28)), "{faults}");
+    let errors = read_text(&text.replace('8', "0")).expect_err("a bad value");
+    assert_eq!((errors.errors[0].line, errors.errors[0].column), (Some(3), Some(28)), "{errors}");
 }
 
 #[test]
@@ -450,10 +450,10 @@ fn an_alias_bomb_is_refused_at_once() {
         let items = vec![format!("*a{}", level - 1); 10].join(", ");
         let _ = writeln!(bomb, "a{level}: &a{level} [{items}]");
     }
-    let faults = read_text(&bomb).expect_err("a bomb");
-    assert_eq!(faults.faults.len(), 1);
-    assert!(faults.faults[0].message.contains("alias"), "{}", faults.faults[0].message);
-    assert!(faults.faults[0].line.is_some());
+    let errors = read_text(&bomb).expect_err("a bomb");
+    assert_eq!(errors.errors.len(), 1);
+    assert!(errors.errors[0].message.contains("alias"), "{}", errors.errors[0].message);
+    assert!(errors.errors[0].line.is_some());
     let nested = format!("name: {}{}\n", "[".repeat(100_000), "]".repeat(100_000));
     assert!(read_text(&nested).is_err());
 }
