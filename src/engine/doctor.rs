@@ -280,7 +280,7 @@ async fn cache_volumes(
     if offline {
         findings.ok("model cache", "HF_HUB_OFFLINE=1: nothing is downloaded in a sweep");
     } else {
-        let advice = "download the model once, then set HF_HUB_OFFLINE=1 in the service: a download in mid-sweep costs hours";
+        let advice = "download the model once, then set HF_HUB_OFFLINE=1 in the service: a download during a sweep costs hours";
         findings.warning("model cache", "the hub is asked at every launch", advice);
     }
 }

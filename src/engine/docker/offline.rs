@@ -1,6 +1,6 @@
 //! When a candidate need not ask the hub. Once a launch has served, its model is
 //! in the cache; if that cache is kept, later launches of the same model start
-//! with `HF_HUB_OFFLINE=1`: no download in mid-sweep, no boot that hangs on a
+//! with `HF_HUB_OFFLINE=1`: no download during a sweep, no boot that hangs on a
 //! hub that does not answer. What a configuration takes from the hub besides the
 //! model (a draft model, a tokenizer) must have served as well. The cache itself
 //! is not looked into, so a sweep's first launch always asks. Pure.

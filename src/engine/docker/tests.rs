@@ -40,7 +40,7 @@ pub(super) fn image() -> &'static str {
     })
 }
 
-/// The `docker` command, as a stranger would use it on our containers.
+/// The `docker` command, as anybody else would use it on our containers.
 pub(super) fn docker(arguments: &[&str]) -> String {
     let output = Command::new("docker").args(arguments).output().expect("the docker command");
     let printed = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -225,16 +225,16 @@ async fn what_others_do_to_a_serving_container_is_found() {
         (&["rm", "-f"], FailureClass::Killed, "removed"),
         (&["stop", "-t", "5"], FailureClass::EngineDied, "code 0"),
     ];
-    for (deed, class, word) in cases {
+    for (action, class, word) in cases {
         let mut engine = place.engine(&[], |_| {}).await;
         let mut launched = place.launch(&mut engine, &json!({})).await.expect("ready");
         let id = place.only();
-        docker(&[deed, &[&id]].concat());
+        docker(&[action, &[&id]].concat());
         let failure = launched.check().await.expect_err("it is not what it was");
-        assert_eq!(failure.class, class, "{deed:?}: {failure:?}");
-        assert!(failure.message.contains(word), "{deed:?}: {}", failure.message);
+        assert_eq!(failure.class, class, "{action:?}: {failure:?}");
+        assert!(failure.message.contains(word), "{action:?}: {}", failure.message);
         launched.stop().await.expect("stopped");
-        assert!(place.containers().is_empty(), "{deed:?}");
+        assert!(place.containers().is_empty(), "{action:?}");
     }
 }
 
@@ -242,20 +242,20 @@ async fn what_others_do_to_a_serving_container_is_found() {
 #[ignore = "needs Docker"]
 async fn what_others_do_to_a_booting_container_ends_the_launch() {
     let place = Place::new("booting").await;
-    for (deed, word) in [(&["rm", "-f"][..], "removed"), (&["kill"], "code 137")] {
+    for (action, word) in [(&["rm", "-f"][..], "removed"), (&["kill"], "code 137")] {
         // At real speed it boots for 15 s.
         let engine = place.engine(&["--sim-speed", "1"], |_| {}).await;
         let (order, emit, cancel) =
             (place.order(&json!({})), Emit::nowhere(), CancellationToken::new());
         let launch = engine.launch(&order, &emit, &cancel);
-        let deed = async {
+        let action = async {
             while place.containers().is_empty() {
                 sleep(Duration::from_millis(50)).await;
             }
             sleep(Duration::from_secs(2)).await;
-            docker(&[deed, &[&place.only()]].concat());
+            docker(&[action, &[&place.only()]].concat());
         };
-        let (launched, ()) = tokio::join!(launch, deed);
+        let (launched, ()) = tokio::join!(launch, action);
         let failure = launched.err().expect("it ended");
         assert_eq!(failure.class, FailureClass::Killed, "{failure:?}");
         assert!(failure.message.contains(word), "{}", failure.message);

@@ -79,7 +79,7 @@ async fn until(what: impl Fn() -> bool) {
         }
         sleep(Duration::from_millis(10)).await;
     }
-    panic!("waited 10 s in vain");
+    panic!("nothing after 10 s");
 }
 
 #[tokio::test]
