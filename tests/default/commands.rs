@@ -4,10 +4,11 @@ use std::fmt::Write as _;
 use std::io::Read;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use sha2::{Digest, Sha256};
+
+use crate::support::until;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_vllm-grid");
 
@@ -288,14 +289,7 @@ fn a_command_that_only_prints_ends_with_the_first_ctrl_c() {
         // It prints: its signals are listened for.
         printed.read_exact(&mut [0; 8]).unwrap();
         kill_process(Pid::from_raw(child.id().cast_signed()).unwrap(), Signal::INT).unwrap();
-        let started = Instant::now();
-        let ended = loop {
-            if let Some(ended) = child.try_wait().unwrap() {
-                break ended;
-            }
-            assert!(started.elapsed() < Duration::from_secs(30), "{arguments:?} continues");
-            std::thread::sleep(Duration::from_millis(20));
-        };
-        assert_eq!(ended.code(), Some(4), "{arguments:?}");
+        until("it ends", || child.try_wait().unwrap().is_some());
+        assert_eq!(child.wait().unwrap().code(), Some(4), "{arguments:?}");
     }
 }

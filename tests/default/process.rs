@@ -3,10 +3,10 @@
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
+
+use crate::support::until;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_vllm-grid");
 
@@ -64,23 +64,22 @@ fn after_a_kill_the_server_is_found_and_ended() {
     let folder = place(3, 1);
     let mut sweep: Child =
         command(folder.path(), &["sweep", "grid.yaml", "--output", "run"]).spawn().unwrap();
-    let started = Instant::now();
-    while !runs("--sim-speed 3 ") || !folder.path().join("run/launches").exists() {
-        assert!(started.elapsed() < Duration::from_mins(1), "no server came");
-        sleep(Duration::from_millis(20));
-    }
-    sleep(Duration::from_millis(300));
+    let noted = || {
+        let launches = std::fs::read_dir(folder.path().join("run/launches"));
+        let mut launches = launches.into_iter().flatten().flatten();
+        launches.any(|launch| {
+            let note = std::fs::read_to_string(launch.path().join("process.json"));
+            note.is_ok_and(|note| note.ends_with('}'))
+        })
+    };
+    until("a server is noted", || noted() && runs("--sim-speed 3 "));
     kill_process(Pid::from_raw(sweep.id().cast_signed()).unwrap(), Signal::KILL).unwrap();
     sweep.wait().unwrap();
     assert!(runs("--sim-speed 3 "), "an orphan");
     let recovered = command(folder.path(), &["recover", "run"]).output().unwrap();
     let printed = String::from_utf8_lossy(&recovered.stdout).into_owned();
     assert!(printed.contains("killed the process of"), "{printed}");
-    let recovered_at = Instant::now();
-    while runs("--sim-speed 3 ") {
-        assert!(recovered_at.elapsed() < Duration::from_secs(10), "it still runs");
-        sleep(Duration::from_millis(20));
-    }
+    until("the server has ended", || !runs("--sim-speed 3 "));
 }
 
 /// vLLM is several processes: here the server's memory is a child's, and its CPU

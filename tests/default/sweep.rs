@@ -2,9 +2,10 @@
 //! the command that a person runs.
 
 use std::collections::HashSet;
+use std::io::{BufRead as _, BufReader, Read as _};
 
-use crate::support::{CACHING, Ran, Workplace, numbers, signal, texts};
-use rustix::process::Signal;
+use crate::support::{CACHING, Ran, Workplace, numbers, signal, texts, until};
+use rustix::process::{Pid, Signal, kill_process_group};
 
 #[test]
 fn a_grid_file_becomes_a_ranked_table_with_csv_and_parquet_all_marked_as_simulated() {
@@ -140,16 +141,29 @@ fn a_sweep_has_one_writer() {
 
 #[test]
 fn a_second_signal_leaves_at_once_and_says_how_to_go_on() {
-    // A boot of many seconds is what a person is impatient with.
-    let place = Workplace::new(&CACHING.replace("speed: 20", "speed: 0.2"));
-    let child = place.start(&["sweep", "grid.yaml", "--output", "run"]);
-    place.wait_for("run", "launch_started", 1);
+    // A server that does not end when it is asked to is what a person is impatient with.
+    let script = "echo $$ > server.pid; trap : TERM; while :; do sleep 0.1; done";
+    let process =
+        format!("process: {{command: [sh, -c, '{script}'], flags: {{max-model-len: 8192}}}}");
+    let grid = CACHING.lines().map(|line| {
+        if line.starts_with("  simulated:") { format!("  {process}") } else { line.to_owned() }
+    });
+    let place = Workplace::new(&grid.collect::<Vec<_>>().join("\n"));
+    let mut child = place.start(&["sweep", "grid.yaml", "--output", "run"]);
+    let server = || std::fs::read_to_string(place.path("server.pid")).ok()?.trim().parse().ok();
+    until("the server runs", || server().is_some());
     signal(&child, Signal::INT);
+    let mut said = BufReader::new(child.stderr.take().unwrap());
+    let mut err = String::new();
+    while !err.contains("once more") {
+        assert!(said.read_line(&mut err).unwrap() > 0, "it ended: {err}");
+    }
     signal(&child, Signal::INT);
-    let ran = Ran::of(child.wait_with_output().unwrap());
-    // The first signal alone can have ended it, when the second came too late.
-    assert!(matches!(ran.code, Some(4 | 130)), "{ran:?}");
-    assert!(ran.err.contains("resume"), "{}", ran.err);
+    said.read_to_string(&mut err).unwrap();
+    let server = Pid::from_raw(server().unwrap()).unwrap();
+    kill_process_group(server, Signal::KILL).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{err}");
+    assert!(err.contains("resume"), "{err}");
 }
 
 #[test]

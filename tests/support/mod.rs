@@ -76,11 +76,7 @@ impl Workplace {
 
     /// Waits until the journal holds so many entries of a kind.
     pub fn wait_for(&self, run: &str, kind: &str, count: usize) {
-        let patience = Instant::now() + Duration::from_mins(1);
-        while self.entries(run, kind) < count {
-            assert!(Instant::now() < patience, "no {count} `{kind}` in the journal after 60 s");
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        until(&format!("{count} `{kind}` in the journal"), || self.entries(run, kind) >= count);
     }
 
     pub fn results(&self, run: &str) -> DataFrame {
@@ -113,6 +109,34 @@ impl Ran {
         assert_eq!(self.code, Some(code), "stdout:\n{}\nstderr:\n{}", self.out, self.err);
         self
     }
+}
+
+/// For how long a test waits for what must happen. It ends a test that would hang;
+/// no figure depends on it.
+pub const PATIENCE: Duration = Duration::from_mins(2);
+
+/// Waits until something is so.
+pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so() {
+        assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// The same without a thread of its own.
+pub async fn until_async(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is_so().await {
+        assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// What must end ends, however long the machine takes.
+pub async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T {
+    let ended = tokio::time::timeout(PATIENCE, future).await;
+    ended.unwrap_or_else(|_| panic!("waited {PATIENCE:?} in vain: {what}"))
 }
 
 pub fn signal(child: &Child, signal: Signal) {

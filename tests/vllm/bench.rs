@@ -139,9 +139,10 @@ fn an_open_loop_begins_requests_on_its_own_schedule() {
         assert_eq!(number(kept, "completed"), 8.0);
         assert!(number(kept, "duration") > 1.7, "seven gaps of 250 ms: {kept}");
         assert!(number(kept, "mean_scheduled_ttft_ms") >= number(kept, "mean_ttft_ms"));
-        // A client that a busy machine holds up says so itself.
-        let late = kept["reason"].as_str().is_some_and(|reason| reason.contains("send lag"));
-        assert!(kept["status"] == "ok" || (kept["status"] == "void" && late), "{kept}");
+        // A client that a busy machine delays is found by its own figures.
+        let bound = (0.05 * number(kept, "median_ttft_ms")).max(1.0);
+        let status = if number(kept, "max_send_lag_ms") > bound { "void" } else { "ok" };
+        assert_eq!(kept["status"], status, "{kept}");
     }
 }
 

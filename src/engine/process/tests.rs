@@ -181,10 +181,12 @@ async fn workers_that_survive_their_parent_are_killed() {
 async fn an_exit_after_ready_is_found() {
     let folder = tempfile::tempdir().expect("a folder");
     let script = "echo 'EngineDeadError: EngineCore encountered an issue.'; exit 0";
-    // Readiness looks at the exit first: let it be ready before it ends.
-    let script = format!("sleep 0.3; {script}");
+    // Readiness looks at the exit first: it ends only after it was ready.
+    let go = folder.path().join("go");
+    let script = format!("until [ -e {} ]; do sleep 0.02; done; {script}", go.display());
     let mut launched =
         launch(&mut engine(&script, true, |_| {}), folder.path()).await.expect("ready");
+    std::fs::write(go, "").expect("written");
     let mut failure = None;
     for _ in 0..1000 {
         failure = launched.check().await.err();

@@ -1,6 +1,6 @@
 //! The streaming client: what it records of every shape of stream and error.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::bench::scripted::{
     DONE, END, STREAM, Scripted, Step, USAGE, chunk, delta, server, writes,
@@ -15,6 +15,8 @@ use vllm_grid::client::record::RequestErrorClass::{
 use vllm_grid::client::request::{Input, Prepared, RequestSpec};
 use vllm_grid::client::{Client, Limits, Order, Outcome, Slot};
 
+use crate::support::{PATIENCE, in_time};
+
 pub(crate) const ORDER: Order<'static> = Order { index: 0, purpose: "test", scheduled_ns: None };
 
 pub(crate) fn request() -> Prepared {
@@ -24,12 +26,14 @@ pub(crate) fn request() -> Prepared {
     spec.prepare("m")
 }
 
+/// A busy machine breaks none of these.
 pub(crate) fn limits() -> Limits {
-    Limits {
-        first_token: Duration::from_millis(400),
-        silence: Duration::from_millis(400),
-        ..Limits::default()
-    }
+    Limits { after_done: PATIENCE, ..Limits::default() }
+}
+
+/// For servers that say nothing more.
+fn impatient() -> Limits {
+    Limits { silence: Duration::from_millis(400), ..limits() }
 }
 
 pub(crate) async fn ask(scripted: &Scripted) -> Outcome {
@@ -37,13 +41,23 @@ pub(crate) async fn ask(scripted: &Scripted) -> Outcome {
 }
 
 async fn ask_with(scripted: &Scripted, limits: Limits) -> Outcome {
+    ask_since(Clock::start(), scripted, limits).await
+}
+
+async fn ask_since(clock: Clock, scripted: &Scripted, limits: Limits) -> Outcome {
     let client = Client::new(&scripted.server(), limits).await.expect("an address");
-    let mut slot = Slot::default();
-    client.send(&mut slot, &request(), ORDER, Clock::start(), &CancellationToken::new()).await
+    let (mut slot, stop) = (Slot::default(), CancellationToken::new());
+    client.send(&mut slot, &request(), ORDER, clock, &stop).await
 }
 
 async fn fails(steps: Vec<Step>) -> (RequestErrorClass, String) {
-    let error = ask(&Scripted::start(steps).await).await.record.error.expect("an error");
+    fails_with(steps, limits()).await
+}
+
+async fn fails_with(steps: Vec<Step>, limits: Limits) -> (RequestErrorClass, String) {
+    let scripted = Scripted::start(steps).await;
+    let outcome = in_time("an error", ask_with(&scripted, limits)).await;
+    let error = outcome.record.error.expect("an error");
     (error.class, error.message)
 }
 
@@ -79,7 +93,8 @@ async fn a_stream_has_its_times_tokens_and_usage() {
         END.to_owned(),
     ]));
     let scripted = Scripted::start(steps).await;
-    let Outcome { record, answer } = ask(&scripted).await;
+    let clock = Clock::start();
+    let Outcome { record, answer } = ask_since(clock, &scripted, limits()).await;
     assert_eq!(record.error, None);
     assert_eq!(record.http_status, Some(200));
     let at = |time: Option<u64>| time.expect("recorded");
@@ -92,8 +107,11 @@ async fn a_stream_has_its_times_tokens_and_usage() {
         at(record.end_ns),
     ];
     assert!(times.is_sorted(), "{times:?}");
-    assert!(times[3] - times[2] >= 100_000_000, "the role chunk is no token: {times:?}");
-    assert!(times[4] - times[3] >= 100_000_000, "thinking is no answer: {times:?}");
+    // What the server wrote by then; two clocks are compared, which is right to some microseconds.
+    let written = scripted.seen().written;
+    let since = |write: usize| clock.since(written[write].0) - pause.as_nanos() as u64 / 2;
+    assert!(times[3] >= since(2), "the role chunk is no token: {times:?} {written:?}");
+    assert!(times[4] >= since(3), "thinking is no answer: {times:?} {written:?}");
     assert_eq!(record.last_token_ns, record.first_answer_ns);
     assert_eq!(record.scheduled_ns, record.sent_ns);
     let bytes: Vec<u32> = record.chunks.iter().map(|chunk| chunk.bytes).collect();
@@ -215,33 +233,23 @@ async fn a_silent_stream_times_out_and_is_hung_up_on() {
     let mut steps = writes(&[STREAM, &chunk(&delta(r#"{"content":"a"}"#))]);
     steps.push(Step::Hang);
     let scripted = Scripted::start(steps).await;
-    let started = Instant::now();
-    let record = ask(&scripted).await.record;
+    let record = in_time("silence", ask_with(&scripted, impatient())).await.record;
     assert_eq!(record.error.expect("an error").class, Silent);
     assert_eq!(record.chunks.len(), 1, "what came is kept");
-    assert!(started.elapsed() < Duration::from_secs(5));
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    assert_eq!(scripted.seen().closed, 1);
+    scripted.until("the client hangs up", |seen| seen.closed == 1).await;
 
-    let (class, message) = fails(vec![Step::Hang]).await;
+    let limits = Limits { first_token: Duration::from_millis(400), ..limits() };
+    let (class, message) = fails_with(vec![Step::Hang], limits).await;
     assert_eq!((class, message.contains("no token")), (Silent, true), "{message}");
 }
 
 #[tokio::test]
 async fn a_first_token_may_take_longer_than_silence() {
     let mut steps = vec![Step::Wait(Duration::from_millis(500))];
-    steps.extend(writes(&[
-        STREAM.to_owned(),
-        chunk(&delta(r#"{"content":"a"}"#)),
-        chunk(USAGE),
-        chunk(DONE),
-        END.to_owned(),
-    ]));
-    let limits = Limits {
-        first_token: Duration::from_secs(20),
-        silence: Duration::from_millis(200),
-        ..Limits::default()
-    };
+    // All at once: nothing can come between.
+    let token = chunk(&delta(r#"{"content":"a"}"#));
+    steps.extend(writes(&[format!("{STREAM}{token}{}{}{END}", chunk(USAGE), chunk(DONE))]));
+    let limits = Limits { silence: Duration::from_millis(200), ..limits() };
     let record = ask_with(&Scripted::start(steps).await, limits).await.record;
     assert_eq!(record.error, None);
 }
@@ -258,13 +266,13 @@ async fn comments_break_no_silence_and_no_answer_lasts_for_ever() {
         }
         steps
     };
-    let (class, message) = fails(drip(": ping\n\n")).await;
+    let (class, message) = fails_with(drip(": ping\n\n"), impatient()).await;
     assert_eq!((class, message.as_str()), (Silent, "nothing came for 0.4 s"));
     let scripted = Scripted::start(drip(&delta(r#"{"content":"b"}"#))).await;
     let limits = Limits { total: Duration::from_millis(1500), ..limits() };
     let record = ask_with(&scripted, limits).await.record;
     assert_eq!(record.error.expect("an error").message, "the answer was not over after 1.5 s");
-    assert!(record.chunks.len() > 5, "what came is kept: {}", record.chunks.len());
+    assert!(!record.chunks.is_empty(), "what came is kept");
 }
 
 /// Heads that announce the answer, bodies that end with the connection, and
@@ -377,17 +385,16 @@ async fn cancelling_drops_the_connection_at_once() {
     let client = Client::new(&scripted.server(), Limits::default()).await.expect("an address");
     let stop = CancellationToken::new();
     let mut slot = Slot::default();
-    let later = stop.clone();
-    tokio::spawn(async move {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        later.cancel();
-    });
-    let started = Instant::now();
-    let outcome = client.send(&mut slot, &request(), ORDER, Clock::start(), &stop).await;
+    let request = request();
+    let sent = client.send(&mut slot, &request, ORDER, Clock::start(), &stop);
+    let cancelled = async {
+        scripted.until("a token", |seen| seen.written.len() == 2).await;
+        stop.cancel();
+    };
+    let (outcome, ()) = in_time("a stop", async { tokio::join!(sent, cancelled) }).await;
     assert_eq!(outcome.record.error.expect("an error").class, Cancelled);
-    assert!(started.elapsed() < Duration::from_secs(5));
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    assert_eq!(scripted.seen().closed, 1, "while the slot still exists");
+    // While the slot still exists.
+    scripted.until("the client hangs up", |seen| seen.closed == 1).await;
     drop(slot);
 }
 
@@ -401,10 +408,10 @@ async fn a_response_that_does_not_end_after_done_costs_the_connection_alone() {
     ]);
     steps.push(Step::Hang);
     let scripted = Scripted::start(steps).await;
-    let started = Instant::now();
-    let record = ask_with(&scripted, Limits::default()).await.record;
+    let silence = Duration::from_hours(1);
+    let limits = Limits { first_token: silence, silence, total: silence, ..Limits::default() };
+    let record = in_time("the end", ask_with(&scripted, limits)).await.record;
     assert_eq!(record.error, None);
-    assert!(started.elapsed() < Duration::from_secs(20));
 }
 
 #[tokio::test]

@@ -132,8 +132,8 @@ async fn an_open_loop_and_a_search_take_prompts_from_a_file() {
     let measured = measure(&simulated.server, &[workload("load", &options)], 1).await;
     measured.ended.expect("a living server");
     for kept in &measured.measurements {
-        // On a loaded machine the client may be late: void, never failed.
-        assert!(matches!(kept.status, Status::Ok | Status::Void), "{kept:?}");
+        // How late the client is depends on the machine; what it sent does not.
+        assert!(number(kept, "completed") >= Some(12.0), "{kept:?}");
         assert_eq!(number(kept, "failed"), Some(0.0), "{kept:?}");
     }
 }

@@ -12,6 +12,7 @@ use vllm_grid::server::Server;
 
 use crate::bench::counting::{Behaviour, Counting, Counts};
 use crate::bench::simulated::{Kept, measure, number, settings, workload};
+use crate::support::{in_time, until_async};
 
 /// A server without an end to its context that says of a prompt what `counts` makes of its length.
 async fn counting(counts: Counts) -> (Counting, Server) {
@@ -165,19 +166,18 @@ async fn answers_of_another_length_are_said() {
 /// Also while texts of 100,000 tokens are being made and sent.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_is_heard_while_a_length_is_fitted() {
-    for (number, (name, options)) in (0..).zip(workloads(100_000)) {
-        let (_, server) = counting(|tokens, number| tokens + 5000 * number as u64).await;
+    for (name, options) in workloads(100_000) {
+        let (counting, server) = counting(|tokens, number| tokens + 5000 * number as u64).await;
         let (kept, emit, cancel) = (Kept::default(), Emit::nowhere(), CancellationToken::new());
         let mut bench =
             Bench::new(&server, &kept, &emit, &cancel, settings()).await.expect("an address");
-        let stop = cancel.clone();
-        tokio::spawn(async move {
-            tokio::time::sleep(Duration::from_millis(15 * number)).await;
-            stop.cancel();
-        });
         let workload = workload(name, &options);
         let repeat = bench.repeat(&workload, "", 0);
-        let ended = tokio::time::timeout(Duration::from_secs(3), repeat).await;
-        assert!(matches!(ended, Ok(Err(BenchError::Cancelled))), "{name}: {ended:?}");
+        let stop = async {
+            until_async("a first try", async || counting.served() > 0).await;
+            cancel.cancel();
+        };
+        let (ended, ()) = in_time("a stop", async { tokio::join!(repeat, stop) }).await;
+        assert!(matches!(ended, Err(BenchError::Cancelled)), "{name}: {ended:?}");
     }
 }

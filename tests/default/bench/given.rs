@@ -3,13 +3,13 @@
 
 use std::path::Path;
 use std::process::{Output, Stdio};
-use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tokio::process::Command;
 
 use crate::bench::counting::{Behaviour, Counting};
+use crate::support::until_async;
 
 fn bench(folder: &Path, url: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vllm-grid"));
@@ -127,9 +127,7 @@ async fn a_stop_reports_what_was_measured_so_far() {
     let url = counting.endpoint().base_url;
     let running = bench(folder.path(), &url, &arguments).spawn().expect("it starts");
     let process = running.id().and_then(|id| Pid::from_raw(id.cast_signed())).expect("it runs");
-    while !folder.path().join("twice").exists() {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    until_async("the second repeat", async || folder.path().join("twice").exists()).await;
     kill_process(process, Signal::INT).expect("it runs");
     let output = running.wait_with_output().await.expect("it ends");
     assert_eq!(output.status.code(), Some(4), "{}", said(&output));
@@ -164,9 +162,7 @@ async fn a_stability_that_is_stopped_reports_how_far_it_came() {
     let url = counting.endpoint().base_url;
     let running = bench(folder.path(), &url, &arguments).spawn().expect("it starts");
     let process = running.id().and_then(|id| Pid::from_raw(id.cast_signed())).expect("it runs");
-    while counting.served() < 40 {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    until_async("40 requests", async || counting.served() >= 40).await;
     kill_process(process, Signal::INT).expect("it runs");
     let output = running.wait_with_output().await.expect("it ends");
     assert_eq!(output.status.code(), Some(4), "{}", said(&output));

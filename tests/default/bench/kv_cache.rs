@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use crate::bench::counting::{Behaviour, Counting};
+use crate::support::{in_time, until_async};
 use tokio_util::sync::CancellationToken;
 use vllm_grid::bench::suite::{Bench, BenchError, BenchSettings, run_suite};
 use vllm_grid::bench::{RecordSink, RepeatKey};
@@ -293,22 +294,21 @@ fn spec_of_one() -> KvCache {
 
 #[tokio::test]
 async fn a_stop_ends_a_repeat_at_once() {
-    let slow = Behaviour { miss: Duration::from_mins(1), ..Behaviour::default() };
+    let slow = Behaviour { miss: Duration::from_hours(1), ..Behaviour::default() };
     let counting = Counting::start(slow).await;
     let server = Server::open(counting.endpoint(), None).await.expect("it serves");
     let (kept, emit, cancel) = (Kept::default(), Emit::nowhere(), CancellationToken::new());
     let mut bench =
         Bench::new(&server, &kept, &emit, &cancel, settings()).await.expect("an address");
-    let stop = cancel.clone();
-    tokio::spawn(async move {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        stop.cancel();
-    });
     let workload = warmed(spec());
     let repeat = bench.repeat(&workload, "", 1);
     assert_send(&repeat);
-    let ended = tokio::time::timeout(Duration::from_secs(3), repeat).await;
-    assert!(matches!(ended, Ok(Err(BenchError::Cancelled))), "{ended:?}");
+    let stop = async {
+        until_async("a request", async || counting.served() > 0).await;
+        cancel.cancel();
+    };
+    let (ended, ()) = in_time("a stop", async { tokio::join!(repeat, stop) }).await;
+    assert!(matches!(ended, Err(BenchError::Cancelled)), "{ended:?}");
 }
 
 /// A sweep may run on any thread.

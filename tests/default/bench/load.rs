@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::bench::counting::{Behaviour, Counting};
 use crate::bench::simulated::{Simulated, measure, number, workload};
+use crate::support::in_time;
 use serde_json::json;
 use vllm_grid::metric::{Measurement, Status};
 use vllm_grid::server::{Endpoint, Server};
@@ -155,28 +156,25 @@ async fn a_shared_prefix_is_as_long_as_asked_and_found_in_the_cache_and_salts_ar
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_open_loop_is_timed_from_its_schedule() {
-    // 300 ms to the first token: a late client on a busy machine is not yet a bottleneck.
-    let behaviour = Behaviour { miss: Duration::from_millis(300), ..Behaviour::default() };
+    // 4 s to the first token: a client that a busy machine delays is not yet a bottleneck.
+    let behaviour = Behaviour { miss: Duration::from_secs(4), ..Behaviour::default() };
     let counting = Counting::start(behaviour).await;
     let server = Server::open(counting.endpoint(), None).await.expect("it serves");
     let load = workload(
         "load",
         &json!({
             "rate": 50, "arrivals": "constant", "requests": 60, "prompt_tokens": 64,
-            "output_tokens": 4, "slo_ttft_ms": 3000, "warmup": 0,
+            "output_tokens": 4, "slo_ttft_ms": 60_000, "warmup": 0,
         }),
     );
     let measured = measure(&server, &[load], 1).await;
     let kept = &measured.measurements[0];
-    let void_of_lag = kept.status == Status::Void
-        && kept.reason.as_deref().is_some_and(|r| r.contains("send lag"));
-    assert!(kept.status == Status::Ok || void_of_lag, "{:?}", kept.reason);
+    assert_eq!(kept.status, Status::Ok, "{:?}", kept.reason);
     assert_eq!(number(kept, "completed"), Some(60.0));
-    // In flight together: a closed loop of one would take 18 s.
-    assert!(value(kept, "duration") < 6.0);
-    assert!(value(kept, "max_concurrent_requests") >= 5.0);
+    // In flight together: none is answered before all are sent.
+    assert_eq!(number(kept, "max_concurrent_requests"), Some(60.0));
     assert!(value(kept, "mean_scheduled_ttft_ms") >= value(kept, "mean_ttft_ms"));
-    assert!(value(kept, "good_share") > 0.5);
+    assert_eq!(number(kept, "good_share"), Some(1.0));
     let (_, records) = measured.records.last().expect("kept");
     let scheduled = records.iter().filter(|record| record.purpose == "rate=50");
     let due: Vec<u64> = scheduled.map(|record| record.scheduled_ns / 1_000_000).collect();
@@ -332,8 +330,7 @@ async fn nobody_there_ends_a_load_soon() {
     let gone = Endpoint { base_url: "http://127.0.0.1:1".to_owned(), api_key: None };
     let server = Server { endpoint: gone, ..server };
     let load = workload("load", &json!({"rate": 1000.0, "duration": 600, "warmup": 0}));
-    let began = std::time::Instant::now();
-    let measured = measure(&server, &[load], 1).await;
+    // Of ten minutes that it would last.
+    let measured = in_time("it ends", measure(&server, &[load], 1)).await;
     measured.ended.expect_err("nobody answers");
-    assert!(began.elapsed() < Duration::from_mins(1));
 }

@@ -6,7 +6,11 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+use vllm_grid::client::clock::now_ns;
 use vllm_grid::server::{ApiKey, Endpoint, Server};
+
+use crate::support::until_async;
 
 /// What the server does after a request has arrived.
 #[derive(Clone, Debug)]
@@ -15,6 +19,8 @@ pub(crate) enum Step {
     Write(Vec<u8>),
     /// Waits.
     Wait(Duration),
+    /// Waits until it is notified.
+    Gate(Arc<Notify>),
     /// Closes the connection.
     Close,
     /// Says nothing more, with the connection open.
@@ -30,6 +36,10 @@ pub(crate) struct Seen {
     pub(crate) requests: Vec<String>,
     /// Connections that the client closed, or that were reset.
     pub(crate) closed: usize,
+    /// Connections that the script closed.
+    pub(crate) hung_up: usize,
+    /// When each [`Step::Write`] began and was done, in time of [`now_ns`].
+    pub(crate) written: Vec<(u64, u64)>,
 }
 
 /// A running script.
@@ -58,6 +68,11 @@ impl Scripted {
         self.seen.lock().expect("no panic").clone()
     }
 
+    /// Waits until the server saw this.
+    pub(crate) async fn until(&self, what: &str, is_so: impl Fn(&Seen) -> bool) {
+        until_async(what, async || is_so(&self.seen())).await;
+    }
+
     pub(crate) fn server(&self) -> Server {
         server(&format!("http://{}", self.address))
     }
@@ -80,12 +95,19 @@ async fn answer(mut stream: TcpStream, steps: Vec<Step>, seen: Arc<Mutex<Seen>>)
         for step in &steps {
             match step {
                 Step::Write(bytes) => {
+                    let began = now_ns();
                     if stream.write_all(bytes).await.is_err() {
                         break;
                     }
+                    seen.lock().expect("no panic").written.push((began, now_ns()));
                 }
                 Step::Wait(time) => tokio::time::sleep(*time).await,
-                Step::Close => return,
+                Step::Gate(gate) => gate.notified().await,
+                Step::Close => {
+                    drop(stream);
+                    seen.lock().expect("no panic").hung_up += 1;
+                    return;
+                }
                 Step::Hang => {
                     let mut byte = [0];
                     // The client's close is the only thing that can come.

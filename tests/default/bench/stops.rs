@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -17,6 +16,7 @@ use vllm_grid::metric::Status;
 
 use crate::bench::scripted::server;
 use crate::bench::simulated::{Kept, settings, workload};
+use crate::support::in_time;
 
 /// A server that never answers one look at one path.
 #[derive(Debug)]
@@ -50,12 +50,12 @@ async fn answer(State(hanging): State<Arc<Hanging>>, request: Request) -> Respon
     }
 }
 
-/// Stops a repeat when the server hangs; how it ended, where that was soon.
+/// Stops a repeat when the server hangs: the status of its row, none where it has none.
 async fn stopped(
     (path, look): (&'static str, usize),
     refuse_from: usize,
     (name, options): (&str, &Value),
-) -> Result<(), String> {
+) -> Result<Option<Status>, String> {
     let (looks, chats, hangs) = (AtomicUsize::new(0), AtomicUsize::new(0), Notify::new());
     let hanging = Arc::new(Hanging { path, look, refuse_from, looks, chats, hangs });
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -73,10 +73,9 @@ async fn stopped(
         ended = &mut repeat => return Err(format!("it never hung: {ended:?}")),
         () = hanging.hangs.notified() => cancel.cancel(),
     }
-    match tokio::time::timeout(Duration::from_secs(3), repeat).await {
-        Ok(Err(BenchError::Cancelled)) => Ok(()),
-        // What failed before is kept.
-        Ok(Ok(row)) if row.status == Status::Failed => Ok(()),
+    match in_time("a stop", repeat).await {
+        Err(BenchError::Cancelled) => Ok(None),
+        Ok(row) => Ok(Some(row.status)),
         other => Err(format!("{other:?}")),
     }
 }
@@ -85,12 +84,14 @@ async fn stopped(
 async fn a_stop_is_heard_at_once() {
     let stability = json!({"prompt_tokens": 100, "output_tokens": 2, "max_outage": 600});
     let kv_cache = json!({"prefix_tokens": 600, "prompts": 1, "output_tokens": 2});
-    for (what, hangs, refuse_from, workload) in [
+    // What failed before is kept.
+    let failed = Some(Status::Failed);
+    for (what, hangs, refuse_from, workload, status) in [
         // The first look is for the calibration.
-        ("counters before", ("/metrics", 2), usize::MAX, ("stability", &stability)),
-        ("health after a failure", ("/health", 1), 2, ("stability", &stability)),
-        ("health of one that may be gone", ("/health", 1), 1, ("kv-cache", &kv_cache)),
+        ("counters before", ("/metrics", 2), usize::MAX, ("stability", &stability), None),
+        ("health after a failure", ("/health", 1), 2, ("stability", &stability), None),
+        ("health of one that is dead", ("/health", 1), 1, ("kv-cache", &kv_cache), failed),
     ] {
-        assert_eq!(stopped(hangs, refuse_from, workload).await, Ok(()), "{what}");
+        assert_eq!(stopped(hangs, refuse_from, workload).await, Ok(status), "{what}");
     }
 }

@@ -6,13 +6,14 @@
 
 pub(crate) mod served;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use vllm_grid::simulator::{self, BootFailure, Ending, faults};
 
+use crate::support::until_async;
 use served::{Running, chunks, memory_log, prompt, words};
 
 const FAST: &str = "serve Qwen/Qwen3-0.6B --sim-speed 1000 --max-model-len 8192 --api-key k";
@@ -311,10 +312,8 @@ async fn counters_tell_prompts_hits_and_ends() {
     };
     server.chat(salted).await.text().await.unwrap();
     // Counters move after the tokens are sent, as in vLLM.
-    let deadline = Instant::now() + Duration::from_secs(5);
-    while server.metric("vllm:request_success_total").await < 3.0 && Instant::now() < deadline {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let counted = async || server.metric("vllm:request_success_total").await >= 3.0;
+    until_async("three requests are counted", counted).await;
     let hit = 16.0 * ((prompt_tokens - 1.0) / 16.0).floor();
     assert_eq!(server.metric("vllm:prefix_cache_queries_total").await, 3.0 * prompt_tokens);
     assert_eq!(server.metric("vllm:prefix_cache_hits_total").await, hit);
@@ -349,11 +348,8 @@ async fn a_client_that_goes_away_frees_its_blocks() {
     stream.next().await.unwrap().unwrap();
     assert!(server.metric("vllm:kv_cache_usage_perc").await > 0.0);
     drop(stream);
-    let deadline = Instant::now() + Duration::from_secs(5);
-    while server.metric("vllm:num_requests_running").await > 0.0 {
-        assert!(Instant::now() < deadline, "still running");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    let idle = async || server.metric("vllm:num_requests_running").await < 1.0;
+    until_async("no request runs", idle).await;
     assert_eq!(server.metric("vllm:kv_cache_usage_perc").await, 0.0);
     let text = server.get("/metrics").await.text().await.unwrap();
     assert!(text.contains("finished_reason=\"abort\",model_name=\"Qwen/Qwen3-0.6B\"} 1.0"));
@@ -424,7 +420,7 @@ async fn a_start_can_be_silent_and_cancelled() {
     let waiting = cancel.clone();
     let booting =
         tokio::spawn(async move { simulator::boot(&argv, &options, sink, &waiting).await });
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    until_async("it begins", async || !log.lock().unwrap().is_empty()).await;
     cancel.cancel();
     assert_eq!(booting.await.unwrap().unwrap_err(), BootFailure::Cancelled);
     assert_eq!(log.lock().unwrap().len(), 1, "only that it is simulated");
