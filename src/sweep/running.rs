@@ -1,17 +1,19 @@
-//! The launches that run at present: tasks of their own, whose entries come to
-//! the loop, which alone writes the journal.
+//! The launches that run at present: futures of the loop's own task, whose
+//! entries come to the loop, which alone writes the journal. They are no tasks
+//! of their own, so that preparing one keeps no worker thread from the requests
+//! that are measured.
 
-use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};
+use std::pin::Pin;
 
 use async_trait::async_trait;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::context::SweepContext;
 use super::launch::{self, Order, Refused, Sink};
-use crate::event::Emit;
 use crate::history::HistoryError;
 use crate::history::journal::Entry;
 use crate::history::launch::LaunchOutcome;
@@ -54,23 +56,18 @@ impl Sink for Sender {
 /// What comes from the running launches.
 pub(super) enum Incoming {
     Put(Put),
-    Ended {
-        launch: u32,
-        trial: Trial,
-        outcome: Result<LaunchOutcome, HistoryError>,
-    },
-    /// A launch panicked: the sweep is put in order before the panic continues.
-    Panicked,
+    Ended { launch: u32, trial: Trial, outcome: Result<LaunchOutcome, HistoryError> },
 }
+
+type Launch = Pin<Box<dyn Future<Output = (u32, Result<LaunchOutcome, HistoryError>)> + Send>>;
 
 /// The running launches.
 pub(super) struct Running {
-    tasks: JoinSet<(u32, Result<LaunchOutcome, HistoryError>)>,
+    launches: FuturesUnordered<Launch>,
     trials: BTreeMap<u32, Trial>,
     sender: mpsc::Sender<Put>,
     puts: mpsc::Receiver<Put>,
     stop: CancellationToken,
-    panic: Option<Box<dyn Any + Send>>,
     /// Trials whose missing repeats another launch is to measure, before any other.
     pub(super) again: VecDeque<Trial>,
 }
@@ -80,12 +77,11 @@ impl Running {
     pub(super) fn none(cancel: &CancellationToken) -> Self {
         let (sender, puts) = mpsc::channel(1);
         Self {
-            tasks: JoinSet::new(),
+            launches: FuturesUnordered::new(),
             trials: BTreeMap::new(),
             sender,
             puts,
             stop: cancel.child_token(),
-            panic: None,
             again: VecDeque::new(),
         }
     }
@@ -99,11 +95,11 @@ impl Running {
         let launch = order.launch.launch;
         let (engine, measure) = (context.engine.clone(), context.measure.clone());
         let (sink, stop) = (Sender(self.sender.clone()), self.stop.clone());
-        let emit: Emit = context.events.emit();
+        let emit = context.events.emit();
         self.trials.insert(launch, trial);
-        self.tasks.spawn(async move {
+        self.launches.push(Box::pin(async move {
             (launch, launch::run(&order, &*engine, &*measure, &sink, &emit, &stop).await)
-        });
+        }));
     }
 
     /// The next thing that comes from them; to be asked only while some run.
@@ -112,15 +108,9 @@ impl Running {
         tokio::select! {
             biased;
             Some(put) = self.puts.recv() => Incoming::Put(put),
-            Some(ended) = self.tasks.join_next() => match ended {
-                Ok((launch, outcome)) => match self.trials.remove(&launch) {
-                    Some(trial) => Incoming::Ended { launch, trial, outcome },
-                    None => unreachable!("a launch that runs has its trial"),
-                },
-                Err(error) => {
-                    self.panic = error.try_into_panic().ok();
-                    Incoming::Panicked
-                }
+            Some((launch, outcome)) = self.launches.next() => match self.trials.remove(&launch) {
+                Some(trial) => Incoming::Ended { launch, trial, outcome },
+                None => unreachable!("a launch that runs has its trial"),
             },
         }
     }
@@ -130,22 +120,15 @@ impl Running {
     pub(super) async fn stop_all(&mut self) -> Vec<(u32, LaunchOutcome)> {
         self.stop.cancel();
         let mut ended = Vec::new();
-        while !self.tasks.is_empty() {
+        while self.count() > 0 {
             match self.next().await {
                 Incoming::Put(refused) => drop(refused),
                 Incoming::Ended { launch, outcome: Ok(outcome), .. } => {
                     ended.push((launch, outcome));
                 }
-                Incoming::Ended { .. } | Incoming::Panicked => {}
+                Incoming::Ended { .. } => {}
             }
         }
         ended
-    }
-
-    /// Continues the panic of a launch, where one panicked.
-    pub(super) fn resume_panic(&mut self) {
-        if let Some(panic) = self.panic.take() {
-            std::panic::resume_unwind(panic);
-        }
     }
 }

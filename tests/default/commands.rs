@@ -267,7 +267,7 @@ fn a_sweep_that_is_not_complete_says_how_to_go_on_with_it() {
     let output = command(folder.path(), &sweep).output().unwrap();
     let printed = text(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{printed}");
-    assert!(printed.contains("`vllm-grid resume 'the night'` goes on with it"), "{printed}");
+    assert!(printed.contains("`vllm-grid resume 'the night'` continues it"), "{printed}");
 }
 
 /// Nobody reads what it prints, so it cannot end by itself.
