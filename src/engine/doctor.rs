@@ -6,11 +6,13 @@ use std::path::Path;
 
 use bollard::Docker;
 
+use super::command_view::ImageCommand;
 use super::compose::{self, ServiceSpec};
 use super::docker::daemon::{DaemonSettings, connect};
 use super::docker::gate::{GpuMemory, Reader};
 use super::docker::{self, caches, source_of};
-use super::service_flags::check_script;
+use super::service_flags::check;
+use super::service_view::view_of;
 use crate::configuration::Configuration;
 use crate::flags;
 use crate::grid::{DockerBlock, EngineBlock, Grid, ProcessBlock};
@@ -165,8 +167,15 @@ async fn compose_service(
                     service.replaced.join(", ")
                 }
             );
-            match check_script(&service, &source, &block.flags, configurations) {
-                Ok(()) => findings.ok("service", text),
+            let own = own_command(&service.image).await;
+            let view = view_of(&service, own);
+            let place = source.place_of(view.part().key());
+            match check(&view, &place.to_string(), &block.flags, configurations) {
+                Ok(None) => findings.ok("service", text),
+                Ok(Some(unknown)) => {
+                    findings.ok("service", text);
+                    findings.warning("service", format!("{place}: {unknown}"), "");
+                }
                 Err(error) => findings.problem("service", error.to_string(), ""),
             }
             Some(service)
@@ -185,6 +194,12 @@ async fn compose_service(
             None
         }
     }
+}
+
+/// What an image runs by itself, where a daemon has it.
+async fn own_command(image: &str) -> Option<ImageCommand> {
+    let docker = connect(&DaemonSettings::of_environment()).await.ok()?;
+    docker::identity(&docker, image).await.ok().map(|identity| identity.own)
 }
 
 async fn image_identity(findings: &mut Findings, docker: &Docker, image: &str) -> Option<String> {

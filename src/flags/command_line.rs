@@ -38,8 +38,9 @@ impl ArgvError {
 
 /// Understands the arguments that follow `vllm serve`.
 ///
-/// One spelling more than vLLM takes is read, because compose files have it:
-/// a boolean followed by `true` or `false`.
+/// Two spellings more than vLLM takes are read, because compose files have them:
+/// a boolean followed by `true` or `false`, and a value glued to an abbreviation of
+/// several letters (`-tp2`).
 ///
 /// # Errors
 /// The first error, in vLLM's words.
@@ -142,12 +143,14 @@ impl<'a> Reader<'a> {
     }
 
     fn option(&mut self, arg: &'a str) -> Result<(), ArgvError> {
-        if let Some(level) = optimization_level(arg) {
-            return self.set_optimization_level(level);
-        }
         let (spelling, inline) = split_value(arg);
         let Some(found) = find(spelling, inline)? else {
-            self.unknown.push(dashed(arg));
+            match super::glued(arg) {
+                Some((flag, text)) => {
+                    self.line.flags.insert(flag.name.to_owned(), value(flag, text)?);
+                }
+                None => self.unknown.push(dashed(arg)),
+            }
             return Ok(());
         };
         let flag = found.flag;
@@ -215,24 +218,6 @@ impl<'a> Reader<'a> {
             _ => Ok(Value::Array(items)),
         }
     }
-
-    fn set_optimization_level(&mut self, inline: &'a str) -> Result<(), ArgvError> {
-        let flag = lookup("optimization-level").expect("the data file has it, a test looks it up");
-        let text = match inline {
-            "" => self
-                .next_value()
-                .ok_or_else(|| ArgvError::argument(flag, "expected one argument"))?,
-            text => text,
-        };
-        self.line.flags.insert(flag.name.to_owned(), Value::from(text));
-        Ok(())
-    }
-}
-
-/// `-O3`, `-O=3`, or `-O` with the level in the next argument.
-fn optimization_level(arg: &str) -> Option<&str> {
-    let level = arg.strip_prefix("-O").filter(|level| !level.starts_with('.'))?;
-    Some(level.strip_prefix('=').unwrap_or(level))
 }
 
 /// argparse: an argument with a leading dash is an option, unless it is a
