@@ -210,7 +210,7 @@ fn metric_columns(sweep: &SweepRecord, rows: &[Row<'_>]) -> Vec<Column> {
     let planned: BTreeSet<&str> =
         sweep.manifest.workloads.iter().map(|workload| workload.kind().key).collect();
     let mut metrics: Vec<(String, String, Option<Form>)> = catalogue()
-        .into_iter()
+        .iter()
         .filter(|metric| planned.contains(metric.workload))
         .map(|m| (m.workload.to_owned(), m.name.to_owned(), Some(m.form())))
         .collect();
