@@ -155,7 +155,7 @@ fn a_second_signal_leaves_at_once_and_says_how_to_go_on() {
     signal(&child, Signal::INT);
     let mut said = BufReader::new(child.stderr.take().unwrap());
     let mut err = String::new();
-    while !err.contains("once more") {
+    while !err.contains("a second signal exits at once") {
         assert!(said.read_line(&mut err).unwrap() > 0, "it ended: {err}");
     }
     signal(&child, Signal::INT);
