@@ -58,8 +58,8 @@ async fn engine(grid: &Grid, image_id: Option<String>) -> Result<Arc<dyn Engine>
     engine::of_grid(&grid.engine, image_id).await.map_err(|error| unusable(grid, error))
 }
 
-fn unusable(grid: &Grid, fault: EngineError) -> CommandError {
-    let exit = match &fault {
+fn unusable(grid: &Grid, error: EngineError) -> CommandError {
+    let exit = match &error {
         EngineError::Compose(ComposeError::NoTool | ComposeError::Tool { .. }) => Exit::Environment,
         EngineError::Compose(_) | EngineError::Docker(DockerError::ImageChanged { .. }) => {
             Exit::Usage
@@ -69,12 +69,12 @@ fn unusable(grid: &Grid, fault: EngineError) -> CommandError {
                 .lines()
                 .position(|line| line.trim_start().starts_with("api-key-env"));
             let line = line.map(|at| format!(":{}", at + 1)).unwrap_or_default();
-            let text = format!("{}{line}: {fault}", grid.path.display());
+            let text = format!("{}{line}: {error}", grid.path.display());
             return CommandError::message(Exit::Environment, text);
         }
         _ => Exit::Environment,
     };
-    CommandError::new(exit, fault)
+    CommandError::new(exit, error)
 }
 
 /// What serves production, where the grid names it.
