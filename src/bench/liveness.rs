@@ -1,5 +1,5 @@
 //! Whether an engine died or froze in mid-measurement, seen from outside after a
-//! request failed. Why it did is the engines' to say.
+//! request failed. Why it did is found by the engines.
 
 use std::time::{Duration, Instant};
 
@@ -14,9 +14,9 @@ pub(crate) const DYING: Duration = Duration::from_secs(1);
 /// Time for the proof that a silent engine still decodes; a request's own where that is shorter.
 const PROOF: Duration = Duration::from_secs(20);
 
-/// What shows that the engine is gone, after the last failed request of `records`.
+/// The evidence that the engine is unreachable, after the last failed request of `records`.
 /// `patience`: what a request is given for its first token.
-pub(crate) async fn shown(
+pub(crate) async fn death_evidence(
     server: &Server,
     http: &Http,
     patience: Duration,
@@ -26,14 +26,14 @@ pub(crate) async fn shown(
     let error = records.iter().rev().find_map(RequestRecord::failure)?;
     if error.class == Silent {
         let proof = completion_proof(server, PROOF.min(patience)).await;
-        return proof.err().map(|fault| format!("{}; then {fault}", error.message));
+        return proof.err().map(|reason| format!("{}; then {reason}", error.message));
     }
     if !matches!(error.class, Connect | Cut | InStream | ServerError) {
         return None;
     }
     let deadline = Instant::now() + DYING;
     loop {
-        if let Some(what) = says_down(health_by(http).await) {
+        if let Some(what) = down_reason(health_by(http).await) {
             return Some(format!("{}; {what}", error.message));
         }
         if Instant::now() >= deadline {
@@ -43,9 +43,9 @@ pub(crate) async fn shown(
     }
 }
 
-/// What of a server's health says that it is down; 502 and 504 are a gateway's
-/// words for it. A server without `/health` says nothing.
-pub(crate) fn says_down(health: Health) -> Option<String> {
+/// What of a server's health shows that it is down; 502 and 504 are a gateway's
+/// answers for it. A server without `/health` shows nothing.
+pub(crate) fn down_reason(health: Health) -> Option<String> {
     match health {
         Health::Unreachable => Some("nobody answers".to_owned()),
         Health::NotYet(status @ (500 | 502..=504)) => Some(format!("/health is {status}")),
@@ -60,9 +60,9 @@ mod tests {
     #[test]
     fn a_server_without_health_is_not_down() {
         for up in [Health::Up, Health::NotYet(404), Health::NotYet(401), Health::NotYet(501)] {
-            assert_eq!(says_down(up), None, "{up:?}");
+            assert_eq!(down_reason(up), None, "{up:?}");
         }
-        assert_eq!(says_down(Health::Unreachable).as_deref(), Some("nobody answers"));
-        assert_eq!(says_down(Health::NotYet(502)).as_deref(), Some("/health is 502"));
+        assert_eq!(down_reason(Health::Unreachable).as_deref(), Some("nobody answers"));
+        assert_eq!(down_reason(Health::NotYet(502)).as_deref(), Some("/health is 502"));
     }
 }

@@ -1,128 +1,135 @@
-//! One repeat as a workload gives it: its verdict, its metrics and what was sent.
-//! How it is measured is the workloads', how repeats follow each other the suite's.
+//! What lives for one repeat, made anew for each: its clock, its name, when what is
+//! measured began and ended, and the requests that no metric is of. Workloads are
+//! given it, and the launch's session through it.
 
-use crate::bench::RepeatKey;
+use crate::bench::prompt::generate::derive;
+use crate::bench::session::Session;
+use crate::client::clock::{Clock, now_ns};
 use crate::client::record::RequestRecord;
-use crate::metric::{Measurement, MetricValues, Status};
+use crate::client::request::Prepared;
+use crate::client::{Order, Outcome};
+use crate::telemetry::Telemetry;
+use crate::telemetry::summary::{self, EngineActivity};
 
-/// An answer of so many tokens that arrives at once was held back on its way: no server
-/// makes them within one read.
-const LONG_ANSWER: u64 = 16;
-
-/// How a repeat ended, with the reason where there is one to tell.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum RepeatOutcome {
-    /// Valid; the text says what could not be certified.
-    Ok(Option<String>),
-    Void(String),
-    Failed(String),
-    Skipped(String),
-}
-
-/// One repeat as a workload gives it.
+/// One repeat while it runs.
 #[derive(Debug)]
-pub(crate) struct Repeat {
-    pub(crate) verdict: RepeatOutcome,
-    pub(crate) metrics: MetricValues,
-    /// The requests that the metrics are of.
-    pub(crate) records: Vec<RequestRecord>,
+pub(crate) struct RepeatContext<'s> {
+    /// The launch that it is part of.
+    pub(crate) session: &'s mut Session,
+    is_warmup: bool,
+    name: String,
+    /// Its number among all repeats of the launch: what makes its salts unique.
+    serial: u32,
+    clock: Clock,
+    /// When what is measured began.
+    began_ns: u64,
+    /// When it ended, where that was before the repeat did.
+    ended_ns: Option<u64>,
+    aside: Vec<RequestRecord>,
 }
 
-impl Repeat {
-    pub(crate) fn without_requests(verdict: RepeatOutcome, metrics: MetricValues) -> Self {
-        Self { verdict, metrics, records: Vec::new() }
-    }
-
-    /// Says what the server, or what stands before it, keeps to itself: token counts, or
-    /// when each token was made.
-    pub(crate) fn remark_on_server(&mut self) {
-        let RepeatOutcome::Ok(remark) = &mut self.verdict else { return };
-        let mut add = |text: String| {
-            let before = remark.take().map_or(String::new(), |remark| format!("{remark}; "));
-            *remark = Some(before + &text);
-        };
-        if self.records.iter().any(|record| record.is_excused) {
-            let usage =
-                "the server tells no `usage`: token counts are unknown, lengths are guesses";
-            add(usage.to_owned());
-        }
-        // One that ended by itself may have been parsed as a whole, as tool calls are.
-        let is_long = |record: &&RequestRecord| {
-            record.finish_reason.as_deref() == Some("length")
-                && record.usage.is_some_and(|usage| usage.completion_tokens >= LONG_ANSWER)
-        };
-        let whole =
-            self.records.iter().filter(is_long).filter(|record| record.is_in_one_piece()).count();
-        if 2 * whole > self.records.len() {
-            let all = self.records.len();
-            add(format!(
-                "{whole} of {all} answers came in one piece: TPOT is not told of them, and TTFT is \
-                 the time of the whole answer"
-            ));
-        }
-    }
-
-    /// Everything that was sent, with the requests that no metric is of: those before
-    /// what is measured, what is measured in its own order, those after it.
-    pub(crate) fn put_in_order(&mut self, mut aside: Vec<RequestRecord>) {
-        aside.sort_by_key(|record| record.sent_ns);
-        let first_ns = self.records.iter().map(|record| record.sent_ns).min().unwrap_or(u64::MAX);
-        let before = aside.partition_point(|record| record.sent_ns < first_ns);
-        let after = aside.split_off(before);
-        self.records.splice(..0, aside);
-        self.records.extend(after);
-        for (index, record) in (0u32..).zip(&mut self.records) {
-            record.index = index;
-        }
-    }
-
-    /// The same as a measurement.
-    pub(crate) fn measurement(self, key: RepeatKey) -> Measurement {
-        let (status, reason) = match self.verdict {
-            RepeatOutcome::Ok(reason) => (Status::Ok, reason),
-            RepeatOutcome::Void(reason) => (Status::Void, Some(reason)),
-            RepeatOutcome::Failed(reason) => (Status::Failed, Some(reason)),
-            RepeatOutcome::Skipped(reason) => (Status::Skipped, Some(reason)),
-        };
-        Measurement {
-            workload: key.workload,
-            case: key.case,
-            repeat: key.repeat,
-            status,
-            reason,
-            metrics: self.metrics,
-        }
-    }
+/// What is left of a repeat that is over.
+#[derive(Debug)]
+pub(crate) struct EndedRepeat {
+    /// The clock from which its records count.
+    pub(crate) clock: Clock,
+    /// From and to: what is measured, in times of [`now_ns`].
+    pub(crate) window: (u64, u64),
+    /// Requests that no metric is of.
+    pub(crate) aside: Vec<RequestRecord>,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::client::record::Usage;
-
-    #[test]
-    fn answers_that_something_holds_back_are_said() {
-        let told = |reason: &str, tokens, last_ns| {
-            let usage = Usage { completion_tokens: tokens, ..Usage::default() };
-            let record = RequestRecord {
-                first_token_ns: Some(5),
-                last_token_ns: Some(last_ns),
-                usage: Some(usage),
-                finish_reason: Some(reason.to_owned()),
-                ..RequestRecord::default()
-            };
-            let records = vec![record; 4];
-            let verdict = RepeatOutcome::Ok(Some("so".to_owned()));
-            let mut repeat = Repeat { verdict, metrics: MetricValues::new(), records };
-            repeat.remark_on_server();
-            let RepeatOutcome::Ok(Some(remark)) = repeat.verdict else { panic!("it was valid") };
-            remark
-        };
-        let held_back = "so; 4 of 4 answers came in one piece: TPOT is not told of them, and \
-                         TTFT is the time of the whole answer";
-        assert_eq!(told("length", 16, 5), held_back);
-        for (reason, tokens, last_ns) in [("length", 16, 6), ("length", 15, 5), ("stop", 16, 5)] {
-            assert_eq!(told(reason, tokens, last_ns), "so", "{reason} {tokens} {last_ns}");
+impl<'s> RepeatContext<'s> {
+    /// Starts a repeat and its clock; `number` 0 is a warm-up.
+    pub(crate) fn start(session: &'s mut Session, number: u32) -> Self {
+        let serial = session.next_serial();
+        let is_warmup = number == 0;
+        // Warm-ups differ by their serial number, kept repeats by their own.
+        let name = if is_warmup { format!("warm-up {serial}") } else { number.to_string() };
+        let (clock, began_ns) = (Clock::start(), now_ns());
+        Self {
+            session,
+            is_warmup,
+            name,
+            serial,
+            clock,
+            began_ns,
+            ended_ns: None,
+            aside: Vec::new(),
         }
+    }
+
+    /// It is over, unless [`RepeatContext::measured`] has said when.
+    pub(crate) fn end(self) -> EndedRepeat {
+        let window = (self.began_ns, self.ended_ns.unwrap_or_else(now_ns));
+        EndedRepeat { clock: self.clock, window, aside: self.aside }
+    }
+
+    /// Whether it is discarded.
+    pub(crate) fn is_warmup(&self) -> bool {
+        self.is_warmup
+    }
+
+    /// Its name: the same in every launch for a kept repeat.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The clock from which its records count.
+    pub(crate) fn clock(&self) -> Clock {
+        self.clock
+    }
+
+    /// What is measured begins now: what came before was to prepare it.
+    pub(crate) fn begins(&mut self) {
+        self.began_ns = now_ns();
+    }
+
+    /// What is measured ran between these times of [`now_ns`]; the rest of the repeat
+    /// prepared it, or is not reported.
+    pub(crate) fn measured(&mut self, from_ns: u64, to_ns: u64) {
+        (self.began_ns, self.ended_ns) = (from_ns, Some(to_ns));
+    }
+
+    /// What the engine's samples show since [`RepeatContext::begins`].
+    pub(crate) fn engine_activity(&self) -> EngineActivity {
+        let samples = self.session.telemetry().map(Telemetry::samples).unwrap_or_default();
+        summary::engine(&samples, (self.began_ns, now_ns()))
+    }
+
+    /// Sends one request on the connection of a closed loop of one.
+    pub(crate) async fn send(&mut self, prompt: &Prepared, order: Order<'_>) -> Outcome {
+        let cancel = self.session.cancel().clone();
+        let (client, slot) = self.session.connection();
+        client.send(slot, prompt, order, self.clock, &cancel).await
+    }
+
+    /// Keeps requests that were sent and that no metric is of: to learn a length
+    /// or a pace, or at a rate that is not the one reported.
+    pub(crate) fn keep_aside(&mut self, records: impl IntoIterator<Item = RequestRecord>) {
+        self.aside.extend(records);
+    }
+
+    /// Position of the next request, where `measured` ones were sent by the workload
+    /// and none is in flight.
+    pub(crate) fn position(&self, measured: usize) -> u32 {
+        u32::try_from(self.aside.len() + measured).unwrap_or(u32::MAX)
+    }
+
+    /// A number unique to (sweep, launch, repeat, `parts`).
+    pub(crate) fn salt_number(&self, parts: &[&str]) -> u64 {
+        let settings = self.session.settings();
+        let (launch, serial) = (settings.launch.to_string(), self.serial.to_string());
+        let mut all = vec![settings.salt.as_str(), &launch, &serial];
+        all.extend(parts);
+        derive(&all)
+    }
+
+    /// A number unique to (seed, repeat, `parts`): the same for every configuration.
+    pub(crate) fn seed_number(&self, parts: &[&str]) -> u64 {
+        let seed = self.session.seed().to_string();
+        let mut all = vec![seed.as_str(), &self.name];
+        all.extend(parts);
+        derive(&all)
     }
 }

@@ -1,10 +1,11 @@
 //! Requests of one repeat, one after another on one connection: sent, recorded,
-//! held against the server's counters. What is asked and what the answers are
+//! compared with the server's counters. What is asked and what the answers are
 //! worth is the workloads'.
 
+use crate::bench::error::BenchError;
+use crate::bench::outcome::{RepeatOutcome, RepeatResult};
 use crate::bench::prompt::length::missed;
-use crate::bench::repeat::{Repeat, RepeatOutcome};
-use crate::bench::suite::{Bench, BenchError};
+use crate::bench::repeat::RepeatContext;
 use crate::bench::traffic::{Lookup, Seen, Traffic, not_cold};
 use crate::client::Order;
 use crate::client::error::is_too_long;
@@ -13,7 +14,7 @@ use crate::client::request::{Prepared, RequestSpec};
 use crate::client::stream::Answer;
 use crate::metric::MetricValues;
 
-/// An answer with less room than this, in tokens, is not asked for.
+/// An answer with a smaller budget than this, in tokens, is not asked for.
 const SHORTEST_ANSWER: u64 = 512;
 
 /// Why a repeat ends before its time.
@@ -40,26 +41,26 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
-    /// Tokens of its prompt; 0 where they are not told.
+    /// Tokens of its prompt; 0 where they are not reported.
     pub(crate) fn prompt_tokens(&self) -> u64 {
         self.record.usage.map_or(0, |usage| usage.prompt_tokens)
     }
 
-    /// Something to be said of its request.
-    pub(crate) fn told(&self, what: &str) -> String {
+    /// A remark that names its request.
+    pub(crate) fn located(&self, what: &str) -> String {
         format!("request {} ({}): {what}", self.record.index, self.record.purpose)
     }
 
     /// The repeat is void where a prompt is not as long as asked for.
     pub(crate) fn check_length(&self, target: u64) -> Result<(), Stop> {
         let reason = self.record.usage.and_then(|usage| missed(usage.prompt_tokens, target));
-        reason.map_or(Ok(()), |reason| Err(Stop::Void(self.told(&reason))))
+        reason.map_or(Ok(()), |reason| Err(Stop::Void(self.located(&reason))))
     }
 }
 
 /// The requests of one repeat.
-pub(crate) struct RequestSequence<'b, 'a> {
-    pub(crate) bench: &'b mut Bench<'a>,
+pub(crate) struct RequestSequence<'r, 's> {
+    pub(crate) repeat: &'r mut RepeatContext<'s>,
     traffic: Option<Traffic>,
     records: Vec<RequestRecord>,
     /// Requests that failed because they were answered without a token.
@@ -67,12 +68,12 @@ pub(crate) struct RequestSequence<'b, 'a> {
     remarks: Vec<String>,
 }
 
-impl<'b, 'a> RequestSequence<'b, 'a> {
+impl<'r, 's> RequestSequence<'r, 's> {
     /// Reads the server's counters, where it has any: what is measured begins.
-    pub(crate) async fn start(bench: &'b mut Bench<'a>) -> Self {
-        bench.begins();
-        let traffic = Traffic::start(bench.http(), bench.cancel()).await;
-        Self { bench, traffic, records: Vec::new(), silent: 0, remarks: Vec::new() }
+    pub(crate) async fn start(repeat: &'r mut RepeatContext<'s>) -> Self {
+        repeat.begins();
+        let traffic = Traffic::start(repeat.session.http(), repeat.session.cancel()).await;
+        Self { repeat, traffic, records: Vec::new(), silent: 0, remarks: Vec::new() }
     }
 
     /// The first request's record, where there was one request only.
@@ -95,30 +96,31 @@ impl<'b, 'a> RequestSequence<'b, 'a> {
 
     /// Sends a request, reads its answer, waits for the counters.
     pub(crate) async fn ask(&mut self, purpose: &str, spec: RequestSpec) -> Result<Reply, Stop> {
-        let model = self.bench.server().model.clone();
-        let prompt = self.bench.make(move || spec.prepare(&model)).await.ok_or(Stop::Cancelled)?;
+        let model = self.repeat.session.server().model.clone();
+        let prompt =
+            self.repeat.session.make(move || spec.prepare(&model)).await.ok_or(Stop::Cancelled)?;
         self.send(purpose, &prompt).await
     }
 
     /// The same with a request that was prepared before, and may be sent again.
     pub(crate) async fn send(&mut self, purpose: &str, prompt: &Prepared) -> Result<Reply, Stop> {
-        let index = self.bench.position(self.records.len());
-        let outcome = self.bench.send(prompt, Order { index, purpose, scheduled_ns: None }).await;
+        let index = self.repeat.position(self.records.len());
+        let outcome = self.repeat.send(prompt, Order { index, purpose, scheduled_ns: None }).await;
         let mut record = outcome.record;
         if let Some(error) = record.failure().cloned() {
             self.records.push(record);
-            let told = format!("request {index} ({purpose}): {}", error.message);
+            let reason = format!("request {index} ({purpose}): {}", error.message);
             return Err(match error.class {
                 RequestErrorClass::Cancelled => Stop::Cancelled,
-                _ if is_too_long(&error) => Stop::TooLong(told),
-                _ => Stop::Failed(told),
+                _ if is_too_long(&error) => Stop::TooLong(reason),
+                _ => Stop::Failed(reason),
             });
         }
         if prompt.must_talk && record.first_token_ns.is_none() {
             self.records.push(record);
             self.silent += 1;
-            let told = format!("request {index} ({purpose}): the stream carried no token");
-            return Err(Stop::Failed(told));
+            let reason = format!("request {index} ({purpose}): the stream carried no token");
+            return Err(Stop::Failed(reason));
         }
         let tokens = record.usage.map(|usage| usage.prompt_tokens).filter(|tokens| *tokens > 0);
         let seen = self.counted(tokens).await;
@@ -151,7 +153,7 @@ impl<'b, 'a> RequestSequence<'b, 'a> {
         spec: RequestSpec,
     ) -> Result<Reply, Stop> {
         let reply = self.ask(purpose, spec).await?;
-        if let Some(reason) = self.warm(&reply) {
+        if let Some(reason) = self.unexpected_hit(&reply) {
             self.remark(reason);
         }
         Ok(reply)
@@ -160,20 +162,20 @@ impl<'b, 'a> RequestSequence<'b, 'a> {
     /// The repeat is void where the counters show that some of a prompt that was
     /// never sent before was cached.
     pub(crate) fn check_cold(&mut self, reply: &Reply) -> Result<(), Stop> {
-        self.warm(reply).map_or(Ok(()), |reason| Err(Stop::Void(reason)))
+        self.unexpected_hit(reply).map_or(Ok(()), |reason| Err(Stop::Void(reason)))
     }
 
     /// Why a prompt that was never sent before was no miss. A warm-up may find out
     /// that the chat template itself opens with a block.
-    fn warm(&mut self, reply: &Reply) -> Option<String> {
-        let found = reply.lookup.warm(self.block_size())?;
-        if !self.bench.use_cache_salt() && self.bench.is_warmup() {
+    fn unexpected_hit(&mut self, reply: &Reply) -> Option<String> {
+        let found = reply.lookup.unexpected_hit(self.block_size())?;
+        if !self.repeat.session.use_cache_salt() && self.repeat.is_warmup() {
             return None;
         }
-        Some(reply.told(&not_cold(found, reply.prompt_tokens())))
+        Some(reply.located(&not_cold(found, reply.prompt_tokens())))
     }
 
-    /// Tokens of a block of the server's cache, where it tells them.
+    /// Tokens of a block of the server's cache, where it reports them.
     pub(crate) fn block_size(&self) -> Option<u64> {
         self.traffic.as_ref()?.before().block_size()
     }
@@ -190,12 +192,12 @@ impl<'b, 'a> RequestSequence<'b, 'a> {
 
     async fn counted(&mut self, prompt_tokens: Option<u64>) -> Result<Lookup, Stop> {
         let (Some(traffic), Some(prompt_tokens)) = (&mut self.traffic, prompt_tokens) else {
-            // From here on nobody can say what of the counters is ours.
+            // From here on it is unknown which part of the counters is ours.
             self.traffic = None;
             return Ok(Lookup::Unknown);
         };
-        let cancel = self.bench.cancel().clone();
-        match traffic.after(self.bench.http(), prompt_tokens, &cancel).await {
+        let cancel = self.repeat.session.cancel().clone();
+        match traffic.after(self.repeat.session.http(), prompt_tokens, &cancel).await {
             Seen::Ours(lookup) => Ok(lookup),
             Seen::Foreign(reason) | Seen::Late(reason) => Err(Stop::Void(reason)),
             Seen::Cancelled => Err(Stop::Cancelled),
@@ -207,8 +209,8 @@ impl<'b, 'a> RequestSequence<'b, 'a> {
         self,
         ended: Result<(), Stop>,
         metrics: MetricValues,
-    ) -> Result<Repeat, BenchError> {
-        let verdict = match ended {
+    ) -> Result<RepeatResult, BenchError> {
+        let outcome = match ended {
             Ok(()) => {
                 RepeatOutcome::Ok((!self.remarks.is_empty()).then(|| self.remarks.join("; ")))
             }
@@ -216,29 +218,33 @@ impl<'b, 'a> RequestSequence<'b, 'a> {
             Err(Stop::Failed(reason)) => RepeatOutcome::Failed(reason),
             // What does not fit into the context is not measured, known before or not.
             Err(Stop::TooLong(reason)) => {
-                let (verdict, metrics) = (RepeatOutcome::Skipped(reason), MetricValues::new());
-                return Ok(Repeat { verdict, metrics, records: self.records });
+                let (outcome, metrics) = (RepeatOutcome::Skipped(reason), MetricValues::new());
+                return Ok(RepeatResult { outcome, metrics, records: self.records });
             }
             Err(Stop::Skipped(reason)) => RepeatOutcome::Skipped(reason),
             Err(Stop::Cancelled) => return Err(BenchError::Cancelled),
         };
-        Ok(Repeat { verdict, metrics, records: self.records })
+        Ok(RepeatResult { outcome, metrics, records: self.records })
     }
 }
 
-/// Tokens that an answer may have after a prompt of `bytes`: `wanted`, or what the
+/// Tokens that an answer may have after a prompt of `bytes`: `asked`, or what the
 /// context leaves.
-pub(crate) fn room(bench: &Bench<'_>, bytes: usize, wanted: u64) -> Result<u64, Stop> {
-    let Some(longest) = bench.server().max_model_len else { return Ok(wanted) };
+pub(crate) fn answer_budget(
+    repeat: &RepeatContext<'_>,
+    bytes: usize,
+    asked: u64,
+) -> Result<u64, Stop> {
+    let Some(longest) = repeat.session.server().max_model_len else { return Ok(asked) };
     // The template's own tokens, and a byte a token where nothing better is known.
-    let prompt = 256 + (bytes as f64 * bench.tokens_per_byte().unwrap_or(1.0)) as u64;
+    let prompt = 256 + (bytes as f64 * repeat.session.tokens_per_byte().unwrap_or(1.0)) as u64;
     let left = longest.saturating_sub(prompt);
-    if left < wanted.min(SHORTEST_ANSWER) {
+    if left < asked.min(SHORTEST_ANSWER) {
         return Err(Stop::Skipped(format!(
-            "a prompt of about {prompt} tokens leaves no room for an answer in the context of {longest}"
+            "a prompt of about {prompt} tokens leaves no space for an answer in the context of {longest}"
         )));
     }
-    Ok(wanted.min(left))
+    Ok(asked.min(left))
 }
 
 /// The mean; `None` of nothing.

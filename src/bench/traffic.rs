@@ -1,5 +1,5 @@
-//! Holds the server's counters against our own requests: certifies cache hits
-//! and shows foreign traffic. Counters are updated after the tokens are sent,
+//! Compares the server's counters with our own requests: certifies cache hits
+//! and detects foreign traffic. Counters are updated after the tokens are sent,
 //! so each request is waited for.
 
 use std::time::{Duration, Instant};
@@ -44,14 +44,14 @@ pub(crate) enum Lookup {
     Found(u64),
     /// It was not: prefix caching is off.
     Off,
-    /// The server does not tell.
+    /// The server does not report it.
     Unknown,
 }
 
 impl Lookup {
     /// Tokens of a prompt that were found, where they are a block or more: a prompt
     /// that nobody sent before has none.
-    pub(crate) fn warm(self, block: Option<u64>) -> Option<u64> {
+    pub(crate) fn unexpected_hit(self, block: Option<u64>) -> Option<u64> {
         match self {
             Self::Found(found) if block.is_some_and(|block| found >= block) => Some(found),
             _ => None,
@@ -59,7 +59,7 @@ impl Lookup {
     }
 }
 
-/// What is said of a prompt that was sent for the first time, and of which `found`
+/// The remark on a prompt that was sent for the first time, and of which `found`
 /// tokens were cached.
 pub(crate) fn not_cold(found: u64, tokens: u64) -> String {
     format!("{found} of {tokens} tokens of a prompt never sent before came from the cache")
@@ -129,7 +129,7 @@ impl Traffic {
             ("prompt tokens", self.before.prompt_tokens, now.prompt_tokens, self.prompt_tokens),
         ];
         let looked_up = grown(self.before.prefix_queries, now.prefix_queries)?;
-        // Unless the server tells that caching is off or on, a look-up shows that it is on.
+        // Unless the server reports that caching is off or on, a look-up shows that it is on.
         let caching = self.before.prefix_caching().unwrap_or(looked_up != Some(0));
         if caching && self.before.prefix_queries.is_some() {
             pairs.push((
@@ -169,7 +169,7 @@ impl Traffic {
 }
 
 /// Times that the server was restarted between two of these readings, one after
-/// another, as its counters show. `None` where they do not tell.
+/// another, as its counters show. `None` where they do not show it.
 pub(crate) fn restarts<'c>(readings: impl IntoIterator<Item = &'c Counters>) -> Option<u64> {
     let mut readings = readings.into_iter().filter(|counters| counters.can_certify());
     let mut before = readings.next()?;
@@ -184,7 +184,7 @@ pub(crate) fn restarts<'c>(readings: impl IntoIterator<Item = &'c Counters>) -> 
 /// What the counters say after a load of our own.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Settled {
-    /// They grew by exactly our requests, where that can be told.
+    /// They grew by exactly our requests, where that can be known.
     Ours(Box<Counters>),
     /// They grew by more, went back, or stayed behind: the repeat is void.
     Not(String),
@@ -203,7 +203,7 @@ pub(crate) struct Sent {
     failed: u64,
     /// Requests that it cannot have counted: refused, or never received.
     refused: u64,
-    /// Prompt tokens of those that did not fail; `None` where the server does not tell.
+    /// Prompt tokens of those that did not fail; `None` where the server does not report them.
     pub(crate) prompt_tokens: Option<u64>,
     /// Prompt tokens of those that failed, at most.
     failed_tokens: u64,
@@ -358,8 +358,8 @@ mod tests {
         RequestRecord { request_bytes: 2000, error, ..RequestRecord::default() }
     }
 
-    /// What is told when the counters grew so after these.
-    fn told(records: &[RequestRecord], requests: u64, prompt_tokens: u64) -> String {
+    /// The judgement when the counters grew so after these.
+    fn judged(records: &[RequestRecord], requests: u64, prompt_tokens: u64) -> String {
         let counted = |requests, prompt_tokens| Counters {
             requests: Some(requests),
             prompt_tokens: Some(prompt_tokens),
@@ -376,28 +376,28 @@ mod tests {
     #[test]
     fn what_failed_may_have_been_counted_and_hides_no_more_than_it_was() {
         let cut = [good(), good(), failed(RequestErrorClass::Cut)];
-        assert_eq!(told(&cut, 2, 500), "ours", "it was not counted");
-        assert_eq!(told(&cut, 3, 1000), "ours", "it was: 2000 bytes like the others");
+        assert_eq!(judged(&cut, 2, 500), "ours", "it was not counted");
+        assert_eq!(judged(&cut, 3, 1000), "ours", "it was: 2000 bytes like the others");
         // 1.25 times the tokens of as many bytes of the others, which is 625.
-        assert_eq!(told(&cut, 3, 1125), "ours");
+        assert_eq!(judged(&cut, 3, 1125), "ours");
         let foreign = "foreign traffic: 1126 prompt tokens where ours were 1125";
-        assert_eq!(told(&cut, 3, 1126), foreign);
-        assert_eq!(told(&cut, 4, 1000), "foreign traffic: 4 requests where ours were 3");
-        assert_eq!(told(&cut, 1, 250), "missing: 250 prompt tokens where ours were 500");
+        assert_eq!(judged(&cut, 3, 1126), foreign);
+        assert_eq!(judged(&cut, 4, 1000), "foreign traffic: 4 requests where ours were 3");
+        assert_eq!(judged(&cut, 1, 250), "missing: 250 prompt tokens where ours were 500");
         // Alone it has a token in each byte at most.
         let alone = [failed(RequestErrorClass::Silent)];
-        assert_eq!(told(&alone, 1, 2000), "ours");
-        assert!(told(&alone, 1, 2001).starts_with("foreign traffic"));
+        assert_eq!(judged(&alone, 1, 2000), "ours");
+        assert!(judged(&alone, 1, 2001).starts_with("foreign traffic"));
     }
 
     #[test]
     fn what_was_refused_or_never_received_hides_nothing() {
         for class in [RequestErrorClass::ClientError, RequestErrorClass::Connect] {
             let records = [good(), failed(class)];
-            assert_eq!(told(&records, 1, 250), "ours");
-            assert_eq!(told(&records, 2, 250), "foreign traffic: 2 requests where ours were 1");
+            assert_eq!(judged(&records, 1, 250), "ours");
+            assert_eq!(judged(&records, 2, 250), "foreign traffic: 2 requests where ours were 1");
             let foreign = "foreign traffic: 260 prompt tokens where ours were 250";
-            assert_eq!(told(&records, 1, 260), foreign);
+            assert_eq!(judged(&records, 1, 260), foreign);
         }
     }
 
@@ -408,8 +408,8 @@ mod tests {
         let both = Sent::of(&one).and(Sent::of(&other));
         assert_eq!(both, Sent::of(&[&one[..], &other].concat()));
         assert_eq!(Sent::NOTHING.and(both), both);
-        let untold = RequestRecord { usage: None, ..good() };
-        assert_eq!(told(&[untold, good()], 2, 99_999), "ours", "nobody tells their tokens");
+        let unknown = RequestRecord { usage: None, ..good() };
+        assert_eq!(judged(&[unknown, good()], 2, 99_999), "ours", "nobody reports their tokens");
     }
 
     #[test]
@@ -425,7 +425,7 @@ mod tests {
         };
         assert_eq!(of(&[(5, 500), (5, 500), (9, 800)]), Some(0));
         assert_eq!(of(&[(5, 500), (0, 0), (9, 800), (9, 700)]), Some(2));
-        assert_eq!((of(&[(5, 500)]), of(&[])), (None, None), "one reading tells nothing");
+        assert_eq!((of(&[(5, 500)]), of(&[])), (None, None), "one reading shows nothing");
         assert_eq!(restarts(&[Counters::default(), Counters::default()]), None);
     }
 }

@@ -15,10 +15,10 @@ use super::ResultsError;
 use super::columns::column;
 use super::file::write_parquet;
 use super::telemetry;
-use crate::bench::{RecordSink, RepeatKey};
 use crate::client::record::{Chunk, RequestError, RequestErrorClass, RequestRecord, Usage};
 use crate::history::folder::can_write;
 use crate::telemetry::Sample;
+use crate::telemetry::sink::{RecordSink, RepeatKey};
 
 /// Keeps request records below a sweep's folder or in one launch's.
 #[derive(Clone, Debug)]

@@ -59,7 +59,7 @@ impl Distribution {
     }
 
     /// Puts all of them down as `mean_<name>_ms`, ...
-    pub(crate) fn tell(&self, name: &str, metrics: &mut MetricValues) {
+    pub(crate) fn insert_into(&self, name: &str, metrics: &mut MetricValues) {
         for (statistic, value) in [
             ("mean", self.mean()),
             ("median", self.median()),

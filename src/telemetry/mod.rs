@@ -14,6 +14,7 @@ use crate::server::{GpuIds, ResourceProbe, ResourceSample};
 
 mod gpu;
 mod host;
+pub mod sink;
 pub(crate) mod summary;
 pub(crate) mod watch;
 

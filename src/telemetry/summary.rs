@@ -65,7 +65,7 @@ pub(crate) fn generated(records: &[RequestRecord], sent: (u64, u64)) -> u64 {
 
 /// What an engine told of its server in some time.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct EngineTold {
+pub(crate) struct EngineActivity {
     /// Memory in use: when, in nanoseconds of the bench's clock, and bytes.
     pub(crate) memory: Vec<(u64, f64)>,
     /// Restarts; `None` where nobody counts them.
@@ -73,7 +73,7 @@ pub(crate) struct EngineTold {
 }
 
 /// What the engine told between two times.
-pub(crate) fn engine(samples: &[Sample], window: (u64, u64)) -> EngineTold {
+pub(crate) fn engine(samples: &[Sample], window: (u64, u64)) -> EngineActivity {
     let told = samples.iter().filter(|sample| sample.at_ns <= window.1).filter_map(|sample| {
         let Reading::Engine(engine) = sample.reading else { return None };
         Some((sample.at_ns, engine))
@@ -81,7 +81,7 @@ pub(crate) fn engine(samples: &[Sample], window: (u64, u64)) -> EngineTold {
     let memory = told.clone().filter(|(at, _)| *at >= window.0);
     let counts: Vec<(u64, u64)> =
         told.filter_map(|(at, engine)| Some((at, engine.restarts?))).collect();
-    EngineTold {
+    EngineActivity {
         memory: memory.filter_map(|(at, e)| Some((at, e.memory_bytes? as f64))).collect(),
         restarts: restarts(&counts, window.0),
     }
@@ -261,8 +261,8 @@ mod tests {
         let within = |from: u64, to: u64| engine(&samples, (from * MS, to * MS));
         assert_eq!(within(10, 30).restarts, Some(2));
         assert_eq!(within(10, 30).memory, [(20 * MS, 30.0)]);
-        assert_eq!(within(6, 7), EngineTold { restarts: Some(0), memory: Vec::new() });
-        assert_eq!(engine(&[told(0, None, None)], (0, 10 * MS)), EngineTold::default());
+        assert_eq!(within(6, 7), EngineActivity { restarts: Some(0), memory: Vec::new() });
+        assert_eq!(engine(&[told(0, None, None)], (0, 10 * MS)), EngineActivity::default());
     }
 
     /// A minute in which everything was looked at.

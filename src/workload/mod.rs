@@ -18,6 +18,7 @@ mod kv_cache;
 mod load;
 mod load_metrics;
 mod long_context;
+pub(crate) mod metrics;
 mod options;
 mod reasoning;
 mod resources;

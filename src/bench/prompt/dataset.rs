@@ -12,13 +12,8 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 
-use crate::bench::prompt::fitting::{FitError, length};
-use crate::bench::prompt::generate::{derive, salt};
-use crate::bench::repeat::{Repeat, RepeatOutcome};
-use crate::bench::suite::{Bench, BenchError};
-use crate::client::request::{Input, RequestSpec};
-use crate::metric::MetricValues;
-use crate::workload::{Dataset, DatasetError, Datasets, Prompt, Route, around};
+use crate::bench::prompt::generate::derive;
+use crate::workload::{Dataset, DatasetError, Datasets, Prompt, around};
 
 /// Bytes of the text that shows how many tokens a byte is.
 const SAMPLE: usize = 8192;
@@ -44,46 +39,13 @@ pub(crate) struct Source {
     refused: BTreeSet<usize>,
 }
 
-/// What is sent beside an entry's text.
+/// What is sent besides an entry's text.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Overhead {
     /// Messages in all.
     pub(crate) messages: u64,
     /// Tokens that are generated.
     pub(crate) output_tokens: u64,
-}
-
-/// Why a repeat cannot begin.
-#[derive(Debug)]
-pub(crate) enum PromptError {
-    /// The file is gone or broken; checked before, it was not then.
-    Dataset(DatasetError),
-    /// The request that shows how many tokens a byte is.
-    FitError(FitError),
-}
-
-impl PromptError {
-    /// The repeat that ends so.
-    pub(crate) fn ends(self, metrics: MetricValues) -> Result<Repeat, BenchError> {
-        match self {
-            Self::Dataset(fault) => {
-                Ok(Repeat::without_requests(RepeatOutcome::Skipped(fault.to_string()), metrics))
-            }
-            Self::FitError(FitError::Cancelled) => Err(BenchError::Cancelled),
-            Self::FitError(FitError::Unmet(reason)) => {
-                Ok(Repeat::without_requests(RepeatOutcome::Skipped(reason), metrics))
-            }
-            Self::FitError(FitError::Failed(reason)) => {
-                Ok(Repeat::without_requests(RepeatOutcome::Failed(reason), metrics))
-            }
-        }
-    }
-}
-
-impl From<FitError> for PromptError {
-    fn from(unfit: FitError) -> Self {
-        Self::FitError(unfit)
-    }
 }
 
 impl Sources {
@@ -98,9 +60,9 @@ impl Sources {
             let file = self.datasets.path_of(path);
             let (mut datasets, name) = (self.datasets.clone(), path.to_owned());
             let read = tokio::task::spawn_blocking(move || datasets.get(&name)).await;
-            let died = |fault: tokio::task::JoinError| DatasetError::Read {
+            let died = |error: tokio::task::JoinError| DatasetError::Read {
                 path: file.clone(),
-                fault: fault.into(),
+                fault: error.into(),
             };
             let dataset = read.map_err(died)??;
             let source = Source { dataset, tokens_per_byte: None, refused: BTreeSet::new() };
@@ -109,7 +71,7 @@ impl Sources {
         Ok(self.known.get_mut(path).expect("it was put there"))
     }
 
-    /// From now on an entry is passed over: the server said that it is too long.
+    /// From now on an entry is left out: the server refused it as too long.
     pub(crate) fn refuse(&mut self, path: &Path, entry: usize) {
         if let Some(source) = self.known.get_mut(path) {
             source.refused.insert(entry);
@@ -117,51 +79,14 @@ impl Sources {
     }
 }
 
-/// The dataset of a path, after a request has shown how many tokens a byte of it is.
-pub(crate) async fn weighed(
-    bench: &mut Bench<'_>,
-    path: &Path,
-    route: Route,
-) -> Result<Source, PromptError> {
-    let (seed, longest) = (bench.seed(), bench.server().max_model_len);
-    let source = bench.sources().get(path).await.map_err(PromptError::Dataset)?;
-    if source.tokens_per_byte.is_some() {
-        return Ok(source.clone());
-    }
-    // A token is a byte at the least.
-    let room = longest.map_or(usize::MAX, |longest| longest as usize / 2);
-    let text = source.sample(seed, SAMPLE.min(room));
-    let number = bench.salt_number(&["dataset", &path.display().to_string()]);
-    let messages = salted(Prompt::Text(&text), &salt(number));
-    let prompt = RequestSpec::speed(Input::new(route, messages), 1).prepare(&bench.server().model);
-    let tokens = length(bench, &prompt).await?;
-    let source = bench.sources().get(path).await.map_err(PromptError::Dataset)?;
-    let told = tokens.filter(|tokens| *tokens > 0);
-    source.tokens_per_byte = told.map(|tokens| tokens as f64 / text.len().max(1) as f64);
-    Ok(source.clone())
-}
-
-/// The same, where an entry of up to `largest` bytes may not fit into the context;
-/// else nothing is sent.
-pub(crate) async fn weighed_for(
-    bench: &mut Bench<'_>,
-    path: &Path,
-    route: Route,
-    largest: impl Fn(&Dataset) -> usize,
-    beside: Overhead,
-) -> Result<Source, PromptError> {
-    let longest = bench.server().max_model_len;
-    let source = bench.sources().get(path).await.map_err(PromptError::Dataset)?;
-    if source.fits(largest(&source.dataset), beside, longest) {
-        return Ok(source.clone());
-    }
-    weighed(bench, path, route).await
-}
-
 impl Source {
     /// Tokens per byte of its texts, where a request showed them.
     pub(crate) fn tokens_per_byte(&self) -> Option<f64> {
         self.tokens_per_byte
+    }
+
+    pub(crate) fn set_tokens_per_byte(&mut self, value: Option<f64>) {
+        self.tokens_per_byte = value;
     }
 
     /// Its texts.
@@ -171,24 +96,25 @@ impl Source {
 
     /// Whether an entry, sent as `bytes` of text, fits into a context of `longest` tokens,
     /// as far as that can be known before it is sent.
-    pub(crate) fn holds(
+    pub(crate) fn accepts(
         &self,
         entry: usize,
         bytes: usize,
-        beside: Overhead,
+        overhead: Overhead,
         longest: Option<u64>,
     ) -> bool {
-        !self.refused.contains(&entry) && self.fits(bytes, beside, longest)
+        !self.refused.contains(&entry) && self.fits(bytes, overhead, longest)
     }
 
-    fn fits(&self, bytes: usize, beside: Overhead, longest: Option<u64>) -> bool {
+    /// The same of any text of so many bytes.
+    pub(crate) fn fits(&self, bytes: usize, overhead: Overhead, longest: Option<u64>) -> bool {
         let Some(longest) = longest else { return true };
-        // A token is a byte at the least.
+        // A token is at least one byte.
         let most = bytes as f64;
         let tokens =
             self.tokens_per_byte.map_or(most, |per_byte| most.min(most * per_byte * MARGIN));
-        let around = around(beside.messages);
-        around.saturating_add(beside.output_tokens).saturating_add(tokens as u64) <= longest
+        let around = around(overhead.messages);
+        around.saturating_add(overhead.output_tokens).saturating_add(tokens as u64) <= longest
     }
 
     /// The entries in an order from the seed.
@@ -199,13 +125,15 @@ impl Source {
         order
     }
 
-    /// A text of a little from many entries.
-    fn sample(&self, seed: u64, size: usize) -> String {
+    /// A text of a little from many entries, which shows how many tokens a byte is; of
+    /// `space` bytes at most.
+    pub(crate) fn sample(&self, seed: u64, space: usize) -> String {
+        let size = SAMPLE.min(space);
         let mut text = String::new();
         for entry in self.order(seed) {
             for said in self.dataset.said(entry) {
-                let room = (size - text.len()).min(SAMPLE_OF_ONE);
-                text.push_str(&said[..said.floor_char_boundary(room)]);
+                let space = (size - text.len()).min(SAMPLE_OF_ONE);
+                text.push_str(&said[..said.floor_char_boundary(space)]);
             }
             if text.len() + SAMPLE_OF_ONE / 2 > size {
                 break;
@@ -215,7 +143,7 @@ impl Source {
     }
 }
 
-/// What users say in a dataset, put together to texts of any size.
+/// The users' texts of a dataset, put together to texts of any size.
 #[derive(Clone, Debug)]
 pub(crate) struct Filling {
     dataset: Arc<Dataset>,
@@ -353,15 +281,15 @@ mod tests {
     #[test]
     fn what_fits_is_known_for_certain_by_bytes_and_about_by_tokens() {
         let mut source = source(&[json!({"prompt": "a"})]);
-        let beside = Overhead { messages: 2, output_tokens: 100 };
-        let holds = |source: &Source, bytes| source.holds(0, bytes, beside, Some(1000));
+        let overhead = Overhead { messages: 2, output_tokens: 100 };
+        let accepts = |source: &Source, bytes| source.accepts(0, bytes, overhead, Some(1000));
         // 64 and twice 8 around it, 100 of answer.
-        assert!(holds(&source, 820) && !holds(&source, 821));
+        assert!(accepts(&source, 820) && !accepts(&source, 821));
         source.tokens_per_byte = Some(0.25);
-        assert!(holds(&source, 820 * 16 / 5) && !holds(&source, 820 * 16 / 5 + 4));
-        assert!(source.holds(0, 1 << 30, beside, None), "nobody knows");
+        assert!(accepts(&source, 820 * 16 / 5) && !accepts(&source, 820 * 16 / 5 + 4));
+        assert!(source.accepts(0, 1 << 30, overhead, None), "the context is unknown");
         source.refused.insert(0);
-        assert!(!holds(&source, 1));
+        assert!(!accepts(&source, 1));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use crate::bench::prompt::generate::{Calibration, usual_tolerance};
 use crate::bench::prompt::length::{missed, part_missed};
-use crate::bench::suite::Bench;
+use crate::bench::repeat::RepeatContext;
 use crate::bench::traffic::{Sent, Settled, settle};
 use crate::client::Order;
 use crate::client::error::is_too_long;
@@ -20,7 +20,7 @@ const MAX_PROBES: u32 = 6;
 const SPREAD: u64 = 8;
 const MIN_TOLERANCE: u64 = 8;
 
-/// Bytes from which on a text tells how many tokens a byte is.
+/// Bytes from which on a text shows how many tokens a byte is.
 const WORTH_KNOWING: usize = 1000;
 
 /// Why a repeat cannot begin.
@@ -56,7 +56,7 @@ impl<'w> LengthTarget<'w> {
     }
 
     /// The same where no prompt of the size that is found may have more than `most`
-    /// tokens: what a context leaves beside an answer. Near it, the aim is as much
+    /// tokens: what a context leaves besides an answer. Near it, the aim is as much
     /// lower as prompts of one size may differ.
     pub(crate) fn at_most(self, most: u64) -> Self {
         let most = most.saturating_sub(SPREAD);
@@ -72,8 +72,8 @@ impl<'w> LengthTarget<'w> {
         format!("{} {} {:?}", self.purpose, self.aim, self.most)
     }
 
-    fn calibration(&self, bench: &Bench<'_>) -> Calibration {
-        let known = self.tokens_per_byte.or(bench.tokens_per_byte());
+    fn calibration(&self, repeat: &RepeatContext<'_>) -> Calibration {
+        let known = self.tokens_per_byte.or(repeat.session.tokens_per_byte());
         let calibration = Calibration::new(self.aim, known.unwrap_or(0.3));
         match self.most {
             Some(most) => calibration.within(most.saturating_sub(self.aim)),
@@ -81,10 +81,10 @@ impl<'w> LengthTarget<'w> {
         }
     }
 
-    /// Keeps what was found, and what it tells of texts from `worth` bytes on.
+    /// Keeps what was found, and what it shows of texts from `worth` bytes on.
     fn keep(
         &self,
-        bench: &mut Bench<'_>,
+        repeat: &mut RepeatContext<'_>,
         found: &Nearest,
         worth: usize,
         missed: fn(u64, u64) -> Option<String>,
@@ -102,31 +102,31 @@ impl<'w> LengthTarget<'w> {
         if let (Ok(size), Some(tokens)) = (&fit, found.tokens)
             && *size >= worth
             && self.tokens_per_byte.is_none()
-            && bench.tokens_per_byte().is_none()
+            && repeat.session.tokens_per_byte().is_none()
         {
-            bench.set_tokens_per_byte(tokens as f64 / *size as f64);
+            repeat.session.set_tokens_per_byte(tokens as f64 / *size as f64);
         }
-        bench.fits().insert(self.key(), fit.clone());
+        repeat.session.fits().insert(self.key(), fit.clone());
         fit.map_err(FitError::Unmet)
     }
 }
 
-/// The prompt that came nearest to what is wanted.
+/// The prompt that came nearest to the target.
 #[derive(Debug)]
 struct Nearest {
     /// Size of its text in bytes.
     size: usize,
-    /// Its tokens; `None` where the server did not tell them, or refused all.
+    /// Its tokens; `None` where the server did not report them, or refused all.
     tokens: Option<u64>,
-    /// What the server said when it refused one as too long.
+    /// The server's message when it refused one as too long.
     refusal: Option<String>,
 }
 
-/// What the server said of a prompt's length.
+/// The length of a prompt, as the server counts it.
 enum Count {
     Tokens(u64),
-    Untold,
-    /// It refused it, and said this.
+    Unknown,
+    /// It refused the prompt with this message.
     TooLong(String),
 }
 
@@ -136,61 +136,61 @@ pub(crate) trait Make: Fn(usize, &str) -> Prepared + Clone + Send + 'static {}
 
 impl<M: Fn(usize, &str) -> Prepared + Clone + Send + 'static> Make for M {}
 
-/// The size in bytes that brings a prompt of `make` nearest to what is wanted; a
+/// The size in bytes that brings a prompt of `make` nearest to the target; a
 /// guess where the server does not count.
 pub(crate) async fn fit(
-    bench: &mut Bench<'_>,
-    wanted: LengthTarget<'_>,
+    repeat: &mut RepeatContext<'_>,
+    target: LengthTarget<'_>,
     make: impl Make,
 ) -> Result<usize, FitError> {
-    if let Some(known) = bench.fits().get(&wanted.key()) {
+    if let Some(known) = repeat.session.fits().get(&target.key()) {
         return known.clone().map_err(FitError::Unmet);
     }
-    let mut probes = Probes::start(bench).await?;
-    let calibration = wanted.calibration(bench);
-    let found = probes.fit(bench, 0, &wanted, calibration, make).await?;
-    probes.settle(bench).await?;
-    wanted.keep(bench, &found, WORTH_KNOWING, missed)
+    let mut probes = Probes::start(repeat).await?;
+    let calibration = target.calibration(repeat);
+    let found = probes.fit(repeat, 0, &target, calibration, make).await?;
+    probes.settle(repeat).await?;
+    target.keep(repeat, &found, WORTH_KNOWING, missed)
 }
 
-/// The length of one prompt in tokens; `None` where the server does not tell.
+/// The length of one prompt in tokens; `None` where the server does not report it.
 pub(crate) async fn length(
-    bench: &mut Bench<'_>,
+    repeat: &mut RepeatContext<'_>,
     prompt: &Prepared,
 ) -> Result<Option<u64>, FitError> {
-    let mut probes = Probes::start(bench).await?;
-    let count = probes.send(bench, prompt).await?;
-    probes.settle(bench).await?;
+    let mut probes = Probes::start(repeat).await?;
+    let count = probes.send(repeat, prompt).await?;
+    probes.settle(repeat).await?;
     match count {
         Count::Tokens(tokens) => Ok(Some(tokens)),
-        Count::Untold => Ok(None),
+        Count::Unknown => Ok(None),
         Count::TooLong(refusal) => Err(FitError::Unmet(refusal)),
     }
 }
 
-/// As [`fit`], for a text of `make` that adds what is wanted to the prompt around
+/// As [`fit`], for a text of `make` that adds what is target to the prompt around
 /// it, the chat template's included. `around` makes the same prompt with a text of
 /// one token in its place.
 pub(crate) async fn fit_added(
-    bench: &mut Bench<'_>,
-    wanted: LengthTarget<'_>,
+    repeat: &mut RepeatContext<'_>,
+    target: LengthTarget<'_>,
     around: &Prepared,
     make: impl Make,
 ) -> Result<usize, FitError> {
-    if let Some(known) = bench.fits().get(&wanted.key()) {
+    if let Some(known) = repeat.session.fits().get(&target.key()) {
         return known.clone().map_err(FitError::Unmet);
     }
-    let mut probes = Probes::start(bench).await?;
-    let around = match probes.send(bench, around).await? {
+    let mut probes = Probes::start(repeat).await?;
+    let around = match probes.send(repeat, around).await? {
         Count::Tokens(tokens) => tokens.saturating_sub(1),
-        Count::Untold => 0,
+        Count::Unknown => 0,
         Count::TooLong(refusal) => return Err(FitError::Unmet(refusal)),
     };
-    let calibration = wanted.calibration(bench).within((wanted.aim / 20).clamp(4, 8));
-    let found = probes.fit(bench, around, &wanted, calibration, make).await?;
-    probes.settle(bench).await?;
-    // What stands around it is not in this share: a shorter text tells it, too.
-    wanted.keep(bench, &found, WORTH_KNOWING / 5, part_missed)
+    let calibration = target.calibration(repeat).within((target.aim / 20).clamp(4, 8));
+    let found = probes.fit(repeat, around, &target, calibration, make).await?;
+    probes.settle(repeat).await?;
+    // What stands around it is not in this share: a shorter text shows it, too.
+    target.keep(repeat, &found, WORTH_KNOWING / 5, part_missed)
 }
 
 /// Requests outside the measurement.
@@ -200,45 +200,46 @@ struct Probes {
 }
 
 impl Probes {
-    async fn start(bench: &Bench<'_>) -> Result<Self, FitError> {
-        let scrape = Counters::scrape(bench.http());
-        let before = bench.cancel().run_until_cancelled(scrape).await.ok_or(FitError::Cancelled)?;
+    async fn start(repeat: &RepeatContext<'_>) -> Result<Self, FitError> {
+        let scrape = Counters::scrape(repeat.session.http());
+        let before =
+            repeat.session.cancel().run_until_cancelled(scrape).await.ok_or(FitError::Cancelled)?;
         Ok(Self { before, sent: Sent::NOTHING })
     }
 
     /// The prompt nearest to the target. `around`: tokens of each that do not count.
     async fn fit(
         &mut self,
-        bench: &mut Bench<'_>,
+        repeat: &mut RepeatContext<'_>,
         around: u64,
-        wanted: &LengthTarget<'_>,
+        target: &LengthTarget<'_>,
         mut calibration: Calibration,
         make: impl Make,
     ) -> Result<Nearest, FitError> {
-        let (target, most) = (wanted.aim, wanted.most.unwrap_or(u64::MAX));
-        let longest = bench.server().max_model_len.unwrap_or(u64::MAX);
-        if (around + target).saturating_mul(10) > longest.saturating_mul(9) {
+        let (aim, most) = (target.aim, target.most.unwrap_or(u64::MAX));
+        let longest = repeat.session.server().max_model_len.unwrap_or(u64::MAX);
+        if (around + aim).saturating_mul(10) > longest.saturating_mul(9) {
             calibration.be_careful();
         }
         let mut nearest = Nearest { size: calibration.size(), tokens: None, refusal: None };
         for number in 0..MAX_PROBES {
             let (size, make) = (calibration.size(), make.clone());
-            let making = bench.make(move || make(size, &format!("fit {number}")));
+            let making = repeat.session.make(move || make(size, &format!("fit {number}")));
             let prompt = making.await.ok_or(FitError::Cancelled)?;
-            match self.send(bench, &prompt).await? {
+            match self.send(repeat, &prompt).await? {
                 Count::Tokens(tokens) => {
                     let tokens = tokens.saturating_sub(around);
-                    // One that leaves no room is no choice where another does, and too short
+                    // One that leaves no space is no choice where another does, and too short
                     // would break what was promised more than too long.
                     let far = |tokens: u64| {
-                        (tokens > most, tokens.abs_diff(target) + u64::from(tokens < target))
+                        (tokens > most, tokens.abs_diff(aim) + u64::from(tokens < aim))
                     };
                     if nearest.tokens.is_none_or(|known| far(tokens) < far(known)) {
                         nearest = Nearest { size, tokens: Some(tokens), ..nearest };
                     }
                     calibration.observe(tokens);
                 }
-                Count::Untold => break,
+                Count::Unknown => break,
                 Count::TooLong(refusal) => {
                     nearest.refusal = Some(refusal);
                     calibration.refused();
@@ -251,37 +252,42 @@ impl Probes {
         Ok(nearest)
     }
 
-    /// Sends a prompt; what the server says of its length.
-    async fn send(&mut self, bench: &mut Bench<'_>, prompt: &Prepared) -> Result<Count, FitError> {
-        let index = bench.position(0);
+    /// Sends a prompt; its length as the server counts it.
+    async fn send(
+        &mut self,
+        repeat: &mut RepeatContext<'_>,
+        prompt: &Prepared,
+    ) -> Result<Count, FitError> {
+        let index = repeat.position(0);
         let order = Order { index, purpose: "calibration", scheduled_ns: None };
-        let record = bench.send(prompt, order).await.record;
+        let record = repeat.send(prompt, order).await.record;
         let (error, usage) = (record.failure().cloned(), record.usage);
         self.sent = self.sent.and(Sent::of(std::slice::from_ref(&record)));
-        bench.keep_aside([record]);
+        repeat.keep_aside([record]);
         match error {
             Some(error) if error.class == RequestErrorClass::Cancelled => Err(FitError::Cancelled),
             Some(error) if is_too_long(&error) => Ok(Count::TooLong(error.message)),
             Some(error) => {
                 Err(FitError::Failed(format!("request {index} (calibration): {}", error.message)))
             }
-            None => Ok(usage.map_or(Count::Untold, |usage| Count::Tokens(usage.prompt_tokens))),
+            None => Ok(usage.map_or(Count::Unknown, |usage| Count::Tokens(usage.prompt_tokens))),
         }
     }
 
     /// Waits, so that they do not show in the repeat's counters; foreign traffic is
     /// judged there. They were all new: what came from the cache stands in every
     /// prompt.
-    async fn settle(self, bench: &mut Bench<'_>) -> Result<(), FitError> {
+    async fn settle(self, repeat: &mut RepeatContext<'_>) -> Result<(), FitError> {
         let before = self.before.as_ref();
-        let settled = settle(before, bench.http(), self.sent, bench.cancel()).await;
+        let settled =
+            settle(before, repeat.session.http(), self.sent, repeat.session.cancel()).await;
         match (settled, before) {
             (Settled::Cancelled, _) => Err(FitError::Cancelled),
             (Settled::Ours(now), Some(before)) => {
                 let hits = |counters: &Counters| counters.prefix_hits;
                 let found = hits(&now).zip(hits(before)).and_then(|(now, b)| now.checked_sub(b));
                 if found.zip(now.block_size()).is_some_and(|(found, block)| found >= block) {
-                    bench.use_cache_salt();
+                    repeat.session.use_cache_salt();
                 }
                 Ok(())
             }
@@ -296,18 +302,18 @@ mod tests {
 
     #[test]
     fn near_the_end_of_a_context_every_prompt_of_the_size_fits() {
-        let wanted = |tokens| LengthTarget::new("a load", tokens);
+        let target = |tokens| LengthTarget::new("a load", tokens);
         // 3968 of 4096 tokens, and an answer of 128: all that there is.
-        let tight = wanted(3968).at_most(3968);
+        let tight = target(3968).at_most(3968);
         assert_eq!((tight.aim, tight.most), (3952, Some(3960)));
         assert_eq!(missed(tight.aim, tight.tokens), None, "near enough to what is asked for");
         // 20 tokens are left: the aim stands, and less may be added to it.
-        let narrow = wanted(3948).at_most(3968);
+        let narrow = target(3948).at_most(3968);
         assert_eq!((narrow.aim, narrow.most), (3948, Some(3960)));
-        let roomy = wanted(3000).at_most(3968);
+        let roomy = target(3000).at_most(3968);
         assert_eq!((roomy.aim, roomy.most), (3000, None));
-        assert_eq!(roomy.key(), wanted(3000).key(), "one size for all answers");
-        assert_ne!(tight.key(), wanted(3968).key());
-        assert_eq!(wanted(16).at_most(3).aim, 1, "whatever is asked for");
+        assert_eq!(roomy.key(), target(3000).key(), "one size for all answers");
+        assert_ne!(tight.key(), target(3968).key());
+        assert_eq!(target(16).at_most(3).aim, 1, "whatever is asked for");
     }
 }

@@ -1,9 +1,9 @@
 //! Prompts from a seed, in real words (English and French, written for this
 //! crate), as long as asked for in tokens *as the server counts them*.
 //!
-//! No tokeniser is needed: prompts of one size hold the same sentences in
+//! No tokeniser is needed: prompts of one size have the same sentences in
 //! another order, so they are as long as each other to a few tokens, and the
-//! size is fitted to what the server's `usage` says.
+//! size is fitted to what the server's `usage` reports.
 
 use std::sync::LazyLock;
 
@@ -113,7 +113,7 @@ pub fn messages_about(salt_number: u64, text: &str) -> Vec<Value> {
 
 /// Fits the size of a text in bytes to a length in tokens, from what the server
 /// counts. Whatever it counts, sizes stay within bounds. Made once per server and
-/// length; its fit holds for its model.
+/// length; its fit is valid for its model.
 #[derive(Clone, Debug)]
 pub struct Calibration {
     target: u64,
@@ -122,7 +122,7 @@ pub struct Calibration {
     most: usize,
     previous: Option<(usize, u64)>,
     fitted: bool,
-    /// Another size would tell nothing new.
+    /// Another size would show nothing new.
     exhausted: bool,
     /// Tokens above the target that are still close.
     tolerance: u64,
@@ -190,7 +190,7 @@ impl Calibration {
         }
         let overall = tokens.max(1) as f64 / self.size as f64;
         let slope = match self.previous {
-            // The chat template counts too: two sizes tell the text's own share.
+            // The chat template counts too: two sizes show the text's own share.
             Some((size, count)) if size.abs_diff(self.size) * 20 > self.size => {
                 let slope = (tokens as f64 - count as f64) / (self.size as f64 - size as f64);
                 slope.clamp(overall / 2.0, overall * 2.0)
@@ -198,8 +198,8 @@ impl Calibration {
             _ => overall,
         };
         let missing = (self.target + AIM) as f64 - tokens as f64;
-        let wanted = (self.size as f64 + missing / slope).round() as usize;
-        let next = wanted.clamp(1, self.most.min(self.size.saturating_mul(GROWTH)));
+        let needed = (self.size as f64 + missing / slope).round() as usize;
+        let next = needed.clamp(1, self.most.min(self.size.saturating_mul(GROWTH)));
         self.exhausted = next == self.size || !self.follows(tokens);
         self.previous = Some((self.size, tokens));
         self.size = next;

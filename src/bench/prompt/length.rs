@@ -45,7 +45,7 @@ pub(crate) fn some_missed<'r>(
         .then(|| format!("{count} of {all} prompts are of another length; the first: {first}"))
 }
 
-/// What is said of answers that were to have exactly so many tokens and do not: a
+/// The remark on answers that were to have exactly so many tokens and do not: a
 /// server that does not know `ignore_eos` ends them where it likes.
 pub(crate) fn odd_answers<'r>(
     answers: impl Iterator<Item = (&'r RequestRecord, u64)>,
@@ -62,25 +62,25 @@ pub(crate) fn odd_answers<'r>(
 /// What is not as it was asked for.
 struct Odd {
     count: u32,
-    /// Of so many whose tokens are told.
+    /// Of so many whose tokens are reported.
     all: u32,
-    /// What is said of the first.
+    /// The remark on the first.
     first: String,
 }
 
 impl Odd {
-    /// Those of which `say` says something; `None` where there is none.
+    /// Those on which `remark` returns something; `None` where there is none.
     fn among<'r>(
         records: impl Iterator<Item = (&'r RequestRecord, u64)>,
-        say: impl Fn(&RequestRecord, Usage, u64) -> Option<String>,
+        remark: impl Fn(&RequestRecord, Usage, u64) -> Option<String>,
     ) -> Option<Self> {
         let (mut count, mut all, mut first) = (0, 0, None);
         for (record, asked) in records {
             let Some(usage) = record.usage else { continue };
             all += 1;
-            if let Some(said) = say(record, usage, asked) {
+            if let Some(text) = remark(record, usage, asked) {
                 count += 1;
-                first.get_or_insert(said);
+                first.get_or_insert(text);
             }
         }
         first.map(|first| Self { count, all, first })
@@ -99,14 +99,14 @@ mod tests {
         for (counted, asked) in [(0, 65), (129, 64), (9499, 10_000), (2048, 10_000)] {
             assert!(missed(counted, asked).is_some(), "{counted} {asked}");
         }
-        let told = "the server counts 2048 tokens where 10000 are asked for";
-        assert_eq!(missed(2048, 10_000).as_deref(), Some(told));
+        let reason = "the server counts 2048 tokens where 10000 are asked for";
+        assert_eq!(missed(2048, 10_000).as_deref(), Some(reason));
         assert_eq!(part_missed(104, 120), None);
         assert!(part_missed(103, 120).expect("17 less").contains("of a part of the prompt"));
     }
 
     #[test]
-    fn answers_are_as_long_as_they_are_told_to_be_or_it_is_said() {
+    fn answers_of_another_length_are_remarked_on() {
         let record = |completion_tokens| RequestRecord {
             usage: Some(Usage { completion_tokens, ..Usage::default() }),
             ..RequestRecord::default()
@@ -114,8 +114,8 @@ mod tests {
         let records = [record(4), RequestRecord::default(), record(7), record(4)];
         let of = |asked| odd_answers(records.iter().zip(asked));
         assert_eq!(of([4, 4, 7, 4]), None);
-        let told = "2 of 3 answers do not have the tokens that were asked for; the first: 7 of 4";
-        assert_eq!(of([4, 4, 4, 5]).as_deref(), Some(told));
+        let reason = "2 of 3 answers do not have the tokens that were asked for; the first: 7 of 4";
+        assert_eq!(of([4, 4, 4, 5]).as_deref(), Some(reason));
     }
 
     #[test]
@@ -132,9 +132,9 @@ mod tests {
         records[7] = record(7, 10);
         assert_eq!(of(&records), None);
         records[9] = record(9, 10);
-        let told = "2 of 100 prompts are of another length; the first: request 7: the server \
+        let reason = "2 of 100 prompts are of another length; the first: request 7: the server \
                     counts 10 tokens where 1000 are asked for";
-        assert_eq!(of(&records).as_deref(), Some(told));
+        assert_eq!(of(&records).as_deref(), Some(reason));
         assert_eq!(of(&[]), None);
     }
 }

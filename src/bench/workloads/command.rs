@@ -10,16 +10,17 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::Value;
 use tokio::io::AsyncReadExt;
 
-use crate::bench::repeat::{Repeat, RepeatOutcome};
-use crate::bench::suite::{Bench, BenchError};
+use crate::bench::error::BenchError;
+use crate::bench::outcome::{RepeatOutcome, RepeatResult};
+use crate::bench::repeat::RepeatContext;
 use crate::metric::{MetricValue, MetricValues};
 use crate::workload::Command;
 
-/// The end of what it said on stderr, in bytes, that a reason may hold.
-const SAID: usize = 2000;
+/// The end of its stderr, in bytes, that a reason may contain.
+const MAX_STDERR: usize = 2000;
 /// Time for it to end after SIGTERM.
 const GRACE: Duration = Duration::from_secs(5);
-/// A result file larger than this is none.
+/// A larger result file is refused.
 const MAX_RESULT: u64 = 256 << 20;
 
 /// How it ended.
@@ -31,36 +32,39 @@ enum Ended {
 
 /// Runs one repeat.
 pub(crate) async fn repeat(
-    bench: &mut Bench<'_>,
+    repeat: &mut RepeatContext<'_>,
     spec: &Command,
     names: &[&str],
-) -> Result<Repeat, BenchError> {
+) -> Result<RepeatResult, BenchError> {
     if spec.command.is_empty() {
         let reason = "no command was given: set `command`".to_owned();
-        return Ok(Repeat::without_requests(RepeatOutcome::Skipped(reason), MetricValues::new()));
+        return Ok(RepeatResult::without_requests(
+            RepeatOutcome::Skipped(reason),
+            MetricValues::new(),
+        ));
     }
     let failed =
-        |reason| Repeat::without_requests(RepeatOutcome::Failed(reason), MetricValues::new());
-    let place = match Place::new() {
-        Ok(place) => place,
-        Err(fault) => return Ok(failed(format!("no place for its result file: {fault}"))),
+        |reason| RepeatResult::without_requests(RepeatOutcome::Failed(reason), MetricValues::new());
+    let folder = match ResultFolder::new() {
+        Ok(folder) => folder,
+        Err(error) => return Ok(failed(format!("no folder for its result file: {error}"))),
     };
-    match run(bench, spec, &place.result()).await {
+    match run(repeat, spec, &folder.result()).await {
         Ended::Cancelled => Err(BenchError::Cancelled),
         Ended::Badly(reason) => Ok(failed(reason)),
-        Ended::Well => Ok(match figures(&place.result(), names) {
+        Ended::Well => Ok(match figures(&folder.result(), names) {
             Err(reason) => failed(reason),
             Ok(Figures { metrics, asked }) => {
-                Repeat::without_requests(verdict(&metrics, asked), metrics)
+                RepeatResult::without_requests(outcome(&metrics, asked), metrics)
             }
         }),
     }
 }
 
 /// A folder for the result file, removed in the end.
-struct Place(PathBuf);
+struct ResultFolder(PathBuf);
 
-impl Place {
+impl ResultFolder {
     fn new() -> std::io::Result<Self> {
         use std::os::unix::fs::DirBuilderExt;
         let name = format!("vllm-grid-{}-{:016x}", std::process::id(), rand::random::<u64>());
@@ -74,18 +78,18 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for ResultFolder {
     fn drop(&mut self) {
-        // What is left of it harms nobody.
+        // What is left of it does no harm.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
-async fn run(bench: &Bench<'_>, spec: &Command, result: &Path) -> Ended {
-    let endpoint = &bench.server().endpoint;
+async fn run(repeat: &RepeatContext<'_>, spec: &Command, result: &Path) -> Ended {
+    let endpoint = &repeat.session.server().endpoint;
     let word = |word: &String| {
         word.replace("{url}", &endpoint.base_url)
-            .replace("{model}", &bench.server().model)
+            .replace("{model}", &repeat.session.server().model)
             .replace("{result}", &result.to_string_lossy())
     };
     let words: Vec<String> = spec.command.iter().map(word).collect();
@@ -103,22 +107,23 @@ async fn run(bench: &Bench<'_>, spec: &Command, result: &Path) -> Ended {
     }
     let mut child = match command.spawn() {
         Ok(child) => child,
-        Err(fault) => return Ended::Badly(format!("`{}` cannot be started: {fault}", words[0])),
+        Err(error) => return Ended::Badly(format!("`{}` cannot be started: {error}", words[0])),
     };
     let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
     let stderr = child.stderr.take();
-    let said = tokio::spawn(async move {
+    let stderr_tail = tokio::spawn(async move {
         match stderr {
             Some(stderr) => tail(stderr).await,
             None => String::new(),
         }
     });
     let limit = Duration::from_secs_f64(spec.timeout);
-    let waited = bench.cancel().run_until_cancelled(tokio::time::timeout(limit, child.wait()));
+    let waited =
+        repeat.session.cancel().run_until_cancelled(tokio::time::timeout(limit, child.wait()));
     let ended = match waited.await {
         Some(Ok(Ok(status))) if status.success() => Ended::Well,
         Some(Ok(Ok(status))) => Ended::Badly(format!("`{}` failed ({status})", words[0])),
-        Some(Ok(Err(fault))) => Ended::Badly(format!("`{}`: {fault}", words[0])),
+        Some(Ok(Err(error))) => Ended::Badly(format!("`{}`: {error}", words[0])),
         Some(Err(_)) => {
             Ended::Badly(format!("`{}` did not end within {} s", words[0], spec.timeout))
         }
@@ -128,12 +133,13 @@ async fn run(bench: &Bench<'_>, spec: &Command, result: &Path) -> Ended {
         end(&mut child, group).await;
     }
     let Ended::Badly(reason) = ended else { return ended };
-    // A child of its own may hold the pipe open.
-    let said = tokio::time::timeout(Duration::from_secs(1), said).await;
-    let said = said.ok().and_then(Result::ok).unwrap_or_default();
-    let said = key.map_or_else(|| said.clone(), |key| said.replace(key, "***"));
-    let said = said.trim();
-    Ended::Badly(if said.is_empty() { reason } else { format!("{reason}: {said}") })
+    // A child of its own may keep the pipe open.
+    let stderr_tail = tokio::time::timeout(Duration::from_secs(1), stderr_tail).await;
+    let stderr_tail = stderr_tail.ok().and_then(Result::ok).unwrap_or_default();
+    let stderr_tail =
+        key.map_or_else(|| stderr_tail.clone(), |key| stderr_tail.replace(key, "***"));
+    let stderr_tail = stderr_tail.trim();
+    Ended::Badly(if stderr_tail.is_empty() { reason } else { format!("{reason}: {stderr_tail}") })
 }
 
 /// Ends it and what it started.
@@ -151,25 +157,25 @@ async fn end(child: &mut tokio::process::Child, group: Option<Pid>) {
     }
 }
 
-/// The end of what a stream says.
+/// The end of a stream.
 async fn tail(mut stream: impl tokio::io::AsyncRead + Unpin) -> String {
     let (mut kept, mut piece) = (Vec::new(), [0; 4096]);
     while let Ok(count @ 1..) = stream.read(&mut piece).await {
         kept.extend_from_slice(&piece[..count]);
-        if kept.len() > 2 * SAID {
-            kept.drain(..kept.len() - SAID);
+        if kept.len() > 2 * MAX_STDERR {
+            kept.drain(..kept.len() - MAX_STDERR);
         }
     }
-    String::from_utf8_lossy(&kept[kept.len().saturating_sub(SAID)..]).into_owned()
+    String::from_utf8_lossy(&kept[kept.len().saturating_sub(MAX_STDERR)..]).into_owned()
 }
 
 /// Share of requests that may fail before a repeat is no measurement, as in `load`.
 const MAX_FAILED: f64 = 0.01;
 
 /// Whether its requests are a measurement: programs end well, with zeros for the
-/// latencies, when every request failed. Older releases do not tell `failed`, and
+/// latencies, when every request failed. Older releases do not report `failed`, and
 /// `asked` may be more prompts than they had: that is a remark.
-fn verdict(metrics: &MetricValues, asked: Option<f64>) -> RepeatOutcome {
+fn outcome(metrics: &MetricValues, asked: Option<f64>) -> RepeatOutcome {
     let Some(completed) = number(metrics, "completed") else { return RepeatOutcome::Ok(None) };
     if completed <= 0.0 {
         return RepeatOutcome::Failed("no request completed".to_owned());
@@ -177,12 +183,16 @@ fn verdict(metrics: &MetricValues, asked: Option<f64>) -> RepeatOutcome {
     match (number(metrics, "failed"), asked) {
         (Some(failed), _) if failed > 0.0 => {
             let all = completed + failed;
-            let told = format!("{failed} of {all} requests failed");
+            let reason = format!("{failed} of {all} requests failed");
             let is_too_much = failed > MAX_FAILED * all;
-            if is_too_much { RepeatOutcome::Failed(told) } else { RepeatOutcome::Ok(Some(told)) }
+            if is_too_much {
+                RepeatOutcome::Failed(reason)
+            } else {
+                RepeatOutcome::Ok(Some(reason))
+            }
         }
         (None, Some(asked)) if asked > completed => RepeatOutcome::Ok(Some(format!(
-            "{completed} of {asked} requests completed; of the others nothing is told"
+            "{completed} of {asked} requests completed; nothing is reported of the others"
         ))),
         _ => RepeatOutcome::Ok(None),
     }
@@ -195,13 +205,13 @@ fn number(metrics: &MetricValues, name: &str) -> Option<f64> {
     }
 }
 
-/// Latencies of nothing are told as 0, by `vllm bench serve` too: all of them when no
+/// Latencies of nothing are reported as 0, by `vllm bench serve` too: all of them when no
 /// request completed, those per further token when answers have one. They are absent.
 fn without_zeros(metrics: &mut MetricValues) {
     for latency in ["ttft", "tpot", "itl", "e2el"] {
         let names =
             ["mean", "median", "std", "p95", "p99"].map(|what| format!("{what}_{latency}_ms"));
-        // A deviation may be 0; a mean is not, nor is what it stands for.
+        // A deviation may be 0; a latency and its mean are not.
         let values = names.each_ref().map(|name| number(metrics, name).unwrap_or(0.0));
         if values.iter().all(|value| *value <= 0.0) {
             metrics.extend(names.map(|name| (name, None)));
@@ -209,7 +219,7 @@ fn without_zeros(metrics: &mut MetricValues) {
     }
 }
 
-/// What a result file tells.
+/// What a result file contains.
 struct Figures {
     /// The figures that the catalogue names.
     metrics: MetricValues,
@@ -222,19 +232,20 @@ fn figures(path: &Path, names: &[&str]) -> Result<Figures, String> {
     if size > MAX_RESULT {
         return Err(format!("its result file of {size} bytes is too large"));
     }
-    let text = std::fs::read_to_string(path).map_err(|fault| format!("its result: {fault}"))?;
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| format!("its result file cannot be read: {error}"))?;
     let result: Value = serde_json::from_str(text.trim_start_matches('\u{feff}'))
-        .map_err(|fault| format!("its result file is no JSON: {fault}"))?;
+        .map_err(|error| format!("its result file is no JSON: {error}"))?;
     let Value::Object(result) = result else {
-        return Err("its result file holds no JSON object".to_owned());
+        return Err("its result file contains no JSON object".to_owned());
     };
     // Some releases write `request_goodput:`.
-    let told = |name: &str| {
+    let value_of = |name: &str| {
         let value = result.get(name).or_else(|| result.get(&format!("{name}:")))?;
         value.as_f64().filter(|value| value.is_finite()).map(MetricValue::Number)
     };
     let mut metrics: MetricValues =
-        names.iter().map(|name| ((*name).to_owned(), told(name))).collect();
+        names.iter().map(|name| ((*name).to_owned(), value_of(name))).collect();
     if metrics.values().all(Option::is_none) {
         return Err("its result file has none of the figures of `vllm bench serve`".to_owned());
     }

@@ -14,33 +14,37 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
 
-use crate::bench::prompt::dataset::{Overhead, PromptError, weighed_for};
+use crate::bench::error::BenchError;
+use crate::bench::metrics::all_of;
+use crate::bench::outcome::{RepeatOutcome, RepeatResult};
+use crate::bench::prompt::dataset::Overhead;
+use crate::bench::prompt::density::{PromptError, with_density_where_tight};
 use crate::bench::prompt::fitting::{FitError, LengthTarget, fit_added};
 use crate::bench::prompt::generate::{derive, salt, text};
 use crate::bench::prompt::length::{odd_answers, part_missed};
-use crate::bench::repeat::{Repeat, RepeatOutcome};
+use crate::bench::repeat::RepeatContext;
 use crate::bench::sequence::{Reply, RequestSequence, Stop, mean};
-use crate::bench::suite::{Bench, BenchError};
 use crate::bench::traffic::Lookup;
 use crate::client::record::RequestRecord;
 use crate::client::request::{Input, RequestSpec};
-use crate::metric::{MetricValue, MetricValues, numbers};
+use crate::metric::MetricValues;
 use crate::statistics::{median, slope};
+use crate::workload::metrics::CONVERSATION as METRICS;
 use crate::workload::{Conversation, Dataset, Route};
 
 /// What every message of the user ends with.
 const CLOSING: &str = "\nWhat do you say?";
 
-/// What the users say.
+/// The texts of the user.
 #[derive(Debug)]
-enum Said {
+enum UserTexts {
     /// Texts of this size in bytes.
     FromSeed(usize),
-    /// What they say in these conversations of a dataset.
+    /// Those in these conversations of a dataset.
     InFile(Candidates),
 }
 
-/// Conversations that can be held, in the order in which they are tried.
+/// Conversations that fit, in the order in which they are tried.
 #[derive(Debug)]
 struct Candidates {
     path: PathBuf,
@@ -55,30 +59,31 @@ struct Candidates {
 impl Candidates {
     /// Picked by the seed, the same for every configuration.
     async fn of(
-        bench: &mut Bench<'_>,
+        repeat: &mut RepeatContext<'_>,
         spec: &Conversation,
         path: &Path,
     ) -> Result<Self, PromptError> {
         let turns = spec.turns;
-        let beside =
+        let overhead =
             Overhead { messages: 2 * turns + 1, output_tokens: turns * spec.output_tokens };
         let largest = |dataset: &Dataset| {
             let long = dataset.conversations(turns).into_iter();
             long.map(|entry| dataset.said_bytes(entry, turns)).max().unwrap_or(0)
         };
-        let source = weighed_for(bench, path, Route::Chat, largest, beside).await?;
-        let (dataset, longest) = (Arc::clone(source.dataset()), bench.server().max_model_len);
+        let source = with_density_where_tight(repeat, path, Route::Chat, largest, overhead).await?;
+        let (dataset, longest) =
+            (Arc::clone(source.dataset()), repeat.session.server().max_model_len);
         let mut entries = dataset.conversations(turns);
         let long = entries.len();
         entries.retain(|entry| {
-            source.holds(*entry, dataset.said_bytes(*entry, turns), beside, longest)
+            source.accepts(*entry, dataset.said_bytes(*entry, turns), overhead, longest)
         });
-        let seed = derive(&[&bench.seed().to_string(), &bench.repeat_name(), "conversation"]);
+        let seed = repeat.seed_number(&["conversation"]);
         entries.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
         Ok(Self { path: path.to_owned(), dataset, entries, long, longest })
     }
 
-    /// What is to be said of those that do not fit; the server refused some.
+    /// What is remarked of those that do not fit; the server refused some.
     fn left_out(&self, refused: usize) -> Option<String> {
         let out = self.long - self.entries.len() + refused;
         let context =
@@ -97,7 +102,7 @@ impl Candidates {
     fn too_few(&self, spec: &Conversation, refused: usize) -> String {
         let left_out = self.left_out(refused).map_or_else(String::new, |text| format!(": {text}"));
         format!(
-            "{} has {} conversations of {} turns that can be held, and the workload needs {}{left_out}",
+            "{} has {} conversations of {} turns that fit into the context, and the workload needs {}{left_out}",
             self.path.display(),
             self.entries.len() - refused,
             spec.turns,
@@ -113,7 +118,7 @@ struct Tally {
     caching_off: bool,
     requests: usize,
     failed: usize,
-    /// Conversations that the server refused to go on with, as too long.
+    /// Conversations that the server refused to continue, as too long.
     refused: usize,
 }
 
@@ -126,18 +131,18 @@ struct Turn {
     is_last: bool,
     ttft_ms: Option<f64>,
     tpot_ms: Option<f64>,
-    /// `None`: not told.
+    /// `None`: not reported.
     prompt_tokens: Option<u64>,
-    /// Tokens from the cache; `None`: not told.
+    /// Tokens from the cache; `None`: not reported.
     cached: Option<u64>,
 }
 
 /// Runs one repeat.
 pub(crate) async fn repeat(
-    bench: &mut Bench<'_>,
+    repeat: &mut RepeatContext<'_>,
     spec: &Conversation,
-) -> Result<Repeat, BenchError> {
-    if let Some(longest) = bench.server().max_model_len
+) -> Result<RepeatResult, BenchError> {
+    if let Some(longest) = repeat.session.server().max_model_len
         && spec.dataset.is_none()
         && spec.longest() > longest
     {
@@ -149,53 +154,53 @@ pub(crate) async fn repeat(
             spec.output_tokens,
             spec.around()
         );
-        return Ok(Repeat::without_requests(
+        return Ok(RepeatResult::without_requests(
             RepeatOutcome::Skipped(reason),
             Tally::default().values(),
         ));
     }
-    let said = match &spec.dataset {
-        None => match message_size(bench, spec).await {
-            Ok(size) => Said::FromSeed(size),
-            Err(unfit) => return PromptError::from(unfit).ends(Tally::default().values()),
+    let user_texts = match &spec.dataset {
+        None => match message_size(repeat, spec).await {
+            Ok(size) => UserTexts::FromSeed(size),
+            Err(error) => return PromptError::from(error).into_result(Tally::default().values()),
         },
-        Some(path) => match Candidates::of(bench, spec, path).await {
-            Ok(candidates) => Said::InFile(candidates),
-            Err(unready) => return unready.ends(Tally::default().values()),
+        Some(path) => match Candidates::of(repeat, spec, path).await {
+            Ok(candidates) => UserTexts::InFile(candidates),
+            Err(error) => return error.into_result(Tally::default().values()),
         },
     };
-    let mut dialogue = RequestSequence::start(bench).await;
+    let mut sequence = RequestSequence::start(repeat).await;
     let mut tally = Tally::default();
-    let ended = all(&mut dialogue, spec, &said, &mut tally).await;
-    tally.requests = dialogue.requests();
-    tally.failed = dialogue.failed();
-    let left_out = match &said {
-        Said::FromSeed(_) => None,
-        Said::InFile(candidates) => candidates.left_out(tally.refused),
+    let ended = all(&mut sequence, spec, &user_texts, &mut tally).await;
+    tally.requests = sequence.requests();
+    tally.failed = sequence.failed();
+    let left_out = match &user_texts {
+        UserTexts::FromSeed(_) => None,
+        UserTexts::InFile(candidates) => candidates.left_out(tally.refused),
     };
-    let odd = odd_answers(dialogue.records().iter().map(|record| (record, spec.output_tokens)));
+    let odd = odd_answers(sequence.records().iter().map(|record| (record, spec.output_tokens)));
     for remark in left_out.into_iter().chain(odd) {
-        dialogue.remark(remark);
+        sequence.remark(remark);
     }
-    dialogue.end(ended, tally.values())
+    sequence.end(ended, tally.values())
 }
 
 async fn all(
-    dialogue: &mut RequestSequence<'_, '_>,
+    sequence: &mut RequestSequence<'_, '_>,
     spec: &Conversation,
-    said: &Said,
+    user_texts: &UserTexts,
     tally: &mut Tally,
 ) -> Result<(), Stop> {
-    let candidates = match said {
-        Said::FromSeed(size) => {
+    let candidates = match user_texts {
+        UserTexts::FromSeed(size) => {
             for number in 0..spec.conversations {
                 let name = format!("conversation {number}");
-                let talk = Talk { number, name, texts: Texts::OfSize(*size) };
-                converse(dialogue, spec, &talk, tally).await?;
+                let planned = Planned { number, name, texts: Texts::OfSize(*size) };
+                converse(sequence, spec, &planned, tally).await?;
             }
             return Ok(());
         }
-        Said::InFile(candidates) => candidates,
+        UserTexts::InFile(candidates) => candidates,
     };
     let mut number = 0;
     for (tried, entry) in candidates.entries.iter().enumerate() {
@@ -205,11 +210,11 @@ async fn all(
             break;
         }
         let texts = Texts::These(candidates.dataset.said(*entry));
-        let talk = Talk { number, name: format!("conversation {tried}"), texts };
-        match converse(dialogue, spec, &talk, tally).await {
+        let planned = Planned { number, name: format!("conversation {tried}"), texts };
+        match converse(sequence, spec, &planned, tally).await {
             // How long the answers and the template make it, the server alone knows.
             Err(Stop::TooLong(_)) => {
-                dialogue.bench.sources().refuse(&candidates.path, *entry);
+                sequence.repeat.session.sources().refuse(&candidates.path, *entry);
                 tally.refuse(number);
             }
             ended => {
@@ -225,15 +230,15 @@ async fn all(
 }
 
 /// One conversation.
-struct Talk<'a> {
-    /// From 0, among those that are held to their end.
+struct Planned<'a> {
+    /// From 0, among those that came to their end.
     number: u64,
     /// Unique in the repeat: its salt.
     name: String,
     texts: Texts<'a>,
 }
 
-/// What the user says in it.
+/// The texts of the user in it.
 enum Texts<'a> {
     /// Texts from the seed, of so many bytes each.
     OfSize(usize),
@@ -242,10 +247,13 @@ enum Texts<'a> {
 
 /// The size of a text of the user with which its message, as the server counts it,
 /// is `turn_tokens` long.
-async fn message_size(bench: &mut Bench<'_>, spec: &Conversation) -> Result<usize, FitError> {
+async fn message_size(
+    repeat: &mut RepeatContext<'_>,
+    spec: &Conversation,
+) -> Result<usize, FitError> {
     let purpose = format!("conversation {} {}", spec.turn_tokens, spec.thinking);
-    let (salt, model) = (bench.salt_number(&[&purpose]), bench.server().model.clone());
-    let (wanted, spec) = (LengthTarget::new(&purpose, spec.turn_tokens), spec.clone());
+    let (salt, model) = (repeat.salt_number(&[&purpose]), repeat.session.server().model.clone());
+    let (target, spec) = (LengthTarget::new(&purpose, spec.turn_tokens), spec.clone());
     let prompt = move |name: &str, message: String| {
         let salt = derive(&[&salt.to_string(), name]);
         let history = [opening(salt), json!({"role": "user", "content": message})];
@@ -254,39 +262,41 @@ async fn message_size(bench: &mut Bench<'_>, spec: &Conversation) -> Result<usiz
     };
     let around = prompt("around", "a".to_owned());
     let make = move |size, name: &str| prompt(name, spoken(1, size));
-    fit_added(bench, wanted, &around, make).await
+    fit_added(repeat, target, &around, make).await
 }
 
 async fn converse(
-    dialogue: &mut RequestSequence<'_, '_>,
+    sequence: &mut RequestSequence<'_, '_>,
     spec: &Conversation,
-    talk: &Talk<'_>,
+    planned: &Planned<'_>,
     tally: &mut Tally,
 ) -> Result<(), Stop> {
     let mut tokens = 0;
-    let salt_number = dialogue.bench.salt_number(&["conversation", &talk.name]);
-    let cache_salt = dialogue.bench.cache_salt().then_some(salt_number);
+    let salt_number = sequence.repeat.salt_number(&["conversation", &planned.name]);
+    let cache_salt = sequence.repeat.session.cache_salt().then_some(salt_number);
     let mut history = vec![opening(salt_number)];
     for number in 1..=spec.turns {
-        let message = match &talk.texts {
-            Texts::OfSize(size) => Cow::Owned(message(dialogue.bench, &talk.name, number, *size)),
+        let message = match &planned.texts {
+            Texts::OfSize(size) => {
+                Cow::Owned(message(sequence.repeat, &planned.name, number, *size))
+            }
             Texts::These(texts) => texts.get(number as usize - 1).cloned().unwrap_or_default(),
         };
         history.push(json!({"role": "user", "content": message}));
         let (purpose, request) = (format!("turn {number}"), request(spec, &history));
         let request = request.salted(cache_salt);
         let reply = match number {
-            1 => dialogue.ask_cold(&purpose, request).await?,
-            _ => dialogue.ask(&purpose, request).await?,
+            1 => sequence.ask_cold(&purpose, request).await?,
+            _ => sequence.ask(&purpose, request).await?,
         };
-        tally.note(talk.number, number, number == spec.turns, &reply);
-        check_growth(&reply.record, &mut tokens, talk.least_growth(spec))?;
+        tally.note(planned.number, number, number == spec.turns, &reply);
+        check_growth(&reply.record, &mut tokens, planned.least_growth(spec))?;
         history.push(json!({"role": "assistant", "content": reply.answer.content}));
     }
     Ok(())
 }
 
-impl Talk<'_> {
+impl Planned<'_> {
     /// Tokens that a turn adds to the prompt at least.
     fn least_growth(&self, spec: &Conversation) -> u64 {
         match self.texts {
@@ -305,8 +315,8 @@ fn check_growth(record: &RequestRecord, tokens: &mut u64, least: u64) -> Result<
     let missed = part_missed(grown.min(least), least).or_else(|| {
         (grown == 0).then(|| "the server counts no more tokens than a turn before".to_owned())
     });
-    let told = |reason| format!("request {} ({}): {reason}", record.index, record.purpose);
-    missed.map_or(Ok(()), |reason| Err(Stop::Void(told(reason))))
+    let located = |reason| format!("request {} ({}): {reason}", record.index, record.purpose);
+    missed.map_or(Ok(()), |reason| Err(Stop::Void(located(reason))))
 }
 
 /// The system message: no two conversations share a block.
@@ -315,10 +325,9 @@ fn opening(salt_number: u64) -> Value {
     json!({"role": "system", "content": text})
 }
 
-/// What the user says, from the seed: the same for every configuration.
-fn message(bench: &Bench<'_>, name: &str, turn: u64, size: usize) -> String {
-    let parts = [bench.seed().to_string(), bench.repeat_name(), turn.to_string()];
-    spoken(derive(&[&parts[0], &parts[1], "conversation", name, &parts[2]]), size)
+/// A text of the user, from the seed: the same for every configuration.
+fn message(repeat: &RepeatContext<'_>, name: &str, turn: u64, size: usize) -> String {
+    spoken(repeat.seed_number(&["conversation", name, &turn.to_string()]), size)
 }
 
 fn spoken(seed: u64, size: usize) -> String {
@@ -368,7 +377,7 @@ impl Tally {
         mean(&values)
     }
 
-    /// The share of prompt tokens from the cache, if all of these turns tell it.
+    /// The share of prompt tokens from the cache, if it is known of all these turns.
     fn cache_share(&self, keep: impl Fn(&Turn) -> bool) -> Option<f64> {
         let kept: Vec<&Turn> = self.turns.iter().filter(|turn| keep(turn)).collect();
         let cached: Vec<u64> = kept.iter().map(|turn| turn.cached).collect::<Option<_>>()?;
@@ -417,33 +426,27 @@ impl Tally {
         let tokens = |turn: &Turn| turn.prompt_tokens.map(|tokens| tokens as f64);
         let first = |turn: &Turn| turn.number == 1;
         let last = |turn: &Turn| turn.is_last;
-        let mut values = numbers([
-            ("mean_ttft_ms", mean(&ttft)),
-            ("median_ttft_ms", median(&ttft)),
-            ("ttft_first_ms", self.mean_of(first, |turn| turn.ttft_ms)),
-            ("ttft_last_ms", self.mean_of(last, |turn| turn.ttft_ms)),
-            ("ttft_slope_ms_per_turn", slope.map(|(slope, _)| slope)),
-            ("ttft_slope_low", slope.map(|(_, interval)| interval.low)),
-            ("ttft_slope_high", slope.map(|(_, interval)| interval.high)),
-            ("mean_tpot_ms", self.mean_of(|_| true, |turn| turn.tpot_ms)),
-            ("cache_share", self.cache_share(|turn| turn.number > 1)),
-            ("cache_share_last", self.cache_share(last)),
-            ("prompt_tokens_first", self.mean_of(first, tokens)),
-            ("prompt_tokens_last", self.mean_of(last, tokens)),
-            ("turns", Some(self.turns.len() as f64)),
-            ("requests", Some(self.requests as f64)),
-            ("failed", Some(self.failed as f64)),
-        ]);
-        for (name, list) in [
-            ("ttft_by_turn_ms", self.by_turn(|turn| self.mean_of(turn, |turn| turn.ttft_ms))),
-            ("tpot_by_turn_ms", self.by_turn(|turn| self.mean_of(turn, |turn| turn.tpot_ms))),
-            ("cache_share_by_turn", self.by_turn(|turn| self.cache_share(turn))),
-            ("prompt_tokens_by_turn", self.by_turn(|turn| self.mean_of(turn, tokens))),
-        ] {
-            values.insert(name.to_owned(), list.map(MetricValue::List));
-        }
-        let state = self.cache_state().map(|state| MetricValue::Text(state.to_owned()));
-        values.insert("cache_state".to_owned(), state);
-        values
+        all_of!(METRICS;
+            "mean_ttft_ms": mean(&ttft),
+            "median_ttft_ms": median(&ttft),
+            "ttft_first_ms": self.mean_of(first, |turn| turn.ttft_ms),
+            "ttft_last_ms": self.mean_of(last, |turn| turn.ttft_ms),
+            "ttft_slope_ms_per_turn": slope.map(|(slope, _)| slope),
+            "ttft_slope_low": slope.map(|(_, interval)| interval.low),
+            "ttft_slope_high": slope.map(|(_, interval)| interval.high),
+            "mean_tpot_ms": self.mean_of(|_| true, |turn| turn.tpot_ms),
+            "cache_share": self.cache_share(|turn| turn.number > 1),
+            "cache_share_last": self.cache_share(last),
+            "prompt_tokens_first": self.mean_of(first, tokens),
+            "prompt_tokens_last": self.mean_of(last, tokens),
+            "turns": Some(self.turns.len() as f64),
+            "requests": Some(self.requests as f64),
+            "failed": Some(self.failed as f64),
+            "ttft_by_turn_ms": self.by_turn(|turn| self.mean_of(turn, |turn| turn.ttft_ms)),
+            "tpot_by_turn_ms": self.by_turn(|turn| self.mean_of(turn, |turn| turn.tpot_ms)),
+            "cache_share_by_turn": self.by_turn(|turn| self.cache_share(turn)),
+            "prompt_tokens_by_turn": self.by_turn(|turn| self.mean_of(turn, tokens)),
+            "cache_state": self.cache_state(),
+        )
     }
 }

@@ -2,18 +2,22 @@
 //! unrelated ones; what the prefix cache did is certified by the server's
 //! counters. One request at a time, closed loop.
 
-use crate::bench::prompt::dataset::{Filling, PromptError, weighed};
+use crate::bench::error::BenchError;
+use crate::bench::metrics::all_of;
+use crate::bench::outcome::{RepeatOutcome, RepeatResult};
+use crate::bench::prompt::dataset::Filling;
+use crate::bench::prompt::density::{PromptError, with_density};
 use crate::bench::prompt::fitting::{FitError, LengthTarget, fit};
 use crate::bench::prompt::generate::{derive, messages_about, text};
 use crate::bench::prompt::length::odd_answers;
-use crate::bench::repeat::{Repeat, RepeatOutcome};
+use crate::bench::repeat::RepeatContext;
 use crate::bench::sequence::{Reply, RequestSequence, Stop};
-use crate::bench::suite::{Bench, BenchError};
 use crate::bench::traffic::Lookup;
 use crate::client::record::RequestRecord;
 use crate::client::request::{Input, Prepared, RequestSpec};
-use crate::metric::{MetricValue, MetricValues, numbers};
+use crate::metric::MetricValues;
 use crate::statistics::median;
+use crate::workload::metrics::KV_CACHE as METRICS;
 use crate::workload::{KvCache, Route};
 
 /// A hit is certified to one block; below this many blocks that is too coarse.
@@ -40,28 +44,28 @@ struct Tally {
     independent_ms: Vec<f64>,
     tpot_ms: Vec<f64>,
     prompt_tokens: Vec<f64>,
-    /// Of resent prompts: tokens found and tokens expected; `None`: not told.
+    /// Of resent prompts: tokens found and tokens expected; `None`: not reported.
     hits: Vec<Option<(u64, u64)>>,
     caching_off: bool,
     uncertified: Option<String>,
 }
 
 /// What prompts are fitted to: above the target by half a percent, where the
-/// context leaves room. Prompts of one size differ by some tokens, and a target
+/// context leaves space. Prompts of one size differ by some tokens, and a target
 /// of just [`MIN_BLOCKS`] blocks is not to be missed by one of them.
 fn aim(target: u64, spec: &KvCache, longest: Option<u64>) -> u64 {
-    let room = longest.unwrap_or(u64::MAX).saturating_sub(target + spec.output_tokens);
-    target + (target / 200).min(room / 2)
+    let space = longest.unwrap_or(u64::MAX).saturating_sub(target + spec.output_tokens);
+    target + (target / 200).min(space / 2)
 }
 
 /// Runs one repeat of the case `target`.
 pub(crate) async fn repeat(
-    bench: &mut Bench<'_>,
+    repeat: &mut RepeatContext<'_>,
     spec: &KvCache,
     target: u64,
-) -> Result<Repeat, BenchError> {
+) -> Result<RepeatResult, BenchError> {
     let nothing = || Tally::default().values(0, 0);
-    let longest = bench.server().max_model_len;
+    let longest = repeat.session.server().max_model_len;
     if let Some(longest) = longest
         && target + spec.output_tokens > longest
     {
@@ -69,54 +73,56 @@ pub(crate) async fn repeat(
             "{target} + {} tokens do not fit into the context of {longest}",
             spec.output_tokens
         );
-        return Ok(Repeat::without_requests(RepeatOutcome::Skipped(reason), nothing()));
+        return Ok(RepeatResult::without_requests(RepeatOutcome::Skipped(reason), nothing()));
     }
     let source = match &spec.dataset {
         None => None,
-        Some(path) => match weighed(bench, path, spec.endpoint).await {
+        Some(path) => match with_density(repeat, path, spec.endpoint).await {
             Ok(source) => Some(source),
-            Err(unready) => return unready.ends(nothing()),
+            Err(error) => return error.into_result(nothing()),
         },
     };
     let case = target.to_string();
     let recipe = Recipe {
-        salt: bench.salt_number(&["kv-cache", &case]),
-        seed: derive(&[&bench.seed().to_string(), &bench.repeat_name(), "kv-cache", &case]),
-        filling: source.as_ref().map(|source| Filling::new(source, bench.seed())),
+        salt: repeat.salt_number(&["kv-cache", &case]),
+        seed: repeat.seed_number(&["kv-cache", &case]),
+        filling: source.as_ref().map(|source| Filling::new(source, repeat.session.seed())),
         route: spec.endpoint,
-        model: bench.server().model.clone(),
+        model: repeat.session.server().model.clone(),
     };
-    let wanted = LengthTarget {
+    let target_length = LengthTarget {
         purpose: &format!("kv-cache {case} {:?}", spec.dataset),
         tokens: target,
         aim: aim(target, spec, longest),
         most: None,
         tokens_per_byte: source.and_then(|source| source.tokens_per_byte()),
     };
-    let wanted = wanted.at_most(longest.map_or(u64::MAX, |all| all - spec.output_tokens));
-    let size = match fitted(bench, wanted, &recipe).await {
+    let target_length =
+        target_length.at_most(longest.map_or(u64::MAX, |all| all - spec.output_tokens));
+    let size = match fitted(repeat, target_length, &recipe).await {
         Ok(size) => size,
-        Err(unfit) => return PromptError::from(unfit).ends(nothing()),
+        Err(error) => return PromptError::from(error).into_result(nothing()),
     };
     let run = Run { spec, recipe, size, target };
-    let (mut dialogue, mut tally) = (RequestSequence::start(bench).await, Tally::default());
-    let ended = run.all(&mut dialogue, &mut tally).await;
-    let answers = dialogue.records().iter().map(|record| (record, spec.output_tokens));
+    let (mut sequence, mut tally) = (RequestSequence::start(repeat).await, Tally::default());
+    let ended = run.all(&mut sequence, &mut tally).await;
+    let answers = sequence.records().iter().map(|record| (record, spec.output_tokens));
     let remarks = [tally.uncertified.clone(), odd_answers(answers)];
     for remark in remarks.into_iter().flatten() {
-        dialogue.remark(remark);
+        sequence.remark(remark);
     }
-    let values = tally.values(dialogue.requests(), dialogue.failed());
-    dialogue.end(ended, values)
+    let values = tally.values(sequence.requests(), sequence.failed());
+    sequence.end(ended, values)
 }
 
 async fn fitted(
-    bench: &mut Bench<'_>,
-    wanted: LengthTarget<'_>,
+    repeat: &mut RepeatContext<'_>,
+    target_length: LengthTarget<'_>,
     recipe: &Recipe,
 ) -> Result<usize, FitError> {
-    let (recipe, cache_salt) = (recipe.clone(), bench.cache_salt());
-    fit(bench, wanted, move |size, name: &str| recipe.prepare(name, size, 1, cache_salt)).await
+    let (recipe, cache_salt) = (recipe.clone(), repeat.session.cache_salt());
+    fit(repeat, target_length, move |size, name: &str| recipe.prepare(name, size, 1, cache_salt))
+        .await
 }
 
 impl Recipe {
@@ -130,7 +136,7 @@ impl Recipe {
         let input = Input::new(self.route, messages_about(salt, &text));
         let cache_salt = cache_salt.then_some(salt);
         let request = RequestSpec::speed(input, output_tokens).salted(cache_salt);
-        // Its time to the first token is what is measured: none is a fault.
+        // Its time to the first token is what is measured: a reply without one is an error.
         Prepared { must_talk: true, ..request.prepare(&self.model) }
     }
 }
@@ -148,44 +154,44 @@ struct Run<'s> {
 impl Run<'_> {
     async fn all(
         &self,
-        dialogue: &mut RequestSequence<'_, '_>,
+        sequence: &mut RequestSequence<'_, '_>,
         tally: &mut Tally,
     ) -> Result<(), Stop> {
         for number in 0..self.spec.prompts {
-            let prompt = self.prompt(dialogue, format!("pair {number}")).await?;
-            let miss = self.send(dialogue, tally, "miss", &prompt).await?;
-            dialogue.check_cold(&miss)?;
-            let resent = self.send(dialogue, tally, "resent", &prompt).await?;
-            tally.judge_hit(&resent, dialogue.block_size());
+            let prompt = self.prompt(sequence, format!("pair {number}")).await?;
+            let miss = self.send(sequence, tally, "miss", &prompt).await?;
+            sequence.check_cold(&miss)?;
+            let resent = self.send(sequence, tally, "resent", &prompt).await?;
+            tally.judge_hit(&resent, sequence.block_size());
         }
         for number in 0..self.spec.prompts {
-            let prompt = self.prompt(dialogue, format!("independent {number}")).await?;
-            let miss = self.send(dialogue, tally, "independent", &prompt).await?;
-            dialogue.check_cold(&miss)?;
+            let prompt = self.prompt(sequence, format!("independent {number}")).await?;
+            let miss = self.send(sequence, tally, "independent", &prompt).await?;
+            sequence.check_cold(&miss)?;
         }
         Ok(())
     }
 
     async fn prompt(
         &self,
-        dialogue: &RequestSequence<'_, '_>,
+        sequence: &RequestSequence<'_, '_>,
         name: String,
     ) -> Result<Prepared, Stop> {
         let (recipe, size, tokens) = (self.recipe.clone(), self.size, self.spec.output_tokens);
-        let cache_salt = dialogue.bench.cache_salt();
+        let cache_salt = sequence.repeat.session.cache_salt();
         let make = move || recipe.prepare(&name, size, tokens, cache_salt);
-        dialogue.bench.make(make).await.ok_or(Stop::Cancelled)
+        sequence.repeat.session.make(make).await.ok_or(Stop::Cancelled)
     }
 
     /// Sends a request and notes its figures.
     async fn send(
         &self,
-        dialogue: &mut RequestSequence<'_, '_>,
+        sequence: &mut RequestSequence<'_, '_>,
         tally: &mut Tally,
         purpose: &str,
         prompt: &Prepared,
     ) -> Result<Reply, Stop> {
-        let reply = dialogue.send(purpose, prompt).await?;
+        let reply = sequence.send(purpose, prompt).await?;
         tally.note(purpose, &reply.record);
         reply.check_length(self.target)?;
         Ok(reply)
@@ -254,19 +260,17 @@ impl Tally {
             let expected: u64 = hits.iter().map(|(_, expected)| expected).sum();
             (expected > 0).then(|| found as f64 / expected as f64)
         });
-        let mut values = numbers([
-            ("ttft_miss_ms", median(&self.miss_ms)),
-            ("ttft_resent_ms", resent),
-            ("ttft_hit_ms", resent.filter(|_| state == Some("certified"))),
-            ("ttft_independent_ms", median(&self.independent_ms)),
-            ("tpot_ms", median(&self.tpot_ms)),
-            ("hit_tokens_share", share),
-            ("prompt_tokens", median(&self.prompt_tokens)),
-            ("requests", Some(requests as f64)),
-            ("failed", Some(failed as f64)),
-        ]);
-        let state = state.map(|state| MetricValue::Text(state.to_owned()));
-        values.insert("hit_state".to_owned(), state);
-        values
+        all_of!(METRICS;
+            "ttft_miss_ms": median(&self.miss_ms),
+            "ttft_resent_ms": resent,
+            "ttft_hit_ms": resent.filter(|_| state == Some("certified")),
+            "ttft_independent_ms": median(&self.independent_ms),
+            "tpot_ms": median(&self.tpot_ms),
+            "hit_tokens_share": share,
+            "prompt_tokens": median(&self.prompt_tokens),
+            "requests": Some(requests as f64),
+            "failed": Some(failed as f64),
+            "hit_state": state,
+        )
     }
 }

@@ -3,16 +3,19 @@
 
 use serde_json::json;
 
-use crate::bench::prompt::dataset::PromptError;
+use crate::bench::error::BenchError;
+use crate::bench::metrics::all_of;
+use crate::bench::outcome::{RepeatOutcome, RepeatResult};
+use crate::bench::prompt::density::PromptError;
 use crate::bench::prompt::fitting::{LengthTarget, fit};
 use crate::bench::prompt::generate::{derive, salt, text};
-use crate::bench::repeat::{Repeat, RepeatOutcome};
+use crate::bench::repeat::RepeatContext;
 use crate::bench::sequence::{Reply, RequestSequence, Stop};
-use crate::bench::suite::{Bench, BenchError};
 use crate::client::request::{Input, RequestSpec};
-use crate::metric::{MetricValues, numbers};
+use crate::metric::MetricValues;
 use crate::statistics::distribution::Distribution;
 use crate::workload::LongContext;
+use crate::workload::metrics::LONG_CONTEXT as METRICS;
 
 /// What the answers add up to.
 #[derive(Debug, Default)]
@@ -29,41 +32,43 @@ struct Tally {
 
 /// Runs one repeat of the case `target`; a warm-up asks once.
 pub(crate) async fn repeat(
-    bench: &mut Bench<'_>,
+    repeat: &mut RepeatContext<'_>,
     spec: &LongContext,
     target: u64,
-    number: u32,
-) -> Result<Repeat, BenchError> {
+) -> Result<RepeatResult, BenchError> {
     // The fit may be half a percent above what was asked for.
     let needed = target + (target / 200).max(8) + spec.max_tokens;
-    if let Some(longest) = bench.server().max_model_len
+    if let Some(longest) = repeat.session.server().max_model_len
         && needed > longest
     {
         let answer = spec.max_tokens;
         let reason = format!(
             "{target} tokens and an answer of {answer} do not fit into the context of {longest}"
         );
-        return Ok(Repeat::without_requests(RepeatOutcome::Skipped(reason), MetricValues::new()));
+        return Ok(RepeatResult::without_requests(
+            RepeatOutcome::Skipped(reason),
+            MetricValues::new(),
+        ));
     }
     let purpose = format!("long-context {target}");
-    let (salt, model) = (bench.salt_number(&[&purpose]), bench.server().model.clone());
+    let (salt, model) = (repeat.salt_number(&[&purpose]), repeat.session.server().model.clone());
     let make = move |bytes, name: &str| {
         let salt = derive(&[&salt.to_string(), name]);
         let needle = Needle { salt, seed: 1, depth: 0.5 };
         RequestSpec::speed(needle.input(bytes), 1).prepare(&model)
     };
-    let bytes = match fit(bench, LengthTarget::new(&purpose, target), make).await {
+    let bytes = match fit(repeat, LengthTarget::new(&purpose, target), make).await {
         Ok(bytes) => bytes,
-        Err(unfit) => return PromptError::from(unfit).ends(MetricValues::new()),
+        Err(error) => return PromptError::from(error).into_result(MetricValues::new()),
     };
-    let depths = if number == 0 { &spec.depths[..1] } else { &spec.depths };
-    let mut dialogue = RequestSequence::start(bench).await;
+    let depths = if repeat.is_warmup() { &spec.depths[..1] } else { &spec.depths };
+    let mut sequence = RequestSequence::start(repeat).await;
     let mut tally = Tally::default();
     let mut ended = Ok(());
     for depth in depths {
         let name = format!("depth={depth}");
-        let needle = Needle::of(dialogue.bench, target, *depth);
-        let asked = ask(&mut dialogue, spec, &name, needle, bytes).await;
+        let needle = Needle::of(sequence.repeat, target, *depth);
+        let asked = ask(&mut sequence, spec, &name, needle, bytes).await;
         ended = asked.and_then(|reply| {
             tally.note(&needle, &reply);
             reply.check_length(target)
@@ -72,21 +77,22 @@ pub(crate) async fn repeat(
             break;
         }
     }
-    let (requests, failed) = (dialogue.requests(), dialogue.failed());
-    dialogue.end(ended, tally.values(requests, failed))
+    let (requests, failed) = (sequence.requests(), sequence.failed());
+    sequence.end(ended, tally.values(requests, failed))
 }
 
 async fn ask(
-    dialogue: &mut RequestSequence<'_, '_>,
+    sequence: &mut RequestSequence<'_, '_>,
     spec: &LongContext,
     name: &str,
     needle: Needle,
     bytes: usize,
 ) -> Result<Reply, Stop> {
-    let (spec, cache_salt) = (spec.clone(), dialogue.bench.cache_salt().then_some(needle.salt));
+    let (spec, cache_salt) =
+        (spec.clone(), sequence.repeat.session.cache_salt().then_some(needle.salt));
     let make = move || request(&spec, &needle, bytes).salted(cache_salt);
-    let request = dialogue.bench.make(make).await.ok_or(Stop::Cancelled)?;
-    dialogue.ask_cold(name, request).await
+    let request = sequence.repeat.session.make(make).await.ok_or(Stop::Cancelled)?;
+    sequence.ask_cold(name, request).await
 }
 
 /// A code and where it lies.
@@ -100,17 +106,16 @@ struct Needle {
 }
 
 impl Needle {
-    fn of(bench: &Bench<'_>, target: u64, depth: f64) -> Self {
+    fn of(repeat: &RepeatContext<'_>, target: u64, depth: f64) -> Self {
         let (case, at) = (target.to_string(), depth.to_string());
-        let parts = [bench.seed().to_string(), bench.repeat_name()];
         Self {
-            salt: bench.salt_number(&["long-context", &case, &at]),
-            seed: derive(&[&parts[0], &parts[1], "long-context", &case, &at]),
+            salt: repeat.salt_number(&["long-context", &case, &at]),
+            seed: repeat.seed_number(&["long-context", &case, &at]),
             depth,
         }
     }
 
-    /// Two groups of four digits: nothing that a text of ours holds.
+    /// Two groups of four digits: no text of ours contains them.
     fn code(&self) -> String {
         let number = derive(&[&self.seed.to_string(), "code"]);
         format!("{:04}-{:04}", number % 10_000, (number / 10_000) % 10_000)
@@ -136,13 +141,13 @@ impl Needle {
     }
 
     /// Whether the last code of an answer is the right one: of several, it is the
-    /// one that the model stands by.
+    /// one that the model settles on.
     fn is_found_in(&self, answer: &str) -> bool {
         codes(answer).pop().is_some_and(|code| code == self.code())
     }
 }
 
-/// What an answer tells as a code: two groups of digits with a dash between them,
+/// The codes of an answer: two groups of digits with a dash between them,
 /// of whatever kind, spaced or emphasised, or eight digits and more without one.
 fn codes(answer: &str) -> Vec<String> {
     let is_joint = |c: char| DASHES.contains(&c) || c.is_whitespace() || "*_`".contains(c);
@@ -177,9 +182,9 @@ const DASHES: [char; 6] = ['-', '\u{2010}', '\u{2011}', '\u{2012}', '\u{2013}', 
 
 /// The start of the sentence nearest behind a share of the text.
 fn place(text: &str, depth: f64) -> usize {
-    let wanted = (text.len() as f64 * depth) as usize;
+    let earliest = (text.len() as f64 * depth) as usize;
     let starts = text.match_indices(". ").map(|(at, _)| at + 2);
-    std::iter::once(0).chain(starts).find(|start| *start >= wanted).unwrap_or(text.len())
+    std::iter::once(0).chain(starts).find(|start| *start >= earliest).unwrap_or(text.len())
 }
 
 fn request(spec: &LongContext, needle: &Needle, bytes: usize) -> RequestSpec {
@@ -195,7 +200,7 @@ impl Tally {
     fn note(&mut self, needle: &Needle, reply: &Reply) {
         let record = &reply.record;
         let content = reply.answer.content.as_str();
-        // Where the server does not tell thinking apart.
+        // Where the server does not separate the thinking.
         let answer = content.rsplit_once("</think>").map_or(content, |(_, answer)| answer);
         self.asked += 1;
         self.truncated += u32::from(reply.truncated);
@@ -213,20 +218,20 @@ impl Tally {
     fn values(&self, requests: usize, failed: usize) -> MetricValues {
         let of = |values: &[f64]| Distribution::of(values.iter().copied());
         let asked = f64::from(self.asked);
-        numbers([
-            ("accuracy", (self.asked > 0).then(|| f64::from(self.correct) / asked)),
-            ("correct", Some(f64::from(self.correct))),
-            ("asked", Some(asked)),
-            ("truncated", Some(f64::from(self.truncated))),
-            ("median_ttft_ms", of(&self.ttft_ms).median()),
-            ("max_ttft_ms", of(&self.ttft_ms).max()),
-            ("median_e2el_ms", of(&self.e2e_ms).median()),
-            ("median_tpot_ms", of(&self.tpot_ms).median()),
-            ("prefill_throughput", of(&self.prefill).median()),
-            ("prompt_tokens", of(&self.prompt_tokens).median()),
-            ("requests", Some(requests as f64)),
-            ("failed", Some(failed as f64)),
-        ])
+        all_of!(METRICS;
+            "accuracy": (self.asked > 0).then(|| f64::from(self.correct) / asked),
+            "correct": Some(f64::from(self.correct)),
+            "asked": Some(asked),
+            "truncated": Some(f64::from(self.truncated)),
+            "median_ttft_ms": of(&self.ttft_ms).median(),
+            "max_ttft_ms": of(&self.ttft_ms).max(),
+            "median_e2el_ms": of(&self.e2e_ms).median(),
+            "median_tpot_ms": of(&self.tpot_ms).median(),
+            "prefill_throughput": of(&self.prefill).median(),
+            "prompt_tokens": of(&self.prompt_tokens).median(),
+            "requests": Some(requests as f64),
+            "failed": Some(failed as f64),
+        )
     }
 }
 

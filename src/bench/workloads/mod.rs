@@ -1,5 +1,5 @@
 //! The workloads of the suite, one file or folder each: what is sent, in which
-//! order, and which figures come of it. What they are asked for stands in
+//! order, and which figures come of it. What they are asked for is in
 //! [`crate::workload`]; who calls them is [`super::suite`].
 
 pub(crate) mod command;

@@ -1,4 +1,4 @@
-//! Every metric of the catalogue has a run that fills it. That no workload tells
+//! Every metric of the catalogue has a run that fills it. That no workload reports
 //! anything else is asserted in each run, here and elsewhere; the metrics of
 //! resources, the same for all workloads, have unit tests of their own.
 
@@ -21,7 +21,7 @@ use vllm_grid::workload::KINDS;
 use crate::bench::counting::{Behaviour, Counting};
 use crate::bench::simulated::{Kept, Simulated, workload};
 
-/// Told from ten minutes on only, which no test lasts: the unit tests of
+/// Measured from ten minutes on only, which no test lasts: the unit tests of
 /// `stability` have them.
 fn needs_minutes(workload: &str, name: &str) -> bool {
     workload == "stability" && name.contains("_per_hour")
@@ -63,7 +63,7 @@ async fn run(server: &Server, runs: &[(&str, Value)]) -> Vec<Measurement> {
     measurements
 }
 
-/// Everything that can be told of a quick simulated server with caching and parsers.
+/// Everything that can be measured of a quick simulated server with caching and parsers.
 async fn quick() -> Vec<Measurement> {
     let flags = "--max-model-len 8192 --enable-prefix-caching --enable-auto-tool-choice \
                  --tool-call-parser hermes --reasoning-parser qwen3 --sim-speed 50";
@@ -80,7 +80,7 @@ async fn quick() -> Vec<Measurement> {
             json!({"rate": 150, "requests": 330, "prompt_tokens": 64, "output_tokens": 32,
                    "slo_ttft_ms": 60_000}),
         ),
-        // What a closed loop alone tells, and a prefix that is shared.
+        // What a closed loop alone measures, and a prefix that is shared.
         (
             "load",
             json!({"concurrency": 2, "requests": 16, "prompt_tokens": 400, "output_tokens": 8,
@@ -151,20 +151,20 @@ async fn every_metric_has_a_run_that_fills_it() {
     let filled: BTreeSet<(String, &str)> = all
         .iter()
         .flat_map(|row| {
-            let told = row.metrics.iter().filter(|(_, value)| value.is_some());
-            told.map(|(name, _)| (row.workload.replace('-', "_"), name.as_str()))
+            let measured = row.metrics.iter().filter(|(_, value)| value.is_some());
+            measured.map(|(name, _)| (row.workload.replace('-', "_"), name.as_str()))
         })
         .collect();
-    let told = |workload: &str, name: &str| filled.contains(&(workload.to_owned(), name));
+    let is_filled = |workload: &str, name: &str| filled.contains(&(workload.to_owned(), name));
     let own = KINDS.iter().flat_map(|kind| kind.metrics);
     let (late, at_once): (Vec<&Metric>, Vec<&Metric>) =
         own.partition(|metric| needs_minutes(metric.workload, metric.name));
     let missing: Vec<String> = at_once
         .iter()
-        .filter(|metric| !told(metric.workload, metric.name))
+        .filter(|metric| !is_filled(metric.workload, metric.name))
         .map(|metric| format!("{}.{}", metric.workload, metric.name))
         .collect();
     let reasons: Vec<_> = all.iter().map(|row| (&row.workload, row.status, &row.reason)).collect();
     assert!(missing.is_empty(), "no run fills {missing:?}: {reasons:?}");
-    assert!(!late.is_empty() && late.iter().all(|metric| !told(metric.workload, metric.name)));
+    assert!(!late.is_empty() && late.iter().all(|metric| !is_filled(metric.workload, metric.name)));
 }

@@ -52,7 +52,7 @@ async fn a_miss_is_certified_and_what_was_cached_voids_or_is_said() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_template_that_opens_with_blocks_of_its_own_is_told_apart() {
+async fn a_template_that_opens_with_blocks_of_its_own_is_recognised() {
     let preamble = Behaviour { preamble: 48, ..Behaviour::default() };
     for (name, row) in measured(preamble, 1).await {
         assert_eq!((row.status, row.reason.as_deref()), (Status::Ok, None), "{name}");

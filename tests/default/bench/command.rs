@@ -35,15 +35,15 @@ async fn its_figures_become_metrics_and_the_key_is_in_the_environment() {
     )
     .await;
     assert_eq!((row.status, row.reason.as_deref()), (Status::Ok, None));
-    let told = |name| number(&row, name);
-    assert_eq!((told("duration"), told("completed")), (Some(2.5), Some(7.0)));
-    assert_eq!((told("mean_ttft_ms"), told("request_goodput")), (Some(12.25), Some(1.5)));
-    assert_eq!((told("p99_itl_ms"), told("output_throughput")), (None, None));
+    let value = |name| number(&row, name);
+    assert_eq!((value("duration"), value("completed")), (Some(2.5), Some(7.0)));
+    assert_eq!((value("mean_ttft_ms"), value("request_goodput")), (Some(12.25), Some(1.5)));
+    assert_eq!((value("p99_itl_ms"), value("output_throughput")), (None, None));
     assert!(!row.metrics.contains_key("ttfts"));
 }
 
 #[tokio::test]
-async fn what_goes_wrong_is_told_without_the_key() {
+async fn what_goes_wrong_is_reported_without_the_key() {
     let reason = async |script: &str, timeout| {
         let row = run(script, timeout).await;
         assert_eq!(row.status, Status::Failed);

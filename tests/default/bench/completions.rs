@@ -97,8 +97,8 @@ async fn the_speed_workloads_are_valid_on_plain_prompts() {
     let certified = Some(MetricValue::Text("certified".to_owned()));
     assert_eq!(kept[0].metrics["hit_state"], certified, "as the counters have it");
     for (row, tokens) in [(kept[0], 600.0), (kept[1], 200.0)] {
-        let told = number(row, "prompt_tokens").expect("counted");
-        assert!((tokens..tokens + 20.0).contains(&told), "{}: {told}", row.workload);
+        let counted = number(row, "prompt_tokens").expect("counted");
+        assert!((tokens..tokens + 20.0).contains(&counted), "{}: {counted}", row.workload);
     }
 }
 

@@ -1,4 +1,4 @@
-//! The streaming client's connections: kept, replaced, and what is told of them.
+//! The streaming client's connections: kept, replaced, and what is reported of them.
 
 use std::io::{IoSliceMut, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -51,7 +51,7 @@ async fn a_connection_is_used_again_and_replaced_when_it_was_closed() {
 
 /// A proxy that refuses a key may well repeat it.
 #[tokio::test]
-async fn the_key_is_told_nowhere_whoever_repeats_it() {
+async fn the_key_is_reported_nowhere_whoever_repeats_it() {
     let body = r#"{"error": {"message": "unknown key sk-secret (sk-secret)"}}"#;
     let odd = "data: {sk-secret}\n\n";
     let stream = writes(&[STREAM.to_owned(), chunk(odd), END.to_owned()]);

@@ -28,7 +28,7 @@ async fn a_turn_is_as_long_as_asked_for_whatever_stands_around_it() {
         let turns: Vec<_> =
             records.iter().filter(|record| record.purpose != "calibration").collect();
         for conversation in turns.chunks(4) {
-            let tokens = |turn: usize| conversation[turn].usage.expect("told").prompt_tokens;
+            let tokens = |turn: usize| conversation[turn].usage.expect("reported").prompt_tokens;
             for turn in 1..4 {
                 // The answer is a letter; five bytes are a token.
                 let grown = tokens(turn) - tokens(turn - 1);

@@ -1,5 +1,5 @@
 //! A server that looks like vLLM from outside: streams, a prefix cache and the
-//! counters of one, with faults to order.
+//! counters of one, with errors on request.
 
 use std::collections::HashSet;
 use std::convert::Infallible;
@@ -16,7 +16,7 @@ use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
 use vllm_grid::server::Endpoint;
 
-/// A length in tokens as it is told, from the true one and the request's number.
+/// A length in tokens as it is reported, from the true one and the request's number.
 pub(crate) type Counts = fn(u64, usize) -> u64;
 
 /// Faults and figures, each on its own.
@@ -24,8 +24,8 @@ pub(crate) type Counts = fn(u64, usize) -> u64;
 #[allow(clippy::struct_excessive_bools)] // switches, not states
 pub(crate) struct Behaviour {
     pub(crate) caching: bool,
-    /// `cache_config_info` tells whether caching is on.
-    pub(crate) told: bool,
+    /// `cache_config_info` reports whether caching is on.
+    pub(crate) reports_caching: bool,
     pub(crate) metrics: bool,
     pub(crate) block: u64,
     pub(crate) miss: Duration,
@@ -55,8 +55,8 @@ pub(crate) struct Behaviour {
     pub(crate) serial: bool,
     /// Longest prompt and answer together, in tokens.
     pub(crate) context: u64,
-    /// `/v1/models` tells it.
-    pub(crate) context_told: bool,
+    /// `/v1/models` reports it.
+    pub(crate) reports_context: bool,
     /// Answers end here, whatever `ignore_eos` says.
     pub(crate) longest_answer: u64,
     /// What it says of a prompt's length.
@@ -67,7 +67,7 @@ impl Default for Behaviour {
     fn default() -> Self {
         Self {
             caching: true,
-            told: true,
+            reports_caching: true,
             metrics: true,
             block: 16,
             miss: Duration::from_millis(60),
@@ -85,7 +85,7 @@ impl Default for Behaviour {
             cold: Duration::ZERO,
             serial: false,
             context: 8192,
-            context_told: true,
+            reports_context: true,
             longest_answer: u64::MAX,
             counts: |tokens, _| tokens,
         }
@@ -171,9 +171,9 @@ impl Counting {
 }
 
 async fn models(State(counting): State<Counting>) -> Json<Value> {
-    let Behaviour { context, context_told, .. } = counting.behaviour;
-    let told = context_told.then_some(context);
-    Json(json!({"object": "list", "data": [{"id": "m", "max_model_len": told}]}))
+    let Behaviour { context, reports_context, .. } = counting.behaviour;
+    let context = reports_context.then_some(context);
+    Json(json!({"object": "list", "data": [{"id": "m", "max_model_len": context}]}))
 }
 
 async fn health(State(counting): State<Counting>) -> StatusCode {
@@ -184,7 +184,7 @@ async fn health(State(counting): State<Counting>) -> StatusCode {
 }
 
 async fn metrics(State(counting): State<Counting>) -> Response {
-    let Behaviour { metrics, told, caching, block, .. } = counting.behaviour;
+    let Behaviour { metrics, reports_caching, caching, block, .. } = counting.behaviour;
     if counting.is_down() {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     }
@@ -195,7 +195,11 @@ async fn metrics(State(counting): State<Counting>) -> Response {
     // Each request is put back once.
     let requests = inside.requests;
     let caching = if caching { "True" } else { "False" };
-    let label = if told { format!(",enable_prefix_caching=\"{caching}\"") } else { String::new() };
+    let label = if reports_caching {
+        format!(",enable_prefix_caching=\"{caching}\"")
+    } else {
+        String::new()
+    };
     format!(
         "vllm:prefix_cache_queries_total{{engine=\"0\"}} {}.0\n\
          vllm:prefix_cache_queries_created{{engine=\"0\"}} 1.7955e+09\n\

@@ -167,7 +167,7 @@ async fn prefixes_are_filled_to_their_length_by_every_form() {
         });
         let (kept, records) = one(&simulated, "kv-cache", &options).await;
         assert_eq!((kept.status, kept.reason.as_deref()), (Status::Ok, None), "{name}");
-        let tokens = number(&kept, "prompt_tokens").expect("told");
+        let tokens = number(&kept, "prompt_tokens").expect("reported");
         assert!((600.0..=612.0).contains(&tokens), "{name}: {tokens}");
         assert_eq!(number(&kept, "hit_tokens_share"), Some(1.0), "{name}: sent again, found again");
         assert!(prompt_tokens(&records).iter().all(|tokens| (590..=620).contains(tokens)));
@@ -213,12 +213,12 @@ async fn prompts_that_do_not_fit_are_passed_over_and_counted() {
     assert_eq!(kept.status, Status::Skipped);
     assert!(
         reason.contains(
-            "has 4 conversations of 2 turns that can be held, and the workload needs 5: 2 of 6"
+            "has 4 conversations of 2 turns that fit into the context, and the workload needs 5: 2 of 6"
         ),
         "{reason}"
     );
     let purposes: Vec<&str> = records.iter().map(|record| record.purpose.as_str()).collect();
-    assert_eq!(purposes, ["calibration"], "only what tells how long the texts are was sent");
+    assert_eq!(purposes, ["calibration"], "only what shows how long the texts are was sent");
 }
 
 /// What the estimate takes for short may be refused: digits are a token each.

@@ -22,7 +22,7 @@ async fn counting(counts: Counts) -> (Counting, Server) {
         miss,
         hit: miss,
         counts,
-        context_told: false,
+        reports_context: false,
         ..Behaviour::default()
     };
     let counting = Counting::start(behaviour).await;
@@ -103,8 +103,8 @@ async fn a_length_that_the_server_does_not_count_is_skipped() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_longer_than_an_untold_context_is_skipped() {
-    let behaviour = Behaviour { context: 3000, context_told: false, ..Behaviour::default() };
+async fn what_is_longer_than_an_unreported_context_is_skipped() {
+    let behaviour = Behaviour { context: 3000, reports_context: false, ..Behaviour::default() };
     let counting = Counting::start(behaviour).await;
     let server = Server::open(counting.endpoint(), None).await.expect("it serves");
     let mut asked = workloads(10_000);
@@ -156,8 +156,8 @@ async fn answers_of_another_length_are_said() {
             let row = one(&server, name, &options).await;
             let reason = row.reason.unwrap_or_default();
             assert_eq!(row.status, Status::Ok, "{name}: {reason}");
-            let told = reason.contains("answers do not have");
-            assert_eq!(told, expected.is_some(), "{name}: {reason}");
+            let remarked = reason.contains("answers do not have");
+            assert_eq!(remarked, expected.is_some(), "{name}: {reason}");
             assert!(reason.contains(expected.unwrap_or_default()), "{name}: {reason}");
         }
     }

@@ -1,4 +1,4 @@
-//! The command `bench` at its edge: what it refuses, what it tells when it is stopped,
+//! The command `bench` at its edge: what it refuses, what it reports when it is stopped,
 //! and what becomes of figures whose records cannot be written.
 
 use std::path::Path;
@@ -32,15 +32,15 @@ fn holds(said: &str, what: &str) -> bool {
 }
 
 fn measurements(output: &Output) -> Vec<Value> {
-    let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    told["measurements"].as_array().expect("a list").clone()
+    let printed: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    printed["measurements"].as_array().expect("a list").clone()
 }
 
 /// Nobody is there: whatever is wrong is found before.
 const NOBODY: &str = "http://127.0.0.1:9";
 
 #[tokio::test]
-async fn every_fault_is_told_in_one_pass() {
+async fn every_error_is_reported_in_one_pass() {
     let folder = tempfile::tempdir().expect("a folder");
     let arguments = [
         "--workload",
@@ -67,7 +67,7 @@ async fn every_fault_is_told_in_one_pass() {
     let output = bench(folder.path(), NOBODY, &arguments).output().await.expect("it runs");
     let said = said(&output);
     assert_eq!(output.status.code(), Some(2), "{said}");
-    for fault in [
+    for error in [
         "--set rate: write it as name=value",
         "--set seed is given twice",
         "option `requests` must be a whole number",
@@ -77,7 +77,7 @@ async fn every_fault_is_told_in_one_pass() {
         "--records no/records.parquet: No such file",
         "no GPU GPU-none on this machine",
     ] {
-        assert!(holds(&said, fault), "{fault}: {said}");
+        assert!(holds(&said, error), "{error}: {said}");
     }
 }
 
@@ -100,7 +100,7 @@ fn script(text: &str) -> [String; 4] {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn figures_are_told_although_their_records_cannot_be_written() {
+async fn figures_are_reported_although_their_records_cannot_be_written() {
     let counting = Counting::start(Behaviour::default()).await;
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::create_dir(folder.path().join("kept")).expect("created");
@@ -117,7 +117,7 @@ async fn figures_are_told_although_their_records_cannot_be_written() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stop_tells_what_was_measured_so_far() {
+async fn a_stop_reports_what_was_measured_so_far() {
     let counting = Counting::start(Behaviour::default()).await;
     let folder = tempfile::tempdir().expect("a folder");
     let script = script("test -e once && touch twice && sleep 600; touch once");
@@ -131,14 +131,14 @@ async fn a_stop_tells_what_was_measured_so_far() {
     kill_process(process, Signal::INT).expect("it runs");
     let output = running.wait_with_output().await.expect("it ends");
     assert_eq!(output.status.code(), Some(4), "{}", said(&output));
-    let told = measurements(&output);
-    assert_eq!((told.len(), &told[0]["metrics"]["completed"]), (1, &Value::from(7.0)));
+    let printed = measurements(&output);
+    assert_eq!((printed.len(), &printed[0]["metrics"]["completed"]), (1, &Value::from(7.0)));
     assert!(folder.path().join("records.parquet").exists());
 }
 
 /// It may have run for hours.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stability_that_is_stopped_tells_how_far_it_came() {
+async fn a_stability_that_is_stopped_reports_how_far_it_came() {
     let counting = Counting::start(Behaviour::default()).await;
     let folder = tempfile::tempdir().expect("a folder");
     let arguments = [
@@ -166,11 +166,11 @@ async fn a_stability_that_is_stopped_tells_how_far_it_came() {
     kill_process(process, Signal::INT).expect("it runs");
     let output = running.wait_with_output().await.expect("it ends");
     assert_eq!(output.status.code(), Some(4), "{}", said(&output));
-    let told = measurements(&output);
-    let reason = told[0]["reason"].as_str().expect("said");
-    assert_eq!((told.len(), &told[0]["status"]), (1, &Value::from("void")));
+    let printed = measurements(&output);
+    let reason = printed[0]["reason"].as_str().expect("said");
+    assert_eq!((printed.len(), &printed[0]["status"]), (1, &Value::from("void")));
     assert!(reason.starts_with("stopped after "), "{reason}");
-    assert!(told[0]["metrics"]["requests"].as_f64() > Some(10.0), "{:?}", told[0]["metrics"]);
-    assert!(told[0]["metrics"]["median_ttft_ms"].is_number());
+    assert!(printed[0]["metrics"]["requests"].as_f64() > Some(10.0), "{:?}", printed[0]["metrics"]);
+    assert!(printed[0]["metrics"]["median_ttft_ms"].is_number());
     assert!(folder.path().join("records.parquet").exists());
 }

@@ -150,8 +150,8 @@ async fn records_are_kept_under_their_repeat_and_no_prompt_is_sent_twice_by_chan
 
 #[tokio::test]
 async fn without_caching_a_hit_is_not_applicable_and_the_resent_prompt_counts() {
-    for told in [true, false] {
-        let kept = one(Behaviour { caching: false, told, ..Behaviour::default() }).await;
+    for reports_caching in [true, false] {
+        let kept = one(Behaviour { caching: false, reports_caching, ..Behaviour::default() }).await;
         assert_eq!((kept.status, hit_state(&kept)), (Status::Ok, Some("not_applicable")));
         assert!(number(&kept, "ttft_resent_ms").is_some());
         assert_eq!(number(&kept, "ttft_hit_ms"), None);
@@ -184,7 +184,7 @@ async fn a_cache_that_keeps_nothing_is_no_certified_hit_but_a_measurement() {
 }
 
 #[tokio::test]
-async fn a_template_that_opens_with_more_than_a_block_is_told_apart_by_cache_salt() {
+async fn a_template_that_opens_with_more_than_a_block_is_kept_distinct_by_cache_salt() {
     let preamble = Behaviour { preamble: 48, ..Behaviour::default() };
     let kept = one(preamble.clone()).await;
     assert_eq!((kept.status, hit_state(&kept)), (Status::Ok, Some("certified")));

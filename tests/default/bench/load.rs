@@ -18,7 +18,7 @@ fn value(measurement: &Measurement, name: &str) -> f64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_closed_loop_keeps_its_slots_busy_and_tells_what_vllm_tells() {
+async fn a_closed_loop_keeps_its_slots_busy_and_reports_what_vllm_reports() {
     let simulated = Simulated::start(&format!("{SMALL} --sim-speed 4")).await;
     let load = workload(
         "load",
@@ -78,7 +78,7 @@ async fn more_sequences_act_under_load_and_a_ladder_ends_at_saturation() {
     assert!(thirty_two.0 >= 3.0 * one.0, "{thirty_two:?} {one:?}");
     assert!(one.1 >= 3.0 * thirty_two.1, "who waits, waits at the server: {one:?} {thirty_two:?}");
 
-    // A request takes long beside what a busy machine adds: that shows as a gain.
+    // A request takes long compared with what a busy machine adds: that shows as a gain.
     let line = format!("{SMALL} --max-num-seqs 1 --sim-speed 1");
     let simulated = Simulated::start(&line).await;
     let load = workload(
@@ -131,9 +131,16 @@ async fn a_shared_prefix_is_as_long_as_asked_and_found_in_the_cache_and_salts_ar
         measured.measurements
     };
     let shared = rows(json!(800)).await;
-    let told: Vec<f64> = shared.iter().map(|row| value(row, "shared_prefix_tokens")).collect();
-    assert!(told.iter().all(|tokens| (800.0..=808.0).contains(tokens)), "{told:?}");
-    assert!(told.windows(2).all(|pair| (pair[0] - pair[1]).abs() < 0.5), "all of one length");
+    let tokens_of_each: Vec<f64> =
+        shared.iter().map(|row| value(row, "shared_prefix_tokens")).collect();
+    assert!(
+        tokens_of_each.iter().all(|tokens| (800.0..=808.0).contains(tokens)),
+        "{tokens_of_each:?}"
+    );
+    assert!(
+        tokens_of_each.windows(2).all(|pair| (pair[0] - pair[1]).abs() < 0.5),
+        "all of one length"
+    );
     // Each but the first finds it, in whole blocks; what stands around it is little.
     for row in &shared[1..] {
         let looked_up = value(row, "total_input_tokens");
@@ -237,7 +244,7 @@ async fn a_rung_without_a_window_says_so_and_ends_the_ladder_all_the_same() {
         for row in [low, high] {
             let reason = row.reason.as_deref().expect("said");
             assert_eq!((row.status, number(row, "output_throughput")), (Status::Ok, None));
-            assert!(reason.starts_with("throughput is not told: arrivals lasted "), "{reason}");
+            assert!(reason.starts_with("throughput is not reported: arrivals lasted "), "{reason}");
         }
         assert_eq!(skipped.status, Status::Skipped, "{skipped:?}");
         let reason = skipped.reason.as_deref().expect("a reason");
@@ -283,9 +290,9 @@ async fn a_repeat_without_requests_of_its_own_has_no_figures() {
         (row.status, row.reason.as_deref()),
         (Status::Failed, Some("request 0 (calibration): HTTP 400: no more"))
     );
-    assert!(row.metrics.contains_key("completed"), "null is told");
-    let told: Vec<_> = row.metrics.iter().filter(|(_, value)| value.is_some()).collect();
-    assert!(told.is_empty(), "{told:?}");
+    assert!(row.metrics.contains_key("completed"), "null is reported");
+    let measured: Vec<_> = row.metrics.iter().filter(|(_, value)| value.is_some()).collect();
+    assert!(measured.is_empty(), "{measured:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

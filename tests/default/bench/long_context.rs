@@ -95,10 +95,10 @@ async fn what_does_not_fit_is_skipped_and_nonsense_is_wrong() {
     let simulated = Simulated::start(line).await;
     let spec = workload("long-context", &json!({"warmup": 0, "depths": 0.5}));
     let measured = measure(&simulated.server, &[spec], 1).await;
-    let told: Vec<(&str, Status)> =
+    let rows: Vec<(&str, Status)> =
         measured.measurements.iter().map(|row| (row.case.as_str(), row.status)).collect();
     assert_eq!(
-        told,
+        rows,
         [
             ("context=10000", Status::Ok),
             ("context=40000", Status::Skipped),

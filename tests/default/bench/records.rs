@@ -63,8 +63,9 @@ async fn a_calibration_is_named_so_and_part_of_no_figure() {
             all.filter(|record| (record.purpose == "calibration") == calibrations).count()
         };
         assert!(of(true) > 0, "{name}");
-        let told = measured.measurements.iter().map(|row| number(row, counted).expect("told"));
-        let told: f64 = told.sum();
-        assert_eq!(told as usize, of(false), "{name}");
+        let reported =
+            measured.measurements.iter().map(|row| number(row, counted).expect("counted"));
+        let reported: f64 = reported.sum();
+        assert_eq!(reported as usize, of(false), "{name}");
     }
 }

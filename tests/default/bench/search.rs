@@ -1,5 +1,5 @@
 //! The search for the highest rate that holds an SLO: what it finds, and that the
-//! figures beside it are those of the rate that was found.
+//! other figures are those of the rate that was found.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -89,7 +89,7 @@ async fn where_no_rate_holds_the_slo_that_is_said() {
     let none = search(&server, 1, 0.5).await;
     assert_eq!((none.status, number(&none, "max_rate")), (Status::Ok, None));
     let reason = none.reason.expect("said");
-    assert!(reason.starts_with("no rate was found that holds the SLO"), "{reason}");
+    assert!(reason.starts_with("no rate was found that meets the SLO"), "{reason}");
 }
 
 /// A server whose first tokens come after 150 ms, whoever else asks, and whose answers
@@ -151,7 +151,7 @@ async fn a_rate_that_the_server_does_not_sustain_is_not_held() {
         let rate = number(row, "max_rate").expect("found");
         // Of no more than thirty requests, ten times those that were asked for.
         assert!((7.0..28.0).contains(&rate), "{rate} of 14");
-        assert!(reason.contains("/s is not called held: "), "{reason}");
+        assert!(reason.contains("/s is not counted as meeting the SLO: "), "{reason}");
         let most = number(row, "completed").expect("counted");
         assert!(most <= 30.0, "{most} requests");
         assert!(number(row, "output_throughput").is_some(), "{reason}");
@@ -196,28 +196,28 @@ async fn counted(counting: &Counting) -> (Measurement, Vec<RequestRecord>, usize
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_seen_beside_a_search_is_told_of_the_found_rate_alone() {
+async fn what_is_observed_during_a_search_is_reported_of_the_found_rate_alone() {
     let behaviour =
         Behaviour { miss: Duration::from_millis(350), serial: true, ..Behaviour::default() };
     let counting = Counting::start(behaviour).await;
     let (row, records, before) = counted(&counting).await;
     assert_eq!(row.status, Status::Ok, "{:?}", row.reason);
-    let told = |name| number(&row, name).unwrap_or_else(|| panic!("{name} was not measured"));
-    let name = format!("rate={}", told("max_rate"));
+    let value = |name| number(&row, name).unwrap_or_else(|| panic!("{name} was not measured"));
+    let name = format!("rate={}", value("max_rate"));
     let of = |purpose: &str| records.iter().filter(|record| record.purpose == purpose).count();
     let rates = records.iter().filter(|record| record.purpose.starts_with("rate=")).count();
-    let completed = told("completed");
+    let completed = value("completed");
     // Those of a shorter try come before.
     assert!(completed >= 3.0 && of(&name) as f64 >= completed, "{completed} {}", of(&name));
     assert!(rates >= of(&name) + 6, "other rates were tried, under their own names: {records:?}");
-    // The server puts each request back once, and tells so.
-    assert_eq!(told("preemptions").to_bits(), completed.to_bits());
+    // The server puts each request back once, and reports so.
+    assert_eq!(value("preemptions").to_bits(), completed.to_bits());
     // What the machine used, too, is what it used while that rate was sent.
     let last = records.iter().rposition(|record| record.purpose == name).expect("sent");
     let most = (before + last + 1) as f64;
     let least = most - completed;
-    assert!(told("engine_memory_mean") >= least, "{row:?}");
-    assert!(told("engine_memory_max") <= most, "{row:?}");
+    assert!(value("engine_memory_mean") >= least, "{row:?}");
+    assert!(value("engine_memory_max") <= most, "{row:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -25,7 +25,7 @@ async fn open(steps: Vec<Step>, model: Option<&str>, key: bool) -> Result<Server
 const MODELS: &str = r#"{"object":"list","data":[{"id":"qwen3-tiny","object":"model","max_model_len":8192},{"id":"lora"}]}"#;
 
 #[tokio::test]
-async fn a_server_tells_its_model_context_and_version() {
+async fn a_server_reports_its_model_context_and_version() {
     let server = open(writes(&[json("200 OK", MODELS)]), None, true).await.expect("it serves");
     assert_eq!((server.model.as_str(), server.max_model_len), ("qwen3-tiny", Some(8192)));
     assert!(server.endpoint.base_url.ends_with(|c: char| c.is_ascii_digit()), "without /v1/");

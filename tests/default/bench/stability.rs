@@ -24,7 +24,7 @@ async fn downed(looks: usize, options: Value) -> Measured {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn blocks_of_the_same_mix_and_what_they_tell() {
+async fn blocks_of_the_same_mix_and_what_they_show() {
     let line = "Qwen/Qwen3-1.7B --max-model-len 2048 --sim-speed 20";
     let simulated = Simulated::start(line).await;
     let stability = workload(
@@ -43,9 +43,9 @@ async fn blocks_of_the_same_mix_and_what_they_tell() {
     // 20 asked for: six blocks of four, so that both halves hold the same mix.
     assert_eq!(number(kept, "requests"), Some(24.0));
     assert_eq!(number(kept, "failure_rate"), Some(0.0));
-    let bound = number(kept, "failure_rate_high").expect("told");
+    let bound = number(kept, "failure_rate_high").expect("reported");
     assert!((bound - (1.0 - 0.05f64.powf(1.0 / 24.0))).abs() < 1e-6, "{bound}");
-    let slope = |name: &str| number(kept, name).expect("told");
+    let slope = |name: &str| number(kept, name).expect("reported");
     assert!(slope("ttft_drift_per_request_low") < slope("ttft_drift_per_request"));
     assert!(slope("ttft_drift_per_request") < slope("ttft_drift_per_request_high"));
     assert!(slope("e2el_halves_ratio_low") < 3.0 && slope("e2el_halves_ratio_high") > 1.0 / 3.0);
@@ -73,8 +73,8 @@ async fn some_failures_are_a_rate_and_many_are_a_failure() {
     let measured = measure(&server, &[stability], 1).await;
     let row = &measured.measurements[0];
     assert_eq!(row.status, Status::Failed);
-    assert!(number(row, "failure_rate").expect("told") > 0.0);
-    assert!(number(row, "requests").expect("told") < 20.0, "it does not go on for ever");
+    assert!(number(row, "failure_rate").expect("reported") > 0.0);
+    assert!(number(row, "requests").expect("reported") < 20.0, "it does not continue for ever");
 }
 
 /// What voids other workloads is what this one is to find out.
@@ -92,7 +92,7 @@ async fn a_restart_is_a_finding() {
     let row = one(&restarted, "stability", stability.clone()).await;
     assert_eq!((row.status, number(&row, "restarts")), (Status::Ok, Some(1.0)));
     let reason = row.reason.as_deref().expect("said");
-    assert_eq!(reason, "restarts of the server: 1; foreign traffic is not told across them");
+    assert_eq!(reason, "restarts of the server: 1; foreign traffic is not detected across them");
     assert_eq!(number(&row, "requests"), Some(20.0), "it goes on");
     let failing = Behaviour { refuse_after: Some(16), ..restarted.clone() };
     let row = one(&failing, "stability", stability.clone()).await;
@@ -115,16 +115,16 @@ async fn a_server_that_is_down_for_some_time_is_waited_for() {
     let measured = downed(3, json!({"max_outage": 600})).await;
     measured.ended.expect("it is back");
     let row = &measured.measurements[0];
-    let told = |name| number(row, name);
+    let value = |name| number(row, name);
     let reason = row.reason.as_deref().expect("said");
     assert_eq!(row.status, Status::Ok, "{reason}");
     assert!(reason.starts_with("1 of 20 requests failed"), "{reason}");
     assert!(reason.contains("outages of the server: 1, of up to "), "{reason}");
-    assert_eq!((told("requests"), told("failed")), (Some(20.0), Some(1.0)), "{reason}");
-    assert_eq!((told("outages"), told("restarts")), (Some(1.0), Some(1.0)), "{reason}");
+    assert_eq!((value("requests"), value("failed")), (Some(20.0), Some(1.0)), "{reason}");
+    assert_eq!((value("outages"), value("restarts")), (Some(1.0), Some(1.0)), "{reason}");
     // Looks are 0.1, 0.2, 0.4 s apart.
-    assert!(told("outage_seconds_max").expect("told") >= 0.7);
-    assert_eq!(told("memory_growth_bytes"), None, "it is another process");
+    assert!(value("outage_seconds_max").expect("reported") >= 0.7);
+    assert_eq!(value("memory_growth_bytes"), None, "it is another process");
     let (_, records) = &measured.records[0];
     let while_down = records.iter().filter(|record| record.purpose == "outage").count();
     assert_eq!(while_down, 0, "its health is asked");
@@ -133,7 +133,7 @@ async fn a_server_that_is_down_for_some_time_is_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_is_not_back_in_time_is_gone() {
+async fn a_server_that_is_not_back_in_time_is_unreachable() {
     // In a sweep nobody starts it again: it is not waited for unless that is asked for.
     for (options, least) in [(json!({}), 0.0), (json!({"max_outage": 0.4}), 0.4)] {
         let measured = downed(usize::MAX, options).await;
@@ -146,7 +146,7 @@ async fn a_server_that_is_not_back_in_time_is_gone() {
         assert_eq!(row.status, Status::Failed);
         assert!(reason.ends_with("it was not back at the end"), "{reason}");
         assert_eq!(number(row, "outages"), Some(1.0));
-        let lasted = number(row, "outage_seconds_max").expect("told");
+        let lasted = number(row, "outage_seconds_max").expect("reported");
         assert!((least..60.0).contains(&lasted), "{lasted}");
         assert_eq!(number(row, "restarts"), None, "nobody saw what came then");
         assert_eq!(number(row, "failed"), Some(1.0));
@@ -181,7 +181,7 @@ async fn a_request_that_is_named_is_the_one_of_that_number_in_the_records() {
     let behaviour = Behaviour {
         miss: Duration::from_millis(5),
         context: u64::MAX,
-        context_told: false,
+        reports_context: false,
         counts: |tokens, number| if number < 7 { tokens } else { tokens.min(300) },
         ..Behaviour::default()
     };
@@ -194,14 +194,14 @@ async fn a_request_that_is_named_is_the_one_of_that_number_in_the_records() {
     let (_, number) = reason.split_once("the first: request ").expect(reason);
     let number: usize = number.split(':').next().and_then(|n| n.parse().ok()).expect(reason);
     let (_, records) = &measured.records[0];
-    let tokens = |index: usize| records[index].usage.expect("told").prompt_tokens;
+    let tokens = |index: usize| records[index].usage.expect("reported").prompt_tokens;
     assert_eq!(records[number].index as usize, number);
     assert_eq!((tokens(number), tokens(number - 1) > 300), (300, true), "{reason}");
 }
 
 /// What the chat template opens with is no reason for a hit.
 #[tokio::test(flavor = "multi_thread")]
-async fn prompts_are_told_apart_from_the_first_block_on() {
+async fn prompts_are_distinct_from_the_first_block_on() {
     for (preamble, least) in [(0, 1), (64, 20)] {
         let miss = Duration::from_millis(5);
         let counting = Counting::start(Behaviour { miss, preamble, ..Behaviour::default() }).await;

@@ -33,7 +33,7 @@ struct Stranger {
     metrics: Option<&'static str>,
 }
 
-/// Nobody is told it: `/v1/models` does not say.
+/// `/v1/models` does not report it.
 const CONTEXT: usize = 1500;
 
 fn choice(delta: &Value, finish: Option<&str>) -> Value {
@@ -53,7 +53,7 @@ const BARE: Stranger = Stranger {
     metrics: None,
 };
 
-/// As llama.cpp's server: timings beside the usage, counters of other names.
+/// As llama.cpp's server: timings besides the usage, counters of other names.
 const LLAMA_CPP: Stranger = Stranger {
     ending: |prompt, answer| {
         let mut last =
@@ -100,7 +100,7 @@ const SGLANG: Stranger = Stranger {
     ..BARE
 };
 
-/// As TGI: no space behind `data:`, usage beside the last text, 422 for a long prompt.
+/// As TGI: no space behind `data:`, usage with the last text, 422 for a long prompt.
 const TGI: Stranger = Stranger {
     mark: "data:",
     ending: |prompt, answer| {
@@ -203,7 +203,7 @@ fn row<'a>(rows: &'a [Measurement], workload: &str) -> &'a Measurement {
     rows.iter().find(|row| row.workload == workload).expect("measured")
 }
 
-const USAGE_REMARK: &str = "the server tells no `usage`";
+const USAGE_REMARK: &str = "the server reports no `usage`";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_usage_times_are_measured_and_token_counts_are_unknown() {
@@ -221,19 +221,19 @@ async fn without_usage_times_are_measured_and_token_counts_are_unknown() {
             assert!(!counts || value.is_none(), "{name}.{metric} is {value:?}");
         }
     }
-    let told = |workload: &str, metrics: &[&str]| {
+    let measured = |workload: &str, metrics: &[&str]| {
         for metric in metrics {
             assert!(number(row(&rows, workload), metric).is_some(), "{workload}.{metric}");
         }
     };
-    told("kv-cache", &["ttft_miss_ms", "ttft_resent_ms", "ttft_independent_ms"]);
-    told("load", &["median_ttft_ms", "median_itl_ms", "median_e2el_ms", "request_throughput"]);
-    told("load", &["completed", "good_share"]);
-    told("stability", &["median_ttft_ms", "median_e2el_ms", "requests"]);
-    told("conversation", &["mean_ttft_ms", "ttft_last_ms"]);
-    told("long-context", &["median_ttft_ms", "median_e2el_ms"]);
-    told("reasoning", &["mean_ttft_ms", "mean_e2el_ms"]);
-    told("tool-calling", &["mean_ttft_ms", "mean_e2el_ms"]);
+    measured("kv-cache", &["ttft_miss_ms", "ttft_resent_ms", "ttft_independent_ms"]);
+    measured("load", &["median_ttft_ms", "median_itl_ms", "median_e2el_ms", "request_throughput"]);
+    measured("load", &["completed", "good_share"]);
+    measured("stability", &["median_ttft_ms", "median_e2el_ms", "requests"]);
+    measured("conversation", &["mean_ttft_ms", "ttft_last_ms"]);
+    measured("long-context", &["median_ttft_ms", "median_e2el_ms"]);
+    measured("reasoning", &["mean_ttft_ms", "mean_e2el_ms"]);
+    measured("tool-calling", &["mean_ttft_ms", "mean_e2el_ms"]);
     assert_eq!(number(row(&rows, "load"), "output_throughput"), None);
 }
 
@@ -308,10 +308,10 @@ async fn as_ollama_speaks() {
     let reasoning = row(&rows, "reasoning");
     let (first, answer) =
         (number(reasoning, "mean_ttft_ms"), number(reasoning, "mean_answer_ttft_ms"));
-    assert!(first.expect("told") <= answer.expect("told apart"));
+    assert!(first.expect("measured") <= answer.expect("separated"));
 }
 
-/// Who is not told the context learns of it by a refusal: that is no failure.
+/// A context that is not reported shows in a refusal: that is no failure.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_server_refuses_as_too_long_is_skipped() {
     for stranger in [LLAMA_CPP, SGLANG, TGI] {
@@ -368,5 +368,5 @@ async fn a_bound_on_unknown_tokens_is_not_searched_for() {
     let measured = measure(&server, &[spec], 1).await;
     let row = &measured.measurements[0];
     assert_eq!(row.status, Status::Skipped, "{row:?}");
-    assert!(row.reason.as_deref().expect("said").contains("tells no tokens"));
+    assert!(row.reason.as_deref().expect("said").contains("reports no tokens"));
 }

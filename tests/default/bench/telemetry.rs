@@ -1,4 +1,4 @@
-//! What is seen beside a measurement, where it is kept, and that what is not seen
+//! What is sampled during a measurement, where it is kept, and that what is not seen
 //! is absent.
 
 use std::os::unix::fs::PermissionsExt;
@@ -53,16 +53,16 @@ async fn a_launch_keeps_its_telemetry_and_repeats_tell_what_it_adds_up_to() {
     );
     let measured = bench.repeat(&load, "", 1).await.expect("a living server");
     assert_eq!(measured.status, Status::Ok, "{:?}", measured.reason);
-    let told = |name| number(&measured, name);
-    assert!(told("client_cpu_mean").expect("sampled") > 0.0);
-    assert!(told("client_cpu_max") >= told("client_cpu_mean"));
-    assert!((0.0..=1.0).contains(&told("host_cpu_mean").expect("sampled")));
-    assert!(told("host_memory_used_max").expect("sampled") > 1e6);
-    assert_eq!(told("engine_memory_max"), Some(123_000.0));
+    let value = |name| number(&measured, name);
+    assert!(value("client_cpu_mean").expect("sampled") > 0.0);
+    assert!(value("client_cpu_max") >= value("client_cpu_mean"));
+    assert!((0.0..=1.0).contains(&value("host_cpu_mean").expect("sampled")));
+    assert!(value("host_memory_used_max").expect("sampled") > 1e6);
+    assert_eq!(value("engine_memory_max"), Some(123_000.0));
     for absent in ["gpu_power_mean", "energy_per_1000_tokens", "engine_cpu_mean", "host_cpu_p95"] {
         assert_eq!(measured.metrics[absent], None, "{absent} is named and absent");
     }
-    assert!(told("max_running").expect("looked at each second") >= 1.0);
+    assert!(value("max_running").expect("looked at each second") >= 1.0);
 
     let file = std::fs::File::open(folder.path().join("telemetry.parquet")).expect("kept");
     let frame = ParquetReader::new(file).finish().expect("Parquet");
@@ -81,9 +81,9 @@ async fn a_launch_keeps_its_telemetry_and_repeats_tell_what_it_adds_up_to() {
     assert!(tokens.iter().flatten().max() > tokens.iter().flatten().min());
 }
 
-/// The whole program beside a server that is slow enough to be looked at: what it
-/// printed as JSON of its one repeat, and what it said beside that.
-async fn beside_gpus(local: &[&str], adjust: impl FnOnce(&mut Command)) -> (Value, String) {
+/// The whole program with a server that is slow enough to be looked at: what it
+/// printed as JSON of its one repeat, and what it logged.
+async fn with_gpus(local: &[&str], adjust: impl FnOnce(&mut Command)) -> (Value, String) {
     let counting = Counting::start(Behaviour {
         miss: std::time::Duration::from_millis(300),
         ..Behaviour::default()
@@ -142,17 +142,17 @@ async fn gpus_are_seen_through_nvidia_smi_where_there_is_no_nvml() {
         return;
     }
     let (folder, path) = scripted_smi();
-    let (told, _) = beside_gpus(&["--local-gpus", "all"], |command| {
+    let (printed, _) = with_gpus(&["--local-gpus", "all"], |command| {
         command.env("PATH", path);
     })
     .await;
-    assert_eq!(told["server"]["local_gpus"], json!("all"));
-    let metrics = &told["measurements"][0]["metrics"];
+    assert_eq!(printed["server"]["local_gpus"], json!("all"));
+    let metrics = &printed["measurements"][0]["metrics"];
     assert_eq!(metrics["gpu_power_mean"], json!(300.0), "the sum of both");
     assert_eq!(metrics["gpu_temperature_max"], json!(71.0));
     assert_eq!(metrics["gpu_utilization_mean"], json!(0.6));
     assert_eq!(metrics["gpu_throttled_share"], json!(1.0));
-    assert_eq!(metrics["gpu_sm_clock_mean"], Value::Null, "one of them does not tell its clock");
+    assert_eq!(metrics["gpu_sm_clock_mean"], Value::Null, "one of them does not report its clock");
     assert!(metrics["energy_per_1000_tokens"].as_f64().expect("power is known") > 0.0);
     assert_eq!(metrics["engine_memory_max"], Value::Null);
 
@@ -169,29 +169,29 @@ async fn only_gpus_that_the_server_is_said_to_run_on_are_looked_at() {
         return;
     }
     let (_folder, path) = scripted_smi();
-    let (told, _) = beside_gpus(&["--local-gpus", "GPU-11"], |command| {
+    let (printed, _) = with_gpus(&["--local-gpus", "GPU-11"], |command| {
         command.env("PATH", path);
     })
     .await;
-    assert_eq!(told["measurements"][0]["metrics"]["gpu_power_mean"], json!(200.0));
+    assert_eq!(printed["measurements"][0]["metrics"]["gpu_power_mean"], json!(200.0));
 
-    // Fewer than were listed would be told as all of them.
+    // Fewer than were listed would be reported as all of them.
     let (_folder, path) = scripted_smi();
     let said = refused_gpus(|command| {
         command.env("PATH", path);
     })
     .await;
-    let told = "noGPU7onthismachine,whichhas0(GPU-00),1(GPU-11)";
-    assert!(said.contains(told), "{said}");
+    let expected = "noGPU7onthismachine,whichhas0(GPU-00),1(GPU-11)";
+    assert!(said.contains(expected), "{said}");
 
     // A local address may be a tunnel: unless it is said, nothing is looked at.
     let (folder, path) = scripted_smi();
-    let (told, said) = beside_gpus(&[], |command| {
+    let (printed, said) = with_gpus(&[], |command| {
         command.env("PATH", path);
     })
     .await;
-    assert_eq!(told["server"]["local_gpus"], Value::Null);
-    let metrics = &told["measurements"][0]["metrics"];
+    assert_eq!(printed["server"]["local_gpus"], Value::Null);
+    let metrics = &printed["measurements"][0]["metrics"];
     for absent in ["gpu_power_mean", "gpu_utilization_max", "energy_per_1000_tokens"] {
         assert_eq!(metrics[absent], Value::Null, "{absent}");
     }
@@ -215,11 +215,11 @@ async fn gpus_are_seen_through_nvml_first_of_all() {
         .await
         .expect("a C compiler");
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    let (told, _) = beside_gpus(&["--local-gpus", "all"], |command| {
+    let (printed, _) = with_gpus(&["--local-gpus", "all"], |command| {
         command.env("LD_LIBRARY_PATH", folder.path());
     })
     .await;
-    let metrics = &told["measurements"][0]["metrics"];
+    let metrics = &printed["measurements"][0]["metrics"];
     assert_eq!(metrics["gpu_utilization_mean"], json!(0.6));
     assert_eq!(metrics["gpu_memory_used_max"], json!(3.0 * f64::from(1 << 30)));
     assert_eq!(metrics["gpu_temperature_max"], json!(61.0));
@@ -232,6 +232,6 @@ async fn gpus_are_seen_through_nvml_first_of_all() {
         command.env("LD_LIBRARY_PATH", folder.path());
     })
     .await;
-    let told = "noGPU7onthismachine,whichhas0(GPU-0),1(GPU-1)";
-    assert!(said.contains(told), "{said}");
+    let expected = "noGPU7onthismachine,whichhas0(GPU-0),1(GPU-1)";
+    assert!(said.contains(expected), "{said}");
 }

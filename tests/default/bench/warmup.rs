@@ -54,7 +54,7 @@ async fn a_search_warms_up_with_as_many_at_once_as_its_highest_rate_has() {
     assert_eq!(number(warmup, "max_rate"), None, "a warm-up finds nothing out");
     let wide = number(warmup, "max_concurrent_requests").expect("counted");
     assert!(wide > 64.0, "{wide} at once");
-    // Ever higher rates before it, each under its own name, told nowhere.
+    // Ever higher rates before it, each under its own name, reported nowhere.
     let (_, records) = &measured.records[0];
     let mut purposes: Vec<&str> = records.iter().map(|record| record.purpose.as_str()).collect();
     purposes.dedup();

@@ -26,9 +26,9 @@ async fn the_history_grows_by_message_and_answer_and_is_found_in_the_cache() {
     assert_eq!(purposes[first..], [turns, turns].concat());
     let records = &records[first..];
     let tokens: Vec<u64> =
-        records[..6].iter().map(|record| record.usage.expect("told").prompt_tokens).collect();
+        records[..6].iter().map(|record| record.usage.expect("reported").prompt_tokens).collect();
     let others: Vec<u64> =
-        records[6..].iter().map(|record| record.usage.expect("told").prompt_tokens).collect();
+        records[6..].iter().map(|record| record.usage.expect("reported").prompt_tokens).collect();
     for pair in tokens.windows(2) {
         // The user's 100 tokens, the answer's 40, and the template's few.
         assert!((120..=190).contains(&(pair[1] - pair[0])), "{tokens:?}");
@@ -38,8 +38,8 @@ async fn the_history_grows_by_message_and_answer_and_is_found_in_the_cache() {
     let share = number(&kept, "cache_share").expect("certified");
     assert!((0.5..0.9).contains(&share), "{share}");
     assert!(number(&kept, "cache_share_last").expect("certified") > share);
-    let last = records[11].usage.expect("told").cached_tokens.expect("certified");
-    assert!(last > records[7].usage.expect("told").cached_tokens.expect("certified"));
+    let last = records[11].usage.expect("reported").cached_tokens.expect("certified");
+    assert!(last > records[7].usage.expect("reported").cached_tokens.expect("certified"));
     assert_eq!((number(&kept, "turns"), number(&kept, "requests")), (Some(12.0), Some(12.0)));
     let by_turn = |name: &str| list(&kept, name);
     assert_eq!(by_turn("ttft_by_turn_ms").len(), 6);
@@ -103,13 +103,14 @@ async fn users_may_speak_from_a_file() {
     let kept = &measured.measurements[0];
     assert_eq!((kept.status, number(kept, "turns")), (Status::Ok, Some(4.0)));
     // Salt and system message, then eight tokens of the user with the template's.
-    assert!(number(kept, "prompt_tokens_first").expect("told") < 50.0);
+    assert!(number(kept, "prompt_tokens_first").expect("reported") < 50.0);
     let measured = measure(&simulated.server, &workload("conversation", &options(3))).await;
     let reason = measured.measurements[0].reason.clone().expect("said");
     assert_eq!(measured.measurements[0].status, Status::Skipped);
     assert!(
-        reason
-            .ends_with("has 0 conversations of 3 turns that can be held, and the workload needs 2"),
+        reason.ends_with(
+            "has 0 conversations of 3 turns that fit into the context, and the workload needs 2"
+        ),
         "{reason}"
     );
 }

@@ -46,9 +46,9 @@ async fn a_perfect_answerer_scores_one_in_every_case() {
         assert_eq!((number(row, "correct"), number(row, "asked")), (Some(3.0), Some(3.0)));
         // "Let me see. It must be so." is nine tokens of the simulator.
         assert_eq!(number(row, "mean_thinking_tokens"), Some(9.0));
-        assert!(number(row, "mean_answer_tokens").expect("told") > 4.0);
+        assert!(number(row, "mean_answer_tokens").expect("reported") > 4.0);
         let (first, answer) = (number(row, "mean_ttft_ms"), number(row, "mean_answer_ttft_ms"));
-        assert!(first.expect("measured") <= answer.expect("told apart"));
+        assert!(first.expect("measured") <= answer.expect("separated"));
     }
 }
 
@@ -99,7 +99,7 @@ async fn thinking_inside_the_text_is_not_timed_as_an_answer() {
 }
 
 /// A template that opens the thinking itself, no parser, and no answer that comes
-/// to the end of it: nothing tells that its first words are no answer.
+/// to the end of it: nothing shows that its first words are no answer.
 #[tokio::test]
 async fn thinking_that_was_cut_is_not_timed_as_an_answer() {
     let long = "and so on ".repeat(60);
@@ -127,7 +127,7 @@ async fn thinking_that_was_cut_is_not_timed_as_an_answer() {
 async fn random_words_solve_nothing() {
     for row in solve(PARSER, None, json!({"max-tokens": 4000})).await {
         assert_eq!((row.status, number(&row, "accuracy")), (Status::Ok, Some(0.0)));
-        assert!(number(&row, "mean_thinking_tokens").expect("told") > 0.0);
+        assert!(number(&row, "mean_thinking_tokens").expect("reported") > 0.0);
     }
 }
 

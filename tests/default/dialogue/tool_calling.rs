@@ -139,12 +139,12 @@ async fn right_calls_with_a_wrong_number_at_the_end_are_a_wrong_task() {
     assert_eq!((number(chain, "accuracy"), number(chain, "correct")), (Some(0.0), Some(0.0)));
     assert_eq!((number(chain, "calls_right"), number(chain, "requests")), (Some(12.0), Some(16.0)));
     assert_eq!(number(chain, "truncated"), Some(0.0));
-    assert_eq!(number(&rows[4], "accuracy"), Some(1.0), "there was no number to tell");
+    assert_eq!(number(&rows[4], "accuracy"), Some(1.0), "there was no number to report");
 }
 
 /// A second call that the parser left in the text.
 #[tokio::test]
-async fn a_call_in_the_text_beside_the_right_ones_is_a_wrong_task() {
+async fn a_call_in_the_text_besides_the_right_ones_fails_the_task() {
     let mut answers = script(made, said);
     for answer in answers.as_array_mut().expect("a list") {
         if answer.get("tool_calls").is_some() {

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::outcome::{LoopResult, note_of_idleness};
 use super::prompts::{Amount, Prompts, Recipe};
-use super::verdict::{Done, note_of_idleness};
 use super::{Run, Stop, window};
 
 impl Run<'_, '_> {
@@ -15,7 +15,7 @@ impl Run<'_, '_> {
         recipe: Recipe,
         count: u64,
         expected: Duration,
-    ) -> Result<Done, Stop> {
+    ) -> Result<LoopResult, Stop> {
         let requests = self.spec.requests_of(self.kind);
         let amount = match requests {
             Some(requests) => Amount::exactly(requests),
@@ -45,7 +45,7 @@ impl Run<'_, '_> {
         first: u32,
         width: u64,
         purpose: &str,
-    ) -> Result<Done, Stop> {
+    ) -> Result<LoopResult, Stop> {
         let width = self.spec.requests_of(self.kind).map_or(width, |all| all.min(width));
         let prompts =
             self.built(Prompts::build(recipe.clone(), first, Amount::exactly(width))).await?;

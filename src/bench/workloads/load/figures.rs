@@ -1,16 +1,18 @@
-//! From the records of a load, and what the server counted beside it, to its
+//! From the records of a load, and what the server counted during it, to its
 //! metrics. Pure: no clock, no requests.
 
 use std::time::Duration;
 
+use crate::bench::metrics::some_of;
 use crate::client::record::{RequestRecord, Usage};
-use crate::metric::{MetricValue, MetricValues};
+use crate::metric::MetricValues;
 use crate::server::counters::Counters;
 use crate::statistics::distribution::{Distribution, FOR_P99};
 use crate::telemetry::watch::Readings;
 use crate::workload::Slo;
+use crate::workload::metrics::LOAD as METRICS;
 
-/// What the client did, as far as the records do not say it.
+/// What the client did, as far as the records do not show it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Plan {
     /// An open loop: requests were scheduled.
@@ -39,7 +41,6 @@ pub(crate) fn metrics(records: &[RequestRecord], plan: &Plan) -> MetricValues {
         return MetricValues::new();
     }
     let done: Vec<&RequestRecord> = records.iter().filter(|record| is_complete(record)).collect();
-    let mut metrics = MetricValues::new();
     let usage = |read: fn(&Usage) -> u64| -> Option<f64> {
         let each = done.iter().map(|record| record.usage.as_ref().map(read));
         each.sum::<Option<u64>>().filter(|_| !done.is_empty()).map(|tokens| tokens as f64)
@@ -55,40 +56,38 @@ pub(crate) fn metrics(records: &[RequestRecord], plan: &Plan) -> MetricValues {
     });
     let lag = plan.open.then(|| lag(records));
     let lag = lag.as_ref();
-    for (name, value) in [
-        ("duration", duration(records)),
-        ("window", plan.window.map(|(from, to)| to.saturating_sub(from) as f64 / 1e9)),
-        ("completed", Some(done.len() as f64)),
-        ("failed", Some((records.len() - done.len()) as f64)),
-        ("total_input_tokens", input),
-        ("total_output_tokens", output),
-        ("prompt_tokens", prompts.median()),
-        ("request_throughput", rates.map(|rates| rates.requests)),
-        ("output_throughput", rates.and_then(|rates| rates.output)),
-        ("total_token_throughput", rates.and_then(|rates| Some(rates.output? + rates.input?))),
-        ("request_goodput", rates.and_then(|rates| rates.good)),
-        ("good_share", good),
-        ("max_concurrent_requests", Some(concurrent(records) as f64)),
-        ("p99_send_lag_ms", lag.and_then(Distribution::p99)),
-        ("max_send_lag_ms", lag.and_then(Distribution::max)),
-        ("slot_idle_share", idle(records).filter(|_| !plan.open).map(|idle| idle.share)),
-    ] {
-        metrics.insert(name.to_owned(), value.map(MetricValue::Number));
-    }
+    let mut metrics = some_of!(METRICS;
+        "duration": duration(records),
+        "window": plan.window.map(|(from, to)| to.saturating_sub(from) as f64 / 1e9),
+        "completed": Some(done.len() as f64),
+        "failed": Some((records.len() - done.len()) as f64),
+        "total_input_tokens": input,
+        "total_output_tokens": output,
+        "prompt_tokens": prompts.median(),
+        "request_throughput": rates.map(|rates| rates.requests),
+        "output_throughput": rates.and_then(|rates| rates.output),
+        "total_token_throughput": rates.and_then(|rates| Some(rates.output? + rates.input?)),
+        "request_goodput": rates.and_then(|rates| rates.good),
+        "good_share": good,
+        "max_concurrent_requests": Some(concurrent(records) as f64),
+        "p99_send_lag_ms": lag.and_then(Distribution::p99),
+        "max_send_lag_ms": lag.and_then(Distribution::max),
+        "slot_idle_share": idle(records).filter(|_| !plan.open).map(|idle| idle.share),
+    );
     let each = |read: fn(&RequestRecord) -> Option<f64>| {
         Distribution::of(done.iter().filter_map(|record| read(record)))
     };
-    each(RequestRecord::ttft_ms).tell("ttft", &mut metrics);
-    each(RequestRecord::tpot_ms).tell("tpot", &mut metrics);
-    each(RequestRecord::e2e_ms).tell("e2el", &mut metrics);
-    gaps(&done).tell("itl", &mut metrics);
+    each(RequestRecord::ttft_ms).insert_into("ttft", &mut metrics);
+    each(RequestRecord::tpot_ms).insert_into("tpot", &mut metrics);
+    each(RequestRecord::e2e_ms).insert_into("e2el", &mut metrics);
+    gaps(&done).insert_into("itl", &mut metrics);
     let scheduled = |read: fn(&RequestRecord) -> Option<f64>| {
         if plan.open { each(read) } else { Distribution::default() }
     };
     scheduled(|record| from_schedule(record, record.first_token_ns))
-        .tell("scheduled_ttft", &mut metrics);
+        .insert_into("scheduled_ttft", &mut metrics);
     scheduled(|record| from_schedule(record, record.last_token_ns))
-        .tell("scheduled_e2el", &mut metrics);
+        .insert_into("scheduled_e2el", &mut metrics);
     metrics
 }
 
@@ -118,11 +117,11 @@ pub(crate) fn lagged(records: &[RequestRecord]) -> Option<(f64, f64)> {
     (judged > bound).then_some((judged, bound))
 }
 
-/// Whether it can be said which requests are good: there is an SLO, and where it
-/// bounds the time per token, the tokens are told.
+/// Whether it is known which requests are good: there is an SLO, and where it
+/// bounds the time per token, the tokens are reported.
 fn is_judged(done: &[&RequestRecord], plan: &Plan) -> bool {
-    let told = plan.slo.tpot_ms.is_none() || done.iter().all(|record| record.usage.is_some());
-    !plan.slo.is_empty() && told
+    let counted = plan.slo.tpot_ms.is_none() || done.iter().all(|record| record.usage.is_some());
+    !plan.slo.is_empty() && counted
 }
 
 /// What the slots of a closed loop waited for their next requests.
@@ -135,7 +134,7 @@ pub(crate) struct Idle {
 }
 
 impl Idle {
-    /// Share from which on throughput and concurrency are not what they are told as.
+    /// Share from which on throughput and concurrency are not what their names say.
     const MAX_SHARE: f64 = 0.01;
     /// As much before each request is no sign of a slow client: a busy machine does it.
     const MIN_MS: f64 = 5.0;
@@ -175,7 +174,7 @@ pub(crate) fn is_good(record: &RequestRecord, plan: &Plan) -> bool {
     } else {
         (record.ttft_ms(), record.e2e_ms())
     };
-    let holds = |value: Option<f64>, bound: Option<f64>| match (value, bound) {
+    let within = |value: Option<f64>, bound: Option<f64>| match (value, bound) {
         (_, None) => true,
         (Some(value), Some(bound)) => value <= bound,
         (None, Some(_)) => false,
@@ -183,7 +182,9 @@ pub(crate) fn is_good(record: &RequestRecord, plan: &Plan) -> bool {
     // One token alone has no time per further token to break a bound with.
     let single = record.usage.filter(|usage| usage.completion_tokens < 2);
     let tpot = record.tpot_ms().or(single.map(|_| 0.0));
-    holds(ttft, plan.slo.ttft_ms) && holds(tpot, plan.slo.tpot_ms) && holds(e2el, plan.slo.e2el_ms)
+    within(ttft, plan.slo.ttft_ms)
+        && within(tpot, plan.slo.tpot_ms)
+        && within(e2el, plan.slo.e2el_ms)
 }
 
 /// What happened in the window, per second.
@@ -191,7 +192,7 @@ pub(crate) fn is_good(record: &RequestRecord, plan: &Plan) -> bool {
 struct Rates {
     requests: f64,
     good: Option<f64>,
-    /// `None` where tokens are not told; the same of `input`.
+    /// `None` where tokens are not reported; the same of `input`.
     output: Option<f64>,
     input: Option<f64>,
 }
@@ -201,7 +202,7 @@ impl Rates {
         let (from, to) = plan.window.filter(|(from, to)| to > from)?;
         let within = |at: u64| (from..=to).contains(&at);
         let (mut requests, mut good, mut output, mut input) = (0.0, 0.0, 0.0, 0.0);
-        let told = done.iter().all(|record| record.usage.is_some());
+        let counted = done.iter().all(|record| record.usage.is_some());
         for record in done {
             if record.last_token_ns.is_some_and(within) {
                 requests += 1.0;
@@ -220,8 +221,8 @@ impl Rates {
         Some(Self {
             requests: requests / seconds,
             good: is_judged(done, plan).then_some(good / seconds),
-            output: told.then_some(output / seconds),
-            input: told.then_some(input / seconds),
+            output: counted.then_some(output / seconds),
+            input: counted.then_some(input / seconds),
         })
     }
 }
@@ -238,7 +239,7 @@ fn concurrent(records: &[RequestRecord]) -> usize {
         .iter()
         .flat_map(|r| [(r.sent_ns, true), (r.end_ns.unwrap_or(r.sent_ns), false)])
         .collect();
-    // At one moment the ends come first: they made room.
+    // At one moment the ends come first: they freed the places.
     changes.sort_unstable();
     let (mut now, mut most) = (0usize, 0);
     for (_, begins) in changes {
@@ -256,7 +257,7 @@ pub(crate) fn times(records: &[RequestRecord]) -> Option<(Duration, Duration)> {
     e2e.min().map(time).zip(e2e.median().map(time))
 }
 
-/// What the server's counters tell of a repeat.
+/// What the server's counters show of a repeat.
 pub(crate) fn counted(
     counters: Option<(&Counters, &Counters)>,
     readings: &Readings,
@@ -279,25 +280,24 @@ pub(crate) fn counted(
     };
     let (waiting, running) = (seen(|c| c.waiting), seen(|c| c.running));
     let usage = seen(|c| c.kv_usage);
-    for (name, value) in [
-        ("preemptions", grown(|c| c.preemptions)),
-        ("mean_queue_ms", waited),
-        ("hit_tokens_share", share),
-        ("mean_waiting", waiting.mean()),
-        ("max_waiting", waiting.max()),
-        ("mean_running", running.mean()),
-        ("max_running", running.max()),
-        ("mean_kv_cache_usage", usage.mean()),
-        ("max_kv_cache_usage", usage.max()),
-    ] {
-        metrics.insert(name.to_owned(), value.map(MetricValue::Number));
-    }
+    metrics.extend(some_of!(METRICS;
+        "preemptions": grown(|c| c.preemptions),
+        "mean_queue_ms": waited,
+        "hit_tokens_share": share,
+        "mean_waiting": waiting.mean(),
+        "max_waiting": waiting.max(),
+        "mean_running": running.mean(),
+        "max_running": running.max(),
+        "mean_kv_cache_usage": usage.mean(),
+        "max_kv_cache_usage": usage.max(),
+    ));
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::client::record::{Chunk, RequestError, RequestErrorClass};
+    use crate::metric::MetricValue;
 
     /// Sent at `sent` ms, four tokens, one each 10 ms, the first after 20 ms.
     fn record(scheduled: u64, sent: u64) -> RequestRecord {
@@ -338,9 +338,9 @@ mod tests {
             slo: Slo { e2el_ms: Some(50.0), ..Slo::default() },
         };
         let metrics = metrics(&records, &plan);
-        let told = |name| number(&metrics, name).expect(name);
+        let value = |name| number(&metrics, name).expect(name);
         let near = |name, expected: f64| {
-            assert!((told(name) - expected).abs() < 1e-6, "{name} {}", told(name));
+            assert!((value(name) - expected).abs() < 1e-6, "{name} {}", value(name));
         };
         near("window", 0.06);
         near("request_throughput", 2.0 / 0.06);
@@ -363,10 +363,10 @@ mod tests {
 
     #[test]
     fn without_usage_there_are_no_token_figures_and_the_rest_stands() {
-        let untold = |sent| RequestRecord { usage: None, ..record(0, sent) };
+        let uncounted = |sent| RequestRecord { usage: None, ..record(0, sent) };
         let window = Some((0, 106_000_000));
         let slo = Slo { tpot_ms: Some(50.0), ..Slo::default() };
-        let told = metrics(&[untold(0), untold(5)], &Plan { open: false, window, slo });
+        let values = metrics(&[uncounted(0), uncounted(5)], &Plan { open: false, window, slo });
         for name in [
             "total_input_tokens",
             "total_output_tokens",
@@ -377,7 +377,7 @@ mod tests {
             "request_goodput",
             "good_share",
         ] {
-            assert_eq!(number(&told, name), None, "{name}");
+            assert_eq!(number(&values, name), None, "{name}");
         }
         for (name, expected) in [
             ("completed", 2.0),
@@ -385,13 +385,13 @@ mod tests {
             ("median_itl_ms", 10.0),
             ("median_e2el_ms", 50.0),
         ] {
-            assert_eq!(number(&told, name), Some(expected), "{name}");
+            assert_eq!(number(&values, name), Some(expected), "{name}");
         }
-        assert!(number(&told, "request_throughput").is_some());
+        assert!(number(&values, "request_throughput").is_some());
         // What needs no tokens is still judged.
         let slo = Slo { e2el_ms: Some(50.0), ..Slo::default() };
-        let told = metrics(&[untold(0), untold(5)], &Plan { open: false, window, slo });
-        assert_eq!(number(&told, "good_share"), Some(1.0));
+        let values = metrics(&[uncounted(0), uncounted(5)], &Plan { open: false, window, slo });
+        assert_eq!(number(&values, "good_share"), Some(1.0));
     }
 
     #[test]
@@ -415,11 +415,25 @@ mod tests {
         assert_eq!(number(&metrics, "good_share"), Some(0.5));
         assert_eq!(lagged(&records), Some((3.0, 1.0)));
         assert_eq!(lagged(&[record(0, 1)]), None);
-        assert!(super::super::step::held_share(&records, &plan) < 0.1, "the later half breaks it");
+        assert!(super::super::step::met_share(&records, &plan) < 0.1, "the later half breaks it");
     }
 
     #[test]
-    fn what_did_not_happen_is_told_as_nothing() {
+    fn the_computed_names_are_those_of_the_catalogue() {
+        let plan = Plan { open: true, window: None, slo: Slo::default() };
+        let mut computed = metrics(&[record(0, 0)], &plan);
+        counted(None, &Readings::new(), &mut computed);
+        let mut names: Vec<&str> = computed.keys().map(String::as_str).collect();
+        // What a repeat adds: the found rate, and the length of what prompts share.
+        names.extend(["max_rate", "shared_prefix_tokens"]);
+        names.sort_unstable();
+        let mut known: Vec<&str> = METRICS.iter().map(|metric| metric.name).collect();
+        known.sort_unstable();
+        assert_eq!(names, known);
+    }
+
+    #[test]
+    fn what_did_not_happen_is_absent() {
         let slo = Slo { ttft_ms: Some(22.0), ..Slo::default() };
         let plan = Plan { open: true, window: None, slo };
         assert_eq!(metrics(&[], &plan), MetricValues::new(), "nothing was sent");
@@ -433,7 +447,7 @@ mod tests {
     }
 
     #[test]
-    fn slots_that_wait_for_the_client_are_told_of() {
+    fn slots_that_wait_for_the_client_are_noted() {
         // Two slots, 50 ms a request: nothing waits for their first ones.
         let first = [record(0, 0), record(10, 10)];
         assert_eq!(idle(&first), None);

@@ -1,11 +1,11 @@
-//! How many connections the limit on open files leaves room for.
+//! How many connections the limit on open files allows.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Files that are open beside the connections.
+/// Files that are open besides the connections.
 const OTHER_FILES: u64 = 64;
 
-/// Makes room for so many connections; why there is none.
+/// Raises the limit for so many connections; why that is not possible.
 pub(super) fn too_many_files(connections: u64) -> Option<String> {
     let needed = connections + OTHER_FILES;
     let limit = getrlimit(Resource::Nofile);

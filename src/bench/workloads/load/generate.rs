@@ -40,7 +40,7 @@ struct Free {
     lane: tokio::runtime::Handle,
 }
 
-/// Whether it makes sense to go on.
+/// Whether it makes sense to continue.
 #[derive(Debug)]
 pub(crate) struct Health {
     failures_in_a_row: AtomicU32,
@@ -180,7 +180,7 @@ impl Generator {
     /// Looks after the connection of a request that is sent after `ahead`: a connect
     /// would count as the client's lag. Whether there was need to.
     async fn refresh(&self, slot: &mut Slot, ahead: Duration) -> bool {
-        // What is wrong is told by the request itself.
+        // The request itself shows what is wrong.
         self.client.ready_for(slot, ahead).await.unwrap_or(true)
     }
 
@@ -248,7 +248,7 @@ impl Generator {
                 tracker.spawn_on(sent, lane);
             }
         });
-        // A panic there is a bug; what was sent is still told.
+        // A panic there is a bug; what was sent is still reported.
         let _ = keeper.await;
         keepers.abort_all();
         tasks.close();
@@ -341,7 +341,7 @@ impl Iterator for Schedule {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bench::workloads::load::verdict::{Note, note_of_idleness};
+    use crate::bench::workloads::load::outcome::{Note, note_of_idleness};
     use crate::client::Limits;
     use crate::client::request::{Input, RequestSpec};
     use crate::server::{Endpoint, Server};

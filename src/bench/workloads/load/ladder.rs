@@ -1,5 +1,5 @@
 //! When a ladder of loads is at its end, and the search for the highest rate
-//! that holds an SLO. Pure.
+//! that meets an SLO. Pure.
 
 use std::collections::BTreeMap;
 
@@ -85,14 +85,14 @@ impl Rungs {
             LoadCase::Rate(rate) => Some((false, rate)),
             LoadCase::MaxRate => None,
         };
-        let (is_closed, wanted) = height(case)?;
+        let (is_closed, own_height) = height(case)?;
         let mut measured: Vec<(f64, String, Rung)> = load
             .named_cases()
             .into_iter()
             .filter_map(|(case, name)| {
                 let (its, at) = height(case)?;
                 let rung = self.median(&name)?;
-                (its == is_closed && at < wanted).then_some((at, name, rung))
+                (its == is_closed && at < own_height).then_some((at, name, rung))
             })
             .collect();
         measured.sort_by(|a, b| a.0.total_cmp(&b.0));
@@ -125,7 +125,7 @@ const NARROW: f64 = 1.05;
 #[derive(Clone, Debug)]
 pub(crate) struct Search {
     rate: f64,
-    holds: Option<f64>,
+    met: Option<f64>,
     fails: Option<f64>,
     steps: u32,
     floor: f64,
@@ -138,23 +138,23 @@ const ALONE: f64 = 0.1;
 impl Search {
     /// Begins at the rate of one request at a time.
     pub(crate) fn from(rate: f64) -> Self {
-        Self { rate, holds: None, fails: None, steps: 0, floor: rate * ALONE }
+        Self { rate, met: None, fails: None, steps: 0, floor: rate * ALONE }
     }
 
     /// The rate to try next; `None` when the search is over.
     pub(crate) fn next(&self) -> Option<f64> {
         let narrow =
-            matches!((self.holds, self.fails), (Some(low), Some(high)) if high / low < NARROW);
-        let alone = self.holds.is_none() && self.rate < self.floor;
+            matches!((self.met, self.fails), (Some(low), Some(high)) if high / low < NARROW);
+        let alone = self.met.is_none() && self.rate < self.floor;
         (!narrow && !alone && self.steps < MAX_STEPS).then_some(self.rate)
     }
 
-    /// The present rate held the SLO, or did not.
-    pub(crate) fn tried(&mut self, held: bool) {
+    /// The present rate met the SLO, or did not.
+    pub(crate) fn tried(&mut self, met: bool) {
         self.steps += 1;
-        let side = if held { &mut self.holds } else { &mut self.fails };
+        let side = if met { &mut self.met } else { &mut self.fails };
         *side = Some(self.rate);
-        self.rate = match (self.holds, self.fails) {
+        self.rate = match (self.met, self.fails) {
             (Some(low), Some(high)) => (low * high).sqrt(),
             (Some(low), None) => low * 2.0,
             (None, Some(high)) => high / 2.0,
@@ -162,9 +162,9 @@ impl Search {
         };
     }
 
-    /// The highest rate that held.
-    pub(crate) fn held(&self) -> Option<f64> {
-        self.holds
+    /// The highest rate that met it.
+    pub(crate) fn met(&self) -> Option<f64> {
+        self.met
     }
 
     /// The lowest rate that did not.
@@ -193,10 +193,10 @@ impl Rising {
         (self.broken < 2 && self.steps < MAX_STEPS).then_some(self.rate)
     }
 
-    /// The present rate held the SLO, or did not.
-    pub(crate) fn tried(&mut self, held: bool) {
+    /// The present rate met the SLO, or did not.
+    pub(crate) fn tried(&mut self, met: bool) {
         self.steps += 1;
-        if held {
+        if met {
             (self.rate, self.broken) = (self.rate * 2.0, 0);
         } else {
             self.broken += 1;
@@ -282,7 +282,7 @@ mod tests {
             while let Some(rate) = search.next() {
                 search.tried(rate <= limit);
             }
-            let found = search.held().expect("it holds somewhere");
+            let found = search.met().expect("it is met somewhere");
             assert!(found <= limit && found > limit / NARROW, "{found} {limit}");
             assert!(search.fails().is_some_and(|fails| fails > limit && fails < NARROW * found));
         }
@@ -293,18 +293,18 @@ mod tests {
             steps += 1;
         }
         assert_eq!(
-            (search.held(), steps),
+            (search.met(), steps),
             (None, 4),
-            "it does not go on to slower and slower rates"
+            "it does not continue to slower and slower rates"
         );
     }
 
     #[test]
     fn a_warm_up_rises_until_a_rate_breaks_twice() {
-        let rates = |held: &dyn Fn(usize, f64) -> bool| {
+        let rates = |met: &dyn Fn(usize, f64) -> bool| {
             let (mut rising, mut tried) = (Rising::from(1.0), Vec::new());
             while let Some(rate) = rising.next() {
-                rising.tried(held(tried.len(), rate));
+                rising.tried(met(tried.len(), rate));
                 tried.push(rate);
             }
             tried

@@ -71,7 +71,7 @@ impl Lanes {
             let share = (count + lanes - 1 - number) / lanes;
             let client = client.clone();
             let slots = lane.handle.spawn(async move { client.open(share).await });
-            // A lane ends after its tasks: only a panic, which is told elsewhere, loses one.
+            // A lane ends after its tasks: only a panic, which is reported elsewhere, loses one.
             opened.push(slots.await.unwrap_or_else(|_| Ok(Vec::new()))?.into_iter());
         }
         let mut slots = Vec::with_capacity(count);
@@ -98,7 +98,7 @@ impl Drop for Lanes {
         self.stop.cancel();
         for lane in &mut self.lanes {
             if let Some(thread) = lane.thread.take() {
-                // Its connections are closed when it has ended; a panic was told already.
+                // Its connections are closed when it has ended; a panic was reported already.
                 let _ = thread.join();
             }
         }

@@ -1,4 +1,4 @@
-//! The search for the highest rate that holds an SLO: open loops at rising and
+//! The search for the highest rate that meets an SLO: open loops at rising and
 //! falling rates. Which rate comes next is in `ladder`, what one shows in `step`.
 
 use std::time::Duration;
@@ -6,57 +6,57 @@ use std::time::Duration;
 use super::figures;
 use super::ladder::{Rising, Search};
 use super::open::{MAX_FLYING, WARMUP};
+use super::outcome::{LoopResult, Note, void_of_lag};
 use super::prompts::Recipe;
-use super::step::{Extent, Shown, TRIES, held_share};
-use super::verdict::{Done, Note, void_of_lag};
+use super::step::{Extent, StepFinding, TRIES, met_share};
 use super::{Run, Stop};
 
-/// The steps of one repeat. What was sent at one rate is told; the rest is kept aside.
+/// The steps of one repeat. What was sent at one rate is reported; the rest is kept aside.
 #[derive(Default)]
-struct Steps(Vec<Done>);
+struct Steps(Vec<LoopResult>);
 
 impl Steps {
     /// The number of the next request.
     fn next(&self) -> u32 {
-        let sent: usize = self.0.iter().map(Done::requests).sum();
+        let sent: usize = self.0.iter().map(LoopResult::requests).sum();
         u32::try_from(sent).unwrap_or(u32::MAX)
     }
 }
 
 /// What came of trying a rate.
 enum Tried {
-    /// It says this of what the server holds.
-    Shown(Shown),
-    /// It says nothing, and neither does the search.
+    /// It shows this of what the server can serve.
+    Shown(StepFinding),
+    /// It shows nothing, and neither does the search.
     Useless(Option<Note>),
 }
 
 impl Run<'_, '_> {
     /// Open loops at rising and falling rates; the result is that of the highest
-    /// rate that held the SLO.
+    /// rate that met the SLO.
     pub(super) async fn search(
         &mut self,
         recipe: Recipe,
         expected: Duration,
-    ) -> Result<Done, Stop> {
+    ) -> Result<LoopResult, Stop> {
         let mut search = Search::from(one_at_a_time(expected));
         let (mut steps, mut time) = (Steps::default(), expected);
-        // The lowest rate that neither held nor broke the SLO, and why.
+        // The lowest rate that neither met nor broke the SLO, and why.
         let mut unsettled: Option<(f64, String)> = None;
         while let Some(rate) = search.next() {
             let shown = match self.try_rate(&recipe, rate, &mut time, &mut steps).await? {
                 Tried::Shown(shown) => shown,
-                Tried::Useless(note) => return Ok(self.told(steps, None, note)),
+                Tried::Useless(note) => return Ok(self.reported(steps, None, note)),
             };
-            let told = steps.0.last().and_then(|step| shown.told(rate, &step.records));
-            if let Some(told) = told {
-                unsettled = Some((rate, told));
+            let reason = steps.0.last().and_then(|step| shown.reason(rate, &step.records));
+            if let Some(reason) = reason {
+                unsettled = Some((rate, reason));
             }
-            search.tried(shown == Shown::Held);
+            search.tried(shown == StepFinding::Met);
         }
         let mut remarks = Vec::new();
-        if search.held().is_none() {
-            remarks.push("no rate was found that holds the SLO".to_owned());
+        if search.met().is_none() {
+            remarks.push("no rate was found that meets the SLO".to_owned());
         } else if search.fails().is_none() {
             remarks.push("no rate was found that breaks the SLO".to_owned());
         }
@@ -65,11 +65,11 @@ impl Run<'_, '_> {
         let is_bound = |rate: f64| bound.is_some_and(|bound| bound.total_cmp(&rate).is_eq());
         remarks.extend(unsettled.filter(|(rate, _)| is_bound(*rate)).map(|(_, reason)| reason));
         let note = (!remarks.is_empty()).then(|| Note::Remark(remarks.join("; ")));
-        Ok(self.told(steps, search.held(), note))
+        Ok(self.reported(steps, search.met(), note))
     }
 
     /// One rate, for as long as its requests ask for. `time`: the median time of a
-    /// request at the highest rate that held, as far as it is known.
+    /// request at the highest rate that met the SLO, as far as it is known.
     async fn try_rate(
         &mut self,
         recipe: &Recipe,
@@ -84,8 +84,8 @@ impl Run<'_, '_> {
             let step = self.open(recipe.clone(), first, rate, extent, *time).await;
             let times = self.keep_step(step, steps)?;
             let Some(step) = steps.0.last() else { break };
-            // It says nothing of what the server holds beside somebody else's requests.
-            if step.beside.foreign.is_some() {
+            // With foreign requests it shows nothing of what the server can serve.
+            if step.observations.foreign.is_some() {
                 return Ok(Tried::Useless(None));
             }
             // Nor does a client that lags, which a passing load on this machine makes it.
@@ -95,14 +95,14 @@ impl Run<'_, '_> {
                 }
                 return Ok(Tried::Useless(Some(note)));
             }
-            let shown = Shown::of(&step.records, &step.plan, self.spec.slo_share);
+            let shown = StepFinding::of(&step.records, &step.plan, self.spec.slo_share);
             let Some((_, median)) = times else { return Ok(Tried::Shown(shown)) };
             let longer = asked.stretched(rate, median);
-            if shown == Shown::Short && tries < TRIES && longer.is_longer(extent) {
+            if shown == StepFinding::Short && tries < TRIES && longer.is_longer(extent) {
                 extent = longer;
                 continue;
             }
-            if shown == Shown::Held {
+            if shown == StepFinding::Met {
                 *time = median.max(*time);
             }
             return Ok(Tried::Shown(shown));
@@ -112,12 +112,12 @@ impl Run<'_, '_> {
 
     /// The warm-up of a search, as wide as the search gets: a burst for the pace,
     /// rising rates until one breaks the SLO, then twice as many requests at once as
-    /// that one has in flight. What is told is the last of these.
-    pub(super) async fn warm_search(&mut self, recipe: Recipe) -> Result<Done, Stop> {
+    /// that one has in flight. The last of these is reported.
+    pub(super) async fn warm_search(&mut self, recipe: Recipe) -> Result<LoopResult, Stop> {
         let mut steps = Steps::default();
         let cold = self.burst(recipe.clone(), 0, WARMUP, "burst").await;
         let Some((mut expected, _)) = self.keep_step(cold, &mut steps)? else {
-            return Ok(self.told(steps, None, None));
+            return Ok(self.reported(steps, None, None));
         };
         let most = self.spec.requests_of(self.kind).unwrap_or(MAX_FLYING).min(MAX_FLYING);
         let mut rising = Rising::from(one_at_a_time(expected));
@@ -130,28 +130,32 @@ impl Run<'_, '_> {
                 expected = median;
             }
             width = (2.0 * rate * expected.as_secs_f64()).ceil() as u64;
-            rising.tried(steps.0.last().is_some_and(|step| self.holds(step)));
+            rising.tried(steps.0.last().is_some_and(|step| self.meets_slo(step)));
         }
         let (first, width) = (steps.next(), width.clamp(WARMUP, MAX_FLYING));
         let burst = self.burst(recipe, first, width, "burst").await;
         self.keep_step(burst, &mut steps)?;
-        Ok(self.told(steps, None, None))
+        Ok(self.reported(steps, None, None))
     }
 
-    /// Whether the SLO held so far: a warm-up is not long enough to say more.
-    fn holds(&self, step: &Done) -> bool {
-        held_share(&step.records, &step.plan) >= self.spec.slo_share
+    /// Whether the SLO was met so far: a warm-up is not long enough to say more.
+    fn meets_slo(&self, step: &LoopResult) -> bool {
+        met_share(&step.records, &step.plan) >= self.spec.slo_share
     }
 
     /// Keeps a step; the least and the median time of its requests. One that
     /// could not be done ends the repeat, and what was sent before is kept aside.
     fn keep_step(
         &mut self,
-        step: Result<Done, Stop>,
+        step: Result<LoopResult, Stop>,
         steps: &mut Steps,
     ) -> Result<Option<(Duration, Duration)>, Stop> {
         let step = step.and_then(|step| {
-            if self.bench.cancel().is_cancelled() { Err(Stop::Cancelled) } else { Ok(step) }
+            if self.repeat.session.cancel().is_cancelled() {
+                Err(Stop::Cancelled)
+            } else {
+                Ok(step)
+            }
         });
         match step {
             Ok(step) => {
@@ -171,22 +175,23 @@ impl Run<'_, '_> {
         }
     }
 
-    /// What is told: the step of a rate, or the last one. Somebody else's requests
+    /// What is reported: the step of a rate, or the last one. Somebody else's requests
     /// make all of it void.
-    fn told(&mut self, steps: Steps, max_rate: Option<f64>, note: Option<Note>) -> Done {
+    fn reported(&mut self, steps: Steps, max_rate: Option<f64>, note: Option<Note>) -> LoopResult {
         let mut steps = steps.0;
-        let foreign = steps.iter_mut().find_map(|step| step.beside.foreign.take());
-        let is_it = |step: &Done| max_rate.is_none_or(|rate| step.rate.total_cmp(&rate).is_eq());
+        let foreign = steps.iter_mut().find_map(|step| step.observations.foreign.take());
+        let is_it =
+            |step: &LoopResult| max_rate.is_none_or(|rate| step.rate.total_cmp(&rate).is_eq());
         let place = steps.iter().rposition(is_it);
-        let mut told = place.map(|place| steps.remove(place)).unwrap_or_default();
+        let mut reported = place.map(|place| steps.remove(place)).unwrap_or_default();
         self.keep_aside(steps);
-        told.beside.foreign = foreign;
-        Done { note, max_rate, ..told }
+        reported.observations.foreign = foreign;
+        LoopResult { note, max_rate, ..reported }
     }
 
-    /// Keeps the requests of steps that are not the one told.
-    fn keep_aside(&mut self, steps: Vec<Done>) {
-        self.bench.keep_aside(steps.into_iter().flat_map(Done::into_records));
+    /// Keeps the requests of steps that are not reported.
+    fn keep_aside(&mut self, steps: Vec<LoopResult>) {
+        self.repeat.keep_aside(steps.into_iter().flat_map(LoopResult::into_records));
     }
 }
 

@@ -1,7 +1,7 @@
 //! The workload `load`: closed loops of many slots, open loops on a schedule,
-//! ladders of them, and the highest rate that holds an SLO. Here is what a repeat
-//! of each does; the loops are in `closed`, `open` and `max_rate`, what is seen beside
-//! one in `beside`, what the records add up to in `figures` and `window`, when a ladder ends
+//! ladders of them, and the highest rate that meets an SLO. Here is what a repeat
+//! of each does; the loops are in `closed`, `open` and `max_rate`, what is seen during
+//! one in `observations`, what the records add up to in `figures` and `window`, when a ladder ends
 //! in `ladder`.
 
 use std::collections::BTreeMap;
@@ -9,17 +9,20 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::bench::prompt::dataset::PromptError;
+use crate::bench::error::BenchError;
+use crate::bench::metrics::{name_in_catalogue, some_of};
+use crate::bench::outcome::{RepeatOutcome, RepeatResult};
+use crate::bench::prompt::density::PromptError;
 use crate::bench::prompt::fitting::{FitError, LengthTarget, fit, fit_added, length};
 use crate::bench::prompt::length::some_missed;
-use crate::bench::repeat::{Repeat, RepeatOutcome};
-use crate::bench::suite::{Bench, BenchError};
+use crate::bench::repeat::RepeatContext;
 use crate::bench::traffic::{Sent, settle};
 use crate::client::error::is_too_long;
 use crate::client::record::{RequestErrorClass, RequestRecord};
 use crate::client::{Order, Slot};
 use crate::metric::{MetricValue, MetricValues};
 use crate::server::counters::Counters;
+use crate::workload::metrics::LOAD as METRICS;
 use crate::workload::{Load, LoadCase};
 
 use self::figures::Plan;
@@ -28,10 +31,10 @@ use self::generate::{Generated, Generator, Health};
 use self::ladder::{Rung, Rungs};
 use self::lanes::Lanes;
 use self::observations::LoadObservations;
+use self::outcome::{LoopResult, void_of_lag};
 use self::prompts::{Prompts, Recipe, Shared, Texts};
 use self::selection::Selection;
 use self::step::Extent;
-use self::verdict::{Done, void_of_lag};
 
 mod closed;
 mod figures;
@@ -42,10 +45,10 @@ mod lanes;
 mod max_rate;
 mod observations;
 mod open;
+mod outcome;
 mod prompts;
 mod selection;
 mod step;
-mod verdict;
 mod window;
 
 /// Prompts that may be tried until one is not too long.
@@ -62,12 +65,12 @@ pub(crate) struct State {
 }
 
 /// One repeat while it runs.
-struct Run<'b, 'a> {
-    bench: &'b mut Bench<'a>,
-    spec: &'b Load,
+struct Run<'r, 's> {
+    repeat: &'r mut RepeatContext<'s>,
+    state: &'r mut State,
+    spec: &'r Load,
     kind: LoadCase,
-    case: &'b str,
-    is_warmup: bool,
+    case: &'r str,
     /// What the server had counted when nothing was in flight.
     counters: Option<Counters>,
 }
@@ -81,8 +84,8 @@ enum Stop {
 }
 
 impl From<FitError> for Stop {
-    fn from(unfit: FitError) -> Self {
-        match unfit {
+    fn from(error: FitError) -> Self {
+        match error {
             FitError::Cancelled => Self::Cancelled,
             FitError::Unmet(reason) => Self::Skipped(reason),
             FitError::Failed(reason) => Self::Ended(RepeatOutcome::Failed(reason)),
@@ -91,42 +94,42 @@ impl From<FitError> for Stop {
 }
 
 impl From<PromptError> for Stop {
-    fn from(unready: PromptError) -> Self {
-        match unready {
-            PromptError::Dataset(fault) => Self::Skipped(fault.to_string()),
-            PromptError::FitError(unfit) => unfit.into(),
+    fn from(error: PromptError) -> Self {
+        match error {
+            PromptError::Dataset(error) => Self::Skipped(error.to_string()),
+            PromptError::Fit(error) => error.into(),
         }
     }
 }
 
 /// Runs one repeat of a case.
 pub(crate) async fn repeat(
-    bench: &mut Bench<'_>,
+    repeat: &mut RepeatContext<'_>,
+    state: &mut State,
     spec: &Load,
     kind: LoadCase,
     case: &str,
-    number: u32,
-) -> Result<Repeat, BenchError> {
-    let mut run = Run { bench, spec, kind, case, is_warmup: number == 0, counters: None };
+) -> Result<RepeatResult, BenchError> {
+    let mut run = Run { repeat, state, spec, kind, case, counters: None };
     if let Some(reason) = run.not_possible() {
         let metrics = BTreeMap::new();
-        return Ok(Repeat::without_requests(RepeatOutcome::Skipped(reason), metrics));
+        return Ok(RepeatResult::without_requests(RepeatOutcome::Skipped(reason), metrics));
     }
-    let verdict = match run.all().await {
+    let outcome = match run.all().await {
         Ok(repeat) => return Ok(repeat),
         Err(Stop::Cancelled) => return Err(BenchError::Cancelled),
         Err(Stop::Skipped(reason)) => RepeatOutcome::Skipped(reason),
-        Err(Stop::Ended(verdict)) => verdict,
+        Err(Stop::Ended(outcome)) => outcome,
     };
     // None of its own was sent: there are no figures, not even zeros.
-    Ok(Repeat::without_requests(verdict, MetricValues::new()))
+    Ok(RepeatResult::without_requests(outcome, MetricValues::new()))
 }
 
 impl Run<'_, '_> {
     /// Why this case is not tried.
     fn not_possible(&mut self) -> Option<String> {
         let needed = self.spec.prompt_tokens + self.spec.output_tokens;
-        if let Some(longest) = self.bench.server().max_model_len
+        if let Some(longest) = self.repeat.session.server().max_model_len
             && self.spec.dataset.is_none()
             && needed > longest
         {
@@ -142,21 +145,21 @@ impl Run<'_, '_> {
         if self.spec.is_judged_by(self.case) {
             return too_many_files(connections);
         }
-        too_many_files(connections).or_else(|| self.bench.load().rungs.beyond(self.spec, self.kind))
+        too_many_files(connections).or_else(|| self.state.rungs.beyond(self.spec, self.kind))
     }
 
-    async fn all(&mut self) -> Result<Repeat, Stop> {
+    async fn all(&mut self) -> Result<RepeatResult, Stop> {
         let recipe = self.recipe().await?;
         let expected = self.expected(&recipe).await?;
         let shared = recipe.shared_tokens();
         self.counters = self.scrape().await?;
         let done = match self.kind {
-            LoadCase::Concurrency(count) if self.is_warmup => {
+            LoadCase::Concurrency(count) if self.repeat.is_warmup() => {
                 self.burst(recipe, 0, count, "load").await?
             }
             LoadCase::Concurrency(count) => self.closed(recipe, count, expected).await?,
             LoadCase::Rate(rate) => {
-                let extent = if self.is_warmup {
+                let extent = if self.repeat.is_warmup() {
                     Extent::Requests(self.warmup_requests(rate, expected))
                 } else {
                     Extent::of(self.spec.requests_of(self.kind), self.spec)
@@ -165,26 +168,26 @@ impl Run<'_, '_> {
                 done.note = void_of_lag(&done.records).or(done.note);
                 done
             }
-            LoadCase::MaxRate if self.is_warmup => self.warm_search(recipe).await?,
+            LoadCase::MaxRate if self.repeat.is_warmup() => self.warm_search(recipe).await?,
             LoadCase::MaxRate => self.search(recipe, expected).await?,
         };
         Ok(self.judge(done, shared))
     }
 
     async fn scrape(&self) -> Result<Option<Counters>, Stop> {
-        let scrape = Counters::scrape(self.bench.http());
-        self.bench.cancel().run_until_cancelled(scrape).await.ok_or(Stop::Cancelled)
+        let scrape = Counters::scrape(self.repeat.session.http());
+        self.repeat.session.cancel().run_until_cancelled(scrape).await.ok_or(Stop::Cancelled)
     }
 
     /// What the prompts are made of.
     async fn recipe(&mut self) -> Result<Recipe, Stop> {
         let recipe = Recipe {
-            salt: self.bench.salt_number(&["load", self.case]),
-            seed: format!("{} {} {}", self.bench.seed(), self.bench.repeat_name(), self.case),
+            salt: self.repeat.salt_number(&["load", self.case]),
+            seed: format!("{} {} {}", self.repeat.session.seed(), self.repeat.name(), self.case),
             texts: Texts::Seeded { shared: None, own_bytes: 1 },
             route: self.spec.endpoint,
             output_tokens: self.spec.output_tokens,
-            model: self.bench.server().model.clone(),
+            model: self.repeat.session.server().model.clone(),
         };
         let texts = match &self.spec.dataset {
             Some(path) => self.selected(path).await?,
@@ -195,7 +198,7 @@ impl Run<'_, '_> {
 
     /// The prompts of a dataset.
     async fn selected(&mut self, path: &Path) -> Result<Texts, Stop> {
-        let selection = Selection::of(self.bench, path, self.spec).await?;
+        let selection = Selection::of(self.repeat, path, self.spec).await?;
         Ok(Texts::Dataset(Arc::new(selection.map_err(Stop::Skipped)?)))
     }
 
@@ -215,11 +218,11 @@ impl Run<'_, '_> {
             let texts = Texts::Seeded { shared, own_bytes: own(bytes) };
             Recipe { texts, ..probe.clone() }.prepare(name, 0)
         };
-        let mut wanted = LengthTarget::new(&purpose, spec.prompt_tokens);
-        if let Some(longest) = self.bench.server().max_model_len {
-            wanted = wanted.at_most(longest.saturating_sub(spec.output_tokens));
+        let mut target = LengthTarget::new(&purpose, spec.prompt_tokens);
+        if let Some(longest) = self.repeat.session.server().max_model_len {
+            target = target.at_most(longest.saturating_sub(spec.output_tokens));
         }
-        let bytes = fit(self.bench, wanted, make).await?;
+        let bytes = fit(self.repeat, target, make).await?;
         Ok(Texts::Seeded { shared, own_bytes: own(bytes) })
     }
 
@@ -227,34 +230,34 @@ impl Run<'_, '_> {
     /// have the same.
     async fn fitted_shared(&mut self, probe: &Recipe, tokens: u64) -> Result<Shared, Stop> {
         let purpose = format!("load shared {tokens} {:?}", self.spec.endpoint);
-        if let Some(shared) = self.bench.load().shared.get(&purpose) {
+        if let Some(shared) = self.state.shared.get(&purpose) {
             return Ok(*shared);
         }
         let around = |name: &str| probe.prepare_shared(name, None);
         let probe = probe.clone();
         let make = move |bytes, name: &str| probe.prepare_shared(name, Some(bytes));
-        let wanted = LengthTarget::new(&purpose, tokens);
-        let bytes = fit_added(self.bench, wanted, &around("around"), make.clone()).await?;
+        let target = LengthTarget::new(&purpose, tokens);
+        let bytes = fit_added(self.repeat, target, &around("around"), make.clone()).await?;
         // The word in its place is a token.
-        let without = length(self.bench, &around("without")).await?;
-        let with = length(self.bench, &make(bytes, "with")).await?;
+        let without = length(self.repeat, &around("without")).await?;
+        let with = length(self.repeat, &make(bytes, "with")).await?;
         let tokens = with.zip(without).map(|(with, without)| (with + 1).saturating_sub(without));
         let shared = Shared { bytes, tokens };
-        self.bench.load().shared.insert(purpose, shared);
+        self.state.shared.insert(purpose, shared);
         Ok(shared)
     }
 
     /// How long a request takes: as the case's last repeat showed, or one by itself.
     async fn expected(&mut self, recipe: &Recipe) -> Result<Duration, Stop> {
-        if let Some(time) = self.bench.load().expected.get(self.case) {
+        if let Some(time) = self.state.expected.get(self.case) {
             return Ok(*time);
         }
         let before = self.scrape().await?;
         let record = self.pilot(recipe).await;
         let (seconds, error) = (record.e2e_ms().unwrap_or(0.0) / 1e3, record.failure().cloned());
-        let told = record.usage.is_some();
+        let is_counted = record.usage.is_some();
         let sent = Sent::of(std::slice::from_ref(&record));
-        self.bench.keep_aside([record]);
+        self.repeat.keep_aside([record]);
         match error {
             Some(error) if error.class == RequestErrorClass::Cancelled => Err(Stop::Cancelled),
             Some(error) => {
@@ -265,11 +268,12 @@ impl Run<'_, '_> {
                 Err(Stop::Ended(RepeatOutcome::Failed(reason)))
             }
             None => {
-                let cancel = self.bench.cancel().clone();
-                settle(before.as_ref(), self.bench.http(), sent, &cancel).await;
-                if self.kind == LoadCase::MaxRate && self.spec.slo.tpot_ms.is_some() && !told {
+                let cancel = self.repeat.session.cancel().clone();
+                settle(before.as_ref(), self.repeat.session.http(), sent, &cancel).await;
+                if self.kind == LoadCase::MaxRate && self.spec.slo.tpot_ms.is_some() && !is_counted
+                {
                     let reason =
-                        "the SLO bounds the time per token, and the server tells no tokens";
+                        "the SLO bounds the time per token, and the server reports no tokens";
                     return Err(Stop::Skipped(reason.to_owned()));
                 }
                 Ok(Duration::from_secs_f64(seconds))
@@ -281,16 +285,16 @@ impl Run<'_, '_> {
     async fn pilot(&mut self, recipe: &Recipe) -> RequestRecord {
         let mut place = 0;
         loop {
-            let index = self.bench.position(0);
+            let index = self.repeat.position(0);
             let order = Order { index, purpose: "calibration", scheduled_ns: None };
             let prompt = recipe.aside().prepare(&format!("pilot {place}"), place);
-            let record = self.bench.send(&prompt, order).await.record;
+            let record = self.repeat.send(&prompt, order).await.record;
             match &recipe.texts {
                 Texts::Dataset(selection)
                     if place < MAX_PILOTS && record.error.as_ref().is_some_and(is_too_long) =>
                 {
-                    selection.refuse(self.bench, place);
-                    self.bench.keep_aside([record]);
+                    selection.refuse(self.repeat, place);
+                    self.repeat.keep_aside([record]);
                     place += 1;
                 }
                 _ => return record,
@@ -300,10 +304,10 @@ impl Run<'_, '_> {
 
     fn generator(&self, prompts: Prompts, slots: u64, purpose: &str) -> Generator {
         Generator {
-            client: Arc::new(self.bench.client().clone()),
+            client: Arc::new(self.repeat.session.client().clone()),
             prompts,
-            clock: self.bench.clock(),
-            cancel: self.bench.cancel().clone(),
+            clock: self.repeat.clock(),
+            cancel: self.repeat.session.cancel().clone(),
             purpose: purpose.into(),
             until_ns: None,
             health: Arc::new(Health::new(u32::try_from(2 * slots + 16).unwrap_or(u32::MAX))),
@@ -312,20 +316,20 @@ impl Run<'_, '_> {
 
     /// What takes its time to build, unless a stop is asked for meanwhile.
     async fn built<T>(&self, building: impl Future<Output = T>) -> Result<T, Stop> {
-        self.bench.cancel().run_until_cancelled(building).await.ok_or(Stop::Cancelled)
+        self.repeat.session.cancel().run_until_cancelled(building).await.ok_or(Stop::Cancelled)
     }
 
     /// Threads and their connections, opened before the clock matters.
     async fn slots(&mut self, count: usize) -> Result<(Lanes, Vec<Slot>), Stop> {
-        let lanes = Lanes::start(count).map_err(|fault| {
-            Stop::Ended(RepeatOutcome::Failed(format!("no thread for the load: {fault}")))
+        let lanes = Lanes::start(count).map_err(|error| {
+            Stop::Ended(RepeatOutcome::Failed(format!("no thread for the load: {error}")))
         })?;
-        let opened = self.built(lanes.open(self.bench.client(), count)).await?;
+        let opened = self.built(lanes.open(self.repeat.session.client(), count)).await?;
         let slots = opened.map_err(|error| {
-            let now = self.bench.clock().elapsed_ns();
+            let now = self.repeat.clock().elapsed_ns();
             let message = error.message.clone();
-            // Nothing was sent; the record holds why.
-            self.bench.keep_aside([RequestRecord {
+            // Nothing was sent; the record says why.
+            self.repeat.keep_aside([RequestRecord {
                 purpose: "connection".to_owned(),
                 scheduled_ns: now,
                 sent_ns: now,
@@ -342,45 +346,54 @@ impl Run<'_, '_> {
     fn done(
         &mut self,
         recipe: &Recipe,
-        (generated, beside): (Generated, LoadObservations),
+        (generated, observations): (Generated, LoadObservations),
         first: u32,
         health: &Health,
-    ) -> Done {
+    ) -> LoopResult {
         let mut records = generated.records;
         let (mut refused, mut remarks) = (Vec::new(), Vec::new());
         if let Texts::Dataset(selection) = &recipe.texts {
             let requests = records.len();
-            refused = selection.take_refused(self.bench, &mut records, first);
+            refused = selection.take_refused(self.repeat, &mut records, first);
             remarks = selection.remarks(requests, &refused, first);
         }
         let plan = Plan { open: false, window: generated.busy, slo: self.spec.slo };
         let gave_up = health.given_up();
-        let mut done = Done { records, refused, gave_up, plan, remarks, beside, ..Done::default() };
-        done.number(self.bench.position(first as usize));
+        let mut done = LoopResult {
+            records,
+            refused,
+            gave_up,
+            plan,
+            remarks,
+            observations,
+            ..LoopResult::default()
+        };
+        done.number(self.repeat.position(first as usize));
         done
     }
 
-    fn judge(&mut self, mut done: Done, shared: Option<u64>) -> Repeat {
+    fn judge(&mut self, mut done: LoopResult, shared: Option<u64>) -> RepeatResult {
         let LoadObservations { counters, readings, ran, foreign } =
-            std::mem::take(&mut done.beside);
+            std::mem::take(&mut done.observations);
         if let Some((from_ns, to_ns)) = ran {
-            self.bench.measured(from_ns, to_ns);
+            self.repeat.measured(from_ns, to_ns);
         }
         let mut metrics = figures::metrics(&done.records, &done.plan);
         if !done.records.is_empty() {
             let shared = shared.map(|tokens| tokens as f64);
-            for (name, value) in [("max_rate", done.max_rate), ("shared_prefix_tokens", shared)] {
-                metrics.insert(name.to_owned(), value.map(MetricValue::Number));
-            }
+            metrics.extend(some_of!(METRICS;
+                "max_rate": done.max_rate,
+                "shared_prefix_tokens": shared,
+            ));
             let counters = counters.as_ref().map(|(before, after)| (before, after));
             figures::counted(counters, &readings, &mut metrics);
         }
         let void = foreign.or_else(|| self.missed(&done.records));
-        let verdict = done.verdict(self.spec.output_tokens, void);
-        if let RepeatOutcome::Ok(_) = verdict {
+        let outcome = done.outcome(self.spec.output_tokens, void);
+        if let RepeatOutcome::Ok(_) = outcome {
             self.keep(&done.records, &metrics);
         }
-        Repeat { verdict, metrics, records: done.into_records() }
+        RepeatResult { outcome, metrics, records: done.into_records() }
     }
 
     /// Why these prompts are not as long as was asked for; those of a dataset have
@@ -402,20 +415,25 @@ impl Run<'_, '_> {
             // A search has kept the time of one request at a time.
             LoadCase::MaxRate => return,
         };
-        let Some(median_e2el_ms) = number("median_e2el_ms") else { return };
+        let Some(median_e2el_ms) = number(const { name_in_catalogue(METRICS, "median_e2el_ms") })
+        else {
+            return;
+        };
         self.expect(Duration::from_secs_f64(median_e2el_ms / 1e3));
-        let whole = number("total_output_tokens").zip(number("duration"));
+        let whole = number(const { name_in_catalogue(METRICS, "total_output_tokens") })
+            .zip(number(const { name_in_catalogue(METRICS, "duration") }));
         let whole = whole.map(|(tokens, seconds)| tokens / seconds);
-        if let Some((load, whole)) = load.zip(whole).filter(|_| !self.is_warmup) {
-            let output_throughput = number("output_throughput");
+        if let Some((load, whole)) = load.zip(whole).filter(|_| !self.repeat.is_warmup()) {
+            let output_throughput =
+                number(const { name_in_catalogue(METRICS, "output_throughput") });
             let requests = records.len() as f64;
             let rung = Rung { output_throughput, whole, load, requests, median_e2el_ms };
-            self.bench.load().rungs.note(self.case, rung);
+            self.state.rungs.note(self.case, rung);
         }
     }
 
     /// Keeps how long a request of this case takes.
     fn expect(&mut self, time: Duration) {
-        self.bench.load().expected.insert(self.case.to_owned(), time);
+        self.state.expected.insert(self.case.to_owned(), time);
     }
 }

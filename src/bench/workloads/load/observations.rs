@@ -1,4 +1,4 @@
-//! What is seen beside one loop: what the server counted of it, and when it ran. Of
+//! What is seen during one loop: what the server counted of it, and when it ran. Of
 //! a search each step has its own.
 
 use std::future::Future;
@@ -10,7 +10,7 @@ use crate::client::clock::now_ns;
 use crate::server::counters::Counters;
 use crate::telemetry::watch::{Readings, Watch};
 
-/// What was seen beside a loop.
+/// What was seen during a loop.
 #[derive(Debug, Default)]
 pub(crate) struct LoadObservations {
     /// The counters with nothing in flight, before and after; `None` where the
@@ -25,24 +25,26 @@ pub(crate) struct LoadObservations {
 }
 
 impl Run<'_, '_> {
-    /// Runs a loop and looks at the server meanwhile. The counters after one loop are
+    /// Runs a loop and reads its counters meanwhile. The counters after one loop are
     /// those before the next: what was served between them is foreign.
     pub(super) async fn watched(
         &mut self,
         running: impl Future<Output = Generated>,
     ) -> Result<(Generated, LoadObservations), Stop> {
-        let watch = Watch::start(self.bench.http().clone(), self.counters.is_some());
+        let watch = Watch::start(self.repeat.session.http().clone(), self.counters.is_some());
         let began_ns = now_ns();
         let generated = running.await;
         let ran = Some((began_ns, now_ns()));
         let readings = watch.stop();
-        self.bench.watched(&readings);
-        let cancel = self.bench.cancel().clone();
+        self.repeat.session.record_counters(&readings);
+        let cancel = self.repeat.session.cancel().clone();
         if cancel.is_cancelled() {
             return Err(Stop::Cancelled);
         }
         let (before, sent) = (self.counters.as_ref(), Sent::of(&generated.records));
-        let (counters, foreign) = match settle(before, self.bench.http(), sent, &cancel).await {
+        let (counters, foreign) = match settle(before, self.repeat.session.http(), sent, &cancel)
+            .await
+        {
             Settled::Ours(after) => (self.counters.replace(*after.clone()).zip(Some(*after)), None),
             Settled::Unknown => (None, None),
             Settled::Not(reason) => (None, Some(reason)),

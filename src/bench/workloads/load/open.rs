@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::figures::Plan;
 use super::generate::Schedule;
+use super::outcome::LoopResult;
 use super::prompts::{Amount, Prompts, Recipe};
 use super::step::Extent;
-use super::verdict::Done;
 use super::{Run, Stop, window};
 
 /// Requests of a warm-up at the least.
@@ -36,7 +36,7 @@ impl Run<'_, '_> {
         rate: f64,
         extent: Extent,
         expected: Duration,
-    ) -> Result<Done, Stop> {
+    ) -> Result<LoopResult, Stop> {
         let (amount, most) = match extent {
             Extent::Requests(requests) => (Amount::exactly(requests), requests),
             Extent::Seconds(lasting) => {
@@ -65,7 +65,7 @@ impl Run<'_, '_> {
         let ran = self.watched(generator.open(&lanes, slots, schedule)).await?;
         let mut done = self.done(&recipe, ran, first, &health);
         let window = done.window(window::open);
-        Ok(Done { plan: Plan { open: true, window, slo: self.spec.slo }, rate, ..done })
+        Ok(LoopResult { plan: Plan { open: true, window, slo: self.spec.slo }, rate, ..done })
     }
 }
 

@@ -1,6 +1,6 @@
 //! Prompts of a load: fitted to a length before the clock, or a dataset's, built by a thread of
 //! their own a bounded number ahead, so that neither memory nor the timed path
-//! holds them all.
+//! contains them all.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -52,7 +52,7 @@ pub(crate) enum Texts {
 pub(crate) struct Shared {
     /// Bytes of its text, behind a salt.
     pub(crate) bytes: usize,
-    /// Its length as the server counts it, the salt included; `None` where it does not tell.
+    /// Its length as the server counts it, the salt included; `None` where it does not report it.
     pub(crate) tokens: Option<u64>,
 }
 

@@ -1,12 +1,13 @@
 //! The prompts of a load that come from a dataset: which of its entries are sent,
-//! in which order, and what a repeat must say of those that were not.
+//! in which order, and the remarks on those that were not.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::bench::prompt::dataset::{Overhead, PromptError, weighed_for};
-use crate::bench::suite::Bench;
+use crate::bench::prompt::dataset::Overhead;
+use crate::bench::prompt::density::{PromptError, with_density_where_tight};
+use crate::bench::repeat::RepeatContext;
 use crate::client::error::is_too_long;
 use crate::client::record::RequestRecord;
 use crate::workload::{Dataset, Load, Prompt};
@@ -25,21 +26,23 @@ impl Selection {
     /// The entries that fit, as far as that can be known; `Err` has the reason
     /// where none does.
     pub(crate) async fn of(
-        bench: &mut Bench<'_>,
+        repeat: &mut RepeatContext<'_>,
         path: &Path,
         spec: &Load,
     ) -> Result<Result<Self, String>, PromptError> {
-        let longest = bench.server().max_model_len;
+        let longest = repeat.session.server().max_model_len;
         let largest = |dataset: &Dataset| {
             (0..dataset.count()).map(|entry| dataset.prompt_bytes(entry)).max().unwrap_or(0)
         };
         // A chat of many messages is rare: its text counts for more.
-        let beside = Overhead { messages: 2, output_tokens: spec.output_tokens };
-        let source = weighed_for(bench, path, spec.endpoint, largest, beside).await?;
+        let overhead = Overhead { messages: 2, output_tokens: spec.output_tokens };
+        let source =
+            with_density_where_tight(repeat, path, spec.endpoint, largest, overhead).await?;
         let dataset = Arc::clone(source.dataset());
         let fits =
-            |entry: &usize| source.holds(*entry, dataset.prompt_bytes(*entry), beside, longest);
-        let entries: Vec<usize> = source.order(bench.seed()).into_iter().filter(fits).collect();
+            |entry: &usize| source.accepts(*entry, dataset.prompt_bytes(*entry), overhead, longest);
+        let entries: Vec<usize> =
+            source.order(repeat.session.seed()).into_iter().filter(fits).collect();
         let selection = Self { path: path.to_owned(), dataset, entries, longest };
         Ok(if selection.entries.is_empty() { Err(selection.left_out(0)) } else { Ok(selection) })
     }
@@ -64,24 +67,24 @@ impl Selection {
     /// of the request of the first entry.
     pub(crate) fn take_refused(
         &self,
-        bench: &mut Bench<'_>,
+        repeat: &mut RepeatContext<'_>,
         records: &mut Vec<RequestRecord>,
         first: u32,
     ) -> Vec<RequestRecord> {
         let refused = |record: &mut RequestRecord| record.error.as_ref().is_some_and(is_too_long);
         let refused: Vec<RequestRecord> = records.extract_if(.., refused).collect();
         for record in &refused {
-            self.refuse(bench, record.index.saturating_sub(first) as usize);
+            self.refuse(repeat, record.index.saturating_sub(first) as usize);
         }
         refused
     }
 
     /// The same for one prompt.
-    pub(crate) fn refuse(&self, bench: &mut Bench<'_>, place: usize) {
-        bench.sources().refuse(&self.path, self.entry(place));
+    pub(crate) fn refuse(&self, repeat: &mut RepeatContext<'_>, place: usize) {
+        repeat.session.sources().refuse(&self.path, self.entry(place));
     }
 
-    /// What is to be said of a repeat that sent `requests`, of which the server
+    /// The remarks on a repeat that sent `requests`, of which the server
     /// refused some.
     pub(crate) fn remarks(
         &self,

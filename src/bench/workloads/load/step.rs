@@ -1,5 +1,5 @@
 //! One rate of a search: for how long it is kept up, and what its requests show. A
-//! rate is called held only after its pipe was full: what is judged before that are
+//! rate meets the SLO only after its pipe was full: what is judged before that are
 //! the first requests, which have the server to themselves. Pure.
 
 use std::time::Duration;
@@ -14,8 +14,8 @@ use crate::workload::Load;
 const MIN_SPANS: u64 = 3;
 /// Those that are aimed at: requests take longer at a higher rate.
 const AIM: f64 = 3.5;
-/// A step is so many times as long as was asked for at the most.
-pub(crate) const MOST: u32 = 10;
+/// A step is at most so many times as long as was asked for.
+pub(crate) const MAX_STRETCH: u32 = 10;
 /// How often a step may be done to be long enough.
 pub(crate) const TRIES: u32 = 3;
 /// Growth of the requests in flight, from one half of what is judged to the other,
@@ -43,9 +43,11 @@ impl Extent {
         match self {
             Self::Requests(asked) => {
                 let needed = (rate * seconds).ceil() as u64;
-                Self::Requests(needed.clamp(asked, asked.saturating_mul(u64::from(MOST))))
+                Self::Requests(needed.clamp(asked, asked.saturating_mul(u64::from(MAX_STRETCH))))
             }
-            Self::Seconds(asked) => Self::Seconds(seconds.clamp(asked, asked * f64::from(MOST))),
+            Self::Seconds(asked) => {
+                Self::Seconds(seconds.clamp(asked, asked * f64::from(MAX_STRETCH)))
+            }
         }
     }
 
@@ -61,59 +63,58 @@ impl Extent {
 
 /// What a step shows of its rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Shown {
-    Held,
+pub(crate) enum StepFinding {
+    Met,
     Broken,
-    /// The SLO held so far: the pipe may not have been full.
+    /// The SLO was met so far: the pipe may not have been full.
     Short,
-    /// The SLO held so far: more and more requests were in flight.
+    /// The SLO was met so far: more and more requests were in flight.
     Growing,
 }
 
-impl Shown {
-    /// What the requests of a step show, where a share of them is to hold the SLO.
+impl StepFinding {
+    /// What the requests of a step show, where a share of them is to meet the SLO.
     pub(crate) fn of(records: &[RequestRecord], plan: &Plan, share: f64) -> Self {
         let times = figures::times(records).zip(arrivals(records));
         let Some(((_, median), (first, last))) = times else { return Self::Broken };
         let median = u64::try_from(median.as_nanos()).unwrap_or(u64::MAX);
         if last - first < median.saturating_mul(MIN_SPANS) {
-            let holds = held_share(records, plan) >= share;
-            return if holds { Self::Short } else { Self::Broken };
+            let met = met_share(records, plan) >= share;
+            return if met { Self::Short } else { Self::Broken };
         }
         let full = first + median;
         let place = records.partition_point(|record| record.scheduled_ns < full);
         let judged = &records[place..];
-        if held_share(judged, plan) < share {
+        if met_share(judged, plan) < share {
             Self::Broken
         } else if grows(records, (full, last), judged.len()) {
             Self::Growing
         } else {
-            Self::Held
+            Self::Met
         }
     }
 
-    /// What is to be said of a rate that is not called held though its requests held
-    /// the SLO.
-    pub(crate) fn told(self, rate: f64, records: &[RequestRecord]) -> Option<String> {
+    /// Why a rate is not counted as meeting the SLO though its requests met it.
+    pub(crate) fn reason(self, rate: f64, records: &[RequestRecord]) -> Option<String> {
         let seconds = arrivals(records).map_or(0.0, |(from, to)| (to - from) as f64 / 1e9);
         let median = figures::times(records).map_or(0.0, |(_, median)| median.as_secs_f64());
         match self {
-            Self::Held | Self::Broken => None,
+            Self::Met | Self::Broken => None,
             Self::Short => Some(format!(
-                "{rate:.3}/s is not called held: its arrivals lasted {seconds:.1} s, less than \
+                "{rate:.3}/s is not counted as meeting the SLO: its arrivals lasted {seconds:.1} s, less than \
                  {MIN_SPANS} median request times of {median:.1} s (more `requests` or a longer \
                  `duration` would show)"
             )),
             Self::Growing => Some(format!(
-                "{rate:.3}/s is not called held: more and more requests were in flight"
+                "{rate:.3}/s is not counted as meeting the SLO: more and more requests were in flight"
             )),
         }
     }
 }
 
-/// Share of the requests that held the SLO, failed ones included; the lesser of
+/// Share of the requests that met the SLO, failed ones included; the lesser of
 /// all requests and the later half of them, where a queue that grows shows.
-pub(crate) fn held_share(records: &[RequestRecord], plan: &Plan) -> f64 {
+pub(crate) fn met_share(records: &[RequestRecord], plan: &Plan) -> f64 {
     let share = |some: &[RequestRecord]| {
         let good = some.iter().filter(|r| is_complete(r) && is_good(r, plan)).count();
         good as f64 / some.len().max(1) as f64
@@ -171,8 +172,8 @@ mod tests {
         each.collect()
     }
 
-    fn shown(records: &[RequestRecord]) -> Shown {
-        Shown::of(records, &PLAN, 0.95)
+    fn shown(records: &[RequestRecord]) -> StepFinding {
+        StepFinding::of(records, &PLAN, 0.95)
     }
 
     #[test]
@@ -180,30 +181,32 @@ mod tests {
         // 300 requests at 60 a second are all in flight at once, and first tokens come
         // at once: the server ends 10 a second.
         let crowd = arriving(60.0, 300, |_| 0.2, |due| 5.0 - due + due * 6.0);
-        assert_eq!(shown(&crowd), Shown::Short);
-        let told = Shown::Short.told(60.0, &crowd).expect("said");
+        assert_eq!(shown(&crowd), StepFinding::Short);
+        let reason = StepFinding::Short.reason(60.0, &crowd).expect("a reason");
         assert!(
-            told.starts_with("60.000/s is not called held: its arrivals lasted 5.0 s"),
-            "{told}"
+            reason.starts_with(
+                "60.000/s is not counted as meeting the SLO: its arrivals lasted 5.0 s"
+            ),
+            "{reason}"
         );
         // As long as three times what a request takes, it is.
         let steady = arriving(10.0, 300, |_| 0.2, |_| 9.0);
-        assert_eq!(shown(&steady), Shown::Held);
-        assert_eq!(Shown::Held.told(10.0, &steady), None);
+        assert_eq!(shown(&steady), StepFinding::Met);
+        assert_eq!(StepFinding::Met.reason(10.0, &steady), None);
     }
 
     #[test]
     fn what_comes_after_the_pipe_is_full_is_judged() {
         // The first 10 s have the server to themselves, and are most of what is good.
         let late = arriving(10.0, 300, |due| if due < 22.0 { 0.2 } else { 3.0 }, |_| 9.5);
-        assert_eq!(shown(&late), Shown::Broken);
+        assert_eq!(shown(&late), StepFinding::Broken);
         // A slow start is none of it.
         let cold = arriving(10.0, 300, |due| if due < 8.0 { 3.0 } else { 0.2 }, |_| 9.5);
-        assert_eq!(shown(&cold), Shown::Held);
+        assert_eq!(shown(&cold), StepFinding::Met);
         // What breaks the SLO before the pipe is full breaks it then.
         let soon = arriving(60.0, 300, |due| due, |_| 30.0);
-        assert_eq!(shown(&soon), Shown::Broken);
-        assert_eq!(shown(&[]), Shown::Broken);
+        assert_eq!(shown(&soon), StepFinding::Broken);
+        assert_eq!(shown(&[]), StepFinding::Broken);
     }
 
     #[test]
@@ -211,9 +214,9 @@ mod tests {
         // Shared by all that came, 10 a second are done where 14 come: who comes at t is
         // done after half of t.
         let shared = arriving(14.0, 2000, |_| 0.2, |due| 1.0 + 0.49 * due);
-        assert_eq!(shown(&shared), Shown::Growing);
-        let told = Shown::Growing.told(14.0, &shared).expect("said");
-        assert!(told.ends_with("more and more requests were in flight"), "{told}");
+        assert_eq!(shown(&shared), StepFinding::Growing);
+        let reason = StepFinding::Growing.reason(14.0, &shared).expect("a reason");
+        assert!(reason.ends_with("more and more requests were in flight"), "{reason}");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What throughput is counted in: the time in which all slots of a closed loop are
 //! busy, or the pipe of an open one is full. Where that is too short there is none,
-//! and why is said. Pure.
+//! and a reason. Pure.
 
 use super::figures::is_complete;
 use crate::client::record::RequestRecord;
@@ -14,7 +14,7 @@ const MIN_ENDED: usize = 5;
 pub(crate) type Window = (u64, u64);
 
 /// From one median request time after the first arrival, when the pipe is full, to
-/// the last arrival; `Err` says why there is no such window.
+/// the last arrival; `Err` has the reason where there is none.
 pub(crate) fn open(records: &[RequestRecord]) -> Result<Window, String> {
     let (Some((first, last)), Some(median)) = (arrivals(records), median(records)) else {
         return Err("no request came to its end".to_owned());

@@ -3,13 +3,15 @@
 
 use super::Seen;
 use super::sending::Sequence;
+use crate::bench::metrics::some_of;
 use crate::client::record::RequestRecord;
 use crate::metric::{MetricValue, MetricValues};
 use crate::statistics::distribution::Distribution;
 use crate::statistics::{Interval, mean_interval, slope, upper_bound};
-use crate::telemetry::summary::EngineTold;
+use crate::telemetry::summary::EngineActivity;
 use crate::telemetry::watch::Readings;
 use crate::workload::MIN_OF_AN_HOUR;
+use crate::workload::metrics::STABILITY as METRICS;
 
 const NS_PER_HOUR: f64 = 3.6e12;
 
@@ -28,25 +30,27 @@ pub(super) fn metrics(sequence: &Sequence, seen: &Seen<'_>) -> MetricValues {
     // What another process of the server takes is no growth.
     let is_one_life = seen.restarts.unwrap_or(0) == 0 && outages.count() == 0;
     let memory = memory(seen.readings, seen.engine).filter(|_| is_one_life);
-    let mut metrics = MetricValues::new();
     let usage = records.iter().filter_map(|record| record.usage);
     let prompts = Distribution::of(usage.map(|usage| usage.prompt_tokens as f64));
-    let mut tell = |name: String, value: Option<f64>| {
-        metrics.insert(name, value.filter(|value| value.is_finite()).map(MetricValue::Number));
-    };
-    tell("requests".to_owned(), Some(tried as f64));
-    tell("failed".to_owned(), Some(failed as f64));
-    tell("failure_rate".to_owned(), (tried > 0).then(|| failed as f64 / tried as f64));
-    tell("failure_rate_high".to_owned(), upper_bound(failed, tried));
-    tell("prompt_tokens".to_owned(), prompts.mean());
-    tell("duration".to_owned(), duration);
-    tell("memory_growth_bytes".to_owned(), memory.as_ref().map(|memory| memory.growth));
     let per_hour = memory.as_ref().and_then(|memory| memory.per_hour).filter(|_| is_hourly);
-    tell("memory_growth_bytes_per_hour".to_owned(), per_hour);
-    tell("restarts".to_owned(), seen.restarts.map(|restarts| restarts as f64));
-    tell("outages".to_owned(), Some(outages.count() as f64));
     let longest = outages.longest_ns(seen.ended_ns).map(|ns| ns as f64 / 1e9);
-    tell("outage_seconds_max".to_owned(), longest);
+    let mut metrics = some_of!(METRICS;
+        "requests": tried as f64,
+        "failed": failed as f64,
+        "failure_rate": (tried > 0).then(|| failed as f64 / tried as f64),
+        "failure_rate_high": upper_bound(failed, tried),
+        "prompt_tokens": prompts.mean(),
+        "duration": duration,
+        "memory_growth_bytes": finite(memory.as_ref().map(|memory| memory.growth)),
+        "memory_growth_bytes_per_hour": finite(per_hour),
+        "memory_growth_of": memory.as_ref().map(|memory| memory.whose),
+        "restarts": seen.restarts.map(|restarts| restarts as f64),
+        "outages": outages.count() as f64,
+        "outage_seconds_max": longest,
+    );
+    let mut insert = |name: String, value: Option<f64>| {
+        metrics.insert(name, finite(value).map(MetricValue::Number));
+    };
     let kinds: [(&str, Latency); 3] = [
         ("ttft", RequestRecord::ttft_ms),
         ("tpot", RequestRecord::tpot_ms),
@@ -58,7 +62,7 @@ pub(super) fn metrics(sequence: &Sequence, seen: &Seen<'_>) -> MetricValues {
             pairs.filter(|(record, _)| record.failure().is_none())
         };
         let median = Distribution::of(good().filter_map(|(record, _)| read(record))).median();
-        tell(format!("median_{name}_ms"), median);
+        insert(format!("median_{name}_ms"), median);
         let along = |x: fn(&RequestRecord) -> f64| {
             let mut groups: Vec<Vec<(f64, f64)>> = Vec::new();
             for (record, length) in good() {
@@ -76,14 +80,16 @@ pub(super) fn metrics(sequence: &Sequence, seen: &Seen<'_>) -> MetricValues {
             ("drift_per_request", requests.map(as_share)),
             ("halves_ratio", halves),
         ] {
-            tell(format!("{name}_{what}"), found.map(|(value, _)| value));
-            tell(format!("{name}_{what}_low"), found.map(|(_, interval)| interval.low));
-            tell(format!("{name}_{what}_high"), found.map(|(_, interval)| interval.high));
+            insert(format!("{name}_{what}"), found.map(|(value, _)| value));
+            insert(format!("{name}_{what}_low"), found.map(|(_, interval)| interval.low));
+            insert(format!("{name}_{what}_high"), found.map(|(_, interval)| interval.high));
         }
     }
-    let whose = memory.map(|memory| MetricValue::Text(memory.whose.to_owned()));
-    metrics.insert("memory_growth_of".to_owned(), whose);
     metrics
+}
+
+fn finite(value: Option<f64>) -> Option<f64> {
+    value.filter(|value| value.is_finite())
 }
 
 /// A slope of logarithms as a relative change.
@@ -128,9 +134,9 @@ struct Memory {
     per_hour: Option<f64>,
 }
 
-/// Growth of the whole server's memory, where its engine tells it, else of the API
-/// process's, as it tells itself. Readings of the two are never mixed.
-fn memory(readings: &Readings, engine: &EngineTold) -> Option<Memory> {
+/// Growth of the whole server's memory, where its engine reports it, else of the API
+/// process's, as it reports itself. Readings of the two are never mixed.
+fn memory(readings: &Readings, engine: &EngineActivity) -> Option<Memory> {
     let api = readings.iter().filter_map(|(at, counters)| Some((*at, counters.resident_bytes?)));
     let growth = |whose, points: Vec<(u64, f64)>| {
         let [first, .., last] = points[..] else { return None };
@@ -167,15 +173,15 @@ mod tests {
         }
     }
 
-    /// Metrics of a sequence beside which nobody read anything.
-    fn told(sequence: &Sequence) -> MetricValues {
-        beside(sequence, &Readings::new(), &EngineTold::default(), None)
+    /// Metrics of a sequence without readings.
+    fn values(sequence: &Sequence) -> MetricValues {
+        observed(sequence, &Readings::new(), &EngineActivity::default(), None)
     }
 
-    fn beside(
+    fn observed(
         sequence: &Sequence,
         readings: &Readings,
-        engine: &EngineTold,
+        engine: &EngineActivity,
         restarts: Option<u64>,
     ) -> MetricValues {
         metrics(sequence, &Seen { readings, engine, restarts, ended_ns: 0 })
@@ -194,6 +200,15 @@ mod tests {
 
     /// The mistake of the first campaign: another mix in the second half.
     #[test]
+    fn the_computed_names_are_those_of_the_catalogue() {
+        let computed = values(&sequence(Vec::new(), Vec::new()));
+        let names: Vec<&str> = computed.keys().map(String::as_str).collect();
+        let mut known: Vec<&str> = METRICS.iter().map(|metric| metric.name).collect();
+        known.sort_unstable();
+        assert_eq!(names, known);
+    }
+
+    #[test]
     fn another_length_is_no_drift_and_a_drift_is_one() {
         let levels = [200.0, 2000.0];
         let order = [0, 1, 0, 1, 1, 0, 1, 0];
@@ -204,13 +219,13 @@ mod tests {
             });
             sequence(records.collect(), order.to_vec())
         };
-        let steady = told(&growing(1.0));
-        let of = |name| number(&steady, name).expect("told");
+        let steady = values(&growing(1.0));
+        let of = |name| number(&steady, name).expect("measured");
         assert!(of("e2el_drift_per_request_low") < 0.0 && of("e2el_drift_per_request_high") > 0.0);
         assert!((of("e2el_halves_ratio") - 1.0).abs() < 0.01);
         assert_eq!(number(&steady, "memory_growth_bytes"), None);
-        let growing = told(&growing(1.01));
-        let of = |name| number(&growing, name).expect("told");
+        let growing = values(&growing(1.01));
+        let of = |name| number(&growing, name).expect("measured");
         assert!((of("e2el_drift_per_request") - 0.01).abs() < 0.001);
         assert!(of("e2el_drift_per_request_low") > 0.0);
         // 30 requests an hour.
@@ -221,7 +236,7 @@ mod tests {
 
     #[test]
     fn seconds_say_nothing_of_an_hour() {
-        let told = |seconds: u64| {
+        let count = |seconds: u64| {
             let ns = seconds * 1_000_000_000;
             let records: Vec<_> =
                 (0..5).map(|n| sent_at(n, ns / 4 * u64::from(n), 500.0 + f64::from(n))).collect();
@@ -229,9 +244,9 @@ mod tests {
                 let resident_bytes = Some(1e9 + n as f64);
                 (ns / 4 * n, Counters { resident_bytes, ..Counters::default() })
             });
-            let engine = EngineTold::default();
+            let engine = EngineActivity::default();
             let sequence = sequence(records, vec![0; 5]);
-            let metrics = beside(&sequence, &readings.collect(), &engine, None);
+            let metrics = observed(&sequence, &readings.collect(), &engine, None);
             let hourly = metrics.keys().filter(|name| name.contains("per_hour"));
             let hourly = hourly.filter(|name| number(&metrics, name).is_some()).count();
             assert!(number(&metrics, "e2el_drift_per_request_low").is_some());
@@ -239,18 +254,18 @@ mod tests {
             hourly
         };
         // Three drifts with their intervals, and the memory.
-        assert_eq!((told(20), told(599), told(600)), (0, 0, 10));
+        assert_eq!((count(20), count(599), count(600)), (0, 0, 10));
     }
 
     #[test]
     fn failures_are_counted_with_their_bound() {
         let mut records: Vec<RequestRecord> = (0..20).map(|n| record(n, 500.0)).collect();
         let lengths = vec![0; 20];
-        let clean = told(&sequence(records.clone(), lengths.clone()));
-        assert!((number(&clean, "failure_rate_high").expect("told") - 0.139).abs() < 1e-3);
+        let clean = values(&sequence(records.clone(), lengths.clone()));
+        assert!((number(&clean, "failure_rate_high").expect("measured") - 0.139).abs() < 1e-3);
         let class = RequestErrorClass::ServerError;
         records[4].error = Some(RequestError { class, message: "no".to_owned() });
-        let one = told(&sequence(records, lengths));
+        let one = values(&sequence(records, lengths));
         assert_eq!(number(&one, "failure_rate"), Some(0.05));
     }
 
@@ -262,47 +277,47 @@ mod tests {
             (seconds(n), counters)
         };
         let readings: Readings = (0..10).map(|n| reading(n, 1e9 + 100.0 * n as f64)).collect();
-        let mut engine = EngineTold::default();
-        let api = memory(&readings, &engine).expect("the process tells itself");
+        let mut engine = EngineActivity::default();
+        let api = memory(&readings, &engine).expect("the process reports itself");
         assert_eq!((api.whose, api.growth), ("api_process", 900.0));
         assert!((api.per_hour.expect("a slope") - 360_000.0).abs() < 1.0);
 
         engine.memory = vec![(seconds(0), 5e9)];
-        let one = memory(&readings, &engine).expect("the process tells itself");
+        let one = memory(&readings, &engine).expect("the process reports itself");
         assert_eq!(one.whose, "api_process", "one reading shows no growth");
         engine.memory = (0..4).map(|n| (seconds(n), 5e9 - 1000.0 * n as f64)).collect();
-        let whole = memory(&readings, &engine).expect("told");
+        let whole = memory(&readings, &engine).expect("measured");
         assert_eq!((whole.whose, whole.growth), ("engine", -3000.0));
         assert!((whole.per_hour.expect("a slope") + 3_600_000.0).abs() < 1.0);
-        assert_eq!(memory(&Readings::new(), &EngineTold::default()), None);
+        assert_eq!(memory(&Readings::new(), &EngineActivity::default()), None);
 
         let mut nothing = sequence(Vec::new(), Vec::new());
-        let told = beside(&nothing, &readings, &engine, Some(0));
-        assert_eq!(number(&told, "restarts"), Some(0.0));
-        assert_eq!(number(&told, "memory_growth_bytes"), Some(-3000.0));
-        assert_eq!(told["memory_growth_of"], Some(MetricValue::Text("engine".to_owned())));
+        let metrics = observed(&nothing, &readings, &engine, Some(0));
+        assert_eq!(number(&metrics, "restarts"), Some(0.0));
+        assert_eq!(number(&metrics, "memory_growth_bytes"), Some(-3000.0));
+        assert_eq!(metrics["memory_growth_of"], Some(MetricValue::Text("engine".to_owned())));
 
         // Of two processes it is no growth, counted or not.
-        let restarted = beside(&nothing, &readings, &engine, Some(1));
+        let restarted = observed(&nothing, &readings, &engine, Some(1));
         nothing.outages.request(Sign::Down, 0, seconds(1));
-        let down = beside(&nothing, &readings, &engine, None);
-        for told in [restarted, down] {
-            assert_eq!(number(&told, "memory_growth_bytes"), None);
-            assert_eq!(told["memory_growth_of"], None);
+        let down = observed(&nothing, &readings, &engine, None);
+        for metrics in [restarted, down] {
+            assert_eq!(number(&metrics, "memory_growth_bytes"), None);
+            assert_eq!(metrics["memory_growth_of"], None);
         }
     }
 
     #[test]
-    fn outages_are_told_with_the_longest() {
+    fn outages_are_counted_with_the_longest() {
         let seconds = |n: u64| n * 1_000_000_000;
         let mut sequence = sequence(Vec::new(), Vec::new());
-        let none = told(&sequence);
+        let none = values(&sequence);
         assert_eq!(number(&none, "outages"), Some(0.0));
         assert_eq!(number(&none, "outage_seconds_max"), None);
         sequence.outages.request(Sign::Down, 0, seconds(1));
         sequence.outages.request(Sign::Serves, seconds(181), seconds(182));
         sequence.outages.request(Sign::Down, seconds(300), seconds(300));
-        let (readings, engine) = (Readings::new(), EngineTold::default());
+        let (readings, engine) = (Readings::new(), EngineActivity::default());
         let seen =
             Seen { readings: &readings, engine: &engine, restarts: None, ended_ns: seconds(310) };
         let two = metrics(&sequence, &seen);

@@ -1,19 +1,20 @@
 //! The workload `stability`: blocks of the same mix of lengths, one request at a
-//! time. Both halves hold the same lengths, and every comparison is between
+//! time. Both halves have the same lengths, and every comparison is between
 //! requests of one length.
 
 use self::outages::Outages;
 use self::sending::{Length, Sending, Sequence, failures, prompt};
-use crate::bench::prompt::dataset::PromptError;
+use crate::bench::error::BenchError;
+use crate::bench::outcome::{RepeatOutcome, RepeatResult};
+use crate::bench::prompt::density::PromptError;
 use crate::bench::prompt::fitting::{FitError, LengthTarget, fit};
 use crate::bench::prompt::generate::derive;
 use crate::bench::prompt::length::{odd_answers, some_missed};
-use crate::bench::repeat::{Repeat, RepeatOutcome};
-use crate::bench::suite::{Bench, BenchError};
+use crate::bench::repeat::RepeatContext;
 use crate::bench::traffic::{Settled, restarts, settle};
 use crate::metric::MetricValues;
 use crate::server::counters::Counters;
-use crate::telemetry::summary::EngineTold;
+use crate::telemetry::summary::EngineActivity;
 use crate::telemetry::watch::{Readings, Watch};
 use crate::workload::{Route, Stability};
 
@@ -23,50 +24,53 @@ mod sending;
 
 /// Runs one repeat; a warm-up is one block.
 pub(crate) async fn repeat(
-    bench: &mut Bench<'_>,
+    repeat: &mut RepeatContext<'_>,
     spec: &Stability,
-    number: u32,
-) -> Result<Repeat, BenchError> {
-    let longest = bench.server().max_model_len.unwrap_or(u64::MAX);
+) -> Result<RepeatResult, BenchError> {
+    let longest = repeat.session.server().max_model_len.unwrap_or(u64::MAX);
     let mut remarks = Vec::new();
     let mix = fitting_mix(spec, longest, &mut remarks);
     if mix.is_empty() {
         let reason = format!("no length of the mix fits into the context of {longest}");
-        return Ok(Repeat::without_requests(RepeatOutcome::Skipped(reason), MetricValues::new()));
+        return Ok(RepeatResult::without_requests(
+            RepeatOutcome::Skipped(reason),
+            MetricValues::new(),
+        ));
     }
-    let lengths = match fitted(bench, spec.endpoint, &mix, &mut remarks).await {
+    let lengths = match fitted(repeat, spec.endpoint, &mix, &mut remarks).await {
         Ok(lengths) => lengths,
-        Err(unfit) => return PromptError::from(unfit).ends(MetricValues::new()),
+        Err(error) => return PromptError::from(error).into_result(MetricValues::new()),
     };
-    let cancel = bench.cancel().clone();
-    let Some(before) = cancel.run_until_cancelled(Counters::scrape(bench.http())).await else {
+    let cancel = repeat.session.cancel().clone();
+    let Some(before) = cancel.run_until_cancelled(Counters::scrape(repeat.session.http())).await
+    else {
         return Err(BenchError::Cancelled);
     };
-    let watch = Watch::start(bench.http().clone(), before.is_some());
-    bench.begins();
-    let sequence = Sequence::new(Outages::new(spec.patience(bench.is_in_sweep())));
-    let sending = Sending { bench: &mut *bench, spec, lengths: &lengths, sequence };
-    let mut sequence = sending.all(number == 0).await;
-    let (readings, ended_ns) = (watch.stop(), bench.clock().elapsed_ns());
-    bench.watched(&readings);
-    let engine = bench.engine();
-    let restarts = restarts_over(bench, before.as_ref(), &readings, &engine, &sequence).await;
-    // What is not measured again is told as far as it came: it may be hours.
+    let watch = Watch::start(repeat.session.http().clone(), before.is_some());
+    repeat.begins();
+    let sequence = Sequence::new(Outages::new(spec.patience(repeat.session.is_in_sweep())));
+    let sending = Sending { repeat: &mut *repeat, spec, lengths: &lengths, sequence };
+    let mut sequence = sending.all().await;
+    let (readings, ended_ns) = (watch.stop(), repeat.clock().elapsed_ns());
+    repeat.session.record_counters(&readings);
+    let engine = repeat.engine_activity();
+    let restarts = restarts_over(repeat, before.as_ref(), &readings, &engine, &sequence).await;
+    // What is not measured again is reported as far as it came: it may be hours.
     let stopped = cancel.is_cancelled();
-    if stopped && (bench.is_in_sweep() || sequence.records.is_empty()) {
+    if stopped && (repeat.session.is_in_sweep() || sequence.records.is_empty()) {
         return Err(BenchError::Cancelled);
     }
     remarks.extend(restarts.filter(|count| *count > 0).map(|count| {
-        format!("restarts of the server: {count}; foreign traffic is not told across them")
+        format!("restarts of the server: {count}; foreign traffic is not detected across them")
     }));
-    remarks.extend(told_of(&sequence.outages, ended_ns));
+    remarks.extend(outage_remark(&sequence.outages, ended_ns));
     let settled = match restarts {
         Some(1..) => Settled::Unknown,
         // It failed or was stopped, whoever else was served.
         _ if sequence.gave_up || stopped => Settled::Unknown,
-        _ => settle(before.as_ref(), bench.http(), sequence.sent(), &cancel).await,
+        _ => settle(before.as_ref(), repeat.session.http(), sequence.sent(), &cancel).await,
     };
-    let verdict = match settled {
+    let outcome = match settled {
         Settled::Cancelled => return Err(BenchError::Cancelled),
         _ if stopped => {
             remarks.insert(0, format!("stopped after {} requests", sequence.records.len()));
@@ -81,12 +85,12 @@ pub(crate) async fn repeat(
     };
     let seen = Seen { readings: &readings, engine: &engine, restarts, ended_ns };
     let metrics = figures::metrics(&sequence, &seen);
-    bench.keep_aside(std::mem::take(&mut sequence.while_down));
-    Ok(Repeat { verdict, metrics, records: sequence.records })
+    repeat.keep_aside(std::mem::take(&mut sequence.while_down));
+    Ok(RepeatResult { outcome, metrics, records: sequence.records })
 }
 
 /// The lengths of the mix that fit into the context, answers included; of the others
-/// `remarks` tells.
+/// `remarks` says so.
 fn fitting_mix(spec: &Stability, longest: u64, remarks: &mut Vec<String>) -> Vec<(u64, u64)> {
     // The fit may be half a percent above what was asked for.
     let fits = |(prompt, output): &(u64, u64)| prompt + prompt / 200 + 8 + output <= longest;
@@ -100,11 +104,11 @@ fn fitting_mix(spec: &Stability, longest: u64, remarks: &mut Vec<String>) -> Vec
     mix
 }
 
-/// What was seen beside the requests.
+/// What was seen during the requests.
 #[derive(Clone, Copy, Debug)]
 struct Seen<'s> {
     readings: &'s Readings,
-    engine: &'s EngineTold,
+    engine: &'s EngineActivity,
     restarts: Option<u64>,
     /// When the last request was over, or nobody waited any more.
     ended_ns: u64,
@@ -113,23 +117,28 @@ struct Seen<'s> {
 /// Restarts of the server over the repeat: of its container, as the engine counts
 /// them, or those that its own counters show, whichever are more.
 async fn restarts_over(
-    bench: &Bench<'_>,
+    repeat: &RepeatContext<'_>,
     before: Option<&Counters>,
     readings: &Readings,
-    engine: &EngineTold,
+    engine: &EngineActivity,
     sequence: &Sequence,
 ) -> Option<u64> {
-    let last = bench.cancel().run_until_cancelled(Counters::scrape(bench.http())).await.flatten();
+    let last = repeat
+        .session
+        .cancel()
+        .run_until_cancelled(Counters::scrape(repeat.session.http()))
+        .await
+        .flatten();
     let read = readings.iter().map(|(_, counters)| counters);
     let counted = restarts(before.into_iter().chain(read).chain(last.as_ref()));
     // None so far are not none where nobody saw the end.
     let counted = counted.filter(|count| last.is_some() || *count > 0);
-    let told = engine.restarts.max(counted);
-    told.filter(|count| *count > 0 || !sequence.outages.is_down())
+    let restarts = engine.restarts.max(counted);
+    restarts.filter(|count| *count > 0 || !sequence.outages.is_down())
 }
 
-/// What is said of outages.
-fn told_of(outages: &Outages, ended_ns: u64) -> Option<String> {
+/// The remark on outages.
+fn outage_remark(outages: &Outages, ended_ns: u64) -> Option<String> {
     let longest = outages.longest_ns(ended_ns)? as f64 / 1e9;
     let last = if outages.is_down() { "; it was not back at the end" } else { "" };
     Some(format!("outages of the server: {}, of up to {longest:.1} s{last}", outages.count()))
@@ -151,9 +160,9 @@ fn judge(sequence: &Sequence, lengths: &[Length], mut remarks: Vec<String>) -> R
     RepeatOutcome::Ok((!remarks.is_empty()).then(|| remarks.join("; ")))
 }
 
-/// The lengths of the mix that can be met; of the others `remarks` tells.
+/// The lengths of the mix that can be met; `remarks` names the others.
 async fn fitted(
-    bench: &mut Bench<'_>,
+    repeat: &mut RepeatContext<'_>,
     route: Route,
     mix: &[(u64, u64)],
     remarks: &mut Vec<String>,
@@ -161,19 +170,20 @@ async fn fitted(
     let (mut lengths, mut unmet) = (Vec::new(), None);
     for (prompt_tokens, output_tokens) in mix {
         let purpose = format!("stability {prompt_tokens}");
-        let (salt, model) = (bench.salt_number(&[&purpose]), bench.server().model.clone());
-        let cache_salt = bench.cache_salt();
+        let (salt, model) =
+            (repeat.salt_number(&[&purpose]), repeat.session.server().model.clone());
+        let cache_salt = repeat.session.cache_salt();
         let make = move |bytes, name: &str| {
             let salt = derive(&[&salt.to_string(), name]);
             prompt(route, (salt, 1, bytes), 1, cache_salt, &model)
         };
         let (prompt_tokens, output_tokens) = (*prompt_tokens, *output_tokens);
-        match fit(bench, LengthTarget::new(&purpose, prompt_tokens), make).await {
+        match fit(repeat, LengthTarget::new(&purpose, prompt_tokens), make).await {
             Ok(bytes) => lengths.push(Length { bytes, prompt_tokens, output_tokens }),
             Err(FitError::Unmet(reason)) => {
                 unmet.get_or_insert(reason);
             }
-            Err(unfit) => return Err(unfit),
+            Err(error) => return Err(error),
         }
     }
     let Some(reason) = unmet else { return Ok(lengths) };

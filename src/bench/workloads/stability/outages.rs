@@ -10,14 +10,14 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// A server that boots for minutes is found to be back this late at most.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// What a request that is over says of its server.
+/// What a request that is over shows of its server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sign {
     /// It answers.
     Serves,
     /// It refused the request, or was silent: it may be up as well as down.
     Unclear,
-    /// It may have gone down: `/health` tells.
+    /// It may be down: `/health` shows it.
     MayBeDown,
     /// A gateway says that nobody is behind it, whatever its own `/health` is.
     Down,

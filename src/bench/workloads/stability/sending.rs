@@ -9,9 +9,9 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
 
 use super::outages::{Next, Outages, Sign};
-use crate::bench::liveness::says_down;
+use crate::bench::liveness::down_reason;
 use crate::bench::prompt::generate::{derive, messages};
-use crate::bench::suite::Bench;
+use crate::bench::repeat::RepeatContext;
 use crate::bench::traffic::Sent;
 use crate::client::Order;
 use crate::client::record::{RequestErrorClass, RequestRecord};
@@ -77,8 +77,8 @@ pub(super) fn prompt(
 }
 
 /// A repeat while it is sent.
-pub(super) struct Sending<'r, 'b> {
-    pub(super) bench: &'r mut Bench<'b>,
+pub(super) struct Sending<'r, 's> {
+    pub(super) repeat: &'r mut RepeatContext<'s>,
     pub(super) spec: &'r Stability,
     pub(super) lengths: &'r [Length],
     pub(super) sequence: Sequence,
@@ -87,8 +87,8 @@ pub(super) struct Sending<'r, 'b> {
 impl Sending<'_, '_> {
     /// Blocks of the whole mix. The blocks of a pair have the same order, and the
     /// number of blocks is even: the halves differ in time alone.
-    pub(super) async fn all(mut self, is_warmup: bool) -> Sequence {
-        let clock = self.bench.clock();
+    pub(super) async fn all(mut self) -> Sequence {
+        let clock = self.repeat.clock();
         let until_ns =
             self.spec.duration.map(|seconds| clock.elapsed_ns() + (seconds * 1e9) as u64);
         let blocks = 2 * self.spec.requests.div_ceil(2 * self.lengths.len() as u64);
@@ -97,12 +97,12 @@ impl Sending<'_, '_> {
                 Some(until) => block % 2 == 0 && clock.elapsed_ns() >= until,
                 None => block >= blocks,
             };
-            if over || (is_warmup && block > 0) {
+            if over || (self.repeat.is_warmup() && block > 0) {
                 break;
             }
             let mut order: Vec<usize> = (0..self.lengths.len()).collect();
             let pair = (block / 2).to_string();
-            let seed = derive(&[&self.bench.seed().to_string(), "stability", &pair]);
+            let seed = derive(&[&self.repeat.session.seed().to_string(), "stability", &pair]);
             order.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
             for place in order {
                 if self.one(place).await.is_break() {
@@ -142,46 +142,48 @@ impl Sending<'_, '_> {
 
     /// Sends one; `None` when a stop was asked for.
     async fn send(&mut self, place: usize) -> Option<RequestRecord> {
-        let Self { bench, spec, lengths, sequence } = self;
-        let salt = bench.salt_number(&["stability", &sequence.requests().to_string()]);
+        let Self { repeat, spec, lengths, sequence } = self;
+        let salt = repeat.salt_number(&["stability", &sequence.requests().to_string()]);
         // The same for every configuration, whatever failed.
         let number = sequence.records.len().to_string();
-        let seed = derive(&[&bench.seed().to_string(), &bench.repeat_name(), &number]);
+        let seed = repeat.seed_number(&[&number]);
         let Length { bytes, output_tokens, .. } = lengths[place];
-        let (route, model) = (spec.endpoint, bench.server().model.clone());
-        let cache_salt = bench.cache_salt();
+        let (route, model) = (spec.endpoint, repeat.session.server().model.clone());
+        let cache_salt = repeat.session.cache_salt();
         let make = move || prompt(route, (salt, seed, bytes), output_tokens, cache_salt, &model);
-        let prompt = bench.make(make).await?;
+        let prompt = repeat.session.make(make).await?;
         let purpose = format!("length {place}");
-        let index = bench.position(sequence.requests());
+        let index = repeat.position(sequence.requests());
         let order = Order { index, purpose: &purpose, scheduled_ns: None };
-        Some(bench.send(&prompt, order).await.record)
+        Some(repeat.send(&prompt, order).await.record)
     }
 
     /// Waits until a request is to be sent; a break when none is.
     async fn wait(&mut self, mut next: Next) -> ControlFlow<()> {
-        let (cancel, clock) = (self.bench.cancel().clone(), self.bench.clock());
+        let (cancel, clock) = (self.repeat.session.cancel().clone(), self.repeat.clock());
         while let Next::Look(pause) = next {
             let look = async {
                 tokio::time::sleep(pause).await;
-                health_by(self.bench.http()).await
+                health_by(self.repeat.session.http()).await
             };
             let Some(health) = cancel.run_until_cancelled(look).await else { return Break(()) };
-            let is_down = says_down(health).is_some();
+            let is_down = down_reason(health).is_some();
             next = self.note(|outages| outages.looked(is_down, clock.elapsed_ns()));
         }
         self.sequence.gave_up = next == Next::GiveUp;
         if self.sequence.gave_up { Break(()) } else { Continue(()) }
     }
 
-    /// Notes something of the server's outages; a new one is told.
+    /// Notes something of the server's outages; a new one is reported.
     fn note(&mut self, what: impl FnOnce(&mut Outages) -> Next) -> Next {
         let outages = &mut self.sequence.outages;
         let before = outages.count();
         let next = what(outages);
         if outages.count() > before && next != Next::GiveUp {
             let seconds = outages.patience().as_secs_f64();
-            self.bench.warn(format!("the server is down: it is waited for up to {seconds} s"));
+            self.repeat
+                .session
+                .warn(format!("the server is down: it is waited for up to {seconds} s"));
         }
         next
     }
@@ -200,7 +202,7 @@ fn may_pass(record: &RequestRecord) -> bool {
     matches!(Sign::of(record), Sign::MayBeDown | Sign::Down)
 }
 
-/// What is said of those that failed.
+/// The remark on those that failed.
 pub(super) fn failures(records: &[RequestRecord]) -> String {
     let failed: Vec<_> = records.iter().filter_map(RequestRecord::failure).collect();
     let first = failed.first().map_or("", |error| error.message.as_str());
@@ -227,7 +229,7 @@ mod tests {
         assert!(all(&[refused]) && all(&[good, refused, broken, refused]));
         assert!(!all(&[broken, broken]) && all(&[broken, broken, broken]));
         assert!(!all(&[broken, broken, good, broken]));
-        let told = failures(&[record(good), record(refused)]);
-        assert_eq!(told, "1 of 2 requests failed; the first: no");
+        let text = failures(&[record(good), record(refused)]);
+        assert_eq!(text, "1 of 2 requests failed; the first: no");
     }
 }

@@ -6,15 +6,18 @@ pub mod tasks;
 
 use serde_json::{Value, json};
 
-use crate::bench::prompt::generate::{derive, salt};
-use crate::bench::repeat::Repeat;
-use crate::bench::sequence::{Reply, RequestSequence, Stop, mean, room};
-use crate::bench::suite::{Bench, BenchError};
+use crate::bench::error::BenchError;
+use crate::bench::metrics::all_of;
+use crate::bench::outcome::RepeatResult;
+use crate::bench::prompt::generate::salt;
+use crate::bench::repeat::RepeatContext;
+use crate::bench::sequence::{Reply, RequestSequence, Stop, answer_budget, mean};
 use crate::bench::workloads::tool_calling::tasks::score::{Judged, judge};
 use crate::bench::workloads::tool_calling::tasks::{Call, Step, Task, of_repeat};
 use crate::client::request::{Input, RequestSpec};
 use crate::client::stream::Answer;
-use crate::metric::{MetricValues, numbers};
+use crate::metric::MetricValues;
+use crate::workload::metrics::TOOL_CALLING as METRICS;
 use crate::workload::{Scenario, ToolCalling};
 
 /// What the answers add up to.
@@ -34,22 +37,21 @@ struct Tally {
 
 /// Runs one repeat of the case `scenario`; a warm-up does one task.
 pub(crate) async fn repeat(
-    bench: &mut Bench<'_>,
+    repeat: &mut RepeatContext<'_>,
     spec: &ToolCalling,
     scenario: Scenario,
-    number: u32,
-) -> Result<Repeat, BenchError> {
-    let instances = if number == 0 { 1 } else { spec.instances };
-    let tasks = of_repeat(scenario, bench.seed(), &bench.repeat_name(), instances);
-    let mut dialogue = RequestSequence::start(bench).await;
+) -> Result<RepeatResult, BenchError> {
+    let instances = if repeat.is_warmup() { 1 } else { spec.instances };
+    let tasks = of_repeat(scenario, repeat.session.seed(), repeat.name(), instances);
+    let mut sequence = RequestSequence::start(repeat).await;
     let mut tally = Tally::default();
-    let ended = all(&mut dialogue, spec, scenario, &tasks, &mut tally).await;
-    let values = tally.values(&dialogue);
-    dialogue.end(ended, values)
+    let ended = all(&mut sequence, spec, scenario, &tasks, &mut tally).await;
+    let values = tally.values(&sequence);
+    sequence.end(ended, values)
 }
 
 async fn all(
-    dialogue: &mut RequestSequence<'_, '_>,
+    sequence: &mut RequestSequence<'_, '_>,
     spec: &ToolCalling,
     scenario: Scenario,
     tasks: &[Task],
@@ -57,8 +59,8 @@ async fn all(
 ) -> Result<(), Stop> {
     for (number, task) in tasks.iter().enumerate() {
         let place = number.to_string();
-        let salt_number = dialogue.bench.salt_number(&["tool-calling", scenario.as_str(), &place]);
-        let cache_salt = dialogue.bench.cache_salt().then_some(salt_number);
+        let salt_number = sequence.repeat.salt_number(&["tool-calling", scenario.as_str(), &place]);
+        let cache_salt = sequence.repeat.session.cache_salt().then_some(salt_number);
         let system = format!(
             "{} (a label without meaning). You help with the tools on offer. Call one where it \
              is needed, and answer directly where it is not.",
@@ -71,13 +73,13 @@ async fn all(
         let mut right = true;
         for (turn, step) in task.steps.iter().enumerate() {
             let purpose = format!("{scenario} {}.{}", number + 1, turn + 1);
-            let request = request(dialogue, spec, task, &conversation, &purpose)?;
+            let request = request(sequence, spec, task, &conversation, &purpose)?;
             let request = request.salted(cache_salt);
             let asked = match turn {
-                0 => dialogue.ask_new(&purpose, request).await,
-                _ => dialogue.ask(&purpose, request).await,
+                0 => sequence.ask_new(&purpose, request).await,
+                _ => sequence.ask(&purpose, request).await,
             };
-            let reply = asked.map_err(|stop| not_offered(dialogue, stop))?;
+            let reply = asked.map_err(|stop| not_offered(sequence, stop))?;
             let judged = judge(step, &task.tools, &reply.answer, reply.truncated);
             tally.note(&judged, &reply);
             right = judged.is_right;
@@ -93,20 +95,20 @@ async fn all(
 }
 
 fn request(
-    dialogue: &RequestSequence<'_, '_>,
+    sequence: &RequestSequence<'_, '_>,
     spec: &ToolCalling,
     task: &Task,
     conversation: &[Value],
     purpose: &str,
 ) -> Result<RequestSpec, Stop> {
-    let bench = &dialogue.bench;
+    let repeat = &sequence.repeat;
     let tools = Value::from(task.tools.clone());
     let said: usize = conversation.iter().map(|message| message.to_string().len()).sum();
     let bytes = said + tools.to_string().len();
-    let seed = derive(&[&bench.seed().to_string(), &bench.repeat_name(), "tool-calling", purpose]);
+    let seed = repeat.seed_number(&["tool-calling", purpose]);
     let mut request = RequestSpec {
         input: Input::Chat(conversation.to_vec()),
-        max_tokens: room(bench, bytes, spec.max_tokens)?,
+        max_tokens: answer_budget(repeat, bytes, spec.max_tokens)?,
         ignore_eos: false,
         temperature: spec.temperature,
         seed: Some(seed >> 33),
@@ -119,8 +121,8 @@ fn request(
 }
 
 /// A first request that was refused because of its tools: the server has none.
-fn not_offered(dialogue: &RequestSequence<'_, '_>, stop: Stop) -> Stop {
-    let Some(record) = dialogue.only_record() else { return stop };
+fn not_offered(sequence: &RequestSequence<'_, '_>, stop: Stop) -> Stop {
+    let Some(record) = sequence.only_record() else { return stop };
     match &record.error {
         Some(error)
             if matches!(record.http_status, Some(400 | 404 | 422 | 501))
@@ -171,23 +173,23 @@ impl Tally {
         self.output_tokens.extend(reply.record.usage.map(|usage| usage.completion_tokens as f64));
     }
 
-    fn values(&self, dialogue: &RequestSequence<'_, '_>) -> MetricValues {
+    fn values(&self, sequence: &RequestSequence<'_, '_>) -> MetricValues {
         let count = |count: u32| Some(f64::from(count));
         let share = f64::from(self.correct) / f64::from(self.asked);
-        numbers([
-            ("accuracy", (self.asked > 0).then_some(share)),
-            ("correct", count(self.correct)),
-            ("asked", count(self.asked)),
-            ("truncated", count(self.truncated)),
-            ("calls_expected", count(self.expected)),
-            ("calls_made", count(self.made)),
-            ("calls_valid", count(self.valid)),
-            ("calls_right", count(self.right)),
-            ("mean_ttft_ms", mean(&self.ttft_ms)),
-            ("mean_e2el_ms", mean(&self.e2e_ms)),
-            ("mean_output_tokens", mean(&self.output_tokens)),
-            ("requests", Some(dialogue.requests() as f64)),
-            ("failed", Some(dialogue.failed() as f64)),
-        ])
+        all_of!(METRICS;
+            "accuracy": (self.asked > 0).then_some(share),
+            "correct": count(self.correct),
+            "asked": count(self.asked),
+            "truncated": count(self.truncated),
+            "calls_expected": count(self.expected),
+            "calls_made": count(self.made),
+            "calls_valid": count(self.valid),
+            "calls_right": count(self.right),
+            "mean_ttft_ms": mean(&self.ttft_ms),
+            "mean_e2el_ms": mean(&self.e2e_ms),
+            "mean_output_tokens": mean(&self.output_tokens),
+            "requests": Some(sequence.requests() as f64),
+            "failed": Some(sequence.failed() as f64),
+        )
     }
 }

@@ -1,6 +1,6 @@
 //! Tasks of the workload `tool-calling`: made from a seed, with the calls that
 //! are right and what the tools return. Text and values alone; how they are
-//! asked is in the workload, how answers are held against them in [`score`].
+//! asked is in the workload, how answers are compared with them in [`score`].
 
 mod scenarios;
 pub(crate) mod score;
@@ -31,7 +31,7 @@ pub struct Task {
 pub enum Step {
     /// These calls and no other, in any order, and what each returns.
     Calls(Vec<(Call, Value)>),
-    /// No call: a text, which tells this identifier and no other of its form; any
+    /// No call: a text, which contains this identifier and no other of its form; any
     /// text where it is empty.
     Text(String),
 }
@@ -52,15 +52,15 @@ impl Task {
     }
 }
 
-/// The task that a seed makes; `wanted` tells the halves of `balanced` apart.
-fn task(scenario: Scenario, seed: u64, wanted: bool) -> Task {
+/// The task that a seed makes; `needs_call` selects the half of `balanced`.
+fn task(scenario: Scenario, seed: u64, needs_call: bool) -> Task {
     let random = &mut ChaCha8Rng::seed_from_u64(seed);
     match scenario {
         Scenario::Single => scenarios::single(random),
         Scenario::Chain => scenarios::chain(random),
         Scenario::Nested => scenarios::nested(random),
         Scenario::Parallel => scenarios::parallel(random),
-        Scenario::Balanced if wanted => scenarios::single(random),
+        Scenario::Balanced if needs_call => scenarios::single(random),
         Scenario::Balanced => scenarios::unwanted(random),
         Scenario::Required => scenarios::required(random),
         Scenario::Named => scenarios::named(random),
@@ -127,19 +127,19 @@ mod tests {
         }
         for scenario in Scenario::ALL {
             for task in of_repeat(scenario, 7, "1", 20) {
-                let mut told = task.prompt.replace('T', " ");
+                let mut shown = task.prompt.replace('T', " ");
                 for step in &task.steps {
                     match step {
                         Step::Calls(calls) => {
                             for (call, result) in calls {
                                 for leaf in leaves(&call.arguments) {
-                                    assert!(told.contains(&leaf), "{leaf} in {told}");
+                                    assert!(shown.contains(&leaf), "{leaf} in {shown}");
                                 }
-                                told += &result.to_string();
+                                shown += &result.to_string();
                             }
                         }
                         Step::Text(text) => {
-                            assert!(text.is_empty() || told.contains(text), "{text} in {told}");
+                            assert!(text.is_empty() || shown.contains(text), "{text} in {shown}");
                         }
                     }
                 }

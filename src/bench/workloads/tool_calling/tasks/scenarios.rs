@@ -105,7 +105,7 @@ pub(super) fn unwanted(random: &mut impl Rng) -> Task {
     Task::auto(prompt, all_simple(random), Step::Text(String::new()))
 }
 
-/// Four turns: find somebody, list the orders, refund one, tell the number.
+/// Four turns: find somebody, list the orders, refund one, report the number.
 pub(super) fn chain(random: &mut impl Rng) -> Task {
     let name = format!("{} {}", pick(&NAMES, random), pick(&FAMILIES, random));
     let customer = format!("C-{}", random.random_range(10_000..100_000));

@@ -21,8 +21,8 @@ pub(crate) struct Judged {
 
 /// Judges the answer to one turn.
 pub(crate) fn judge(step: &Step, tools: &[Value], answer: &Answer, truncated: bool) -> Judged {
-    let said = text_of(answer);
-    let whole = !truncated && !holds_unread_call(said, tools);
+    let text = text_of(answer);
+    let whole = !truncated && !has_unread_call(text, tools);
     let made: Vec<Option<(&str, Value)>> =
         answer.tool_calls.iter().map(|call| valid_call(call, tools)).collect();
     let mut judged = Judged {
@@ -33,7 +33,7 @@ pub(crate) fn judge(step: &Step, tools: &[Value], answer: &Answer, truncated: bo
     };
     match step {
         Step::Text(wanted) => {
-            judged.is_right = whole && made.is_empty() && says(said, wanted);
+            judged.is_right = whole && made.is_empty() && names_only(text, wanted);
         }
         Step::Calls(calls) => {
             judged.expected = calls.len() as u32;
@@ -62,7 +62,7 @@ fn valid_call<'a>(call: &'a ToolCall, tools: &[Value]) -> Option<(&'a str, Value
     validator.is_valid(&arguments).then_some((call.name.as_str(), arguments))
 }
 
-/// What is said behind the thinking, where the server does not tell that apart.
+/// The answer behind the thinking, where the server does not separate the two.
 fn text_of(answer: &Answer) -> &str {
     answer.content.rsplit_once("</think>").map_or(&answer.content, |(_, text)| text)
 }
@@ -81,9 +81,9 @@ const MARKS: &[&str] = &[
 /// Braces at which a call may begin; an answer has fewer.
 const MAX_BRACES: usize = 256;
 
-/// Whether the text holds a call that the server's parser failed to read, of a tool
+/// Whether the text has a call that the server's parser failed to read, of a tool
 /// on offer or not.
-fn holds_unread_call(text: &str, tools: &[Value]) -> bool {
+fn has_unread_call(text: &str, tools: &[Value]) -> bool {
     let is_call = |at: usize| {
         let values = serde_json::Deserializer::from_str(&text[at..]).into_iter::<Value>().next();
         let Some(Ok(Value::Object(call))) = values else { return false };
@@ -99,9 +99,9 @@ fn holds_unread_call(text: &str, tools: &[Value]) -> bool {
         || text.match_indices('{').take(MAX_BRACES).any(|(at, _)| is_call(at))
 }
 
-/// Whether a text says something, and of identifiers of the form of `wanted`
-/// (`R-123456`) this one alone.
-fn says(text: &str, wanted: &str) -> bool {
+/// Whether a text names, of identifiers of the form of `wanted` (`R-123456`), this one
+/// alone; any text where `wanted` is empty.
+fn names_only(text: &str, wanted: &str) -> bool {
     if wanted.is_empty() {
         return !text.trim().is_empty();
     }
@@ -151,7 +151,7 @@ fn plain(text: &str) -> String {
 }
 
 /// `Québec` is Quebec: a Latin letter, in lower case, without its accent. One that
-/// stands beside its letter is none.
+/// stands next to its letter is none.
 fn without_accent(letter: char) -> Option<char> {
     Some(match letter {
         '\u{300}'..='\u{36f}' => return None,
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn schema_and_value_are_told_apart() {
+    fn schema_and_value_are_judged_separately() {
         let step = Step::Calls(vec![(
             Call { name: "set_timer", arguments: json!({"minutes": 5, "label": "tea"}) },
             Value::Null,
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_is_asked_for_is_told_alone_and_whole() {
+    fn a_number_that_is_asked_for_stands_alone_and_whole() {
         let right = |content: &str| {
             let answer = Answer { content: content.into(), ..Answer::default() };
             judge(&Step::Text("R-123456".into()), &[], &answer, false).is_right

@@ -3,8 +3,8 @@
 use super::figures::{self, Plan};
 use super::observations::LoadObservations;
 use super::window::Window;
+use crate::bench::outcome::RepeatOutcome;
 use crate::bench::prompt::length::odd_answers;
-use crate::bench::repeat::RepeatOutcome;
 use crate::client::record::RequestRecord;
 
 /// Share of requests that may fail before a repeat is no measurement.
@@ -12,7 +12,7 @@ const MAX_FAILED: f64 = 0.01;
 
 /// What a repeat gave, before it is judged.
 #[derive(Debug)]
-pub(crate) struct Done {
+pub(crate) struct LoopResult {
     pub(crate) records: Vec<RequestRecord>,
     /// Requests with prompts of a dataset that the server refused as too long.
     pub(crate) refused: Vec<RequestRecord>,
@@ -20,14 +20,14 @@ pub(crate) struct Done {
     pub(crate) gave_up: bool,
     pub(crate) plan: Plan,
     pub(crate) note: Option<Note>,
-    /// What is to be said of the prompts, and of a window that is none.
+    /// Remarks on the prompts, and why there is no window.
     pub(crate) remarks: Vec<String>,
     pub(crate) rate: f64,
     pub(crate) max_rate: Option<f64>,
-    pub(crate) beside: LoadObservations,
+    pub(crate) observations: LoadObservations,
 }
 
-impl Default for Done {
+impl Default for LoopResult {
     fn default() -> Self {
         Self {
             records: Vec::new(),
@@ -38,7 +38,7 @@ impl Default for Done {
             remarks: Vec::new(),
             rate: 0.0,
             max_rate: None,
-            beside: LoadObservations::default(),
+            observations: LoadObservations::default(),
         }
     }
 }
@@ -49,24 +49,24 @@ pub(crate) enum Note {
     Remark(String),
 }
 
-impl Done {
+impl LoopResult {
     /// Requests that were sent.
     pub(crate) fn requests(&self) -> usize {
         self.records.len() + self.refused.len()
     }
 
-    /// What throughput is counted in; where there is no window, that is said.
+    /// What throughput is counted in; why there is no window is a remark.
     pub(crate) fn window(
         &mut self,
         find: impl FnOnce(&[RequestRecord]) -> Result<Window, String>,
     ) -> Option<Window> {
         find(&self.records)
-            .map_err(|reason| self.remarks.push(format!("throughput is not told: {reason}")))
+            .map_err(|reason| self.remarks.push(format!("throughput is not reported: {reason}")))
             .ok()
     }
 
     /// Numbers its requests in the order in which they were due, as the records of the
-    /// repeat have them after `before` others: what is said of one is found there.
+    /// repeat have them after `before` others: a remark on one is found there.
     pub(crate) fn number(&mut self, before: u32) {
         let mut all: Vec<&mut RequestRecord> =
             self.records.iter_mut().chain(&mut self.refused).collect();
@@ -77,9 +77,9 @@ impl Done {
         self.records.sort_unstable_by_key(|record| record.index);
     }
 
-    /// `void`: why it is none, as far as the failures do not say it: somebody else's
+    /// `void`: why it is none, as far as the failures do not show it: somebody else's
     /// requests, prompts of another length.
-    pub(crate) fn verdict(&self, output_tokens: u64, void: Option<String>) -> RepeatOutcome {
+    pub(crate) fn outcome(&self, output_tokens: u64, void: Option<String>) -> RepeatOutcome {
         let (requests, failed) =
             (self.records.len(), self.records.len() - figures::completed(&self.records));
         let mut remarks = Vec::new();
@@ -93,7 +93,7 @@ impl Done {
             }
             remarks.push(text);
         }
-        // A few prompts that are too long say nothing; nothing but such prompts does.
+        // A few prompts that are too long are no failure; nothing but such prompts is.
         if !self.refused.is_empty() && (self.gave_up || requests == 0) {
             return RepeatOutcome::Failed(format!(
                 "the server refused {} prompts as too long; the first: {}",
@@ -182,32 +182,36 @@ mod tests {
     fn a_prompt_that_is_too_long_fails_nothing_unless_all_are() {
         let too_long = |index| failed(index, RequestErrorClass::ClientError, "context length");
         let remarks = vec!["1 of 9 prompts".to_owned()];
-        let done = Done {
+        let done = LoopResult {
             records: vec![answered(0), answered(2)],
             refused: vec![too_long(1)],
             remarks: remarks.clone(),
-            ..Done::default()
+            ..LoopResult::default()
         };
-        assert_eq!(done.verdict(4, None), RepeatOutcome::Ok(Some("1 of 9 prompts".to_owned())));
+        assert_eq!(done.outcome(4, None), RepeatOutcome::Ok(Some("1 of 9 prompts".to_owned())));
         let indices: Vec<u32> = done.into_records().iter().map(|record| record.index).collect();
         assert_eq!(indices, [0, 1, 2]);
-        let none = Done { refused: vec![too_long(0)], ..Done::default() };
+        let none = LoopResult { refused: vec![too_long(0)], ..LoopResult::default() };
         let reason = "the server refused 1 prompts as too long; the first: context length";
-        assert_eq!(none.verdict(4, None), RepeatOutcome::Failed(reason.to_owned()));
+        assert_eq!(none.outcome(4, None), RepeatOutcome::Failed(reason.to_owned()));
         let records = vec![answered(0)];
-        let gave_up =
-            Done { records, refused: vec![too_long(1)], gave_up: true, ..Done::default() };
-        assert_eq!(gave_up.verdict(4, None), RepeatOutcome::Failed(reason.to_owned()));
+        let gave_up = LoopResult {
+            records,
+            refused: vec![too_long(1)],
+            gave_up: true,
+            ..LoopResult::default()
+        };
+        assert_eq!(gave_up.outcome(4, None), RepeatOutcome::Failed(reason.to_owned()));
     }
 
     #[test]
     fn requests_are_numbered_as_the_records_will_have_them() {
         let due = |index, scheduled_ns| RequestRecord { scheduled_ns, ..answered(index) };
         // The slot that was free first took its prompt later, and one was refused.
-        let mut done = Done {
+        let mut done = LoopResult {
             records: vec![due(0, 10), due(1, 40), due(2, 30)],
             refused: vec![due(3, 20)],
-            ..Done::default()
+            ..LoopResult::default()
         };
         done.number(7);
         let numbers = |records: &[RequestRecord]| {
@@ -220,14 +224,14 @@ mod tests {
     #[test]
     fn failures_come_before_what_the_counters_say() {
         let records = vec![answered(0), failed(1, RequestErrorClass::ServerError, "x")];
-        let done = Done { records, ..Done::default() };
+        let done = LoopResult { records, ..LoopResult::default() };
         let reason = "1 of 2 requests failed; the first: x".to_owned();
-        assert_eq!(done.verdict(4, Some("foreign".to_owned())), RepeatOutcome::Failed(reason));
-        let done = Done { records: vec![answered(0)], ..Done::default() };
+        assert_eq!(done.outcome(4, Some("foreign".to_owned())), RepeatOutcome::Failed(reason));
+        let done = LoopResult { records: vec![answered(0)], ..LoopResult::default() };
         let foreign = RepeatOutcome::Void("foreign".to_owned());
-        assert_eq!(done.verdict(4, Some("foreign".to_owned())), foreign);
+        assert_eq!(done.outcome(4, Some("foreign".to_owned())), foreign);
         let lengths =
             "1 of 1 answers do not have the tokens that were asked for; the first: 4 of 5";
-        assert_eq!(done.verdict(5, None), RepeatOutcome::Ok(Some(lengths.to_owned())));
+        assert_eq!(done.outcome(5, None), RepeatOutcome::Ok(Some(lengths.to_owned())));
     }
 }

@@ -1,0 +1,40 @@
+//! Why a repeat gave no measurement that a launch can continue from.
+
+use crate::client::ClientError;
+use crate::metric::Measurement;
+
+/// Why a repeat gave no measurement that a launch can continue from.
+#[derive(Debug, thiserror::Error)]
+pub enum BenchError {
+    /// A stop was asked for.
+    #[error("a stop was asked for")]
+    Cancelled,
+    /// The server can no longer be measured.
+    #[error("the engine is unreachable: {message}")]
+    EngineGone {
+        /// The failed repeat, as far as it came.
+        measurement: Box<Measurement>,
+        /// The evidence of it.
+        message: String,
+    },
+    /// The records could not be stored.
+    #[error("request records could not be stored: {0}")]
+    Records(std::io::Error),
+    /// No request can be sent to the server's address.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// A case that the workload does not have.
+    #[error("the workload `{workload}` has no case `{case}`")]
+    NoSuchCase {
+        /// The workload's name.
+        workload: String,
+        /// The case that was asked for.
+        case: String,
+    },
+}
+
+impl From<std::io::Error> for BenchError {
+    fn from(error: std::io::Error) -> Self {
+        Self::Records(error)
+    }
+}

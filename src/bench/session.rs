@@ -1,0 +1,220 @@
+//! What lives for one launch: the server, the connection to it, and what was learnt
+//! about it on the way (lengths of texts, datasets, whether prompts need a cache
+//! salt). Knows no workload; what lives for one repeat is in [`super::repeat`].
+
+use std::collections::BTreeMap;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::bench::error::BenchError;
+use crate::bench::prompt::dataset::Sources;
+use crate::client::{Client, ClientError, Limits, Slot};
+use crate::event::{Emit, Event};
+use crate::server::Server;
+use crate::server::counters::Counters;
+use crate::server::http::Http;
+use crate::telemetry::watch::Readings;
+use crate::telemetry::{Reading, ServerReading, Telemetry};
+use crate::workload::Datasets;
+
+/// What makes prompts unique and repeatable.
+#[derive(Clone, Debug)]
+pub struct BenchSettings {
+    /// Unique to the sweep: no prompt of another sweep has its salt.
+    pub salt: String,
+    /// Seed of the prompts' texts, the same for every configuration.
+    pub seed: u64,
+    /// Number of the launch in the sweep, from 1; 0 outside a sweep.
+    pub launch: u32,
+    /// Bounds on the time and the size of an answer.
+    pub limits: Limits,
+}
+
+/// One launch's server, as it is measured.
+#[derive(Debug)]
+pub(crate) struct Session {
+    server: Server,
+    emit: Emit,
+    cancel: CancellationToken,
+    settings: BenchSettings,
+    client: Client,
+    http: Http,
+    /// The connection of closed loops of one.
+    slot: Slot,
+    /// Repeats so far, warm-ups included.
+    repeats: u32,
+    tokens_per_byte: Option<f64>,
+    fits: BTreeMap<String, Result<usize, String>>,
+    cache_salt: bool,
+    sources: Sources,
+    telemetry: Option<Telemetry>,
+}
+
+impl Session {
+    /// Prepares to measure `server`; sends nothing.
+    ///
+    /// # Errors
+    /// An address to which no request can be sent.
+    pub(crate) async fn new(
+        server: &Server,
+        emit: &Emit,
+        cancel: &CancellationToken,
+        settings: BenchSettings,
+    ) -> Result<Self, BenchError> {
+        let client = Client::new(server, settings.limits).await?;
+        let http = Http::new(&server.endpoint).map_err(|error| ClientError::Address {
+            url: server.endpoint.base_url.clone(),
+            reason: error.to_string(),
+        })?;
+        Ok(Self {
+            server: server.clone(),
+            emit: emit.clone(),
+            cancel: cancel.clone(),
+            settings,
+            client,
+            http,
+            slot: Slot::default(),
+            repeats: 0,
+            tokens_per_byte: None,
+            fits: BTreeMap::new(),
+            cache_salt: false,
+            sources: Sources::default(),
+            telemetry: None,
+        })
+    }
+
+    /// Takes samples during the measurements.
+    pub(crate) fn set_telemetry(&mut self, telemetry: Telemetry) {
+        self.telemetry = Some(telemetry);
+    }
+
+    /// Takes prompts from files that were read before.
+    pub(crate) fn set_datasets(&mut self, datasets: Datasets) {
+        self.sources = Sources::of(datasets);
+    }
+
+    /// The server that is measured.
+    pub(crate) fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// The server's connection for everything but measured requests.
+    pub(crate) fn http(&self) -> &Http {
+        &self.http
+    }
+
+    /// Whether a stop was asked for.
+    pub(crate) fn cancel(&self) -> &CancellationToken {
+        &self.cancel
+    }
+
+    /// Where events go.
+    pub(crate) fn emit(&self) -> &Emit {
+        &self.emit
+    }
+
+    pub(crate) fn settings(&self) -> &BenchSettings {
+        &self.settings
+    }
+
+    /// Seed of the prompts' texts.
+    pub(crate) fn seed(&self) -> u64 {
+        self.settings.seed
+    }
+
+    /// Whether the server was launched by a sweep, and for it alone.
+    pub(crate) fn is_in_sweep(&self) -> bool {
+        self.settings.launch > 0
+    }
+
+    /// The streaming client.
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// The streaming client, and the connection of a closed loop of one.
+    pub(crate) fn connection(&mut self) -> (&Client, &mut Slot) {
+        (&self.client, &mut self.slot)
+    }
+
+    /// A warning of one line, for the user.
+    pub(crate) fn warn(&self, text: String) {
+        self.emit.emit(Event::Warning(text));
+    }
+
+    /// Number of the next repeat among all of the launch, warm-ups included.
+    pub(crate) fn next_serial(&mut self) -> u32 {
+        self.repeats += 1;
+        self.repeats
+    }
+
+    /// Tokens per byte of our texts, where a request has shown it.
+    pub(crate) fn tokens_per_byte(&self) -> Option<f64> {
+        self.tokens_per_byte
+    }
+
+    pub(crate) fn set_tokens_per_byte(&mut self, value: f64) {
+        self.tokens_per_byte = Some(value);
+    }
+
+    /// Sizes of texts in bytes that were fitted to a length, by what they are for,
+    /// or why there is none.
+    pub(crate) fn fits(&mut self) -> &mut BTreeMap<String, Result<usize, String>> {
+        &mut self.fits
+    }
+
+    /// The files that prompts come from, as this server knows them.
+    pub(crate) fn sources(&mut self) -> &mut Sources {
+        &mut self.sources
+    }
+
+    /// Whether prompts are also made distinct by the request field `cache_salt`: the
+    /// chat template opens with more than a block of its own.
+    pub(crate) fn cache_salt(&self) -> bool {
+        self.cache_salt
+    }
+
+    /// From now on they are; whether they were.
+    pub(crate) fn use_cache_salt(&mut self) -> bool {
+        std::mem::replace(&mut self.cache_salt, true)
+    }
+
+    /// The samples so far, where any are taken.
+    pub(crate) fn telemetry(&self) -> Option<&Telemetry> {
+        self.telemetry.as_ref()
+    }
+
+    /// Reads the server's counters for the telemetry, outside of what is measured.
+    pub(crate) async fn sample_counters(&self) {
+        if self.telemetry.is_none() {
+            return;
+        }
+        let scraped = self.cancel.run_until_cancelled(Counters::scrape(&self.http)).await;
+        if let Some(Some(counters)) = scraped {
+            self.record_counters(&vec![(crate::client::clock::now_ns(), counters)]);
+        }
+    }
+
+    /// Adds counters to the telemetry that were read during a load.
+    pub(crate) fn record_counters(&self, readings: &Readings) {
+        let Some(telemetry) = &self.telemetry else { return };
+        for (at_ns, counters) in readings {
+            telemetry.tape().put(*at_ns, [Reading::Server(ServerReading::from(counters))]);
+        }
+    }
+
+    /// Makes something large, such as a long prompt, on a thread that may block;
+    /// `None` when a stop was asked for meanwhile.
+    pub(crate) async fn make<T: Send + 'static>(
+        &self,
+        make: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
+        let made = self.cancel.run_until_cancelled(tokio::task::spawn_blocking(make)).await?;
+        match made.map_err(tokio::task::JoinError::try_into_panic) {
+            Ok(made) => Some(made),
+            Err(Ok(panic)) => std::panic::resume_unwind(panic),
+            // The runtime ends.
+            Err(Err(_)) => None,
+        }
+    }
+}
