@@ -30,6 +30,10 @@ pub struct BenchSettings {
     pub limits: Limits,
 }
 
+/// Share of the time to the first token by which requests may be sent late, where
+/// nothing else is asked for.
+pub(crate) const MAX_LAG_SHARE: f64 = 0.05;
+
 /// One launch's server, as it is measured.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -48,6 +52,7 @@ pub(crate) struct Session {
     cache_salt: bool,
     sources: Sources,
     telemetry: Option<Telemetry>,
+    max_lag_share: f64,
 }
 
 impl Session {
@@ -80,12 +85,24 @@ impl Session {
             cache_salt: false,
             sources: Sources::default(),
             telemetry: None,
+            max_lag_share: MAX_LAG_SHARE,
         })
     }
 
     /// Takes samples during the measurements.
     pub(crate) fn set_telemetry(&mut self, telemetry: Telemetry) {
         self.telemetry = Some(telemetry);
+    }
+
+    /// Lets requests be sent later than they were due, by this share of the time to the
+    /// first token, before the client counts as the bottleneck.
+    pub(crate) fn set_max_lag_share(&mut self, share: f64) {
+        self.max_lag_share = share;
+    }
+
+    /// Share of the time to the first token by which requests may be sent late.
+    pub(crate) fn max_lag_share(&self) -> f64 {
+        self.max_lag_share
     }
 
     /// Takes prompts from files that were read before.

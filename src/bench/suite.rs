@@ -59,6 +59,15 @@ impl<'a> Bench<'a> {
         self
     }
 
+    /// Lets requests of an open loop be sent later than they were due, by this share of
+    /// the time to the first token, before the client counts as the bottleneck and the
+    /// repeat is void: 0.05 where this is not called.
+    #[must_use]
+    pub fn with_max_lag_share(mut self, share: f64) -> Self {
+        self.session.set_max_lag_share(share);
+        self
+    }
+
     /// Takes prompts from files that were read before; others are read when a
     /// workload first asks for them.
     #[must_use]

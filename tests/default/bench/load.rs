@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::bench::counting::{Behaviour, Counting};
-use crate::bench::simulated::{Simulated, measure, number, workload};
+use crate::bench::simulated::{Simulated, measure, measure_late, number, workload};
 use crate::support::in_time;
 use serde_json::json;
 use vllm_grid::metric::{Measurement, Status};
@@ -156,8 +156,7 @@ async fn a_shared_prefix_is_as_long_as_asked_and_found_in_the_cache_and_salts_ar
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_open_loop_is_timed_from_its_schedule() {
-    // 4 s to the first token: a client that a busy machine delays is not yet a bottleneck.
-    let behaviour = Behaviour { miss: Duration::from_secs(4), ..Behaviour::default() };
+    let behaviour = Behaviour { miss: Duration::from_secs(3), ..Behaviour::default() };
     let counting = Counting::start(behaviour).await;
     let server = Server::open(counting.endpoint(), None).await.expect("it serves");
     let load = workload(
@@ -167,7 +166,7 @@ async fn an_open_loop_is_timed_from_its_schedule() {
             "output_tokens": 4, "slo_ttft_ms": 60_000, "warmup": 0,
         }),
     );
-    let measured = measure(&server, &[load], 1).await;
+    let measured = measure_late(&server, load).await;
     let kept = &measured.measurements[0];
     assert_eq!(kept.status, Status::Ok, "{:?}", kept.reason);
     assert_eq!(number(kept, "completed"), Some(60.0));

@@ -165,7 +165,8 @@ impl Run<'_, '_> {
                     Extent::of(self.spec.requests_of(self.kind), self.spec)
                 };
                 let mut done = self.open(recipe, 0, rate, extent, expected).await?;
-                done.note = void_of_lag(&done.records).or(done.note);
+                let share = self.repeat.session.max_lag_share();
+                done.note = void_of_lag(&done.records, share).or(done.note);
                 done
             }
             LoadCase::MaxRate if self.repeat.is_warmup() => self.warm_search(recipe).await?,
