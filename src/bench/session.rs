@@ -30,10 +30,6 @@ pub struct BenchSettings {
     pub limits: Limits,
 }
 
-/// Share of the time to the first token by which requests may be sent late, where
-/// nothing else is asked for.
-pub(crate) const MAX_LAG_SHARE: f64 = 0.05;
-
 /// One launch's server, as it is measured.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -52,7 +48,7 @@ pub(crate) struct Session {
     cache_salt: bool,
     sources: Sources,
     telemetry: Option<Telemetry>,
-    max_lag_share: f64,
+    judges_client: bool,
 }
 
 impl Session {
@@ -85,7 +81,7 @@ impl Session {
             cache_salt: false,
             sources: Sources::default(),
             telemetry: None,
-            max_lag_share: MAX_LAG_SHARE,
+            judges_client: true,
         })
     }
 
@@ -94,15 +90,14 @@ impl Session {
         self.telemetry = Some(telemetry);
     }
 
-    /// Lets requests be sent later than they were due, by this share of the time to the
-    /// first token, before the client counts as the bottleneck.
-    pub(crate) fn set_max_lag_share(&mut self, share: f64) {
-        self.max_lag_share = share;
+    /// Keeps what a client that was late has measured.
+    pub(crate) fn accept_late_client(&mut self) {
+        self.judges_client = false;
     }
 
-    /// Share of the time to the first token by which requests may be sent late.
-    pub(crate) fn max_lag_share(&self) -> f64 {
-        self.max_lag_share
+    /// Whether a repeat is void in which the client itself was the bottleneck.
+    pub(crate) fn judges_client(&self) -> bool {
+        self.judges_client
     }
 
     /// Takes prompts from files that were read before.

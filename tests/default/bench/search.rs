@@ -167,7 +167,7 @@ async fn counted(counting: &Counting) -> (Measurement, Vec<RequestRecord>, usize
     let mut bench = Bench::new(&server, &kept, &emit, &cancel, settings)
         .await
         .expect("an address")
-        .with_max_lag_share(f64::INFINITY)
+        .accepting_late_client()
         .with_telemetry(Telemetry::start(&telemetry));
     let before = counting.served();
     let row = bench.repeat(&searching(3, 64, 1400.0), "", 1).await.expect("a living server");

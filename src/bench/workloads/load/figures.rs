@@ -108,13 +108,12 @@ fn lag(records: &[RequestRecord]) -> Distribution {
 }
 
 /// What a repeat's send lag is judged by, and the bound that it broke, in
-/// milliseconds; `None` where the client kept up. The bound is a share of the time to
-/// the first token.
-pub(crate) fn lagged(records: &[RequestRecord], share: f64) -> Option<(f64, f64)> {
+/// milliseconds; `None` where the client kept up.
+pub(crate) fn lagged(records: &[RequestRecord]) -> Option<(f64, f64)> {
     let lag = lag(records);
     let judged = if records.len() >= FOR_P99 { lag.p99() } else { lag.max() }?;
     let ttft = Distribution::of(records.iter().filter_map(RequestRecord::ttft_ms));
-    let bound = ttft.median().map_or(1.0, |ttft| (share * ttft).max(1.0));
+    let bound = ttft.median().map_or(1.0, |ttft| (0.05 * ttft).max(1.0));
     (judged > bound).then_some((judged, bound))
 }
 
@@ -414,9 +413,8 @@ mod tests {
         assert_eq!(number(&metrics, "max_scheduled_ttft_ms"), Some(23.0));
         assert_eq!(number(&metrics, "max_send_lag_ms"), Some(3.0));
         assert_eq!(number(&metrics, "good_share"), Some(0.5));
-        assert_eq!(lagged(&records, 0.05), Some((3.0, 1.0)));
-        assert_eq!(lagged(&records, 0.15), None, "of 20 ms");
-        assert_eq!(lagged(&[record(0, 1)], 0.05), None);
+        assert_eq!(lagged(&records), Some((3.0, 1.0)));
+        assert_eq!(lagged(&[record(0, 1)]), None);
         assert!(super::super::step::met_share(&records, &plan) < 0.1, "the later half breaks it");
     }
 

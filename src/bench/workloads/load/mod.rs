@@ -165,14 +165,19 @@ impl Run<'_, '_> {
                     Extent::of(self.spec.requests_of(self.kind), self.spec)
                 };
                 let mut done = self.open(recipe, 0, rate, extent, expected).await?;
-                let share = self.repeat.session.max_lag_share();
-                done.note = void_of_lag(&done.records, share).or(done.note);
+                let late = void_of_lag(&done.records).filter(|_| self.judges_client());
+                done.note = late.or(done.note);
                 done
             }
             LoadCase::MaxRate if self.repeat.is_warmup() => self.warm_search(recipe).await?,
             LoadCase::MaxRate => self.search(recipe, expected).await?,
         };
         Ok(self.judge(done, shared))
+    }
+
+    /// Whether a repeat is void in which the client itself was the bottleneck.
+    fn judges_client(&self) -> bool {
+        self.repeat.session.judges_client()
     }
 
     async fn scrape(&self) -> Result<Option<Counters>, Stop> {

@@ -128,9 +128,9 @@ fn first(records: &[RequestRecord]) -> &str {
     error.map_or("the stream carried no token", |error| &error.message)
 }
 
-/// Whether the client itself was late, by more than a share of the time to the first token.
-pub(crate) fn void_of_lag(records: &[RequestRecord], share: f64) -> Option<Note> {
-    let (lag, bound) = figures::lagged(records, share)?;
+/// Whether the client itself was late.
+pub(crate) fn void_of_lag(records: &[RequestRecord]) -> Option<Note> {
+    let (lag, bound) = figures::lagged(records)?;
     Some(Note::Void(format!(
         "the client was the bottleneck: send lag {lag:.1} ms, above the bound of {bound:.1} ms"
     )))
