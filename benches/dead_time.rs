@@ -11,12 +11,14 @@ use std::time::{Duration, Instant};
 
 use vllm_grid::bench::RecordSink;
 use vllm_grid::engine;
-use vllm_grid::event::{Emit, Event, Phase};
-use vllm_grid::grid::{Grid, ReadOptions};
-use vllm_grid::history::folder::Folder;
-use vllm_grid::history::record::Manifest;
+use vllm_grid::event::{NoticeKind, Phase};
+use vllm_grid::grid::{GridFile, ReadOptions};
+use vllm_grid::history::journal::Entry;
+use vllm_grid::history::launch::LaunchOutcome;
 use vllm_grid::results::records::ParquetRecords;
-use vllm_grid::sweep::run::{Sweep, SweepContext};
+use vllm_grid::sweep::context::SweepContext;
+use vllm_grid::sweep::events::{Event, Events};
+use vllm_grid::sweep::run::Sweep;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_vllm-grid");
 const SPEED: u64 = 10;
@@ -109,59 +111,55 @@ async fn ours(place: &Path, image: &str) -> Vec<f64> {
     );
     let path = place.join("dead.yaml");
     std::fs::write(&path, text).expect("writable");
-    let grid = Grid::read(&path, &ReadOptions::default())
-        .unwrap_or_else(|faults| panic!("{}", faults.render(100, false)));
-    let now = jiff::Timestamp::now();
+    let grid = GridFile::read(&path, &ReadOptions::default())
+        .unwrap_or_else(|errors| panic!("{}", errors.render(100, false)))
+        .without_service();
     let output = place.join("dead");
-    let (folder, name) = Folder::create(&grid.name, now, Some(&output)).expect("a new folder");
-    let manifest = Manifest::of(&grid, name, now);
-    let mut sweep = Sweep::begin(folder, manifest, &grid.source).expect("a new sweep");
-    let told = Arc::new(Mutex::new(Vec::new()));
-    let listener = Arc::clone(&told);
-    let emit = Emit::to(move |event| {
+    let mut sweep =
+        Sweep::begin(&grid, Some(&output), jiff::Timestamp::now()).expect("a new sweep");
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let listener = Arc::clone(&seen);
+    let events = Events::to(move |event| {
         listener.lock().expect("no panic").push((Instant::now(), event));
     });
     let records = |of: &Path| Box::new(ParquetRecords::in_launch(of)) as Box<dyn RecordSink>;
-    let mut engine = engine::of_grid(&grid.engine, None).await.expect("the Docker engine");
-    let strategy = grid.strategy.build(grid.configurations.len(), grid.baseline_index());
-    let context = SweepContext {
-        engine: engine.as_mut(),
-        strategy: &*strategy,
-        datasets: &grid.datasets,
-        production: None,
-        records: &records,
-        emit: &emit,
-        cancel: &tokio_util::sync::CancellationToken::new(),
-    };
-    sweep.run(context).await.expect("a sweep");
-    let mut told = std::mem::take(&mut *told.lock().expect("no panic"));
-    told.push((Instant::now(), Event::SweepFinished { complete: true }));
-    dead_times(&told)
+    let engine = engine::of_grid(&grid.engine, None).await.expect("the Docker engine");
+    let context = SweepContext::of(&grid, engine, records).with_events(events);
+    sweep.run(&context).await.expect("a sweep");
+    dead_times(&seen.lock().expect("no panic"))
 }
 
-fn dead_times(told: &[(Instant, Event)]) -> Vec<f64> {
+fn dead_times(seen: &[(Instant, Event)]) -> Vec<f64> {
     let mut times = Vec::new();
     let mut launch: Option<(Instant, f64)> = None;
     let (mut first, mut last) = (None, None);
-    for (at, event) in told {
-        match event {
-            Event::LaunchStarted { .. } | Event::SweepFinished { .. } => {
+    for (at, event) in seen {
+        let entry = match event {
+            Event::Written(line) => &line.entry,
+            Event::Notice(notice) => {
+                if let NoticeKind::Phase(Phase::Measuring { .. }) = notice.kind {
+                    first.get_or_insert(*at);
+                }
+                continue;
+            }
+        };
+        match entry {
+            Entry::LaunchStarted { .. } | Entry::SessionEnded { .. } => {
                 if let (Some((began, boot)), Some(first), Some(last)) =
                     (launch.take(), first.take(), last.take())
                 {
                     let measured = Instant::duration_since(&last, first).as_secs_f64();
                     times.push(at.duration_since(began).as_secs_f64() - boot - measured);
                 }
-                if let Event::LaunchStarted { configuration, .. } = event {
+                if let Entry::LaunchStarted { configuration, .. } = entry {
                     let seconds = configuration.trim_start_matches("boot").parse::<f64>();
                     launch = Some((*at, seconds.expect("the name says it")));
                 }
             }
-            Event::Phase(Phase::Measuring { .. }) => {
-                first.get_or_insert(*at);
+            Entry::RepeatFinished { .. } => last = Some(*at),
+            Entry::LaunchEnded { outcome: LaunchOutcome::Failed(failure), .. } => {
+                panic!("a launch failed: {}", failure.message)
             }
-            Event::RepeatFinished(_) => last = Some(*at),
-            Event::LaunchFailed { message, .. } => panic!("a launch failed: {message}"),
             _ => {}
         }
     }

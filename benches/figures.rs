@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 use vllm_grid::bench::{RecordSink, RepeatKey};
 use vllm_grid::client::record::RequestRecord;
 use vllm_grid::engine;
-use vllm_grid::event::{Emit, Event, Phase};
-use vllm_grid::grid::{Grid, ReadOptions};
-use vllm_grid::history::folder::Folder;
-use vllm_grid::history::record::Manifest;
-use vllm_grid::sweep::run::{Sweep, SweepContext};
+use vllm_grid::event::{NoticeKind, Phase};
+use vllm_grid::grid::{GridFile, ReadOptions};
+use vllm_grid::history::journal::Entry;
+use vllm_grid::sweep::context::SweepContext;
+use vllm_grid::sweep::events::{Event, Events};
+use vllm_grid::sweep::run::Sweep;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_vllm-grid");
 
@@ -132,39 +133,29 @@ async fn around_a_launch(place: &Path) -> (Duration, Duration) {
                 kv-cache: {prefix-tokens: [1024], prompts: 1, output-tokens: 2}\nobjective:\n  \
                 minimize: kv_cache.ttft_resent_ms\nstrategy: {grid: {launches: 4, repeats: 1}}\n";
     std::fs::write(&path, grid).expect("writable");
-    let grid = Grid::read(&path, &ReadOptions::default()).expect("a good grid");
-    let now = jiff::Timestamp::now();
-    let (folder, name) =
-        Folder::create(&grid.name, now, Some(&place.join("dead"))).expect("a new folder");
-    let manifest = Manifest::of(&grid, name, now);
-    let mut sweep = Sweep::begin(folder, manifest, &grid.source).expect("a new sweep");
-    let told = Arc::new(Mutex::new(Vec::new()));
-    let listener = Arc::clone(&told);
-    let emit = Emit::to(move |event| {
+    let file = GridFile::read(&path, &ReadOptions::default()).expect("a good grid");
+    let grid = file.without_service();
+    let output = place.join("dead");
+    let mut sweep =
+        Sweep::begin(&grid, Some(&output), jiff::Timestamp::now()).expect("a new sweep");
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let listener = Arc::clone(&seen);
+    let events = Events::to(move |event| {
         listener.lock().expect("no panic").push((Instant::now(), event));
     });
     let sent = Arc::new(Mutex::new(Vec::new()));
     let sink = Arc::clone(&sent);
     let records = move |_: &Path| Box::new(FirstSent(Arc::clone(&sink))) as Box<dyn RecordSink>;
-    let mut engine = engine::of_grid(&grid.engine, None).await.expect("the simulated engine");
-    let strategy = grid.strategy.build(grid.configurations.len(), grid.baseline_index());
-    let context = SweepContext {
-        engine: engine.as_mut(),
-        strategy: &*strategy,
-        datasets: &grid.datasets,
-        production: None,
-        records: &records,
-        emit: &emit,
-        cancel: &tokio_util::sync::CancellationToken::new(),
-    };
-    sweep.run(context).await.expect("a sweep");
-    let told = told.lock().expect("no panic");
+    let engine = engine::of_grid(&grid.engine, None).await.expect("the simulated engine");
+    let context = SweepContext::of(&grid, engine, records).with_events(events);
+    sweep.run(&context).await.expect("a sweep");
+    let seen = seen.lock().expect("no panic");
     let sent = sent.lock().expect("no panic");
-    (first_requests(&told, &sent), dead_times(&told))
+    (first_requests(&seen, &sent), dead_times(&seen))
 }
 
 /// From "ready" to the first request's bytes at the socket.
-fn first_requests(told: &[(Instant, Event)], sent: &[(RepeatKey, u64)]) -> Duration {
+fn first_requests(seen: &[(Instant, Event)], sent: &[(RepeatKey, u64)]) -> Duration {
     let mut firsts: Vec<u64> = Vec::new();
     for (key, sent_ns) in sent {
         if firsts.len() < key.launch as usize {
@@ -173,10 +164,11 @@ fn first_requests(told: &[(Instant, Event)], sent: &[(RepeatKey, u64)]) -> Durat
     }
     let mut times = Vec::new();
     let mut ready = None;
-    for (at, event) in told {
-        match event {
-            Event::Phase(Phase::Ready { .. }) => ready = Some(*at),
-            Event::Phase(Phase::Measuring { .. }) => {
+    for (at, event) in seen {
+        let Event::Notice(notice) = event else { continue };
+        match notice.kind {
+            NoticeKind::Phase(Phase::Ready { .. }) => ready = Some(*at),
+            NoticeKind::Phase(Phase::Measuring { .. }) => {
                 if let Some(ready) = ready.take() {
                     let sent = Duration::from_nanos(firsts[times.len()]);
                     times.push(at.duration_since(ready) + sent);
@@ -189,13 +181,14 @@ fn first_requests(told: &[(Instant, Event)], sent: &[(RepeatKey, u64)]) -> Durat
 }
 
 /// From the last repeat of a launch to the start of the next one.
-fn dead_times(told: &[(Instant, Event)]) -> Duration {
+fn dead_times(seen: &[(Instant, Event)]) -> Duration {
     let mut times = Vec::new();
     let mut last = None;
-    for (at, event) in told {
-        match event {
-            Event::RepeatFinished(_) => last = Some(*at),
-            Event::Phase(Phase::Starting(what)) if what == "simulated engine" => {
+    for (at, event) in seen {
+        let Event::Written(line) = event else { continue };
+        match line.entry {
+            Entry::RepeatFinished { .. } => last = Some(*at),
+            Entry::LaunchStarted { .. } => {
                 times.extend(last.map(|last| at.duration_since(last)));
             }
             _ => {}

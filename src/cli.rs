@@ -24,15 +24,15 @@ pub(crate) enum Command {
     Sweep(SweepArgs),
     /// Show what would run: names, argument vectors, warnings, time. Launches nothing
     Plan(PlanArgs),
-    /// Go on with a sweep that was stopped or killed
+    /// Continue a sweep that was stopped or killed
     Resume(ResumeArgs),
     /// Start production again and remove what a dead sweep left
     Recover(RecoverArgs),
-    /// Look for what would stand in the way of a sweep
+    /// Check for what would prevent a sweep
     Doctor(GridArgs),
     /// Print the ranking of a sweep again, from its journal
     Report(ReportArgs),
-    /// Set the rankings of sweeps beside each other: does what was chosen still hold?
+    /// Compare the rankings of sweeps: is what was chosen still the best?
     Compare(CompareArgs),
     /// Write results and ranking of a sweep again, as CSV and Parquet
     Export(ExportArgs),
@@ -49,9 +49,9 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// Whether it must put something away when it is stopped: servers, containers,
+    /// Whether it must clean something up when it is stopped: servers, containers,
     /// production. The others only read and print.
-    pub(crate) fn puts_away(&self) -> bool {
+    pub(crate) fn cleans_up(&self) -> bool {
         match self {
             Self::Sweep(_)
             | Self::Resume(_)
@@ -117,7 +117,7 @@ pub(crate) struct ResumeArgs {
 /// `recover`.
 #[derive(Args, Debug)]
 pub(crate) struct RecoverArgs {
-    /// Folders of sweeps; others are left alone (default: those in runs/, and those that left containers)
+    /// Folders of sweeps; others are not touched (default: those in runs/, and those that left containers)
     pub(crate) runs: Vec<PathBuf>,
     /// Remove our cache volumes, too
     #[arg(long)]
@@ -183,7 +183,7 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "NAME")]
     pub(crate) api_key_env: Option<String>,
     /// GPUs of this machine that the server runs on: `all`, or indices or UUIDs with commas; their
-    /// figures and the energy are told then. Without it no GPU is looked at: a local address may
+    /// figures and the energy are reported then. Without it no GPU is looked at: a local address may
     /// be a tunnel to another machine
     #[arg(long, value_name = "GPUS")]
     pub(crate) local_gpus: Option<String>,

@@ -1,88 +1,40 @@
-//! The one enum between doing and telling. Everybody who does something emits
-//! events; [`crate::progress`] alone tells a person. Nothing here prints.
+//! What happens besides the journal: the phases of a launch, and what a person
+//! should read. What a sweep journals is an event of its own, the journal's
+//! line: see [`crate::sweep::events`]. Nothing here prints.
 
 use std::sync::Arc;
 
 use crate::metric::Measurement;
 
-/// Something that happened.
-#[derive(Clone, Debug)]
-pub enum Event {
-    /// A sweep starts or goes on.
-    SweepStarted {
-        /// The sweep's name (its folder's).
-        sweep: String,
-        /// Launches in all, as far as the strategy knows.
-        launches: u32,
-        /// Launches that an earlier run has already done.
-        done: u32,
-        /// Whether figures are simulated.
-        simulated: bool,
-    },
-    /// An engine is about to be started.
-    LaunchStarted {
-        /// Number of the launch in the sweep, from 1.
-        launch: u32,
-        /// The configuration's name.
-        configuration: String,
-        /// Repeats that the launch will measure, warm-ups included.
-        repeats: u32,
-    },
-    /// The present launch came to another phase.
+/// Something that happened and that no journal keeps.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Notice {
+    /// Number of the launch that it belongs to; `None` outside of one.
+    pub launch: Option<u32>,
+    /// What happened.
+    pub kind: NoticeKind,
+}
+
+/// What a notice says.
+#[derive(Clone, Debug, PartialEq)]
+pub enum NoticeKind {
+    /// The launch came to another phase.
     Phase(Phase),
-    /// One repeat of one case is done.
-    RepeatFinished(Measurement),
-    /// The present launch is over, measured and stopped.
-    LaunchFinished {
-        /// Number of the launch.
-        launch: u32,
-        /// The configuration's name.
-        configuration: String,
-    },
-    /// A stop ended the present launch.
-    LaunchInterrupted {
-        /// Number of the launch.
-        launch: u32,
-        /// The configuration's name.
-        configuration: String,
-    },
-    /// The present launch gave nothing.
-    LaunchFailed {
-        /// Number of the launch.
-        launch: u32,
-        /// The configuration's name.
-        configuration: String,
-        /// The failure's class.
-        class: String,
-        /// What happened, in one line.
-        message: String,
-    },
-    /// A configuration is not launched.
-    LaunchSkipped {
-        /// Number of the launch.
-        launch: u32,
-        /// The configuration's name.
-        configuration: String,
-        /// Why not.
-        reason: String,
-    },
     /// Something that a person should read, in one line.
     Warning(String),
-    /// A stop was asked for; what runs is being put away.
+    /// A repeat is done on a server that no sweep launched; in a sweep the
+    /// journal's entry says it.
+    RepeatFinished(Measurement),
+    /// A stop was asked for; what runs is being stopped.
     Interrupted,
-    /// The sweep is over.
-    SweepFinished {
-        /// Whether everything planned was done.
-        complete: bool,
-    },
 }
 
 /// What a launch is doing.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Phase {
-    /// The engine starts; the text says what it shows of itself.
-    Starting(String),
-    /// The server answered its first completion; seconds since the start.
+    /// The engine boots.
+    Booting(BootPhase),
+    /// The server answered its first completion.
     Ready {
         /// Seconds from the start of the engine to the first answered completion.
         seconds: f64,
@@ -100,34 +52,94 @@ pub enum Phase {
     Stopping,
 }
 
-/// Where events go. Cheap to clone; must not block.
+/// How far a boot has come, as the engine's log shows it. Only forwards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum BootPhase {
+    /// Python starts, flags are read.
+    Starting,
+    /// Weights are loaded.
+    Loading,
+    /// Compilation, profiling and graph capture: can be silent for 30 minutes (vLLM #52682).
+    Compiling,
+    /// The API server says that it listens.
+    Serving,
+}
+
+impl BootPhase {
+    /// The phase in words for a person.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Loading => "loading weights",
+            Self::Compiling => "compiling and capturing graphs",
+            Self::Serving => "waiting for the first completion",
+        }
+    }
+}
+
+/// Where notices go. Cheap to clone; must not block.
 #[derive(Clone)]
-pub struct Emit(Arc<dyn Fn(Event) + Send + Sync>);
+pub struct Emit {
+    listener: Arc<dyn Fn(Notice) + Send + Sync>,
+    launch: Option<u32>,
+}
 
 impl Emit {
-    /// Events go to `listener`.
-    pub fn to(listener: impl Fn(Event) + Send + Sync + 'static) -> Self {
-        Self(Arc::new(listener))
+    /// Notices go to `listener`.
+    pub fn to(listener: impl Fn(Notice) + Send + Sync + 'static) -> Self {
+        Self { listener: Arc::new(listener), launch: None }
     }
 
-    /// Events go nowhere.
+    /// Notices go nowhere.
     pub fn nowhere() -> Self {
         Self::to(|_| {})
     }
 
-    /// Tells the listener.
-    pub fn emit(&self, event: Event) {
-        (self.0)(event);
+    /// The same, for a launch: every notice carries its number.
+    #[must_use]
+    pub fn of_launch(&self, launch: u32) -> Self {
+        Self { listener: Arc::clone(&self.listener), launch: Some(launch) }
     }
 
-    /// Tells the listener that the present launch came to another phase.
+    /// Passes a notice on.
+    pub fn emit(&self, kind: NoticeKind) {
+        (self.listener)(Notice { launch: self.launch, kind });
+    }
+
+    /// The launch came to another phase.
     pub fn phase(&self, phase: Phase) {
-        self.emit(Event::Phase(phase));
+        self.emit(NoticeKind::Phase(phase));
+    }
+
+    /// Something that a person should read, in one line.
+    pub fn warn(&self, text: impl Into<String>) {
+        self.emit(NoticeKind::Warning(text.into()));
     }
 }
 
 impl std::fmt::Debug for Emit {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Emit")
+        f.debug_struct("Emit").field("launch", &self.launch).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    #[test]
+    fn every_notice_of_a_launch_carries_its_number() {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&seen);
+        let emit = Emit::to(move |notice| kept.lock().expect("no panic").push(notice));
+        emit.warn("outside of a launch");
+        let of_launch = emit.of_launch(7);
+        of_launch.phase(Phase::Stopping);
+        of_launch.clone().warn("inside");
+        let launches: Vec<Option<u32>> =
+            seen.lock().expect("no panic").iter().map(|notice| notice.launch).collect();
+        assert_eq!(launches, [None, Some(7), Some(7)]);
     }
 }

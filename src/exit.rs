@@ -17,7 +17,7 @@ pub(crate) enum Exit {
     NothingRanked = 1,
     /// Wrong input or usage.
     Usage = 2,
-    /// The environment is at fault.
+    /// The environment is the cause.
     Environment = 3,
     /// A stop was asked for.
     Interrupted = 4,
@@ -26,7 +26,7 @@ pub(crate) enum Exit {
     /// A bug of ours.
     Bug = 70,
     /// A second signal.
-    LeftAtOnce = 130,
+    ExitedAtOnce = 130,
 }
 
 impl From<Exit> for ExitCode {
@@ -61,8 +61,8 @@ impl CommandError {
         Self { exit, report: Some(miette::Report::msg(text.to_string())) }
     }
 
-    /// Tells it and gives the exit code.
-    pub(crate) fn tell(self) -> Exit {
+    /// Prints it and returns the exit code.
+    pub(crate) fn print(self) -> Exit {
         if let Some(report) = self.report {
             let _ = writeln!(std::io::stderr(), "{report:?}");
         }
@@ -104,7 +104,7 @@ fn exit_of_history(error: &HistoryError) -> Exit {
     }
 }
 
-/// Prints to standard output. A reader that went away ends the command quietly.
+/// Prints to standard output. A closed pipe ends the command quietly.
 pub(crate) fn print(text: &str) -> Result<(), CommandError> {
     print_with(|out| out.write_all(text.as_bytes()))
 }
@@ -115,14 +115,14 @@ pub(crate) fn print_with(
 ) -> Result<(), CommandError> {
     let mut out = std::io::BufWriter::with_capacity(1 << 16, std::io::stdout().lock());
     let written = write(&mut out).and_then(|()| out.flush());
-    // What is left after a fault must not be written again.
+    // What is left after an error must not be written again.
     let (_out, _rest) = out.into_parts();
     match written {
         Ok(()) => Ok(()),
-        Err(fault) if fault.kind() == std::io::ErrorKind::BrokenPipe => {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {
             Err(CommandError { exit: Exit::Done, report: None })
         }
-        Err(fault) => Err(CommandError::new(Exit::Environment, fault)),
+        Err(error) => Err(CommandError::new(Exit::Environment, error)),
     }
 }
 
@@ -134,26 +134,26 @@ mod tests {
     use vllm_grid::bench::suite::BenchError;
     use vllm_grid::results::ResultsError;
 
-    fn told(failure: CommandError) -> String {
-        format!("{:?}", failure.report.expect("something to tell"))
+    fn printed(failure: CommandError) -> String {
+        format!("{:?}", failure.report.expect("something to print"))
     }
 
     #[test]
-    fn a_cause_is_told_once() {
-        let fault = || io::Error::other("the disk sulks");
+    fn a_cause_is_printed_once() {
+        let error = || io::Error::other("disk quota exceeded");
         let path = || std::path::PathBuf::from("run");
-        let journal = JournalError::Io { path: path(), fault: fault() };
+        let journal = JournalError::Io { path: path(), error: error() };
         for failure in [
-            HistoryError::Io { path: path(), fault: fault() }.into(),
+            HistoryError::Io { path: path(), error: error() }.into(),
             HistoryError::Journal(journal).into(),
             CommandError::new(
                 Exit::Environment,
-                ResultsError::File { path: path(), fault: fault() },
+                ResultsError::File { path: path(), error: error() },
             ),
-            CommandError::new(Exit::Environment, BenchError::from(fault())),
+            CommandError::new(Exit::Environment, BenchError::from(error())),
         ] {
-            let told = told(failure);
-            assert_eq!(told.matches("the disk sulks").count(), 1, "{told}");
+            let text = printed(failure);
+            assert_eq!(text.matches("disk quota exceeded").count(), 1, "{text}");
         }
     }
 }

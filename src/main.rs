@@ -30,7 +30,7 @@ fn main() -> ExitCode {
     let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| run(cli, &shutdown)));
     let exit = match outcome {
         Ok(Ok(exit)) => exit,
-        Ok(Err(failure)) => failure.tell(),
+        Ok(Err(error)) => error.print(),
         Err(_) => Exit::Bug,
     };
     if shutdown.panicked() { Exit::Bug.into() } else { exit.into() }
@@ -40,9 +40,9 @@ fn run(cli: cli::Cli, shutdown: &Shutdown) -> Result<Exit, CommandError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(|fault| CommandError::new(Exit::Environment, fault))?;
+        .map_err(|error| CommandError::new(Exit::Environment, error))?;
     let outcome = runtime.block_on(async {
-        shutdown.listen(cli.command.puts_away());
+        shutdown.listen(cli.command.cleans_up());
         Box::pin(commands::run(cli.command, shutdown)).await
     });
     // What was cancelled must not keep the process: blocking reads end with it.

@@ -1,8 +1,9 @@
 //! Metrics: named numbers with unit and direction, how they are referred to,
 //! and what is wanted of them (objective and constraints).
 //!
-//! The catalogue of every metric is assembled here from the workloads' tables;
-//! how a metric is measured is in [`crate::bench`].
+//! A metric's name and its columns in files are converted here and nowhere else.
+//! The catalogue of every metric is assembled from the workloads' tables, in
+//! `workload`; how a metric is measured is in `bench`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -42,7 +43,7 @@ pub struct Metric {
 }
 
 /// How configurations are compared by a metric: which mean is taken, and where
-/// its uncertainty comes from. How each is computed is in [`crate::results`].
+/// its uncertainty comes from. How each is computed is in `results`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scale {
     /// Positive by nature: geometric means, compared as ratios.
@@ -105,7 +106,7 @@ pub enum Form {
 }
 
 impl Metric {
-    /// A metric whose scale its unit tells.
+    /// A metric whose scale follows from its unit.
     pub const fn new(
         workload: &'static str,
         name: &'static str,
@@ -168,12 +169,14 @@ pub fn numbers<'a>(values: impl IntoIterator<Item = (&'a str, Option<f64>)>) -> 
 pub enum Status {
     /// Valid.
     Ok,
-    /// Measured, but not to be used; the reason says why.
-    Void,
     /// The launch or the server failed.
     Failed,
     /// Not tried; the reason says why.
     Skipped,
+    /// Measured, but not to be used; the reason says why. The status of a newer
+    /// version reads as this one.
+    #[serde(other)]
+    Void,
 }
 
 impl Status {
@@ -235,31 +238,101 @@ impl FromStr for MetricRef {
     type Err = MetricRefError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let fault = || MetricRefError(text.to_owned());
+        let error = || MetricRefError(text.to_owned());
         let (workload, case, name) = if let Some((workload, rest)) = text.split_once('[') {
-            let (case, rest) = rest.split_once(']').ok_or_else(fault)?;
-            (workload, Some(case.to_owned()), rest.strip_prefix('.').ok_or_else(fault)?)
+            let (case, rest) = rest.split_once(']').ok_or_else(error)?;
+            (workload, Some(case.to_owned()), rest.strip_prefix('.').ok_or_else(error)?)
         } else {
-            let (workload, name) = text.split_once('.').ok_or_else(fault)?;
+            let (workload, name) = text.split_once('.').ok_or_else(error)?;
             (workload, None, name)
         };
-        let word = |text: &str| {
-            !text.is_empty()
-                && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
-        };
-        if !word(workload) || !word(name) || case.as_deref() == Some("") {
-            return Err(fault());
+        if !is_word(workload) || !is_word(name) || case.as_deref() == Some("") {
+            return Err(error());
         }
         Ok(Self { workload: workload.replace('-', "_"), case, name: name.replace('-', "_") })
     }
 }
 
+/// Columns of `results` that begin like a workload's and hold no metric.
+const OTHER_COLUMNS: [&str; 4] = ["flag", "effective", "verdict", "environment"];
+
+/// What opens the column that says whether a bound is kept.
+const CONSTRAINT: &str = "constraint.";
+
 impl MetricRef {
-    /// Its entry of the catalogue.
-    pub fn known(&self) -> Option<&'static Metric> {
-        let mut catalogue = crate::workload::catalogue().iter();
-        catalogue.find(|known| known.workload == self.workload && known.name == self.name)
+    /// A metric without a case; the workload in either spelling (`kv-cache`, `kv_cache`).
+    pub fn of(workload: &str, name: &str) -> Self {
+        Self { workload: workload.replace('-', "_"), case: None, name: name.to_owned() }
     }
+
+    /// Its column in `results`: `kv_cache.ttft_resent_ms`. A case is no part of it:
+    /// cases are rows.
+    pub fn column(&self) -> String {
+        format!("{}.{}", self.workload, self.name)
+    }
+
+    /// The metric whose values a column of `results` has; `None` for every other column.
+    pub fn of_column(column: &str) -> Option<Self> {
+        let (workload, name) = column.split_once('.')?;
+        let is_word = |text: &str| is_word(text) && !text.contains('-');
+        let is_metric = !OTHER_COLUMNS.contains(&workload) && is_word(workload) && is_word(name);
+        is_metric.then(|| Self::of(workload, name))
+    }
+
+    /// One of its columns in `ranking`: `load[concurrency=8].output_throughput.low`.
+    pub fn ranking_column(&self, figure: RankingFigure) -> String {
+        format!("{self}.{}", figure.as_str())
+    }
+
+    /// The metric and the figure of a column of `ranking`; `None` for every other column.
+    pub fn of_ranking_column(column: &str) -> Option<(Self, RankingFigure)> {
+        let (metric, figure) = column.rsplit_once('.')?;
+        let figure = RankingFigure::ALL.into_iter().find(|known| known.as_str() == figure)?;
+        Some((metric.parse().ok()?, figure))
+    }
+
+    /// Its column in `ranking` that says whether its bounds are kept.
+    pub fn constraint_column(&self) -> String {
+        format!("{CONSTRAINT}{self}")
+    }
+
+    /// The metric of such a column; `None` for every other column.
+    pub fn of_constraint_column(column: &str) -> Option<Self> {
+        column.strip_prefix(CONSTRAINT)?.parse().ok()
+    }
+}
+
+/// What a column of `ranking` has of a metric.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RankingFigure {
+    /// The geometric mean, where ratios are compared.
+    Geomean,
+    /// The arithmetic mean, where differences are compared.
+    Mean,
+    /// The lower end of the mean's 95 % interval.
+    Low,
+    /// The upper end.
+    High,
+}
+
+impl RankingFigure {
+    /// Every figure.
+    pub const ALL: [Self; 4] = [Self::Geomean, Self::Mean, Self::Low, Self::High];
+
+    /// The word in columns.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Geomean => "geomean",
+            Self::Mean => "mean",
+            Self::Low => "low",
+            Self::High => "high",
+        }
+    }
+}
+
+/// Whether a text can be the name of a workload or of a metric.
+fn is_word(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
 }
 
 impl Serialize for MetricRef {
@@ -291,7 +364,7 @@ pub struct Objective {
     pub metric: MetricRef,
     /// Which way is better.
     pub goal: Goal,
-    /// Bounds that a winner must hold.
+    /// Bounds that a winner must keep.
     #[serde(default)]
     pub constraints: Vec<Constraint>,
 }
@@ -309,7 +382,48 @@ pub struct Constraint {
     pub max: Option<f64>,
 }
 
-/// Every metric that a workload can yield.
-pub fn catalogue() -> Vec<&'static Metric> {
-    crate::workload::catalogue().iter().collect()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_metric_and_its_column_of_results_are_converted_both_ways() {
+        let metric = MetricRef::of("kv-cache", "ttft_resent_ms");
+        assert_eq!(metric.column(), "kv_cache.ttft_resent_ms");
+        assert_eq!(MetricRef::of_column(&metric.column()), Some(metric));
+        let of_a_case: MetricRef = "load[rate=0.5].p99_ttft_ms".parse().expect("a metric");
+        assert_eq!(of_a_case.column(), "load.p99_ttft_ms", "cases are rows");
+        for column in [
+            "flag.max-num-seqs",
+            "flag.seed",
+            "effective.seed",
+            "verdict.seed",
+            "environment.A",
+            "repeat",
+            "load[rate=4].p99_ttft_ms",
+            "kv-cache.tpot_ms",
+            "load.",
+            ".tpot_ms",
+        ] {
+            assert_eq!(MetricRef::of_column(column), None, "{column}");
+        }
+    }
+
+    #[test]
+    fn a_metric_and_its_columns_of_the_ranking_are_converted_both_ways() {
+        for text in ["kv_cache.ttft_resent_ms", "load[rate=0.5].p99_ttft_ms"] {
+            let metric: MetricRef = text.parse().expect("a metric");
+            for figure in RankingFigure::ALL {
+                let column = metric.ranking_column(figure);
+                assert_eq!(MetricRef::of_ranking_column(&column), Some((metric.clone(), figure)));
+            }
+            let column = metric.constraint_column();
+            assert_eq!(column, format!("constraint.{text}"));
+            assert_eq!(MetricRef::of_constraint_column(&column), Some(metric));
+        }
+        for column in ["rank", "baseline_ratio.low", "kv_cache.tpot_ms", "constraint.x"] {
+            assert_eq!(MetricRef::of_ranking_column(column), None, "{column}");
+            assert_eq!(MetricRef::of_constraint_column(column), None, "{column}");
+        }
+    }
 }

@@ -1,31 +1,56 @@
-//! Tells a person at the terminal what happens: events become indicatif bars,
+//! Shows a person at the terminal what happens: events become indicatif bars,
 //! or plain lines where the output is not a terminal. Everything goes to
 //! standard error, so that standard output holds results alone.
 
+use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-use vllm_grid::event::{Emit, Event, Phase};
+use vllm_grid::event::{BootPhase, Emit, Notice, NoticeKind, Phase};
+use vllm_grid::history::journal::Entry;
+use vllm_grid::history::launch::LaunchOutcome;
 use vllm_grid::metric::{Measurement, Status};
+use vllm_grid::sweep::events::{Event, Events};
+use vllm_grid::sweep::run::Sweep;
 
-/// Listens to events and tells a person.
+/// Listens to events and shows them.
 #[derive(Clone)]
 pub(crate) struct Progress(Arc<Mutex<ProgressView>>);
 
 struct ProgressView {
     bars: Option<Bars>,
     /// The sweep's, where there is a sweep.
-    folder: Option<PathBuf>,
+    sweep: Option<SweepView>,
+    /// What runs, by launch; `None` is a server that no sweep launched.
+    running: BTreeMap<Option<u32>, LaunchView>,
+}
+
+struct SweepView {
+    folder: PathBuf,
+    name: String,
+    simulated: bool,
     launches: u32,
-    /// 0 where nothing is launched: `bench` measures a server that runs already.
-    launch: u32,
+    /// Launches that earlier sessions have done.
+    done: u32,
+    /// Whether a session has begun, and whether everything planned was done in it.
+    begun: bool,
+    complete: bool,
+}
+
+struct LaunchView {
     configuration: String,
     repeats: u32,
     done: u32,
     since: Instant,
+}
+
+impl LaunchView {
+    fn of(configuration: String, repeats: u32) -> Self {
+        Self { configuration, repeats, done: 0, since: Instant::now() }
+    }
 }
 
 struct Bars {
@@ -35,11 +60,19 @@ struct Bars {
 }
 
 impl Progress {
-    /// For a sweep, launch by launch: bars on a terminal, plain lines elsewhere.
-    pub(crate) fn of_sweep(folder: &Path) -> Self {
-        let progress = Self::of(|| Bars::new("launches"), 0);
-        progress.view().folder = Some(folder.to_owned());
-        progress
+    /// For a sweep of so many launches: bars on a terminal, plain lines elsewhere.
+    pub(crate) fn of_sweep(sweep: &Sweep, launches: u32) -> Self {
+        let manifest = &sweep.record().manifest;
+        let view = SweepView {
+            folder: sweep.folder().path().to_owned(),
+            name: manifest.sweep.clone(),
+            simulated: manifest.simulated,
+            launches,
+            done: sweep.settled(),
+            begun: false,
+            complete: false,
+        };
+        Self::of(|| Bars::new("launches"), Some(view))
     }
 
     /// For so many repeats on a server that runs already.
@@ -49,31 +82,51 @@ impl Progress {
             bars.overall.set_length(u64::from(repeats));
             bars
         };
-        Self::of(bars, repeats)
+        let progress = Self::of(bars, None);
+        progress.view().running.insert(None, LaunchView::of(String::new(), repeats));
+        progress
     }
 
-    fn of(bars: impl FnOnce() -> Bars, repeats: u32) -> Self {
+    fn of(bars: impl FnOnce() -> Bars, sweep: Option<SweepView>) -> Self {
         let bars = std::io::stderr().is_terminal().then(bars);
-        Self(Arc::new(Mutex::new(ProgressView::new(bars, repeats))))
+        Self(Arc::new(Mutex::new(ProgressView { bars, sweep, running: BTreeMap::new() })))
     }
 
-    /// Where the library's events go.
+    /// Where a sweep's events go.
+    pub(crate) fn events(&self) -> Events {
+        let this = self.clone();
+        Events::to(move |event| this.view().on_event(event))
+    }
+
+    /// Where notices go, where there is no sweep.
     pub(crate) fn emit(&self) -> Emit {
         let this = self.clone();
-        Emit::to(move |event| this.view().on_event(event))
+        Emit::to(move |notice| this.view().on_notice(notice))
     }
 
-    /// A poisoned view still tells: its state is only what it printed.
+    /// Something that a person should read, in one line.
+    pub(crate) fn warn(&self, text: &str) {
+        self.view().line(&format!("warning: {text}"));
+    }
+
+    /// A poisoned view still works: its state is only what it printed.
     fn view(&self) -> MutexGuard<'_, ProgressView> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Clears the bars, so that results are printed on a clean screen.
+    /// Clears the bars, so that results are printed on a clean screen, and says
+    /// how a sweep that is not complete can be continued.
     pub(crate) fn close(&self) {
         let mut view = self.view();
         if let Some(bars) = view.bars.take() {
             bars.launch.finish_and_clear();
             bars.overall.finish_and_clear();
+        }
+        if let Some(sweep) = view.sweep.as_ref().filter(|sweep| sweep.begun && !sweep.complete) {
+            let folder = quoted(&sweep.folder);
+            view.line(&format!(
+                "the sweep is not complete: `vllm-grid resume {folder}` continues it"
+            ));
         }
     }
 }
@@ -90,7 +143,7 @@ impl Bars {
         let overall = all.add(ProgressBar::no_length());
         // With four digits each it fits into 80 columns.
         overall.set_style(style(&format!(
-            "{what} {{pos}}/{{len}} [{{bar:20}}] {{elapsed_precise}} gone, about {{eta_precise}} to go"
+            "{what} {{pos}}/{{len}} [{{bar:20}}] {{elapsed_precise}} elapsed, about {{eta_precise}} left"
         )));
         let launch = all.add(ProgressBar::no_length());
         launch.set_style(style("  {spinner} {wide_msg} {elapsed}"));
@@ -100,133 +153,141 @@ impl Bars {
 }
 
 impl ProgressView {
-    fn new(bars: Option<Bars>, repeats: u32) -> Self {
-        Self {
-            bars,
-            folder: None,
-            launches: 0,
-            launch: 0,
-            configuration: String::new(),
-            repeats,
-            done: 0,
-            since: Instant::now(),
+    fn on_event(&mut self, event: Event) {
+        match event {
+            Event::Written(line) => self.on_entry(line.entry),
+            Event::Notice(notice) => self.on_notice(notice),
         }
     }
 
-    fn on_event(&mut self, event: Event) {
-        match event {
-            Event::SweepStarted { sweep, launches, done, simulated } => {
-                self.launches = launches;
-                if let Some(bars) = &self.bars {
-                    bars.overall.set_length(u64::from(launches));
-                    bars.overall.set_position(u64::from(done));
-                    bars.overall.reset_eta();
-                }
-                let mark = if simulated { " (SIMULATED engine)" } else { "" };
-                let gone_on =
-                    if done > 0 { format!(", {done} done before") } else { String::new() };
-                self.line(&format!("sweep {sweep}{mark}: {launches} launches{gone_on}"));
-            }
-            Event::LaunchStarted { launch, configuration, repeats } => {
-                self.launch = launch;
-                self.configuration = configuration;
-                self.repeats = repeats;
-                self.done = 0;
-                self.since = Instant::now();
+    fn on_entry(&mut self, entry: Entry) {
+        match entry {
+            Entry::SessionStarted { .. } => self.session_started(),
+            Entry::LaunchStarted { launch, configuration, planned, .. } => {
+                self.running.insert(Some(launch), LaunchView::of(configuration, planned));
                 if let Some(bars) = &self.bars {
                     bars.launch.reset_elapsed();
                 }
-                self.now("starting");
-            }
-            Event::Phase(phase) => self.phase(phase),
-            Event::RepeatFinished(measurement) => self.repeat(&measurement),
-            Event::LaunchFinished { .. } => self.ended("measured"),
-            Event::LaunchInterrupted { .. } => self.ended("interrupted"),
-            Event::LaunchFailed { class, message, .. } => {
-                self.ended(&format!("failed ({class}): {message}"));
-            }
-            Event::LaunchSkipped { launch, configuration, reason } => {
-                self.launch = launch;
-                self.configuration = configuration;
-                self.ended(&format!("skipped: {reason}"));
-            }
-            Event::Warning(text) => self.line(&format!("warning: {text}")),
-            Event::Interrupted => self.line("stopping: what was measured is kept"),
-            Event::SweepFinished { complete } => {
-                if let Some(bars) = &self.bars {
-                    bars.launch.finish_and_clear();
-                }
-                if let (false, Some(folder)) = (complete, &self.folder) {
-                    let folder = quoted(folder);
-                    self.line(&format!(
-                        "the sweep is not complete: `vllm-grid resume {folder}` goes on with it"
-                    ));
+                // Nothing is planned for a launch that is skipped.
+                if planned > 0 {
+                    self.now(Some(launch), "starting");
                 }
             }
+            Entry::RepeatFinished { launch, measurement } => {
+                self.repeat(Some(launch), &measurement)
+            }
+            Entry::LaunchEnded { launch, outcome } => self.ended(launch, &outcome),
+            Entry::SessionEnded { complete, .. } => {
+                if let Some(sweep) = &mut self.sweep {
+                    sweep.complete = complete;
+                }
+            }
+            Entry::LaunchReady { .. } | Entry::Production { .. } | Entry::Unknown => {}
         }
     }
 
-    fn phase(&mut self, phase: Phase) {
+    fn on_notice(&mut self, notice: Notice) {
+        match notice.kind {
+            NoticeKind::Phase(phase) => self.phase(notice.launch, phase),
+            NoticeKind::Warning(text) => self.line(&format!("warning: {text}")),
+            NoticeKind::RepeatFinished(measurement) => self.repeat(notice.launch, &measurement),
+            NoticeKind::Interrupted => self.line("stopping: what was measured is kept"),
+        }
+    }
+
+    fn session_started(&mut self) {
+        let Some(sweep) = &mut self.sweep else { return };
+        sweep.begun = true;
+        if let Some(bars) = &self.bars {
+            bars.overall.set_length(u64::from(sweep.launches));
+            bars.overall.set_position(u64::from(sweep.done));
+            bars.overall.reset_eta();
+        }
+        let mark = if sweep.simulated { " (SIMULATED engine)" } else { "" };
+        let done = match sweep.done {
+            0 => String::new(),
+            done => format!(", {done} done before"),
+        };
+        let text = format!("sweep {}{mark}: {} launches{done}", sweep.name, sweep.launches);
+        self.line(&text);
+    }
+
+    fn phase(&mut self, launch: Option<u32>, phase: Phase) {
         match phase {
-            // The launch itself was told as starting.
-            Phase::Starting(what) if what == "starting" => {}
-            Phase::Starting(what) => self.now(&format!("starting: {what}")),
-            Phase::Ready { seconds } => self.now(&format!("ready after {seconds:.1} s")),
-            // One line per repeat would bury a log; what went wrong is told.
+            // The launch itself was shown as starting.
+            Phase::Booting(BootPhase::Starting) => {}
+            Phase::Booting(boot) => self.now(launch, &format!("starting: {}", boot.as_str())),
+            Phase::Ready { seconds } => self.now(launch, &format!("ready after {seconds:.1} s")),
+            // One line per repeat would bury a log; what went wrong is shown.
             Phase::Measuring { workload, case, repeat } => {
                 if let Some(bars) = &self.bars {
-                    bars.launch.set_message(self.measuring(&workload, &case, repeat));
-                    if self.launch == 0 {
+                    bars.launch.set_message(self.measuring(launch, &workload, &case, repeat));
+                    if launch.is_none() {
                         bars.launch.reset_elapsed();
                     }
                 }
             }
-            Phase::Stopping => self.now("stopping"),
+            Phase::Stopping => self.now(launch, "stopping"),
         }
     }
 
-    fn measuring(&self, workload: &str, case: &str, repeat: u32) -> String {
+    fn measuring(&self, launch: Option<u32>, workload: &str, case: &str, repeat: u32) -> String {
         let what = named(workload, case, repeat);
-        format!("{}{what} ({}/{})", self.prefix(), self.done + 1, self.repeats)
+        let count = self.running.get(&launch).map(|launch| (launch.done + 1, launch.repeats));
+        let count = count.map(|(one, all)| format!(" ({one}/{all})")).unwrap_or_default();
+        format!("{}{what}{count}", self.prefix(launch))
     }
 
-    fn repeat(&mut self, measurement: &Measurement) {
-        self.done += 1;
-        if measurement.status != Status::Ok {
-            self.line(&self.finished(measurement));
+    fn repeat(&mut self, launch: Option<u32>, measurement: &Measurement) {
+        if let Some(running) = self.running.get_mut(&launch) {
+            running.done += 1;
         }
-        if let (Some(bars), 0) = (&self.bars, self.launch) {
+        if measurement.status != Status::Ok {
+            self.line(&self.finished(launch, measurement));
+        }
+        if let (Some(bars), None) = (&self.bars, launch) {
             bars.overall.inc(1);
         }
     }
 
-    fn finished(&self, measurement: &Measurement) -> String {
+    fn finished(&self, launch: Option<u32>, measurement: &Measurement) -> String {
         let Measurement { workload, case, repeat, status, reason, .. } = measurement;
         let what = named(workload, case, *repeat);
         let reason = reason.as_deref().unwrap_or("no reason given");
-        format!("{}{what} is {}: {reason}", self.prefix(), status.as_str())
+        format!("{}{what} is {}: {reason}", self.prefix(launch), status.as_str())
     }
 
-    fn ended(&mut self, how: &str) {
-        let seconds = self.since.elapsed().as_secs_f64();
-        self.line(&format!("{}{how} ({seconds:.1} s)", self.prefix()));
+    fn ended(&mut self, launch: u32, outcome: &LaunchOutcome) {
+        let how = match outcome {
+            LaunchOutcome::Measured => "measured".to_owned(),
+            LaunchOutcome::Failed(failure) => {
+                format!("failed ({}): {}", failure.class.as_str(), failure.message)
+            }
+            LaunchOutcome::Skipped { reason } => format!("skipped: {reason}"),
+            LaunchOutcome::Interrupted => "interrupted".to_owned(),
+            LaunchOutcome::Unknown => "ended".to_owned(),
+        };
+        let launch = Some(launch);
+        let since = self.running.get(&launch).map(|launch| launch.since);
+        let seconds = since.map_or(0.0, |since| since.elapsed().as_secs_f64());
+        self.line(&format!("{}{how} ({seconds:.1} s)", self.prefix(launch)));
+        self.running.remove(&launch);
         if let Some(bars) = &self.bars {
             bars.overall.inc(1);
         }
     }
 
     /// Which launch it is; nothing where nothing is launched.
-    fn prefix(&self) -> String {
-        if self.launch == 0 {
-            return String::new();
-        }
-        let launches = self.launches.max(self.launch);
-        format!("[{}/{launches}] {}: ", self.launch, self.configuration)
+    fn prefix(&self, launch: Option<u32>) -> String {
+        let Some(number) = launch else { return String::new() };
+        let launches = self.sweep.as_ref().map_or(0, |sweep| sweep.launches).max(number);
+        let name = self.running.get(&launch).map_or("", |launch| launch.configuration.as_str());
+        format!("[{number}/{launches}] {name}: ")
     }
 
-    /// What is going on: the bar's message, or a line.
-    fn now(&self, what: &str) {
-        let text = format!("{}{what}", self.prefix());
+    /// What happens now: the bar's message, or a line.
+    fn now(&self, launch: Option<u32>, what: &str) {
+        let text = format!("{}{what}", self.prefix(launch));
         match &self.bars {
             Some(bars) => bars.launch.set_message(text),
             None => self.line(&text),
@@ -235,7 +296,7 @@ impl ProgressView {
 
     fn line(&self, text: &str) {
         match &self.bars {
-            // `println` fails only where the terminal is gone: nobody is left to tell.
+            // `println` fails only where there is no terminal any more, and so no reader.
             Some(bars) => drop(bars.all.println(text)),
             None => drop(writeln!(std::io::stderr(), "{text}")),
         }
@@ -258,7 +319,22 @@ fn named(workload: &str, case: &str, repeat: u32) -> String {
 
 #[cfg(test)]
 mod tests {
+    use vllm_grid::strategy::Purpose;
+
     use super::*;
+
+    fn view(running: BTreeMap<Option<u32>, LaunchView>, launches: u32) -> ProgressView {
+        let sweep = (launches > 0).then(|| SweepView {
+            folder: PathBuf::new(),
+            name: String::new(),
+            simulated: true,
+            launches,
+            done: 0,
+            begun: true,
+            complete: false,
+        });
+        ProgressView { bars: None, sweep, running }
+    }
 
     fn void(case: &str, repeat: u32) -> Measurement {
         Measurement {
@@ -273,28 +349,38 @@ mod tests {
 
     #[test]
     fn a_running_server_has_no_launch_to_name() {
-        let mut view = ProgressView::new(None, 12);
-        assert_eq!(view.measuring("kv-cache", "", 0), "kv-cache, warm-up (1/12)");
-        view.repeat(&void("", 0));
+        let mut view = view([(None, LaunchView::of(String::new(), 12))].into(), 0);
+        assert_eq!(view.measuring(None, "kv-cache", "", 0), "kv-cache, warm-up (1/12)");
+        view.repeat(None, &void("", 0));
         assert_eq!(
-            view.measuring("load", "concurrency=8", 3),
+            view.measuring(None, "load", "concurrency=8", 3),
             "load concurrency=8, repeat 3 (2/12)"
         );
-        let told = view.finished(&void("concurrency=8", 3));
-        assert_eq!(told, "load concurrency=8, repeat 3 is void: foreign traffic");
+        let text = view.finished(None, &void("concurrency=8", 3));
+        assert_eq!(text, "load concurrency=8, repeat 3 is void: foreign traffic");
     }
 
     #[test]
-    fn a_sweep_names_the_launch_and_its_configuration() {
-        let mut view = ProgressView::new(None, 0);
-        view.launches = 40;
-        let configuration = "prefix-on".to_owned();
-        view.on_event(Event::LaunchStarted { launch: 7, configuration, repeats: 6 });
+    fn a_sweep_names_each_launch_and_its_configuration() {
+        let mut view = view(BTreeMap::new(), 40);
+        for (launch, configuration, planned) in [(7, "prefix-on", 6), (8, "prefix-off", 5)] {
+            view.on_entry(Entry::LaunchStarted {
+                launch,
+                trial: 0,
+                configuration: configuration.to_owned(),
+                purpose: Purpose::Screen,
+                planned,
+            });
+        }
         assert_eq!(
-            view.measuring("load", "concurrency=8", 1),
+            view.measuring(Some(7), "load", "concurrency=8", 1),
             "[7/40] prefix-on: load concurrency=8, repeat 1 (1/6)"
         );
-        let told = view.finished(&void("", 0));
-        assert_eq!(told, "[7/40] prefix-on: load, warm-up is void: foreign traffic");
+        assert_eq!(
+            view.measuring(Some(8), "load", "concurrency=8", 1),
+            "[8/40] prefix-off: load concurrency=8, repeat 1 (1/5)"
+        );
+        let text = view.finished(Some(7), &void("", 0));
+        assert_eq!(text, "[7/40] prefix-on: load, warm-up is void: foreign traffic");
     }
 }

@@ -1,6 +1,6 @@
 //! The only place that knows signals. The first asks for a graceful stop, the
-//! second leaves at once. A panic anywhere asks for a stop too, so that what
-//! was started is put away before the process ends as a bug.
+//! second exits at once. A panic anywhere asks for a stop too, so that what
+//! was started is stopped before the process ends as a bug.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -28,7 +28,7 @@ impl Shutdown {
         &self.token
     }
 
-    /// A sweep runs in this folder: what is to be done about it can be told.
+    /// A sweep runs in this folder: the message of an immediate exit names it.
     pub(crate) fn names(&self, sweep: &Path) {
         // There is one sweep in the life of a process.
         let _ = self.sweep.set(sweep.to_owned());
@@ -39,7 +39,7 @@ impl Shutdown {
         self.panicked.load(Ordering::SeqCst)
     }
 
-    /// A panic is a bug: it is told as one, and everything is asked to stop.
+    /// A panic is a bug: it is reported as one, and everything is asked to stop.
     pub(crate) fn stop_on_panic(&self) {
         let shutdown = self.clone();
         std::panic::set_hook(Box::new(move |panic| {
@@ -53,39 +53,40 @@ impl Shutdown {
     }
 
     /// Listens for Ctrl-C, SIGTERM and SIGHUP from now on. A command that has nothing
-    /// to put away ends with the first one.
-    pub(crate) fn listen(&self, puts_away: bool) {
+    /// to clean up ends with the first one.
+    pub(crate) fn listen(&self, cleans_up: bool) {
         for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()] {
             // A signal that cannot be listened for keeps its default: the process ends.
             let Ok(mut stream) = signal(kind) else { continue };
             let shutdown = self.clone();
             tokio::spawn(async move {
                 while stream.recv().await.is_some() {
-                    if !puts_away {
+                    if !cleans_up {
                         std::process::exit(Exit::Interrupted as i32);
                     }
                     if shutdown.token.is_cancelled() {
-                        shutdown.leave_at_once();
+                        shutdown.exit_at_once();
                     }
-                    let _ = writeln!(std::io::stderr(), "stopping; once more leaves at once");
+                    let _ = writeln!(std::io::stderr(), "stopping; a second signal exits at once");
                     shutdown.token.cancel();
                 }
             });
         }
     }
 
-    fn leave_at_once(&self) -> ! {
-        let _ = writeln!(std::io::stderr(), "{}", farewell(self.sweep.get().map(PathBuf::as_path)));
-        std::process::exit(Exit::LeftAtOnce as i32);
+    fn exit_at_once(&self) -> ! {
+        let _ =
+            writeln!(std::io::stderr(), "{}", exit_message(self.sweep.get().map(PathBuf::as_path)));
+        std::process::exit(Exit::ExitedAtOnce as i32);
     }
 }
 
-/// What to do after leaving at once.
-fn farewell(sweep: Option<&Path>) -> String {
-    let Some(folder) = sweep.map(quoted) else { return "left at once".to_owned() };
+/// What to do after an immediate exit.
+fn exit_message(sweep: Option<&Path>) -> String {
+    let Some(folder) = sweep.map(quoted) else { return "exited at once".to_owned() };
     format!(
-        "left at once: the journal holds every finished repeat. `vllm-grid recover {folder}` starts \
-         production again and removes what is left; `vllm-grid resume {folder}` goes on with the sweep"
+        "exited at once: the journal holds every finished repeat. `vllm-grid recover {folder}` starts \
+         production again and removes what is left; `vllm-grid resume {folder}` continues the sweep"
     )
 }
 
@@ -94,10 +95,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_leaves_at_once_is_told_of_the_sweep_that_ran() {
-        let told = farewell(Some(Path::new("runs/my night")));
-        assert!(told.contains("`vllm-grid recover 'runs/my night'`"), "{told}");
-        assert!(told.contains("`vllm-grid resume 'runs/my night'`"), "{told}");
-        assert_eq!(farewell(None), "left at once");
+    fn an_immediate_exit_names_the_sweep_that_ran() {
+        let text = exit_message(Some(Path::new("runs/my night")));
+        assert!(text.contains("`vllm-grid recover 'runs/my night'`"), "{text}");
+        assert!(text.contains("`vllm-grid resume 'runs/my night'`"), "{text}");
+        assert_eq!(exit_message(None), "exited at once");
     }
 }

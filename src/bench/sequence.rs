@@ -116,7 +116,7 @@ impl<'r, 's> RequestSequence<'r, 's> {
                 _ => Stop::Failed(reason),
             });
         }
-        if prompt.must_talk && record.first_token_ns.is_none() {
+        if prompt.must_have_tokens && record.first_token_ns.is_none() {
             self.records.push(record);
             self.silent += 1;
             let reason = format!("request {index} ({purpose}): the stream carried no token");

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::bench::error::BenchError;
 use crate::bench::prompt::dataset::Sources;
 use crate::client::{Client, ClientError, Limits, Slot};
-use crate::event::{Emit, Event};
+use crate::event::Emit;
 use crate::server::Server;
 use crate::server::counters::Counters;
 use crate::server::http::Http;
@@ -151,7 +151,7 @@ impl Session {
 
     /// A warning of one line, for the user.
     pub(crate) fn warn(&self, text: String) {
-        self.emit.emit(Event::Warning(text));
+        self.emit.warn(text);
     }
 
     /// Number of the next repeat among all of the launch, warm-ups included.

@@ -13,7 +13,7 @@ use crate::bench::session::Session;
 use crate::bench::workloads::{
     command, conversation, kv_cache, load, long_context, reasoning, stability, tool_calling,
 };
-use crate::event::{Emit, Event, Phase};
+use crate::event::{Emit, NoticeKind, Phase};
 use crate::metric::Measurement;
 use crate::server::Server;
 use crate::telemetry::sink::{RecordSink, RepeatKey};
@@ -225,7 +225,7 @@ pub async fn run_suite(
                     }
                     Err(error) => return Err(error),
                 };
-                bench.session.emit().emit(Event::RepeatFinished(measurement.clone()));
+                bench.session.emit().emit(NoticeKind::RepeatFinished(measurement.clone()));
                 measurements.push(measurement);
                 if let Some(error) = ended {
                     return Err(error);

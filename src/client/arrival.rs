@@ -1,7 +1,7 @@
-//! Reads a socket, and tells when what was read arrived: by the kernel's own time
-//! stamp of it, so that a client that comes late to read measures no lateness of its
-//! own. Where the kernel stamps nothing, the clock is read instead; so it is with
-//! another machine's bytes: those behind a lost one arrive long before they can be read.
+//! Reads a socket with the time at which the bytes arrived. The time is the kernel's own
+//! stamp, so that a client that reads late does not measure its own delay. Where the
+//! kernel sets no stamp, the clock is read instead. So it is for bytes of another machine:
+//! those after a lost packet arrive long before they can be read.
 
 use std::io::{self, IoSliceMut};
 use std::os::fd::AsRawFd;
@@ -14,18 +14,18 @@ use tokio::net::TcpStream;
 
 use crate::client::clock::{now_ns, of_wall};
 
-/// Has the kernel stamp what arrives at `stream` from this machine, where it can.
+/// Asks the kernel for time stamps of what arrives at `stream` from this machine.
 pub(crate) fn stamp(stream: &TcpStream) {
     let is_here = stream.peer_addr().is_ok_and(|peer| {
         peer.ip().is_loopback() || stream.local_addr().is_ok_and(|own| own.ip() == peer.ip())
     });
     if is_here {
-        // One that cannot is one whose stamps do not come.
+        // Without support there are no stamps, and the clock is read.
         let _ = setsockopt(stream, sockopt::ReceiveTimestampns, &true);
     }
 }
 
-/// Looks whether anything can be read, and leaves it there.
+/// Checks whether anything can be read, without taking it.
 ///
 /// # Errors
 /// As reading a socket that does not block: nothing is there.
@@ -41,7 +41,7 @@ pub(crate) struct Buffer {
 }
 
 impl Buffer {
-    /// Takes so many bytes at once.
+    /// For `size` bytes at once.
     pub(crate) fn new(size: usize) -> Self {
         Self { bytes: vec![0; size], control: cmsg_space!(TimeSpec) }
     }
@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn bytes_arrive_when_they_came_and_not_when_they_are_read() {
+    async fn the_time_of_bytes_is_their_arrival_and_not_their_reading() {
         const LATE: Duration = Duration::from_millis(20);
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("bound");

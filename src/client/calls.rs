@@ -1,11 +1,23 @@
-//! Puts tool calls together from the pieces of a stream. By the book a piece
-//! names the index of its call, and only the first has an id and a name; servers
-//! leave the index out, give every call the same one, or repeat names and ids.
+//! Assembles tool calls from the pieces of a stream. By OpenAI's specification a piece
+//! has the index of its call, and only the first has an id and a name. Servers leave
+//! the index out, give every call the same one, or repeat names and ids. Where pieces
+//! come from is in `chunk`.
 
-use crate::client::stream::ToolCall;
+use serde::{Deserialize, Serialize};
 
-/// More tool calls than any model makes: a stranger's server must not fill the memory.
+/// More tool calls than any model makes: an untrusted server must not fill the memory.
 const MAX_CALLS: usize = 1024;
+
+/// One tool call, put together from its pieces.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToolCall {
+    /// The server's identifier of the call.
+    pub id: String,
+    /// Name of the function.
+    pub name: String,
+    /// Arguments as the model wrote them: JSON, if it did well.
+    pub arguments: String,
+}
 
 /// A piece of a call; what is absent is empty.
 #[derive(Clone, Copy, Debug)]
@@ -22,7 +34,7 @@ pub(crate) struct Calls {
     calls: Vec<Begun>,
 }
 
-/// A call as far as it has come.
+/// A call as far as it was received.
 #[derive(Clone, Debug, Default)]
 struct Begun {
     index: Option<u32>,
@@ -57,10 +69,10 @@ impl Calls {
         self.calls.into_iter().map(|begun| begun.call).collect()
     }
 
-    /// The call that a piece goes on with; `None` where it begins another.
+    /// The call that a piece continues; `None` where it begins another.
     fn place_of(&self, piece: Piece<'_>) -> Option<usize> {
         let mut own = self.calls.iter().enumerate().rev().filter(|(_, begun)| {
-            // Without an index it is the last one that goes on.
+            // Without an index, the last call continues.
             piece.index.is_none() || begun.index.is_none() || begun.index == piece.index
         });
         let known = |begun: &Begun| !piece.id.is_empty() && begun.call.id == piece.id;
@@ -73,7 +85,7 @@ impl Calls {
 }
 
 impl Begun {
-    /// Whether a piece that would go on with this call begins another one instead.
+    /// Whether a piece that could continue this call begins another one instead.
     fn is_followed_by(&self, piece: Piece<'_>) -> bool {
         if !piece.id.is_empty() && !self.call.id.is_empty() {
             // Some give every piece an id of its own, but a name to the first alone.
@@ -82,7 +94,7 @@ impl Begun {
         if piece.name.is_empty() || self.call.arguments.is_empty() {
             return false;
         }
-        // No id tells it: names come before arguments, and a call ends with its own.
+        // Without ids: names come before arguments, and a call ends with its arguments.
         self.call.name != piece.name || (!piece.arguments.is_empty() && self.object.is_closed())
     }
 }
@@ -124,9 +136,9 @@ pub(crate) struct TooManyCalls;
 mod tests {
     use super::*;
 
-    type Given<'a> = (Option<u32>, &'a str, &'a str, &'a str);
+    type RawPiece<'a> = (Option<u32>, &'a str, &'a str, &'a str);
 
-    fn put_together(pieces: &[Given<'_>]) -> Vec<(String, String, String)> {
+    fn put_together(pieces: &[RawPiece<'_>]) -> Vec<(String, String, String)> {
         let mut calls = Calls::default();
         for (index, id, name, arguments) in pieces.iter().copied() {
             calls.push(Piece { index, id, name, arguments }).expect("few");
@@ -145,8 +157,8 @@ mod tests {
     const OSLO: &str = r#"{"city":"Oslo"}"#;
 
     #[test]
-    fn by_the_book_and_in_any_order() {
-        let pieces: &[Given<'_>] = &[
+    fn pieces_by_the_specification_in_any_order() {
+        let pieces: &[RawPiece<'_>] = &[
             (Some(0), "a", "weather", ""),
             (Some(0), "", "", r#"{"city":"#),
             (Some(1), "b", "weather", r#"{"city":"#),
@@ -199,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn braces_inside_of_texts_close_nothing() {
+    fn braces_inside_strings_close_nothing() {
         let closed = |arguments: &str| {
             let mut object = Object::default();
             arguments.chars().for_each(|c| object.take(c.encode_utf8(&mut [0; 4])));
@@ -214,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_repeated_is_said_once() {
+    fn repeated_names_and_ids_are_kept_once() {
         let expected = vec![("a".to_owned(), "get_weather".to_owned(), LYON.to_owned())];
         let repeated = [
             (Some(0), "a", "get_weather", r#"{"city":"#),
@@ -239,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn their_number_is_limited() {
+    fn the_number_of_calls_is_limited() {
         let mut calls = Calls::default();
         let piece = Piece { index: None, id: "", name: "f", arguments: "{}" };
         for _ in 0..MAX_CALLS {

@@ -1,7 +1,5 @@
-//! Reads one event of a stream: what a chat or completion chunk says.
-//!
-//! Fields that no figure needs are passed over without being built. What a
-//! sequence of chunks adds up to is in [`crate::client::stream`].
+//! Reads one event of a stream: a chat or completion chunk. Fields that no figure needs
+//! are skipped without being built. The sequence of chunks is put together in `stream`.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -18,7 +16,7 @@ use crate::server::error_message;
 /// One chunk, chat or completion. Absent and null are the same.
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct Chunk<'a> {
-    /// As it stands there: a server that numbers its answers is no fault.
+    /// Raw: a number is accepted, too.
     #[serde(borrow, default)]
     id: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "absent_or")]
@@ -94,7 +92,7 @@ impl<'a> Chunk<'a> {
         serde_json::from_slice(data)
     }
 
-    /// The server's identifier of the answer; empty where it gives none.
+    /// The server's identifier of the answer; empty where there is none.
     pub(crate) fn id(&self) -> &str {
         self.id.map_or("", |id| id.get().trim_matches('"'))
     }
@@ -106,7 +104,7 @@ impl<'a> Chunk<'a> {
         self.error.as_ref().or_else(|| itself.next()).map(error_message)
     }
 
-    /// Token counts, where the server tells both: one that is missing is not 0.
+    /// Token counts, where the server reports both: one that is missing is not 0.
     pub(crate) fn usage(&self) -> Option<Usage> {
         let usage = self.usage.as_ref()?;
         Some(Usage {
@@ -193,7 +191,7 @@ where
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
-/// Which text of a chunk a [`Template`] stands around.
+/// Which text of a chunk a [`Template`] surrounds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TextKind {
     /// The answer.
@@ -202,7 +200,7 @@ pub(crate) enum TextKind {
     Reasoning,
 }
 
-/// The last chunk that carried nothing but text, with a hole where the text was.
+/// The last chunk that contained nothing but text, with a gap where the text was.
 ///
 /// Chunks of one stream differ in that text only, so most of them need no JSON
 /// parser: the same bytes around a plain text mean the same chunk.

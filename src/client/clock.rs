@@ -1,6 +1,6 @@
-//! The one clock of the bench: monotonic nanoseconds, stamped where bytes
-//! arrive and turned into times since a repeat's start later. The kernel stamps in
-//! time of the day, which is turned into the same here.
+//! The one clock of all measurements: monotonic nanoseconds, read where bytes arrive and
+//! converted into times since a repeat's start later. The kernel stamps with wall-clock
+//! time, which is converted here.
 
 use std::cell::Cell;
 use std::sync::LazyLock;
@@ -8,11 +8,11 @@ use std::time::{Instant, SystemTime};
 
 static EPOCH: LazyLock<Instant> = LazyLock::new(Instant::now);
 
-/// The two clocks are compared anew when they seem to have moved by more than this.
+/// The two clocks are compared again when they seem to differ by more than this.
 const DRIFT_NS: u64 = 20_000;
 
 thread_local! {
-    /// Time of the day less that of [`now_ns`].
+    /// Wall-clock time minus that of [`now_ns`].
     static OFFSET_NS: Cell<i64> = const { Cell::new(0) };
 }
 
@@ -21,22 +21,22 @@ pub fn now_ns() -> u64 {
     u64::try_from(EPOCH.elapsed().as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// A stamp of the day's time, nanoseconds since 1970, in time of [`now_ns`]: in the
-/// past, even if the day's clock was set since.
+/// A wall-clock stamp, nanoseconds since 1970, in time of [`now_ns`]: never in the
+/// future, even if the wall clock was set since.
 pub(crate) fn of_wall(stamp_ns: u64) -> u64 {
     let now_ns = now_ns();
     let difference = wall_ns().wrapping_sub(now_ns).cast_signed();
     let mut offset = OFFSET_NS.get();
-    // Beyond that it was set, or is being steered; or this thread was interrupted.
+    // Beyond that the clock was set or is being adjusted, or this thread was interrupted.
     if difference.abs_diff(offset) > DRIFT_NS {
-        offset = compared();
+        offset = measure_offset();
         OFFSET_NS.set(offset);
     }
     stamp_ns.wrapping_sub(offset.cast_unsigned()).min(now_ns)
 }
 
-/// Time of the day less that of [`now_ns`], read where nothing came between.
-fn compared() -> i64 {
+/// Wall-clock time minus that of [`now_ns`], from the reading with the least delay.
+fn measure_offset() -> i64 {
     let readings = (0..5).map(|_| {
         let before_ns = now_ns();
         let wall_ns = wall_ns();
@@ -79,10 +79,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_time_of_the_day_is_told_in_time_of_our_clock() {
+    fn wall_clock_stamps_become_monotonic_time() {
         let (before_ns, stamp_ns, after_ns) = (now_ns(), wall_ns(), now_ns());
         let at_ns = of_wall(stamp_ns);
         assert!((before_ns.saturating_sub(DRIFT_NS)..=after_ns + DRIFT_NS).contains(&at_ns));
-        assert!(of_wall(stamp_ns + 1_000_000_000_000) <= now_ns(), "nothing comes from the future");
+        assert!(of_wall(stamp_ns + 1_000_000_000_000) <= now_ns(), "no stamp is in the future");
     }
 }

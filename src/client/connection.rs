@@ -1,6 +1,6 @@
-//! One connection of our own: opened before the clock matters, read in the task
-//! of the request that uses it, closed when dropped. Nothing here sends twice: no
-//! pool, no retry, no redirect, no proxy.
+//! One TCP connection: opened before a request is due, read in the task of the request
+//! that uses it, closed when dropped. Nothing here sends twice: no pool, no retry, no
+//! redirect, no proxy.
 
 use std::cell::RefCell;
 use std::io;
@@ -23,8 +23,7 @@ const MAX_IDLE: Duration = Duration::from_secs(4);
 const READ: usize = 64 << 10;
 
 thread_local! {
-    /// What was read is used up at once, so that the connections of a thread can
-    /// share the place that it is read to.
+    /// What was read is processed at once, so the connections of a thread share one buffer.
     static BUFFER: RefCell<Buffer> = RefCell::new(Buffer::new(READ));
 }
 
@@ -33,7 +32,7 @@ thread_local! {
 pub(crate) struct Connection {
     stream: TcpStream,
     idle_since_ns: u64,
-    /// Nothing arrives before what came before it, whatever the clocks say.
+    /// Arrival times never decrease, whatever the clocks do.
     latest_ns: u64,
 }
 
@@ -55,15 +54,15 @@ impl Connection {
     ) -> Poll<io::Result<usize>> {
         self.latest_ns = now_ns();
         let written = ready!(Pin::new(&mut self.stream).poll_write(cx, bytes))?;
-        // After a reply the kernel holds its acknowledgements back for 40 ms, to send them
-        // with the next one; a server without TCP_NODELAY holds its tokens back for them.
-        // Where the kernel has no such option, that is what any client sees.
+        // After a reply the kernel delays acknowledgements by 40 ms, to send them with the
+        // next data; a server without TCP_NODELAY waits for them with its tokens.
+        // Where the kernel has no such option, any client sees the same delay.
         let _ = SockRef::from(&self.stream).set_tcp_quickack(true);
         Poll::Ready(Ok(written))
     }
 
-    /// Gives what has arrived to `take`, with its time of [`now_ns`]; no bytes: the
-    /// other side will send no more.
+    /// Passes what has arrived to `take`, with its time of [`now_ns`]. No bytes: the other
+    /// side has closed its direction.
     pub(crate) fn poll_read<T>(
         &mut self,
         cx: &mut Context<'_>,
@@ -77,7 +76,7 @@ impl Connection {
                         self.latest_ns = self.latest_ns.max(at_ns);
                         return Poll::Ready(Ok(take(self.latest_ns, buffer.filled(length))));
                     }
-                    Err(error) if is_passing(&error) => {}
+                    Err(error) if is_transient(&error) => {}
                     Err(error) => return Poll::Ready(Err(error)),
                 }
             }
@@ -85,7 +84,7 @@ impl Connection {
     }
 
     /// A response has ended: the connection waits for the next request.
-    pub(crate) fn rests(&mut self) {
+    pub(crate) fn mark_idle(&mut self) {
         self.idle_since_ns = now_ns();
     }
 
@@ -95,14 +94,14 @@ impl Connection {
         if idle + ahead > MAX_IDLE {
             return false;
         }
-        // A close, or bytes that nobody asked for.
+        // A close, or unexpected bytes.
         let nothing = arrival::peek(&self.stream);
         matches!(nothing, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 }
 
-/// Reads what there is. A socket that has been emptied is not ready any more, and is not
-/// read once more to learn that: what comes next is told anew.
+/// Reads what there is. A socket that was emptied is marked as not ready without another
+/// read: the kernel reports what comes next.
 fn receive(stream: &TcpStream, buffer: &mut Buffer) -> io::Result<(usize, u64)> {
     let mut received = None;
     let read = stream.try_io(Interest::READABLE, || {
@@ -117,6 +116,6 @@ fn receive(stream: &TcpStream, buffer: &mut Buffer) -> io::Result<(usize, u64)> 
     }
 }
 
-fn is_passing(error: &io::Error) -> bool {
+fn is_transient(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }

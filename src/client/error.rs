@@ -1,4 +1,6 @@
-//! Which class of error a request came to, and what is said of it.
+//! Turns what went wrong with a request into its [`RequestError`]: the class and the
+//! message. The classes themselves are in `record`; errors of an event or a whole stream
+//! are made in `stream`.
 
 use std::io;
 
@@ -6,7 +8,7 @@ use crate::client::http1::Http1Error;
 use crate::client::record::{RequestError, RequestErrorClass};
 use crate::server::error_text;
 
-/// The error that a status other than 200 stands for, with the server's message.
+/// The error of a response whose status is not 200, with the server's message.
 pub(crate) fn refusal_of(status: u16, location: Option<&str>, body: &[u8]) -> RequestError {
     let message = match location {
         Some(to) if (300..400).contains(&status) => format!("redirected to {to}: not followed"),
@@ -17,7 +19,7 @@ pub(crate) fn refusal_of(status: u16, location: Option<&str>, body: &[u8]) -> Re
     RequestError { class, message: format!("HTTP {status}: {message}") }
 }
 
-/// What servers say of a prompt that does not fit into their context: vLLM's
+/// Texts by which servers refuse a prompt that does not fit into their context: vLLM's
 /// "maximum context length" and "maximum model length", llama.cpp's "context size",
 /// TGI's "`inputs` must have less than 1024 tokens" and "`inputs` tokens +
 /// `max_new_tokens` must be <= 2048".
@@ -49,23 +51,26 @@ pub(crate) fn check_type(kind: Option<&str>) -> Result<(), RequestError> {
     }
 }
 
+/// The client was asked to stop.
 pub(crate) fn cancelled() -> RequestError {
     RequestError { class: RequestErrorClass::Cancelled, message: "a stop was asked for".into() }
 }
 
-/// Bytes that are no HTTP.
-pub(crate) fn of_bytes(fault: &Http1Error) -> RequestError {
-    let class = match fault {
+/// The error of a response that is not valid HTTP.
+pub(crate) fn of_http1(error: &Http1Error) -> RequestError {
+    let class = match error {
         Http1Error::HeadTooLarge => RequestErrorClass::TooLarge,
         Http1Error::NotHttp(_) | Http1Error::Framing(_) => RequestErrorClass::Malformed,
     };
-    RequestError { class, message: fault.to_string() }
+    RequestError { class, message: error.to_string() }
 }
 
+/// The connection failed before the head of the response was complete.
 pub(crate) fn before_head(error: &io::Error) -> RequestError {
     cut(format!("the connection broke before the answer: {error}"))
 }
 
+/// The connection failed inside the response's body.
 pub(crate) fn in_body(error: &io::Error) -> RequestError {
     cut(format!("the stream broke off: {error}"))
 }

@@ -1,6 +1,7 @@
 //! One request and its response on an open connection. A single future writes,
-//! reads and keeps the time, and is woken by its socket alone: a chunk costs one
-//! wake-up and one read. Whether the connection is fresh is [`crate::client`]'s.
+//! reads and applies the time limits, and is woken by its socket alone: a chunk costs
+//! one wake-up and one read. Opening and reusing connections is in `send`, the bytes
+//! of HTTP in `http1`, what a stream contains in `stream`.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -9,21 +10,21 @@ use std::task::{Context, Poll, Waker};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::client::Limits;
 use crate::client::clock::Clock;
 use crate::client::connection::Connection;
-use crate::client::error::{before_head, cancelled, check_type, in_body, of_bytes, refusal_of};
+use crate::client::error::{before_head, cancelled, check_type, in_body, of_http1, refusal_of};
 use crate::client::http1::{Body, Head};
+use crate::client::limits::Limits;
 use crate::client::record::RequestError;
-use crate::client::silence::Timer;
 use crate::client::stream::StreamReader;
+use crate::client::timeout::ResponseTimer;
 
-/// How a response was left.
+/// What a finished response leaves of its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ended {
     /// The connection can be used again.
     Reusable,
-    /// The connection is to be given up.
+    /// The connection must be closed.
     Spent,
 }
 
@@ -32,18 +33,18 @@ pub(crate) struct Exchange<'a> {
     connection: &'a mut Connection,
     /// Head and body, as far as not yet written.
     message: &'a [u8],
-    /// Why nothing more can be written: an answer may be there all the same.
+    /// Why nothing more can be written. The server may have answered nevertheless.
     broken: Option<io::Error>,
     response: Response<'a>,
-    timer: Timer,
+    timer: ResponseTimer,
 }
 
-/// What has come of the response.
+/// The response as far as it was received.
 struct Response<'a> {
     part: Part,
     reader: &'a mut StreamReader,
     clock: Clock,
-    /// Bytes were read, until it is asked for.
+    /// Bytes were read since this was last taken.
     has_read: bool,
     limits: Limits,
 }
@@ -66,7 +67,7 @@ impl<'a> Exchange<'a> {
     ) -> Self {
         let part = Part::Head(Vec::new());
         let response = Response { part, reader, clock, has_read: false, limits };
-        let timer = Timer::new(clock, limits);
+        let timer = ResponseTimer::new(clock, limits);
         Self { connection, message, broken: None, response, timer }
     }
 
@@ -78,7 +79,7 @@ impl<'a> Exchange<'a> {
         let mut stop = pin!(cancel.cancelled());
         let mut woken_by: Option<Waker> = None;
         poll_fn(|cx| {
-            // What would wake this very task already needs not be asked with every chunk.
+            // A waker of this task is registered already: no need to do it with every chunk.
             let known = woken_by.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
             let stopped =
                 if known { cancel.is_cancelled() } else { stop.as_mut().poll(cx).is_ready() };
@@ -138,8 +139,8 @@ impl<'a> Exchange<'a> {
 }
 
 impl Response<'_> {
-    /// Takes bytes that arrived at a time of [`now_ns`]; tells how the response
-    /// ended when they end it.
+    /// Takes bytes that arrived at a time of `now_ns`; returns how the response
+    /// ended, if they end it.
     fn take(&mut self, at_ns: u64, bytes: &[u8]) -> Result<Option<Ended>, RequestError> {
         let at_ns = self.clock.since(at_ns);
         self.has_read = true;
@@ -156,7 +157,7 @@ impl Response<'_> {
 
     fn head(&mut self, at_ns: u64, mut bytes: Vec<u8>) -> Result<Option<Ended>, RequestError> {
         let head = loop {
-            match Head::read(&bytes, self.limits.header_bytes).map_err(|fault| of_bytes(&fault))? {
+            match Head::read(&bytes, self.limits.header_bytes).map_err(|error| of_http1(&error))? {
                 None => {
                     self.part = Part::Head(bytes);
                     return Ok(None);
@@ -186,7 +187,7 @@ impl Response<'_> {
 
     fn stream(&mut self, at_ns: u64, mut bytes: &[u8]) -> Result<Option<Ended>, RequestError> {
         let Part::Stream { body, keeps_alive } = &mut self.part else { return Ok(None) };
-        while let Some(piece) = body.next(&mut bytes).map_err(|fault| of_bytes(&fault))? {
+        while let Some(piece) = body.next(&mut bytes).map_err(|error| of_http1(&error))? {
             self.reader.push(at_ns, piece)?;
         }
         if !body.is_over() {

@@ -1,18 +1,18 @@
 //! HTTP/1.1 as a streaming client needs it: the text of a request's head, and the
-//! head and body framing of a response, out of bytes that somebody else has read.
+//! head and body framing of a response, from bytes that were read elsewhere.
 //!
-//! It is our own because of what stands between a token's arrival and its time
-//! otherwise: a general client wakes its own task for every chunk. Pure; knows no
-//! socket. What the bytes of a body say is in [`crate::client::sse`].
+//! It exists because a general client wakes a task of its own for every chunk, which
+//! delays the time stamp of a token. Pure: no socket here. The content of a body is
+//! read in `sse`.
 
 use std::fmt::Write as _;
 
-/// Headers of a response beyond this are no answer but an attack.
+/// A response with more headers than this is refused.
 const MAX_HEADERS: usize = 128;
-/// Bytes of a chunk's extension, and of what follows the last chunk.
+/// Limit in bytes of a chunk's extension, and of the trailer after the last chunk.
 const MAX_ASIDE: usize = 16 << 10;
 
-/// Why bytes are no response.
+/// Why bytes are not a response.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Http1Error {
     /// The head is over the limit.
@@ -21,7 +21,7 @@ pub(crate) enum Http1Error {
     /// Something else than HTTP/1.
     #[error("the answer is not HTTP: {0}")]
     NotHttp(String),
-    /// A body that does not keep to its own framing.
+    /// A body that does not follow its own framing.
     #[error("the stream's framing is broken: {0}")]
     Framing(&'static str),
 }
@@ -45,7 +45,7 @@ pub(crate) fn is_header_value(text: &str) -> bool {
     text.bytes().all(|byte| byte == b'\t' || (byte >= b' ' && byte != 0x7f))
 }
 
-/// What the head of a response says to us.
+/// The fields of a response's head that matter here.
 #[derive(Debug)]
 pub(crate) struct Head {
     pub(crate) status: u16,
@@ -57,8 +57,8 @@ pub(crate) struct Head {
 }
 
 impl Head {
-    /// Reads a head from the start of `bytes`; gives it with the bytes that it took.
-    /// `None`: its end has not come yet.
+    /// Reads a head from the start of `bytes`; returns it with its length in bytes.
+    /// `None`: its end has not arrived yet.
     ///
     /// # Errors
     /// More than `limit` bytes, or something else than HTTP.
@@ -101,7 +101,7 @@ fn words<'a>(values: impl Iterator<Item = &'a [u8]>) -> impl Iterator<Item = &'a
     texts.flat_map(|text| text.split(',')).map(str::trim)
 }
 
-/// How the body ends (RFC 9112, 6.3), and whether that is beyond doubt.
+/// How the body ends (RFC 9112, 6.3), and whether that is unambiguous.
 fn framing<'a>(
     status: u16,
     codings: impl Iterator<Item = &'a [u8]>,
@@ -129,14 +129,14 @@ fn framing<'a>(
     }
 }
 
-/// The body of a response: what is still to come of it.
+/// The body of a response: what of it has not been read yet.
 #[derive(Debug)]
 pub(crate) enum Body {
     /// So many bytes.
     Length(u64),
     /// In chunks.
     Chunked(State),
-    /// All that comes.
+    /// Until the connection is closed.
     UntilClose,
 }
 
@@ -153,7 +153,7 @@ pub(crate) enum State {
 }
 
 impl Body {
-    /// Whether all of it has come. What ends with the connection never has.
+    /// Whether all of it was read. Never true where the end is the connection's.
     pub(crate) fn is_over(&self) -> bool {
         matches!(self, Self::Length(0) | Self::Chunked(State::Over))
     }
@@ -269,11 +269,11 @@ mod tests {
     const CHUNKED: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
 
     #[test]
-    fn a_head_is_read_when_its_end_has_come() {
+    fn a_head_is_read_when_its_end_has_arrived() {
         let text = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: Close\r\n\
                     content-length: 5\r\n\r\n";
         for end in 0..text.len() {
-            assert!(Head::read(&text.as_bytes()[..end], 4096).expect("no fault").is_none());
+            assert!(Head::read(&text.as_bytes()[..end], 4096).expect("no error").is_none());
         }
         let read = head(text);
         assert_eq!((read.status, read.keeps_alive), (200, false));
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_framing_is_told() {
+    fn broken_framing_is_an_error() {
         for bad in [
             "zz\r\n",
             "\r\n",
@@ -340,8 +340,8 @@ mod tests {
             "5\rx",
             "5;\n",
         ] {
-            let fault = content(CHUNKED, &[bad.as_bytes()]).expect_err(bad);
-            assert!(matches!(fault, Http1Error::Framing(_)), "{bad}");
+            let error = content(CHUNKED, &[bad.as_bytes()]).expect_err(bad);
+            assert!(matches!(error, Http1Error::Framing(_)), "{bad}");
         }
         let extension = format!("5;{}", "x".repeat(MAX_ASIDE + 1));
         assert!(content(CHUNKED, &[extension.as_bytes()]).is_err());
@@ -350,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_with_a_line_end_is_no_header() {
+    fn a_key_with_a_line_end_is_not_a_header_value() {
         assert!(is_header_value("sk-abc é"));
         assert!(!is_header_value("sk\r\nx: y") && !is_header_value("a\u{7f}"));
         let head = request_head("/v1/x", "h:1", Some("k"), 7);
@@ -386,9 +386,9 @@ mod tests {
             prop_assert_eq!(content(CHUNKED, &pieces).expect("well framed"), expected);
         }
 
-        /// A stranger's bytes are content, a fault or not enough, never a panic.
+        /// Arbitrary bytes are content, an error or incomplete, never a panic.
         #[test]
-        fn any_bytes_are_survived(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             let _ = Head::read(&bytes, 100);
             let _ = content(CHUNKED, &[&bytes]);
         }

@@ -1,20 +1,24 @@
 //! The streaming client: HTTP/1.1, server-sent events, streams, tool calls and
 //! request records. One request on one connection, with the times at which its
-//! bytes passed. Knows no workload: arrivals and concurrency are in `bench`.
+//! bytes were sent and received. It contains no workload: prompts, arrivals and
+//! concurrency are in `bench`.
 
 mod arrival;
-mod calls;
+pub(crate) mod calls;
 mod chunk;
 pub mod clock;
 mod connection;
 pub(crate) mod error;
 mod exchange;
 mod http1;
+mod limits;
 pub mod record;
 pub mod request;
 mod send;
-mod silence;
 mod sse;
 pub mod stream;
+mod timeout;
 
-pub use send::{Client, ClientError, Limits, Order, Outcome, Slot};
+pub use calls::ToolCall;
+pub use limits::{Limits, StreamLimits};
+pub use send::{Client, ClientError, Order, Outcome, Slot};

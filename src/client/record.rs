@@ -1,5 +1,6 @@
-//! What one HTTP request did. Raw times, taken when bytes arrived; everything
-//! else is computed later.
+//! What one HTTP request did: raw times, taken when bytes arrived, counts and the
+//! error. Latencies are computed from it; statistics over several records are made in
+//! `statistics` and by the workloads.
 
 use serde::{Deserialize, Serialize};
 
@@ -20,16 +21,16 @@ pub enum RequestErrorClass {
     InStream,
     /// The stream ended before its end.
     Cut,
-    /// Nothing came for too long.
+    /// Nothing arrived for too long.
     Silent,
-    /// Bytes that are no chunk.
+    /// Bytes that are not a chunk.
     Malformed,
     /// No usage in the stream. Where no answer of the server has any, the request is
     /// [excused](RequestRecord::is_excused): its token counts are unknown.
     MissingUsage,
     /// A limit on header, chunk or body size was passed.
     TooLarge,
-    /// We stopped it.
+    /// Stopped by the client.
     Cancelled,
 }
 
@@ -38,7 +39,7 @@ pub enum RequestErrorClass {
 pub struct RequestError {
     /// Its class.
     pub class: RequestErrorClass,
-    /// The server's message, or ours.
+    /// The server's message, or the client's.
     pub message: String,
 }
 
@@ -49,10 +50,10 @@ pub struct Usage {
     pub prompt_tokens: u64,
     /// Tokens generated.
     pub completion_tokens: u64,
-    /// Tokens of thinking among them, where told.
+    /// Tokens of thinking among them, where reported.
     pub reasoning_tokens: Option<u64>,
-    /// Prompt tokens from the cache, where told: in the usage, or by the server's
-    /// counters where they are held against one request at a time.
+    /// Prompt tokens from the cache, where known: from the usage, or from the server's
+    /// counters where only one request ran at a time.
     pub cached_tokens: Option<u64>,
 }
 
@@ -76,7 +77,7 @@ pub struct RequestRecord {
     /// When it was to be sent: by the schedule of an open loop, or when the slot of a
     /// closed loop was free. Equals `sent_ns` where nothing was due.
     pub scheduled_ns: u64,
-    /// When its bytes were handed to the socket.
+    /// When its bytes were written to the socket.
     pub sent_ns: u64,
     /// Bytes of its body: no less than its prompt has tokens.
     #[serde(default)]
@@ -93,7 +94,7 @@ pub struct RequestRecord {
     pub last_token_ns: Option<u64>,
     /// When the response was over.
     pub end_ns: Option<u64>,
-    /// The server's identifier of the answer: where its log speaks of the same request.
+    /// The server's identifier of the answer, to find the request in its log.
     pub response_id: Option<String>,
     /// Every chunk that carried text.
     pub chunks: Vec<Chunk>,
@@ -105,8 +106,8 @@ pub struct RequestRecord {
     pub http_status: Option<u16>,
     /// What went wrong.
     pub error: Option<RequestError>,
-    /// The error is a missing `usage`, and no answer of this server had one so far:
-    /// what a server does not offer fails nothing. Not stored.
+    /// The error is a missing `usage`, and no answer of this server had one so far: what a
+    /// server does not support is not counted as a failed request. Not stored.
     #[serde(default)]
     pub is_excused: bool,
 }
@@ -127,8 +128,8 @@ impl RequestRecord {
         Some(self.last_token_ns?.saturating_sub(self.sent_ns) as f64 / 1e6)
     }
 
-    /// Whether the answer did not end by itself: it was cut at `max_tokens`, as the
-    /// server says or as its count shows, or nothing tells why it ended.
+    /// Whether the answer did not end by itself: it was cut at `max_tokens`, by the finish
+    /// reason or by its token count, or there is no finish reason.
     pub fn is_truncated(&self, max_tokens: u64) -> bool {
         match self.finish_reason.as_deref() {
             None | Some("length") => true,
@@ -136,8 +137,8 @@ impl RequestRecord {
         }
     }
 
-    /// Whether all of several tokens arrived at once: something on the way holds them
-    /// back, and nothing tells when each was made.
+    /// Whether all of several tokens arrived at once: something on the way buffers them,
+    /// and the time of each token is not known.
     pub fn is_in_one_piece(&self) -> bool {
         self.first_token_ns.is_some()
             && self.first_token_ns == self.last_token_ns
@@ -159,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tokens_that_came_at_once_tell_no_time_of_each() {
+    fn tokens_that_arrived_at_once_have_no_tpot() {
         let of = |last: u64, tokens: u64| RequestRecord {
             first_token_ns: Some(5_000_000),
             last_token_ns: Some(last),
@@ -182,7 +183,7 @@ mod tests {
         for whole in ["stop", "tool_calls", "eos_token"] {
             assert!(!truncated(Some(whole), Some(99)), "{whole}");
             assert!(!truncated(Some(whole), None), "{whole}");
-            assert!(truncated(Some(whole), Some(100)), "some say `stop` whatever it was");
+            assert!(truncated(Some(whole), Some(100)), "some servers report `stop` always");
         }
         assert!(truncated(Some("length"), Some(7)), "the context was full");
         assert!(truncated(None, Some(7)));

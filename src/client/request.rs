@@ -1,9 +1,10 @@
-//! What is asked of the server, made into bytes before the clock matters.
+//! A request to the server: the prompt and its parameters, serialised before the request
+//! is due. Sending it is in `send`.
 
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use crate::workload::Route;
+use crate::route::Route;
 
 /// The prompt of a request.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,7 +44,7 @@ fn text_of(message: &Value) -> String {
 pub struct RequestSpec {
     /// The prompt.
     pub input: Input,
-    /// Tokens generated at most.
+    /// Maximum number of generated tokens.
     pub max_tokens: u64,
     /// Generate exactly `max_tokens`: for speed, where the text does not matter.
     pub ignore_eos: bool,
@@ -71,7 +72,8 @@ impl RequestSpec {
         }
     }
 
-    /// The same, told apart from prompts with another salt in the server's cache, too.
+    /// The same with a salt for the server's prefix cache: prompts with another salt never
+    /// share its entries.
     #[must_use]
     pub fn salted(mut self, cache_salt: Option<u64>) -> Self {
         let salt = cache_salt.map(|salt| ("cache_salt".to_owned(), format!("{salt:016x}").into()));
@@ -82,8 +84,8 @@ impl RequestSpec {
     /// The same with thinking asked for or forbidden; `None`: as the chat template has it.
     #[must_use]
     pub fn thinking(mut self, thinking: Option<bool>) -> Self {
-        let told = thinking.map(|thinking| json!({"enable_thinking": thinking}));
-        self.extra.extend(told.map(|told| ("chat_template_kwargs".to_owned(), told)));
+        let arguments = thinking.map(|thinking| json!({"enable_thinking": thinking}));
+        self.extra.extend(arguments.map(|value| ("chat_template_kwargs".to_owned(), value)));
         self
     }
 
@@ -118,7 +120,7 @@ impl RequestSpec {
             body: Value::Object(body).to_string().into(),
             keep_answer: self.keep_answer,
             max_tokens: self.max_tokens,
-            must_talk: self.ignore_eos && self.max_tokens > 1,
+            must_have_tokens: self.ignore_eos && self.max_tokens > 1,
         }
     }
 }
@@ -130,9 +132,9 @@ pub struct Prepared {
     pub(crate) body: Bytes,
     pub(crate) keep_answer: bool,
     pub(crate) max_tokens: u64,
-    /// A model may end at once; where it was told to go on, it may not. One token
-    /// alone need not show: a parser takes `<think>` away.
-    pub(crate) must_talk: bool,
+    /// An answer without a token is an error: with `ignore_eos` the model may not end at
+    /// once. A single token may be invisible: a parser removes `<think>`.
+    pub(crate) must_have_tokens: bool,
 }
 
 #[cfg(test)]
@@ -140,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_texts_go_as_a_chat_or_as_one() {
+    fn messages_become_a_chat_or_one_text() {
         let parts = json!([{"type": "text", "text": "b"}, {"type": "text", "text": "c"}]);
         let messages = vec![
             json!({"role": "system", "content": "a"}),
@@ -156,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_speed_request_names_what_it_needs() {
+    fn the_body_of_a_speed_request() {
         let input = Input::Chat(vec![json!({"role": "user", "content": "Hi"})]);
         let prepared = RequestSpec::speed(input, 16).prepare("m");
         let body: Value = serde_json::from_slice(&prepared.body).expect("JSON");

@@ -1,13 +1,12 @@
-//! The streaming client of every workload: one request on one connection of our
-//! own, with the times at which its bytes passed. Arrivals and concurrency are
-//! the workloads'; a request is sent once, whatever happens.
+//! The client itself: resolves a server's address once, opens connections ahead of time,
+//! and sends one request on one connection. A request is sent once, whatever happens.
+//! Arrivals and concurrency are decided by the caller; the bytes are moved in `exchange`.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use reqwest::Url;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -17,61 +16,26 @@ use crate::client::connection::Connection;
 use crate::client::error::cancelled;
 use crate::client::exchange::{Ended, Exchange};
 use crate::client::http1::{is_header_value, request_head};
+use crate::client::limits::Limits;
 use crate::client::record::{RequestError, RequestErrorClass, RequestRecord};
 use crate::client::request::Prepared;
-use crate::client::stream::{Answer, StreamLimits, StreamReader};
+use crate::client::stream::{Answer, StreamReader};
 use crate::server::{ApiKey, Server};
-
-/// What a server may do to us at most.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// Bytes of a response's head.
-    pub header_bytes: usize,
-    /// Bytes of an event and of a whole stream.
-    pub stream: StreamLimits,
-    /// Bytes of an error's body; what is beyond is not read.
-    pub error_bytes: usize,
-    /// Time to connect.
-    pub connect: Duration,
-    /// Time from the send to the first token.
-    pub first_token: Duration,
-    /// Time without an event that has data, after the first token.
-    pub silence: Duration,
-    /// Time from the send to the end, whatever comes.
-    pub total: Duration,
-    /// Time for the response to end after `[DONE]`, before the connection is given up.
-    pub after_done: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            header_bytes: 64 << 10,
-            stream: StreamLimits { event: 1 << 20, total: 64 << 20 },
-            error_bytes: 64 << 10,
-            connect: Duration::from_secs(10),
-            first_token: Duration::from_mins(10),
-            silence: Duration::from_mins(2),
-            total: Duration::from_hours(1),
-            after_done: Duration::from_millis(250),
-        }
-    }
-}
 
 /// Why there is no client for a server.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ClientError {
-    /// The address is none that can be talked to.
+    /// The address cannot be used.
     #[error("cannot measure {url}: {reason}")]
     Address {
-        /// The address as it was given.
+        /// The address.
         url: String,
         /// What is wrong with it.
         reason: String,
     },
 }
 
-/// Talks to one server. Cheap to share.
+/// Sends requests to one server. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Client {
     addresses: Vec<SocketAddr>,
@@ -80,7 +44,7 @@ pub struct Client {
     api_key: Option<ApiKey>,
     limits: Limits,
     /// Whether an answer of the server had `usage`.
-    tells_usage: Arc<AtomicBool>,
+    reports_usage: Arc<AtomicBool>,
 }
 
 /// A place for a connection: kept open between the requests of one worker.
@@ -95,7 +59,7 @@ impl std::fmt::Debug for Slot {
     }
 }
 
-/// What came of a request.
+/// The result of a request.
 #[derive(Clone, Debug)]
 pub struct Outcome {
     /// Its times, counts and error.
@@ -115,8 +79,8 @@ pub struct Order<'a> {
     pub scheduled_ns: Option<u64>,
 }
 
-/// The address that answers first comes first: of a name with several, one may lead
-/// nowhere.
+/// The address that answers first comes first: a name may have several, and some may be
+/// unreachable.
 async fn first_to_answer(mut addresses: Vec<SocketAddr>, patience: Duration) -> Vec<SocketAddr> {
     if addresses.len() < 2 {
         return addresses;
@@ -139,35 +103,23 @@ impl Client {
     /// An address that is not plain HTTP, or a name that is not known.
     pub async fn new(server: &Server, limits: Limits) -> Result<Self, ClientError> {
         let url = &server.endpoint.base_url;
-        let fault = |reason: &str| ClientError::Address { url: url.clone(), reason: reason.into() };
-        let parsed: Url = url.parse().map_err(|_| fault("it is no URL"))?;
-        match parsed.scheme() {
-            "http" => {}
-            "https" => {
-                return Err(fault(
-                    "https is not supported; give the server's plain http address, or a tunnel to it",
-                ));
-            }
-            _ => return Err(fault("it must begin with http://")),
-        }
-        if !parsed.username().is_empty() || parsed.password().is_some() {
-            return Err(fault("credentials do not belong into a URL"));
-        }
-        let name = parsed.host_str().ok_or_else(|| fault("it names no host"))?;
+        let error = |reason: &str| ClientError::Address { url: url.clone(), reason: reason.into() };
+        let parsed = server.endpoint.http_url().map_err(|reason| error(&reason))?;
+        let name = parsed.host_str().ok_or_else(|| error("it has no host"))?;
         let port = parsed.port_or_known_default().unwrap_or(80);
         let host = parsed.port().map_or(name.to_owned(), |port| format!("{name}:{port}"));
         let bare = name.trim_start_matches('[').trim_end_matches(']');
         let addresses: Vec<SocketAddr> = tokio::net::lookup_host((bare, port))
             .await
-            .map_err(|error| fault(&format!("its host is not known ({error})")))?
+            .map_err(|source| error(&format!("its host is not known ({source})")))?
             .collect();
         let addresses = first_to_answer(addresses, limits.connect).await;
         let api_key = server.endpoint.api_key.clone();
         if api_key.as_ref().is_some_and(|key| !is_header_value(key.reveal())) {
-            return Err(fault("the API key has characters that no header can carry"));
+            return Err(error("the API key has characters that no header can carry"));
         }
         let prefix = parsed.path().trim_end_matches('/').to_owned();
-        Ok(Self { addresses, prefix, host, api_key, limits, tells_usage: Arc::default() })
+        Ok(Self { addresses, prefix, host, api_key, limits, reports_usage: Arc::default() })
     }
 
     /// Opens the slot's connection, unless it is open and fresh. To be called
@@ -195,7 +147,7 @@ impl Client {
                 slot.connection = Some(connection);
                 Ok(true)
             }
-            Ok(Err(fault)) => Err(error(format!("no connection: {fault}"))),
+            Ok(Err(source)) => Err(error(format!("no connection: {source}"))),
             Err(_) => {
                 let seconds = self.limits.connect.as_secs_f64();
                 Err(error(format!("no connection within {seconds} s")))
@@ -252,7 +204,7 @@ impl Client {
                     Exchange::new(&mut connection, &message, &mut reader, clock, self.limits);
                 exchange.run(cancel).await.map(|ended| {
                     if ended == Ended::Reusable {
-                        connection.rests();
+                        connection.mark_idle();
                         slot.connection = Some(connection);
                     }
                 })
@@ -270,17 +222,17 @@ impl Client {
         Outcome { record, answer }
     }
 
-    /// A missing `usage` is a fault of the request only where the server has it to give.
+    /// A missing `usage` is an error of the request only where the server supports it.
     fn excuse(&self, record: &mut RequestRecord) {
         if record.usage.is_some() {
-            self.tells_usage.store(true, Ordering::Relaxed);
+            self.reports_usage.store(true, Ordering::Relaxed);
         }
         record.is_excused =
             record.error.as_ref().is_some_and(|e| e.class == RequestErrorClass::MissingUsage)
-                && !self.tells_usage.load(Ordering::Relaxed);
+                && !self.reports_usage.load(Ordering::Relaxed);
     }
 
-    /// What a server or a proxy says may repeat the key that it was sent.
+    /// A server's or a proxy's message may repeat the key that it was sent.
     fn hide_key(&self, record: &mut RequestRecord) {
         let key = self.api_key.as_ref().map(ApiKey::reveal).filter(|key| !key.is_empty());
         if let (Some(error), Some(key)) = (&mut record.error, key) {
@@ -303,13 +255,13 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn an_address_that_answers_comes_before_one_that_does_not() {
+    async fn an_address_that_answers_comes_first() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let answers = listener.local_addr().expect("bound");
-        // Nobody listens there: the port was somebody's a moment ago.
-        let gone = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let refuses = gone.local_addr().expect("bound");
-        drop(gone);
+        // Nobody listens there any more.
+        let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let refuses = closed.local_addr().expect("bound");
+        drop(closed);
         // For documentation: packets to it lead nowhere.
         let silent = "192.0.2.1:9".parse().expect("an address");
         let patience = Duration::from_secs(20);

@@ -1,8 +1,8 @@
 //! Splits a byte stream into server-sent events, wherever its chunks end.
 //!
 //! Only the data of events is yielded; comments, names, ids and retries are
-//! passed over, as no inference server gives them a meaning. What the data say
-//! is read in [`crate::client::stream`].
+//! skipped, as no inference server gives them a meaning. What the data contain
+//! is read in `stream`.
 
 use memchr::memchr2;
 
@@ -17,14 +17,14 @@ pub(crate) struct EventTooLarge {
 /// The state between two chunks of bytes.
 #[derive(Debug)]
 pub(crate) struct Splitter {
-    /// A line whose end has not come yet.
+    /// A line whose end has not arrived yet.
     line: Vec<u8>,
     /// Data lines of the event so far, joined by `\n`.
     data: Vec<u8>,
     has_data: bool,
     /// The last byte was `\r`: a `\n` that follows belongs to it.
     after_cr: bool,
-    /// The first line has been seen, so no byte order mark can come any more.
+    /// The first line has been seen, so no byte order mark can follow.
     started: bool,
     limit: usize,
 }
@@ -42,7 +42,7 @@ impl Splitter {
         }
     }
 
-    /// Takes the next bytes and gives the data of every event that they end to `take`.
+    /// Takes the next bytes and passes the data of every event that they end to `take`.
     ///
     /// # Errors
     /// An event over the limit, or what `take` returns; the splitter is not to be used after that.
@@ -162,7 +162,7 @@ mod tests {
 
     /// The other parser cannot read a byte order mark.
     #[test]
-    fn a_byte_order_mark_is_passed_over() {
+    fn a_byte_order_mark_is_skipped() {
         let bytes = "\u{feff}data: a\n\n".as_bytes();
         assert_eq!(split(&[bytes], 100).expect("small"), ["a"]);
         let pieces: Vec<&[u8]> = bytes.chunks(1).collect();

@@ -1,11 +1,12 @@
-//! What a stream of chunks adds up to: the times of its tokens, its usage, its
-//! end, its answer. Fed with bytes and the time at which they arrived; knows no
-//! socket and no clock.
+//! Reads a stream of chunks into a request record: the times of its tokens, its usage,
+//! its end, its answer. It gets bytes and the time at which they arrived, and uses no
+//! socket and no clock. A single chunk is read in `chunk`.
 
 use serde::{Deserialize, Serialize};
 
-use crate::client::calls::Calls;
+use crate::client::calls::{Calls, ToolCall};
 use crate::client::chunk::{self, Template, TextKind};
+use crate::client::limits::StreamLimits;
 use crate::client::record::{Chunk, RequestError, RequestErrorClass, RequestRecord};
 use crate::client::sse::{EventTooLarge, Splitter};
 
@@ -20,17 +21,6 @@ pub struct Answer {
     pub tool_calls: Vec<ToolCall>,
 }
 
-/// One tool call, put together from its pieces.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ToolCall {
-    /// The server's identifier of the call.
-    pub id: String,
-    /// Name of the function.
-    pub name: String,
-    /// Arguments as the model wrote them: JSON, if it did well.
-    pub arguments: String,
-}
-
 /// More bytes than any server's identifier has.
 const MAX_ID: usize = 256;
 
@@ -42,10 +32,10 @@ pub(crate) struct StreamReader {
     bytes: usize,
     limit: usize,
     /// Chunks with text that an answer of its length may have.
-    most_chunks: usize,
+    max_chunks: usize,
 }
 
-/// What the events have said so far.
+/// What was read from the events so far.
 #[derive(Debug)]
 struct Events {
     record: RequestRecord,
@@ -54,15 +44,6 @@ struct Events {
     last_ns: Option<u64>,
     calls: Calls,
     done: bool,
-}
-
-/// Size limits of a stream, in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StreamLimits {
-    /// One event.
-    pub event: usize,
-    /// The whole stream.
-    pub total: usize,
 }
 
 impl StreamReader {
@@ -77,13 +58,13 @@ impl StreamReader {
             done: false,
         };
         let splitter = Splitter::new(limits.event);
-        Self { splitter, events, bytes: 0, limit: limits.total, most_chunks: usize::MAX }
+        Self { splitter, events, bytes: 0, limit: limits.total, max_chunks: usize::MAX }
     }
 
-    /// Gives up an answer that goes on far beyond its `max_tokens`: some servers send a
-    /// chunk for each letter, and none more.
+    /// Ends an answer that continues far beyond its `max_tokens`. A chunk for each letter,
+    /// which some servers send, stays within the limit.
     pub(crate) fn at_most(mut self, max_tokens: u64) -> Self {
-        self.most_chunks = 1024usize.saturating_add(16 * max_tokens as usize);
+        self.max_chunks = 1024usize.saturating_add(16 * max_tokens as usize);
         self
     }
 
@@ -91,17 +72,17 @@ impl StreamReader {
         &mut self.events.record
     }
 
-    /// When the last event with data came.
+    /// When the last event with data arrived.
     pub(crate) fn last_event_ns(&self) -> Option<u64> {
         self.events.last_ns
     }
 
-    /// A token has come.
+    /// Whether a token has arrived.
     pub(crate) fn has_token(&self) -> bool {
         self.events.record.first_token_ns.is_some()
     }
 
-    /// `[DONE]` has come.
+    /// Whether `[DONE]` has arrived.
     pub(crate) fn is_done(&self) -> bool {
         self.events.done
     }
@@ -115,16 +96,17 @@ impl StreamReader {
         }
         let events = &mut self.events;
         self.splitter.push(bytes, |data| events.take(at_ns, data))?;
-        if self.events.record.chunks.len() > self.most_chunks {
+        if self.events.record.chunks.len() > self.max_chunks {
             let count = self.events.record.chunks.len();
             return Err(too_large(format!(
-                "the answer goes on beyond its `max_tokens`: {count} chunks so far"
+                "the answer continues beyond its `max_tokens`: {count} chunks so far"
             )));
         }
         Ok(())
     }
 
-    /// The body is over: whether the stream came to its end, and the record.
+    /// The body is over: the record, with the error if the stream is incomplete, and the
+    /// answer.
     pub(crate) fn finish(
         mut self,
         outcome: Result<(), RequestError>,
@@ -206,7 +188,7 @@ impl Events {
         for piece in chunk.tools() {
             bytes += piece.name.len() + piece.arguments.len();
             if self.answer.is_some() {
-                self.calls.push(piece).map_err(|fault| too_large(fault.to_string()))?;
+                self.calls.push(piece).map_err(|error| too_large(error.to_string()))?;
             }
         }
         if bytes > 0 {
@@ -241,7 +223,7 @@ fn malformed(data: &[u8], error: &serde_json::Error) -> RequestError {
     let shown: String = String::from_utf8_lossy(&data[..data.len().min(200)]).into_owned();
     RequestError {
         class: RequestErrorClass::Malformed,
-        message: format!("an event of the stream is no chunk ({error}): {shown}"),
+        message: format!("an event of the stream is not a chunk ({error}): {shown}"),
     }
 }
 
@@ -274,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn the_role_chunk_is_no_token_and_thinking_is_no_answer() {
+    fn a_role_chunk_is_not_a_token_and_thinking_is_not_an_answer() {
         let (record, answer) = read(&[
             chat(r#"{"role":"assistant","content":""}"#),
             chat(r#"{"reasoning":"hm"}"#),
@@ -349,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn a_count_that_is_not_told_is_missing_and_not_zero() {
+    fn a_count_that_is_not_reported_is_missing_and_not_zero() {
         for usage in [
             r#"{"total_tokens":9}"#,
             r#"{"prompt_tokens":9,"completion_tokens":null}"#,
@@ -366,7 +348,7 @@ mod tests {
             let class = record.error.expect("no usage").class;
             assert_eq!(class, RequestErrorClass::MissingUsage, "{usage}");
         }
-        // One that is told stays told, whatever comes behind it.
+        // Reported counts are kept, whatever follows.
         let (record, _) = read(&[
             USAGE.to_owned(),
             "data: {\"choices\":[],\"usage\":{\"total_tokens\":29}}\n\n".to_owned(),
@@ -403,7 +385,7 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// A stranger's bytes end in a record, whatever they are.
+        /// Arbitrary bytes end in a record.
         #[test]
         fn never_panics(
             pieces in proptest::collection::vec(
@@ -429,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_does_not_end_is_given_up() {
+    fn an_answer_far_beyond_its_max_tokens_is_ended() {
         let mut reader = StreamReader::new(RequestRecord::default(), LIMITS, false).at_most(4);
         let event = chat(r#"{"content":"a"}"#);
         let ended =

@@ -8,7 +8,7 @@ use vllm_grid::bench::suite::{Bench, BenchError, BenchSettings, planned_repeats,
 use vllm_grid::bench::{RecordSink, RepeatKey};
 use vllm_grid::client::Limits;
 use vllm_grid::client::record::RequestRecord;
-use vllm_grid::event::{Emit, Event};
+use vllm_grid::event::Emit;
 use vllm_grid::history::record::SCHEMA_VERSION;
 use vllm_grid::metric::{Measurement, Status};
 use vllm_grid::report;
@@ -64,10 +64,10 @@ impl RecordSink for Kept {
 /// `bench`: measures a running server.
 pub(crate) async fn bench(args: &BenchArgs, shutdown: &Shutdown) -> Result<Exit, CommandError> {
     let stop = shutdown.token();
-    let Some(given) = stop.run_until_cancelled(BenchInput::read(args)).await else {
+    let Some(input) = stop.run_until_cancelled(BenchInput::read(args)).await else {
         return Ok(Exit::Interrupted);
     };
-    let BenchInput { workloads, datasets, api_key, gpus } = given?;
+    let BenchInput { workloads, datasets, api_key, gpus } = input?;
     let endpoint = Endpoint { base_url: args.url.clone(), api_key };
     let opening = Server::open(endpoint, args.model.as_deref());
     let Some(server) = stop.run_until_cancelled(opening).await else {
@@ -89,23 +89,23 @@ pub(crate) async fn bench(args: &BenchArgs, shutdown: &Shutdown) -> Result<Exit,
         return Ok(Exit::Interrupted);
     };
     let mut bench = bench
-        .map_err(|fault| CommandError::new(Exit::Environment, fault))?
+        .map_err(|error| CommandError::new(Exit::Environment, error))?
         .with_datasets(datasets)
         .with_telemetry(telemetry(args, gpus, &server, &emit));
     let mut measurements = Vec::new();
     let ended = run_suite(&mut bench, &workloads, args.repeats, &mut measurements).await;
     progress.close();
-    // What was measured is told whatever becomes of the records, and the other way round.
-    let told = tell(args, &server, &measurements);
+    // What was measured is printed even if the records cannot be written, and the other way round.
+    let printed = print_measurements(args, &server, &measurements);
     let kept = args.records.as_deref().map_or(Ok(()), |path| keep(path, &sink));
     let ended = exit_after(ended, &measurements);
     match kept {
-        Err(fault) if ended.is_err() => {
-            fault.tell();
+        Err(error) if ended.is_err() => {
+            error.print();
         }
         kept => kept?,
     }
-    told?;
+    printed?;
     ended
 }
 
@@ -117,13 +117,13 @@ fn exit_after(
     match ended {
         Ok(()) => Ok(exit_of(measurements)),
         Err(BenchError::Cancelled) => Ok(Exit::Interrupted),
-        Err(fault @ BenchError::EngineGone { .. }) => Err(CommandError::new(Exit::Engine, fault)),
-        Err(fault @ BenchError::NoSuchCase { .. }) => Err(CommandError::new(Exit::Bug, fault)),
-        Err(fault) => Err(CommandError::new(Exit::Environment, fault)),
+        Err(error @ BenchError::EngineGone { .. }) => Err(CommandError::new(Exit::Engine, error)),
+        Err(error @ BenchError::NoSuchCase { .. }) => Err(CommandError::new(Exit::Bug, error)),
+        Err(error) => Err(CommandError::new(Exit::Environment, error)),
     }
 }
 
-/// Whether anything was measured. Warm-ups are told nowhere, and are no measurement.
+/// Whether anything was measured. Warm-ups are printed nowhere, and are no measurement.
 fn exit_of(measurements: &[Measurement]) -> Exit {
     let mut kept = measurements.iter().filter(|measurement| measurement.repeat > 0);
     if kept.any(|measurement| measurement.status == Status::Ok) {
@@ -137,13 +137,13 @@ fn exit_of(measurements: &[Measurement]) -> Exit {
 /// on them: behind a tunnel, which a server with TLS needs, the address is local and
 /// the GPUs are not.
 fn telemetry(args: &BenchArgs, gpus: Option<GpuIds>, server: &Server, emit: &Emit) -> Telemetry {
-    let said = args.local_gpus.as_deref();
+    let local_gpus = args.local_gpus.as_deref();
     let telemetry = Telemetry::start(&TelemetrySettings {
-        gpus: said.is_some() && !server.simulated,
+        gpus: local_gpus.is_some() && !server.simulated,
         only: gpus,
         probe: None,
     });
-    let warning = match said {
+    let warning = match local_gpus {
         Some(_) if server.simulated => "the server is simulated: no GPU is looked at",
         Some(_) if !telemetry.has_gpus() => "no GPU is seen on this machine (--local-gpus)",
         None if !server.simulated && server.endpoint.is_loopback() && gpus_are_here() => {
@@ -151,25 +151,25 @@ fn telemetry(args: &BenchArgs, gpus: Option<GpuIds>, server: &Server, emit: &Emi
         }
         _ => return telemetry,
     };
-    emit.emit(Event::Warning(warning.to_owned()));
+    emit.warn(warning);
     telemetry
 }
 
 fn keep(path: &Path, sink: &Kept) -> Result<(), CommandError> {
     let kept = sink.records.lock().unwrap_or_else(PoisonError::into_inner);
-    records::write_all(path, &kept).map_err(|fault| CommandError::new(Exit::Environment, fault))
+    records::write_all(path, &kept).map_err(|error| CommandError::new(Exit::Environment, error))
 }
 
-fn unusable(fault: ServerError) -> CommandError {
-    let exit = match fault {
+fn unusable(error: ServerError) -> CommandError {
+    let exit = match error {
         ServerError::Address { .. } | ServerError::WrongModel { .. } => Exit::Usage,
         ServerError::NotServing { .. } => Exit::Engine,
         _ => Exit::Environment,
     };
-    CommandError::new(exit, fault)
+    CommandError::new(exit, error)
 }
 
-fn tell(
+fn print_measurements(
     args: &BenchArgs,
     server: &Server,
     measurements: &[Measurement],

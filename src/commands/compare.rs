@@ -1,5 +1,5 @@
-//! The command that sets finished or stopped sweeps beside each other, from their
-//! manifests and journals alone.
+//! The command that compares finished or stopped sweeps, from their manifests and
+//! journals alone.
 
 use std::path::Path;
 
@@ -12,10 +12,10 @@ use super::show::{print_json, width};
 use crate::cli::{CompareArgs, Format};
 use crate::exit::{CommandError, Exit, print};
 
-/// `compare`: the last sweep against the first, the others beside them.
+/// `compare`: the last sweep against the first; the others are shown too.
 pub(crate) fn compare(args: &CompareArgs) -> Result<Exit, CommandError> {
     let metric = args.metric.as_deref().map(str::parse::<MetricRef>).transpose();
-    let metric = metric.map_err(|fault| CommandError::new(Exit::Usage, fault))?;
+    let metric = metric.map_err(|error| CommandError::new(Exit::Usage, error))?;
     let read = |path: &Path| -> Result<Run, CommandError> {
         let record = Folder::existing(path)?.record()?;
         Ok(Run { folder: path.display().to_string(), record })
@@ -23,7 +23,7 @@ pub(crate) fn compare(args: &CompareArgs) -> Result<Exit, CommandError> {
     let runs =
         args.runs.iter().map(|path| read(path)).collect::<Result<Vec<Run>, CommandError>>()?;
     let comparison = comparison::compare(runs, metric.as_ref())
-        .map_err(|fault| CommandError::new(Exit::Usage, fault))?;
+        .map_err(|error| CommandError::new(Exit::Usage, error))?;
     match args.format {
         Format::Json => print_json(&comparison)?,
         Format::Text => print(&report::comparison::render(&comparison, width()))?,

@@ -1,15 +1,17 @@
-//! `doctor GRID`: what stands in a launch's way, line by line.
+//! `doctor GRID`: what would prevent a launch, line by line.
 
 use vllm_grid::engine::doctor::{Severity, diagnose};
+use vllm_grid::engine::service;
 
 use crate::cli::GridArgs;
 use crate::exit::{CommandError, Exit, print};
 
 /// `doctor`: exit code 3 where a sweep would fail.
 pub(crate) async fn doctor(args: &GridArgs) -> Result<Exit, CommandError> {
-    let mut grid = super::read_grid(args)?;
-    // What stands in the way of it is told below.
-    let _joined = super::join_service(&mut grid).await;
+    let file = super::read_grid(args)?;
+    // What is wrong with the service is among the findings.
+    let service = service::read(&file).await.ok().flatten();
+    let grid = service::complete(file, service.as_ref());
     let findings = diagnose(&grid).await;
     let lines: Vec<String> = findings
         .iter()

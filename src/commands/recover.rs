@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use vllm_grid::engine::docker::caches;
-use vllm_grid::engine::docker::daemon::{Surroundings, connect};
-use vllm_grid::event::{Emit, Event};
+use vllm_grid::engine::docker::daemon::{DaemonSettings, connect};
+use vllm_grid::event::{Emit, NoticeKind};
 use vllm_grid::sweep::recover;
 
 use crate::cli::RecoverArgs;
@@ -13,27 +13,28 @@ use crate::exit::{CommandError, Exit, print};
 /// `recover`: exit code 3 where anything is left undone.
 pub(crate) async fn recover(args: &RecoverArgs) -> Result<Exit, CommandError> {
     let folders = if args.runs.is_empty() { runs() } else { args.runs.clone() };
-    let emit = Emit::to(|event| {
-        if let Event::Warning(text) = event {
-            let _gone = print(&format!("{text}\n"));
+    let emit = Emit::to(|notice| {
+        if let NoticeKind::Warning(text) = notice.kind {
+            // A reader that went away needs no warning.
+            let _ = print(&format!("{text}\n"));
         }
     });
     let done = recover::run(&folders, args.runs.is_empty(), &emit).await;
     let mut lines: Vec<String> = Vec::new();
-    let mut told = |what: &str, names: &[String]| {
+    let mut report = |what: &str, names: &[String]| {
         lines.extend(names.iter().map(|name| format!("{what} {name}\n")));
     };
     let paths = |paths: &[PathBuf]| -> Vec<String> {
         paths.iter().map(|path| path.display().to_string()).collect()
     };
-    told("removed container", &done.removed);
-    told("killed the process of", &paths(&done.killed));
-    told("production runs and answers again, owed by", &paths(&done.production));
-    told("left alone, it is running:", &paths(&done.living));
+    report("removed container", &done.removed);
+    report("killed the process of", &paths(&done.killed));
+    report("production runs and answers again, stopped by", &paths(&done.production));
+    report("not touched, it is running:", &paths(&done.living));
     let mut problems = done.problems;
     if args.caches {
         match remove_caches().await {
-            Ok(names) => told("removed cache volume", &names),
+            Ok(names) => report("removed cache volume", &names),
             Err(problem) => problems.push(problem),
         }
     }
@@ -53,6 +54,7 @@ fn runs() -> Vec<PathBuf> {
 }
 
 async fn remove_caches() -> Result<Vec<String>, String> {
-    let docker = connect(&Surroundings::here()).await.map_err(|fault| fault.to_string())?;
-    caches::remove_all(&docker).await.map_err(|fault| fault.to_string())
+    let docker =
+        connect(&DaemonSettings::of_environment()).await.map_err(|error| error.to_string())?;
+    caches::remove_all(&docker).await.map_err(|error| error.to_string())
 }

@@ -1,88 +1,16 @@
-//! The commands that launch nothing: `plan`, `report`, `export`, `metrics`,
-//! `workloads`.
+//! The commands that show what there is: `report`, `export`, `metrics`, `workloads`.
 
 use std::path::{Path, PathBuf};
 
-use vllm_grid::engine::command::{Change, changes};
-use vllm_grid::engine::compose::{ComposeError, ServiceSpec};
-use vllm_grid::grid::plan::Plan;
-use vllm_grid::grid::{DockerBlock, EngineBlock, Grid, Warning};
 use vllm_grid::history::folder::Folder;
 use vllm_grid::history::record::SweepRecord;
-use vllm_grid::metric::{self, Direction};
+use vllm_grid::metric::{Direction, Metric};
 use vllm_grid::results::ranking;
-use vllm_grid::workload::{KINDS, Kind};
+use vllm_grid::workload::{KINDS, Kind, catalogue};
 use vllm_grid::{report, results};
 
-use crate::cli::{ExportArgs, Format, MetricsArgs, PlanArgs, ReportArgs, WorkloadsArgs};
+use crate::cli::{ExportArgs, Format, MetricsArgs, ReportArgs, WorkloadsArgs};
 use crate::exit::{CommandError, Exit, print, print_with};
-
-/// `plan`: what would run.
-pub(crate) async fn plan(args: &PlanArgs) -> Result<Exit, CommandError> {
-    let mut grid = super::read_grid(&args.grid)?;
-    let service = match super::join_service(&mut grid).await {
-        Ok(service) => service,
-        Err(fault) => {
-            let warning = planned_without(&grid, fault)?;
-            grid.warnings.push(warning);
-            None
-        }
-    };
-    let plan = Plan::new(&grid);
-    match args.format {
-        Format::Json => print_json(&plan)?,
-        Format::Text => {
-            print(&report::plan::render(&plan, width()))?;
-            if let (EngineBlock::Docker(block), Some(service)) = (&grid.engine, &service) {
-                print(&service_changes(&grid, block, service))?;
-            }
-        }
-    }
-    Ok(Exit::Done)
-}
-
-/// A machine without the compose tool, or without the service's variables, can
-/// still plan what the grid itself sets: said as a warning. What is wrong with
-/// the service is wrong everywhere.
-fn planned_without(grid: &Grid, fault: ComposeError) -> Result<Warning, CommandError> {
-    let (file, line, column) = match &fault {
-        ComposeError::NoTool | ComposeError::Tool { .. } => (&grid.path, None, None),
-        ComposeError::Unset(variables) => match variables.first() {
-            Some(first) => (&first.file, Some(first.line), Some(first.column)),
-            None => (&grid.path, None, None),
-        },
-        _ => return Err(CommandError::new(Exit::Usage, fault)),
-    };
-    let message = format!(
-        "the command of the service is not read, so flags, ids and what is equal are the grid's own \
-         alone; a sweep will not start like this: {fault}"
-    );
-    Ok(Warning { file: file.clone(), line, column, message })
-}
-
-/// What each configuration changes in the command of the compose service.
-fn service_changes(grid: &Grid, block: &DockerBlock, service: &ServiceSpec) -> String {
-    let name = block.service.as_deref().unwrap_or_default();
-    let mut text = format!("\nchanges to the command of the service `{name}`\n");
-    let command = service.command.as_deref().unwrap_or_default();
-    for configuration in &grid.configurations {
-        text.push_str("  ");
-        text.push_str(&configuration.name);
-        text.push('\n');
-        let changes = changes(command, &block.flags, configuration);
-        if changes.is_empty() {
-            text.push_str("    none: as it stands in the file\n");
-        }
-        for change in changes {
-            let (sign, option) = match &change {
-                Change::Removed(option) => ("-", option),
-                Change::Added(option) => ("+", option),
-            };
-            text.extend(["    ", sign, " ", option, "\n"]);
-        }
-    }
-    text
-}
 
 /// `report`: the ranking again, from the journal.
 pub(crate) fn report(args: &ReportArgs) -> Result<Exit, CommandError> {
@@ -108,8 +36,8 @@ pub(crate) fn export(args: &ExportArgs) -> Result<Exit, CommandError> {
     let folder = Folder::existing(&args.run)?;
     let record = folder.record()?;
     let target = args.output.as_deref().unwrap_or(folder.path());
-    std::fs::create_dir_all(target).map_err(|fault| {
-        let what = format!("{} cannot be made a folder: {fault}", target.display());
+    std::fs::create_dir_all(target).map_err(|error| {
+        let what = format!("the folder {} cannot be created: {error}", target.display());
         CommandError::message(Exit::Environment, what)
     })?;
     for path in write(target, &record)? {
@@ -121,8 +49,8 @@ pub(crate) fn export(args: &ExportArgs) -> Result<Exit, CommandError> {
 /// `metrics`: the catalogue.
 pub(crate) fn metrics(args: &MetricsArgs) -> Result<Exit, CommandError> {
     let kinds = kinds(&args.workload)?;
-    let mut catalogue = metric::catalogue();
-    catalogue.retain(|metric| kinds.iter().any(|kind| kind.key == metric.workload));
+    let of_kinds = |metric: &&Metric| kinds.iter().any(|kind| kind.key == metric.workload);
+    let catalogue: Vec<&Metric> = catalogue().iter().filter(of_kinds).collect();
     if args.format == Format::Json {
         print_json(&catalogue)?;
         return Ok(Exit::Done);
@@ -158,13 +86,13 @@ fn kinds(names: &[String]) -> Result<Vec<&'static Kind>, CommandError> {
         return Ok(KINDS.iter().collect());
     }
     let named = names.iter().map(|name| Kind::named(name));
-    named.map(|kind| kind.map_err(|fault| CommandError::new(Exit::Usage, fault))).collect()
+    named.map(|kind| kind.map_err(|error| CommandError::new(Exit::Usage, error))).collect()
 }
 
-/// Writes result and ranking files into a folder; gives their paths.
+/// Writes result and ranking files into a folder; returns their paths.
 pub(crate) fn write(folder: &Path, record: &SweepRecord) -> Result<Vec<PathBuf>, CommandError> {
     report::export::write(folder, record)
-        .map_err(|fault| CommandError::new(Exit::Environment, fault))
+        .map_err(|error| CommandError::new(Exit::Environment, error))
 }
 
 /// Prints the ranking; the exit code says whether there is one.

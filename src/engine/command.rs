@@ -7,6 +7,14 @@ use serde_json::Value;
 use crate::configuration::{Configuration, Flags};
 use crate::flags::{self, Kind};
 
+mod difference;
+mod read;
+mod script;
+
+pub use difference::{Change, changes, diff, redacted};
+pub use read::read;
+pub use script::{ShellScript, check_image, shell_script};
+
 /// Replaces in `command` every flag that `overlaid` names, however it was spelt
 /// (`--flag value`, `--flag=value`, `_` or `-`, `--no-flag`, a boolean followed
 /// by `true` or `false`), and appends those that it does not have. A `null`
@@ -34,22 +42,14 @@ pub fn overlay(command: &[String], overlaid: &Flags) -> Vec<String> {
 /// it, and what else differs from the command's own; as `null`, what it takes
 /// away. What the command says already stays as it is spelt.
 pub fn flags_of(command: &[String], configuration: &Configuration) -> Flags {
-    let (_, said) = super::service_flags::read(command);
+    let (_, own) = read(command);
     let mut flags = configuration.flags.clone();
     flags.retain(|name, value| {
-        configuration.varied.contains_key(name) || said.get(name) != Some(value)
+        configuration.varied.contains_key(name) || own.get(name) != Some(value)
     });
     let taken_away = configuration.varied.iter().filter(|(_, value)| value.is_null());
     flags.extend(taken_away.map(|(name, value)| (name.clone(), value.clone())));
     flags
-}
-
-/// What a configuration changes in a service's `command`, secrets hidden. `own`
-/// are the flags of the grid's engine block.
-pub fn changes(command: &[String], own: &Flags, configuration: &Configuration) -> Vec<Change> {
-    let with_own = overlay(command, own);
-    let changed = overlay(&with_own, &flags_of(&with_own, configuration));
-    diff(&redacted(command), &redacted(&changed))
 }
 
 /// The value that `command` passes for `flag` (canonical name) as text; the last one counts.
@@ -67,60 +67,6 @@ pub fn flag_value(command: &[String], flag: &str) -> Option<String> {
         at += 1;
     }
     found
-}
-
-/// The command with the values of secret flags replaced, so that it may be shown.
-pub fn redacted(command: &[String]) -> Vec<String> {
-    let mut hidden = false;
-    let mut shown = Vec::with_capacity(command.len());
-    for argument in command {
-        let (name, inline) = spelling(argument);
-        let secret = name.as_deref().is_some_and(flags::is_secret);
-        if is_option(argument) {
-            hidden = secret && inline.is_none();
-        }
-        shown.push(match inline {
-            Some(_) if secret => {
-                format!("{}=***", argument.split('=').next().unwrap_or_default())
-            }
-            _ if hidden && !is_option(argument) => "***".to_owned(),
-            _ => argument.clone(),
-        });
-    }
-    shown
-}
-
-/// One line of a difference between two commands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// Only the old command has it.
-    Removed(String),
-    /// Only the new command has it.
-    Added(String),
-}
-
-/// What differs between two commands, option by option (an option with its
-/// values is one line), in the order of the commands.
-pub fn diff(old: &[String], new: &[String]) -> Vec<Change> {
-    let old = options(old);
-    let new = options(new);
-    let removed = old.iter().filter(|line| !new.contains(line)).cloned().map(Change::Removed);
-    let added = new.iter().filter(|line| !old.contains(line)).cloned().map(Change::Added);
-    removed.chain(added).collect()
-}
-
-fn options(command: &[String]) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for argument in command {
-        match lines.last_mut() {
-            Some(line) if !is_option(argument) && line.starts_with('-') => {
-                line.push(' ');
-                line.push_str(argument);
-            }
-            _ => lines.push(argument.clone()),
-        }
-    }
-    lines
 }
 
 enum Piece<'a> {
@@ -181,7 +127,7 @@ fn values(name: &str, replacement: &Value, negated: bool, following: &[String]) 
 
 /// The canonical name of an argument that is an option, and its `=value`. Of the
 /// options with one dash only vLLM's own abbreviations (`-tp`) are known.
-pub(super) fn spelling(argument: &str) -> (Option<String>, Option<&str>) {
+fn spelling(argument: &str) -> (Option<String>, Option<&str>) {
     let (option, value) = match argument.split_once('=') {
         Some((option, value)) => (option, Some(value)),
         None => (argument, None),
@@ -202,7 +148,7 @@ pub(super) fn spelling(argument: &str) -> (Option<String>, Option<&str>) {
 }
 
 /// argparse's rule: a leading dash makes an option, unless it is a number.
-pub(super) fn is_option(argument: &str) -> bool {
+fn is_option(argument: &str) -> bool {
     argument.len() > 1
         && argument.starts_with('-')
         && argument.parse::<f64>().is_err()
@@ -318,30 +264,7 @@ mod tests {
         assert_eq!(flag_value(&command, "host"), None);
     }
 
-    #[test]
-    fn secrets_are_not_shown() {
-        let command = words("m --api-key k1 k2 --seed 1 --api_key=k3 --hf-token t");
-        assert_eq!(
-            redacted(&command),
-            words("m --api-key *** *** --seed 1 --api_key=*** --hf-token ***")
-        );
-    }
-
-    #[test]
-    fn differences_are_told_option_by_option() {
-        let old = words("m --a 1 --b");
-        let new = words("m --a 2 --b --c");
-        assert_eq!(
-            diff(&old, &new),
-            [
-                Change::Removed("--a 1".to_owned()),
-                Change::Added("--a 2".to_owned()),
-                Change::Added("--c".to_owned())
-            ]
-        );
-    }
-
-    /// An option that the grid does not touch, as it may stand in a command.
+    /// An option that the grid does not touch, as it may occur in a command.
     fn foreign() -> impl Strategy<Value = Vec<String>> {
         let value = prop_oneof![
             "[a-zA-Z0-9/._:-]{1,12}".prop_filter("a value", |text| !text.starts_with('-')),

@@ -1,4 +1,4 @@
-//! What stands in a launch's way, found before the night: each finding is ok, a
+//! What would prevent a launch, found before the night: each finding is ok, a
 //! warning or a problem, with what to do. It starts nothing but a throw-away
 //! container that shows the GPUs.
 
@@ -7,9 +7,11 @@ use std::path::Path;
 use bollard::Docker;
 
 use super::compose::{self, ServiceSpec};
-use super::docker::daemon::{Surroundings, connect};
+use super::docker::daemon::{DaemonSettings, connect};
 use super::docker::gate::{GpuMemory, Reader};
 use super::docker::{self, caches, source_of};
+use super::service_flags::check_script;
+use crate::configuration::Configuration;
 use crate::flags;
 use crate::grid::{DockerBlock, EngineBlock, Grid, ProcessBlock};
 
@@ -49,7 +51,7 @@ pub struct Finding {
 }
 
 /// Free space below which a sweep is warned of, in GiB.
-const LITTLE_DISK: u64 = 10;
+const MIN_DISK_GIB: u64 = 10;
 
 struct Findings(Vec<Finding>);
 
@@ -78,7 +80,7 @@ pub async fn diagnose(grid: &Grid) -> Vec<Finding> {
     match &grid.engine {
         EngineBlock::Docker(block) => {
             variables(&mut findings, block.api_key_env.as_deref());
-            Box::pin(docker_engine(&mut findings, block, highest_utilisation(grid))).await;
+            Box::pin(docker_engine(&mut findings, block, grid)).await;
         }
         EngineBlock::Process(block) => {
             variables(&mut findings, block.api_key_env.as_deref());
@@ -103,18 +105,19 @@ fn variables(findings: &mut Findings, api_key_env: Option<&str>) {
     match api_key_env.map(|name| (name, super::api_key(Some(name)))) {
         None => findings.ok("variables", "no API key is named"),
         Some((name, Ok(_))) => findings.ok("variables", format!("{name} is set")),
-        Some((name, Err(fault))) => {
-            findings.problem("variables", fault.to_string(), &format!("export {name}=..."));
+        Some((name, Err(error))) => {
+            findings.problem("variables", error.to_string(), &format!("export {name}=..."));
         }
     }
 }
 
-async fn docker_engine(findings: &mut Findings, block: &DockerBlock, utilisation: f64) {
-    let service = compose_service(findings, block).await;
-    let docker = match connect(&Surroundings::here()).await {
+async fn docker_engine(findings: &mut Findings, block: &DockerBlock, grid: &Grid) {
+    let utilisation = highest_utilisation(grid);
+    let service = compose_service(findings, block, &grid.configurations).await;
+    let docker = match connect(&DaemonSettings::of_environment()).await {
         Ok(docker) => docker,
-        Err(fault) => {
-            findings.problem("daemon", fault.to_string(), "start Docker, or look at `docker info`");
+        Err(error) => {
+            findings.problem("daemon", error.to_string(), "start Docker, or look at `docker info`");
             return;
         }
     };
@@ -127,7 +130,7 @@ async fn docker_engine(findings: &mut Findings, block: &DockerBlock, utilisation
                 version.api_version.unwrap_or_default()
             ),
         ),
-        Err(fault) => findings.problem("daemon", fault.to_string(), "look at `docker info`"),
+        Err(error) => findings.problem("daemon", error.to_string(), "look at `docker info`"),
     }
     let image = service.as_ref().map(|service| service.image.clone()).or(block.image.clone());
     let Some(image) = image else { return };
@@ -139,7 +142,11 @@ async fn docker_engine(findings: &mut Findings, block: &DockerBlock, utilisation
     production(findings, block).await;
 }
 
-async fn compose_service(findings: &mut Findings, block: &DockerBlock) -> Option<ServiceSpec> {
+async fn compose_service(
+    findings: &mut Findings,
+    block: &DockerBlock,
+    configurations: &[Configuration],
+) -> Option<ServiceSpec> {
     let source = source_of(block, block.service.as_deref())?;
     let Some((tool, version)) = compose::find_tool().await else {
         let advice = "install Docker's compose plugin";
@@ -158,20 +165,23 @@ async fn compose_service(findings: &mut Findings, block: &DockerBlock) -> Option
                     service.replaced.join(", ")
                 }
             );
-            findings.ok("service", text);
+            match check_script(&service, &source, &block.flags, configurations) {
+                Ok(()) => findings.ok("service", text),
+                Err(error) => findings.problem("service", error.to_string(), ""),
+            }
             Some(service)
         }
-        Err(fault) => {
-            let advice = match &fault {
+        Err(error) => {
+            let advice = match &error {
                 compose::ComposeError::Unset(_) => {
-                    "set the variables, or write them into `.env` beside the file"
+                    "set the variables, or write them into `.env` next to the file"
                 }
                 compose::ComposeError::Refused { .. } => {
                     "take the keys out of the service, or describe a second one for the sweep"
                 }
                 _ => "see `docker compose config`",
             };
-            findings.problem("service", fault.to_string(), advice);
+            findings.problem("service", error.to_string(), advice);
             None
         }
     }
@@ -190,8 +200,8 @@ async fn image_identity(findings: &mut Findings, docker: &Docker, image: &str) -
             }
             Some(identity.id)
         }
-        Err(fault) => {
-            findings.problem("image", fault.to_string(), &format!("docker pull {image}"));
+        Err(error) => {
+            findings.problem("image", error.to_string(), &format!("docker pull {image}"));
             None
         }
     }
@@ -242,7 +252,7 @@ fn free_memory(findings: &mut Findings, gpu: &GpuMemory, utilisation: f64) {
     if gpu.free >= gpu.total * utilisation {
         findings.ok("GPU memory", text);
     } else {
-        let advice = "fine if production gives it back; else lower gpu-memory-utilization";
+        let advice = "fine if production frees it; else lower gpu-memory-utilization";
         findings.warning("GPU memory", text, advice);
     }
 }
@@ -262,15 +272,15 @@ async fn cache_volumes(
         let advice = "every launch compiles again, and may load the model again";
         findings.warning("cache volumes", "none, and ours are switched off", advice);
     } else {
-        let warm = missing.iter().filter(|cache| there.contains(&cache.volume)).count();
-        let text = format!("{} of ours are used, {warm} of them exist already", missing.len());
+        let existing = missing.iter().filter(|cache| there.contains(&cache.volume)).count();
+        let text = format!("{} of ours are used, {existing} of them exist already", missing.len());
         findings.ok("cache volumes", text);
     }
     let offline = service.environment.get("HF_HUB_OFFLINE").is_some_and(|value| value == "1");
     if offline {
         findings.ok("model cache", "HF_HUB_OFFLINE=1: nothing is downloaded in a sweep");
     } else {
-        let advice = "download the model once, then set HF_HUB_OFFLINE=1 in the service: a download in mid-sweep costs hours";
+        let advice = "download the model once, then set HF_HUB_OFFLINE=1 in the service: a download during a sweep costs hours";
         findings.warning("model cache", "the hub is asked at every launch", advice);
     }
 }
@@ -293,14 +303,14 @@ async fn production(findings: &mut Findings, block: &DockerBlock) {
             }
             Ok(Some(found)) => {
                 let text = format!("{} does not run", found.name);
-                findings.warning("production", text, "it is left as it is");
+                findings.warning("production", text, "it is not changed");
             }
             Ok(None) => {
-                findings.warning("production", "there is no such container", "it is left as it is");
+                findings.warning("production", "there is no such container", "it is not changed");
             }
-            Err(fault) => findings.problem("production", fault.to_string(), ""),
+            Err(error) => findings.problem("production", error.to_string(), ""),
         },
-        Err(fault) => findings.problem("production", fault.to_string(), ""),
+        Err(error) => findings.problem("production", error.to_string(), ""),
     }
 }
 
@@ -333,7 +343,7 @@ fn disk(findings: &mut Findings) {
     let Ok(here) = rustix::fs::statvfs(".") else { return };
     let gibibytes = here.f_bavail.saturating_mul(here.f_frsize) >> 30;
     let text = format!("{gibibytes} GiB free for results");
-    if gibibytes < LITTLE_DISK {
+    if gibibytes < MIN_DISK_GIB {
         findings.warning("disk", text, "a model of 20 GB and its caches need more");
     } else {
         findings.ok("disk", text);

@@ -1,11 +1,10 @@
-//! Why an engine failed, read from its log, exit code and the kernel's word on
+//! Why an engine failed, read from its log, exit code and the kernel's report of
 //! memory. Pure text in, a class out; what is done about a class (retry, prune,
 //! stop) is the sweep's. Lines are matched by their stable parts, since vLLM
 //! rewords them from release to release; what nothing fits stays unknown.
 
 use serde::{Deserialize, Serialize};
 
-use super::readiness::NotReady;
 use crate::history::launch::{FailureClass, LaunchFailure};
 
 mod prune;
@@ -15,7 +14,7 @@ pub use prune::prunes;
 /// How a process or container ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exit {
-    /// The exit code; 128 + N where signal N ended it. `None` where nobody could tell.
+    /// The exit code; 128 + N where signal N ended it. `None` where it is not known.
     pub code: Option<i32>,
     /// Whether the kernel killed something of it for lack of host memory.
     pub oom_killed: bool,
@@ -37,11 +36,11 @@ pub struct Classified {
 }
 
 /// Never the cause of anything: it points at the line that is.
-const NEVER_THE_CAUSE: &str = "Engine core initialization failed";
+const CONSEQUENCE: &str = "Engine core initialization failed";
 /// Longest line kept, in characters.
-const LINE_CHARACTERS: usize = 600;
+const MAX_LINE_CHARACTERS: usize = 600;
 /// Lines kept for a failure that nothing known fits.
-const LAST_LINES: usize = 12;
+const MAX_LINES: usize = 12;
 
 struct Rule {
     class: FailureClass,
@@ -123,18 +122,18 @@ const RULES: &[Rule] = &[
 
 /// Reads why an engine ended.
 ///
-/// `was_ready` tells that it had answered a completion before. An exit with
+/// `was_ready` says that it had answered a completion before. An exit with
 /// code 0 that nobody asked for is a crash: vLLM exits so after its engine died.
 pub fn classify(log: &str, exit: Exit, was_ready: bool) -> Classified {
     let lines: Vec<&str> =
         log.lines().map(bare_line).filter(|line| !line.trim().is_empty()).collect();
     let found = RULES.iter().filter(|rule| rule.after_ready || !was_ready).find_map(|rule| {
         let hits: Vec<usize> = (0..lines.len())
-            .filter(|&at| !lines[at].contains(NEVER_THE_CAUSE) && (rule.matches)(lines[at]))
+            .filter(|&at| !lines[at].contains(CONSEQUENCE) && (rule.matches)(lines[at]))
             .collect();
         (!hits.is_empty()).then_some((rule.class, hits))
     });
-    // The kernel's word stands above the log: whatever a worker printed, it was killed for memory.
+    // The kernel's report counts more than the log: whatever a worker printed, it was killed for memory.
     let class = if exit.oom_killed {
         FailureClass::HostMemory
     } else {
@@ -174,7 +173,7 @@ impl LaunchFailure {
         let ended = match (exit.code, exit.oom_killed) {
             (Some(code), true) => format!("ended with code {code}, killed for lack of host memory"),
             (Some(code), false) => format!("ended with code {code}"),
-            (None, _) => "is gone".to_owned(),
+            (None, _) => "ended with an unknown code".to_owned(),
         };
         let when = if was_ready { "while it served" } else { "before it was ready" };
         let flag = classified.flag.map(|flag| format!(" (--{flag})")).unwrap_or_default();
@@ -193,32 +192,15 @@ impl LaunchFailure {
             cancelled: false,
         }
     }
+}
 
-    /// The failure of an engine that did not become ready.
-    pub fn of_not_ready(log: &str, not_ready: &NotReady, secrets: &[&str]) -> Self {
-        let (class, message) = match not_ready {
-            NotReady::Ended(exit) => return Self::of_exit(log, *exit, false, secrets),
-            NotReady::Silent { phase, allowed } => (
-                FailureClass::Timeout,
-                format!("the log was silent for {} s while {}", allowed.as_secs(), phase.as_str()),
-            ),
-            NotReady::TooLong { phase, cap } => (
-                FailureClass::Timeout,
-                format!("not ready after {} s, still {}", cap.as_secs(), phase.as_str()),
-            ),
-            NotReady::NotServing(message) => (FailureClass::NotServing, message.clone()),
-            NotReady::Cancelled => {
-                let message = "given up because a stop was asked for";
-                let failure = Self::new(FailureClass::Unknown, message);
-                return Self { cancelled: true, ..failure };
-            }
-        };
-        let lines: Vec<&str> =
-            log.lines().map(bare_line).filter(|line| !line.trim().is_empty()).collect();
-        let mut log_lines = last_lines(&lines);
-        redact(&mut log_lines, secrets);
-        Self { log_lines, ..Self::new(class, message) }
-    }
+/// The last lines of a log whose engine did not end, secrets replaced.
+pub(super) fn end_of_log(log: &str, secrets: &[&str]) -> Vec<String> {
+    let lines: Vec<&str> =
+        log.lines().map(bare_line).filter(|line| !line.trim().is_empty()).collect();
+    let mut kept = last_lines(&lines);
+    redact(&mut kept, secrets);
+    kept
 }
 
 /// Replaces every secret in `lines`, so that they may be written down.
@@ -230,7 +212,7 @@ pub fn redact(lines: &mut [String], secrets: &[&str]) {
     }
 }
 
-/// What an exit alone tells.
+/// The class by the exit alone.
 fn by_exit(exit: Exit, was_ready: bool) -> FailureClass {
     match exit.code {
         // SIGKILL or SIGTERM that was not ours.
@@ -270,7 +252,7 @@ fn hint(class: FailureClass) -> &'static str {
         FailureClass::Timeout => {
             "it took too long or fell silent: see the log, or raise the limits"
         }
-        FailureClass::Environment => "the surroundings do not allow a launch",
+        FailureClass::Environment => "the environment does not allow a launch",
         FailureClass::NotServing => "it runs, but does not answer as a server must",
         FailureClass::Unknown => "nothing known fits: see the full log",
     }
@@ -357,7 +339,7 @@ fn estimated_length(line: &str) -> Option<u64> {
     digits(rest)
 }
 
-/// The lines that were hit, each once; pydantic's field name stands above its complaint.
+/// The lines that were hit, each once; pydantic's field name is on the line before.
 fn explaining(lines: &[&str], hits: &[usize], class: FailureClass) -> Vec<String> {
     let mut explained: Vec<String> = Vec::new();
     for &at in hits {
@@ -373,16 +355,16 @@ fn explaining(lines: &[&str], hits: &[usize], class: FailureClass) -> Vec<String
             }
         }
     }
-    explained.truncate(LAST_LINES);
+    explained.truncate(MAX_LINES);
     explained
 }
 
 /// The errors that a log names, and its end.
 fn last_lines(lines: &[&str]) -> Vec<String> {
-    let end = lines.len().saturating_sub(LAST_LINES);
+    let end = lines.len().saturating_sub(MAX_LINES);
     let mut kept: Vec<String> = Vec::new();
     let errors = lines[..end].iter().filter(|line| {
-        !line.contains(NEVER_THE_CAUSE)
+        !line.contains(CONSEQUENCE)
             && line.split_once(": ").is_some_and(|(kind, _)| {
                 (kind.ends_with("Error") || kind.ends_with("Exception")) && !kind.contains(' ')
             })
@@ -399,7 +381,7 @@ fn last_lines(lines: &[&str]) -> Vec<String> {
 }
 
 fn clipped(line: &str) -> String {
-    match line.char_indices().nth(LINE_CHARACTERS) {
+    match line.char_indices().nth(MAX_LINE_CHARACTERS) {
         Some((end, _)) => format!("{}…", &line[..end]),
         None => line.to_owned(),
     }

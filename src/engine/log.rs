@@ -6,8 +6,8 @@ use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
-/// Most that is read of a log in one go, in bytes: a runaway log must not exhaust us.
-const MOST: u64 = 8 * 1024 * 1024;
+/// Limit of what is read of a log at once, in bytes: memory is finite, logs may not be.
+const MAX_BYTES: u64 = 8 * 1024 * 1024;
 
 /// Reads a growing log file.
 #[derive(Debug)]
@@ -49,8 +49,8 @@ impl EngineLog {
 fn text(path: &Path) -> String {
     let length = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
     let mut bytes = read(path, 0).unwrap_or_default();
-    if length > MOST {
-        let from = length.saturating_sub(MOST).max(MOST);
+    if length > MAX_BYTES {
+        let from = length.saturating_sub(MAX_BYTES).max(MAX_BYTES);
         bytes.extend_from_slice(b"\n");
         bytes.extend(read(path, from).unwrap_or_default());
     }
@@ -61,7 +61,7 @@ fn read(path: &Path, from: u64) -> io::Result<Vec<u8>> {
     let mut file = File::open(path)?;
     file.seek(SeekFrom::Start(from))?;
     let mut bytes = Vec::new();
-    file.take(MOST).read_to_end(&mut bytes)?;
+    file.take(MAX_BYTES).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

@@ -3,6 +3,7 @@
 //! failure; measuring is not known here.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -23,7 +24,7 @@ pub mod log;
 pub mod process;
 pub mod production;
 pub mod readiness;
-pub mod retry;
+pub mod service;
 pub mod service_flags;
 pub mod simulated;
 
@@ -55,22 +56,18 @@ pub enum EngineError {
 pub async fn of_grid(
     block: &EngineBlock,
     image_id: Option<String>,
-) -> Result<Box<dyn Engine>, EngineError> {
+) -> Result<Arc<dyn Engine>, EngineError> {
     match block {
         EngineBlock::Simulated(block) => {
-            Ok(Box::new(simulated::SimulatedEngine::new(block.clone())?))
+            Ok(Arc::new(simulated::SimulatedEngine::new(block.clone())?))
         }
         EngineBlock::Process(block) => {
             let mut spec = process::ProcessSpec::new(block.command.clone());
             spec.api_key = api_key(block.api_key_env.as_deref())?;
             spec.introspect = block.introspect;
-            let engine = Box::new(process::ProcessEngine::new(spec, readiness::over_http(None))?);
-            Ok(Box::new(retry::RetryOnce::new(engine)))
+            Ok(Arc::new(process::ProcessEngine::new(spec, readiness::over_http(None))?))
         }
-        EngineBlock::Docker(block) => {
-            let engine = Box::new(docker::of_block(block, image_id).await?);
-            Ok(Box::new(retry::RetryOnce::new(engine)))
-        }
+        EngineBlock::Docker(block) => Ok(Arc::new(docker::of_block(block, image_id).await?)),
     }
 }
 
@@ -96,34 +93,40 @@ pub struct LaunchOrder {
     pub folder: PathBuf,
 }
 
-/// Starts servers.
+/// Starts servers. Several launches may run at once, as many as it has places for.
 #[async_trait]
-pub trait Engine: Send {
+pub trait Engine: Send + Sync {
     /// `docker`, `process` or `simulated`.
     fn name(&self) -> &'static str;
 
+    /// How many servers can run at once without being in each other's way.
+    fn places(&self) -> usize {
+        1
+    }
+
     /// Starts a server and waits until it answers a completion. Cancelling
-    /// stops whatever was started before this returns.
+    /// stops whatever was started before this returns. It tries once; whether
+    /// another attempt is worth it is not decided here.
     async fn launch(
-        &mut self,
+        &self,
         order: &LaunchOrder,
         emit: &Emit,
         cancel: &CancellationToken,
     ) -> Result<Box<dyn Launched>, LaunchFailure>;
 
-    /// Puts right what made a launch fail, as far as the engine can, before it is tried again.
-    async fn clean_up(&mut self, failure: &LaunchFailure, emit: &Emit) {
-        let _nothing_to_put_right = (failure, emit);
+    /// Removes what made a launch fail, as far as the engine can, before it is tried again.
+    async fn clean_up(&self, failure: &LaunchFailure, emit: &Emit) {
+        let _nothing_to_remove = (failure, emit);
     }
 }
 
 /// A running server that we started.
 #[async_trait]
-pub trait Launched: Send {
+pub trait Launched: Send + Sync {
     /// The server.
     fn server(&self) -> &Server;
 
-    /// What is known beside it.
+    /// What is known of the launch.
     fn facts(&self) -> &LaunchFacts;
 
     /// The engine's log so far.
@@ -138,7 +141,7 @@ pub trait Launched: Send {
         None
     }
 
-    /// What it uses, as far as the engine can tell; `None`: it cannot.
+    /// What it uses, as far as the engine sees it; `None` where it does not.
     fn probe(&self) -> Option<std::sync::Arc<dyn crate::server::ResourceProbe>> {
         None
     }

@@ -106,11 +106,11 @@ impl ProcessEngine {
 
     fn start(&self, order: &LaunchOrder) -> Result<Running, LaunchFailure> {
         let environment = |message: String| LaunchFailure::new(FailureClass::Environment, message);
-        let port = free_port().map_err(|fault| environment(format!("no free port: {fault}")))?;
+        let port = free_port().map_err(|error| environment(format!("no free port: {error}")))?;
         let (log, file) = EngineLog::create(&order.folder)
-            .map_err(|fault| environment(format!("the launch's folder: {fault}")))?;
+            .map_err(|error| environment(format!("the launch's folder: {error}")))?;
         let errors =
-            file.try_clone().map_err(|fault| environment(format!("engine.log: {fault}")))?;
+            file.try_clone().map_err(|error| environment(format!("engine.log: {error}")))?;
         let flags = flags_of(&self.spec.command, &order.configuration);
         let argv = self.argv(&flags, port);
         let mut command = Command::new(&argv[0]);
@@ -123,7 +123,7 @@ impl ProcessEngine {
             .process_group(0);
         let child = command
             .spawn()
-            .map_err(|fault| environment(format!("`{}` cannot be started: {fault}", argv[0])))?;
+            .map_err(|error| environment(format!("`{}` cannot be started: {error}", argv[0])))?;
         let leader = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
         let group =
             Group(leader.ok_or_else(|| environment("the process ended at once".to_owned()))?);
@@ -149,7 +149,7 @@ impl ProcessEngine {
         environment
     }
 
-    /// The GPUs that the server is told to use; vLLM takes these ids for NVML's, too.
+    /// The GPUs that the server is to use; vLLM takes these ids for NVML's, too.
     fn gpus(configured: &BTreeMap<String, String>) -> Option<GpuIds> {
         const VARIABLE: &str = "CUDA_VISIBLE_DEVICES";
         let visible = configured.get(VARIABLE).cloned();
@@ -164,7 +164,7 @@ impl Engine for ProcessEngine {
     }
 
     async fn launch(
-        &mut self,
+        &self,
         order: &LaunchOrder,
         emit: &Emit,
         cancel: &CancellationToken,
@@ -212,7 +212,7 @@ impl Engine for ProcessEngine {
                 }))
             }
             Err(not_ready) => {
-                // What did not come up in an hour need not be asked for long to leave.
+                // What did not come up in an hour needs no long grace.
                 let grace = if matches!(not_ready, NotReady::Ended(_)) {
                     Duration::ZERO
                 } else {
@@ -245,13 +245,13 @@ struct Running {
 impl Running {
     /// SIGTERM, `grace`, SIGKILL of the group, until nothing of it is left.
     async fn stop(&mut self, grace: Duration) -> Result<(), LaunchFailure> {
-        let _gone_already = kill_process_group(self.group.0, Signal::TERM);
+        let _may_have_exited = kill_process_group(self.group.0, Signal::TERM);
         if timeout(grace, self.child.wait()).await.is_err() {
             tracing::warn!(group = self.group.0.as_raw_nonzero(), "no end after SIGTERM, killing");
         }
         let killed_at = Instant::now();
         while self.group.alive() {
-            let _gone_already = kill_process_group(self.group.0, Signal::KILL);
+            let _may_have_exited = kill_process_group(self.group.0, Signal::KILL);
             if timeout(Duration::from_secs(1), self.child.wait()).await.is_ok()
                 && self.group.alive()
             {
@@ -270,7 +270,7 @@ impl Running {
     }
 }
 
-/// A process group that is killed when nobody holds it any more (a panic, a dropped future).
+/// A process group that is killed when it has no owner any more (a panic, a dropped future).
 struct Group(Pid);
 
 impl Group {
@@ -282,7 +282,7 @@ impl Group {
 impl Drop for Group {
     fn drop(&mut self) {
         if self.alive() {
-            let _gone_already = kill_process_group(self.0, Signal::KILL);
+            let _may_have_exited = kill_process_group(self.0, Signal::KILL);
         }
     }
 }
@@ -309,12 +309,12 @@ fn free_port() -> std::io::Result<u16> {
 
 const NOTE: &str = "process.json";
 
-/// Leaves word of the group for a `recover` after we were killed.
+/// Notes the group for a `recover` after we were killed.
 fn note_process(folder: &Path, group: Pid) {
     let id = group.as_raw_nonzero().get();
     let note = serde_json::json!({"group": id, "started": started(id)});
-    if let Err(fault) = std::fs::write(folder.join(NOTE), note.to_string()) {
-        tracing::warn!(%fault, "the process is not noted: after a kill -9 it would not be found");
+    if let Err(error) = std::fs::write(folder.join(NOTE), note.to_string()) {
+        tracing::warn!(%error, "the process is not noted: after a kill -9 it would not be found");
     }
 }
 
@@ -328,7 +328,7 @@ fn forget_process(folder: &Path) {
 }
 
 /// Kills the process group that a dead sweep noted in a launch's `folder`;
-/// whether there was one. A number that belongs to another process by now is left alone.
+/// whether there was one. A number that belongs to another process by now is not touched.
 pub fn kill_noted(folder: &Path) -> bool {
     let Ok(text) = std::fs::read_to_string(folder.join(NOTE)) else { return false };
     forget_process(folder);
@@ -379,9 +379,9 @@ impl Launched for LaunchedProcess {
                 let secrets: Vec<&str> = self.secrets.iter().map(String::as_str).collect();
                 Err(LaunchFailure::of_exit(&self.log(), exit(status), true, &secrets))
             }
-            Err(fault) => Err(LaunchFailure::new(
+            Err(error) => Err(LaunchFailure::new(
                 FailureClass::Environment,
-                format!("the process cannot be observed: {fault}"),
+                format!("the process cannot be observed: {error}"),
             )),
         }
     }

@@ -1,7 +1,7 @@
 //! The container that serves production, seen from where it may be touched:
 //! looked at, stopped and started, by id. Never removed, recreated or
 //! reconfigured; made again by the compose tool alone when somebody removed it.
-//! When it is stopped and started is [`crate::sweep::production`]'s to say.
+//! When it is stopped and started is decided by the sweep.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ pub enum ProductionError {
     /// The name fits nothing, or several things.
     #[error("production: {0}")]
     Name(String),
-    /// The daemon refused or is gone.
+    /// The daemon refused or is unreachable.
     #[error("production: {0}")]
     Daemon(String),
     /// It cannot be made again.
@@ -26,7 +26,7 @@ pub enum ProductionError {
 /// What may be done to production.
 #[async_trait]
 pub trait Production: Send + Sync {
-    /// The container that the grid's name stands for now; `None` where there is none.
+    /// The container that the grid's name means now; `None` where there is none.
     async fn find(&self) -> Result<Option<ProductionFacts>, ProductionError>;
 
     /// The container of this id; `None` when it was removed.

@@ -13,46 +13,25 @@ use async_trait::async_trait;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::failure::Exit;
+use super::failure::{Exit, end_of_log};
+pub use crate::event::BootPhase;
 use crate::event::{Emit, Phase};
+use crate::history::launch::{FailureClass, LaunchFailure};
 use crate::server::health::health_by;
 use crate::server::http::Http;
 use crate::server::{Endpoint, Health, Server, completion_proof};
 
-/// How far a boot has come, as the log shows it. Only forwards.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum BootPhase {
-    /// Python starts, flags are read.
-    Starting,
-    /// Weights are loaded.
-    Loading,
-    /// Compilation, profiling and graph capture: can be silent for 30 minutes (vLLM #52682).
-    Compiling,
-    /// The API server says that it listens.
-    Serving,
-}
-
 impl BootPhase {
-    /// The phase in words for a person.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Starting => "starting",
-            Self::Loading => "loading weights",
-            Self::Compiling => "compiling and capturing graphs",
-            Self::Serving => "waiting for the first completion",
-        }
-    }
-
-    /// The latest phase that `text`, a piece of log, speaks of.
+    /// The latest phase that `text`, a piece of log, shows.
     pub fn of(text: &str) -> Option<Self> {
-        let speaks = |words: &[&str]| words.iter().any(|word| text.contains(word));
-        if speaks(&[
+        let contains_any = |words: &[&str]| words.iter().any(|word| text.contains(word));
+        if contains_any(&[
             "Application startup complete",
             "Starting vLLM server on",
             "Starting vLLM API server",
         ]) {
             Some(Self::Serving)
-        } else if speaks(&[
+        } else if contains_any(&[
             "Loading weights took",
             "Model loading took",
             "Warming up",
@@ -61,7 +40,11 @@ impl BootPhase {
             "KV cache size",
         ]) {
             Some(Self::Compiling)
-        } else if speaks(&["Starting to load model", "Loading safetensors", "Loading model from"]) {
+        } else if contains_any(&[
+            "Starting to load model",
+            "Loading safetensors",
+            "Loading model from",
+        ]) {
             Some(Self::Loading)
         } else {
             None
@@ -153,11 +136,11 @@ impl Candidate for HttpCandidate {
     async fn prove(&self) -> Result<Server, String> {
         let server = Server::open(self.endpoint.clone(), self.model.as_deref())
             .await
-            .map_err(|fault| fault.to_string())?;
+            .map_err(|error| error.to_string())?;
         // The caller bounds the whole proof; this limit only has to be longer.
         completion_proof(&server, Duration::from_hours(1))
             .await
-            .map_err(|fault| fault.to_string())?;
+            .map_err(|error| error.to_string())?;
         Ok(server)
     }
 }
@@ -187,10 +170,34 @@ pub enum NotReady {
     Cancelled,
 }
 
+impl LaunchFailure {
+    /// The failure of an engine that did not become ready.
+    pub fn of_not_ready(log: &str, not_ready: &NotReady, secrets: &[&str]) -> Self {
+        let (class, message) = match not_ready {
+            NotReady::Ended(exit) => return Self::of_exit(log, *exit, false, secrets),
+            NotReady::Silent { phase, allowed } => (
+                FailureClass::Timeout,
+                format!("the log was silent for {} s while {}", allowed.as_secs(), phase.as_str()),
+            ),
+            NotReady::TooLong { phase, cap } => (
+                FailureClass::Timeout,
+                format!("not ready after {} s, still {}", cap.as_secs(), phase.as_str()),
+            ),
+            NotReady::NotServing(message) => (FailureClass::NotServing, message.clone()),
+            NotReady::Cancelled => {
+                let message = "cancelled because a stop was requested";
+                let failure = Self::new(FailureClass::Unknown, message);
+                return Self { cancelled: true, ..failure };
+            }
+        };
+        Self { log_lines: end_of_log(log, secrets), ..Self::new(class, message) }
+    }
+}
+
 /// Pauses grow with the wait, so that readiness is found at most 5 % late.
 const PAUSE_SHARE: u32 = 20;
-const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
-const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+const MIN_PAUSE: Duration = Duration::from_millis(20);
+const MAX_PAUSE: Duration = Duration::from_millis(500);
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Waits until `candidate` answers a completion.
@@ -206,16 +213,16 @@ pub async fn wait_until_ready(
     cancel: &CancellationToken,
 ) -> Result<Server, NotReady> {
     let started = Instant::now();
-    let mut boot = Boot { phase: BootPhase::Starting, heard: started };
-    emit.phase(Phase::Starting(boot.phase.as_str().to_owned()));
+    let mut boot = Boot { phase: BootPhase::Starting, last_output: started };
+    emit.phase(Phase::Booting(boot.phase));
     loop {
-        boot.listen(&new_log(), emit);
+        boot.read_log(&new_log(), emit);
         let now = Instant::now();
         let allowed = limits.silence(boot.phase);
         if now.duration_since(started) >= limits.hard_cap {
             return Err(NotReady::TooLong { phase: boot.phase, cap: limits.hard_cap });
         }
-        if now.duration_since(boot.heard) >= allowed {
+        if now.duration_since(boot.last_output) >= allowed {
             return Err(NotReady::Silent { phase: boot.phase, allowed });
         }
         let healthy = tokio::select! {
@@ -240,8 +247,8 @@ pub async fn wait_until_ready(
                 },
             };
         }
-        let pause = (started.elapsed() / PAUSE_SHARE).clamp(SHORTEST_PAUSE, LONGEST_PAUSE);
-        let next = (now + pause).min(started + limits.hard_cap).min(boot.heard + allowed);
+        let pause = (started.elapsed() / PAUSE_SHARE).clamp(MIN_PAUSE, MAX_PAUSE);
+        let next = (now + pause).min(started + limits.hard_cap).min(boot.last_output + allowed);
         tokio::select! {
             biased;
             () = cancel.cancelled() => return Err(NotReady::Cancelled),
@@ -253,16 +260,16 @@ pub async fn wait_until_ready(
 
 struct Boot {
     phase: BootPhase,
-    heard: Instant,
+    last_output: Instant,
 }
 
 impl Boot {
-    fn listen(&mut self, text: &str, emit: &Emit) {
+    fn read_log(&mut self, text: &str, emit: &Emit) {
         // The server logs our own polls: they are no sign of life.
-        let spoke =
+        let has_output =
             text.lines().any(|line| !line.trim().is_empty() && !line.contains("\"GET /health"));
-        if spoke {
-            self.heard = Instant::now();
+        if has_output {
+            self.last_output = Instant::now();
         }
         if let Some(phase) = BootPhase::of(text) {
             self.enter(phase, emit);
@@ -272,7 +279,7 @@ impl Boot {
     fn enter(&mut self, phase: BootPhase, emit: &Emit) {
         if phase > self.phase {
             self.phase = phase;
-            emit.phase(Phase::Starting(phase.as_str().to_owned()));
+            emit.phase(Phase::Booting(phase));
         }
     }
 }

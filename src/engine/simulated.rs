@@ -17,7 +17,7 @@ use super::failure::Exit;
 use super::log::EngineLog;
 use super::readiness::{Limits, NotReady, over_http, wait_until_ready};
 use super::{Engine, EngineError, LaunchOrder, Launched};
-use crate::event::{Emit, Phase};
+use crate::event::Emit;
 use crate::flags;
 use crate::grid::SimulatedBlock;
 use crate::history::launch::{FailureClass, LaunchFacts, LaunchFailure};
@@ -82,17 +82,16 @@ impl Engine for SimulatedEngine {
     }
 
     async fn launch(
-        &mut self,
+        &self,
         order: &LaunchOrder,
         emit: &Emit,
         cancel: &CancellationToken,
     ) -> Result<Box<dyn Launched>, LaunchFailure> {
-        let environment = |fault: std::io::Error| {
-            LaunchFailure::new(FailureClass::Environment, fault.to_string())
+        let environment = |error: std::io::Error| {
+            LaunchFailure::new(FailureClass::Environment, error.to_string())
         };
         let began = Instant::now();
         let started_at = jiff::Timestamp::now().to_string();
-        emit.phase(Phase::Starting("simulated engine".to_owned()));
         let (log, file) = EngineLog::create(&order.folder).map_err(environment)?;
         // Taken before the boot, so that the port is ours; served only after it.
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(environment)?;

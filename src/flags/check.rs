@@ -3,6 +3,8 @@
 
 use serde_json::Value;
 
+use super::canonical::canonical;
+use super::spelling::nearest_word;
 use super::table::{Flag, Kind, lookup};
 
 /// A value that a flag does not take.
@@ -93,7 +95,7 @@ impl Bounds {
         BOUNDS.iter().find(|(known, _)| *known == name).map(|(_, bounds)| *bounds)
     }
 
-    fn hold(self, number: f64) -> bool {
+    fn include(self, number: f64) -> bool {
         match self {
             Self::From(min) => number >= min,
             Self::Above(min) => number > min,
@@ -189,7 +191,9 @@ fn int(flag: &Flag, value: &Value) -> Result<Value, ValueError> {
         _ => None,
     };
     match number {
-        Some(number) if Bounds::of(flag.name).is_none_or(|bounds| bounds.hold(number as f64)) => {
+        Some(number)
+            if Bounds::of(flag.name).is_none_or(|bounds| bounds.include(number as f64)) =>
+        {
             Ok(Value::from(number))
         }
         _ => Err(expected(flag, &wanted(), value)),
@@ -199,7 +203,9 @@ fn int(flag: &Flag, value: &Value) -> Result<Value, ValueError> {
 fn float(flag: &Flag, value: &Value) -> Result<Value, ValueError> {
     let bounds = Bounds::of(flag.name);
     match value.as_f64() {
-        Some(number) if bounds.is_none_or(|bounds| bounds.hold(number)) => Ok(Value::from(number)),
+        Some(number) if bounds.is_none_or(|bounds| bounds.include(number)) => {
+            Ok(Value::from(number))
+        }
         _ => {
             let wanted = match bounds {
                 Some(bounds) => format!("a number {}", bounds.text()),
@@ -212,7 +218,7 @@ fn float(flag: &Flag, value: &Value) -> Result<Value, ValueError> {
 
 fn text(flag: &Flag, value: &Value) -> Result<Value, ValueError> {
     if let (Some(bounds), Some(number)) = (Bounds::of(flag.name), value.as_f64())
-        && !bounds.hold(number)
+        && !bounds.include(number)
     {
         return Err(expected(flag, &format!("a number {}", bounds.text()), value));
     }
@@ -221,7 +227,7 @@ fn text(flag: &Flag, value: &Value) -> Result<Value, ValueError> {
         Value::String(_) => Ok(value.clone()),
         Value::Number(number) => Ok(Value::from(number.to_string())),
         // vLLM takes JSON for some of its text flags.
-        Value::Object(_) => Ok(Value::from(crate::configuration::canonical(value))),
+        Value::Object(_) => Ok(Value::from(canonical(value))),
         _ => Err(expected(flag, "a text", value)),
     }
 }
@@ -235,17 +241,17 @@ fn choice(flag: &Flag, value: &Value) -> Result<Value, ValueError> {
     if flag.choices.contains(&text.as_str()) {
         return Ok(Value::from(text));
     }
-    let near = crate::workload::nearest(&text, &flag.choices);
+    let near = nearest_word(&text, &flag.choices);
     // A long list would hide the one that was meant.
     let wanted = match near {
         Some(_) if flag.choices.len() > 8 => format!("one of {} words", flag.choices.len()),
         _ => format!("one of {}", flag.choices.join(", ")),
     };
-    let mut fault = expected(flag, &wanted, value);
+    let mut error = expected(flag, &wanted, value);
     if let Some(near) = near {
-        fault.help = Some(format!("did you mean `{near}`?"));
+        error.help = Some(format!("did you mean `{near}`?"));
     }
-    Err(fault)
+    Err(error)
 }
 
 fn json_value(flag: &Flag, value: &Value) -> Result<Value, ValueError> {
@@ -287,7 +293,7 @@ fn list(flag: &Flag, value: &Value) -> Result<Value, ValueError> {
         }
         let item = list_item(item);
         if let Some(bounds) = Bounds::of(flag.name)
-            && !item.as_i64().is_some_and(|number| bounds.hold(number as f64))
+            && !item.as_i64().is_some_and(|number| bounds.include(number as f64))
         {
             return Err(expected(flag, &format!("whole numbers, {}", bounds.text()), value));
         }
@@ -413,11 +419,11 @@ mod tests {
 
     use super::*;
 
-    fn fault(name: &str, value: &Value) -> String {
-        let fault = check(name, value).expect_err("refused");
-        match fault.help {
-            Some(help) => format!("{} ({help})", fault.message),
-            None => fault.message,
+    fn error(name: &str, value: &Value) -> String {
+        let error = check(name, value).expect_err("refused");
+        match error.help {
+            Some(help) => format!("{} ({help})", error.message),
+            None => error.message,
         }
     }
 
@@ -442,7 +448,7 @@ mod tests {
 
     #[test]
     fn what_a_flag_does_not_take_is_refused_with_what_it_takes() {
-        let faults: Vec<String> = [
+        let errors: Vec<String> = [
             ("gpu-memory-utilization", json!(0)),
             ("gpu-memory-utilization", json!(1.7)),
             ("gpu-memory-utilization", json!("0,85")),
@@ -466,9 +472,9 @@ mod tests {
             ("quantization", json!(true)),
         ]
         .into_iter()
-        .map(|(name, value)| fault(name, &value))
+        .map(|(name, value)| error(name, &value))
         .collect();
-        insta::assert_snapshot!(faults.join("\n"));
+        insta::assert_snapshot!(errors.join("\n"));
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! Reads a command line as `vllm serve` does (argparse behind vLLM's
-//! `FlexibleArgumentParser`), with the faults that it prints. Ranges are not
+//! `FlexibleArgumentParser`), with the errors that it prints. Ranges are not
 //! checked here: vLLM, too, checks them later, in its configuration classes.
 
 use serde_json::{Map, Value};
 
+use super::map::Flags;
 use super::table::{Flag, Kind, flags, is_short, lookup};
-use crate::configuration::Flags;
 
 /// A command line that was understood.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -42,7 +42,7 @@ impl ArgvError {
 /// a boolean followed by `true` or `false`.
 ///
 /// # Errors
-/// The first fault, in vLLM's words.
+/// The first error, in vLLM's words.
 pub fn parse_argv(args: &[String]) -> Result<CommandLine, ArgvError> {
     let mut reader = Reader { args, at: 0, line: CommandLine::default(), unknown: Vec::new() };
     let mut dotted: Vec<(&'static Flag, Map<String, Value>)> = Vec::new();

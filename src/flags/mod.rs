@@ -6,50 +6,33 @@
 //! The names come from `vllm-flags.tsv`, which `make_flags.py` reads off the
 //! parser of a stated vLLM version.
 
+mod canonical;
 mod check;
 mod command_line;
+mod map;
+mod spelling;
 mod table;
 
 use serde_json::Value;
 
+pub use canonical::canonical;
+pub(crate) use canonical::write_canonical;
 pub(crate) use check::decimal_comma;
 pub use check::{ValueError, check};
 pub use command_line::{ArgvError, CommandLine, parse_argv};
+pub(crate) use map::Entry;
+pub use map::{Flags, FlagsIter};
+pub(crate) use spelling::shown;
+pub use spelling::{canonical_name, is_secret, nearest_word};
 pub use table::{Flag, Kind, VLLM_VERSION, flags, is_owned, lookup, nearest, resolve, successor};
 
-use crate::configuration::Flags;
-
-/// The canonical name of a flag: no leading dashes, `_` read as `-`
-/// (the part after a dot is a key of a JSON option and stays as it is).
-pub fn canonical_name(spelling: &str) -> String {
-    let bare = spelling.trim_start_matches('-');
-    match bare.split_once('.') {
-        Some((head, tail)) => format!("{}.{tail}", head.replace('_', "-")),
-        None => bare.replace('_', "-"),
-    }
-}
-
-/// Whether the value of a flag or variable of this name must never be written down.
-pub fn is_secret(name: &str) -> bool {
-    let same = |a: u8, b: u8| a.eq_ignore_ascii_case(&b) || (a == b'_' && b == b'-');
-    let equal = |text: &[u8], word: &str| {
-        text.len() == word.len() && text.iter().zip(word.bytes()).all(|(a, b)| same(*a, b))
-    };
-    let name = name.as_bytes();
-    ["api-key", "token", "secret", "password"].iter().any(|word| {
-        let Some(rest) = name.len().checked_sub(word.len() + 1) else { return equal(name, word) };
-        (same(name[rest], b'-') && equal(&name[rest + 1..], word))
-            || (same(name[word.len()], b'-') && equal(&name[..word.len()], word))
-    })
-}
-
 /// Flags that take one value a time: for more, the flag is repeated
-/// (argparse's `append`; the table does not tell it from `nargs="+"`).
+/// (argparse's `append`; the table does not distinguish it from `nargs="+"`).
 const REPEATED: &[&str] = &["middleware"];
 
 /// Flags that cannot act on a server that has one request in flight: limits of
 /// what runs side by side, and memory that one request does not fill.
-/// (`measurement-validity.md`: ranking them there ranks noise.)
+/// Ranking them there ranks noise.
 const UNDER_LOAD_ONLY: &[&str] = &[
     "data-parallel-size",
     "enable-chunked-prefill",
@@ -117,50 +100,9 @@ fn append(arguments: &mut Vec<String>, name: &str, value: &Value) {
     }
 }
 
-/// A text as it may appear in a message: without what acts on a terminal.
-pub(crate) fn shown(text: &str) -> String {
-    text.chars()
-        .map(|letter| {
-            if letter.is_control() { letter.escape_debug().to_string() } else { letter.to_string() }
-        })
-        .collect()
-}
-
 fn argument(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         other => other.to_string(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_secret;
-
-    #[test]
-    fn secrets_are_told_by_their_names() {
-        for name in [
-            "api-key",
-            "API_KEY",
-            "hf-token",
-            "HF_TOKEN",
-            "token",
-            "vllm_api_key",
-            "secret-x",
-            "db_Password",
-        ] {
-            assert!(is_secret(name), "{name}");
-        }
-        for name in [
-            "max-num-batched-tokens",
-            "tokenizer",
-            "tokens-only",
-            "return-tokens-as-token-ids",
-            "key",
-            "",
-            "xtoken",
-        ] {
-            assert!(!is_secret(name), "{name}");
-        }
     }
 }

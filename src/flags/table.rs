@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use super::canonical_name;
+use super::spelling::{canonical_name, nearest_word};
 
 const DATA: &str = include_str!("vllm-flags.tsv");
 
-/// The release whose flags the data file holds.
+/// The release whose flags the data file has.
 pub const VLLM_VERSION: &str = "0.32.0";
 
 /// What a flag takes.
@@ -49,7 +49,7 @@ pub struct Flag {
 }
 
 impl Flag {
-    /// The spellings as argparse names them in its faults:
+    /// The spellings as argparse names them in its errors:
     /// `--tensor-parallel-size/-tp`.
     pub fn spellings(&self) -> String {
         let mut text = format!("--{}", self.name);
@@ -155,7 +155,7 @@ pub fn resolve(spelling: &str) -> String {
 pub fn nearest(name: &str) -> Option<&'static str> {
     let name = canonical_name(name);
     let names: Vec<&'static str> = TABLE.flags.iter().map(|flag| flag.name).collect();
-    crate::workload::nearest(name.strip_prefix("no-").unwrap_or(&name), &names)
+    nearest_word(name.strip_prefix("no-").unwrap_or(&name), &names)
 }
 
 /// What took the place of a flag that older releases had.
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn faults_name_flags_as_argparse_does() {
+    fn errors_name_flags_as_argparse_does() {
         let name = |flag| lookup(flag).map(Flag::spellings).unwrap_or_default();
         assert_eq!(name("tp"), "--tensor-parallel-size/-tp");
         assert_eq!(

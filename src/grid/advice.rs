@@ -1,15 +1,14 @@
 //! What a person should read before the night: things that are allowed, and
-//! that will not give what they seem to promise. Of flags that cannot act is told in
-//! [`super::acting`], of what will not be measured in [`super::unmeasured`].
+//! that will not give what they seem to promise. Flags that cannot act are in
+//! [`super::inert_flags`], what will not be measured is in [`super::unmeasured`].
 
+use super::duration::spoken;
 use super::error::Findings;
-use super::estimate::{Estimate, longest};
-use super::plan::spoken;
-use super::{Grid, inert_flags, unmeasured};
+use super::estimate::Estimate;
+use super::{Grid, inert_flags, some, unmeasured};
 
 use crate::configuration::Configuration;
-use crate::metric::MetricRef;
-use crate::workload::{MIN_OF_AN_HOUR, Workload};
+use crate::workload::MIN_OF_AN_HOUR;
 
 /// All advice on a grid, whose flags may not be complete yet.
 pub(super) fn all(grid: &Grid, findings: &mut Findings) {
@@ -20,21 +19,7 @@ pub(super) fn all(grid: &Grid, findings: &mut Findings) {
     budget(grid, findings);
 }
 
-/// The workload that a metric comes from.
-pub(super) fn source<'g>(grid: &'g Grid, metric: &MetricRef) -> Option<&'g Workload> {
-    grid.workloads.iter().find(|it| it.kind().key == metric.workload)
-}
-
-/// The first of some configurations, and how many more there are.
-pub(super) fn some(configurations: &[&Configuration]) -> String {
-    match configurations {
-        [] => String::new(),
-        [one] => format!("`{}`", one.name),
-        [first, rest @ ..] => format!("`{}` and {} more", first.name, rest.len()),
-    }
-}
-
-/// Without chunking vLLM refuses a batch that cannot hold the longest prompt.
+/// Without chunking vLLM refuses a batch that is smaller than the longest prompt.
 fn small_batches(grid: &Grid, findings: &mut Findings) {
     let too_small = |configuration: &&Configuration| {
         let flags = &configuration.flags;
@@ -65,14 +50,14 @@ fn hourly(grid: &Grid, findings: &mut Findings) {
         if !metric.name.contains("_per_hour") {
             continue;
         }
-        let Some(workload) = source(grid, metric) else { continue };
-        let longest = longest(grid, workload);
+        let Some(workload) = grid.workload_of(metric) else { continue };
+        let longest = workload.longest(&grid.datasets);
         if longest < MIN_OF_AN_HOUR {
             findings.warning(
                 Some(span),
                 format!(
-                    "{metric} is absent where a repeat lasts less than {}, and here one takes {} at \
-                     the most, by assumption: set `duration` or more `requests`",
+                    "{metric} is absent where a repeat lasts less than {}, and here one takes at most \
+                     {}, by assumption: set `duration` or more `requests`",
                     spoken(MIN_OF_AN_HOUR),
                     spoken(longest)
                 ),
@@ -86,11 +71,11 @@ fn hourly(grid: &Grid, findings: &mut Findings) {
 fn budget(grid: &Grid, findings: &mut Findings) {
     let Some(budget) = grid.budget_seconds.map(|seconds| seconds as f64) else { return };
     let estimate = Estimate::of(grid);
-    let (launches, told) = (estimate.launches, spoken(budget));
+    let (launches, limit) = (estimate.launches, spoken(budget));
     let (least, most) = estimate.begun_within(budget);
     let message = if most < launches {
         format!(
-            "{launches} launches take {} at the least, by assumption: the budget of {told} ends the \
+            "{launches} launches take at least {}, by assumption: the budget of {limit} ends the \
              sweep before that, after {}",
             spoken(estimate.low_seconds),
             if least == most { format!("{most}") } else { format!("{least} to {most}") }
@@ -103,7 +88,7 @@ fn budget(grid: &Grid, findings: &mut Findings) {
             ""
         };
         format!(
-            "{launches} launches may take up to {}, by assumption: the budget of {told} may end the sweep \
+            "{launches} launches may take up to {}, by assumption: the budget of {limit} may end the sweep \
              after {least} of them{never}",
             spoken(estimate.high_seconds)
         )

@@ -63,7 +63,7 @@ impl EngineReader<'_> {
         }
         if entries.is_empty() {
             self.findings
-                .fault(span, "`engine` names no engine")
+                .error(span, "`engine` names no engine")
                 .help(format!("known engines: {}", ENGINES.join(", ")));
         }
         if let Some(wanted) = self.wanted
@@ -75,7 +75,7 @@ impl EngineReader<'_> {
                 format!("there is no engine `{wanted}`")
             };
             let help = format!("engines of this grid: {}", found.join(", "));
-            self.findings.fault(span, message).help(help);
+            self.findings.error(span, message).help(help);
         }
         if let Some(EngineBlock::Docker(block)) = &chosen
             && let Some(compose) = &block.compose
@@ -98,19 +98,19 @@ impl EngineReader<'_> {
         match (given("compose"), given("service"), given("image")) {
             (Some(_), _, Some(place)) => {
                 self.findings
-                    .fault(place, "`image` and `compose` are both given")
+                    .error(place, "`image` and `compose` are both given")
                     .help("the compose service names its own image: keep one of them");
             }
             (Some(place), None, None) => {
                 self.findings
-                    .fault(place, "`compose` is given, but no `service`")
+                    .error(place, "`compose` is given, but no `service`")
                     .help("name the service that runs vLLM");
             }
             (None, Some(place), _) => {
-                self.findings.fault(place, "`service` is given, but no `compose` file");
+                self.findings.error(place, "`service` is given, but no `compose` file");
             }
             (None, None, None) => {
-                self.findings.fault(span, "`docker` needs `compose` and `service`, or `image`");
+                self.findings.error(span, "`docker` needs `compose` and `service`, or `image`");
             }
             _ => {}
         }
@@ -141,13 +141,13 @@ impl EngineReader<'_> {
             (None, Some(name)) => {
                 if fields.given("compose").is_none() {
                     let message = "`production` names a service, but there is no `compose` file";
-                    self.findings.fault(&key.span, message);
+                    self.findings.error(&key.span, message);
                 }
                 Some(ProductionName::Service(name))
             }
             _ => {
                 let message = "`production` needs one of `container` and `service`";
-                self.findings.fault(&key.span, message);
+                self.findings.error(&key.span, message);
                 None
             }
         }
@@ -159,7 +159,7 @@ impl EngineReader<'_> {
             return Some(value);
         }
         let message = format!("`{name}` must be true or false, not {}", node.describe());
-        self.findings.fault(&node.span, message);
+        self.findings.error(&node.span, message);
         None
     }
 
@@ -172,8 +172,8 @@ impl EngineReader<'_> {
             if let Content::Text(text) = &item.content {
                 texts.push(text.clone());
             } else {
-                let message = format!("{what} holds {}, not a text", item.describe());
-                self.findings.fault(&item.span, message);
+                let message = format!("{what} contains {}, not a text", item.describe());
+                self.findings.error(&item.span, message);
             }
         }
         texts
@@ -187,7 +187,7 @@ impl EngineReader<'_> {
                 Content::Text(text) => match shell_words::split(text) {
                     Ok(words) => command = words,
                     Err(_) => {
-                        self.findings.fault(&node.span, "`command` has a quote that is not closed");
+                        self.findings.error(&node.span, "`command` has a quote that is not closed");
                     }
                 },
                 _ => {
@@ -199,14 +199,14 @@ impl EngineReader<'_> {
                                 let what = item.describe();
                                 let message =
                                     format!("a word of `command` must be a text, not {what}");
-                                self.findings.fault(&item.span, message);
+                                self.findings.error(&item.span, message);
                             }
                         }
                     }
                 }
             }
             if command.is_empty() {
-                self.findings.fault(&key.span, "`command` is empty");
+                self.findings.error(&key.span, "`command` is empty");
             }
             let secret = |word: &String| {
                 let name = word.split('=').next().unwrap_or(word);
@@ -214,12 +214,12 @@ impl EngineReader<'_> {
             };
             if command.iter().any(secret) {
                 self.findings
-                    .fault(&key.span, "`command` holds a secret: it does not belong in a grid")
+                    .error(&key.span, "`command` contains a secret: it does not belong in a grid")
                     .help("put the key into a variable, and its name into `api-key-env`");
             }
         } else {
             self.findings
-                .fault(span, "`process` needs `command`")
+                .error(span, "`process` needs `command`")
                 .help("for example `command: [vllm, serve, Qwen/Qwen3-0.6B]`");
         }
         Some(ProcessBlock {
@@ -234,7 +234,7 @@ impl EngineReader<'_> {
         let fields = Fields::of(node, "`simulated`", span, SIMULATED_KEYS, self.findings)?;
         for needed in ["model", "gpu"] {
             if fields.given(needed).is_none() {
-                self.findings.fault(span, format!("`simulated` needs `{needed}`"));
+                self.findings.error(span, format!("`simulated` needs `{needed}`"));
             }
         }
         let model = fields.text("model", self.findings);
@@ -267,7 +267,7 @@ impl EngineReader<'_> {
         }
         let (_, node) = fields.given(name)?;
         let bound = if inclusive { format!("{min} or more") } else { format!("above {min}") };
-        self.findings.fault(&node.span, format!("`{name}` must be {bound}, not {number}"));
+        self.findings.error(&node.span, format!("`{name}` must be {bound}, not {number}"));
         None
     }
 
@@ -290,7 +290,7 @@ impl EngineReader<'_> {
         if is_variable(name) {
             return Some(name.to_owned());
         }
-        self.findings.fault(span, "`api-key-env` must be the name of a variable").help(
+        self.findings.error(span, "`api-key-env` must be the name of a variable").help(
             "the key itself does not belong in a grid: put it into a variable, and its name here",
         );
         None

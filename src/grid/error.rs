@@ -1,5 +1,5 @@
-//! What is wrong with a grid, and where: collected while checking, told all at
-//! once. The file's text travels along for the snippets, with secrets struck out.
+//! What is wrong with a grid, and where: collected while checking, reported all
+//! at once. The file's text travels along for the snippets, with secrets struck out.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, Na
 use super::Warning;
 use super::node::{Content, Node, Span};
 
-/// One fault of a grid.
+/// One error of a grid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GridError {
     /// What is wrong.
@@ -23,18 +23,18 @@ pub struct GridError {
     span: Option<Span>,
 }
 
-/// Every fault of a grid, in the order of the file.
+/// Every error of a grid, in the order of the file.
 #[derive(Debug)]
 pub struct GridErrors {
     /// The grid file as it was named.
     pub file: PathBuf,
-    /// The faults; never empty.
-    pub faults: Vec<GridError>,
+    /// The errors; never empty.
+    pub errors: Vec<GridError>,
     source: NamedSource<String>,
 }
 
 impl GridErrors {
-    /// The faults with file, line, column and snippets, for a terminal of
+    /// The errors with file, line, column and snippets, for a terminal of
     /// `width` columns.
     pub fn render(&self, width: usize, color: bool) -> String {
         let theme =
@@ -52,9 +52,9 @@ impl GridErrors {
 impl fmt::Display for GridErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let file = self.file.display();
-        match self.faults.len() {
-            1 => write!(f, "the grid {file} has a fault"),
-            count => write!(f, "the grid {file} has {count} faults"),
+        match self.errors.len() {
+            1 => write!(f, "the grid {file} has an error"),
+            count => write!(f, "the grid {file} has {count} errors"),
         }
     }
 }
@@ -67,7 +67,7 @@ impl Diagnostic for GridErrors {
     }
 
     fn related<'a>(&'a self) -> Option<Box<dyn Iterator<Item = &'a dyn Diagnostic> + 'a>> {
-        Some(Box::new(self.faults.iter().map(|fault| fault as &dyn Diagnostic)))
+        Some(Box::new(self.errors.iter().map(|error| error as &dyn Diagnostic)))
     }
 }
 
@@ -112,33 +112,33 @@ impl Finding {
     }
 }
 
-/// Faults and warnings, as they come.
+/// Errors and warnings, as they come.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
-    pub(super) faults: Vec<Finding>,
+    pub(super) errors: Vec<Finding>,
     pub(super) warnings: Vec<Finding>,
 }
 
 impl Findings {
-    pub(super) fn fault(&mut self, span: &Span, message: impl Into<String>) -> &mut Finding {
-        push(&mut self.faults, Some(span.clone()), message.into())
+    pub(super) fn error(&mut self, span: &Span, message: impl Into<String>) -> &mut Finding {
+        push(&mut self.errors, Some(span.clone()), message.into())
     }
 
-    /// A fault that has no place in the file.
-    pub(super) fn fault_of_file(&mut self, message: impl Into<String>) -> &mut Finding {
-        push(&mut self.faults, None, message.into())
+    /// An error that has no place in the file.
+    pub(super) fn error_of_file(&mut self, message: impl Into<String>) -> &mut Finding {
+        push(&mut self.errors, None, message.into())
     }
 
     pub(super) fn warning(&mut self, span: Option<&Span>, message: impl Into<String>) {
         push(&mut self.warnings, span.cloned(), message.into());
     }
 
-    /// The faults with their text, if there are any.
-    pub(super) fn into_faults(mut self, file: &Path, text: String) -> GridErrors {
-        self.faults.sort_by_key(|fault| fault.span.as_ref().map_or(0, |span| span.start));
+    /// The errors with their text, if there are any.
+    pub(super) fn into_errors(mut self, file: &Path, text: String) -> GridErrors {
+        self.errors.sort_by_key(|error| error.span.as_ref().map_or(0, |span| span.start));
         let lines = Lines::of(&text);
-        let faults = self
-            .faults
+        let errors = self
+            .errors
             .into_iter()
             .map(|finding| {
                 let place = finding.span.as_ref().map(|span| lines.place(&text, span.start));
@@ -152,7 +152,7 @@ impl Findings {
             })
             .collect();
         let name = file.display().to_string();
-        GridErrors { file: file.to_owned(), faults, source: NamedSource::new(name, text) }
+        GridErrors { file: file.to_owned(), errors, source: NamedSource::new(name, text) }
     }
 
     /// The warnings in the order of the file.
@@ -178,6 +178,11 @@ impl Findings {
 fn push(into: &mut Vec<Finding>, span: Option<Span>, message: String) -> &mut Finding {
     into.push(Finding { message, help: None, span });
     into.last_mut().expect("something was just pushed")
+}
+
+/// Line and column, from 1, of a byte of a text.
+pub(super) fn place(text: &str, byte: usize) -> (usize, usize) {
+    Lines::of(text).place(text, byte)
 }
 
 /// Where each line begins.

@@ -12,9 +12,10 @@ use super::EngineBlock;
 use super::error::Findings;
 use super::name;
 use super::node::Span;
-use crate::configuration::{Configuration, Entry, Flags, hexadecimal};
+use crate::configuration::{Configuration, Flags, hexadecimal};
+use crate::flags::Entry;
 
-/// The name that stands for the flags as they are in the engine block.
+/// The name of the configuration with the engine block's own flags.
 pub(super) const PRODUCTION: &str = "production";
 
 /// What is set: a flag or an environment variable.
@@ -94,7 +95,7 @@ impl Draft {
     }
 
     /// How many configurations there would be before exclusion and merging;
-    /// `u128::MAX` stands for more than can be counted.
+    /// `u128::MAX` means more than can be counted.
     pub(super) fn count(&self) -> u128 {
         let product = self.axes.iter().map(|axis| axis.values.len() as u128);
         let product =
@@ -133,7 +134,7 @@ impl Draft {
                     "this `exclude` matches nothing: `{}` is not among the parameters",
                     setting.name
                 );
-                findings.fault(&setting.span, message);
+                findings.error(&setting.span, message);
                 return None;
             };
             let matches: Vec<bool> =
@@ -143,14 +144,14 @@ impl Draft {
                     "this `exclude` matches nothing: `{}` never has that value",
                     setting.name
                 );
-                findings.fault(&setting.span, message);
+                findings.error(&setting.span, message);
                 return None;
             }
             mask[axis] = Some(matches);
         }
         let everything = mask.iter().flatten().all(|matches| !matches.contains(&false));
         if everything {
-            findings.fault(&row.span, "this `exclude` matches every combination");
+            findings.error(&row.span, "this `exclude` matches every combination");
             return None;
         }
         Some(mask)
@@ -304,8 +305,8 @@ impl<'a> Collector<'a> {
         name: String,
         settings: impl ExactSizeIterator<Item = (Kind, &'s Arc<Entry>)>,
     ) {
-        let mut flags = self.engine.flags().with_room(settings.len());
-        let mut varied = Flags::new().with_room(settings.len());
+        let mut flags = self.engine.flags().with_space(settings.len());
+        let mut varied = Flags::new().with_space(settings.len());
         let mut environment = BTreeMap::new();
         for (kind, entry) in settings {
             match (kind, &entry.1) {
@@ -325,7 +326,7 @@ impl<'a> Collector<'a> {
         }
         flags.retain(|_, value| !value.is_null());
         let digest = self.engine.identity(self.image.as_deref(), &flags, &environment).digest();
-        let taken_away = if self.engine.awaits_base() { nulls(&varied) } else { Vec::new() };
+        let taken_away = if self.engine.lacks_service() { nulls(&varied) } else { Vec::new() };
         match self.by_digest.entry((digest, taken_away)) {
             hash_map::Entry::Occupied(known) => {
                 let known = &mut self.configurations[*known.get()];
@@ -364,7 +365,7 @@ pub(super) fn add_production(engine: &EngineBlock, into: &mut Vec<Configuration>
     collector.add(PRODUCTION.to_owned(), std::iter::empty());
     let Some(production) = collector.configurations.pop() else { return PRODUCTION.to_owned() };
     let is_same = |known: &&mut Configuration| {
-        known.id == production.id && (!engine.awaits_base() || nulls(&known.varied).is_empty())
+        known.id == production.id && (!engine.lacks_service() || nulls(&known.varied).is_empty())
     };
     if let Some(known) = into.iter_mut().find(is_same) {
         known.aliases.push(production.name);

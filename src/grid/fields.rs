@@ -1,6 +1,6 @@
-//! Typed access to a document's nodes. Every accessor files a fault with its
+//! Typed access to a document's nodes. Every accessor files an error with its
 //! place and gives nothing when the value is not what it should be, so that the
-//! caller goes on and finds the next one.
+//! caller continues and finds the next one.
 
 use serde_json::Value;
 
@@ -13,13 +13,13 @@ pub(super) struct Fields<'n> {
     entries: Vec<(String, &'n Key, &'n Node)>,
     /// Known keys that were probably meant by unknown ones.
     pub(super) misspelt: Vec<String>,
-    /// Where the mapping stands: its key in the parent.
+    /// Where the mapping is: its key in the parent.
     pub(super) span: Span,
 }
 
 impl<'n> Fields<'n> {
     /// Reads a mapping whose keys are `known` (`_` is accepted for `-`).
-    /// `what` names the mapping in faults: "the grid", "`docker`".
+    /// `what` names the mapping in errors: "the grid", "`docker`".
     pub(super) fn of(
         node: &'n Node,
         what: &str,
@@ -33,7 +33,7 @@ impl<'n> Fields<'n> {
             let name = key.text.replace('_', "-");
             if let Some(number) = split_by_comma(entries, index) {
                 findings
-                    .fault(&key.span, format!("`{}` is no key: a decimal comma?", key.text))
+                    .error(&key.span, format!("`{}` is no key: a decimal comma?", key.text))
                     .help(format!("write {number}: numbers have a decimal point"));
             } else if !known.contains(&name.as_str()) {
                 let help = match crate::workload::nearest(&name, known) {
@@ -44,9 +44,9 @@ impl<'n> Fields<'n> {
                     None => format!("known keys: {}", known.join(", ")),
                 };
                 let message = format!("unknown key `{}` in {what}", shown(&key.text));
-                findings.fault(&key.span, message).help(help);
+                findings.error(&key.span, message).help(help);
             } else if fields.get(&name).is_some() {
-                findings.fault(&key.span, format!("key `{}` is given twice in {what}", key.text));
+                findings.error(&key.span, format!("key `{}` is given twice in {what}", key.text));
             } else {
                 fields.entries.push((name, key, value));
             }
@@ -71,12 +71,12 @@ impl<'n> Fields<'n> {
             if !text.trim().is_empty() {
                 return Some((text, &node.span));
             }
-            findings.fault(&node.span, format!("`{name}` is empty"));
+            findings.error(&node.span, format!("`{name}` is empty"));
         } else {
-            let fault = findings
-                .fault(&node.span, format!("`{name}` must be a text, not {}", node.describe()));
+            let error = findings
+                .error(&node.span, format!("`{name}` must be a text, not {}", node.describe()));
             if matches!(node.content, Content::Int(_) | Content::Float(_) | Content::Bool(_)) {
-                fault.help("put it in quotes, if it is meant as a text");
+                error.help("put it in quotes, if it is meant as a text");
             }
         }
         None
@@ -99,7 +99,7 @@ impl<'n> Fields<'n> {
                 } else {
                     format!("{min} to {max}")
                 };
-                findings.fault(
+                findings.error(
                     &node.span,
                     format!("`{name}` must be a whole number, {bounds}, not {}", node.describe()),
                 );
@@ -136,17 +136,17 @@ pub(super) fn number(name: &str, node: &Node, findings: &mut Findings) -> Option
         Content::Float(number) if number.is_finite() => return Some(*number),
         _ => {}
     }
-    let fault =
-        findings.fault(&node.span, format!("`{name}` must be a number, not {}", node.describe()));
+    let error =
+        findings.error(&node.span, format!("`{name}` must be a number, not {}", node.describe()));
     if let Content::Text(text) = &node.content
         && let Some(fixed) = crate::flags::decimal_comma(text)
     {
-        fault.help(format!("write {fixed}: numbers have a decimal point"));
+        error.help(format!("write {fixed}: numbers have a decimal point"));
     }
     None
 }
 
-/// The entries of a mapping, or a fault.
+/// The entries of a mapping, or an error.
 pub(super) fn mapping<'n>(
     node: &'n Node,
     what: &str,
@@ -155,7 +155,7 @@ pub(super) fn mapping<'n>(
     if let Content::Map(entries) = &node.content {
         return Some(entries);
     }
-    findings.fault(&node.span, format!("{what} must be a mapping, not {}", node.describe()));
+    findings.error(&node.span, format!("{what} must be a mapping, not {}", node.describe()));
     None
 }
 
@@ -165,26 +165,26 @@ pub(super) fn list<'n>(node: &'n Node, what: &str, findings: &mut Findings) -> O
         Content::List(items) => Some(items),
         Content::Null => Some(&[]),
         _ => {
-            findings.fault(&node.span, format!("{what} must be a list, not {}", node.describe()));
+            findings.error(&node.span, format!("{what} must be a list, not {}", node.describe()));
             None
         }
     }
 }
 
-/// The node as JSON, or a fault.
+/// The node as JSON, or an error.
 pub(super) fn json(name: &str, node: &Node, findings: &mut Findings) -> Option<Value> {
     match node.json() {
         Ok(value) => Some(value),
         Err(JsonError::NotFinite(span)) => {
-            findings.fault(&span, format!("`{name}` must be a finite number, not NaN or infinity"));
+            findings.error(&span, format!("`{name}` must be a finite number, not NaN or infinity"));
             None
         }
         Err(JsonError::Unprintable(span)) => {
-            findings.fault(&span, format!("`{name}` has control characters"));
+            findings.error(&span, format!("`{name}` has control characters"));
             None
         }
         Err(JsonError::Twice(key)) => {
-            findings.fault(&key.span, format!("key `{}` is given twice in `{name}`", key.text));
+            findings.error(&key.span, format!("key `{}` is given twice in `{name}`", key.text));
             None
         }
     }

@@ -14,7 +14,7 @@ use crate::flags;
 /// Checks names and values of flags; remembers what it has warned of.
 #[derive(Debug, Default)]
 pub(super) struct FlagReader {
-    /// Unknown flags are faults, not warnings.
+    /// Unknown flags are errors, not warnings.
     pub(super) strict: bool,
     warned: HashSet<String>,
 }
@@ -40,7 +40,7 @@ impl FlagReader {
             }
             if let Some(number) = split_by_comma(entries, index) {
                 findings
-                    .fault(&key.span, format!("`{}` is no flag: a decimal comma?", key.text))
+                    .error(&key.span, format!("`{}` is no flag: a decimal comma?", key.text))
                     .help(format!("write {number}: numbers have a decimal point"));
                 continue;
             }
@@ -51,7 +51,7 @@ impl FlagReader {
                 } else {
                     format!("`{}` and `{}` are the same flag", first.text, key.text)
                 };
-                findings.fault(&key.span, message).help("keep one of them");
+                findings.error(&key.span, message).help("keep one of them");
                 continue;
             }
             named.push((name, key, node));
@@ -62,7 +62,7 @@ impl FlagReader {
                 && named.iter().any(|(other, _, _)| other == whole)
             {
                 let message = format!("`{whole}` and its key `{}` are both given", key.text);
-                findings.fault(&key.span, message).help(
+                findings.error(&key.span, message).help(
                     "vLLM would drop the first: write the key into the mapping, or every key by itself",
                 );
             }
@@ -75,13 +75,13 @@ impl FlagReader {
         let name = flags::resolve(&key.text);
         if flags::is_owned(&name) && !allowed.contains(&name.as_str()) {
             findings
-                .fault(&key.span, format!("`{name}` belongs to the tool: a grid cannot set it"))
+                .error(&key.span, format!("`{name}` belongs to the tool: a grid cannot set it"))
                 .help(owned_help(&name));
             return None;
         }
         if flags::is_secret(&name) {
             findings
-                .fault(&key.span, format!("`{name}` is a secret: it does not belong in a grid"))
+                .error(&key.span, format!("`{name}` is a secret: it does not belong in a grid"))
                 .help("give it to the engine in an environment variable");
             return None;
         }
@@ -92,7 +92,7 @@ impl FlagReader {
             && flag.negatable
         {
             findings
-                .fault(&key.span, format!("`{}` is a spelling of the command line", key.text))
+                .error(&key.span, format!("`{}` is a spelling of the command line", key.text))
                 .help(format!("write `{}: false`", flag.name));
             return None;
         }
@@ -110,9 +110,9 @@ impl FlagReader {
         if self.strict || wrong {
             let message =
                 format!("vLLM {} has no flag `{}`", flags::VLLM_VERSION, key.text.escape_debug());
-            let fault = findings.fault(&key.span, message);
+            let error = findings.error(&key.span, message);
             if let Some(hint) = hint {
-                fault.help(hint);
+                error.help(hint);
             }
             return None;
         }
@@ -121,7 +121,7 @@ impl FlagReader {
             findings.warning(
                 Some(&key.span),
                 format!(
-                    "vLLM {} has no flag `{name}`: it is passed on as it is{hint}",
+                    "vLLM {} has no flag `{name}`: it is passed on unchanged{hint}",
                     flags::VLLM_VERSION
                 ),
             );
@@ -135,7 +135,7 @@ impl FlagReader {
         if let Value::Array(items) = &value
             && (items.is_empty() || items.iter().any(Value::is_null))
         {
-            findings.fault(
+            findings.error(
                 &node.span,
                 format!("a list of arguments of `{name}` must have values, and no null"),
             );
@@ -144,8 +144,8 @@ impl FlagReader {
         match flags::check(name, &value) {
             Ok(value) => Some(value),
             Err(refused) => {
-                let fault = findings.fault(&node.span, refused.message);
-                fault.help = refused.help;
+                let error = findings.error(&node.span, refused.message);
+                error.help = refused.help;
                 None
             }
         }
@@ -154,9 +154,9 @@ impl FlagReader {
 
 fn owned_help(name: &str) -> String {
     match name {
-        "model" | "served-model-name" => "the model stands in the engine block".to_owned(),
+        "model" | "served-model-name" => "the model is set in the engine block".to_owned(),
         "api-key" => {
-            "name the variable that holds it: `api-key-env: NAME` in the engine block".to_owned()
+            "name the variable that has it: `api-key-env: NAME` in the engine block".to_owned()
         }
         "host" | "port" | "uds" | "grpc" | "grpc-port" | "root-path" => {
             "the server is published on a free loopback port".to_owned()
@@ -173,17 +173,17 @@ pub(super) fn variables<'n>(
     let mut named: Vec<(&Key, &Node)> = Vec::new();
     for (key, node) in entries {
         if named.iter().any(|(known, _)| known.text == key.text) {
-            findings.fault(&key.span, format!("key `{}` is given twice", key.text));
+            findings.error(&key.span, format!("key `{}` is given twice", key.text));
         } else if !super::error::is_variable(&key.text) {
             let message = format!("`{}` is no name of a variable", key.text.escape_debug());
-            findings.fault(&key.span, message);
+            findings.error(&key.span, message);
         } else if flags::is_secret(&key.text) {
             findings
-                .fault(
+                .error(
                     &key.span,
                     format!("`{}` is a secret: it does not belong in a grid", key.text),
                 )
-                .help("set it where the engine is started; grids hold names, never secrets");
+                .help("set it where the engine is started; grids have names, never secrets");
         } else {
             named.push((key, node));
         }
@@ -199,16 +199,16 @@ pub(super) fn variable(name: &str, node: &Node, findings: &mut Findings) -> Opti
         Content::Int(number) => Some(Value::from(number.to_string())),
         Content::Float(number) if number.is_finite() => Some(Value::from(number.to_string())),
         Content::Text(_) => {
-            findings.fault(&node.span, format!("variable `{name}` has control characters"));
+            findings.error(&node.span, format!("variable `{name}` has control characters"));
             None
         }
         _ => {
-            let fault = findings.fault(
+            let error = findings.error(
                 &node.span,
                 format!("variable `{name}` must be a text or a number, not {}", node.describe()),
             );
             if let Content::Bool(_) = node.content {
-                fault.help("say it as the program reads it: \"1\", \"true\", ...");
+                error.help("write it as the program reads it: \"1\", \"true\", ...");
             }
             None
         }

@@ -4,10 +4,11 @@ use std::path::Path;
 
 use serde_json::Map;
 
+use super::duration;
 use super::error::Findings;
 use super::fields::{Fields, json, list, mapping};
-use super::missing_metrics;
 use super::node::{Content, Key, Node, Span};
+use super::unmeasured;
 use crate::metric::{Constraint, Direction, Form, Goal, Metric, MetricRef, Objective};
 use crate::strategy::{GridStrategy, StrategySpec};
 use crate::workload::{Datasets, KINDS, Kind, Workload, nearest};
@@ -15,7 +16,7 @@ use crate::workload::{Datasets, KINDS, Kind, Workload, nearest};
 /// The benchmark suite, as far as it could be read.
 #[derive(Debug, Default)]
 pub(super) struct Suite {
-    /// The workloads without faults.
+    /// The workloads without errors.
     pub(super) workloads: Vec<Workload>,
     /// Every kind that the file names, or probably means.
     named: Vec<&'static Kind>,
@@ -44,14 +45,14 @@ pub(super) fn workloads(node: &Node, key: &Key, findings: &mut Findings) -> Suit
     let mut suite = Suite::default();
     let Some(entries) = mapping(node, "`workloads`", findings) else { return suite };
     if entries.is_empty() {
-        findings.fault(&key.span, "`workloads` names no workload");
+        findings.error(&key.span, "`workloads` names no workload");
     }
     suite.is_known = !entries.is_empty();
     let mut seen: Vec<String> = Vec::new();
     for (key, node) in entries {
         let name = key.text.replace('_', "-");
         if seen.contains(&name) {
-            findings.fault(&key.span, format!("workload `{name}` is given twice"));
+            findings.error(&key.span, format!("workload `{name}` is given twice"));
             continue;
         }
         suite.name(&name);
@@ -64,28 +65,28 @@ pub(super) fn workloads(node: &Node, key: &Key, findings: &mut Findings) -> Suit
                 None => continue,
             },
         };
-        let faults = findings.faults.len();
+        let errors = findings.errors.len();
         for (option, value) in entries {
             if let Some(value) = json(&option.text, value, findings)
                 && options.insert(option.text.clone(), value).is_some()
             {
-                findings.fault(&option.span, format!("key `{}` is given twice", option.text));
+                findings.error(&option.span, format!("key `{}` is given twice", option.text));
             }
         }
         match Workload::from_options(&key.text, &options) {
-            Ok(workload) if findings.faults.len() == faults => suite.workloads.push(workload),
+            Ok(workload) if findings.errors.len() == errors => suite.workloads.push(workload),
             Ok(_) => {}
             Err(refused) => {
-                for fault in refused {
-                    let name = fault.key.replace('_', "-");
+                for error in refused {
+                    let name = error.key.replace('_', "-");
                     let value = entries.iter().find(|(key, _)| key.text.replace('_', "-") == name);
-                    let unknown = fault.message.starts_with("unknown");
+                    let unknown = error.message.starts_with("unknown");
                     let span = match value {
                         Some((option, _)) if unknown => &option.span,
                         Some((_, value)) => &value.span,
                         None => &key.span,
                     };
-                    findings.fault(span, fault.message);
+                    findings.error(span, error.message);
                 }
             }
         }
@@ -93,8 +94,8 @@ pub(super) fn workloads(node: &Node, key: &Key, findings: &mut Findings) -> Suit
     suite
 }
 
-/// Reads the files that prompts come from, those of workloads with faulty options
-/// too. `suite` holds the workloads without.
+/// Reads the files that prompts come from, those of workloads with options in error
+/// too. `suite` has the workloads without.
 pub(super) fn datasets(
     node: &Node,
     suite: &[Workload],
@@ -111,8 +112,8 @@ pub(super) fn datasets(
             Some(workload) => datasets.check(workload),
             None => datasets.get(Path::new(path)).map(|_| ()),
         };
-        if let Err(fault) = checked {
-            findings.fault(&place.span, fault.to_string()).help(fault.help());
+        if let Err(error) = checked {
+            findings.error(&place.span, error.to_string()).help(error.help());
         }
     }
     datasets
@@ -134,7 +135,7 @@ struct Named<'f> {
     span: &'f Span,
 }
 
-/// The objective with its constraints. Of workloads that have faults of their own
+/// The objective with its constraints. Of workloads that have errors of their own
 /// only the metrics' names are checked: their cases are not known.
 pub(super) fn objective(
     node: &Node,
@@ -157,13 +158,13 @@ pub(super) fn objective(
         (None, Some(_)) => ("maximize", Goal::Maximize),
         (Some(_), Some((key, _))) => {
             findings
-                .fault(&key.span, "`minimize` and `maximize` are both given")
+                .error(&key.span, "`minimize` and `maximize` are both given")
                 .help("there is one objective: bound the other metric under `constraints`");
             return None;
         }
         (None, None) => {
             findings
-                .fault(&fields.span, "`objective` needs `minimize` or `maximize`")
+                .error(&fields.span, "`objective` needs `minimize` or `maximize`")
                 .help("for example `minimize: kv_cache.ttft_resent_ms`");
             return None;
         }
@@ -180,7 +181,7 @@ pub(super) fn objective(
 fn direction(one: &Named<'_>, goal: Goal, key: &str, findings: &mut Findings) {
     let Named { reference, metric, span } = one;
     let is_own = KINDS.iter().any(|kind| kind.metrics.contains(metric));
-    let told = match (metric.direction, goal) {
+    let message = match (metric.direction, goal) {
         (Direction::Higher, Goal::Minimize) => {
             format!("of {reference}, more is better, and this is `{key}`")
         }
@@ -190,12 +191,12 @@ fn direction(one: &Named<'_>, goal: Goal, key: &str, findings: &mut Findings) {
         // What the machine uses, and how long a given number of requests takes, may
         // well be sought.
         (Direction::Neutral, _) if is_own && metric.unit != "s" => format!(
-            "of {reference}, neither less nor more is better by itself: what it tells is no merit \
-             to rank by (`vllm-grid metrics` tells each metric's direction)"
+            "of {reference}, neither less nor more is better by itself: it is no merit to rank by \
+             (`vllm-grid metrics` shows each metric's direction)"
         ),
         _ => return,
     };
-    findings.warning(Some(span), told);
+    findings.warning(Some(span), message);
 }
 
 fn constraint(
@@ -211,16 +212,16 @@ fn constraint(
     let named = fields.given("metric").map(|(key, _)| key.span.clone());
     match (&bound, named) {
         (None, Some(span)) => {
-            findings.fault(&span, "this constraint has neither `min` nor `max`");
+            findings.error(&span, "this constraint has neither `min` nor `max`");
         }
         (None, None) => {
-            findings.fault(&node.span, "a constraint needs `metric`, and `min` or `max`");
+            findings.error(&node.span, "a constraint needs `metric`, and `min` or `max`");
         }
         (Some((key, _)), None) => {
-            findings.fault(&key.span, "this constraint names no `metric`");
+            findings.error(&key.span, "this constraint names no `metric`");
         }
         (Some((key, _)), Some(_)) if matches!((min, max), (Some(min), Some(max)) if min > max) => {
-            findings.fault(&key.span, "no value is above `min` and below `max`");
+            findings.error(&key.span, "no value is above `min` and below `max`");
         }
         _ => {}
     }
@@ -236,7 +237,7 @@ fn constraint(
     Some((Constraint { metric: reference.clone(), min, max }, (reference, span.clone())))
 }
 
-/// A bound on a share that no share can break, or none can hold.
+/// A bound on a share that every share keeps, or none can.
 fn share(
     reference: &MetricRef,
     name: &str,
@@ -250,11 +251,12 @@ fn share(
         (1.0..=100.0).contains(&bound).then(|| format!("write {} for {bound} %", bound / 100.0));
     // The other side of the range is a bound that does not bind.
     if (name == "min") == (bound > 1.0) {
-        let fault = findings.fault(&node.span, format!("{message}: no value holds it"));
-        fault.help = help;
+        let error = findings.error(&node.span, format!("{message}: no value is within bounds"));
+        error.help = help;
     } else {
         let help = help.map_or(String::new(), |help| format!("; {help}"));
-        findings.warning(Some(&node.span), format!("{message}: every value holds it{help}"));
+        findings
+            .warning(Some(&node.span), format!("{message}: every value is within bounds{help}"));
     }
 }
 
@@ -267,9 +269,9 @@ fn metric<'f>(
 ) -> Option<Named<'f>> {
     let reference: MetricRef = match text.parse() {
         Ok(reference) => reference,
-        Err(fault) => {
-            let fault = format!("{fault}");
-            findings.fault(span, fault);
+        Err(error) => {
+            let error = format!("{error}");
+            findings.error(span, error);
             return None;
         }
     };
@@ -281,7 +283,7 @@ fn metric<'f>(
             None => format!("its metrics: {}", names.join(", ")),
         };
         let message = format!("`{}` yields no metric `{}`", kind.name, reference.name);
-        findings.fault(span, message).help(help);
+        findings.error(span, message).help(help);
         return None;
     };
     let what = match metric.form() {
@@ -290,12 +292,12 @@ fn metric<'f>(
         Form::List => Some("a list of numbers"),
     };
     if let Some(what) = what {
-        findings.fault(span, format!("`{reference}` is {what}: it has no order"));
+        findings.error(span, format!("`{reference}` is {what}: it has no order"));
         return None;
     }
     if let Some(workload) = suite.workloads.iter().find(|it| it.kind().key == kind.key) {
         case(&reference, span, workload, findings)?;
-        missing_metrics::tell(&reference, span, workload, findings);
+        unmeasured::by_options(&reference, span, workload, findings);
     }
     Some(Named { reference, metric, span })
 }
@@ -324,7 +326,7 @@ fn kind_of(
         None => format!("workloads of this grid: {}", keys.join(", ")),
     };
     let message = format!("no workload of this grid yields `{reference}`");
-    findings.fault(span, message).help(help);
+    findings.error(span, message).help(help);
     None
 }
 
@@ -344,15 +346,15 @@ fn case(
             let all: Vec<String> = cases.iter().map(|case| written(case)).collect();
             let message =
                 format!("`{reference}` is ambiguous: `{}` has {} cases", kind.name, cases.len());
-            findings.fault(span, message).help(format!("write one of {}", all.join(", ")));
+            findings.error(span, message).help(format!("write one of {}", all.join(", ")));
         }
         Some(case) if single => {
             let message = format!("`{}` has one case only, so `{case}` is not in use", kind.name);
-            findings.fault(span, message).help(format!("write `{}.{}`", kind.key, reference.name));
+            findings.error(span, message).help(format!("write `{}.{}`", kind.key, reference.name));
         }
         Some(case) if !cases.contains(case) => {
             let message = format!("`{}` has no case `{case}`", kind.name);
-            findings.fault(span, message).help(format!("its cases: {}", cases.join(", ")));
+            findings.error(span, message).help(format!("its cases: {}", cases.join(", ")));
         }
         _ => return Some(()),
     }
@@ -375,7 +377,7 @@ pub(super) fn strategy(node: &Node, span: &Span, findings: &mut Findings) -> Str
     let mut spec = GridStrategy::default();
     if entries.len() != 1 {
         findings
-            .fault(span, "`strategy` must name one strategy")
+            .error(span, "`strategy` must name one strategy")
             .help("for example `strategy: {grid: {launches: 2, repeats: 5, seed: 1}}`");
     }
     for (key, node) in entries {
@@ -402,67 +404,24 @@ fn strategy_name(name: &str, span: &Span, findings: &mut Findings) -> bool {
     if name == "grid" {
         return true;
     }
-    let fault = if name == "adaptive" {
-        findings.fault(span, "the strategy `adaptive` does not exist yet")
+    let error = if name == "adaptive" {
+        findings.error(span, "the strategy `adaptive` does not exist yet")
     } else {
-        findings.fault(span, format!("there is no strategy `{name}`"))
+        findings.error(span, format!("there is no strategy `{name}`"))
     };
-    fault.help("the strategy there is: `grid`");
+    error.help("the strategy there is: `grid`");
     false
 }
 
 /// Seconds of a budget such as `8h`, `90m`, `1h30m`.
 pub(super) fn budget(node: &Node, findings: &mut Findings) -> Option<u64> {
     let seconds = match &node.content {
-        Content::Text(text) => duration(text),
+        Content::Text(text) => duration::read(text),
         _ => None,
     };
     if seconds.is_none() {
         let message = format!("`budget` must be a duration, not {}", node.describe());
-        findings.fault(&node.span, message).help("write for example `8h`, `90m` or `1h30m`");
+        findings.error(&node.span, message).help("write for example `8h`, `90m` or `1h30m`");
     }
     seconds
-}
-
-/// Seconds of a duration in whole days, hours, minutes and seconds, larger
-/// units first; `None` where it is none, or 0.
-fn duration(text: &str) -> Option<u64> {
-    let mut rest = text.trim();
-    let mut seconds = 0_u64;
-    let mut units = [('d', 86_400), ('h', 3600), ('m', 60), ('s', 1)].into_iter();
-    while !rest.is_empty() {
-        let digits = rest.find(|letter: char| !letter.is_ascii_digit())?;
-        let number: u64 = rest[..digits].parse().ok()?;
-        let unit = rest[digits..].chars().next()?;
-        let (_, factor) = units.find(|(known, _)| *known == unit)?;
-        seconds = seconds.checked_add(number.checked_mul(factor)?)?;
-        rest = rest[digits + unit.len_utf8()..].trim_start();
-    }
-    (seconds > 0).then_some(seconds)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::duration;
-
-    #[test]
-    fn durations_are_read_in_hours_minutes_and_seconds() {
-        for (text, seconds) in [
-            ("8h", Some(28_800)),
-            ("90m", Some(5400)),
-            ("1h30m", Some(5400)),
-            ("1h 30m", Some(5400)),
-            ("1d", Some(86_400)),
-            ("45s", Some(45)),
-            ("0h", None),
-            ("8", None),
-            ("h", None),
-            ("30m1h", None),
-            ("1,5h", None),
-            ("99999999999999999999h", None),
-            ("", None),
-        ] {
-            assert_eq!(duration(text), seconds, "{text}");
-        }
-    }
 }

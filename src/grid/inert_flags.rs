@@ -1,11 +1,10 @@
 //! Varied flags that cannot act where the objective is measured
-//! (`measurement-validity.md`, "a flag can only be judged where it acts"): what
+//! (a flag can only be judged where it acts): what
 //! differs between their values is noise, and a night of it ranks noise.
 
 use serde_json::Value;
 
 use super::Grid;
-use super::advice::source;
 use super::error::Findings;
 use super::node::Span;
 use crate::configuration::Configuration;
@@ -16,7 +15,7 @@ use crate::workload::{Concurrency, LoadCase, Spec, Workload};
 const SEQUENCES: &str = "max-num-seqs";
 const CACHING: &str = "enable-prefix-caching";
 
-/// Sequences that vLLM runs at once where it is not told: 256 or more on GPUs, 128
+/// Sequences that vLLM runs at once by default: 256 or more on GPUs, 128
 /// or more on CPUs.
 const DEFAULT_SEQUENCES: u64 = 128;
 
@@ -41,7 +40,7 @@ fn is_alone(workload: &Workload, metric: &MetricRef) -> bool {
 /// Flags that act under load alone, where there is one request at a time.
 fn alone(grid: &Grid, findings: &mut Findings) {
     let metric = &grid.objective.metric;
-    let Some(workload) = source(grid, metric).filter(|it| is_alone(it, metric)) else { return };
+    let Some(workload) = grid.workload_of(metric).filter(|it| is_alone(it, metric)) else { return };
     let kind = workload.kind();
     let load =
         if kind.concurrency == Concurrency::Many { " with more requests at once" } else { "" };
@@ -72,7 +71,7 @@ fn sequences(grid: &Grid, findings: &mut Findings) {
         Some(LoadCase::Concurrency(slots)) => least < slots,
         // How many are in flight in an open loop is the server's.
         Some(LoadCase::Rate(_) | LoadCase::MaxRate) => true,
-        None => source(grid, metric).is_some_and(|workload| !is_alone(workload, metric)),
+        None => grid.workload_of(metric).is_some_and(|workload| !is_alone(workload, metric)),
     };
     if least < slots || grid.objective.constraints.iter().any(|it| binds(&it.metric)) {
         return;
@@ -92,14 +91,16 @@ fn limit(grid: &Grid, configuration: &Configuration) -> Option<u64> {
     match configuration.flags.get(SEQUENCES) {
         Some(value) => value.as_u64(),
         // The service may set it, which is not read yet.
-        None if grid.engine.awaits_base() && !configuration.varied.contains_key(SEQUENCES) => None,
+        None if grid.engine.lacks_service() && !configuration.varied.contains_key(SEQUENCES) => {
+            None
+        }
         None => Some(DEFAULT_SEQUENCES),
     }
 }
 
 /// The case of `load` that a metric is of.
 fn case_of(grid: &Grid, metric: &MetricRef) -> Option<LoadCase> {
-    match &source(grid, metric)?.spec {
+    match &grid.workload_of(metric)?.spec {
         Spec::Load(load) => load.case(metric.case.as_deref().unwrap_or_default()),
         _ => None,
     }
@@ -111,11 +112,12 @@ fn caching(grid: &Grid, findings: &mut Findings) {
     let is_switched = grid.varied.iter().any(|name| name == CACHING)
         && values.into_iter().any(|value| value == Some(&Value::Bool(false)));
     let metric = &grid.objective.metric;
-    let Some(workload) = source(grid, metric) else { return };
+    let Some(workload) = grid.workload_of(metric) else { return };
     let others = grid.objective.constraints.iter().any(|it| {
-        source(grid, &it.metric).is_some_and(|workload| !shares_nothing(workload, &it.metric))
+        grid.workload_of(&it.metric)
+            .is_some_and(|workload| !workload.shares_nothing(&it.metric.name))
     });
-    if !is_switched || others || !shares_nothing(workload, metric) {
+    if !is_switched || others || !workload.shares_nothing(&metric.name) {
         return;
     }
     let help = match &workload.spec {
@@ -130,15 +132,4 @@ fn caching(grid: &Grid, findings: &mut Findings) {
              `kv_cache.ttft_resent_ms` or by `conversation`"
         ),
     );
-}
-
-/// Whether the prompts of a metric have nothing that a cache could hold: each opens
-/// with a salt of its own.
-fn shares_nothing(workload: &Workload, metric: &MetricRef) -> bool {
-    match &workload.spec {
-        Spec::Load(load) => load.shared_prefix_tokens.is_none(),
-        Spec::LongContext(_) => true,
-        Spec::KvCache(_) => ["ttft_miss_ms", "ttft_independent_ms"].contains(&&*metric.name),
-        _ => false,
-    }
 }

@@ -1,42 +1,42 @@
-//! Reads and checks a grid file and expands it into configurations. Every fault
+//! Reads and checks a grid file and expands it into configurations. Every error
 //! is found in one pass, with file, line, column and a snippet, before anything
 //! is launched. Pure: knows no engine, no network, no runtime.
 
 mod advice;
+mod duration;
 mod engine_block;
 mod error;
 mod estimate;
 mod expand;
 mod fields;
+mod file;
 mod flag_map;
 mod goal;
 mod inert_flags;
-mod join;
-mod missing_metrics;
 mod name;
 mod node;
 pub mod plan;
 mod read;
+mod service;
 mod unmeasured;
 
 use std::collections::BTreeMap;
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 
-use error::{Finding, Findings};
 pub use error::{GridError, GridErrors};
-pub use join::ServiceBase;
+pub use file::GridFile;
 use node::Span;
+pub use service::ServiceBase;
 
-use crate::configuration::{Configuration, Flags, Identity, hexadecimal};
+use crate::configuration::{Configuration, Flags, Identity};
 use crate::metric::{MetricRef, Objective};
 use crate::strategy::StrategySpec;
-use crate::workload::{Datasets, Spec, Workload};
+use crate::workload::{Datasets, Workload};
 
-/// A checked and expanded grid.
+/// A checked and expanded grid, complete: made from a [`GridFile`] once it is clear
+/// what the compose service asks for by itself, where there is one.
 #[derive(Clone, Debug)]
 pub struct Grid {
     /// The grid's name: the sweep's folder begins with it.
@@ -67,11 +67,7 @@ pub struct Grid {
     pub budget_seconds: Option<u64>,
     /// What a person should read before the night.
     pub warnings: Vec<Warning>,
-    /// Names that the file gives to configurations.
-    chosen: Vec<String>,
     places: Places,
-    /// What was noticed while the file was read; advice comes beside it.
-    noticed: Vec<Finding>,
 }
 
 /// Where the file says what there is advice on.
@@ -94,12 +90,12 @@ pub const MAX_CONFIGURATIONS: usize = 10_000;
 pub struct ReadOptions {
     /// The engine block to take; the first one where `None`.
     pub engine: Option<String>,
-    /// Flags outside vLLM's table are faults, not warnings.
+    /// Flags outside vLLM's table are errors, not warnings.
     pub strict: bool,
     /// Most configurations that may come out, before exclusion and merging.
     pub max_configurations: usize,
     /// Folder that paths in the file are relative to; the file's own where
-    /// `None`. A sweep's copy of a grid stands for the original.
+    /// `None`. A sweep's copy of a grid is read in place of the original.
     pub base: Option<PathBuf>,
     /// Read the files that prompts come from, and check them.
     pub datasets: bool,
@@ -118,56 +114,22 @@ impl Default for ReadOptions {
 }
 
 impl Grid {
-    /// Reads, checks and expands a grid file.
-    ///
-    /// # Errors
-    /// Every fault of the file.
-    pub fn read(path: &Path, options: &ReadOptions) -> Result<Self, GridErrors> {
-        let mut findings = Findings::default();
-        let Some(bytes) = bytes_of(path, &mut findings) else {
-            return Err(findings.into_faults(path, String::new()));
-        };
-        let Some(text) = text_of(&bytes, &mut findings) else {
-            let text = error::strike_secret_lines(&String::from_utf8_lossy(&bytes));
-            return Err(findings.into_faults(path, text));
-        };
-        let root = match node::parse(text) {
-            Ok(root) => root,
-            Err(syntax) => {
-                findings.fault(&syntax.span, format!("not readable as YAML: {}", syntax.message));
-                return Err(findings.into_faults(path, error::strike_secret_lines(text)));
-            }
-        };
-        let shown = error::strike_secrets(text, &root);
-        let folder = options.base.as_deref().or(path.parent()).unwrap_or(Path::new(""));
-        let Some(document) = read::document(&root, folder, options, &mut findings) else {
-            return Err(findings.into_faults(path, shown));
-        };
-        let sha256 = hexadecimal(&Sha256::digest(&bytes));
-        if let Some(mut grid) = assemble(document, path, sha256, options, &mut findings) {
-            grid.noticed = std::mem::take(&mut findings.warnings);
-            findings.faults.extend(grid.advise(text));
-            if findings.faults.is_empty() {
-                grid.source = bytes;
-                return Ok(grid);
-            }
-        }
-        Err(findings.into_faults(path, shown))
-    }
-
-    /// Fills the warnings: what was noticed in the file's `text`, and what is to be
-    /// said of the flags as they are now. Gives what makes the grid pointless.
-    fn advise(&mut self, text: &str) -> Vec<Finding> {
-        let mut findings = Findings { warnings: self.noticed.clone(), ..Findings::default() };
-        advice::all(self, &mut findings);
-        self.warnings = findings.take_warnings(&self.path, text);
-        findings.faults
-    }
-
     /// Index of the baseline among the configurations.
     pub fn baseline_index(&self) -> Option<usize> {
         let name = self.baseline.as_deref()?;
         self.configurations.iter().position(|configuration| configuration.answers_to(name))
+    }
+
+    /// Line and column, from 1, of a key in the file: `["engine", "docker", "api-key-env"]`.
+    pub fn place_of(&self, keys: &[&str]) -> Option<(usize, usize)> {
+        let text = file::text(&self.source);
+        let root = node::parse(&text).ok()?;
+        Some(error::place(&text, root.key(keys)?.span.start))
+    }
+
+    /// The workload that a metric comes from.
+    fn workload_of(&self, metric: &MetricRef) -> Option<&Workload> {
+        self.workloads.iter().find(|it| it.kind().key == metric.workload)
     }
 
     /// The configuration of that name or alias.
@@ -176,146 +138,13 @@ impl Grid {
     }
 }
 
-/// The file's bytes, if it is a file and not absurdly large.
-fn bytes_of(path: &Path, findings: &mut Findings) -> Option<Vec<u8>> {
-    if path.is_dir() {
-        findings.fault_of_file("this is a folder, not a grid file");
-        return None;
+/// The first of some configurations, and how many more there are.
+fn some(configurations: &[&Configuration]) -> String {
+    match configurations {
+        [] => String::new(),
+        [one] => format!("`{}`", one.name),
+        [first, rest @ ..] => format!("`{}` and {} more", first.name, rest.len()),
     }
-    let mut bytes = Vec::new();
-    let read = std::fs::File::open(path)
-        .and_then(|file| file.take(node::MAX_BYTES + 1).read_to_end(&mut bytes));
-    match read {
-        Ok(_) if bytes.len() as u64 > node::MAX_BYTES => {
-            let limit = node::MAX_BYTES >> 20;
-            findings.fault_of_file(format!("the file is larger than {limit} MiB: this is no grid"));
-            None
-        }
-        Ok(_) => Some(bytes),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            findings.fault_of_file("there is no such file");
-            None
-        }
-        Err(error) => {
-            findings.fault_of_file(format!("the file cannot be read: {error}"));
-            None
-        }
-    }
-}
-
-/// The file's text without a byte order mark.
-fn text_of<'a>(bytes: &'a [u8], findings: &mut Findings) -> Option<&'a str> {
-    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
-        findings.fault_of_file("the file is UTF-16, not UTF-8").help("save it as UTF-8");
-        return None;
-    }
-    match std::str::from_utf8(bytes) {
-        Ok(text) => Some(text.strip_prefix('\u{feff}').unwrap_or(text)),
-        Err(error) => {
-            let at = error.valid_up_to();
-            let message = format!("the file is not UTF-8: byte 0x{:02x} here", bytes[at]);
-            // The text is shown with a replacement character of three bytes in this place.
-            findings.fault(&(at..at + 3), message).help("save it as UTF-8");
-            None
-        }
-    }
-}
-
-/// Expands a document and puts the grid together.
-fn assemble(
-    document: read::Document,
-    path: &Path,
-    sha256: String,
-    options: &ReadOptions,
-    findings: &mut Findings,
-) -> Option<Grid> {
-    let engine = document.engine?;
-    let draft = &document.draft;
-    let faults = findings.faults.len();
-    let masks = draft.masks(&engine, findings);
-    let count = draft.count();
-    if count > options.max_configurations as u128 {
-        let span = draft.axes.first().map(|axis| &axis.span);
-        let span = span.or_else(|| draft.include.first().map(|row| &row.span)).cloned();
-        let number = if count == u128::MAX {
-            "more configurations than can be counted".to_owned()
-        } else {
-            format!("{count} configurations before exclusion")
-        };
-        let message = format!("{number}, and {} are allowed", options.max_configurations);
-        let help = "try fewer values, or raise the limit with --max-configurations";
-        findings.fault(&span.unwrap_or(0..0), message).help(help);
-    }
-    if !document.draft_is_whole || findings.faults.len() > faults {
-        return None;
-    }
-    let mut expansion = draft.expand(&engine, &masks);
-    if expansion.configurations.is_empty() {
-        let span = draft.exclude.first().map_or(0..0, |row| row.span.clone());
-        findings.fault(&span, "the rows of `exclude` together match every combination");
-        return None;
-    }
-    let baseline = match &document.baseline {
-        None => None,
-        Some((name, _)) if name == expand::PRODUCTION => {
-            Some(expand::add_production(&engine, &mut expansion.configurations))
-        }
-        Some((name, span)) => baseline(name, span, &expansion.configurations, findings),
-    };
-    let goal::Sought { objective, named, span } = document.sought?;
-    let (budget_seconds, budget) = document.budget.unzip();
-    Some(Grid {
-        name: document.name?,
-        path: path.to_owned(),
-        source: Vec::new(),
-        sha256,
-        engine,
-        baseline,
-        configurations: expansion.configurations,
-        varied: expansion.varied,
-        workloads: judged(document.workloads, &named),
-        datasets: document.datasets,
-        objective,
-        strategy: document.strategy,
-        budget_seconds,
-        warnings: Vec::new(),
-        chosen: draft.include.iter().filter_map(|row| row.name.clone()).collect(),
-        places: Places { objective: span, metrics: named, flags: draft.settable(), budget },
-        noticed: Vec::new(),
-    })
-}
-
-/// The suite, which knows the cases that configurations are judged by.
-fn judged(mut workloads: Vec<Workload>, named: &[(MetricRef, Span)]) -> Vec<Workload> {
-    for workload in &mut workloads {
-        let key = workload.kind().key;
-        let Spec::Load(load) = &mut workload.spec else { continue };
-        let own = named.iter().filter(|(metric, _)| metric.workload == key);
-        load.judged = own.filter_map(|(metric, _)| metric.case.clone()).collect();
-        load.judged.sort_unstable();
-        load.judged.dedup();
-    }
-    workloads
-}
-
-fn baseline(
-    name: &str,
-    span: &node::Span,
-    configurations: &[Configuration],
-    findings: &mut Findings,
-) -> Option<String> {
-    if let Some(found) = configurations.iter().find(|it| it.answers_to(name)) {
-        return Some(found.name.clone());
-    }
-    let names: Vec<&str> = configurations.iter().flat_map(Configuration::names).collect();
-    let help = match crate::workload::nearest(name, &names) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => "name a configuration, or `production` for the engine block's own flags".to_owned(),
-    };
-    findings
-        .fault(span, format!("the baseline `{name}` is not among the configurations"))
-        .help(help);
-    None
 }
 
 /// Something that is allowed but probably not meant.
@@ -392,8 +221,8 @@ impl EngineBlock {
         }
     }
 
-    /// Whether flags come from a service that is not read yet.
-    fn awaits_base(&self) -> bool {
+    /// Whether flags come from a service that was not read.
+    fn lacks_service(&self) -> bool {
         matches!(self, Self::Docker(block) if block.compose.is_some() && block.base.is_none())
     }
 
@@ -430,19 +259,19 @@ pub struct DockerBlock {
     pub model: Option<String>,
     /// Flags of every configuration.
     pub flags: Flags,
-    /// Name of the variable that holds the API key.
+    /// Name of the variable with the API key.
     pub api_key_env: Option<String>,
-    /// What serves production and makes room for the sweep.
+    /// What serves production and is stopped for the sweep.
     pub production: Option<ProductionName>,
     /// Profiles of the compose file that are active.
     pub profiles: Vec<String>,
     /// Whether GPUs are asked for; `None` means yes. `false` is for CPU images.
     pub gpus: Option<bool>,
-    /// Whether our cache volumes stand in for missing ones; `None` means yes.
+    /// Whether our cache volumes replace missing ones; `None` means yes.
     pub caches: Option<bool>,
     /// Whether vLLM's development endpoints are switched on; they need no key.
     pub introspect: bool,
-    /// What the compose service asks for by itself, once it is read ([`Grid::join_base`]).
+    /// What the compose service asks for by itself, once it is read.
     pub base: Option<ServiceBase>,
 }
 
@@ -453,7 +282,7 @@ pub struct ProcessBlock {
     pub command: Vec<String>,
     /// Flags of every configuration.
     pub flags: Flags,
-    /// Name of the variable that holds the API key.
+    /// Name of the variable with the API key.
     pub api_key_env: Option<String>,
     /// Whether vLLM's development endpoints are switched on; they need no key.
     pub introspect: bool,
@@ -468,7 +297,7 @@ pub struct SimulatedBlock {
     pub gpu: String,
     /// Number of GPUs.
     pub gpus: u32,
-    /// GiB on each GPU that something else holds.
+    /// GiB on each GPU that something else uses.
     pub other_memory_gib: f64,
     /// Seed of the noise.
     pub seed: u64,

@@ -13,7 +13,7 @@ const LONGEST: usize = 80;
 const DEVICES: &[&str] = &["con", "prn", "aux", "nul"];
 
 /// Why a text cannot be a name; `None` where it can.
-pub(super) fn fault(name: &str) -> Option<String> {
+pub(super) fn refusal(name: &str) -> Option<String> {
     let shown = name.escape_debug();
     if name.is_empty() {
         return Some("a name must not be empty".to_owned());
@@ -153,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_tell_flag_and_value() {
+    fn words_name_flag_and_value() {
         let words: Vec<String> = [
             ("gpu-memory-utilization", json!(0.85)),
             ("gpu-memory-utilization", json!(0.9)),
@@ -176,7 +176,7 @@ mod tests {
             variable_word("PATHS", &json!("/a:/b")),
         ])
         .collect();
-        assert!(words.iter().all(|word| fault(word).is_none()), "{words:?}");
+        assert!(words.iter().all(|word| refusal(word).is_none()), "{words:?}");
         insta::assert_snapshot!(words.join("\n"));
     }
 
@@ -186,11 +186,11 @@ mod tests {
             "", ".", "..", "../x", "/x", "a/b", "a\\b", "a\0b", "a\nb", "-x", "x.", "con",
             "Aux.log", "COM1", "é", "a b",
         ] {
-            assert!(fault(name).is_some(), "{name:?}");
+            assert!(refusal(name).is_some(), "{name:?}");
         }
-        assert!(fault(&"x".repeat(LONGEST + 1)).is_some());
+        assert!(refusal(&"x".repeat(LONGEST + 1)).is_some());
         for name in ["a", "chunked_only_safe", "util0.85-prefix", "console", "com10", "x..y"] {
-            assert_eq!(fault(name), None, "{name}");
+            assert_eq!(refusal(name), None, "{name}");
         }
     }
 

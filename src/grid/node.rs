@@ -1,5 +1,5 @@
 //! A YAML document as a tree whose every value and key knows its place in the
-//! file. Kept untyped, so that the checks that follow find every fault in one
+//! file. Kept untyped, so that the checks that follow find every error in one
 //! pass; repeated keys are kept for the same reason.
 
 use std::fmt;
@@ -27,7 +27,7 @@ pub(super) struct Key {
     pub(super) span: Span,
 }
 
-/// What a node holds.
+/// What a node contains.
 #[derive(Clone, Debug)]
 pub(super) enum Content {
     Null,
@@ -86,7 +86,7 @@ fn message(error: &serde_saphyr::Error) -> String {
     }
 }
 
-/// The span of a location in `text`; the scanner's faults know line and column only.
+/// The span of a location in `text`; the scanner's errors know line and column only.
 fn place(text: &str, location: Location) -> Span {
     if location.span().byte_offset().is_some() {
         return span(location);
@@ -195,6 +195,14 @@ impl Node {
         let Content::Map(entries) = &self.content else { return None };
         let entry = entries.iter().find(|(key, _)| key.text.replace('_', "-") == name);
         entry.map(|(_, value)| value)
+    }
+
+    /// The last of some keys, each inside the one before it.
+    pub(super) fn key(&self, keys: &[&str]) -> Option<&Key> {
+        let (name, inner) = keys.split_first()?;
+        let Content::Map(entries) = &self.content else { return None };
+        let (key, node) = entries.iter().find(|(key, _)| key.text.replace('_', "-") == *name)?;
+        if inner.is_empty() { Some(key) } else { node.key(inner) }
     }
 
     /// The kind of value, as a person would call it.

@@ -1,10 +1,11 @@
 //! What a grid would run, as data: written as JSON by `plan --format json`,
-//! told to a person by [`crate::report::plan`]. Borrows from the grid, so that a
+//! shown to a person by `report`. Borrows from the grid, so that a
 //! plan of 100,000 configurations costs little more than the grid itself.
 
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
+pub use super::duration::spoken;
 use super::estimate::Estimate;
 use super::{EngineBlock, Grid, Warning};
 use crate::configuration::Configuration;
@@ -134,19 +135,5 @@ fn command(engine: &EngineBlock) -> Vec<&str> {
     match engine {
         EngineBlock::Process(block) => block.command.iter().map(String::as_str).collect(),
         _ => ["vllm", "serve"].into_iter().chain(engine.model()).collect(),
-    }
-}
-
-/// A duration in the unit that a person would choose.
-pub fn spoken(seconds: f64) -> String {
-    let hours = seconds / 3600.0;
-    if seconds < 120.0 {
-        format!("{seconds:.0} s")
-    } else if hours < 2.0 {
-        format!("{:.0} min", seconds / 60.0)
-    } else if hours < 100.0 {
-        format!("{hours:.1} h")
-    } else {
-        format!("{:.0} days", hours / 24.0)
     }
 }

@@ -1,4 +1,4 @@
-//! The document of a grid, key by key. Nothing stops at a fault: what can still
+//! The document of a grid, key by key. Nothing stops at an error: what can still
 //! be checked is checked.
 
 use std::collections::HashSet;
@@ -36,7 +36,7 @@ pub(super) struct Document {
     pub(super) engine: Option<EngineBlock>,
     pub(super) baseline: Option<(String, Span)>,
     pub(super) draft: Draft,
-    /// Whether axes and rows are free of faults, so that expanding makes sense.
+    /// Whether axes and rows are free of errors, so that expanding makes sense.
     pub(super) draft_is_whole: bool,
     pub(super) workloads: Vec<Workload>,
     pub(super) datasets: Datasets,
@@ -54,7 +54,7 @@ pub(super) fn document(
 ) -> Option<Document> {
     let start = root.span.start..root.span.start;
     if matches!(root.content, Content::Null) {
-        findings.fault(&start, "the file is empty").help(needed_help());
+        findings.error(&start, "the file is empty").help(needed_help());
         return None;
     }
     let fields = Fields::of(root, "the grid", &start, KEYS, findings)?;
@@ -62,7 +62,7 @@ pub(super) fn document(
         let misspelt = fields.misspelt.iter().any(|meant| meant == needed);
         if fields.given(needed).is_none() && !misspelt {
             let place = fields.get(needed).map_or(&start, |(key, _)| &key.span);
-            findings.fault(place, format!("the grid needs `{needed}`"));
+            findings.error(place, format!("the grid needs `{needed}`"));
         }
     }
     let grid_name = grid_name(&fields, findings);
@@ -75,9 +75,9 @@ pub(super) fn document(
     let baseline =
         fields.text("baseline", findings).map(|(text, span)| (text.to_owned(), span.clone()));
 
-    let faults = findings.faults.len();
+    let errors = findings.errors.len();
     let draft = draft(&fields, &start, &mut flags, findings);
-    let draft_is_whole = findings.faults.len() == faults;
+    let draft_is_whole = findings.errors.len() == errors;
 
     let suite = fields
         .given("workloads")
@@ -119,8 +119,8 @@ fn needed_help() -> &'static str {
 
 fn grid_name(fields: &Fields<'_>, findings: &mut Findings) -> Option<String> {
     let (text, span) = fields.text("name", findings)?;
-    if let Some(message) = name::fault(text) {
-        findings.fault(span, message);
+    if let Some(message) = name::refusal(text) {
+        findings.error(span, message);
         return None;
     }
     Some(text.to_owned())
@@ -133,7 +133,7 @@ fn draft(
     findings: &mut Findings,
 ) -> Draft {
     let mut draft = Draft::default();
-    let faults = findings.faults.len();
+    let errors = findings.errors.len();
     if let Some((_, node)) = fields.given("parameters") {
         let entries = mapping(node, "`parameters`", findings).unwrap_or_default();
         for (name, key, node) in flags.names(entries, &[], &[], findings) {
@@ -171,14 +171,14 @@ fn draft(
     }
     unique_names(&draft, findings);
     let empty = draft.axes.is_empty() && draft.include.is_empty();
-    // A misspelt `parameters` has been told already.
-    if empty && fields.misspelt.is_empty() && findings.faults.len() == faults {
+    // A misspelt `parameters` has been reported already.
+    if empty && fields.misspelt.is_empty() && findings.errors.len() == errors {
         let place = ["parameters", "include", "environment"]
             .iter()
             .find_map(|name| fields.get(name))
             .map_or(start, |(key, _)| &key.span);
         findings
-            .fault(place, "the grid is empty: it makes no configuration")
+            .error(place, "the grid is empty: it makes no configuration")
             .help("give axes under `parameters`, or configurations under `include`");
     }
     draft
@@ -194,7 +194,7 @@ fn axis(
     let items = match &node.content {
         Content::List(items) if items.is_empty() => {
             findings
-                .fault(&key.span, format!("the axis `{}` is empty", key.text))
+                .error(&key.span, format!("the axis `{}` is empty", key.text))
                 .help("give a value; `null` is the flag not passed");
             return None;
         }
@@ -208,10 +208,10 @@ fn axis(
         match read(item, findings) {
             None => {
                 whole = false;
-                if let (Some(number), Some(fault)) =
-                    (split_number(items, index), findings.faults.last_mut())
+                if let (Some(number), Some(error)) =
+                    (split_number(items, index), findings.errors.last_mut())
                 {
-                    fault.help(format!("if {number} is meant: numbers have a decimal point"));
+                    error.help(format!("if {number} is meant: numbers have a decimal point"));
                 }
             }
             Some(value) if !seen.insert(value.clone()) => {
@@ -240,7 +240,7 @@ fn split_number(items: &[Node], index: usize) -> Option<String> {
 /// A row of `include` or `exclude`.
 fn row(node: &Node, what: &str, flags: &mut FlagReader, findings: &mut Findings) -> Option<Row> {
     let entries = mapping(node, &format!("an item of `{what}`"), findings)?;
-    let faults = findings.faults.len();
+    let errors = findings.errors.len();
     let special: &[&str] =
         if what == "include" { &["name", "environment"] } else { &["environment"] };
     let mut row = Row { name: None, settings: Vec::new(), span: node.span.clone() };
@@ -248,7 +248,7 @@ fn row(node: &Node, what: &str, flags: &mut FlagReader, findings: &mut Findings)
         let mut same = entries.iter().filter(|(key, _)| key.text == name);
         let Some((first, node)) = same.next() else { continue };
         for (key, _) in same {
-            findings.fault(&key.span, format!("key `{name}` is given twice"));
+            findings.error(&key.span, format!("key `{name}` is given twice"));
         }
         match &node.content {
             Content::Null => {}
@@ -280,11 +280,11 @@ fn row(node: &Node, what: &str, flags: &mut FlagReader, findings: &mut Findings)
     if let Some((first, _)) = entries.first() {
         row.span = first.span.clone();
     }
-    if row.settings.is_empty() && what == "exclude" && findings.faults.len() == faults {
-        findings.fault(&row.span, "this `exclude` is empty: it would match every combination");
+    if row.settings.is_empty() && what == "exclude" && findings.errors.len() == errors {
+        findings.error(&row.span, "this `exclude` is empty: it would match every combination");
         return None;
     }
-    (findings.faults.len() == faults).then_some(row)
+    (findings.errors.len() == errors).then_some(row)
 }
 
 fn row_name(node: &Node, findings: &mut Findings) -> Option<String> {
@@ -293,17 +293,20 @@ fn row_name(node: &Node, findings: &mut Findings) -> Option<String> {
         Content::Int(number) => number.to_string(),
         _ => {
             let message = format!("`name` must be a text, not {}", node.describe());
-            findings.fault(&node.span, message);
+            findings.error(&node.span, message);
             return None;
         }
     };
-    if let Some(message) = name::fault(&text) {
-        findings.fault(&node.span, message);
+    if let Some(message) = name::refusal(&text) {
+        findings.error(&node.span, message);
         return None;
     }
     if text == PRODUCTION {
         findings
-            .fault(&node.span, format!("`{PRODUCTION}` stands for the engine block's own flags"))
+            .error(
+                &node.span,
+                format!("`{PRODUCTION}` is the name of the engine block's own flags"),
+            )
             .help("choose another name");
         return None;
     }
@@ -316,7 +319,7 @@ fn unique_names(draft: &Draft, findings: &mut Findings) {
         if let Some(name) = &row.name
             && !seen.insert(name.as_str())
         {
-            findings.fault(&row.span, format!("two configurations are named `{name}`"));
+            findings.error(&row.span, format!("two configurations are named `{name}`"));
         }
     }
 }

@@ -1,17 +1,16 @@
-//! What some or all configurations will not be measured by: cases that their
-//! context cannot hold, figures of a cache that they switch off, and what their engine
-//! cannot tell. A configuration without a figure of the objective or of a constraint
+//! What some or all configurations will not be measured by: cases that exceed
+//! their context, figures of a cache that they switch off, and what their engine
+//! does not measure. A configuration without a figure of the objective or of a constraint
 //! is not ranked.
 
 use serde_json::Value;
 
-use super::advice::{some, source};
 use super::error::Findings;
 use super::node::Span;
-use super::{EngineBlock, Grid};
+use super::{EngineBlock, Grid, some};
 use crate::configuration::Configuration;
 use crate::metric::MetricRef;
-use crate::workload::{Spec, Workload};
+use crate::workload::{Absence, Workload};
 
 /// All of it.
 pub(super) fn all(grid: &Grid, findings: &mut Findings) {
@@ -26,28 +25,28 @@ pub(super) fn all(grid: &Grid, findings: &mut Findings) {
     }
 }
 
-/// Tokens of context that a case takes at the least; `None` where they are the
-/// dataset's or the model's.
-fn needed(workload: &Workload, case: &str) -> Option<u64> {
-    // Lengths are fitted: half a percent more than was asked for.
-    let fitted = |tokens: u64| tokens + (tokens / 200).max(8);
-    match &workload.spec {
-        Spec::KvCache(spec) => {
-            let index = workload.cases().iter().position(|known| known == case)?;
-            Some(spec.prefix_tokens.get(index)? + spec.output_tokens)
-        }
-        Spec::Load(spec) if spec.dataset.is_none() => Some(spec.prompt_tokens + spec.output_tokens),
-        Spec::Conversation(spec) if spec.dataset.is_none() => Some(spec.longest()),
-        Spec::LongContext(spec) => Some(fitted(spec.context_of(case)?) + spec.max_tokens),
-        // What is too long of a mix is left out, unless all of it is.
-        Spec::Stability(spec) => spec.mix().iter().map(|(prompt, output)| prompt + output).min(),
-        _ => None,
+/// A metric that the workload's options make impossible is an error, one that may be
+/// absent a warning.
+pub(super) fn by_options(
+    reference: &MetricRef,
+    span: &Span,
+    workload: &Workload,
+    findings: &mut Findings,
+) {
+    let Some(absence) = workload.unmeasurable(reference.case.as_deref(), &reference.name) else {
+        return;
+    };
+    let Absence { is_certain, why, help } = absence;
+    if is_certain {
+        findings.error(span, format!("{reference} is never measured: {why}")).help(help);
+    } else {
+        findings.warning(Some(span), format!("{reference} may be absent: {why}; {help}"));
     }
 }
 
 /// A case that is longer than the context of some configurations, or of all.
 fn context(grid: &Grid, workload: &Workload, case: &str, findings: &mut Findings) {
-    let Some(needed) = needed(workload, case) else { return };
+    let Some(needed) = workload.context_needed(case) else { return };
     let context = |it: &Configuration| it.flags.get("max-model-len").and_then(Value::as_u64);
     let short: Vec<&Configuration> = grid
         .configurations
@@ -60,11 +59,11 @@ fn context(grid: &Grid, workload: &Workload, case: &str, findings: &mut Findings
         metric.workload == workload.kind().key && metric.case.as_deref().unwrap_or("") == case
     };
     let sought = grid.places.metrics.iter().find(|(metric, _)| of_case(metric));
-    let why = format!("it takes a context of {needed} tokens");
+    let why = format!("it needs a context of {needed} tokens");
     match sought {
         Some((metric, span)) if is_all => {
             findings
-                .fault(
+                .error(
                     span,
                     format!("{metric} is never measured: {why}, and max-model-len is {longest}"),
                 )
@@ -91,17 +90,8 @@ fn context(grid: &Grid, workload: &Workload, case: &str, findings: &mut Findings
     }
 }
 
-/// Figures of prefix caching that are absent where it is off.
-const OF_THE_CACHE: [(&str, &str); 5] = [
-    ("kv_cache", "ttft_hit_ms"),
-    ("kv_cache", "hit_tokens_share"),
-    ("conversation", "cache_share"),
-    ("conversation", "cache_share_last"),
-    ("load", "hit_tokens_share"),
-];
-
 fn of_the_cache(grid: &Grid, metric: &MetricRef, span: &Span, findings: &mut Findings) {
-    if !OF_THE_CACHE.contains(&(&*metric.workload, &*metric.name)) {
+    if !grid.workload_of(metric).is_some_and(|it| it.is_of_cache(&metric.name)) {
         return;
     }
     let is_off =
@@ -126,10 +116,11 @@ fn of_the_cache(grid: &Grid, metric: &MetricRef, span: &Span, findings: &mut Fin
 
 /// The simulated engine has no GPU, and no process of its own.
 fn of_the_machine(grid: &Grid, metric: &MetricRef, span: &Span, findings: &mut Findings) {
-    let is_told = |prefix: &str| metric.name.starts_with(prefix);
-    let is_own = source(grid, metric)
+    let begins = |prefix: &str| metric.name.starts_with(prefix);
+    let is_own = grid
+        .workload_of(metric)
         .is_some_and(|it| it.kind().metrics.iter().any(|own| own.name == metric.name));
-    let of_the_machine = ["gpu_", "energy_", "engine_"].into_iter().any(is_told) && !is_own;
+    let of_the_machine = ["gpu_", "energy_", "engine_"].into_iter().any(begins) && !is_own;
     if of_the_machine && matches!(grid.engine, EngineBlock::Simulated(_)) {
         findings.warning(
             Some(span),

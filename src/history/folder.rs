@@ -1,4 +1,4 @@
-//! A sweep's folder: where each file of the output contract stands, how the
+//! A sweep's folder: where each file of the output contract is, how the
 //! folder gets its name, and how a file is written whole or not at all.
 
 use std::fs::File;
@@ -28,22 +28,22 @@ impl Folder {
     ) -> Result<(Self, String), HistoryError> {
         let stem = format!("{grid}-{}", now.strftime("%Y%m%dT%H%M%SZ"));
         if let Some(path) = output {
-            std::fs::create_dir_all(path).map_err(|fault| io_fault(path, fault))?;
-            let taken = std::fs::read_dir(path).map_err(|fault| io_fault(path, fault))?.next();
+            std::fs::create_dir_all(path).map_err(|error| io_error(path, error))?;
+            let taken = std::fs::read_dir(path).map_err(|error| io_error(path, error))?.next();
             if taken.is_some() {
                 return Err(HistoryError::NotEmpty(path.to_owned()));
             }
             return Ok((Self(path.to_owned()), stem));
         }
         let runs = Path::new("runs");
-        std::fs::create_dir_all(runs).map_err(|fault| io_fault(runs, fault))?;
+        std::fs::create_dir_all(runs).map_err(|error| io_error(runs, error))?;
         for attempt in 1.. {
             let name = if attempt == 1 { stem.clone() } else { format!("{stem}-{attempt}") };
             let path = runs.join(&name);
             match std::fs::create_dir(&path) {
                 Ok(()) => return Ok((Self(path), name)),
-                Err(fault) if fault.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(fault) => return Err(io_fault(&path, fault)),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(io_error(&path, error)),
             }
         }
         unreachable!("an unbounded range ends only by return")
@@ -83,7 +83,7 @@ impl Folder {
         up.chain(to.components().skip(shared)).collect()
     }
 
-    /// The grid file that the sweep was begun with; it may be gone by now.
+    /// The grid file that the sweep was begun with; it may no longer exist.
     pub fn original_grid(&self, manifest: &Manifest) -> PathBuf {
         self.0.join(&manifest.grid_path)
     }
@@ -109,8 +109,8 @@ impl Folder {
     pub fn write_manifest(&self, manifest: &Manifest) -> Result<(), HistoryError> {
         let path = self.manifest_path();
         let text = serde_json::to_string_pretty(manifest)
-            .map_err(|fault| io_fault(&path, io::Error::other(fault)))?;
-        write_whole(&path, |file| writeln!(file, "{text}")).map_err(|fault| io_fault(&path, fault))
+            .map_err(|error| io_error(&path, io::Error::other(error)))?;
+        write_whole(&path, |file| writeln!(file, "{text}")).map_err(|error| io_error(&path, error))
     }
 
     /// Reads the manifest.
@@ -119,12 +119,12 @@ impl Folder {
     /// When it is missing, damaged, or of a newer version.
     pub fn manifest(&self) -> Result<Manifest, HistoryError> {
         let path = self.manifest_path();
-        let bytes = std::fs::read(&path).map_err(|fault| io_fault(&path, fault))?;
-        let damaged = |fault: serde_json::Error| HistoryError::Manifest {
+        let bytes = std::fs::read(&path).map_err(|error| io_error(&path, error))?;
+        let damaged = |error: serde_json::Error| HistoryError::Manifest {
             path: path.clone(),
             what: format!(
-                "it is damaged ({fault}): restore it from a copy. Without it the sweep cannot be told \
-                 or gone on with; its grid is in {}, its measurements are in {}",
+                "it is damaged ({error}): restore it from a copy. Without it the sweep cannot be shown \
+                 or resumed; its grid is in {}, its measurements are in {}",
                 self.grid_path().display(),
                 self.journal_path().display()
             ),
@@ -147,17 +147,17 @@ impl Folder {
         let manifest = self.manifest()?;
         let lines = match journal::read(&self.journal_path()) {
             Ok(lines) => lines,
-            Err(JournalError::Io { fault, .. }) if fault.kind() == io::ErrorKind::NotFound => {
+            Err(JournalError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => {
                 self.check_journal()?;
                 Vec::new()
             }
-            Err(fault) => return Err(fault.into()),
+            Err(error) => return Err(error.into()),
         };
-        Ok(replay(manifest, &lines))
+        replay(manifest, &lines).map_err(|illegal| illegal.in_journal(self.journal_path()).into())
     }
 
-    /// A folder that holds launches and no journal has lost it: nothing would tell what
-    /// was measured, and going on would write over it.
+    /// A folder that holds launches and no journal has lost it: nothing shows what
+    /// was measured, and a resume would write over it.
     ///
     /// # Errors
     /// When it is lost.
@@ -165,7 +165,7 @@ impl Folder {
         let path = self.journal_path();
         if !path.exists() && self.path().join("launches").exists() {
             let what = "it is missing, and the sweep has launches: restore it from a copy";
-            return Err(JournalError::Io { path, fault: io::Error::other(what) });
+            return Err(JournalError::Io { path, error: io::Error::other(what) });
         }
         Ok(())
     }
@@ -190,7 +190,7 @@ pub(crate) fn write_whole(
         journal::sync_folder(path)
     };
     write().inspect_err(|_| {
-        // What is left of it is of no use, and the first error is the one to tell.
+        // What is left of it is of no use, and the first error is the one to report.
         let _ = std::fs::remove_file(&temporary);
     })
 }
@@ -214,8 +214,8 @@ fn temporary(path: &Path) -> io::Result<PathBuf> {
     Ok(path.with_file_name(format!(".{}.tmp", name.to_string_lossy())))
 }
 
-fn io_fault(path: &Path, fault: io::Error) -> HistoryError {
-    HistoryError::Io { path: path.to_owned(), fault }
+fn io_error(path: &Path, error: io::Error) -> HistoryError {
+    HistoryError::Io { path: path.to_owned(), error }
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use super::production::ProductionStep;
 use super::record::SCHEMA_VERSION;
 use crate::metric::Measurement;
 use crate::server::effective::EffectiveValues;
+use crate::strategy::Purpose;
 
 /// One thing that happened in a sweep.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,10 +33,17 @@ pub enum Entry {
     LaunchStarted {
         /// Number of the launch, from 1.
         launch: u32,
-        /// The strategy's slot that it serves.
-        slot: u32,
+        /// The strategy's trial that it serves.
+        #[serde(rename = "slot")]
+        trial: u32,
         /// The configuration's name.
         configuration: String,
+        /// What the trial is for.
+        #[serde(default)]
+        purpose: Purpose,
+        /// Repeats that it is to measure, warm-ups included.
+        #[serde(default)]
+        planned: u32,
     },
     /// The server answered; what it runs with.
     LaunchReady {
@@ -62,17 +70,17 @@ pub enum Entry {
     },
     /// A step in production's life.
     Production {
-        /// Which, written before it is acted upon.
+        /// Which one, written before it is acted upon.
         production: ProductionStep,
     },
-    /// The process leaves the sweep in good order.
+    /// The process ended its work in good order.
     SessionEnded {
         /// Whether everything planned was done.
         complete: bool,
-        /// Why it left.
+        /// Why it ended.
         reason: String,
     },
-    /// An entry of a newer version: read over.
+    /// An entry of a newer version: skipped.
     #[serde(other)]
     Unknown,
 }
@@ -99,17 +107,17 @@ struct Envelope<'a> {
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
     /// The file system refused.
-    #[error("{path}: {fault}")]
+    #[error("{path}: {error}")]
     Io {
         /// The journal.
         path: PathBuf,
         /// Why.
-        fault: io::Error,
+        error: io::Error,
     },
     /// Somebody else writes it.
     #[error("{0} is being written by another process: wait for it, or stop it")]
     Locked(PathBuf),
-    /// A line that is not the last is damaged.
+    /// A line that is not the last is damaged, or cannot follow the lines before it.
     #[error(
         "{path}, line {line}: {what}; the lines before it are intact: restore it from a copy, or cut it \
          there"
@@ -144,13 +152,13 @@ pub struct Journal {
 
 impl Journal {
     /// Opens a journal for writing, creates it where it is missing, and gives
-    /// the lines that it holds. A torn last line is cut off: what it told was
+    /// the lines that it holds. A torn last line is cut off: what it says was
     /// not yet acted upon.
     ///
     /// # Errors
     /// When another process holds it, a line is damaged, or a newer version wrote it.
     pub fn open(path: &Path) -> Result<(Self, Vec<Line>), JournalError> {
-        let io = |fault| JournalError::Io { path: path.to_owned(), fault };
+        let io = |error| JournalError::Io { path: path.to_owned(), error };
         let created = !path.exists();
         let mut file = OpenOptions::new()
             .read(true)
@@ -180,14 +188,14 @@ impl Journal {
         Ok((Self { file, path: path.to_owned(), next }, lines))
     }
 
-    /// Appends an entry and returns when it is on the disk.
+    /// Appends an entry with its time and returns when it is on the disk.
     ///
     /// # Errors
     /// When the file system refuses.
-    pub fn append(&mut self, entry: Entry) -> Result<Line, JournalError> {
-        let io = |fault| JournalError::Io { path: self.path.clone(), fault };
-        let line = Line { sequence: self.next, at: jiff::Timestamp::now(), entry };
-        let text = encode(&line).map_err(|fault| io(io::Error::other(fault)))?;
+    pub fn append(&mut self, at: jiff::Timestamp, entry: Entry) -> Result<Line, JournalError> {
+        let io = |error| JournalError::Io { path: self.path.clone(), error };
+        let line = Line { sequence: self.next, at, entry };
+        let text = encode(&line).map_err(|error| io(io::Error::other(error)))?;
         self.file.write_all(text.as_bytes()).map_err(io)?;
         self.file.sync_data().map_err(io)?;
         self.next += 1;
@@ -195,13 +203,13 @@ impl Journal {
     }
 }
 
-/// Reads a journal that somebody may be writing: a torn last line is passed over.
+/// Reads a journal that somebody may be writing: a torn last line is left out.
 ///
 /// # Errors
 /// When it is missing or a line that is not the last is damaged.
 pub fn read(path: &Path) -> Result<Vec<Line>, JournalError> {
     let bytes =
-        std::fs::read(path).map_err(|fault| JournalError::Io { path: path.to_owned(), fault })?;
+        std::fs::read(path).map_err(|error| JournalError::Io { path: path.to_owned(), error })?;
     parse(path, &bytes).map(|(lines, _)| lines)
 }
 
@@ -258,14 +266,14 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<(Vec<Line>, usize), JournalError> 
 fn decode(bytes: &[u8], sequence: u64) -> Result<Line, String> {
     let text = std::str::from_utf8(bytes).map_err(|_| "not UTF-8".to_owned())?;
     let envelope: Envelope<'_> =
-        serde_json::from_str(text).map_err(|fault| format!("no journal line ({fault})"))?;
+        serde_json::from_str(text).map_err(|error| format!("no journal line ({error})"))?;
     if envelope.checksum != checksum(envelope.line.get()) {
         return Err("its checksum does not fit".to_owned());
     }
     let line: Line = serde_json::from_str(envelope.line.get())
-        .map_err(|fault| format!("no journal entry ({fault})"))?;
+        .map_err(|error| format!("no journal entry ({error})"))?;
     if line.sequence != sequence {
-        return Err(format!("number {} stands where {sequence} belongs", line.sequence));
+        return Err(format!("its number is {}, where {sequence} belongs", line.sequence));
     }
     Ok(line)
 }
@@ -279,7 +287,13 @@ mod tests {
     use super::*;
 
     fn started(launch: u32) -> Entry {
-        Entry::LaunchStarted { launch, slot: launch, configuration: "a".to_owned() }
+        Entry::LaunchStarted {
+            launch,
+            trial: launch,
+            configuration: "a".to_owned(),
+            purpose: Purpose::Screen,
+            planned: 0,
+        }
     }
 
     fn written(count: u32) -> (tempfile::TempDir, PathBuf) {
@@ -287,7 +301,7 @@ mod tests {
         let path = folder.path().join("journal.jsonl");
         let (mut journal, _) = Journal::open(&path).unwrap();
         for launch in 1..=count {
-            journal.append(started(launch)).unwrap();
+            journal.append(jiff::Timestamp::UNIX_EPOCH, started(launch)).unwrap();
         }
         drop(journal);
         (folder, path)
@@ -298,7 +312,7 @@ mod tests {
         let (_folder, path) = written(2);
         let (mut journal, lines) = Journal::open(&path).unwrap();
         assert_eq!(lines.len(), 2);
-        journal.append(started(3)).unwrap();
+        journal.append(jiff::Timestamp::UNIX_EPOCH, started(3)).unwrap();
         let sequences: Vec<u64> = read(&path).unwrap().iter().map(|line| line.sequence).collect();
         assert_eq!(sequences, [1, 2, 3]);
     }
@@ -316,12 +330,12 @@ mod tests {
         let (_folder, path) = written(3);
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::write(&path, text.replacen("\"launch\":2", "\"launch\":9", 1)).unwrap();
-        let fault = read(&path).unwrap_err().to_string();
-        assert!(fault.contains("line 2") && fault.contains("checksum"), "{fault}");
+        let error = read(&path).unwrap_err().to_string();
+        assert!(error.contains("line 2") && error.contains("checksum"), "{error}");
     }
 
     #[test]
-    fn an_entry_of_a_newer_version_is_read_over_but_a_newer_journal_is_not_continued() {
+    fn an_entry_of_a_newer_version_is_skipped_but_a_newer_journal_is_not_continued() {
         let (_folder, path) = written(1);
         let body = r#"{"sequence":2,"at":"2026-11-24T00:00:00Z","entry":{"kind":"teleported"}}"#;
         let newer = r#"{"sequence":3,"at":"2026-11-24T00:00:00Z","entry":{"kind":"session_started","schema_version":99,"tool_version":"9"}}"#;
@@ -338,7 +352,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(40))]
         #[test]
-        fn a_journal_cut_anywhere_keeps_every_whole_line_and_goes_on(cut in 0.0..1.0f64) {
+        fn a_journal_cut_anywhere_keeps_every_whole_line_and_is_continued(cut in 0.0..1.0f64) {
             let (_folder, path) = written(5);
             let bytes = std::fs::read(&path).unwrap();
             let length = (bytes.len() as f64 * cut) as usize;
@@ -347,7 +361,7 @@ mod tests {
             prop_assert_eq!(read(&path).unwrap().len(), whole);
             let (mut journal, lines) = Journal::open(&path).unwrap();
             prop_assert_eq!(lines.len(), whole);
-            journal.append(started(99)).unwrap();
+            journal.append(jiff::Timestamp::UNIX_EPOCH, started(99)).unwrap();
             prop_assert_eq!(read(&path).unwrap().len(), whole + 1);
         }
     }

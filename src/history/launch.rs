@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// What is known of a launch beside its server.
+/// What is known of a launch whose server became ready.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LaunchFacts {
     /// When the engine was started, RFC 3339 UTC.
@@ -13,14 +13,14 @@ pub struct LaunchFacts {
     pub boot_seconds: f64,
     /// Image identity, where there is an image.
     pub image_id: Option<String>,
-    /// The engine's version, where it tells.
+    /// The engine's version, where the server shows it.
     pub engine_version: Option<String>,
     /// Whether the server says of itself that it is simulated, whatever engine started it.
     #[serde(default)]
     pub simulated: bool,
 }
 
-/// Classes of failure; `vllm-behaviour.md` tells which line means which.
+/// Classes of failure. Which line of a log means which is in [`crate::engine::failure`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureClass {
@@ -52,7 +52,8 @@ pub enum FailureClass {
     Environment,
     /// The server answers, but not as asked (auth, model, completion).
     NotServing,
-    /// Nothing known fits.
+    /// Nothing known fits, or the class of a newer version.
+    #[serde(other)]
     Unknown,
 }
 
@@ -84,7 +85,7 @@ impl FailureClass {
     }
 }
 
-/// Why a launch gave no ready server.
+/// Why a launch gave no ready server, or lost it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LaunchFailure {
     /// The class.
@@ -117,4 +118,14 @@ pub enum LaunchOutcome {
     },
     /// A stop was asked for, or the process was killed: what was measured counts, the rest is missing.
     Interrupted,
+    /// An outcome of a newer version.
+    #[serde(other)]
+    Unknown,
+}
+
+impl LaunchOutcome {
+    /// Whether the launch counts as done: an interrupted one is made again.
+    pub fn is_settled(&self) -> bool {
+        !matches!(self, Self::Interrupted)
+    }
 }

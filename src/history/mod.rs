@@ -16,12 +16,12 @@ pub mod replay;
 #[derive(Debug, thiserror::Error)]
 pub enum HistoryError {
     /// The file system refused.
-    #[error("{path}: {fault}")]
+    #[error("{path}: {error}")]
     Io {
         /// The file or folder.
         path: PathBuf,
         /// Why.
-        fault: std::io::Error,
+        error: std::io::Error,
     },
     /// The output folder holds something.
     #[error("{0} is not empty: a sweep never writes over anything; name another folder")]

@@ -1,6 +1,5 @@
 //! Production's life as the journal holds it: each step, and what the steps so
-//! far leave to be done. What is done to the container is in
-//! [`crate::engine::production`], when is in [`crate::sweep::production`].
+//! far leave to be done. Nothing is done to the container here.
 
 use serde::{Deserialize, Serialize};
 
@@ -33,7 +32,7 @@ pub enum ProductionStep {
         #[serde(flatten)]
         facts: ProductionFacts,
     },
-    /// It did not run when the sweep began: it is left so.
+    /// It did not run when the sweep began, and is not started.
     NotRunning,
     /// It is stopped.
     Stopped {
@@ -62,6 +61,9 @@ pub enum ProductionStep {
         /// Its id.
         id: String,
     },
+    /// A step of a newer version: what was pending stays so.
+    #[serde(other)]
+    Unknown,
 }
 
 /// What earlier steps leave to be done.
@@ -77,7 +79,7 @@ pub enum PendingRestore {
 
 /// What `steps`, in the journal's order, leave to be done.
 pub fn pending_restore(steps: &[ProductionStep]) -> PendingRestore {
-    steps.iter().fold(PendingRestore::Nothing, |_, step| match step {
+    steps.iter().fold(PendingRestore::Nothing, |pending, step| match step {
         ProductionStep::Stopping { facts } => PendingRestore::Start(facts.id.clone()),
         ProductionStep::Stopped { id } => PendingRestore::Start(id.clone()),
         ProductionStep::MadeAgain { id, .. } | ProductionStep::StartedNotProven { id } => {
@@ -86,6 +88,7 @@ pub fn pending_restore(steps: &[ProductionStep]) -> PendingRestore {
         ProductionStep::NotRunning
         | ProductionStep::StartedBySomebody { .. }
         | ProductionStep::Proven { .. } => PendingRestore::Nothing,
+        ProductionStep::Unknown => pending,
     })
 }
 

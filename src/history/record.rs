@@ -10,7 +10,7 @@ use crate::configuration::Configuration;
 use crate::grid::{EngineBlock, Grid};
 use crate::metric::{Measurement, Objective, Status};
 use crate::server::effective::EffectiveValues;
-use crate::strategy::StrategySpec;
+use crate::strategy::{Purpose, StrategySpec};
 use crate::workload::{DatasetFile, Workload};
 
 /// Version of every file format that this crate writes.
@@ -48,7 +48,7 @@ pub struct Manifest {
     /// The files that its prompts come from: a resume refuses when one changed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub datasets: Vec<DatasetFile>,
-    /// What is sought.
+    /// What is minimised or maximised, and within which bounds.
     pub objective: Objective,
     /// How launches are chosen.
     pub strategy: StrategySpec,
@@ -105,17 +105,26 @@ fn host() -> String {
 }
 
 /// One launch and what it gave.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LaunchRecord {
     /// Number of the launch in the sweep, from 1.
     pub launch: u32,
-    /// The strategy's slot that it serves: an interrupted slot is served again
-    /// by a later launch, which measures what the slot still lacks.
+    /// The strategy's trial that it serves: an interrupted trial is served again
+    /// by a later launch, which measures what the trial still lacks.
+    #[serde(default, rename = "slot")]
+    pub trial: u32,
+    /// What the trial is for.
     #[serde(default)]
-    pub slot: u32,
+    pub purpose: Purpose,
+    /// When its first entry was journalled.
+    #[serde(default)]
+    pub started_at: Option<jiff::Timestamp>,
+    /// When its last entry was journalled, once it is over.
+    #[serde(default)]
+    pub ended_at: Option<jiff::Timestamp>,
     /// The configuration's name.
     pub configuration: String,
-    /// What is known of it beside its measurements; `None` where it never became ready.
+    /// What is known of its server; `None` where it never became ready.
     pub facts: Option<LaunchFacts>,
     /// What the server showed that it ran with.
     pub effective: EffectiveValues,
@@ -134,12 +143,13 @@ impl LaunchRecord {
             Some(LaunchOutcome::Interrupted) | None => {
                 (Status::Void, Some("interrupted".to_owned()))
             }
+            Some(LaunchOutcome::Unknown) => (Status::Void, Some("unknown outcome".to_owned())),
             Some(LaunchOutcome::Measured) => (Status::Ok, None),
         }
     }
 }
 
-/// A sweep as its files tell it.
+/// A sweep as its files describe it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SweepRecord {
     /// What it is.

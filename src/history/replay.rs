@@ -1,34 +1,116 @@
 //! What a journal's lines add up to. Pure: the same lines give the same record,
-//! and any prefix of a journal is a journal.
+//! and any prefix of a journal is a journal. An entry that cannot follow those
+//! before it is an error that names its line; entries that only a newer version
+//! knows are left out.
 
-use super::journal::{Entry, Line};
+use std::path::PathBuf;
+
+use super::journal::{Entry, JournalError, Line};
 use super::launch::LaunchOutcome;
-use super::record::{LaunchRecord, Manifest, SweepRecord};
+use super::record::{LaunchRecord, Manifest, SCHEMA_VERSION, SweepRecord};
 use crate::metric::Measurement;
-use crate::strategy::{PastLaunch, PastOutcome};
 
-/// The record of a sweep.
-pub fn replay(manifest: Manifest, lines: &[Line]) -> SweepRecord {
-    let mut record = SweepRecord { manifest, launches: Vec::new() };
-    for line in lines {
-        apply(&mut record, &line.entry);
-    }
-    record
+/// An entry that cannot follow those before it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {what}")]
+pub struct IllegalEntry {
+    /// Its line, from 1.
+    pub line: u64,
+    /// Why not.
+    pub what: String,
 }
 
-/// Adds one entry.
-pub fn apply(record: &mut SweepRecord, entry: &Entry) {
+impl IllegalEntry {
+    /// The same as an error of the journal at `path`.
+    pub fn in_journal(self, path: PathBuf) -> JournalError {
+        JournalError::Damaged { path, line: self.line as usize, what: self.what }
+    }
+}
+
+/// The record of a sweep.
+///
+/// # Errors
+/// When the entries are in an order that no sweep writes. Of a journal that a
+/// newer version wrote, entries that do not fit are left out: they may belong
+/// to launches that this version does not know.
+pub fn replay(manifest: Manifest, lines: &[Line]) -> Result<SweepRecord, IllegalEntry> {
+    let mut record = SweepRecord { manifest, launches: Vec::new() };
+    let mut newer = false;
+    for line in lines {
+        newer |= match &line.entry {
+            Entry::SessionStarted { schema_version, .. } => *schema_version > SCHEMA_VERSION,
+            Entry::Unknown => true,
+            _ => false,
+        };
+        match check(&record, &line.entry) {
+            Ok(()) => apply(&mut record, line),
+            Err(_) if newer => {}
+            Err(what) => return Err(IllegalEntry { line: line.sequence, what }),
+        }
+    }
+    Ok(record)
+}
+
+/// Whether an entry can follow what is recorded.
+///
+/// # Errors
+/// Why it cannot.
+pub fn check(record: &SweepRecord, entry: &Entry) -> Result<(), String> {
+    let running = |launch: u32, what: &str| {
+        let known = record.launches.iter().rev().find(|known| known.launch == launch);
+        match known {
+            None => Err(format!("{what} of launch {launch}, which never started")),
+            Some(known) if known.outcome.is_some() => {
+                Err(format!("{what} of launch {launch}, which is over"))
+            }
+            Some(known) => Ok(known),
+        }
+    };
     match entry {
+        Entry::LaunchStarted { launch, .. } => {
+            let next = next_launch(record);
+            if *launch != next {
+                return Err(format!("launch {launch} starts where launch {next} comes next"));
+            }
+        }
+        Entry::LaunchReady { launch, .. } => {
+            if running(*launch, "the server")?.facts.is_some() {
+                return Err(format!("the server of launch {launch} is ready for the second time"));
+            }
+        }
+        Entry::RepeatFinished { launch, .. } => {
+            if running(*launch, "a repeat")?.facts.is_none() {
+                return Err(format!("a repeat of launch {launch}, whose server is not ready"));
+            }
+        }
+        Entry::LaunchEnded { launch, .. } => {
+            running(*launch, "the end")?;
+        }
+        Entry::SessionStarted { .. }
+        | Entry::Production { .. }
+        | Entry::SessionEnded { .. }
+        | Entry::Unknown => {}
+    }
+    Ok(())
+}
+
+/// The number that the next launch gets.
+pub fn next_launch(record: &SweepRecord) -> u32 {
+    record.launches.last().map_or(1, |last| last.launch + 1)
+}
+
+/// Adds one line that [`check`] found to fit.
+pub fn apply(record: &mut SweepRecord, line: &Line) {
+    match &line.entry {
         Entry::SessionStarted { .. } => close_open_launches(record),
-        Entry::LaunchStarted { launch, slot, configuration } => {
+        Entry::LaunchStarted { launch, trial, configuration, purpose, planned: _ } => {
             record.launches.push(LaunchRecord {
                 launch: *launch,
-                slot: *slot,
+                trial: *trial,
+                purpose: *purpose,
+                started_at: Some(line.at),
                 configuration: configuration.clone(),
-                facts: None,
-                effective: std::collections::BTreeMap::new(),
-                measurements: Vec::new(),
-                outcome: None,
+                ..LaunchRecord::default()
             });
         }
         Entry::LaunchReady { launch, facts, effective } => {
@@ -47,6 +129,7 @@ pub fn apply(record: &mut SweepRecord, entry: &Entry) {
         Entry::LaunchEnded { launch, outcome } => {
             if let Some(known) = find(record, *launch) {
                 known.outcome = Some(outcome.clone());
+                known.ended_at = Some(line.at);
             }
         }
         Entry::Production { .. } | Entry::SessionEnded { .. } | Entry::Unknown => {}
@@ -64,41 +147,17 @@ fn find(record: &mut SweepRecord, launch: u32) -> Option<&mut LaunchRecord> {
     record.launches.iter_mut().rev().find(|known| known.launch == launch)
 }
 
-/// The history as a strategy sees it.
-pub fn history(record: &SweepRecord) -> Vec<PastLaunch> {
-    let configurations: std::collections::HashMap<&str, usize> = record
-        .manifest
-        .configurations
-        .iter()
-        .enumerate()
-        .map(|(index, configuration)| (configuration.name.as_str(), index))
-        .collect();
+/// What was measured for a trial so far, warm-ups left out: nothing is measured twice.
+pub fn measured(record: &SweepRecord, trial: u32) -> Vec<&Measurement> {
     record
         .launches
         .iter()
-        .filter_map(|launch| {
-            let configuration = *configurations.get(launch.configuration.as_str())?;
-            let outcome = match &launch.outcome {
-                Some(LaunchOutcome::Measured) => PastOutcome::Measured,
-                Some(LaunchOutcome::Failed(failure)) if failure.class.is_deterministic() => {
-                    PastOutcome::Infeasible
-                }
-                Some(LaunchOutcome::Failed(_)) => PastOutcome::Failed,
-                Some(LaunchOutcome::Skipped { .. }) => PastOutcome::Skipped,
-                Some(LaunchOutcome::Interrupted) | None => PastOutcome::Interrupted,
-            };
-            Some(PastLaunch { slot: launch.slot, configuration, outcome })
-        })
-        .collect()
-}
-
-/// What was measured for a slot so far, warm-ups left out: nothing is measured twice.
-pub fn measured(record: &SweepRecord, slot: u32) -> Vec<&Measurement> {
-    record
-        .launches
-        .iter()
-        .filter(|launch| launch.slot == slot)
+        .filter(|launch| launch.trial == trial)
         .flat_map(|launch| &launch.measurements)
         .filter(|measurement| measurement.repeat > 0)
         .collect()
 }
+
+#[cfg(test)]
+#[path = "replay_tests.rs"]
+mod tests;

@@ -1,5 +1,5 @@
-//! How the configurations stand against the objective's bounds: each figure with
-//! its interval beside its bound. One word for all of them says not by how much.
+//! The configurations compared with the objective's bounds: each figure with its
+//! interval next to its bound. One word for all of them does not say by how much.
 
 use super::fields::{Field, PADDING, folded};
 use super::text::{plain, wrap};
@@ -27,7 +27,7 @@ pub(super) fn render(ranking: &Ranking, columns: usize) -> Option<String> {
     };
     let named = fields(&bounds);
     let wide: usize = named.iter().map(|field| field.width() + PADDING).sum();
-    // Long names that do not fit beside each other stand below.
+    // Long names that do not fit side by side are listed below.
     let (fields, mut notes) = if label.width() + wide <= columns {
         (named, Vec::new())
     } else {
@@ -39,7 +39,10 @@ pub(super) fn render(ranking: &Ranking, columns: usize) -> Option<String> {
     let verdicts: Vec<ConstraintVerdict> = verdicts.collect();
     for (verdict, note) in [
         (ConstraintVerdict::Violated, "! violated: the whole interval is beyond the bound"),
-        (ConstraintVerdict::NotShown, "? not shown to hold: the bound lies in the interval"),
+        (
+            ConstraintVerdict::NotShown,
+            "? not shown to be within the bound: the bound lies in the interval",
+        ),
     ] {
         notes.extend(verdicts.contains(&verdict).then(|| note.to_owned()));
     }

@@ -19,7 +19,7 @@ impl Field {
         Self { header: header.into(), cells, right: false }
     }
 
-    /// Numbers stand to the right.
+    /// Aligned to the right, as numbers are.
     pub(super) fn right(self) -> Self {
         Self { right: true, ..self }
     }
@@ -35,7 +35,7 @@ impl Field {
     }
 }
 
-/// The columns beside each other, all of as many cells.
+/// The columns side by side, all of as many cells.
 pub(super) fn draw(fields: &[&Field]) -> String {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);

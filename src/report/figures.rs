@@ -2,6 +2,7 @@
 //! a direction, a column for each configuration, a table for each case.
 
 use super::fields::{Field, folded};
+use super::notes::SIMULATED;
 use super::text::{plain, wrap};
 use crate::history::record::Manifest;
 use crate::metric::MetricRef;
@@ -18,8 +19,7 @@ pub fn render(ranking: &Ranking, manifest: &Manifest, kind: &Kind, columns: usiz
     let columns = columns.max(60);
     let mut blocks = Vec::new();
     if ranking.simulated {
-        let mark = "SIMULATED: every figure comes from the simulator, none from a GPU";
-        blocks.push(wrap(mark, columns, "  "));
+        blocks.push(wrap(SIMULATED, columns, "  "));
     }
     let cases = manifest.workloads.iter().filter(|workload| workload.kind().key == kind.key);
     let cases: Vec<String> = cases.flat_map(crate::workload::Workload::cases).collect();
@@ -27,7 +27,7 @@ pub fn render(ranking: &Ranking, manifest: &Manifest, kind: &Kind, columns: usiz
         blocks.push(table(ranking, kind, case, columns));
     }
     let note = "mean [95%] in the order of the ranking; metrics without a value are left out, and \
-                counts and states stand in results.csv";
+                counts and states are in results.csv";
     blocks.push(wrap(note, columns, "  "));
     blocks.join("\n\n") + "\n"
 }
@@ -53,7 +53,7 @@ fn table(ranking: &Ranking, kind: &Kind, case: &str, columns: usize) -> String {
     }
     let label = |(_, metric): &(usize, &MetricRef)| match metric.known().map(|it| it.unit) {
         None | Some("1") => metric.name.clone(),
-        // `ttft_ms` says it.
+        // `ttft_ms` has it in its name.
         Some(unit) if metric.name.ends_with(&format!("_{unit}")) => metric.name.clone(),
         Some(unit) => format!("{} {unit}", metric.name),
     };

@@ -5,9 +5,10 @@
 use std::collections::BTreeMap;
 
 use super::text::{plain, width, wrap};
-use crate::metric::{Form, Measurement, Metric, MetricValue, Status, catalogue};
+use crate::metric::{Form, Measurement, Metric, MetricValue, Status};
 use crate::results::number::decimals;
 use crate::statistics::median;
+use crate::workload::{KINDS, Kind};
 
 /// Spaces between columns.
 const PADDING: usize = 2;
@@ -16,13 +17,13 @@ const PADDING: usize = 2;
 /// warm-ups (repeat 0) are left out. Ends with a newline.
 ///
 /// A value is that of the one valid repeat, or the median of several and their
-/// range: of so few no percentile can be told.
+/// range: so few have no percentiles.
 pub fn render(measurements: &[&Measurement], columns: usize) -> String {
     let columns = columns.max(60);
     let mut blocks = Vec::new();
     for (workload, cases) in by_workload(measurements) {
-        let known: Vec<&Metric> =
-            catalogue().into_iter().filter(|m| m.workload == workload.replace('-', "_")).collect();
+        let kind = KINDS.iter().find(|kind| kind.name == workload);
+        let known: Vec<&Metric> = kind.into_iter().flat_map(Kind::all_metrics).collect();
         let rows = rows(&known, &cases);
         for some in fitting(&cases, &rows, columns) {
             blocks.push(table(&workload, &cases, &rows, some));
@@ -123,26 +124,26 @@ fn ends(lists: &[&MetricValue]) -> String {
             MetricValue::List(numbers) => *pick(numbers)?,
             MetricValue::Number(_) | MetricValue::Text(_) => None,
         });
-        median(&picked.collect::<Vec<f64>>()).map_or("-".to_owned(), told)
+        median(&picked.collect::<Vec<f64>>()).map_or("-".to_owned(), digits)
     };
     format!("{} .. {}", of(<[_]>::first), of(<[_]>::last))
 }
 
-/// `214`, or `214 [205, 224]`: median, least and most.
+/// `214`, or `214 [205, 224]`: median, minimum and maximum.
 fn spread(numbers: &[f64]) -> String {
     let Some(median) = median(numbers) else { return "-".to_owned() };
-    let least = numbers.iter().copied().fold(f64::INFINITY, f64::min);
-    let most = numbers.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    let all_same = least.to_bits() == most.to_bits();
+    let min = numbers.iter().copied().fold(f64::INFINITY, f64::min);
+    let max = numbers.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let all_same = min.to_bits() == max.to_bits();
     if all_same {
-        told(median)
+        digits(median)
     } else {
-        format!("{} [{}, {}]", told(median), told(least), told(most))
+        format!("{} [{}, {}]", digits(median), digits(min), digits(max))
     }
 }
 
 /// Three significant digits; whole where that is more.
-fn told(number: f64) -> String {
+fn digits(number: f64) -> String {
     let decimals = decimals(number).min(6);
     let text = format!("{number:.decimals$}");
     if text.contains('.') {
@@ -187,7 +188,7 @@ fn label_widths(rows: &[Row], workload: &str) -> (usize, usize) {
     (names.max(width(workload)), units)
 }
 
-/// Ranges of cases that fit beside each other; one at least.
+/// Ranges of cases that fit side by side; one at least.
 fn fitting(cases: &[Case<'_>], rows: &[Row], columns: usize) -> Vec<std::ops::Range<usize>> {
     let (names, units) = label_widths(rows, "");
     let mut ranges = Vec::new();
@@ -240,7 +241,7 @@ fn pad(text: &str, wide: usize) -> String {
     format!("{text}{}", " ".repeat(wide.saturating_sub(width(text))))
 }
 
-/// What is said of single repeats.
+/// The reasons of single repeats.
 fn reasons(cases: &[Case<'_>]) -> Vec<String> {
     let mut notes = Vec::new();
     for repeat in cases.iter().flat_map(|case| &case.repeats) {
@@ -301,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn cases_that_do_not_fit_stand_below_each_other() {
+    fn cases_that_do_not_fit_follow_below() {
         let all = all();
         let measurements: Vec<&Measurement> = all.iter().collect();
         let text = render(&measurements, 60);

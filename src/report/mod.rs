@@ -1,13 +1,15 @@
-//! How a sweep is told: the plan before it, the terminal table and the exported
-//! files after it. What is told is decided in [`crate::results`] and
-//! [`crate::grid`]; nothing is computed here but layout.
+//! How a sweep is shown: the plan before it, the terminal table and the exported
+//! files after it. What is said is decided in [`crate::results`] and
+//! [`crate::grid`]; here it is only worded and laid out. Nothing is printed.
 
 mod bounds;
 pub mod comparison;
+mod comparison_notes;
 pub mod export;
 mod fields;
 pub mod figures;
 pub mod measurements;
+mod notes;
 pub mod plan;
 pub mod table;
 mod text;

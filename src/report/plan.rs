@@ -50,7 +50,7 @@ pub fn render(plan: &Plan<'_>, width: usize) -> String {
 fn budget(plan: &Plan<'_>) -> Option<String> {
     let (hours, begun) = plan.budget_hours.zip(plan.begun_within_budget)?;
     let all = plan.launches;
-    let told = match (begun.least, begun.most) {
+    let text = match (begun.least, begun.most) {
         (least, _) if least == all => format!("all {all} launches are begun within it"),
         (least, most) if most == all => {
             format!("may end the sweep after {least} of {all} launches")
@@ -58,7 +58,7 @@ fn budget(plan: &Plan<'_>) -> Option<String> {
         (least, most) if least == most => format!("ends the sweep after {least} of {all} launches"),
         (least, most) => format!("ends the sweep after {least} to {most} of {all} launches"),
     };
-    Some(format!("budget {}: {told} (assumed)", spoken(hours * 3600.0)))
+    Some(format!("budget {}: {text} (assumed)", spoken(hours * 3600.0)))
 }
 
 fn head(text: &mut String, plan: &Plan<'_>) {

@@ -7,7 +7,7 @@ pub(super) fn width(text: &str) -> usize {
     text.width()
 }
 
-/// One line without control characters: what servers log may hold escapes.
+/// One line without control characters: what servers log may contain escapes.
 pub(super) fn plain(text: &str) -> String {
     let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     clean.split_whitespace().collect::<Vec<_>>().join(" ")
@@ -19,9 +19,9 @@ pub(super) fn cut(text: &str, columns: usize) -> String {
     if width(text) <= columns {
         return text.to_owned();
     }
-    let room = columns.saturating_sub(1);
-    let head = take(text.chars(), room.div_ceil(2));
-    let tail = take(text.chars().rev(), room / 2);
+    let space = columns.saturating_sub(1);
+    let head = take(text.chars(), space.div_ceil(2));
+    let tail = take(text.chars().rev(), space / 2);
     let head: String = head.into_iter().collect();
     let tail: String = tail.into_iter().rev().collect();
     if columns == 0 { String::new() } else { format!("{head}…{tail}") }

@@ -7,7 +7,7 @@ use super::text::wrap;
 use crate::workload::{Kind, OptionSpec, SHARED_OPTIONS};
 
 /// The workloads as text for a terminal of `columns` columns (at least 60 are used);
-/// options that all of them have stand at its end. Ends with a newline.
+/// options that all of them have are at its end. Ends with a newline.
 pub fn render(kinds: &[&Kind], columns: usize) -> String {
     let columns = columns.max(60);
     let mut blocks: Vec<String> = Vec::new();
@@ -20,17 +20,17 @@ pub fn render(kinds: &[&Kind], columns: usize) -> String {
 
 fn block(name: &str, about: &str, options: &[OptionSpec], columns: usize) -> String {
     let mut text = format!("{name}\n");
-    let mut say = |said: &str, indent: usize| {
-        for line in wrap(said, columns - indent, "").lines() {
+    let mut push = |words: &str, indent: usize| {
+        for line in wrap(words, columns - indent, "").lines() {
             text.extend([" ".repeat(indent).as_str(), line, "\n"]);
         }
     };
     if !about.is_empty() {
-        say(about, 2);
+        push(about, 2);
     }
     for option in options {
-        say(option.name, 4);
-        say(&format!("{}; {}", option.help, option.kind), 6);
+        push(option.name, 4);
+        push(&format!("{}; {}", option.help, option.kind), 6);
     }
     text
 }
@@ -81,15 +81,15 @@ mod tests {
     use crate::workload::KINDS;
 
     #[test]
-    fn every_option_of_every_workload_is_told_within_the_columns() {
+    fn every_option_of_every_workload_is_shown_within_the_columns() {
         let all: Vec<&Kind> = KINDS.iter().collect();
         for columns in [60, 100] {
             let text = render(&all, columns);
             assert!(text.lines().all(|line| line.chars().count() <= columns), "{text}");
             let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
             for option in KINDS.iter().flat_map(|kind| kind.options).chain(SHARED_OPTIONS) {
-                let said = format!("{} {}; {}", option.name, option.help, option.kind);
-                assert!(words.contains(&said), "{said}");
+                let line = format!("{} {}; {}", option.name, option.help, option.kind);
+                assert!(words.contains(&line), "{line}");
             }
             assert!(KINDS.iter().all(|kind| words.contains(kind.about)));
         }

@@ -1,9 +1,11 @@
-//! Which launches stand for which configuration, and which of their values
+//! Which launches belong to which configuration, and which of their values
 //! count. An arm is what really ran: two configurations whose requested flags,
 //! overlaid with what the server showed instead, are equal are one arm.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::configuration::{Configuration, canonical};
@@ -13,11 +15,22 @@ use crate::server::effective::FlagProof;
 use crate::statistics::{self, Share};
 
 /// A flag that ran with another value than the requested one.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Override {
-    pub(super) flag: String,
-    pub(super) requested: Option<Value>,
-    pub(super) shown: Option<Value>,
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct OverriddenFlag {
+    /// Its name.
+    pub flag: String,
+    /// The value asked for; `None` where the flag was not passed.
+    pub requested: Option<Value>,
+    /// The value that the server shows.
+    pub shown: Option<Value>,
+}
+
+impl fmt::Display for OverriddenFlag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text =
+            |value: &Option<Value>| value.as_ref().map_or_else(|| "nothing".to_owned(), canonical);
+        write!(f, "{}={} (asked: {})", self.flag, text(&self.shown), text(&self.requested))
+    }
 }
 
 /// A configuration and the launches that its figures come from.
@@ -27,7 +40,7 @@ pub(super) struct Arm<'a> {
     /// Its own launches, and those of the configurations that are it in truth.
     pub(super) launches: Vec<&'a LaunchRecord>,
     /// Flags that were not honoured.
-    pub(super) overrides: Vec<Override>,
+    pub(super) overrides: Vec<OverriddenFlag>,
     /// Indices of the configurations that ran as this one.
     pub(super) further: Vec<usize>,
     /// Index of the configuration that this one ran as.
@@ -36,9 +49,9 @@ pub(super) struct Arm<'a> {
 
 /// One arm per configuration, in the manifest's order.
 ///
-/// The configuration that asked for what ran stands for the arm and has the
-/// launches of all its names; the others point to it. Where nobody asked for
-/// what ran, nobody stands for it.
+/// The configuration that asked for what ran has the launches of all names of the
+/// arm; the others point to it. Where no configuration asked for what ran, each
+/// keeps its own launches.
 pub(super) fn arms(sweep: &SweepRecord) -> Vec<Arm<'_>> {
     let mut by_name: BTreeMap<&str, Vec<&LaunchRecord>> = BTreeMap::new();
     for launch in &sweep.launches {
@@ -64,21 +77,21 @@ pub(super) fn arms(sweep: &SweepRecord) -> Vec<Arm<'_>> {
         if arms[index].overrides.is_empty() {
             continue;
         }
-        if let Some(&honest) = asked.get(&as_run(&arms[index])) {
-            arms[index].same_as = Some(honest);
+        if let Some(&owner) = asked.get(&as_run(&arms[index])) {
+            arms[index].same_as = Some(owner);
             let launches = arms[index].launches.clone();
-            arms[honest].launches.extend(launches);
-            arms[honest].further.push(index);
+            arms[owner].launches.extend(launches);
+            arms[owner].further.push(index);
         }
     }
     arms
 }
 
-fn overrides(configuration: &Configuration, launches: &[&LaunchRecord]) -> Vec<Override> {
-    let mut found: BTreeMap<&str, Override> = BTreeMap::new();
+fn overrides(configuration: &Configuration, launches: &[&LaunchRecord]) -> Vec<OverriddenFlag> {
+    let mut found: BTreeMap<&str, OverriddenFlag> = BTreeMap::new();
     for (flag, shown) in launches.iter().flat_map(|launch| &launch.effective) {
-        if shown.verdict == Some(FlagProof::Overridden) {
-            found.entry(flag).or_insert_with(|| Override {
+        if shown.proof == Some(FlagProof::Overridden) {
+            found.entry(flag).or_insert_with(|| OverriddenFlag {
                 flag: flag.clone(),
                 requested: configuration.flags.get(flag).cloned(),
                 shown: shown.value.clone(),
@@ -121,15 +134,21 @@ pub(super) fn resolve(manifest: &Manifest, metric: &MetricRef) -> Option<String>
     (cases.len() <= 1).then(|| cases.into_iter().next().unwrap_or_default())
 }
 
+/// A measurement's workload in column spelling (`kv_cache`).
+pub(super) fn workload_key(measurement: &Measurement) -> String {
+    measurement.workload.replace('-', "_")
+}
+
 /// The kept repeats of a case, whatever became of them; `workload` in column spelling.
 pub(super) fn kept<'a>(
     launch: &'a LaunchRecord,
     workload: &str,
     case: &str,
 ) -> impl Iterator<Item = &'a Measurement> {
-    launch.measurements.iter().filter(move |m| {
-        m.repeat >= 1 && m.case == case && m.workload.replace('-', "_") == workload
-    })
+    launch
+        .measurements
+        .iter()
+        .filter(move |m| m.repeat >= 1 && m.case == case && workload_key(m) == workload)
 }
 
 /// The values of a metric that count: status ok, no warm-up, measured.

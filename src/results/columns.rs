@@ -44,12 +44,12 @@ pub(super) fn list<'v>(
     builder.finish().into_series().into()
 }
 
-/// A list where no column can hold one: as JSON.
+/// A list as JSON, where a column of lists is not possible.
 pub(super) fn list_text(numbers: impl Iterator<Item = Option<f64>>) -> String {
     numbers.collect::<Value>().to_string()
 }
 
-/// The narrowest type that holds all values; `None` without any. Values of
+/// The narrowest type for all values; `None` without any. Values of
 /// different sorts make text.
 pub(super) fn kind<'a>(values: impl IntoIterator<Item = &'a Value>) -> Option<Kind> {
     values

@@ -2,7 +2,7 @@
 //! one that is asked for; and why there may be none.
 
 use super::arm;
-use super::comparison::Run;
+use super::compared::Run;
 use crate::metric::{Direction, Form, Goal, MetricRef, Objective};
 use crate::workload::{KINDS, nearest};
 
@@ -32,7 +32,7 @@ pub enum CompareError {
     Metric(String),
     /// A sweep did not measure it.
     #[error("{folder}: {what}")]
-    NotThere {
+    Missing {
         /// The sweep's folder.
         folder: String,
         /// What it lacks.
@@ -54,16 +54,16 @@ pub(super) fn chosen(
         if let Some(other) = others.iter().find(|other| place(first) != place(other)) {
             return Err(CompareError::Objectives {
                 first: first.folder.clone(),
-                sought: told(sought),
+                sought: written(sought),
                 other: other.folder.clone(),
-                instead: told(&other.record.manifest.objective),
+                instead: written(&other.record.manifest.objective),
             });
         }
         return Ok((sought.metric.clone(), sought.goal));
     };
     let goal = direction(metric, &first.record.manifest.objective)?;
     for run in runs {
-        there(run, metric)?;
+        check_measured(run, metric)?;
     }
     Ok((metric.clone(), goal))
 }
@@ -74,7 +74,7 @@ fn place(run: &Run) -> (&str, &str, Option<String>, Goal) {
     (&metric.workload, &metric.name, arm::resolve(&run.record.manifest, metric), *goal)
 }
 
-fn told(objective: &Objective) -> String {
+fn written(objective: &Objective) -> String {
     let goal = match objective.goal {
         Goal::Minimize => "minimize",
         Goal::Maximize => "maximize",
@@ -84,7 +84,7 @@ fn told(objective: &Objective) -> String {
 
 /// Which way is better: as the first sweep sought it, or as the catalogue says.
 fn direction(metric: &MetricRef, objective: &Objective) -> Result<Goal, CompareError> {
-    let fault = |what: String| Err(CompareError::Metric(what));
+    let error = |what: String| Err(CompareError::Metric(what));
     let Some(known) = metric.known() else {
         let kind = KINDS.iter().find(|kind| kind.key == metric.workload);
         let names = || kind.iter().flat_map(|kind| kind.all_metrics()).map(|metric| metric.name);
@@ -92,10 +92,10 @@ fn direction(metric: &MetricRef, objective: &Objective) -> Result<Goal, CompareE
             || "; `vllm-grid metrics` lists them".to_owned(),
             |near| format!("; did you mean `{}.{near}`?", metric.workload),
         );
-        return fault(format!("no workload yields `{metric}`{near}"));
+        return error(format!("no workload yields `{metric}`{near}"));
     };
     if known.form() != Form::Number {
-        return fault(format!("`{metric}` is no single number: nothing can be compared by it"));
+        return error(format!("`{metric}` is no single number: nothing can be compared by it"));
     }
     let sought = &objective.metric;
     if sought.workload == metric.workload && sought.name == metric.name {
@@ -104,25 +104,25 @@ fn direction(metric: &MetricRef, objective: &Objective) -> Result<Goal, CompareE
     match known.direction {
         Direction::Lower => Ok(Goal::Minimize),
         Direction::Higher => Ok(Goal::Maximize),
-        Direction::Neutral => fault(format!("of `{metric}` neither less nor more is better")),
+        Direction::Neutral => error(format!("of `{metric}` neither less nor more is better")),
     }
 }
 
-/// Whether a sweep ran the case that the metric is of.
-fn there(run: &Run, metric: &MetricRef) -> Result<(), CompareError> {
-    let fault = |what: String| Err(CompareError::NotThere { folder: run.folder.clone(), what });
+/// Checks that a sweep ran the case that the metric is of.
+fn check_measured(run: &Run, metric: &MetricRef) -> Result<(), CompareError> {
+    let error = |what: String| Err(CompareError::Missing { folder: run.folder.clone(), what });
     let workloads = &run.record.manifest.workloads;
     let of = workloads.iter().filter(|workload| workload.kind().key == metric.workload);
     let cases: Vec<String> = of.clone().flat_map(crate::workload::Workload::cases).collect();
     if of.count() == 0 {
-        return fault(format!("the sweep has no workload `{}`", metric.workload));
+        return error(format!("the sweep has no workload `{}`", metric.workload));
     }
     match &metric.case {
         None if cases.len() > 1 => {
-            fault(format!("`{metric}` names no case, and there are several: {}", cases.join(", ")))
+            error(format!("`{metric}` names no case, and there are several: {}", cases.join(", ")))
         }
         Some(case) if !cases.contains(case) => {
-            fault(format!("the sweep has no case `{case}`; its cases: {}", cases.join(", ")))
+            error(format!("the sweep has no case `{case}`; its cases: {}", cases.join(", ")))
         }
         _ => Ok(()),
     }

@@ -1,175 +1,36 @@
-//! Sweeps beside each other: whether what was found in the first one still holds in
-//! the last. Each sweep keeps the ranking that it has by itself; between sweeps
-//! there is one ratio for each configuration, of the last one to the first one.
+//! Compares sweeps: whether what was found in the first one is still true in the
+//! last. Each sweep keeps the ranking that it has by itself; between sweeps there is
+//! one ratio for each configuration, of the last one to the first one.
 //!
 //! The interval of that ratio has the variance of both means, each from its own
 //! sweep's components, with Welch's degrees of freedom
 //! ([`Uncertainty::plus`](crate::statistics::Uncertainty::plus)); a metric that may
 //! be zero is compared by differences, as within a sweep. What the nights
 //! themselves differ in is part of the ratio and not of the interval: two sweeps do
-//! not tell it.
+//! not show it.
 
 use std::collections::{BTreeSet, HashMap};
 
-use serde::Serialize;
-
 use super::arm::{self, Arm};
+pub use super::compared::{
+    Change, Compared, ComparedConfiguration, Comparison, Figure, Namesake, Run, RunDifference,
+    Standing, Way,
+};
 pub use super::compared_metric::CompareError;
 use super::compared_metric::chosen;
-pub use super::difference::RunDifference;
+pub use super::comparison_findings::{ComparisonFinding, LaterPlace};
 use super::difference::{differences, images, versions};
 use super::failed_repeats::Repeats;
 use super::measured::Measured;
 use super::number;
-use super::ranking::{self, RankedConfiguration, Ranking};
+use super::ranked::{RankedConfiguration, Ranking};
+use super::ranking::rank;
 use crate::configuration::Configuration;
-use crate::history::record::{SCHEMA_VERSION, SweepRecord};
+use crate::history::record::SCHEMA_VERSION;
 use crate::metric::{Goal, MetricRef, Scale};
 use crate::statistics::{SIGNIFICANCE, holm};
 
-/// A sweep and the folder that it was read from.
-#[derive(Clone, Debug)]
-pub struct Run {
-    /// As it was named.
-    pub folder: String,
-    /// What is in it.
-    pub record: SweepRecord,
-}
-
-/// Sweeps beside each other.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Comparison {
-    /// [`SCHEMA_VERSION`].
-    pub schema_version: u32,
-    /// Whether any of them is simulated.
-    pub simulated: bool,
-    /// What they are compared by.
-    pub metric: MetricRef,
-    /// Its unit; empty for shares and counts.
-    pub unit: &'static str,
-    /// Which way is better.
-    pub goal: Goal,
-    /// Whether `change` is a ratio (`ratios`) or a difference.
-    pub scale: Scale,
-    /// The sweeps, in the order in which they were named.
-    pub runs: Vec<Compared>,
-    /// What makes the comparison unsound, or is what it is about.
-    #[serde(rename = "unlike")]
-    pub differences: Vec<RunDifference>,
-    /// Configurations in the order of the first ranking that has them.
-    pub configurations: Vec<ComparedConfiguration>,
-}
-
-/// One of the sweeps.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Compared {
-    /// `A`, `B`, ...
-    pub label: String,
-    /// Its folder.
-    pub folder: String,
-    /// Its name.
-    pub sweep: String,
-    /// When it was started.
-    pub created_at: String,
-    /// Whether its figures are simulated.
-    pub simulated: bool,
-    /// Versions of the engine that its launches told.
-    pub engine_versions: Vec<String>,
-    /// Images that its launches ran.
-    pub image_ids: Vec<String>,
-    /// What its ranking carries.
-    pub verdict: String,
-}
-
-/// One configuration in all sweeps.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct ComparedConfiguration {
-    /// Its name in the first sweep that has it.
-    pub configuration: String,
-    /// False where the flags are the same and the ids are not: engine, image or model
-    /// is another.
-    pub same_id: bool,
-    /// How it stands in each sweep; `None` where a sweep does not have it.
-    pub runs: Vec<Option<Standing>>,
-    /// The last sweep's mean to the first one's.
-    pub change: Option<Change>,
-    /// Sweeps that have another configuration of this name, and the flags that differ.
-    pub namesakes: Vec<Namesake>,
-}
-
-/// A configuration in one sweep.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Standing {
-    /// Its name there.
-    pub name: String,
-    /// Its id there.
-    pub id: String,
-    /// Place by mean.
-    pub rank: Option<u32>,
-    /// What the place carries.
-    pub rank_label: Option<String>,
-    /// Whether it is the one to take of several first ones.
-    pub preferred: bool,
-    /// Why it has no rank.
-    pub reason: Option<String>,
-    /// Its figure; `None` where nothing was measured.
-    pub figure: Option<Figure>,
-}
-
-/// A mean and its 95 % interval.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Figure {
-    /// Geometric mean, or arithmetic where the metric may be zero.
-    pub mean: f64,
-    /// Lower end.
-    pub low: Option<f64>,
-    /// Upper end.
-    pub high: Option<f64>,
-    /// Whether the interval rests on an assumed variance.
-    pub assumed: bool,
-    /// Launches that gave a value.
-    pub launches: usize,
-    /// Values.
-    pub repeats: usize,
-}
-
-/// The last sweep against the first.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Change {
-    /// Ratio or difference.
-    pub value: f64,
-    /// Lower end of its 95 % interval, which is not adjusted.
-    pub low: f64,
-    /// Upper end.
-    pub high: f64,
-    /// p-value of "nothing changed", by Holm over all configurations.
-    pub p: Option<f64>,
-    /// Whether it rests on an assumed variance.
-    pub assumed: bool,
-    /// Which way it went, where that is shown at the 5 % level.
-    pub shown: Option<Way>,
-}
-
-/// Which way a figure went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Way {
-    /// Towards what is sought.
-    Better,
-    /// Away from it.
-    Worse,
-}
-
-/// Another configuration of the same name.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Namesake {
-    /// Index of the sweep.
-    pub run: usize,
-    /// Flags and variables that it does not have alike.
-    pub differs_in: Vec<String>,
-}
-
-/// Sets sweeps beside each other, by their objective or by the metric asked for.
+/// Compares sweeps, by their objective or by the metric asked for.
 ///
 /// # Errors
 /// When there are fewer than two, or no metric that all of them have.
@@ -197,7 +58,7 @@ pub fn compare(mut runs: Vec<Run>, asked: Option<&MetricRef>) -> Result<Comparis
         scale: judged[0].ranking.scale,
         differences: differences(&runs, &shared),
         configurations: configurations(&judged, &matched, goal),
-        runs: judged.iter().enumerate().map(|(at, judged)| judged.told(at)).collect(),
+        runs: judged.iter().enumerate().map(|(at, judged)| judged.described(at)).collect(),
         metric,
         goal,
     })
@@ -218,7 +79,7 @@ impl<'a> Judged<'a> {
         let arms = arm::arms(&run.record);
         let metric = &run.record.manifest.objective.metric;
         let measured = Measured::new(&run.record, &arms, metric);
-        let ranking = ranking::rank(&run.record);
+        let ranking = rank(&run.record);
         let by_name: HashMap<&str, usize> = arms
             .iter()
             .enumerate()
@@ -243,7 +104,7 @@ impl<'a> Judged<'a> {
         arm.overrides.is_empty() && repeats.iter().all(|it| it.too_many().is_none())
     }
 
-    fn told(&self, at: usize) -> Compared {
+    fn described(&self, at: usize) -> Compared {
         let manifest = &self.run.record.manifest;
         Compared {
             label: label(at),
@@ -302,7 +163,7 @@ fn matched(judged: &[Judged<'_>]) -> Vec<Vec<Option<usize>>> {
     matched
 }
 
-/// Flags and variables that two configurations do not ask for alike.
+/// Flags and variables that differ between what two configurations ask for.
 fn differs_in(a: &Configuration, b: &Configuration) -> Vec<String> {
     let flags: BTreeSet<&String> = a.flags.keys().chain(b.flags.keys()).collect();
     let flags = flags.into_iter().filter(|name| a.flags.get(name) != b.flags.get(name));
@@ -370,7 +231,7 @@ impl Standing {
             rank: row.rank,
             rank_label: row.rank_label.clone(),
             preferred: row.preferred,
-            reason: row.reason.clone(),
+            reason: row.reason(),
             figure,
         }
     }
@@ -397,7 +258,7 @@ fn change(judged: &[Judged<'_>], entry: &[Option<usize>]) -> Option<Change> {
     })
 }
 
-/// Pays for the number of configurations that were looked at.
+/// Adjusts for the number of configurations that were tested.
 fn adjust(all: &mut [ComparedConfiguration], goal: Goal, scale: Scale) {
     let mut tested: Vec<(&mut Change, f64)> = all
         .iter_mut()

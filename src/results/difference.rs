@@ -1,27 +1,17 @@
-//! What sweeps differ in beside what was measured. A ratio between two sweeps is
-//! the effect of all of it at once, so it is told before any figure. Only what
-//! manifests and journals hold: GPU and driver are in neither.
+//! What sweeps differ in besides what was measured. A ratio between two sweeps is
+//! the effect of all of it at once, so it is listed before any figure. Only what
+//! manifests and journals contain: GPU and driver are in neither.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Serialize;
 use serde_json::Value;
 
-use super::comparison::Run;
+use super::compared::{Run, RunDifference};
 use crate::configuration::canonical;
 use crate::history::launch::LaunchFacts;
 use crate::history::record::LaunchRecord;
 
-/// Something that is not the same in all sweeps.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct RunDifference {
-    /// What it is: `host`, `image`, `load.requests`, `effective.dtype`.
-    pub what: String,
-    /// Its value in each sweep; `None` where a sweep tells none.
-    pub values: Vec<Option<String>>,
-}
-
-/// What each server finds out by itself: it differs a little from launch to launch.
+/// What each server measures by itself: it differs a little from launch to launch.
 const MEASURED: &[&str] = &["kv-cache-max-concurrency", "kv-cache-size-tokens", "num-gpu-blocks"];
 
 /// Everything that differs between the sweeps. `shared` are the names, by sweep, of
@@ -70,11 +60,11 @@ fn about_runs(runs: &[Run]) -> Vec<RunDifference> {
         }),
         ("version of vllm-grid", |run| Some(run.record.manifest.tool_version.clone())),
     ];
-    let told = read.into_iter().map(|(what, read)| {
+    let all = read.into_iter().map(|(what, read)| {
         let values: Vec<Option<String>> = runs.iter().map(read).collect();
         RunDifference { what: what.to_owned(), values }
     });
-    told.filter(differs).collect()
+    all.filter(differs).collect()
 }
 
 fn differs(differences: &RunDifference) -> bool {
@@ -84,11 +74,11 @@ fn differs(differences: &RunDifference) -> bool {
 /// The keys whose values are not the same everywhere.
 fn of_maps(prefix: &str, maps: &[BTreeMap<String, String>]) -> Vec<RunDifference> {
     let keys: BTreeSet<&String> = maps.iter().flat_map(BTreeMap::keys).collect();
-    let told = keys.into_iter().map(|key| {
+    let all = keys.into_iter().map(|key| {
         let values = maps.iter().map(|map| map.get(key).cloned()).collect();
         RunDifference { what: format!("{prefix}{key}"), values }
     });
-    told.filter(differs).collect()
+    all.filter(differs).collect()
 }
 
 /// The options of the workloads that run `everywhere`; any other is one entry.
@@ -111,8 +101,8 @@ fn effective(run: &Run, names: &BTreeSet<String>) -> BTreeMap<String, String> {
     let mut shown: BTreeMap<&String, BTreeSet<String>> = BTreeMap::new();
     let launches = run.record.launches.iter().filter(|it| names.contains(&it.configuration));
     for (flag, effective) in launches.flat_map(|launch| &launch.effective) {
-        // What was asked for is a part of the configuration; the image is told above.
-        let own = effective.verdict.is_none() && flag != "image";
+        // What was asked for is a part of the configuration; the image is listed above.
+        let own = effective.proof.is_none() && flag != "image";
         if let Some(value) = effective.value.as_ref().filter(|_| own)
             && !MEASURED.contains(&flag.as_str())
         {
@@ -125,7 +115,7 @@ fn effective(run: &Run, names: &BTreeSet<String>) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// Versions of the engine that its launches told.
+/// Versions of the engine that its launches reported.
 pub(super) fn versions(run: &Run) -> BTreeSet<String> {
     facts(run).filter_map(|facts| facts.engine_version.clone()).collect()
 }
@@ -144,7 +134,7 @@ fn joined(values: &BTreeSet<String>) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-/// Enough of a checksum to tell two apart.
+/// Enough of a checksum to distinguish two.
 fn short(checksum: &str) -> &str {
     checksum.get(..8).unwrap_or(checksum)
 }

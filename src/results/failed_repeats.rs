@@ -1,10 +1,13 @@
-//! Repeats that gave no figure: what became of them is told beside the figures of
+//! Repeats that gave no figure: what became of them is reported with the figures of
 //! the others. A server that fails half of its requests measures well in the
 //! rest, so repeats that failed can cost the rank.
 
 use std::collections::BTreeSet;
+use std::fmt;
 
-use super::arm::{Arm, kept};
+use serde::Serialize;
+
+use super::arm::{Arm, kept, workload_key};
 use crate::metric::Status;
 
 /// Share of the tried repeats of a case that may have failed before what is left
@@ -15,6 +18,32 @@ pub(super) const MAX_FAILED: f64 = 0.25;
 
 /// A workload's key and one of its cases.
 pub(super) type Place = (String, String);
+
+/// Repeats of one case that ended in one way and gave no figure.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct LostRepeats {
+    /// `load[concurrency=8]`.
+    pub place: String,
+    /// How they ended: failed, void or skipped.
+    pub status: Status,
+    /// How many.
+    pub count: usize,
+    /// All repeats of the case.
+    pub repeats: usize,
+    /// What the first of them says.
+    pub first_reason: Option<String>,
+}
+
+impl fmt::Display for LostRepeats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { place, status, count, repeats, first_reason } = self;
+        write!(f, "{count} of {repeats} repeats of {place} {}", status.as_str())?;
+        match first_reason {
+            Some(first) => write!(f, " ({first})"),
+            None => Ok(()),
+        }
+    }
+}
 
 /// The repeats of one case, warm-ups left out.
 #[derive(Debug)]
@@ -44,7 +73,7 @@ impl Repeats {
             judged.iter().filter(|place| seen.insert(place)).cloned().collect();
         let count = places.len();
         for measurement in arm.launches.iter().flat_map(|launch| &launch.measurements) {
-            let place = (measurement.workload.replace('-', "_"), measurement.case.clone());
+            let place = (workload_key(measurement), measurement.case.clone());
             if measurement.status != Status::Ok && !places.contains(&place) {
                 places.push(place);
             }
@@ -80,31 +109,35 @@ impl Repeats {
         self.void.count
     }
 
-    /// Why too many failed to judge by the rest.
-    pub(super) fn too_many(&self) -> Option<String> {
+    /// The failed ones, where too many failed to judge by the rest.
+    pub(super) fn too_many(&self) -> Option<LostRepeats> {
         // Void and skipped ones say nothing of how requests end.
         let tried = self.all - self.void.count - self.skipped.count;
         let share = self.failed.count as f64 / tried.max(1) as f64;
-        (self.judged && share > MAX_FAILED).then(|| self.told("failed", &self.failed))
+        (self.judged && share > MAX_FAILED).then(|| self.with(Status::Failed, &self.failed))
     }
 
-    /// What is to be known of them. Cases that were skipped are told where they
+    /// What is to be known of them. Cases that were skipped are reported where they
     /// would have been judged.
-    pub(super) fn remarks(&self) -> Vec<String> {
-        let told = [
-            ("failed", &self.failed, true),
-            ("void", &self.void, true),
-            ("skipped", &self.skipped, self.judged),
+    pub(super) fn lost(&self) -> Vec<LostRepeats> {
+        let all = [
+            (Status::Failed, &self.failed, true),
+            (Status::Void, &self.void, true),
+            (Status::Skipped, &self.skipped, self.judged),
         ];
-        told.into_iter()
-            .filter(|(_, lost, worth)| lost.count > 0 && *worth)
-            .map(|(word, lost, _)| self.told(word, lost))
+        all.into_iter()
+            .filter(|(_, lost, reported)| lost.count > 0 && *reported)
+            .map(|(status, lost, _)| self.with(status, lost))
             .collect()
     }
 
-    fn told(&self, word: &str, lost: &Lost) -> String {
-        let Self { place, all, .. } = self;
-        let first = lost.first.as_ref().map_or_else(String::new, |first| format!(" ({first})"));
-        format!("{} of {all} repeats of {place} {word}{first}", lost.count)
+    fn with(&self, status: Status, lost: &Lost) -> LostRepeats {
+        LostRepeats {
+            place: self.place.clone(),
+            status,
+            count: lost.count,
+            repeats: self.all,
+            first_reason: lost.first.clone(),
+        }
     }
 }

@@ -25,7 +25,7 @@ pub(crate) fn write_csv(path: &Path, frame: &mut DataFrame) -> Result<(), Result
     write(path, |file| CsvWriter::new(file).n_threads(1).finish(&mut frame))
 }
 
-/// A column as a field of a line can hold it.
+/// A column without lists: a CSV field has none.
 fn flat(column: &Column) -> PolarsResult<Column> {
     let Ok(lists) = column.list() else { return Ok(column.clone()) };
     let text = |numbers: Series| Ok(list_text(numbers.f64()?.iter()));
@@ -33,62 +33,62 @@ fn flat(column: &Column) -> PolarsResult<Column> {
     Ok(named(column.name(), texts.collect::<PolarsResult<_>>()?))
 }
 
-/// Polars tells a refusal of the file system as a fault of the frame: what the
-/// system said is kept, and told.
+/// Polars reports an error of the file system as one of the frame: the system's own
+/// error is kept, and returned.
 fn write(
     path: &Path,
-    content: impl FnOnce(&mut Heard<'_>) -> PolarsResult<()>,
+    content: impl FnOnce(&mut SystemErrors<'_>) -> PolarsResult<()>,
 ) -> Result<(), ResultsError> {
-    let mut unfit = None;
+    let mut frame_error = None;
     let written = write_whole(path, |file| {
-        let mut heard = Heard { file, refused: None };
-        let done = content(&mut heard);
-        match (heard.refused, done) {
-            (Some(refused), _) => Err(refused),
+        let mut writer = SystemErrors { file, first: None };
+        let done = content(&mut writer);
+        match (writer.first, done) {
+            (Some(error), _) => Err(error),
             (None, Ok(())) => Ok(()),
-            (None, Err(fault)) => {
-                unfit = Some(fault);
+            (None, Err(error)) => {
+                frame_error = Some(error);
                 Err(io::ErrorKind::InvalidData.into())
             }
         }
     });
-    match (unfit, written) {
-        (Some(fault), _) => Err(ResultsError::Frame(fault)),
+    match (frame_error, written) {
+        (Some(error), _) => Err(ResultsError::Frame(error)),
         (None, written) => {
-            written.map_err(|fault| ResultsError::File { path: path.to_owned(), fault })
+            written.map_err(|error| ResultsError::File { path: path.to_owned(), error })
         }
     }
 }
 
-/// A writer that remembers what the system said when it refused.
-struct Heard<'a> {
+/// A writer that keeps the first error of the system.
+struct SystemErrors<'a> {
     file: &'a mut dyn Write,
-    refused: Option<io::Error>,
+    first: Option<io::Error>,
 }
 
-impl Heard<'_> {
-    fn hear<T>(&mut self, done: io::Result<T>) -> io::Result<T> {
-        done.map_err(|fault| {
-            // It is tried again.
-            if fault.kind() == io::ErrorKind::Interrupted {
-                return fault;
+impl SystemErrors<'_> {
+    fn keep<T>(&mut self, done: io::Result<T>) -> io::Result<T> {
+        done.map_err(|error| {
+            // The caller tries again.
+            if error.kind() == io::ErrorKind::Interrupted {
+                return error;
             }
-            let copy = io::Error::new(fault.kind(), fault.to_string());
-            self.refused.get_or_insert(fault);
+            let copy = io::Error::new(error.kind(), error.to_string());
+            self.first.get_or_insert(error);
             copy
         })
     }
 }
 
-impl Write for Heard<'_> {
+impl Write for SystemErrors<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let done = self.file.write(bytes);
-        self.hear(done)
+        self.keep(done)
     }
 
     fn flush(&mut self) -> io::Result<()> {
         let done = self.file.flush();
-        self.hear(done)
+        self.keep(done)
     }
 }
 
@@ -106,15 +106,15 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_of_the_frame_is_told_once() {
-        let fault = ResultsError::from(polars::error::PolarsError::NoData("no rows".into()));
-        assert!(fault.to_string().ends_with(": no rows"), "{fault}");
-        assert!(std::error::Error::source(&fault).is_none());
+    fn an_error_of_the_frame_is_printed_once() {
+        let error = ResultsError::from(polars::error::PolarsError::NoData("no rows".into()));
+        assert!(error.to_string().ends_with(": no rows"), "{error}");
+        assert!(std::error::Error::source(&error).is_none());
     }
 
     /// The temporary file is a device that is always full.
     #[test]
-    fn a_full_disk_is_told_as_one() {
+    fn a_full_disk_is_reported_as_one() {
         let folder = tempfile::tempdir().unwrap();
         for rows in [3, 100_000] {
             for (name, write) in [
@@ -124,9 +124,9 @@ mod tests {
                 let path = folder.path().join(name);
                 let temporary = folder.path().join(format!(".{name}.tmp"));
                 std::os::unix::fs::symlink("/dev/full", &temporary).unwrap();
-                let fault: ResultsError = write(&path, &mut frame(rows)).unwrap_err();
+                let error: ResultsError = write(&path, &mut frame(rows)).unwrap_err();
                 let full = format!("{}: No space left on device (os error 28)", path.display());
-                assert_eq!(fault.to_string(), full);
+                assert_eq!(error.to_string(), full);
                 assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
             }
         }

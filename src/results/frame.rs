@@ -8,13 +8,15 @@ use polars::prelude::{Column, DataFrame};
 use serde_json::Value;
 
 use super::ResultsError;
+use super::arm::workload_key;
 use super::columns::{Kind, column, json, kind, list, list_text};
 use crate::configuration::Configuration;
 use crate::flags::is_secret;
 use crate::history::launch::LaunchOutcome;
 use crate::history::record::{LaunchRecord, SweepRecord};
-use crate::metric::{Form, Measurement, MetricValue, Status, catalogue};
+use crate::metric::{Form, Measurement, MetricRef, MetricValue, Status};
 use crate::server::effective::{Effective, FlagProof};
+use crate::workload::catalogue;
 
 /// One row before it becomes columns.
 struct Row<'a> {
@@ -73,8 +75,8 @@ fn rows(sweep: &SweepRecord) -> Vec<Row<'_>> {
             });
         }
         // A server that died after its last good repeat is a row too: failures are rows.
-        let told = launch.measurements.iter().any(|m| m.status == Status::Failed);
-        if launch.measurements.is_empty() || (class.is_some() && !told) {
+        let has_failed = launch.measurements.iter().any(|m| m.status == Status::Failed);
+        if launch.measurements.is_empty() || (class.is_some() && !has_failed) {
             let (status, reason) = match launch.status() {
                 // Given up because a stop was asked for: no failure of the configuration.
                 (Status::Failed, _) if class.is_none() => {
@@ -176,7 +178,7 @@ fn flag_columns(sweep: &SweepRecord, rows: &[Row<'_>]) -> Vec<Column> {
 }
 
 fn verdict(effective: &Effective) -> Option<&'static str> {
-    effective.verdict.map(|verdict| match verdict {
+    effective.proof.map(|proof| match proof {
         FlagProof::Honoured => "honoured",
         FlagProof::Overridden => "overridden",
         FlagProof::Echoed => "echoed",
@@ -208,31 +210,28 @@ fn environment_columns(sweep: &SweepRecord, rows: &[Row<'_>]) -> Vec<Column> {
 fn metric_columns(sweep: &SweepRecord, rows: &[Row<'_>]) -> Vec<Column> {
     let planned: BTreeSet<&str> =
         sweep.manifest.workloads.iter().map(|workload| workload.kind().key).collect();
-    let mut metrics: Vec<(String, String, Option<Form>)> = catalogue()
-        .into_iter()
+    let mut metrics: Vec<(MetricRef, Option<Form>)> = catalogue()
+        .iter()
         .filter(|metric| planned.contains(metric.workload))
-        .map(|m| (m.workload.to_owned(), m.name.to_owned(), Some(m.form())))
+        .map(|metric| (MetricRef::of(metric.workload, metric.name), Some(metric.form())))
         .collect();
-    let mut further: BTreeSet<(String, String)> = rows
+    let mut further: BTreeSet<MetricRef> = rows
         .iter()
         .filter_map(|row| row.measurement)
-        .flat_map(|m| m.metrics.keys().map(|name| (m.workload.replace('-', "_"), name.clone())))
+        .flat_map(|m| m.metrics.keys().map(|name| MetricRef::of(&m.workload, name)))
         .collect();
-    for (workload, name, _) in &metrics {
-        further.remove(&(workload.clone(), name.clone()));
+    for (metric, _) in &metrics {
+        further.remove(metric);
     }
-    metrics.extend(further.into_iter().map(|(workload, name)| (workload, name, None)));
+    metrics.extend(further.into_iter().map(|metric| (metric, None)));
     metrics
         .into_iter()
-        .map(|(workload, name, form)| {
-            let values: Vec<Option<&MetricValue>> = rows
-                .iter()
-                .map(|row| {
-                    let m = row.measurement.filter(|m| m.workload.replace('-', "_") == workload)?;
-                    m.metrics.get(&name)?.as_ref()
-                })
-                .collect();
-            metric_column(&format!("{workload}.{name}"), &values, form)
+        .map(|(metric, form)| {
+            let of_workload = |m: &&Measurement| workload_key(m) == metric.workload;
+            let measured = rows.iter().map(|row| row.measurement.filter(of_workload));
+            let values: Vec<Option<&MetricValue>> =
+                measured.map(|m| m?.metrics.get(&metric.name)?.as_ref()).collect();
+            metric_column(&metric.column(), &values, form)
         })
         .collect()
 }

@@ -11,7 +11,8 @@
 //!   and late answers come together.
 
 use super::arm::{self, Arm};
-use super::ranking::{ConstraintVerdict, Estimate, Ratio};
+use super::bounded::ConstraintVerdict;
+use super::estimate::{Estimate, Ratio};
 use crate::history::record::SweepRecord;
 use crate::metric::{Constraint, Goal, Metric, MetricRef, Scale};
 use crate::statistics::{
@@ -24,8 +25,8 @@ const NEAR: f64 = 1.05;
 /// A metric's values over all arms.
 pub(super) struct Measured {
     scale: Scale,
-    /// The least value that there can be.
-    least: f64,
+    /// The smallest possible value.
+    minimum: f64,
     /// The case that it is of; `None` where it names none and there are several.
     pub(super) case: Option<String>,
     /// Values by arm, as far as there is a case.
@@ -43,7 +44,7 @@ impl Measured {
         let known = metric.known();
         let scale = known.map_or(Scale::Ratios, |known| known.scale);
         let signed = known.is_none_or(Metric::may_be_negative);
-        let least = if signed { f64::NEG_INFINITY } else { 0.0 };
+        let minimum = if signed { f64::NEG_INFINITY } else { 0.0 };
         let case = arm::resolve(&sweep.manifest, metric);
         let values: Option<Vec<statistics::GroupedValues>> = case
             .as_ref()
@@ -62,7 +63,7 @@ impl Measured {
         let own = arms.iter().zip(&logs).filter(|(arm, _)| arm.same_as.is_none());
         let components = Components::pool(own.filter_map(|(_, logs)| logs.as_ref()), Prior::LOG);
         let shares = arms.iter().map(share).collect();
-        Self { scale, least, case, arms: values, shares, logs, components }
+        Self { scale, minimum, case, arms: values, shares, logs, components }
     }
 
     pub(super) fn values(&self, index: usize) -> Option<&statistics::GroupedValues> {
@@ -91,8 +92,8 @@ impl Measured {
         })
     }
 
-    /// What a bound is held against: the same, or plain values where there is no
-    /// logarithm. No other arm has a say in that.
+    /// What a bound is compared with: the same, or plain values where there is no
+    /// logarithm. It does not depend on any other arm.
     pub(super) fn judged(&self, index: usize) -> Option<Estimate> {
         self.estimate(index).or_else(|| self.plain(index))
     }
@@ -102,7 +103,7 @@ impl Measured {
         let values = self.values(index)?;
         let own = own(values);
         let spread = own.interval(values).filter(|interval| interval.high > interval.low);
-        let spread = spread.map(|it| Interval { low: it.low.max(self.least), ..it });
+        let spread = spread.map(|it| Interval { low: it.low.max(self.minimum), ..it });
         let share = self.shares[index];
         let exact = match self.scale {
             Scale::Share(_) => share.map(Share::interval),
@@ -131,11 +132,11 @@ impl Measured {
 
     /// The wider of both at each end; a share is 1 at most.
     fn hull(&self, exact: Interval, spread: Interval) -> Interval {
-        let most = if self.scale == Scale::Events { f64::INFINITY } else { 1.0 };
-        Interval { low: exact.low.min(spread.low), high: exact.high.max(spread.high).min(most) }
+        let max = if self.scale == Scale::Events { f64::INFINITY } else { 1.0 };
+        Interval { low: exact.low.min(spread.low), high: exact.high.max(spread.high).min(max) }
     }
 
-    /// How the arm stands against a bound.
+    /// Whether the arm is within a bound.
     pub(super) fn verdict(&self, index: usize, bound: &Constraint) -> ConstraintVerdict {
         let Some(judged) = self.judged(index) else { return ConstraintVerdict::NotMeasured };
         judged.interval.map_or(ConstraintVerdict::NotShown, |interval| judge(interval, bound))
@@ -155,7 +156,7 @@ impl Measured {
         differences.into_iter().map(|difference| Some(difference?.p)).collect()
     }
 
-    /// How probable it is that each of these arms is the best, and that it is less
+    /// The probability that each of these arms is the best, and that it is less
     /// than 5 % from it; `None` where no ratio is taken.
     pub(super) fn chances(&self, arms: &[usize], goal: Goal) -> Vec<Option<Chances>> {
         let sign = if goal == Goal::Minimize { 1.0 } else { -1.0 };
@@ -243,7 +244,7 @@ impl Measured {
         Some((difference, Interval { low, high }))
     }
 
-    /// How the arm stands to one of another sweep, measured by the same metric. The
+    /// The arm compared with one of another sweep, measured by the same metric. The
     /// sweeps share no variance: each has its own, and both count.
     pub(super) fn contrast(&self, index: usize, base: &Self, to: usize) -> Option<Contrast> {
         if self.scale != Scale::Ratios {
@@ -263,7 +264,7 @@ impl Measured {
     }
 }
 
-/// How an arm stands to another: a ratio of geometric means, or a difference of
+/// An arm compared with another: a ratio of geometric means, or a difference of
 /// arithmetic ones where the metric may be zero.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Contrast {

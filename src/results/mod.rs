@@ -1,56 +1,66 @@
-//! What a sweep means: [`frame`] is the only schema of measured rows,
-//! [`ranking`] decides which figures count and what they carry, [`records`]
-//! keeps the request records, [`comparison`] sets sweeps beside each other. All of it is computed from a
-//! [`SweepRecord`](crate::history::record::SweepRecord) alone, so that a report
-//! can be rebuilt at any time. How it is told is in [`crate::report`].
+//! What a sweep means: [`frame`] is the only schema of measured rows, [`ranking`]
+//! decides which figures count and what they carry, [`findings`] lists what a reader
+//! must know as data, [`records`] keeps the request records, [`comparison`] compares
+//! sweeps. All of it is computed from a
+//! [`SweepRecord`](crate::history::record::SweepRecord) alone, so that a report can be
+//! rebuilt at any time. Nothing is printed or laid out here.
 
 use std::path::PathBuf;
 
 mod arm;
+mod bounded;
 mod columns;
+mod compared;
 mod compared_metric;
 pub mod comparison;
+mod comparison_findings;
 mod difference;
 mod eligibility;
+mod estimate;
+mod evidence;
+mod exclusion;
 mod failed_repeats;
 pub(crate) mod file;
+pub mod findings;
 pub mod frame;
 mod measured;
 pub(crate) mod number;
-pub(crate) mod preference;
+mod preference;
+mod ranked;
 pub mod ranking;
 mod ranking_frame;
 pub mod records;
+mod remark;
 pub mod telemetry;
 mod verdict;
 
-/// Why a frame could not be made or a file not be written or read. A message says
-/// its cause itself, so no error here has a `source` that would be told once more.
+/// Why a frame could not be made or a file not be written or read. A message has
+/// its cause in it, so no error here has a `source` that would be printed once more.
 #[derive(Debug, thiserror::Error)]
 pub enum ResultsError {
     /// The columns do not fit together.
     #[error("the results do not fit into a table: {0}")]
     Frame(polars::error::PolarsError),
     /// A file could not be written or read.
-    #[error("{path}: {fault}", path = path.display())]
+    #[error("{path}: {error}", path = path.display())]
     File {
         /// The file.
         path: PathBuf,
         /// What the system said.
-        fault: std::io::Error,
+        error: std::io::Error,
     },
     /// A file does not have the columns that it should have.
-    #[error("{path}: {fault}", path = path.display())]
+    #[error("{path}: {problem}", path = path.display())]
     Content {
         /// The file.
         path: PathBuf,
         /// What is wrong.
-        fault: String,
+        problem: String,
     },
 }
 
 impl From<polars::error::PolarsError> for ResultsError {
-    fn from(fault: polars::error::PolarsError) -> Self {
-        Self::Frame(fault)
+    fn from(error: polars::error::PolarsError) -> Self {
+        Self::Frame(error)
     }
 }

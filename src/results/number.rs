@@ -1,10 +1,10 @@
 //! Numbers for people: a sensible number of digits, always a decimal point.
 
-use super::ranking::Estimate;
+use super::estimate::Estimate;
 use crate::metric::{Constraint, MetricRef};
 use crate::statistics::Interval;
 
-/// The unit of a metric as it stands behind a number; empty for shares and counts.
+/// The unit of a metric as it is written after a number; empty for shares and counts.
 pub(crate) fn unit(metric: &MetricRef) -> &'static str {
     metric
         .known()
@@ -62,7 +62,7 @@ pub(crate) fn difference(value: f64, interval: Interval) -> String {
 
 /// Three significant digits, whole where that is more.
 fn alone(value: f64) -> String {
-    told(value, decimals(value))
+    fixed(value, decimals(value))
 }
 
 /// Three significant digits of the value, and up to two more where the interval
@@ -71,15 +71,15 @@ fn with_interval(value: f64, interval: Interval) -> (String, String) {
     let enough = |decimals: &usize| {
         format!("{:.decimals$}", interval.low) != format!("{:.decimals$}", interval.high)
     };
-    // Of 0 the interval's own size tells how many.
-    let least = decimals(if value == 0.0 { interval.high } else { value });
-    let decimals = (least..=least + 2).find(enough).unwrap_or(least);
-    let told = |number| told(number, decimals);
-    (told(value), format!("[{}, {}]", told(interval.low), told(interval.high)))
+    // For 0 the interval's own size decides.
+    let fewest = decimals(if value == 0.0 { interval.high } else { value });
+    let decimals = (fewest..=fewest + 2).find(enough).unwrap_or(fewest);
+    let text = |number| fixed(number, decimals);
+    (text(value), format!("[{}, {}]", text(interval.low), text(interval.high)))
 }
 
-/// Nothing is told as `0`, however many decimals its neighbours have.
-fn told(number: f64, decimals: usize) -> String {
+/// Zero is written as `0`, however many decimals its neighbours have.
+fn fixed(number: f64, decimals: usize) -> String {
     if number == 0.0 { "0".to_owned() } else { format!("{number:.decimals$}") }
 }
 
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn the_unit_stands_behind_the_number() {
+    fn the_unit_follows_the_number() {
         let metric: MetricRef = "kv_cache.ttft_resent_ms".parse().unwrap();
         assert_eq!(unit(&metric), "ms");
         let share: MetricRef = "kv_cache.hit_tokens_share".parse().unwrap();

@@ -1,14 +1,45 @@
-//! Which of the configurations that cannot be told apart to take: the mean does not
-//! say, so what else is known decides.
+//! Which of the configurations that are not distinguishable to take: the mean does
+//! not say, so what else is known decides.
 
-use super::ranking::RankedConfiguration;
+use std::fmt;
+
+use serde::Serialize;
+
+use super::ranked::RankedConfiguration;
 use crate::configuration::Configuration;
 
-/// What is preferred, in words and in this order.
-pub(crate) const PREFERENCE: &str = "fewer failures, then less gpu-memory-utilization, then fewer flags \
-                              that differ from the baseline's, then the mean";
+/// What decides between configurations that are not distinguishable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Criterion {
+    /// Fewer launches and repeats that failed.
+    FewerFailures,
+    /// Less `gpu-memory-utilization`.
+    LessMemory,
+    /// Fewer flags that differ from the baseline's.
+    FewerChangedFlags,
+    /// The better mean.
+    Mean,
+}
 
-/// The index of the preferred one of rows that cannot be told apart, best mean first.
+impl Criterion {
+    /// All of them, in the order in which they decide.
+    pub const ALL: &[Self] =
+        &[Self::FewerFailures, Self::LessMemory, Self::FewerChangedFlags, Self::Mean];
+}
+
+impl fmt::Display for Criterion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::FewerFailures => "fewer failures",
+            Self::LessMemory => "less gpu-memory-utilization",
+            Self::FewerChangedFlags => "fewer flags that differ from the baseline's",
+            Self::Mean => "the mean",
+        })
+    }
+}
+
+/// The index of the preferred one of rows that are not distinguishable, best mean first.
 pub(super) fn preferred(
     tied: &[(&RankedConfiguration, &Configuration)],
     baseline: Option<&Configuration>,

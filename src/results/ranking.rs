@@ -1,152 +1,38 @@
 //! The ranking: which configurations can be ranked, in which order, and what
-//! that order carries. Computed as plain values first; the frame and the
-//! terminal table tell the same ranking.
+//! that order carries. Computed as plain values first; the frame, the findings and
+//! every renderer read the same ranking.
 //!
 //! - Only `ok` repeats count, never a warm-up (repeat 0).
 //! - Configurations that failed, lost more than a quarter of their repeats to
-//!   failures, ran with another flag than they asked for, or violate a constraint are rows without a rank, with the reason; they are
-//!   never scored as "worst". A constraint that is merely not shown to hold
-//!   leaves the rank and is remarked.
+//!   failures, ran with another flag than they asked for, or violate a constraint
+//!   are rows without a rank, with the reason; they are never scored as "worst". A
+//!   bound that lies in the interval leaves the rank and is remarked.
 //! - `rank` is the order of the means: geometric ones, or arithmetic ones of metrics
-//!   that may be zero or negative ([`Scale`]). `rank_label` says what the
-//!   order carries: all that cannot be told apart from rank 1 share `1-n`. Below
-//!   that group a label is the place by mean; neighbours there are not claimed
-//!   to differ from each other, only from rank 1.
+//!   that may be zero or negative ([`Scale`]). `rank_label` says what the order
+//!   carries: all that are not distinguishable from rank 1 share `1-n`. Below that
+//!   group a label is the place by mean; neighbours there are not claimed to differ
+//!   from each other, only from rank 1.
 
 use std::collections::BTreeSet;
 
-use super::arm::{self, Arm};
-use super::eligibility::failures;
+use super::arm;
+pub use super::arm::OverriddenFlag;
+pub use super::bounded::{Bounded, ConstraintVerdict};
+use super::eligibility::{exclusions, failures, judged_places, remarks};
+pub use super::estimate::{Effect, Estimate, Ratio};
+use super::evidence::Evidence;
+pub use super::exclusion::{Exclusion, MissingValue};
+pub use super::failed_repeats::LostRepeats;
 use super::failed_repeats::{Place, Repeats};
 use super::measured::Measured;
 use super::preference::preferred;
-pub use super::verdict::{ConstraintVerdict, RankingVerdict};
-use crate::configuration::Flags;
-use crate::history::launch::LaunchFailure;
-use crate::history::launch::LaunchOutcome;
+pub use super::ranked::{RankedConfiguration, Ranking};
+pub use super::remark::Remark;
+pub use super::verdict::{NothingRanked, RankingVerdict};
+use crate::history::launch::{LaunchFailure, LaunchOutcome};
 use crate::history::record::{Manifest, SweepRecord};
-use crate::metric::{Constraint, Direction, Form, Goal, MetricRef, Objective, Scale};
-use crate::statistics::{Chances, Components, Interval, SIGNIFICANCE};
-
-/// The ranking of a sweep.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Ranking {
-    /// The sweep's name.
-    pub sweep: String,
-    /// Whether every figure is simulated.
-    pub simulated: bool,
-    /// What was sought.
-    pub objective: Objective,
-    /// Metrics with an estimate: the objective, the constraints, then the
-    /// others of the catalogue that have a direction and are no count.
-    pub metrics: Vec<MetricRef>,
-    /// Metrics with a bound, in the grid's order.
-    pub constrained: Vec<MetricRef>,
-    /// Ranked configurations by rank, then the others in the grid's order.
-    pub rows: Vec<RankedConfiguration>,
-    /// What the first rank carries.
-    pub verdict: RankingVerdict,
-    /// How the objective is compared.
-    pub scale: Scale,
-    /// Variance components of the objective on log scale; `None` where nothing was
-    /// measured, and where it is not compared by logarithms.
-    pub components: Option<Components>,
-}
-
-/// One configuration and its place.
-#[derive(Clone, Debug, PartialEq)]
-pub struct RankedConfiguration {
-    /// Place by mean, from 1; `None` where not eligible.
-    pub rank: Option<u32>,
-    /// What the place carries: `1`, or `1-3` for those that cannot be told apart from rank 1.
-    pub rank_label: Option<String>,
-    /// The configuration's name.
-    pub name: String,
-    /// Its id.
-    pub id: String,
-    /// Further names of the same content, requested or run.
-    pub aliases: Vec<String>,
-    /// Whether the others are compared with it.
-    pub baseline: bool,
-    /// What the grid varied of it.
-    pub varied: Flags,
-    /// Whether it has a rank.
-    pub eligible: bool,
-    /// Why not, where not.
-    pub reason: Option<String>,
-    /// What a reader should know of an eligible one beside its bounds;
-    /// [`all_remarks`](Self::all_remarks) has those too.
-    pub remarks: Vec<String>,
-    /// Launches that were started, failed ones too.
-    pub launches: u32,
-    /// Repeats of the objective that count.
-    pub repeats: u32,
-    /// Launches that failed.
-    pub failures: u32,
-    /// Repeats of any workload and case that failed.
-    pub failed_repeats: u32,
-    /// Repeats of any workload and case that were void.
-    pub void_repeats: u32,
-    /// Class of the last failure.
-    pub failure_class: Option<&'static str>,
-    /// Estimates, parallel to [`Ranking::metrics`].
-    pub estimates: Vec<Option<Estimate>>,
-    /// How it stands against the bounds, parallel to [`Ranking::constrained`].
-    pub constraints: Vec<Bounded>,
-    /// Adjusted p-value of the difference to rank 1
-    /// ([`adjusted_to_first`](crate::statistics::adjusted_to_first)); `None` for rank 1 and without a rank.
-    pub p_first: Option<f64>,
-    /// Probability that it is the best of the ranked ones, and that it is less than
-    /// 5 % from it ([`chances`](crate::statistics::chances)); `None` without a rank,
-    /// and where the objective may be zero.
-    pub chances: Option<Chances>,
-    /// Whether it is the one to take of several first ones that cannot be told apart.
-    pub preferred: bool,
-    /// Objective as a ratio to the baseline's; `None` for the baseline itself.
-    pub baseline_ratio: Option<Ratio>,
-    /// The same as a difference, where means may be zero, with its 95 % interval.
-    pub baseline_difference: Option<(f64, Interval)>,
-}
-
-/// A bounded metric of one configuration.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Bounded {
-    /// The metric.
-    pub metric: MetricRef,
-    /// Its bounds: one as a rule.
-    pub bounds: Vec<Constraint>,
-    /// What is held against them.
-    pub estimate: Option<Estimate>,
-    /// The worst verdict.
-    pub verdict: ConstraintVerdict,
-}
-
-/// Mean of a metric and its 95 % interval.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Estimate {
-    /// In the metric's unit: geometric, or arithmetic where the metric may be zero
-    /// or negative.
-    pub mean: f64,
-    /// Geometric mean, where all values have a logarithm.
-    pub geomean: Option<f64>,
-    /// Interval of the mean; `None` where equal values leave nothing to make one of.
-    pub interval: Option<Interval>,
-    /// Launches that gave a value.
-    pub launches: usize,
-    /// Values.
-    pub repeats: usize,
-    /// Whether the interval rests on an assumed variance.
-    pub assumed: bool,
-}
-
-/// A ratio of geometric means.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Ratio {
-    /// The ratio.
-    pub ratio: f64,
-    /// Its 95 % interval, not adjusted for multiplicity.
-    pub interval: Interval,
-}
+use crate::metric::{Constraint, Direction, Form, Goal, MetricRef, Scale};
+use crate::statistics::SIGNIFICANCE;
 
 /// Ranks the configurations of a sweep by its objective.
 pub fn rank(sweep: &SweepRecord) -> Ranking {
@@ -161,14 +47,14 @@ pub fn rank(sweep: &SweepRecord) -> Ranking {
             constrained.push(constraint.metric.clone());
         }
     }
-    let context = Context { sweep, arms: &arms, metrics: &metrics, measured: &measured };
-    let places = context.judged_places(&constrained);
+    let evidence = Evidence { sweep, arms: &arms, metrics: &metrics, measured: &measured };
+    let places = judged_places(&evidence, &constrained);
     let mut rows: Vec<RankedConfiguration> =
-        (0..arms.len()).map(|index| context.row(index, &constrained, &places)).collect();
-    let order = context.order(&rows);
+        (0..arms.len()).map(|index| evidence.row(index, &constrained, &places)).collect();
+    let order = evidence.order(&rows);
     let verdict = place(&mut rows, &order, &measured[0]);
-    context.compare_with_baseline(&mut rows);
-    context.weigh(&mut rows, &order, &verdict);
+    evidence.compare_with_baseline(&mut rows);
+    evidence.weigh(&mut rows, &order, &verdict);
     let mut places: Vec<usize> = order;
     places.extend((0..rows.len()).filter(|&index| !rows[index].eligible));
     Ranking {
@@ -195,15 +81,16 @@ fn metrics(manifest: &Manifest) -> Vec<MetricRef> {
         let several = workload.cases().len() > 1;
         workload.cases().into_iter().flat_map(move |case| {
             let metrics = workload.kind().all_metrics();
-            let told = metrics.filter(|m| {
+            let ranked = metrics.filter(|m| {
                 m.direction != Direction::Neutral && m.form() == Form::Number && m.unit != "1"
             });
-            told.map(move |metric| MetricRef {
-                workload: metric.workload.to_owned(),
-                case: several.then(|| case.clone()),
-                name: metric.name.to_owned(),
-            })
-            .collect::<Vec<_>>()
+            ranked
+                .map(move |metric| MetricRef {
+                    workload: metric.workload.to_owned(),
+                    case: several.then(|| case.clone()),
+                    name: metric.name.to_owned(),
+                })
+                .collect::<Vec<_>>()
         })
     });
     let mut seen = BTreeSet::new();
@@ -216,18 +103,7 @@ fn metrics(manifest: &Manifest) -> Vec<MetricRef> {
         .collect()
 }
 
-/// What rows are made from.
-pub(super) struct Context<'a> {
-    pub(super) sweep: &'a SweepRecord,
-    /// By configuration, in the manifest's order.
-    pub(super) arms: &'a [Arm<'a>],
-    /// The objective first.
-    pub(super) metrics: &'a [MetricRef],
-    /// Parallel to `metrics`.
-    pub(super) measured: &'a [Measured],
-}
-
-impl Context<'_> {
+impl Evidence<'_> {
     fn row(
         &self,
         index: usize,
@@ -237,12 +113,10 @@ impl Context<'_> {
         let arm = &self.arms[index];
         let constraints = self.constraints(index, constrained);
         let repeats = Repeats::of(arm, judged);
-        let reason = self.reason(index, &constraints, &repeats);
+        let exclusions = exclusions(self, index, &constraints, &repeats);
         let failures: Vec<&LaunchFailure> = failures(arm).collect();
-        let remarks = match reason {
-            None => self.remarks(index, &repeats, &failures),
-            Some(_) => Vec::new(),
-        };
+        let eligible = exclusions.is_empty();
+        let remarks = if eligible { remarks(self, index, &repeats, &failures) } else { Vec::new() };
         let estimates: Vec<Option<Estimate>> =
             self.measured.iter().map(|measured| measured.estimate(index)).collect();
         let mut aliases = arm.configuration.aliases.clone();
@@ -263,9 +137,9 @@ impl Context<'_> {
             aliases,
             baseline: self.baseline() == Some(index),
             varied: arm.configuration.varied.clone(),
-            eligible: reason.is_none(),
+            eligible,
+            exclusions,
             remarks,
-            reason,
             launches: started.count() as u32,
             repeats: self.measured[0].values(index).map_or(0, |values| values.repeats() as u32),
             failures: failures.len() as u32,
@@ -282,7 +156,7 @@ impl Context<'_> {
         }
     }
 
-    /// How an arm stands against the bounds of each bounded metric.
+    /// An arm compared with the bounds of each bounded metric.
     fn constraints(&self, index: usize, constrained: &[MetricRef]) -> Vec<Bounded> {
         let bounds_of = |metric: &MetricRef| -> Vec<Constraint> {
             let all = self.sweep.manifest.objective.constraints.iter();
@@ -302,17 +176,6 @@ impl Context<'_> {
                 }
             })
             .collect()
-    }
-
-    /// What was measured of a metric, however a reference names its only case.
-    pub(super) fn of(&self, metric: &MetricRef) -> Option<&Measured> {
-        let case = |metric: &MetricRef| arm::resolve(&self.sweep.manifest, metric);
-        let same = |known: &MetricRef| {
-            (known.workload == metric.workload && known.name == metric.name)
-                && case(known) == case(metric)
-        };
-        let position = self.metrics.iter().position(same)?;
-        self.measured.get(position)
     }
 
     /// Eligible rows, best mean first; equal ones in the grid's order.
@@ -346,10 +209,8 @@ impl Context<'_> {
             row.baseline_difference = measured.difference(index, baseline);
         }
     }
-}
 
-impl Context<'_> {
-    /// Chances of the ranked ones; which of those that cannot be told apart to take.
+    /// Chances of the ranked ones; which of those that are not distinguishable to take.
     fn weigh(&self, rows: &mut [RankedConfiguration], order: &[usize], verdict: &RankingVerdict) {
         let goal = self.sweep.manifest.objective.goal;
         let chances = self.measured[0].chances(order, goal);
@@ -374,15 +235,15 @@ fn place(
     objective: &Measured,
 ) -> RankingVerdict {
     let Some((&first, others)) = order.split_first() else {
-        let reason = match rows {
-            [] => "there is no configuration".to_owned(),
-            [row] => row.reason.clone().unwrap_or_default(),
-            _ => format!("none of {} configurations is eligible", rows.len()),
+        let cause = match rows {
+            [] => NothingRanked::NoConfiguration,
+            [row] => NothingRanked::OnlyExcluded { exclusions: row.exclusions.clone() },
+            _ => NothingRanked::NoneEligible { configurations: rows.len() },
         };
-        return RankingVerdict::Nothing { reason };
+        return RankingVerdict::Nothing { cause };
     };
     let p_values = objective.p_to_first(first, others);
-    // The last place that is not told apart closes the group: with unequal
+    // The last place that is not distinguishable closes the group: with unequal
     // numbers of launches a better mean may be known better.
     let mut group = 1;
     for (place, (&index, p)) in others.iter().zip(&p_values).enumerate() {

@@ -4,8 +4,10 @@ use polars::prelude::{Column, DataFrame};
 
 use super::ResultsError;
 use super::columns::column;
-use super::ranking::{Estimate, RankedConfiguration, Ranking, Ratio};
-use crate::metric::{MetricRef, Scale};
+use super::estimate::{Estimate, Ratio};
+use super::ranked::{RankedConfiguration, Ranking};
+use super::remark::Remark;
+use crate::metric::{MetricRef, RankingFigure, Scale};
 use crate::statistics::{Chances, Interval};
 
 impl Ranking {
@@ -13,9 +15,10 @@ impl Ranking {
     /// (the objective's interval rests on an assumed variance), `p_first`,
     /// `baseline_ratio` with `.low` and `.high`, `failure_class`, `remarks`,
     /// `failed_repeats`, `void_repeats`, `p_best` and `p_within_5_percent`,
-    /// `preferred` (of the first ones that cannot be told apart), and of metrics that may be zero or negative
-    /// `<metric>.mean`, the arithmetic mean that their `.low` and `.high` are of. Where
-    /// the objective is one: `baseline_difference` with `.low` and `.high`.
+    /// `preferred` (of the first ones that are not distinguishable), and of metrics
+    /// that may be zero or negative `<metric>.mean`, the arithmetic mean that their
+    /// `.low` and `.high` are of. Where the objective is one: `baseline_difference`
+    /// with `.low` and `.high`.
     ///
     /// # Errors
     /// When polars refuses the columns; a bug, since they are all of one length.
@@ -23,17 +26,13 @@ impl Ranking {
         let rows = &self.rows;
         let mut columns = place_columns(self);
         for (index, metric) in self.metrics.iter().enumerate() {
-            let mut push = |end: &str, read: &dyn Fn(&Estimate) -> Option<f64>| {
-                let values = rows.iter().map(|row| row.estimates[index].as_ref().and_then(read));
-                columns.push(column(&format!("{metric}.{end}"), values.collect()));
-            };
-            push("geomean", &|estimate| estimate.geomean);
-            push("low", &|estimate| Some(estimate.interval?.low));
-            push("high", &|estimate| Some(estimate.interval?.high));
+            for figure in [RankingFigure::Geomean, RankingFigure::Low, RankingFigure::High] {
+                columns.push(self.figure_column(index, metric, figure));
+            }
         }
         for (index, metric) in self.constrained.iter().enumerate() {
             let verdicts = rows.iter().map(|row| Some(row.constraints[index].verdict.as_str()));
-            columns.push(column(&format!("constraint.{metric}"), verdicts.collect()));
+            columns.push(column(&metric.constraint_column(), verdicts.collect()));
         }
         let ratio = |read: &dyn Fn(&Ratio) -> f64| {
             rows.iter().map(|row| row.baseline_ratio.as_ref().map(read)).collect()
@@ -46,7 +45,9 @@ impl Ranking {
         columns.push(column("baseline_ratio.low", ratio(&|r| r.interval.low)));
         columns.push(column("baseline_ratio.high", ratio(&|r| r.interval.high)));
         columns.push(texts(rows, "failure_class", |row| row.failure_class.map(str::to_owned)));
-        columns.push(joined("remarks", rows, RankedConfiguration::all_remarks));
+        let remarks =
+            |row: &RankedConfiguration| row.all_remarks().iter().map(Remark::to_string).collect();
+        columns.push(joined("remarks", rows, remarks));
         columns.push(count(rows, "failed_repeats", |row| row.failed_repeats));
         columns.push(count(rows, "void_repeats", |row| row.void_repeats));
         let chance =
@@ -58,6 +59,17 @@ impl Ranking {
         Ok(DataFrame::new(rows.len(), columns)?)
     }
 
+    fn figure_column(&self, index: usize, metric: &MetricRef, figure: RankingFigure) -> Column {
+        let read = |estimate: &Estimate| match figure {
+            RankingFigure::Geomean => estimate.geomean,
+            RankingFigure::Mean => Some(estimate.mean),
+            RankingFigure::Low => estimate.interval.map(|interval| interval.low),
+            RankingFigure::High => estimate.interval.map(|interval| interval.high),
+        };
+        let values = self.rows.iter().map(|row| row.estimates[index].as_ref().and_then(read));
+        column(&metric.ranking_column(figure), values.collect())
+    }
+
     /// Arithmetic means and differences, where no ratio is taken.
     fn plain_columns(&self) -> Vec<Column> {
         let rows = &self.rows;
@@ -65,8 +77,7 @@ impl Ranking {
             |metric: &MetricRef| metric.known().is_some_and(|it| it.scale != Scale::Ratios);
         let mut columns = Vec::new();
         for (index, metric) in self.metrics.iter().enumerate().filter(|(_, it)| is_plain(it)) {
-            let means = rows.iter().map(|row| row.estimates[index].map(|estimate| estimate.mean));
-            columns.push(column(&format!("{metric}.mean"), means.collect()));
+            columns.push(self.figure_column(index, metric, RankingFigure::Mean));
         }
         if self.scale != Scale::Ratios {
             let mut push = |name: &str, read: fn((f64, Interval)) -> f64| {
@@ -93,7 +104,7 @@ fn place_columns(ranking: &Ranking) -> Vec<Column> {
         column("baseline", state(|row| row.baseline).collect()),
         column("simulated", vec![Some(ranking.simulated); rows.len()]),
         column("eligible", state(|row| row.eligible).collect()),
-        texts(rows, "reason", |row| row.reason.clone()),
+        texts(rows, "reason", RankedConfiguration::reason),
         count(rows, "launches", |row| row.launches),
         count(rows, "repeats", |row| row.repeats),
         count(rows, "failures", |row| row.failures),

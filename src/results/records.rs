@@ -83,12 +83,12 @@ impl RecordSink for ParquetRecords {
 
 fn io_error(error: ResultsError) -> io::Error {
     match error {
-        ResultsError::File { fault, .. } => fault,
+        ResultsError::File { error, .. } => error,
         other => io::Error::other(other),
     }
 }
 
-/// `<workload>[-case]-<repeat>.parquet`. What may not stand in a file name is
+/// `<workload>[-case]-<repeat>.parquet`. What is not allowed in a file name is
 /// written as `%` and its hexadecimal code, so that two cases never meet.
 pub fn file_name(key: &RepeatKey) -> String {
     let safe = |text: &str| -> String {
@@ -119,7 +119,7 @@ pub fn write(path: &Path, key: &RepeatKey, records: &[RequestRecord]) -> Result<
 /// # Errors
 /// When it cannot.
 pub fn check_place(path: &Path) -> Result<(), ResultsError> {
-    can_write(path).map_err(|fault| ResultsError::File { path: path.to_owned(), fault })
+    can_write(path).map_err(|error| ResultsError::File { path: path.to_owned(), error })
 }
 
 /// Writes the records of several repeats as one Parquet file, whole or not at all.
@@ -208,8 +208,8 @@ fn class_word(class: RequestErrorClass) -> Option<String> {
 /// When the file cannot be read or is not one of ours.
 pub fn read(path: &Path) -> Result<Vec<RequestRecord>, ResultsError> {
     let file =
-        File::open(path).map_err(|fault| ResultsError::File { path: path.to_owned(), fault })?;
-    let content = |fault: String| ResultsError::Content { path: path.to_owned(), fault };
+        File::open(path).map_err(|error| ResultsError::File { path: path.to_owned(), error })?;
+    let content = |problem: String| ResultsError::Content { path: path.to_owned(), problem };
     let frame = ParquetReader::new(file).finish().map_err(|error| content(error.to_string()))?;
     let table = Table { frame: &frame };
     (0..frame.height()).map(|row| table.record(row).map_err(|e| content(e.to_string()))).collect()
@@ -357,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_not_ours_is_told_by_name() {
+    fn the_error_of_a_foreign_file_names_it() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.parquet");
         std::fs::write(&path, "nonsense").unwrap();

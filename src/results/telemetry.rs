@@ -1,5 +1,5 @@
-//! A launch's telemetry as Parquet: one row per look, columns of what that source
-//! does not tell are null.
+//! A launch's telemetry as Parquet: one row per sample; columns that its source
+//! does not have are null.
 
 use std::path::Path;
 

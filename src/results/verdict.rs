@@ -1,23 +1,28 @@
-//! What a sweep's statistics carry, in words. With the strategy `grid` there are
-//! no confirmation launches, so nobody is called a winner: the best of many
-//! looks better than it is.
+//! What a sweep's statistics carry. With the strategy `grid` there are no
+//! confirmation launches, so nobody is called a winner: the best of many looks
+//! better than it is.
 
 use std::fmt;
 
+use serde::Serialize;
+
+use super::exclusion::{self, Exclusion};
+
 /// What can be said of the first rank.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "verdict", rename_all = "snake_case")]
 pub enum RankingVerdict {
     /// Nothing could be ranked.
     Nothing {
         /// Why not.
-        reason: String,
+        cause: NothingRanked,
     },
     /// One configuration could be ranked, so there is nothing to compare it with.
     Only {
         /// Its name.
         name: String,
     },
-    /// One configuration is told apart from all others.
+    /// One configuration is distinguishable from all others.
     First {
         /// Its name.
         name: String,
@@ -36,6 +41,24 @@ pub enum RankingVerdict {
     },
 }
 
+/// Why nothing could be ranked.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum NothingRanked {
+    /// The sweep has no configuration.
+    NoConfiguration,
+    /// The only configuration is excluded.
+    OnlyExcluded {
+        /// Why.
+        exclusions: Vec<Exclusion>,
+    },
+    /// All of them are excluded.
+    NoneEligible {
+        /// How many there are.
+        configurations: usize,
+    },
+}
+
 impl RankingVerdict {
     /// Whether anything could be ranked.
     pub fn ranked(&self) -> bool {
@@ -46,13 +69,13 @@ impl RankingVerdict {
 impl fmt::Display for RankingVerdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Nothing { reason } => write!(f, "nothing could be ranked: {reason}"),
+            Self::Nothing { cause } => write!(f, "nothing could be ranked: {cause}"),
             Self::Only { name } => {
                 write!(f, "{name} is the only configuration that could be ranked")
             }
             Self::First { name } => write!(f, "{name} ranks first"),
             Self::Tie { names } => {
-                write!(f, "tie: ranks 1-{} cannot be told apart", names.len())
+                write!(f, "tie: ranks 1-{} are not distinguishable", names.len())
             }
             Self::Insufficient { leader, more_launches } => write!(
                 f,
@@ -63,27 +86,16 @@ impl fmt::Display for RankingVerdict {
     }
 }
 
-/// How a bound stands against an interval.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum ConstraintVerdict {
-    /// The whole interval is within the bound.
-    Holds,
-    /// The bound lies inside the interval.
-    NotShown,
-    /// There is no value.
-    NotMeasured,
-    /// The whole interval is beyond the bound.
-    Violated,
-}
-
-impl ConstraintVerdict {
-    /// The word used in files.
-    pub fn as_str(self) -> &'static str {
+impl fmt::Display for NothingRanked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Holds => "holds",
-            Self::Violated => "violated",
-            Self::NotShown => "not_shown",
-            Self::NotMeasured => "not_measured",
+            Self::NoConfiguration => write!(f, "there is no configuration"),
+            Self::OnlyExcluded { exclusions } => {
+                write!(f, "{}", exclusion::joined(exclusions).unwrap_or_default())
+            }
+            Self::NoneEligible { configurations } => {
+                write!(f, "none of {configurations} configurations is eligible")
+            }
         }
     }
 }

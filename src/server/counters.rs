@@ -1,5 +1,6 @@
-//! The server's own counters: what certifies a cache hit, shows foreign
-//! traffic, and tells how the cache is configured.
+//! The server's own counters from `/metrics`: they certify a cache hit, show foreign
+//! traffic, and contain the configuration of the cache. The text format is read in
+//! `prometheus`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,12 +13,12 @@ use crate::server::prometheus::Scrape;
 const METRICS: Duration = Duration::from_secs(10);
 const RESIDENT: &str = "process_resident_memory_bytes";
 const STARTED: &str = "process_start_time_seconds";
-/// Seconds by which the start of one process may be told differently: some compute
-/// it anew from a clock that is set.
-const SAME_START: f64 = 2.0;
+/// Seconds by which the reported start of one process may vary: some servers compute it
+/// from a clock that is adjusted.
+const START_TOLERANCE: f64 = 2.0;
 const CACHE_CONFIG: &str = "vllm:cache_config_info";
 
-/// One reading of `/metrics`. What a server does not offer is `None`.
+/// One reading of `/metrics`. What a server does not support is `None`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Counters {
     /// Prompt tokens looked up in the prefix cache, since the start.
@@ -61,7 +62,7 @@ impl Counters {
         });
         let count = |names: &[&str]| {
             let sum = names.iter().find_map(|name| scrape.sum(name))?;
-            // Counters are whole numbers; anything else is no counter.
+            // Counters are whole numbers; anything else is not a counter.
             (sum >= 0.0 && sum.fract() == 0.0).then_some(sum as u64)
         };
         let gauge = |sum: Option<f64>| sum.filter(|value| value.is_finite());
@@ -97,7 +98,7 @@ impl Counters {
         }
     }
 
-    /// Scrapes `/metrics`; `None` where it is not offered or not reached.
+    /// Scrapes `/metrics`; `None` where it is not supported or not reachable.
     pub async fn scrape(http: &Http) -> Option<Self> {
         let answer = http.get("/metrics", METRICS).await.ok()?;
         (answer.status == 200).then(|| Self::parse(&answer.body))
@@ -116,15 +117,15 @@ impl Counters {
         let began = self.started.zip(before.started);
         back(self.requests, before.requests)
             || back(self.prompt_tokens, before.prompt_tokens)
-            || began.is_some_and(|(now, before)| now - before > SAME_START)
+            || began.is_some_and(|(now, before)| now - before > START_TOLERANCE)
     }
 
-    /// Tokens per KV block, where it is told.
+    /// Tokens per KV block, where it is shown.
     pub fn block_size(&self) -> Option<u64> {
         self.cache_config.get("block_size")?.parse().ok().filter(|size| *size > 0)
     }
 
-    /// Whether prefix caching is on, where it is told.
+    /// Whether prefix caching is on, where it is shown.
     pub fn prefix_caching(&self) -> Option<bool> {
         match self.cache_config.get("enable_prefix_caching").map(String::as_str) {
             Some("True" | "true") => Some(true),
@@ -187,6 +188,6 @@ vllm:cache_config_info{block_size="128",enable_prefix_caching="True",engine="0",
         assert!(!read(6, 1.795_501_506_53e9).is_restarted_since(&before), "a clock was set");
         assert!(read(4, 1.795_501_505_53e9).is_restarted_since(&before));
         assert!(read(6, 1.795_501_525_53e9).is_restarted_since(&before));
-        assert!(!Counters::default().is_restarted_since(&before), "nothing is told");
+        assert!(!Counters::default().is_restarted_since(&before), "nothing is shown");
     }
 }

@@ -1,5 +1,6 @@
-//! Effective values: what the running server shows that it runs with, held
-//! against what was asked for. An echo of the command line is no proof.
+//! Effective values: what the running server shows that it runs with, and for each
+//! requested flag how far that proves that the flag acts. An echo of the command line
+//! proves only that the flag arrived. Where values are shown is read in `observed`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,27 +14,31 @@ use crate::server::counters::Counters;
 use crate::server::http::Http;
 use crate::server::observed::{ALWAYS, Shown, observe};
 
-/// How far a requested flag is proven.
+pub use crate::server::observed::Sources;
+
+/// How we know that a requested flag acts, and whether it does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FlagProof {
-    /// The engine's state shows the requested value.
+    /// The engine's state shows the requested value: the flag acts.
     Honoured,
-    /// The engine's state shows another value.
+    /// The engine's state shows another value: the flag does not act.
     Overridden,
-    /// Only the command line was printed back.
+    /// Only the command line was printed back: the flag arrived, no more is known.
     Echoed,
-    /// The server shows nothing of it.
+    /// The server shows nothing of it, or the proof is of a kind that a newer version knows.
+    #[serde(other)]
     Unknown,
 }
 
-/// One flag as the running server shows it.
+/// One effective value: a flag as the running server shows it, with its proof.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Effective {
     /// The value shown; `None` where nothing is shown.
     pub value: Option<Value>,
-    /// How far the request is proven; `None` where the flag was not requested.
-    pub verdict: Option<FlagProof>,
+    /// The proof of the flag; `None` where the flag was not requested.
+    #[serde(rename = "verdict")]
+    pub proof: Option<FlagProof>,
     /// Where the value was read: `metrics`, `models`, `log`, `server_info`, `inspect`.
     pub source: String,
 }
@@ -41,20 +46,7 @@ pub struct Effective {
 /// Effective values by canonical flag name.
 pub type EffectiveValues = BTreeMap<String, Effective>;
 
-/// What a running server shows of itself.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Sources<'a> {
-    /// `/metrics`.
-    pub counters: Option<&'a Counters>,
-    /// `max_model_len` of `/v1/models`.
-    pub max_model_len: Option<u64>,
-    /// `/server_info?config_format=json`, offered in dev mode.
-    pub server_info: Option<&'a Value>,
-    /// The start-up log.
-    pub log: Option<&'a str>,
-}
-
-/// What the container's own record says was started.
+/// What the container's own record shows that was started.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Inspected {
     /// The image's id.
@@ -65,31 +57,30 @@ pub struct Inspected {
 
 /// Adds what the container's record shows to what the server shows of itself:
 /// the image, and for flags of which the server shows nothing, the arguments
-/// that it was started with. They are an echo, no proof.
+/// that it was started with. They are an echo: they do not prove that a flag acts.
 pub fn add_inspected(values: &mut EffectiveValues, inspected: &Inspected) {
     let source = || "inspect".to_owned();
     for (name, shown) in values.iter_mut().filter(|(_, shown)| shown.value.is_none()) {
         if let Some(value) = inspected.flags.get(name) {
-            let (value, verdict) = (Some(value.clone()), Some(FlagProof::Echoed));
-            *shown = Effective { value, verdict, source: source() };
+            let (value, proof) = (Some(value.clone()), Some(FlagProof::Echoed));
+            *shown = Effective { value, proof, source: source() };
         }
     }
     let value = Some(Value::from(inspected.image.as_str()));
-    values.insert("image".to_owned(), Effective { value, verdict: None, source: source() });
+    values.insert("image".to_owned(), Effective { value, proof: None, source: source() });
 }
 
-/// Time for a server to show its configuration.
-/// (`/server_info` collects the whole environment, with several processes).
-const SHOW: Duration = Duration::from_secs(30);
+/// Time for `/server_info`, which starts several processes to collect its environment.
+const SERVER_INFO: Duration = Duration::from_secs(30);
 
-/// Asks a server for what it shows, and judges it against what was requested.
-/// `log` is its start-up log, where there is one at hand.
+/// Asks a server for what it shows, and compares it with what was requested.
+/// `log` is its start-up log, where there is one.
 pub async fn of(server: &Server, log: Option<&str>, requested: &Flags) -> EffectiveValues {
     let http = Http::new(&server.endpoint).ok();
     let (mut counters, mut info) = (None, None);
     if let Some(http) = &http {
         counters = Counters::scrape(http).await;
-        let answer = http.get("/server_info?config_format=json", SHOW).await.ok();
+        let answer = http.get("/server_info?config_format=json", SERVER_INFO).await.ok();
         info = answer
             .filter(|answer| answer.status == 200)
             .and_then(|answer| serde_json::from_str::<Value>(&answer.body).ok());
@@ -113,10 +104,10 @@ pub fn read(sources: &Sources<'_>, requested: &Flags) -> EffectiveValues {
         .map(|(name, value)| (name.clone(), judge(value, observed.get(name))))
         .collect();
     for (name, shown) in observed {
-        if shown.proof && ALWAYS.contains(&name.as_str()) {
+        if shown.is_state && ALWAYS.contains(&name.as_str()) {
             let source = shown.source.to_owned();
             let value = Some(shown.value);
-            values.entry(name).or_insert(Effective { value, verdict: None, source });
+            values.entry(name).or_insert(Effective { value, proof: None, source });
         }
     }
     values
@@ -124,19 +115,19 @@ pub fn read(sources: &Sources<'_>, requested: &Flags) -> EffectiveValues {
 
 fn judge(requested: &Value, shown: Option<&Shown>) -> Effective {
     let Some(shown) = shown else {
-        let verdict = Some(FlagProof::Unknown);
-        return Effective { value: None, verdict, source: "none".to_owned() };
+        let proof = Some(FlagProof::Unknown);
+        return Effective { value: None, proof, source: "none".to_owned() };
     };
-    let verdict = match (shown.proof, agree(requested, &shown.value)) {
+    let proof = match (shown.is_state, agree(requested, &shown.value)) {
         (false, _) => FlagProof::Echoed,
         (true, Some(true)) => FlagProof::Honoured,
         (true, Some(false)) => FlagProof::Overridden,
-        // `auto` leaves the choice to the engine: what it chose is neither.
+        // `auto` leaves the choice to the engine: its choice proves nothing.
         (true, None) => FlagProof::Unknown,
     };
     Effective {
         value: Some(shown.value.clone()),
-        verdict: Some(verdict),
+        proof: Some(proof),
         source: shown.source.to_owned(),
     }
 }
@@ -198,9 +189,9 @@ mod tests {
         value.as_object().expect("an object").clone().into_iter().collect()
     }
 
-    fn verdict(log: &str, requested: &Value) -> BTreeMap<String, Option<FlagProof>> {
+    fn proofs(log: &str, requested: &Value) -> BTreeMap<String, Option<FlagProof>> {
         let sources = Sources { log: Some(log), ..Sources::default() };
-        read(&sources, &flags(requested)).into_iter().map(|(k, v)| (k, v.verdict)).collect()
+        read(&sources, &flags(requested)).into_iter().map(|(k, v)| (k, v.proof)).collect()
     }
 
     const ENGINE: &str = "(EngineCore pid=1) INFO [core.py:1] Initializing a V1 LLM engine (v0.11.0) \
@@ -208,11 +199,11 @@ mod tests {
         x=Cfg(enable_chunked_prefill=False), enable_prefix_caching=True, enable_chunked_prefill=True, seed=0";
 
     #[test]
-    fn an_override_is_told_and_an_echo_is_no_proof() {
+    fn an_override_is_shown_and_an_echo_proves_nothing() {
         let log = format!(
             "non-default args: {{'max_num_seqs': 8, 'enable_chunked_prefill': False, 'api_key': '***'}}\n{ENGINE}\n"
         );
-        let seen = verdict(
+        let seen = proofs(
             &log,
             &json!({"enable-chunked-prefill": false, "max-num-seqs": 8, "enable-prefix-caching": true,
                    "dtype": "bfloat16", "api-key": "sk", "swap-space": 4, "seed": null}),
@@ -227,7 +218,15 @@ mod tests {
     }
 
     #[test]
-    fn the_container_s_record_fills_in_where_the_server_is_silent() {
+    fn a_proof_is_stored_under_the_key_of_older_files() {
+        let unknown =
+            Effective { value: None, proof: Some(FlagProof::Unknown), source: "none".to_owned() };
+        let stored = json!({"value": null, "verdict": "unknown", "source": "none"});
+        assert_eq!(serde_json::to_value(&unknown).expect("JSON"), stored);
+    }
+
+    #[test]
+    fn the_container_record_completes_what_the_server_shows() {
         let sources = Sources { log: Some(ENGINE), ..Sources::default() };
         let mut values =
             read(&sources, &flags(&json!({"swap-space": 4, "dtype": "bfloat16", "seed": 1})));
@@ -236,10 +235,10 @@ mod tests {
             flags: flags(&json!({"swap-space": 4, "dtype": "float16", "seed": 1})),
         };
         add_inspected(&mut values, &inspected);
-        let told = |name: &str| (values[name].verdict, values[name].source.as_str());
-        assert_eq!(told("swap-space"), (Some(FlagProof::Echoed), "inspect"));
-        assert_eq!(told("dtype"), (Some(FlagProof::Honoured), "log"), "proof is not overwritten");
-        assert_eq!(told("image"), (None, "inspect"));
+        let shown = |name: &str| (values[name].proof, values[name].source.as_str());
+        assert_eq!(shown("swap-space"), (Some(FlagProof::Echoed), "inspect"));
+        assert_eq!(shown("dtype"), (Some(FlagProof::Honoured), "log"), "proof is not overwritten");
+        assert_eq!(shown("image"), (None, "inspect"));
         assert_eq!(values["image"].value, Some(json!("sha256:1")));
     }
 
@@ -262,7 +261,7 @@ mod tests {
     fn the_last_start_in_a_log_counts() {
         let log =
             format!("{ENGINE}\n{}", ENGINE.replace("prefix_caching=True", "prefix_caching=False"));
-        let seen = verdict(&log, &json!({"enable-prefix-caching": true}));
+        let seen = proofs(&log, &json!({"enable-prefix-caching": true}));
         assert_eq!(seen["enable-prefix-caching"], Some(FlagProof::Overridden));
     }
 }

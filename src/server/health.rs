@@ -1,5 +1,5 @@
-//! Whether a server lives, and whether it can still decode. `/health` alone
-//! proves little: it is 200 when the engine behind it is frozen.
+//! Whether a server is up, and whether it can still decode. `/health` alone proves
+//! little: its status is 200 even when the engine behind it is frozen.
 
 use std::time::{Duration, Instant};
 
@@ -10,14 +10,14 @@ use crate::server::{Endpoint, Server, ServerError};
 
 const HEALTH: Duration = Duration::from_secs(5);
 
-/// What `/health` says, by status code alone.
+/// The status of `/health`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Health {
-    /// 200: the API process lives.
+    /// 200: the API process is running.
     Up,
     /// Another status: 503 (or 500 in older releases) when the engine is known to be dead.
     NotYet(u16),
-    /// Nobody answers.
+    /// Nothing answers.
     Unreachable,
 }
 
@@ -29,7 +29,7 @@ pub async fn health(endpoint: &Endpoint) -> Health {
     }
 }
 
-/// Asks `/health` on connections that exist.
+/// Asks `/health` through a client that exists.
 pub async fn health_by(http: &Http) -> Health {
     match http.get("/health", HEALTH).await {
         Ok(answer) if answer.status == 200 => Health::Up,
@@ -83,7 +83,7 @@ pub async fn completion_proof(server: &Server, limit: Duration) -> Result<Durati
     let tokens = body.pointer("/usage/completion_tokens").and_then(Value::as_u64);
     let choice = body.pointer("/choices/0/finish_reason").and_then(Value::as_str);
     match (tokens, choice) {
-        // Servers that tell no usage tell why an answer ended.
+        // Servers that report no usage report why an answer ended.
         (None | Some(1..), Some(_)) => Ok(took),
         _ => Err(not_serving("a one-token completion came back without a token".to_owned())),
     }

@@ -1,6 +1,5 @@
-//! Plain requests to a server: no proxy, no redirects, no retries, bounded
-//! answers. Streams that are measured do not pass here; they are
-//! [`crate::bench`]'s.
+//! Plain requests to a server: no proxy, no redirects, no retries, bounded answers.
+//! Requests that are measured are not sent here but in `client`.
 
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use crate::server::Endpoint;
 /// vLLM closes idle connections after 5 s; a request on one that just closed would fail.
 const POOL_IDLE: Duration = Duration::from_secs(4);
 const CONNECT: Duration = Duration::from_secs(5);
-/// `/metrics` is 60 KB; a stranger's server must not fill the memory.
+/// `/metrics` is 60 KB; an untrusted server must not fill the memory.
 const MAX_BODY: usize = 16 << 20;
 
 /// Keeps connections to one endpoint. Cheap to clone.
@@ -31,10 +30,10 @@ pub struct Answer {
     pub body: String,
 }
 
-/// No answer, or none that can be used.
+/// Why there is no usable answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HttpError {
-    /// The address is none that can be asked.
+    /// The address cannot be used.
     #[error("{0}")]
     Address(String),
     /// Nobody answers there.
@@ -54,19 +53,7 @@ impl Http {
     /// # Errors
     /// An address that is not plain HTTP.
     pub fn new(endpoint: &Endpoint) -> Result<Self, HttpError> {
-        let url = reqwest::Url::parse(&endpoint.base_url)
-            .map_err(|error| HttpError::Address(format!("it is no URL ({error})")))?;
-        if url.scheme() != "http" {
-            let hint = if url.scheme() == "https" {
-                "https is not supported; give the server's plain http address, or a tunnel to it"
-            } else {
-                "it must begin with http://"
-            };
-            return Err(HttpError::Address(hint.to_owned()));
-        }
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err(HttpError::Address("credentials do not belong into a URL".to_owned()));
-        }
+        endpoint.http_url().map_err(HttpError::Address)?;
         let client = reqwest::Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
@@ -142,7 +129,7 @@ async fn read(request: reqwest::RequestBuilder) -> Result<Answer, HttpError> {
     Ok(Answer { status: status.as_u16(), body })
 }
 
-/// An error with its causes, in one line, without the URL (it is said elsewhere).
+/// The innermost cause of an error, without the URL, which the caller's message has.
 fn chain(error: &reqwest::Error) -> String {
     let mut source = std::error::Error::source(error);
     let mut text = None;

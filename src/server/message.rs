@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-/// Long enough for any message; a stranger's body is not told in full.
+/// Long enough for any message; a longer body is cut.
 const MAX_CHARS: usize = 1000;
 
 /// The message of an error object, in one line.

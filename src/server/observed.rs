@@ -1,14 +1,26 @@
 //! Where a running server shows its configuration: labels of `/metrics`, the
 //! models list, `/server_info` in dev mode, the start-up log. How what is shown
-//! stands to what was asked for is in [`crate::server::effective`].
+//! compares with what was asked for is in `effective`.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
 use crate::server::counters::Counters;
-use crate::server::effective::Sources;
 use crate::server::python;
+
+/// What a running server shows of itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sources<'a> {
+    /// `/metrics`.
+    pub counters: Option<&'a Counters>,
+    /// `max_model_len` of `/v1/models`.
+    pub max_model_len: Option<u64>,
+    /// `/server_info?config_format=json`, offered in dev mode.
+    pub server_info: Option<&'a Value>,
+    /// The start-up log.
+    pub log: Option<&'a str>,
+}
 
 /// One flag as it is shown.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,12 +28,12 @@ pub(super) struct Shown {
     pub(super) value: Value,
     pub(super) source: &'static str,
     /// Read from the engine's state; else the command line printed back.
-    pub(super) proof: bool,
+    pub(super) is_state: bool,
 }
 
 pub(super) type Observed = BTreeMap<String, Shown>;
 
-/// Flags that are worth showing where nobody asked for them, and values that are no flags.
+/// Flags that are shown even where they were not requested, and values that are not flags.
 pub(super) const ALWAYS: &[&str] = &[
     "block-size",
     "dtype",
@@ -60,11 +72,11 @@ const LABELS: &[(&str, &str)] = &[
     ("prefix_caching_hash_algo", "prefix-caching-hash-algo"),
 ];
 
-/// Keys of the engine's configuration whose flag is spelt otherwise.
+/// Keys of the engine's configuration whose flag is spelt differently.
 const RENAMED: &[(&str, &str)] =
     &[("max_seq_len", "max-model-len"), ("cache_dtype", "kv-cache-dtype")];
 
-/// Everything that the sources show, the best proof first.
+/// Everything that the sources show; of several values the strongest source counts.
 pub(super) fn observe(sources: &Sources<'_>) -> Observed {
     let mut observed = Observed::new();
     if let Some(counters) = sources.counters {
@@ -82,9 +94,9 @@ pub(super) fn observe(sources: &Sources<'_>) -> Observed {
     observed
 }
 
-fn show(observed: &mut Observed, flag: &str, value: Value, source: &'static str, proof: bool) {
+fn show(observed: &mut Observed, flag: &str, value: Value, source: &'static str, is_state: bool) {
     if !value.is_null() && !crate::flags::is_secret(flag) {
-        observed.entry(flag.to_owned()).or_insert(Shown { value, source, proof });
+        observed.entry(flag.to_owned()).or_insert(Shown { value, source, is_state });
     }
 }
 

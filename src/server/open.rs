@@ -1,4 +1,5 @@
-//! Opening a server: that it answers, accepts the key, and serves the model.
+//! Opening a server: whether it answers, accepts the key, and serves the model. Whether
+//! it can generate a token is checked in `health`.
 
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ const VERSION: Duration = Duration::from_secs(5);
 /// Why a server cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ServerError {
-    /// The address is none that can be asked.
+    /// The address cannot be used.
     #[error("cannot use {url}: {reason}")]
     Address {
         /// The address.
@@ -26,7 +27,7 @@ pub enum ServerError {
     Unreachable {
         /// The address.
         url: String,
-        /// What the network said.
+        /// The network's error.
         reason: String,
     },
     /// The key is missing or wrong.
@@ -90,14 +91,14 @@ fn list(names: &[String]) -> String {
 }
 
 impl Server {
-    /// Asks the server what it is: its models (with the key), and its version
-    /// where it tells. `model` must be one of the names that it serves, where it
+    /// Asks the server for its models (with the key) and, where it has one, its
+    /// version. `model` must be one of the names that it serves, where it
     /// lists them; without it the first one is taken.
     ///
     /// # Errors
     /// Which of these it was: unreachable, unauthorised, another model, another kind of server.
     pub async fn open(mut endpoint: Endpoint, model: Option<&str>) -> Result<Self, ServerError> {
-        // As clients of the OpenAI API are told it: with `/v1`.
+        // Addresses for clients of the OpenAI API end with `/v1`.
         let base = endpoint.base_url.trim_end_matches('/');
         endpoint.base_url = base.strip_suffix("/v1").unwrap_or(base).to_owned();
         let url = endpoint.base_url.clone();
@@ -111,8 +112,8 @@ impl Server {
             return Err(ServerError::unauthorized(&endpoint));
         }
         if answer.status >= 500 && answer.status != 501 {
-            let said = super::error_text(&answer.body);
-            let reason = format!("/v1/models gave HTTP {} ({said})", answer.status);
+            let message = super::error_text(&answer.body);
+            let reason = format!("/v1/models gave HTTP {} ({message})", answer.status);
             return Err(ServerError::NotServing { url, reason });
         }
         let models = match model {
@@ -161,7 +162,7 @@ fn models(answer: &Answer) -> Result<Vec<(String, Option<u64>)>, String> {
     if models.is_empty() { Err("/v1/models names no model".to_owned()) } else { Ok(models) }
 }
 
-/// The version, and whether the server says that it is simulated.
+/// The version, and whether the server reports that it is simulated.
 fn version(body: &str) -> (Option<String>, bool) {
     let body: Value = serde_json::from_str(body).unwrap_or_default();
     let version = body.get("version").and_then(Value::as_str).map(str::to_owned);

@@ -1,31 +1,31 @@
-//! What an engine can tell of the resources that its server uses: the one thing
-//! about an engine that telemetry may ask for.
+//! The resources that a running server uses, as its engine can report them. This trait is
+//! all that telemetry knows of an engine; each engine has its own implementation.
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-/// One look at what a server uses. What is not told is `None`.
+/// One sample of what a server uses. What is not known is `None`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ResourceSample {
-    /// CPU in use since the look before, in cores: 2.5 is two and a half.
+    /// CPU in use since the previous sample, in cores: 2.5 is two and a half.
     pub cpu_cores: Option<f64>,
     /// Memory in use, in bytes: of a container what `docker stats` shows (files
     /// that are merely cached left out), of processes their resident memory.
     pub memory_bytes: Option<u64>,
-    /// Most memory that it may use, in bytes; the whole machine's where nothing
+    /// Limit of its memory, in bytes; the whole machine's where nothing
     /// else limits a container.
     pub memory_limit_bytes: Option<u64>,
     /// Restarts since the launch.
     pub restarts: Option<u64>,
 }
 
-/// Looks at the resources of a running server. Looking must not disturb it, and
-/// ends with the last one who holds the probe.
+/// Samples the resources of a running server. Sampling must not disturb it, and ends when
+/// the probe is dropped.
 #[async_trait]
 pub trait ResourceProbe: Send + Sync {
-    /// One look; asked for about once a second, one at a time, and may take as
-    /// long. `None` when there is nothing to see any more; a look that failed is
-    /// a sample without values.
+    /// One sample; called about once a second, one at a time, and may take as long.
+    /// `None` when the server no longer exists; a failed attempt is a sample without
+    /// values.
     async fn sample(&self) -> Option<ResourceSample>;
 
     /// The GPUs that the server may use; `None` where that is not known.
@@ -34,7 +34,7 @@ pub trait ResourceProbe: Send + Sync {
     }
 }
 
-/// GPUs by their ids, as `NVIDIA_VISIBLE_DEVICES` and `CUDA_VISIBLE_DEVICES` hold
+/// GPUs by their ids, as `NVIDIA_VISIBLE_DEVICES` and `CUDA_VISIBLE_DEVICES` list
 /// them: indices as NVML counts, or UUIDs, of which the beginning is enough.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GpuIds(Vec<String>);

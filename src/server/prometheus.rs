@@ -1,6 +1,6 @@
-//! Reads Prometheus text: names, labels, values. Only what is asked for is
-//! found by name; `# HELP` and `# TYPE` lines say nothing that is needed here,
-//! and `_created` twins are other names.
+//! Reads Prometheus text: names, labels, values. Samples are found by their exact name;
+//! `# HELP` and `# TYPE` lines are skipped, and `_created` series are other names. What
+//! vLLM's metrics mean is in `counters`.
 
 /// One sample of a metric.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,12 +20,12 @@ pub struct Scrape {
 }
 
 impl Scrape {
-    /// Reads a text. Lines that are no samples are passed over.
+    /// Reads a text. Lines that are not samples are skipped.
     pub fn parse(text: &str) -> Self {
         Self::parse_where(text, |_| true)
     }
 
-    /// As [`Scrape::parse`], for the names that `wanted` accepts: histograms make
+    /// As [`Scrape::parse`], for the names that `wanted` accepts: histograms are
     /// most of the 60 KB.
     pub fn parse_where(text: &str, wanted: impl Fn(&str) -> bool) -> Self {
         let samples = text
@@ -107,7 +107,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn labels_values_and_twins() {
+    fn labels_values_and_created_series() {
         let scrape = Scrape::parse(concat!(
             "# HELP a_total help\n# TYPE a_total counter\n",
             "a_total{engine=\"0\",x=\"q\\\"\\\\\\n,}\"} 3.0\n",

@@ -1,5 +1,5 @@
-//! Reads what Python prints: literals, and lists of `key=value` as `repr` makes
-//! them. vLLM's log shows its configuration so.
+//! Reads what Python prints: literals, and lists of `key=value` as `repr` makes them.
+//! vLLM logs its configuration in this form; which parts matter is decided in `observed`.
 
 use serde_json::{Map, Number, Value};
 
@@ -33,7 +33,7 @@ pub(super) fn split(text: &str) -> Vec<&str> {
     parts
 }
 
-/// A literal as JSON; what is no literal is its text. Depth is bounded by `levels`.
+/// A literal as JSON; anything else as its text. Depth is bounded by `levels`.
 fn literal(text: &str, levels: u32) -> Value {
     let text = text.trim();
     match text {
@@ -74,7 +74,7 @@ fn pairs(text: &str, separator: char, levels: u32) -> Map<String, Value> {
         .collect()
 }
 
-/// Deep enough for any configuration; a stranger's log must not exhaust the stack.
+/// Deep enough for any configuration; an untrusted log must not exhaust the stack.
 const LEVELS: u32 = 16;
 
 /// A printed dict: `{'a': 1, 'b': [True, None]}`.

@@ -1,18 +1,18 @@
-//! A start, written before it is played: which lines come when, and whether it
-//! ends in a server or in an exit. Times are simulated seconds; waiting for them
-//! is [`super`]'s.
+//! A start, computed before it is played: which log lines are written when, and whether it
+//! ends in a server or in an exit. Times are simulated seconds; `boot` in the parent
+//! waits for them.
 
 use serde_json::Value;
 
 use super::faults::{Exit, Faults};
 use super::log::{Process, python, thousands};
-use super::memory::{self, Division, Unfit};
+use super::memory::{self, Division, MemoryError};
 use super::profile::GIB;
 use super::settings::{Refusal, Settings, acts};
 use super::{Options, VERSION};
 use crate::flags::{CommandLine, is_secret, parse_argv};
 
-/// Seconds until Python has imported what it needs and knows the command line.
+/// Seconds until Python has imported what it needs and parsed the command line.
 const IMPORTS: f64 = 6.0;
 /// Seconds from there to an engine process that starts loading.
 const PROCESSES: f64 = 6.0;
@@ -60,7 +60,7 @@ pub fn script(argv: &[String], options: &Options) -> Script {
 }
 
 impl Script {
-    /// Stretches or silences the start where that was asked for.
+    /// Applies the faults that lengthen or silence the start.
     fn disturb(&mut self, faults: &Faults) {
         let ready = self.seconds;
         if faults.silent_boot {
@@ -99,14 +99,14 @@ impl Writer {
             options.gpus, options.gpu.name, options.seed, options.speed
         ));
         self.now = IMPORTS / 2.0;
-        let line = parse_argv(argv).map_err(|fault| {
-            let usage = match fault.program {
+        let line = parse_argv(argv).map_err(|error| {
+            let usage = match error.program {
                 "vllm" => {
                     "usage: vllm [-h] [-v]\n            {chat,complete,serve,launch,bench,...}"
                 }
                 _ => "usage: vllm serve [model_tag] [options]",
             };
-            self.refuse(&Refusal { exit_code: 2, lines: vec![usage.into(), fault.to_string()] })
+            self.refuse(&Refusal { exit_code: 2, lines: vec![usage.into(), error.to_string()] })
         })?;
         let model = line.model.clone().unwrap_or_else(|| "Qwen/Qwen3-0.6B".into());
         self.banner(&model, &line);
@@ -125,11 +125,11 @@ impl Writer {
         self.configured(&settings);
         self.now += PROCESSES;
         if let Some(exit) = options.faults.exit {
-            return Err(self.provoked(exit));
+            return Err(self.injected(exit));
         }
         let fit = self.fit(&mut settings, options.other_memory_gib * GIB);
-        if let Err(unfit @ Unfit::NotFree { .. }) = fit {
-            return Err(self.engine_failed(&unfit.to_string()));
+        if let Err(error @ MemoryError::NotFree { .. }) = fit {
+            return Err(self.engine_failed(&error.to_string()));
         }
         self.load(&settings, &fit)?;
         let division = self.measure(&settings, fit)?;
@@ -138,9 +138,9 @@ impl Writer {
     }
 
     /// Divides the memory; a context that was left to vLLM gets as short as needed.
-    fn fit(&mut self, settings: &mut Settings, other: f64) -> Result<Division, Unfit> {
+    fn fit(&mut self, settings: &mut Settings, other: f64) -> Result<Division, MemoryError> {
         match memory::divide(settings, other) {
-            Err(Unfit::TooShort { length, estimate, .. }) if settings.fit_context => {
+            Err(MemoryError::TooShort { length, estimate, .. }) if settings.fit_context => {
                 settings.max_model_len = estimate;
                 let text = format!(
                     "Auto-fit max_model_len: reduced from {length} to {estimate} to fit in \
@@ -226,7 +226,11 @@ impl Writer {
         self.write(Process::EngineCore, "core.py:133", text);
     }
 
-    fn load(&mut self, settings: &Settings, fit: &Result<Division, Unfit>) -> Result<(), i32> {
+    fn load(
+        &mut self,
+        settings: &Settings,
+        fit: &Result<Division, MemoryError>,
+    ) -> Result<(), i32> {
         let text = format!("Starting to load model {}...", settings.model_argument);
         self.write(Process::Worker, "gpu_model_runner.py:4210", text);
         let bytes = settings.model.weight_bytes();
@@ -240,8 +244,8 @@ impl Writer {
                 100 * shard / shards
             ));
         }
-        if let Err(unfit @ Unfit::OutOfMemory { .. }) = fit {
-            return Err(self.engine_failed(&unfit.to_string()));
+        if let Err(error @ MemoryError::OutOfMemory { .. }) = fit {
+            return Err(self.engine_failed(&error.to_string()));
         }
         let place = "default_loader.py:501";
         self.write(Process::Worker, place, format!("Loading weights took {seconds:.2} seconds"));
@@ -254,7 +258,7 @@ impl Writer {
     fn measure(
         &mut self,
         settings: &Settings,
-        fit: Result<Division, Unfit>,
+        fit: Result<Division, MemoryError>,
     ) -> Result<Division, i32> {
         let began = self.now;
         let layers = settings.model.layers as f64;
@@ -265,8 +269,8 @@ impl Writer {
         }
         self.now += PROFILING;
         let fits = match fit {
-            Err(unfit @ (Unfit::NoBlocks | Unfit::TooShort { .. })) => {
-                return Err(self.engine_failed(&unfit.to_string()));
+            Err(error @ (MemoryError::NoBlocks | MemoryError::TooShort { .. })) => {
+                return Err(self.engine_failed(&error.to_string()));
             }
             other => other,
         };
@@ -285,7 +289,7 @@ impl Writer {
         if !settings.enforce_eager {
             self.now += CAPTURING_PER_LAYER * layers;
         }
-        let division = fits.map_err(|unfit| self.engine_failed(&unfit.to_string()))?;
+        let division = fits.map_err(|error| self.engine_failed(&error.to_string()))?;
         if !settings.enforce_eager {
             let text = format!(
                 "Graph capturing finished in {:.0} secs, took {:.2} GiB",
@@ -317,8 +321,8 @@ impl Writer {
         self.plain("INFO:     Application startup complete.");
     }
 
-    /// The end that was asked for.
-    fn provoked(&mut self, exit: Exit) -> i32 {
+    /// The exit of an injected fault.
+    fn injected(&mut self, exit: Exit) -> i32 {
         for (process, text) in exit.lines {
             match process {
                 Process::EngineCore => {

@@ -1,5 +1,6 @@
-//! The command `simulate`: its own options apart from vLLM's arguments, and the
-//! life of a stand-alone server from first line to exit code.
+//! The command `simulate`: separates its own options from vLLM's arguments, and runs a
+//! stand-alone server from the first log line to the exit code. The start itself is in
+//! `boot`, the server in `http`.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +17,7 @@ use crate::flags::canonical_name;
 /// An option of the simulator's own that is not understood.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct CommandError(String);
+pub struct ArgumentError(String);
 
 /// The simulator's own options: name, value (empty for a switch), and what it does.
 pub const OPTIONS: &[(&str, &str, &str)] = &[
@@ -24,15 +25,15 @@ pub const OPTIONS: &[(&str, &str, &str)] = &[
     ("--sim-gpus", "N", "how many of them (default 1)"),
     ("--sim-model", "NAME", "the known model to imitate under another name"),
     ("--sim-seed", "N", "seed of answers and noise (default 1)"),
-    ("--sim-launch", "N", "tells launches of one seed apart"),
+    ("--sim-launch", "N", "number of the launch: launches of one seed differ in noise"),
     ("--sim-speed", "FACTOR", "how much faster than real time (default 1)"),
-    ("--sim-other-memory", "GIB", "memory that others hold on every GPU"),
+    ("--sim-other-memory", "GIB", "memory in use by other programs on every GPU"),
     ("--sim-answers", "FILE", "scripted answers (JSON)"),
     ("--sim-fail", "CLASS", "provoke a failure: the start ends this way"),
     ("--sim-boot-seconds", "SECONDS", "simulated seconds of the start"),
-    ("--sim-silent-boot", "", "say nothing in the middle of the start"),
-    ("--sim-override", "FLAG=VALUE", "run with this in place of what is asked for"),
-    ("--sim-die-after", "N", "the engine dies after so many tokens"),
+    ("--sim-silent-boot", "", "log nothing in the middle of the start"),
+    ("--sim-override", "FLAG=VALUE", "run with this value instead of the requested one"),
+    ("--sim-die-after", "N", "the engine dies after N tokens"),
     ("--sim-freeze-after", "N", "the engine stops stepping after so many tokens"),
     ("--sim-silent-after", "N", "every answer falls silent after so many tokens"),
     ("--sim-unhealthy", "", "`/health` is 503"),
@@ -47,7 +48,7 @@ pub const OPTIONS: &[(&str, &str, &str)] = &[
 pub fn command_line(
     args: &[String],
     environment: impl IntoIterator<Item = (String, String)>,
-) -> Result<(Vec<String>, Options), CommandError> {
+) -> Result<(Vec<String>, Options), ArgumentError> {
     let gpu = profile::gpu("rtx-4090").expect("the table has the default GPU");
     let mut options = Options::new(gpu);
     options.environment = environment
@@ -68,19 +69,20 @@ pub fn command_line(
             None if set_switch(&mut options.faults, option) => continue,
             None => (option, args.next()),
         };
-        let value = value
-            .ok_or_else(|| CommandError(format!("argument --sim-{name}: expected one argument")))?;
+        let value = value.ok_or_else(|| {
+            ArgumentError(format!("argument --sim-{name}: expected one argument"))
+        })?;
         set(&mut options, name, value)?;
     }
     Ok((rest, options))
 }
 
-fn set(options: &mut Options, name: &str, value: &str) -> Result<(), CommandError> {
+fn set(options: &mut Options, name: &str, value: &str) -> Result<(), ArgumentError> {
     match name {
         "gpu" => {
             options.gpu = profile::gpu(value).ok_or_else(|| {
                 let names: Vec<_> = profile::gpu_names().collect();
-                CommandError(format!(
+                ArgumentError(format!(
                     "argument --sim-gpu: '{value}' is not known (known: {})",
                     names.join(", ")
                 ))
@@ -98,19 +100,19 @@ fn set(options: &mut Options, name: &str, value: &str) -> Result<(), CommandErro
         }
         "answers" => options.answers = script(value)?,
         "model" => options.model = Some(value.to_owned()),
-        _ => return provoke(&mut options.faults, name, value),
+        _ => return set_fault(&mut options.faults, name, value),
     }
     Ok(())
 }
 
 /// The scripted answers in a file.
-fn script(path: &str) -> Result<Script, CommandError> {
-    let fault = |text: String| CommandError(format!("argument --sim-answers: {path}: {text}"));
-    let text = std::fs::read_to_string(path).map_err(|error| fault(error.to_string()))?;
-    Script::read(&text).map_err(|error| fault(error.to_string()))
+fn script(path: &str) -> Result<Script, ArgumentError> {
+    let error = |text: String| ArgumentError(format!("argument --sim-answers: {path}: {text}"));
+    let text = std::fs::read_to_string(path).map_err(|source| error(source.to_string()))?;
+    Script::read(&text).map_err(|source| error(source.to_string()))
 }
 
-/// Sets an option that takes no value; false where it is none of these.
+/// Sets an option without a value; false where it is not one of these.
 fn set_switch(faults: &mut Faults, name: &str) -> bool {
     match name {
         "silent-boot" => faults.silent_boot = true,
@@ -120,12 +122,12 @@ fn set_switch(faults: &mut Faults, name: &str) -> bool {
     true
 }
 
-fn provoke(faults: &mut Faults, name: &str, value: &str) -> Result<(), CommandError> {
+fn set_fault(faults: &mut Faults, name: &str, value: &str) -> Result<(), ArgumentError> {
     let tokens = || number(name, value, |_| true).map(Some);
     match name {
         "fail" if !faults.fail(value) => {
             let classes: Vec<_> = super::faults::classes().collect();
-            return Err(CommandError(format!(
+            return Err(ArgumentError(format!(
                 "argument --sim-fail: '{value}' is not known (known: {})",
                 classes.join(", ")
             )));
@@ -139,7 +141,7 @@ fn provoke(faults: &mut Faults, name: &str, value: &str) -> Result<(), CommandEr
         "silent-after" => faults.silent_after = tokens()?,
         "override" => {
             let (flag, value) = value.split_once('=').ok_or_else(|| {
-                CommandError("argument --sim-override: expected FLAG=VALUE".into())
+                ArgumentError("argument --sim-override: expected FLAG=VALUE".into())
             })?;
             let value = serde_json::from_str(value).unwrap_or_else(|_| Value::from(value));
             faults.overridden.insert(canonical_name(flag), value);
@@ -147,7 +149,9 @@ fn provoke(faults: &mut Faults, name: &str, value: &str) -> Result<(), CommandEr
         _ => {
             let known: Vec<&str> = OPTIONS.iter().map(|(name, _, _)| *name).collect();
             let known = known.join(", ");
-            return Err(CommandError(format!("unrecognized option --sim-{name} (known: {known})")));
+            return Err(ArgumentError(format!(
+                "unrecognized option --sim-{name} (known: {known})"
+            )));
         }
     }
     Ok(())
@@ -157,11 +161,11 @@ fn number<T: std::str::FromStr>(
     name: &str,
     text: &str,
     valid: impl Fn(&T) -> bool,
-) -> Result<T, CommandError> {
+) -> Result<T, ArgumentError> {
     text.parse()
         .ok()
         .filter(valid)
-        .ok_or_else(|| CommandError(format!("argument --sim-{name}: invalid value: '{text}'")))
+        .ok_or_else(|| ArgumentError(format!("argument --sim-{name}: invalid value: '{text}'")))
 }
 
 /// Runs a stand-alone server: starts it, serves on its host and port until
@@ -174,8 +178,8 @@ pub async fn run(
 ) -> i32 {
     let (argv, options) = match command_line(args, environment) {
         Ok(split) => split,
-        Err(fault) => {
-            log(&format!("vllm-grid simulate: error: {fault}"));
+        Err(error) => {
+            log(&format!("vllm-grid simulate: error: {error}"));
             return 2;
         }
     };
@@ -200,13 +204,13 @@ pub async fn run(
 mod tests {
     use super::*;
 
-    fn split(line: &str) -> Result<(Vec<String>, Options), CommandError> {
+    fn split(line: &str) -> Result<(Vec<String>, Options), ArgumentError> {
         let args: Vec<String> = line.split(' ').map(str::to_owned).collect();
         command_line(&args, [("VLLM_API_KEY".into(), "k".into()), ("HOME".into(), "/".into())])
     }
 
     #[test]
-    fn own_options_are_taken_out_and_the_rest_is_vllms() {
+    fn own_options_are_removed_and_the_rest_is_for_vllm() {
         let (rest, options) = split(
             "serve Qwen/Qwen3-8B --sim-gpu h100 --max-num-seqs 8 --sim-speed=10 --sim-gpus 2",
         )
@@ -217,24 +221,24 @@ mod tests {
     }
 
     #[test]
-    fn faults_name_the_option() {
+    fn errors_name_the_option() {
         for (line, message) in [
             ("m --sim-gpu rtx-3090", "argument --sim-gpu: 'rtx-3090' is not known"),
             ("m --sim-speed 0", "argument --sim-speed: invalid value: '0'"),
             ("m --sim-speed", "argument --sim-speed: expected one argument"),
             ("m --sim-sped 3", "unrecognized option --sim-sped"),
         ] {
-            let fault = split(line).unwrap_err().to_string();
-            assert!(fault.starts_with(message), "{fault}");
+            let error = split(line).unwrap_err().to_string();
+            assert!(error.starts_with(message), "{error}");
         }
     }
 
     #[test]
-    fn the_options_that_are_told_are_those_there_are() {
+    fn every_listed_option_exists() {
         for (name, value, about) in OPTIONS {
             let line = format!("m {name} {}", if value.is_empty() { "" } else { "x=1" });
-            let told = split(line.trim_end()).err().map(|fault| fault.to_string());
-            let unknown = told.is_some_and(|told| told.starts_with("unrecognized"));
+            let error = split(line.trim_end()).err().map(|error| error.to_string());
+            let unknown = error.is_some_and(|error| error.starts_with("unrecognized"));
             assert!(!unknown && !about.is_empty(), "{name}");
         }
     }

@@ -1,6 +1,6 @@
 //! How long an engine step takes: a roofline over weights and KV cache, a fixed
 //! overhead, and the all-reduces of tensor parallelism. Seconds of simulated
-//! time; noise is in [`super::noise`].
+//! time; noise is in `noise`.
 //!
 //! Sources: the roofline model (Williams, Waterman, Patterson, CACM 52(4), 2009)
 //! applied to transformer inference as in "Efficiently Scaling Transformer
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_link_makes_tensor_parallelism_dear_in_prefill() {
+    fn a_slow_link_makes_tensor_parallelism_expensive_in_prefill() {
         let prefill = |gpu, size: u64| {
             let flags = json!({"tensor-parallel-size": size, "max-model-len": 8192});
             step(&cost("Qwen/Qwen3-8B", gpu, flags), 2048, 0)

@@ -1,7 +1,7 @@
-//! The engine's loop: takes requests, paces steps against absolute deadlines,
-//! hands out tokens. It has a thread of its own, because a step is often shorter
-//! than the millisecond that tokio's timers resolve; what a step holds is
-//! decided in [`super::scheduler`], how long it takes in [`super::pace`].
+//! The engine's loop: takes requests, paces steps against absolute deadlines, sends out
+//! tokens. It has a thread of its own, because a step is often shorter than the
+//! millisecond that tokio's timers resolve. What a step contains is decided in
+//! `scheduler`, how long it takes in `pace`.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,9 +19,9 @@ use super::metrics::{Finish, Metrics};
 use super::pace::Pace;
 use super::scheduler::{Produced, Request, RequestId, Scheduler};
 
-/// A schedule further behind than this is given up: the machine slept.
+/// A schedule further behind than this is restarted: the machine was suspended.
 const LARGEST_LAG: Duration = Duration::from_millis(250);
-/// vLLM writes its throughput line this often while there is something to say.
+/// vLLM writes its throughput line this often while there is something to report.
 const THROUGHPUT_INTERVAL: Duration = Duration::from_secs(10);
 
 enum Command {
@@ -122,7 +122,7 @@ impl Engine {
         }
     }
 
-    /// Empties the prefix cache; false while requests run or the engine is gone.
+    /// Empties the prefix cache; false while requests run or after the engine ended.
     pub async fn reset_prefix_cache(&self) -> bool {
         let (sender, done) = oneshot::channel();
         let _ = self.commands.send(Command::ResetPrefixCache(sender));
@@ -183,7 +183,7 @@ impl Answer {
     }
 
     /// The tokens that are there, at least one; `None` after the last, and when
-    /// the engine is gone.
+    /// the engine has ended.
     pub async fn next(&mut self) -> Option<Vec<Produced>> {
         let mut tokens = Vec::new();
         self.tokens.recv_many(&mut tokens, 4096).await;
@@ -251,7 +251,7 @@ impl Worker {
             let produced = self.scheduler.complete(&plan, self.seconds(self.schedule));
             self.generated += produced.len() as u64;
             if self.generated > self.die_after {
-                // Before the clients' channels close, so that they can tell death from stop.
+                // Before the clients' channels close, so that they can distinguish death from a stop.
                 self.dead.cancel();
                 self.log_death();
                 return;
@@ -279,7 +279,7 @@ impl Worker {
         arrived.drain(..).all(|command| self.obey(command))
     }
 
-    /// Waits for something to do; false when all handles are gone.
+    /// Waits for something to do; false when all handles are dropped.
     fn idle(&mut self, arrived: &mut Vec<Command>) -> bool {
         match self.receiver.recv_timeout(THROUGHPUT_INTERVAL) {
             Ok(command) => arrived.push(command),
@@ -310,7 +310,7 @@ impl Worker {
         }
     }
 
-    /// Sleeps until the step's end, collecting commands; false when all handles are gone.
+    /// Sleeps until the step's end, collecting commands; false when all handles are dropped.
     fn sleep(&mut self, arrived: &mut Vec<Command>) -> bool {
         loop {
             let now = Instant::now();

@@ -1,25 +1,25 @@
-//! Failures on demand: what the physics does not produce by itself, so that
-//! readiness, classification and clean-up can be shown against a real process.
-//! Lines and exit codes are those seen of vLLM; nothing here happens unasked.
+//! Fault injection: failures that the cost model does not produce by itself, so that
+//! readiness, classification and clean-up can be tested against a real process. Lines and
+//! exit codes are those observed of vLLM. Without an option, nothing is injected.
 
 use super::log::Process;
 use crate::configuration::Flags;
 
-/// The death of the engine as clients and log are told of it.
+/// The message to clients and in the log when the engine has died.
 pub const ENGINE_DEAD: &str =
     "EngineCore encountered an issue. See stack trace (above) for the root cause.";
 
-/// What is to go wrong. Nothing by default.
+/// The injected faults. None by default.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Faults {
     /// The start ends this way.
     pub exit: Option<Exit>,
     /// The start takes this many simulated seconds in place of its own.
     pub boot_seconds: Option<f64>,
-    /// The start says nothing between its first lines and its last.
+    /// The start logs nothing between its first lines and its last.
     pub silent_boot: bool,
-    /// The engine runs with these in place of what was asked for. The command
-    /// line is echoed as given.
+    /// The engine runs with these in place of the requested values. The command
+    /// line is echoed unchanged.
     pub overridden: Flags,
     /// The engine dies after so many generated tokens, and the process ends with code 0.
     pub die_after: Option<u64>,
@@ -145,7 +145,7 @@ pub fn classes() -> impl Iterator<Item = &'static str> {
 
 impl Faults {
     /// Makes the launch fail with this class; false where the class is not
-    /// known. `timeout` never gets ready and says nothing, `not_serving` gets
+    /// known. `timeout` never gets ready and logs nothing, `not_serving` gets
     /// ready and answers chats with 500, all others exit before they are ready.
     pub fn fail(&mut self, class: &str) -> bool {
         let class = class.replace('-', "_");
@@ -169,7 +169,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_class_can_be_asked_for_in_either_spelling() {
+    fn every_class_is_accepted_in_either_spelling() {
         for class in classes() {
             assert!(Faults::default().fail(class), "{class}");
             assert!(Faults::default().fail(&class.replace('_', "-")), "{class}");

@@ -1,5 +1,5 @@
 //! vLLM's endpoints in front of the engine: keys, models, chat, metrics.
-//! Bodies are made in [`super::protocol`], tokens in [`super::engine`].
+//! Bodies are made in `protocol`, tokens in `engine`.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ use super::{Booted, Ending, Options, VERSION, text, tokens};
 const LARGEST_BODY: usize = 256 << 20;
 /// Connections get this long to end after a stop.
 const GRACE: Duration = Duration::from_secs(2);
-/// How long `/health` is 503 after the engine's death, before nobody listens any more.
+/// How long `/health` is 503 after the engine's death, before the port is closed.
 const LINGER: Duration = Duration::from_secs(1);
 
 struct Server {
@@ -77,7 +77,7 @@ pub(super) async fn serve(
     let deadline = async {
         stopped().await;
         if engine.is_dead() {
-            // For a moment the HTTP server outlives its engine, and says so.
+            // For a moment the HTTP server outlives its engine, and reports the death.
             tokio::time::sleep(LINGER).await;
         }
         let message = "[shutdown] API server: shutdown triggered";
@@ -296,7 +296,7 @@ fn accept(
     Ok(Reply::ask(&server.engine, request, prompt, outline))
 }
 
-/// What is said: by script, as demanded, or at random.
+/// The content of the answer: by script, as demanded, or at random.
 fn output(
     server: &Server,
     request: &ChatRequest,

@@ -1,7 +1,7 @@
 //! The paged KV cache: blocks of a fixed number of tokens with reference
 //! counts, prefix caching by a chain of block hashes, and eviction of the least
-//! recently used. Pure bookkeeping; when blocks are asked for is decided in
-//! [`super::scheduler`].
+//! recently used. Pure bookkeeping; when blocks are allocated is decided in
+//! `scheduler`.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -86,7 +86,7 @@ impl KvCache {
         1.0 - self.free as f64 / self.blocks.len() as f64
     }
 
-    /// The blocks that hold the longest cached prefix of `hashes`.
+    /// The blocks of the longest cached prefix of `hashes`.
     pub fn lookup(&self, hashes: &[BlockHash]) -> Vec<BlockId> {
         if !self.caching {
             return Vec::new();
@@ -94,7 +94,7 @@ impl KvCache {
         hashes.iter().map_while(|hash| self.cached.get(hash).copied()).collect()
     }
 
-    /// How many of `blocks` nobody uses at present: taking them over lowers the
+    /// How many of `blocks` are not in use at present: taking them over lowers the
     /// number of free blocks.
     pub fn unreferenced(&self, blocks: &[BlockId]) -> usize {
         blocks.iter().filter(|id| self.blocks[**id as usize].references == 0).count()
@@ -301,24 +301,24 @@ mod tests {
         #[test]
         fn blocks_are_conserved(actions in prop::collection::vec((0u8..3, 0usize..6, 0u64..8), 1..200)) {
             let mut cache = KvCache::new(16, 4, true);
-            let mut held: Vec<Vec<BlockId>> = Vec::new();
+            let mut requests: Vec<Vec<BlockId>> = Vec::new();
             for (action, count, hash) in actions {
                 match action {
                     0 => if let Some(blocks) = cache.take(count) {
                         if let Some(first) = blocks.first() { cache.publish(*first, hash); }
-                        held.push(blocks);
+                        requests.push(blocks);
                     },
                     1 => {
                         let found = cache.lookup(&[hash]);
                         cache.share(&found);
-                        held.push(found);
+                        requests.push(found);
                     }
-                    _ => if !held.is_empty() {
-                        let blocks = held.remove(count % held.len());
+                    _ => if !requests.is_empty() {
+                        let blocks = requests.remove(count % requests.len());
                         cache.release(&blocks);
                     },
                 }
-                let mut used: Vec<BlockId> = held.iter().flatten().copied().collect();
+                let mut used: Vec<BlockId> = requests.iter().flatten().copied().collect();
                 used.sort_unstable();
                 used.dedup();
                 prop_assert_eq!(cache.free_blocks() + used.len(), 16);

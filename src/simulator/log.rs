@@ -1,5 +1,5 @@
-//! The log in vLLM's form. Lines go to a sink that the caller hands in; nothing
-//! is printed here. What the lines say at start-up is in [`super::boot`].
+//! The log in vLLM's form. Lines go to a sink that the caller passes in; nothing is printed
+//! here. The lines of a start are composed in `boot`.
 
 use std::fmt;
 use std::sync::Arc;

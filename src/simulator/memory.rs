@@ -16,7 +16,7 @@ const CONTEXT: f64 = 0.4 * GIB;
 const LIBRARIES: f64 = 0.1 * GIB;
 /// NCCL's buffers where several GPUs work together.
 const NCCL: f64 = 0.35 * GIB;
-/// Copies of fp32 logits that sampling holds at its peak: logits, sorted values, probabilities.
+/// Copies of fp32 logits in memory at the peak of sampling: logits, sorted values, probabilities.
 const LOGIT_COPIES: f64 = 3.0;
 
 /// How the memory of one GPU is divided, bytes.
@@ -40,8 +40,8 @@ pub struct Division {
 
 /// Why a launch does not fit.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum Unfit {
-    /// Somebody else holds the memory, or too much of it is asked for.
+pub enum MemoryError {
+    /// Other programs use the memory, or too much of it is requested.
     #[error(
         "ValueError: Free memory on device cuda:0 ({free:.2}/{total:.2} GiB) on startup is less \
          than desired GPU memory utilization ({utilization}, {requested:.2} GiB). Decrease GPU \
@@ -52,7 +52,7 @@ pub enum Unfit {
         free: f64,
         /// The GPU's memory, GiB.
         total: f64,
-        /// The utilisation asked for.
+        /// The requested utilisation.
         utilization: f64,
         /// The memory that this means, GiB.
         requested: f64,
@@ -106,11 +106,11 @@ pub enum Unfit {
     },
 }
 
-/// Divides the memory of each GPU, `other` bytes of which somebody else holds.
+/// Divides the memory of each GPU, `other` bytes of which are in use by other programs.
 ///
 /// # Errors
 /// With vLLM's line where the launch does not fit.
-pub fn divide(settings: &Settings, other: f64) -> Result<Division, Unfit> {
+pub fn divide(settings: &Settings, other: f64) -> Result<Division, MemoryError> {
     let total = settings.gpu.memory_gib * GIB;
     let shards = (settings.tensor_parallel * settings.pipeline_parallel) as f64;
     let weights = settings.model.weight_bytes() / shards;
@@ -121,7 +121,7 @@ pub fn divide(settings: &Settings, other: f64) -> Result<Division, Unfit> {
     let requested = settings.utilization * total;
     let explicit = settings.kv_cache_memory_bytes.map(|bytes| bytes as f64);
     if explicit.is_none() && free < requested {
-        return Err(Unfit::NotFree {
+        return Err(MemoryError::NotFree {
             free: free.max(0.0) / GIB,
             total: total / GIB,
             utilization: settings.utilization,
@@ -135,7 +135,7 @@ pub fn divide(settings: &Settings, other: f64) -> Result<Division, Unfit> {
         } else {
             (activations, free - weights - fixed)
         };
-        return Err(Unfit::OutOfMemory {
+        return Err(MemoryError::OutOfMemory {
             tried: tried / GIB,
             total: total / GIB,
             free: left.max(0.0) / GIB,
@@ -144,21 +144,21 @@ pub fn divide(settings: &Settings, other: f64) -> Result<Division, Unfit> {
     let kv_cache = explicit.unwrap_or(requested - weights - activations - fixed);
     let (blocks, tokens) = blocks(settings, kv_cache)?;
     if weights + activations + fixed + graphs + kv_cache > free {
-        return Err(Unfit::WarmUp { sequences: settings.max_num_seqs });
+        return Err(MemoryError::WarmUp { sequences: settings.max_num_seqs });
     }
     Ok(Division { weights, activations, fixed, graphs, kv_cache, blocks, tokens })
 }
 
-fn blocks(settings: &Settings, kv_cache: f64) -> Result<(u64, u64), Unfit> {
+fn blocks(settings: &Settings, kv_cache: f64) -> Result<(u64, u64), MemoryError> {
     let block_bytes = settings.kv_bytes_per_token() * settings.block_size as f64;
     let fitting = (kv_cache / block_bytes).max(0.0) as u64;
     let blocks = settings.blocks_override.unwrap_or(fitting);
     if blocks == 0 {
-        return Err(Unfit::NoBlocks);
+        return Err(MemoryError::NoBlocks);
     }
     let needed = settings.max_model_len.div_ceil(settings.block_size);
     if blocks < needed {
-        return Err(Unfit::TooShort {
+        return Err(MemoryError::TooShort {
             length: settings.max_model_len,
             needed: needed as f64 * block_bytes / GIB,
             available: blocks as f64 * block_bytes / GIB,
@@ -201,7 +201,13 @@ mod tests {
     use crate::configuration::Flags;
     use crate::simulator::profile;
 
-    fn fit(model: &str, gpu: &str, gpus: u32, other: f64, flags: Value) -> Result<Division, Unfit> {
+    fn fit(
+        model: &str,
+        gpu: &str,
+        gpus: u32,
+        other: f64,
+        flags: Value,
+    ) -> Result<Division, MemoryError> {
         let flags: Flags = serde_json::from_value(flags).unwrap();
         let gpu = profile::gpu(gpu).unwrap();
         let environment = BTreeMap::new();
@@ -230,21 +236,21 @@ mod tests {
     }
 
     #[test]
-    fn half_a_4090_does_not_hold_it() {
+    fn half_of_a_4090_is_too_small() {
         let flags = json!({"gpu-memory-utilization": 0.5, "max-model-len": 16384});
-        let unfit = fit("Qwen/Qwen3-32B-AWQ", "rtx-4090", 1, 0.0, flags).unwrap_err();
-        assert!(unfit.to_string().contains("No available memory for the cache blocks"), "{unfit}");
+        let error = fit("Qwen/Qwen3-32B-AWQ", "rtx-4090", 1, 0.0, flags).unwrap_err();
+        assert!(error.to_string().contains("No available memory for the cache blocks"), "{error}");
     }
 
     #[test]
     fn a_context_that_does_not_fit_is_answered_with_one_that_does() {
         let flags = json!({"gpu-memory-utilization": 0.85});
-        let unfit = fit("Qwen/Qwen3-8B", "rtx-4090", 1, 0.0, flags).unwrap_err();
-        let Unfit::TooShort { length, estimate, .. } = unfit else { panic!("{unfit}") };
+        let error = fit("Qwen/Qwen3-8B", "rtx-4090", 1, 0.0, flags).unwrap_err();
+        let MemoryError::TooShort { length, estimate, .. } = error else { panic!("{error}") };
         assert_eq!(length, 40960);
         let flags = json!({"gpu-memory-utilization": 0.85, "max-model-len": estimate});
         assert!(fit("Qwen/Qwen3-8B", "rtx-4090", 1, 0.0, flags).is_ok());
-        let text = unfit.to_string();
+        let text = error.to_string();
         assert!(
             text.contains("To serve at least one request with the model's max seq len (40960)")
         );
@@ -262,16 +268,16 @@ mod tests {
         };
         let model = "Qwen/Qwen3-32B-AWQ";
         assert!(fit(model, "rtx-4090", 2, 0.6, flags(0.92)).is_ok());
-        let unfit = fit(model, "rtx-4090", 2, 0.6, flags(0.95)).unwrap_err();
-        assert!(matches!(unfit, Unfit::WarmUp { .. }), "{unfit}");
-        let unfit = fit(model, "rtx-4090", 2, 2.0, flags(0.95)).unwrap_err();
-        assert!(unfit.to_string().contains("on startup is less than desired GPU memory"));
+        let error = fit(model, "rtx-4090", 2, 0.6, flags(0.95)).unwrap_err();
+        assert!(matches!(error, MemoryError::WarmUp { .. }), "{error}");
+        let error = fit(model, "rtx-4090", 2, 2.0, flags(0.95)).unwrap_err();
+        assert!(error.to_string().contains("on startup is less than desired GPU memory"));
     }
 
     #[test]
     fn weights_that_do_not_fit_run_out_of_memory() {
-        let unfit = fit("Qwen/Qwen3-32B", "rtx-4090", 1, 0.0, json!({})).unwrap_err();
-        assert!(unfit.to_string().starts_with("torch.OutOfMemoryError: CUDA out of memory"));
+        let error = fit("Qwen/Qwen3-32B", "rtx-4090", 1, 0.0, json!({})).unwrap_err();
+        assert!(error.to_string().starts_with("torch.OutOfMemoryError: CUDA out of memory"));
     }
 
     #[test]

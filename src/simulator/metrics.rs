@@ -1,6 +1,6 @@
 //! The server's counters and their Prometheus text, with vLLM's names, labels
-//! and buckets. What is counted when is decided in [`super::engine`]; the order
-//! there matters: counters move after the tokens are on their way.
+//! and buckets. When something is counted is decided in `engine`; the order
+//! there matters: counters change after the tokens were sent.
 
 use std::fmt::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -68,7 +68,7 @@ pub struct Metrics {
     created: f64,
     model: String,
     cache_config: String,
-    /// Whether the prefix cache is asked at all.
+    /// Whether the prefix cache is in use.
     caching: bool,
     /// Requests in the batch.
     pub running: usize,
@@ -453,7 +453,7 @@ fn unix_seconds() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |elapsed| elapsed.as_secs_f64())
 }
 
-/// Resident memory of this process; `None` where the system does not tell.
+/// Resident memory of this process; `None` where the system does not report it.
 fn resident_bytes() -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;

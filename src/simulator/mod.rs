@@ -5,8 +5,7 @@
 //! GPU. The physics ([`scheduler`], [`kv_cache`], [`cost`], [`memory`],
 //! [`noise`]) is pure and runs in virtual time too ([`pace::replay`]); [`engine`]
 //! paces it against the clock, `http` puts vLLM's endpoints in front. Everything
-//! it serves says that it is simulated. It knows nothing of the rest of the
-//! crate but [`crate::flags`].
+//! it serves is marked as simulated. Of the rest of the crate it uses only the flags.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -36,7 +35,7 @@ pub mod settings;
 pub mod text;
 pub mod tokens;
 
-pub use command::{CommandError, OPTIONS, command_line, run};
+pub use command::{ArgumentError, OPTIONS, command_line, run};
 pub use log::LogSink;
 
 use self::cost::CostModel;
@@ -55,7 +54,7 @@ use self::settings::Settings;
 /// What `/version` and the log show: the release whose behaviour is imitated.
 pub const VERSION: &str = "0.32.0+simulated";
 
-/// What is simulated, beside vLLM's own command line.
+/// What is simulated, in addition to vLLM's own command line.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
     /// The kind of GPU ([`profile::gpu`]).
@@ -66,17 +65,17 @@ pub struct Options {
     pub seed: u64,
     /// Divides all times, the start's included; 1 is real time.
     pub speed: f64,
-    /// Memory that others hold on every GPU, GiB.
+    /// Memory in use by other programs on every GPU, GiB.
     pub other_memory_gib: f64,
     /// The known model to imitate where the command line names another one.
     pub model: Option<String>,
-    /// Tells launches of one seed apart: each has its own noise.
+    /// Number of the launch: launches of one seed differ in noise.
     pub launch: u64,
     /// Environment variables that vLLM reads (`VLLM_API_KEY`, ...).
     pub environment: BTreeMap<String, String>,
-    /// What is to go wrong.
+    /// Injected faults.
     pub faults: Faults,
-    /// What is said in place of random words.
+    /// Scripted answers in place of random words.
     pub answers: Script,
 }
 
@@ -118,7 +117,7 @@ pub enum Ending {
     EngineDied,
 }
 
-/// A started engine that nobody serves yet.
+/// A started engine that is not served yet.
 #[derive(Debug)]
 pub struct Booted {
     settings: Settings,

@@ -23,7 +23,7 @@ pub struct Noise {
 }
 
 impl Noise {
-    /// The noise of one launch: `seed` is the simulation's, `launch` tells its launches apart.
+    /// The noise of one launch: `seed` is the simulation's, `launch` the number of the launch.
     pub fn new(seed: u64, launch: u64) -> Self {
         let mut random = ChaCha8Rng::seed_from_u64(super::text::mix(seed, launch));
         let launch = (LAUNCH * normal(&mut random)).exp();

@@ -1,7 +1,6 @@
 //! What an answer is made of, token by token: thinking, text, tool calls. Random
 //! words by default; a call with random arguments where one is demanded, as
-//! constrained decoding makes a model without sense give one; or a script. How it
-//! looks on the wire is [`super::protocol`]'s.
+//! constrained decoding produces one; or a script. The form on the wire is in `protocol`.
 
 use std::cmp::Ordering;
 
@@ -35,14 +34,14 @@ pub struct Piece {
     pub text: String,
 }
 
-/// What one answer says.
+/// The content of one answer.
 #[derive(Clone, Debug, Default)]
 pub struct Output {
     /// What the words are drawn from.
     seed: u64,
     /// Tokens of thinking before the words and the one that ends it.
     thinking: u64,
-    /// What is said instead of words, for as long as it lasts.
+    /// The script in place of random words, until it ends.
     pieces: Vec<Piece>,
 }
 
@@ -172,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn demanded_arguments_keep_the_schema_and_mean_nothing() {
+    fn demanded_arguments_are_random_within_the_schema() {
         let schema = json!({"type": "object", "required": ["city", "days"], "properties": {
             "city": {"type": "string"},
             "days": {"type": "integer", "minimum": 1},
@@ -188,7 +187,7 @@ mod tests {
         assert_ne!(nonsense(&schema, 1), nonsense(&schema, 2));
     }
     #[test]
-    fn a_script_is_said_token_by_token() {
+    fn a_script_is_sent_token_by_token() {
         let script = Scripted {
             reasoning: "so it is".into(),
             content: "yes, sir".into(),

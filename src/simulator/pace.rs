@@ -1,6 +1,6 @@
-//! From a step's plan to its duration: the cost model with the launch's noise.
-//! Also plays given arrivals in virtual time, without clock or sockets, which is
-//! how the physics is tested and how statistics can be tried at no cost.
+//! From a step's plan to its duration: the cost model with the launch's noise. It also
+//! replays arrivals in virtual time, without clock or sockets: so the physics is tested,
+//! and statistics can be tried at no cost.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,7 @@ use super::cost::CostModel;
 use super::noise::Noise;
 use super::scheduler::{Plan, Request, RequestId, Scheduler};
 
-/// Tells how long steps take.
+/// Computes how long steps take.
 #[derive(Debug)]
 pub struct Pace {
     cost: CostModel,
@@ -53,7 +53,7 @@ pub struct Trace {
     pub arrived: f64,
     /// First admission.
     pub admitted: f64,
-    /// When each token came.
+    /// When each token was generated.
     pub tokens: Vec<f64>,
     /// Prompt tokens found in the prefix cache.
     pub cached_tokens: u64,

@@ -1,6 +1,6 @@
-//! What the cost model knows of models and GPUs: architecture figures from the
-//! models' published `config.json`, hardware figures from NVIDIA's data sheets.
-//! How long anything takes is in [`super::cost`], what fits in [`super::memory`].
+//! The models and GPUs of the cost model: architecture figures from the models' published
+//! `config.json`, hardware figures from NVIDIA's data sheets. Durations are computed in
+//! `cost`, memory in `memory`.
 
 /// Bytes in a GiB.
 pub const GIB: f64 = 1_073_741_824.0;

@@ -1,6 +1,6 @@
 //! Requests and answers in the form of vLLM's OpenAI-compatible API, key by key
-//! as a real server sent them. Answers and their chunks are in [`answer`], what a
-//! request wants of its tools in [`tool_choice`]. Text alone: no sockets here.
+//! as a real server sent them. Answers and their chunks are in `answer`, the
+//! choice of tools in `tool_choice`. Text only: no sockets here.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -31,7 +31,7 @@ pub struct ChatRequest {
     /// Stream the answer.
     #[serde(default)]
     pub stream: Option<bool>,
-    /// What a stream tells of usage.
+    /// What a stream reports of usage.
     #[serde(default)]
     pub stream_options: Option<StreamOptions>,
     /// Deprecated name of the next.
@@ -67,7 +67,7 @@ pub struct ChatRequest {
 }
 
 impl ChatRequest {
-    /// Whether the chat template leaves the model room to think.
+    /// Whether the chat template lets the model think.
     pub fn thinking(&self) -> bool {
         let kwargs = self.chat_template_kwargs.as_ref();
         kwargs.and_then(|kwargs| kwargs.get("enable_thinking")?.as_bool()).unwrap_or(true)
@@ -86,7 +86,7 @@ impl ChatRequest {
 }
 
 /// Reads the body of `/v1/completions`: its options are a chat's, its prompt is
-/// a text or a list of token ids. 16 tokens are generated where no limit is given.
+/// a text or a list of token ids. 16 tokens are generated where there is no limit.
 ///
 /// # Errors
 /// A body that is no valid request.
@@ -171,7 +171,7 @@ impl Refused {
         Self::new(404, "NotFoundError", Some("model"), &message)
     }
 
-    /// The engine is gone.
+    /// The engine has ended.
     pub fn engine_dead() -> Self {
         Self::new(500, "InternalServerError", None, ENGINE_DEAD)
     }
@@ -198,14 +198,14 @@ pub fn output_limit(request: &ChatRequest, prompt: u64, context: u64) -> Result<
             ),
         ));
     }
-    let room = context - prompt;
+    let remaining = context - prompt;
     match request.max_completion_tokens.or(request.max_tokens) {
-        None => Ok(room),
+        None => Ok(remaining),
         Some(asked) if asked < 1 => Err(Refused::bad_request(
             Some("max_tokens"),
             &format!("max_tokens must be at least 1, got {asked}."),
         )),
-        Some(asked) if asked.unsigned_abs() > room => Err(Refused::bad_request(
+        Some(asked) if asked.unsigned_abs() > remaining => Err(Refused::bad_request(
             Some("input_tokens"),
             &format!(
                 "This model's maximum context length is {context} tokens. However, you requested \

@@ -1,6 +1,6 @@
 //! One request being answered: from the engine's tokens to the chunks of a
-//! stream or to a whole body. What is said is [`super::output`]'s, the form of both
-//! [`super::protocol`]'s.
+//! stream or to a whole body. The content is made in `output`, the form of both
+//! in `protocol`.
 
 use std::io;
 
@@ -27,16 +27,16 @@ pub(super) struct Outline {
     pub created: u64,
     /// What the answer is drawn from.
     pub seed: u64,
-    /// What is said.
+    /// The content.
     pub output: Output,
-    /// Whether an answer that ends with calls says so: that to a named call does
+    /// Whether an answer that ends with calls has that finish reason: that to a named call does
     /// not, as vLLM's.
     pub tell_calls: bool,
     /// Tokens at most.
     pub limit: u64,
-    /// Whether usage tells cached tokens.
+    /// Whether usage reports cached tokens.
     pub tell_cached: bool,
-    /// Tokens after which nothing comes any more.
+    /// Tokens after which nothing more is sent.
     pub silent_after: u64,
 }
 
@@ -166,7 +166,7 @@ impl Streaming {
             self.started = true;
             self.writer.role(&mut out, self.reply.usage(None));
         }
-        // Tokens that came while nobody looked share a chunk, as in vLLM.
+        // Tokens that were generated since the last chunk share one, as in vLLM.
         let last = produced.last();
         let usage = self.reply.usage(last);
         let finished = last.is_some_and(|token| token.finished);

@@ -1,10 +1,10 @@
 //! vLLM's V1 scheduler: which tokens of which requests go into the next step.
-//! Pure and deterministic: time comes in as a number, nothing is drawn.
+//! Pure and deterministic: time is an argument, nothing is random.
 //!
 //! Running requests come first, in order, then waiting ones in order, within
 //! one budget of tokens; prefill and decode share steps. When blocks run out the
 //! last running request is preempted and recomputed later. How long a step takes
-//! is in [`super::pace`], which block holds what in [`super::kv_cache`].
+//! is in `pace`, the contents of blocks in `kv_cache`.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -239,7 +239,7 @@ impl Scheduler {
         let mut plan = Plan::default();
         let mut budget = self.limits.batched_tokens;
         self.schedule_running(&mut plan, &mut budget);
-        // With everybody preempted the step would be empty: then the queue's turn comes at once.
+        // With every request preempted the step would be empty: the queue is admitted at once.
         if plan.preempted.is_empty() || plan.work.is_empty() {
             self.schedule_waiting(&mut plan, &mut budget, now);
         }
@@ -321,7 +321,7 @@ impl Scheduler {
         let reserved =
             if self.limits.reserve_full_prompt { state.known_tokens() } else { cached + tokens };
         let needed = reserved.div_ceil(size) as usize - found.len();
-        // With nobody running the mark would keep a fitting request out for ever.
+        // With no running request the mark would keep a fitting request out for ever.
         let mark = if self.running.is_empty() { 0.0 } else { self.limits.watermark };
         let kept = (mark * self.cache.blocks() as f64) as usize;
         if needed + self.cache.unreferenced(found) + kept > self.cache.free_blocks() {

@@ -1,13 +1,13 @@
-//! Scripted answers: what is said to a prompt that holds a given text, in place
-//! of random words. For tests of clients that score answers; the simulator knows
-//! nothing of what is asked.
+//! Scripted answers: the answer to a prompt that contains a certain text, in place of
+//! random words. For tests of clients that score answers; the simulator does not
+//! understand the question.
 
 use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::Value;
 
-/// Answers by a text that the last message holds. The first that fits is given.
+/// Answers by a text in the last message. The first that matches is sent.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Script(Arc<Vec<Scripted>>);
 
@@ -15,9 +15,9 @@ pub struct Script(Arc<Vec<Scripted>>);
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scripted {
-    /// The last message holds this text.
+    /// The last message contains this text.
     pub when: String,
-    /// Thinking; told apart where there is a reasoning parser.
+    /// Thinking; a field of its own where there is a reasoning parser.
     #[serde(default)]
     pub reasoning: String,
     /// The answer's text.

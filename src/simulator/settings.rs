@@ -1,7 +1,7 @@
-//! What a command line means to the engine: vLLM's defaults by GPU, both
-//! polarities of every switch; what vLLM refuses is in [`checks`]. Flags that the
-//! physics does not know are accepted and ignored; how arguments are split into
-//! flags is [`crate::flags`]'s.
+//! The effect of a command line on the engine: vLLM's defaults by GPU, both
+//! polarities of every switch; what vLLM refuses is in `checks`. Flags that do not
+//! act in the simulation are accepted and ignored. Arguments are split into flags in the
+//! room `flags`.
 
 use std::collections::BTreeMap;
 
@@ -135,7 +135,7 @@ pub struct Settings {
     pub quantization: Option<String>,
     /// `--enforce-eager`: no graph capture, slower steps, faster boot.
     pub enforce_eager: bool,
-    /// Whether usage tells cached tokens.
+    /// Whether usage reports cached tokens.
     pub prompt_tokens_details: bool,
     /// `--tool-call-parser`.
     pub tool_parser: Option<String>,

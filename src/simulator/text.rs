@@ -1,5 +1,5 @@
-//! What the simulated model says: seeded words, each exactly one token of
-//! [`super::tokens`], so that an answer sent back as history gives the tokens
+//! The text of the simulated model: seeded words, each exactly one token of
+//! `tokens`, so that an answer sent back as history gives the tokens
 //! that generation left in the cache.
 
 use super::tokens::piece_id;

@@ -1,6 +1,6 @@
 //! A pseudo-tokeniser: equal prefixes of text give equal prefixes of tokens, at
-//! about four characters a token, so that prefix caching meets what it would
-//! meet with a real vocabulary. It knows Qwen's chat template, and no more.
+//! about four characters a token, so that prefix caching behaves as
+//! with a real vocabulary. The only chat template is Qwen's.
 
 use serde::Deserialize;
 use serde_json::Value;

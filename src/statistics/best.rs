@@ -25,7 +25,7 @@ pub struct Chances {
 /// Steps from the least to the greatest value that the smallest mean may have.
 const STEPS: f64 = 160.0;
 
-/// Standard errors beside a mean that are looked at.
+/// Standard errors on either side of a mean that are integrated over.
 const REACH: f64 = 6.0;
 
 /// The chances of each arm that its mean is the smallest, and less than `margin`
@@ -33,15 +33,15 @@ const REACH: f64 = 6.0;
 ///
 /// The means are taken as independent, each t distributed around what was measured
 /// (what a flat prior leaves of the data). `P(best i)` is the integral of arm i's
-/// density times the probability that all others lie above, as R. E. Bechhofer has
-/// it (Ann. Math. Statist. 25, 1954), here on a grid. It says how the data lean and
-/// pays for no search: what is claimed rests on [`super::adjusted_to_first`].
+/// density times the probability that all others lie above, as in R. E. Bechhofer
+/// (Ann. Math. Statist. 25, 1954), here on a grid. It is an estimate
+/// without correction for the search: a claim needs `adjusted_to_first`.
 pub fn chances(arms: &[Belief], margin: f64) -> Vec<Chances> {
     let end = |sign: f64| arms.iter().map(move |arm| arm.mean + sign * REACH * arm.error);
     let from = end(-1.0).fold(f64::INFINITY, f64::min);
-    // Beyond the surely greatest value of the best one nobody else is the best.
+    // Above the greatest plausible value of the best arm, no arm is the best.
     let to = end(1.0).fold(f64::INFINITY, f64::min) + margin;
-    // The margin is whole steps, so that one look at each arm serves both questions.
+    // The margin is whole steps, so that both chances use the same grid.
     let back = (margin * STEPS / (to - from)).ceil().max(1.0);
     let step = margin / back;
     let (back, steps) = (back as usize, ((to - from) / step).ceil() as usize);
@@ -91,19 +91,19 @@ mod tests {
     fn of_two_normal_arms_the_chance_is_that_of_their_difference() {
         // P(a < b) with a difference of one standard error of it: 0.8413; below 1.5: 0.9332.
         let error = 1.0 / 2.0_f64.sqrt();
-        let told = chances(&[arm(0.0, error, 1e6), arm(1.0, error, 1e6)], 0.5);
-        assert!((told[0].best - 0.8413).abs() < 0.002, "{told:?}");
-        assert!((told[0].near - 0.9332).abs() < 0.002, "{told:?}");
-        assert!((told[0].best + told[1].best - 1.0).abs() < 0.002, "{told:?}");
-        assert!((told[1].near - 0.3085).abs() < 0.002, "{told:?}");
+        let found = chances(&[arm(0.0, error, 1e6), arm(1.0, error, 1e6)], 0.5);
+        assert!((found[0].best - 0.8413).abs() < 0.002, "{found:?}");
+        assert!((found[0].near - 0.9332).abs() < 0.002, "{found:?}");
+        assert!((found[0].best + found[1].best - 1.0).abs() < 0.002, "{found:?}");
+        assert!((found[1].near - 0.3085).abs() < 0.002, "{found:?}");
     }
 
     #[test]
     fn one_alone_is_the_best() {
-        let told = chances(&[arm(3.0, 0.2, 3.0)], 0.05);
-        assert!(told[0].best > 0.99 && told[0].near > 0.99, "{told:?}");
+        let found = chances(&[arm(3.0, 0.2, 3.0)], 0.05);
+        assert!(found[0].best > 0.99 && found[0].near > 0.99, "{found:?}");
         // One that is far off is not, however many there are.
-        let told = chances(&[arm(3.0, 0.01, 6.0), arm(9.0, 0.01, 6.0)], 0.05);
-        assert!(told[0].best > 0.999 && told[1].near < 0.001, "{told:?}");
+        let found = chances(&[arm(3.0, 0.01, 6.0), arm(9.0, 0.01, 6.0)], 0.05);
+        assert!(found[0].best > 0.999 && found[1].near < 0.001, "{found:?}");
     }
 }

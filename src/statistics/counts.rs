@@ -1,5 +1,5 @@
-//! What counts alone carry: exact intervals of a share and of a number of
-//! events, and exact tests of two of them. A count of 0 leaves room for more.
+//! What can be concluded from counts alone: exact intervals of a share and of a number of
+//! events, and exact tests of two of them. A count of 0 does not show a rate of 0.
 
 use statrs::distribution::{
     Beta, Binomial, ContinuousCDF, DiscreteCDF, Gamma, Hypergeometric, Normal,
@@ -26,7 +26,7 @@ impl Share {
         self.happened / self.tried as f64
     }
 
-    /// Whole times, at least and at most: no rounding makes it surer.
+    /// The times rounded down and up: rounding must not make an interval narrower.
     fn whole(self) -> (u64, u64) {
         // Sums of means miss whole numbers by a few ulps.
         let (low, high) = ((self.happened + 1e-9).floor(), (self.happened - 1e-9).ceil());
@@ -37,16 +37,16 @@ impl Share {
     /// confidence or fiducial limits*, Biometrika 26, 1934): its lower end from the
     /// times rounded down, its upper end from those rounded up.
     pub fn interval(self) -> Interval {
-        let (least, most) = self.whole();
+        let (floor, ceiling) = self.whole();
         let quantile = |happened: u64, spared: u64, probability| {
             let beta = Beta::new(happened as f64, spared as f64);
             beta.map_or(f64::NAN, |beta| beta.inverse_cdf(probability))
         };
-        let low = if least == 0 { 0.0 } else { quantile(least, self.tried - least + 1, TAIL) };
-        let high = if most == self.tried {
+        let low = if floor == 0 { 0.0 } else { quantile(floor, self.tried - floor + 1, TAIL) };
+        let high = if ceiling == self.tried {
             1.0
         } else {
-            quantile(most + 1, self.tried - most, 1.0 - TAIL)
+            quantile(ceiling + 1, self.tried - ceiling, 1.0 - TAIL)
         };
         Interval { low, high }
     }
@@ -77,9 +77,9 @@ impl Events {
     /// Garwood, *Fiducial limits for the Poisson distribution*, Biometrika 28,
     /// 1936). Events come in bursts as often as not: then it is too narrow.
     pub fn interval(self) -> Interval {
-        let (least, most) = (self.counted.floor(), self.counted.ceil());
-        let low = if least <= 0.0 { 0.0 } else { gamma_quantile(least, TAIL) };
-        let high = gamma_quantile(most.max(0.0) + 1.0, 1.0 - TAIL);
+        let (floor, ceiling) = (self.counted.floor(), self.counted.ceil());
+        let low = if floor <= 0.0 { 0.0 } else { gamma_quantile(floor, TAIL) };
+        let high = gamma_quantile(ceiling.max(0.0) + 1.0, 1.0 - TAIL);
         let repeats = self.repeats as f64;
         Interval { low: low / repeats, high: high / repeats }
     }
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn differences_of_few_are_not_sure() {
+    fn differences_of_small_counts_are_not_significant() {
         let p = |a: Share, b| a.p_of_difference(b);
         // R: fisher.test(matrix(c(4,0,3,1), 2), alternative = "greater")$p.value
         assert!((p(share(4.0, 4), share(3.0, 4)) - 0.5).abs() < 1e-9);
@@ -163,7 +163,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_interval_holds_its_share(happened in 0u64..40, more in 0u64..40) {
+        fn an_interval_contains_its_share(happened in 0u64..40, more in 0u64..40) {
             prop_assume!(happened + more > 0);
             let share = share(happened as f64, happened + more);
             let interval = share.interval();

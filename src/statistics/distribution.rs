@@ -1,12 +1,14 @@
-//! What a list of latencies is told as: `vllm bench serve`'s statistics, with
-//! percentiles only where the number of values carries them. Pure.
+//! The statistics of a list of latencies: those of `vllm bench serve`, with a percentile
+//! only where there are enough values for it. What is unknown about the true value is in
+//! `interval`.
 
 use crate::metric::{MetricValue, MetricValues};
 
-/// Values that a 95th percentile needs for a distribution-free bound at 95 %.
-pub(crate) const FOR_P95: usize = crate::workload::FOR_P95 as usize;
-/// The same for a 99th percentile.
-pub(crate) const FOR_P99: usize = crate::workload::FOR_P99 as usize;
+/// Values that a 95th percentile needs: with fewer, the largest value is no upper bound of
+/// it at 95 % (1 - 0.95^59 = 0.951).
+pub(crate) const FOR_P95: usize = 59;
+/// The same for a 99th percentile (1 - 0.99^299 = 0.950).
+pub(crate) const FOR_P99: usize = 299;
 
 /// Values in ascending order.
 #[derive(Clone, Debug, Default)]
@@ -23,14 +25,14 @@ impl Distribution {
         (!self.0.is_empty()).then(|| self.0.iter().sum::<f64>() / self.0.len() as f64)
     }
 
-    /// Standard deviation of the population, as numpy has it.
+    /// Standard deviation of the population, as numpy computes it.
     pub(crate) fn std(&self) -> Option<f64> {
         let mean = self.mean()?;
         let squares = self.0.iter().map(|value| (value - mean).powi(2)).sum::<f64>();
         Some((squares / self.0.len() as f64).sqrt())
     }
 
-    /// Between the two nearest values, as numpy has it.
+    /// Interpolated between the two nearest values, as numpy does.
     fn quantile(&self, share: f64) -> Option<f64> {
         let last = self.0.len().checked_sub(1)?;
         let place = share * last as f64;
@@ -58,7 +60,7 @@ impl Distribution {
         self.0.last().copied()
     }
 
-    /// Puts all of them down as `mean_<name>_ms`, ...
+    /// Inserts all of them as `mean_<name>_ms`, ...
     pub(crate) fn insert_into(&self, name: &str, metrics: &mut MetricValues) {
         for (statistic, value) in [
             ("mean", self.mean()),
@@ -79,11 +81,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn as_numpy_has_it() {
+    fn statistics_equal_those_of_numpy() {
         // np.percentile(range(1, 301), [50, 95, 99]), np.std(range(1, 301))
         let values = Distribution::of((1..=300).rev().map(f64::from));
         let near = |value: Option<f64>, expected: f64| {
-            assert!((value.expect("told") - expected).abs() < 1e-9, "{value:?} {expected}");
+            assert!((value.expect("a value") - expected).abs() < 1e-9, "{value:?} {expected}");
         };
         near(values.median(), 150.5);
         near(values.p95(), 285.05);
@@ -92,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_percentile_that_the_number_does_not_carry_is_not_told() {
+    fn a_percentile_needs_enough_values() {
         let of = |n: u32| Distribution::of((0..n).map(f64::from));
         assert_eq!((of(58).p95(), of(59).p95().is_some()), (None, true));
         assert_eq!((of(298).p99(), of(299).p99().is_some()), (None, true));

@@ -1,7 +1,7 @@
 //! Statistics under few launches: intervals, variance components, differences
 //! that survive the search for them. Pure: plain numbers in, plain numbers out.
 //! Values are logarithms wherever a ratio is meant, and counts have [`Share`] and
-//! [`Events`]; which measurements count is decided in [`crate::results`].
+//! [`Events`]; which measurements count is decided in `results`.
 //!
 //! The model: a value of arm *i* in launch *j*, repeat *k* is
 //! `mu_i + launch_ij + repeat_ijk` with variances `sL2` (launch) and `s2`

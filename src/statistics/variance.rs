@@ -63,7 +63,7 @@ impl GroupedValues {
 /// What is believed of the two variances before there are data.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Prior {
-    /// Launch-to-launch SD: the floor of the estimate, and its stand-in while nothing was relaunched.
+    /// Launch-to-launch SD: the floor of the estimate, and used alone while nothing was relaunched.
     pub launch_sd: f64,
     /// Degrees of freedom that the floor is worth.
     pub launch_df: f64,
@@ -75,7 +75,7 @@ pub struct Prior {
 
 impl Prior {
     /// For logarithms of latencies and throughputs: 4 % between launches,
-    /// 20 % between repeats (`selection.md`, policy A and "What the report says").
+    /// 20 % between repeats.
     pub const LOG: Self = Self { launch_sd: 0.04, launch_df: 6.0, repeat_sd: 0.2, repeat_df: 4.0 };
 
     /// The same belief on the plain scale, of values around `mean`.
@@ -127,7 +127,7 @@ pub struct Components {
     pub launch_assumed: bool,
     /// True while no launch has two values: the repeat variance is the prior's.
     pub repeat_assumed: bool,
-    /// Between-launch mean square and repeats per launch that it stands for;
+    /// Between-launch mean square, and the repeats per launch (`n0`) that it is based on;
     /// `None` where the launch variance is the prior's.
     mean_square: Option<(f64, f64)>,
     prior: Prior,

@@ -155,7 +155,7 @@ fn many_repeats_of_a_launch_prove_little() {
     assert!((0.925..=0.975).contains(&covered), "{covered}");
 }
 
-/// Share of sweeps of equal arms in which anything is said to differ from the first.
+/// Share of sweeps of equal arms in which a difference to the first is claimed.
 fn false_differences(arms: usize, launches: usize, seed: u64) -> f64 {
     let world = World { launch_sd: 0.05, repeat_sd: 0.2 };
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -174,7 +174,7 @@ fn false_differences(arms: usize, launches: usize, seed: u64) -> f64 {
 }
 
 #[test]
-fn equal_configurations_are_told_apart_in_at_most_5_percent_of_sweeps() {
+fn equal_configurations_differ_in_at_most_5_percent_of_sweeps() {
     for (arms, launches) in [(2, 2), (2, 3), (3, 2), (12, 2)] {
         let wrong = false_differences(arms, launches, 99);
         // 5 % and three standard errors of 2,000 sweeps.

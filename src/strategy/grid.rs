@@ -8,12 +8,13 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-use super::{Action, GridStrategy, PastLaunch, PastOutcome, Strategy};
+use super::{Action, GridStrategy, Purpose, Situation, Strategy, TrialOutcome};
 
 /// Blocks of all configurations, each shuffled by its own seed.
 #[derive(Clone, Debug)]
 pub struct Blocks {
     order: Vec<usize>,
+    repeats: u32,
 }
 
 impl Blocks {
@@ -32,7 +33,7 @@ impl Blocks {
             }
             order.extend(members);
         }
-        Self { order }
+        Self { order, repeats: spec.repeats }
     }
 
     /// Configuration indices in the order of launching.
@@ -42,53 +43,69 @@ impl Blocks {
 }
 
 impl Strategy for Blocks {
-    fn next(&self, history: &[PastLaunch]) -> Action {
-        let settled: HashSet<u32> = history
+    fn next(&self, situation: Situation<'_>) -> Action {
+        let settled = situation
+            .observations
             .iter()
-            .filter(|past| past.outcome != PastOutcome::Interrupted)
-            .map(|past| past.slot)
-            .collect();
-        let infeasible = |configuration| {
-            history.iter().any(|past| {
-                past.configuration == configuration && past.outcome == PastOutcome::Infeasible
-            })
-        };
-        let open = (0..).zip(&self.order).find(|(slot, _)| !settled.contains(slot));
-        let Some((slot, &configuration)) = open else { return Action::Finish };
-        if infeasible(configuration) {
-            let reason = "failed in an earlier launch, and would fail so again".to_owned();
-            return Action::Skip { slot, configuration, reason };
+            .filter(|observation| observation.outcome != TrialOutcome::Interrupted)
+            .map(|observation| observation.trial);
+        let taken: HashSet<u32> =
+            settled.chain(situation.in_flight.iter().map(|trial| trial.trial)).collect();
+        match (0..).zip(&self.order).find(|(trial, _)| !taken.contains(trial)) {
+            Some((trial, &configuration)) => Action::Launch {
+                trial,
+                configuration,
+                purpose: Purpose::Screen,
+                repeats: self.repeats,
+            },
+            None if situation.in_flight.is_empty() => {
+                Action::Finish { why: "every configuration had its launches".to_owned() }
+            }
+            None => Action::Wait,
         }
-        Action::Launch { slot, configuration }
     }
 
-    fn launches(&self) -> u32 {
+    fn trials(&self) -> u32 {
         self.order.len() as u32
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use super::super::{InFlight, Observation};
     use super::*;
 
     fn blocks(launches: u32, seed: u64, configurations: usize) -> Blocks {
         Blocks::new(GridStrategy { launches, repeats: 1, seed }, configurations, None)
     }
 
-    fn run(strategy: &Blocks, outcome: impl Fn(u32, usize) -> PastOutcome) -> Vec<PastLaunch> {
-        let mut history = Vec::new();
-        loop {
-            let past = match strategy.next(&history) {
-                Action::Launch { slot, configuration } => {
-                    PastLaunch { slot, configuration, outcome: outcome(slot, configuration) }
-                }
-                Action::Skip { slot, configuration, .. } => {
-                    PastLaunch { slot, configuration, outcome: PastOutcome::Skipped }
-                }
-                Action::Finish => return history,
-            };
-            history.push(past);
+    fn observation(trial: u32, configuration: usize, outcome: TrialOutcome) -> Observation {
+        Observation {
+            trial,
+            configuration,
+            purpose: Purpose::Screen,
+            host: String::new(),
+            started_at: None,
+            duration: Duration::ZERO,
+            outcome,
+            objective: Vec::new(),
+            constraints: Vec::new(),
         }
+    }
+
+    fn in_flight(trial: u32, configuration: usize) -> InFlight {
+        let (purpose, host) = (Purpose::Screen, String::new());
+        InFlight { trial, configuration, purpose, host, started_at: None }
+    }
+
+    fn next(strategy: &Blocks, observations: &[Observation], in_flight: &[InFlight]) -> Action {
+        strategy.next(Situation { observations, in_flight, budget_left: None })
+    }
+
+    fn launch(trial: u32, configuration: usize) -> Action {
+        Action::Launch { trial, configuration, purpose: Purpose::Screen, repeats: 1 }
     }
 
     #[test]
@@ -118,24 +135,33 @@ mod tests {
     }
 
     #[test]
-    fn an_infeasible_configuration_is_launched_once_and_then_skipped_with_a_reason() {
-        let history = run(&blocks(3, 1, 4), |_, configuration| {
-            if configuration == 2 { PastOutcome::Infeasible } else { PastOutcome::Measured }
-        });
-        let of_two: Vec<PastOutcome> = history
-            .iter()
-            .filter(|past| past.configuration == 2)
-            .map(|past| past.outcome)
-            .collect();
-        assert_eq!(of_two, [PastOutcome::Infeasible, PastOutcome::Skipped, PastOutcome::Skipped]);
+    fn every_trial_is_launched_once_in_order_and_then_it_finishes() {
+        let strategy = blocks(2, 1, 3);
+        let mut observations = Vec::new();
+        while let Action::Launch { trial, configuration, .. } = next(&strategy, &observations, &[])
+        {
+            observations.push(observation(trial, configuration, TrialOutcome::Measured));
+        }
+        let order: Vec<usize> = observations.iter().map(|known| known.configuration).collect();
+        assert_eq!(order, strategy.order());
+        assert!(matches!(next(&strategy, &observations, &[]), Action::Finish { .. }));
     }
 
     #[test]
-    fn an_interrupted_slot_comes_again_first() {
+    fn an_interrupted_trial_comes_again_first() {
         let strategy = blocks(2, 1, 3);
         let first = strategy.order()[0];
-        let history =
-            [PastLaunch { slot: 0, configuration: first, outcome: PastOutcome::Interrupted }];
-        assert_eq!(strategy.next(&history), Action::Launch { slot: 0, configuration: first });
+        let past = [observation(0, first, TrialOutcome::Interrupted)];
+        assert_eq!(next(&strategy, &past, &[]), launch(0, first));
+    }
+
+    #[test]
+    fn what_is_in_flight_is_not_launched_again_but_waited_for() {
+        let strategy = blocks(1, 1, 2);
+        let order = strategy.order().to_vec();
+        let running = [in_flight(0, order[0])];
+        assert_eq!(next(&strategy, &[], &running), launch(1, order[1]));
+        let running = [in_flight(0, order[0]), in_flight(1, order[1])];
+        assert_eq!(next(&strategy, &[], &running), Action::Wait);
     }
 }

@@ -1,6 +1,10 @@
-//! Decides what to launch next from what was launched so far. Pure: a function
-//! of the history and of time as a value, so that it runs in virtual time and
-//! gives the same answer after a resume. Nothing is launched here.
+//! Decides what to launch next from what was observed so far. Pure: a function
+//! of the observations, of what is in flight and of what is left of the budget,
+//! so that it runs in virtual time and gives the same answer after a resume.
+//! Nothing is launched here, and nothing is decided about relaunching: what a
+//! failure means for further launches is [`crate::sweep::relaunch`]'s.
+
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -55,9 +59,27 @@ impl Default for GridStrategy {
     }
 }
 
-/// How one past launch ended, as far as a strategy cares.
+/// What a trial is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Purpose {
+    /// To choose between configurations.
+    #[default]
+    Screen,
+    /// To decide between the last ones.
+    Final,
+    /// To confirm what was chosen, by launches that did not choose it.
+    Confirm,
+    /// To see whether the machine itself drifts: the same configuration again.
+    Sentinel,
+    /// A purpose that a newer version wrote.
+    #[serde(other)]
+    Unknown,
+}
+
+/// How a trial ended, as far as a strategy cares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PastOutcome {
+pub enum TrialOutcome {
     /// Everything asked of it was measured.
     Measured,
     /// It failed, and the same configuration would fail so again.
@@ -66,49 +88,97 @@ pub enum PastOutcome {
     Failed,
     /// It was not started.
     Skipped,
-    /// It was stopped before everything was measured.
+    /// It was stopped before everything was measured: it can be launched again.
     Interrupted,
 }
 
-/// One past launch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PastLaunch {
-    /// The slot that it served: a strategy's own numbering, from 0.
-    pub slot: u32,
+/// What is known of one trial that is over. It may have taken several launches.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Observation {
+    /// The trial: a strategy's own numbering, from 0.
+    pub trial: u32,
     /// Index of its configuration.
     pub configuration: usize,
+    /// What it was for.
+    pub purpose: Purpose,
+    /// The host that it ran on.
+    pub host: String,
+    /// When its first launch started.
+    pub started_at: Option<jiff::Timestamp>,
+    /// How long its launches took, all together.
+    pub duration: Duration,
     /// How it ended.
-    pub outcome: PastOutcome,
+    pub outcome: TrialOutcome,
+    /// The objective's value of each kept repeat, in the order of measuring;
+    /// repeats without a valid value are left out.
+    pub objective: Vec<f64>,
+    /// The same for each constraint, in the grid's order.
+    pub constraints: Vec<Vec<f64>>,
+}
+
+/// A trial that runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InFlight {
+    /// The trial.
+    pub trial: u32,
+    /// Index of its configuration.
+    pub configuration: usize,
+    /// What it is for.
+    pub purpose: Purpose,
+    /// The host that it runs on.
+    pub host: String,
+    /// When its launch started.
+    pub started_at: Option<jiff::Timestamp>,
+}
+
+/// All that a strategy decides from.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Situation<'a> {
+    /// What is over, in the order of the trials' first launches.
+    pub observations: &'a [Observation],
+    /// What runs.
+    pub in_flight: &'a [InFlight],
+    /// What is left of the budget, where there is one.
+    pub budget_left: Option<Duration>,
 }
 
 /// What to do next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Launch a configuration, and measure what its slot still lacks.
+    /// Launch a configuration, and measure what its trial still lacks.
     Launch {
-        /// The slot.
-        slot: u32,
+        /// The trial.
+        trial: u32,
         /// Index of the configuration.
         configuration: usize,
+        /// What it is for.
+        purpose: Purpose,
+        /// Kept repeats of each case, where its workload does not say.
+        repeats: u32,
     },
-    /// Do not launch it; write down why.
+    /// Nothing before something in flight has ended.
+    Wait,
+    /// Do not launch it, and journal the reason.
     Skip {
-        /// The slot.
-        slot: u32,
+        /// The trial.
+        trial: u32,
         /// Index of the configuration.
         configuration: usize,
         /// Why not.
         reason: String,
     },
-    /// Nothing is left to do.
-    Finish,
+    /// Launch nothing more.
+    Finish {
+        /// Why.
+        why: String,
+    },
 }
 
 /// Decides what to launch next.
 pub trait Strategy: Send + Sync {
-    /// What to do after this history.
-    fn next(&self, history: &[PastLaunch]) -> Action;
+    /// What to do in this situation.
+    fn next(&self, situation: Situation<'_>) -> Action;
 
-    /// Launches in all, as far as known.
-    fn launches(&self) -> u32;
+    /// Trials in all, as far as known.
+    fn trials(&self) -> u32;
 }

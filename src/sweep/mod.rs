@@ -1,12 +1,25 @@
-//! A sweep: one execution of a grid. The one loop that launches, measures and
-//! journals is [`run`]; the journal and the folder are [`crate::history`]'s. What
-//! the figures mean is [`crate::results`]'s.
+//! A sweep: one execution of a grid. The one loop that launches, journals and
+//! stops is [`run`]; a launch is a function, [`launch`]; what a failure means is
+//! decided in [`relaunch`]. The journal and the folder are [`crate::history`]'s,
+//! what the figures mean is [`crate::results`]'s.
 
-mod breaker;
+pub mod clock;
+pub mod context;
+pub mod events;
+#[cfg(test)]
+mod fakes;
+pub mod launch;
+pub mod measure;
+mod observations;
 mod pass;
 pub mod production;
 pub mod recover;
+pub mod relaunch;
+pub mod resume;
 pub mod run;
+mod running;
+
+pub use pass::Pass;
 
 use crate::history::HistoryError;
 use crate::history::journal::JournalError;
@@ -20,7 +33,7 @@ pub enum SweepError {
     History(#[from] HistoryError),
     /// The grid is not what it was when the sweep began.
     #[error("the grid changed since the sweep began: {0}")]
-    GridChanged(String),
+    GridChanged(resume::Difference),
     /// Nothing would work with what fails so.
     #[error("{message}")]
     Stopped {
@@ -28,7 +41,7 @@ pub enum SweepError {
         message: String,
         /// Log lines that explain it.
         log_lines: Vec<String>,
-        /// Whether the environment is at fault (and not the engine).
+        /// Whether the environment is the cause (and not the engine).
         environment: bool,
     },
 }

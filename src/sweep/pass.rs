@@ -1,5 +1,7 @@
-//! What a launch is to measure: the repeats that its slot still lacks, with
+//! What a launch is to measure: the repeats that its trial still lacks, with
 //! warm-ups before each case. Pure.
+
+use serde::{Deserialize, Serialize};
 
 use crate::history::record::SweepRecord;
 use crate::history::replay;
@@ -7,20 +9,23 @@ use crate::metric::Status;
 use crate::workload::Workload;
 
 /// One repeat of one case.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Pass {
-    pub(super) workload: Workload,
-    pub(super) case: String,
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Pass {
+    /// The workload.
+    pub workload: Workload,
+    /// The case; empty where there is one only.
+    pub case: String,
     /// 0 is a warm-up.
-    pub(super) repeat: u32,
+    pub repeat: u32,
 }
 
-/// What a slot still lacks. A void repeat is lacking: nobody can use it.
-pub(super) fn missing(record: &SweepRecord, slot: u32) -> Vec<Pass> {
-    let done = replay::measured(record, slot);
+/// What a trial still lacks, where each case is to have `repeats` unless its
+/// workload says another number. A void repeat is lacking: nobody can use it.
+pub(super) fn missing(record: &SweepRecord, trial: u32, repeats: u32) -> Vec<Pass> {
+    let done = replay::measured(record, trial);
     let mut passes = Vec::new();
     for workload in &record.manifest.workloads {
-        let repeats = workload.repeats.unwrap_or(u64::from(record.manifest.strategy.repeats()));
+        let repeats = workload.repeats.unwrap_or(u64::from(repeats));
         for case in workload.cases() {
             let lacking: Vec<u32> = (1..=repeats as u32)
                 .filter(|repeat| {

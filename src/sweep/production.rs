@@ -1,4 +1,4 @@
-//! Production is stopped before the first launch and started after the last,
+//! Production is stopped before the first launch and restored after the last,
 //! whatever the ending, by the same id, and proven by a completion. Each step
 //! is journalled before it is done, so that `recover` can finish after a kill
 //! at any moment. How a container is handled is [`crate::engine::production`]'s.
@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 
 use crate::engine::production::{Production, ProductionError};
-use crate::event::{Emit, Event};
+use crate::event::Emit;
 use crate::history::production::{PendingRestore, ProductionStep, pending_restore};
 
 /// Longest that production may take to answer a completion: cold boots of 10
@@ -21,7 +21,9 @@ pub const PROOF: Duration = Duration::from_mins(45);
 #[derive(Debug, thiserror::Error)]
 pub enum GuardError<E> {
     /// Somebody started production in mid-sweep.
-    #[error("somebody started production ({0}) in mid-sweep: the sweep stops, production runs on")]
+    #[error(
+        "somebody started production ({0}) in mid-sweep: the sweep stops, production keeps running"
+    )]
     StartedBySomebody(String),
     /// Production could not be handled.
     #[error(transparent)]
@@ -39,10 +41,10 @@ pub enum GuardError<E> {
     Journal(E),
 }
 
-/// Where steps are written down before they are acted upon.
+/// Journals steps before they are acted upon.
 pub type Note<'a, E> = &'a mut (dyn FnMut(ProductionStep) -> Result<(), E> + Send);
 
-/// Stands before production during a sweep: the container that we stopped and owe a start.
+/// Keeps production stopped during a sweep: the container that was stopped and is to be started.
 #[derive(Debug, Default)]
 pub struct Guard {
     stopped: Option<String>,
@@ -50,7 +52,7 @@ pub struct Guard {
 
 impl Guard {
     /// Stops production, where it runs. `earlier` are the steps that earlier
-    /// sessions of the sweep journalled: what they stopped is pending_restore by this one.
+    /// sessions of the sweep journalled: what they stopped is restored by this one.
     pub async fn stop_production<E>(
         production: &dyn Production,
         earlier: &[ProductionStep],
@@ -67,14 +69,14 @@ impl Guard {
                 let id = facts.id.clone();
                 note(ProductionStep::Stopping { facts }).map_err(GuardError::Journal)?;
                 guard.stopped = Some(id.clone());
-                if let Err(fault) = production.stop(&id).await {
-                    // Half stopped is ours to put right.
-                    let _told_already = guard.leave(production, note, emit, PROOF).await;
-                    return Err(fault.into());
+                // What is half stopped is restored; the first error is the one to report.
+                if let Err(error) = production.stop(&id).await {
+                    let _ = guard.restore(production, note, emit, PROOF).await;
+                    return Err(error.into());
                 }
-                if let Err(fault) = note(ProductionStep::Stopped { id }) {
-                    let _told_already = guard.leave(production, note, emit, PROOF).await;
-                    return Err(GuardError::Journal(fault));
+                if let Err(error) = note(ProductionStep::Stopped { id }) {
+                    let _ = guard.restore(production, note, emit, PROOF).await;
+                    return Err(GuardError::Journal(error));
                 }
             }
             _ if guard.stopped.is_some() => {}
@@ -83,7 +85,7 @@ impl Guard {
         Ok(guard)
     }
 
-    /// Whether production is still as we left it; to be asked around every launch and repeat.
+    /// Whether production is still stopped; to be asked before every launch and after every repeat.
     pub async fn check<E>(
         &mut self,
         production: &dyn Production,
@@ -101,7 +103,7 @@ impl Guard {
     }
 
     /// Starts production again and proves it, for at most `proof`.
-    pub async fn leave<E>(
+    pub async fn restore<E>(
         &mut self,
         production: &dyn Production,
         note: Note<'_, E>,
@@ -113,7 +115,7 @@ impl Guard {
     }
 }
 
-/// Starts what is pending_restore and proves it. Any number of times: what runs is only proven.
+/// Starts what was stopped and proves it. Any number of times: what runs is only proven.
 async fn restore<E>(
     production: &dyn Production,
     id: &str,
@@ -121,11 +123,11 @@ async fn restore<E>(
     emit: &Emit,
     proof: Duration,
 ) -> Result<(), GuardError<E>> {
-    // A journal that cannot be written must not keep production down: the fault is told after.
+    // A journal that cannot be written must not keep production down: the error is returned after.
     let mut unwritten = None;
     let mut noted = |step| {
-        if let Err(fault) = note(step) {
-            unwritten.get_or_insert(fault);
+        if let Err(error) = note(step) {
+            unwritten.get_or_insert(error);
         }
     };
     let facts = if let Some(facts) = production.look(id).await? {
@@ -143,20 +145,20 @@ async fn restore<E>(
             }
             None => production.make_again().await?,
         };
-        emit.emit(Event::Warning(format!(
+        emit.warn(format!(
             "somebody removed production's container; {} was made from its compose file",
             facts.name
-        )));
+        ));
         noted(ProductionStep::MadeAgain { removed: id.to_owned(), id: facts.id.clone() });
         facts
     };
     let name = facts.name;
     production.prove(&facts.id, proof).await.map_err(|why| GuardError::NotProven { name, why })?;
     noted(ProductionStep::Proven { id: facts.id });
-    unwritten.map_or(Ok(()), |fault| Err(GuardError::Journal(fault)))
+    unwritten.map_or(Ok(()), |error| Err(GuardError::Journal(error)))
 }
 
-/// Finishes what a dead sweep's `steps` leave to be done. Whether anything was.
+/// Finishes what a dead sweep's `steps` leave to be done; returns whether anything was.
 pub async fn recover<E>(
     production: &dyn Production,
     steps: &[ProductionStep],
@@ -171,8 +173,8 @@ pub async fn recover<E>(
     }
 }
 
-/// Runs `work` and gives back what it came to, or the panic that ended it, so
-/// that production can be started before the panic goes on.
+/// Runs `work` and returns what it came to, or the panic that ended it, so
+/// that production can be restored before the panic continues.
 pub async fn caught<T>(work: impl Future<Output = T>) -> std::thread::Result<T> {
     AssertUnwindSafe(work).catch_unwind().await
 }

@@ -1,6 +1,6 @@
 //! Finishes what dead sweeps left: processes and containers of theirs that
-//! still run, then production that is still down. Any number of times; a sweep
-//! whose journal somebody holds is left alone.
+//! still run, then production that is still stopped. Any number of times; a sweep
+//! whose journal another process has open is not touched.
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use crate::engine::docker::cleanup::{self, CleanupError};
 use crate::engine::docker::production_of;
 use crate::engine::process;
 use crate::event::Emit;
-use crate::grid::{EngineBlock, Grid, ReadOptions};
+use crate::grid::{EngineBlock, GridFile, ReadOptions};
 use crate::history::folder::Folder;
 use crate::history::journal::{Entry, Journal};
 use crate::history::production::{PendingRestore, pending_restore, steps};
@@ -25,13 +25,13 @@ pub struct Recovery {
     pub killed: Vec<PathBuf>,
     /// Sweeps whose production was started, or proven, or both.
     pub production: Vec<PathBuf>,
-    /// Sweeps that live: left alone.
+    /// Sweeps that still run: not touched.
     pub living: Vec<PathBuf>,
     /// What could not be done, in one line each.
     pub problems: Vec<String>,
 }
 
-/// Whether somebody holds the journal of the sweep in `folder`.
+/// Whether another process has the journal of the sweep in `folder` open.
 pub fn lives(folder: &Path) -> bool {
     // Shared, so that it is in no other `recover`'s way; released when the file is closed.
     let locked = File::open(folder.join("journal.jsonl")).map(|journal| journal.try_lock_shared());
@@ -67,7 +67,7 @@ pub async fn run(folders: &[PathBuf], all_others: bool, emit: &Emit) -> Recovery
         // Without a daemon there is nothing to do, unless a sweep used one.
         Err(CleanupError::Daemon(_))
             if !folders.iter().any(|folder| engine_of(folder).as_deref() == Some("docker")) => {}
-        Err(fault) => recovery.problems.push(fault.to_string()),
+        Err(error) => recovery.problems.push(error.to_string()),
     }
     for folder in all.iter().filter(|folder| folder.join("manifest.json").is_file()) {
         if lives(folder) {
@@ -75,7 +75,7 @@ pub async fn run(folders: &[PathBuf], all_others: bool, emit: &Emit) -> Recovery
             continue;
         }
         kill_processes(folder, &mut recovery);
-        match give_production_back(folder, emit).await {
+        match restore_production(folder, emit).await {
             Ok(true) => recovery.production.push(folder.clone()),
             Ok(false) => {}
             Err(problem) => recovery.problems.push(format!("{}: {problem}", folder.display())),
@@ -97,37 +97,39 @@ fn kill_processes(folder: &Path, recovery: &mut Recovery) {
     }
 }
 
-/// Whether anything was pending_restore to production, and is given.
-async fn give_production_back(folder: &Path, emit: &Emit) -> Result<bool, String> {
-    let told = |fault: &dyn std::fmt::Display| fault.to_string();
-    let folder = Folder::existing(folder).map_err(|fault| told(&fault))?;
+/// Restores production; returns whether there was anything to do.
+async fn restore_production(folder: &Path, emit: &Emit) -> Result<bool, String> {
+    let text = |error: &dyn std::fmt::Display| error.to_string();
+    let folder = Folder::existing(folder).map_err(|error| text(&error))?;
     if !folder.journal_path().is_file() {
         return Ok(false);
     }
     let (mut journal, lines) =
-        Journal::open(&folder.journal_path()).map_err(|fault| told(&fault))?;
+        Journal::open(&folder.journal_path()).map_err(|error| text(&error))?;
     let steps = steps(&lines);
     if pending_restore(&steps) == PendingRestore::Nothing {
         return Ok(false);
     }
-    let manifest = folder.manifest().map_err(|fault| told(&fault))?;
+    let manifest = folder.manifest().map_err(|error| text(&error))?;
     let options = ReadOptions {
         engine: Some(manifest.engine.clone()),
         base: folder.original_grid(&manifest).parent().map(Path::to_owned),
         max_configurations: usize::MAX,
-        // Production is given back without them, too.
+        // Production is restored without them, too.
         datasets: false,
         ..ReadOptions::default()
     };
-    let grid = Grid::read(&folder.grid_path(), &options).map_err(|fault| told(&fault))?;
-    let EngineBlock::Docker(block) = &grid.engine else { return Ok(false) };
-    let production = production_of(block).await.map_err(|fault| told(&fault))?;
+    let file = GridFile::read(&folder.grid_path(), &options).map_err(|error| text(&error))?;
+    let EngineBlock::Docker(block) = file.engine() else { return Ok(false) };
+    let production = production_of(block).await.map_err(|error| text(&error))?;
     let production = production.ok_or("its grid names no production")?;
     let mut note = |step| {
-        journal.append(Entry::Production { production: step }).map(|_| ()).map_err(SweepError::from)
+        let now = jiff::Timestamp::now();
+        let appended = journal.append(now, Entry::Production { production: step });
+        appended.map(|_| ()).map_err(SweepError::from)
     };
-    production::recover(&production, &steps, &mut note, emit).await.map_err(|fault| match fault {
-        GuardError::Journal(fault) => fault.to_string(),
+    production::recover(&production, &steps, &mut note, emit).await.map_err(|error| match error {
+        GuardError::Journal(error) => error.to_string(),
         other => other.to_string(),
     })
 }

@@ -1,38 +1,39 @@
-//! The one loop: ask the strategy, launch, prove, measure, journal, stop, again.
-//! Every outcome is a line of the journal before the next thing is begun, so a
-//! kill at any moment loses at most the repeat that was running. What to launch
-//! is the strategy's to say, one launch is in [`launch`]; how to start and measure
-//! is the rooms' below.
+//! The one loop: ask the strategy, launch, journal what comes, and again, with
+//! as many launches at once as the engine has places for. Every outcome is a
+//! line of the journal before the next thing is begun, so a kill at any moment
+//! loses at most the repeats that were running. What to launch is decided by
+//! the strategy, what a failure means by [`super::relaunch`].
 
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tokio_util::sync::CancellationToken;
+use tokio::time::Instant;
 
-use super::SweepError;
-use super::breaker::Breaker;
-use super::pass;
+use super::clock::Clock;
+use super::context::SweepContext;
+use super::events::Events;
+use super::launch::{Order, void};
+use super::observations::{in_flight, observations};
 use super::production::{self, Guard, GuardError};
-use crate::bench::RecordSink;
-use crate::engine::Engine;
-use crate::engine::failure::prunes;
+use super::relaunch::{self, Breaker};
+use super::running::{Incoming, Put, Running, Trial};
+use super::{SweepError, pass};
+use crate::engine::LaunchOrder;
 use crate::engine::production::Production;
-use crate::event::{Emit, Event};
+use crate::event::NoticeKind;
+use crate::grid::Grid;
 use crate::history::HistoryError;
 use crate::history::folder::{Folder, write_whole};
 use crate::history::journal::{Entry, Journal, Line};
 use crate::history::launch::LaunchOutcome;
 use crate::history::production::{ProductionStep, steps};
-use crate::history::record::{LaunchRecord, Manifest, SCHEMA_VERSION, SweepRecord};
+use crate::history::record::{Manifest, SCHEMA_VERSION, SweepRecord};
 use crate::history::replay;
-use crate::strategy::{Action, Strategy};
-use crate::workload::Datasets;
+use crate::strategy::{Action, Purpose, Situation};
 
-mod launch;
-
-/// How a sweep was left, where it was left in good order.
+/// How a sweep ended, where it ended in good order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
     /// Everything planned was done.
@@ -44,29 +45,8 @@ pub enum Ending {
 }
 
 /// Longest that production may take to answer when a stop was asked for: it is
-/// started and journalled so before, and a second signal leaves at once.
+/// started and journalled so before, and a second signal ends the process at once.
 const PROOF_WHEN_STOPPED: Duration = Duration::from_mins(10);
-
-/// Makes the record sink of a launch from its folder.
-pub type RecordsFor<'a> = dyn Fn(&Path) -> Box<dyn RecordSink> + Send + Sync + 'a;
-
-/// What the loop works with, handed in by `main`.
-pub struct SweepContext<'a> {
-    /// Starts and stops servers.
-    pub engine: &'a mut dyn Engine,
-    /// Decides what to launch.
-    pub strategy: &'a dyn Strategy,
-    /// What serves production and makes room for the sweep, where the grid names it.
-    pub production: Option<&'a dyn Production>,
-    /// The files that prompts come from.
-    pub datasets: &'a Datasets,
-    /// Where request records go.
-    pub records: &'a RecordsFor<'a>,
-    /// Who is told.
-    pub emit: &'a Emit,
-    /// Asks for a stop.
-    pub cancel: &'a CancellationToken,
-}
 
 /// A sweep open for writing: its folder, its locked journal, and what it holds.
 #[derive(Debug)]
@@ -74,57 +54,75 @@ pub struct Sweep {
     folder: Folder,
     journal: Journal,
     record: SweepRecord,
+    /// Time that earlier sessions worked.
     spent: Duration,
     started: Instant,
     /// Steps in production's life that earlier sessions journalled.
     production: Vec<ProductionStep>,
     guard: Option<Guard>,
+    events: Events,
+    clock: Clock,
+}
+
+/// What is to be done next.
+enum Next {
+    Launch(Trial),
+    Skipped,
+    Wait,
+    End(Ending),
 }
 
 impl Sweep {
-    /// Begins a sweep: writes the grid's copy and the manifest, opens the journal.
+    /// Begins a sweep of a grid: makes its folder, `output` itself where one is
+    /// asked for, writes the grid's copy and the manifest, opens the journal.
     ///
     /// # Errors
-    /// When nothing can be written.
-    pub fn begin(folder: Folder, manifest: Manifest, grid: &[u8]) -> Result<Self, SweepError> {
-        let path = folder.grid_path();
-        write_whole(&path, |file| file.write_all(grid))
-            .map_err(|fault| HistoryError::Io { path, fault })?;
-        folder.write_manifest(&manifest)?;
-        let (mut journal, lines) = Journal::open(&folder.journal_path())?;
-        journal.append(session())?;
-        let record = replay::replay(manifest, &lines);
-        Ok(Self {
-            folder,
-            journal,
-            record,
-            spent: Duration::ZERO,
-            started: Instant::now(),
-            production: Vec::new(),
-            guard: None,
-        })
+    /// When `output` is not an empty folder, or nothing can be written.
+    pub fn begin(
+        grid: &Grid,
+        output: Option<&Path>,
+        now: jiff::Timestamp,
+    ) -> Result<Self, SweepError> {
+        let (folder, name) = Folder::create(&grid.name, now, output)?;
+        let mut manifest = Manifest::of(grid, name, now);
+        manifest.grid_path = folder.relative(&grid.path);
+        Self::write(folder, manifest, &grid.source)
     }
 
-    /// Goes on with a sweep.
+    /// Begins a sweep in a folder that exists.
+    fn write(folder: Folder, manifest: Manifest, grid: &[u8]) -> Result<Self, SweepError> {
+        let path = folder.grid_path();
+        write_whole(&path, |file| file.write_all(grid))
+            .map_err(|error| HistoryError::Io { path, error })?;
+        folder.write_manifest(&manifest)?;
+        Self::open(folder, manifest)
+    }
+
+    /// Continues a sweep.
     ///
     /// # Errors
     /// When another process writes it, or its files are damaged.
     pub fn resume(folder: Folder) -> Result<Self, SweepError> {
         let manifest = folder.manifest()?;
         folder.check_journal()?;
-        let (mut journal, mut lines) = Journal::open(&folder.journal_path())?;
-        lines.push(journal.append(session())?);
-        let spent = spent(&lines);
-        let record = replay::replay(manifest, &lines);
-        let production = steps(&lines);
+        Self::open(folder, manifest)
+    }
+
+    fn open(folder: Folder, manifest: Manifest) -> Result<Self, SweepError> {
+        let path = folder.journal_path();
+        let (journal, lines) = Journal::open(&path)?;
+        let record =
+            replay::replay(manifest, &lines).map_err(|illegal| illegal.in_journal(path))?;
         Ok(Self {
             folder,
             journal,
             record,
-            spent,
+            spent: spent(&lines),
             started: Instant::now(),
-            production,
+            production: steps(&lines),
             guard: None,
+            events: Events::nowhere(),
+            clock: Clock::system(),
         })
     }
 
@@ -138,200 +136,272 @@ impl Sweep {
         &self.folder
     }
 
+    /// Launches that are done: an interrupted one is made again.
+    pub fn settled(&self) -> u32 {
+        let outcomes = self.record.launches.iter().filter_map(|launch| launch.outcome.as_ref());
+        outcomes.filter(|outcome| outcome.is_settled()).count() as u32
+    }
+
     /// Runs until nothing is left to do, the budget is spent, or a stop is asked for.
     ///
     /// # Errors
     /// When files cannot be written or nothing would work with what fails.
-    pub async fn run(&mut self, mut context: SweepContext<'_>) -> Result<Ending, SweepError> {
-        context.emit.emit(Event::SweepStarted {
-            sweep: self.record.manifest.sweep.clone(),
-            launches: context.strategy.launches(),
-            done: self.settled(),
-            simulated: self.record.manifest.simulated,
-        });
-        let ending = match context.production {
-            None => self.work(&mut context).await,
-            Some(production) => self.guarded(production, &mut context).await,
+    pub async fn run(&mut self, context: &SweepContext) -> Result<Ending, SweepError> {
+        self.events = context.events.clone();
+        self.clock = context.clock;
+        self.started = Instant::now();
+        self.append(Entry::SessionStarted {
+            schema_version: SCHEMA_VERSION,
+            tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+        })?;
+        let ending = match &context.production {
+            None => self.work(context).await,
+            Some(production) => self.guarded(&**production, context).await,
         };
         let (complete, reason) = match &ending {
             Ok(Ending::Complete) => (true, "complete".to_owned()),
             Ok(Ending::BudgetSpent) => (false, "budget spent".to_owned()),
             Ok(Ending::Interrupted) => (false, "interrupted".to_owned()),
-            Err(fault) => (false, fault.to_string()),
+            Err(error) => (false, error.to_string()),
         };
-        // The first fault is the one to tell: a full disk fails here again.
+        // The first error is the one to report: a full disk fails here again.
         let ended = self.append(Entry::SessionEnded { complete, reason });
-        context.emit.emit(Event::SweepFinished { complete });
         let ending = ending?;
         ended?;
         Ok(ending)
     }
 
-    /// Works with production stopped, and starts it again whatever the work came to.
+    /// Works with production stopped, and restores it whatever the work came to.
     async fn guarded(
         &mut self,
         production: &dyn Production,
-        context: &mut SweepContext<'_>,
+        context: &SweepContext,
     ) -> Result<Ending, SweepError> {
+        let emit = context.events.emit();
         let earlier = std::mem::take(&mut self.production);
         let mut note = |step| self.append(Entry::Production { production: step });
-        let guard = Guard::stop_production(production, &earlier, &mut note, context.emit).await;
-        self.guard = Some(guard.map_err(guard_fault)?);
+        let guard = Guard::stop_production(production, &earlier, &mut note, &emit).await;
+        self.guard = Some(guard.map_err(of_guard)?);
         let worked = production::caught(self.work(context)).await;
         let mut guard = self.guard.take().unwrap_or_default();
         let proof =
             if context.cancel.is_cancelled() { PROOF_WHEN_STOPPED } else { production::PROOF };
         let mut note = |step| self.append(Entry::Production { production: step });
-        let left =
-            guard.leave(production, &mut note, context.emit, proof).await.map_err(guard_fault);
+        let restored = guard.restore(production, &mut note, &emit, proof).await.map_err(of_guard);
         match worked {
             Err(panic) => std::panic::resume_unwind(panic),
-            Ok(Ok(ending)) => left.map(|()| ending),
-            Ok(Err(fault)) => {
-                if let Err(also) = left {
-                    context.emit.emit(Event::Warning(also.to_string()));
+            Ok(Ok(ending)) => restored.map(|()| ending),
+            Ok(Err(error)) => {
+                if let Err(also) = restored {
+                    emit.warn(also.to_string());
                 }
-                Err(fault)
+                Err(error)
             }
         }
     }
 
-    /// Whether production is still down, where it is guarded.
-    async fn check_production(&mut self, context: &SweepContext<'_>) -> Result<(), SweepError> {
-        let (Some(production), Some(mut guard)) = (context.production, self.guard.take()) else {
+    /// Whether production is still stopped, where it is guarded.
+    async fn check_production(&mut self, context: &SweepContext) -> Result<(), SweepError> {
+        let (Some(production), Some(mut guard)) = (&context.production, self.guard.take()) else {
             return Ok(());
         };
         let mut note = |step| self.append(Entry::Production { production: step });
-        let checked = guard.check(production, &mut note).await;
+        let checked = guard.check(&**production, &mut note).await;
         self.guard = Some(guard);
-        checked.map_err(guard_fault)
+        checked.map_err(of_guard)
     }
 
-    async fn work(&mut self, context: &mut SweepContext<'_>) -> Result<Ending, SweepError> {
+    /// Launches until there is an ending; nothing runs any more when this returns.
+    async fn work(&mut self, context: &SweepContext) -> Result<Ending, SweepError> {
+        let mut running = Running::none(&context.cancel);
+        let worked = self.launch_all(context, &mut running).await;
+        if worked.is_err() {
+            for (launch, outcome) in running.stop_all().await {
+                // The first error is the one to report: a full disk fails here again.
+                let _ = self.append(Entry::LaunchEnded { launch, outcome });
+            }
+        }
+        worked
+    }
+
+    async fn launch_all(
+        &mut self,
+        context: &SweepContext,
+        running: &mut Running,
+    ) -> Result<Ending, SweepError> {
         let mut breaker = Breaker::default();
+        let mut ending = None;
+        // Until a launch has ended, where the strategy waits for one.
+        let mut waiting = false;
+        let interrupted = |ending: &mut Option<Ending>| {
+            if ending.replace(Ending::Interrupted) != Some(Ending::Interrupted) {
+                context.events.emit().emit(NoticeKind::Interrupted);
+            }
+        };
         loop {
             if context.cancel.is_cancelled() {
-                context.emit.emit(Event::Interrupted);
-                return Ok(Ending::Interrupted);
+                interrupted(&mut ending);
             }
-            match context.strategy.next(&replay::history(&self.record)) {
-                Action::Finish => return Ok(Ending::Complete),
-                Action::Skip { slot, configuration, reason } => {
-                    self.skip(context, slot, configuration, reason)?;
+            while may_start(ending, waiting, running) && running.count() < context.engine.places() {
+                match self.next(context, running)? {
+                    Next::Launch(trial) => self.start(context, running, trial).await?,
+                    Next::Skipped => {}
+                    Next::Wait => waiting = true,
+                    Next::End(end) => ending = Some(end),
                 }
-                Action::Launch { slot, configuration } => {
-                    if let Some(reason) = self.pruned(configuration) {
-                        self.skip(context, slot, configuration, reason)?;
-                        continue;
-                    }
-                    if !self.affordable() {
-                        return Ok(Ending::BudgetSpent);
-                    }
-                    self.check_production(context).await?;
-                    let mut outcome = self.launch(context, slot, configuration).await?;
-                    if self.deserves_another(slot, &outcome) && !context.cancel.is_cancelled() {
-                        self.check_production(context).await?;
-                        outcome = self.launch(context, slot, configuration).await?;
-                    }
-                    match outcome {
-                        LaunchOutcome::Failed(failure) => breaker.failed(failure)?,
-                        LaunchOutcome::Interrupted => {}
-                        _ => breaker.reset(),
+                if context.cancel.is_cancelled() {
+                    interrupted(&mut ending);
+                }
+            }
+            if running.count() == 0 {
+                return ending.ok_or_else(waits_for_nothing);
+            }
+            let incoming = tokio::select! {
+                biased;
+                () = context.cancel.cancelled(), if ending != Some(Ending::Interrupted) => continue,
+                incoming = running.next() => incoming,
+            };
+            match incoming {
+                Incoming::Put(put) => self.journal(context, put).await?,
+                Incoming::Ended { launch, trial, outcome } => {
+                    waiting = false;
+                    let outcome = outcome?;
+                    self.append(Entry::LaunchEnded { launch, outcome: outcome.clone() })?;
+                    let again = relaunch::measures_rest(&self.record, trial.trial, trial.repeats);
+                    if again && !context.cancel.is_cancelled() {
+                        running.again.push_back(trial);
+                    } else {
+                        breaker.after(&outcome)?;
                     }
                 }
             }
         }
     }
 
-    /// Why a configuration need not be launched: another one failed in a way
-    /// that tells that this one would, too.
-    fn pruned(&self, configuration: usize) -> Option<String> {
-        let configurations = &self.record.manifest.configurations;
-        let candidate = &configurations[configuration];
-        self.record.launches.iter().find_map(|launch| {
-            let Some(LaunchOutcome::Failed(failure)) = &launch.outcome else { return None };
-            let failed = configurations.iter().find(|known| known.name == launch.configuration)?;
-            let tells = failed.id != candidate.id && prunes(failed, failure.class, candidate);
-            tells.then(|| {
-                let class = failure.class.as_str();
-                format!("`{}` failed ({class}), and this one would fail so, too", failed.name)
-            })
-        })
-    }
-
-    /// Whether a launch that had been ready was cut short, or some of its repeats
-    /// made void, by something that is not its configuration's fault, for the
-    /// first time in its slot: what it measured counts, the rest is measured by
-    /// one more launch.
-    fn deserves_another(&self, slot: u32, outcome: &LaunchOutcome) -> bool {
-        let of_slot = || self.record.launches.iter().filter(|launch| launch.slot == slot);
-        let settled = |launch: &&LaunchRecord| {
-            !matches!(launch.outcome, None | Some(LaunchOutcome::Interrupted))
+    /// Decides what to do next, and journals what is skipped.
+    fn next(&mut self, context: &SweepContext, running: &mut Running) -> Result<Next, SweepError> {
+        if let Some(trial) = running.again.pop_front() {
+            return Ok(Next::Launch(trial));
+        }
+        let budget_left = self.budget_left();
+        let action = context.strategy.next(Situation {
+            observations: &observations(&self.record),
+            in_flight: &in_flight(&self.record),
+            budget_left,
+        });
+        let (trial, reason) = match action {
+            Action::Finish { why } => {
+                tracing::debug!(why, "the strategy finishes");
+                return Ok(Next::End(Ending::Complete));
+            }
+            Action::Wait => return Ok(Next::Wait),
+            Action::Skip { trial, configuration, reason } => {
+                let trial = Trial { trial, configuration, purpose: Purpose::Screen, repeats: 0 };
+                (trial, Some(reason))
+            }
+            Action::Launch { trial, configuration, purpose, repeats } => {
+                let trial = Trial { trial, configuration, purpose, repeats };
+                (trial, relaunch::skip_reason(&self.record, configuration))
+            }
         };
-        let first = of_slot().filter(settled).count() == 1;
-        match outcome {
-            LaunchOutcome::Failed(failure) => {
-                let was_ready = of_slot().next_back().is_some_and(|launch| launch.facts.is_some());
-                first && was_ready && !failure.class.is_deterministic()
-            }
-            LaunchOutcome::Measured => first && !pass::missing(&self.record, slot).is_empty(),
-            _ => false,
+        if let Some(reason) = reason {
+            let launch = self.start_entry(trial, 0)?;
+            self.append(Entry::LaunchEnded { launch, outcome: LaunchOutcome::Skipped { reason } })?;
+            return Ok(Next::Skipped);
         }
+        if budget_left.is_some_and(|left| left.is_zero()) {
+            return Ok(Next::End(Ending::BudgetSpent));
+        }
+        Ok(Next::Launch(trial))
     }
 
-    /// Whether time is left for another launch.
-    fn affordable(&self) -> bool {
-        self.record
-            .manifest
-            .budget_seconds
-            .is_none_or(|budget| self.spent + self.started.elapsed() < Duration::from_secs(budget))
-    }
-
-    fn settled(&self) -> u32 {
-        let settled =
-            self.record.launches.iter().filter(|launch| {
-                !matches!(launch.outcome, None | Some(LaunchOutcome::Interrupted))
-            });
-        settled.count() as u32
-    }
-
-    fn skip(
+    async fn start(
         &mut self,
-        context: &SweepContext<'_>,
-        slot: u32,
-        configuration: usize,
-        reason: String,
+        context: &SweepContext,
+        running: &mut Running,
+        trial: Trial,
     ) -> Result<(), SweepError> {
-        let (launch, name) = self.start_entry(slot, configuration)?;
-        self.append(Entry::LaunchEnded {
-            launch,
-            outcome: LaunchOutcome::Skipped { reason: reason.clone() },
-        })?;
-        context.emit.emit(Event::LaunchSkipped { launch, configuration: name, reason });
+        self.check_production(context).await?;
+        let passes = pass::missing(&self.record, trial.trial, trial.repeats);
+        let launch = self.start_entry(trial, passes.len() as u32)?;
+        let manifest = &self.record.manifest;
+        let configuration = manifest.configurations[trial.configuration].clone();
+        let folder = self.folder.launch(launch, &configuration.name);
+        let order = Order {
+            launch: LaunchOrder { sweep: manifest.sweep.clone(), launch, configuration, folder },
+            trial: trial.trial,
+            purpose: trial.purpose,
+            salt: format!("{} {}", manifest.sweep, manifest.created_at),
+            seed: manifest.strategy.seed(),
+            passes,
+        };
+        running.start(trial, order, context);
         Ok(())
     }
 
-    fn start_entry(
-        &mut self,
-        slot: u32,
-        configuration: usize,
-    ) -> Result<(u32, String), SweepError> {
-        let launch = self.record.launches.last().map_or(1, |last| last.launch + 1);
-        let name = self.record.manifest.configurations[configuration].name.clone();
-        self.append(Entry::LaunchStarted { launch, slot, configuration: name.clone() })?;
-        Ok((launch, name))
+    /// Journals an entry of a running launch. A repeat during which somebody
+    /// started production is void, and the sweep stops.
+    async fn journal(&mut self, context: &SweepContext, put: Put) -> Result<(), SweepError> {
+        let mut entry = put.entry.clone();
+        let checked = match &mut entry {
+            Entry::RepeatFinished { measurement, .. } => {
+                let checked = self.check_production(context).await;
+                if let Err(error) = &checked {
+                    *measurement = void(measurement.clone(), &error.to_string());
+                }
+                checked
+            }
+            _ => Ok(()),
+        };
+        self.append(entry)?;
+        checked?;
+        put.accept();
+        Ok(())
     }
 
+    /// What is left of the budget, where there is one.
+    fn budget_left(&self) -> Option<Duration> {
+        let budget = Duration::from_secs(self.record.manifest.budget_seconds?);
+        Some(budget.saturating_sub(self.spent + self.started.elapsed()))
+    }
+
+    fn start_entry(&mut self, trial: Trial, planned: u32) -> Result<u32, SweepError> {
+        let launch = replay::next_launch(&self.record);
+        self.append(Entry::LaunchStarted {
+            launch,
+            trial: trial.trial,
+            configuration: self.record.manifest.configurations[trial.configuration].name.clone(),
+            purpose: trial.purpose,
+            planned,
+        })?;
+        Ok(launch)
+    }
+
+    /// Writes an entry; once it is durable it is part of the record, and an event.
     fn append(&mut self, entry: Entry) -> Result<(), SweepError> {
-        let line = self.journal.append(entry)?;
-        replay::apply(&mut self.record, &line.entry);
+        // An entry that cannot follow would make the journal unreadable.
+        replay::check(&self.record, &entry)
+            .map_err(|what| stopped(format!("not journalled: {what}")))?;
+        let line = self.journal.append(self.clock.now(), entry)?;
+        replay::apply(&mut self.record, &line);
+        self.events.written(line);
         Ok(())
     }
 }
 
-fn guard_fault(fault: GuardError<SweepError>) -> SweepError {
-    match fault {
-        GuardError::Journal(fault) => fault,
+/// Whether a launch may be started where there is a place for it: the missing
+/// repeats of a trial are measured even after the strategy has finished.
+fn may_start(ending: Option<Ending>, waiting: bool, running: &Running) -> bool {
+    match ending {
+        None => !waiting || !running.again.is_empty(),
+        Some(Ending::Complete) => !running.again.is_empty(),
+        Some(_) => false,
+    }
+}
+
+fn of_guard(error: GuardError<SweepError>) -> SweepError {
+    match error {
+        GuardError::Journal(error) => error,
         other => SweepError::Stopped {
             message: other.to_string(),
             log_lines: Vec::new(),
@@ -340,11 +410,12 @@ fn guard_fault(fault: GuardError<SweepError>) -> SweepError {
     }
 }
 
-fn session() -> Entry {
-    Entry::SessionStarted {
-        schema_version: SCHEMA_VERSION,
-        tool_version: env!("CARGO_PKG_VERSION").to_owned(),
-    }
+fn stopped(message: String) -> SweepError {
+    SweepError::Stopped { message, log_lines: Vec::new(), environment: false }
+}
+
+fn waits_for_nothing() -> SweepError {
+    stopped("the strategy waits for a launch, and none is in flight".to_owned())
 }
 
 /// Time that earlier sessions worked: from each one's first line to its last.
@@ -362,3 +433,6 @@ fn spent(lines: &[Line]) -> Duration {
         .map(|(first, last)| Duration::try_from(last.duration_since(*first)).unwrap_or_default())
         .sum()
 }
+
+#[cfg(test)]
+mod tests;

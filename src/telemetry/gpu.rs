@@ -1,5 +1,6 @@
-//! GPUs: through NVML, else through one `nvidia-smi` that keeps running. Where
-//! neither is there, there is nothing to see.
+//! GPUs: through NVML, else through one `nvidia-smi` that keeps running. Where neither is
+//! installed, there are no samples. What the samples of all GPUs add up to is computed in
+//! `summary`.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -19,7 +20,7 @@ use crate::server::GpuIds;
 /// Time for `nvidia-smi` to list the GPUs.
 const SMI: Duration = Duration::from_secs(10);
 
-/// One look at one GPU.
+/// One sample of one GPU.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct GpuReading {
     /// Its index, as NVML has it.
@@ -52,7 +53,7 @@ impl GpuReading {
     }
 }
 
-/// Whether this machine seems to have GPUs that can be looked at.
+/// Whether this machine seems to have GPUs that can be sampled.
 pub fn gpus_are_here() -> bool {
     let seen = Nvml::init().is_ok_and(|nvml| nvml.device_count().is_ok_and(|count| count > 0));
     let tool = || {
@@ -64,7 +65,7 @@ pub fn gpus_are_here() -> bool {
 
 /// The GPUs of this machine, by index and UUID.
 pub async fn gpus_seen() -> Vec<(u32, String)> {
-    // Some drivers take a second to wake.
+    // Some drivers need a second to initialise.
     let through_nvml = tokio::task::spawn_blocking(seen_through_nvml).await;
     match through_nvml {
         Ok(Some(seen)) => seen,
@@ -86,9 +87,9 @@ async fn seen_through_smi(program: &Path) -> Vec<(u32, String)> {
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .output();
-    // A driver in trouble keeps its tool waiting for ever.
-    let Ok(Ok(told)) = tokio::time::timeout(SMI, asked).await else { return Vec::new() };
-    let text = String::from_utf8_lossy(&told.stdout);
+    // With a broken driver the tool may never end.
+    let Ok(Ok(output)) = tokio::time::timeout(SMI, asked).await else { return Vec::new() };
+    let text = String::from_utf8_lossy(&output.stdout);
     let gpu = |line: &str| {
         let (index, uuid) = line.split_once(',')?;
         Some((index.trim().parse().ok()?, uuid.trim().to_owned()))
@@ -113,14 +114,14 @@ pub fn unknown_gpus(listed: &str, seen: &[(u32, String)]) -> Option<String> {
     Some(format!("no GPU {} on this machine, which has {there}", unknown.join(", ")))
 }
 
-/// What looks at the GPUs; it ends when this is dropped.
+/// What samples the GPUs; it ends when this is dropped.
 #[derive(Debug)]
 pub(super) struct Gpus {
     smi: Option<Child>,
 }
 
 impl Gpus {
-    /// Begins to look at these GPUs, or at all; `None` without any.
+    /// Begins to sample these GPUs, or all; `None` without any.
     pub(super) fn watch(
         only: Option<GpuIds>,
         each: Duration,
@@ -175,12 +176,12 @@ fn through_nvml(
     spawn(move || {
         loop {
             let at = now_ns();
-            let look = |index: &u32| {
+            let sample = |index: &u32| {
                 let device = nvml.device_by_index(*index).ok()?;
                 Some(Reading::Gpu(reading(&device, *index)))
             };
-            // Looked at before the tape is held.
-            let readings: Vec<Reading> = wanted.iter().filter_map(look).collect();
+            // Read before the tape is locked.
+            let readings: Vec<Reading> = wanted.iter().filter_map(sample).collect();
             tape.put(at, readings);
             if !pause(each, &stop) {
                 break;
@@ -204,7 +205,7 @@ fn reading(device: &Device<'_>, index: u32) -> GpuReading {
     }
 }
 
-/// One process for all looks: starting it anew costs the driver more than a look.
+/// One process for all samples: starting it costs more than a sample.
 fn through_smi(
     program: &Path,
     only: Option<GpuIds>,
@@ -226,8 +227,8 @@ fn through_smi(
             if stop.load(Ordering::Relaxed) {
                 break;
             }
-            let told = line_of_smi(&line);
-            let wanted = told.filter(|(uuid, gpu)| is_wanted(only.as_ref(), gpu.index, uuid));
+            let parsed = line_of_smi(&line);
+            let wanted = parsed.filter(|(uuid, gpu)| is_wanted(only.as_ref(), gpu.index, uuid));
             tape.put(now_ns(), wanted.map(|(_, gpu)| Reading::Gpu(gpu)));
         }
     });
@@ -240,8 +241,8 @@ fn through_smi(
 const QUERY: &str = "index,uuid,utilization.gpu,memory.used,power.draw,temperature.gpu,\
                      clocks.sm,clocks.mem,clocks_throttle_reasons.active";
 
-/// A line of `nvidia-smi`, in the order of [`QUERY`], with the GPU's UUID; what it
-/// does not tell stands in brackets there.
+/// A line of `nvidia-smi`, in the order of [`QUERY`], with the GPU's UUID. Values that are
+/// not available are texts in brackets.
 fn line_of_smi(line: &str) -> Option<(&str, GpuReading)> {
     let fields: Vec<&str> = line.split(',').map(str::trim).collect();
     let number = |at: usize| fields.get(at)?.parse::<f64>().ok();
@@ -287,15 +288,15 @@ mod tests {
     }
 
     #[test]
-    fn an_id_that_no_gpu_has_is_named_beside_those_that_are_there() {
+    fn an_unknown_id_is_named_with_those_that_exist() {
         let seen = [(0, "GPU-00".to_owned()), (1, "GPU-5a77".to_owned())];
         for good in ["0", "1, 0", "GPU-5a", "0,GPU-5a77,"] {
             assert_eq!(unknown_gpus(good, &seen), None, "{good}");
         }
-        let told = "no GPU 7, GPU-6 on this machine, which has 0 (GPU-00), 1 (GPU-5a77)";
-        assert_eq!(unknown_gpus("0,1,7,GPU-6", &seen).as_deref(), Some(told));
-        let told = "no GPU -1 on this machine, which has 0 (GPU-00), 1 (GPU-5a77)";
-        assert_eq!(unknown_gpus("0,-1,1", &seen).as_deref(), Some(told));
+        let expected = "no GPU 7, GPU-6 on this machine, which has 0 (GPU-00), 1 (GPU-5a77)";
+        assert_eq!(unknown_gpus("0,1,7,GPU-6", &seen).as_deref(), Some(expected));
+        let expected = "no GPU -1 on this machine, which has 0 (GPU-00), 1 (GPU-5a77)";
+        assert_eq!(unknown_gpus("0,-1,1", &seen).as_deref(), Some(expected));
         let none = "no GPU 0 on this machine, which has none";
         assert_eq!(unknown_gpus("0", &[]).as_deref(), Some(none));
         assert_eq!(unknown_gpus(",", &seen).as_deref(), Some("it lists no GPU"));
@@ -311,7 +312,7 @@ mod tests {
         assert!(seen_through_smi(Path::new("/no/such/tool")).await.is_empty());
     }
 
-    /// A driver's tool that notes its arguments and its process, and tells of three GPUs.
+    /// A fake `nvidia-smi` that logs its arguments and its process id, and prints three GPUs.
     fn tool(folder: &Path) -> PathBuf {
         let program = folder.join("nvidia-smi");
         let notes = folder.join("started");
@@ -333,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn one_tool_runs_as_long_as_somebody_watches_and_tells_of_what_is_assigned() {
+    fn one_tool_runs_until_the_end_and_only_assigned_gpus_are_sampled() {
         let folder = tempfile::tempdir().expect("a folder");
         let (tape, stop) = (Tape::new(), Arc::new(AtomicBool::new(false)));
         let only = Some(GpuIds::listed("1,GPU-2"));
@@ -357,7 +358,7 @@ mod tests {
             };
             tape.all().iter().filter_map(gpu).collect()
         };
-        assert_eq!(of(0), [], "it is another's");
+        assert_eq!(of(0), [], "it is not assigned");
         assert!(of(1).iter().all(|gpu| gpu.power_w.is_none() && gpu.temperature_c == Some(71.0)));
         assert!(of(2).iter().all(|gpu| gpu.power_w == Some(300.0)) && !of(2).is_empty());
 
@@ -371,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_looks_where_no_gpu_is_assigned_and_a_missing_tool_is_no_error() {
+    fn without_an_assigned_gpu_nothing_runs_and_a_missing_tool_is_no_error() {
         let (tape, stop) = (Tape::new(), Arc::new(AtomicBool::new(false)));
         let each = Duration::from_millis(250);
         let none = Some(GpuIds::default());

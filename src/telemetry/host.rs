@@ -1,4 +1,5 @@
-//! The machine that this program runs on, and what this program takes of it.
+//! The machine that this program runs on, and the resources that this program itself uses.
+//! The server's resources are sampled through a `ResourceProbe`.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -12,7 +13,7 @@ use sysinfo::{
 use super::{Reading, Tape, pause};
 use crate::client::clock::now_ns;
 
-/// One look at the host.
+/// One sample of the host.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct HostReading {
     /// CPU in use, as a share of all cores.
@@ -25,10 +26,10 @@ pub struct HostReading {
     pub client_memory_bytes: Option<u64>,
 }
 
-/// Looks at the host until it is told to stop, on a thread of its own.
+/// Samples the host until `stop` is set, on a thread of its own.
 pub(super) fn watch(each: Duration, tape: Tape, stop: Arc<AtomicBool>) {
     let watching = std::thread::Builder::new().name("telemetry host".to_owned());
-    // Without the thread there are no samples; the measurement goes on.
+    // Without the thread there are no samples; the measurement continues.
     let started = watching.spawn(move || {
         let kind = RefreshKind::nothing()
             .with_cpu(CpuRefreshKind::nothing().with_usage())
@@ -36,14 +37,14 @@ pub(super) fn watch(each: Duration, tape: Tape, stop: Arc<AtomicBool>) {
         let Ok(mut system) = System::new_with_specifics(kind) else { return };
         let own = sysinfo::get_current_pid().ok();
         refresh(&mut system, own);
-        // Shares are of the time between two looks: the first says nothing.
+        // Shares are of the time between two refreshes: the first has none.
         while pause(each, &stop) {
             refresh(&mut system, own);
             tape.put(now_ns(), [Reading::Host(reading(&system, own))]);
         }
     });
-    if let Err(fault) = started {
-        tracing::warn!("no telemetry of the host: {fault}");
+    if let Err(error) = started {
+        tracing::warn!("no telemetry of the host: {error}");
     }
 }
 

@@ -1,6 +1,6 @@
-//! What the machine and the server do beside a measurement: samples with times,
-//! taken by threads of their own, for a whole launch. Knows no engine: what an
-//! engine can tell comes through a [`ResourceProbe`]. Absent is `None`.
+//! What the machine and the server do during a measurement: samples with times, taken by
+//! threads of their own, for a whole launch. It depends on no engine: an engine's figures
+//! come through a [`ResourceProbe`]. What is not known is `None`.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,36 +21,36 @@ pub(crate) mod watch;
 pub use gpu::{GpuReading, gpus_are_here, gpus_seen, unknown_gpus};
 pub use host::HostReading;
 
-/// How often GPUs are looked at.
-const GPUS_EACH: Duration = Duration::from_millis(250);
-/// How often everything else is.
-const REST_EACH: Duration = Duration::from_secs(1);
+/// How often GPUs are sampled.
+const GPU_INTERVAL: Duration = Duration::from_millis(250);
+/// How often everything else is sampled.
+const INTERVAL: Duration = Duration::from_secs(1);
 
-/// One look at one thing.
+/// One sample of one source.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sample {
     /// When, in milliseconds since 1970, UTC.
     pub at_unix_ms: i64,
     /// When, in nanoseconds of the bench's clock.
     pub(crate) at_ns: u64,
-    /// What was seen.
+    /// What was sampled.
     pub reading: Reading,
 }
 
-/// What was seen.
+/// What was sampled.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Reading {
     /// A GPU.
     Gpu(GpuReading),
     /// The machine that this program runs on, and this program.
     Host(HostReading),
-    /// What the engine tells of the server.
+    /// What the engine reports of the server.
     Engine(ResourceSample),
     /// The server's own counters.
     Server(ServerReading),
 }
 
-/// What a server counts, without what never changes.
+/// A server's counters, without what never changes.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct ServerReading {
     /// Requests that are being processed.
@@ -89,12 +89,12 @@ impl From<&Counters> for ServerReading {
 /// What of the machine belongs to the server.
 #[derive(Clone, Default)]
 pub struct TelemetrySettings {
-    /// Whether GPUs are looked at: not for a server elsewhere, and not for a
-    /// simulated one, whose figures they have no part in.
+    /// Whether GPUs are sampled: not for a server elsewhere, and not for a simulated one,
+    /// whose figures do not depend on them.
     pub gpus: bool,
-    /// Which GPUs; `None`: those that the probe tells, or all.
+    /// Which GPUs; `None`: those that the probe reports, or all.
     pub only: Option<GpuIds>,
-    /// What the engine can tell.
+    /// The engine's own figures.
     pub probe: Option<Arc<dyn ResourceProbe>>,
 }
 
@@ -141,28 +141,28 @@ impl Tape {
 pub struct Telemetry {
     tape: Tape,
     stop: Arc<AtomicBool>,
-    /// Ends `nvidia-smi`, where that is what looks at the GPUs.
+    /// Ends `nvidia-smi`, where that samples the GPUs.
     gpus: Option<gpu::Gpus>,
     probing: Option<JoinHandle<()>>,
 }
 
 impl Telemetry {
-    /// Begins. What cannot be looked at is not sampled; that is no error. To be
-    /// called inside a tokio runtime.
+    /// Begins. A source that is missing is not sampled; that is no error. To be called
+    /// inside a tokio runtime.
     pub fn start(settings: &TelemetrySettings) -> Self {
         let tape = Tape::new();
         let stop = Arc::new(AtomicBool::new(false));
-        let told = || settings.probe.as_ref().and_then(|probe| probe.gpus());
-        let only = settings.only.clone().or_else(told);
+        let of_probe = || settings.probe.as_ref().and_then(|probe| probe.gpus());
+        let only = settings.only.clone().or_else(of_probe);
         let gpus = settings
             .gpus
-            .then(|| gpu::Gpus::watch(only, GPUS_EACH, tape.clone(), Arc::clone(&stop)))
+            .then(|| gpu::Gpus::watch(only, GPU_INTERVAL, tape.clone(), Arc::clone(&stop)))
             .flatten();
-        host::watch(REST_EACH, tape.clone(), Arc::clone(&stop));
+        host::watch(INTERVAL, tape.clone(), Arc::clone(&stop));
         let probing = settings.probe.clone().map(|probe| {
             let tape = tape.clone();
             tokio::spawn(async move {
-                let mut ticks = tokio::time::interval(REST_EACH);
+                let mut ticks = tokio::time::interval(INTERVAL);
                 ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
                 loop {
                     ticks.tick().await;
@@ -174,7 +174,7 @@ impl Telemetry {
         Self { tape, stop, gpus, probing }
     }
 
-    /// Whether there is something that looks at GPUs.
+    /// Whether GPUs are sampled.
     pub fn has_gpus(&self) -> bool {
         self.gpus.is_some()
     }
@@ -199,7 +199,7 @@ impl Drop for Telemetry {
     }
 }
 
-/// Sleeps between two looks; false when it is time to end.
+/// Sleeps between two samples; false when it is time to end.
 fn pause(each: Duration, stop: &AtomicBool) -> bool {
     std::thread::sleep(each);
     !stop.load(Ordering::Relaxed)

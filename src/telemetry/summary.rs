@@ -1,4 +1,5 @@
-//! What the samples of one repeat add up to. Pure.
+//! Metrics of resources from the samples of one repeat. Pure: sampling is in the sibling
+//! files.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +12,7 @@ use crate::statistics::distribution::Distribution;
 /// what was not sampled there is not among them.
 pub(crate) fn metrics(samples: &[Sample], window: (u64, u64), tokens: u64) -> MetricValues {
     let within = |sample: &&Sample| (window.0..=window.1).contains(&sample.at_ns);
-    let gpus = looks(samples, window);
+    let gpus = ticks(samples, window);
     let mut rest: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
     let mut note = |name: &'static str, value: Option<f64>| {
         if let Some(value) = value {
@@ -29,7 +30,7 @@ pub(crate) fn metrics(samples: &[Sample], window: (u64, u64), tokens: u64) -> Me
                 note("engine_cpu", engine.cpu_cores);
                 note("engine_memory", engine.memory_bytes.map(|bytes| bytes as f64));
             }
-            // Of GPUs further below; of the server its workloads tell, by names of their own.
+            // GPUs are added below; the server's counters are metrics of the workloads.
             Reading::Gpu(_) | Reading::Server(_) => {}
         }
     }
@@ -37,23 +38,23 @@ pub(crate) fn metrics(samples: &[Sample], window: (u64, u64), tokens: u64) -> Me
         note("gpu_utilization", mean(readings, |gpu| gpu.utilization));
         note("gpu_memory_used", sum(readings, |gpu| gpu.memory_bytes.map(|bytes| bytes as f64)));
         note("gpu_power", sum(readings, |gpu| gpu.power_w));
-        note("gpu_temperature", most(readings, |gpu| gpu.temperature_c));
+        note("gpu_temperature", maximum(readings, |gpu| gpu.temperature_c));
         note("gpu_sm_clock", mean(readings, |gpu| gpu.sm_clock_mhz));
     }
     let mut metrics = MetricValues::new();
-    let mut tell = |name: String, value: Option<f64>| {
+    let mut insert = |name: String, value: Option<f64>| {
         metrics.insert(name, value.map(MetricValue::Number));
     };
     for (name, values) in rest {
         let all = Distribution::of(values);
-        tell(format!("{name}_mean"), all.mean());
-        tell(format!("{name}_max"), all.max());
-        tell(format!("{name}_p95"), all.p95());
+        insert(format!("{name}_mean"), all.mean());
+        insert(format!("{name}_max"), all.max());
+        insert(format!("{name}_p95"), all.p95());
     }
-    tell("gpu_throttled_share".to_owned(), throttled(&gpus));
+    insert("gpu_throttled_share".to_owned(), throttled(&gpus));
     let energy = energy(&gpus, window);
     let per_1000 = energy.filter(|_| tokens > 0).map(|joules| joules * 1e3 / tokens as f64);
-    tell("energy_per_1000_tokens".to_owned(), per_1000);
+    insert("energy_per_1000_tokens".to_owned(), per_1000);
     metrics
 }
 
@@ -63,7 +64,7 @@ pub(crate) fn generated(records: &[RequestRecord], sent: (u64, u64)) -> u64 {
     within.filter_map(|record| record.usage).map(|usage| usage.completion_tokens).sum()
 }
 
-/// What an engine told of its server in some time.
+/// What an engine reported of its server in some time.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct EngineActivity {
     /// Memory in use: when, in nanoseconds of the bench's clock, and bytes.
@@ -72,15 +73,15 @@ pub(crate) struct EngineActivity {
     pub(crate) restarts: Option<u64>,
 }
 
-/// What the engine told between two times.
+/// What the engine reported between two times.
 pub(crate) fn engine(samples: &[Sample], window: (u64, u64)) -> EngineActivity {
-    let told = samples.iter().filter(|sample| sample.at_ns <= window.1).filter_map(|sample| {
+    let reported = samples.iter().filter(|sample| sample.at_ns <= window.1).filter_map(|sample| {
         let Reading::Engine(engine) = sample.reading else { return None };
         Some((sample.at_ns, engine))
     });
-    let memory = told.clone().filter(|(at, _)| *at >= window.0);
+    let memory = reported.clone().filter(|(at, _)| *at >= window.0);
     let counts: Vec<(u64, u64)> =
-        told.filter_map(|(at, engine)| Some((at, engine.restarts?))).collect();
+        reported.filter_map(|(at, engine)| Some((at, engine.restarts?))).collect();
     EngineActivity {
         memory: memory.filter_map(|(at, e)| Some((at, e.memory_bytes? as f64))).collect(),
         restarts: restarts(&counts, window.0),
@@ -93,35 +94,35 @@ fn restarts(counts: &[(u64, u64)], since: u64) -> Option<u64> {
     counts.last()?.1.checked_sub(before)
 }
 
-/// A quarter of a second: how often GPUs are looked at.
+/// A quarter of a second: how often GPUs are sampled.
 const TICK_NS: u64 = 250_000_000;
-/// A reading older than this says nothing of now.
+/// A reading older than this is not used.
 const STALE_NS: u64 = 1_000_000_000;
 
-/// What all GPUs showed at each tick of the window: `nvidia-smi` tells one after
-/// the other, so of each the latest counts. A tick without one of them is no look:
-/// a sum of some GPUs is not theirs.
-fn looks(samples: &[Sample], window: (u64, u64)) -> BTreeMap<u64, Vec<GpuReading>> {
+/// The readings of all GPUs at each tick of the window. `nvidia-smi` prints one GPU after
+/// the other, so the latest reading of each counts. A tick without one of them is left
+/// out: a sum over some GPUs is not the sum over all.
+fn ticks(samples: &[Sample], window: (u64, u64)) -> BTreeMap<u64, Vec<GpuReading>> {
     let gpus = samples.iter().filter_map(|sample| {
         let Reading::Gpu(reading) = sample.reading else { return None };
         Some((sample.at_ns, reading))
     });
     let known: BTreeSet<u32> = gpus.clone().map(|(_, reading)| reading.index).collect();
     let mut latest: BTreeMap<u32, (u64, GpuReading)> = BTreeMap::new();
-    let mut looks: BTreeMap<u64, Vec<GpuReading>> = BTreeMap::new();
+    let mut ticks: BTreeMap<u64, Vec<GpuReading>> = BTreeMap::new();
     for (at_ns, reading) in gpus.filter(|(at_ns, _)| *at_ns <= window.1) {
         latest.insert(reading.index, (at_ns, reading));
         if at_ns >= window.0 {
             let fresh = |at: u64| at_ns.saturating_sub(at) <= STALE_NS;
             let now = latest.values().filter(|(at, _)| fresh(*at)).map(|(_, reading)| *reading);
-            looks.insert(at_ns / TICK_NS, now.collect());
+            ticks.insert(at_ns / TICK_NS, now.collect());
         }
     }
-    looks.retain(|_, readings| readings.len() == known.len());
-    looks
+    ticks.retain(|_, readings| readings.len() == known.len());
+    ticks
 }
 
-/// One value of each GPU; `None` unless all of them tell it.
+/// One value of each GPU; `None` unless all of them have it.
 fn each(readings: &[GpuReading], read: fn(&GpuReading) -> Option<f64>) -> Option<Vec<f64>> {
     readings.iter().map(read).collect()
 }
@@ -130,7 +131,7 @@ fn sum(readings: &[GpuReading], read: fn(&GpuReading) -> Option<f64>) -> Option<
     each(readings, read)?.into_iter().reduce(|a, b| a + b)
 }
 
-fn most(readings: &[GpuReading], read: fn(&GpuReading) -> Option<f64>) -> Option<f64> {
+fn maximum(readings: &[GpuReading], read: fn(&GpuReading) -> Option<f64>) -> Option<f64> {
     each(readings, read)?.into_iter().reduce(f64::max)
 }
 
@@ -138,9 +139,10 @@ fn mean(readings: &[GpuReading], read: fn(&GpuReading) -> Option<f64>) -> Option
     Distribution::of(each(readings, read)?).mean()
 }
 
-/// Share of the looks in which one GPU was slowed down; without one that was, all must tell.
+/// Share of the ticks in which at least one GPU was slowed down. Without one that was, all
+/// must have reported.
 fn throttled(gpus: &BTreeMap<u64, Vec<GpuReading>>) -> Option<f64> {
-    let told: Vec<bool> = gpus
+    let known: Vec<bool> = gpus
         .values()
         .filter_map(|readings| {
             let all: Vec<_> = readings.iter().map(GpuReading::is_throttled).collect();
@@ -151,8 +153,8 @@ fn throttled(gpus: &BTreeMap<u64, Vec<GpuReading>>) -> Option<f64> {
             }
         })
         .collect();
-    let slowed = told.iter().filter(|slowed| **slowed).count();
-    (!told.is_empty()).then(|| slowed as f64 / told.len() as f64)
+    let slowed = known.iter().filter(|slowed| **slowed).count();
+    (!known.is_empty()).then(|| slowed as f64 / known.len() as f64)
 }
 
 /// Mean power times the time of the window, in joules.
@@ -225,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn what_one_gpu_does_not_tell_is_not_summed() {
+    fn what_one_gpu_does_not_report_is_not_summed() {
         let silent = |at_ms: u64, index: u32| {
             let reading = Reading::Gpu(GpuReading { index, ..GpuReading::default() });
             Sample { at_unix_ms: 0, at_ns: at_ms * MS, reading }
@@ -240,35 +242,35 @@ mod tests {
         // One that is slow is enough to know.
         samples.push(gpu(250, 0, 100.0, 4));
         assert_eq!(number(&metrics(&samples, window, 0), "gpu_throttled_share"), Some(1.0));
-        // Before the second one was looked at for the first time there is no look.
+        // Before the first reading of the second GPU there is no tick.
         let apart = [gpu(240, 0, 100.0, 0), gpu(260, 1, 200.0, 0)];
         assert_eq!(number(&metrics(&apart, window, 0), "gpu_power_mean"), Some(300.0));
     }
 
     #[test]
-    fn what_the_engine_tells_is_that_of_the_repeat() {
-        let told = |at_ms: u64, restarts, memory_bytes| {
+    fn only_the_engine_samples_of_the_repeat_count() {
+        let sample = |at_ms: u64, restarts, memory_bytes| {
             let reading = ResourceSample { memory_bytes, restarts, ..Default::default() };
             Sample { at_unix_ms: 0, at_ns: at_ms * MS, reading: Reading::Engine(reading) }
         };
         let samples = [
-            told(0, Some(1), Some(10)),
-            told(5, Some(2), Some(20)),
-            told(15, None, None),
-            told(20, Some(4), Some(30)),
-            told(90, Some(9), Some(40)),
+            sample(0, Some(1), Some(10)),
+            sample(5, Some(2), Some(20)),
+            sample(15, None, None),
+            sample(20, Some(4), Some(30)),
+            sample(90, Some(9), Some(40)),
         ];
         let within = |from: u64, to: u64| engine(&samples, (from * MS, to * MS));
         assert_eq!(within(10, 30).restarts, Some(2));
         assert_eq!(within(10, 30).memory, [(20 * MS, 30.0)]);
         assert_eq!(within(6, 7), EngineActivity { restarts: Some(0), memory: Vec::new() });
-        assert_eq!(engine(&[told(0, None, None)], (0, 10 * MS)), EngineActivity::default());
+        assert_eq!(engine(&[sample(0, None, None)], (0, 10 * MS)), EngineActivity::default());
     }
 
-    /// A minute in which everything was looked at.
+    /// A minute in which everything was sampled.
     #[test]
-    fn what_is_told_is_what_the_catalogue_has_of_resources() {
-        let looks = (0..240).flat_map(|tick: u64| {
+    fn the_metrics_are_those_of_the_catalogue() {
+        let samples = (0..240).flat_map(|tick: u64| {
             let gpu = GpuReading {
                 index: 0,
                 utilization: Some(0.5),
@@ -297,13 +299,13 @@ mod tests {
             let sample = move |reading| Sample { at_unix_ms: 0, at_ns, reading };
             std::iter::once(Reading::Gpu(gpu)).chain(rest).map(sample)
         });
-        let told = metrics(&looks.collect::<Vec<_>>(), (0, u64::MAX), 640);
+        let all = metrics(&samples.collect::<Vec<_>>(), (0, u64::MAX), 640);
         let kind = &KINDS[0];
         let catalogue = kind.all_metrics().map(|metric| metric.name);
         let resources = catalogue.filter(|name| kind.metrics.iter().all(|own| own.name != *name));
-        let named: BTreeSet<&str> = told.keys().map(String::as_str).collect();
+        let named: BTreeSet<&str> = all.keys().map(String::as_str).collect();
         assert_eq!(named, resources.collect());
-        let absent: Vec<_> = told.iter().filter(|(_, value)| value.is_none()).collect();
+        let absent: Vec<_> = all.iter().filter(|(_, value)| value.is_none()).collect();
         assert!(absent.is_empty(), "{absent:?}");
     }
 

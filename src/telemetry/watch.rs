@@ -1,5 +1,6 @@
-//! The server's counters each second, while a load runs. Rendering them costs the
-//! server 60 KB of text: not more often, and not in latency workloads.
+//! The server's counters each second, while a load runs. Rendering them costs the server
+//! 60 KB of text: not more often, and not in latency workloads. Single readings are
+//! `Counters::scrape`'s.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,7 +11,7 @@ use crate::client::clock::now_ns;
 use crate::server::counters::Counters;
 use crate::server::http::Http;
 
-const EACH: Duration = Duration::from_secs(1);
+const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Counters that were read, each with the time of [`now_ns`].
 pub(crate) type Readings = Vec<(u64, Counters)>;
@@ -24,16 +25,16 @@ pub(crate) struct Watch {
 
 impl Watch {
     /// Begins to read. A server without counters is not asked again and again; one
-    /// that `has` them, as a look before showed, may be slow or come back.
+    /// that `has` them, as an earlier reading showed, may be slow or come back.
     pub(crate) fn start(http: Http, has: bool) -> Self {
-        Self::start_each(http, has, EACH)
+        Self::start_each(http, has, INTERVAL)
     }
 
     fn start_each(http: Http, has: bool, each: Duration) -> Self {
         let readings = Arc::new(Mutex::new(Readings::new()));
         let shared = Arc::clone(&readings);
         let task = tokio::spawn(async move {
-            // What there is before the load is read by itself.
+            // The first reading is one interval after the start.
             let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + each, each);
             ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
@@ -96,7 +97,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_slow_look_ends_nothing_where_there_are_counters() {
+    async fn a_failed_reading_ends_nothing_where_there_are_counters() {
         let each = Duration::from_millis(10);
         let watch = Watch::start_each(late().await, true, each);
         while watch.readings.lock().expect("no panic").is_empty() {

@@ -3,8 +3,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::cost::Work;
 use super::options::{OptionKind, OptionSpec, Options};
-use super::{Concurrency, Kind, Spec};
+use super::specification::{Absence, Specification};
+use super::{Concurrency, Dataset, Kind, Spec};
 use crate::metric::{Direction, Metric, Scale};
 
 /// The kind `command`.
@@ -34,6 +36,26 @@ impl Command {
             command: options.texts("command").unwrap_or_default(),
             timeout: options.number("timeout").unwrap_or(3600.0),
         }
+    }
+}
+
+impl Specification for Command {
+    fn kind(&self) -> &'static Kind {
+        &KIND
+    }
+
+    /// Nobody knows what its program needs; it is ended at its timeout.
+    fn cost(&self, _dataset: Option<&Dataset>, _is_warmup: bool) -> Vec<Work> {
+        if self.command.is_empty() {
+            return Vec::new();
+        }
+        vec![Work { program: self.timeout, ..Work::default() }]
+    }
+
+    fn unmeasurable(&self, _case: Option<&str>, _metric: &str) -> Option<Absence> {
+        self.command.is_empty().then(|| {
+            Absence::certain("`command` has no program to run", "set its option `command`")
+        })
     }
 }
 

@@ -1,11 +1,13 @@
 //! `conversation`: long conversations whose history grows from turn to turn.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::cost::Work;
 use super::options::{OptionKind, OptionSpec, Options};
-use super::{Concurrency, Kind, Spec};
+use super::specification::{Absence, Specification};
+use super::{Concurrency, Dataset, Kind, OptionError, Spec};
 use crate::metric::{Direction, Metric};
 
 /// The kind `conversation`.
@@ -64,7 +66,7 @@ impl Conversation {
     }
 
     /// About the longest context, in tokens: the last prompt and its answer, with what
-    /// stands around the messages.
+    /// the template puts around the messages.
     pub fn longest(&self) -> u64 {
         let texts = self.turns.saturating_mul(self.turn_tokens + self.output_tokens);
         texts.saturating_add(self.around())
@@ -73,6 +75,45 @@ impl Conversation {
     /// Tokens of it that are no message's text: about.
     pub(crate) fn around(&self) -> u64 {
         super::around(self.turns.saturating_mul(2))
+    }
+}
+
+impl Specification for Conversation {
+    fn kind(&self) -> &'static Kind {
+        &KIND
+    }
+
+    fn dataset(&self) -> Option<&Path> {
+        self.dataset.as_deref()
+    }
+
+    fn contradictions(&self, options: &Options) -> Vec<OptionError> {
+        options.idle_with_dataset(&["turn-tokens"])
+    }
+
+    /// On average half of the longest context is history.
+    fn cost(&self, dataset: Option<&Dataset>, _is_warmup: bool) -> Vec<Work> {
+        let longest = dataset.map_or(self.longest(), |dataset| {
+            dataset.conversation_tokens(self.turns) + self.turns * self.output_tokens
+        });
+        vec![Work::alone(self.conversations * self.turns, longest / 2, self.output_tokens)]
+    }
+
+    fn unmeasurable(&self, _case: Option<&str>, metric: &str) -> Option<Absence> {
+        // A line with an intercept for each conversation, and a value left for its error.
+        let is_exact = self.conversations == 1 && self.turns == 2;
+        (metric.starts_with("ttft_slope") && is_exact).then(|| {
+            let why = "a line through the two turns of one conversation has no error";
+            Absence::certain(why, "set `turns` to 3 or more")
+        })
+    }
+
+    fn context_needed(&self, _case: &str) -> Option<u64> {
+        self.dataset.is_none().then(|| self.longest())
+    }
+
+    fn is_of_cache(&self, metric: &str) -> bool {
+        ["cache_share", "cache_share_last"].contains(&metric)
     }
 }
 

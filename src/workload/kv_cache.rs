@@ -1,12 +1,14 @@
 //! `kv-cache`: time to first token of a long prefix, sent for the first time,
 //! sent again, and unrelated.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::cost::Work;
 use super::options::{OptionKind, OptionSpec, Options};
-use super::{Concurrency, Kind, Route, Spec};
+use super::specification::{Absence, Specification};
+use super::{Concurrency, Dataset, Kind, Route, Spec};
 use crate::metric::{Direction, Metric};
 
 /// The kind `kv-cache`.
@@ -60,10 +62,42 @@ impl KvCache {
             endpoint: super::route::read(options),
         }
     }
+}
 
-    /// Its cases as text; one empty text where there is one only.
-    pub(super) fn cases(&self) -> Vec<String> {
+impl Specification for KvCache {
+    fn kind(&self) -> &'static Kind {
+        &KIND
+    }
+
+    fn cases(&self) -> Vec<String> {
         super::cases("prefix", &self.prefix_tokens)
+    }
+
+    fn dataset(&self) -> Option<&Path> {
+        self.dataset.as_deref()
+    }
+
+    /// A miss, the same again, and one unrelated, for each prompt.
+    fn cost(&self, _dataset: Option<&Dataset>, _is_warmup: bool) -> Vec<Work> {
+        let work = |tokens: &u64| Work::alone(self.prompts * 3, *tokens, self.output_tokens);
+        self.prefix_tokens.iter().map(work).collect()
+    }
+
+    fn unmeasurable(&self, _case: Option<&str>, metric: &str) -> Option<Absence> {
+        (metric == "tpot_ms" && self.output_tokens == 1).then(Absence::of_one_token)
+    }
+
+    fn context_needed(&self, case: &str) -> Option<u64> {
+        let index = self.cases().iter().position(|known| known == case)?;
+        Some(self.prefix_tokens.get(index)? + self.output_tokens)
+    }
+
+    fn is_of_cache(&self, metric: &str) -> bool {
+        ["ttft_hit_ms", "hit_tokens_share"].contains(&metric)
+    }
+
+    fn shares_nothing(&self, metric: &str) -> bool {
+        ["ttft_miss_ms", "ttft_independent_ms"].contains(&metric)
     }
 }
 

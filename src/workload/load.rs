@@ -1,18 +1,20 @@
 //! `load`: many requests at once, as a ladder of concurrencies (closed loop) or
-//! of rates (open loop), and the highest rate that holds an SLO.
+//! of rates (open loop), and the highest rate within an SLO.
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use super::options::{OptionKind, OptionSpec, Options};
-use super::{Concurrency, Kind, OptionError, Route, Spec};
+use super::specification::Specification as _;
+use super::{Concurrency, Kind, Route, Spec};
+use crate::statistics::distribution;
 
 /// The kind `load`.
 pub(super) const KIND: Kind = Kind {
     name: "load",
     key: "load",
-    about: "Throughput and latency under load: a ladder of concurrencies or rates, and the highest rate that holds an SLO.",
+    about: "Throughput and latency under load: a ladder of concurrencies or rates, and the highest rate within an SLO.",
     options: OPTIONS,
     metrics: super::load_metrics::METRICS,
     concurrency: Concurrency::Many,
@@ -46,11 +48,11 @@ pub struct Load {
     /// Where its requests go.
     #[serde(default, skip_serializing_if = "Route::is_chat")]
     pub endpoint: Route,
-    /// What a request must hold to count as good.
+    /// What a request must keep to count as good.
     pub slo: Slo,
-    /// Share of requests that must be good for a rate to hold the SLO.
+    /// Share of requests that must be good for a rate to be within the SLO.
     pub slo_share: f64,
-    /// Whether the highest rate that holds the SLO is looked for; one more case.
+    /// Whether the highest rate within the SLO is looked for; one more case.
     pub find_max_rate: bool,
     /// Whether a ladder ends at saturation.
     pub stop_at_saturation: bool,
@@ -96,7 +98,7 @@ pub enum LoadCase {
     Concurrency(u64),
     /// An open loop of so many requests per second.
     Rate(f64),
-    /// The search for the highest rate that holds the SLO.
+    /// The search for the highest rate within the SLO.
     MaxRate,
 }
 
@@ -122,10 +124,10 @@ impl Default for Load {
     }
 }
 
-/// Values that a 95th percentile needs for a distribution-free bound at 95 %.
-pub(crate) const FOR_P95: u64 = 59;
+/// Requests that a 95th percentile needs.
+pub(crate) const FOR_P95: u64 = distribution::FOR_P95 as u64;
 /// The same for a 99th percentile.
-pub(crate) const FOR_P99: u64 = 299;
+pub(crate) const FOR_P99: u64 = distribution::FOR_P99 as u64;
 
 /// Requests of an open loop: enough for a 99th percentile.
 const OPEN_REQUESTS: u64 = 300;
@@ -167,31 +169,6 @@ impl Load {
         }
     }
 
-    /// Options that contradict each other.
-    pub(super) fn faults(&self, options: &Options) -> Vec<OptionError> {
-        let mut faults = options.idle_with_dataset(&["prompt-tokens", "shared-prefix-tokens"]);
-        let mut fault = |key: &str, message: &str| {
-            faults.push(OptionError { key: key.to_owned(), message: message.to_owned() });
-        };
-        if self.find_max_rate && self.slo.is_empty() {
-            fault(
-                "find-max-rate",
-                "`find-max-rate` needs an SLO: set `slo-ttft-ms`, `slo-tpot-ms` or `slo-e2el-ms`",
-            );
-        }
-        if self.requests.is_some() && self.duration.is_some() {
-            fault("duration", "give `requests` or `duration`, not both");
-        }
-        let shared = self.shared_prefix_tokens.filter(|_| self.dataset.is_none());
-        if shared.is_some_and(|shared| shared >= self.prompt_tokens) {
-            fault(
-                "shared-prefix-tokens",
-                "`shared-prefix-tokens` must be less than `prompt-tokens`: each prompt has a part of its own",
-            );
-        }
-        faults
-    }
-
     /// Its cases, each with its name as if there were several.
     pub fn named_cases(&self) -> Vec<(LoadCase, String)> {
         let concurrencies = self
@@ -201,22 +178,6 @@ impl Load {
         let rates = self.rate.iter().map(|rate| (LoadCase::Rate(*rate), format!("rate={rate}")));
         let search = self.find_max_rate.then(|| (LoadCase::MaxRate, "max-rate".to_owned()));
         concurrencies.chain(rates).chain(search).collect()
-    }
-
-    /// Its cases as text; one empty text where there is one only.
-    pub(super) fn cases(&self) -> Vec<String> {
-        match self.named_cases() {
-            one if one.len() == 1 => vec![String::new()],
-            several => several.into_iter().map(|(_, name)| name).collect(),
-        }
-    }
-
-    /// Requests in flight at once in a case; without its name, in any of them.
-    pub(super) fn in_flight(&self, case: Option<&str>) -> Concurrency {
-        let named = self.named_cases();
-        let asked = named.iter().filter(|(_, name)| case.is_none_or(|case| case == name));
-        let alone = asked.map(|(case, _)| *case == LoadCase::Concurrency(1));
-        if alone.reduce(|a, b| a && b) == Some(true) { Concurrency::One } else { Concurrency::Many }
     }
 
     /// Whether configurations are judged by this case.
@@ -308,12 +269,12 @@ const OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "slo-share",
         kind: OptionKind::Number { min: 0.01, max: 1.0 },
-        help: "share of requests that must be good for a rate to hold the SLO (default 0.95)",
+        help: "share of requests that must be good for a rate to be within the SLO (default 0.95)",
     },
     OptionSpec {
         name: "find-max-rate",
         kind: OptionKind::Switch,
-        help: "look for the highest rate that holds the SLO, by bisection; one more case, `max-rate`. A rate is held only when its arrivals lasted three median request times, and those after the first of these, when the pipe was full, held the SLO (default false)",
+        help: "look for the highest rate within the SLO, by bisection; one more case, `max-rate`. A rate counts only when its arrivals lasted three median request times, and those after the first of these, when the pipe was full, were within the SLO (default false)",
     },
     OptionSpec {
         name: "stop-at-saturation",
@@ -334,7 +295,7 @@ mod tests {
                 Spec::Load(load) => Ok(load),
                 other => panic!("{other:?}"),
             },
-            Err(faults) => Err(faults.into_iter().map(|fault| fault.message).collect()),
+            Err(errors) => Err(errors.into_iter().map(|error| error.message).collect()),
         }
     }
 
@@ -355,7 +316,7 @@ mod tests {
 
     #[test]
     fn a_concurrency_of_one_is_no_load() {
-        let in_flight = |options, case| read(options).expect("good options").in_flight(case);
+        let in_flight = |options, case| read(options).expect("good options").concurrency(case);
         assert_eq!(in_flight(json!({"concurrency": 1}), None), Concurrency::One);
         let ladder = json!({"concurrency": [1, 8]});
         assert_eq!(in_flight(ladder.clone(), Some("concurrency=1")), Concurrency::One);
@@ -377,14 +338,14 @@ mod tests {
     }
 
     #[test]
-    fn contradictions_are_told() {
-        let told = |options, word: &str| {
-            let told = read(options).expect_err("a contradiction");
-            assert!(told.contains(word), "{told}");
+    fn contradictions_are_reported() {
+        let refused = |options, word: &str| {
+            let message = read(options).expect_err("a contradiction");
+            assert!(message.contains(word), "{message}");
         };
-        told(json!({"find-max-rate": true}), "needs an SLO");
-        told(json!({"requests": 10, "duration": 2.0}), "not both");
-        told(json!({"shared-prefix-tokens": 512, "prompt-tokens": 512}), "less than");
+        refused(json!({"find-max-rate": true}), "needs an SLO");
+        refused(json!({"requests": 10, "duration": 2.0}), "not both");
+        refused(json!({"shared-prefix-tokens": 512, "prompt-tokens": 512}), "less than");
     }
 
     #[test]
@@ -392,8 +353,8 @@ mod tests {
         let load = read(json!({"dataset": "share.json"})).expect("good options");
         assert_eq!(load.dataset, Some("share.json".into()));
         for idle in ["prompt-tokens", "shared_prefix_tokens"] {
-            let fault = read(json!({"dataset": "share.json", idle: 64})).expect_err("idle");
-            assert!(fault.contains("does not apply with `dataset`"), "{fault}");
+            let error = read(json!({"dataset": "share.json", idle: 64})).expect_err("idle");
+            assert!(error.contains("does not apply with `dataset`"), "{error}");
         }
     }
 

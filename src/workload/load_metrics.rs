@@ -108,7 +108,7 @@ const FIGURES: [Metric; 27] = [
         "window",
         "s",
         Direction::Neutral,
-        "Seconds that throughput is counted in: all slots busy (closed loop), or from one median request time after the first arrival to the last one (open loop). Absent, and no throughput is told, where it is shorter than a median request time or fewer than 5 requests ended in it.",
+        "Seconds that throughput is counted in: all slots busy (closed loop), or from one median request time after the first arrival to the last one (open loop). Absent, and no throughput is given, where it is shorter than a median request time or fewer than 5 requests ended in it.",
         CLOCK,
     ),
     load("completed", "1", Direction::Neutral, "Requests that ended well.", "client"),
@@ -190,7 +190,7 @@ const FIGURES: [Metric; 27] = [
         "max_rate",
         "1/s",
         Direction::Higher,
-        "Highest rate found that holds the SLO for the asked share of requests. Its arrivals last at least three median request times, what came within the first of them is not judged, and requests in flight do not grow throughout the rest. The other figures, what was seen of the server and the machine too, are those of that rate. Absent unless asked for.",
+        "Highest rate found that is within the SLO for the asked share of requests. Its arrivals last at least three median request times, what came within the first of them is not judged, and requests in flight do not grow throughout the rest. The other figures, what was seen of the server and the machine too, are those of that rate. Absent unless asked for.",
         CLOCK,
     ),
     load(

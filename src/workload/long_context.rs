@@ -2,8 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::cost::Work;
 use super::options::{OptionKind, OptionSpec, Options};
-use super::{Concurrency, Kind, Spec};
+use super::specification::Specification;
+use super::{Concurrency, Dataset, Kind, Spec};
 use crate::metric::{Counted, Direction, Metric, Scale};
 
 /// The kind `long-context`.
@@ -26,7 +28,7 @@ pub struct LongContext {
     pub depths: Vec<f64>,
     /// Tokens of an answer at most, thinking included; what is cut there is wrong.
     pub max_tokens: u64,
-    /// Whether the model is told to think or not to; `None`: the server's default.
+    /// Whether the model is asked to think or not to; `None`: the server's default.
     pub thinking: Option<bool>,
 }
 
@@ -52,15 +54,41 @@ impl LongContext {
         }
     }
 
-    /// Its cases as text; one empty text where there is one only.
-    pub(super) fn cases(&self) -> Vec<String> {
-        super::cases("context", &self.contexts)
-    }
-
-    /// The length that a case stands for.
+    /// The length of a case.
     pub(crate) fn context_of(&self, case: &str) -> Option<u64> {
         let index = self.cases().iter().position(|known| known == case)?;
         self.contexts.get(index).copied()
+    }
+}
+
+impl Specification for LongContext {
+    fn kind(&self) -> &'static Kind {
+        &KIND
+    }
+
+    fn cases(&self) -> Vec<String> {
+        super::cases("context", &self.contexts)
+    }
+
+    fn cost(&self, _dataset: Option<&Dataset>, is_warmup: bool) -> Vec<Work> {
+        let depths = if is_warmup { 1 } else { self.depths.len() as u64 };
+        let work = |tokens: &u64| Work::alone(depths, *tokens, self.max_tokens / 4);
+        self.contexts.iter().map(work).collect()
+    }
+
+    /// An answer is a code: little of what it may be.
+    fn assumption(&self) -> Option<&'static str> {
+        Some("a quarter")
+    }
+
+    fn context_needed(&self, case: &str) -> Option<u64> {
+        // Lengths are fitted: half a percent more than was asked for.
+        let tokens = self.context_of(case)?;
+        Some(tokens + (tokens / 200).max(8) + self.max_tokens)
+    }
+
+    fn shares_nothing(&self, _metric: &str) -> bool {
+        true
     }
 }
 
@@ -83,7 +111,7 @@ const OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "thinking",
         kind: OptionKind::Switch,
-        help: "tell the chat template to let the model think, or not to (default: the server's)",
+        help: "ask the chat template to let the model think, or not to (default: the server's)",
     },
 ];
 

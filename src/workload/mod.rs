@@ -1,41 +1,49 @@
 //! Workloads: what is measured, as a specification. Options with their
 //! defaults and bounds, the cases that they make, and the metrics that they
-//! yield. How a workload is run is in [`crate::bench`].
+//! yield, what they cost and what they cannot measure. How a workload is run is in
+//! `bench`.
 
 use std::fmt::Display;
 use std::path::Path;
-use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::metric::{Form, Metric, MetricValue, MetricValues};
 
+mod catalogue;
 mod command;
 mod conversation;
+mod cost;
 mod dataset;
 mod kv_cache;
 mod load;
 mod load_metrics;
+mod load_specification;
 mod long_context;
 pub(crate) mod metrics;
 mod options;
 mod reasoning;
 mod resources;
 mod route;
+mod specification;
 mod stability;
 mod tool_calling;
 
+pub use crate::flags::nearest_word as nearest;
 pub use crate::route::Route;
+pub use catalogue::catalogue;
 pub use command::Command;
 pub use conversation::Conversation;
+pub use cost::{PREFILL, Seconds, TOKEN, Work};
 pub use dataset::{Dataset, DatasetError, DatasetFile, Datasets, Prompt};
 pub use kv_cache::KvCache;
 pub use load::{Arrivals, Load, LoadCase, Slo};
-pub(crate) use load::{FOR_P95, FOR_P99};
 pub use long_context::LongContext;
 pub use options::{OptionError, OptionKind, OptionSpec, Options};
 pub use reasoning::{Reasoning, ReasoningKind};
+pub use specification::Absence;
+use specification::Specification;
 pub use stability::{MIN_OF_AN_HOUR, Stability};
 pub use tool_calling::{Scenario, ToolCalling};
 
@@ -48,7 +56,7 @@ pub struct Kind {
     pub key: &'static str,
     /// What it measures, in one sentence.
     pub about: &'static str,
-    /// Its own options, beside [`SHARED_OPTIONS`].
+    /// Its own options, besides [`SHARED_OPTIONS`].
     pub options: &'static [OptionSpec],
     /// Its own metrics; [`Kind::all_metrics`] has those of resources too.
     pub metrics: &'static [Metric],
@@ -56,19 +64,6 @@ pub struct Kind {
     pub concurrency: Concurrency,
     /// Its specification from checked options.
     pub read: fn(&Options) -> Spec,
-}
-
-/// Metrics of every kind, its own before those of resources.
-static CATALOGUE: LazyLock<Vec<Metric>> = LazyLock::new(|| {
-    KINDS
-        .iter()
-        .flat_map(|kind| kind.metrics.iter().copied().chain(resources::of(kind.key)))
-        .collect()
-});
-
-/// Every metric that a workload can yield.
-pub(crate) fn catalogue() -> &'static [Metric] {
-    &CATALOGUE
 }
 
 impl Kind {
@@ -97,10 +92,10 @@ impl Kind {
     /// Its own metrics, and those of the resources that a repeat used.
     pub fn all_metrics(&self) -> impl Iterator<Item = &'static Metric> {
         let key = self.key;
-        CATALOGUE.iter().filter(move |metric| metric.workload == key)
+        catalogue().iter().filter(move |metric| metric.workload == key)
     }
 
-    /// Names what a repeat did not measure, too. What it did measure stands in the
+    /// Names what a repeat did not measure, too. What it did measure is in the
     /// catalogue, which files, reports and checks of grids are made from.
     pub(crate) fn complete(&self, metrics: &mut MetricValues) {
         debug_assert_eq!(self.strange(metrics), None, "`{}` and the catalogue differ", self.name);
@@ -198,12 +193,17 @@ pub enum Spec {
 }
 
 impl Spec {
-    /// Options that contradict each other.
-    fn faults(&self, options: &Options) -> Vec<OptionError> {
+    /// What it says of itself before anything runs.
+    fn specification(&self) -> &dyn Specification {
         match self {
-            Self::Load(spec) => spec.faults(options),
-            Self::Conversation(_) => options.idle_with_dataset(&["turn-tokens"]),
-            _ => Vec::new(),
+            Self::KvCache(spec) => spec,
+            Self::Load(spec) => spec,
+            Self::Conversation(spec) => spec,
+            Self::Reasoning(spec) => spec,
+            Self::ToolCalling(spec) => spec,
+            Self::Stability(spec) => spec,
+            Self::LongContext(spec) => spec,
+            Self::Command(spec) => spec,
         }
     }
 }
@@ -212,17 +212,17 @@ impl Workload {
     /// Builds a workload from options as a grid or `--set` gives them.
     ///
     /// # Errors
-    /// Every fault of the options, in one pass.
+    /// Every error of the options, in one pass.
     pub fn from_options(
         name: &str,
         options: &Map<String, Value>,
     ) -> Result<Self, Vec<OptionError>> {
-        let kind = Kind::named(name).map_err(|fault| vec![fault])?;
+        let kind = Kind::named(name).map_err(|error| vec![error])?;
         let options = Options::read(kind, SHARED_OPTIONS, options)?;
         let spec = (kind.read)(&options);
-        let faults = spec.faults(&options);
-        if !faults.is_empty() {
-            return Err(faults);
+        let contradictions = spec.specification().contradictions(&options);
+        if !contradictions.is_empty() {
+            return Err(contradictions);
         }
         Ok(Self {
             spec,
@@ -233,46 +233,64 @@ impl Workload {
 
     /// The file that its prompts come from, as the options spell it.
     pub fn dataset(&self) -> Option<&Path> {
-        match &self.spec {
-            Spec::KvCache(spec) => spec.dataset.as_deref(),
-            Spec::Load(spec) => spec.dataset.as_deref(),
-            Spec::Conversation(spec) => spec.dataset.as_deref(),
-            _ => None,
-        }
+        self.spec.specification().dataset()
     }
 
     /// Its kind: names, options, metrics.
     pub fn kind(&self) -> &'static Kind {
-        match self.spec {
-            Spec::KvCache(_) => &kv_cache::KIND,
-            Spec::Load(_) => &load::KIND,
-            Spec::Conversation(_) => &conversation::KIND,
-            Spec::Reasoning(_) => &reasoning::KIND,
-            Spec::ToolCalling(_) => &tool_calling::KIND,
-            Spec::Stability(_) => &stability::KIND,
-            Spec::LongContext(_) => &long_context::KIND,
-            Spec::Command(_) => &command::KIND,
-        }
+        self.spec.specification().kind()
     }
 
     /// Requests in flight at once in a case; without its name, in any of them.
     pub fn concurrency(&self, case: Option<&str>) -> Concurrency {
-        match &self.spec {
-            Spec::Load(spec) => spec.in_flight(case),
-            _ => self.kind().concurrency,
-        }
+        self.spec.specification().concurrency(case)
     }
 
     /// Its cases as text; one empty text where there is one only.
     pub fn cases(&self) -> Vec<String> {
-        match &self.spec {
-            Spec::KvCache(spec) => spec.cases(),
-            Spec::Load(spec) => spec.cases(),
-            Spec::Conversation(_) | Spec::Stability(_) | Spec::Command(_) => vec![String::new()],
-            Spec::LongContext(spec) => spec.cases(),
-            Spec::Reasoning(spec) => spec.cases(),
-            Spec::ToolCalling(spec) => spec.cases(),
-        }
+        self.spec.specification().cases()
+    }
+
+    /// What one repeat asks of a server, case by case.
+    pub fn cost(&self, datasets: &Datasets, is_warmup: bool) -> Vec<Work> {
+        let dataset = self.dataset().and_then(|path| datasets.known(path));
+        self.spec.specification().cost(dataset, is_warmup)
+    }
+
+    /// Seconds of one repeat of all cases at most, by assumption; of a workload with a
+    /// duration, that.
+    pub fn longest(&self, datasets: &Datasets) -> f64 {
+        self.spec.specification().duration().unwrap_or_else(|| {
+            self.cost(datasets, false).iter().map(|work| work.seconds(1.0).high).sum()
+        })
+    }
+
+    /// What its cost assumes of answers whose length the model decides: the part of
+    /// `max-tokens` that they have.
+    pub fn assumption(&self) -> Option<&'static str> {
+        self.spec.specification().assumption()
+    }
+
+    /// Why a metric will be absent in a case; `None` where it can be measured. `case`
+    /// is `None` where there is one only.
+    pub fn unmeasurable(&self, case: Option<&str>, metric: &str) -> Option<Absence> {
+        self.spec.specification().unmeasurable(case, metric)
+    }
+
+    /// Tokens of context that a case needs at least; `None` where they are the
+    /// dataset's or the model's.
+    pub fn context_needed(&self, case: &str) -> Option<u64> {
+        self.spec.specification().context_needed(case)
+    }
+
+    /// Whether a metric is absent where prefix caching is off.
+    pub fn is_of_cache(&self, metric: &str) -> bool {
+        self.spec.specification().is_of_cache(metric)
+    }
+
+    /// Whether the prompts of a metric have nothing that a prefix cache could keep.
+    pub fn shares_nothing(&self, metric: &str) -> bool {
+        self.spec.specification().shares_nothing(metric)
     }
 }
 
@@ -301,20 +319,10 @@ fn cases<T: Display>(key: &str, values: &[T]) -> Vec<String> {
     }
 }
 
-/// Tokens beside the texts of a chat of so many messages, at most and about: the salt,
+/// Tokens besides the texts of a chat of so many messages, at most and about: the salt,
 /// a system message, what the template puts around all of them and around each.
 pub(crate) fn around(messages: u64) -> u64 {
     64 + messages.saturating_mul(8)
-}
-
-/// The nearest of `known` to `word`, when it is near enough to be meant.
-pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
-    known
-        .iter()
-        .map(|candidate| (strsim::jaro_winkler(word, candidate), *candidate))
-        .filter(|(score, _)| *score >= 0.8)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, candidate)| candidate)
 }
 
 #[cfg(test)]
@@ -335,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn every_option_tells_its_default_and_it_is_true() {
+    fn every_option_states_its_default_and_it_is_true() {
         let mut literal = 0;
         for kind in KINDS {
             let plain = Workload::from_options(kind.name, &Map::new()).expect("no options");
@@ -390,7 +398,7 @@ mod tests {
         assert_eq!(metrics.len(), kind.all_metrics().count());
         assert_eq!(kind.strange(&metrics), None);
         let text = Some(MetricValue::Text("5".to_owned()));
-        for (name, value, told) in [
+        for (name, value, reason) in [
             ("turns", None, "`turns` is not in it"),
             ("ttft_hit_ms", number(f64::NAN), "its unit `ms`"),
             ("ttft_hit_ms", text, "its unit `ms`"),
@@ -399,7 +407,7 @@ mod tests {
         ] {
             let metrics = MetricValues::from([(name.to_owned(), value)]);
             let strange = kind.strange(&metrics).expect(name);
-            assert!(strange.contains(told), "{strange}");
+            assert!(strange.contains(reason), "{strange}");
         }
     }
 }

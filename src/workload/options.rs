@@ -1,5 +1,5 @@
 //! Options of workloads, as a grid and `--set` spell them: names, types and
-//! bounds, and reading them with every fault in one pass. What they mean is
+//! bounds, and reading them with every error in one pass. What they mean is
 //! each workload's own.
 
 use std::collections::BTreeMap;
@@ -114,7 +114,7 @@ impl OptionKind {
     }
 }
 
-/// A fault in a workload's options.
+/// An error in a workload's options.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct OptionError {
@@ -132,7 +132,7 @@ impl Options {
     /// Reads options of a kind of workload; `shared` are those of every kind.
     ///
     /// # Errors
-    /// Every fault, in one pass.
+    /// Every error, in one pass.
     pub fn read(
         kind: &Kind,
         shared: &'static [OptionSpec],
@@ -140,7 +140,7 @@ impl Options {
     ) -> Result<Self, Vec<OptionError>> {
         let known: Vec<&OptionSpec> = kind.options.iter().chain(shared).collect();
         let mut options = Self::default();
-        let mut faults = Vec::new();
+        let mut errors = Vec::new();
         for (key, value) in given {
             let read = read_one(kind.name, &known, key, value).and_then(|(name, values)| {
                 match options.0.insert(name, values) {
@@ -149,10 +149,10 @@ impl Options {
                 }
             });
             if let Err(message) = read {
-                faults.push(OptionError { key: key.clone(), message });
+                errors.push(OptionError { key: key.clone(), message });
             }
         }
-        if faults.is_empty() { Ok(options) } else { Err(faults) }
+        if errors.is_empty() { Ok(options) } else { Err(errors) }
     }
 
     /// Whether an option was given.
@@ -160,7 +160,7 @@ impl Options {
         self.0.contains_key(name)
     }
 
-    /// Faults of options that do not apply where prompts come from a file.
+    /// Errors of options that do not apply where prompts come from a file.
     pub(super) fn idle_with_dataset(&self, names: &[&str]) -> Vec<OptionError> {
         let idle = names.iter().filter(|name| self.given("dataset") && self.given(name));
         idle.map(|name| OptionError {

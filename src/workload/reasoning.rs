@@ -5,8 +5,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::cost::Work;
 use super::options::{OptionKind, OptionSpec, Options};
-use super::{Concurrency, Kind, Spec};
+use super::specification::Specification;
+use super::{Concurrency, Dataset, Kind, Spec};
 use crate::metric::{Counted, Direction, Metric, Scale};
 
 /// The kind `reasoning`.
@@ -61,7 +63,7 @@ pub struct Reasoning {
     pub instances: u64,
     /// Tokens of an answer at most, thinking included; what is cut there is wrong.
     pub max_tokens: u64,
-    /// Whether the model is told to think or not to; `None`: the server's default.
+    /// Whether the model is asked to think or not to; `None`: the server's default.
     pub thinking: Option<bool>,
     /// Sampling temperature; `None`: the server's default.
     pub temperature: Option<f64>,
@@ -95,15 +97,32 @@ impl Reasoning {
         }
     }
 
-    /// Its cases as text; one empty text where there is one only.
-    pub(super) fn cases(&self) -> Vec<String> {
-        super::cases("kind", &self.kinds)
-    }
-
-    /// The kind that a case stands for.
+    /// The kind of a case.
     pub(crate) fn kind_of(&self, case: &str) -> Option<ReasoningKind> {
         let index = self.cases().iter().position(|known| known == case)?;
         self.kinds.get(index).copied()
+    }
+}
+
+/// Tokens of a puzzle with its rules, about.
+const PUZZLE: u64 = 400;
+
+impl Specification for Reasoning {
+    fn kind(&self) -> &'static Kind {
+        &KIND
+    }
+
+    fn cases(&self) -> Vec<String> {
+        super::cases("kind", &self.kinds)
+    }
+
+    fn cost(&self, _dataset: Option<&Dataset>, is_warmup: bool) -> Vec<Work> {
+        let puzzles = if is_warmup { 1 } else { self.instances };
+        vec![Work::alone(puzzles, PUZZLE, self.max_tokens / 2); self.kinds.len()]
+    }
+
+    fn assumption(&self) -> Option<&'static str> {
+        Some("half")
     }
 }
 
@@ -126,7 +145,7 @@ const OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "thinking",
         kind: OptionKind::Switch,
-        help: "tell the chat template to let the model think, or not to (default: the server's)",
+        help: "ask the chat template to let the model think, or not to (default: the server's)",
     },
     OptionSpec {
         name: "temperature",
@@ -179,7 +198,7 @@ const METRICS: &[Metric] = &[
         "mean_answer_ttft_ms",
         "ms",
         Direction::Lower,
-        "Mean time to the first token of the answer, after the thinking; absent where thinking is not told apart. An answer that was cut, and may be all thinking, is left out.",
+        "Mean time to the first token of the answer, after the thinking; absent where thinking is not distinguishable. An answer that was cut, and may be all thinking, is left out.",
         CLOCK,
     ),
     reasoning(
@@ -200,14 +219,14 @@ const METRICS: &[Metric] = &[
         "mean_thinking_tokens",
         "tokens",
         Direction::Neutral,
-        "Mean tokens of thinking; absent where the server does not tell them.",
+        "Mean tokens of thinking; absent where the server does not report them.",
         "usage",
     ),
     reasoning(
         "mean_answer_tokens",
         "tokens",
         Direction::Neutral,
-        "Mean tokens after the thinking; absent where the server does not tell them.",
+        "Mean tokens after the thinking; absent where the server does not report them.",
         "usage",
     ),
     reasoning(

@@ -1,5 +1,5 @@
-//! Metrics that every workload has beside its own: what the machine used while a
-//! repeat ran. How they are sampled is in [`crate::telemetry`].
+//! Metrics that every workload has besides its own: what the machine used while a
+//! repeat ran. How they are sampled is in `telemetry`.
 
 use crate::metric::{Direction, Metric, Scale};
 
@@ -13,7 +13,7 @@ struct Resource {
     source: &'static str,
 }
 
-const fn told(
+const fn neutral(
     name: &'static str,
     unit: &'static str,
     definition: &'static str,
@@ -26,14 +26,14 @@ const fn told(
 macro_rules! spread {
     ($name:literal, $unit:literal, $what:literal, $source:expr) => {
         [
-            told(
+            neutral(
                 concat!($name, "_mean"),
                 $unit,
                 concat!($what, ": mean over the repeat."),
                 $source,
             ),
-            told(concat!($name, "_max"), $unit, concat!($what, ": most at once."), $source),
-            told(
+            neutral(concat!($name, "_max"), $unit, concat!($what, ": most at once."), $source),
+            neutral(
                 concat!($name, "_p95"),
                 $unit,
                 concat!($what, ": 95th percentile; from 59 samples on."),
@@ -66,7 +66,7 @@ const SPREADS: [[Resource; 3]; 10] = [
 ];
 
 const ALONE: [Resource; 2] = [
-    told(
+    neutral(
         "gpu_throttled_share",
         "share",
         "Samples in which a GPU was slowed down by heat, power or its board.",

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::cost::Work;
 use super::options::{OptionKind, OptionSpec, Options};
-use super::{Concurrency, Kind, Route, Spec};
+use super::specification::{Absence, Specification};
+use super::{Concurrency, Dataset, Kind, Route, Spec};
 use crate::metric::{Counted, Direction, Metric, Scale};
 
 /// The kind `stability`.
@@ -20,7 +22,7 @@ pub(super) const KIND: Kind = Kind {
     read: |options| Spec::Stability(Stability::read(options)),
 };
 
-/// Seconds that a repeat must have lasted before its figures per hour are told:
+/// Seconds that a repeat must have lasted before its figures per hour are given:
 /// a line through less says nothing of an hour. The catalogue says ten minutes.
 pub const MIN_OF_AN_HOUR: f64 = 600.0;
 
@@ -88,11 +90,48 @@ impl Stability {
     }
 }
 
+impl Specification for Stability {
+    fn kind(&self) -> &'static Kind {
+        &KIND
+    }
+
+    fn duration(&self) -> Option<f64> {
+        self.duration
+    }
+
+    fn cost(&self, _dataset: Option<&Dataset>, is_warmup: bool) -> Vec<Work> {
+        let mix = self.mix();
+        let blocks = match self.duration {
+            _ if is_warmup => 1,
+            Some(_) => 2,
+            None => 2 * self.requests.div_ceil(2 * mix.len() as u64),
+        };
+        let sum = |length: fn(&(u64, u64)) -> u64| mix.iter().map(length).sum::<u64>();
+        vec![Work {
+            prompts: blocks as f64 * sum(|(prompt, _)| *prompt) as f64,
+            tokens: blocks as f64 * sum(|(_, output)| *output) as f64,
+            scheduled: self.duration.filter(|_| !is_warmup).unwrap_or(0.0),
+            readings: 1.0,
+            ..Work::default()
+        }]
+    }
+
+    fn unmeasurable(&self, _case: Option<&str>, metric: &str) -> Option<Absence> {
+        let one_token = self.output_tokens.iter().all(|tokens| *tokens == 1);
+        (metric.contains("tpot_") && one_token).then(Absence::of_one_token)
+    }
+
+    /// What is too long of a mix is left out, unless all of it is.
+    fn context_needed(&self, _case: &str) -> Option<u64> {
+        self.mix().iter().map(|(prompt, output)| prompt + output).min()
+    }
+}
+
 const OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "requests",
         kind: OptionKind::Count { min: 1, max: 10_000_000 },
-        help: "requests per repeat, rounded up so that both halves hold the same mix (default 20)",
+        help: "requests per repeat, rounded up so that both halves have the same mix (default 20)",
     },
     OptionSpec {
         name: "duration",
@@ -167,7 +206,7 @@ macro_rules! drift {
                 concat!($name, "_drift_per_request"),
                 "share/request",
                 Direction::Lower,
-                concat!($what, ": relative change per request, by the same line; told for any duration."),
+                concat!($what, ": relative change per request, by the same line; for any duration."),
                 $source,
             ),
             stability(
@@ -262,7 +301,7 @@ const FIGURES: [Metric; 12] = [
         "memory_growth_bytes",
         "bytes",
         Direction::Lower,
-        "Last reading of the server's memory over the repeat minus the first; whose memory it is, memory_growth_of tells. Absent where the server restarted or was down: the last reading is another process's.",
+        "Last reading of the server's memory over the repeat minus the first; whose memory it is, is in memory_growth_of. Absent where the server restarted or was down: the last reading is another process's.",
         ENGINE_OR_SERVER,
     )
     .on(Scale::Differences),
@@ -277,14 +316,14 @@ const FIGURES: [Metric; 12] = [
         "memory_growth_of",
         "text",
         Direction::Neutral,
-        "`engine`: of the whole container or all processes (engine_memory); `api_process`: resident memory of the API process alone, where no engine tells more.",
+        "`engine`: of the whole container or all processes (engine_memory); `api_process`: resident memory of the API process alone, where no engine reports more.",
         ENGINE_OR_SERVER,
     ),
     stability(
         "restarts",
         "1",
         Direction::Lower,
-        "Restarts of the server over the repeat: of its container as Docker counts them, or those that its own counters show, whichever are more; absent where nobody tells, and where the repeat ended while the server was down after none.",
+        "Restarts of the server over the repeat: of its container as Docker counts them, or those that its own counters show, whichever are more; absent where nobody reports them, and where the repeat ended while the server was down after none.",
         "Docker's inspection, /metrics",
     ),
     stability(

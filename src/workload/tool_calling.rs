@@ -4,8 +4,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use super::cost::Work;
 use super::options::{OptionKind, OptionSpec, Options};
-use super::{Concurrency, Kind, Spec};
+use super::specification::Specification;
+use super::{Concurrency, Dataset, Kind, Spec};
 use crate::metric::{Counted, Direction, Metric, Scale};
 
 /// The kind `tool-calling`.
@@ -85,7 +87,7 @@ pub struct ToolCalling {
     pub instances: u64,
     /// Tokens of an answer at most, thinking included; what is cut there is wrong.
     pub max_tokens: u64,
-    /// Whether the model is told to think or not to; `None`: the server's default.
+    /// Whether the model is asked to think or not to; `None`: the server's default.
     pub thinking: Option<bool>,
     /// Sampling temperature; `None`: the server's default.
     pub temperature: Option<f64>,
@@ -119,15 +121,34 @@ impl ToolCalling {
         }
     }
 
-    /// Its cases as text; one empty text where there is one only.
-    pub(super) fn cases(&self) -> Vec<String> {
-        super::cases("scenario", &self.scenarios)
-    }
-
-    /// The scenario that a case stands for.
+    /// The scenario of a case.
     pub(crate) fn scenario_of(&self, case: &str) -> Option<Scenario> {
         let index = self.cases().iter().position(|known| known == case)?;
         self.scenarios.get(index).copied()
+    }
+}
+
+/// Tokens of a task with its tools, about.
+const TASK: u64 = 700;
+
+impl Specification for ToolCalling {
+    fn kind(&self) -> &'static Kind {
+        &KIND
+    }
+
+    fn cases(&self) -> Vec<String> {
+        super::cases("scenario", &self.scenarios)
+    }
+
+    fn cost(&self, _dataset: Option<&Dataset>, is_warmup: bool) -> Vec<Work> {
+        let tasks = if is_warmup { 1 } else { self.instances };
+        let work =
+            |scenario: &Scenario| Work::alone(scenario.turns() * tasks, TASK, self.max_tokens / 8);
+        self.scenarios.iter().map(work).collect()
+    }
+
+    fn assumption(&self) -> Option<&'static str> {
+        Some("an eighth")
     }
 }
 
@@ -152,7 +173,7 @@ const OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "thinking",
         kind: OptionKind::Switch,
-        help: "tell the chat template to let the model think, or not to (default: the server's)",
+        help: "ask the chat template to let the model think, or not to (default: the server's)",
     },
     OptionSpec {
         name: "temperature",

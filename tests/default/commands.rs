@@ -1,4 +1,4 @@
-//! The commands at their edge: help, signals, exit codes, what a person is told.
+//! The commands at their edge: help, signals, exit codes, what is printed.
 
 use std::fmt::Write as _;
 use std::io::Read;
@@ -34,29 +34,29 @@ fn the_simulators_help_lists_its_own_options_wherever_it_is_asked_for() {
         &["simulate", "Qwen/Qwen3-0.6B", "--max-num-seqs", "8", "--help"],
     ] {
         let output = ran(arguments);
-        let told = text(&output.stdout);
-        assert_eq!(output.status.code(), Some(0), "{told}{}", text(&output.stderr));
+        let printed = text(&output.stdout);
+        assert_eq!(output.status.code(), Some(0), "{printed}{}", text(&output.stderr));
         for option in
             ["--sim-gpu NAME", "--sim-speed FACTOR", "--sim-fail CLASS", "--sim-unhealthy"]
         {
-            assert!(told.contains(option), "{option}: {told}");
+            assert!(printed.contains(option), "{option}: {printed}");
         }
-        assert!(told.lines().all(|line| line.chars().count() <= 100), "{told}");
+        assert!(printed.lines().all(|line| line.chars().count() <= 100), "{printed}");
     }
 }
 
 #[test]
 fn a_report_shows_every_figure_of_a_workload() {
     let output = ran(&["report", "runs/example", "--workload", "load"]);
-    let told = text(&output.stdout);
-    assert_eq!(output.status.code(), Some(0), "{told}{}", text(&output.stderr));
+    let printed = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{printed}{}", text(&output.stderr));
     for word in ["SIMULATED", "median_ttft_ms", "output_throughput tokens/s", "#1 "] {
-        assert!(told.contains(word), "{word}: {told}");
+        assert!(printed.contains(word), "{word}: {printed}");
     }
     let output = ran(&["report", "runs/example", "--workload", "reasoning"]);
     assert_eq!(output.status.code(), Some(2));
-    let told = text(&output.stderr);
-    assert!(told.contains("the sweep has no workload `reasoning`"), "{told}");
+    let printed = text(&output.stderr);
+    assert!(printed.contains("the sweep has no workload `reasoning`"), "{printed}");
 }
 
 /// A copy of the example; `change` may change each of its journal's entries.
@@ -96,11 +96,11 @@ fn sweeps_are_compared_from_their_journals_alone() {
         let arguments = ["compare", "runs/example", other.to_str().unwrap()];
         let output = ran(&arguments);
         assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-        let told = text(&output.stdout);
-        assert!(told.starts_with("SIMULATED"), "{told}");
-        assert!(told.lines().all(|line| line.chars().count() <= 80), "{told}");
+        let printed = text(&output.stdout);
+        assert!(printed.starts_with("SIMULATED"), "{printed}");
+        assert!(printed.lines().all(|line| line.chars().count() <= 80), "{printed}");
         let json = ran(&[&arguments[..], &["--format", "json"]].concat()).stdout;
-        (told, serde_json::from_slice::<serde_json::Value>(&json).unwrap())
+        (printed, serde_json::from_slice::<serde_json::Value>(&json).unwrap())
     };
     let changes = |json: &serde_json::Value| -> Vec<(f64, serde_json::Value)> {
         assert_eq!(json["schema_version"], 1);
@@ -110,16 +110,16 @@ fn sweeps_are_compared_from_their_journals_alone() {
         changes.map(|it| (it["value"].as_f64().unwrap(), it["shown"].clone())).collect()
     };
 
-    let (told, json) = compared(&same);
-    assert!(told.contains("A and B are the same sweep"), "{told}");
-    assert!(told.contains("1.00 [") && !told.contains("]  worse"), "{told}");
+    let (printed, json) = compared(&same);
+    assert!(printed.contains("A and B are the same sweep"), "{printed}");
+    assert!(printed.contains("1.00 [") && !printed.contains("]  worse"), "{printed}");
     let all = changes(&json);
     assert_eq!(all.len(), 8, "the starved one has no figure");
     assert!(all.iter().all(|(ratio, shown)| (ratio - 1.0).abs() < 1e-9 && shown.is_null()));
 
-    let (told, json) = compared(&slower);
-    assert!(told.contains("- engine version: A 0.32.0+simulated; B 0.99.0"), "{told}");
-    assert!(told.contains("0.500 [") && told.contains("]  worse"), "{told}");
+    let (printed, json) = compared(&slower);
+    assert!(printed.contains("- engine version: A 0.32.0+simulated; B 0.99.0"), "{printed}");
+    assert!(printed.contains("0.500 [") && printed.contains("]  worse"), "{printed}");
     let all = changes(&json);
     assert!(all.iter().all(|(ratio, shown)| (ratio - 0.5).abs() < 1e-9 && shown == "worse"));
     assert_eq!(json["unlike"][0]["what"], "engine version");
@@ -151,10 +151,10 @@ fn sweeps_that_cannot_be_compared_are_named() {
         let mut command =
             command(Path::new("."), &["compare", "runs/example", path.to_str().unwrap()]);
         let output = command.output().unwrap();
-        let told = text(&output.stderr).replace('│', "");
-        let told = told.split_whitespace().collect::<Vec<_>>().join(" ");
-        assert_eq!(output.status.code(), Some(code), "{told}");
-        assert!(told.contains(wanted), "{wanted}: {told}");
+        let printed = text(&output.stderr).replace('│', "");
+        let printed = printed.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(output.status.code(), Some(code), "{printed}");
+        assert!(printed.contains(wanted), "{wanted}: {printed}");
     }
     let named = ["--metric", "load.median_ttft_ms"];
     let both = ["compare", "runs/example", other.to_str().unwrap()];
@@ -167,7 +167,7 @@ fn sweeps_that_cannot_be_compared_are_named() {
 }
 
 #[test]
-fn workloads_and_their_options_are_told_in_a_command_and_in_the_help_of_bench() {
+fn workloads_and_their_options_are_listed_in_a_command_and_in_the_help_of_bench() {
     let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
     let one = text(&ran(&["workloads", "long_context"]).stdout);
     assert!(one.starts_with("long-context\n"), "{one}");
@@ -185,9 +185,9 @@ fn workloads_and_their_options_are_told_in_a_command_and_in_the_help_of_bench() 
     );
 
     let json = ran(&["workloads", "load", "--format", "json"]).stdout;
-    let told: serde_json::Value = serde_json::from_slice(&json).unwrap();
-    assert_eq!(told[0]["workload"], "load");
-    let options = told[0]["options"].as_array().unwrap();
+    let printed: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    assert_eq!(printed[0]["workload"], "load");
+    let options = printed[0]["options"].as_array().unwrap();
     let named = |name: &str| options.iter().find(|option| option["name"] == name).unwrap();
     assert_eq!(named("concurrency")["several"], true);
     assert_eq!(named("output-tokens")["values"], "a whole number from 1 to 100000");
@@ -196,11 +196,11 @@ fn workloads_and_their_options_are_told_in_a_command_and_in_the_help_of_bench() 
 
 #[test]
 fn metrics_may_be_those_of_one_workload() {
-    let told: serde_json::Value = serde_json::from_slice(
+    let printed: serde_json::Value = serde_json::from_slice(
         &ran(&["metrics", "--workload", "kv-cache", "--format", "json"]).stdout,
     )
     .unwrap();
-    let metrics = told.as_array().unwrap();
+    let metrics = printed.as_array().unwrap();
     assert!(metrics.len() > 30 && metrics.iter().all(|metric| metric["workload"] == "kv_cache"));
     let output = ran(&["metrics", "--workload", "kv-cashe"]);
     assert_eq!(output.status.code(), Some(2));
@@ -218,14 +218,14 @@ fn a_broken_manifest_is_named_with_what_to_do() {
             let output = command(folder.path(), &arguments).output().unwrap();
             assert_eq!(output.status.code(), Some(2));
             // Lines are folded to the terminal's width.
-            let told = text(&output.stderr).replace('│', "");
-            let told = told.split_whitespace().collect::<Vec<_>>().join(" ");
+            let printed = text(&output.stderr).replace('│', "");
+            let printed = printed.split_whitespace().collect::<Vec<_>>().join(" ");
             for part in [
                 "my run/manifest.json: it is damaged (EOF while parsing",
                 "restore it from a copy",
                 "its measurements are in my run/journal.jsonl",
             ] {
-                assert!(told.contains(part), "{arguments:?}: {told}");
+                assert!(printed.contains(part), "{arguments:?}: {printed}");
             }
         }
     }
@@ -233,7 +233,7 @@ fn a_broken_manifest_is_named_with_what_to_do() {
 
 /// Going on would write over its launches.
 #[test]
-fn a_sweep_that_lost_its_journal_is_neither_told_nor_begun_anew() {
+fn a_sweep_that_lost_its_journal_is_neither_reported_nor_begun_anew() {
     let folder = tempfile::tempdir().unwrap();
     let run = folder.path().join("run");
     copy_of_example(&run, |_| {});
@@ -242,9 +242,9 @@ fn a_sweep_that_lost_its_journal_is_neither_told_nor_begun_anew() {
     std::fs::remove_file(run.join("journal.jsonl")).unwrap();
     for name in ["report", "resume"] {
         let output = ran(&[name, run.to_str().unwrap()]);
-        let told = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(3), "{name}: {told}");
-        assert!(told.contains("it is missing"), "{name}: {told}");
+        let printed = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(3), "{name}: {printed}");
+        assert!(printed.contains("it is missing"), "{name}: {printed}");
     }
     assert!(!run.join("journal.jsonl").exists());
 }
@@ -265,9 +265,9 @@ fn a_sweep_that_is_not_complete_says_how_to_go_on_with_it() {
     std::fs::write(folder.path().join("grid.yaml"), grid).unwrap();
     let sweep = ["sweep", "grid.yaml", "--output", "the night"];
     let output = command(folder.path(), &sweep).output().unwrap();
-    let told = text(&output.stderr);
-    assert_eq!(output.status.code(), Some(0), "{told}");
-    assert!(told.contains("`vllm-grid resume 'the night'` goes on with it"), "{told}");
+    let printed = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{printed}");
+    assert!(printed.contains("`vllm-grid resume 'the night'` continues it"), "{printed}");
 }
 
 /// Nobody reads what it prints, so it cannot end by itself.

@@ -1,5 +1,5 @@
-//! Files with prompts, from the commands' side: what is wrong with one is told
-//! before anything starts, and a sweep goes on with the same ones only.
+//! Files with prompts, from the commands' side: what is wrong with one is
+//! printed before anything starts, and a sweep continues with the same ones only.
 
 use crate::support::Workplace;
 
@@ -47,14 +47,14 @@ fn spoil(place: &Workplace) {
 }
 
 #[test]
-fn every_fault_is_told_in_one_pass_before_anything_starts() {
+fn every_error_is_reported_in_one_pass_before_anything_starts() {
     let place = place();
     place.run(&["plan", "grid.yaml"]).expect(0);
     spoil(&place);
-    let told = place.run(&["plan", "grid.yaml"]).expect(2).err;
-    insta::assert_snapshot!(told);
+    let printed = place.run(&["plan", "grid.yaml"]).expect(2).err;
+    insta::assert_snapshot!(printed);
     for command in [&["doctor", "grid.yaml"][..], &["sweep", "grid.yaml", "--output", "run"]] {
-        assert_eq!(place.run(command).expect(2).err, told);
+        assert_eq!(place.run(command).expect(2).err, printed);
     }
     assert!(!place.path("run").exists(), "nothing was begun");
 }
@@ -67,19 +67,19 @@ fn bench_refuses_a_file_before_it_looks_for_the_server() {
     let bench = |workload: &str, options: &[&str]| {
         let mut arguments = vec!["bench", nobody, "--workload", workload];
         arguments.extend(options.iter().flat_map(|option| ["--set", option]));
-        let told = place.run(&arguments).expect(2).err;
+        let printed = place.run(&arguments).expect(2).err;
         // As one line, whatever the terminal's width.
-        told.replace('│', " ").split_whitespace().collect::<Vec<_>>().join(" ")
+        printed.replace('│', " ").split_whitespace().collect::<Vec<_>>().join(" ")
     };
-    let told = bench("load", &["dataset=data/share.json"]);
+    let printed = bench("load", &["dataset=data/share.json"]);
     let neither = "load: data/share.json, entry 2: neither `prompt` nor `messages` nor";
-    assert!(told.contains(neither), "{told}");
-    let told = bench("kv-cache", &["dataset=data/prompts.jsonl"]);
-    assert!(told.contains("kv-cache: data/prompts.jsonl: No such file"), "{told}");
-    let told = bench("conversation", &["dataset=data/chats.jsonl", "turns=3"]);
-    assert!(told.contains("0 of its conversations have 3 turns or more"), "{told}");
-    let told = bench("load", &["dataset=data/chats.jsonl", "prompt_tokens=64"]);
-    assert!(told.contains("`prompt-tokens` does not apply with `dataset`"), "{told}");
+    assert!(printed.contains(neither), "{printed}");
+    let printed = bench("kv-cache", &["dataset=data/prompts.jsonl"]);
+    assert!(printed.contains("kv-cache: data/prompts.jsonl: No such file"), "{printed}");
+    let printed = bench("conversation", &["dataset=data/chats.jsonl", "turns=3"]);
+    assert!(printed.contains("0 of its conversations have 3 turns or more"), "{printed}");
+    let printed = bench("load", &["dataset=data/chats.jsonl", "prompt_tokens=64"]);
+    assert!(printed.contains("`prompt-tokens` does not apply with `dataset`"), "{printed}");
 }
 
 #[test]
@@ -98,12 +98,15 @@ fn a_sweep_takes_its_prompts_from_files_and_goes_on_with_the_same_ones_only() {
     let mut elsewhere = place.command(&["resume", place.path("run").to_str().unwrap()]);
     crate::support::Ran::of(elsewhere.current_dir("/").output().unwrap()).expect(0);
     std::fs::write(place.path("data/prompts.jsonl"), PROMPTS.replace("winter", "summer")).unwrap();
-    let told = place.run(&["resume", "run"]).expect(2).err;
-    assert!(told.contains("grid changed") && told.contains("prompts.jsonl differs"), "{told}");
+    let printed = place.run(&["resume", "run"]).expect(2).err;
+    assert!(
+        printed.contains("grid changed") && printed.contains("prompts.jsonl differs"),
+        "{printed}"
+    );
     std::fs::remove_file(place.path("data/prompts.jsonl")).unwrap();
-    let told = place.run(&["resume", "run"]).expect(2).err;
-    assert!(told.contains("prompts.jsonl: No such file"), "{told}");
-    // What it measured is told without them, and what it owes is given back.
+    let printed = place.run(&["resume", "run"]).expect(2).err;
+    assert!(printed.contains("prompts.jsonl: No such file"), "{printed}");
+    // What it measured is reported without them, and production is restored.
     place.run(&["report", "run"]).expect(0);
     place.run(&["recover", "run"]).expect(0);
 }

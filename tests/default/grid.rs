@@ -3,16 +3,20 @@
 use std::path::{Path, PathBuf};
 
 use vllm_grid::grid::plan::Plan;
-use vllm_grid::grid::{Grid, ReadOptions, ServiceBase};
+use vllm_grid::grid::{Grid, GridFile, ReadOptions, ServiceBase};
 
 fn shipped(name: &str) -> PathBuf {
     Path::new("grids").join(name)
 }
 
-fn read(name: &str, engine: Option<&str>) -> Grid {
+fn file(name: &str, engine: Option<&str>) -> GridFile {
     let options = ReadOptions { engine: engine.map(str::to_owned), ..ReadOptions::default() };
-    Grid::read(&shipped(name), &options)
-        .unwrap_or_else(|faults| panic!("{}", faults.render(100, false)))
+    GridFile::read(&shipped(name), &options)
+        .unwrap_or_else(|errors| panic!("{}", errors.render(100, false)))
+}
+
+fn read(name: &str, engine: Option<&str>) -> Grid {
+    file(name, engine).without_service()
 }
 
 #[test]
@@ -29,9 +33,9 @@ fn twelve_names_of_the_first_campaign_are_eleven_configurations() {
 
 #[test]
 fn rows_without_a_limit_do_not_inherit_the_service_s() {
-    let mut grid = read("qwen3-twelve.yaml", Some("docker"));
     let flags = [("max-num-seqs".to_owned(), 32.into())].into();
-    grid.join_base(ServiceBase { image: "i:1".to_owned(), model: None, flags });
+    let service = ServiceBase { image: "i:1".to_owned(), model: None, flags };
+    let grid = file("qwen3-twelve.yaml", Some("docker")).with_service(service);
     assert_eq!(grid.configurations.len(), 11);
     let limit = |name: &str| {
         let configuration = grid.configuration(name).expect("a row");
@@ -52,7 +56,7 @@ fn the_first_engine_block_is_taken_unless_another_is_asked_for() {
 }
 
 #[test]
-fn a_plan_tells_names_arguments_warnings_and_hours() {
+fn a_plan_has_names_arguments_warnings_and_hours() {
     let grid = read("qwen3-validated.yaml", Some("simulated"));
     insta::assert_snapshot!(vllm_grid::report::plan::render(&Plan::new(&grid), 80));
     let grid = read("quickstart.yaml", None);

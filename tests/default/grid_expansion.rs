@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use vllm_grid::configuration::Configuration;
 use vllm_grid::grid::plan::Plan;
-use vllm_grid::grid::{Grid, GridErrors, ReadOptions};
+use vllm_grid::grid::{Grid, GridErrors, GridFile, ReadOptions};
 
 type Axis = (String, Vec<Value>);
 type Row = BTreeMap<String, Value>;
@@ -19,7 +19,7 @@ fn read_value(grid: &Value) -> Result<Grid, GridErrors> {
     let path: PathBuf = folder.path().join("grid.yaml");
     // JSON is YAML.
     fs::write(&path, grid.to_string()).expect("a file");
-    Grid::read(&path, &ReadOptions::default())
+    GridFile::read(&path, &ReadOptions::default()).map(GridFile::without_service)
 }
 
 fn grid(body: Value) -> Value {
@@ -36,7 +36,7 @@ fn grid(body: Value) -> Value {
 }
 
 fn good(body: Value) -> Grid {
-    read_value(&grid(body)).unwrap_or_else(|faults| panic!("{}", faults.render(100, false)))
+    read_value(&grid(body)).unwrap_or_else(|errors| panic!("{}", errors.render(100, false)))
 }
 
 fn names(grid: &Grid) -> Vec<&str> {
@@ -44,7 +44,7 @@ fn names(grid: &Grid) -> Vec<&str> {
 }
 
 #[test]
-fn the_last_axis_turns_fastest_and_names_tell_what_differs() {
+fn the_last_axis_turns_fastest_and_names_show_what_differs() {
     let grid = good(json!({"parameters": {
         "gpu-memory-utilization": [0.85, 0.9],
         "enable-prefix-caching": true,
@@ -67,7 +67,7 @@ fn null_takes_a_flag_of_the_engine_away() {
 }
 
 #[test]
-fn scalars_lists_lists_of_lists_and_mappings_are_told_apart() {
+fn scalars_lists_lists_of_lists_and_mappings_are_distinguished() {
     let grid = good(json!({"parameters": {
         "cudagraph-capture-sizes": [[1, 2, 4], 8],
         "hf-overrides": {"rope_parameters": {"factor": 4.0}},
@@ -81,7 +81,7 @@ fn scalars_lists_lists_of_lists_and_mappings_are_told_apart() {
 }
 
 #[test]
-fn included_rows_stand_beside_the_product_and_are_not_crossed_with_it() {
+fn included_rows_are_added_to_the_product_and_are_not_crossed_with_it() {
     let grid = good(json!({
         "parameters": {"max-num-seqs": [8, 16]},
         "environment": {"VLLM_USE_V1": [0, "1"]},
@@ -161,10 +161,10 @@ fn a_load_of_one_request_at_a_time_is_no_load() {
         grid.warnings.into_iter().map(|it| it.message).collect::<Vec<_>>()
     };
     let alone = "load[concurrency=1].output_throughput";
-    for told in [warned(json!([1]), "load.output_throughput"), warned(json!([1, 8]), alone)] {
-        let [told] = &told[..] else { panic!("one warning: {told:?}") };
-        assert!(told.contains("`load`, which sends one request at a time"), "{told}");
-        assert!(told.ends_with("judge it under load with more requests at once"), "{told}");
+    for reported in [warned(json!([1]), "load.output_throughput"), warned(json!([1, 8]), alone)] {
+        let [reported] = &reported[..] else { panic!("one warning: {reported:?}") };
+        assert!(reported.contains("`load`, which sends one request at a time"), "{reported}");
+        assert!(reported.ends_with("judge it under load with more requests at once"), "{reported}");
     }
     assert!(warned(json!([1, 8]), "load[concurrency=8].output_throughput").is_empty());
 }
@@ -176,19 +176,19 @@ fn warnings(body: Value) -> Vec<String> {
 #[test]
 fn limits_that_no_load_reaches_are_warned_of() {
     let warned = |values: Value, workloads: Value, constraints: Value| {
-        let told = warnings(json!({
+        let reported = warnings(json!({
             "parameters": {"max-num-seqs": values},
             "workloads": workloads,
             "objective": {"maximize": "load[concurrency=32].output_throughput",
                           "constraints": constraints},
         }));
-        assert!(told.len() <= 1, "{told:?}");
-        told.into_iter().next().unwrap_or_default()
+        assert!(reported.len() <= 1, "{reported:?}");
+        reported.into_iter().next().unwrap_or_default()
     };
     let load = || json!({"load": {"concurrency": [8, 32, 64]}});
     for values in [json!([null, 32, 64]), json!([32, 64]), json!([64, 128])] {
-        let told = warned(values.clone(), load(), json!([]));
-        assert!(told.contains("has 32 requests in flight, and no value is below"), "{values}");
+        let reported = warned(values.clone(), load(), json!([]));
+        assert!(reported.contains("has 32 requests in flight, and no value is below"), "{values}");
     }
     assert_eq!(warned(json!([16, 32, 64]), load(), json!([])), "", "16 binds");
     assert_eq!(warned(json!([null, 16]), load(), json!([])), "");
@@ -205,11 +205,11 @@ fn limits_that_no_load_reaches_are_warned_of() {
 #[test]
 fn a_cache_for_prompts_that_share_nothing_is_warned_of() {
     let warned = |workloads: Value, objective: Value| {
-        let told = warnings(json!({
+        let reported = warnings(json!({
             "parameters": {"enable-prefix-caching": [true, false]},
             "workloads": workloads, "objective": objective,
         }));
-        told.iter().any(|it| it.contains("share no beginning"))
+        reported.iter().any(|it| it.contains("share no beginning"))
     };
     let throughput = || json!({"maximize": "load.output_throughput"});
     assert!(warned(json!({"load": {}}), throughput()));
@@ -224,42 +224,42 @@ fn a_cache_for_prompts_that_share_nothing_is_warned_of() {
 }
 
 #[test]
-fn cases_longer_than_the_context_are_told() {
+fn cases_longer_than_the_context_are_reported() {
     let grid = |contexts: Value, workloads: Value, metric: &str| {
         grid(json!({
             "parameters": {"max-model-len": contexts},
             "workloads": workloads, "objective": {"minimize": metric},
         }))
     };
-    let told = |document: &Value| match read_value(document) {
+    let reported = |document: &Value| match read_value(document) {
         Ok(grid) => grid.warnings.into_iter().map(|it| format!("? {}", it.message)).collect(),
-        Err(faults) => {
-            faults.faults.into_iter().map(|it| format!("! {}", it.message)).collect::<Vec<_>>()
+        Err(errors) => {
+            errors.errors.into_iter().map(|it| format!("! {}", it.message)).collect::<Vec<_>>()
         }
     };
     let long = |contexts: Value| json!({"long-context": {"contexts": contexts, "max-tokens": 256}});
     let ttft = "long_context.median_ttft_ms";
     // 40000 with half a percent, and an answer.
     assert_eq!(
-        told(&grid(json!([8192]), long(json!([40000])), ttft)),
+        reported(&grid(json!([8192]), long(json!([40000])), ttft)),
         [
-            "! long_context.median_ttft_ms is never measured: it takes a context of 40456 tokens, and \
+            "! long_context.median_ttft_ms is never measured: it needs a context of 40456 tokens, and \
           max-model-len is 8192"
         ]
     );
-    assert_eq!(told(&grid(json!([40456]), long(json!([40000])), ttft)), [""; 0]);
+    assert_eq!(reported(&grid(json!([40456]), long(json!([40000])), ttft)), [""; 0]);
     assert_eq!(
-        told(&grid(json!([8192, 16384, 65536]), long(json!([40000])), ttft)),
+        reported(&grid(json!([8192, 16384, 65536]), long(json!([40000])), ttft)),
         [
             "? long_context.median_ttft_ms is not measured in `ctx8192` and 1 more, which will not be \
-          ranked: it takes a context of 40456 tokens, and max-model-len is 16384 or less there"
+          ranked: it needs a context of 40456 tokens, and max-model-len is 16384 or less there"
         ]
     );
     // Nobody is judged by it.
     let first = "long_context[context=1000].median_ttft_ms";
     assert_eq!(
-        told(&grid(json!([8192]), long(json!([1000, 40000])), first)),
-        ["? `long-context`, context=40000, is skipped: it takes a context of 40456 tokens, and \
+        reported(&grid(json!([8192]), long(json!([1000, 40000])), first)),
+        ["? `long-context`, context=40000, is skipped: it needs a context of 40456 tokens, and \
           max-model-len is 8192"]
     );
     for (workload, options, metric) in [
@@ -269,17 +269,17 @@ fn cases_longer_than_the_context_are_told() {
         ("stability", json!({"prompt-tokens": [9000, 16000]}), "stability.median_ttft_ms"),
     ] {
         let one = json!({workload: options});
-        let faults = told(&grid(json!([8192]), one.clone(), metric));
-        assert!(matches!(&faults[..], [it] if it.starts_with("! ")), "{workload}: {faults:?}");
-        assert_eq!(told(&grid(json!([262_144]), one, metric)), [""; 0], "{workload}");
+        let errors = reported(&grid(json!([8192]), one.clone(), metric));
+        assert!(matches!(&errors[..], [it] if it.starts_with("! ")), "{workload}: {errors:?}");
+        assert_eq!(reported(&grid(json!([262_144]), one, metric)), [""; 0], "{workload}");
     }
     let mixed = json!({"stability": {"prompt-tokens": [128, 16000]}});
     let metric = "stability.median_ttft_ms";
-    assert_eq!(told(&grid(json!([8192]), mixed, metric)), [""; 0], "a part of it fits");
+    assert_eq!(reported(&grid(json!([8192]), mixed, metric)), [""; 0], "a part of it fits");
 }
 
 #[test]
-fn figures_that_a_configuration_cannot_have_are_told() {
+fn figures_that_a_configuration_cannot_have_are_reported() {
     let warned = |parameters: Value, workload: &str, metric: &str| {
         warnings(json!({
             "parameters": parameters, "workloads": {workload: {}}, "objective": {"minimize": metric},
@@ -304,10 +304,10 @@ fn objectives_without_a_direction_are_warned_of() {
     let warned = |metric: &str| {
         let workloads = json!({"load": {"shared-prefix-tokens": 64}});
         let goal = json!({"minimize": metric});
-        let told = warnings(
+        let reported = warnings(
             json!({"parameters": {"block-size": [16, 32]}, "workloads": workloads, "objective": goal}),
         );
-        told.iter().any(|it| it.contains("neither less nor more is better"))
+        reported.iter().any(|it| it.contains("neither less nor more is better"))
     };
     assert!(warned("load.total_input_tokens"));
     assert!(!warned("load.median_ttft_ms"));
@@ -316,7 +316,7 @@ fn objectives_without_a_direction_are_warned_of() {
 }
 
 #[test]
-fn a_budget_that_may_be_too_short_is_warned_of_and_told_in_the_plan() {
+fn a_budget_that_may_be_too_short_is_warned_of_and_shown_in_the_plan() {
     let planned = |budget: &str| {
         let grid = good(json!({
             "engine": {"process": {"command": ["vllm", "serve", "m"]}},
@@ -329,22 +329,25 @@ fn a_budget_that_may_be_too_short_is_warned_of_and_told_in_the_plan() {
         let warnings: Vec<String> = grid.warnings.iter().map(|it| it.message.clone()).collect();
         (line.to_owned(), warnings.join("\n"))
     };
-    // A launch takes 116 s at the least and 767 s at the most.
-    let (line, told) = planned("8h");
+    // A launch takes at least 116 s and at most 767 s.
+    let (line, reported) = planned("8h");
     assert_eq!(line, "budget 8.0 h: all 8 launches are begun within it (assumed)");
-    assert_eq!(told, "");
-    let (line, told) = planned("30m");
+    assert_eq!(reported, "");
+    let (line, reported) = planned("30m");
     assert_eq!(line, "budget 30 min: may end the sweep after 3 of 8 launches (assumed)");
-    assert!(told.ends_with("the budget of 30 min may end the sweep after 3 of them"), "{told}");
-    let (_, told) = planned("16m");
-    assert!(told.ends_with("after 2 of them"), "{told}");
-    let (line, told) = planned("5m");
+    assert!(
+        reported.ends_with("the budget of 30 min may end the sweep after 3 of them"),
+        "{reported}"
+    );
+    let (_, reported) = planned("16m");
+    assert!(reported.ends_with("after 2 of them"), "{reported}");
+    let (line, reported) = planned("5m");
     assert_eq!(line, "budget 5 min: ends the sweep after 1 to 3 of 8 launches (assumed)");
-    assert!(told.contains("ends the sweep before that, after 1 to 3"), "{told}");
+    assert!(reported.contains("ends the sweep before that, after 1 to 3"), "{reported}");
     // The last one begins before the budget is spent, if all are fast.
-    let (line, told) = planned("15m");
+    let (line, reported) = planned("15m");
     assert_eq!(line, "budget 15 min: may end the sweep after 2 of 8 launches (assumed)");
-    assert!(told.contains("may end the sweep after 2 of them"), "{told}");
+    assert!(reported.contains("may end the sweep after 2 of them"), "{reported}");
 }
 
 #[test]
@@ -470,20 +473,20 @@ fn what_a_program_of_others_takes_is_unknown_and_bounded_by_its_timeout() {
     };
     let (low, high, _) = hours(json!({"kv-cache": null}));
     let command = json!({"command": ["true"], "timeout": 1800, "repeats": 3});
-    let (with_low, with_high, told) = hours(json!({"kv-cache": null, "command": command}));
+    let (with_low, with_high, reported) = hours(json!({"kv-cache": null, "command": command}));
     assert!((with_low - low).abs() < 1e-9, "{with_low} {low}");
     // Two launches of three repeats and a warm-up, half an hour each.
     assert!((with_high - high - 4.0).abs() < 1e-9, "{with_high} {high}");
     assert!(
-        told.contains(
+        reported.contains(
             "the time of `command` is unknown: 0 to its timeout of 30 min for each repeat"
         ),
-        "{told}"
+        "{reported}"
     );
     // Without a program there is nothing to run.
-    let (_, without, told) = hours(json!({"kv-cache": null, "command": {"timeout": 1800}}));
+    let (_, without, reported) = hours(json!({"kv-cache": null, "command": {"timeout": 1800}}));
     assert!((without - high).abs() < 1e-9, "{without} {high}");
-    assert!(!told.contains("unknown"), "{told}");
+    assert!(!reported.contains("unknown"), "{reported}");
 }
 
 proptest! {
@@ -512,7 +515,7 @@ proptest! {
             prop_assert!(read.is_err());
             return Ok(());
         }
-        let read = read.map_err(|faults| TestCaseError::fail(faults.render(100, false)))?;
+        let read = read.map_err(|errors| TestCaseError::fail(errors.render(100, false)))?;
 
         // The same requests, in the order of the loops, each once.
         let mut expected: Vec<Row> = Vec::new();
@@ -535,7 +538,7 @@ proptest! {
             prop_assert!(name.chars().all(|it| it.is_ascii_alphanumeric() || "._+-".contains(it)));
         }
 
-        // Ids tell requests apart, and what varies is what differs.
+        // Ids distinguish requests, and what varies is what differs.
         let ids: HashSet<&str> = read.configurations.iter().map(|it| it.id.as_str()).collect();
         prop_assert_eq!(ids.len(), got.len());
         let differing: BTreeSet<&str> = axes

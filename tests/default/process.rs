@@ -40,12 +40,12 @@ fn runs(text: &str) -> bool {
 
 #[test]
 fn a_command_is_relaunched_per_configuration_and_nothing_of_it_is_left() {
-    // The speed tells this test's servers from others'.
+    // The speed distinguishes this test's servers from others'.
     let folder = place(401, 1);
     let output =
         command(folder.path(), &["sweep", "grid.yaml", "--output", "run"]).output().unwrap();
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{told}");
+    let printed = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{printed}");
     let results = std::fs::read_to_string(folder.path().join("run/results.csv")).unwrap();
     assert!(
         results
@@ -77,8 +77,8 @@ fn after_a_kill_the_server_is_found_and_ended() {
     sweep.wait().unwrap();
     assert!(runs("--sim-speed 3 "), "an orphan");
     let recovered = command(folder.path(), &["recover", "run"]).output().unwrap();
-    let told = String::from_utf8_lossy(&recovered.stdout).into_owned();
-    assert!(told.contains("killed the process of"), "{told}");
+    let printed = String::from_utf8_lossy(&recovered.stdout).into_owned();
+    assert!(printed.contains("killed the process of"), "{printed}");
     until("the server has ended", || !runs("--sim-speed 3 "));
 }
 
@@ -103,8 +103,8 @@ fn what_all_processes_of_the_server_use_is_in_the_telemetry() {
     std::fs::write(folder.path().join("grid.yaml"), grid).unwrap();
     let output =
         command(folder.path(), &["sweep", "grid.yaml", "--output", "run"]).output().unwrap();
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{told}");
+    let printed = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{printed}");
     let results = crate::support::parquet(&folder.path().join("run/results.parquet"));
     let of = |column: &str| -> Vec<f64> {
         crate::support::numbers(&results, column).into_iter().flatten().collect()
@@ -118,7 +118,7 @@ fn what_all_processes_of_the_server_use_is_in_the_telemetry() {
     let whose = crate::support::texts(&results, "stability.memory_growth_of");
     assert!(whose.contains(&Some("engine".to_owned())), "{whose:?}");
     assert_eq!(of("stability.restarts"), [0.0], "as the server's own counters show");
-    assert!(of("load.gpu_power_mean").is_empty(), "of a simulated server GPUs tell nothing");
+    assert!(of("load.gpu_power_mean").is_empty(), "of a simulated server GPUs report nothing");
     let launch = std::fs::read_dir(folder.path().join("run/launches")).unwrap().next();
     let samples =
         crate::support::parquet(&launch.unwrap().unwrap().path().join("telemetry.parquet"));

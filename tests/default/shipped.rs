@@ -26,7 +26,7 @@ fn plan(grid: &Path, engine: &str) -> Ran {
 }
 
 /// What is warned of. Without a compose tool the service is not read, and that is
-/// said: it is this machine's, and no fault of the grid.
+/// said: it is this machine's, and no error of the grid.
 fn warnings(plan: &Value) -> Vec<String> {
     let is_there = |tool: &str, arguments: &[&str]| {
         let mut command = Command::new(tool);
@@ -37,7 +37,7 @@ fn warnings(plan: &Value) -> Vec<String> {
         is_there("docker", &["compose", "version"]) || is_there("docker-compose", &["version"]);
     let all = plan["warnings"].as_array().unwrap().iter();
     all.map(|warning| warning["message"].as_str().unwrap().to_owned())
-        .filter(|told| has_tool || !told.contains("the command of the service is not read"))
+        .filter(|warning| has_tool || !warning.contains("the command of the service is not read"))
         .collect()
 }
 
@@ -56,10 +56,13 @@ fn every_grid_can_be_planned_for_each_of_its_engines() {
             let plan: Value = serde_json::from_str(&ran.out).unwrap();
             assert_eq!((&plan["name"], &plan["engine"]), (&json!(name), &json!(engine)));
             let warnings = warnings(&plan);
-            for told in &warnings {
+            for warning in &warnings {
                 // The twelve and the four are the user's own: a flag that can hardly act is said.
-                assert!(told.contains("is varied, but the objective"), "{name} {engine}: {told}");
-                assert!(["qwen3-twelve", "qwen3-validated"].contains(&&*name), "{name}: {told}");
+                assert!(
+                    warning.contains("is varied, but the objective"),
+                    "{name} {engine}: {warning}"
+                );
+                assert!(["qwen3-twelve", "qwen3-validated"].contains(&&*name), "{name}: {warning}");
             }
             planned.push((name.clone(), engine, plan));
         }
@@ -82,7 +85,7 @@ fn the_readme_s_example_can_be_planned_without_a_warning() {
     let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
     let start = readme.find("   name: my-service").expect("the example");
     let example = &readme[start..start + readme[start..].find("   ```").expect("its end")];
-    // It stands in a list.
+    // It is in a list.
     let lines = example.lines().map(|line| line.strip_prefix("   ").unwrap_or(line));
     let compose = root.join("compose/qwen3-32b-awq.yaml").display().to_string();
     let text = lines.collect::<Vec<_>>().join("\n").replace("../docker-compose.yaml", &compose);
@@ -139,8 +142,8 @@ fn the_external_benchmark_of_the_overnight_grid_may_be_switched_on() {
     let place = Workplace::new(&on);
     let ran = place.run(&["plan", "grid.yaml", "--engine", "simulated"]).expect(0);
     // Lines are folded to the terminal's width.
-    let told = ran.out.split_whitespace().collect::<Vec<_>>().join(" ");
-    assert!(told.contains("the time of `command` is unknown"), "{told}");
+    let printed = ran.out.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(printed.contains("the time of `command` is unknown"), "{printed}");
 }
 
 /// Every bound of the grid, as the ranking names its column.

@@ -172,9 +172,9 @@ fn a_service_is_relaunched_per_configuration_and_production_runs_again() {
         docker(&["run", "-d", "--label", "vllm-grid.sweepy=1", image(), "Qwen/Qwen3-0.6B"]);
     let sweep = site.sweep();
     site.until_journalled("launch_ready", 1);
-    assert!(!site.production_runs(), "it made room");
-    let (code, told) = code(sweep);
-    assert_eq!(code, Some(0), "{told}");
+    assert!(!site.production_runs(), "its GPUs are free");
+    let (code, printed) = code(sweep);
+    assert_eq!(code, Some(0), "{printed}");
     site.assert_as_found();
     assert_eq!(docker(&["inspect", "-f", "{{.State.Running}}", &sibling]), "true");
     docker(&["rm", "-f", &sibling]);
@@ -229,8 +229,8 @@ fn a_signal_ends_the_sweep_with_production_back() {
         let sweep = site.sweep();
         site.until_journalled("repeat_finished", 1);
         signal(&sweep, which);
-        let (code, told) = code(sweep);
-        assert_eq!(code, Some(4), "{told}");
+        let (code, printed) = code(sweep);
+        assert_eq!(code, Some(4), "{printed}");
         site.assert_as_found();
     }
 }
@@ -281,9 +281,9 @@ fn somebody_who_starts_production_ends_the_sweep_and_it_runs_on() {
     let sweep = site.sweep();
     site.until_journalled("launch_ready", 1);
     docker(&["start", &site.production]);
-    let (code, told) = code(sweep);
-    assert_eq!(code, Some(3), "{told}");
-    assert!(told.contains("somebody started production"), "{told}");
+    let (code, printed) = code(sweep);
+    assert_eq!(code, Some(3), "{printed}");
+    assert!(printed.contains("somebody started production"), "{printed}");
     assert!(site.production_runs() && site.candidates().is_empty());
     assert!(site.journal().contains("started_by_somebody"));
 }
@@ -295,9 +295,9 @@ fn somebody_who_removes_production_costs_a_new_one() {
     let sweep = site.sweep();
     site.until_journalled("launch_ready", 1);
     docker(&["rm", "-f", &site.production]);
-    let (code, told) = code(sweep);
-    assert_eq!(code, Some(0), "{told}");
-    assert!(told.contains("somebody removed production"), "{told}");
+    let (code, printed) = code(sweep);
+    assert_eq!(code, Some(0), "{printed}");
+    assert!(printed.contains("somebody removed production"), "{printed}");
     assert!(site.journal().contains("made_again"));
     let name = site.folder.path().file_name().unwrap().to_str().unwrap();
     assert_eq!(
@@ -311,8 +311,8 @@ fn somebody_who_removes_production_costs_a_new_one() {
 fn doctor_says_what_is_there_and_what_is_missing() {
     let site = Site::new("");
     let diagnosis = site.command(&["doctor", "grid.yaml"]).output().unwrap();
-    let told = text(&diagnosis);
-    assert_eq!(diagnosis.status.code(), Some(0), "{told}");
+    let printed = text(&diagnosis);
+    assert_eq!(diagnosis.status.code(), Some(0), "{printed}");
     for line in [
         "ok       compose tool:",
         "ok       service:",
@@ -321,17 +321,17 @@ fn doctor_says_what_is_there_and_what_is_missing() {
         "ok       GPU: switched off",
         "ok       production:",
     ] {
-        assert!(told.contains(line), "{line} in\n{told}");
+        assert!(printed.contains(line), "{line} in\n{printed}");
     }
     let compose = site.folder.path().join("compose.yaml");
     let broken = read(&compose).replace("--port 9000", "--port ${GRID_NO_SUCH_PORT}");
     std::fs::write(&compose, broken).unwrap();
     let diagnosis = site.command(&["doctor", "grid.yaml"]).output().unwrap();
-    let told = text(&diagnosis);
-    assert_eq!(diagnosis.status.code(), Some(3), "{told}");
+    let printed = text(&diagnosis);
+    assert_eq!(diagnosis.status.code(), Some(3), "{printed}");
     assert!(
-        told.contains("compose.yaml:6:") && told.contains("GRID_NO_SUCH_PORT is not set"),
-        "{told}"
+        printed.contains("compose.yaml:6:") && printed.contains("GRID_NO_SUCH_PORT is not set"),
+        "{printed}"
     );
     // The original again, so that the project can be taken down.
     let mended = read(&compose).replace("${GRID_NO_SUCH_PORT}", "9000");
@@ -343,9 +343,10 @@ fn doctor_says_what_is_there_and_what_is_missing() {
 fn a_plan_shows_what_changes_in_the_service_s_command() {
     let site = Site::new("include:\n  - {name: bare, max-num-seqs: null}\n");
     let plan = site.command(&["plan", "grid.yaml"]).output().unwrap();
-    let told = text(&plan);
-    assert!(plan.status.success(), "{told}");
-    let (_, changes) = told.split_once("changes to the command of the service `vllm`\n").unwrap();
+    let printed = text(&plan);
+    assert!(plan.status.success(), "{printed}");
+    let (_, changes) =
+        printed.split_once("changes to the command of the service `vllm`\n").unwrap();
     let of = |name: &str| -> Vec<String> {
         let lines = changes.lines().skip_while(|line| line.trim() != name).skip(1);
         lines
@@ -353,12 +354,12 @@ fn a_plan_shows_what_changes_in_the_service_s_command() {
             .map(|line| line.trim().to_owned())
             .collect()
     };
-    assert_eq!(of("prefix"), ["+ --enable-prefix-caching"], "{told}");
-    assert_eq!(of("noprefix"), ["+ --no-enable-prefix-caching"], "{told}");
-    assert_eq!(of("bare"), ["- --max_num_seqs=64"], "{told}");
+    assert_eq!(of("prefix"), ["+ --enable-prefix-caching"], "{printed}");
+    assert_eq!(of("noprefix"), ["+ --no-enable-prefix-caching"], "{printed}");
+    assert_eq!(of("bare"), ["- --max_num_seqs=64"], "{printed}");
 }
 
-/// Beside the server of each candidate a shell holds 64 MiB and computes.
+/// Next to the server of each candidate a shell holds 64 MiB and computes.
 #[test]
 #[ignore = "needs Docker"]
 fn what_the_container_uses_is_in_the_telemetry_of_a_repeat() {
@@ -374,8 +375,8 @@ fn what_the_container_uses_is_in_the_telemetry_of_a_repeat() {
                     stability: {duration: 3, prompt-tokens: 64, output-tokens: 16}\n\
                     objective: {maximize: load.output_throughput}\nstrategy: {grid: {launches: 1, repeats: 1, seed: 1}}\n";
     std::fs::write(&grid, format!("{head}{measured}")).unwrap();
-    let (code, told) = code(site.sweep());
-    assert_eq!(code, Some(0), "{told}");
+    let (code, printed) = code(site.sweep());
+    assert_eq!(code, Some(0), "{printed}");
     site.assert_as_found();
 
     let results = support::parquet(&site.run().join("results.parquet"));

@@ -62,7 +62,7 @@ impl Sources {
             let read = tokio::task::spawn_blocking(move || datasets.get(&name)).await;
             let died = |error: tokio::task::JoinError| DatasetError::Read {
                 path: file.clone(),
-                fault: error.into(),
+                error: error.into(),
             };
             let dataset = read.map_err(died)??;
             let source = Source { dataset, tokens_per_byte: None, refused: BTreeSet::new() };

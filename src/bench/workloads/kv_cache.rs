@@ -137,7 +137,7 @@ impl Recipe {
         let cache_salt = cache_salt.then_some(salt);
         let request = RequestSpec::speed(input, output_tokens).salted(cache_salt);
         // Its time to the first token is what is measured: a reply without one is an error.
-        Prepared { must_talk: true, ..request.prepare(&self.model) }
+        Prepared { must_have_tokens: true, ..request.prepare(&self.model) }
     }
 }
 

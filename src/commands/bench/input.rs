@@ -1,5 +1,5 @@
 //! What `bench` was given: read and checked before anything is asked of the server,
-//! with every fault in one pass.
+//! with every error in one pass.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -27,36 +27,36 @@ pub(super) struct BenchInput {
 impl BenchInput {
     /// Reads and checks all of it.
     pub(super) async fn read(args: &BenchArgs) -> Result<Self, CommandError> {
-        let mut faults = Vec::new();
-        let options = options(&args.set, &mut faults);
-        let (workloads, datasets) = workloads(&args.workload, &options, &mut faults);
-        let api_key = args.api_key_env.as_deref().and_then(|name| api_key(name, &mut faults));
-        faults.extend(args.records.as_deref().and_then(not_writable));
+        let mut errors = Vec::new();
+        let options = options(&args.set, &mut errors);
+        let (workloads, datasets) = workloads(&args.workload, &options, &mut errors);
+        let api_key = args.api_key_env.as_deref().and_then(|name| api_key(name, &mut errors));
+        errors.extend(args.records.as_deref().and_then(not_writable));
         let listed = args.local_gpus.as_deref().filter(|listed| *listed != "all");
         if let Some(listed) = listed {
             let unknown = unknown_gpus(listed, &gpus_seen().await);
-            faults.extend(unknown.map(|what| format!("--local-gpus {listed}: {what}")));
+            errors.extend(unknown.map(|what| format!("--local-gpus {listed}: {what}")));
         }
-        if faults.is_empty() {
+        if errors.is_empty() {
             Ok(Self { workloads, datasets, api_key, gpus: listed.map(GpuIds::listed) })
         } else {
-            Err(CommandError::message(Exit::Usage, faults.join("\n")))
+            Err(CommandError::message(Exit::Usage, errors.join("\n")))
         }
     }
 }
 
 /// The key comes from the environment: an argument is visible to every user of the machine.
-fn api_key(name: &str, faults: &mut Vec<String>) -> Option<ApiKey> {
+fn api_key(name: &str, errors: &mut Vec<String>) -> Option<ApiKey> {
     let key = std::env::var(name).ok().filter(|key| !key.is_empty());
     if key.is_none() {
-        faults.push(format!("the variable {name} (--api-key-env) is not set, or empty"));
+        errors.push(format!("the variable {name} (--api-key-env) is not set, or empty"));
     }
     key.map(ApiKey::new)
 }
 
 /// Known only in the end, it would cost what was measured.
 fn not_writable(path: &Path) -> Option<String> {
-    records::check_place(path).err().map(|fault| format!("--records {fault}"))
+    records::check_place(path).err().map(|error| format!("--records {error}"))
 }
 
 /// The workloads named, or all, and the files with their prompts; options go to
@@ -64,7 +64,7 @@ fn not_writable(path: &Path) -> Option<String> {
 fn workloads(
     named: &[String],
     options: &Map<String, Value>,
-    faults: &mut Vec<String>,
+    errors: &mut Vec<String>,
 ) -> (Vec<Workload>, Datasets) {
     let names: Vec<String> = if named.is_empty() {
         KINDS.iter().map(|kind| kind.name.to_owned()).collect()
@@ -88,40 +88,40 @@ fn workloads(
         wanted.retain(|option| !its.contains_key(*option));
         let read = Workload::from_options(name, &its).or_else(|found| {
             let rest = without(&its, &found);
-            faults.extend(found.into_iter().map(|fault| fault.message));
+            errors.extend(found.into_iter().map(|error| error.message));
             rest.and_then(|rest| Workload::from_options(name, &rest).ok()).ok_or(())
         });
         if let Ok(workload) = read {
             let checked = datasets.check(&workload);
-            faults.extend(checked.err().map(|fault| format!("{name}: {fault}")));
+            errors.extend(checked.err().map(|error| format!("{name}: {error}")));
             workloads.push(workload);
         }
     }
     for option in wanted {
-        faults.push(format!("no workload of these has an option `{option}`: {}", names.join(", ")));
+        errors.push(format!("no workload of these has an option `{option}`: {}", names.join(", ")));
     }
     (workloads, datasets)
 }
 
-/// Options without those that have faults, so that the file among them is looked at,
+/// Options without those that have errors, so that the file among them is looked at,
 /// too.
-fn without(options: &Map<String, Value>, faults: &[OptionError]) -> Option<Map<String, Value>> {
+fn without(options: &Map<String, Value>, errors: &[OptionError]) -> Option<Map<String, Value>> {
     let mut rest = options.clone();
-    rest.retain(|option, _| faults.iter().all(|fault| fault.key != *option));
+    rest.retain(|option, _| errors.iter().all(|error| error.key != *option));
     (rest.len() < options.len()).then_some(rest)
 }
 
-fn options(set: &[String], faults: &mut Vec<String>) -> Map<String, Value> {
+fn options(set: &[String], errors: &mut Vec<String>) -> Map<String, Value> {
     let mut options = Map::new();
     for text in set {
         let Some((name, value)) = text.split_once('=') else {
-            faults.push(format!("--set {text}: write it as name=value"));
+            errors.push(format!("--set {text}: write it as name=value"));
             continue;
         };
         let name = name.replace('_', "-");
         let value = read(value, takes_several(&name));
         if options.insert(name.clone(), value).is_some() {
-            faults.push(format!("--set {name} is given twice"));
+            errors.push(format!("--set {name} is given twice"));
         }
     }
     options
@@ -159,9 +159,9 @@ mod tests {
             "prompt_tokens=64",
             "scenarios=single,chain",
         ];
-        let mut faults = Vec::new();
-        let read = options(&given.map(str::to_owned), &mut faults);
-        assert_eq!(faults, [""; 0]);
+        let mut errors = Vec::new();
+        let read = options(&given.map(str::to_owned), &mut errors);
+        assert_eq!(errors, [""; 0]);
         assert_eq!(
             Value::Object(read),
             json!({

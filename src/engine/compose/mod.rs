@@ -15,19 +15,21 @@
 //!
 //! *Replaced on purpose*: `container_name`, `ports`, `expose`, `restart`,
 //! `deploy.restart_policy`, `healthcheck`, `logging`, `depends_on`, `labels`,
-//! `hostname`, `stop_grace_period`, `profiles`, and `build` beside an image.
+//! `hostname`, `stop_grace_period`, `profiles`, and `build` next to an image.
 //!
 //! *Refused by name*: `build` without `image`, `secrets`, `configs`,
 //! `network_mode: host`, and whatever is in neither list.
 
 use std::path::PathBuf;
 
+mod lines;
 mod resources;
 mod service;
 mod spec;
 mod tool;
 mod variables;
 
+pub use lines::Place;
 pub use spec::{GpuRequest, Mount, MountKind, ServiceSpec, Ulimit};
 pub(super) use tool::project_name;
 pub use tool::{Tool, find_tool, read, up};
@@ -43,7 +45,7 @@ pub struct ComposeSource {
     pub service: String,
 }
 
-/// A variable without a value, and where it stands.
+/// A variable without a value, and its place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnsetVariable {
     /// Its name.
@@ -52,7 +54,7 @@ pub struct UnsetVariable {
     pub file: PathBuf,
     /// Line, from 1.
     pub line: usize,
-    /// Column in characters, from 1: where the `$` stands.
+    /// Column in characters, from 1: of the `$`.
     pub column: usize,
 }
 
@@ -91,6 +93,22 @@ pub enum ComposeError {
         /// Key and reason, one entry each.
         keys: Vec<String>,
     },
+    /// The grid sets flags of a service whose command is a shell script.
+    #[error(
+        "{place}: `{key}` of the service `{service}` is a shell script, and flags in a script cannot \
+         be varied yet; take {} out of the grid, or write the command without a shell",
+        quoted(flags)
+    )]
+    FlagsOfScript {
+        /// The service.
+        service: String,
+        /// Where its script is written.
+        place: Place,
+        /// `command` or `entrypoint`.
+        key: &'static str,
+        /// The flags that the grid sets.
+        flags: Vec<String>,
+    },
     /// Not of the form that the compose tool prints.
     #[error("the compose tool's output is not understood: {0}")]
     Form(String),
@@ -101,6 +119,18 @@ fn known(services: &[String]) -> String {
         return String::new();
     }
     format!(" (it has {}; one that belongs to a profile needs `profiles:`)", services.join(", "))
+}
+
+fn quoted(flags: &[String]) -> String {
+    let quoted: Vec<String> = flags.iter().map(|flag| format!("`{flag}`")).collect();
+    quoted.join(", ")
+}
+
+impl ComposeSource {
+    /// Where the service has its `key`.
+    pub(super) fn place_of(&self, key: &str) -> Place {
+        lines::place_of(&self.files, &self.service, key)
+    }
 }
 
 fn unset(variables: &[UnsetVariable]) -> String {

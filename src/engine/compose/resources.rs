@@ -1,13 +1,11 @@
 //! What a service asks of the machine, in the compose tool's forms: GPUs,
-//! devices, limits, volumes, sizes. The service around them is in
-//! [`super::service`].
+//! devices, limits, volumes, sizes. The service around them is read elsewhere.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::service::undouble;
 use super::spec::{GpuRequest, Mount, MountKind, Ulimit};
 
 #[derive(Default, Deserialize)]
@@ -188,6 +186,11 @@ pub(super) fn scalar(value: &Value) -> String {
         Value::String(text) => text.clone(),
         other => other.to_string(),
     }
+}
+
+/// Both versions of the tool print a literal `$` doubled.
+pub(super) fn undouble(text: &str) -> String {
+    text.replace("$$", "$")
 }
 
 /// `16gb`, `64m`, `17179869184`: bytes, in powers of 1024 as Docker counts.

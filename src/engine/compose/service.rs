@@ -9,7 +9,7 @@ use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
 use super::ComposeError;
-use super::resources::{Device, Limit, Reserved, Volume, bytes, gpus_key};
+use super::resources::{Device, Limit, Reserved, Volume, bytes, gpus_key, undouble};
 use super::spec::{MountKind, ServiceSpec};
 
 /// Keys that a candidate does without on purpose.
@@ -30,13 +30,13 @@ const REPLACED: &[&str] = &[
 /// The service `name` of a rendered compose file; `project` names networks and
 /// volumes where the file (v1) leaves them to the project.
 pub(super) fn parse(yaml: &str, name: &str, project: &str) -> Result<ServiceSpec, ComposeError> {
-    let form = |fault: &dyn std::fmt::Display| ComposeError::Form(fault.to_string());
-    let names: Names = serde_saphyr::from_str(yaml).map_err(|fault| form(&fault))?;
+    let form = |error: &dyn std::fmt::Display| ComposeError::Form(error.to_string());
+    let names: Names = serde_saphyr::from_str(yaml).map_err(|error| form(&error))?;
     if !names.services.contains_key(name) {
         let services = names.services.into_keys().collect();
         return Err(ComposeError::NoService { service: name.to_owned(), services });
     }
-    let mut file: File = serde_saphyr::from_str(yaml).map_err(|fault| form(&fault))?;
+    let mut file: File = serde_saphyr::from_str(yaml).map_err(|error| form(&error))?;
     let project = file.name.clone().unwrap_or_else(|| project.to_owned());
     let service = file.services.remove(name).unwrap_or_default();
     let refused = service.refused();
@@ -211,13 +211,13 @@ impl Service {
             }
             Ok::<_, String>(mount)
         });
-        let undoubled = |words: Option<Words>| -> Result<Option<Vec<String>>, String> {
-            words.map(Words::split).transpose()
+        let undoubled = |key: &str, words: Option<Words>| -> Result<Option<Vec<String>>, String> {
+            words.map(|words| words.split(key)).transpose()
         };
         Ok(ServiceSpec {
             image: self.image.map(|image| undouble(&image)).unwrap_or_default(),
-            command: undoubled(self.command)?,
-            entrypoint: undoubled(self.entrypoint)?,
+            command: undoubled("command", self.command)?,
+            entrypoint: undoubled("entrypoint", self.entrypoint)?,
             environment: self
                 .environment
                 .into_iter()
@@ -252,11 +252,6 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-/// Both versions of the tool print a literal `$` doubled.
-pub(super) fn undouble(text: &str) -> String {
-    text.replace("$$", "$")
-}
-
 /// A string with shell quoting, or a list.
 enum Words {
     Text(String),
@@ -264,10 +259,11 @@ enum Words {
 }
 
 impl Words {
-    fn split(self) -> Result<Vec<String>, String> {
+    /// The words of `key`. Its text is not in the message: it may hold a key.
+    fn split(self, key: &str) -> Result<Vec<String>, String> {
         match self {
-            Self::Text(text) => shell_words::split(&undouble(&text)).map_err(|fault| {
-                format!("`{text}` is not quoted as a shell would read it: {fault}")
+            Self::Text(text) => shell_words::split(&undouble(&text)).map_err(|error| {
+                format!("`{key}` is not quoted as a shell would read it: {error}")
             }),
             Self::List(words) => Ok(words.iter().map(|word| undouble(word)).collect()),
         }

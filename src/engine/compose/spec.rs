@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::engine::command::{flag_value, redacted, shell_script};
+
 /// A service as a candidate keeps it.
 #[derive(Clone, Default, PartialEq)]
 pub struct ServiceSpec {
@@ -66,11 +68,19 @@ impl ServiceSpec {
         self
     }
 
+    /// The key whose value is a shell script that no flags reach, `entrypoint` or `command`.
+    pub fn script_key(&self) -> Option<&'static str> {
+        let arguments = self.entrypoint.iter().chain(&self.command).flatten();
+        let script = shell_script(arguments.map(String::as_str)).filter(|it| !it.forwards)?;
+        let in_entrypoint = script.at < self.entrypoint.as_ref().map_or(0, Vec::len);
+        Some(if in_entrypoint { "entrypoint" } else { "command" })
+    }
+
     /// The port that the server listens on inside the container: `--port`, else 8000.
     pub fn port(&self) -> u16 {
         self.command
             .as_deref()
-            .and_then(|command| crate::engine::command::flag_value(command, "port"))
+            .and_then(|command| flag_value(command, "port"))
             .and_then(|port| port.parse().ok())
             .unwrap_or(8000)
     }
@@ -79,9 +89,11 @@ impl ServiceSpec {
 /// Values of variables are left out: some are keys.
 impl fmt::Debug for ServiceSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let arguments: Vec<String> =
+            self.entrypoint.iter().chain(&self.command).flatten().cloned().collect();
         f.debug_struct("ServiceSpec")
             .field("image", &self.image)
-            .field("command", &self.command.as_deref().map(crate::engine::command::redacted))
+            .field("arguments", &redacted(&arguments))
             .field("environment", &self.environment.keys().collect::<Vec<_>>())
             .field("mounts", &self.mounts)
             .field("networks", &self.networks)

@@ -104,9 +104,9 @@ fn what_cannot_be_carried_over_is_refused_by_name() {
 
 #[test]
 fn a_service_that_is_not_there_is_named_with_those_that_are() {
-    let fault =
+    let error =
         service::parse(&printed("production.v1.yaml"), "vlm", "p").expect_err("no such service");
-    let text = fault.to_string();
+    let text = error.to_string();
     assert!(text.contains("`vlm`") && text.contains("proxy") && text.contains("vllm"), "{text}");
 }
 
@@ -163,6 +163,81 @@ fn a_variable_that_the_file_demands_is_found_in_either_tool_s_words() {
         assert_eq!(names.iter().collect::<Vec<_>>(), ["KEY"], "{stderr}");
     }
     assert!(variables::unset_names("no configuration file ${KEY:?x}").is_empty());
+}
+
+#[test]
+fn a_value_that_the_tool_prints_is_not_shown() {
+    for message in [
+        "ERROR: Invalid interpolation format for \"command\" option in service \"llm\": \"cd / && vllm serve --x \"a\" --api-key sk-1 $(nproc)\"",
+        "invalid interpolation format for services.llm.command.0: \"vllm serve --api-key sk-1 $(nproc)\". You may need to escape any $ with another $",
+        "Missing mandatory value for \"command\" option interpolating m --api-key sk-1 ${KEY:?set KEY}\n in service \"llm\": set KEY",
+    ] {
+        let shown = tool::without_values(message);
+        assert!(!shown.contains("sk-1") && !shown.contains("nproc"), "{shown}");
+        assert!(shown.contains("llm") && shown.contains("command"), "{shown}");
+    }
+    let other = "service \"a\" has neither an image nor a build context: \"x\"";
+    assert_eq!(tool::without_values(other), other);
+}
+
+#[test]
+fn a_script_is_found_in_either_key_and_in_either_form() {
+    let spec = |keys: &str| {
+        let yaml = format!("services:\n  s:\n    image: i\n{keys}");
+        service::parse(&yaml, "s", "p").expect("it is understood")
+    };
+    for (keys, found) in [
+        (
+            "    entrypoint: [/bin/sh, -c]\n    command: ['vllm serve m --api-key sk-1']\n",
+            "command",
+        ),
+        ("    entrypoint: /bin/sh -c\n    command: vllm serve m --api-key sk-1\n", "command"),
+        ("    entrypoint: bash -lc 'vllm serve m --api-key sk-1'\n", "entrypoint"),
+        (
+            "    entrypoint: [bash, -ec, 'vllm serve m --api-key sk-1', name]\n    command: [x]\n",
+            "entrypoint",
+        ),
+        ("    command: /bin/sh -c \"cd / && vllm serve m --api-key sk-1\"\n", "command"),
+        ("    command: [bash, -c, 'vllm serve m --api-key sk-1']\n", "command"),
+        (
+            "    entrypoint: [tini, --]\n    command: [bash, -c, 'vllm serve m --api-key sk-1']\n",
+            "command",
+        ),
+    ] {
+        let spec = spec(keys);
+        assert_eq!(spec.script_key(), Some(found), "{keys}");
+        assert!(!format!("{spec:?}").contains("sk-1"), "{spec:?}");
+    }
+    for keys in ["", "    command: vllm serve m\n", "    entrypoint: [vllm, serve]\n"] {
+        assert_eq!(spec(keys).script_key(), None, "{keys}");
+    }
+}
+
+#[test]
+fn a_key_of_a_service_is_found_where_it_counts() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, text: &str| {
+        let file = folder.path().join(name);
+        std::fs::write(&file, text).expect("written");
+        file
+    };
+    let base = write("base.yaml", "services:\n  a:\n    image: i\n    command: x\n");
+    let main = write(
+        "c.yaml",
+        "x-run: &run\n  entrypoint: [sh, -c]\nservices:\n  a:\n    <<: *run\n    extends: {file: base.yaml, service: a}\n  b: {image: i, command: [x]}\n",
+    );
+    let over = write("over.yaml", "services:\n  b:\n    command: y\n");
+    let place = |files: &[&PathBuf], service: &str, key: &str| {
+        let files: Vec<PathBuf> = files.iter().map(|file| (*file).clone()).collect();
+        let place = lines::place_of(&files, service, key);
+        (place.file.file_name().expect("a name").to_owned(), place.line)
+    };
+    let expected = |file: &str, line: Option<usize>| (std::ffi::OsString::from(file), line);
+    assert_eq!(place(&[&main], "a", "entrypoint"), expected("c.yaml", Some(2)), "an anchor");
+    assert_eq!(place(&[&main], "a", "command"), expected("base.yaml", Some(4)), "extended");
+    assert_eq!(place(&[&main], "b", "command"), expected("c.yaml", Some(7)), "a flow mapping");
+    assert_eq!(place(&[&main, &over], "b", "command"), expected("over.yaml", Some(3)));
+    assert_eq!(place(&[&base], "c", "command"), expected("base.yaml", None));
 }
 
 #[test]

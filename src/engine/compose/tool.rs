@@ -13,9 +13,9 @@ use super::spec::ServiceSpec;
 use super::{ComposeError, ComposeSource, UnsetVariable, service, variables};
 
 /// Longest that the tool may take to read files.
-const READING: Duration = Duration::from_mins(1);
+const READ_TIMEOUT: Duration = Duration::from_mins(1);
 /// Longest that the tool may take to start a service.
-const STARTING: Duration = Duration::from_mins(15);
+const START_TIMEOUT: Duration = Duration::from_mins(15);
 
 /// A compose tool of this machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +65,7 @@ pub async fn find_tool() -> Option<(Tool, String)> {
     for tool in [Tool::V2, Tool::V1] {
         let mut command = tool.command();
         command.args(["version", "--short"]);
-        if let Ok(output) = run(&mut command, READING).await
+        if let Ok(output) = run(&mut command, READ_TIMEOUT).await
             && output.status.success()
         {
             return Some((tool, String::from_utf8_lossy(&output.stdout).trim().to_owned()));
@@ -85,9 +85,9 @@ pub async fn read(source: &ComposeSource) -> Result<ServiceSpec, ComposeError> {
     let (tool, _) = find_tool().await.ok_or(ComposeError::NoTool)?;
     let mut command = tool.for_source(source);
     command.arg("config");
-    let output = run(&mut command, READING).await.map_err(|fault| ComposeError::Tool {
+    let output = run(&mut command, READ_TIMEOUT).await.map_err(|error| ComposeError::Tool {
         command: format!("`{} config`", tool.as_str()),
-        message: fault.to_string(),
+        message: error.to_string(),
     })?;
     let stderr = String::from_utf8_lossy(&output.stderr);
     let unset = unset(source, &stderr);
@@ -97,11 +97,33 @@ pub async fn read(source: &ComposeSource) -> Result<ServiceSpec, ComposeError> {
     if !output.status.success() {
         return Err(ComposeError::Tool {
             command: format!("`{} config`", tool.as_str()),
-            message: stderr.trim().to_owned(),
+            message: without_values(stderr.trim()),
         });
     }
     let yaml = String::from_utf8_lossy(&output.stdout);
     service::parse(&yaml, &source.service, &project_name(source))
+}
+
+/// The tool's message without the value that it could not interpolate: that may
+/// be a whole script with a key in it.
+pub(super) fn without_values(message: &str) -> String {
+    // `Invalid interpolation format for "command" option in service "s": "VALUE"` and
+    // `invalid interpolation format for services.s.command: "VALUE". You may need ...`;
+    // `Missing mandatory value for "command" option interpolating VALUE in service "s": ...`.
+    let between = |text: &str, before: &str, after: &str| {
+        let from = text.find(before)? + before.len();
+        let until = from + text[from..].rfind(after)?;
+        Some(format!("{}...{}", &text[..from], &text[until..]))
+    };
+    let lower = message.to_ascii_lowercase();
+    let shown = if lower.contains("invalid interpolation format") {
+        between(message, ": \"", "\"")
+    } else if lower.contains("missing mandatory value") {
+        between(message, " interpolating ", " in service ")
+    } else {
+        None
+    };
+    shown.unwrap_or_else(|| message.to_owned())
 }
 
 fn unset(source: &ComposeSource, stderr: &str) -> Vec<UnsetVariable> {
@@ -117,11 +139,11 @@ pub async fn up(source: &ComposeSource) -> Result<(), ComposeError> {
     let (tool, _) = find_tool().await.ok_or(ComposeError::NoTool)?;
     let mut command = tool.for_source(source);
     command.args(["up", "-d", "--no-deps", &source.service]);
-    let output = run(&mut command, STARTING).await;
+    let output = run(&mut command, START_TIMEOUT).await;
     let message = match output {
         Ok(output) if output.status.success() => return Ok(()),
         Ok(output) => String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-        Err(fault) => fault.to_string(),
+        Err(error) => error.to_string(),
     };
     let command = format!("`{} up -d --no-deps {}`", tool.as_str(), source.service);
     Err(ComposeError::Tool { command, message })

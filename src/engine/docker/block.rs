@@ -2,7 +2,7 @@
 
 use bollard::Docker;
 
-use super::daemon::{Surroundings, connect};
+use super::daemon::{DaemonSettings, connect};
 use super::production::DockerProduction;
 use super::{DockerEngine, DockerError, DockerSpec, identity};
 use crate::engine::command::overlay;
@@ -43,7 +43,7 @@ pub async fn of_block(
 }
 
 async fn local_daemon() -> Result<Docker, DockerError> {
-    Ok(connect(&Surroundings::here()).await?)
+    Ok(connect(&DaemonSettings::of_environment()).await?)
 }
 
 /// Where a service of the block's compose file is described.

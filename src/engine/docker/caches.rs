@@ -96,7 +96,7 @@ pub async fn remove_all(docker: &Docker) -> Result<Vec<String>, Error> {
         match docker.remove_volume(&name, None::<RemoveVolumeOptions>).await {
             Ok(()) => removed.push(name),
             Err(error) if super::daemon::status(&error) == Some(409) => {
-                tracing::warn!(volume = name, "in use, left alone");
+                tracing::warn!(volume = name, "in use, not removed");
             }
             Err(error) => return Err(error),
         }

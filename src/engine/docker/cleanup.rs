@@ -1,4 +1,4 @@
-//! What a dead sweep left: containers with our labels whose sweep nobody holds
+//! What a dead sweep left: containers with our labels whose sweep no process holds
 //! any more. Only those are touched, by id.
 
 use std::collections::HashMap;
@@ -8,7 +8,7 @@ use bollard::Docker;
 use bollard::errors::Error;
 use bollard::query_parameters::ListContainersOptionsBuilder;
 
-use super::daemon::{DaemonError, Surroundings, connect};
+use super::daemon::{DaemonError, DaemonSettings, connect};
 use super::{container, label};
 
 /// A container with our labels.
@@ -42,7 +42,7 @@ pub async fn ours(docker: &Docker) -> Result<Vec<Leftover>, Error> {
 }
 
 /// Removes the containers whose sweep does not live (by its folder), of all
-/// sweeps or of those in `only`. Returns what was removed and what was left alone.
+/// sweeps or of those in `only`. Returns what was removed and what was not touched.
 pub async fn remove_dead(
     docker: &Docker,
     only: Option<&[PathBuf]>,
@@ -69,8 +69,8 @@ pub enum CleanupError {
 }
 
 impl From<Error> for CleanupError {
-    fn from(fault: Error) -> Self {
-        Self::Refused(fault)
+    fn from(error: Error) -> Self {
+        Self::Refused(error)
     }
 }
 
@@ -79,6 +79,6 @@ pub async fn remove_dead_here(
     only: Option<&[PathBuf]>,
     lives: impl Fn(&Path) -> bool,
 ) -> Result<(Vec<Leftover>, Vec<Leftover>), CleanupError> {
-    let docker = connect(&Surroundings::here()).await?;
+    let docker = connect(&DaemonSettings::of_environment()).await?;
     Ok(remove_dead(&docker, only, lives).await?)
 }

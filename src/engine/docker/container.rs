@@ -1,4 +1,4 @@
-//! One container of ours, from its creation until it is gone, always by its id.
+//! One container of ours, from its creation until it is removed, always by its id.
 //! How it ended is asked of the daemon, exited containers included.
 
 use std::fs::File;
@@ -18,17 +18,15 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::daemon::status;
-use super::stats::ContainerProbe;
 use crate::engine::failure::{Exit, classify};
 use crate::history::launch::{FailureClass, LaunchFailure};
-use crate::server::GpuIds;
 
 /// Longest that a name stays taken by a container that is being removed.
-const NAME_TAKEN: Duration = Duration::from_secs(15);
+const NAME_TIMEOUT: Duration = Duration::from_secs(15);
 /// Longest that a removal may take.
-const REMOVAL: Duration = Duration::from_secs(90);
-/// How often it is asked whether somebody paused the container.
-const PAUSE_CHECK: Duration = Duration::from_secs(5);
+const REMOVAL_TIMEOUT: Duration = Duration::from_secs(90);
+/// How often the daemon is asked whether the container is paused.
+const PAUSE_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// What the daemon says of a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,7 +38,7 @@ pub(super) enum State {
     /// No such container: somebody removed it.
     Removed,
     /// The daemon does not answer.
-    DaemonGone(String),
+    DaemonUnreachable(String),
 }
 
 /// What stays the same as long as nobody touches a container.
@@ -56,7 +54,7 @@ pub(super) struct Container {
     docker: Docker,
     id: String,
     name: String,
-    gone: bool,
+    removed: bool,
     log: Option<JoinHandle<()>>,
 }
 
@@ -92,11 +90,11 @@ impl Container {
                         docker: docker.clone(),
                         id: created.id,
                         name: name.to_owned(),
-                        gone: false,
+                        removed: false,
                         log: None,
                     });
                 }
-                Err(error) if status(&error) == Some(409) && started.elapsed() < NAME_TAKEN => {
+                Err(error) if status(&error) == Some(409) && started.elapsed() < NAME_TIMEOUT => {
                     sleep(Duration::from_millis(100)).await;
                 }
                 Err(error) => return Err(refused("the container cannot be created", &error)),
@@ -106,6 +104,11 @@ impl Container {
 
     pub(super) fn id(&self) -> &str {
         &self.id
+    }
+
+    /// The daemon that runs it.
+    pub(super) fn daemon(&self) -> &Docker {
+        &self.docker
     }
 
     pub(super) async fn join_network(&self, network: &str) -> Result<(), LaunchFailure> {
@@ -135,11 +138,6 @@ impl Container {
         state(&self.docker, &self.id).await
     }
 
-    /// Looks at what it uses, since it got ready as `identity`.
-    pub(super) fn probe(&self, identity: Identity, gpus: Option<GpuIds>) -> ContainerProbe {
-        ContainerProbe::new(self.docker.clone(), self.id.clone(), identity, gpus)
-    }
-
     /// The arguments that it was started with, as the daemon records them.
     pub(super) async fn arguments(&self) -> Vec<String> {
         self.inspect().await.ok().and_then(|seen| seen.args).unwrap_or_default()
@@ -153,16 +151,16 @@ impl Container {
         bindings.iter().find_map(|binding| binding.host_port.as_ref()?.parse().ok())
     }
 
-    /// Resolves when it no longer runs as it should: ended, removed, paused, or out of sight.
-    pub(super) async fn over(&self) -> State {
+    /// Resolves when it no longer runs as it should: ended, removed, paused, or not visible.
+    pub(super) async fn not_running(&self) -> State {
         loop {
             let options = WaitContainerOptionsBuilder::new().condition("not-running").build();
             let mut waiting = Box::pin(self.docker.wait_container(&self.id, Some(options)));
             // An event; the timeout only looks for what has no event here: a pause.
-            let _event = timeout(PAUSE_CHECK, waiting.next()).await;
+            let _event = timeout(PAUSE_CHECK_INTERVAL, waiting.next()).await;
             match self.state().await {
                 State::Running(_) => {}
-                over => return over,
+                state => return state,
             }
             sleep(Duration::from_millis(20)).await;
         }
@@ -178,8 +176,8 @@ impl Container {
         }
     }
 
-    /// SIGTERM, `grace` seconds, SIGKILL; then removes it and waits until it is gone.
-    pub(super) async fn put_away(&mut self, grace: i32) -> Result<(), LaunchFailure> {
+    /// SIGTERM, `grace` seconds, SIGKILL; then removes it and waits until it is removed.
+    pub(super) async fn stop_and_remove(&mut self, grace: i32) -> Result<(), LaunchFailure> {
         let options = StopContainerOptionsBuilder::new().t(grace).build();
         let stopped = self.docker.stop_container(&self.id, Some(options)).await;
         if let Err(error) = stopped
@@ -192,14 +190,14 @@ impl Container {
             let what = format!("container {} cannot be removed (`vllm-grid recover`)", self.name);
             failure(FailureClass::Environment, &what, &error)
         })?;
-        self.gone = true;
+        self.removed = true;
         Ok(())
     }
 }
 
 impl Drop for Container {
     fn drop(&mut self) {
-        if self.gone {
+        if self.removed {
             return;
         }
         // Nobody waits any more: a panic or a dropped future. `recover` finds what this misses.
@@ -215,11 +213,11 @@ pub(super) async fn state(docker: &Docker, id: &str) -> State {
     match docker.inspect_container(id, None::<InspectContainerOptions>).await {
         Ok(seen) => state_of(&seen),
         Err(error) if status(&error) == Some(404) => State::Removed,
-        Err(error) => State::DaemonGone(error.to_string()),
+        Err(error) => State::DaemonUnreachable(error.to_string()),
     }
 }
 
-/// Kills and removes a container by id, with its anonymous volumes, and waits until it is gone.
+/// Kills and removes a container by id, with its anonymous volumes, and waits until it is removed.
 pub(super) async fn remove(docker: &Docker, id: &str) -> Result<(), Error> {
     let started = Instant::now();
     loop {
@@ -229,7 +227,7 @@ pub(super) async fn remove(docker: &Docker, id: &str) -> Result<(), Error> {
             Err(error) if status(&error) == Some(404) => return Ok(()),
             // Its removal is in flight, or its process does not end yet.
             seen => {
-                if started.elapsed() > REMOVAL {
+                if started.elapsed() > REMOVAL_TIMEOUT {
                     return Err(asked.err().or(seen.err()).unwrap_or(Error::RequestTimeoutError));
                 }
                 if let Err(error) = asked

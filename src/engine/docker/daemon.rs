@@ -48,7 +48,7 @@ pub enum DaemonError {
 
 /// What the choice of a daemon depends on.
 #[derive(Clone, Debug, Default)]
-pub struct Surroundings {
+pub struct DaemonSettings {
     /// `DOCKER_HOST`.
     pub docker_host: Option<String>,
     /// `DOCKER_CONTEXT`.
@@ -57,9 +57,9 @@ pub struct Surroundings {
     pub config: Option<PathBuf>,
 }
 
-impl Surroundings {
-    /// This process's.
-    pub fn here() -> Self {
+impl DaemonSettings {
+    /// Those of this process's environment.
+    pub fn of_environment() -> Self {
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let config = variable("DOCKER_CONFIG")
             .map(PathBuf::from)
@@ -94,17 +94,18 @@ impl Surroundings {
     }
 
     fn context_host(&self, name: &str) -> Result<String, DaemonError> {
-        let fault = |reason: String| DaemonError::Context { name: name.to_owned(), reason };
+        let unusable = |reason: String| DaemonError::Context { name: name.to_owned(), reason };
         let config =
-            self.config.as_ref().ok_or_else(|| fault("there is no home folder".to_owned()))?;
+            self.config.as_ref().ok_or_else(|| unusable("there is no home folder".to_owned()))?;
         // The client names a context's folder by the hash of its name.
         let folder = hexadecimal(&Sha256::digest(name.as_bytes()));
         let path = config.join("contexts/meta").join(folder).join("meta.json");
         let text = std::fs::read_to_string(&path)
-            .map_err(|error| fault(format!("{}: {error}", path.display())))?;
-        let meta: Value = serde_json::from_str(&text).map_err(|error| fault(error.to_string()))?;
+            .map_err(|error| unusable(format!("{}: {error}", path.display())))?;
+        let meta: Value =
+            serde_json::from_str(&text).map_err(|error| unusable(error.to_string()))?;
         let host = meta["Endpoints"]["docker"]["Host"].as_str();
-        host.map(str::to_owned).ok_or_else(|| fault("it names no Docker endpoint".to_owned()))
+        host.map(str::to_owned).ok_or_else(|| unusable("it names no Docker endpoint".to_owned()))
     }
 }
 
@@ -117,8 +118,8 @@ fn local(host: &str, from: &str) -> Result<String, DaemonError> {
 }
 
 /// Connects to the local daemon and agrees on an API version with it.
-pub async fn connect(surroundings: &Surroundings) -> Result<Docker, DaemonError> {
-    let host = surroundings.socket()?;
+pub async fn connect(settings: &DaemonSettings) -> Result<Docker, DaemonError> {
+    let host = settings.socket()?;
     let unreachable =
         |error: Error| DaemonError::Unreachable { host: host.clone(), reason: error.to_string() };
     Docker::connect_with_unix(&host, TIMEOUT, API_DEFAULT_VERSION)
@@ -140,7 +141,7 @@ pub(super) fn status(error: &Error) -> Option<u16> {
 mod tests {
     use super::*;
 
-    fn context(name: &str, host: &str) -> (tempfile::TempDir, Surroundings) {
+    fn context(name: &str, host: &str) -> (tempfile::TempDir, DaemonSettings) {
         let folder = tempfile::tempdir().expect("a folder");
         let hash = hexadecimal(&Sha256::digest(name.as_bytes()));
         let meta = folder.path().join("contexts/meta").join(hash);
@@ -150,38 +151,35 @@ mod tests {
         std::fs::write(meta.join("meta.json"), text).expect("written");
         let config = format!(r#"{{"currentContext": "{name}"}}"#);
         std::fs::write(folder.path().join("config.json"), config).expect("written");
-        let surroundings =
-            Surroundings { config: Some(folder.path().to_owned()), ..Surroundings::default() };
-        (folder, surroundings)
+        let settings =
+            DaemonSettings { config: Some(folder.path().to_owned()), ..DaemonSettings::default() };
+        (folder, settings)
     }
 
     #[test]
     fn the_socket_is_the_one_that_the_docker_command_uses() {
-        let none = Surroundings::default();
+        let none = DaemonSettings::default();
         assert_eq!(none.socket().as_deref(), Ok("unix:///var/run/docker.sock"));
-        let (_folder, mut surroundings) =
+        let (_folder, mut settings) =
             context("desktop-linux", "unix:///home/u/.docker/desktop/docker.sock");
-        assert_eq!(
-            surroundings.socket().as_deref(),
-            Ok("unix:///home/u/.docker/desktop/docker.sock")
-        );
-        surroundings.docker_context = Some("default".to_owned());
-        assert_eq!(surroundings.socket().as_deref(), Ok("unix:///var/run/docker.sock"));
-        surroundings.docker_host = Some("unix:///run/user/1/docker.sock".to_owned());
-        assert_eq!(surroundings.socket().as_deref(), Ok("unix:///run/user/1/docker.sock"));
-        let missing = Surroundings {
-            docker_context: Some("gone".to_owned()),
+        assert_eq!(settings.socket().as_deref(), Ok("unix:///home/u/.docker/desktop/docker.sock"));
+        settings.docker_context = Some("default".to_owned());
+        assert_eq!(settings.socket().as_deref(), Ok("unix:///var/run/docker.sock"));
+        settings.docker_host = Some("unix:///run/user/1/docker.sock".to_owned());
+        assert_eq!(settings.socket().as_deref(), Ok("unix:///run/user/1/docker.sock"));
+        let missing = DaemonSettings {
+            docker_context: Some("missing".to_owned()),
             docker_host: None,
-            ..surroundings
+            ..settings
         };
         assert!(matches!(missing.socket(), Err(DaemonError::Context { .. })));
     }
 
     #[test]
     fn a_daemon_elsewhere_is_refused_and_explained() {
-        let remote = Surroundings {
+        let remote = DaemonSettings {
             docker_host: Some("tcp://10.0.0.4:2375".to_owned()),
-            ..Surroundings::default()
+            ..DaemonSettings::default()
         };
         let text = remote.socket().expect_err("remote").to_string();
         assert!(
@@ -190,15 +188,15 @@ mod tests {
                 && text.contains("DOCKER_HOST"),
             "{text}"
         );
-        let (_folder, surroundings) = context("lab", "ssh://me@lab");
-        assert!(matches!(surroundings.socket(), Err(DaemonError::Remote { .. })));
+        let (_folder, settings) = context("lab", "ssh://me@lab");
+        assert!(matches!(settings.socket(), Err(DaemonError::Remote { .. })));
     }
 
     #[tokio::test]
     async fn a_daemon_that_is_not_there_is_named() {
         let host = Some("unix:///no/such/docker.sock".to_owned());
-        let gone = Surroundings { docker_host: host, ..Surroundings::default() };
-        let fault = connect(&gone).await.expect_err("nobody is there");
-        assert!(fault.to_string().contains("/no/such/docker.sock"), "{fault}");
+        let missing = DaemonSettings { docker_host: host, ..DaemonSettings::default() };
+        let error = connect(&missing).await.expect_err("nobody is there");
+        assert!(error.to_string().contains("/no/such/docker.sock"), "{error}");
     }
 }

@@ -20,7 +20,7 @@ use super::body::{gpu_request, is_nvidia};
 use super::container::Container;
 use super::label;
 use crate::engine::compose::ServiceSpec;
-use crate::event::{Emit, Event};
+use crate::event::Emit;
 use crate::history::launch::{FailureClass, LaunchFailure};
 use crate::server::GpuIds;
 
@@ -44,12 +44,12 @@ pub trait ReadMemory: Send + Sync {
     async fn read(&mut self) -> Option<Vec<GpuMemory>>;
 }
 
-const LONGEST: Duration = Duration::from_mins(2);
-const STABLE: Duration = Duration::from_secs(5);
-const BETWEEN: Duration = Duration::from_millis(500);
-const WITHIN: f64 = 0.01;
+const MAX_WAIT: Duration = Duration::from_mins(2);
+const STABLE_FOR: Duration = Duration::from_secs(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
+const TOLERANCE: f64 = 0.01;
 
-/// Stands between launches.
+/// Waits between launches until GPU memory is free.
 pub struct Gate {
     reader: Option<Box<dyn ReadMemory>>,
     reference: Option<Vec<GpuMemory>>,
@@ -70,7 +70,7 @@ impl Gate {
     }
 
     /// Waits until the GPUs are free again. The first passage takes the reading
-    /// that later ones are held against. `utilisation` is what the next launch asks for.
+    /// that later ones are compared with. `utilisation` is what the next launch asks for.
     pub async fn pass(
         &mut self,
         utilisation: Option<f64>,
@@ -81,7 +81,7 @@ impl Gate {
         let Some(first) = reader.read().await else {
             let text = "no GPU can be seen from here (neither NVML nor nvidia-smi): \
                         the GPU memory gate between launches is skipped";
-            emit.emit(Event::Warning(text.to_owned()));
+            emit.warn(text);
             self.reader = None;
             return Ok(());
         };
@@ -93,10 +93,10 @@ impl Gate {
         let mut reading = first;
         let mut free_since: Option<Instant> = None;
         // Nothing ran yet that could have been free all along: a first reading at the reference counts from now.
-        while started.elapsed() < LONGEST {
-            if is_back(reference, &reading) {
+        while started.elapsed() < MAX_WAIT {
+            if is_free_again(reference, &reading) {
                 let since = *free_since.get_or_insert_with(Instant::now);
-                if since.elapsed() >= STABLE {
+                if since.elapsed() >= STABLE_FOR {
                     return Ok(());
                 }
             } else {
@@ -104,7 +104,7 @@ impl Gate {
             }
             tokio::select! {
                 () = cancel.cancelled() => return Ok(()),
-                () = sleep(BETWEEN) => {}
+                () = sleep(POLL_INTERVAL) => {}
             }
             if let Some(next) = reader.read().await {
                 reading = next;
@@ -113,30 +113,30 @@ impl Gate {
         let short = short_of(&reading, utilisation);
         if short.is_empty() {
             let text = format!(
-                "GPU memory is not back to what it was before the first launch ({}), but suffices: going on",
-                told(&reading)
+                "GPU memory is not back to what it was before the first launch ({}), but suffices: the sweep continues",
+                listed(&reading)
             );
-            emit.emit(Event::Warning(text));
+            emit.warn(text);
             return Ok(());
         }
         Err(LaunchFailure::new(
-            // Not the configuration's fault: it prunes nothing.
+            // Not caused by the configuration: it prunes nothing.
             FailureClass::Environment,
             format!(
                 "after {} s GPU memory is still held by something else: {}",
-                LONGEST.as_secs(),
-                told(&short)
+                MAX_WAIT.as_secs(),
+                listed(&short)
             ),
         ))
     }
 }
 
-fn is_back(reference: &[GpuMemory], reading: &[GpuMemory]) -> bool {
+fn is_free_again(reference: &[GpuMemory], reading: &[GpuMemory]) -> bool {
     reference.iter().all(|before| {
         reading
             .iter()
             .find(|now| now.uuid == before.uuid)
-            .is_some_and(|now| now.free >= before.free * (1.0 - WITHIN))
+            .is_some_and(|now| now.free >= before.free * (1.0 - TOLERANCE))
     })
 }
 
@@ -147,7 +147,7 @@ fn short_of(reading: &[GpuMemory], utilisation: Option<f64>) -> Vec<GpuMemory> {
     reading.iter().filter(|gpu| gpu.free < gpu.total * utilisation).cloned().collect()
 }
 
-fn told(gpus: &[GpuMemory]) -> String {
+fn listed(gpus: &[GpuMemory]) -> String {
     let each: Vec<String> = gpus
         .iter()
         .map(|gpu| format!("GPU {}: {:.0} of {:.0} MiB free", gpu.index, gpu.free, gpu.total))
@@ -255,7 +255,7 @@ impl Reader {
         let name = format!("vllm-grid-nvidia-smi-{:x}", std::process::id());
         let mut container = Container::create(&self.docker, &name, body).await.ok()?;
         let text = self.output(&container).await;
-        container.put_away(0).await.ok()?;
+        container.stop_and_remove(0).await.ok()?;
         let gpus: Vec<GpuMemory> = text?.lines().filter_map(smi_line).collect();
         (!gpus.is_empty()).then_some(gpus)
     }
@@ -361,8 +361,8 @@ mod tests {
         use std::sync::Arc;
         use std::sync::atomic::{AtomicU32, Ordering};
 
-        let told = Arc::new(AtomicU32::new(0));
-        let count = told.clone();
+        let warnings = Arc::new(AtomicU32::new(0));
+        let count = warnings.clone();
         let emit = Emit::to(move |_| {
             count.fetch_add(1, Ordering::Relaxed);
         });
@@ -370,7 +370,7 @@ mod tests {
         for _ in 0..3 {
             gate.pass(None, &emit, &CancellationToken::new()).await.expect("open");
         }
-        assert_eq!(told.load(Ordering::Relaxed), 1);
+        assert_eq!(warnings.load(Ordering::Relaxed), 1);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use super::Started;
 use super::body::GRACE;
 use super::container::{Identity, State};
+use super::stats::ContainerProbe;
 use crate::engine::Launched;
 use crate::history::launch::{FailureClass, LaunchFacts, LaunchFailure};
 use crate::server::effective::Inspected;
@@ -29,7 +30,7 @@ pub(super) fn not_running(
         State::Removed => by_somebody("removed"),
         State::Paused => by_somebody("paused"),
         State::Running(_) => by_somebody("restarted"),
-        State::DaemonGone(reason) => LaunchFailure::new(
+        State::DaemonUnreachable(reason) => LaunchFailure::new(
             FailureClass::Environment,
             format!("the Docker daemon does not answer any more: {reason}"),
         ),
@@ -66,8 +67,9 @@ impl Launched for LaunchedContainer {
     }
 
     fn probe(&self) -> Option<Arc<dyn ResourceProbe>> {
-        let probe = self.started.container.probe(self.identity.clone(), self.gpus.clone());
-        Some(Arc::new(probe))
+        let (daemon, id) =
+            (self.started.container.daemon().clone(), self.started.container.id().to_owned());
+        Some(Arc::new(ContainerProbe::new(daemon, id, self.identity.clone(), self.gpus.clone())))
     }
 
     async fn check(&mut self) -> Result<(), LaunchFailure> {
@@ -82,6 +84,6 @@ impl Launched for LaunchedContainer {
     }
 
     async fn stop(mut self: Box<Self>) -> Result<(), LaunchFailure> {
-        self.started.container.put_away(GRACE).await
+        self.started.container.stop_and_remove(GRACE).await
     }
 }

@@ -4,6 +4,7 @@
 //! addressed by id. Production is the sweep's to guard, not this engine's.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bollard::Docker;
@@ -12,14 +13,14 @@ use bollard::query_parameters::InspectNetworkOptions;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::command::{flag_value, flags_of, overlay};
+use super::command::{check_image, flag_value, flags_of, overlay, shell_script};
 use super::compose::{Mount, ServiceSpec};
 use super::failure::Exit;
 use super::log::EngineLog;
 use super::readiness::{Connect, Limits, NotReady, wait_until_ready};
 use super::{Engine, LaunchOrder, Launched};
-use crate::configuration::Configuration;
-use crate::event::{Emit, Event};
+use crate::configuration::{Configuration, Flags};
+use crate::event::Emit;
 use crate::history::launch::{FailureClass, LaunchFacts, LaunchFailure};
 use crate::server::effective::Inspected;
 use crate::server::{ApiKey, Endpoint, GpuIds, Server};
@@ -57,7 +58,7 @@ pub struct DockerSpec {
     pub api_key: Option<ApiKey>,
     /// Whether GPUs are asked for; off for CPU images.
     pub gpus: bool,
-    /// Whether our cache volumes stand in for those that the service lacks.
+    /// Whether our cache volumes replace those that the service lacks.
     pub caches: bool,
     /// Whether vLLM's development endpoints are switched on (they need no key).
     pub introspect: bool,
@@ -117,8 +118,8 @@ pub struct DockerEngine {
     spec: DockerSpec,
     image: ImageIdentity,
     connect: Connect,
-    gate: Gate,
-    offline: Offline,
+    gate: tokio::sync::Mutex<Gate>,
+    offline: Mutex<Offline>,
 }
 
 impl DockerEngine {
@@ -137,7 +138,7 @@ impl DockerEngine {
             spec.api_key = service_key(&spec.service);
         }
         let gate = Gate::new(docker.clone(), &spec.service, &image.id, spec.gpus);
-        let offline = Offline::default();
+        let (gate, offline) = (tokio::sync::Mutex::new(gate), Mutex::default());
         Ok(Self { docker, spec, image, connect, gate, offline })
     }
 
@@ -150,6 +151,19 @@ impl DockerEngine {
     pub fn command(&self, configuration: &Configuration) -> Vec<String> {
         let command = self.spec.service.command.as_deref().unwrap_or(&self.image.command);
         overlay(command, &flags_of(command, configuration))
+    }
+
+    /// Entry point and command, of the image where the service leaves them to it.
+    fn arguments(&self) -> impl Iterator<Item = &str> {
+        let ServiceSpec { entrypoint, command, .. } = &self.spec.service;
+        let entrypoint = entrypoint.as_ref().unwrap_or(&self.image.entrypoint);
+        let command = command.as_ref().unwrap_or(&self.image.command);
+        entrypoint.iter().chain(command).map(String::as_str)
+    }
+
+    /// What has served; a panic elsewhere leaves it whole.
+    fn offline(&self) -> MutexGuard<'_, Offline> {
+        self.offline.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn secrets(&self) -> Vec<String> {
@@ -172,7 +186,7 @@ impl DockerEngine {
             environment.insert("VLLM_SERVER_DEV_MODE".to_owned(), "1".to_owned());
         }
         let of_service = &self.spec.service.environment;
-        if self.offline.holds_for(&order.configuration)
+        if self.offline().applies_to(&order.configuration)
             && !of_service.contains_key(offline::VARIABLE)
         {
             environment.insert(offline::VARIABLE.to_owned(), "1".to_owned());
@@ -194,7 +208,7 @@ impl DockerEngine {
             match cache.ensure(&self.docker).await {
                 Ok(()) => mounts.push(cache.mount()),
                 Err(error) => {
-                    emit.emit(Event::Warning(format!("no cache {}: {error}", cache.volume)));
+                    emit.warn(format!("no cache {}: {error}", cache.volume));
                 }
             }
         }
@@ -220,6 +234,7 @@ impl DockerEngine {
     }
 
     async fn start(&self, order: &LaunchOrder, emit: &Emit) -> Result<Started, LaunchFailure> {
+        check_image(self.arguments(), &order.configuration, &self.spec.service.image)?;
         let command = self.command(&order.configuration);
         let port = flag_value(&command, "port").and_then(|port| port.parse().ok()).unwrap_or(8000);
         let networks = self.networks().await?;
@@ -233,8 +248,8 @@ impl DockerEngine {
             command,
             port,
         };
-        let (log, file) = EngineLog::create(&order.folder).map_err(|fault| {
-            LaunchFailure::new(FailureClass::Environment, format!("the launch's folder: {fault}"))
+        let (log, file) = EngineLog::create(&order.folder).map_err(|error| {
+            LaunchFailure::new(FailureClass::Environment, format!("the launch's folder: {error}"))
         })?;
         let name = container_name(order);
         let container =
@@ -243,7 +258,7 @@ impl DockerEngine {
         match started.start(networks.get(1..).unwrap_or_default(), file).await {
             Ok(()) => Ok(started),
             Err(failure) => {
-                started.container.put_away(0).await?;
+                started.container.stop_and_remove(0).await?;
                 Err(failure)
             }
         }
@@ -283,7 +298,7 @@ impl Engine for DockerEngine {
     }
 
     async fn launch(
-        &mut self,
+        &self,
         order: &LaunchOrder,
         emit: &Emit,
         cancel: &CancellationToken,
@@ -293,7 +308,7 @@ impl Engine for DockerEngine {
             .flags
             .get("gpu-memory-utilization")
             .and_then(serde_json::Value::as_f64);
-        self.gate.pass(utilisation, emit, cancel).await?;
+        self.gate.lock().await.pass(utilisation, emit, cancel).await?;
         let mut started = self.start(order, emit).await?;
         let ready = self.wait(&mut started, emit, cancel).await;
         let failure = match ready {
@@ -306,12 +321,16 @@ impl Engine for DockerEngine {
                     simulated: server.simulated,
                 };
                 if offline::is_kept(&self.spec.service, self.spec.caches, &self.image.id) {
-                    self.offline.served(&order.configuration);
+                    self.offline().served(&order.configuration);
                 }
-                let inspected = Inspected {
-                    image: identity.image_id.clone(),
-                    flags: super::service_flags::read(&started.container.arguments().await).1,
+                // A script's flags are not among the container's arguments.
+                let script = shell_script(self.arguments()).is_some_and(|it| !it.forwards);
+                let flags = if script {
+                    Flags::new()
+                } else {
+                    super::command::read(&started.container.arguments().await).1
                 };
+                let inspected = Inspected { image: identity.image_id.clone(), flags };
                 let secrets = self.secrets();
                 return Ok(Box::new(LaunchedContainer {
                     started,
@@ -326,7 +345,7 @@ impl Engine for DockerEngine {
             Err(failure) => failure,
         };
         // What never served has nothing to finish.
-        match started.container.put_away(10).await {
+        match started.container.stop_and_remove(10).await {
             Ok(()) => Err(failure),
             Err(left) => Err(LaunchFailure {
                 message: format!("{}; {}", failure.message, left.message),
@@ -335,7 +354,7 @@ impl Engine for DockerEngine {
         }
     }
 
-    async fn clean_up(&mut self, failure: &LaunchFailure, emit: &Emit) {
+    async fn clean_up(&self, failure: &LaunchFailure, emit: &Emit) {
         if failure.class != FailureClass::CompileCache || !self.spec.caches {
             return;
         }
@@ -347,7 +366,7 @@ impl Engine for DockerEngine {
                         format!("compile cache {} cannot be dropped: {error}", cache.volume)
                     }
                 };
-                emit.emit(Event::Warning(outcome));
+                emit.warn(outcome);
             }
         }
     }
@@ -361,7 +380,7 @@ impl DockerEngine {
         cancel: &CancellationToken,
     ) -> Result<(Server, Identity), LaunchFailure> {
         let Some(published) = started.container.published(started.port).await else {
-            let state = started.container.over().await;
+            let state = started.container.not_running().await;
             started.container.finish_log().await;
             return Err(self.not_running(&state, &started.log.text(), false));
         };
@@ -370,12 +389,12 @@ impl DockerEngine {
             api_key: self.spec.api_key.clone(),
         };
         let candidate = (self.connect)(endpoint);
-        let mut over = None;
+        let mut last_state = None;
         let ready = {
             let container = &started.container;
-            let seen = &mut over;
+            let seen = &mut last_state;
             let mut ended = Box::pin(async move {
-                *seen = Some(container.over().await);
+                *seen = Some(container.not_running().await);
                 Exit::default()
             });
             let log = &mut started.log;
@@ -397,7 +416,7 @@ impl DockerEngine {
             },
             Err(NotReady::Ended(exit)) => {
                 started.container.finish_log().await;
-                let state = over.unwrap_or(State::Ended(exit));
+                let state = last_state.unwrap_or(State::Ended(exit));
                 Err(self.not_running(&state, &started.log.text(), false))
             }
             Err(not_ready) => {

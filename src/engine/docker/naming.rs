@@ -1,4 +1,4 @@
-//! Names and labels of our containers: what is ours is told by them alone.
+//! Names and labels of our containers: they alone show what is ours.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! When a candidate need not ask the hub. Once a launch has served, its model is
 //! in the cache; if that cache is kept, later launches of the same model start
-//! with `HF_HUB_OFFLINE=1`: no download in mid-sweep, no boot that hangs on a
-//! hub that does not answer. What a configuration takes from the hub beside the
+//! with `HF_HUB_OFFLINE=1`: no download during a sweep, no boot that hangs on a
+//! hub that does not answer. What a configuration takes from the hub besides the
 //! model (a draft model, a tokenizer) must have served as well. The cache itself
 //! is not looked into, so a sweep's first launch always asks. Pure.
 
@@ -43,7 +43,7 @@ impl Offline {
     }
 
     /// Whether everything that this configuration needs has served.
-    pub(super) fn holds_for(&self, configuration: &Configuration) -> bool {
+    pub(super) fn applies_to(&self, configuration: &Configuration) -> bool {
         !configuration.environment.contains_key(VARIABLE) && self.0.contains(&needs(configuration))
     }
 }
@@ -87,16 +87,16 @@ mod tests {
     fn only_what_served_is_launched_without_the_hub() {
         let mut offline = Offline::default();
         let plain = configuration(&json!({"max-num-seqs": 8}));
-        assert!(!offline.holds_for(&plain), "the first launch asks");
+        assert!(!offline.applies_to(&plain), "the first launch asks");
         offline.served(&plain);
-        assert!(offline.holds_for(&configuration(&json!({"max-num-seqs": 16}))));
+        assert!(offline.applies_to(&configuration(&json!({"max-num-seqs": 16}))));
         let drafted = configuration(&json!({"speculative-config": {"model": "d"}}));
-        assert!(!offline.holds_for(&drafted), "its draft model may not be there yet");
+        assert!(!offline.applies_to(&drafted), "its draft model may not be there yet");
         offline.served(&drafted);
-        assert!(offline.holds_for(&drafted));
-        let mut told = plain;
-        told.environment.insert(VARIABLE.to_owned(), "0".to_owned());
-        assert!(!offline.holds_for(&told), "the grid has decided");
+        assert!(offline.applies_to(&drafted));
+        let mut decided = plain;
+        decided.environment.insert(VARIABLE.to_owned(), "0".to_owned());
+        assert!(!offline.applies_to(&decided), "the grid has decided");
     }
 
     #[test]

@@ -139,13 +139,13 @@ impl Production for DockerProduction {
         let (ProductionName::Service(_), Some(source)) = (&self.name, &self.source) else {
             return Err(removed("the grid names a container, not a compose service".to_owned()));
         };
-        compose::up(source).await.map_err(|fault| removed(fault.to_string()))?;
+        compose::up(source).await.map_err(|error| removed(error.to_string()))?;
         self.find().await?.ok_or_else(|| removed("the compose tool made no container".to_owned()))
     }
 
     async fn prove(&self, id: &str, limit: Duration) -> Result<(), String> {
-        let told = |fault: ProductionError| fault.to_string();
-        let seen = self.inspect(id).await.map_err(told)?.ok_or("it was removed")?;
+        let text = |error: ProductionError| error.to_string();
+        let seen = self.inspect(id).await.map_err(text)?.ok_or("it was removed")?;
         let base_url = address(&seen).ok_or("it has no address to ask")?;
         let api_key = self.api_key.clone().or_else(|| own_key(&seen));
         let candidate = (self.connect)(Endpoint { base_url, api_key });
@@ -177,7 +177,10 @@ impl Production for DockerProduction {
         match tokio::time::timeout(limit, proof).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(NotReady::NotServing(why))) => Err(why),
-            Ok(Err(NotReady::Ended(exit))) => Err(format!("it ended with code {:?}", exit.code)),
+            Ok(Err(NotReady::Ended(exit))) => Err(match exit.code {
+                Some(code) => format!("it ended with code {code}"),
+                None => "it ended with an unknown code".to_owned(),
+            }),
             _ => Err(format!("no completion within {} s", limit.as_secs())),
         }
     }

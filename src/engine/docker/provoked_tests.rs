@@ -9,9 +9,9 @@ use serde_json::json;
 
 use super::tests::Place;
 use super::*;
-use crate::engine::retry::RetryOnce;
-use crate::event::Event;
+use crate::event::NoticeKind;
 use crate::server::effective::FlagProof;
+use crate::sweep::launch::boot;
 
 /// How a provoked launch ended, and how often it was tried.
 async fn provoked(
@@ -19,16 +19,16 @@ async fn provoked(
     adjust: impl FnOnce(&mut DockerSpec),
 ) -> (LaunchFailure, usize) {
     let place = Place::new(&arguments.join("-").replace("--", "")).await;
-    let mut engine = RetryOnce::new(Box::new(place.engine(arguments, adjust).await));
+    let engine = place.engine(arguments, adjust).await;
     let tries = Arc::new(Mutex::new(1));
     let counted = Arc::clone(&tries);
-    let emit = Emit::to(move |event| {
-        if matches!(&event, Event::Warning(text) if text.ends_with("trying once more")) {
+    let emit = Emit::to(move |notice| {
+        if matches!(&notice.kind, NoticeKind::Warning(text) if text.ends_with("trying once more")) {
             *counted.lock().expect("no panic") += 1;
         }
     });
     let order = place.order(&json!({}));
-    let launched = engine.launch(&order, &emit, &CancellationToken::new()).await;
+    let launched = boot(&engine, &order, &emit, &CancellationToken::new()).await;
     let failure = launched.err().unwrap_or_else(|| panic!("{arguments:?} got ready"));
     assert!(place.containers().is_empty(), "{arguments:?} left something");
     let log = std::fs::read_to_string(order.folder.join(EngineLog::NAME)).expect("the log is kept");
@@ -41,7 +41,7 @@ async fn provoked(
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Docker"]
-async fn every_class_is_told_by_its_lines_and_tried_again_only_where_it_can_end_otherwise() {
+async fn every_class_is_recognised_by_its_lines_and_tried_again_only_where_it_can_end_otherwise() {
     let cases = [
         (
             "kv_cache_too_small",
@@ -67,8 +67,8 @@ async fn every_class_is_told_by_its_lines_and_tried_again_only_where_it_can_end_
     for (word, class, code, line, tries) in cases {
         let (failure, tried) = provoked(&["--sim-fail", word], |_| {}).await;
         assert_eq!((failure.class, failure.exit_code), (class, Some(code)), "{word}: {failure:?}");
-        let told = failure.log_lines.iter().any(|told| told.contains(line));
-        assert!(told || line.is_empty(), "{word}: {:?}", failure.log_lines);
+        let logged = failure.log_lines.iter().any(|it| it.contains(line));
+        assert!(logged || line.is_empty(), "{word}: {:?}", failure.log_lines);
         assert_eq!(tried, tries, "{word}");
         assert_eq!(
             failure.estimated_max_model_len,
@@ -143,7 +143,7 @@ async fn an_engine_that_dies_in_mid_stream_is_a_crash_with_its_lines() {
         "{failure:?}"
     );
     assert!(failure.log_lines.iter().any(|line| line.contains("EngineCore")), "{failure:?}");
-    launched.stop().await.expect("put away");
+    launched.stop().await.expect("stopped");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -157,7 +157,7 @@ async fn an_overridden_flag_and_the_container_s_own_record_are_seen() {
     let log = launched.log();
     let flags = place.order(&requested).configuration.flags;
     let mut values = crate::server::effective::of(launched.server(), Some(&log), &flags).await;
-    assert_eq!(values["enable-prefix-caching"].verdict, Some(FlagProof::Overridden), "{values:?}");
+    assert_eq!(values["enable-prefix-caching"].proof, Some(FlagProof::Overridden), "{values:?}");
     let inspected = launched.inspected().expect("a container has a record").clone();
     crate::server::effective::add_inspected(&mut values, &inspected);
     assert_eq!(values["image"].value, Some(json!(engine.image().id)));

@@ -1,6 +1,6 @@
 //! What a container of ours uses, by the daemon's statistics: the formulas of
 //! `docker stats`, from one long-lived request that ends with the probe. Whether
-//! somebody restarted it is asked beside each look.
+//! somebody restarted it is asked with each sample.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -17,8 +17,8 @@ use tokio::time::timeout;
 use super::container::{Identity, State, state};
 use crate::server::{GpuIds, ResourceProbe, ResourceSample};
 
-/// Longest that one look waits for a daemon that looks once a second itself.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Longest that one sample waits for a daemon that looks once a second itself.
+const SAMPLE_TIMEOUT: Duration = Duration::from_secs(5);
 
 type Frames = Pin<Box<dyn Stream<Item = Result<ContainerStatsResponse, Error>> + Send>>;
 
@@ -30,7 +30,7 @@ pub(super) struct ContainerProbe {
     watched: Mutex<Watched>,
 }
 
-/// What is held from look to look.
+/// What is kept from sample to sample.
 struct Watched {
     frames: Option<Frames>,
     identity: Identity,
@@ -49,15 +49,15 @@ impl ContainerProbe {
         Self { docker, id, gpus, watched: Mutex::new(watched) }
     }
 
-    /// The next frame of the daemon. A stream that broke is begun anew by the next look.
+    /// The next frame of the daemon. A stream that broke is started again by the next sample.
     async fn next(&self, frames: &mut Option<Frames>) -> Option<ContainerStatsResponse> {
         let stream = frames.get_or_insert_with(|| {
             let options = StatsOptionsBuilder::new().stream(true).build();
             Box::pin(self.docker.stats(&self.id, Some(options)))
         });
-        // What came before this look is not of now.
+        // Frames from before this sample are stale.
         while let Some(Some(Ok(_))) = stream.next().now_or_never() {}
-        let next = timeout(PATIENCE, stream.next()).await;
+        let next = timeout(SAMPLE_TIMEOUT, stream.next()).await;
         let Ok(Some(Ok(frame))) = next else {
             *frames = None;
             return None;
@@ -71,10 +71,10 @@ impl ResourceProbe for ContainerProbe {
     async fn sample(&self) -> Option<ResourceSample> {
         let mut watched = self.watched.lock().await;
         let frame = self.next(&mut watched.frames).await;
-        let now = timeout(PATIENCE, state(&self.docker, &self.id)).await;
+        let now = timeout(SAMPLE_TIMEOUT, state(&self.docker, &self.id)).await;
         let restarts = match now {
             Ok(State::Removed) => return None,
-            Ok(State::DaemonGone(_)) | Err(_) => None,
+            Ok(State::DaemonUnreachable(_)) | Err(_) => None,
             Ok(State::Running(identity)) => {
                 watched.restarts += restarts(&watched.identity, &identity);
                 watched.identity = identity;
@@ -91,14 +91,14 @@ impl ResourceProbe for ContainerProbe {
     }
 }
 
-/// Restarts between two looks: by its policy the daemon counts them; by hand
+/// Restarts between two samples: by its policy the daemon counts them; by hand
 /// only the time of the start is another.
 fn restarts(before: &Identity, now: &Identity) -> u64 {
     let counted = u64::try_from(now.restart_count - before.restart_count).unwrap_or_default();
     counted.max(u64::from(now.started_at != before.started_at))
 }
 
-/// What a frame tells of CPU and memory.
+/// CPU and memory of a frame.
 fn resources(frame: &ContainerStatsResponse) -> ResourceSample {
     let memory = frame.memory_stats.as_ref();
     ResourceSample {
@@ -116,7 +116,7 @@ fn cpu_cores((now, before): (&ContainerCpuStats, &ContainerCpuStats)) -> Option<
     let used = |stats: &ContainerCpuStats| stats.cpu_usage.as_ref()?.total_usage;
     let used = used(now)?.checked_sub(used(before)?)?;
     let passed = now.system_cpu_usage?.checked_sub(before.system_cpu_usage?)?;
-    // Daemons before API 1.27 tell the cores only by a list.
+    // Daemons before API 1.27 give the cores only as a list.
     let listed = || Some(now.cpu_usage.as_ref()?.percpu_usage.as_ref()?.len() as u32);
     let cores = now.online_cpus.filter(|cores| *cores > 0).or_else(listed)?;
     (passed > 0 && cores > 0).then(|| used as f64 / passed as f64 * f64::from(cores))
@@ -177,11 +177,15 @@ mod tests {
         assert_eq!(frames[0].cpu_cores, None);
         assert_eq!(frames[0].memory_bytes, Some(17_182_720 - 1_875_968));
         assert_eq!(frames[2].cpu_cores, None);
-        assert_eq!(frames[3], ResourceSample::default(), "what ended uses nothing that is told");
+        assert_eq!(
+            frames[3],
+            ResourceSample::default(),
+            "what ended uses nothing that is reported"
+        );
     }
 
     #[test]
-    fn restarts_are_counted_by_the_daemon_or_told_by_the_time_of_the_start() {
+    fn restarts_are_counted_by_the_daemon_or_seen_by_the_time_of_the_start() {
         let identity = |started_at: &str, restart_count| Identity {
             started_at: started_at.to_owned(),
             restart_count,
@@ -196,7 +200,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     #[ignore = "needs Docker"]
-    async fn a_probe_tells_of_its_container_and_ends_with_it() {
+    async fn a_probe_samples_its_container_and_ends_with_it() {
         let place = Place::new("stats").await;
         let mut engine = place.engine(&[], |spec| spec.gpus = false).await;
         let launched = place.launch(&mut engine, &json!({})).await.expect("ready");
@@ -204,7 +208,7 @@ mod tests {
         assert_eq!(probe.gpus(), Some(GpuIds::default()), "`gpus: false`");
         let first = probe.sample().await.expect("it lives");
         assert_eq!((first.cpu_cores, first.restarts), (None, Some(0)));
-        let memory = first.memory_bytes.expect("told");
+        let memory = first.memory_bytes.expect("reported");
         assert!((1 << 20..1 << 30).contains(&memory), "{first:?}");
         assert!(first.memory_limit_bytes > Some(memory), "{first:?}");
         let second = probe.sample().await.expect("it lives");
@@ -214,9 +218,9 @@ mod tests {
         assert_eq!(probe.sample().await.expect("it lives").restarts, Some(1));
 
         // Somebody looks all the time, also while it is stopped.
-        let looking = tokio::spawn(async move { while probe.sample().await.is_some() {} });
+        let sampling = tokio::spawn(async move { while probe.sample().await.is_some() {} });
         launched.stop().await.expect("stopped");
-        timeout(PATIENCE * 4, looking)
+        timeout(SAMPLE_TIMEOUT * 4, sampling)
             .await
             .expect("nothing is left to look at")
             .expect("no panic");

@@ -12,7 +12,7 @@ use bollard::models::ContainerCreateBody;
 use serde_json::{Value, json};
 use tokio::time::sleep;
 
-use super::daemon::{Surroundings, connect};
+use super::daemon::{DaemonSettings, connect};
 use super::*;
 use crate::configuration::{Configuration, Flags};
 use crate::engine::compose::GpuRequest;
@@ -40,11 +40,11 @@ pub(super) fn image() -> &'static str {
     })
 }
 
-/// The `docker` command, as a stranger would use it on our containers.
+/// The `docker` command, as anybody else would use it on our containers.
 pub(super) fn docker(arguments: &[&str]) -> String {
     let output = Command::new("docker").args(arguments).output().expect("the docker command");
-    let told = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "docker {arguments:?}: {told}");
+    let printed = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "docker {arguments:?}: {printed}");
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
@@ -57,7 +57,7 @@ pub(super) struct Place {
 impl Place {
     pub(super) async fn new(test: &str) -> Self {
         Self {
-            docker: connect(&Surroundings::here()).await.expect("a daemon"),
+            docker: connect(&DaemonSettings::of_environment()).await.expect("a daemon"),
             folder: tempfile::tempdir().expect("a folder"),
             sweep: format!("test-{test}-{}", std::process::id()),
         }
@@ -122,7 +122,7 @@ impl Place {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Docker"]
-async fn a_container_lives_from_launch_to_stop_and_is_gone_after() {
+async fn a_container_lives_from_launch_to_stop_and_is_removed_after() {
     let place = Place::new("life").await;
     let mut engine = place.engine(&[], |_| {}).await;
     let mut launched = place.launch(&mut engine, &json!({"max-num-seqs": 7})).await.expect("ready");
@@ -171,26 +171,26 @@ async fn failures_before_ready_have_their_class_and_leave_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Docker"]
-async fn an_image_that_is_not_there_and_one_that_changed_are_told() {
+async fn an_image_that_is_not_there_and_one_that_changed_are_errors() {
     let place = Place::new("image").await;
     let spec = DockerSpec::new(ServiceSpec::of_image("vllm-grid-test/not-there:1", Vec::new()));
-    let fault = DockerEngine::new(place.docker.clone(), spec, over_http(None))
+    let error = DockerEngine::new(place.docker.clone(), spec, over_http(None))
         .await
         .err()
         .expect("no image");
-    assert!(matches!(&fault, DockerError::NoImage(image) if image == "vllm-grid-test/not-there:1"));
+    assert!(matches!(&error, DockerError::NoImage(image) if image == "vllm-grid-test/not-there:1"));
     let mut spec = DockerSpec::new(ServiceSpec::of_image(image(), Vec::new()));
     spec.image_id = Some("sha256:other".to_owned());
-    let fault = DockerEngine::new(place.docker.clone(), spec, over_http(None))
+    let error = DockerEngine::new(place.docker.clone(), spec, over_http(None))
         .await
         .err()
         .expect("changed");
-    assert!(matches!(fault, DockerError::ImageChanged { .. }), "{fault}");
+    assert!(matches!(error, DockerError::ImageChanged { .. }), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Docker"]
-async fn gpus_that_the_daemon_cannot_give_are_told_and_can_be_switched_off() {
+async fn gpus_that_the_daemon_cannot_give_are_reported_and_can_be_switched_off() {
     let place = Place::new("gpus").await;
     let ask = |spec: &mut DockerSpec| {
         spec.service.gpus = vec![GpuRequest {
@@ -225,16 +225,16 @@ async fn what_others_do_to_a_serving_container_is_found() {
         (&["rm", "-f"], FailureClass::Killed, "removed"),
         (&["stop", "-t", "5"], FailureClass::EngineDied, "code 0"),
     ];
-    for (deed, class, word) in cases {
+    for (action, class, word) in cases {
         let mut engine = place.engine(&[], |_| {}).await;
         let mut launched = place.launch(&mut engine, &json!({})).await.expect("ready");
         let id = place.only();
-        docker(&[deed, &[&id]].concat());
+        docker(&[action, &[&id]].concat());
         let failure = launched.check().await.expect_err("it is not what it was");
-        assert_eq!(failure.class, class, "{deed:?}: {failure:?}");
-        assert!(failure.message.contains(word), "{deed:?}: {}", failure.message);
-        launched.stop().await.expect("put away");
-        assert!(place.containers().is_empty(), "{deed:?}");
+        assert_eq!(failure.class, class, "{action:?}: {failure:?}");
+        assert!(failure.message.contains(word), "{action:?}: {}", failure.message);
+        launched.stop().await.expect("stopped");
+        assert!(place.containers().is_empty(), "{action:?}");
     }
 }
 
@@ -242,20 +242,20 @@ async fn what_others_do_to_a_serving_container_is_found() {
 #[ignore = "needs Docker"]
 async fn what_others_do_to_a_booting_container_ends_the_launch() {
     let place = Place::new("booting").await;
-    for (deed, word) in [(&["rm", "-f"][..], "removed"), (&["kill"], "code 137")] {
+    for (action, word) in [(&["rm", "-f"][..], "removed"), (&["kill"], "code 137")] {
         // At real speed it boots for 15 s.
-        let mut engine = place.engine(&["--sim-speed", "1"], |_| {}).await;
+        let engine = place.engine(&["--sim-speed", "1"], |_| {}).await;
         let (order, emit, cancel) =
             (place.order(&json!({})), Emit::nowhere(), CancellationToken::new());
         let launch = engine.launch(&order, &emit, &cancel);
-        let deed = async {
+        let action = async {
             while place.containers().is_empty() {
                 sleep(Duration::from_millis(50)).await;
             }
             sleep(Duration::from_secs(2)).await;
-            docker(&[deed, &[&place.only()]].concat());
+            docker(&[action, &[&place.only()]].concat());
         };
-        let (launched, ()) = tokio::join!(launch, deed);
+        let (launched, ()) = tokio::join!(launch, action);
         let failure = launched.err().expect("it ended");
         assert_eq!(failure.class, FailureClass::Killed, "{failure:?}");
         assert!(failure.message.contains(word), "{}", failure.message);
@@ -298,14 +298,14 @@ async fn a_container_out_of_memory_is_known_by_the_daemon_s_word() {
         (FailureClass::HostMemory, Some(137)),
         "{failure:?}"
     );
-    launched.stop().await.expect("put away");
+    launched.stop().await.expect("stopped");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Docker"]
 async fn cancelling_a_boot_leaves_nothing() {
     let place = Place::new("cancel").await;
-    let mut engine = place.engine(&["--sim-speed", "1"], |_| {}).await;
+    let engine = place.engine(&["--sim-speed", "1"], |_| {}).await;
     let cancel = CancellationToken::new();
     let (order, emit) = (place.order(&json!({})), Emit::nowhere());
     let launch = engine.launch(&order, &emit, &cancel);
@@ -322,7 +322,7 @@ async fn cancelling_a_boot_leaves_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Docker"]
-async fn a_name_is_free_again_once_its_container_is_gone() {
+async fn a_name_is_free_again_once_its_container_is_removed() {
     let place = Place::new("name").await;
     let body = || ContainerCreateBody {
         image: Some(image().to_owned()),
@@ -332,10 +332,10 @@ async fn a_name_is_free_again_once_its_container_is_gone() {
     let mut first = Container::create(&place.docker, &name, body()).await.expect("created");
     let removal = async {
         sleep(Duration::from_secs(1)).await;
-        first.put_away(0).await.expect("gone");
+        first.stop_and_remove(0).await.expect("removed");
     };
     let (second, ()) = tokio::join!(Container::create(&place.docker, &name, body()), removal);
-    second.expect("created, too").put_away(0).await.expect("gone");
+    second.expect("created, too").stop_and_remove(0).await.expect("removed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -384,9 +384,9 @@ async fn a_daemon_that_goes_away_is_the_environment() {
     while !socket.exists() {
         sleep(Duration::from_millis(10)).await;
     }
-    let here = Surroundings {
+    let here = DaemonSettings {
         docker_host: Some(format!("unix://{}", socket.display())),
-        ..Surroundings::default()
+        ..DaemonSettings::default()
     };
     let docker = connect(&here).await.expect("through the proxy");
     let through = Place {
@@ -411,7 +411,7 @@ async fn a_daemon_that_goes_away_is_the_environment() {
 
 /// Forwards to the real daemon until it is aborted, and cuts everything then.
 async fn proxy(socket: PathBuf) {
-    let real = Surroundings::here().socket().expect("a local daemon");
+    let real = DaemonSettings::of_environment().socket().expect("a local daemon");
     let real = real.trim_start_matches("unix://").to_owned();
     let listener = tokio::net::UnixListener::bind(socket).expect("bound");
     let mut open = tokio::task::JoinSet::new();
@@ -455,7 +455,7 @@ async fn caches_are_added_labelled_and_kept() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Docker"]
-async fn the_service_s_own_key_is_used_and_never_told() {
+async fn the_service_s_own_key_is_used_and_never_logged() {
     let place = Place::new("key").await;
     let mut engine = place
         .engine(&[], |spec| {
@@ -474,7 +474,7 @@ async fn the_service_s_own_key_is_used_and_never_told() {
         .await;
     let failure = place.launch(&mut engine, &json!({})).await.err().expect("the key is wrong");
     assert_eq!(failure.class, FailureClass::NotServing);
-    let told = format!("{failure:?}");
-    assert!(!told.contains("wrong\"") && told.contains("API key"), "{told}");
+    let printed = format!("{failure:?}");
+    assert!(!printed.contains("wrong\"") && printed.contains("API key"), "{printed}");
     assert!(place.containers().is_empty());
 }

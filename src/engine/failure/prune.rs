@@ -1,5 +1,5 @@
-//! Which configurations need not be launched, since one that failed tells that
-//! they would fail too. A rule speaks only where every other flag is equal.
+//! Which configurations need not be launched, since one that failed shows that
+//! they would fail too. A rule applies only where every other flag is equal.
 
 use std::cmp::Ordering;
 use std::collections::BTreeSet;

@@ -11,7 +11,7 @@ fn exit(code: i32) -> Exit {
 }
 
 #[test]
-fn recorded_failures_are_told_apart() {
+fn recorded_failures_have_their_class() {
     let cases = [
         ("fail-bad-choice.log", 1, FailureClass::BadFlag, Some("tool-call-parser")),
         ("fail-bad-type.log", 2, FailureClass::BadFlag, Some("max-num-seqs")),
@@ -50,7 +50,7 @@ fn a_dead_engine_exits_with_zero_and_is_a_crash() {
         assert_eq!(classified.class, FailureClass::EngineDied, "{name}");
         assert!(classified.lines[0].contains("EngineCore encountered an issue"), "{name}");
     }
-    // Nothing in the log tells, and yet nobody asked it to end.
+    // Nothing in the log says why, and yet nobody asked it to end.
     let started = recorded("startup.log");
     assert_eq!(classify(&started, exit(0), true).class, FailureClass::EngineDied);
     assert_eq!(classify("", exit(0), false).class, FailureClass::EngineDied);
@@ -120,7 +120,7 @@ fn lines_of_the_table_have_their_class() {
         );
         let classified = classify(&log, exit(1), false);
         assert_eq!(classified.class, class, "{line}");
-        assert_eq!(classified.lines, [line], "the prefix is gone");
+        assert_eq!(classified.lines, [line], "the prefix is removed");
     }
 }
 

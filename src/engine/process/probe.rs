@@ -1,6 +1,6 @@
 //! What a server that runs as processes of ours uses, by `/proc`: its process
 //! group and what descends from it, since vLLM is several processes. Nobody
-//! restarts them, so there are no restarts to tell.
+//! restarts them, so no restarts are reported.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
@@ -11,7 +11,7 @@ use rustix::process::Pid;
 use super::table::usage;
 use crate::server::{GpuIds, ResourceProbe, ResourceSample};
 
-/// `USER_HZ`, in which Linux tells CPU times: 100 on every architecture that vLLM runs on.
+/// `USER_HZ`, in which Linux counts CPU times: 100 on every architecture that vLLM runs on.
 const TICKS_PER_SECOND: f64 = 100.0;
 
 /// Looks at one process group.

@@ -11,7 +11,7 @@ pub(super) struct Process {
     ended: bool,
     /// CPU time in clock ticks: its own, and that of the children it waited for.
     ticks: u64,
-    /// When it was started, in clock ticks since the machine's boot: tells it from
+    /// When it was started, in clock ticks since the machine's boot: distinguishes it from
     /// a later process with its number.
     pub(super) started: u64,
 }
@@ -117,7 +117,7 @@ mod tests {
             process(1, 0, 1),
             process(50, 1, 50),
             process(9, 53, 9),
-            // Its parent is gone; the group remains.
+            // Its parent has exited; the group remains.
             process(52, 1, 50),
             process(53, 50, 53),
             process(54, 1, 54),

@@ -79,7 +79,7 @@ async fn until(what: impl Fn() -> bool) {
         }
         sleep(Duration::from_millis(10)).await;
     }
-    panic!("waited 10 s in vain");
+    panic!("nothing after 10 s");
 }
 
 #[tokio::test]
@@ -132,7 +132,7 @@ async fn flags_environment_and_key_reach_the_child_and_the_key_is_not_an_argumen
     let args = &failure.log_lines[0];
     assert!(args.starts_with("args: --host 127.0.0.1 --max-num-seqs 32 --port "), "{args}");
     assert_eq!(failure.log_lines[1], "extra: extra value dev: 1");
-    assert_eq!(failure.log_lines[2], "key: ***", "it came, and is not told");
+    assert_eq!(failure.log_lines[2], "key: ***", "it arrived, and is not logged");
 }
 
 #[tokio::test]
@@ -216,7 +216,7 @@ async fn cancelling_leaves_nothing() {
         .launch(&order(folder.path()), &Emit::nowhere(), &cancel)
         .await
         .err()
-        .expect("given up");
+        .expect("cancelled");
     assert!(failure.cancelled);
     assert!(!runs(folder.path()));
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use tokio::time::sleep;
 
 use super::*;
-use crate::event::Event;
+use crate::event::{Notice, NoticeKind};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -77,10 +77,10 @@ async fn play(script: Script, cancel_at: Option<u64>) -> Outcome {
     let script = Arc::new(script);
     let candidate = Scripted { started, script: script.clone(), polls: AtomicU32::new(0) };
     let phases = Arc::new(Mutex::new(Vec::new()));
-    let heard = phases.clone();
-    let emit = Emit::to(move |event| {
-        if let Event::Phase(Phase::Starting(text)) = event {
-            heard.lock().expect("no test panics with it").push(text);
+    let seen = phases.clone();
+    let emit = Emit::to(move |notice| {
+        if let Notice { kind: NoticeKind::Phase(Phase::Booting(phase)), .. } = notice {
+            seen.lock().expect("no test panics with it").push(phase.as_str().to_owned());
         }
     });
     let cancel = CancellationToken::new();

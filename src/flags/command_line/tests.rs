@@ -7,7 +7,7 @@ use super::*;
 
 fn parse(args: &[&str]) -> Result<CommandLine, String> {
     let args: Vec<String> = args.iter().map(|&arg| arg.to_owned()).collect();
-    parse_argv(&args).map_err(|fault| fault.to_string())
+    parse_argv(&args).map_err(|error| error.to_string())
 }
 
 fn flags_of(args: &[&str]) -> Value {
@@ -53,7 +53,7 @@ fn aliases_suffixes_json_and_lists_are_read() {
 
 /// Expected texts were printed by vLLM 0.32.0 for the same arguments.
 #[test]
-fn faults_are_in_the_words_of_vllm() {
+fn errors_are_in_the_words_of_vllm() {
     for (args, words) in [
         (
             &["m", "--max-num-seqs", "abc"][..],

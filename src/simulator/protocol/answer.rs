@@ -1,5 +1,5 @@
-//! The answers of chats and plain completions, whole and in chunks. What is in
-//! them is [`crate::simulator::output`]'s.
+//! The answers of chats and plain completions, whole and in chunks. Their content is made
+//! in `output`.
 
 use serde_json::{Value, json};
 
@@ -27,7 +27,7 @@ pub struct Usage {
     pub completion: u64,
     /// Those of the answer that were thinking.
     pub reasoning: u64,
-    /// Prompt tokens from the prefix cache, where they are told.
+    /// Prompt tokens from the prefix cache, where they are reported.
     pub cached: Option<u64>,
 }
 
@@ -107,25 +107,25 @@ impl ChunkWriter {
     }
 
     /// Chunks with these tokens, one for neighbours of the same part; the last one
-    /// tells why the answer ends. Nothing where there is nothing to say.
+    /// has the finish reason. Nothing without content and end.
     pub fn tokens(&self, out: &mut String, pieces: &[Piece], end: Option<&str>, usage: Usage) {
-        let mut said = self.said(pieces);
-        if said.is_empty() && end.is_some() {
-            said.push(self.field("content", ""));
+        let mut fields = self.fields(pieces);
+        if fields.is_empty() && end.is_some() {
+            fields.push(self.field("content", ""));
         }
-        for (at, said_here) in said.iter().enumerate() {
-            let is_last = at + 1 == said.len();
-            self.chunk(out, said_here, end.filter(|_| is_last), usage);
+        for (at, field) in fields.iter().enumerate() {
+            let is_last = at + 1 == fields.len();
+            self.chunk(out, field, end.filter(|_| is_last), usage);
         }
     }
 
-    /// What the choices of chunks with these tokens hold.
-    fn said(&self, pieces: &[Piece]) -> Vec<String> {
+    /// The fields of the chunks with these tokens.
+    fn fields(&self, pieces: &[Piece]) -> Vec<String> {
         if self.form == Form::Completion {
             let text = text_of(pieces, Part::Content);
             return if text.is_empty() { Vec::new() } else { vec![self.field("text", &text)] };
         }
-        let said = |Piece { part, text }: Piece| match part {
+        let field = |Piece { part, text }: Piece| match part {
             Part::Thinking => Some(self.field("reasoning", &text)),
             Part::ThinkingEnd => None,
             Part::Content => Some(self.field("content", &text)),
@@ -137,7 +137,7 @@ impl ChunkWriter {
                 Some(call_delta(&json!({"index": index, "function": {"arguments": text}})))
             }
         };
-        joined(pieces).into_iter().filter_map(said).collect()
+        joined(pieces).into_iter().filter_map(field).collect()
     }
 
     /// A text in a choice; plain completions have one field alone.
@@ -149,11 +149,11 @@ impl ChunkWriter {
         }
     }
 
-    fn chunk(&self, out: &mut String, said: &str, end: Option<&str>, usage: Usage) {
+    fn chunk(&self, out: &mut String, field: &str, end: Option<&str>, usage: Usage) {
         let reason = end.map_or("null".to_owned(), |end| format!("\"{end}\""));
         out.push_str(&self.head);
         out.push_str("[{\"index\":0,");
-        out.push_str(said);
+        out.push_str(field);
         out.push_str(",\"logprobs\":null,\"finish_reason\":");
         out.push_str(&reason);
         out.push(',');
@@ -256,7 +256,7 @@ impl Envelope<'_> {
         })
     }
 
-    /// The message of a chat. Without text beside thinking or calls it has none.
+    /// The message of a chat. It has no text where there is only thinking or calls.
     fn message(self, pieces: &[Piece]) -> Value {
         let calls: Vec<Value> = pieces
             .iter()
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn neighbours_of_one_part_are_one_delta() {
+    fn adjacent_pieces_of_one_part_are_one_delta() {
         let choices = choices(&pieces(), Some("tool_calls"));
         let deltas: Vec<&Value> = choices.iter().map(|choice| &choice["delta"]).collect();
         assert_eq!(deltas.len(), 6);
@@ -327,7 +327,10 @@ mod tests {
         assert_eq!(deltas[5]["tool_calls"][0]["function"]["arguments"], "{broken");
         let ends: Vec<&Value> = choices.iter().map(|choice| &choice["finish_reason"]).collect();
         assert_eq!(ends[5], "tool_calls");
-        assert!(ends[..5].iter().all(|end| end.is_null()), "the last chunk alone tells the end");
+        assert!(
+            ends[..5].iter().all(|end| end.is_null()),
+            "only the last chunk has the finish reason"
+        );
     }
 
     #[test]

@@ -1,11 +1,11 @@
-//! `tool_choice`: what a request wants of its tools, or why vLLM refuses it.
+//! `tool_choice`: which tools an answer may or must call, or why vLLM refuses the request.
 
 use serde_json::Value;
 
 use super::{ChatRequest, Refused};
 use crate::simulator::settings::Settings;
 
-/// What a request wants of its tools.
+/// Which tools an answer may or must call.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum ToolChoice<'a> {
     /// No call: there are no tools, or `none`.

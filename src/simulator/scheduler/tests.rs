@@ -94,7 +94,7 @@ fn the_last_running_request_is_preempted_and_recomputed_with_its_answer() {
 }
 
 #[test]
-fn sequences_are_limited_and_an_abort_makes_room() {
+fn sequences_are_limited_and_an_abort_frees_a_place() {
     let mut scheduler = scheduler(Limits { sequences: 2, ..limits() }, 100, false);
     for id in 1..=3 {
         scheduler.add(&request(id, 4, 9), 0.0);

@@ -5,11 +5,11 @@ use async_trait::async_trait;
 use super::*;
 use crate::history::production::ProductionFacts;
 
-/// A production whose life is written down.
+/// A production that records what is done to it.
 #[derive(Default)]
 struct Fake {
     containers: Mutex<Vec<ProductionFacts>>,
-    deeds: Mutex<Vec<String>>,
+    actions: Mutex<Vec<String>>,
     silent: bool,
     by_service: bool,
     stop_fails: bool,
@@ -35,12 +35,12 @@ impl Fake {
         *self.containers.lock().expect("no panic") = containers;
     }
 
-    fn did(&self, deed: String) {
-        self.deeds.lock().expect("no panic").push(deed);
+    fn did(&self, action: String) {
+        self.actions.lock().expect("no panic").push(action);
     }
 
-    fn deeds(&self) -> String {
-        self.deeds.lock().expect("no panic").join(" ")
+    fn actions(&self) -> String {
+        self.actions.lock().expect("no panic").join(" ")
     }
 
     fn turn(&self, id: &str, running: bool) {
@@ -110,11 +110,12 @@ async fn production_is_stopped_first_started_last_and_proven() {
         Ok::<(), ()>(())
     };
     let emit = Emit::nowhere();
-    let mut guard = Guard::stop_production(&fake, &[], &mut note, &emit).await.expect("it stands");
+    let mut guard =
+        Guard::stop_production(&fake, &[], &mut note, &emit).await.expect("it is stopped");
     guard.check(&fake, &mut note).await.expect("nobody started it");
-    guard.leave(&fake, &mut note, &emit, PROOF).await.expect("proven");
-    guard.leave(&fake, &mut note, &emit, PROOF).await.expect("once is enough");
-    assert_eq!(fake.deeds(), "stop a start a prove a");
+    guard.restore(&fake, &mut note, &emit, PROOF).await.expect("proven");
+    guard.restore(&fake, &mut note, &emit, PROOF).await.expect("once is enough");
+    assert_eq!(fake.actions(), "stop a start a prove a");
     assert_eq!(words(&steps), ["stopping", "stopped", "started_not_proven", "proven"]);
     assert_eq!(pending_restore(&steps), PendingRestore::Nothing);
     let text = serde_json::to_string(&steps).expect("JSON");
@@ -122,21 +123,21 @@ async fn production_is_stopped_first_started_last_and_proven() {
 }
 
 #[tokio::test]
-async fn what_did_not_run_is_left_so() {
+async fn what_did_not_run_is_not_started() {
     for containers in [vec![], vec![facts("a", false)]] {
         let fake = Fake::default();
         fake.set(containers);
         let mut note = |_| Ok::<(), ()>(());
         let emit = Emit::nowhere();
         let mut guard =
-            Guard::stop_production(&fake, &[], &mut note, &emit).await.expect("it stands");
-        guard.leave(&fake, &mut note, &emit, PROOF).await.expect("nothing to do");
-        assert_eq!(fake.deeds(), "");
+            Guard::stop_production(&fake, &[], &mut note, &emit).await.expect("it is stopped");
+        guard.restore(&fake, &mut note, &emit, PROOF).await.expect("nothing to do");
+        assert_eq!(fake.actions(), "");
     }
 }
 
 #[tokio::test]
-async fn somebody_who_starts_it_is_found_and_it_runs_on() {
+async fn somebody_who_starts_it_is_found_and_it_keeps_running() {
     // The same container started, or another one made under the same name.
     for now in [facts("a", true), facts("z", true)] {
         let fake = Fake::running();
@@ -147,18 +148,18 @@ async fn somebody_who_starts_it_is_found_and_it_runs_on() {
         };
         let emit = Emit::nowhere();
         let mut guard =
-            Guard::stop_production(&fake, &[], &mut note, &emit).await.expect("it stands");
+            Guard::stop_production(&fake, &[], &mut note, &emit).await.expect("it is stopped");
         fake.set(vec![now]);
-        let fault = guard.check(&fake, &mut note).await.expect_err("it runs");
-        assert!(matches!(fault, GuardError::StartedBySomebody(_)));
-        guard.leave(&fake, &mut note, &emit, PROOF).await.expect("it is left alone");
-        assert_eq!(fake.deeds(), "stop a", "and not touched");
+        let error = guard.check(&fake, &mut note).await.expect_err("it runs");
+        assert!(matches!(error, GuardError::StartedBySomebody(_)));
+        guard.restore(&fake, &mut note, &emit, PROOF).await.expect("it is not touched");
+        assert_eq!(fake.actions(), "stop a", "and not touched");
         assert_eq!(pending_restore(&steps), PendingRestore::Nothing);
     }
 }
 
 #[tokio::test]
-async fn somebody_who_removed_it_costs_a_new_one_where_there_is_a_service() {
+async fn what_somebody_removed_is_made_again_where_there_is_a_service() {
     let fake = Fake::running();
     let mut steps: Noted = Vec::new();
     let mut note = |step| {
@@ -166,22 +167,24 @@ async fn somebody_who_removed_it_costs_a_new_one_where_there_is_a_service() {
         Ok::<(), ()>(())
     };
     let emit = Emit::nowhere();
-    let mut guard = Guard::stop_production(&fake, &[], &mut note, &emit).await.expect("it stands");
+    let mut guard =
+        Guard::stop_production(&fake, &[], &mut note, &emit).await.expect("it is stopped");
     fake.set(vec![]);
     guard.check(&fake, &mut note).await.expect("nothing runs");
-    guard.leave(&fake, &mut note, &emit, PROOF).await.expect("made again");
-    assert_eq!(fake.deeds(), "stop a up prove b");
+    guard.restore(&fake, &mut note, &emit, PROOF).await.expect("made again");
+    assert_eq!(fake.actions(), "stop a up prove b");
     assert_eq!(words(&steps)[2..], ["made_again", "proven"]);
 
     let fake = Fake { by_service: false, ..Fake::running() };
     let mut note = |_| Ok::<(), ()>(());
-    let mut guard = Guard::stop_production(&fake, &[], &mut note, &emit).await.expect("it stands");
+    let mut guard =
+        Guard::stop_production(&fake, &[], &mut note, &emit).await.expect("it is stopped");
     fake.set(vec![]);
-    let fault = guard
-        .leave(&fake, &mut note, &emit, PROOF)
+    let error = guard
+        .restore(&fake, &mut note, &emit, PROOF)
         .await
         .expect_err("a name alone makes no container");
-    assert!(matches!(fault, GuardError::Production(ProductionError::Removed(_))));
+    assert!(matches!(error, GuardError::Production(ProductionError::Removed(_))));
 }
 
 #[tokio::test]
@@ -194,7 +197,7 @@ async fn a_kill_at_any_moment_is_recovered_any_number_of_times() {
         (ProductionStep::Proven { id: "a".to_owned() }, true),
     ];
     for killed_after in 0..=all.len() {
-        // Killed right after the deed that follows a step, too: before `Stopped` it may be down.
+        // Killed right after the action that follows a step, too: before `Stopped` it may be down.
         for down in [false, true] {
             let fake = Fake::running();
             let running = killed_after.checked_sub(1).is_none_or(|last| all[last].1);
@@ -211,28 +214,28 @@ async fn a_kill_at_any_moment_is_recovered_any_number_of_times() {
                 recover(&fake, &known, &mut note, &Emit::nowhere()).await.expect("recovered");
             }
             let now = fake.find().await.expect("there").expect("there");
-            assert!(now.running, "killed after {killed_after}, down {down}: {}", fake.deeds());
-            let proofs = fake.deeds().matches("prove").count();
-            assert_eq!(proofs, usize::from(killed_after > 0 && !proven), "{}", fake.deeds());
+            assert!(now.running, "killed after {killed_after}, down {down}: {}", fake.actions());
+            let proofs = fake.actions().matches("prove").count();
+            assert_eq!(proofs, usize::from(killed_after > 0 && !proven), "{}", fake.actions());
         }
     }
 }
 
 #[tokio::test]
-async fn a_resumed_sweep_owes_what_the_earlier_one_stopped() {
+async fn a_resumed_sweep_restores_what_the_earlier_one_stopped() {
     let fake = Fake::running();
     fake.set(vec![facts("a", false)]);
     let earlier = [ProductionStep::Stopped { id: "a".to_owned() }];
     let mut note = |_| Ok::<(), ()>(());
     let emit = Emit::nowhere();
     let mut guard =
-        Guard::stop_production(&fake, &earlier, &mut note, &emit).await.expect("it stands");
-    guard.leave(&fake, &mut note, &emit, PROOF).await.expect("proven");
-    assert_eq!(fake.deeds(), "start a prove a");
+        Guard::stop_production(&fake, &earlier, &mut note, &emit).await.expect("it is stopped");
+    guard.restore(&fake, &mut note, &emit, PROOF).await.expect("proven");
+    assert_eq!(fake.actions(), "start a prove a");
 }
 
 #[tokio::test]
-async fn what_does_not_answer_is_started_and_said_to_be_unproven() {
+async fn what_does_not_answer_is_started_and_reported_as_unproven() {
     let fake = Fake { silent: true, ..Fake::running() };
     let mut steps: Noted = Vec::new();
     let mut note = |step| {
@@ -240,9 +243,10 @@ async fn what_does_not_answer_is_started_and_said_to_be_unproven() {
         Ok::<(), ()>(())
     };
     let emit = Emit::nowhere();
-    let mut guard = Guard::stop_production(&fake, &[], &mut note, &emit).await.expect("it stands");
-    let fault = guard.leave(&fake, &mut note, &emit, PROOF).await.expect_err("silent");
-    assert!(fault.to_string().contains("not proven: silent"), "{fault}");
+    let mut guard =
+        Guard::stop_production(&fake, &[], &mut note, &emit).await.expect("it is stopped");
+    let error = guard.restore(&fake, &mut note, &emit, PROOF).await.expect_err("silent");
+    assert!(error.to_string().contains("not proven: silent"), "{error}");
     assert_eq!(
         pending_restore(&steps),
         PendingRestore::Proof("a".to_owned()),
@@ -259,21 +263,23 @@ async fn a_full_disk_does_not_keep_production_down() {
         if lines > 2 { Err("disk full") } else { Ok(()) }
     };
     let emit = Emit::nowhere();
-    let mut guard = Guard::stop_production(&fake, &[], &mut note, &emit).await.expect("it stands");
-    let fault = guard.leave(&fake, &mut note, &emit, PROOF).await.expect_err("it is told");
-    assert!(matches!(fault, GuardError::Journal("disk full")));
-    assert_eq!(fake.deeds(), "stop a start a prove a");
+    let mut guard =
+        Guard::stop_production(&fake, &[], &mut note, &emit).await.expect("it is stopped");
+    let error = guard.restore(&fake, &mut note, &emit, PROOF).await.expect_err("it is reported");
+    assert!(matches!(error, GuardError::Journal("disk full")));
+    assert_eq!(fake.actions(), "stop a start a prove a");
 }
 
 #[tokio::test]
-async fn a_stop_that_fails_half_way_is_put_right() {
+async fn a_stop_that_fails_half_way_is_undone() {
     let fake = Fake { stop_fails: true, ..Fake::running() };
     let mut note = |_| Ok::<(), ()>(());
     let emit = Emit::nowhere();
-    let fault =
-        Guard::stop_production(&fake, &[], &mut note, &emit).await.expect_err("no stop_production");
-    assert!(matches!(fault, GuardError::Production(ProductionError::Daemon(_))));
-    assert_eq!(fake.deeds(), "stop a start a prove a");
+    let error = Guard::stop_production(&fake, &[], &mut note, &emit)
+        .await
+        .expect_err("it cannot be stopped");
+    assert!(matches!(error, GuardError::Production(ProductionError::Daemon(_))));
+    assert_eq!(fake.actions(), "stop a start a prove a");
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Prompts from a file: ShareGPT-like JSON (`conversations` with `from` and
 //! `value`), or JSON lines with `prompt` or `messages`. A file is read once per
 //! process and checked on the way; which of its texts are sent, and how, is
-//! [`crate::bench`]'s.
+//! `bench`'s.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -33,7 +33,7 @@ enum Entry {
     Said(Vec<Box<str>>),
     /// A chat.
     Chat {
-        /// Its messages up to the last one of a user, as they stand in the file.
+        /// Its messages up to the last one of a user, as they are in the file.
         json: Box<str>,
         /// Bytes of text in each message of a user among them.
         said: Box<[u32]>,
@@ -55,14 +55,14 @@ pub enum Prompt<'a> {
 #[derive(Debug, thiserror::Error)]
 pub enum DatasetError {
     /// It cannot be read.
-    #[error("{}: {fault}", path.display())]
+    #[error("{}: {error}", path.display())]
     Read {
         /// The file.
         path: PathBuf,
         /// Why not.
-        fault: std::io::Error,
+        error: std::io::Error,
     },
-    /// It holds something else.
+    /// It contains something else.
     #[error("{}, {place}: {reason}", path.display())]
     Form {
         /// The file.
@@ -93,7 +93,7 @@ impl DatasetError {
     /// What to do about it.
     pub fn help(&self) -> &'static str {
         match self {
-            Self::Read { fault, .. } if fault.kind() == std::io::ErrorKind::NotFound => {
+            Self::Read { error, .. } if error.kind() == std::io::ErrorKind::NotFound => {
                 "paths are relative to the grid's file"
             }
             Self::Read { .. } => "give a file that can be read",
@@ -320,14 +320,14 @@ mod tests {
                 json!({"dataset": "some.jsonl", "turns": 3, "conversations": conversations});
             let options = options.as_object().expect("a mapping");
             let workload = Workload::from_options("conversation", options).expect("good options");
-            datasets.check(&workload).map_err(|fault| fault.to_string())
+            datasets.check(&workload).map_err(|error| error.to_string())
         };
         assert_eq!(checked(&mut datasets, 2), Ok(()));
-        let fault = checked(&mut datasets, 4).expect_err("two are too few");
+        let error = checked(&mut datasets, 4).expect_err("two are too few");
         assert!(
-            fault
+            error
                 .ends_with("2 of its conversations have 3 turns or more, and the workload needs 4"),
-            "{fault}"
+            "{error}"
         );
     }
 
@@ -335,8 +335,8 @@ mod tests {
     fn what_is_no_file_or_holds_nothing_is_an_error() {
         let (folder, path) = written(b"\n \r\n");
         assert!(matches!(Dataset::read(&path), Err(DatasetError::Empty(_))));
-        let fault = Dataset::read(folder.path()).expect_err("a folder").to_string();
-        assert!(fault.ends_with("this is no file"), "{fault}");
+        let error = Dataset::read(folder.path()).expect_err("a folder").to_string();
+        assert!(error.ends_with("this is no file"), "{error}");
         let missing = Dataset::read(&folder.path().join("none")).expect_err("nothing there");
         assert!(matches!(missing, DatasetError::Read { .. }));
         assert!(missing.help().contains("relative"));

@@ -1,5 +1,5 @@
 //! Reads a dataset as a stream: of a large file only what users said, or the
-//! chats, stay in memory. Faults are told with their place.
+//! chats, stay in memory. Errors have their place.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -22,15 +22,15 @@ const PIECE: usize = 1 << 16;
 
 /// Entries of a file, and its SHA-256.
 pub(super) fn file(path: &Path) -> Result<(Vec<Entry>, String), DatasetError> {
-    let told = |fault| match fault {
-        RowError::Io(fault) => DatasetError::Read { path: path.to_owned(), fault },
+    let at_path = |error| match error {
+        RowError::Io(error) => DatasetError::Read { path: path.to_owned(), error },
         RowError::Form { place, reason } => {
             DatasetError::Form { path: path.to_owned(), place, reason }
         }
     };
-    let file = opened(path).map_err(|fault| told(RowError::Io(fault)))?;
+    let file = opened(path).map_err(|error| at_path(RowError::Io(error)))?;
     let mut reader = BufReader::with_capacity(PIECE, Summed { file, sum: Sha256::new() });
-    let entries = entries(&mut reader).map_err(told)?;
+    let entries = entries(&mut reader).map_err(at_path)?;
     Ok((entries, hexadecimal(&reader.into_inner().sum.finalize())))
 }
 
@@ -68,8 +68,8 @@ enum RowError {
 }
 
 impl From<io::Error> for RowError {
-    fn from(fault: io::Error) -> Self {
-        Self::Io(fault)
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
     }
 }
 
@@ -99,7 +99,7 @@ fn lines(source: &mut impl BufRead) -> Result<Vec<Entry>, RowError> {
             continue;
         }
         let form = |reason| RowError::Form { place: format!("line {number}"), reason };
-        let given: Given = serde_json::from_slice(&line).map_err(|fault| form(message(&fault)))?;
+        let given: Given = serde_json::from_slice(&line).map_err(|error| form(message(&error)))?;
         entries.extend(entry(given).map_err(form)?);
     }
     Ok(entries)
@@ -112,21 +112,21 @@ fn list(source: &mut impl BufRead) -> Result<Vec<Entry>, RowError> {
     let read = reader.deserialize_seq(&mut list).and_then(|()| reader.end());
     match read {
         Ok(()) => Ok(list.entries),
-        Err(fault) if fault.is_io() => Err(RowError::Io(fault.into())),
-        Err(fault) => {
-            let place = if fault.is_data() {
+        Err(error) if error.is_io() => Err(RowError::Io(error.into())),
+        Err(error) => {
+            let place = if error.is_data() {
                 format!("entry {}", list.begun)
             } else {
-                format!("line {}, column {}", fault.line(), fault.column())
+                format!("line {}, column {}", error.line(), error.column())
             };
-            Err(RowError::Form { place, reason: message(&fault) })
+            Err(RowError::Form { place, reason: message(&error) })
         }
     }
 }
 
 /// The library's message without the position that it appends.
-fn message(fault: &serde_json::Error) -> String {
-    let text = fault.to_string();
+fn message(error: &serde_json::Error) -> String {
+    let text = error.to_string();
     match text.rfind(" at line ") {
         Some(end) => text[..end].to_owned(),
         None => text,
@@ -158,7 +158,7 @@ impl<'de> Visitor<'de> for &mut List {
     }
 }
 
-/// An entry as it stands in the file; other keys are passed over.
+/// An entry as it is in the file; other keys are passed over.
 #[derive(Deserialize)]
 #[serde(expecting = "an entry with `prompt`, `messages` or `conversations`")]
 struct Given {
@@ -198,7 +198,7 @@ fn of_messages(list: &RawValue, may_be_chat: bool) -> Result<Option<Entry>, Stri
     let mut sent = (0, 0);
     for (at, raw) in list.iter().enumerate() {
         let message: Value =
-            serde_json::from_str(raw.get()).map_err(|fault| self::message(&fault))?;
+            serde_json::from_str(raw.get()).map_err(|error| self::message(&error))?;
         let (role, text) = (role_of(&message), text_of(&message));
         let role = role.ok_or("a message has neither `role` nor `from`")?;
         is_chat &= message.get("role").is_some();
@@ -260,9 +260,9 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<Vec<Entry>, (String, String)> {
-        entries(&mut text.as_bytes()).map_err(|fault| match fault {
+        entries(&mut text.as_bytes()).map_err(|error| match error {
             RowError::Form { place, reason } => (place, reason),
-            RowError::Io(fault) => panic!("{fault}"),
+            RowError::Io(error) => panic!("{error}"),
         })
     }
 
@@ -301,30 +301,30 @@ mod tests {
     }
 
     #[test]
-    fn faults_are_told_with_their_place() {
-        let fault = |text: &str, place: &str, reason: &str| {
-            let told = parse(text).expect_err("no dataset");
-            assert_eq!((told.0.as_str(), told.1.as_str()), (place, reason), "{text}");
+    fn errors_have_their_place() {
+        let error = |text: &str, place: &str, reason: &str| {
+            let refused = parse(text).expect_err("no dataset");
+            assert_eq!((refused.0.as_str(), refused.1.as_str()), (place, reason), "{text}");
         };
         let neither = "neither `prompt` nor `messages` nor `conversations`";
-        fault("{\"prompt\": \"a\"}\n{\"text\": \"b\"}", "line 2", neither);
-        fault("[{\"prompt\": \"a\"}, {\"prompt\": 3}]", "entry 2", "`prompt` is no text");
-        fault("{\"prompt\": \"a\"}\r\n\r\n{broken", "line 3", "key must be a string");
-        fault("[\n{\"prompt\": \"a\"},\n]", "line 3, column 1", "trailing comma");
-        fault("[{\"prompt\": \"a\"}", "line 1, column 16", "EOF while parsing a list");
-        fault("[{\"prompt\": \"a\"}] x", "line 1, column 19", "trailing characters");
+        error("{\"prompt\": \"a\"}\n{\"text\": \"b\"}", "line 2", neither);
+        error("[{\"prompt\": \"a\"}, {\"prompt\": 3}]", "entry 2", "`prompt` is no text");
+        error("{\"prompt\": \"a\"}\r\n\r\n{broken", "line 3", "key must be a string");
+        error("[\n{\"prompt\": \"a\"},\n]", "line 3, column 1", "trailing comma");
+        error("[{\"prompt\": \"a\"}", "line 1, column 16", "EOF while parsing a list");
+        error("[{\"prompt\": \"a\"}] x", "line 1, column 19", "trailing characters");
         let role = "a message has neither `role` nor `from`";
-        fault("{\"messages\": [{\"content\": \"x\"}]}", "line 1", role);
-        fault("{\"messages\": {}}", "line 1", "the messages are no list");
+        error("{\"messages\": [{\"content\": \"x\"}]}", "line 1", role);
+        error("{\"messages\": {}}", "line 1", "the messages are no list");
         let text = "a message has no text in `content` or `value`";
-        fault("[{\"conversations\": [{\"from\": \"human\"}]}]", "entry 1", text);
-        fault(
+        error("[{\"conversations\": [{\"from\": \"human\"}]}]", "entry 1", text);
+        error(
             "[\"a\"]",
             "entry 1",
             "invalid type: string \"a\", expected an entry with `prompt`, `messages` or `conversations`",
         );
         let wide = [0xff, 0xfe, b'{', 0];
-        let fault = entries(&mut &wide[..]).expect_err("UTF-16");
-        assert!(matches!(fault, RowError::Form { reason, .. } if reason.contains("UTF-8")));
+        let error = entries(&mut &wide[..]).expect_err("UTF-16");
+        assert!(matches!(error, RowError::Form { reason, .. } if reason.contains("UTF-8")));
     }
 }

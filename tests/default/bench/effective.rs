@@ -17,15 +17,15 @@ fn flags(value: &Value) -> Flags {
     value.as_object().expect("an object").clone().into_iter().collect()
 }
 
-/// One line per flag: name, shown value, verdict, source.
+/// One line per flag: name, shown value, proof, source.
 fn table(sources: &Sources<'_>, requested: &Value) -> String {
     let rows = read(sources, &flags(requested));
     let line = |(name, effective): (&String, &vllm_grid::server::effective::Effective)| {
         let value = effective.value.as_ref().map_or("-".to_owned(), Value::to_string);
-        let verdict = effective.verdict.map_or("-".to_owned(), |verdict| {
-            serde_json::to_value(verdict).expect("a word").as_str().expect("a word").to_owned()
+        let proof = effective.proof.map_or("-".to_owned(), |proof| {
+            serde_json::to_value(proof).expect("a word").as_str().expect("a word").to_owned()
         });
-        format!("{name}: {value} {verdict} ({})", effective.source)
+        format!("{name}: {value} {proof} ({})", effective.source)
     };
     rows.iter().map(line).collect::<Vec<_>>().join("\n")
 }
@@ -103,7 +103,7 @@ async fn a_server_is_asked_for_what_it_shows() {
     let server = Server::open(counting.endpoint(), None).await.expect("it serves");
     let requested = flags(&json!({"enable-prefix-caching": false, "max-model-len": 8192}));
     let values = effective::of(&server, None, &requested).await;
-    assert_eq!(values["enable-prefix-caching"].verdict, Some(FlagProof::Overridden));
-    assert_eq!(values["max-model-len"].verdict, Some(FlagProof::Honoured));
+    assert_eq!(values["enable-prefix-caching"].proof, Some(FlagProof::Overridden));
+    assert_eq!(values["max-model-len"].proof, Some(FlagProof::Honoured));
     assert_eq!(values["block-size"].value, Some(json!(16)));
 }

@@ -105,7 +105,7 @@ async fn a_hit_is_certified_by_the_servers_counters() {
     assert_eq!((number(&kept, "requests"), number(&kept, "failed")), (Some(6.0), Some(0.0)));
     let tokens = number(&kept, "prompt_tokens").expect("counted");
     assert!((600.0..=612.0).contains(&tokens), "as long as the server counts: {tokens}");
-    let named = vllm_grid::metric::catalogue();
+    let named = vllm_grid::workload::catalogue();
     assert!(kept.metrics.keys().all(|key| named.iter().any(|metric| metric.name == key)));
 }
 

@@ -54,7 +54,7 @@ async fn a_closed_loop_keeps_its_slots_busy_and_reports_what_vllm_reports() {
     for absent in ["p99_ttft_ms", "max_rate", "request_goodput", "max_send_lag_ms"] {
         assert_eq!(number(kept, absent), None, "{absent}");
     }
-    let named = vllm_grid::metric::catalogue();
+    let named = vllm_grid::workload::catalogue();
     let known = |name: &String| named.iter().any(|m| m.workload == "load" && m.name == name);
     assert!(kept.metrics.keys().all(known));
     let (_, records) = measured.records.last().expect("kept");

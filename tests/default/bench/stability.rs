@@ -7,7 +7,7 @@ use crate::bench::simulated::{Kept, Measured, Simulated, measure, number, settin
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use vllm_grid::bench::suite::{Bench, BenchError};
-use vllm_grid::event::{Emit, Event};
+use vllm_grid::event::{Emit, NoticeKind};
 use vllm_grid::metric::Status;
 use vllm_grid::server::Server;
 
@@ -161,8 +161,8 @@ async fn a_stop_is_heard_while_a_server_is_waited_for() {
     let server = Server::open(counting.endpoint(), None).await.expect("it serves");
     let (kept, cancel) = (Kept::default(), CancellationToken::new());
     let stop = cancel.clone();
-    let emit = Emit::to(move |event| {
-        if let Event::Warning(text) = event {
+    let emit = Emit::to(move |notice| {
+        if let NoticeKind::Warning(text) = notice.kind {
             assert_eq!(text, "the server is down: it is waited for up to 3600 s");
             stop.cancel();
         }

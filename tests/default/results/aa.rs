@@ -74,9 +74,9 @@ fn launch(settings: &Settings, arrivals: &[(f64, Request)], noise: Noise) -> Lau
     Launched { factor, times: times.collect() }
 }
 
-/// Of how many sweeps the configurations are told apart, the second one's times
+/// In how many sweeps the configurations are distinguishable, the second one's times
 /// being multiplied by `slower`, and launches differing by 3 % to the power `spread`.
-fn told_apart(slower: f64, spread: i32) -> usize {
+fn distinguished(slower: f64, spread: i32) -> usize {
     let verdict = |sweep: &Vec<[Launched; 2]>| {
         let mut record = names_only(&["fast", "slow"]);
         for pair in sweep {
@@ -98,7 +98,7 @@ fn told_apart(slower: f64, spread: i32) -> usize {
 
 #[test]
 fn of_200_sweeps_of_one_configuration_under_two_names_at_most_18_differ() {
-    let different = told_apart(1.0, 1);
+    let different = distinguished(1.0, 1);
     assert!(different <= 18, "{different} of 200");
 }
 
@@ -107,13 +107,13 @@ fn of_200_sweeps_of_one_configuration_under_two_names_at_most_18_differ() {
 /// variance protects: about 10 of 200 are then expected.
 #[test]
 fn at_most_18_differ_where_launches_differ_by_more_than_is_assumed() {
-    let different = told_apart(1.0, 3);
+    let different = distinguished(1.0, 3);
     assert!((1..=18).contains(&different), "{different} of 200");
 }
 
 /// Two launches of five repeats each.
 #[test]
 fn a_configuration_that_is_30_percent_slower_is_found_in_nine_sweeps_of_ten() {
-    let found = told_apart(1.3, 1);
+    let found = distinguished(1.3, 1);
     assert!(found >= 180, "{found} of 200");
 }

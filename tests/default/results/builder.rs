@@ -77,7 +77,7 @@ pub(crate) trait Building {
     fn launch_of(self, name: &str, metric: &str, values: &[f64]) -> Self;
     fn failed(self, name: &str, class: FailureClass, message: &str) -> Self;
     /// The last launch showed a flag with a verdict.
-    fn shown(self, flag: &str, value: Value, verdict: FlagProof) -> Self;
+    fn shown(self, flag: &str, value: Value, proof: FlagProof) -> Self;
     /// Adds a value to the last launch's repeats 1, 2, ...
     fn and(self, metric: &str, values: &[f64]) -> Self;
     /// Adds a measurement to the last launch.
@@ -126,7 +126,6 @@ impl Building for SweepRecord {
     fn launch_of(mut self, name: &str, metric: &str, values: &[f64]) -> Self {
         let launch = self.launches.len() as u32 + 1;
         self.launches.push(LaunchRecord {
-            slot: 0,
             launch,
             configuration: name.to_owned(),
             facts: Some(LaunchFacts {
@@ -143,13 +142,13 @@ impl Building for SweepRecord {
                 .map(|(value, repeat)| measured(repeat, metric, *value))
                 .collect(),
             outcome: Some(LaunchOutcome::Measured),
+            ..LaunchRecord::default()
         });
         self
     }
 
     fn failed(mut self, name: &str, class: FailureClass, message: &str) -> Self {
         self.launches.push(LaunchRecord {
-            slot: 0,
             launch: self.launches.len() as u32 + 1,
             configuration: name.to_owned(),
             facts: None,
@@ -163,13 +162,13 @@ impl Building for SweepRecord {
                 estimated_max_model_len: None,
                 cancelled: false,
             })),
+            ..LaunchRecord::default()
         });
         self
     }
 
-    fn shown(mut self, flag: &str, value: Value, verdict: FlagProof) -> Self {
-        let shown =
-            Effective { value: Some(value), verdict: Some(verdict), source: "log".to_owned() };
+    fn shown(mut self, flag: &str, value: Value, proof: FlagProof) -> Self {
+        let shown = Effective { value: Some(value), proof: Some(proof), source: "log".to_owned() };
         self.launches.last_mut().unwrap().effective.insert(flag.to_owned(), shown);
         self
     }

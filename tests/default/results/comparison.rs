@@ -1,4 +1,4 @@
-//! Sweeps beside each other: what is matched, what is shown, how it is told.
+//! Compared sweeps: what is matched, what is shown, how it is rendered.
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -9,7 +9,8 @@ use vllm_grid::history::record::SweepRecord;
 use vllm_grid::metric::{Goal, MetricRef, Status};
 use vllm_grid::report::comparison::render;
 use vllm_grid::results::comparison::{
-    CompareError, ComparedConfiguration, Comparison, Run, Way, compare,
+    CompareError, ComparedConfiguration, Comparison, ComparisonFinding, LaterPlace, Run, Way,
+    compare,
 };
 use vllm_grid::server::effective::FlagProof;
 use vllm_grid::statistics::{Components, GroupedValues, Interval, Prior, two_sided_p};
@@ -59,7 +60,7 @@ fn later(mut record: SweepRecord) -> SweepRecord {
     record
 }
 
-fn told(comparison: &Comparison, columns: usize) -> String {
+fn rendered(comparison: &Comparison, columns: usize) -> String {
     let text = render(comparison, columns);
     for line in text.lines() {
         assert!(line.width() <= columns, "{columns}: {line}");
@@ -77,7 +78,7 @@ fn a_sweep_against_itself_has_ratio_one_and_shows_nothing() {
         assert!((change.value - 1.0).abs() < 1e-12 && change.low < 1.0 && change.high > 1.0);
         assert_eq!((change.shown, it.same_id), (None, true));
     }
-    assert!(told(&comparison, 80).contains("A and B are the same sweep"));
+    assert!(rendered(&comparison, 80).contains("A and B are the same sweep"));
 }
 
 #[test]
@@ -87,10 +88,10 @@ fn what_became_slower_is_shown_and_what_became_faster_too() {
     let comparison = compared(&[first.clone(), last.clone()]);
     let shown = |name| named(&comparison, name).change.unwrap().shown;
     assert_eq!(["a", "b", "c"].map(shown), [Some(Way::Worse), None, Some(Way::Better)]);
-    let text = told(&comparison, 80);
-    assert!(text.contains("A would take a: in B it has rank 3, shown to be behind"), "{text}");
-    assert!(text.contains("; B would take c"), "{text}");
-    // More is better: the same numbers are told the other way round.
+    let text = rendered(&comparison, 80);
+    assert!(text.contains("A chooses a: in B it has rank 3, shown to be behind"), "{text}");
+    assert!(text.contains("; B chooses c"), "{text}");
+    // More is better: the same numbers mean the opposite.
     let maximised = [first, last].map(|mut record| {
         record.manifest.objective.goal = Goal::Maximize;
         record
@@ -162,7 +163,7 @@ fn a_variance_that_was_not_measured_is_marked() {
     let first = sweep(&["a"]).launch("a", &around(200.0));
     let comparison = compared(&[first.clone(), later(night(&[("a", 400.0)]))]);
     assert!(named(&comparison, "a").change.unwrap().assumed);
-    let text = told(&comparison, 80);
+    let text = rendered(&comparison, 80);
     assert!(text.contains("~worse") && text.contains("~ assumed"), "{text}");
 }
 
@@ -181,7 +182,7 @@ fn the_same_id_is_the_same_configuration_whatever_it_is_called() {
 
 /// Another image gives every configuration another id.
 #[test]
-fn the_same_flags_under_the_same_name_are_compared_and_told_to_have_other_ids() {
+fn the_same_flags_under_the_same_name_are_compared_and_said_to_have_other_ids() {
     let first = night(&[("a", 200.0), ("b", 300.0)]);
     let mut last = later(night(&[("a", 200.0), ("b", 300.0)]));
     for (configuration, id) in last.manifest.configurations.iter_mut().zip(["1", "2"]) {
@@ -190,12 +191,12 @@ fn the_same_flags_under_the_same_name_are_compared_and_told_to_have_other_ids() 
     let comparison = compared(&[first, last]);
     assert_eq!(comparison.configurations.len(), 2);
     assert!(comparison.configurations.iter().all(|it| !it.same_id && it.change.is_some()));
-    let text = told(&comparison, 80);
+    let text = rendered(&comparison, 80);
     assert!(text.contains("- engine, image or model: the same flags have other ids: a, b"));
 }
 
 #[test]
-fn the_same_name_for_other_flags_is_told_and_never_merged() {
+fn the_same_name_for_other_flags_is_reported_and_never_merged() {
     let seqs = |seqs: u32| json!({"max-num-seqs": seqs});
     let first = night(&[("a", 200.0), ("b", 300.0)]).flags("b", seqs(8));
     let last = later(night(&[("a", 200.0), ("b", 100.0), ("new", 50.0)])).flags("b", seqs(16));
@@ -209,7 +210,7 @@ fn the_same_name_for_other_flags_is_told_and_never_merged() {
         [("a", [true, true]), ("b", [true, false]), ("new", [false, true]), ("b", [false, true])];
     assert_eq!(rows, wanted);
     assert!(comparison.configurations[1..].iter().all(|it| it.change.is_none()));
-    let text = told(&comparison, 80);
+    let text = rendered(&comparison, 80);
     for part in [
         "b (A)",
         "b (B)",
@@ -226,11 +227,11 @@ fn different_objectives_are_refused_until_a_metric_is_named() {
     let mut last = later(first.clone());
     last.manifest.objective.metric = "kv_cache.ttft_miss_ms".parse().unwrap();
     let records = [first, last];
-    let fault = compare(runs(&records), None).unwrap_err().to_string();
+    let error = compare(runs(&records), None).unwrap_err().to_string();
     for part in
         ["runs/night-0 has `minimize kv_cache.ttft_resent_ms`", "kv_cache.ttft_miss_ms", "--metric"]
     {
-        assert!(fault.contains(part), "{fault}");
+        assert!(error.contains(part), "{error}");
     }
     let comparison = by(&records, "kv_cache.ttft_miss_ms").unwrap();
     assert_eq!(comparison.goal, Goal::Minimize);
@@ -244,7 +245,7 @@ fn different_objectives_are_refused_until_a_metric_is_named() {
 }
 
 #[test]
-fn a_metric_that_cannot_be_compared_is_told_with_the_reason() {
+fn a_metric_that_cannot_be_compared_is_refused_with_the_reason() {
     let record = night(&[("a", 200.0)]);
     let mut several = record.clone();
     let spec = KvCache { prefix_tokens: vec![512, 4096], ..KvCache::default() };
@@ -257,14 +258,14 @@ fn a_metric_that_cannot_be_compared_is_told_with_the_reason() {
         ("load.output_throughput", &record, "runs/night-0: the sweep has no workload `load`"),
         (METRIC, &several, "runs/night-1: `kv_cache.ttft_resent_ms` names no case"),
     ] {
-        let fault = by(&[record.clone(), last.clone()], metric).unwrap_err().to_string();
-        assert!(fault.contains(wanted), "{metric}: {fault}");
+        let error = by(&[record.clone(), last.clone()], metric).unwrap_err().to_string();
+        assert!(error.contains(wanted), "{metric}: {error}");
     }
     assert_eq!(compare(runs(&[record]), None), Err(CompareError::TooFew));
 }
 
 #[test]
-fn what_is_not_alike_is_found() {
+fn what_differs_is_found() {
     let first = night(&[("a", 200.0)]).shown("dtype", json!("bfloat16"), FlagProof::Honoured);
     let mut last = later(first.clone());
     last.manifest.host = "another host".to_owned();
@@ -283,13 +284,13 @@ fn what_is_not_alike_is_found() {
         facts.image_id = Some("sha256:feed".to_owned());
         facts.engine_version = Some("0.34.0".to_owned());
         for shown in launch.effective.values_mut() {
-            (shown.value, shown.verdict) = (Some(json!("float16")), None);
+            (shown.value, shown.proof) = (Some(json!("float16")), None);
         }
     }
     let mut first = first;
     for launch in &mut first.launches {
         for shown in launch.effective.values_mut() {
-            shown.verdict = None;
+            shown.proof = None;
         }
     }
     let comparison = compared(&[first, last]);
@@ -312,7 +313,7 @@ fn what_is_not_alike_is_found() {
     ];
     assert_eq!(found, wanted);
     assert!(comparison.simulated);
-    let text = told(&comparison, 80);
+    let text = rendered(&comparison, 80);
     assert!(text.starts_with("SIMULATED: the figures of A come from the simulator"), "{text}");
     assert!(text.find("- host:").unwrap() < text.find("rank A").unwrap());
 }
@@ -325,7 +326,7 @@ fn a_broken_bound_takes_the_rank_and_not_the_figure() {
     let a = named(&comparison, "a");
     assert_eq!(a.runs[1].as_ref().unwrap().rank, None);
     assert_eq!(a.change.unwrap().shown, Some(Way::Worse));
-    assert!(told(&comparison, 80).contains("A would take a: in B it is not ranked: violates"));
+    assert!(rendered(&comparison, 80).contains("A chooses a: in B it is not ranked: violates"));
 }
 
 #[test]
@@ -365,7 +366,7 @@ fn a_metric_that_may_be_zero_is_compared_by_differences() {
     let calm = named(&comparison, "calm").change.unwrap();
     assert_eq!((calm.value, calm.shown), (0.0, None));
     assert!(calm.low < 0.0 && calm.high > 0.0, "zeros are no certainty: {calm:?}");
-    assert!(told(&comparison, 80).contains("B - A [95%]"));
+    assert!(rendered(&comparison, 80).contains("B - A [95%]"));
 }
 
 /// Three nights, of which the second was stopped.
@@ -392,14 +393,46 @@ fn three_nights() -> [SweepRecord; 3] {
 }
 
 #[test]
+fn what_a_reader_must_know_is_data() {
+    let found = compared(&three_nights()).findings();
+    let json = serde_json::to_value(&found).unwrap();
+    let kinds: Vec<&str> =
+        json.as_array().unwrap().iter().map(|it| it["finding"].as_str().unwrap()).collect();
+    let expected = [
+        "simulated",
+        "difference",
+        "choice",
+        "changes",
+        "tested",
+        "nights_not_separable",
+        "choice_favours_itself",
+        "not_recorded",
+        "only_in",
+        "not_ranked",
+        "not_ranked",
+        "not_ranked",
+    ];
+    assert_eq!(kinds, expected);
+    let [_, _, ComparisonFinding::Choice { configuration, last, place, instead, .. }, ..] =
+        &found[..]
+    else {
+        panic!("{found:?}")
+    };
+    assert_eq!((configuration.as_str(), last.as_str()), ("prefix-util0.9-seqs64-batch8192", "C"));
+    assert_eq!((place, instead), (&LaterPlace::First, &None));
+    assert_eq!(json[4]["configurations"], 2);
+    assert_eq!(json[8]["runs"], json!(["A", "B"]));
+}
+
+#[test]
 fn at_80_columns() {
-    insta::assert_snapshot!(told(&compared(&three_nights()), 80));
+    insta::assert_snapshot!(rendered(&compared(&three_nights()), 80));
 }
 
 #[test]
 fn it_fits_every_width() {
     for columns in [60, 80, 120, 160, 400] {
-        let text = told(&compared(&three_nights()), columns);
+        let text = rendered(&compared(&three_nights()), columns);
         assert!(!text.to_lowercase().contains("winner"));
     }
 }

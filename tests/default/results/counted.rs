@@ -61,7 +61,7 @@ fn judged(record: &SweepRecord, name: &str) -> (ConstraintVerdict, Estimate) {
     (bounded.verdict, bounded.estimate.unwrap())
 }
 
-fn told(estimate: Estimate) -> String {
+fn written(estimate: Estimate) -> String {
     let interval = estimate.interval.unwrap();
     format!("{:.3} [{:.3}, {:.3}]", estimate.mean, interval.low, interval.high)
 }
@@ -73,13 +73,13 @@ fn a_zero_elsewhere_changes_nobodys_verdict() {
         solved(record, "a", &[1, 2])
     };
     let alone = few(puzzles());
-    let beside = solved(few(puzzles()), "b", &[0, 0]);
+    let with_zeros = solved(few(puzzles()), "b", &[0, 0]);
     let (verdict, estimate) = judged(&alone, "a");
     assert_eq!(verdict, ConstraintVerdict::NotShown);
     // Repeat 1: 1 of 4, twice; repeat 2: 1 and 2 of the same 4. 2.5 of 8 puzzles.
-    assert_eq!(told(estimate), "0.312 [0.032, 0.755]");
-    assert_eq!(judged(&beside, "a"), (verdict, estimate));
-    assert!(row(&beside, "a").eligible);
+    assert_eq!(written(estimate), "0.312 [0.032, 0.755]");
+    assert_eq!(judged(&with_zeros, "a"), (verdict, estimate));
+    assert!(row(&with_zeros, "a").eligible);
 }
 
 #[test]
@@ -90,12 +90,12 @@ fn a_question_asked_in_every_launch_is_one_question() {
     }
     let (verdict, estimate) = judged(&record, "a");
     assert_eq!(verdict, ConstraintVerdict::NotShown);
-    assert_eq!(told(estimate), "0.250 [0.006, 0.806]");
+    assert_eq!(written(estimate), "0.250 [0.006, 0.806]");
     // New questions in each repeat do add up: 10 of 40.
     let record = solved(puzzles(), "a", &[1; 10]);
     let (verdict, estimate) = judged(&record, "a");
     assert_eq!((verdict, estimate.mean), (ConstraintVerdict::Violated, 0.25));
-    let reason = row(&record, "a").reason.unwrap();
+    let reason = row(&record, "a").reason().unwrap();
     assert!(reason.contains("reasoning.accuracy: 0.250 [0.127, 0.412], at least 0.5"), "{reason}");
 }
 
@@ -153,7 +153,7 @@ fn where_zero_is_the_best_value_it_ranks_first() {
     let best = ranking.rows[0].estimates[0].unwrap();
     assert_eq!((best.mean, best.geomean), (0.0, None));
     // Garwood: 0 events in 4 repeats.
-    assert_eq!(told(best), "0.000 [0.000, 0.922]");
+    assert_eq!(written(best), "0.000 [0.000, 0.922]");
     let frame = ranking.frame().unwrap();
     let means = frame.column("load.preemptions.mean").unwrap().f64().unwrap();
     assert_eq!((means.get(0), means.get(1)), (Some(0.0), Some(41.0)));
@@ -162,7 +162,7 @@ fn where_zero_is_the_best_value_it_ranks_first() {
 #[test]
 fn nothing_but_perfect_configurations_is_a_tie() {
     let ranking = rank(&preempted(&[("a", &[0.0; 4]), ("b", &[0.0; 4])]));
-    assert_eq!(ranking.verdict.to_string(), "tie: ranks 1-2 cannot be told apart");
+    assert_eq!(ranking.verdict.to_string(), "tie: ranks 1-2 are not distinguishable");
     // Four events are no difference to none.
     let ranking = rank(&preempted(&[("a", &[0.0; 4]), ("b", &[1.0; 4])]));
     assert!(matches!(ranking.verdict, RankingVerdict::Tie { .. }), "{:?}", ranking.verdict);
@@ -220,7 +220,7 @@ fn requests_that_fail_are_counted_over_all_launches() {
     let (verdict, estimate) =
         judged(&record.clone().constraint("stability.failure_rate", None, Some(0.05)), "a");
     assert_eq!(
-        (verdict, told(estimate).as_str()),
+        (verdict, written(estimate).as_str()),
         (ConstraintVerdict::Holds, "0.000 [0.000, 0.045]")
     );
     // All failures in one launch are one burst: wider than 20 of 80.

@@ -91,7 +91,7 @@ fn a_list_stays_one_in_parquet_and_in_the_journal_and_is_json_in_csv() {
 }
 
 #[test]
-fn a_folder_that_is_not_there_is_told_by_name() {
+fn the_error_of_a_missing_folder_names_it() {
     let folder = tempfile::tempdir().unwrap();
     let error = export::write(&folder.path().join("gone"), &record()).unwrap_err();
     assert!(error.to_string().contains("gone"), "{error}");

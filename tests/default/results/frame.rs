@@ -24,7 +24,7 @@ fn text(frame: &DataFrame, column: &str, row: usize) -> Option<String> {
 }
 
 #[test]
-fn the_columns_of_results_stand_in_the_contracts_order() {
+fn the_columns_of_results_are_in_the_contracts_order() {
     let sweep = sweep(&["a"])
         .flags("a", json!({"enable-prefix-caching": true, "max-num-seqs": null}))
         .launch("a", &[100.0])
@@ -34,7 +34,7 @@ fn the_columns_of_results_stand_in_the_contracts_order() {
 }
 
 #[test]
-fn the_columns_of_ranking_stand_in_the_contracts_order() {
+fn the_columns_of_ranking_are_in_the_contracts_order() {
     let sweep = sweep(&["a"])
         .constraint("kv_cache.ttft_miss_ms", None, Some(4000.0))
         .launch("a", &around(100.0));
@@ -71,7 +71,7 @@ fn a_server_that_died_after_its_last_repeat_is_a_row_too() {
     assert_eq!(frame.height(), 2);
     assert_eq!(text(&frame, "failure_class", 0), None);
     assert_eq!(text(&frame, "failure_class", 1).as_deref(), Some("engine_died"));
-    // Where a repeat tells the failure already, it is told once.
+    // Where a repeat has the failure already, there is no second row.
     record.launches[0].measurements.push(Measurement {
         status: Status::Failed,
         reason: Some("stream cut".to_owned()),

@@ -1,11 +1,11 @@
-//! Repeats that gave no figure are told, and can cost the rank.
+//! Repeats that gave no figure are reported, and can cost the rank.
 
 use serde_json::json;
 use vllm_grid::history::launch::FailureClass;
 use vllm_grid::history::record::SweepRecord;
 use vllm_grid::metric::{Measurement, Status};
 use vllm_grid::report::table;
-use vllm_grid::results::ranking::rank;
+use vllm_grid::results::ranking::{Remark, rank};
 use vllm_grid::workload::Workload;
 
 use crate::results::builder::{Building, around, measured, sweep};
@@ -16,6 +16,10 @@ fn ended(mut record: SweepRecord, repeat: u32, status: Status, reason: &str) -> 
     let m = launch.measurements.iter_mut().find(|m| m.repeat == repeat).unwrap();
     (m.status, m.reason) = (status, Some(reason.to_owned()));
     record
+}
+
+fn texts(remarks: &[Remark]) -> Vec<String> {
+    remarks.iter().map(Remark::to_string).collect()
 }
 
 /// Two launches of four repeats; the first `failed` ones of each fail.
@@ -33,13 +37,13 @@ fn flaky(failed: u32) -> SweepRecord {
 }
 
 #[test]
-fn a_repeat_that_failed_is_told_and_counted() {
+fn a_repeat_that_failed_is_reported_and_counted() {
     let record = flaky(1);
     let ranking = rank(&record);
     let first = &ranking.rows[0];
     assert_eq!((first.name.as_str(), first.rank, first.failed_repeats), ("flaky", Some(1), 2));
     assert_eq!(
-        first.remarks,
+        texts(&first.remarks),
         ["2 of 8 repeats of kv_cache failed (20 of 40 requests failed; the first: HTTP 500)"]
     );
     let frame = ranking.frame().unwrap();
@@ -56,19 +60,19 @@ fn more_than_a_quarter_of_failed_repeats_costs_the_rank() {
     assert_eq!(ranking.rows[0].name, "steady");
     let flaky = &ranking.rows[1];
     assert_eq!((flaky.rank, flaky.failed_repeats), (None, 4));
-    let reason = flaky.reason.as_ref().unwrap();
+    let reason = flaky.reason().unwrap();
     assert!(reason.starts_with("4 of 8 repeats of kv_cache failed (20 of 40"), "{reason}");
 }
 
 #[test]
-fn void_repeats_are_told_and_cost_nothing() {
+fn void_repeats_are_reported_and_cost_nothing() {
     let mut record = sweep(&["a"]).launch("a", &around(100.0));
     for repeat in 1..=3 {
         record = ended(record, repeat, Status::Void, "foreign traffic");
     }
     let row = rank(&record).rows.remove(0);
     assert_eq!((row.rank, row.failed_repeats, row.void_repeats), (Some(1), 0, 3));
-    assert_eq!(row.remarks, ["3 of 5 repeats of kv_cache void (foreign traffic)"]);
+    assert_eq!(texts(&row.remarks), ["3 of 5 repeats of kv_cache void (foreign traffic)"]);
     // A warm-up is no repeat.
     let warmup = Measurement { status: Status::Failed, ..measured(0, "ttft_resent_ms", 1.0) };
     let row = rank(&sweep(&["a"]).launch("a", &around(100.0)).measurement(warmup)).rows.remove(0);
@@ -85,7 +89,7 @@ fn of(workload: &str, case: &str, status: Status, reason: &str) -> Measurement {
     }
 }
 
-/// A sweep by `load[concurrency=32].output_throughput`, with `long-context` beside it.
+/// A sweep by `load[concurrency=32].output_throughput`, with `long-context` as a second workload.
 fn loads() -> SweepRecord {
     let mut record = sweep(&["plain"]).launch("plain", &[]);
     let workload = |name, options: serde_json::Value| {
@@ -104,12 +108,12 @@ fn a_reason_is_that_of_the_metrics_own_case() {
     let record = loads()
         .measurement(of("load", "concurrency=8", Status::Void, "foreign traffic"))
         .measurement(of("load", "concurrency=32", Status::Skipped, "saturated at concurrency=8"));
-    let reason = rank(&record).rows[0].reason.clone().unwrap();
+    let reason = rank(&record).rows[0].reason().unwrap();
     assert_eq!(
         reason,
         "load[concurrency=32].output_throughput was not measured: saturated at concurrency=8"
     );
-    let reason = rank(&loads()).rows[0].reason.clone().unwrap();
+    let reason = rank(&loads()).rows[0].reason().unwrap();
     assert_eq!(reason, "load[concurrency=32].output_throughput was not measured");
 }
 
@@ -119,7 +123,7 @@ fn a_bound_that_was_not_measured_has_its_own_reason() {
     let mut ok = of("load", "concurrency=32", Status::Ok, "");
     ok.metrics = measured(1, "output_throughput", 900.0).metrics;
     record = record.measurement(ok);
-    let reason = rank(&record).rows[0].reason.clone().unwrap();
+    let reason = rank(&record).rows[0].reason().unwrap();
     assert_eq!(reason, "long_context.accuracy was not measured: 40000 tokens do not fit");
 }
 
@@ -128,6 +132,6 @@ fn a_launch_that_came_to_the_case_says_more_than_one_that_did_not() {
     let record = loads()
         .measurement(of("load", "concurrency=32", Status::Skipped, "saturated at concurrency=8"))
         .failed("plain", FailureClass::Timeout, "no answer for 600 s");
-    let reason = rank(&record).rows[0].reason.clone().unwrap();
+    let reason = rank(&record).rows[0].reason().unwrap();
     assert!(reason.ends_with("was not measured: saturated at concurrency=8"), "{reason}");
 }

@@ -1,10 +1,11 @@
-//! What a sweep means and how it is told, from synthetic sweeps.
+//! What a sweep means and how it is shown, from synthetic sweeps.
 
 mod aa;
 mod builder;
 mod comparison;
 mod counted;
 mod export;
+mod findings;
 mod frame;
 mod lost;
 mod noise;

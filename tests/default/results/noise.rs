@@ -42,7 +42,7 @@ fn one_configuration_under_two_names_differs_in_at_most_18_of_200_sweeps() {
 }
 
 #[test]
-fn the_best_of_twelve_equal_ones_is_not_told_apart() {
+fn the_best_of_twelve_equal_ones_is_not_distinguishable() {
     let names = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"];
     let mut rng = ChaCha8Rng::seed_from_u64(2);
     let sweeps = 100;
@@ -66,8 +66,8 @@ fn poisson(mean: f64, rng: &mut ChaCha8Rng) -> f64 {
     count
 }
 
-/// Counts have no pooled variance: equal ones, in bursts by launch or not, must not be
-/// told apart more often either.
+/// Counts have no pooled variance: equal ones, in bursts by launch or not, must not
+/// differ more often either.
 #[test]
 fn equal_counts_under_two_names_differ_in_at_most_18_of_200_sweeps() {
     for (mean, bursts) in [(0.5, 0.0), (3.0, 0.0), (3.0, 0.7)] {
@@ -112,7 +112,7 @@ proptest! {
             let expected = (place < ranked).then_some(place as u32 + 1);
             prop_assert_eq!(row.rank, expected);
             prop_assert_eq!(row.rank_label.is_some(), row.eligible);
-            prop_assert_eq!(row.reason.is_none(), row.eligible);
+            prop_assert_eq!(row.reason().is_none(), row.eligible);
             let measured = launches.iter().filter(|(i, _)| names[*i] == row.name);
             let values: Vec<f64> = measured.flat_map(|(_, values)| values.clone()).collect();
             prop_assert_eq!(row.repeats as usize, values.len());

@@ -5,7 +5,7 @@ use vllm_grid::history::launch::FailureClass;
 use vllm_grid::history::launch::LaunchOutcome;
 use vllm_grid::metric::{Goal, Measurement, Status};
 use vllm_grid::results::ranking::{
-    ConstraintVerdict, RankedConfiguration, Ranking, RankingVerdict, rank,
+    ConstraintVerdict, RankedConfiguration, Ranking, RankingVerdict, Remark, rank,
 };
 use vllm_grid::server::effective::FlagProof as Shown;
 
@@ -83,7 +83,7 @@ fn three_configurations_of_pure_noise_are_a_tie() {
         .launch("a", &[2150.08, 2522.39, 2852.47]);
     let ranking = rank(&sweep);
     assert!(ranking.rows.iter().all(|row| row.rank_label.as_deref() == Some("1-3")));
-    assert_eq!(ranking.verdict.to_string(), "tie: ranks 1-3 cannot be told apart");
+    assert_eq!(ranking.verdict.to_string(), "tie: ranks 1-3 are not distinguishable");
     let ranks: Vec<_> = ranking.rows.iter().map(|row| row.rank.unwrap()).collect();
     assert_eq!(ranks, [1, 2, 3]);
 }
@@ -130,10 +130,10 @@ fn a_void_repeat_does_not_count() {
     };
     let sweep_with_void = sweep(&["a"]).launch("a", &[100.0, 100.0]).measurement(void.clone());
     assert!((geomean(&rank(&sweep_with_void).rows[0]) - 100.0).abs() < 1e-9);
-    // Nothing but void repeats: no rank, and the reason is told.
+    // Nothing but void repeats: no rank, and the reason is given.
     let ranking = rank(&sweep(&["a"]).launch("a", &[]).measurement(void));
     assert!(!ranking.rows[0].eligible);
-    assert!(ranking.rows[0].reason.as_ref().unwrap().contains("foreign traffic"));
+    assert!(ranking.rows[0].reason().unwrap().contains("foreign traffic"));
     assert!(!ranking.verdict.ranked());
 }
 
@@ -148,18 +148,18 @@ fn a_configuration_that_does_not_fit_is_infeasible_and_never_the_worst() {
     let big = row(&ranking, "big");
     assert_eq!((big.rank, big.eligible, big.launches, big.failures), (None, false, 1, 1));
     assert_eq!(big.failure_class, Some("kv_cache_too_small"));
-    let reason = big.reason.as_ref().unwrap();
+    let reason = big.reason().unwrap();
     assert!(reason.starts_with("infeasible (kv_cache_too_small)"), "{reason}");
     assert_eq!(big.estimates[0], None);
 }
 
 #[test]
-fn what_would_have_fitted_is_told() {
+fn what_would_have_fitted_is_reported() {
     let mut record = sweep(&["big"]).failed("big", FailureClass::KvCacheTooSmall, "no room");
     if let Some(LaunchOutcome::Failed(failure)) = &mut record.launches[0].outcome {
         failure.estimated_max_model_len = Some(9_472);
     }
-    let reason = rank(&record).rows[0].reason.clone().unwrap();
+    let reason = rank(&record).rows[0].reason().unwrap();
     assert!(reason.contains("9472 tokens"), "{reason}");
     let frame = vllm_grid::results::frame::results(&record).unwrap();
     let column = frame.column("estimated_max_model_len").unwrap();
@@ -167,7 +167,7 @@ fn what_would_have_fitted_is_told() {
 }
 
 #[test]
-fn a_launch_that_failed_beside_good_ones_is_remarked() {
+fn a_failed_launch_among_good_ones_is_remarked() {
     let sweep = sweep(&["a"]).launch("a", &around(100.0)).failed(
         "a",
         FailureClass::Timeout,
@@ -176,7 +176,9 @@ fn a_launch_that_failed_beside_good_ones_is_remarked() {
     let ranking = rank(&sweep);
     let a = &ranking.rows[0];
     assert_eq!((a.eligible, a.launches, a.failures), (true, 2, 1));
-    assert_eq!(a.remarks, ["1 of 2 launches failed (timeout)"]);
+    let failed = Remark::FailedLaunches { failed: 1, launches: 2, class: FailureClass::Timeout };
+    assert_eq!(a.remarks, [failed]);
+    assert_eq!(a.remarks[0].to_string(), "1 of 2 launches failed (timeout)");
 }
 
 #[test]
@@ -186,9 +188,9 @@ fn a_configuration_that_was_never_launched_is_a_row_with_the_reason() {
     sweep.launches[1].outcome =
         Some(LaunchOutcome::Skipped { reason: "dominated by `big`".to_owned() });
     let ranking = rank(&sweep);
-    assert_eq!(row(&ranking, "never").reason.as_deref(), Some("not launched so far"));
+    assert_eq!(row(&ranking, "never").reason().as_deref(), Some("not launched so far"));
     let pruned = row(&ranking, "pruned");
-    assert_eq!(pruned.reason.as_deref(), Some("not launched: dominated by `big`"));
+    assert_eq!(pruned.reason().as_deref(), Some("not launched: dominated by `big`"));
     assert_eq!((pruned.launches, pruned.failures), (0, 0));
 }
 
@@ -213,10 +215,10 @@ fn an_overridden_flag_costs_the_name_its_rank() {
     let nochunk = row(&ranking, "nochunk");
     assert!(!nochunk.eligible);
     assert_eq!(
-        nochunk.reason.as_deref(),
+        nochunk.reason().as_deref(),
         Some("overridden: ran with enable-chunked-prefill=true (asked: false)")
     );
-    // Its figures are still told.
+    // Its figures are still there.
     assert!((geomean(nochunk) - 100.0).abs() < 2.0);
     assert_eq!(row(&ranking, "other").rank, Some(1));
 }
@@ -237,7 +239,7 @@ fn two_that_ran_as_one_are_one_arm_with_several_names() {
     assert!((geomean(chunk) - 200.0).abs() < 1e-9);
     let nochunk = row(&ranking, "nochunk");
     assert!(!nochunk.eligible);
-    assert!(nochunk.reason.as_ref().unwrap().ends_with("; counted as chunk"));
+    assert!(nochunk.reason().unwrap().ends_with("; counted as chunk"));
     assert_eq!(ranking.verdict, RankingVerdict::Only { name: "chunk".to_owned() });
 }
 
@@ -259,14 +261,14 @@ fn a_constraint_holds_is_violated_or_not_shown_by_its_interval() {
         (violated.constraints[0].verdict, violated.eligible),
         (ConstraintVerdict::Violated, false)
     );
-    // By how much stands beside it.
+    // The figure and the bound are next to it.
     let figure = "kv_cache.ttft_miss_ms: 4021 ms [3743, 4319], at most";
-    assert_eq!(violated.reason, Some(format!("violates the bound of {figure} 3000 ms")));
+    assert_eq!(violated.reason(), Some(format!("violates the bound of {figure} 3000 ms")));
     let open = build(4100.0);
     assert_eq!((open.constraints[0].verdict, open.eligible), (ConstraintVerdict::NotShown, true));
-    assert_eq!(open.remarks, [""; 0]);
-    let told = format!("not shown to hold the bound of {figure} 4100 ms");
-    assert_eq!(open.all_remarks(), [told]);
+    assert_eq!(open.remarks, []);
+    let remarks: Vec<String> = open.all_remarks().iter().map(Remark::to_string).collect();
+    assert_eq!(remarks, [format!("not shown to be within the bound of {figure} 4100 ms")]);
 }
 
 #[test]
@@ -284,17 +286,17 @@ fn a_lower_bound_works_the_other_way_round() {
 }
 
 #[test]
-fn what_was_not_measured_cannot_hold_a_constraint() {
+fn what_was_not_measured_cannot_meet_a_constraint() {
     let sweep = sweep(&["a"])
         .constraint("kv_cache.ttft_hit_ms", None, Some(500.0))
         .launch("a", &around(100.0));
     let ranking = rank(&sweep);
     assert_eq!(ranking.rows[0].constraints[0].verdict, ConstraintVerdict::NotMeasured);
-    let reason = ranking.rows[0].reason.as_ref().unwrap();
-    // What it would need stands in its definition.
-    let told = "kv_cache.ttft_hit_ms was not measured: 5 valid repeats have no value of it \
+    let reason = ranking.rows[0].reason().unwrap();
+    // What it needs is in its definition.
+    let expected = "kv_cache.ttft_hit_ms was not measured: 5 valid repeats have no value of it \
                 (ttft_resent_ms where the server's counters certify the hits";
-    assert!(reason.starts_with(told), "{reason}");
+    assert!(reason.starts_with(expected), "{reason}");
 }
 
 #[test]
@@ -304,7 +306,7 @@ fn a_zero_objective_has_no_geometric_mean_and_says_so() {
     let ranking = rank(&sweep);
     let zero = row(&ranking, "zero");
     assert_eq!((zero.rank, zero.estimates[0]), (None, None));
-    assert!(zero.reason.as_ref().unwrap().starts_with("2 of 3 values"), "{:?}", zero.reason);
+    assert!(zero.reason().unwrap().starts_with("2 of 3 values"), "{:?}", zero.reason());
     assert_eq!(row(&ranking, "a").rank, Some(1));
 }
 
@@ -346,11 +348,11 @@ fn an_objective_names_its_case() {
     assert!((ranking.rows[0].estimates[other.unwrap()].unwrap().mean - 10.0).abs() < 1e-9);
     // Without a case it is not guessed.
     sweep.manifest.objective.metric = "kv_cache.ttft_resent_ms".parse().unwrap();
-    assert!(rank(&sweep).rows[0].reason.as_ref().unwrap().contains("names no case"));
+    assert!(rank(&sweep).rows[0].reason().unwrap().contains("names no case"));
 }
 
 #[test]
-fn nothing_to_rank_is_told_and_does_not_panic() {
+fn nothing_to_rank_is_reported_and_does_not_panic() {
     let empty = rank(&sweep(&[]));
     assert_eq!((empty.rows.len(), empty.verdict.ranked()), (0, false));
     let unlaunched = rank(&sweep(&["a", "b"]));
@@ -361,7 +363,7 @@ fn nothing_to_rank_is_told_and_does_not_panic() {
 }
 
 #[test]
-fn how_the_data_lean_is_told_beside_what_they_show() {
+fn the_chances_are_reported_with_the_ranks() {
     let mut record = sweep(&["a", "b", "slow"]);
     for _ in 0..2 {
         record = record
@@ -410,7 +412,7 @@ fn in_a_tie_what_else_is_known_decides_what_to_take() {
     assert_eq!(preferred(&failed), ["one"]);
     // Ranks are those of the means.
     assert_eq!(rank(&failed).rows[0].name, "one");
-    // Where the first is told apart there is nothing to prefer.
+    // Where the first is distinguishable there is nothing to prefer.
     let apart = sweep(&["plain", "fast"])
         .launch("plain", &around(1000.0))
         .launch("fast", &around(100.0))

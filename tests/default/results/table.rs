@@ -9,7 +9,7 @@ use vllm_grid::results::ranking::rank;
 
 use crate::results::builder::{Building, around, sweep};
 
-fn told(record: &SweepRecord, columns: usize) -> String {
+fn rendered(record: &SweepRecord, columns: usize) -> String {
     let text = table::render(&rank(record), &record.manifest, columns);
     for line in text.lines() {
         assert!(line.width() <= columns, "{columns}: {line}");
@@ -59,17 +59,17 @@ fn validated() -> SweepRecord {
 
 #[test]
 fn at_80_columns() {
-    insta::assert_snapshot!(told(&validated(), 80));
+    insta::assert_snapshot!(rendered(&validated(), 80));
 }
 
 #[test]
 fn at_120_columns() {
-    insta::assert_snapshot!(told(&validated(), 120));
+    insta::assert_snapshot!(rendered(&validated(), 120));
 }
 
 #[test]
 fn at_160_columns() {
-    insta::assert_snapshot!(told(&validated(), 160));
+    insta::assert_snapshot!(rendered(&validated(), 160));
 }
 
 #[test]
@@ -78,11 +78,11 @@ fn a_tie_from_single_launches_is_insufficient_data() {
         .launch("prefix_only_safe", &[895.95])
         .launch("chunked_only_safe", &[908.67])
         .launch("combined_conservative", &[895.47]);
-    insta::assert_snapshot!(told(&record, 80));
+    insta::assert_snapshot!(rendered(&record, 80));
 }
 
 #[test]
-fn long_names_are_cut_and_told_in_full_below() {
+fn long_names_are_cut_and_listed_in_full_below() {
     let long = "util0.85-prefix-nochunk-seqs32-batch8192-len131072-fp8-marlin-yarn4";
     let other =
         "数値測定設定-prefix-chunk-seqs48-batch8192-len131072-fp8-marlin-yarn4-数値測定設定";
@@ -90,27 +90,27 @@ fn long_names_are_cut_and_told_in_full_below() {
     for _ in 0..2 {
         record = record.launch(long, &around(214.0)).launch(other, &around(220.0));
     }
-    insta::assert_snapshot!(told(&record, 80));
+    insta::assert_snapshot!(rendered(&record, 80));
 }
 
 #[test]
 fn simulated_figures_are_marked_and_others_are_not() {
     let mut record = validated();
-    assert!(told(&record, 80).starts_with("SIMULATED"));
+    assert!(rendered(&record, 80).starts_with("SIMULATED"));
     record.manifest.simulated = false;
-    assert!(!told(&record, 80).contains("SIMULATED"));
+    assert!(!rendered(&record, 80).contains("SIMULATED"));
 }
 
 #[test]
 fn nothing_is_called_a_winner() {
     for columns in [60, 80, 120, 160, 400] {
-        assert!(!told(&validated(), columns).to_lowercase().contains("winner"));
+        assert!(!rendered(&validated(), columns).to_lowercase().contains("winner"));
     }
 }
 
 #[test]
-fn an_empty_sweep_is_told() {
-    insta::assert_snapshot!(told(&sweep(&[]), 80));
+fn an_empty_sweep_says_so() {
+    insta::assert_snapshot!(rendered(&sweep(&[]), 80));
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn many_configurations_are_not_explained_one_by_one() {
     for name in &names {
         record = record.launch(name, &around(200.0));
     }
-    let text = told(&record, 80);
+    let text = rendered(&record, 80);
     assert!(text.contains("names in full: ranking.csv"));
     // A line each in the table, no second one below it.
     assert!(text.lines().count() < 300, "{text}");
@@ -131,12 +131,12 @@ fn many_configurations_are_not_explained_one_by_one() {
 fn what_a_server_logged_cannot_write_to_the_terminal() {
     let message = "\u{1b}[31mout of memory\u{1b}[0m\n\tat step 3";
     let record = sweep(&["big"]).failed("big", FailureClass::OutOfMemory, message);
-    let text = told(&record, 80);
+    let text = rendered(&record, 80);
     assert!(!text.contains('\u{1b}'), "{text}");
     assert!(text.contains("out of memory"));
 }
 
-/// Five bounds, of which two do not hold everywhere.
+/// Five bounds, of which two are not met everywhere.
 fn bounded() -> SweepRecord {
     let mut record = sweep(&["prefix-seqs64-and-a-long-name-to-be-cut", "plain", "slow"]);
     for (metric, max) in [
@@ -164,13 +164,13 @@ fn bounded() -> SweepRecord {
 }
 
 #[test]
-fn bounds_stand_beside_the_figures_that_are_held_against_them() {
-    insta::assert_snapshot!(told(&bounded(), 80));
-    told(&bounded(), 60);
+fn bounds_are_shown_with_the_figures_compared_with_them() {
+    insta::assert_snapshot!(rendered(&bounded(), 80));
+    rendered(&bounded(), 60);
 }
 
 #[test]
-fn the_figures_of_one_workload_are_told_for_every_configuration() {
+fn the_figures_of_one_workload_are_shown_for_every_configuration() {
     let record = bounded();
     let kind = record.manifest.workloads[0].kind();
     let tables = |columns| {
@@ -183,13 +183,13 @@ fn the_figures_of_one_workload_are_told_for_every_configuration() {
 }
 
 #[test]
-fn an_objective_that_may_be_zero_is_told_as_a_difference() {
+fn an_objective_that_may_be_zero_is_shown_as_a_difference() {
     let mut record = sweep(&["calm", "busy"]).baseline("busy");
     record.manifest.objective.metric = "kv_cache.failed".parse().unwrap();
     for _ in 0..2 {
         record = record.launch_of("calm", "failed", &[0.0; 5]);
         record = record.launch_of("busy", "failed", &[21.0, 25.0, 24.0, 20.0, 25.0]);
     }
-    insta::assert_snapshot!(told(&record, 100));
-    told(&record, 60);
+    insta::assert_snapshot!(rendered(&record, 100));
+    rendered(&record, 60);
 }

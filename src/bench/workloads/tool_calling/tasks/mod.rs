@@ -1,6 +1,6 @@
 //! Tasks of the workload `tool-calling`: made from a seed, with the calls that
 //! are right and what the tools return. Text and values alone; how they are
-//! asked is in the workload, how answers are compared with them in [`score`].
+//! asked is in the workload, how answers are compared with them in `score`.
 
 mod scenarios;
 pub(crate) mod score;
@@ -84,7 +84,8 @@ pub fn of_repeat(scenario: Scenario, seed: u64, repeat: &str, count: u64) -> Vec
 mod tests {
     use super::score::{Judged, judge};
     use super::*;
-    use crate::client::stream::{Answer, ToolCall};
+    use crate::client::ToolCall;
+    use crate::client::stream::Answer;
 
     fn answer(step: &Step) -> Answer {
         match step {

@@ -4,7 +4,8 @@
 use serde_json::{Map, Value};
 
 use super::{Call, Step};
-use crate::client::stream::{Answer, ToolCall};
+use crate::client::ToolCall;
+use crate::client::stream::Answer;
 
 /// What an answer is worth.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,0 +1,80 @@
+//! `plan`: what would run. Launches nothing.
+
+use vllm_grid::engine::command::{Change, changes};
+use vllm_grid::engine::compose::{ComposeError, ServiceSpec};
+use vllm_grid::engine::service;
+use vllm_grid::grid::plan::Plan;
+use vllm_grid::grid::{DockerBlock, EngineBlock, Grid, Warning};
+use vllm_grid::report;
+
+use super::show;
+use crate::cli::{Format, PlanArgs};
+use crate::exit::{CommandError, Exit, print};
+
+/// `plan`: what would run.
+pub(crate) async fn plan(args: &PlanArgs) -> Result<Exit, CommandError> {
+    let file = super::read_grid(&args.grid)?;
+    let (grid, service) = match service::read(&file).await {
+        Ok(service) => (service::complete(file, service.as_ref()), service),
+        Err(error) => {
+            let mut grid = file.without_service();
+            let warning = planned_without(&grid, error)?;
+            grid.warnings.push(warning);
+            (grid, None)
+        }
+    };
+    let plan = Plan::new(&grid);
+    match args.format {
+        Format::Json => show::print_json(&plan)?,
+        Format::Text => {
+            print(&report::plan::render(&plan, show::width()))?;
+            if let (EngineBlock::Docker(block), Some(service)) = (&grid.engine, &service) {
+                print(&service_changes(&grid, block, service))?;
+            }
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// A machine without the compose tool, or without the service's variables, can
+/// still plan what the grid itself sets, with a warning. What is wrong with
+/// the service is wrong everywhere.
+fn planned_without(grid: &Grid, error: ComposeError) -> Result<Warning, CommandError> {
+    let (file, line, column) = match &error {
+        ComposeError::NoTool | ComposeError::Tool { .. } => (&grid.path, None, None),
+        ComposeError::Unset(variables) => match variables.first() {
+            Some(first) => (&first.file, Some(first.line), Some(first.column)),
+            None => (&grid.path, None, None),
+        },
+        _ => return Err(CommandError::new(Exit::Usage, error)),
+    };
+    let message = format!(
+        "the command of the service is not read, so flags, ids and what is equal are the grid's own \
+         alone; a sweep will not start like this: {error}"
+    );
+    Ok(Warning { file: file.clone(), line, column, message })
+}
+
+/// What each configuration changes in the command of the compose service.
+fn service_changes(grid: &Grid, block: &DockerBlock, service: &ServiceSpec) -> String {
+    let name = block.service.as_deref().unwrap_or_default();
+    let mut text = format!("\nchanges to the command of the service `{name}`\n");
+    let command = service.command.as_deref().unwrap_or_default();
+    for configuration in &grid.configurations {
+        text.push_str("  ");
+        text.push_str(&configuration.name);
+        text.push('\n');
+        let changes = changes(command, &block.flags, configuration);
+        if changes.is_empty() {
+            text.push_str("    none: unchanged\n");
+        }
+        for change in changes {
+            let (sign, option) = match &change {
+                Change::Removed(option) => ("-", option),
+                Change::Added(option) => ("+", option),
+            };
+            text.extend(["    ", sign, " ", option, "\n"]);
+        }
+    }
+    text
+}

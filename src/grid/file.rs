@@ -1,0 +1,264 @@
+//! A grid file, read and checked, before it is known what its compose service asks
+//! for by itself. The second step makes a [`Grid`] of it, with the service's flags
+//! or without: a grid is never half complete.
+
+use std::borrow::Cow;
+use std::io::Read;
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+
+use super::error::{self, Finding, Findings};
+use super::node::{self, Span};
+use super::service::{self, ServiceBase};
+use super::{EngineBlock, Grid, GridErrors, Places, ReadOptions, advice, expand, goal, read};
+use crate::configuration::{Configuration, hexadecimal};
+use crate::metric::MetricRef;
+use crate::workload::{Spec, Workload, nearest};
+
+/// A grid file that was read and checked.
+#[derive(Clone, Debug)]
+pub struct GridFile {
+    /// The grid with the flags that the file itself sets.
+    grid: Grid,
+    /// Names that the file gives to configurations.
+    chosen: Vec<String>,
+    /// Warnings of reading; advice on the flags comes after them.
+    noticed: Vec<Finding>,
+}
+
+impl GridFile {
+    /// Reads, checks and expands a grid file.
+    ///
+    /// # Errors
+    /// Every error of the file.
+    pub fn read(path: &Path, options: &ReadOptions) -> Result<Self, GridErrors> {
+        let mut findings = Findings::default();
+        let Some(bytes) = bytes_of(path, &mut findings) else {
+            return Err(findings.into_errors(path, String::new()));
+        };
+        let Some(text) = text_of(&bytes, &mut findings) else {
+            let text = error::strike_secret_lines(&String::from_utf8_lossy(&bytes));
+            return Err(findings.into_errors(path, text));
+        };
+        let root = match node::parse(text) {
+            Ok(root) => root,
+            Err(syntax) => {
+                findings.error(&syntax.span, format!("not readable as YAML: {}", syntax.message));
+                return Err(findings.into_errors(path, error::strike_secret_lines(text)));
+            }
+        };
+        let shown = error::strike_secrets(text, &root);
+        let folder = options.base.as_deref().or(path.parent()).unwrap_or(Path::new(""));
+        let Some(document) = read::document(&root, folder, options, &mut findings) else {
+            return Err(findings.into_errors(path, shown));
+        };
+        let sha256 = hexadecimal(&Sha256::digest(&bytes));
+        if let Some(mut file) = assemble(document, path, sha256, options, &mut findings) {
+            file.noticed = std::mem::take(&mut findings.warnings);
+            file.grid.source = bytes;
+            findings.errors.extend(file.advise());
+            if findings.errors.is_empty() {
+                return Ok(file);
+            }
+        }
+        Err(findings.into_errors(path, shown))
+    }
+
+    /// The engine block that was chosen: it names the service, where there is one.
+    pub fn engine(&self) -> &EngineBlock {
+        &self.grid.engine
+    }
+
+    /// The configurations with the flags that the file itself sets.
+    pub fn configurations(&self) -> &[Configuration] {
+        &self.grid.configurations
+    }
+
+    /// The grid with a service's own flags under every configuration. Ids become those
+    /// of the complete request; configurations that are now the same are one. Grids of
+    /// other engines are not changed by a service.
+    pub fn with_service(mut self, base: ServiceBase) -> Grid {
+        let EngineBlock::Docker(block) = &mut self.grid.engine else { return self.grid };
+        let own = block.flags.clone();
+        let under = base.flags.clone();
+        block.base = Some(base);
+        service::lay_under(&mut self.grid, &under, &own, &self.chosen);
+        let pointless = self.advise();
+        if !pointless.is_empty() {
+            // The file itself is right: what the service's flags make pointless is a warning.
+            self.noticed.extend(pointless.into_iter().map(Finding::into_warning));
+            self.advise();
+        }
+        self.grid
+    }
+
+    /// The grid with the flags of the file alone: complete where it names no compose
+    /// service. Of one that does, ids and equals are those of the file's flags.
+    pub fn without_service(self) -> Grid {
+        self.grid
+    }
+
+    /// Fills the grid's warnings: those of reading, and advice on the flags as they are
+    /// now. Returns what makes the grid pointless.
+    fn advise(&mut self) -> Vec<Finding> {
+        let mut findings = Findings { warnings: self.noticed.clone(), ..Findings::default() };
+        advice::all(&self.grid, &mut findings);
+        self.grid.warnings = findings.take_warnings(&self.grid.path, &text(&self.grid.source));
+        findings.errors
+    }
+}
+
+/// A grid's text: its bytes without a byte order mark.
+pub(super) fn text(source: &[u8]) -> Cow<'_, str> {
+    match String::from_utf8_lossy(source) {
+        Cow::Borrowed(text) => Cow::Borrowed(without_mark(text)),
+        Cow::Owned(text) => Cow::Owned(without_mark(&text).to_owned()),
+    }
+}
+
+fn without_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
+}
+
+/// The file's bytes, if it is a file and not absurdly large.
+fn bytes_of(path: &Path, findings: &mut Findings) -> Option<Vec<u8>> {
+    if path.is_dir() {
+        findings.error_of_file("this is a folder, not a grid file");
+        return None;
+    }
+    let mut bytes = Vec::new();
+    let read = std::fs::File::open(path)
+        .and_then(|file| file.take(node::MAX_BYTES + 1).read_to_end(&mut bytes));
+    match read {
+        Ok(_) if bytes.len() as u64 > node::MAX_BYTES => {
+            let limit = node::MAX_BYTES >> 20;
+            findings.error_of_file(format!("the file is larger than {limit} MiB: this is no grid"));
+            None
+        }
+        Ok(_) => Some(bytes),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            findings.error_of_file("there is no such file");
+            None
+        }
+        Err(error) => {
+            findings.error_of_file(format!("the file cannot be read: {error}"));
+            None
+        }
+    }
+}
+
+/// The file's text without a byte order mark.
+fn text_of<'a>(bytes: &'a [u8], findings: &mut Findings) -> Option<&'a str> {
+    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+        findings.error_of_file("the file is UTF-16, not UTF-8").help("save it as UTF-8");
+        return None;
+    }
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Some(without_mark(text)),
+        Err(error) => {
+            let at = error.valid_up_to();
+            let message = format!("the file is not UTF-8: byte 0x{:02x} here", bytes[at]);
+            // The text is shown with a replacement character of three bytes in this place.
+            findings.error(&(at..at + 3), message).help("save it as UTF-8");
+            None
+        }
+    }
+}
+
+/// Expands a document and puts the grid together.
+fn assemble(
+    document: read::Document,
+    path: &Path,
+    sha256: String,
+    options: &ReadOptions,
+    findings: &mut Findings,
+) -> Option<GridFile> {
+    let engine = document.engine?;
+    let draft = &document.draft;
+    let errors = findings.errors.len();
+    let masks = draft.masks(&engine, findings);
+    let count = draft.count();
+    if count > options.max_configurations as u128 {
+        let span = draft.axes.first().map(|axis| &axis.span);
+        let span = span.or_else(|| draft.include.first().map(|row| &row.span)).cloned();
+        let number = if count == u128::MAX {
+            "more configurations than can be counted".to_owned()
+        } else {
+            format!("{count} configurations before exclusion")
+        };
+        let message = format!("{number}, and {} are allowed", options.max_configurations);
+        let help = "try fewer values, or raise the limit with --max-configurations";
+        findings.error(&span.unwrap_or(0..0), message).help(help);
+    }
+    if !document.draft_is_whole || findings.errors.len() > errors {
+        return None;
+    }
+    let mut expansion = draft.expand(&engine, &masks);
+    if expansion.configurations.is_empty() {
+        let span = draft.exclude.first().map_or(0..0, |row| row.span.clone());
+        findings.error(&span, "the rows of `exclude` together match every combination");
+        return None;
+    }
+    let baseline = match &document.baseline {
+        None => None,
+        Some((name, _)) if name == expand::PRODUCTION => {
+            Some(expand::add_production(&engine, &mut expansion.configurations))
+        }
+        Some((name, span)) => baseline(name, span, &expansion.configurations, findings),
+    };
+    let goal::Sought { objective, named, span } = document.sought?;
+    let (budget_seconds, budget) = document.budget.unzip();
+    let grid = Grid {
+        name: document.name?,
+        path: path.to_owned(),
+        source: Vec::new(),
+        sha256,
+        engine,
+        baseline,
+        configurations: expansion.configurations,
+        varied: expansion.varied,
+        workloads: judged(document.workloads, &named),
+        datasets: document.datasets,
+        objective,
+        strategy: document.strategy,
+        budget_seconds,
+        warnings: Vec::new(),
+        places: Places { objective: span, metrics: named, flags: draft.settable(), budget },
+    };
+    let chosen = draft.include.iter().filter_map(|row| row.name.clone()).collect();
+    Some(GridFile { grid, chosen, noticed: Vec::new() })
+}
+
+/// The suite, which knows the cases that configurations are judged by.
+fn judged(mut workloads: Vec<Workload>, named: &[(MetricRef, Span)]) -> Vec<Workload> {
+    for workload in &mut workloads {
+        let key = workload.kind().key;
+        let Spec::Load(load) = &mut workload.spec else { continue };
+        let own = named.iter().filter(|(metric, _)| metric.workload == key);
+        load.judged = own.filter_map(|(metric, _)| metric.case.clone()).collect();
+        load.judged.sort_unstable();
+        load.judged.dedup();
+    }
+    workloads
+}
+
+fn baseline(
+    name: &str,
+    span: &Span,
+    configurations: &[Configuration],
+    findings: &mut Findings,
+) -> Option<String> {
+    if let Some(found) = configurations.iter().find(|it| it.answers_to(name)) {
+        return Some(found.name.clone());
+    }
+    let names: Vec<&str> = configurations.iter().flat_map(Configuration::names).collect();
+    let help = match nearest(name, &names) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => "name a configuration, or `production` for the engine block's own flags".to_owned(),
+    };
+    findings
+        .error(span, format!("the baseline `{name}` is not among the configurations"))
+        .help(help);
+    None
+}

@@ -1,0 +1,138 @@
+//! The findings of a comparison in words, for the terminal. Which findings there are is
+//! decided in [`crate::results::comparison`]; here is one sentence for each.
+
+use super::notes::SIMULATED;
+use crate::metric::Scale;
+use crate::results::comparison::{Comparison, ComparisonFinding, LaterPlace};
+
+/// The mark of simulated figures; `None` where there are none.
+pub(super) fn simulated(findings: &[ComparisonFinding]) -> Option<String> {
+    findings.iter().find_map(|finding| match finding {
+        ComparisonFinding::Simulated { all: true, .. } => Some(SIMULATED.to_owned()),
+        ComparisonFinding::Simulated { runs, .. } => Some(format!(
+            "SIMULATED: the figures of {} come from the simulator and those of the others do not: \
+             a change between them says nothing about either",
+            runs.join(", ")
+        )),
+        _ => None,
+    })
+}
+
+/// What makes the comparison unsound, as a list; `None` where nothing does.
+pub(super) fn unsound(
+    comparison: &Comparison,
+    findings: &[ComparisonFinding],
+) -> Option<Vec<String>> {
+    let line = |finding: &ComparisonFinding| match finding {
+        ComparisonFinding::SameSweep { run, again } => Some(format!(
+            "- {run} and {again} are the same sweep: launches are compared with themselves"
+        )),
+        ComparisonFinding::Difference(difference) => {
+            let values = difference.values.iter().zip(&comparison.runs).map(|(value, run)| {
+                format!("{} {}", run.label, value.as_deref().unwrap_or("(not recorded)"))
+            });
+            let values: Vec<String> = values.collect();
+            Some(format!("- {}: {}", difference.what, values.join("; ")))
+        }
+        ComparisonFinding::OtherIds { configurations } => Some(format!(
+            "- engine, image or model: the same flags have other ids: {}",
+            configurations.join(", ")
+        )),
+        _ => None,
+    };
+    let lines: Vec<String> = findings.iter().filter_map(line).collect();
+    let title = "different between the sweeps, so a part of every change below:".to_owned();
+    (!lines.is_empty()).then(|| std::iter::once(title).chain(lines).collect())
+}
+
+/// What became of the choice of the first sweep.
+pub(super) fn choice(findings: &[ComparisonFinding]) -> Option<String> {
+    findings.iter().find_map(|finding| {
+        let ComparisonFinding::Choice { run, configuration, last, place, instead } = finding else {
+            return None;
+        };
+        let there = match place {
+            LaterPlace::Missing => format!("{last} does not have it"),
+            LaterPlace::NotRanked { reason } => {
+                let reason = reason.as_deref().unwrap_or("no reason was recorded");
+                format!("in {last} it is not ranked: {reason}")
+            }
+            LaterPlace::First => format!("in {last} it has rank 1"),
+            LaterPlace::SharesFirst { rank_label } => {
+                format!("in {last} it has rank {rank_label}, not distinguishable from its first")
+            }
+            LaterPlace::BehindAssumed { rank_label } => {
+                format!(
+                    "in {last} it has rank {rank_label}, behind its first on an assumed variance"
+                )
+            }
+            LaterPlace::Behind { rank_label } => {
+                format!("in {last} it has rank {rank_label}, shown to be behind its first")
+            }
+        };
+        let instead = instead
+            .as_ref()
+            .map_or_else(String::new, |instead| format!("; {last} chooses {instead}"));
+        Some(format!("{run} chooses {configuration}: {there}{instead}"))
+    })
+}
+
+/// The notes below the tables, in the order of the findings. `heading`: that of the
+/// column of changes, `B / A`.
+pub(super) fn below(findings: &[ComparisonFinding], heading: &str) -> Vec<String> {
+    findings.iter().filter_map(|finding| note(finding, heading)).collect()
+}
+
+fn note(finding: &ComparisonFinding, heading: &str) -> Option<String> {
+    Some(match finding {
+        ComparisonFinding::Simulated { .. }
+        | ComparisonFinding::SameSweep { .. }
+        | ComparisonFinding::Difference(_)
+        | ComparisonFinding::OtherIds { .. }
+        | ComparisonFinding::Choice { .. } => return None,
+        ComparisonFinding::NoCommonFigure => {
+            "no configuration has a figure in the first and in the last sweep".to_owned()
+        }
+        ComparisonFinding::Changes { scale: Scale::Ratios } => format!(
+            "{heading}: ratio of the geometric means; its interval has the variance of both, each \
+             as its own sweep pooled it (launches and repeats), with Welch's degrees of freedom"
+        ),
+        ComparisonFinding::Changes { .. } => format!(
+            "{heading}: difference of the arithmetic means, its interval from those of both (Zou \
+             and Donner)"
+        ),
+        ComparisonFinding::Tested { configurations } => format!(
+            "shown: at the 5% level, Holm-adjusted over {configurations} configurations; - is not \
+             shown, which is no proof of no change"
+        ),
+        ComparisonFinding::NightsNotSeparable => {
+            "variation from night to night is in every change and in no interval: two sweeps do \
+             not separate it from a change of the engine"
+                .to_owned()
+        }
+        ComparisonFinding::ChoiceFavoursItself { run } => format!(
+            "the choice of {run} comes from its own launches, so it tends to look worse in others \
+             though nothing changed"
+        ),
+        ComparisonFinding::VarianceAssumed => {
+            "~ assumed: rests on a launch-to-launch variance that a sweep did not measure"
+                .to_owned()
+        }
+        ComparisonFinding::NotRecorded { what } => {
+            format!("not recorded by sweeps, so not compared: {}", what.join(", "))
+        }
+        ComparisonFinding::OtherFlags { configuration, runs, other, differs_in } => format!(
+            "{configuration} asks for something else in {other} than in {} ({}), so it is not \
+             compared",
+            runs.join(", "),
+            differs_in.join(", ")
+        ),
+        ComparisonFinding::OnlyIn { runs, configurations } => {
+            format!("only in {}: {}", runs.join(", "), configurations.join(", "))
+        }
+        ComparisonFinding::NotRanked { runs, configurations, reason } => {
+            let reason = if reason.is_empty() { "no reason was recorded" } else { reason };
+            format!("not ranked in {}: {}: {reason}", runs.join(", "), configurations.join(", "))
+        }
+    })
+}

@@ -1,0 +1,158 @@
+//! Compared sweeps as data: what `comparison` computes, and what JSON and every
+//! renderer read. The field names are keys of `compare --format json`.
+
+use serde::Serialize;
+
+use crate::history::record::SweepRecord;
+use crate::metric::{Goal, MetricRef, Scale};
+
+/// A sweep and the folder that it was read from.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// As it was named.
+    pub folder: String,
+    /// What is in it.
+    pub record: SweepRecord,
+}
+
+/// Sweeps compared with each other.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Comparison {
+    /// [`SCHEMA_VERSION`](crate::history::record::SCHEMA_VERSION).
+    pub schema_version: u32,
+    /// Whether any of them is simulated.
+    pub simulated: bool,
+    /// What they are compared by.
+    pub metric: MetricRef,
+    /// Its unit; empty for shares and counts.
+    pub unit: &'static str,
+    /// Which way is better.
+    pub goal: Goal,
+    /// Whether `change` is a ratio (`ratios`) or a difference.
+    pub scale: Scale,
+    /// The sweeps, in the order in which they were named.
+    pub runs: Vec<Compared>,
+    /// What makes the comparison unsound, or is what it is about.
+    #[serde(rename = "unlike")]
+    pub differences: Vec<RunDifference>,
+    /// Configurations in the order of the first ranking that has them.
+    pub configurations: Vec<ComparedConfiguration>,
+}
+
+/// One of the sweeps.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Compared {
+    /// `A`, `B`, ...
+    pub label: String,
+    /// Its folder.
+    pub folder: String,
+    /// Its name.
+    pub sweep: String,
+    /// When it was started.
+    pub created_at: String,
+    /// Whether its figures are simulated.
+    pub simulated: bool,
+    /// Versions of the engine that its launches reported.
+    pub engine_versions: Vec<String>,
+    /// Images that its launches ran.
+    pub image_ids: Vec<String>,
+    /// What its ranking carries.
+    pub verdict: String,
+}
+
+/// One configuration in all sweeps.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ComparedConfiguration {
+    /// Its name in the first sweep that has it.
+    pub configuration: String,
+    /// False where the flags are the same and the ids are not: engine, image or model
+    /// is another.
+    pub same_id: bool,
+    /// Its place and figure in each sweep; `None` where a sweep does not have it.
+    pub runs: Vec<Option<Standing>>,
+    /// The last sweep's mean to the first one's.
+    pub change: Option<Change>,
+    /// Sweeps that have another configuration of this name, and the flags that differ.
+    pub namesakes: Vec<Namesake>,
+}
+
+/// A configuration in one sweep.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Standing {
+    /// Its name there.
+    pub name: String,
+    /// Its id there.
+    pub id: String,
+    /// Place by mean.
+    pub rank: Option<u32>,
+    /// What the place carries.
+    pub rank_label: Option<String>,
+    /// Whether it is the one to take of several first ones.
+    pub preferred: bool,
+    /// Why it has no rank.
+    pub reason: Option<String>,
+    /// Its figure; `None` where nothing was measured.
+    pub figure: Option<Figure>,
+}
+
+/// A mean and its 95 % interval.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Figure {
+    /// Geometric mean, or arithmetic where the metric may be zero.
+    pub mean: f64,
+    /// Lower end.
+    pub low: Option<f64>,
+    /// Upper end.
+    pub high: Option<f64>,
+    /// Whether the interval rests on an assumed variance.
+    pub assumed: bool,
+    /// Launches that gave a value.
+    pub launches: usize,
+    /// Values.
+    pub repeats: usize,
+}
+
+/// The last sweep against the first.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Change {
+    /// Ratio or difference.
+    pub value: f64,
+    /// Lower end of its 95 % interval, which is not adjusted.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
+    /// p-value of "nothing changed", by Holm over all configurations.
+    pub p: Option<f64>,
+    /// Whether it rests on an assumed variance.
+    pub assumed: bool,
+    /// Which way it went, where that is shown at the 5 % level.
+    pub shown: Option<Way>,
+}
+
+/// Which way a figure went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Way {
+    /// Towards what is sought.
+    Better,
+    /// Away from it.
+    Worse,
+}
+
+/// Another configuration of the same name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Namesake {
+    /// Index of the sweep.
+    pub run: usize,
+    /// Flags and variables that differ.
+    pub differs_in: Vec<String>,
+}
+
+/// Something that is not the same in all sweeps.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct RunDifference {
+    /// What it is: `host`, `image`, `load.requests`, `effective.dtype`.
+    pub what: String,
+    /// Its value in each sweep; `None` where a sweep has none.
+    pub values: Vec<Option<String>>,
+}

@@ -1,0 +1,30 @@
+//! What rankings are made from: the arms of a sweep, and each metric over them.
+
+use super::arm::{self, Arm};
+use super::measured::Measured;
+use crate::history::record::SweepRecord;
+use crate::metric::MetricRef;
+
+/// What rows of a ranking are made from.
+pub(super) struct Evidence<'a> {
+    pub(super) sweep: &'a SweepRecord,
+    /// By configuration, in the manifest's order.
+    pub(super) arms: &'a [Arm<'a>],
+    /// The objective first.
+    pub(super) metrics: &'a [MetricRef],
+    /// Parallel to `metrics`.
+    pub(super) measured: &'a [Measured],
+}
+
+impl Evidence<'_> {
+    /// What was measured of a metric, however a reference names its only case.
+    pub(super) fn of(&self, metric: &MetricRef) -> Option<&Measured> {
+        let case = |metric: &MetricRef| arm::resolve(&self.sweep.manifest, metric);
+        let same = |known: &MetricRef| {
+            (known.workload == metric.workload && known.name == metric.name)
+                && case(known) == case(metric)
+        };
+        let position = self.metrics.iter().position(same)?;
+        self.measured.get(position)
+    }
+}

@@ -1,0 +1,142 @@
+//! Why a configuration has no rank, as data with its figures, and the one wording
+//! of it for people and files. Who is excluded is decided in `eligibility`.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::arm::OverriddenFlag;
+use super::bounded::Bounded;
+use super::failed_repeats::LostRepeats;
+use crate::history::launch::FailureClass;
+use crate::metric::MetricRef;
+
+/// Why a configuration has no rank.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "reason", rename_all = "snake_case")]
+pub enum Exclusion {
+    /// It ran with other flags than it asked for.
+    Overridden {
+        /// The flags.
+        flags: Vec<OverriddenFlag>,
+        /// The configuration that asked for what ran, where there is one.
+        counted_as: Option<String>,
+    },
+    /// The objective or a bounded metric has no value.
+    NotMeasured {
+        /// The metric.
+        metric: MetricRef,
+        /// Why.
+        cause: MissingValue,
+    },
+    /// Some values of the objective have no logarithm.
+    NotPositive {
+        /// The objective.
+        metric: MetricRef,
+        /// Values that are zero or negative.
+        not_positive: usize,
+        /// All values.
+        values: usize,
+    },
+    /// Too many repeats failed to rank it by the rest.
+    FailedRepeats(LostRepeats),
+    /// The whole interval of a bounded metric is beyond the bound.
+    Violated(Bounded),
+}
+
+/// Why a metric has no value.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum MissingValue {
+    /// The metric names no case, and there are several.
+    AmbiguousCase,
+    /// The launch failed.
+    LaunchFailed {
+        /// The class of the failure.
+        class: FailureClass,
+        /// What happened.
+        message: String,
+        /// Tokens of context that fit by the engine's estimate, where the message does not
+        /// have them.
+        estimated_max_model_len: Option<u64>,
+    },
+    /// The strategy skipped it.
+    Skipped {
+        /// Why.
+        reason: String,
+    },
+    /// Not launched so far.
+    NotLaunched,
+    /// No repeat is valid.
+    NoValidRepeat {
+        /// What the first one says.
+        reason: String,
+    },
+    /// Repeats are valid and have no value of it.
+    NoValue {
+        /// How many.
+        valid_repeats: usize,
+        /// What the metric needs is in its definition.
+        definition: &'static str,
+    },
+    /// Nothing is known.
+    Unexplained,
+}
+
+/// Several reasons as one text; `None` without any.
+pub(super) fn joined(exclusions: &[Exclusion]) -> Option<String> {
+    let texts: Vec<String> = exclusions.iter().map(Exclusion::to_string).collect();
+    (!texts.is_empty()).then(|| texts.join("; "))
+}
+
+impl fmt::Display for Exclusion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Overridden { flags, counted_as } => {
+                let flags: Vec<String> = flags.iter().map(OverriddenFlag::to_string).collect();
+                write!(f, "overridden: ran with {}", flags.join(", "))?;
+                match counted_as {
+                    Some(name) => write!(f, "; counted as {name}"),
+                    None => Ok(()),
+                }
+            }
+            Self::NotMeasured { metric, cause } => cause.write(metric, f),
+            Self::NotPositive { metric, not_positive, values } => write!(
+                f,
+                "{not_positive} of {values} values of {metric} are zero or negative: there is no \
+                 geometric mean to rank by"
+            ),
+            Self::FailedRepeats(repeats) => {
+                write!(f, "{repeats}: what the others measured is not ranked")
+            }
+            Self::Violated(bounded) => write!(f, "violates the bound of {bounded}"),
+        }
+    }
+}
+
+impl MissingValue {
+    fn write(&self, metric: &MetricRef, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AmbiguousCase => write!(f, "{metric} names no case, and there are several"),
+            Self::LaunchFailed { class, message, estimated_max_model_len } => {
+                let word = if class.is_deterministic() { "infeasible" } else { "failed" };
+                write!(f, "{word} ({}): {message}", class.as_str())?;
+                match estimated_max_model_len {
+                    Some(tokens) => {
+                        write!(f, "; the engine estimates that {tokens} tokens of context fit")
+                    }
+                    None => Ok(()),
+                }
+            }
+            Self::Skipped { reason } => write!(f, "not launched: {reason}"),
+            Self::NotLaunched => write!(f, "not launched so far"),
+            Self::NoValidRepeat { reason } => write!(f, "{metric} was not measured: {reason}"),
+            Self::NoValue { valid_repeats, definition } => write!(
+                f,
+                "{metric} was not measured: {valid_repeats} valid repeats have no value of it ({})",
+                definition.trim_end_matches('.')
+            ),
+            Self::Unexplained => write!(f, "{metric} was not measured"),
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! What a ranking says and what it does not, as a list of typed findings with their
+//! figures. Everything that a reader must know is decided here, once; a renderer
+//! only words the list and lays it out.
+
+use serde::Serialize;
+
+use super::bounded::ConstraintVerdict;
+use super::estimate::Effect;
+use super::exclusion::Exclusion;
+use super::preference::Criterion;
+use super::ranked::{RankedConfiguration, Ranking};
+use super::remark::Remark;
+use super::verdict::RankingVerdict;
+use crate::metric::{MetricRef, Scale};
+use crate::statistics::{Components, Prior, SIGNIFICANCE};
+
+/// One thing that a reader of a ranking must know.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "finding", rename_all = "snake_case")]
+pub enum Finding {
+    /// Every figure comes from the simulator.
+    Simulated,
+    /// What the first rank carries.
+    Verdict(RankingVerdict),
+    /// Bounds that the first rank is not shown to be within.
+    ConstraintNotShown {
+        /// The first rank.
+        configuration: String,
+        /// The bounded metrics.
+        metrics: Vec<MetricRef>,
+    },
+    /// Repeats of the first rank that failed.
+    FailedRepeats {
+        /// The first rank.
+        configuration: String,
+        /// How many.
+        repeats: u32,
+    },
+    /// The configuration that the others are compared with.
+    Baseline {
+        /// Its name.
+        configuration: String,
+    },
+    /// What the intervals of the objective are of, and where they come from.
+    Intervals(IntervalSource),
+    /// A variance that was not measured.
+    VarianceAssumed(AssumedVariance),
+    /// Ranks below the first group differ from rank 1, not necessarily from each other.
+    OrderBelowFirst {
+        /// Ranks that are not distinguishable from the first, itself included.
+        group: usize,
+        /// The level that the adjusted p-values of the others are below.
+        significance: f64,
+    },
+    /// The first rank compared with the baseline.
+    FirstToBaseline {
+        /// The first rank.
+        configuration: String,
+        /// By how much it differs.
+        effect: Effect,
+    },
+    /// The effect comes from the launches that chose the first rank.
+    GainUnconfirmed {
+        /// The first rank.
+        configuration: String,
+    },
+    /// Which of the configurations that are not distinguishable to take.
+    Preferred {
+        /// Its name.
+        configuration: String,
+        /// What decides, in this order.
+        criteria: &'static [Criterion],
+    },
+    /// A configuration without a rank.
+    NotRanked {
+        /// Its name.
+        configuration: String,
+        /// Why.
+        exclusions: Vec<Exclusion>,
+    },
+    /// What is to be known of a configuration with a rank.
+    Remarks {
+        /// Its name.
+        configuration: String,
+        /// Bounds that it is not shown to be within first.
+        remarks: Vec<Remark>,
+    },
+    /// A configuration with several names.
+    Aliases {
+        /// Its name.
+        configuration: String,
+        /// Its other names.
+        aliases: Vec<String>,
+    },
+}
+
+/// What an interval of the objective is of, and how it is made.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(tag = "interval", rename_all = "snake_case")]
+pub enum IntervalSource {
+    /// The geometric mean, by t on logarithms, from pooled standard deviations.
+    GeometricMean {
+        /// Between launches.
+        launches: PooledDeviation,
+        /// Between the repeats of a launch.
+        repeats: PooledDeviation,
+    },
+    /// A share of questions of which each counts once, by Clopper and Pearson.
+    ShareOfQuestions,
+    /// A share, by Clopper and Pearson or by the spread, whichever is wider.
+    Share,
+    /// The arithmetic mean of counts, by Poisson or by the spread, whichever is wider.
+    Events,
+    /// The arithmetic mean, by t from each configuration's own spread.
+    ArithmeticMean,
+}
+
+/// A standard deviation of logarithms, pooled over all configurations.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct PooledDeviation {
+    /// As a fraction of the mean.
+    pub deviation: f64,
+    /// Whether it is assumed, since it was not measured.
+    pub assumed: bool,
+    /// Whether less was measured than the floor that is used.
+    pub floored: bool,
+}
+
+/// A variance that is assumed.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(tag = "variance", rename_all = "snake_case")]
+pub enum AssumedVariance {
+    /// Between launches: no configuration was launched twice.
+    BetweenLaunches,
+    /// Between repeats: no launch has two.
+    BetweenRepeats,
+    /// Between the launches of a configuration that was launched once.
+    OfSingleLaunches {
+        /// The assumed deviation as a fraction of the mean.
+        deviation: f64,
+    },
+}
+
+impl Ranking {
+    /// Everything that a reader must know, in this order: the verdict and its limits,
+    /// how the figures are to be read, then single configurations in the ranking's order.
+    pub fn findings(&self) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        findings.extend(self.simulated.then_some(Finding::Simulated));
+        findings.push(Finding::Verdict(self.verdict.clone()));
+        findings.extend(self.rows.first().into_iter().flat_map(|row| self.limits(row)));
+        let baseline = self.rows.iter().find(|row| row.baseline);
+        findings.extend(baseline.map(|row| Finding::Baseline { configuration: row.name.clone() }));
+        findings.extend(self.about_figures());
+        let preferred = self.rows.iter().find(|row| row.preferred);
+        findings.extend(preferred.map(|row| Finding::Preferred {
+            configuration: row.name.clone(),
+            criteria: Criterion::ALL,
+        }));
+        findings.extend(self.about_configurations());
+        findings
+    }
+
+    /// What the verdict does not carry.
+    fn limits(&self, first: &RankedConfiguration) -> Vec<Finding> {
+        if !first.eligible {
+            return Vec::new();
+        }
+        let configuration = || first.name.clone();
+        let open = |(_, verdict): &(&MetricRef, ConstraintVerdict)| {
+            *verdict == ConstraintVerdict::NotShown
+        };
+        let verdicts = first.constraints.iter().map(|bounded| bounded.verdict);
+        let metrics: Vec<MetricRef> = self
+            .constrained
+            .iter()
+            .zip(verdicts)
+            .filter(open)
+            .map(|(metric, _)| metric.clone())
+            .collect();
+        let mut limits = Vec::new();
+        if !metrics.is_empty() {
+            limits.push(Finding::ConstraintNotShown { configuration: configuration(), metrics });
+        }
+        if first.failed_repeats > 0 {
+            let repeats = first.failed_repeats;
+            limits.push(Finding::FailedRepeats { configuration: configuration(), repeats });
+        }
+        limits
+    }
+
+    /// How the figures are to be read; nothing where there is none.
+    fn about_figures(&self) -> Vec<Finding> {
+        let has_figure =
+            |row: &RankedConfiguration| row.estimates.first().is_some_and(Option::is_some);
+        let (source, assumed) = match self.components {
+            Some(components) => of_ratios(&components),
+            None if self.scale != Scale::Ratios && self.rows.iter().any(has_figure) => {
+                self.of_plain_means()
+            }
+            None => return Vec::new(),
+        };
+        let mut findings = vec![Finding::Intervals(source)];
+        findings.extend(assumed.map(Finding::VarianceAssumed));
+        let ranked = self.rows.iter().filter(|row| row.eligible).count();
+        let group = match &self.verdict {
+            RankingVerdict::Tie { names } => names.len(),
+            _ => 1,
+        };
+        if ranked > group + 1 && !matches!(self.verdict, RankingVerdict::Insufficient { .. }) {
+            findings.push(Finding::OrderBelowFirst { group, significance: SIGNIFICANCE });
+        }
+        let first = self.rows.first().filter(|row| row.eligible);
+        if let Some((first, effect)) = first.and_then(|row| Some((row, row.effect()?))) {
+            let configuration = first.name.clone();
+            findings.push(Finding::FirstToBaseline { configuration, effect });
+            findings.push(Finding::GainUnconfirmed { configuration: first.name.clone() });
+        }
+        findings
+    }
+
+    /// Of an objective that may be zero or negative.
+    fn of_plain_means(&self) -> (IntervalSource, Option<AssumedVariance>) {
+        let source = match self.scale {
+            Scale::Share(counted) if counted.asked_again => IntervalSource::ShareOfQuestions,
+            Scale::Share(_) => IntervalSource::Share,
+            Scale::Events => IntervalSource::Events,
+            Scale::Ratios | Scale::Differences => IntervalSource::ArithmeticMean,
+        };
+        let assumed = self.rows.iter().any(|row| row.estimates[0].is_some_and(|e| e.assumed));
+        let deviation = Prior::LOG.launch_sd;
+        (source, assumed.then_some(AssumedVariance::OfSingleLaunches { deviation }))
+    }
+
+    fn about_configurations(&self) -> Vec<Finding> {
+        let (ranked, excluded): (Vec<_>, Vec<_>) = self.rows.iter().partition(|row| row.eligible);
+        let excluded = excluded.into_iter().map(|row| Finding::NotRanked {
+            configuration: row.name.clone(),
+            exclusions: row.exclusions.clone(),
+        });
+        let remarks = ranked.into_iter().filter_map(|row| {
+            let remarks = row.all_remarks();
+            let configuration = row.name.clone();
+            (!remarks.is_empty()).then_some(Finding::Remarks { configuration, remarks })
+        });
+        let named = self.rows.iter().filter(|row| !row.aliases.is_empty());
+        let named = named.map(|row| Finding::Aliases {
+            configuration: row.name.clone(),
+            aliases: row.aliases.clone(),
+        });
+        excluded.chain(remarks).chain(named).collect()
+    }
+}
+
+fn of_ratios(components: &Components) -> (IntervalSource, Option<AssumedVariance>) {
+    let source = IntervalSource::GeometricMean {
+        launches: PooledDeviation {
+            deviation: components.launch_variance.sqrt(),
+            assumed: components.launch_assumed,
+            floored: components.floored(),
+        },
+        repeats: PooledDeviation {
+            deviation: components.repeat_variance.sqrt(),
+            assumed: components.repeat_assumed,
+            floored: false,
+        },
+    };
+    let assumed = if components.launch_assumed {
+        Some(AssumedVariance::BetweenLaunches)
+    } else if components.assumed() {
+        Some(AssumedVariance::BetweenRepeats)
+    } else {
+        None
+    };
+    (source, assumed)
+}

@@ -1,0 +1,117 @@
+//! The ranking as data: what `ranking` computes, and what the frame, the
+//! findings and every renderer read.
+
+use super::bounded::{Bounded, ConstraintVerdict};
+use super::estimate::{Effect, Estimate, Ratio};
+use super::exclusion::{self, Exclusion};
+use super::remark::Remark;
+use super::verdict::RankingVerdict;
+use crate::configuration::Flags;
+use crate::metric::{MetricRef, Objective, Scale};
+use crate::statistics::{Chances, Components, Interval};
+
+/// The ranking of a sweep.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ranking {
+    /// The sweep's name.
+    pub sweep: String,
+    /// Whether every figure is simulated.
+    pub simulated: bool,
+    /// What was sought.
+    pub objective: Objective,
+    /// Metrics with an estimate: the objective, the constraints, then the
+    /// others of the catalogue that have a direction and are no count.
+    pub metrics: Vec<MetricRef>,
+    /// Metrics with a bound, in the grid's order.
+    pub constrained: Vec<MetricRef>,
+    /// Ranked configurations by rank, then the others in the grid's order.
+    pub rows: Vec<RankedConfiguration>,
+    /// What the first rank carries.
+    pub verdict: RankingVerdict,
+    /// How the objective is compared.
+    pub scale: Scale,
+    /// Variance components of the objective on log scale; `None` where nothing was
+    /// measured, and where it is not compared by logarithms.
+    pub components: Option<Components>,
+}
+
+/// One configuration and its place.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RankedConfiguration {
+    /// Place by mean, from 1; `None` where not eligible.
+    pub rank: Option<u32>,
+    /// What the place carries: `1`, or `1-3` for those that are not distinguishable from rank 1.
+    pub rank_label: Option<String>,
+    /// The configuration's name.
+    pub name: String,
+    /// Its id.
+    pub id: String,
+    /// Further names of the same content, requested or run.
+    pub aliases: Vec<String>,
+    /// Whether the others are compared with it.
+    pub baseline: bool,
+    /// What the grid varied of it.
+    pub varied: Flags,
+    /// Whether it has a rank.
+    pub eligible: bool,
+    /// Why not, where not; [`reason`](Self::reason) is their text.
+    pub exclusions: Vec<Exclusion>,
+    /// What a reader should know of an eligible one besides its bounds;
+    /// [`all_remarks`](Self::all_remarks) has those too.
+    pub remarks: Vec<Remark>,
+    /// Launches that were started, failed ones too.
+    pub launches: u32,
+    /// Repeats of the objective that count.
+    pub repeats: u32,
+    /// Launches that failed.
+    pub failures: u32,
+    /// Repeats of any workload and case that failed.
+    pub failed_repeats: u32,
+    /// Repeats of any workload and case that were void.
+    pub void_repeats: u32,
+    /// Class of the last failure.
+    pub failure_class: Option<&'static str>,
+    /// Estimates, parallel to [`Ranking::metrics`].
+    pub estimates: Vec<Option<Estimate>>,
+    /// Its bounded metrics, parallel to [`Ranking::constrained`].
+    pub constraints: Vec<Bounded>,
+    /// Adjusted p-value of the difference to rank 1
+    /// ([`adjusted_to_first`](crate::statistics::adjusted_to_first)); `None` for rank 1 and without a rank.
+    pub p_first: Option<f64>,
+    /// Probability that it is the best of the ranked ones, and that it is less than
+    /// 5 % from it ([`chances`](crate::statistics::chances)); `None` without a rank,
+    /// and where the objective may be zero.
+    pub chances: Option<Chances>,
+    /// Whether it is the one to take of several first ones that are not distinguishable.
+    pub preferred: bool,
+    /// Objective as a ratio to the baseline's; `None` for the baseline itself.
+    pub baseline_ratio: Option<Ratio>,
+    /// The same as a difference, where means may be zero, with its 95 % interval.
+    pub baseline_difference: Option<(f64, Interval)>,
+}
+
+impl RankedConfiguration {
+    /// Why it has no rank, as text; `None` where it has one.
+    pub fn reason(&self) -> Option<String> {
+        exclusion::joined(&self.exclusions)
+    }
+
+    /// What a reader should know of an eligible one, bounds that it is not shown to be
+    /// within first.
+    pub fn all_remarks(&self) -> Vec<Remark> {
+        let open =
+            |bounded: &&Bounded| self.eligible && bounded.verdict == ConstraintVerdict::NotShown;
+        let bounds = self.constraints.iter().filter(open);
+        let bounds = bounds.map(|bounded| Remark::BoundNotShown(bounded.clone()));
+        bounds.chain(self.remarks.iter().cloned()).collect()
+    }
+
+    /// The objective compared with the baseline's: a ratio, or a difference where
+    /// means may be zero.
+    pub fn effect(&self) -> Option<Effect> {
+        let difference = self.baseline_difference;
+        let difference =
+            difference.map(|(difference, interval)| Effect::Difference { difference, interval });
+        self.baseline_ratio.map(Effect::Ratio).or(difference)
+    }
+}

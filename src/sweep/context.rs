@@ -1,0 +1,80 @@
+//! What the loop works with. The command, the benchmarks and the tests set it up
+//! here, each with what it needs besides a grid and an engine.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::clock::Clock;
+use super::events::Events;
+use super::launch::Measure;
+use super::measure::SuiteMeasure;
+use crate::bench::RecordSink;
+use crate::engine::Engine;
+use crate::engine::production::Production;
+use crate::grid::Grid;
+use crate::strategy::Strategy;
+
+/// What the loop works with.
+pub struct SweepContext {
+    /// Starts and stops servers.
+    pub engine: Arc<dyn Engine>,
+    /// Measures them.
+    pub measure: Arc<dyn Measure>,
+    /// Decides what to launch.
+    pub strategy: Box<dyn Strategy>,
+    /// What serves production and is stopped during the sweep, where the grid names it.
+    pub production: Option<Box<dyn Production>>,
+    /// Who hears of it.
+    pub events: Events,
+    /// Asks for a stop.
+    pub cancel: CancellationToken,
+    /// Where time stamps come from.
+    pub clock: Clock,
+}
+
+impl SweepContext {
+    /// The grid's own strategy and datasets, on `engine`; `records` makes the
+    /// sink of a launch's request records from its folder. Without production,
+    /// and nobody listens.
+    pub fn of(
+        grid: &Grid,
+        engine: Arc<dyn Engine>,
+        records: impl Fn(&Path) -> Box<dyn RecordSink> + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            engine,
+            measure: Arc::new(SuiteMeasure::new(grid.datasets.clone(), Box::new(records))),
+            strategy: grid.strategy.build(grid.configurations.len(), grid.baseline_index()),
+            production: None,
+            events: Events::nowhere(),
+            cancel: CancellationToken::new(),
+            clock: Clock::system(),
+        }
+    }
+
+    /// The same with somebody who listens.
+    #[must_use]
+    pub fn with_events(self, events: Events) -> Self {
+        Self { events, ..self }
+    }
+
+    /// The same with production to be stopped and restored.
+    #[must_use]
+    pub fn with_production(self, production: Option<Box<dyn Production>>) -> Self {
+        Self { production, ..self }
+    }
+
+    /// The same with a way to stop it.
+    #[must_use]
+    pub fn with_cancel(self, cancel: CancellationToken) -> Self {
+        Self { cancel, ..self }
+    }
+}
+
+impl std::fmt::Debug for SweepContext {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SweepContext").field("engine", &self.engine.name()).finish_non_exhaustive()
+    }
+}

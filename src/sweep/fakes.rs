@@ -1,0 +1,344 @@
+//! A sweep without servers: an engine, a measurement and production that only
+//! record what is asked of them, in virtual time.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::launch::{Job, Measure, Order, Session};
+use super::pass::Pass;
+use crate::bench::suite::BenchError;
+use crate::bench::{NoRecords, RecordSink};
+use crate::configuration::{Configuration, Flags};
+use crate::engine::log::EngineLog;
+use crate::engine::production::{Production, ProductionError};
+use crate::engine::{Engine, LaunchOrder, Launched};
+use crate::event::{BootPhase, Emit, Phase};
+use crate::history::launch::{FailureClass, LaunchFacts, LaunchFailure};
+use crate::history::production::ProductionFacts;
+use crate::history::record::{Manifest, SCHEMA_VERSION};
+use crate::metric::{Goal, Measurement, MetricValue, Objective, Status};
+use crate::server::effective::EffectiveValues;
+use crate::server::{Endpoint, Server};
+use crate::strategy::{GridStrategy, StrategySpec};
+use crate::workload::{KvCache, Spec, Workload};
+
+/// Seconds that a boot takes.
+pub(super) const BOOT: u64 = 10;
+/// Seconds that a repeat takes.
+pub(super) const REPEAT: u64 = 5;
+/// Seconds that a stop takes.
+pub(super) const STOP: u64 = 1;
+
+/// A sweep of so many configurations, `c0` to ..., with `max-num-seqs` 1, 2, ...
+pub(super) fn manifest(configurations: usize, launches: u32, repeats: u32) -> Manifest {
+    let of = |index: usize| {
+        let flags = Flags::from_iter([("max-num-seqs".to_owned(), (index + 1).into())]);
+        Configuration {
+            name: format!("c{index}"),
+            aliases: Vec::new(),
+            id: index.to_string(),
+            flags: flags.clone(),
+            varied: flags,
+            environment: BTreeMap::new(),
+        }
+    };
+    Manifest {
+        schema_version: SCHEMA_VERSION,
+        tool_version: "0.1.0".to_owned(),
+        sweep: "s".to_owned(),
+        grid: "g".to_owned(),
+        grid_path: "g.yaml".into(),
+        grid_sha256: String::new(),
+        created_at: "2026-11-24T06:13:53Z".to_owned(),
+        engine: "simulated".to_owned(),
+        simulated: true,
+        baseline: None,
+        configurations: (0..configurations).map(of).collect(),
+        varied: vec!["max-num-seqs".to_owned()],
+        workloads: vec![Workload {
+            spec: Spec::KvCache(KvCache::default()),
+            repeats: None,
+            warmup: 1,
+        }],
+        datasets: Vec::new(),
+        objective: Objective {
+            metric: "kv_cache.ttft_resent_ms".parse().expect("a metric"),
+            goal: Goal::Minimize,
+            constraints: Vec::new(),
+        },
+        strategy: StrategySpec::Grid(GridStrategy { launches, repeats, seed: 1 }),
+        budget_seconds: None,
+        host: "here".to_owned(),
+    }
+}
+
+/// What was done, each with the second at which it was done.
+#[derive(Clone, Default)]
+pub(super) struct Actions(Arc<Mutex<Vec<(u64, String)>>>, Arc<Mutex<Option<Instant>>>);
+
+impl Actions {
+    pub(super) fn did(&self, what: impl Into<String>) {
+        let began = *self.1.lock().expect("no panic").get_or_insert_with(Instant::now);
+        self.0.lock().expect("no panic").push((began.elapsed().as_secs(), what.into()));
+    }
+
+    pub(super) fn take(&self) -> Vec<String> {
+        let done = std::mem::take(&mut *self.0.lock().expect("no panic"));
+        done.into_iter().map(|(_, what)| what).collect()
+    }
+
+    pub(super) fn timed(&self) -> Vec<(u64, String)> {
+        std::mem::take(&mut *self.0.lock().expect("no panic"))
+    }
+}
+
+/// What happens to a launch: by its number and the attempt, counted from 1.
+pub(super) type BootScript = dyn Fn(&LaunchOrder, u32) -> Option<LaunchFailure> + Send + Sync;
+/// What a repeat comes to: by launch and repeat.
+pub(super) type RepeatScript = dyn Fn(u32, u32) -> Repeated + Send + Sync;
+
+/// What a scripted repeat comes to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Repeated {
+    Value(f64),
+    Void,
+    /// The server is lost.
+    Lost,
+    Panic,
+}
+
+pub(super) struct FakeEngine {
+    pub(super) actions: Actions,
+    pub(super) places: usize,
+    pub(super) boots: Box<BootScript>,
+    attempts: Mutex<BTreeMap<u32, u32>>,
+}
+
+impl FakeEngine {
+    pub(super) fn new(actions: &Actions) -> Self {
+        Self {
+            actions: actions.clone(),
+            places: 1,
+            boots: Box::new(|_, _| None),
+            attempts: Mutex::default(),
+        }
+    }
+}
+
+#[async_trait]
+impl Engine for FakeEngine {
+    fn name(&self) -> &'static str {
+        "fake"
+    }
+
+    fn places(&self) -> usize {
+        self.places
+    }
+
+    async fn launch(
+        &self,
+        order: &LaunchOrder,
+        emit: &Emit,
+        cancel: &CancellationToken,
+    ) -> Result<Box<dyn Launched>, LaunchFailure> {
+        let attempt = {
+            let mut attempts = self.attempts.lock().expect("no panic");
+            let attempt = attempts.entry(order.launch).or_default();
+            *attempt += 1;
+            *attempt
+        };
+        self.actions.did(format!("boot {} {}", order.launch, order.configuration.name));
+        emit.phase(Phase::Booting(BootPhase::Starting));
+        std::fs::write(order.folder.join(EngineLog::NAME), attempt.to_string()).expect("written");
+        tokio::select! {
+            () = cancel.cancelled() => {
+                let stopped = LaunchFailure::new(FailureClass::Unknown, "a stop was asked for");
+                return Err(LaunchFailure { cancelled: true, ..stopped });
+            }
+            () = sleep(Duration::from_secs(BOOT)) => {}
+        }
+        match (self.boots)(order, attempt) {
+            Some(failure) => Err(failure),
+            None => Ok(Box::new(FakeLaunched {
+                actions: self.actions.clone(),
+                launch: order.launch,
+                server: Server {
+                    endpoint: Endpoint { base_url: "http://none".to_owned(), api_key: None },
+                    model: "m".to_owned(),
+                    max_model_len: None,
+                    version: None,
+                    simulated: true,
+                },
+                facts: LaunchFacts { boot_seconds: BOOT as f64, ..LaunchFacts::default() },
+            })),
+        }
+    }
+
+    async fn clean_up(&self, _: &LaunchFailure, _: &Emit) {
+        self.actions.did("clean up");
+    }
+}
+
+struct FakeLaunched {
+    actions: Actions,
+    launch: u32,
+    server: Server,
+    facts: LaunchFacts,
+}
+
+#[async_trait]
+impl Launched for FakeLaunched {
+    fn server(&self) -> &Server {
+        &self.server
+    }
+
+    fn facts(&self) -> &LaunchFacts {
+        &self.facts
+    }
+
+    fn log(&self) -> String {
+        String::new()
+    }
+
+    async fn check(&mut self) -> Result<(), LaunchFailure> {
+        Ok(())
+    }
+
+    async fn stop(self: Box<Self>) -> Result<(), LaunchFailure> {
+        sleep(Duration::from_secs(STOP)).await;
+        self.actions.did(format!("stop {}", self.launch));
+        Ok(())
+    }
+}
+
+pub(super) struct FakeMeasure {
+    pub(super) actions: Actions,
+    pub(super) repeats: Box<RepeatScript>,
+}
+
+impl FakeMeasure {
+    pub(super) fn new(actions: &Actions) -> Self {
+        let value = |launch, repeat| Repeated::Value(f64::from(launch * 100 + repeat));
+        Self { actions: actions.clone(), repeats: Box::new(value) }
+    }
+}
+
+#[async_trait]
+impl Measure for FakeMeasure {
+    async fn prove(&self, _: &Order, _: &mut dyn Launched) -> EffectiveValues {
+        EffectiveValues::new()
+    }
+
+    fn records(&self, _: &Path) -> Box<dyn RecordSink> {
+        Box::new(NoRecords)
+    }
+
+    async fn begin<'a>(&'a self, job: Job<'a>) -> Result<Box<dyn Session + 'a>, BenchError> {
+        Ok(Box::new(FakeSession { measure: self, job }))
+    }
+}
+
+struct FakeSession<'a> {
+    measure: &'a FakeMeasure,
+    job: Job<'a>,
+}
+
+#[async_trait]
+impl Session for FakeSession<'_> {
+    async fn repeat(&mut self, pass: &Pass) -> Result<Measurement, BenchError> {
+        let launch = self.job.order.launch.launch;
+        self.measure.actions.did(format!("repeat {launch}.{}", pass.repeat));
+        tokio::select! {
+            () = self.job.cancel.cancelled() => return Err(BenchError::Cancelled),
+            () = sleep(Duration::from_secs(REPEAT)) => {}
+        }
+        let (status, value) = match (self.measure.repeats)(launch, pass.repeat) {
+            Repeated::Value(value) => (Status::Ok, Some(value)),
+            Repeated::Void => (Status::Void, None),
+            Repeated::Lost => (Status::Failed, None),
+            Repeated::Panic => panic!("a bug in the measurement"),
+        };
+        let measurement = Measurement {
+            workload: pass.workload.kind().name.to_owned(),
+            case: pass.case.clone(),
+            repeat: pass.repeat,
+            status,
+            reason: None,
+            metrics: [("ttft_resent_ms".to_owned(), value.map(MetricValue::Number))].into(),
+        };
+        if status == Status::Failed {
+            let message = "the engine died".to_owned();
+            return Err(BenchError::EngineGone { measurement: Box::new(measurement), message });
+        }
+        Ok(measurement)
+    }
+}
+
+/// One container that serves production.
+pub(super) struct FakeProduction {
+    actions: Actions,
+    running: Arc<Mutex<bool>>,
+}
+
+impl FakeProduction {
+    pub(super) fn running(actions: &Actions) -> Self {
+        Self { actions: actions.clone(), running: Arc::new(Mutex::new(true)) }
+    }
+
+    /// Starts it from outside.
+    pub(super) fn switch(&self) -> Arc<Mutex<bool>> {
+        Arc::clone(&self.running)
+    }
+
+    fn facts(&self) -> ProductionFacts {
+        ProductionFacts {
+            id: "p".to_owned(),
+            name: "production".to_owned(),
+            image_id: String::new(),
+            started_at: String::new(),
+            configuration_sha256: String::new(),
+            running: *self.running.lock().expect("no panic"),
+        }
+    }
+
+    fn turn(&self, running: bool, action: &str) {
+        *self.running.lock().expect("no panic") = running;
+        self.actions.did(action);
+    }
+}
+
+#[async_trait]
+impl Production for FakeProduction {
+    async fn find(&self) -> Result<Option<ProductionFacts>, ProductionError> {
+        Ok(Some(self.facts()))
+    }
+
+    async fn look(&self, _: &str) -> Result<Option<ProductionFacts>, ProductionError> {
+        Ok(Some(self.facts()))
+    }
+
+    async fn stop(&self, _: &str) -> Result<(), ProductionError> {
+        self.turn(false, "stop production");
+        Ok(())
+    }
+
+    async fn start(&self, _: &str) -> Result<(), ProductionError> {
+        self.turn(true, "start production");
+        Ok(())
+    }
+
+    async fn make_again(&self) -> Result<ProductionFacts, ProductionError> {
+        Ok(self.facts())
+    }
+
+    async fn prove(&self, _: &str, _: Duration) -> Result<(), String> {
+        self.actions.did("prove production");
+        Ok(())
+    }
+}

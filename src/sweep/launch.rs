@@ -1,0 +1,288 @@
+//! A launch is a function of an order, an engine, something that measures and a
+//! sink for entries: start, prove, measure repeat by repeat, stop. It knows
+//! neither the strategy nor the journal's file, so it can be made anywhere.
+//! Which launch is made, and what its outcome means, is decided elsewhere.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
+
+use super::pass::Pass;
+use super::relaunch;
+use crate::bench::RecordSink;
+use crate::bench::suite::BenchError;
+use crate::engine::log::EngineLog;
+use crate::engine::{Engine, LaunchOrder, Launched};
+use crate::event::{Emit, Phase};
+use crate::history::HistoryError;
+use crate::history::journal::Entry;
+use crate::history::launch::{FailureClass, LaunchFailure, LaunchOutcome};
+use crate::metric::{Measurement, MetricValue, Status};
+use crate::server::effective::EffectiveValues;
+use crate::server::{ResourceProbe, Server};
+use crate::strategy::Purpose;
+
+/// Where the log of a first attempt to boot is kept.
+pub const FIRST_LOG: &str = "engine.first.log";
+
+/// What one launch is to be: data alone, so that it can be written to a file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Order {
+    /// What is launched, where its files go, and its number in the sweep.
+    pub launch: LaunchOrder,
+    /// The strategy's trial that it serves.
+    pub trial: u32,
+    /// What the trial is for.
+    pub purpose: Purpose,
+    /// Unique to the sweep: no prompt of another sweep has its salt.
+    pub salt: String,
+    /// Seed of the prompts' texts, the same for every configuration.
+    pub seed: u64,
+    /// What is measured, in this order.
+    pub passes: Vec<Pass>,
+}
+
+/// Takes the entries of a launch.
+#[async_trait]
+pub trait Sink: Send + Sync {
+    /// Takes an entry and returns once it is durable.
+    ///
+    /// # Errors
+    /// When the launch is to end: it stops its server and measures nothing more.
+    async fn put(&self, entry: Entry) -> Result<(), Refused>;
+}
+
+/// The sink takes no more entries of this launch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused;
+
+/// Measures servers.
+#[async_trait]
+pub trait Measure: Send + Sync {
+    /// What the server shows that it runs with, against what was asked for.
+    async fn prove(&self, order: &Order, launched: &mut dyn Launched) -> EffectiveValues;
+
+    /// Where the request records of a launch go.
+    fn records(&self, folder: &Path) -> Box<dyn RecordSink>;
+
+    /// Prepares to measure one server during one launch.
+    async fn begin<'a>(&'a self, job: Job<'a>) -> Result<Box<dyn Session + 'a>, BenchError>;
+}
+
+/// What a [`Session`] works with.
+#[derive(Clone)]
+pub struct Job<'a> {
+    /// The order.
+    pub order: &'a Order,
+    /// The server.
+    pub server: &'a Server,
+    /// What it uses, as far as its engine sees it.
+    pub probe: Option<Arc<dyn ResourceProbe>>,
+    /// Where request records go.
+    pub records: &'a dyn RecordSink,
+    /// Where notices go.
+    pub emit: &'a Emit,
+    /// Asks for a stop.
+    pub cancel: &'a CancellationToken,
+}
+
+impl std::fmt::Debug for Job<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Job").field("order", self.order).finish_non_exhaustive()
+    }
+}
+
+/// Measures one server during one launch.
+#[async_trait]
+pub trait Session: Send {
+    /// One repeat of one case, its records stored.
+    async fn repeat(&mut self, pass: &Pass) -> Result<Measurement, BenchError>;
+}
+
+/// Makes one launch. A stop, or a sink that refuses, ends it as interrupted;
+/// whatever ends it, the server is stopped before this returns.
+///
+/// # Errors
+/// When its folder or its records cannot be written.
+pub async fn run(
+    order: &Order,
+    engine: &dyn Engine,
+    measure: &dyn Measure,
+    sink: &dyn Sink,
+    emit: &Emit,
+    cancel: &CancellationToken,
+) -> Result<LaunchOutcome, HistoryError> {
+    let emit = &emit.of_launch(order.launch.launch);
+    let folder = &order.launch.folder;
+    std::fs::create_dir_all(folder)
+        .map_err(|error| HistoryError::Io { path: folder.clone(), error })?;
+    let mut launched = match boot(engine, &order.launch, emit, cancel).await {
+        Err(failure) if failure.cancelled => return Ok(LaunchOutcome::Interrupted),
+        Err(failure) => return Ok(LaunchOutcome::Failed(failure)),
+        Ok(launched) => launched,
+    };
+    let work = Work { order, measure, sink, emit, cancel };
+    let outcome = work.measure(launched.as_mut()).await;
+    emit.phase(Phase::Stopping);
+    if let Err(failure) = launched.stop().await
+        && matches!(outcome, Ok(LaunchOutcome::Measured))
+    {
+        emit.warn(format!("stopping: {}", failure.message));
+    }
+    outcome
+}
+
+/// Starts the engine, and once more where the first attempt failed for a reason
+/// that is not the configuration's; what can be removed is removed before.
+///
+/// # Errors
+/// The last attempt's failure.
+pub async fn boot(
+    engine: &dyn Engine,
+    order: &LaunchOrder,
+    emit: &Emit,
+    cancel: &CancellationToken,
+) -> Result<Box<dyn Launched>, LaunchFailure> {
+    let failure = match engine.launch(order, emit, cancel).await {
+        Err(failure) if relaunch::boots_again(&failure) && !cancel.is_cancelled() => failure,
+        done => return done,
+    };
+    emit.warn(format!("{}: {}; trying once more", order.configuration.name, failure.message));
+    // Where nothing was started there is no log.
+    let _ = std::fs::rename(order.folder.join(EngineLog::NAME), order.folder.join(FIRST_LOG));
+    engine.clean_up(&failure, emit).await;
+    engine.launch(order, emit, cancel).await.map_err(|again| LaunchFailure {
+        message: format!("twice; the second time {}", again.message),
+        ..again
+    })
+}
+
+/// The part of a launch between ready and stopped.
+struct Work<'a> {
+    order: &'a Order,
+    measure: &'a dyn Measure,
+    sink: &'a dyn Sink,
+    emit: &'a Emit,
+    cancel: &'a CancellationToken,
+}
+
+impl Work<'_> {
+    async fn measure(&self, launched: &mut dyn Launched) -> Result<LaunchOutcome, HistoryError> {
+        let launch = self.order.launch.launch;
+        let server = launched.server().clone();
+        let facts = launched.facts().clone();
+        self.emit.phase(Phase::Ready { seconds: facts.boot_seconds });
+        let effective = self.measure.prove(self.order, launched).await;
+        if self.sink.put(Entry::LaunchReady { launch, facts, effective }).await.is_err() {
+            return Ok(LaunchOutcome::Interrupted);
+        }
+        let records = self.measure.records(&self.order.launch.folder);
+        let job = Job {
+            order: self.order,
+            server: &server,
+            probe: launched.probe(),
+            records: &*records,
+            emit: self.emit,
+            cancel: self.cancel,
+        };
+        let mut session = match self.measure.begin(job).await {
+            Ok(session) => session,
+            Err(error) => return Ok(LaunchOutcome::Failed(lost(launched, &error).await)),
+        };
+        for pass in &self.order.passes {
+            let ended = match session.repeat(pass).await {
+                Ok(measurement) => self.repeat_finished(launched, measurement).await,
+                Err(BenchError::Cancelled) => Some(LaunchOutcome::Interrupted),
+                Err(BenchError::Records(error)) => {
+                    let path = self.order.launch.folder.clone();
+                    return Err(HistoryError::Io { path, error });
+                }
+                Err(error) => Some(self.server_lost(launched, error).await),
+            };
+            if let Some(outcome) = ended {
+                return Ok(outcome);
+            }
+        }
+        Ok(LaunchOutcome::Measured)
+    }
+
+    /// Passes a measurement on; the outcome, where the launch ends by it.
+    async fn repeat_finished(
+        &self,
+        launched: &mut dyn Launched,
+        measurement: Measurement,
+    ) -> Option<LaunchOutcome> {
+        let launch = self.order.launch.launch;
+        let (measurement, failure) = match launched.check().await {
+            Ok(()) => (measurement, None),
+            Err(failure) => (disturbed(measurement, &failure.message), Some(failure)),
+        };
+        match (self.sink.put(Entry::RepeatFinished { launch, measurement }).await, failure) {
+            (_, Some(failure)) => Some(LaunchOutcome::Failed(failure)),
+            (Err(Refused), None) => Some(LaunchOutcome::Interrupted),
+            (Ok(()), None) => None,
+        }
+    }
+
+    /// A server that was lost in mid-measurement; its failed repeat is kept.
+    async fn server_lost(&self, launched: &mut dyn Launched, error: BenchError) -> LaunchOutcome {
+        let failure = lost(launched, &error).await;
+        if let BenchError::EngineGone { measurement, .. } = error {
+            let launch = self.order.launch.launch;
+            // The launch ends in either case.
+            let _ =
+                self.sink.put(Entry::RepeatFinished { launch, measurement: *measurement }).await;
+        }
+        LaunchOutcome::Failed(failure)
+    }
+}
+
+/// A measurement whose server was not the same one throughout; one that counts
+/// restarts is there to show them.
+fn disturbed(measurement: Measurement, reason: &str) -> Measurement {
+    match measurement.metrics.get("restarts") {
+        Some(Some(MetricValue::Number(count))) if *count > 0.0 => measurement,
+        _ => void(measurement, reason),
+    }
+}
+
+/// A measurement that cannot be used.
+pub(super) fn void(mut measurement: Measurement, reason: &str) -> Measurement {
+    measurement.status = Status::Void;
+    measurement.reason = Some(reason.to_owned());
+    measurement
+}
+
+/// A failure in mid-measurement: the engine's own account where it has one.
+async fn lost(launched: &mut dyn Launched, error: &BenchError) -> LaunchFailure {
+    match launched.check().await {
+        Err(failure) => failure,
+        Ok(()) => LaunchFailure::new(FailureClass::EngineDied, error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_restart_voids_what_does_not_count_restarts() {
+        let measured = |name: &str, count: f64| Measurement {
+            workload: "stability".to_owned(),
+            case: String::new(),
+            repeat: 1,
+            status: Status::Failed,
+            reason: None,
+            metrics: [(name.to_owned(), Some(MetricValue::Number(count)))].into(),
+        };
+        let counted = measured("restarts", 1.0);
+        assert_eq!(disturbed(counted.clone(), "restarted"), counted);
+        for other in [measured("restarts", 0.0), measured("failed", 1.0)] {
+            let void = disturbed(other, "restarted");
+            assert_eq!((void.status, void.reason.as_deref()), (Status::Void, Some("restarted")));
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Measures launched servers by the benchmark suite, with telemetry: what
+//! [`super::launch`] does in a real sweep.
+
+use std::path::Path;
+
+use async_trait::async_trait;
+
+use super::launch::{Job, Measure, Order, Session};
+use super::pass::Pass;
+use crate::bench::RecordSink;
+use crate::bench::suite::{Bench, BenchError, BenchSettings};
+use crate::client::Limits;
+use crate::engine::Launched;
+use crate::metric::Measurement;
+use crate::server::effective::{self, EffectiveValues, add_inspected};
+use crate::telemetry::{Telemetry, TelemetrySettings};
+use crate::workload::Datasets;
+
+/// Makes the record sink of a launch from its folder.
+pub type RecordsFor = dyn Fn(&Path) -> Box<dyn RecordSink> + Send + Sync;
+
+/// The benchmark suite.
+pub struct SuiteMeasure {
+    datasets: Datasets,
+    records: Box<RecordsFor>,
+}
+
+impl SuiteMeasure {
+    /// Takes prompts from `datasets`, and stores records where `records` says.
+    pub fn new(datasets: Datasets, records: Box<RecordsFor>) -> Self {
+        Self { datasets, records }
+    }
+}
+
+impl std::fmt::Debug for SuiteMeasure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SuiteMeasure")
+    }
+}
+
+#[async_trait]
+impl Measure for SuiteMeasure {
+    async fn prove(&self, order: &Order, launched: &mut dyn Launched) -> EffectiveValues {
+        let server = launched.server().clone();
+        let log = launched.log();
+        let flags = &order.launch.configuration.flags;
+        let mut effective = effective::of(&server, Some(&log), flags).await;
+        if let Some(inspected) = launched.inspected() {
+            add_inspected(&mut effective, inspected);
+        }
+        effective
+    }
+
+    fn records(&self, folder: &Path) -> Box<dyn RecordSink> {
+        (self.records)(folder)
+    }
+
+    async fn begin<'a>(&'a self, job: Job<'a>) -> Result<Box<dyn Session + 'a>, BenchError> {
+        let settings = BenchSettings {
+            salt: job.order.salt.clone(),
+            seed: job.order.seed,
+            launch: job.order.launch.launch,
+            limits: Limits::default(),
+        };
+        let bench = Bench::new(job.server, job.records, job.emit, job.cancel, settings).await;
+        let telemetry = Telemetry::start(&TelemetrySettings {
+            only: None,
+            gpus: !job.server.simulated,
+            probe: job.probe,
+        });
+        let bench = bench?.with_telemetry(telemetry).with_datasets(self.datasets.clone());
+        Ok(Box::new(SuiteSession(bench)))
+    }
+}
+
+struct SuiteSession<'a>(Bench<'a>);
+
+#[async_trait]
+impl Session for SuiteSession<'_> {
+    async fn repeat(&mut self, pass: &Pass) -> Result<Measurement, BenchError> {
+        self.0.repeat(&pass.workload, &pass.case, pass.repeat).await
+    }
+}

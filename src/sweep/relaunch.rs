@@ -1,0 +1,126 @@
+//! What a failure means for further launches: boot once more, measure a trial's
+//! missing repeats by another launch, skip a configuration, or stop the sweep.
+//! This is the only place that decides it; engines only remove what made a
+//! launch fail. Pure.
+
+use super::{SweepError, pass};
+use crate::engine::failure::prunes;
+use crate::history::launch::{FailureClass, LaunchFailure, LaunchOutcome};
+use crate::history::record::{LaunchRecord, SweepRecord};
+
+/// How many launches in a row may fail for reasons that are not their own.
+const IN_A_ROW: usize = 3;
+
+/// Whether a boot that failed is worth a second attempt in the same launch: it
+/// may have failed for a reason that is not the configuration's.
+pub fn boots_again(failure: &LaunchFailure) -> bool {
+    let by_class = matches!(
+        failure.class,
+        FailureClass::MemoryNotFree
+            | FailureClass::CompileCache
+            | FailureClass::EngineDied
+            | FailureClass::Killed
+            | FailureClass::Environment
+    );
+    by_class && !failure.cancelled
+}
+
+/// Whether the last launch of a trial left repeats that one more launch is to
+/// measure: a server that had been ready was lost, or repeats are void, by
+/// something that is not the configuration's own, for the first time.
+pub(super) fn measures_rest(record: &SweepRecord, trial: u32, repeats: u32) -> bool {
+    let of_trial = || record.launches.iter().filter(|launch| launch.trial == trial);
+    let settled =
+        |launch: &&LaunchRecord| launch.outcome.as_ref().is_some_and(LaunchOutcome::is_settled);
+    let is_first = of_trial().filter(settled).count() == 1;
+    let Some(last) = of_trial().next_back() else { return false };
+    match &last.outcome {
+        Some(LaunchOutcome::Failed(failure)) => {
+            is_first && last.facts.is_some() && !failure.class.is_deterministic()
+        }
+        Some(LaunchOutcome::Measured) => {
+            is_first && !pass::missing(record, trial, repeats).is_empty()
+        }
+        _ => false,
+    }
+}
+
+/// Why a configuration is not launched: it failed before in a way that would
+/// repeat itself, or another one did that shows that this one would fail too.
+pub(super) fn skip_reason(record: &SweepRecord, configuration: usize) -> Option<String> {
+    let configurations = &record.manifest.configurations;
+    let candidate = configurations.get(configuration)?;
+    let failures = || {
+        record.launches.iter().filter_map(|launch| match &launch.outcome {
+            Some(LaunchOutcome::Failed(failure)) => Some((launch, failure)),
+            _ => None,
+        })
+    };
+    let infeasible = failures().any(|(launch, failure)| {
+        launch.configuration == candidate.name && failure.class.is_deterministic()
+    });
+    if infeasible {
+        return Some("failed in an earlier launch, and would fail so again".to_owned());
+    }
+    failures().find_map(|(launch, failure)| {
+        let failed = configurations.iter().find(|known| known.name == launch.configuration)?;
+        let shows = failed.id != candidate.id && prunes(failed, failure.class, candidate);
+        shows.then(|| {
+            let class = failure.class.as_str();
+            format!("`{}` failed ({class}), and this one would fail so, too", failed.name)
+        })
+    })
+}
+
+/// The circuit breaker: stops a sweep in which nothing works, so that a night is
+/// not spent on launches that fail for a reason that is not their own. Holds
+/// what failed since a launch last succeeded.
+#[derive(Debug, Default)]
+pub(super) struct Breaker {
+    failures: Vec<LaunchFailure>,
+}
+
+impl Breaker {
+    /// A launch ended, and no other follows for the same trial.
+    ///
+    /// # Errors
+    /// When the next one would fail too: no credentials, no GPU, or three
+    /// failures in a row that are not the configurations' own.
+    pub(super) fn after(&mut self, outcome: &LaunchOutcome) -> Result<(), SweepError> {
+        match outcome {
+            LaunchOutcome::Failed(failure) => self.failed(failure.clone()),
+            LaunchOutcome::Interrupted => Ok(()),
+            _ => {
+                self.failures.clear();
+                Ok(())
+            }
+        }
+    }
+
+    fn failed(&mut self, failure: LaunchFailure) -> Result<(), SweepError> {
+        // A configuration that does not fit says nothing about the next one.
+        if failure.class.is_deterministic() {
+            self.failures.clear();
+            return Ok(());
+        }
+        self.failures.push(failure);
+        let Some(last) = self.failures.last() else { return Ok(()) };
+        let hopeless = matches!(last.class, FailureClass::Credentials | FailureClass::NoGpu);
+        if !hopeless && self.failures.len() < IN_A_ROW {
+            return Ok(());
+        }
+        let times = match self.failures.len() {
+            1 => String::new(),
+            several => format!("{several} launches in a row failed, the last so: "),
+        };
+        Err(SweepError::Stopped {
+            message: format!("{times}{} ({})", last.message, last.class.as_str()),
+            log_lines: last.log_lines.clone(),
+            environment: hopeless,
+        })
+    }
+}
+
+#[cfg(test)]
+#[path = "relaunch_tests.rs"]
+mod tests;

@@ -1,0 +1,126 @@
+use super::super::fakes::manifest;
+use super::*;
+use crate::history::launch::LaunchFacts;
+use crate::metric::{Measurement, Status};
+
+fn failure(class: FailureClass) -> LaunchFailure {
+    LaunchFailure::new(class, "it failed")
+}
+
+fn record(launches: Vec<LaunchRecord>) -> SweepRecord {
+    SweepRecord { manifest: manifest(3, 2, 2), launches }
+}
+
+fn launch(trial: u32, configuration: &str, outcome: LaunchOutcome) -> LaunchRecord {
+    LaunchRecord {
+        launch: trial + 1,
+        trial,
+        configuration: configuration.to_owned(),
+        outcome: Some(outcome),
+        ..LaunchRecord::default()
+    }
+}
+
+#[test]
+fn a_boot_is_tried_again_only_where_it_can_end_otherwise() {
+    use FailureClass::{
+        BadFlag, CompileCache, Credentials, EngineDied, Environment, Killed, MemoryNotFree,
+        OutOfMemory, Timeout,
+    };
+    for class in [MemoryNotFree, CompileCache, EngineDied, Killed, Environment] {
+        assert!(boots_again(&failure(class)), "{class:?}");
+        assert!(!boots_again(&LaunchFailure { cancelled: true, ..failure(class) }), "{class:?}");
+    }
+    for class in [BadFlag, OutOfMemory, Credentials, Timeout] {
+        assert!(!boots_again(&failure(class)), "{class:?}");
+    }
+}
+
+#[test]
+fn the_rest_is_measured_once_and_only_after_a_server_that_was_ready() {
+    let lost = || LaunchOutcome::Failed(failure(FailureClass::EngineDied));
+    let ready =
+        |launch: LaunchRecord| LaunchRecord { facts: Some(LaunchFacts::default()), ..launch };
+    assert!(measures_rest(&record(vec![ready(launch(0, "c0", lost()))]), 0, 2));
+    assert!(!measures_rest(&record(vec![launch(0, "c0", lost())]), 0, 2), "never ready");
+    let twice = vec![ready(launch(0, "c0", lost())), ready(launch(0, "c0", lost()))];
+    assert!(!measures_rest(&record(twice), 0, 2), "for the second time");
+    let own = LaunchOutcome::Failed(failure(FailureClass::OutOfMemory));
+    assert!(!measures_rest(&record(vec![ready(launch(0, "c0", own))]), 0, 2), "its own");
+    let stopped = launch(0, "c0", LaunchOutcome::Interrupted);
+    let after_a_stop = vec![ready(stopped), ready(launch(0, "c0", lost()))];
+    assert!(measures_rest(&record(after_a_stop), 0, 2), "a stop is not counted");
+    assert!(!measures_rest(&record(Vec::new()), 0, 2));
+}
+
+#[test]
+fn void_repeats_are_measured_again() {
+    let repeat = |repeat, status| Measurement {
+        workload: "kv-cache".to_owned(),
+        case: manifest(1, 1, 1).workloads[0].cases()[0].clone(),
+        repeat,
+        status,
+        reason: None,
+        metrics: std::collections::BTreeMap::new(),
+    };
+    let mut measured = launch(0, "c0", LaunchOutcome::Measured);
+    measured.measurements = vec![repeat(1, Status::Ok), repeat(2, Status::Void)];
+    assert!(measures_rest(&record(vec![measured.clone()]), 0, 2));
+    measured.measurements[1].status = Status::Failed;
+    assert!(!measures_rest(&record(vec![measured]), 0, 2), "a failed repeat is a result");
+}
+
+#[test]
+fn an_infeasible_configuration_is_launched_once_and_then_skipped_with_a_reason() {
+    let bad = LaunchOutcome::Failed(failure(FailureClass::BadFlag));
+    let one = record(vec![launch(0, "c1", bad)]);
+    let reason = skip_reason(&one, 1).expect("it would fail again");
+    assert_eq!(reason, "failed in an earlier launch, and would fail so again");
+    assert_eq!(skip_reason(&one, 0), None);
+    let died = record(vec![launch(0, "c1", LaunchOutcome::Failed(failure(FailureClass::Killed)))]);
+    assert_eq!(skip_reason(&died, 1), None, "it may end otherwise");
+}
+
+#[test]
+fn what_asks_for_more_than_what_did_not_fit_is_skipped() {
+    let full = LaunchOutcome::Failed(failure(FailureClass::OutOfMemory));
+    let one = record(vec![launch(0, "c1", full)]);
+    assert_eq!(skip_reason(&one, 0), None, "fewer sequences may fit");
+    let reason = skip_reason(&one, 2).expect("more sequences need more");
+    assert_eq!(reason, "`c1` failed (out_of_memory), and this one would fail so, too");
+}
+
+fn after(breaker: &mut Breaker, class: FailureClass) -> Result<(), SweepError> {
+    breaker.after(&LaunchOutcome::Failed(failure(class)))
+}
+
+#[test]
+fn three_failures_in_a_row_that_are_not_their_own_stop_the_sweep() {
+    let mut breaker = Breaker::default();
+    assert!(after(&mut breaker, FailureClass::EngineDied).is_ok());
+    assert!(after(&mut breaker, FailureClass::Unknown).is_ok());
+    assert!(breaker.after(&LaunchOutcome::Interrupted).is_ok());
+    let stopped = after(&mut breaker, FailureClass::Environment).unwrap_err();
+    assert!(stopped.to_string().contains("3 launches in a row"), "{stopped}");
+    assert!(matches!(stopped, SweepError::Stopped { environment: false, .. }));
+}
+
+#[test]
+fn a_success_or_an_infeasible_configuration_in_between_starts_the_count_again() {
+    let mut breaker = Breaker::default();
+    for _ in 0..3 {
+        assert!(after(&mut breaker, FailureClass::Unknown).is_ok());
+        assert!(after(&mut breaker, FailureClass::Unknown).is_ok());
+        assert!(after(&mut breaker, FailureClass::OutOfMemory).is_ok());
+        assert!(after(&mut breaker, FailureClass::Unknown).is_ok());
+        assert!(breaker.after(&LaunchOutcome::Measured).is_ok());
+    }
+}
+
+#[test]
+fn without_credentials_or_a_gpu_nothing_will_work() {
+    for class in [FailureClass::Credentials, FailureClass::NoGpu] {
+        let stopped = after(&mut Breaker::default(), class).unwrap_err();
+        assert!(matches!(stopped, SweepError::Stopped { environment: true, .. }));
+    }
+}

@@ -1,0 +1,608 @@
+//! The loop with a fake engine and a fake measurement, in virtual time.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::super::events::Event;
+use super::super::fakes::{
+    Actions, BOOT, FakeEngine, FakeMeasure, FakeProduction, REPEAT, Repeated, STOP, manifest,
+};
+use super::super::launch::FIRST_LOG;
+use super::*;
+use crate::event::{Notice, Phase};
+use crate::history::journal;
+use crate::history::launch::{FailureClass, LaunchFailure};
+use crate::strategy::{InFlight, Observation, Strategy, TrialOutcome};
+
+/// What a launch of one warm-up and two kept repeats takes.
+const LAUNCH: u64 = BOOT + 3 * REPEAT + STOP;
+
+/// A sweep's set-up with fakes; what it shows of itself is kept.
+struct Setup {
+    folder: tempfile::TempDir,
+    actions: Actions,
+    seen: Arc<Mutex<Vec<Event>>>,
+    engine: FakeEngine,
+    measure: FakeMeasure,
+    production: Option<FakeProduction>,
+    strategy: Option<Box<dyn Strategy>>,
+    cancel: CancellationToken,
+    manifest: Manifest,
+}
+
+impl Setup {
+    /// `configurations` with `launches` of two kept repeats each.
+    fn new(configurations: usize, launches: u32) -> Self {
+        let actions = Actions::default();
+        Self {
+            folder: tempfile::tempdir().expect("a folder"),
+            engine: FakeEngine::new(&actions),
+            measure: FakeMeasure::new(&actions),
+            actions,
+            seen: Arc::default(),
+            production: None,
+            strategy: None,
+            cancel: CancellationToken::new(),
+            manifest: manifest(configurations, launches, 2),
+        }
+    }
+
+    fn boots(
+        mut self,
+        boots: impl Fn(&LaunchOrder, u32) -> Option<FailureClass> + Send + Sync + 'static,
+    ) -> Self {
+        self.engine.boots = Box::new(move |order, attempt| {
+            boots(order, attempt).map(|class| LaunchFailure::new(class, "it failed"))
+        });
+        self
+    }
+
+    fn repeats(mut self, repeats: impl Fn(u32, u32) -> Repeated + Send + Sync + 'static) -> Self {
+        self.measure.repeats = Box::new(repeats);
+        self
+    }
+
+    fn places(mut self, places: usize) -> Self {
+        self.engine.places = places;
+        self
+    }
+
+    fn guarded(mut self) -> Self {
+        self.production = Some(FakeProduction::running(&self.actions));
+        self
+    }
+
+    /// Begins a sweep, or continues the one in the folder, and runs it.
+    async fn run(self) -> Ran {
+        let folder = self.folder.path().join("run");
+        let mut sweep = if folder.exists() {
+            Sweep::resume(Folder::existing(&folder).expect("a sweep")).expect("it can be resumed")
+        } else {
+            let now = jiff::Timestamp::UNIX_EPOCH;
+            let (folder, _) = Folder::create("g", now, Some(&folder)).expect("a new folder");
+            Sweep::write(folder, self.manifest.clone(), b"").expect("a new sweep")
+        };
+        let count = self.manifest.configurations.len();
+        let listener = Arc::clone(&self.seen);
+        let context = SweepContext {
+            engine: Arc::new(self.engine),
+            measure: Arc::new(self.measure),
+            strategy: self.strategy.unwrap_or_else(|| self.manifest.strategy.build(count, Some(0))),
+            production: self.production.map(|known| Box::new(known) as Box<dyn Production>),
+            events: Events::to(move |event| listener.lock().expect("no panic").push(event)),
+            cancel: self.cancel,
+            clock: Clock::from("2026-11-24T06:00:00Z".parse().expect("a time")),
+        };
+        let ending = sweep.run(&context).await;
+        let record = sweep.record().clone();
+        Ran { ending, record, folder: self.folder, actions: self.actions, seen: self.seen }
+    }
+}
+
+/// What a sweep came to.
+struct Ran {
+    ending: Result<Ending, SweepError>,
+    record: SweepRecord,
+    folder: tempfile::TempDir,
+    actions: Actions,
+    seen: Arc<Mutex<Vec<Event>>>,
+}
+
+impl Ran {
+    fn ending(&self) -> Ending {
+        *self.ending.as_ref().expect("it ends in good order")
+    }
+
+    /// A later session of the same sweep.
+    fn again(self, setup: Setup) -> Setup {
+        Setup { folder: self.folder, ..setup }
+    }
+
+    fn lines(&self) -> Vec<Line> {
+        journal::read(&self.folder.path().join("run/journal.jsonl")).expect("a journal")
+    }
+
+    /// The journal's entries in short.
+    fn entries(&self) -> Vec<String> {
+        self.lines().iter().map(|line| short(&line.entry)).collect()
+    }
+
+    fn outcomes(&self) -> Vec<(u32, &str)> {
+        let of = |launch: &crate::history::record::LaunchRecord| {
+            let word = match &launch.outcome {
+                Some(LaunchOutcome::Measured) => "measured",
+                Some(LaunchOutcome::Failed(_)) => "failed",
+                Some(LaunchOutcome::Skipped { .. }) => "skipped",
+                Some(LaunchOutcome::Interrupted) => "interrupted",
+                Some(LaunchOutcome::Unknown) => "unknown",
+                None => "open",
+            };
+            (launch.trial, word)
+        };
+        self.record.launches.iter().map(of).collect()
+    }
+}
+
+fn short(entry: &Entry) -> String {
+    match entry {
+        Entry::SessionStarted { .. } => "session".to_owned(),
+        Entry::LaunchStarted { launch, trial, configuration, planned, .. } => {
+            format!("start {launch} trial {trial} {configuration} ({planned})")
+        }
+        Entry::LaunchReady { launch, .. } => format!("ready {launch}"),
+        Entry::RepeatFinished { launch, measurement } => {
+            format!("repeat {launch}.{} {}", measurement.repeat, measurement.status.as_str())
+        }
+        Entry::LaunchEnded { launch, outcome } => {
+            let outcome = serde_json::to_value(outcome).expect("JSON");
+            format!("end {launch} {}", outcome["outcome"].as_str().expect("a tag"))
+        }
+        Entry::Production { production } => {
+            let step = serde_json::to_value(production).expect("JSON");
+            format!("production {}", step["step"].as_str().expect("a tag"))
+        }
+        Entry::SessionEnded { reason, .. } => format!("session ended: {reason}"),
+        Entry::Unknown => "unknown".to_owned(),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_launch_after_another_each_entry_durable_before_the_next_action() {
+    let ran = Setup::new(2, 1).run().await;
+    assert_eq!(ran.ending(), Ending::Complete);
+    assert_eq!(
+        ran.actions.take(),
+        [
+            "boot 1 c0",
+            "repeat 1.0",
+            "repeat 1.1",
+            "repeat 1.2",
+            "stop 1", //
+            "boot 2 c1",
+            "repeat 2.0",
+            "repeat 2.1",
+            "repeat 2.2",
+            "stop 2",
+        ]
+    );
+    assert_eq!(
+        ran.entries(),
+        [
+            "session",
+            "start 1 trial 0 c0 (3)",
+            "ready 1",
+            "repeat 1.0 ok",
+            "repeat 1.1 ok",
+            "repeat 1.2 ok",
+            "end 1 measured",
+            "start 2 trial 1 c1 (3)",
+            "ready 2",
+            "repeat 2.0 ok",
+            "repeat 2.1 ok",
+            "repeat 2.2 ok",
+            "end 2 measured",
+            "session ended: complete",
+        ]
+    );
+    let lines = ran.lines();
+    let seconds = lines[lines.len() - 1].at.duration_since(lines[0].at).as_secs();
+    assert_eq!(seconds, 2 * LAUNCH as i64, "time stamps are the virtual clock's");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_stream_has_every_line_of_the_journal_and_each_notice_names_its_launch() {
+    let ran = Setup::new(2, 1).run().await;
+    let seen = ran.seen.lock().expect("no panic");
+    let written: Vec<Line> = seen
+        .iter()
+        .filter_map(|event| match event {
+            Event::Written(line) => Some(line.clone()),
+            Event::Notice(_) => None,
+        })
+        .collect();
+    assert_eq!(written, ran.lines());
+    let phases: Vec<(Option<u32>, &str)> = seen
+        .iter()
+        .filter_map(|event| match event {
+            Event::Notice(Notice { launch, kind: NoticeKind::Phase(phase) }) => {
+                let name = match phase {
+                    Phase::Booting(_) => "booting",
+                    Phase::Ready { .. } => "ready",
+                    Phase::Measuring { .. } => "measuring",
+                    Phase::Stopping => "stopping",
+                };
+                Some((*launch, name))
+            }
+            _ => None,
+        })
+        .collect();
+    let of = |launch| ["booting", "ready", "stopping"].map(|name| (Some(launch), name));
+    assert_eq!(phases, [of(1), of(2)].concat());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_spent_budget_starts_no_launch_in_this_session_or_the_next() {
+    let mut setup = Setup::new(3, 1);
+    setup.manifest.budget_seconds = Some(LAUNCH + 1);
+    let ran = setup.run().await;
+    assert_eq!(ran.ending(), Ending::BudgetSpent);
+    assert_eq!(ran.outcomes(), [(0, "measured"), (1, "measured")], "the second one began in time");
+    assert_eq!(ran.entries().last().expect("an end"), "session ended: budget spent");
+
+    let ran = ran.again(Setup::new(3, 1)).run().await;
+    assert_eq!(ran.ending(), Ending::BudgetSpent);
+    assert_eq!(ran.actions.take(), [""; 0], "earlier sessions count");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_may_end_otherwise_is_cleaned_up_and_tried_once_more() {
+    for class in [FailureClass::MemoryNotFree, FailureClass::CompileCache, FailureClass::Killed] {
+        let ran = Setup::new(1, 1).boots(move |_, attempt| (attempt == 1).then_some(class)).run();
+        let ran = ran.await;
+        assert_eq!(ran.ending(), Ending::Complete);
+        let actions = ran.actions.take();
+        assert_eq!(actions[..3], ["boot 1 c0", "clean up", "boot 1 c0"], "{class:?}");
+        let launch = ran.folder.path().join("run/launches/1-c0");
+        let log = |name: &str| std::fs::read_to_string(launch.join(name)).expect("a log");
+        assert_eq!((log(FIRST_LOG).as_str(), log("engine.log").as_str()), ("1", "2"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_attempt_that_fails_says_so() {
+    let ran = Setup::new(1, 1).boots(|_, _| Some(FailureClass::Killed)).run().await;
+    let Some(LaunchOutcome::Failed(failure)) = &ran.record.launches[0].outcome else {
+        panic!("{:?}", ran.record)
+    };
+    assert_eq!(failure.message, "twice; the second time it failed");
+    assert_eq!(ran.actions.take(), ["boot 1 c0", "clean up", "boot 1 c0"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_would_fail_again_is_not() {
+    for class in [FailureClass::BadFlag, FailureClass::OutOfMemory, FailureClass::Timeout] {
+        let ran = Setup::new(1, 1).boots(move |_, _| Some(class)).run().await;
+        assert_eq!(ran.actions.take(), ["boot 1 c0"], "{class:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_infeasible_configuration_and_what_asks_for_more_are_skipped() {
+    let fails = |order: &LaunchOrder, _| {
+        (order.configuration.name == "c0").then_some(FailureClass::OutOfMemory)
+    };
+    let ran = Setup::new(2, 2).boots(fails).run().await;
+    assert_eq!(ran.ending(), Ending::Complete);
+    assert_eq!(ran.actions.take(), ["boot 1 c0"], "c1 asks for more sequences");
+    let outcomes: Vec<&str> = ran.outcomes().iter().map(|(_, outcome)| *outcome).collect();
+    assert_eq!(outcomes, ["failed", "skipped", "skipped", "skipped"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_lost_in_mid_measurement_costs_one_more_launch_for_the_rest() {
+    let lost = |launch, repeat| {
+        if (launch, repeat) == (1, 2) { Repeated::Lost } else { Repeated::Value(1.0) }
+    };
+    let ran = Setup::new(2, 1).repeats(lost).run().await;
+    assert_eq!(ran.outcomes(), [(0, "failed"), (0, "measured"), (1, "measured")]);
+    // A failed repeat is kept as a result; a void one is measured again.
+    assert_eq!(
+        ran.entries()[1..9],
+        [
+            "start 1 trial 0 c0 (3)",
+            "ready 1",
+            "repeat 1.0 ok",
+            "repeat 1.1 ok",
+            "repeat 1.2 failed",
+            "end 1 failed",
+            "start 2 trial 0 c0 (0)",
+            "ready 2",
+        ]
+    );
+    let void = |launch, repeat| {
+        if (launch, repeat) == (1, 1) { Repeated::Void } else { Repeated::Value(1.0) }
+    };
+    let ran = Setup::new(1, 1).repeats(void).run().await;
+    assert_eq!(ran.outcomes(), [(0, "measured"), (0, "measured")]);
+    let again: Vec<String> = ran.actions.take().split_off(5);
+    assert_eq!(again, ["boot 2 c0", "repeat 2.0", "repeat 2.1", "stop 2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn three_failures_in_a_row_stop_the_sweep_and_the_journal_says_why() {
+    let ran = Setup::new(5, 1).boots(|_, _| Some(FailureClass::Timeout)).run().await;
+    let error = ran.ending.as_ref().expect_err("nothing works").to_string();
+    assert!(error.starts_with("3 launches in a row failed"), "{error}");
+    assert_eq!(ran.record.launches.len(), 3);
+    assert_eq!(*ran.entries().last().expect("an end"), format!("session ended: {error}"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_ends_the_repeat_and_the_server_and_a_resume_measures_nothing_twice() {
+    let setup = Setup::new(2, 1);
+    let (cancel, seen) = (setup.cancel.clone(), Arc::clone(&setup.seen));
+    tokio::spawn(async move {
+        // In the second kept repeat of the first launch.
+        sleep(Duration::from_secs(BOOT + 2 * REPEAT + 1)).await;
+        cancel.cancel();
+        sleep(Duration::from_millis(1)).await;
+        let seen = seen.lock().expect("no panic");
+        let interrupted =
+            |event: &&Event| matches!(event, Event::Notice(n) if n.kind == NoticeKind::Interrupted);
+        assert_eq!(seen.iter().filter(interrupted).count(), 1, "it is said at once");
+    });
+    let ran = setup.run().await;
+    assert_eq!(ran.ending(), Ending::Interrupted);
+    assert_eq!(
+        ran.actions.take(),
+        ["boot 1 c0", "repeat 1.0", "repeat 1.1", "repeat 1.2", "stop 1"]
+    );
+    assert_eq!(
+        ran.entries()[3..],
+        ["repeat 1.0 ok", "repeat 1.1 ok", "end 1 interrupted", "session ended: interrupted"]
+    );
+
+    let ran = ran.again(Setup::new(2, 1)).run().await;
+    assert_eq!(ran.ending(), Ending::Complete);
+    assert_eq!(
+        ran.actions.take(),
+        [
+            "boot 2 c0",
+            "repeat 2.0",
+            "repeat 2.2",
+            "stop 2", //
+            "boot 3 c1",
+            "repeat 3.0",
+            "repeat 3.1",
+            "repeat 3.2",
+            "stop 3",
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_during_a_boot_leaves_no_attempt_behind() {
+    let setup = Setup::new(2, 1);
+    let cancel = setup.cancel.clone();
+    tokio::spawn(async move {
+        sleep(Duration::from_secs(BOOT / 2)).await;
+        cancel.cancel();
+    });
+    let ran = setup.run().await;
+    assert_eq!(ran.ending(), Ending::Interrupted);
+    assert_eq!(ran.outcomes(), [(0, "interrupted")]);
+    assert_eq!(ran.actions.take(), ["boot 1 c0"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn as_many_launches_are_in_flight_as_the_engine_has_places_for() {
+    let ran = Setup::new(4, 1).places(2).run().await;
+    assert_eq!(ran.ending(), Ending::Complete);
+    assert_eq!(ran.outcomes().iter().filter(|known| known.1 == "measured").count(), 4);
+    let boots: Vec<(u64, String)> =
+        ran.actions.timed().into_iter().filter(|(_, what)| what.starts_with("boot")).collect();
+    let times: Vec<u64> = boots.iter().map(|(second, _)| *second).collect();
+    assert_eq!(times, [0, 0, LAUNCH, LAUNCH], "{boots:?}");
+    // Each one is journalled as it ends, and the journal can be read.
+    let folder = Folder::existing(&ran.folder.path().join("run")).expect("a sweep");
+    assert_eq!(folder.record().expect("a legal journal"), ran.record);
+    let entries = ran.entries();
+    let at = |what: &str| entries.iter().position(|entry| entry == what).expect(what);
+    assert!(at("ready 2") < at("end 1 measured"), "{entries:?}");
+    assert!(at("end 1 measured") < at("end 4 measured"), "{entries:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_ends_every_launch_in_flight() {
+    let setup = Setup::new(4, 1).places(3);
+    let cancel = setup.cancel.clone();
+    tokio::spawn(async move {
+        sleep(Duration::from_secs(BOOT + 1)).await;
+        cancel.cancel();
+    });
+    let ran = setup.run().await;
+    assert_eq!(ran.ending(), Ending::Interrupted);
+    let outcomes: Vec<&str> = ran.outcomes().iter().map(|(_, outcome)| *outcome).collect();
+    assert_eq!(outcomes, ["interrupted"; 3]);
+    let stops = ran.actions.take().iter().filter(|what| what.starts_with("stop")).count();
+    assert_eq!(stops, 3, "every server is stopped before the sweep ends");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_error_of_one_launch_stops_the_others_and_waits_for_them() {
+    let fails = |order: &LaunchOrder, _| (order.launch == 2).then_some(FailureClass::Credentials);
+    // The first launch is ready a moment before the second one fails.
+    let ran = Setup::new(3, 1).places(2).boots(fails).run().await;
+    assert!(matches!(ran.ending, Err(SweepError::Stopped { environment: true, .. })));
+    assert_eq!(ran.record.launches[0].outcome, Some(LaunchOutcome::Interrupted));
+    assert!(matches!(ran.record.launches[1].outcome, Some(LaunchOutcome::Failed(_))));
+    let actions = ran.actions.take();
+    assert_eq!(actions.last().expect("actions"), "stop 1", "{actions:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn production_is_stopped_around_all_launches() {
+    let ran = Setup::new(1, 1).guarded().run().await;
+    assert_eq!(ran.ending(), Ending::Complete);
+    assert_eq!(
+        ran.actions.take(),
+        [
+            "stop production", //
+            "boot 1 c0",
+            "repeat 1.0",
+            "repeat 1.1",
+            "repeat 1.2",
+            "stop 1", //
+            "start production",
+            "prove production",
+        ]
+    );
+    let entries = ran.entries();
+    assert_eq!(
+        entries[1..4],
+        ["production stopping", "production stopped", "start 1 trial 0 c0 (3)"]
+    );
+    assert_eq!(
+        entries[entries.len() - 3..],
+        ["production started_not_proven", "production proven", "session ended: complete"]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn somebody_who_starts_production_voids_the_repeat_and_stops_the_sweep() {
+    let setup = Setup::new(2, 1).guarded();
+    let running = setup.production.as_ref().expect("guarded").switch();
+    tokio::spawn(async move {
+        sleep(Duration::from_secs(BOOT + REPEAT + 1)).await;
+        *running.lock().expect("no panic") = true;
+    });
+    let ran = setup.run().await;
+    assert!(matches!(ran.ending, Err(SweepError::Stopped { environment: true, .. })));
+    let entries = ran.entries();
+    assert_eq!(
+        entries[entries.len() - 5..entries.len() - 1],
+        ["repeat 1.0 ok", "production started_by_somebody", "repeat 1.1 void", "end 1 interrupted"]
+    );
+    assert_eq!(ran.actions.take().last().expect("actions"), "stop 1", "production is not touched");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_in_a_launch_restores_production_before_it_continues() {
+    let setup = Setup::new(1, 1).guarded().repeats(|_, _| Repeated::Panic);
+    let actions = setup.actions.clone();
+    let panicked = tokio::spawn(async move { drop(setup.run().await) }).await;
+    assert!(panicked.expect_err("the panic continues").is_panic());
+    assert_eq!(
+        actions.take(),
+        ["stop production", "boot 1 c0", "repeat 1.0", "start production", "prove production"]
+    );
+}
+
+/// Answers with the given actions, and keeps what it saw.
+struct Scripted {
+    actions: Mutex<Vec<Action>>,
+    seen: Arc<Mutex<Vec<Seen>>>,
+}
+
+#[derive(Clone, Debug)]
+struct Seen {
+    observations: Vec<Observation>,
+    in_flight: Vec<InFlight>,
+    budget_left: Option<Duration>,
+}
+
+impl Strategy for Scripted {
+    fn next(&self, situation: Situation<'_>) -> Action {
+        self.seen.lock().expect("no panic").push(Seen {
+            observations: situation.observations.to_vec(),
+            in_flight: situation.in_flight.to_vec(),
+            budget_left: situation.budget_left,
+        });
+        let mut actions = self.actions.lock().expect("no panic");
+        if actions.is_empty() { finish() } else { actions.remove(0) }
+    }
+
+    fn trials(&self) -> u32 {
+        0
+    }
+}
+
+fn finish() -> Action {
+    Action::Finish { why: "nothing is left".to_owned() }
+}
+
+fn launch(trial: u32, configuration: usize, purpose: Purpose) -> Action {
+    Action::Launch { trial, configuration, purpose, repeats: 1 }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_strategy_sees_figures_what_is_in_flight_and_what_is_left_of_the_budget() {
+    let mut setup = Setup::new(2, 1).places(2);
+    setup.manifest.budget_seconds = Some(600);
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let skip = Action::Skip { trial: 9, configuration: 1, reason: "not worth it".to_owned() };
+    let actions = vec![
+        launch(4, 1, Purpose::Sentinel),
+        skip,
+        Action::Wait,
+        launch(5, 0, Purpose::Confirm),
+        Action::Wait,
+    ];
+    let scripted = Scripted { actions: Mutex::new(actions), seen: Arc::clone(&seen) };
+    setup.strategy = Some(Box::new(scripted));
+    let ran = setup.run().await;
+    assert_eq!(ran.ending(), Ending::Complete);
+    assert_eq!(ran.outcomes(), [(4, "measured"), (9, "skipped"), (5, "measured")]);
+
+    let seen = seen.lock().expect("no panic");
+    assert!(seen[0].observations.is_empty() && seen[0].in_flight.is_empty());
+    assert_eq!(seen[0].budget_left, Some(Duration::from_secs(600)));
+    let flying = &seen[2].in_flight[0];
+    assert_eq!((flying.trial, flying.configuration), (4, 1));
+    assert_eq!((flying.purpose, flying.host.as_str()), (Purpose::Sentinel, "here"));
+    let last = seen.last().expect("asked");
+    let [first, skipped, second] = last.observations.as_slice() else { panic!("{last:?}") };
+    let took = BOOT + 2 * REPEAT + STOP;
+    assert_eq!((first.trial, first.configuration, first.purpose), (4, 1, Purpose::Sentinel));
+    assert_eq!((first.outcome, first.duration.as_secs()), (TrialOutcome::Measured, took));
+    assert_eq!(first.objective, [101.0], "of the first launch, without the warm-up");
+    assert_eq!((skipped.outcome, skipped.objective.len()), (TrialOutcome::Skipped, 0));
+    assert_eq!((second.trial, second.purpose), (5, Purpose::Confirm));
+    assert_eq!(second.objective, [301.0]);
+    assert_eq!(
+        second.started_at.expect("a time").duration_since(first.started_at.expect("a time")),
+        jiff::SignedDuration::from_secs(took as i64)
+    );
+    assert_eq!(last.budget_left, Some(Duration::from_secs(600 - 2 * took)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_strategy_that_waits_for_nothing_is_an_error_and_no_hang() {
+    let mut setup = Setup::new(1, 1);
+    let scripted = Scripted { actions: Mutex::new(vec![Action::Wait]), seen: Arc::default() };
+    setup.strategy = Some(Box::new(scripted));
+    let error = setup.run().await.ending.expect_err("nothing is in flight").to_string();
+    assert!(error.contains("waits"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_order_can_be_written_to_a_file() {
+    let folder = Path::new("run/launches/1-c0").to_owned();
+    let mut manifest = manifest(1, 1, 2);
+    let configuration = manifest.configurations.remove(0);
+    let record = SweepRecord { manifest, launches: Vec::new() };
+    let order = Order {
+        launch: LaunchOrder { sweep: "s".to_owned(), launch: 1, configuration, folder },
+        trial: 0,
+        purpose: Purpose::Final,
+        salt: "s 1".to_owned(),
+        seed: 1,
+        passes: pass::missing(&record, 0, 2),
+    };
+    let text = serde_json::to_string(&order).expect("JSON");
+    assert_eq!(serde_json::from_str::<Order>(&text).expect("read again"), order);
+    assert_eq!(order.passes.len(), 3);
+}

@@ -1,0 +1,28 @@
+//! The catalogue: every metric that a workload can yield, put together from the
+//! workloads' own tables.
+
+use std::sync::LazyLock;
+
+use super::{KINDS, resources};
+use crate::metric::{Metric, MetricRef};
+
+/// Metrics of every kind, its own before those of resources.
+static CATALOGUE: LazyLock<Vec<Metric>> = LazyLock::new(|| {
+    KINDS
+        .iter()
+        .flat_map(|kind| kind.metrics.iter().copied().chain(resources::of(kind.key)))
+        .collect()
+});
+
+/// Every metric that a workload can yield.
+pub fn catalogue() -> &'static [Metric] {
+    &CATALOGUE
+}
+
+impl MetricRef {
+    /// Its entry of the catalogue. Here, so that `metric` knows no workload.
+    pub fn known(&self) -> Option<&'static Metric> {
+        let mut all = catalogue().iter();
+        all.find(|known| known.workload == self.workload && known.name == self.name)
+    }
+}
