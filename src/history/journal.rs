@@ -278,6 +278,15 @@ fn decode(bytes: &[u8], sequence: u64) -> Result<Line, String> {
     Ok(line)
 }
 
+/// Production's steps among a journal's lines.
+pub fn production_steps(lines: &[Line]) -> Vec<ProductionStep> {
+    let steps = lines.iter().filter_map(|line| match &line.entry {
+        Entry::Production { production } => Some(production.clone()),
+        _ => None,
+    });
+    steps.collect()
+}
+
 #[cfg(test)]
 mod tests {
     use std::fmt::Write as _;

@@ -26,9 +26,9 @@ use crate::event::NoticeKind;
 use crate::grid::Grid;
 use crate::history::HistoryError;
 use crate::history::folder::{Folder, write_whole};
-use crate::history::journal::{Entry, Journal, Line};
+use crate::history::journal::{Entry, Journal, Line, production_steps};
 use crate::history::launch::LaunchOutcome;
-use crate::history::production::{ProductionStep, steps};
+use crate::history::production::ProductionStep;
 use crate::history::record::{Manifest, SCHEMA_VERSION, SweepRecord};
 use crate::history::replay;
 use crate::strategy::{Action, Purpose, Situation};
@@ -119,7 +119,7 @@ impl Sweep {
             record,
             spent: spent(&lines),
             started: Instant::now(),
-            production: steps(&lines),
+            production: production_steps(&lines),
             guard: None,
             events: Events::nowhere(),
             clock: Clock::system(),
