@@ -86,7 +86,7 @@ pub fn flag_value(arguments: &[Word], flag: &str) -> Option<String> {
 /// the container can expand: what flags it brings is not known. The model and the
 /// values of options may be such words.
 pub fn hidden_flags(arguments: &[Word]) -> Option<&Word> {
-    let mut values = 0;
+    let mut values = Values::None;
     let mut has_model =
         arguments.iter().any(|it| spelling(it.known()).0.as_deref() == Some("model"));
     for word in arguments {
@@ -98,20 +98,35 @@ pub fn hidden_flags(arguments: &[Word]) -> Option<&Word> {
             }
             let kind = name.as_deref().and_then(flags::lookup).map(|flag| flag.kind);
             values = match kind {
-                _ if inline.is_some() => 0,
-                Some(Kind::Bool) => 0,
-                Some(Kind::List) => usize::MAX,
-                _ => 1,
+                Some(Kind::Bool) => Values::None,
+                _ if inline.is_some() => Values::None,
+                Some(Kind::List) => Values::Several { begun: false },
+                _ => Values::One,
             };
-        } else if values > 0 {
-            values -= 1;
-        } else if word.value.is_none() && (has_model || names_flags(&word.raw)) {
-            return Some(word);
-        } else {
-            has_model = true;
+            continue;
+        }
+        let is_unknown = word.value.is_none();
+        match values {
+            Values::One => values = Values::None,
+            // Further values cannot be distinguished from flags where the shell splits them.
+            Values::Several { begun } if !begun || word.is_one || !is_unknown => {
+                values = Values::Several { begun: true };
+            }
+            Values::Several { .. } => return Some(word),
+            Values::None if is_unknown && (has_model || names_flags(&word.raw)) => {
+                return Some(word);
+            }
+            Values::None => has_model = true,
         }
     }
     None
+}
+
+/// The values that an option may still take.
+enum Values {
+    None,
+    One,
+    Several { begun: bool },
 }
 
 /// Whether an expansion is that of flags by its name (`$EXTRA_ARGS`, `"$@"`).

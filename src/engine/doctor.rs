@@ -12,7 +12,7 @@ use super::docker::daemon::{DaemonSettings, connect};
 use super::docker::gate::{GpuMemory, Reader};
 use super::docker::{self, caches, source_of};
 use super::service_flags::check;
-use super::service_view::view_of;
+use super::service_view::{of_process, view_of};
 use crate::configuration::Configuration;
 use crate::flags;
 use crate::grid::{DockerBlock, EngineBlock, Grid, ProcessBlock};
@@ -86,7 +86,7 @@ pub async fn diagnose(grid: &Grid) -> Vec<Finding> {
         }
         EngineBlock::Process(block) => {
             variables(&mut findings, block.api_key_env.as_deref());
-            process_engine(&mut findings, block);
+            process_engine(&mut findings, block, &grid.configurations);
         }
         EngineBlock::Simulated(_) => findings.ok("engine", "simulated: needs nothing"),
     }
@@ -329,7 +329,7 @@ async fn production(findings: &mut Findings, block: &DockerBlock) {
     }
 }
 
-fn process_engine(findings: &mut Findings, block: &ProcessBlock) {
+fn process_engine(findings: &mut Findings, block: &ProcessBlock, configurations: &[Configuration]) {
     let Some(program) = block.command.first() else { return };
     let folders = std::env::var_os("PATH").unwrap_or_default();
     let found = if program.contains('/') {
@@ -345,6 +345,12 @@ fn process_engine(findings: &mut Findings, block: &ProcessBlock) {
             format!("`{program}` is not on PATH"),
             "activate its environment, or give its path",
         );
+    }
+    let view = of_process(&block.command);
+    match check(&view, "the engine's command", &block.flags, configurations) {
+        Ok(None) => {}
+        Ok(Some(unknown)) => findings.warning("command", unknown, ""),
+        Err(error) => findings.problem("command", error.to_string(), ""),
     }
     let unknown: Vec<&String> =
         block.flags.keys().filter(|name| flags::lookup(name).is_none()).collect();

@@ -16,7 +16,8 @@ use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::command_view::{CommandView, Unreadable};
+use super::command;
+use super::command_view::CommandView;
 use super::failure::Exit;
 use super::log::EngineLog;
 use super::readiness::{Connect, Limits, NotReady, wait_until_ready};
@@ -72,9 +73,6 @@ pub enum ProcessError {
         "the command passes --api-key: name the variable that holds the key in `api-key-env` instead"
     )]
     KeyInCommand,
-    /// Host and port cannot be passed to what it starts.
-    #[error("the command cannot be seen through: {0}; write it as one `vllm serve ...`")]
-    Unreadable(Unreadable),
 }
 
 /// Starts servers as child processes.
@@ -98,9 +96,6 @@ impl ProcessEngine {
         if view.has("api-key") || spec.command.iter().any(names_key) {
             return Err(ProcessError::KeyInCommand);
         }
-        if let Some(why) = view.unreadable() {
-            return Err(ProcessError::Unreadable(why.clone()));
-        }
         Ok(Self { spec, connect })
     }
 
@@ -109,7 +104,12 @@ impl ProcessEngine {
         let mut flags = flags.clone();
         flags.insert("host".to_owned(), Value::from("127.0.0.1"));
         flags.insert("port".to_owned(), Value::from(port));
-        of_process(&self.spec.command).overlaid(&flags).words()
+        let view = of_process(&self.spec.command);
+        match view.unreadable() {
+            None => view.overlaid(&flags).words(),
+            // A script that starts something else gets them as its own arguments.
+            Some(_) => command::overlay(&self.spec.command, &flags),
+        }
     }
 
     fn start(&self, order: &LaunchOrder) -> Result<Running, LaunchFailure> {

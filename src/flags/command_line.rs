@@ -38,9 +38,8 @@ impl ArgvError {
 
 /// Understands the arguments that follow `vllm serve`.
 ///
-/// Two spellings more than vLLM takes are read, because compose files have them:
-/// a boolean followed by `true` or `false`, and a value glued to an abbreviation of
-/// several letters (`-tp2`).
+/// One spelling more than vLLM takes is read, because compose files have it:
+/// a boolean followed by `true` or `false`.
 ///
 /// # Errors
 /// The first error, in vLLM's words.
@@ -146,10 +145,13 @@ impl<'a> Reader<'a> {
         let (spelling, inline) = split_value(arg);
         let Some(found) = find(spelling, inline)? else {
             match super::glued(arg) {
-                Some((flag, text)) => {
+                // argparse glues values to options of one letter only.
+                Some((flag, text))
+                    if arg.get(1..2).is_some_and(|it| flag.aliases.contains(&it)) =>
+                {
                     self.line.flags.insert(flag.name.to_owned(), value(flag, text)?);
                 }
-                None => self.unknown.push(dashed(arg)),
+                _ => self.unknown.push(dashed(arg)),
             }
             return Ok(());
         };

@@ -175,7 +175,22 @@ fn a_guarded_script_is_planned_by_its_changed_lines() {
     let (code, printed) = place.run(&["plan", "grid.yaml"]);
     assert_eq!(code, Some(0), "{printed}");
     let (_, changes) = printed.split_once("\nchanges to").expect("the changes");
-    insta::assert_snapshot!(changes, @r"");
+    insta::assert_snapshot!(changes, @r"
+     the command of the service `llm`
+      seqs32-prefixdefault
+        none: unchanged
+      seqs32-prefix
+          13 -   --max-model-len 131072
+          13 +   --max-model-len 131072 --enable-prefix-caching
+      seqs64-prefixdefault
+          11 -   --max-num-seqs 32 \
+          11 +   --max-num-seqs 64 \
+      seqs64-prefix
+          11 -   --max-num-seqs 32 \
+          11 +   --max-num-seqs 64 \
+          13 -   --max-model-len 131072
+          13 +   --max-model-len 131072 --enable-prefix-caching
+    ");
     assert!(!printed.contains("sk-1") && !printed.contains("fantôme"), "{printed}");
 }
 

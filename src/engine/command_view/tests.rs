@@ -212,6 +212,10 @@ fn what_cannot_be_seen_through_is_named_with_its_line() {
             "line 2 of the script takes flags out of `$EXTRA_ARGS`, which only the container can expand",
         ),
         (
+            "exec vllm serve m --api-key k $EXTRA",
+            "line 1 of the script takes flags out of `$EXTRA`, which only the container can expand",
+        ),
+        (
             "f() { vllm serve m \"$@\"; }\nf --seed 1",
             "line 1 of the script takes flags out of `$@`, which only the container can expand",
         ),
@@ -243,6 +247,8 @@ fn values_out_of_variables_are_no_flags_out_of_variables() {
         r#"vllm serve "$MODEL" --max-num-seqs $N --port=$PORT --served-model-name $A $B"#,
         "vllm serve $MODEL --max-num-seqs \"$N\"",
         "vllm serve --model $MODEL --seed 1 # $EXTRA_ARGS",
+        "vllm serve m --api-key $KEY",
+        "vllm serve m --api-key $KEY \"$OLD_KEY\" --seed 1",
     ] {
         assert_eq!(script(text).unreadable(), None, "{text}");
     }

@@ -187,7 +187,7 @@ fn quoted(words: &[String]) -> String {
 }
 
 /// Whether a command that is no known wrapper may start vLLM: it names it, or is
-/// the last resort of a script (`exec /launch.sh`).
+/// what a script becomes (`exec PROGRAM`).
 fn may_start(words: &[Word]) -> bool {
     let is = |word: &Word, name: &str| word.value.as_deref() == Some(name);
     is(&words[0], "exec") || words.iter().any(|word| word.prefix.contains("vllm"))
