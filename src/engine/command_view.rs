@@ -109,12 +109,10 @@ impl CommandView {
     /// it is known not to.
     pub fn of_vector(words: &[String]) -> Self {
         let view = Self::new(None, Some(words.to_vec()), Some(ImageCommand::default()));
-        match view.form {
-            Form::Unreadable(Unreadable::Start(Obstacle::Launcher(_))) => {
-                Self { form: Form::Words(0), ..view }
-            }
-            _ => view,
+        if let Form::Unreadable(Unreadable::Start(Obstacle::Launcher(_))) = view.form {
+            return Self { form: Form::Words(0), ..view };
         }
+        view
     }
 
     fn read_form(&self) -> Form {
@@ -231,16 +229,14 @@ impl CommandView {
 
     /// The model and the flags; none where they cannot be read.
     pub fn read(&self) -> (Option<String>, Flags) {
-        match self.form {
-            Form::Unreadable(_) => (None, Flags::new()),
-            _ => {
-                let (model, own) = command::read(&self.arguments());
-                let mut flags = self.config.clone();
-                flags.retain(|name, _| !flags::is_owned(name) && !flags::is_secret(name));
-                flags.extend(own);
-                (model.or_else(|| self.of_config("model")), flags)
-            }
+        if self.unreadable().is_some() {
+            return (None, Flags::new());
         }
+        let (model, own) = command::read(&self.arguments());
+        let mut flags = self.config.clone();
+        flags.retain(|name, _| !flags::is_owned(name) && !flags::is_secret(name));
+        flags.extend(own);
+        (model.or_else(|| self.of_config("model")), flags)
     }
 
     /// The value of a flag as text, where it is known.
@@ -293,6 +289,7 @@ impl CommandView {
 
     /// The same with `flags` in the place of those that it has, and others appended.
     /// What cannot be read is not changed.
+    #[must_use]
     pub fn overlaid(&self, flags: &Flags) -> Self {
         if flags.is_empty() {
             return self.clone();
@@ -350,6 +347,7 @@ impl CommandView {
     }
 
     /// The command for a configuration.
+    #[must_use]
     pub fn configured(&self, configuration: &Configuration) -> Self {
         self.overlaid(&self.flags_of(configuration))
     }

@@ -365,8 +365,8 @@ fn a_plan_shows_what_changes_in_the_service_s_command() {
 fn flags_in_a_script_are_varied_at_their_places() {
     let site = Site::new("");
     let compose = site.folder.path().join("compose.yaml");
-    let text = read(&compose);
-    let (head, rest) = text.split_once("    command:").unwrap();
+    let before = read(&compose);
+    let (head, rest) = before.split_once("    command:").unwrap();
     let (_, rest) = rest.split_once('\n').unwrap();
     let script = "    entrypoint: [/bin/sh, -c]\n    command:\n      - |\n        set -e\n        \
                   # Attend que le d\u{e9}p\u{f4}t soit mont\u{e9} (\u{ab} fant\u{f4}me \u{bb})\n        \
@@ -376,10 +376,8 @@ fn flags_in_a_script_are_varied_at_their_places() {
                   --no-enable-prefix-caching --sim-speed 20 --port 9000 2>&1\n";
     std::fs::write(&compose, format!("{head}{script}{rest}")).unwrap();
     let planned = site.command(&["plan", "grid.yaml"]).output().unwrap();
-    assert!(
-        text_of_plan(&planned).contains("--enable-prefix-caching --sim-speed 20"),
-        "{planned:?}"
-    );
+    let planned = text(&planned);
+    assert!(planned.contains("--enable-prefix-caching --sim-speed 20"), "{planned}");
     let (code, printed) = code(site.sweep());
     assert_eq!(code, Some(0), "{printed}");
     site.assert_as_found();
@@ -391,11 +389,6 @@ fn flags_in_a_script_are_varied_at_their_places() {
         assert!(ready.iter().any(|line| line.contains(&shown)), "{value}: {ready:?}");
     }
     assert!(ready.iter().all(|line| !line.contains("overridden")), "{ready:?}");
-}
-
-fn text_of_plan(output: &Output) -> String {
-    assert!(output.status.success(), "{}", text(output));
-    text(output)
 }
 
 /// Next to the server of each candidate a shell holds 64 MiB and computes.

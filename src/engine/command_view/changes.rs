@@ -4,7 +4,7 @@
 use super::CommandView;
 use crate::configuration::{Configuration, Flags};
 use crate::engine::command::{Change, diff, redacted, secret_words};
-use crate::engine::shell::{Script, Word};
+use crate::engine::shell::Script;
 use crate::flags;
 
 /// A changed line of a script.
@@ -43,19 +43,19 @@ pub fn changes(view: &CommandView, own: &Flags, configuration: &Configuration) -
 /// The script without the values of its secret flags and variables.
 fn masked(script: &Script) -> String {
     let mut text = script.source().to_owned();
-    let is_nested = script
-        .arguments()
-        .iter()
-        .any(|word| !text[..].get(word.span.clone()).is_some_and(|it| it == word.raw));
-    if !is_nested {
-        let secret = secret_words(script.arguments());
-        let words: Vec<(&Word, _)> = script.arguments().iter().zip(secret).collect();
-        for (word, secret) in words.into_iter().rev() {
-            if word.positional.is_none() {
-                let shown = secret.of(&word.raw);
-                if shown != word.raw {
-                    text.replace_range(word.span.clone(), &shown);
-                }
+    let secret = secret_words(script.arguments());
+    for (word, secret) in script.arguments().iter().zip(secret).rev() {
+        let shown = secret.of(&word.raw);
+        if shown == word.raw || word.positional.is_some() {
+            continue;
+        }
+        if text.get(word.span.clone()) == Some(word.raw.as_str()) {
+            text.replace_range(word.span.clone(), &shown);
+        } else {
+            // It is a word of a script inside the script.
+            let hidden = word.known().split_once('=').map_or(word.known(), |(_, value)| value);
+            if !hidden.is_empty() {
+                text = text.replace(hidden, "***");
             }
         }
     }

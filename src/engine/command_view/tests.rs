@@ -15,8 +15,8 @@ fn script(text: &str) -> CommandView {
     CommandView::new(Some(words("/bin/sh -c")), Some(vec![text.to_owned()]), None)
 }
 
-fn image(entrypoint: &str, command: &str) -> Option<ImageCommand> {
-    Some(ImageCommand { entrypoint: words(entrypoint), command: words(command) })
+fn image(entrypoint: &str, command: &str) -> ImageCommand {
+    ImageCommand { entrypoint: words(entrypoint), command: words(command) }
 }
 
 fn flags(view: &CommandView) -> Value {
@@ -122,6 +122,10 @@ fn a_long_line_is_shown_around_its_change() {
         .collect();
     assert!(texts[0].starts_with("... ") && texts[0].ends_with("--seed 1"), "{texts:?}");
     assert!(texts[1].ends_with("--seed 2") && texts[1].len() < 60, "{texts:?}");
+    let nested = script("bash -ec 'exec vllm serve m --api-key sk-1 --seed 1'");
+    let shown = changes(&nested, &Flags::new(), &configuration(&json!({"seed": 2})));
+    let shown = format!("{shown:?}");
+    assert!(shown.contains("--seed 2") && !shown.contains("sk-1"), "{shown}");
     let text = "VLLM_API_KEY='sk 1' vllm serve m --hf-token=t --seed 1";
     let shown = changes(&script(text), &Flags::new(), &configuration(&json!({"seed": 2})));
     assert!(
@@ -156,7 +160,7 @@ fn entry_point_and_command_are_one_vector_with_the_image_s_own() {
     assert_eq!(changed.entrypoint(), Some(words("vllm serve m --seed 2").as_slice()));
     assert_eq!(changed.command(), Some(words("--port 9000 --x 1").as_slice()));
     // The image's command counts where the service has neither.
-    let view = CommandView::new(None, None, image("vllm serve", "m --seed 1"));
+    let view = CommandView::new(None, None, Some(image("vllm serve", "m --seed 1")));
     assert_eq!(view.read().0.as_deref(), Some("m"));
     let changed = view.overlaid(&set(&json!({"seed": 2})));
     assert_eq!(
@@ -164,11 +168,15 @@ fn entry_point_and_command_are_one_vector_with_the_image_s_own() {
         (None, Some(words("m --seed 2").as_slice()))
     );
     // A service's entry point takes it away.
-    let view =
-        CommandView::new(Some(words("vllm serve n")), None, image("vllm serve", "m --seed 1"));
+    let view = CommandView::new(
+        Some(words("vllm serve n")),
+        None,
+        Some(image("vllm serve", "m --seed 1")),
+    );
     assert_eq!((view.read().0.as_deref(), flags(&view)), (Some("n"), json!({})));
     // An image that runs a script by itself.
-    let view = CommandView::new(None, None, image("/bin/sh -c 'exec vllm serve m --seed 1'", ""));
+    let view =
+        CommandView::new(None, None, Some(image("/bin/sh -c 'exec vllm serve m --seed 1'", "")));
     let changed = view.overlaid(&set(&json!({"seed": 2})));
     assert_eq!(
         changed.entrypoint(),
