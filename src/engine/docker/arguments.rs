@@ -1,7 +1,8 @@
 //! What the server's process in a container was started with, read from `/proc` by one
-//! command in the container. Images without a shell are asked by `cat`, then by the
-//! daemon's `top`, which joins the words. Which process is the server is decided in
-//! `engine::server_process`.
+//! command in the container. For an image without a shell or `cat` the daemon's `top`
+//! names the processes: this machine's `/proc` has their arguments where it is the
+//! daemon's host, else only the text of `top` is left, which joins the words. Which
+//! process is the server is decided in `engine::server_process`.
 
 use std::time::Duration;
 
@@ -66,8 +67,26 @@ pub(super) async fn read(
         }
     }
     let reason = by_shell.err().unwrap_or_else(|| "the image has no `cat`".to_owned());
-    let shown = top(docker, id).await.ok().and_then(|processes| joined_reading(&processes));
-    shown.unwrap_or(ProcessReading::Unreadable(reason))
+    let shown = top(docker, id).await.unwrap_or_default();
+    let on_host: Vec<Process> =
+        shown.iter().filter_map(|(pid, text)| of_host(pid, text, variables)).collect();
+    if let whole @ ProcessReading::Whole(_) = reading(&on_host, port) {
+        return whole;
+    }
+    let texts: Vec<String> = shown.into_iter().map(|(_, text)| text).collect();
+    joined_reading(&texts).unwrap_or(ProcessReading::Unreadable(reason))
+}
+
+/// The process of this number on this machine, where it is the one that `top` shows: the
+/// daemon may be on another machine.
+fn of_host(pid: &str, text: &str, variables: &[String]) -> Option<Process> {
+    let pid: u32 = pid.trim().parse().ok()?;
+    let read = |name: &str| std::fs::read(format!("/proc/{pid}/{name}")).ok();
+    let cmdline = read("cmdline")?;
+    let environ = if variables.is_empty() { None } else { read("environ") };
+    let process = Process::of_bytes(&cmdline, environ.as_deref(), variables);
+    let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    (words(&process.arguments.join(" ")) == words(text)).then_some(process)
 }
 
 /// A text that no argument of another process has.
@@ -139,12 +158,16 @@ async fn output(
     Ok((printed, code))
 }
 
-/// The arguments of each process, its words joined.
-async fn top(docker: &Docker, id: &str) -> Result<Vec<String>, Error> {
+/// Number on the daemon's host and arguments of each process, the words joined.
+async fn top(docker: &Docker, id: &str) -> Result<Vec<(String, String)>, Error> {
     let options = TopOptionsBuilder::new().ps_args("-eo pid,args").build();
     let shown = docker.top_processes(id, Some(options)).await?;
     let lines = shown.processes.unwrap_or_default();
-    Ok(lines.into_iter().filter_map(|line| line.into_iter().next_back()).collect())
+    let pairs = lines.into_iter().filter_map(|line| match line.as_slice() {
+        [pid, text] => Some((pid.clone(), text.clone())),
+        _ => None,
+    });
+    Ok(pairs.collect())
 }
 
 #[cfg(test)]
@@ -165,6 +188,16 @@ mod tests {
         assert_eq!((of(0), of(1), of(2)), (Some(1), None, None), "the last is not readable");
         assert!(parse(b"#pvllm\0serve\0", b"#", &variables).is_none(), "cut short");
         assert!(parse(b"", b"#", &variables).is_none());
+    }
+
+    #[test]
+    fn a_process_of_this_machine_is_taken_only_where_it_is_the_one_that_top_shows() {
+        let pid = std::process::id().to_string();
+        let own: Vec<String> = std::env::args().collect();
+        let read = of_host(&pid, &own.join("  "), &[]).expect("it is this test");
+        assert_eq!(read.arguments, own);
+        assert!(of_host(&pid, "vllm serve m", &[]).is_none());
+        assert!(of_host("0", "vllm serve m", &[]).is_none());
     }
 
     /// The script in a real shell, on the processes of this machine.

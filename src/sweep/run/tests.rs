@@ -65,6 +65,11 @@ impl Setup {
         self
     }
 
+    fn proves(mut self, proofs: impl Fn(&Order) -> Proof + Send + Sync + 'static) -> Self {
+        self.measure.proofs = Box::new(proofs);
+        self
+    }
+
     fn places(mut self, places: usize) -> Self {
         self.engine.places = places;
         self
