@@ -21,8 +21,8 @@ impl Process {
     /// `/proc/PID/environ`. Of the environment only `variables` are kept.
     pub(super) fn of_bytes(cmdline: &[u8], environ: Option<&[u8]>, variables: &[String]) -> Self {
         let mut arguments = texts(cmdline);
-        // Each argument ends with a NUL.
-        if cmdline.ends_with(b"\0") {
+        // Each argument ends with a NUL; a thread of the kernel has none.
+        if cmdline.is_empty() || cmdline.ends_with(b"\0") {
             arguments.pop();
         }
         let environment = environ.map(|environ| {
