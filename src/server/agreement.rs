@@ -39,7 +39,7 @@ fn values(requested: &Value, shown: &Value, printed: bool) -> Option<bool> {
     if canonical(requested) == canonical(shown) {
         return Some(true);
     }
-    if expands(requested) || printed && (shown.is_null() || is_printed_class(shown)) {
+    if expands(requested) || printed && (shown.is_null() || is_paraphrase(shown)) {
         return None;
     }
     match (requested, shown) {
@@ -112,9 +112,12 @@ fn expands(value: &Value) -> bool {
     value.as_str().is_some_and(|text| text.contains(['$', '`']))
 }
 
-/// What Python prints of an object: `<Mode.NONE: 0>`, `Config(level=3)`.
-fn is_printed_class(value: &Value) -> bool {
-    value.as_str().is_some_and(|text| text.starts_with('<') || text.ends_with(')'))
+/// Text that is not the value itself: what Python prints of an object (`<Mode.NONE: 0>`,
+/// `Config(level=3)`), a masked value, a text with escapes.
+fn is_paraphrase(value: &Value) -> bool {
+    value.as_str().is_some_and(|text| {
+        text.starts_with('<') || text.ends_with(')') || text == "***" || text.contains('\\')
+    })
 }
 
 fn scalars(requested: &Value, shown: &Value) -> bool {
@@ -212,6 +215,8 @@ mod tests {
             (json!(3), json!("3"), Some(true)),
             (json!(true), json!(false), Some(false)),
             (json!("x"), Value::Null, None),
+            (json!("a\nb"), json!("a\\nb"), None),
+            (json!("key"), json!("***"), None),
         ];
         for (requested, shown, expected) in cases {
             assert_eq!(echoed(&requested, &shown), expected, "{requested} {shown}");

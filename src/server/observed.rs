@@ -145,7 +145,9 @@ fn last<'a>(log: &'a str, mark: &str) -> Option<&'a str> {
 /// The arguments that vLLM printed back, those at their default left out; `None` where the
 /// log has none. Secrets are left out.
 pub(super) fn echoed(log: &str) -> Option<Flags> {
-    let arguments = python::dict(last(log, "non-default args: ")?);
+    let printed = last(log, "non-default args: ")?;
+    // A line that was cut shows nothing.
+    let arguments = python::dict(&printed[..=printed.rfind('}')?]);
     let named =
         arguments.into_iter().map(|(key, value)| (crate::flags::canonical_name(&key), value));
     Some(named.filter(|(name, _)| !crate::flags::is_secret(name)).collect())

@@ -103,6 +103,16 @@ fn an_echo_that_contradicts_fails_even_where_no_process_can_be_read() {
 }
 
 #[test]
+fn an_echo_is_read_to_its_last_bracket_and_a_cut_one_not_at_all() {
+    let configuration = configuration(&json!({}), &json!({"max-num-seqs": 32}));
+    let coloured = "\u{1b}[36m(APIServer pid=1)\u{1b}[0m non-default args: {'seed': 1, \
+                    'max_num_seqs': 32}\u{1b}[0m\n";
+    assert_eq!(proven(&configuration, coloured, &ProcessReading::None).failure(), None);
+    let cut = "non-default args: {'seed': 1, 'max_num_seqs': 3";
+    assert_eq!(proven(&configuration, cut, &ProcessReading::None).failure(), None);
+}
+
+#[test]
 fn an_echo_is_enough_where_the_argument_came_out_of_a_file() {
     let configuration = configuration(&json!({}), &json!({"max-num-seqs": 32}));
     let log = "non-default args: {'config': 'c.yaml', 'max_num_seqs': 32}\n";

@@ -184,7 +184,7 @@ mod tests {
             arguments,
             [&["vllm", "serve", "m"][..], &["sh", "-c", "x"], &["python", "vllm"]]
         );
-        let of = |at: usize| read[at].environment.as_ref().map(|it| it.len());
+        let of = |at: usize| read[at].environment.as_ref().map(std::collections::BTreeMap::len);
         assert_eq!((of(0), of(1), of(2)), (Some(1), None, None), "the last is not readable");
         assert!(parse(b"#pvllm\0serve\0", b"#", &variables).is_none(), "cut short");
         assert!(parse(b"", b"#", &variables).is_none());
