@@ -238,6 +238,9 @@ fn hint(class: FailureClass) -> &'static str {
             "something else holds GPU memory: free it, or lower gpu-memory-utilization"
         }
         FailureClass::BadFlag => "this version of vLLM does not accept the flag or its value",
+        FailureClass::FlagNotApplied => {
+            "vLLM runs with other flags than were asked for: see what starts it"
+        }
         FailureClass::Credentials => {
             "the hub refused the model: set HF_TOKEN and accept the model's licence"
         }

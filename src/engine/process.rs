@@ -26,8 +26,10 @@ use super::{Engine, LaunchOrder, Launched};
 use crate::configuration::Flags;
 use crate::event::Emit;
 use crate::history::launch::{FailureClass, LaunchFacts, LaunchFailure};
+use crate::server::proof::ProcessReading;
 use crate::server::{ApiKey, Endpoint, GpuIds, ResourceProbe, Server};
 
+mod arguments;
 mod probe;
 mod table;
 
@@ -374,6 +376,10 @@ impl Launched for LaunchedProcess {
 
     fn log(&self) -> String {
         self.running.log.text()
+    }
+
+    async fn process(&self, variables: &[String]) -> ProcessReading {
+        arguments::read(self.running.group.0, self.running.port, variables).await
     }
 
     fn probe(&self) -> Option<Arc<dyn ResourceProbe>> {

@@ -32,6 +32,8 @@ pub enum FailureClass {
     MemoryNotFree,
     /// A flag or its value is not accepted.
     BadFlag,
+    /// What the configuration asks for is not what the server's process runs with.
+    FlagNotApplied,
     /// The hub refused the model.
     Credentials,
     /// No GPU is visible to the engine.
@@ -65,6 +67,7 @@ impl FailureClass {
             Self::OutOfMemory => "out_of_memory",
             Self::MemoryNotFree => "memory_not_free",
             Self::BadFlag => "bad_flag",
+            Self::FlagNotApplied => "flag_not_applied",
             Self::Credentials => "credentials",
             Self::NoGpu => "no_gpu",
             Self::CompileCache => "compile_cache",
@@ -81,7 +84,14 @@ impl FailureClass {
 
     /// Whether the same configuration would fail again in the same way.
     pub fn is_deterministic(self) -> bool {
-        matches!(self, Self::KvCacheTooSmall | Self::OutOfMemory | Self::BadFlag | Self::HostMemory)
+        matches!(
+            self,
+            Self::KvCacheTooSmall
+                | Self::OutOfMemory
+                | Self::BadFlag
+                | Self::FlagNotApplied
+                | Self::HostMemory
+        )
     }
 }
 

@@ -26,6 +26,7 @@ use crate::history::launch::{FailureClass, LaunchFacts, LaunchFailure};
 use crate::server::effective::Inspected;
 use crate::server::{ApiKey, Endpoint, GpuIds, Server};
 
+mod arguments;
 mod block;
 mod body;
 pub mod caches;
