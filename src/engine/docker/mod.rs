@@ -429,7 +429,8 @@ impl DockerEngine {
 }
 
 fn refused(what: &str, error: &Error) -> DockerError {
-    DockerError::Refused { what: what.to_owned(), message: error.to_string() }
+    let message = crate::clean::plain(&error.to_string()).into_owned();
+    DockerError::Refused { what: what.to_owned(), message }
 }
 
 /// The key that the service itself asks for.

@@ -341,6 +341,24 @@ async fn three_failures_in_a_row_stop_the_sweep_and_the_journal_says_why() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn unknown_failures_of_others_do_not_end_a_sweep_whose_baseline_serves() {
+    let fails = |order: &LaunchOrder, _| {
+        (order.configuration.name != "c0").then_some(FailureClass::Unknown)
+    };
+    let ran = Setup::new(6, 1).boots(fails).run().await;
+    assert_eq!(ran.ending(), Ending::Complete);
+    assert_eq!(ran.record.launches.len(), 6);
+    let notices = ran.seen.lock().expect("no panic");
+    let said = notices.iter().filter(|event| match event {
+        Event::Notice(Notice { kind: NoticeKind::Warning(text), .. }) => {
+            text.contains("the sweep continues")
+        }
+        _ => false,
+    });
+    assert_eq!(said.count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_stop_ends_the_repeat_and_the_server_and_a_resume_measures_nothing_twice() {
     let setup = Setup::new(2, 1);
     let (cancel, seen) = (setup.cancel.clone(), Arc::clone(&setup.seen));
