@@ -2,23 +2,22 @@
 //! How it ended is asked of the daemon, exited containers included.
 
 use std::fs::File;
-use std::io::Write as _;
 use std::time::Duration;
 
 use bollard::Docker;
 use bollard::errors::Error;
 use bollard::models::{ContainerCreateBody, ContainerInspectResponse, NetworkConnectRequest};
 use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, InspectContainerOptions, LogsOptionsBuilder,
-    RemoveContainerOptionsBuilder, StartContainerOptions, StopContainerOptionsBuilder,
-    WaitContainerOptionsBuilder,
+    CreateContainerOptionsBuilder, InspectContainerOptions, RemoveContainerOptionsBuilder,
+    StartContainerOptions, StopContainerOptionsBuilder, WaitContainerOptionsBuilder,
 };
 use futures_util::StreamExt as _;
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::daemon::status;
+use super::follow::LogCopy;
 use crate::engine::failure::{Exit, classify};
+use crate::event::Emit;
 use crate::history::launch::{FailureClass, LaunchFailure};
 
 /// Longest that a name stays taken by a container that is being removed.
@@ -55,7 +54,7 @@ pub(super) struct Container {
     id: String,
     name: String,
     removed: bool,
-    log: Option<JoinHandle<()>>,
+    log: Option<LogCopy>,
 }
 
 pub(super) fn failure(class: FailureClass, what: &str, error: &Error) -> LaunchFailure {
@@ -120,12 +119,12 @@ impl Container {
     }
 
     /// Starts it, and writes its log to `file` from the first line on.
-    pub(super) async fn start(&mut self, file: File) -> Result<(), LaunchFailure> {
+    pub(super) async fn start(&mut self, file: File, emit: &Emit) -> Result<(), LaunchFailure> {
         self.docker
             .start_container(&self.id, None::<StartContainerOptions>)
             .await
             .map_err(|error| refused("the container cannot be started", &error))?;
-        self.log = Some(tokio::spawn(write_log(self.docker.clone(), self.id.clone(), file)));
+        self.log = Some(LogCopy::start(&self.docker, &self.id, file, emit));
         Ok(())
     }
 
@@ -166,13 +165,10 @@ impl Container {
         }
     }
 
-    /// Waits until the log is written to its end; the daemon ends the stream with the container.
+    /// Waits until the log of a container that ended is written to its end.
     pub(super) async fn finish_log(&mut self) {
-        if let Some(task) = self.log.take() {
-            let abort = task.abort_handle();
-            if timeout(Duration::from_secs(5), task).await.is_err() {
-                abort.abort();
-            }
+        if let Some(log) = self.log.take() {
+            log.finish().await;
         }
     }
 
@@ -258,15 +254,4 @@ pub(super) fn state_of(seen: &ContainerInspectResponse) -> State {
         code: state.exit_code.and_then(|code| i32::try_from(code).ok()),
         oom_killed: state.oom_killed == Some(true),
     })
-}
-
-async fn write_log(docker: Docker, id: String, mut file: File) {
-    let options = LogsOptionsBuilder::new().follow(true).stdout(true).stderr(true).build();
-    let mut lines = docker.logs(&id, Some(options));
-    while let Some(Ok(line)) = lines.next().await {
-        if let Err(error) = file.write_all(&line.into_bytes()) {
-            tracing::warn!(%error, "engine.log is not written");
-            return;
-        }
-    }
 }

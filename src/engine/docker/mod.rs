@@ -31,6 +31,7 @@ pub mod caches;
 pub mod cleanup;
 mod container;
 pub mod daemon;
+mod follow;
 pub mod gate;
 mod image;
 mod launched;
@@ -186,7 +187,8 @@ impl DockerEngine {
             environment.insert("VLLM_SERVER_DEV_MODE".to_owned(), "1".to_owned());
         }
         let of_service = &self.spec.service.environment;
-        if self.offline().applies_to(&order.configuration)
+        let (model, _) = super::command::read(command);
+        if self.offline().applies_to(&order.configuration, model.as_deref())
             && !of_service.contains_key(offline::VARIABLE)
         {
             environment.insert(offline::VARIABLE.to_owned(), "1".to_owned());
@@ -238,9 +240,12 @@ impl DockerEngine {
         let command = self.command(&order.configuration);
         let port = flag_value(&command, "port").and_then(|port| port.parse().ok()).unwrap_or(8000);
         let networks = self.networks().await?;
+        let environment = self.environment(order, &command);
+        let is_offline = environment.contains_key(offline::VARIABLE)
+            && !order.configuration.environment.contains_key(offline::VARIABLE);
         let addition = Addition {
             image_id: &self.image.id,
-            environment: self.environment(order, &command),
+            environment,
             labels: labels(order),
             mounts: self.cache_mounts(emit).await,
             gpus: self.spec.gpus,
@@ -254,8 +259,8 @@ impl DockerEngine {
         let name = container_name(order);
         let container =
             Container::create(&self.docker, &name, body(&self.spec.service, &addition)).await?;
-        let mut started = Started { container, log, at: Instant::now(), port };
-        match started.start(networks.get(1..).unwrap_or_default(), file).await {
+        let mut started = Started { container, log, at: Instant::now(), port, is_offline };
+        match started.start(networks.get(1..).unwrap_or_default(), file, emit).await {
             Ok(()) => Ok(started),
             Err(failure) => {
                 started.container.stop_and_remove(0).await?;
@@ -275,6 +280,8 @@ struct Started {
     log: EngineLog,
     at: Instant,
     port: u16,
+    /// Whether we keep it from asking the hub.
+    is_offline: bool,
 }
 
 impl Started {
@@ -282,12 +289,13 @@ impl Started {
         &mut self,
         further_networks: &[String],
         file: std::fs::File,
+        emit: &Emit,
     ) -> Result<(), LaunchFailure> {
         for network in further_networks {
             self.container.join_network(network).await?;
         }
         self.at = Instant::now();
-        self.container.start(file).await
+        self.container.start(file, emit).await
     }
 }
 
@@ -341,6 +349,9 @@ impl Engine for DockerEngine {
                     secrets,
                     gpus: self.gpus(),
                 }));
+            }
+            Err(failure) if started.is_offline => {
+                self.offline().blamed(failure, &started.log.text())
             }
             Err(failure) => failure,
         };
