@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::daemon::status;
 use super::follow::LogCopy;
+use super::state::{State, state};
 use crate::engine::failure::{Exit, classify};
 use crate::event::Emit;
 use crate::history::launch::{FailureClass, LaunchFailure};
@@ -26,27 +27,6 @@ const NAME_TIMEOUT: Duration = Duration::from_secs(15);
 const REMOVAL_TIMEOUT: Duration = Duration::from_secs(90);
 /// How often the daemon is asked whether the container is paused.
 const PAUSE_CHECK_INTERVAL: Duration = Duration::from_secs(5);
-
-/// What the daemon says of a container.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum State {
-    Running(Identity),
-    /// Somebody paused it.
-    Paused,
-    Ended(Exit),
-    /// No such container: somebody removed it.
-    Removed,
-    /// The daemon does not answer.
-    DaemonUnreachable(String),
-}
-
-/// What stays the same as long as nobody touches a container.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Identity {
-    pub started_at: String,
-    pub restart_count: i64,
-    pub image_id: String,
-}
 
 /// A container that we created. Dropped while it exists, it is removed.
 pub(super) struct Container {
@@ -204,15 +184,6 @@ impl Drop for Container {
     }
 }
 
-/// How the container of this id is now.
-pub(super) async fn state(docker: &Docker, id: &str) -> State {
-    match docker.inspect_container(id, None::<InspectContainerOptions>).await {
-        Ok(seen) => state_of(&seen),
-        Err(error) if status(&error) == Some(404) => State::Removed,
-        Err(error) => State::DaemonUnreachable(error.to_string()),
-    }
-}
-
 /// Kills and removes a container by id, with its anonymous volumes, and waits until it is removed.
 pub(super) async fn remove(docker: &Docker, id: &str) -> Result<(), Error> {
     let started = Instant::now();
@@ -236,22 +207,4 @@ pub(super) async fn remove(docker: &Docker, id: &str) -> Result<(), Error> {
         }
         sleep(Duration::from_millis(50)).await;
     }
-}
-
-pub(super) fn state_of(seen: &ContainerInspectResponse) -> State {
-    let Some(state) = &seen.state else { return State::Removed };
-    if state.paused == Some(true) {
-        return State::Paused;
-    }
-    if state.running == Some(true) {
-        return State::Running(Identity {
-            started_at: state.started_at.clone().unwrap_or_default(),
-            restart_count: seen.restart_count.unwrap_or_default(),
-            image_id: seen.image.clone().unwrap_or_default(),
-        });
-    }
-    State::Ended(Exit {
-        code: state.exit_code.and_then(|code| i32::try_from(code).ok()),
-        oom_killed: state.oom_killed == Some(true),
-    })
 }

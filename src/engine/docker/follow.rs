@@ -20,7 +20,7 @@ use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::container::{State, state};
+use super::state::{State, state};
 use crate::engine::log::LogWriter;
 use crate::event::Emit;
 

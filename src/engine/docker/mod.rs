@@ -38,17 +38,19 @@ mod launched;
 mod naming;
 mod offline;
 pub mod production;
+mod state;
 mod stats;
 
 pub use block::{of_block, production_of, source_of};
 use body::{Addition, body};
-use container::{Container, Identity, State};
+use container::Container;
 use gate::Gate;
 pub use image::{ImageIdentity, identity};
 use launched::{LaunchedContainer, not_running};
 pub use naming::label;
 use naming::{container_name, labels};
 use offline::Offline;
+use state::{Identity, State};
 
 /// What is launched, and how.
 #[derive(Clone, Debug)]

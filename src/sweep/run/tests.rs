@@ -17,6 +17,7 @@ use crate::history::journal;
 use crate::history::launch::{FailureClass, LaunchFailure};
 use crate::strategy::{InFlight, Observation, Strategy, TrialOutcome};
 
+mod breaker;
 mod strategy;
 
 /// What a launch of one warm-up and two kept repeats takes.
@@ -331,33 +332,6 @@ async fn a_server_lost_in_mid_measurement_costs_one_more_launch_for_the_rest() {
     assert_eq!(ran.outcomes(), [(0, "measured"), (0, "measured")]);
     let again: Vec<String> = ran.actions.take().split_off(5);
     assert_eq!(again, ["boot 2 c0", "repeat 2.0", "repeat 2.1", "stop 2"]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn three_failures_in_a_row_stop_the_sweep_and_the_journal_says_why() {
-    let ran = Setup::new(5, 1).boots(|_, _| Some(FailureClass::Timeout)).run().await;
-    let error = ran.ending.as_ref().expect_err("nothing works").to_string();
-    assert!(error.starts_with("3 launches in a row failed"), "{error}");
-    assert_eq!(ran.record.launches.len(), 3);
-    assert_eq!(*ran.entries().last().expect("an end"), format!("session ended: {error}"));
-}
-
-#[tokio::test(start_paused = true)]
-async fn unknown_failures_of_others_do_not_end_a_sweep_whose_baseline_serves() {
-    let fails = |order: &LaunchOrder, _| {
-        (order.configuration.name != "c0").then_some(FailureClass::Unknown)
-    };
-    let ran = Setup::new(6, 1).boots(fails).run().await;
-    assert_eq!(ran.ending(), Ending::Complete);
-    assert_eq!(ran.record.launches.len(), 6);
-    let notices = ran.seen.lock().expect("no panic");
-    let said = notices.iter().filter(|event| match event {
-        Event::Notice(Notice { kind: NoticeKind::Warning(text), .. }) => {
-            text.contains("the sweep continues")
-        }
-        _ => false,
-    });
-    assert_eq!(said.count(), 1);
 }
 
 #[tokio::test(start_paused = true)]
