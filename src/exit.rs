@@ -111,7 +111,8 @@ fn exit_of_history(error: &HistoryError) -> Exit {
 
 /// Prints to standard output. A closed pipe ends the command quietly.
 pub(crate) fn print(text: &str) -> Result<(), CommandError> {
-    print_with(|out| out.write_all(text.as_bytes()))
+    // Names and messages come from outside; what we print ourselves has no escapes.
+    print_with(|out| out.write_all(clean::lines(text).as_bytes()))
 }
 
 /// Prints what `write` writes, in pieces of 64 KiB.

@@ -24,7 +24,9 @@ pub fn boots_again(failure: &LaunchFailure) -> bool {
             | FailureClass::Killed
             | FailureClass::Environment
     );
-    by_class && failure.missing_path.is_none() && !failure.cancelled
+    // A hub may answer next time; a folder does not appear by itself.
+    let may_pass = !failure.missing_path.as_deref().is_some_and(is_local);
+    by_class && may_pass && !failure.cancelled
 }
 
 /// Whether the last launch of a trial left repeats that one more launch is to
@@ -126,8 +128,10 @@ impl Breaker {
             *self = Self::default();
             return Ok(None);
         }
+        // A model of the hub that served before is missing only for a while.
+        let has_served = record.launches.iter().any(|launch| launch.facts.is_some());
         let hopeless = matches!(failure.class, FailureClass::Credentials | FailureClass::NoGpu)
-            || missing.is_some();
+            || missing.is_some_and(|path| is_local(path) || !has_served);
         self.failures.push(failure);
         let Some(last) = self.failures.last() else { return Ok(None) };
         if !hopeless && self.failures.len() < IN_A_ROW {
@@ -153,6 +157,11 @@ impl Breaker {
             environment: hopeless,
         })
     }
+}
+
+/// Whether a model is a path, and not a name on the hub.
+fn is_local(path: &str) -> bool {
+    path.starts_with(['/', '.', '~'])
 }
 
 /// Whether a configuration varies something that names this path.

@@ -36,6 +36,7 @@ fn a_boot_is_tried_again_only_where_it_can_end_otherwise() {
         assert!(!boots_again(&failure(class)), "{class:?}");
     }
     assert!(!boots_again(&missing("/models/m")), "it does not appear by itself");
+    assert!(boots_again(&missing("example/m")), "the hub may answer");
 }
 
 fn missing(path: &str) -> LaunchFailure {
@@ -133,9 +134,24 @@ fn without_credentials_or_a_gpu_nothing_will_work() {
 
 #[test]
 fn without_its_model_nothing_will_work() {
-    let outcome = LaunchOutcome::Failed(missing("/models/m"));
-    let stopped = Breaker::default().after(&record(Vec::new()), 1, &outcome).unwrap_err();
-    assert!(matches!(stopped, SweepError::Stopped { environment: true, .. }));
+    let served = LaunchRecord {
+        facts: Some(LaunchFacts::default()),
+        ..launch(0, "c0", LaunchOutcome::Measured)
+    };
+    for (path, before, stops) in [
+        ("/models/m", vec![], true),
+        ("/models/m", vec![served.clone()], true),
+        ("example/m", vec![], true),
+        // The hub may answer again.
+        ("example/m", vec![served], false),
+    ] {
+        let outcome = LaunchOutcome::Failed(missing(path));
+        let after = Breaker::default().after(&record(before), 1, &outcome);
+        assert_eq!(after.is_err(), stops, "{path}");
+        if let Err(stopped) = after {
+            assert!(matches!(stopped, SweepError::Stopped { environment: true, .. }));
+        }
+    }
 }
 
 #[test]

@@ -99,7 +99,7 @@ const OUT_OF_MEMORY: &str = "(APIServer pid=1) INFO 11-20 02:10:08 [utils.py:123
 #[test]
 fn a_log_that_breaks_off_is_followed_again_and_is_whole_at_the_end() {
     for stamps in [false, true] {
-        for cut in [0, 190, 300, 600] {
+        for cut in [0, 190, 600] {
             let end = End {
                 log: OUT_OF_MEMORY,
                 code: 1,
@@ -147,7 +147,8 @@ fn a_model_that_asks_the_hub_at_each_start_is_launched_with_the_hub() {
     assert_eq!(ran.code, Some(0), "{}", ran.err);
     assert_eq!(classes(&place), [""; 0], "every launch was measured");
     let offline: Vec<bool> = daemon.created().iter().map(is_offline).collect();
-    assert_eq!(offline, [false, true, false, false], "tried once, and left out from then on");
+    assert_eq!(offline[..4], [false, true, false, false], "tried once, and left out then");
+    assert!(!offline[4..].contains(&true), "{offline:?}");
     assert!(ran.err.contains("HF_HUB_OFFLINE=1, which vllm-grid had set"), "{}", ran.err);
 }
 

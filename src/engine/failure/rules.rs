@@ -229,7 +229,7 @@ pub(super) fn missing_model(lines: &[String]) -> Option<String> {
             return Some(path.to_owned());
         }
         let named = |words: &&str| lower.find(*words).map(|at| &line[at + words.len()..]);
-        let rest = MISSING_MODEL.iter().find_map(|words| named(&words))?;
+        let rest = MISSING_MODEL.iter().find_map(named)?;
         Some(unquoted(first_word(rest)))
     })
 }
