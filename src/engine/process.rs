@@ -229,6 +229,7 @@ impl Engine for ProcessEngine {
                     self.spec.grace
                 };
                 let stopped = running.stop(grace).await;
+                running.log.finish();
                 forget_process(&order.folder);
                 let secrets: Vec<&str> = secrets.iter().map(String::as_str).collect();
                 let failure =
@@ -403,6 +404,7 @@ impl Launched for LaunchedProcess {
     async fn stop(mut self: Box<Self>) -> Result<(), LaunchFailure> {
         let stopped = self.running.stop(self.grace).await;
         if stopped.is_ok() {
+            self.running.log.finish();
             forget_process(&self.folder);
         }
         stopped

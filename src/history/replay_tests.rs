@@ -163,6 +163,7 @@ fn what_was_written_is_read_again() {
         log_lines: vec!["l".to_owned()],
         exit_code: Some(137),
         estimated_max_model_len: None,
+        missing_path: None,
         cancelled: false,
     };
     let entries = [

@@ -5,8 +5,10 @@
 mod architecture;
 mod bench;
 mod commands;
+mod daemon;
 mod dataset;
 mod dialogue;
+mod failures;
 mod grid;
 mod grid_errors;
 mod grid_expansion;

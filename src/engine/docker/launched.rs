@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use super::Started;
 use super::arguments;
 use super::body::GRACE;
-use super::container::{Identity, State};
+use super::state::{Identity, State};
 use super::stats::ContainerProbe;
 use crate::engine::Launched;
 use crate::history::launch::{FailureClass, LaunchFacts, LaunchFailure};

@@ -33,23 +33,26 @@ pub mod caches;
 pub mod cleanup;
 mod container;
 pub mod daemon;
+mod follow;
 pub mod gate;
 mod image;
 mod launched;
 mod naming;
 mod offline;
 pub mod production;
+mod state;
 mod stats;
 
 pub use block::{of_block, production_of, source_of};
 use body::{Addition, body};
-use container::{Container, Identity, State};
+use container::Container;
 use gate::Gate;
 pub use image::{ImageIdentity, identity};
 use launched::{LaunchedContainer, not_running};
 pub use naming::label;
 use naming::{container_name, labels};
 use offline::Offline;
+use state::{Identity, State};
 
 /// What is launched, and how.
 #[derive(Clone, Debug)]
@@ -190,7 +193,8 @@ impl DockerEngine {
             environment.insert("VLLM_SERVER_DEV_MODE".to_owned(), "1".to_owned());
         }
         let of_service = &self.spec.service.environment;
-        if self.offline().applies_to(&order.configuration)
+        let (model, _) = super::command::read(command);
+        if self.offline().applies_to(&order.configuration, model.as_deref())
             && !of_service.contains_key(offline::VARIABLE)
         {
             environment.insert(offline::VARIABLE.to_owned(), "1".to_owned());
@@ -241,9 +245,12 @@ impl DockerEngine {
         let command = self.command(&order.configuration)?;
         let port = command.port();
         let networks = self.networks().await?;
+        let environment = self.environment(order, &command);
+        let is_offline = environment.contains_key(offline::VARIABLE)
+            && !order.configuration.environment.contains_key(offline::VARIABLE);
         let addition = Addition {
             image_id: &self.image.id,
-            environment: self.environment(order, &command),
+            environment,
             labels: labels(order),
             mounts: self.cache_mounts(emit).await,
             gpus: self.spec.gpus,
@@ -258,8 +265,8 @@ impl DockerEngine {
         let name = container_name(order);
         let container =
             Container::create(&self.docker, &name, body(&self.spec.service, &addition)).await?;
-        let mut started = Started { container, log, at: Instant::now(), port };
-        match started.start(networks.get(1..).unwrap_or_default(), file).await {
+        let mut started = Started { container, log, at: Instant::now(), port, is_offline };
+        match started.start(networks.get(1..).unwrap_or_default(), file, emit).await {
             Ok(()) => Ok(started),
             Err(failure) => {
                 started.container.stop_and_remove(0).await?;
@@ -279,6 +286,8 @@ struct Started {
     log: EngineLog,
     at: Instant,
     port: u16,
+    /// Whether we keep it from asking the hub.
+    is_offline: bool,
 }
 
 impl Started {
@@ -286,12 +295,13 @@ impl Started {
         &mut self,
         further_networks: &[String],
         file: std::fs::File,
+        emit: &Emit,
     ) -> Result<(), LaunchFailure> {
         for network in further_networks {
             self.container.join_network(network).await?;
         }
         self.at = Instant::now();
-        self.container.start(file).await
+        self.container.start(file, emit).await
     }
 }
 
@@ -339,6 +349,9 @@ impl Engine for DockerEngine {
                     secrets,
                     gpus: self.gpus(),
                 }));
+            }
+            Err(failure) if started.is_offline => {
+                self.offline().blamed(failure, &started.log.text())
             }
             Err(failure) => failure,
         };
@@ -427,7 +440,8 @@ impl DockerEngine {
 }
 
 fn refused(what: &str, error: &Error) -> DockerError {
-    DockerError::Refused { what: what.to_owned(), message: error.to_string() }
+    let message = crate::clean::plain(&error.to_string()).into_owned();
+    DockerError::Refused { what: what.to_owned(), message }
 }
 
 /// The key that the service itself asks for.

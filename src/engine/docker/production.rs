@@ -16,12 +16,11 @@ use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use super::body::GRACE;
-use super::container::state_of;
 use super::daemon::status;
+use super::state::{State, state_of};
 use crate::configuration::{canonical, hexadecimal};
 use crate::engine::command_view::CommandView;
 use crate::engine::compose::{self, ComposeSource};
-use crate::engine::docker::container::State;
 use crate::engine::failure::Exit;
 use crate::engine::production::{Production, ProductionError};
 use crate::engine::readiness::{Connect, Limits, NotReady, wait_until_ready};

@@ -53,6 +53,7 @@ async fn every_class_is_recognised_by_its_lines_and_tried_again_only_where_it_ca
         ),
         ("out_of_memory", FailureClass::OutOfMemory, 1, "CUDA out of memory", 1),
         ("memory_not_free", FailureClass::MemoryNotFree, 1, "Free memory on device", 2),
+        ("gpu_memory_changed", FailureClass::GpuMemoryChanged, 1, "Error in memory profiling", 2),
         ("bad_flag", FailureClass::BadFlag, 2, "unrecognized arguments", 1),
         ("credentials", FailureClass::Credentials, 1, "gated repo", 1),
         ("no_gpu", FailureClass::NoGpu, 1, "Failed to infer device type", 1),
