@@ -193,7 +193,7 @@ impl DockerEngine {
             environment.insert("VLLM_SERVER_DEV_MODE".to_owned(), "1".to_owned());
         }
         let of_service = &self.spec.service.environment;
-        let (model, _) = super::command::read(command);
+        let (model, _) = command.read();
         if self.offline().applies_to(&order.configuration, model.as_deref())
             && !of_service.contains_key(offline::VARIABLE)
         {
