@@ -371,9 +371,9 @@ fn flags_in_a_script_are_varied_at_their_places() {
     let script = "    entrypoint: [/bin/sh, -c]\n    command:\n      - |\n        set -e\n        \
                   # Attend que le d\u{e9}p\u{f4}t soit mont\u{e9} (\u{ab} fant\u{f4}me \u{bb})\n        \
                   i=0; while [ $$i -lt 3 ]; do i=$$((i+1)); done\n        \
-                  LIMIT=64; exec /bin/vllm-grid simulate Qwen/Qwen3-0.6B \\\n          \
+                  PORT=9000 LIMIT=64; exec /bin/vllm-grid simulate Qwen/Qwen3-0.6B \\\n          \
                   --max-model-len 4096 --max_num_seqs=\"$$LIMIT\" \\\n          \
-                  --no-enable-prefix-caching --sim-speed 20 --port 9000 2>&1\n";
+                  --no-enable-prefix-caching --sim-speed 20 --port $$PORT 2>&1\n";
     std::fs::write(&compose, format!("{head}{script}{rest}")).unwrap();
     let planned = site.command(&["plan", "grid.yaml"]).output().unwrap();
     let planned = text(&planned);

@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use bollard::Docker;
 use bollard::errors::Error;
 use bollard::query_parameters::InspectNetworkOptions;
+use serde_json::Value;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -20,7 +21,7 @@ use super::log::EngineLog;
 use super::readiness::{Connect, Limits, NotReady, wait_until_ready};
 use super::service_view::view_of;
 use super::{Engine, LaunchOrder, Launched};
-use crate::configuration::Configuration;
+use crate::configuration::{Configuration, Flags};
 use crate::event::Emit;
 use crate::history::launch::{FailureClass, LaunchFacts, LaunchFailure};
 use crate::server::effective::Inspected;
@@ -164,7 +165,7 @@ impl DockerEngine {
                 let message = format!("flags cannot be passed to what {image} starts: {why}");
                 Err(LaunchFailure::new(FailureClass::BadFlag, message))
             }
-            _ => Ok(view.configured(configuration)),
+            _ => Ok(with_known_port(view.configured(configuration))),
         }
     }
 
@@ -444,11 +445,21 @@ fn refused(what: &str, error: &Error) -> DockerError {
     DockerError::Refused { what: what.to_owned(), message }
 }
 
-/// The key that the service itself asks for.
+/// A port that only the container can expand is replaced: it must be published.
+fn with_known_port(command: CommandView) -> CommandView {
+    if command.has("port") && command.value("port").is_none() {
+        let port = Value::from(command.port());
+        return command.overlaid(&Flags::from([("port".to_owned(), port)]));
+    }
+    command
+}
+
+/// The key that the service itself asks for, in its command or by a variable.
 fn service_key(service: &ServiceSpec) -> Option<ApiKey> {
-    service
-        .view(None)
-        .value("api-key")
+    let view = service.view(None);
+    let by_variable = || service.environment.get(&view.variable("api-key")?).cloned();
+    view.value("api-key")
+        .or_else(by_variable)
         .or_else(|| service.environment.get("VLLM_API_KEY").cloned())
         .filter(|key| !key.is_empty())
         .map(ApiKey::new)
