@@ -17,7 +17,9 @@ use crate::server::proof::ProcessReading;
 use crate::server::{ApiKey, Server};
 
 pub mod command;
+pub mod command_view;
 pub mod compose;
+pub mod config_file;
 pub mod docker;
 pub mod doctor;
 pub mod failure;
@@ -28,6 +30,8 @@ pub mod readiness;
 mod server_process;
 pub mod service;
 pub mod service_flags;
+pub mod service_view;
+pub mod shell;
 pub mod simulated;
 
 /// Why a grid's engine block makes no engine.

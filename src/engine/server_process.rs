@@ -61,13 +61,14 @@ pub(super) fn reading(processes: &[Process], port: u16) -> ProcessReading {
     }
     if servers.len() > 1 {
         let listens = |arguments: &[String]| {
-            command::flag_value(arguments, "port").is_some_and(|text| text == port.to_string())
+            command::flag_value(&command::literal(arguments), "port")
+                .is_some_and(|text| text == port.to_string())
         };
         servers.retain(|(arguments, _)| listens(arguments));
     }
     match servers.as_slice() {
         [(arguments, process)] => ProcessReading::Whole(ServerProcess {
-            flags: command::read(arguments).1,
+            flags: command::read(&command::literal(arguments)).1,
             environment: process.environment.clone(),
         }),
         [] => ProcessReading::Unreadable("no process is one of vLLM's server".to_owned()),
@@ -145,7 +146,7 @@ pub(super) fn joined_reading(processes: &[String]) -> Option<ProcessReading> {
     let mut servers: Vec<&[String]> = all.iter().filter_map(|it| server_arguments(it)).collect();
     servers.dedup();
     match servers.as_slice() {
-        [arguments] => Some(ProcessReading::Joined(command::read(arguments).1)),
+        [arguments] => Some(ProcessReading::Joined(command::read(&command::literal(arguments)).1)),
         _ => None,
     }
 }

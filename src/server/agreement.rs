@@ -105,6 +105,7 @@ fn structure(text: &str) -> Option<Value> {
 fn is_choice(value: &Value) -> bool {
     value.as_str().is_some_and(|text| text.eq_ignore_ascii_case("auto"))
         || value.as_i64() == Some(-1)
+        || crate::flags::is_unexpanded(value)
 }
 
 /// A word that only the container's shell expands: its value is not known before.
