@@ -148,8 +148,7 @@ pub(super) fn echoed(log: &str) -> Option<Flags> {
     let printed = last(log, "non-default args: ")?;
     // A line that was cut shows nothing.
     let arguments = python::dict(&printed[..=printed.rfind('}')?]);
-    let named =
-        arguments.into_iter().map(|(key, value)| (crate::flags::canonical_name(&key), value));
+    let named = arguments.into_iter().map(|(key, value)| (crate::flags::resolve(&key), value));
     Some(named.filter(|(name, _)| !crate::flags::is_secret(name)).collect())
 }
 
