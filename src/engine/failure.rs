@@ -185,6 +185,9 @@ fn hint(class: FailureClass) -> &'static str {
             "another process freed GPU memory while vLLM measured it: launch again when nothing else uses the GPU"
         }
         FailureClass::BadFlag => "this version of vLLM does not accept the flag or its value",
+        FailureClass::FlagNotApplied => {
+            "vLLM runs with other flags than were asked for: see what starts it"
+        }
         FailureClass::Credentials => {
             "the hub refused the model: set HF_TOKEN and accept the model's licence"
         }

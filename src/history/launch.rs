@@ -34,6 +34,8 @@ pub enum FailureClass {
     GpuMemoryChanged,
     /// A flag or its value is not accepted.
     BadFlag,
+    /// What the configuration asks for is not what the server's process runs with.
+    FlagNotApplied,
     /// The hub refused the model.
     Credentials,
     /// No GPU is visible to the engine.
@@ -68,6 +70,7 @@ impl FailureClass {
             Self::MemoryNotFree => "memory_not_free",
             Self::GpuMemoryChanged => "gpu_memory_changed",
             Self::BadFlag => "bad_flag",
+            Self::FlagNotApplied => "flag_not_applied",
             Self::Credentials => "credentials",
             Self::NoGpu => "no_gpu",
             Self::CompileCache => "compile_cache",
@@ -84,7 +87,14 @@ impl FailureClass {
 
     /// Whether the same configuration would fail again in the same way.
     pub fn is_deterministic(self) -> bool {
-        matches!(self, Self::KvCacheTooSmall | Self::OutOfMemory | Self::BadFlag | Self::HostMemory)
+        matches!(
+            self,
+            Self::KvCacheTooSmall
+                | Self::OutOfMemory
+                | Self::BadFlag
+                | Self::FlagNotApplied
+                | Self::HostMemory
+        )
     }
 }
 

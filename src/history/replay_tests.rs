@@ -125,7 +125,7 @@ fn unknown_words_inside_a_known_entry_are_unknown_and_no_damage() {
     let Entry::RepeatFinished { measurement, .. } = entry(&partial) else { panic!("a repeat") };
     assert_eq!(measurement.status, Status::Void, "it is not used");
 
-    let proof = r#"{"dtype":{"value":1,"verdict":"passed","source":"ps","since":"boot"}}"#;
+    let proof = r#"{"dtype":{"value":1,"verdict":"attested","source":"ps","since":"boot"}}"#;
     let ready = READY.replace(r#""effective":{}"#, &format!(r#""effective":{proof}"#));
     let Entry::LaunchReady { effective, .. } = entry(&ready) else { panic!("a server") };
     assert_eq!(effective["dtype"].proof, Some(FlagProof::Unknown));

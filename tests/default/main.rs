@@ -13,6 +13,7 @@ mod grid;
 mod grid_errors;
 mod grid_expansion;
 mod process;
+mod proof;
 mod results;
 mod shell_script;
 mod shipped;

@@ -11,13 +11,16 @@ use super::super::fakes::{
     Actions, BOOT, FakeEngine, FakeMeasure, FakeProduction, REPEAT, Repeated, STOP, manifest,
 };
 use super::super::launch::FIRST_LOG;
+use super::super::launch::Order;
 use super::*;
 use crate::event::{Notice, Phase};
 use crate::history::journal;
 use crate::history::launch::{FailureClass, LaunchFailure};
+use crate::server::proof::Proof;
 use crate::strategy::{InFlight, Observation, Strategy, TrialOutcome};
 
 mod breaker;
+mod proof;
 mod strategy;
 
 /// What a launch of one warm-up and two kept repeats takes.
@@ -65,6 +68,11 @@ impl Setup {
 
     fn repeats(mut self, repeats: impl Fn(u32, u32) -> Repeated + Send + Sync + 'static) -> Self {
         self.measure.repeats = Box::new(repeats);
+        self
+    }
+
+    fn proves(mut self, proofs: impl Fn(&Order) -> Proof + Send + Sync + 'static) -> Self {
+        self.measure.proofs = Box::new(proofs);
         self
     }
 
