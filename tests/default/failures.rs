@@ -154,13 +154,13 @@ fn a_model_that_asks_the_hub_at_each_start_is_launched_with_the_hub() {
 
 #[test]
 fn the_hub_is_switched_off_only_for_models_that_come_from_it() {
-    for (model, expected) in
-        [("Qwen/Qwen3-0.6B", [false, true]), ("/models/Qwen3-0.6B", [false, false])]
-    {
+    for (model, expected) in [("Qwen/Qwen3-0.6B", true), ("/models/Qwen3-0.6B", false)] {
         let daemon = Daemon::start(|_| Life::Serves);
         let (_place, ran) = on(&daemon, model, "[4, 8]");
         assert_eq!(ran.code, Some(0), "{model}: {}", ran.err);
         let offline: Vec<bool> = daemon.created().iter().map(is_offline).collect();
-        assert_eq!(offline, expected, "{model}");
+        // A launch may be made again where another test took its port.
+        assert_eq!(offline.first(), Some(&false), "{model}: {}", ran.err);
+        assert_eq!(offline.last(), Some(&expected), "{model}: {}", ran.err);
     }
 }
