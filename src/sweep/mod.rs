@@ -18,6 +18,7 @@ pub mod relaunch;
 pub mod resume;
 pub mod run;
 mod running;
+mod trial;
 
 pub use pass::Pass;
 
