@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::launch::{Job, Measure, Order, Session};
+use super::launch::{Job, Measure, MeasureSession, TrialOrder};
 use super::pass::Pass;
 use crate::bench::suite::BenchError;
 use crate::bench::{NoRecords, RecordSink};
@@ -259,7 +259,7 @@ impl FakeMeasure {
 
 #[async_trait]
 impl Measure for FakeMeasure {
-    async fn prove(&self, _: &Order, _: &mut dyn Launched) -> EffectiveValues {
+    async fn prove(&self, _: &TrialOrder, _: &mut dyn Launched) -> EffectiveValues {
         EffectiveValues::new()
     }
 
@@ -267,7 +267,7 @@ impl Measure for FakeMeasure {
         Box::new(NoRecords)
     }
 
-    async fn begin<'a>(&'a self, job: Job<'a>) -> Result<Box<dyn Session + 'a>, BenchError> {
+    async fn begin<'a>(&'a self, job: Job<'a>) -> Result<Box<dyn MeasureSession + 'a>, BenchError> {
         if !self.begins {
             let (workload, case) = ("kv-cache".to_owned(), "x".to_owned());
             return Err(BenchError::NoSuchCase { workload, case });
@@ -282,7 +282,7 @@ struct FakeSession<'a> {
 }
 
 #[async_trait]
-impl Session for FakeSession<'_> {
+impl MeasureSession for FakeSession<'_> {
     async fn repeat(&mut self, pass: &Pass) -> Result<Measurement, BenchError> {
         let launch = self.job.order.launch.launch;
         self.measure.actions.did(format!("repeat {launch}.{}", pass.repeat));
@@ -309,7 +309,7 @@ impl Session for FakeSession<'_> {
         };
         if status == Status::Failed {
             let message = "the engine died".to_owned();
-            return Err(BenchError::EngineGone { measurement: Box::new(measurement), message });
+            return Err(BenchError::EngineDied { measurement: Box::new(measurement), message });
         }
         Ok(measurement)
     }

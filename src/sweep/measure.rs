@@ -5,7 +5,7 @@ use std::path::Path;
 
 use async_trait::async_trait;
 
-use super::launch::{Job, Measure, Order, Session};
+use super::launch::{Job, Measure, MeasureSession, TrialOrder};
 use super::pass::Pass;
 use crate::bench::RecordSink;
 use crate::bench::suite::{Bench, BenchError, BenchSettings};
@@ -40,7 +40,7 @@ impl std::fmt::Debug for SuiteMeasure {
 
 #[async_trait]
 impl Measure for SuiteMeasure {
-    async fn prove(&self, order: &Order, launched: &mut dyn Launched) -> EffectiveValues {
+    async fn prove(&self, order: &TrialOrder, launched: &mut dyn Launched) -> EffectiveValues {
         let server = launched.server().clone();
         let log = launched.log();
         let flags = &order.launch.configuration.flags;
@@ -55,7 +55,7 @@ impl Measure for SuiteMeasure {
         (self.records)(folder)
     }
 
-    async fn begin<'a>(&'a self, job: Job<'a>) -> Result<Box<dyn Session + 'a>, BenchError> {
+    async fn begin<'a>(&'a self, job: Job<'a>) -> Result<Box<dyn MeasureSession + 'a>, BenchError> {
         let settings = BenchSettings {
             salt: job.order.salt.clone(),
             seed: job.order.seed,
@@ -76,7 +76,7 @@ impl Measure for SuiteMeasure {
 struct SuiteSession<'a>(Bench<'a>);
 
 #[async_trait]
-impl Session for SuiteSession<'_> {
+impl MeasureSession for SuiteSession<'_> {
     async fn repeat(&mut self, pass: &Pass) -> Result<Measurement, BenchError> {
         self.0.repeat(&pass.workload, &pass.case, pass.repeat).await
     }

@@ -13,6 +13,8 @@ pub mod measure;
 mod observations;
 mod pass;
 pub mod production;
+#[cfg(test)]
+mod provoked_tests;
 pub mod recover;
 pub mod relaunch;
 pub mod resume;

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::clock::Clock;
 use super::context::SweepContext;
 use super::events::Events;
-use super::launch::{Order, void};
+use super::launch::{TrialOrder, void};
 use super::observations::{in_flight, observations};
 use super::production::{self, Guard, GuardError};
 use super::relaunch::{self, Breaker};
@@ -374,7 +374,7 @@ impl Sweep {
         let manifest = &self.record.manifest;
         let configuration = manifest.configurations[trial.configuration].clone();
         let folder = self.folder.launch(launch, &configuration.name);
-        let order = Order {
+        let order = TrialOrder {
             launch: LaunchOrder { sweep: manifest.sweep.clone(), launch, configuration, folder },
             trial: trial.number,
             purpose: trial.purpose,

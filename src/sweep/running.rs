@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::context::SweepContext;
-use super::launch::{self, Order, Refused, Sink};
+use super::launch::{self, Refused, Sink, TrialOrder};
 use super::production::caught;
 use super::trial::Trial;
 use crate::history::HistoryError;
@@ -106,7 +106,7 @@ impl Running {
     }
 
     /// Starts a launch.
-    pub(super) fn start(&mut self, trial: Trial, order: Order, context: &SweepContext) {
+    pub(super) fn start(&mut self, trial: Trial, order: TrialOrder, context: &SweepContext) {
         let launch = order.launch.launch;
         let (engine, measure) = (context.engine.clone(), context.measure.clone());
         let (sink, stop) = (Sender(self.sender.clone()), self.stop.clone());

@@ -38,8 +38,13 @@ const ARROWS: [(&str, &str); 15] = [
 ];
 
 /// Crates that stay in the rooms they were taken for.
-const CRATES: [(&str, &str); 3] =
-    [("bollard", "engine"), ("polars", "results, report"), ("reqwest", "server")];
+const CRATES: [(&str, &str); 5] = [
+    ("axum", "simulator"),
+    ("bollard", "engine"),
+    ("indicatif", "main"),
+    ("polars", "results, report"),
+    ("reqwest", "server"),
+];
 
 const MAX_LINES: usize = 520;
 

@@ -168,7 +168,7 @@ async fn an_order_can_be_written_to_a_file() {
     let mut manifest = manifest(1, 1, 2);
     let configuration = manifest.configurations.remove(0);
     let record = SweepRecord { manifest, launches: Vec::new() };
-    let order = Order {
+    let order = TrialOrder {
         launch: LaunchOrder { sweep: "s".to_owned(), launch: 1, configuration, folder },
         trial: 0,
         purpose: Purpose::Final,
@@ -177,6 +177,6 @@ async fn an_order_can_be_written_to_a_file() {
         passes: pass::missing(&record, 0, 2),
     };
     let text = serde_json::to_string(&order).expect("JSON");
-    assert_eq!(serde_json::from_str::<Order>(&text).expect("read again"), order);
+    assert_eq!(serde_json::from_str::<TrialOrder>(&text).expect("read again"), order);
     assert_eq!(order.passes.len(), 3);
 }
