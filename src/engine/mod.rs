@@ -16,7 +16,9 @@ use crate::history::launch::{LaunchFacts, LaunchFailure};
 use crate::server::{ApiKey, Server};
 
 pub mod command;
+pub mod command_view;
 pub mod compose;
+pub mod config_file;
 pub mod docker;
 pub mod doctor;
 pub mod failure;
@@ -26,6 +28,8 @@ pub mod production;
 pub mod readiness;
 pub mod service;
 pub mod service_flags;
+pub mod service_view;
+pub mod shell;
 pub mod simulated;
 
 /// Why a grid's engine block makes no engine.
