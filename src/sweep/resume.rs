@@ -151,7 +151,7 @@ mod tests {
     use super::*;
     use crate::sweep::run::Sweep;
 
-    const GRID: &str = "name: g\nengine: {simulated: {model: m}}\nparameters: {max-num-seqs: [1, 2]}\n\
+    const GRID: &str = "name: g\nengine: {simulated: {model: Qwen/Qwen3-1.7B, gpu: rtx-4090}}\nparameters: {max-num-seqs: [1, 2]}\n\
         workloads: {kv-cache: {}}\nobjective: {minimize: kv_cache.ttft_resent_ms}\n";
 
     async fn begun(change: impl FnOnce(&Path, &Folder)) -> Result<Resumable, ResumeError> {
