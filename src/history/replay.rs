@@ -104,13 +104,23 @@ pub fn next_launch(record: &SweepRecord) -> u32 {
 pub fn apply(record: &mut SweepRecord, line: &Line) {
     match &line.entry {
         Entry::SessionStarted { .. } => close_open_launches(record),
-        Entry::LaunchStarted { launch, trial, configuration, purpose, planned: _ } => {
+        Entry::LaunchStarted {
+            launch,
+            trial,
+            configuration,
+            purpose,
+            planned: _,
+            repeats,
+            host,
+        } => {
             record.launches.push(LaunchRecord {
                 launch: *launch,
                 trial: *trial,
                 purpose: *purpose,
                 started_at: Some(line.at),
                 configuration: configuration.clone(),
+                repeats: *repeats,
+                host: host.clone(),
                 ..LaunchRecord::default()
             });
         }

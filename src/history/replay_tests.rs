@@ -173,6 +173,8 @@ fn what_was_written_is_read_again() {
             configuration: "a".to_owned(),
             purpose: Purpose::Confirm,
             planned: 6,
+            repeats: None,
+            host: None,
         },
         Entry::LaunchReady {
             launch: 1,

@@ -1,7 +1,7 @@
 //! Who has no rank and why, and what is to be known of a configuration that has
 //! one. What either says is in `exclusion` and `remark`.
 
-use super::arm::{Arm, kept};
+use super::arm::Arm;
 use super::bounded::{Bounded, ConstraintVerdict};
 use super::evidence::Evidence;
 use super::exclusion::{Exclusion, MissingValue};
@@ -10,6 +10,7 @@ use super::measured::Measured;
 use super::remark::Remark;
 use crate::history::launch::{LaunchFailure, LaunchOutcome};
 use crate::history::record::LaunchRecord;
+use crate::history::values::kept;
 use crate::metric::{MetricRef, Status};
 
 /// Why a configuration has no rank; empty where it has one.

@@ -31,6 +31,7 @@ pub use super::remark::Remark;
 pub use super::verdict::{NothingRanked, RankingVerdict};
 use crate::history::launch::{LaunchFailure, LaunchOutcome};
 use crate::history::record::{Manifest, SweepRecord};
+use crate::history::values::case_of;
 use crate::metric::{Constraint, Direction, Form, Goal, MetricRef, Scale};
 use crate::statistics::SIGNIFICANCE;
 
@@ -97,7 +98,7 @@ fn metrics(manifest: &Manifest) -> Vec<MetricRef> {
     named
         .chain(listed)
         .filter(|metric| {
-            let case = arm::resolve(manifest, metric);
+            let case = case_of(manifest, metric);
             seen.insert((metric.workload.clone(), case, metric.name.clone()))
         })
         .collect()

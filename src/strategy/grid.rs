@@ -8,7 +8,7 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-use super::{Action, GridStrategy, Purpose, Situation, Strategy, TrialOutcome};
+use super::{Action, GridStrategy, Purpose, Situation, Strategy};
 
 /// Blocks of all configurations, each shuffled by its own seed.
 #[derive(Clone, Debug)]
@@ -44,13 +44,9 @@ impl Blocks {
 
 impl Strategy for Blocks {
     fn next(&self, situation: Situation<'_>) -> Action {
-        let settled = situation
-            .observations
-            .iter()
-            .filter(|observation| observation.outcome != TrialOutcome::Interrupted)
-            .map(|observation| observation.trial);
+        let over = situation.observations.iter().map(|observation| observation.trial);
         let taken: HashSet<u32> =
-            settled.chain(situation.in_flight.iter().map(|trial| trial.trial)).collect();
+            over.chain(situation.in_flight.iter().map(|trial| trial.trial)).collect();
         match (0..).zip(&self.order).find(|(trial, _)| !taken.contains(trial)) {
             Some((trial, &configuration)) => Action::Launch {
                 trial,
@@ -74,14 +70,14 @@ impl Strategy for Blocks {
 mod tests {
     use std::time::Duration;
 
-    use super::super::{InFlight, Observation};
+    use super::super::{InFlight, Observation, TrialOutcome};
     use super::*;
 
     fn blocks(launches: u32, seed: u64, configurations: usize) -> Blocks {
         Blocks::new(GridStrategy { launches, repeats: 1, seed }, configurations, None)
     }
 
-    fn observation(trial: u32, configuration: usize, outcome: TrialOutcome) -> Observation {
+    fn observation(trial: u32, configuration: usize) -> Observation {
         Observation {
             trial,
             configuration,
@@ -89,9 +85,8 @@ mod tests {
             host: String::new(),
             started_at: None,
             duration: Duration::ZERO,
-            outcome,
-            objective: Vec::new(),
-            constraints: Vec::new(),
+            outcome: TrialOutcome::Measured,
+            repeats: Vec::new(),
         }
     }
 
@@ -140,19 +135,11 @@ mod tests {
         let mut observations = Vec::new();
         while let Action::Launch { trial, configuration, .. } = next(&strategy, &observations, &[])
         {
-            observations.push(observation(trial, configuration, TrialOutcome::Measured));
+            observations.push(observation(trial, configuration));
         }
         let order: Vec<usize> = observations.iter().map(|known| known.configuration).collect();
         assert_eq!(order, strategy.order());
         assert!(matches!(next(&strategy, &observations, &[]), Action::Finish { .. }));
-    }
-
-    #[test]
-    fn an_interrupted_trial_comes_again_first() {
-        let strategy = blocks(2, 1, 3);
-        let first = strategy.order()[0];
-        let past = [observation(0, first, TrialOutcome::Interrupted)];
-        assert_eq!(next(&strategy, &past, &[]), launch(0, first));
     }
 
     #[test]
