@@ -56,13 +56,15 @@ struct Site {
 
 impl Site {
     fn new(extra: &str) -> Self {
-        let compose = |name: &str| format!(
-            "version: '2.4'\nservices:\n  vllm:\n    image: {}\n    container_name: {name}-production\n    \
+        let compose = |name: &str| {
+            format!(
+                "version: '2.4'\nservices:\n  vllm:\n    image: {}\n    container_name: {name}-production\n    \
              command: Qwen/Qwen3-0.6B --max-model-len 4096 --max_num_seqs=64 --sim-speed 20 --port 9000\n    \
              ports: ['127.0.0.1::9000']\n    restart: unless-stopped\n    environment: {{VLLM_API_KEY: sk-site}}\n    \
              labels: {{site: {name}}}\n",
-            image()
-        );
+                image()
+            )
+        };
         let grid = format!(
             "name: site\nengine:\n  docker:\n    compose: compose.yaml\n    service: vllm\n    production: {{service: vllm}}\n    \
              gpus: false\n    caches: false\nparameters:\n  enable-prefix-caching: [true, false]\n{extra}\

@@ -4,7 +4,7 @@ use crate::site::{alone, docker, image};
 use crate::support::{Workplace, numbers, texts};
 use crate::sweep::everything_in;
 
-const KEY: &str = "sk-cl\u{e9}-du-script-4711";
+const KEY: &str = "sk-cle-du-script-4711";
 
 /// Everything between guard loop and redirection is what a production service has.
 const SERVICE: &str = r#"services:

@@ -148,10 +148,7 @@ fn vllm(words: &[Word], at: usize, name: &str) -> Option<Program> {
 /// Index of the first argument of vLLM's server, where the program at `at` is that
 /// server: `vllm serve`, or Python with its module or file. Words that are not known
 /// are `None`.
-pub fn server_arguments<'a>(
-    at: usize,
-    word: impl Fn(usize) -> Option<&'a str>,
-) -> Option<usize> {
+pub fn server_arguments<'a>(at: usize, word: impl Fn(usize) -> Option<&'a str>) -> Option<usize> {
     match base(word(at)?) {
         "vllm" => behind_serve(at + 1, word),
         // The simulated server takes vLLM's own arguments, and the words before them.
@@ -228,14 +225,19 @@ fn behind_module<'a>(
 /// anything else.
 fn launcher(words: &[Word], at: usize, name: &str) -> Obstacle {
     let first = text(words, at + 1).unwrap_or_default();
-    let is_code = |letters: &str| !letters.starts_with('-') && letters.find(['c', 'm']).is_some_and(|at| letters[at..].starts_with('c'));
+    let is_code = |letters: &str| {
+        !letters.starts_with('-')
+            && letters.find(['c', 'm']).is_some_and(|at| letters[at..].starts_with('c'))
+    };
     match name {
         _ if is_python(name) && first.strip_prefix('-').is_some_and(is_code) => {
             Obstacle::Code("python -c")
         }
         "perl" if first.starts_with("-e") => Obstacle::Code("perl -e"),
         _ if is_python(name) => Obstacle::File(format!("{name} {}", shown(first))),
-        _ if name.ends_with(".sh") || name.ends_with(".py") => Obstacle::File(shown(name).to_owned()),
+        _ if name.ends_with(".sh") || name.ends_with(".py") => {
+            Obstacle::File(shown(name).to_owned())
+        }
         _ => Obstacle::Launcher(shown(name).to_owned()),
     }
 }
@@ -316,9 +318,7 @@ fn shell(words: &[Word], at: usize) -> Start {
     }
     match words.get(next) {
         Some(_) if reads_script => Start::Script { word: next },
-        Some(word) => {
-            Start::Other(Obstacle::File(format!("{name} {}", shown(word.known()))))
-        }
+        Some(word) => Start::Other(Obstacle::File(format!("{name} {}", shown(word.known())))),
         None => Start::Other(Obstacle::Launcher(name)),
     }
 }
