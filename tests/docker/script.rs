@@ -173,7 +173,7 @@ fn a_launcher_in_a_script_that_takes_variables_alone_is_refused_or_gives_no_rank
     let (head, rest) = before.split_once("    entrypoint:").unwrap();
     let (_, rest) = rest.split_once("    environment:").unwrap();
     let launcher = "#!/bin/sh\nexec vllm serve Qwen/Qwen3-0.6B --max-num-seqs 16 --sim-speed 20 \\\n  \
-                    --api-key \"$SERVE_KEY\" --port 8000\n";
+                    --api-key \"${VLLM_API_KEY:-$SERVE_KEY}\" --port 8000\n";
     std::fs::write(site.folder.path().join("hf/launch.sh"), launcher).unwrap();
     // It is not known to take arguments, and is refused before anything is stopped.
     let opaque = format!(
@@ -188,7 +188,8 @@ fn a_launcher_in_a_script_that_takes_variables_alone_is_refused_or_gives_no_rank
     let named = format!(
         "{head}    entrypoint: [/bin/sh, -c, 'exec vllm serve \"$$@\"', sh]\n    command: [Qwen/Qwen3-0.6B]\n    environment:{rest}"
     )
-    .replace("volumes: [", "volumes: ['./hf/vllm:/bin/vllm:ro', ");
+    .replace("volumes: [", "volumes: ['./hf/vllm:/bin/vllm:ro', ")
+    .replace("SERVE_KEY:", "VLLM_API_KEY:");
     std::fs::write(&compose, named).unwrap();
     let program = site.folder.path().join("hf/vllm");
     std::fs::write(&program, launcher.replace("exec vllm serve", "exec /bin/vllm-grid simulate"))

@@ -214,16 +214,14 @@ fn started_by(config: &ContainerConfig) -> CommandView {
 
 fn own_key(seen: &ContainerInspectResponse) -> Option<ApiKey> {
     let config = seen.config.as_ref()?;
-    let by_variable = || {
-        config
-            .env
-            .iter()
-            .flatten()
-            .find_map(|pair| pair.strip_prefix("VLLM_API_KEY=").map(str::to_owned))
+    let variable = |name: &str| {
+        let mut pairs = config.env.iter().flatten().filter_map(|pair| pair.split_once('='));
+        pairs.find(|(own, _)| *own == name).map(|(_, value)| value.to_owned())
     };
-    started_by(config)
-        .value("api-key")
-        .or_else(by_variable)
+    let view = started_by(config);
+    view.value("api-key")
+        .or_else(|| variable(&view.variable("api-key")?))
+        .or_else(|| variable("VLLM_API_KEY"))
         .filter(|key| !key.is_empty())
         .map(ApiKey::new)
 }
