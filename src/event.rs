@@ -1,6 +1,6 @@
 //! What happens besides the journal: the phases of a launch, and what a person
 //! should read. What a sweep journals is an event of its own, the journal's
-//! line: see [`crate::sweep::events`]. Nothing here prints.
+//! line: see `sweep/events.rs`. Nothing here prints.
 
 use std::sync::Arc;
 

@@ -174,7 +174,7 @@ impl ProgressView {
                 }
             }
             Entry::RepeatFinished { launch, measurement } => {
-                self.repeat(Some(launch), &measurement)
+                self.repeat(Some(launch), &measurement);
             }
             Entry::LaunchEnded { launch, outcome } => self.ended(launch, &outcome),
             Entry::SessionEnded { complete, .. } => {

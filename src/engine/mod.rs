@@ -105,8 +105,8 @@ pub trait Engine: Send + Sync {
     }
 
     /// Starts a server and waits until it answers a completion. Cancelling
-    /// stops whatever was started before this returns. It tries once; whether
-    /// another attempt is worth it is not decided here.
+    /// stops whatever was started before this returns. It tries once: another
+    /// attempt is not decided here.
     async fn launch(
         &self,
         order: &LaunchOrder,

@@ -123,7 +123,7 @@ impl Folder {
         let damaged = |error: serde_json::Error| HistoryError::Manifest {
             path: path.clone(),
             what: format!(
-                "it is damaged ({error}): restore it from a copy. Without it the sweep cannot be shown \
+                "it is damaged ({error}): restore it from a copy. Without it the sweep cannot be displayed \
                  or resumed; its grid is in {}, its measurements are in {}",
                 self.grid_path().display(),
                 self.journal_path().display()

@@ -20,7 +20,7 @@ pub struct LaunchFacts {
     pub simulated: bool,
 }
 
-/// Classes of failure. Which line of a log means which is in [`crate::engine::failure`].
+/// Classes of failure. Which line of a log means which is in `engine/failure.rs`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureClass {

@@ -1,5 +1,5 @@
 //! What happened, on disk: a sweep's folder, its manifest and journal, and what
-//! the journal's lines add up to. [`crate::sweep`] writes it, [`crate::results`]
+//! the journal's lines add up to. `sweep` writes it, `results`
 //! reads it; nothing here launches, measures or judges.
 
 use std::path::PathBuf;

@@ -3,8 +3,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::journal::{Entry, Line};
-
 /// What is known of production's container. No secret is in it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProductionFacts {
@@ -90,13 +88,4 @@ pub fn pending_restore(steps: &[ProductionStep]) -> PendingRestore {
         | ProductionStep::Proven { .. } => PendingRestore::Nothing,
         ProductionStep::Unknown => pending,
     })
-}
-
-/// The steps that a journal's lines hold.
-pub fn steps(lines: &[Line]) -> Vec<ProductionStep> {
-    let steps = lines.iter().filter_map(|line| match &line.entry {
-        Entry::Production { production } => Some(production.clone()),
-        _ => None,
-    });
-    steps.collect()
 }

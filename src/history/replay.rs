@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use super::journal::{Entry, JournalError, Line};
 use super::launch::LaunchOutcome;
+use super::production::ProductionStep;
 use super::record::{LaunchRecord, Manifest, SCHEMA_VERSION, SweepRecord};
 use crate::metric::Measurement;
 
@@ -156,6 +157,15 @@ pub fn measured(record: &SweepRecord, trial: u32) -> Vec<&Measurement> {
         .flat_map(|launch| &launch.measurements)
         .filter(|measurement| measurement.repeat > 0)
         .collect()
+}
+
+/// The steps in production's life, in the journal's order.
+pub fn production_steps(lines: &[Line]) -> Vec<ProductionStep> {
+    let steps = lines.iter().filter_map(|line| match &line.entry {
+        Entry::Production { production } => Some(production.clone()),
+        _ => None,
+    });
+    steps.collect()
 }
 
 #[cfg(test)]

@@ -136,12 +136,12 @@ fn unknown_words_inside_a_known_entry_are_unknown_and_no_damage() {
 
 #[test]
 fn an_unknown_step_of_production_leaves_pending_what_was() {
-    use crate::history::production::{PendingRestore, pending_restore, steps};
+    use crate::history::production::{PendingRestore, pending_restore};
     let entries = [
         r#"{"kind":"production","production":{"step":"stopped","id":"p"}}"#,
         r#"{"kind":"production","production":{"step":"companions_paused"}}"#,
     ];
-    let steps = steps(&lines(&entries));
+    let steps = production_steps(&lines(&entries));
     assert_eq!(pending_restore(&steps), PendingRestore::Start("p".to_owned()));
 }
 

@@ -2,7 +2,7 @@
 //! of the observations, of what is in flight and of what is left of the budget,
 //! so that it runs in virtual time and gives the same answer after a resume.
 //! Nothing is launched here, and nothing is decided about relaunching: what a
-//! failure means for further launches is [`crate::sweep::relaunch`]'s.
+//! failure means for further launches is `sweep/relaunch.rs`'s.
 
 use std::time::Duration;
 

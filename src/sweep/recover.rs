@@ -14,7 +14,8 @@ use crate::event::Emit;
 use crate::grid::{EngineBlock, GridFile, ReadOptions};
 use crate::history::folder::Folder;
 use crate::history::journal::{Entry, Journal};
-use crate::history::production::{PendingRestore, pending_restore, steps};
+use crate::history::production::{PendingRestore, pending_restore};
+use crate::history::replay::production_steps;
 
 /// What was done, and what could not be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -106,7 +107,7 @@ async fn restore_production(folder: &Path, emit: &Emit) -> Result<bool, String> 
     }
     let (mut journal, lines) =
         Journal::open(&folder.journal_path()).map_err(|error| text(&error))?;
-    let steps = steps(&lines);
+    let steps = production_steps(&lines);
     if pending_restore(&steps) == PendingRestore::Nothing {
         return Ok(false);
     }

@@ -28,7 +28,7 @@ use crate::history::HistoryError;
 use crate::history::folder::{Folder, write_whole};
 use crate::history::journal::{Entry, Journal, Line};
 use crate::history::launch::LaunchOutcome;
-use crate::history::production::{ProductionStep, steps};
+use crate::history::production::ProductionStep;
 use crate::history::record::{Manifest, SCHEMA_VERSION, SweepRecord};
 use crate::history::replay;
 use crate::strategy::{Action, Purpose, Situation};
@@ -119,7 +119,7 @@ impl Sweep {
             record,
             spent: spent(&lines),
             started: Instant::now(),
-            production: steps(&lines),
+            production: replay::production_steps(&lines),
             guard: None,
             events: Events::nowhere(),
             clock: Clock::system(),
@@ -267,7 +267,7 @@ impl Sweep {
                     waiting = false;
                     let outcome = outcome?;
                     self.append(Entry::LaunchEnded { launch, outcome: outcome.clone() })?;
-                    let again = relaunch::measures_rest(&self.record, trial.trial, trial.repeats);
+                    let again = relaunch::measures_rest(&self.record, trial.number, trial.repeats);
                     if again && !context.cancel.is_cancelled() {
                         running.again.push_back(trial);
                     } else {
@@ -296,11 +296,12 @@ impl Sweep {
             }
             Action::Wait => return Ok(Next::Wait),
             Action::Skip { trial, configuration, reason } => {
-                let trial = Trial { trial, configuration, purpose: Purpose::Screen, repeats: 0 };
+                let trial =
+                    Trial { number: trial, configuration, purpose: Purpose::Screen, repeats: 0 };
                 (trial, Some(reason))
             }
             Action::Launch { trial, configuration, purpose, repeats } => {
-                let trial = Trial { trial, configuration, purpose, repeats };
+                let trial = Trial { number: trial, configuration, purpose, repeats };
                 (trial, relaunch::skip_reason(&self.record, configuration))
             }
         };
@@ -322,14 +323,14 @@ impl Sweep {
         trial: Trial,
     ) -> Result<(), SweepError> {
         self.check_production(context).await?;
-        let passes = pass::missing(&self.record, trial.trial, trial.repeats);
+        let passes = pass::missing(&self.record, trial.number, trial.repeats);
         let launch = self.start_entry(trial, passes.len() as u32)?;
         let manifest = &self.record.manifest;
         let configuration = manifest.configurations[trial.configuration].clone();
         let folder = self.folder.launch(launch, &configuration.name);
         let order = Order {
             launch: LaunchOrder { sweep: manifest.sweep.clone(), launch, configuration, folder },
-            trial: trial.trial,
+            trial: trial.number,
             purpose: trial.purpose,
             salt: format!("{} {}", manifest.sweep, manifest.created_at),
             seed: manifest.strategy.seed(),
@@ -369,7 +370,7 @@ impl Sweep {
         let launch = replay::next_launch(&self.record);
         self.append(Entry::LaunchStarted {
             launch,
-            trial: trial.trial,
+            trial: trial.number,
             configuration: self.record.manifest.configurations[trial.configuration].name.clone(),
             purpose: trial.purpose,
             planned,

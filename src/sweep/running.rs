@@ -22,7 +22,7 @@ use crate::strategy::Purpose;
 /// What a strategy asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Trial {
-    pub(super) trial: u32,
+    pub(super) number: u32,
     pub(super) configuration: usize,
     pub(super) purpose: Purpose,
     pub(super) repeats: u32,
@@ -63,7 +63,7 @@ type Launch = Pin<Box<dyn Future<Output = (u32, Result<LaunchOutcome, HistoryErr
 
 /// The running launches.
 pub(super) struct Running {
-    launches: FuturesUnordered<Launch>,
+    futures: FuturesUnordered<Launch>,
     trials: BTreeMap<u32, Trial>,
     sender: mpsc::Sender<Put>,
     puts: mpsc::Receiver<Put>,
@@ -77,7 +77,7 @@ impl Running {
     pub(super) fn none(cancel: &CancellationToken) -> Self {
         let (sender, puts) = mpsc::channel(1);
         Self {
-            launches: FuturesUnordered::new(),
+            futures: FuturesUnordered::new(),
             trials: BTreeMap::new(),
             sender,
             puts,
@@ -97,7 +97,7 @@ impl Running {
         let (sink, stop) = (Sender(self.sender.clone()), self.stop.clone());
         let emit = context.events.emit();
         self.trials.insert(launch, trial);
-        self.launches.push(Box::pin(async move {
+        self.futures.push(Box::pin(async move {
             (launch, launch::run(&order, &*engine, &*measure, &sink, &emit, &stop).await)
         }));
     }
@@ -108,7 +108,7 @@ impl Running {
         tokio::select! {
             biased;
             Some(put) = self.puts.recv() => Incoming::Put(put),
-            Some((launch, outcome)) = self.launches.next() => match self.trials.remove(&launch) {
+            Some((launch, outcome)) = self.futures.next() => match self.trials.remove(&launch) {
                 Some(trial) => Incoming::Ended { launch, trial, outcome },
                 None => unreachable!("a launch that runs has its trial"),
             },

@@ -35,7 +35,7 @@ fn a_grid_file_becomes_a_ranked_table_with_csv_and_parquet_all_marked_as_simulat
 }
 
 #[test]
-fn requested_and_effective_values_stand_side_by_side() {
+fn requested_and_effective_values_are_columns_of_the_same_row() {
     let place = Workplace::new(CACHING);
     place.run(&["sweep", "grid.yaml", "--output", "run"]).expect(0);
     let results = place.results("run");
@@ -64,7 +64,7 @@ fn every_signal_stops_cleanly_and_resume_measures_nothing_twice() {
 }
 
 #[test]
-fn a_sweep_that_was_killed_goes_on_where_it_was() {
+fn a_sweep_that_was_killed_is_resumed_where_it_was() {
     let place = Workplace::new(CACHING);
     let mut child = place.start(&["sweep", "grid.yaml", "--output", "run"]);
     place.wait_for("run", "repeat_finished", 2);
@@ -77,11 +77,11 @@ fn a_sweep_that_was_killed_goes_on_where_it_was() {
     complete_and_nothing_twice(&place);
 }
 
-/// Each configuration has twice two kept repeats, each (slot, repeat) once.
+/// Each configuration has twice two kept repeats, each (trial, repeat) once.
 fn complete_and_nothing_twice(place: &Workplace) {
     let journal = place.journal("run");
     let entries = || journal.iter().map(|line| &line["line"]["entry"]);
-    let slot = |launch: &serde_json::Value| {
+    let trial = |launch: &serde_json::Value| {
         let started =
             entries().find(|entry| entry["kind"] == "launch_started" && entry["launch"] == *launch);
         started.unwrap()["slot"].as_u64().unwrap()
@@ -90,7 +90,7 @@ fn complete_and_nothing_twice(place: &Workplace) {
     for entry in entries().filter(|entry| entry["kind"] == "repeat_finished") {
         let repeat = entry["measurement"]["repeat"].as_u64().unwrap();
         if repeat > 0 {
-            assert!(seen.insert((slot(&entry["launch"]), repeat)), "measured twice: {entry}");
+            assert!(seen.insert((trial(&entry["launch"]), repeat)), "measured twice: {entry}");
         }
     }
     assert_eq!(seen.len(), 2 * 2 * 2);
@@ -117,7 +117,7 @@ fn the_original_is_found_from_any_folder() {
 }
 
 #[test]
-fn what_the_simulator_does_not_know_is_told_before_anything_runs() {
+fn what_the_simulator_does_not_know_is_reported_before_anything_runs() {
     for (known, unknown) in [("rtx-4090", "rtx-9999"), ("Qwen3-8B", "Llama-9")] {
         let place = Workplace::new(&CACHING.replace(known, unknown));
         for command in ["plan", "sweep"] {
@@ -155,7 +155,7 @@ fn a_second_signal_leaves_at_once_and_says_how_to_go_on() {
     signal(&child, Signal::INT);
     let mut said = BufReader::new(child.stderr.take().unwrap());
     let mut err = String::new();
-    while !err.contains("once more") {
+    while !err.contains("a second signal exits at once") {
         assert!(said.read_line(&mut err).unwrap() > 0, "it ended: {err}");
     }
     signal(&child, Signal::INT);

@@ -209,7 +209,7 @@ async fn one_launch_after_another_each_entry_durable_before_the_next_action() {
     );
     let lines = ran.lines();
     let seconds = lines[lines.len() - 1].at.duration_since(lines[0].at).as_secs();
-    assert_eq!(seconds, 2 * LAUNCH as i64, "time stamps are the virtual clock's");
+    assert_eq!(seconds, 2 * LAUNCH.cast_signed(), "time stamps are the virtual clock's");
 }
 
 #[tokio::test(start_paused = true)]
@@ -559,7 +559,7 @@ async fn a_strategy_sees_figures_what_is_in_flight_and_what_is_left_of_the_budge
 
     let seen = seen.lock().expect("no panic");
     assert!(seen[0].observations.is_empty() && seen[0].in_flight.is_empty());
-    assert_eq!(seen[0].budget_left, Some(Duration::from_secs(600)));
+    assert_eq!(seen[0].budget_left, Some(Duration::from_mins(10)));
     let flying = &seen[2].in_flight[0];
     assert_eq!((flying.trial, flying.configuration), (4, 1));
     assert_eq!((flying.purpose, flying.host.as_str()), (Purpose::Sentinel, "here"));
@@ -574,7 +574,7 @@ async fn a_strategy_sees_figures_what_is_in_flight_and_what_is_left_of_the_budge
     assert_eq!(second.objective, [301.0]);
     assert_eq!(
         second.started_at.expect("a time").duration_since(first.started_at.expect("a time")),
-        jiff::SignedDuration::from_secs(took as i64)
+        jiff::SignedDuration::from_secs(took.cast_signed())
     );
     assert_eq!(last.budget_left, Some(Duration::from_secs(600 - 2 * took)));
 }

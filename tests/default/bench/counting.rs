@@ -290,11 +290,11 @@ async fn chat(State(counting): State<Counting>, Json(body): Json<Value>) -> Resp
         let late = behaviour.counters_late;
         let counted = counting.clone();
         if late.is_zero() {
-            counted.count(tokens, found, foreign);
+            counted.count(served, tokens, found, foreign);
         } else {
             tokio::spawn(async move {
                 tokio::time::sleep(late).await;
-                counted.count(tokens, found, foreign);
+                counted.count(served, tokens, found, foreign);
             });
         }
     }
@@ -322,9 +322,10 @@ impl Counting {
         inside.begin_anew();
     }
 
-    fn count(&self, tokens: u64, found: u64, foreign: bool) {
+    /// `number`: of the request among all; others may have come since.
+    fn count(&self, number: usize, tokens: u64, found: u64, foreign: bool) {
         let mut inside = self.inside.lock().expect("no panic");
-        if self.behaviour.restart_at == Some(inside.served) {
+        if self.behaviour.restart_at == Some(number) {
             inside.begin_anew();
         }
         let requests = if foreign { 2 } else { 1 };

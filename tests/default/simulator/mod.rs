@@ -124,7 +124,8 @@ fn captured_chunks(name: &str) -> Vec<Value> {
 
 #[tokio::test]
 async fn streams_have_the_keys_of_captured_ones_chunk_by_chunk() {
-    let line = "serve Qwen/Qwen3-0.6B --sim-speed 10 --sim-boot-seconds 0 --max-model-len 8192 \
+    // At its own pace: each token is a chunk of its own, on a busy machine too.
+    let line = "serve Qwen/Qwen3-0.6B --sim-speed 1 --sim-boot-seconds 0 --max-model-len 8192 \
                 --reasoning-parser qwen3";
     let server = Running::start(line).await;
     let ask = |thinking: bool, continuous: bool| {

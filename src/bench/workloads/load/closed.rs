@@ -30,11 +30,11 @@ impl Run<'_, '_> {
         }
         let health = Arc::clone(&generator.health);
         let ran = self.watched(generator.closed(&lanes, slots, expected)).await?;
-        let mut done = self.done(&recipe, ran, 0, &health);
-        let busy = done.plan.window;
-        done.plan.window = done.window(|records| window::closed(records, busy));
-        done.note = note_of_idleness(&done.records);
-        Ok(done)
+        let mut result = self.loop_result(&recipe, ran, 0, &health);
+        let busy = result.plan.window;
+        result.plan.window = result.window(|records| window::closed(records, busy));
+        result.note = note_of_idleness(&result.records);
+        Ok(result)
     }
 
     /// `width` requests at once, numbered from `first`, unless the load itself has
@@ -53,9 +53,9 @@ impl Run<'_, '_> {
         let generator = self.generator(prompts, width, purpose);
         let health = Arc::clone(&generator.health);
         let ran = self.watched(generator.burst(&lanes, slots)).await?;
-        let mut done = self.done(&recipe, ran, first, &health);
+        let mut result = self.loop_result(&recipe, ran, first, &health);
         // Its slots are all busy for less than one request.
-        done.plan.window = None;
-        Ok(done)
+        result.plan.window = None;
+        Ok(result)
     }
 }

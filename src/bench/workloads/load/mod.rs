@@ -153,7 +153,7 @@ impl Run<'_, '_> {
         let expected = self.expected(&recipe).await?;
         let shared = recipe.shared_tokens();
         self.counters = self.scrape().await?;
-        let done = match self.kind {
+        let result = match self.kind {
             LoadCase::Concurrency(count) if self.repeat.is_warmup() => {
                 self.burst(recipe, 0, count, "load").await?
             }
@@ -164,14 +164,14 @@ impl Run<'_, '_> {
                 } else {
                     Extent::of(self.spec.requests_of(self.kind), self.spec)
                 };
-                let mut done = self.open(recipe, 0, rate, extent, expected).await?;
-                done.note = void_of_lag(&done.records).or(done.note);
-                done
+                let mut result = self.open(recipe, 0, rate, extent, expected).await?;
+                result.note = void_of_lag(&result.records).or(result.note);
+                result
             }
             LoadCase::MaxRate if self.repeat.is_warmup() => self.warm_search(recipe).await?,
             LoadCase::MaxRate => self.search(recipe, expected).await?,
         };
-        Ok(self.judge(done, shared))
+        Ok(self.judge(result, shared))
     }
 
     async fn scrape(&self) -> Result<Option<Counters>, Stop> {
@@ -343,7 +343,7 @@ impl Run<'_, '_> {
 
     /// What a loop gave whose prompts were numbered from `first`. Its requests are
     /// numbered anew: by then those that prepared the repeat are known.
-    fn done(
+    fn loop_result(
         &mut self,
         recipe: &Recipe,
         (generated, observations): (Generated, LoadObservations),
@@ -359,7 +359,7 @@ impl Run<'_, '_> {
         }
         let plan = Plan { open: false, window: generated.busy, slo: self.spec.slo };
         let gave_up = health.given_up();
-        let mut done = LoopResult {
+        let mut result = LoopResult {
             records,
             refused,
             gave_up,
@@ -368,32 +368,32 @@ impl Run<'_, '_> {
             observations,
             ..LoopResult::default()
         };
-        done.number(self.repeat.position(first as usize));
-        done
+        result.number(self.repeat.position(first as usize));
+        result
     }
 
-    fn judge(&mut self, mut done: LoopResult, shared: Option<u64>) -> RepeatResult {
+    fn judge(&mut self, mut result: LoopResult, shared: Option<u64>) -> RepeatResult {
         let LoadObservations { counters, readings, ran, foreign } =
-            std::mem::take(&mut done.observations);
+            std::mem::take(&mut result.observations);
         if let Some((from_ns, to_ns)) = ran {
             self.repeat.measured(from_ns, to_ns);
         }
-        let mut metrics = figures::metrics(&done.records, &done.plan);
-        if !done.records.is_empty() {
+        let mut metrics = figures::metrics(&result.records, &result.plan);
+        if !result.records.is_empty() {
             let shared = shared.map(|tokens| tokens as f64);
             metrics.extend(some_of!(METRICS;
-                "max_rate": done.max_rate,
+                "max_rate": result.max_rate,
                 "shared_prefix_tokens": shared,
             ));
             let counters = counters.as_ref().map(|(before, after)| (before, after));
             figures::counted(counters, &readings, &mut metrics);
         }
-        let void = foreign.or_else(|| self.missed(&done.records));
-        let outcome = done.outcome(self.spec.output_tokens, void);
+        let void = foreign.or_else(|| self.missed(&result.records));
+        let outcome = result.outcome(self.spec.output_tokens, void);
         if let RepeatOutcome::Ok(_) = outcome {
-            self.keep(&done.records, &metrics);
+            self.keep(&result.records, &metrics);
         }
-        RepeatResult { outcome, metrics, records: done.into_records() }
+        RepeatResult { outcome, metrics, records: result.into_records() }
     }
 
     /// Why these prompts are not as long as was asked for; those of a dataset have

@@ -63,9 +63,9 @@ impl Run<'_, '_> {
         };
         let health = Arc::clone(&generator.health);
         let ran = self.watched(generator.open(&lanes, slots, schedule)).await?;
-        let mut done = self.done(&recipe, ran, first, &health);
-        let window = done.window(window::open);
-        Ok(LoopResult { plan: Plan { open: true, window, slo: self.spec.slo }, rate, ..done })
+        let mut result = self.loop_result(&recipe, ran, first, &health);
+        let window = result.window(window::open);
+        Ok(LoopResult { plan: Plan { open: true, window, slo: self.spec.slo }, rate, ..result })
     }
 }
 

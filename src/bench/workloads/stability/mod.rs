@@ -144,7 +144,7 @@ fn outage_remark(outages: &Outages, ended_ns: u64) -> Option<String> {
     Some(format!("outages of the server: {}, of up to {longest:.1} s{last}", outages.count()))
 }
 
-/// The verdict on what came to its end.
+/// The outcome of what came to its end.
 fn judge(sequence: &Sequence, lengths: &[Length], mut remarks: Vec<String>) -> RepeatOutcome {
     let records = &sequence.records;
     let asked = |tokens: fn(&Length) -> u64| {

@@ -1,6 +1,6 @@
 //! Tasks of the workload `tool-calling`: made from a seed, with the calls that
 //! are right and what the tools return. Text and values alone; how they are
-//! asked is in the workload, how answers are compared with them in [`score`].
+//! asked is in the workload, how answers are compared with them in `score`.
 
 mod scenarios;
 pub(crate) mod score;
