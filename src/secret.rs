@@ -8,6 +8,8 @@ use std::fmt::Write as _;
 use std::ops::Range;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 mod named;
@@ -22,7 +24,6 @@ pub const MIN_LENGTH: usize = 8;
 /// Fields whose values are ids and names of ours: they are written as they are.
 const NAMES: &[&str] = &[
     "aliases",
-    "api_server",
     "at",
     "baseline",
     "case",
@@ -94,10 +95,25 @@ fn by_case(part: &str) -> Vec<&str> {
     found
 }
 
+/// Whether a text has a secret in it: behind its name, or in a URL.
+pub fn is_in_text(text: &str) -> bool {
+    !named::places(text, false).is_empty()
+}
+
+/// Whether an argument vector has a secret in it: behind a flag, or within a word.
+pub fn is_in_arguments<'a>(arguments: impl IntoIterator<Item = &'a str>) -> bool {
+    let mut of_secret = false;
+    arguments.into_iter().any(|argument| {
+        let is_value = of_secret && !argument.starts_with('-') && named::is_value(argument);
+        of_secret = argument.starts_with("--") && is_secret(argument);
+        is_value || is_in_text(argument)
+    })
+}
+
 /// Whether a flag's value has a secret in it: under a key of its JSON, in a URL.
 pub fn is_in_value(value: &Value) -> bool {
     match value {
-        Value::String(text) => !named::places(text, false).is_empty(),
+        Value::String(text) => is_in_text(text),
         Value::Array(items) => items.iter().any(is_in_value),
         Value::Object(map) => map.iter().any(|(key, value)| match value {
             Value::String(text) if is_secret(key) => named::is_value(text),
@@ -236,6 +252,18 @@ impl Secrets {
             }),
             Value::Null | Value::Bool(_) | Value::Number(_) => false,
         }
+    }
+
+    /// A copy with every secret masked, ids and names of ours as they are.
+    ///
+    /// # Errors
+    /// A value that is no JSON.
+    pub fn masked<T>(&self, value: &T) -> serde_json::Result<T>
+    where
+        T: Clone + Serialize + DeserializeOwned,
+    {
+        let mut json = serde_json::to_value(value)?;
+        if self.mask_json(&mut json) { serde_json::from_value(json) } else { Ok(value.clone()) }
     }
 
     /// Whether a text has a known secret in it as a word of its own; its place in bytes.

@@ -10,6 +10,7 @@ use vllm_grid::report;
 use super::show;
 use crate::cli::{Format, PlanArgs};
 use crate::exit::{CommandError, Exit, print};
+use crate::output::secrets;
 
 /// `plan`: what would run.
 pub(crate) async fn plan(args: &PlanArgs) -> Result<Exit, CommandError> {
@@ -23,6 +24,9 @@ pub(crate) async fn plan(args: &PlanArgs) -> Result<Exit, CommandError> {
             (grid, None)
         }
     };
+    if let Some(service) = &service {
+        service.reveal_to(secrets());
+    }
     let plan = Plan::new(&grid);
     match args.format {
         Format::Json => show::print_json(&plan)?,

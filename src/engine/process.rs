@@ -18,13 +18,18 @@ use tokio_util::sync::CancellationToken;
 
 use super::command::{flags_of, overlay};
 use super::failure::Exit;
-use super::log::EngineLog;
+use super::log::{EngineLog, Following};
 use super::readiness::{Connect, Limits, NotReady, wait_until_ready};
 use super::{Engine, LaunchOrder, Launched};
 use crate::configuration::Flags;
 use crate::event::Emit;
 use crate::history::launch::{FailureClass, LaunchFacts, LaunchFailure};
+use crate::secret::Secrets;
 use crate::server::{ApiKey, Endpoint, GpuIds, ResourceProbe, Server};
+
+/// Longest wait for the end of a log whose process has exited: one that left its
+/// group may keep the log open.
+const END_OF_LOG: Duration = Duration::from_secs(1);
 
 mod probe;
 mod table;
@@ -45,6 +50,8 @@ pub struct ProcessSpec {
     pub limits: Limits,
     /// Time between SIGTERM and SIGKILL.
     pub grace: Duration,
+    /// What its log is written without.
+    pub secrets: Secrets,
 }
 
 impl ProcessSpec {
@@ -56,6 +63,7 @@ impl ProcessSpec {
             introspect: false,
             limits: Limits::default(),
             grace: Duration::from_mins(1),
+            secrets: Secrets::default(),
         }
     }
 }
@@ -107,10 +115,14 @@ impl ProcessEngine {
     fn start(&self, order: &LaunchOrder) -> Result<Running, LaunchFailure> {
         let environment = |message: String| LaunchFailure::new(FailureClass::Environment, message);
         let port = free_port().map_err(|error| environment(format!("no free port: {error}")))?;
-        let (log, file) = EngineLog::create(&order.folder)
+        let (log, writer) = EngineLog::create(&order.folder, &self.spec.secrets)
             .map_err(|error| environment(format!("the launch's folder: {error}")))?;
-        let errors =
-            file.try_clone().map_err(|error| environment(format!("engine.log: {error}")))?;
+        let pipe = || -> std::io::Result<_> {
+            let (reader, output) = std::io::pipe()?;
+            Ok((reader, output.try_clone()?, output))
+        };
+        let (reader, errors, output) =
+            pipe().map_err(|error| environment(format!("engine.log: {error}")))?;
         let flags = flags_of(&self.spec.command, &order.configuration);
         let argv = self.argv(&flags, port);
         let mut command = Command::new(&argv[0]);
@@ -118,12 +130,15 @@ impl ProcessEngine {
             .args(&argv[1..])
             .envs(self.environment(&order.configuration.environment))
             .stdin(Stdio::null())
-            .stdout(file)
+            .stdout(output)
             .stderr(errors)
             .process_group(0);
         let child = command
             .spawn()
             .map_err(|error| environment(format!("`{}` cannot be started: {error}", argv[0])))?;
+        // Ours are the writing ends in `command`: they would keep the log open.
+        drop(command);
+        let following = writer.follow(reader);
         let leader = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
         let group =
             Group(leader.ok_or_else(|| environment("the process ended at once".to_owned()))?);
@@ -132,6 +147,7 @@ impl ProcessEngine {
             child,
             group,
             log,
+            following,
             port,
             started: Instant::now(),
             started_at: jiff::Timestamp::now().to_string(),
@@ -237,6 +253,7 @@ struct Running {
     child: Child,
     group: Group,
     log: EngineLog,
+    following: Following,
     port: u16,
     started: Instant,
     started_at: String,
@@ -266,6 +283,7 @@ impl Running {
         }
         // Reaps the leader, so that no zombie of ours stays.
         let _status = timeout(Duration::from_secs(1), self.child.wait()).await;
+        self.following.finish(END_OF_LOG).await;
         Ok(())
     }
 }
@@ -376,6 +394,7 @@ impl Launched for LaunchedProcess {
         match self.running.child.try_wait() {
             Ok(None) => Ok(()),
             Ok(Some(status)) => {
+                self.running.following.finish(END_OF_LOG).await;
                 let secrets: Vec<&str> = self.secrets.iter().map(String::as_str).collect();
                 Err(LaunchFailure::of_exit(&self.log(), exit(status), true, &secrets))
             }

@@ -7,6 +7,7 @@ use super::command;
 use super::compose::{ComposeError, ComposeSource, ServiceSpec};
 use crate::configuration::{Configuration, Flags};
 use crate::grid::ServiceBase;
+use crate::secret::is_in_value;
 
 /// What a compose service asks for by itself. A shell script is not read.
 pub fn of(service: &ServiceSpec) -> ServiceBase {
@@ -15,6 +16,8 @@ pub fn of(service: &ServiceSpec) -> ServiceBase {
         Some(_) => (None, Flags::new()),
         None => command::read(command),
     };
+    // What holds a secret stays in the service's own command, and only there.
+    let flags = flags.into_iter().filter(|(_, value)| !is_in_value(value)).collect();
     ServiceBase { image: service.image.clone(), model, flags }
 }
 

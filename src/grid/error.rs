@@ -8,6 +8,7 @@ use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, Na
 
 use super::Warning;
 use super::node::{Content, Node, Span};
+use crate::secret::is_in_text;
 
 /// One error of a grid.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -257,6 +258,7 @@ fn visit_secrets(node: &Node, strike: &mut impl FnMut(&Span)) {
             }
         }
         Content::List(items) => items.iter().for_each(|item| visit_secrets(item, strike)),
+        Content::Text(text) if is_in_text(text) => strike(&node.span),
         _ => {}
     }
 }

@@ -15,6 +15,7 @@ use super::launch::{LaunchFacts, LaunchOutcome};
 use super::production::ProductionStep;
 use super::record::SCHEMA_VERSION;
 use crate::metric::Measurement;
+use crate::secret::Secrets;
 use crate::server::effective::EffectiveValues;
 use crate::strategy::Purpose;
 
@@ -146,6 +147,7 @@ pub enum JournalError {
 #[derive(Debug)]
 pub struct Journal {
     file: File,
+    secrets: Secrets,
     path: PathBuf,
     next: u64,
 }
@@ -185,15 +187,23 @@ impl Journal {
             sync_folder(path).map_err(io)?;
         }
         let next = lines.len() as u64 + 1;
-        Ok((Self { file, path: path.to_owned(), next }, lines))
+        Ok((Self { file, secrets: Secrets::default(), path: path.to_owned(), next }, lines))
     }
 
-    /// Appends an entry with its time and returns when it is on the disk.
+    /// The same; every entry is written without these secrets.
+    #[must_use]
+    pub fn without(self, secrets: Secrets) -> Self {
+        Self { secrets, ..self }
+    }
+
+    /// Appends an entry with its time, its secrets masked, and returns what was written
+    /// when it is on the disk.
     ///
     /// # Errors
     /// When the file system refuses.
     pub fn append(&mut self, at: jiff::Timestamp, entry: Entry) -> Result<Line, JournalError> {
         let io = |error| JournalError::Io { path: self.path.clone(), error };
+        let entry = self.secrets.masked(&entry).map_err(|error| io(io::Error::other(error)))?;
         let line = Line { sequence: self.next, at, entry };
         let text = encode(&line).map_err(|error| io(io::Error::other(error)))?;
         self.file.write_all(text.as_bytes()).map_err(io)?;

@@ -11,6 +11,7 @@ use crate::configuration::hexadecimal;
 use crate::grid::{DockerBlock, EngineBlock, Grid, ReadOptions};
 use crate::history::folder::Folder;
 use crate::history::record::{Manifest, SweepRecord};
+use crate::secret::Secrets;
 
 /// What is not as it was when the sweep began.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,12 +82,15 @@ pub fn read_options(folder: &Folder, manifest: &Manifest) -> ReadOptions {
 ///
 /// # Errors
 /// What differs.
-pub fn check_grid(manifest: &Manifest, grid: &Grid) -> Result<(), Difference> {
+pub fn check_grid(manifest: &Manifest, grid: &Grid, secrets: &Secrets) -> Result<(), Difference> {
     let files = grid.datasets.files();
     if let Some(file) = manifest.datasets.iter().find(|file| !files.contains(file)) {
         return Err(Difference::Dataset(grid.datasets.path_of(&file.path)));
     }
-    if grid.configurations != manifest.configurations || grid.workloads != manifest.workloads {
+    // The manifest was written without secrets.
+    let same = secrets.masked(&grid.configurations).is_ok_and(|it| it == manifest.configurations)
+        && secrets.masked(&grid.workloads).is_ok_and(|it| it == manifest.workloads);
+    if !same {
         let compose = match &grid.engine {
             EngineBlock::Docker(DockerBlock { compose, .. }) => compose.clone(),
             _ => None,

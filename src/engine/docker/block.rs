@@ -10,6 +10,7 @@ use crate::engine::compose::{self, ComposeSource, ServiceSpec};
 use crate::engine::readiness::over_http;
 use crate::engine::{EngineError, api_key};
 use crate::grid::{DockerBlock, ProductionName};
+use crate::secret::Secrets;
 
 /// The engine of a grid's block: reads its compose service, finds its image,
 /// which must be `image_id` where earlier sessions of the sweep used that.
@@ -19,6 +20,7 @@ use crate::grid::{DockerBlock, ProductionName};
 pub async fn of_block(
     block: &DockerBlock,
     image_id: Option<String>,
+    secrets: &Secrets,
 ) -> Result<DockerEngine, EngineError> {
     let key = api_key(block.api_key_env.as_deref())?;
     let docker = local_daemon().await?;
@@ -37,6 +39,7 @@ pub async fn of_block(
         caches: block.caches.unwrap_or(true),
         introspect: block.introspect,
         image_id,
+        secrets: secrets.clone(),
         ..DockerSpec::new(service)
     };
     Ok(DockerEngine::new(docker, spec, over_http(None)).await?)

@@ -1,7 +1,6 @@
 //! One container of ours, from its creation until it is removed, always by its id.
 //! How it ended is asked of the daemon, exited containers included.
 
-use std::fs::File;
 use std::io::Write as _;
 use std::time::Duration;
 
@@ -19,6 +18,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::daemon::status;
 use crate::engine::failure::{Exit, classify};
+use crate::engine::log::LogWriter;
 use crate::history::launch::{FailureClass, LaunchFailure};
 
 /// Longest that a name stays taken by a container that is being removed.
@@ -120,7 +120,7 @@ impl Container {
     }
 
     /// Starts it, and writes its log to `file` from the first line on.
-    pub(super) async fn start(&mut self, file: File) -> Result<(), LaunchFailure> {
+    pub(super) async fn start(&mut self, file: LogWriter) -> Result<(), LaunchFailure> {
         self.docker
             .start_container(&self.id, None::<StartContainerOptions>)
             .await
@@ -260,7 +260,7 @@ pub(super) fn state_of(seen: &ContainerInspectResponse) -> State {
     })
 }
 
-async fn write_log(docker: Docker, id: String, mut file: File) {
+async fn write_log(docker: Docker, id: String, mut file: LogWriter) {
     let options = LogsOptionsBuilder::new().follow(true).stdout(true).stderr(true).build();
     let mut lines = docker.logs(&id, Some(options));
     while let Some(Ok(line)) = lines.next().await {

@@ -16,6 +16,8 @@ pub struct ImageIdentity {
     pub command: Vec<String>,
     /// The image's own entry point.
     pub entrypoint: Vec<String>,
+    /// Its own environment, as `NAME=value`.
+    pub environment: Vec<String>,
 }
 
 /// What `image` is on this machine.
@@ -30,5 +32,6 @@ pub async fn identity(docker: &Docker, image: &str) -> Result<ImageIdentity, Doc
         digest: seen.repo_digests.unwrap_or_default().into_iter().next(),
         command: config.cmd.unwrap_or_default(),
         entrypoint: config.entrypoint.unwrap_or_default(),
+        environment: config.env.unwrap_or_default(),
     })
 }

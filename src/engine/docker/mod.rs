@@ -16,12 +16,13 @@ use tokio_util::sync::CancellationToken;
 use super::command::{check_image, flag_value, flags_of, overlay, shell_script};
 use super::compose::{Mount, ServiceSpec};
 use super::failure::Exit;
-use super::log::EngineLog;
+use super::log::{EngineLog, LogWriter};
 use super::readiness::{Connect, Limits, NotReady, wait_until_ready};
 use super::{Engine, LaunchOrder, Launched};
 use crate::configuration::{Configuration, Flags};
 use crate::event::Emit;
 use crate::history::launch::{FailureClass, LaunchFacts, LaunchFailure};
+use crate::secret::Secrets;
 use crate::server::effective::Inspected;
 use crate::server::{ApiKey, Endpoint, GpuIds, Server};
 
@@ -66,6 +67,8 @@ pub struct DockerSpec {
     pub limits: Limits,
     /// The image's identity as an earlier session of the sweep saw it.
     pub image_id: Option<String>,
+    /// What its logs are written without; the service's own are added.
+    pub secrets: Secrets,
 }
 
 impl DockerSpec {
@@ -79,6 +82,7 @@ impl DockerSpec {
             introspect: false,
             limits: Limits::default(),
             image_id: None,
+            secrets: Secrets::default(),
         }
     }
 }
@@ -137,6 +141,9 @@ impl DockerEngine {
         if spec.api_key.is_none() {
             spec.api_key = service_key(&spec.service);
         }
+        spec.service.reveal_to(&spec.secrets);
+        spec.secrets.add_pairs(image.environment.iter().map(String::as_str));
+        spec.api_key.iter().for_each(|key| spec.secrets.add(key.reveal()));
         let gate = Gate::new(docker.clone(), &spec.service, &image.id, spec.gpus);
         let (gate, offline) = (tokio::sync::Mutex::new(gate), Mutex::default());
         Ok(Self { docker, spec, image, connect, gate, offline })
@@ -248,9 +255,13 @@ impl DockerEngine {
             command,
             port,
         };
-        let (log, file) = EngineLog::create(&order.folder).map_err(|error| {
-            LaunchFailure::new(FailureClass::Environment, format!("the launch's folder: {error}"))
-        })?;
+        let (log, file) =
+            EngineLog::create(&order.folder, &self.spec.secrets).map_err(|error| {
+                LaunchFailure::new(
+                    FailureClass::Environment,
+                    format!("the launch's folder: {error}"),
+                )
+            })?;
         let name = container_name(order);
         let container =
             Container::create(&self.docker, &name, body(&self.spec.service, &addition)).await?;
@@ -281,7 +292,7 @@ impl Started {
     async fn start(
         &mut self,
         further_networks: &[String],
-        file: std::fs::File,
+        file: LogWriter,
     ) -> Result<(), LaunchFailure> {
         for network in further_networks {
             self.container.join_network(network).await?;
