@@ -16,7 +16,7 @@ pub(crate) async fn doctor(args: &GridArgs) -> Result<Exit, CommandError> {
         service.reveal_to(secrets());
     }
     let grid = service::complete(file, service.as_ref());
-    let findings = diagnose(&grid).await;
+    let findings = diagnose(&grid, secrets()).await;
     let lines: Vec<String> = findings
         .iter()
         .map(|finding| {

@@ -14,6 +14,7 @@ mod bench;
 mod compare;
 mod doctor;
 mod plan;
+mod production;
 mod recover;
 mod show;
 mod simulate;

@@ -15,7 +15,7 @@ use crate::output::secrets;
 /// `plan`: what would run.
 pub(crate) async fn plan(args: &PlanArgs) -> Result<Exit, CommandError> {
     let file = super::read_grid(&args.grid)?;
-    let (grid, service) = match service::read(&file).await {
+    let (mut grid, service) = match service::read(&file).await {
         Ok(service) => (service::complete(file, service.as_ref()), service),
         Err(error) => {
             let mut grid = file.without_service();
@@ -27,6 +27,7 @@ pub(crate) async fn plan(args: &PlanArgs) -> Result<Exit, CommandError> {
     if let Some(service) = &service {
         service.reveal_to(secrets());
     }
+    super::production::of_plan(&mut grid, service.as_ref()).await;
     let plan = Plan::new(&grid);
     match args.format {
         Format::Json => show::print_json(&plan)?,

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use vllm_grid::bench::RecordSink;
-use vllm_grid::engine::compose::ComposeError;
+use vllm_grid::engine::compose::{ComposeError, ServiceSpec};
 use vllm_grid::engine::docker::{DockerError, production_of};
 use vllm_grid::engine::production::Production;
 use vllm_grid::engine::{self, Engine, EngineError, service};
@@ -26,8 +26,9 @@ use crate::signals::Shutdown;
 
 /// `sweep`: launches, measures and ranks every configuration of a grid.
 pub(crate) async fn sweep(args: &SweepArgs, shutdown: &Shutdown) -> Result<Exit, CommandError> {
-    let grid = complete(super::read_grid(&args.grid)?).await?;
+    let (mut grid, service) = complete(super::read_grid(&args.grid)?).await?;
     let engine = engine(&grid, None).await?;
+    super::production::of_sweep(&mut grid, service.as_ref()).await.map_err(unusable)?;
     check_source(&grid)?;
     let now = jiff::Timestamp::now();
     let sweep = Sweep::begin(&grid, args.output.as_deref(), now, secrets())?;
@@ -43,21 +44,21 @@ pub(crate) async fn resume(args: &ResumeArgs, shutdown: &Shutdown) -> Result<Exi
     let file = GridFile::read(&folder.grid_path(), &options)
         .map_err(|errors| CommandError::explained(Exit::Usage, errors))?;
     super::learn(&file, secrets());
-    let grid = complete(file).await?;
+    let (grid, _) = complete(file).await?;
     resume::check_grid(&manifest, &grid, secrets()).map_err(SweepError::GridChanged)?;
     let engine = engine(&grid, resume::image_id(&folder.record()?)).await?;
     let sweep = Sweep::resume(folder, secrets())?.with_configurations(&grid);
     run(sweep, &grid, engine, shutdown).await
 }
 
-/// The grid with its compose service's own flags, where it has one.
-async fn complete(file: GridFile) -> Result<Grid, CommandError> {
+/// The grid with its compose service's own flags, where it has one, and the service.
+async fn complete(file: GridFile) -> Result<(Grid, Option<ServiceSpec>), CommandError> {
     let service = service::read(&file).await;
     let service = service.map_err(|error| unusable(EngineError::from(error)))?;
     if let Some(service) = &service {
         service.reveal_to(secrets());
     }
-    Ok(service::complete(file, service.as_ref()))
+    Ok((service::complete(file, service.as_ref()), service))
 }
 
 /// Refuses a grid with a secret's value in it: the sweep keeps a copy of the file.

@@ -44,6 +44,9 @@ pub enum EngineError {
     /// The Docker engine cannot work.
     #[error(transparent)]
     Docker(#[from] docker::DockerError),
+    /// Production cannot be handled.
+    #[error(transparent)]
+    Production(#[from] production::ProductionError),
     /// A variable that the block names is not there.
     #[error("the variable {0} (`api-key-env`) is not set, or empty")]
     NoKey(String),

@@ -52,6 +52,9 @@ fn after_name(text: &str, start: usize, end: usize, yaml: bool, found: &mut Vec<
         add(value.filter(|range| !(bare && is_plain(&text[range.clone()]))));
         return;
     }
+    if yaml && name.starts_with("--") {
+        items(text, end, &mut add);
+    }
     let quote = rest.trim_start_matches('\\').chars().next().filter(|it| matches!(it, '"' | '\''));
     if let Some(quote) = quote {
         let close = end + rest.find(quote).unwrap_or(0) + 1;
@@ -158,6 +161,19 @@ fn closing(text: &str, quote: char, escaped: bool) -> usize {
         before = if before == '\\' && letter == '\\' { '\0' } else { letter };
     }
     text.find('\n').unwrap_or(text.len())
+}
+
+/// The values of an option in a YAML list with one argument on each line.
+fn items(text: &str, at: usize, add: &mut impl FnMut(Option<Range<usize>>)) {
+    let mut at = text.len() - text[at..].trim_start_matches(['"', '\'']).len();
+    while let Some(rest) = text[at..].trim_start_matches([' ', '\t', '\r']).strip_prefix('\n')
+        && let Some(item) = rest.trim_start_matches(' ').strip_prefix("- ")
+        && !item.trim_start_matches(['"', '\'']).starts_with('-')
+        && let Some(range) = value(text, text.len() - item.trim_start_matches(' ').len())
+    {
+        at = text.len() - text[range.end..].trim_start_matches(['"', '\'']).len();
+        add(Some(range));
+    }
 }
 
 /// The password of each `scheme://user:password@host`.

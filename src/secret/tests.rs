@@ -131,6 +131,10 @@ fn a_value_is_masked_wherever_it_appears() {
     ] {
         assert_eq!(elsewhere.mask(&format!("é{value}é")), "é***é", "{value}");
     }
+    secrets.add_text(
+        "command:\n  - --api-key\n  - sk-eighth-8\n  - 'sk-ninth-9'\n  - --seed\n  - unmasked-1\n",
+    );
+    assert_eq!(secrets.mask("sk-eighth-8 sk-ninth-9 unmasked-1"), "*** *** unmasked-1");
     assert_eq!(secrets.mask("u h m services"), "u h m services");
 }
 

@@ -12,6 +12,7 @@ mod grid_errors;
 mod grid_expansion;
 mod process;
 mod results;
+mod secrets;
 mod shell_script;
 mod shipped;
 mod simulator;

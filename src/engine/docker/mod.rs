@@ -30,6 +30,7 @@ mod block;
 mod body;
 pub mod caches;
 pub mod cleanup;
+mod compared;
 mod container;
 pub mod daemon;
 pub mod gate;
@@ -40,7 +41,7 @@ mod offline;
 pub mod production;
 mod stats;
 
-pub use block::{of_block, production_of, source_of};
+pub use block::{compare_production, of_block, production_of, source_of};
 use body::{Addition, body};
 use container::{Container, Identity, State};
 use gate::Gate;
@@ -49,6 +50,7 @@ use launched::{LaunchedContainer, not_running};
 pub use naming::label;
 use naming::{container_name, labels};
 use offline::Offline;
+pub use production::Comparison;
 
 /// What is launched, and how.
 #[derive(Clone, Debug)]
