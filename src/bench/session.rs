@@ -48,6 +48,7 @@ pub(crate) struct Session {
     cache_salt: bool,
     sources: Sources,
     telemetry: Option<Telemetry>,
+    judges_client: bool,
 }
 
 impl Session {
@@ -80,12 +81,23 @@ impl Session {
             cache_salt: false,
             sources: Sources::default(),
             telemetry: None,
+            judges_client: true,
         })
     }
 
     /// Takes samples during the measurements.
     pub(crate) fn set_telemetry(&mut self, telemetry: Telemetry) {
         self.telemetry = Some(telemetry);
+    }
+
+    /// Keeps what a client that was late has measured.
+    pub(crate) fn accept_late_client(&mut self) {
+        self.judges_client = false;
+    }
+
+    /// Whether a repeat is void in which the client itself was the bottleneck.
+    pub(crate) fn judges_client(&self) -> bool {
+        self.judges_client
     }
 
     /// Takes prompts from files that were read before.

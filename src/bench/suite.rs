@@ -59,6 +59,14 @@ impl<'a> Bench<'a> {
         self
     }
 
+    /// Keeps what was measured by a client that was late itself, where such a repeat is
+    /// void otherwise: for who asks what the server did, and not how long it took.
+    #[must_use]
+    pub fn accepting_late_client(mut self) -> Self {
+        self.session.accept_late_client();
+        self
+    }
+
     /// Takes prompts from files that were read before; others are read when a
     /// workload first asks for them.
     #[must_use]

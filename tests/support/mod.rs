@@ -134,9 +134,9 @@ pub async fn until_async(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
 }
 
 /// What must end ends, however long the machine takes.
-pub async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T {
-    let ended = tokio::time::timeout(PATIENCE, future).await;
-    ended.unwrap_or_else(|_| panic!("waited {PATIENCE:?} in vain: {what}"))
+pub fn in_time<T>(what: &str, future: impl Future<Output = T>) -> impl Future<Output = T> {
+    let ended = Box::pin(tokio::time::timeout(PATIENCE, future));
+    async move { ended.await.unwrap_or_else(|_| panic!("waited {PATIENCE:?} in vain: {what}")) }
 }
 
 pub fn signal(child: &Child, signal: Signal) {

@@ -17,6 +17,8 @@ use crate::history::journal;
 use crate::history::launch::{FailureClass, LaunchFailure};
 use crate::strategy::{InFlight, Observation, Strategy, TrialOutcome};
 
+mod strategy;
+
 /// What a launch of one warm-up and two kept repeats takes.
 const LAUNCH: u64 = BOOT + 3 * REPEAT + STOP;
 
@@ -501,110 +503,4 @@ async fn a_panic_in_a_launch_restores_production_before_it_continues() {
         actions.take(),
         ["stop production", "boot 1 c0", "repeat 1.0", "start production", "prove production"]
     );
-}
-
-/// Answers with the given actions, and keeps what it saw.
-struct Scripted {
-    actions: Mutex<Vec<Action>>,
-    seen: Arc<Mutex<Vec<Seen>>>,
-}
-
-#[derive(Clone, Debug)]
-struct Seen {
-    observations: Vec<Observation>,
-    in_flight: Vec<InFlight>,
-    budget_left: Option<Duration>,
-}
-
-impl Strategy for Scripted {
-    fn next(&self, situation: Situation<'_>) -> Action {
-        self.seen.lock().expect("no panic").push(Seen {
-            observations: situation.observations.to_vec(),
-            in_flight: situation.in_flight.to_vec(),
-            budget_left: situation.budget_left,
-        });
-        let mut actions = self.actions.lock().expect("no panic");
-        if actions.is_empty() { finish() } else { actions.remove(0) }
-    }
-
-    fn trials(&self) -> u32 {
-        0
-    }
-}
-
-fn finish() -> Action {
-    Action::Finish { why: "nothing is left".to_owned() }
-}
-
-fn launch(trial: u32, configuration: usize, purpose: Purpose) -> Action {
-    Action::Launch { trial, configuration, purpose, repeats: 1 }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_strategy_sees_figures_what_is_in_flight_and_what_is_left_of_the_budget() {
-    let mut setup = Setup::new(2, 1).places(2);
-    setup.manifest.budget_seconds = Some(600);
-    let seen = Arc::new(Mutex::new(Vec::new()));
-    let skip = Action::Skip { trial: 9, configuration: 1, reason: "not worth it".to_owned() };
-    let actions = vec![
-        launch(4, 1, Purpose::Sentinel),
-        skip,
-        Action::Wait,
-        launch(5, 0, Purpose::Confirm),
-        Action::Wait,
-    ];
-    let scripted = Scripted { actions: Mutex::new(actions), seen: Arc::clone(&seen) };
-    setup.strategy = Some(Box::new(scripted));
-    let ran = setup.run().await;
-    assert_eq!(ran.ending(), Ending::Complete);
-    assert_eq!(ran.outcomes(), [(4, "measured"), (9, "skipped"), (5, "measured")]);
-
-    let seen = seen.lock().expect("no panic");
-    assert!(seen[0].observations.is_empty() && seen[0].in_flight.is_empty());
-    assert_eq!(seen[0].budget_left, Some(Duration::from_mins(10)));
-    let flying = &seen[2].in_flight[0];
-    assert_eq!((flying.trial, flying.configuration), (4, 1));
-    assert_eq!((flying.purpose, flying.host.as_str()), (Purpose::Sentinel, "here"));
-    let last = seen.last().expect("asked");
-    let [first, skipped, second] = last.observations.as_slice() else { panic!("{last:?}") };
-    let took = BOOT + 2 * REPEAT + STOP;
-    assert_eq!((first.trial, first.configuration, first.purpose), (4, 1, Purpose::Sentinel));
-    assert_eq!((first.outcome, first.duration.as_secs()), (TrialOutcome::Measured, took));
-    assert_eq!(first.objective, [101.0], "of the first launch, without the warm-up");
-    assert_eq!((skipped.outcome, skipped.objective.len()), (TrialOutcome::Skipped, 0));
-    assert_eq!((second.trial, second.purpose), (5, Purpose::Confirm));
-    assert_eq!(second.objective, [301.0]);
-    assert_eq!(
-        second.started_at.expect("a time").duration_since(first.started_at.expect("a time")),
-        jiff::SignedDuration::from_secs(took.cast_signed())
-    );
-    assert_eq!(last.budget_left, Some(Duration::from_secs(600 - 2 * took)));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_strategy_that_waits_for_nothing_is_an_error_and_no_hang() {
-    let mut setup = Setup::new(1, 1);
-    let scripted = Scripted { actions: Mutex::new(vec![Action::Wait]), seen: Arc::default() };
-    setup.strategy = Some(Box::new(scripted));
-    let error = setup.run().await.ending.expect_err("nothing is in flight").to_string();
-    assert!(error.contains("waits"), "{error}");
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_order_can_be_written_to_a_file() {
-    let folder = Path::new("run/launches/1-c0").to_owned();
-    let mut manifest = manifest(1, 1, 2);
-    let configuration = manifest.configurations.remove(0);
-    let record = SweepRecord { manifest, launches: Vec::new() };
-    let order = Order {
-        launch: LaunchOrder { sweep: "s".to_owned(), launch: 1, configuration, folder },
-        trial: 0,
-        purpose: Purpose::Final,
-        salt: "s 1".to_owned(),
-        seed: 1,
-        passes: pass::missing(&record, 0, 2),
-    };
-    let text = serde_json::to_string(&order).expect("JSON");
-    assert_eq!(serde_json::from_str::<Order>(&text).expect("read again"), order);
-    assert_eq!(order.passes.len(), 3);
 }

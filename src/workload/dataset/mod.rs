@@ -12,7 +12,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Conversation, Spec, Workload};
+use super::{Spec, Workload};
 
 mod read;
 
@@ -246,11 +246,11 @@ impl Datasets {
     pub fn check(&mut self, workload: &Workload) -> Result<(), DatasetError> {
         let Some(path) = workload.dataset() else { return Ok(()) };
         let dataset = self.get(path)?;
-        if let Spec::Conversation(Conversation { turns, conversations, .. }) = &workload.spec {
-            let found = dataset.conversations(*turns).len();
-            if (found as u64) < *conversations {
+        if let Spec::Conversation(spec) = &workload.spec {
+            let (turns, wanted) = (spec.turns, spec.conversations);
+            let found = dataset.conversations(turns).len();
+            if (found as u64) < wanted {
                 let path = self.path_of(path);
-                let (turns, wanted) = (*turns, *conversations);
                 return Err(DatasetError::TooFew { path, found, turns, wanted });
             }
         }

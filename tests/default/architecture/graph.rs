@@ -79,12 +79,12 @@ impl Graph {
         for (number, scope) in source.scopes.iter().enumerate() {
             let inner = [&module[..], &scope.path[..]].concat();
             self.modules.insert(inner.clone(), (self.files.len(), number));
-            let folder = [&[folder.clone()], &scope.path[..]].concat().join("/");
+            let folder = [std::slice::from_ref(&folder), &scope.path[..]].concat().join("/");
             for child in &scope.children {
                 let ways = [format!("{folder}/{child}.rs"), format!("{folder}/{child}/mod.rs")];
                 let found = ways.iter().find(|way| texts.contains_key(*way));
                 let file = found.unwrap_or_else(|| panic!("{path}: no file for `mod {child};`"));
-                children.push((file.clone(), [&inner[..], &[child.clone()]].concat()));
+                children.push((file.clone(), [&inner[..], std::slice::from_ref(child)].concat()));
             }
         }
         self.files.push(File { path, module, source });

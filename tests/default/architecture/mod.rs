@@ -68,7 +68,7 @@ fn comments_name_files_that_are_here() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut names = BTreeSet::new();
     walk(root, &mut |path| {
-        names.extend(path.file_name().map(|it| it.to_string_lossy().into_owned()))
+        names.extend(path.file_name().map(|it| it.to_string_lossy().into_owned()));
     });
     report(&unknown_files(&sources(), &names));
 }

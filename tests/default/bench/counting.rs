@@ -57,6 +57,8 @@ pub(crate) struct Behaviour {
     pub(crate) context: u64,
     /// `/v1/models` reports it.
     pub(crate) reports_context: bool,
+    /// Further time of a request for each other one that is there when it begins.
+    pub(crate) crowd: Duration,
     /// Answers end here, whatever `ignore_eos` says.
     pub(crate) longest_answer: u64,
     /// What it says of a prompt's length.
@@ -84,6 +86,7 @@ impl Default for Behaviour {
             preamble: 0,
             cold: Duration::ZERO,
             serial: false,
+            crowd: Duration::ZERO,
             context: 8192,
             reports_context: true,
             longest_answer: u64::MAX,
@@ -99,6 +102,8 @@ struct Inside {
     prompt_tokens: u64,
     requests: u64,
     served: usize,
+    /// Requests that are there.
+    present: u32,
     warm: bool,
     restarts: u64,
     dead: bool,
@@ -266,10 +271,13 @@ async fn chat(State(counting): State<Counting>, Json(body): Json<Value>) -> Resp
     if reached(behaviour.freeze_after) {
         std::future::pending::<()>().await;
     }
+    counting.inside.lock().expect("no panic").present += 1;
     let turn = if behaviour.serial { Some(counting.turn.lock().await) } else { None };
     let time = if found * 2 > tokens { behaviour.hit } else { behaviour.miss };
-    tokio::time::sleep(time + cold).await;
+    let others = counting.inside.lock().expect("no panic").present.saturating_sub(1);
+    tokio::time::sleep(time + cold + behaviour.crowd * others).await;
     drop(turn);
+    counting.inside.lock().expect("no panic").present -= 1;
     // A first token need not show: a parser takes `<think>` away.
     let content = if max_tokens > 1 { "a" } else { "" };
     let token = event(&json!({"choices": [{"index": 0, "delta": {"content": content}}]}));

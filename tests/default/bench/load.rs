@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::bench::counting::{Behaviour, Counting};
-use crate::bench::simulated::{Simulated, measure, number, workload};
+use crate::bench::simulated::{Simulated, measure, measure_late, number, workload};
 use crate::support::in_time;
 use serde_json::json;
 use vllm_grid::metric::{Measurement, Status};
@@ -12,6 +12,13 @@ use vllm_grid::server::{Endpoint, Server};
 use vllm_grid::workload::Spec;
 
 const SMALL: &str = "Qwen/Qwen3-1.7B --max-model-len 8192";
+
+/// One request after the other, and each takes longer the more are there: more load gives
+/// less, far beyond what a busy machine adds.
+fn crowded() -> Behaviour {
+    let (miss, crowd) = (Duration::from_millis(100), Duration::from_millis(30));
+    Behaviour { miss, crowd, serial: true, ..Behaviour::default() }
+}
 
 fn value(measurement: &Measurement, name: &str) -> f64 {
     number(measurement, name).unwrap_or_else(|| panic!("{name} was not measured: {measurement:?}"))
@@ -69,7 +76,7 @@ async fn more_sequences_act_under_load_and_a_ladder_ends_at_saturation() {
                 "warmup": 0,
             }),
         );
-        let measured = measure(&simulated.server, &[load], 1).await;
+        let measured = measure_late(&simulated.server, load).await;
         let kept = &measured.measurements[0];
         assert_eq!((kept.status, kept.reason.as_deref()), (Status::Ok, None));
         (value(kept, "output_throughput"), value(kept, "mean_queue_ms"))
@@ -78,17 +85,16 @@ async fn more_sequences_act_under_load_and_a_ladder_ends_at_saturation() {
     assert!(thirty_two.0 >= 3.0 * one.0, "{thirty_two:?} {one:?}");
     assert!(one.1 >= 3.0 * thirty_two.1, "who waits, waits at the server: {one:?} {thirty_two:?}");
 
-    // A request takes long compared with what a busy machine adds: that shows as a gain.
-    let line = format!("{SMALL} --max-num-seqs 1 --sim-speed 1");
-    let simulated = Simulated::start(&line).await;
+    let counting = Counting::start(crowded()).await;
+    let server = Server::open(counting.endpoint(), None).await.expect("it serves");
     let load = workload(
         "load",
         &json!({
-            "concurrency": [1, 3, 9], "requests": 18, "prompt_tokens": 64, "output_tokens": 24,
+            "concurrency": [1, 3, 9], "requests": 18, "prompt_tokens": 64, "output_tokens": 4,
             "warmup": 0,
         }),
     );
-    let measured = measure(&simulated.server, &[load], 1).await;
+    let measured = measure_late(&server, load).await;
     let [_, third, ninth] = &measured.measurements[..] else { panic!("three rungs") };
     assert_eq!(third.status, Status::Ok);
     assert_eq!(ninth.status, Status::Skipped);
@@ -98,18 +104,18 @@ async fn more_sequences_act_under_load_and_a_ladder_ends_at_saturation() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_case_that_configurations_are_judged_by_is_measured_beyond_saturation() {
-    let line = format!("{SMALL} --max-num-seqs 1 --sim-speed 1");
-    let simulated = Simulated::start(&line).await;
+    let counting = Counting::start(crowded()).await;
+    let server = Server::open(counting.endpoint(), None).await.expect("it serves");
     let mut load = workload(
         "load",
         &json!({
-            "concurrency": [1, 3, 6, 9], "requests": 18, "prompt_tokens": 64, "output_tokens": 24,
+            "concurrency": [1, 3, 6, 9], "requests": 18, "prompt_tokens": 64, "output_tokens": 4,
             "warmup": 0,
         }),
     );
     let Spec::Load(spec) = &mut load.spec else { panic!("a load") };
     spec.judged = vec!["concurrency=9".to_owned()];
-    let measured = measure(&simulated.server, &[load], 1).await;
+    let measured = measure_late(&server, load).await;
     let statuses: Vec<Status> = measured.measurements.iter().map(|row| row.status).collect();
     assert_eq!(statuses, [Status::Ok, Status::Ok, Status::Skipped, Status::Ok]);
 }
@@ -156,8 +162,7 @@ async fn a_shared_prefix_is_as_long_as_asked_and_found_in_the_cache_and_salts_ar
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_open_loop_is_timed_from_its_schedule() {
-    // 4 s to the first token: a client that a busy machine delays is not yet a bottleneck.
-    let behaviour = Behaviour { miss: Duration::from_secs(4), ..Behaviour::default() };
+    let behaviour = Behaviour { miss: Duration::from_secs(3), ..Behaviour::default() };
     let counting = Counting::start(behaviour).await;
     let server = Server::open(counting.endpoint(), None).await.expect("it serves");
     let load = workload(
@@ -167,7 +172,7 @@ async fn an_open_loop_is_timed_from_its_schedule() {
             "output_tokens": 4, "slo_ttft_ms": 60_000, "warmup": 0,
         }),
     );
-    let measured = measure(&server, &[load], 1).await;
+    let measured = measure_late(&server, load).await;
     let kept = &measured.measurements[0];
     assert_eq!(kept.status, Status::Ok, "{:?}", kept.reason);
     assert_eq!(number(kept, "completed"), Some(60.0));
@@ -220,38 +225,28 @@ async fn what_makes_a_repeat_void_failed_or_skipped() {
     assert!(row.reason.expect("a reason").contains("never all busy"));
 }
 
-/// Requests one after another, 100 ms each, at rates that are all too high.
+/// Requests one after another, at rates that are all too high.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rung_without_a_window_says_so_and_ends_the_ladder_all_the_same() {
-    let behaviour =
-        Behaviour { miss: Duration::from_millis(100), serial: true, ..Behaviour::default() };
-    let counting = Counting::start(behaviour).await;
+    let counting = Counting::start(crowded()).await;
     let server = Server::open(counting.endpoint(), None).await.expect("it serves");
     let load = workload(
         "load",
         &json!({
-            "rate": [20, 40, 160], "arrivals": "constant", "requests": 20, "prompt_tokens": 64,
+            "rate": [20, 60, 160], "arrivals": "constant", "requests": 20, "prompt_tokens": 64,
             "output_tokens": 4, "warmup": 0,
         }),
     );
-    for _ in 0..8 {
-        let measured = measure(&server, std::slice::from_ref(&load), 1).await;
-        let [low, high, skipped] = &measured.measurements[..] else { panic!("three rungs") };
-        if [low, high].iter().any(|row| row.status == Status::Void) {
-            // The client was late: the machine is busy.
-            continue;
-        }
-        for row in [low, high] {
-            let reason = row.reason.as_deref().expect("said");
-            assert_eq!((row.status, number(row, "output_throughput")), (Status::Ok, None));
-            assert!(reason.starts_with("throughput is not reported: arrivals lasted "), "{reason}");
-        }
-        assert_eq!(skipped.status, Status::Skipped, "{skipped:?}");
-        let reason = skipped.reason.as_deref().expect("a reason");
-        assert!(reason.starts_with("saturated at rate=40: output throughput "), "{reason}");
-        return;
+    let measured = measure_late(&server, load).await;
+    let [low, high, skipped] = &measured.measurements[..] else { panic!("three rungs") };
+    for row in [low, high] {
+        let reason = row.reason.as_deref().expect("said");
+        assert_eq!((row.status, number(row, "output_throughput")), (Status::Ok, None));
+        assert!(reason.starts_with("throughput is not reported: arrivals lasted "), "{reason}");
     }
-    panic!("the client was never in time");
+    assert_eq!(skipped.status, Status::Skipped, "{skipped:?}");
+    let reason = skipped.reason.as_deref().expect("a reason");
+    assert!(reason.starts_with("saturated at rate=60: output throughput "), "{reason}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -23,7 +23,7 @@ use vllm_grid::telemetry::{Telemetry, TelemetrySettings};
 use vllm_grid::workload::Workload;
 
 use crate::bench::counting::{Behaviour, Counting};
-use crate::bench::simulated::{Kept, Simulated, measure, number, workload};
+use crate::bench::simulated::{Kept, Measured, Simulated, measure, measure_late, number, workload};
 
 /// One request after the other is served: a rate breaks the SLO when the last one waits too long.
 fn searching(requests: u32, prompt_tokens: u32, slo_ms: f64) -> Workload {
@@ -36,27 +36,13 @@ fn searching(requests: u32, prompt_tokens: u32, slo_ms: f64) -> Workload {
     )
 }
 
-/// Whether the machine was too busy for the client to keep its schedule.
-fn was_late(row: &Measurement) -> bool {
-    row.status == Status::Void && row.reason.as_deref().is_some_and(|r| r.contains("send lag"))
+async fn search(server: &Server, requests: u32, slo_ms: f64) -> Measured {
+    measure_late(server, searching(requests, 4000, slo_ms)).await
 }
 
-/// A search; again, where the client was late.
-async fn search(server: &Server, requests: u32, slo_ms: f64) -> Measurement {
-    let load = searching(requests, 4000, slo_ms);
-    let mut last = None;
-    for _ in 0..8 {
-        let row = measure(server, std::slice::from_ref(&load), 1).await.measurements.remove(0);
-        if !was_late(&row) {
-            return row;
-        }
-        last = row.reason;
-    }
-    panic!("the client was never in time: {last:?}");
-}
-
-/// One request at a time, each nearly all prefill, some 360 ms: a client that is
-/// late by less than 18 ms is no bottleneck, and the knee is known.
+/// One request at a time, each nearly all prefill, some 360 ms. Which rate is found of a
+/// queue is shown where it is computed (`load/step.rs`): here it is that the search is
+/// driven by what requests show, and a busy machine has seconds for that.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_highest_rate_that_holds_the_slo() {
     // Both send the same prompts: nothing of them may be cached.
@@ -71,14 +57,19 @@ async fn the_highest_rate_that_holds_the_slo() {
     );
     let one = measure(&simulated.server, &[one], 1).await.measurements.remove(0);
     let alone = number(&one, "min_e2el_ms").expect("timed");
-    assert!((180.0..3000.0).contains(&alone), "{alone}");
-    let some = search(&simulated.server, 3, 1.5 * alone).await;
+    let measured = search(&simulated.server, 3, 4.0 * alone).await;
+    let some = &measured.measurements[0];
     assert_eq!(some.status, Status::Ok, "{:?}", some.reason);
-    // Of requests at a rate r number n waits n (T - 1/r), where T is the time of one
-    // alone: some wait T / 2 before the pipe was full for long if r is 1.2 / T.
-    let rate = number(&some, "max_rate").expect("found") * alone / 1e3;
-    assert!((0.8..1.3).contains(&rate), "{rate} of the server's own pace");
-    assert!(number(&some, "good_share") >= Some(0.95));
+    let found = number(some, "max_rate").expect("found");
+    // A server that takes one at a time ends no more of them.
+    assert!((0.3..3.0).contains(&(found * alone / 1e3)), "{found} of {alone} ms each");
+    let mut tried: Vec<f64> = Vec::new();
+    for record in &measured.records[0].1 {
+        let rate = record.purpose.strip_prefix("rate=");
+        tried.extend(rate.map(|rate| rate.parse::<f64>().expect("a number")));
+    }
+    assert!(tried.contains(&found), "{found} of {tried:?}");
+    assert!(tried.iter().any(|rate| *rate > found), "a higher one broke it: {tried:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -86,7 +77,7 @@ async fn where_no_rate_holds_the_slo_that_is_said() {
     let miss = Duration::from_millis(200);
     let counting = Counting::start(Behaviour { miss, ..Behaviour::default() }).await;
     let server = Server::open(counting.endpoint(), None).await.expect("it serves");
-    let none = search(&server, 1, 0.5).await;
+    let none = search(&server, 1, 0.5).await.measurements.remove(0);
     assert_eq!((none.status, number(&none, "max_rate")), (Status::Ok, None));
     let reason = none.reason.expect("said");
     assert!(reason.starts_with("no rate was found that meets the SLO"), "{reason}");
@@ -140,24 +131,17 @@ async fn a_rate_that_the_server_does_not_sustain_is_not_held() {
             "slo_ttft_ms": 2000, "warmup": 0, "arrivals": "constant",
         }),
     );
-    for _ in 0..8 {
-        let measured = measure(&server, std::slice::from_ref(&load), 1).await;
-        let row = &measured.measurements[0];
-        if was_late(row) {
-            continue;
-        }
-        let reason = row.reason.as_deref().expect("said");
-        assert_eq!(row.status, Status::Ok, "{reason}");
-        let rate = number(row, "max_rate").expect("found");
-        // Of no more than thirty requests, ten times those that were asked for.
-        assert!((7.0..28.0).contains(&rate), "{rate} of 14");
-        assert!(reason.contains("/s is not counted as meeting the SLO: "), "{reason}");
-        let most = number(row, "completed").expect("counted");
-        assert!(most <= 30.0, "{most} requests");
-        assert!(number(row, "output_throughput").is_some(), "{reason}");
-        return;
-    }
-    panic!("the client was never in time");
+    let measured = measure_late(&server, load).await;
+    let row = &measured.measurements[0];
+    let reason = row.reason.as_deref().expect("said");
+    assert_eq!(row.status, Status::Ok, "{reason}");
+    let rate = number(row, "max_rate").expect("found");
+    // Of no more than thirty requests, ten times those that were asked for.
+    assert!((7.0..28.0).contains(&rate), "{rate} of 14");
+    assert!(reason.contains("/s is not counted as meeting the SLO: "), "{reason}");
+    let most = number(row, "completed").expect("counted");
+    assert!(most <= 30.0, "{most} requests");
+    assert!(number(row, "output_throughput").is_some(), "{reason}");
 }
 
 /// Tells as memory how many requests the server has been sent.
@@ -183,16 +167,12 @@ async fn counted(counting: &Counting) -> (Measurement, Vec<RequestRecord>, usize
     let mut bench = Bench::new(&server, &kept, &emit, &cancel, settings)
         .await
         .expect("an address")
+        .accepting_late_client()
         .with_telemetry(Telemetry::start(&telemetry));
-    for _ in 0..8 {
-        let before = counting.served();
-        let row = bench.repeat(&searching(3, 64, 525.0), "", 1).await.expect("a living server");
-        let (_, records) = kept.0.lock().expect("no panic").pop().expect("kept");
-        if !was_late(&row) {
-            return (row, records, before);
-        }
-    }
-    panic!("the client was never in time");
+    let before = counting.served();
+    let row = bench.repeat(&searching(3, 64, 1400.0), "", 1).await.expect("a living server");
+    let (_, records) = kept.0.lock().expect("no panic").pop().expect("kept");
+    (row, records, before)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -233,9 +213,9 @@ async fn every_rate_is_tried_for_the_duration_or_as_long_as_requests_need() {
             "slo_e2el_ms": 300, "warmup": 0, "arrivals": "constant",
         }),
     );
-    let measured = measure(&server, &[load], 1).await;
+    let measured = measure_late(&server, load).await;
     let row = &measured.measurements[0];
-    assert!(row.status == Status::Ok || was_late(row), "{:?}", row.reason);
+    assert_eq!(row.status, Status::Ok, "{:?}", row.reason);
     let mut due: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
     for record in &measured.records[0].1 {
         if let Some(rate) = record.purpose.strip_prefix("rate=") {

@@ -76,9 +76,23 @@ pub(crate) fn settings() -> BenchSettings {
 }
 
 pub(crate) async fn measure(server: &Server, workloads: &[Workload], repeats: u32) -> Measured {
+    measure_with(server, workloads, repeats, false).await
+}
+
+/// However late a busy machine makes the client, which is not what is tested.
+pub(crate) async fn measure_late(server: &Server, workload: Workload) -> Measured {
+    measure_with(server, &[workload], 1, true).await
+}
+
+async fn measure_with(
+    server: &Server,
+    workloads: &[Workload],
+    repeats: u32,
+    accepts_late: bool,
+) -> Measured {
     let (kept, emit, cancel) = (Kept::default(), Emit::nowhere(), CancellationToken::new());
-    let mut bench =
-        Bench::new(server, &kept, &emit, &cancel, settings()).await.expect("an address");
+    let bench = Bench::new(server, &kept, &emit, &cancel, settings()).await.expect("an address");
+    let mut bench = if accepts_late { bench.accepting_late_client() } else { bench };
     let mut measurements = Vec::new();
     let ended = run_suite(&mut bench, workloads, repeats, &mut measurements).await;
     drop(bench);

@@ -165,13 +165,19 @@ impl Run<'_, '_> {
                     Extent::of(self.spec.requests_of(self.kind), self.spec)
                 };
                 let mut result = self.open(recipe, 0, rate, extent, expected).await?;
-                result.note = void_of_lag(&result.records).or(result.note);
+                let late = void_of_lag(&result.records).filter(|_| self.judges_client());
+                result.note = late.or(result.note);
                 result
             }
             LoadCase::MaxRate if self.repeat.is_warmup() => self.warm_search(recipe).await?,
             LoadCase::MaxRate => self.search(recipe, expected).await?,
         };
         Ok(self.judge(result, shared))
+    }
+
+    /// Whether a repeat is void in which the client itself was the bottleneck.
+    fn judges_client(&self) -> bool {
+        self.repeat.session.judges_client()
     }
 
     async fn scrape(&self) -> Result<Option<Counters>, Stop> {

@@ -139,6 +139,7 @@ fn grows(records: &[RequestRecord], (from, to): (u64, u64), arrivals: usize) -> 
 
 #[cfg(test)]
 mod tests {
+    use super::super::ladder::Search;
     use super::*;
     use crate::workload::Slo;
 
@@ -217,6 +218,37 @@ mod tests {
         assert_eq!(shown(&shared), StepFinding::Growing);
         let reason = StepFinding::Growing.reason(14.0, &shared).expect("a reason");
         assert!(reason.ends_with("more and more requests were in flight"), "{reason}");
+    }
+
+    /// One request after the other takes a second; the SLO breaks when one has waited for
+    /// half of that. Of requests at a rate r number n waits n (1 - 1/r) seconds, so that in
+    /// the three and a half seconds of a step some wait too long from 1.2 a second on.
+    #[test]
+    fn the_highest_rate_of_a_queue_is_found() {
+        let slo = Slo { ttft_ms: None, tpot_ms: None, e2el_ms: Some(1500.0) };
+        let plan = Plan { slo, ..PLAN };
+        let asked = Extent::Requests(3);
+        let mut search = Search::from(1.0);
+        while let Some(rate) = search.next() {
+            let e2e = |due: f64| 1.0 + due * (rate - 1.0).max(0.0);
+            let mut extent = asked.stretched(rate, Duration::from_secs(1));
+            let mut shown = StepFinding::Short;
+            for _ in 0..TRIES {
+                let Extent::Requests(requests) = extent else { panic!("requests") };
+                let records = arriving(rate, requests as u32, e2e, e2e);
+                shown = StepFinding::of(&records, &plan, 0.95);
+                let (_, median) = figures::times(&records).expect("timed");
+                let longer = asked.stretched(rate, median);
+                if shown != StepFinding::Short || !longer.is_longer(extent) {
+                    break;
+                }
+                extent = longer;
+            }
+            search.tried(shown == StepFinding::Met);
+        }
+        let found = search.met().expect("found");
+        assert!((1.0..1.3).contains(&found), "{found}");
+        assert!(search.fails().is_some_and(|fails| fails > found && fails < 1.1 * found));
     }
 
     #[test]
