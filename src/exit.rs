@@ -8,7 +8,8 @@ use vllm_grid::history::HistoryError;
 use vllm_grid::history::journal::JournalError;
 use vllm_grid::sweep::SweepError;
 
-use crate::output::{Masked, print_error};
+use crate::masked;
+use crate::output::{Masked, print_error, secrets};
 
 /// How the process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +67,7 @@ impl CommandError {
     /// Prints it and returns the exit code.
     pub(crate) fn print(self) -> Exit {
         if let Some(report) = self.report {
-            print_error(&format!("{report:?}"));
+            print_error(&masked::render(report.as_ref(), secrets()));
         }
         self.exit
     }

@@ -7,6 +7,7 @@
 mod cli;
 mod commands;
 mod exit;
+mod masked;
 mod output;
 mod progress;
 mod signals;
@@ -26,12 +27,6 @@ fn main() -> ExitCode {
         .with_env_filter(EnvFilter::from_env("VLLM_GRID_LOG"))
         .with_writer(output::Traced)
         .init();
-    // A secret that is broken into two lines would not be found again.
-    let handler = |_: &_| -> Box<dyn miette::ReportHandler> {
-        Box::new(miette::MietteHandlerOpts::new().break_words(false).build())
-    };
-    // It is set once, here.
-    let _ = miette::set_hook(Box::new(handler));
     let shutdown = Shutdown::default();
     shutdown.stop_on_panic();
     let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| run(cli, &shutdown)));

@@ -11,6 +11,7 @@ mod grid;
 mod grid_errors;
 mod grid_expansion;
 mod process;
+mod production;
 mod results;
 mod secrets;
 mod shell_script;

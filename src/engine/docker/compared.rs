@@ -68,7 +68,7 @@ fn arguments(service: &ServiceSpec, running: &Running) -> Vec<String> {
         let other = same.map(|at| only_says.remove(at));
         found.push(match (&piece.name, other) {
             (Some(name), Some(_)) if is_secret(name) => {
-                format!("the container runs with another value of --{name} than the file says")
+                format!("`--{name}` has another value in the container than in the file")
             }
             (Some(_), Some(other)) => {
                 let says = if other.value.is_empty() { other.text() } else { other.value };
@@ -326,7 +326,7 @@ mod tests {
             [
                 "the container runs `n`, the file says `m`",
                 "the container runs with --max-num-seqs 16, the file says 64",
-                "the container runs with another value of --api-key than the file says",
+                "`--api-key` has another value in the container than in the file",
                 "the container runs with --more 3, the file does not have it",
                 "the file says --gone, the container runs without it",
             ]
