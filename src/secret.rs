@@ -254,16 +254,13 @@ impl Secrets {
         }
     }
 
-    /// A copy with every secret masked, ids and names of ours as they are.
+    /// The value with every secret in its texts masked; ids and names of ours stay.
     ///
     /// # Errors
     /// A value that is no JSON.
-    pub fn masked<T>(&self, value: &T) -> serde_json::Result<T>
-    where
-        T: Clone + Serialize + DeserializeOwned,
-    {
-        let mut json = serde_json::to_value(value)?;
-        if self.mask_json(&mut json) { serde_json::from_value(json) } else { Ok(value.clone()) }
+    pub fn masked<T: Serialize + DeserializeOwned>(&self, value: T) -> serde_json::Result<T> {
+        let mut json = serde_json::to_value(&value)?;
+        if self.mask_json(&mut json) { serde_json::from_value(json) } else { Ok(value) }
     }
 
     /// Whether a text has a known secret in it as a word of its own; its place in bytes.

@@ -70,7 +70,9 @@ pub(crate) async fn bench(args: &BenchArgs, shutdown: &Shutdown) -> Result<Exit,
         return Ok(Exit::Interrupted);
     };
     let BenchInput { workloads, datasets, api_key, gpus } = input?;
-    api_key.iter().for_each(|key| secrets().add(key.reveal()));
+    if let Some(key) = &api_key {
+        secrets().add(key.reveal());
+    }
     let endpoint = Endpoint { base_url: args.url.clone(), api_key };
     let opening = Server::open(endpoint, args.model.as_deref());
     let Some(server) = stop.run_until_cancelled(opening).await else {

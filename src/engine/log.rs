@@ -2,6 +2,7 @@
 //! or whoever streams a container's log), read as far as it has grown. What the
 //! lines mean is [`super::failure`]'s and [`super::readiness`]'s.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Read, Seek as _, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -97,13 +98,11 @@ impl LogWriter {
     fn put(&mut self, length: usize) -> io::Result<()> {
         let rest = self.line.split_off(length);
         let bytes = std::mem::replace(&mut self.line, rest);
-        // What is not UTF-8 has no secret that we would know.
-        match std::str::from_utf8(&bytes) {
-            Ok(text) => self.file.write_all(self.secrets.mask(text).as_bytes()),
-            Err(_) => {
-                let text = String::from_utf8_lossy(&bytes);
-                self.file.write_all(self.secrets.mask(&text).as_bytes())
-            }
+        let text = String::from_utf8_lossy(&bytes);
+        match self.secrets.mask(&text) {
+            // As it came, whether it is UTF-8 or not.
+            Cow::Borrowed(_) => self.file.write_all(&bytes),
+            Cow::Owned(masked) => self.file.write_all(masked.as_bytes()),
         }
     }
 }

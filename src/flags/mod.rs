@@ -15,7 +15,6 @@ mod table;
 
 use serde_json::Value;
 
-pub use crate::secret::is_secret;
 pub use canonical::canonical;
 pub(crate) use canonical::write_canonical;
 pub(crate) use check::decimal_comma;
@@ -24,7 +23,7 @@ pub use command_line::{ArgvError, CommandLine, parse_argv};
 pub(crate) use map::Entry;
 pub use map::{Flags, FlagsIter};
 pub(crate) use spelling::shown;
-pub use spelling::{canonical_name, nearest_word};
+pub use spelling::{canonical_name, is_secret, nearest_word};
 pub use table::{Flag, Kind, VLLM_VERSION, flags, is_owned, lookup, nearest, resolve, successor};
 
 /// Flags that take one value a time: for more, the flag is repeated

@@ -1,5 +1,5 @@
-//! Names as people write them: one spelling of each, and the name that a misspelt
-//! one probably means.
+//! Names as people write them: one spelling of each, which of them are secret, and
+//! the name that a misspelt one probably means.
 
 /// The canonical name of a flag: no leading dashes, `_` read as `-`
 /// (the part after a dot is a key of a JSON option and stays as it is).
@@ -9,6 +9,11 @@ pub fn canonical_name(spelling: &str) -> String {
         Some((head, tail)) => format!("{}.{tail}", head.replace('_', "-")),
         None => bare.replace('_', "-"),
     }
+}
+
+/// Whether the value of a flag or variable of this name must never be written down.
+pub fn is_secret(name: &str) -> bool {
+    crate::secret::is_secret(name)
 }
 
 /// The nearest of `known` to `word`, when it is near enough to be meant.

@@ -114,7 +114,7 @@ impl Folder {
     ) -> Result<(), HistoryError> {
         let path = self.manifest_path();
         let text = secrets
-            .masked(manifest)
+            .masked(manifest.clone())
             .and_then(|manifest| serde_json::to_string_pretty(&manifest))
             .map_err(|error| io_error(&path, io::Error::other(error)))?;
         write_whole(&path, |file| writeln!(file, "{text}")).map_err(|error| io_error(&path, error))

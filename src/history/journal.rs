@@ -203,7 +203,7 @@ impl Journal {
     /// When the file system refuses.
     pub fn append(&mut self, at: jiff::Timestamp, entry: Entry) -> Result<Line, JournalError> {
         let io = |error| JournalError::Io { path: self.path.clone(), error };
-        let entry = self.secrets.masked(&entry).map_err(|error| io(io::Error::other(error)))?;
+        let entry = self.secrets.masked(entry).map_err(|error| io(io::Error::other(error)))?;
         let line = Line { sequence: self.next, at, entry };
         let text = encode(&line).map_err(|error| io(io::Error::other(error)))?;
         self.file.write_all(text.as_bytes()).map_err(io)?;

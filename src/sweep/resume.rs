@@ -88,8 +88,9 @@ pub fn check_grid(manifest: &Manifest, grid: &Grid, secrets: &Secrets) -> Result
         return Err(Difference::Dataset(grid.datasets.path_of(&file.path)));
     }
     // The manifest was written without secrets.
-    let same = secrets.masked(&grid.configurations).is_ok_and(|it| it == manifest.configurations)
-        && secrets.masked(&grid.workloads).is_ok_and(|it| it == manifest.workloads);
+    let same =
+        secrets.masked(grid.configurations.clone()).is_ok_and(|it| it == manifest.configurations)
+            && secrets.masked(grid.workloads.clone()).is_ok_and(|it| it == manifest.workloads);
     if !same {
         let compose = match &grid.engine {
             EngineBlock::Docker(DockerBlock { compose, .. }) => compose.clone(),

@@ -145,7 +145,9 @@ impl DockerEngine {
         }
         spec.service.reveal_to(&spec.secrets);
         spec.secrets.add_pairs(image.environment.iter().map(String::as_str));
-        spec.api_key.iter().for_each(|key| spec.secrets.add(key.reveal()));
+        if let Some(key) = &spec.api_key {
+            spec.secrets.add(key.reveal());
+        }
         let gate = Gate::new(docker.clone(), &spec.service, &image.id, spec.gpus);
         let (gate, offline) = (tokio::sync::Mutex::new(gate), Mutex::default());
         Ok(Self { docker, spec, image, connect, gate, offline })
