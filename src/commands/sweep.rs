@@ -56,9 +56,9 @@ async fn complete(file: GridFile) -> Result<(Grid, Option<ServiceSpec>), Command
     let service = service::read(&file).await;
     let service = service.map_err(|error| unusable(EngineError::from(error)))?;
     if let Some(service) = &service {
-        service.reveal_to(secrets());
+        service.spec.reveal_to(secrets());
     }
-    Ok((service::complete(file, service.as_ref()), service))
+    Ok((service::complete(file, service.as_ref()), service.map(|it| it.spec)))
 }
 
 /// Refuses a grid with a secret's value in it: the sweep keeps a copy of the file.

@@ -17,7 +17,9 @@ use crate::secret::Secrets;
 use crate::server::{ApiKey, Server};
 
 pub mod command;
+pub mod command_view;
 pub mod compose;
+pub mod config_file;
 pub mod docker;
 pub mod doctor;
 pub mod failure;
@@ -27,6 +29,8 @@ pub mod production;
 pub mod readiness;
 pub mod service;
 pub mod service_flags;
+pub mod service_view;
+pub mod shell;
 pub mod simulated;
 
 /// Why a grid's engine block makes no engine.

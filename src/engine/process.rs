@@ -16,10 +16,12 @@ use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::command::{flags_of, overlay};
+use super::command;
+use super::command_view::CommandView;
 use super::failure::Exit;
 use super::log::{EngineLog, Following};
 use super::readiness::{Connect, Limits, NotReady, wait_until_ready};
+use super::service_view::of_process;
 use super::{Engine, LaunchOrder, Launched};
 use crate::configuration::Flags;
 use crate::event::Emit;
@@ -98,7 +100,8 @@ impl ProcessEngine {
                 && crate::flags::canonical_name(argument.split('=').next().unwrap_or_default())
                     == "api-key"
         };
-        if spec.command.iter().any(names_key) {
+        let view = CommandView::of_vector(&spec.command);
+        if view.has("api-key") || spec.command.iter().any(names_key) {
             return Err(ProcessError::KeyInCommand);
         }
         Ok(Self { spec, connect })
@@ -109,7 +112,12 @@ impl ProcessEngine {
         let mut flags = flags.clone();
         flags.insert("host".to_owned(), Value::from("127.0.0.1"));
         flags.insert("port".to_owned(), Value::from(port));
-        overlay(&self.spec.command, &flags)
+        let view = of_process(&self.spec.command);
+        match view.unreadable() {
+            None => view.overlaid(&flags).words(),
+            // A script that starts something else gets them as its own arguments.
+            Some(_) => command::overlay(&self.spec.command, &flags),
+        }
     }
 
     fn start(&self, order: &LaunchOrder) -> Result<Running, LaunchFailure> {
@@ -123,7 +131,7 @@ impl ProcessEngine {
         };
         let (reader, errors, output) =
             pipe().map_err(|error| environment(format!("engine.log: {error}")))?;
-        let flags = flags_of(&self.spec.command, &order.configuration);
+        let flags = of_process(&self.spec.command).flags_of(&order.configuration);
         let argv = self.argv(&flags, port);
         let mut command = Command::new(&argv[0]);
         command

@@ -136,7 +136,8 @@ fn judge(requested: &Value, shown: Option<&Shown>) -> Effective {
 /// where they cannot be compared.
 fn agree(requested: &Value, shown: &Value) -> Option<bool> {
     let choice = requested.as_str().is_some_and(|text| text.eq_ignore_ascii_case("auto"))
-        || requested.as_i64() == Some(-1);
+        || requested.as_i64() == Some(-1)
+        || crate::flags::is_unexpanded(requested);
     if choice || requested.is_array() || requested.is_object() {
         return None;
     }

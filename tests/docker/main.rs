@@ -359,6 +359,38 @@ fn a_plan_shows_what_changes_in_the_service_s_command() {
     assert_eq!(of("bare"), ["- --max_num_seqs=64"], "{printed}");
 }
 
+/// The service of today: a script with a guard loop that ends in the server.
+#[test]
+#[ignore = "needs Docker"]
+fn flags_in_a_script_are_varied_at_their_places() {
+    let site = Site::new("");
+    let compose = site.folder.path().join("compose.yaml");
+    let before = read(&compose);
+    let (head, rest) = before.split_once("    command:").unwrap();
+    let (_, rest) = rest.split_once('\n').unwrap();
+    let script = "    entrypoint: [/bin/sh, -c]\n    command:\n      - |\n        set -e\n        \
+                  # Attend que le d\u{e9}p\u{f4}t soit mont\u{e9} (\u{ab} fant\u{f4}me \u{bb})\n        \
+                  i=0; while [ $$i -lt 3 ]; do i=$$((i+1)); done\n        \
+                  LIMIT=64; exec /bin/vllm-grid simulate Qwen/Qwen3-0.6B \\\n          \
+                  --max-model-len 4096 --max_num_seqs=\"$$LIMIT\" \\\n          \
+                  --no-enable-prefix-caching --sim-speed 20 --port 9000 2>&1\n";
+    std::fs::write(&compose, format!("{head}{script}{rest}")).unwrap();
+    let planned = site.command(&["plan", "grid.yaml"]).output().unwrap();
+    let planned = text(&planned);
+    assert!(planned.contains("--enable-prefix-caching --sim-speed 20"), "{planned}");
+    let (code, printed) = code(site.sweep());
+    assert_eq!(code, Some(0), "{printed}");
+    site.assert_as_found();
+    let journal = site.journal();
+    let ready: Vec<&str> =
+        journal.lines().filter(|line| line.contains("\"kind\":\"launch_ready\"")).collect();
+    for value in ["true", "false"] {
+        let shown = format!("\"enable-prefix-caching\":{{\"value\":{value}");
+        assert!(ready.iter().any(|line| line.contains(&shown)), "{value}: {ready:?}");
+    }
+    assert!(ready.iter().all(|line| !line.contains("overridden")), "{ready:?}");
+}
+
 /// Next to the server of each candidate a shell holds 64 MiB and computes.
 #[test]
 #[ignore = "needs Docker"]

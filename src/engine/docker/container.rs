@@ -138,9 +138,11 @@ impl Container {
         state(&self.docker, &self.id).await
     }
 
-    /// The arguments that it was started with, as the daemon records them.
-    pub(super) async fn arguments(&self) -> Vec<String> {
-        self.inspect().await.ok().and_then(|seen| seen.args).unwrap_or_default()
+    /// Program and arguments that it was started with, as the daemon records them.
+    pub(super) async fn words(&self) -> Vec<String> {
+        let seen = self.inspect().await.ok();
+        let words = seen.map(|seen| seen.path.into_iter().chain(seen.args.into_iter().flatten()));
+        words.map(Iterator::collect).unwrap_or_default()
     }
 
     /// The port of the host that `port` of the container is published on.

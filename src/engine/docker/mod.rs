@@ -13,13 +13,14 @@ use bollard::query_parameters::InspectNetworkOptions;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::command::{check_image, flag_value, flags_of, overlay, shell_script};
+use super::command_view::CommandView;
 use super::compose::{Mount, ServiceSpec};
 use super::failure::Exit;
 use super::log::{EngineLog, LogWriter};
 use super::readiness::{Connect, Limits, NotReady, wait_until_ready};
+use super::service_view::view_of;
 use super::{Engine, LaunchOrder, Launched};
-use crate::configuration::{Configuration, Flags};
+use crate::configuration::Configuration;
 use crate::event::Emit;
 use crate::history::launch::{FailureClass, LaunchFacts, LaunchFailure};
 use crate::secret::Secrets;
@@ -158,18 +159,20 @@ impl DockerEngine {
         &self.image
     }
 
-    /// The command that a configuration makes of the service's, or of the image's own.
-    pub fn command(&self, configuration: &Configuration) -> Vec<String> {
-        let command = self.spec.service.command.as_deref().unwrap_or(&self.image.command);
-        overlay(command, &flags_of(command, configuration))
-    }
-
-    /// Entry point and command, of the image where the service leaves them to it.
-    fn arguments(&self) -> impl Iterator<Item = &str> {
-        let ServiceSpec { entrypoint, command, .. } = &self.spec.service;
-        let entrypoint = entrypoint.as_ref().unwrap_or(&self.image.entrypoint);
-        let command = command.as_ref().unwrap_or(&self.image.command);
-        entrypoint.iter().chain(command).map(String::as_str)
+    /// What a configuration makes of what the service starts, or the image by itself.
+    ///
+    /// # Errors
+    /// Where the configuration has flags, and vLLM's arguments cannot be seen.
+    pub fn command(&self, configuration: &Configuration) -> Result<CommandView, LaunchFailure> {
+        let view = view_of(&self.spec.service, Some(self.image.own.clone()));
+        match view.unreadable() {
+            Some(why) if !configuration.varied.is_empty() || !configuration.flags.is_empty() => {
+                let image = &self.spec.service.image;
+                let message = format!("flags cannot be passed to what {image} starts: {why}");
+                Err(LaunchFailure::new(FailureClass::BadFlag, message))
+            }
+            _ => Ok(view.configured(configuration)),
+        }
     }
 
     /// What has served; a panic elsewhere leaves it whole.
@@ -186,10 +189,10 @@ impl DockerEngine {
             .collect()
     }
 
-    fn environment(&self, order: &LaunchOrder, command: &[String]) -> BTreeMap<String, String> {
+    fn environment(&self, order: &LaunchOrder, command: &CommandView) -> BTreeMap<String, String> {
         let mut environment = order.configuration.environment.clone();
-        let asks_already = flag_value(command, "api-key").is_some()
-            || self.spec.service.environment.contains_key("VLLM_API_KEY");
+        let asks_already =
+            command.has("api-key") || self.spec.service.environment.contains_key("VLLM_API_KEY");
         if let Some(key) = self.spec.api_key.as_ref().filter(|_| !asks_already) {
             environment.insert("VLLM_API_KEY".to_owned(), key.reveal().to_owned());
         }
@@ -245,9 +248,8 @@ impl DockerEngine {
     }
 
     async fn start(&self, order: &LaunchOrder, emit: &Emit) -> Result<Started, LaunchFailure> {
-        check_image(self.arguments(), &order.configuration, &self.spec.service.image)?;
-        let command = self.command(&order.configuration);
-        let port = flag_value(&command, "port").and_then(|port| port.parse().ok()).unwrap_or(8000);
+        let command = self.command(&order.configuration)?;
+        let port = command.port();
         let networks = self.networks().await?;
         let addition = Addition {
             image_id: &self.image.id,
@@ -256,7 +258,8 @@ impl DockerEngine {
             mounts: self.cache_mounts(emit).await,
             gpus: self.spec.gpus,
             network: networks.first().map(String::as_str),
-            command,
+            entrypoint: command.entrypoint().map(<[String]>::to_vec),
+            command: command.command().map(<[String]>::to_vec),
             port,
         };
         let (log, file) =
@@ -338,13 +341,7 @@ impl Engine for DockerEngine {
                 if offline::is_kept(&self.spec.service, self.spec.caches, &self.image.id) {
                     self.offline().served(&order.configuration);
                 }
-                // A script's flags are not among the container's arguments.
-                let script = shell_script(self.arguments()).is_some_and(|it| !it.forwards);
-                let flags = if script {
-                    Flags::new()
-                } else {
-                    super::command::read(&started.container.arguments().await).1
-                };
+                let flags = CommandView::of_vector(&started.container.words().await).read().1;
                 let inspected = Inspected { image: identity.image_id.clone(), flags };
                 let secrets = self.secrets();
                 return Ok(Box::new(LaunchedContainer {
@@ -449,8 +446,9 @@ fn refused(what: &str, error: &Error) -> DockerError {
 
 /// The key that the service itself asks for.
 fn service_key(service: &ServiceSpec) -> Option<ApiKey> {
-    let command = service.command.as_deref().unwrap_or_default();
-    flag_value(command, "api-key")
+    service
+        .view(None)
+        .value("api-key")
         .or_else(|| service.environment.get("VLLM_API_KEY").cloned())
         .filter(|key| !key.is_empty())
         .map(ApiKey::new)

@@ -38,8 +38,12 @@ const ARROWS: [(&str, &str); 15] = [
 ];
 
 /// Crates that stay in the rooms they were taken for.
-const CRATES: [(&str, &str); 3] =
-    [("bollard", "engine"), ("polars", "results, report"), ("reqwest", "server")];
+const CRATES: [(&str, &str); 4] = [
+    ("bollard", "engine"),
+    ("brush_parser", "engine"),
+    ("polars", "results, report"),
+    ("reqwest", "server"),
+];
 
 const MAX_LINES: usize = 520;
 
