@@ -262,6 +262,25 @@ impl CommandView {
         &self.config
     }
 
+    /// The variable that is the whole value of a flag (`--api-key "$KEY"`).
+    pub fn variable(&self, flag: &str) -> Option<String> {
+        let arguments = self.arguments();
+        let named = Flags::from([(flag.to_owned(), Value::Null)]);
+        let (edits, _) = edits(&arguments, &named);
+        let word = &arguments[edits.last()?.words.end - 1];
+        if word.value.is_some() {
+            return None;
+        }
+        let raw = word.raw.split_once('=').map_or(word.raw.as_str(), |(_, value)| value);
+        let name = raw.trim_matches('"').strip_prefix('$')?;
+        let name = match name.strip_prefix('{') {
+            Some(name) => name.strip_suffix('}')?,
+            None => name,
+        };
+        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        (!name.is_empty() && name.chars().all(is_name)).then(|| name.to_owned())
+    }
+
     /// Whether a flag is passed, with whatever value.
     pub fn has(&self, flag: &str) -> bool {
         let named = Flags::from([(flag.to_owned(), Value::Null)]);

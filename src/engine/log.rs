@@ -1,8 +1,8 @@
 //! The log of one launch: a file that somebody appends to (the process itself,
-//! or whoever streams a container's log), read as far as it has grown. What the
-//! lines mean is [`super::failure`]'s and [`super::readiness`]'s.
+//! or whoever streams a container's log), read as far as it has grown, and kept
+//! without what acts on a terminal and without secrets. What the lines mean is [`super::failure`]'s
+//! and [`super::readiness`]'s.
 
-use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Read, Seek as _, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -11,15 +11,21 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+use crate::clean;
 use crate::secret::Secrets;
 
 /// Limit of what is read of a log at once, in bytes: memory is finite, logs may not be.
 const MAX_BYTES: u64 = 8 * 1024 * 1024;
+/// Longest line that is waited for before it is taken in parts.
+const MAX_LINE_BYTES: usize = 64 * 1024;
 
 /// Reads a growing log file.
 #[derive(Debug)]
 pub struct EngineLog {
     path: PathBuf,
+    /// Where the line begins that is not whole yet.
+    line: u64,
+    /// How far it has been read.
     read: u64,
 }
 
@@ -28,25 +34,39 @@ impl EngineLog {
     pub const NAME: &'static str = "engine.log";
 
     /// Creates the folder where needed and the file, empty. What is written through
-    /// the second value comes into the file without `secrets`.
+    /// the second value comes into the file cleaned and without `secrets`.
     pub fn create(folder: &Path, secrets: &Secrets) -> io::Result<(Self, LogWriter)> {
         std::fs::create_dir_all(folder)?;
         let path = folder.join(Self::NAME);
         let file = File::create(&path)?;
-        let writer = LogWriter { file, secrets: secrets.clone(), line: Vec::new() };
-        Ok((Self { path, read: 0 }, writer))
+        Ok((Self { path, line: 0, read: 0 }, LogWriter::new(file, secrets.clone())))
     }
 
-    /// What the log has gained since this was asked last, as text.
+    /// What the log has gained since this was asked last, as text. A line that
+    /// was not whole then is given again from its beginning.
     pub fn read_new(&mut self) -> String {
-        let bytes = read(&self.path, self.read).unwrap_or_default();
-        self.read += bytes.len() as u64;
-        String::from_utf8_lossy(&bytes).into_owned()
+        let bytes = read(&self.path, self.line).unwrap_or_default();
+        let end = self.line + bytes.len() as u64;
+        if end <= self.read {
+            return String::new();
+        }
+        self.read = end;
+        let rest = bytes.iter().rev().take_while(|byte| !ends_line(**byte)).count();
+        let whole = if rest > MAX_LINE_BYTES { bytes.len() } else { bytes.len() - rest };
+        self.line += whole as u64;
+        text_of(&bytes)
     }
 
     /// The whole log; of a huge one its beginning and its end.
     pub fn text(&self) -> String {
-        text(&self.path)
+        let length = std::fs::metadata(&self.path).map_or(0, |metadata| metadata.len());
+        let mut bytes = read(&self.path, 0).unwrap_or_default();
+        if length > MAX_BYTES {
+            let from = length.saturating_sub(MAX_BYTES).max(MAX_BYTES);
+            bytes.extend_from_slice(b"\n");
+            bytes.extend(read(&self.path, from).unwrap_or_default());
+        }
+        text_of(&bytes)
     }
 
     /// Where it is.
@@ -55,81 +75,84 @@ impl EngineLog {
     }
 }
 
-/// Longest piece of a line that waits for its end, in bytes.
-const MAX_LINE: usize = 64 * 1024;
-
-/// Writes a log line by line, secrets masked: half a line may hold half a secret.
+/// Writes a log line by line, cleaned and its secrets masked: half a line may hold half
+/// a secret.
 #[derive(Debug)]
-pub struct LogWriter {
-    file: File,
+pub struct LogWriter<W: Write = File> {
+    file: W,
     secrets: Secrets,
-    /// The beginning of a line whose end is not known yet.
+    /// The line that is not whole yet.
     line: Vec<u8>,
 }
 
+impl<W: Write> LogWriter<W> {
+    /// Writes to `file`.
+    pub fn new(file: W, secrets: Secrets) -> Self {
+        Self { file, secrets, line: Vec::new() }
+    }
+
+    /// Takes what came, whole lines or not.
+    pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.line.extend_from_slice(bytes);
+        let rest = self.line.iter().rev().take_while(|byte| !ends_line(**byte)).count();
+        let whole = if rest > MAX_LINE_BYTES { self.line.len() } else { self.line.len() - rest };
+        // `\r\n` may come in two parts.
+        let whole = if self.line[..whole].ends_with(b"\r") && whole == self.line.len() {
+            whole - 1
+        } else {
+            whole
+        };
+        if whole > 0 {
+            let rest = self.line.split_off(whole);
+            let lines = std::mem::replace(&mut self.line, rest);
+            self.put(&lines)?;
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all(self.secrets.mask(&text_of(bytes)).as_bytes())
+    }
+
+    /// What is written to.
+    #[cfg(test)]
+    pub(crate) fn into_inner(self) -> W {
+        self.file
+    }
+
+    /// Writes what is left.
+    pub fn finish(&mut self) -> io::Result<()> {
+        let line = std::mem::take(&mut self.line);
+        self.put(&line)?;
+        self.file.flush()
+    }
+}
+
 impl LogWriter {
-    /// Writes what `source` gives, until it ends. The second value learns of the end.
+    /// Writes what `source` gives, until it ends.
     pub fn follow(mut self, mut source: impl Read + Send + 'static) -> Following {
         let (ended, end) = oneshot::channel();
         std::thread::spawn(move || {
             // Without a reader the writing process would fail: it is read to its end,
             // whether the file can be written or not.
             let mut bytes = [0; 16 * 1024];
+            let mut written = Ok(());
             loop {
                 match source.read(&mut bytes) {
                     Ok(0) => break,
-                    Ok(length) => {
-                        if let Err(error) = self.write_all(&bytes[..length]) {
-                            tracing::warn!(%error, "engine.log is not written");
-                        }
-                    }
+                    Ok(length) if written.is_ok() => written = self.write(&bytes[..length]),
+                    Ok(_) => {}
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                     Err(_) => break,
                 }
             }
-            drop(self);
+            if let Err(error) = written.and_then(|()| self.finish()) {
+                tracing::warn!(%error, "engine.log is not written");
+            }
             // Whoever started it may no longer wait.
             let _ = ended.send(());
         });
         Following { end: Some(end) }
-    }
-
-    /// Writes the first `length` bytes of what waits.
-    fn put(&mut self, length: usize) -> io::Result<()> {
-        let rest = self.line.split_off(length);
-        let bytes = std::mem::replace(&mut self.line, rest);
-        let text = String::from_utf8_lossy(&bytes);
-        match self.secrets.mask(&text) {
-            // As it came, whether it is UTF-8 or not.
-            Cow::Borrowed(_) => self.file.write_all(&bytes),
-            Cow::Owned(masked) => self.file.write_all(masked.as_bytes()),
-        }
-    }
-}
-
-impl Write for LogWriter {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.line.extend_from_slice(bytes);
-        // A progress bar ends its lines with `\r`.
-        let ended = self.line.iter().rposition(|byte| matches!(byte, b'\n' | b'\r'));
-        if let Some(end) = ended {
-            self.put(end + 1)?;
-        } else if self.line.len() > MAX_LINE {
-            let blank = self.line.iter().rposition(u8::is_ascii_whitespace);
-            self.put(blank.unwrap_or(self.line.len()))?;
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.put(self.line.len())
-    }
-}
-
-impl Drop for LogWriter {
-    fn drop(&mut self) {
-        // A file that cannot be written has been reported.
-        let _ = self.flush();
     }
 }
 
@@ -152,15 +175,12 @@ impl Following {
     }
 }
 
-fn text(path: &Path) -> String {
-    let length = std::fs::metadata(path).map_or(0, |metadata| metadata.len());
-    let mut bytes = read(path, 0).unwrap_or_default();
-    if length > MAX_BYTES {
-        let from = length.saturating_sub(MAX_BYTES).max(MAX_BYTES);
-        bytes.extend_from_slice(b"\n");
-        bytes.extend(read(path, from).unwrap_or_default());
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
+fn ends_line(byte: u8) -> bool {
+    matches!(byte, b'\n' | b'\r')
+}
+
+fn text_of(bytes: &[u8]) -> String {
+    clean::lines(&String::from_utf8_lossy(bytes)).into_owned()
 }
 
 fn read(path: &Path, from: u64) -> io::Result<Vec<u8>> {
@@ -184,12 +204,41 @@ mod tests {
             EngineLog::create(&folder.path().join("launches/1-a"), &Secrets::default())
                 .expect("created");
         assert_eq!(log.read_new(), "");
-        file.write_all(b"one\n").expect("written");
+        file.write(b"one\n").expect("written");
         assert_eq!(log.read_new(), "one\n");
-        file.write_all("deux: é\n".as_bytes()).expect("written");
+        file.write("deux: é\n".as_bytes()).expect("written");
         assert_eq!(log.read_new(), "deux: é\n");
         assert_eq!(log.read_new(), "");
         assert_eq!(log.text(), "one\ndeux: é\n");
+    }
+
+    #[test]
+    fn a_line_is_read_whole_and_without_escapes() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (mut log, _) = EngineLog::create(folder.path(), &Secrets::default()).expect("created");
+        let mut file = File::options().append(true).open(log.path()).expect("there");
+        file.write_all(b"one\n\x1b[3").expect("written");
+        assert_eq!(log.read_new(), "one\n");
+        assert_eq!(log.read_new(), "", "nothing came");
+        file.write_all(b"1mtw").expect("written");
+        assert_eq!(log.read_new(), "tw", "it lives");
+        file.write_all(b"o\x1b[0m\r 10%\r").expect("written");
+        assert_eq!(log.read_new(), "two\n 10%\n", "from the beginning of the line");
+        assert_eq!(log.text(), "one\ntwo\n 10%\n");
+    }
+
+    #[test]
+    fn what_comes_in_pieces_is_cleaned_as_a_whole() {
+        let text = "a\x1b[31mé\x1b[0m\r\nb\u{202e}\r 5%\n\x1b]0;t\x07end";
+        for size in 1..text.len() {
+            let mut kept = Vec::new();
+            let mut writer = LogWriter::new(&mut kept, Secrets::default());
+            for piece in text.as_bytes().chunks(size) {
+                writer.write(piece).expect("written");
+            }
+            writer.finish().expect("written");
+            assert_eq!(String::from_utf8_lossy(&kept), "aé\nb\n 5%\nend", "pieces of {size}");
+        }
     }
 
     #[test]
@@ -198,12 +247,11 @@ mod tests {
         let secrets = Secrets::default();
         secrets.add("sk-0123456789");
         let (log, mut file) = EngineLog::create(folder.path(), &secrets).expect("created");
-        for piece in ["a sk-0123", "456789 b\n--api-k", "ey x\rsk-01234", "56789"] {
-            file.write_all(piece.as_bytes()).expect("written");
+        for piece in ["a sk-0123", "456789 b\n--api-k", "ey x\rsk-\x1b[1m01234", "56789"] {
+            file.write(piece.as_bytes()).expect("written");
         }
-        file.write_all(&[b'\n', 0xff, b' ']).expect("written");
-        drop(file);
-        assert_eq!(log.text(), "a *** b\n--api-key ***\r***\n\u{fffd} ");
+        file.finish().expect("written");
+        assert_eq!(log.text(), "a *** b\n--api-key ***\n***");
     }
 
     #[tokio::test]

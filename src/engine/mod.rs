@@ -14,6 +14,7 @@ use crate::event::Emit;
 use crate::grid::EngineBlock;
 use crate::history::launch::{LaunchFacts, LaunchFailure};
 use crate::secret::Secrets;
+use crate::server::proof::ProcessReading;
 use crate::server::{ApiKey, Server};
 
 pub mod command;
@@ -27,6 +28,7 @@ pub mod log;
 pub mod process;
 pub mod production;
 pub mod readiness;
+mod server_process;
 pub mod service;
 pub mod service_flags;
 pub mod service_view;
@@ -152,6 +154,12 @@ pub trait Launched: Send + Sync {
     /// What whoever runs it says was started; `None` where nobody does.
     fn inspected(&self) -> Option<&crate::server::effective::Inspected> {
         None
+    }
+
+    /// What the server's own process was started with; of its environment only `variables`.
+    async fn process(&self, variables: &[String]) -> ProcessReading {
+        let _no_process_of_its_own = variables;
+        ProcessReading::None
     }
 
     /// What it uses, as far as the engine sees it; `None` where it does not.

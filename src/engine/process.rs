@@ -27,12 +27,14 @@ use crate::configuration::Flags;
 use crate::event::Emit;
 use crate::history::launch::{FailureClass, LaunchFacts, LaunchFailure};
 use crate::secret::Secrets;
+use crate::server::proof::ProcessReading;
 use crate::server::{ApiKey, Endpoint, GpuIds, ResourceProbe, Server};
 
 /// Longest wait for the end of a log whose process has exited: one that left its
 /// group may keep the log open.
 const END_OF_LOG: Duration = Duration::from_secs(1);
 
+mod arguments;
 mod probe;
 mod table;
 
@@ -392,6 +394,10 @@ impl Launched for LaunchedProcess {
 
     fn log(&self) -> String {
         self.running.log.text()
+    }
+
+    async fn process(&self, variables: &[String]) -> ProcessReading {
+        arguments::read(self.running.group.0, self.running.port, variables).await
     }
 
     fn probe(&self) -> Option<Arc<dyn ResourceProbe>> {

@@ -2,7 +2,6 @@
 //! loopback port, so that the whole HTTP path is real. What it simulates is in
 //! [`crate::simulator`].
 
-use std::io::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -144,7 +143,7 @@ fn writer(file: LogWriter) -> crate::simulator::LogSink {
     Arc::new(move |line: &str| {
         let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
         // A log that cannot be written must not stop the server that writes it.
-        let _ = writeln!(file, "{line}");
+        let _ = file.write(format!("{line}\n").as_bytes());
     })
 }
 

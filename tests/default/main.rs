@@ -5,13 +5,16 @@
 mod architecture;
 mod bench;
 mod commands;
+mod daemon;
 mod dataset;
 mod dialogue;
+mod failures;
 mod grid;
 mod grid_errors;
 mod grid_expansion;
 mod process;
 mod production;
+mod proof;
 mod results;
 mod secrets;
 mod shell_script;

@@ -252,7 +252,7 @@ fn what_cannot_be_seen_through_is_named_with_its_line() {
 #[test]
 fn values_out_of_variables_are_no_flags_out_of_variables() {
     for text in [
-        r#"vllm serve "$MODEL" --max-num-seqs $N --port=$PORT --served-model-name $A $B"#,
+        r#"vllm serve "$MODEL" --max-num-seqs $N --port=$PORT --served-model-name $A "$B""#,
         "vllm serve $MODEL --max-num-seqs \"$N\"",
         "vllm serve --model $MODEL --seed 1 # $EXTRA_ARGS",
         "vllm serve m --api-key $KEY",
@@ -262,6 +262,12 @@ fn values_out_of_variables_are_no_flags_out_of_variables() {
     }
     let view = script(r#"vllm serve "$MODEL" --max-num-seqs $N --port=$PORT"#);
     assert_eq!((view.port(), view.value("max-num-seqs")), (8000, None));
+    assert_eq!(view.variable("port").as_deref(), Some("PORT"));
+    assert_eq!(view.variable("max-num-seqs").as_deref(), Some("N"));
+    let view = script(r#"vllm serve m --api-key "${KEY}" --seed "${SEED:-1}" --x 1"#);
+    assert_eq!(view.variable("api-key").as_deref(), Some("KEY"));
+    assert_eq!((view.variable("seed"), view.variable("x")), (None, None));
+    let view = script(r#"vllm serve "$MODEL" --max-num-seqs $N --port=$PORT"#);
     let changed = view.overlaid(&set(&json!({"max-num-seqs": 4})));
     assert_eq!(changed.words()[2], r#"vllm serve "$MODEL" --max-num-seqs 4 --port=$PORT"#);
 }

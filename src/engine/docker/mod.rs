@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use bollard::Docker;
 use bollard::errors::Error;
 use bollard::query_parameters::InspectNetworkOptions;
+use serde_json::Value;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -20,13 +21,14 @@ use super::log::{EngineLog, LogWriter};
 use super::readiness::{Connect, Limits, NotReady, wait_until_ready};
 use super::service_view::view_of;
 use super::{Engine, LaunchOrder, Launched};
-use crate::configuration::Configuration;
+use crate::configuration::{Configuration, Flags};
 use crate::event::Emit;
 use crate::history::launch::{FailureClass, LaunchFacts, LaunchFailure};
 use crate::secret::Secrets;
 use crate::server::effective::Inspected;
 use crate::server::{ApiKey, Endpoint, GpuIds, Server};
 
+mod arguments;
 mod block;
 mod body;
 pub mod caches;
@@ -34,17 +36,19 @@ pub mod cleanup;
 mod compared;
 mod container;
 pub mod daemon;
+mod follow;
 pub mod gate;
 mod image;
 mod launched;
 mod naming;
 mod offline;
 pub mod production;
+mod state;
 mod stats;
 
 pub use block::{compare_production, of_block, production_of, source_of};
 use body::{Addition, body};
-use container::{Container, Identity, State};
+use container::Container;
 use gate::Gate;
 pub use image::{ImageIdentity, identity};
 use launched::{LaunchedContainer, not_running};
@@ -52,6 +56,7 @@ pub use naming::label;
 use naming::{container_name, labels};
 use offline::Offline;
 pub use production::Comparison;
+use state::{Identity, State};
 
 /// What is launched, and how.
 #[derive(Clone, Debug)]
@@ -171,7 +176,7 @@ impl DockerEngine {
                 let message = format!("flags cannot be passed to what {image} starts: {why}");
                 Err(LaunchFailure::new(FailureClass::BadFlag, message))
             }
-            _ => Ok(view.configured(configuration)),
+            _ => Ok(with_known_port(view.configured(configuration))),
         }
     }
 
@@ -200,7 +205,8 @@ impl DockerEngine {
             environment.insert("VLLM_SERVER_DEV_MODE".to_owned(), "1".to_owned());
         }
         let of_service = &self.spec.service.environment;
-        if self.offline().applies_to(&order.configuration)
+        let (model, _) = command.read();
+        if self.offline().applies_to(&order.configuration, model.as_deref())
             && !of_service.contains_key(offline::VARIABLE)
         {
             environment.insert(offline::VARIABLE.to_owned(), "1".to_owned());
@@ -251,9 +257,12 @@ impl DockerEngine {
         let command = self.command(&order.configuration)?;
         let port = command.port();
         let networks = self.networks().await?;
+        let environment = self.environment(order, &command);
+        let is_offline = environment.contains_key(offline::VARIABLE)
+            && !order.configuration.environment.contains_key(offline::VARIABLE);
         let addition = Addition {
             image_id: &self.image.id,
-            environment: self.environment(order, &command),
+            environment,
             labels: labels(order),
             mounts: self.cache_mounts(emit).await,
             gpus: self.spec.gpus,
@@ -272,8 +281,8 @@ impl DockerEngine {
         let name = container_name(order);
         let container =
             Container::create(&self.docker, &name, body(&self.spec.service, &addition)).await?;
-        let mut started = Started { container, log, at: Instant::now(), port };
-        match started.start(networks.get(1..).unwrap_or_default(), file).await {
+        let mut started = Started { container, log, at: Instant::now(), port, is_offline };
+        match started.start(networks.get(1..).unwrap_or_default(), file, emit).await {
             Ok(()) => Ok(started),
             Err(failure) => {
                 started.container.stop_and_remove(0).await?;
@@ -293,6 +302,8 @@ struct Started {
     log: EngineLog,
     at: Instant,
     port: u16,
+    /// Whether we keep it from asking the hub.
+    is_offline: bool,
 }
 
 impl Started {
@@ -300,12 +311,13 @@ impl Started {
         &mut self,
         further_networks: &[String],
         file: LogWriter,
+        emit: &Emit,
     ) -> Result<(), LaunchFailure> {
         for network in further_networks {
             self.container.join_network(network).await?;
         }
         self.at = Instant::now();
-        self.container.start(file).await
+        self.container.start(file, emit).await
     }
 }
 
@@ -353,6 +365,9 @@ impl Engine for DockerEngine {
                     secrets,
                     gpus: self.gpus(),
                 }));
+            }
+            Err(failure) if started.is_offline => {
+                self.offline().blamed(failure, &started.log.text())
             }
             Err(failure) => failure,
         };
@@ -441,14 +456,25 @@ impl DockerEngine {
 }
 
 fn refused(what: &str, error: &Error) -> DockerError {
-    DockerError::Refused { what: what.to_owned(), message: error.to_string() }
+    let message = crate::clean::plain(&error.to_string()).into_owned();
+    DockerError::Refused { what: what.to_owned(), message }
 }
 
-/// The key that the service itself asks for.
+/// A port that only the container can expand is replaced: it must be published.
+fn with_known_port(command: CommandView) -> CommandView {
+    if command.has("port") && command.value("port").is_none() {
+        let port = Value::from(command.port());
+        return command.overlaid(&Flags::from([("port".to_owned(), port)]));
+    }
+    command
+}
+
+/// The key that the service itself asks for, in its command or by a variable.
 fn service_key(service: &ServiceSpec) -> Option<ApiKey> {
-    service
-        .view(None)
-        .value("api-key")
+    let view = service.view(None);
+    let by_variable = || service.environment.get(&view.variable("api-key")?).cloned();
+    view.value("api-key")
+        .or_else(by_variable)
         .or_else(|| service.environment.get("VLLM_API_KEY").cloned())
         .filter(|key| !key.is_empty())
         .map(ApiKey::new)

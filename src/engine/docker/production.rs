@@ -17,13 +17,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::body::GRACE;
 use super::compared::{self, Other, what_runs};
-use super::container::state_of;
 use super::daemon::status;
 use super::image::identity;
+use super::state::{State, state_of};
 use crate::configuration::{canonical, hexadecimal};
 use crate::engine::command_view::CommandView;
 use crate::engine::compose::{self, ComposeSource, ServiceSpec};
-use crate::engine::docker::container::State;
 use crate::engine::failure::Exit;
 use crate::engine::production::{Production, ProductionError};
 use crate::engine::readiness::{Connect, Limits, NotReady, wait_until_ready};

@@ -13,8 +13,17 @@ use std::path::Path;
 use graph::Graph;
 
 /// Rooms that everybody may use: data and arithmetic.
-const WORDS: [&str; 8] =
-    ["configuration", "event", "flags", "metric", "route", "secret", "statistics", "workload"];
+const WORDS: [&str; 9] = [
+    "clean",
+    "configuration",
+    "event",
+    "flags",
+    "metric",
+    "route",
+    "secret",
+    "statistics",
+    "workload",
+];
 
 /// What each room may import, besides itself. A row of an inner room (`engine/simulated`)
 /// adds to that of its room; an inner room on the right (`history/launch`) allows no more
@@ -24,7 +33,7 @@ const ARROWS: [(&str, &str); 15] = [
     ("strategy", "words"),
     ("grid", "strategy, words"),
     ("server", "words"),
-    ("client", "server, configuration, event, flags, metric, route, statistics"),
+    ("client", "server, clean, configuration, event, flags, metric, route, statistics"),
     ("telemetry", "client, server, words"),
     ("bench", "client, telemetry, server, words"),
     ("simulator", "configuration, flags"),
