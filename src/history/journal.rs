@@ -15,6 +15,7 @@ use super::launch::{LaunchFacts, LaunchOutcome};
 use super::production::ProductionStep;
 use super::record::SCHEMA_VERSION;
 use crate::metric::Measurement;
+use crate::secret::Secrets;
 use crate::server::effective::EffectiveValues;
 use crate::strategy::Purpose;
 
@@ -186,6 +187,7 @@ impl Medium for File {
 #[derive(Debug)]
 pub struct Journal {
     file: Box<dyn Medium>,
+    secrets: Secrets,
     path: PathBuf,
     next: u64,
     /// Bytes of the lines that are intact.
@@ -231,6 +233,7 @@ impl Journal {
         }
         let journal = Self {
             file: Box::new(file),
+            secrets: Secrets::default(),
             path: path.to_owned(),
             next: lines.len() as u64 + 1,
             end: intact as u64,
@@ -239,7 +242,14 @@ impl Journal {
         Ok((journal, lines))
     }
 
-    /// Appends an entry with its time and returns when it is on the disk.
+    /// The same; every entry is written without these secrets.
+    #[must_use]
+    pub fn without(self, secrets: Secrets) -> Self {
+        Self { secrets, ..self }
+    }
+
+    /// Appends an entry with its time, its secrets masked, and returns what was written
+    /// when it is on the disk.
     ///
     /// # Errors
     /// When the file system refuses. What was written of the line is cut off
@@ -251,6 +261,7 @@ impl Journal {
         if let Some((kind, message)) = &self.broken {
             return Err(io(io::Error::new(*kind, message.clone())));
         }
+        let entry = self.secrets.masked(entry).map_err(|error| io(io::Error::other(error)))?;
         let line = Line { sequence: self.next, at, entry };
         let text = encode(&line).map_err(|error| io(io::Error::other(error)))?;
         let written = self.file.write_all(text.as_bytes());
