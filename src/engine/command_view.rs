@@ -109,7 +109,9 @@ impl CommandView {
     /// it is known not to.
     pub fn of_vector(words: &[String]) -> Self {
         let view = Self::new(None, Some(words.to_vec()), Some(ImageCommand::default()));
-        if let Form::Unreadable(Unreadable::Start(Obstacle::Launcher(_))) = view.form {
+        if let Form::Unreadable(Unreadable::Start(Obstacle::Launcher(_) | Obstacle::File(_))) =
+            view.form
+        {
             return Self { form: Form::Words(0), ..view };
         }
         view
@@ -121,7 +123,8 @@ impl CommandView {
         let first = entrypoint.map_or(0, <[String]>::len);
         let mut start = (0, start_of(&words));
         // `exec "$@"` is what entry points do as a rule; what they pass on can be seen.
-        if first > 0 && matches!(start.1, Start::Other(Obstacle::Launcher(_))) {
+        let launches = |it: &Obstacle| matches!(it, Obstacle::Launcher(_) | Obstacle::File(_));
+        if first > 0 && matches!(&start.1, Start::Other(obstacle) if launches(obstacle)) {
             match start_of(&words[first..]) {
                 Start::Other(_) => {}
                 passed_on => start = (first, passed_on),
@@ -131,8 +134,8 @@ impl CommandView {
             (from, Start::Vllm(program)) => Form::Words(from + program.arguments),
             (from, Start::Script { word }) => self.script(from + word, &words),
             (_, Start::Other(obstacle)) => {
-                let is_shell = matches!(&obstacle, Obstacle::Launcher(name) if name.contains(' '));
-                if entrypoint.is_none() && !is_shell {
+                let is_program = matches!(obstacle, Obstacle::File(_) | Obstacle::Code(_));
+                if entrypoint.is_none() && !is_program {
                     Form::Words(0)
                 } else {
                     Form::Unreadable(obstacle.into())

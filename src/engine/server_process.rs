@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::command;
+use super::{command, shell};
 use crate::server::proof::{ProcessReading, ServerProcess};
 
 /// A process as `/proc` shows it.
@@ -79,63 +79,8 @@ pub(super) fn reading(processes: &[Process], port: u16) -> ProcessReading {
 /// What follows vLLM's own name in the argument vector of a server; `None` where the
 /// process is something else.
 fn server_arguments(arguments: &[String]) -> Option<&[String]> {
-    let (program, rest) = arguments.split_first()?;
-    let program = file_name(program);
-    if program.starts_with("python") {
-        return behind_python(rest);
-    }
-    if program == "vllm" {
-        return behind_serve(rest);
-    }
-    // The simulated server takes the words `vllm serve` before the model, too.
-    let rest = (program == "vllm-grid").then(|| rest.strip_prefix(&["simulate".to_owned()]))??;
-    let rest = rest.strip_prefix(&["vllm".to_owned()]).unwrap_or(rest);
-    Some(rest.strip_prefix(&["serve".to_owned()]).unwrap_or(rest))
-}
-
-/// `-m MODULE ...` or `SCRIPT ...` behind the interpreter's own options.
-fn behind_python(arguments: &[String]) -> Option<&[String]> {
-    let mut at = 0;
-    loop {
-        let word = arguments.get(at)?.as_str();
-        let rest = &arguments[at + 1..];
-        let Some(letters) = word.strip_prefix('-').filter(|letters| !letters.is_empty()) else {
-            return match file_name(word) {
-                "vllm" => behind_serve(rest),
-                // A module that is run as a file.
-                _ => word.contains("vllm/entrypoints/").then_some(rest),
-            };
-        };
-        // `-um MODULE`, `-mMODULE`; what follows `-c` is no server of vLLM's.
-        let own = letters.find(['c', 'm', 'W', 'X']).filter(|_| !letters.starts_with('-'));
-        match own.map(|place| letters.split_at(place)) {
-            Some((_, "m")) => {
-                let (module, rest) = rest.split_first()?;
-                return behind_module(module, rest);
-            }
-            Some((_, glued)) if glued.starts_with('m') => return behind_module(&glued[1..], rest),
-            Some((_, glued)) if glued.starts_with('c') => return None,
-            Some((_, "W" | "X")) => at += 1,
-            _ => {}
-        }
-        at += 1;
-    }
-}
-
-fn behind_module<'a>(module: &str, rest: &'a [String]) -> Option<&'a [String]> {
-    match module {
-        "vllm" | "vllm.entrypoints.cli" | "vllm.entrypoints.cli.main" => behind_serve(rest),
-        _ => module.starts_with("vllm.entrypoints.").then_some(rest),
-    }
-}
-
-/// The command `serve` of vLLM's program; its other commands are no servers.
-fn behind_serve(arguments: &[String]) -> Option<&[String]> {
-    arguments.strip_prefix(&["serve".to_owned()])
-}
-
-fn file_name(path: &str) -> &str {
-    path.rsplit('/').next().unwrap_or(path)
+    let first = shell::server_arguments(0, |at| arguments.get(at).map(String::as_str))?;
+    arguments.get(first..)
 }
 
 /// What `docker top` shows: the arguments of each process as one text. A server's flags

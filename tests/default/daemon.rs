@@ -71,7 +71,9 @@ impl Container {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let words = self.body["Cmd"].as_array().unwrap().iter().filter_map(Value::as_str);
         let mut command = Command::new(env!("CARGO_BIN_EXE_vllm-grid"));
-        command.arg("simulate").args(words).args(["--sim-speed", "200", "--port"]);
+        command.arg("simulate").args(words);
+        // Whatever the model is called.
+        command.args(["--sim-model", "Qwen/Qwen3-0.6B", "--sim-speed", "200", "--port"]);
         command.arg(port.to_string()).stdout(Stdio::null()).stderr(Stdio::null());
         self.server = Some((command.spawn().unwrap(), port));
     }

@@ -4,6 +4,7 @@
 
 mod architecture;
 mod bench;
+mod cases;
 mod commands;
 mod daemon;
 mod dataset;

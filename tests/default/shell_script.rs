@@ -2,9 +2,7 @@
 //! script, a launcher, flags in unusual spellings. What can be seen through is planned;
 //! what cannot is refused by name; keys are never printed. A script plays the compose tool.
 
-use std::os::unix::fs::PermissionsExt as _;
-
-use crate::support::Workplace;
+use crate::support::{Workplace, compose_tool};
 
 const GRID: &str = "
 name: shell
@@ -20,16 +18,19 @@ objective: {maximize: load.output_throughput}
 const FLAGS: &str = "parameters: {max-num-seqs: [16, 64]}";
 const ENVIRONMENT: &str = "environment: {NCCL_P2P_DISABLE: ['0', '1']}";
 
-/// A script in the four forms that it can have, and its line.
-const SCRIPTS: [(&str, usize); 4] = [
+/// A script in the forms that it can have, and its line.
+const SCRIPTS: [(&str, usize); 7] = [
     ("entrypoint: ['/bin/bash', '-c']\n    command:\n      - vllm serve m --api-key sk-1", 5),
     ("entrypoint: /bin/sh -ec 'exec vllm serve m --api-key sk-1'", 4),
     ("command: bash -lc \"cd / && vllm serve m --api-key sk-1\"", 4),
     ("command: ['/usr/bin/env', 'bash', '-c', 'vllm serve m --api-key sk-1']", 4),
+    ("command: [su, -c, 'vllm serve m --api-key sk-1']", 4),
+    ("command: [su, user, -c, 'vllm serve m --api-key sk-1']", 4),
+    ("command: [/usr/sbin/runuser, -c, 'exec vllm serve m --api-key sk-1', user]", 4),
 ];
 
 /// Services that cannot be seen through, the line, and why.
-const OPAQUE: [(&str, usize, &str); 5] = [
+const OPAQUE: [(&str, usize, &str); 14] = [
     (
         "entrypoint: ['/bin/sh', '/launch.sh']\n    command: []",
         4,
@@ -51,6 +52,31 @@ const OPAQUE: [(&str, usize, &str); 5] = [
         "takes flags out of `$EXTRA_ARGS`",
     ),
     ("command: [sh, -c, 'exec /start --api-key sk-1']", 4, "line 1 runs `start`"),
+    ("command: env -S\"bash -c\" \"vllm serve m --api-key sk-1\"", 4, "what `env -S` runs"),
+    (
+        "command: [/usr/bin/env, -S, \"sh -c 'exec vllm serve m --api-key sk-1'\"]",
+        4,
+        "what `env -S` runs is not read",
+    ),
+    (
+        "command: [python3, -c, 'import os; os.system(\"vllm serve m --api-key sk-1\")']",
+        4,
+        "what `python -c` runs is not read",
+    ),
+    ("command: [bash, /start.sh]", 4, "`bash /start.sh` is not known to pass"),
+    ("command: [/start.sh]", 4, "`start.sh` is not known to pass"),
+    ("command: [python3, /start.py, --api-key, sk-1]", 4, "`python3 /start.py` is not known"),
+    (
+        "command: [sh, -c, 'exec vllm serve m --api-key sk-1 \"$$*\"', --]",
+        4,
+        "takes flags out of `$*`",
+    ),
+    (
+        "command: [sh, -c, 'exec \"vllm serve m --api-key sk-1\"']",
+        4,
+        "no command of the script starts vLLM; line 1 runs `...`",
+    ),
+    ("command: [su, user, --login]", 4, "what `su` runs is not read"),
 ];
 
 struct Place {
@@ -63,15 +89,7 @@ impl Place {
         let workplace = Workplace::new(&GRID.replace("AXES", axes));
         let compose = format!("services:\n  llm:\n    image: i:1\n    {service}\n");
         std::fs::write(workplace.path("compose.yaml"), compose).unwrap();
-        let tools = workplace.path("tools");
-        std::fs::create_dir(&tools).unwrap();
-        let docker = tools.join("docker");
-        let tool = "#!/bin/sh\ncase \"$*\" in *version*) echo 2.30;; *) cat compose.yaml;; esac\n";
-        std::fs::write(&docker, tool).unwrap();
-        std::fs::set_permissions(&docker, std::fs::Permissions::from_mode(0o755)).unwrap();
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let folders = std::iter::once(tools).chain(std::env::split_paths(&path));
-        let path = std::env::join_paths(folders).unwrap();
+        let path = compose_tool(&workplace);
         Self { workplace, path }
     }
 
@@ -137,7 +155,7 @@ fn a_varied_environment_is_planned_and_the_script_is_not_printed() {
             let (code, printed) = place.run(arguments);
             assert_eq!(code, Some(0), "{service}: {printed}");
             assert!(printed.contains("NCCL_P2P_DISABLE"), "{printed}");
-            for part in ["sk-1", "bash", "--api-key"] {
+            for part in ["sk-1", "bash -", "--api-key"] {
                 assert!(!printed.contains(part), "{part}: {printed}");
             }
             let warned = words(&printed).contains("cannot be seen through");

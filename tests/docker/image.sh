@@ -1,6 +1,7 @@
 #!/bin/sh
-# Makes a small Docker image of a vllm-grid binary, a shell, `cat`, and the libraries that
-# ldd names; its entry point is `vllm-grid simulate`, which takes vLLM's flags.
+# Makes a small Docker image of a vllm-grid binary, a shell with the few programs that scripts
+# use, and the libraries that ldd names. Its entry point is `vllm-grid simulate`, which takes
+# vLLM's flags; `vllm` on its PATH is the same as a program.
 # No registry is asked.
 #
 #   tests/docker/image.sh BINARY NAME[:TAG]
@@ -13,9 +14,13 @@ mkdir -p "$root/bin" "$root/tmp" "$root/root" "$root/etc"
 chmod 1777 "$root/tmp"
 cp "$binary" "$root/bin/vllm-grid"
 strip "$root/bin/vllm-grid" 2>/dev/null || true
-cp -L /bin/sh "$root/bin/sh"
-cp -L /bin/cat "$root/bin/cat"
-{ ldd "$binary"; ldd /bin/sh; ldd /bin/cat; } | grep -o '/[^ ]*' | sort -u | while read -r library; do
+printf '#!/bin/sh\nexec /bin/vllm-grid simulate vllm "$@"\n' > "$root/bin/vllm"
+chmod 755 "$root/bin/vllm"
+programs="sh cat find grep sleep"
+for program in $programs; do
+    cp -L "$(command -v "$program")" "$root/bin/$program"
+done
+{ ldd "$binary"; for program in $programs; do ldd "$root/bin/$program"; done; } | grep -o '/[^ ]*' | sort -u | while read -r library; do
     mkdir -p "$root$(dirname "$library")"
     cp -L "$library" "$root$library"
 done

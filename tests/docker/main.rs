@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+mod script;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -55,31 +56,44 @@ struct Site {
 
 impl Site {
     fn new(extra: &str) -> Self {
-        let folder = tempfile::Builder::new().prefix("gridtest").tempdir().unwrap();
-        let name = folder.path().file_name().unwrap().to_str().unwrap().to_owned();
-        let compose = format!(
-            "version: '2.4'\nservices:\n  vllm:\n    image: {}\n    container_name: {name}-production\n    \
+        let compose = |name: &str| {
+            format!(
+                "version: '2.4'\nservices:\n  vllm:\n    image: {}\n    container_name: {name}-production\n    \
              command: Qwen/Qwen3-0.6B --max-model-len 4096 --max_num_seqs=64 --sim-speed 20 --port 9000\n    \
              ports: ['127.0.0.1::9000']\n    restart: unless-stopped\n    environment: {{VLLM_API_KEY: sk-site}}\n    \
              labels: {{site: {name}}}\n",
-            image()
-        );
-        std::fs::write(folder.path().join("compose.yaml"), compose).unwrap();
+                image()
+            )
+        };
         let grid = format!(
             "name: site\nengine:\n  docker:\n    compose: compose.yaml\n    service: vllm\n    production: {{service: vllm}}\n    \
              gpus: false\n    caches: false\nparameters:\n  enable-prefix-caching: [true, false]\n{extra}\
              workloads:\n  kv-cache: {{prefix-tokens: [1024], prompts: 2, output-tokens: 4}}\n\
              objective: {{minimize: kv_cache.ttft_resent_ms}}\nstrategy: {{grid: {{launches: 2, repeats: 2, seed: 1}}}}\n"
         );
+        let mut site = Self::of(&grid, compose);
+        site.up();
+        site
+    }
+
+    /// A grid, and the compose file of a project with this name; nothing runs yet.
+    fn of(grid: &str, compose: impl Fn(&str) -> String) -> Self {
+        let folder = tempfile::Builder::new().prefix("gridtest").tempdir().unwrap();
+        let name = folder.path().file_name().unwrap().to_str().unwrap();
+        std::fs::write(folder.path().join("compose.yaml"), compose(name)).unwrap();
         std::fs::write(folder.path().join("grid.yaml"), grid).unwrap();
+        Self { folder, production: String::new() }
+    }
+
+    fn up(&mut self) {
         let up = Command::new("docker-compose")
             .args(["-f", "compose.yaml", "up", "-d"])
-            .current_dir(folder.path())
+            .current_dir(self.folder.path())
             .output()
             .unwrap();
         assert!(up.status.success(), "{}", text(&up));
-        let production = docker(&["inspect", "-f", "{{.Id}}", &format!("{name}-production")]);
-        Self { folder, production }
+        let name = self.folder.path().file_name().unwrap().to_str().unwrap();
+        self.production = docker(&["inspect", "-f", "{{.Id}}", &format!("{name}-production")]);
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
@@ -444,13 +458,16 @@ fn what_the_container_uses_is_in_the_telemetry_of_a_repeat() {
     }
 }
 
+fn executable(program: &Path) {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(program, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
 /// Puts a launcher of this text in the place of the image's own program.
 fn launch_by(site: &Site, text: &str) {
-    use std::os::unix::fs::PermissionsExt as _;
-
     let launcher = site.folder.path().join("vllm");
     std::fs::write(&launcher, text).unwrap();
-    std::fs::set_permissions(&launcher, std::fs::Permissions::from_mode(0o755)).unwrap();
+    executable(&launcher);
     let compose = site.folder.path().join("compose.yaml");
     let own =
         "    entrypoint: [/bin/vllm, serve]\n    volumes: ['./vllm:/bin/vllm:ro']\n    command:";

@@ -11,5 +11,6 @@
 mod support;
 
 mod bench;
+mod script;
 mod site;
 mod sweep;

@@ -74,7 +74,7 @@ fn described(results: &DataFrame) -> String {
     rows.map(|row| row.join(" | ")).collect::<Vec<_>>().join("\n")
 }
 
-fn everything_in(folder: &Path) -> String {
+pub(crate) fn everything_in(folder: &Path) -> String {
     let mut text = String::new();
     for entry in std::fs::read_dir(folder).unwrap().flatten() {
         let path = entry.path();

@@ -2,14 +2,16 @@
 //! secrets and scripts masked.
 
 use super::{is_option, literal, spelling};
-use crate::engine::shell::{Start, Word, start_of};
+use crate::engine::shell::{Obstacle, Start, Word, start_of};
 use crate::flags;
 
 /// The command with the values of secret flags replaced, so that it may be shown.
-/// Of a shell script nothing is shown: it may hold a key anywhere.
+/// Of a shell script or other program text nothing is shown: it may have a key anywhere.
 pub fn redacted(command: &[String]) -> Vec<String> {
-    let Start::Script { word } = start_of(&literal(command)) else {
-        return redacted_options(command);
+    let word = match start_of(&literal(command)) {
+        Start::Script { word } => word,
+        Start::Other(Obstacle::Code(name)) => return vec![format!("{name} (program text)")],
+        _ => return redacted_options(command),
     };
     let mut shown = redacted_options(&command[..word]);
     shown.push("(shell script)".to_owned());

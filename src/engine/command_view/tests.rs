@@ -282,3 +282,62 @@ fn a_config_file_counts_under_the_command_line() {
     let changed = view.configured(&configuration(&json!({"max-num-seqs": 16})));
     assert_eq!(changed.words(), words("--config c.yaml --seed 1 --max-num-seqs 16"));
 }
+
+#[test]
+fn a_script_of_su_is_changed_like_one_of_a_shell() {
+    for text in [
+        "su -c 'exec vllm serve m --seed 1'",
+        "su - user -c 'exec vllm serve m --seed 1'",
+        "runuser -c 'exec vllm serve m --seed 1' user",
+    ] {
+        let view = CommandView::new(None, Some(words(text)), None);
+        assert_eq!(flags(&view), json!({"seed": 1}), "{text}");
+        let changed = view.configured(&configuration(&json!({"seed": 2})));
+        assert_eq!(changed.words(), words(&text.replace("--seed 1", "--seed 2")), "{text}");
+    }
+}
+
+#[test]
+fn arguments_that_a_script_passes_on_are_its_flags_and_joined_ones_are_not() {
+    let view = CommandView::of_vector(&words("sh -c 'exec vllm serve m \"$@\"' -- --seed 1"));
+    assert_eq!(flags(&view), json!({"seed": 1}));
+    let changed = view.configured(&configuration(&json!({"seed": 2, "max-num-seqs": 4})));
+    assert_eq!(
+        changed.words(),
+        words("sh -c 'exec vllm serve m \"$@\" --max-num-seqs 4' -- --seed 2")
+    );
+    for text in ["\"$*\"", "$*"] {
+        let view = script(&format!("exec vllm serve m {text}"));
+        let why = view.unreadable().map(ToString::to_string);
+        assert!(why.is_some_and(|why| why.contains("takes flags out of `$*`")), "{text}");
+    }
+}
+
+#[test]
+fn program_text_that_is_not_a_shell_s_is_refused_and_never_repeated() {
+    for text in [
+        r#"env -S"bash -c" "vllm serve m --api-key SECRETKEY9 --port 8000""#,
+        r#"/usr/bin/env -S "sh -c 'vllm serve m --api-key SECRETKEY9'""#,
+        r#"env -vS "vllm serve m --api-key SECRETKEY9""#,
+        r#"env "--split-string=vllm serve m --api-key SECRETKEY9""#,
+        r#"python3 -c "os.system('vllm serve m --api-key SECRETKEY9')""#,
+        r#"python3 -uc "os.system('vllm serve m --api-key SECRETKEY9')""#,
+        r#"su user -c "vllm serve m --api-key SECRETKEY9" name extra"#,
+        r#"perl -e "exec 'vllm serve m --api-key SECRETKEY9'""#,
+        r"bash /start.sh",
+        r"/start.sh",
+        r#"sh -c "exec 'vllm serve m --api-key SECRETKEY9'""#,
+        r#"sh -c "exec '/bin/vllm serve m --api-key SECRETKEY9'\$X""#,
+    ] {
+        for view in [
+            CommandView::new(None, Some(words(text)), None),
+            CommandView::new(Some(words(text)), None, None),
+        ] {
+            let why = view.unreadable().unwrap_or_else(|| panic!("not read: {text}")).to_string();
+            assert!(!why.contains("SECRETKEY9"), "{why}");
+            assert_eq!(view.read(), (None, Flags::new()), "{text}");
+            let shown = crate::engine::command::redacted(&view.words()).join(" ");
+            assert!(!shown.contains("SECRETKEY9"), "{shown}");
+        }
+    }
+}

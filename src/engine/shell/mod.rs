@@ -10,7 +10,7 @@ mod start;
 mod word;
 
 pub use script::{Script, ScriptError};
-pub use start::{Obstacle, Program, Start, start_of};
+pub use start::{Obstacle, Program, Start, server_arguments, start_of};
 pub use word::{Word, quote};
 
 /// A replacement of a run of words by others.

@@ -96,8 +96,13 @@ impl Script {
                     },
                     None => return Err(ScriptError::Expansion),
                 },
-                Start::Other(Obstacle::Launcher(name)) if may_start(&words) => {
+                Start::Other(Obstacle::Launcher(name) | Obstacle::File(name))
+                    if may_start(&words) =>
+                {
                     launcher = Some((words[0].line, name));
+                }
+                Start::Other(Obstacle::Code(name)) if may_start(&words) => {
+                    launcher = Some((words[0].line, name.to_owned()));
                 }
                 Start::Other(_) => {}
             }

@@ -1,5 +1,7 @@
 //! Where vLLM starts in a vector of words: behind `exec`, `env`, `nice`,
-//! `numactl`, `timeout` and their like, or in the script of a shell's `-c`.
+//! `numactl`, `timeout` and their like, or in the script of a shell's or `su`'s `-c`.
+//! Which words are vLLM's own arguments is decided here alone, for what a service
+//! writes and for what a process was started with.
 
 use super::word::Word;
 
@@ -35,6 +37,13 @@ pub enum Obstacle {
     /// A program that is not known to pass its arguments on.
     #[error("`{0}` is not known to pass its arguments on to vLLM")]
     Launcher(String),
+    /// The same of a script in a file.
+    #[error("`{0}` is not known to pass its arguments on to vLLM")]
+    File(String),
+    /// Program text in an argument, in another language than a shell's, or split into
+    /// words by the program itself. The text is not kept: it may have a key.
+    #[error("what `{0}` runs is not read")]
+    Code(&'static str),
     /// A word that only the container can expand stands where the program's name is needed.
     #[error("what is started stands in a variable (`{0}...`)")]
     Expansion(String),
@@ -88,10 +97,6 @@ const WRAPPERS: &[Wrapper] = &[
 
 const SHELLS: &[&str] = &["sh", "bash", "dash", "ash", "zsh", "ksh", "mksh"];
 
-/// Modules that take vLLM's server arguments.
-const MODULES: &[&str] =
-    &["vllm.entrypoints.openai.api_server", "vllm.entrypoints.cli.main", "vllm"];
-
 /// What `words` start.
 pub fn start_of(words: &[Word]) -> Start {
     let mut at = 0;
@@ -99,7 +104,9 @@ pub fn start_of(words: &[Word]) -> Start {
         let name = match words.get(at) {
             None => return Start::Other(Obstacle::Nothing),
             Some(Word { value: Some(value), .. }) => base(value),
-            Some(word) => return Start::Other(Obstacle::Expansion(word.prefix.clone())),
+            Some(word) => {
+                return Start::Other(Obstacle::Expansion(shown(&word.prefix).to_owned()));
+            }
         };
         if let Some(program) = vllm(words, at, name) {
             return Start::Vllm(program);
@@ -107,12 +114,17 @@ pub fn start_of(words: &[Word]) -> Start {
         if SHELLS.contains(&name) {
             return shell(words, at);
         }
-        let next = match WRAPPERS.iter().find(|wrapper| wrapper.name == name) {
+        if matches!(name, "su" | "runuser") && !words[at + 1..].is_empty() {
+            return su(words, at);
+        }
+        at = match WRAPPERS.iter().find(|wrapper| wrapper.name == name) {
             Some(wrapper) => behind(words, at + 1, wrapper),
-            None if name == "env" => behind_env(words, at + 1),
-            None => return Start::Other(Obstacle::Launcher(name.to_owned())),
+            None if name == "env" => match behind_env(words, at + 1) {
+                Some(next) => next,
+                None => return Start::Other(Obstacle::Code("env -S")),
+            },
+            None => return Start::Other(launcher(words, at, name)),
         };
-        at = next;
     }
 }
 
@@ -126,18 +138,33 @@ fn base(path: &str) -> &str {
 
 /// vLLM, where the word at `at` (called `name`) starts it.
 fn vllm(words: &[Word], at: usize, name: &str) -> Option<Program> {
-    match name {
-        "vllm" => {
-            (text(words, at + 1) == Some("serve")).then_some(Program { at, arguments: at + 2 })
-        }
-        // The simulated server takes vLLM's own arguments.
+    if name == "api_server.py" {
+        return Some(Program { at, arguments: at + 1 });
+    }
+    let arguments = server_arguments(at, |index| text(words, index))?;
+    Some(Program { at, arguments })
+}
+
+/// Index of the first argument of vLLM's server, where the program at `at` is that
+/// server: `vllm serve`, or Python with its module or file. Words that are not known
+/// are `None`.
+pub fn server_arguments<'a>(at: usize, word: impl Fn(usize) -> Option<&'a str>) -> Option<usize> {
+    match base(word(at)?) {
+        "vllm" => behind_serve(at + 1, word),
+        // The simulated server takes vLLM's own arguments, and the words before them.
         "vllm-grid" => {
-            (text(words, at + 1) == Some("simulate")).then_some(Program { at, arguments: at + 2 })
+            let simulate = (word(at + 1) == Some("simulate")).then_some(at + 2)?;
+            let serve = simulate + usize::from(word(simulate) == Some("vllm"));
+            Some(serve + usize::from(word(serve) == Some("serve")))
         }
-        _ if is_python(name) => python(words, at),
-        _ if name == "api_server.py" => Some(Program { at, arguments: at + 1 }),
+        name if is_python(name) => behind_python(at + 1, word),
         _ => None,
     }
+}
+
+/// The command `serve` of vLLM's program; its other commands are no servers.
+fn behind_serve<'a>(at: usize, word: impl Fn(usize) -> Option<&'a str>) -> Option<usize> {
+    (word(at) == Some("serve")).then_some(at + 1)
 }
 
 fn is_python(name: &str) -> bool {
@@ -145,35 +172,80 @@ fn is_python(name: &str) -> bool {
         .is_some_and(|version| version.chars().all(|c| c.is_ascii_digit() || c == '.'))
 }
 
-fn python(words: &[Word], at: usize) -> Option<Program> {
-    let mut next = at + 1;
+/// `-m MODULE ...` or `FILE ...` behind the interpreter's own options.
+fn behind_python<'a>(mut at: usize, word: impl Fn(usize) -> Option<&'a str>) -> Option<usize> {
     loop {
-        let option = text(words, next)?;
-        if option == "-m" {
-            let module = text(words, next + 1)?;
-            if !MODULES.contains(&module) {
-                return None;
+        let text = word(at)?;
+        let Some(letters) = text.strip_prefix('-').filter(|letters| !letters.is_empty()) else {
+            return behind_file(at, text, word);
+        };
+        // `-um MODULE`, `-mMODULE`; what follows `-c` is no server of vLLM's.
+        let own = letters.find(['c', 'm', 'W', 'X']).filter(|_| !letters.starts_with('-'));
+        match own.map(|place| letters.split_at(place).1) {
+            Some("m") => return behind_module(word(at + 1)?, at + 2, word),
+            Some(glued) if glued.starts_with('m') => {
+                return behind_module(&glued[1..], at + 1, word);
             }
-            let serve = module != "vllm.entrypoints.openai.api_server";
-            if serve && text(words, next + 2) != Some("serve") {
-                return None;
-            }
-            return Some(Program { at, arguments: next + 2 + usize::from(serve) });
+            Some(glued) if glued.starts_with('c') => return None,
+            Some("W" | "X") => at += 1,
+            _ => {}
         }
-        if matches!(option, "-X" | "-W") {
-            next += 2;
-        } else if option.starts_with('-') && option.len() > 1 {
-            next += 1;
-        } else {
-            // A script by its path: vLLM's own server, or its command line.
-            let path = option;
-            if path.ends_with("vllm/entrypoints/openai/api_server.py") {
-                return Some(Program { at, arguments: next + 1 });
-            }
-            let serve = base(path) == "vllm" && text(words, next + 1) == Some("serve");
-            return serve.then_some(Program { at, arguments: next + 2 });
+        at += 1;
+    }
+}
+
+/// A file that is given to Python: vLLM's own program, or its server as a file.
+fn behind_file<'a>(
+    at: usize,
+    path: &str,
+    word: impl Fn(usize) -> Option<&'a str>,
+) -> Option<usize> {
+    if base(path) == "vllm" || path.ends_with("vllm/entrypoints/cli/main.py") {
+        return behind_serve(at + 1, word);
+    }
+    (path.contains("vllm/entrypoints/") && path.ends_with("_server.py")).then_some(at + 1)
+}
+
+/// A module that is given to Python; `at` is the word behind it.
+fn behind_module<'a>(
+    module: &str,
+    at: usize,
+    word: impl Fn(usize) -> Option<&'a str>,
+) -> Option<usize> {
+    match module {
+        "vllm" | "vllm.entrypoints.cli" | "vllm.entrypoints.cli.main" => behind_serve(at, word),
+        _ => {
+            let is_server = module.starts_with("vllm.entrypoints.") && module.ends_with("_server");
+            is_server.then_some(at)
         }
     }
+}
+
+/// What a program that is not known is: a script in a file, code in an argument, or
+/// anything else.
+fn launcher(words: &[Word], at: usize, name: &str) -> Obstacle {
+    let first = text(words, at + 1).unwrap_or_default();
+    let is_code = |letters: &str| {
+        !letters.starts_with('-')
+            && letters.find(['c', 'm']).is_some_and(|at| letters[at..].starts_with('c'))
+    };
+    match name {
+        _ if is_python(name) && first.strip_prefix('-').is_some_and(is_code) => {
+            Obstacle::Code("python -c")
+        }
+        "perl" if first.starts_with("-e") => Obstacle::Code("perl -e"),
+        _ if is_python(name) => Obstacle::File(format!("{name} {}", shown(first))),
+        _ if name.ends_with(".sh") || name.ends_with(".py") => {
+            Obstacle::File(shown(name).to_owned())
+        }
+        _ => Obstacle::Launcher(shown(name).to_owned()),
+    }
+}
+
+/// A program's name for a message; a text with blanks may be a script with a key.
+fn shown(name: &str) -> &str {
+    let is_plain = |c: char| !c.is_whitespace() && !c.is_control() && !"'\"=;&|".contains(c);
+    if name.len() <= 80 && name.chars().all(is_plain) { name } else { "..." }
 }
 
 /// Index of the command behind a wrapper's options and operands.
@@ -195,17 +267,27 @@ fn behind(words: &[Word], mut at: usize, wrapper: &Wrapper) -> usize {
     at
 }
 
-/// The same for `env`: options, then `NAME=value`.
-fn behind_env(words: &[Word], mut at: usize) -> usize {
+/// The same for `env`: options, then `NAME=value`. `None` where it splits a text itself.
+fn behind_env(words: &[Word], mut at: usize) -> Option<usize> {
     while let Some(word) = words.get(at) {
         match word.value.as_deref() {
             Some("-u" | "--unset" | "-C" | "--chdir") => at += 2,
+            Some(option) if splits(option) => return None,
             Some(text) if text.starts_with('-') || is_assignment(text) => at += 1,
             None if is_assignment(&word.prefix) => at += 1,
-            _ => return at,
+            _ => return Some(at),
         }
     }
-    at
+    Some(at)
+}
+
+/// `-S`, `-vS`, `-S"bash -c"`, `--split-string=...`; what follows `-u` and `-C` is a value.
+fn splits(option: &str) -> bool {
+    let Some(letters) = option.strip_prefix('-') else { return false };
+    match letters.strip_prefix('-') {
+        Some(long) => long.starts_with('s'),
+        None => letters.find(['S', 'u', 'C']).is_some_and(|at| letters[at..].starts_with('S')),
+    }
 }
 
 fn is_assignment(text: &str) -> bool {
@@ -236,10 +318,22 @@ fn shell(words: &[Word], at: usize) -> Start {
     }
     match words.get(next) {
         Some(_) if reads_script => Start::Script { word: next },
-        Some(word) => {
-            let path = word.value.clone().unwrap_or_else(|| word.prefix.clone());
-            Start::Other(Obstacle::Launcher(format!("{name} {path}")))
-        }
+        Some(word) => Start::Other(Obstacle::File(format!("{name} {}", shown(word.known())))),
         None => Start::Other(Obstacle::Launcher(name)),
+    }
+}
+
+/// The script of `su`'s `-c`, which it gives to a shell; the user stands before or
+/// behind it. What else follows would be arguments of that script.
+fn su(words: &[Word], at: usize) -> Start {
+    let is_option = |word: &Word| matches!(word.known(), "-c" | "--command");
+    let Some(option) = words[at..].iter().position(is_option).map(|place| at + place) else {
+        return Start::Other(Obstacle::Code("su"));
+    };
+    match words.len() {
+        len if len == option + 2 => Start::Script { word: option + 1 },
+        // `su -c SCRIPT USER`
+        len if len == option + 3 && option == at + 1 => Start::Script { word: option + 1 },
+        _ => Start::Other(Obstacle::Code("su")),
     }
 }
