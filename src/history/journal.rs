@@ -168,18 +168,29 @@ trait Medium: std::fmt::Debug + Send + Sync {
     fn truncate(&mut self, length: u64) -> io::Result<()>;
 }
 
-impl Medium for File {
+/// A file whose lock ends with it. Closing is not enough: a child that was being
+/// started meanwhile has a copy of the descriptor until it runs its program.
+#[derive(Debug)]
+struct LockedFile(File);
+
+impl Drop for LockedFile {
+    fn drop(&mut self) {
+        let _closed_anyway = self.0.unlock();
+    }
+}
+
+impl Medium for LockedFile {
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        Write::write_all(self, bytes)
+        Write::write_all(&mut self.0, bytes)
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        self.sync_data()
+        self.0.sync_data()
     }
 
     fn truncate(&mut self, length: u64) -> io::Result<()> {
-        self.set_len(length)?;
-        self.seek(SeekFrom::Start(length)).map(drop)
+        self.0.set_len(length)?;
+        self.0.seek(SeekFrom::Start(length)).map(drop)
     }
 }
 
@@ -232,7 +243,7 @@ impl Journal {
             sync_folder(path).map_err(io)?;
         }
         let journal = Self {
-            file: Box::new(file),
+            file: Box::new(LockedFile(file)),
             secrets: Secrets::default(),
             path: path.to_owned(),
             next: lines.len() as u64 + 1,
