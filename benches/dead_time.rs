@@ -16,6 +16,7 @@ use vllm_grid::grid::{GridFile, ReadOptions};
 use vllm_grid::history::journal::Entry;
 use vllm_grid::history::launch::LaunchOutcome;
 use vllm_grid::results::records::ParquetRecords;
+use vllm_grid::secret::Secrets;
 use vllm_grid::sweep::context::SweepContext;
 use vllm_grid::sweep::events::{Event, Events};
 use vllm_grid::sweep::run::Sweep;
@@ -115,15 +116,16 @@ async fn ours(place: &Path, image: &str) -> Vec<f64> {
         .unwrap_or_else(|errors| panic!("{}", errors.render(100, false)))
         .without_service();
     let output = place.join("dead");
-    let mut sweep =
-        Sweep::begin(&grid, Some(&output), jiff::Timestamp::now()).expect("a new sweep");
+    let mut sweep = Sweep::begin(&grid, Some(&output), jiff::Timestamp::now(), &Secrets::default())
+        .expect("a new sweep");
     let seen = Arc::new(Mutex::new(Vec::new()));
     let listener = Arc::clone(&seen);
     let events = Events::to(move |event| {
         listener.lock().expect("no panic").push((Instant::now(), event));
     });
     let records = |of: &Path| Box::new(ParquetRecords::in_launch(of)) as Box<dyn RecordSink>;
-    let engine = engine::of_grid(&grid.engine, None).await.expect("the Docker engine");
+    let engine =
+        engine::of_grid(&grid.engine, None, &Secrets::default()).await.expect("the Docker engine");
     let context = SweepContext::of(&grid, engine, records).with_events(events);
     sweep.run(&context).await.expect("a sweep");
     dead_times(&seen.lock().expect("no panic"))

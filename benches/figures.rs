@@ -13,6 +13,7 @@ use vllm_grid::engine;
 use vllm_grid::event::{NoticeKind, Phase};
 use vllm_grid::grid::{GridFile, ReadOptions};
 use vllm_grid::history::journal::Entry;
+use vllm_grid::secret::Secrets;
 use vllm_grid::sweep::context::SweepContext;
 use vllm_grid::sweep::events::{Event, Events};
 use vllm_grid::sweep::run::Sweep;
@@ -136,8 +137,8 @@ async fn around_a_launch(place: &Path) -> (Duration, Duration) {
     let file = GridFile::read(&path, &ReadOptions::default()).expect("a good grid");
     let grid = file.without_service();
     let output = place.join("dead");
-    let mut sweep =
-        Sweep::begin(&grid, Some(&output), jiff::Timestamp::now()).expect("a new sweep");
+    let mut sweep = Sweep::begin(&grid, Some(&output), jiff::Timestamp::now(), &Secrets::default())
+        .expect("a new sweep");
     let seen = Arc::new(Mutex::new(Vec::new()));
     let listener = Arc::clone(&seen);
     let events = Events::to(move |event| {
@@ -146,7 +147,9 @@ async fn around_a_launch(place: &Path) -> (Duration, Duration) {
     let sent = Arc::new(Mutex::new(Vec::new()));
     let sink = Arc::clone(&sent);
     let records = move |_: &Path| Box::new(FirstSent(Arc::clone(&sink))) as Box<dyn RecordSink>;
-    let engine = engine::of_grid(&grid.engine, None).await.expect("the simulated engine");
+    let engine = engine::of_grid(&grid.engine, None, &Secrets::default())
+        .await
+        .expect("the simulated engine");
     let context = SweepContext::of(&grid, engine, records).with_events(events);
     sweep.run(&context).await.expect("a sweep");
     let seen = seen.lock().expect("no panic");

@@ -9,6 +9,9 @@ use vllm_grid::history::HistoryError;
 use vllm_grid::history::journal::JournalError;
 use vllm_grid::sweep::SweepError;
 
+use crate::masked;
+use crate::output::{Masked, print_error, secrets};
+
 /// How the process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -68,7 +71,7 @@ impl CommandError {
     /// Prints it and returns the exit code.
     pub(crate) fn print(self) -> Exit {
         if let Some(report) = self.report {
-            let _ = writeln!(std::io::stderr(), "{report:?}");
+            print_error(&masked::render(report.as_ref(), secrets()));
         }
         self.exit
     }
@@ -109,7 +112,7 @@ fn exit_of_history(error: &HistoryError) -> Exit {
     }
 }
 
-/// Prints to standard output. A closed pipe ends the command quietly.
+/// Prints to standard output, secrets masked. A closed pipe ends the command quietly.
 pub(crate) fn print(text: &str) -> Result<(), CommandError> {
     // Names and messages come from outside; what we print ourselves has no escapes.
     print_with(|out| out.write_all(clean::lines(text).as_bytes()))
@@ -119,10 +122,11 @@ pub(crate) fn print(text: &str) -> Result<(), CommandError> {
 pub(crate) fn print_with(
     write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
 ) -> Result<(), CommandError> {
-    let mut out = std::io::BufWriter::with_capacity(1 << 16, std::io::stdout().lock());
+    let out = std::io::BufWriter::with_capacity(1 << 16, std::io::stdout().lock());
+    let mut out = Masked::new(out);
     let written = write(&mut out).and_then(|()| out.flush());
     // What is left after an error must not be written again.
-    let (_out, _rest) = out.into_parts();
+    let (_out, _rest) = out.into_inner().into_parts();
     match written {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {

@@ -23,6 +23,7 @@ pub mod metric;
 pub mod report;
 pub mod results;
 pub mod route;
+pub mod secret;
 pub mod server;
 pub mod simulator;
 pub mod statistics;

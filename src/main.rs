@@ -7,6 +7,8 @@
 mod cli;
 mod commands;
 mod exit;
+mod masked;
+mod output;
 mod progress;
 mod signals;
 
@@ -23,7 +25,7 @@ fn main() -> ExitCode {
     let cli = cli::Cli::parse();
     tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::from_env("VLLM_GRID_LOG"))
-        .with_writer(std::io::stderr)
+        .with_writer(output::Traced)
         .init();
     let shutdown = Shutdown::default();
     shutdown.stop_on_panic();

@@ -17,6 +17,8 @@ use vllm_grid::metric::{Measurement, Status};
 use vllm_grid::sweep::events::{Event, Events};
 use vllm_grid::sweep::run::Sweep;
 
+use crate::output::secrets;
+
 /// Listens to events and shows them.
 #[derive(Clone)]
 pub(crate) struct Progress(Arc<Mutex<ProgressView>>);
@@ -291,13 +293,14 @@ impl ProgressView {
         let text = format!("{}{what}", self.prefix(launch));
         let text = clean::plain(&text).into_owned();
         match &self.bars {
-            Some(bars) => bars.launch.set_message(text),
+            Some(bars) => bars.launch.set_message(secrets().mask(&text).into_owned()),
             None => self.line(&text),
         }
     }
 
     fn line(&self, text: &str) {
-        let text = &*clean::lines(text);
+        let text = clean::lines(text);
+        let text = secrets().mask(&text);
         match &self.bars {
             // `println` fails only where there is no terminal any more, and so no reader.
             Some(bars) => drop(bars.all.println(text)),

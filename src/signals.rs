@@ -11,6 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::exit::Exit;
+use crate::output::print_error;
 use crate::progress::quoted;
 
 /// Asks for a stop, and knows why.
@@ -45,10 +46,7 @@ impl Shutdown {
         std::panic::set_hook(Box::new(move |panic| {
             shutdown.panicked.store(true, Ordering::SeqCst);
             shutdown.token.cancel();
-            let _ = writeln!(
-                std::io::stderr(),
-                "vllm-grid has a bug: {panic}\nPlease report it with this text."
-            );
+            print_error(&format!("vllm-grid has a bug: {panic}\nPlease report it with this text."));
         }));
     }
 

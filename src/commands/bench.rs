@@ -21,6 +21,7 @@ use self::input::BenchInput;
 use super::show::{print_json, width};
 use crate::cli::{BenchArgs, Format};
 use crate::exit::{CommandError, Exit, print};
+use crate::output::secrets;
 use crate::progress::Progress;
 use crate::signals::Shutdown;
 
@@ -56,7 +57,7 @@ impl RecordSink for Kept {
     fn store(&self, key: &RepeatKey, records: &[RequestRecord]) -> std::io::Result<()> {
         if self.wanted {
             let mut kept = self.records.lock().unwrap_or_else(PoisonError::into_inner);
-            kept.push((key.clone(), records.to_vec()));
+            kept.push((key.clone(), records::without(records, secrets()).into_owned()));
         }
         Ok(())
     }
@@ -65,10 +66,14 @@ impl RecordSink for Kept {
 /// `bench`: measures a running server.
 pub(crate) async fn bench(args: &BenchArgs, shutdown: &Shutdown) -> Result<Exit, CommandError> {
     let stop = shutdown.token();
+    secrets().add_text(&args.url);
     let Some(input) = stop.run_until_cancelled(BenchInput::read(args)).await else {
         return Ok(Exit::Interrupted);
     };
     let BenchInput { workloads, datasets, api_key, gpus } = input?;
+    if let Some(key) = &api_key {
+        secrets().add(key.reveal());
+    }
     let endpoint = Endpoint { base_url: args.url.clone(), api_key };
     let opening = Server::open(endpoint, args.model.as_deref());
     let Some(server) = stop.run_until_cancelled(opening).await else {

@@ -5,14 +5,18 @@ use vllm_grid::engine::service;
 
 use crate::cli::GridArgs;
 use crate::exit::{CommandError, Exit, print};
+use crate::output::secrets;
 
 /// `doctor`: exit code 3 where a sweep would fail.
 pub(crate) async fn doctor(args: &GridArgs) -> Result<Exit, CommandError> {
     let file = super::read_grid(args)?;
     // What is wrong with the service is among the findings.
     let service = service::read(&file).await.ok().flatten();
+    if let Some(service) = &service {
+        service.spec.reveal_to(secrets());
+    }
     let grid = service::complete(file, service.as_ref());
-    let findings = diagnose(&grid).await;
+    let findings = diagnose(&grid, secrets()).await;
     let lines: Vec<String> = findings
         .iter()
         .map(|finding| {

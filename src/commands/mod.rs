@@ -1,17 +1,20 @@
 //! What each command does: reads its input, gives the library what it needs,
 //! prints what came out, and says how the process ends.
 
+use vllm_grid::engine::service;
 use vllm_grid::engine::simulated::SimulatedEngine;
 use vllm_grid::grid::{EngineBlock, GridFile, ReadOptions};
 
 use crate::cli::{Command, GridArgs};
 use crate::exit::{CommandError, Exit};
+use crate::output::secrets;
 use crate::signals::Shutdown;
 
 mod bench;
 mod compare;
 mod doctor;
 mod plan;
+mod production;
 mod recover;
 mod show;
 mod simulate;
@@ -45,6 +48,7 @@ fn read_grid(args: &GridArgs) -> Result<GridFile, CommandError> {
     };
     let file = GridFile::read(&args.grid, &options)
         .map_err(|errors| CommandError::explained(Exit::Usage, errors))?;
+    service::learn(&file, secrets());
     // What the simulator knows is no business of the grid's, but checked before anything runs.
     if let EngineBlock::Simulated(block) = file.engine() {
         SimulatedEngine::new(block.clone()).map_err(|error| {

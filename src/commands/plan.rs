@@ -11,11 +11,12 @@ use vllm_grid::report;
 use super::show;
 use crate::cli::{Format, PlanArgs};
 use crate::exit::{CommandError, Exit, print};
+use crate::output::secrets;
 
 /// `plan`: what would run.
 pub(crate) async fn plan(args: &PlanArgs) -> Result<Exit, CommandError> {
     let file = super::read_grid(&args.grid)?;
-    let (grid, service) = match service::read(&file).await {
+    let (mut grid, service) = match service::read(&file).await {
         Ok(service) => (service::complete(file, service.as_ref()), service),
         Err(error) => {
             let mut grid = file.without_service();
@@ -24,6 +25,10 @@ pub(crate) async fn plan(args: &PlanArgs) -> Result<Exit, CommandError> {
             (grid, None)
         }
     };
+    if let Some(service) = &service {
+        service.spec.reveal_to(secrets());
+    }
+    super::production::of_plan(&mut grid, service.as_ref().map(|it| &it.spec)).await;
     let plan = Plan::new(&grid);
     match args.format {
         Format::Json => show::print_json(&plan)?,

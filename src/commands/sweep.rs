@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use vllm_grid::bench::RecordSink;
-use vllm_grid::engine::compose::ComposeError;
+use vllm_grid::engine::compose::{ComposeError, ServiceSpec};
 use vllm_grid::engine::docker::{DockerError, production_of};
 use vllm_grid::engine::production::Production;
 use vllm_grid::engine::{self, Engine, EngineError, service};
@@ -21,23 +21,28 @@ use vllm_grid::sweep::run::{Ending, Sweep};
 use super::show;
 use crate::cli::{ResumeArgs, SweepArgs};
 use crate::exit::{CommandError, Exit, print};
+use crate::output::secrets;
 use crate::progress::Progress;
 use crate::signals::Shutdown;
 
 /// `sweep`: launches, measures and ranks every configuration of a grid.
 pub(crate) async fn sweep(args: &SweepArgs, shutdown: &Shutdown) -> Result<Exit, CommandError> {
-    let grid = complete(super::read_grid(&args.grid)?).await?;
+    let (mut grid, service) = complete(super::read_grid(&args.grid)?).await?;
     let engine = engine(&grid, None).await?;
-    let sweep = Sweep::begin(&grid, args.output.as_deref(), jiff::Timestamp::now())?;
+    super::production::of_sweep(&mut grid, service.as_ref()).await.map_err(unusable)?;
+    check_source(&grid)?;
+    let now = jiff::Timestamp::now();
+    let sweep = Sweep::begin(&grid, args.output.as_deref(), now, secrets())?;
     run(sweep, &grid, engine, shutdown).await
 }
 
 /// `resume`: continues in the stored order, where nothing changed.
 pub(crate) async fn resume(args: &ResumeArgs, shutdown: &Shutdown) -> Result<Exit, CommandError> {
     let folder = Folder::existing(&args.run)?;
-    let Resumable { grid, image_id } = resume::check(&folder).await.map_err(refused)?;
+    let Resumable { grid, image_id } = resume::check(&folder, secrets()).await.map_err(refused)?;
     let engine = engine(&grid, image_id).await?;
-    run(Sweep::resume(folder)?, &grid, engine, shutdown).await
+    let sweep = Sweep::resume(folder, secrets())?.with_configurations(&grid);
+    run(sweep, &grid, engine, shutdown).await
 }
 
 fn refused(error: ResumeError) -> CommandError {
@@ -49,16 +54,32 @@ fn refused(error: ResumeError) -> CommandError {
     }
 }
 
-/// The grid with its compose service's own flags, where it has one.
-async fn complete(file: GridFile) -> Result<Grid, CommandError> {
+/// The grid with its compose service's own flags, where it has one, and the service.
+async fn complete(file: GridFile) -> Result<(Grid, Option<ServiceSpec>), CommandError> {
     let service = service::read(&file).await;
     let service = service.map_err(|error| unusable(EngineError::from(error)))?;
-    Ok(service::complete(file, service.as_ref()))
+    if let Some(service) = &service {
+        service.spec.reveal_to(secrets());
+    }
+    Ok((service::complete(file, service.as_ref()), service.map(|it| it.spec)))
+}
+
+/// Refuses a grid with a secret's value in it: the sweep keeps a copy of the file.
+fn check_source(grid: &Grid) -> Result<(), CommandError> {
+    let text = String::from_utf8_lossy(&grid.source);
+    let Some(at) = secrets().find(&text) else { return Ok(()) };
+    let line = text[..at].matches('\n').count() + 1;
+    let what = format!(
+        "{}:{line}: the value of a secret is written here: it does not belong in a grid, which is \
+         copied into the sweep's folder; name its variable instead",
+        grid.path.display()
+    );
+    Err(CommandError::message(Exit::Usage, what))
 }
 
 /// The grid's engine, on the image of earlier sessions where there were any.
 async fn engine(grid: &Grid, image_id: Option<String>) -> Result<Arc<dyn Engine>, CommandError> {
-    engine::of_grid(&grid.engine, image_id).await.map_err(|error| match error {
+    engine::of_grid(&grid.engine, image_id, secrets()).await.map_err(|error| match error {
         EngineError::NoKey(_) => {
             let keys = ["engine", grid.engine.name(), "api-key-env"];
             let line = grid.place_of(&keys).map(|(line, _)| format!(":{line}"));
@@ -96,8 +117,9 @@ async fn run(
     shutdown: &Shutdown,
 ) -> Result<Exit, CommandError> {
     shutdown.names(sweep.folder().path());
-    let records =
-        |folder: &Path| Box::new(ParquetRecords::in_launch(folder)) as Box<dyn RecordSink>;
+    let records = |folder: &Path| -> Box<dyn RecordSink> {
+        Box::new(ParquetRecords::in_launch(folder).without(secrets().clone()))
+    };
     let context = SweepContext::of(grid, engine, records)
         .with_production(production(grid).await?)
         .with_cancel(shutdown.token().clone());
@@ -138,8 +160,10 @@ fn outcome(
 
 /// Writes the results and shows the ranking.
 fn show(sweep: &Sweep) -> Result<Exit, CommandError> {
-    show::write(sweep.folder().path(), sweep.record())?;
-    let ranked = show::ranked(sweep.record())?;
+    // As it is written: without secrets.
+    let record = sweep.folder().record()?;
+    show::write(sweep.folder().path(), &record)?;
+    let ranked = show::ranked(&record)?;
     print(&format!("results: {}\n", sweep.folder().path().display()))?;
     Ok(ranked)
 }

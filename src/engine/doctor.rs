@@ -6,16 +6,19 @@ use std::path::Path;
 
 use bollard::Docker;
 
+use super::EngineError;
 use super::command_view::ImageCommand;
 use super::compose::{self, ServiceSpec};
 use super::docker::daemon::{DaemonSettings, connect};
 use super::docker::gate::{GpuMemory, Reader};
 use super::docker::{self, caches, source_of};
+use super::production::ProductionError;
 use super::service_flags::check;
 use super::service_view::{of_process, view_of};
 use crate::configuration::Configuration;
 use crate::flags;
 use crate::grid::{DockerBlock, EngineBlock, Grid, ProcessBlock};
+use crate::secret::Secrets;
 
 /// How a finding is to be taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -76,13 +79,13 @@ impl Findings {
     }
 }
 
-/// Looks at everything that the grid's engine needs.
-pub async fn diagnose(grid: &Grid) -> Vec<Finding> {
+/// Looks at everything that the grid's engine needs; secrets that it sees become known.
+pub async fn diagnose(grid: &Grid, secrets: &Secrets) -> Vec<Finding> {
     let mut findings = Findings(Vec::new());
     match &grid.engine {
         EngineBlock::Docker(block) => {
             variables(&mut findings, block.api_key_env.as_deref());
-            Box::pin(docker_engine(&mut findings, block, grid)).await;
+            Box::pin(docker_engine(&mut findings, block, grid, secrets)).await;
         }
         EngineBlock::Process(block) => {
             variables(&mut findings, block.api_key_env.as_deref());
@@ -113,7 +116,12 @@ fn variables(findings: &mut Findings, api_key_env: Option<&str>) {
     }
 }
 
-async fn docker_engine(findings: &mut Findings, block: &DockerBlock, grid: &Grid) {
+async fn docker_engine(
+    findings: &mut Findings,
+    block: &DockerBlock,
+    grid: &Grid,
+    secrets: &Secrets,
+) {
     let utilisation = highest_utilisation(grid);
     let service = compose_service(findings, block, &grid.configurations).await;
     let docker = match connect(&DaemonSettings::of_environment()).await {
@@ -134,6 +142,7 @@ async fn docker_engine(findings: &mut Findings, block: &DockerBlock, grid: &Grid
         ),
         Err(error) => findings.problem("daemon", error.to_string(), "look at `docker info`"),
     }
+    production(findings, block, service.as_ref(), secrets).await;
     let image = service.as_ref().map(|service| service.image.clone()).or(block.image.clone());
     let Some(image) = image else { return };
     let Some(identity) = image_identity(findings, &docker, &image).await else { return };
@@ -141,7 +150,6 @@ async fn docker_engine(findings: &mut Findings, block: &DockerBlock, grid: &Grid
         service.unwrap_or_else(|| ServiceSpec::of_image(image, Vec::new()).with_all_gpus());
     Box::pin(gpus(findings, block, &docker, &service, &identity, utilisation)).await;
     cache_volumes(findings, block, &docker, &service, &identity).await;
-    production(findings, block).await;
 }
 
 async fn compose_service(
@@ -300,32 +308,55 @@ async fn cache_volumes(
     }
 }
 
-async fn production(findings: &mut Findings, block: &DockerBlock) {
-    use super::production::Production as _;
-
-    match docker::production_of(block).await {
-        Ok(None) => findings.warning(
+async fn production(
+    findings: &mut Findings,
+    block: &DockerBlock,
+    service: Option<&ServiceSpec>,
+    secrets: &Secrets,
+) {
+    let found = docker::compare_production(block, service, secrets).await;
+    let named = block.production.is_some();
+    if !named && !matches!(found, Ok(Some(_))) {
+        findings.warning(
             "production",
             "the grid names none",
             "whatever serves now keeps its GPU memory during the sweep",
-        ),
-        Ok(Some(production)) => match production.find().await {
-            Ok(Some(found)) if found.running => {
-                findings.ok(
-                    "production",
-                    format!("{} runs; the sweep stops and starts it", found.name),
-                );
+        );
+        return;
+    }
+    match found {
+        Ok(None) => {}
+        Ok(Some(found)) => {
+            match (named, found.running) {
+                (false, _) => {
+                    let text = format!("the grid names none, but {} runs", found.name);
+                    let advice =
+                        "it keeps its GPU memory during the sweep: name it as `production`";
+                    findings.warning("production", text, advice);
+                }
+                (true, true) => {
+                    let text = format!("{} runs; the sweep stops and starts it", found.name);
+                    findings.ok("production", text);
+                }
+                (true, false) => {
+                    let text = format!("{} does not run", found.name);
+                    findings.warning("production", text, "it is not changed");
+                }
             }
-            Ok(Some(found)) => {
-                let text = format!("{} does not run", found.name);
-                findings.warning("production", text, "it is not changed");
+            let advice = "the baseline is what the file says, not what the container runs with";
+            for difference in found.differences {
+                findings.warning("production", format!("{}: {difference}", found.name), advice);
             }
-            Ok(None) => {
-                findings.warning("production", "there is no such container", "it is not changed");
-            }
-            Err(error) => findings.problem("production", error.to_string(), ""),
-        },
-        Err(error) => findings.problem("production", error.to_string(), ""),
+        }
+        Err(error) => {
+            let advice = match error {
+                EngineError::Production(ProductionError::Missing { .. }) => {
+                    "start it, name what runs, or take `production` out of the grid"
+                }
+                _ => "",
+            };
+            findings.problem("production", error.to_string(), advice);
+        }
     }
 }
 

@@ -1,13 +1,18 @@
 //! The log of one launch: a file that somebody appends to (the process itself,
 //! or whoever streams a container's log), read as far as it has grown, and kept
-//! without what acts on a terminal. What the lines mean is [`super::failure`]'s
+//! without what acts on a terminal and without secrets. What the lines mean is [`super::failure`]'s
 //! and [`super::readiness`]'s.
 
 use std::fs::File;
-use std::io::{self, BufRead as _, BufReader, BufWriter, Read as _, Seek as _, SeekFrom, Write};
+use std::io::{self, Read, Seek as _, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 use crate::clean;
+use crate::secret::Secrets;
 
 /// Limit of what is read of a log at once, in bytes: memory is finite, logs may not be.
 const MAX_BYTES: u64 = 8 * 1024 * 1024;
@@ -28,12 +33,13 @@ impl EngineLog {
     /// Name of the file in a launch's folder.
     pub const NAME: &'static str = "engine.log";
 
-    /// Creates the folder where needed and the file, empty.
-    pub fn create(folder: &Path) -> io::Result<(Self, File)> {
+    /// Creates the folder where needed and the file, empty. What is written through
+    /// the second value comes into the file cleaned and without `secrets`.
+    pub fn create(folder: &Path, secrets: &Secrets) -> io::Result<(Self, LogWriter)> {
         std::fs::create_dir_all(folder)?;
         let path = folder.join(Self::NAME);
         let file = File::create(&path)?;
-        Ok((Self { path, line: 0, read: 0 }, file))
+        Ok((Self { path, line: 0, read: 0 }, LogWriter::new(file, secrets.clone())))
     }
 
     /// What the log has gained since this was asked last, as text. A line that
@@ -63,48 +69,26 @@ impl EngineLog {
         text_of(&bytes)
     }
 
-    /// Cleans the file, which the engine itself wrote and does not write any more.
-    pub fn finish(&self) {
-        if let Err(error) = self.rewrite() {
-            tracing::warn!(%error, path = %self.path.display(), "engine.log is not cleaned");
-        }
-    }
-
-    fn rewrite(&self) -> io::Result<()> {
-        let cleaned = self.path.with_extension("log.tmp");
-        let mut from = BufReader::new(File::open(&self.path)?);
-        let mut to = LogWriter::new(BufWriter::new(File::create(&cleaned)?));
-        loop {
-            let piece = from.fill_buf()?;
-            if piece.is_empty() {
-                break;
-            }
-            to.write(piece)?;
-            let length = piece.len();
-            from.consume(length);
-        }
-        to.finish()?;
-        std::fs::rename(&cleaned, &self.path)
-    }
-
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
     }
 }
 
-/// Writes a log line by line, cleaned.
+/// Writes a log line by line, cleaned and its secrets masked: half a line may hold half
+/// a secret.
 #[derive(Debug)]
-pub struct LogWriter<W: Write> {
+pub struct LogWriter<W: Write = File> {
     file: W,
+    secrets: Secrets,
     /// The line that is not whole yet.
     line: Vec<u8>,
 }
 
 impl<W: Write> LogWriter<W> {
     /// Writes to `file`.
-    pub fn new(file: W) -> Self {
-        Self { file, line: Vec::new() }
+    pub fn new(file: W, secrets: Secrets) -> Self {
+        Self { file, secrets, line: Vec::new() }
     }
 
     /// Takes what came, whole lines or not.
@@ -119,10 +103,15 @@ impl<W: Write> LogWriter<W> {
             whole
         };
         if whole > 0 {
-            self.file.write_all(text_of(&self.line[..whole]).as_bytes())?;
-            self.line.drain(..whole);
+            let rest = self.line.split_off(whole);
+            let lines = std::mem::replace(&mut self.line, rest);
+            self.put(&lines)?;
         }
         Ok(())
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all(self.secrets.mask(&text_of(bytes)).as_bytes())
     }
 
     /// What is written to.
@@ -133,9 +122,56 @@ impl<W: Write> LogWriter<W> {
 
     /// Writes what is left.
     pub fn finish(&mut self) -> io::Result<()> {
-        self.file.write_all(text_of(&self.line).as_bytes())?;
-        self.line.clear();
+        let line = std::mem::take(&mut self.line);
+        self.put(&line)?;
         self.file.flush()
+    }
+}
+
+impl LogWriter {
+    /// Writes what `source` gives, until it ends.
+    pub fn follow(mut self, mut source: impl Read + Send + 'static) -> Following {
+        let (ended, end) = oneshot::channel();
+        std::thread::spawn(move || {
+            // Without a reader the writing process would fail: it is read to its end,
+            // whether the file can be written or not.
+            let mut bytes = [0; 16 * 1024];
+            let mut written = Ok(());
+            loop {
+                match source.read(&mut bytes) {
+                    Ok(0) => break,
+                    Ok(length) if written.is_ok() => written = self.write(&bytes[..length]),
+                    Ok(_) => {}
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(_) => break,
+                }
+            }
+            if let Err(error) = written.and_then(|()| self.finish()) {
+                tracing::warn!(%error, "engine.log is not written");
+            }
+            // Whoever started it may no longer wait.
+            let _ = ended.send(());
+        });
+        Following { end: Some(end) }
+    }
+}
+
+/// A log that is being written by a thread.
+#[derive(Debug)]
+pub struct Following {
+    /// `None` once it has ended.
+    end: Option<oneshot::Receiver<()>>,
+}
+
+impl Following {
+    /// Waits until the log is written to its end, for at most `limit`: a process that
+    /// left its group may keep the log open for ever.
+    pub async fn finish(&mut self, limit: Duration) {
+        if let Some(end) = &mut self.end
+            && timeout(limit, end).await.is_ok()
+        {
+            self.end = None;
+        }
     }
 }
 
@@ -165,11 +201,12 @@ mod tests {
     fn a_log_is_read_as_it_grows() {
         let folder = tempfile::tempdir().expect("a folder");
         let (mut log, mut file) =
-            EngineLog::create(&folder.path().join("launches/1-a")).expect("created");
+            EngineLog::create(&folder.path().join("launches/1-a"), &Secrets::default())
+                .expect("created");
         assert_eq!(log.read_new(), "");
-        file.write_all(b"one\n").expect("written");
+        file.write(b"one\n").expect("written");
         assert_eq!(log.read_new(), "one\n");
-        file.write_all("deux: é\n".as_bytes()).expect("written");
+        file.write("deux: é\n".as_bytes()).expect("written");
         assert_eq!(log.read_new(), "deux: é\n");
         assert_eq!(log.read_new(), "");
         assert_eq!(log.text(), "one\ndeux: é\n");
@@ -178,7 +215,8 @@ mod tests {
     #[test]
     fn a_line_is_read_whole_and_without_escapes() {
         let folder = tempfile::tempdir().expect("a folder");
-        let (mut log, mut file) = EngineLog::create(folder.path()).expect("created");
+        let (mut log, _) = EngineLog::create(folder.path(), &Secrets::default()).expect("created");
+        let mut file = File::options().append(true).open(log.path()).expect("there");
         file.write_all(b"one\n\x1b[3").expect("written");
         assert_eq!(log.read_new(), "one\n");
         assert_eq!(log.read_new(), "", "nothing came");
@@ -187,9 +225,6 @@ mod tests {
         file.write_all(b"o\x1b[0m\r 10%\r").expect("written");
         assert_eq!(log.read_new(), "two\n 10%\n", "from the beginning of the line");
         assert_eq!(log.text(), "one\ntwo\n 10%\n");
-        log.finish();
-        let kept = std::fs::read(log.path()).expect("kept");
-        assert_eq!(kept, b"one\ntwo\n 10%\n");
     }
 
     #[test]
@@ -197,12 +232,40 @@ mod tests {
         let text = "a\x1b[31mé\x1b[0m\r\nb\u{202e}\r 5%\n\x1b]0;t\x07end";
         for size in 1..text.len() {
             let mut kept = Vec::new();
-            let mut writer = LogWriter::new(&mut kept);
+            let mut writer = LogWriter::new(&mut kept, Secrets::default());
             for piece in text.as_bytes().chunks(size) {
                 writer.write(piece).expect("written");
             }
             writer.finish().expect("written");
             assert_eq!(String::from_utf8_lossy(&kept), "aé\nb\n 5%\nend", "pieces of {size}");
         }
+    }
+
+    #[test]
+    fn secrets_are_masked_across_writes() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let secrets = Secrets::default();
+        secrets.add("sk-0123456789");
+        let (log, mut file) = EngineLog::create(folder.path(), &secrets).expect("created");
+        for piece in ["a sk-0123", "456789 b\n--api-k", "ey x\rsk-\x1b[1m01234", "56789"] {
+            file.write(piece.as_bytes()).expect("written");
+        }
+        file.finish().expect("written");
+        assert_eq!(log.text(), "a *** b\n--api-key ***\n***");
+    }
+
+    #[tokio::test]
+    async fn a_stream_is_followed_to_its_end() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (log, file) = EngineLog::create(folder.path(), &Secrets::default()).expect("created");
+        let (reader, mut writer) = io::pipe().expect("a pipe");
+        let mut following = file.follow(reader);
+        writer.write_all(b"one\ntw").expect("written");
+        following.finish(Duration::from_millis(1)).await;
+        writer.write_all(b"o").expect("written");
+        drop(writer);
+        following.finish(Duration::from_mins(1)).await;
+        following.finish(Duration::from_mins(1)).await;
+        assert_eq!(log.text(), "one\ntwo");
     }
 }

@@ -13,6 +13,7 @@ use crate::configuration::Configuration;
 use crate::event::Emit;
 use crate::grid::EngineBlock;
 use crate::history::launch::{LaunchFacts, LaunchFailure};
+use crate::secret::Secrets;
 use crate::server::proof::ProcessReading;
 use crate::server::{ApiKey, Server};
 
@@ -49,31 +50,39 @@ pub enum EngineError {
     /// The Docker engine cannot work.
     #[error(transparent)]
     Docker(#[from] docker::DockerError),
+    /// Production cannot be handled.
+    #[error(transparent)]
+    Production(#[from] production::ProductionError),
     /// A variable that the block names is not there.
     #[error("the variable {0} (`api-key-env`) is not set, or empty")]
     NoKey(String),
 }
 
 /// The engine of a grid's block. `image_id` is the image that earlier sessions
-/// of the sweep used: another one is refused.
+/// of the sweep used: another one is refused. Logs are written without `secrets`.
 ///
 /// # Errors
 /// What the block asks for and cannot be had, before anything is started.
 pub async fn of_grid(
     block: &EngineBlock,
     image_id: Option<String>,
+    secrets: &Secrets,
 ) -> Result<Arc<dyn Engine>, EngineError> {
     match block {
         EngineBlock::Simulated(block) => {
-            Ok(Arc::new(simulated::SimulatedEngine::new(block.clone())?))
+            let engine = simulated::SimulatedEngine::new(block.clone())?;
+            Ok(Arc::new(engine.without(secrets.clone())))
         }
         EngineBlock::Process(block) => {
             let mut spec = process::ProcessSpec::new(block.command.clone());
             spec.api_key = api_key(block.api_key_env.as_deref())?;
             spec.introspect = block.introspect;
+            spec.secrets = secrets.clone();
             Ok(Arc::new(process::ProcessEngine::new(spec, readiness::over_http(None))?))
         }
-        EngineBlock::Docker(block) => Ok(Arc::new(docker::of_block(block, image_id).await?)),
+        EngineBlock::Docker(block) => {
+            Ok(Arc::new(docker::of_block(block, image_id, secrets).await?))
+        }
     }
 }
 

@@ -19,15 +19,20 @@ use tokio_util::sync::CancellationToken;
 use super::command;
 use super::command_view::CommandView;
 use super::failure::Exit;
-use super::log::EngineLog;
+use super::log::{EngineLog, Following};
 use super::readiness::{Connect, Limits, NotReady, wait_until_ready};
 use super::service_view::of_process;
 use super::{Engine, LaunchOrder, Launched};
 use crate::configuration::Flags;
 use crate::event::Emit;
 use crate::history::launch::{FailureClass, LaunchFacts, LaunchFailure};
+use crate::secret::Secrets;
 use crate::server::proof::ProcessReading;
 use crate::server::{ApiKey, Endpoint, GpuIds, ResourceProbe, Server};
+
+/// Longest wait for the end of a log whose process has exited: one that left its
+/// group may keep the log open.
+const END_OF_LOG: Duration = Duration::from_secs(1);
 
 mod arguments;
 mod probe;
@@ -49,6 +54,8 @@ pub struct ProcessSpec {
     pub limits: Limits,
     /// Time between SIGTERM and SIGKILL.
     pub grace: Duration,
+    /// What its log is written without.
+    pub secrets: Secrets,
 }
 
 impl ProcessSpec {
@@ -60,6 +67,7 @@ impl ProcessSpec {
             introspect: false,
             limits: Limits::default(),
             grace: Duration::from_mins(1),
+            secrets: Secrets::default(),
         }
     }
 }
@@ -117,10 +125,14 @@ impl ProcessEngine {
     fn start(&self, order: &LaunchOrder) -> Result<Running, LaunchFailure> {
         let environment = |message: String| LaunchFailure::new(FailureClass::Environment, message);
         let port = free_port().map_err(|error| environment(format!("no free port: {error}")))?;
-        let (log, file) = EngineLog::create(&order.folder)
+        let (log, writer) = EngineLog::create(&order.folder, &self.spec.secrets)
             .map_err(|error| environment(format!("the launch's folder: {error}")))?;
-        let errors =
-            file.try_clone().map_err(|error| environment(format!("engine.log: {error}")))?;
+        let pipe = || -> std::io::Result<_> {
+            let (reader, output) = std::io::pipe()?;
+            Ok((reader, output.try_clone()?, output))
+        };
+        let (reader, errors, output) =
+            pipe().map_err(|error| environment(format!("engine.log: {error}")))?;
         let flags = of_process(&self.spec.command).flags_of(&order.configuration);
         let argv = self.argv(&flags, port);
         let mut command = Command::new(&argv[0]);
@@ -128,12 +140,15 @@ impl ProcessEngine {
             .args(&argv[1..])
             .envs(self.environment(&order.configuration.environment))
             .stdin(Stdio::null())
-            .stdout(file)
+            .stdout(output)
             .stderr(errors)
             .process_group(0);
         let child = command
             .spawn()
             .map_err(|error| environment(format!("`{}` cannot be started: {error}", argv[0])))?;
+        // Ours are the writing ends in `command`: they would keep the log open.
+        drop(command);
+        let following = writer.follow(reader);
         let leader = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
         let group =
             Group(leader.ok_or_else(|| environment("the process ended at once".to_owned()))?);
@@ -142,6 +157,7 @@ impl ProcessEngine {
             child,
             group,
             log,
+            following,
             port,
             started: Instant::now(),
             started_at: jiff::Timestamp::now().to_string(),
@@ -229,7 +245,6 @@ impl Engine for ProcessEngine {
                     self.spec.grace
                 };
                 let stopped = running.stop(grace).await;
-                running.log.finish();
                 forget_process(&order.folder);
                 let secrets: Vec<&str> = secrets.iter().map(String::as_str).collect();
                 let failure =
@@ -248,6 +263,7 @@ struct Running {
     child: Child,
     group: Group,
     log: EngineLog,
+    following: Following,
     port: u16,
     started: Instant,
     started_at: String,
@@ -277,6 +293,7 @@ impl Running {
         }
         // Reaps the leader, so that no zombie of ours stays.
         let _status = timeout(Duration::from_secs(1), self.child.wait()).await;
+        self.following.finish(END_OF_LOG).await;
         Ok(())
     }
 }
@@ -391,6 +408,7 @@ impl Launched for LaunchedProcess {
         match self.running.child.try_wait() {
             Ok(None) => Ok(()),
             Ok(Some(status)) => {
+                self.running.following.finish(END_OF_LOG).await;
                 let secrets: Vec<&str> = self.secrets.iter().map(String::as_str).collect();
                 Err(LaunchFailure::of_exit(&self.log(), exit(status), true, &secrets))
             }
@@ -404,7 +422,6 @@ impl Launched for LaunchedProcess {
     async fn stop(mut self: Box<Self>) -> Result<(), LaunchFailure> {
         let stopped = self.running.stop(self.grace).await;
         if stopped.is_ok() {
-            self.running.log.finish();
             forget_process(&self.folder);
         }
         stopped

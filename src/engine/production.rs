@@ -15,6 +15,14 @@ pub enum ProductionError {
     /// The name fits nothing, or several things.
     #[error("production: {0}")]
     Name(String),
+    /// There is no such container.
+    #[error("production: there is no container {looked_for}; {what_runs}")]
+    Missing {
+        /// What was looked for.
+        looked_for: String,
+        /// What runs in its place.
+        what_runs: String,
+    },
     /// The daemon refused or is unreachable.
     #[error("production: {0}")]
     Daemon(String),

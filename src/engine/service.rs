@@ -12,6 +12,7 @@ use super::docker::{identity, source_of};
 use super::service_flags;
 use super::service_view::{of_process, view_of};
 use crate::grid::{EngineBlock, Grid, GridFile, Warning};
+use crate::secret::Secrets;
 
 /// Time for the daemon to say what the image runs.
 const DAEMON: Duration = Duration::from_secs(2);
@@ -27,6 +28,31 @@ pub struct ReadService {
     pub place: compose::Place,
     /// What is not known of it.
     pub warning: Option<String>,
+}
+
+/// Learns the secrets that a grid leads to, before anything of it is read: the key, and
+/// what the compose file and the variables beside it hold. Messages may repeat them.
+pub fn learn(file: &GridFile, secrets: &Secrets) {
+    let names =
+        file.configurations().iter().flat_map(|it| [&it.name].into_iter().chain(&it.aliases));
+    secrets.keep(names.cloned());
+    let (key, compose) = match file.engine() {
+        EngineBlock::Docker(block) => (&block.api_key_env, block.compose.as_deref()),
+        EngineBlock::Process(block) => (&block.api_key_env, None),
+        EngineBlock::Simulated(_) => return,
+    };
+    if let Some(key) = key.as_ref().and_then(|name| std::env::var(name).ok()) {
+        secrets.add(&key);
+    }
+    let Some(compose) = compose else { return };
+    // A file that cannot be read is reported by whoever needs it.
+    if let Ok(text) = std::fs::read_to_string(compose) {
+        secrets.add_text(&text);
+    }
+    if let Ok(text) = std::fs::read_to_string(compose.with_file_name(".env")) {
+        secrets.add_pairs(text.lines());
+        secrets.add_text(&text);
+    }
 }
 
 /// Reads the compose service that a grid names, where it names one, and refuses flags

@@ -7,10 +7,13 @@ use super::command_view::CommandView;
 use super::compose::ComposeError;
 use crate::configuration::{Configuration, Flags};
 use crate::grid::ServiceBase;
+use crate::secret::is_in_value;
 
 /// What a service's command asks for by itself; no flags where they cannot be read.
 pub fn of(image: &str, view: &CommandView) -> ServiceBase {
     let (model, flags) = view.read();
+    // What holds a secret stays in the service's own command, and only there.
+    let flags = flags.into_iter().filter(|(_, value)| !is_in_value(value)).collect();
     ServiceBase { image: image.to_owned(), model, flags }
 }
 

@@ -2,8 +2,6 @@
 //! loopback port, so that the whole HTTP path is real. What it simulates is in
 //! [`crate::simulator`].
 
-use std::fs::File;
-use std::io::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,13 +12,14 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::failure::Exit;
-use super::log::EngineLog;
+use super::log::{EngineLog, LogWriter};
 use super::readiness::{Limits, NotReady, over_http, wait_until_ready};
 use super::{Engine, EngineError, LaunchOrder, Launched};
 use crate::event::Emit;
 use crate::flags;
 use crate::grid::SimulatedBlock;
 use crate::history::launch::{FailureClass, LaunchFacts, LaunchFailure};
+use crate::secret::Secrets;
 use crate::server::{Endpoint, Server};
 use crate::simulator::{BootFailure, Ending, Options, boot, profile};
 
@@ -32,6 +31,7 @@ const GRACE: Duration = Duration::from_secs(5);
 pub struct SimulatedEngine {
     block: SimulatedBlock,
     gpu: profile::Gpu,
+    secrets: Secrets,
 }
 
 impl SimulatedEngine {
@@ -51,7 +51,13 @@ impl SimulatedEngine {
         if profile::model(&block.model).is_none() {
             return Err(unknown("model", &block.model, profile::model_names().collect()));
         }
-        Ok(Self { block, gpu })
+        Ok(Self { block, gpu, secrets: Secrets::default() })
+    }
+
+    /// The same; its logs are written without these secrets.
+    #[must_use]
+    pub fn without(self, secrets: Secrets) -> Self {
+        Self { secrets, ..self }
     }
 
     fn options(&self, order: &LaunchOrder) -> Options {
@@ -92,7 +98,7 @@ impl Engine for SimulatedEngine {
         };
         let began = Instant::now();
         let started_at = jiff::Timestamp::now().to_string();
-        let (log, file) = EngineLog::create(&order.folder).map_err(environment)?;
+        let (log, file) = EngineLog::create(&order.folder, &self.secrets).map_err(environment)?;
         // Taken before the boot, so that the port is ours; served only after it.
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(environment)?;
         let port = listener.local_addr().map_err(environment)?.port();
@@ -132,12 +138,12 @@ impl Engine for SimulatedEngine {
 }
 
 /// Lines of the engine's log go to its file at once.
-fn writer(file: File) -> crate::simulator::LogSink {
+fn writer(file: LogWriter) -> crate::simulator::LogSink {
     let file = Mutex::new(file);
     Arc::new(move |line: &str| {
         let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
         // A log that cannot be written must not stop the server that writes it.
-        let _ = writeln!(file, "{line}");
+        let _ = file.write(format!("{line}\n").as_bytes());
     })
 }
 

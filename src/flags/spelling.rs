@@ -13,16 +13,7 @@ pub fn canonical_name(spelling: &str) -> String {
 
 /// Whether the value of a flag or variable of this name must never be written down.
 pub fn is_secret(name: &str) -> bool {
-    let same = |a: u8, b: u8| a.eq_ignore_ascii_case(&b) || (a == b'_' && b == b'-');
-    let equal = |text: &[u8], word: &str| {
-        text.len() == word.len() && text.iter().zip(word.bytes()).all(|(a, b)| same(*a, b))
-    };
-    let name = name.as_bytes();
-    ["api-key", "token", "secret", "password"].iter().any(|word| {
-        let Some(rest) = name.len().checked_sub(word.len() + 1) else { return equal(name, word) };
-        (same(name[rest], b'-') && equal(&name[rest + 1..], word))
-            || (same(name[word.len()], b'-') && equal(&name[..word.len()], word))
-    })
+    crate::secret::is_secret(name)
 }
 
 /// The nearest of `known` to `word`, when it is near enough to be meant.
@@ -42,36 +33,4 @@ pub(crate) fn shown(text: &str) -> String {
             if letter.is_control() { letter.escape_debug().to_string() } else { letter.to_string() }
         })
         .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_secret;
-
-    #[test]
-    fn secrets_are_recognised_by_their_names() {
-        for name in [
-            "api-key",
-            "API_KEY",
-            "hf-token",
-            "HF_TOKEN",
-            "token",
-            "vllm_api_key",
-            "secret-x",
-            "db_Password",
-        ] {
-            assert!(is_secret(name), "{name}");
-        }
-        for name in [
-            "max-num-batched-tokens",
-            "tokenizer",
-            "tokens-only",
-            "return-tokens-as-token-ids",
-            "key",
-            "",
-            "xtoken",
-        ] {
-            assert!(!is_secret(name), "{name}");
-        }
-    }
 }

@@ -212,7 +212,8 @@ impl EngineReader<'_> {
                 let name = word.split('=').next().unwrap_or(word);
                 name.starts_with("--") && crate::flags::is_secret(&crate::flags::resolve(name))
             };
-            if command.iter().any(secret) {
+            let within = crate::secret::is_in_arguments(command.iter().map(String::as_str));
+            if within || command.iter().any(secret) {
                 self.findings
                     .error(&key.span, "`command` contains a secret: it does not belong in a grid")
                     .help("put the key into a variable, and its name into `api-key-env`");

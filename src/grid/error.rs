@@ -8,6 +8,7 @@ use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, Na
 
 use super::Warning;
 use super::node::{Content, Node, Span};
+use crate::secret::{is_in_text, is_secret};
 
 /// One error of a grid.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -233,10 +234,15 @@ pub(super) fn strike_secret_lines(text: &str) -> String {
             } else {
                 struck.push_str(part);
             }
-            secret |= crate::flags::is_secret(name.trim_start_matches('-'));
+            secret |= names_secret(name.trim_start_matches('-'));
         }
     }
     struck
+}
+
+/// Whether what follows this key may be a secret: of `api-key-env` it should be a name.
+fn names_secret(key: &str) -> bool {
+    is_secret(key.trim_end_matches("env"))
 }
 
 fn visit_secrets(node: &Node, strike: &mut impl FnMut(&Span)) {
@@ -247,8 +253,8 @@ fn visit_secrets(node: &Node, strike: &mut impl FnMut(&Span)) {
                     Content::Text(name) => key.text.ends_with("env") && is_variable(name),
                     _ => false,
                 };
-                let secret = crate::flags::is_secret(&key.text)
-                    || (key.text == "command" && mentions_secret(value));
+                let secret =
+                    names_secret(&key.text) || (key.text == "command" && mentions_secret(value));
                 if secret && !shown {
                     strike_all(value, strike);
                 } else {
@@ -257,6 +263,7 @@ fn visit_secrets(node: &Node, strike: &mut impl FnMut(&Span)) {
             }
         }
         Content::List(items) => items.iter().for_each(|item| visit_secrets(item, strike)),
+        Content::Text(text) if is_in_text(text) => strike(&node.span),
         _ => {}
     }
 }
@@ -264,9 +271,9 @@ fn visit_secrets(node: &Node, strike: &mut impl FnMut(&Span)) {
 /// Whether a command passes a secret to a flag.
 fn mentions_secret(node: &Node) -> bool {
     match &node.content {
-        Content::Text(text) => text.split(['=', ' ', '\n']).any(|word| {
-            word.starts_with("--") && crate::flags::is_secret(&crate::flags::resolve(word))
-        }),
+        Content::Text(text) => text
+            .split(['=', ' ', '\n'])
+            .any(|word| word.starts_with("--") && is_secret(&crate::flags::resolve(word))),
         Content::List(items) => items.iter().any(mentions_secret),
         _ => false,
     }

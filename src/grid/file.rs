@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::error::{self, Finding, Findings};
 use super::node::{self, Span};
+use super::secrets;
 use super::service::{self, ServiceBase};
 use super::{EngineBlock, Grid, GridErrors, Places, ReadOptions, advice, expand, goal, read};
 use crate::configuration::{Configuration, hexadecimal};
@@ -50,7 +51,9 @@ impl GridFile {
         };
         let shown = error::strike_secrets(text, &root);
         let folder = options.base.as_deref().or(path.parent()).unwrap_or(Path::new(""));
-        let Some(document) = read::document(&root, folder, options, &mut findings) else {
+        let document = read::document(&root, folder, options, &mut findings);
+        secrets::refuse(&root, &mut findings);
+        let Some(document) = document else {
             return Err(findings.into_errors(path, shown));
         };
         let sha256 = hexadecimal(&Sha256::digest(&bytes));

@@ -9,6 +9,7 @@ use super::HistoryError;
 use super::journal::{self, JournalError};
 use super::record::{Manifest, SCHEMA_VERSION, SweepRecord};
 use super::replay::replay;
+use crate::secret::Secrets;
 
 /// A sweep's folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,13 +103,19 @@ impl Folder {
         self.0.join("launches").join(format!("{launch}-{configuration}"))
     }
 
-    /// Writes the manifest.
+    /// Writes the manifest, secrets masked.
     ///
     /// # Errors
     /// When nothing can be written.
-    pub fn write_manifest(&self, manifest: &Manifest) -> Result<(), HistoryError> {
+    pub fn write_manifest(
+        &self,
+        manifest: &Manifest,
+        secrets: &Secrets,
+    ) -> Result<(), HistoryError> {
         let path = self.manifest_path();
-        let text = serde_json::to_string_pretty(manifest)
+        let text = secrets
+            .masked(manifest.clone())
+            .and_then(|manifest| serde_json::to_string_pretty(&manifest))
             .map_err(|error| io_error(&path, io::Error::other(error)))?;
         write_whole(&path, |file| writeln!(file, "{text}")).map_err(|error| io_error(&path, error))
     }

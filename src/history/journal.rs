@@ -15,6 +15,7 @@ use super::launch::{LaunchFacts, LaunchOutcome};
 use super::production::ProductionStep;
 use super::record::SCHEMA_VERSION;
 use crate::metric::Measurement;
+use crate::secret::Secrets;
 use crate::server::effective::EffectiveValues;
 use crate::strategy::Purpose;
 
@@ -167,18 +168,29 @@ trait Medium: std::fmt::Debug + Send + Sync {
     fn truncate(&mut self, length: u64) -> io::Result<()>;
 }
 
-impl Medium for File {
+/// A file whose lock ends with it. Closing is not enough: a child that was being
+/// started meanwhile has a copy of the descriptor until it runs its program.
+#[derive(Debug)]
+struct LockedFile(File);
+
+impl Drop for LockedFile {
+    fn drop(&mut self) {
+        let _closed_anyway = self.0.unlock();
+    }
+}
+
+impl Medium for LockedFile {
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        Write::write_all(self, bytes)
+        Write::write_all(&mut self.0, bytes)
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        self.sync_data()
+        self.0.sync_data()
     }
 
     fn truncate(&mut self, length: u64) -> io::Result<()> {
-        self.set_len(length)?;
-        self.seek(SeekFrom::Start(length)).map(drop)
+        self.0.set_len(length)?;
+        self.0.seek(SeekFrom::Start(length)).map(drop)
     }
 }
 
@@ -186,6 +198,7 @@ impl Medium for File {
 #[derive(Debug)]
 pub struct Journal {
     file: Box<dyn Medium>,
+    secrets: Secrets,
     path: PathBuf,
     next: u64,
     /// Bytes of the lines that are intact.
@@ -230,7 +243,8 @@ impl Journal {
             sync_folder(path).map_err(io)?;
         }
         let journal = Self {
-            file: Box::new(file),
+            file: Box::new(LockedFile(file)),
+            secrets: Secrets::default(),
             path: path.to_owned(),
             next: lines.len() as u64 + 1,
             end: intact as u64,
@@ -239,7 +253,14 @@ impl Journal {
         Ok((journal, lines))
     }
 
-    /// Appends an entry with its time and returns when it is on the disk.
+    /// The same; every entry is written without these secrets.
+    #[must_use]
+    pub fn without(self, secrets: Secrets) -> Self {
+        Self { secrets, ..self }
+    }
+
+    /// Appends an entry with its time, its secrets masked, and returns what was written
+    /// when it is on the disk.
     ///
     /// # Errors
     /// When the file system refuses. What was written of the line is cut off
@@ -251,6 +272,7 @@ impl Journal {
         if let Some((kind, message)) = &self.broken {
             return Err(io(io::Error::new(*kind, message.clone())));
         }
+        let entry = self.secrets.masked(entry).map_err(|error| io(io::Error::other(error)))?;
         let line = Line { sequence: self.next, at, entry };
         let text = encode(&line).map_err(|error| io(io::Error::other(error)))?;
         let written = self.file.write_all(text.as_bytes());

@@ -1,6 +1,7 @@
 //! Request records as Parquet: one file per repeat, one row per request, chunk
 //! times and sizes as lists. Written whole before the journal names them.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use super::file::write_parquet;
 use super::telemetry;
 use crate::client::record::{Chunk, RequestError, RequestErrorClass, RequestRecord, Usage};
 use crate::history::folder::can_write;
+use crate::secret::Secrets;
 use crate::telemetry::Sample;
 use crate::telemetry::sink::{RecordSink, RepeatKey};
 
@@ -24,6 +26,7 @@ use crate::telemetry::sink::{RecordSink, RepeatKey};
 #[derive(Clone, Debug)]
 pub struct ParquetRecords {
     place: Place,
+    secrets: Secrets,
 }
 
 #[derive(Clone, Debug)]
@@ -38,12 +41,18 @@ impl ParquetRecords {
     /// For a whole sweep: a launch's folder is found by its number,
     /// `<sweep>/launches/<n>-<configuration>`, and must be there already.
     pub fn in_sweep(sweep: impl Into<PathBuf>) -> Self {
-        Self { place: Place::Sweep(sweep.into()) }
+        Self { place: Place::Sweep(sweep.into()), secrets: Secrets::default() }
     }
 
     /// For one launch, whose folder it is.
     pub fn in_launch(launch: impl Into<PathBuf>) -> Self {
-        Self { place: Place::Launch(launch.into()) }
+        Self { place: Place::Launch(launch.into()), secrets: Secrets::default() }
+    }
+
+    /// The same; error messages are written without these secrets.
+    #[must_use]
+    pub fn without(self, secrets: Secrets) -> Self {
+        Self { secrets, ..self }
     }
 
     /// The folder of a launch.
@@ -72,13 +81,28 @@ impl RecordSink for ParquetRecords {
     fn store(&self, key: &RepeatKey, records: &[RequestRecord]) -> io::Result<()> {
         let folder = self.launch(key.launch)?.join("records");
         std::fs::create_dir_all(&folder)?;
-        write(&folder.join(file_name(key)), key, records).map_err(io_error)
+        let records = without(records, &self.secrets);
+        write(&folder.join(file_name(key)), key, &records).map_err(io_error)
     }
 
     fn store_telemetry(&self, launch: u32, samples: &[Sample]) -> io::Result<()> {
         let path = self.launch(launch)?.join("telemetry.parquet");
         telemetry::write(&path, samples).map_err(io_error)
     }
+}
+
+/// The records, secrets in their error messages masked.
+pub fn without<'a>(records: &'a [RequestRecord], secrets: &Secrets) -> Cow<'a, [RequestRecord]> {
+    let mut records = Cow::Borrowed(records);
+    for at in 0..records.len() {
+        let message = records[at].error.as_ref().map(|error| secrets.mask(&error.message));
+        if let Some(Cow::Owned(masked)) = message
+            && let Some(error) = &mut records.to_mut()[at].error
+        {
+            error.message = masked;
+        }
+    }
+    records
 }
 
 fn io_error(error: ResultsError) -> io::Error {

@@ -14,6 +14,7 @@ use crate::grid::{DockerBlock, EngineBlock, Grid, GridErrors, GridFile, ReadOpti
 use crate::history::HistoryError;
 use crate::history::folder::Folder;
 use crate::history::record::{Manifest, SweepRecord};
+use crate::secret::Secrets;
 
 /// What is not as it was when the sweep began.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,17 +82,21 @@ pub struct Resumable {
 }
 
 /// Reads the grid of a sweep again, its compose service included, and checks that
-/// the sweep may be resumed with it.
+/// the sweep may be resumed with it. Secrets that it leads to are added to `secrets`.
 ///
 /// # Errors
 /// Why it may not.
-pub async fn check(folder: &Folder) -> Result<Resumable, ResumeError> {
+pub async fn check(folder: &Folder, secrets: &Secrets) -> Result<Resumable, ResumeError> {
     let manifest = folder.manifest()?;
     check_files(folder, &manifest).map_err(ResumeError::Changed)?;
     let file = GridFile::read(&folder.grid_path(), &read_options(folder, &manifest))?;
+    service::learn(&file, secrets);
     let service = service::read(&file).await?;
+    if let Some(service) = &service {
+        service.spec.reveal_to(secrets);
+    }
     let grid = service::complete(file, service.as_ref());
-    check_grid(&manifest, &grid).map_err(ResumeError::Changed)?;
+    check_grid(&manifest, &grid, secrets).map_err(ResumeError::Changed)?;
     Ok(Resumable { grid, image_id: image_id(&folder.record()?) })
 }
 
@@ -125,12 +130,16 @@ fn read_options(folder: &Folder, manifest: &Manifest) -> ReadOptions {
 ///
 /// # Errors
 /// What differs.
-fn check_grid(manifest: &Manifest, grid: &Grid) -> Result<(), Difference> {
+fn check_grid(manifest: &Manifest, grid: &Grid, secrets: &Secrets) -> Result<(), Difference> {
     let files = grid.datasets.files();
     if let Some(file) = manifest.datasets.iter().find(|file| !files.contains(file)) {
         return Err(Difference::Dataset(grid.datasets.path_of(&file.path)));
     }
-    if grid.configurations != manifest.configurations || grid.workloads != manifest.workloads {
+    // The manifest was written without secrets.
+    let same =
+        secrets.masked(grid.configurations.clone()).is_ok_and(|it| it == manifest.configurations)
+            && secrets.masked(grid.workloads.clone()).is_ok_and(|it| it == manifest.workloads);
+    if !same {
         let compose = match &grid.engine {
             EngineBlock::Docker(DockerBlock { compose, .. }) => compose.clone(),
             _ => None,
@@ -161,11 +170,12 @@ mod tests {
         let file = GridFile::read(&path, &ReadOptions::default()).expect("a valid grid");
         let grid = service::complete(file, None);
         let output = place.path().join("run");
-        let sweep = Sweep::begin(&grid, Some(&output), jiff::Timestamp::UNIX_EPOCH);
+        let sweep =
+            Sweep::begin(&grid, Some(&output), jiff::Timestamp::UNIX_EPOCH, &Secrets::default());
         drop(sweep.expect("a new sweep"));
         let folder = Folder::existing(&output).expect("a sweep");
         change(&path, &folder);
-        check(&folder).await
+        check(&folder, &Secrets::default()).await
     }
 
     #[tokio::test]
@@ -189,7 +199,7 @@ mod tests {
         let other = begun(|_, folder| {
             let mut manifest = folder.manifest().expect("a manifest");
             manifest.configurations.pop();
-            folder.write_manifest(&manifest).expect("written");
+            folder.write_manifest(&manifest, &Secrets::default()).expect("written");
         });
         let other = other.await;
         let expected = Difference::Configurations { compose: None };

@@ -32,6 +32,7 @@ use crate::history::launch::LaunchOutcome;
 use crate::history::production::ProductionStep;
 use crate::history::record::{Manifest, SCHEMA_VERSION, SweepRecord, host};
 use crate::history::replay;
+use crate::secret::Secrets;
 use crate::strategy::{Action, Situation};
 
 /// How a sweep ended, where it ended in good order.
@@ -84,7 +85,8 @@ enum Next {
 
 impl Sweep {
     /// Begins a sweep of a grid: makes its folder, `output` itself where one is
-    /// asked for, writes the grid's copy and the manifest, opens the journal.
+    /// asked for, writes the grid's copy and the manifest, opens the journal. Nothing
+    /// is written with any of `secrets` in it.
     ///
     /// # Errors
     /// When `output` is not an empty folder, or nothing can be written.
@@ -92,41 +94,60 @@ impl Sweep {
         grid: &Grid,
         output: Option<&Path>,
         now: jiff::Timestamp,
+        secrets: &Secrets,
     ) -> Result<Self, SweepError> {
         let (folder, name) = Folder::create(&grid.name, now, output)?;
         let mut manifest = Manifest::of(grid, name, now);
         manifest.grid_path = folder.relative(&grid.path);
-        Self::write(folder, manifest, &grid.source)
+        Self::write(folder, manifest, &grid.source, secrets)
     }
 
     /// Begins a sweep in a folder that exists.
-    fn write(folder: Folder, manifest: Manifest, grid: &[u8]) -> Result<Self, SweepError> {
+    fn write(
+        folder: Folder,
+        manifest: Manifest,
+        grid: &[u8],
+        secrets: &Secrets,
+    ) -> Result<Self, SweepError> {
         let path = folder.grid_path();
         write_whole(&path, |file| file.write_all(grid))
             .map_err(|error| HistoryError::Io { path, error })?;
-        folder.write_manifest(&manifest)?;
+        folder.write_manifest(&manifest, secrets)?;
         let host = manifest.host.clone();
-        Self::open(folder, manifest, host)
+        Self::open(folder, manifest, host, secrets)
     }
 
     /// Continues a sweep.
     ///
     /// # Errors
     /// When another process writes it, or its files are damaged.
-    pub fn resume(folder: Folder) -> Result<Self, SweepError> {
+    pub fn resume(folder: Folder, secrets: &Secrets) -> Result<Self, SweepError> {
         let manifest = folder.manifest()?;
         folder.check_journal()?;
-        Self::open(folder, manifest, host())
+        Self::open(folder, manifest, host(), secrets)
     }
 
-    fn open(folder: Folder, manifest: Manifest, host: String) -> Result<Self, SweepError> {
+    /// The same with the configurations of the grid: those of the manifest are the
+    /// same with their secrets masked, and cannot be launched.
+    #[must_use]
+    pub fn with_configurations(mut self, grid: &Grid) -> Self {
+        self.record.manifest.configurations.clone_from(&grid.configurations);
+        self
+    }
+
+    fn open(
+        folder: Folder,
+        manifest: Manifest,
+        host: String,
+        secrets: &Secrets,
+    ) -> Result<Self, SweepError> {
         let path = folder.journal_path();
         let (journal, lines) = Journal::open(&path)?;
         let record =
             replay::replay(manifest, &lines).map_err(|illegal| illegal.in_journal(path))?;
         Ok(Self {
             folder,
-            journal,
+            journal: journal.without(secrets.clone()),
             record,
             spent: spent(&lines),
             started: Instant::now(),

@@ -33,8 +33,8 @@ mod variables;
 
 pub use lines::Place;
 pub use spec::{GpuRequest, Mount, MountKind, ServiceSpec, Ulimit};
-pub(super) use tool::project_name;
 pub use tool::{Tool, find_tool, read, up};
+pub(super) use tool::{project_is_exported, project_name};
 
 /// Where a service is described.
 #[derive(Clone, Debug, PartialEq, Eq)]

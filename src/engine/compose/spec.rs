@@ -6,6 +6,7 @@ use std::fmt;
 
 use crate::engine::command::redacted;
 use crate::engine::command_view::{CommandView, ImageCommand};
+use crate::secret::Secrets;
 
 /// A service as a candidate keeps it.
 #[derive(Clone, Default, PartialEq)]
@@ -53,6 +54,14 @@ pub struct ServiceSpec {
 }
 
 impl ServiceSpec {
+    /// Adds the secrets of its environment, entry point and command.
+    pub fn reveal_to(&self, secrets: &Secrets) {
+        let environment = self.environment.iter();
+        secrets.add_environment(environment.map(|(name, value)| (&**name, &**value)));
+        let arguments = self.entrypoint.iter().chain(&self.command).flatten();
+        secrets.add_arguments(arguments.map(String::as_str));
+    }
+
     /// A plain image with a command.
     pub fn of_image(image: impl Into<String>, command: Vec<String>) -> Self {
         Self { image: image.into(), command: Some(command), ..Self::default() }

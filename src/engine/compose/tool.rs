@@ -152,9 +152,16 @@ pub async fn up(source: &ComposeSource) -> Result<(), ComposeError> {
     Err(ComposeError::Tool { command, message })
 }
 
-/// The project's name as v1 makes it; v2 prints it in its output.
+/// Names the project, whatever the files say.
+const VARIABLE: &str = "COMPOSE_PROJECT_NAME";
+
+/// Whether the project's name is taken from our own environment.
+pub(in crate::engine) fn project_is_exported() -> bool {
+    std::env::var(VARIABLE).is_ok_and(|name| !name.is_empty())
+}
+
+/// The project's name: exported, in `.env`, at the top of the compose file, or the folder's.
 pub(in crate::engine) fn project_name(source: &ComposeSource) -> String {
-    const VARIABLE: &str = "COMPOSE_PROJECT_NAME";
     let folder = source.files.first().and_then(|file| file.parent()).map(Path::to_owned);
     let folder =
         folder.filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(PathBuf::from("."));
@@ -166,7 +173,15 @@ pub(in crate::engine) fn project_name(source: &ComposeSource) -> String {
             Some(value.trim().trim_matches(['"', '\'']).to_owned())
         })
     });
-    let name = named.unwrap_or_else(|| {
+    let in_file = || {
+        source.files.iter().rev().find_map(|file| {
+            let text = std::fs::read_to_string(file).ok()?;
+            let line = text.lines().find_map(|line| line.strip_prefix("name:"))?;
+            let name = line.split(" #").next()?.trim().trim_matches(['"', '\'']);
+            (!name.is_empty() && !name.contains('$')).then(|| name.to_owned())
+        })
+    };
+    let name = named.or_else(in_file).unwrap_or_else(|| {
         folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
     });
     name.to_lowercase()

@@ -3,12 +3,14 @@
 use bollard::Docker;
 
 use super::daemon::{DaemonSettings, connect};
-use super::production::DockerProduction;
+use super::production::{Comparison, DockerProduction};
 use super::{DockerEngine, DockerError, DockerSpec, identity};
 use crate::engine::compose::{self, ComposeSource, ServiceSpec};
+use crate::engine::production::ProductionError;
 use crate::engine::readiness::over_http;
 use crate::engine::{EngineError, api_key};
 use crate::grid::{DockerBlock, ProductionName};
+use crate::secret::Secrets;
 
 /// The engine of a grid's block: reads its compose service, finds its image,
 /// which must be `image_id` where earlier sessions of the sweep used that.
@@ -18,6 +20,7 @@ use crate::grid::{DockerBlock, ProductionName};
 pub async fn of_block(
     block: &DockerBlock,
     image_id: Option<String>,
+    secrets: &Secrets,
 ) -> Result<DockerEngine, EngineError> {
     let key = api_key(block.api_key_env.as_deref())?;
     let docker = local_daemon().await?;
@@ -39,6 +42,7 @@ pub async fn of_block(
         caches: block.caches.unwrap_or(true),
         introspect: block.introspect,
         image_id,
+        secrets: secrets.clone(),
         ..DockerSpec::new(service)
     };
     Ok(DockerEngine::new(docker, spec, over_http(None)).await?)
@@ -72,6 +76,57 @@ async fn plain_image(docker: &Docker, block: &DockerBlock) -> Result<ServiceSpec
     }
     command.extend(["--host", "0.0.0.0", "--port", "8000"].map(str::to_owned));
     Ok(ServiceSpec::of_image(image, command).with_all_gpus())
+}
+
+/// Production beside the service that describes it: `service` where that is the
+/// grid's own, else it is read. `None` where the block names no production, and its
+/// service has no container.
+///
+/// # Errors
+/// Production is not there: what was looked for, and what runs. Or the daemon's error.
+pub async fn compare_production(
+    block: &DockerBlock,
+    service: Option<&ServiceSpec>,
+    secrets: &Secrets,
+) -> Result<Option<Comparison>, EngineError> {
+    let Some(production) = production_of(block).await? else {
+        // The service itself may serve now, whether the grid says so or not.
+        let (Some(source), Some(service)) = (source_of(block, block.service.as_deref()), service)
+        else {
+            return Ok(None);
+        };
+        let name = ProductionName::Service(source.service.clone());
+        let docker = local_daemon().await?;
+        let candidate = DockerProduction::new(docker, name, Some(source), None, over_http(None));
+        return match candidate.compare(Some(service), secrets).await {
+            Ok(found) => Ok(Some(found).filter(|it| it.running)),
+            Err(ProductionError::Missing { .. } | ProductionError::Name(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        };
+    };
+    let Some(ProductionName::Service(named)) = &block.production else {
+        // A container may be of any service; one that no compose tool made is compared, too.
+        let found = production.compare(None, secrets).await?;
+        let same = found.service.is_none() || found.service == block.service;
+        let service = service.filter(|_| same);
+        return Ok(Some(match service {
+            Some(service) => production.compare(Some(service), secrets).await?,
+            None => found,
+        }));
+    };
+    if block.service.as_ref() == Some(named) {
+        return Ok(Some(production.compare(service, secrets).await?));
+    }
+    // Whether it is there is asked first: reading a service takes the compose tool's time.
+    let found = production.compare(None, secrets).await?;
+    let Some(source) = source_of(block, Some(named)) else { return Ok(Some(found)) };
+    match compose::read(&source).await {
+        Ok(service) => {
+            service.reveal_to(secrets);
+            Ok(Some(production.compare(Some(&service), secrets).await?))
+        }
+        Err(_) => Ok(Some(found)),
+    }
 }
 
 /// The production that the block names; `None` where it names none.

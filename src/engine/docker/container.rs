@@ -1,7 +1,6 @@
 //! One container of ours, from its creation until it is removed, always by its id.
 //! How it ended is asked of the daemon, exited containers included.
 
-use std::fs::File;
 use std::time::Duration;
 
 use bollard::Docker;
@@ -18,6 +17,7 @@ use super::daemon::status;
 use super::follow::LogCopy;
 use super::state::{State, state};
 use crate::engine::failure::{Exit, classify};
+use crate::engine::log::LogWriter;
 use crate::event::Emit;
 use crate::history::launch::{FailureClass, LaunchFailure};
 
@@ -99,7 +99,11 @@ impl Container {
     }
 
     /// Starts it, and writes its log to `file` from the first line on.
-    pub(super) async fn start(&mut self, file: File, emit: &Emit) -> Result<(), LaunchFailure> {
+    pub(super) async fn start(
+        &mut self,
+        file: LogWriter,
+        emit: &Emit,
+    ) -> Result<(), LaunchFailure> {
         self.docker
             .start_container(&self.id, None::<StartContainerOptions>)
             .await

@@ -45,7 +45,7 @@ pub(super) struct LogCopy {
 
 impl LogCopy {
     /// Copies the log of the container `id` to `file` from its first line on.
-    pub(super) fn start(docker: &Docker, id: &str, file: File, emit: &Emit) -> Self {
+    pub(super) fn start(docker: &Docker, id: &str, file: LogWriter, emit: &Emit) -> Self {
         let shared = Arc::new(Mutex::new(Copied::new(file)));
         let task =
             tokio::spawn(follow(docker.clone(), id.to_owned(), Arc::clone(&shared), emit.clone()));
@@ -140,8 +140,8 @@ struct Again {
 }
 
 impl<W: io::Write> Copied<W> {
-    fn new(file: W) -> Self {
-        Self { writer: LogWriter::new(file), bytes: 0, stamps: Stamps::Unseen }
+    fn new(writer: LogWriter<W>) -> Self {
+        Self { writer, bytes: 0, stamps: Stamps::Unseen }
     }
 
     /// Asks for the log from a moment before the last message, and copies what is
@@ -248,12 +248,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::secret::Secrets;
 
     const SECOND: &str = "2026-11-28T05:16:0";
 
     /// What is copied of `sessions`, each the messages that the daemon sent in one.
     fn copied(sessions: &[Vec<Vec<u8>>]) -> String {
-        let mut copied = Copied::new(Vec::new());
+        let mut copied = Copied::new(LogWriter::new(Vec::new(), Secrets::default()));
         for session in sessions {
             let mut again = copied.again();
             for message in session {
@@ -308,7 +309,7 @@ mod tests {
                 .collect();
             let mut cuts: Vec<usize> = cuts.iter().map(|cut| (*cut).min(all.len())).collect();
             cuts.sort_unstable();
-            let mut kept = Copied::new(Vec::new());
+            let mut kept = Copied::new(LogWriter::new(Vec::new(), Secrets::default()));
             for cut in cuts.into_iter().chain([all.len()]) {
                 // As the daemon does: what is not before the second that is asked for.
                 let since = kept.since();

@@ -15,6 +15,8 @@ pub struct ImageIdentity {
     pub digest: Option<String>,
     /// What it runs by itself.
     pub own: ImageCommand,
+    /// Its own environment, as `NAME=value`.
+    pub environment: Vec<String>,
 }
 
 /// What `image` is on this machine.
@@ -31,5 +33,6 @@ pub async fn identity(docker: &Docker, image: &str) -> Result<ImageIdentity, Doc
             entrypoint: config.entrypoint.unwrap_or_default(),
             command: config.cmd.unwrap_or_default(),
         },
+        environment: config.env.unwrap_or_default(),
     })
 }

@@ -17,13 +17,14 @@ use tokio_util::sync::CancellationToken;
 use super::command_view::CommandView;
 use super::compose::{Mount, ServiceSpec};
 use super::failure::Exit;
-use super::log::EngineLog;
+use super::log::{EngineLog, LogWriter};
 use super::readiness::{Connect, Limits, NotReady, wait_until_ready};
 use super::service_view::view_of;
 use super::{Engine, LaunchOrder, Launched};
 use crate::configuration::{Configuration, Flags};
 use crate::event::Emit;
 use crate::history::launch::{FailureClass, LaunchFacts, LaunchFailure};
+use crate::secret::Secrets;
 use crate::server::effective::Inspected;
 use crate::server::{ApiKey, Endpoint, GpuIds, Server};
 
@@ -32,6 +33,7 @@ mod block;
 mod body;
 pub mod caches;
 pub mod cleanup;
+mod compared;
 mod container;
 pub mod daemon;
 mod follow;
@@ -44,7 +46,7 @@ pub mod production;
 mod state;
 mod stats;
 
-pub use block::{of_block, production_of, source_of};
+pub use block::{compare_production, of_block, production_of, source_of};
 use body::{Addition, body};
 use container::Container;
 use gate::Gate;
@@ -53,6 +55,7 @@ use launched::{LaunchedContainer, not_running};
 pub use naming::label;
 use naming::{container_name, labels};
 use offline::Offline;
+pub use production::Comparison;
 use state::{Identity, State};
 
 /// What is launched, and how.
@@ -72,6 +75,8 @@ pub struct DockerSpec {
     pub limits: Limits,
     /// The image's identity as an earlier session of the sweep saw it.
     pub image_id: Option<String>,
+    /// What its logs are written without; the service's own are added.
+    pub secrets: Secrets,
 }
 
 impl DockerSpec {
@@ -85,6 +90,7 @@ impl DockerSpec {
             introspect: false,
             limits: Limits::default(),
             image_id: None,
+            secrets: Secrets::default(),
         }
     }
 }
@@ -142,6 +148,11 @@ impl DockerEngine {
         }
         if spec.api_key.is_none() {
             spec.api_key = service_key(&spec.service);
+        }
+        spec.service.reveal_to(&spec.secrets);
+        spec.secrets.add_pairs(image.environment.iter().map(String::as_str));
+        if let Some(key) = &spec.api_key {
+            spec.secrets.add(key.reveal());
         }
         let gate = Gate::new(docker.clone(), &spec.service, &image.id, spec.gpus);
         let (gate, offline) = (tokio::sync::Mutex::new(gate), Mutex::default());
@@ -260,9 +271,13 @@ impl DockerEngine {
             command: command.command().map(<[String]>::to_vec),
             port,
         };
-        let (log, file) = EngineLog::create(&order.folder).map_err(|error| {
-            LaunchFailure::new(FailureClass::Environment, format!("the launch's folder: {error}"))
-        })?;
+        let (log, file) =
+            EngineLog::create(&order.folder, &self.spec.secrets).map_err(|error| {
+                LaunchFailure::new(
+                    FailureClass::Environment,
+                    format!("the launch's folder: {error}"),
+                )
+            })?;
         let name = container_name(order);
         let container =
             Container::create(&self.docker, &name, body(&self.spec.service, &addition)).await?;
@@ -295,7 +310,7 @@ impl Started {
     async fn start(
         &mut self,
         further_networks: &[String],
-        file: std::fs::File,
+        file: LogWriter,
         emit: &Emit,
     ) -> Result<(), LaunchFailure> {
         for network in further_networks {

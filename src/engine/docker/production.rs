@@ -1,7 +1,7 @@
 //! Production on the local daemon: found by its exact name or by compose's own
 //! labels, handled by id.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -9,25 +9,44 @@ use bollard::Docker;
 use bollard::errors::Error;
 use bollard::models::{ContainerConfig, ContainerInspectResponse};
 use bollard::query_parameters::{
-    InspectContainerOptions, ListContainersOptionsBuilder, StartContainerOptions,
-    StopContainerOptionsBuilder,
+    InspectContainerOptions, ListContainersOptions, ListContainersOptionsBuilder,
+    StartContainerOptions, StopContainerOptionsBuilder,
 };
 use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use super::body::GRACE;
+use super::compared::{self, Other, what_runs};
 use super::daemon::status;
+use super::image::identity;
 use super::state::{State, state_of};
 use crate::configuration::{canonical, hexadecimal};
 use crate::engine::command_view::CommandView;
-use crate::engine::compose::{self, ComposeSource};
+use crate::engine::compose::{self, ComposeSource, ServiceSpec};
 use crate::engine::failure::Exit;
 use crate::engine::production::{Production, ProductionError};
 use crate::engine::readiness::{Connect, Limits, NotReady, wait_until_ready};
 use crate::event::Emit;
 use crate::grid::ProductionName;
 use crate::history::production::ProductionFacts;
+use crate::secret::Secrets;
 use crate::server::{ApiKey, Endpoint};
+
+/// The service that the compose tool made a container of.
+const SERVICE_LABEL: &str = "com.docker.compose.service";
+
+/// Production's container beside its description.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Comparison {
+    /// The container's name.
+    pub name: String,
+    /// Whether it runs.
+    pub running: bool,
+    /// The compose service that it was made of.
+    pub service: Option<String>,
+    /// Each difference as a sentence.
+    pub differences: Vec<String>,
+}
 
 /// Production's container on a daemon.
 pub struct DockerProduction {
@@ -59,9 +78,79 @@ impl DockerProduction {
         }
     }
 
+    /// Production as it is, and how it differs from `service`, its description in the
+    /// grid's compose file. Its secrets become known.
+    ///
+    /// # Errors
+    /// It is not there: what was looked for and what runs. Or the daemon's error.
+    pub async fn compare(
+        &self,
+        service: Option<&ServiceSpec>,
+        secrets: &Secrets,
+    ) -> Result<Comparison, ProductionError> {
+        let Some(facts) = self.find().await? else { return Err(self.missing().await) };
+        let Some(seen) = self.inspect(&facts.id).await? else { return Err(self.missing().await) };
+        let config = seen.config.unwrap_or_default();
+        let environment = config.env.unwrap_or_default();
+        secrets.add_pairs(environment.iter().map(String::as_str));
+        let arguments = [&config.entrypoint, &config.cmd].into_iter().flatten().flatten();
+        secrets.add_arguments(arguments.map(String::as_str));
+        let mut comparison = Comparison {
+            name: facts.name,
+            running: facts.running,
+            service: config.labels.as_ref().and_then(|it| it.get(SERVICE_LABEL).cloned()),
+            differences: Vec::new(),
+        };
+        let Some(service) = service else { return Ok(comparison) };
+        let names = |pairs: &[String]| -> BTreeSet<String> {
+            pairs.iter().map(|it| it.split('=').next().unwrap_or(it).to_owned()).collect()
+        };
+        let of_image = identity(&self.docker, &facts.image_id).await.ok();
+        let running = compared::Running {
+            entrypoint: config.entrypoint.unwrap_or_default(),
+            command: config.cmd.unwrap_or_default(),
+            image: config.image.unwrap_or_default(),
+            image_id: facts.image_id,
+            variables: names(&environment),
+            of_image: of_image.map(|image| names(&image.environment)).unwrap_or_default(),
+            labels: config.labels.unwrap_or_default(),
+        };
+        let now = identity(&self.docker, &service.image).await.ok().map(|image| image.id);
+        let files = self.source.as_ref().map_or(&[][..], |source| &source.files);
+        let described = compared::Described { service, image_id: now.as_deref(), files };
+        comparison.differences = compared::differences(described, &running);
+        Ok(comparison)
+    }
+
+    /// Why there is nothing to compare.
+    async fn missing(&self) -> ProductionError {
+        let project = self.source.as_ref().map(compose::project_name);
+        let exported = compose::project_is_exported();
+        let (looked_for, service) = match (&self.name, &project) {
+            (ProductionName::Container(name), _) => (format!("named `{name}`"), None),
+            (ProductionName::Service(service), None) => {
+                (format!("of the service `{service}`"), Some(service.as_str()))
+            }
+            (ProductionName::Service(service), Some(project)) => {
+                let by = if exported { " (COMPOSE_PROJECT_NAME is exported)" } else { "" };
+                let text =
+                    format!("of the service `{service}` in the compose project `{project}`{by}");
+                (text, Some(service.as_str()))
+            }
+        };
+        let running = match self.docker.list_containers(None::<ListContainersOptions>).await {
+            Ok(running) => running,
+            Err(error) => return daemon(&error),
+        };
+        let running: Vec<Other> =
+            running.into_iter().map(|seen| Other::of(seen.names, seen.labels)).collect();
+        let what_runs = what_runs(&running, service, project.as_deref());
+        ProductionError::Missing { looked_for, what_runs }
+    }
+
     async fn service(&self, service: &str) -> Result<Option<ProductionFacts>, ProductionError> {
         let mut labels = vec![
-            format!("com.docker.compose.service={service}"),
+            format!("{SERVICE_LABEL}={service}"),
             "com.docker.compose.oneoff=False".to_owned(),
         ];
         if let Some(source) = &self.source {

@@ -96,11 +96,13 @@ impl Setup {
     async fn run(self) -> Ran {
         let folder = self.folder.path().join("run");
         let mut sweep = if folder.exists() {
-            Sweep::resume(Folder::existing(&folder).expect("a sweep")).expect("it can be resumed")
+            Sweep::resume(Folder::existing(&folder).expect("a sweep"), &Secrets::default())
+                .expect("it can be resumed")
         } else {
             let now = jiff::Timestamp::UNIX_EPOCH;
             let (folder, _) = Folder::create("g", now, Some(&folder)).expect("a new folder");
-            Sweep::write(folder, self.manifest.clone(), b"").expect("a new sweep")
+            Sweep::write(folder, self.manifest.clone(), b"", &Secrets::default())
+                .expect("a new sweep")
         };
         if let Some(lines) = self.disk {
             sweep.journal.fill_disk_after(lines);

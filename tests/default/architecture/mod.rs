@@ -13,8 +13,17 @@ use std::path::Path;
 use graph::Graph;
 
 /// Rooms that everybody may use: data and arithmetic.
-const WORDS: [&str; 8] =
-    ["clean", "configuration", "event", "flags", "metric", "route", "statistics", "workload"];
+const WORDS: [&str; 9] = [
+    "clean",
+    "configuration",
+    "event",
+    "flags",
+    "metric",
+    "route",
+    "secret",
+    "statistics",
+    "workload",
+];
 
 /// What each room may import, besides itself. A row of an inner room (`engine/simulated`)
 /// adds to that of its room; an inner room on the right (`history/launch`) allows no more

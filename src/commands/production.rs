@@ -1,0 +1,64 @@
+//! What serves production beside what the grid takes it for: `plan` and `sweep` say it
+//! as warnings of the grid. `doctor` has findings of its own.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+use vllm_grid::engine::EngineError;
+use vllm_grid::engine::compose::ServiceSpec;
+use vllm_grid::engine::docker::{Comparison, compare_production};
+use vllm_grid::engine::production::ProductionError;
+use vllm_grid::grid::{EngineBlock, Grid, Warning};
+
+use crate::output::secrets;
+
+/// Longest that a plan waits for the daemon: it works without one, too.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// What is said of production in a plan; without a daemon, nothing.
+pub(super) async fn of_plan(grid: &mut Grid, service: Option<&ServiceSpec>) {
+    let EngineBlock::Docker(block) = &grid.engine else { return };
+    let compared = compare_production(block, service, secrets());
+    match timeout(PATIENCE, compared).await {
+        Ok(Ok(Some(found))) => warn(grid, &found),
+        Ok(Err(EngineError::Production(
+            error @ (ProductionError::Missing { .. } | ProductionError::Name(_)),
+        ))) => {
+            push(grid, format!("{error}; a sweep will not start like this"));
+        }
+        Ok(Ok(None) | Err(_)) | Err(_) => {}
+    }
+}
+
+/// The same before a sweep, which needs the production that its grid names.
+///
+/// # Errors
+/// It is not there, or the daemon's error.
+pub(super) async fn of_sweep(
+    grid: &mut Grid,
+    service: Option<&ServiceSpec>,
+) -> Result<(), EngineError> {
+    let EngineBlock::Docker(block) = &grid.engine else { return Ok(()) };
+    if let Some(found) = compare_production(block, service, secrets()).await? {
+        warn(grid, &found);
+    }
+    Ok(())
+}
+
+fn warn(grid: &mut Grid, found: &Comparison) {
+    let name = &found.name;
+    if !found.running {
+        push(grid, format!("production ({name}) does not run: it is not changed"));
+    }
+    for difference in &found.differences {
+        push(grid, format!("production ({name}): {difference}"));
+    }
+}
+
+/// A warning at the place where the grid names production, or its service.
+fn push(grid: &mut Grid, message: String) {
+    let of = |key| grid.place_of(&["engine", "docker", key]);
+    let place = of("production").or_else(|| of("service"));
+    let (line, column) = (place.map(|it| it.0), place.map(|it| it.1));
+    grid.warnings.push(Warning { file: grid.path.clone(), line, column, message });
+}

@@ -1,0 +1,208 @@
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+
+#[test]
+fn a_name_is_secret_by_a_whole_word() {
+    for name in [
+        "api-key",
+        "API_KEY",
+        "apiKey",
+        "APIKey",
+        "hf-token",
+        "HF_TOKEN",
+        "hfToken",
+        "token",
+        "key",
+        "vllm_api_key",
+        "secret-x",
+        "db_Password",
+        "AWS_ACCESS_KEY_ID",
+        "aws.secret.access",
+        "GOOGLE_CREDENTIAL",
+        "--hf_token",
+        "MY_SECRET_NAME",
+        "OPENAI_APIKEY",
+    ] {
+        assert!(is_secret(name), "{name}");
+    }
+    for name in [
+        "max-num-batched-tokens",
+        "tokenizer",
+        "tokens-only",
+        "return-tokens-as-token-ids",
+        "MAX_TOKENS",
+        "TOKENIZERS_PARALLELISM",
+        "",
+        "xtoken",
+        "monkey",
+        "keyfile",
+        "secretary",
+        "long-prefill-token-threshold",
+        "dbo-decode-token-threshold",
+        "api-key-env",
+        "eos_token_ids",
+    ] {
+        assert!(!is_secret(name), "{name}");
+    }
+}
+
+fn masked(text: &str) -> String {
+    Secrets::default().mask(text).into_owned()
+}
+
+#[test]
+fn a_short_value_is_masked_where_its_name_stands() {
+    for (text, expected) in [
+        ("--api-key x --seed 1", "--api-key *** --seed 1"),
+        ("--api-key=x --seed 1", "--api-key=*** --seed 1"),
+        (
+            "exec vllm serve m --api-key \\\n  'k 1' --seed 1",
+            "exec vllm serve m --api-key \\\n  '***' --seed 1",
+        ),
+        ("KEY=x vllm", "KEY=*** vllm"),
+        ("export HF_TOKEN=\"x y\"; a", "export HF_TOKEN=\"***\"; a"),
+        (r#"{"api_key": "x", "n": 1}"#, r#"{"api_key": "***", "n": 1}"#),
+        (r#"{\"api_key\":\"x\",\"n\":1}"#, r#"{\"api_key\":\"***\",\"n\":1}"#),
+        ("{'api_key': ['x', 'y'], 'z': 'w'}", "{'api_key': ['***', '***'], 'z': 'w'}"),
+        ("['--api-key', 'x', '--seed', '1']", "['--api-key', '***', '--seed', '1']"),
+        ("Namespace(hf_token='x', n=1)", "Namespace(hf_token='***', n=1)"),
+        (
+            "http://u:x@h:1/a http://h/?api_key=x&b=1",
+            "http://u:***@h:1/a http://h/?api_key=***&b=1",
+        ),
+        ("Authorization: Bearer x", "Authorization: Bearer ***"),
+        ("HF_TOKEN: x", "HF_TOKEN: ***"),
+        ("--api-key ${KEY:-x} -b", "--api-key ${KEY:-***} -b"),
+        ("é --api-key é1 é", "é --api-key *** é"),
+    ] {
+        assert_eq!(masked(text), expected);
+    }
+}
+
+#[test]
+fn what_is_no_secret_stays() {
+    for text in [
+        "--max-num-seqs 64 --return-tokens-as-token-ids --seed 1",
+        "--api-key $KEY --hf-token ${HF_TOKEN} --api-key --seed",
+        "{'api_key': None, 'token': 5, \"key\": null, \"secret\": true}",
+        "unexpected token: eof; the key is missing; key=5",
+        "the variable VLLM_API_KEY (`api-key-env`) is not set",
+        "generated tokens=12345678 max_tokens: 10",
+        "http://127.0.0.1:8000/v1/models user@host a==b",
+        "Bearer authentication is required",
+        "",
+    ] {
+        assert_eq!(masked(text), text);
+        assert!(matches!(Secrets::default().mask(text), Cow::Borrowed(_)), "{text}");
+    }
+}
+
+#[test]
+fn a_value_is_masked_wherever_it_appears() {
+    let secrets = Secrets::default();
+    let elsewhere = secrets.clone();
+    secrets.add_environment([("HF_TOKEN", "hf_0123456789"), ("URL", "http://u:pass-word-1@h/")]);
+    secrets.add_arguments(
+        [
+            "m",
+            "--api-key",
+            "sk-first-1",
+            "sk-second-2",
+            "--x",
+            r#"{"a": {"api_key": "sk-third-3"}}"#,
+        ]
+        .into_iter()
+        .chain(["--hf_token=sk-fourth-4", "exec vllm --api-key 'sk fifth-number-5' --seed 1"]),
+    );
+    secrets.add_text("services:\n  a:\n    environment:\n      db_password: sk-sixth-6\n      - KEY=sk-seventh-7\n");
+    for value in [
+        "hf_0123456789",
+        "pass-word-1",
+        "sk-first-1",
+        "sk-second-2",
+        "sk-third-3",
+        "sk-fourth-4",
+        "sk fifth-number-5",
+        "fifth-number-5",
+        "sk-sixth-6",
+        "sk-seventh-7",
+    ] {
+        assert_eq!(elsewhere.mask(&format!("é{value}é")), "é***é", "{value}");
+    }
+    secrets.add_text(
+        "command:\n  - --api-key\n  - sk-eighth-8\n  - 'sk-ninth-9'\n  - --seed\n  - unmasked-1\n",
+    );
+    assert_eq!(secrets.mask("sk-eighth-8 sk-ninth-9 unmasked-1"), "*** *** unmasked-1");
+    assert_eq!(secrets.mask("u h m services"), "u h m services");
+}
+
+#[test]
+fn numbers_booleans_short_values_and_names_are_not_masked_by_value() {
+    let secrets = Secrets::default();
+    secrets.add_pairs(["KEY=1234567890", "TOKEN=true", "SECRET=short", "PASSWORD=production"]);
+    secrets.keep(["production"]);
+    let text = "1234567890 true short production 1e10";
+    assert_eq!(secrets.mask(text), text);
+}
+
+#[test]
+fn other_spellings_of_a_value_are_masked() {
+    let secrets = Secrets::default();
+    secrets.add("a\"b'c$d/e");
+    for text in ["a\\\"b'c$d/e", "a\"b'\\''c$d/e", "a%22b%27c%24d%2Fe", "a\"b'c$$d/e"] {
+        assert_eq!(secrets.mask(text), "***", "{text}");
+    }
+}
+
+#[test]
+fn of_json_only_texts_are_masked_and_names_stay() {
+    let secrets = Secrets::default();
+    secrets.add("sk-0123456789");
+    let mut value = json!({
+        "name": "sk-0123456789", "id": "sk-0123456789", "n": 12,
+        "flags": {"x": ["a sk-0123456789"], "api_key": "k", "token": 5},
+        "message": "--api-key k"
+    });
+    assert!(secrets.mask_json(&mut value));
+    assert_eq!(
+        value,
+        json!({
+            "name": "sk-0123456789", "id": "sk-0123456789", "n": 12,
+            "flags": {"x": ["a ***"], "api_key": "***", "token": 5},
+            "message": "--api-key ***"
+        })
+    );
+    assert!(!secrets.mask_json(&mut json!({"a": [1, "b", null]})));
+}
+
+#[test]
+fn a_flags_value_with_a_secret_in_it_is_recognised() {
+    assert!(is_in_value(&json!({"a": [{"api_key": "x"}]})));
+    assert!(is_in_value(&json!(r#"{"api_key": "x"}"#)));
+    assert!(is_in_value(&json!("http://u:x@h")));
+    assert!(!is_in_value(&json!({"a": "b", "eos_token": 5, "api_key": ""})));
+    assert!(!is_in_value(&json!("http://h:8000")));
+}
+
+#[test]
+fn a_secret_in_a_file_is_found_as_a_whole_word() {
+    let secrets = Secrets::default();
+    secrets.add("sk-0123456789");
+    assert_eq!(secrets.find("a: sk-0123456789\n"), Some(3));
+    assert_eq!(secrets.find("a: xsk-0123456789\n"), None);
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_it_fail_and_no_secret_is_left(
+        text in r#"(--api-key|KEY|[a-z é"'=:{}\[\],\\$@/\n]|secret-value){0,40}"#
+    ) {
+        let secrets = Secrets::default();
+        secrets.add("secret-value");
+        secrets.add_text(&text);
+        let masked = secrets.mask(&text).into_owned();
+        prop_assert!(!masked.contains("secret-value"));
+    }
+}
