@@ -37,7 +37,9 @@ impl Estimate {
 
     pub(super) fn of(grid: &Grid) -> Self {
         let StrategySpec::Grid(strategy) = &grid.strategy;
-        let launches = grid.configurations.len() as u64 * u64::from(strategy.launches);
+        let block =
+            crate::strategy::order::per_block(grid.configurations.len(), grid.baseline.is_some());
+        let launches = block as u64 * u64::from(strategy.launches);
         let (boot, stop, speed) = match &grid.engine {
             EngineBlock::Docker(_) | EngineBlock::Process(_) => (REAL_BOOT, REAL_STOP, 1.0),
             EngineBlock::Simulated(block) => {

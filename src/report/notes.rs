@@ -24,6 +24,7 @@ pub(super) struct Shown {
 pub(super) fn headline(findings: &[Finding]) -> String {
     let part = |finding: &Finding| match finding {
         Finding::Verdict(verdict) => Some(verdict.to_string()),
+        Finding::Decision(decision) => Some(decision.to_string()),
         Finding::ConstraintNotShown { metrics, .. } => {
             Some(format!("not shown to be within bounds: {}", metrics.iter().join(", ")))
         }
@@ -68,6 +69,7 @@ fn note(finding: &Finding, shown: Shown) -> Option<String> {
     Some(match finding {
         Finding::Simulated
         | Finding::Verdict(_)
+        | Finding::Decision(_)
         | Finding::ConstraintNotShown { .. }
         | Finding::FailedRepeats { .. } => return None,
         Finding::FirstToBaseline { .. } if shown.effect => return None,
@@ -93,8 +95,15 @@ fn note(finding: &Finding, shown: Shown) -> Option<String> {
              less until fresh launches confirm it"
                 .to_owned()
         }
+        Finding::Machine(machine) => machine.to_string(),
+        Finding::NoTimeEffect => {
+            "no time effect is taken out: the objective is a share or a count, or was zero"
+                .to_owned()
+        }
+        Finding::NotSeparable { limits } => limits.iter().join("; "),
+        Finding::Detectable(detectable) => detectable.to_string(),
         Finding::Preferred { configuration, criteria } => format!(
-            "of those that are not distinguishable take {configuration}: {}",
+            "of those within 1% of rank 1 take {configuration}: {}",
             criteria.iter().join(", then ")
         ),
         Finding::NotRanked { configuration, exclusions } => {
@@ -132,6 +141,15 @@ fn interval(source: &IntervalSource) -> String {
             pooled(launches),
             pooled(repeats)
         ),
+        IntervalSource::MeanSpeed { launches, repeats } => {
+            let repeats = repeats.as_ref().map(|it| format!(", {} between repeats", pooled(it)));
+            format!(
+                "of the geometric mean at the mean speed of the machine (t on logs); SD {} between \
+                 launches{}",
+                pooled(launches),
+                repeats.unwrap_or_default()
+            )
+        }
         IntervalSource::ShareOfQuestions => {
             "of the share (Clopper-Pearson, a question counted once however often it was asked)"
                 .to_owned()

@@ -55,7 +55,7 @@ pub fn compare(mut runs: Vec<Run>, asked: Option<&MetricRef>) -> Result<Comparis
         schema_version: SCHEMA_VERSION,
         simulated: runs.iter().any(|run| run.record.manifest.simulated),
         unit: number::unit(&metric),
-        scale: judged[0].ranking.scale,
+        scale: judged[0].measured.scale(),
         differences: differences(&runs, &shared),
         configurations: configurations(&judged, &matched, goal),
         runs: judged.iter().enumerate().map(|(at, judged)| judged.described(at)).collect(),
@@ -199,7 +199,7 @@ fn configurations(
             }
         })
         .collect();
-    adjust(&mut all, goal, judged[0].ranking.scale);
+    adjust(&mut all, goal, judged[0].measured.scale());
     all
 }
 

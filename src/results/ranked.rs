@@ -2,8 +2,10 @@
 //! findings and every renderer read.
 
 use super::bounded::{Bounded, ConstraintVerdict};
+use super::decision::Decision;
 use super::estimate::{Effect, Estimate, Ratio};
 use super::exclusion::{self, Exclusion};
+use super::machine::{Detectable, MachineReport};
 use super::remark::Remark;
 use super::verdict::RankingVerdict;
 use crate::configuration::Flags;
@@ -30,9 +32,19 @@ pub struct Ranking {
     pub verdict: RankingVerdict,
     /// How the objective is compared.
     pub scale: Scale,
-    /// Variance components of the objective on log scale; `None` where nothing was
-    /// measured, and where it is not compared by logarithms.
+    /// Variance components of the objective on log scale by a one-way analysis, used where
+    /// there is one configuration; `None` where nothing was measured, and where it is not
+    /// compared by logarithms.
     pub components: Option<Components>,
+    /// Launch-to-launch SD and SD of a repeat on log scale, with the machine's level taken out.
+    pub deviations: Option<(f64, f64)>,
+    /// What to take, and what is shown of it; `None` where nothing is ranked.
+    pub decision: Option<Decision>,
+    /// What the machine did; `None` where no time effect is taken out: of shares, counts
+    /// and objectives that were zero, and with one configuration.
+    pub machine: Option<MachineReport>,
+    /// The smallest difference that the sweep can show; `None` likewise.
+    pub detectable: Option<Detectable>,
 }
 
 /// One configuration and its place.
@@ -82,12 +94,16 @@ pub struct RankedConfiguration {
     /// 5 % from it ([`chances`](crate::statistics::chances)); `None` without a rank,
     /// and where the objective may be zero.
     pub chances: Option<Chances>,
-    /// Whether it is the one to take of several first ones that are not distinguishable.
+    /// Whether it is the one to take of several first ones that are not distinguishable:
+    /// the candidate of [`Ranking::decision`].
     pub preferred: bool,
     /// Objective as a ratio to the baseline's; `None` for the baseline itself.
     pub baseline_ratio: Option<Ratio>,
     /// The same as a difference, where means may be zero, with its 95 % interval.
     pub baseline_difference: Option<(f64, Interval)>,
+    /// p-value of "better than the baseline", by Holm over all that are compared with it;
+    /// `None` where one of both was launched once.
+    pub p_baseline: Option<f64>,
 }
 
 impl RankedConfiguration {

@@ -104,7 +104,7 @@ fn below_the_tie_a_label_is_the_place_by_mean() {
     assert_eq!(labels(&ranking), expected);
     assert_eq!(
         ranking.verdict,
-        RankingVerdict::Tie { names: vec!["a".to_owned(), "b".to_owned()] }
+        RankingVerdict::Tie { names: vec!["a".to_owned(), "b".to_owned()], ranks: vec![1, 2] }
     );
 }
 
