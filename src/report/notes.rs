@@ -3,7 +3,9 @@
 
 use itertools::Itertools as _;
 
+use crate::results::decision::Claim;
 use crate::results::findings::{AssumedVariance, Finding, IntervalSource, PooledDeviation};
+use crate::results::machine::Conclusion;
 use crate::results::number;
 use crate::results::ranking::{Effect, Remark};
 
@@ -24,7 +26,14 @@ pub(super) struct Shown {
 pub(super) fn headline(findings: &[Finding]) -> String {
     let part = |finding: &Finding| match finding {
         Finding::Verdict(verdict) => Some(verdict.to_string()),
-        Finding::Decision(decision) => Some(decision.to_string()),
+        // Rank 1 is the candidate where there is nothing to compare it with.
+        Finding::Decision(decision) => (decision.claim != Claim::NoBaseline
+            || decision.candidate.rank > 1)
+            .then(|| decision.to_string()),
+        Finding::ValuesMissing(missing) => Some(missing.to_string()),
+        Finding::Lived { configuration, lived, launches } => {
+            Some(format!("{configuration} booted and lived {lived} of {launches}"))
+        }
         Finding::ConstraintNotShown { metrics, .. } => {
             Some(format!("not shown to be within bounds: {}", metrics.iter().join(", ")))
         }
@@ -70,6 +79,8 @@ fn note(finding: &Finding, shown: Shown) -> Option<String> {
         Finding::Simulated
         | Finding::Verdict(_)
         | Finding::Decision(_)
+        | Finding::ValuesMissing(_)
+        | Finding::Lived { .. }
         | Finding::ConstraintNotShown { .. }
         | Finding::FailedRepeats { .. } => return None,
         Finding::FirstToBaseline { .. } if shown.effect => return None,
@@ -95,6 +106,8 @@ fn note(finding: &Finding, shown: Shown) -> Option<String> {
              less until fresh launches confirm it"
                 .to_owned()
         }
+        // What is not separable says so.
+        Finding::Machine(machine) if machine.conclusion == Conclusion::Unknown => return None,
         Finding::Machine(machine) => machine.to_string(),
         Finding::NoTimeEffect => {
             "no time effect is taken out: the objective is a share or a count, or was zero"

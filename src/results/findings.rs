@@ -9,6 +9,7 @@ use super::decision::Decision;
 use super::estimate::Effect;
 use super::exclusion::Exclusion;
 use super::machine::{DesignLimit, Detectable, MachineReport};
+use super::missing::MissingMetric;
 use super::preference::Criterion;
 use super::ranked::{RankedConfiguration, Ranking};
 use super::remark::Remark;
@@ -26,6 +27,17 @@ pub enum Finding {
     Verdict(RankingVerdict),
     /// What to take, and what is shown of it against the baseline.
     Decision(Decision),
+    /// A judged metric that configurations lack, in whole or in part.
+    ValuesMissing(MissingMetric),
+    /// Launches of the candidate or of the baseline that failed.
+    Lived {
+        /// Its name.
+        configuration: String,
+        /// Launches that booted and lived until they were stopped.
+        lived: u32,
+        /// Of how many.
+        launches: u32,
+    },
     /// What the machine did, and that it is taken out.
     Machine(MachineReport),
     /// No time effect is taken out: the objective is a share, a count, or was zero.
@@ -171,6 +183,8 @@ impl Ranking {
         findings.extend(self.simulated.then_some(Finding::Simulated));
         findings.push(Finding::Verdict(self.verdict.clone()));
         findings.extend(self.decision.clone().map(Finding::Decision));
+        findings.extend(self.missing.iter().cloned().map(Finding::ValuesMissing));
+        findings.extend(self.lived());
         findings.extend(self.rows.first().into_iter().flat_map(|row| self.limits(row)));
         let baseline = self.rows.iter().find(|row| row.baseline);
         findings.extend(baseline.map(|row| Finding::Baseline { configuration: row.name.clone() }));
@@ -183,6 +197,21 @@ impl Ranking {
         }));
         findings.extend(self.about_configurations());
         findings
+    }
+
+    /// Failed launches of what is compared in the decision.
+    fn lived(&self) -> Vec<Finding> {
+        let candidate = self.decision.as_ref().map(|it| it.candidate.configuration.as_str());
+        let compared = |row: &&RankedConfiguration| {
+            (row.baseline || candidate == Some(row.name.as_str())) && row.lived < row.settled
+        };
+        let rows = self.rows.iter().filter(compared);
+        rows.map(|row| Finding::Lived {
+            configuration: row.name.clone(),
+            lived: row.lived,
+            launches: row.settled,
+        })
+        .collect()
     }
 
     fn about_machine(&self) -> Vec<Finding> {

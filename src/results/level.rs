@@ -54,6 +54,10 @@ impl Level {
             places[index] = Some(count);
             count += 1;
         }
+        // One repeat each shows no spread at all: only what is assumed of it is left.
+        if launches.len() == count && launches.iter().all(|it| it.logs.len() == 1) {
+            return None;
+        }
         launches.sort_by_key(|it| (it.at, it.number));
         let known = launches.iter().all(|it| it.at.is_some());
         if !known {

@@ -99,9 +99,6 @@ impl fmt::Display for MachineReport {
                 "whether the machine moved cannot be seen: launch each configuration a third time"
             )?,
         }
-        if self.limits.contains(&DesignLimit::OneAfterTheOther) {
-            write!(f, "; {}", DesignLimit::OneAfterTheOther)?;
-        }
         Ok(())
     }
 }

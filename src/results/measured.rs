@@ -433,7 +433,7 @@ impl Measured {
         if self.scale != Scale::Ratios {
             let (value, interval) = self.difference_across(index, base, to)?;
             let p = self.p_of_difference(index, base, to).map(|p| (2.0 * p).min(1.0));
-            return Some(Contrast { value, interval, p });
+            return Some(Contrast { value, interval, p, log: None });
         }
         let (logs, others) = (self.logs[index].as_ref()?, base.logs[to].as_ref()?);
         let difference = logs.mean()? - others.mean()?;
@@ -443,6 +443,7 @@ impl Measured {
             value: difference.exp(),
             interval: Interval::around(difference, deviation, df).exp(),
             p: (deviation > 0.0).then(|| two_sided_p(difference / deviation, df)),
+            log: Some((difference, error)),
         })
     }
 }
@@ -456,6 +457,8 @@ pub(super) struct Contrast {
     pub(super) interval: Interval,
     /// Two-sided, not adjusted; `None` where nothing could be tested.
     pub(super) p: Option<f64>,
+    /// Of a ratio: its logarithm, and how well it is known.
+    pub(super) log: Option<(f64, Uncertainty)>,
 }
 
 /// All events that the repeats counted.

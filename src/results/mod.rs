@@ -27,13 +27,16 @@ pub mod frame;
 mod level;
 pub mod machine;
 mod measured;
+mod missing;
 pub(crate) mod number;
+mod pattern;
 mod preference;
 mod ranked;
 pub mod ranking;
 mod ranking_frame;
 pub mod records;
 mod remark;
+mod shift;
 pub mod telemetry;
 mod verdict;
 

@@ -62,7 +62,8 @@ pub(super) fn preferred(
     let key = |(row, configuration): &(&RankedConfiguration, &Configuration)| {
         let memory = memory(configuration).filter(|_| comparable).unwrap_or_default();
         let changed = baseline.map_or(0, |baseline| changed(configuration, baseline));
-        (!within_bounds(row), row.failures + row.failed_repeats, memory, changed)
+        let failed = row.settled - row.lived + row.failed_repeats + row.missing_repeats;
+        (!within_bounds(row), failed, memory, changed)
     };
     // The first of equals stays: it has the best mean.
     let compare = |a: usize, b: usize| {

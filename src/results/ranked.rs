@@ -6,6 +6,7 @@ use super::decision::Decision;
 use super::estimate::{Effect, Estimate, Ratio};
 use super::exclusion::{self, Exclusion};
 use super::machine::{Detectable, MachineReport};
+use super::missing::MissingMetric;
 use super::remark::Remark;
 use super::verdict::RankingVerdict;
 use crate::configuration::Flags;
@@ -40,6 +41,8 @@ pub struct Ranking {
     pub deviations: Option<(f64, f64)>,
     /// What to take, and what is shown of it; `None` where nothing is ranked.
     pub decision: Option<Decision>,
+    /// Judged metrics that configurations lack, the objective first.
+    pub missing: Vec<MissingMetric>,
     /// What the machine did; `None` where no time effect is taken out: of shares, counts
     /// and objectives that were zero, and with one configuration.
     pub machine: Option<MachineReport>,
@@ -81,6 +84,12 @@ pub struct RankedConfiguration {
     pub failed_repeats: u32,
     /// Repeats of any workload and case that were void.
     pub void_repeats: u32,
+    /// Valid repeats without a value of the objective or of a bounded metric: lost too.
+    pub missing_repeats: u32,
+    /// Launches that booted and lived until they were stopped.
+    pub lived: u32,
+    /// These and those that failed for a reason of the configuration's own.
+    pub settled: u32,
     /// Class of the last failure.
     pub failure_class: Option<&'static str>,
     /// Estimates, parallel to [`Ranking::metrics`].

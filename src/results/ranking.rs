@@ -21,13 +21,16 @@ pub use super::arm::OverriddenFlag;
 use super::arm::{self, Arm};
 pub use super::bounded::{Bounded, ConstraintVerdict};
 use super::decision::{Candidate, Claim, Decision};
-use super::eligibility::{exclusions, failures, judged_places, remarks};
+use super::eligibility::{
+    Lived, exclusions, failures, judged_places, missing, missing_metrics, remarks,
+};
 pub use super::estimate::{Effect, Estimate, Ratio};
 use super::evidence::Evidence;
 pub use super::exclusion::{Exclusion, MissingValue};
 pub use super::failed_repeats::LostRepeats;
 use super::failed_repeats::{Place, Repeats};
 use super::measured::Measured;
+pub use super::missing::{MissingMetric, MissingValues};
 use super::preference::{preferred, within_bounds};
 pub use super::ranked::{RankedConfiguration, Ranking};
 pub use super::remark::Remark;
@@ -65,6 +68,8 @@ pub fn rank(sweep: &SweepRecord) -> Ranking {
     evidence.compare_with_baseline(&mut rows, &order);
     let decision = evidence.decide(&mut rows, &order, &verdict);
     let compared = evidence.compared_baseline().filter(|base| order.contains(base));
+    let bounded: Vec<Vec<Bounded>> = rows.iter().map(|row| row.constraints.clone()).collect();
+    let missing = missing_metrics(&evidence, &bounded, evidence.baseline());
     let machine = measured[0].machine(&order, compared);
     let detectable = order.split_first().and_then(|(&first, others)| {
         measured[0].detectable(first, others).filter(|it| it.launches > 1)
@@ -83,6 +88,7 @@ pub fn rank(sweep: &SweepRecord) -> Ranking {
         constrained,
         verdict,
         decision,
+        missing,
         machine,
         detectable,
     }
@@ -143,7 +149,13 @@ impl Evidence<'_> {
         let exclusions = exclusions(self, index, &constraints, &repeats);
         let failures: Vec<&LaunchFailure> = failures(arm).collect();
         let eligible = exclusions.is_empty();
-        let remarks = if eligible { remarks(self, index, &repeats, &failures) } else { Vec::new() };
+        let remarks = if eligible {
+            remarks(self, index, &constraints, &repeats, &failures)
+        } else {
+            Vec::new()
+        };
+        let missing = missing(self, index, &constraints).iter().map(|it| it.count).sum::<usize>();
+        let lived = Lived::of(arm);
         let estimates: Vec<Option<Estimate>> =
             self.measured.iter().map(|measured| measured.estimate(index)).collect();
         let mut aliases = arm.configuration.aliases.clone();
@@ -172,6 +184,9 @@ impl Evidence<'_> {
             failures: failures.len() as u32,
             failed_repeats: repeats.iter().map(Repeats::failed).sum::<usize>() as u32,
             void_repeats: repeats.iter().map(Repeats::void).sum::<usize>() as u32,
+            missing_repeats: missing as u32,
+            lived: lived.lived as u32,
+            settled: lived.launches as u32,
             failure_class: failures.last().map(|failure| failure.class.as_str()),
             estimates,
             constraints,
@@ -196,6 +211,12 @@ impl Evidence<'_> {
                 let (measured, bounds) = (self.of(metric), bounds_of(metric));
                 let verdicts =
                     bounds.iter().filter_map(|bound| Some(measured?.verdict(index, bound)));
+                let case = measured.and_then(|measured| measured.case.clone());
+                let lost =
+                    case.and_then(|case| MissingValues::of(&self.arms[index], metric, &case));
+                let has_maximum = bounds.iter().any(|bound| bound.max.is_some());
+                let beyond = has_maximum && lost.is_some_and(|lost| lost.beyond_maximum());
+                let verdicts = verdicts.chain(beyond.then_some(ConstraintVerdict::Violated));
                 Bounded {
                     verdict: verdicts.max().unwrap_or(ConstraintVerdict::NotMeasured),
                     estimate: measured.and_then(|measured| measured.judged(index)),

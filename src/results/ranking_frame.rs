@@ -18,8 +18,8 @@ impl Ranking {
     /// `preferred` (of the first ones that are not distinguishable), and of metrics
     /// that may be zero or negative `<metric>.mean`, the mean that their `.low`
     /// and `.high` are of: arithmetic, or geometric of an objective that never was zero. Where the objective is one: `baseline_difference`
-    /// with `.low` and `.high`. `p_baseline` (of "better than the baseline") and
-    /// `candidate` (what to take) are the last.
+    /// with `.low` and `.high`. `p_baseline` (of "better than the baseline"),
+    /// `missing_repeats` and `candidate` (what to take) are the last.
     ///
     /// # Errors
     /// When polars refuses the columns; a bug, since they are all of one length.
@@ -60,6 +60,7 @@ impl Ranking {
         columns.push(column("p_baseline", rows.iter().map(|row| row.p_baseline).collect()));
         let candidate = self.decision.as_ref().map(|it| it.candidate.configuration.as_str());
         let is_candidate = |row: &RankedConfiguration| Some(candidate == Some(row.name.as_str()));
+        columns.push(count(rows, "missing_repeats", |row| row.missing_repeats));
         columns.push(column("candidate", rows.iter().map(is_candidate).collect()));
         Ok(DataFrame::new(rows.len(), columns)?)
     }

@@ -24,7 +24,7 @@ mod slope;
 mod variance;
 
 pub use best::{Belief, Chances, chances};
-pub use binomial::upper_bound;
+pub use binomial::{lower_bound, upper_bound};
 pub use counts::{Events, Share};
 pub use difference::{Difference, adjusted_to_first, differences_to_first};
 pub use holm::holm;
