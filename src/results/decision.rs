@@ -6,7 +6,6 @@ use std::fmt;
 use serde::Serialize;
 
 use super::estimate::Effect;
-use super::preference::Criterion;
 
 /// What to take, and what is shown.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -33,6 +32,45 @@ pub struct Candidate {
     pub p_within_5_percent: Option<f64>,
     /// Whether it is shown to be within all bounds; true without any.
     pub within_bounds: bool,
+}
+
+/// What decides between configurations within 1 % of rank 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Criterion {
+    /// Shown to be within all bounds.
+    WithinBounds,
+    /// Fewer launches and repeats that failed.
+    FewerFailures,
+    /// Less `gpu-memory-utilization`.
+    LessMemory,
+    /// Fewer flags that differ from the baseline's.
+    FewerChangedFlags,
+    /// The better mean.
+    Mean,
+}
+
+impl Criterion {
+    /// All of them, in the order in which they decide.
+    pub const ALL: &[Self] = &[
+        Self::WithinBounds,
+        Self::FewerFailures,
+        Self::LessMemory,
+        Self::FewerChangedFlags,
+        Self::Mean,
+    ];
+}
+
+impl fmt::Display for Criterion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::WithinBounds => "within all bounds",
+            Self::FewerFailures => "fewer failures",
+            Self::LessMemory => "less gpu-memory-utilization",
+            Self::FewerChangedFlags => "fewer flags that differ from the baseline's",
+            Self::Mean => "the mean",
+        })
+    }
 }
 
 /// What is shown of the candidate against the baseline.

@@ -5,12 +5,11 @@
 use serde::Serialize;
 
 use super::bounded::ConstraintVerdict;
-use super::decision::Decision;
+use super::decision::{Criterion, Decision};
 use super::estimate::Effect;
 use super::exclusion::Exclusion;
 use super::machine::{DesignLimit, Detectable, MachineReport};
 use super::missing::MissingMetric;
-use super::preference::Criterion;
 use super::ranked::{RankedConfiguration, Ranking};
 use super::remark::Remark;
 use super::verdict::RankingVerdict;

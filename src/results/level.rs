@@ -27,6 +27,8 @@ pub(super) struct Level {
     marks: Vec<(u32, Option<Timestamp>)>,
     /// Index in the fit by arm.
     places: Vec<Option<usize>>,
+    /// The uncertainty of each mean, by index in the fit.
+    errors: Vec<Uncertainty>,
 }
 
 /// A launch before it is put in order.
@@ -38,7 +40,8 @@ struct Timed {
 }
 
 impl Level {
-    /// Fits the arms that have values, all of them positive; `None` with fewer than two.
+    /// Fits the arms that have values, all of them positive; `None` with fewer than two, and
+    /// where none was launched twice.
     pub(super) fn new(arms: &[Arm<'_>], metric: &MetricRef, case: &str) -> Option<Self> {
         let mut launches = Vec::new();
         let mut places = vec![None; arms.len()];
@@ -54,8 +57,8 @@ impl Level {
             places[index] = Some(count);
             count += 1;
         }
-        // One repeat each shows no spread at all: only what is assumed of it is left.
-        if launches.len() == count && launches.iter().all(|it| it.logs.len() == 1) {
+        // Where nothing was launched twice, a launch and its configuration are one.
+        if launches.len() == count {
             return None;
         }
         launches.sort_by_key(|it| (it.at, it.number));
@@ -72,7 +75,8 @@ impl Level {
             launches.iter().enumerate().map(|(at, it)| it.mean(seconds(at, it))).collect();
         let fit = fit(&means, count, MAX_JUMPS)?;
         let marks = launches.iter().map(|it| (it.number, it.at.filter(|_| known))).collect();
-        Some(Self { fit, launches: means, marks, places })
+        let errors = fit.errors(&(0..count).collect::<Vec<_>>())?;
+        Some(Self { fit, launches: means, marks, places, errors })
     }
 
     fn of_arm(&self, arm: usize) -> impl Iterator<Item = usize> + '_ {
@@ -101,9 +105,7 @@ impl Level {
 
     /// The uncertainty of one arm's mean among all that are in the fit.
     pub(super) fn error(&self, arm: usize) -> Option<Uncertainty> {
-        let place = self.places[arm]?;
-        let all: Vec<usize> = (0..self.fit.effects().len()).collect();
-        self.fit.errors(&all)?.get(place).copied()
+        self.errors.get(self.places[arm]?).copied()
     }
 
     /// Launch-to-launch SD and SD of a repeat, on log scale.

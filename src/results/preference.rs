@@ -1,52 +1,10 @@
 //! Which of the configurations whose means are nearly those of rank 1 to take: so small a
 //! difference does not matter, so what else is known decides.
 
-use std::fmt;
-
-use serde::Serialize;
-
 use super::bounded::ConstraintVerdict;
+use super::decision::Criterion;
 use super::ranked::RankedConfiguration;
 use crate::configuration::Configuration;
-
-/// What decides between configurations within 1 % of rank 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Criterion {
-    /// Shown to be within all bounds.
-    WithinBounds,
-    /// Fewer launches and repeats that failed.
-    FewerFailures,
-    /// Less `gpu-memory-utilization`.
-    LessMemory,
-    /// Fewer flags that differ from the baseline's.
-    FewerChangedFlags,
-    /// The better mean.
-    Mean,
-}
-
-impl Criterion {
-    /// All of them, in the order in which they decide.
-    pub const ALL: &[Self] = &[
-        Self::WithinBounds,
-        Self::FewerFailures,
-        Self::LessMemory,
-        Self::FewerChangedFlags,
-        Self::Mean,
-    ];
-}
-
-impl fmt::Display for Criterion {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::WithinBounds => "within all bounds",
-            Self::FewerFailures => "fewer failures",
-            Self::LessMemory => "less gpu-memory-utilization",
-            Self::FewerChangedFlags => "fewer flags that differ from the baseline's",
-            Self::Mean => "the mean",
-        })
-    }
-}
 
 /// The index of the preferred one of rows that are nearly equal, best mean first, and
 /// what decided it against the first.

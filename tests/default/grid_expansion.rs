@@ -321,7 +321,7 @@ fn a_budget_that_may_be_too_short_is_warned_of_and_shown_in_the_plan() {
         let grid = good(json!({
             "engine": {"process": {"command": ["vllm", "serve", "m"]}},
             "parameters": {"enable-prefix-caching": [true, false]},
-            "strategy": {"grid": {"launches": 4}}, "budget": budget,
+            "strategy": {"grid": {"launches": 4, "repeats": 5}}, "budget": budget,
         }));
         let plan = Plan::new(&grid);
         let text = vllm_grid::report::plan::render(&plan, 80);

@@ -168,11 +168,12 @@ fn a_repeat_without_a_value_counts_as_lost_and_is_reported_with_the_verdict() {
     assert_eq!(row("a").missing_repeats, 0);
     let [missing] = &ranking.missing[..] else { panic!("{:?}", ranking.missing) };
     assert_eq!((missing.of, missing.baseline, missing.repeats), (3, true, 6));
-    let text = table::render(&ranking, &record.manifest, 200);
     let expected = format!(
         "kv_cache.ttft_resent_ms is missing for 2 of 3 configurations, the baseline included: \
          {UNSTEADY}"
     );
+    assert_eq!(missing.to_string(), expected);
+    let text = table::render(&ranking, &record.manifest, 300);
     assert!(text.contains(&expected), "{text}");
 }
 
