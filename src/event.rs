@@ -112,8 +112,9 @@ impl Emit {
     }
 
     /// Something that a person should read, in one line.
-    pub fn warn(&self, text: impl Into<String>) {
-        self.emit(NoticeKind::Warning(text.into()));
+    pub fn warn(&self, text: impl AsRef<str>) {
+        let line = crate::clean::plain(text.as_ref()).into_owned();
+        self.emit(NoticeKind::Warning(line));
     }
 }
 

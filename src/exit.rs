@@ -4,6 +4,7 @@
 use std::io::Write;
 use std::process::ExitCode;
 
+use vllm_grid::clean;
 use vllm_grid::history::HistoryError;
 use vllm_grid::history::journal::JournalError;
 use vllm_grid::sweep::SweepError;
@@ -58,7 +59,10 @@ impl CommandError {
 
     /// A sentence.
     pub(crate) fn message(exit: Exit, text: impl std::fmt::Display) -> Self {
-        Self { exit, report: Some(miette::Report::msg(text.to_string())) }
+        Self {
+            exit,
+            report: Some(miette::Report::msg(clean::lines(&text.to_string()).into_owned())),
+        }
     }
 
     /// Prints it and returns the exit code.
@@ -81,7 +85,8 @@ impl From<SweepError> for CommandError {
         if let SweepError::Stopped { log_lines, .. } = &error
             && !log_lines.is_empty()
         {
-            let help = format!("the engine's log says:\n{}", log_lines.join("\n"));
+            let log_lines = log_lines.join("\n");
+            let help = format!("the engine's log says:\n{}", clean::lines(&log_lines));
             return Self { exit, report: Some(miette::miette!(help = help, "{error}")) };
         }
         Self::new(exit, error)
@@ -106,7 +111,8 @@ fn exit_of_history(error: &HistoryError) -> Exit {
 
 /// Prints to standard output. A closed pipe ends the command quietly.
 pub(crate) fn print(text: &str) -> Result<(), CommandError> {
-    print_with(|out| out.write_all(text.as_bytes()))
+    // Names and messages come from outside; what we print ourselves has no escapes.
+    print_with(|out| out.write_all(clean::lines(text).as_bytes()))
 }
 
 /// Prints what `write` writes, in pieces of 64 KiB.

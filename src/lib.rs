@@ -11,6 +11,7 @@
 //! only. The library never prints: it emits [`event`]s.
 
 pub mod bench;
+pub mod clean;
 pub mod client;
 pub mod configuration;
 pub mod engine;

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use vllm_grid::clean;
 use vllm_grid::event::{BootPhase, Emit, Notice, NoticeKind, Phase};
 use vllm_grid::history::journal::Entry;
 use vllm_grid::history::launch::LaunchOutcome;
@@ -288,6 +289,7 @@ impl ProgressView {
     /// What happens now: the bar's message, or a line.
     fn now(&self, launch: Option<u32>, what: &str) {
         let text = format!("{}{what}", self.prefix(launch));
+        let text = clean::plain(&text).into_owned();
         match &self.bars {
             Some(bars) => bars.launch.set_message(text),
             None => self.line(&text),
@@ -295,6 +297,7 @@ impl ProgressView {
     }
 
     fn line(&self, text: &str) {
+        let text = &*clean::lines(text);
         match &self.bars {
             // `println` fails only where there is no terminal any more, and so no reader.
             Some(bars) => drop(bars.all.println(text)),

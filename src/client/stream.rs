@@ -220,7 +220,8 @@ fn too_large(message: String) -> RequestError {
 }
 
 fn malformed(data: &[u8], error: &serde_json::Error) -> RequestError {
-    let shown: String = String::from_utf8_lossy(&data[..data.len().min(200)]).into_owned();
+    let shown = String::from_utf8_lossy(&data[..data.len().min(200)]);
+    let shown = crate::clean::plain(&shown);
     RequestError {
         class: RequestErrorClass::Malformed,
         message: format!("an event of the stream is not a chunk ({error}): {shown}"),

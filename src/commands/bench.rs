@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use serde::Serialize;
 use vllm_grid::bench::suite::{Bench, BenchError, BenchSettings, planned_repeats, run_suite};
 use vllm_grid::bench::{RecordSink, RepeatKey};
+use vllm_grid::clean;
 use vllm_grid::client::Limits;
 use vllm_grid::client::record::RequestRecord;
 use vllm_grid::event::Emit;
@@ -190,7 +191,7 @@ fn print_measurements(
         });
     }
     let mark = if server.simulated { " SIMULATED" } else { "" };
-    print(&format!("{} {}{mark}\n\n", server.endpoint.base_url, server.model))?;
+    print(&format!("{} {}{mark}\n\n", server.endpoint.base_url, clean::plain(&server.model)))?;
     print(&report::measurements::render(&kept, width()))
 }
 

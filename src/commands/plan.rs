@@ -1,8 +1,9 @@
 //! `plan`: what would run. Launches nothing.
 
-use vllm_grid::engine::command::{Change, changes};
-use vllm_grid::engine::compose::{ComposeError, ServiceSpec};
-use vllm_grid::engine::service;
+use vllm_grid::engine::command::Change;
+use vllm_grid::engine::command_view::{Shown, changes};
+use vllm_grid::engine::compose::ComposeError;
+use vllm_grid::engine::service::{self, ReadService};
 use vllm_grid::grid::plan::Plan;
 use vllm_grid::grid::{DockerBlock, EngineBlock, Grid, Warning};
 use vllm_grid::report;
@@ -56,24 +57,31 @@ fn planned_without(grid: &Grid, error: ComposeError) -> Result<Warning, CommandE
 }
 
 /// What each configuration changes in the command of the compose service.
-fn service_changes(grid: &Grid, block: &DockerBlock, service: &ServiceSpec) -> String {
+fn service_changes(grid: &Grid, block: &DockerBlock, service: &ReadService) -> String {
     let name = block.service.as_deref().unwrap_or_default();
     let mut text = format!("\nchanges to the command of the service `{name}`\n");
-    let command = service.command.as_deref().unwrap_or_default();
     for configuration in &grid.configurations {
         text.push_str("  ");
         text.push_str(&configuration.name);
         text.push('\n');
-        let changes = changes(command, &block.flags, configuration);
-        if changes.is_empty() {
+        let lines: Vec<(String, Change)> = match changes(&service.view, &block.flags, configuration)
+        {
+            Shown::Options(changes) => {
+                changes.into_iter().map(|change| (String::new(), change)).collect()
+            }
+            Shown::Lines(lines) => {
+                lines.into_iter().map(|it| (format!("{:>4} ", it.line), it.change)).collect()
+            }
+        };
+        if lines.is_empty() {
             text.push_str("    none: unchanged\n");
         }
-        for change in changes {
-            let (sign, option) = match &change {
+        for (number, change) in &lines {
+            let (sign, option) = match change {
                 Change::Removed(option) => ("-", option),
                 Change::Added(option) => ("+", option),
             };
-            text.extend(["    ", sign, " ", option, "\n"]);
+            text.extend(["    ", number, sign, " ", option, "\n"]);
         }
     }
     text

@@ -1,121 +1,174 @@
-//! The command line of a server that somebody else wrote, with a
-//! configuration's flags put in the place of those that it names. Pure: a
-//! vector of arguments in, a vector of arguments out; nothing else of it changes.
+//! The arguments of a server that somebody else wrote, with a configuration's flags
+//! put in the place of those that they name. Pure: words in, changes of words out;
+//! nothing else changes. Where the words come from (a vector of arguments, a script)
+//! is [`super::command_view`]'s.
 
 use serde_json::Value;
 
-use crate::configuration::{Configuration, Flags};
+use super::shell::{Edit, Word};
+use crate::configuration::Flags;
 use crate::flags::{self, Kind};
 
 mod difference;
 mod read;
-mod script;
 
-pub use difference::{Change, changes, diff, redacted};
+pub use difference::{Change, Secret, diff, redacted, secret_words};
 pub use read::read;
-pub use script::{ShellScript, check_image, shell_script};
 
-/// Replaces in `command` every flag that `overlaid` names, however it was spelt
-/// (`--flag value`, `--flag=value`, `_` or `-`, `--no-flag`, a boolean followed
-/// by `true` or `false`), and appends those that it does not have. A `null`
-/// takes a flag away. All else stays as it is, in its order.
+/// The words of a vector of arguments that no shell touches.
+pub fn literal(arguments: &[String]) -> Vec<Word> {
+    arguments.iter().map(|argument| Word::literal(argument)).collect()
+}
+
+/// What `overlaid` changes in some arguments, and what it appends to them. Every flag
+/// that it names is replaced, however it was spelt (`--flag value`, `--flag=value`,
+/// `_` or `-`, `-O3`, `--no-flag`, a boolean followed by `true` or `false`); those
+/// that are not there are appended. A `null` takes a flag away. All else stays as it
+/// is, in its order.
 ///
 /// A flag that occurs stays at its first place; further occurrences go.
-pub fn overlay(command: &[String], overlaid: &Flags) -> Vec<String> {
-    let mut result = Vec::with_capacity(command.len() + 2 * overlaid.len());
+pub fn edits(arguments: &[Word], overlaid: &Flags) -> (Vec<Edit>, Vec<String>) {
+    let mut edits = Vec::new();
     let mut pending = overlaid.clone();
-    for piece in pieces(command, overlaid) {
-        match piece {
-            Piece::Other(argument) => result.push(argument.clone()),
-            Piece::Replaced(name) => {
-                if let Some(value) = pending.remove(&name) {
-                    result.extend(flags::argv(&Flags::from([(name, value)])));
-                }
-            }
+    let mut at = 0;
+    while at < arguments.len() {
+        let words = occurrence(arguments, at, overlaid);
+        at += words.as_ref().map_or(1, |(_, count)| *count);
+        if let Some((name, count)) = words {
+            let value = pending.remove(&name);
+            let with = value.map(|value| flags::argv(&Flags::from([(name, value)])));
+            edits.push(Edit { words: at - count..at, with: with.unwrap_or_default() });
         }
     }
-    result.extend(flags::argv(&pending));
+    (edits, flags::argv(&pending))
+}
+
+/// The same for a vector of arguments, carried out.
+pub fn overlay(command: &[String], overlaid: &Flags) -> Vec<String> {
+    let (edits, appended) = edits(&literal(command), overlaid);
+    apply(command, &edits, &appended)
+}
+
+/// A vector of arguments with `edits` carried out.
+pub fn apply(command: &[String], edits: &[Edit], appended: &[String]) -> Vec<String> {
+    let mut result = Vec::with_capacity(command.len() + appended.len());
+    let mut kept = 0;
+    for edit in edits {
+        result.extend_from_slice(&command[kept..edit.words.start]);
+        result.extend_from_slice(&edit.with);
+        kept = edit.words.end;
+    }
+    result.extend_from_slice(&command[kept..]);
+    result.extend_from_slice(appended);
     result
 }
 
-/// The flags that a configuration lays over a command: what the grid sets for
-/// it, and what else differs from the command's own; as `null`, what it takes
-/// away. What the command says already stays as it is spelt.
-pub fn flags_of(command: &[String], configuration: &Configuration) -> Flags {
-    let (_, own) = read(command);
-    let mut flags = configuration.flags.clone();
-    flags.retain(|name, value| {
-        configuration.varied.contains_key(name) || own.get(name) != Some(value)
-    });
-    let taken_away = configuration.varied.iter().filter(|(_, value)| value.is_null());
-    flags.extend(taken_away.map(|(name, value)| (name.clone(), value.clone())));
-    flags
-}
-
-/// The value that `command` passes for `flag` (canonical name) as text; the last one counts.
-pub fn flag_value(command: &[String], flag: &str) -> Option<String> {
+/// The value that the arguments pass for `flag` (canonical name) as text; the last
+/// one counts. `None` also where only the container can expand it.
+pub fn flag_value(arguments: &[Word], flag: &str) -> Option<String> {
     let mut found = None;
-    let mut at = 0;
-    while at < command.len() {
-        let (name, inline) = spelling(&command[at]);
+    for (at, word) in arguments.iter().enumerate() {
+        let (name, inline) = spelling(word.known());
         if name.as_deref() == Some(flag) {
             found = match inline {
-                Some(value) => Some(value.to_owned()),
-                None => command.get(at + 1).filter(|next| !is_option(next)).cloned(),
+                Some(value) => word.value.as_ref().map(|_| value.to_owned()),
+                None => arguments
+                    .get(at + 1)
+                    .and_then(|next| next.value.clone())
+                    .filter(|next| !is_option(next)),
             };
         }
-        at += 1;
     }
     found
 }
 
-enum Piece<'a> {
-    /// Not ours: stays.
-    Other(&'a String),
-    /// An occurrence of a flag that is replaced, its values swallowed.
-    Replaced(String),
-}
-
-fn pieces<'a>(command: &'a [String], overlaid: &Flags) -> Vec<Piece<'a>> {
-    let mut pieces = Vec::new();
-    let mut at = 0;
-    while at < command.len() {
-        let (name, inline) = spelling(&command[at]);
-        let replaced = name.and_then(|name| {
-            if overlaid.contains_key(&name) {
-                return Some((name, false));
+/// The first word that stands in the place of an option, or among them, and that only
+/// the container can expand: what flags it brings is not known. The model and the
+/// values of options may be such words.
+pub fn hidden_flags(arguments: &[Word]) -> Option<&Word> {
+    let mut values = Values::None;
+    let mut has_model =
+        arguments.iter().any(|it| spelling(it.known()).0.as_deref() == Some("model"));
+    for word in arguments {
+        let known = word.known();
+        let (name, inline) = spelling(known);
+        if name.is_some() || is_option(known) {
+            if word.value.is_none() && inline.is_none() {
+                return Some(word);
             }
-            // A key of a JSON option that is replaced whole would win over it.
-            if let Some((whole, _)) = name.split_once('.')
-                && overlaid.contains_key(whole)
-            {
-                return Some((whole.to_owned(), false));
-            }
-            let positive = name.strip_prefix("no-")?;
-            overlaid.contains_key(positive).then(|| (positive.to_owned(), true))
-        });
-        match replaced {
-            None => pieces.push(Piece::Other(&command[at])),
-            Some((name, negated)) => {
-                let following = &command[at + 1..];
-                if inline.is_none() {
-                    at += values(&name, &overlaid[&name], negated, following);
-                }
-                pieces.push(Piece::Replaced(name));
-            }
+            let kind = name.as_deref().and_then(flags::lookup).map(|flag| flag.kind);
+            values = match kind {
+                Some(Kind::Bool) => Values::None,
+                _ if inline.is_some() => Values::None,
+                Some(Kind::List) => Values::Several { begun: false },
+                _ => Values::One,
+            };
+            continue;
         }
-        at += 1;
+        let is_unknown = word.value.is_none();
+        match values {
+            Values::One => values = Values::None,
+            // Further values cannot be distinguished from flags where the shell splits them.
+            Values::Several { begun } if !begun || word.is_one || !is_unknown => {
+                values = Values::Several { begun: true };
+            }
+            Values::Several { .. } => return Some(word),
+            Values::None if is_unknown && (has_model || names_flags(&word.raw)) => {
+                return Some(word);
+            }
+            Values::None => has_model = true,
+        }
     }
-    pieces
+    None
 }
 
-/// How many of the arguments after a flag belong to it. What kind of flag it is
+/// The values that an option may still take.
+enum Values {
+    None,
+    One,
+    Several { begun: bool },
+}
+
+/// Whether an expansion is that of flags by its name (`$EXTRA_ARGS`, `"$@"`).
+fn names_flags(raw: &str) -> bool {
+    let raw = raw.to_ascii_uppercase();
+    ["ARG", "OPT", "FLAG", "EXTRA", "PARAM", "$@", "$*", "{@", "{*"]
+        .iter()
+        .any(|it| raw.contains(it))
+}
+
+/// The flag of `overlaid` that occurs at `at`, and the number of its words.
+fn occurrence(arguments: &[Word], at: usize, overlaid: &Flags) -> Option<(String, usize)> {
+    let (name, inline) = spelling(arguments[at].known());
+    let (name, negated) = name.and_then(|name| {
+        if overlaid.contains_key(&name) {
+            return Some((name, false));
+        }
+        // A key of a JSON option that is replaced whole would win over it.
+        if let Some((whole, _)) = name.split_once('.')
+            && overlaid.contains_key(whole)
+        {
+            return Some((whole.to_owned(), false));
+        }
+        let positive = name.strip_prefix("no-")?;
+        overlaid.contains_key(positive).then(|| (positive.to_owned(), true))
+    })?;
+    let count = match inline {
+        Some(_) => 0,
+        None => values(&name, &overlaid[&name], negated, &arguments[at + 1..]),
+    };
+    Some((name, count + 1))
+}
+
+/// How many of the words after a flag belong to it. What kind of flag it is
 /// shows in the value that takes its place, else in vLLM's own table.
-fn values(name: &str, replacement: &Value, negated: bool, following: &[String]) -> usize {
-    let is_boolean_word =
-        |word: &String| word.eq_ignore_ascii_case("true") || word.eq_ignore_ascii_case("false");
+fn values(name: &str, replacement: &Value, negated: bool, following: &[Word]) -> usize {
+    let is_boolean_word = |word: &Word| {
+        let is = |text: &str| word.value.as_ref().is_some_and(|it| it.eq_ignore_ascii_case(text));
+        is("true") || is("false")
+    };
     let kind = flags::lookup(name).map(|flag| flag.kind);
-    let plain = following.iter().take_while(|word| !is_option(word)).count();
+    let plain = following.iter().take_while(|word| !is_option(word.known())).count();
     if replacement.is_boolean() || negated || kind == Some(Kind::Bool) {
         usize::from(following.first().is_some_and(is_boolean_word))
     } else if replacement.is_array() || kind == Some(Kind::List) {
@@ -125,17 +178,24 @@ fn values(name: &str, replacement: &Value, negated: bool, following: &[String]) 
     }
 }
 
-/// The canonical name of an argument that is an option, and its `=value`. Of the
-/// options with one dash only vLLM's own abbreviations (`-tp`) are known.
+/// The canonical name of an argument that is an option, and its `=value` or the value
+/// glued to it. Of the options with one dash only vLLM's own abbreviations (`-tp`)
+/// are known.
 fn spelling(argument: &str) -> (Option<String>, Option<&str>) {
     let (option, value) = match argument.split_once('=') {
         Some((option, value)) => (option, Some(value)),
         None => (argument, None),
     };
     let long = option.starts_with("--") && option.len() > 2;
-    let short = !long && option.starts_with('-') && flags::lookup(&option[1..]).is_some();
+    let short = !long
+        && option.len() > 1
+        && option.starts_with('-')
+        && flags::lookup(&option[1..]).is_some();
     if !long && !short {
-        return (None, None);
+        return match flags::glued(argument) {
+            Some((flag, value)) => (Some(flag.name.to_owned()), Some(value)),
+            None => (None, None),
+        };
     }
     let name = flags::canonical_name(option);
     let name = match name.strip_prefix("no-") {
@@ -220,7 +280,7 @@ mod tests {
     #[test]
     fn abbreviations_and_dotted_keys_are_the_same_flag() {
         let flags = set(&json!({"tensor-parallel-size": 1}));
-        for spelt in ["-tp 2", "--tensor_parallel_size=2", "-tp=2"] {
+        for spelt in ["-tp 2", "--tensor_parallel_size=2", "-tp=2", "-tp2"] {
             let command = words(&format!("m {spelt} --seed 1"));
             assert_eq!(
                 overlay(&command, &flags),
@@ -259,9 +319,9 @@ mod tests {
     #[test]
     fn values_are_read() {
         let command = words("m --port=9000 --served_model_name a --port 9001");
-        assert_eq!(flag_value(&command, "port").as_deref(), Some("9001"));
-        assert_eq!(flag_value(&command, "served-model-name").as_deref(), Some("a"));
-        assert_eq!(flag_value(&command, "host"), None);
+        assert_eq!(flag_value(&literal(&command), "port").as_deref(), Some("9001"));
+        assert_eq!(flag_value(&literal(&command), "served-model-name").as_deref(), Some("a"));
+        assert_eq!(flag_value(&literal(&command), "host"), None);
     }
 
     /// An option that the grid does not touch, as it may occur in a command.

@@ -6,11 +6,13 @@ use std::path::Path;
 
 use bollard::Docker;
 
+use super::command_view::ImageCommand;
 use super::compose::{self, ServiceSpec};
 use super::docker::daemon::{DaemonSettings, connect};
 use super::docker::gate::{GpuMemory, Reader};
 use super::docker::{self, caches, source_of};
-use super::service_flags::check_script;
+use super::service_flags::check;
+use super::service_view::{of_process, view_of};
 use crate::configuration::Configuration;
 use crate::flags;
 use crate::grid::{DockerBlock, EngineBlock, Grid, ProcessBlock};
@@ -84,7 +86,7 @@ pub async fn diagnose(grid: &Grid) -> Vec<Finding> {
         }
         EngineBlock::Process(block) => {
             variables(&mut findings, block.api_key_env.as_deref());
-            process_engine(&mut findings, block);
+            process_engine(&mut findings, block, &grid.configurations);
         }
         EngineBlock::Simulated(_) => findings.ok("engine", "simulated: needs nothing"),
     }
@@ -165,8 +167,15 @@ async fn compose_service(
                     service.replaced.join(", ")
                 }
             );
-            match check_script(&service, &source, &block.flags, configurations) {
-                Ok(()) => findings.ok("service", text),
+            let own = own_command(&service.image).await;
+            let view = view_of(&service, own);
+            let place = source.place_of(view.part().key());
+            match check(&view, &place.to_string(), &block.flags, configurations) {
+                Ok(None) => findings.ok("service", text),
+                Ok(Some(unknown)) => {
+                    findings.ok("service", text);
+                    findings.warning("service", format!("{place}: {unknown}"), "");
+                }
                 Err(error) => findings.problem("service", error.to_string(), ""),
             }
             Some(service)
@@ -185,6 +194,12 @@ async fn compose_service(
             None
         }
     }
+}
+
+/// What an image runs by itself, where a daemon has it.
+async fn own_command(image: &str) -> Option<ImageCommand> {
+    let docker = connect(&DaemonSettings::of_environment()).await.ok()?;
+    docker::identity(&docker, image).await.ok().map(|identity| identity.own)
 }
 
 async fn image_identity(findings: &mut Findings, docker: &Docker, image: &str) -> Option<String> {
@@ -314,7 +329,7 @@ async fn production(findings: &mut Findings, block: &DockerBlock) {
     }
 }
 
-fn process_engine(findings: &mut Findings, block: &ProcessBlock) {
+fn process_engine(findings: &mut Findings, block: &ProcessBlock, configurations: &[Configuration]) {
     let Some(program) = block.command.first() else { return };
     let folders = std::env::var_os("PATH").unwrap_or_default();
     let found = if program.contains('/') {
@@ -330,6 +345,12 @@ fn process_engine(findings: &mut Findings, block: &ProcessBlock) {
             format!("`{program}` is not on PATH"),
             "activate its environment, or give its path",
         );
+    }
+    let view = of_process(&block.command);
+    match check(&view, "the engine's command", &block.flags, configurations) {
+        Ok(None) => {}
+        Ok(Some(unknown)) => findings.warning("command", unknown, ""),
+        Err(error) => findings.problem("command", error.to_string(), ""),
     }
     let unknown: Vec<&String> =
         block.flags.keys().filter(|name| flags::lookup(name).is_none()).collect();

@@ -5,11 +5,17 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::clean;
 use crate::history::launch::{FailureClass, LaunchFailure};
 
+mod fields;
 mod prune;
+mod rules;
 
+use fields::{opens_refusal, refused_name};
 pub use prune::prunes;
+pub use rules::misses_hub;
+use rules::{RULES, estimated_length, missing_model};
 
 /// How a process or container ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +37,8 @@ pub struct Classified {
     pub estimated_max_model_len: Option<u64>,
     /// Canonical name of the flag that was refused, where the log names one.
     pub flag: Option<String>,
+    /// The model or path that is not there, where the log names one.
+    pub missing_path: Option<String>,
     /// What a person can do about it, in one sentence.
     pub hint: &'static str,
 }
@@ -42,94 +50,18 @@ const MAX_LINE_CHARACTERS: usize = 600;
 /// Lines kept for a failure that nothing known fits.
 const MAX_LINES: usize = 12;
 
-struct Rule {
-    class: FailureClass,
-    matches: fn(&str) -> bool,
-    /// Whether the line says something about a server that was already ready:
-    /// then refused requests and clients without a key log similar words.
-    after_ready: bool,
-}
-
-/// In the order of precedence: causes first, consequences last.
-const RULES: &[Rule] = &[
-    Rule {
-        class: FailureClass::KvCacheTooSmall,
-        matches: |line| {
-            line.contains("No available memory for the cache blocks")
-                || line.contains("To serve at least one request with the model's max seq len")
-                || line.contains(
-                    "larger than the maximum number of tokens that can be stored in KV cache",
-                )
-        },
-        after_ready: false,
-    },
-    Rule {
-        class: FailureClass::OutOfMemory,
-        matches: |line| {
-            line.contains("OutOfMemoryError")
-                || line.contains("CUDA out of memory")
-                || line.contains("HIP out of memory")
-        },
-        after_ready: true,
-    },
-    Rule {
-        class: FailureClass::MemoryNotFree,
-        matches: |line| {
-            line.contains("Free memory on device")
-                && line.contains("less than desired GPU memory utilization")
-        },
-        after_ready: false,
-    },
-    Rule {
-        class: FailureClass::CompileCache,
-        matches: |line| line.contains("corrupted compilation artifact"),
-        after_ready: true,
-    },
-    Rule {
-        class: FailureClass::SharedMemory,
-        matches: |line| line.contains("/dev/shm") && line.contains("required"),
-        after_ready: false,
-    },
-    Rule {
-        class: FailureClass::NoGpu,
-        matches: |line| {
-            line.contains("Failed to infer device type")
-                || line.contains("could not select device driver")
-                || line.contains("No CUDA GPUs are available")
-                || line.contains("Found no NVIDIA driver")
-                || line.contains("unknown or invalid runtime name: nvidia")
-                || line.contains("nvidia-container-cli")
-        },
-        after_ready: false,
-    },
-    Rule { class: FailureClass::Credentials, matches: refused_by_hub, after_ready: false },
-    Rule {
-        class: FailureClass::Environment,
-        matches: |line| {
-            line.contains("address already in use") || line.contains("No space left on device")
-        },
-        after_ready: true,
-    },
-    Rule { class: FailureClass::BadFlag, matches: refused_flag, after_ready: false },
-    Rule {
-        class: FailureClass::EngineDied,
-        matches: |line| {
-            line.contains("EngineDeadError") || line.contains("EngineCore encountered an issue")
-        },
-        after_ready: true,
-    },
-];
-
 /// Reads why an engine ended.
 ///
 /// `was_ready` says that it had answered a completion before. An exit with
 /// code 0 that nobody asked for is a crash: vLLM exits so after its engine died.
 pub fn classify(log: &str, exit: Exit, was_ready: bool) -> Classified {
+    let log = clean::lines(log);
     let lines: Vec<&str> =
         log.lines().map(bare_line).filter(|line| !line.trim().is_empty()).collect();
+    let lower: Vec<String> = lines.iter().map(|line| line.to_ascii_lowercase()).collect();
     let found = RULES.iter().filter(|rule| rule.after_ready || !was_ready).find_map(|rule| {
         let hits: Vec<usize> = (0..lines.len())
-            .filter(|&at| !lines[at].contains(CONSEQUENCE) && (rule.matches)(lines[at]))
+            .filter(|&at| !lines[at].contains(CONSEQUENCE) && (rule.matches)(&lower[at]))
             .collect();
         (!hits.is_empty()).then_some((rule.class, hits))
     });
@@ -148,6 +80,9 @@ pub fn classify(log: &str, exit: Exit, was_ready: bool) -> Classified {
             .then(|| lines.iter().rev().find_map(|line| estimated_length(line)))
             .flatten(),
         flag: (class == FailureClass::BadFlag).then(|| refused_name(&explained)).flatten(),
+        missing_path: (class == FailureClass::Environment)
+            .then(|| missing_model(&explained))
+            .flatten(),
         lines: explained,
         class,
         hint: hint(class),
@@ -159,10 +94,11 @@ impl LaunchFailure {
     pub fn new(class: FailureClass, message: impl Into<String>) -> Self {
         Self {
             class,
-            message: message.into(),
+            message: clean::plain(&message.into()).into_owned(),
             log_lines: Vec::new(),
             exit_code: None,
             estimated_max_model_len: None,
+            missing_path: None,
             cancelled: false,
         }
     }
@@ -183,12 +119,19 @@ impl LaunchFailure {
             .unwrap_or_default();
         let mut log_lines = classified.lines;
         redact(&mut log_lines, secrets);
+        let hint = match &classified.missing_path {
+            Some(path) => format!(
+                "`{path}` is not there for the engine: check the model's name, and that its folder is mounted"
+            ),
+            None => classified.hint.to_owned(),
+        };
         Self {
-            message: format!("the engine {ended} {when}{flag}: {}{estimate}", classified.hint),
+            message: format!("the engine {ended} {when}{flag}: {hint}{estimate}"),
             class: classified.class,
             log_lines,
             exit_code: exit.code,
             estimated_max_model_len: classified.estimated_max_model_len,
+            missing_path: classified.missing_path,
             cancelled: false,
         }
     }
@@ -196,6 +139,7 @@ impl LaunchFailure {
 
 /// The last lines of a log whose engine did not end, secrets replaced.
 pub(super) fn end_of_log(log: &str, secrets: &[&str]) -> Vec<String> {
+    let log = clean::lines(log);
     let lines: Vec<&str> =
         log.lines().map(bare_line).filter(|line| !line.trim().is_empty()).collect();
     let mut kept = last_lines(&lines);
@@ -237,7 +181,13 @@ fn hint(class: FailureClass) -> &'static str {
         FailureClass::MemoryNotFree => {
             "something else holds GPU memory: free it, or lower gpu-memory-utilization"
         }
+        FailureClass::GpuMemoryChanged => {
+            "another process freed GPU memory while vLLM measured it: launch again when nothing else uses the GPU"
+        }
         FailureClass::BadFlag => "this version of vLLM does not accept the flag or its value",
+        FailureClass::FlagNotApplied => {
+            "vLLM runs with other flags than were asked for: see what starts it"
+        }
         FailureClass::Credentials => {
             "the hub refused the model: set HF_TOKEN and accept the model's licence"
         }
@@ -273,81 +223,18 @@ fn bare_line(line: &str) -> &str {
     .trim_end()
 }
 
-fn refused_by_hub(line: &str) -> bool {
-    line.contains("GatedRepoError")
-        || line.contains("Cannot access gated repo")
-        || line.contains("Invalid credentials in Authorization header")
-        // A server logs `401 Unauthorized` for its own clients too: only the hub's counts.
-        || ((line.contains("401 Client Error") || line.contains("Client error '401"))
-            && line.contains("http"))
-}
-
-fn refused_flag(line: &str) -> bool {
-    line.contains("unrecognized arguments: ")
-        || line.contains("error: argument -")
-        || (line.trim_start().starts_with("Input should be") && line.contains("input_value="))
-        || (line.contains("KeyError: ") && line.contains("invalid ") && line.contains(" parser"))
-        || (line.contains("max_num_batched_tokens (") && line.contains("is smaller than max_"))
-        || (line.contains("Value error, ") && line.contains("[type=value_error"))
-}
-
-/// The flag that the explaining lines name.
-fn refused_name(lines: &[String]) -> Option<String> {
-    let name = |text: &str| -> Option<String> {
-        let end = text
-            .find(|letter: char| !(letter.is_ascii_alphanumeric() || "-_.".contains(letter)))
-            .unwrap_or(text.len());
-        let name = crate::flags::canonical_name(&text[..end]);
-        (!name.is_empty()).then_some(name)
-    };
-    lines.iter().enumerate().find_map(|(at, line)| {
-        if let Some((_, rest)) = line.split_once("unrecognized arguments: ") {
-            return rest.split_whitespace().find(|word| word.starts_with('-')).and_then(name);
-        }
-        if let Some((_, rest)) = line.split_once("error: argument ") {
-            return name(rest);
-        }
-        if let Some((_, rest)) = line.split_once("KeyError: 'invalid ") {
-            return match rest.split_once(" parser")?.0 {
-                "tool call" => Some("tool-call-parser".to_owned()),
-                "reasoning" => Some("reasoning-parser".to_owned()),
-                _ => None,
-            };
-        }
-        if line.contains("max_num_batched_tokens (") {
-            return Some("max-num-batched-tokens".to_owned());
-        }
-        // Pydantic names the field on the line before, or the whole object: then none is named.
-        let field = lines.get(at.checked_sub(1)?)?.trim();
-        (line.contains("[type=") && !field.contains(' ')).then(|| name(field)).flatten()
-    })
-}
-
-fn estimated_length(line: &str) -> Option<u64> {
-    let digits = |text: &str| -> Option<u64> {
-        let digits: String = text
-            .chars()
-            .take_while(|letter| letter.is_ascii_digit() || *letter == ',')
-            .filter(char::is_ascii_digit)
-            .collect();
-        digits.parse().ok()
-    };
-    if let Some((_, rest)) = line.split_once("estimated maximum model length is ") {
-        return digits(rest);
-    }
-    let (_, rest) = line.split_once("maximum number of tokens that can be stored in KV cache (")?;
-    digits(rest)
-}
-
 /// The lines that were hit, each once; pydantic's field name is on the line before.
 fn explaining(lines: &[&str], hits: &[usize], class: FailureClass) -> Vec<String> {
     let mut explained: Vec<String> = Vec::new();
     for &at in hits {
-        let from = if class == FailureClass::BadFlag && lines[at].contains("[type=") {
-            at.saturating_sub(1)
-        } else {
-            at
-        };
+        let mut from = at;
+        if class == FailureClass::BadFlag && lines[at].contains("[type=") {
+            from = at.saturating_sub(1);
+            // The class in which the field is.
+            if from > 0 && opens_refusal(lines[from - 1]) {
+                from -= 1;
+            }
+        }
         for line in &lines[from..=at] {
             let line = clipped(line);
             if !explained.contains(&line) {

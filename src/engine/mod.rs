@@ -13,10 +13,13 @@ use crate::configuration::Configuration;
 use crate::event::Emit;
 use crate::grid::EngineBlock;
 use crate::history::launch::{LaunchFacts, LaunchFailure};
+use crate::server::proof::ProcessReading;
 use crate::server::{ApiKey, Server};
 
 pub mod command;
+pub mod command_view;
 pub mod compose;
+pub mod config_file;
 pub mod docker;
 pub mod doctor;
 pub mod failure;
@@ -24,8 +27,11 @@ pub mod log;
 pub mod process;
 pub mod production;
 pub mod readiness;
+mod server_process;
 pub mod service;
 pub mod service_flags;
+pub mod service_view;
+pub mod shell;
 pub mod simulated;
 
 /// Why a grid's engine block makes no engine.
@@ -139,6 +145,12 @@ pub trait Launched: Send + Sync {
     /// What whoever runs it says was started; `None` where nobody does.
     fn inspected(&self) -> Option<&crate::server::effective::Inspected> {
         None
+    }
+
+    /// What the server's own process was started with; of its environment only `variables`.
+    async fn process(&self, variables: &[String]) -> ProcessReading {
+        let _no_process_of_its_own = variables;
+        ProcessReading::None
     }
 
     /// What it uses, as far as the engine sees it; `None` where it does not.

@@ -16,16 +16,20 @@ use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::command::{flags_of, overlay};
+use super::command;
+use super::command_view::CommandView;
 use super::failure::Exit;
 use super::log::EngineLog;
 use super::readiness::{Connect, Limits, NotReady, wait_until_ready};
+use super::service_view::of_process;
 use super::{Engine, LaunchOrder, Launched};
 use crate::configuration::Flags;
 use crate::event::Emit;
 use crate::history::launch::{FailureClass, LaunchFacts, LaunchFailure};
+use crate::server::proof::ProcessReading;
 use crate::server::{ApiKey, Endpoint, GpuIds, ResourceProbe, Server};
 
+mod arguments;
 mod probe;
 mod table;
 
@@ -90,7 +94,8 @@ impl ProcessEngine {
                 && crate::flags::canonical_name(argument.split('=').next().unwrap_or_default())
                     == "api-key"
         };
-        if spec.command.iter().any(names_key) {
+        let view = CommandView::of_vector(&spec.command);
+        if view.has("api-key") || spec.command.iter().any(names_key) {
             return Err(ProcessError::KeyInCommand);
         }
         Ok(Self { spec, connect })
@@ -101,7 +106,12 @@ impl ProcessEngine {
         let mut flags = flags.clone();
         flags.insert("host".to_owned(), Value::from("127.0.0.1"));
         flags.insert("port".to_owned(), Value::from(port));
-        overlay(&self.spec.command, &flags)
+        let view = of_process(&self.spec.command);
+        match view.unreadable() {
+            None => view.overlaid(&flags).words(),
+            // A script that starts something else gets them as its own arguments.
+            Some(_) => command::overlay(&self.spec.command, &flags),
+        }
     }
 
     fn start(&self, order: &LaunchOrder) -> Result<Running, LaunchFailure> {
@@ -111,7 +121,7 @@ impl ProcessEngine {
             .map_err(|error| environment(format!("the launch's folder: {error}")))?;
         let errors =
             file.try_clone().map_err(|error| environment(format!("engine.log: {error}")))?;
-        let flags = flags_of(&self.spec.command, &order.configuration);
+        let flags = of_process(&self.spec.command).flags_of(&order.configuration);
         let argv = self.argv(&flags, port);
         let mut command = Command::new(&argv[0]);
         command
@@ -219,6 +229,7 @@ impl Engine for ProcessEngine {
                     self.spec.grace
                 };
                 let stopped = running.stop(grace).await;
+                running.log.finish();
                 forget_process(&order.folder);
                 let secrets: Vec<&str> = secrets.iter().map(String::as_str).collect();
                 let failure =
@@ -368,6 +379,10 @@ impl Launched for LaunchedProcess {
         self.running.log.text()
     }
 
+    async fn process(&self, variables: &[String]) -> ProcessReading {
+        arguments::read(self.running.group.0, self.running.port, variables).await
+    }
+
     fn probe(&self) -> Option<Arc<dyn ResourceProbe>> {
         Some(Arc::new(ProcessProbe::new(self.running.group.0, self.gpus.clone())))
     }
@@ -389,6 +404,7 @@ impl Launched for LaunchedProcess {
     async fn stop(mut self: Box<Self>) -> Result<(), LaunchFailure> {
         let stopped = self.running.stop(self.grace).await;
         if stopped.is_ok() {
+            self.running.log.finish();
             forget_process(&self.folder);
         }
         stopped

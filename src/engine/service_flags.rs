@@ -1,47 +1,65 @@
-//! What a compose service asks for by itself: the base that a grid's flags are
-//! laid over, and whether the service's command can take flags at all. Pure.
+//! What the command of a service asks for by itself: the base that a grid's flags are
+//! laid over, and whether it can take flags at all. Pure.
 
 use std::collections::BTreeSet;
 
-use super::command;
-use super::compose::{ComposeError, ComposeSource, ServiceSpec};
+use super::command_view::CommandView;
+use super::compose::ComposeError;
 use crate::configuration::{Configuration, Flags};
 use crate::grid::ServiceBase;
 
-/// What a compose service asks for by itself. A shell script is not read.
-pub fn of(service: &ServiceSpec) -> ServiceBase {
-    let command = service.command.as_deref().unwrap_or_default();
-    let (model, flags) = match service.script_key() {
-        Some(_) => (None, Flags::new()),
-        None => command::read(command),
-    };
-    ServiceBase { image: service.image.clone(), model, flags }
+/// What a service's command asks for by itself; no flags where they cannot be read.
+pub fn of(image: &str, view: &CommandView) -> ServiceBase {
+    let (model, flags) = view.read();
+    ServiceBase { image: image.to_owned(), model, flags }
 }
 
-/// Refuses flags of the grid (those of its engine block, `own`, too) for a service
-/// whose command is a shell script: the shell would ignore them, and all
-/// configurations would be the same.
+/// Refuses flags of the grid (those of its engine block, `own`, too) that could not act:
+/// something other than what was asked for would be measured. What else is not known
+/// of the command comes back as a warning. `place` is where the command is written.
 ///
 /// # Errors
-/// The service, the place of its script and the flags.
-pub fn check_script(
-    service: &ServiceSpec,
-    source: &ComposeSource,
+/// The place, what is in the way, and the flags.
+pub fn check(
+    view: &CommandView,
+    place: &str,
     own: &Flags,
     configurations: &[Configuration],
-) -> Result<(), ComposeError> {
-    let Some(key) = service.script_key() else { return Ok(()) };
-    let varied = configurations.iter().flat_map(|it| it.varied.keys());
-    let flags: BTreeSet<&String> = own.keys().chain(varied).collect();
-    if flags.is_empty() {
-        return Ok(());
+) -> Result<Option<String>, ComposeError> {
+    let varied = configurations.iter().flat_map(|it| &it.varied);
+    let set: Vec<_> = own.iter().chain(varied).map(|(name, value)| (name.clone(), value)).collect();
+    let names = |set: &mut dyn Iterator<Item = String>| -> Vec<String> {
+        set.collect::<BTreeSet<String>>().into_iter().collect()
+    };
+    if let Some(why) = view.unreadable() {
+        let flags = names(&mut set.into_iter().map(|(name, _)| name));
+        if flags.is_empty() {
+            return Ok(Some(format!(
+                "what starts vLLM cannot be seen through: {why}; its flags are not read, so model, \
+                 limits and memory are not known before the server shows them"
+            )));
+        }
+        return Err(ComposeError::Unreadable { place: place.to_owned(), why: why.clone(), flags });
     }
-    Err(ComposeError::FlagsOfScript {
-        service: source.service.clone(),
-        place: source.place_of(key),
-        key,
-        flags: flags.into_iter().cloned().collect(),
-    })
+    if !view.has("config") {
+        return Ok(None);
+    }
+    let file = view.value("config").unwrap_or_else(|| "(a variable)".to_owned());
+    let is_read = !view.config().is_empty();
+    let taken = set
+        .iter()
+        .filter(|(name, value)| value.is_null() && (!is_read || view.config().contains_key(name)));
+    let flags = names(&mut taken.map(|(name, _)| name.clone()));
+    if !flags.is_empty() {
+        let reason = if is_read { "sets it" } else { "is not readable here and may set it" };
+        return Err(ComposeError::InConfigFile { place: place.to_owned(), file, reason, flags });
+    }
+    Ok((!is_read).then(|| {
+        format!(
+            "`--config {file}` is not readable here: what it sets is missing from flags, ids and \
+             what is equal; put it in a bind mount, or write its flags into the command"
+        )
+    }))
 }
 
 #[cfg(test)]
@@ -50,14 +68,13 @@ mod tests {
 
     use super::*;
 
-    fn script(entrypoint: &str, command: &str) -> ServiceSpec {
+    fn view(entrypoint: &str, command: &str) -> CommandView {
         let words = |text: &str| shell_words::split(text).expect("the test quotes well");
-        ServiceSpec {
-            image: "i:1".to_owned(),
-            entrypoint: (!entrypoint.is_empty()).then(|| words(entrypoint)),
-            command: (!command.is_empty()).then(|| words(command)),
-            ..ServiceSpec::default()
-        }
+        CommandView::new(
+            (!entrypoint.is_empty()).then(|| words(entrypoint)),
+            (!command.is_empty()).then(|| words(command)),
+            None,
+        )
     }
 
     fn configuration(varied: &Value, environment: &[(&str, &str)]) -> Configuration {
@@ -73,52 +90,52 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_script_is_not_read_as_flags() {
-        for service in [
-            script("/bin/bash -c", "'vllm serve m --port 8080 --api-key k --max-num-seqs 32'"),
-            script("", "/bin/sh -c 'exec vllm serve m --max-num-seqs 32'"),
-            script("sh -c", "vllm serve m --max-num-seqs 32"),
-        ] {
-            let base = of(&service);
-            assert_eq!((base.model, base.flags), (None, Flags::new()), "{service:?}");
-        }
+    fn checked(view: &CommandView, own: &Value, varied: &Value) -> Result<Option<String>, String> {
+        let own: Flags = own.as_object().expect("flags").clone().into_iter().collect();
+        let all = [configuration(&json!({}), &[("A", "1")]), configuration(varied, &[])];
+        check(view, "c.yaml:4: `entrypoint` of the service `llm`", &own, &all)
+            .map_err(|error| error.to_string())
     }
 
     #[test]
-    fn flags_for_a_script_are_refused_with_the_service_and_its_place() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let file = folder.path().join("c.yaml");
-        let text = "services:\n  llm:\n    entrypoint: [/bin/sh, -c]\n    command:\n      - exec vllm serve m\n";
-        std::fs::write(&file, text).expect("written");
-        let source = ComposeSource {
-            files: vec![file.clone()],
-            profiles: Vec::new(),
-            service: "llm".to_owned(),
-        };
-        let refusal = |service: &ServiceSpec, own: &Value, varied: &Value| {
-            let own: Flags = own.as_object().expect("flags").clone().into_iter().collect();
-            let all = [configuration(&json!({}), &[("A", "1")]), configuration(varied, &[])];
-            check_script(service, &source, &own, &all).map_err(|error| error.to_string())
-        };
+    fn a_script_is_read_as_flags() {
+        let view = view("/bin/bash -c", "'vllm serve m --port 8080 --api-key k --max-num-seqs 32'");
+        let base = of("i:1", &view);
+        assert_eq!(base.model.as_deref(), Some("m"));
+        assert_eq!(base.flags, Flags::from([("max-num-seqs".to_owned(), json!(32))]));
+        assert_eq!(checked(&view, &json!({}), &json!({"seed": 1})), Ok(None));
+    }
+
+    #[test]
+    fn flags_for_a_launcher_are_refused_and_environment_is_not() {
+        let launcher = view("/bin/sh /launch.sh", "");
         let (none, varied) = (json!({}), json!({"seed": 1, "max-num-seqs": null}));
-        let place = file.display();
-        let in_command = script("/bin/sh -c", "'exec vllm serve m --api-key k'");
         assert_eq!(
-            refusal(&in_command, &none, &varied),
-            Err(format!(
-                "{place}:4: `command` of the service `llm` is a shell script, and flags in a script \
-                 cannot be varied yet; take `max-num-seqs`, `seed` out of the grid, or write the \
-                 command without a shell"
-            ))
+            checked(&launcher, &none, &varied),
+            Err("c.yaml:4: `entrypoint` of the service `llm`: `max-num-seqs`, `seed` cannot be set, \
+                 because what starts vLLM cannot be seen through: `sh /launch.sh` is not known to \
+                 pass its arguments on to vLLM; write it as one `vllm serve ...` (a script may hold \
+                 it), or vary environment variables only"
+                .to_owned())
         );
-        let in_entrypoint = script("bash -lc 'exec vllm serve m'", "");
-        let refused = refusal(&in_entrypoint, &json!({"seed": 1}), &none).expect_err("refused");
-        assert!(refused.starts_with(&format!("{place}:3: `entrypoint` of")), "{refused}");
-        assert!(refused.contains("take `seed` out"), "{refused}");
-        assert_eq!(refusal(&in_command, &none, &none), Ok(()), "only the environment is varied");
-        assert_eq!(refusal(&script("vllm serve", "m"), &none, &varied), Ok(()));
-        let passes_on = script("sh -c 'exec vllm serve \"$@\"' name", "m --seed 3");
-        assert_eq!(refusal(&passes_on, &none, &varied), Ok(()), "flags arrive");
+        let refused = checked(&launcher, &json!({"seed": 1}), &none).expect_err("refused");
+        assert!(refused.contains("`seed` cannot be set"), "{refused}");
+        let warned = checked(&launcher, &none, &none).expect("environment alone").expect("warned");
+        assert!(warned.contains("its flags are not read"), "{warned}");
+        assert_eq!(of("i:1", &launcher).flags, Flags::new());
+    }
+
+    #[test]
+    fn what_a_config_file_may_hold_is_not_taken_away() {
+        let unread = view("vllm serve", "m --config /c.yaml");
+        let (none, away) = (json!({}), json!({"max-num-seqs": null}));
+        let refused = checked(&unread, &none, &away).expect_err("it may be in the file");
+        assert!(refused.contains("`--config /c.yaml` is not readable here"), "{refused}");
+        let warned = checked(&unread, &none, &json!({"seed": 1})).expect("appended");
+        assert!(warned.expect("warned").contains("not readable here"));
+        let read = unread.with_config(Flags::from([("max-num-seqs".to_owned(), json!(4))]));
+        let refused = checked(&read, &none, &away).expect_err("it is in the file");
+        assert!(refused.contains("sets it"), "{refused}");
+        assert_eq!(checked(&read, &none, &json!({"seed": null, "max-num-seqs": 8})), Ok(None));
     }
 }

@@ -142,12 +142,17 @@ impl<'a> Reader<'a> {
     }
 
     fn option(&mut self, arg: &'a str) -> Result<(), ArgvError> {
-        if let Some(level) = optimization_level(arg) {
-            return self.set_optimization_level(level);
-        }
         let (spelling, inline) = split_value(arg);
         let Some(found) = find(spelling, inline)? else {
-            self.unknown.push(dashed(arg));
+            match super::glued(arg) {
+                // argparse glues values to options of one letter only.
+                Some((flag, text))
+                    if arg.get(1..2).is_some_and(|it| flag.aliases.contains(&it)) =>
+                {
+                    self.line.flags.insert(flag.name.to_owned(), value(flag, text)?);
+                }
+                _ => self.unknown.push(dashed(arg)),
+            }
             return Ok(());
         };
         let flag = found.flag;
@@ -215,24 +220,6 @@ impl<'a> Reader<'a> {
             _ => Ok(Value::Array(items)),
         }
     }
-
-    fn set_optimization_level(&mut self, inline: &'a str) -> Result<(), ArgvError> {
-        let flag = lookup("optimization-level").expect("the data file has it, a test looks it up");
-        let text = match inline {
-            "" => self
-                .next_value()
-                .ok_or_else(|| ArgvError::argument(flag, "expected one argument"))?,
-            text => text,
-        };
-        self.line.flags.insert(flag.name.to_owned(), Value::from(text));
-        Ok(())
-    }
-}
-
-/// `-O3`, `-O=3`, or `-O` with the level in the next argument.
-fn optimization_level(arg: &str) -> Option<&str> {
-    let level = arg.strip_prefix("-O").filter(|level| !level.starts_with('.'))?;
-    Some(level.strip_prefix('=').unwrap_or(level))
 }
 
 /// argparse: an argument with a leading dash is an option, unless it is a

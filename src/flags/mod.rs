@@ -24,7 +24,9 @@ pub(crate) use map::Entry;
 pub use map::{Flags, FlagsIter};
 pub(crate) use spelling::shown;
 pub use spelling::{canonical_name, is_secret, nearest_word};
-pub use table::{Flag, Kind, VLLM_VERSION, flags, is_owned, lookup, nearest, resolve, successor};
+pub use table::{
+    Flag, Kind, VLLM_VERSION, flags, glued, is_owned, lookup, nearest, resolve, successor,
+};
 
 /// Flags that take one value a time: for more, the flag is repeated
 /// (argparse's `append`; the table does not distinguish it from `nargs="+"`).
@@ -53,6 +55,12 @@ const UNDER_LOAD_ONLY: &[&str] = &[
 /// Whether a flag is inert, or nearly so, with one request at a time.
 pub fn acts_under_load_only(name: &str) -> bool {
     UNDER_LOAD_ONLY.contains(&name)
+}
+
+/// Whether a value of a command is text that only the container's shell can expand
+/// (`$N`, `${N:-3}`): what it is there is not known before the server shows it.
+pub fn is_unexpanded(value: &Value) -> bool {
+    value.as_str().is_some_and(|text| text.contains(['$', '`']))
 }
 
 /// The arguments that pass `flags`, in the order of their names: booleans as

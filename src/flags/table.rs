@@ -140,6 +140,28 @@ pub fn lookup(spelling: &str) -> Option<&'static Flag> {
     (!dotted || flag.kind == Kind::Json).then_some(flag)
 }
 
+/// A short option with its value glued to it (`-O3`, `-tp2`), in two parts. argparse
+/// itself reads only those of one letter.
+pub fn glued(argument: &str) -> Option<(&'static Flag, &str)> {
+    let text = argument.strip_prefix('-').filter(|text| !text.starts_with('-'))?;
+    let short =
+        flags().iter().flat_map(|flag| flag.aliases.iter().map(move |alias| (flag, *alias)));
+    let fits = |flag: &Flag, alias: &str, value: &str| match flag.kind {
+        Kind::Int | Kind::Float => value.parse::<f64>().is_ok(),
+        Kind::Text | Kind::Choice => alias.len() == 1 && !value.starts_with(['-', '.']),
+        Kind::Bool | Kind::Json | Kind::List => false,
+    };
+    short
+        .filter(|(_, alias)| is_short(alias))
+        .filter_map(|(flag, alias)| {
+            let value = text.strip_prefix(alias).filter(|value| !value.is_empty())?;
+            let value = value.strip_prefix('=').unwrap_or(value);
+            fits(flag, alias, value).then_some((flag, value, alias.len()))
+        })
+        .max_by_key(|(_, _, length)| *length)
+        .map(|(flag, value, _)| (flag, value))
+}
+
 /// The canonical name of a spelling, aliases replaced by the long name.
 pub fn resolve(spelling: &str) -> String {
     let name = canonical_name(spelling);
@@ -215,6 +237,24 @@ mod tests {
         assert_eq!(resolve("hf_overrides.rope_parameters"), "hf-overrides.rope_parameters");
         assert_eq!(resolve("-cc.cudagraph_mode"), "compilation-config.cudagraph_mode");
         assert!(lookup("max-num-seqs.x").is_none(), "only JSON options have keys");
+    }
+
+    #[test]
+    fn a_value_may_be_glued_to_a_short_option() {
+        let read = |text| glued(text).map(|(flag, value)| (flag.name, value));
+        for (text, flag, value) in [
+            ("-O3", "optimization-level", "3"),
+            ("-O=3", "optimization-level", "3"),
+            ("-tp2", "tensor-parallel-size", "2"),
+            ("-tp=2", "tensor-parallel-size", "2"),
+            ("-dpl2", "data-parallel-size-local", "2"),
+            ("-qawq", "quantization", "awq"),
+        ] {
+            assert_eq!(read(text), Some((flag, value)), "{text}");
+        }
+        for text in ["-O", "-tp", "--tp2", "-tpx", "-dp", "-dpl", "-1", "-cc.mode=0", "3", "-"] {
+            assert_eq!(read(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -30,8 +30,12 @@ pub enum FailureClass {
     OutOfMemory,
     /// GPU memory was not free at the start.
     MemoryNotFree,
+    /// Others freed GPU memory while the engine measured how much there is.
+    GpuMemoryChanged,
     /// A flag or its value is not accepted.
     BadFlag,
+    /// What the configuration asks for is not what the server's process runs with.
+    FlagNotApplied,
     /// The hub refused the model.
     Credentials,
     /// No GPU is visible to the engine.
@@ -64,7 +68,9 @@ impl FailureClass {
             Self::KvCacheTooSmall => "kv_cache_too_small",
             Self::OutOfMemory => "out_of_memory",
             Self::MemoryNotFree => "memory_not_free",
+            Self::GpuMemoryChanged => "gpu_memory_changed",
             Self::BadFlag => "bad_flag",
+            Self::FlagNotApplied => "flag_not_applied",
             Self::Credentials => "credentials",
             Self::NoGpu => "no_gpu",
             Self::CompileCache => "compile_cache",
@@ -81,7 +87,14 @@ impl FailureClass {
 
     /// Whether the same configuration would fail again in the same way.
     pub fn is_deterministic(self) -> bool {
-        matches!(self, Self::KvCacheTooSmall | Self::OutOfMemory | Self::BadFlag | Self::HostMemory)
+        matches!(
+            self,
+            Self::KvCacheTooSmall
+                | Self::OutOfMemory
+                | Self::BadFlag
+                | Self::FlagNotApplied
+                | Self::HostMemory
+        )
     }
 }
 
@@ -98,6 +111,9 @@ pub struct LaunchFailure {
     pub exit_code: Option<i32>,
     /// Longest context that would have fitted, where the engine estimated it.
     pub estimated_max_model_len: Option<u64>,
+    /// The model or path that is not there for the engine, where its log names one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing_path: Option<String>,
     /// True where the launch was given up because a stop was asked for.
     #[serde(default)]
     pub cancelled: bool,

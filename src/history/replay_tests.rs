@@ -125,7 +125,7 @@ fn unknown_words_inside_a_known_entry_are_unknown_and_no_damage() {
     let Entry::RepeatFinished { measurement, .. } = entry(&partial) else { panic!("a repeat") };
     assert_eq!(measurement.status, Status::Void, "it is not used");
 
-    let proof = r#"{"dtype":{"value":1,"verdict":"passed","source":"ps","since":"boot"}}"#;
+    let proof = r#"{"dtype":{"value":1,"verdict":"attested","source":"ps","since":"boot"}}"#;
     let ready = READY.replace(r#""effective":{}"#, &format!(r#""effective":{proof}"#));
     let Entry::LaunchReady { effective, .. } = entry(&ready) else { panic!("a server") };
     assert_eq!(effective["dtype"].proof, Some(FlagProof::Unknown));
@@ -163,6 +163,7 @@ fn what_was_written_is_read_again() {
         log_lines: vec!["l".to_owned()],
         exit_code: Some(137),
         estimated_max_model_len: None,
+        missing_path: None,
         cancelled: false,
     };
     let entries = [

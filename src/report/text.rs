@@ -7,9 +7,10 @@ pub(super) fn width(text: &str) -> usize {
     text.width()
 }
 
-/// One line without control characters: what servers log may contain escapes.
+/// One line without what acts on a terminal, runs of spaces as one: records of
+/// any age are shown, and what servers log may contain escapes.
 pub(super) fn plain(text: &str) -> String {
-    let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let clean = crate::clean::plain(text);
     clean.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
@@ -82,7 +83,7 @@ mod tests {
 
     #[test]
     fn control_characters_do_not_reach_the_terminal() {
-        assert_eq!(plain("a\u{1b}[31m\n\tb"), "a [31m b");
+        assert_eq!(plain("a\u{1b}[31m\n\tb\u{202e}"), "a b");
     }
 
     proptest! {

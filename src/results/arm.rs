@@ -1,6 +1,6 @@
 //! Which launches belong to which configuration, and which of their values
 //! count. An arm is what really ran: two configurations whose requested flags,
-//! overlaid with what the server showed instead, are equal are one arm.
+//! overlaid with what is proven of the server, are equal are one arm.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -9,9 +9,10 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::configuration::{Configuration, canonical};
+use crate::history::launch::{FailureClass, LaunchOutcome};
 use crate::history::record::{LaunchRecord, Manifest, SweepRecord};
 use crate::metric::{Counted, Measurement, MetricRef, MetricValue, Status};
-use crate::server::effective::FlagProof;
+use crate::server::effective::{FlagProof, one_spelling};
 use crate::statistics::{self, Share};
 
 /// A flag that ran with another value than the requested one.
@@ -49,9 +50,9 @@ pub(super) struct Arm<'a> {
 
 /// One arm per configuration, in the manifest's order.
 ///
-/// The configuration that asked for what ran has the launches of all names of the
-/// arm; the others point to it. Where no configuration asked for what ran, each
-/// keeps its own launches.
+/// Of configurations that ran as one, the baseline has the launches of all names, else
+/// the first that asked for what ran; the others point to it. Where no configuration
+/// asked for what ran, each keeps its own launches.
 pub(super) fn arms(sweep: &SweepRecord) -> Vec<Arm<'_>> {
     let mut by_name: BTreeMap<&str, Vec<&LaunchRecord>> = BTreeMap::new();
     for launch in &sweep.launches {
@@ -67,17 +68,30 @@ pub(super) fn arms(sweep: &SweepRecord) -> Vec<Arm<'_>> {
             Arm { configuration, launches, overrides, further: Vec::new(), same_as: None }
         })
         .collect();
-    let asked: BTreeMap<String, usize> = arms
-        .iter()
-        .enumerate()
-        .filter(|(_, arm)| arm.overrides.is_empty())
-        .map(|(index, arm)| (as_run(arm), index))
-        .collect();
-    for index in 0..arms.len() {
-        if arms[index].overrides.is_empty() {
+    let asked: BTreeSet<&str> =
+        arms.iter().flat_map(|arm| arm.configuration.flags.keys()).map(String::as_str).collect();
+    let mut equal: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    for (index, arm) in arms.iter().enumerate() {
+        equal.entry(as_run(arm, &asked)).or_default().push(index);
+    }
+    let baseline = sweep.manifest.baseline.as_deref();
+    for group in equal.values().filter(|group| group.len() > 1) {
+        let requested = |index: &usize| {
+            let configuration = arms[*index].configuration;
+            (canonical_flags(configuration), &configuration.environment)
+        };
+        // What asks for the same differs in something else, which no flag shows.
+        if group.iter().map(requested).collect::<BTreeSet<_>>().len() < group.len() {
             continue;
         }
-        if let Some(&owner) = asked.get(&as_run(&arms[index])) {
+        let as_asked = || group.iter().copied().filter(|&index| arms[index].overrides.is_empty());
+        let is_baseline = |index: &usize| {
+            baseline.is_some_and(|name| arms[*index].configuration.answers_to(name))
+        };
+        let Some(owner) = as_asked().find(is_baseline).or_else(|| as_asked().next()) else {
+            continue;
+        };
+        for &index in group.iter().filter(|&&index| index != owner) {
             arms[index].same_as = Some(owner);
             let launches = arms[index].launches.clone();
             arms[owner].launches.extend(launches);
@@ -89,7 +103,7 @@ pub(super) fn arms(sweep: &SweepRecord) -> Vec<Arm<'_>> {
 
 fn overrides(configuration: &Configuration, launches: &[&LaunchRecord]) -> Vec<OverriddenFlag> {
     let mut found: BTreeMap<&str, OverriddenFlag> = BTreeMap::new();
-    for (flag, shown) in launches.iter().flat_map(|launch| &launch.effective) {
+    for (flag, shown) in counted(launches).flat_map(|launch| &launch.effective) {
         if shown.proof == Some(FlagProof::Overridden) {
             found.entry(flag).or_insert_with(|| OverriddenFlag {
                 flag: flag.clone(),
@@ -101,22 +115,49 @@ fn overrides(configuration: &Configuration, launches: &[&LaunchRecord]) -> Vec<O
     found.into_values().collect()
 }
 
-/// The requested flags overlaid with the overrides, and the environment.
-fn as_run(arm: &Arm<'_>) -> String {
-    let mut flags: BTreeMap<&str, String> = arm
-        .configuration
-        .flags
-        .iter()
-        .filter(|(_, value)| !value.is_null())
-        .map(|(name, value)| (name.as_str(), canonical(value)))
+/// Launches that say how the configuration runs: one whose flags did not arrive is not of it.
+fn counted<'a>(launches: &[&'a LaunchRecord]) -> impl Iterator<Item = &'a LaunchRecord> {
+    launches.iter().copied().filter(|launch| {
+        !matches!(&launch.outcome, Some(LaunchOutcome::Failed(failure))
+            if failure.class == FailureClass::FlagNotApplied)
+    })
+}
+
+/// What an arm ran with of the flags that any configuration `asked` for, and its
+/// environment: the proven value, else the requested one.
+fn as_run(arm: &Arm<'_>, asked: &BTreeSet<&str>) -> String {
+    let overrides = arm.overrides.iter().map(|over| (over.flag.as_str(), over.shown.as_ref()));
+    let overridden: BTreeMap<&str, Option<&Value>> = overrides.collect();
+    let names: BTreeSet<&str> = asked.iter().copied().chain(overridden.keys().copied()).collect();
+    let flags: BTreeMap<&str, String> = names
+        .into_iter()
+        .filter_map(|name| {
+            let value = match overridden.get(name) {
+                Some(shown) => *shown,
+                None => proven(arm, name).or_else(|| arm.configuration.flags.get(name)),
+            };
+            let value = value.filter(|value| !value.is_null())?;
+            Some((name, one_spelling(value)))
+        })
         .collect();
-    for over in &arm.overrides {
-        match over.shown.as_ref().filter(|value| !value.is_null()) {
-            Some(value) => flags.insert(&over.flag, canonical(value)),
-            None => flags.remove(over.flag.as_str()),
-        };
-    }
     format!("{flags:?}{:?}", arm.configuration.environment)
+}
+
+fn canonical_flags(configuration: &Configuration) -> Vec<(&str, String)> {
+    let passed = configuration.flags.iter().filter(|(_, value)| !value.is_null());
+    passed.map(|(name, value)| (name.as_str(), canonical(value))).collect()
+}
+
+/// The value of a flag that all launches of an arm prove, also where it was not asked for;
+/// `None` where they prove nothing, or not the same.
+fn proven<'a>(arm: &Arm<'a>, flag: &str) -> Option<&'a Value> {
+    let mut values = counted(&arm.launches)
+        .filter_map(|launch| launch.effective.get(flag))
+        // What is shown without having been asked for is the engine's state.
+        .filter(|shown| matches!(shown.proof, None | Some(FlagProof::Honoured | FlagProof::Passed)))
+        .filter_map(|shown| shown.value.as_ref());
+    let first = values.next()?;
+    values.all(|value| one_spelling(value) == one_spelling(first)).then_some(first)
 }
 
 /// The one case that a reference means; `None` where it names none and there

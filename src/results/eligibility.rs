@@ -33,6 +33,10 @@ pub(super) fn exclusions(
         let counted_as = arm.same_as.map(name);
         return vec![Exclusion::Overridden { flags: arm.overrides.clone(), counted_as }];
     }
+    if let Some(owner) = arm.same_as {
+        let counted_as = evidence.arms[owner].configuration.name.clone();
+        return vec![Exclusion::RanAs { counted_as }];
+    }
     let Some(values) = objective.values(index) else {
         return vec![not_measured(metric, objective)];
     };

@@ -23,6 +23,11 @@ pub enum Exclusion {
         /// The configuration that asked for what ran, where there is one.
         counted_as: Option<String>,
     },
+    /// Its proven values are those of another configuration: both are one.
+    RanAs {
+        /// The configuration that has the launches of both.
+        counted_as: String,
+    },
     /// The objective or a bounded metric has no value.
     NotMeasured {
         /// The metric.
@@ -113,6 +118,9 @@ impl fmt::Display for Exclusion {
                     Some(name) => write!(f, "; counted as {name}"),
                     None => Ok(()),
                 }
+            }
+            Self::RanAs { counted_as } => {
+                write!(f, "ran with the same values as {counted_as}; counted as {counted_as}")
             }
             Self::NotMeasured { metric, cause } => cause.write(metric, f),
             Self::NotPositive { metric, not_positive, values } => write!(

@@ -15,7 +15,7 @@ use crate::flags::is_secret;
 use crate::history::launch::LaunchOutcome;
 use crate::history::record::{LaunchRecord, SweepRecord};
 use crate::metric::{Form, Measurement, MetricRef, MetricValue, Status};
-use crate::server::effective::{Effective, FlagProof};
+use crate::server::effective::FlagProof;
 use crate::workload::catalogue;
 
 /// One row before it becomes columns.
@@ -171,19 +171,10 @@ fn flag_columns(sweep: &SweepRecord, rows: &[Row<'_>]) -> Vec<Column> {
         json(&format!("effective.{name}"), &values, kind)
     }));
     columns.extend(all.iter().map(|name| {
-        let verdict = |row: &Row<'_>| row.launch.effective.get(*name).and_then(verdict);
+        let verdict = |row: &Row<'_>| row.launch.effective.get(*name)?.proof.map(FlagProof::as_str);
         column(&format!("verdict.{name}"), rows.iter().map(verdict).collect())
     }));
     columns
-}
-
-fn verdict(effective: &Effective) -> Option<&'static str> {
-    effective.proof.map(|proof| match proof {
-        FlagProof::Honoured => "honoured",
-        FlagProof::Overridden => "overridden",
-        FlagProof::Echoed => "echoed",
-        FlagProof::Unknown => "unknown",
-    })
 }
 
 /// `environment.*`, where the grid sets variables. Secrets have no column.

@@ -43,8 +43,8 @@ pub enum Remark {
         /// The class of the last failure.
         class: FailureClass,
     },
-    /// The launches of another configuration count for this one: its flags were
-    /// overridden with those of this one.
+    /// The launches of another configuration count for this one: it ran with the same
+    /// values.
     RanAsThis {
         /// The other's name.
         configuration: String,

@@ -1,6 +1,7 @@
 //! Effective values: what the running server shows that it runs with, and for each
 //! requested flag how far that proves that the flag acts. An echo of the command line
-//! proves only that the flag arrived. Where values are shown is read in `observed`.
+//! proves only that the flag arrived. Where values are shown is read in `observed`; what
+//! the server's own process adds, and what follows from it, is in `proof`.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,10 +11,12 @@ use serde_json::Value;
 
 use crate::configuration::Flags;
 use crate::server::Server;
+use crate::server::agreement;
 use crate::server::counters::Counters;
 use crate::server::http::Http;
 use crate::server::observed::{ALWAYS, Shown, observe};
 
+pub use crate::server::agreement::one_spelling;
 pub use crate::server::observed::Sources;
 
 /// How we know that a requested flag acts, and whether it does.
@@ -22,13 +25,28 @@ pub use crate::server::observed::Sources;
 pub enum FlagProof {
     /// The engine's state shows the requested value: the flag acts.
     Honoured,
-    /// The engine's state shows another value: the flag does not act.
+    /// The server's own process has the flag with this value among its arguments.
+    Passed,
+    /// The server shows another value: the flag does not act.
     Overridden,
     /// Only the command line was printed back: the flag arrived, no more is known.
     Echoed,
     /// The server shows nothing of it, or the proof is of a kind that a newer version knows.
     #[serde(other)]
     Unknown,
+}
+
+impl FlagProof {
+    /// The word used in files.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Honoured => "honoured",
+            Self::Passed => "passed",
+            Self::Overridden => "overridden",
+            Self::Echoed => "echoed",
+            Self::Unknown => "unknown",
+        }
+    }
 }
 
 /// One effective value: a flag as the running server shows it, with its proof.
@@ -39,7 +57,8 @@ pub struct Effective {
     /// The proof of the flag; `None` where the flag was not requested.
     #[serde(rename = "verdict")]
     pub proof: Option<FlagProof>,
-    /// Where the value was read: `metrics`, `models`, `log`, `server_info`, `inspect`.
+    /// Where the value was read: `metrics`, `models`, `log`, `server_info`, `inspect`,
+    /// `process`.
     pub source: String,
 }
 
@@ -118,65 +137,22 @@ fn judge(requested: &Value, shown: Option<&Shown>) -> Effective {
         let proof = Some(FlagProof::Unknown);
         return Effective { value: None, proof, source: "none".to_owned() };
     };
-    let proof = match (shown.is_state, agree(requested, &shown.value)) {
-        (false, _) => FlagProof::Echoed,
-        (true, Some(true)) => FlagProof::Honoured,
-        (true, Some(false)) => FlagProof::Overridden,
-        // `auto` leaves the choice to the engine: its choice proves nothing.
-        (true, None) => FlagProof::Unknown,
+    let proof = if shown.is_state {
+        match agreement::state(requested, &shown.value) {
+            Some(true) => FlagProof::Honoured,
+            Some(false) => FlagProof::Overridden,
+            // `auto` leaves the choice to the engine: its choice proves nothing.
+            None => FlagProof::Unknown,
+        }
+    } else if agreement::echoed(requested, &shown.value) == Some(false) {
+        FlagProof::Overridden
+    } else {
+        FlagProof::Echoed
     };
     Effective {
         value: Some(shown.value.clone()),
         proof: Some(proof),
         source: shown.source.to_owned(),
-    }
-}
-
-/// Whether a shown value is the requested one, however each is spelt; `None`
-/// where they cannot be compared.
-fn agree(requested: &Value, shown: &Value) -> Option<bool> {
-    let choice = requested.as_str().is_some_and(|text| text.eq_ignore_ascii_case("auto"))
-        || requested.as_i64() == Some(-1);
-    if choice || requested.is_array() || requested.is_object() {
-        return None;
-    }
-    if let (Some(one), Some(other)) = (number(requested), number(shown)) {
-        return Some((one - other).abs() <= 1e-9 * one.abs().max(other.abs()));
-    }
-    Some(word(requested) == word(shown))
-}
-
-/// A number, also as vLLM's human-readable integers: `16k` is 16,000 and `16K` 16,384.
-fn number(value: &Value) -> Option<f64> {
-    let text = match value {
-        Value::Number(number) => return number.as_f64(),
-        Value::String(text) => text.trim(),
-        _ => return None,
-    };
-    let (digits, factor) = match text.char_indices().next_back()? {
-        (at, unit) if unit.is_ascii_alphabetic() => {
-            let power = i32::try_from("kmgt".find(unit.to_ascii_lowercase())? + 1).ok()?;
-            let base: f64 = if unit.is_ascii_lowercase() { 1000.0 } else { 1024.0 };
-            (&text[..at], base.powi(power))
-        }
-        _ => (text, 1.0),
-    };
-    // `inf` and `nan` are words, not numbers.
-    digits.starts_with(|c: char| c.is_ascii_digit() || c == '-' || c == '.').then_some(())?;
-    digits.parse::<f64>().ok().map(|number| number * factor)
-}
-
-/// A word in one spelling.
-fn word(value: &Value) -> String {
-    let text = match value {
-        Value::String(text) => text.to_ascii_lowercase(),
-        other => other.to_string(),
-    };
-    match text.strip_prefix("torch.").unwrap_or(&text) {
-        "half" => "float16".to_owned(),
-        "float" => "float32".to_owned(),
-        "fp8" => "fp8_e4m3".to_owned(),
-        other => other.to_owned(),
     }
 }
 
@@ -240,21 +216,6 @@ mod tests {
         assert_eq!(shown("dtype"), (Some(FlagProof::Honoured), "log"), "proof is not overwritten");
         assert_eq!(shown("image"), (None, "inspect"));
         assert_eq!(values["image"].value, Some(json!("sha256:1")));
-    }
-
-    #[test]
-    fn spellings_of_one_value() {
-        let same = |requested: Value, shown: Value| agree(&requested, &shown);
-        assert_eq!(same(json!(0.9), json!(0.90)), Some(true));
-        assert_eq!(same(json!("16K"), json!(16384)), Some(true));
-        assert_eq!(same(json!("16k"), json!(16000)), Some(true));
-        assert_eq!(same(json!("25.6k"), json!(25600)), Some(true));
-        assert_eq!(same(json!("16k"), json!(16384)), Some(false));
-        assert_eq!(same(json!(true), json!("True")), Some(true));
-        assert_eq!(same(json!("half"), json!("torch.float16")), Some(true));
-        assert_eq!(same(json!("fp8"), json!("auto")), Some(false));
-        assert_eq!(same(json!("auto"), json!("torch.bfloat16")), None);
-        assert_eq!(same(json!(-1), json!(8192)), None);
     }
 
     #[test]

@@ -28,8 +28,8 @@ fn line(text: &str) -> String {
     if text.is_empty() {
         return "no message".to_owned();
     }
-    let mut line: String =
-        text.chars().take(MAX_CHARS).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let text = crate::clean::plain(text);
+    let mut line: String = text.chars().take(MAX_CHARS).collect();
     if text.chars().nth(MAX_CHARS).is_some() {
         line.push('…');
     }
@@ -46,6 +46,7 @@ mod tests {
         assert_eq!(error_text(r#"{"error":{"message":"a\nb","code":400}}"#), "a b");
         assert_eq!(error_text(r#"{"object":"error","message":"old"}"#), "old");
         assert_eq!(error_text(r#"{"detail":"Not Found"}"#), "Not Found");
+        assert_eq!(error_text(r#"{"message":"\u001b[31mred\u001b[0m\u202e"}"#), "red");
         assert_eq!(error_text("<html>\n"), "<html>");
         assert_eq!(error_text(""), "no message");
         assert_eq!(error_text(&"x".repeat(5000)).chars().count(), MAX_CHARS + 1);

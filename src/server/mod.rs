@@ -2,6 +2,7 @@
 //! models, version, counters and effective values are read here, with plain requests.
 //! Starting a server is in `engine`, measuring one in `client` and `bench`.
 
+mod agreement;
 pub mod counters;
 pub mod effective;
 mod endpoint;
@@ -12,6 +13,7 @@ mod observed;
 mod open;
 mod probe;
 pub mod prometheus;
+pub mod proof;
 mod python;
 
 pub use endpoint::{ApiKey, Endpoint};

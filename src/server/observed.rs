@@ -2,10 +2,11 @@
 //! models list, `/server_info` in dev mode, the start-up log. How what is shown
 //! compares with what was asked for is in `effective`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value};
 
+use crate::flags::Flags;
 use crate::server::counters::Counters;
 use crate::server::python;
 
@@ -136,10 +137,34 @@ fn scalars(observed: &mut Observed, config: &Map<String, Value>, source: &'stati
     }
 }
 
+/// What follows a mark in a log. The last one counts: a process that starts again prints again.
+fn last<'a>(log: &'a str, mark: &str) -> Option<&'a str> {
+    log.lines().rev().find_map(|line| Some(line.split_once(mark)?.1))
+}
+
+/// The arguments that vLLM printed back, those at their default left out; `None` where the
+/// log has none. Secrets are left out.
+pub(super) fn echoed(log: &str) -> Option<Flags> {
+    let printed = last(log, "non-default args: ")?;
+    // A line that was cut shows nothing.
+    let arguments = python::dict(&printed[..=printed.rfind('}')?]);
+    let named = arguments.into_iter().map(|(key, value)| (crate::flags::resolve(&key), value));
+    Some(named.filter(|(name, _)| !crate::flags::is_secret(name)).collect())
+}
+
+/// Names of the variables that vLLM warns of: it does not know them.
+pub(super) fn unknown_variables(log: &str) -> BTreeSet<&str> {
+    let warned = log.lines().filter_map(|line| {
+        Some(line.split_once("Unknown vLLM environment variable detected: ")?.1.trim())
+    });
+    let is_name = |name: &&str| {
+        name.starts_with("VLLM_") && name.chars().all(|it| it.is_ascii_alphanumeric() || it == '_')
+    };
+    warned.filter(is_name).collect()
+}
+
 fn log(observed: &mut Observed, log: &str) {
-    // The last one counts: a process that starts again prints again.
-    let last = |mark: &str| log.lines().rev().find_map(|line| line.split_once(mark));
-    if let Some((_, limit)) = last("Chunked prefill is enabled with max_num_batched_tokens=") {
+    if let Some(limit) = last(log, "Chunked prefill is enabled with max_num_batched_tokens=") {
         let digits: String = limit.chars().take_while(char::is_ascii_digit).collect();
         if let Ok(limit) = digits.parse::<u64>() {
             show(observed, "max-num-batched-tokens", Value::from(limit), "log", true);
@@ -152,15 +177,13 @@ fn log(observed: &mut Observed, log: &str) {
     if let Some((_, config)) = engine.and_then(|line| line.split_once("with config: ")) {
         scalars(observed, &python::assignments(config), "log");
     }
-    if let Some((_, size)) = last("KV cache size: ") {
+    if let Some(size) = last(log, "KV cache size: ") {
         let digits: String = size.chars().take_while(|c| c.is_ascii_digit() || *c == ',').collect();
         if let Ok(tokens) = digits.replace(',', "").parse::<u64>() {
             show(observed, "kv-cache-size-tokens", Value::from(tokens), "log", true);
         }
     }
-    if let Some((_, arguments)) = last("non-default args: ") {
-        for (key, value) in python::dict(arguments) {
-            show(observed, &crate::flags::canonical_name(&key), value, "log", false);
-        }
+    for (name, value) in &echoed(log).unwrap_or_default() {
+        show(observed, name, value.clone(), "log", false);
     }
 }

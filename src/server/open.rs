@@ -87,7 +87,11 @@ fn list(names: &[String]) -> String {
     if names.is_empty() {
         return "none".to_owned();
     }
-    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+    names
+        .iter()
+        .map(|name| format!("`{}`", crate::clean::plain(name)))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 impl Server {
@@ -165,7 +169,8 @@ fn models(answer: &Answer) -> Result<Vec<(String, Option<u64>)>, String> {
 /// The version, and whether the server reports that it is simulated.
 fn version(body: &str) -> (Option<String>, bool) {
     let body: Value = serde_json::from_str(body).unwrap_or_default();
-    let version = body.get("version").and_then(Value::as_str).map(str::to_owned);
+    let version = body.get("version").and_then(Value::as_str);
+    let version = version.map(|version| crate::clean::plain(version).into_owned());
     let marked = !matches!(body.get("simulated"), None | Some(Value::Null | Value::Bool(false)));
     let named = version.as_deref().is_some_and(|version| version.contains("simulated"));
     (version, marked || named)

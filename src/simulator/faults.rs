@@ -44,7 +44,7 @@ pub struct Exit {
     pub lines: &'static [(Process, &'static str)],
 }
 
-const EXITS: [Exit; 13] = [
+const EXITS: [Exit; 14] = [
     Exit {
         class: "kv_cache_too_small",
         code: 1,
@@ -74,6 +74,16 @@ const EXITS: [Exit; 13] = [
             "ValueError: Free memory on device cuda:0 (3.2/23.64 GiB) on startup is less than \
              desired GPU memory utilization (0.9, 21.28 GiB). Decrease GPU memory utilization or \
              reduce GPU memory used by other processes.",
+        )],
+    },
+    Exit {
+        class: "gpu_memory_changed",
+        code: 1,
+        lines: &[(
+            Process::EngineCore,
+            "AssertionError: Error in memory profiling. Initial free memory 12.41 GiB, current free \
+             memory 17.03 GiB. This happens when other processes sharing the same container release \
+             GPU memory while vLLM is profiling during initialization.",
         )],
     },
     Exit {

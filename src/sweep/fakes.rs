@@ -23,7 +23,7 @@ use crate::history::launch::{FailureClass, LaunchFacts, LaunchFailure};
 use crate::history::production::ProductionFacts;
 use crate::history::record::{Manifest, SCHEMA_VERSION};
 use crate::metric::{Goal, Measurement, MetricValue, Objective, Status};
-use crate::server::effective::EffectiveValues;
+use crate::server::proof::Proof;
 use crate::server::{Endpoint, Server};
 use crate::strategy::{GridStrategy, StrategySpec};
 use crate::workload::{KvCache, Spec, Workload};
@@ -102,6 +102,9 @@ impl Actions {
 pub(super) type BootScript = dyn Fn(&LaunchOrder, u32) -> Option<LaunchFailure> + Send + Sync;
 /// What a repeat comes to: by launch and repeat.
 pub(super) type RepeatScript = dyn Fn(u32, u32) -> Repeated + Send + Sync;
+
+/// What is proven of a launch.
+pub(super) type ProofScript = dyn Fn(&Order) -> Proof + Send + Sync;
 
 /// What a scripted repeat comes to.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -220,19 +223,21 @@ impl Launched for FakeLaunched {
 pub(super) struct FakeMeasure {
     pub(super) actions: Actions,
     pub(super) repeats: Box<RepeatScript>,
+    pub(super) proofs: Box<ProofScript>,
 }
 
 impl FakeMeasure {
     pub(super) fn new(actions: &Actions) -> Self {
         let value = |launch, repeat| Repeated::Value(f64::from(launch * 100 + repeat));
-        Self { actions: actions.clone(), repeats: Box::new(value) }
+        let proofs = Box::new(|_: &Order| Proof::default());
+        Self { actions: actions.clone(), repeats: Box::new(value), proofs }
     }
 }
 
 #[async_trait]
 impl Measure for FakeMeasure {
-    async fn prove(&self, _: &Order, _: &mut dyn Launched) -> EffectiveValues {
-        EffectiveValues::new()
+    async fn prove(&self, order: &Order, _: &mut dyn Launched) -> Proof {
+        (self.proofs)(order)
     }
 
     fn records(&self, _: &Path) -> Box<dyn RecordSink> {

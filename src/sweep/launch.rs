@@ -21,7 +21,7 @@ use crate::history::HistoryError;
 use crate::history::journal::Entry;
 use crate::history::launch::{FailureClass, LaunchFailure, LaunchOutcome};
 use crate::metric::{Measurement, MetricValue, Status};
-use crate::server::effective::EffectiveValues;
+use crate::server::proof::Proof;
 use crate::server::{ResourceProbe, Server};
 use crate::strategy::Purpose;
 
@@ -62,8 +62,8 @@ pub struct Refused;
 /// Measures servers.
 #[async_trait]
 pub trait Measure: Send + Sync {
-    /// What the server shows that it runs with, against what was asked for.
-    async fn prove(&self, order: &Order, launched: &mut dyn Launched) -> EffectiveValues;
+    /// What the server shows that it runs with, compared with what was asked for.
+    async fn prove(&self, order: &Order, launched: &mut dyn Launched) -> Proof;
 
     /// Where the request records of a launch go.
     fn records(&self, folder: &Path) -> Box<dyn RecordSink>;
@@ -175,9 +175,19 @@ impl Work<'_> {
         let server = launched.server().clone();
         let facts = launched.facts().clone();
         self.emit.phase(Phase::Ready { seconds: facts.boot_seconds });
-        let effective = self.measure.prove(self.order, launched).await;
+        let proof = self.measure.prove(self.order, launched).await;
+        for note in &proof.notes {
+            self.emit.warn(note.clone());
+        }
+        let not_applied = proof.failure();
+        let effective = proof.values;
         if self.sink.put(Entry::LaunchReady { launch, facts, effective }).await.is_err() {
             return Ok(LaunchOutcome::Interrupted);
+        }
+        if let Some(message) = not_applied {
+            // It would be the figures of something else.
+            let failure = LaunchFailure::new(FailureClass::FlagNotApplied, message);
+            return Ok(LaunchOutcome::Failed(failure));
         }
         let records = self.measure.records(&self.order.launch.folder);
         let job = Job {

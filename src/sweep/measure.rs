@@ -1,7 +1,9 @@
 //! Measures launched servers by the benchmark suite, with telemetry: what
 //! [`super::launch`] does in a real sweep.
 
+use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
 
@@ -12,7 +14,8 @@ use crate::bench::suite::{Bench, BenchError, BenchSettings};
 use crate::client::Limits;
 use crate::engine::Launched;
 use crate::metric::Measurement;
-use crate::server::effective::{self, EffectiveValues, add_inspected};
+use crate::server::effective::{self, add_inspected};
+use crate::server::proof::{Proof, prove};
 use crate::telemetry::{Telemetry, TelemetrySettings};
 use crate::workload::Datasets;
 
@@ -23,12 +26,14 @@ pub type RecordsFor = dyn Fn(&Path) -> Box<dyn RecordSink> + Send + Sync;
 pub struct SuiteMeasure {
     datasets: Datasets,
     records: Box<RecordsFor>,
+    /// Notes on proofs so far: each is given once in a sweep.
+    noted: Mutex<BTreeSet<String>>,
 }
 
 impl SuiteMeasure {
     /// Takes prompts from `datasets`, and stores records where `records` says.
     pub fn new(datasets: Datasets, records: Box<RecordsFor>) -> Self {
-        Self { datasets, records }
+        Self { datasets, records, noted: Mutex::default() }
     }
 }
 
@@ -40,15 +45,20 @@ impl std::fmt::Debug for SuiteMeasure {
 
 #[async_trait]
 impl Measure for SuiteMeasure {
-    async fn prove(&self, order: &Order, launched: &mut dyn Launched) -> EffectiveValues {
+    async fn prove(&self, order: &Order, launched: &mut dyn Launched) -> Proof {
         let server = launched.server().clone();
+        let configuration = &order.launch.configuration;
+        let variables: Vec<String> = configuration.environment.keys().cloned().collect();
+        let reading = launched.process(&variables).await;
         let log = launched.log();
-        let flags = &order.launch.configuration.flags;
-        let mut effective = effective::of(&server, Some(&log), flags).await;
+        let mut values = effective::of(&server, Some(&log), &configuration.flags).await;
         if let Some(inspected) = launched.inspected() {
-            add_inspected(&mut effective, inspected);
+            add_inspected(&mut values, inspected);
         }
-        effective
+        let mut proof = prove(configuration, values, Some(&log), &reading);
+        let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+        proof.notes.retain(|note| noted.insert(note.clone()));
+        proof
     }
 
     fn records(&self, folder: &Path) -> Box<dyn RecordSink> {

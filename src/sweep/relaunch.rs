@@ -4,6 +4,7 @@
 //! launch fail. Pure.
 
 use super::{SweepError, pass};
+use crate::configuration::Configuration;
 use crate::engine::failure::prunes;
 use crate::history::launch::{FailureClass, LaunchFailure, LaunchOutcome};
 use crate::history::record::{LaunchRecord, SweepRecord};
@@ -17,12 +18,15 @@ pub fn boots_again(failure: &LaunchFailure) -> bool {
     let by_class = matches!(
         failure.class,
         FailureClass::MemoryNotFree
+            | FailureClass::GpuMemoryChanged
             | FailureClass::CompileCache
             | FailureClass::EngineDied
             | FailureClass::Killed
             | FailureClass::Environment
     );
-    by_class && !failure.cancelled
+    // A hub may answer next time; a folder does not appear by itself.
+    let may_pass = !failure.missing_path.as_deref().is_some_and(is_local);
+    by_class && may_pass && !failure.cancelled
 }
 
 /// Whether the last launch of a trial left repeats that one more launch is to
@@ -57,7 +61,8 @@ pub(super) fn skip_reason(record: &SweepRecord, configuration: usize) -> Option<
         })
     };
     let infeasible = failures().any(|(launch, failure)| {
-        launch.configuration == candidate.name && failure.class.is_deterministic()
+        let is_its_own = failure.class.is_deterministic() || failure.missing_path.is_some();
+        launch.configuration == candidate.name && is_its_own
     });
     if infeasible {
         return Some("failed in an earlier launch, and would fail so again".to_owned());
@@ -78,36 +83,69 @@ pub(super) fn skip_reason(record: &SweepRecord, configuration: usize) -> Option<
 #[derive(Debug, Default)]
 pub(super) struct Breaker {
     failures: Vec<LaunchFailure>,
+    is_reported: bool,
 }
 
 impl Breaker {
-    /// A launch ended, and no other follows for the same trial.
+    /// The last launch of `record` that ended was of this configuration, and no
+    /// other follows for the same trial. Gives what a person should know where
+    /// the sweep continues in spite of failures.
     ///
     /// # Errors
-    /// When the next one would fail too: no credentials, no GPU, or three
+    /// When the next one would fail too: no credentials, no GPU, no model, or three
     /// failures in a row that are not the configurations' own.
-    pub(super) fn after(&mut self, outcome: &LaunchOutcome) -> Result<(), SweepError> {
+    pub(super) fn after(
+        &mut self,
+        record: &SweepRecord,
+        configuration: usize,
+        outcome: &LaunchOutcome,
+    ) -> Result<Option<String>, SweepError> {
         match outcome {
-            LaunchOutcome::Failed(failure) => self.failed(failure.clone()),
-            LaunchOutcome::Interrupted => Ok(()),
+            LaunchOutcome::Failed(failure) => {
+                let known = record.manifest.configurations.get(configuration);
+                self.failed(record, known, failure.clone())
+            }
+            LaunchOutcome::Interrupted => Ok(None),
             _ => {
-                self.failures.clear();
-                Ok(())
+                *self = Self::default();
+                Ok(None)
             }
         }
     }
 
-    fn failed(&mut self, failure: LaunchFailure) -> Result<(), SweepError> {
-        // A configuration that does not fit says nothing about the next one.
-        if failure.class.is_deterministic() {
-            self.failures.clear();
-            return Ok(());
+    fn failed(
+        &mut self,
+        record: &SweepRecord,
+        configuration: Option<&Configuration>,
+        failure: LaunchFailure,
+    ) -> Result<Option<String>, SweepError> {
+        let missing = failure.missing_path.as_deref();
+        let chose_path =
+            |path: &str| configuration.is_some_and(|configuration| names(configuration, path));
+        // A configuration that does not fit, or names a file of its own that is
+        // not there, says nothing about the next one.
+        if failure.class.is_deterministic() || missing.is_some_and(chose_path) {
+            *self = Self::default();
+            return Ok(None);
         }
+        // A model of the hub that served before is missing only for a while.
+        let has_served = record.launches.iter().any(|launch| launch.facts.is_some());
+        let hopeless = matches!(failure.class, FailureClass::Credentials | FailureClass::NoGpu)
+            || missing.is_some_and(|path| is_local(path) || !has_served);
         self.failures.push(failure);
-        let Some(last) = self.failures.last() else { return Ok(()) };
-        let hopeless = matches!(last.class, FailureClass::Credentials | FailureClass::NoGpu);
+        let Some(last) = self.failures.last() else { return Ok(None) };
         if !hopeless && self.failures.len() < IN_A_ROW {
-            return Ok(());
+            return Ok(None);
+        }
+        let all_unknown =
+            self.failures.iter().all(|failure| failure.class == FailureClass::Unknown);
+        if !hopeless && all_unknown && baseline_serves(record) {
+            // What their failures have in common is not known; the environment is not to blame.
+            let notice = format!(
+                "{} launches in a row failed for a reason that is not known, but the last launch of the baseline served: the sweep continues",
+                self.failures.len()
+            );
+            return Ok((!std::mem::replace(&mut self.is_reported, true)).then_some(notice));
         }
         let times = match self.failures.len() {
             1 => String::new(),
@@ -118,6 +156,40 @@ impl Breaker {
             log_lines: last.log_lines.clone(),
             environment: hopeless,
         })
+    }
+}
+
+/// Whether a model is a path, and not a name on the hub.
+fn is_local(path: &str) -> bool {
+    path.starts_with(['/', '.', '~'])
+}
+
+/// Whether a configuration varies something that names this path.
+fn names(configuration: &Configuration, path: &str) -> bool {
+    let flags = configuration.varied.values().map(ToString::to_string);
+    let mut values = flags.chain(configuration.environment.values().cloned());
+    !path.is_empty() && values.any(|value| value.contains(path))
+}
+
+/// Whether the baseline served when it was last launched. The grid's strategy
+/// launches it before all others; where a grid names none, any configuration
+/// that served is as good.
+fn baseline_serves(record: &SweepRecord) -> bool {
+    let serves = |launch: &LaunchRecord| launch.facts.is_some();
+    let baseline = record.manifest.baseline.as_deref().and_then(|name| {
+        record.manifest.configurations.iter().find(|known| known.answers_to(name))
+    });
+    let ended = || {
+        let settled = |outcome: &LaunchOutcome| {
+            outcome.is_settled() && !matches!(outcome, LaunchOutcome::Skipped { .. })
+        };
+        record.launches.iter().filter(move |launch| launch.outcome.as_ref().is_some_and(settled))
+    };
+    match baseline {
+        Some(baseline) => {
+            ended().rfind(|launch| launch.configuration == baseline.name).is_some_and(serves)
+        }
+        None => ended().any(serves),
     }
 }
 

@@ -24,16 +24,23 @@ fn launch(trial: u32, configuration: &str, outcome: LaunchOutcome) -> LaunchReco
 #[test]
 fn a_boot_is_tried_again_only_where_it_can_end_otherwise() {
     use FailureClass::{
-        BadFlag, CompileCache, Credentials, EngineDied, Environment, Killed, MemoryNotFree,
-        OutOfMemory, Timeout,
+        BadFlag, CompileCache, Credentials, EngineDied, Environment, GpuMemoryChanged, Killed,
+        MemoryNotFree, OutOfMemory, Timeout,
     };
-    for class in [MemoryNotFree, CompileCache, EngineDied, Killed, Environment] {
+    let passing = [MemoryNotFree, GpuMemoryChanged, CompileCache, EngineDied, Killed, Environment];
+    for class in passing {
         assert!(boots_again(&failure(class)), "{class:?}");
         assert!(!boots_again(&LaunchFailure { cancelled: true, ..failure(class) }), "{class:?}");
     }
     for class in [BadFlag, OutOfMemory, Credentials, Timeout] {
         assert!(!boots_again(&failure(class)), "{class:?}");
     }
+    assert!(!boots_again(&missing("/models/m")), "it does not appear by itself");
+    assert!(boots_again(&missing("example/m")), "the hub may answer");
+}
+
+fn missing(path: &str) -> LaunchFailure {
+    LaunchFailure { missing_path: Some(path.to_owned()), ..failure(FailureClass::Environment) }
 }
 
 #[test]
@@ -90,8 +97,8 @@ fn what_asks_for_more_than_what_did_not_fit_is_skipped() {
     assert_eq!(reason, "`c1` failed (out_of_memory), and this one would fail so, too");
 }
 
-fn after(breaker: &mut Breaker, class: FailureClass) -> Result<(), SweepError> {
-    breaker.after(&LaunchOutcome::Failed(failure(class)))
+fn after(breaker: &mut Breaker, class: FailureClass) -> Result<Option<String>, SweepError> {
+    breaker.after(&record(Vec::new()), 1, &LaunchOutcome::Failed(failure(class)))
 }
 
 #[test]
@@ -99,7 +106,7 @@ fn three_failures_in_a_row_that_are_not_their_own_stop_the_sweep() {
     let mut breaker = Breaker::default();
     assert!(after(&mut breaker, FailureClass::EngineDied).is_ok());
     assert!(after(&mut breaker, FailureClass::Unknown).is_ok());
-    assert!(breaker.after(&LaunchOutcome::Interrupted).is_ok());
+    assert!(breaker.after(&record(Vec::new()), 1, &LaunchOutcome::Interrupted).is_ok());
     let stopped = after(&mut breaker, FailureClass::Environment).unwrap_err();
     assert!(stopped.to_string().contains("3 launches in a row"), "{stopped}");
     assert!(matches!(stopped, SweepError::Stopped { environment: false, .. }));
@@ -113,7 +120,7 @@ fn a_success_or_an_infeasible_configuration_in_between_starts_the_count_again() 
         assert!(after(&mut breaker, FailureClass::Unknown).is_ok());
         assert!(after(&mut breaker, FailureClass::OutOfMemory).is_ok());
         assert!(after(&mut breaker, FailureClass::Unknown).is_ok());
-        assert!(breaker.after(&LaunchOutcome::Measured).is_ok());
+        assert!(breaker.after(&record(Vec::new()), 1, &LaunchOutcome::Measured).is_ok());
     }
 }
 
@@ -123,4 +130,74 @@ fn without_credentials_or_a_gpu_nothing_will_work() {
         let stopped = after(&mut Breaker::default(), class).unwrap_err();
         assert!(matches!(stopped, SweepError::Stopped { environment: true, .. }));
     }
+}
+
+#[test]
+fn without_its_model_nothing_will_work() {
+    let served = LaunchRecord {
+        facts: Some(LaunchFacts::default()),
+        ..launch(0, "c0", LaunchOutcome::Measured)
+    };
+    for (path, before, stops) in [
+        ("/models/m", vec![], true),
+        ("/models/m", vec![served.clone()], true),
+        ("example/m", vec![], true),
+        // The hub may answer again.
+        ("example/m", vec![served], false),
+    ] {
+        let outcome = LaunchOutcome::Failed(missing(path));
+        let after = Breaker::default().after(&record(before), 1, &outcome);
+        assert_eq!(after.is_err(), stops, "{path}");
+        if let Err(stopped) = after {
+            assert!(matches!(stopped, SweepError::Stopped { environment: true, .. }));
+        }
+    }
+}
+
+#[test]
+fn a_path_that_only_one_configuration_names_is_its_own_failure() {
+    let mut record = record(vec![launch(0, "c1", LaunchOutcome::Failed(missing("/drafts/d")))]);
+    let speculative = serde_json::json!({"model": "/drafts/d", "num_speculative_tokens": 2});
+    record.manifest.configurations[1].varied.insert("speculative-config".to_owned(), speculative);
+    let outcome = record.launches[0].outcome.clone().expect("it ended");
+    assert!(Breaker::default().after(&record, 1, &outcome).is_ok());
+    assert!(skip_reason(&record, 1).is_some(), "it would fail so again");
+    assert_eq!(skip_reason(&record, 2), None);
+}
+
+#[test]
+fn others_that_freed_memory_prune_nothing() {
+    let changed = LaunchOutcome::Failed(failure(FailureClass::GpuMemoryChanged));
+    let one = record(vec![launch(0, "c1", changed)]);
+    assert_eq!((0..3).find_map(|at| skip_reason(&one, at)), None);
+}
+
+#[test]
+fn unknown_failures_stop_the_sweep_only_where_the_baseline_fails_too() {
+    let served = LaunchRecord {
+        facts: Some(LaunchFacts::default()),
+        ..launch(0, "c0", LaunchOutcome::Measured)
+    };
+    let unknown = LaunchOutcome::Failed(failure(FailureClass::Unknown));
+    let rows = |launches: Vec<LaunchRecord>, baseline: Option<&str>| {
+        let mut record = record(launches);
+        record.manifest.baseline = baseline.map(str::to_owned);
+        let mut breaker = Breaker::default();
+        (0..5).map(|_| breaker.after(&record, 1, &unknown)).collect::<Vec<_>>()
+    };
+    for baseline in [Some("c0"), None] {
+        let notices = rows(vec![served.clone()], baseline);
+        let said: Vec<bool> =
+            notices.iter().map(|it| it.as_ref().expect("it continues").is_some()).collect();
+        assert_eq!(said, [false, false, true, false, false], "said once");
+    }
+    // The baseline's last launch counts.
+    let failed = launch(1, "c0", unknown.clone());
+    let skipped = launch(2, "c0", LaunchOutcome::Skipped { reason: String::new() });
+    for launches in [vec![], vec![served.clone(), failed.clone(), skipped]] {
+        assert!(rows(launches, Some("c0"))[2].is_err());
+    }
+    // Another configuration that served says nothing about the baseline.
+    let other = LaunchRecord { configuration: "c2".to_owned(), ..served };
+    assert!(rows(vec![other, failed], Some("c0"))[2].is_err());
 }

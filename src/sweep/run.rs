@@ -271,7 +271,11 @@ impl Sweep {
                     if again && !context.cancel.is_cancelled() {
                         running.again.push_back(trial);
                     } else {
-                        breaker.after(&outcome)?;
+                        let continues =
+                            breaker.after(&self.record, trial.configuration, &outcome)?;
+                        if let Some(notice) = continues {
+                            context.events.emit().of_launch(launch).warn(notice);
+                        }
                     }
                 }
             }

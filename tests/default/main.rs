@@ -5,12 +5,15 @@
 mod architecture;
 mod bench;
 mod commands;
+mod daemon;
 mod dataset;
 mod dialogue;
+mod failures;
 mod grid;
 mod grid_errors;
 mod grid_expansion;
 mod process;
+mod proof;
 mod results;
 mod shell_script;
 mod shipped;

@@ -1,5 +1,6 @@
-//! A compose service whose command is a shell script: flags in it are refused by
-//! name, and its text is never printed. A script plays the compose tool.
+//! Compose services that start vLLM in another way than by its bare arguments: a shell
+//! script, a launcher, flags in unusual spellings. What can be seen through is planned;
+//! what cannot is refused by name; keys are never printed. A script plays the compose tool.
 
 use std::os::unix::fs::PermissionsExt as _;
 
@@ -19,12 +20,37 @@ objective: {maximize: load.output_throughput}
 const FLAGS: &str = "parameters: {max-num-seqs: [16, 64]}";
 const ENVIRONMENT: &str = "environment: {NCCL_P2P_DISABLE: ['0', '1']}";
 
-/// The service in the four forms that a script can have, and the line of the script.
-const SERVICES: [(&str, usize); 4] = [
+/// A script in the four forms that it can have, and its line.
+const SCRIPTS: [(&str, usize); 4] = [
     ("entrypoint: ['/bin/bash', '-c']\n    command:\n      - vllm serve m --api-key sk-1", 5),
     ("entrypoint: /bin/sh -ec 'exec vllm serve m --api-key sk-1'", 4),
     ("command: bash -lc \"cd / && vllm serve m --api-key sk-1\"", 4),
     ("command: ['/usr/bin/env', 'bash', '-c', 'vllm serve m --api-key sk-1']", 4),
+];
+
+/// Services that cannot be seen through, the line, and why.
+const OPAQUE: [(&str, usize, &str); 5] = [
+    (
+        "entrypoint: ['/bin/sh', '/launch.sh']\n    command: []",
+        4,
+        "`sh /launch.sh` is not known to pass",
+    ),
+    (
+        "entrypoint: [/launch.sh]\n    command: [--api-key, sk-1]",
+        4,
+        "`launch.sh` is not known to pass",
+    ),
+    (
+        "command: [sh, -c, 'vllm serve m --api-key sk-1 & exec vllm serve n']",
+        4,
+        "several commands of the script start vLLM (lines 1, 1)",
+    ),
+    (
+        "entrypoint: [sh, -c]\n    command: ['exec vllm serve m --api-key sk-1 $$EXTRA_ARGS']",
+        5,
+        "takes flags out of `$EXTRA_ARGS`",
+    ),
+    ("command: [sh, -c, 'exec /start --api-key sk-1']", 4, "line 1 runs `start`"),
 ];
 
 struct Place {
@@ -64,18 +90,35 @@ fn words(text: &str) -> String {
 }
 
 #[test]
-fn a_varied_flag_is_refused_with_the_service_and_the_line() {
-    for (service, line) in SERVICES {
+fn a_flag_is_varied_in_a_script_of_every_form() {
+    for (service, _) in SCRIPTS {
+        let place = Place::new(FLAGS, service);
+        let (code, printed) = place.run(&["plan", "grid.yaml"]);
+        assert_eq!(code, Some(0), "{service}: {printed}");
+        for part in
+            ["+ vllm serve m --api-key *** --max-num-seqs 16", "--max-num-seqs 64", "seqs16"]
+        {
+            let printed = words(&printed).replace("exec ", "").replace("cd / && ", "");
+            assert!(printed.contains(part), "{part}: {printed}");
+        }
+        assert!(!printed.contains("sk-1"), "{printed}");
+    }
+}
+
+#[test]
+fn what_cannot_be_seen_through_is_refused_with_the_service_and_the_line() {
+    for (service, line, why) in OPAQUE {
         let place = Place::new(FLAGS, service);
         for arguments in [&["plan", "grid.yaml"][..], &["sweep", "grid.yaml"]] {
             let (code, printed) = place.run(arguments);
             let printed = words(&printed);
             assert_eq!(code, Some(2), "{service}: {printed}");
-            assert!(printed.contains(&format!("compose.yaml:{line}: ")), "{service}: {printed}");
             for part in [
-                "of the service `llm` is a shell script",
-                "flags in a script cannot be varied yet",
-                "take `max-num-seqs` out",
+                &format!("compose.yaml:{line}: "),
+                "of the service `llm`",
+                "`max-num-seqs` cannot be set",
+                why,
+                "write it as one `vllm serve ...`",
             ] {
                 assert!(printed.contains(part), "{part}: {printed}");
             }
@@ -87,15 +130,84 @@ fn a_varied_flag_is_refused_with_the_service_and_the_line() {
 
 #[test]
 fn a_varied_environment_is_planned_and_the_script_is_not_printed() {
-    for (service, _) in SERVICES {
+    let opaque = OPAQUE.map(|(service, _, why)| (service, Some(why)));
+    for (service, why) in SCRIPTS.map(|(service, _)| (service, None)).into_iter().chain(opaque) {
         let place = Place::new(ENVIRONMENT, service);
         for arguments in [&["plan", "grid.yaml"][..], &["plan", "grid.yaml", "--format", "json"]] {
             let (code, printed) = place.run(arguments);
             assert_eq!(code, Some(0), "{service}: {printed}");
             assert!(printed.contains("NCCL_P2P_DISABLE"), "{printed}");
-            for part in ["sk-1", "vllm serve m", "bash", "--api-key"] {
+            for part in ["sk-1", "bash", "--api-key"] {
                 assert!(!printed.contains(part), "{part}: {printed}");
             }
+            let warned = words(&printed).contains("cannot be seen through");
+            assert_eq!(warned, why.is_some(), "{service}: {printed}");
+            if let Some(why) = why {
+                assert!(words(&printed).contains(why), "{service}: {printed}");
+            }
         }
+    }
+}
+
+/// A service as its owner writes it today: a guard loop, flags on continued lines,
+/// quoting across variables, French comments, doubled `$`.
+const GUARDED: &str = r#"entrypoint: ["/bin/sh", "-c"]
+    command:
+      - |
+        set -e
+        # Attend que le dépôt soit monté (« fantôme » sinon)
+        i=0
+        while ! find /hf -size +4G | grep -q .; do
+          i=$$((i+1)); [ "$$i" -gt 60 ] && { echo "dépôt absent" >&2; exit 1; }
+          sleep 1
+        done
+        exec vllm serve "$$MODEL" \
+          --host 0.0.0.0 --port 8080 \
+          --api-key "sk-1" \
+          --max-num-seqs 32 \
+          --speculative-config '{"method":"mtp","num_speculative_tokens":'"$${MTP_TOKENS:-3}"'}' \
+          --max-model-len 131072"#;
+
+#[test]
+fn a_guarded_script_is_planned_by_its_changed_lines() {
+    let axes = "parameters: {max-num-seqs: [32, 64], enable-prefix-caching: [null, true]}";
+    let place = Place::new(axes, GUARDED);
+    let (code, printed) = place.run(&["plan", "grid.yaml"]);
+    assert_eq!(code, Some(0), "{printed}");
+    let (_, changes) = printed.split_once("\nchanges to").expect("the changes");
+    insta::assert_snapshot!(changes, @r"
+     the command of the service `llm`
+      seqs32-prefixdefault
+        none: unchanged
+      seqs32-prefix
+          13 -   --max-model-len 131072
+          13 +   --max-model-len 131072 --enable-prefix-caching
+      seqs64-prefixdefault
+          11 -   --max-num-seqs 32 \
+          11 +   --max-num-seqs 64 \
+      seqs64-prefix
+          11 -   --max-num-seqs 32 \
+          11 +   --max-num-seqs 64 \
+          13 -   --max-model-len 131072
+          13 +   --max-model-len 131072 --enable-prefix-caching
+    ");
+    assert!(!printed.contains("sk-1") && !printed.contains("fantôme"), "{printed}");
+}
+
+#[test]
+fn a_level_glued_to_its_flag_is_the_same_flag() {
+    for spelt in ["-O3", "-O 3", "-O=3", "--optimization-level 3"] {
+        let service = format!("command: --model example/model-8b --max-num-seqs 32 {spelt}");
+        let place = Place::new("parameters: {optimization-level: [null, '0', '3']}", &service);
+        let (code, printed) = place.run(&["plan", "grid.yaml"]);
+        assert_eq!(code, Some(0), "{printed}");
+        let printed = words(&printed);
+        assert!(printed.contains("3 configurations"), "{spelt}: {printed}");
+        assert!(printed.contains("opt3 (baseline)"), "{spelt}: {printed}");
+        assert!(printed.contains("the same as: production"), "{spelt}: {printed}");
+        let changes = printed.split("changes to").nth(1).unwrap();
+        let shown = spelt.replace("--optimization-level 3", "");
+        assert!(changes.contains(&format!("- {shown}")), "{spelt}: {changes}");
+        assert!(changes.contains("+ --optimization-level 0"), "{spelt}: {changes}");
     }
 }

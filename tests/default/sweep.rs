@@ -143,12 +143,12 @@ fn a_sweep_has_one_writer() {
 fn a_second_signal_leaves_at_once_and_says_how_to_go_on() {
     // A server that does not end when it is asked to is what a person is impatient with.
     let script = "echo $$ > server.pid; trap : TERM; while :; do sleep 0.1; done";
-    let process =
-        format!("process: {{command: [sh, -c, '{script}'], flags: {{max-model-len: 8192}}}}");
+    let process = "process: {command: [sh, server.sh], flags: {max-model-len: 8192}}";
     let grid = CACHING.lines().map(|line| {
         if line.starts_with("  simulated:") { format!("  {process}") } else { line.to_owned() }
     });
     let place = Workplace::new(&grid.collect::<Vec<_>>().join("\n"));
+    std::fs::write(place.path("server.sh"), script).unwrap();
     let mut child = place.start(&["sweep", "grid.yaml", "--output", "run"]);
     let server = || std::fs::read_to_string(place.path("server.pid")).ok()?.trim().parse().ok();
     until("the server runs", || server().is_some());

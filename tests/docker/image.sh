@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes a small Docker image of a vllm-grid binary, a shell, and the libraries that
+# Makes a small Docker image of a vllm-grid binary, a shell, `cat`, and the libraries that
 # ldd names; its entry point is `vllm-grid simulate`, which takes vLLM's flags.
 # No registry is asked.
 #
@@ -14,7 +14,8 @@ chmod 1777 "$root/tmp"
 cp "$binary" "$root/bin/vllm-grid"
 strip "$root/bin/vllm-grid" 2>/dev/null || true
 cp -L /bin/sh "$root/bin/sh"
-{ ldd "$binary"; ldd /bin/sh; } | grep -o '/[^ ]*' | sort -u | while read -r library; do
+cp -L /bin/cat "$root/bin/cat"
+{ ldd "$binary"; ldd /bin/sh; ldd /bin/cat; } | grep -o '/[^ ]*' | sort -u | while read -r library; do
     mkdir -p "$root$(dirname "$library")"
     cp -L "$library" "$root$library"
 done

@@ -359,6 +359,38 @@ fn a_plan_shows_what_changes_in_the_service_s_command() {
     assert_eq!(of("bare"), ["- --max_num_seqs=64"], "{printed}");
 }
 
+/// The service of today: a script with a guard loop that ends in the server.
+#[test]
+#[ignore = "needs Docker"]
+fn flags_in_a_script_are_varied_at_their_places() {
+    let site = Site::new("");
+    let compose = site.folder.path().join("compose.yaml");
+    let before = read(&compose);
+    let (head, rest) = before.split_once("    command:").unwrap();
+    let (_, rest) = rest.split_once('\n').unwrap();
+    let script = "    entrypoint: [/bin/sh, -c]\n    command:\n      - |\n        set -e\n        \
+                  # Attend que le d\u{e9}p\u{f4}t soit mont\u{e9} (\u{ab} fant\u{f4}me \u{bb})\n        \
+                  i=0; while [ $$i -lt 3 ]; do i=$$((i+1)); done\n        \
+                  PORT=9000 LIMIT=64; exec /bin/vllm-grid simulate Qwen/Qwen3-0.6B \\\n          \
+                  --max-model-len 4096 --max_num_seqs=\"$$LIMIT\" \\\n          \
+                  --no-enable-prefix-caching --sim-speed 20 --port $$PORT 2>&1\n";
+    std::fs::write(&compose, format!("{head}{script}{rest}")).unwrap();
+    let planned = site.command(&["plan", "grid.yaml"]).output().unwrap();
+    let planned = text(&planned);
+    assert!(planned.contains("--enable-prefix-caching --sim-speed 20"), "{planned}");
+    let (code, printed) = code(site.sweep());
+    assert_eq!(code, Some(0), "{printed}");
+    site.assert_as_found();
+    let journal = site.journal();
+    let ready: Vec<&str> =
+        journal.lines().filter(|line| line.contains("\"kind\":\"launch_ready\"")).collect();
+    for value in ["true", "false"] {
+        let shown = format!("\"enable-prefix-caching\":{{\"value\":{value}");
+        assert!(ready.iter().any(|line| line.contains(&shown)), "{value}: {ready:?}");
+    }
+    assert!(ready.iter().all(|line| !line.contains("overridden")), "{ready:?}");
+}
+
 /// Next to the server of each candidate a shell holds 64 MiB and computes.
 #[test]
 #[ignore = "needs Docker"]
@@ -410,4 +442,63 @@ fn what_the_container_uses_is_in_the_telemetry_of_a_repeat() {
         let cores = support::numbers(&samples, "engine.cpu_cores");
         assert!(cores.iter().flatten().all(|cores| (0.0..256.0).contains(cores)), "{cores:?}");
     }
+}
+
+/// Puts a launcher of this text in the place of the image's own program.
+fn launch_by(site: &Site, text: &str) {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let launcher = site.folder.path().join("vllm");
+    std::fs::write(&launcher, text).unwrap();
+    std::fs::set_permissions(&launcher, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let compose = site.folder.path().join("compose.yaml");
+    let own =
+        "    entrypoint: [/bin/vllm, serve]\n    volumes: ['./vllm:/bin/vllm:ro']\n    command:";
+    std::fs::write(&compose, read(&compose).replace("    command:", own)).unwrap();
+}
+
+fn column(site: &Site, name: &str) -> Vec<Option<String>> {
+    let results = support::parquet(&site.run().join("results.parquet"));
+    let mut values = support::texts(&results, name);
+    values.sort();
+    values.dedup();
+    values
+}
+
+#[test]
+#[ignore = "needs Docker"]
+fn a_launcher_that_drops_its_arguments_gives_no_ranking() {
+    let site = Site::new("");
+    launch_by(
+        &site,
+        "#!/bin/sh\nexec /bin/vllm-grid simulate Qwen/Qwen3-0.6B --max-model-len 4096 \\\n  \
+         --max-num-seqs 64 --sim-speed 20 --port 9000\n",
+    );
+    let (code, printed) = code(site.sweep());
+    assert_eq!(code, Some(1), "{printed}");
+    site.assert_as_found();
+    let classes: Vec<String> = column(&site, "failure_class").into_iter().flatten().collect();
+    assert_eq!(classes, ["flag_not_applied"], "a configuration's second launch is skipped");
+    assert!(!site.journal().contains("\"kind\":\"repeat_finished\""), "nothing is measured");
+    assert!(printed.contains("enable-prefix-caching did not reach vLLM"), "{printed}");
+}
+
+#[test]
+#[ignore = "needs Docker"]
+fn flags_and_variables_behind_a_launcher_are_proven_in_the_process() {
+    let site = Site::new("environment:\n  NCCL_P2P_DISABLE: ['1']\n");
+    let grid = site.folder.path().join("grid.yaml");
+    let axis = "enable-prefix-caching: [true, false]\n  max-num-seqs: [8]\n";
+    let text = read(&grid).replace("enable-prefix-caching: [true, false]\n", axis);
+    std::fs::write(&grid, text.replace("launches: 2, repeats: 2", "launches: 1, repeats: 1"))
+        .unwrap();
+    // A child, so that the first process of the container is a shell.
+    launch_by(&site, "#!/bin/sh\nshift\n/bin/vllm-grid simulate \"$@\"\n");
+    let (code, printed) = code(site.sweep());
+    assert_eq!(code, Some(0), "{printed}");
+    site.assert_as_found();
+    let some = |word: &str| [Some(word.to_owned())];
+    assert_eq!(column(&site, "verdict.max-num-seqs"), some("passed"), "{printed}");
+    assert_eq!(column(&site, "verdict.enable-prefix-caching"), some("honoured"));
+    assert_eq!(column(&site, "verdict.environment.NCCL_P2P_DISABLE"), some("passed"));
 }

@@ -242,9 +242,14 @@ strategy: {{grid: {{launches: 1, repeats: 2, seed: 1}}}}
     assert_eq!(shown("kv_cache.hit_state"), "certified", "{}", told(&results));
     assert_eq!(shown("verdict.enable-prefix-caching"), "honoured");
     assert_eq!(shown("effective.max-num-seqs"), "4");
-    assert_eq!(shown("verdict.max-num-seqs"), "echoed", "without dev mode nothing proves it");
+    assert_eq!(
+        shown("verdict.max-num-seqs"),
+        "passed",
+        "without dev mode only the process shows it"
+    );
     assert_eq!(shown("effective.max-model-len"), "8192");
     assert_eq!(shown("environment.OMP_NUM_THREADS"), "1");
+    assert_eq!(shown("verdict.environment.OMP_NUM_THREADS"), "passed");
     let groups = std::fs::read_dir(place.path("run/launches")).unwrap().flatten();
     assert!(groups.into_iter().all(|launch| !launch.path().join("process.json").exists()));
 }

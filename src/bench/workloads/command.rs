@@ -166,7 +166,8 @@ async fn tail(mut stream: impl tokio::io::AsyncRead + Unpin) -> String {
             kept.drain(..kept.len() - MAX_STDERR);
         }
     }
-    String::from_utf8_lossy(&kept[kept.len().saturating_sub(MAX_STDERR)..]).into_owned()
+    let text = String::from_utf8_lossy(&kept[kept.len().saturating_sub(MAX_STDERR)..]);
+    crate::clean::lines(&text).into_owned()
 }
 
 /// Share of requests that may fail before a repeat is no measurement, as in `load`.

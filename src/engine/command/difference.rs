@@ -1,50 +1,68 @@
-//! What a configuration changes in a command, as lines for a person: option by
-//! option, with secrets and scripts masked.
+//! What differs between two commands, as lines for a person: option by option, with
+//! secrets and scripts masked.
 
-use super::{flags_of, is_option, overlay, shell_script, spelling};
-use crate::configuration::{Configuration, Flags};
+use super::{is_option, literal, spelling};
+use crate::engine::shell::{Start, Word, start_of};
 use crate::flags;
-
-/// What a configuration changes in a service's `command`, secrets hidden. `own`
-/// are the flags of the grid's engine block.
-pub fn changes(command: &[String], own: &Flags, configuration: &Configuration) -> Vec<Change> {
-    let with_own = overlay(command, own);
-    let changed = overlay(&with_own, &flags_of(&with_own, configuration));
-    diff(&redacted(command), &redacted(&changed))
-}
 
 /// The command with the values of secret flags replaced, so that it may be shown.
 /// Of a shell script nothing is shown: it may hold a key anywhere.
 pub fn redacted(command: &[String]) -> Vec<String> {
-    let Some(script) = shell_script(command.iter().map(String::as_str)) else {
+    let Start::Script { word } = start_of(&literal(command)) else {
         return redacted_options(command);
     };
-    let mut shown = redacted_options(&command[..script.at]);
+    let mut shown = redacted_options(&command[..word]);
     shown.push("(shell script)".to_owned());
-    if script.forwards {
-        shown.extend(redacted_options(&command[script.at + 1..]));
+    if ["$@", "${@", "$*", "${*"].iter().any(|it| command[word].contains(it)) {
+        shown.extend(redacted_options(&command[word + 1..]));
     }
     shown
 }
 
 fn redacted_options(command: &[String]) -> Vec<String> {
+    let secret = secret_words(&literal(command));
+    command.iter().zip(secret).map(|(word, secret)| secret.of(word)).collect()
+}
+
+/// How much of a word is the value of a secret flag.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Secret {
+    /// Nothing.
+    No,
+    /// What follows `=`.
+    Inline,
+    /// All of it.
+    Whole,
+}
+
+impl Secret {
+    /// The word without its secret.
+    pub fn of(self, word: &str) -> String {
+        match self {
+            Self::No => word.to_owned(),
+            Self::Inline => format!("{}=***", word.split('=').next().unwrap_or_default()),
+            Self::Whole => "***".to_owned(),
+        }
+    }
+}
+
+/// Which of some arguments are secret.
+pub fn secret_words(arguments: &[Word]) -> Vec<Secret> {
     let mut hidden = false;
-    let mut shown = Vec::with_capacity(command.len());
-    for argument in command {
+    let secret_of = |word: &Word| {
+        let argument = word.known();
         let (name, inline) = spelling(argument);
         let secret = name.as_deref().is_some_and(flags::is_secret);
         if is_option(argument) {
             hidden = secret && inline.is_none();
         }
-        shown.push(match inline {
-            Some(_) if secret => {
-                format!("{}=***", argument.split('=').next().unwrap_or_default())
-            }
-            _ if hidden && !is_option(argument) => "***".to_owned(),
-            _ => argument.clone(),
-        });
-    }
-    shown
+        match inline {
+            Some(_) if secret => Secret::Inline,
+            _ if hidden && !is_option(argument) => Secret::Whole,
+            _ => Secret::No,
+        }
+    };
+    arguments.iter().map(secret_of).collect()
 }
 
 /// One line of a difference between two commands.

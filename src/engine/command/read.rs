@@ -7,13 +7,18 @@ use serde_json::Value;
 
 use super::{is_option, spelling};
 use crate::configuration::Flags;
+use crate::engine::shell::Word;
 use crate::flags;
 
 /// Words that may come before the model.
 const PROGRAM: &[&str] = &["vllm", "serve"];
 
-/// The model and the flags of a command.
-pub fn read(command: &[String]) -> (Option<String>, Flags) {
+/// The model and the flags of some arguments. What only the container can expand is
+/// as it is written (`$N`): [`flags::is_unexpanded`] recognises it.
+pub fn read(arguments: &[Word]) -> (Option<String>, Flags) {
+    let command: Vec<String> =
+        arguments.iter().map(|it| it.value.as_ref().unwrap_or(&it.raw).clone()).collect();
+    let command = command.as_slice();
     let first = command.iter().position(|word| begins(word)).unwrap_or(command.len());
     let leading = command[..first].last().filter(|word| !PROGRAM.contains(&word.as_str()));
     let mut flags = Flags::new();
@@ -78,10 +83,12 @@ fn values(inline: Option<&str>, following: &[String]) -> Option<Value> {
 mod tests {
     use serde_json::json;
 
+    use super::super::literal;
     use super::*;
 
     fn read_text(text: &str) -> (Option<String>, Value) {
-        let (model, flags) = read(&shell_words::split(text).expect("the test quotes well"));
+        let (model, flags) =
+            read(&literal(&shell_words::split(text).expect("the test quotes well")));
         (model, serde_json::to_value(flags).expect("JSON"))
     }
 

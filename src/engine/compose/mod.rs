@@ -22,6 +22,8 @@
 
 use std::path::PathBuf;
 
+use super::command_view::Unreadable;
+
 mod lines;
 mod resources;
 mod service;
@@ -93,20 +95,34 @@ pub enum ComposeError {
         /// Key and reason, one entry each.
         keys: Vec<String>,
     },
-    /// The grid sets flags of a service whose command is a shell script.
+    /// The grid sets flags where they cannot be changed.
     #[error(
-        "{place}: `{key}` of the service `{service}` is a shell script, and flags in a script cannot \
-         be varied yet; take {} out of the grid, or write the command without a shell",
+        "{place}: {} cannot be set, because what starts vLLM cannot be seen through: {why}; write it \
+         as one `vllm serve ...` (a script may hold it), or vary environment variables only",
         quoted(flags)
     )]
-    FlagsOfScript {
-        /// The service.
-        service: String,
-        /// Where its script is written.
-        place: Place,
-        /// `command` or `entrypoint`.
-        key: &'static str,
+    Unreadable {
+        /// Where it is written.
+        place: String,
+        /// What is in the way.
+        why: Unreadable,
         /// The flags that the grid sets.
+        flags: Vec<String>,
+    },
+    /// The grid takes away flags that a `--config` file has, or may have.
+    #[error(
+        "{place}: {} cannot be taken away by `null`: `--config {file}` {reason}; take it out of the \
+         grid, or write the file's flags into the command",
+        quoted(flags)
+    )]
+    InConfigFile {
+        /// Where the command is written.
+        place: String,
+        /// The file, as the command names it.
+        file: String,
+        /// Whether the file has them, or is not readable here.
+        reason: &'static str,
+        /// The flags.
         flags: Vec<String>,
     },
     /// Not of the form that the compose tool prints.

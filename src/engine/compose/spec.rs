@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::engine::command::{flag_value, redacted, shell_script};
+use crate::engine::command::redacted;
+use crate::engine::command_view::{CommandView, ImageCommand};
 
 /// A service as a candidate keeps it.
 #[derive(Clone, Default, PartialEq)]
@@ -68,21 +69,14 @@ impl ServiceSpec {
         self
     }
 
-    /// The key whose value is a shell script that no flags reach, `entrypoint` or `command`.
-    pub fn script_key(&self) -> Option<&'static str> {
-        let arguments = self.entrypoint.iter().chain(&self.command).flatten();
-        let script = shell_script(arguments.map(String::as_str)).filter(|it| !it.forwards)?;
-        let in_entrypoint = script.at < self.entrypoint.as_ref().map_or(0, Vec::len);
-        Some(if in_entrypoint { "entrypoint" } else { "command" })
+    /// What it starts; `image` is what the image runs by itself, where that is known.
+    pub fn view(&self, image: Option<ImageCommand>) -> CommandView {
+        CommandView::new(self.entrypoint.clone(), self.command.clone(), image)
     }
 
     /// The port that the server listens on inside the container: `--port`, else 8000.
     pub fn port(&self) -> u16 {
-        self.command
-            .as_deref()
-            .and_then(|command| flag_value(command, "port"))
-            .and_then(|port| port.parse().ok())
-            .unwrap_or(8000)
+        self.view(None).port()
     }
 }
 

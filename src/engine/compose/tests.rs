@@ -205,11 +205,12 @@ fn a_script_is_found_in_either_key_and_in_either_form() {
         ),
     ] {
         let spec = spec(keys);
-        assert_eq!(spec.script_key(), Some(found), "{keys}");
+        assert_eq!(spec.view(None).part().key(), found, "{keys}");
         assert!(!format!("{spec:?}").contains("sk-1"), "{spec:?}");
     }
     for keys in ["", "    command: vllm serve m\n", "    entrypoint: [vllm, serve]\n"] {
-        assert_eq!(spec(keys).script_key(), None, "{keys}");
+        let view = spec(keys).view(None);
+        assert!(view.script_text().is_none() && view.unreadable().is_none(), "{keys}");
     }
 }
 

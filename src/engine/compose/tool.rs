@@ -90,6 +90,7 @@ pub async fn read(source: &ComposeSource) -> Result<ServiceSpec, ComposeError> {
         message: error.to_string(),
     })?;
     let stderr = String::from_utf8_lossy(&output.stderr);
+    let stderr = crate::clean::lines(&stderr);
     let unset = unset(source, &stderr);
     if !unset.is_empty() {
         return Err(ComposeError::Unset(unset));
@@ -142,7 +143,9 @@ pub async fn up(source: &ComposeSource) -> Result<(), ComposeError> {
     let output = run(&mut command, START_TIMEOUT).await;
     let message = match output {
         Ok(output) if output.status.success() => return Ok(()),
-        Ok(output) => String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+        Ok(output) => {
+            crate::clean::lines(&String::from_utf8_lossy(&output.stderr)).trim().to_owned()
+        }
         Err(error) => error.to_string(),
     };
     let command = format!("`{} up -d --no-deps {}`", tool.as_str(), source.service);

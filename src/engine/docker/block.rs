@@ -5,7 +5,6 @@ use bollard::Docker;
 use super::daemon::{DaemonSettings, connect};
 use super::production::DockerProduction;
 use super::{DockerEngine, DockerError, DockerSpec, identity};
-use crate::engine::command::overlay;
 use crate::engine::compose::{self, ComposeSource, ServiceSpec};
 use crate::engine::readiness::over_http;
 use crate::engine::{EngineError, api_key};
@@ -25,8 +24,11 @@ pub async fn of_block(
     let service = match source_of(block, block.service.as_deref()) {
         Some(source) => {
             let mut service = compose::read(&source).await?;
+            let own = identity(&docker, &service.image).await?.own;
             // What the block takes away (`null`) is not in any configuration's flags.
-            service.command = service.command.map(|command| overlay(&command, &block.flags));
+            let view = service.view(Some(own)).overlaid(&block.flags);
+            service.entrypoint = view.entrypoint().map(<[String]>::to_vec);
+            service.command = view.command().map(<[String]>::to_vec);
             service
         }
         None => plain_image(&docker, block).await?,
@@ -58,7 +60,7 @@ pub fn source_of(block: &DockerBlock, service: Option<&str>) -> Option<ComposeSo
 /// A plain image's command: the model, and an address that can be published.
 async fn plain_image(docker: &Docker, block: &DockerBlock) -> Result<ServiceSpec, EngineError> {
     let image = block.image.clone().unwrap_or_default();
-    let entrypoint = identity(docker, &image).await?.entrypoint;
+    let entrypoint = identity(docker, &image).await?.own.entrypoint;
     // `vllm serve` takes the model first; the older API server knows only `--model`.
     let takes_model = entrypoint.iter().any(|word| word == "serve" || word == "simulate");
     let mut command = Vec::new();

@@ -20,8 +20,10 @@ pub(super) const GRACE: i32 = 60;
 pub(super) struct Addition<'a> {
     /// Identity of the image.
     pub image_id: &'a str,
-    /// The whole command.
-    pub command: Vec<String>,
+    /// The entry point; `None` leaves the image's.
+    pub entrypoint: Option<Vec<String>>,
+    /// The whole command; `None` leaves the image's.
+    pub command: Option<Vec<String>>,
     /// Environment variables, over the service's.
     pub environment: BTreeMap<String, String>,
     /// Labels of the container.
@@ -46,8 +48,8 @@ pub(super) fn body(spec: &ServiceSpec, addition: &Addition<'_>) -> ContainerCrea
     });
     ContainerCreateBody {
         image: Some(addition.image_id.to_owned()),
-        cmd: Some(addition.command.clone()),
-        entrypoint: spec.entrypoint.clone(),
+        cmd: addition.command.clone(),
+        entrypoint: addition.entrypoint.clone(),
         env: Some(environment.iter().map(|(name, value)| format!("{name}={value}")).collect()),
         user: spec.user.clone(),
         working_dir: spec.working_dir.clone(),
@@ -215,7 +217,8 @@ mod tests {
     fn addition(gpus: bool) -> Addition<'static> {
         Addition {
             image_id: "sha256:0",
-            command: vec!["serve".to_owned()],
+            entrypoint: spec().entrypoint,
+            command: Some(vec!["serve".to_owned()]),
             environment: BTreeMap::from([("B".to_owned(), "3".to_owned())]),
             labels: BTreeMap::from([("vllm-grid.sweep".to_owned(), "s".to_owned())]),
             mounts: Vec::new(),

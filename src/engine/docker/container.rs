@@ -2,23 +2,23 @@
 //! How it ended is asked of the daemon, exited containers included.
 
 use std::fs::File;
-use std::io::Write as _;
 use std::time::Duration;
 
 use bollard::Docker;
 use bollard::errors::Error;
 use bollard::models::{ContainerCreateBody, ContainerInspectResponse, NetworkConnectRequest};
 use bollard::query_parameters::{
-    CreateContainerOptionsBuilder, InspectContainerOptions, LogsOptionsBuilder,
-    RemoveContainerOptionsBuilder, StartContainerOptions, StopContainerOptionsBuilder,
-    WaitContainerOptionsBuilder,
+    CreateContainerOptionsBuilder, InspectContainerOptions, RemoveContainerOptionsBuilder,
+    StartContainerOptions, StopContainerOptionsBuilder, WaitContainerOptionsBuilder,
 };
 use futures_util::StreamExt as _;
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::daemon::status;
+use super::follow::LogCopy;
+use super::state::{State, state};
 use crate::engine::failure::{Exit, classify};
+use crate::event::Emit;
 use crate::history::launch::{FailureClass, LaunchFailure};
 
 /// Longest that a name stays taken by a container that is being removed.
@@ -28,34 +28,13 @@ const REMOVAL_TIMEOUT: Duration = Duration::from_secs(90);
 /// How often the daemon is asked whether the container is paused.
 const PAUSE_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// What the daemon says of a container.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum State {
-    Running(Identity),
-    /// Somebody paused it.
-    Paused,
-    Ended(Exit),
-    /// No such container: somebody removed it.
-    Removed,
-    /// The daemon does not answer.
-    DaemonUnreachable(String),
-}
-
-/// What stays the same as long as nobody touches a container.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Identity {
-    pub started_at: String,
-    pub restart_count: i64,
-    pub image_id: String,
-}
-
 /// A container that we created. Dropped while it exists, it is removed.
 pub(super) struct Container {
     docker: Docker,
     id: String,
     name: String,
     removed: bool,
-    log: Option<JoinHandle<()>>,
+    log: Option<LogCopy>,
 }
 
 pub(super) fn failure(class: FailureClass, what: &str, error: &Error) -> LaunchFailure {
@@ -120,12 +99,12 @@ impl Container {
     }
 
     /// Starts it, and writes its log to `file` from the first line on.
-    pub(super) async fn start(&mut self, file: File) -> Result<(), LaunchFailure> {
+    pub(super) async fn start(&mut self, file: File, emit: &Emit) -> Result<(), LaunchFailure> {
         self.docker
             .start_container(&self.id, None::<StartContainerOptions>)
             .await
             .map_err(|error| refused("the container cannot be started", &error))?;
-        self.log = Some(tokio::spawn(write_log(self.docker.clone(), self.id.clone(), file)));
+        self.log = Some(LogCopy::start(&self.docker, &self.id, file, emit));
         Ok(())
     }
 
@@ -138,9 +117,11 @@ impl Container {
         state(&self.docker, &self.id).await
     }
 
-    /// The arguments that it was started with, as the daemon records them.
-    pub(super) async fn arguments(&self) -> Vec<String> {
-        self.inspect().await.ok().and_then(|seen| seen.args).unwrap_or_default()
+    /// Program and arguments that it was started with, as the daemon records them.
+    pub(super) async fn words(&self) -> Vec<String> {
+        let seen = self.inspect().await.ok();
+        let words = seen.map(|seen| seen.path.into_iter().chain(seen.args.into_iter().flatten()));
+        words.map(Iterator::collect).unwrap_or_default()
     }
 
     /// The port of the host that `port` of the container is published on.
@@ -166,13 +147,10 @@ impl Container {
         }
     }
 
-    /// Waits until the log is written to its end; the daemon ends the stream with the container.
+    /// Waits until the log of a container that ended is written to its end.
     pub(super) async fn finish_log(&mut self) {
-        if let Some(task) = self.log.take() {
-            let abort = task.abort_handle();
-            if timeout(Duration::from_secs(5), task).await.is_err() {
-                abort.abort();
-            }
+        if let Some(log) = self.log.take() {
+            log.finish().await;
         }
     }
 
@@ -208,15 +186,6 @@ impl Drop for Container {
     }
 }
 
-/// How the container of this id is now.
-pub(super) async fn state(docker: &Docker, id: &str) -> State {
-    match docker.inspect_container(id, None::<InspectContainerOptions>).await {
-        Ok(seen) => state_of(&seen),
-        Err(error) if status(&error) == Some(404) => State::Removed,
-        Err(error) => State::DaemonUnreachable(error.to_string()),
-    }
-}
-
 /// Kills and removes a container by id, with its anonymous volumes, and waits until it is removed.
 pub(super) async fn remove(docker: &Docker, id: &str) -> Result<(), Error> {
     let started = Instant::now();
@@ -239,34 +208,5 @@ pub(super) async fn remove(docker: &Docker, id: &str) -> Result<(), Error> {
             }
         }
         sleep(Duration::from_millis(50)).await;
-    }
-}
-
-pub(super) fn state_of(seen: &ContainerInspectResponse) -> State {
-    let Some(state) = &seen.state else { return State::Removed };
-    if state.paused == Some(true) {
-        return State::Paused;
-    }
-    if state.running == Some(true) {
-        return State::Running(Identity {
-            started_at: state.started_at.clone().unwrap_or_default(),
-            restart_count: seen.restart_count.unwrap_or_default(),
-            image_id: seen.image.clone().unwrap_or_default(),
-        });
-    }
-    State::Ended(Exit {
-        code: state.exit_code.and_then(|code| i32::try_from(code).ok()),
-        oom_killed: state.oom_killed == Some(true),
-    })
-}
-
-async fn write_log(docker: Docker, id: String, mut file: File) {
-    let options = LogsOptionsBuilder::new().follow(true).stdout(true).stderr(true).build();
-    let mut lines = docker.logs(&id, Some(options));
-    while let Some(Ok(line)) = lines.next().await {
-        if let Err(error) = file.write_all(&line.into_bytes()) {
-            tracing::warn!(%error, "engine.log is not written");
-            return;
-        }
     }
 }

@@ -4,6 +4,7 @@
 use bollard::Docker;
 
 use super::{DockerError, daemon, refused};
+use crate::engine::command_view::ImageCommand;
 
 /// What an image is, fixed for a whole sweep.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,10 +13,8 @@ pub struct ImageIdentity {
     pub id: String,
     /// The repository's digest, where the image came from one.
     pub digest: Option<String>,
-    /// The image's own command.
-    pub command: Vec<String>,
-    /// The image's own entry point.
-    pub entrypoint: Vec<String>,
+    /// What it runs by itself.
+    pub own: ImageCommand,
 }
 
 /// What `image` is on this machine.
@@ -28,7 +27,9 @@ pub async fn identity(docker: &Docker, image: &str) -> Result<ImageIdentity, Doc
     Ok(ImageIdentity {
         id: seen.id.unwrap_or_default(),
         digest: seen.repo_digests.unwrap_or_default().into_iter().next(),
-        command: config.cmd.unwrap_or_default(),
-        entrypoint: config.entrypoint.unwrap_or_default(),
+        own: ImageCommand {
+            entrypoint: config.entrypoint.unwrap_or_default(),
+            command: config.cmd.unwrap_or_default(),
+        },
     })
 }

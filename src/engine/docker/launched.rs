@@ -6,12 +6,14 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::Started;
+use super::arguments;
 use super::body::GRACE;
-use super::container::{Identity, State};
+use super::state::{Identity, State};
 use super::stats::ContainerProbe;
 use crate::engine::Launched;
 use crate::history::launch::{FailureClass, LaunchFacts, LaunchFailure};
 use crate::server::effective::Inspected;
+use crate::server::proof::ProcessReading;
 use crate::server::{GpuIds, ResourceProbe, Server};
 
 pub(super) fn not_running(
@@ -64,6 +66,11 @@ impl Launched for LaunchedContainer {
 
     fn inspected(&self) -> Option<&Inspected> {
         Some(&self.inspected)
+    }
+
+    async fn process(&self, variables: &[String]) -> ProcessReading {
+        let container = &self.started.container;
+        arguments::read(container.daemon(), container.id(), self.started.port, variables).await
     }
 
     fn probe(&self) -> Option<Arc<dyn ResourceProbe>> {

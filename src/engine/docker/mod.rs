@@ -10,14 +10,16 @@ use async_trait::async_trait;
 use bollard::Docker;
 use bollard::errors::Error;
 use bollard::query_parameters::InspectNetworkOptions;
+use serde_json::Value;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::command::{check_image, flag_value, flags_of, overlay, shell_script};
+use super::command_view::CommandView;
 use super::compose::{Mount, ServiceSpec};
 use super::failure::Exit;
 use super::log::EngineLog;
 use super::readiness::{Connect, Limits, NotReady, wait_until_ready};
+use super::service_view::view_of;
 use super::{Engine, LaunchOrder, Launched};
 use crate::configuration::{Configuration, Flags};
 use crate::event::Emit;
@@ -25,29 +27,33 @@ use crate::history::launch::{FailureClass, LaunchFacts, LaunchFailure};
 use crate::server::effective::Inspected;
 use crate::server::{ApiKey, Endpoint, GpuIds, Server};
 
+mod arguments;
 mod block;
 mod body;
 pub mod caches;
 pub mod cleanup;
 mod container;
 pub mod daemon;
+mod follow;
 pub mod gate;
 mod image;
 mod launched;
 mod naming;
 mod offline;
 pub mod production;
+mod state;
 mod stats;
 
 pub use block::{of_block, production_of, source_of};
 use body::{Addition, body};
-use container::{Container, Identity, State};
+use container::Container;
 use gate::Gate;
 pub use image::{ImageIdentity, identity};
 use launched::{LaunchedContainer, not_running};
 pub use naming::label;
 use naming::{container_name, labels};
 use offline::Offline;
+use state::{Identity, State};
 
 /// What is launched, and how.
 #[derive(Clone, Debug)]
@@ -147,18 +153,20 @@ impl DockerEngine {
         &self.image
     }
 
-    /// The command that a configuration makes of the service's, or of the image's own.
-    pub fn command(&self, configuration: &Configuration) -> Vec<String> {
-        let command = self.spec.service.command.as_deref().unwrap_or(&self.image.command);
-        overlay(command, &flags_of(command, configuration))
-    }
-
-    /// Entry point and command, of the image where the service leaves them to it.
-    fn arguments(&self) -> impl Iterator<Item = &str> {
-        let ServiceSpec { entrypoint, command, .. } = &self.spec.service;
-        let entrypoint = entrypoint.as_ref().unwrap_or(&self.image.entrypoint);
-        let command = command.as_ref().unwrap_or(&self.image.command);
-        entrypoint.iter().chain(command).map(String::as_str)
+    /// What a configuration makes of what the service starts, or the image by itself.
+    ///
+    /// # Errors
+    /// Where the configuration has flags, and vLLM's arguments cannot be seen.
+    pub fn command(&self, configuration: &Configuration) -> Result<CommandView, LaunchFailure> {
+        let view = view_of(&self.spec.service, Some(self.image.own.clone()));
+        match view.unreadable() {
+            Some(why) if !configuration.varied.is_empty() || !configuration.flags.is_empty() => {
+                let image = &self.spec.service.image;
+                let message = format!("flags cannot be passed to what {image} starts: {why}");
+                Err(LaunchFailure::new(FailureClass::BadFlag, message))
+            }
+            _ => Ok(with_known_port(view.configured(configuration))),
+        }
     }
 
     /// What has served; a panic elsewhere leaves it whole.
@@ -175,10 +183,10 @@ impl DockerEngine {
             .collect()
     }
 
-    fn environment(&self, order: &LaunchOrder, command: &[String]) -> BTreeMap<String, String> {
+    fn environment(&self, order: &LaunchOrder, command: &CommandView) -> BTreeMap<String, String> {
         let mut environment = order.configuration.environment.clone();
-        let asks_already = flag_value(command, "api-key").is_some()
-            || self.spec.service.environment.contains_key("VLLM_API_KEY");
+        let asks_already =
+            command.has("api-key") || self.spec.service.environment.contains_key("VLLM_API_KEY");
         if let Some(key) = self.spec.api_key.as_ref().filter(|_| !asks_already) {
             environment.insert("VLLM_API_KEY".to_owned(), key.reveal().to_owned());
         }
@@ -186,7 +194,8 @@ impl DockerEngine {
             environment.insert("VLLM_SERVER_DEV_MODE".to_owned(), "1".to_owned());
         }
         let of_service = &self.spec.service.environment;
-        if self.offline().applies_to(&order.configuration)
+        let (model, _) = command.read();
+        if self.offline().applies_to(&order.configuration, model.as_deref())
             && !of_service.contains_key(offline::VARIABLE)
         {
             environment.insert(offline::VARIABLE.to_owned(), "1".to_owned());
@@ -234,18 +243,21 @@ impl DockerEngine {
     }
 
     async fn start(&self, order: &LaunchOrder, emit: &Emit) -> Result<Started, LaunchFailure> {
-        check_image(self.arguments(), &order.configuration, &self.spec.service.image)?;
-        let command = self.command(&order.configuration);
-        let port = flag_value(&command, "port").and_then(|port| port.parse().ok()).unwrap_or(8000);
+        let command = self.command(&order.configuration)?;
+        let port = command.port();
         let networks = self.networks().await?;
+        let environment = self.environment(order, &command);
+        let is_offline = environment.contains_key(offline::VARIABLE)
+            && !order.configuration.environment.contains_key(offline::VARIABLE);
         let addition = Addition {
             image_id: &self.image.id,
-            environment: self.environment(order, &command),
+            environment,
             labels: labels(order),
             mounts: self.cache_mounts(emit).await,
             gpus: self.spec.gpus,
             network: networks.first().map(String::as_str),
-            command,
+            entrypoint: command.entrypoint().map(<[String]>::to_vec),
+            command: command.command().map(<[String]>::to_vec),
             port,
         };
         let (log, file) = EngineLog::create(&order.folder).map_err(|error| {
@@ -254,8 +266,8 @@ impl DockerEngine {
         let name = container_name(order);
         let container =
             Container::create(&self.docker, &name, body(&self.spec.service, &addition)).await?;
-        let mut started = Started { container, log, at: Instant::now(), port };
-        match started.start(networks.get(1..).unwrap_or_default(), file).await {
+        let mut started = Started { container, log, at: Instant::now(), port, is_offline };
+        match started.start(networks.get(1..).unwrap_or_default(), file, emit).await {
             Ok(()) => Ok(started),
             Err(failure) => {
                 started.container.stop_and_remove(0).await?;
@@ -275,6 +287,8 @@ struct Started {
     log: EngineLog,
     at: Instant,
     port: u16,
+    /// Whether we keep it from asking the hub.
+    is_offline: bool,
 }
 
 impl Started {
@@ -282,12 +296,13 @@ impl Started {
         &mut self,
         further_networks: &[String],
         file: std::fs::File,
+        emit: &Emit,
     ) -> Result<(), LaunchFailure> {
         for network in further_networks {
             self.container.join_network(network).await?;
         }
         self.at = Instant::now();
-        self.container.start(file).await
+        self.container.start(file, emit).await
     }
 }
 
@@ -323,13 +338,7 @@ impl Engine for DockerEngine {
                 if offline::is_kept(&self.spec.service, self.spec.caches, &self.image.id) {
                     self.offline().served(&order.configuration);
                 }
-                // A script's flags are not among the container's arguments.
-                let script = shell_script(self.arguments()).is_some_and(|it| !it.forwards);
-                let flags = if script {
-                    Flags::new()
-                } else {
-                    super::command::read(&started.container.arguments().await).1
-                };
+                let flags = CommandView::of_vector(&started.container.words().await).read().1;
                 let inspected = Inspected { image: identity.image_id.clone(), flags };
                 let secrets = self.secrets();
                 return Ok(Box::new(LaunchedContainer {
@@ -341,6 +350,9 @@ impl Engine for DockerEngine {
                     secrets,
                     gpus: self.gpus(),
                 }));
+            }
+            Err(failure) if started.is_offline => {
+                self.offline().blamed(failure, &started.log.text())
             }
             Err(failure) => failure,
         };
@@ -429,13 +441,25 @@ impl DockerEngine {
 }
 
 fn refused(what: &str, error: &Error) -> DockerError {
-    DockerError::Refused { what: what.to_owned(), message: error.to_string() }
+    let message = crate::clean::plain(&error.to_string()).into_owned();
+    DockerError::Refused { what: what.to_owned(), message }
 }
 
-/// The key that the service itself asks for.
+/// A port that only the container can expand is replaced: it must be published.
+fn with_known_port(command: CommandView) -> CommandView {
+    if command.has("port") && command.value("port").is_none() {
+        let port = Value::from(command.port());
+        return command.overlaid(&Flags::from([("port".to_owned(), port)]));
+    }
+    command
+}
+
+/// The key that the service itself asks for, in its command or by a variable.
 fn service_key(service: &ServiceSpec) -> Option<ApiKey> {
-    let command = service.command.as_deref().unwrap_or_default();
-    flag_value(command, "api-key")
+    let view = service.view(None);
+    let by_variable = || service.environment.get(&view.variable("api-key")?).cloned();
+    view.value("api-key")
+        .or_else(by_variable)
         .or_else(|| service.environment.get("VLLM_API_KEY").cloned())
         .filter(|key| !key.is_empty())
         .map(ApiKey::new)

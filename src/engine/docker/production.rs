@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bollard::Docker;
 use bollard::errors::Error;
-use bollard::models::ContainerInspectResponse;
+use bollard::models::{ContainerConfig, ContainerInspectResponse};
 use bollard::query_parameters::{
     InspectContainerOptions, ListContainersOptionsBuilder, StartContainerOptions,
     StopContainerOptionsBuilder,
@@ -16,12 +16,11 @@ use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use super::body::GRACE;
-use super::container::state_of;
 use super::daemon::status;
+use super::state::{State, state_of};
 use crate::configuration::{canonical, hexadecimal};
-use crate::engine::command::flag_value;
+use crate::engine::command_view::CommandView;
 use crate::engine::compose::{self, ComposeSource};
-use crate::engine::docker::container::State;
 use crate::engine::failure::Exit;
 use crate::engine::production::{Production, ProductionError};
 use crate::engine::readiness::{Connect, Limits, NotReady, wait_until_ready};
@@ -189,9 +188,7 @@ impl Production for DockerProduction {
 /// Where it can be asked from this host: a published port, else its own address.
 fn address(seen: &ContainerInspectResponse) -> Option<String> {
     let config = seen.config.as_ref()?;
-    let words = [config.entrypoint.clone(), config.cmd.clone()].into_iter().flatten().flatten();
-    let command: Vec<String> = words.collect();
-    let port = flag_value(&command, "port").unwrap_or_else(|| "8000".to_owned());
+    let port = started_by(config).port();
     let network = seen.network_settings.as_ref()?;
     let ports = network.ports.as_ref();
     let bindings = ports.and_then(|ports| ports.get(&format!("{port}/tcp"))?.as_ref());
@@ -209,9 +206,14 @@ fn address(seen: &ContainerInspectResponse) -> Option<String> {
     Some(format!("http://{own}:{port}"))
 }
 
+/// What it starts: the daemon has the image's own command filled in.
+fn started_by(config: &ContainerConfig) -> CommandView {
+    let (entrypoint, command) = (config.entrypoint.clone(), config.cmd.clone());
+    CommandView::new(Some(entrypoint.unwrap_or_default()), command, None)
+}
+
 fn own_key(seen: &ContainerInspectResponse) -> Option<ApiKey> {
     let config = seen.config.as_ref()?;
-    let command = config.cmd.clone().unwrap_or_default();
     let by_variable = || {
         config
             .env
@@ -219,7 +221,8 @@ fn own_key(seen: &ContainerInspectResponse) -> Option<ApiKey> {
             .flatten()
             .find_map(|pair| pair.strip_prefix("VLLM_API_KEY=").map(str::to_owned))
     };
-    flag_value(&command, "api-key")
+    started_by(config)
+        .value("api-key")
         .or_else(by_variable)
         .filter(|key| !key.is_empty())
         .map(ApiKey::new)

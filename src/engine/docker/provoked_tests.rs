@@ -11,6 +11,7 @@ use super::tests::Place;
 use super::*;
 use crate::event::NoticeKind;
 use crate::server::effective::FlagProof;
+use crate::server::proof::ProcessReading;
 use crate::sweep::launch::boot;
 
 /// How a provoked launch ended, and how often it was tried.
@@ -52,6 +53,7 @@ async fn every_class_is_recognised_by_its_lines_and_tried_again_only_where_it_ca
         ),
         ("out_of_memory", FailureClass::OutOfMemory, 1, "CUDA out of memory", 1),
         ("memory_not_free", FailureClass::MemoryNotFree, 1, "Free memory on device", 2),
+        ("gpu_memory_changed", FailureClass::GpuMemoryChanged, 1, "Error in memory profiling", 2),
         ("bad_flag", FailureClass::BadFlag, 2, "unrecognized arguments", 1),
         ("credentials", FailureClass::Credentials, 1, "gated repo", 1),
         ("no_gpu", FailureClass::NoGpu, 1, "Failed to infer device type", 1),
@@ -164,4 +166,42 @@ async fn an_overridden_flag_and_the_container_s_own_record_are_seen() {
     assert_eq!(inspected.flags.get("max-num-seqs"), Some(&json!(9)));
     assert!(!format!("{inspected:?}").contains("sk-hidden"));
     launched.stop().await.expect("stopped");
+}
+
+/// The server is the container's first process, and programs are taken out of the image one
+/// after another: the shell, then `cat`.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Docker"]
+async fn the_process_is_read_whatever_programs_the_image_has() {
+    use crate::engine::compose::{Mount, MountKind};
+
+    for missing in [&[][..], &["/bin/sh"], &["/bin/cat"], &["/bin/sh", "/bin/cat"]] {
+        let place = Place::new(&format!("process{}", missing.join("").replace('/', "-"))).await;
+        let take_out = |target: &&str| Mount {
+            kind: MountKind::Bind,
+            source: Some("/dev/null".to_owned()),
+            target: (*target).to_owned(),
+            read_only: true,
+            create_host_path: false,
+            tmpfs_size: None,
+        };
+        let mounts: Vec<Mount> = missing.iter().map(take_out).collect();
+        let engine = place.engine(&["--api-key", "sk-hidden"], |spec| {
+            spec.service.mounts.extend(mounts);
+            spec.service.environment.insert("NCCL_P2P_DISABLE".to_owned(), "1".to_owned());
+        });
+        let requested = json!({"max-num-seqs": 9, "hf-overrides": {"a": "b c"}});
+        let launched = place.launch(&mut engine.await, &requested).await.expect("ready");
+        let reading = launched.process(&["NCCL_P2P_DISABLE".to_owned()]).await;
+        assert!(!format!("{reading:?}").contains("sk-hidden"));
+        let ProcessReading::Whole(process) = reading else { panic!("{missing:?}: {reading:?}") };
+        assert_eq!(process.flags.get("max-num-seqs"), Some(&json!(9)), "{missing:?}");
+        assert_eq!(process.flags.get("hf-overrides"), Some(&json!({"a": "b c"})), "{missing:?}");
+        let environment = process.environment.unwrap_or_default();
+        let set: Vec<(&str, &str)> =
+            environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        // Where this test is not the container's user, the environment is not readable.
+        assert!(set == [("NCCL_P2P_DISABLE", "1")] || !missing.is_empty(), "{missing:?}: {set:?}");
+        launched.stop().await.expect("stopped");
+    }
 }

@@ -14,7 +14,7 @@ use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-use super::container::{Identity, State, state};
+use super::state::{Identity, State, state};
 use crate::server::{GpuIds, ResourceProbe, ResourceSample};
 
 /// Longest that one sample waits for a daemon that looks once a second itself.

@@ -270,7 +270,7 @@ async fn a_container_out_of_memory_is_known_by_the_daemon_s_word() {
     let mut engine = place.engine(&[], |_| {}).await;
     let mut launched = place.launch(&mut engine, &json!({})).await.expect("ready");
     let id = place.only();
-    docker(&["update", "--memory", "6m", "--memory-swap", "6m", &id]);
+    docker(&["update", "--memory", "9m", "--memory-swap", "9m", &id]);
     // Bodies make it touch its memory.
     let big = place.folder.path().join("big");
     std::fs::write(&big, vec![b'x'; 1_900_000]).expect("written");
@@ -292,7 +292,7 @@ async fn a_container_out_of_memory_is_known_by_the_daemon_s_word() {
             break;
         }
     }
-    let failure = failure.expect("6 MB are not enough");
+    let failure = failure.expect("9 MB are not enough");
     assert_eq!(
         (failure.class, failure.exit_code),
         (FailureClass::HostMemory, Some(137)),

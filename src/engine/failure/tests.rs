@@ -180,3 +180,147 @@ fn secrets_are_replaced() {
     redact(&mut lines, &["sk-123", ""]);
     assert_eq!(lines, ["args: --api-key *** and ***", "else"]);
 }
+
+/// The start of a log in which a failure of `lines` is printed by the engine's core.
+fn printed(lines: &[&str]) -> String {
+    let mut log =
+        "(APIServer pid=1) INFO 11-20 02:10:08 [utils.py:1233] vLLM API server version 0.18.0\n"
+            .to_owned();
+    for line in lines {
+        log += "(EngineCore_DP0 pid=301) ERROR 11-20 02:11:52 [core.py:880] ";
+        log += line;
+        log.push('\n');
+    }
+    log + "(APIServer pid=1) RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {'EngineCore_DP0': 1}\n"
+}
+
+#[test]
+fn other_releases_say_the_same_in_other_words() {
+    use FailureClass::{
+        BadFlag, Environment, GpuMemoryChanged, HostMemory, KvCacheTooSmall, NoGpu, OutOfMemory,
+    };
+    let cases = [
+        (
+            "ValueError: To serve at least one request with the models's max seq len (32768), (4.50 GiB KV cache is needed, which is larger than the available KV cache memory (2.91 GiB). Based on the available memory, the estimated maximum model length is 21184. Try",
+            KvCacheTooSmall,
+        ),
+        (
+            "ValueError: To serve at least one request with the model's max seq len (32768), 4.50 GiB KV cache is needed, which is larger than the available KV cache memory (2.91 GiB). Based on the available memory, Estimated maximum model length is 21,184.",
+            KvCacheTooSmall,
+        ),
+        ("RuntimeError: CUDA error: out of memory", OutOfMemory),
+        ("torch.AcceleratorError: CUDA error: out of memory", OutOfMemory),
+        (
+            "torch.cuda.OutOfMemoryError: HIP out of memory. Tried to allocate 2.00 GiB.",
+            OutOfMemory,
+        ),
+        ("RuntimeError: HIP error: out of memory", OutOfMemory),
+        ("RuntimeError: CUDA driver error: out of memory", OutOfMemory),
+        ("torch.distributed.DistBackendError: Cuda failure 2 'out of memory'", OutOfMemory),
+        (
+            "RuntimeError: CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+            OutOfMemory,
+        ),
+        ("OSError: [Errno 12] Cannot allocate memory", HostMemory),
+        (
+            "RuntimeError: [enforce fail at alloc_cpu.cpp:114] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.",
+            HostMemory,
+        ),
+        (
+            "AssertionError: Error in memory profiling. Initial free memory 12.41 GiB, current free memory 17.03 GiB. This happens when other processes sharing the same container release GPU memory while vLLM is profiling during initialization.",
+            GpuMemoryChanged,
+        ),
+        (
+            "AssertionError: Error in memory profiling. Initial free memory 123456, current free memory 234567. This happens when the GPU memory was not properly cleaned up before initializing the vLLM instance.",
+            GpuMemoryChanged,
+        ),
+        ("RuntimeError: No HIP GPUs are available", NoGpu),
+        ("  Value error, Unknown quantization method: awk. Must be one of ['awq',", BadFlag),
+        (
+            "vllm: error: ambiguous option: --max-num could match --max-num-seqs, --max-num-batched-tokens",
+            BadFlag,
+        ),
+        (
+            "huggingface_hub.errors.LocalEntryNotFoundError: Cannot find the requested files in the disk cache and outgoing traffic has been disabled.",
+            Environment,
+        ),
+    ];
+    for (line, class) in cases {
+        let classified = classify(&printed(&[line]), exit(1), false);
+        assert_eq!(classified.class, class, "{line}");
+        let estimate = line.contains("aximum model length").then_some(21184);
+        assert_eq!(classified.estimated_max_model_len, estimate, "{line}");
+        assert_eq!(classified.lines, [line], "the line explains it");
+    }
+    // Not every word of memory is a device's.
+    let other = "INFO the request queue ran out of memory slots";
+    assert_eq!(classify(other, exit(1), false).class, FailureClass::Unknown);
+}
+
+#[test]
+fn colours_change_nothing() {
+    let coloured = "\u{1b}[0;36m(APIServer pid=1)\u{1b}[0;0m pydantic_core._pydantic_core.ValidationError: 1 validation error for CacheConfig\n\
+         \u{1b}[0;36m(APIServer pid=1)\u{1b}[0;0m cache_dtype\n\
+         \u{1b}[0;36m(APIServer pid=1)\u{1b}[0;0m   Input should be 'auto' or 'fp8' [type=literal_error, input_value='fp8_inc', input_type=str]\n";
+    let plain = clean::lines(coloured).into_owned();
+    for log in [coloured, plain.as_str()] {
+        let classified = classify(log, exit(1), false);
+        assert_eq!(classified.class, FailureClass::BadFlag);
+        assert_eq!(classified.flag.as_deref(), Some("kv-cache-dtype"));
+        assert_eq!(classified.lines.len(), 3, "class, field, reason: {:?}", classified.lines);
+        assert!(!classified.lines.concat().contains('\u{1b}'));
+    }
+    let core = "\u{1b}[0;36m(EngineCore_DP0 pid=301)\u{1b}[0;0m \u{1b}[31mERROR\u{1b}[0m \u{1b}[90m11-20 02:11:52\u{1b}[0m \u{1b}[90m[core.py:880]\u{1b}[0m RuntimeError: CUDA out of memory";
+    let classified = classify(core, exit(1), false);
+    assert_eq!(classified.lines, ["RuntimeError: CUDA out of memory"]);
+}
+
+#[test]
+fn a_model_that_is_not_there_is_named() {
+    let cases = [
+        (
+            "  Value error, Invalid repository ID or local directory specified: '/models/Qwen3-8B'.",
+            "/models/Qwen3-8B",
+        ),
+        (
+            "OSError: Incorrect path_or_model_id: '/models/q'. Please provide either the path to a local folder",
+            "/models/q",
+        ),
+        (
+            "huggingface_hub.errors.HFValidationError: Repo id must be in the form 'repo_name' or 'namespace/repo_name': '/m/a b'. Use `repo_type` argument if needed.",
+            "/m/a b",
+        ),
+        (
+            "OSError: /models/é does not appear to have a file named config.json. Checkout",
+            "/models/é",
+        ),
+        ("ValueError: No supported config format found in /models/x.", "/models/x"),
+        (
+            "FileNotFoundError: [Errno 2] No such file or directory: '/models/y/config.json'",
+            "/models/y",
+        ),
+        (
+            "Repository Not Found for url: https://huggingface.co/api/models/a/b.",
+            "https://huggingface.co/api/models/a/b",
+        ),
+    ];
+    for (line, path) in cases {
+        let failure = LaunchFailure::of_exit(&printed(&[line]), exit(1), false, &[]);
+        assert_eq!(failure.class, FailureClass::Environment, "{line}");
+        assert_eq!(failure.missing_path.as_deref(), Some(path), "{line}");
+        assert!(failure.message.contains(&format!("`{path}`")), "{}", failure.message);
+    }
+}
+
+#[test]
+fn what_the_hub_lacks_is_distinguished_from_reports_about_it() {
+    let reported = "INFO 11-20 02:10:08 [config.py:1] HF_HUB_OFFLINE is True, replace model_id [a/b] to model_path [/hub/a]\n";
+    assert!(!misses_hub(reported));
+    for line in [
+        "huggingface_hub.errors.OfflineModeIsEnabled: Cannot reach https://huggingface.co/api/models/a/b: offline mode is enabled. To disable it, please unset the `HF_HUB_OFFLINE` environment variable.",
+        "ValueError: Invalid repository ID or local directory specified: 'unsloth/Qwen3-0.6B-GGUF:Q8_0'",
+        "OSError: We couldn't connect to 'https://huggingface.co' to load the files, and couldn't find them in the cached files.",
+    ] {
+        assert!(misses_hub(&format!("{reported}(APIServer pid=1) {line}\n")), "{line}");
+    }
+}

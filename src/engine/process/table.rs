@@ -74,6 +74,14 @@ fn family(processes: &[Process], group: i32) -> Vec<Process> {
     }
 }
 
+/// Numbers of the living members of a group and of what descends from them.
+pub(super) fn members(group: i32) -> Vec<i32> {
+    let family = family(&all(), group);
+    let mut ids: Vec<i32> = family.iter().filter(|it| !it.ended).map(|it| it.id).collect();
+    ids.sort_unstable();
+    ids
+}
+
 /// What a group and its descendants use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Usage {

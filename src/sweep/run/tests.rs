@@ -11,12 +11,16 @@ use super::super::fakes::{
     Actions, BOOT, FakeEngine, FakeMeasure, FakeProduction, REPEAT, Repeated, STOP, manifest,
 };
 use super::super::launch::FIRST_LOG;
+use super::super::launch::Order;
 use super::*;
 use crate::event::{Notice, Phase};
 use crate::history::journal;
 use crate::history::launch::{FailureClass, LaunchFailure};
+use crate::server::proof::Proof;
 use crate::strategy::{InFlight, Observation, Strategy, TrialOutcome};
 
+mod breaker;
+mod proof;
 mod strategy;
 
 /// What a launch of one warm-up and two kept repeats takes.
@@ -64,6 +68,11 @@ impl Setup {
 
     fn repeats(mut self, repeats: impl Fn(u32, u32) -> Repeated + Send + Sync + 'static) -> Self {
         self.measure.repeats = Box::new(repeats);
+        self
+    }
+
+    fn proves(mut self, proofs: impl Fn(&Order) -> Proof + Send + Sync + 'static) -> Self {
+        self.measure.proofs = Box::new(proofs);
         self
     }
 
@@ -331,15 +340,6 @@ async fn a_server_lost_in_mid_measurement_costs_one_more_launch_for_the_rest() {
     assert_eq!(ran.outcomes(), [(0, "measured"), (0, "measured")]);
     let again: Vec<String> = ran.actions.take().split_off(5);
     assert_eq!(again, ["boot 2 c0", "repeat 2.0", "repeat 2.1", "stop 2"]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn three_failures_in_a_row_stop_the_sweep_and_the_journal_says_why() {
-    let ran = Setup::new(5, 1).boots(|_, _| Some(FailureClass::Timeout)).run().await;
-    let error = ran.ending.as_ref().expect_err("nothing works").to_string();
-    assert!(error.starts_with("3 launches in a row failed"), "{error}");
-    assert_eq!(ran.record.launches.len(), 3);
-    assert_eq!(*ran.entries().last().expect("an end"), format!("session ended: {error}"));
 }
 
 #[tokio::test(start_paused = true)]

@@ -13,8 +13,8 @@ use std::path::Path;
 use graph::Graph;
 
 /// Rooms that everybody may use: data and arithmetic.
-const WORDS: [&str; 7] =
-    ["configuration", "event", "flags", "metric", "route", "statistics", "workload"];
+const WORDS: [&str; 8] =
+    ["clean", "configuration", "event", "flags", "metric", "route", "statistics", "workload"];
 
 /// What each room may import, besides itself. A row of an inner room (`engine/simulated`)
 /// adds to that of its room; an inner room on the right (`history/launch`) allows no more
@@ -24,7 +24,7 @@ const ARROWS: [(&str, &str); 15] = [
     ("strategy", "words"),
     ("grid", "strategy, words"),
     ("server", "words"),
-    ("client", "server, configuration, event, flags, metric, route, statistics"),
+    ("client", "server, clean, configuration, event, flags, metric, route, statistics"),
     ("telemetry", "client, server, words"),
     ("bench", "client, telemetry, server, words"),
     ("simulator", "configuration, flags"),
@@ -38,8 +38,12 @@ const ARROWS: [(&str, &str); 15] = [
 ];
 
 /// Crates that stay in the rooms they were taken for.
-const CRATES: [(&str, &str); 3] =
-    [("bollard", "engine"), ("polars", "results, report"), ("reqwest", "server")];
+const CRATES: [(&str, &str); 4] = [
+    ("bollard", "engine"),
+    ("brush_parser", "engine"),
+    ("polars", "results, report"),
+    ("reqwest", "server"),
+];
 
 const MAX_LINES: usize = 520;
 

@@ -162,6 +162,7 @@ impl Building for SweepRecord {
                 log_lines: Vec::new(),
                 exit_code: Some(1),
                 estimated_max_model_len: None,
+                missing_path: None,
                 cancelled: false,
             })),
             ..LaunchRecord::default()

@@ -244,6 +244,68 @@ fn two_that_ran_as_one_are_one_arm_with_several_names() {
 }
 
 #[test]
+fn proven_values_that_are_equal_make_one_arm_and_the_baseline_keeps_its_name() {
+    let record = sweep(&["explicit", "production", "other"])
+        .baseline("production")
+        .flags("explicit", json!({"max-num-seqs": 256, "dtype": "bfloat16"}))
+        .flags("production", json!({"max-num-seqs": null, "dtype": "auto"}))
+        .flags("other", json!({"max-num-seqs": 8, "dtype": "auto"}))
+        .launch("explicit", &[100.0, 100.0])
+        .shown("max-num-seqs", json!("256"), Shown::Honoured)
+        .shown("dtype", json!("torch.bfloat16"), Shown::Honoured)
+        .launch("production", &[400.0, 400.0])
+        .shown("max-num-seqs", json!(256), Shown::Honoured)
+        .shown("dtype", json!("torch.bfloat16"), Shown::Passed)
+        .launch("other", &[300.0, 300.0])
+        .shown("max-num-seqs", json!(8), Shown::Passed)
+        .shown("dtype", json!("torch.bfloat16"), Shown::Passed);
+    let ranking = rank(&record);
+    let production = row(&ranking, "production");
+    assert_eq!((production.launches, production.repeats), (2, 4));
+    assert_eq!(production.aliases, ["explicit"]);
+    assert!((geomean(production) - 200.0).abs() < 1e-9);
+    let explicit = row(&ranking, "explicit");
+    assert_eq!(
+        explicit.reason().as_deref(),
+        Some("ran with the same values as production; counted as production")
+    );
+    assert_eq!(row(&ranking, "other").aliases, Vec::<String>::new());
+    assert!(row(&ranking, "other").eligible);
+}
+
+#[test]
+fn what_only_echoes_or_did_not_arrive_makes_no_arm_of_two() {
+    let build = || {
+        sweep(&["left-out", "eight"])
+            .flags("left-out", json!({"max-num-seqs": null}))
+            .flags("eight", json!({"max-num-seqs": 8}))
+            .launch("left-out", &[100.0, 100.0])
+            .launch("eight", &[400.0, 400.0])
+    };
+    let both = |record: &_| rank(record).rows.iter().filter(|row| row.eligible).count();
+    assert_eq!(both(&build().shown("max-num-seqs", json!(8), Shown::Echoed)), 2);
+    // A launch that failed because its flag did not arrive says nothing of how it runs.
+    let mut record = build();
+    record.launches[0].effective = {
+        let shown = build().shown("max-num-seqs", json!(8), Shown::Honoured);
+        shown.launches[1].effective.clone()
+    };
+    assert_eq!(both(&record), 1, "the same launch, if it had been measured");
+    let failed = build().failed("left-out", FailureClass::FlagNotApplied, "not there");
+    record.launches[0].outcome = failed.launches[2].outcome.clone();
+    let ranking = rank(&record);
+    assert_eq!(row(&ranking, "eight").aliases, Vec::<String>::new());
+}
+
+#[test]
+fn what_differs_in_more_than_flags_stays_two() {
+    let record = sweep(&["one-image", "another"])
+        .launch("one-image", &[100.0, 100.0])
+        .launch("another", &[400.0, 400.0]);
+    assert_eq!(rank(&record).rows.iter().filter(|row| row.eligible).count(), 2);
+}
+
+#[test]
 fn a_constraint_holds_is_violated_or_not_shown_by_its_interval() {
     let build = |max| {
         let sweep = sweep(&["a"])

@@ -1,0 +1,28 @@
+//! What the server's process of a launch was started with, by `/proc`: the launched
+//! process or one that descends from it. Which one is the server is decided in
+//! `engine::server_process`.
+
+use rustix::process::Pid;
+
+use super::table::members;
+use crate::engine::server_process::{Process, reading};
+use crate::server::proof::ProcessReading;
+
+/// Reads the server's process of the group; `port` is the one it listens on.
+pub(super) async fn read(group: Pid, port: u16, variables: &[String]) -> ProcessReading {
+    let (group, variables) = (group.as_raw_nonzero().get(), variables.to_vec());
+    // A file for each process of the machine: not on a thread that serves streams.
+    let read = tokio::task::spawn_blocking(move || {
+        let processes: Vec<Process> =
+            members(group).into_iter().filter_map(|id| process(id, &variables)).collect();
+        reading(&processes, port)
+    });
+    read.await.unwrap_or_else(|error| ProcessReading::Unreadable(error.to_string()))
+}
+
+fn process(id: i32, variables: &[String]) -> Option<Process> {
+    let read = |name: &str| std::fs::read(format!("/proc/{id}/{name}")).ok();
+    let cmdline = read("cmdline")?;
+    let environ = if variables.is_empty() { None } else { read("environ") };
+    Some(Process::of_bytes(&cmdline, environ.as_deref(), variables))
+}

@@ -1,0 +1,123 @@
+//! What the parser reads is what a real `sh` passes on, and what is edited arrives.
+
+use std::process::Command;
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// Runs a script with a stub called `vllm` that prints its arguments, NUL-separated.
+fn run(script: &str) -> Vec<String> {
+    let folder = stub();
+    let output = Command::new("sh")
+        .arg("-c")
+        .arg(script)
+        .env("PATH", format!("{}:/usr/bin:/bin", folder.display()))
+        .output()
+        .expect("sh runs");
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    let at = text.find('\u{1}').map_or(text.len(), |at| at + 1);
+    let end = text[at..].find('\u{2}').map_or(text.len(), |e| at + e);
+    text[at..end].split_terminator('\0').map(str::to_owned).collect()
+}
+
+fn stub() -> &'static std::path::Path {
+    static FOLDER: std::sync::OnceLock<std::path::PathBuf> = std::sync::OnceLock::new();
+    FOLDER.get_or_init(|| {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = std::env::temp_dir().join(format!("vllm-grid-stub-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let path = folder.join("vllm");
+        let text = "#!/bin/sh\nprintf '\\001'\nfor a in \"$@\"; do printf '%s\\0' \"$a\"; done\nprintf '\\002'\n";
+        std::fs::write(&path, text).expect("written");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("executable");
+        folder
+    })
+}
+
+fn text() -> impl Strategy<Value = String> {
+    prop_oneof![
+        "[a-zA-Z0-9é/._:=-]{1,10}",
+        "[ -~é]{0,12}",
+        Just(r#"{"a": "b c", "n": 3}"#.to_owned()),
+    ]
+}
+
+/// A text as somebody may have quoted it, in one or several pieces.
+fn quoted() -> impl Strategy<Value = String> {
+    prop::collection::vec(
+        (text(), 0..4u8).prop_map(|(text, how)| match how {
+            0 => quote(&text),
+            1 => {
+                let mut out = String::from("\"");
+                for c in text.chars() {
+                    if "\"\\$`".contains(c) {
+                        out.push('\\');
+                    }
+                    out.push(c);
+                }
+                out + "\""
+            }
+            2 => text.chars().flat_map(|c| ['\\', c]).collect(),
+            _ => format!("'{}'", text.replace('\'', "")),
+        }),
+        1..3,
+    )
+    .prop_map(|pieces| pieces.concat())
+    .prop_filter("not empty", |raw| !raw.is_empty())
+}
+
+fn separator() -> impl Strategy<Value = String> {
+    prop_oneof![
+        Just(" ".to_owned()),
+        Just(" \\\n  ".to_owned()),
+        Just("\t".to_owned()),
+        Just("  \\\n\\\n\t ".to_owned())
+    ]
+}
+
+fn frame() -> impl Strategy<Value = (&'static str, &'static str)> {
+    prop_oneof![
+        Just(("", "")),
+        Just((
+            "set -e\n# prêt: 'é\ni=0\nwhile [ $i -lt 2 ]; do i=$((i+1)); done\nexec ",
+            " 2>&1\n"
+        )),
+        Just(("true && ", " &\nwait")),
+        Just(("if true; then\n  ", "\nelse echo \"vllm serve\"; fi")),
+        Just(("f() { env A='é b' nice ", "; }\nf")),
+        Just(("( cat <<E >/dev/null\nvllm 'serve\nE\n", " | cat )")),
+        Just(("case x in x) timeout 9 ", ";; *) exit 1;; esac")),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+    #[test]
+    fn words_are_those_that_a_shell_passes_and_edits_change_nothing_else(
+        words in prop::collection::vec((separator(), quoted()), 1..7),
+        (before, after) in frame(),
+        with in prop::collection::vec(text(), 0..3),
+        at in any::<prop::sample::Index>(),
+        appended in prop::collection::vec(text(), 0..3),
+    ) {
+        let body: String = words.iter().flat_map(|(space, word)| [space.clone(), word.clone()]).collect();
+        let script = format!("{before}vllm serve{body}{after}");
+        let read = Script::read(&script, &[]).map_err(|e| TestCaseError::fail(format!("{e}\n{script}")))?;
+        let passed = run(&script);
+        prop_assert_eq!(passed.first().map(String::as_str), Some("serve"), "{}", script);
+        let values: Vec<Option<String>> = read.arguments().iter().map(|word| word.value.clone()).collect();
+        prop_assert_eq!(values.len(), passed.len() - 1, "{}", script);
+        for (value, passed) in values.iter().zip(&passed[1..]) {
+            if let Some(value) = value { prop_assert_eq!(value, passed, "{}", &script); }
+        }
+        prop_assert_eq!(read.edited(&[], &[]).0, script.clone());
+        let at = at.index(values.len());
+        let edit = Edit { words: at..at + 1, with: with.clone() };
+        let (changed, _) = read.edited(&[edit], &appended);
+        let mut expected = passed.clone();
+        expected.splice(at + 1..at + 2, with);
+        expected.extend(appended);
+        prop_assert_eq!(run(&changed), expected, "{}", changed);
+    }
+}
