@@ -97,6 +97,10 @@ fn assumptions(grid: &Grid, boot: Seconds, speed: f64) -> Vec<String> {
             ));
         }
     }
+    let StrategySpec::Grid(strategy) = &grid.strategy;
+    if strategy.auto {
+        assumed.push(format!("`repeats: auto` is {} repeats", strategy.repeats));
+    }
     assumed.push("nothing of this was measured".to_owned());
     assumed
 }

@@ -104,6 +104,7 @@ fn is_foreign(class: FailureClass) -> bool {
         FailureClass::Killed
             | FailureClass::Environment
             | FailureClass::MemoryNotFree
+            | FailureClass::GpuMemoryChanged
             | FailureClass::Credentials
             | FailureClass::NoGpu
     )

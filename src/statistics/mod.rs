@@ -26,7 +26,7 @@ mod variance;
 pub use best::{Belief, Chances, chances};
 pub use binomial::{lower_bound, upper_bound};
 pub use counts::{Events, Share};
-pub use difference::{Difference, adjusted_to_first, differences_to_first};
+pub use difference::adjusted_to_first;
 pub use holm::holm;
 pub use interval::{Interval, mean_interval, t_quantile, two_sided_p};
 pub use machine::{LaunchMean, MAX_JUMPS, MachineFit, fit};

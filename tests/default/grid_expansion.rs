@@ -553,3 +553,17 @@ proptest! {
         prop_assert_eq!(again.configurations, read.configurations);
     }
 }
+
+#[test]
+fn repeats_may_be_left_to_the_sweep() {
+    let planned = |strategy: Value| {
+        let grid = good(json!({"parameters": {"max-num-seqs": 8}, "strategy": strategy}));
+        let assumptions = Plan::new(&grid).estimated_hours.assumptions.join("; ");
+        (serde_json::to_value(&grid.strategy).unwrap(), assumptions)
+    };
+    let (auto, assumptions) = planned(json!({"grid": {"launches": 5, "repeats": "auto"}}));
+    assert_eq!(auto, json!({"grid": {"launches": 5, "repeats": 3, "auto": true, "seed": 1}}));
+    assert!(assumptions.contains("`repeats: auto` is 3 repeats"), "{assumptions}");
+    let (default, _) = planned(json!({"grid": null}));
+    assert_eq!(default, json!({"grid": {"launches": 4, "repeats": 3, "seed": 1}}));
+}
