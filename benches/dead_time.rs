@@ -53,8 +53,8 @@ fn answers(tool: &str) -> bool {
 
 fn run(command: &mut Command) {
     let output = command.stdin(Stdio::null()).output().expect("it can be run");
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{command:?}: {told}");
+    let printed = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {printed}");
 }
 
 fn row(what: &str, seconds: &[f64], goal: &str) {

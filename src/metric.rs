@@ -208,6 +208,18 @@ pub struct Measurement {
     pub metrics: MetricValues,
 }
 
+impl Measurement {
+    /// Its workload in column spelling (`kv_cache`).
+    pub fn workload_key(&self) -> String {
+        workload_key(&self.workload)
+    }
+}
+
+/// A workload's name in column spelling.
+fn workload_key(workload: &str) -> String {
+    workload.replace('-', "_")
+}
+
 /// A metric as a grid names it: `kv_cache.ttft_resent_ms`,
 /// `load[concurrency=8].output_throughput`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -249,7 +261,7 @@ impl FromStr for MetricRef {
         if !is_word(workload) || !is_word(name) || case.as_deref() == Some("") {
             return Err(error());
         }
-        Ok(Self { workload: workload.replace('-', "_"), case, name: name.replace('-', "_") })
+        Ok(Self { workload: workload_key(workload), case, name: name.replace('-', "_") })
     }
 }
 
@@ -262,7 +274,7 @@ const CONSTRAINT: &str = "constraint.";
 impl MetricRef {
     /// A metric without a case; the workload in either spelling (`kv-cache`, `kv_cache`).
     pub fn of(workload: &str, name: &str) -> Self {
-        Self { workload: workload.replace('-', "_"), case: None, name: name.to_owned() }
+        Self { workload: workload_key(workload), case: None, name: name.to_owned() }
     }
 
     /// Its column in `results`: `kv_cache.ttft_resent_ms`. A case is no part of it:

@@ -373,6 +373,8 @@ mod tests {
                 configuration: configuration.to_owned(),
                 purpose: Purpose::Screen,
                 planned,
+                repeats: None,
+                host: None,
             });
         }
         assert_eq!(

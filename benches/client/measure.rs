@@ -47,7 +47,7 @@ pub(crate) fn ours(scenario: &Scenario, url: &str) -> Result<Side, Box<dyn std::
         let number = id.strip_prefix("bench-").ok_or("another server's answer")?.parse()?;
         ttft_ms.insert(number, record.ttft_ms().ok_or("an answer without a token")?);
     }
-    let mut summary = spent.told();
+    let mut summary = spent.figures();
     summary.insert("tokens_per_second".to_owned(), tokens / number("duration")?);
     Ok(Side { ttft_ms, summary })
 }

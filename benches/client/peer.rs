@@ -44,7 +44,7 @@ pub(crate) fn theirs(
         ttft_ms.insert(number, seconds.as_f64().ok_or("a time that is no number")? * 1e3);
     }
     let rate = result.get("output_throughput").and_then(Value::as_f64).ok_or("no throughput")?;
-    let mut summary = spent.told();
+    let mut summary = spent.figures();
     summary.insert("tokens_per_second".to_owned(), rate);
     Ok(Side { ttft_ms, summary })
 }

@@ -137,7 +137,7 @@ fn figures(scenario: &Scenario, error: &str, summary: &BTreeMap<String, f64>) ->
 
 impl Spent {
     /// As a summary tells it.
-    pub(crate) fn told(&self) -> BTreeMap<String, f64> {
+    pub(crate) fn figures(&self) -> BTreeMap<String, f64> {
         let figures = [
             ("cpu_seconds", self.cpu_seconds),
             ("kernel_seconds", self.kernel_seconds),

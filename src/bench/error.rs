@@ -11,7 +11,7 @@ pub enum BenchError {
     Cancelled,
     /// The server can no longer be measured.
     #[error("the engine is unreachable: {message}")]
-    EngineGone {
+    EngineDied {
         /// The failed repeat, as far as it came.
         measurement: Box<Measurement>,
         /// The evidence of it.

@@ -123,7 +123,7 @@ impl<'a> Bench<'a> {
         workload.kind().complete(&mut measurement.metrics);
         match evidence {
             Some(message) => {
-                Err(BenchError::EngineGone { measurement: Box::new(measurement), message })
+                Err(BenchError::EngineDied { measurement: Box::new(measurement), message })
             }
             None => Ok(measurement),
         }
@@ -219,9 +219,9 @@ pub async fn run_suite(
             for repeat in warmups.chain(1..=kept(workload, repeats)) {
                 let (measurement, ended) = match bench.repeat(workload, &case, repeat).await {
                     Ok(measurement) => (measurement, None),
-                    Err(BenchError::EngineGone { measurement, message }) => {
+                    Err(BenchError::EngineDied { measurement, message }) => {
                         let kept = measurement.clone();
-                        (*kept, Some(BenchError::EngineGone { measurement, message }))
+                        (*kept, Some(BenchError::EngineDied { measurement, message }))
                     }
                     Err(error) => return Err(error),
                 };

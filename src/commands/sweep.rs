@@ -13,9 +13,10 @@ use vllm_grid::history::HistoryError;
 use vllm_grid::history::folder::Folder;
 use vllm_grid::history::journal::JournalError;
 use vllm_grid::results::records::ParquetRecords;
+use vllm_grid::sweep::SweepError;
 use vllm_grid::sweep::context::SweepContext;
+use vllm_grid::sweep::resume::{self, Resumable, ResumeError};
 use vllm_grid::sweep::run::{Ending, Sweep};
-use vllm_grid::sweep::{SweepError, resume};
 
 use super::show;
 use crate::cli::{ResumeArgs, SweepArgs};
@@ -34,15 +35,18 @@ pub(crate) async fn sweep(args: &SweepArgs, shutdown: &Shutdown) -> Result<Exit,
 /// `resume`: continues in the stored order, where nothing changed.
 pub(crate) async fn resume(args: &ResumeArgs, shutdown: &Shutdown) -> Result<Exit, CommandError> {
     let folder = Folder::existing(&args.run)?;
-    let manifest = folder.manifest()?;
-    resume::check_files(&folder, &manifest).map_err(SweepError::GridChanged)?;
-    let options = resume::read_options(&folder, &manifest);
-    let file = GridFile::read(&folder.grid_path(), &options)
-        .map_err(|errors| CommandError::explained(Exit::Usage, errors))?;
-    let grid = complete(file).await?;
-    resume::check_grid(&manifest, &grid).map_err(SweepError::GridChanged)?;
-    let engine = engine(&grid, resume::image_id(&folder.record()?)).await?;
+    let Resumable { grid, image_id } = resume::check(&folder).await.map_err(refused)?;
+    let engine = engine(&grid, image_id).await?;
     run(Sweep::resume(folder)?, &grid, engine, shutdown).await
+}
+
+fn refused(error: ResumeError) -> CommandError {
+    match error {
+        ResumeError::History(error) => error.into(),
+        ResumeError::Changed(difference) => SweepError::GridChanged(difference).into(),
+        ResumeError::Grid(errors) => CommandError::explained(Exit::Usage, errors),
+        ResumeError::Service(error) => unusable(EngineError::from(error)),
+    }
 }
 
 /// The grid with its compose service's own flags, where it has one.

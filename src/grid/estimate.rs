@@ -12,7 +12,7 @@ use crate::workload::{PREFILL, Seconds, TOKEN, Workload};
 const REAL_BOOT: Seconds = Seconds { low: 80.0, high: 460.0 };
 /// The simulator's boot before it is divided by its speed.
 const SIMULATED_BOOT: Seconds = Seconds { low: 10.0, high: 120.0 };
-/// SIGTERM to gone, and the GPU's memory free again.
+/// From SIGTERM until the process has exited and the GPU's memory is free again.
 const REAL_STOP: Seconds = Seconds { low: 5.0, high: 60.0 };
 
 /// How much a grid will launch, and how long that may take.

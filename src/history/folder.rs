@@ -130,12 +130,26 @@ impl Folder {
             ),
         };
         let value: serde_json::Value = serde_json::from_slice(&bytes).map_err(damaged)?;
+        let version = value.get("tool_version").and_then(serde_json::Value::as_str);
+        let other = version.filter(|version| *version != env!("CARGO_PKG_VERSION"));
+        let other = other.map(str::to_owned);
         let schema = value.get("schema_version").and_then(serde_json::Value::as_u64);
         if schema.is_some_and(|schema| schema > u64::from(SCHEMA_VERSION)) {
             let what = "a newer version wrote it: use that version".to_owned();
             return Err(HistoryError::Manifest { path, what });
         }
-        serde_json::from_value(value).map_err(damaged)
+        serde_json::from_value(value).map_err(|error| match other {
+            // Another version may write what this one cannot read: the file is not to blame.
+            Some(version) => HistoryError::Manifest {
+                path: path.clone(),
+                what: format!(
+                    "version {version} of vllm-grid wrote it, and this one, {}, cannot read it ({error}): \
+                     use that version",
+                    env!("CARGO_PKG_VERSION")
+                ),
+            },
+            None => damaged(error),
+        })
     }
 
     /// The sweep so far, from manifest and journal alone. A sweep that has no
@@ -237,6 +251,22 @@ mod tests {
         write_whole(&path, |file| file.write_all(b"new")).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "new");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_manifest_of_another_version_is_not_called_damaged() {
+        let folder = tempfile::tempdir().unwrap();
+        let manifest = |text: String| {
+            std::fs::write(folder.path().join("manifest.json"), text).unwrap();
+            Folder(folder.path().to_owned()).manifest().unwrap_err().to_string()
+        };
+        let of = |version: &str| format!(r#"{{"schema_version": 1, "tool_version": "{version}"}}"#);
+        let other = manifest(of("99.0.0"));
+        assert!(other.contains("version 99.0.0") && !other.contains("damaged"), "{other}");
+        let own = manifest(of(env!("CARGO_PKG_VERSION")));
+        assert!(own.contains("it is damaged (missing field"), "{own}");
+        let newer = manifest(r#"{"schema_version": 99}"#.to_owned());
+        assert!(newer.contains("a newer version wrote it"), "{newer}");
     }
 
     #[test]

@@ -44,6 +44,13 @@ pub enum Entry {
         /// Repeats that it is to measure, warm-ups included.
         #[serde(default)]
         planned: u32,
+        /// Kept repeats of each case that its trial is to have, where the workload
+        /// does not say; an older version did not write it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        repeats: Option<u32>,
+        /// The host that it runs on; the manifest's where an older version wrote it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        host: Option<String>,
     },
     /// The server answered; what it runs with.
     LaunchReady {
@@ -140,14 +147,51 @@ pub enum JournalError {
         /// Its schema.
         found: u32,
     },
+    /// It has entries that only a newer version knows: it can be read, not continued.
+    #[error(
+        "{path}, line {line}: an entry of a newer version: continue the sweep with that version"
+    )]
+    UnknownEntry {
+        /// The journal.
+        path: PathBuf,
+        /// Line from 1.
+        line: u64,
+    },
+}
+
+/// The file as the journal uses it, so that tests can make it fail.
+trait Medium: std::fmt::Debug + Send + Sync {
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()>;
+    fn sync(&mut self) -> io::Result<()>;
+    /// Cuts it to `length` and writes there from now on.
+    fn truncate(&mut self, length: u64) -> io::Result<()>;
+}
+
+impl Medium for File {
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        Write::write_all(self, bytes)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.sync_data()
+    }
+
+    fn truncate(&mut self, length: u64) -> io::Result<()> {
+        self.set_len(length)?;
+        self.seek(SeekFrom::Start(length)).map(drop)
+    }
 }
 
 /// A journal open for writing, locked.
 #[derive(Debug)]
 pub struct Journal {
-    file: File,
+    file: Box<dyn Medium>,
     path: PathBuf,
     next: u64,
+    /// Bytes of the lines that are intact.
+    end: u64,
+    /// The error after which nobody knows what is on the disk: nothing is written any more.
+    broken: Option<(io::ErrorKind, String)>,
 }
 
 impl Journal {
@@ -177,28 +221,50 @@ impl Journal {
         if let Some(found) = newest_schema(&lines).filter(|found| *found > SCHEMA_VERSION) {
             return Err(JournalError::Newer { path: path.to_owned(), found });
         }
-        if intact < bytes.len() {
-            file.set_len(intact as u64).map_err(io)?;
+        if let Some(line) = lines.iter().find(|line| line.entry == Entry::Unknown) {
+            let (path, line) = (path.to_owned(), line.sequence);
+            return Err(JournalError::UnknownEntry { path, line });
         }
-        file.seek(SeekFrom::End(0)).map_err(io)?;
+        file.truncate(intact as u64).map_err(io)?;
         if created {
             sync_folder(path).map_err(io)?;
         }
-        let next = lines.len() as u64 + 1;
-        Ok((Self { file, path: path.to_owned(), next }, lines))
+        let journal = Self {
+            file: Box::new(file),
+            path: path.to_owned(),
+            next: lines.len() as u64 + 1,
+            end: intact as u64,
+            broken: None,
+        };
+        Ok((journal, lines))
     }
 
     /// Appends an entry with its time and returns when it is on the disk.
     ///
     /// # Errors
-    /// When the file system refuses.
+    /// When the file system refuses. What was written of the line is cut off
+    /// again. Where that fails, too, or the line may be on the disk or not, every
+    /// later call returns the error: the lines that are intact stay so.
     pub fn append(&mut self, at: jiff::Timestamp, entry: Entry) -> Result<Line, JournalError> {
-        let io = |error| JournalError::Io { path: self.path.clone(), error };
+        let path = &self.path;
+        let io = |error| JournalError::Io { path: path.clone(), error };
+        if let Some((kind, message)) = &self.broken {
+            return Err(io(io::Error::new(*kind, message.clone())));
+        }
         let line = Line { sequence: self.next, at, entry };
         let text = encode(&line).map_err(|error| io(io::Error::other(error)))?;
-        self.file.write_all(text.as_bytes()).map_err(io)?;
-        self.file.sync_data().map_err(io)?;
+        let written = self.file.write_all(text.as_bytes());
+        let synced = if written.is_ok() { self.file.sync() } else { Ok(()) };
+        let broken = synced.is_err();
+        if let Err(error) = written.and(synced) {
+            let cut = self.file.truncate(self.end);
+            if broken || cut.is_err() {
+                self.broken = Some((error.kind(), error.to_string()));
+            }
+            return Err(io(error));
+        }
         self.next += 1;
+        self.end += text.len() as u64;
         Ok(line)
     }
 }
@@ -279,90 +345,5 @@ fn decode(bytes: &[u8], sequence: u64) -> Result<Line, String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fmt::Write as _;
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn started(launch: u32) -> Entry {
-        Entry::LaunchStarted {
-            launch,
-            trial: launch,
-            configuration: "a".to_owned(),
-            purpose: Purpose::Screen,
-            planned: 0,
-        }
-    }
-
-    fn written(count: u32) -> (tempfile::TempDir, PathBuf) {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("journal.jsonl");
-        let (mut journal, _) = Journal::open(&path).unwrap();
-        for launch in 1..=count {
-            journal.append(jiff::Timestamp::UNIX_EPOCH, started(launch)).unwrap();
-        }
-        drop(journal);
-        (folder, path)
-    }
-
-    #[test]
-    fn what_is_appended_is_read_again_after_reopening() {
-        let (_folder, path) = written(2);
-        let (mut journal, lines) = Journal::open(&path).unwrap();
-        assert_eq!(lines.len(), 2);
-        journal.append(jiff::Timestamp::UNIX_EPOCH, started(3)).unwrap();
-        let sequences: Vec<u64> = read(&path).unwrap().iter().map(|line| line.sequence).collect();
-        assert_eq!(sequences, [1, 2, 3]);
-    }
-
-    #[test]
-    fn there_is_one_writer() {
-        let (_folder, path) = written(1);
-        let (_journal, _) = Journal::open(&path).unwrap();
-        assert!(matches!(Journal::open(&path), Err(JournalError::Locked(_))));
-        assert_eq!(read(&path).unwrap().len(), 1, "a reader needs no lock");
-    }
-
-    #[test]
-    fn a_damaged_line_before_the_last_is_an_error_that_names_it() {
-        let (_folder, path) = written(3);
-        let text = std::fs::read_to_string(&path).unwrap();
-        std::fs::write(&path, text.replacen("\"launch\":2", "\"launch\":9", 1)).unwrap();
-        let error = read(&path).unwrap_err().to_string();
-        assert!(error.contains("line 2") && error.contains("checksum"), "{error}");
-    }
-
-    #[test]
-    fn an_entry_of_a_newer_version_is_skipped_but_a_newer_journal_is_not_continued() {
-        let (_folder, path) = written(1);
-        let body = r#"{"sequence":2,"at":"2026-11-24T00:00:00Z","entry":{"kind":"teleported"}}"#;
-        let newer = r#"{"sequence":3,"at":"2026-11-24T00:00:00Z","entry":{"kind":"session_started","schema_version":99,"tool_version":"9"}}"#;
-        let mut text = std::fs::read_to_string(&path).unwrap();
-        for body in [body, newer] {
-            let checksum = checksum(body);
-            writeln!(text, r#"{{"checksum":"{checksum}","line":{body}}}"#).unwrap();
-        }
-        std::fs::write(&path, text).unwrap();
-        assert_eq!(read(&path).unwrap()[1].entry, Entry::Unknown);
-        assert!(matches!(Journal::open(&path), Err(JournalError::Newer { found: 99, .. })));
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(40))]
-        #[test]
-        fn a_journal_cut_anywhere_keeps_every_whole_line_and_is_continued(cut in 0.0..1.0f64) {
-            let (_folder, path) = written(5);
-            let bytes = std::fs::read(&path).unwrap();
-            let length = (bytes.len() as f64 * cut) as usize;
-            std::fs::write(&path, &bytes[..length]).unwrap();
-            let whole = bytes[..length].split(|byte| *byte == b'\n').count() - 1;
-            prop_assert_eq!(read(&path).unwrap().len(), whole);
-            let (mut journal, lines) = Journal::open(&path).unwrap();
-            prop_assert_eq!(lines.len(), whole);
-            journal.append(jiff::Timestamp::UNIX_EPOCH, started(99)).unwrap();
-            prop_assert_eq!(read(&path).unwrap().len(), whole + 1);
-        }
-    }
-}
+#[path = "journal_tests.rs"]
+pub(crate) mod tests;

@@ -10,6 +10,7 @@ pub mod launch;
 pub mod production;
 pub mod record;
 pub mod replay;
+pub mod values;
 
 /// Why a sweep's files cannot be read or written. A message states its cause
 /// itself, so no error here has a `source` that would be printed once more.

@@ -85,7 +85,7 @@ impl Manifest {
 }
 
 /// Operating system, kernel and processor of this machine.
-fn host() -> String {
+pub fn host() -> String {
     use sysinfo::{CpuRefreshKind, RefreshKind, System};
     let cpus = RefreshKind::nothing().with_cpu(CpuRefreshKind::nothing());
     let system = System::new_with_specifics(cpus).ok();
@@ -124,6 +124,12 @@ pub struct LaunchRecord {
     pub ended_at: Option<jiff::Timestamp>,
     /// The configuration's name.
     pub configuration: String,
+    /// Kept repeats of each case that its trial is to have, where that is journalled.
+    #[serde(default)]
+    pub repeats: Option<u32>,
+    /// The host that it ran on, where that is journalled; see [`SweepRecord::host_of`].
+    #[serde(default)]
+    pub host: Option<String>,
     /// What is known of its server; `None` where it never became ready.
     pub facts: Option<LaunchFacts>,
     /// What the server showed that it ran with.
@@ -159,4 +165,11 @@ pub struct SweepRecord {
     pub manifest: Manifest,
     /// What was launched, in order.
     pub launches: Vec<LaunchRecord>,
+}
+
+impl SweepRecord {
+    /// The host that a launch ran on.
+    pub fn host_of<'a>(&'a self, launch: &'a LaunchRecord) -> &'a str {
+        launch.host.as_deref().unwrap_or(&self.manifest.host)
+    }
 }

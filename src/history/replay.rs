@@ -68,10 +68,16 @@ pub fn check(record: &SweepRecord, entry: &Entry) -> Result<(), String> {
         }
     };
     match entry {
-        Entry::LaunchStarted { launch, .. } => {
+        Entry::LaunchStarted { launch, configuration, .. } => {
             let next = next_launch(record);
             if *launch != next {
                 return Err(format!("launch {launch} starts where launch {next} comes next"));
+            }
+            let mut known = record.manifest.configurations.iter();
+            if !known.any(|known| known.name == *configuration) {
+                return Err(format!(
+                    "launch {launch} starts `{configuration}`, which the manifest does not have"
+                ));
             }
         }
         Entry::LaunchReady { launch, .. } => {
@@ -79,9 +85,22 @@ pub fn check(record: &SweepRecord, entry: &Entry) -> Result<(), String> {
                 return Err(format!("the server of launch {launch} is ready for the second time"));
             }
         }
-        Entry::RepeatFinished { launch, .. } => {
-            if running(*launch, "a repeat")?.facts.is_none() {
+        Entry::RepeatFinished { launch, measurement } => {
+            let known = running(*launch, "a repeat")?;
+            if known.facts.is_none() {
                 return Err(format!("a repeat of launch {launch}, whose server is not ready"));
+            }
+            // Warm-ups have one number, however many there are.
+            let same = |one: &Measurement| {
+                one.repeat == measurement.repeat
+                    && one.case == measurement.case
+                    && one.workload == measurement.workload
+            };
+            if measurement.repeat > 0 && known.measurements.iter().any(same) {
+                let Measurement { workload, repeat, .. } = measurement;
+                return Err(format!(
+                    "repeat {repeat} of `{workload}` for the second time in launch {launch}"
+                ));
             }
         }
         Entry::LaunchEnded { launch, .. } => {
@@ -104,13 +123,23 @@ pub fn next_launch(record: &SweepRecord) -> u32 {
 pub fn apply(record: &mut SweepRecord, line: &Line) {
     match &line.entry {
         Entry::SessionStarted { .. } => close_open_launches(record),
-        Entry::LaunchStarted { launch, trial, configuration, purpose, planned: _ } => {
+        Entry::LaunchStarted {
+            launch,
+            trial,
+            configuration,
+            purpose,
+            planned: _,
+            repeats,
+            host,
+        } => {
             record.launches.push(LaunchRecord {
                 launch: *launch,
                 trial: *trial,
                 purpose: *purpose,
                 started_at: Some(line.at),
                 configuration: configuration.clone(),
+                repeats: *repeats,
+                host: host.clone(),
                 ..LaunchRecord::default()
             });
         }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::configuration::{Configuration, Flags};
 use crate::history::journal;
 use crate::history::launch::{FailureClass, LaunchFacts, LaunchFailure};
 use crate::metric::{Goal, Objective, Status};
@@ -17,7 +18,7 @@ fn manifest() -> Manifest {
         engine: "simulated".to_owned(),
         simulated: false,
         baseline: None,
-        configurations: Vec::new(),
+        configurations: ["a", "b"].map(configuration).into(),
         varied: Vec::new(),
         workloads: Vec::new(),
         datasets: Vec::new(),
@@ -29,6 +30,17 @@ fn manifest() -> Manifest {
         strategy: StrategySpec::Grid(GridStrategy::default()),
         budget_seconds: None,
         host: String::new(),
+    }
+}
+
+fn configuration(name: &str) -> Configuration {
+    Configuration {
+        name: name.to_owned(),
+        aliases: Vec::new(),
+        id: name.to_owned(),
+        flags: Flags::new(),
+        varied: Flags::new(),
+        environment: std::collections::BTreeMap::new(),
     }
 }
 
@@ -72,7 +84,14 @@ fn a_trial_is_written_under_the_name_that_files_have() {
 #[test]
 fn an_entry_that_cannot_follow_is_reported_with_its_line() {
     let second = r#"{"kind":"launch_started","launch":3,"slot":5,"configuration":"b"}"#;
-    let cases: [(&[&str], u64, &str); 8] = [
+    let nobody = r#"{"kind":"launch_started","launch":1,"slot":4,"configuration":"nobody"}"#;
+    let cases: [(&[&str], u64, &str); 10] = [
+        (&[SESSION, nobody], 2, "`nobody`, which the manifest does not have"),
+        (
+            &[SESSION, STARTED, READY, REPEAT, REPEAT],
+            5,
+            "repeat 1 of `kv-cache` for the second time",
+        ),
         (&[SESSION, REPEAT], 2, "launch 1, which never started"),
         (&[SESSION, ENDED], 2, "launch 1, which never started"),
         (&[SESSION, STARTED, REPEAT], 3, "launch 1, whose server is not ready"),
@@ -173,6 +192,8 @@ fn what_was_written_is_read_again() {
             configuration: "a".to_owned(),
             purpose: Purpose::Confirm,
             planned: 6,
+            repeats: None,
+            host: None,
         },
         Entry::LaunchReady {
             launch: 1,

@@ -4,8 +4,12 @@
 use super::notes::SIMULATED;
 use crate::metric::Scale;
 use crate::results::comparison::{Comparison, ComparisonFinding, LaterPlace};
+<<<<<<< HEAD
 use crate::results::number;
 use crate::statistics::Interval;
+=======
+use crate::results::exclusion::{Exclusion, joined};
+>>>>>>> main
 
 /// The mark of simulated figures; `None` where there are none.
 pub(super) fn simulated(findings: &[ComparisonFinding]) -> Option<String> {
@@ -47,6 +51,10 @@ pub(super) fn unsound(
     (!lines.is_empty()).then(|| std::iter::once(title).chain(lines).collect())
 }
 
+fn reason(exclusions: &[Exclusion]) -> String {
+    joined(exclusions).unwrap_or_else(|| "no reason was recorded".to_owned())
+}
+
 /// What became of the choice of the first sweep.
 pub(super) fn choice(findings: &[ComparisonFinding]) -> Option<String> {
     findings.iter().find_map(|finding| {
@@ -55,9 +63,8 @@ pub(super) fn choice(findings: &[ComparisonFinding]) -> Option<String> {
         };
         let there = match place {
             LaterPlace::Missing => format!("{last} does not have it"),
-            LaterPlace::NotRanked { reason } => {
-                let reason = reason.as_deref().unwrap_or("no reason was recorded");
-                format!("in {last} it is not ranked: {reason}")
+            LaterPlace::NotRanked { exclusions } => {
+                format!("in {last} it is not ranked: {}", reason(exclusions))
             }
             LaterPlace::First => format!("in {last} it has rank 1"),
             LaterPlace::SharesFirst { rank_label } => {
@@ -142,8 +149,8 @@ fn note(finding: &ComparisonFinding, heading: &str) -> Option<String> {
         ComparisonFinding::OnlyIn { runs, configurations } => {
             format!("only in {}: {}", runs.join(", "), configurations.join(", "))
         }
-        ComparisonFinding::NotRanked { runs, configurations, reason } => {
-            let reason = if reason.is_empty() { "no reason was recorded" } else { reason };
+        ComparisonFinding::NotRanked { runs, configurations, exclusions } => {
+            let reason = reason(exclusions);
             format!("not ranked in {}: {}: {reason}", runs.join(", "), configurations.join(", "))
         }
     })

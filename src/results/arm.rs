@@ -10,8 +10,9 @@ use serde_json::Value;
 
 use crate::configuration::{Configuration, canonical};
 use crate::history::launch::{FailureClass, LaunchOutcome};
-use crate::history::record::{LaunchRecord, Manifest, SweepRecord};
-use crate::metric::{Counted, Measurement, MetricRef, MetricValue, Status};
+use crate::history::record::{LaunchRecord, SweepRecord};
+use crate::history::values::{kept, number, value};
+use crate::metric::{Counted, MetricRef};
 use crate::server::effective::{FlagProof, one_spelling};
 use crate::statistics::{self, Share};
 
@@ -160,38 +161,6 @@ fn proven<'a>(arm: &Arm<'a>, flag: &str) -> Option<&'a Value> {
     values.all(|value| one_spelling(value) == one_spelling(first)).then_some(first)
 }
 
-/// The one case that a reference means; `None` where it names none and there
-/// are several.
-pub(super) fn resolve(manifest: &Manifest, metric: &MetricRef) -> Option<String> {
-    if let Some(case) = &metric.case {
-        return Some(case.clone());
-    }
-    let cases: BTreeSet<String> = manifest
-        .workloads
-        .iter()
-        .filter(|workload| workload.kind().key == metric.workload)
-        .flat_map(crate::workload::Workload::cases)
-        .collect();
-    (cases.len() <= 1).then(|| cases.into_iter().next().unwrap_or_default())
-}
-
-/// A measurement's workload in column spelling (`kv_cache`).
-pub(super) fn workload_key(measurement: &Measurement) -> String {
-    measurement.workload.replace('-', "_")
-}
-
-/// The kept repeats of a case, whatever became of them; `workload` in column spelling.
-pub(super) fn kept<'a>(
-    launch: &'a LaunchRecord,
-    workload: &str,
-    case: &str,
-) -> impl Iterator<Item = &'a Measurement> {
-    launch
-        .measurements
-        .iter()
-        .filter(move |m| m.repeat >= 1 && m.case == case && workload_key(m) == workload)
-}
-
 /// The values of a metric that count: status ok, no warm-up, measured.
 pub(super) fn values(
     launches: &[&LaunchRecord],
@@ -199,14 +168,12 @@ pub(super) fn values(
     case: &str,
 ) -> statistics::GroupedValues {
     let of_launch = |launch: &&LaunchRecord| {
-        kept(launch, &metric.workload, case)
-            .filter(|m| m.status == Status::Ok)
-            .filter_map(|m| number(m, &metric.name))
-            .collect()
+        kept(launch, &metric.workload, case).filter_map(|m| value(m, &metric.name)).collect()
     };
     statistics::GroupedValues::new(launches.iter().map(of_launch).collect())
 }
 
+<<<<<<< HEAD
 /// The values of one launch that count, each with the time at which its repeat ended.
 pub(super) fn timed_values(
     launch: &LaunchRecord,
@@ -232,6 +199,8 @@ pub(super) fn number(measurement: &Measurement, name: &str) -> Option<f64> {
     }
 }
 
+=======
+>>>>>>> main
 /// A share by its counts, of the repeats that count; `None` where a repeat that has
 /// the share does not have them.
 ///
@@ -247,8 +216,7 @@ pub(super) fn share(
     // Happened, tried and launches by repeat number.
     let mut groups: BTreeMap<u32, (f64, f64, f64)> = BTreeMap::new();
     for m in launches.iter().flat_map(|launch| kept(launch, &metric.workload, case)) {
-        let value = number(m, &metric.name).filter(|_| m.status == Status::Ok);
-        let Some(value) = value else { continue };
+        let Some(value) = value(m, &metric.name) else { continue };
         let tried = counted.of.iter().map(|name| number(m, name)).sum::<Option<f64>>()?;
         let group = groups.entry(m.repeat).or_default();
         group.0 += (value * tried).round();

@@ -1,8 +1,9 @@
 //! Compared sweeps as data: what `comparison` computes, and what JSON and every
 //! renderer read. The field names are keys of `compare --format json`.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
+use super::exclusion::{Exclusion, joined};
 use crate::history::record::SweepRecord;
 use crate::metric::{Goal, MetricRef, Scale};
 
@@ -94,10 +95,15 @@ pub struct Standing {
     pub rank_label: Option<String>,
     /// Whether it is the one to take of several first ones.
     pub preferred: bool,
-    /// Why it has no rank.
-    pub reason: Option<String>,
+    /// Why it has no rank; in JSON as one text, `null` where it has one.
+    #[serde(rename = "reason", serialize_with = "as_text")]
+    pub exclusions: Vec<Exclusion>,
     /// Its figure; `None` where nothing was measured.
     pub figure: Option<Figure>,
+}
+
+fn as_text<S: Serializer>(exclusions: &[Exclusion], serializer: S) -> Result<S::Ok, S::Error> {
+    joined(exclusions).serialize(serializer)
 }
 
 /// A mean and its 95 % interval.

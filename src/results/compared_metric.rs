@@ -1,8 +1,8 @@
 //! The metric that sweeps are compared by: the objective that all of them have, or
 //! one that is asked for; and why there may be none.
 
-use super::arm;
 use super::compared::Run;
+use crate::history::values::case_of;
 use crate::metric::{Direction, Form, Goal, MetricRef, Objective};
 use crate::workload::{KINDS, nearest};
 
@@ -71,7 +71,7 @@ pub(super) fn chosen(
 /// An objective without regard to how it names its only case.
 fn place(run: &Run) -> (&str, &str, Option<String>, Goal) {
     let Objective { metric, goal, .. } = &run.record.manifest.objective;
-    (&metric.workload, &metric.name, arm::resolve(&run.record.manifest, metric), *goal)
+    (&metric.workload, &metric.name, case_of(&run.record.manifest, metric), *goal)
 }
 
 fn written(objective: &Objective) -> String {

@@ -247,7 +247,7 @@ impl Standing {
             rank: row.rank,
             rank_label: row.rank_label.clone(),
             preferred: row.preferred,
-            reason: row.reason(),
+            exclusions: row.exclusions.clone(),
             figure,
         }
     }

@@ -4,7 +4,12 @@
 
 use serde::Serialize;
 
+<<<<<<< HEAD
 use super::compared::{ComparedConfiguration, Comparison, RunDifference, Shift, Standing};
+=======
+use super::compared::{ComparedConfiguration, Comparison, RunDifference, Standing};
+use super::exclusion::Exclusion;
+>>>>>>> main
 use crate::metric::Scale;
 
 /// What no sweep records, so that nothing can be said of it.
@@ -105,21 +110,21 @@ pub enum ComparisonFinding {
         runs: Vec<String>,
         /// Their names.
         configurations: Vec<String>,
-        /// The reason.
-        reason: String,
+        /// The reasons; empty where none was recorded.
+        exclusions: Vec<Exclusion>,
     },
 }
 
 /// The place that the choice of one sweep has in a later one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "place", rename_all = "snake_case")]
 pub enum LaterPlace {
     /// The later sweep does not have it.
     Missing,
     /// It has no rank there.
     NotRanked {
-        /// Why.
-        reason: Option<String>,
+        /// Why; empty where no reason was recorded.
+        exclusions: Vec<Exclusion>,
     },
     /// It is the first there too.
     First,
@@ -267,31 +272,30 @@ impl Comparison {
 
     /// Why some have no rank; those with the same reason in the same sweeps together.
     fn not_ranked(&self) -> Vec<ComparisonFinding> {
-        let mut groups: Vec<(Vec<String>, String, Vec<String>)> = Vec::new();
+        let mut groups: Vec<(Vec<String>, &[Exclusion], Vec<String>)> = Vec::new();
         for it in &self.configurations {
-            let mut reasons: Vec<(&str, Vec<String>)> = Vec::new();
+            let mut reasons: Vec<(&[Exclusion], Vec<String>)> = Vec::new();
             for (standing, run) in it.runs.iter().zip(&self.runs) {
-                let Some(Standing { rank: None, reason, .. }) = standing else { continue };
-                let reason = reason.as_deref().unwrap_or_default();
-                match reasons.iter_mut().find(|(known, _)| *known == reason) {
+                let Some(Standing { rank: None, exclusions, .. }) = standing else { continue };
+                match reasons.iter_mut().find(|(known, _)| *known == exclusions.as_slice()) {
                     Some((_, labels)) => labels.push(run.label.clone()),
-                    None => reasons.push((reason, vec![run.label.clone()])),
+                    None => reasons.push((exclusions, vec![run.label.clone()])),
                 }
             }
-            for (reason, runs) in reasons {
+            for (exclusions, runs) in reasons {
                 let name = it.configuration.clone();
-                match groups.iter_mut().find(|known| known.0 == runs && known.1 == reason) {
+                match groups.iter_mut().find(|known| known.0 == runs && known.1 == exclusions) {
                     Some((_, _, names)) => names.push(name),
-                    None => groups.push((runs, reason.to_owned(), vec![name])),
+                    None => groups.push((runs, exclusions, vec![name])),
                 }
             }
         }
         groups
             .into_iter()
-            .map(|(runs, reason, configurations)| ComparisonFinding::NotRanked {
+            .map(|(runs, exclusions, configurations)| ComparisonFinding::NotRanked {
                 runs,
                 configurations,
-                reason,
+                exclusions: exclusions.to_vec(),
             })
             .collect()
     }
@@ -300,7 +304,7 @@ impl Comparison {
 fn later_place(standing: Option<&Standing>) -> LaterPlace {
     let Some(standing) = standing else { return LaterPlace::Missing };
     if standing.rank.is_none() {
-        return LaterPlace::NotRanked { reason: standing.reason.clone() };
+        return LaterPlace::NotRanked { exclusions: standing.exclusions.clone() };
     }
     let rank_label = standing.rank_label.clone().unwrap_or_default();
     let assumed = standing.figure.is_some_and(|figure| figure.assumed);

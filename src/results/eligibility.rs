@@ -1,7 +1,7 @@
 //! Who has no rank and why, and what is to be known of a configuration that has
 //! one. What either says is in `exclusion` and `remark`.
 
-use super::arm::{Arm, kept};
+use super::arm::Arm;
 use super::bounded::{Bounded, ConstraintVerdict};
 use super::evidence::Evidence;
 use super::exclusion::{Exclusion, MissingValue};
@@ -12,6 +12,7 @@ use super::pattern;
 use super::remark::Remark;
 use crate::history::launch::{FailureClass, LaunchFailure, LaunchOutcome};
 use crate::history::record::LaunchRecord;
+use crate::history::values::kept;
 use crate::metric::{MetricRef, Status};
 use crate::statistics;
 

@@ -1,8 +1,9 @@
 //! What rankings are made from: the arms of a sweep, and each metric over them.
 
-use super::arm::{self, Arm};
+use super::arm::Arm;
 use super::measured::Measured;
 use crate::history::record::SweepRecord;
+use crate::history::values::case_of;
 use crate::metric::MetricRef;
 
 /// What rows of a ranking are made from.
@@ -19,7 +20,7 @@ pub(super) struct Evidence<'a> {
 impl Evidence<'_> {
     /// What was measured of a metric, however a reference names its only case.
     pub(super) fn of(&self, metric: &MetricRef) -> Option<&Measured> {
-        let case = |metric: &MetricRef| arm::resolve(&self.sweep.manifest, metric);
+        let case = |metric: &MetricRef| case_of(&self.sweep.manifest, metric);
         let same = |known: &MetricRef| {
             (known.workload == metric.workload && known.name == metric.name)
                 && case(known) == case(metric)

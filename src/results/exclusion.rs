@@ -103,7 +103,7 @@ pub enum MissingValue {
 }
 
 /// Several reasons as one text; `None` without any.
-pub(super) fn joined(exclusions: &[Exclusion]) -> Option<String> {
+pub(crate) fn joined(exclusions: &[Exclusion]) -> Option<String> {
     let texts: Vec<String> = exclusions.iter().map(Exclusion::to_string).collect();
     (!texts.is_empty()).then(|| texts.join("; "))
 }

@@ -7,7 +7,8 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::arm::{Arm, kept, workload_key};
+use super::arm::Arm;
+use crate::history::values::kept;
 use crate::metric::Status;
 
 /// Share of the tried repeats of a case that may have failed before what is left
@@ -73,7 +74,7 @@ impl Repeats {
             judged.iter().filter(|place| seen.insert(place)).cloned().collect();
         let count = places.len();
         for measurement in arm.launches.iter().flat_map(|launch| &launch.measurements) {
-            let place = (workload_key(measurement), measurement.case.clone());
+            let place = (measurement.workload_key(), measurement.case.clone());
             if measurement.status != Status::Ok && !places.contains(&place) {
                 places.push(place);
             }

@@ -8,7 +8,6 @@ use polars::prelude::{Column, DataFrame};
 use serde_json::Value;
 
 use super::ResultsError;
-use super::arm::workload_key;
 use super::columns::{Kind, column, json, kind, list, list_text};
 use crate::configuration::Configuration;
 use crate::flags::is_secret;
@@ -218,7 +217,7 @@ fn metric_columns(sweep: &SweepRecord, rows: &[Row<'_>]) -> Vec<Column> {
     metrics
         .into_iter()
         .map(|(metric, form)| {
-            let of_workload = |m: &&Measurement| workload_key(m) == metric.workload;
+            let of_workload = |m: &&Measurement| m.workload_key() == metric.workload;
             let measured = rows.iter().map(|row| row.measurement.filter(of_workload));
             let values: Vec<Option<&MetricValue>> =
                 measured.map(|m| m?.metrics.get(&metric.name)?.as_ref()).collect();

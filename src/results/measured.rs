@@ -20,6 +20,7 @@ use super::estimate::{Estimate, Ratio};
 use super::level::Level;
 use super::machine::{Detectable, MachineReport};
 use crate::history::record::SweepRecord;
+use crate::history::values::case_of;
 use crate::metric::{Constraint, Goal, Metric, MetricRef, Scale};
 use crate::statistics::{
     self, Belief, Chances, Components, Events, Interval, Prior, Share, Uncertainty, two_sided_p,
@@ -77,7 +78,7 @@ impl Measured {
         let known = metric.known();
         let signed = known.is_none_or(Metric::may_be_negative);
         let minimum = if signed { f64::NEG_INFINITY } else { 0.0 };
-        let case = arm::resolve(&sweep.manifest, metric);
+        let case = case_of(&sweep.manifest, metric);
         let values: Option<Vec<statistics::GroupedValues>> = case
             .as_ref()
             .map(|case| arms.iter().map(|a| arm::values(&a.launches, metric, case)).collect());

@@ -19,7 +19,7 @@ mod difference;
 mod eligibility;
 mod estimate;
 mod evidence;
-mod exclusion;
+pub(crate) mod exclusion;
 mod failed_repeats;
 pub(crate) mod file;
 pub mod findings;

@@ -37,7 +37,12 @@ pub use super::remark::Remark;
 pub use super::verdict::{NothingRanked, RankingVerdict};
 use crate::history::launch::{LaunchFailure, LaunchOutcome};
 use crate::history::record::{Manifest, SweepRecord};
+<<<<<<< HEAD
 use crate::metric::{Constraint, Direction, Form, Goal, MetricRef};
+=======
+use crate::history::values::case_of;
+use crate::metric::{Constraint, Direction, Form, Goal, MetricRef, Scale};
+>>>>>>> main
 use crate::statistics::SIGNIFICANCE;
 
 /// A mean within this part of rank 1's is as good: what else is known decides.
@@ -130,7 +135,7 @@ fn metrics(manifest: &Manifest) -> Vec<MetricRef> {
     named
         .chain(listed)
         .filter(|metric| {
-            let case = arm::resolve(manifest, metric);
+            let case = case_of(manifest, metric);
             seen.insert((metric.workload.clone(), case, metric.name.clone()))
         })
         .collect()

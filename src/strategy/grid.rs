@@ -4,8 +4,16 @@
 
 use std::collections::HashSet;
 
+<<<<<<< HEAD
 use super::order::{self, per_block};
 use super::{Action, GridStrategy, Purpose, Situation, Strategy, TrialOutcome, repeats};
+=======
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+
+use super::{Action, GridStrategy, Purpose, Situation, Strategy};
+>>>>>>> main
 
 /// Blocks of all configurations, each shuffled by its own seed.
 #[derive(Clone, Debug)]
@@ -45,13 +53,9 @@ impl Blocks {
 
 impl Strategy for Blocks {
     fn next(&self, situation: Situation<'_>) -> Action {
-        let settled = situation
-            .observations
-            .iter()
-            .filter(|observation| observation.outcome != TrialOutcome::Interrupted)
-            .map(|observation| observation.trial);
+        let over = situation.observations.iter().map(|observation| observation.trial);
         let taken: HashSet<u32> =
-            settled.chain(situation.in_flight.iter().map(|trial| trial.trial)).collect();
+            over.chain(situation.in_flight.iter().map(|trial| trial.trial)).collect();
         match (0..).zip(&self.order).find(|(trial, _)| !taken.contains(trial)) {
             Some((trial, &(configuration, purpose))) => Action::Launch {
                 trial,
@@ -75,14 +79,14 @@ impl Strategy for Blocks {
 mod tests {
     use std::time::Duration;
 
-    use super::super::{InFlight, Observation};
+    use super::super::{InFlight, Observation, TrialOutcome};
     use super::*;
 
     fn blocks(launches: u32, seed: u64, configurations: usize) -> Blocks {
         Blocks::new(GridStrategy { launches, repeats: 1, auto: false, seed }, configurations, None)
     }
 
-    fn observation(trial: u32, configuration: usize, outcome: TrialOutcome) -> Observation {
+    fn observation(trial: u32, configuration: usize) -> Observation {
         Observation {
             trial,
             configuration,
@@ -90,10 +94,15 @@ mod tests {
             host: String::new(),
             started_at: None,
             duration: Duration::ZERO,
+<<<<<<< HEAD
             repeat_seconds: None,
             outcome,
             objective: Vec::new(),
             constraints: Vec::new(),
+=======
+            outcome: TrialOutcome::Measured,
+            repeats: Vec::new(),
+>>>>>>> main
         }
     }
 
@@ -142,19 +151,11 @@ mod tests {
         let mut observations = Vec::new();
         while let Action::Launch { trial, configuration, .. } = next(&strategy, &observations, &[])
         {
-            observations.push(observation(trial, configuration, TrialOutcome::Measured));
+            observations.push(observation(trial, configuration));
         }
         let order: Vec<usize> = observations.iter().map(|known| known.configuration).collect();
         assert_eq!(order, strategy.order());
         assert!(matches!(next(&strategy, &observations, &[]), Action::Finish { .. }));
-    }
-
-    #[test]
-    fn an_interrupted_trial_comes_again_first() {
-        let strategy = blocks(2, 1, 3);
-        let first = strategy.order()[0];
-        let past = [observation(0, first, TrialOutcome::Interrupted)];
-        assert_eq!(next(&strategy, &past, &[]), launch(0, first));
     }
 
     #[test]

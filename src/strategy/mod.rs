@@ -95,8 +95,6 @@ pub enum TrialOutcome {
     Failed,
     /// It was not started.
     Skipped,
-    /// It was stopped before everything was measured: it can be launched again.
-    Interrupted,
 }
 
 /// What is known of one trial that is over. It may have taken several launches.
@@ -118,11 +116,21 @@ pub struct Observation {
     pub repeat_seconds: Option<f64>,
     /// How it ended.
     pub outcome: TrialOutcome,
-    /// The objective's value of each kept repeat, in the order of measuring;
-    /// repeats without a valid value are left out.
-    pub objective: Vec<f64>,
+    /// What its kept repeats gave, in the order of measuring.
+    pub repeats: Vec<ObservedRepeat>,
+}
+
+/// What one repeat of a trial gave: values that were measured together.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ObservedRepeat {
+    /// Number of the launch.
+    pub launch: u32,
+    /// Number of the repeat in it, from 1.
+    pub repeat: u32,
+    /// The objective's value, where there is a valid one.
+    pub objective: Option<f64>,
     /// The same for each constraint, in the grid's order.
-    pub constraints: Vec<Vec<f64>>,
+    pub constraints: Vec<Option<f64>>,
 }
 
 /// A trial that runs.
@@ -143,7 +151,8 @@ pub struct InFlight {
 /// All that a strategy decides from.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Situation<'a> {
-    /// What is over, in the order of the trials' first launches.
+    /// What is over, in the order of the trials' first launches. A trial that was
+    /// interrupted is not over: the loop launches it again before it asks for another.
     pub observations: &'a [Observation],
     /// What runs.
     pub in_flight: &'a [InFlight],
@@ -173,6 +182,8 @@ pub enum Action {
         trial: u32,
         /// Index of the configuration.
         configuration: usize,
+        /// What it was for.
+        purpose: Purpose,
         /// Why not.
         reason: String,
     },
@@ -185,7 +196,8 @@ pub enum Action {
 
 /// Decides what to launch next.
 pub trait Strategy: Send + Sync {
-    /// What to do in this situation.
+    /// What to do in this situation. A trial is asked for once: what it lacks
+    /// after a lost server or a stop is measured without asking again.
     fn next(&self, situation: Situation<'_>) -> Action;
 
     /// Trials in all, as far as known.

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::launch::{Job, Measure, Order, Session};
+use super::launch::{Job, Measure, MeasureSession, TrialOrder};
 use super::pass::Pass;
 use crate::bench::suite::BenchError;
 use crate::bench::{NoRecords, RecordSink};
@@ -104,7 +104,9 @@ pub(super) type BootScript = dyn Fn(&LaunchOrder, u32) -> Option<LaunchFailure> 
 pub(super) type RepeatScript = dyn Fn(u32, u32) -> Repeated + Send + Sync;
 
 /// What is proven of a launch.
-pub(super) type ProofScript = dyn Fn(&Order) -> Proof + Send + Sync;
+pub(super) type ProofScript = dyn Fn(&TrialOrder) -> Proof + Send + Sync;
+/// Whether the server is still the one that was launched, by launch and repeats measured.
+pub(super) type CheckScript = dyn Fn(u32, u32) -> Result<(), LaunchFailure> + Send + Sync;
 
 /// What a scripted repeat comes to.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -113,6 +115,8 @@ pub(super) enum Repeated {
     Void,
     /// The server is lost.
     Lost,
+    /// Its records cannot be stored.
+    Full,
     Panic,
 }
 
@@ -120,6 +124,11 @@ pub(super) struct FakeEngine {
     pub(super) actions: Actions,
     pub(super) places: usize,
     pub(super) boots: Box<BootScript>,
+    pub(super) checks: Arc<CheckScript>,
+    /// Seconds that each check takes.
+    pub(super) check_takes: u64,
+    /// Whether a server fails to stop in good order.
+    pub(super) stop_fails: bool,
     attempts: Mutex<BTreeMap<u32, u32>>,
 }
 
@@ -129,6 +138,9 @@ impl FakeEngine {
             actions: actions.clone(),
             places: 1,
             boots: Box::new(|_, _| None),
+            checks: Arc::new(|_, _| Ok(())),
+            check_takes: 0,
+            stop_fails: false,
             attempts: Mutex::default(),
         }
     }
@@ -171,6 +183,10 @@ impl Engine for FakeEngine {
             None => Ok(Box::new(FakeLaunched {
                 actions: self.actions.clone(),
                 launch: order.launch,
+                checks: Arc::clone(&self.checks),
+                checked: 0,
+                check_takes: self.check_takes,
+                stop_fails: self.stop_fails,
                 server: Server {
                     endpoint: Endpoint { base_url: "http://none".to_owned(), api_key: None },
                     model: "m".to_owned(),
@@ -191,6 +207,10 @@ impl Engine for FakeEngine {
 struct FakeLaunched {
     actions: Actions,
     launch: u32,
+    checks: Arc<CheckScript>,
+    checked: u32,
+    check_takes: u64,
+    stop_fails: bool,
     server: Server,
     facts: LaunchFacts,
 }
@@ -210,12 +230,17 @@ impl Launched for FakeLaunched {
     }
 
     async fn check(&mut self) -> Result<(), LaunchFailure> {
-        Ok(())
+        self.checked += 1;
+        sleep(Duration::from_secs(self.check_takes)).await;
+        (self.checks)(self.launch, self.checked)
     }
 
     async fn stop(self: Box<Self>) -> Result<(), LaunchFailure> {
         sleep(Duration::from_secs(STOP)).await;
         self.actions.did(format!("stop {}", self.launch));
+        if self.stop_fails {
+            return Err(LaunchFailure::new(FailureClass::Environment, "it does not stop"));
+        }
         Ok(())
     }
 }
@@ -224,19 +249,21 @@ pub(super) struct FakeMeasure {
     pub(super) actions: Actions,
     pub(super) repeats: Box<RepeatScript>,
     pub(super) proofs: Box<ProofScript>,
+    /// Whether a launch cannot even begin to be measured.
+    pub(super) begins: bool,
 }
 
 impl FakeMeasure {
     pub(super) fn new(actions: &Actions) -> Self {
         let value = |launch, repeat| Repeated::Value(f64::from(launch * 100 + repeat));
-        let proofs = Box::new(|_: &Order| Proof::default());
-        Self { actions: actions.clone(), repeats: Box::new(value), proofs }
+        let proofs = Box::new(|_: &TrialOrder| Proof::default());
+        Self { actions: actions.clone(), repeats: Box::new(value), proofs, begins: true }
     }
 }
 
 #[async_trait]
 impl Measure for FakeMeasure {
-    async fn prove(&self, order: &Order, _: &mut dyn Launched) -> Proof {
+    async fn prove(&self, order: &TrialOrder, _: &mut dyn Launched) -> Proof {
         (self.proofs)(order)
     }
 
@@ -244,7 +271,11 @@ impl Measure for FakeMeasure {
         Box::new(NoRecords)
     }
 
-    async fn begin<'a>(&'a self, job: Job<'a>) -> Result<Box<dyn Session + 'a>, BenchError> {
+    async fn begin<'a>(&'a self, job: Job<'a>) -> Result<Box<dyn MeasureSession + 'a>, BenchError> {
+        if !self.begins {
+            let (workload, case) = ("kv-cache".to_owned(), "x".to_owned());
+            return Err(BenchError::NoSuchCase { workload, case });
+        }
         Ok(Box::new(FakeSession { measure: self, job }))
     }
 }
@@ -255,7 +286,7 @@ struct FakeSession<'a> {
 }
 
 #[async_trait]
-impl Session for FakeSession<'_> {
+impl MeasureSession for FakeSession<'_> {
     async fn repeat(&mut self, pass: &Pass) -> Result<Measurement, BenchError> {
         let launch = self.job.order.launch.launch;
         self.measure.actions.did(format!("repeat {launch}.{}", pass.repeat));
@@ -267,6 +298,9 @@ impl Session for FakeSession<'_> {
             Repeated::Value(value) => (Status::Ok, Some(value)),
             Repeated::Void => (Status::Void, None),
             Repeated::Lost => (Status::Failed, None),
+            Repeated::Full => {
+                return Err(BenchError::Records(std::io::ErrorKind::StorageFull.into()));
+            }
             Repeated::Panic => panic!("a bug in the measurement"),
         };
         let measurement = Measurement {
@@ -279,7 +313,7 @@ impl Session for FakeSession<'_> {
         };
         if status == Status::Failed {
             let message = "the engine died".to_owned();
-            return Err(BenchError::EngineGone { measurement: Box::new(measurement), message });
+            return Err(BenchError::EngineDied { measurement: Box::new(measurement), message });
         }
         Ok(measurement)
     }
@@ -289,16 +323,27 @@ impl Session for FakeSession<'_> {
 pub(super) struct FakeProduction {
     actions: Actions,
     running: Arc<Mutex<bool>>,
+    /// Whether its daemon answers.
+    reachable: Arc<Mutex<bool>>,
 }
 
 impl FakeProduction {
     pub(super) fn running(actions: &Actions) -> Self {
-        Self { actions: actions.clone(), running: Arc::new(Mutex::new(true)) }
+        Self {
+            actions: actions.clone(),
+            running: Arc::new(Mutex::new(true)),
+            reachable: Arc::new(Mutex::new(true)),
+        }
     }
 
     /// Starts it from outside.
     pub(super) fn switch(&self) -> Arc<Mutex<bool>> {
         Arc::clone(&self.running)
+    }
+
+    /// Takes its daemon away.
+    pub(super) fn daemon(&self) -> Arc<Mutex<bool>> {
+        Arc::clone(&self.reachable)
     }
 
     fn facts(&self) -> ProductionFacts {
@@ -321,6 +366,9 @@ impl FakeProduction {
 #[async_trait]
 impl Production for FakeProduction {
     async fn find(&self) -> Result<Option<ProductionFacts>, ProductionError> {
+        if !*self.reachable.lock().expect("no panic") {
+            return Err(ProductionError::Daemon("it does not answer".to_owned()));
+        }
         Ok(Some(self.facts()))
     }
 

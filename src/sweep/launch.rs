@@ -30,7 +30,7 @@ pub const FIRST_LOG: &str = "engine.first.log";
 
 /// What one launch is to be: data alone, so that it can be written to a file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Order {
+pub struct TrialOrder {
     /// What is launched, where its files go, and its number in the sweep.
     pub launch: LaunchOrder,
     /// The strategy's trial that it serves.
@@ -63,20 +63,20 @@ pub struct Refused;
 #[async_trait]
 pub trait Measure: Send + Sync {
     /// What the server shows that it runs with, compared with what was asked for.
-    async fn prove(&self, order: &Order, launched: &mut dyn Launched) -> Proof;
+    async fn prove(&self, order: &TrialOrder, launched: &mut dyn Launched) -> Proof;
 
     /// Where the request records of a launch go.
     fn records(&self, folder: &Path) -> Box<dyn RecordSink>;
 
     /// Prepares to measure one server during one launch.
-    async fn begin<'a>(&'a self, job: Job<'a>) -> Result<Box<dyn Session + 'a>, BenchError>;
+    async fn begin<'a>(&'a self, job: Job<'a>) -> Result<Box<dyn MeasureSession + 'a>, BenchError>;
 }
 
-/// What a [`Session`] works with.
+/// What a [`MeasureSession`] works with.
 #[derive(Clone)]
 pub struct Job<'a> {
     /// The order.
-    pub order: &'a Order,
+    pub order: &'a TrialOrder,
     /// The server.
     pub server: &'a Server,
     /// What it uses, as far as its engine sees it.
@@ -97,7 +97,7 @@ impl std::fmt::Debug for Job<'_> {
 
 /// Measures one server during one launch.
 #[async_trait]
-pub trait Session: Send {
+pub trait MeasureSession: Send {
     /// One repeat of one case, its records stored.
     async fn repeat(&mut self, pass: &Pass) -> Result<Measurement, BenchError>;
 }
@@ -108,7 +108,7 @@ pub trait Session: Send {
 /// # Errors
 /// When its folder or its records cannot be written.
 pub async fn run(
-    order: &Order,
+    order: &TrialOrder,
     engine: &dyn Engine,
     measure: &dyn Measure,
     sink: &dyn Sink,
@@ -162,7 +162,7 @@ pub async fn boot(
 
 /// The part of a launch between ready and stopped.
 struct Work<'a> {
-    order: &'a Order,
+    order: &'a TrialOrder,
     measure: &'a dyn Measure,
     sink: &'a dyn Sink,
     emit: &'a Emit,
@@ -240,7 +240,7 @@ impl Work<'_> {
     /// A server that was lost in mid-measurement; its failed repeat is kept.
     async fn server_lost(&self, launched: &mut dyn Launched, error: BenchError) -> LaunchOutcome {
         let failure = lost(launched, &error).await;
-        if let BenchError::EngineGone { measurement, .. } = error {
+        if let BenchError::EngineDied { measurement, .. } = error {
             let launch = self.order.launch.launch;
             // The launch ends in either case.
             let _ =

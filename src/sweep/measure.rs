@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
 
-use super::launch::{Job, Measure, Order, Session};
+use super::launch::{Job, Measure, MeasureSession, TrialOrder};
 use super::pass::Pass;
 use crate::bench::RecordSink;
 use crate::bench::suite::{Bench, BenchError, BenchSettings};
@@ -45,7 +45,7 @@ impl std::fmt::Debug for SuiteMeasure {
 
 #[async_trait]
 impl Measure for SuiteMeasure {
-    async fn prove(&self, order: &Order, launched: &mut dyn Launched) -> Proof {
+    async fn prove(&self, order: &TrialOrder, launched: &mut dyn Launched) -> Proof {
         let server = launched.server().clone();
         let configuration = &order.launch.configuration;
         let variables: Vec<String> = configuration.environment.keys().cloned().collect();
@@ -65,7 +65,7 @@ impl Measure for SuiteMeasure {
         (self.records)(folder)
     }
 
-    async fn begin<'a>(&'a self, job: Job<'a>) -> Result<Box<dyn Session + 'a>, BenchError> {
+    async fn begin<'a>(&'a self, job: Job<'a>) -> Result<Box<dyn MeasureSession + 'a>, BenchError> {
         let settings = BenchSettings {
             salt: job.order.salt.clone(),
             seed: job.order.seed,
@@ -86,7 +86,7 @@ impl Measure for SuiteMeasure {
 struct SuiteSession<'a>(Bench<'a>);
 
 #[async_trait]
-impl Session for SuiteSession<'_> {
+impl MeasureSession for SuiteSession<'_> {
     async fn repeat(&mut self, pass: &Pass) -> Result<Measurement, BenchError> {
         self.0.repeat(&pass.workload, &pass.case, pass.repeat).await
     }

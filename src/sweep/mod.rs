@@ -13,11 +13,14 @@ pub mod measure;
 mod observations;
 mod pass;
 pub mod production;
+#[cfg(test)]
+mod provoked_tests;
 pub mod recover;
 pub mod relaunch;
 pub mod resume;
 pub mod run;
 mod running;
+mod trial;
 
 pub use pass::Pass;
 

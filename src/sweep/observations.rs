@@ -1,13 +1,16 @@
 //! What a strategy sees of a sweep: one observation for each trial that is over,
 //! and what is in flight. Pure.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
+use super::pass;
+use super::trial::Trial;
 use crate::history::launch::LaunchOutcome;
 use crate::history::record::{LaunchRecord, Manifest, SweepRecord};
-use crate::metric::{Measurement, MetricRef, MetricValue, Status};
-use crate::strategy::{InFlight, Observation, TrialOutcome};
+use crate::history::values::{case_of, kept, value};
+use crate::metric::MetricRef;
+use crate::strategy::{InFlight, Observation, ObservedRepeat, TrialOutcome};
 
 /// The trials that are over, in the order of their first launches.
 pub(super) fn observations(record: &SweepRecord) -> Vec<Observation> {
@@ -26,19 +29,22 @@ pub(super) fn observations(record: &SweepRecord) -> Vec<Observation> {
         .filter(|(_, launches)| launches.iter().all(|launch| launch.outcome.is_some()))
         .filter_map(|(trial, launches)| {
             let first = launches.first()?;
-            let objective = &record.manifest.objective;
-            let of = |metric: &MetricRef| values(&record.manifest, &launches, metric);
             Some(Observation {
                 trial,
                 configuration: *indices.get(first.configuration.as_str())?,
                 purpose: first.purpose,
-                host: record.manifest.host.clone(),
+                host: record.host_of(first).to_owned(),
                 started_at: first.started_at,
                 duration: launches.iter().map(|launch| duration(launch)).sum(),
+<<<<<<< HEAD
                 repeat_seconds: repeat_seconds(&launches),
                 outcome: outcome(&launches),
                 objective: of(&objective.metric),
                 constraints: objective.constraints.iter().map(|bound| of(&bound.metric)).collect(),
+=======
+                outcome: outcome(record, &launches)?,
+                repeats: repeats(&record.manifest, &launches),
+>>>>>>> main
             })
         })
         .collect()
@@ -54,7 +60,7 @@ pub(super) fn in_flight(record: &SweepRecord) -> Vec<InFlight> {
                 trial: launch.trial,
                 configuration: *indices.get(launch.configuration.as_str())?,
                 purpose: launch.purpose,
-                host: record.manifest.host.clone(),
+                host: record.host_of(launch).to_owned(),
                 started_at: launch.started_at,
             })
         })
@@ -73,6 +79,7 @@ fn duration(launch: &LaunchRecord) -> Duration {
     }
 }
 
+<<<<<<< HEAD
 /// The time between the ends of two measurements is that of the second one; all cases of
 /// one repeat number are one repeat.
 fn repeat_seconds(launches: &[&LaunchRecord]) -> Option<f64> {
@@ -92,37 +99,50 @@ fn repeat_seconds(launches: &[&LaunchRecord]) -> Option<f64> {
 fn outcome(launches: &[&LaunchRecord]) -> TrialOutcome {
     let settled = launches.iter().rev().filter_map(|launch| launch.outcome.as_ref());
     match settled.into_iter().find(|outcome| outcome.is_settled()) {
+=======
+/// How a trial ended, as its last launch that came to an end of its own says;
+/// `None` where it was interrupted before everything was measured: it is not over.
+fn outcome(record: &SweepRecord, launches: &[&LaunchRecord]) -> Option<TrialOutcome> {
+    let last = launches.last()?;
+    if last.outcome == Some(LaunchOutcome::Interrupted) {
+        let trial = Trial::of(record, last)?;
+        let lacking = pass::missing(record, trial.number, trial.repeats);
+        return lacking.is_empty().then_some(TrialOutcome::Measured);
+    }
+    Some(match &last.outcome {
+>>>>>>> main
         Some(LaunchOutcome::Measured) => TrialOutcome::Measured,
         Some(LaunchOutcome::Failed(failure)) if failure.class.is_deterministic() => {
             TrialOutcome::Infeasible
         }
-        Some(LaunchOutcome::Failed(_) | LaunchOutcome::Unknown) => TrialOutcome::Failed,
         Some(LaunchOutcome::Skipped { .. }) => TrialOutcome::Skipped,
-        Some(LaunchOutcome::Interrupted) | None => TrialOutcome::Interrupted,
-    }
+        _ => TrialOutcome::Failed,
+    })
 }
 
-/// The valid values of a metric, in the order of measuring. A metric without a
-/// case has values only where its workload has one case.
-fn values(manifest: &Manifest, launches: &[&LaunchRecord], metric: &MetricRef) -> Vec<f64> {
-    let is_of = |name: &str| name.replace('-', "_") == metric.workload;
-    let workload = manifest.workloads.iter().find(|known| is_of(known.kind().name));
-    let cases = workload.map(crate::workload::Workload::cases).unwrap_or_default();
-    let case = match (&metric.case, cases.as_slice()) {
-        (Some(case), _) => case,
-        (None, [only]) => only,
-        _ => return Vec::new(),
-    };
-    let counts = |known: &&Measurement| {
-        is_of(&known.workload)
-            && known.case == *case
-            && known.repeat > 0
-            && known.status == Status::Ok
-    };
-    let all = launches.iter().flat_map(|launch| &launch.measurements).filter(counts);
-    all.filter_map(|known| match known.metrics.get(&metric.name) {
-        Some(Some(MetricValue::Number(value))) => Some(*value),
-        _ => None,
-    })
-    .collect()
+/// What the kept repeats gave of the objective and the constraints, in the order
+/// of measuring. A metric without a case has values only where its workload has
+/// one case.
+fn repeats(manifest: &Manifest, launches: &[&LaunchRecord]) -> Vec<ObservedRepeat> {
+    let objective = &manifest.objective;
+    let constraints = objective.constraints.iter().map(|bound| &bound.metric);
+    let metrics: Vec<&MetricRef> = std::iter::once(&objective.metric).chain(constraints).collect();
+    let mut found: BTreeMap<(u32, u32), Vec<Option<f64>>> = BTreeMap::new();
+    for (index, metric) in metrics.iter().enumerate() {
+        let Some(case) = case_of(manifest, metric) else { continue };
+        for launch in launches {
+            for measurement in kept(launch, &metric.workload, &case) {
+                let of_repeat = found.entry((launch.launch, measurement.repeat));
+                of_repeat.or_insert_with(|| vec![None; metrics.len()])[index] =
+                    value(measurement, &metric.name);
+            }
+        }
+    }
+    let observed = found.into_iter().map(|((launch, repeat), values)| ObservedRepeat {
+        launch,
+        repeat,
+        objective: values[0],
+        constraints: values[1..].to_vec(),
+    });
+    observed.collect()
 }

@@ -3,6 +3,9 @@
 //! This is the only place that decides it; engines only remove what made a
 //! launch fail. Pure.
 
+use std::collections::{BTreeMap, VecDeque};
+
+use super::trial::Trial;
 use super::{SweepError, pass};
 use crate::configuration::Configuration;
 use crate::engine::failure::prunes;
@@ -38,15 +41,38 @@ pub(super) fn measures_rest(record: &SweepRecord, trial: u32, repeats: u32) -> b
         |launch: &&LaunchRecord| launch.outcome.as_ref().is_some_and(LaunchOutcome::is_settled);
     let is_first = of_trial().filter(settled).count() == 1;
     let Some(last) = of_trial().next_back() else { return false };
-    match &last.outcome {
+    let may_pass = match &last.outcome {
         Some(LaunchOutcome::Failed(failure)) => {
-            is_first && last.facts.is_some() && !failure.class.is_deterministic()
+            last.facts.is_some() && !failure.class.is_deterministic()
         }
-        Some(LaunchOutcome::Measured) => {
-            is_first && !pass::missing(record, trial, repeats).is_empty()
-        }
+        Some(LaunchOutcome::Measured) => true,
         _ => false,
+    };
+    may_pass && is_first && !pass::missing(record, trial, repeats).is_empty()
+}
+
+/// The trials that earlier sessions left undone, in their order: interrupted
+/// before everything was measured, or still to be measured by one more launch.
+pub(super) fn undone(record: &SweepRecord) -> VecDeque<Trial> {
+    let mut last: BTreeMap<u32, &LaunchRecord> = BTreeMap::new();
+    let mut order = Vec::new();
+    for launch in &record.launches {
+        if last.insert(launch.trial, launch).is_none() {
+            order.push(launch.trial);
+        }
     }
+    let launches = order.iter().filter_map(|trial| last.get(trial));
+    let undone = launches.filter_map(|launch| {
+        let trial = Trial::of(record, launch)?;
+        let left = match &launch.outcome {
+            Some(LaunchOutcome::Interrupted) => {
+                !pass::missing(record, trial.number, trial.repeats).is_empty()
+            }
+            _ => measures_rest(record, trial.number, trial.repeats),
+        };
+        left.then_some(trial)
+    });
+    undone.collect()
 }
 
 /// Why a configuration is not launched: it failed before in a way that would
@@ -87,9 +113,9 @@ pub(super) struct Breaker {
 }
 
 impl Breaker {
-    /// The last launch of `record` that ended was of this configuration, and no
-    /// other follows for the same trial. Gives what a person should know where
-    /// the sweep continues in spite of failures.
+    /// A launch of `record` ended, and no other follows for the same trial. One that had
+    /// nothing to measure shows nothing of what works. Gives what a person should know
+    /// where the sweep continues in spite of failures.
     ///
     /// # Errors
     /// When the next one would fail too: no credentials, no GPU, no model, or three
@@ -97,15 +123,16 @@ impl Breaker {
     pub(super) fn after(
         &mut self,
         record: &SweepRecord,
-        configuration: usize,
-        outcome: &LaunchOutcome,
+        launch: &LaunchRecord,
     ) -> Result<Option<String>, SweepError> {
-        match outcome {
-            LaunchOutcome::Failed(failure) => {
-                let known = record.manifest.configurations.get(configuration);
+        match &launch.outcome {
+            Some(LaunchOutcome::Failed(failure)) => {
+                let mut configurations = record.manifest.configurations.iter();
+                let known = configurations.find(|known| known.name == launch.configuration);
                 self.failed(record, known, failure.clone())
             }
-            LaunchOutcome::Interrupted => Ok(None),
+            Some(LaunchOutcome::Interrupted) | None => Ok(None),
+            _ if launch.measurements.is_empty() => Ok(None),
             _ => {
                 *self = Self::default();
                 Ok(None)

@@ -2,6 +2,7 @@ use super::super::fakes::manifest;
 use super::*;
 use crate::history::launch::LaunchFacts;
 use crate::metric::{Measurement, Status};
+use crate::strategy::Purpose;
 
 fn failure(class: FailureClass) -> LaunchFailure {
     LaunchFailure::new(class, "it failed")
@@ -58,18 +59,48 @@ fn the_rest_is_measured_once_and_only_after_a_server_that_was_ready() {
     let after_a_stop = vec![ready(stopped), ready(launch(0, "c0", lost()))];
     assert!(measures_rest(&record(after_a_stop), 0, 2), "a stop is not counted");
     assert!(!measures_rest(&record(Vec::new()), 0, 2));
+    let mut in_its_last_repeat = ready(launch(0, "c0", lost()));
+    in_its_last_repeat.measurements = vec![repeat(1, Status::Ok), repeat(2, Status::Failed)];
+    assert!(!measures_rest(&record(vec![in_its_last_repeat]), 0, 2), "nothing is lacking");
 }
 
-#[test]
-fn void_repeats_are_measured_again() {
-    let repeat = |repeat, status| Measurement {
+fn repeat(repeat: u32, status: Status) -> Measurement {
+    Measurement {
         workload: "kv-cache".to_owned(),
         case: manifest(1, 1, 1).workloads[0].cases()[0].clone(),
         repeat,
         status,
         reason: None,
         metrics: std::collections::BTreeMap::new(),
-    };
+    }
+}
+
+#[test]
+fn a_later_session_launches_again_what_was_interrupted_or_never_measured_again() {
+    let ready =
+        |launch: LaunchRecord| LaunchRecord { facts: Some(LaunchFacts::default()), ..launch };
+    let mut stopped = launch(0, "c2", LaunchOutcome::Interrupted);
+    (stopped.purpose, stopped.repeats) = (Purpose::Confirm, Some(7));
+    let lost = LaunchOutcome::Failed(failure(FailureClass::EngineDied));
+    let mut whole = ready(launch(2, "c1", LaunchOutcome::Interrupted));
+    whole.measurements = vec![repeat(1, Status::Ok), repeat(2, Status::Failed)];
+    let mut done = ready(launch(3, "c1", LaunchOutcome::Measured));
+    done.measurements = vec![repeat(1, Status::Ok), repeat(2, Status::Ok)];
+    let never_ready = launch(4, "c1", lost.clone());
+    let skipped = launch(5, "c1", LaunchOutcome::Skipped { reason: String::new() });
+    let all = vec![stopped, ready(launch(1, "c0", lost)), whole, done, never_ready, skipped];
+    assert_eq!(
+        Vec::from(undone(&record(all))),
+        [
+            Trial { number: 0, configuration: 2, purpose: Purpose::Confirm, repeats: 7 },
+            // An older journal: the repeats are the strategy's.
+            Trial { number: 1, configuration: 0, purpose: Purpose::Screen, repeats: 2 },
+        ]
+    );
+}
+
+#[test]
+fn void_repeats_are_measured_again() {
     let mut measured = launch(0, "c0", LaunchOutcome::Measured);
     measured.measurements = vec![repeat(1, Status::Ok), repeat(2, Status::Void)];
     assert!(measures_rest(&record(vec![measured.clone()]), 0, 2));
@@ -98,7 +129,7 @@ fn what_asks_for_more_than_what_did_not_fit_is_skipped() {
 }
 
 fn after(breaker: &mut Breaker, class: FailureClass) -> Result<Option<String>, SweepError> {
-    breaker.after(&record(Vec::new()), 1, &LaunchOutcome::Failed(failure(class)))
+    breaker.after(&record(Vec::new()), &launch(0, "c1", LaunchOutcome::Failed(failure(class))))
 }
 
 #[test]
@@ -106,7 +137,9 @@ fn three_failures_in_a_row_that_are_not_their_own_stop_the_sweep() {
     let mut breaker = Breaker::default();
     assert!(after(&mut breaker, FailureClass::EngineDied).is_ok());
     assert!(after(&mut breaker, FailureClass::Unknown).is_ok());
-    assert!(breaker.after(&record(Vec::new()), 1, &LaunchOutcome::Interrupted).is_ok());
+    assert!(
+        breaker.after(&record(Vec::new()), &launch(0, "c0", LaunchOutcome::Interrupted)).is_ok()
+    );
     let stopped = after(&mut breaker, FailureClass::Environment).unwrap_err();
     assert!(stopped.to_string().contains("3 launches in a row"), "{stopped}");
     assert!(matches!(stopped, SweepError::Stopped { environment: false, .. }));
@@ -115,13 +148,27 @@ fn three_failures_in_a_row_that_are_not_their_own_stop_the_sweep() {
 #[test]
 fn a_success_or_an_infeasible_configuration_in_between_starts_the_count_again() {
     let mut breaker = Breaker::default();
+    let mut measured = launch(0, "c0", LaunchOutcome::Measured);
+    measured.measurements.push(repeat(1, Status::Ok));
     for _ in 0..3 {
         assert!(after(&mut breaker, FailureClass::Unknown).is_ok());
         assert!(after(&mut breaker, FailureClass::Unknown).is_ok());
         assert!(after(&mut breaker, FailureClass::OutOfMemory).is_ok());
         assert!(after(&mut breaker, FailureClass::Unknown).is_ok());
-        assert!(breaker.after(&record(Vec::new()), 1, &LaunchOutcome::Measured).is_ok());
+        assert!(breaker.after(&record(Vec::new()), &measured).is_ok());
     }
+}
+
+#[test]
+fn a_launch_that_had_nothing_to_measure_does_not_start_the_count_again() {
+    let mut breaker = Breaker::default();
+    for class in [FailureClass::Unknown, FailureClass::Timeout] {
+        assert!(after(&mut breaker, class).is_ok());
+        assert!(
+            breaker.after(&record(Vec::new()), &launch(0, "c0", LaunchOutcome::Measured)).is_ok()
+        );
+    }
+    assert!(after(&mut breaker, FailureClass::Unknown).is_err());
 }
 
 #[test]
@@ -146,7 +193,7 @@ fn without_its_model_nothing_will_work() {
         ("example/m", vec![served], false),
     ] {
         let outcome = LaunchOutcome::Failed(missing(path));
-        let after = Breaker::default().after(&record(before), 1, &outcome);
+        let after = Breaker::default().after(&record(before), &launch(1, "c1", outcome));
         assert_eq!(after.is_err(), stops, "{path}");
         if let Err(stopped) = after {
             assert!(matches!(stopped, SweepError::Stopped { environment: true, .. }));
@@ -159,8 +206,7 @@ fn a_path_that_only_one_configuration_names_is_its_own_failure() {
     let mut record = record(vec![launch(0, "c1", LaunchOutcome::Failed(missing("/drafts/d")))]);
     let speculative = serde_json::json!({"model": "/drafts/d", "num_speculative_tokens": 2});
     record.manifest.configurations[1].varied.insert("speculative-config".to_owned(), speculative);
-    let outcome = record.launches[0].outcome.clone().expect("it ended");
-    assert!(Breaker::default().after(&record, 1, &outcome).is_ok());
+    assert!(Breaker::default().after(&record, &record.launches[0]).is_ok());
     assert!(skip_reason(&record, 1).is_some(), "it would fail so again");
     assert_eq!(skip_reason(&record, 2), None);
 }
@@ -178,12 +224,12 @@ fn unknown_failures_stop_the_sweep_only_where_the_baseline_fails_too() {
         facts: Some(LaunchFacts::default()),
         ..launch(0, "c0", LaunchOutcome::Measured)
     };
-    let unknown = LaunchOutcome::Failed(failure(FailureClass::Unknown));
+    let unknown = launch(1, "c1", LaunchOutcome::Failed(failure(FailureClass::Unknown)));
     let rows = |launches: Vec<LaunchRecord>, baseline: Option<&str>| {
         let mut record = record(launches);
         record.manifest.baseline = baseline.map(str::to_owned);
         let mut breaker = Breaker::default();
-        (0..5).map(|_| breaker.after(&record, 1, &unknown)).collect::<Vec<_>>()
+        (0..5).map(|_| breaker.after(&record, &unknown)).collect::<Vec<_>>()
     };
     for baseline in [Some("c0"), None] {
         let notices = rows(vec![served.clone()], baseline);
@@ -192,7 +238,7 @@ fn unknown_failures_stop_the_sweep_only_where_the_baseline_fails_too() {
         assert_eq!(said, [false, false, true, false, false], "said once");
     }
     // The baseline's last launch counts.
-    let failed = launch(1, "c0", unknown.clone());
+    let failed = launch(1, "c0", unknown.outcome.clone().expect("it ended"));
     let skipped = launch(2, "c0", LaunchOutcome::Skipped { reason: String::new() });
     for launches in [vec![], vec![served.clone(), failed.clone(), skipped]] {
         assert!(rows(launches, Some("c0"))[2].is_err());

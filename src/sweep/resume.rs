@@ -8,7 +8,10 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use crate::configuration::hexadecimal;
-use crate::grid::{DockerBlock, EngineBlock, Grid, ReadOptions};
+use crate::engine::compose::ComposeError;
+use crate::engine::service;
+use crate::grid::{DockerBlock, EngineBlock, Grid, GridErrors, GridFile, ReadOptions};
+use crate::history::HistoryError;
 use crate::history::folder::Folder;
 use crate::history::record::{Manifest, SweepRecord};
 
@@ -51,12 +54,53 @@ impl fmt::Display for Difference {
     }
 }
 
+/// Why a sweep may not be resumed.
+#[derive(Debug, thiserror::Error)]
+pub enum ResumeError {
+    /// The sweep's files cannot be read.
+    #[error(transparent)]
+    History(#[from] HistoryError),
+    /// Something is not as it was when the sweep began.
+    #[error("{0}")]
+    Changed(Difference),
+    /// The stored copy of the grid is not valid.
+    #[error(transparent)]
+    Grid(#[from] GridErrors),
+    /// The compose service that the grid names cannot be read.
+    #[error(transparent)]
+    Service(#[from] ComposeError),
+}
+
+/// What a sweep is resumed with.
+#[derive(Debug)]
+pub struct Resumable {
+    /// The grid, which comes to what it came to when the sweep began.
+    pub grid: Grid,
+    /// The image that earlier sessions used: another one is refused.
+    pub image_id: Option<String>,
+}
+
+/// Reads the grid of a sweep again, its compose service included, and checks that
+/// the sweep may be resumed with it.
+///
+/// # Errors
+/// Why it may not.
+pub async fn check(folder: &Folder) -> Result<Resumable, ResumeError> {
+    let manifest = folder.manifest()?;
+    check_files(folder, &manifest).map_err(ResumeError::Changed)?;
+    let file = GridFile::read(&folder.grid_path(), &read_options(folder, &manifest))?;
+    let service = service::read(&file).await?;
+    let grid = service::complete(file, service.as_ref());
+    check_grid(&manifest, &grid).map_err(ResumeError::Changed)?;
+    Ok(Resumable { grid, image_id: image_id(&folder.record()?) })
+}
+
 /// Compares the stored copy of the grid and the original with what the sweep
 /// began with. The original may be missing, or on another machine: the copy is enough.
 ///
 /// # Errors
 /// Which file differs.
-pub fn check_files(folder: &Folder, manifest: &Manifest) -> Result<(), Difference> {
+fn check_files(folder: &Folder, manifest: &Manifest) -> Result<(), Difference> {
     for path in [folder.grid_path(), folder.original_grid(manifest)] {
         let Ok(bytes) = std::fs::read(&path) else { continue };
         if hexadecimal(&Sha256::digest(&bytes)) != manifest.grid_sha256 {
@@ -68,7 +112,7 @@ pub fn check_files(folder: &Folder, manifest: &Manifest) -> Result<(), Differenc
 
 /// How the stored copy of the grid is read: with the sweep's engine, and paths
 /// relative to the original.
-pub fn read_options(folder: &Folder, manifest: &Manifest) -> ReadOptions {
+fn read_options(folder: &Folder, manifest: &Manifest) -> ReadOptions {
     ReadOptions {
         engine: Some(manifest.engine.clone()),
         base: folder.original_grid(manifest).parent().map(Path::to_owned),
@@ -81,7 +125,7 @@ pub fn read_options(folder: &Folder, manifest: &Manifest) -> ReadOptions {
 ///
 /// # Errors
 /// What differs.
-pub fn check_grid(manifest: &Manifest, grid: &Grid) -> Result<(), Difference> {
+fn check_grid(manifest: &Manifest, grid: &Grid) -> Result<(), Difference> {
     let files = grid.datasets.files();
     if let Some(file) = manifest.datasets.iter().find(|file| !files.contains(file)) {
         return Err(Difference::Dataset(grid.datasets.path_of(&file.path)));
@@ -97,7 +141,58 @@ pub fn check_grid(manifest: &Manifest, grid: &Grid) -> Result<(), Difference> {
 }
 
 /// The image that earlier sessions used: a resume on another one is refused.
-pub fn image_id(record: &SweepRecord) -> Option<String> {
+fn image_id(record: &SweepRecord) -> Option<String> {
     let facts = record.launches.iter().rev().filter_map(|launch| launch.facts.as_ref());
     facts.into_iter().find_map(|facts| facts.image_id.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sweep::run::Sweep;
+
+    const GRID: &str = "name: g\nengine: {simulated: {model: Qwen/Qwen3-1.7B, gpu: rtx-4090}}\nparameters: {max-num-seqs: [1, 2]}\n\
+        workloads: {kv-cache: {}}\nobjective: {minimize: kv_cache.ttft_resent_ms}\n";
+
+    async fn begun(change: impl FnOnce(&Path, &Folder)) -> Result<Resumable, ResumeError> {
+        let place = tempfile::tempdir().expect("a folder");
+        let path = place.path().join("g.yaml");
+        std::fs::write(&path, GRID).expect("a grid");
+        let file = GridFile::read(&path, &ReadOptions::default()).expect("a valid grid");
+        let grid = service::complete(file, None);
+        let output = place.path().join("run");
+        let sweep = Sweep::begin(&grid, Some(&output), jiff::Timestamp::UNIX_EPOCH);
+        drop(sweep.expect("a new sweep"));
+        let folder = Folder::existing(&output).expect("a sweep");
+        change(&path, &folder);
+        check(&folder).await
+    }
+
+    #[tokio::test]
+    async fn a_sweep_is_resumed_with_the_grid_that_it_began_with() {
+        let resumable = begun(|_, _| {}).await.expect("nothing changed");
+        assert_eq!((resumable.grid.configurations.len(), resumable.image_id), (2, None));
+        let without = begun(|path, _| std::fs::remove_file(path).expect("removed")).await;
+        assert!(without.is_ok(), "the stored copy is enough");
+    }
+
+    #[tokio::test]
+    async fn what_changed_is_named() {
+        let write = |path: &Path| std::fs::write(path, GRID.replace("[1, 2]", "[1, 3]"));
+        let original = begun(|path, _| write(path).expect("written")).await;
+        let Err(ResumeError::Changed(Difference::Grid(path))) = original else {
+            panic!("{original:?}")
+        };
+        assert!(path.ends_with("g.yaml"), "{path:?}");
+        let copy = begun(|_, folder| write(&folder.grid_path()).expect("written")).await;
+        assert!(matches!(copy, Err(ResumeError::Changed(Difference::Grid(_)))), "{copy:?}");
+        let other = begun(|_, folder| {
+            let mut manifest = folder.manifest().expect("a manifest");
+            manifest.configurations.pop();
+            folder.write_manifest(&manifest).expect("written");
+        });
+        let other = other.await;
+        let expected = Difference::Configurations { compose: None };
+        assert!(matches!(&other, Err(ResumeError::Changed(it)) if *it == expected), "{other:?}");
+    }
 }

@@ -14,11 +14,12 @@ use tokio::time::Instant;
 use super::clock::Clock;
 use super::context::SweepContext;
 use super::events::Events;
-use super::launch::{Order, void};
+use super::launch::{TrialOrder, void};
 use super::observations::{in_flight, observations};
 use super::production::{self, Guard, GuardError};
 use super::relaunch::{self, Breaker};
-use super::running::{Incoming, Put, Running, Trial};
+use super::running::{Incoming, Put, Running};
+use super::trial::Trial;
 use super::{SweepError, pass};
 use crate::engine::LaunchOrder;
 use crate::engine::production::Production;
@@ -29,9 +30,9 @@ use crate::history::folder::{Folder, write_whole};
 use crate::history::journal::{Entry, Journal, Line};
 use crate::history::launch::LaunchOutcome;
 use crate::history::production::ProductionStep;
-use crate::history::record::{Manifest, SCHEMA_VERSION, SweepRecord};
+use crate::history::record::{Manifest, SCHEMA_VERSION, SweepRecord, host};
 use crate::history::replay;
-use crate::strategy::{Action, Purpose, Situation};
+use crate::strategy::{Action, Situation};
 
 /// How a sweep ended, where it ended in good order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +61,15 @@ pub struct Sweep {
     /// Steps in production's life that earlier sessions journalled.
     production: Vec<ProductionStep>,
     guard: Option<Guard>,
+    /// Where launches of this session run.
+    host: String,
+    /// Why the strategy finished.
+    finished: Option<String>,
+    /// Whether an error of the journal ended the work: nothing more is appended by it.
+    journal_failed: bool,
+    /// Whether production could not be shown to be stopped: what was measured meanwhile
+    /// is not kept.
+    disturbed: bool,
     events: Events,
     clock: Clock,
 }
@@ -95,7 +105,8 @@ impl Sweep {
         write_whole(&path, |file| file.write_all(grid))
             .map_err(|error| HistoryError::Io { path, error })?;
         folder.write_manifest(&manifest)?;
-        Self::open(folder, manifest)
+        let host = manifest.host.clone();
+        Self::open(folder, manifest, host)
     }
 
     /// Continues a sweep.
@@ -105,10 +116,10 @@ impl Sweep {
     pub fn resume(folder: Folder) -> Result<Self, SweepError> {
         let manifest = folder.manifest()?;
         folder.check_journal()?;
-        Self::open(folder, manifest)
+        Self::open(folder, manifest, host())
     }
 
-    fn open(folder: Folder, manifest: Manifest) -> Result<Self, SweepError> {
+    fn open(folder: Folder, manifest: Manifest, host: String) -> Result<Self, SweepError> {
         let path = folder.journal_path();
         let (journal, lines) = Journal::open(&path)?;
         let record =
@@ -121,6 +132,10 @@ impl Sweep {
             started: Instant::now(),
             production: replay::production_steps(&lines),
             guard: None,
+            host,
+            finished: None,
+            journal_failed: false,
+            disturbed: false,
             events: Events::nowhere(),
             clock: Clock::system(),
         })
@@ -159,12 +174,17 @@ impl Sweep {
             Some(production) => self.guarded(&**production, context).await,
         };
         let (complete, reason) = match &ending {
-            Ok(Ending::Complete) => (true, "complete".to_owned()),
+            Ok(Ending::Complete) => {
+                (true, self.finished.take().unwrap_or_else(|| "complete".to_owned()))
+            }
             Ok(Ending::BudgetSpent) => (false, "budget spent".to_owned()),
             Ok(Ending::Interrupted) => (false, "interrupted".to_owned()),
             Err(error) => (false, error.to_string()),
         };
-        // The first error is the one to report: a full disk fails here again.
+        if self.journal_failed {
+            return ending;
+        }
+        // The first error is the one to report.
         let ended = self.append(Entry::SessionEnded { complete, reason });
         let ending = ending?;
         ended?;
@@ -208,20 +228,41 @@ impl Sweep {
         let mut note = |step| self.append(Entry::Production { production: step });
         let checked = guard.check(&**production, &mut note).await;
         self.guard = Some(guard);
+        self.disturbed |= checked.is_err();
         checked.map_err(of_guard)
     }
 
     /// Launches until there is an ending; nothing runs any more when this returns.
     async fn work(&mut self, context: &SweepContext) -> Result<Ending, SweepError> {
         let mut running = Running::none(&context.cancel);
-        let worked = self.launch_all(context, &mut running).await;
-        if worked.is_err() {
-            for (launch, outcome) in running.stop_all().await {
-                // The first error is the one to report: a full disk fails here again.
-                let _ = self.append(Entry::LaunchEnded { launch, outcome });
+        running.undone = relaunch::undone(&self.record);
+        let worked = production::caught(self.launch_all(context, &mut running)).await;
+        if !matches!(worked, Ok(Ok(_))) {
+            self.stop_all(context, &mut running).await;
+        }
+        worked.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+
+    /// Stops what still runs after an error, which is the one to report. What the
+    /// other launches measured is kept, as far as it can be written and counts.
+    async fn stop_all(&mut self, context: &SweepContext, running: &mut Running) {
+        running.stop();
+        while running.count() > 0 {
+            let incoming = running.next().await;
+            if self.journal_failed {
+                continue;
+            }
+            match incoming {
+                Incoming::Put(refused) if self.disturbed => drop(refused),
+                Incoming::Put(put) => {
+                    let _ = self.journal(context, put).await;
+                }
+                Incoming::Ended { launch, outcome: Ok(outcome), .. } => {
+                    let _ = self.append(Entry::LaunchEnded { launch, outcome });
+                }
+                Incoming::Ended { .. } | Incoming::Panicked(_) => {}
             }
         }
-        worked
     }
 
     async fn launch_all(
@@ -266,18 +307,20 @@ impl Sweep {
                 Incoming::Ended { launch, trial, outcome } => {
                     waiting = false;
                     let outcome = outcome?;
-                    self.append(Entry::LaunchEnded { launch, outcome: outcome.clone() })?;
+                    self.append(Entry::LaunchEnded { launch, outcome })?;
                     let again = relaunch::measures_rest(&self.record, trial.number, trial.repeats);
                     if again && !context.cancel.is_cancelled() {
                         running.again.push_back(trial);
                     } else {
-                        let continues =
-                            breaker.after(&self.record, trial.configuration, &outcome)?;
-                        if let Some(notice) = continues {
+                        let ended = self.record.launches.iter().rfind(|one| one.launch == launch);
+                        let notice =
+                            ended.map_or(Ok(None), |it| breaker.after(&self.record, it))?;
+                        if let Some(notice) = notice {
                             context.events.emit().of_launch(launch).warn(notice);
                         }
                     }
                 }
+                Incoming::Panicked(panic) => std::panic::resume_unwind(panic),
             }
         }
     }
@@ -288,21 +331,24 @@ impl Sweep {
             return Ok(Next::Launch(trial));
         }
         let budget_left = self.budget_left();
-        let action = context.strategy.next(Situation {
-            observations: &observations(&self.record),
-            in_flight: &in_flight(&self.record),
-            budget_left,
-        });
+        let action = match running.undone.pop_front() {
+            Some(Trial { number: trial, configuration, purpose, repeats }) => {
+                Action::Launch { trial, configuration, purpose, repeats }
+            }
+            None => context.strategy.next(Situation {
+                observations: &observations(&self.record),
+                in_flight: &in_flight(&self.record),
+                budget_left,
+            }),
+        };
         let (trial, reason) = match action {
             Action::Finish { why } => {
-                tracing::debug!(why, "the strategy finishes");
+                self.finished = Some(why);
                 return Ok(Next::End(Ending::Complete));
             }
             Action::Wait => return Ok(Next::Wait),
-            Action::Skip { trial, configuration, reason } => {
-                let trial =
-                    Trial { number: trial, configuration, purpose: Purpose::Screen, repeats: 0 };
-                (trial, Some(reason))
+            Action::Skip { trial, configuration, purpose, reason } => {
+                (Trial { number: trial, configuration, purpose, repeats: 0 }, Some(reason))
             }
             Action::Launch { trial, configuration, purpose, repeats } => {
                 let trial = Trial { number: trial, configuration, purpose, repeats };
@@ -332,7 +378,7 @@ impl Sweep {
         let manifest = &self.record.manifest;
         let configuration = manifest.configurations[trial.configuration].clone();
         let folder = self.folder.launch(launch, &configuration.name);
-        let order = Order {
+        let order = TrialOrder {
             launch: LaunchOrder { sweep: manifest.sweep.clone(), launch, configuration, folder },
             trial: trial.number,
             purpose: trial.purpose,
@@ -378,6 +424,8 @@ impl Sweep {
             configuration: self.record.manifest.configurations[trial.configuration].name.clone(),
             purpose: trial.purpose,
             planned,
+            repeats: Some(trial.repeats),
+            host: Some(self.host.clone()),
         })?;
         Ok(launch)
     }
@@ -387,7 +435,9 @@ impl Sweep {
         // An entry that cannot follow would make the journal unreadable.
         replay::check(&self.record, &entry)
             .map_err(|what| stopped(format!("not journalled: {what}")))?;
-        let line = self.journal.append(self.clock.now(), entry)?;
+        let written = self.journal.append(self.clock.now(), entry);
+        self.journal_failed |= written.is_err();
+        let line = written?;
         replay::apply(&mut self.record, &line);
         self.events.written(line);
         Ok(())
@@ -395,12 +445,13 @@ impl Sweep {
 }
 
 /// Whether a launch may be started where there is a place for it: the missing
-/// repeats of a trial are measured even after the strategy has finished.
+/// repeats of a trial are measured even after the strategy has finished or the
+/// budget was spent.
 fn may_start(ending: Option<Ending>, waiting: bool, running: &Running) -> bool {
     match ending {
         None => !waiting || !running.again.is_empty(),
-        Some(Ending::Complete) => !running.again.is_empty(),
-        Some(_) => false,
+        Some(Ending::Complete | Ending::BudgetSpent) => !running.again.is_empty(),
+        Some(Ending::Interrupted) => false,
     }
 }
 

@@ -1,32 +1,28 @@
-//! The launches that run at present: futures of the loop's own task, whose
-//! entries come to the loop, which alone writes the journal. They are no tasks
-//! of their own, so that preparing one keeps no worker thread from the requests
-//! that are measured.
+//! The launches that run at present. Their entries come to the loop, which alone
+//! writes the journal. A launch keeps no worker thread from the requests that are
+//! measured while it prepares something: where one runs at a time, it is part of
+//! the loop's own task; where several do, each has a thread of its own, so that
+//! neither another launch nor a write to the journal delays it.
 
+use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
 
 use async_trait::async_trait;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::context::SweepContext;
-use super::launch::{self, Order, Refused, Sink};
+use super::launch::{self, Refused, Sink, TrialOrder};
+use super::production::caught;
+use super::trial::Trial;
 use crate::history::HistoryError;
 use crate::history::journal::Entry;
 use crate::history::launch::LaunchOutcome;
-use crate::strategy::Purpose;
-
-/// What a strategy asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Trial {
-    pub(super) number: u32,
-    pub(super) configuration: usize,
-    pub(super) purpose: Purpose,
-    pub(super) repeats: u32,
-}
 
 /// An entry of a running launch, which waits for `accepted`; dropped, it refuses.
 pub(super) struct Put {
@@ -56,10 +52,19 @@ impl Sink for Sender {
 /// What comes from the running launches.
 pub(super) enum Incoming {
     Put(Put),
-    Ended { launch: u32, trial: Trial, outcome: Result<LaunchOutcome, HistoryError> },
+    Ended {
+        launch: u32,
+        trial: Trial,
+        outcome: Result<LaunchOutcome, HistoryError>,
+    },
+    /// A bug: the panic is to continue once nothing runs any more.
+    Panicked(Panic),
 }
 
-type Launch = Pin<Box<dyn Future<Output = (u32, Result<LaunchOutcome, HistoryError>)> + Send>>;
+/// What a panic carries.
+pub(super) type Panic = Box<dyn Any + Send>;
+type Ended = Result<Result<LaunchOutcome, HistoryError>, Panic>;
+type Launch = Pin<Box<dyn Future<Output = (u32, Ended)> + Send>>;
 
 /// The running launches.
 pub(super) struct Running {
@@ -70,6 +75,15 @@ pub(super) struct Running {
     stop: CancellationToken,
     /// Trials whose missing repeats another launch is to measure, before any other.
     pub(super) again: VecDeque<Trial>,
+    /// Trials that earlier sessions did not finish, to be launched where the budget allows.
+    pub(super) undone: VecDeque<Trial>,
+}
+
+impl Drop for Running {
+    /// Whatever ends the loop, no launch outlives it unasked.
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
 }
 
 impl Running {
@@ -83,6 +97,7 @@ impl Running {
             puts,
             stop: cancel.child_token(),
             again: VecDeque::new(),
+            undone: VecDeque::new(),
         }
     }
 
@@ -91,15 +106,25 @@ impl Running {
     }
 
     /// Starts a launch.
-    pub(super) fn start(&mut self, trial: Trial, order: Order, context: &SweepContext) {
+    pub(super) fn start(&mut self, trial: Trial, order: TrialOrder, context: &SweepContext) {
         let launch = order.launch.launch;
         let (engine, measure) = (context.engine.clone(), context.measure.clone());
         let (sink, stop) = (Sender(self.sender.clone()), self.stop.clone());
         let emit = context.events.emit();
         self.trials.insert(launch, trial);
-        self.futures.push(Box::pin(async move {
-            (launch, launch::run(&order, &*engine, &*measure, &sink, &emit, &stop).await)
-        }));
+        let several = engine.places() > 1;
+        let made =
+            caught(
+                async move { launch::run(&order, &*engine, &*measure, &sink, &emit, &stop).await },
+            );
+        self.futures.push(if several {
+            let made = apart(made);
+            Box::pin(
+                async move { (launch, made.await.unwrap_or_else(|error| Err(panic_of(error)))) },
+            )
+        } else {
+            Box::pin(async move { (launch, made.await) })
+        });
     }
 
     /// The next thing that comes from them; to be asked only while some run.
@@ -108,27 +133,46 @@ impl Running {
         tokio::select! {
             biased;
             Some(put) = self.puts.recv() => Incoming::Put(put),
-            Some((launch, outcome)) = self.futures.next() => match self.trials.remove(&launch) {
-                Some(trial) => Incoming::Ended { launch, trial, outcome },
-                None => unreachable!("a launch that runs has its trial"),
-            },
+            Some((launch, ended)) = self.futures.next() => {
+                match (self.trials.remove(&launch), ended) {
+                    (Some(trial), Ok(outcome)) => Incoming::Ended { launch, trial, outcome },
+                    (Some(_), Err(panic)) => Incoming::Panicked(panic),
+                    (None, _) => unreachable!("a launch that runs has its trial"),
+                }
+            }
         }
     }
 
-    /// Stops all of them and waits until each has stopped its server; what they
-    /// still measure is refused. Gives how they ended.
-    pub(super) async fn stop_all(&mut self) -> Vec<(u32, LaunchOutcome)> {
+    /// Asks all of them to stop; each then ends once its server is stopped.
+    pub(super) fn stop(&self) {
         self.stop.cancel();
-        let mut ended = Vec::new();
-        while self.count() > 0 {
-            match self.next().await {
-                Incoming::Put(refused) => drop(refused),
-                Incoming::Ended { launch, outcome: Ok(outcome), .. } => {
-                    ended.push((launch, outcome));
-                }
-                Incoming::Ended { .. } => {}
-            }
-        }
-        ended
+    }
+}
+
+/// Runs a future at once and beside the loop, on a thread of its own. A runtime
+/// with one thread has none to keep free: there it is a task.
+fn apart<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
+    match Handle::current().runtime_flavor() {
+        RuntimeFlavor::CurrentThread => tokio::spawn(future),
+        _ => tokio::task::spawn_blocking(move || Handle::current().block_on(future)),
+    }
+}
+
+/// What a task that ended without a result panicked with.
+fn panic_of(error: tokio::task::JoinError) -> Panic {
+    error.try_into_panic().unwrap_or_else(|error| Box::new(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+    async fn what_runs_apart_may_keep_its_thread_while_the_worker_serves_others() {
+        let (served, waits) = std::sync::mpsc::channel();
+        let blocked = apart(async move { waits.recv_timeout(std::time::Duration::from_secs(20)) });
+        // On the only worker: it never runs if the launch keeps that one.
+        tokio::spawn(async move { served.send(7) }).await.expect("a task").expect("a receiver");
+        assert_eq!(blocked.await.expect("no panic"), Ok(7));
     }
 }

@@ -140,7 +140,7 @@ fn a_sweep_has_one_writer() {
 }
 
 #[test]
-fn a_second_signal_leaves_at_once_and_says_how_to_go_on() {
+fn a_second_signal_ends_the_process_at_once_and_says_how_to_continue() {
     // A server that does not end when it is asked to is what a person is impatient with.
     let script = "echo $$ > server.pid; trap : TERM; while :; do sleep 0.1; done";
     let process = "process: {command: [sh, server.sh], flags: {max-model-len: 8192}}";

@@ -17,11 +17,11 @@ fn bench(workload: &str, settings: &[&str], repeats: u32) -> Ran {
 
 /// What it measured, and of whom.
 fn measurements(ran: &Ran) -> Vec<Value> {
-    let told: Value = serde_json::from_str(&ran.out).unwrap();
-    assert_eq!(told["simulated"], false);
-    assert_eq!(told["server"]["max_model_len"], 8192);
-    assert!(told["server"]["version"].as_str().unwrap().starts_with("0.32.0"), "{told}");
-    let measurements = told["measurements"].as_array().unwrap().clone();
+    let printed: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(printed["simulated"], false);
+    assert_eq!(printed["server"]["max_model_len"], 8192);
+    assert!(printed["server"]["version"].as_str().unwrap().starts_with("0.32.0"), "{printed}");
+    let measurements = printed["measurements"].as_array().unwrap().clone();
     assert!(!measurements.is_empty());
     measurements
 }

@@ -105,9 +105,9 @@ impl Running {
         let started = Instant::now();
         while !ask(&address, "GET /health HTTP/1.1", "").is_some_and(|said| said.contains(" 200 "))
         {
-            let told = || std::fs::read_to_string(&log).unwrap_or_default();
-            assert!(started.elapsed() < PATIENCE, "vLLM is not up: {}", told());
-            assert!(!told().contains("Traceback"), "{}", told());
+            let logged = || std::fs::read_to_string(&log).unwrap_or_default();
+            assert!(started.elapsed() < PATIENCE, "vLLM is not up: {}", logged());
+            assert!(!logged().contains("Traceback"), "{}", logged());
             assert!(keeper.try_wait().unwrap().is_none());
             sleep(Duration::from_millis(200));
         }

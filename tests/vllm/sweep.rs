@@ -66,7 +66,7 @@ fn all(results: &DataFrame, rows: &[usize], column: &str) -> String {
 }
 
 /// How every row ended, for whoever reads a failure of a specification.
-fn told(results: &DataFrame) -> String {
+fn described(results: &DataFrame) -> String {
     let columns = ["configuration", "repeat", "status", "reason"].map(|name| texts(results, name));
     let rows = (0..results.height()).map(|row| {
         columns.iter().map(|column| column[row].clone().unwrap_or_default()).collect::<Vec<_>>()
@@ -120,10 +120,10 @@ fn caching_is_first_and_certified(place: &Workplace, ran: &Ran) {
             (rows.len(), all(&results, &rows, "status").as_str()),
             (3, "ok"),
             "{}",
-            told(&results)
+            described(&results)
         );
         let state = all(&results, &rows, "kv_cache.hit_state");
-        assert_eq!(state, "certified", "{}", told(&results));
+        assert_eq!(state, "certified", "{}", described(&results));
         for row in rows {
             let value = |column: &str| numbers(&results, column)[row];
             assert!(value("kv_cache.hit_tokens_share") > Some(0.9), "whole blocks of 128 tokens");
@@ -137,7 +137,7 @@ fn caching_is_first_and_certified(place: &Workplace, ran: &Ran) {
             (rows.len(), all(&results, &rows, "status").as_str()),
             (3, "ok"),
             "{}",
-            told(&results)
+            described(&results)
         );
         assert_eq!(all(&results, &rows, "kv_cache.hit_state"), "not_applicable");
         assert_eq!(all(&results, &rows, "kv_cache.ttft_hit_ms"), "null");
@@ -237,9 +237,9 @@ strategy: {{grid: {{launches: 1, repeats: 2, seed: 1}}}}
     let name = texts(&results, "configuration")[0].clone().unwrap();
     let rows = kept(&results, &name);
     let shown = |column: &str| all(&results, &rows, column);
-    assert_eq!((rows.len(), shown("status").as_str()), (2, "ok"), "{}", told(&results));
+    assert_eq!((rows.len(), shown("status").as_str()), (2, "ok"), "{}", described(&results));
     assert_eq!((shown("engine").as_str(), shown("simulated").as_str()), ("process", "false"));
-    assert_eq!(shown("kv_cache.hit_state"), "certified", "{}", told(&results));
+    assert_eq!(shown("kv_cache.hit_state"), "certified", "{}", described(&results));
     assert_eq!(shown("verdict.enable-prefix-caching"), "honoured");
     assert_eq!(shown("effective.max-num-seqs"), "4");
     assert_eq!(

@@ -466,6 +466,4 @@ fn service_key(service: &ServiceSpec) -> Option<ApiKey> {
 }
 
 #[cfg(test)]
-mod provoked_tests;
-#[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -48,14 +48,14 @@ pub(super) fn docker(arguments: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
-pub(super) struct Place {
+pub(crate) struct Place {
     pub(super) docker: Docker,
     pub(super) folder: tempfile::TempDir,
     sweep: String,
 }
 
 impl Place {
-    pub(super) async fn new(test: &str) -> Self {
+    pub(crate) async fn new(test: &str) -> Self {
         Self {
             docker: connect(&DaemonSettings::of_environment()).await.expect("a daemon"),
             folder: tempfile::tempdir().expect("a folder"),
@@ -63,7 +63,7 @@ impl Place {
         }
     }
 
-    pub(super) fn order(&self, flags: &Value) -> LaunchOrder {
+    pub(crate) fn order(&self, flags: &Value) -> LaunchOrder {
         let flags: Flags = flags.as_object().expect("flags").clone().into_iter().collect();
         LaunchOrder {
             sweep: self.sweep.clone(),
@@ -80,7 +80,7 @@ impl Place {
         }
     }
 
-    pub(super) async fn engine(
+    pub(crate) async fn engine(
         &self,
         extra: &[&str],
         adjust: impl FnOnce(&mut DockerSpec),
@@ -96,7 +96,7 @@ impl Place {
             .expect("the image is there")
     }
 
-    pub(super) async fn launch(
+    pub(crate) async fn launch(
         &self,
         engine: &mut DockerEngine,
         flags: &Value,
@@ -105,7 +105,7 @@ impl Place {
     }
 
     /// Ids of the containers of this sweep, exited ones included.
-    pub(super) fn containers(&self) -> Vec<String> {
+    pub(crate) fn containers(&self) -> Vec<String> {
         let filter = format!("label={}={}", label::SWEEP, self.sweep);
         docker(&["ps", "-aq", "--no-trunc", "--filter", &filter])
             .lines()

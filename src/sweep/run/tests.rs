@@ -11,7 +11,7 @@ use super::super::fakes::{
     Actions, BOOT, FakeEngine, FakeMeasure, FakeProduction, REPEAT, Repeated, STOP, manifest,
 };
 use super::super::launch::FIRST_LOG;
-use super::super::launch::Order;
+use super::super::launch::TrialOrder;
 use super::*;
 use crate::event::{Notice, Phase};
 use crate::history::journal;
@@ -20,7 +20,10 @@ use crate::server::proof::Proof;
 use crate::strategy::{InFlight, Observation, Strategy, TrialOutcome};
 
 mod breaker;
+mod errors;
+mod production;
 mod proof;
+mod several;
 mod strategy;
 
 /// What a launch of one warm-up and two kept repeats takes.
@@ -37,6 +40,8 @@ struct Setup {
     strategy: Option<Box<dyn Strategy>>,
     cancel: CancellationToken,
     manifest: Manifest,
+    /// Lines after which the disk is full for one write.
+    disk: Option<u32>,
 }
 
 impl Setup {
@@ -53,6 +58,7 @@ impl Setup {
             strategy: None,
             cancel: CancellationToken::new(),
             manifest: manifest(configurations, launches, 2),
+            disk: None,
         }
     }
 
@@ -71,7 +77,7 @@ impl Setup {
         self
     }
 
-    fn proves(mut self, proofs: impl Fn(&Order) -> Proof + Send + Sync + 'static) -> Self {
+    fn proves(mut self, proofs: impl Fn(&TrialOrder) -> Proof + Send + Sync + 'static) -> Self {
         self.measure.proofs = Box::new(proofs);
         self
     }
@@ -96,6 +102,9 @@ impl Setup {
             let (folder, _) = Folder::create("g", now, Some(&folder)).expect("a new folder");
             Sweep::write(folder, self.manifest.clone(), b"").expect("a new sweep")
         };
+        if let Some(lines) = self.disk {
+            sweep.journal.fill_disk_after(lines);
+        }
         let count = self.manifest.configurations.len();
         let listener = Arc::clone(&self.seen);
         let context = SweepContext {
@@ -215,7 +224,7 @@ async fn one_launch_after_another_each_entry_durable_before_the_next_action() {
             "repeat 2.1 ok",
             "repeat 2.2 ok",
             "end 2 measured",
-            "session ended: complete",
+            "session ended: every configuration had its launches",
         ]
     );
     let lines = ran.lines();
@@ -315,7 +324,7 @@ async fn an_infeasible_configuration_and_what_asks_for_more_are_skipped() {
 #[tokio::test(start_paused = true)]
 async fn a_server_lost_in_mid_measurement_costs_one_more_launch_for_the_rest() {
     let lost = |launch, repeat| {
-        if (launch, repeat) == (1, 2) { Repeated::Lost } else { Repeated::Value(1.0) }
+        if (launch, repeat) == (1, 1) { Repeated::Lost } else { Repeated::Value(1.0) }
     };
     let ran = Setup::new(2, 1).repeats(lost).run().await;
     assert_eq!(ran.outcomes(), [(0, "failed"), (0, "measured"), (1, "measured")]);
@@ -326,13 +335,18 @@ async fn a_server_lost_in_mid_measurement_costs_one_more_launch_for_the_rest() {
             "start 1 trial 0 c0 (3)",
             "ready 1",
             "repeat 1.0 ok",
-            "repeat 1.1 ok",
-            "repeat 1.2 failed",
+            "repeat 1.1 failed",
             "end 1 failed",
-            "start 2 trial 0 c0 (0)",
+            "start 2 trial 0 c0 (2)",
             "ready 2",
+            "repeat 2.0 ok",
         ]
     );
+    let in_the_last = |launch, repeat| {
+        if (launch, repeat) == (1, 2) { Repeated::Lost } else { Repeated::Value(1.0) }
+    };
+    let ran = Setup::new(2, 1).repeats(in_the_last).run().await;
+    assert_eq!(ran.outcomes(), [(0, "failed"), (1, "measured")], "nothing was left to measure");
     let void = |launch, repeat| {
         if (launch, repeat) == (1, 1) { Repeated::Void } else { Repeated::Value(1.0) }
     };
@@ -346,7 +360,7 @@ async fn a_server_lost_in_mid_measurement_costs_one_more_launch_for_the_rest() {
 async fn a_stop_ends_the_repeat_and_the_server_and_a_resume_measures_nothing_twice() {
     let setup = Setup::new(2, 1);
     let (cancel, seen) = (setup.cancel.clone(), Arc::clone(&setup.seen));
-    tokio::spawn(async move {
+    let said = tokio::spawn(async move {
         // In the second kept repeat of the first launch.
         sleep(Duration::from_secs(BOOT + 2 * REPEAT + 1)).await;
         cancel.cancel();
@@ -357,6 +371,7 @@ async fn a_stop_ends_the_repeat_and_the_server_and_a_resume_measures_nothing_twi
         assert_eq!(seen.iter().filter(interrupted).count(), 1, "it is said at once");
     });
     let ran = setup.run().await;
+    said.await.expect("it is said");
     assert_eq!(ran.ending(), Ending::Interrupted);
     assert_eq!(
         ran.actions.take(),
@@ -397,108 +412,4 @@ async fn a_stop_during_a_boot_leaves_no_attempt_behind() {
     assert_eq!(ran.ending(), Ending::Interrupted);
     assert_eq!(ran.outcomes(), [(0, "interrupted")]);
     assert_eq!(ran.actions.take(), ["boot 1 c0"]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn as_many_launches_are_in_flight_as_the_engine_has_places_for() {
-    let ran = Setup::new(4, 1).places(2).run().await;
-    assert_eq!(ran.ending(), Ending::Complete);
-    assert_eq!(ran.outcomes().iter().filter(|known| known.1 == "measured").count(), 4);
-    let boots: Vec<(u64, String)> =
-        ran.actions.timed().into_iter().filter(|(_, what)| what.starts_with("boot")).collect();
-    let times: Vec<u64> = boots.iter().map(|(second, _)| *second).collect();
-    assert_eq!(times, [0, 0, LAUNCH, LAUNCH], "{boots:?}");
-    // Each one is journalled as it ends, and the journal can be read.
-    let folder = Folder::existing(&ran.folder.path().join("run")).expect("a sweep");
-    assert_eq!(folder.record().expect("a legal journal"), ran.record);
-    let entries = ran.entries();
-    let at = |what: &str| entries.iter().position(|entry| entry == what).expect(what);
-    assert!(at("ready 2") < at("end 1 measured"), "{entries:?}");
-    assert!(at("end 1 measured") < at("end 4 measured"), "{entries:?}");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_stop_ends_every_launch_in_flight() {
-    let setup = Setup::new(4, 1).places(3);
-    let cancel = setup.cancel.clone();
-    tokio::spawn(async move {
-        sleep(Duration::from_secs(BOOT + 1)).await;
-        cancel.cancel();
-    });
-    let ran = setup.run().await;
-    assert_eq!(ran.ending(), Ending::Interrupted);
-    let outcomes: Vec<&str> = ran.outcomes().iter().map(|(_, outcome)| *outcome).collect();
-    assert_eq!(outcomes, ["interrupted"; 3]);
-    let stops = ran.actions.take().iter().filter(|what| what.starts_with("stop")).count();
-    assert_eq!(stops, 3, "every server is stopped before the sweep ends");
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_error_of_one_launch_stops_the_others_and_waits_for_them() {
-    let fails = |order: &LaunchOrder, _| (order.launch == 2).then_some(FailureClass::Credentials);
-    // The first launch is ready a moment before the second one fails.
-    let ran = Setup::new(3, 1).places(2).boots(fails).run().await;
-    assert!(matches!(ran.ending, Err(SweepError::Stopped { environment: true, .. })));
-    assert_eq!(ran.record.launches[0].outcome, Some(LaunchOutcome::Interrupted));
-    assert!(matches!(ran.record.launches[1].outcome, Some(LaunchOutcome::Failed(_))));
-    let actions = ran.actions.take();
-    assert_eq!(actions.last().expect("actions"), "stop 1", "{actions:?}");
-}
-
-#[tokio::test(start_paused = true)]
-async fn production_is_stopped_around_all_launches() {
-    let ran = Setup::new(1, 1).guarded().run().await;
-    assert_eq!(ran.ending(), Ending::Complete);
-    assert_eq!(
-        ran.actions.take(),
-        [
-            "stop production", //
-            "boot 1 c0",
-            "repeat 1.0",
-            "repeat 1.1",
-            "repeat 1.2",
-            "stop 1", //
-            "start production",
-            "prove production",
-        ]
-    );
-    let entries = ran.entries();
-    assert_eq!(
-        entries[1..4],
-        ["production stopping", "production stopped", "start 1 trial 0 c0 (3)"]
-    );
-    assert_eq!(
-        entries[entries.len() - 3..],
-        ["production started_not_proven", "production proven", "session ended: complete"]
-    );
-}
-
-#[tokio::test(start_paused = true)]
-async fn somebody_who_starts_production_voids_the_repeat_and_stops_the_sweep() {
-    let setup = Setup::new(2, 1).guarded();
-    let running = setup.production.as_ref().expect("guarded").switch();
-    tokio::spawn(async move {
-        sleep(Duration::from_secs(BOOT + REPEAT + 1)).await;
-        *running.lock().expect("no panic") = true;
-    });
-    let ran = setup.run().await;
-    assert!(matches!(ran.ending, Err(SweepError::Stopped { environment: true, .. })));
-    let entries = ran.entries();
-    assert_eq!(
-        entries[entries.len() - 5..entries.len() - 1],
-        ["repeat 1.0 ok", "production started_by_somebody", "repeat 1.1 void", "end 1 interrupted"]
-    );
-    assert_eq!(ran.actions.take().last().expect("actions"), "stop 1", "production is not touched");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_panic_in_a_launch_restores_production_before_it_continues() {
-    let setup = Setup::new(1, 1).guarded().repeats(|_, _| Repeated::Panic);
-    let actions = setup.actions.clone();
-    let panicked = tokio::spawn(async move { drop(setup.run().await) }).await;
-    assert!(panicked.expect_err("the panic continues").is_panic());
-    assert_eq!(
-        actions.take(),
-        ["stop production", "boot 1 c0", "repeat 1.0", "start production", "prove production"]
-    );
 }

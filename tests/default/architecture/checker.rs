@@ -62,6 +62,9 @@ fn every_way_of_importing_is_seen() {
         "const A: &str = r#\"\"#; use crate::sweep::Loop;",
         "#[cfg(not(test))] use crate::sweep::Loop;",
         "#[cfg(test)] mod tests { } use crate::sweep;",
+        "fn f() { for it in crate::sweep::ALL {} }",
+        "const A: Range<u32> = 0..crate::sweep::END;",
+        "fn f() -> Loop { Loop { ..crate::sweep::Loop::default() } }",
     ] {
         assert_eq!(imports("src/metric.rs", text).len(), 1, "{text}");
     }

@@ -38,9 +38,11 @@ const ARROWS: [(&str, &str); 15] = [
 ];
 
 /// Crates that stay in the rooms they were taken for.
-const CRATES: [(&str, &str); 4] = [
+const CRATES: [(&str, &str); 6] = [
+    ("axum", "simulator"),
     ("bollard", "engine"),
     ("brush_parser", "engine"),
+    ("indicatif", "main"),
     ("polars", "results, report"),
     ("reqwest", "server"),
 ];

@@ -318,7 +318,8 @@ impl Walk<'_> {
         }
         let follows = start.checked_sub(1).map_or("", |before| self.text(before));
         // `pub(in crate::engine)` names a place and uses nothing of it.
-        if segments.len() > 1 && !["::", ".", "in"].contains(&follows) {
+        let is_place = follows == "in" && start >= 3 && self.text(start - 3) == "pub";
+        if segments.len() > 1 && follows != "::" && !is_place {
             let line = self.tokens[start].line;
             self.scopes[scope].references.push(Reference { segments, line });
         }

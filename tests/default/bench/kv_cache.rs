@@ -264,9 +264,9 @@ async fn a_frozen_engine_is_gone_although_its_health_is_good() {
     let mut settings = settings();
     settings.limits.first_token = Duration::from_millis(500);
     let mut bench = Bench::new(&server, &kept, &emit, &cancel, settings).await.expect("an address");
-    let gone = bench.repeat(&warmed(spec()), "", 0).await;
-    let Err(BenchError::EngineGone { measurement, message }) = gone else {
-        panic!("{gone:?}");
+    let stopped = bench.repeat(&warmed(spec()), "", 0).await;
+    let Err(BenchError::EngineDied { measurement, message }) = stopped else {
+        panic!("{stopped:?}");
     };
     assert_eq!(measurement.status, Status::Failed);
     assert!(message.contains("no token came for 0.5 s; then"), "{message}");

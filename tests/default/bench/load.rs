@@ -322,8 +322,8 @@ async fn a_request_that_is_named_is_found_in_the_records() {
 async fn nobody_there_ends_a_load_soon() {
     let counting = Counting::start(Behaviour::default()).await;
     let server = Server::open(counting.endpoint(), None).await.expect("it serves");
-    let gone = Endpoint { base_url: "http://127.0.0.1:1".to_owned(), api_key: None };
-    let server = Server { endpoint: gone, ..server };
+    let stopped = Endpoint { base_url: "http://127.0.0.1:1".to_owned(), api_key: None };
+    let server = Server { endpoint: stopped, ..server };
     let load = workload("load", &json!({"rate": 1000.0, "duration": 600, "warmup": 0}));
     // Of ten minutes that it would last.
     let measured = in_time("it ends", measure(&server, &[load], 1)).await;

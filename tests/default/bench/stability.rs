@@ -137,7 +137,7 @@ async fn a_server_that_is_not_back_in_time_is_unreachable() {
     // In a sweep nobody starts it again: it is not waited for unless that is asked for.
     for (options, least) in [(json!({}), 0.0), (json!({"max_outage": 0.4}), 0.4)] {
         let measured = downed(usize::MAX, options).await;
-        let Err(BenchError::EngineGone { message, .. }) = measured.ended else {
+        let Err(BenchError::EngineDied { message, .. }) = measured.ended else {
             panic!("{:?}", measured.ended)
         };
         assert!(message.ends_with("/health is 503"), "{message}");

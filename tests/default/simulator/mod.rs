@@ -444,8 +444,8 @@ async fn an_engine_that_dies_ends_its_streams_with_an_error_and_then_the_process
     assert_eq!(server.chat(body).await.status(), 500);
     let ending = server.serving.await.unwrap().unwrap();
     assert_eq!(ending, Ending::EngineDied);
-    let gone = server.client.get(format!("{}/health", server.url)).send().await;
-    assert!(gone.unwrap_err().is_connect());
+    let stopped = server.client.get(format!("{}/health", server.url)).send().await;
+    assert!(stopped.unwrap_err().is_connect());
     let log = server.log.lock().unwrap().join("\n");
     assert!(log.contains("EngineDeadError: EngineCore encountered an issue"));
 }

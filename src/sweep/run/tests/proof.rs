@@ -5,7 +5,7 @@ use crate::server::proof::NotApplied;
 
 #[tokio::test(start_paused = true)]
 async fn a_flag_that_did_not_arrive_fails_the_launch_before_anything_is_measured() {
-    let proofs = |order: &Order| {
+    let proofs = |order: &TrialOrder| {
         let dropped = NotApplied { asked: "--max-num-seqs 1".to_owned(), seen: "16".to_owned() };
         let of_first = order.launch.configuration.name == "c0";
         let not_applied = of_first.then_some(dropped).into_iter().collect();

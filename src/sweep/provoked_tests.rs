@@ -1,18 +1,23 @@
 //! Every failure class that the simulator can provoke, in real containers:
 //! class, exit code, the lines that explain it, and whether it is tried again.
-//! `cargo build && cargo test --lib docker -- --ignored`.
+//! `cargo build && cargo test --lib provoked -- --ignored`.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::json;
 
-use super::tests::Place;
-use super::*;
-use crate::event::NoticeKind;
+use tokio_util::sync::CancellationToken;
+
+use super::launch::boot;
+use crate::engine::docker::DockerSpec;
+use crate::engine::docker::tests::Place;
+use crate::engine::log::EngineLog;
+use crate::engine::readiness::Limits;
+use crate::event::{Emit, NoticeKind};
+use crate::history::launch::{FailureClass, LaunchFailure};
 use crate::server::effective::FlagProof;
 use crate::server::proof::ProcessReading;
-use crate::sweep::launch::boot;
 
 /// How a provoked launch ended, and how often it was tried.
 async fn provoked(

@@ -1,0 +1,73 @@
+//! Which values of a metric count. The loop's observations and the results are
+//! computed from the same ones; what the values mean is not decided here.
+
+use std::collections::BTreeSet;
+
+use super::record::{LaunchRecord, Manifest};
+use crate::metric::{Measurement, MetricRef, MetricValue, Status};
+use crate::workload::Workload;
+
+/// The one case that a reference means; `None` where it names none and there
+/// are several.
+pub fn case_of(manifest: &Manifest, metric: &MetricRef) -> Option<String> {
+    if let Some(case) = &metric.case {
+        return Some(case.clone());
+    }
+    let workloads = manifest.workloads.iter();
+    let of_metric = workloads.filter(|workload| workload.kind().key == metric.workload);
+    let cases: BTreeSet<String> = of_metric.flat_map(Workload::cases).collect();
+    (cases.len() <= 1).then(|| cases.into_iter().next().unwrap_or_default())
+}
+
+/// The kept repeats of a case, whatever became of them: no warm-ups.
+/// `workload` is in column spelling.
+pub fn kept<'a>(
+    launch: &'a LaunchRecord,
+    workload: &str,
+    case: &str,
+) -> impl Iterator<Item = &'a Measurement> {
+    launch.measurements.iter().filter(move |known| {
+        known.repeat >= 1 && known.case == case && known.workload_key() == workload
+    })
+}
+
+/// The value of a metric, where it counts: the measurement is valid, and has one.
+pub fn value(measurement: &Measurement, name: &str) -> Option<f64> {
+    number(measurement, name).filter(|_| measurement.status == Status::Ok)
+}
+
+/// A number that was measured, whatever the measurement's status.
+pub fn number(measurement: &Measurement, name: &str) -> Option<f64> {
+    match measurement.metrics.get(name)? {
+        Some(MetricValue::Number(value)) if value.is_finite() => Some(*value),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn repeat(repeat: u32, case: &str, status: Status, value: f64) -> Measurement {
+        let metrics = [("ttft_ms".to_owned(), Some(MetricValue::Number(value)))].into();
+        let (workload, case) = ("kv-cache".to_owned(), case.to_owned());
+        Measurement { workload, case, repeat, status, reason: None, metrics }
+    }
+
+    #[test]
+    fn a_value_counts_where_it_is_valid_finite_of_the_case_and_of_no_warm_up() {
+        let measurements = vec![
+            repeat(0, "a", Status::Ok, 1.0),
+            repeat(1, "a", Status::Ok, 2.0),
+            repeat(2, "a", Status::Void, 3.0),
+            repeat(3, "a", Status::Ok, f64::NAN),
+            repeat(1, "b", Status::Ok, 5.0),
+        ];
+        let launch = LaunchRecord { measurements, ..LaunchRecord::default() };
+        let values: Vec<_> =
+            kept(&launch, "kv_cache", "a").map(|known| value(known, "ttft_ms")).collect();
+        assert_eq!(values, [Some(2.0), None, None]);
+        assert_eq!(kept(&launch, "kv-cache", "a").count(), 0, "the column's spelling is asked for");
+        assert_eq!(value(&launch.measurements[1], "other"), None);
+    }
+}

@@ -1,0 +1,28 @@
+//! A trial as the loop has it: what a strategy asked for, with its number. Pure.
+
+use crate::history::record::{LaunchRecord, SweepRecord};
+use crate::strategy::Purpose;
+
+/// What a strategy asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Trial {
+    pub(super) number: u32,
+    pub(super) configuration: usize,
+    pub(super) purpose: Purpose,
+    pub(super) repeats: u32,
+}
+
+impl Trial {
+    /// The trial that a launch served; `None` where its configuration is not known.
+    /// Older journals do not have the repeats: the strategy's options do.
+    pub(super) fn of(record: &SweepRecord, launch: &LaunchRecord) -> Option<Self> {
+        let manifest = &record.manifest;
+        let mut names = manifest.configurations.iter().map(|known| &known.name);
+        Some(Self {
+            number: launch.trial,
+            configuration: names.position(|name| *name == launch.configuration)?,
+            purpose: launch.purpose,
+            repeats: launch.repeats.unwrap_or_else(|| manifest.strategy.repeats()),
+        })
+    }
+}
