@@ -4,12 +4,9 @@
 use super::notes::SIMULATED;
 use crate::metric::Scale;
 use crate::results::comparison::{Comparison, ComparisonFinding, LaterPlace};
-<<<<<<< HEAD
+use crate::results::exclusion::{Exclusion, joined};
 use crate::results::number;
 use crate::statistics::Interval;
-=======
-use crate::results::exclusion::{Exclusion, joined};
->>>>>>> main
 
 /// The mark of simulated figures; `None` where there are none.
 pub(super) fn simulated(findings: &[ComparisonFinding]) -> Option<String> {

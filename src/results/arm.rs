@@ -173,7 +173,6 @@ pub(super) fn values(
     statistics::GroupedValues::new(launches.iter().map(of_launch).collect())
 }
 
-<<<<<<< HEAD
 /// The values of one launch that count, each with the time at which its repeat ended.
 pub(super) fn timed_values(
     launch: &LaunchRecord,
@@ -181,26 +180,13 @@ pub(super) fn timed_values(
     case: &str,
 ) -> Vec<(Option<jiff::Timestamp>, f64)> {
     let all = launch.measurements.iter().enumerate();
-    let counts = all.filter(|(_, m)| {
-        m.repeat >= 1
-            && m.case == case
-            && m.status == Status::Ok
-            && workload_key(m) == metric.workload
-    });
-    counts
-        .filter_map(|(at, m)| Some((launch.measured_at.get(at).copied(), number(m, &metric.name)?)))
+    let of_case =
+        all.filter(|(_, m)| m.repeat >= 1 && m.case == case && m.workload_key() == metric.workload);
+    of_case
+        .filter_map(|(at, m)| Some((launch.measured_at.get(at).copied(), value(m, &metric.name)?)))
         .collect()
 }
 
-pub(super) fn number(measurement: &Measurement, name: &str) -> Option<f64> {
-    match measurement.metrics.get(name)? {
-        Some(MetricValue::Number(value)) if value.is_finite() => Some(*value),
-        _ => None,
-    }
-}
-
-=======
->>>>>>> main
 /// A share by its counts, of the repeats that count; `None` where a repeat that has
 /// the share does not have them.
 ///

@@ -4,12 +4,8 @@
 
 use serde::Serialize;
 
-<<<<<<< HEAD
 use super::compared::{ComparedConfiguration, Comparison, RunDifference, Shift, Standing};
-=======
-use super::compared::{ComparedConfiguration, Comparison, RunDifference, Standing};
 use super::exclusion::Exclusion;
->>>>>>> main
 use crate::metric::Scale;
 
 /// What no sweep records, so that nothing can be said of it.

@@ -6,8 +6,9 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::arm::{Arm, kept, number};
+use super::arm::Arm;
 use super::failed_repeats::MAX_FAILED;
+use crate::history::values::{kept, number};
 use crate::metric::{MetricRef, Status};
 
 /// Repeats of one configuration without a value of a judged metric.

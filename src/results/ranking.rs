@@ -37,12 +37,8 @@ pub use super::remark::Remark;
 pub use super::verdict::{NothingRanked, RankingVerdict};
 use crate::history::launch::{LaunchFailure, LaunchOutcome};
 use crate::history::record::{Manifest, SweepRecord};
-<<<<<<< HEAD
-use crate::metric::{Constraint, Direction, Form, Goal, MetricRef};
-=======
 use crate::history::values::case_of;
-use crate::metric::{Constraint, Direction, Form, Goal, MetricRef, Scale};
->>>>>>> main
+use crate::metric::{Constraint, Direction, Form, Goal, MetricRef};
 use crate::statistics::SIGNIFICANCE;
 
 /// A mean within this part of rank 1's is as good: what else is known decides.

@@ -4,16 +4,8 @@
 
 use std::collections::HashSet;
 
-<<<<<<< HEAD
 use super::order::{self, per_block};
-use super::{Action, GridStrategy, Purpose, Situation, Strategy, TrialOutcome, repeats};
-=======
-use rand::SeedableRng;
-use rand::seq::SliceRandom;
-use rand_chacha::ChaCha8Rng;
-
-use super::{Action, GridStrategy, Purpose, Situation, Strategy};
->>>>>>> main
+use super::{Action, GridStrategy, Purpose, Situation, Strategy, repeats};
 
 /// Blocks of all configurations, each shuffled by its own seed.
 #[derive(Clone, Debug)]
@@ -79,7 +71,7 @@ impl Strategy for Blocks {
 mod tests {
     use std::time::Duration;
 
-    use super::super::{InFlight, Observation, TrialOutcome};
+    use super::super::{InFlight, Observation, ObservedRepeat, TrialOutcome};
     use super::*;
 
     fn blocks(launches: u32, seed: u64, configurations: usize) -> Blocks {
@@ -94,15 +86,9 @@ mod tests {
             host: String::new(),
             started_at: None,
             duration: Duration::ZERO,
-<<<<<<< HEAD
             repeat_seconds: None,
-            outcome,
-            objective: Vec::new(),
-            constraints: Vec::new(),
-=======
             outcome: TrialOutcome::Measured,
             repeats: Vec::new(),
->>>>>>> main
         }
     }
 
@@ -168,6 +154,10 @@ mod tests {
         assert_eq!(next(&strategy, &[], &running), Action::Wait);
     }
 
+    fn observed(value: f64) -> ObservedRepeat {
+        ObservedRepeat { objective: Some(value), ..ObservedRepeat::default() }
+    }
+
     /// Launches of 190 s and repeats of 45 s whose values spread by 20 %.
     fn noisy(trial: u32, configuration: usize) -> Observation {
         let at =
@@ -177,8 +167,8 @@ mod tests {
             started_at: Some(at),
             duration: Duration::from_secs(190 + 3 * 45),
             repeat_seconds: Some(45.0),
-            objective: [0.8, 1.25, 1.0].map(|factor| 100.0 * launch * factor).to_vec(),
-            ..observation(trial, configuration, TrialOutcome::Measured)
+            repeats: [0.8, 1.25, 1.0].map(|factor| observed(100.0 * launch * factor)).to_vec(),
+            ..observation(trial, configuration)
         }
     }
 

@@ -43,27 +43,30 @@ fn best(cost: Cost, noise: Noise) -> u32 {
 
 /// The number for further launches; `None` while too little is known.
 pub(super) fn chosen(observations: &[&Observation], configurations: usize) -> Option<u32> {
-    let measured: Vec<&&Observation> = observations
+    let measured: Vec<(&Observation, Vec<f64>)> = observations
         .iter()
-        .filter(|it| it.outcome == TrialOutcome::Measured && it.objective.len() > 1)
-        .filter(|it| it.objective.iter().all(|value| *value > 0.0))
+        .filter(|it| it.outcome == TrialOutcome::Measured)
+        .map(|it| (*it, it.repeats.iter().filter_map(|repeat| repeat.objective).collect()))
+        .filter(|(_, values): &(_, Vec<f64>)| {
+            values.len() > 1 && values.iter().all(|value| *value > 0.0)
+        })
         .collect();
     if measured.len() < ENOUGH {
         return None;
     }
-    let repeat = mean(measured.iter().filter_map(|it| it.repeat_seconds))?;
-    let boot = mean(measured.iter().filter_map(|it| {
-        let repeats = it.objective.len() as f64;
+    let repeat = mean(measured.iter().filter_map(|(it, _)| it.repeat_seconds))?;
+    let boot = mean(measured.iter().filter_map(|(it, values)| {
+        let repeats = values.len() as f64;
         Some((it.duration.as_secs_f64() - it.repeat_seconds? * repeats).max(0.0))
     }))?;
-    let mut places: Vec<usize> = measured.iter().map(|it| it.configuration).collect();
+    let mut places: Vec<usize> = measured.iter().map(|(it, _)| it.configuration).collect();
     places.sort_unstable();
     places.dedup();
-    let start = measured.iter().filter_map(|it| it.started_at).min()?;
+    let start = measured.iter().filter_map(|(it, _)| it.started_at).min()?;
     let launches: Vec<LaunchMean> = measured
         .iter()
-        .map(|it| {
-            let logs: Vec<f64> = it.objective.iter().map(|value| value.ln()).collect();
+        .map(|(it, values)| {
+            let logs: Vec<f64> = values.iter().map(|value| value.ln()).collect();
             let n = logs.len() as f64;
             let mean = logs.iter().sum::<f64>() / n;
             let squares: f64 = logs.iter().map(|log| (log - mean).powi(2)).sum();

@@ -36,15 +36,9 @@ pub(super) fn observations(record: &SweepRecord) -> Vec<Observation> {
                 host: record.host_of(first).to_owned(),
                 started_at: first.started_at,
                 duration: launches.iter().map(|launch| duration(launch)).sum(),
-<<<<<<< HEAD
                 repeat_seconds: repeat_seconds(&launches),
-                outcome: outcome(&launches),
-                objective: of(&objective.metric),
-                constraints: objective.constraints.iter().map(|bound| of(&bound.metric)).collect(),
-=======
                 outcome: outcome(record, &launches)?,
                 repeats: repeats(&record.manifest, &launches),
->>>>>>> main
             })
         })
         .collect()
@@ -79,7 +73,6 @@ fn duration(launch: &LaunchRecord) -> Duration {
     }
 }
 
-<<<<<<< HEAD
 /// The time between the ends of two measurements is that of the second one; all cases of
 /// one repeat number are one repeat.
 fn repeat_seconds(launches: &[&LaunchRecord]) -> Option<f64> {
@@ -95,11 +88,6 @@ fn repeat_seconds(launches: &[&LaunchRecord]) -> Option<f64> {
     (!repeats.is_empty()).then(|| seconds / repeats.len() as f64)
 }
 
-/// The last launch that came to an end of its own says how the trial ended.
-fn outcome(launches: &[&LaunchRecord]) -> TrialOutcome {
-    let settled = launches.iter().rev().filter_map(|launch| launch.outcome.as_ref());
-    match settled.into_iter().find(|outcome| outcome.is_settled()) {
-=======
 /// How a trial ended, as its last launch that came to an end of its own says;
 /// `None` where it was interrupted before everything was measured: it is not over.
 fn outcome(record: &SweepRecord, launches: &[&LaunchRecord]) -> Option<TrialOutcome> {
@@ -110,7 +98,6 @@ fn outcome(record: &SweepRecord, launches: &[&LaunchRecord]) -> Option<TrialOutc
         return lacking.is_empty().then_some(TrialOutcome::Measured);
     }
     Some(match &last.outcome {
->>>>>>> main
         Some(LaunchOutcome::Measured) => TrialOutcome::Measured,
         Some(LaunchOutcome::Failed(failure)) if failure.class.is_deterministic() => {
             TrialOutcome::Infeasible
