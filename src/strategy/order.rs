@@ -47,12 +47,8 @@ pub(super) fn blocks(
 
 /// Always the one that did not run last.
 fn pair(last: Option<usize>, random: &mut impl Rng) -> Vec<usize> {
-    let mut members = vec![0, 1];
-    members.shuffle(random);
-    if last == Some(members[0]) {
-        members.reverse();
-    }
-    members
+    let first = last.map_or_else(|| usize::from(!random.random::<bool>()), |last| 1 - last);
+    vec![first, 1 - first]
 }
 
 fn shuffled(
