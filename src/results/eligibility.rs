@@ -67,7 +67,7 @@ pub(super) fn exclusions(
 const MAX_FAILURE_RATE: f64 = 0.25;
 
 fn fails_often(arm: &Arm<'_>) -> Option<Exclusion> {
-    let lived = Lived::of(arm);
+    let lived = Survival::of(arm);
     let failed = lived.launches - lived.lived;
     let rate = statistics::lower_bound(failed as u64, lived.launches as u64)?;
     let (launches, class) = (lived.launches, lived.class?);
@@ -76,7 +76,7 @@ fn fails_often(arm: &Arm<'_>) -> Option<Exclusion> {
 
 /// Launches that came to an end of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Lived {
+pub(super) struct Survival {
     /// Those that booted and lived until they were stopped.
     pub(super) lived: usize,
     /// All of them.
@@ -85,7 +85,7 @@ pub(super) struct Lived {
     pub(super) class: Option<FailureClass>,
 }
 
-impl Lived {
+impl Survival {
     /// What others did to a launch says nothing of the configuration.
     pub(super) fn of(arm: &Arm<'_>) -> Self {
         let failed = failures(arm).filter(|failure| !is_foreign(failure.class));

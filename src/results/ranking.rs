@@ -22,7 +22,7 @@ use super::arm::{self, Arm};
 pub use super::bounded::{Bounded, ConstraintVerdict};
 use super::decision::{Candidate, Claim, Decision};
 use super::eligibility::{
-    Lived, exclusions, failures, judged_places, missing, missing_metrics, remarks,
+    Survival, exclusions, failures, judged_places, missing, missing_metrics, remarks,
 };
 pub use super::estimate::{Effect, Estimate, Ratio};
 use super::evidence::Evidence;
@@ -156,7 +156,7 @@ impl Evidence<'_> {
             Vec::new()
         };
         let missing = missing(self, index, &constraints).iter().map(|it| it.count).sum::<usize>();
-        let lived = Lived::of(arm);
+        let lived = Survival::of(arm);
         let estimates: Vec<Option<Estimate>> =
             self.measured.iter().map(|measured| measured.estimate(index)).collect();
         let mut aliases = arm.configuration.aliases.clone();
@@ -356,9 +356,10 @@ fn place(
     let last = group.last().copied().unwrap_or(1);
     for (place, &index) in (1..).zip(order) {
         rows[index].rank = Some(place);
-        rows[index].rank_label = Some(match group.contains(&place) && group.len() > 1 {
-            true => format!("1-{last}"),
-            false => place.to_string(),
+        rows[index].rank_label = Some(if group.contains(&place) && group.len() > 1 {
+            format!("1-{last}")
+        } else {
+            place.to_string()
         });
     }
     let name = |index: usize| rows[index].name.clone();

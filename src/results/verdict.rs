@@ -103,9 +103,8 @@ fn listed(ranks: &[u32]) -> String {
             _ => runs.push((rank, rank)),
         }
     }
-    let runs = runs.into_iter().map(|(first, last)| match first == last {
-        true => first.to_string(),
-        false => format!("{first}-{last}"),
+    let runs = runs.into_iter().map(|(first, last)| {
+        if first == last { first.to_string() } else { format!("{first}-{last}") }
     });
     runs.collect::<Vec<_>>().join(", ")
 }

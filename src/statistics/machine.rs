@@ -259,11 +259,11 @@ impl Model<'_> {
         let mut level = left(&self.launches[0]);
         let mut variance = self.noise(0, launch_sd);
         let mut surprises = vec![0.0; self.launches.len()];
-        for at in 1..self.launches.len() {
+        for (at, surprise) in surprises.iter_mut().enumerate().skip(1) {
             variance += self.step(at, drift, jump);
             let spread = variance + self.noise(at, launch_sd);
             let innovation = left(&self.launches[at]) - level;
-            surprises[at] = innovation.abs() / spread.sqrt();
+            *surprise = innovation.abs() / spread.sqrt();
             level += innovation * variance / spread;
             variance *= self.noise(at, launch_sd) / spread;
         }
@@ -400,7 +400,9 @@ fn average(
     let top = points.iter().map(|point| point.weight).fold(f64::NEG_INFINITY, f64::max);
     let mut weights: Vec<f64> = points.iter().map(|point| (point.weight - top).exp()).collect();
     let total: f64 = weights.iter().sum();
-    weights.iter_mut().for_each(|weight| *weight /= total);
+    for weight in &mut weights {
+        *weight /= total;
+    }
     let mean = |read: &dyn Fn(&Point) -> f64| -> f64 {
         points.iter().zip(&weights).map(|(point, weight)| weight * read(point)).sum()
     };

@@ -114,7 +114,7 @@ fn with_a_claim(sweeps: usize, launches: usize) -> usize {
     let names = ["a", "b", "c", "d"];
     let mut one = || {
         let mut record = sweep(&names).baseline("a");
-        let mut level = 0.0;
+        let (mut level, mut at) = (0.0, 0);
         for block in 0..launches {
             for place in 0..4 {
                 let name = names[(place * (1 + 2 * (block % 2)) + block) % 4];
@@ -122,8 +122,8 @@ fn with_a_claim(sweeps: usize, launches: usize) -> usize {
                 let launch = level + 0.03 * normal(&mut random);
                 let values: Vec<f64> =
                     (0..3).map(|_| 200.0 * (launch + 0.05 * normal(&mut random)).exp()).collect();
-                let at = (record.launches.len() as i64) * 400;
                 record = record.launch(name, &values).at(at);
+                at += 400;
             }
         }
         rank(&record).decision.is_some_and(|decision| decision.claims())
