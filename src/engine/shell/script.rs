@@ -346,7 +346,8 @@ impl Walk<'_> {
 
 fn without_lead(mut raw: &str) -> &str {
     loop {
-        let rest = raw.trim_start_matches([' ', '\t']);
+        // After exactly one blank, it counts the line's end, too.
+        let rest = raw.trim_start_matches([' ', '\t', '\n']);
         let rest = rest.strip_prefix("\\\n").unwrap_or(rest);
         if rest.len() == raw.len() {
             return raw;

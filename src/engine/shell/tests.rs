@@ -71,6 +71,10 @@ fn separator() -> impl Strategy<Value = String> {
     prop_oneof![
         Just(" ".to_owned()),
         Just(" \\\n  ".to_owned()),
+        // One blank, none, or a tab behind the line's end.
+        Just(" \\\n ".to_owned()),
+        Just(" \\\n".to_owned()),
+        Just("\\\n\t".to_owned()),
         Just("\t".to_owned()),
         Just("  \\\n\\\n\t ".to_owned())
     ]
