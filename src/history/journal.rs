@@ -217,7 +217,7 @@ impl Journal {
     pub fn open(path: &Path) -> Result<(Self, Vec<Line>), JournalError> {
         let io = |error| JournalError::Io { path: path.to_owned(), error };
         let created = !path.exists();
-        let mut file = OpenOptions::new()
+        let file = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
@@ -238,12 +238,13 @@ impl Journal {
             let (path, line) = (path.to_owned(), line.sequence);
             return Err(JournalError::UnknownEntry { path, line });
         }
+        let mut file = LockedFile(file);
         file.truncate(intact as u64).map_err(io)?;
         if created {
             sync_folder(path).map_err(io)?;
         }
         let journal = Self {
-            file: Box::new(LockedFile(file)),
+            file: Box::new(file),
             secrets: Secrets::default(),
             path: path.to_owned(),
             next: lines.len() as u64 + 1,

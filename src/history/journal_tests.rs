@@ -142,7 +142,8 @@ impl Medium for Disk {
             self.fails = Fails::Nothing;
             return Err(full());
         }
-        self.file.truncate(length)
+        self.file.set_len(length)?;
+        self.file.seek(SeekFrom::Start(length)).map(drop)
     }
 }
 
