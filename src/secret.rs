@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+mod dotenv;
 mod named;
 
 /// What stands in the place of a secret.
@@ -53,6 +54,18 @@ const NAMES: &[&str] = &[
     "verdict",
     "workload",
 ];
+
+/// Keys whose contents are the user's, whatever the names in them are.
+const USERS: &[&str] = &["flags", "varied", "environment", "effective"];
+
+/// Options of a secret that take several values; the others take one.
+const SEVERAL: &[&str] = &["api-key"];
+
+/// Whether an option of a secret takes several values.
+pub fn takes_several(option: &str) -> bool {
+    let name = option.trim_start_matches('-').replace('_', "-");
+    SEVERAL.contains(&name.as_str())
+}
 
 /// Whether what stands under this name is a secret: one of its words is KEY, TOKEN,
 /// SECRET, PASSWORD or CREDENTIAL. Words are separated by `_`, `-`, `.` or case.
@@ -131,6 +144,8 @@ pub struct Secrets(Arc<RwLock<Known>>);
 struct Known {
     /// The longest first: a secret may be a part of another one.
     values: Vec<String>,
+    /// Lines and words of secrets: output may be wrapped between them.
+    parts: Vec<String>,
     /// Names of ours: a value that is one of them, too, is not masked by itself.
     names: Vec<String>,
 }
@@ -139,24 +154,22 @@ impl Secrets {
     /// A secret value.
     pub fn add(&self, value: &str) {
         let value = value.trim();
-        self.remember(value);
-        // Written with spaces, it may be wrapped between its words.
-        if value.contains(char::is_whitespace) {
-            value.split_whitespace().for_each(|part| self.remember(part));
-        }
-    }
-
-    fn remember(&self, value: &str) {
         if value.chars().count() < MIN_LENGTH || is_plain(value) {
             return;
         }
         let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        for spelling in spellings(value) {
-            if !known.values.contains(&spelling) {
-                known.values.push(spelling);
+        remember(&mut known.values, value);
+        // A key of several lines is printed line by line. Ordinary words of a
+        // passphrase are masked only together.
+        let lines = value.lines().filter(|line| !line.starts_with("-----"));
+        let lines = lines.filter(|_| value.contains('\n'));
+        let words =
+            value.split_whitespace().filter(|word| word.contains(|it: char| it.is_ascii_digit()));
+        for part in lines.chain(words).map(str::trim).filter(|part| *part != value) {
+            if part.chars().count() >= MIN_LENGTH && !is_plain(part) {
+                remember(&mut known.parts, part);
             }
         }
-        known.values.sort_by_key(|value| std::cmp::Reverse(value.len()));
     }
 
     /// Names of ours, which are never masked.
@@ -181,9 +194,20 @@ impl Secrets {
         self.add_environment(pairs.into_iter().filter_map(|pair| pair.split_once('=')));
     }
 
+    /// The secrets of a file of variables as compose reads it (`.env`).
+    pub fn add_dotenv(&self, text: &str) {
+        for (name, value) in dotenv::pairs(text) {
+            match named::default_of(&value) {
+                Some(default) => self.add_environment([(name, default)]),
+                None if value.starts_with("${") => {}
+                None => self.add_environment([(name, value.as_str())]),
+            }
+        }
+    }
+
     /// The secrets in an argument vector: values of secret flags, and what is in its words.
     pub fn add_arguments<'a>(&self, arguments: impl IntoIterator<Item = &'a str>) {
-        let mut of_secret = false;
+        let (mut of_secret, mut several) = (false, false);
         for argument in arguments {
             if argument.starts_with("--") {
                 let (name, value) = match argument.split_once('=') {
@@ -192,12 +216,14 @@ impl Secrets {
                 };
                 let secret = is_secret(name);
                 of_secret = secret && value.is_none();
+                several = takes_several(name);
                 match value {
                     Some(value) if secret => self.add(value),
                     _ => self.add_text(argument),
                 }
             } else if of_secret && !argument.starts_with('-') {
                 self.add(argument);
+                of_secret = several;
             } else {
                 of_secret = false;
                 self.add_text(argument);
@@ -206,9 +232,12 @@ impl Secrets {
     }
 
     /// The secrets that stand under their names in a text: a script, a file of
-    /// variables, YAML, JSON, a URL.
+    /// variables, YAML, JSON, a URL. Comments are prose, not values.
     pub fn add_text(&self, text: &str) {
         for place in named::places(text, true) {
+            if named::is_comment(text, place.start) {
+                continue;
+            }
             self.add(&text[place]);
         }
     }
@@ -218,49 +247,102 @@ impl Secrets {
         let mut places = named::places(text, false);
         {
             let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
-            for value in known.values.iter().filter(|value| !known.names.contains(value)) {
+            let values = known.values.iter().chain(&known.parts);
+            for value in values.filter(|value| !known.names.contains(value)) {
                 places.extend(text.match_indices(value.as_str()).map(|(at, it)| at..at + it.len()));
             }
         }
         replaced(text, places)
     }
 
+    /// Length of the longest secret that is known, in bytes.
+    pub fn longest(&self) -> usize {
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        known.values.first().map_or(0, String::len)
+    }
+
     /// Masks the texts of a JSON value in place, but for ids and names of ours; says
     /// whether there was anything to mask.
     pub fn mask_json(&self, value: &mut Value) -> bool {
+        let mut changed = Vec::new();
+        self.mask_below(value, "", true, &mut changed);
+        !changed.is_empty()
+    }
+
+    /// Masks below `path`, and adds the pointer and the new text of each masked value to
+    /// `changed`. Only where `is_ours` are ids and names ours.
+    fn mask_below(
+        &self,
+        value: &mut Value,
+        path: &str,
+        is_ours: bool,
+        changed: &mut Vec<(String, String)>,
+    ) {
         match value {
-            Value::String(text) => match self.mask(text) {
-                Cow::Borrowed(_) => false,
-                Cow::Owned(masked) => {
+            Value::String(text) => {
+                if let Cow::Owned(masked) = self.mask(text) {
+                    changed.push((path.to_owned(), masked.clone()));
                     *text = masked;
-                    true
                 }
-            },
-            Value::Array(items) => {
-                items.iter_mut().fold(false, |any, item| self.mask_json(item) | any)
             }
-            Value::Object(map) => map.iter_mut().fold(false, |any, (key, value)| {
-                let masked = match value {
-                    Value::String(text) if is_secret(key) && named::is_value(text) => {
-                        MASK.clone_into(text);
-                        true
+            Value::Array(items) => {
+                for (index, item) in items.iter_mut().enumerate() {
+                    self.mask_below(item, &format!("{path}/{index}"), is_ours, changed);
+                }
+            }
+            Value::Object(map) => {
+                for (key, value) in map {
+                    let path = format!("{path}/{}", key.replace('~', "~0").replace('/', "~1"));
+                    let is_name = is_ours && NAMES.contains(&key.as_str());
+                    match value {
+                        Value::String(text) if is_secret(key) && named::is_value(text) => {
+                            MASK.clone_into(text);
+                            changed.push((path, MASK.to_owned()));
+                        }
+                        Value::String(_) | Value::Array(_) if is_name => {}
+                        value => {
+                            let is_ours = is_ours && !USERS.contains(&key.as_str());
+                            self.mask_below(value, &path, is_ours, changed);
+                        }
                     }
-                    Value::String(_) | Value::Array(_) if NAMES.contains(&key.as_str()) => false,
-                    value => self.mask_json(value),
-                };
-                masked | any
-            }),
-            Value::Null | Value::Bool(_) | Value::Number(_) => false,
+                }
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
         }
     }
 
-    /// The value with every secret in its texts masked; ids and names of ours stay.
+    /// The value with every secret in its texts masked; ids and names of ours stay, and
+    /// so does a text that the type does not allow to be another one.
     ///
     /// # Errors
     /// A value that is no JSON.
     pub fn masked<T: Serialize + DeserializeOwned>(&self, value: T) -> serde_json::Result<T> {
-        let mut json = serde_json::to_value(&value)?;
-        if self.mask_json(&mut json) { serde_json::from_value(json) } else { Ok(value) }
+        let original = serde_json::to_value(&value)?;
+        let mut json = original.clone();
+        let mut changed = Vec::new();
+        self.mask_below(&mut json, "", true, &mut changed);
+        if changed.is_empty() {
+            return Ok(value);
+        }
+        if let Ok(masked) = T::deserialize(&json) {
+            return Ok(masked);
+        }
+        // A word that is a secret somewhere is a choice of a type of ours here.
+        let mut json = original;
+        let mut kept = value;
+        for (path, masked) in changed {
+            let Some(text) = json.pointer_mut(&path) else { continue };
+            let before = std::mem::replace(text, Value::String(masked));
+            match T::deserialize(&json) {
+                Ok(value) => kept = value,
+                Err(_) => {
+                    if let Some(text) = json.pointer_mut(&path) {
+                        *text = before;
+                    }
+                }
+            }
+        }
+        Ok(kept)
     }
 
     /// Whether a text has a known secret in it as a word of its own; its place in bytes.
@@ -281,6 +363,16 @@ impl std::fmt::Debug for Secrets {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Secrets(***)")
     }
+}
+
+/// Adds each way in which `value` may be written, the longest first.
+fn remember(values: &mut Vec<String>, value: &str) {
+    for spelling in spellings(value) {
+        if !values.contains(&spelling) {
+            values.push(spelling);
+        }
+    }
+    values.sort_by_key(|value| std::cmp::Reverse(value.len()));
 }
 
 /// Numbers and booleans are settings, whatever their name is.

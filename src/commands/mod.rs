@@ -3,7 +3,7 @@
 
 use vllm_grid::engine::service;
 use vllm_grid::engine::simulated::SimulatedEngine;
-use vllm_grid::grid::{EngineBlock, GridFile, ReadOptions};
+use vllm_grid::grid::{EngineBlock, Grid, GridFile, ReadOptions};
 
 use crate::cli::{Command, GridArgs};
 use crate::exit::{CommandError, Exit};
@@ -56,4 +56,17 @@ fn read_grid(args: &GridArgs) -> Result<GridFile, CommandError> {
         })?;
     }
     Ok(file)
+}
+
+/// Refuses a grid with a secret's value in it: the sweep keeps a copy of the file.
+fn check_source(grid: &Grid) -> Result<(), CommandError> {
+    let text = String::from_utf8_lossy(&grid.source);
+    let Some(at) = secrets().find(&text) else { return Ok(()) };
+    let line = text[..at].matches('\n').count() + 1;
+    let what = format!(
+        "{}:{line}: the value of a secret is written here: it does not belong in a grid, which is \
+         copied into the sweep's folder; name its variable instead",
+        grid.path.display()
+    );
+    Err(CommandError::message(Exit::Usage, what))
 }

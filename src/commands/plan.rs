@@ -29,6 +29,7 @@ pub(crate) async fn plan(args: &PlanArgs) -> Result<Exit, CommandError> {
         service.spec.reveal_to(secrets());
     }
     super::production::of_plan(&mut grid, service.as_ref().map(|it| &it.spec)).await;
+    super::check_source(&grid)?;
     let plan = Plan::new(&grid);
     match args.format {
         Format::Json => show::print_json(&plan)?,

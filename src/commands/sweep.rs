@@ -30,7 +30,7 @@ pub(crate) async fn sweep(args: &SweepArgs, shutdown: &Shutdown) -> Result<Exit,
     let (mut grid, service) = complete(super::read_grid(&args.grid)?).await?;
     let engine = engine(&grid, None).await?;
     super::production::of_sweep(&mut grid, service.as_ref()).await.map_err(unusable)?;
-    check_source(&grid)?;
+    super::check_source(&grid)?;
     let now = jiff::Timestamp::now();
     let sweep = Sweep::begin(&grid, args.output.as_deref(), now, secrets())?;
     run(sweep, &grid, engine, shutdown).await
@@ -62,19 +62,6 @@ async fn complete(file: GridFile) -> Result<(Grid, Option<ServiceSpec>), Command
         service.spec.reveal_to(secrets());
     }
     Ok((service::complete(file, service.as_ref()), service.map(|it| it.spec)))
-}
-
-/// Refuses a grid with a secret's value in it: the sweep keeps a copy of the file.
-fn check_source(grid: &Grid) -> Result<(), CommandError> {
-    let text = String::from_utf8_lossy(&grid.source);
-    let Some(at) = secrets().find(&text) else { return Ok(()) };
-    let line = text[..at].matches('\n').count() + 1;
-    let what = format!(
-        "{}:{line}: the value of a secret is written here: it does not belong in a grid, which is \
-         copied into the sweep's folder; name its variable instead",
-        grid.path.display()
-    );
-    Err(CommandError::message(Exit::Usage, what))
 }
 
 /// The grid's engine, on the image of earlier sessions where there were any.

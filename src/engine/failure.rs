@@ -104,7 +104,7 @@ impl LaunchFailure {
     }
 
     /// The failure of an engine that ended unasked.
-    pub fn of_exit(log: &str, exit: Exit, was_ready: bool, secrets: &[&str]) -> Self {
+    pub fn of_exit(log: &str, exit: Exit, was_ready: bool) -> Self {
         let classified = classify(log, exit, was_ready);
         let ended = match (exit.code, exit.oom_killed) {
             (Some(code), true) => format!("ended with code {code}, killed for lack of host memory"),
@@ -117,8 +117,6 @@ impl LaunchFailure {
             .estimated_max_model_len
             .map(|length| format!("; vLLM estimates that max-model-len {length} would fit"))
             .unwrap_or_default();
-        let mut log_lines = classified.lines;
-        redact(&mut log_lines, secrets);
         let hint = match &classified.missing_path {
             Some(path) => format!(
                 "`{path}` is not there for the engine: check the model's name, and that its folder is mounted"
@@ -128,7 +126,7 @@ impl LaunchFailure {
         Self {
             message: format!("the engine {ended} {when}{flag}: {hint}{estimate}"),
             class: classified.class,
-            log_lines,
+            log_lines: classified.lines,
             exit_code: exit.code,
             estimated_max_model_len: classified.estimated_max_model_len,
             missing_path: classified.missing_path,
@@ -137,23 +135,12 @@ impl LaunchFailure {
     }
 }
 
-/// The last lines of a log whose engine did not end, secrets replaced.
-pub(super) fn end_of_log(log: &str, secrets: &[&str]) -> Vec<String> {
+/// The last lines of a log whose engine did not end.
+pub(super) fn end_of_log(log: &str) -> Vec<String> {
     let log = clean::lines(log);
     let lines: Vec<&str> =
         log.lines().map(bare_line).filter(|line| !line.trim().is_empty()).collect();
-    let mut kept = last_lines(&lines);
-    redact(&mut kept, secrets);
-    kept
-}
-
-/// Replaces every secret in `lines`, so that they may be written down.
-pub fn redact(lines: &mut [String], secrets: &[&str]) {
-    for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
-        for line in lines.iter_mut().filter(|line| line.contains(secret)) {
-            *line = line.replace(secret, "***");
-        }
-    }
+    last_lines(&lines)
 }
 
 /// The class by the exit alone.

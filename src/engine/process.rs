@@ -215,8 +215,6 @@ impl Engine for ProcessEngine {
             )
             .await
         };
-        let secrets: Vec<String> =
-            self.spec.api_key.iter().map(|key| key.reveal().to_owned()).collect();
         match ready {
             Ok(server) => {
                 let boot_seconds = running.started.elapsed().as_secs_f64();
@@ -231,7 +229,6 @@ impl Engine for ProcessEngine {
                     running,
                     server,
                     facts,
-                    secrets,
                     grace: self.spec.grace,
                     folder: order.folder.clone(),
                     gpus: Self::gpus(&order.configuration.environment),
@@ -246,9 +243,7 @@ impl Engine for ProcessEngine {
                 };
                 let stopped = running.stop(grace).await;
                 forget_process(&order.folder);
-                let secrets: Vec<&str> = secrets.iter().map(String::as_str).collect();
-                let failure =
-                    LaunchFailure::of_not_ready(&running.log.text(), &not_ready, &secrets);
+                let failure = LaunchFailure::of_not_ready(&running.log.text(), &not_ready);
                 match stopped {
                     Ok(()) => Err(failure),
                     Err(left) => Err(LaunchFailure { log_lines: failure.log_lines, ..left }),
@@ -376,7 +371,6 @@ struct LaunchedProcess {
     running: Running,
     server: Server,
     facts: LaunchFacts,
-    secrets: Vec<String>,
     grace: Duration,
     folder: std::path::PathBuf,
     gpus: Option<GpuIds>,
@@ -409,8 +403,7 @@ impl Launched for LaunchedProcess {
             Ok(None) => Ok(()),
             Ok(Some(status)) => {
                 self.running.following.finish(END_OF_LOG).await;
-                let secrets: Vec<&str> = self.secrets.iter().map(String::as_str).collect();
-                Err(LaunchFailure::of_exit(&self.log(), exit(status), true, &secrets))
+                Err(LaunchFailure::of_exit(&self.log(), exit(status), true))
             }
             Err(error) => Err(LaunchFailure::new(
                 FailureClass::Environment,

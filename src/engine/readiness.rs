@@ -172,9 +172,9 @@ pub enum NotReady {
 
 impl LaunchFailure {
     /// The failure of an engine that did not become ready.
-    pub fn of_not_ready(log: &str, not_ready: &NotReady, secrets: &[&str]) -> Self {
+    pub fn of_not_ready(log: &str, not_ready: &NotReady) -> Self {
         let (class, message) = match not_ready {
-            NotReady::Ended(exit) => return Self::of_exit(log, *exit, false, secrets),
+            NotReady::Ended(exit) => return Self::of_exit(log, *exit, false),
             NotReady::Silent { phase, allowed } => (
                 FailureClass::Timeout,
                 format!("the log was silent for {} s while {}", allowed.as_secs(), phase.as_str()),
@@ -190,7 +190,7 @@ impl LaunchFailure {
                 return Self { cancelled: true, ..failure };
             }
         };
-        Self { log_lines: end_of_log(log, secrets), ..Self::new(class, message) }
+        Self { log_lines: end_of_log(log), ..Self::new(class, message) }
     }
 }
 

@@ -50,7 +50,7 @@ pub fn learn(file: &GridFile, secrets: &Secrets) {
         secrets.add_text(&text);
     }
     if let Ok(text) = std::fs::read_to_string(compose.with_file_name(".env")) {
-        secrets.add_pairs(text.lines());
+        secrets.add_dotenv(&text);
         secrets.add_text(&text);
     }
 }

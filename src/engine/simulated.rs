@@ -107,10 +107,10 @@ impl Engine for SimulatedEngine {
         let booted = match booted {
             Ok(booted) => booted,
             Err(BootFailure::Cancelled) => {
-                return Err(LaunchFailure::of_not_ready("", &NotReady::Cancelled, &[]));
+                return Err(LaunchFailure::of_not_ready("", &NotReady::Cancelled));
             }
             Err(BootFailure::Exited(code)) => {
-                return Err(LaunchFailure::of_exit(&log.text(), exit(Some(code)), false, &[]));
+                return Err(LaunchFailure::of_exit(&log.text(), exit(Some(code)), false));
             }
         };
         let stop = CancellationToken::new();
@@ -131,7 +131,7 @@ impl Engine for SimulatedEngine {
             Err(not_ready) => {
                 let log = running.log.text();
                 running.stop().await;
-                Err(LaunchFailure::of_not_ready(&log, &not_ready, &[]))
+                Err(LaunchFailure::of_not_ready(&log, &not_ready))
             }
         }
     }
@@ -206,7 +206,7 @@ impl Launched for LaunchedSimulation {
 
     async fn check(&mut self) -> Result<(), LaunchFailure> {
         if self.running.serving.is_finished() {
-            return Err(LaunchFailure::of_exit(&self.log(), exit(None), true, &[]));
+            return Err(LaunchFailure::of_exit(&self.log(), exit(None), true));
         }
         Ok(())
     }

@@ -4,9 +4,10 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use super::launch::{LaunchFacts, LaunchOutcome};
-use crate::configuration::Configuration;
+use crate::configuration::{Configuration, canonical, hexadecimal};
 use crate::grid::{EngineBlock, Grid};
 use crate::metric::{Measurement, Objective, Status};
 use crate::server::effective::EffectiveValues;
@@ -45,6 +46,10 @@ pub struct Manifest {
     pub varied: Vec<String>,
     /// The benchmark suite.
     pub workloads: Vec<Workload>,
+    /// Hash of the workloads before secrets were masked; versions that wrote none compare
+    /// the masked ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workloads_sha256: Option<String>,
     /// The files that its prompts come from: a resume refuses when one changed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub datasets: Vec<DatasetFile>,
@@ -75,6 +80,7 @@ impl Manifest {
             configurations: grid.configurations.clone(),
             varied: grid.varied.clone(),
             workloads: grid.workloads.clone(),
+            workloads_sha256: workloads_sha256(&grid.workloads),
             datasets: grid.datasets.files(),
             objective: grid.objective.clone(),
             strategy: grid.strategy.clone(),
@@ -82,6 +88,12 @@ impl Manifest {
             host: host(),
         }
     }
+}
+
+/// Hash of workloads as they were requested.
+pub fn workloads_sha256(workloads: &[Workload]) -> Option<String> {
+    let content = canonical(&serde_json::to_value(workloads).ok()?);
+    Some(hexadecimal(&Sha256::digest(content.as_bytes())))
 }
 
 /// Operating system, kernel and processor of this machine.

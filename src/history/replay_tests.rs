@@ -21,6 +21,7 @@ fn manifest() -> Manifest {
         configurations: ["a", "b"].map(configuration).into(),
         varied: Vec::new(),
         workloads: Vec::new(),
+        workloads_sha256: None,
         datasets: Vec::new(),
         objective: Objective {
             metric: "kv_cache.ttft_resent_ms".parse().unwrap(),

@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::{MASK, is_plain, is_secret};
+use super::{MASK, is_plain, is_secret, takes_several};
 
 /// Whether a text that stands under a secret name is a secret.
 pub(super) fn is_value(text: &str) -> bool {
@@ -53,7 +53,7 @@ fn after_name(text: &str, start: usize, end: usize, yaml: bool, found: &mut Vec<
         return;
     }
     if yaml && name.starts_with("--") {
-        items(text, end, &mut add);
+        items(text, end, takes_several(name), &mut add);
     }
     let quote = rest.trim_start_matches('\\').chars().next().filter(|it| matches!(it, '"' | '\''));
     if let Some(quote) = quote {
@@ -143,11 +143,37 @@ fn value(text: &str, at: usize) -> Option<Range<usize>> {
         at..at + length.unwrap_or(rest.len())
     };
     let inner = &text[range.clone()];
-    if let Some(default) = inner.strip_prefix("${").and_then(|it| it.strip_suffix('}')) {
-        let (_, given) = default.split_once(":-").or_else(|| default.split_once('-'))?;
-        return (!given.is_empty()).then_some(range.end - 1 - given.len()..range.end - 1);
+    if inner.starts_with("${") && inner.ends_with('}') {
+        let given = default_of(inner)?;
+        return Some(range.end - 1 - given.len()..range.end - 1);
     }
     (!range.is_empty()).then_some(range)
+}
+
+/// What `${NAME:-default}` or `${NAME-default}` gives without the variable; of
+/// `:?`, `?`, `:+` and `+` the text behind is a message or a switch.
+pub(super) fn default_of(text: &str) -> Option<&str> {
+    let inner = text.strip_prefix("${")?.strip_suffix('}')?;
+    let behind = inner.trim_start_matches(|it: char| it.is_ascii_alphanumeric() || it == '_');
+    let given = behind.strip_prefix(":-").or_else(|| behind.strip_prefix('-'))?;
+    (!given.is_empty()).then_some(given)
+}
+
+/// Whether the byte `at` of a text is in a comment: behind a `#` that begins a word
+/// outside quotes of the same line.
+pub(super) fn is_comment(text: &str, at: usize) -> bool {
+    let line = text[..at].rsplit('\n').next().unwrap_or_default();
+    let (mut quote, mut before) = (None, ' ');
+    for letter in line.chars() {
+        match (quote, letter) {
+            (None, '#') if before.is_whitespace() => return true,
+            (None, '"' | '\'') => quote = Some(letter),
+            (Some(open), _) if open == letter => quote = None,
+            _ => {}
+        }
+        before = letter;
+    }
+    false
 }
 
 /// Length of a quoted text, up to the quote that closes it.
@@ -163,8 +189,9 @@ fn closing(text: &str, quote: char, escaped: bool) -> usize {
     text.find('\n').unwrap_or(text.len())
 }
 
-/// The values of an option in a YAML list with one argument on each line.
-fn items(text: &str, at: usize, add: &mut impl FnMut(Option<Range<usize>>)) {
+/// The values of an option in a YAML list with one argument on each line; the first
+/// one unless it takes `several`.
+fn items(text: &str, at: usize, several: bool, add: &mut impl FnMut(Option<Range<usize>>)) {
     let mut at = text.len() - text[at..].trim_start_matches(['"', '\'']).len();
     while let Some(rest) = text[at..].trim_start_matches([' ', '\t', '\r']).strip_prefix('\n')
         && let Some(item) = rest.trim_start_matches(' ').strip_prefix("- ")
@@ -173,6 +200,9 @@ fn items(text: &str, at: usize, add: &mut impl FnMut(Option<Range<usize>>)) {
     {
         at = text.len() - text[range.end..].trim_start_matches(['"', '\'']).len();
         add(Some(range));
+        if !several {
+            return;
+        }
     }
 }
 

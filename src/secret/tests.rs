@@ -148,6 +148,87 @@ fn numbers_booleans_short_values_and_names_are_not_masked_by_value() {
 }
 
 #[test]
+fn ordinary_words_around_a_secret_are_no_secrets() {
+    let secrets = Secrets::default();
+    let text = "HF_TOKEN=hf_0123456789  # required for gated models on production\n\
+                # API_KEY: documentation\nVLLM_API_KEY=${KEY:?missing - see documentation}\n\
+                OTHER_KEY=${KEY:-sk-0123456789}\nPASSWORD='correct-horse battery-staple on production'\n";
+    secrets.add_dotenv(text);
+    secrets.add_text(text);
+    secrets.add_text(
+        "environment:\n  # HF_TOKEN: required\n  HF_TOKEN: ${HF_TOKEN:?required - documentation}\n  \
+         KEY: ${KEY?documentation} # TOKEN=production\n",
+    );
+    let words =
+        "required for gated models on production: missing, see documentation, battery-staple";
+    assert_eq!(secrets.mask(words), words);
+    assert_eq!(secrets.find(words), None);
+    assert_eq!(secrets.mask("hf_0123456789 sk-0123456789"), "*** ***");
+    assert_eq!(secrets.mask("a correct-horse battery-staple on production b"), "a *** b");
+    secrets.add_text("echo '# a' ; KEY=sk-behind-a-quote");
+    assert_eq!(secrets.mask("sk-behind-a-quote"), "***");
+}
+
+#[test]
+fn the_lines_of_a_long_key_are_masked_but_not_found() {
+    let secrets = Secrets::default();
+    secrets
+        .add_dotenv("TLS_KEY=\"-----BEGIN KEY-----\nabcdefghij\nklmnopqrst\n-----END KEY-----\"\n");
+    assert_eq!(secrets.mask("-----BEGIN KEY-----\n  abcdefghij\n"), "-----BEGIN KEY-----\n  ***\n");
+    assert_eq!(secrets.find("klmnopqrst"), None);
+}
+
+#[test]
+fn a_model_behind_a_secrets_value_is_no_secret() {
+    assert!(takes_several("--api_key") && !takes_several("--hf-token"));
+    let secrets = Secrets::default();
+    secrets.add_arguments(["serve", "--hf-token", "hf_0123456789", "Qwen/Qwen3-32B-AWQ"]);
+    secrets.add_text("command:\n  - --hf-token\n  - hf_9876543210\n  - Qwen/Qwen3-0.6B\n");
+    let text = "Qwen/Qwen3-32B-AWQ Qwen/Qwen3-0.6B";
+    assert_eq!(secrets.mask(text), text);
+    assert_eq!(secrets.mask("hf_0123456789 hf_9876543210"), "*** ***");
+}
+
+#[test]
+fn a_choice_of_a_type_is_kept_where_it_is_a_secret_elsewhere() {
+    use serde::Deserialize;
+
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    enum Choice {
+        Production,
+    }
+    #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+    struct Line {
+        choice: Choice,
+        text: String,
+    }
+    let secrets = Secrets::default();
+    secrets.add("production");
+    let line = Line { choice: Choice::Production, text: "a production".to_owned() };
+    let expected = Line { choice: Choice::Production, text: "a ***".to_owned() };
+    assert_eq!(secrets.masked(line).expect("JSON"), expected);
+}
+
+#[test]
+fn below_what_the_user_names_no_name_is_ours() {
+    let secrets = Secrets::default();
+    secrets.add("sk-0123456789");
+    let mut value = json!({
+        "varied": {"name": "sk-0123456789", "x": {"kind": "sk-0123456789"}},
+        "environment": {"engine": "sk-0123456789"}, "name": "sk-0123456789"
+    });
+    assert!(secrets.mask_json(&mut value));
+    assert_eq!(
+        value,
+        json!({
+            "varied": {"name": "***", "x": {"kind": "***"}},
+            "environment": {"engine": "***"}, "name": "sk-0123456789"
+        })
+    );
+}
+
+#[test]
 fn other_spellings_of_a_value_are_masked() {
     let secrets = Secrets::default();
     secrets.add("a\"b'c$d/e");

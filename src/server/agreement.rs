@@ -6,10 +6,14 @@
 use serde_json::{Map, Value};
 
 use crate::flags::canonical;
+use crate::secret::MASK;
 
 /// Whether the engine's state is the requested value; `None` where they cannot be compared.
 pub(super) fn state(requested: &Value, shown: &Value) -> Option<bool> {
     if is_choice(requested) || requested.is_array() || requested.is_object() || expands(requested) {
+        return None;
+    }
+    if is_masked(requested) || is_masked(shown) {
         return None;
     }
     Some(scalars(requested, shown))
@@ -38,6 +42,9 @@ pub fn one_spelling(value: &Value) -> String {
 fn values(requested: &Value, shown: &Value, printed: bool) -> Option<bool> {
     if canonical(requested) == canonical(shown) {
         return Some(true);
+    }
+    if is_masked(requested) || is_masked(shown) {
+        return None;
     }
     if expands(requested) || printed && (shown.is_null() || is_paraphrase(shown)) {
         return None;
@@ -113,12 +120,17 @@ fn expands(value: &Value) -> bool {
     value.as_str().is_some_and(|text| text.contains(['$', '`']))
 }
 
+/// A text of which a part is masked: the rest may be equal or not.
+fn is_masked(value: &Value) -> bool {
+    value.as_str().is_some_and(|text| text.contains(MASK))
+}
+
 /// Text that is not the value itself: what Python prints of an object (`<Mode.NONE: 0>`,
-/// `Config(level=3)`), a masked value, a text with escapes.
+/// `Config(level=3)`), a text with escapes.
 fn is_paraphrase(value: &Value) -> bool {
-    value.as_str().is_some_and(|text| {
-        text.starts_with('<') || text.ends_with(')') || text == "***" || text.contains('\\')
-    })
+    value
+        .as_str()
+        .is_some_and(|text| text.starts_with('<') || text.ends_with(')') || text.contains('\\'))
 }
 
 fn scalars(requested: &Value, shown: &Value) -> bool {
@@ -218,6 +230,9 @@ mod tests {
             (json!("x"), Value::Null, None),
             (json!("a\nb"), json!("a\\nb"), None),
             (json!("key"), json!("***"), None),
+            (json!("/srv/production/m"), json!("/srv/***/m"), None),
+            (json!({"url": "http://u:x@h"}), json!({"url": "http://u:***@h"}), None),
+            (json!(["a", "production"]), json!(["b", "***"]), Some(false)),
         ];
         for (requested, shown, expected) in cases {
             assert_eq!(echoed(&requested, &shown), expected, "{requested} {shown}");

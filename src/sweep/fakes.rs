@@ -66,6 +66,7 @@ pub(super) fn manifest(configurations: usize, launches: u32, repeats: u32) -> Ma
             repeats: None,
             warmup: 1,
         }],
+        workloads_sha256: None,
         datasets: Vec::new(),
         objective: Objective {
             metric: "kv_cache.ttft_resent_ms".parse().expect("a metric"),

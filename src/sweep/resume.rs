@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use crate::configuration::hexadecimal;
+use crate::configuration::{Configuration, hexadecimal};
 use crate::engine::compose::ComposeError;
 use crate::engine::service;
 use crate::grid::{DockerBlock, EngineBlock, Grid, GridErrors, GridFile, ReadOptions};
 use crate::history::HistoryError;
 use crate::history::folder::Folder;
-use crate::history::record::{Manifest, SweepRecord};
+use crate::history::record::{Manifest, SweepRecord, workloads_sha256};
 use crate::secret::Secrets;
 
 /// What is not as it was when the sweep began.
@@ -135,10 +135,15 @@ fn check_grid(manifest: &Manifest, grid: &Grid, secrets: &Secrets) -> Result<(),
     if let Some(file) = manifest.datasets.iter().find(|file| !files.contains(file)) {
         return Err(Difference::Dataset(grid.datasets.path_of(&file.path)));
     }
-    // The manifest was written without secrets.
-    let same =
-        secrets.masked(grid.configurations.clone()).is_ok_and(|it| it == manifest.configurations)
-            && secrets.masked(grid.workloads.clone()).is_ok_and(|it| it == manifest.workloads);
+    // The manifest was written without the secrets that were known then, and others are
+    // known now: what is compared was computed before anything was masked.
+    let request = |it: &Configuration| (it.name.clone(), it.aliases.clone(), it.id.clone());
+    let before = manifest.configurations.iter().map(request);
+    let workloads_are_same = match &manifest.workloads_sha256 {
+        Some(before) => workloads_sha256(&grid.workloads).as_ref() == Some(before),
+        None => secrets.masked(grid.workloads.clone()).is_ok_and(|it| it == manifest.workloads),
+    };
+    let same = grid.configurations.iter().map(request).eq(before) && workloads_are_same;
     if !same {
         let compose = match &grid.engine {
             EngineBlock::Docker(DockerBlock { compose, .. }) => compose.clone(),
@@ -204,5 +209,44 @@ mod tests {
         let other = other.await;
         let expected = Difference::Configurations { compose: None };
         assert!(matches!(&other, Err(ResumeError::Changed(it)) if *it == expected), "{other:?}");
+    }
+
+    #[tokio::test]
+    async fn secrets_that_are_known_only_then_change_nothing() {
+        let masked = |mask: &'static str| {
+            begun(move |_, folder| {
+                let secrets = Secrets::default();
+                secrets.add(mask);
+                let manifest = folder.manifest().expect("a manifest");
+                folder.write_manifest(&manifest, &secrets).expect("written");
+                assert!(
+                    std::fs::read_to_string(folder.path().join("manifest.json"))
+                        .expect("read")
+                        .contains("***")
+                );
+            })
+        };
+        masked("max-num-seqs").await.map(drop).unwrap_or_else(|error| panic!("{error}"));
+    }
+
+    #[tokio::test]
+    async fn other_workloads_are_refused() {
+        let other = begun(|_, folder| {
+            let mut manifest = folder.manifest().expect("a manifest");
+            assert!(manifest.workloads_sha256.is_some());
+            manifest.workloads_sha256 = Some("0".to_owned());
+            folder.write_manifest(&manifest, &Secrets::default()).expect("written");
+        });
+        let other = other.await;
+        assert!(
+            matches!(&other, Err(ResumeError::Changed(Difference::Configurations { .. }))),
+            "{other:?}"
+        );
+        let older = begun(|_, folder| {
+            let mut manifest = folder.manifest().expect("a manifest");
+            manifest.workloads_sha256 = None;
+            folder.write_manifest(&manifest, &Secrets::default()).expect("written");
+        });
+        assert!(older.await.is_ok(), "an older version wrote no hash");
     }
 }

@@ -127,11 +127,12 @@ impl Sweep {
         Self::open(folder, manifest, host(), secrets)
     }
 
-    /// The same with the configurations of the grid: those of the manifest are the
+    /// The same with the configurations and workloads of the grid: those of the manifest are the
     /// same with their secrets masked, and cannot be launched.
     #[must_use]
     pub fn with_configurations(mut self, grid: &Grid) -> Self {
         self.record.manifest.configurations.clone_from(&grid.configurations);
+        self.record.manifest.workloads.clone_from(&grid.workloads);
         self
     }
 

@@ -4,6 +4,7 @@
 use super::{is_option, literal, spelling};
 use crate::engine::shell::{Obstacle, Start, Word, start_of};
 use crate::flags;
+use crate::secret::takes_several;
 
 /// The command with the values of secret flags replaced, so that it may be shown.
 /// Of a shell script or other program text nothing is shown: it may have a key anywhere.
@@ -50,17 +51,21 @@ impl Secret {
 
 /// Which of some arguments are secret.
 pub fn secret_words(arguments: &[Word]) -> Vec<Secret> {
-    let mut hidden = false;
+    let (mut hidden, mut several) = (false, false);
     let secret_of = |word: &Word| {
         let argument = word.known();
         let (name, inline) = spelling(argument);
         let secret = name.as_deref().is_some_and(flags::is_secret);
         if is_option(argument) {
             hidden = secret && inline.is_none();
+            several = takes_several(argument);
+            return if secret && inline.is_some() { Secret::Inline } else { Secret::No };
         }
+        let is_value = hidden;
+        hidden &= several;
         match inline {
             Some(_) if secret => Secret::Inline,
-            _ if hidden && !is_option(argument) => Secret::Whole,
+            _ if is_value => Secret::Whole,
             _ => Secret::No,
         }
     };
@@ -115,6 +120,8 @@ mod tests {
             redacted(&command),
             words("m --api-key *** *** --seed 1 --api_key=*** --hf-token ***")
         );
+        let command = words("serve --hf-token hf_x Qwen/Qwen3-32B-AWQ --seed 1");
+        assert_eq!(redacted(&command), words("serve --hf-token *** Qwen/Qwen3-32B-AWQ --seed 1"));
     }
 
     #[test]

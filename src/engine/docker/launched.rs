@@ -16,19 +16,13 @@ use crate::server::effective::Inspected;
 use crate::server::proof::ProcessReading;
 use crate::server::{GpuIds, ResourceProbe, Server};
 
-pub(super) fn not_running(
-    state: &State,
-    log: &str,
-    was_ready: bool,
-    secrets: &[String],
-) -> LaunchFailure {
-    let secrets: Vec<&str> = secrets.iter().map(String::as_str).collect();
+pub(super) fn not_running(state: &State, log: &str, was_ready: bool) -> LaunchFailure {
     let by_somebody = |what: &str| {
         let message = format!("somebody else {what} the container");
         LaunchFailure::new(FailureClass::Killed, message)
     };
     match state {
-        State::Ended(exit) => LaunchFailure::of_exit(log, *exit, was_ready, &secrets),
+        State::Ended(exit) => LaunchFailure::of_exit(log, *exit, was_ready),
         State::Removed => by_somebody("removed"),
         State::Paused => by_somebody("paused"),
         State::Running(_) => by_somebody("restarted"),
@@ -46,7 +40,6 @@ pub(super) struct LaunchedContainer {
     pub facts: LaunchFacts,
     pub identity: Identity,
     pub inspected: Inspected,
-    pub secrets: Vec<String>,
     pub gpus: Option<GpuIds>,
 }
 
@@ -87,7 +80,7 @@ impl Launched for LaunchedContainer {
         if matches!(state, State::Ended(_)) {
             self.started.container.finish_log().await;
         }
-        Err(not_running(&state, &self.started.log.text(), true, &self.secrets))
+        Err(not_running(&state, &self.started.log.text(), true))
     }
 
     async fn stop(mut self: Box<Self>) -> Result<(), LaunchFailure> {

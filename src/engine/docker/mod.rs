@@ -185,15 +185,6 @@ impl DockerEngine {
         self.offline.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn secrets(&self) -> Vec<String> {
-        let environment = self.spec.service.environment.iter();
-        environment
-            .filter(|(name, value)| crate::flags::is_secret(name) && !value.is_empty())
-            .map(|(_, value)| value.clone())
-            .chain(self.spec.api_key.iter().map(|key| key.reveal().to_owned()))
-            .collect()
-    }
-
     fn environment(&self, order: &LaunchOrder, command: &CommandView) -> BTreeMap<String, String> {
         let mut environment = order.configuration.environment.clone();
         let asks_already =
@@ -290,11 +281,6 @@ impl DockerEngine {
             }
         }
     }
-
-    /// Why the container is not as it should be, in the words of a launch's failure.
-    fn not_running(&self, state: &State, log: &str, was_ready: bool) -> LaunchFailure {
-        not_running(state, log, was_ready, &self.secrets())
-    }
 }
 
 struct Started {
@@ -355,14 +341,12 @@ impl Engine for DockerEngine {
                 }
                 let flags = CommandView::of_vector(&started.container.words().await).read().1;
                 let inspected = Inspected { image: identity.image_id.clone(), flags };
-                let secrets = self.secrets();
                 return Ok(Box::new(LaunchedContainer {
                     started,
                     server,
                     facts,
                     identity,
                     inspected,
-                    secrets,
                     gpus: self.gpus(),
                 }));
             }
@@ -409,7 +393,7 @@ impl DockerEngine {
         let Some(published) = started.container.published(started.port).await else {
             let state = started.container.not_running().await;
             started.container.finish_log().await;
-            return Err(self.not_running(&state, &started.log.text(), false));
+            return Err(not_running(&state, &started.log.text(), false));
         };
         let endpoint = Endpoint {
             base_url: format!("http://127.0.0.1:{published}"),
@@ -439,18 +423,14 @@ impl DockerEngine {
         match ready {
             Ok(server) => match started.container.state().await {
                 State::Running(identity) => Ok((server, identity)),
-                state => Err(self.not_running(&state, &started.log.text(), true)),
+                state => Err(not_running(&state, &started.log.text(), true)),
             },
             Err(NotReady::Ended(exit)) => {
                 started.container.finish_log().await;
                 let state = last_state.unwrap_or(State::Ended(exit));
-                Err(self.not_running(&state, &started.log.text(), false))
+                Err(not_running(&state, &started.log.text(), false))
             }
-            Err(not_ready) => {
-                let secrets = self.secrets();
-                let secrets: Vec<&str> = secrets.iter().map(String::as_str).collect();
-                Err(LaunchFailure::of_not_ready(&started.log.text(), &not_ready, &secrets))
-            }
+            Err(not_ready) => Err(LaunchFailure::of_not_ready(&started.log.text(), &not_ready)),
         }
     }
 }

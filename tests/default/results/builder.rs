@@ -30,6 +30,7 @@ pub(crate) fn sweep(names: &[&str]) -> SweepRecord {
             baseline: None,
             configurations: names.iter().map(|name| configuration(name, &json!({}))).collect(),
             varied: Vec::new(),
+            workloads_sha256: None,
             datasets: Vec::new(),
             workloads: vec![Workload {
                 spec: Spec::KvCache(KvCache::default()),
