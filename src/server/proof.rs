@@ -140,6 +140,8 @@ impl Evidence<'_> {
             } else if self.process.is_some()
                 && self.argument(name).is_none()
                 && self.echo(name).is_none()
+                // The file may have it: what it has is not among the arguments.
+                && self.argument("config").is_none()
             {
                 proof.notes.push(format!(
                     "--{name} of the engine block or the service is not among the arguments of \

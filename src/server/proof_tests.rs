@@ -163,6 +163,10 @@ fn a_fixed_flag_that_differs_is_overridden_and_one_that_is_missing_is_noted() {
     assert_eq!(proof.values["max-model-len"].proof, Some(FlagProof::Overridden));
     assert_eq!(proof.values["seed"].proof, Some(FlagProof::Unknown));
     assert!(proof.notes[0].starts_with("--seed of the engine block"), "{:?}", proof.notes);
+    let with_file = whole(&json!({"max-model-len": 8192, "config": "c.yaml"}));
+    let proof = proven(&configuration, "", &with_file);
+    assert_eq!(proof.notes, [""; 0], "the file may have it");
+    assert_eq!(proof.values["seed"].proof, Some(FlagProof::Unknown));
 }
 
 #[test]
