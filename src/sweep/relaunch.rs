@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::trial::Trial;
 use super::{SweepError, pass};
 use crate::configuration::Configuration;
-use crate::engine::failure::prunes;
+use crate::engine::failure::{is_local, prunes};
 use crate::history::launch::{FailureClass, LaunchFailure, LaunchOutcome};
 use crate::history::record::{LaunchRecord, SweepRecord};
 
@@ -217,11 +217,6 @@ impl Breaker {
             environment: hopeless,
         })
     }
-}
-
-/// Whether a model is a path, and not a name on the hub.
-fn is_local(path: &str) -> bool {
-    path.starts_with(['/', '.', '~'])
 }
 
 /// Whether a configuration varies something that names this path.
