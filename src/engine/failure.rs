@@ -17,6 +17,11 @@ pub use prune::prunes;
 pub use rules::misses_hub;
 use rules::{RULES, estimated_length, missing_model};
 
+/// Whether a model is a path, and not a name on the hub.
+pub fn is_local(model: &str) -> bool {
+    model.starts_with(['/', '.', '~'])
+}
+
 /// How a process or container ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exit {

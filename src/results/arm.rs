@@ -138,7 +138,7 @@ fn as_run(arm: &Arm<'_>, asked: &BTreeSet<&str>) -> String {
                 None => proven(arm, name).or_else(|| arm.configuration.flags.get(name)),
             };
             let value = value.filter(|value| !value.is_null())?;
-            Some((name, one_spelling(value)))
+            Some((name, one_spelling(name, value)))
         })
         .collect();
     format!("{flags:?}{:?}", arm.configuration.environment)
@@ -158,7 +158,8 @@ fn proven<'a>(arm: &Arm<'a>, flag: &str) -> Option<&'a Value> {
         .filter(|shown| matches!(shown.proof, None | Some(FlagProof::Honoured | FlagProof::Passed)))
         .filter_map(|shown| shown.value.as_ref());
     let first = values.next()?;
-    values.all(|value| one_spelling(value) == one_spelling(first)).then_some(first)
+    let spelling = one_spelling(flag, first);
+    values.all(|value| one_spelling(flag, value) == spelling).then_some(first)
 }
 
 /// The values of a metric that count: status ok, no warm-up, measured.

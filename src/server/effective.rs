@@ -120,7 +120,7 @@ pub fn read(sources: &Sources<'_>, requested: &Flags) -> EffectiveValues {
     let mut values: EffectiveValues = requested
         .iter()
         .filter(|(name, value)| !value.is_null() && !crate::flags::is_secret(name))
-        .map(|(name, value)| (name.clone(), judge(value, observed.get(name))))
+        .map(|(name, value)| (name.clone(), judge(name, value, observed.get(name))))
         .collect();
     for (name, shown) in observed {
         if shown.is_state && ALWAYS.contains(&name.as_str()) {
@@ -132,19 +132,19 @@ pub fn read(sources: &Sources<'_>, requested: &Flags) -> EffectiveValues {
     values
 }
 
-fn judge(requested: &Value, shown: Option<&Shown>) -> Effective {
+fn judge(name: &str, requested: &Value, shown: Option<&Shown>) -> Effective {
     let Some(shown) = shown else {
         let proof = Some(FlagProof::Unknown);
         return Effective { value: None, proof, source: "none".to_owned() };
     };
     let proof = if shown.is_state {
-        match agreement::state(requested, &shown.value) {
+        match agreement::state(name, requested, &shown.value) {
             Some(true) => FlagProof::Honoured,
             Some(false) => FlagProof::Overridden,
             // `auto` leaves the choice to the engine: its choice proves nothing.
             None => FlagProof::Unknown,
         }
-    } else if agreement::echoed(requested, &shown.value) == Some(false) {
+    } else if agreement::echoed(name, requested, &shown.value, false) == Some(false) {
         FlagProof::Overridden
     } else {
         FlagProof::Echoed

@@ -133,12 +133,15 @@ impl Evidence<'_> {
                 proof: None,
                 source: "none".to_owned(),
             });
-            self.complete(name, requested, shown);
-            if configuration.varied.contains_key(name) {
+            let varied = configuration.varied.contains_key(name);
+            self.complete(name, requested, varied, shown);
+            if varied {
                 proof.not_applied.extend(self.not_applied(name, requested));
             } else if self.process.is_some()
                 && self.argument(name).is_none()
                 && self.echo(name).is_none()
+                // The file may have it: what it has is not among the arguments.
+                && self.argument("config").is_none()
             {
                 proof.notes.push(format!(
                     "--{name} of the engine block or the service is not among the arguments of \
@@ -152,7 +155,7 @@ impl Evidence<'_> {
 
     /// Adds what the process has to what the server shows: an argument is a proof where the
     /// engine's state is none.
-    fn complete(&self, name: &str, requested: &Value, shown: &mut Effective) {
+    fn complete(&self, name: &str, requested: &Value, varied: bool, shown: &mut Effective) {
         if matches!(shown.proof, Some(FlagProof::Honoured | FlagProof::Overridden)) {
             return;
         }
@@ -163,20 +166,24 @@ impl Evidence<'_> {
             source: source.to_owned(),
         };
         if let Some(argument) = self.argument(name) {
-            let differs = agreement::passed(requested, argument) == Some(false);
-            match differs {
+            match agreement::passed(name, requested, argument, varied) {
                 // The log has the value that was asked for, and is written later.
-                true if echoed => {}
-                true => *shown = found(Some(argument), FlagProof::Overridden, "process"),
+                Some(false) if echoed => {}
+                Some(false) => *shown = found(Some(argument), FlagProof::Overridden, "process"),
                 // What the engine chose for `auto` says more than the word.
-                false
+                Some(true)
                     if shown.proof == Some(FlagProof::Unknown)
                         && is_scalar(requested)
                         && shown.value.is_some() =>
                 {
                     shown.proof = Some(FlagProof::Passed);
                 }
-                false => *shown = found(Some(argument), FlagProof::Passed, "process"),
+                Some(true) => *shown = found(Some(argument), FlagProof::Passed, "process"),
+                // An argument that cannot be compared is shown, and proves nothing.
+                None if shown.value.is_none() => {
+                    *shown = found(Some(argument), FlagProof::Unknown, "process");
+                }
+                None => {}
             }
         } else if self.process.is_some() && !echoed {
             // The container's record has it, and the process does not.
@@ -185,7 +192,7 @@ impl Evidence<'_> {
             }
         } else if let Some(argument) = self.joined.and_then(|flags| flags.get(name))
             && shown.value.is_none()
-            && agreement::passed(requested, argument) != Some(false)
+            && agreement::passed(name, requested, argument, varied) == Some(true)
         {
             // Words that were joined do not show that a value is another one.
             *shown = found(Some(argument), FlagProof::Echoed, "process");
@@ -196,14 +203,17 @@ impl Evidence<'_> {
     fn not_applied(&self, name: &str, requested: &Value) -> Option<NotApplied> {
         let asked = || words(name, requested);
         let echo = self.echo(name);
-        let by_echo = echo.map(|shown| agreement::echoed(requested, shown));
+        let by_echo = echo.map(|shown| agreement::echoed(name, requested, shown, true));
         if let (Some(shown), Some(Some(false))) = (echo, by_echo) {
             let seen = format!("its log shows {}", words(name, shown));
             return Some(NotApplied { asked: asked(), seen });
         }
         self.process?;
         let seen = match self.argument(name) {
-            Some(argument) if agreement::passed(requested, argument) != Some(false) => return None,
+            // What cannot be compared is not shown to differ: `complete` leaves it unknown.
+            Some(argument) if agreement::passed(name, requested, argument, true) != Some(false) => {
+                return None;
+            }
             _ if echo.is_some() => return None,
             Some(argument) => format!("its process runs with {}", words(name, argument)),
             None => "neither the arguments of its process nor its log has the flag".to_owned(),

@@ -163,6 +163,10 @@ fn a_fixed_flag_that_differs_is_overridden_and_one_that_is_missing_is_noted() {
     assert_eq!(proof.values["max-model-len"].proof, Some(FlagProof::Overridden));
     assert_eq!(proof.values["seed"].proof, Some(FlagProof::Unknown));
     assert!(proof.notes[0].starts_with("--seed of the engine block"), "{:?}", proof.notes);
+    let with_file = whole(&json!({"max-model-len": 8192, "config": "c.yaml"}));
+    let proof = proven(&configuration, "", &with_file);
+    assert_eq!(proof.notes, [""; 0], "the file may have it");
+    assert_eq!(proof.values["seed"].proof, Some(FlagProof::Unknown));
 }
 
 #[test]
@@ -219,4 +223,32 @@ fn nothing_of_a_secret_flag_is_judged_or_shown() {
     let proof =
         proven(&configuration, "non-default args: {'hf_token': 'hf-2'}", &whole(&json!({})));
     assert_eq!((proof.failure(), proof.values.contains_key("hf-token")), (None, false));
+}
+
+#[test]
+fn an_argument_that_cannot_be_compared_is_not_proven() {
+    let configuration = configuration(
+        &json!({"max-model-len": "$N"}),
+        &json!({"speculative-config": {"method": "mtp"}, "tokenizer": "/m/A"}),
+    );
+    let arguments = json!({"max-model-len": 4096, "speculative-config": "other",
+                           "tokenizer": "/m/A"});
+    let proof = proven(&configuration, "", &whole(&arguments));
+    for name in ["max-model-len", "speculative-config"] {
+        let shown = &proof.values[name];
+        assert_eq!((shown.proof, shown.source.as_str()), (Some(FlagProof::Unknown), "process"));
+        assert_eq!(shown.value.as_ref(), arguments.get(name));
+    }
+    assert_eq!(proof.values["tokenizer"].proof, Some(FlagProof::Passed));
+    assert_eq!(proof.failure(), None);
+}
+
+#[test]
+fn a_varied_path_in_another_case_or_expanded_did_not_arrive() {
+    for (asked, argument) in [("/m/A", "/m/a"), ("$M/a", "/m/a")] {
+        let configuration = configuration(&json!({}), &json!({"tokenizer": asked}));
+        let proof = proven(&configuration, "", &whole(&json!({"tokenizer": argument})));
+        assert_eq!(proof.not_applied.len(), 1, "{asked}");
+        assert_eq!(proof.values["tokenizer"].proof, Some(FlagProof::Overridden));
+    }
 }

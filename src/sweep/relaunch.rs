@@ -3,12 +3,12 @@
 //! This is the only place that decides it; engines only remove what made a
 //! launch fail. Pure.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::trial::Trial;
 use super::{SweepError, pass};
 use crate::configuration::Configuration;
-use crate::engine::failure::prunes;
+use crate::engine::failure::{is_local, prunes};
 use crate::history::launch::{FailureClass, LaunchFailure, LaunchOutcome};
 use crate::history::record::{LaunchRecord, SweepRecord};
 
@@ -109,6 +109,8 @@ pub(super) fn skip_reason(record: &SweepRecord, configuration: usize) -> Option<
 #[derive(Debug, Default)]
 pub(super) struct Breaker {
     failures: Vec<LaunchFailure>,
+    /// Names of the configurations whose flags did not arrive.
+    not_applied: BTreeSet<String>,
     is_reported: bool,
 }
 
@@ -118,8 +120,9 @@ impl Breaker {
     /// where the sweep continues in spite of failures.
     ///
     /// # Errors
-    /// When the next one would fail too: no credentials, no GPU, no model, or three
-    /// failures in a row that are not the configurations' own.
+    /// When the next one would fail too: no credentials, no GPU, no model, three failures
+    /// in a row that are not the configurations' own, or three configurations in a row
+    /// whose flags did not arrive.
     pub(super) fn after(
         &mut self,
         record: &SweepRecord,
@@ -129,6 +132,9 @@ impl Breaker {
             Some(LaunchOutcome::Failed(failure)) => {
                 let mut configurations = record.manifest.configurations.iter();
                 let known = configurations.find(|known| known.name == launch.configuration);
+                if failure.class == FailureClass::FlagNotApplied {
+                    return self.flag_not_applied(record, launch, failure).map(|()| None);
+                }
                 self.failed(record, known, failure.clone())
             }
             Some(LaunchOutcome::Interrupted) | None => Ok(None),
@@ -138,6 +144,33 @@ impl Breaker {
                 Ok(None)
             }
         }
+    }
+
+    /// A flag that did not arrive is neither a success nor a failure of the environment:
+    /// the other failures count on. Where nothing was ever measured and several
+    /// configurations fail so, the launcher passes nothing on.
+    fn flag_not_applied(
+        &mut self,
+        record: &SweepRecord,
+        launch: &LaunchRecord,
+        failure: &LaunchFailure,
+    ) -> Result<(), SweepError> {
+        self.not_applied.insert(launch.configuration.clone());
+        let has_measured = record.launches.iter().any(|launch| !launch.measurements.is_empty());
+        if has_measured || self.not_applied.len() < IN_A_ROW {
+            return Ok(());
+        }
+        Err(SweepError::Stopped {
+            message: format!(
+                "the flags of {} configurations in a row did not reach vLLM, and nothing was \
+                 measured, the last so: {} ({})",
+                self.not_applied.len(),
+                failure.message,
+                failure.class.as_str()
+            ),
+            log_lines: failure.log_lines.clone(),
+            environment: false,
+        })
     }
 
     fn failed(
@@ -184,11 +217,6 @@ impl Breaker {
             environment: hopeless,
         })
     }
-}
-
-/// Whether a model is a path, and not a name on the hub.
-fn is_local(path: &str) -> bool {
-    path.starts_with(['/', '.', '~'])
 }
 
 /// Whether a configuration varies something that names this path.

@@ -171,6 +171,49 @@ fn a_launch_that_had_nothing_to_measure_does_not_start_the_count_again() {
     assert!(after(&mut breaker, FailureClass::Unknown).is_err());
 }
 
+fn not_applied(configuration: &str) -> LaunchRecord {
+    let dropped = LaunchFailure::new(FailureClass::FlagNotApplied, "--max-num-seqs was dropped");
+    launch(0, configuration, LaunchOutcome::Failed(dropped))
+}
+
+#[test]
+fn a_flag_that_did_not_arrive_does_not_start_the_count_again() {
+    let mut breaker = Breaker::default();
+    assert!(after(&mut breaker, FailureClass::EngineDied).is_ok());
+    assert!(after(&mut breaker, FailureClass::EngineDied).is_ok());
+    assert!(breaker.after(&record(Vec::new()), &not_applied("c0")).is_ok());
+    assert!(after(&mut breaker, FailureClass::EngineDied).is_err());
+}
+
+#[test]
+fn three_configurations_whose_flags_did_not_arrive_stop_a_sweep_that_measured_nothing() {
+    let mut breaker = Breaker::default();
+    let nothing = record(Vec::new());
+    for configuration in ["c0", "c1", "c1", "c0"] {
+        assert!(breaker.after(&nothing, &not_applied(configuration)).is_ok(), "two of them");
+    }
+    let stopped = breaker.after(&nothing, &not_applied("c2")).unwrap_err();
+    assert!(stopped.to_string().contains("--max-num-seqs was dropped"), "{stopped}");
+    assert!(matches!(stopped, SweepError::Stopped { environment: false, .. }));
+
+    let mut measured = launch(0, "c0", LaunchOutcome::Measured);
+    measured.measurements.push(repeat(1, Status::Ok));
+    let something = record(vec![measured.clone()]);
+    let mut breaker = Breaker::default();
+    for configuration in ["c0", "c1", "c2"] {
+        assert!(breaker.after(&something, &not_applied(configuration)).is_ok(), "one works");
+    }
+    // Another failure of its own, or a launch that measured, ends the row.
+    for between in
+        [launch(0, "c0", LaunchOutcome::Failed(failure(FailureClass::BadFlag))), measured]
+    {
+        let mut breaker = Breaker::default();
+        for launch in [&not_applied("c0"), &not_applied("c1"), &between, &not_applied("c2")] {
+            assert!(breaker.after(&nothing, launch).is_ok());
+        }
+    }
+}
+
 #[test]
 fn without_credentials_or_a_gpu_nothing_will_work() {
     for class in [FailureClass::Credentials, FailureClass::NoGpu] {

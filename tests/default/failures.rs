@@ -162,5 +162,6 @@ fn the_hub_is_switched_off_only_for_models_that_come_from_it() {
         // A launch may be made again where another test took its port.
         assert_eq!(offline.first(), Some(&false), "{model}: {}", ran.err);
         assert_eq!(offline.last(), Some(&expected), "{model}: {}", ran.err);
+        assert_eq!(offline.contains(&true), expected, "{model}: {offline:?} {}", ran.err);
     }
 }

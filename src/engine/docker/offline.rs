@@ -9,10 +9,13 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::Value;
+
 use super::caches;
 use crate::configuration::{Configuration, Flags};
 use crate::engine::compose::{MountKind, ServiceSpec};
-use crate::engine::failure::misses_hub;
+use crate::engine::failure::{is_local, misses_hub};
+use crate::flags;
 use crate::history::launch::{FailureClass, LaunchFailure};
 
 /// The variable that keeps `huggingface_hub` from asking.
@@ -52,7 +55,7 @@ impl Offline {
     /// Whether everything that this configuration of this model needs has served.
     pub(super) fn applies_to(&self, configuration: &Configuration, model: Option<&str>) -> bool {
         !self.is_off
-            && !model.is_some_and(is_path)
+            && model.is_none_or(is_of_the_hub)
             && !configuration.environment.contains_key(VARIABLE)
             && self.served.contains(&needs(configuration))
     }
@@ -85,11 +88,12 @@ impl Offline {
     }
 }
 
-/// Whether a model is a path: then the hub is not asked for it.
-fn is_path(model: &str) -> bool {
-    ["/", "./", "../", "~"].iter().any(|start| model.starts_with(start))
-        || matches!(model, "." | "..")
-        || std::path::Path::new(model).is_dir()
+/// Whether a model comes from the hub, as far as it is known: not from a folder, and not
+/// from what only the container's shell expands, which may be a folder.
+fn is_of_the_hub(model: &str) -> bool {
+    !is_local(model)
+        && !flags::is_unexpanded(&Value::from(model))
+        && !std::path::Path::new(model).is_dir()
 }
 
 fn needs(configuration: &Configuration) -> (Flags, BTreeMap<String, String>) {
@@ -111,7 +115,7 @@ pub(super) fn is_kept(service: &ServiceSpec, ours: bool, image_id: &str) -> bool
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
 
@@ -154,6 +158,9 @@ mod tests {
             assert!(!offline.applies_to(&plain, Some(path)), "{path}");
         }
         assert!(offline.applies_to(&plain, None), "not known");
+        for unexpanded in ["$MODEL", "${MODEL:-/models/m}", "`cat model`", "\"$MODEL\""] {
+            assert!(!offline.applies_to(&plain, Some(unexpanded)), "{unexpanded}: maybe a path");
+        }
     }
 
     #[test]

@@ -306,6 +306,16 @@ fn a_model_that_is_not_there_is_named() {
 }
 
 #[test]
+fn a_path_is_not_a_name_on_the_hub() {
+    for path in ["/models/m", "./m", "../m", "~/m", ".", ".cache/m"] {
+        assert!(is_local(path), "{path}");
+    }
+    for name in ["example/model-8b", "gpt2", ""] {
+        assert!(!is_local(name), "{name}");
+    }
+}
+
+#[test]
 fn what_the_hub_lacks_is_distinguished_from_reports_about_it() {
     let reported = "INFO 11-20 02:10:08 [config.py:1] HF_HUB_OFFLINE is True, replace model_id [a/b] to model_path [/hub/a]\n";
     assert!(!misses_hub(reported));
