@@ -235,7 +235,7 @@ fn launcher(words: &[Word], at: usize, name: &str) -> Obstacle {
         }
         "perl" if first.starts_with("-e") => Obstacle::Code("perl -e"),
         _ if is_python(name) => Obstacle::File(format!("{name} {}", shown(first))),
-        _ if name.ends_with(".sh") || name.ends_with(".py") => {
+        _ if matches!(name.rsplit_once('.'), Some((_, "sh" | "py"))) => {
             Obstacle::File(shown(name).to_owned())
         }
         _ => Obstacle::Launcher(shown(name).to_owned()),
