@@ -75,7 +75,7 @@ pub fn flag_value(arguments: &[Word], flag: &str) -> Option<String> {
                 None => arguments
                     .get(at + 1)
                     .and_then(|next| next.value.clone())
-                    .filter(|next| !is_option(next)),
+                    .filter(|next| !begins(next)),
             };
         }
     }
@@ -92,7 +92,7 @@ pub fn hidden_flags(arguments: &[Word]) -> Option<&Word> {
     for word in arguments {
         let known = word.known();
         let (name, inline) = spelling(known);
-        if name.is_some() || is_option(known) {
+        if begins(known) {
             if word.value.is_none() && inline.is_none() {
                 return Some(word);
             }
@@ -168,7 +168,7 @@ fn values(name: &str, replacement: &Value, negated: bool, following: &[Word]) ->
         is("true") || is("false")
     };
     let kind = flags::lookup(name).map(|flag| flag.kind);
-    let plain = following.iter().take_while(|word| !is_option(word.known())).count();
+    let plain = following.iter().take_while(|word| !begins(word.known())).count();
     if replacement.is_boolean() || negated || kind == Some(Kind::Bool) {
         usize::from(following.first().is_some_and(is_boolean_word))
     } else if replacement.is_array() || kind == Some(Kind::List) {
@@ -213,6 +213,12 @@ fn is_option(argument: &str) -> bool {
         && argument.starts_with('-')
         && argument.parse::<f64>().is_err()
         && !argument.contains(' ')
+}
+
+/// Whether an option begins here: one with `=` may have blanks in its value, but none
+/// in its name.
+fn begins(word: &str) -> bool {
+    is_option(word) || spelling(word).0.is_some_and(|name| !name.contains(' '))
 }
 
 #[cfg(test)]
@@ -275,6 +281,21 @@ mod tests {
             overlay(&command, &flags),
             words(r#"m --rope-scaling '{"factor":2.0}' --x -1 --lora-modules a=b c=d --y"#)
         );
+    }
+
+    #[test]
+    fn a_list_ends_before_an_option_with_blanks_in_its_value() {
+        let flags = set(&json!({"lora-modules": ["e=f"]}));
+        for option in [r#"'--hf-overrides={"a": 1}'"#, r#"'-cc={"mode": 0}'"#, "--a_b='c d'"] {
+            let command = words(&format!("m --lora-modules a=b c=d {option} --seed 1"));
+            let expected = words(&format!("m --lora-modules e=f {option} --seed 1"));
+            assert_eq!(overlay(&command, &flags), expected, "{option}");
+        }
+        // argparse takes a text with a blank for a value, unless it is `--option=...`.
+        let command = words("m --lora-modules '--a b' --seed 1");
+        assert_eq!(overlay(&command, &flags), words("m --lora-modules e=f --seed 1"));
+        let command = words(r#"m --port '--hf-overrides={"a": 1}'"#);
+        assert_eq!(flag_value(&literal(&command), "port"), None);
     }
 
     #[test]
@@ -350,6 +371,8 @@ mod tests {
             Just(vec!["--no-enable_prefix_caching".to_owned()]),
             Just(vec!["--enable_prefix_caching".to_owned(), "True".to_owned()]),
             Just(vec!["--enable-prefix-caching=false".to_owned()]),
+            prop::collection::vec("[a-z]{1,3}=[a-z/]{1,5}", 1..3)
+                .prop_map(|modules| { [vec!["--lora_modules".to_owned()], modules].concat() }),
         ]
     }
 
@@ -362,6 +385,7 @@ mod tests {
             ),
             sequences in prop::option::of(1..1000u32),
             caching in any::<bool>(),
+            modules in prop::option::of(prop::collection::vec("[a-z]{1,3}=[a-z/]{1,5}", 1..3)),
         ) {
             let model = vec!["serve".to_owned(), "model".to_owned()];
             let all = options.iter().map(|(_, option)| option.clone());
@@ -370,7 +394,9 @@ mod tests {
                 .chain(options.iter().filter(|(ours, _)| !ours).map(|(_, option)| option.clone()))
                 .flatten()
                 .collect();
-            let flags = set(&json!({"max-num-seqs": sequences, "enable-prefix-caching": caching}));
+            let flags = set(&json!({
+                "max-num-seqs": sequences, "enable-prefix-caching": caching, "lora-modules": modules,
+            }));
             let result = overlay(&command, &flags);
 
             // Each of ours is there as asked, once; without them, the rest is what it was.
@@ -383,6 +409,13 @@ mod tests {
                 rest.drain(at..=at + 1);
             } else {
                 prop_assert_eq!(sequences, None);
+            }
+            let at = rest.iter().position(|argument| argument.replace('_', "-") == "--lora-modules");
+            let expected = modules.as_ref().map(|modules| modules.as_slice());
+            prop_assert_eq!(at.map(|at| at + 1), expected.is_some().then(|| at.unwrap_or(0) + 1));
+            if let (Some(at), Some(modules)) = (at, expected) {
+                prop_assert_eq!(&rest[at + 1..=at + modules.len()], modules);
+                rest.drain(at..=at + modules.len());
             }
             prop_assert_eq!(rest, untouched);
             // And it is stable.

@@ -1,7 +1,7 @@
 //! What differs between two commands, as lines for a person: option by option, with
 //! secrets and scripts masked.
 
-use super::{is_option, literal, spelling};
+use super::{begins, literal, spelling};
 use crate::engine::shell::{Obstacle, Start, Word, start_of};
 use crate::flags;
 use crate::secret::takes_several;
@@ -56,7 +56,7 @@ pub fn secret_words(arguments: &[Word]) -> Vec<Secret> {
         let argument = word.known();
         let (name, inline) = spelling(argument);
         let secret = name.as_deref().is_some_and(flags::is_secret);
-        if is_option(argument) {
+        if begins(argument) {
             hidden = secret && inline.is_none();
             several = takes_several(argument);
             return if secret && inline.is_some() { Secret::Inline } else { Secret::No };
@@ -95,7 +95,7 @@ fn options(command: &[String]) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for argument in command {
         match lines.last_mut() {
-            Some(line) if !is_option(argument) && line.starts_with('-') => {
+            Some(line) if !begins(argument) && line.starts_with('-') => {
                 line.push(' ');
                 line.push_str(argument);
             }
@@ -122,6 +122,8 @@ mod tests {
         );
         let command = words("serve --hf-token hf_x Qwen/Qwen3-32B-AWQ --seed 1");
         assert_eq!(redacted(&command), words("serve --hf-token *** Qwen/Qwen3-32B-AWQ --seed 1"));
+        let command = words(r#"m --api-key k1 '--hf-overrides={"a": 1}' x"#);
+        assert_eq!(redacted(&command), words(r#"m --api-key *** '--hf-overrides={"a": 1}' x"#));
     }
 
     #[test]
@@ -145,6 +147,14 @@ mod tests {
                 Change::Removed("--a 1".to_owned()),
                 Change::Added("--a 2".to_owned()),
                 Change::Added("--c".to_owned())
+            ]
+        );
+        let (old, new) = (words(r#"m --a 1 '--b={"c": 1}'"#), words(r#"m --a 1 '--b={"c": 2}'"#));
+        assert_eq!(
+            diff(&old, &new),
+            [
+                Change::Removed(r#"--b={"c": 1}"#.to_owned()),
+                Change::Added(r#"--b={"c": 2}"#.to_owned())
             ]
         );
     }

@@ -5,7 +5,7 @@
 
 use serde_json::Value;
 
-use super::{is_option, spelling};
+use super::{begins, spelling};
 use crate::configuration::Flags;
 use crate::engine::shell::Word;
 use crate::flags;
@@ -58,11 +58,6 @@ pub fn read(arguments: &[Word]) -> (Option<String>, Flags) {
 /// An option with the words that follow it, one after another.
 fn options(command: &[String]) -> impl Iterator<Item = &[String]> {
     command.chunk_by(|_, next| !begins(next))
-}
-
-/// Whether an option begins here; one with `=` may have spaces in its value.
-fn begins(word: &str) -> bool {
-    is_option(word) || spelling(word).0.is_some()
 }
 
 /// The value of an option that the table does not know, as YAML would type it.

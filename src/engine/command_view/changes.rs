@@ -100,10 +100,22 @@ fn word_end(text: &str) -> usize {
     text.len()
 }
 
-/// The lines that differ, by the longest common subsequence.
+/// The lines that differ, by the longest common subsequence of those between the first
+/// and the last of them.
 fn lines(old: &str, new: &str) -> Vec<ScriptChange> {
     let old: Vec<&str> = old.lines().collect();
     let new: Vec<&str> = new.lines().collect();
+    let head = old.iter().zip(&new).take_while(|(old, new)| old == new).count();
+    let (old, new) = (&old[head..], &new[head..]);
+    let tail = old.iter().rev().zip(new.iter().rev()).take_while(|(old, new)| old == new).count();
+    let mut changes = changed_lines(&old[..old.len() - tail], &new[..new.len() - tail]);
+    for change in &mut changes {
+        change.line += head;
+    }
+    changes
+}
+
+fn changed_lines(old: &[&str], new: &[&str]) -> Vec<ScriptChange> {
     let mut common = vec![vec![0_u32; new.len() + 1]; old.len() + 1];
     for at in (0..old.len()).rev() {
         for of in (0..new.len()).rev() {

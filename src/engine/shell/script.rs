@@ -18,12 +18,21 @@ pub struct Script {
     source: String,
     arguments: Vec<Word>,
     /// The script's own arguments.
-    positional: Vec<String>,
+    positional: Vec<Word>,
     /// Byte behind the last word of the command.
     end: usize,
     line: usize,
-    /// The script inside this one that has the command, and the word that holds it.
-    inner: Option<Box<(Word, Script)>>,
+    inner: Option<Box<Inner>>,
+}
+
+/// The script inside another that has the command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Inner {
+    /// The word that holds it.
+    word: Word,
+    /// The words behind it that are its own arguments.
+    behind: Vec<Word>,
+    script: Script,
 }
 
 /// Why a script cannot be seen through. Lines count from 1.
@@ -48,8 +57,26 @@ pub enum ScriptError {
         lines: Vec<usize>,
     },
     /// The script is made by the shell itself.
-    #[error("the script stands in a variable")]
-    Expansion,
+    #[error("line {line}: the script stands in a variable")]
+    Expansion {
+        /// The line.
+        line: usize,
+    },
+}
+
+impl ScriptError {
+    /// The error of a script inside another, that begins on `line` of it.
+    fn inside(self, line: usize) -> Self {
+        let of = |inner: usize| line + inner.saturating_sub(1);
+        match self {
+            Self::Syntax { line } => Self::Syntax { line: of(line) },
+            Self::Expansion { line } => Self::Expansion { line: of(line) },
+            Self::Several { lines } => Self::Several { lines: lines.into_iter().map(of).collect() },
+            Self::NoStart { launcher } => {
+                Self::NoStart { launcher: launcher.map(|(line, name)| (of(line), name)) }
+            }
+        }
+    }
 }
 
 fn runs(launcher: Option<&(usize, String)>) -> String {
@@ -66,52 +93,81 @@ impl Script {
     /// # Errors
     /// Where not exactly one command of it starts vLLM.
     pub fn read(source: &str, positional: &[String]) -> Result<Self, ScriptError> {
+        let positional = positional.iter().map(|word| Word::literal(word)).collect();
+        Self::read_words(source, positional)
+    }
+
+    fn read_words(source: &str, positional: Vec<Word>) -> Result<Self, ScriptError> {
         let mut found = Vec::new();
-        let mut launcher = None;
-        for words in with_positional(commands(source)?, positional) {
+        let mut reason = Reason::default();
+        for words in with_positional(commands(source)?, &positional) {
             match start_of(&words) {
                 Start::Vllm(program) => found.push(Self {
                     source: source.to_owned(),
                     line: words[program.at].line,
                     end: words.last().map_or(0, |word| word.span.end),
-                    positional: positional.to_vec(),
+                    positional: positional.clone(),
                     arguments: words[program.arguments..].to_vec(),
                     inner: None,
                 }),
-                Start::Script { word } => match words[word].value.as_deref() {
-                    Some(text) => match Self::read(text, &[]) {
-                        Ok(inner) => found.push(Self {
-                            source: source.to_owned(),
-                            line: words[word].line,
-                            end: words[word].span.end,
-                            positional: positional.to_vec(),
-                            arguments: inner.arguments.clone(),
-                            inner: Some(Box::new((words[word].clone(), inner))),
-                        }),
-                        Err(ScriptError::Several { .. }) => {
-                            let line = words[word].line;
-                            return Err(ScriptError::Several { lines: vec![line, line] });
-                        }
-                        Err(_) => {}
-                    },
-                    None => return Err(ScriptError::Expansion),
+                Start::Script { word } => match Self::inside(source, &positional, &words, word) {
+                    Ok(script) => found.push(script),
+                    Err(error @ ScriptError::Several { .. }) => return Err(error),
+                    // A second start may be in what is not read.
+                    Err(error @ (ScriptError::Expansion { .. } | ScriptError::Syntax { .. }))
+                        if words[word].raw.contains("vllm") =>
+                    {
+                        return Err(error);
+                    }
+                    Err(ScriptError::NoStart { launcher: None }) => {}
+                    Err(error) => reason.add(&words, error),
                 },
-                Start::Other(Obstacle::Launcher(name) | Obstacle::File(name))
-                    if may_start(&words) =>
-                {
-                    launcher = Some((words[0].line, name));
-                }
-                Start::Other(Obstacle::Code(name)) if may_start(&words) => {
-                    launcher = Some((words[0].line, name.to_owned()));
+                Start::Other(obstacle) if may_start(&words) => {
+                    let name = match obstacle {
+                        Obstacle::Launcher(name) | Obstacle::File(name) => name,
+                        Obstacle::Code(name) => name.to_owned(),
+                        Obstacle::Expansion(_) => expanded(&words).to_owned(),
+                        Obstacle::Nothing => continue,
+                    };
+                    let launcher = Some((words[0].line, name));
+                    reason.add(&words, ScriptError::NoStart { launcher });
                 }
                 Start::Other(_) => {}
             }
         }
         match found.len() {
             1 => Ok(found.remove(0)),
-            0 => Err(ScriptError::NoStart { launcher }),
+            0 => Err(reason.error.unwrap_or(ScriptError::NoStart { launcher: None })),
             _ => Err(ScriptError::Several { lines: found.iter().map(|it| it.line).collect() }),
         }
+    }
+
+    /// The script of `source` whose command is in another script: that of `words[at]`.
+    fn inside(
+        source: &str,
+        positional: &[Word],
+        words: &[Word],
+        at: usize,
+    ) -> Result<Self, ScriptError> {
+        let word = words[at].clone();
+        let line = word.line;
+        let Some(text) = &word.value else { return Err(ScriptError::Expansion { line }) };
+        // The word behind a script is its name.
+        let behind = words.get(at + 2..).unwrap_or_default().to_vec();
+        let script = Self::read_words(text, behind.clone()).map_err(|error| error.inside(line))?;
+        // What it takes from outside has its place there.
+        let place = |argument: &Word| match argument.positional {
+            Some(index) => behind[index].clone(),
+            None => argument.clone(),
+        };
+        Ok(Self {
+            source: source.to_owned(),
+            line,
+            end: word.span.end,
+            positional: positional.to_vec(),
+            arguments: script.arguments.iter().map(place).collect(),
+            inner: Some(Box::new(Inner { word, behind, script })),
+        })
     }
 
     /// vLLM's arguments: the words behind `vllm serve`.
@@ -134,24 +190,28 @@ impl Script {
     ///
     /// `edits` are in the order of the words and do not overlap.
     pub fn edited(&self, edits: &[Edit], appended: &[String]) -> (String, Vec<String>) {
+        let (text, positional) = self.changed(edits, appended);
+        let words =
+            self.positional.iter().zip(positional).flat_map(|(word, changed)| {
+                changed.unwrap_or_else(|| vec![word.known().to_owned()])
+            });
+        (text, words.collect())
+    }
+
+    /// The same; of the script's own arguments, what stands in the place of each that
+    /// is changed.
+    fn changed(&self, edits: &[Edit], appended: &[String]) -> (String, Vec<Option<Vec<String>>>) {
         if let Some(inner) = &self.inner {
-            let (word, inner) = &**inner;
-            let (changed, _) = inner.edited(edits, appended);
-            let mut text = self.source.clone();
-            if changed != inner.source {
-                text.replace_range(word.span.clone(), &quote(&changed));
-            }
-            return (text, self.positional.clone());
+            return self.changed_inside(inner, edits, appended);
         }
         let mut replaced: Vec<(Range<usize>, String)> = Vec::new();
-        let mut positional: Vec<Vec<String>> =
-            self.positional.iter().map(|word| vec![word.clone()]).collect();
+        let mut positional = vec![None; self.positional.len()];
         for edit in edits {
             let mut with = edit.with.clone();
             for word in &self.arguments[edit.words.clone()] {
                 let with = std::mem::take(&mut with);
                 match (word.positional, replaced.last_mut()) {
-                    (Some(index), _) => positional[index] = with,
+                    (Some(index), _) => positional[index] = Some(with),
                     // Words of one edit go together, with what is between them.
                     (None, Some((span, _))) if self.follows(edit, span, word) => {
                         span.end = word.span.end;
@@ -160,6 +220,36 @@ impl Script {
                 }
             }
         }
+        if !appended.is_empty() {
+            replaced.push((self.end..self.end, format!(" {}", quoted(appended))));
+        }
+        (self.with_replaced(replaced), positional)
+    }
+
+    /// The same where the command is in a script inside this one.
+    fn changed_inside(
+        &self,
+        inner: &Inner,
+        edits: &[Edit],
+        appended: &[String],
+    ) -> (String, Vec<Option<Vec<String>>>) {
+        let (text, behind) = inner.script.changed(edits, appended);
+        let text = (text != inner.script.source).then(|| vec![text]);
+        let mut replaced = Vec::new();
+        let mut positional = vec![None; self.positional.len()];
+        let words = std::iter::once(&inner.word).chain(&inner.behind);
+        for (word, with) in words.zip(std::iter::once(text).chain(behind)) {
+            match (word.positional, with) {
+                (_, None) => {}
+                (Some(index), with) => positional[index] = with,
+                (None, Some(with)) => replaced.push((word.span.clone(), quoted(&with))),
+            }
+        }
+        (self.with_replaced(replaced), positional)
+    }
+
+    /// The text with some parts of it replaced, in their order.
+    fn with_replaced(&self, replaced: Vec<(Range<usize>, String)>) -> String {
         let mut text = String::with_capacity(self.source.len() + 64);
         let mut kept = 0;
         for (span, with) in replaced {
@@ -167,13 +257,8 @@ impl Script {
             text.push_str(&with);
             kept = span.end;
         }
-        text.push_str(&self.source[kept..self.end]);
-        if !appended.is_empty() {
-            text.push(' ');
-            text.push_str(&quoted(appended));
-        }
-        text.push_str(&self.source[self.end..]);
-        (text, positional.concat())
+        text.push_str(&self.source[kept..]);
+        text
     }
 
     /// Whether `span` is that of the word before `word` in the same edit.
@@ -191,6 +276,31 @@ fn quoted(words: &[String]) -> String {
     words.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" ")
 }
 
+/// Why nothing was found: the first command that may have started vLLM, and rather
+/// one that the script becomes (`exec`).
+#[derive(Default)]
+struct Reason {
+    error: Option<ScriptError>,
+    is_last: bool,
+}
+
+impl Reason {
+    fn add(&mut self, words: &[Word], error: ScriptError) {
+        let is_last = words[0].known() == "exec";
+        if self.error.is_none() || (is_last && !self.is_last) {
+            *self = Self { error: Some(error), is_last };
+        }
+    }
+}
+
+/// The variable that a command is, for a message; more of it may hold a secret.
+fn expanded(words: &[Word]) -> &str {
+    let word = words.iter().find(|word| word.value.is_none());
+    let name = word.map_or("", |word| word.raw.trim_matches('"'));
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_${}".contains(c);
+    if !name.is_empty() && name.chars().all(is_plain) { name } else { "..." }
+}
+
 /// Whether a command that is no known wrapper may start vLLM: it names it, or is
 /// what a script becomes (`exec PROGRAM`).
 fn may_start(words: &[Word]) -> bool {
@@ -205,7 +315,7 @@ struct Simple {
 }
 
 /// The words of every command, with the script's own arguments in the place of `"$@"`.
-fn with_positional(commands: Vec<Simple>, positional: &[String]) -> Vec<Vec<Word>> {
+fn with_positional(commands: Vec<Simple>, positional: &[Word]) -> Vec<Vec<Word>> {
     let changes = |it: &Simple| match it.words[0].known() {
         "shift" => true,
         "set" => it.words.get(1).is_some_and(|word| word.known() == "--"),
@@ -216,11 +326,11 @@ fn with_positional(commands: Vec<Simple>, positional: &[String]) -> Vec<Vec<Word
         if in_function || !known || !word.is_all_arguments() {
             return vec![word];
         }
-        let of = |(index, text): (usize, &String)| Word {
+        let of = |(index, own): (usize, &Word)| Word {
             positional: Some(index),
             span: word.span.clone(),
             line: word.line,
-            ..Word::literal(text)
+            ..own.clone()
         };
         positional.iter().enumerate().map(of).collect()
     };
@@ -240,12 +350,20 @@ fn commands(source: &str) -> Result<Vec<Simple>, ScriptError> {
         };
         ScriptError::Syntax { line: line.unwrap_or_else(|| source.lines().count().max(1)) }
     })?;
-    let mut walk =
-        Walk { source, offsets: offsets(source), in_function: false, commands: Vec::new() };
+    let mut walk = Walk {
+        source,
+        offsets: offsets(source),
+        in_function: false,
+        without_place: None,
+        commands: Vec::new(),
+    };
     for list in &program.complete_commands {
         walk.list(list);
     }
-    Ok(walk.commands)
+    match walk.without_place {
+        Some(line) => Err(ScriptError::Syntax { line }),
+        None => Ok(walk.commands),
+    }
 }
 
 /// The byte at which each character begins: the parser counts characters.
@@ -257,6 +375,8 @@ struct Walk<'a> {
     source: &'a str,
     offsets: Vec<usize>,
     in_function: bool,
+    /// The line near a word whose place is not known: the command is not whole without it.
+    without_place: Option<usize>,
     commands: Vec<Simple>,
 }
 
@@ -317,21 +437,38 @@ impl Walk<'_> {
     }
 
     fn simple(&mut self, simple: &SimpleCommand) {
+        let name = simple.word_or_name.iter().map(|word| self.word(word.loc.as_ref()?));
         let suffix = simple.suffix.iter().flat_map(|suffix| &suffix.0);
         let suffix = suffix.filter_map(|item| match item {
             CommandPrefixOrSuffixItem::Word(word)
-            | CommandPrefixOrSuffixItem::AssignmentWord(_, word) => Some(word),
-            _ => None,
+            | CommandPrefixOrSuffixItem::AssignmentWord(_, word) => {
+                Some(word.loc.as_ref().and_then(|at| self.word(at)))
+            }
+            CommandPrefixOrSuffixItem::ProcessSubstitution(_, command) => {
+                Some(self.substitution(&command.loc))
+            }
+            CommandPrefixOrSuffixItem::IoRedirect(_) => None,
         });
-        let words: Vec<Word> = simple
-            .word_or_name
-            .iter()
-            .chain(suffix)
-            .filter_map(|word| self.word(word.loc.as_ref()?))
-            .collect();
+        let all: Vec<Option<Word>> = name.chain(suffix).collect();
+        let count = all.len();
+        let words: Vec<Word> = all.into_iter().flatten().collect();
+        if words.len() < count {
+            let before = self.commands.last().and_then(|it| it.words.last());
+            let near = words.first().or(before).map_or(1, |word| word.line);
+            self.without_place.get_or_insert(near);
+        }
         if !words.is_empty() {
             self.commands.push(Simple { words, in_function: self.in_function });
         }
+    }
+
+    /// `<(...)`: one argument, the path of a pipe. Its place begins behind the `<`.
+    fn substitution(&self, at: &SourceSpan) -> Option<Word> {
+        let inside = self.word(at)?;
+        let start = inside.span.start.checked_sub(1)?;
+        let span = start..inside.span.end;
+        let raw = self.source.get(span.clone())?.to_owned();
+        Some(Word { value: None, prefix: String::new(), raw, is_one: true, span, ..inside })
     }
 
     fn word(&self, at: &SourceSpan) -> Option<Word> {

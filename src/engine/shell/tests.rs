@@ -103,6 +103,7 @@ proptest! {
         (before, after) in frame(),
         with in prop::collection::vec(text(), 0..3),
         at in any::<prop::sample::Index>(),
+        run_of in 1..4usize,
         appended in prop::collection::vec(text(), 0..3),
     ) {
         let body: String = words.iter().flat_map(|(space, word)| [space.clone(), word.clone()]).collect();
@@ -117,11 +118,84 @@ proptest! {
         }
         prop_assert_eq!(read.edited(&[], &[]).0, script.clone());
         let at = at.index(values.len());
-        let edit = Edit { words: at..at + 1, with: with.clone() };
+        let end = (at + run_of).min(values.len());
+        let edit = Edit { words: at..end, with: with.clone() };
         let (changed, _) = read.edited(&[edit], &appended);
         let mut expected = passed.clone();
-        expected.splice(at + 1..at + 2, with);
+        expected.splice(at + 1..=end, with);
         expected.extend(appended);
         prop_assert_eq!(run(&changed), expected, "{}", changed);
     }
+}
+
+/// The words of a script's arguments, `None` where only a shell knows them.
+fn values(script: &Script) -> Vec<Option<&str>> {
+    script.arguments().iter().map(|word| word.value.as_deref()).collect()
+}
+
+#[test]
+fn a_script_in_a_variable_does_not_hide_the_command_beside_it() {
+    let watchdog = "bash -c \"while sleep 30; do curl localhost:$PORT/health || kill 1; done\" &\n";
+    let script = format!("{watchdog}exec vllm serve m --seed 1");
+    let read = Script::read(&script, &[]).expect("the last line starts vLLM");
+    assert_eq!((read.line(), read.arguments().len()), (2, 3));
+    assert_eq!(Script::read(watchdog, &[]), Err(ScriptError::Expansion { line: 1 }));
+    // What names vLLM may be a second start.
+    let script = format!("true\nbash -c \"$ENV vllm serve n\" &\n{script}");
+    assert_eq!(Script::read(&script, &[]), Err(ScriptError::Expansion { line: 2 }));
+}
+
+#[test]
+fn the_first_command_that_may_start_vllm_is_named_and_rather_one_with_exec() {
+    let reason = |script: &str| Script::read(script, &[]).expect_err(script).to_string();
+    let script = "/tools/vllm-check a\n/tools/wait --for vllm\n";
+    assert!(reason(script).ends_with("line 1 runs `vllm-check`"), "{}", reason(script));
+    let script = format!("{script}exec \"$CMD\" --key sk-1\nexec /later.sh\n");
+    assert!(reason(&script).ends_with("line 3 runs `$CMD`"), "{}", reason(&script));
+    let script = "exec ${CMD:-/start --key sk-1}";
+    assert!(reason(script).ends_with("line 1 runs `...`"), "{}", reason(script));
+    // The reason is that of the script inside.
+    let script = "true\nbash -c '\nexec /launch.sh'";
+    assert!(reason(script).ends_with("line 3 runs `launch.sh`"), "{}", reason(script));
+    let script = "true\nexec bash -c 'if'";
+    assert_eq!(Script::read(script, &[]), Err(ScriptError::Syntax { line: 2 }));
+}
+
+#[test]
+fn a_script_inside_a_script_has_the_arguments_behind_it() {
+    let script =
+        r#"cd / && exec bash -c 'exec vllm serve "$@" --seed 1' _ m --max-num-seqs 4 "$X" > /log"#;
+    let read = Script::read(script, &[]).expect("it is seen through");
+    let words = [Some("m"), Some("--max-num-seqs"), Some("4"), None, Some("--seed"), Some("1")];
+    assert_eq!(values(&read), words);
+    let edit = Edit { words: 1..3, with: vec!["--max-num-seqs".to_owned(), "8 9".to_owned()] };
+    let (changed, _) = read.edited(&[edit], &["--b".to_owned()]);
+    let x = r#"X=x; "#;
+    assert_eq!(
+        run(&format!("{x}{changed}").replace(" > /log", "")),
+        ["serve", "m", "--max-num-seqs", "8 9", "x", "--seed", "1", "--b"],
+        "{changed}"
+    );
+    assert_eq!(read.edited(&[], &[]).0, script);
+
+    // The outer script's own arguments, passed through.
+    let outer = r#"exec bash -c 'exec vllm serve "$@"' _ "$@""#;
+    let own = ["m", "--seed", "1"].map(str::to_owned);
+    let read = Script::read(outer, &own).expect("it is seen through");
+    assert_eq!(values(&read), [Some("m"), Some("--seed"), Some("1")]);
+    let edit = Edit { words: 1..3, with: vec!["--seed".to_owned(), "2".to_owned()] };
+    let expected = ["m", "--seed", "2"].map(str::to_owned).to_vec();
+    assert_eq!(read.edited(&[edit], &[]), (outer.to_owned(), expected));
+}
+
+#[test]
+fn a_process_substitution_is_a_word() {
+    let script = "exec vllm serve --chat-template <(cat /é) m --seed 1 2> >(tee /log)";
+    let read = Script::read(script, &[]).expect("it is seen through");
+    let words = [Some("--chat-template"), None, Some("m"), Some("--seed"), Some("1")];
+    assert_eq!(values(&read), words);
+    assert_eq!(read.arguments()[1].raw, "<(cat /é)");
+    let edit = Edit { words: 0..2, with: Vec::new() };
+    let changed = read.edited(&[edit], &["--b".to_owned()]).0;
+    assert_eq!(changed, "exec vllm serve  m --seed 1 --b 2> >(tee /log)");
 }
