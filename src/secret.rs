@@ -255,10 +255,26 @@ impl Secrets {
         replaced(text, places)
     }
 
-    /// Length of the longest secret that is known, in bytes.
-    pub fn longest(&self) -> usize {
+    /// Where an unfinished text may be cut: not within a character or a known secret, and
+    /// so that no secret begins before and ends in what has not come yet.
+    pub fn cut(&self, bytes: &[u8]) -> usize {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        known.values.first().map_or(0, String::len)
+        let values = || known.values.iter().chain(&known.parts).map(String::as_bytes);
+        let kept = values().map(<[u8]>::len).max().unwrap_or(0).max(4);
+        let mut at = bytes.len().saturating_sub(kept);
+        while at > 0 && bytes[at] & 0xC0 == 0x80 {
+            at -= 1;
+        }
+        let begins = |value: &[u8], at: usize| {
+            let from = at.saturating_sub(value.len() - 1);
+            let until = (at + value.len() - 1).min(bytes.len());
+            let start = bytes[from..until].windows(value.len()).position(|it| it == value)?;
+            (from + start < at).then_some(from + start)
+        };
+        while let Some(start) = values().filter_map(|value| begins(value, at)).min() {
+            at = start;
+        }
+        at
     }
 
     /// Masks the texts of a JSON value in place, but for ids and names of ours; says

@@ -13,7 +13,7 @@ pub(crate) async fn doctor(args: &GridArgs) -> Result<Exit, CommandError> {
     // What is wrong with the service is among the findings.
     let service = service::read(&file).await.ok().flatten();
     if let Some(service) = &service {
-        service.spec.reveal_to(secrets());
+        service.reveal_to(secrets());
     }
     let grid = service::complete(file, service.as_ref());
     let findings = diagnose(&grid, secrets()).await;

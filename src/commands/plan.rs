@@ -26,7 +26,7 @@ pub(crate) async fn plan(args: &PlanArgs) -> Result<Exit, CommandError> {
         }
     };
     if let Some(service) = &service {
-        service.spec.reveal_to(secrets());
+        service.reveal_to(secrets());
     }
     super::production::of_plan(&mut grid, service.as_ref().map(|it| &it.spec)).await;
     super::check_source(&grid)?;

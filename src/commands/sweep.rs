@@ -59,7 +59,7 @@ async fn complete(file: GridFile) -> Result<(Grid, Option<ServiceSpec>), Command
     let service = service::read(&file).await;
     let service = service.map_err(|error| unusable(EngineError::from(error)))?;
     if let Some(service) = &service {
-        service.spec.reveal_to(secrets());
+        service.reveal_to(secrets());
     }
     Ok((service::complete(file, service.as_ref()), service.map(|it| it.spec)))
 }

@@ -10,6 +10,7 @@ use super::command::{self, apply, edits, flag_value, hidden_flags};
 use super::shell::{Obstacle, Script, ScriptError, Start, Word, start_of};
 use crate::configuration::{Configuration, Flags};
 use crate::flags;
+use crate::secret::Secrets;
 
 mod changes;
 
@@ -250,6 +251,10 @@ impl CommandView {
     fn of_config(&self, flag: &str) -> Option<String> {
         self.config.get(flag).map(|value| match value {
             Value::String(text) => text.clone(),
+            // Each of several keys opens the server.
+            Value::Array(items) if flags::is_secret(flag) => {
+                items.iter().find_map(Value::as_str).unwrap_or_default().to_owned()
+            }
             other => other.to_string(),
         })
     }
@@ -263,6 +268,20 @@ impl CommandView {
     /// The flags of the file that `--config` names, as far as it was read.
     pub fn config(&self) -> &Flags {
         &self.config
+    }
+
+    /// Adds the secrets of the file that `--config` names.
+    pub fn reveal_config_to(&self, secrets: &Secrets) {
+        for (name, value) in &self.config {
+            match value {
+                Value::String(text) => secrets.add_environment([(name.as_str(), text.as_str())]),
+                Value::Array(items) => {
+                    let texts = items.iter().filter_map(Value::as_str);
+                    secrets.add_environment(texts.map(|text| (name.as_str(), text)));
+                }
+                other => secrets.add_text(&other.to_string()),
+            }
+        }
     }
 
     /// The variable that is the whole value of a flag (`--api-key "$KEY"`).

@@ -95,7 +95,10 @@ impl<W: Write> LogWriter<W> {
     pub fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.line.extend_from_slice(bytes);
         let rest = self.line.iter().rev().take_while(|byte| !ends_line(**byte)).count();
-        let whole = if rest > MAX_LINE_BYTES { self.line.len() } else { self.line.len() - rest };
+        let whole = match self.line.len() - rest {
+            whole if rest > MAX_LINE_BYTES => whole + self.secrets.cut(&self.line[whole..]),
+            whole => whole,
+        };
         // `\r\n` may come in two parts.
         let whole = if self.line[..whole].ends_with(b"\r") && whole == self.line.len() {
             whole - 1
@@ -252,6 +255,25 @@ mod tests {
         }
         file.finish().expect("written");
         assert_eq!(log.text(), "a *** b\n--api-key ***\n***");
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_cut_in_no_secret_and_no_character() {
+        let secrets = Secrets::default();
+        secrets.add("sk-0123456789");
+        secrets.add("sk-a-longer-one-of-two");
+        for lead in MAX_LINE_BYTES - 40..MAX_LINE_BYTES + 8 {
+            let mut kept = Vec::new();
+            let mut writer = LogWriter::new(&mut kept, secrets.clone());
+            let begin = "-".repeat(lead % 2) + &"é".repeat(lead / 2);
+            let line = format!("{begin} sk-0123456789 é sk-a-longer-one-of-two é {begin}");
+            for piece in line.as_bytes().chunks(MAX_LINE_BYTES + 5) {
+                writer.write(piece).expect("written");
+            }
+            writer.finish().expect("written");
+            let kept = String::from_utf8(kept).expect("whole characters");
+            assert!(kept == format!("{begin} *** é *** é {begin}"), "{lead}");
+        }
     }
 
     #[tokio::test]

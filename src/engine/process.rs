@@ -93,7 +93,7 @@ pub struct ProcessEngine {
 
 impl ProcessEngine {
     /// An engine that starts `spec` and asks its endpoint through `connect`.
-    pub fn new(spec: ProcessSpec, connect: Connect) -> Result<Self, ProcessError> {
+    pub fn new(mut spec: ProcessSpec, connect: Connect) -> Result<Self, ProcessError> {
         if spec.command.is_empty() {
             return Err(ProcessError::Empty);
         }
@@ -105,6 +105,12 @@ impl ProcessEngine {
         let view = CommandView::of_vector(&spec.command);
         if view.has("api-key") || spec.command.iter().any(names_key) {
             return Err(ProcessError::KeyInCommand);
+        }
+        // A key in the file that `--config` names is on no command line.
+        let own = of_process(&spec.command);
+        own.reveal_config_to(&spec.secrets);
+        if spec.api_key.is_none() {
+            spec.api_key = own.value("api-key").filter(|key| !key.is_empty()).map(ApiKey::new);
         }
         Ok(Self { spec, connect })
     }

@@ -30,6 +30,14 @@ pub struct ReadService {
     pub warning: Option<String>,
 }
 
+impl ReadService {
+    /// Adds the secrets of the service, and of the file that its `--config` names.
+    pub fn reveal_to(&self, secrets: &Secrets) {
+        self.spec.reveal_to(secrets);
+        self.view.reveal_config_to(secrets);
+    }
+}
+
 /// Learns the secrets that a grid leads to, before anything of it is read: the key, and
 /// what the compose file and the variables beside it hold. Messages may repeat them.
 pub fn learn(file: &GridFile, secrets: &Secrets) {
@@ -38,7 +46,10 @@ pub fn learn(file: &GridFile, secrets: &Secrets) {
     secrets.keep(names.cloned());
     let (key, compose) = match file.engine() {
         EngineBlock::Docker(block) => (&block.api_key_env, block.compose.as_deref()),
-        EngineBlock::Process(block) => (&block.api_key_env, None),
+        EngineBlock::Process(block) => {
+            of_process(&block.command).reveal_config_to(secrets);
+            (&block.api_key_env, None)
+        }
         EngineBlock::Simulated(_) => return,
     };
     if let Some(key) = key.as_ref().and_then(|name| std::env::var(name).ok()) {

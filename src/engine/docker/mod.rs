@@ -150,6 +150,7 @@ impl DockerEngine {
             spec.api_key = service_key(&spec.service);
         }
         spec.service.reveal_to(&spec.secrets);
+        view_of(&spec.service, Some(image.own.clone())).reveal_config_to(&spec.secrets);
         spec.secrets.add_pairs(image.environment.iter().map(String::as_str));
         if let Some(key) = &spec.api_key {
             spec.secrets.add(key.reveal());
@@ -187,8 +188,9 @@ impl DockerEngine {
 
     fn environment(&self, order: &LaunchOrder, command: &CommandView) -> BTreeMap<String, String> {
         let mut environment = order.configuration.environment.clone();
-        let asks_already =
-            command.has("api-key") || self.spec.service.environment.contains_key("VLLM_API_KEY");
+        let asks_already = command.has("api-key")
+            || view_of(&self.spec.service, None).config().contains_key("api-key")
+            || self.spec.service.environment.contains_key("VLLM_API_KEY");
         if let Some(key) = self.spec.api_key.as_ref().filter(|_| !asks_already) {
             environment.insert("VLLM_API_KEY".to_owned(), key.reveal().to_owned());
         }
@@ -449,9 +451,10 @@ fn with_known_port(command: CommandView) -> CommandView {
     command
 }
 
-/// The key that the service itself asks for, in its command or by a variable.
+/// The key that the service itself asks for, in its command, in the file that `--config`
+/// names, or by a variable.
 fn service_key(service: &ServiceSpec) -> Option<ApiKey> {
-    let view = service.view(None);
+    let view = view_of(service, None);
     let by_variable = || service.environment.get(&view.variable("api-key")?).cloned();
     view.value("api-key")
         .or_else(by_variable)

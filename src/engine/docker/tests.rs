@@ -478,3 +478,24 @@ async fn the_service_s_own_key_is_used_and_never_logged() {
     assert!(!printed.contains("wrong\"") && printed.contains("API key"), "{printed}");
     assert!(place.containers().is_empty());
 }
+
+#[test]
+fn a_key_in_a_mounted_config_file_is_the_services_own() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("c.yaml"), "api-key: sk-0123456789\n").expect("written");
+    let mount = crate::engine::compose::Mount {
+        kind: crate::engine::compose::MountKind::Bind,
+        source: Some(folder.path().display().to_string()),
+        target: "/etc/vllm".to_owned(),
+        read_only: true,
+        create_host_path: false,
+        tmpfs_size: None,
+    };
+    let command = ["vllm", "serve", "m", "--config", "/etc/vllm/c.yaml"].map(str::to_owned);
+    let service =
+        ServiceSpec { mounts: vec![mount], ..ServiceSpec::of_image("i", command.to_vec()) };
+    assert_eq!(service_key(&service).as_ref().map(ApiKey::reveal), Some("sk-0123456789"));
+    let secrets = Secrets::default();
+    view_of(&service, None).reveal_config_to(&secrets);
+    assert_eq!(secrets.mask("a sk-0123456789 b"), "a *** b");
+}

@@ -291,3 +291,24 @@ fn a_key_on_the_command_line_is_refused() {
         Some(ProcessError::Empty)
     );
 }
+
+#[test]
+fn a_key_in_a_config_file_is_used_and_masked() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("c.yaml");
+    std::fs::write(&path, "api-key: [sk-0123456789]\nhf-token: hf_0123456789\nmax-num-seqs: 16\n")
+        .expect("written");
+    let mut spec = ProcessSpec::new(vec![
+        "vllm".to_owned(),
+        "serve".to_owned(),
+        "m".to_owned(),
+        format!("--config={}", path.display()),
+    ]);
+    let secrets = Secrets::default();
+    spec.secrets = secrets.clone();
+    let connect: Connect =
+        Arc::new(|endpoint| Box::new(Stub { healthy: true, base_url: endpoint.base_url }));
+    let engine = ProcessEngine::new(spec, connect).expect("the key is on no command line");
+    assert_eq!(engine.spec.api_key.as_ref().map(ApiKey::reveal), Some("sk-0123456789"));
+    assert_eq!(secrets.mask("sk-0123456789 hf_0123456789"), "*** ***");
+}
