@@ -1,7 +1,7 @@
 //! `doctor GRID`: what would prevent a launch, line by line.
 
 use vllm_grid::engine::doctor::{Severity, diagnose};
-use vllm_grid::engine::service;
+use vllm_grid::engine::service::{self, Need};
 
 use crate::cli::GridArgs;
 use crate::exit::{CommandError, Exit, print};
@@ -11,11 +11,11 @@ use crate::output::secrets;
 pub(crate) async fn doctor(args: &GridArgs) -> Result<Exit, CommandError> {
     let file = super::read_grid(args)?;
     // What is wrong with the service is among the findings.
-    let service = service::read(&file).await.ok().flatten();
-    if let Some(service) = &service {
+    let started = service::read(&file, Need::Plan).await.unwrap_or_default();
+    if let Some(service) = &started.service {
         service.reveal_to(secrets());
     }
-    let grid = service::complete(file, service.as_ref());
+    let grid = service::complete(file, &started);
     let findings = diagnose(&grid, secrets()).await;
     let lines: Vec<String> = findings
         .iter()

@@ -3,7 +3,7 @@
 use vllm_grid::engine::command::Change;
 use vllm_grid::engine::command_view::{Shown, changes};
 use vllm_grid::engine::compose::ComposeError;
-use vllm_grid::engine::service::{self, ReadService};
+use vllm_grid::engine::service::{self, Need, ReadService};
 use vllm_grid::grid::plan::Plan;
 use vllm_grid::grid::{DockerBlock, EngineBlock, Grid, Warning};
 use vllm_grid::report;
@@ -16,8 +16,8 @@ use crate::output::secrets;
 /// `plan`: what would run.
 pub(crate) async fn plan(args: &PlanArgs) -> Result<Exit, CommandError> {
     let file = super::read_grid(&args.grid)?;
-    let (mut grid, service) = match service::read(&file).await {
-        Ok(service) => (service::complete(file, service.as_ref()), service),
+    let (mut grid, service) = match service::read(&file, Need::Plan).await {
+        Ok(started) => (service::complete(file, &started), started.service),
         Err(error) => {
             let mut grid = file.without_service();
             let warning = planned_without(&grid, error)?;

@@ -7,7 +7,8 @@ use vllm_grid::bench::RecordSink;
 use vllm_grid::engine::compose::{ComposeError, ServiceSpec};
 use vllm_grid::engine::docker::{DockerError, production_of};
 use vllm_grid::engine::production::Production;
-use vllm_grid::engine::{self, Engine, EngineError, service};
+use vllm_grid::engine::service::{self, Need};
+use vllm_grid::engine::{self, Engine, EngineError};
 use vllm_grid::grid::{EngineBlock, Grid, GridFile};
 use vllm_grid::history::HistoryError;
 use vllm_grid::history::folder::Folder;
@@ -56,12 +57,12 @@ fn refused(error: ResumeError) -> CommandError {
 
 /// The grid with its compose service's own flags, where it has one, and the service.
 async fn complete(file: GridFile) -> Result<(Grid, Option<ServiceSpec>), CommandError> {
-    let service = service::read(&file).await;
-    let service = service.map_err(|error| unusable(EngineError::from(error)))?;
-    if let Some(service) = &service {
+    let started = service::read(&file, Need::Sweep).await;
+    let started = started.map_err(|error| unusable(EngineError::from(error)))?;
+    if let Some(service) = &started.service {
         service.reveal_to(secrets());
     }
-    Ok((service::complete(file, service.as_ref()), service.map(|it| it.spec)))
+    Ok((service::complete(file, &started), started.service.map(|it| it.spec)))
 }
 
 /// The grid's engine, on the image of earlier sessions where there were any.
@@ -79,7 +80,9 @@ async fn engine(grid: &Grid, image_id: Option<String>) -> Result<Arc<dyn Engine>
 
 fn unusable(error: EngineError) -> CommandError {
     let exit = match &error {
-        EngineError::Compose(ComposeError::NoTool | ComposeError::Tool { .. }) => Exit::Environment,
+        EngineError::Compose(
+            ComposeError::NoTool | ComposeError::Tool { .. } | ComposeError::NoAnswer { .. },
+        ) => Exit::Environment,
         EngineError::Compose(_) | EngineError::Docker(DockerError::ImageChanged { .. }) => {
             Exit::Usage
         }

@@ -14,8 +14,41 @@ use super::service_view::{of_process, view_of};
 use crate::grid::{EngineBlock, Grid, GridFile, Warning};
 use crate::secret::Secrets;
 
-/// Time for the daemon to say what the image runs.
-const DAEMON: Duration = Duration::from_secs(2);
+/// Whether what an image runs has to be known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// A plan works without a daemon, with a warning.
+    Plan,
+    /// A sweep does not: what it measures must not depend on how long the daemon takes.
+    Sweep,
+}
+
+impl Need {
+    /// Time for the daemon to say what the image runs.
+    fn patience(self) -> Duration {
+        match self {
+            Self::Plan => Duration::from_secs(2),
+            Self::Sweep => Duration::from_secs(10),
+        }
+    }
+}
+
+/// What a grid's engine starts, as far as that is written outside of the grid.
+#[derive(Clone, Debug, Default)]
+pub struct Started {
+    /// The compose service, where the grid names one.
+    pub service: Option<ReadService>,
+    /// What is not known of what starts.
+    pub warnings: Vec<Unknown>,
+}
+
+/// Something that is not known, and where that is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unknown {
+    /// The place in a compose file; `None` for the grid's own engine block.
+    place: Option<compose::Place>,
+    message: String,
+}
 
 /// A compose service, and what it starts.
 #[derive(Clone, Debug)]
@@ -26,8 +59,6 @@ pub struct ReadService {
     pub view: CommandView,
     /// Where that is written.
     pub place: compose::Place,
-    /// What is not known of it.
-    pub warning: Option<String>,
 }
 
 impl ReadService {
@@ -70,43 +101,56 @@ pub fn learn(file: &GridFile, secrets: &Secrets) {
 /// of the grid that could not act.
 ///
 /// # Errors
-/// When the compose tool is missing, the service cannot be read, or the grid sets
-/// flags that would be ignored.
-pub async fn read(file: &GridFile) -> Result<Option<ReadService>, ComposeError> {
+/// When the compose tool is missing, the service cannot be read, the grid sets flags
+/// that would be ignored, or a sweep's daemon does not answer.
+pub async fn read(file: &GridFile, need: Need) -> Result<Started, ComposeError> {
     let block = match file.engine() {
         EngineBlock::Docker(block) => block,
         EngineBlock::Process(block) => {
             let view = of_process(&block.command);
             let place = "the command of the engine `process`";
-            service_flags::check(&view, place, &block.flags, file.configurations())?;
-            return Ok(None);
+            let warning = service_flags::check(&view, place, &block.flags, file.configurations())?;
+            return Ok(Started { service: None, warnings: in_grid(warning) });
         }
-        EngineBlock::Simulated(_) => return Ok(None),
+        EngineBlock::Simulated(_) => return Ok(Started::default()),
     };
     let Some(source) = source_of(block, block.service.as_deref()) else {
-        let Some(image) = &block.image else { return Ok(None) };
-        if let Some(own) = image_command(image).await {
-            let view = CommandView::new(None, Some(Vec::new()), Some(own));
-            let place = format!("the entry point of image {image}");
-            service_flags::check(&view, &place, &block.flags, file.configurations())?;
-        }
-        return Ok(None);
+        let Some(image) = &block.image else { return Ok(Started::default()) };
+        let warning = match image_command(image, need).await? {
+            Ok(own) => {
+                let view = CommandView::new(None, Some(Vec::new()), Some(own));
+                let place = format!("the entry point of image {image}");
+                service_flags::check(&view, &place, &block.flags, file.configurations())?
+                    .map(|unknown| format!("{place}: {unknown}"))
+            }
+            Err(unknown) => Some(unknown),
+        };
+        return Ok(Started { service: None, warnings: in_grid(warning) });
     };
     let spec = compose::read(&source).await?;
     // Where the service has an entry point, the image's command does not count, either.
-    let image = match spec.entrypoint {
-        Some(_) => None,
-        None => image_command(&spec.image).await,
+    let (image, not_asked) = match spec.entrypoint {
+        Some(_) => (None, None),
+        None => match image_command(&spec.image, need).await? {
+            Ok(own) => (Some(own), None),
+            Err(unknown) => (None, Some(unknown)),
+        },
     };
     let view = view_of(&spec, image);
     let place = place_of(&source, &view);
-    let warning = service_flags::check(
+    let unknown = service_flags::check(
         &view,
         &described(&source, &view, &place),
         &block.flags,
         file.configurations(),
     )?;
-    Ok(Some(ReadService { spec, view, place, warning }))
+    let at = |message| Unknown { place: Some(place.clone()), message };
+    let warnings = unknown.into_iter().chain(not_asked).map(at).collect();
+    Ok(Started { service: Some(ReadService { spec, view, place }), warnings })
+}
+
+fn in_grid(message: Option<String>) -> Vec<Unknown> {
+    message.into_iter().map(|message| Unknown { place: None, message }).collect()
 }
 
 /// Where what a service starts is written.
@@ -123,24 +167,51 @@ pub fn described(source: &ComposeSource, view: &CommandView, place: &compose::Pl
     }
 }
 
-/// What an image runs by itself, where a daemon answers that has it.
-async fn image_command(image: &str) -> Option<ImageCommand> {
-    let known = async {
-        let docker = connect(&DaemonSettings::of_environment()).await.ok()?;
-        identity(&docker, image).await.ok()
+/// What an image runs by itself, or that this is not known.
+///
+/// # Errors
+/// A sweep's daemon does not answer in time. Where there is none, or no such image, its
+/// engine does not start, either.
+async fn image_command(
+    image: &str,
+    need: Need,
+) -> Result<Result<ImageCommand, String>, ComposeError> {
+    let asked = async {
+        let docker =
+            connect(&DaemonSettings::of_environment()).await.map_err(|error| error.to_string())?;
+        identity(&docker, image).await.map_err(|error| error.to_string())
     };
-    timeout(DAEMON, known).await.ok().flatten().map(|known| known.own)
+    let seconds = need.patience().as_secs();
+    let reason = match (timeout(need.patience(), asked).await, need) {
+        (Ok(Ok(known)), _) => return Ok(Ok(known.own)),
+        (Ok(Err(reason)), _) => reason,
+        (Err(_), Need::Sweep) => {
+            return Err(ComposeError::NoAnswer { image: image.to_owned(), seconds });
+        }
+        (Err(_), Need::Plan) => format!("the Docker daemon did not answer within {seconds} s"),
+    };
+    Ok(Err(format!(
+        "what image {image} starts by itself is not known, so flags, ids and what is equal may be \
+         others in a sweep: {reason}"
+    )))
 }
 
-/// The grid with the flags of the service that was read for it.
-pub fn complete(file: GridFile, service: Option<&ReadService>) -> Grid {
-    let Some(service) = service else { return file.without_service() };
-    let mut grid = file.with_service(service_flags::of(&service.spec.image, &service.view));
-    grid.warnings.extend(service.warning.clone().map(|message| Warning {
-        file: service.place.file.clone(),
-        line: service.place.line,
-        column: service.place.line.map(|_| 1),
-        message,
-    }));
+/// The grid with the flags of the service that was read for it, and what is not known.
+pub fn complete(file: GridFile, started: &Started) -> Grid {
+    let mut grid = match &started.service {
+        Some(service) => file.with_service(service_flags::of(&service.spec.image, &service.view)),
+        None => file.without_service(),
+    };
+    for Unknown { place, message } in &started.warnings {
+        let (file, line, column) = match place {
+            Some(place) => (place.file.clone(), place.line, place.line.map(|_| 1)),
+            None => {
+                let of = |key| grid.place_of(&["engine", grid.engine.name(), key]);
+                let at = of("command").or_else(|| of("image"));
+                (grid.path.clone(), at.map(|it| it.0), at.map(|it| it.1))
+            }
+        };
+        grid.warnings.push(Warning { file, line, column, message: message.clone() });
+    }
     grid
 }

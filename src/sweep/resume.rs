@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use crate::configuration::{Configuration, hexadecimal};
 use crate::engine::compose::ComposeError;
-use crate::engine::service;
+use crate::engine::service::{self, Need};
 use crate::grid::{DockerBlock, EngineBlock, Grid, GridErrors, GridFile, ReadOptions};
 use crate::history::HistoryError;
 use crate::history::folder::Folder;
@@ -91,11 +91,11 @@ pub async fn check(folder: &Folder, secrets: &Secrets) -> Result<Resumable, Resu
     check_files(folder, &manifest).map_err(ResumeError::Changed)?;
     let file = GridFile::read(&folder.grid_path(), &read_options(folder, &manifest))?;
     service::learn(&file, secrets);
-    let service = service::read(&file).await?;
-    if let Some(service) = &service {
+    let started = service::read(&file, Need::Sweep).await?;
+    if let Some(service) = &started.service {
         service.reveal_to(secrets);
     }
-    let grid = service::complete(file, service.as_ref());
+    let grid = service::complete(file, &started);
     check_grid(&manifest, &grid, secrets).map_err(ResumeError::Changed)?;
     Ok(Resumable { grid, image_id: image_id(&folder.record()?) })
 }
@@ -163,6 +163,7 @@ fn image_id(record: &SweepRecord) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::service::Started;
     use crate::sweep::run::Sweep;
 
     const GRID: &str = "name: g\nengine: {simulated: {model: Qwen/Qwen3-1.7B, gpu: rtx-4090}}\nparameters: {max-num-seqs: [1, 2], tokenizer: [/m/word-of-a-path]}\n\
@@ -173,7 +174,7 @@ mod tests {
         let path = place.path().join("g.yaml");
         std::fs::write(&path, GRID).expect("a grid");
         let file = GridFile::read(&path, &ReadOptions::default()).expect("a valid grid");
-        let grid = service::complete(file, None);
+        let grid = service::complete(file, &Started::default());
         let output = place.path().join("run");
         let sweep =
             Sweep::begin(&grid, Some(&output), jiff::Timestamp::UNIX_EPOCH, &Secrets::default());

@@ -229,3 +229,46 @@ fn a_level_glued_to_its_flag_is_the_same_flag() {
         assert!(changes.contains("+ --optimization-level 0"), "{spelt}: {changes}");
     }
 }
+
+#[test]
+fn a_daemon_that_does_not_answer_is_a_warning_of_a_plan_and_an_error_of_a_sweep() {
+    let place = Place::new(FLAGS, "command: [m, --seed, '1']");
+    // It takes connections and never answers.
+    let socket = place.workplace.path("docker.sock");
+    let _silent = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let run = |host: &std::path::Path, argument: &str| {
+        let mut command = place.workplace.command(&[argument, "grid.yaml"]);
+        command.env("PATH", &place.path).env("DOCKER_HOST", format!("unix://{}", host.display()));
+        let output = command.output().unwrap();
+        let printed = [output.stdout, output.stderr].concat();
+        (output.status.code(), words(&String::from_utf8_lossy(&printed)))
+    };
+    for (host, reason) in [
+        (socket.clone(), "the Docker daemon did not answer within 2 s"),
+        (place.workplace.path("none.sock"), "does not answer"),
+    ] {
+        let (code, printed) = run(&host, "plan");
+        assert_eq!(code, Some(0), "{printed}");
+        for part in ["what image i:1 starts by itself is not known", reason] {
+            assert!(printed.contains(part), "{part}: {printed}");
+        }
+    }
+    let (code, printed) = run(&socket, "sweep");
+    assert_eq!(code, Some(3), "{printed}");
+    assert!(printed.contains("did not say within 10 s what image i:1"), "{printed}");
+    assert!(!place.workplace.path("runs").exists(), "nothing was begun");
+}
+
+#[test]
+fn what_is_not_known_of_a_command_of_the_process_engine_is_a_warning() {
+    let engine = "docker: {compose: compose.yaml, service: llm}";
+    let process = "process: {command: [python3, -c, 'import os; os.system(\"vllm\")']}";
+    let grid = GRID.replace("AXES", ENVIRONMENT).replace("baseline: production\n", "");
+    let workplace = Workplace::new(&grid.replace(engine, process));
+    let output = workplace.command(&["plan", "grid.yaml"]).output().unwrap();
+    let printed = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{printed}");
+    let printed = words(&printed);
+    assert!(printed.contains("grid.yaml:4:"), "{printed}");
+    assert!(printed.contains("what starts vLLM cannot be seen through"), "{printed}");
+}

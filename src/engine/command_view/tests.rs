@@ -109,6 +109,20 @@ fn only_changed_lines_of_a_script_are_shown_and_no_secret() {
 }
 
 #[test]
+fn a_long_script_is_compared_where_it_changes() {
+    let guard = "echo a line of the script\n".repeat(100_000);
+    let view = script(&format!("{guard}vllm serve m --seed 1\n{guard}"));
+    let Shown::Lines(lines) = changes(&view, &Flags::new(), &configuration(&json!({"seed": 2})))
+    else {
+        panic!("a script")
+    };
+    let lines: Vec<(usize, Change)> = lines.into_iter().map(|it| (it.line, it.change)).collect();
+    let line = |seed: u32| format!("vllm serve m --seed {seed}");
+    let expected = [Change::Removed(line(1)), Change::Added(line(2))];
+    assert_eq!(lines, expected.map(|change| (100_001, change)));
+}
+
+#[test]
 fn a_long_line_is_shown_around_its_change() {
     let text =
         format!("cd / && VLLM_API_KEY='sk 1' vllm serve m {} --seed 1", "--x yz ".repeat(30));

@@ -125,6 +125,17 @@ pub enum ComposeError {
         /// The flags.
         flags: Vec<String>,
     },
+    /// The daemon was too slow with what an image starts by itself.
+    #[error(
+        "the Docker daemon did not say within {seconds} s what image {image} starts by itself: flags \
+         and ids depend on it; try again"
+    )]
+    NoAnswer {
+        /// The image.
+        image: String,
+        /// How long it was waited for.
+        seconds: u64,
+    },
     /// Not of the form that the compose tool prints.
     #[error("the compose tool's output is not understood: {0}")]
     Form(String),
