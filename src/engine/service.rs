@@ -203,13 +203,12 @@ pub fn complete(file: GridFile, started: &Started) -> Grid {
         None => file.without_service(),
     };
     for Unknown { place, message } in &started.warnings {
-        let (file, line, column) = match place {
-            Some(place) => (place.file.clone(), place.line, place.line.map(|_| 1)),
-            None => {
-                let of = |key| grid.place_of(&["engine", grid.engine.name(), key]);
-                let at = of("command").or_else(|| of("image"));
-                (grid.path.clone(), at.map(|it| it.0), at.map(|it| it.1))
-            }
+        let (file, line, column) = if let Some(place) = place {
+            (place.file.clone(), place.line, place.line.map(|_| 1))
+        } else {
+            let of = |key| grid.place_of(&["engine", grid.engine.name(), key]);
+            let at = of("command").or_else(|| of("image"));
+            (grid.path.clone(), at.map(|it| it.0), at.map(|it| it.1))
         };
         grid.warnings.push(Warning { file, line, column, message: message.clone() });
     }

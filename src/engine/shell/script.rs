@@ -93,24 +93,24 @@ impl Script {
     /// # Errors
     /// Where not exactly one command of it starts vLLM.
     pub fn read(source: &str, positional: &[String]) -> Result<Self, ScriptError> {
-        let positional = positional.iter().map(|word| Word::literal(word)).collect();
-        Self::read_words(source, positional)
+        let positional: Vec<Word> = positional.iter().map(|word| Word::literal(word)).collect();
+        Self::read_words(source, &positional)
     }
 
-    fn read_words(source: &str, positional: Vec<Word>) -> Result<Self, ScriptError> {
+    fn read_words(source: &str, positional: &[Word]) -> Result<Self, ScriptError> {
         let mut found = Vec::new();
         let mut reason = Reason::default();
-        for words in with_positional(commands(source)?, &positional) {
+        for words in with_positional(commands(source)?, positional) {
             match start_of(&words) {
                 Start::Vllm(program) => found.push(Self {
                     source: source.to_owned(),
                     line: words[program.at].line,
                     end: words.last().map_or(0, |word| word.span.end),
-                    positional: positional.clone(),
+                    positional: positional.to_vec(),
                     arguments: words[program.arguments..].to_vec(),
                     inner: None,
                 }),
-                Start::Script { word } => match Self::inside(source, &positional, &words, word) {
+                Start::Script { word } => match Self::inside(source, positional, &words, word) {
                     Ok(script) => found.push(script),
                     Err(error @ ScriptError::Several { .. }) => return Err(error),
                     // A second start may be in what is not read.
@@ -154,7 +154,7 @@ impl Script {
         let Some(text) = &word.value else { return Err(ScriptError::Expansion { line }) };
         // The word behind a script is its name.
         let behind = words.get(at + 2..).unwrap_or_default().to_vec();
-        let script = Self::read_words(text, behind.clone()).map_err(|error| error.inside(line))?;
+        let script = Self::read_words(text, &behind).map_err(|error| error.inside(line))?;
         // What it takes from outside has its place there.
         let place = |argument: &Word| match argument.positional {
             Some(index) => behind[index].clone(),
