@@ -170,7 +170,7 @@ fn a_script_inside_a_script_has_the_arguments_behind_it() {
     assert_eq!(values(&read), words);
     let edit = Edit { words: 1..3, with: vec!["--max-num-seqs".to_owned(), "8 9".to_owned()] };
     let (changed, _) = read.edited(&[edit], &["--b".to_owned()]);
-    let x = r#"X=x; "#;
+    let x = "X=x; ";
     assert_eq!(
         run(&format!("{x}{changed}").replace(" > /log", "")),
         ["serve", "m", "--max-num-seqs", "8 9", "x", "--seed", "1", "--b"],
