@@ -411,7 +411,7 @@ mod tests {
                 prop_assert_eq!(sequences, None);
             }
             let at = rest.iter().position(|argument| argument.replace('_', "-") == "--lora-modules");
-            let expected = modules.as_ref().map(|modules| modules.as_slice());
+            let expected = modules.as_deref();
             prop_assert_eq!(at.map(|at| at + 1), expected.is_some().then(|| at.unwrap_or(0) + 1));
             if let (Some(at), Some(modules)) = (at, expected) {
                 prop_assert_eq!(&rest[at + 1..=at + modules.len()], modules);
