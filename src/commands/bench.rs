@@ -39,7 +39,7 @@ struct Output<'a> {
 #[derive(Debug, Serialize)]
 struct About<'a> {
     url: &'a str,
-    model: &'a str,
+    model: std::borrow::Cow<'a, str>,
     version: Option<&'a str>,
     max_model_len: Option<u64>,
     /// This machine's GPUs that the server runs on, as a person said.
@@ -187,7 +187,7 @@ fn print_measurements(
             simulated: server.simulated,
             server: About {
                 url: &server.endpoint.base_url,
-                model: &server.model,
+                model: clean::plain(&server.model),
                 version: server.version.as_deref(),
                 max_model_len: server.max_model_len,
                 local_gpus: args.local_gpus.as_deref().filter(|_| !server.simulated),

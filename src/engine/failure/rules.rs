@@ -138,13 +138,27 @@ fn out_of_memory(line: &str) -> bool {
                 ["cuda", "hip", "xpu", "npu", "gpu", "device", "rocm"]
                     .iter()
                     .any(|device| before.ends_with(device))
-                    || contains_any(before, &["cuda error", "cuda driver error", "hip error", "xpu error", "cuda failure"])
+                    || contains_any(
+                        before,
+                        &[
+                            "cuda error",
+                            "cuda driver error",
+                            "hip error",
+                            "xpu error",
+                            "cuda failure",
+                            // What NCCL says of its buffers.
+                            "cuda calloc",
+                            "cuda malloc",
+                        ],
+                    )
             }))
 }
 
 fn refused_by_hub(line: &str) -> bool {
     line.contains("gatedrepoerror")
-        || line.contains("cannot access gated repo")
+        // "cannot access", "you are trying to access".
+        || line.contains("access gated repo")
+        || line.contains("access a gated repo")
         || line.contains("invalid credentials in authorization header")
         // A server logs `401 Unauthorized` for its own clients too: only the hub's counts.
         || ((line.contains("401 client error") || line.contains("client error '401"))
@@ -209,11 +223,19 @@ const MISSING_MODEL: &[&str] = &[
     "no supported config format found in ",
     "'namespace/repo_name': ",
     "repository not found for url: ",
+    "no model weights found in: ",
+    "cannot find any model weights with ",
+];
+
+/// The same: the words after it.
+const NO_MODEL: &[&str] = &[
+    " does not appear to have a file named config.json",
+    " is not a local folder and is not a valid model identifier",
 ];
 
 fn names_missing_model(line: &str) -> bool {
     contains_any(line, MISSING_MODEL)
-        || line.contains(" does not appear to have a file named config.json")
+        || contains_any(line, NO_MODEL)
         || missing_config(line).is_some()
 }
 
@@ -222,7 +244,7 @@ pub(super) fn missing_model(lines: &[String]) -> Option<String> {
     lines.iter().find_map(|line| {
         // ASCII only: the positions stay the same.
         let lower = line.to_ascii_lowercase();
-        if let Some(end) = lower.find(" does not appear to have a file named config.json") {
+        if let Some(end) = NO_MODEL.iter().find_map(|words| lower.find(*words)) {
             return line[..end].rsplit(' ').next().map(unquoted);
         }
         if let Some(path) = missing_config(line) {

@@ -208,6 +208,11 @@ fn other_releases_say_the_same_in_other_words() {
             OutOfMemory,
         ),
         ("RuntimeError: HIP error: out of memory", OutOfMemory),
+        (
+            "RuntimeError: NCCL error: Failed to CUDA calloc async 608 bytes: out of memory",
+            OutOfMemory,
+        ),
+        ("OSError: You are trying to access a gated repo.", FailureClass::Credentials),
         ("RuntimeError: CUDA driver error: out of memory", OutOfMemory),
         ("torch.distributed.DistBackendError: Cuda failure 2 'out of memory'", OutOfMemory),
         (
@@ -295,6 +300,12 @@ fn a_model_that_is_not_there_is_named() {
         (
             "Repository Not Found for url: https://huggingface.co/api/models/a/b.",
             "https://huggingface.co/api/models/a/b",
+        ),
+        ("ValueError: No model weights found in: `/models/x`", "/models/x"),
+        ("RuntimeError: Cannot find any model weights with `/models/x`", "/models/x"),
+        (
+            "OSError: a/b is not a local folder and is not a valid model identifier listed on 'https://huggingface.co/models'",
+            "a/b",
         ),
     ];
     for (line, path) in cases {
