@@ -109,6 +109,9 @@ impl ProcessEngine {
         // A key in the file that `--config` names is on no command line.
         let own = of_process(&spec.command);
         own.reveal_config_to(&spec.secrets);
+        if let Some(key) = &spec.api_key {
+            spec.secrets.add(key.reveal());
+        }
         if spec.api_key.is_none() {
             spec.api_key = own.value("api-key").filter(|key| !key.is_empty()).map(ApiKey::new);
         }

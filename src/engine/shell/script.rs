@@ -353,6 +353,7 @@ fn commands(source: &str) -> Result<Vec<Simple>, ScriptError> {
     let mut walk = Walk {
         source,
         offsets: offsets(source),
+        lines: source.match_indices('\n').map(|(at, _)| at).collect(),
         in_function: false,
         without_place: None,
         commands: Vec::new(),
@@ -374,6 +375,8 @@ fn offsets(source: &str) -> Vec<usize> {
 struct Walk<'a> {
     source: &'a str,
     offsets: Vec<usize>,
+    /// The bytes at which lines end.
+    lines: Vec<usize>,
     in_function: bool,
     /// The line near a word whose place is not known: the command is not whole without it.
     without_place: Option<usize>,
@@ -476,7 +479,7 @@ impl Walk<'_> {
         // The parser counts blanks behind a continued line as part of the next word.
         let raw = without_lead(self.source.get(start..end)?);
         let start = end - raw.len();
-        let line = self.source[..start].matches('\n').count() + 1;
+        let line = self.lines.partition_point(|end| *end < start) + 1;
         Some(Word::of_shell(raw, start..end, line))
     }
 }
