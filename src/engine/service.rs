@@ -123,7 +123,7 @@ pub async fn read(file: &GridFile, need: Need) -> Result<Started, ComposeError> 
                 service_flags::check(&view, &place, &block.flags, file.configurations())?
                     .map(|unknown| format!("{place}: {unknown}"))
             }
-            Err(unknown) => Some(unknown),
+            Err(unknown) => unknown,
         };
         return Ok(Started { service: None, warnings: in_grid(warning) });
     };
@@ -133,7 +133,7 @@ pub async fn read(file: &GridFile, need: Need) -> Result<Started, ComposeError> 
         Some(_) => (None, None),
         None => match image_command(&spec.image, need).await? {
             Ok(own) => (Some(own), None),
-            Err(unknown) => (None, Some(unknown)),
+            Err(unknown) => (None, unknown),
         },
     };
     let view = view_of(&spec, image);
@@ -167,7 +167,7 @@ pub fn described(source: &ComposeSource, view: &CommandView, place: &compose::Pl
     }
 }
 
-/// What an image runs by itself, or that this is not known.
+/// What an image runs by itself; where that is not known, what a person should know of it.
 ///
 /// # Errors
 /// A sweep's daemon does not answer in time. Where there is none, or no such image, its
@@ -175,7 +175,7 @@ pub fn described(source: &ComposeSource, view: &CommandView, place: &compose::Pl
 async fn image_command(
     image: &str,
     need: Need,
-) -> Result<Result<ImageCommand, String>, ComposeError> {
+) -> Result<Result<ImageCommand, Option<String>>, ComposeError> {
     let asked = async {
         let docker =
             connect(&DaemonSettings::of_environment()).await.map_err(|error| error.to_string())?;
@@ -184,16 +184,17 @@ async fn image_command(
     let seconds = need.patience().as_secs();
     let reason = match (timeout(need.patience(), asked).await, need) {
         (Ok(Ok(known)), _) => return Ok(Ok(known.own)),
-        (Ok(Err(reason)), _) => reason,
+        // A plan on a machine without the image assumes that it starts vLLM, as vLLM's own does.
+        (Ok(Err(_)), _) => return Ok(Err(None)),
         (Err(_), Need::Sweep) => {
             return Err(ComposeError::NoAnswer { image: image.to_owned(), seconds });
         }
         (Err(_), Need::Plan) => format!("the Docker daemon did not answer within {seconds} s"),
     };
-    Ok(Err(format!(
+    Ok(Err(Some(format!(
         "what image {image} starts by itself is not known, so flags, ids and what is equal may be \
          others in a sweep: {reason}"
-    )))
+    ))))
 }
 
 /// The grid with the flags of the service that was read for it, and what is not known.
