@@ -37,7 +37,9 @@ impl Estimate {
 
     pub(super) fn of(grid: &Grid) -> Self {
         let StrategySpec::Grid(strategy) = &grid.strategy;
-        let launches = grid.configurations.len() as u64 * u64::from(strategy.launches);
+        let block =
+            crate::strategy::order::per_block(grid.configurations.len(), grid.baseline.is_some());
+        let launches = block as u64 * u64::from(strategy.launches);
         let (boot, stop, speed) = match &grid.engine {
             EngineBlock::Docker(_) | EngineBlock::Process(_) => (REAL_BOOT, REAL_STOP, 1.0),
             EngineBlock::Simulated(block) => {
@@ -94,6 +96,10 @@ fn assumptions(grid: &Grid, boot: Seconds, speed: f64) -> Vec<String> {
                 "the time of `{name}` is unknown: 0 to its timeout of {timeout} for each repeat"
             ));
         }
+    }
+    let StrategySpec::Grid(strategy) = &grid.strategy;
+    if strategy.auto {
+        assumed.push(format!("`repeats: auto` is {} repeats", strategy.repeats));
     }
     assumed.push("nothing of this was measured".to_owned());
     assumed

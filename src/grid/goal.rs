@@ -378,7 +378,7 @@ pub(super) fn strategy(node: &Node, span: &Span, findings: &mut Findings) -> Str
     if entries.len() != 1 {
         findings
             .error(span, "`strategy` must name one strategy")
-            .help("for example `strategy: {grid: {launches: 2, repeats: 5, seed: 1}}`");
+            .help("for example `strategy: {grid: {launches: 4, repeats: 3, seed: 1}}`");
     }
     for (key, node) in entries {
         if !strategy_name(&key.text, &key.span, findings) || matches!(node.content, Content::Null) {
@@ -393,11 +393,19 @@ pub(super) fn strategy(node: &Node, span: &Span, findings: &mut Findings) -> Str
             count.and_then(|count| u32::try_from(count).ok()).unwrap_or(default)
         };
         spec.launches = count("launches", spec.launches);
-        spec.repeats = count("repeats", spec.repeats);
+        spec.auto = fields.get("repeats").is_some_and(|(_, node)| is_auto(node));
+        if !spec.auto {
+            spec.repeats = count("repeats", spec.repeats);
+        }
         let seed = fields.count("seed", 0, i64::MAX, findings);
         spec.seed = seed.and_then(|seed| u64::try_from(seed).ok()).unwrap_or(spec.seed);
     }
     StrategySpec::Grid(spec)
+}
+
+/// Repeats that the sweep chooses itself.
+fn is_auto(node: &Node) -> bool {
+    matches!(&node.content, Content::Text(text) if text == "auto")
 }
 
 fn strategy_name(name: &str, span: &Span, findings: &mut Findings) -> bool {

@@ -148,6 +148,9 @@ pub struct LaunchRecord {
     pub effective: EffectiveValues,
     /// In the order of measuring, warm-ups included.
     pub measurements: Vec<Measurement>,
+    /// When each of them was journalled, in the same order; empty where not known.
+    #[serde(default)]
+    pub measured_at: Vec<jiff::Timestamp>,
     /// How it ended; `None` while it runs.
     pub outcome: Option<LaunchOutcome>,
 }

@@ -154,6 +154,7 @@ pub fn apply(record: &mut SweepRecord, line: &Line) {
         Entry::RepeatFinished { launch, measurement } => {
             if let Some(known) = find(record, *launch) {
                 known.measurements.push(measurement.clone());
+                known.measured_at.push(line.at);
             }
         }
         Entry::LaunchEnded { launch, outcome } => {

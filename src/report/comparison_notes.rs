@@ -5,6 +5,8 @@ use super::notes::SIMULATED;
 use crate::metric::Scale;
 use crate::results::comparison::{Comparison, ComparisonFinding, LaterPlace};
 use crate::results::exclusion::{Exclusion, joined};
+use crate::results::number;
+use crate::statistics::Interval;
 
 /// The mark of simulated figures; `None` where there are none.
 pub(super) fn simulated(findings: &[ComparisonFinding]) -> Option<String> {
@@ -113,6 +115,16 @@ fn note(finding: &ComparisonFinding, heading: &str) -> Option<String> {
             "variation from night to night is in every change and in no interval: two sweeps do \
              not separate it from a change of the engine"
                 .to_owned()
+        }
+        ComparisonFinding::SharedShift { shift, beyond } => {
+            let interval = Interval { low: shift.low, high: shift.high };
+            let all = number::ratio(shift.value, interval);
+            let beyond = if beyond.is_empty() { "none".to_owned() } else { beyond.join(", ") };
+            format!(
+                "all {} configurations changed alike by {all}: the night, or what differs; changed \
+                 beyond it: {beyond}",
+                shift.configurations
+            )
         }
         ComparisonFinding::ChoiceFavoursItself { run } => format!(
             "the choice of {run} comes from its own launches, so it tends to look worse in others \

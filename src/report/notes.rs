@@ -3,7 +3,9 @@
 
 use itertools::Itertools as _;
 
+use crate::results::decision::Claim;
 use crate::results::findings::{AssumedVariance, Finding, IntervalSource, PooledDeviation};
+use crate::results::machine::Conclusion;
 use crate::results::number;
 use crate::results::ranking::{Effect, Remark};
 
@@ -24,6 +26,14 @@ pub(super) struct Shown {
 pub(super) fn headline(findings: &[Finding]) -> String {
     let part = |finding: &Finding| match finding {
         Finding::Verdict(verdict) => Some(verdict.to_string()),
+        // Rank 1 is the candidate where there is nothing to compare it with.
+        Finding::Decision(decision) => (decision.claim != Claim::NoBaseline
+            || decision.candidate.rank > 1)
+            .then(|| decision.to_string()),
+        Finding::ValuesMissing(missing) => Some(missing.to_string()),
+        Finding::Lived { configuration, lived, launches } => {
+            Some(format!("{configuration} booted and lived {lived} of {launches}"))
+        }
         Finding::ConstraintNotShown { metrics, .. } => {
             Some(format!("not shown to be within bounds: {}", metrics.iter().join(", ")))
         }
@@ -68,6 +78,9 @@ fn note(finding: &Finding, shown: Shown) -> Option<String> {
     Some(match finding {
         Finding::Simulated
         | Finding::Verdict(_)
+        | Finding::Decision(_)
+        | Finding::ValuesMissing(_)
+        | Finding::Lived { .. }
         | Finding::ConstraintNotShown { .. }
         | Finding::FailedRepeats { .. } => return None,
         Finding::FirstToBaseline { .. } if shown.effect => return None,
@@ -93,8 +106,17 @@ fn note(finding: &Finding, shown: Shown) -> Option<String> {
              less until fresh launches confirm it"
                 .to_owned()
         }
+        // What is not separable says so.
+        Finding::Machine(machine) if machine.conclusion == Conclusion::Unknown => return None,
+        Finding::Machine(machine) => machine.to_string(),
+        Finding::NoTimeEffect => {
+            "no time effect is taken out: the objective is a share or a count, or was zero"
+                .to_owned()
+        }
+        Finding::NotSeparable { limits } => limits.iter().join("; "),
+        Finding::Detectable(detectable) => detectable.to_string(),
         Finding::Preferred { configuration, criteria } => format!(
-            "of those that are not distinguishable take {configuration}: {}",
+            "of those within 1% of rank 1 take {configuration}: {}",
             criteria.iter().join(", then ")
         ),
         Finding::NotRanked { configuration, exclusions } => {
@@ -132,6 +154,15 @@ fn interval(source: &IntervalSource) -> String {
             pooled(launches),
             pooled(repeats)
         ),
+        IntervalSource::MeanSpeed { launches, repeats } => {
+            let repeats = repeats.as_ref().map(|it| format!(", {} between repeats", pooled(it)));
+            format!(
+                "of the geometric mean at the mean speed of the machine (t on logs); SD {} between \
+                 launches{}",
+                pooled(launches),
+                repeats.unwrap_or_default()
+            )
+        }
         IntervalSource::ShareOfQuestions => {
             "of the share (Clopper-Pearson, a question counted once however often it was asked)"
                 .to_owned()

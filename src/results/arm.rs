@@ -174,6 +174,20 @@ pub(super) fn values(
     statistics::GroupedValues::new(launches.iter().map(of_launch).collect())
 }
 
+/// The values of one launch that count, each with the time at which its repeat ended.
+pub(super) fn timed_values(
+    launch: &LaunchRecord,
+    metric: &MetricRef,
+    case: &str,
+) -> Vec<(Option<jiff::Timestamp>, f64)> {
+    let all = launch.measurements.iter().enumerate();
+    let of_case =
+        all.filter(|(_, m)| m.repeat >= 1 && m.case == case && m.workload_key() == metric.workload);
+    of_case
+        .filter_map(|(at, m)| Some((launch.measured_at.get(at).copied(), value(m, &metric.name)?)))
+        .collect()
+}
+
 /// A share by its counts, of the repeats that count; `None` where a repeat that has
 /// the share does not have them.
 ///

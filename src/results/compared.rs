@@ -36,6 +36,9 @@ pub struct Comparison {
     /// What makes the comparison unsound, or is what it is about.
     #[serde(rename = "unlike")]
     pub differences: Vec<RunDifference>,
+    /// What the last sweep differs from the first one in for all configurations alike;
+    /// `None` where no ratios are taken, and with fewer than three.
+    pub shift: Option<Shift>,
     /// Configurations in the order of the first ranking that has them.
     pub configurations: Vec<ComparedConfiguration>,
 }
@@ -73,6 +76,8 @@ pub struct ComparedConfiguration {
     pub runs: Vec<Option<Standing>>,
     /// The last sweep's mean to the first one's.
     pub change: Option<Change>,
+    /// What is left of `change` when the shared shift is taken out.
+    pub beyond: Option<Beyond>,
     /// Sweeps that have another configuration of this name, and the flags that differ.
     pub namesakes: Vec<Namesake>,
 }
@@ -131,6 +136,34 @@ pub struct Change {
     pub p: Option<f64>,
     /// Whether it rests on an assumed variance.
     pub assumed: bool,
+    /// Which way it went, where that is shown at the 5 % level.
+    pub shown: Option<Way>,
+}
+
+/// What changed of all configurations alike: the night.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Shift {
+    /// As a ratio: the median of all.
+    pub value: f64,
+    /// Lower end of its 95 % interval.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
+    /// Configurations that it is of.
+    pub configurations: usize,
+}
+
+/// The change of one configuration beyond what all share.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Beyond {
+    /// As a ratio.
+    pub value: f64,
+    /// Lower end of its 95 % interval, which is not adjusted.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
+    /// p-value of "it changed as all others did", by Holm over all configurations.
+    pub p: f64,
     /// Which way it went, where that is shown at the 5 % level.
     pub shown: Option<Way>,
 }

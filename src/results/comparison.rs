@@ -13,8 +13,8 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::arm::{self, Arm};
 pub use super::compared::{
-    Change, Compared, ComparedConfiguration, Comparison, Figure, Namesake, Run, RunDifference,
-    Standing, Way,
+    Beyond, Change, Compared, ComparedConfiguration, Comparison, Figure, Namesake, Run,
+    RunDifference, Shift, Standing, Way,
 };
 pub use super::compared_metric::CompareError;
 use super::compared_metric::chosen;
@@ -25,6 +25,7 @@ use super::measured::Measured;
 use super::number;
 use super::ranked::{RankedConfiguration, Ranking};
 use super::ranking::rank;
+use super::shift::{LogChange, separated};
 use crate::configuration::Configuration;
 use crate::history::record::SCHEMA_VERSION;
 use crate::metric::{Goal, MetricRef, Scale};
@@ -44,6 +45,7 @@ pub fn compare(mut runs: Vec<Run>, asked: Option<&MetricRef>) -> Result<Comparis
     }
     let judged: Vec<Judged<'_>> = runs.iter().map(Judged::new).collect();
     let matched = matched(&judged);
+    let (configurations, shift) = configurations(&judged, &matched, goal);
     let shared: Vec<BTreeSet<String>> = (0..runs.len())
         .map(|at| {
             let everywhere = matched.iter().filter(|row| row.iter().all(Option::is_some));
@@ -55,9 +57,10 @@ pub fn compare(mut runs: Vec<Run>, asked: Option<&MetricRef>) -> Result<Comparis
         schema_version: SCHEMA_VERSION,
         simulated: runs.iter().any(|run| run.record.manifest.simulated),
         unit: number::unit(&metric),
-        scale: judged[0].ranking.scale,
+        scale: judged[0].measured.scale(),
         differences: differences(&runs, &shared),
-        configurations: configurations(&judged, &matched, goal),
+        configurations,
+        shift,
         runs: judged.iter().enumerate().map(|(at, judged)| judged.described(at)).collect(),
         metric,
         goal,
@@ -177,10 +180,12 @@ fn configurations(
     judged: &[Judged<'_>],
     matched: &[Vec<Option<usize>>],
     goal: Goal,
-) -> Vec<ComparedConfiguration> {
+) -> (Vec<ComparedConfiguration>, Option<Shift>) {
+    let changes: Vec<_> = matched.iter().map(|entry| change(judged, entry)).collect();
     let mut all: Vec<ComparedConfiguration> = matched
         .iter()
-        .map(|entry| {
+        .zip(&changes)
+        .map(|(entry, change)| {
             let there = || entry.iter().zip(judged).filter_map(|(row, run)| Some((run, (*row)?)));
             let configuration = |(run, row): (&Judged<'_>, usize)| run.configuration(row).clone();
             let first = there().map(configuration).next();
@@ -193,14 +198,25 @@ fn configurations(
             ComparedConfiguration {
                 same_id: there().all(same),
                 runs: entry.iter().zip(judged).map(standing).collect(),
-                change: change(judged, entry),
+                change: change.map(|(change, _)| change),
+                beyond: None,
                 namesakes: first.as_ref().map_or_else(Vec::new, |it| namesakes(it, entry, judged)),
                 configuration: first.map_or_else(String::new, |first| first.name),
             }
         })
         .collect();
-    adjust(&mut all, goal, judged[0].ranking.scale);
-    all
+    adjust(&mut all, goal, judged[0].measured.scale());
+    let logs: Vec<(usize, LogChange)> = changes
+        .iter()
+        .enumerate()
+        .filter_map(|(at, change)| Some((at, change.as_ref()?.1?)))
+        .collect();
+    let only: Vec<LogChange> = logs.iter().map(|(_, log)| *log).collect();
+    let Some((shift, beyond)) = separated(&only, goal) else { return (all, None) };
+    for ((at, _), beyond) in logs.iter().zip(beyond) {
+        all[*at].beyond = Some(beyond);
+    }
+    (all, Some(shift))
 }
 
 /// Configurations of the same name in the sweeps that do not have this one.
@@ -238,7 +254,7 @@ impl Standing {
 }
 
 /// The last sweep to the first, the p-value not yet adjusted.
-fn change(judged: &[Judged<'_>], entry: &[Option<usize>]) -> Option<Change> {
+fn change(judged: &[Judged<'_>], entry: &[Option<usize>]) -> Option<(Change, Option<LogChange>)> {
     let (first, last) = (judged.first()?, judged.last()?);
     let (base, row) = ((*entry.first()?)?, (*entry.last()?)?);
     if !first.comparable(base) || !last.comparable(row) {
@@ -248,14 +264,15 @@ fn change(judged: &[Judged<'_>], entry: &[Option<usize>]) -> Option<Change> {
     let contrast = last.measured.contrast(arm, &first.measured, base)?;
     let assumed =
         |run: &Judged<'_>, arm| run.measured.estimate(arm).is_some_and(|figure| figure.assumed);
-    Some(Change {
+    let change = Change {
         value: contrast.value,
         low: contrast.interval.low,
         high: contrast.interval.high,
         p: contrast.p,
         assumed: assumed(first, base) || assumed(last, arm),
         shown: None,
-    })
+    };
+    Some((change, contrast.log))
 }
 
 /// Adjusts for the number of configurations that were tested.

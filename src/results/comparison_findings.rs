@@ -4,7 +4,7 @@
 
 use serde::Serialize;
 
-use super::compared::{ComparedConfiguration, Comparison, RunDifference, Standing};
+use super::compared::{ComparedConfiguration, Comparison, RunDifference, Shift, Standing};
 use super::exclusion::Exclusion;
 use crate::metric::Scale;
 
@@ -60,6 +60,13 @@ pub enum ComparisonFinding {
     Tested {
         /// Their number.
         configurations: usize,
+    },
+    /// What changed of all configurations alike, and which of them changed beyond it.
+    SharedShift {
+        /// The shift.
+        shift: Shift,
+        /// Configurations whose change beyond it is shown.
+        beyond: Vec<String>,
     },
     /// What differs from night to night is in every change and in no interval.
     NightsNotSeparable,
@@ -152,6 +159,12 @@ impl Comparison {
                 ComparisonFinding::Tested { configurations: tested },
                 ComparisonFinding::NightsNotSeparable,
             ]);
+            if let Some(shift) = self.shift {
+                let own = self.configurations.iter();
+                let own = own.filter(|it| it.beyond.is_some_and(|it| it.shown.is_some()));
+                let beyond = own.map(|it| it.configuration.clone()).collect();
+                findings.push(ComparisonFinding::SharedShift { shift, beyond });
+            }
             if let Some(ComparisonFinding::Choice { run, .. }) = choice {
                 findings.push(ComparisonFinding::ChoiceFavoursItself { run });
             }

@@ -7,11 +7,14 @@ use super::evidence::Evidence;
 use super::exclusion::{Exclusion, MissingValue};
 use super::failed_repeats::{Place, Repeats};
 use super::measured::Measured;
+use super::missing::{MissingMetric, MissingValues};
+use super::pattern;
 use super::remark::Remark;
-use crate::history::launch::{LaunchFailure, LaunchOutcome};
+use crate::history::launch::{FailureClass, LaunchFailure, LaunchOutcome};
 use crate::history::record::LaunchRecord;
 use crate::history::values::kept;
 use crate::metric::{MetricRef, Status};
+use crate::statistics;
 
 /// Why a configuration has no rank; empty where it has one.
 pub(super) fn exclusions(
@@ -44,6 +47,8 @@ pub(super) fn exclusions(
         return vec![Exclusion::NotPositive { metric, not_positive, values }];
     }
     let failed = repeats.iter().filter_map(Repeats::too_many).map(Exclusion::FailedRepeats);
+    let missing = missing(evidence, index, bounded).into_iter().filter(MissingValues::too_many);
+    let failed = failed.chain(missing.map(Exclusion::MissingValues)).chain(fails_often(arm));
     let broken = bounded.iter().filter_map(|bounded| match bounded.verdict {
         ConstraintVerdict::Violated => Some(Exclusion::Violated(bounded.clone())),
         ConstraintVerdict::NotMeasured => Some(match evidence.of(&bounded.metric) {
@@ -58,16 +63,120 @@ pub(super) fn exclusions(
     failed.chain(broken).collect()
 }
 
+/// Failure rates whose lower bound is above this cost the rank.
+const MAX_FAILURE_RATE: f64 = 0.25;
+
+fn fails_often(arm: &Arm<'_>) -> Option<Exclusion> {
+    let lived = Survival::of(arm);
+    let failed = lived.launches - lived.lived;
+    let rate = statistics::lower_bound(failed as u64, lived.launches as u64)?;
+    let (launches, class) = (lived.launches, lived.class?);
+    (rate > MAX_FAILURE_RATE).then_some(Exclusion::FailedLaunches { failed, launches, class })
+}
+
+/// Launches that came to an end of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Survival {
+    /// Those that booted and lived until they were stopped.
+    pub(super) lived: usize,
+    /// All of them.
+    pub(super) launches: usize,
+    /// The class of the last failure.
+    pub(super) class: Option<FailureClass>,
+}
+
+impl Survival {
+    /// What others did to a launch says nothing of the configuration.
+    pub(super) fn of(arm: &Arm<'_>) -> Self {
+        let failed = failures(arm).filter(|failure| !is_foreign(failure.class));
+        let failed: Vec<&LaunchFailure> = failed.collect();
+        let measured = |it: &&&LaunchRecord| matches!(it.outcome, Some(LaunchOutcome::Measured));
+        let lived = arm.launches.iter().filter(measured).count();
+        let class = failed.last().map(|failure| failure.class);
+        Self { lived, launches: lived + failed.len(), class }
+    }
+}
+
+/// Failures that come from outside: killed by somebody, no daemon, no image, GPU memory
+/// that others use, no access to the model.
+fn is_foreign(class: FailureClass) -> bool {
+    matches!(
+        class,
+        FailureClass::Killed
+            | FailureClass::Environment
+            | FailureClass::MemoryNotFree
+            | FailureClass::GpuMemoryChanged
+            | FailureClass::Credentials
+            | FailureClass::NoGpu
+    )
+}
+
+/// What a configuration lacks of the objective and of bounded metrics.
+pub(super) fn missing(
+    evidence: &Evidence<'_>,
+    index: usize,
+    bounded: &[Bounded],
+) -> Vec<MissingValues> {
+    let mut metrics = vec![&evidence.metrics[0]];
+    for it in bounded.iter().map(|bounded| &bounded.metric) {
+        if !metrics.contains(&it) {
+            metrics.push(it);
+        }
+    }
+    let of = |metric: &&MetricRef| {
+        let case = evidence.of(metric)?.case.clone()?;
+        MissingValues::of(&evidence.arms[index], metric, &case)
+    };
+    metrics.iter().filter_map(of).collect()
+}
+
+/// The judged metrics that configurations lack, the objective first.
+pub(super) fn missing_metrics(
+    evidence: &Evidence<'_>,
+    bounded: &[Vec<Bounded>],
+    baseline: Option<usize>,
+) -> Vec<MissingMetric> {
+    let mut found: Vec<MissingMetric> = Vec::new();
+    let measured = |arm: &&Arm<'_>| arm.launches.iter().any(|it| !it.measurements.is_empty());
+    let of = evidence.arms.iter().filter(measured).count();
+    for (index, bounded) in bounded.iter().enumerate() {
+        for missing in missing(evidence, index, bounded) {
+            let name = evidence.arms[index].configuration.name.clone();
+            let is_baseline = baseline == Some(index);
+            if let Some(known) = found.iter_mut().find(|known| known.metric == missing.metric) {
+                known.configurations.push(name);
+                known.baseline |= is_baseline;
+                known.repeats += missing.count;
+                known.first_reason = known.first_reason.take().or(missing.first_reason);
+                continue;
+            }
+            found.push(MissingMetric {
+                metric: missing.metric,
+                configurations: vec![name],
+                of,
+                baseline: is_baseline,
+                repeats: missing.count,
+                first_reason: missing.first_reason,
+            });
+        }
+    }
+    let objective = &evidence.metrics[0];
+    found.sort_by_key(|it| it.metric != *objective);
+    found
+}
+
 /// What a reader should know of an eligible configuration.
 pub(super) fn remarks(
     evidence: &Evidence<'_>,
     index: usize,
+    bounded: &[Bounded],
     repeats: &[Repeats],
     failures: &[&LaunchFailure],
 ) -> Vec<Remark> {
     let arm = &evidence.arms[index];
     let mut remarks: Vec<Remark> =
         repeats.iter().flat_map(Repeats::lost).map(Remark::LostRepeats).collect();
+    remarks.extend(missing(evidence, index, bounded).into_iter().map(Remark::MissingValues));
     remarks.extend(failures.last().map(|failure| Remark::FailedLaunches {
         failed: failures.len(),
         launches: arm.launches.len(),
@@ -76,7 +185,18 @@ pub(super) fn remarks(
     remarks.extend(arm.further.iter().map(|&further| Remark::RanAsThis {
         configuration: evidence.arms[further].configuration.name.clone(),
     }));
+    remarks.extend(patterns(evidence, index));
     remarks
+}
+
+fn patterns(evidence: &Evidence<'_>, index: usize) -> Vec<Remark> {
+    let (metric, measured) = (&evidence.metrics[0], &evidence.measured[0]);
+    let Some(case) = &measured.case else { return Vec::new() };
+    let goal = evidence.sweep.manifest.objective.goal;
+    let groups = pattern::two_groups(&measured.rests(index));
+    let groups = groups.map(|(low, high, ratio)| Remark::TwoGroups { low, high, ratio });
+    let slow = pattern::slow_first_repeat(&evidence.arms[index], metric, case, goal);
+    groups.into_iter().chain(slow.map(|ratio| Remark::SlowFirstRepeat { ratio })).collect()
 }
 
 /// The cases that the objective and the bounds are of.
@@ -132,7 +252,8 @@ fn missing_value(arm: &Arm<'_>, metric: &MetricRef, measured: &Measured) -> Miss
     match (lost, metric.known()) {
         (Some(reason), _) => MissingValue::NoValidRepeat { reason: reason.clone() },
         (None, Some(known)) if valid_repeats > 0 => {
-            MissingValue::NoValue { valid_repeats, definition: known.definition }
+            let reason = repeats.iter().find_map(|m| m.reason.clone());
+            MissingValue::NoValue { valid_repeats, definition: known.definition, reason }
         }
         (None, _) => MissingValue::Unexplained,
     }

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::arm::OverriddenFlag;
 use super::bounded::Bounded;
 use super::failed_repeats::LostRepeats;
+use super::missing::MissingValues;
 use crate::history::launch::FailureClass;
 use crate::metric::MetricRef;
 
@@ -45,6 +46,17 @@ pub enum Exclusion {
     },
     /// Too many repeats failed to rank it by the rest.
     FailedRepeats(LostRepeats),
+    /// Too many repeats have no value of the objective or of a bounded metric.
+    MissingValues(MissingValues),
+    /// Its launches fail too often: the lower bound of their failure rate is above a quarter.
+    FailedLaunches {
+        /// How many, for reasons of its own.
+        failed: usize,
+        /// Of how many.
+        launches: usize,
+        /// The class of the last failure.
+        class: FailureClass,
+    },
     /// The whole interval of a bounded metric is beyond the bound.
     Violated(Bounded),
 }
@@ -83,6 +95,8 @@ pub enum MissingValue {
         valid_repeats: usize,
         /// What the metric needs is in its definition.
         definition: &'static str,
+        /// What the first of them says.
+        reason: Option<String>,
     },
     /// Nothing is known.
     Unexplained,
@@ -117,6 +131,12 @@ impl fmt::Display for Exclusion {
             Self::FailedRepeats(repeats) => {
                 write!(f, "{repeats}: what the others measured is not ranked")
             }
+            Self::MissingValues(missing) => {
+                write!(f, "{missing}: what the others measured is not ranked")
+            }
+            Self::FailedLaunches { failed, launches, class } => {
+                write!(f, "{failed} of {launches} launches failed ({})", class.as_str())
+            }
             Self::Violated(bounded) => write!(f, "violates the bound of {bounded}"),
         }
     }
@@ -139,10 +159,10 @@ impl MissingValue {
             Self::Skipped { reason } => write!(f, "not launched: {reason}"),
             Self::NotLaunched => write!(f, "not launched so far"),
             Self::NoValidRepeat { reason } => write!(f, "{metric} was not measured: {reason}"),
-            Self::NoValue { valid_repeats, definition } => write!(
+            Self::NoValue { valid_repeats, definition, reason } => write!(
                 f,
                 "{metric} was not measured: {valid_repeats} valid repeats have no value of it ({})",
-                definition.trim_end_matches('.')
+                reason.as_deref().unwrap_or(definition).trim_end_matches('.')
             ),
             Self::Unexplained => write!(f, "{metric} was not measured"),
         }

@@ -5,9 +5,11 @@
 use serde::Serialize;
 
 use super::bounded::ConstraintVerdict;
+use super::decision::{Criterion, Decision};
 use super::estimate::Effect;
 use super::exclusion::Exclusion;
-use super::preference::Criterion;
+use super::machine::{DesignLimit, Detectable, MachineReport};
+use super::missing::MissingMetric;
 use super::ranked::{RankedConfiguration, Ranking};
 use super::remark::Remark;
 use super::verdict::RankingVerdict;
@@ -22,6 +24,30 @@ pub enum Finding {
     Simulated,
     /// What the first rank carries.
     Verdict(RankingVerdict),
+    /// What to take, and what is shown of it against the baseline.
+    Decision(Decision),
+    /// A judged metric that configurations lack, in whole or in part.
+    ValuesMissing(MissingMetric),
+    /// Launches of the candidate or of the baseline that failed.
+    Lived {
+        /// Its name.
+        configuration: String,
+        /// Launches that booted and lived until they were stopped.
+        lived: u32,
+        /// Of how many.
+        launches: u32,
+    },
+    /// What the machine did, and that it is taken out.
+    Machine(MachineReport),
+    /// No time effect is taken out: the objective is a share, a count, or was zero.
+    NoTimeEffect,
+    /// The design cannot separate machine and configuration.
+    NotSeparable {
+        /// Why not.
+        limits: Vec<DesignLimit>,
+    },
+    /// The smallest difference that the sweep can show.
+    Detectable(Detectable),
     /// Bounds that the first rank is not shown to be within.
     ConstraintNotShown {
         /// The first rank.
@@ -64,7 +90,7 @@ pub enum Finding {
         /// The first rank.
         configuration: String,
     },
-    /// Which of the configurations that are not distinguishable to take.
+    /// Which of the configurations within 1 % of rank 1 to take.
     Preferred {
         /// Its name.
         configuration: String,
@@ -113,6 +139,13 @@ pub enum IntervalSource {
     Events,
     /// The arithmetic mean, by t from each configuration's own spread.
     ArithmeticMean,
+    /// The geometric mean at the mean speed of the machine, by t on logarithms.
+    MeanSpeed {
+        /// SD between launches, the machine's level taken out.
+        launches: PooledDeviation,
+        /// SD between the repeats of a launch; `None` where no launch has two.
+        repeats: Option<PooledDeviation>,
+    },
 }
 
 /// A standard deviation of logarithms, pooled over all configurations.
@@ -148,9 +181,13 @@ impl Ranking {
         let mut findings = Vec::new();
         findings.extend(self.simulated.then_some(Finding::Simulated));
         findings.push(Finding::Verdict(self.verdict.clone()));
+        findings.extend(self.decision.clone().map(Finding::Decision));
+        findings.extend(self.missing.iter().cloned().map(Finding::ValuesMissing));
+        findings.extend(self.lived());
         findings.extend(self.rows.first().into_iter().flat_map(|row| self.limits(row)));
         let baseline = self.rows.iter().find(|row| row.baseline);
         findings.extend(baseline.map(|row| Finding::Baseline { configuration: row.name.clone() }));
+        findings.extend(self.about_machine());
         findings.extend(self.about_figures());
         let preferred = self.rows.iter().find(|row| row.preferred);
         findings.extend(preferred.map(|row| Finding::Preferred {
@@ -158,6 +195,34 @@ impl Ranking {
             criteria: Criterion::ALL,
         }));
         findings.extend(self.about_configurations());
+        findings
+    }
+
+    /// Failed launches of what is compared in the decision.
+    fn lived(&self) -> Vec<Finding> {
+        let candidate = self.decision.as_ref().map(|it| it.candidate.configuration.as_str());
+        let compared = |row: &&RankedConfiguration| {
+            (row.baseline || candidate == Some(row.name.as_str())) && row.lived < row.settled
+        };
+        let rows = self.rows.iter().filter(compared);
+        rows.map(|row| Finding::Lived {
+            configuration: row.name.clone(),
+            lived: row.lived,
+            launches: row.settled,
+        })
+        .collect()
+    }
+
+    fn about_machine(&self) -> Vec<Finding> {
+        let mut findings = Vec::new();
+        if let Some(machine) = &self.machine {
+            findings.push(Finding::Machine(machine.clone()));
+            let limits = machine.limits.clone();
+            findings.extend((!limits.is_empty()).then_some(Finding::NotSeparable { limits }));
+        } else if self.scale != Scale::Ratios && self.decision.is_some() {
+            findings.push(Finding::NoTimeEffect);
+        }
+        findings.extend(self.detectable.map(Finding::Detectable));
         findings
     }
 
@@ -194,6 +259,7 @@ impl Ranking {
         let has_figure =
             |row: &RankedConfiguration| row.estimates.first().is_some_and(Option::is_some);
         let (source, assumed) = match self.components {
+            Some(_) if self.deviations.is_some() => self.at_mean_speed(),
             Some(components) => of_ratios(&components),
             None if self.scale != Scale::Ratios && self.rows.iter().any(has_figure) => {
                 self.of_plain_means()
@@ -204,7 +270,7 @@ impl Ranking {
         findings.extend(assumed.map(Finding::VarianceAssumed));
         let ranked = self.rows.iter().filter(|row| row.eligible).count();
         let group = match &self.verdict {
-            RankingVerdict::Tie { names } => names.len(),
+            RankingVerdict::Tie { names, .. } => names.len(),
             _ => 1,
         };
         if ranked > group + 1 && !matches!(self.verdict, RankingVerdict::Insufficient { .. }) {
@@ -217,6 +283,24 @@ impl Ranking {
             findings.push(Finding::GainUnconfirmed { configuration: first.name.clone() });
         }
         findings
+    }
+
+    /// Of ratios, with the machine's level taken out.
+    fn at_mean_speed(&self) -> (IntervalSource, Option<AssumedVariance>) {
+        let (launch, repeat) = self.deviations.unwrap_or_default();
+        let estimates = || self.rows.iter().filter_map(|row| row.estimates[0]);
+        let assumed = estimates().all(|estimate| estimate.launches < 2);
+        let of = |deviation, assumed| PooledDeviation { deviation, assumed, floored: false };
+        let several = estimates().any(|estimate| estimate.repeats > estimate.launches);
+        let source = IntervalSource::MeanSpeed {
+            launches: of(launch, assumed),
+            repeats: several.then(|| of(repeat, false)),
+        };
+        let once = estimates().any(|estimate| estimate.launches < 2);
+        let single = AssumedVariance::OfSingleLaunches { deviation: launch };
+        let assumed =
+            if assumed { Some(AssumedVariance::BetweenLaunches) } else { once.then_some(single) };
+        (source, assumed)
     }
 
     /// Of an objective that may be zero or negative.

@@ -1,7 +1,11 @@
 //! A metric over all arms: its values on the scale on which they are compared,
 //! what is known of each mean, and how sure a difference is.
 //!
-//! - Ratios: geometric means; the variance of the logarithms is pooled over the arms.
+//! - Ratios: geometric means; the variance of the logarithms is pooled over the arms. Of
+//!   the objective the machine's own level is taken out ([`Level`]); bounds and other
+//!   metrics are judged by each arm's own launches.
+//! - An objective that may be zero, and never was, is compared as ratios too. Of events
+//!   that were counted in every repeat the relative spread is pooled over the arms.
 //! - Everything that may be zero or negative: arithmetic means, from the arm's own
 //!   spread, since counts of different arms share none. Where the values of few
 //!   launches are equal, or there is one launch, the same spread is assumed as of
@@ -13,11 +17,13 @@
 use super::arm::{self, Arm};
 use super::bounded::ConstraintVerdict;
 use super::estimate::{Estimate, Ratio};
+use super::level::Level;
+use super::machine::{Detectable, MachineReport};
 use crate::history::record::SweepRecord;
 use crate::history::values::case_of;
 use crate::metric::{Constraint, Goal, Metric, MetricRef, Scale};
 use crate::statistics::{
-    self, Belief, Chances, Components, Events, Interval, Prior, Share, two_sided_p,
+    self, Belief, Chances, Components, Events, Interval, Prior, Share, Uncertainty, two_sided_p,
 };
 
 /// A mean that is nearly the best one is at most this many times it, or this part of it.
@@ -25,7 +31,15 @@ const NEAR: f64 = 1.05;
 
 /// A metric's values over all arms.
 pub(super) struct Measured {
+    /// That of the catalogue, or ratios of an objective that never was zero.
     scale: Scale,
+    /// Whether it may be zero, and is compared as ratios since it never was.
+    is_switched: bool,
+    /// The objective's launches with the machine's level taken out.
+    level: Option<Level>,
+    /// Of events that were counted in every repeat: the spread relative to each arm's
+    /// mean, pooled.
+    relative: Option<Components>,
     /// The smallest possible value.
     minimum: f64,
     /// The case that it is of; `None` where it names none and there are several.
@@ -41,9 +55,27 @@ pub(super) struct Measured {
 }
 
 impl Measured {
+    /// What configurations are ranked by: ratios have the machine's level taken out.
+    pub(super) fn objective(sweep: &SweepRecord, arms: &[Arm<'_>], metric: &MetricRef) -> Self {
+        let mut measured = Self::new(sweep, arms, metric);
+        if measured.scale == Scale::Differences && measured.all_positive() {
+            measured = Self::on(Scale::Ratios, sweep, arms, metric);
+            measured.is_switched = true;
+        }
+        if let (Scale::Ratios, Some(case)) = (measured.scale, &measured.case) {
+            measured.level = Level::new(arms, metric, case);
+        }
+        measured
+    }
+
+    /// Any other metric.
     pub(super) fn new(sweep: &SweepRecord, arms: &[Arm<'_>], metric: &MetricRef) -> Self {
+        let scale = metric.known().map_or(Scale::Ratios, |known| known.scale);
+        Self::on(scale, sweep, arms, metric)
+    }
+
+    fn on(scale: Scale, sweep: &SweepRecord, arms: &[Arm<'_>], metric: &MetricRef) -> Self {
         let known = metric.known();
-        let scale = known.map_or(Scale::Ratios, |known| known.scale);
         let signed = known.is_none_or(Metric::may_be_negative);
         let minimum = if signed { f64::NEG_INFINITY } else { 0.0 };
         let case = case_of(&sweep.manifest, metric);
@@ -64,7 +96,74 @@ impl Measured {
         let own = arms.iter().zip(&logs).filter(|(arm, _)| arm.same_as.is_none());
         let components = Components::pool(own.filter_map(|(_, logs)| logs.as_ref()), Prior::LOG);
         let shares = arms.iter().map(share).collect();
-        Self { scale, minimum, case, arms: values, shares, logs, components }
+        let (is_switched, level, relative) = (false, None, None);
+        let mut measured = Self {
+            scale,
+            is_switched,
+            level,
+            relative,
+            minimum,
+            case,
+            arms: values,
+            shares,
+            logs,
+            components,
+        };
+        if scale == Scale::Events && measured.all_positive() {
+            measured.relative = measured.relative_spread(arms);
+        }
+        measured
+    }
+
+    /// Whether there are values, and none of them is zero or negative.
+    fn all_positive(&self) -> bool {
+        let all = || self.arms.iter().flatten().flat_map(|arm| arm.values().iter().flatten());
+        all().next().is_some() && all().all(|value| *value > 0.0)
+    }
+
+    fn relative_spread(&self, arms: &[Arm<'_>]) -> Option<Components> {
+        let own = arms.iter().zip(self.arms.as_ref()?).filter(|(arm, _)| arm.same_as.is_none());
+        let relative: Vec<statistics::GroupedValues> =
+            own.filter_map(|(_, values)| Some(values.times(1.0 / values.mean()?))).collect();
+        Some(Components::pool(&relative, Prior::around(1.0)))
+    }
+
+    /// The arm's own variance components; of events, what all arms share of them.
+    fn own(&self, values: &statistics::GroupedValues) -> Components {
+        let mean = values.mean().unwrap_or_default();
+        match &self.relative {
+            Some(relative) => relative.scaled(mean.abs()),
+            None => Components::pool([values], Prior::around(mean)),
+        }
+    }
+
+    /// How configurations are compared by it.
+    pub(super) fn scale(&self) -> Scale {
+        self.scale
+    }
+
+    /// Launch-to-launch SD and SD of a repeat with the machine's level taken out.
+    pub(super) fn deviations(&self) -> Option<(f64, f64)> {
+        self.level.as_ref().map(Level::deviations)
+    }
+
+    /// What the machine did; `None` where no time effect is taken out.
+    pub(super) fn machine(
+        &self,
+        ranked: &[usize],
+        baseline: Option<usize>,
+    ) -> Option<MachineReport> {
+        Some(self.level.as_ref()?.report(ranked, baseline))
+    }
+
+    /// The smallest difference to `first` that its launches can show.
+    pub(super) fn detectable(&self, first: usize, others: &[usize]) -> Option<Detectable> {
+        self.level.as_ref()?.detectable(first, others)
+    }
+
+    /// What is left of an arm's launches when it and the machine's level are taken out.
+    pub(super) fn rests(&self, index: usize) -> Vec<f64> {
+        self.level.as_ref().map_or_else(Vec::new, |level| level.rests(index))
     }
 
     pub(super) fn values(&self, index: usize) -> Option<&statistics::GroupedValues> {
@@ -78,6 +177,25 @@ impl Measured {
 
     /// What the arms are compared by; `None` where a ratio has no logarithm.
     pub(super) fn estimate(&self, index: usize) -> Option<Estimate> {
+        self.at_mean_speed(index).or_else(|| self.by_own_launches(index))
+    }
+
+    /// With the machine's level taken out.
+    fn at_mean_speed(&self, index: usize) -> Option<Estimate> {
+        let (level, logs) = (self.level.as_ref()?, self.logs[index].as_ref()?);
+        let (mean, error) = (level.mean(index)?, level.error(index)?);
+        let interval = Interval::around(mean, error.variance.sqrt(), error.degrees_of_freedom);
+        Some(Estimate {
+            mean: mean.exp(),
+            geomean: Some(mean.exp()),
+            interval: Some(interval.exp()),
+            launches: logs.launches(),
+            repeats: logs.repeats(),
+            assumed: logs.launches() < 2,
+        })
+    }
+
+    fn by_own_launches(&self, index: usize) -> Option<Estimate> {
         if self.scale != Scale::Ratios {
             return self.plain(index);
         }
@@ -96,13 +214,13 @@ impl Measured {
     /// What a bound is compared with: the same, or plain values where there is no
     /// logarithm. It does not depend on any other arm.
     pub(super) fn judged(&self, index: usize) -> Option<Estimate> {
-        self.estimate(index).or_else(|| self.plain(index))
+        self.by_own_launches(index).or_else(|| self.plain(index))
     }
 
     /// Arithmetic mean, and the interval that counts or the arm's own spread give.
     fn plain(&self, index: usize) -> Option<Estimate> {
         let values = self.values(index)?;
-        let own = own(values);
+        let own = self.own(values);
         let spread = own.interval(values).filter(|interval| interval.high > interval.low);
         let spread = spread.map(|it| Interval { low: it.low.max(self.minimum), ..it });
         let share = self.shares[index];
@@ -150,25 +268,90 @@ impl Measured {
                 others.iter().map(|&other| self.p_of_difference(first, self, other)).collect();
             return statistics::adjusted_to_first(&one_sided);
         }
-        let others: Vec<&statistics::GroupedValues> =
-            others.iter().filter_map(|&other| self.logs[other].as_ref()).collect();
-        let Some(first) = self.logs[first].as_ref() else { return vec![None; others.len()] };
-        let differences = statistics::differences_to_first(first, &others, &self.components);
-        differences.into_iter().map(|difference| Some(difference?.p)).collect()
+        let one_sided: Vec<Option<f64>> =
+            others.iter().map(|&other| Some(self.p_of_ratio(first, other)? / 2.0)).collect();
+        statistics::adjusted_to_first(&one_sided)
+    }
+
+    /// Two-sided p-value of "both are equal"; `None` where one was launched once.
+    fn p_of_ratio(&self, a: usize, b: usize) -> Option<f64> {
+        if self.launched_once(a) || self.launched_once(b) {
+            return None;
+        }
+        let (difference, error) = self.log_difference(a, b)?;
+        let deviation = error.variance.sqrt();
+        Some(match (deviation > 0.0, difference == 0.0) {
+            (true, _) => two_sided_p(difference / deviation, error.degrees_of_freedom),
+            (false, true) => 1.0,
+            (false, false) => 0.0,
+        })
+    }
+
+    /// The difference of two arms' logarithms, the machine's level taken out where it is known.
+    fn log_difference(&self, a: usize, b: usize) -> Option<(f64, Uncertainty)> {
+        let with_level = self.level.as_ref().and_then(|level| level.difference(a, b));
+        with_level.or_else(|| {
+            let (of_a, of_b) = (self.logs[a].as_ref()?, self.logs[b].as_ref()?);
+            Some((of_a.mean()? - of_b.mean()?, self.components.of_difference(of_a, of_b)))
+        })
+    }
+
+    /// p-values of "better than `base`" for each of these arms, adjusted after Holm:
+    /// two-sided where a ratio is taken, so that they agree with its interval.
+    pub(super) fn p_better(&self, base: usize, arms: &[usize], goal: Goal) -> Vec<Option<f64>> {
+        let raw: Vec<Option<f64>> = arms
+            .iter()
+            .map(|&arm| {
+                let (own, other) = (self.estimate(arm)?.mean, self.estimate(base)?.mean);
+                let better = if goal == Goal::Minimize { own < other } else { own > other };
+                let p = match self.scale {
+                    Scale::Ratios => self.p_of_ratio(arm, base)?,
+                    _ => self.p_unless_once(arm, base)?,
+                };
+                Some(if better { p } else { 1.0 })
+            })
+            .collect();
+        let tested: Vec<f64> = raw.iter().flatten().copied().collect();
+        let mut adjusted = statistics::holm(&tested).into_iter();
+        raw.iter().map(|p| p.and_then(|_| adjusted.next())).collect()
+    }
+
+    /// Two-sided, on the plain scale.
+    fn p_unless_once(&self, a: usize, b: usize) -> Option<f64> {
+        let by_launches = !self.asked_again() && (self.launched_once(a) || self.launched_once(b));
+        (!by_launches).then(|| self.p_of_difference(a, self, b))?.map(|p| (2.0 * p).min(1.0))
+    }
+
+    /// Whether an arm's mean is within this part of another's.
+    pub(super) fn is_within(&self, arm: usize, of: usize, part: f64) -> bool {
+        let (Some(arm), Some(of)) = (self.estimate(arm), self.estimate(of)) else { return false };
+        // As if a mean were exact: 1.01 times it is within 1 %.
+        let rounding = 1e-9;
+        if self.scale == Scale::Ratios {
+            return (arm.mean / of.mean).ln().abs() <= part.ln_1p() + rounding;
+        }
+        (arm.mean - of.mean).abs() <= of.mean.abs() * part + rounding
     }
 
     /// The probability that each of these arms is the best, and that it is less
     /// than 5 % from it; `None` where no ratio is taken.
     pub(super) fn chances(&self, arms: &[usize], goal: Goal) -> Vec<Option<Chances>> {
         let sign = if goal == Goal::Minimize { 1.0 } else { -1.0 };
-        let belief = |index: &usize| {
+        let of_levels = self.level.as_ref().and_then(|level| level.errors(arms));
+        let belief = |(at, index): (usize, &usize)| {
             let logs = self.logs[*index].as_ref()?;
-            let of_mean = self.components.of_mean(logs);
-            let error = of_mean.variance.sqrt();
-            let degrees_of_freedom = of_mean.degrees_of_freedom;
-            Some(Belief { mean: sign * logs.mean()?, error, degrees_of_freedom })
+            let level = self.level.as_ref().and_then(|level| level.mean(*index));
+            let (mean, error) = match (level, &of_levels) {
+                (Some(mean), Some(errors)) => (mean, errors[at]),
+                _ => (logs.mean()?, self.components.of_mean(logs)),
+            };
+            Some(Belief {
+                mean: sign * mean,
+                error: error.variance.sqrt(),
+                degrees_of_freedom: error.degrees_of_freedom,
+            })
         };
-        match arms.iter().map(belief).collect::<Option<Vec<Belief>>>() {
+        match arms.iter().enumerate().map(belief).collect::<Option<Vec<Belief>>>() {
             Some(beliefs) => {
                 statistics::chances(&beliefs, NEAR.ln()).into_iter().map(Some).collect()
             }
@@ -186,7 +369,7 @@ impl Measured {
             Scale::Events => Some(events(of_a).p_of_difference(events(of_b))),
             Scale::Ratios | Scale::Differences => None,
         };
-        let (own_a, own_b) = (own(of_a), own(of_b));
+        let (own_a, own_b) = (self.own(of_a), other.own(of_b));
         let noisier = if own_a.of_mean(of_a).variance >= own_b.of_mean(of_b).variance {
             own_a
         } else {
@@ -204,7 +387,6 @@ impl Measured {
     /// Whether an order of these arms rests on a spread that was not measured.
     pub(super) fn assumed(&self, ranked: &[usize]) -> bool {
         match self.scale {
-            Scale::Ratios => self.components.assumed(),
             Scale::Share(counted) if counted.asked_again => false,
             _ => ranked.iter().any(|index| self.launched_once(*index)),
         }
@@ -217,9 +399,10 @@ impl Measured {
 
     /// The arm's mean over the other's; `None` where means may be zero.
     pub(super) fn ratio(&self, index: usize, to: usize) -> Option<Ratio> {
-        let (logs, base) = (self.logs[index].as_ref()?, self.logs[to].as_ref()?);
-        let difference = logs.mean()? - base.mean()?;
-        let error = self.components.of_difference(logs, base);
+        if self.scale != Scale::Ratios {
+            return None;
+        }
+        let (difference, error) = self.log_difference(index, to)?;
         let interval =
             Interval::around(difference, error.variance.sqrt(), error.degrees_of_freedom);
         Some(Ratio { ratio: difference.exp(), interval: interval.exp() })
@@ -234,7 +417,7 @@ impl Measured {
 
     /// The same to an arm of another sweep.
     fn difference_across(&self, index: usize, base: &Self, to: usize) -> Option<(f64, Interval)> {
-        if self.scale == Scale::Ratios {
+        if self.scale == Scale::Ratios && !self.is_switched {
             return None;
         }
         let (a, b) = (self.plain(index)?, base.plain(to)?);
@@ -251,7 +434,7 @@ impl Measured {
         if self.scale != Scale::Ratios {
             let (value, interval) = self.difference_across(index, base, to)?;
             let p = self.p_of_difference(index, base, to).map(|p| (2.0 * p).min(1.0));
-            return Some(Contrast { value, interval, p });
+            return Some(Contrast { value, interval, p, log: None });
         }
         let (logs, others) = (self.logs[index].as_ref()?, base.logs[to].as_ref()?);
         let difference = logs.mean()? - others.mean()?;
@@ -261,6 +444,7 @@ impl Measured {
             value: difference.exp(),
             interval: Interval::around(difference, deviation, df).exp(),
             p: (deviation > 0.0).then(|| two_sided_p(difference / deviation, df)),
+            log: Some((difference, error)),
         })
     }
 }
@@ -274,11 +458,8 @@ pub(super) struct Contrast {
     pub(super) interval: Interval,
     /// Two-sided, not adjusted; `None` where nothing could be tested.
     pub(super) p: Option<f64>,
-}
-
-/// The arm's own variance components.
-fn own(values: &statistics::GroupedValues) -> Components {
-    Components::pool([values], Prior::around(values.mean().unwrap_or_default()))
+    /// Of a ratio: its logarithm, and how well it is known.
+    pub(super) log: Option<(f64, Uncertainty)>,
 }
 
 /// All events that the repeats counted.

@@ -1,64 +1,47 @@
-//! Which of the configurations that are not distinguishable to take: the mean does
-//! not say, so what else is known decides.
+//! Which of the configurations whose means are nearly those of rank 1 to take: so small a
+//! difference does not matter, so what else is known decides.
 
-use std::fmt;
-
-use serde::Serialize;
-
+use super::bounded::ConstraintVerdict;
+use super::decision::Criterion;
 use super::ranked::RankedConfiguration;
 use crate::configuration::Configuration;
 
-/// What decides between configurations that are not distinguishable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Criterion {
-    /// Fewer launches and repeats that failed.
-    FewerFailures,
-    /// Less `gpu-memory-utilization`.
-    LessMemory,
-    /// Fewer flags that differ from the baseline's.
-    FewerChangedFlags,
-    /// The better mean.
-    Mean,
-}
-
-impl Criterion {
-    /// All of them, in the order in which they decide.
-    pub const ALL: &[Self] =
-        &[Self::FewerFailures, Self::LessMemory, Self::FewerChangedFlags, Self::Mean];
-}
-
-impl fmt::Display for Criterion {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::FewerFailures => "fewer failures",
-            Self::LessMemory => "less gpu-memory-utilization",
-            Self::FewerChangedFlags => "fewer flags that differ from the baseline's",
-            Self::Mean => "the mean",
-        })
-    }
-}
-
-/// The index of the preferred one of rows that are not distinguishable, best mean first.
+/// The index of the preferred one of rows that are nearly equal, best mean first, and
+/// what decided it against the first.
 pub(super) fn preferred(
-    tied: &[(&RankedConfiguration, &Configuration)],
+    near: &[(&RankedConfiguration, &Configuration)],
     baseline: Option<&Configuration>,
-) -> Option<usize> {
+) -> Option<(usize, Criterion)> {
     let memory = |configuration: &Configuration| {
         configuration.flags.get("gpu-memory-utilization").and_then(serde_json::Value::as_f64)
     };
     // One that leaves it to vLLM cannot be compared.
-    let comparable = tied.iter().all(|(_, configuration)| memory(configuration).is_some());
+    let comparable = near.iter().all(|(_, configuration)| memory(configuration).is_some());
     let key = |(row, configuration): &(&RankedConfiguration, &Configuration)| {
         let memory = memory(configuration).filter(|_| comparable).unwrap_or_default();
         let changed = baseline.map_or(0, |baseline| changed(configuration, baseline));
-        (row.failures + row.failed_repeats, memory, changed)
+        let failed = row.settled - row.lived + row.failed_repeats + row.missing_repeats;
+        (!within_bounds(row), failed, memory, changed)
     };
     // The first of equals stays: it has the best mean.
-    (0..tied.len()).min_by(|&a, &b| {
-        let (a, b) = (key(&tied[a]), key(&tied[b]));
-        a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)).then(a.2.cmp(&b.2))
-    })
+    let compare = |a: usize, b: usize| {
+        let (a, b) = (key(&near[a]), key(&near[b]));
+        let criteria = [
+            (a.0.cmp(&b.0), Criterion::WithinBounds),
+            (a.1.cmp(&b.1), Criterion::FewerFailures),
+            (a.2.total_cmp(&b.2), Criterion::LessMemory),
+            (a.3.cmp(&b.3), Criterion::FewerChangedFlags),
+        ];
+        let decisive = criteria.into_iter().find(|(order, _)| order.is_ne());
+        decisive.unwrap_or((std::cmp::Ordering::Equal, Criterion::Mean))
+    };
+    let best = (0..near.len()).min_by(|&a, &b| compare(a, b).0)?;
+    Some((best, compare(best, 0).1))
+}
+
+/// Whether every bound is shown to be kept; true without any.
+pub(super) fn within_bounds(row: &RankedConfiguration) -> bool {
+    row.constraints.iter().all(|bounded| bounded.verdict == ConstraintVerdict::Holds)
 }
 
 /// Flags and variables that differ.

@@ -2,8 +2,11 @@
 //! findings and every renderer read.
 
 use super::bounded::{Bounded, ConstraintVerdict};
+use super::decision::Decision;
 use super::estimate::{Effect, Estimate, Ratio};
 use super::exclusion::{self, Exclusion};
+use super::machine::{Detectable, MachineReport};
+use super::missing::MissingMetric;
 use super::remark::Remark;
 use super::verdict::RankingVerdict;
 use crate::configuration::Flags;
@@ -30,9 +33,21 @@ pub struct Ranking {
     pub verdict: RankingVerdict,
     /// How the objective is compared.
     pub scale: Scale,
-    /// Variance components of the objective on log scale; `None` where nothing was
-    /// measured, and where it is not compared by logarithms.
+    /// Variance components of the objective on log scale by a one-way analysis, used where
+    /// there is one configuration; `None` where nothing was measured, and where it is not
+    /// compared by logarithms.
     pub components: Option<Components>,
+    /// Launch-to-launch SD and SD of a repeat on log scale, with the machine's level taken out.
+    pub deviations: Option<(f64, f64)>,
+    /// What to take, and what is shown of it; `None` where nothing is ranked.
+    pub decision: Option<Decision>,
+    /// Judged metrics that configurations lack, the objective first.
+    pub missing: Vec<MissingMetric>,
+    /// What the machine did; `None` where no time effect is taken out: of shares, counts
+    /// and objectives that were zero, and with one configuration.
+    pub machine: Option<MachineReport>,
+    /// The smallest difference that the sweep can show; `None` likewise.
+    pub detectable: Option<Detectable>,
 }
 
 /// One configuration and its place.
@@ -69,6 +84,12 @@ pub struct RankedConfiguration {
     pub failed_repeats: u32,
     /// Repeats of any workload and case that were void.
     pub void_repeats: u32,
+    /// Valid repeats without a value of the objective or of a bounded metric: lost too.
+    pub missing_repeats: u32,
+    /// Launches that booted and lived until they were stopped.
+    pub lived: u32,
+    /// These and those that failed for a reason of the configuration's own.
+    pub settled: u32,
     /// Class of the last failure.
     pub failure_class: Option<&'static str>,
     /// Estimates, parallel to [`Ranking::metrics`].
@@ -82,12 +103,16 @@ pub struct RankedConfiguration {
     /// 5 % from it ([`chances`](crate::statistics::chances)); `None` without a rank,
     /// and where the objective may be zero.
     pub chances: Option<Chances>,
-    /// Whether it is the one to take of several first ones that are not distinguishable.
+    /// Whether it is the one to take of several first ones that are not distinguishable:
+    /// the candidate of [`Ranking::decision`].
     pub preferred: bool,
     /// Objective as a ratio to the baseline's; `None` for the baseline itself.
     pub baseline_ratio: Option<Ratio>,
     /// The same as a difference, where means may be zero, with its 95 % interval.
     pub baseline_difference: Option<(f64, Interval)>,
+    /// p-value of "better than the baseline", by Holm over all that are compared with it;
+    /// `None` where one of both was launched once.
+    pub p_baseline: Option<f64>,
 }
 
 impl RankedConfiguration {

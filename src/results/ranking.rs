@@ -8,40 +8,52 @@
 //!   are rows without a rank, with the reason; they are never scored as "worst". A
 //!   bound that lies in the interval leaves the rank and is remarked.
 //! - `rank` is the order of the means: geometric ones, or arithmetic ones of metrics
-//!   that may be zero or negative ([`Scale`]). `rank_label` says what the order
-//!   carries: all that are not distinguishable from rank 1 share `1-n`. Below that
-//!   group a label is the place by mean; neighbours there are not claimed to differ
-//!   from each other, only from rank 1.
+//!   that may be zero or negative ([`Scale`](crate::metric::Scale)). `rank_label` says what the order
+//!   carries: all that are not distinguishable from rank 1 share `1-n`, n being the
+//!   last of their places. Any other label is the place by mean; neighbours there are
+//!   not claimed to differ from each other, only from rank 1.
+//! - What to take, and what is shown of it against the baseline, are two statements
+//!   ([`Decision`]).
 
 use std::collections::BTreeSet;
 
-use super::arm;
 pub use super::arm::OverriddenFlag;
+use super::arm::{self, Arm};
 pub use super::bounded::{Bounded, ConstraintVerdict};
-use super::eligibility::{exclusions, failures, judged_places, remarks};
+use super::decision::{Candidate, Claim, Decision};
+use super::eligibility::{
+    Survival, exclusions, failures, judged_places, missing, missing_metrics, remarks,
+};
 pub use super::estimate::{Effect, Estimate, Ratio};
 use super::evidence::Evidence;
 pub use super::exclusion::{Exclusion, MissingValue};
 pub use super::failed_repeats::LostRepeats;
 use super::failed_repeats::{Place, Repeats};
 use super::measured::Measured;
-use super::preference::preferred;
+pub use super::missing::{MissingMetric, MissingValues};
+use super::preference::{preferred, within_bounds};
 pub use super::ranked::{RankedConfiguration, Ranking};
 pub use super::remark::Remark;
 pub use super::verdict::{NothingRanked, RankingVerdict};
 use crate::history::launch::{LaunchFailure, LaunchOutcome};
 use crate::history::record::{Manifest, SweepRecord};
 use crate::history::values::case_of;
-use crate::metric::{Constraint, Direction, Form, Goal, MetricRef, Scale};
+use crate::metric::{Constraint, Direction, Form, Goal, MetricRef};
 use crate::statistics::SIGNIFICANCE;
+
+/// A mean within this part of rank 1's is as good: what else is known decides.
+const NEAR: f64 = 0.01;
 
 /// Ranks the configurations of a sweep by its objective.
 pub fn rank(sweep: &SweepRecord) -> Ranking {
     let objective = &sweep.manifest.objective;
     let arms = arm::arms(sweep);
     let metrics = metrics(&sweep.manifest);
-    let measured: Vec<Measured> =
-        metrics.iter().map(|metric| Measured::new(sweep, &arms, metric)).collect();
+    let measured: Vec<Measured> = metrics
+        .iter()
+        .enumerate()
+        .map(|(at, metric)| of_metric(sweep, &arms, at, metric))
+        .collect();
     let mut constrained: Vec<MetricRef> = Vec::new();
     for constraint in &objective.constraints {
         if !constrained.contains(&constraint.metric) {
@@ -54,20 +66,41 @@ pub fn rank(sweep: &SweepRecord) -> Ranking {
         (0..arms.len()).map(|index| evidence.row(index, &constrained, &places)).collect();
     let order = evidence.order(&rows);
     let verdict = place(&mut rows, &order, &measured[0]);
-    evidence.compare_with_baseline(&mut rows);
-    evidence.weigh(&mut rows, &order, &verdict);
+    evidence.compare_with_baseline(&mut rows, &order);
+    let decision = evidence.decide(&mut rows, &order, &verdict);
+    let compared = evidence.compared_baseline().filter(|base| order.contains(base));
+    let bounded: Vec<Vec<Bounded>> = rows.iter().map(|row| row.constraints.clone()).collect();
+    let missing = missing_metrics(&evidence, &bounded, evidence.baseline());
+    let machine = measured[0].machine(&order, compared);
+    let detectable = order.split_first().and_then(|(&first, others)| {
+        measured[0].detectable(first, others).filter(|it| it.launches > 1)
+    });
     let mut places: Vec<usize> = order;
     places.extend((0..rows.len()).filter(|&index| !rows[index].eligible));
     Ranking {
         sweep: sweep.manifest.sweep.clone(),
         simulated: sweep.manifest.simulated,
         objective: objective.clone(),
-        scale: metrics[0].known().map_or(Scale::Ratios, |known| known.scale),
+        scale: measured[0].scale(),
         components: measured[0].components(),
+        deviations: measured[0].deviations(),
         rows: places.into_iter().map(|index| rows[index].clone()).collect(),
         metrics,
         constrained,
         verdict,
+        decision,
+        missing,
+        machine,
+        detectable,
+    }
+}
+
+/// The objective is the first metric.
+fn of_metric(sweep: &SweepRecord, arms: &[Arm<'_>], at: usize, metric: &MetricRef) -> Measured {
+    if at == 0 {
+        Measured::objective(sweep, arms, metric)
+    } else {
+        Measured::new(sweep, arms, metric)
     }
 }
 
@@ -117,7 +150,13 @@ impl Evidence<'_> {
         let exclusions = exclusions(self, index, &constraints, &repeats);
         let failures: Vec<&LaunchFailure> = failures(arm).collect();
         let eligible = exclusions.is_empty();
-        let remarks = if eligible { remarks(self, index, &repeats, &failures) } else { Vec::new() };
+        let remarks = if eligible {
+            remarks(self, index, &constraints, &repeats, &failures)
+        } else {
+            Vec::new()
+        };
+        let missing = missing(self, index, &constraints).iter().map(|it| it.count).sum::<usize>();
+        let lived = Survival::of(arm);
         let estimates: Vec<Option<Estimate>> =
             self.measured.iter().map(|measured| measured.estimate(index)).collect();
         let mut aliases = arm.configuration.aliases.clone();
@@ -146,6 +185,9 @@ impl Evidence<'_> {
             failures: failures.len() as u32,
             failed_repeats: repeats.iter().map(Repeats::failed).sum::<usize>() as u32,
             void_repeats: repeats.iter().map(Repeats::void).sum::<usize>() as u32,
+            missing_repeats: missing as u32,
+            lived: lived.lived as u32,
+            settled: lived.launches as u32,
             failure_class: failures.last().map(|failure| failure.class.as_str()),
             estimates,
             constraints,
@@ -154,6 +196,7 @@ impl Evidence<'_> {
             preferred: false,
             baseline_ratio: None,
             baseline_difference: None,
+            p_baseline: None,
         }
     }
 
@@ -169,6 +212,12 @@ impl Evidence<'_> {
                 let (measured, bounds) = (self.of(metric), bounds_of(metric));
                 let verdicts =
                     bounds.iter().filter_map(|bound| Some(measured?.verdict(index, bound)));
+                let case = measured.and_then(|measured| measured.case.clone());
+                let lost =
+                    case.and_then(|case| MissingValues::of(&self.arms[index], metric, &case));
+                let has_maximum = bounds.iter().any(|bound| bound.max.is_some());
+                let beyond = has_maximum && lost.is_some_and(|lost| lost.beyond_maximum());
+                let verdicts = verdicts.chain(beyond.then_some(ConstraintVerdict::Violated));
                 Bounded {
                     verdict: verdicts.max().unwrap_or(ConstraintVerdict::NotMeasured),
                     estimate: measured.and_then(|measured| measured.judged(index)),
@@ -197,11 +246,22 @@ impl Evidence<'_> {
         })
     }
 
-    fn compare_with_baseline(&self, rows: &mut [RankedConfiguration]) {
+    /// A baseline whose flags were overridden is compared as what it ran as.
+    fn compared_baseline(&self) -> Option<usize> {
+        let named = self.baseline()?;
+        Some(self.arms[named].same_as.unwrap_or(named))
+    }
+
+    fn compare_with_baseline(&self, rows: &mut [RankedConfiguration], order: &[usize]) {
         let measured = &self.measured[0];
-        let Some(named) = self.baseline() else { return };
-        // A baseline whose flags were overridden is compared as what it ran as.
-        let baseline = self.arms[named].same_as.unwrap_or(named);
+        let (Some(named), Some(baseline)) = (self.baseline(), self.compared_baseline()) else {
+            return;
+        };
+        let others: Vec<usize> = order.iter().copied().filter(|it| *it != baseline).collect();
+        let goal = self.sweep.manifest.objective.goal;
+        for (&index, p) in others.iter().zip(measured.p_better(baseline, &others, goal)) {
+            rows[index].p_baseline = p;
+        }
         for (index, row) in rows.iter_mut().enumerate() {
             if index == named || index == baseline || !row.eligible {
                 continue;
@@ -211,20 +271,57 @@ impl Evidence<'_> {
         }
     }
 
-    /// Chances of the ranked ones; which of those that are not distinguishable to take.
-    fn weigh(&self, rows: &mut [RankedConfiguration], order: &[usize], verdict: &RankingVerdict) {
-        let goal = self.sweep.manifest.objective.goal;
-        let chances = self.measured[0].chances(order, goal);
-        for (&index, chances) in order.iter().zip(chances) {
+    /// Chances of the ranked ones; what to take, and what is shown of it.
+    fn decide(
+        &self,
+        rows: &mut [RankedConfiguration],
+        order: &[usize],
+        verdict: &RankingVerdict,
+    ) -> Option<Decision> {
+        let (measured, goal) = (&self.measured[0], self.sweep.manifest.objective.goal);
+        for (&index, chances) in order.iter().zip(measured.chances(order, goal)) {
             rows[index].chances = chances;
         }
-        let RankingVerdict::Tie { names } = verdict else { return };
-        let group = &order[..names.len()];
+        let first = *order.first()?;
+        let near = |index: &usize| {
+            let shown_worse = rows[*index].p_first.is_some_and(|p| p < SIGNIFICANCE);
+            !shown_worse && measured.is_within(*index, first, NEAR)
+        };
+        let near: Vec<usize> = order.iter().copied().filter(near).collect();
         let configuration = |index: usize| self.arms[index].configuration;
-        let tied: Vec<_> =
-            group.iter().map(|&index| (&rows[index], configuration(index))).collect();
-        if let Some(preferred) = preferred(&tied, self.baseline().map(configuration)) {
-            rows[group[preferred]].preferred = true;
+        let tied: Vec<_> = near.iter().map(|&it| (&rows[it], configuration(it))).collect();
+        let (place, criterion) = preferred(&tied, self.baseline().map(configuration))?;
+        let chosen = near[place];
+        let row = &rows[chosen];
+        let candidate = Candidate {
+            configuration: row.name.clone(),
+            rank: row.rank?,
+            within_1_percent: near.len(),
+            criterion,
+            p_within_5_percent: row.chances.map(|chances| chances.near),
+            within_bounds: within_bounds(row),
+        };
+        let claim = self.claim(rows, chosen);
+        rows[chosen].preferred = matches!(verdict, RankingVerdict::Tie { .. });
+        Some(Decision { candidate, claim })
+    }
+
+    fn claim(&self, rows: &[RankedConfiguration], candidate: usize) -> Claim {
+        let Some((named, base)) = self.baseline().zip(self.compared_baseline()) else {
+            return Claim::NoBaseline;
+        };
+        let row = &rows[candidate];
+        if candidate == base || candidate == named {
+            return Claim::IsBaseline;
+        }
+        let baseline = rows[named].name.clone();
+        match (row.effect(), row.p_baseline) {
+            _ if !rows[base].eligible => {
+                Claim::BaselineNotRanked { baseline, reason: rows[base].reason() }
+            }
+            (Some(effect), Some(p)) if p < SIGNIFICANCE => Claim::Better { baseline, effect, p },
+            (Some(effect), p) => Claim::NotShown { baseline, effect, p },
+            (None, _) => Claim::BaselineNotRanked { baseline, reason: None },
         }
     }
 }
@@ -244,20 +341,25 @@ fn place(
         return RankingVerdict::Nothing { cause };
     };
     let p_values = objective.p_to_first(first, others);
-    // The last place that is not distinguishable closes the group: with unequal
-    // numbers of launches a better mean may be known better.
-    let mut group = 1;
-    for (place, (&index, p)) in others.iter().zip(&p_values).enumerate() {
+    for (&index, p) in others.iter().zip(&p_values) {
         rows[index].p_first = *p;
-        if rows[index].p_first.is_none_or(|p| p >= SIGNIFICANCE) {
-            group = place + 2;
-        }
     }
-    for (place, &index) in order.iter().enumerate() {
-        rows[index].rank = Some(place as u32 + 1);
-        rows[index].rank_label = Some(match (place < group, group) {
-            (true, 2..) => format!("1-{group}"),
-            _ => (place + 1).to_string(),
+    // One that is shown to be worse is not in the group, wherever it stands: with unequal
+    // numbers of launches a better mean may be known worse.
+    let shares_first =
+        |index: usize| index == first || rows[index].p_first.is_none_or(|p| p >= SIGNIFICANCE);
+    let group: Vec<u32> = (1..)
+        .zip(order)
+        .filter(|(_, index)| shares_first(**index))
+        .map(|(place, _)| place)
+        .collect();
+    let last = group.last().copied().unwrap_or(1);
+    for (place, &index) in (1..).zip(order) {
+        rows[index].rank = Some(place);
+        rows[index].rank_label = Some(if group.contains(&place) && group.len() > 1 {
+            format!("1-{last}")
+        } else {
+            place.to_string()
         });
     }
     let name = |index: usize| rows[index].name.clone();
@@ -269,10 +371,9 @@ fn place(
         let more_launches = order.iter().filter(once).count().max(1) as u32;
         return RankingVerdict::Insufficient { leader: name(first), more_launches };
     }
-    match group {
-        1 => RankingVerdict::First { name: name(first) },
-        _ => {
-            RankingVerdict::Tie { names: order[..group].iter().map(|&index| name(index)).collect() }
-        }
+    if group.len() == 1 {
+        return RankingVerdict::First { name: name(first) };
     }
+    let names = group.iter().map(|place| name(order[*place as usize - 1])).collect();
+    RankingVerdict::Tie { names, ranks: group }
 }

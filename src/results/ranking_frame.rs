@@ -16,9 +16,10 @@ impl Ranking {
     /// `baseline_ratio` with `.low` and `.high`, `failure_class`, `remarks`,
     /// `failed_repeats`, `void_repeats`, `p_best` and `p_within_5_percent`,
     /// `preferred` (of the first ones that are not distinguishable), and of metrics
-    /// that may be zero or negative `<metric>.mean`, the arithmetic mean that their
-    /// `.low` and `.high` are of. Where the objective is one: `baseline_difference`
-    /// with `.low` and `.high`.
+    /// that may be zero or negative `<metric>.mean`, the mean that their `.low`
+    /// and `.high` are of: arithmetic, or geometric of an objective that never was zero. Where the objective is one: `baseline_difference`
+    /// with `.low` and `.high`. `p_baseline` (of "better than the baseline"),
+    /// `missing_repeats` and `candidate` (what to take) are the last.
     ///
     /// # Errors
     /// When polars refuses the columns; a bug, since they are all of one length.
@@ -56,6 +57,11 @@ impl Ranking {
         columns.push(column("p_within_5_percent", chance(|chances| chances.near)));
         columns.push(column("preferred", rows.iter().map(|row| Some(row.preferred)).collect()));
         columns.extend(self.plain_columns());
+        columns.push(column("p_baseline", rows.iter().map(|row| row.p_baseline).collect()));
+        let candidate = self.decision.as_ref().map(|it| it.candidate.configuration.as_str());
+        let is_candidate = |row: &RankedConfiguration| Some(candidate == Some(row.name.as_str()));
+        columns.push(count(rows, "missing_repeats", |row| row.missing_repeats));
+        columns.push(column("candidate", rows.iter().map(is_candidate).collect()));
         Ok(DataFrame::new(rows.len(), columns)?)
     }
 
@@ -79,7 +85,7 @@ impl Ranking {
         for (index, metric) in self.metrics.iter().enumerate().filter(|(_, it)| is_plain(it)) {
             columns.push(self.figure_column(index, metric, RankingFigure::Mean));
         }
-        if self.scale != Scale::Ratios {
+        if is_plain(&self.objective.metric) {
             let mut push = |name: &str, read: fn((f64, Interval)) -> f64| {
                 let values = rows.iter().map(|row| row.baseline_difference.map(read));
                 columns.push(column(name, values.collect()));

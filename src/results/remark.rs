@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::bounded::Bounded;
 use super::failed_repeats::LostRepeats;
+use super::missing::MissingValues;
 use crate::history::launch::FailureClass;
 
 /// What a reader should know of a ranked configuration.
@@ -17,6 +18,22 @@ pub enum Remark {
     BoundNotShown(Bounded),
     /// Repeats of a case failed, were void or were skipped.
     LostRepeats(LostRepeats),
+    /// Repeats without a value of the objective or of a bounded metric.
+    MissingValues(MissingValues),
+    /// Its launches fall into two groups: their mean is of neither.
+    TwoGroups {
+        /// Launches with the lower values.
+        low: usize,
+        /// Launches with the higher ones.
+        high: usize,
+        /// The mean of the higher ones over that of the lower ones.
+        ratio: f64,
+    },
+    /// The first kept repeat of its launches is worse than the others: it is not warm yet.
+    SlowFirstRepeat {
+        /// By how much, as a ratio of at least 1.
+        ratio: f64,
+    },
     /// Some launches failed, and others were good.
     FailedLaunches {
         /// How many.
@@ -41,6 +58,17 @@ impl fmt::Display for Remark {
                 write!(f, "not shown to be within the bound of {bounded}")
             }
             Self::LostRepeats(repeats) => repeats.fmt(f),
+            Self::MissingValues(missing) => missing.fmt(f),
+            Self::TwoGroups { low, high, ratio } => write!(
+                f,
+                "its launches fall into two groups, {low} low and {high} high, x{ratio:.2} apart: \
+                 the mean is of neither"
+            ),
+            Self::SlowFirstRepeat { ratio } => write!(
+                f,
+                "the first kept repeat is worse by {:.0}% launch by launch: raise `warmup`",
+                (ratio - 1.0) * 100.0
+            ),
             Self::FailedLaunches { failed, launches, class } => {
                 write!(f, "{failed} of {launches} launches failed ({})", class.as_str())
             }

@@ -31,8 +31,10 @@ pub enum RankingVerdict {
     Tie {
         /// Their names, best mean first.
         names: Vec<String>,
+        /// Their places; one that is shown to be worse may stand between them.
+        ranks: Vec<u32>,
     },
-    /// The order rests on an assumed variance: configurations were launched once.
+    /// Configurations were launched once, so nothing is shown of them.
     Insufficient {
         /// Name of the one with the best mean.
         leader: String,
@@ -74,16 +76,37 @@ impl fmt::Display for RankingVerdict {
                 write!(f, "{name} is the only configuration that could be ranked")
             }
             Self::First { name } => write!(f, "{name} ranks first"),
-            Self::Tie { names } => {
-                write!(f, "tie: ranks 1-{} are not distinguishable", names.len())
+            Self::Tie { ranks, .. } => {
+                write!(f, "tie: ranks {} are not distinguishable", listed(ranks))
             }
-            Self::Insufficient { leader, more_launches } => write!(
-                f,
-                "insufficient data (about {more_launches} more launches): {leader} has the best \
-                 mean, but the launch-to-launch variance is assumed, not measured"
-            ),
+            Self::Insufficient { leader, more_launches } => {
+                let once = match more_launches {
+                    1 => "1 configuration was".to_owned(),
+                    more => format!("{more} configurations were"),
+                };
+                write!(
+                    f,
+                    "insufficient data (about {more_launches} more launches): {leader} has the \
+                     best mean, but {once} launched once"
+                )
+            }
         }
     }
+}
+
+/// `1-3`, or `1-2, 4` with a gap.
+fn listed(ranks: &[u32]) -> String {
+    let mut runs: Vec<(u32, u32)> = Vec::new();
+    for &rank in ranks {
+        match runs.last_mut() {
+            Some((_, last)) if *last + 1 == rank => *last = rank,
+            _ => runs.push((rank, rank)),
+        }
+    }
+    let runs = runs.into_iter().map(|(first, last)| {
+        if first == last { first.to_string() } else { format!("{first}-{last}") }
+    });
+    runs.collect::<Vec<_>>().join(", ")
 }
 
 impl fmt::Display for NothingRanked {

@@ -14,6 +14,12 @@ pub fn upper_bound(happened: u64, tried: u64) -> Option<f64> {
     Some(beta.inverse_cdf(super::CONFIDENCE))
 }
 
+/// Lower bound at 95 % (one-sided), likewise. 4 of 5 gives 34.3 %.
+pub fn lower_bound(happened: u64, tried: u64) -> Option<f64> {
+    let spared = tried.checked_sub(happened)?;
+    Some(1.0 - upper_bound(spared, tried)?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -30,5 +36,9 @@ mod tests {
         near(10, 20, 0.698_05);
         near(20, 20, 1.0);
         assert_eq!(upper_bound(0, 0), None);
+        // R: binom.test(4, 5, alternative = "greater")$conf.int
+        let low = lower_bound(4, 5).expect("tried");
+        assert!((low - 0.342_592).abs() < 1e-5, "{low}");
+        assert_eq!(lower_bound(0, 5), Some(0.0));
     }
 }

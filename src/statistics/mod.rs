@@ -6,25 +6,31 @@
 //! The model: a value of arm *i* in launch *j*, repeat *k* is
 //! `mu_i + launch_ij + repeat_ijk` with variances `sL2` (launch) and `s2`
 //! (repeat) that all arms share. Repeats in one launch share the launch's
-//! offset, so they alone never make a mean precise.
+//! offset, so they alone never make a mean precise. On a machine whose speed moves, the
+//! launches of all arms share its level besides: [`MachineFit`] takes it out.
 
 mod best;
 mod binomial;
+mod cholesky;
 mod counts;
 mod difference;
 pub(crate) mod distribution;
 mod holm;
 mod interval;
+mod machine;
+mod machine_state;
 mod median;
 mod slope;
 mod variance;
 
 pub use best::{Belief, Chances, chances};
-pub use binomial::upper_bound;
+pub use binomial::{lower_bound, upper_bound};
 pub use counts::{Events, Share};
-pub use difference::{Difference, adjusted_to_first, differences_to_first};
+pub use difference::adjusted_to_first;
 pub use holm::holm;
 pub use interval::{Interval, mean_interval, t_quantile, two_sided_p};
+pub use machine::{LaunchMean, MAX_JUMPS, MachineFit, fit};
+pub use machine_state::MachineState;
 pub use median::median;
 pub use slope::slope;
 pub use variance::{Components, GroupedValues, Prior, Uncertainty};

@@ -19,6 +19,13 @@ impl GroupedValues {
         Self { launches: launches.into_iter().filter(|values| !values.is_empty()).collect() }
     }
 
+    /// The same with every value multiplied.
+    #[must_use]
+    pub fn times(&self, factor: f64) -> Self {
+        let times = |values: &Vec<f64>| values.iter().map(|value| value * factor).collect();
+        Self { launches: self.launches.iter().map(times).collect() }
+    }
+
     /// The same on log scale; `None` where a value is zero or negative.
     pub fn log(&self) -> Option<Self> {
         let positive = self.launches.iter().flatten().all(|value| *value > 0.0);
@@ -174,6 +181,22 @@ impl Components {
             repeat_assumed,
             mean_square,
             prior,
+        }
+    }
+
+    /// The same for values that are all `size` times as large.
+    #[must_use]
+    pub fn scaled(self, size: f64) -> Self {
+        let square = size * size;
+        let Prior { launch_sd, repeat_sd, .. } = self.prior;
+        let prior =
+            Prior { launch_sd: launch_sd * size, repeat_sd: repeat_sd * size, ..self.prior };
+        Self {
+            repeat_variance: self.repeat_variance * square,
+            launch_variance: self.launch_variance * square,
+            mean_square: self.mean_square.map(|(mean_square, n0)| (mean_square * square, n0)),
+            prior,
+            ..self
         }
     }
 

@@ -1,12 +1,51 @@
 //! Known answers, and coverage in virtual time.
 
 use super::*;
-use crate::statistics::{SIGNIFICANCE, differences_to_first};
+use crate::statistics::{SIGNIFICANCE, adjusted_to_first, two_sided_p};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 /// Nothing is believed before there are data.
 const NOTHING: Prior = Prior { launch_sd: 0.0, launch_df: 1.0, repeat_sd: 0.0, repeat_df: 1.0 };
+
+/// The difference of an arm to the first one.
+#[derive(Clone, Copy, Debug)]
+struct Difference {
+    interval: Interval,
+    p: f64,
+}
+
+/// Differences of `others` to `first`, the arm with the best mean.
+///
+/// Each comparison has its one-sided p-value, paid for by `adjusted_to_first`.
+fn differences_to_first(
+    first: &GroupedValues,
+    others: &[&GroupedValues],
+    components: &Components,
+) -> Vec<Option<Difference>> {
+    let raw: Vec<Option<(f64, Interval, f64)>> = others
+        .iter()
+        .map(|arm| {
+            let estimate = arm.mean()? - first.mean()?;
+            let of_difference = components.of_difference(arm, first);
+            let (error, df) = (of_difference.variance.sqrt(), of_difference.degrees_of_freedom);
+            let p = match (error > 0.0, estimate == 0.0) {
+                (true, _) => two_sided_p(estimate / error, df),
+                (false, true) => 1.0,
+                (false, false) => 0.0,
+            };
+            Some((estimate, Interval::around(estimate, error, df), p / 2.0))
+        })
+        .collect();
+    let one_sided: Vec<Option<f64>> = raw.iter().map(|raw| Some(raw.as_ref()?.2)).collect();
+    raw.into_iter()
+        .zip(adjusted_to_first(&one_sided))
+        .map(|(raw, p)| {
+            let (_, interval, _) = raw?;
+            Some(Difference { interval, p: p? })
+        })
+        .collect()
+}
 
 fn close(got: f64, wanted: f64) {
     assert!((got - wanted).abs() < 1e-9, "got {got}, wanted {wanted}");

@@ -1,44 +1,45 @@
-//! The strategy `grid`: every configuration, `launches` times, in blocks. Each
-//! block is a shuffle of its own, so that drift over the night is spread over
-//! the configurations instead of becoming the last flag's effect.
+//! The strategy `grid`: every configuration, `launches` times, in blocks. Which order
+//! blocks have is in `order`; how many repeats a launch has where the sweep chooses
+//! them itself, in `repeats`.
 
 use std::collections::HashSet;
 
-use rand::SeedableRng;
-use rand::seq::SliceRandom;
-use rand_chacha::ChaCha8Rng;
-
-use super::{Action, GridStrategy, Purpose, Situation, Strategy};
+use super::order::{self, per_block};
+use super::{Action, GridStrategy, Purpose, Situation, Strategy, repeats};
 
 /// Blocks of all configurations, each shuffled by its own seed.
 #[derive(Clone, Debug)]
 pub struct Blocks {
-    order: Vec<usize>,
-    repeats: u32,
+    order: Vec<(usize, Purpose)>,
+    /// Launches of one block.
+    block: usize,
+    configurations: usize,
+    spec: GridStrategy,
 }
 
 impl Blocks {
-    /// The blocks for so many configurations. The baseline opens the first one:
-    /// what does not work with flags that are known to work is not worth a night.
+    /// The blocks for so many configurations.
     pub fn new(spec: GridStrategy, configurations: usize, baseline: Option<usize>) -> Self {
-        let mut order = Vec::with_capacity(configurations * spec.launches as usize);
-        for block in 0..spec.launches {
-            let mut members: Vec<usize> = (0..configurations).collect();
-            let mut random = ChaCha8Rng::seed_from_u64(spec.seed);
-            random.set_stream(u64::from(block));
-            members.shuffle(&mut random);
-            if let (0, Some(baseline)) = (block, baseline) {
-                members.retain(|member| *member != baseline);
-                members.insert(0, baseline);
-            }
-            order.extend(members);
-        }
-        Self { order, repeats: spec.repeats }
+        let order = order::blocks(spec.launches, spec.seed, configurations, baseline);
+        let block = per_block(configurations, baseline.is_some());
+        Self { order, block, configurations, spec }
     }
 
     /// Configuration indices in the order of launching.
-    pub fn order(&self) -> &[usize] {
-        &self.order
+    pub fn order(&self) -> Vec<usize> {
+        self.order.iter().map(|(configuration, _)| *configuration).collect()
+    }
+
+    /// Kept repeats of a trial. Chosen ones are the same for a whole block, by the blocks
+    /// before it: a resumed sweep chooses the same.
+    fn repeats(&self, trial: u32, situation: &Situation<'_>) -> u32 {
+        if !self.spec.auto {
+            return self.spec.repeats;
+        }
+        let start = trial as usize / self.block.max(1) * self.block;
+        let before: Vec<_> =
+            situation.observations.iter().filter(|it| (it.trial as usize) < start).collect();
+        repeats::chosen(&before, self.configurations).unwrap_or(self.spec.repeats)
     }
 }
 
@@ -48,11 +49,11 @@ impl Strategy for Blocks {
         let taken: HashSet<u32> =
             over.chain(situation.in_flight.iter().map(|trial| trial.trial)).collect();
         match (0..).zip(&self.order).find(|(trial, _)| !taken.contains(trial)) {
-            Some((trial, &configuration)) => Action::Launch {
+            Some((trial, &(configuration, purpose))) => Action::Launch {
                 trial,
                 configuration,
-                purpose: Purpose::Screen,
-                repeats: self.repeats,
+                purpose,
+                repeats: self.repeats(trial, &situation),
             },
             None if situation.in_flight.is_empty() => {
                 Action::Finish { why: "every configuration had its launches".to_owned() }
@@ -70,11 +71,11 @@ impl Strategy for Blocks {
 mod tests {
     use std::time::Duration;
 
-    use super::super::{InFlight, Observation, TrialOutcome};
+    use super::super::{InFlight, Observation, ObservedRepeat, TrialOutcome};
     use super::*;
 
     fn blocks(launches: u32, seed: u64, configurations: usize) -> Blocks {
-        Blocks::new(GridStrategy { launches, repeats: 1, seed }, configurations, None)
+        Blocks::new(GridStrategy { launches, repeats: 1, auto: false, seed }, configurations, None)
     }
 
     fn observation(trial: u32, configuration: usize) -> Observation {
@@ -85,6 +86,7 @@ mod tests {
             host: String::new(),
             started_at: None,
             duration: Duration::ZERO,
+            repeat_seconds: None,
             outcome: TrialOutcome::Measured,
             repeats: Vec::new(),
         }
@@ -115,10 +117,10 @@ mod tests {
 
     #[test]
     fn the_baseline_opens_the_first_block_alone() {
-        let spec = GridStrategy { launches: 2, repeats: 1, seed: 7 };
-        let (with, without) = (Blocks::new(spec, 10, Some(4)), blocks(2, 7, 10));
+        let spec = GridStrategy { launches: 2, repeats: 1, auto: false, seed: 7 };
+        let (with, without) = (Blocks::new(spec, 6, Some(4)), blocks(2, 7, 6));
         assert_eq!(with.order()[0], 4);
-        assert_eq!(with.order()[10..], without.order()[10..]);
+        assert_eq!(with.order()[6..], without.order()[6..]);
     }
 
     #[test]
@@ -145,10 +147,48 @@ mod tests {
     #[test]
     fn what_is_in_flight_is_not_launched_again_but_waited_for() {
         let strategy = blocks(1, 1, 2);
-        let order = strategy.order().to_vec();
+        let order = strategy.order();
         let running = [in_flight(0, order[0])];
         assert_eq!(next(&strategy, &[], &running), launch(1, order[1]));
         let running = [in_flight(0, order[0]), in_flight(1, order[1])];
         assert_eq!(next(&strategy, &[], &running), Action::Wait);
+    }
+
+    fn observed(value: f64) -> ObservedRepeat {
+        ObservedRepeat { objective: Some(value), ..ObservedRepeat::default() }
+    }
+
+    /// Launches of 190 s and repeats of 45 s whose values spread by 20 %.
+    fn noisy(trial: u32, configuration: usize) -> Observation {
+        let at =
+            jiff::Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_secs(i64::from(trial) * 330);
+        let launch = 1.0 + 0.02 * f64::from(trial % 3);
+        Observation {
+            started_at: Some(at),
+            duration: Duration::from_secs(190 + 3 * 45),
+            repeat_seconds: Some(45.0),
+            repeats: [0.8, 1.25, 1.0].map(|factor| observed(100.0 * launch * factor)).to_vec(),
+            ..observation(trial, configuration)
+        }
+    }
+
+    #[test]
+    fn repeats_are_chosen_block_by_block_where_the_sweep_chooses_them() {
+        let spec = GridStrategy { launches: 4, repeats: 3, auto: true, seed: 1 };
+        let strategy = Blocks::new(spec, 3, None);
+        let order = strategy.order();
+        let mut observations: Vec<Observation> = Vec::new();
+        let mut asked = Vec::new();
+        for (trial, configuration) in (0..).zip(order) {
+            let Action::Launch { repeats, .. } = next(&strategy, &observations, &[]) else {
+                panic!("launches are left")
+            };
+            asked.push(repeats);
+            observations.push(noisy(trial, configuration));
+        }
+        // Two blocks to learn from; then more, since repeats are noisy and boots are slow.
+        assert_eq!(asked[..6], [3; 6]);
+        assert!(asked[6..].iter().all(|repeats| *repeats > 3), "{asked:?}");
+        assert_eq!(asked[6..9], [asked[6]; 3]);
     }
 }

@@ -9,6 +9,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub mod grid;
+pub mod order;
+mod repeats;
 
 /// How a grid asks for launches and repeats.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,7 +28,8 @@ impl StrategySpec {
         }
     }
 
-    /// Kept repeats per launch and workload case.
+    /// Kept repeats per launch and workload case; where they are chosen during the sweep,
+    /// those of the first launches.
     pub fn repeats(&self) -> u32 {
         match self {
             Self::Grid(spec) => spec.repeats,
@@ -49,13 +52,17 @@ pub struct GridStrategy {
     pub launches: u32,
     /// Kept repeats per launch and workload case.
     pub repeats: u32,
+    /// Whether `repeats` is of the first launches only, and later ones have as many as
+    /// make the most of the time (`repeats: auto`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub auto: bool,
     /// Seed of the order and of the prompts.
     pub seed: u64,
 }
 
 impl Default for GridStrategy {
     fn default() -> Self {
-        Self { launches: 2, repeats: 5, seed: 1 }
+        Self { launches: 4, repeats: 3, auto: false, seed: 1 }
     }
 }
 
@@ -105,6 +112,8 @@ pub struct Observation {
     pub started_at: Option<jiff::Timestamp>,
     /// How long its launches took, all together.
     pub duration: Duration,
+    /// How long one kept repeat of the whole suite took, in seconds, where it is known.
+    pub repeat_seconds: Option<f64>,
     /// How it ended.
     pub outcome: TrialOutcome,
     /// What its kept repeats gave, in the order of measuring.

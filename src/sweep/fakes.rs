@@ -73,7 +73,7 @@ pub(super) fn manifest(configurations: usize, launches: u32, repeats: u32) -> Ma
             goal: Goal::Minimize,
             constraints: Vec::new(),
         },
-        strategy: StrategySpec::Grid(GridStrategy { launches, repeats, seed: 1 }),
+        strategy: StrategySpec::Grid(GridStrategy { launches, repeats, auto: false, seed: 1 }),
         budget_seconds: None,
         host: "here".to_owned(),
     }

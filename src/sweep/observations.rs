@@ -36,6 +36,7 @@ pub(super) fn observations(record: &SweepRecord) -> Vec<Observation> {
                 host: record.host_of(first).to_owned(),
                 started_at: first.started_at,
                 duration: launches.iter().map(|launch| duration(launch)).sum(),
+                repeat_seconds: repeat_seconds(&launches),
                 outcome: outcome(record, &launches)?,
                 repeats: repeats(&record.manifest, &launches),
             })
@@ -70,6 +71,21 @@ fn duration(launch: &LaunchRecord) -> Duration {
         (Some(from), Some(to)) => Duration::try_from(to.duration_since(from)).unwrap_or_default(),
         _ => Duration::ZERO,
     }
+}
+
+/// The time between the ends of two measurements is that of the second one; all cases of
+/// one repeat number are one repeat.
+fn repeat_seconds(launches: &[&LaunchRecord]) -> Option<f64> {
+    let mut seconds = 0.0;
+    let mut repeats: std::collections::BTreeSet<(u32, u32)> = std::collections::BTreeSet::new();
+    for launch in launches {
+        let ends = launch.measured_at.windows(2).zip(launch.measurements.iter().skip(1));
+        for (pair, measurement) in ends.filter(|(_, measurement)| measurement.repeat > 0) {
+            seconds += pair[1].duration_since(pair[0]).as_secs_f64();
+            repeats.insert((launch.launch, measurement.repeat));
+        }
+    }
+    (!repeats.is_empty()).then(|| seconds / repeats.len() as f64)
 }
 
 /// How a trial ended, as its last launch that came to an end of its own says;

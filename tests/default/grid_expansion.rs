@@ -321,7 +321,7 @@ fn a_budget_that_may_be_too_short_is_warned_of_and_shown_in_the_plan() {
         let grid = good(json!({
             "engine": {"process": {"command": ["vllm", "serve", "m"]}},
             "parameters": {"enable-prefix-caching": [true, false]},
-            "strategy": {"grid": {"launches": 4}}, "budget": budget,
+            "strategy": {"grid": {"launches": 4, "repeats": 5}}, "budget": budget,
         }));
         let plan = Plan::new(&grid);
         let text = vllm_grid::report::plan::render(&plan, 80);
@@ -552,4 +552,18 @@ proptest! {
         let again = read_value(&document).map_err(|_| TestCaseError::fail("read once, not twice"))?;
         prop_assert_eq!(again.configurations, read.configurations);
     }
+}
+
+#[test]
+fn repeats_may_be_left_to_the_sweep() {
+    let planned = |strategy: Value| {
+        let grid = good(json!({"parameters": {"max-num-seqs": 8}, "strategy": strategy}));
+        let assumptions = Plan::new(&grid).estimated_hours.assumptions.join("; ");
+        (serde_json::to_value(&grid.strategy).unwrap(), assumptions)
+    };
+    let (auto, assumptions) = planned(json!({"grid": {"launches": 5, "repeats": "auto"}}));
+    assert_eq!(auto, json!({"grid": {"launches": 5, "repeats": 3, "auto": true, "seed": 1}}));
+    assert!(assumptions.contains("`repeats: auto` is 3 repeats"), "{assumptions}");
+    let (default, _) = planned(json!({"grid": null}));
+    assert_eq!(default, json!({"grid": {"launches": 4, "repeats": 3, "seed": 1}}));
 }

@@ -77,6 +77,8 @@ pub(crate) trait Building {
     /// The same, of any metric.
     fn launch_of(self, name: &str, metric: &str, values: &[f64]) -> Self;
     fn failed(self, name: &str, class: FailureClass, message: &str) -> Self;
+    /// The last launch's repeats all ended so many seconds after the sweep's start.
+    fn at(self, seconds: i64) -> Self;
     /// The last launch showed a flag with a verdict.
     fn shown(self, flag: &str, value: Value, proof: FlagProof) -> Self;
     /// Adds a value to the last launch's repeats 1, 2, ...
@@ -166,6 +168,14 @@ impl Building for SweepRecord {
             })),
             ..LaunchRecord::default()
         });
+        self
+    }
+
+    fn at(mut self, seconds: i64) -> Self {
+        let start: jiff::Timestamp = "2026-11-24T18:00:00Z".parse().unwrap();
+        let launch = self.launches.last_mut().unwrap();
+        let time = start + jiff::SignedDuration::from_secs(seconds);
+        launch.measured_at = vec![time; launch.measurements.len()];
         self
     }
 

@@ -46,9 +46,13 @@ fn the_verdict_and_its_limits_come_before_the_figures_and_the_configurations() {
     let expected = [
         "simulated",
         "verdict",
+        "decision",
         "constraint_not_shown",
         "failed_repeats",
         "baseline",
+        "machine",
+        "not_separable",
+        "detectable",
         "intervals",
         "order_below_first",
         "first_to_baseline",
@@ -60,7 +64,7 @@ fn the_verdict_and_its_limits_come_before_the_figures_and_the_configurations() {
     ];
     assert_eq!(kinds(&found), expected);
     assert_eq!(found[1], Finding::Verdict(RankingVerdict::First { name: "fast".to_owned() }));
-    assert_eq!(found[3], Finding::FailedRepeats { configuration: "fast".to_owned(), repeats: 1 });
+    assert_eq!(found[4], Finding::FailedRepeats { configuration: "fast".to_owned(), repeats: 1 });
 }
 
 #[test]
@@ -98,13 +102,17 @@ fn findings_carry_their_figures() {
 fn findings_are_json() {
     let found = serde_json::to_value(findings(&mixed())).unwrap();
     assert_eq!(found[1], json!({"finding": "verdict", "verdict": "first", "name": "fast"}));
-    assert_eq!(found[2]["metrics"], json!(["kv_cache.ttft_miss_ms"]));
-    assert_eq!(found[5]["interval"], "geometric_mean");
-    assert_eq!(found[5]["repeats"]["assumed"], false);
-    assert_eq!(found[7]["effect"]["form"], "ratio");
-    assert!(found[7]["effect"]["interval"]["low"].as_f64().unwrap() > 0.1);
-    assert_eq!(found[9]["exclusions"][0]["cause"]["class"], "out_of_memory");
-    let remarks = &found[10]["remarks"];
+    assert_eq!(found[2]["claim"]["claim"], "better");
+    assert_eq!(found[2]["candidate"]["configuration"], "fast");
+    assert_eq!(found[3]["metrics"], json!(["kv_cache.ttft_miss_ms"]));
+    assert_eq!(found[6]["conclusion"], "unknown");
+    assert_eq!(found[7]["limits"], json!([{"limit": "few_launches", "launches": 2}]));
+    assert_eq!(found[9]["interval"], "mean_speed");
+    assert_eq!(found[9]["repeats"]["assumed"], false);
+    assert_eq!(found[11]["effect"]["form"], "ratio");
+    assert!(found[11]["effect"]["interval"]["low"].as_f64().unwrap() > 0.1);
+    assert_eq!(found[13]["exclusions"][0]["cause"]["class"], "out_of_memory");
+    let remarks = &found[14]["remarks"];
     assert_eq!(remarks[0]["verdict"], "not_shown");
     assert_eq!(remarks[1]["first_reason"], "HTTP 500");
 }

@@ -5,7 +5,7 @@ use vllm_grid::history::launch::FailureClass;
 use vllm_grid::history::record::SweepRecord;
 use vllm_grid::metric::{Measurement, Status};
 use vllm_grid::report::table;
-use vllm_grid::results::ranking::{Remark, rank};
+use vllm_grid::results::ranking::{ConstraintVerdict, Remark, rank};
 use vllm_grid::workload::Workload;
 
 use crate::results::builder::{Building, around, measured, sweep};
@@ -134,4 +134,105 @@ fn a_launch_that_came_to_the_case_says_more_than_one_that_did_not() {
         .failed("plain", FailureClass::Timeout, "no answer for 600 s");
     let reason = rank(&record).rows[0].reason().unwrap();
     assert!(reason.ends_with("was not measured: saturated at concurrency=8"), "{reason}");
+}
+
+/// The last launch's repeat of this number is valid and has no value, for this reason.
+fn without_value(mut record: SweepRecord, repeat: u32, reason: &str) -> SweepRecord {
+    let launch = record.launches.last_mut().unwrap();
+    let m = launch.measurements.iter_mut().find(|m| m.repeat == repeat).unwrap();
+    m.metrics.insert("ttft_resent_ms".to_owned(), None);
+    m.reason = Some(reason.to_owned());
+    record
+}
+
+const UNSTEADY: &str = "throughput is not reported: 128 requests end before a steady state";
+
+#[test]
+fn a_repeat_without_a_value_counts_as_lost_and_is_reported_with_the_verdict() {
+    let mut record = sweep(&["a", "b", "plain"]).baseline("plain");
+    for _ in 0..2 {
+        record = record.launch("a", &around(100.0));
+        record = record.launch("b", &around(90.0));
+        record = without_value(without_value(record, 1, UNSTEADY), 2, UNSTEADY);
+        record = record.launch("plain", &around(110.0));
+        record = without_value(record, 3, UNSTEADY);
+    }
+    let ranking = rank(&record);
+    let row = |name: &str| ranking.rows.iter().find(|row| row.name == name).unwrap();
+    // 4 of 10 are too many, 2 of 10 are not.
+    let reason = row("b").reason().unwrap();
+    let expected = "kv_cache.ttft_resent_ms is missing in 4 of 10 repeats (throughput is not";
+    assert!(row("b").rank.is_none() && reason.starts_with(expected), "{reason}");
+    assert_eq!((row("plain").rank, row("plain").missing_repeats), (Some(2), 2));
+    assert!(matches!(row("plain").remarks[..], [Remark::MissingValues(_)]));
+    assert_eq!(row("a").missing_repeats, 0);
+    let [missing] = &ranking.missing[..] else { panic!("{:?}", ranking.missing) };
+    assert_eq!((missing.of, missing.baseline, missing.repeats), (3, true, 6));
+    let expected = format!(
+        "kv_cache.ttft_resent_ms is missing for 2 of 3 configurations, the baseline included: \
+         {UNSTEADY}"
+    );
+    assert_eq!(missing.to_string(), expected);
+    let text = table::render(&ranking, &record.manifest, 300);
+    assert!(text.contains(&expected), "{text}");
+}
+
+#[test]
+fn what_has_no_value_at_all_says_what_the_repeats_say() {
+    let mut record = sweep(&["a"]).launch("a", &[100.0]);
+    record = without_value(record, 1, UNSTEADY);
+    let reason = rank(&record).rows[0].reason().unwrap();
+    assert!(
+        reason.ends_with(&format!("1 valid repeats have no value of it ({UNSTEADY})")),
+        "{reason}"
+    );
+}
+
+#[test]
+fn a_percentile_among_failed_requests_breaks_a_maximum() {
+    let build = |failed: f64| {
+        let mut record = sweep(&["a"]).constraint("kv_cache.p99_ttft_ms", None, Some(100.0));
+        for _ in 0..2 {
+            record = record.launch("a", &around(100.0));
+            record = record.and("p99_ttft_ms", &[50.0, 51.0, 49.0]).and("failed", &[failed; 5]);
+        }
+        rank(&record).rows.remove(0)
+    };
+    // Two of five percentiles of each launch are missing.
+    let broken = build(3.0);
+    assert_eq!(broken.constraints[0].verdict, ConstraintVerdict::Violated);
+    assert!(broken.rank.is_none());
+    let unknown = build(0.0);
+    assert_eq!(unknown.constraints[0].verdict, ConstraintVerdict::Holds);
+    assert!(unknown.reason().unwrap().contains("is missing in 4 of 10 repeats"));
+}
+
+#[test]
+fn failed_launches_stand_in_the_verdict_and_too_many_cost_the_rank() {
+    let mut record = sweep(&["plain", "brittle"]).baseline("plain");
+    for _ in 0..2 {
+        record = record.launch("plain", &around(200.0)).launch("brittle", &around(100.0));
+    }
+    // Dead after its repeats: the launch counts as failed, its figures as figures.
+    let Some(last) = record.launches.last_mut() else { panic!("a launch") };
+    let died = sweep(&["x"]).failed("x", FailureClass::EngineDied, "EngineDeadError");
+    last.outcome.clone_from(&died.launches[0].outcome);
+    let ranking = rank(&record);
+    let text = table::render(&ranking, &record.manifest, 200);
+    assert!(text.contains("brittle booted and lived 1 of 2"), "{text}");
+    // What others did does not count, however often.
+    for _ in 0..8 {
+        record = record.failed("brittle", FailureClass::Killed, "exit code 137");
+    }
+    let ranking = rank(&record);
+    let brittle = ranking.rows.iter().find(|row| row.name == "brittle").unwrap();
+    assert_eq!((brittle.rank, brittle.lived, brittle.settled), (Some(1), 1, 2));
+    // 5 of 6: at least 41.8 %.
+    for _ in 0..4 {
+        record = record.failed("brittle", FailureClass::Timeout, "no answer for 600 s");
+    }
+    let ranking = rank(&record);
+    let brittle = ranking.rows.iter().find(|row| row.name == "brittle").unwrap();
+    assert_eq!(brittle.rank, None);
+    assert_eq!(brittle.reason().unwrap(), "5 of 6 launches failed (timeout)");
 }

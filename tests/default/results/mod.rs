@@ -4,6 +4,8 @@ mod aa;
 mod builder;
 mod comparison;
 mod counted;
+mod decision;
+mod drift;
 mod export;
 mod findings;
 mod frame;

@@ -1,0 +1,244 @@
+//! The objective's launches in the order of time, with the machine's own level taken
+//! out: what differs between configurations, and what the machine did. The model is
+//! [`fit`]; here is which launches go into it.
+
+use jiff::Timestamp;
+
+use super::arm::{self, Arm};
+use super::machine::{Conclusion, DesignLimit, Detectable, Jump, MachineReport};
+use crate::history::record::LaunchRecord;
+use crate::metric::MetricRef;
+use crate::statistics::{LaunchMean, MAX_JUMPS, MachineFit, Uncertainty, fit, t_quantile};
+
+/// Seconds between launches whose times are not known: only their order counts then.
+const UNKNOWN_GAP: f64 = 300.0;
+
+/// Launches of a configuration from which the machine can be separated from it.
+pub(super) const SEPARABLE: usize = 3;
+
+/// A difference that a reader would like to see: 5 %.
+const WANTED: f64 = 1.05;
+
+/// Launches fitted with the machine's level.
+pub(super) struct Level {
+    fit: MachineFit,
+    launches: Vec<LaunchMean>,
+    /// Number and time of each launch.
+    marks: Vec<(u32, Option<Timestamp>)>,
+    /// Index in the fit by arm.
+    places: Vec<Option<usize>>,
+    /// The uncertainty of each mean, by index in the fit.
+    errors: Vec<Uncertainty>,
+}
+
+/// A launch before it is put in order.
+struct Timed {
+    place: usize,
+    number: u32,
+    at: Option<Timestamp>,
+    logs: Vec<f64>,
+}
+
+impl Level {
+    /// Fits the arms that have values, all of them positive; `None` with fewer than two, and
+    /// where none was launched twice.
+    pub(super) fn new(arms: &[Arm<'_>], metric: &MetricRef, case: &str) -> Option<Self> {
+        let mut launches = Vec::new();
+        let mut places = vec![None; arms.len()];
+        let mut count = 0;
+        for (index, arm) in arms.iter().enumerate().filter(|(_, arm)| arm.same_as.is_none()) {
+            let own: Vec<Timed> =
+                arm.launches.iter().filter_map(|it| timed(it, metric, case, count)).collect();
+            let finite = |it: &Timed| it.logs.iter().all(|log| log.is_finite());
+            if own.is_empty() || !own.iter().all(finite) {
+                continue;
+            }
+            launches.extend(own);
+            places[index] = Some(count);
+            count += 1;
+        }
+        // Where nothing was launched twice, a launch and its configuration are one.
+        if launches.len() == count {
+            return None;
+        }
+        launches.sort_by_key(|it| (it.at, it.number));
+        let known = launches.iter().all(|it| it.at.is_some());
+        if !known {
+            launches.sort_by_key(|it| it.number);
+        }
+        let start = launches.first().and_then(|it| it.at).unwrap_or_default();
+        let seconds = |at: usize, it: &Timed| match it.at {
+            Some(time) if known => time.duration_since(start).as_secs_f64(),
+            _ => at as f64 * UNKNOWN_GAP,
+        };
+        let means: Vec<LaunchMean> =
+            launches.iter().enumerate().map(|(at, it)| it.mean(seconds(at, it))).collect();
+        let fit = fit(&means, count, MAX_JUMPS)?;
+        let marks = launches.iter().map(|it| (it.number, it.at.filter(|_| known))).collect();
+        let errors = fit.errors(&(0..count).collect::<Vec<_>>())?;
+        Some(Self { fit, launches: means, marks, places, errors })
+    }
+
+    fn of_arm(&self, arm: usize) -> impl Iterator<Item = usize> + '_ {
+        let place = self.places[arm];
+        (0..self.launches.len()).filter(move |at| Some(self.launches[*at].configuration) == place)
+    }
+
+    /// The arm's mean on log scale, at the mean speed of the machine over all launches.
+    pub(super) fn mean(&self, arm: usize) -> Option<f64> {
+        let place = self.places[arm]?;
+        let left = |it: &LaunchMean| it.mean - self.fit.effects()[it.configuration];
+        let level = self.launches.iter().map(left).sum::<f64>() / self.launches.len() as f64;
+        Some(self.fit.effects()[place] + level)
+    }
+
+    /// Arm `a` minus arm `b` on log scale.
+    pub(super) fn difference(&self, a: usize, b: usize) -> Option<(f64, Uncertainty)> {
+        Some(self.fit.difference(self.places[a]?, self.places[b]?))
+    }
+
+    /// The uncertainty of each arm's own mean; `None` where an arm is not in the fit.
+    pub(super) fn errors(&self, arms: &[usize]) -> Option<Vec<Uncertainty>> {
+        let places: Option<Vec<usize>> = arms.iter().map(|&arm| self.places[arm]).collect();
+        self.fit.errors(&places?)
+    }
+
+    /// The uncertainty of one arm's mean among all that are in the fit.
+    pub(super) fn error(&self, arm: usize) -> Option<Uncertainty> {
+        self.errors.get(self.places[arm]?).copied()
+    }
+
+    /// Launch-to-launch SD and SD of a repeat, on log scale.
+    pub(super) fn deviations(&self) -> (f64, f64) {
+        (self.fit.launch_sd, self.fit.repeat_variance.sqrt())
+    }
+
+    /// Launches of an arm, each with what is left when configuration and machine are
+    /// taken out, on log scale.
+    pub(super) fn rests(&self, arm: usize) -> Vec<f64> {
+        let levels = self.fit.levels(&self.launches);
+        let rest = |at: usize| {
+            let launch = &self.launches[at];
+            launch.mean - self.fit.effects()[launch.configuration] - levels[at]
+        };
+        self.of_arm(arm).map(rest).collect()
+    }
+
+    /// What the machine did. `ranked`: the arms that are compared, best first;
+    /// `baseline`: the one that they are compared with.
+    pub(super) fn report(&self, ranked: &[usize], baseline: Option<usize>) -> MachineReport {
+        let state = self.fit.state(&self.launches);
+        let mut counts: Vec<usize> = ranked.iter().map(|&arm| self.of_arm(arm).count()).collect();
+        counts.sort_unstable();
+        let median = counts.get(counts.len() / 2).copied().unwrap_or_default();
+        let conclusion = match (state.moved, median >= SEPARABLE) {
+            (true, _) => Conclusion::Moved,
+            (false, true) => Conclusion::Calm,
+            (false, false) => Conclusion::Unknown,
+        };
+        let mut limits = Vec::new();
+        let other = baseline.filter(|it| ranked.first() != Some(it));
+        let other = other.or_else(|| ranked.get(1).copied());
+        if let (Some(&first), Some(other)) = (ranked.first(), other)
+            && self.sequential(first, other)
+        {
+            limits.push(DesignLimit::OneAfterTheOther);
+        }
+        if median < SEPARABLE && ranked.len() > 1 {
+            limits.push(DesignLimit::FewLaunches { launches: median });
+        }
+        let mut jumps = self.fit.jumps.clone();
+        jumps.sort_unstable();
+        let number = |at: &usize| self.marks[*at].0;
+        MachineReport {
+            conclusion,
+            p_calm: self.fit.p_calm,
+            speed_range: state.range,
+            deviation: state.deviation,
+            share: state.share,
+            time_constant_minutes: state.time_constant,
+            jumps: jumps.iter().map(|at| self.jump(*at)).collect(),
+            moved_inside: self.fit.moved_inside.iter().map(number).collect(),
+            limits,
+        }
+    }
+
+    /// In the middle between two launches.
+    fn jump(&self, at: usize) -> Jump {
+        let (before, after) = (self.marks[at - 1].1, self.marks[at].1);
+        let middle = before
+            .zip(after)
+            .and_then(|(before, after)| before.checked_add(after.duration_since(before) / 2).ok());
+        Jump { before_launch: self.marks[at].0, at: middle }
+    }
+
+    /// Whether all launches of one come before all launches of the other, so that the
+    /// machine and the configuration changed only once, together.
+    fn sequential(&self, a: usize, b: usize) -> bool {
+        let ends = |arm: usize| Some((self.of_arm(arm).next()?, self.of_arm(arm).last()?));
+        let (Some(a), Some(b)) = (ends(a), ends(b)) else { return false };
+        a.1 < b.0 || b.1 < a.0
+    }
+
+    /// The smallest difference to `first` that these launches can show, as a rule.
+    pub(super) fn detectable(&self, first: usize, others: &[usize]) -> Option<Detectable> {
+        let half = |&other: &usize| {
+            let error = self.difference(first, other)?.1;
+            Some(t_quantile(0.975, error.degrees_of_freedom) * error.variance.sqrt())
+        };
+        let mut halves: Vec<f64> = others.iter().filter_map(half).collect();
+        halves.sort_by(f64::total_cmp);
+        let half = *halves.get(halves.len() / 2)?;
+        let mut counts: Vec<usize> = others.iter().map(|&arm| self.of_arm(arm).count()).collect();
+        counts.push(self.of_arm(first).count());
+        counts.sort_unstable();
+        let launches = *counts.get(counts.len() / 2)?;
+        let needed = (launches as f64 * (half / WANTED.ln()).powi(2)).ceil() as usize;
+        Some(Detectable {
+            difference: half.exp_m1(),
+            launches,
+            wanted: WANTED - 1.0,
+            needed_launches: needed.max(launches),
+        })
+    }
+}
+
+impl Timed {
+    fn mean(&self, time: f64) -> LaunchMean {
+        let n = self.logs.len() as f64;
+        let mean = self.logs.iter().sum::<f64>() / n;
+        let squares: f64 = self.logs.iter().map(|log| (log - mean).powi(2)).sum();
+        LaunchMean {
+            configuration: self.place,
+            time,
+            mean,
+            repeats: self.logs.len() as u32,
+            variance: if self.logs.len() > 1 { squares / (n - 1.0) } else { 0.0 },
+        }
+    }
+}
+
+/// A launch that gave values, at the mean time of its repeats.
+fn timed(launch: &LaunchRecord, metric: &MetricRef, case: &str, place: usize) -> Option<Timed> {
+    let values = arm::timed_values(launch, metric, case);
+    if values.is_empty() {
+        return None;
+    }
+    let times: Option<Vec<Timestamp>> = values.iter().map(|(at, _)| *at).collect();
+    let at = times.and_then(|times| mean_time(&times)).or_else(|| started(launch));
+    let logs = values.iter().map(|(_, value)| value.ln()).collect();
+    Some(Timed { place, number: launch.launch, at, logs })
+}
+
+fn mean_time(times: &[Timestamp]) -> Option<Timestamp> {
+    let first = *times.first()?;
+    let seconds = |at: &Timestamp| at.duration_since(first).as_secs_f64();
+    let mean = times.iter().map(seconds).sum::<f64>() / times.len() as f64;
+    first.checked_add(jiff::SignedDuration::from_secs_f64(mean)).ok()
+}
+
+/// When a launch was started, where its repeats have no times.
+fn started(launch: &LaunchRecord) -> Option<Timestamp> {
+    let facts = launch.facts.as_ref();
+    launch.started_at.or_else(|| facts?.started_at.parse().ok())
+}

@@ -1,0 +1,148 @@
+//! What the machine did during a sweep, and what the design can and cannot separate
+//! from it: plain values that the ranking and its findings carry. How they are computed
+//! is in `level`.
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+/// What the machine did while the objective was measured.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct MachineReport {
+    /// In one word.
+    pub conclusion: Conclusion,
+    /// Probability of a machine that does not drift and does not jump.
+    pub p_calm: f64,
+    /// Fastest launch over slowest, configurations taken out.
+    pub speed_range: f64,
+    /// SD of the machine's speed, on log scale.
+    pub deviation: f64,
+    /// Share of the variance between launches that was the machine's, and is taken out.
+    pub share: f64,
+    /// Order of magnitude of the time that a change of speed lasts; `None` where the
+    /// speed jumps or does not drift.
+    pub time_constant_minutes: Option<f64>,
+    /// Where the speed jumped.
+    pub jumps: Vec<Jump>,
+    /// Launches during which it moved: their repeats spread far more than others.
+    pub moved_inside: Vec<u32>,
+    /// What the design does not separate.
+    pub limits: Vec<DesignLimit>,
+}
+
+/// Whether the machine moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Conclusion {
+    /// Shown.
+    Moved,
+    /// Not shown, by enough launches to show it.
+    Calm,
+    /// Not shown, by too few launches.
+    Unknown,
+}
+
+/// A jump of the machine's speed.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Jump {
+    /// The launch before which it happened.
+    pub before_launch: u32,
+    /// About when, where times are known.
+    pub at: Option<Timestamp>,
+}
+
+/// Why the machine cannot be separated from a configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "limit", rename_all = "snake_case")]
+pub enum DesignLimit {
+    /// All launches of rank 1 came before, or after, all launches of what it is
+    /// compared with.
+    OneAfterTheOther,
+    /// Configurations have fewer than 3 launches.
+    FewLaunches {
+        /// How many they have, as a rule.
+        launches: usize,
+    },
+}
+
+/// The smallest difference that a sweep can show.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Detectable {
+    /// As a fraction: smaller ones are inside the interval.
+    pub difference: f64,
+    /// Launches of a configuration, as a rule.
+    pub launches: usize,
+    /// A smaller difference that is often wanted, as a fraction.
+    pub wanted: f64,
+    /// About how many launches of each configuration show that one.
+    pub needed_launches: usize,
+}
+
+impl fmt::Display for MachineReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.conclusion {
+            Conclusion::Moved => {
+                let (range, deviation) = (self.speed_range, self.deviation * 100.0);
+                write!(f, "the machine moved: speed range x{range:.1}, SD {deviation:.0}%")?;
+                if !self.jumps.is_empty() {
+                    let plural = if self.jumps.len() == 1 { "" } else { "s" };
+                    let jumps: Vec<String> = self.jumps.iter().map(Jump::to_string).collect();
+                    write!(f, ", {} jump{plural} ({})", jumps.len(), jumps.join(", "))?;
+                }
+                let share = self.share * 100.0;
+                write!(f, ": {share:.0}% of the variance between launches, taken out")?;
+            }
+            Conclusion::Calm => write!(f, "the machine is not shown to have moved")?,
+            Conclusion::Unknown => write!(
+                f,
+                "whether the machine moved cannot be seen: launch each configuration a third time"
+            )?,
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Jump {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.at {
+            Some(at) => write!(f, "{}", at.strftime("%H:%M")),
+            None => write!(f, "before launch {}", self.before_launch),
+        }
+    }
+}
+
+impl fmt::Display for DesignLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OneAfterTheOther => write!(
+                f,
+                "the machine and the configuration cannot be separated: all launches of one came \
+                 before all launches of the other"
+            ),
+            Self::FewLaunches { launches } => write!(
+                f,
+                "with {launches} launches of a configuration its effect cannot be separated from \
+                 jumps of the machine: launch a third time"
+            ),
+        }
+    }
+}
+
+impl fmt::Display for Detectable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let percent = |fraction: f64| fraction * 100.0;
+        let plural = if self.launches == 1 { "" } else { "es" };
+        write!(
+            f,
+            "differences under about {:.0}% cannot be seen with {} launch{plural}",
+            percent(self.difference),
+            self.launches
+        )?;
+        if self.needed_launches > self.launches {
+            let (needed, wanted) = (self.needed_launches, percent(self.wanted));
+            write!(f, "; about {needed} launches of each would show {wanted:.0}%")?;
+        }
+        Ok(())
+    }
+}

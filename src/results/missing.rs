@@ -1,0 +1,133 @@
+//! Repeats that ended well and have no value of what is judged: they count as lost. A
+//! percentile that falls among failed requests has no value either, and is beyond any
+//! maximum.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::arm::Arm;
+use super::failed_repeats::MAX_FAILED;
+use crate::history::values::{kept, number};
+use crate::metric::{MetricRef, Status};
+
+/// Repeats of one configuration without a value of a judged metric.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct MissingValues {
+    /// The metric.
+    pub metric: MetricRef,
+    /// Valid repeats that lack it.
+    pub count: usize,
+    /// Repeats that were tried: valid and failed ones.
+    pub repeats: usize,
+    /// Of those that lack it: percentiles that fall among failed requests.
+    pub among_failures: usize,
+    /// What the first of them says.
+    pub first_reason: Option<String>,
+    #[serde(skip)]
+    lost: usize,
+}
+
+/// A judged metric that configurations have no value of, in whole or in part.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct MissingMetric {
+    /// The metric.
+    pub metric: MetricRef,
+    /// Names of the configurations.
+    pub configurations: Vec<String>,
+    /// Of how many that were measured.
+    pub of: usize,
+    /// Whether the baseline is one of them.
+    pub baseline: bool,
+    /// Repeats that lack it.
+    pub repeats: usize,
+    /// What the first of them says.
+    pub first_reason: Option<String>,
+}
+
+impl MissingValues {
+    /// What an arm lacks of a metric; `None` where it lacks nothing.
+    pub(super) fn of(arm: &Arm<'_>, metric: &MetricRef, case: &str) -> Option<Self> {
+        let (mut tried, mut failed) = (0, 0);
+        let (mut count, mut among_failures) = (0, 0);
+        let mut first_reason = None;
+        for measurement in arm.launches.iter().flat_map(|it| kept(it, &metric.workload, case)) {
+            match measurement.status {
+                Status::Ok => tried += 1,
+                Status::Failed => (tried, failed) = (tried + 1, failed + 1),
+                Status::Void | Status::Skipped => {}
+            }
+            if measurement.status != Status::Ok || number(measurement, &metric.name).is_some() {
+                continue;
+            }
+            count += 1;
+            let failures = number(measurement, "failed").filter(|failed| *failed > 0.0);
+            let among = failures.filter(|_| is_percentile(&metric.name));
+            among_failures += usize::from(among.is_some());
+            let reason = measurement
+                .reason
+                .clone()
+                .or_else(|| Some(format!("{} failed requests: it falls among them", among?)));
+            first_reason = first_reason.or(reason);
+        }
+        let metric = metric.clone();
+        let lost = count + failed;
+        let missing = Self { metric, count, repeats: tried, among_failures, first_reason, lost };
+        (count > 0).then_some(missing)
+    }
+
+    /// Whether too many repeats are lost to judge by the rest. Where none has a value,
+    /// the metric is not measured at all.
+    pub(super) fn too_many(&self) -> bool {
+        self.lost < self.repeats && self.lost as f64 > MAX_FAILED * self.repeats as f64
+    }
+
+    /// Whether a maximum is broken: too many of its values lie among failed requests.
+    pub(super) fn beyond_maximum(&self) -> bool {
+        self.among_failures as f64 > MAX_FAILED * self.repeats as f64
+    }
+}
+
+/// `p99_ttft_ms`.
+fn is_percentile(name: &str) -> bool {
+    let number = name.strip_prefix('p').and_then(|rest| rest.split('_').next());
+    number.is_some_and(|text| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()))
+}
+
+impl fmt::Display for MissingValues {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { metric, count, repeats, first_reason, .. } = self;
+        write!(f, "{metric} is missing in {count} of {repeats} repeats")?;
+        match first_reason {
+            Some(first) => write!(f, " ({first})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for MissingMetric {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { metric, configurations, of, baseline, first_reason, .. } = self;
+        write!(f, "{metric} is missing for {} of {of} configurations", configurations.len())?;
+        if *baseline {
+            write!(f, ", the baseline included")?;
+        }
+        match first_reason {
+            Some(first) => write!(f, ": {first}"),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_percentile;
+
+    #[test]
+    fn a_percentile_is_known_by_its_name() {
+        assert!(is_percentile("p99_ttft_ms") && is_percentile("p95_tpot_ms"));
+        for name in ["prompt_tokens", "p_x", "ttft_ms", "p9x_ms"] {
+            assert!(!is_percentile(name), "{name}");
+        }
+    }
+}
