@@ -3,6 +3,7 @@
 
 use serde::Serialize;
 
+use crate::metric::Goal;
 use crate::statistics::Interval;
 
 /// Mean of a metric and its 95 % interval.
@@ -45,4 +46,18 @@ pub enum Effect {
         /// Its 95 % interval, not adjusted for multiplicity.
         interval: Interval,
     },
+}
+
+impl Effect {
+    /// Whether the estimate is on the better side of no effect.
+    pub fn is_better(&self, goal: Goal) -> bool {
+        let gain = match self {
+            Self::Ratio(ratio) => ratio.ratio - 1.0,
+            Self::Difference { difference, .. } => *difference,
+        };
+        match goal {
+            Goal::Maximize => gain > 0.0,
+            Goal::Minimize => gain < 0.0,
+        }
+    }
 }

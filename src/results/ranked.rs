@@ -2,6 +2,7 @@
 //! findings and every renderer read.
 
 use super::bounded::{Bounded, ConstraintVerdict};
+use super::confirmed::ConfirmedGain;
 use super::decision::Decision;
 use super::estimate::{Effect, Estimate, Ratio};
 use super::exclusion::{self, Exclusion};
@@ -48,6 +49,8 @@ pub struct Ranking {
     pub machine: Option<MachineReport>,
     /// The smallest difference that the sweep can show; `None` likewise.
     pub detectable: Option<Detectable>,
+    /// Gains on fresh launches, in the order of the confirmations.
+    pub confirmed: Vec<ConfirmedGain>,
 }
 
 /// One configuration and its place.

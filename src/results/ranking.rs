@@ -92,6 +92,7 @@ pub fn rank(sweep: &SweepRecord) -> Ranking {
         missing,
         machine,
         detectable,
+        confirmed: Vec::new(),
     }
 }
 

@@ -1,0 +1,116 @@
+//! How far a sweep is: launches that are over of those that its strategy asks for, and
+//! whether somebody still works on it. Read from the files alone; a sweep that runs is
+//! not disturbed.
+
+use std::collections::BTreeMap;
+use std::fs::{File, TryLockError};
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::HistoryError;
+use super::folder::Folder;
+use super::journal::{self, Entry, JournalError, Line};
+use super::record::SweepRecord;
+use crate::strategy::Purpose;
+
+/// How far a sweep is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Extent {
+    /// Trials of the strategy that are over: measured, failed or skipped.
+    pub done: u32,
+    /// Of how many.
+    pub of: u32,
+    /// Whether more will come.
+    pub state: State,
+}
+
+/// Whether more of a sweep will come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum State {
+    /// Everything was done.
+    Complete,
+    /// Somebody works on it.
+    Running,
+    /// Stopped or killed before everything was done.
+    Interrupted,
+    /// The budget ended before everything was done.
+    BudgetSpent,
+    /// It gave up.
+    Stopped {
+        /// Why.
+        reason: String,
+    },
+}
+
+impl Extent {
+    /// Whether something of the sweep is missing.
+    pub fn is_partial(&self) -> bool {
+        self.state != State::Complete
+    }
+
+    /// How far the sweep in a folder is. `ours`: the caller itself works on it, and stops now.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub fn read(folder: &Folder, record: &SweepRecord, ours: bool) -> Result<Self, HistoryError> {
+        let path = folder.journal_path();
+        let lines = match journal::read(&path) {
+            Ok(lines) => lines,
+            // A sweep that has not begun to launch.
+            Err(JournalError::Io { error, .. }) if error.kind() == std::io::ErrorKind::NotFound => {
+                Vec::new()
+            }
+            Err(error) => return Err(error.into()),
+        };
+        Ok(Self::of(record, &lines, || !ours && is_written(&path)))
+    }
+
+    /// The same of a journal's lines; `written` finds out whether somebody writes it.
+    pub fn of(record: &SweepRecord, lines: &[Line], written: impl FnOnce() -> bool) -> Self {
+        let manifest = &record.manifest;
+        let named = manifest.baseline.as_deref();
+        let baseline = named
+            .and_then(|name| manifest.configurations.iter().position(|it| it.answers_to(name)));
+        let of = manifest.strategy.build(manifest.configurations.len(), baseline).trials();
+        // The last launch of a trial says whether it is over.
+        let mut trials: BTreeMap<u32, bool> = BTreeMap::new();
+        for launch in record.launches.iter().filter(|it| it.purpose != Purpose::Confirm) {
+            let over = launch.outcome.as_ref().is_some_and(|outcome| outcome.is_settled());
+            trials.insert(launch.trial, over);
+        }
+        let done = trials.values().filter(|over| **over).count() as u32;
+        Self { done, of: of.max(done), state: state(lines, done >= of, written) }
+    }
+}
+
+fn state(lines: &[Line], all: bool, written: impl FnOnce() -> bool) -> State {
+    let ended = |line: &Line| match &line.entry {
+        Entry::SessionEnded { complete, reason } => Some((*complete, reason.clone())),
+        _ => None,
+    };
+    if all || lines.iter().filter_map(ended).any(|(complete, _)| complete) {
+        return State::Complete;
+    }
+    match lines.last().and_then(ended) {
+        Some((_, reason)) if reason == "budget spent" => State::BudgetSpent,
+        Some((_, reason)) if reason == "interrupted" => State::Interrupted,
+        Some((_, reason)) => State::Stopped { reason },
+        None if written() => State::Running,
+        None => State::Interrupted,
+    }
+}
+
+/// Whether somebody holds the journal's lock.
+fn is_written(path: &Path) -> bool {
+    let Ok(file) = File::open(path) else { return false };
+    match file.try_lock_shared() {
+        Ok(()) => {
+            let _closed_anyway = file.unlock();
+            false
+        }
+        Err(TryLockError::WouldBlock) => true,
+        Err(TryLockError::Error(_)) => false,
+    }
+}

@@ -1,0 +1,189 @@
+//! What to do after a reading: commands and changes, as data. Commands are named with
+//! the paths that the reader used.
+
+use serde::Serialize;
+
+use super::confirmed::ConfirmedGain;
+use super::reading::{NoDecision, Place, Statement};
+use crate::history::extent::State;
+use crate::history::record::{LaunchRecord, Manifest, SweepRecord};
+
+/// Launches of each configuration that a sweep should have.
+const LAUNCHES: u32 = 4;
+
+/// Fewest and most launches that a confirmation usually takes, of both configurations
+/// together: on a calm machine, and on one that moves.
+const CONFIRMING: (f64, f64) = (14.0, 37.0);
+
+/// How long something takes.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Hours {
+    /// At least, in hours.
+    pub low: f64,
+    /// At most, in hours.
+    pub high: f64,
+}
+
+/// One thing to do.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "next", rename_all = "snake_case")]
+pub enum NextStep {
+    /// Confirm the gain by fresh launches.
+    Confirm {
+        /// The sweep's folder.
+        run: String,
+        /// The configuration, where it is not the ranking's candidate.
+        configuration: Option<String>,
+        /// How long that takes, where it is known.
+        hours: Option<Hours>,
+        /// Whether it continues one that was begun.
+        goes_on: bool,
+    },
+    /// Continue the sweep.
+    Resume {
+        /// The sweep's folder.
+        run: String,
+        /// Trials that are left.
+        left: u32,
+    },
+    /// It runs: read again later.
+    Wait {
+        /// The sweep's folder.
+        run: String,
+        /// Trials that are left.
+        left: u32,
+    },
+    /// Write the flags where the service is described.
+    UseFlags {
+        /// Whether that is a compose file.
+        compose: bool,
+    },
+    /// Change the grid.
+    Change {
+        /// What.
+        change: Change,
+    },
+    /// Sweep the grid again, after the changes before it.
+    Sweep {
+        /// The grid file; `None` where it is not known.
+        grid: Option<String>,
+    },
+}
+
+/// What to change in a grid.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "change", rename_all = "snake_case")]
+pub enum Change {
+    /// More launches of each configuration.
+    Launches {
+        /// How many.
+        launches: u32,
+    },
+    /// Name a baseline.
+    Baseline,
+    /// Add configurations.
+    Configurations,
+    /// Wider bounds, or other configurations.
+    Bounds,
+    /// What a reason of the measurements asks for.
+    Reason {
+        /// In its own words.
+        text: String,
+    },
+    /// What the groups of `failed` advise.
+    Failures,
+}
+
+/// What to do.
+pub(super) fn next(
+    statement: &Statement,
+    pending: Option<&ConfirmedGain>,
+    manifest: &Manifest,
+    place: &Place,
+) -> Vec<NextStep> {
+    let run = || place.run.clone();
+    if let Some(extent) = &place.extent {
+        let left = extent.of - extent.done;
+        match extent.state {
+            State::Running => return vec![NextStep::Wait { run: run(), left }],
+            State::Interrupted | State::Stopped { .. } => {
+                return vec![NextStep::Resume { run: run(), left }];
+            }
+            State::Complete | State::BudgetSpent => {}
+        }
+    }
+    let again = |change: Change| {
+        vec![NextStep::Change { change }, NextStep::Sweep { grid: place.grid.clone() }]
+    };
+    let confirm = || {
+        vec![NextStep::Confirm {
+            run: run(),
+            configuration: None,
+            hours: place.confirm,
+            goes_on: pending.is_some(),
+        }]
+    };
+    match statement {
+        Statement::Better { confirmed: true, .. } => {
+            vec![NextStep::UseFlags { compose: manifest.engine == "docker" }]
+        }
+        Statement::Better { .. } | Statement::NotShown { .. } => confirm(),
+        Statement::NotConfirmed { .. }
+        | Statement::BaselineIsBest { .. }
+        | Statement::Only { .. } => again(Change::Configurations),
+        Statement::First { .. } | Statement::NotDistinguishable { .. } => again(Change::Baseline),
+        Statement::LaunchedOnce { .. } => again(Change::Launches { launches: LAUNCHES }),
+        Statement::BaselineNotRanked { .. } => again(Change::Failures),
+        Statement::NoDecision { cause } => undecided(cause, &again),
+    }
+}
+
+fn undecided(cause: &NoDecision, again: &dyn Fn(Change) -> Vec<NextStep>) -> Vec<NextStep> {
+    match cause {
+        NoDecision::NoConfiguration => again(Change::Configurations),
+        NoDecision::NotLaunched { .. } | NoDecision::AllFailed { .. } => again(Change::Failures),
+        NoDecision::Missing(missing) => match missing.first_reason.as_deref().and_then(remedy) {
+            Some(text) => again(Change::Reason { text: text.to_owned() }),
+            None => again(Change::Failures),
+        },
+        NoDecision::BoundsBroken { .. } => again(Change::Bounds),
+        NoDecision::Excluded { .. } => again(Change::Failures),
+    }
+}
+
+/// What a reason asks for, behind its last semicolon or colon: `...; raise requests`.
+pub fn remedy(reason: &str) -> Option<&str> {
+    split(reason).map(|(_, remedy)| remedy)
+}
+
+/// A reason without what it asks for.
+pub fn explanation(reason: &str) -> &str {
+    split(reason).map_or(reason, |(explanation, _)| explanation)
+}
+
+fn split(reason: &str) -> Option<(&str, &str)> {
+    const VERBS: [&str; 8] = ["raise", "lower", "set", "use", "ask", "give", "name", "choose"];
+    let at = reason.rfind([';', ':'])?;
+    let (explanation, remedy) = (reason[..at].trim(), reason[at + 1..].trim());
+    let verb = remedy.split(' ').next()?;
+    VERBS.contains(&verb).then_some((explanation, remedy))
+}
+
+/// About how long a confirmation of these two takes, from their own launches; `None` where
+/// no launch of them was timed.
+pub fn confirm_hours(record: &SweepRecord, candidate: &str, baseline: &str) -> Option<Hours> {
+    let seconds = |name: &str| -> Option<f64> {
+        let of = record.launches.iter().filter(|it| it.configuration == name);
+        let times: Vec<f64> = of.filter_map(duration).collect();
+        (!times.is_empty()).then(|| times.iter().sum::<f64>() / times.len() as f64)
+    };
+    let pair = seconds(candidate)? + seconds(baseline)?;
+    let hours = |launches: f64| pair * launches / 2.0 / 3600.0;
+    Some(Hours { low: hours(CONFIRMING.0), high: hours(CONFIRMING.1) })
+}
+
+/// Seconds of a launch that measured something.
+fn duration(launch: &LaunchRecord) -> Option<f64> {
+    let (from, until) = launch.started_at.zip(launch.ended_at)?;
+    (!launch.measurements.is_empty()).then(|| until.duration_since(from).as_secs_f64())
+}
