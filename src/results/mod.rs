@@ -8,7 +8,7 @@
 use std::path::PathBuf;
 
 mod arm;
-mod bounded;
+pub(crate) mod bounded;
 mod columns;
 mod compared;
 mod compared_metric;
@@ -36,8 +36,6 @@ mod ranked;
 pub mod ranking;
 mod ranking_frame;
 pub mod reading;
-pub mod reading_failed;
-pub mod reading_next;
 pub mod records;
 mod remark;
 mod shift;

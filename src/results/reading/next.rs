@@ -3,10 +3,10 @@
 
 use serde::Serialize;
 
-use super::confirmed::ConfirmedGain;
-use super::reading::{NoDecision, Place, Statement};
+use super::{NoDecision, Place, Statement};
 use crate::history::extent::State;
 use crate::history::record::{LaunchRecord, Manifest, SweepRecord};
+use crate::results::confirmed::ConfirmedGain;
 
 /// Launches of each configuration that a sweep should have.
 const LAUNCHES: u32 = 4;

@@ -3,12 +3,12 @@
 
 use serde::Serialize;
 
-use super::exclusion::{Exclusion, MissingValue};
-use super::ranked::{RankedConfiguration, Ranking};
-use super::remark::Remark;
 use crate::history::launch::FailureClass;
 use crate::history::record::Manifest;
 use crate::metric::MetricRef;
+use crate::results::exclusion::{Exclusion, MissingValue};
+use crate::results::ranked::{RankedConfiguration, Ranking};
+use crate::results::remark::Remark;
 
 /// Configurations that share a cause.
 #[derive(Clone, Debug, PartialEq, Serialize)]

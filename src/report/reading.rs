@@ -1,0 +1,335 @@
+//! The block that a person reads first: labels in the first nine columns, text from
+//! column ten. What it says is decided in [`crate::results::reading`]; here each part is
+//! worded in sentences of at most 25 words, and no line breaks a word.
+
+use super::reading_lines::Block;
+use super::spoken::{self, GLUE, gain, glued};
+use super::{reading_next, reading_trust};
+use crate::history::extent::State;
+use crate::history::launch::FailureClass;
+use crate::metric::Constraint;
+use crate::results::bounded::{Bounded, ConstraintVerdict};
+use crate::results::decision::Criterion;
+use crate::results::number;
+use crate::results::reading::failed::{Cause, FailedGroup};
+use crate::results::reading::{Choice, NoDecision, Reading, Statement, Varied, Why};
+
+/// The mark of simulated figures, above the block and above the table.
+pub(super) const SIMULATED: &str = "SIMULATED  no figure here comes from a GPU";
+
+/// Names of a group that are written out.
+const NAMES: usize = 3;
+
+/// The block as text of at most `columns` columns (at least 40 and at most 100 are used;
+/// paths and arguments that are longer stay whole). Ends with a newline.
+pub fn render(reading: &Reading, columns: usize) -> String {
+    let mut block = Block::of(columns);
+    if reading.simulated {
+        block.raw(SIMULATED);
+    }
+    partial(&mut block, reading);
+    block.put("RESULT", &[statement(reading)]);
+    for why in &reading.why {
+        block.put("WHY", &[self::why(why)]);
+    }
+    if reading.choice.is_none() {
+        reading_next::put(&mut block, "FIX", reading);
+    }
+    if let Some(choice) = &reading.choice {
+        use_it(&mut block, reading, choice);
+    }
+    let candidate = reading.choice.as_ref().is_some_and(|it| it.candidate.is_some());
+    let of = if candidate { "candidate: " } else { "" };
+    for bounded in &reading.bounds {
+        block.put("BOUNDS", &[format!("{of}{}", bound(bounded))]);
+    }
+    reading_trust::put(&mut block, reading);
+    for group in &reading.failed {
+        block.put("FAILED", &[failed(&block, group)]);
+    }
+    if reading.choice.is_some() {
+        reading_next::put(&mut block, "NEXT", reading);
+    }
+    block.text()
+}
+
+fn partial(block: &mut Block, reading: &Reading) {
+    let Some(extent) = &reading.partial else { return };
+    let state = match &extent.state {
+        State::Complete => return,
+        State::Running => "The sweep is running.".to_owned(),
+        State::Interrupted => "The sweep was interrupted.".to_owned(),
+        State::BudgetSpent => "The budget ended the sweep.".to_owned(),
+        State::Stopped { reason } => format!("The sweep stopped: {}", block.plain(reason)),
+    };
+    let launches = format!("{} of {} launches are over.", extent.done, extent.of);
+    block.put("PARTIAL", &[launches, state]);
+}
+
+fn statement(reading: &Reading) -> String {
+    let name = |name: &str| spoken::name_of(name);
+    let better = |metric| {
+        if spoken::is_speed(metric) {
+            "faster than".to_owned()
+        } else {
+            format!("better on {} than", spoken::metric(metric))
+        }
+    };
+    let best = |candidate: &str| format!("Best estimate: {}.", name(candidate));
+    match &reading.result {
+        Statement::Better { configuration, baseline, confirmed } => {
+            let how = if *confirmed { "confirmed" } else { "not yet confirmed" };
+            let (a, b) = (name(configuration), name(baseline));
+            format!("{a} is {} {b}: {how} on fresh launches.", better(&reading.metric))
+        }
+        Statement::NotConfirmed { configuration, baseline } => format!(
+            "Fresh launches do not show that {} is {} {}.",
+            name(configuration),
+            better(&reading.metric),
+            name(baseline)
+        ),
+        Statement::NotShown { baseline, candidate } => {
+            format!("No difference to {} is shown. {}", name(baseline), best(candidate))
+        }
+        Statement::BaselineIsBest { baseline, of, worse } => format!(
+            "Nothing better than {} was found. {worse} of {} others are shown to be worse.",
+            name(baseline),
+            of.saturating_sub(1)
+        ),
+        Statement::BaselineNotRanked { baseline, candidate, .. } => {
+            format!("No gain can be stated: {} has no rank. {}", name(baseline), best(candidate))
+        }
+        Statement::First { configuration, of } => format!(
+            "{} is the best of {of} configurations: the others are shown to be worse.",
+            name(configuration)
+        ),
+        Statement::NotDistinguishable { configurations, of } => {
+            let first = configurations.first().map(String::as_str).unwrap_or_default();
+            let count = configurations.len();
+            format!("{count} of {of} configurations are not distinguishable. {}", best(first))
+        }
+        Statement::Only { configuration, of } => format!(
+            "Nothing to compare: {} is the only one of {of} with a rank.",
+            name(configuration)
+        ),
+        Statement::LaunchedOnce { candidate, once, of } => {
+            let were = if *once == 1 { "was" } else { "were" };
+            format!(
+                "Insufficient data: {once} of {of} configurations {were} launched once. {}",
+                best(candidate)
+            )
+        }
+        Statement::NoDecision { cause } => format!("No decision: {}.", undecided(cause)),
+    }
+}
+
+fn undecided(cause: &NoDecision) -> String {
+    match cause {
+        NoDecision::NoConfiguration => "the sweep has 0 configurations".to_owned(),
+        NoDecision::NotLaunched { of } => {
+            format!("0 of {of} configurations were launched so far")
+        }
+        NoDecision::Missing(missing) => {
+            let baseline = if missing.baseline { ", the baseline included" } else { "" };
+            format!(
+                "{} is missing for {} of {}{baseline}",
+                spoken::metric(&missing.metric),
+                missing.configurations.len(),
+                missing.of
+            )
+        }
+        NoDecision::AllFailed { of: 1 } => "the only configuration failed".to_owned(),
+        NoDecision::AllFailed { of } => format!("all {of} configurations failed"),
+        NoDecision::BoundsBroken { of: 1 } => "the only configuration breaks a bound".to_owned(),
+        NoDecision::BoundsBroken { of } => format!("all {of} configurations break a bound"),
+        NoDecision::Excluded { of } => format!("0 of {of} configurations have a rank"),
+    }
+}
+
+fn why(why: &Why) -> String {
+    match why {
+        Why::Reason { text } => {
+            let text = spoken::plain_sentence(text);
+            if text.ends_with(['.', '!', '?']) { text } else { format!("{text}.") }
+        }
+        Why::Bound { configuration, bounded } => {
+            format!("nearest is {}: {}", spoken::name_of(configuration), bound(bounded))
+        }
+    }
+}
+
+fn use_it(block: &mut Block, reading: &Reading, choice: &Choice) {
+    let name = spoken::name_of(&choice.configuration);
+    let effect = choice.gain.as_ref().map(|it| {
+        let mark = if it.confirmed { "" } else { ", unconfirmed" };
+        (gain(it.effect, reading.goal, &reading.metric), mark)
+    });
+    let keep = if choice.is_baseline { format!("keep{GLUE}") } else { String::new() };
+    let gap = glued("    ");
+    let line = match (&choice.candidate, effect) {
+        (Some(candidate), effect) => {
+            let candidate = spoken::name_of(candidate);
+            let effect = effect.map_or(String::new(), |(gain, mark)| format!("  {gain}{mark}"));
+            format!("{keep}{name}{gap} candidate: {candidate}{effect}")
+        }
+        (None, Some((gain, mark))) => {
+            format!("{keep}{name}{gap} {gain} {}{mark}", spoken::metric(&reading.metric))
+        }
+        (None, None) => format!("{keep}{name}"),
+    };
+    block.put("USE", &[line]);
+    if !(choice.is_baseline && choice.candidate.is_none()) {
+        let prefix = choice.candidate.as_ref().map(|_| "candidate:");
+        let parts = arguments(&choice.launch);
+        if !parts.is_empty() {
+            block.whole("USE", prefix, &parts);
+        }
+    }
+    let reasons = reasons(choice);
+    if !reasons.is_empty() {
+        block.put("USE", &[reasons]);
+    }
+}
+
+/// Arguments with their values, what is not passed, and variables.
+fn arguments(launch: &Varied) -> Vec<String> {
+    let mut parts: Vec<String> = Vec::new();
+    for argument in &launch.arguments {
+        let quoted = shell_words::quote(argument).into_owned();
+        match parts.last_mut() {
+            Some(last) if !argument.starts_with("--") => {
+                last.push(GLUE);
+                last.push_str(&quoted);
+            }
+            _ => parts.push(quoted),
+        }
+    }
+    parts.extend(launch.without.iter().map(|flag| format!("without{GLUE}--{flag}")));
+    let variables = launch.environment.iter();
+    parts.extend(variables.map(|(name, value)| format!("{name}={}", shell_words::quote(value))));
+    parts.iter().map(|part| spoken::clean(part)).collect()
+}
+
+/// Why this one.
+fn reasons(choice: &Choice) -> String {
+    let near = choice.p_within_5_percent;
+    let near = near.map(|p| format!("within 5% of the best with probability {p:.2}"));
+    let why = if choice.within_1_percent > 1 {
+        let among = choice.within_1_percent;
+        Some(format!("of {among} within 1% of the best mean {}", criterion(choice.criterion)))
+    } else if choice.candidate.is_none() && choice.of > 1 {
+        Some(format!("the best mean of {}", choice.of))
+    } else {
+        None
+    };
+    why.into_iter().chain(near).collect::<Vec<_>>().join("; ")
+}
+
+fn criterion(criterion: Criterion) -> &'static str {
+    match criterion {
+        Criterion::WithinBounds => "the one within all bounds",
+        Criterion::FewerFailures => "the one with fewer failures",
+        Criterion::LessMemory => "the one with less gpu-memory-utilization",
+        Criterion::FewerChangedFlags => "the one nearest to the baseline's flags",
+        Criterion::Mean => "the best one",
+    }
+}
+
+/// `median TTFT at 8 in flight 812 ms, limit 1500 ms: within`.
+fn bound(bounded: &Bounded) -> String {
+    let unit = number::unit(&bounded.metric);
+    let limits: Vec<String> = bounded.bounds.iter().map(|it| limit(it, unit)).collect();
+    let open = bounded.verdict == ConstraintVerdict::NotShown;
+    let figure = match &bounded.estimate {
+        Some(it) if open => number::estimate(it, unit),
+        Some(it) => number::estimate_of(it.mean, None, false, unit),
+        None => "-".to_owned(),
+    };
+    let metric = spoken::metric(&bounded.metric);
+    let verdict = word(bounded.verdict);
+    format!("{metric} {}, {}: {}", glued(&figure), glued(&limits.join(" and ")), glued(verdict))
+}
+
+fn limit(bound: &Constraint, unit: &str) -> String {
+    let with_unit = |text: String| {
+        if unit.is_empty() { text } else { format!("{text} {unit}") }
+    };
+    match (bound.min, bound.max) {
+        (Some(min), Some(max)) => with_unit(format!("limits {min} to {max}")),
+        (Some(min), None) => with_unit(format!("minimum {min}")),
+        (None, Some(max)) => with_unit(format!("limit {max}")),
+        (None, None) => "no limit".to_owned(),
+    }
+}
+
+/// The word for a bound, in the block and in the tables.
+pub(super) fn word(verdict: ConstraintVerdict) -> &'static str {
+    match verdict {
+        ConstraintVerdict::Holds => "within",
+        ConstraintVerdict::NotShown => "not shown",
+        ConstraintVerdict::NotMeasured => "not measured",
+        ConstraintVerdict::Violated => "broken",
+    }
+}
+
+fn failed(block: &Block, group: &FailedGroup) -> String {
+    let names = match &group.pattern {
+        Some(pattern) => spoken::name_of(pattern),
+        None => listed(&group.configurations),
+    };
+    let count = match group.launches {
+        Some((failed, launches)) if group.ranked => {
+            format!("{failed}{GLUE}of{GLUE}{launches}{GLUE}launches")
+        }
+        _ => format!("{}{GLUE}of{GLUE}{}", group.count(), group.of),
+    };
+    let advice = match (group.advice, group.estimated_max_model_len) {
+        (Some(advice), Some(tokens)) => format!(": {advice} to {tokens} or less"),
+        (Some(advice), None) => format!(": {advice}"),
+        (None, _) => String::new(),
+    };
+    format!("{names}: {} ({count}){advice}", cause(block, &group.cause))
+}
+
+fn listed(names: &[String]) -> String {
+    let shown: Vec<String> = names.iter().take(NAMES).map(|name| spoken::name_of(name)).collect();
+    match names.len().saturating_sub(NAMES) {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+fn cause(block: &Block, cause: &Cause) -> String {
+    match cause {
+        Cause::Launch { class } => class_words(*class).to_owned(),
+        Cause::Skipped { reason } => format!("skipped, {}", block.plain(reason)),
+        Cause::Repeats => "too many repeats failed".to_owned(),
+        Cause::NotMeasured { metric } => format!("{} was not measured", spoken::metric(metric)),
+        Cause::Values { metric } => format!("too few values of {}", spoken::metric(metric)),
+        Cause::NotPositive { metric } => format!("{} was zero", spoken::metric(metric)),
+        Cause::Overridden => "ran with other flags than asked for".to_owned(),
+        Cause::BoundBroken { metric } => format!("bound of {} broken", spoken::metric(metric)),
+    }
+}
+
+fn class_words(class: FailureClass) -> &'static str {
+    match class {
+        FailureClass::KvCacheTooSmall => "KV cache too small",
+        FailureClass::OutOfMemory => "out of GPU memory",
+        FailureClass::MemoryNotFree => "GPU memory was not free",
+        FailureClass::GpuMemoryChanged => "GPU memory changed while it was measured",
+        FailureClass::BadFlag => "a flag is not accepted",
+        FailureClass::FlagNotApplied => "a flag did not arrive",
+        FailureClass::Credentials => "the hub refused the model",
+        FailureClass::NoGpu => "no GPU is visible",
+        FailureClass::CompileCache => "the compile cache is corrupt",
+        FailureClass::SharedMemory => "shared memory too small",
+        FailureClass::EngineDied => "the engine died",
+        FailureClass::HostMemory => "out of host memory",
+        FailureClass::Killed => "killed by somebody",
+        FailureClass::Timeout => "no answer in time",
+        FailureClass::Environment => "the environment allows no launch",
+        FailureClass::NotServing => "it did not serve as asked",
+        FailureClass::Unknown => "cause unknown",
+    }
+}

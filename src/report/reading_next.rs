@@ -1,0 +1,92 @@
+//! NEXT and FIX: what to do, as commands that can be copied. A command stands on a line of
+//! its own and is never broken inside a word.
+
+use super::reading_lines::Block;
+use super::spoken::{self, GLUE, glued};
+use crate::results::reading::Reading;
+use crate::results::reading::next::{Change, NextStep};
+
+pub(super) fn put(block: &mut Block, label: &'static str, reading: &Reading) {
+    let mut changes: Vec<String> = Vec::new();
+    for step in &reading.next {
+        match step {
+            NextStep::Change { change } => changes.push(self::change(block, change)),
+            NextStep::Sweep { grid } => sweep(block, label, &changes, grid.as_deref()),
+            NextStep::UseFlags { compose } => {
+                let text = if *compose {
+                    "Write the flags above into the service's command in the compose file."
+                } else {
+                    "Launch vLLM with the flags above."
+                };
+                block.put(label, &[text.to_owned()]);
+            }
+            NextStep::Confirm { run, configuration, hours, goes_on } => {
+                let named = configuration.as_ref();
+                let named = named.map(|name| format!("--configuration {}", word(name)));
+                let time = hours.map(spoken::hours);
+                let time = if *goes_on { Some(glued("continues")) } else { time };
+                let words = ["confirm".to_owned(), word(run)].into_iter().chain(named);
+                command(block, label, words.collect(), time);
+            }
+            NextStep::Resume { run, left } => {
+                let words = vec!["resume".to_owned(), word(run)];
+                command(block, label, words, Some(are_left(*left)));
+            }
+            NextStep::Wait { run, left } => {
+                let words = vec!["report".to_owned(), word(run)];
+                command(block, label, words, Some(format!("later: {}", are_left(*left))));
+            }
+        }
+    }
+}
+
+fn are_left(left: u32) -> String {
+    glued(&if left == 1 {
+        "1 launch is left".to_owned()
+    } else {
+        format!("{left} launches are left")
+    })
+}
+
+/// `vllm-grid confirm RUN    (about 2.5 h)`.
+fn command(block: &mut Block, label: &'static str, words: Vec<String>, remark: Option<String>) {
+    let mut parts = vec!["vllm-grid".to_owned()];
+    parts.extend(words);
+    let mut whole = vec![parts.join(&GLUE.to_string())];
+    whole.extend(remark.map(|it| format!("{}({it})", glued("   "))));
+    block.whole(label, None, &whole);
+}
+
+fn sweep(block: &mut Block, label: &'static str, changes: &[String], grid: Option<&str>) {
+    let first = changes.join(" ");
+    match grid {
+        Some(grid) => {
+            block.put(label, &[format!("{first}, and sweep again:")]);
+            command(block, label, vec!["sweep".to_owned(), word(grid)], None);
+        }
+        None => block.put(label, &[format!("{first}, and sweep again.")]),
+    }
+}
+
+fn change(block: &Block, change: &Change) -> String {
+    match change {
+        Change::Launches { launches } => {
+            format!("Set `launches:{GLUE}{launches}` or more in the grid")
+        }
+        Change::Baseline => "Name a `baseline` in the grid, so that gains can be stated".to_owned(),
+        Change::Configurations => "Add other values to the grid".to_owned(),
+        Change::Bounds => "Widen the bounds in the grid, or add other values".to_owned(),
+        Change::Reason { text } => {
+            let text = block.plain(text);
+            let mut letters = text.trim_end_matches('.').chars();
+            let first = letters.next().map(|it| it.to_uppercase().to_string());
+            format!("{}{} in the grid", first.unwrap_or_default(), letters.as_str())
+        }
+        Change::Failures => "Remove the causes of the failures".to_owned(),
+    }
+}
+
+/// A word of a command as a shell takes it.
+fn word(text: &str) -> String {
+    spoken::clean(&shell_words::quote(text))
+}

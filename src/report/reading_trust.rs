@@ -1,0 +1,145 @@
+//! TRUST: how far to trust the reading, in sentences with figures.
+
+use super::reading_lines::Block;
+use super::spoken::{self, GLUE};
+use crate::results::confirmed::ConfirmedGain;
+use crate::results::machine::{Conclusion, DesignLimit, Detectable, Jump, MachineReport};
+use crate::results::reading::{NoDecision, Reading, Statement, Trust};
+
+pub(super) fn put(block: &mut Block, reading: &Reading) {
+    let trust = &reading.trust;
+    let mut add = |sentences: Vec<String>| {
+        if !sentences.is_empty() {
+            block.put("TRUST", &sentences);
+        }
+    };
+    match &trust.confirmation {
+        Some(gain) => add(vec![confirmation(gain)]),
+        None => add(design(trust)),
+    }
+    add(once(trust));
+    add(trust.machine.as_ref().map_or_else(Vec::new, |it| machine(it, trust)));
+    let cause = match &reading.result {
+        Statement::NoDecision { cause: NoDecision::Missing(missing) } => Some(&missing.metric),
+        _ => None,
+    };
+    for missing in trust.missing.iter().filter(|it| Some(&it.metric) != cause) {
+        add(vec![format!(
+            "{} is missing in {} repeats, of {} of {} configurations.",
+            spoken::metric(&missing.metric),
+            missing.repeats,
+            missing.configurations.len(),
+            missing.of
+        )]);
+    }
+}
+
+/// `7 + 7 launches A B A B, 02:10-04:35.`
+fn confirmation(gain: &ConfirmedGain) -> String {
+    let (candidate, baseline) = gain.launches;
+    let times = gain.from.zip(gain.until).map_or_else(String::new, |(from, until)| {
+        format!(", {}-{}", from.strftime("%H:%M"), until.strftime("%H:%M"))
+    });
+    let open = if gain.complete { "" } else { " The confirmation is not complete." };
+    format!("{candidate} + {baseline} launches A B A B{times}.{open}")
+}
+
+/// `4 launches x 3 repeats. Differences under about 9% cannot be seen so; ...`
+fn design(trust: &Trust) -> Vec<String> {
+    let Some((least, most)) = trust.launches else { return Vec::new() };
+    let launches = match (least, most) {
+        (1, 1) => "1 launch".to_owned(),
+        (least, most) if least == most => format!("{least} launches"),
+        (least, most) => format!("{least} to {most} launches"),
+    };
+    let repeats = match trust.repeats {
+        Some(1) => " x 1 repeat".to_owned(),
+        Some(repeats) => format!(" x {repeats} repeats"),
+        None => String::new(),
+    };
+    let design = format!("{launches}{repeats}.");
+    std::iter::once(design).chain(trust.detectable.as_ref().map(detectable)).collect()
+}
+
+fn detectable(it: &Detectable) -> String {
+    let percent = |fraction: f64| format!("{:.0}%", fraction * 100.0);
+    let more = if it.needed_launches > it.launches {
+        let (needed, wanted) = (it.needed_launches, percent(it.wanted));
+        format!("; about {needed} launches of each would show {wanted}")
+    } else {
+        String::new()
+    };
+    format!("Differences under about {} cannot be seen so{more}.", percent(it.difference))
+}
+
+fn once(trust: &Trust) -> Vec<String> {
+    match trust.assumed_deviation {
+        Some(deviation) => vec![format!(
+            "{:.0}% between launches is assumed: nothing was launched twice.",
+            deviation * 100.0
+        )],
+        None if trust.launched_once == 0 => Vec::new(),
+        None if trust.launched_once == 1 => {
+            vec!["1 configuration was launched once: it is in no claim.".to_owned()]
+        }
+        None => vec![format!(
+            "{} configurations were launched once: they are in no claim.",
+            trust.launched_once
+        )],
+    }
+}
+
+fn machine(machine: &MachineReport, trust: &Trust) -> Vec<String> {
+    let limits: Vec<String> = trust.limits.iter().map(limit).collect();
+    match machine.conclusion {
+        Conclusion::Moved => moved(machine).into_iter().chain(limits).collect(),
+        Conclusion::Calm => {
+            let calm = format!(
+                "The machine is not shown to have moved (calm with probability {:.2}).",
+                machine.p_calm
+            );
+            std::iter::once(calm).chain(limits).collect()
+        }
+        // What cannot be seen is a limit of the design, which says what to do.
+        Conclusion::Unknown => limits,
+    }
+}
+
+fn moved(machine: &MachineReport) -> Vec<String> {
+    let jumps = match machine.jumps.as_slice() {
+        [] => String::new(),
+        [jump] => format!(", 1{GLUE}jump ({jump})"),
+        jumps => {
+            let times: Vec<String> = jumps.iter().map(Jump::to_string).collect();
+            format!(", {}{GLUE}jumps ({})", jumps.len(), times.join(", "))
+        }
+    };
+    vec![
+        format!(
+            "The machine moved: speed range x{:.1}, SD {:.0}%{jumps}.",
+            machine.speed_range,
+            machine.deviation * 100.0
+        ),
+        format!(
+            "That was {:.0}% of the variance between launches, and is taken out.",
+            machine.share * 100.0
+        ),
+    ]
+}
+
+fn limit(limit: &DesignLimit) -> String {
+    match limit {
+        DesignLimit::OneAfterTheOther => {
+            "Machine and configuration are not separated: all launches of one came before all of \
+             the other."
+                .to_owned()
+        }
+        DesignLimit::FewLaunches { launches } => {
+            let plural = if *launches == 1 { "" } else { "es" };
+            format!(
+                "{launches} launch{plural} of each cannot show jumps of the machine: launch 3 \
+                 times or more."
+            )
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! Makes a [`Reading`] from a ranking: what each of its parts says is decided here.
+
+use super::failed::{FailedGroup, failed};
+use super::next::{explanation, next};
+use super::{Choice, Gain, NoDecision, Place, Reading, Statement, Trust, Varied, Why};
+use crate::configuration::Configuration;
+use crate::flags::argv;
+use crate::history::extent::Extent;
+use crate::history::record::Manifest;
+use crate::metric::{Constraint, Scale};
+use crate::results::bounded::ConstraintVerdict;
+use crate::results::confirmed::ConfirmedGain;
+use crate::results::decision::{Candidate, Claim, Criterion, Decision};
+use crate::results::exclusion::Exclusion;
+use crate::results::ranked::{RankedConfiguration, Ranking};
+use crate::results::verdict::RankingVerdict;
+
+impl Reading {
+    /// The reading of a ranking.
+    pub fn of(ranking: &Ranking, manifest: &Manifest, place: &Place) -> Self {
+        let groups = failed(ranking, manifest);
+        let last = confirmation(ranking);
+        let (confirmed, pending) = (last.filter(|it| it.complete), last.filter(|it| !it.complete));
+        let result = statement(ranking, confirmed, &groups);
+        let decided = !matches!(result, Statement::NoDecision { .. });
+        let choice = choice(ranking, manifest, confirmed).filter(|_| decided);
+        let partial = place.extent.clone().filter(Extent::is_partial);
+        let next = next(&result, pending, manifest, place);
+        let bounds = candidate(ranking, confirmed).filter(|_| decided);
+        Self {
+            simulated: ranking.simulated,
+            partial,
+            metric: ranking.objective.metric.clone(),
+            goal: ranking.objective.goal,
+            bounds: bounds.map_or_else(Vec::new, |row| row.constraints.clone()),
+            trust: trust(ranking, last),
+            why: why(ranking, &result),
+            failed: groups,
+            result,
+            choice,
+            next,
+        }
+    }
+}
+
+/// The confirmation that counts: the candidate's last one, or the last one at all.
+fn confirmation(ranking: &Ranking) -> Option<&ConfirmedGain> {
+    let chosen = ranking.decision.as_ref().map(|it| it.candidate.configuration.as_str());
+    let all = || ranking.confirmed.iter().rev();
+    all().find(|it| chosen == Some(it.candidate.as_str())).or_else(|| all().next())
+}
+
+/// The row of what is used, or to be confirmed.
+fn candidate<'a>(
+    ranking: &'a Ranking,
+    confirmed: Option<&ConfirmedGain>,
+) -> Option<&'a RankedConfiguration> {
+    let chosen = ranking.decision.as_ref().map(|it| it.candidate.configuration.as_str());
+    let name = confirmed.map(|it| it.candidate.as_str()).or(chosen)?;
+    ranking.rows.iter().find(|row| row.name == name)
+}
+
+fn statement(
+    ranking: &Ranking,
+    confirmed: Option<&ConfirmedGain>,
+    groups: &[FailedGroup],
+) -> Statement {
+    let of = ranking.rows.iter().filter(|row| row.eligible).count();
+    if let Some(gain) = confirmed {
+        let (configuration, baseline) = (gain.candidate.clone(), gain.baseline.clone());
+        return if gain.shown {
+            Statement::Better { configuration, baseline, confirmed: true }
+        } else {
+            Statement::NotConfirmed { configuration, baseline }
+        };
+    }
+    let Some(Decision { candidate, claim }) = &ranking.decision else {
+        return Statement::NoDecision { cause: cause(ranking, groups) };
+    };
+    let name = || candidate.configuration.clone();
+    match (claim, &ranking.verdict) {
+        (Claim::Better { baseline, .. }, _) => Statement::Better {
+            configuration: name(),
+            baseline: baseline.clone(),
+            confirmed: false,
+        },
+        (Claim::BaselineNotRanked { baseline, reason }, _) => {
+            let lost = ranking.missing.iter().find(|missing| missing.baseline);
+            match lost {
+                Some(lost) => Statement::NoDecision { cause: NoDecision::Missing(lost.clone()) },
+                None => Statement::BaselineNotRanked {
+                    baseline: baseline.clone(),
+                    candidate: name(),
+                    reason: reason.clone(),
+                },
+            }
+        }
+        (_, RankingVerdict::Only { .. }) => {
+            Statement::Only { configuration: name(), of: ranking.rows.len() }
+        }
+        (_, RankingVerdict::Insufficient { more_launches, .. }) => {
+            Statement::LaunchedOnce { candidate: name(), once: *more_launches, of }
+        }
+        (Claim::NotShown { baseline, .. }, _) => {
+            Statement::NotShown { baseline: baseline.clone(), candidate: name() }
+        }
+        (Claim::IsBaseline, _) => {
+            let group = in_first_group(ranking);
+            Statement::BaselineIsBest { baseline: name(), of, worse: of.saturating_sub(group) }
+        }
+        (Claim::NoBaseline, RankingVerdict::Tie { names, .. }) => {
+            Statement::NotDistinguishable { configurations: names.clone(), of }
+        }
+        (Claim::NoBaseline, _) => Statement::First { configuration: name(), of },
+    }
+}
+
+/// Configurations that are not distinguishable from rank 1, itself included.
+fn in_first_group(ranking: &Ranking) -> usize {
+    match &ranking.verdict {
+        RankingVerdict::Tie { names, .. } => names.len(),
+        _ => 1,
+    }
+}
+
+fn cause(ranking: &Ranking, groups: &[FailedGroup]) -> NoDecision {
+    let of = ranking.rows.len();
+    if of == 0 {
+        return NoDecision::NoConfiguration;
+    }
+    if let Some(missing) = ranking.missing.first() {
+        return NoDecision::Missing(missing.clone());
+    }
+    let all = |excluded: &dyn Fn(&Exclusion) -> bool| {
+        ranking.rows.iter().all(|row| row.exclusions.iter().any(excluded))
+    };
+    if ranking.rows.iter().all(|row| row.launches == 0) {
+        NoDecision::NotLaunched { of }
+    } else if all(&|it| matches!(it, Exclusion::Violated(_))) {
+        NoDecision::BoundsBroken { of }
+    } else if groups.iter().filter(|it| it.cause.is_launch()).map(|it| it.count()).sum::<usize>()
+        == of
+    {
+        NoDecision::AllFailed { of }
+    } else {
+        NoDecision::Excluded { of }
+    }
+}
+
+/// Why nothing can be decided, as far as `failed` does not say it.
+fn why(ranking: &Ranking, result: &Statement) -> Vec<Why> {
+    let Statement::NoDecision { cause } = result else { return Vec::new() };
+    match cause {
+        NoDecision::Missing(missing) => {
+            let reason = missing.first_reason.as_deref().map(|it| explanation(it).to_owned());
+            reason.map(|text| Why::Reason { text }).into_iter().collect()
+        }
+        NoDecision::BoundsBroken { .. } => {
+            (0..ranking.constrained.len()).filter_map(|at| nearest(ranking, at)).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// The configuration whose broken bound is nearest to being kept.
+fn nearest(ranking: &Ranking, at: usize) -> Option<Why> {
+    let broken = |row: &&RankedConfiguration| {
+        row.constraints[at].verdict == ConstraintVerdict::Violated
+            && row.constraints[at].estimate.is_some()
+    };
+    let below = |row: &&RankedConfiguration| {
+        let bounded = &row.constraints[at];
+        let mean = bounded.estimate.map_or(f64::INFINITY, |it| it.mean);
+        let beyond = |bound: &Constraint| {
+            let over = bound.max.map_or(0.0, |max| mean - max);
+            over.max(bound.min.map_or(0.0, |min| min - mean))
+        };
+        bounded.bounds.iter().map(beyond).fold(0.0, f64::max)
+    };
+    let rows = ranking.rows.iter().filter(broken);
+    let row = rows.min_by(|a, b| below(a).total_cmp(&below(b)))?;
+    let bounded = row.constraints[at].clone();
+    Some(Why::Bound { configuration: row.name.clone(), bounded })
+}
+
+fn choice(
+    ranking: &Ranking,
+    manifest: &Manifest,
+    confirmed: Option<&ConfirmedGain>,
+) -> Option<Choice> {
+    let decision = ranking.decision.as_ref();
+    let row = candidate(ranking, confirmed)?;
+    let of = ranking.rows.iter().filter(|row| row.eligible).count();
+    let chosen: Option<&Candidate> =
+        decision.map(|it| &it.candidate).filter(|it| it.configuration == row.name);
+    let gain = gain(ranking, decision, confirmed);
+    let kept = match (confirmed, decision.map(|it| &it.claim)) {
+        (Some(confirmed), _) => (!confirmed.shown).then(|| confirmed.baseline.clone()),
+        (None, Some(Claim::NotShown { baseline, .. })) => Some(baseline.clone()),
+        (None, Some(Claim::BaselineNotRanked { baseline, .. })) => Some(baseline.clone()),
+        _ => None,
+    };
+    let baseline = baseline(manifest);
+    let configuration = manifest.configurations.iter().find(|it| it.name == row.name);
+    Some(Choice {
+        is_baseline: kept.is_some() || row.baseline,
+        candidate: kept.is_some().then(|| row.name.clone()),
+        configuration: kept.unwrap_or_else(|| row.name.clone()),
+        gain,
+        launch: configuration.map_or_else(Varied::default, |it| varied(it, baseline)),
+        p_within_5_percent: chosen
+            .filter(|_| confirmed.is_none())
+            .and_then(|it| it.p_within_5_percent),
+        criterion: chosen.map_or(Criterion::Mean, |it| it.criterion),
+        within_1_percent: chosen.map_or(1, |it| it.within_1_percent),
+        of,
+    })
+}
+
+fn gain(
+    ranking: &Ranking,
+    decision: Option<&Decision>,
+    confirmed: Option<&ConfirmedGain>,
+) -> Option<Gain> {
+    let (effect, confirmed) = match (confirmed, decision.map(|it| &it.claim)) {
+        (Some(gain), _) => (gain.effect, true),
+        (None, Some(Claim::Better { effect, .. } | Claim::NotShown { effect, .. })) => {
+            (*effect, false)
+        }
+        _ => return None,
+    };
+    Some(Gain { effect, confirmed, better: effect.is_better(ranking.objective.goal) })
+}
+
+/// The configuration that the others are compared with.
+fn baseline(manifest: &Manifest) -> Option<&Configuration> {
+    let name = manifest.baseline.as_deref()?;
+    manifest.configurations.iter().find(|it| it.answers_to(name))
+}
+
+/// What the grid varied of a configuration.
+fn varied(configuration: &Configuration, baseline: Option<&Configuration>) -> Varied {
+    let mut passed = configuration.varied.clone();
+    passed.retain(|_, value| !value.is_null());
+    let dropped = |flag: &&String| {
+        let known = baseline.is_some_and(|baseline| baseline.flags.contains_key(flag));
+        known && !configuration.flags.contains_key(flag)
+    };
+    let null = configuration.varied.iter().filter(|(_, value)| value.is_null());
+    Varied {
+        arguments: argv(&passed),
+        without: null.map(|(flag, _)| flag).filter(dropped).cloned().collect(),
+        environment: configuration.environment.clone(),
+    }
+}
+
+fn trust(ranking: &Ranking, confirmed: Option<&ConfirmedGain>) -> Trust {
+    let estimates = || {
+        ranking
+            .rows
+            .iter()
+            .filter(|row| row.eligible)
+            .filter_map(|row| row.estimates.first().copied().flatten())
+    };
+    let launches = estimates().map(|it| it.launches);
+    let each: Vec<Option<usize>> = estimates()
+        .map(|it| {
+            (it.launches > 0 && it.repeats % it.launches == 0).then(|| it.repeats / it.launches)
+        })
+        .collect();
+    let same =
+        each.first().copied().flatten().filter(|one| each.iter().all(|it| *it == Some(*one)));
+    let once = estimates().filter(|it| it.launches < 2).count();
+    let all_once = once > 0 && once == estimates().count();
+    let machine = ranking.machine.as_ref();
+    let decided = ranking.decision.is_some();
+    Trust {
+        launches: launches.clone().min().zip(launches.max()),
+        repeats: same,
+        detectable: ranking.detectable,
+        confirmation: confirmed.cloned(),
+        machine: machine.cloned(),
+        limits: machine.map_or_else(Vec::new, |it| it.limits.clone()),
+        assumed_deviation: ranking.deviations.filter(|_| all_once).map(|(launch, _)| launch),
+        launched_once: once as u32,
+        time_effect: !decided || machine.is_some() || ranking.scale == Scale::Ratios,
+        missing: ranking.missing.clone(),
+    }
+}
