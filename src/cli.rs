@@ -30,7 +30,7 @@ pub(crate) enum Command {
     Recover(RecoverArgs),
     /// Check for what would prevent a sweep
     Doctor(GridArgs),
-    /// Print the ranking of a sweep again, from its journal
+    /// Print what a sweep showed, what to do next, and the ranking; also while it runs
     Report(ReportArgs),
     /// Compare the rankings of sweeps: is what was chosen still the best?
     Compare(CompareArgs),
@@ -132,6 +132,9 @@ pub(crate) struct ReportArgs {
     /// Show every figure of this workload in place of the ranking (may be repeated)
     #[arg(long, value_name = "NAME")]
     pub(crate) workload: Vec<String>,
+    /// What to print; JSON has the figures of all workloads
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
 }
 
 /// `compare`.

@@ -1,22 +1,31 @@
 //! The commands that show what there is: `report`, `export`, `metrics`, `workloads`.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
+use vllm_grid::history::extent::Extent;
 use vllm_grid::history::folder::Folder;
 use vllm_grid::history::record::SweepRecord;
 use vllm_grid::metric::{Direction, Metric};
+use vllm_grid::report::document::Document;
 use vllm_grid::results::ranking;
+use vllm_grid::results::reading::next::confirm_hours;
+use vllm_grid::results::reading::{Place, Reading};
 use vllm_grid::workload::{KINDS, Kind, catalogue};
 use vllm_grid::{report, results};
 
 use crate::cli::{ExportArgs, Format, MetricsArgs, ReportArgs, WorkloadsArgs};
 use crate::exit::{CommandError, Exit, print, print_with};
 
-/// `report`: the ranking again, from the journal.
+/// `report`: what the sweep showed and its ranking, from the journal.
 pub(crate) fn report(args: &ReportArgs) -> Result<Exit, CommandError> {
-    let record = Folder::existing(&args.run)?.record()?;
+    let folder = Folder::existing(&args.run)?;
+    if args.format == Format::Json && !args.workload.is_empty() {
+        let what = "--format json has the figures of all workloads: leave out --workload";
+        return Err(CommandError::message(Exit::Usage, what));
+    }
+    let record = folder.record()?;
     if args.workload.is_empty() {
-        return ranked(&record);
+        return ranked(&folder, &record, args.format, Writer::Others);
     }
     let kinds = kinds(&args.workload)?;
     let ran = |kind: &&Kind| record.manifest.workloads.iter().any(|it| it.kind().key == kind.key);
@@ -95,11 +104,74 @@ pub(crate) fn write(folder: &Path, record: &SweepRecord) -> Result<Vec<PathBuf>,
         .map_err(|error| CommandError::new(Exit::Environment, error))
 }
 
-/// Prints the ranking; the exit code says whether there is one.
-pub(crate) fn ranked(record: &SweepRecord) -> Result<Exit, CommandError> {
+/// Who may be writing a sweep's journal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Writer {
+    /// This process, which is done with it.
+    Ourselves,
+    /// Perhaps another one.
+    Others,
+}
+
+/// Prints what a sweep showed, and its ranking; the exit code says whether there is one.
+pub(crate) fn ranked(
+    folder: &Folder,
+    record: &SweepRecord,
+    format: Format,
+    writer: Writer,
+) -> Result<Exit, CommandError> {
     let ranking = results::ranking::rank(record);
-    print(&report::table::render(&ranking, &record.manifest, width()))?;
+    let place = place(folder, record, &ranking, writer)?;
+    let reading = Reading::of(&ranking, &record.manifest, &place);
+    if format == Format::Json {
+        let (manifest, extent) = (&record.manifest, place.extent.as_ref());
+        print_json(&Document::of(&ranking, manifest, &reading, &place.run, extent))?;
+        return Ok(outcome(&ranking));
+    }
+    let block = report::reading::render(&reading, width());
+    let table = report::table::render(&ranking, &record.manifest, width());
+    match writer {
+        Writer::Others => print(&format!("{block}\n{table}"))?,
+        // What is printed last is what a person sees first.
+        Writer::Ourselves => {
+            print(&format!("{table}\nresults: {}\n\n{block}", folder.path().display()))?;
+        }
+    }
     Ok(outcome(&ranking))
+}
+
+/// What the commands that follow are called with.
+fn place(
+    folder: &Folder,
+    record: &SweepRecord,
+    ranking: &ranking::Ranking,
+    writer: Writer,
+) -> Result<Place, CommandError> {
+    let extent = Extent::read(folder, record, writer == Writer::Ourselves)?;
+    let grid = direct(&folder.original_grid(&record.manifest));
+    let candidate = ranking.decision.as_ref().map(|it| it.candidate.configuration.as_str());
+    let baseline = ranking.rows.iter().find(|row| row.baseline).map(|row| row.name.as_str());
+    let pair = candidate.zip(baseline);
+    Ok(Place {
+        run: folder.path().display().to_string(),
+        grid: grid.is_file().then(|| grid.display().to_string()),
+        extent: Some(extent),
+        confirm: pair.and_then(|(candidate, baseline)| confirm_hours(record, candidate, baseline)),
+    })
+}
+
+/// `runs/a/../../grids/b.yaml` as `grids/b.yaml`.
+fn direct(path: &Path) -> PathBuf {
+    let mut parts = PathBuf::new();
+    for part in path.components() {
+        let up = part == Component::ParentDir;
+        if up && matches!(parts.components().next_back(), Some(Component::Normal(_))) {
+            parts.pop();
+        } else {
+            parts.push(part);
+        }
+    }
+    parts
 }
 
 fn outcome(ranking: &ranking::Ranking) -> Exit {

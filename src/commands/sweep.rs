@@ -19,9 +19,9 @@ use vllm_grid::sweep::context::SweepContext;
 use vllm_grid::sweep::resume::{self, Resumable, ResumeError};
 use vllm_grid::sweep::run::{Ending, Sweep};
 
-use super::show;
-use crate::cli::{ResumeArgs, SweepArgs};
-use crate::exit::{CommandError, Exit, print};
+use super::show::{self, Writer};
+use crate::cli::{Format, ResumeArgs, SweepArgs};
+use crate::exit::{CommandError, Exit};
 use crate::output::secrets;
 use crate::progress::Progress;
 use crate::signals::Shutdown;
@@ -148,14 +148,12 @@ fn outcome(
     }
 }
 
-/// Writes the results and shows the ranking.
+/// Writes the results and shows what they mean.
 fn show(sweep: &Sweep) -> Result<Exit, CommandError> {
     // As it is written: without secrets.
     let record = sweep.folder().record()?;
     show::write(sweep.folder().path(), &record)?;
-    let ranked = show::ranked(&record)?;
-    print(&format!("results: {}\n", sweep.folder().path().display()))?;
-    Ok(ranked)
+    show::ranked(sweep.folder(), &record, Format::Text, Writer::Ourselves)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! interval next to its bound. One word for all of them does not say by how much.
 
 use super::fields::{Field, PADDING, folded};
+use super::names::narrow;
 use super::text::{plain, wrap};
 use crate::results::number;
 use crate::results::ranking::{Bounded, ConstraintVerdict, Ranking};
@@ -16,9 +17,9 @@ pub(super) fn render(ranking: &Ranking, columns: usize) -> Option<String> {
     let rows: Vec<_> =
         ranking.rows.iter().filter(|row| row.constraints.iter().any(measured)).collect();
     let first = rows.first()?;
-    let mut label =
-        Field::new("bounds", rows.iter().map(|row| plain(&row.name)).collect::<Vec<_>>());
-    label.cut(NAME);
+    let names: Vec<String> = rows.iter().map(|row| plain(&row.name)).collect();
+    let baseline = rows.iter().position(|row| row.baseline);
+    let label = Field::new("bounds", narrow(&names, baseline, NAME));
     let bounds: Vec<String> = first.constraints.iter().map(bound).collect();
     let fields = |headers: &[String]| -> Vec<Field> {
         let cells = |index: usize| rows.iter().map(|row| cell(&row.constraints[index])).collect();
@@ -38,7 +39,7 @@ pub(super) fn render(ranking: &Ranking, columns: usize) -> Option<String> {
     let verdicts = rows.iter().flat_map(|row| &row.constraints).map(|bounded| bounded.verdict);
     let verdicts: Vec<ConstraintVerdict> = verdicts.collect();
     for (verdict, note) in [
-        (ConstraintVerdict::Violated, "! violated: the whole interval is beyond the bound"),
+        (ConstraintVerdict::Violated, "! broken: the whole interval is beyond the bound"),
         (
             ConstraintVerdict::NotShown,
             "? not shown to be within the bound: the bound lies in the interval",

@@ -1,7 +1,7 @@
 //! The findings of a comparison in words, for the terminal. Which findings there are is
 //! decided in [`crate::results::comparison`]; here is one sentence for each.
 
-use super::notes::SIMULATED;
+use super::reading::SIMULATED;
 use crate::metric::Scale;
 use crate::results::comparison::{Comparison, ComparisonFinding, LaterPlace};
 use crate::results::exclusion::{Exclusion, joined};

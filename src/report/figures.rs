@@ -2,7 +2,8 @@
 //! a direction, a column for each configuration, a table for each case.
 
 use super::fields::{Field, folded};
-use super::notes::SIMULATED;
+use super::names::narrow;
+use super::reading::SIMULATED;
 use super::text::{plain, wrap};
 use crate::history::record::Manifest;
 use crate::metric::MetricRef;
@@ -11,7 +12,7 @@ use crate::results::ranking::{RankedConfiguration, Ranking};
 use crate::workload::Kind;
 
 /// Columns of a configuration's name at most.
-const NAME: usize = 22;
+const NAME: usize = 19;
 
 /// The tables of a workload, of about `columns` columns (at least 60 are used). Ends
 /// with a newline.
@@ -58,25 +59,25 @@ fn table(ranking: &Ranking, kind: &Kind, case: &str, columns: usize) -> String {
         Some(unit) => format!("{} {unit}", metric.name),
     };
     let labels = Field::new(title, metrics.iter().map(label).collect());
+    let names: Vec<String> = ranking.rows.iter().map(|row| plain(&row.name)).collect();
+    let baseline = ranking.rows.iter().position(|row| row.baseline);
     let fields: Vec<Field> = ranking
         .rows
         .iter()
-        .filter(|row| metrics.iter().any(|(index, _)| row.estimates[*index].is_some()))
-        .map(|row| {
+        .zip(narrow(&names, baseline, NAME))
+        .filter(|(row, _)| metrics.iter().any(|(index, _)| row.estimates[*index].is_some()))
+        .map(|(row, name)| {
             let cell = |(index, _): &(usize, &MetricRef)| {
                 let estimate = row.estimates[*index].as_ref();
                 estimate.map_or("-".to_owned(), |estimate| number::estimate(estimate, ""))
             };
-            let mut field = Field::new(heading(row), metrics.iter().map(cell).collect());
-            field.header = super::text::cut(&field.header, NAME);
-            field.right()
+            Field::new(heading(row, name), metrics.iter().map(cell).collect()).right()
         })
         .collect();
     folded(&labels, &fields, columns)
 }
 
 /// `#1 plain`; `- starved` of one without a rank.
-fn heading(row: &RankedConfiguration) -> String {
-    let name = plain(&row.name);
+fn heading(row: &RankedConfiguration, name: String) -> String {
     row.rank.map_or_else(|| format!("- {name}"), |rank| format!("#{rank} {name}"))
 }

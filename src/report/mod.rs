@@ -5,10 +5,12 @@
 mod bounds;
 pub mod comparison;
 mod comparison_notes;
+pub mod document;
 pub mod export;
 mod fields;
 pub mod figures;
 pub mod measurements;
+mod names;
 mod notes;
 pub mod plan;
 pub mod reading;

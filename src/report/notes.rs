@@ -3,124 +3,145 @@
 
 use itertools::Itertools as _;
 
-use crate::results::decision::Claim;
+use super::spoken::{GLUE, change};
+use crate::history::launch::FailureClass;
 use crate::results::findings::{AssumedVariance, Finding, IntervalSource, PooledDeviation};
-use crate::results::machine::Conclusion;
 use crate::results::number;
-use crate::results::ranking::{Effect, Remark};
+use crate::results::ranking::{Effect, Exclusion, MissingValue, RankingVerdict, Remark};
 
-/// The mark of simulated figures.
-pub(super) const SIMULATED: &str =
-    "SIMULATED: every figure comes from the simulator, none from a GPU";
+/// Heading of the column of changes against the baseline.
+pub(super) const CHANGE: &str = "unconfirmed change";
 
 /// What the tables above the notes show already.
 #[derive(Clone, Copy)]
 pub(super) struct Shown {
     /// The effect against the baseline.
     pub(super) effect: bool,
+    /// Launches and repeats.
+    pub(super) numbers: bool,
+    /// Repeats that failed.
+    pub(super) lost: bool,
     /// The figures of the bounded metrics.
     pub(super) bounds: bool,
 }
 
-/// The verdict and its limits, as one line.
-pub(super) fn headline(findings: &[Finding]) -> String {
-    let part = |finding: &Finding| match finding {
-        Finding::Verdict(verdict) => Some(verdict.to_string()),
-        // Rank 1 is the candidate where there is nothing to compare it with.
-        Finding::Decision(decision) => (decision.claim != Claim::NoBaseline
-            || decision.candidate.rank > 1)
-            .then(|| decision.to_string()),
-        Finding::ValuesMissing(missing) => Some(missing.to_string()),
-        Finding::Lived { configuration, lived, launches } => {
-            Some(format!("{configuration} booted and lived {lived} of {launches}"))
-        }
-        Finding::ConstraintNotShown { metrics, .. } => {
-            Some(format!("not shown to be within bounds: {}", metrics.iter().join(", ")))
-        }
-        Finding::FailedRepeats { repeats, .. } => {
-            let plural = if *repeats == 1 { "" } else { "s" };
-            Some(format!("{repeats} repeat{plural} of it failed"))
-        }
-        _ => None,
+/// The notes below the tables, the most important first: single configurations, then how
+/// the figures are to be read. What the block above the tables said is not repeated.
+pub(super) fn below(findings: &[Finding], shown: Shown) -> Vec<String> {
+    let mut notes = not_ranked(findings);
+    let of = |wanted: usize| {
+        findings.iter().filter(move |it| place(it) == wanted).filter_map(move |it| note(it, shown))
     };
-    findings.iter().filter_map(part).join("; ")
-}
-
-/// The notes below the tables, in the order of the findings. `lost`: whether the table
-/// has a column of failed repeats.
-pub(super) fn below(findings: &[Finding], shown: Shown, lost: bool) -> Vec<String> {
-    let mut notes = Vec::new();
-    let mut legend = lost
-        .then(|| "lost: repeats that failed; failed launches are counted separately".to_owned());
-    for finding in findings {
-        // The columns are explained before single configurations.
-        if is_of_configurations(finding) {
-            notes.extend(legend.take());
-        }
-        notes.extend(note(finding, shown));
+    notes.extend((0..PLACES).flat_map(of));
+    if shown.lost {
+        notes.push("lost: repeats that failed; failed launches are counted separately".to_owned());
     }
-    notes.extend(legend);
     notes
 }
 
-fn is_of_configurations(finding: &Finding) -> bool {
+/// Places of [`place`].
+const PLACES: usize = 5;
+
+/// Where a finding stands among the notes.
+fn place(finding: &Finding) -> usize {
+    match finding {
+        Finding::ValuesMissing(_) => 0,
+        Finding::Remarks { .. } => 1,
+        Finding::Verdict(_) | Finding::OrderBelowFirst { .. } | Finding::NoTimeEffect => 2,
+        Finding::Aliases { .. } => 4,
+        _ => 3,
+    }
+}
+
+/// Configurations without a rank; those with the same reason are named together.
+fn not_ranked(findings: &[Finding]) -> Vec<String> {
+    let mut groups: Vec<(String, Vec<&str>)> = Vec::new();
+    for finding in findings {
+        let Finding::NotRanked { configuration, exclusions } = finding else { continue };
+        if exclusions.iter().all(is_told) {
+            continue;
+        }
+        let reason = exclusions.iter().join("; ");
+        match groups.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, names)) => names.push(configuration),
+            None => groups.push((reason, vec![configuration])),
+        }
+    }
+    let line = |(reason, names): (String, Vec<&str>)| {
+        let more = names.len().saturating_sub(NAMES);
+        let named = names.iter().take(NAMES).join(", ");
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        format!("not ranked: {named}{more}: {reason}")
+    };
+    groups.into_iter().map(line).collect()
+}
+
+/// Whether the block above tells all of a reason: its words and its advice are those of
+/// the class.
+fn is_told(exclusion: &Exclusion) -> bool {
+    let Exclusion::NotMeasured { cause: MissingValue::LaunchFailed { class, .. }, .. } = exclusion
+    else {
+        return false;
+    };
     matches!(
-        finding,
-        Finding::Preferred { .. }
-            | Finding::NotRanked { .. }
-            | Finding::Remarks { .. }
-            | Finding::Aliases { .. }
+        class,
+        FailureClass::KvCacheTooSmall
+            | FailureClass::OutOfMemory
+            | FailureClass::SharedMemory
+            | FailureClass::HostMemory
+            | FailureClass::Credentials
+            | FailureClass::NoGpu
+            | FailureClass::CompileCache
     )
 }
 
-/// One finding as a sentence; `None` where the headline or a table has it.
+/// Names of a group that are written out.
+const NAMES: usize = 6;
+
+/// One finding as a sentence; `None` where the block above or a table has it.
 fn note(finding: &Finding, shown: Shown) -> Option<String> {
     Some(match finding {
         Finding::Simulated
-        | Finding::Verdict(_)
         | Finding::Decision(_)
-        | Finding::ValuesMissing(_)
         | Finding::Lived { .. }
         | Finding::ConstraintNotShown { .. }
-        | Finding::FailedRepeats { .. } => return None,
-        Finding::FirstToBaseline { .. } if shown.effect => return None,
+        | Finding::FailedRepeats { .. }
+        | Finding::FirstToBaseline { .. }
+        | Finding::Machine(_)
+        | Finding::NotSeparable { .. }
+        | Finding::Detectable(_)
+        | Finding::Preferred { .. }
+        | Finding::NotRanked { .. } => return None,
+        Finding::VarianceAssumed(AssumedVariance::BetweenLaunches) => return None,
+        Finding::Verdict(verdict) => match verdict {
+            RankingVerdict::Tie { .. } => {
+                let text = verdict.to_string();
+                text.strip_prefix("tie: ").map_or(text.clone(), str::to_owned)
+            }
+            _ => return None,
+        },
+        Finding::ValuesMissing(missing) => {
+            return missing.first_reason.as_ref().map(|_| missing.to_string());
+        }
         Finding::Baseline { configuration } => format!("* baseline: {configuration}"),
-        Finding::Intervals(source) => {
+        Finding::Intervals(source) if shown.numbers => {
             format!("n: launches x repeats; [95%]: interval {}", interval(source))
         }
+        Finding::Intervals(source) => format!("[95%]: interval {}", interval(source)),
         Finding::VarianceAssumed(variance) => format!("~ assumed: {}", assumed(variance)),
         Finding::OrderBelowFirst { significance, .. } => format!(
             "ranks below the first differ from rank 1 (Holm-adjusted, {}), not necessarily from \
              each other",
             whole_percent(*significance)
         ),
-        Finding::FirstToBaseline { effect: of, .. } => {
-            let form = match of {
-                Effect::Ratio(_) => "ratio",
-                Effect::Difference { .. } => "difference",
-            };
-            format!("rank 1 to the baseline, as a {form}: {}", effect(*of))
-        }
-        Finding::GainUnconfirmed { .. } => {
-            "the gain of rank 1 over the baseline comes from the launches that chose it: expect \
-             less until fresh launches confirm it"
-                .to_owned()
-        }
-        // What is not separable says so.
-        Finding::Machine(machine) if machine.conclusion == Conclusion::Unknown => return None,
-        Finding::Machine(machine) => machine.to_string(),
+        Finding::GainUnconfirmed { .. } if shown.effect => format!(
+            "{CHANGE}: against the baseline, from the launches that chose rank 1; expect less of \
+             fresh ones"
+        ),
+        Finding::GainUnconfirmed { .. } => return None,
         Finding::NoTimeEffect => {
             "no time effect is taken out: the objective is a share or a count, or was zero"
                 .to_owned()
-        }
-        Finding::NotSeparable { limits } => limits.iter().join("; "),
-        Finding::Detectable(detectable) => detectable.to_string(),
-        Finding::Preferred { configuration, criteria } => format!(
-            "of those within 1% of rank 1 take {configuration}: {}",
-            criteria.iter().join(", then ")
-        ),
-        Finding::NotRanked { configuration, exclusions } => {
-            format!("not ranked: {configuration}: {}", exclusions.iter().join("; "))
         }
         Finding::Remarks { configuration, remarks } => {
             let has_table =
@@ -134,10 +155,10 @@ fn note(finding: &Finding, shown: Shown) -> Option<String> {
     })
 }
 
-/// `0.83 [0.79, 0.88]` of a ratio, `+12 [-3, 27]` of a difference.
+/// `-17% [-21%, -12%]` of a ratio, `+12 [-3, 27]` of a difference.
 pub(super) fn effect(effect: Effect) -> String {
     match effect {
-        Effect::Ratio(ratio) => number::ratio(ratio.ratio, ratio.interval),
+        Effect::Ratio(ratio) => change(ratio.ratio, ratio.interval).replace(GLUE, " "),
         Effect::Difference { difference, interval } => number::difference(difference, interval),
     }
 }

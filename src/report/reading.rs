@@ -165,7 +165,7 @@ fn use_it(block: &mut Block, reading: &Reading, choice: &Choice) {
         (gain(it.effect, reading.goal, &reading.metric), mark)
     });
     let keep = if choice.is_baseline { format!("keep{GLUE}") } else { String::new() };
-    let gap = glued("    ");
+    let gap = glued("   ");
     let line = match (&choice.candidate, effect) {
         (Some(candidate), effect) => {
             let candidate = spoken::name_of(candidate);

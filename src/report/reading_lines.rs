@@ -56,7 +56,7 @@ impl Block {
                 row.push(' ');
                 row.push_str(word);
             } else {
-                rows.push((*word).to_owned());
+                rows.push(word.trim_start_matches(GLUE).to_owned());
             }
         }
         for (at, row) in rows.iter().enumerate() {

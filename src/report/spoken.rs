@@ -104,7 +104,8 @@ fn percent(ratio: f64, decimals: usize) -> String {
 pub(super) fn hours(hours: Hours) -> String {
     let minutes = (hours.low * 60.0, hours.high * 60.0);
     let (low, high, unit) = if minutes.1 < 90.0 {
-        (rounded(minutes.0.max(1.0)), rounded(minutes.1.max(1.0)), "min")
+        let whole = |minutes: f64| format!("{:.0}", minutes.max(1.0));
+        (whole(minutes.0), whole(minutes.1), "min")
     } else {
         (rounded(hours.low), rounded(hours.high), "h")
     };
@@ -116,7 +117,7 @@ pub(super) fn hours(hours: Hours) -> String {
     glued(&text)
 }
 
-/// Two digits at most, with one decimal below ten.
+/// With one decimal below ten.
 fn rounded(value: f64) -> String {
     let text = if value < 10.0 { format!("{value:.1}") } else { format!("{value:.0}") };
     text.strip_suffix(".0").map_or(text.clone(), str::to_owned)

@@ -1,26 +1,30 @@
 //! The ranking as a table for a terminal: one renderer of
-//! [`Ranking::findings`]. Fits the given width: columns without space are left out or
-//! listed below the table. What is said is decided in [`crate::results`]; the words
+//! [`Ranking::findings`]. Fits the given width: columns without space are left out. What is said is decided in [`crate::results`]; the words
 //! and what depends on the layout are here and in `notes`.
 
 use serde_json::Value;
 
 use super::bounds;
 use super::fields::{Field, PADDING, draw};
+use super::names::Names;
 use super::notes;
+use super::reading::{SIMULATED, word};
 use super::text::{plain, wrap};
 use crate::configuration::canonical;
 use crate::history::record::Manifest;
-use crate::metric::{Goal, Scale};
+use crate::metric::Goal;
 use crate::results::findings::Finding;
 use crate::results::number;
-use crate::results::ranking::{ConstraintVerdict, RankedConfiguration, Ranking};
+use crate::results::ranking::{RankedConfiguration, Ranking};
 
-/// More configurations than this are not explained one by one.
-const LEGEND_ROWS: usize = 24;
+/// More configurations than this have no table of bounds.
+const BOUND_ROWS: usize = 24;
 
 /// Columns that a name needs at least; others are left out for it.
 const MIN_NAME: usize = 12;
+
+/// Columns of a name from which segments may be left out of it, before another column is.
+const GOOD_NAME: usize = 20;
 
 /// The ranking as text of at most `columns` columns (at least 60 are used).
 /// Ends with a newline.
@@ -32,10 +36,15 @@ pub fn render(ranking: &Ranking, manifest: &Manifest, columns: usize) -> String 
     if !ranking.rows.is_empty() {
         blocks.push(draw(&layout.fields.iter().collect::<Vec<_>>()));
     }
-    let bounds = bounds::render(ranking, columns).filter(|_| ranking.rows.len() <= LEGEND_ROWS);
-    let shown = notes::Shown { effect: layout.shown.effect, bounds: bounds.is_some() };
-    let mut notes = notes::below(&findings, shown, ranking.rows.iter().any(lost));
-    notes.extend(legend(ranking, manifest, &layout));
+    let bounds = bounds::render(ranking, columns).filter(|_| ranking.rows.len() <= BOUND_ROWS);
+    let shown = notes::Shown {
+        effect: layout.shown.effect,
+        numbers: layout.shown.numbers,
+        lost: layout.shown.lost,
+        bounds: bounds.is_some(),
+    };
+    let mut notes = notes::below(&findings, shown);
+    notes.extend(layout.notes());
     blocks.extend(bounds);
     let notes: Vec<String> = notes.iter().map(|note| wrap(&plain(note), columns, "  ")).collect();
     if !notes.is_empty() {
@@ -65,65 +74,99 @@ fn title(
         "{}: {count} configuration{plural}, engine {}, {goal} {}{unit}",
         ranking.sweep, manifest.engine, ranking.objective.metric
     );
-    let mark = findings.contains(&Finding::Simulated).then(|| notes::SIMULATED.to_owned());
-    let lines = mark.into_iter().chain([line, notes::headline(findings)]);
-    lines.map(|line| wrap(&plain(&line), columns, "  ")).collect::<Vec<_>>().join("\n")
+    let line = wrap(&plain(&line), columns, "  ");
+    let mark = findings.contains(&Finding::Simulated).then(|| SIMULATED.to_owned());
+    mark.into_iter().chain([line]).collect::<Vec<_>>().join("\n")
 }
 
 /// Which columns are shown.
 struct Layout {
     fields: Vec<Field>,
-    /// Whether a name was cut.
-    names_cut: bool,
+    names: Names,
     /// Whether what differs is not in the table.
     differences_open: bool,
     shown: Shown,
 }
 
-/// What a table has space for.
+/// What a table has space for besides rank, name and objective.
 #[derive(Clone, Copy)]
 struct Shown {
     /// The objective compared with the baseline's.
     effect: bool,
     differences: bool,
+    bounds: bool,
+    /// Launches and repeats.
+    numbers: bool,
+    /// Launches that failed.
+    failures: bool,
+    /// Repeats that failed.
+    lost: bool,
     /// The figures' unit; the title has it otherwise.
     units: bool,
 }
 
-impl Layout {
-    /// The first of these that leaves space for names and differences: all
-    /// columns, without the effect against the baseline, without the differences,
-    /// without both, without the figures' unit.
-    fn choose(ranking: &Ranking, manifest: &Manifest, columns: usize) -> Self {
-        let varies = !manifest.varied.is_empty();
-        let compared = ranking.rows.iter().any(|row| row.effect().is_some());
-        for (effect, differences) in [(true, true), (false, true), (true, false), (false, false)] {
-            if (effect && !compared) || (differences && !varies) {
-                continue;
-            }
-            let mut layout =
-                Self::with(ranking, manifest, Shown { effect, differences, units: true });
-            let whole = effect || differences;
-            if layout.fit(columns, differences, false) && (whole || !layout.names_cut) {
-                layout.differences_open |= varies && !differences;
-                return layout;
-            }
+impl Shown {
+    /// Everything that there is.
+    fn all(ranking: &Ranking, manifest: &Manifest) -> Self {
+        let rows = &ranking.rows;
+        Self {
+            effect: rows.iter().any(|row| row.effect().is_some()),
+            differences: !manifest.varied.is_empty(),
+            bounds: !ranking.constrained.is_empty(),
+            numbers: true,
+            failures: rows.iter().any(|row| row.failures > 0),
+            lost: rows.iter().any(lost),
+            units: true,
         }
-        let mut layout = Self::with(
-            ranking,
-            manifest,
-            Shown { effect: false, differences: false, units: false },
-        );
-        // An empty name identifies nothing.
-        while layout.fields.len() > 3 && layout.space(columns, 1) < MIN_NAME {
-            layout.fields.pop();
-        }
-        layout.fit(columns, false, true);
-        layout.differences_open |= varies;
-        layout
     }
 
-    fn with(ranking: &Ranking, manifest: &Manifest, shown: Shown) -> Self {
+    /// With one column less each, in the order in which they fall away. The change
+    /// against the baseline stays.
+    fn fewer(self) -> [Self; 7] {
+        let differences = Self { differences: false, ..self };
+        let lost = Self { lost: false, ..differences };
+        let failures = Self { failures: false, ..lost };
+        let units = Self { units: false, ..failures };
+        let numbers = Self { numbers: false, ..units };
+        let bounds = Self { bounds: false, ..numbers };
+        [self, differences, lost, failures, units, numbers, bounds]
+    }
+}
+
+impl Layout {
+    /// As many columns as leave space for the names: whole ones, or without what all
+    /// share; with segments left out only where one more column would have to go.
+    fn choose(ranking: &Ranking, manifest: &Manifest, columns: usize) -> Self {
+        let whole: Vec<String> = ranking.rows.iter().map(|row| plain(&name(row))).collect();
+        let baseline = ranking.rows.iter().position(|row| row.baseline);
+        let forms = [Names::whole(&whole), Names::without_shared(&whole, baseline)];
+        let all = Shown::all(ranking, manifest);
+        for shown in all.fewer() {
+            let layout = |names| Self::with(ranking, manifest, shown, names);
+            let space = layout(Names::whole(&whole)).space(columns);
+            if let Some(names) = forms.iter().find(|names| names.width() <= space) {
+                return layout(names.clone());
+            }
+            // Differences are in the names as a rule, and a count of failures is above.
+            let few = !(shown.differences || shown.lost || shown.failures || shown.units);
+            if few
+                && space >= GOOD_NAME
+                && let Some(names) = forms.iter().find_map(|names| names.within(space))
+            {
+                return layout(names);
+            }
+        }
+        let mut shown = all.fewer()[6];
+        let space = |shown| Self::with(ranking, manifest, shown, forms[0].clone()).space(columns);
+        // An empty name identifies nothing.
+        shown.effect &= space(shown) >= MIN_NAME;
+        let space = space(shown);
+        let names = forms.iter().find_map(|names| names.within(space));
+        let names = names.unwrap_or_else(|| forms[1].forced(space));
+        Self::with(ranking, manifest, shown, names)
+    }
+
+    fn with(ranking: &Ranking, manifest: &Manifest, shown: Shown, names: Names) -> Self {
         let rows = &ranking.rows;
         let cells = |read: &dyn Fn(&RankedConfiguration) -> String| -> Vec<String> {
             rows.iter().map(read).collect()
@@ -131,7 +174,7 @@ impl Layout {
         let unit = if shown.units { number::unit(&ranking.objective.metric) } else { "" };
         let mut fields = vec![
             Field::new("rank", cells(&|row| row.rank_label.clone().unwrap_or("-".to_owned()))),
-            Field::new("configuration", cells(&|row| plain(&name(row)))),
+            Field::new("configuration", names.shown.clone()),
         ];
         if shown.differences {
             fields.push(Field::new("differs in", cells(&|row| differs(row, manifest))));
@@ -143,58 +186,49 @@ impl Layout {
         let header = format!("{} [95%]", ranking.objective.metric.name);
         fields.push(Field::new(header, cells(&objective)).right());
         if shown.effect {
-            let own = if ranking.scale == Scale::Ratios { "1" } else { "0" };
             let effect = |row: &RankedConfiguration| match row.effect() {
                 Some(effect) => notes::effect(effect),
-                None if row.baseline && row.eligible => own.to_owned(),
+                None if row.baseline && row.eligible => "baseline".to_owned(),
                 None => "-".to_owned(),
             };
-            fields.push(Field::new("to baseline", cells(&effect)).right());
+            fields.push(Field::new(notes::CHANGE, cells(&effect)).right());
         }
-        fields.push(Field::new("n", cells(&numbers)));
-        if rows.iter().any(|row| row.failures > 0) {
+        if shown.bounds {
+            fields.push(Field::new("bounds", cells(&constraints)));
+        }
+        if shown.numbers {
+            fields.push(Field::new("n", cells(&numbers)));
+        }
+        if shown.failures {
             fields.push(Field::new("failed", cells(&|row| row.failures.to_string())).right());
         }
-        if rows.iter().any(lost) {
+        if shown.lost {
             fields.push(Field::new("lost", cells(&|row| row.failed_repeats.to_string())).right());
         }
-        if !ranking.constrained.is_empty() {
-            fields.push(Field::new("constraints", cells(&constraints)));
-        }
-        Self { fields, names_cut: false, differences_open: false, shown }
+        let differences_open = !shown.differences && !manifest.varied.is_empty();
+        Self { fields, names, differences_open, shown }
     }
 
-    /// What the other columns leave for the `flexible` ones behind the first.
-    fn space(&self, columns: usize, flexible: usize) -> usize {
-        let taken = |field: &Field| field.width() + PADDING;
-        let fixed: usize = self.fields[..1].iter().map(taken).sum::<usize>()
-            + self.fields[1 + flexible..].iter().map(taken).sum::<usize>();
-        columns.saturating_sub(fixed + flexible * PADDING)
+    /// What the other columns leave for the names.
+    fn space(&self, columns: usize) -> usize {
+        let others = self.fields.iter().enumerate().filter(|(at, _)| *at != 1);
+        let taken: usize = others.map(|(_, field)| field.width() + PADDING).sum();
+        columns.saturating_sub(taken + PADDING)
     }
 
-    /// Cuts names and differences to the space that is left; false where that
-    /// would leave too little of them.
-    fn fit(&mut self, columns: usize, differences: bool, force: bool) -> bool {
-        let space = self.space(columns, if differences { 2 } else { 1 });
-        let names = self.fields[1].width();
-        if !differences {
-            if space < names.min(20) && !force {
-                return false;
+    /// What the table does not show of names and flags.
+    fn notes(&self) -> Vec<String> {
+        let shared = self.names.shared.as_ref();
+        let shared = shared.map(|it| format!("names without what all share: {it}"));
+        let open = match (self.names.cut, self.differences_open) {
+            (true, true) => {
+                Some("names in full: ranking.csv; flags: results.csv, or a wider terminal")
             }
-            self.names_cut = names > space;
-            self.fields[1].cut(space);
-            return true;
-        }
-        let differing = self.fields[2].width();
-        let for_names = names.min(space.saturating_sub(differing).max(24));
-        let for_differences = space.saturating_sub(for_names);
-        // Differences that are cut are half of the truth: all or none.
-        if for_differences < differing {
-            return false;
-        }
-        self.names_cut = names > for_names;
-        self.fields[1].cut(for_names);
-        true
+            (true, false) => Some("names in full: ranking.csv"),
+            (false, true) => Some("flags of each: results.csv, or a wider terminal"),
+            (false, false) => None,
+        };
+        shared.into_iter().chain(open.map(str::to_owned)).collect()
     }
 }
 
@@ -227,10 +261,7 @@ fn constraints(row: &RankedConfiguration) -> String {
         return "-".to_owned();
     }
     let word = match row.constraints.iter().map(|bounded| bounded.verdict).max() {
-        Some(ConstraintVerdict::Holds) => "met",
-        Some(ConstraintVerdict::NotShown) => "not shown",
-        Some(ConstraintVerdict::Violated) => "violated",
-        Some(ConstraintVerdict::NotMeasured) => "not measured",
+        Some(verdict) => word(verdict),
         None => "-",
     };
     word.to_owned()
@@ -263,25 +294,4 @@ fn short(flag: &str) -> &str {
         "tensor-parallel-size" => "tp",
         other => other.strip_prefix("enable-").unwrap_or(other),
     }
-}
-
-/// The configurations in full, where the table cut their names or left out what they
-/// differ in.
-fn legend(ranking: &Ranking, manifest: &Manifest, layout: &Layout) -> Vec<String> {
-    let rows = &ranking.rows;
-    if !layout.differences_open && !layout.names_cut {
-        return Vec::new();
-    }
-    if rows.len() > LEGEND_ROWS {
-        return vec!["names in full: ranking.csv; flags: results.csv".to_owned()];
-    }
-    let line = |row: &RankedConfiguration| {
-        let label = row.rank.map_or("-".to_owned(), |rank| format!("#{rank}"));
-        let varied = match differs(row, manifest) {
-            text if text.is_empty() => text,
-            text => format!(": {text}"),
-        };
-        format!("{label} {}{varied}", row.name)
-    };
-    rows.iter().map(line).collect()
 }

@@ -109,7 +109,7 @@ pub(super) fn failed(ranking: &Ranking, manifest: &Manifest) -> Vec<FailedGroup>
                 of,
                 launches,
                 ranked: row.eligible,
-                advice: advice(&cause),
+                advice: None,
                 cause,
                 estimated_max_model_len: estimate,
             }),
@@ -118,6 +118,7 @@ pub(super) fn failed(ranking: &Ranking, manifest: &Manifest) -> Vec<FailedGroup>
     let names: Vec<&str> = manifest.configurations.iter().map(|it| it.name.as_str()).collect();
     for group in &mut groups {
         group.pattern = pattern(&group.configurations, &names);
+        group.advice = advice(&group.cause, group.estimated_max_model_len);
     }
     groups
 }
@@ -173,10 +174,11 @@ fn unmeasured(metric: &MetricRef, cause: &MissingValue) -> Option<(Cause, Option
 }
 
 /// What a person can do, as an instruction; classes whose log alone tells name the log.
-fn advice(cause: &Cause) -> Option<&'static str> {
+fn advice(cause: &Cause, estimate: Option<u64>) -> Option<&'static str> {
     Some(match cause {
         Cause::Launch { class } => match class {
-            FailureClass::KvCacheTooSmall => "lower max-model-len",
+            FailureClass::KvCacheTooSmall if estimate.is_some() => "lower max-model-len",
+            FailureClass::KvCacheTooSmall => "raise gpu-memory-utilization or lower max-model-len",
             FailureClass::OutOfMemory => "lower gpu-memory-utilization or max-num-seqs",
             FailureClass::MemoryNotFree | FailureClass::GpuMemoryChanged => {
                 "stop what else uses the GPU"
