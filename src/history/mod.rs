@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 
+pub mod confirmation;
 pub mod folder;
 pub mod journal;
 pub mod launch;

@@ -12,12 +12,15 @@ use crate::history::values::{case_of, timed, value};
 use crate::metric::MetricRef;
 use crate::strategy::{InFlight, Observation, ObservedRepeat, TrialOutcome};
 
-/// The trials that are over, in the order of their first launches.
-pub(super) fn observations(record: &SweepRecord) -> Vec<Observation> {
+/// The trials of launches that count which are over, in the order of their first launches.
+pub(super) fn observations(
+    record: &SweepRecord,
+    counts: impl Fn(&LaunchRecord) -> bool,
+) -> Vec<Observation> {
     let indices = indices(&record.manifest);
     let mut trials: Vec<(u32, Vec<&LaunchRecord>)> = Vec::new();
     let mut places: HashMap<u32, usize> = HashMap::new();
-    for launch in &record.launches {
+    for launch in record.launches.iter().filter(|launch| counts(launch)) {
         let place = *places.entry(launch.trial).or_insert_with(|| {
             trials.push((launch.trial, Vec::new()));
             trials.len() - 1
@@ -44,11 +47,15 @@ pub(super) fn observations(record: &SweepRecord) -> Vec<Observation> {
         .collect()
 }
 
-/// The trials that run.
-pub(super) fn in_flight(record: &SweepRecord) -> Vec<InFlight> {
+/// The trials of launches that count which run.
+pub(super) fn in_flight(
+    record: &SweepRecord,
+    counts: impl Fn(&LaunchRecord) -> bool,
+) -> Vec<InFlight> {
     let indices = indices(&record.manifest);
     let running = record.launches.iter().filter(|launch| launch.outcome.is_none());
     running
+        .filter(|launch| counts(launch))
         .filter_map(|launch| {
             Some(InFlight {
                 trial: launch.trial,

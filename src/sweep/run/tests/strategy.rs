@@ -168,7 +168,7 @@ async fn an_order_can_be_written_to_a_file() {
     let folder = Path::new("run/launches/1-c0").to_owned();
     let mut manifest = manifest(1, 1, 2);
     let configuration = manifest.configurations.remove(0);
-    let record = SweepRecord { manifest, launches: Vec::new() };
+    let record = SweepRecord { manifest, launches: Vec::new(), confirmations: Vec::new() };
     let order = TrialOrder {
         launch: LaunchOrder { sweep: "s".to_owned(), launch: 1, configuration, folder },
         trial: 0,
