@@ -185,7 +185,11 @@ impl ProgressView {
                     sweep.complete = complete;
                 }
             }
-            Entry::LaunchReady { .. } | Entry::Production { .. } | Entry::Unknown => {}
+            Entry::LaunchReady { .. }
+            | Entry::Production { .. }
+            | Entry::ConfirmationStarted { .. }
+            | Entry::ConfirmationEnded { .. }
+            | Entry::Unknown => {}
         }
     }
 

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
+use super::confirmation::Confirmation;
 use super::launch::{LaunchFacts, LaunchOutcome};
 use super::production::ProductionStep;
 use super::record::SCHEMA_VERSION;
@@ -18,6 +19,7 @@ use crate::metric::Measurement;
 use crate::secret::Secrets;
 use crate::server::effective::EffectiveValues;
 use crate::strategy::Purpose;
+use crate::strategy::confirm::Ended;
 
 /// One thing that happened in a sweep.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -80,6 +82,18 @@ pub enum Entry {
     Production {
         /// Which one, written before it is acted upon.
         production: ProductionStep,
+    },
+    /// The session confirms a configuration; it opens a confirmation, or continues one.
+    ConfirmationStarted {
+        /// What it is.
+        confirmation: Confirmation,
+    },
+    /// A confirmation came to its end.
+    ConfirmationEnded {
+        /// Its number.
+        confirmation: u32,
+        /// Why it ended.
+        ended: Ended,
     },
     /// The process ended its work in good order.
     SessionEnded {

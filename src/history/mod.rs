@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 
 pub mod extent;
+pub mod confirmation;
 pub mod folder;
 pub mod journal;
 pub mod launch;

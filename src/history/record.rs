@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use super::confirmation::ConfirmationRecord;
 use super::launch::{LaunchFacts, LaunchOutcome};
 use crate::configuration::{Configuration, canonical, hexadecimal};
 use crate::grid::{EngineBlock, Grid};
@@ -128,6 +129,9 @@ pub struct LaunchRecord {
     /// What the trial is for.
     #[serde(default)]
     pub purpose: Purpose,
+    /// Number of the confirmation that it is made for: the ranking does not count it.
+    #[serde(default)]
+    pub confirmation: Option<u32>,
     /// When its first entry was journalled.
     #[serde(default)]
     pub started_at: Option<jiff::Timestamp>,
@@ -177,9 +181,23 @@ pub struct SweepRecord {
     pub manifest: Manifest,
     /// What was launched, in order.
     pub launches: Vec<LaunchRecord>,
+    /// Confirmations, in the order of their numbers.
+    #[serde(default)]
+    pub confirmations: Vec<ConfirmationRecord>,
 }
 
 impl SweepRecord {
+    /// The launches of the sweep itself: those that confirm something are left out.
+    pub fn own_launches(&self) -> impl DoubleEndedIterator<Item = &LaunchRecord> {
+        self.launches.iter().filter(|launch| launch.confirmation.is_none())
+    }
+
+    /// The confirmation that the last session which confirmed left unfinished.
+    pub fn unfinished_confirmation(&self) -> Option<&ConfirmationRecord> {
+        let last = self.confirmations.iter().max_by_key(|it| it.session.0);
+        last.filter(|it| it.ended.is_none())
+    }
+
     /// The host that a launch ran on.
     pub fn host_of<'a>(&'a self, launch: &'a LaunchRecord) -> &'a str {
         launch.host.as_deref().unwrap_or(&self.manifest.host)

@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 
+use super::confirmation::{Confirmation, ConfirmationRecord};
 use super::journal::{Entry, JournalError, Line};
 use super::launch::LaunchOutcome;
 use super::production::ProductionStep;
@@ -35,7 +36,7 @@ impl IllegalEntry {
 /// newer version wrote, entries that do not fit are left out: they may belong
 /// to launches that this version does not know.
 pub fn replay(manifest: Manifest, lines: &[Line]) -> Result<SweepRecord, IllegalEntry> {
-    let mut record = SweepRecord { manifest, launches: Vec::new() };
+    let mut record = SweepRecord { manifest, launches: Vec::new(), confirmations: Vec::new() };
     let mut newer = false;
     for line in lines {
         newer |= match &line.entry {
@@ -106,12 +107,43 @@ pub fn check(record: &SweepRecord, entry: &Entry) -> Result<(), String> {
         Entry::LaunchEnded { launch, .. } => {
             running(*launch, "the end")?;
         }
+        Entry::ConfirmationStarted { confirmation } => check_confirmation(record, confirmation)?,
+        Entry::ConfirmationEnded { confirmation, .. } => {
+            let open = |it: &ConfirmationRecord| it.open && it.asked.number == *confirmation;
+            if !record.confirmations.iter().any(open) {
+                return Err(format!("the end of confirmation {confirmation}, which does not run"));
+            }
+        }
         Entry::SessionStarted { .. }
         | Entry::Production { .. }
         | Entry::SessionEnded { .. }
         | Entry::Unknown => {}
     }
     Ok(())
+}
+
+fn check_confirmation(record: &SweepRecord, started: &Confirmation) -> Result<(), String> {
+    let number = started.number;
+    let next = record.confirmations.len() as u32 + 1;
+    match record.confirmations.iter().find(|it| it.asked.number == number) {
+        Some(known) if !known.asked.is_same_pair(started) => {
+            return Err(format!("confirmation {number} continues with other configurations"));
+        }
+        None if number != next => {
+            return Err(format!("confirmation {number} starts where {next} comes next"));
+        }
+        _ => {}
+    }
+    if record.launches.iter().any(|launch| launch.outcome.is_none()) {
+        return Err(format!("confirmation {number} starts while a launch runs"));
+    }
+    let known = |name: &String| record.manifest.configurations.iter().any(|it| it.name == *name);
+    match [&started.candidate, &started.baseline].into_iter().find(|name| !known(name)) {
+        Some(name) => {
+            Err(format!("confirmation {number} is of `{name}`, which the manifest does not have"))
+        }
+        None => Ok(()),
+    }
 }
 
 /// The number that the next launch gets.
@@ -121,8 +153,32 @@ pub fn next_launch(record: &SweepRecord) -> u32 {
 
 /// Adds one line that [`check`] found to fit.
 pub fn apply(record: &mut SweepRecord, line: &Line) {
+    if let Some(open) = record.confirmations.iter_mut().find(|it| it.open) {
+        match &line.entry {
+            Entry::SessionStarted { .. } => open.open = false,
+            _ => open.session.1 = line.at,
+        }
+    }
     match &line.entry {
         Entry::SessionStarted { .. } => close_open_launches(record),
+        Entry::ConfirmationStarted { confirmation } => {
+            let started = ConfirmationRecord {
+                asked: confirmation.clone(),
+                ended: None,
+                open: true,
+                session: (line.at, line.at),
+            };
+            let mut all = record.confirmations.iter_mut();
+            match all.find(|it| it.asked.number == confirmation.number) {
+                Some(known) => *known = started,
+                None => record.confirmations.push(started),
+            }
+        }
+        Entry::ConfirmationEnded { ended, .. } => {
+            if let Some(open) = record.confirmations.iter_mut().find(|it| it.open) {
+                open.ended = Some(*ended);
+            }
+        }
         Entry::LaunchStarted {
             launch,
             trial,
@@ -132,10 +188,13 @@ pub fn apply(record: &mut SweepRecord, line: &Line) {
             repeats,
             host,
         } => {
+            let confirms = record.confirmations.iter().find(|it| it.open);
+            let confirmation = confirms.map(|it| it.asked.number);
             record.launches.push(LaunchRecord {
                 launch: *launch,
                 trial: *trial,
                 purpose: *purpose,
+                confirmation,
                 started_at: Some(line.at),
                 configuration: configuration.clone(),
                 repeats: *repeats,
@@ -163,7 +222,12 @@ pub fn apply(record: &mut SweepRecord, line: &Line) {
                 known.ended_at = Some(line.at);
             }
         }
-        Entry::Production { .. } | Entry::SessionEnded { .. } | Entry::Unknown => {}
+        Entry::SessionEnded { .. } => {
+            for confirmation in &mut record.confirmations {
+                confirmation.open = false;
+            }
+        }
+        Entry::Production { .. } | Entry::Unknown => {}
     }
 }
 

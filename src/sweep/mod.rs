@@ -20,6 +20,7 @@ pub mod relaunch;
 pub mod resume;
 pub mod run;
 mod running;
+mod scope;
 mod trial;
 
 pub use pass::Pass;
@@ -47,6 +48,18 @@ pub enum SweepError {
         /// Whether the environment is the cause (and not the engine).
         environment: bool,
     },
+}
+
+impl From<production::GuardError<Self>> for SweepError {
+    fn from(error: production::GuardError<Self>) -> Self {
+        match error {
+            production::GuardError::Journal(error) => error,
+            other => {
+                let message = other.to_string();
+                Self::Stopped { message, log_lines: Vec::new(), environment: true }
+            }
+        }
+    }
 }
 
 impl From<JournalError> for SweepError {

@@ -52,11 +52,15 @@ pub(super) fn measures_rest(record: &SweepRecord, trial: u32, repeats: u32) -> b
 }
 
 /// The trials that earlier sessions left undone, in their order: interrupted
-/// before everything was measured, or still to be measured by one more launch.
-pub(super) fn undone(record: &SweepRecord) -> VecDeque<Trial> {
+/// before everything was measured, or still to be measured by one more launch. Only launches
+/// that count are looked at.
+pub(super) fn undone(
+    record: &SweepRecord,
+    counts: impl Fn(&LaunchRecord) -> bool,
+) -> VecDeque<Trial> {
     let mut last: BTreeMap<u32, &LaunchRecord> = BTreeMap::new();
     let mut order = Vec::new();
-    for launch in &record.launches {
+    for launch in record.launches.iter().filter(|launch| counts(launch)) {
         if last.insert(launch.trial, launch).is_none() {
             order.push(launch.trial);
         }
@@ -77,7 +81,7 @@ pub(super) fn undone(record: &SweepRecord) -> VecDeque<Trial> {
 
 /// Why a configuration is not launched: it failed before in a way that would
 /// repeat itself, or another one did that shows that this one would fail too.
-pub(super) fn skip_reason(record: &SweepRecord, configuration: usize) -> Option<String> {
+pub fn skip_reason(record: &SweepRecord, configuration: usize) -> Option<String> {
     let configurations = &record.manifest.configurations;
     let candidate = configurations.get(configuration)?;
     let failures = || {

@@ -4,7 +4,6 @@
 //! loses at most the repeats that were running. What to launch is decided by
 //! the strategy, what a failure means by [`super::relaunch`].
 
-use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
@@ -15,10 +14,10 @@ use super::clock::Clock;
 use super::context::SweepContext;
 use super::events::Events;
 use super::launch::{TrialOrder, void};
-use super::observations::{in_flight, observations};
-use super::production::{self, Guard, GuardError};
+use super::production::{self, Guard};
 use super::relaunch::{self, Breaker};
 use super::running::{Incoming, Put, Running};
+use super::scope::{self, Scope};
 use super::trial::Trial;
 use super::{SweepError, pass};
 use crate::engine::LaunchOrder;
@@ -26,8 +25,9 @@ use crate::engine::production::Production;
 use crate::event::NoticeKind;
 use crate::grid::Grid;
 use crate::history::HistoryError;
+use crate::history::confirmation::Confirmation;
 use crate::history::folder::{Folder, write_whole};
-use crate::history::journal::{Entry, Journal, Line};
+use crate::history::journal::{Entry, Journal};
 use crate::history::launch::LaunchOutcome;
 use crate::history::production::ProductionStep;
 use crate::history::record::{Manifest, SCHEMA_VERSION, SweepRecord, host};
@@ -56,7 +56,8 @@ pub struct Sweep {
     folder: Folder,
     journal: Journal,
     record: SweepRecord,
-    /// Time that earlier sessions worked.
+    scope: Scope,
+    /// Time that earlier sessions worked on the sweep.
     spent: Duration,
     started: Instant,
     /// Steps in production's life that earlier sessions journalled.
@@ -136,6 +137,16 @@ impl Sweep {
         self
     }
 
+    /// The same, to confirm something in place of continuing the sweep; `None` where the
+    /// confirmation is not of two of its configurations.
+    #[must_use]
+    pub fn confirming(self, asked: Confirmation) -> Option<Self> {
+        let configurations = self.record.manifest.configurations.iter();
+        let names: Vec<&str> = configurations.map(|known| known.name.as_str()).collect();
+        let rule = asked.strategy(&names)?;
+        Some(Self { scope: Scope::Confirmation { asked, rule }, ..self })
+    }
+
     fn open(
         folder: Folder,
         manifest: Manifest,
@@ -150,7 +161,8 @@ impl Sweep {
             folder,
             journal: journal.without(secrets.clone()),
             record,
-            spent: spent(&lines),
+            scope: Scope::default(),
+            spent: scope::spent(&lines),
             started: Instant::now(),
             production: replay::production_steps(&lines),
             guard: None,
@@ -173,9 +185,10 @@ impl Sweep {
         &self.folder
     }
 
-    /// Launches that are done: an interrupted one is made again.
+    /// Launches of what is worked on that are done: an interrupted one is made again.
     pub fn settled(&self) -> u32 {
-        let outcomes = self.record.launches.iter().filter_map(|launch| launch.outcome.as_ref());
+        let own = self.record.launches.iter().filter(|launch| self.scope.has(launch));
+        let outcomes = own.filter_map(|launch| launch.outcome.as_ref());
         outcomes.filter(|outcome| outcome.is_settled()).count() as u32
     }
 
@@ -191,6 +204,9 @@ impl Sweep {
             schema_version: SCHEMA_VERSION,
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
         })?;
+        if let Some(opening) = self.scope.opening() {
+            self.append(opening)?;
+        }
         let ending = match &context.production {
             None => self.work(context).await,
             Some(production) => self.guarded(&**production, context).await,
@@ -205,6 +221,11 @@ impl Sweep {
         };
         if self.journal_failed {
             return ending;
+        }
+        if let Ok(ending @ (Ending::Complete | Ending::BudgetSpent)) = ending
+            && let Some(closing) = self.scope.closing(&self.record, ending == Ending::BudgetSpent)
+        {
+            self.append(closing)?;
         }
         // The first error is the one to report.
         let ended = self.append(Entry::SessionEnded { complete, reason });
@@ -223,13 +244,14 @@ impl Sweep {
         let earlier = std::mem::take(&mut self.production);
         let mut note = |step| self.append(Entry::Production { production: step });
         let guard = Guard::stop_production(production, &earlier, &mut note, &emit).await;
-        self.guard = Some(guard.map_err(of_guard)?);
+        self.guard = Some(guard.map_err(SweepError::from)?);
         let worked = production::caught(self.work(context)).await;
         let mut guard = self.guard.take().unwrap_or_default();
         let proof =
             if context.cancel.is_cancelled() { PROOF_WHEN_STOPPED } else { production::PROOF };
         let mut note = |step| self.append(Entry::Production { production: step });
-        let restored = guard.restore(production, &mut note, &emit, proof).await.map_err(of_guard);
+        let restored =
+            guard.restore(production, &mut note, &emit, proof).await.map_err(SweepError::from);
         match worked {
             Err(panic) => std::panic::resume_unwind(panic),
             Ok(Ok(ending)) => restored.map(|()| ending),
@@ -251,13 +273,13 @@ impl Sweep {
         let checked = guard.check(&**production, &mut note).await;
         self.guard = Some(guard);
         self.disturbed |= checked.is_err();
-        checked.map_err(of_guard)
+        checked.map_err(SweepError::from)
     }
 
     /// Launches until there is an ending; nothing runs any more when this returns.
     async fn work(&mut self, context: &SweepContext) -> Result<Ending, SweepError> {
         let mut running = Running::none(&context.cancel);
-        running.undone = relaunch::undone(&self.record);
+        running.undone = self.scope.undone(&self.record);
         let worked = production::caught(self.launch_all(context, &mut running)).await;
         if !matches!(worked, Ok(Ok(_))) {
             self.stop_all(context, &mut running).await;
@@ -358,8 +380,8 @@ impl Sweep {
                 Action::Launch { trial, configuration, purpose, repeats }
             }
             None => context.strategy.next(Situation {
-                observations: &observations(&self.record),
-                in_flight: &in_flight(&self.record),
+                observations: &self.scope.observations(&self.record),
+                in_flight: &self.scope.in_flight(&self.record),
                 budget_left,
             }),
         };
@@ -434,8 +456,8 @@ impl Sweep {
 
     /// What is left of the budget, where there is one.
     fn budget_left(&self) -> Option<Duration> {
-        let budget = Duration::from_secs(self.record.manifest.budget_seconds?);
-        Some(budget.saturating_sub(self.spent + self.started.elapsed()))
+        let budget = self.scope.budget(&self.record)?;
+        Some(budget.saturating_sub(self.scope.spent(self.spent) + self.started.elapsed()))
     }
 
     fn start_entry(&mut self, trial: Trial, planned: u32) -> Result<u32, SweepError> {
@@ -477,39 +499,12 @@ fn may_start(ending: Option<Ending>, waiting: bool, running: &Running) -> bool {
     }
 }
 
-fn of_guard(error: GuardError<SweepError>) -> SweepError {
-    match error {
-        GuardError::Journal(error) => error,
-        other => SweepError::Stopped {
-            message: other.to_string(),
-            log_lines: Vec::new(),
-            environment: true,
-        },
-    }
-}
-
 fn stopped(message: String) -> SweepError {
     SweepError::Stopped { message, log_lines: Vec::new(), environment: false }
 }
 
 fn waits_for_nothing() -> SweepError {
     stopped("the strategy waits for a launch, and none is in flight".to_owned())
-}
-
-/// Time that earlier sessions worked: from each one's first line to its last.
-fn spent(lines: &[Line]) -> Duration {
-    let mut sessions: BTreeMap<usize, (jiff::Timestamp, jiff::Timestamp)> = BTreeMap::new();
-    let mut session = 0;
-    for line in lines {
-        if matches!(line.entry, Entry::SessionStarted { .. }) {
-            session += 1;
-        }
-        sessions.entry(session).or_insert((line.at, line.at)).1 = line.at;
-    }
-    sessions
-        .values()
-        .map(|(first, last)| Duration::try_from(last.duration_since(*first)).unwrap_or_default())
-        .sum()
 }
 
 #[cfg(test)]

@@ -14,12 +14,13 @@ use super::super::launch::FIRST_LOG;
 use super::super::launch::TrialOrder;
 use super::*;
 use crate::event::{Notice, Phase};
-use crate::history::journal;
+use crate::history::journal::{self, Line};
 use crate::history::launch::{FailureClass, LaunchFailure};
 use crate::server::proof::Proof;
 use crate::strategy::{InFlight, Observation, Strategy, TrialOutcome};
 
 mod breaker;
+mod confirm;
 mod errors;
 mod production;
 mod proof;
@@ -38,6 +39,7 @@ struct Setup {
     measure: FakeMeasure,
     production: Option<FakeProduction>,
     strategy: Option<Box<dyn Strategy>>,
+    confirm: Option<Confirmation>,
     cancel: CancellationToken,
     manifest: Manifest,
     /// Lines after which the disk is full for one write.
@@ -56,6 +58,7 @@ impl Setup {
             seen: Arc::default(),
             production: None,
             strategy: None,
+            confirm: None,
             cancel: CancellationToken::new(),
             manifest: manifest(configurations, launches, 2),
             disk: None,
@@ -107,12 +110,18 @@ impl Setup {
         if let Some(lines) = self.disk {
             sweep.journal.fill_disk_after(lines);
         }
-        let count = self.manifest.configurations.len();
+        let configurations = &self.manifest.configurations;
+        let names: Vec<&str> = configurations.iter().map(|known| known.name.as_str()).collect();
+        let (mut strategy, count) = (self.strategy, names.len());
+        if let Some(asked) = self.confirm {
+            strategy = Some(Box::new(asked.strategy(&names).expect("two of its configurations")));
+            sweep = sweep.confirming(asked).expect("two of its configurations");
+        }
         let listener = Arc::clone(&self.seen);
         let context = SweepContext {
             engine: Arc::new(self.engine),
             measure: Arc::new(self.measure),
-            strategy: self.strategy.unwrap_or_else(|| self.manifest.strategy.build(count, Some(0))),
+            strategy: strategy.unwrap_or_else(|| self.manifest.strategy.build(count, Some(0))),
             production: self.production.map(|known| Box::new(known) as Box<dyn Production>),
             events: Events::to(move |event| listener.lock().expect("no panic").push(event)),
             cancel: self.cancel,
@@ -185,6 +194,12 @@ fn short(entry: &Entry) -> String {
         Entry::Production { production } => {
             let step = serde_json::to_value(production).expect("JSON");
             format!("production {}", step["step"].as_str().expect("a tag"))
+        }
+        Entry::ConfirmationStarted { confirmation: it } => {
+            format!("confirm {}: {} against {}", it.number, it.candidate, it.baseline)
+        }
+        Entry::ConfirmationEnded { confirmation, ended } => {
+            format!("confirmed {confirmation}: {ended:?}")
         }
         Entry::SessionEnded { reason, .. } => format!("session ended: {reason}"),
         Entry::Unknown => "unknown".to_owned(),

@@ -47,6 +47,7 @@ pub(crate) fn sweep(names: &[&str]) -> SweepRecord {
             host: "a test".to_owned(),
         },
         launches: Vec::new(),
+        confirmations: Vec::new(),
     }
 }
 

@@ -1,0 +1,114 @@
+//! What a session works on: the sweep itself, or a confirmation. Each has launches, trials
+//! and a budget of its own, and neither sees those of the other. Pure.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use super::observations;
+use super::relaunch;
+use super::trial::Trial;
+use crate::history::confirmation::Confirmation;
+use crate::history::journal::{Entry, Line};
+use crate::history::record::{LaunchRecord, SweepRecord};
+use crate::strategy::confirm::{Confirm, Ended};
+use crate::strategy::{InFlight, Observation};
+
+/// What a session works on.
+#[derive(Clone, Debug, Default)]
+pub(super) enum Scope {
+    /// The sweep: everything but what confirms.
+    #[default]
+    Sweep,
+    /// A confirmation.
+    Confirmation {
+        /// As it is journalled.
+        asked: Confirmation,
+        /// Its rule.
+        rule: Confirm,
+    },
+}
+
+impl Scope {
+    fn number(&self) -> Option<u32> {
+        match self {
+            Self::Sweep => None,
+            Self::Confirmation { asked, .. } => Some(asked.number),
+        }
+    }
+
+    /// Whether a launch belongs to it.
+    pub(super) fn has(&self, launch: &LaunchRecord) -> bool {
+        launch.confirmation == self.number()
+    }
+
+    /// The entry that its session begins with, after that of the session.
+    pub(super) fn opening(&self) -> Option<Entry> {
+        match self {
+            Self::Sweep => None,
+            Self::Confirmation { asked, .. } => {
+                Some(Entry::ConfirmationStarted { confirmation: asked.clone() })
+            }
+        }
+    }
+
+    /// The entry that it ends with, where it is over.
+    pub(super) fn closing(&self, record: &SweepRecord, budget_spent: bool) -> Option<Entry> {
+        let Self::Confirmation { asked, rule } = self else { return None };
+        let by_rule = rule.ended(&self.observations(record));
+        let ended = by_rule.or_else(|| budget_spent.then_some(Ended::Budget))?;
+        Some(Entry::ConfirmationEnded { confirmation: asked.number, ended })
+    }
+
+    /// Its trials that are over.
+    pub(super) fn observations(&self, record: &SweepRecord) -> Vec<Observation> {
+        observations::observations(record, |launch| self.has(launch))
+    }
+
+    /// Its trials that run.
+    pub(super) fn in_flight(&self, record: &SweepRecord) -> Vec<InFlight> {
+        observations::in_flight(record, |launch| self.has(launch))
+    }
+
+    /// Its trials that earlier sessions left undone.
+    pub(super) fn undone(&self, record: &SweepRecord) -> VecDeque<Trial> {
+        relaunch::undone(record, |launch| self.has(launch))
+    }
+
+    /// Its budget, where there is one: a confirmation's is of one session.
+    pub(super) fn budget(&self, record: &SweepRecord) -> Option<Duration> {
+        let seconds = match self {
+            Self::Sweep => record.manifest.budget_seconds?,
+            Self::Confirmation { asked, .. } => asked.budget_seconds?,
+        };
+        Some(Duration::from_secs(seconds))
+    }
+
+    /// What earlier sessions spent of it.
+    pub(super) fn spent(&self, of_sweep: Duration) -> Duration {
+        match self {
+            Self::Sweep => of_sweep,
+            Self::Confirmation { .. } => Duration::ZERO,
+        }
+    }
+}
+
+/// Time that earlier sessions worked on the sweep itself: from each one's first line to
+/// its last.
+pub(super) fn spent(lines: &[Line]) -> Duration {
+    let mut sessions: BTreeMap<usize, (jiff::Timestamp, jiff::Timestamp)> = BTreeMap::new();
+    let mut confirming: BTreeSet<usize> = BTreeSet::new();
+    let mut session = 0;
+    for line in lines {
+        match &line.entry {
+            Entry::SessionStarted { .. } => session += 1,
+            Entry::ConfirmationStarted { .. } => drop(confirming.insert(session)),
+            _ => {}
+        }
+        sessions.entry(session).or_insert((line.at, line.at)).1 = line.at;
+    }
+    sessions.retain(|session, _| !confirming.contains(session));
+    sessions
+        .values()
+        .map(|(first, last)| Duration::try_from(last.duration_since(*first)).unwrap_or_default())
+        .sum()
+}
