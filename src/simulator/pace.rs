@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 
 use super::cost::CostModel;
+use super::drift::Machine;
 use super::noise::Noise;
 use super::scheduler::{Plan, Request, RequestId, Scheduler};
 
@@ -15,16 +16,28 @@ pub struct Pace {
     noise: Noise,
     /// Requests whose prefill is the first of its size.
     slow: HashMap<RequestId, f64>,
+    /// A machine whose speed moves.
+    machine: Option<Machine>,
+    /// The machine's time when the launch began to serve, simulated seconds.
+    since: f64,
 }
 
 impl Pace {
     /// The pace of one launch.
     pub fn new(cost: CostModel, noise: Noise) -> Self {
-        Self { cost, noise, slow: HashMap::new() }
+        Self { cost, noise, slow: HashMap::new(), machine: None, since: 0.0 }
     }
 
-    /// Simulated seconds that this step takes.
-    pub fn step_seconds(&mut self, plan: &Plan) -> f64 {
+    /// The same on a machine whose speed moves; `since` is the machine's time when the
+    /// launch begins to serve, simulated seconds.
+    #[must_use]
+    pub fn on(self, machine: Option<Machine>, since: f64) -> Self {
+        Self { machine, since, ..self }
+    }
+
+    /// Simulated seconds that this step takes. It begins so many simulated seconds
+    /// after the launch began to serve.
+    pub fn step_seconds(&mut self, plan: &Plan, begins: f64) -> f64 {
         for admission in &plan.admitted {
             let factor = self.noise.prompt(admission.prompt_tokens);
             if factor > 1.0 {
@@ -40,7 +53,11 @@ impl Pace {
                 }
             }
         }
-        self.cost.step_seconds(&plan.load) * self.noise.step() * slowest
+        let seconds = self.cost.step_seconds(&plan.load) * self.noise.step() * slowest;
+        match &mut self.machine {
+            Some(machine) => seconds / machine.speed(self.since + begins),
+            None => seconds,
+        }
     }
 }
 
@@ -98,7 +115,7 @@ pub fn replay(
             }
             continue;
         };
-        now += pace.step_seconds(&plan);
+        now += pace.step_seconds(&plan, now);
         for token in scheduler.complete(&plan, now) {
             let trace = &mut traces[places[&token.id]];
             trace.tokens.push(now);
