@@ -33,6 +33,7 @@ pub use service::ServiceBase;
 
 use crate::configuration::{Configuration, Flags, Identity};
 use crate::metric::{MetricRef, Objective};
+use crate::simulator::drift::Drift;
 use crate::strategy::StrategySpec;
 use crate::workload::{Datasets, Workload};
 
@@ -304,6 +305,8 @@ pub struct SimulatedBlock {
     pub seed: u64,
     /// All times are divided by it, boot included.
     pub speed: f64,
+    /// How the machine's speed moves over the sweep; it does not where `None`.
+    pub drift: Option<Drift>,
     /// Flags of every configuration.
     pub flags: Flags,
 }

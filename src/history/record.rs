@@ -38,6 +38,9 @@ pub struct Manifest {
     pub engine: String,
     /// Whether every figure is simulated.
     pub simulated: bool,
+    /// The machine that was simulated, where its speed moves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub simulated_machine: Option<SimulatedMachine>,
     /// Name of the baseline configuration, where the grid names one.
     pub baseline: Option<String>,
     /// Every configuration, equals merged, in the grid's order.
@@ -64,6 +67,12 @@ pub struct Manifest {
 }
 
 impl Manifest {
+    /// Seconds of the machine in one second of the journal: a simulated one whose speed
+    /// moves has a time of its own.
+    pub fn machine_pace(&self) -> f64 {
+        self.simulated_machine.as_ref().map_or(1.0, |machine| machine.speed)
+    }
+
     /// The manifest of a new sweep of a grid.
     pub fn of(grid: &Grid, sweep: String, now: jiff::Timestamp) -> Self {
         Self {
@@ -76,6 +85,7 @@ impl Manifest {
             created_at: now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
             engine: grid.engine.name().to_owned(),
             simulated: matches!(grid.engine, EngineBlock::Simulated(_)),
+            simulated_machine: SimulatedMachine::of(grid),
             baseline: grid.baseline.clone(),
             configurations: grid.configurations.clone(),
             varied: grid.varied.clone(),
@@ -87,6 +97,26 @@ impl Manifest {
             budget_seconds: grid.budget_seconds,
             host: host(),
         }
+    }
+}
+
+/// A simulated machine whose speed moves.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SimulatedMachine {
+    /// How its speed moves, as the grid says it.
+    pub drift: String,
+    /// Seed of its course.
+    pub seed: u64,
+    /// Its seconds in one second of the sweep.
+    pub speed: f64,
+}
+
+impl SimulatedMachine {
+    fn of(grid: &Grid) -> Option<Self> {
+        let EngineBlock::Simulated(block) = &grid.engine else { return None };
+        let drift = block.drift.as_ref()?;
+        let (text, seed) = (drift.text().to_owned(), drift.seed(block.seed));
+        Some(Self { drift: text, seed, speed: block.speed })
     }
 }
 

@@ -63,6 +63,17 @@ const KINDS: [(&str, &[&str]); 3] = [
 pub const FORMS: &str = "walk:sd=25%,tau=60m; walk:d=16%/h; step:factor=0.55,at=2h; \
                          two-state:factor=1.8,dwell=40m";
 
+/// What the texts mean, for a help text.
+pub const HELP: &str = "\
+Forms of a drift (--sim-drift, and `drift` of a grid's simulated engine):
+  walk:sd=25%,tau=60m           random, returns to 1: SD of the log speed, and the
+                                time after which it is another one
+  walk:d=16%/h                  random, does not return: SD of an hour's change
+  step:factor=0.55,at=2h        the speed is multiplied once
+  two-state:factor=1.8,dwell=40m  jumps between 1 and the factor, after random times
+                                with this mean
+Times are the machine's own (simulated) ones. Each may have seed=N besides.";
+
 impl Drift {
     /// Reads `walk:sd=25%,tau=60m`, `walk:d=16%/h`, `step:factor=0.55,at=2h` or
     /// `two-state:factor=1.8,dwell=40m`; each may have `seed=N` besides.
@@ -257,8 +268,7 @@ pub struct Machine {
 impl Machine {
     fn new(course: Course, seed: u64) -> Self {
         let random = ChaCha8Rng::seed_from_u64(mix(seed, STREAM));
-        let mut machine =
-            Self { course, seed, random, index: 0, from: (0.0, 0.0), to: (0.0, 0.0) };
+        let mut machine = Self { course, seed, random, index: 0, from: (0.0, 0.0), to: (0.0, 0.0) };
         machine.begin();
         machine
     }

@@ -75,7 +75,8 @@ fn a_step_is_at_its_time_and_two_states_change_after_their_dwell() {
     // 3 million seconds in stretches of 2400.
     let changes = speeds.windows(2).filter(|pair| pair[0] != pair[1]).count();
     assert!((1100..1400).contains(&changes), "{changes}");
-    let first = (0..200).filter(|seed| machine("two-state:factor=2,dwell=1h", *seed).speed(0.0) > 1.5);
+    let first =
+        (0..200).filter(|seed| machine("two-state:factor=2,dwell=1h", *seed).speed(0.0) > 1.5);
     assert!((70..130).contains(&first.count()));
 }
 

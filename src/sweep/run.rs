@@ -401,7 +401,13 @@ impl Sweep {
         let configuration = manifest.configurations[trial.configuration].clone();
         let folder = self.folder.launch(launch, &configuration.name);
         let order = TrialOrder {
-            launch: LaunchOrder { sweep: manifest.sweep.clone(), launch, configuration, folder },
+            launch: LaunchOrder {
+                sweep: manifest.sweep.clone(),
+                launch,
+                configuration,
+                folder,
+                worked: self.worked(),
+            },
             trial: trial.number,
             purpose: trial.purpose,
             salt: format!("{} {}", manifest.sweep, manifest.created_at),
@@ -435,7 +441,12 @@ impl Sweep {
     /// What is left of the budget, where there is one.
     fn budget_left(&self) -> Option<Duration> {
         let budget = Duration::from_secs(self.record.manifest.budget_seconds?);
-        Some(budget.saturating_sub(self.spent + self.started.elapsed()))
+        Some(budget.saturating_sub(self.worked()))
+    }
+
+    /// Time that all sessions worked so far.
+    fn worked(&self) -> Duration {
+        self.spent + self.started.elapsed()
     }
 
     fn start_entry(&mut self, trial: Trial, planned: u32) -> Result<u32, SweepError> {
