@@ -129,6 +129,13 @@ impl Grid {
         Some(error::place(&text, root.key(keys)?.span.start))
     }
 
+    /// Seconds of one launch by assumption, at the least and at the most.
+    pub fn assumed_launch_seconds(&self) -> (f64, f64) {
+        let all = estimate::Estimate::of(self);
+        let launches = all.launches.max(1) as f64;
+        (all.low_seconds / launches, all.high_seconds / launches)
+    }
+
     /// The workload that a metric comes from.
     fn workload_of(&self, metric: &MetricRef) -> Option<&Workload> {
         self.workloads.iter().find(|it| it.kind().key == metric.workload)

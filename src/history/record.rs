@@ -38,6 +38,9 @@ pub struct Manifest {
     pub engine: String,
     /// Whether every figure is simulated.
     pub simulated: bool,
+    /// What was launched, whatever its flags; an older version did not write it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<Service>,
     /// The machine that was simulated, where its speed moves.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub simulated_machine: Option<SimulatedMachine>,
@@ -85,6 +88,7 @@ impl Manifest {
             created_at: now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
             engine: grid.engine.name().to_owned(),
             simulated: matches!(grid.engine, EngineBlock::Simulated(_)),
+            service: Some(Service::of(&grid.engine)),
             simulated_machine: SimulatedMachine::of(grid),
             baseline: grid.baseline.clone(),
             configurations: grid.configurations.clone(),
@@ -97,6 +101,42 @@ impl Manifest {
             budget_seconds: grid.budget_seconds,
             host: host(),
         }
+    }
+}
+
+/// What an engine launches, whatever the flags: launches of it take similar times.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Service {
+    /// The compose file's name with the service, the image, the command, or the
+    /// simulated GPUs with their speed.
+    pub source: String,
+    /// The model, where it is known.
+    pub model: Option<String>,
+}
+
+impl Service {
+    /// What a grid's engine launches.
+    pub fn of(engine: &EngineBlock) -> Self {
+        let image = || engine.image().unwrap_or_default();
+        let source = match engine {
+            EngineBlock::Docker(block) => match (&block.compose, &block.service) {
+                // The name alone: a newer image is still the same service.
+                (Some(file), Some(service)) => {
+                    let file = file.file_name().unwrap_or_default().to_string_lossy();
+                    format!("{file}#{service}")
+                }
+                _ => image(),
+            },
+            EngineBlock::Process(_) => image(),
+            EngineBlock::Simulated(block) => format!("{}, speed {}", image(), block.speed),
+        };
+        Self { source, model: engine.model().map(str::to_owned) }
+    }
+
+    /// Whether both are the same; a model that one of them does not know does not differ.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let models = self.model.as_ref().zip(other.model.as_ref());
+        self.source == other.source && models.is_none_or(|(own, others)| own == others)
     }
 }
 

@@ -5,6 +5,7 @@
 
 pub mod clock;
 pub mod context;
+pub mod eta;
 pub mod events;
 #[cfg(test)]
 mod fakes;
@@ -20,6 +21,8 @@ pub mod relaunch;
 pub mod resume;
 pub mod run;
 mod running;
+mod spent;
+pub mod standing;
 mod trial;
 
 pub use pass::Pass;

@@ -4,7 +4,6 @@
 //! loses at most the repeats that were running. What to launch is decided by
 //! the strategy, what a failure means by [`super::relaunch`].
 
-use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
@@ -13,12 +12,14 @@ use tokio::time::Instant;
 
 use super::clock::Clock;
 use super::context::SweepContext;
+use super::eta::eta;
 use super::events::Events;
 use super::launch::{TrialOrder, void};
 use super::observations::{in_flight, observations};
 use super::production::{self, Guard, GuardError};
 use super::relaunch::{self, Breaker};
 use super::running::{Incoming, Put, Running};
+use super::spent::spent;
 use super::trial::Trial;
 use super::{SweepError, pass};
 use crate::engine::LaunchOrder;
@@ -27,7 +28,7 @@ use crate::event::NoticeKind;
 use crate::grid::Grid;
 use crate::history::HistoryError;
 use crate::history::folder::{Folder, write_whole};
-use crate::history::journal::{Entry, Journal, Line};
+use crate::history::journal::{Entry, Journal};
 use crate::history::launch::LaunchOutcome;
 use crate::history::production::ProductionStep;
 use crate::history::record::{Manifest, SCHEMA_VERSION, SweepRecord, host};
@@ -191,6 +192,7 @@ impl Sweep {
             schema_version: SCHEMA_VERSION,
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
         })?;
+        self.tell_eta(context);
         let ending = match &context.production {
             None => self.work(context).await,
             Some(production) => self.guarded(&**production, context).await,
@@ -330,6 +332,7 @@ impl Sweep {
                     waiting = false;
                     let outcome = outcome?;
                     self.append(Entry::LaunchEnded { launch, outcome })?;
+                    self.tell_eta(context);
                     let again = relaunch::measures_rest(&self.record, trial.number, trial.repeats);
                     if again && !context.cancel.is_cancelled() {
                         running.again.push_back(trial);
@@ -472,8 +475,14 @@ impl Sweep {
         self.journal_failed |= written.is_err();
         let line = written?;
         replay::apply(&mut self.record, &line);
-        self.events.written(line);
+        self.events.written(line, &self.record);
         Ok(())
+    }
+
+    /// When it will end, as far as is known now.
+    fn tell_eta(&self, context: &SweepContext) {
+        let (trials, worked) = (context.strategy.trials(), self.worked().as_secs_f64());
+        self.events.eta(eta(&self.record, &context.foreknown, trials, worked));
     }
 }
 
@@ -505,22 +514,6 @@ fn stopped(message: String) -> SweepError {
 
 fn waits_for_nothing() -> SweepError {
     stopped("the strategy waits for a launch, and none is in flight".to_owned())
-}
-
-/// Time that earlier sessions worked: from each one's first line to its last.
-fn spent(lines: &[Line]) -> Duration {
-    let mut sessions: BTreeMap<usize, (jiff::Timestamp, jiff::Timestamp)> = BTreeMap::new();
-    let mut session = 0;
-    for line in lines {
-        if matches!(line.entry, Entry::SessionStarted { .. }) {
-            session += 1;
-        }
-        sessions.entry(session).or_insert((line.at, line.at)).1 = line.at;
-    }
-    sessions
-        .values()
-        .map(|(first, last)| Duration::try_from(last.duration_since(*first)).unwrap_or_default())
-        .sum()
 }
 
 #[cfg(test)]

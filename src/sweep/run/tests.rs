@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use super::super::eta::Foreknown;
 use super::super::events::Event;
 use super::super::fakes::{
     Actions, BOOT, FakeEngine, FakeMeasure, FakeProduction, REPEAT, Repeated, STOP, manifest,
@@ -15,6 +16,7 @@ use super::super::launch::TrialOrder;
 use super::*;
 use crate::event::{Notice, Phase};
 use crate::history::journal;
+use crate::history::journal::Line;
 use crate::history::launch::{FailureClass, LaunchFailure};
 use crate::server::proof::Proof;
 use crate::strategy::{InFlight, Observation, Strategy, TrialOutcome};
@@ -117,6 +119,7 @@ impl Setup {
             events: Events::to(move |event| listener.lock().expect("no panic").push(event)),
             cancel: self.cancel,
             clock: Clock::from("2026-11-24T06:00:00Z".parse().expect("a time")),
+            foreknown: Foreknown::default(),
         };
         let ending = sweep.run(&context).await;
         let record = sweep.record().clone();
@@ -242,7 +245,7 @@ async fn the_stream_has_every_line_of_the_journal_and_each_notice_names_its_laun
         .iter()
         .filter_map(|event| match event {
             Event::Written(line) => Some(line.clone()),
-            Event::Notice(_) => None,
+            Event::SoFar(_) | Event::Notice(_) => None,
         })
         .collect();
     assert_eq!(written, ran.lines());
