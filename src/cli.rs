@@ -224,6 +224,8 @@ fn simulator_options() -> String {
         let option = format!("{name} {value}");
         text.extend([format!("\n  {option:<26}  "), (*about).to_owned()]);
     }
+    text.push_str("\n\n");
+    text.push_str(vllm_grid::simulator::drift::HELP);
     text
 }
 

@@ -1,6 +1,8 @@
 //! Shows a person at the terminal what happens: events become indicatif bars,
 //! or plain lines where the output is not a terminal. Everything goes to
-//! standard error, so that standard output holds results alone.
+//! standard error, so that standard output holds results alone. Plain lines begin with
+//! the local time. What is said of a sweep fits 80 columns; messages of others stay on
+//! one line there, so that a log can be searched for them.
 
 use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write};
@@ -8,14 +10,19 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+mod wording;
+
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use jiff::ZonedDateTime;
 use vllm_grid::clean;
 use vllm_grid::event::{BootPhase, Emit, Notice, NoticeKind, Phase};
 use vllm_grid::history::journal::Entry;
 use vllm_grid::history::launch::LaunchOutcome;
 use vllm_grid::metric::{Measurement, Status};
-use vllm_grid::sweep::events::{Event, Events};
+use vllm_grid::sweep::eta::Eta;
+use vllm_grid::sweep::events::{Event, Events, SoFar};
 use vllm_grid::sweep::run::Sweep;
+use vllm_grid::sweep::standing::Standing;
 
 use crate::output::secrets;
 
@@ -29,6 +36,10 @@ struct ProgressView {
     sweep: Option<SweepView>,
     /// What runs, by launch; `None` is a server that no sweep launched.
     running: BTreeMap<Option<u32>, LaunchView>,
+    /// The local time.
+    clock: fn() -> ZonedDateTime,
+    /// Where lines go that are no bars.
+    out: Box<dyn Write + Send>,
 }
 
 struct SweepView {
@@ -75,13 +86,13 @@ impl Progress {
             begun: false,
             complete: false,
         };
-        Self::of(|| Bars::new("launches"), Some(view))
+        Self::of(|| Bars::new("launches", "{msg}"), Some(view))
     }
 
     /// For so many repeats on a server that runs already.
     pub(crate) fn of_repeats(repeats: u32) -> Self {
         let bars = || {
-            let bars = Bars::new("repeats");
+            let bars = Bars::new("repeats", "about {eta_precise} left");
             bars.overall.set_length(u64::from(repeats));
             bars
         };
@@ -92,7 +103,10 @@ impl Progress {
 
     fn of(bars: impl FnOnce() -> Bars, sweep: Option<SweepView>) -> Self {
         let bars = std::io::stderr().is_terminal().then(bars);
-        Self(Arc::new(Mutex::new(ProgressView { bars, sweep, running: BTreeMap::new() })))
+        let out = Box::new(std::io::stderr());
+        let view =
+            ProgressView { bars, sweep, running: BTreeMap::new(), clock: ZonedDateTime::now, out };
+        Self(Arc::new(Mutex::new(view)))
     }
 
     /// Where a sweep's events go.
@@ -135,8 +149,8 @@ impl Progress {
 }
 
 impl Bars {
-    /// The upper bar counts `what`.
-    fn new(what: &str) -> Self {
+    /// The upper bar counts `what`, and says when it `ends`.
+    fn new(what: &str, ends: &str) -> Self {
         let style = |template: &str| {
             ProgressStyle::with_template(template)
                 .unwrap_or_else(|_| ProgressStyle::default_bar())
@@ -146,7 +160,7 @@ impl Bars {
         let overall = all.add(ProgressBar::no_length());
         // With four digits each it fits into 80 columns.
         overall.set_style(style(&format!(
-            "{what} {{pos}}/{{len}} [{{bar:20}}] {{elapsed_precise}} elapsed, about {{eta_precise}} left"
+            "{what} {{pos}}/{{len}} [{{bar:20}}] {{elapsed_precise}} elapsed, {ends}"
         )));
         let launch = all.add(ProgressBar::no_length());
         launch.set_style(style("  {spinner} {wide_msg} {elapsed}"));
@@ -159,6 +173,11 @@ impl ProgressView {
     fn on_event(&mut self, event: Event) {
         match event {
             Event::Written(line) => self.on_entry(line.entry),
+            Event::SoFar(SoFar::Standing(standing)) => self.standing(&standing),
+            Event::SoFar(SoFar::Missing(missing)) => {
+                self.say(&format!("{}{missing}", self.prefix(Some(missing.launch))));
+            }
+            Event::SoFar(SoFar::Eta(eta)) => self.eta(&eta),
             Event::Notice(notice) => self.on_notice(notice),
         }
     }
@@ -216,7 +235,28 @@ impl ProgressView {
             done => format!(", {done} done before"),
         };
         let text = format!("sweep {}{mark}: {} launches{done}", sweep.name, sweep.launches);
-        self.line(&text);
+        self.say(&text);
+        if self.bars.is_none() {
+            let offset = (self.clock)().strftime("UTC%:z").to_string();
+            self.say(&format!("clock times are local ({offset})"));
+        }
+    }
+
+    /// What a launch gave, and which bounds it broke.
+    fn standing(&mut self, standing: &Standing) {
+        let prefix = self.prefix_of(standing.launch, &standing.configuration);
+        self.say(&format!("{prefix}{standing}"));
+        for broken in &standing.broken {
+            self.say(&format!("{prefix}{broken}"));
+        }
+    }
+
+    fn eta(&mut self, eta: &Eta) {
+        let Some(text) = wording::eta(eta, &(self.clock)()) else { return };
+        if let Some(bars) = &self.bars {
+            bars.overall.set_message(wording::short_eta(eta, &(self.clock)()));
+        }
+        self.say(&text);
     }
 
     fn phase(&mut self, launch: Option<u32>, phase: Phase) {
@@ -250,7 +290,8 @@ impl ProgressView {
             running.done += 1;
         }
         if measurement.status != Status::Ok {
-            self.line(&self.finished(launch, measurement));
+            let text = self.finished(launch, measurement);
+            self.line(&text);
         }
         if let (Some(bars), None) = (&self.bars, launch) {
             bars.overall.inc(1);
@@ -277,7 +318,11 @@ impl ProgressView {
         let launch = Some(launch);
         let since = self.running.get(&launch).map(|launch| launch.since);
         let seconds = since.map_or(0.0, |since| since.elapsed().as_secs_f64());
-        self.line(&format!("{}{how} ({seconds:.1} s)", self.prefix(launch)));
+        let text = format!("{}{how} ({seconds:.1} s)", self.prefix(launch));
+        match outcome {
+            LaunchOutcome::Failed(_) | LaunchOutcome::Skipped { .. } => self.line(&text),
+            _ => self.say(&text),
+        }
         self.running.remove(&launch);
         if let Some(bars) = &self.bars {
             bars.overall.inc(1);
@@ -287,29 +332,58 @@ impl ProgressView {
     /// Which launch it is; nothing where nothing is launched.
     fn prefix(&self, launch: Option<u32>) -> String {
         let Some(number) = launch else { return String::new() };
-        let launches = self.sweep.as_ref().map_or(0, |sweep| sweep.launches).max(number);
         let name = self.running.get(&launch).map_or("", |launch| launch.configuration.as_str());
+        self.prefix_of(number, name)
+    }
+
+    fn prefix_of(&self, number: u32, name: &str) -> String {
+        let launches = self.sweep.as_ref().map_or(0, |sweep| sweep.launches).max(number);
         format!("[{number}/{launches}] {name}: ")
     }
 
     /// What happens now: the bar's message, or a line.
-    fn now(&self, launch: Option<u32>, what: &str) {
+    fn now(&mut self, launch: Option<u32>, what: &str) {
         let text = format!("{}{what}", self.prefix(launch));
         let text = clean::plain(&text).into_owned();
         match &self.bars {
             Some(bars) => bars.launch.set_message(secrets().mask(&text).into_owned()),
-            None => self.line(&text),
+            None => self.say(&text),
         }
     }
 
-    fn line(&self, text: &str) {
+    /// A line of our own: it is broken between words where it is too long.
+    fn say(&mut self, text: &str) {
+        self.write(text, Some(wording::WIDTH));
+    }
+
+    /// A line with a message of others: only a terminal breaks it, and between words.
+    fn line(&mut self, text: &str) {
+        self.write(text, None);
+    }
+
+    fn write(&mut self, text: &str, width: Option<usize>) {
         let text = clean::lines(text);
         let text = secrets().mask(&text);
-        match &self.bars {
-            // `println` fails only where there is no terminal any more, and so no reader.
-            Some(bars) => drop(bars.all.println(text)),
-            None => drop(writeln!(std::io::stderr(), "{text}")),
+        if let Some(bars) = &self.bars {
+            let width = terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));
+            let width = width.unwrap_or(wording::WIDTH);
+            // It fails only where there is no terminal any more, and so no reader.
+            let _ = bars.all.println(wording::wrapped(&text, width, "  "));
+            return;
         }
+        // The time opens a line; what continues it is below the text.
+        let time = match &self.sweep {
+            Some(_) => (self.clock)().strftime("%H:%M:%S ").to_string(),
+            None => String::new(),
+        };
+        let indent = " ".repeat(time.len() + 2);
+        let text = format!("{time}{text}");
+        let text = match width {
+            Some(width) => wording::wrapped(&text, width, &indent),
+            None => text,
+        };
+        // A reader that went away does not end the sweep.
+        let _ = writeln!(self.out, "{text}");
     }
 }
 
@@ -328,71 +402,4 @@ fn named(workload: &str, case: &str, repeat: u32) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use vllm_grid::strategy::Purpose;
-
-    use super::*;
-
-    fn view(running: BTreeMap<Option<u32>, LaunchView>, launches: u32) -> ProgressView {
-        let sweep = (launches > 0).then(|| SweepView {
-            folder: PathBuf::new(),
-            name: String::new(),
-            simulated: true,
-            launches,
-            done: 0,
-            begun: true,
-            complete: false,
-        });
-        ProgressView { bars: None, sweep, running }
-    }
-
-    fn void(case: &str, repeat: u32) -> Measurement {
-        Measurement {
-            workload: "load".to_owned(),
-            case: case.to_owned(),
-            repeat,
-            status: Status::Void,
-            reason: Some("foreign traffic".to_owned()),
-            metrics: std::collections::BTreeMap::default(),
-        }
-    }
-
-    #[test]
-    fn a_running_server_has_no_launch_to_name() {
-        let mut view = view([(None, LaunchView::of(String::new(), 12))].into(), 0);
-        assert_eq!(view.measuring(None, "kv-cache", "", 0), "kv-cache, warm-up (1/12)");
-        view.repeat(None, &void("", 0));
-        assert_eq!(
-            view.measuring(None, "load", "concurrency=8", 3),
-            "load concurrency=8, repeat 3 (2/12)"
-        );
-        let text = view.finished(None, &void("concurrency=8", 3));
-        assert_eq!(text, "load concurrency=8, repeat 3 is void: foreign traffic");
-    }
-
-    #[test]
-    fn a_sweep_names_each_launch_and_its_configuration() {
-        let mut view = view(BTreeMap::new(), 40);
-        for (launch, configuration, planned) in [(7, "prefix-on", 6), (8, "prefix-off", 5)] {
-            view.on_entry(Entry::LaunchStarted {
-                launch,
-                trial: 0,
-                configuration: configuration.to_owned(),
-                purpose: Purpose::Screen,
-                planned,
-                repeats: None,
-                host: None,
-            });
-        }
-        assert_eq!(
-            view.measuring(Some(7), "load", "concurrency=8", 1),
-            "[7/40] prefix-on: load concurrency=8, repeat 1 (1/6)"
-        );
-        assert_eq!(
-            view.measuring(Some(8), "load", "concurrency=8", 1),
-            "[8/40] prefix-off: load concurrency=8, repeat 1 (1/5)"
-        );
-        let text = view.finished(Some(7), &void("", 0));
-        assert_eq!(text, "[7/40] prefix-on: load, warm-up is void: foreign traffic");
-    }
-}
+mod tests;

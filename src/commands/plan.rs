@@ -1,11 +1,14 @@
 //! `plan`: what would run. Launches nothing.
 
+use std::path::Path;
+
 use vllm_grid::engine::command::Change;
 use vllm_grid::engine::command_view::{Shown, changes};
 use vllm_grid::engine::compose::ComposeError;
 use vllm_grid::engine::service::{self, Need, ReadService};
 use vllm_grid::grid::plan::Plan;
 use vllm_grid::grid::{DockerBlock, EngineBlock, Grid, Warning};
+use vllm_grid::history::timing;
 use vllm_grid::report;
 
 use super::show;
@@ -30,7 +33,7 @@ pub(crate) async fn plan(args: &PlanArgs) -> Result<Exit, CommandError> {
     }
     super::production::of_plan(&mut grid, service.as_ref().map(|it| &it.spec)).await;
     super::check_source(&grid)?;
-    let plan = Plan::new(&grid);
+    let plan = expected(Plan::new(&grid), &grid);
     match args.format {
         Format::Json => show::print_json(&plan)?,
         Format::Text => {
@@ -41,6 +44,15 @@ pub(crate) async fn plan(args: &PlanArgs) -> Result<Exit, CommandError> {
         }
     }
     Ok(Exit::Done)
+}
+
+/// The plan with what earlier runs of the same service took, where there are any.
+fn expected<'a>(plan: Plan<'a>, grid: &Grid) -> Plan<'a> {
+    let earlier = timing::earlier(Path::new("runs"), grid, None);
+    match earlier.expected(grid) {
+        Some(expected) => plan.with_earlier(earlier.sweeps(), expected.seconds, expected.unknown),
+        None => plan,
+    }
 }
 
 /// A machine without the compose tool, or without the service's variables, can

@@ -13,6 +13,7 @@ use vllm_grid::grid::{EngineBlock, Grid, GridFile};
 use vllm_grid::history::HistoryError;
 use vllm_grid::history::folder::Folder;
 use vllm_grid::history::journal::JournalError;
+use vllm_grid::history::timing;
 use vllm_grid::results::records::ParquetRecords;
 use vllm_grid::sweep::SweepError;
 use vllm_grid::sweep::context::SweepContext;
@@ -110,7 +111,9 @@ async fn run(
     let records = |folder: &Path| -> Box<dyn RecordSink> {
         Box::new(ParquetRecords::in_launch(folder).without(secrets().clone()))
     };
+    let own = sweep.record().manifest.sweep.as_str();
     let context = SweepContext::of(grid, engine, records)
+        .with_earlier(timing::earlier(Path::new("runs"), grid, Some(own)))
         .with_production(production(grid).await?)
         .with_cancel(shutdown.token().clone());
     let progress = Progress::of_sweep(&sweep, context.strategy.trials());

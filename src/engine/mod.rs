@@ -106,6 +106,10 @@ pub struct LaunchOrder {
     pub configuration: Configuration,
     /// The launch's folder: the engine's log goes to `engine.log` in it.
     pub folder: PathBuf,
+    /// How long the sweep has worked, all its sessions together: a simulated machine's
+    /// time goes on from launch to launch.
+    #[serde(default)]
+    pub worked: std::time::Duration,
 }
 
 /// Starts servers. Several launches may run at once, as many as it has places for.

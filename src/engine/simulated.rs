@@ -68,6 +68,8 @@ impl SimulatedEngine {
             other_memory_gib: self.block.other_memory_gib,
             launch: u64::from(order.launch),
             environment: order.configuration.environment.clone(),
+            drift: self.block.drift.clone(),
+            machine_seconds: order.worked.as_secs_f64() * self.block.speed,
             ..Options::new(self.gpu.clone())
         }
     }

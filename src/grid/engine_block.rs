@@ -8,6 +8,7 @@ use super::flag_map::FlagReader;
 use super::node::{Content, Node, Span};
 use super::{DockerBlock, EngineBlock, ProcessBlock, ProductionName, SimulatedBlock};
 use crate::configuration::Flags;
+use crate::simulator::drift::Drift;
 
 /// The engines that a grid can name.
 const ENGINES: &[&str] = &["docker", "process", "simulated"];
@@ -26,7 +27,8 @@ const DOCKER_KEYS: &[&str] = &[
     "introspect",
 ];
 const PROCESS_KEYS: &[&str] = &["command", "flags", "api-key-env", "introspect"];
-const SIMULATED_KEYS: &[&str] = &["model", "gpu", "gpus", "other-memory", "seed", "speed", "flags"];
+const SIMULATED_KEYS: &[&str] =
+    &["model", "gpu", "gpus", "other-memory", "seed", "speed", "drift", "flags"];
 
 /// Reads engine blocks.
 pub(super) struct EngineReader<'a> {
@@ -251,8 +253,22 @@ impl EngineReader<'_> {
             other_memory_gib: other_memory.unwrap_or(0.0),
             seed: seed.and_then(|seed| u64::try_from(seed).ok()).unwrap_or(1),
             speed: speed.unwrap_or(1.0),
+            drift: self.drift(&fields),
             flags: self.flags(&fields),
         })
+    }
+
+    fn drift(&mut self, fields: &Fields<'_>) -> Option<Drift> {
+        let (text, span) = fields.text("drift", self.findings)?;
+        let faults = Drift::parse(text).map_err(|faults| {
+            for fault in faults {
+                let error = self.findings.error(span, format!("`drift`: {}", fault.message));
+                if let Some(help) = fault.help {
+                    error.help(help);
+                }
+            }
+        });
+        faults.ok()
     }
 
     fn at_least(

@@ -33,6 +33,7 @@ pub use service::ServiceBase;
 
 use crate::configuration::{Configuration, Flags, Identity};
 use crate::metric::{MetricRef, Objective};
+use crate::simulator::drift::Drift;
 use crate::strategy::StrategySpec;
 use crate::workload::{Datasets, Workload};
 
@@ -126,6 +127,13 @@ impl Grid {
         let text = file::text(&self.source);
         let root = node::parse(&text).ok()?;
         Some(error::place(&text, root.key(keys)?.span.start))
+    }
+
+    /// Seconds of one launch by assumption, at the least and at the most.
+    pub fn assumed_launch_seconds(&self) -> (f64, f64) {
+        let all = estimate::Estimate::of(self);
+        let launches = all.launches.max(1) as f64;
+        (all.low_seconds / launches, all.high_seconds / launches)
     }
 
     /// The workload that a metric comes from.
@@ -304,6 +312,8 @@ pub struct SimulatedBlock {
     pub seed: u64,
     /// All times are divided by it, boot included.
     pub speed: f64,
+    /// How the machine's speed moves over the sweep; it does not where `None`.
+    pub drift: Option<Drift>,
     /// Flags of every configuration.
     pub flags: Flags,
 }

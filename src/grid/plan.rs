@@ -40,6 +40,22 @@ pub struct Plan<'a> {
     pub budget_hours: Option<f64>,
     /// Launches that are begun within the budget, where there is one.
     pub begun_within_budget: Option<Begun>,
+    /// How long it would take as earlier runs of the same service did, where there are any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub earlier_runs: Option<EarlierRuns>,
+}
+
+/// How long a plan would take by what earlier runs of the same service took.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct EarlierRuns {
+    /// How many there are.
+    pub runs: usize,
+    /// Hours in all.
+    pub hours: f64,
+    /// Configurations without a launch in them: the others' times stand for theirs.
+    pub unknown_configurations: usize,
+    /// Launches that are begun within the budget, where there is one.
+    pub begun_within_budget: Option<u64>,
 }
 
 /// A number of launches, assumed and not measured.
@@ -127,7 +143,21 @@ impl<'a> Plan<'a> {
             },
             budget_hours: budget.map(|seconds| seconds / 3600.0),
             begun_within_budget,
+            earlier_runs: None,
         }
+    }
+
+    /// The same with what so many earlier runs of the same service make expect: seconds
+    /// in all, and configurations that they did not launch.
+    #[must_use]
+    pub fn with_earlier(self, runs: usize, seconds: f64, unknown_configurations: usize) -> Self {
+        let begun_within_budget = self.budget_hours.map(|hours| {
+            let begun = (hours * 3600.0 / seconds * self.launches as f64).ceil();
+            if begun < self.launches as f64 { begun as u64 } else { self.launches }
+        });
+        let hours = seconds / 3600.0;
+        let earlier = EarlierRuns { runs, hours, unknown_configurations, begun_within_budget };
+        Self { earlier_runs: Some(earlier), ..self }
     }
 }
 

@@ -12,6 +12,7 @@ pub mod launch;
 pub mod production;
 pub mod record;
 pub mod replay;
+pub mod timing;
 pub mod values;
 
 /// Why a sweep's files cannot be read or written. A message states its cause

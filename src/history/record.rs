@@ -39,6 +39,12 @@ pub struct Manifest {
     pub engine: String,
     /// Whether every figure is simulated.
     pub simulated: bool,
+    /// What was launched, whatever its flags; an older version did not write it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<Service>,
+    /// The machine that was simulated, where its speed moves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub simulated_machine: Option<SimulatedMachine>,
     /// Name of the baseline configuration, where the grid names one.
     pub baseline: Option<String>,
     /// Every configuration, equals merged, in the grid's order.
@@ -65,6 +71,12 @@ pub struct Manifest {
 }
 
 impl Manifest {
+    /// Seconds of the machine in one second of the journal: a simulated one whose speed
+    /// moves has a time of its own.
+    pub fn machine_pace(&self) -> f64 {
+        self.simulated_machine.as_ref().map_or(1.0, |machine| machine.speed)
+    }
+
     /// The manifest of a new sweep of a grid.
     pub fn of(grid: &Grid, sweep: String, now: jiff::Timestamp) -> Self {
         Self {
@@ -77,6 +89,8 @@ impl Manifest {
             created_at: now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
             engine: grid.engine.name().to_owned(),
             simulated: matches!(grid.engine, EngineBlock::Simulated(_)),
+            service: Some(Service::of(&grid.engine)),
+            simulated_machine: SimulatedMachine::of(grid),
             baseline: grid.baseline.clone(),
             configurations: grid.configurations.clone(),
             varied: grid.varied.clone(),
@@ -88,6 +102,62 @@ impl Manifest {
             budget_seconds: grid.budget_seconds,
             host: host(),
         }
+    }
+}
+
+/// What an engine launches, whatever the flags: launches of it take similar times.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Service {
+    /// The compose file's name with the service, the image, the command, or the
+    /// simulated GPUs with their speed.
+    pub source: String,
+    /// The model, where it is known.
+    pub model: Option<String>,
+}
+
+impl Service {
+    /// What a grid's engine launches.
+    pub fn of(engine: &EngineBlock) -> Self {
+        let image = || engine.image().unwrap_or_default();
+        let source = match engine {
+            EngineBlock::Docker(block) => match (&block.compose, &block.service) {
+                // The name alone: a newer image is still the same service.
+                (Some(file), Some(service)) => {
+                    let file = file.file_name().unwrap_or_default().to_string_lossy();
+                    format!("{file}#{service}")
+                }
+                _ => image(),
+            },
+            EngineBlock::Process(_) => image(),
+            EngineBlock::Simulated(block) => format!("{}, speed {}", image(), block.speed),
+        };
+        Self { source, model: engine.model().map(str::to_owned) }
+    }
+
+    /// Whether both are the same; a model that one of them does not know does not differ.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let models = self.model.as_ref().zip(other.model.as_ref());
+        self.source == other.source && models.is_none_or(|(own, others)| own == others)
+    }
+}
+
+/// A simulated machine whose speed moves.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SimulatedMachine {
+    /// How its speed moves, as the grid says it.
+    pub drift: String,
+    /// Seed of its course.
+    pub seed: u64,
+    /// Its seconds in one second of the sweep.
+    pub speed: f64,
+}
+
+impl SimulatedMachine {
+    fn of(grid: &Grid) -> Option<Self> {
+        let EngineBlock::Simulated(block) = &grid.engine else { return None };
+        let drift = block.drift.as_ref()?;
+        let (text, seed) = (drift.text().to_owned(), drift.seed(block.seed));
+        Some(Self { drift: text, seed, speed: block.speed })
     }
 }
 

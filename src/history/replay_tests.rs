@@ -17,6 +17,8 @@ fn manifest() -> Manifest {
         created_at: String::new(),
         engine: "simulated".to_owned(),
         simulated: false,
+        service: None,
+        simulated_machine: None,
         baseline: None,
         configurations: ["a", "b"].map(configuration).into(),
         varied: Vec::new(),

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use itertools::Itertools as _;
 
-use crate::grid::plan::{Plan, Planned, spoken};
+use crate::grid::plan::{EarlierRuns, Plan, Planned, spoken};
 
 /// The plan as text, for a terminal of `width` columns.
 pub fn render(plan: &Plan<'_>, width: usize) -> String {
@@ -29,21 +29,62 @@ pub fn render(plan: &Plan<'_>, width: usize) -> String {
         wrap(&mut text, warning.message.split(' '), "    ", "    ", width);
     }
     text.push('\n');
+    match &plan.earlier_runs {
+        Some(earlier) => by_earlier_runs(&mut text, plan, *earlier, width),
+        None => by_assumption(&mut text, plan, width),
+    }
+    text
+}
+
+/// How long it takes, as earlier runs of the same service did.
+fn by_earlier_runs(text: &mut String, plan: &Plan<'_>, earlier: EarlierRuns, width: usize) {
+    let EarlierRuns { runs, hours, unknown_configurations, begun_within_budget } = earlier;
+    let mut line = format!(
+        "{}, from {runs} earlier run{} of this service: about {}",
+        launches(plan),
+        if runs == 1 { "" } else { "s" },
+        spoken(hours * 3600.0)
+    );
+    if unknown_configurations > 0 {
+        let _ = write!(
+            line,
+            " ({unknown_configurations} of {} configurations are new: the others' times stand for \
+             theirs)",
+            plan.configurations.len()
+        );
+    }
+    wrap(text, line.split(' '), "", "  ", width);
+    if let Some((budget, begun)) = plan.budget_hours.zip(begun_within_budget) {
+        let all = plan.launches;
+        let begun = match begun == all {
+            true => format!("all {all} launches are begun within it"),
+            false => format!("ends the sweep after about {begun} of {all} launches"),
+        };
+        let line = format!("budget {}: {begun}", spoken(budget * 3600.0));
+        wrap(text, line.split(' '), "", "  ", width);
+    }
+}
+
+fn launches(plan: &Plan<'_>) -> String {
+    let plural = if plan.launches == 1 { "launch" } else { "launches" };
+    format!("{} {plural}", plan.launches)
+}
+
+/// How long it may take, where nothing was measured.
+fn by_assumption(text: &mut String, plan: &Plan<'_>, width: usize) {
     let hours = &plan.estimated_hours;
     let _ = writeln!(
         text,
-        "{} {}, {} to {} (assumed, not measured)",
-        plan.launches,
-        if plan.launches == 1 { "launch" } else { "launches" },
+        "{}, {} to {} (assumed, not measured)",
+        launches(plan),
         spoken(hours.low * 3600.0),
         spoken(hours.high * 3600.0)
     );
     if let Some(budget) = budget(plan) {
-        wrap(&mut text, budget.split(' '), "", "  ", width);
+        wrap(text, budget.split(' '), "", "  ", width);
     }
     let assumed = format!("assumed: {}", hours.assumptions.join("; "));
-    wrap(&mut text, assumed.split(' '), "  ", "  ", width);
-    text
+    wrap(text, assumed.split(' '), "  ", "  ", width);
 }
 
 /// What the budget leaves of the launches.

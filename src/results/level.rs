@@ -41,8 +41,8 @@ struct Timed {
 
 impl Level {
     /// Fits the arms that have values, all of them positive; `None` with fewer than two, and
-    /// where none was launched twice.
-    pub(super) fn new(arms: &[Arm<'_>], metric: &MetricRef, case: &str) -> Option<Self> {
+    /// where none was launched twice. `pace`: seconds of the machine in one of the journal.
+    pub(super) fn new(arms: &[Arm<'_>], metric: &MetricRef, case: &str, pace: f64) -> Option<Self> {
         let mut launches = Vec::new();
         let mut places = vec![None; arms.len()];
         let mut count = 0;
@@ -68,7 +68,7 @@ impl Level {
         }
         let start = launches.first().and_then(|it| it.at).unwrap_or_default();
         let seconds = |at: usize, it: &Timed| match it.at {
-            Some(time) if known => time.duration_since(start).as_secs_f64(),
+            Some(time) if known => time.duration_since(start).as_secs_f64() * pace,
             _ => at as f64 * UNKNOWN_GAP,
         };
         let means: Vec<LaunchMean> =

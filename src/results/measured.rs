@@ -63,7 +63,7 @@ impl Measured {
             measured.is_switched = true;
         }
         if let (Scale::Ratios, Some(case)) = (measured.scale, &measured.case) {
-            measured.level = Level::new(arms, metric, case);
+            measured.level = Level::new(arms, metric, case, sweep.manifest.machine_pace());
         }
         measured
     }

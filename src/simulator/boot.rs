@@ -98,6 +98,10 @@ impl Writer {
              speed {:?})",
             options.gpus, options.gpu.name, options.seed, options.speed
         ));
+        if let Some(drift) = &options.drift {
+            let (text, seed) = (drift.text(), drift.seed(options.seed));
+            self.plain(format!("SIMULATED: the machine's speed moves: {text} (seed {seed})"));
+        }
         self.now = IMPORTS / 2.0;
         let line = parse_argv(argv).map_err(|error| {
             let usage = match error.program {

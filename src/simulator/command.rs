@@ -8,6 +8,7 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use super::drift::Drift;
 use super::faults::Faults;
 use super::log::{Log, LogSink, Process};
 use super::script::Script;
@@ -27,6 +28,7 @@ pub const OPTIONS: &[(&str, &str, &str)] = &[
     ("--sim-seed", "N", "seed of answers and noise (default 1)"),
     ("--sim-launch", "N", "number of the launch: launches of one seed differ in noise"),
     ("--sim-speed", "FACTOR", "how much faster than real time (default 1)"),
+    ("--sim-drift", "SPEC", "how the machine's speed moves: see below"),
     ("--sim-other-memory", "GIB", "memory in use by other programs on every GPU"),
     ("--sim-answers", "FILE", "scripted answers (JSON)"),
     ("--sim-fail", "CLASS", "provoke a failure: the start ends this way"),
@@ -97,6 +99,13 @@ fn set(options: &mut Options, name: &str, value: &str) -> Result<(), ArgumentErr
         "other-memory" => {
             options.other_memory_gib =
                 number(name, value, |gib: &f64| gib.is_finite() && *gib >= 0.0)?;
+        }
+        "drift" => {
+            let drift = Drift::parse(value).map_err(|faults| {
+                let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+                ArgumentError(format!("argument --sim-drift: {}", faults.join("; ")))
+            })?;
+            options.drift = Some(drift);
         }
         "answers" => options.answers = script(value)?,
         "model" => options.model = Some(value.to_owned()),
@@ -226,6 +235,8 @@ mod tests {
             ("m --sim-gpu rtx-3090", "argument --sim-gpu: 'rtx-3090' is not known"),
             ("m --sim-speed 0", "argument --sim-speed: invalid value: '0'"),
             ("m --sim-speed", "argument --sim-speed: expected one argument"),
+            ("m --sim-drift wlak:sd=1%", "argument --sim-drift: `wlak` is no kind of drift"),
+            ("m --sim-drift step:at=1,factor=x", "argument --sim-drift: `factor` must be"),
             ("m --sim-sped 3", "unrecognized option --sim-sped"),
         ] {
             let error = split(line).unwrap_err().to_string();

@@ -243,7 +243,7 @@ impl Worker {
                 }
                 continue;
             };
-            let seconds = self.pace.step_seconds(&plan) / self.speed;
+            let seconds = self.pace.step_seconds(&plan, now * self.speed) / self.speed;
             self.schedule += Duration::from_secs_f64(seconds);
             if !self.sleep(&mut arrived) {
                 return;

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 pub mod boot;
 mod command;
 pub mod cost;
+pub mod drift;
 pub mod engine;
 pub mod faults;
 mod http;
@@ -39,6 +40,7 @@ pub use command::{ArgumentError, OPTIONS, command_line, run};
 pub use log::LogSink;
 
 use self::cost::CostModel;
+use self::drift::Drift;
 use self::engine::Engine;
 use self::faults::Faults;
 use self::kv_cache::KvCache;
@@ -77,6 +79,10 @@ pub struct Options {
     pub faults: Faults,
     /// Scripted answers in place of random words.
     pub answers: Script,
+    /// How the machine's speed moves; it does not where `None`.
+    pub drift: Option<Drift>,
+    /// The machine's own time when the start begins, simulated seconds.
+    pub machine_seconds: f64,
 }
 
 impl Options {
@@ -93,6 +99,8 @@ impl Options {
             environment: BTreeMap::new(),
             faults: Faults::default(),
             answers: Script::default(),
+            drift: None,
+            machine_seconds: 0.0,
         }
     }
 }
@@ -124,6 +132,8 @@ pub struct Booted {
     division: Division,
     options: Options,
     log: Log,
+    /// The machine's own time when the start was over, simulated seconds.
+    machine_seconds: f64,
 }
 
 /// Starts a simulated engine: `argv` is what follows `vllm serve`. Lines go to
@@ -155,7 +165,8 @@ pub async fn boot(
     }
     wait_until(script.seconds).await?;
     let (settings, division) = script.outcome.map_err(BootFailure::Exited)?;
-    Ok(Booted { settings, division, options: options.clone(), log })
+    let machine_seconds = options.machine_seconds + began.elapsed().as_secs_f64() * options.speed;
+    Ok(Booted { settings, division, options: options.clone(), log, machine_seconds })
 }
 
 impl Booted {
@@ -190,7 +201,9 @@ impl Booted {
         let cache = KvCache::new(self.division.blocks, self.settings.block_size, caching);
         let scheduler = Scheduler::new(Limits::of(&self.settings), cache);
         let noise = Noise::new(self.options.seed, self.options.launch);
-        let pace = Pace::new(CostModel::new(&self.settings), noise);
+        let machine = self.options.drift.as_ref().map(|drift| drift.machine(self.options.seed));
+        let pace =
+            Pace::new(CostModel::new(&self.settings), noise).on(machine, self.machine_seconds);
         let metrics = Metrics::new(&self.settings, &self.division);
         let engine = Engine::start(scheduler, pace, metrics, &self.options, self.log.clone())?;
         http::serve(self, engine, listener, cancel).await

@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 
 use super::cost::CostModel;
+use super::drift::Machine;
 use super::noise::Noise;
 use super::scheduler::{Plan, Request, RequestId, Scheduler};
 
@@ -15,16 +16,28 @@ pub struct Pace {
     noise: Noise,
     /// Requests whose prefill is the first of its size.
     slow: HashMap<RequestId, f64>,
+    /// A machine whose speed moves.
+    machine: Option<Machine>,
+    /// The machine's time when the launch began to serve, simulated seconds.
+    since: f64,
 }
 
 impl Pace {
     /// The pace of one launch.
     pub fn new(cost: CostModel, noise: Noise) -> Self {
-        Self { cost, noise, slow: HashMap::new() }
+        Self { cost, noise, slow: HashMap::new(), machine: None, since: 0.0 }
     }
 
-    /// Simulated seconds that this step takes.
-    pub fn step_seconds(&mut self, plan: &Plan) -> f64 {
+    /// The same on a machine whose speed moves; `since` is the machine's time when the
+    /// launch begins to serve, simulated seconds.
+    #[must_use]
+    pub fn on(self, machine: Option<Machine>, since: f64) -> Self {
+        Self { machine, since, ..self }
+    }
+
+    /// Simulated seconds that this step takes. It begins so many simulated seconds
+    /// after the launch began to serve.
+    pub fn step_seconds(&mut self, plan: &Plan, begins: f64) -> f64 {
         for admission in &plan.admitted {
             let factor = self.noise.prompt(admission.prompt_tokens);
             if factor > 1.0 {
@@ -40,7 +53,11 @@ impl Pace {
                 }
             }
         }
-        self.cost.step_seconds(&plan.load) * self.noise.step() * slowest
+        let seconds = self.cost.step_seconds(&plan.load) * self.noise.step() * slowest;
+        match &mut self.machine {
+            Some(machine) => seconds / machine.speed(self.since + begins),
+            None => seconds,
+        }
     }
 }
 
@@ -98,7 +115,7 @@ pub fn replay(
             }
             continue;
         };
-        now += pace.step_seconds(&plan);
+        now += pace.step_seconds(&plan, now);
         for token in scheduler.complete(&plan, now) {
             let trace = &mut traces[places[&token.id]];
             trace.tokens.push(now);
@@ -116,6 +133,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::simulator::drift::Drift;
     use crate::simulator::kv_cache::KvCache;
     use crate::simulator::memory;
     use crate::simulator::profile;
@@ -125,6 +143,16 @@ mod tests {
 
     /// Plays arrivals on a launch with these flags, on one RTX 4090.
     fn play(seed: u64, flags: &Value, arrivals: &[(f64, Request)]) -> Vec<Trace> {
+        play_on(None, seed, flags, arrivals)
+    }
+
+    /// The same on a machine that drifts, at a time of its own.
+    fn play_on(
+        machine: Option<(Machine, f64)>,
+        seed: u64,
+        flags: &Value,
+        arrivals: &[(f64, Request)],
+    ) -> Vec<Trace> {
         let mut given = json!({"max-model-len": 16384});
         given.as_object_mut().unwrap().extend(flags.as_object().unwrap().clone());
         let flags = serde_json::from_value(given).unwrap();
@@ -135,7 +163,11 @@ mod tests {
         let division = memory::divide(&settings, 0.0).unwrap();
         let cache = KvCache::new(division.blocks, settings.block_size, settings.prefix_caching);
         let mut scheduler = Scheduler::new(Limits::of(&settings), cache);
-        let mut pace = Pace::new(CostModel::new(&settings), Noise::new(seed, 0));
+        let pace = Pace::new(CostModel::new(&settings), Noise::new(seed, 0));
+        let mut pace = match machine {
+            Some((machine, since)) => pace.on(Some(machine), since),
+            None => pace,
+        };
         replay(&mut scheduler, &mut pace, arrivals)
     }
 
@@ -161,6 +193,24 @@ mod tests {
         let first = play(1, &json!({}), &arrivals);
         assert_eq!(first, play(1, &json!({}), &arrivals));
         assert_ne!(first, play(2, &json!({}), &arrivals));
+    }
+
+    #[test]
+    fn a_drifting_machine_slows_prefill_and_decode_alike_and_one_that_does_not_changes_no_bit() {
+        let arrivals = [(0.0, request(0, 1, 4096, 40)), (10.0, request(1, 2, 4096, 40))];
+        let on = |drift: &str, since: f64| {
+            let machine = Drift::parse(drift).unwrap().machine(1);
+            play_on(Some((machine, since)), 1, &json!({}), &arrivals)
+        };
+        let calm = play(1, &json!({}), &arrivals);
+        assert_eq!(on("step:factor=0.5,at=100d", 0.0), calm);
+        // The machine's time is not the launch's: its step comes 5 s after the launch began.
+        let stepped = on("step:factor=0.5,at=1h", 3595.0);
+        assert_eq!(stepped[0], calm[0]);
+        let ratio = |of: fn(&Trace) -> f64| of(&stepped[1]) / of(&calm[1]);
+        let decode = |trace: &Trace| trace.tokens[39] - trace.tokens[0];
+        assert!((ratio(Trace::time_to_first_token) - 2.0).abs() < 1e-9);
+        assert!((ratio(decode) - 2.0).abs() < 1e-9);
     }
 
     #[test]

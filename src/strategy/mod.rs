@@ -63,6 +63,14 @@ pub struct GridStrategy {
     pub seed: u64,
 }
 
+impl GridStrategy {
+    /// Launches of one configuration of so many.
+    pub fn launches_of(&self, configurations: usize, is_baseline: bool) -> u32 {
+        let twice = is_baseline && configurations >= order::BASELINE_TWICE;
+        self.launches * if twice { 2 } else { 1 }
+    }
+}
+
 impl Default for GridStrategy {
     fn default() -> Self {
         Self { launches: 4, repeats: 3, auto: false, seed: 1 }

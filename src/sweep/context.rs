@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::clock::Clock;
+use super::eta::Foreknown;
 use super::events::Events;
 use super::launch::Measure;
 use super::measure::SuiteMeasure;
@@ -14,6 +15,7 @@ use crate::bench::RecordSink;
 use crate::engine::Engine;
 use crate::engine::production::Production;
 use crate::grid::Grid;
+use crate::history::timing::Timing;
 use crate::strategy::Strategy;
 
 /// What the loop works with.
@@ -32,6 +34,8 @@ pub struct SweepContext {
     pub cancel: CancellationToken,
     /// Where time stamps come from.
     pub clock: Clock,
+    /// What is known beforehand of how long it takes.
+    pub foreknown: Foreknown,
 }
 
 impl SweepContext {
@@ -51,6 +55,7 @@ impl SweepContext {
             events: Events::nowhere(),
             cancel: CancellationToken::new(),
             clock: Clock::system(),
+            foreknown: Foreknown::assumed(grid),
         }
     }
 
@@ -64,6 +69,12 @@ impl SweepContext {
     #[must_use]
     pub fn with_production(self, production: Option<Box<dyn Production>>) -> Self {
         Self { production, ..self }
+    }
+
+    /// The same with what earlier sweeps of the same service took.
+    #[must_use]
+    pub fn with_earlier(self, earlier: Timing) -> Self {
+        Self { foreknown: self.foreknown.with(earlier), ..self }
     }
 
     /// The same with a way to stop it.

@@ -1,18 +1,35 @@
 //! The one stream of what happens in a sweep: every line of the journal, once
-//! it is written, and the notices that no journal keeps.
+//! it is written, what it says about the sweep so far, and the notices that no
+//! journal keeps.
 
 use std::sync::Arc;
 
+use super::eta::Eta;
+use super::standing::{self, MissingValue, Standing};
 use crate::event::{Emit, Notice};
 use crate::history::journal::Line;
+use crate::history::record::SweepRecord;
 
 /// Something that happened.
 #[derive(Clone, Debug)]
 pub enum Event {
     /// A line is in the journal.
     Written(Line),
+    /// What the lines so far say.
+    SoFar(SoFar),
     /// Something that is not journalled.
     Notice(Notice),
+}
+
+/// What the journal's lines say while the sweep runs. Computed from them, never stored.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SoFar {
+    /// What a launch gave; it follows the line that ended the launch.
+    Standing(Standing),
+    /// A repeat lacks a value that is asked for; it follows the repeat's line.
+    Missing(MissingValue),
+    /// When the sweep will end: when a session begins, and after each launch.
+    Eta(Eta),
 }
 
 /// Where events go. Cheap to clone; must not block.
@@ -30,9 +47,26 @@ impl Events {
         Self::to(|_| {})
     }
 
-    /// A line is in the journal.
-    pub(super) fn written(&self, line: Line) {
+    /// A line is in the journal and part of the record: the line, and what it says.
+    pub(super) fn written(&self, line: Line, record: &SweepRecord) {
+        let missing = standing::missing_after(record, &line.entry);
+        let ended = standing::ended(&line.entry);
         (self.0)(Event::Written(line));
+        for missing in missing {
+            self.so_far(SoFar::Missing(missing));
+        }
+        if let Some(standing) = ended.and_then(|launch| Standing::of(record, launch)) {
+            self.so_far(SoFar::Standing(standing));
+        }
+    }
+
+    /// When the sweep will end.
+    pub(super) fn eta(&self, eta: Eta) {
+        self.so_far(SoFar::Eta(eta));
+    }
+
+    fn so_far(&self, so_far: SoFar) {
+        (self.0)(Event::SoFar(so_far));
     }
 
     /// Where notices go so that they come into this stream.

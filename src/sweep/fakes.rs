@@ -58,6 +58,8 @@ pub(super) fn manifest(configurations: usize, launches: u32, repeats: u32) -> Ma
         created_at: "2026-11-24T06:13:53Z".to_owned(),
         engine: "simulated".to_owned(),
         simulated: true,
+        service: None,
+        simulated_machine: None,
         baseline: None,
         configurations: (0..configurations).map(of).collect(),
         varied: vec!["max-num-seqs".to_owned()],

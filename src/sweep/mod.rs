@@ -5,6 +5,7 @@
 
 pub mod clock;
 pub mod context;
+pub mod eta;
 pub mod events;
 #[cfg(test)]
 mod fakes;
@@ -21,6 +22,7 @@ pub mod resume;
 pub mod run;
 mod running;
 mod scope;
+pub mod standing;
 mod trial;
 
 pub use pass::Pass;

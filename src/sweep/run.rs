@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::clock::Clock;
 use super::context::SweepContext;
+use super::eta::eta;
 use super::events::Events;
 use super::launch::{TrialOrder, void};
 use super::production::{self, Guard};
@@ -207,6 +208,7 @@ impl Sweep {
         if let Some(opening) = self.scope.opening() {
             self.append(opening)?;
         }
+        self.tell_eta(context);
         let ending = match &context.production {
             None => self.work(context).await,
             Some(production) => self.guarded(&**production, context).await,
@@ -352,6 +354,7 @@ impl Sweep {
                     waiting = false;
                     let outcome = outcome?;
                     self.append(Entry::LaunchEnded { launch, outcome })?;
+                    self.tell_eta(context);
                     let again = relaunch::measures_rest(&self.record, trial.number, trial.repeats);
                     if again && !context.cancel.is_cancelled() {
                         running.again.push_back(trial);
@@ -423,7 +426,13 @@ impl Sweep {
         let configuration = manifest.configurations[trial.configuration].clone();
         let folder = self.folder.launch(launch, &configuration.name);
         let order = TrialOrder {
-            launch: LaunchOrder { sweep: manifest.sweep.clone(), launch, configuration, folder },
+            launch: LaunchOrder {
+                sweep: manifest.sweep.clone(),
+                launch,
+                configuration,
+                folder,
+                worked: self.worked(),
+            },
             trial: trial.number,
             purpose: trial.purpose,
             salt: format!("{} {}", manifest.sweep, manifest.created_at),
@@ -457,7 +466,12 @@ impl Sweep {
     /// What is left of the budget, where there is one.
     fn budget_left(&self) -> Option<Duration> {
         let budget = self.scope.budget(&self.record)?;
-        Some(budget.saturating_sub(self.scope.spent(self.spent) + self.started.elapsed()))
+        Some(budget.saturating_sub(self.worked()))
+    }
+
+    /// Time that all sessions worked so far.
+    fn worked(&self) -> Duration {
+        self.scope.spent(self.spent) + self.started.elapsed()
     }
 
     fn start_entry(&mut self, trial: Trial, planned: u32) -> Result<u32, SweepError> {
@@ -483,8 +497,14 @@ impl Sweep {
         self.journal_failed |= written.is_err();
         let line = written?;
         replay::apply(&mut self.record, &line);
-        self.events.written(line);
+        self.events.written(line, &self.record);
         Ok(())
+    }
+
+    /// When it will end, as far as is known now.
+    fn tell_eta(&self, context: &SweepContext) {
+        let (trials, worked) = (context.strategy.trials(), self.worked().as_secs_f64());
+        self.events.eta(eta(&self.record, &context.foreknown, trials, worked));
     }
 }
 

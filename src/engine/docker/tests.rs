@@ -77,6 +77,7 @@ impl Place {
                 environment: BTreeMap::new(),
             },
             folder: self.folder.path().join("run/launches/1-c"),
+            worked: std::time::Duration::ZERO,
         }
     }
 

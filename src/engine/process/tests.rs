@@ -53,6 +53,7 @@ fn order(folder: &Path) -> LaunchOrder {
             environment: BTreeMap::from([("EXTRA".to_owned(), "extra value".to_owned())]),
         },
         folder: folder.to_owned(),
+        worked: std::time::Duration::ZERO,
     }
 }
 

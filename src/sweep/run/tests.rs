@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use super::super::eta::Foreknown;
 use super::super::events::Event;
 use super::super::fakes::{
     Actions, BOOT, FakeEngine, FakeMeasure, FakeProduction, REPEAT, Repeated, STOP, manifest,
@@ -126,6 +127,7 @@ impl Setup {
             events: Events::to(move |event| listener.lock().expect("no panic").push(event)),
             cancel: self.cancel,
             clock: Clock::from("2026-11-24T06:00:00Z".parse().expect("a time")),
+            foreknown: Foreknown::default(),
         };
         let ending = sweep.run(&context).await;
         let record = sweep.record().clone();
@@ -257,7 +259,7 @@ async fn the_stream_has_every_line_of_the_journal_and_each_notice_names_its_laun
         .iter()
         .filter_map(|event| match event {
             Event::Written(line) => Some(line.clone()),
-            Event::Notice(_) => None,
+            Event::SoFar(_) | Event::Notice(_) => None,
         })
         .collect();
     assert_eq!(written, ran.lines());

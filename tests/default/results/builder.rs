@@ -27,6 +27,8 @@ pub(crate) fn sweep(names: &[&str]) -> SweepRecord {
             created_at: "2026-11-24T06:13:53Z".to_owned(),
             engine: "simulated".to_owned(),
             simulated: true,
+            service: None,
+            simulated_machine: None,
             baseline: None,
             configurations: names.iter().map(|name| configuration(name, &json!({}))).collect(),
             varied: Vec::new(),

@@ -170,7 +170,13 @@ async fn an_order_can_be_written_to_a_file() {
     let configuration = manifest.configurations.remove(0);
     let record = SweepRecord { manifest, launches: Vec::new(), confirmations: Vec::new() };
     let order = TrialOrder {
-        launch: LaunchOrder { sweep: "s".to_owned(), launch: 1, configuration, folder },
+        launch: LaunchOrder {
+            sweep: "s".to_owned(),
+            launch: 1,
+            configuration,
+            folder,
+            worked: Duration::ZERO,
+        },
         trial: 0,
         purpose: Purpose::Final,
         salt: "s 1".to_owned(),

@@ -1,0 +1,214 @@
+//! How long launches and repeats took, by what was journalled: what a plan and a running
+//! sweep reckon with. Earlier sweeps count where they measured the same service on the
+//! same host; of another one nothing is taken.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use jiff::Timestamp;
+
+use super::folder::Folder;
+use super::launch::LaunchOutcome;
+use super::record::{LaunchRecord, Manifest, Service, SweepRecord};
+use crate::grid::Grid;
+use crate::statistics::median;
+use crate::strategy::StrategySpec;
+use crate::workload::Workload;
+
+/// Sweeps that are looked at, newest first.
+const SWEEPS: usize = 200;
+
+/// One repeat of one case: its options, and whether it is a warm-up.
+type Pass = (String, String, bool);
+
+/// Times that were measured, by the configuration's id.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Timing {
+    /// Seconds of a launch besides its repeats: boot, proof, stop.
+    around: BTreeMap<String, Vec<f64>>,
+    passes: BTreeMap<Pass, BTreeMap<String, Vec<f64>>>,
+    /// Sweeps that they come from.
+    sweeps: usize,
+}
+
+/// What a sweep would take.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Expected {
+    /// Seconds in all.
+    pub seconds: f64,
+    /// Launches in all.
+    pub launches: u32,
+    /// Configurations without a launch of their own: the others' times stand for theirs.
+    pub unknown: usize,
+}
+
+impl Timing {
+    /// Sweeps that it knows launches of.
+    pub fn sweeps(&self) -> usize {
+        self.sweeps
+    }
+
+    /// Whether it knows no launch.
+    pub fn is_empty(&self) -> bool {
+        self.around.is_empty()
+    }
+
+    /// Whether it knows a launch of this configuration.
+    pub fn knows(&self, id: &str) -> bool {
+        self.around.contains_key(id)
+    }
+
+    /// Adds what a sweep's launches took. Only whole launches count.
+    pub fn learn(&mut self, record: &SweepRecord) {
+        let ids: BTreeMap<&str, &str> = record
+            .manifest
+            .configurations
+            .iter()
+            .map(|known| (known.name.as_str(), known.id.as_str()))
+            .collect();
+        let specs = specs(&record.manifest.workloads);
+        let mut learned = false;
+        for launch in &record.launches {
+            let whole = launch.outcome == Some(LaunchOutcome::Measured);
+            if let (true, Some(id)) = (whole, ids.get(launch.configuration.as_str())) {
+                learned |= self.learn_launch(launch, id, &specs).is_some();
+            }
+        }
+        self.sweeps += usize::from(learned);
+    }
+
+    fn learn_launch(
+        &mut self,
+        launch: &LaunchRecord,
+        id: &str,
+        specs: &[(&str, String)],
+    ) -> Option<()> {
+        let facts = launch.facts.as_ref()?;
+        let started: Timestamp = facts.started_at.parse().ok()?;
+        let boot = jiff::SignedDuration::try_from_secs_f64(facts.boot_seconds).ok()?;
+        let mut before = started.checked_add(boot).ok()?;
+        let whole = launch.ended_at?.duration_since(launch.started_at?).as_secs_f64();
+        let mut measured = 0.0;
+        if launch.measured_at.len() != launch.measurements.len() {
+            return None;
+        }
+        for (measurement, at) in launch.measurements.iter().zip(&launch.measured_at) {
+            let seconds = at.duration_since(before).as_secs_f64().max(0.0);
+            before = *at;
+            measured += seconds;
+            let (_, spec) = specs.iter().find(|(name, _)| *name == measurement.workload)?;
+            let pass = (spec.clone(), measurement.case.clone(), measurement.repeat == 0);
+            let of_pass = self.passes.entry(pass).or_default();
+            of_pass.entry(id.to_owned()).or_default().push(seconds);
+        }
+        self.around.entry(id.to_owned()).or_default().push((whole - measured).max(0.0));
+        Some(())
+    }
+
+    /// Seconds of one launch of a configuration: from its own launches where there are
+    /// any, else from all others. `None` where a workload was never measured so.
+    pub fn launch_seconds(&self, id: &str, workloads: &[Workload], repeats: u32) -> Option<f64> {
+        let mut seconds = typical(&self.around, id)?;
+        for (workload, (_, spec)) in workloads.iter().zip(specs(workloads)) {
+            let kept = workload.repeats.unwrap_or(u64::from(repeats));
+            for case in workload.cases() {
+                for (warmup, count) in [(true, workload.warmup), (false, kept)] {
+                    if count > 0 {
+                        let pass = (spec.clone(), case.clone(), warmup);
+                        seconds += typical(self.passes.get(&pass)?, id)? * count as f64;
+                    }
+                }
+            }
+        }
+        Some(seconds)
+    }
+
+    /// What a whole sweep of a grid would take.
+    pub fn expected(&self, grid: &Grid) -> Option<Expected> {
+        let baseline = grid.baseline.as_deref();
+        let StrategySpec::Grid(strategy) = &grid.strategy;
+        let (mut seconds, mut launches, mut unknown) = (0.0, 0, 0);
+        let all = grid.configurations.len();
+        for configuration in &grid.configurations {
+            let is_baseline = baseline.is_some_and(|name| configuration.answers_to(name));
+            let count = strategy.launches_of(all, is_baseline);
+            let one = self.launch_seconds(&configuration.id, &grid.workloads, strategy.repeats)?;
+            seconds += one * f64::from(count);
+            launches += count;
+            unknown += usize::from(!self.knows(&configuration.id));
+        }
+        Some(Expected { seconds, launches, unknown })
+    }
+}
+
+/// The configuration's own median, else that of all medians.
+fn typical(times: &BTreeMap<String, Vec<f64>>, id: &str) -> Option<f64> {
+    if let Some(own) = times.get(id) {
+        return median(own);
+    }
+    let medians: Vec<f64> = times.values().filter_map(|values| median(values)).collect();
+    median(&medians)
+}
+
+/// Name and options of each workload, without how often it is repeated.
+fn specs(workloads: &[Workload]) -> Vec<(&'static str, String)> {
+    let spec = |workload: &Workload| serde_json::to_string(&workload.spec).unwrap_or_default();
+    workloads.iter().map(|workload| (workload.kind().name, spec(workload))).collect()
+}
+
+/// What earlier sweeps in a folder took that launched the same service on this host.
+/// A sweep that cannot be read is left out; so is `except`.
+pub fn earlier(runs: &Path, grid: &Grid, except: Option<&str>) -> Timing {
+    let asked = Asked::of(grid);
+    let mut timing = Timing::default();
+    let Ok(entries) = std::fs::read_dir(runs) else { return timing };
+    let mut sweeps: Vec<(String, Folder)> = entries
+        .flatten()
+        .filter_map(|entry| {
+            let folder = Folder::existing(&entry.path()).ok()?;
+            let manifest = folder.manifest().ok()?;
+            let is_it = asked.is_same(&manifest) && except != Some(manifest.sweep.as_str());
+            is_it.then_some((manifest.created_at, folder))
+        })
+        .collect();
+    sweeps.sort_by(|(a, _), (b, _)| b.cmp(a));
+    for (_, folder) in sweeps.iter().take(SWEEPS) {
+        match folder.record() {
+            Ok(record) => timing.learn(&record),
+            Err(error) => tracing::debug!("left out of the estimate: {error}"),
+        }
+    }
+    timing
+}
+
+/// What a sweep must have launched to tell something of a grid.
+struct Asked {
+    engine: &'static str,
+    host: String,
+    service: Service,
+    ids: BTreeSet<String>,
+}
+
+impl Asked {
+    fn of(grid: &Grid) -> Self {
+        Self {
+            engine: grid.engine.name(),
+            host: super::record::host(),
+            service: Service::of(&grid.engine),
+            ids: grid.configurations.iter().map(|known| known.id.clone()).collect(),
+        }
+    }
+
+    /// Older manifests do not name the service: there a configuration in common, whose
+    /// id has image, model and flags in it, shows that it is the same.
+    fn is_same(&self, manifest: &Manifest) -> bool {
+        let shared = || manifest.configurations.iter().any(|it| self.ids.contains(&it.id));
+        manifest.engine == self.engine
+            && manifest.host == self.host
+            && manifest.service.as_ref().map_or_else(shared, |it| it.is_same(&self.service))
+    }
+}
+
+#[cfg(test)]
+#[path = "timing_tests.rs"]
+mod tests;

@@ -1,0 +1,90 @@
+//! The words for when a sweep ends, and lines that are broken between words. Pure.
+
+use jiff::{SignedDuration, ZonedDateTime};
+use unicode_width::UnicodeWidthStr as _;
+use vllm_grid::grid::plan::spoken;
+use vllm_grid::sweep::eta::{BudgetEnd, Eta, Source};
+
+/// Columns of a line in a log.
+pub(super) const WIDTH: usize = 80;
+
+/// When a sweep ends; `None` where nothing is left.
+pub(super) fn eta(eta: &Eta, now: &ZonedDateTime) -> Option<String> {
+    let (low, high) = eta.seconds;
+    if high <= 0.0 {
+        return None;
+    }
+    let text = match eta.source {
+        Source::Measured => format!("ends about {}, in {}", at(now, high), spoken(high)),
+        Source::Earlier(runs) => {
+            let plural = if runs == 1 { "" } else { "s" };
+            format!(
+                "ends about {}, in {}, as {runs} earlier run{plural} of this service took",
+                at(now, high),
+                spoken(high)
+            )
+        }
+        Source::Assumed => format!(
+            "ends between {} and {}, in {} to {}: assumed, nothing is measured yet",
+            at(now, low),
+            at(now, high),
+            spoken(low),
+            spoken(high)
+        ),
+    };
+    Some(match eta.budget {
+        Some(BudgetEnd { seconds, launches, of }) => format!(
+            "{}; the budget ends at {}: about {} of {of} launches",
+            text,
+            at(now, seconds),
+            match launches {
+                (least, most) if least == most => format!("{least}"),
+                (least, most) => format!("{least} to {most}"),
+            }
+        ),
+        None => text,
+    })
+}
+
+/// The same in a few words, for a bar.
+pub(super) fn short_eta(eta: &Eta, now: &ZonedDateTime) -> String {
+    match (eta.budget, eta.source) {
+        (Some(budget), _) => format!("budget ends {}", at(now, budget.seconds)),
+        (None, Source::Assumed) => String::new(),
+        (None, _) => format!("ends about {}", at(now, eta.seconds.1)),
+    }
+}
+
+/// The clock time in so many seconds, with the day where it is another one.
+fn at(now: &ZonedDateTime, seconds: f64) -> String {
+    let later = SignedDuration::try_from_secs_f64(seconds).ok();
+    let Some(then) = later.and_then(|later| now.checked_add(later).ok()) else {
+        return "never".to_owned();
+    };
+    let form = if seconds < 600.0 { "%H:%M:%S" } else { "%H:%M" };
+    let day = if then.date() == now.date() { "" } else { " on %-d %b" };
+    then.strftime(&format!("{form}{day}")).to_string()
+}
+
+/// Lines of at most `width` columns, broken between words; `indent` opens what
+/// continues a line. A word that is longer has a line of its own.
+pub(super) fn wrapped(text: &str, width: usize, indent: &str) -> String {
+    let mut lines = Vec::new();
+    for line in text.split('\n') {
+        let mut current = String::new();
+        let mut words = 0;
+        for word in line.split(' ') {
+            if words > 0 && current.width() + 1 + word.width() > width {
+                lines.push(std::mem::replace(&mut current, indent.to_owned()));
+                words = 0;
+            }
+            if words > 0 {
+                current.push(' ');
+            }
+            current.push_str(word);
+            words += 1;
+        }
+        lines.push(current);
+    }
+    lines.join("\n")
+}

@@ -1,0 +1,201 @@
+//! The simulated machine that drifts: how it is asked for, that it is one machine for a
+//! whole sweep, and what is shown on it and what is not.
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use vllm_grid::history::folder::Folder;
+use vllm_grid::history::record::SweepRecord;
+use vllm_grid::history::values::{kept, value};
+use vllm_grid::results::ranking::{Ranking, rank};
+use vllm_grid::simulator::drift::Drift;
+use vllm_grid::statistics::{Components, GroupedValues, Prior, SIGNIFICANCE, two_sided_p};
+use vllm_grid::strategy::{
+    Action, GridStrategy, Observation, Situation, StrategySpec, TrialOutcome,
+};
+
+use crate::results::builder::{Building, sweep};
+use crate::results::noise::normal;
+use crate::support::{CACHING, Workplace, signal};
+
+/// Two batch sizes whose times to first token differ by 10 % in the cost model, on a
+/// machine that falls to 55 % of its speed during the sweep.
+const DRIFTING: &str = "
+name: drifting
+engine:
+  simulated:
+    model: Qwen/Qwen3-32B-AWQ
+    gpu: rtx-4090
+    gpus: 2
+    speed: 100
+    drift: step:factor=0.55,at=10m
+    flags: {max-model-len: 8192, tensor-parallel-size: 2}
+baseline: small
+include:
+  - {name: small, max-num-batched-tokens: 96}
+  - {name: whole, max-num-batched-tokens: 4096}
+workloads:
+  kv-cache: {prefix-tokens: [4096], prompts: 2, output-tokens: 1}
+objective:
+  minimize: kv_cache.ttft_miss_ms
+strategy: {grid: {launches: 7, repeats: 3, seed: 1}}
+";
+
+fn record(place: &Workplace) -> SweepRecord {
+    Folder::existing(&place.path("run")).unwrap().record().unwrap()
+}
+
+fn claims(ranking: &Ranking) -> bool {
+    ranking.decision.as_ref().is_some_and(|decision| decision.claims())
+}
+
+/// Two-sided p-value of "no difference" by the one-way analysis, which knows launches and
+/// repeats and no time.
+fn one_way(record: &SweepRecord, a: &str, b: &str) -> f64 {
+    let metric = &record.manifest.objective.metric;
+    let logs = |name: &str| {
+        let own = record.launches.iter().filter(|launch| launch.configuration == name);
+        let of_launch = |launch| -> Vec<f64> {
+            kept(launch, &metric.workload, "")
+                .filter_map(|it| Some(value(it, &metric.name)?.ln()))
+                .collect()
+        };
+        GroupedValues::new(own.map(of_launch).collect())
+    };
+    let (a, b) = (logs(a), logs(b));
+    let error = Components::pool([&a, &b], Prior::LOG).of_difference(&a, &b);
+    let difference = a.mean().unwrap() - b.mean().unwrap();
+    two_sided_p(difference / error.variance.sqrt(), error.degrees_of_freedom)
+}
+
+#[test]
+fn a_true_10_percent_is_shown_on_a_drifting_machine_and_not_by_the_one_way_analysis() {
+    let night = |seed: u64| {
+        let place = Workplace::new(&DRIFTING.replace("seed: 1}}", &format!("seed: {seed}}}}}")));
+        place.run(&["sweep", "grid.yaml", "--output", "run"]).expect(0);
+        let record = record(&place);
+        let p = one_way(&record, "whole", "small");
+        assert!(p > SIGNIFICANCE, "the drift hides nothing: p = {p}");
+        rank(&record)
+    };
+    // The machine of the test itself may be disturbed, too: a second night is allowed.
+    let ranking = Some(night(1)).filter(claims).unwrap_or_else(|| night(2));
+    assert!(claims(&ranking), "{:?} {:?}", ranking.decision, ranking.machine);
+    assert_eq!(ranking.decision.unwrap().candidate.configuration, "whole");
+    let ratio = ranking.rows[0].baseline_ratio.unwrap();
+    assert!(ratio.interval.low < 0.92 && ratio.interval.high > 0.85, "{ratio:?}");
+    let machine = ranking.machine.unwrap();
+    assert!(machine.share > 0.7 && (1.5..2.5).contains(&machine.speed_range), "{machine:?}");
+    // A step in the middle of a launch can look like two.
+    assert!((1..=2).contains(&machine.jumps.len()), "{machine:?}");
+}
+
+/// A sweep of four names of one configuration in virtual time, launched as the strategy
+/// says; the machine's speed is the simulator's, launches differ by 3 %, repeats by 5 %.
+fn virtual_sweep(drift: &Drift, seed: u64) -> SweepRecord {
+    let names = ["a", "b", "c", "d"];
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let mut machine = drift.machine(seed);
+    let spec = GridStrategy { launches: 4, repeats: 3, auto: false, seed };
+    let strategy = StrategySpec::Grid(spec).build(names.len(), Some(0));
+    let mut record = sweep(&names).baseline("a");
+    let mut observations: Vec<Observation> = Vec::new();
+    let mut now = 0.0;
+    while let Action::Launch { trial, configuration, purpose, .. } =
+        strategy.next(Situation { observations: &observations, ..Situation::default() })
+    {
+        now += random.random_range(80.0..300.0);
+        let launch = 0.03 * normal(&mut random);
+        let mut values = Vec::new();
+        for _ in 0..3 {
+            let noise = launch + 0.05 * normal(&mut random);
+            values.push(200.0 * noise.exp() / machine.speed(now + 30.0));
+            now += 60.0;
+        }
+        record = record.launch(names[configuration], &values).at(now as i64 - 90);
+        observations.push(Observation {
+            trial,
+            configuration,
+            purpose,
+            host: String::new(),
+            started_at: None,
+            duration: std::time::Duration::from_secs(300),
+            repeat_seconds: Some(60.0),
+            outcome: TrialOutcome::Measured,
+            repeats: Vec::new(),
+        });
+    }
+    assert_eq!(record.launches.len(), 16);
+    record
+}
+
+#[test]
+fn four_names_of_one_configuration_have_a_claim_in_at_most_17_of_200_drifting_sweeps() {
+    let drifts = ["walk:sd=25%,tau=60m", "two-state:factor=1.8,dwell=40m"];
+    let drifts = drifts.map(|text| Drift::parse(text).unwrap());
+    let claimed = (0..200)
+        .filter(|seed| claims(&rank(&virtual_sweep(&drifts[(*seed % 2) as usize], 5000 + seed))));
+    let claimed = claimed.count();
+    // 5 % with its sampling error.
+    assert!(claimed <= 17, "{claimed} of 200");
+}
+
+#[test]
+fn a_resumed_sweep_goes_on_with_the_same_machine() {
+    let grid = CACHING.replace("speed: 20", "speed: 100, drift: \"walk:sd=25%,tau=60m,seed=9\"");
+    let place = Workplace::new(&grid);
+    let child = place.start(&["sweep", "grid.yaml", "--output", "run"]);
+    place.wait_for("run", "launch_ended", 1);
+    signal(&child, rustix::process::Signal::INT);
+    child.wait_with_output().unwrap();
+    place.run(&["resume", "run"]).expect(0);
+    let machine = record(&place).manifest.simulated_machine.unwrap();
+    assert_eq!(
+        (machine.drift.as_str(), machine.seed, machine.speed),
+        ("walk:sd=25%,tau=60m,seed=9", 9, 100.0)
+    );
+    // Every engine says what is simulated.
+    for entry in std::fs::read_dir(place.path("run/launches")).unwrap() {
+        let log = std::fs::read_to_string(entry.unwrap().path().join("engine.log")).unwrap();
+        let said = "SIMULATED: the machine's speed moves: walk:sd=25%,tau=60m,seed=9 (seed 9)";
+        assert!(log.contains(said), "{log}");
+    }
+}
+
+#[test]
+fn everything_that_is_wrong_with_a_drift_is_said_with_its_place_before_anything_runs() {
+    let drift = "drift: \"two-stat:factor=2,dwell=1h\"";
+    let place = Workplace::new(&CACHING.replace("speed: 20", drift));
+    let ran = place.run(&["sweep", "grid.yaml"]).expect(2);
+    assert!(ran.err.contains("did you mean `two-state`?"), "{}", ran.err);
+    let drift = "speed: 0, drift: \"step:factor=1,att=2h\"";
+    let place = Workplace::new(&CACHING.replace("speed: 20", drift));
+    for command in ["plan", "sweep"] {
+        let ran = place.run(&[command, "grid.yaml"]).expect(2);
+        for said in [
+            "has 4 errors",
+            "`speed` must be above 0",
+            "`drift`: `att` is no part of the drift `step`",
+            "did you mean `at`?",
+            "`drift`: `factor` must be a factor from 0.01 to 100 other than 1",
+            "`drift`: `at` is missing",
+            "grid.yaml:4:",
+        ] {
+            assert!(ran.err.contains(said), "{said}: {}", ran.err);
+        }
+    }
+    assert!(!place.path("runs").exists());
+}
+
+#[test]
+fn the_command_takes_the_same_drift_and_its_help_has_the_forms() {
+    let place = Workplace::new("");
+    let bad = ["simulate", "Qwen/Qwen3-0.6B", "--sim-drift", "walk:sd=25%,tua=1h"];
+    let ran = place.run(&bad).expect(2);
+    assert!(ran.err.contains("argument --sim-drift: `tua` is no part"), "{}", ran.err);
+    assert!(ran.err.contains("`tau` is missing"), "{}", ran.err);
+    let help = place.run(&["simulate", "--help"]).expect(0).out;
+    for said in ["--sim-drift SPEC", "two-state:factor=1.8,dwell=40m", "seed=N"] {
+        assert!(help.contains(said), "{help}");
+    }
+    assert!(help.lines().all(|line| line.len() <= 100), "{help}");
+}
