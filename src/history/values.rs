@@ -31,6 +31,19 @@ pub fn kept<'a>(
     })
 }
 
+/// The same, each with the time at which it was journalled, where that is known.
+pub fn timed<'a>(
+    launch: &'a LaunchRecord,
+    workload: &str,
+    case: &str,
+) -> impl Iterator<Item = (Option<jiff::Timestamp>, &'a Measurement)> {
+    let all = launch.measurements.iter().enumerate();
+    all.filter(move |(_, known)| {
+        known.repeat >= 1 && known.case == case && known.workload_key() == workload
+    })
+    .map(|(at, known)| (launch.measured_at.get(at).copied(), known))
+}
+
 /// The value of a metric, where it counts: the measurement is valid, and has one.
 pub fn value(measurement: &Measurement, name: &str) -> Option<f64> {
     number(measurement, name).filter(|_| measurement.status == Status::Ok)

@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::configuration::{Configuration, canonical};
 use crate::history::launch::{FailureClass, LaunchOutcome};
 use crate::history::record::{LaunchRecord, SweepRecord};
-use crate::history::values::{kept, number, value};
+use crate::history::values::{kept, number, timed, value};
 use crate::metric::{Counted, MetricRef};
 use crate::server::effective::{FlagProof, one_spelling};
 use crate::statistics::{self, Share};
@@ -180,12 +180,8 @@ pub(super) fn timed_values(
     metric: &MetricRef,
     case: &str,
 ) -> Vec<(Option<jiff::Timestamp>, f64)> {
-    let all = launch.measurements.iter().enumerate();
-    let of_case =
-        all.filter(|(_, m)| m.repeat >= 1 && m.case == case && m.workload_key() == metric.workload);
-    of_case
-        .filter_map(|(at, m)| Some((launch.measured_at.get(at).copied(), value(m, &metric.name)?)))
-        .collect()
+    let all = timed(launch, &metric.workload, case);
+    all.filter_map(|(at, m)| Some((at, value(m, &metric.name)?))).collect()
 }
 
 /// A share by its counts, of the repeats that count; `None` where a repeat that has

@@ -205,16 +205,7 @@ impl Level {
 
 impl Timed {
     fn mean(&self, time: f64) -> LaunchMean {
-        let n = self.logs.len() as f64;
-        let mean = self.logs.iter().sum::<f64>() / n;
-        let squares: f64 = self.logs.iter().map(|log| (log - mean).powi(2)).sum();
-        LaunchMean {
-            configuration: self.place,
-            time,
-            mean,
-            repeats: self.logs.len() as u32,
-            variance: if self.logs.len() > 1 { squares / (n - 1.0) } else { 0.0 },
-        }
+        LaunchMean::of(self.place, time, &self.logs)
     }
 }
 

@@ -45,6 +45,17 @@ pub struct LaunchMean {
     pub variance: f64,
 }
 
+impl LaunchMean {
+    /// Of the logarithms of a launch's kept repeats, of which there is at least one.
+    pub fn of(configuration: usize, time: f64, logs: &[f64]) -> Self {
+        let n = logs.len() as f64;
+        let mean = logs.iter().sum::<f64>() / n;
+        let squares: f64 = logs.iter().map(|log| (log - mean).powi(2)).sum();
+        let variance = if logs.len() > 1 { squares / (n - 1.0) } else { 0.0 };
+        Self { configuration, time, mean, repeats: logs.len() as u32, variance }
+    }
+}
+
 /// What a sweep shows with the machine's level taken out. Indices are those of
 /// [`LaunchMean::configuration`].
 #[derive(Clone, Debug, PartialEq)]

@@ -8,9 +8,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub mod confirm;
 pub mod grid;
 pub mod order;
 mod repeats;
+
+pub use repeats::best as best_repeats;
 
 /// How a grid asks for launches and repeats.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -127,6 +130,8 @@ pub struct ObservedRepeat {
     pub launch: u32,
     /// Number of the repeat in it, from 1.
     pub repeat: u32,
+    /// When it was journalled, where that is known.
+    pub at: Option<jiff::Timestamp>,
     /// The objective's value, where there is a valid one.
     pub objective: Option<f64>,
     /// The same for each constraint, in the grid's order.

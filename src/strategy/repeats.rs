@@ -14,28 +14,37 @@ const ENOUGH: usize = 6;
 
 /// What a launch costs, in seconds.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Cost {
+pub struct Cost {
     /// Boot, warm-up and stop.
-    boot: f64,
+    pub boot: f64,
     /// One repeat.
-    repeat: f64,
+    pub repeat: f64,
+}
+
+impl Cost {
+    /// Seconds of a launch with so many repeats.
+    pub fn of(self, repeats: u32) -> f64 {
+        self.boot + f64::from(repeats) * self.repeat
+    }
 }
 
 /// What values differ by, as variances of logarithms.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Noise {
-    launch: f64,
-    repeat: f64,
+pub struct Noise {
+    /// Between launches of one configuration.
+    pub launch: f64,
+    /// Between repeats of one launch.
+    pub repeat: f64,
     /// Drift of the machine, per second.
-    drift: f64,
+    pub drift: f64,
 }
 
 /// The number that makes the most of the time: it minimises the cost of a launch times
 /// the variance that it leaves.
-fn best(cost: Cost, noise: Noise) -> u32 {
+pub fn best(cost: Cost, noise: Noise) -> u32 {
     let price = |n: u32| {
+        let seconds = cost.of(n);
         let n = f64::from(n);
-        let seconds = cost.boot + n * cost.repeat;
         seconds * (noise.launch + noise.repeat / n + 0.3 * noise.drift * seconds)
     };
     RANGE.min_by(|a, b| price(*a).total_cmp(&price(*b))).unwrap_or(*RANGE.start())
@@ -67,16 +76,9 @@ pub(super) fn chosen(observations: &[&Observation], configurations: usize) -> Op
         .iter()
         .map(|(it, values)| {
             let logs: Vec<f64> = values.iter().map(|value| value.ln()).collect();
-            let n = logs.len() as f64;
-            let mean = logs.iter().sum::<f64>() / n;
-            let squares: f64 = logs.iter().map(|log| (log - mean).powi(2)).sum();
-            LaunchMean {
-                configuration: places.binary_search(&it.configuration).unwrap_or_default(),
-                time: it.started_at.map_or(0.0, |at| at.duration_since(start).as_secs_f64()),
-                mean,
-                repeats: logs.len() as u32,
-                variance: squares / (n - 1.0),
-            }
+            let place = places.binary_search(&it.configuration).unwrap_or_default();
+            let time = it.started_at.map_or(0.0, |at| at.duration_since(start).as_secs_f64());
+            LaunchMean::of(place, time, &logs)
         })
         .collect();
     let fit = fit(&launches, places.len().min(configurations), MAX_JUMPS)?;

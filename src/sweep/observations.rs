@@ -8,7 +8,7 @@ use super::pass;
 use super::trial::Trial;
 use crate::history::launch::LaunchOutcome;
 use crate::history::record::{LaunchRecord, Manifest, SweepRecord};
-use crate::history::values::{case_of, kept, value};
+use crate::history::values::{case_of, timed, value};
 use crate::metric::MetricRef;
 use crate::strategy::{InFlight, Observation, ObservedRepeat, TrialOutcome};
 
@@ -114,20 +114,22 @@ fn repeats(manifest: &Manifest, launches: &[&LaunchRecord]) -> Vec<ObservedRepea
     let objective = &manifest.objective;
     let constraints = objective.constraints.iter().map(|bound| &bound.metric);
     let metrics: Vec<&MetricRef> = std::iter::once(&objective.metric).chain(constraints).collect();
-    let mut found: BTreeMap<(u32, u32), Vec<Option<f64>>> = BTreeMap::new();
+    type Found = (Option<jiff::Timestamp>, Vec<Option<f64>>);
+    let mut found: BTreeMap<(u32, u32), Found> = BTreeMap::new();
     for (index, metric) in metrics.iter().enumerate() {
         let Some(case) = case_of(manifest, metric) else { continue };
         for launch in launches {
-            for measurement in kept(launch, &metric.workload, &case) {
+            for (at, measurement) in timed(launch, &metric.workload, &case) {
                 let of_repeat = found.entry((launch.launch, measurement.repeat));
-                of_repeat.or_insert_with(|| vec![None; metrics.len()])[index] =
-                    value(measurement, &metric.name);
+                let known = of_repeat.or_insert_with(|| (at, vec![None; metrics.len()]));
+                known.1[index] = value(measurement, &metric.name);
             }
         }
     }
-    let observed = found.into_iter().map(|((launch, repeat), values)| ObservedRepeat {
+    let observed = found.into_iter().map(|((launch, repeat), (at, values))| ObservedRepeat {
         launch,
         repeat,
+        at,
         objective: values[0],
         constraints: values[1..].to_vec(),
     });

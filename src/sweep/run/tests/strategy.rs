@@ -82,17 +82,18 @@ async fn a_strategy_sees_figures_what_is_in_flight_and_what_is_left_of_the_budge
     let took = BOOT + 2 * REPEAT + STOP;
     assert_eq!((first.trial, first.configuration, first.purpose), (4, 1, Purpose::Sentinel));
     assert_eq!((first.outcome, first.duration.as_secs()), (TrialOutcome::Measured, took));
-    let one = |launch, value| ObservedRepeat {
+    let one = |launch, value, at: i64| ObservedRepeat {
         launch,
         repeat: 1,
+        at: first.started_at.map(|began| began + jiff::SignedDuration::from_secs(at)),
         objective: Some(value),
         constraints: vec![None],
     };
-    assert_eq!(first.repeats, [one(1, 101.0)], "of the first launch, without the warm-up");
+    assert_eq!(first.repeats, [one(1, 101.0, 20)], "of the first launch, without the warm-up");
     assert_eq!((skipped.outcome, skipped.repeats.len()), (TrialOutcome::Skipped, 0));
     assert_eq!(skipped.purpose, Purpose::Final);
     assert_eq!((second.trial, second.purpose), (5, Purpose::Confirm));
-    assert_eq!(second.repeats, [one(3, 301.0)]);
+    assert_eq!(second.repeats, [one(3, 301.0, 41)]);
     assert_eq!(ran.entries().last().expect("an end"), "session ended: nothing is left");
     assert_eq!(
         second.started_at.expect("a time").duration_since(first.started_at.expect("a time")),
