@@ -22,6 +22,7 @@ mod shell_script;
 mod shipped;
 mod simulator;
 mod simulator_clock;
+mod statistics;
 #[path = "../support/mod.rs"]
 mod support;
 mod sweep;
