@@ -183,6 +183,8 @@ impl Sweep {
                 created_at: "2026-11-24T18:00:00Z".to_owned(),
                 engine: "simulated".to_owned(),
                 simulated: true,
+                service: None,
+                simulated_machine: None,
                 baseline: Some("c0".to_owned()),
                 configurations: (0..effects.len()).map(configuration).collect(),
                 varied: vec!["gpu-memory-utilization".to_owned(), "max-num-seqs".to_owned()],
@@ -195,6 +197,7 @@ impl Sweep {
                 host: "a simulated world".to_owned(),
             },
             launches: Vec::new(),
+            confirmations: Vec::new(),
         };
         Self { effects, record }
     }
