@@ -8,7 +8,7 @@ fn configuration(name: &str, id: &str) -> Value {
     json!({"name": name, "aliases": [], "id": id, "flags": {}, "varied": {}, "environment": {}})
 }
 
-fn workloads(options: Value) -> Vec<Workload> {
+fn workloads(options: &Value) -> Vec<Workload> {
     let options = options.as_object().unwrap().clone();
     vec![Workload::from_options("kv-cache", &options).unwrap()]
 }
@@ -20,7 +20,7 @@ fn manifest(engine: &str, host: &str, service: Option<(&str, Option<&str>)>) -> 
         "grid_path": "g.yaml", "grid_sha256": "", "created_at": "2026-11-28T18:00:00Z",
         "engine": engine, "simulated": false, "service": service, "baseline": null,
         "configurations": [configuration("a", "1"), configuration("b", "2")], "varied": [],
-        "workloads": workloads(json!({})),
+        "workloads": workloads(&json!({})),
         "objective": {"metric": "kv_cache.ttft_resent_ms", "goal": "minimize", "constraints": []},
         "strategy": {"grid": {"launches": 2, "repeats": 2, "seed": 1}},
         "budget_seconds": null, "host": host,
@@ -65,7 +65,7 @@ fn an_older_manifest_is_of_the_same_service_where_a_configuration_is() {
 /// One launch of `a`: 30 s of boot, a warm-up of 9 s, repeats of 5 s and 7 s, a stop of 4 s.
 fn launched() -> SweepRecord {
     let at = |seconds: i64| format!("2026-11-28T18:00:{seconds:02}Z");
-    let case = workloads(json!({}))[0].cases().remove(0);
+    let case = workloads(&json!({}))[0].cases().remove(0);
     let measurement = |repeat: u32| {
         json!({"workload": "kv-cache", "case": case, "repeat": repeat, "status": "ok",
                "reason": null, "metrics": {}})
@@ -87,14 +87,14 @@ fn a_launch_is_what_is_around_its_repeats_and_each_of_these() {
     let mut timing = Timing::default();
     timing.learn(&launched());
     assert_eq!((timing.sweeps(), timing.knows("1"), timing.knows("2")), (1, true, false));
-    let of = |options: Value, repeats| timing.launch_seconds("1", &workloads(options), repeats);
+    let of = |options: Value, repeats| timing.launch_seconds("1", &workloads(&options), repeats);
     assert_eq!(of(json!({}), 2), Some(34.0 + 9.0 + 2.0 * 6.0));
     assert_eq!(of(json!({}), 5), Some(34.0 + 9.0 + 5.0 * 6.0), "other numbers of repeats");
     assert_eq!(of(json!({"warmup": 0, "repeats": 1}), 5), Some(34.0 + 6.0));
     // Another workload takes another time: it is not known.
     assert_eq!(of(json!({"prefix-tokens": [8192]}), 2), None);
     // A configuration that was not launched is taken to be as the others.
-    assert_eq!(timing.launch_seconds("2", &workloads(json!({})), 2), Some(55.0));
+    assert_eq!(timing.launch_seconds("2", &workloads(&json!({})), 2), Some(55.0));
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn launches_that_were_not_measured_to_their_end_tell_nothing() {
         let mut timing = Timing::default();
         timing.learn(&record);
         assert!(timing.is_empty() && timing.sweeps() == 0);
-        assert_eq!(timing.launch_seconds("1", &workloads(json!({})), 2), None);
+        assert_eq!(timing.launch_seconds("1", &workloads(&json!({})), 2), None);
     }
     let mut old = launched();
     old.launches[0].measured_at.clear();

@@ -1,8 +1,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::*;
-use crate::history::launch::{LaunchFacts, LaunchOutcome};
-use crate::history::record::LaunchRecord;
+use crate::history::launch::LaunchFacts;
 use crate::metric::{Measurement, MetricValues, Status};
 use crate::sweep::fakes::manifest;
 

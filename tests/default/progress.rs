@@ -19,7 +19,7 @@ fn masked(text: &str) -> String {
                 let open = &word[..word.len() - digits.len()];
                 words[place] = format!("{open}N{tail}");
             } else if word.starts_with("(UTC") {
-                words[place] = "(UTC+HH:MM)".to_owned();
+                "(UTC+HH:MM)".clone_into(&mut words[place]);
             } else if let Some((name, _)) = word.split_once("-2") {
                 words[place] = format!("{name}-TIME{tail}");
             }
