@@ -291,7 +291,7 @@ impl ProgressView {
         }
         if measurement.status != Status::Ok {
             let text = self.finished(launch, measurement);
-            self.line(&text);
+            self.say(&text);
         }
         if let (Some(bars), None) = (&self.bars, launch) {
             bars.overall.inc(1);

@@ -218,3 +218,44 @@ impl Launched for LaunchedSimulation {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::configuration::{Configuration, Flags};
+
+    #[test]
+    fn the_machines_time_goes_on_from_launch_to_launch() {
+        let block = SimulatedBlock {
+            model: "Qwen/Qwen3-8B".to_owned(),
+            gpu: "rtx-4090".to_owned(),
+            gpus: 1,
+            other_memory_gib: 0.0,
+            seed: 1,
+            speed: 20.0,
+            drift: crate::simulator::drift::Drift::parse("step:factor=0.5,at=1h").ok(),
+            flags: Flags::new(),
+        };
+        let engine = SimulatedEngine::new(block).expect("it is known");
+        let order = |launch, worked| LaunchOrder {
+            sweep: "s".to_owned(),
+            launch,
+            configuration: Configuration {
+                name: "c".to_owned(),
+                aliases: Vec::new(),
+                id: "0".to_owned(),
+                flags: Flags::new(),
+                varied: Flags::new(),
+                environment: std::collections::BTreeMap::new(),
+            },
+            folder: std::path::PathBuf::new(),
+            worked: Duration::from_secs(worked),
+        };
+        let first = engine.options(&order(1, 0));
+        assert!(first.drift.is_some() && first.machine_seconds.abs() < f64::EPSILON);
+        // 90 s at 20 times the pace.
+        let later = engine.options(&order(2, 90));
+        assert!((later.machine_seconds - 1800.0).abs() < 1e-9);
+        assert_eq!(later.drift, first.drift);
+    }
+}

@@ -1,4 +1,7 @@
+use vllm_grid::metric::{Constraint, MetricRef};
 use vllm_grid::strategy::Purpose;
+use vllm_grid::sweep::eta::{BudgetEnd, Source};
+use vllm_grid::sweep::standing::{BrokenBound, MissingValue, Place};
 
 use super::*;
 
@@ -64,4 +67,114 @@ fn a_sweep_names_each_launch_and_its_configuration() {
     );
     let text = view.finished(Some(7), &void("", 0));
     assert_eq!(text, "[7/40] prefix-on: load, warm-up is void: foreign traffic");
+}
+
+/// Keeps what is written.
+#[derive(Clone, Default)]
+struct Written(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn evening() -> ZonedDateTime {
+    "2026-11-28T18:33:02+01:00[+01:00]".parse().unwrap()
+}
+
+fn eta(source: Source, seconds: (f64, f64)) -> Eta {
+    Eta { seconds, source, budget: None }
+}
+
+#[test]
+fn lines_of_a_sweep_have_clock_times_and_are_broken_between_words_at_80_columns() {
+    let written = Written::default();
+    let mut view = view(BTreeMap::new(), 24);
+    (view.clock, view.out) = (evening, Box::new(written.clone()));
+    let configuration = "gpu-memory-utilization=0.85_max-num-batched-tokens=16384".to_owned();
+    view.on_entry(Entry::SessionStarted { schema_version: 1, tool_version: String::new() });
+    view.on_event(Event::SoFar(SoFar::Eta(eta(Source::Assumed, (3360.0, 37440.0)))));
+    view.on_entry(Entry::LaunchStarted {
+        launch: 7,
+        trial: 6,
+        configuration: configuration.clone(),
+        purpose: Purpose::Screen,
+        planned: 4,
+        repeats: None,
+        host: None,
+    });
+    view.on_entry(Entry::RepeatFinished { launch: 7, measurement: void("concurrency=8", 1) });
+    let metric: MetricRef = "load[concurrency=64].output_throughput".parse().unwrap();
+    view.on_event(Event::SoFar(SoFar::Missing(MissingValue {
+        launch: 7,
+        repeat: 2,
+        metric: metric.clone(),
+        reason: Some("at concurrency 64, 128 requests end before a steady state".to_owned()),
+    })));
+    let ttft: MetricRef = "load[concurrency=64].mean_ttft_ms".parse().unwrap();
+    let bound = Constraint { metric: ttft, min: None, max: Some(1500.0) };
+    view.on_event(Event::SoFar(SoFar::Standing(Standing {
+        launch: 7,
+        configuration,
+        metric,
+        value: Some(842.2),
+        place: Some(Place { place: 2, of: 5 }),
+        broken: vec![BrokenBound { bound, value: 1812.0 }],
+    })));
+    let budget = BudgetEnd { seconds: 31_018.0, launches: (17, 17), of: 24 };
+    let told = Eta { budget: Some(budget), ..eta(Source::Measured, (40_000.0, 40_000.0)) };
+    view.on_event(Event::SoFar(SoFar::Eta(told)));
+    let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+    assert!(text.lines().all(|line| line.len() <= 80), "{text}");
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn an_end_is_said_by_what_it_is_known_from() {
+    let said = |eta: &Eta| wording::eta(eta, &evening());
+    assert_eq!(
+        said(&eta(Source::Measured, (4320.0, 4320.0))).unwrap(),
+        "ends about 19:45, in 72 min"
+    );
+    assert_eq!(
+        said(&eta(Source::Earlier(2), (8640.0, 8640.0))).unwrap(),
+        "ends about 20:57, in 2.4 h, as 2 earlier runs of this service took"
+    );
+    assert_eq!(
+        said(&eta(Source::Earlier(1), (90.0, 90.0))).unwrap(),
+        "ends about 18:34:32, in 90 s, as 1 earlier run of this service took"
+    );
+    let budget = Some(BudgetEnd { seconds: 600.0, launches: (4, 6), of: 6 });
+    assert_eq!(
+        said(&Eta { budget, ..eta(Source::Assumed, (60.0, 3000.0)) }).unwrap(),
+        "the budget ends at 18:43, in 10 min, after 4 to 6 of 6 launches: assumed, nothing is \
+         measured yet"
+    );
+    // Another day is named.
+    assert_eq!(
+        said(&eta(Source::Assumed, (3360.0, 37_440.0))).unwrap(),
+        "ends between 19:29 and 04:57 on 29 Nov, in 56 min to 10.4 h: assumed, nothing is \
+         measured yet"
+    );
+    assert_eq!(said(&eta(Source::Measured, (0.0, 0.0))), None);
+    assert_eq!(
+        wording::short_eta(&eta(Source::Measured, (60.0, 60.0)), &evening()),
+        "ends about 18:34:02"
+    );
+    assert_eq!(wording::short_eta(&eta(Source::Assumed, (1.0, 2.0)), &evening()), "");
+}
+
+#[test]
+fn a_word_that_is_too_long_has_a_line_of_its_own() {
+    assert_eq!(wording::wrapped("a bb ccc", 4, "  "), "a bb\n  ccc");
+    assert_eq!(wording::wrapped("a bbbbbbbbbb c", 4, "  "), "a\n  bbbbbbbbbb\n  c");
+    // Two columns for each letter.
+    assert_eq!(wording::wrapped("模型 模型 x", 8, ""), "模型\n模型 x");
+    assert_eq!(wording::wrapped("one\ntwo", 80, "  "), "one\ntwo");
 }

@@ -14,36 +14,33 @@ pub(super) fn eta(eta: &Eta, now: &ZonedDateTime) -> Option<String> {
     if high <= 0.0 {
         return None;
     }
-    let text = match eta.source {
-        Source::Measured => format!("ends about {}, in {}", at(now, high), spoken(high)),
+    let source = match eta.source {
+        Source::Measured => String::new(),
         Source::Earlier(runs) => {
             let plural = if runs == 1 { "" } else { "s" };
-            format!(
-                "ends about {}, in {}, as {runs} earlier run{plural} of this service took",
-                at(now, high),
-                spoken(high)
-            )
+            format!(", as {runs} earlier run{plural} of this service took")
         }
-        Source::Assumed => format!(
-            "ends between {} and {}, in {} to {}: assumed, nothing is measured yet",
+        Source::Assumed => ": assumed, nothing is measured yet".to_owned(),
+    };
+    let ends = match (eta.budget, eta.source) {
+        (Some(BudgetEnd { seconds, launches, of }), _) => {
+            let begun = match launches {
+                (least, most) if least == most => format!("about {least}"),
+                (least, most) => format!("{least} to {most}"),
+            };
+            let (at, left) = (at(now, seconds), spoken(seconds));
+            format!("the budget ends at {at}, in {left}, after {begun} of {of} launches")
+        }
+        (None, Source::Assumed) => format!(
+            "ends between {} and {}, in {} to {}",
             at(now, low),
             at(now, high),
             spoken(low),
             spoken(high)
         ),
+        (None, _) => format!("ends about {}, in {}", at(now, high), spoken(high)),
     };
-    Some(match eta.budget {
-        Some(BudgetEnd { seconds, launches, of }) => format!(
-            "{}; the budget ends at {}: about {} of {of} launches",
-            text,
-            at(now, seconds),
-            match launches {
-                (least, most) if least == most => format!("{least}"),
-                (least, most) => format!("{least} to {most}"),
-            }
-        ),
-        None => text,
-    })
+    Some(format!("{ends}{source}"))
 }
 
 /// The same in a few words, for a bar.

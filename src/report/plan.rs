@@ -56,9 +56,10 @@ fn by_earlier_runs(text: &mut String, plan: &Plan<'_>, earlier: EarlierRuns, wid
     wrap(text, line.split(' '), "", "  ", width);
     if let Some((budget, begun)) = plan.budget_hours.zip(begun_within_budget) {
         let all = plan.launches;
-        let begun = match begun == all {
-            true => format!("all {all} launches are begun within it"),
-            false => format!("ends the sweep after about {begun} of {all} launches"),
+        let begun = if begun == all {
+            format!("all {all} launches are begun within it")
+        } else {
+            format!("ends the sweep after about {begun} of {all} launches")
         };
         let line = format!("budget {}: {begun}", spoken(budget * 3600.0));
         wrap(text, line.split(' '), "", "  ", width);

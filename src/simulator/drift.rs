@@ -14,7 +14,7 @@ const STRIDE: f64 = 10.0;
 /// Points of a walk in one correlation time; between them it is a line.
 const POINTS: f64 = 32.0;
 /// The machine's randomness is not that of the launches.
-const STREAM: u64 = 0x6d61_6368_696e_65;
+const STREAM: u64 = 0x006d_6163_6869_6e65;
 
 /// How a machine's speed moves.
 #[derive(Clone, Debug, PartialEq)]
@@ -225,8 +225,9 @@ fn share(text: &str) -> Option<f64> {
 }
 
 fn speed_factor(text: &str) -> Option<f64> {
-    let value = text.parse().ok()?;
-    ((0.01..=100.0).contains(&value) && value != 1.0).then_some(value)
+    let value: f64 = text.parse().ok()?;
+    let differs = (value - 1.0).abs() > f64::EPSILON;
+    ((0.01..=100.0).contains(&value) && differs).then_some(value)
 }
 
 /// A duration in days, hours, minutes and seconds: `90m`, `1h30m`, `0.5h`.

@@ -1,3 +1,5 @@
+#![allow(clippy::float_cmp, reason = "these speeds are set, not computed")]
+
 use super::*;
 
 fn machine(text: &str, seed: u64) -> Machine {

@@ -3,7 +3,8 @@
 //! Pure: time comes in as values, and what comes out is seconds.
 
 use crate::grid::Grid;
-use crate::history::record::SweepRecord;
+use crate::history::launch::LaunchOutcome;
+use crate::history::record::{LaunchRecord, SweepRecord};
 use crate::history::timing::Timing;
 use crate::strategy::StrategySpec;
 
@@ -71,9 +72,10 @@ pub(super) fn eta(record: &SweepRecord, foreknown: &Foreknown, trials: u32, work
     let left = Left::of(record, trials);
     let (source, seconds) = if let Some(seconds) = left.seconds(record, &[&own, &foreknown.earlier])
     {
-        let source = match own.is_empty() {
-            true => Source::Earlier(foreknown.earlier.sweeps()),
-            false => Source::Measured,
+        let source = if own.is_empty() {
+            Source::Earlier(foreknown.earlier.sweeps())
+        } else {
+            Source::Measured
         };
         (source, (seconds, seconds))
     } else {
@@ -85,9 +87,11 @@ pub(super) fn eta(record: &SweepRecord, foreknown: &Foreknown, trials: u32, work
     let budget = budget.filter(|budget| *budget < seconds.1).map(|budget| {
         let done = trials.saturating_sub(left.count);
         // None is begun after it.
-        let begun = |seconds: f64| match seconds > budget {
-            true => done + (budget / seconds * f64::from(left.count)).ceil() as u32,
-            false => trials,
+        let begun = |seconds: f64| {
+            if seconds <= budget {
+                return trials;
+            }
+            done + (budget / seconds * f64::from(left.count)).ceil() as u32
         };
         let launches = (begun(seconds.1).min(trials), begun(seconds.0).min(trials));
         BudgetEnd { seconds: budget, launches, of: trials }
@@ -105,9 +109,8 @@ struct Left {
 impl Left {
     fn of(record: &SweepRecord, trials: u32) -> Self {
         let manifest = &record.manifest;
-        let settled = |launch: &&crate::history::record::LaunchRecord| {
-            launch.outcome.as_ref().is_some_and(|outcome| outcome.is_settled())
-        };
+        let settled =
+            |launch: &&LaunchRecord| launch.outcome.as_ref().is_some_and(LaunchOutcome::is_settled);
         let mut done: Vec<(u32, &str)> = record
             .launches
             .iter()

@@ -1,1 +1,140 @@
+use jiff::{SignedDuration, Timestamp};
 
+use super::*;
+use crate::history::launch::LaunchFacts;
+use crate::metric::{Measurement, MetricValues, Status};
+use crate::sweep::fakes::manifest;
+
+fn at(seconds: f64) -> Timestamp {
+    let start: Timestamp = "2026-11-28T18:00:00Z".parse().unwrap();
+    start + SignedDuration::from_secs_f64(seconds)
+}
+
+/// A launch of `c<index>` for a trial: so many seconds of boot, a warm-up and two
+/// repeats of `repeat` seconds each, and a stop of 2 s.
+fn launch(trial: u32, index: usize, boot: f64, repeat: f64) -> LaunchRecord {
+    let start = f64::from(trial) * 1000.0;
+    let case = manifest(1, 1, 1).workloads[0].cases().remove(0);
+    let measurement = |number| Measurement {
+        workload: "kv-cache".to_owned(),
+        case: case.clone(),
+        repeat: number,
+        status: Status::Ok,
+        reason: None,
+        metrics: MetricValues::new(),
+    };
+    LaunchRecord {
+        launch: trial + 1,
+        trial,
+        configuration: format!("c{index}"),
+        repeats: Some(2),
+        started_at: Some(at(start)),
+        ended_at: Some(at(start + boot + 3.0 * repeat + 2.0)),
+        facts: Some(LaunchFacts {
+            started_at: at(start).to_string(),
+            boot_seconds: boot,
+            ..LaunchFacts::default()
+        }),
+        measurements: (0..3).map(measurement).collect(),
+        measured_at: (1..=3).map(|n| at(start + boot + f64::from(n) * repeat)).collect(),
+        outcome: Some(LaunchOutcome::Measured),
+        ..LaunchRecord::default()
+    }
+}
+
+/// Two configurations, three launches of two repeats each.
+fn sweep(launches: Vec<LaunchRecord>) -> SweepRecord {
+    SweepRecord { manifest: manifest(2, 3, 2), launches }
+}
+
+fn earlier(launches: Vec<LaunchRecord>) -> Foreknown {
+    let mut timing = Timing::default();
+    timing.learn(&sweep(launches));
+    Foreknown { earlier: timing, assumed: (10.0, 500.0) }
+}
+
+fn near(eta: &Eta, seconds: f64) {
+    assert!((eta.seconds.0 - seconds).abs() < 1e-6, "{eta:?} is not {seconds}");
+    assert!((eta.seconds.1 - seconds).abs() < 1e-6, "{eta:?} is not {seconds}");
+}
+
+#[test]
+fn where_nothing_is_known_the_range_is_said() {
+    let foreknown = Foreknown { earlier: Timing::default(), assumed: (10.0, 500.0) };
+    let eta = eta(&sweep(Vec::new()), &foreknown, 6, 0.0);
+    assert_eq!(eta, Eta { seconds: (60.0, 3000.0), source: Source::Assumed, budget: None });
+}
+
+#[test]
+fn before_the_first_launch_ends_earlier_runs_count_by_configuration() {
+    // 100 + 3 x 20 + 2 and 40 + 3 x 10 + 2 s.
+    let foreknown = earlier(vec![launch(0, 0, 100.0, 20.0), launch(1, 1, 40.0, 10.0)]);
+    let eta = eta(&sweep(Vec::new()), &foreknown, 6, 0.0);
+    assert_eq!(eta.source, Source::Earlier(1));
+    near(&eta, 3.0 * 162.0 + 3.0 * 72.0);
+}
+
+#[test]
+fn then_its_own_launches_count_and_earlier_ones_for_what_was_not_launched_yet() {
+    let foreknown = earlier(vec![launch(0, 0, 100.0, 20.0), launch(1, 1, 40.0, 10.0)]);
+    let running = sweep(vec![launch(0, 0, 50.0, 20.0)]);
+    let told = eta(&running, &foreknown, 6, 112.0);
+    assert_eq!(told.source, Source::Measured);
+    near(&told, 2.0 * 112.0 + 3.0 * 72.0);
+    // Without earlier ones the others' times stand for it.
+    let told = eta(&running, &Foreknown::default(), 6, 112.0);
+    near(&told, 5.0 * 112.0);
+}
+
+#[test]
+fn medians_count_and_an_interrupted_launch_is_still_to_be_made() {
+    let mut launches = vec![
+        launch(0, 0, 50.0, 20.0),
+        launch(1, 1, 50.0, 20.0),
+        launch(2, 0, 950.0, 20.0),
+        launch(3, 1, 50.0, 20.0),
+        launch(4, 0, 60.0, 20.0),
+        launch(5, 1, 50.0, 20.0),
+    ];
+    assert_eq!(eta(&sweep(launches.clone()), &Foreknown::default(), 6, 0.0).seconds, (0.0, 0.0));
+    launches[4].outcome = Some(LaunchOutcome::Interrupted);
+    let told = eta(&sweep(launches), &Foreknown::default(), 6, 0.0);
+    // The median of 50 and 950.
+    near(&told, 500.0 + 60.0 + 2.0);
+}
+
+#[test]
+fn a_trial_that_took_two_launches_is_done_once() {
+    let mut lost = launch(0, 0, 50.0, 20.0);
+    lost.outcome = Some(LaunchOutcome::Unknown);
+    let mut again = launch(0, 0, 50.0, 20.0);
+    again.launch = 2;
+    let told = eta(&sweep(vec![lost, again]), &Foreknown::default(), 6, 0.0);
+    near(&told, 5.0 * 112.0);
+}
+
+#[test]
+fn a_budget_that_ends_first_says_after_how_many_launches() {
+    let with_budget = |launches| {
+        let mut sweep = sweep(launches);
+        sweep.manifest.budget_seconds = Some(400);
+        sweep
+    };
+    let done = with_budget(vec![launch(0, 0, 50.0, 20.0)]);
+    let told = eta(&done, &Foreknown::default(), 6, 112.0);
+    // 288 s are left: 2.6 launches of 112 s, and one is done.
+    let end = BudgetEnd { seconds: 288.0, launches: (4, 4), of: 6 };
+    assert_eq!(told.budget, Some(end));
+    let foreknown = Foreknown { earlier: Timing::default(), assumed: (10.0, 100.0) };
+    let told = eta(&with_budget(Vec::new()), &foreknown, 6, 0.0);
+    assert_eq!(told.budget, Some(BudgetEnd { seconds: 400.0, launches: (4, 6), of: 6 }));
+    let foreknown = Foreknown { earlier: Timing::default(), assumed: (10.0, 50.0) };
+    assert_eq!(eta(&with_budget(Vec::new()), &foreknown, 6, 0.0).budget, None);
+}
+
+#[test]
+fn what_a_strategy_plans_by_itself_is_reckoned_by_the_mean() {
+    let running = sweep(vec![launch(0, 0, 50.0, 20.0), launch(1, 1, 150.0, 20.0)]);
+    let told = eta(&running, &Foreknown::default(), 10, 0.0);
+    near(&told, 8.0 * (112.0 + 212.0) / 2.0);
+}

@@ -65,7 +65,7 @@ impl Standing {
         let manifest = &record.manifest;
         let own = record.launches.iter().rfind(|it| it.launch == launch)?;
         let metric = &manifest.objective.metric;
-        let of_own = |metric: &MetricRef| mean(metric, values(manifest, own, metric));
+        let of_own = |metric: &MetricRef| mean(metric, &values(manifest, own, metric));
         let bounds = manifest.objective.constraints.iter();
         let broken = bounds.filter_map(|bound| {
             let value = of_own(&bound.metric)?;
@@ -136,7 +136,7 @@ fn values(manifest: &Manifest, launch: &LaunchRecord, metric: &MetricRef) -> Vec
     kept(launch, &metric.workload, &case).filter_map(|it| value(it, &metric.name)).collect()
 }
 
-fn mean(metric: &MetricRef, values: Vec<f64>) -> Option<f64> {
+fn mean(metric: &MetricRef, values: &[f64]) -> Option<f64> {
     if values.is_empty() {
         return None;
     }
@@ -155,7 +155,8 @@ fn place(record: &SweepRecord, configuration: &str) -> Option<Place> {
     let metric = &manifest.objective.metric;
     let of = |name: &str| {
         let launches = record.launches.iter().filter(|launch| launch.configuration == name);
-        mean(metric, launches.flat_map(|it| values(manifest, it, metric)).collect())
+        let all: Vec<f64> = launches.flat_map(|it| values(manifest, it, metric)).collect();
+        mean(metric, &all)
     };
     let own = of(configuration)?;
     let others = manifest.configurations.iter().map(|known| known.name.as_str());

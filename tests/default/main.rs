@@ -15,6 +15,7 @@ mod grid_errors;
 mod grid_expansion;
 mod process;
 mod production;
+mod progress;
 mod proof;
 mod results;
 mod secrets;

@@ -26,6 +26,7 @@ mod errors;
 mod production;
 mod proof;
 mod several;
+mod so_far;
 mod strategy;
 
 /// What a launch of one warm-up and two kept repeats takes.

@@ -6,6 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use vllm_grid::history::folder::Folder;
 use vllm_grid::history::record::SweepRecord;
 use vllm_grid::history::values::{kept, value};
+use vllm_grid::results::decision::Decision;
 use vllm_grid::results::ranking::{Ranking, rank};
 use vllm_grid::simulator::drift::Drift;
 use vllm_grid::statistics::{Components, GroupedValues, Prior, SIGNIFICANCE, two_sided_p};
@@ -45,7 +46,7 @@ fn record(place: &Workplace) -> SweepRecord {
 }
 
 fn claims(ranking: &Ranking) -> bool {
-    ranking.decision.as_ref().is_some_and(|decision| decision.claims())
+    ranking.decision.as_ref().is_some_and(Decision::claims)
 }
 
 /// Two-sided p-value of "no difference" by the one-way analysis, which knows launches and
@@ -118,7 +119,7 @@ fn virtual_sweep(drift: &Drift, seed: u64) -> SweepRecord {
             purpose,
             host: String::new(),
             started_at: None,
-            duration: std::time::Duration::from_secs(300),
+            duration: std::time::Duration::from_mins(5),
             repeat_seconds: Some(60.0),
             outcome: TrialOutcome::Measured,
             repeats: Vec::new(),

@@ -1,0 +1,102 @@
+//! What a person reads while a sweep runs, and how long a plan says that it takes.
+
+use crate::support::{CACHING, Workplace};
+
+/// The text with what differs from run to run masked: times, durations, figures.
+fn masked(text: &str) -> String {
+    let line = |line: &str| {
+        let mut words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+        for place in 0..words.len() {
+            let word = words[place].trim_end_matches([',', ';', ')', ':']).to_owned();
+            let tail = words[place][word.len()..].to_owned();
+            let digits = word.trim_start_matches('(');
+            let is_clock = word.matches(':').count() > 0 && digits.starts_with(char::is_numeric);
+            let follows = words.get(place + 1).map_or("", |next| next.trim_end_matches([',', ')']));
+            let is_amount = digits.parse::<f64>().is_ok() && matches!(follows, "s" | "min" | "ms");
+            if is_clock {
+                words[place] = format!("HH:MM:SS{tail}");
+            } else if is_amount {
+                let open = &word[..word.len() - digits.len()];
+                words[place] = format!("{open}N{tail}");
+            } else if word.starts_with("(UTC") {
+                "(UTC+HH:MM)".clone_into(&mut words[place]);
+            } else if let Some((name, _)) = word.split_once("-2") {
+                words[place] = format!("{name}-TIME{tail}");
+            }
+        }
+        words.join(" ")
+    };
+    text.lines().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// Two bounds: one that the configuration without a cache breaks, and none that is missing.
+fn bounded() -> String {
+    let bounds = "  constraints:\n    - {metric: kv_cache.ttft_resent_ms, max: 18}\n";
+    CACHING.replace("strategy:", &format!("{bounds}strategy:"))
+}
+
+#[test]
+fn a_plain_log_has_clock_times_values_places_broken_bounds_and_the_end() {
+    let place = Workplace::new(&bounded());
+    let log = place.run(&["sweep", "grid.yaml", "--output", "run"]).expect(0).err;
+    // Warnings are searched for, so they stay on one line.
+    let own: Vec<&str> = log.lines().filter(|line| !line.contains("warning: ")).collect();
+    assert!(own.iter().all(|line| line.len() <= 80), "{log}");
+    let mut lines: Vec<String> = Vec::new();
+    for line in own {
+        match (line.strip_prefix("           "), lines.last_mut()) {
+            (Some(rest), Some(last)) => last.extend([" ", rest]),
+            _ => lines.push(line.to_owned()),
+        }
+    }
+    // How far a boot is seen to come depends on when it is looked at, and a night's
+    // end can be on another day.
+    lines.retain(|line| !line.contains(": starting: "));
+    let masked: Vec<String> = lines.iter().map(|line| masked(line)).collect();
+    let cut = |line: &String| match line.strip_prefix("HH:MM:SS ends ") {
+        Some(rest) => format!("HH:MM:SS ends {} ...", rest.split(' ').next().unwrap()),
+        None => line.clone(),
+    };
+    insta::assert_snapshot!(masked.iter().map(cut).collect::<Vec<_>>().join("\n"));
+}
+
+#[test]
+fn a_plan_reckons_with_earlier_runs_of_the_same_service_and_of_no_other() {
+    let grid = CACHING.replace("speed: 20", "speed: 100");
+    let place = Workplace::new(&grid);
+    let plan = |grid: &str| {
+        std::fs::write(place.path("next.yaml"), grid).unwrap();
+        place.run(&["plan", "next.yaml"]).expect(0).out
+    };
+    assert!(plan(&grid).contains("(assumed, not measured)"));
+    place.run(&["sweep", "grid.yaml"]).expect(0);
+    let known = plan(&grid);
+    assert!(known.contains("4 launches, from 1 earlier run of this service: about "), "{known}");
+    assert!(!known.contains("assumed"), "{known}");
+    let other = plan(&grid.replace("Qwen/Qwen3-8B", "Qwen/Qwen3-4B"));
+    assert!(other.contains("(assumed, not measured)"), "{other}");
+    // A configuration more: the others' times stand for its own. The budget is respected.
+    let more = grid.replace("strategy:", "budget: 1s\nstrategy:");
+    let more = more.replace("baseline: noprefix\n", "").replace(
+        "  enable-prefix-caching: [true, false]",
+        "  enable-prefix-caching: [true, false]\n  max-num-seqs: [null, 32]",
+    );
+    let more = plan(&more);
+    let said = more.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(said.contains("(2 of 4 configurations are new: the others' times stand"), "{more}");
+    assert!(said.contains("budget 1 s: ends the sweep after about "), "{more}");
+
+    let json = place.run(&["plan", "next.yaml", "--format", "json"]).expect(0).out;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let earlier = &json["earlier_runs"];
+    assert_eq!(earlier["runs"], 1, "{earlier}");
+    assert_eq!(earlier["unknown_configurations"], 2, "{earlier}");
+    // As long as such a sweep took: not a guess of minutes.
+    let seconds = earlier["hours"].as_f64().unwrap() * 3600.0;
+    assert!((1.0..120.0).contains(&seconds), "{seconds}");
+
+    // A sweep says it before its first launch ends.
+    let log = place.run(&["sweep", "grid.yaml"]).expect(0).err;
+    let log = log.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(log.contains("as 1 earlier run of this service took"), "{log}");
+}
