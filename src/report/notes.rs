@@ -3,7 +3,8 @@
 
 use itertools::Itertools as _;
 
-use crate::results::decision::Claim;
+use crate::results::confirmed::ConfirmedGain;
+use crate::results::decision::{Claim, Decision};
 use crate::results::findings::{AssumedVariance, Finding, IntervalSource, PooledDeviation};
 use crate::results::machine::Conclusion;
 use crate::results::number;
@@ -26,6 +27,8 @@ pub(super) struct Shown {
 pub(super) fn headline(findings: &[Finding]) -> String {
     let part = |finding: &Finding| match finding {
         Finding::Verdict(verdict) => Some(verdict.to_string()),
+        Finding::Decision(decision) if is_confirmed(findings, decision) => None,
+        Finding::Confirmed(gain) => Some(gain.to_string()),
         // Rank 1 is the candidate where there is nothing to compare it with.
         Finding::Decision(decision) => (decision.claim != Claim::NoBaseline
             || decision.candidate.rank > 1)
@@ -63,6 +66,14 @@ pub(super) fn below(findings: &[Finding], shown: Shown, lost: bool) -> Vec<Strin
     notes
 }
 
+/// Whether fresh launches say more of what is decided.
+fn is_confirmed(findings: &[Finding], decision: &Decision) -> bool {
+    let of = |gain: &ConfirmedGain| {
+        gain.is_result() && gain.candidate == decision.candidate.configuration
+    };
+    findings.iter().any(|it| matches!(it, Finding::Confirmed(gain) if of(gain)))
+}
+
 fn is_of_configurations(finding: &Finding) -> bool {
     matches!(
         finding,
@@ -79,6 +90,7 @@ fn note(finding: &Finding, shown: Shown) -> Option<String> {
         Finding::Simulated
         | Finding::Verdict(_)
         | Finding::Decision(_)
+        | Finding::Confirmed(_)
         | Finding::ValuesMissing(_)
         | Finding::Lived { .. }
         | Finding::ConstraintNotShown { .. }

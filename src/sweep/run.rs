@@ -185,6 +185,11 @@ impl Sweep {
         &self.folder
     }
 
+    /// Launches of this folder that are of something else than what is worked on.
+    pub fn others(&self) -> u32 {
+        self.record.launches.iter().filter(|launch| !self.scope.has(launch)).count() as u32
+    }
+
     /// Launches of what is worked on that are done: an interrupted one is made again.
     pub fn settled(&self) -> u32 {
         let own = self.record.launches.iter().filter(|launch| self.scope.has(launch));
@@ -339,7 +344,8 @@ impl Sweep {
                 }
             }
             if running.count() == 0 {
-                return ending.ok_or_else(waits_for_nothing);
+                let what = "the strategy waits for a launch, and none is in flight";
+                return ending.ok_or_else(|| stopped(what.to_owned()));
             }
             let incoming = tokio::select! {
                 biased;
@@ -501,10 +507,6 @@ fn may_start(ending: Option<Ending>, waiting: bool, running: &Running) -> bool {
 
 fn stopped(message: String) -> SweepError {
     SweepError::Stopped { message, log_lines: Vec::new(), environment: false }
-}
-
-fn waits_for_nothing() -> SweepError {
-    stopped("the strategy waits for a launch, and none is in flight".to_owned())
 }
 
 #[cfg(test)]
