@@ -26,6 +26,8 @@ pub(crate) enum Command {
     Plan(PlanArgs),
     /// Continue a sweep that was stopped or killed
     Resume(ResumeArgs),
+    /// Confirm a gain: fresh launches of a configuration and the baseline, in turn
+    Confirm(ConfirmArgs),
     /// Start production again and remove what a dead sweep left
     Recover(RecoverArgs),
     /// Check for what would prevent a sweep
@@ -55,6 +57,7 @@ impl Command {
         match self {
             Self::Sweep(_)
             | Self::Resume(_)
+            | Self::Confirm(_)
             | Self::Recover(_)
             | Self::Bench(_)
             | Self::Simulate(_) => true,
@@ -112,6 +115,47 @@ pub(crate) struct PlanArgs {
 pub(crate) struct ResumeArgs {
     /// The sweep's folder
     pub(crate) run: PathBuf,
+}
+
+/// `confirm`.
+#[derive(Args, Debug)]
+pub(crate) struct ConfirmArgs {
+    /// The sweep's folder
+    pub(crate) run: PathBuf,
+    /// Configuration to confirm, by name or alias (default: the ranking's candidate)
+    #[arg(long, value_name = "NAME")]
+    pub(crate) configuration: Option<String>,
+    /// Configuration to compare it with (default: the grid's baseline)
+    #[arg(long, value_name = "NAME")]
+    pub(crate) baseline: Option<String>,
+    /// Difference to be seen: launches end when the gain's 95 % interval is half of it to
+    /// either side
+    #[arg(long, value_name = "PERCENT", default_value = "10%", value_parser = percent)]
+    pub(crate) claim: f64,
+    /// Launch nothing more after this time (default: until the claim is reached, or after 40 pairs)
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) budget: Option<u64>,
+    /// Begin a new confirmation, though there is one of the same configurations
+    #[arg(long)]
+    pub(crate) again: bool,
+    /// Say what would be launched and how long it takes; launch nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// A fraction from a percentage.
+fn percent(text: &str) -> Result<f64, String> {
+    let number = text.trim().strip_suffix('%').and_then(|it| it.trim().parse::<f64>().ok());
+    let allowed = number.filter(|it| (1.0..=100.0).contains(it));
+    allowed
+        .map(|it| it / 100.0)
+        .ok_or_else(|| "a claim is a percentage from 1% to 100%, such as 10%".to_owned())
+}
+
+/// Seconds from a duration.
+fn duration(text: &str) -> Result<u64, String> {
+    let seconds = vllm_grid::grid::duration_seconds(text);
+    seconds.ok_or_else(|| "a duration is written as 90m, 4h or 1h 30m".to_owned())
 }
 
 /// `recover`.

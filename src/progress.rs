@@ -49,6 +49,10 @@ struct SweepView {
     launches: u32,
     /// Launches that earlier sessions have done.
     done: u32,
+    /// Launches of the folder that are not of what is worked on.
+    others: u32,
+    /// The rest of the command that continues a confirmation, where it is one.
+    confirms: Option<String>,
     /// Whether a session has begun, and whether everything planned was done in it.
     begun: bool,
     complete: bool,
@@ -83,6 +87,8 @@ impl Progress {
             simulated: manifest.simulated,
             launches,
             done: sweep.settled(),
+            others: sweep.others(),
+            confirms: None,
             begun: false,
             complete: false,
         };
@@ -126,6 +132,18 @@ impl Progress {
         self.view().line(&format!("warning: {text}"));
     }
 
+    /// It is a confirmation, which `confirm` with these options continues.
+    pub(crate) fn confirms(&self, options: &str) {
+        if let Some(sweep) = &mut self.view().sweep {
+            sweep.confirms = Some(options.to_owned());
+        }
+    }
+
+    /// Something that a person asked for, in one line.
+    pub(crate) fn say(&self, text: &str) {
+        self.view().line(text);
+    }
+
     /// A poisoned view still works: its state is only what it printed.
     fn view(&self) -> MutexGuard<'_, ProgressView> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -141,9 +159,13 @@ impl Progress {
         }
         if let Some(sweep) = view.sweep.as_ref().filter(|sweep| sweep.begun && !sweep.complete) {
             let folder = quoted(&sweep.folder);
-            view.line(&format!(
-                "the sweep is not complete: `vllm-grid resume {folder}` continues it"
-            ));
+            let line = match &sweep.confirms {
+                None => format!("the sweep is not complete: `vllm-grid resume {folder}`"),
+                Some(names) => {
+                    format!("the confirmation is not complete: `vllm-grid confirm {folder}{names}`")
+                }
+            };
+            view.line(&format!("{line} continues it"));
         }
     }
 }
@@ -234,7 +256,8 @@ impl ProgressView {
             0 => String::new(),
             done => format!(", {done} done before"),
         };
-        let text = format!("sweep {}{mark}: {} launches{done}", sweep.name, sweep.launches);
+        let about = if sweep.confirms.is_some() { "about " } else { "" };
+        let text = format!("sweep {}{mark}: {about}{} launches{done}", sweep.name, sweep.launches);
         self.say(&text);
         if self.bars.is_none() {
             let offset = (self.clock)().strftime("UTC%:z").to_string();
@@ -337,7 +360,10 @@ impl ProgressView {
     }
 
     fn prefix_of(&self, number: u32, name: &str) -> String {
-        let launches = self.sweep.as_ref().map_or(0, |sweep| sweep.launches).max(number);
+        let (launches, others) =
+            self.sweep.as_ref().map_or((0, 0), |sweep| (sweep.launches, sweep.others));
+        let number = number.saturating_sub(others);
+        let launches = launches.max(number);
         format!("[{number}/{launches}] {name}: ")
     }
 

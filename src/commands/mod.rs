@@ -12,6 +12,7 @@ use crate::signals::Shutdown;
 
 mod bench;
 mod compare;
+mod confirm;
 mod doctor;
 mod plan;
 mod production;
@@ -25,6 +26,7 @@ pub(crate) async fn run(command: Command, shutdown: &Shutdown) -> Result<Exit, C
     match command {
         Command::Sweep(args) => sweep::sweep(&args, shutdown).await,
         Command::Resume(args) => sweep::resume(&args, shutdown).await,
+        Command::Confirm(args) => confirm::confirm(&args, shutdown).await,
         Command::Recover(args) => recover::recover(&args).await,
         Command::Doctor(args) => doctor::doctor(&args).await,
         Command::Plan(args) => plan::plan(&args).await,

@@ -11,10 +11,12 @@ use vllm_grid::engine::service::{self, Need};
 use vllm_grid::engine::{self, Engine, EngineError};
 use vllm_grid::grid::{EngineBlock, Grid, GridFile};
 use vllm_grid::history::HistoryError;
+use vllm_grid::history::confirmation::Confirmation;
 use vllm_grid::history::folder::Folder;
 use vllm_grid::history::journal::JournalError;
 use vllm_grid::history::timing;
 use vllm_grid::results::records::ParquetRecords;
+use vllm_grid::strategy::confirm::{Confirm, MAX_PAIRS};
 use vllm_grid::sweep::SweepError;
 use vllm_grid::sweep::context::SweepContext;
 use vllm_grid::sweep::resume::{self, Resumable, ResumeError};
@@ -35,16 +37,82 @@ pub(crate) async fn sweep(args: &SweepArgs, shutdown: &Shutdown) -> Result<Exit,
     super::check_source(&grid)?;
     let now = jiff::Timestamp::now();
     let sweep = Sweep::begin(&grid, args.output.as_deref(), now, secrets())?;
-    run(sweep, &grid, engine, shutdown).await
+    run(Work::of(sweep), &grid, engine, shutdown).await
 }
 
-/// `resume`: continues in the stored order, where nothing changed.
+/// `resume`: continues in the stored order, where nothing changed; a confirmation that was
+/// stopped last is what is continued.
 pub(crate) async fn resume(args: &ResumeArgs, shutdown: &Shutdown) -> Result<Exit, CommandError> {
-    let folder = Folder::existing(&args.run)?;
+    let (grid, engine, sweep) = continued(Folder::existing(&args.run)?).await?;
+    let work = match sweep.record().unfinished_confirmation() {
+        None => Work::of(sweep),
+        Some(left) => {
+            let budget_seconds = left.budget_left();
+            let asked = Confirmation { budget_seconds, ..left.asked.clone() };
+            let Confirmation { number, candidate, baseline, .. } = &asked;
+            let said =
+                vec![format!("continues confirmation {number}: {candidate} against {baseline}")];
+            Work::confirming(sweep, asked, 2 * MAX_PAIRS, said)?
+        }
+    };
+    run(work, &grid, engine, shutdown).await
+}
+
+/// A sweep open for writing again, with its grid and engine, where nothing changed.
+pub(super) async fn continued(
+    folder: Folder,
+) -> Result<(Grid, Arc<dyn Engine>, Sweep), CommandError> {
     let Resumable { grid, image_id } = resume::check(&folder, secrets()).await.map_err(refused)?;
     let engine = engine(&grid, image_id).await?;
     let sweep = Sweep::resume(folder, secrets())?.with_configurations(&grid);
-    run(sweep, &grid, engine, shutdown).await
+    Ok((grid, engine, sweep))
+}
+
+/// What a session works on.
+pub(super) struct Work {
+    sweep: Sweep,
+    confirming: Option<Confirming>,
+    /// What a person reads before anything is launched.
+    said: Vec<String>,
+}
+
+/// A confirmation.
+struct Confirming {
+    strategy: Confirm,
+    /// As far as known.
+    launches: u32,
+    /// The options by which `confirm` continues it.
+    options: String,
+}
+
+impl Work {
+    fn of(sweep: Sweep) -> Self {
+        Self { sweep, confirming: None, said: Vec::new() }
+    }
+
+    /// A confirmation of about so many launches.
+    pub(super) fn confirming(
+        sweep: Sweep,
+        asked: Confirmation,
+        launches: u32,
+        said: Vec<String>,
+    ) -> Result<Self, CommandError> {
+        let unknown = || {
+            let what = "the confirmation is of a configuration that the sweep does not have";
+            CommandError::message(Exit::Usage, what)
+        };
+        let configurations = sweep.record().manifest.configurations.iter();
+        let names: Vec<&str> = configurations.map(|it| it.name.as_str()).collect();
+        let strategy =
+            asked.strategy(&names, sweep.record().manifest.machine_pace()).ok_or_else(unknown)?;
+        let mut options = format!(" --configuration {}", asked.candidate);
+        let baseline = sweep.record().manifest.baseline.as_deref();
+        if baseline != Some(asked.baseline.as_str()) {
+            options += &format!(" --baseline {}", asked.baseline);
+        }
+        let sweep = sweep.confirming(asked).ok_or_else(unknown)?;
+        Ok(Self { sweep, confirming: Some(Confirming { strategy, launches, options }), said })
+    }
 }
 
 fn refused(error: ResumeError) -> CommandError {
@@ -101,22 +169,31 @@ async fn production(grid: &Grid) -> Result<Option<Box<dyn Production>>, CommandE
 }
 
 /// Runs the loop, then writes and shows what there is, however it ended.
-async fn run(
-    mut sweep: Sweep,
+pub(super) async fn run(
+    work: Work,
     grid: &Grid,
     engine: Arc<dyn Engine>,
     shutdown: &Shutdown,
 ) -> Result<Exit, CommandError> {
+    let Work { mut sweep, confirming, said } = work;
     shutdown.names(sweep.folder().path());
     let records = |folder: &Path| -> Box<dyn RecordSink> {
         Box::new(ParquetRecords::in_launch(folder).without(secrets().clone()))
     };
     let own = sweep.record().manifest.sweep.as_str();
-    let context = SweepContext::of(grid, engine, records)
+    let mut context = SweepContext::of(grid, engine, records)
         .with_earlier(timing::earlier(Path::new("runs"), grid, Some(own)))
         .with_production(production(grid).await?)
         .with_cancel(shutdown.token().clone());
-    let progress = Progress::of_sweep(&sweep, context.strategy.trials());
+    let launches = confirming.as_ref().map_or(context.strategy.trials(), |it| it.launches);
+    let progress = Progress::of_sweep(&sweep, launches);
+    if let Some(Confirming { strategy, options, .. }) = confirming {
+        progress.confirms(&options);
+        context = context.with_strategy(Box::new(strategy));
+    }
+    for line in &said {
+        progress.say(line);
+    }
     for warning in &grid.warnings {
         progress.warn(&warning.message);
     }

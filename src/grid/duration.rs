@@ -2,7 +2,7 @@
 
 /// Seconds of a duration in whole days, hours, minutes and seconds, larger
 /// units first; `None` where it is none, or 0.
-pub(super) fn read(text: &str) -> Option<u64> {
+pub fn read(text: &str) -> Option<u64> {
     let mut rest = text.trim();
     let mut seconds = 0_u64;
     let mut units = [('d', 86_400), ('h', 3600), ('m', 60), ('s', 1)].into_iter();

@@ -26,6 +26,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+pub use duration::read as duration_seconds;
 pub use error::{GridError, GridErrors};
 pub use file::GridFile;
 use node::Span;

@@ -41,8 +41,9 @@ impl Confirmation {
         self.candidate == other.candidate && self.baseline == other.baseline
     }
 
-    /// Its strategy; `None` where one of both is not among the configurations' names.
-    pub fn strategy(&self, names: &[&str]) -> Option<Confirm> {
+    /// Its strategy; `None` where one of both is not among the configurations' names. `pace`:
+    /// seconds of the machine in one of the journal.
+    pub fn strategy(&self, names: &[&str], pace: f64) -> Option<Confirm> {
         let index = |wanted: &str| names.iter().position(|name| *name == wanted);
         Some(Confirm {
             candidate: index(&self.candidate)?,
@@ -51,6 +52,7 @@ impl Confirmation {
             repeats: self.repeats,
             claim: self.claim,
             seed: self.seed,
+            pace,
         })
     }
 }

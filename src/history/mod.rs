@@ -4,8 +4,8 @@
 
 use std::path::PathBuf;
 
-pub mod extent;
 pub mod confirmation;
+pub mod extent;
 pub mod folder;
 pub mod journal;
 pub mod launch;

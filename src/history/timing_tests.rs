@@ -79,7 +79,11 @@ fn launched() -> SweepRecord {
         "measured_at": [at(39), at(44), at(51)],
         "outcome": {"outcome": "measured"},
     }));
-    SweepRecord { manifest: manifest("docker", "here", None), launches: vec![launch.unwrap()] }
+    SweepRecord {
+        manifest: manifest("docker", "here", None),
+        launches: vec![launch.unwrap()],
+        confirmations: Vec::new(),
+    }
 }
 
 #[test]

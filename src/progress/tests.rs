@@ -12,6 +12,8 @@ fn view(running: BTreeMap<Option<u32>, LaunchView>, launches: u32) -> ProgressVi
         simulated: true,
         launches,
         done: 0,
+        others: 0,
+        confirms: None,
         begun: true,
         complete: false,
     });

@@ -103,6 +103,7 @@ fn note(finding: &Finding, shown: Shown) -> Option<String> {
     Some(match finding {
         Finding::Simulated
         | Finding::Decision(_)
+        | Finding::Confirmed(_)
         | Finding::Lived { .. }
         | Finding::ConstraintNotShown { .. }
         | Finding::FailedRepeats { .. }

@@ -2,7 +2,7 @@
 
 use super::reading_lines::Block;
 use super::spoken::{self, GLUE};
-use crate::results::confirmed::ConfirmedGain;
+use crate::results::confirmed::{ConfirmedGain, OfBoth};
 use crate::results::machine::{Conclusion, DesignLimit, Detectable, Jump, MachineReport};
 use crate::results::reading::{NoDecision, Reading, Statement, Trust};
 
@@ -36,7 +36,7 @@ pub(super) fn put(block: &mut Block, reading: &Reading) {
 
 /// `7 + 7 launches A B A B, 02:10-04:35.`
 fn confirmation(gain: &ConfirmedGain) -> String {
-    let (candidate, baseline) = gain.launches;
+    let OfBoth { candidate, baseline } = gain.launches;
     let times = gain.from.zip(gain.until).map_or_else(String::new, |(from, until)| {
         format!(", {}-{}", from.strftime("%H:%M"), until.strftime("%H:%M"))
     });

@@ -49,14 +49,15 @@ pub(super) struct Arm<'a> {
     pub(super) same_as: Option<usize>,
 }
 
-/// One arm per configuration, in the manifest's order.
+/// One arm per configuration, in the manifest's order. Launches that confirm something are
+/// not of the ranking: what they are for is one comparison.
 ///
 /// Of configurations that ran as one, the baseline has the launches of all names, else
 /// the first that asked for what ran; the others point to it. Where no configuration
 /// asked for what ran, each keeps its own launches.
 pub(super) fn arms(sweep: &SweepRecord) -> Vec<Arm<'_>> {
     let mut by_name: BTreeMap<&str, Vec<&LaunchRecord>> = BTreeMap::new();
-    for launch in &sweep.launches {
+    for launch in sweep.own_launches() {
         by_name.entry(&launch.configuration).or_default().push(launch);
     }
     let mut arms: Vec<Arm<'_>> = sweep

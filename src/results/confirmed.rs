@@ -1,28 +1,205 @@
-//! The gain of a candidate over the baseline on fresh launches: the only one that is
-//! published. Plain values that the ranking and its reading carry.
+//! Gains that fresh launches confirm, or do not: the only ones to publish. A gain from the
+//! launches that chose a configuration is too large. The analysis is that of the ranking
+//! ([`Level`]), on the launches of one confirmation alone.
+
+use std::fmt;
 
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::estimate::Effect;
+use super::arm::{self, Arm};
+use super::estimate::Ratio;
+use super::level::{Level, SEPARABLE};
+use super::machine::MachineReport;
+use super::number;
+use crate::configuration::Configuration;
+use crate::history::confirmation::ConfirmationRecord;
+use crate::history::launch::LaunchOutcome;
+use crate::history::record::{LaunchRecord, SweepRecord};
+use crate::history::values::case_of;
+use crate::metric::{Goal, MetricRef};
+use crate::statistics::Interval;
+use crate::strategy::confirm::Ended;
 
-/// What fresh launches of a candidate and the baseline showed.
+/// What fresh launches show of one configuration against another.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ConfirmedGain {
-    /// The candidate's name.
+    /// Number of the confirmation in the run, from 1.
+    pub number: u32,
+    /// The configuration that is confirmed.
     pub candidate: String,
-    /// The baseline's name.
+    /// The one that it is compared with.
     pub baseline: String,
-    /// The candidate compared with the baseline.
-    pub effect: Effect,
-    /// Whether a gain is shown: the whole interval is on the better side.
-    pub shown: bool,
-    /// Whether the confirmation ended by its own rule; otherwise it can be continued.
-    pub complete: bool,
-    /// Launches of the candidate and of the baseline.
-    pub launches: (u32, u32),
-    /// When the first of them started.
+    /// The objective's ratio to the baseline's, with its 95 % interval; `None` where there are
+    /// too few launches, or a value that is not positive.
+    pub effect: Option<Ratio>,
+    /// Half of the interval on log scale: 0.05 is about 5 %.
+    pub half_width: Option<f64>,
+    /// The half-width was to be at most half of this fraction.
+    pub claim: f64,
+    /// Pairs of launches that are over.
+    pub pairs: u32,
+    /// Launches that gave values.
+    pub launches: OfBoth,
+    /// Launches that failed.
+    pub failed: OfBoth,
+    /// When the first launch began.
     pub from: Option<Timestamp>,
-    /// When the last of them ended.
+    /// When the last one ended.
     pub until: Option<Timestamp>,
+    /// Whether the candidate is shown to be better: the whole interval is on that side.
+    pub shown: bool,
+    /// Whether all launches that were asked for were made.
+    pub complete: bool,
+    /// Why it ended; `None` where it was interrupted, and while it runs.
+    pub ended: Option<Ended>,
+    /// What the machine did meanwhile.
+    pub machine: Option<MachineReport>,
+}
+
+/// A number for each of both.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct OfBoth {
+    /// Of the configuration that is confirmed.
+    pub candidate: usize,
+    /// Of the one that it is compared with.
+    pub baseline: usize,
+}
+
+/// The gains of a sweep's confirmations, in the order of their numbers.
+pub(super) fn confirmed(sweep: &SweepRecord) -> Vec<ConfirmedGain> {
+    sweep.confirmations.iter().filter_map(|it| gain(sweep, it)).collect()
+}
+
+fn gain(sweep: &SweepRecord, confirmation: &ConfirmationRecord) -> Option<ConfirmedGain> {
+    let asked = &confirmation.asked;
+    let number = asked.number;
+    let of = |name: &str| {
+        let known = sweep.manifest.configurations.iter().find(|it| it.name == name)?;
+        Some(arm_of(sweep, known, number))
+    };
+    let arms = [of(&asked.candidate)?, of(&asked.baseline)?];
+    let metric = &sweep.manifest.objective.metric;
+    let case = case_of(&sweep.manifest, metric);
+    let level = case
+        .as_deref()
+        .and_then(|case| Level::new(&arms, metric, case, sweep.manifest.machine_pace()));
+    let difference = level.as_ref().and_then(|level| level.difference(0, 1));
+    let interval = difference.map(|(centre, error)| {
+        (centre, Interval::around(centre, error.variance.sqrt(), error.degrees_of_freedom))
+    });
+    let effect = interval.map(|(centre, it)| Ratio { ratio: centre.exp(), interval: it.exp() });
+    let gave = |arm: &Arm<'_>| {
+        let case = case.as_deref().unwrap_or_default();
+        arm.launches.iter().filter(|it| gives(it, metric, case)).count()
+    };
+    let both = |count: &dyn Fn(&Arm<'_>) -> usize| OfBoth {
+        candidate: count(&arms[0]),
+        baseline: count(&arms[1]),
+    };
+    let launches = both(&gave);
+    let enough = launches.candidate.min(launches.baseline) >= SEPARABLE;
+    let is_better = |it: &Ratio| match sweep.manifest.objective.goal {
+        Goal::Maximize => it.interval.low > 1.0,
+        Goal::Minimize => it.interval.high < 1.0,
+    };
+    let all = || arms.iter().flat_map(|arm| &arm.launches);
+    Some(ConfirmedGain {
+        number,
+        candidate: asked.candidate.clone(),
+        baseline: asked.baseline.clone(),
+        shown: enough && effect.as_ref().is_some_and(is_better),
+        effect,
+        half_width: interval.map(|(centre, it)| it.high - centre),
+        claim: asked.claim,
+        pairs: pairs(&arms),
+        launches,
+        failed: both(&failures),
+        from: all().filter_map(|it| it.started_at).min(),
+        until: all().filter_map(|it| it.ended_at).max(),
+        complete: confirmation.ended.is_some_and(Ended::is_final),
+        ended: confirmation.ended,
+        machine: level.map(|level| level.report(&[0, 1], Some(1))),
+    })
+}
+
+/// A configuration with the launches of one confirmation.
+fn arm_of<'a>(sweep: &'a SweepRecord, configuration: &'a Configuration, number: u32) -> Arm<'a> {
+    let own = sweep
+        .launches
+        .iter()
+        .filter(|it| it.confirmation == Some(number) && it.configuration == configuration.name);
+    let (launches, overrides) = (own.collect(), Vec::new());
+    Arm { configuration, launches, overrides, further: Vec::new(), same_as: None }
+}
+
+fn gives(launch: &LaunchRecord, metric: &MetricRef, case: &str) -> bool {
+    !arm::timed_values(launch, metric, case).is_empty()
+}
+
+fn failures(arm: &Arm<'_>) -> usize {
+    let failed = |it: &&&LaunchRecord| matches!(&it.outcome, Some(LaunchOutcome::Failed(failure)) if !failure.cancelled);
+    arm.launches.iter().filter(failed).count()
+}
+
+/// Trials of both, of which each is over.
+fn pairs(arms: &[Arm<'_>; 2]) -> u32 {
+    let over = |arm: &Arm<'_>| {
+        let settled =
+            |it: &&&LaunchRecord| it.outcome.as_ref().is_some_and(LaunchOutcome::is_settled);
+        let mut trials: Vec<u32> = arm.launches.iter().filter(settled).map(|it| it.trial).collect();
+        trials.sort_unstable();
+        trials.dedup();
+        trials.len()
+    };
+    over(&arms[0]).min(over(&arms[1])) as u32
+}
+
+impl ConfirmedGain {
+    /// Whether there is a result: it came to an end, and has a gain.
+    pub fn is_result(&self) -> bool {
+        self.ended.is_some() && self.effect.is_some()
+    }
+
+    /// The gain in the objective's own direction, as `+41% [+36%, +46%]`.
+    pub fn percent(&self) -> Option<String> {
+        self.effect.map(|effect| number::percent(effect.ratio, effect.interval))
+    }
+}
+
+impl fmt::Display for ConfirmedGain {
+    /// One sentence for a person.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { candidate, baseline, .. } = self;
+        let launches = format!("{} + {} launches", self.launches.candidate, self.launches.baseline);
+        let Some(gain) = self.percent() else {
+            write!(f, "{candidate} against {baseline}: not confirmed, no gain after {launches}")?;
+            return self.end(f);
+        };
+        match (self.is_result(), self.shown) {
+            (true, true) => {
+                write!(f, "{candidate} is better than {baseline}, confirmed on fresh launches")?;
+            }
+            (true, false) => {
+                write!(f, "{candidate} is not confirmed to be better than {baseline}")?;
+            }
+            (false, _) => write!(f, "{candidate} against {baseline}, not finished")?,
+        }
+        write!(f, ": {gain} ({launches})")?;
+        self.end(f)
+    }
+}
+
+impl ConfirmedGain {
+    /// Why it ended, where that is not as it was asked for.
+    fn end(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.ended {
+            Some(Ended::Precise) => Ok(()),
+            Some(ended) => {
+                let half = number::whole_percent(self.claim / 2.0);
+                write!(f, "; {ended} before the interval was within {half}")
+            }
+            None => write!(f, "; interrupted, or still running"),
+        }
+    }
 }

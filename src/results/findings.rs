@@ -5,6 +5,7 @@
 use serde::Serialize;
 
 use super::bounded::ConstraintVerdict;
+use super::confirmed::ConfirmedGain;
 use super::decision::{Criterion, Decision};
 use super::estimate::Effect;
 use super::exclusion::Exclusion;
@@ -26,6 +27,8 @@ pub enum Finding {
     Verdict(RankingVerdict),
     /// What to take, and what is shown of it against the baseline.
     Decision(Decision),
+    /// What fresh launches show of a configuration.
+    Confirmed(ConfirmedGain),
     /// A judged metric that configurations lack, in whole or in part.
     ValuesMissing(MissingMetric),
     /// Launches of the candidate or of the baseline that failed.
@@ -182,6 +185,7 @@ impl Ranking {
         findings.extend(self.simulated.then_some(Finding::Simulated));
         findings.push(Finding::Verdict(self.verdict.clone()));
         findings.extend(self.decision.clone().map(Finding::Decision));
+        findings.extend(self.confirmed.iter().cloned().map(Finding::Confirmed));
         findings.extend(self.missing.iter().cloned().map(Finding::ValuesMissing));
         findings.extend(self.lived());
         findings.extend(self.rows.first().into_iter().flat_map(|row| self.limits(row)));
@@ -280,7 +284,9 @@ impl Ranking {
         if let Some((first, effect)) = first.and_then(|row| Some((row, row.effect()?))) {
             let configuration = first.name.clone();
             findings.push(Finding::FirstToBaseline { configuration, effect });
-            findings.push(Finding::GainUnconfirmed { configuration: first.name.clone() });
+            let unconfirmed = self.confirmed_of(&first.name).is_none();
+            let configuration = first.name.clone();
+            findings.extend(unconfirmed.then_some(Finding::GainUnconfirmed { configuration }));
         }
         findings
     }

@@ -47,6 +47,10 @@ pub fn results(sweep: &SweepRecord) -> Result<DataFrame, ResultsError> {
         _ => None,
     };
     columns.push(column("estimated_max_model_len", rows.iter().map(estimated).collect()));
+    let purposes = rows.iter().map(|row| Some(row.launch.purpose.as_str().to_owned()));
+    columns.push(column("purpose", purposes.collect()));
+    let confirmations = rows.iter().map(|row| row.launch.confirmation);
+    columns.push(column("confirmation", confirmations.collect()));
     columns.extend(metric_columns(sweep, &rows));
     Ok(DataFrame::new(rows.len(), columns)?)
 }

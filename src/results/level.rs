@@ -9,6 +9,7 @@ use super::machine::{Conclusion, DesignLimit, Detectable, Jump, MachineReport};
 use crate::history::record::LaunchRecord;
 use crate::metric::MetricRef;
 use crate::statistics::{LaunchMean, MAX_JUMPS, MachineFit, Uncertainty, fit, t_quantile};
+use crate::strategy::confirm::Noise;
 
 /// Seconds between launches whose times are not known: only their order counts then.
 const UNKNOWN_GAP: f64 = 300.0;
@@ -111,6 +112,15 @@ impl Level {
     /// Launch-to-launch SD and SD of a repeat, on log scale.
     pub(super) fn deviations(&self) -> (f64, f64) {
         (self.fit.launch_sd, self.fit.repeat_variance.sqrt())
+    }
+
+    /// What launches and repeats differ by, and how fast the machine drifts.
+    pub(super) fn noise(&self) -> Noise {
+        Noise {
+            launch: self.fit.launch_sd.powi(2),
+            repeat: self.fit.repeat_variance,
+            drift: self.fit.drift.powi(2) / 3600.0,
+        }
     }
 
     /// Launches of an arm, each with what is left when configuration and machine are

@@ -14,6 +14,7 @@ mod compared;
 mod compared_metric;
 pub mod comparison;
 mod comparison_findings;
+pub mod confirmable;
 pub mod confirmed;
 pub mod decision;
 mod difference;

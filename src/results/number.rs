@@ -54,6 +54,29 @@ pub(crate) fn ratio(value: f64, interval: Interval) -> String {
     format!("{value} {interval}")
 }
 
+/// A fraction as a percentage, with a decimal below 10 where there is one: `5%`, `0.5%`.
+pub(crate) fn whole_percent(fraction: f64) -> String {
+    let percent = fraction * 100.0;
+    let tenths = (percent * 10.0).round() / 10.0;
+    if percent < 10.0 && tenths.fract() != 0.0 {
+        format!("{tenths:.1}%")
+    } else {
+        format!("{percent:.0}%")
+    }
+}
+
+/// A ratio as a change: `+41% [+36%, +46%]`; with a decimal where the interval would vanish.
+pub(crate) fn percent(ratio: f64, interval: Interval) -> String {
+    let change = |ratio: f64| (ratio - 1.0) * 100.0;
+    let decimals = usize::from(change(interval.high) - change(interval.low) < 3.0);
+    let text = |ratio: f64| match format!("{:+.decimals$}%", change(ratio)) {
+        // A minus would say that something was lost.
+        text if text.chars().all(|it| !it.is_ascii_digit() || it == '0') => text.replace('-', "+"),
+        text => text,
+    };
+    format!("{} [{}, {}]", text(ratio), text(interval.low), text(interval.high))
+}
+
 /// `+12 [-3, 27]`.
 pub(crate) fn difference(value: f64, interval: Interval) -> String {
     let sign = if value > 0.0 { "+" } else { "" };
@@ -111,6 +134,16 @@ mod tests {
         assert_eq!(shown(214.0, 214.0, 214.0), "214 [214, 214]");
         assert_eq!(shown(0.0, 0.0, 0.3689), "0 [0, 0.369]");
         assert_eq!(difference(12.0, Interval { low: -3.0, high: 27.04 }), "+12.0 [-3.0, 27.0]");
+    }
+
+    #[test]
+    fn changes_and_percentages_have_the_digits_that_they_carry() {
+        let change = |value, low, high| percent(value, Interval { low, high });
+        assert_eq!(change(1.412, 1.361, 1.464), "+41% [+36%, +46%]");
+        assert_eq!(change(0.998, 0.951, 1.047), "+0% [-5%, +5%]");
+        assert_eq!(change(1.041, 1.032, 1.05), "+4.1% [+3.2%, +5.0%]");
+        let all = [0.05, 0.005, 0.061, 0.12].map(whole_percent);
+        assert_eq!(all, ["5%", "0.5%", "6.1%", "12%"]);
     }
 
     #[test]

@@ -42,6 +42,8 @@ pub struct Ranking {
     pub deviations: Option<(f64, f64)>,
     /// What to take, and what is shown of it; `None` where nothing is ranked.
     pub decision: Option<Decision>,
+    /// What fresh launches show of single configurations, in the order of the confirmations.
+    pub confirmed: Vec<ConfirmedGain>,
     /// Judged metrics that configurations lack, the objective first.
     pub missing: Vec<MissingMetric>,
     /// What the machine did; `None` where no time effect is taken out: of shares, counts
@@ -49,8 +51,19 @@ pub struct Ranking {
     pub machine: Option<MachineReport>,
     /// The smallest difference that the sweep can show; `None` likewise.
     pub detectable: Option<Detectable>,
-    /// Gains on fresh launches, in the order of the confirmations.
-    pub confirmed: Vec<ConfirmedGain>,
+}
+
+impl Ranking {
+    /// What the last finished confirmation of a configuration shows.
+    pub fn confirmed_of(&self, configuration: &str) -> Option<&ConfirmedGain> {
+        let of = |it: &&ConfirmedGain| it.candidate == configuration && it.is_result();
+        self.confirmed.iter().rfind(of)
+    }
+
+    /// The same of what the decision names.
+    pub fn confirmed_candidate(&self) -> Option<&ConfirmedGain> {
+        self.confirmed_of(&self.decision.as_ref()?.candidate.configuration)
+    }
 }
 
 /// One configuration and its place.

@@ -20,6 +20,7 @@ use std::collections::BTreeSet;
 pub use super::arm::OverriddenFlag;
 use super::arm::{self, Arm};
 pub use super::bounded::{Bounded, ConstraintVerdict};
+use super::confirmed::confirmed;
 use super::decision::{Candidate, Claim, Decision};
 use super::eligibility::{
     Survival, exclusions, failures, judged_places, missing, missing_metrics, remarks,
@@ -89,10 +90,10 @@ pub fn rank(sweep: &SweepRecord) -> Ranking {
         constrained,
         verdict,
         decision,
+        confirmed: confirmed(sweep),
         missing,
         machine,
         detectable,
-        confirmed: Vec::new(),
     }
 }
 

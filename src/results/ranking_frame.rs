@@ -19,7 +19,9 @@ impl Ranking {
     /// that may be zero or negative `<metric>.mean`, the mean that their `.low`
     /// and `.high` are of: arithmetic, or geometric of an objective that never was zero. Where the objective is one: `baseline_difference`
     /// with `.low` and `.high`. `p_baseline` (of "better than the baseline"),
-    /// `missing_repeats` and `candidate` (what to take) are the last.
+    /// `missing_repeats`, `candidate` (what to take), and what fresh launches showed:
+    /// `confirmed_ratio` with `.low` and `.high` (of the last finished confirmation) are
+    /// the last.
     ///
     /// # Errors
     /// When polars refuses the columns; a bug, since they are all of one length.
@@ -62,6 +64,13 @@ impl Ranking {
         let is_candidate = |row: &RankedConfiguration| Some(candidate == Some(row.name.as_str()));
         columns.push(count(rows, "missing_repeats", |row| row.missing_repeats));
         columns.push(column("candidate", rows.iter().map(is_candidate).collect()));
+        let confirmed = |read: fn(&Ratio) -> f64| {
+            let of = |row: &RankedConfiguration| self.confirmed_of(&row.name)?.effect;
+            rows.iter().map(|row| of(row).as_ref().map(read)).collect()
+        };
+        columns.push(column("confirmed_ratio", confirmed(|r| r.ratio)));
+        columns.push(column("confirmed_ratio.low", confirmed(|r| r.interval.low)));
+        columns.push(column("confirmed_ratio.high", confirmed(|r| r.interval.high)));
         Ok(DataFrame::new(rows.len(), columns)?)
     }
 

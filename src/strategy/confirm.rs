@@ -51,6 +51,8 @@ pub struct Confirm {
     pub claim: f64,
     /// Decides which of both is launched first.
     pub seed: u64,
+    /// Seconds of the machine in one of the clock: 1 but for a simulated machine.
+    pub pace: f64,
 }
 
 /// Why a confirmation is over.
@@ -181,7 +183,7 @@ impl Confirm {
                     times.map(|at| at.duration_since(start).as_secs_f64()).collect();
                 let time = mean(&times).unwrap_or_else(|| middle(observation, start));
                 let logs: Vec<f64> = values.iter().map(|(_, log)| *log).collect();
-                launches.push(LaunchMean::of(arm, time, &logs));
+                launches.push(LaunchMean::of(arm, time * self.pace, &logs));
             }
         }
         launches.sort_by(|a, b| a.time.total_cmp(&b.time));

@@ -8,7 +8,15 @@ const FIRST: u32 = 1_000_000;
 
 fn confirm() -> Confirm {
     let (candidate, baseline) = (3, 1);
-    Confirm { candidate, baseline, first_trial: FIRST, repeats: 3, claim: CLAIM, seed: 7 }
+    Confirm {
+        candidate,
+        baseline,
+        first_trial: FIRST,
+        repeats: 3,
+        claim: CLAIM,
+        seed: 7,
+        pace: 1.0,
+    }
 }
 
 /// A trial of 100 s with these values; without any it failed.
@@ -146,7 +154,7 @@ fn expected_pairs_are_those_that_simulations_took() {
         let noise = Noise { launch, repeat: repeat_sd.powi(2), drift: drift.powi(2) / 3600.0 };
         expected(cost, noise, 3, CLAIM)
     };
-    // drift.md, "Confirmed gain": 14 launches calm, 29 and 37 where the machine moves.
+    // In simulation: 14 launches on a calm machine, 29 and 37 on one that moves.
     let calm = of(launch, 0.05, 0.0);
     assert_eq!((calm.pairs_low, calm.pairs, calm.reachable), (7, 7, None));
     assert!((20..=34).contains(&(2 * of(launch, 0.05, 0.25).pairs)));

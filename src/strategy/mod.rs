@@ -95,6 +95,19 @@ pub enum Purpose {
     Unknown,
 }
 
+impl Purpose {
+    /// The word used in files.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Screen => "screen",
+            Self::Final => "final",
+            Self::Confirm => "confirm",
+            Self::Sentinel => "sentinel",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 /// How a trial ended, as far as a strategy cares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TrialOutcome {

@@ -77,6 +77,12 @@ impl SweepContext {
         Self { foreknown: self.foreknown.with(earlier), ..self }
     }
 
+    /// The same with another strategy than the grid's.
+    #[must_use]
+    pub fn with_strategy(self, strategy: Box<dyn Strategy>) -> Self {
+        Self { strategy, ..self }
+    }
+
     /// The same with a way to stop it.
     #[must_use]
     pub fn with_cancel(self, cancel: CancellationToken) -> Self {

@@ -18,7 +18,7 @@ use super::launch::{TrialOrder, void};
 use super::production::{self, Guard};
 use super::relaunch::{self, Breaker};
 use super::running::{Incoming, Put, Running};
-use super::scope::{self, Scope};
+use super::scope::{self, Scope, Spent};
 use super::trial::Trial;
 use super::{SweepError, pass};
 use crate::engine::LaunchOrder;
@@ -59,7 +59,7 @@ pub struct Sweep {
     record: SweepRecord,
     scope: Scope,
     /// Time that earlier sessions worked on the sweep.
-    spent: Duration,
+    spent: Spent,
     started: Instant,
     /// Steps in production's life that earlier sessions journalled.
     production: Vec<ProductionStep>,
@@ -144,7 +144,7 @@ impl Sweep {
     pub fn confirming(self, asked: Confirmation) -> Option<Self> {
         let configurations = self.record.manifest.configurations.iter();
         let names: Vec<&str> = configurations.map(|known| known.name.as_str()).collect();
-        let rule = asked.strategy(&names)?;
+        let rule = asked.strategy(&names, self.record.manifest.machine_pace())?;
         Some(Self { scope: Scope::Confirmation { asked, rule }, ..self })
     }
 
@@ -184,6 +184,11 @@ impl Sweep {
     /// Its folder.
     pub fn folder(&self) -> &Folder {
         &self.folder
+    }
+
+    /// Launches of this folder that are of something else than what is worked on.
+    pub fn others(&self) -> u32 {
+        self.record.launches.iter().filter(|launch| !self.scope.has(launch)).count() as u32
     }
 
     /// Launches of what is worked on that are done: an interrupted one is made again.
@@ -341,7 +346,8 @@ impl Sweep {
                 }
             }
             if running.count() == 0 {
-                return ending.ok_or_else(waits_for_nothing);
+                let what = "the strategy waits for a launch, and none is in flight";
+                return ending.ok_or_else(|| stopped(what.to_owned()));
             }
             let incoming = tokio::select! {
                 biased;
@@ -431,7 +437,7 @@ impl Sweep {
                 launch,
                 configuration,
                 folder,
-                worked: self.worked(),
+                worked: self.spent.all + self.started.elapsed(),
             },
             trial: trial.number,
             purpose: trial.purpose,
@@ -521,10 +527,6 @@ fn may_start(ending: Option<Ending>, waiting: bool, running: &Running) -> bool {
 
 fn stopped(message: String) -> SweepError {
     SweepError::Stopped { message, log_lines: Vec::new(), environment: false }
-}
-
-fn waits_for_nothing() -> SweepError {
-    stopped("the strategy waits for a launch, and none is in flight".to_owned())
 }
 
 #[cfg(test)]

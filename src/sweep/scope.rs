@@ -84,17 +84,25 @@ impl Scope {
     }
 
     /// What earlier sessions spent of it.
-    pub(super) fn spent(&self, of_sweep: Duration) -> Duration {
+    pub(super) fn spent(&self, earlier: Spent) -> Duration {
         match self {
-            Self::Sweep => of_sweep,
+            Self::Sweep => earlier.sweep,
             Self::Confirmation { .. } => Duration::ZERO,
         }
     }
 }
 
-/// Time that earlier sessions worked on the sweep itself: from each one's first line to
-/// its last.
-pub(super) fn spent(lines: &[Line]) -> Duration {
+/// Time that earlier sessions worked.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Spent {
+    /// On the sweep itself: what its budget counts.
+    pub(super) sweep: Duration,
+    /// On the sweep and on confirmations: what a simulated machine lived.
+    pub(super) all: Duration,
+}
+
+/// Time that earlier sessions worked: from each one's first line to its last.
+pub(super) fn spent(lines: &[Line]) -> Spent {
     let mut sessions: BTreeMap<usize, (jiff::Timestamp, jiff::Timestamp)> = BTreeMap::new();
     let mut confirming: BTreeSet<usize> = BTreeSet::new();
     let mut session = 0;
@@ -106,9 +114,13 @@ pub(super) fn spent(lines: &[Line]) -> Duration {
         }
         sessions.entry(session).or_insert((line.at, line.at)).1 = line.at;
     }
-    sessions.retain(|session, _| !confirming.contains(session));
-    sessions
-        .values()
-        .map(|(first, last)| Duration::try_from(last.duration_since(*first)).unwrap_or_default())
-        .sum()
+    let mut spent = Spent::default();
+    for (session, (first, last)) in sessions {
+        let took = Duration::try_from(last.duration_since(first)).unwrap_or_default();
+        spent.all += took;
+        if !confirming.contains(&session) {
+            spent.sweep += took;
+        }
+    }
+    spent
 }

@@ -34,7 +34,7 @@ fn record(launches: Vec<LaunchRecord>) -> SweepRecord {
         measurement.case.clone_from(&case);
     }
     manifest.objective.constraints = Vec::new();
-    SweepRecord { manifest, launches }
+    SweepRecord { manifest, launches, confirmations: Vec::new() }
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod architecture;
 mod bench;
 mod cases;
 mod commands;
+mod confirm;
 mod daemon;
 mod dataset;
 mod dialogue;

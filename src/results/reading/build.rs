@@ -11,6 +11,7 @@ use crate::metric::{Constraint, Scale};
 use crate::results::bounded::ConstraintVerdict;
 use crate::results::confirmed::ConfirmedGain;
 use crate::results::decision::{Candidate, Claim, Criterion, Decision};
+use crate::results::estimate::Effect;
 use crate::results::exclusion::Exclusion;
 use crate::results::ranked::{RankedConfiguration, Ranking};
 use crate::results::verdict::RankingVerdict;
@@ -223,7 +224,7 @@ fn gain(
     confirmed: Option<&ConfirmedGain>,
 ) -> Option<Gain> {
     let (effect, confirmed) = match (confirmed, decision.map(|it| &it.claim)) {
-        (Some(gain), _) => (gain.effect, true),
+        (Some(gain), _) => (Effect::Ratio(gain.effect?), true),
         (None, Some(Claim::Better { effect, .. } | Claim::NotShown { effect, .. })) => {
             (*effect, false)
         }

@@ -116,7 +116,8 @@ impl Setup {
         let names: Vec<&str> = configurations.iter().map(|known| known.name.as_str()).collect();
         let (mut strategy, count) = (self.strategy, names.len());
         if let Some(asked) = self.confirm {
-            strategy = Some(Box::new(asked.strategy(&names).expect("two of its configurations")));
+            strategy =
+                Some(Box::new(asked.strategy(&names, 1.0).expect("two of its configurations")));
             sweep = sweep.confirming(asked).expect("two of its configurations");
         }
         let listener = Arc::clone(&self.seen);

@@ -41,7 +41,7 @@ const ARROWS: [(&str, &str); 15] = [
     ("engine", "history/launch, history/production, grid, server, words"),
     ("engine/simulated", "simulator"),
     ("sweep", "engine, bench, telemetry, client, history, strategy, grid, server, words"),
-    ("results", "history, grid, telemetry, client, server, words"),
+    ("results", "history, grid, strategy, telemetry, client, server, words"),
     ("report", "results, history, grid, words"),
     ("main", "everything"),
 ];

@@ -3,6 +3,7 @@
 mod aa;
 mod builder;
 mod comparison;
+mod confirmed;
 mod counted;
 mod decision;
 mod drift;

@@ -139,5 +139,5 @@ async fn one_that_fails_again_and_again_ends_it_with_the_reason() {
 
 #[test]
 fn a_confirmation_of_what_is_not_there_is_none() {
-    assert_eq!(asked(1, "c9").strategy(&["c0", "c1"]), None);
+    assert_eq!(asked(1, "c9").strategy(&["c0", "c1"], 1.0), None);
 }

@@ -1,0 +1,128 @@
+//! `confirm`: fresh launches of a configuration and the baseline in turn, which alone give
+//! a gain to publish.
+
+use vllm_grid::history::confirmation::Confirmation;
+use vllm_grid::history::folder::Folder;
+use vllm_grid::history::record::SweepRecord;
+use vllm_grid::results::confirmable::{self, Outlook, Pair, Refusal, RepeatsFrom};
+use vllm_grid::results::ranking::{self, Ranking};
+use vllm_grid::strategy::confirm::{Ended, MAX_PAIRS};
+use vllm_grid::sweep::confirm::{self, Asked, Session};
+
+use super::sweep::{self, Work};
+use crate::cli::ConfirmArgs;
+use crate::exit::{CommandError, Exit, print};
+use crate::signals::Shutdown;
+
+/// `confirm`: continues the last confirmation of the same two, or begins one.
+pub(crate) async fn confirm(args: &ConfirmArgs, shutdown: &Shutdown) -> Result<Exit, CommandError> {
+    let folder = Folder::existing(&args.run)?;
+    let record = folder.record()?;
+    let ranking = ranking::rank(&record);
+    let pair = pair(args, &record, &ranking)?;
+    let names = [pair.candidate.as_str(), pair.baseline.as_str()];
+    let known = record.confirmations.iter().rfind(|it| {
+        !args.again && [it.asked.candidate.as_str(), it.asked.baseline.as_str()] == names
+    });
+    let repeats = known.map(|it| it.asked.repeats);
+    let outlook = confirmable::outlook(&record, names, args.claim, repeats);
+    let asked = Asked {
+        candidate: pair.candidate.clone(),
+        baseline: pair.baseline.clone(),
+        claim: args.claim,
+        repeats: outlook.repeats,
+        budget_seconds: args.budget,
+        again: args.again,
+    };
+    let session = confirm::session(&record, &asked);
+    let (confirmation, is_new) = match session {
+        Session::Over { number, ended } => return over(&ranking, number, ended),
+        Session::Begin(confirmation) => (confirmation, true),
+        Session::Continue(confirmation) => (confirmation, false),
+    };
+    let mut said = announcement(&confirmation, &outlook, is_new, &ranking);
+    said.extend(unfinished(&record));
+    said.extend(pair.warnings.iter().map(|warning| format!("warning: {warning}")));
+    if args.dry_run {
+        print(&(said.join("\n") + "\n"))?;
+        return Ok(Exit::Done);
+    }
+    let launches = outlook.expected.map_or(MAX_PAIRS, |it| it.pairs) * 2;
+    let (grid, engine, sweep) = sweep::continued(folder).await?;
+    let work = Work::confirming(sweep, confirmation, launches, said)?;
+    sweep::run(work, &grid, engine, shutdown).await
+}
+
+/// What is compared, or everything that speaks against it.
+fn pair(args: &ConfirmArgs, record: &SweepRecord, ranking: &Ranking) -> Result<Pair, CommandError> {
+    let (candidate, baseline) = (args.configuration.as_deref(), args.baseline.as_deref());
+    let refused = |reasons: Vec<String>| {
+        let text = format!("nothing was launched: {}", reasons.join("\n  also: "));
+        CommandError::message(Exit::Usage, text)
+    };
+    let pair = confirmable::pair(record, ranking, candidate, baseline)
+        .map_err(|all| refused(all.iter().map(Refusal::to_string).collect()))?;
+    let names = [&pair.candidate, &pair.baseline];
+    let fail: Vec<String> =
+        names.into_iter().filter_map(|name| confirm::would_fail(record, name)).collect();
+    if fail.is_empty() { Ok(pair) } else { Err(refused(fail)) }
+}
+
+/// What is about to be done, and how long it takes.
+fn announcement(
+    confirmation: &Confirmation,
+    outlook: &Outlook,
+    is_new: bool,
+    ranking: &Ranking,
+) -> Vec<String> {
+    let Confirmation { number, candidate, baseline, claim, repeats, .. } = confirmation;
+    let verb = if is_new { "confirmation" } else { "continues confirmation" };
+    let half = claim * 50.0;
+    let mut lines = vec![format!(
+        "{verb} {number}: {candidate} and {baseline} in turn, until the gain is known to ±{half}%"
+    )];
+    let done = ranking.confirmed.iter().find(|it| !is_new && it.number == *number);
+    if let Some(done) = done {
+        let (candidate, baseline) = (done.launches.candidate, done.launches.baseline);
+        lines.push(format!("launches so far: {candidate} + {baseline}"));
+    }
+    lines.push(format!("expected in all: {outlook}"));
+    let from = match outlook.repeats_from {
+        _ if !is_new => "as before",
+        RepeatsFrom::Measured => "the best use of the time by what the sweep measured",
+        RepeatsFrom::Grid => "as in the grid",
+        RepeatsFrom::Workload => "as the workload says",
+    };
+    lines.push(format!("repeats of each launch: {repeats} ({from})"));
+    lines
+}
+
+/// A word on a sweep that is not complete: its candidate may change.
+fn unfinished(record: &SweepRecord) -> Option<String> {
+    let manifest = &record.manifest;
+    let baseline = manifest.baseline.as_deref();
+    let baseline =
+        baseline.and_then(|name| manifest.configurations.iter().position(|it| it.answers_to(name)));
+    let planned = manifest.strategy.build(manifest.configurations.len(), baseline).trials();
+    let settled = record.own_launches().filter(|it| {
+        it.outcome.as_ref().is_some_and(vllm_grid::history::launch::LaunchOutcome::is_settled)
+    });
+    let done: std::collections::BTreeSet<u32> = settled.map(|it| it.trial).collect();
+    let done = done.len() as u32;
+    (done < planned).then(|| {
+        format!(
+            "warning: the sweep is not complete ({done} of {planned} launches): another candidate \
+             may come out of it"
+        )
+    })
+}
+
+/// Nothing is left to do for what was asked.
+fn over(ranking: &Ranking, number: u32, ended: Ended) -> Result<Exit, CommandError> {
+    let gain = ranking.confirmed.iter().find(|it| it.number == number);
+    let text = gain.map_or_else(|| ended.to_string(), ToString::to_string);
+    print(&format!(
+        "confirmation {number} is over ({ended}):\n{text}\n--again makes a new one, from fresh launches\n"
+    ))?;
+    Ok(if gain.is_some_and(|it| it.effect.is_some()) { Exit::Done } else { Exit::NothingRanked })
+}

@@ -1,0 +1,285 @@
+//! What a confirmation is to compare, and what it will take: decided and refused before
+//! anything is launched, from what the sweep measured.
+
+use std::fmt;
+
+use super::arm::{self, Arm};
+use super::decision::Claim;
+use super::exclusion::Exclusion;
+use super::level::Level;
+use super::number::whole_percent;
+use super::ranked::{RankedConfiguration, Ranking};
+use crate::flags::nearest_word;
+use crate::grid::plan::spoken;
+use crate::history::launch::LaunchOutcome;
+use crate::history::record::{LaunchRecord, SweepRecord};
+use crate::history::values::case_of;
+use crate::metric::{MetricRef, Scale};
+use crate::strategy::best_repeats;
+use crate::strategy::confirm::{Cost, Expected, MAX_PAIRS, Noise, expected};
+
+/// What a confirmation compares.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pair {
+    /// Name of the configuration to confirm.
+    pub candidate: String,
+    /// Name of the one that it is compared with.
+    pub baseline: String,
+    /// What a person should know of them.
+    pub warnings: Vec<String>,
+}
+
+/// Why nothing can be confirmed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// A name that no configuration has.
+    #[error("no configuration is named `{name}`{help}")]
+    Unknown {
+        /// The name.
+        name: String,
+        /// The nearest one, or all.
+        help: String,
+    },
+    /// The grid names no baseline.
+    #[error(
+        "the grid names no baseline, so there is nothing to compare with: name a configuration by \
+         --baseline NAME ({names})"
+    )]
+    NoBaseline {
+        /// The names that there are.
+        names: String,
+    },
+    /// The named configuration is the baseline.
+    #[error("`{0}` is what it would be compared with: name another configuration")]
+    IsBaseline(String),
+    /// The ranking's candidate is the baseline.
+    #[error(
+        "nothing better than the baseline `{0}` was found, so there is nothing to confirm; \
+         --configuration NAME confirms another configuration all the same"
+    )]
+    NothingBetter(String),
+    /// Both ran as one.
+    #[error("`{name}` ran as `{counted_as}`: both are one configuration, so name that one")]
+    RanAs {
+        /// What was named.
+        name: String,
+        /// What it ran as.
+        counted_as: String,
+    },
+    /// There is no candidate.
+    #[error(
+        "nothing could be ranked, so there is no candidate: `vllm-grid report` says why; \
+         --configuration NAME confirms a configuration all the same"
+    )]
+    NothingRanked,
+    /// No ratio can be taken of the objective.
+    #[error(
+        "{0} is a share or a count, or was zero: its gain is no ratio, and `confirm` needs one; \
+         more `launches` in the grid make the ranking's own comparison more precise"
+    )]
+    NoRatio(MetricRef),
+}
+
+/// The pair that was asked for: the ranking's candidate and the grid's baseline, where
+/// nothing is named.
+///
+/// # Errors
+/// Everything that speaks against it.
+pub fn pair(
+    sweep: &SweepRecord,
+    ranking: &Ranking,
+    candidate: Option<&str>,
+    baseline: Option<&str>,
+) -> Result<Pair, Vec<Refusal>> {
+    let mut refusals = Vec::new();
+    if ranking.scale != Scale::Ratios {
+        refusals.push(Refusal::NoRatio(ranking.objective.metric.clone()));
+    }
+    let baseline = match baseline.or(sweep.manifest.baseline.as_deref()) {
+        Some(name) => named(ranking, name),
+        None => Err(Refusal::NoBaseline { names: names(ranking) }),
+    };
+    let is_named = candidate.is_some();
+    let candidate = match (candidate, &ranking.decision) {
+        (Some(name), _) => named(ranking, name),
+        (None, Some(decision)) => named(ranking, &decision.candidate.configuration),
+        (None, None) => Err(Refusal::NothingRanked),
+    };
+    let (candidate, baseline) = match (candidate, baseline) {
+        (Ok(candidate), Ok(baseline)) => (candidate, baseline),
+        (candidate, baseline) => {
+            refusals.extend(candidate.err());
+            refusals.extend(baseline.err());
+            return Err(refusals);
+        }
+    };
+    if candidate.name == baseline.name {
+        let name = candidate.name.clone();
+        refusals.push(if is_named {
+            Refusal::IsBaseline(name)
+        } else {
+            Refusal::NothingBetter(name)
+        });
+    }
+    if !refusals.is_empty() {
+        return Err(refusals);
+    }
+    let mut warnings: Vec<String> =
+        [candidate, baseline].into_iter().filter_map(without_rank).collect();
+    warnings.extend(open_bounds(candidate));
+    let (candidate, baseline) = (candidate.name.clone(), baseline.name.clone());
+    Ok(Pair { candidate, baseline, warnings })
+}
+
+/// The row that a name or an alias means.
+fn named<'a>(ranking: &'a Ranking, name: &str) -> Result<&'a RankedConfiguration, Refusal> {
+    // What ran as another configuration has a row of its own: that comes before aliases.
+    let rows = || ranking.rows.iter();
+    let found = rows()
+        .find(|row| row.name == name)
+        .or_else(|| rows().find(|row| row.aliases.iter().any(|alias| alias == name)));
+    let Some(row) = found else {
+        let all: Vec<&str> = rows().map(|row| row.name.as_str()).collect();
+        let help = match nearest_word(name, &all) {
+            Some(near) => format!("; did you mean `{near}`?"),
+            None => format!("; there are {}", names(ranking)),
+        };
+        return Err(Refusal::Unknown { name: name.to_owned(), help });
+    };
+    let counted_as = row.exclusions.iter().find_map(|exclusion| match exclusion {
+        Exclusion::RanAs { counted_as }
+        | Exclusion::Overridden { counted_as: Some(counted_as), .. } => Some(counted_as.clone()),
+        _ => None,
+    });
+    match counted_as {
+        Some(counted_as) => Err(Refusal::RanAs { name: row.name.clone(), counted_as }),
+        None => Ok(row),
+    }
+}
+
+/// Names for a message, not more than a person reads.
+fn names(ranking: &Ranking) -> String {
+    const MOST: usize = 12;
+    let mut names: Vec<&str> =
+        ranking.rows.iter().take(MOST).map(|row| row.name.as_str()).collect();
+    let more = ranking.rows.len().saturating_sub(MOST);
+    let further = format!("{more} more");
+    if more > 0 {
+        names.push(&further);
+    }
+    names.join(", ")
+}
+
+fn without_rank(row: &RankedConfiguration) -> Option<String> {
+    let reason = row.reason()?;
+    Some(format!("{} has no rank in the sweep ({reason}): it is launched all the same", row.name))
+}
+
+fn open_bounds(row: &RankedConfiguration) -> Option<String> {
+    let open: Vec<String> = row.all_remarks().iter().map(ToString::to_string).collect();
+    (!open.is_empty()).then(|| format!("{}: {}", row.name, open.join("; ")))
+}
+
+/// Whether the ranking itself claims that the candidate is the better one.
+pub fn claims(ranking: &Ranking) -> bool {
+    ranking.decision.as_ref().is_some_and(|it| matches!(it.claim, Claim::Better { .. }))
+}
+
+/// What a confirmation will take.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Outlook {
+    /// Kept repeats of each launch.
+    pub repeats: u32,
+    /// Who says so.
+    pub repeats_from: RepeatsFrom,
+    /// Launches and time; `None` where the sweep does not show them.
+    pub expected: Option<Expected>,
+    /// The claim, as a fraction.
+    pub claim: f64,
+}
+
+/// Who says how many repeats a launch has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RepeatsFrom {
+    /// What makes the most of the time, by what the sweep measured.
+    Measured,
+    /// The grid's strategy.
+    Grid,
+    /// The objective's workload.
+    Workload,
+}
+
+/// What confirming `names` by this claim (a fraction) will take, by what the sweep
+/// measured of them. `repeats` is what an earlier session of it had.
+pub fn outlook(sweep: &SweepRecord, names: [&str; 2], claim: f64, repeats: Option<u32>) -> Outlook {
+    let metric = &sweep.manifest.objective.metric;
+    let of_metric = |kind: &str| kind == metric.workload;
+    let workloads = sweep.manifest.workloads.iter();
+    let fixed = workloads
+        .filter(|it| of_metric(it.kind().key))
+        .find_map(|it| it.repeats)
+        .map(|repeats| u32::try_from(repeats).unwrap_or(u32::MAX));
+    let measured = cost(sweep, names).zip(noise(sweep));
+    let (repeats, repeats_from) = match (fixed, repeats, measured) {
+        (Some(fixed), ..) => (fixed, RepeatsFrom::Workload),
+        (None, Some(repeats), _) => (repeats, RepeatsFrom::Measured),
+        (None, None, Some((cost, noise))) => (best_repeats(cost, noise), RepeatsFrom::Measured),
+        (None, None, None) => (sweep.manifest.strategy.repeats(), RepeatsFrom::Grid),
+    };
+    let expected = measured.map(|(cost, noise)| expected(cost, noise, repeats, claim));
+    Outlook { repeats, repeats_from, expected, claim }
+}
+
+/// What launches of the two cost, or those of all where none of the two was measured.
+fn cost(sweep: &SweepRecord, names: [&str; 2]) -> Option<Cost> {
+    let measured =
+        || sweep.own_launches().filter(|it| matches!(it.outcome, Some(LaunchOutcome::Measured)));
+    let of_pair: Vec<(f64, f64)> = measured()
+        .filter(|it| names.contains(&it.configuration.as_str()))
+        .filter_map(cost_of)
+        .collect();
+    let all = if of_pair.is_empty() { measured().filter_map(cost_of).collect() } else { of_pair };
+    let n = all.len() as f64;
+    let sum = |read: fn(&(f64, f64)) -> f64| all.iter().map(read).sum::<f64>();
+    (!all.is_empty()).then(|| Cost { boot: sum(|it| it.0) / n, repeat: sum(|it| it.1) / n })
+}
+
+/// Boot with warm-ups and stop, and one kept repeat of the whole suite, in seconds.
+fn cost_of(launch: &LaunchRecord) -> Option<(f64, f64)> {
+    let whole = launch.ended_at?.duration_since(launch.started_at?).as_secs_f64();
+    let (mut seconds, mut repeats) = (0.0, std::collections::BTreeSet::new());
+    let ends = launch.measured_at.windows(2).zip(launch.measurements.iter().skip(1));
+    for (pair, measurement) in ends.filter(|(_, it)| it.repeat > 0) {
+        seconds += pair[1].duration_since(pair[0]).as_secs_f64();
+        repeats.insert(measurement.repeat);
+    }
+    (!repeats.is_empty()).then(|| ((whole - seconds).max(0.0), seconds / repeats.len() as f64))
+}
+
+/// What values of the objective differ by.
+fn noise(sweep: &SweepRecord) -> Option<Noise> {
+    let metric = &sweep.manifest.objective.metric;
+    let case = case_of(&sweep.manifest, metric)?;
+    let arms: Vec<Arm<'_>> = arm::arms(sweep);
+    Some(Level::new(&arms, metric, &case, sweep.manifest.machine_pace())?.noise())
+}
+
+impl fmt::Display for Outlook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(it) = self.expected else {
+            return write!(f, "up to {} launches; how long is not known", 2 * MAX_PAIRS);
+        };
+        let hours = |pairs: u32| spoken(2.0 * f64::from(pairs) * it.launch_seconds);
+        if let Some(reachable) = it.reachable {
+            let (most, time) = (2 * MAX_PAIRS, hours(MAX_PAIRS));
+            let (reached, wanted) = (whole_percent(reachable), whole_percent(self.claim / 2.0));
+            return write!(
+                f,
+                "{time} for {most} launches, which reach about ±{reached} in place of ±{wanted}"
+            );
+        }
+        let (low, high) = (2 * it.pairs_low, 2 * it.pairs_high);
+        let launches = if low == high { format!("{low}") } else { format!("{low} to {high}") };
+        write!(f, "about {} ({launches} launches)", hours(it.pairs))
+    }
+}
