@@ -34,6 +34,7 @@ pub(super) fn headline(findings: &[Finding]) -> String {
         Finding::Lived { configuration, lived, launches } => {
             Some(format!("{configuration} booted and lived {lived} of {launches}"))
         }
+        Finding::NothingDecided { causes } => Some(causes.iter().join("; ")),
         Finding::ConstraintNotShown { metrics, .. } => {
             Some(format!("not shown to be within bounds: {}", metrics.iter().join(", ")))
         }
@@ -80,6 +81,7 @@ fn note(finding: &Finding, shown: Shown) -> Option<String> {
         | Finding::Verdict(_)
         | Finding::Decision(_)
         | Finding::ValuesMissing(_)
+        | Finding::NothingDecided { .. }
         | Finding::Lived { .. }
         | Finding::ConstraintNotShown { .. }
         | Finding::FailedRepeats { .. } => return None,
@@ -109,6 +111,7 @@ fn note(finding: &Finding, shown: Shown) -> Option<String> {
         // What is not separable says so.
         Finding::Machine(machine) if machine.conclusion == Conclusion::Unknown => return None,
         Finding::Machine(machine) => machine.to_string(),
+        Finding::Witness(witness) => witness.to_string(),
         Finding::NoTimeEffect => {
             "no time effect is taken out: the objective is a share or a count, or was zero"
                 .to_owned()

@@ -13,3 +13,4 @@ mod lost;
 mod noise;
 mod ranking;
 mod table;
+mod witness;
