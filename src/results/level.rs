@@ -38,7 +38,7 @@ pub(super) struct Residual {
     /// Index of its configuration in the fit.
     pub(super) place: usize,
     /// What is left, on log scale.
-    pub(super) residual: f64,
+    pub(super) left: f64,
 }
 
 /// A launch before it is put in order.
@@ -139,7 +139,7 @@ impl Level {
         let left = |(it, mark): (&LaunchMean, &(u32, Option<Timestamp>))| Residual {
             launch: mark.0,
             place: it.configuration,
-            residual: it.mean - self.fit.effects()[it.configuration],
+            left: it.mean - self.fit.effects()[it.configuration],
         };
         self.launches.iter().zip(&self.marks).map(left).collect()
     }

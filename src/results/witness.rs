@@ -97,7 +97,7 @@ pub(super) fn explain(evidence: &Evidence<'_>, rests: &[Residual]) -> Option<Wit
     let goal = evidence.sweep.manifest.objective.goal;
     // In logarithms: more is slower.
     let slower = if goal == Goal::Minimize { 1.0 } else { -1.0 };
-    let level: Vec<f64> = seen.launches.iter().map(|rest| slower * rest.residual).collect();
+    let level: Vec<f64> = seen.launches.iter().map(|rest| slower * rest.left).collect();
     let harmful = |(witness, values): &(&Witness, Vec<f64>)| -> Vec<f64> {
         values.iter().map(|value| witness.harm * value).collect()
     };
