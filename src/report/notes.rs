@@ -104,6 +104,8 @@ fn note(finding: &Finding, shown: Shown) -> Option<String> {
         Finding::Simulated
         | Finding::Decision(_)
         | Finding::Confirmed(_)
+        | Finding::NothingDecided { .. }
+        | Finding::Witness(_)
         | Finding::Lived { .. }
         | Finding::ConstraintNotShown { .. }
         | Finding::FailedRepeats { .. }

@@ -5,7 +5,7 @@
 //! Fisher; the greatest of all series counts, as in P. H. Westfall, S. S. Young, 1993). One
 //! jump among few launches is therefore never enough. Pure; seeded.
 
-use rand::seq::SliceRandom as _;
+use rand::seq::SliceRandom;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
@@ -78,14 +78,10 @@ fn strongest_of(
         },
         |it| effects.taken_out_of_changes(it),
     );
-    let by_levels = p_values(
-        level,
-        &without,
-        orders,
-        <[f64]>::to_vec,
-        |it, random| it.shuffle(random),
-        |it| effects.centred(it),
-    );
+    let by_levels =
+        p_values(level, &without, orders, <[f64]>::to_vec, SliceRandom::shuffle, |it| {
+            effects.centred(it);
+        });
     let shown = (0..series.len()).filter_map(|at| {
         let p = by_changes[at].max(by_levels[at]);
         let r = correlation(level, without[at].as_ref()?)?;
@@ -215,7 +211,9 @@ fn varies(values: &[f64]) -> bool {
 fn to_unit(values: &mut [f64]) {
     let length = values.iter().map(|value| value * value).sum::<f64>().sqrt();
     if length > 0.0 {
-        values.iter_mut().for_each(|value| *value /= length);
+        for value in values {
+            *value /= length;
+        }
     }
 }
 

@@ -133,7 +133,7 @@ impl Gpus {
         each: Duration,
         tape: Tape,
         stop: Arc<AtomicBool>,
-        server: ServerProcesses,
+        server: Option<ServerProcesses>,
     ) -> Option<Self> {
         if only.as_ref().is_some_and(GpuIds::is_empty) {
             return None;
@@ -147,7 +147,8 @@ impl Gpus {
         let (users_tape, users_stop) = (tape.clone(), Arc::clone(&stop));
         let users_of = only.clone();
         let mut gpus = through_smi(program, only, each, tape, stop)?;
-        gpus.users = Smi::start(program, users_of, users_tape, users_stop, server);
+        gpus.users =
+            server.and_then(|server| Smi::start(program, users_of, users_tape, users_stop, server));
         Some(gpus)
     }
 }
@@ -167,7 +168,7 @@ fn spawn(body: impl FnOnce() + Send + 'static) -> bool {
     std::thread::Builder::new().name("telemetry gpu".to_owned()).spawn(body).is_ok()
 }
 
-pub(super) fn is_wanted(only: Option<&GpuIds>, index: u32, uuid: &str) -> bool {
+fn is_wanted(only: Option<&GpuIds>, index: u32, uuid: &str) -> bool {
     only.is_none_or(|ids| ids.include(index, uuid))
 }
 
@@ -177,7 +178,7 @@ fn through_nvml(
     each: Duration,
     tape: Tape,
     stop: Arc<AtomicBool>,
-    server: ServerProcesses,
+    server: Option<ServerProcesses>,
 ) -> Option<Gpus> {
     let uuid = |index: u32| nvml.device_by_index(index).and_then(|device| device.uuid());
     let indices = 0..nvml.device_count().ok()?;
@@ -197,7 +198,7 @@ fn through_nvml(
             // Read before the tape is locked.
             let readings: Vec<Reading> = wanted.iter().filter_map(sample).collect();
             tape.put(at, readings);
-            if tick.is_multiple_of(USERS_TICKS) {
+            if let (Some(server), true) = (&server, tick.is_multiple_of(USERS_TICKS)) {
                 let users = |index: &u32| {
                     let listed = gpu_users::of_device(&nvml.device_by_index(*index).ok()?)?;
                     server.others(*index, &listed)
@@ -399,10 +400,7 @@ mod tests {
         let (tape, stop) = (Tape::new(), Arc::new(AtomicBool::new(false)));
         let each = Duration::from_millis(250);
         let none = Some(GpuIds::default());
-        assert!(
-            Gpus::watch(none, each, tape.clone(), Arc::clone(&stop), ServerProcesses::default())
-                .is_none()
-        );
+        assert!(Gpus::watch(none, each, tape.clone(), Arc::clone(&stop), None).is_none());
         assert!(through_smi(Path::new("/no/such/tool"), None, each, tape, stop).is_none());
     }
 }

@@ -13,7 +13,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use nvml_wrapper::Device;
 use nvml_wrapper::enums::device::UsedGpuMemory;
 
-use super::gpu::is_wanted;
 use super::{Reading, Tape};
 use crate::client::clock::now_ns;
 use crate::server::GpuIds;
@@ -111,7 +110,8 @@ impl Smi {
                 if stop.load(Ordering::Relaxed) {
                     break;
                 }
-                let wanted = |uuid: &str, index| is_wanted(only.as_ref(), index, uuid);
+                let wanted =
+                    |uuid: &str, index| only.as_ref().is_none_or(|ids| ids.include(index, uuid));
                 let readings = look.line(&line, &gpus, &server, wanted);
                 tape.put(now_ns(), readings.into_iter().map(Reading::GpuUsers));
             }

@@ -179,7 +179,9 @@ impl Telemetry {
             .gpus
             .then(|| {
                 let (tape, stop) = (tape.clone(), Arc::clone(&stop));
-                gpu::Gpus::watch(only, GPU_INTERVAL, tape, stop, processes.clone())
+                // Without a probe nobody knows which processes are the server's.
+                let known = settings.probe.is_some().then(|| processes.clone());
+                gpu::Gpus::watch(only, GPU_INTERVAL, tape, stop, known)
             })
             .flatten();
         let server =

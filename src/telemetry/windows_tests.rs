@@ -62,7 +62,9 @@ const LINES: [&str; 2] = [
 ];
 
 fn print(lines: &[&str], end: &str) -> String {
-    lines.iter().map(|line| format!("printf '%s{end}' '{line}'\n")).collect()
+    let printed: Vec<String> =
+        lines.iter().map(|line| format!("printf '%s{end}' '{line}'\n")).collect();
+    printed.concat()
 }
 
 /// Waits, as the real one does, until its input closes.

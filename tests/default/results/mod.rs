@@ -15,3 +15,4 @@ mod noise;
 mod ranking;
 mod simulated_drift;
 mod table;
+mod witness;

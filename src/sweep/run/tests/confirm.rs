@@ -103,7 +103,7 @@ async fn its_budget_is_its_own() {
     assert!(ran.record.unfinished_confirmation().is_none());
 
     let spent = scope::spent(&ran.lines());
-    assert_eq!(spent.as_secs(), 3 * LAUNCH, "the sweep's is not touched");
+    assert_eq!(spent.sweep.as_secs(), 3 * LAUNCH, "the sweep's is not touched");
 }
 
 #[tokio::test(start_paused = true)]
