@@ -404,6 +404,7 @@ impl Sweep {
             launch: LaunchOrder { sweep: manifest.sweep.clone(), launch, configuration, folder },
             trial: trial.number,
             purpose: trial.purpose,
+            block: trial.block(manifest),
             salt: format!("{} {}", manifest.sweep, manifest.created_at),
             seed: manifest.strategy.seed(),
             passes,

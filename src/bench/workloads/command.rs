@@ -13,7 +13,7 @@ use tokio::io::AsyncReadExt;
 use crate::bench::error::BenchError;
 use crate::bench::outcome::{RepeatOutcome, RepeatResult};
 use crate::bench::repeat::RepeatContext;
-use crate::metric::{MetricValue, MetricValues};
+use crate::metric::{MetricReasons, MetricValue, MetricValues};
 use crate::workload::Command;
 
 /// The end of its stderr, in bytes, that a reason may contain.
@@ -54,8 +54,10 @@ pub(crate) async fn repeat(
         Ended::Badly(reason) => Ok(failed(reason)),
         Ended::Well => Ok(match figures(&folder.result(), names) {
             Err(reason) => failed(reason),
-            Ok(Figures { metrics, asked }) => {
-                RepeatResult::without_requests(outcome(&metrics, asked), metrics)
+            Ok(Figures { mut metrics, asked }) => {
+                let outcome = outcome(&metrics, asked);
+                let reasons = take_among_failures(&mut metrics);
+                RepeatResult { reasons, ..RepeatResult::without_requests(outcome, metrics) }
             }
         }),
     }
@@ -172,6 +174,33 @@ async fn tail(mut stream: impl tokio::io::AsyncRead + Unpin) -> String {
 
 /// Share of requests that may fail before a repeat is no measurement, as in `load`.
 const MAX_FAILED: f64 = 0.01;
+
+/// Takes out the percentiles that fall among failed requests, where the program has them of
+/// the others; why they are absent.
+fn take_among_failures(metrics: &mut MetricValues) -> MetricReasons {
+    let (Some(completed), Some(failed)) = (number(metrics, "completed"), number(metrics, "failed"))
+    else {
+        return MetricReasons::new();
+    };
+    let falls_among = |name: &str| {
+        let share = match name.split_once('_') {
+            Some(("median", _)) => 0.5,
+            Some(("p95", _)) => 0.95,
+            Some(("p99", _)) => 0.99,
+            _ => return false,
+        };
+        (share * (completed + failed - 1.0)).ceil() > completed - 1.0
+    };
+    let mut reasons = MetricReasons::new();
+    for (name, value) in metrics.iter_mut().filter(|(name, _)| failed > 0.0 && falls_among(name)) {
+        if value.take().is_some() {
+            let all = completed + failed;
+            let reason = format!("{failed} of {all} requests failed: it falls among them");
+            reasons.insert(name.clone(), reason);
+        }
+    }
+    reasons
+}
 
 /// Whether its requests are a measurement: programs end well, with zeros for the
 /// latencies, when every request failed. Older releases do not report `failed`, and
