@@ -283,3 +283,26 @@ fn figures(path: &Path, names: &[&str]) -> Result<Figures, String> {
     let asked = result.get("num_prompts").and_then(Value::as_f64);
     Ok(Figures { metrics, asked })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_of_a_program_that_fall_among_failed_requests_are_taken_out() {
+        let of = |failed: f64| {
+            let values = [("completed", 300.0 - failed), ("failed", failed), ("mean_ttft_ms", 1.0)];
+            let latencies = [("median_ttft_ms", 1.0), ("p95_ttft_ms", 2.0), ("p99_ttft_ms", 3.0)];
+            let all = values.into_iter().chain(latencies);
+            let mut metrics = crate::metric::numbers(all.map(|(name, value)| (name, Some(value))));
+            let reasons = take_among_failures(&mut metrics);
+            let absent = metrics.values().filter(|value| value.is_none()).count();
+            assert_eq!(absent, reasons.len());
+            reasons.into_keys().collect::<Vec<_>>()
+        };
+        assert_eq!(of(0.0), Vec::<String>::new());
+        assert_eq!(of(2.0), Vec::<String>::new());
+        assert_eq!(of(3.0), ["p99_ttft_ms"], "as of our own load");
+        assert_eq!(of(24.0), ["p95_ttft_ms", "p99_ttft_ms"]);
+    }
+}

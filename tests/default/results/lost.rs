@@ -217,6 +217,22 @@ fn a_percentile_among_failed_requests_breaks_a_maximum() {
 }
 
 #[test]
+fn what_a_repeat_says_of_the_metric_comes_before_what_it_says_of_itself() {
+    let mut record = sweep(&["a"]).launch("a", &around(100.0));
+    record = without_value(record, 1, "1 of 300 requests failed; the first: x");
+    let launch = record.launches.last_mut().unwrap();
+    let own = ("ttft_resent_ms".to_owned(), "too few prompts".to_owned());
+    launch.measurements[0].metric_reasons = [own].into();
+    let row = rank(&record).rows.remove(0);
+    let expected = "kv_cache.ttft_resent_ms is missing in 1 of 5 repeats (too few prompts)";
+    assert_eq!(texts(&row.remarks), [expected]);
+    // Journals without reasons are read, and such are written as they were.
+    let mut old = serde_json::to_value(&record.launches[0].measurements[1]).unwrap();
+    assert!(old.as_object_mut().unwrap().remove("metric_reasons").is_none());
+    assert!(serde_json::from_value::<Measurement>(old).is_ok());
+}
+
+#[test]
 fn failed_launches_stand_in_the_verdict_and_too_many_cost_the_rank() {
     let mut record = sweep(&["plain", "brittle"]).baseline("plain");
     for _ in 0..2 {

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use crate::bench::metrics::some_of;
 use crate::client::record::{RequestRecord, Usage};
-use crate::metric::{MetricReasons, MetricValues};
+use crate::metric::MetricValues;
 use crate::server::counters::Counters;
-use crate::statistics::distribution::{Distribution, FOR_P95, FOR_P99};
+use crate::statistics::distribution::{Distribution, FOR_P99};
 use crate::telemetry::watch::Readings;
 use crate::workload::Slo;
 use crate::workload::metrics::LOAD as METRICS;
@@ -24,15 +24,6 @@ pub(crate) struct Plan {
 }
 
 const MS: f64 = 1e6;
-
-/// Metrics that are counted in the window.
-pub(crate) const OF_WINDOW: [&str; 5] = [
-    "window",
-    "request_throughput",
-    "output_throughput",
-    "total_token_throughput",
-    "request_goodput",
-];
 
 /// A request that came to its end.
 pub(crate) fn is_complete(record: &RequestRecord) -> bool {
@@ -114,37 +105,6 @@ fn gaps(done: &[&RequestRecord], failed: usize) -> Distribution {
     let each = done.iter().map(|record| record.chunks.len().saturating_sub(1)).sum::<usize>();
     Distribution::of(gaps).with_lost((each * failed).div_ceil(done.len().max(1)))
 }
-
-/// Why latencies have no value, by metric: percentiles and maxima of all requests lie
-/// among those that failed.
-pub(crate) fn among_failures(records: &[RequestRecord], metrics: &MetricValues) -> MetricReasons {
-    let failed = records.len() - completed(records);
-    if failed == 0 {
-        return MetricReasons::new();
-    }
-    let of_all = |name: &str| {
-        let statistics = ["median_", "p95_", "p99_", "max_"];
-        let is_latency = LATENCIES.iter().any(|latency| name.ends_with(&format!("_{latency}_ms")));
-        is_latency && statistics.iter().any(|statistic| name.starts_with(statistic))
-    };
-    let is_enough = |name: &str| match name.get(..3) {
-        Some("p95") => records.len() >= FOR_P95,
-        Some("p99") => records.len() >= FOR_P99,
-        _ => true,
-    };
-    // Scheduled times are those of open loops alone.
-    let is_scheduled = |name: &str| name.contains("_scheduled_");
-    let is_open = metrics.iter().any(|(name, value)| is_scheduled(name) && value.is_some());
-    let absent = metrics.iter().filter(|(name, value)| {
-        value.is_none() && of_all(name) && is_enough(name) && (is_open || !is_scheduled(name))
-    });
-    let all = records.len();
-    let reason = format!("{failed} of {all} requests failed: it falls among them");
-    absent.map(|(name, _)| (name.clone(), reason.clone())).collect()
-}
-
-/// Latencies that every request has.
-const LATENCIES: [&str; 6] = ["ttft", "tpot", "itl", "e2el", "scheduled_ttft", "scheduled_e2el"];
 
 fn lag(records: &[RequestRecord]) -> Distribution {
     let late = |r: &RequestRecord| r.sent_ns.saturating_sub(r.scheduled_ns) as f64 / MS;

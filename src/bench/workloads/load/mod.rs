@@ -37,6 +37,7 @@ use self::prompts::{Prompts, Recipe, Shared, Texts};
 use self::selection::Selection;
 use self::step::Extent;
 
+mod absent;
 mod closed;
 mod figures;
 mod files;
@@ -404,12 +405,9 @@ impl Run<'_, '_> {
         if let RepeatOutcome::Ok(_) = outcome {
             self.keep(&result.records, &metrics);
         }
-        let mut reasons = figures::among_failures(&result.records, &metrics);
+        let mut reasons = absent::among_failures(&result.records, &metrics);
         if let Some(reason) = &result.no_window {
-            let of_window = figures::OF_WINDOW
-                .iter()
-                .filter(|name| !metrics.contains_key(**name) || metrics[**name].is_none());
-            reasons.extend(of_window.map(|name| ((*name).to_owned(), reason.clone())));
+            reasons.extend(absent::without_window(reason, &metrics));
         }
         RepeatResult { outcome, metrics, reasons, records: result.into_records() }
     }
