@@ -156,6 +156,9 @@ pub enum MetricValue {
 /// Metric values by name; `None` is "not measured".
 pub type MetricValues = BTreeMap<String, Option<MetricValue>>;
 
+/// Why metrics have no value, by name.
+pub type MetricReasons = BTreeMap<String, String>;
+
 /// Metrics that are numbers.
 pub fn numbers<'a>(values: impl IntoIterator<Item = (&'a str, Option<f64>)>) -> MetricValues {
     let named =
@@ -209,6 +212,9 @@ pub struct Measurement {
     pub reason: Option<String>,
     /// The values by metric name.
     pub metrics: MetricValues,
+    /// Why some of them are absent, as far as that is known; older journals have none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metric_reasons: MetricReasons,
 }
 
 impl Measurement {

@@ -261,6 +261,7 @@ impl Sweep {
             repeat,
             status: Status::Ok,
             reason: None,
+            metric_reasons: std::collections::BTreeMap::new(),
             metrics: [(metric.name.clone(), Some(MetricValue::Number(value)))].into(),
         }
     }

@@ -3,7 +3,7 @@
 
 use crate::bench::RepeatKey;
 use crate::client::record::RequestRecord;
-use crate::metric::{Measurement, MetricValues, Status};
+use crate::metric::{Measurement, MetricReasons, MetricValues, Status};
 
 /// An answer of so many tokens that arrives at once was held back on its way: no server
 /// makes them within one read.
@@ -24,13 +24,15 @@ pub(crate) enum RepeatOutcome {
 pub(crate) struct RepeatResult {
     pub(crate) outcome: RepeatOutcome,
     pub(crate) metrics: MetricValues,
+    /// Why some metrics are absent.
+    pub(crate) reasons: MetricReasons,
     /// The requests that the metrics are of.
     pub(crate) records: Vec<RequestRecord>,
 }
 
 impl RepeatResult {
     pub(crate) fn without_requests(outcome: RepeatOutcome, metrics: MetricValues) -> Self {
-        Self { outcome, metrics, records: Vec::new() }
+        Self { outcome, metrics, reasons: MetricReasons::new(), records: Vec::new() }
     }
 
     /// Remarks on what the server, or a proxy before it, does not report: token counts, or
@@ -91,6 +93,7 @@ impl RepeatResult {
             status,
             reason,
             metrics: self.metrics,
+            metric_reasons: self.reasons,
         }
     }
 }
@@ -113,7 +116,10 @@ mod tests {
             };
             let records = vec![record; 4];
             let outcome = RepeatOutcome::Ok(Some("so".to_owned()));
-            let mut repeat = RepeatResult { outcome, metrics: MetricValues::new(), records };
+            let mut repeat = RepeatResult {
+                records,
+                ..RepeatResult::without_requests(outcome, MetricValues::new())
+            };
             repeat.remark_on_server();
             let RepeatOutcome::Ok(Some(remark)) = repeat.outcome else { panic!("it was valid") };
             remark

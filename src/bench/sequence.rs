@@ -219,12 +219,18 @@ impl<'r, 's> RequestSequence<'r, 's> {
             // What does not fit into the context is not measured, known before or not.
             Err(Stop::TooLong(reason)) => {
                 let (outcome, metrics) = (RepeatOutcome::Skipped(reason), MetricValues::new());
-                return Ok(RepeatResult { outcome, metrics, records: self.records });
+                return Ok(RepeatResult {
+                    records: self.records,
+                    ..RepeatResult::without_requests(outcome, metrics)
+                });
             }
             Err(Stop::Skipped(reason)) => RepeatOutcome::Skipped(reason),
             Err(Stop::Cancelled) => return Err(BenchError::Cancelled),
         };
-        Ok(RepeatResult { outcome, metrics, records: self.records })
+        Ok(RepeatResult {
+            records: self.records,
+            ..RepeatResult::without_requests(outcome, metrics)
+        })
     }
 }
 

@@ -26,6 +26,9 @@ pub struct BenchSettings {
     pub seed: u64,
     /// Number of the launch in the sweep, from 1; 0 outside a sweep.
     pub launch: u32,
+    /// Number of the block of launches that it is part of, from 0: the arrivals of open
+    /// loops are the same in a block, and others in the next.
+    pub block: u32,
     /// Bounds on the time and the size of an answer.
     pub limits: Limits,
 }

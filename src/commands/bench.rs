@@ -88,6 +88,7 @@ pub(crate) async fn bench(args: &BenchArgs, shutdown: &Shutdown) -> Result<Exit,
         salt: format!("bench {} {}", jiff::Timestamp::now(), std::process::id()),
         seed: args.seed,
         launch: 0,
+        block: 0,
         limits: Limits::default(),
     };
     let preparing = Bench::new(&server, &sink, &emit, stop, settings);
@@ -215,6 +216,7 @@ mod tests {
             status,
             reason: None,
             metrics: MetricValues::new(),
+            metric_reasons: Default::default(),
         };
         let warmup = measurement(0, Status::Ok);
         assert_eq!(exit_of(&[warmup.clone(), measurement(1, Status::Void)]), Exit::NothingRanked);

@@ -10,8 +10,9 @@ use super::fields::{Fields, json, list, mapping};
 use super::node::{Content, Key, Node, Span};
 use super::unmeasured;
 use crate::metric::{Constraint, Direction, Form, Goal, Metric, MetricRef, Objective};
+use crate::statistics::{CONFIDENCE, upper_bound};
 use crate::strategy::{GridStrategy, StrategySpec};
-use crate::workload::{Datasets, KINDS, Kind, Workload, nearest};
+use crate::workload::{Datasets, Decided, KINDS, Kind, Spec, Stability, Workload, nearest};
 
 /// The benchmark suite, as far as it could be read.
 #[derive(Debug, Default)]
@@ -172,6 +173,7 @@ pub(super) fn objective(
     let (text, place) = fields.text(key, findings)?;
     let one = metric(text, place, suite, findings)?;
     direction(&one, goal, key, findings);
+    decided(&one, suite, findings);
     named.insert(0, (one.reference.clone(), one.span.clone()));
     let objective = Objective { metric: one.reference, goal, constraints };
     Some(Sought { objective, named, span: span.clone() })
@@ -197,6 +199,57 @@ fn direction(one: &Named<'_>, goal: Goal, key: &str, findings: &mut Findings) {
         _ => return,
     };
     findings.warning(Some(span), message);
+}
+
+/// Warns of an objective that the workload decides itself, whatever serves it.
+fn decided(one: &Named<'_>, suite: &Suite, findings: &mut Findings) {
+    let Named { reference, span, .. } = one;
+    let Some(workload) = suite.workloads.iter().find(|it| it.kind().key == reference.workload)
+    else {
+        return;
+    };
+    if let Some(Decided { why, help }) =
+        workload.decided(reference.case.as_deref(), &reference.name)
+    {
+        findings.warning(
+            Some(span),
+            format!("{reference} does not tell configurations apart: {why}; {help}"),
+        );
+    }
+}
+
+/// A maximum of the failure rate's upper bound that not even a repeat without a failure
+/// keeps.
+fn failure_bound(
+    reference: &MetricRef,
+    max: Option<f64>,
+    node: &Node,
+    suite: &Suite,
+    findings: &mut Findings,
+) {
+    let spec = suite.workloads.iter().find_map(|it| match &it.spec {
+        Spec::Stability(spec) => Some(spec),
+        _ => None,
+    });
+    let (Some(max), Some(requests)) = (max, spec.and_then(Stability::sent)) else { return };
+    let least = |requests: u64| upper_bound(0, requests).unwrap_or(1.0);
+    if reference.name != "failure_rate_high" || max >= least(requests) || max <= 0.0 {
+        return;
+    }
+    let needed = (1.0 - CONFIDENCE).ln() / (-max).ln_1p();
+    findings
+        .error(
+            &node.span,
+            format!(
+                "no repeat keeps this: of {requests} requests the upper bound is at least {:.1} %",
+                100.0 * least(requests)
+            ),
+        )
+        .help(format!(
+            "set `requests` to {} or more, or bound `stability.failure_rate`, which counts the \
+             requests of all repeats",
+            needed.ceil()
+        ));
 }
 
 fn constraint(
@@ -227,6 +280,9 @@ fn constraint(
     }
     let (text, span) = fields.text("metric", findings)?;
     let Named { reference, metric, span } = metric(text, span, suite, findings)?;
+    if let Some((_, node)) = fields.given("max") {
+        failure_bound(&reference, max, node, suite, findings);
+    }
     if metric.unit == "share" {
         for name in ["min", "max"] {
             if let Some((_, node)) = fields.given(name) {

@@ -17,6 +17,7 @@ pub(super) fn all(grid: &Grid, findings: &mut Findings) {
     for workload in &grid.workloads {
         for case in workload.cases() {
             context(grid, workload, &case, findings);
+            throughput(grid, workload, &case, findings);
         }
     }
     for (metric, span) in &grid.places.metrics {
@@ -41,6 +42,28 @@ pub(super) fn by_options(
         findings.error(span, format!("{reference} is never measured: {why}")).help(help);
     } else {
         findings.warning(Some(span), format!("{reference} may be absent: {why}; {help}"));
+    }
+}
+
+/// A case that will give no throughput, where nobody seeks it.
+fn throughput(grid: &Grid, workload: &Workload, case: &str, findings: &mut Findings) {
+    let name = "output_throughput";
+    let of_case = Some(case).filter(|case| !case.is_empty());
+    let is_sought = grid.places.metrics.iter().any(|(metric, _)| {
+        grid.workload_of(metric).is_some_and(|it| std::ptr::eq(it, workload))
+            && metric.case.as_deref() == of_case
+            && metric.name == name
+    });
+    let has_it = workload.kind().metrics.iter().any(|metric| metric.name == name);
+    if !has_it || is_sought {
+        return;
+    }
+    if let Some(Absence { why, help, .. }) = workload.unmeasurable(of_case, name) {
+        let metric = MetricRef {
+            case: of_case.map(str::to_owned),
+            ..MetricRef::of(workload.kind().key, name)
+        };
+        findings.warning(None, format!("{metric} will be absent: {why}; {help}"));
     }
 }
 

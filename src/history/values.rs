@@ -64,7 +64,15 @@ mod tests {
     fn repeat(repeat: u32, case: &str, status: Status, value: f64) -> Measurement {
         let metrics = [("ttft_ms".to_owned(), Some(MetricValue::Number(value)))].into();
         let (workload, case) = ("kv-cache".to_owned(), case.to_owned());
-        Measurement { workload, case, repeat, status, reason: None, metrics }
+        Measurement {
+            workload,
+            case,
+            repeat,
+            status,
+            reason: None,
+            metrics,
+            metric_reasons: Default::default(),
+        }
     }
 
     #[test]

@@ -29,6 +29,7 @@ fn void(case: &str, repeat: u32) -> Measurement {
         status: Status::Void,
         reason: Some("foreign traffic".to_owned()),
         metrics: std::collections::BTreeMap::default(),
+        metric_reasons: std::collections::BTreeMap::default(),
     }
 }
 

@@ -270,6 +270,7 @@ mod tests {
             status,
             reason: (status != Status::Ok).then(|| "foreign traffic: 3 requests".to_owned()),
             metrics: values.iter().map(|(n, value)| ((*n).to_owned(), value.clone())).collect(),
+            metric_reasons: Default::default(),
         }
     }
 

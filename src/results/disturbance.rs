@@ -225,6 +225,7 @@ mod tests {
             case: String::new(),
             repeat: 1,
             status: Status::Ok,
+            metric_reasons: std::collections::BTreeMap::new(),
             reason: None,
             metrics: numbers(values.iter().map(|(name, value)| (*name, Some(*value)))),
         })

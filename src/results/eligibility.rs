@@ -6,7 +6,7 @@ use super::bounded::{Bounded, ConstraintVerdict};
 use super::disturbance;
 use super::evidence::Evidence;
 use super::exclusion::{Exclusion, MissingValue};
-use super::failed_repeats::{Place, Repeats};
+use super::failed_repeats::{Place, Repeats, shows_too_many};
 use super::measured::Measured;
 use super::missing::{MissingMetric, MissingValues};
 use super::pattern;
@@ -15,7 +15,6 @@ use crate::history::launch::{FailureClass, LaunchFailure, LaunchOutcome};
 use crate::history::record::LaunchRecord;
 use crate::history::values::kept;
 use crate::metric::{MetricRef, Status};
-use crate::statistics;
 
 /// Why a configuration has no rank; empty where it has one.
 pub(super) fn exclusions(
@@ -64,15 +63,15 @@ pub(super) fn exclusions(
     failed.chain(broken).collect()
 }
 
-/// Failure rates whose lower bound is above this cost the rank.
-const MAX_FAILURE_RATE: f64 = 0.25;
-
 fn fails_often(arm: &Arm<'_>) -> Option<Exclusion> {
     let lived = Survival::of(arm);
     let failed = lived.launches - lived.lived;
-    let rate = statistics::lower_bound(failed as u64, lived.launches as u64)?;
     let (launches, class) = (lived.launches, lived.class?);
-    (rate > MAX_FAILURE_RATE).then_some(Exclusion::FailedLaunches { failed, launches, class })
+    shows_too_many(failed, launches).then_some(Exclusion::FailedLaunches {
+        failed,
+        launches,
+        class,
+    })
 }
 
 /// Launches that came to an end of their own.
@@ -254,7 +253,8 @@ fn missing_value(arm: &Arm<'_>, metric: &MetricRef, measured: &Measured) -> Miss
     match (lost, metric.known()) {
         (Some(reason), _) => MissingValue::NoValidRepeat { reason: reason.clone() },
         (None, Some(known)) if valid_repeats > 0 => {
-            let reason = repeats.iter().find_map(|m| m.reason.clone());
+            let own = repeats.iter().find_map(|m| m.metric_reasons.get(&metric.name));
+            let reason = own.or_else(|| repeats.iter().find_map(|m| m.reason.as_ref())).cloned();
             MissingValue::NoValue { valid_repeats, definition: known.definition, reason }
         }
         (None, _) => MissingValue::Unexplained,

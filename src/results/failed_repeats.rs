@@ -10,12 +10,18 @@ use serde::Serialize;
 use super::arm::Arm;
 use crate::history::values::kept;
 use crate::metric::Status;
+use crate::statistics;
 
-/// Share of the tried repeats of a case that may have failed before what is left
-/// is no measurement of the configuration. A repeat is `failed` when requests
-/// were refused or cut (in `load` above 1 % of them): one of four may be an
-/// accident. So few repeats show no rate, so this is a rule and not a test.
-pub(super) const MAX_FAILED: f64 = 0.25;
+/// A case is no measurement of the configuration where the rate at which its repeats are
+/// lost is shown to be above this, as it is with launches. A repeat is `failed` when
+/// requests were refused or cut (in `load` above 1 % of them).
+pub(super) const MAX_LOST_RATE: f64 = 0.25;
+
+/// Whether so many lost repeats of those that were tried show too high a rate: the lower
+/// bound of its one-sided 95 % interval (Clopper-Pearson) counts. 2 of 2 do not, 3 of 3 do.
+pub(super) fn shows_too_many(lost: usize, tried: usize) -> bool {
+    statistics::lower_bound(lost as u64, tried as u64).is_some_and(|rate| rate > MAX_LOST_RATE)
+}
 
 /// A workload's key and one of its cases.
 pub(super) type Place = (String, String);
@@ -114,8 +120,8 @@ impl Repeats {
     pub(super) fn too_many(&self) -> Option<LostRepeats> {
         // Void and skipped ones say nothing of how requests end.
         let tried = self.all - self.void.count - self.skipped.count;
-        let share = self.failed.count as f64 / tried.max(1) as f64;
-        (self.judged && share > MAX_FAILED).then(|| self.with(Status::Failed, &self.failed))
+        let too_many = self.judged && shows_too_many(self.failed.count, tried);
+        too_many.then(|| self.with(Status::Failed, &self.failed))
     }
 
     /// What is to be known of them. Cases that were skipped are reported where they

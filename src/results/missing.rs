@@ -7,7 +7,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::arm::Arm;
-use super::failed_repeats::MAX_FAILED;
+use super::failed_repeats::{MAX_LOST_RATE, shows_too_many};
 use crate::history::values::{kept, number};
 use crate::metric::{MetricRef, Status};
 
@@ -64,9 +64,9 @@ impl MissingValues {
             let failures = number(measurement, "failed").filter(|failed| *failed > 0.0);
             let among = failures.filter(|_| is_percentile(&metric.name));
             among_failures += usize::from(among.is_some());
-            let reason = measurement
-                .reason
-                .clone()
+            let own = measurement.metric_reasons.get(&metric.name).or(measurement.reason.as_ref());
+            let reason = own
+                .cloned()
                 .or_else(|| Some(format!("{} failed requests: it falls among them", among?)));
             first_reason = first_reason.or(reason);
         }
@@ -79,17 +79,20 @@ impl MissingValues {
     /// Whether too many repeats are lost to judge by the rest. Where none has a value,
     /// the metric is not measured at all.
     pub(super) fn too_many(&self) -> bool {
-        self.lost < self.repeats && self.lost as f64 > MAX_FAILED * self.repeats as f64
+        self.lost < self.repeats && shows_too_many(self.lost, self.repeats)
     }
 
     /// Whether a maximum is broken: too many of its values lie among failed requests.
     pub(super) fn beyond_maximum(&self) -> bool {
-        self.among_failures as f64 > MAX_FAILED * self.repeats as f64
+        self.among_failures as f64 > MAX_LOST_RATE * self.repeats as f64
     }
 }
 
-/// `p99_ttft_ms`.
+/// `p99_ttft_ms`; a median and a maximum are two of them.
 fn is_percentile(name: &str) -> bool {
+    if ["median_", "max_"].iter().any(|statistic| name.starts_with(statistic)) {
+        return name.ends_with("_ms");
+    }
     let number = name.strip_prefix('p').and_then(|rest| rest.split('_').next());
     number.is_some_and(|text| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()))
 }
@@ -126,7 +129,8 @@ mod tests {
     #[test]
     fn a_percentile_is_known_by_its_name() {
         assert!(is_percentile("p99_ttft_ms") && is_percentile("p95_tpot_ms"));
-        for name in ["prompt_tokens", "p_x", "ttft_ms", "p9x_ms"] {
+        assert!(is_percentile("max_e2el_ms") && is_percentile("median_ttft_ms"));
+        for name in ["prompt_tokens", "p_x", "ttft_ms", "p9x_ms", "max_rate", "mean_ttft_ms"] {
             assert!(!is_percentile(name), "{name}");
         }
     }

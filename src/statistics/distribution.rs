@@ -10,34 +10,54 @@ pub(crate) const FOR_P95: usize = 59;
 /// The same for a 99th percentile (1 - 0.99^299 = 0.950).
 pub(crate) const FOR_P99: usize = 299;
 
-/// Values in ascending order.
+/// Values in ascending order, and those that are missing at the upper end: requests that
+/// failed took for ever.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Distribution(Vec<f64>);
+pub(crate) struct Distribution {
+    values: Vec<f64>,
+    lost: usize,
+}
 
 impl Distribution {
     pub(crate) fn of(values: impl IntoIterator<Item = f64>) -> Self {
         let mut values: Vec<f64> = values.into_iter().filter(|value| value.is_finite()).collect();
         values.sort_by(f64::total_cmp);
-        Self(values)
+        Self { values, lost: 0 }
+    }
+
+    /// The same with so many infinite values more. A percentile that falls among them, and
+    /// the maximum, have no value; mean, standard deviation and minimum are of the others.
+    pub(crate) fn with_lost(self, lost: usize) -> Self {
+        Self { lost, ..self }
+    }
+
+    /// Values, infinite ones included.
+    fn count(&self) -> usize {
+        self.values.len() + self.lost
     }
 
     pub(crate) fn mean(&self) -> Option<f64> {
-        (!self.0.is_empty()).then(|| self.0.iter().sum::<f64>() / self.0.len() as f64)
+        let values = &self.values;
+        (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
     }
 
     /// Standard deviation of the population, as numpy computes it.
     pub(crate) fn std(&self) -> Option<f64> {
         let mean = self.mean()?;
-        let squares = self.0.iter().map(|value| (value - mean).powi(2)).sum::<f64>();
-        Some((squares / self.0.len() as f64).sqrt())
+        let squares = self.values.iter().map(|value| (value - mean).powi(2)).sum::<f64>();
+        Some((squares / self.values.len() as f64).sqrt())
     }
 
     /// Interpolated between the two nearest values, as numpy does.
     fn quantile(&self, share: f64) -> Option<f64> {
-        let last = self.0.len().checked_sub(1)?;
+        let last = self.count().checked_sub(1)?;
         let place = share * last as f64;
-        let (below, above) = (self.0[place as usize], self.0[(place as usize + 1).min(last)]);
-        Some(below + (above - below) * place.fract())
+        let at = |place: usize| self.values.get(place).copied();
+        let below = at(place as usize)?;
+        if place.fract() == 0.0 {
+            return Some(below);
+        }
+        Some(below + (at(place as usize + 1)? - below) * place.fract())
     }
 
     pub(crate) fn median(&self) -> Option<f64> {
@@ -45,19 +65,19 @@ impl Distribution {
     }
 
     pub(crate) fn p95(&self) -> Option<f64> {
-        (self.0.len() >= FOR_P95).then(|| self.quantile(0.95))?
+        (self.count() >= FOR_P95).then(|| self.quantile(0.95))?
     }
 
     pub(crate) fn p99(&self) -> Option<f64> {
-        (self.0.len() >= FOR_P99).then(|| self.quantile(0.99))?
+        (self.count() >= FOR_P99).then(|| self.quantile(0.99))?
     }
 
     pub(crate) fn min(&self) -> Option<f64> {
-        self.0.first().copied()
+        self.values.first().copied()
     }
 
     pub(crate) fn max(&self) -> Option<f64> {
-        self.0.last().copied()
+        self.values.last().copied().filter(|_| self.lost == 0)
     }
 
     /// Inserts all of them as `mean_<name>_ms`, ...
@@ -91,6 +111,21 @@ mod tests {
         near(values.p95(), 285.05);
         near(values.p99(), 297.01);
         near(values.std(), 86.602_059_251_883_08);
+    }
+
+    #[test]
+    fn what_failed_is_at_the_upper_end() {
+        let values =
+            |lost: usize| Distribution::of((1..=300 - lost as u32).map(f64::from)).with_lost(lost);
+        // 8 %: the 95th percentile is among them, the median is that of all 300.
+        let some = values(24);
+        assert_eq!((some.p95(), some.p99(), some.max()), (None, None, None));
+        assert_eq!((some.median(), some.min()), (Some(150.5), Some(1.0)));
+        assert_eq!(some.mean(), Some(138.5), "of those that ended");
+        // 1 %: place 296.01 of 0 to 299 lies between the last value and the first failure.
+        assert_eq!((values(3).p95(), values(3).p99()), (Some(285.05), None));
+        assert!(values(2).p99().is_some());
+        assert_eq!(values(160).median(), None);
     }
 
     #[test]

@@ -45,6 +45,14 @@ impl StrategySpec {
             Self::Grid(spec) => spec.seed,
         }
     }
+
+    /// The block that a trial is part of, from 0: trials of one block are compared with
+    /// each other first of all.
+    pub fn block(&self, trial: u32, configurations: usize, baseline: bool) -> u32 {
+        match self {
+            Self::Grid(_) => trial / order::per_block(configurations, baseline).max(1) as u32,
+        }
+    }
 }
 
 /// Options of the strategy `grid`.
@@ -228,4 +236,21 @@ pub trait Strategy: Send + Sync {
 
     /// Trials in all, as far as known.
     fn trials(&self) -> u32;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_has_every_configuration() {
+        let spec = StrategySpec::Grid(GridStrategy::default());
+        let blocks = |configurations, baseline| {
+            (0..12).map(|trial| spec.block(trial, configurations, baseline)).collect::<Vec<_>>()
+        };
+        assert_eq!(blocks(4, true), [0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2]);
+        // With the baseline once more.
+        assert_eq!(blocks(7, true)[7..9], [0, 1]);
+        assert_eq!(spec.block(5, 0, false), 5);
+    }
 }

@@ -20,6 +20,7 @@ fn launch(trial: u32, index: usize, boot: f64, repeat: f64) -> LaunchRecord {
         case: case.clone(),
         repeat: number,
         status: Status::Ok,
+        metric_reasons: std::collections::BTreeMap::new(),
         reason: None,
         metrics: MetricValues::new(),
     };

@@ -37,6 +37,10 @@ pub struct TrialOrder {
     pub trial: u32,
     /// What the trial is for.
     pub purpose: Purpose,
+    /// The block of trials that it is part of, from 0: its open loops' arrivals are those
+    /// of the block.
+    #[serde(default)]
+    pub block: u32,
     /// Unique to the sweep: no prompt of another sweep has its salt.
     pub salt: String,
     /// Seed of the prompts' texts, the same for every configuration.
@@ -287,6 +291,7 @@ mod tests {
             status: Status::Failed,
             reason: None,
             metrics: [(name.to_owned(), Some(MetricValue::Number(count)))].into(),
+            metric_reasons: Default::default(),
         };
         let counted = measured("restarts", 1.0);
         assert_eq!(disturbed(counted.clone(), "restarted"), counted);

@@ -441,6 +441,7 @@ impl Sweep {
             },
             trial: trial.number,
             purpose: trial.purpose,
+            block: trial.block(manifest),
             salt: format!("{} {}", manifest.sweep, manifest.created_at),
             seed: manifest.strategy.seed(),
             passes,

@@ -110,7 +110,7 @@ pub(super) fn missing_after(record: &SweepRecord, entry: &Entry) -> Vec<MissingV
                 launch: *launch,
                 repeat: measurement.repeat,
                 metric: metric.clone(),
-                reason: reason(measurement),
+                reason: reason(measurement, &metric.name),
             });
         }
     }
@@ -126,8 +126,9 @@ pub(super) fn ended(entry: &Entry) -> Option<u32> {
     }
 }
 
-fn reason(measurement: &Measurement) -> Option<String> {
-    measurement.reason.clone()
+/// Why a metric has no value: its own reason, or the repeat's.
+fn reason(measurement: &Measurement, metric: &str) -> Option<String> {
+    measurement.metric_reasons.get(metric).or(measurement.reason.as_ref()).cloned()
 }
 
 /// Values of a launch's kept repeats.

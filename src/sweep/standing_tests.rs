@@ -9,6 +9,7 @@ fn repeat(number: u32, metrics: &[(&'static str, f64)]) -> Measurement {
         case: "prefix=4096".to_owned(),
         repeat: number,
         status: Status::Ok,
+        metric_reasons: std::collections::BTreeMap::new(),
         reason: None,
         metrics: numbers(metrics.iter().map(|(name, value)| (*name, Some(*value)))),
     }

@@ -1,6 +1,6 @@
 //! A trial as the loop has it: what a strategy asked for, with its number. Pure.
 
-use crate::history::record::{LaunchRecord, SweepRecord};
+use crate::history::record::{LaunchRecord, Manifest, SweepRecord};
 use crate::strategy::Purpose;
 
 /// What a strategy asked for.
@@ -24,5 +24,11 @@ impl Trial {
             purpose: launch.purpose,
             repeats: launch.repeats.unwrap_or_else(|| manifest.strategy.repeats()),
         })
+    }
+
+    /// The block of trials that it is part of.
+    pub(super) fn block(&self, manifest: &Manifest) -> u32 {
+        let configurations = manifest.configurations.len();
+        manifest.strategy.block(self.number, configurations, manifest.baseline.is_some())
     }
 }

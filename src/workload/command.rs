@@ -103,25 +103,37 @@ macro_rules! latency {
                 concat!("median_", $name, "_ms"),
                 "ms",
                 Direction::Lower,
-                concat!("Its median_", $name, "_ms."),
+                concat!(
+                    "Its median_",
+                    $name,
+                    "_ms; absent where it falls among failed requests, which it leaves out."
+                ),
             ),
             command(
                 concat!("std_", $name, "_ms"),
                 "ms",
-                Direction::Lower,
+                Direction::Neutral,
                 concat!("Its std_", $name, "_ms."),
             ),
             command(
                 concat!("p95_", $name, "_ms"),
                 "ms",
                 Direction::Lower,
-                concat!("Its p95_", $name, "_ms."),
+                concat!(
+                    "Its p95_",
+                    $name,
+                    "_ms; absent where it falls among failed requests, which it leaves out."
+                ),
             ),
             command(
                 concat!("p99_", $name, "_ms"),
                 "ms",
                 Direction::Lower,
-                concat!("Its p99_", $name, "_ms."),
+                concat!(
+                    "Its p99_",
+                    $name,
+                    "_ms; absent where it falls among failed requests, which it leaves out."
+                ),
             ),
         ]
     };

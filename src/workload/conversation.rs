@@ -194,8 +194,8 @@ const METRICS: &[Metric] = &[
     conversation(
         "ttft_slope_ms_per_turn",
         "ms/turn",
-        Direction::Lower,
-        "Growth of the time to first token per turn: least squares, an intercept per conversation.",
+        Direction::Neutral,
+        "Growth of the time to first token per turn: least squares, an intercept per conversation. A slow first turn makes it small, which is no merit.",
         CLOCK,
     ),
     conversation(

@@ -129,12 +129,13 @@ mod tests {
         let closed = json!({"load": {"concurrency": 2, "duration": 60}});
         near(repeat(&closed, false).0, 60.0 + AROUND.low);
         let search = json!({"load": {"find-max-rate": true, "slo-ttft-ms": 500, "duration": 60}});
-        near(repeat(&search, false).0, 600.0 + AROUND.low);
-        // However few are asked for, each of ten rates is kept up for some request times.
+        // Ten rates, and two steps of six times as long that confirm one.
+        near(repeat(&search, false).0, 1320.0 + AROUND.low);
+        // However few are asked for, each is kept up for some request times.
         let few = json!({"load": {"find-max-rate": true, "slo-ttft-ms": 500, "requests": 3,
                                   "prompt-tokens": 1000, "output-tokens": 512}});
-        let rounds = (2.0 * 3.0 + 50.0) * 512.0 * TOKEN.high;
-        near(repeat(&few, false).1, (400.0 * PREFILL.high + rounds) / 10.0 + AROUND.high);
+        let rounds = (2.0 * 3.0 + 50.0 + 4.0) * 512.0 * TOKEN.high;
+        near(repeat(&few, false).1, (880.0 * PREFILL.high + rounds) / 10.0 + AROUND.high);
         // 76.8 + 600 ms at the slowest: 271 requests fill the pipe, and are in flight as long again.
         let wide = json!({"load": {"rate": 200, "requests": 3000, "prompt-tokens": 96,
                                    "output-tokens": 10}});

@@ -24,23 +24,23 @@ macro_rules! latency {
                 concat!("mean_", $name, "_ms"),
                 "ms",
                 Direction::Lower,
-                concat!($what, ": mean."),
+                concat!($what, ": mean of the requests that ended; failed ones are left out."),
                 $source,
             ),
             load(
                 concat!("median_", $name, "_ms"),
                 "ms",
                 Direction::Lower,
-                concat!($what, ": median."),
+                concat!($what, ": median of all requests; failed ones take for ever."),
                 $source,
             ),
             load(
                 concat!("std_", $name, "_ms"),
                 "ms",
-                Direction::Lower,
+                Direction::Neutral,
                 concat!(
                     $what,
-                    ": standard deviation (of the population, as `vllm bench serve` has it)."
+                    ": standard deviation of those that ended (of the population, as `vllm bench serve` has it). Slow throughout is no merit."
                 ),
                 $source,
             ),
@@ -48,14 +48,14 @@ macro_rules! latency {
                 concat!("p95_", $name, "_ms"),
                 "ms",
                 Direction::Lower,
-                concat!($what, ": 95th percentile; from 59 values on."),
+                concat!($what, ": 95th percentile of all requests, from 59 values on; absent where it falls among failed ones."),
                 $source,
             ),
             load(
                 concat!("p99_", $name, "_ms"),
                 "ms",
                 Direction::Lower,
-                concat!($what, ": 99th percentile; from 299 values on."),
+                concat!($what, ": 99th percentile of all requests, from 299 values on; absent where it falls among failed ones."),
                 $source,
             ),
             load(
@@ -69,7 +69,7 @@ macro_rules! latency {
                 concat!("max_", $name, "_ms"),
                 "ms",
                 Direction::Lower,
-                concat!($what, ": greatest."),
+                concat!($what, ": greatest; absent where a request failed."),
                 $source,
             ),
         ]
@@ -190,13 +190,13 @@ const FIGURES: [Metric; 27] = [
         "max_rate",
         "1/s",
         Direction::Higher,
-        "Highest rate found that is within the SLO for the asked share of requests. Its arrivals last at least three median request times, what came within the first of them is not judged, and requests in flight do not grow throughout the rest. The other figures, what was seen of the server and the machine too, are those of that rate. Absent unless asked for.",
+        "Highest rate found that is within the SLO for the asked share of requests. It was confirmed in a fresh step, six times as long as asked for and ten request times at the least. There completions keep up with arrivals, and the SLO is met by a margin for chance. What was left over at its end is taken off. The other figures, what was seen of the server and the machine too, are those of that step. Absent unless asked for, and where no rate was confirmed.",
         CLOCK,
     ),
     load(
         "p99_send_lag_ms",
         "ms",
-        Direction::Lower,
+        Direction::Neutral,
         "How late an open loop's requests were sent: 99th percentile; from 299 values on. Above max(1 ms, 5 % of the median TTFT) the repeat is void.",
         CLOCK,
     )
@@ -204,7 +204,7 @@ const FIGURES: [Metric; 27] = [
     load(
         "max_send_lag_ms",
         "ms",
-        Direction::Lower,
+        Direction::Neutral,
         "How late an open loop's requests were sent, at most; judged below 299 requests.",
         CLOCK,
     )
@@ -212,7 +212,7 @@ const FIGURES: [Metric; 27] = [
     load(
         "slot_idle_share",
         "share",
-        Direction::Lower,
+        Direction::Neutral,
         "Share of a closed loop's time in which its slots had no request in flight, between the arrival of one's end and the send of the next. Above 1 %, and 5 ms before each request, the repeat is void: the client was the bottleneck.",
         CLOCK,
     ),

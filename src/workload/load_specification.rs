@@ -6,13 +6,15 @@ use std::path::Path;
 
 use super::cost::{PREFILL, TOKEN, Work};
 use super::load::{FOR_P95, FOR_P99, KIND, Load, LoadCase};
-use super::specification::{Absence, Specification};
+use super::specification::{Absence, Decided, Specification};
 use super::{Concurrency, Dataset, Kind, OptionError, Options};
 
-/// Rates that a search for the highest one may try, by experience, requests that are
+/// Rates that a search for the highest one may try, by experience, steps that confirm one
+/// and how many times as long each is, requests that are
 /// in flight on average at one of them, and request times that each takes at least:
 /// its arrivals last three and a half, and the last one comes to its end.
 const SEARCH: u64 = 10;
+const CONFIRMING: u64 = 2 * 6;
 const IN_FLIGHT: u64 = 8;
 const STEP: u64 = 5;
 /// Requests of an open loop's warm-up at least.
@@ -75,6 +77,10 @@ impl Specification for Load {
         absence(self, self.case(case.unwrap_or_default())?, metric)
     }
 
+    fn decided(&self, case: Option<&str>, metric: &str) -> Option<Decided> {
+        decided(self, self.case(case.unwrap_or_default())?, metric)
+    }
+
     fn context_needed(&self, _case: &str) -> Option<u64> {
         self.dataset.is_none().then_some(self.prompt_tokens + self.output_tokens)
     }
@@ -115,7 +121,8 @@ fn work(spec: &Load, case: LoadCase, prompt: u64, is_warmup: bool) -> Work {
         }
         // Begun in that time or in what requests need, and the last one comes to its end.
         (None, LoadCase::MaxRate) => {
-            of(SEARCH * STEP * IN_FLIGHT, SEARCH * STEP, SEARCH as f64 * duration)
+            let scheduled = (SEARCH + CONFIRMING) as f64 * duration;
+            of((SEARCH + CONFIRMING) * STEP * IN_FLIGHT, SEARCH * STEP, scheduled)
         }
         (None, _) => of(1, 1, duration),
         (Some(requests), LoadCase::Concurrency(count)) => {
@@ -125,9 +132,38 @@ fn work(spec: &Load, case: LoadCase, prompt: u64, is_warmup: bool) -> Work {
         // The first rate is that of one request at a time, and each is twice the one
         // before: together they last as long as twice as many requests, one at a time.
         (Some(requests), LoadCase::MaxRate) => {
-            let prompts = SEARCH * requests.max(STEP * IN_FLIGHT);
-            of(prompts, 2 * requests + SEARCH * STEP, 0.0)
+            let prompts = (SEARCH + CONFIRMING) * requests.max(STEP * IN_FLIGHT);
+            // Those that confirm come at a rate of some in flight.
+            let confirming = CONFIRMING * requests / IN_FLIGHT;
+            of(prompts, 2 * requests + SEARCH * STEP + confirming, 0.0)
         }
+    }
+}
+
+/// What the specification itself decides, whatever serves it.
+fn decided(spec: &Load, case: LoadCase, name: &str) -> Option<Decided> {
+    let closed = "take a case of `concurrency`, `find-max-rate`, or a latency of this one";
+    match (case, name) {
+        (LoadCase::Rate(rate), "request_throughput" | "output_throughput")
+        | (LoadCase::Rate(rate), "total_token_throughput" | "request_goodput") => Some(Decided {
+            why: format!(
+                "at {rate} requests/s it is what is offered, of every configuration that keeps up"
+            ),
+            help: closed.to_owned(),
+        }),
+        (LoadCase::Rate(rate), "duration") => Some(Decided {
+            why: format!("arrivals at {rate} requests/s decide how long a repeat lasts"),
+            help: closed.to_owned(),
+        }),
+        (_, "duration") if spec.duration.is_some() => Some(Decided {
+            why: "`duration` is what the grid itself asks for".to_owned(),
+            help: "take `output_throughput`".to_owned(),
+        }),
+        (_, "window") => Some(Decided {
+            why: "how long throughput is counted follows from the load".to_owned(),
+            help: "take `output_throughput`".to_owned(),
+        }),
+        _ => None,
     }
 }
 
@@ -176,20 +212,31 @@ fn is_per_token(name: &str) -> bool {
     name.ends_with("_tpot_ms") || name.ends_with("_itl_ms")
 }
 
-/// Throughput is counted while all slots of a closed loop are busy.
+/// Requests that a closed loop needs so that its slots are all busy for long enough:
+/// four each, and two times as many as must end in the window.
+pub(crate) fn steady_requests(slots: u64) -> u64 {
+    (4 * slots).max(10)
+}
+
+/// Throughput is counted while all slots of a closed loop are busy. They are filled one
+/// after another within one request's time, and end so: of two requests each, the slots
+/// are all busy for about one request's time, and of two and a half for one and a half.
 fn never_busy(spec: &Load, case: LoadCase) -> Option<Absence> {
     let (LoadCase::Concurrency(slots), Some(requests)) = (case, spec.requests) else { return None };
-    // Slots are filled one after another over one request's time, and so they end.
-    (requests < 2 * slots && slots > 1).then(|| Absence {
-        is_certain: requests < slots,
-        why: format!(
-            "throughput is counted while all slots are busy, and {requests} requests {} {slots} \
-             slots",
-            if requests < slots { "never fill" } else { "hardly fill" }
-        ),
-        help: format!("set `requests` to {} or more", 4 * slots),
+    let is_certain = if slots > 1 { requests <= 2 * slots } else { requests < MIN_ENDED };
+    if !is_certain && (2 * requests >= 5 * slots || slots == 1) {
+        return None;
+    }
+    let end = if is_certain { "end" } else { "may end" };
+    Some(Absence {
+        is_certain,
+        why: format!("at concurrency {slots}, {requests} requests {end} before a steady state"),
+        help: format!("raise `requests` ({} would do)", steady_requests(slots)),
     })
 }
+
+/// Requests that must end in a window of throughput.
+const MIN_ENDED: u64 = 5;
 
 /// A percentile of fewer values than carry it.
 fn too_few(spec: &Load, case: LoadCase, name: &str) -> Option<Absence> {

@@ -39,11 +39,12 @@ pub use cost::{PREFILL, Seconds, TOKEN, Work};
 pub use dataset::{Dataset, DatasetError, DatasetFile, Datasets, Prompt};
 pub use kv_cache::KvCache;
 pub use load::{Arrivals, Load, LoadCase, Slo};
+pub(crate) use load_specification::steady_requests;
 pub use long_context::LongContext;
 pub use options::{OptionError, OptionKind, OptionSpec, Options};
 pub use reasoning::{Reasoning, ReasoningKind};
-pub use specification::Absence;
 use specification::Specification;
+pub use specification::{Absence, Decided};
 pub use stability::{MIN_OF_AN_HOUR, Stability};
 pub use tool_calling::{Scenario, ToolCalling};
 
@@ -277,6 +278,11 @@ impl Workload {
         self.spec.specification().unmeasurable(case, metric)
     }
 
+    /// Why a metric of a case is no merit of a configuration, however good.
+    pub fn decided(&self, case: Option<&str>, metric: &str) -> Option<Decided> {
+        self.spec.specification().decided(case, metric)
+    }
+
     /// Tokens of context that a case needs at least; `None` where they are the
     /// dataset's or the model's.
     pub fn context_needed(&self, case: &str) -> Option<u64> {
@@ -360,7 +366,16 @@ mod tests {
 
     #[test]
     fn what_may_be_zero_or_negative_is_not_compared_by_logarithms() {
-        let words = ["slope", "drift_per", "growth_bytes", "failed", "lag", "queue", "goodput"];
+        let words = [
+            "slope",
+            "drift_per",
+            "growth_bytes",
+            "failed",
+            "lag",
+            "queue",
+            "goodput",
+            "outage_seconds",
+        ];
         let units = ["1", "share", "share/h", "share/request", "ms/turn", "bytes/h"];
         for metric in catalogue().iter().filter(|metric| metric.form() == Form::Number) {
             let name = metric.name;

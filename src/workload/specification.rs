@@ -32,6 +32,15 @@ impl Absence {
     }
 }
 
+/// Why a metric says nothing of who serves: the workload itself decides it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decided {
+    /// The reason.
+    pub why: String,
+    /// What to take instead.
+    pub help: String,
+}
+
 /// A workload with its options, as far as it can be judged without a server.
 pub(super) trait Specification {
     /// Its names, options and metrics.
@@ -74,6 +83,12 @@ pub(super) trait Specification {
     /// Why a metric will be absent in a case; `None` where it can be measured. `case`
     /// is `None` where there is one only.
     fn unmeasurable(&self, _case: Option<&str>, _metric: &str) -> Option<Absence> {
+        None
+    }
+
+    /// Why a metric of a case is no merit of a configuration, however good: the workload
+    /// decides it.
+    fn decided(&self, _case: Option<&str>, _metric: &str) -> Option<Decided> {
         None
     }
 
@@ -213,14 +228,37 @@ mod tests {
     #[test]
     fn slots_that_are_never_all_busy_have_no_throughput() {
         let few = json!({"concurrency": 64, "requests": 40});
-        assert!(of_load(few.clone(), "output_throughput").contains("40 requests never fill 64"));
+        assert!(of_load(few.clone(), "output_throughput").starts_with("!at concurrency 64, 40"));
         assert_eq!(of_load(few, "median_ttft_ms"), "");
-        let once = json!({"concurrency": 64, "requests": 64});
-        assert!(of_load(once, "output_throughput").starts_with("?throughput is counted"));
-        let twice = json!({"concurrency": 64, "requests": 128});
-        assert_eq!(of_load(twice, "output_throughput"), "");
-        assert_eq!(of_load(json!({"concurrency": 1, "requests": 1}), "output_throughput"), "");
+        let of = |slots: u64, requests: u64| {
+            of_load(json!({"concurrency": slots, "requests": requests}), "output_throughput")
+        };
+        assert_eq!(
+            of(64, 128),
+            "!at concurrency 64, 128 requests end before a steady state: raise `requests` (256 \
+             would do)"
+        );
+        assert!(of(64, 159).starts_with("?at concurrency 64, 159 requests may end"));
+        assert_eq!(of(64, 160), "");
+        assert_eq!(of(64, 256), "");
+        assert_eq!(of(1, 5), "");
+        assert!(of(1, 4).ends_with("before a steady state: raise `requests` (10 would do)"));
         assert_eq!(of_load(json!({"concurrency": 64}), "output_throughput"), "");
+    }
+
+    #[test]
+    fn what_a_load_decides_itself_is_known() {
+        let decided = |options: Value, name: &str| {
+            let Value::Object(options) = options else { panic!("an object") };
+            let workload = Workload::from_options("load", &options).expect("good options");
+            workload.decided(None, name).map(|decided| decided.why)
+        };
+        let of_rate = decided(json!({"rate": 0.5}), "output_throughput").expect("decided");
+        assert!(of_rate.starts_with("at 0.5 requests/s it is what is offered"), "{of_rate}");
+        assert_eq!(decided(json!({"rate": 0.5}), "p95_ttft_ms"), None);
+        assert_eq!(decided(json!({"concurrency": 8}), "output_throughput"), None);
+        assert_eq!(decided(json!({"concurrency": 8}), "duration"), None);
+        assert!(decided(json!({"concurrency": 8, "duration": 60}), "duration").is_some());
     }
 
     #[test]

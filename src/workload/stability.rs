@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cost::Work;
 use super::options::{OptionKind, OptionSpec, Options};
-use super::specification::{Absence, Specification};
+use super::specification::{Absence, Decided, Specification};
 use super::{Concurrency, Dataset, Kind, Route, Spec};
 use crate::metric::{Counted, Direction, Metric, Scale};
 
@@ -80,6 +80,13 @@ impl Stability {
         Duration::from_secs_f64(seconds)
     }
 
+    /// Requests of a repeat, where a number of them is asked for: pairs of blocks of the
+    /// whole mix.
+    pub fn sent(&self) -> Option<u64> {
+        let pair = 2 * self.mix().len() as u64;
+        self.duration.is_none().then(|| self.requests.div_ceil(pair) * pair)
+    }
+
     /// Every length of a prompt with every length of an answer.
     pub fn mix(&self) -> Vec<(u64, u64)> {
         let with = |prompt: &u64| {
@@ -119,6 +126,13 @@ impl Specification for Stability {
     fn unmeasurable(&self, _case: Option<&str>, metric: &str) -> Option<Absence> {
         let one_token = self.output_tokens.iter().all(|tokens| *tokens == 1);
         (metric.contains("tpot_") && one_token).then(Absence::of_one_token)
+    }
+
+    fn decided(&self, _case: Option<&str>, metric: &str) -> Option<Decided> {
+        (metric == "duration" && self.duration.is_some()).then(|| Decided {
+            why: "`duration` is what the grid itself asks for".to_owned(),
+            help: "take `median_e2el_ms`".to_owned(),
+        })
     }
 
     /// What is too long of a mix is left out, unless all of it is.
@@ -184,8 +198,8 @@ macro_rules! drift {
             stability(
                 concat!($name, "_drift_per_hour"),
                 "share/h",
-                Direction::Lower,
-                concat!($what, ": relative change per hour, by a line through the logarithms with an intercept for each length of the mix; absent below 10 minutes of `duration`."),
+                Direction::Neutral,
+                concat!($what, ": relative change per hour, by a line through the logarithms with an intercept for each length of the mix; absent below 10 minutes of `duration`. 0 is steady; a slow start is below it."),
                 $source,
             ),
             stability(
@@ -205,8 +219,8 @@ macro_rules! drift {
             stability(
                 concat!($name, "_drift_per_request"),
                 "share/request",
-                Direction::Lower,
-                concat!($what, ": relative change per request, by the same line; for any duration."),
+                Direction::Neutral,
+                concat!($what, ": relative change per request, by the same line; for any duration. 0 is steady; a slow start is below it."),
                 $source,
             ),
             stability(
@@ -226,8 +240,8 @@ macro_rules! drift {
             stability(
                 concat!($name, "_halves_ratio"),
                 "ratio",
-                Direction::Lower,
-                concat!($what, ": second half over first half, geometric mean of pairs of the same lengths."),
+                Direction::Neutral,
+                concat!($what, ": second half over first half, geometric mean of pairs of the same lengths. 1 is steady; below it the first half was the slower one."),
                 $source,
             ),
             stability(
@@ -337,9 +351,10 @@ const FIGURES: [Metric; 12] = [
         "outage_seconds_max",
         "s",
         Direction::Lower,
-        "The longest outage: from the end of the request that failed to the send of the next one that was answered, or to the end of the repeat; found within 5 s. Absent without an outage.",
+        "The longest outage: from the end of the request that failed to the send of the next one that was answered, or to the end of the repeat; found within 5 s. 0 without an outage, absent where nothing was sent.",
         CLOCK,
-    ),
+    )
+    .on(Scale::Differences),
 ];
 
 const METRICS: &[Metric] = &super::joined::<42>(&[&FIGURES, &TTFT, &TPOT, &E2EL]);

@@ -227,8 +227,8 @@ const METRICS: &[Metric] = &[
     tool_calling(
         "calls_valid",
         "1",
-        Direction::Higher,
-        "Calls of a tool on offer whose arguments keep its JSON schema.",
+        Direction::Neutral,
+        "Calls of a tool on offer whose arguments keep its JSON schema, also those that nobody expected: more of them is no merit.",
         ANSWERS,
     ),
     tool_calling(

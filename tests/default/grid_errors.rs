@@ -286,6 +286,17 @@ fn metrics_that_no_night_can_measure_are_errors() {
             ),
         ),
         (
+            "no steady state",
+            text("{load: {concurrency: 64, requests: 128}}", "{maximize: load.output_throughput}"),
+        ),
+        (
+            "more than so few requests can show",
+            text(
+                "{stability: }",
+                "{minimize: stability.median_e2el_ms, constraints: [{metric: stability.failure_rate_high, max: 0.1}]}",
+            ),
+        ),
+        (
             "per cent",
             text(
                 "{kv-cache: , reasoning: {kinds: logic}}",

@@ -462,6 +462,34 @@ fn a_figure_per_hour_from_minutes_is_warned_of() {
 }
 
 #[test]
+fn what_a_load_decides_itself_and_will_not_measure_is_warned_of() {
+    let warnings = |load: Value, objective: Value| {
+        let grid = good(json!({
+            "parameters": {"max-num-seqs": 8}, "workloads": {"load": load}, "objective": objective,
+        }));
+        let all = grid.warnings.iter().map(|warning| warning.message.clone());
+        all.collect::<Vec<String>>().join("\n")
+    };
+    let slow = json!({"rate": 0.5});
+    let text = warnings(slow.clone(), json!({"maximize": "load.output_throughput"}));
+    let expected = "load.output_throughput does not tell configurations apart: at 0.5 requests/s";
+    assert!(text.contains(expected), "{text}");
+    let text = warnings(slow, json!({"minimize": "load.p95_ttft_ms"}));
+    assert!(!text.contains("tell configurations apart"), "{text}");
+    let few = json!({"concurrency": [4, 64], "requests": 128});
+    let text = warnings(few, json!({"maximize": "load[concurrency=4].output_throughput"}));
+    let expected = "load[concurrency=64].output_throughput will be absent: at concurrency 64, 128 \
+                    requests end before a steady state; raise `requests` (256 would do)";
+    assert!(text.contains(expected) && !text.contains("=4].output"), "{text}");
+    // How the first half compares with the second is no merit.
+    let grid = good(json!({
+        "parameters": {"max-num-seqs": 8}, "workloads": {"stability": {}},
+        "objective": {"minimize": "stability.e2el_halves_ratio"},
+    }));
+    assert!(grid.warnings.iter().any(|it| it.message.contains("neither less nor more is better")));
+}
+
+#[test]
 fn what_a_program_of_others_takes_is_unknown_and_bounded_by_its_timeout() {
     let hours = |workloads: Value| {
         let strategy = json!({"grid": {"launches": 2, "repeats": 5}});

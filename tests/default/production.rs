@@ -22,7 +22,7 @@ engine:
     caches: false
 parameters: {max-num-seqs: [16, 64]}
 workloads:
-  load: {concurrency: [128], requests: 256, prompt-tokens: 64}
+  load: {concurrency: [128], requests: 512, prompt-tokens: 64}
 objective: {maximize: load.output_throughput}
 ";
 

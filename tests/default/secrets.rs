@@ -166,7 +166,7 @@ engine:
   docker: {compose: compose.yaml, service: SERVICE, api-key-env: SITE_ACCESS}
 AXES
 workloads:
-  load: {concurrency: [4], requests: 8, prompt-tokens: 64}
+  load: {concurrency: [4], requests: 16, prompt-tokens: 64}
 objective: {maximize: load.output_throughput}
 ";
 

@@ -11,7 +11,7 @@ engine:
 baseline: production
 AXES
 workloads:
-  load: {concurrency: [4], requests: 8, prompt-tokens: 64}
+  load: {concurrency: [4], requests: 16, prompt-tokens: 64}
 objective: {maximize: load.output_throughput}
 ";
 

@@ -13,7 +13,7 @@ use tokio::io::AsyncReadExt;
 use crate::bench::error::BenchError;
 use crate::bench::outcome::{RepeatOutcome, RepeatResult};
 use crate::bench::repeat::RepeatContext;
-use crate::metric::{MetricValue, MetricValues};
+use crate::metric::{MetricReasons, MetricValue, MetricValues};
 use crate::workload::Command;
 
 /// The end of its stderr, in bytes, that a reason may contain.
@@ -54,8 +54,10 @@ pub(crate) async fn repeat(
         Ended::Badly(reason) => Ok(failed(reason)),
         Ended::Well => Ok(match figures(&folder.result(), names) {
             Err(reason) => failed(reason),
-            Ok(Figures { metrics, asked }) => {
-                RepeatResult::without_requests(outcome(&metrics, asked), metrics)
+            Ok(Figures { mut metrics, asked }) => {
+                let outcome = outcome(&metrics, asked);
+                let reasons = take_among_failures(&mut metrics);
+                RepeatResult { reasons, ..RepeatResult::without_requests(outcome, metrics) }
             }
         }),
     }
@@ -173,6 +175,33 @@ async fn tail(mut stream: impl tokio::io::AsyncRead + Unpin) -> String {
 /// Share of requests that may fail before a repeat is no measurement, as in `load`.
 const MAX_FAILED: f64 = 0.01;
 
+/// Takes out the percentiles that fall among failed requests, where the program has them of
+/// the others; why they are absent.
+fn take_among_failures(metrics: &mut MetricValues) -> MetricReasons {
+    let (Some(completed), Some(failed)) = (number(metrics, "completed"), number(metrics, "failed"))
+    else {
+        return MetricReasons::new();
+    };
+    let falls_among = |name: &str| {
+        let share = match name.split_once('_') {
+            Some(("median", _)) => 0.5,
+            Some(("p95", _)) => 0.95,
+            Some(("p99", _)) => 0.99,
+            _ => return false,
+        };
+        (share * (completed + failed - 1.0)).ceil() > completed - 1.0
+    };
+    let mut reasons = MetricReasons::new();
+    for (name, value) in metrics.iter_mut().filter(|(name, _)| failed > 0.0 && falls_among(name)) {
+        if value.take().is_some() {
+            let all = completed + failed;
+            let reason = format!("{failed} of {all} requests failed: it falls among them");
+            reasons.insert(name.clone(), reason);
+        }
+    }
+    reasons
+}
+
 /// Whether its requests are a measurement: programs end well, with zeros for the
 /// latencies, when every request failed. Older releases do not report `failed`, and
 /// `asked` may be more prompts than they had: that is a remark.
@@ -253,4 +282,27 @@ fn figures(path: &Path, names: &[&str]) -> Result<Figures, String> {
     without_zeros(&mut metrics);
     let asked = result.get("num_prompts").and_then(Value::as_f64);
     Ok(Figures { metrics, asked })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_of_a_program_that_fall_among_failed_requests_are_taken_out() {
+        let of = |failed: f64| {
+            let values = [("completed", 300.0 - failed), ("failed", failed), ("mean_ttft_ms", 1.0)];
+            let latencies = [("median_ttft_ms", 1.0), ("p95_ttft_ms", 2.0), ("p99_ttft_ms", 3.0)];
+            let all = values.into_iter().chain(latencies);
+            let mut metrics = crate::metric::numbers(all.map(|(name, value)| (name, Some(value))));
+            let reasons = take_among_failures(&mut metrics);
+            let absent = metrics.values().filter(|value| value.is_none()).count();
+            assert_eq!(absent, reasons.len());
+            reasons.into_keys().collect::<Vec<_>>()
+        };
+        assert_eq!(of(0.0), Vec::<String>::new());
+        assert_eq!(of(2.0), Vec::<String>::new());
+        assert_eq!(of(3.0), ["p99_ttft_ms"], "as of our own load");
+        assert_eq!(of(24.0), ["p95_ttft_ms", "p99_ttft_ms"]);
+    }
 }

@@ -42,8 +42,13 @@ impl ResourceProbe for Growing {
 /// One kept repeat of every case, without a warm-up.
 async fn run(server: &Server, runs: &[(&str, Value)]) -> Vec<Measurement> {
     let (kept, emit, cancel) = (Kept::default(), Emit::nowhere(), CancellationToken::new());
-    let settings =
-        BenchSettings { salt: "a sweep".to_owned(), seed: 1, launch: 1, limits: Limits::default() };
+    let settings = BenchSettings {
+        salt: "a sweep".to_owned(),
+        seed: 1,
+        launch: 1,
+        block: 0,
+        limits: Limits::default(),
+    };
     let probe = Arc::new(Growing(AtomicU64::new(0)));
     let telemetry = TelemetrySettings { probe: Some(probe), ..TelemetrySettings::default() };
     let mut bench = Bench::new(server, &kept, &emit, &cancel, settings)

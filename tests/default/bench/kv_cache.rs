@@ -28,7 +28,7 @@ impl RecordSink for Kept {
 
 fn settings() -> BenchSettings {
     let limits = Limits { first_token: Duration::from_secs(5), ..Limits::default() };
-    BenchSettings { salt: "a sweep".to_owned(), seed: 1, launch: 3, limits }
+    BenchSettings { salt: "a sweep".to_owned(), seed: 1, launch: 3, block: 0, limits }
 }
 
 fn spec() -> KvCache {

@@ -222,7 +222,38 @@ async fn what_makes_a_repeat_void_failed_or_skipped() {
     assert!(row.reason.expect("a reason").contains("do not fit into the context of 8192"));
     let row = measure(&simulated.server, &[load(3)], 1).await.measurements.remove(0);
     assert_eq!((row.status, number(&row, "output_throughput")), (Status::Ok, None));
-    assert!(row.reason.expect("a reason").contains("never all busy"));
+    let reason = row.reason.expect("a reason");
+    assert!(reason.contains("at concurrency 4, 3 requests end before a steady state"), "{reason}");
+    assert_eq!(
+        row.metric_reasons["output_throughput"],
+        reason.trim_start_matches("throughput is not reported: ")
+    );
+}
+
+/// What `plan` advises where there are too few requests gives a throughput in every repeat.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_requests_that_are_advised_do() {
+    let simulated = Simulated::start(&format!("{SMALL} --sim-speed 4")).await;
+    for slots in [1, 2, 6, 24] {
+        let load = |requests: u64| {
+            let options = json!({
+                "concurrency": slots, "requests": requests, "prompt_tokens": 64,
+                "output_tokens": 16,
+            });
+            workload("load", &options)
+        };
+        let absence = load(slots).unmeasurable(None, "output_throughput").expect("too few");
+        assert!(absence.is_certain, "{absence:?}");
+        let advised: u64 =
+            absence.help.split(['(', ' ']).find_map(|word| word.parse().ok()).expect("a number");
+        assert_eq!(load(advised).unmeasurable(None, "output_throughput"), None);
+        let few = measure_late(&simulated.server, load(slots)).await.measurements.remove(0);
+        assert_eq!(number(&few, "output_throughput"), None, "{slots}: {few:?}");
+        let measured = measure(&simulated.server, &[load(advised)], 3).await;
+        for row in measured.measurements.iter().filter(|row| row.repeat > 0) {
+            assert!(number(row, "output_throughput").is_some(), "{slots}: {row:?}");
+        }
+    }
 }
 
 /// Requests one after another, at rates that are all too high.

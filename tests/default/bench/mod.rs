@@ -1,5 +1,6 @@
 //! The bench and what it reads from a server, against servers of known behaviour.
 
+mod arrivals;
 mod catalogue;
 mod client;
 mod cold;

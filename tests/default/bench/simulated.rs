@@ -72,7 +72,7 @@ pub(crate) fn workload(name: &str, options: &Value) -> Workload {
 
 pub(crate) fn settings() -> BenchSettings {
     let limits = Limits { first_token: Duration::from_mins(1), ..Limits::default() };
-    BenchSettings { salt: "a sweep".to_owned(), seed: 1, launch: 3, limits }
+    BenchSettings { salt: "a sweep".to_owned(), seed: 1, launch: 3, block: 0, limits }
 }
 
 pub(crate) async fn measure(server: &Server, workloads: &[Workload], repeats: u32) -> Measured {

@@ -91,6 +91,7 @@ pub(crate) async fn measure(server: &Server, workload: &Workload) -> Measured {
         salt: "a sweep".to_owned(),
         seed: SEED,
         launch: 3,
+        block: 0,
         limits: Limits::default(),
     };
     let mut bench = Bench::new(server, &kept, &emit, &cancel, settings).await.expect("an address");

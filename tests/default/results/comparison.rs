@@ -337,7 +337,7 @@ fn what_ran_with_other_flags_or_lost_too_much_is_not_compared() {
     assert_eq!(named(&comparison, "b").change, None);
     assert!(named(&comparison, "a").change.is_some());
     let mut lossy = later(plain());
-    for repeat in 6..=12 {
+    for repeat in 6..=20 {
         let mut failed = measured(repeat, "", 0.0);
         failed.status = Status::Failed;
         lossy = lossy.measurement(failed);

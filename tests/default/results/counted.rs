@@ -30,6 +30,7 @@ fn repeat(workload: &str, number: u32, metrics: &[(&str, f64)]) -> Measurement {
         status: Status::Ok,
         reason: None,
         metrics: metrics.collect::<MetricValues>(),
+        metric_reasons: Default::default(),
     }
 }
 

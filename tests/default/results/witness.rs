@@ -196,6 +196,7 @@ fn a_client_that_was_late_is_said_instead_of_a_tie() {
             case: String::new(),
             repeat,
             status: Status::Void,
+            metric_reasons: std::collections::BTreeMap::new(),
             reason: Some("the client was the bottleneck: send lag 30.1 ms".to_owned()),
             metrics: MetricValues::new(),
         };

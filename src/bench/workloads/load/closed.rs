@@ -32,7 +32,7 @@ impl Run<'_, '_> {
         let ran = self.watched(generator.closed(&lanes, slots, expected)).await?;
         let mut result = self.loop_result(&recipe, ran, 0, &health);
         let busy = result.plan.window;
-        result.plan.window = result.window(|records| window::closed(records, busy));
+        result.plan.window = result.window(|records| window::closed(records, busy, count));
         result.note = note_of_idleness(&result.records).filter(|_| self.judges_client());
         Ok(result)
     }

@@ -74,13 +74,14 @@ pub(crate) fn metrics(records: &[RequestRecord], plan: &Plan) -> MetricValues {
         "max_send_lag_ms": lag.and_then(Distribution::max),
         "slot_idle_share": idle(records).filter(|_| !plan.open).map(|idle| idle.share),
     );
+    let lost = records.len() - done.len();
     let each = |read: fn(&RequestRecord) -> Option<f64>| {
-        Distribution::of(done.iter().filter_map(|record| read(record)))
+        Distribution::of(done.iter().filter_map(|record| read(record))).with_lost(lost)
     };
     each(RequestRecord::ttft_ms).insert_into("ttft", &mut metrics);
     each(RequestRecord::tpot_ms).insert_into("tpot", &mut metrics);
     each(RequestRecord::e2e_ms).insert_into("e2el", &mut metrics);
-    gaps(&done).insert_into("itl", &mut metrics);
+    gaps(&done, lost).insert_into("itl", &mut metrics);
     let scheduled = |read: fn(&RequestRecord) -> Option<f64>| {
         if plan.open { each(read) } else { Distribution::default() }
     };
@@ -95,11 +96,14 @@ fn from_schedule(record: &RequestRecord, at: Option<u64>) -> Option<f64> {
     Some(at?.saturating_sub(record.scheduled_ns) as f64 / MS)
 }
 
-/// Gaps between the chunks of each stream.
-fn gaps(done: &[&RequestRecord]) -> Distribution {
-    Distribution::of(done.iter().flat_map(|record| {
+/// Gaps between the chunks of each stream; of one that failed as many are lost as others
+/// have on average.
+fn gaps(done: &[&RequestRecord], failed: usize) -> Distribution {
+    let gaps = done.iter().flat_map(|record| {
         record.chunks.windows(2).map(|pair| (pair[1].at_ns - pair[0].at_ns) as f64 / MS)
-    }))
+    });
+    let each = done.iter().map(|record| record.chunks.len().saturating_sub(1)).sum::<usize>();
+    Distribution::of(gaps).with_lost((each * failed).div_ceil(done.len().max(1)))
 }
 
 fn lag(records: &[RequestRecord]) -> Distribution {

@@ -168,6 +168,7 @@ impl Search {
     }
 
     /// The lowest rate that did not.
+    #[cfg(test)]
     pub(crate) fn fails(&self) -> Option<f64> {
         self.fails
     }

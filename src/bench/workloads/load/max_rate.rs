@@ -1,14 +1,15 @@
 //! The search for the highest rate that meets an SLO: open loops at rising and
-//! falling rates. Which rate comes next is in `ladder`, what one shows in `step`.
+//! falling rates. Which step comes next is in `hunt`, what one shows in `step`.
 
 use std::time::Duration;
 
 use super::figures;
-use super::ladder::{Rising, Search};
-use super::open::{MAX_FLYING, WARMUP};
+use super::hunt::{Ask, Found, Hunt};
+use super::ladder::Rising;
+use super::open::{MAX_FLYING, OpenLoop, WARMUP};
 use super::outcome::{LoopResult, Note, void_of_lag};
 use super::prompts::Recipe;
-use super::step::{Extent, StepFinding, TRIES, met_share};
+use super::step::{Extent, TRIES, met_share};
 use super::{Run, Stop};
 
 /// The steps of one repeat. What was sent at one rate is reported; the rest is kept aside.
@@ -23,91 +24,62 @@ impl Steps {
     }
 }
 
-/// What came of trying a rate.
-enum Tried {
-    /// It shows this of what the server can serve.
-    Shown(StepFinding),
-    /// It shows nothing, and neither does the search.
-    Useless(Option<Note>),
+/// A step showed nothing, and neither does the search.
+struct Useless {
+    note: Option<Note>,
 }
 
 impl Run<'_, '_> {
     /// Open loops at rising and falling rates; the result is that of the highest
-    /// rate that met the SLO.
+    /// rate that held the SLO and was confirmed.
     pub(super) async fn search(
         &mut self,
         recipe: Recipe,
         expected: Duration,
     ) -> Result<LoopResult, Stop> {
-        let mut search = Search::from(one_at_a_time(expected));
-        let (mut steps, mut time) = (Steps::default(), expected);
-        // The lowest rate that neither met nor broke the SLO, and why.
-        let mut unsettled: Option<(f64, String)> = None;
-        while let Some(rate) = search.next() {
-            let shown = match self.try_rate(&recipe, rate, &mut time, &mut steps).await? {
-                Tried::Shown(shown) => shown,
-                Tried::Useless(note) => return Ok(self.reported(steps, None, note)),
-            };
-            let reason = steps.0.last().and_then(|step| shown.reason(rate, &step.records));
-            if let Some(reason) = reason {
-                unsettled = Some((rate, reason));
+        let asked = Extent::of(self.spec.requests_of(self.kind), self.spec);
+        let mut hunt = Hunt::new(asked, expected);
+        let mut steps = Steps::default();
+        while let Some(ask) = hunt.next() {
+            if let Some(useless) = self.step(&recipe, ask, &mut steps).await? {
+                return Ok(self.reported(steps, None, useless.note));
             }
-            search.tried(shown == StepFinding::Met);
+            if let Some(step) = steps.0.last() {
+                hunt.shown(&step.records, &step.plan, self.spec.slo_share);
+            }
         }
-        let mut remarks = Vec::new();
-        if search.met().is_none() {
-            remarks.push("no rate was found that meets the SLO".to_owned());
-        } else if search.fails().is_none() {
-            remarks.push("no rate was found that breaks the SLO".to_owned());
-        }
-        // Where the next higher rate broke the SLO, the others are of no interest.
-        let bound = search.fails();
-        let is_bound = |rate: f64| bound.is_some_and(|bound| bound.total_cmp(&rate).is_eq());
-        remarks.extend(unsettled.filter(|(rate, _)| is_bound(*rate)).map(|(_, reason)| reason));
+        let remarks = hunt.remarks();
         let note = (!remarks.is_empty()).then(|| Note::Remark(remarks.join("; ")));
-        Ok(self.reported(steps, search.met(), note))
+        Ok(self.reported(steps, hunt.found(), note))
     }
 
-    /// One rate, for as long as its requests ask for. `time`: the median time of a
-    /// request at the highest rate that met the SLO, as far as it is known.
-    async fn try_rate(
+    /// One step, and again where the client was late; why the search shows nothing,
+    /// where it does not.
+    async fn step(
         &mut self,
         recipe: &Recipe,
-        rate: f64,
-        time: &mut Duration,
+        Ask { rate, extent, time, pattern }: Ask,
         steps: &mut Steps,
-    ) -> Result<Tried, Stop> {
-        let asked = Extent::of(self.spec.requests_of(self.kind), self.spec);
-        let mut extent = asked.stretched(rate, *time);
-        for tries in 1.. {
+    ) -> Result<Option<Useless>, Stop> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
             let first = steps.next();
-            let step = self.open(recipe.clone(), first, rate, extent, *time).await;
-            let times = self.keep_step(step, steps)?;
-            let Some(step) = steps.0.last() else { break };
+            let recipe = recipe.clone();
+            let step = self.open(recipe, first, OpenLoop { rate, extent, pattern }, time).await;
+            self.keep_step(step, steps)?;
+            let Some(step) = steps.0.last() else { return Ok(None) };
             // With foreign requests it shows nothing of what the server can serve.
             if step.observations.foreign.is_some() {
-                return Ok(Tried::Useless(None));
+                return Ok(Some(Useless { note: None }));
             }
             // Nor does a client that lags, which a passing load on this machine makes it.
-            if let Some(note) = void_of_lag(&step.records).filter(|_| self.judges_client()) {
-                if tries < TRIES {
-                    continue;
-                }
-                return Ok(Tried::Useless(Some(note)));
+            match void_of_lag(&step.records).filter(|_| self.judges_client()) {
+                None => return Ok(None),
+                Some(note) if tries >= TRIES => return Ok(Some(Useless { note: Some(note) })),
+                Some(_) => {}
             }
-            let shown = StepFinding::of(&step.records, &step.plan, self.spec.slo_share);
-            let Some((_, median)) = times else { return Ok(Tried::Shown(shown)) };
-            let longer = asked.stretched(rate, median);
-            if shown == StepFinding::Short && tries < TRIES && longer.is_longer(extent) {
-                extent = longer;
-                continue;
-            }
-            if shown == StepFinding::Met {
-                *time = median.max(*time);
-            }
-            return Ok(Tried::Shown(shown));
         }
-        Ok(Tried::Useless(None))
     }
 
     /// The warm-up of a search, as wide as the search gets: a burst for the pace,
@@ -125,7 +97,8 @@ impl Run<'_, '_> {
         while let Some(rate) = rising.next().filter(|_| width < most) {
             let first = steps.next();
             let extent = Extent::Requests(self.warmup_requests(rate, expected));
-            let step = self.open(recipe.clone(), first, rate, extent, expected).await;
+            let open = OpenLoop { rate, extent, pattern: 0 };
+            let step = self.open(recipe.clone(), first, open, expected).await;
             if let Some((_, median)) = self.keep_step(step, &mut steps)? {
                 expected = median;
             }
@@ -177,16 +150,16 @@ impl Run<'_, '_> {
 
     /// What is reported: the step of a rate, or the last one. Somebody else's requests
     /// make all of it void.
-    fn reported(&mut self, steps: Steps, max_rate: Option<f64>, note: Option<Note>) -> LoopResult {
+    fn reported(&mut self, steps: Steps, found: Option<Found>, note: Option<Note>) -> LoopResult {
         let mut steps = steps.0;
         let foreign = steps.iter_mut().find_map(|step| step.observations.foreign.take());
         let is_it =
-            |step: &LoopResult| max_rate.is_none_or(|rate| step.rate.total_cmp(&rate).is_eq());
+            |step: &LoopResult| found.is_none_or(|found| step.rate.total_cmp(&found.rate).is_eq());
         let place = steps.iter().rposition(is_it);
         let mut reported = place.map(|place| steps.remove(place)).unwrap_or_default();
         self.keep_aside(steps);
         reported.observations.foreign = foreign;
-        LoopResult { note, max_rate, ..reported }
+        LoopResult { note, max_rate: found.map(|found| found.served), ..reported }
     }
 
     /// Keeps the requests of steps that are not reported.

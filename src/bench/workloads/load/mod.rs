@@ -31,15 +31,20 @@ use self::generate::{Generated, Generator, Health};
 use self::ladder::{Rung, Rungs};
 use self::lanes::Lanes;
 use self::observations::LoadObservations;
+use self::open::OpenLoop;
 use self::outcome::{LoopResult, void_of_lag};
 use self::prompts::{Prompts, Recipe, Shared, Texts};
 use self::selection::Selection;
 use self::step::Extent;
 
+mod absent;
 mod closed;
 mod figures;
 mod files;
 mod generate;
+mod hunt;
+#[cfg(test)]
+mod hunt_tests;
 mod ladder;
 mod lanes;
 mod max_rate;
@@ -164,7 +169,8 @@ impl Run<'_, '_> {
                 } else {
                     Extent::of(self.spec.requests_of(self.kind), self.spec)
                 };
-                let mut result = self.open(recipe, 0, rate, extent, expected).await?;
+                let open = OpenLoop { rate, extent, pattern: 0 };
+                let mut result = self.open(recipe, 0, open, expected).await?;
                 let late = void_of_lag(&result.records).filter(|_| self.judges_client());
                 result.note = late.or(result.note);
                 result
@@ -399,7 +405,11 @@ impl Run<'_, '_> {
         if let RepeatOutcome::Ok(_) = outcome {
             self.keep(&result.records, &metrics);
         }
-        RepeatResult { outcome, metrics, records: result.into_records() }
+        let mut reasons = absent::among_failures(&result.records, &metrics);
+        if let Some(reason) = &result.no_window {
+            reasons.extend(absent::without_window(reason, &metrics));
+        }
+        RepeatResult { outcome, metrics, reasons, records: result.into_records() }
     }
 
     /// Why these prompts are not as long as was asked for; those of a dataset have

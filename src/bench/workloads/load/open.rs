@@ -15,6 +15,17 @@ pub(super) const WARMUP: u64 = 32;
 /// Connections that are opened ahead at the most.
 pub(super) const MAX_FLYING: u64 = 4096;
 
+/// What is sent in an open loop.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OpenLoop {
+    /// Requests per second.
+    pub(super) rate: f64,
+    /// For how long they are begun.
+    pub(super) extent: Extent,
+    /// Which arrivals are drawn.
+    pub(super) pattern: u32,
+}
+
 impl Run<'_, '_> {
     /// Requests that warm up for a rate: twice as many as are in flight by then, so
     /// that the pipe is full for as long as it took to fill; no more than the load
@@ -28,13 +39,12 @@ impl Run<'_, '_> {
         enough.max(WARMUP).min(all)
     }
 
-    /// One open loop of this extent, its requests numbered from `first`.
+    /// One open loop, its requests numbered from `first`.
     pub(super) async fn open(
         &mut self,
         recipe: Recipe,
         first: u32,
-        rate: f64,
-        extent: Extent,
+        OpenLoop { rate, extent, pattern }: OpenLoop,
         expected: Duration,
     ) -> Result<LoopResult, Stop> {
         let (amount, most) = match extent {
@@ -43,7 +53,7 @@ impl Run<'_, '_> {
                 (Amount::About((2.0 * rate * lasting) as u64 + WARMUP), MAX_FLYING)
             }
         };
-        let arrivals = derive_seed(&recipe.seed);
+        let arrivals = self.arrivals_seed(pattern);
         let prompts = self.built(Prompts::build(recipe.clone(), first, amount)).await?;
         // Twice what is in flight on average, for the crowds of a Poisson stream.
         let flying = (2.0 * rate * expected.as_secs_f64()).ceil() as u64 + 8;
@@ -67,8 +77,12 @@ impl Run<'_, '_> {
         let window = result.window(window::open);
         Ok(LoopResult { plan: Plan { open: true, window, slo: self.spec.slo }, rate, ..result })
     }
-}
 
-fn derive_seed(text: &str) -> u64 {
-    crate::bench::prompt::generate::derive(&["arrivals", text])
+    /// The same for every configuration of a block, and another one for each block,
+    /// repeat and pattern: comparisons are paired, and no pattern that is lucky for one
+    /// configuration decides a sweep.
+    fn arrivals_seed(&self, pattern: u32) -> u64 {
+        let block = self.repeat.session.settings().block.to_string();
+        self.repeat.seed_number(&["arrivals", self.case, &block, &pattern.to_string()])
+    }
 }

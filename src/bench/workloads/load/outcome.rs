@@ -23,6 +23,8 @@ pub(crate) struct LoopResult {
     pub(crate) note: Option<Note>,
     /// Remarks on the prompts, and why there is no window.
     pub(crate) remarks: Vec<String>,
+    /// Why there is no window, where there is none.
+    pub(crate) no_window: Option<String>,
     pub(crate) rate: f64,
     pub(crate) max_rate: Option<f64>,
     pub(crate) observations: LoadObservations,
@@ -37,6 +39,7 @@ impl Default for LoopResult {
             plan: Plan { open: true, window: None, slo: crate::workload::Slo::default() },
             note: None,
             remarks: Vec::new(),
+            no_window: None,
             rate: 0.0,
             max_rate: None,
             observations: LoadObservations::default(),
@@ -61,9 +64,14 @@ impl LoopResult {
         &mut self,
         find: impl FnOnce(&[RequestRecord]) -> Result<Window, String>,
     ) -> Option<Window> {
-        find(&self.records)
-            .map_err(|reason| self.remarks.push(format!("throughput is not reported: {reason}")))
-            .ok()
+        match find(&self.records) {
+            Ok(window) => Some(window),
+            Err(reason) => {
+                self.remarks.push(format!("throughput is not reported: {reason}"));
+                self.no_window = Some(reason);
+                None
+            }
+        }
     }
 
     /// Numbers its requests in the order in which they were due, as the records of the

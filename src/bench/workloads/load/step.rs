@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::figures::{self, Plan, is_complete, is_good};
 use super::window::arrivals;
 use crate::client::record::RequestRecord;
+use crate::statistics::distribution::Distribution;
 use crate::workload::Load;
 
 /// Median request times that a step's arrivals last at the least: one that fills the
@@ -18,11 +19,25 @@ const AIM: f64 = 3.5;
 pub(crate) const MAX_STRETCH: u32 = 10;
 /// How often a step may be done to be long enough.
 pub(crate) const TRIES: u32 = 3;
-/// Growth of the requests in flight, from one half of what is judged to the other,
-/// that is no sign of a queue.
-const MIN_GROWTH: f64 = 0.25;
-/// Standard deviations of the arrivals' number that chance may add to it.
-const CHANCE: f64 = 3.0;
+/// Arrivals that may be left over in a step, as a share: a stable queue begins empty.
+const MIN_UNSERVED: f64 = 0.01;
+/// What chance adds to it: by the square root of the arrivals' number, for arrivals that
+/// crowd and for a pipe that is wide.
+const CROWD: f64 = 0.5;
+const PIPE: f64 = 5.0;
+/// At most so much: requests that take long for waiting make no pipe wide.
+const MAX_CHANCE: f64 = 0.1;
+/// A share left over from which on a verdict is not near.
+const FAR: f64 = 0.25;
+/// Consecutive parts that a standard error is taken from, and the requests of one at the
+/// least.
+const PARTS: usize = 10;
+const PART: usize = 5;
+const MARGIN: f64 = 1.5;
+/// How many times as long as asked for a step is that confirms a rate, and how many
+/// median request times it lasts at the least.
+const CONFIRMING: u32 = 6;
+const CONFIRMING_SPANS: f64 = 10.5;
 
 /// For how long requests are begun.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -39,16 +54,40 @@ impl Extent {
 
     /// As long as requests of this time need at a rate, as far as the bound allows.
     pub(crate) fn stretched(self, rate: f64, time: Duration) -> Self {
-        let seconds = AIM * time.as_secs_f64() + 1.0 / rate;
-        match self {
+        self.lasting(rate, AIM * time.as_secs_f64())
+    }
+
+    /// As long as it takes to see whether a rate is served, as far as the bound allows.
+    pub(crate) fn confirming(self, rate: f64, time: Duration) -> Self {
+        let long = self.lasting(rate, CONFIRMING_SPANS * time.as_secs_f64());
+        let more = self.times(CONFIRMING).at_most(self);
+        if more.is_longer(long) { more } else { long }
+    }
+
+    fn lasting(self, rate: f64, seconds: f64) -> Self {
+        let seconds = seconds + 1.0 / rate;
+        let (needed, is_less) = match self {
             Self::Requests(asked) => {
                 let needed = (rate * seconds).ceil() as u64;
-                Self::Requests(needed.clamp(asked, asked.saturating_mul(u64::from(MAX_STRETCH))))
+                (Self::Requests(needed), needed < asked)
             }
-            Self::Seconds(asked) => {
-                Self::Seconds(seconds.clamp(asked, asked * f64::from(MAX_STRETCH)))
-            }
+            Self::Seconds(asked) => (Self::Seconds(seconds), seconds < asked),
+        };
+        if is_less { self } else { needed.at_most(self) }
+    }
+
+    /// So many times as long.
+    pub(crate) fn times(self, factor: u32) -> Self {
+        match self {
+            Self::Requests(requests) => Self::Requests(requests.saturating_mul(factor.into())),
+            Self::Seconds(seconds) => Self::Seconds(seconds * f64::from(factor)),
         }
+    }
+
+    /// Within the bound on what was asked for.
+    pub(crate) fn at_most(self, asked: Self) -> Self {
+        let most = asked.times(MAX_STRETCH);
+        if self.is_longer(most) { most } else { self }
     }
 
     /// Whether it is longer than another of its kind.
@@ -72,25 +111,116 @@ pub(crate) enum StepFinding {
     Growing,
 }
 
+/// What is judged of a step: what came after its pipe was full.
+struct Judged<'r> {
+    all: &'r [RequestRecord],
+    requests: &'r [RequestRecord],
+    /// From the full pipe to the last arrival.
+    window: (u64, u64),
+    /// A request's median time, as a share of the window.
+    width: f64,
+}
+
+impl<'r> Judged<'r> {
+    /// `Err`: all arrivals came within less than the pipe needs; the share that met the SLO.
+    fn of(all: &'r [RequestRecord], plan: &Plan) -> Result<Self, f64> {
+        let times = figures::times(all).zip(arrivals(all));
+        let Some(((_, median), (first, last))) = times else { return Err(0.0) };
+        let median = u64::try_from(median.as_nanos()).unwrap_or(u64::MAX);
+        if last - first < median.saturating_mul(MIN_SPANS) {
+            return Err(met_share(all, plan));
+        }
+        // Long requests fill the pipe for longer than the median one.
+        let full = first + in_flight_time(all).max(median).min((last - first) / MIN_SPANS);
+        let place = all.partition_point(|record| record.scheduled_ns < full);
+        let width = median as f64 / (last - full).max(1) as f64;
+        Ok(Self { all, requests: &all[place..], window: (full, last), width })
+    }
+
+    /// Share of the arrivals that were left over: what the requests in flight grew by
+    /// from the first to the last third, drawn out over the whole window.
+    fn left_over(&self) -> f64 {
+        let (from, to) = self.window;
+        let third = (to - from) / 3;
+        let in_flight = |from: u64, to: u64| {
+            let within = |record: &RequestRecord| {
+                let end = record.end_ns.unwrap_or(record.sent_ns).min(to);
+                end.saturating_sub(record.sent_ns.max(from))
+            };
+            self.all.iter().map(within).sum::<u64>() as f64 / (to - from).max(1) as f64
+        };
+        let grown = in_flight(to - third, to) - in_flight(from, from + third);
+        1.5 * grown / self.requests.len().max(1) as f64
+    }
+
+    /// Whether completions did not keep up with arrivals, beyond what chance makes of so many.
+    fn is_growing(&self) -> bool {
+        let chance = (CROWD + PIPE * self.width) / (self.requests.len().max(1) as f64).sqrt();
+        self.left_over() > MIN_UNSERVED + chance.min(MAX_CHANCE)
+    }
+
+    /// Whether the share that broke the SLO is within bounds by [`MARGIN`] standard errors.
+    /// Requests that are in flight together depend on each other: the error is that of
+    /// consecutive parts.
+    fn is_surely_met(&self, plan: &Plan, share: f64) -> bool {
+        let parts = (self.requests.len() / PART).min(PARTS);
+        if parts < 2 {
+            return true;
+        }
+        let broken = (0..parts).map(|part| {
+            let at = |part: usize| self.requests.len() * part / parts;
+            let part = &self.requests[at(part)..at(part + 1)];
+            1.0 - good_share(part, plan)
+        });
+        let broken = Distribution::of(broken);
+        let error = broken.std().unwrap_or_default() / (parts as f64 - 1.0).sqrt();
+        broken.mean().is_none_or(|mean| mean + MARGIN * error <= 1.0 - share + f64::EPSILON)
+    }
+}
+
+/// Time of the requests that are in flight at a moment, on average, in nanoseconds: the
+/// longer one takes, the more often it is met.
+pub(crate) fn in_flight_time(records: &[RequestRecord]) -> u64 {
+    let (mut sum, mut squares) = (0.0, 0.0);
+    for ms in records.iter().filter(|r| is_complete(r)).filter_map(RequestRecord::e2e_ms) {
+        (sum, squares) = (sum + ms, squares + ms * ms);
+    }
+    if sum > 0.0 { (squares / sum * 1e6) as u64 } else { 0 }
+}
+
+/// Arrivals per second that were served, where so many came.
+pub(crate) fn served(rate: f64, records: &[RequestRecord], plan: &Plan) -> f64 {
+    let left = Judged::of(records, plan).map_or(0.0, |judged| judged.left_over());
+    rate * (1.0 - left.clamp(0.0, 1.0))
+}
+
 impl StepFinding {
     /// What the requests of a step show, where a share of them is to meet the SLO.
     pub(crate) fn of(records: &[RequestRecord], plan: &Plan, share: f64) -> Self {
-        let times = figures::times(records).zip(arrivals(records));
-        let Some(((_, median), (first, last))) = times else { return Self::Broken };
-        let median = u64::try_from(median.as_nanos()).unwrap_or(u64::MAX);
-        if last - first < median.saturating_mul(MIN_SPANS) {
-            let met = met_share(records, plan) >= share;
-            return if met { Self::Short } else { Self::Broken };
+        match Judged::of(records, plan) {
+            Err(met) if met >= share => Self::Short,
+            Err(_) => Self::Broken,
+            Ok(judged) if met_share(judged.requests, plan) < share => Self::Broken,
+            Ok(judged) if judged.is_growing() => Self::Growing,
+            Ok(_) => Self::Met,
         }
-        let full = first + median;
-        let place = records.partition_point(|record| record.scheduled_ns < full);
-        let judged = &records[place..];
-        if met_share(judged, plan) < share {
-            Self::Broken
-        } else if grows(records, (full, last), judged.len()) {
-            Self::Growing
-        } else {
-            Self::Met
+    }
+
+    /// The same of a step that confirms: it is to show that the SLO is met.
+    pub(crate) fn confirming(records: &[RequestRecord], plan: &Plan, share: f64) -> Self {
+        match (Self::of(records, plan, share), Judged::of(records, plan)) {
+            (Self::Met, Ok(judged)) if !judged.is_surely_met(plan, share) => Self::Broken,
+            (finding, _) => finding,
+        }
+    }
+
+    /// Whether the rate was refused, and not by far: it is tested again before it counts.
+    pub(crate) fn is_near(self, records: &[RequestRecord], plan: &Plan, share: f64) -> bool {
+        let Ok(judged) = Judged::of(records, plan) else { return false };
+        match self {
+            Self::Met | Self::Short => false,
+            Self::Broken => met_share(judged.requests, plan) > share / 2.0,
+            Self::Growing => judged.left_over() < FAR,
         }
     }
 
@@ -106,7 +236,8 @@ impl StepFinding {
                  `duration` would show)"
             )),
             Self::Growing => Some(format!(
-                "{rate:.3}/s is not counted as meeting the SLO: more and more requests were in flight"
+                "{rate:.3}/s is not counted as meeting the SLO: completions did not keep up with \
+                 arrivals, and more and more requests were in flight"
             )),
         }
     }
@@ -115,31 +246,16 @@ impl StepFinding {
 /// Share of the requests that met the SLO, failed ones included; the lesser of
 /// all requests and the later half of them, where a queue that grows shows.
 pub(crate) fn met_share(records: &[RequestRecord], plan: &Plan) -> f64 {
-    let share = |some: &[RequestRecord]| {
-        let good = some.iter().filter(|r| is_complete(r) && is_good(r, plan)).count();
-        good as f64 / some.len().max(1) as f64
-    };
-    share(records).min(share(&records[records.len() / 2..]))
+    good_share(records, plan).min(good_share(&records[records.len() / 2..], plan))
 }
 
-/// Whether more requests were in flight in the later half of a window than in the
-/// earlier one, beyond what chance makes of so many arrivals.
-fn grows(records: &[RequestRecord], (from, to): (u64, u64), arrivals: usize) -> bool {
-    let middle = from.midpoint(to);
-    let in_flight = |from: u64, to: u64| {
-        let within = |record: &RequestRecord| {
-            let end = record.end_ns.unwrap_or(record.sent_ns).min(to);
-            end.saturating_sub(record.sent_ns.max(from))
-        };
-        records.iter().map(within).sum::<u64>() as f64 / (to - from).max(1) as f64
-    };
-    let chance = CHANCE / (arrivals as f64 / 2.0).sqrt();
-    in_flight(middle, to) > in_flight(from, middle) * (1.0 + MIN_GROWTH + chance)
+fn good_share(records: &[RequestRecord], plan: &Plan) -> f64 {
+    let good = records.iter().filter(|r| is_complete(r) && is_good(r, plan)).count();
+    good as f64 / records.len().max(1) as f64
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::ladder::Search;
     use super::*;
     use crate::workload::Slo;
 
@@ -220,35 +336,15 @@ mod tests {
         assert!(reason.ends_with("more and more requests were in flight"), "{reason}");
     }
 
-    /// One request after the other takes a second; the SLO breaks when one has waited for
-    /// half of that. Of requests at a rate r number n waits n (1 - 1/r) seconds, so that in
-    /// the three and a half seconds of a step some wait too long from 1.2 a second on.
     #[test]
-    fn the_highest_rate_of_a_queue_is_found() {
-        let slo = Slo { ttft_ms: None, tpot_ms: None, e2el_ms: Some(1500.0) };
-        let plan = Plan { slo, ..PLAN };
-        let asked = Extent::Requests(3);
-        let mut search = Search::from(1.0);
-        while let Some(rate) = search.next() {
-            let e2e = |due: f64| 1.0 + due * (rate - 1.0).max(0.0);
-            let mut extent = asked.stretched(rate, Duration::from_secs(1));
-            let mut shown = StepFinding::Short;
-            for _ in 0..TRIES {
-                let Extent::Requests(requests) = extent else { panic!("requests") };
-                let records = arriving(rate, requests as u32, e2e, e2e);
-                shown = StepFinding::of(&records, &plan, 0.95);
-                let (_, median) = figures::times(&records).expect("timed");
-                let longer = asked.stretched(rate, median);
-                if shown != StepFinding::Short || !longer.is_longer(extent) {
-                    break;
-                }
-                extent = longer;
-            }
-            search.tried(shown == StepFinding::Met);
-        }
-        let found = search.met().expect("found");
-        assert!((1.0..1.3).contains(&found), "{found}");
-        assert!(search.fails().is_some_and(|fails| fails > found && fails < 1.1 * found));
+    fn a_step_that_confirms_is_longer() {
+        let asked = Extent::Requests(300);
+        let confirming = |rate, ms| asked.confirming(rate, Duration::from_millis(ms));
+        assert_eq!(confirming(10.0, 100), Extent::Requests(1800), "six times what was asked for");
+        assert_eq!(confirming(20.0, 10_000), Extent::Requests(2101), "ten request times");
+        assert_eq!(confirming(60.0, 10_000), Extent::Requests(3000), "within the bound");
+        let lasting = Extent::Seconds(5.0);
+        assert_eq!(lasting.confirming(1.0, Duration::from_secs(1)), Extent::Seconds(30.0));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 use super::figures::is_complete;
 use crate::client::record::RequestRecord;
 use crate::statistics::distribution::Distribution;
+use crate::workload::steady_requests;
 
 /// Requests that end in a window at the least; it lasts one median request time at
 /// the least, too.
@@ -32,18 +33,32 @@ pub(crate) fn open(records: &[RequestRecord]) -> Result<Window, String> {
 }
 
 /// The time in which all slots were busy, where that is enough.
-pub(crate) fn closed(records: &[RequestRecord], busy: Option<Window>) -> Result<Window, String> {
-    let Some((from, to)) = busy else { return Err("the slots were never all busy".to_owned()) };
+pub(crate) fn closed(
+    records: &[RequestRecord],
+    busy: Option<Window>,
+    slots: u64,
+) -> Result<Window, String> {
+    let requests = records.len() as u64;
+    let enough = steady_requests(slots);
+    let enough = if requests < enough { enough } else { 2 * requests };
+    let early = |why: String| {
+        format!(
+            "at concurrency {slots}, {requests} requests end before a steady state ({why}); raise \
+             `requests` ({enough} would do) or `duration`"
+        )
+    };
+    let Some((from, to)) = busy else {
+        return Err(early("the slots were never all busy".to_owned()));
+    };
     let median = median(records).ok_or("no request came to its end")?;
     if to < from + median {
-        return Err(format!(
-            "the slots were all busy for {:.1} s, less than a median request time of {:.1} s: more \
-             `requests` or a longer `duration` would do",
+        return Err(early(format!(
+            "the slots were all busy for {:.1} s, less than a median request time of {:.1} s",
             seconds(to - from),
             seconds(median)
-        ));
+        )));
     }
-    with_enough(records, (from, to))
+    with_enough(records, (from, to)).map_err(early)
 }
 
 fn with_enough(records: &[RequestRecord], (from, to): Window) -> Result<Window, String> {
@@ -126,10 +141,14 @@ mod tests {
     fn slots_are_all_busy_for_one_request_at_the_least() {
         let records = each(10, 9, 80);
         let ms = |from: u64, to: u64| Some((from * 1_000_000, to * 1_000_000));
-        assert_eq!(closed(&records, ms(80, 160)), Ok((80_000_000, 160_000_000)));
-        let reason = closed(&records, ms(70, 80)).expect_err("a sliver");
-        assert!(reason.starts_with("the slots were all busy for 0.0 s, less than"), "{reason}");
-        let reason = closed(&records, None).expect_err("never");
-        assert_eq!(reason, "the slots were never all busy");
+        assert_eq!(closed(&records, ms(80, 160), 8), Ok((80_000_000, 160_000_000)));
+        let reason = closed(&records, ms(70, 80), 8).expect_err("a sliver");
+        assert!(reason.contains("the slots were all busy for 0.0 s, less than"), "{reason}");
+        let reason = closed(&records, None, 8).expect_err("never");
+        assert_eq!(
+            reason,
+            "at concurrency 8, 9 requests end before a steady state (the slots were never all \
+             busy); raise `requests` (32 would do) or `duration`"
+        );
     }
 }

@@ -5,7 +5,7 @@ use super::Seen;
 use super::sending::Sequence;
 use crate::bench::metrics::some_of;
 use crate::client::record::RequestRecord;
-use crate::metric::{MetricValue, MetricValues};
+use crate::metric::{MetricReasons, MetricValue, MetricValues};
 use crate::statistics::distribution::Distribution;
 use crate::statistics::{Interval, mean_interval, slope, upper_bound};
 use crate::telemetry::summary::EngineActivity;
@@ -33,7 +33,9 @@ pub(super) fn metrics(sequence: &Sequence, seen: &Seen<'_>) -> MetricValues {
     let usage = records.iter().filter_map(|record| record.usage);
     let prompts = Distribution::of(usage.map(|usage| usage.prompt_tokens as f64));
     let per_hour = memory.as_ref().and_then(|memory| memory.per_hour).filter(|_| is_hourly);
-    let longest = outages.longest_ns(seen.ended_ns).map(|ns| ns as f64 / 1e9);
+    // Where something was sent there is an answer: no outage is one of 0 s.
+    let longest = outages.longest_ns(seen.ended_ns).or((tried > 0).then_some(0));
+    let longest = longest.map(|ns| ns as f64 / 1e9);
     let mut metrics = some_of!(METRICS;
         "requests": tried as f64,
         "failed": failed as f64,
@@ -61,8 +63,8 @@ pub(super) fn metrics(sequence: &Sequence, seen: &Seen<'_>) -> MetricValues {
             let pairs = records.iter().zip(&sequence.lengths);
             pairs.filter(|(record, _)| record.failure().is_none())
         };
-        let median = Distribution::of(good().filter_map(|(record, _)| read(record))).median();
-        insert(format!("median_{name}_ms"), median);
+        let values = Distribution::of(good().filter_map(|(record, _)| read(record)));
+        insert(format!("median_{name}_ms"), values.with_lost(failed as usize).median());
         let along = |x: fn(&RequestRecord) -> f64| {
             let mut groups: Vec<Vec<(f64, f64)>> = Vec::new();
             for (record, length) in good() {
@@ -86,6 +88,19 @@ pub(super) fn metrics(sequence: &Sequence, seen: &Seen<'_>) -> MetricValues {
         }
     }
     metrics
+}
+
+/// Why medians of all requests are absent: more than half of them failed.
+pub(super) fn reasons(sequence: &Sequence, metrics: &MetricValues) -> MetricReasons {
+    let failed = sequence.records.iter().filter(|record| record.failure().is_some()).count();
+    let all = sequence.records.len();
+    let absent =
+        metrics.iter().filter(|(name, value)| value.is_none() && name.starts_with("median_"));
+    let reason = format!("{failed} of {all} requests failed: it falls among them");
+    absent
+        .filter(|_| 2 * failed >= all && failed > 0)
+        .map(|(name, _)| (name.clone(), reason.clone()))
+        .collect()
 }
 
 fn finite(value: Option<f64>) -> Option<f64> {
@@ -313,7 +328,9 @@ mod tests {
         let mut sequence = sequence(Vec::new(), Vec::new());
         let none = values(&sequence);
         assert_eq!(number(&none, "outages"), Some(0.0));
-        assert_eq!(number(&none, "outage_seconds_max"), None);
+        assert_eq!(number(&none, "outage_seconds_max"), None, "nothing was sent");
+        let served = values(&self::sequence(vec![record(0, 500.0)], vec![0]));
+        assert_eq!(number(&served, "outage_seconds_max"), Some(0.0));
         sequence.outages.request(Sign::Down, 0, seconds(1));
         sequence.outages.request(Sign::Serves, seconds(181), seconds(182));
         sequence.outages.request(Sign::Down, seconds(300), seconds(300));

@@ -86,7 +86,8 @@ pub(crate) async fn repeat(
     let seen = Seen { readings: &readings, engine: &engine, restarts, ended_ns };
     let metrics = figures::metrics(&sequence, &seen);
     repeat.keep_aside(std::mem::take(&mut sequence.while_down));
-    Ok(RepeatResult { outcome, metrics, records: sequence.records })
+    let reasons = figures::reasons(&sequence, &metrics);
+    Ok(RepeatResult { outcome, metrics, reasons, records: sequence.records })
 }
 
 /// The lengths of the mix that fit into the context, answers included; of the others

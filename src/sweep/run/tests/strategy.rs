@@ -179,6 +179,7 @@ async fn an_order_can_be_written_to_a_file() {
         },
         trial: 0,
         purpose: Purpose::Final,
+        block: 0,
         salt: "s 1".to_owned(),
         seed: 1,
         passes: pass::missing(&record, 0, 2),

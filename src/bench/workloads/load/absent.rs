@@ -1,0 +1,116 @@
+//! Why metrics of a load have no value: percentiles that lie among failed requests, and
+//! what is counted in a window where there is none. Pure.
+
+use super::figures::completed;
+use crate::client::record::RequestRecord;
+use crate::metric::{MetricReasons, MetricValues};
+use crate::statistics::distribution::{FOR_P95, FOR_P99};
+
+/// Metrics that are counted in the window.
+pub(crate) const OF_WINDOW: [&str; 5] = [
+    "window",
+    "request_throughput",
+    "output_throughput",
+    "total_token_throughput",
+    "request_goodput",
+];
+
+/// What is absent for want of a window, for this reason.
+pub(crate) fn without_window(reason: &str, metrics: &MetricValues) -> MetricReasons {
+    let absent = OF_WINDOW.iter().filter(|name| metrics.get(**name).is_none_or(Option::is_none));
+    absent.map(|name| ((*name).to_owned(), reason.to_owned())).collect()
+}
+
+/// Why latencies have no value, by metric: percentiles and maxima of all requests lie
+/// among those that failed.
+pub(crate) fn among_failures(records: &[RequestRecord], metrics: &MetricValues) -> MetricReasons {
+    let failed = records.len() - completed(records);
+    if failed == 0 {
+        return MetricReasons::new();
+    }
+    let of_all = |name: &str| {
+        let statistics = ["median_", "p95_", "p99_", "max_"];
+        let is_latency = LATENCIES.iter().any(|latency| name.ends_with(&format!("_{latency}_ms")));
+        is_latency && statistics.iter().any(|statistic| name.starts_with(statistic))
+    };
+    let is_enough = |name: &str| match name.get(..3) {
+        Some("p95") => records.len() >= FOR_P95,
+        Some("p99") => records.len() >= FOR_P99,
+        _ => true,
+    };
+    // Scheduled times are those of open loops alone.
+    let is_scheduled = |name: &str| name.contains("_scheduled_");
+    let is_open = metrics.iter().any(|(name, value)| is_scheduled(name) && value.is_some());
+    let absent = metrics.iter().filter(|(name, value)| {
+        value.is_none() && of_all(name) && is_enough(name) && (is_open || !is_scheduled(name))
+    });
+    let all = records.len();
+    let reason = format!("{failed} of {all} requests failed: it falls among them");
+    absent.map(|(name, _)| (name.clone(), reason.clone())).collect()
+}
+
+/// Latencies that every request has.
+const LATENCIES: [&str; 6] = ["ttft", "tpot", "itl", "e2el", "scheduled_ttft", "scheduled_e2el"];
+
+#[cfg(test)]
+mod tests {
+    use super::super::figures::{Plan, metrics};
+    use super::*;
+    use crate::client::record::{Chunk, RequestError, RequestErrorClass, Usage};
+    use crate::metric::MetricValue;
+
+    /// Four tokens, one each 10 ms.
+    fn record(number: u64) -> RequestRecord {
+        let at = |token: u64| 1_000_000 * (number + 20 + 10 * token);
+        RequestRecord {
+            sent_ns: 1_000_000 * number,
+            first_token_ns: Some(at(0)),
+            last_token_ns: Some(at(3)),
+            end_ns: Some(at(3)),
+            chunks: (0..4).map(|token| Chunk { at_ns: at(token), bytes: 4 }).collect(),
+            usage: Some(Usage { prompt_tokens: 9, completion_tokens: 4, ..Usage::default() }),
+            ..RequestRecord::default()
+        }
+    }
+
+    fn failed(number: u64) -> RequestRecord {
+        let error = RequestError { class: RequestErrorClass::ServerError, message: "x".to_owned() };
+        RequestRecord { error: Some(error), first_token_ns: None, ..record(number) }
+    }
+
+    fn number(metrics: &MetricValues, name: &str) -> Option<f64> {
+        match metrics.get(name).unwrap_or_else(|| panic!("no {name}")) {
+            Some(MetricValue::Number(number)) => Some(*number),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn percentiles_that_fall_among_failed_requests_are_absent_with_the_reason() {
+        let plan = Plan { open: false, window: None, slo: crate::workload::Slo::default() };
+        let mut records: Vec<RequestRecord> = (0..276).map(|at| record(at)).collect();
+        records.extend((0..24).map(|at| failed(at)));
+        let figures = metrics(&records, &plan);
+        let reasons = among_failures(&records, &figures);
+        for latency in ["ttft", "tpot", "itl", "e2el"] {
+            for statistic in ["p95", "p99", "max"] {
+                let name = format!("{statistic}_{latency}_ms");
+                assert_eq!(number(&figures, &name), None, "{name}");
+                assert_eq!(reasons[&name], "24 of 300 requests failed: it falls among them");
+            }
+            assert!(number(&figures, &format!("median_{latency}_ms")).is_some(), "{latency}");
+        }
+        assert_eq!(reasons.len(), 12, "closed loops have no schedule: {reasons:?}");
+        assert!(among_failures(&records[..276], &figures).is_empty());
+    }
+
+    #[test]
+    fn throughput_without_a_window_says_why() {
+        let mut metrics =
+            crate::metric::numbers([("output_throughput", None), ("completed", Some(1.0))]);
+        let reasons = without_window("too few", &metrics);
+        assert!(reasons["output_throughput"] == "too few" && !reasons.contains_key("completed"));
+        metrics.extend(crate::metric::numbers([("window", Some(2.0))]));
+        assert!(!without_window("too few", &metrics).contains_key("window"));
+    }
+}
