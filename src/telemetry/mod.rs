@@ -240,3 +240,32 @@ fn pause(each: Duration, stop: &AtomicBool) -> bool {
     std::thread::sleep(each);
     !stop.load(Ordering::Relaxed)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What others use of the host's CPU, of the first sample.
+    async fn others(settings: &TelemetrySettings) -> Option<f64> {
+        let telemetry = Telemetry::start(settings);
+        loop {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            let host = |sample: &Sample| match sample.reading {
+                Reading::Host(host) => Some(host.cpu_others),
+                _ => None,
+            };
+            if let Some(others) = telemetry.samples().iter().find_map(host) {
+                return others;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn others_are_known_where_the_server_is_in_this_program_and_else_not_guessed() {
+        let inside = TelemetrySettings { in_process: true, ..TelemetrySettings::default() };
+        let elsewhere = TelemetrySettings::default();
+        let (inside, elsewhere) = tokio::join!(others(&inside), others(&elsewhere));
+        assert!((0.0..=1.0).contains(&inside.expect("known")), "{inside:?}");
+        assert_eq!(elsewhere, None);
+    }
+}
