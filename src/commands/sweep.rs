@@ -103,11 +103,10 @@ impl Work {
         let configurations = sweep.record().manifest.configurations.iter();
         let names: Vec<&str> = configurations.map(|it| it.name.as_str()).collect();
         let strategy = asked.strategy(&names).ok_or_else(unknown)?;
-        let mut options = format!(" --configuration {}", asked.candidate);
-        let baseline = sweep.record().manifest.baseline.as_deref();
-        if baseline != Some(asked.baseline.as_str()) {
-            options += &format!(" --baseline {}", asked.baseline);
-        }
+        let Confirmation { candidate, baseline, .. } = &asked;
+        let is_default = sweep.record().manifest.baseline.as_ref() == Some(baseline);
+        let other = if is_default { String::new() } else { format!(" --baseline {baseline}") };
+        let options = format!(" --configuration {candidate}{other}");
         let sweep = sweep.confirming(asked).ok_or_else(unknown)?;
         Ok(Self { sweep, confirming: Some(Confirming { strategy, launches, options }), said })
     }
