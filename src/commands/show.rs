@@ -106,6 +106,12 @@ fn outcome(ranking: &ranking::Ranking) -> Exit {
     if ranking.rows.iter().any(|row| row.rank.is_some()) { Exit::Done } else { Exit::NothingRanked }
 }
 
+/// How the process ends after a confirmation: a gain is a result, also one that is not shown.
+pub(crate) fn confirmed(ranking: &ranking::Ranking, number: u32) -> Exit {
+    let gain = ranking.confirmed.iter().find(|it| it.number == number);
+    if gain.is_some_and(|it| it.effect.is_some()) { Exit::Done } else { Exit::NothingRanked }
+}
+
 /// Columns of the terminal; 80 where there is none.
 pub(crate) fn width() -> usize {
     let terminal = terminal_size::terminal_size().map(|(width, _)| usize::from(width.0));

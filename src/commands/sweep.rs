@@ -14,6 +14,7 @@ use vllm_grid::history::HistoryError;
 use vllm_grid::history::confirmation::Confirmation;
 use vllm_grid::history::folder::Folder;
 use vllm_grid::history::journal::JournalError;
+use vllm_grid::results::ranking;
 use vllm_grid::results::records::ParquetRecords;
 use vllm_grid::strategy::confirm::{Confirm, MAX_PAIRS};
 use vllm_grid::sweep::SweepError;
@@ -77,6 +78,7 @@ pub(super) struct Work {
 
 /// A confirmation.
 struct Confirming {
+    number: u32,
     strategy: Confirm,
     /// As far as known.
     launches: u32,
@@ -103,12 +105,17 @@ impl Work {
         let configurations = sweep.record().manifest.configurations.iter();
         let names: Vec<&str> = configurations.map(|it| it.name.as_str()).collect();
         let strategy = asked.strategy(&names).ok_or_else(unknown)?;
-        let Confirmation { candidate, baseline, .. } = &asked;
+        let Confirmation { number, candidate, baseline, .. } = &asked;
+        let number = *number;
         let is_default = sweep.record().manifest.baseline.as_ref() == Some(baseline);
         let other = if is_default { String::new() } else { format!(" --baseline {baseline}") };
         let options = format!(" --configuration {candidate}{other}");
         let sweep = sweep.confirming(asked).ok_or_else(unknown)?;
-        Ok(Self { sweep, confirming: Some(Confirming { strategy, launches, options }), said })
+        Ok(Self {
+            sweep,
+            confirming: Some(Confirming { number, strategy, launches, options }),
+            said,
+        })
     }
 }
 
@@ -180,6 +187,7 @@ pub(super) async fn run(
     let mut context = SweepContext::of(grid, engine, records)
         .with_production(production(grid).await?)
         .with_cancel(shutdown.token().clone());
+    let confirmation = confirming.as_ref().map(|it| it.number);
     let launches = confirming.as_ref().map_or(context.strategy.trials(), |it| it.launches);
     let progress = Progress::of_sweep(&sweep, launches);
     if let Some(Confirming { strategy, options, .. }) = confirming {
@@ -194,7 +202,7 @@ pub(super) async fn run(
     }
     let ending = sweep.run(&context.with_events(progress.events())).await;
     progress.close();
-    let (also, outcome) = outcome(ending, show(&sweep));
+    let (also, outcome) = outcome(ending, show(&sweep, confirmation));
     if let Some(also) = also {
         also.print();
     }
@@ -223,14 +231,18 @@ fn outcome(
     }
 }
 
-/// Writes the results and shows the ranking.
-fn show(sweep: &Sweep) -> Result<Exit, CommandError> {
+/// Writes the results and shows the ranking; after a confirmation its gain says how the
+/// process ends.
+fn show(sweep: &Sweep, confirmation: Option<u32>) -> Result<Exit, CommandError> {
     // As it is written: without secrets.
     let record = sweep.folder().record()?;
     show::write(sweep.folder().path(), &record)?;
     let ranked = show::ranked(&record)?;
     print(&format!("results: {}\n", sweep.folder().path().display()))?;
-    Ok(ranked)
+    Ok(match confirmation {
+        Some(number) => show::confirmed(&ranking::rank(&record), number),
+        None => ranked,
+    })
 }
 
 #[cfg(test)]
