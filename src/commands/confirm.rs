@@ -80,7 +80,7 @@ fn announcement(
     let Confirmation { number, candidate, baseline, claim, repeats, budget_seconds, .. } =
         confirmation;
     let verb = if is_new { "confirmation" } else { "continues confirmation" };
-    let half = claim * 50.0;
+    let half = (claim * 5000.0).round() / 100.0;
     let mut lines = vec![format!(
         "{verb} {number}: {candidate} and {baseline} in turn, until the gain is known to ±{half}%"
     )];
@@ -92,8 +92,10 @@ fn announcement(
     lines.push(format!("expected in all: {outlook}"));
     if let Some((budget, expected)) = budget_seconds.zip(outlook.expected) {
         let launches = (budget as f64 / expected.launch_seconds.max(1.0)).ceil();
-        let budget = spoken(budget as f64);
-        lines.push(format!("the budget of {budget} allows about {launches:.0} launches"));
+        if launches < 2.0 * f64::from(expected.pairs_high) {
+            let budget = spoken(budget as f64);
+            lines.push(format!("the budget of {budget} allows about {launches:.0} launches"));
+        }
     }
     let from = match outlook.repeats_from {
         _ if !is_new => "as before",

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use vllm_grid::history::folder::Folder;
 use vllm_grid::history::record::SweepRecord;
 use vllm_grid::metric::{Direction, Metric};
+use vllm_grid::results::confirmed::ConfirmedGain;
 use vllm_grid::results::ranking;
 use vllm_grid::workload::{KINDS, Kind, catalogue};
 use vllm_grid::{report, results};
@@ -109,7 +110,7 @@ fn outcome(ranking: &ranking::Ranking) -> Exit {
 /// How the process ends after a confirmation: a gain is a result, also one that is not shown.
 pub(crate) fn confirmed(ranking: &ranking::Ranking, number: u32) -> Exit {
     let gain = ranking.confirmed.iter().find(|it| it.number == number);
-    if gain.is_some_and(|it| it.effect.is_some()) { Exit::Done } else { Exit::NothingRanked }
+    if gain.is_some_and(ConfirmedGain::is_result) { Exit::Done } else { Exit::NothingRanked }
 }
 
 /// Columns of the terminal; 80 where there is none.

@@ -16,7 +16,7 @@ use vllm_grid::history::folder::Folder;
 use vllm_grid::history::journal::JournalError;
 use vllm_grid::results::ranking;
 use vllm_grid::results::records::ParquetRecords;
-use vllm_grid::strategy::confirm::{Confirm, MAX_PAIRS};
+use vllm_grid::strategy::confirm::{CLAIM, Confirm, MAX_PAIRS};
 use vllm_grid::sweep::SweepError;
 use vllm_grid::sweep::context::SweepContext;
 use vllm_grid::sweep::resume::{self, Resumable, ResumeError};
@@ -105,11 +105,16 @@ impl Work {
         let configurations = sweep.record().manifest.configurations.iter();
         let names: Vec<&str> = configurations.map(|it| it.name.as_str()).collect();
         let strategy = asked.strategy(&names).ok_or_else(unknown)?;
-        let Confirmation { number, candidate, baseline, .. } = &asked;
+        let Confirmation { number, candidate, baseline, claim, .. } = &asked;
         let number = *number;
         let is_default = sweep.record().manifest.baseline.as_ref() == Some(baseline);
         let other = if is_default { String::new() } else { format!(" --baseline {baseline}") };
-        let options = format!(" --configuration {candidate}{other}");
+        let claim = if (claim - CLAIM).abs() < 1e-9 {
+            String::new()
+        } else {
+            format!(" --claim {}%", (claim * 10_000.0).round() / 100.0)
+        };
+        let options = format!(" --configuration {candidate}{other}{claim}");
         let sweep = sweep.confirming(asked).ok_or_else(unknown)?;
         Ok(Self {
             sweep,
