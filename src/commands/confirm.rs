@@ -1,6 +1,7 @@
 //! `confirm`: fresh launches of a configuration and the baseline in turn, which alone give
 //! a gain to publish.
 
+use vllm_grid::grid::plan::spoken;
 use vllm_grid::history::confirmation::Confirmation;
 use vllm_grid::history::folder::Folder;
 use vllm_grid::history::record::SweepRecord;
@@ -9,6 +10,7 @@ use vllm_grid::results::ranking::{self, Ranking};
 use vllm_grid::strategy::confirm::{Ended, MAX_PAIRS};
 use vllm_grid::sweep::confirm::{self, Asked, Session};
 
+use super::show;
 use super::sweep::{self, Work};
 use crate::cli::ConfirmArgs;
 use crate::exit::{CommandError, Exit, print};
@@ -75,9 +77,10 @@ fn announcement(
     is_new: bool,
     ranking: &Ranking,
 ) -> Vec<String> {
-    let Confirmation { number, candidate, baseline, claim, repeats, .. } = confirmation;
+    let Confirmation { number, candidate, baseline, claim, repeats, budget_seconds, .. } =
+        confirmation;
     let verb = if is_new { "confirmation" } else { "continues confirmation" };
-    let half = claim * 50.0;
+    let half = (claim * 5000.0).round() / 100.0;
     let mut lines = vec![format!(
         "{verb} {number}: {candidate} and {baseline} in turn, until the gain is known to ±{half}%"
     )];
@@ -87,6 +90,13 @@ fn announcement(
         lines.push(format!("launches so far: {candidate} + {baseline}"));
     }
     lines.push(format!("expected in all: {outlook}"));
+    if let Some((budget, expected)) = budget_seconds.zip(outlook.expected) {
+        let launches = (budget as f64 / expected.launch_seconds.max(1.0)).ceil();
+        if launches < 2.0 * f64::from(expected.pairs_high) {
+            let budget = spoken(budget as f64);
+            lines.push(format!("the budget of {budget} allows about {launches:.0} launches"));
+        }
+    }
     let from = match outlook.repeats_from {
         _ if !is_new => "as before",
         RepeatsFrom::Measured => "the best use of the time by what the sweep measured",
@@ -124,5 +134,5 @@ fn over(ranking: &Ranking, number: u32, ended: Ended) -> Result<Exit, CommandErr
     print(&format!(
         "confirmation {number} is over ({ended}):\n{text}\n--again makes a new one, from fresh launches\n"
     ))?;
-    Ok(if gain.is_some_and(|it| it.effect.is_some()) { Exit::Done } else { Exit::NothingRanked })
+    Ok(show::confirmed(ranking, number))
 }

@@ -15,8 +15,9 @@ use vllm_grid::history::confirmation::Confirmation;
 use vllm_grid::history::folder::Folder;
 use vllm_grid::history::journal::JournalError;
 use vllm_grid::history::timing;
+use vllm_grid::results::ranking;
 use vllm_grid::results::records::ParquetRecords;
-use vllm_grid::strategy::confirm::{Confirm, MAX_PAIRS};
+use vllm_grid::strategy::confirm::{CLAIM, Confirm, MAX_PAIRS};
 use vllm_grid::sweep::SweepError;
 use vllm_grid::sweep::context::SweepContext;
 use vllm_grid::sweep::resume::{self, Resumable, ResumeError};
@@ -78,6 +79,7 @@ pub(super) struct Work {
 
 /// A confirmation.
 struct Confirming {
+    number: u32,
     strategy: Confirm,
     /// As far as known.
     launches: u32,
@@ -103,15 +105,24 @@ impl Work {
         };
         let configurations = sweep.record().manifest.configurations.iter();
         let names: Vec<&str> = configurations.map(|it| it.name.as_str()).collect();
-        let strategy =
-            asked.strategy(&names, sweep.record().manifest.machine_pace()).ok_or_else(unknown)?;
-        let mut options = format!(" --configuration {}", asked.candidate);
-        let baseline = sweep.record().manifest.baseline.as_deref();
-        if baseline != Some(asked.baseline.as_str()) {
-            options += &format!(" --baseline {}", asked.baseline);
-        }
+        let pace = sweep.record().manifest.machine_pace();
+        let strategy = asked.strategy(&names, pace).ok_or_else(unknown)?;
+        let Confirmation { number, candidate, baseline, claim, .. } = &asked;
+        let number = *number;
+        let is_default = sweep.record().manifest.baseline.as_ref() == Some(baseline);
+        let other = if is_default { String::new() } else { format!(" --baseline {baseline}") };
+        let claim = if (claim - CLAIM).abs() < 1e-9 {
+            String::new()
+        } else {
+            format!(" --claim {}%", (claim * 10_000.0).round() / 100.0)
+        };
+        let options = format!(" --configuration {candidate}{other}{claim}");
         let sweep = sweep.confirming(asked).ok_or_else(unknown)?;
-        Ok(Self { sweep, confirming: Some(Confirming { strategy, launches, options }), said })
+        Ok(Self {
+            sweep,
+            confirming: Some(Confirming { number, strategy, launches, options }),
+            said,
+        })
     }
 }
 
@@ -185,6 +196,7 @@ pub(super) async fn run(
         .with_earlier(timing::earlier(Path::new("runs"), grid, Some(own)))
         .with_production(production(grid).await?)
         .with_cancel(shutdown.token().clone());
+    let confirmation = confirming.as_ref().map(|it| it.number);
     let launches = confirming.as_ref().map_or(context.strategy.trials(), |it| it.launches);
     let progress = Progress::of_sweep(&sweep, launches);
     if let Some(Confirming { strategy, options, .. }) = confirming {
@@ -199,7 +211,7 @@ pub(super) async fn run(
     }
     let ending = sweep.run(&context.with_events(progress.events())).await;
     progress.close();
-    let (also, outcome) = outcome(ending, show(&sweep));
+    let (also, outcome) = outcome(ending, show(&sweep, confirmation));
     if let Some(also) = also {
         also.print();
     }
@@ -228,12 +240,17 @@ fn outcome(
     }
 }
 
-/// Writes the results and shows what they mean.
-fn show(sweep: &Sweep) -> Result<Exit, CommandError> {
+/// Writes the results and shows the ranking; after a confirmation its gain says how the
+/// process ends.
+fn show(sweep: &Sweep, confirmation: Option<u32>) -> Result<Exit, CommandError> {
     // As it is written: without secrets.
     let record = sweep.folder().record()?;
     show::write(sweep.folder().path(), &record)?;
-    show::ranked(sweep.folder(), &record, Format::Text, Writer::Ourselves)
+    let ranked = show::ranked(sweep.folder(), &record, Format::Text, Writer::Ourselves)?;
+    Ok(match confirmation {
+        Some(number) => show::confirmed(&ranking::rank(&record), number),
+        None => ranked,
+    })
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use crate::history::journal;
 use crate::history::launch::{FailureClass, LaunchFacts, LaunchFailure};
 use crate::metric::{Goal, Objective, Status};
 use crate::server::effective::FlagProof;
+use crate::strategy::confirm::Ended;
 use crate::strategy::{GridStrategy, Purpose, StrategySpec};
 
 fn manifest() -> Manifest {
@@ -212,4 +213,64 @@ fn what_was_written_is_read_again() {
     let read: Vec<Entry> =
         journal::read(&path).unwrap().into_iter().map(|line| line.entry).collect();
     assert_eq!(read, entries);
+}
+
+const CONFIRMS: &str = r#"{"kind":"confirmation_started","confirmation":{"number":1,"candidate":"a","baseline":"b","claim":0.1,"seed":3,"repeats":2,"budget_seconds":60}}"#;
+const FRESH: &str = r#"{"kind":"launch_started","launch":1,"slot":1000000,"configuration":"a","purpose":"confirm"}"#;
+const CONFIRMED: &str = r#"{"kind":"confirmation_ended","confirmation":1,"ended":"precise"}"#;
+const OVER: &str = r#"{"kind":"session_ended","complete":true,"reason":""}"#;
+
+#[test]
+fn launches_of_a_session_that_confirms_are_of_its_confirmation() {
+    let of_sweep = r#"{"kind":"launch_started","launch":2,"slot":0,"configuration":"b"}"#;
+    let entries = [SESSION, CONFIRMS, FRESH, READY, REPEAT, ENDED, CONFIRMED, OVER];
+    let all = [&entries[..], &[SESSION, of_sweep]].concat();
+    let record = replay(manifest(), &lines(&all)).unwrap();
+    let of: Vec<Option<u32>> = record.launches.iter().map(|it| it.confirmation).collect();
+    assert_eq!(of, [Some(1), None]);
+    assert_eq!(record.own_launches().count(), 1);
+    let known = &record.confirmations[0];
+    assert_eq!((known.ended, known.open), (Some(Ended::Precise), false));
+    assert_eq!(known.budget_left(), Some(60 - 6), "from its first entry to its last");
+    assert!(record.unfinished_confirmation().is_none());
+}
+
+#[test]
+fn a_confirmation_whose_process_was_killed_is_unfinished_and_can_be_continued() {
+    let killed = lines(&[SESSION, CONFIRMS, FRESH, SESSION]);
+    let record = replay(manifest(), &killed).unwrap();
+    assert_eq!(record.launches[0].outcome, Some(LaunchOutcome::Interrupted));
+    let left = record.unfinished_confirmation().expect("one");
+    assert_eq!((left.asked.number, left.open), (1, false));
+    let again = CONFIRMS.replace("60", "90");
+    let continued = lines(&[SESSION, CONFIRMS, FRESH, SESSION, &again]);
+    let record = replay(manifest(), &continued).unwrap();
+    assert_eq!(record.confirmations.len(), 1);
+    assert_eq!(record.confirmations[0].asked.budget_seconds, Some(90));
+}
+
+#[test]
+fn a_confirmation_that_cannot_follow_is_an_error() {
+    let second = CONFIRMS.replace(r#""number":1"#, r#""number":2"#);
+    let unknown = CONFIRMS.replace(r#""candidate":"a""#, r#""candidate":"z""#);
+    let other =
+        CONFIRMS.replace(r#""candidate":"a","baseline":"b""#, r#""candidate":"b","baseline":"a""#);
+    for (entries, what) in [
+        (vec![SESSION, &second], "confirmation 2 starts where 1 comes next"),
+        (vec![SESSION, &unknown], "is of `z`, which the manifest does not have"),
+        (vec![SESSION, CONFIRMS, OVER, SESSION, &other], "with other configurations"),
+        (vec![SESSION, CONFIRMED], "the end of confirmation 1, which does not run"),
+        (vec![SESSION, CONFIRMS, OVER, CONFIRMED], "which does not run"),
+        (vec![SESSION, STARTED, CONFIRMS], "starts while a launch runs"),
+    ] {
+        let error = replay(manifest(), &lines(&entries)).unwrap_err();
+        assert!(error.what.contains(what), "{error}");
+    }
+}
+
+#[test]
+fn the_reason_of_a_newer_version_for_an_end_is_read() {
+    let newer = CONFIRMED.replace("precise", "bored");
+    let record = replay(manifest(), &lines(&[SESSION, CONFIRMS, &newer])).unwrap();
+    assert_eq!(record.confirmations[0].ended, Some(Ended::Unknown));
 }

@@ -4,7 +4,6 @@
 use std::fmt;
 
 use super::arm::{self, Arm};
-use super::decision::Claim;
 use super::exclusion::Exclusion;
 use super::level::Level;
 use super::number::whole_percent;
@@ -178,11 +177,6 @@ fn without_rank(row: &RankedConfiguration) -> Option<String> {
 fn open_bounds(row: &RankedConfiguration) -> Option<String> {
     let open: Vec<String> = row.all_remarks().iter().map(ToString::to_string).collect();
     (!open.is_empty()).then(|| format!("{}: {}", row.name, open.join("; ")))
-}
-
-/// Whether the ranking itself claims that the candidate is the better one.
-pub fn claims(ranking: &Ranking) -> bool {
-    ranking.decision.as_ref().is_some_and(|it| matches!(it.claim, Claim::Better { .. }))
 }
 
 /// What a confirmation will take.

@@ -156,9 +156,11 @@ fn pairs(arms: &[Arm<'_>; 2]) -> u32 {
 }
 
 impl ConfirmedGain {
-    /// Whether there is a result: it came to an end, and has a gain.
+    /// Whether there is a result: it came to an end, and has a gain from at least three
+    /// launches of each.
     pub fn is_result(&self) -> bool {
-        self.ended.is_some() && self.effect.is_some()
+        let enough = self.launches.candidate.min(self.launches.baseline) >= SEPARABLE;
+        self.ended.is_some() && self.effect.is_some() && enough
     }
 
     /// The gain in the objective's own direction, as `+41% [+36%, +46%]`.

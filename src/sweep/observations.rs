@@ -114,6 +114,9 @@ fn outcome(record: &SweepRecord, launches: &[&LaunchRecord]) -> Option<TrialOutc
     })
 }
 
+/// When a repeat was journalled, and its value of each metric.
+type Found = (Option<jiff::Timestamp>, Vec<Option<f64>>);
+
 /// What the kept repeats gave of the objective and the constraints, in the order
 /// of measuring. A metric without a case has values only where its workload has
 /// one case.
@@ -121,7 +124,6 @@ fn repeats(manifest: &Manifest, launches: &[&LaunchRecord]) -> Vec<ObservedRepea
     let objective = &manifest.objective;
     let constraints = objective.constraints.iter().map(|bound| &bound.metric);
     let metrics: Vec<&MetricRef> = std::iter::once(&objective.metric).chain(constraints).collect();
-    type Found = (Option<jiff::Timestamp>, Vec<Option<f64>>);
     let mut found: BTreeMap<(u32, u32), Found> = BTreeMap::new();
     for (index, metric) in metrics.iter().enumerate() {
         let Some(case) = case_of(manifest, metric) else { continue };

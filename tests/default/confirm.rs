@@ -10,8 +10,11 @@ fn a_candidate_is_confirmed_on_fresh_launches_in_the_same_run_also_after_a_stop(
     place.run(&["sweep", "grid.yaml", "--output", "run"]).expect(0);
     let wrong = place.run(&["confirm", "run", "--configuration", "prefx"]).expect(2);
     assert!(wrong.err.contains("did you mean") && wrong.err.contains("prefix"), "{}", wrong.err);
-    let plan = place.run(&["confirm", "run", "--claim", "100%", "--dry-run"]).expect(0);
+    let plan =
+        place.run(&["confirm", "run", "--claim", "100%", "--budget", "3s", "--dry-run"]).expect(0);
     assert!(plan.out.contains("confirmation 1: prefix and noprefix in turn"), "{}", plan.out);
+    assert!(plan.out.contains("expected in all: about "), "{}", plan.out);
+    assert!(plan.out.contains("the budget of 3 s allows about "), "{}", plan.out);
     assert_eq!(place.entries("run", "confirmation_started"), 0);
 
     let before = place.entries("run", "launch_ended");
@@ -20,7 +23,7 @@ fn a_candidate_is_confirmed_on_fresh_launches_in_the_same_run_also_after_a_stop(
     signal(&child, Signal::INT);
     let stopped = Ran::of(child.wait_with_output().unwrap()).expect(4);
     assert!(
-        stopped.err.contains("vllm-grid confirm run --configuration prefix"),
+        stopped.err.contains("vllm-grid confirm run --configuration prefix --claim 100%"),
         "{}",
         stopped.err
     );
