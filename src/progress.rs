@@ -350,7 +350,7 @@ mod tests {
             status: Status::Void,
             reason: Some("foreign traffic".to_owned()),
             metrics: std::collections::BTreeMap::default(),
-            metric_reasons: Default::default(),
+            metric_reasons: vllm_grid::metric::MetricReasons::new(),
         }
     }
 
