@@ -216,7 +216,7 @@ mod tests {
             status,
             reason: None,
             metrics: MetricValues::new(),
-            metric_reasons: Default::default(),
+            metric_reasons: vllm_grid::metric::MetricReasons::new(),
         };
         let warmup = measurement(0, Status::Ok);
         assert_eq!(exit_of(&[warmup.clone(), measurement(1, Status::Void)]), Exit::NothingRanked);

@@ -71,7 +71,7 @@ mod tests {
             status,
             reason: None,
             metrics,
-            metric_reasons: Default::default(),
+            metric_reasons: crate::metric::MetricReasons::new(),
         }
     }
 

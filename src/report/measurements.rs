@@ -270,7 +270,7 @@ mod tests {
             status,
             reason: (status != Status::Ok).then(|| "foreign traffic: 3 requests".to_owned()),
             metrics: values.iter().map(|(n, value)| ((*n).to_owned(), value.clone())).collect(),
-            metric_reasons: Default::default(),
+            metric_reasons: crate::metric::MetricReasons::new(),
         }
     }
 

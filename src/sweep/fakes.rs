@@ -313,7 +313,7 @@ impl MeasureSession for FakeSession<'_> {
             status,
             reason: None,
             metrics: [("ttft_resent_ms".to_owned(), value.map(MetricValue::Number))].into(),
-            metric_reasons: Default::default(),
+            metric_reasons: crate::metric::MetricReasons::new(),
         };
         if status == Status::Failed {
             let message = "the engine died".to_owned();

@@ -291,7 +291,7 @@ mod tests {
             status: Status::Failed,
             reason: None,
             metrics: [(name.to_owned(), Some(MetricValue::Number(count)))].into(),
-            metric_reasons: Default::default(),
+            metric_reasons: crate::metric::MetricReasons::new(),
         };
         let counted = measured("restarts", 1.0);
         assert_eq!(disturbed(counted.clone(), "restarted"), counted);

@@ -72,7 +72,7 @@ fn repeat(repeat: u32, status: Status) -> Measurement {
         status,
         reason: None,
         metrics: std::collections::BTreeMap::new(),
-        metric_reasons: Default::default(),
+        metric_reasons: crate::metric::MetricReasons::new(),
     }
 }
 

@@ -144,8 +144,13 @@ fn work(spec: &Load, case: LoadCase, prompt: u64, is_warmup: bool) -> Work {
 fn decided(spec: &Load, case: LoadCase, name: &str) -> Option<Decided> {
     let closed = "take a case of `concurrency`, `find-max-rate`, or a latency of this one";
     match (case, name) {
-        (LoadCase::Rate(rate), "request_throughput" | "output_throughput")
-        | (LoadCase::Rate(rate), "total_token_throughput" | "request_goodput") => Some(Decided {
+        (
+            LoadCase::Rate(rate),
+            "request_throughput"
+            | "output_throughput"
+            | "total_token_throughput"
+            | "request_goodput",
+        ) => Some(Decided {
             why: format!(
                 "at {rate} requests/s it is what is offered, of every configuration that keeps up"
             ),

@@ -98,7 +98,7 @@ pub(crate) fn measured(repeat: u32, metric: &str, number: f64) -> Measurement {
         status: Status::Ok,
         reason: None,
         metrics: MetricValues::from([(metric.to_owned(), Some(MetricValue::Number(number)))]),
-        metric_reasons: Default::default(),
+        metric_reasons: vllm_grid::metric::MetricReasons::new(),
     }
 }
 

@@ -30,7 +30,7 @@ fn repeat(workload: &str, number: u32, metrics: &[(&str, f64)]) -> Measurement {
         status: Status::Ok,
         reason: None,
         metrics: metrics.collect::<MetricValues>(),
-        metric_reasons: Default::default(),
+        metric_reasons: vllm_grid::metric::MetricReasons::new(),
     }
 }
 

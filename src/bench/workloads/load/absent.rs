@@ -88,8 +88,8 @@ mod tests {
     #[test]
     fn percentiles_that_fall_among_failed_requests_are_absent_with_the_reason() {
         let plan = Plan { open: false, window: None, slo: crate::workload::Slo::default() };
-        let mut records: Vec<RequestRecord> = (0..276).map(|at| record(at)).collect();
-        records.extend((0..24).map(|at| failed(at)));
+        let mut records: Vec<RequestRecord> = (0..276).map(record).collect();
+        records.extend((0..24).map(failed));
         let figures = metrics(&records, &plan);
         let reasons = among_failures(&records, &figures);
         for latency in ["ttft", "tpot", "itl", "e2el"] {

@@ -96,17 +96,14 @@ fn shared(speed: f64, arrivals: &[f64], work: &[f64]) -> Vec<f64> {
         let share = speed / flying.len().max(1) as f64;
         let ends_at = flying.peek().map(|At(at, _)| now + (at - done).max(0.0) / share);
         let comes_at = arrivals.get(next).copied().unwrap_or(f64::INFINITY);
-        match ends_at.filter(|at| *at <= comes_at) {
-            Some(at) => {
-                let At(finish, number) = flying.pop().expect("in flight");
-                (now, done, ends[number]) = (at, finish, at);
-            }
-            None => {
-                done += if flying.is_empty() { 0.0 } else { (comes_at - now) * share };
-                now = comes_at;
-                flying.push(At(done + work[next], next));
-                next += 1;
-            }
+        if let Some(at) = ends_at.filter(|at| *at <= comes_at) {
+            let At(finish, number) = flying.pop().expect("in flight");
+            (now, done, ends[number]) = (at, finish, at);
+        } else {
+            done += if flying.is_empty() { 0.0 } else { (comes_at - now) * share };
+            now = comes_at;
+            flying.push(At(done + work[next], next));
+            next += 1;
         }
     }
     ends
@@ -194,9 +191,9 @@ impl World {
             let judged = &records[1000..];
             let good = judged.iter().filter(|r| super::figures::is_good(r, &self.plan())).count();
             if good as f64 / judged.len() as f64 >= Self::SHARE {
-                low = middle
+                low = middle;
             } else {
-                high = middle
+                high = middle;
             }
         }
         low
