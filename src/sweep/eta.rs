@@ -114,6 +114,7 @@ impl Left {
         let mut done: Vec<(u32, &str)> = record
             .launches
             .iter()
+            .filter(|launch| launch.confirmation.is_none())
             .filter(settled)
             .map(|launch| (launch.trial, launch.configuration.as_str()))
             .collect();

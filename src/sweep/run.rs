@@ -4,8 +4,6 @@
 //! loses at most the repeats that were running. What to launch is decided by
 //! the strategy, what a failure means by [`super::relaunch`].
 
-use std::io::Write;
-use std::path::Path;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -18,23 +16,21 @@ use super::launch::{TrialOrder, void};
 use super::production::{self, Guard};
 use super::relaunch::{self, Breaker};
 use super::running::{Incoming, Put, Running};
-use super::scope::{self, Scope, Spent};
+use super::scope::{Scope, Spent};
 use super::trial::Trial;
 use super::{SweepError, pass};
 use crate::engine::LaunchOrder;
 use crate::engine::production::Production;
 use crate::event::NoticeKind;
-use crate::grid::Grid;
-use crate::history::HistoryError;
-use crate::history::confirmation::Confirmation;
-use crate::history::folder::{Folder, write_whole};
+use crate::history::folder::Folder;
 use crate::history::journal::{Entry, Journal};
 use crate::history::launch::LaunchOutcome;
 use crate::history::production::ProductionStep;
-use crate::history::record::{Manifest, SCHEMA_VERSION, SweepRecord, host};
+use crate::history::record::{SCHEMA_VERSION, SweepRecord};
 use crate::history::replay;
-use crate::secret::Secrets;
 use crate::strategy::{Action, Situation};
+
+mod open;
 
 /// How a sweep ended, where it ended in good order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,96 +82,6 @@ enum Next {
 }
 
 impl Sweep {
-    /// Begins a sweep of a grid: makes its folder, `output` itself where one is
-    /// asked for, writes the grid's copy and the manifest, opens the journal. Nothing
-    /// is written with any of `secrets` in it.
-    ///
-    /// # Errors
-    /// When `output` is not an empty folder, or nothing can be written.
-    pub fn begin(
-        grid: &Grid,
-        output: Option<&Path>,
-        now: jiff::Timestamp,
-        secrets: &Secrets,
-    ) -> Result<Self, SweepError> {
-        let (folder, name) = Folder::create(&grid.name, now, output)?;
-        let mut manifest = Manifest::of(grid, name, now);
-        manifest.grid_path = folder.relative(&grid.path);
-        Self::write(folder, manifest, &grid.source, secrets)
-    }
-
-    /// Begins a sweep in a folder that exists.
-    fn write(
-        folder: Folder,
-        manifest: Manifest,
-        grid: &[u8],
-        secrets: &Secrets,
-    ) -> Result<Self, SweepError> {
-        let path = folder.grid_path();
-        write_whole(&path, |file| file.write_all(grid))
-            .map_err(|error| HistoryError::Io { path, error })?;
-        folder.write_manifest(&manifest, secrets)?;
-        let host = manifest.host.clone();
-        Self::open(folder, manifest, host, secrets)
-    }
-
-    /// Continues a sweep.
-    ///
-    /// # Errors
-    /// When another process writes it, or its files are damaged.
-    pub fn resume(folder: Folder, secrets: &Secrets) -> Result<Self, SweepError> {
-        let manifest = folder.manifest()?;
-        folder.check_journal()?;
-        Self::open(folder, manifest, host(), secrets)
-    }
-
-    /// The same with the configurations and workloads of the grid: those of the manifest are the
-    /// same with their secrets masked, and cannot be launched.
-    #[must_use]
-    pub fn with_configurations(mut self, grid: &Grid) -> Self {
-        self.record.manifest.configurations.clone_from(&grid.configurations);
-        self.record.manifest.workloads.clone_from(&grid.workloads);
-        self
-    }
-
-    /// The same, to confirm something in place of continuing the sweep; `None` where the
-    /// confirmation is not of two of its configurations.
-    #[must_use]
-    pub fn confirming(self, asked: Confirmation) -> Option<Self> {
-        let configurations = self.record.manifest.configurations.iter();
-        let names: Vec<&str> = configurations.map(|known| known.name.as_str()).collect();
-        let rule = asked.strategy(&names, self.record.manifest.machine_pace())?;
-        Some(Self { scope: Scope::Confirmation { asked, rule }, ..self })
-    }
-
-    fn open(
-        folder: Folder,
-        manifest: Manifest,
-        host: String,
-        secrets: &Secrets,
-    ) -> Result<Self, SweepError> {
-        let path = folder.journal_path();
-        let (journal, lines) = Journal::open(&path)?;
-        let record =
-            replay::replay(manifest, &lines).map_err(|illegal| illegal.in_journal(path))?;
-        Ok(Self {
-            folder,
-            journal: journal.without(secrets.clone()),
-            record,
-            scope: Scope::default(),
-            spent: scope::spent(&lines),
-            started: Instant::now(),
-            production: replay::production_steps(&lines),
-            guard: None,
-            host,
-            finished: None,
-            journal_failed: false,
-            disturbed: false,
-            events: Events::nowhere(),
-            clock: Clock::system(),
-        })
-    }
-
     /// What the sweep holds so far.
     pub fn record(&self) -> &SweepRecord {
         &self.record
@@ -508,8 +414,12 @@ impl Sweep {
         Ok(())
     }
 
-    /// When it will end, as far as is known now.
+    /// When it will end, as far as is known now. How many launches a confirmation takes is
+    /// known when it ends.
     fn tell_eta(&self, context: &SweepContext) {
+        if !matches!(self.scope, Scope::Sweep) {
+            return;
+        }
         let (trials, worked) = (context.strategy.trials(), self.worked().as_secs_f64());
         self.events.eta(eta(&self.record, &context.foreknown, trials, worked));
     }

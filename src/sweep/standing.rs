@@ -83,7 +83,7 @@ impl Standing {
             configuration: own.configuration.clone(),
             metric: metric.clone(),
             value,
-            place: place(record, &own.configuration),
+            place: own.confirmation.is_none().then(|| place(record, &own.configuration)).flatten(),
             broken: broken.collect(),
         })
     }
@@ -155,7 +155,8 @@ fn place(record: &SweepRecord, configuration: &str) -> Option<Place> {
     let manifest = &record.manifest;
     let metric = &manifest.objective.metric;
     let of = |name: &str| {
-        let launches = record.launches.iter().filter(|launch| launch.configuration == name);
+        let is_its = |it: &&LaunchRecord| it.confirmation.is_none() && it.configuration == name;
+        let launches = record.launches.iter().filter(is_its);
         let all: Vec<f64> = launches.flat_map(|it| values(manifest, it, metric)).collect();
         mean(metric, &all)
     };

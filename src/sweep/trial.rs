@@ -26,8 +26,11 @@ impl Trial {
         })
     }
 
-    /// The block of trials that it is part of.
+    /// The block of trials that it is part of; of a confirmation its pair.
     pub(super) fn block(&self, manifest: &Manifest) -> u32 {
+        if self.purpose == Purpose::Confirm {
+            return self.number / 2;
+        }
         let configurations = manifest.configurations.len();
         manifest.strategy.block(self.number, configurations, manifest.baseline.is_some())
     }

@@ -13,10 +13,15 @@ use super::super::fakes::{
 };
 use super::super::launch::FIRST_LOG;
 use super::super::launch::TrialOrder;
+use super::super::scope;
 use super::*;
 use crate::event::{Notice, Phase};
+use crate::history::HistoryError;
+use crate::history::confirmation::Confirmation;
 use crate::history::journal::{self, Line};
 use crate::history::launch::{FailureClass, LaunchFailure};
+use crate::history::record::Manifest;
+use crate::secret::Secrets;
 use crate::server::proof::Proof;
 use crate::strategy::{InFlight, Observation, Strategy, TrialOutcome};
 

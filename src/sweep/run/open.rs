@@ -1,0 +1,114 @@
+//! How a sweep is opened for writing: begun in a folder of its own, continued, or continued
+//! with a confirmation in place of its own launches. What it does then is the loop's, in
+//! the parent module.
+
+use std::io::Write;
+use std::path::Path;
+
+use tokio::time::Instant;
+
+use super::super::SweepError;
+use super::super::clock::Clock;
+use super::super::events::Events;
+use super::super::scope::{self, Scope};
+use super::Sweep;
+use crate::grid::Grid;
+use crate::history::HistoryError;
+use crate::history::confirmation::Confirmation;
+use crate::history::folder::{Folder, write_whole};
+use crate::history::journal::Journal;
+use crate::history::record::{Manifest, host};
+use crate::history::replay;
+use crate::secret::Secrets;
+
+impl Sweep {
+    /// Begins a sweep of a grid: makes its folder, `output` itself where one is
+    /// asked for, writes the grid's copy and the manifest, opens the journal. Nothing
+    /// is written with any of `secrets` in it.
+    ///
+    /// # Errors
+    /// When `output` is not an empty folder, or nothing can be written.
+    pub fn begin(
+        grid: &Grid,
+        output: Option<&Path>,
+        now: jiff::Timestamp,
+        secrets: &Secrets,
+    ) -> Result<Self, SweepError> {
+        let (folder, name) = Folder::create(&grid.name, now, output)?;
+        let mut manifest = Manifest::of(grid, name, now);
+        manifest.grid_path = folder.relative(&grid.path);
+        Self::write(folder, manifest, &grid.source, secrets)
+    }
+
+    /// Begins a sweep in a folder that exists.
+    pub(super) fn write(
+        folder: Folder,
+        manifest: Manifest,
+        grid: &[u8],
+        secrets: &Secrets,
+    ) -> Result<Self, SweepError> {
+        let path = folder.grid_path();
+        write_whole(&path, |file| file.write_all(grid))
+            .map_err(|error| HistoryError::Io { path, error })?;
+        folder.write_manifest(&manifest, secrets)?;
+        let host = manifest.host.clone();
+        Self::open(folder, manifest, host, secrets)
+    }
+
+    /// Continues a sweep.
+    ///
+    /// # Errors
+    /// When another process writes it, or its files are damaged.
+    pub fn resume(folder: Folder, secrets: &Secrets) -> Result<Self, SweepError> {
+        let manifest = folder.manifest()?;
+        folder.check_journal()?;
+        Self::open(folder, manifest, host(), secrets)
+    }
+
+    /// The same with the configurations and workloads of the grid: those of the manifest are the
+    /// same with their secrets masked, and cannot be launched.
+    #[must_use]
+    pub fn with_configurations(mut self, grid: &Grid) -> Self {
+        self.record.manifest.configurations.clone_from(&grid.configurations);
+        self.record.manifest.workloads.clone_from(&grid.workloads);
+        self
+    }
+
+    /// The same, to confirm something in place of continuing the sweep; `None` where the
+    /// confirmation is not of two of its configurations.
+    #[must_use]
+    pub fn confirming(self, asked: Confirmation) -> Option<Self> {
+        let configurations = self.record.manifest.configurations.iter();
+        let names: Vec<&str> = configurations.map(|known| known.name.as_str()).collect();
+        let rule = asked.strategy(&names, self.record.manifest.machine_pace())?;
+        Some(Self { scope: Scope::Confirmation { asked, rule }, ..self })
+    }
+
+    fn open(
+        folder: Folder,
+        manifest: Manifest,
+        host: String,
+        secrets: &Secrets,
+    ) -> Result<Self, SweepError> {
+        let path = folder.journal_path();
+        let (journal, lines) = Journal::open(&path)?;
+        let record =
+            replay::replay(manifest, &lines).map_err(|illegal| illegal.in_journal(path))?;
+        Ok(Self {
+            folder,
+            journal: journal.without(secrets.clone()),
+            record,
+            scope: Scope::default(),
+            spent: scope::spent(&lines),
+            started: Instant::now(),
+            production: replay::production_steps(&lines),
+            guard: None,
+            host,
+            finished: None,
+            journal_failed: false,
+            disturbed: false,
+            events: Events::nowhere(),
+            clock: Clock::system(),
+        })
+    }
+}
