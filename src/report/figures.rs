@@ -20,7 +20,7 @@ pub fn render(ranking: &Ranking, manifest: &Manifest, kind: &Kind, columns: usiz
     let columns = columns.max(60);
     let mut blocks = Vec::new();
     if ranking.simulated {
-        blocks.push(wrap(SIMULATED, columns, "  "));
+        blocks.push(SIMULATED.to_owned());
     }
     let cases = manifest.workloads.iter().filter(|workload| workload.kind().key == kind.key);
     let cases: Vec<String> = cases.flat_map(crate::workload::Workload::cases).collect();

@@ -98,6 +98,11 @@ pub(super) fn narrow(names: &[String], baseline: Option<usize>, columns: usize) 
     whole.unwrap_or_else(|| forms[1].forced(columns)).shown
 }
 
+/// One name of at most so many columns.
+pub(super) fn short(name: &str, columns: usize) -> String {
+    elided(name, columns).unwrap_or_else(|| cut(name, columns))
+}
+
 /// A name whose middle segments are left out, as few as possible.
 fn elided(name: &str, columns: usize) -> Option<String> {
     if width(name) <= columns {

@@ -144,9 +144,12 @@ fn note(finding: &Finding, shown: Shown) -> Option<String> {
                 .to_owned()
         }
         Finding::Remarks { configuration, remarks } => {
-            let has_table =
-                |remark: &&Remark| !(shown.bounds && matches!(remark, Remark::BoundNotShown(_)));
-            let remarks = remarks.iter().filter(has_table).join("; ");
+            let open = |remark: &&Remark| match remark {
+                Remark::BoundNotShown(_) => !shown.bounds,
+                Remark::FailedLaunches { .. } => false,
+                _ => true,
+            };
+            let remarks = remarks.iter().filter(open).join("; ");
             return (!remarks.is_empty()).then(|| format!("{configuration}: {remarks}"));
         }
         Finding::Aliases { configuration, aliases } => {

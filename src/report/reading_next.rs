@@ -82,7 +82,7 @@ fn change(block: &Block, change: &Change) -> String {
             let first = letters.next().map(|it| it.to_uppercase().to_string());
             format!("{}{} in the grid", first.unwrap_or_default(), letters.as_str())
         }
-        Change::Failures => "Remove the causes of the failures".to_owned(),
+        Change::Failures => "Correct what FAILED names".to_owned(),
     }
 }
 

@@ -13,11 +13,12 @@ pub(super) fn put(block: &mut Block, reading: &Reading) {
             block.put("TRUST", &sentences);
         }
     };
-    match &trust.confirmation {
-        Some(gain) => add(vec![confirmation(gain)]),
-        None => add(design(trust)),
+    let result = trust.confirmation.as_ref().is_some_and(ConfirmedGain::is_result);
+    add(trust.confirmation.as_ref().map_or_else(Vec::new, confirmation));
+    if !result {
+        add(design(trust));
+        add(once(trust));
     }
-    add(once(trust));
     add(trust.machine.as_ref().map_or_else(Vec::new, |it| machine(it, trust)));
     let cause = match &reading.result {
         Statement::NoDecision { cause: NoDecision::Missing(missing) } => Some(&missing.metric),
@@ -35,13 +36,26 @@ pub(super) fn put(block: &mut Block, reading: &Reading) {
 }
 
 /// `7 + 7 launches A B A B, 02:10-04:35.`
-fn confirmation(gain: &ConfirmedGain) -> String {
-    let (candidate, baseline) = gain.launches;
+fn confirmation(gain: &ConfirmedGain) -> Vec<String> {
     let times = gain.from.zip(gain.until).map_or_else(String::new, |(from, until)| {
         format!(", {}-{}", from.strftime("%H:%M"), until.strftime("%H:%M"))
     });
-    let open = if gain.complete { "" } else { " The confirmation is not complete." };
-    format!("{candidate} + {baseline} launches A B A B{times}.{open}")
+    let (candidate, baseline) = (gain.launches.candidate, gain.launches.baseline);
+    let mut sentences = vec![format!("{candidate} + {baseline} launches A B A B{times}.")];
+    let failed = gain.failed.candidate + gain.failed.baseline;
+    if failed > 0 {
+        sentences.push(format!(
+            "{failed} more failed: {} of the candidate, {} of the baseline.",
+            gain.failed.candidate, gain.failed.baseline
+        ));
+    }
+    let wanted = gain.claim * 50.0;
+    if !gain.is_result() {
+        sentences.push(format!("The confirmation is not over ({} pairs so far).", gain.pairs));
+    } else if !gain.complete {
+        sentences.push(format!("It ended before the interval was within {wanted:.0}%."));
+    }
+    sentences
 }
 
 /// `4 launches x 3 repeats. Differences under about 9% cannot be seen so; ...`
@@ -78,7 +92,8 @@ fn once(trust: &Trust) -> Vec<String> {
             "{:.0}% between launches is assumed: nothing was launched twice.",
             deviation * 100.0
         )],
-        None if trust.launched_once == 0 => Vec::new(),
+        // Where all were, the result says so.
+        None if trust.launched_once == 0 || trust.launches == Some((1, 1)) => Vec::new(),
         None if trust.launched_once == 1 => {
             vec!["1 configuration was launched once: it is in no claim.".to_owned()]
         }

@@ -1,28 +1,58 @@
-//! The gain of a candidate over the baseline on fresh launches: the only one that is
-//! published. Plain values that the ranking and its reading carry.
+//! Gains that fresh launches confirm, or do not: the only ones to publish. Plain values
+//! that the ranking and its reading carry.
 
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::estimate::Effect;
+use super::estimate::Ratio;
+use super::machine::MachineReport;
 
-/// What fresh launches of a candidate and the baseline showed.
+/// What fresh launches show of one configuration against another.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ConfirmedGain {
-    /// The candidate's name.
+    /// Number of the confirmation in the run, from 1.
+    pub number: u32,
+    /// The configuration that is confirmed.
     pub candidate: String,
-    /// The baseline's name.
+    /// The one that it is compared with.
     pub baseline: String,
-    /// The candidate compared with the baseline.
-    pub effect: Effect,
-    /// Whether a gain is shown: the whole interval is on the better side.
-    pub shown: bool,
-    /// Whether the confirmation ended by its own rule; otherwise it can be continued.
-    pub complete: bool,
-    /// Launches of the candidate and of the baseline.
-    pub launches: (u32, u32),
-    /// When the first of them started.
+    /// The objective's ratio to the baseline's, with its 95 % interval; `None` where there are
+    /// too few launches, or a value that is not positive.
+    pub effect: Option<Ratio>,
+    /// Half of the interval on log scale: 0.05 is about 5 %.
+    pub half_width: Option<f64>,
+    /// The half-width was to be at most half of this fraction.
+    pub claim: f64,
+    /// Pairs of launches that are over.
+    pub pairs: u32,
+    /// Launches that gave values.
+    pub launches: OfBoth,
+    /// Launches that failed.
+    pub failed: OfBoth,
+    /// When the first launch began.
     pub from: Option<Timestamp>,
-    /// When the last of them ended.
+    /// When the last one ended.
     pub until: Option<Timestamp>,
+    /// Whether the candidate is shown to be better: the whole interval is on that side.
+    pub shown: bool,
+    /// Whether all launches that were asked for were made.
+    pub complete: bool,
+    /// What the machine did meanwhile.
+    pub machine: Option<MachineReport>,
+}
+
+/// A number for each of both.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct OfBoth {
+    /// Of the configuration that is confirmed.
+    pub candidate: usize,
+    /// Of the one that it is compared with.
+    pub baseline: usize,
+}
+
+impl ConfirmedGain {
+    /// Whether there is a result: it came to an end, and has a gain.
+    pub fn is_result(&self) -> bool {
+        self.complete && self.effect.is_some()
+    }
 }

@@ -1,6 +1,6 @@
 //! Makes a [`Reading`] from a ranking: what each of its parts says is decided here.
 
-use super::failed::{FailedGroup, failed};
+use super::failed::{Cause, FailedGroup, failed};
 use super::next::{explanation, next};
 use super::{Choice, Gain, NoDecision, Place, Reading, Statement, Trust, Varied, Why};
 use crate::configuration::Configuration;
@@ -11,6 +11,7 @@ use crate::metric::{Constraint, Scale};
 use crate::results::bounded::ConstraintVerdict;
 use crate::results::confirmed::ConfirmedGain;
 use crate::results::decision::{Candidate, Claim, Criterion, Decision};
+use crate::results::estimate::Effect;
 use crate::results::exclusion::Exclusion;
 use crate::results::ranked::{RankedConfiguration, Ranking};
 use crate::results::verdict::RankingVerdict;
@@ -20,7 +21,8 @@ impl Reading {
     pub fn of(ranking: &Ranking, manifest: &Manifest, place: &Place) -> Self {
         let groups = failed(ranking, manifest);
         let last = confirmation(ranking);
-        let (confirmed, pending) = (last.filter(|it| it.complete), last.filter(|it| !it.complete));
+        let (confirmed, pending) =
+            (last.filter(|it| it.is_result()), last.filter(|it| !it.is_result()));
         let result = statement(ranking, confirmed, &groups);
         let decided = !matches!(result, Statement::NoDecision { .. });
         let choice = choice(ranking, manifest, confirmed).filter(|_| decided);
@@ -35,11 +37,26 @@ impl Reading {
             bounds: bounds.map_or_else(Vec::new, |row| row.constraints.clone()),
             trust: trust(ranking, last),
             why: why(ranking, &result),
-            failed: groups,
+            failed: groups.into_iter().filter(|it| !is_said(it, &result)).collect(),
             result,
             choice,
             next,
         }
+    }
+}
+
+/// Whether the result says of a group what is to be said.
+fn is_said(group: &FailedGroup, result: &Statement) -> bool {
+    match (result, &group.cause) {
+        (
+            Statement::NoDecision { cause: NoDecision::Missing(missing) },
+            Cause::NotMeasured { metric } | Cause::Values { metric },
+        ) => missing.metric == *metric,
+        (
+            Statement::NoDecision { cause: NoDecision::BoundsBroken { .. } },
+            Cause::BoundBroken { .. },
+        ) => true,
+        _ => false,
     }
 }
 
@@ -197,7 +214,6 @@ fn choice(
     let kept = match (confirmed, decision.map(|it| &it.claim)) {
         (Some(confirmed), _) => (!confirmed.shown).then(|| confirmed.baseline.clone()),
         (None, Some(Claim::NotShown { baseline, .. })) => Some(baseline.clone()),
-        (None, Some(Claim::BaselineNotRanked { baseline, .. })) => Some(baseline.clone()),
         _ => None,
     };
     let baseline = baseline(manifest);
@@ -223,7 +239,7 @@ fn gain(
     confirmed: Option<&ConfirmedGain>,
 ) -> Option<Gain> {
     let (effect, confirmed) = match (confirmed, decision.map(|it| &it.claim)) {
-        (Some(gain), _) => (gain.effect, true),
+        (Some(gain), _) => (Effect::Ratio(gain.effect?), true),
         (None, Some(Claim::Better { effect, .. } | Claim::NotShown { effect, .. })) => {
             (*effect, false)
         }
@@ -272,7 +288,8 @@ fn trust(ranking: &Ranking, confirmed: Option<&ConfirmedGain>) -> Trust {
         each.first().copied().flatten().filter(|one| each.iter().all(|it| *it == Some(*one)));
     let once = estimates().filter(|it| it.launches < 2).count();
     let all_once = once > 0 && once == estimates().count();
-    let machine = ranking.machine.as_ref();
+    let meanwhile = confirmed.filter(|it| it.is_result()).and_then(|it| it.machine.as_ref());
+    let machine = meanwhile.or(ranking.machine.as_ref());
     let decided = ranking.decision.is_some();
     Trust {
         launches: launches.clone().min().zip(launches.max()),

@@ -134,6 +134,9 @@ pub(super) fn next(
         Statement::First { .. } | Statement::NotDistinguishable { .. } => again(Change::Baseline),
         Statement::LaunchedOnce { .. } => again(Change::Launches { launches: LAUNCHES }),
         Statement::BaselineNotRanked { .. } => again(Change::Failures),
+        Statement::NoDecision { cause: NoDecision::NotLaunched { of } } => {
+            vec![NextStep::Resume { run: run(), left: *of as u32 }]
+        }
         Statement::NoDecision { cause } => undecided(cause, &again),
     }
 }
@@ -141,13 +144,14 @@ pub(super) fn next(
 fn undecided(cause: &NoDecision, again: &dyn Fn(Change) -> Vec<NextStep>) -> Vec<NextStep> {
     match cause {
         NoDecision::NoConfiguration => again(Change::Configurations),
-        NoDecision::NotLaunched { .. } | NoDecision::AllFailed { .. } => again(Change::Failures),
         NoDecision::Missing(missing) => match missing.first_reason.as_deref().and_then(remedy) {
             Some(text) => again(Change::Reason { text: text.to_owned() }),
             None => again(Change::Failures),
         },
         NoDecision::BoundsBroken { .. } => again(Change::Bounds),
-        NoDecision::Excluded { .. } => again(Change::Failures),
+        NoDecision::NotLaunched { .. }
+        | NoDecision::AllFailed { .. }
+        | NoDecision::Excluded { .. } => again(Change::Failures),
     }
 }
 

@@ -12,4 +12,5 @@ mod frame;
 mod lost;
 mod noise;
 mod ranking;
+mod reading;
 mod table;
