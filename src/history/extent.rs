@@ -22,6 +22,7 @@ pub struct Extent {
     /// Of how many.
     pub of: u32,
     /// Whether more will come.
+    #[serde(flatten)]
     pub state: State,
 }
 

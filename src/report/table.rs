@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::bounds;
 use super::fields::{Field, PADDING, draw};
-use super::names::{Names, short};
+use super::names::{self, Names};
 use super::notes;
 use super::reading::{SIMULATED, word};
 use super::text::{plain, wrap};
@@ -226,7 +226,7 @@ impl Layout {
     fn notes(&self) -> Vec<String> {
         let shared = self.names.shared.as_ref();
         let shared =
-            shared.map(|it| format!("names without what all share: {}", short(it, SHARED)));
+            shared.map(|it| format!("names without what all share: {}", names::short(it, SHARED)));
         let open = match (self.names.cut, self.differences_open) {
             (true, true) => {
                 Some("names in full: ranking.csv; flags: results.csv, or a wider terminal")

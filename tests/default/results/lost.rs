@@ -225,7 +225,6 @@ fn failed_launches_stand_in_the_verdict_and_too_many_cost_the_rank() {
     let Some(last) = record.launches.last_mut() else { panic!("a launch") };
     let died = sweep(&["x"]).failed("x", FailureClass::EngineDied, "EngineDeadError");
     last.outcome.clone_from(&died.launches[0].outcome);
-    let ranking = rank(&record);
     let text = block(&record);
     assert!(text.contains("brittle: the engine died (booted and lived 1 of 2)"), "{text}");
     // What others did does not count, however often.

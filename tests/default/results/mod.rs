@@ -5,6 +5,7 @@ mod builder;
 mod comparison;
 mod counted;
 mod decision;
+mod document;
 mod drift;
 mod export;
 mod findings;

@@ -16,7 +16,7 @@ use vllm_grid::workload::Workload;
 
 use crate::results::builder::{Building, around, sweep};
 
-fn place() -> Place {
+pub(crate) fn place() -> Place {
     Place {
         run: "runs/my-service-20261128T010203Z".to_owned(),
         grid: Some("my-grid.yaml".to_owned()),
@@ -72,7 +72,7 @@ fn check(text: &str, columns: usize) {
 }
 
 /// `load` at 8 and 64 in flight: output throughput at 64, bounded by the median TTFT at 8.
-fn service(names: &[&str]) -> SweepRecord {
+pub(crate) fn service(names: &[&str]) -> SweepRecord {
     let mut record = sweep(names);
     record.manifest.simulated = false;
     record.manifest.engine = "docker".to_owned();
@@ -88,7 +88,7 @@ fn service(names: &[&str]) -> SweepRecord {
 }
 
 /// One launch of it.
-fn served(record: SweepRecord, name: &str, tokens: f64, ttft: f64) -> SweepRecord {
+pub(crate) fn served(record: SweepRecord, name: &str, tokens: f64, ttft: f64) -> SweepRecord {
     let mut record = record.launch_of(name, "output_throughput", &around(tokens));
     let launch = record.launches.last_mut().unwrap();
     for measurement in &mut launch.measurements {
@@ -109,7 +109,7 @@ fn number(number: f64) -> vllm_grid::metric::MetricValue {
 }
 
 /// Four interleaved launches of each, with these means of the objective.
-fn four(record: SweepRecord, means: &[(&str, f64)]) -> SweepRecord {
+pub(crate) fn four(record: SweepRecord, means: &[(&str, f64)]) -> SweepRecord {
     let mut record = record;
     for (block, factor) in [1.0, 1.03, 0.98, 1.01].iter().enumerate() {
         for (at, (name, mean)) in means.iter().enumerate() {
@@ -121,7 +121,7 @@ fn four(record: SweepRecord, means: &[(&str, f64)]) -> SweepRecord {
     record
 }
 
-fn flags() -> SweepRecord {
+pub(crate) fn flags() -> SweepRecord {
     service(&["production", "prefix-seqs64", "prefix-seqs32"])
         .flags("production", json!({"enable-prefix-caching": false, "max-num-seqs": 16}))
         .flags("prefix-seqs64", json!({"enable-prefix-caching": true, "max-num-seqs": 64}))
@@ -129,12 +129,12 @@ fn flags() -> SweepRecord {
         .baseline("production")
 }
 
-fn claim() -> SweepRecord {
+pub(crate) fn claim() -> SweepRecord {
     four(flags(), &[("production", 1000.0), ("prefix-seqs64", 1400.0), ("prefix-seqs32", 1200.0)])
 }
 
 /// Repeats so noisy that nothing is shown.
-fn candidate_only() -> SweepRecord {
+pub(crate) fn candidate_only() -> SweepRecord {
     let record = four(
         flags(),
         &[("production", 1000.0), ("prefix-seqs64", 960.0), ("prefix-seqs32", 1060.0)],
@@ -158,7 +158,7 @@ fn noisy(mut record: SweepRecord) -> SweepRecord {
     record
 }
 
-fn gain(candidate: &str, ratio: f64, low: f64, high: f64) -> ConfirmedGain {
+pub(crate) fn gain(candidate: &str, ratio: f64, low: f64, high: f64) -> ConfirmedGain {
     let time = |text: &str| Some(text.parse().unwrap());
     ConfirmedGain {
         number: 1,
@@ -263,6 +263,11 @@ fn every_launch_failed() {
 
 #[test]
 fn values_are_missing_for_most() {
+    insta::assert_snapshot!(block(&missing()));
+}
+
+/// Values of the objective are missing for two of three.
+pub(crate) fn missing() -> SweepRecord {
     let mut record = claim();
     for launch in record.launches.iter_mut().filter(|it| it.configuration != "prefix-seqs64") {
         for measurement in launch.measurements.iter_mut().filter(|it| it.case == "concurrency=64") {
@@ -272,7 +277,7 @@ fn values_are_missing_for_most() {
             measurement.reason = Some(reason.to_owned());
         }
     }
-    insta::assert_snapshot!(block(&record));
+    record
 }
 
 #[test]
@@ -335,8 +340,8 @@ fn a_sweep_of_which_something_is_missing_says_so() {
     assert!(!partial(State::Complete).contains("PARTIAL"));
 }
 
-#[test]
-fn the_machine_moved() {
+/// Two configurations, one of them the baseline, while the machine's speed jumps.
+pub(crate) fn moved() -> SweepRecord {
     // The owner's evening: 683, 119, 872, 138, 870 tokens/s.
     let mut record = service(&["a", "b"]).baseline("b");
     record.manifest.objective.constraints.clear();
@@ -347,7 +352,12 @@ fn the_machine_moved() {
     for (at, (name, tokens)) in evening.iter().chain(&fast_hour).enumerate() {
         record = served(record, name, *tokens, 800.0).at(at as i64 * 900);
     }
-    insta::assert_snapshot!(block(&record));
+    record
+}
+
+#[test]
+fn the_machine_moved() {
+    insta::assert_snapshot!(block(&moved()));
 }
 
 #[test]
