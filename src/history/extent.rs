@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::HistoryError;
 use super::folder::Folder;
 use super::journal::{self, Entry, JournalError, Line};
+use super::launch::LaunchOutcome;
 use super::record::SweepRecord;
 use crate::strategy::Purpose;
 
@@ -78,7 +79,7 @@ impl Extent {
         // The last launch of a trial says whether it is over.
         let mut trials: BTreeMap<u32, bool> = BTreeMap::new();
         for launch in record.launches.iter().filter(|it| it.purpose != Purpose::Confirm) {
-            let over = launch.outcome.as_ref().is_some_and(|outcome| outcome.is_settled());
+            let over = launch.outcome.as_ref().is_some_and(LaunchOutcome::is_settled);
             trials.insert(launch.trial, over);
         }
         let done = trials.values().filter(|over| **over).count() as u32;

@@ -71,13 +71,13 @@ fn table(ranking: &Ranking, kind: &Kind, case: &str, columns: usize) -> String {
                 let estimate = row.estimates[*index].as_ref();
                 estimate.map_or("-".to_owned(), |estimate| number::estimate(estimate, ""))
             };
-            Field::new(heading(row, name), metrics.iter().map(cell).collect()).right()
+            Field::new(heading(row, &name), metrics.iter().map(cell).collect()).right()
         })
         .collect();
     folded(&labels, &fields, columns)
 }
 
 /// `#1 plain`; `- starved` of one without a rank.
-fn heading(row: &RankedConfiguration, name: String) -> String {
+fn heading(row: &RankedConfiguration, name: &str) -> String {
     row.rank.map_or_else(|| format!("- {name}"), |rank| format!("#{rank} {name}"))
 }

@@ -14,6 +14,7 @@ pub(super) const CHANGE: &str = "unconfirmed change";
 
 /// What the tables above the notes show already.
 #[derive(Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "one for each column or table")]
 pub(super) struct Shown {
     /// The effect against the baseline.
     pub(super) effect: bool,
@@ -111,8 +112,8 @@ fn note(finding: &Finding, shown: Shown) -> Option<String> {
         | Finding::NotSeparable { .. }
         | Finding::Detectable(_)
         | Finding::Preferred { .. }
-        | Finding::NotRanked { .. } => return None,
-        Finding::VarianceAssumed(AssumedVariance::BetweenLaunches) => return None,
+        | Finding::NotRanked { .. }
+        | Finding::VarianceAssumed(AssumedVariance::BetweenLaunches) => return None,
         Finding::Verdict(verdict) => match verdict {
             RankingVerdict::Tie { .. } => {
                 let text = verdict.to_string();

@@ -73,6 +73,7 @@ fn change(block: &Block, change: &Change) -> String {
         Change::Launches { launches } => {
             format!("Set `launches:{GLUE}{launches}` or more in the grid")
         }
+        Change::Budget => "Raise `budget` in the grid".to_owned(),
         Change::Baseline => "Name a `baseline` in the grid, so that gains can be stated".to_owned(),
         Change::Configurations => "Add other values to the grid".to_owned(),
         Change::Bounds => "Widen the bounds in the grid, or add other values".to_owned(),

@@ -58,10 +58,10 @@ pub(super) fn gain(effect: Effect, goal: Goal, metric: &MetricRef) -> (String, &
     let (text, plain, none) = match effect {
         Effect::Ratio(ratio) => {
             let plain = goal == Goal::Maximize && ratio.ratio > 1.0;
-            (change(ratio.ratio, ratio.interval), plain, ratio.ratio == 1.0)
+            (change(ratio.ratio, ratio.interval), plain, is_one(ratio.ratio))
         }
         Effect::Difference { difference, interval } => {
-            (number::difference(difference, interval), false, difference == 0.0)
+            (number::difference(difference, interval), false, is_one(1.0 + difference))
         }
     };
     let unit = match effect {
@@ -75,6 +75,11 @@ pub(super) fn gain(effect: Effect, goal: Goal, metric: &MetricRef) -> (String, &
         false => " (worse)",
     };
     (glued(&text), word)
+}
+
+/// No effect at all, as of equal values.
+fn is_one(ratio: f64) -> bool {
+    (ratio - 1.0).abs() < f64::EPSILON
 }
 
 /// A ratio as a change with its interval.

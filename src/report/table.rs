@@ -96,6 +96,7 @@ struct Layout {
 
 /// What a table has space for besides rank, name and objective.
 #[derive(Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "one for each column")]
 struct Shown {
     /// The objective compared with the baseline's.
     effect: bool,

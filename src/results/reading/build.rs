@@ -155,7 +155,7 @@ fn cause(ranking: &Ranking, groups: &[FailedGroup]) -> NoDecision {
         NoDecision::NotLaunched { of }
     } else if all(&|it| matches!(it, Exclusion::Violated(_))) {
         NoDecision::BoundsBroken { of }
-    } else if groups.iter().filter(|it| it.cause.is_launch()).map(|it| it.count()).sum::<usize>()
+    } else if groups.iter().filter(|it| it.cause.is_launch()).map(FailedGroup::count).sum::<usize>()
         == of
     {
         NoDecision::AllFailed { of }

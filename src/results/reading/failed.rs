@@ -216,8 +216,9 @@ fn advice(cause: &Cause, estimate: Option<u64>) -> Option<&'static str> {
             FailureClass::NotServing => "check the key and the model's name",
             FailureClass::EngineDied | FailureClass::Unknown => "read engine.log",
         },
-        Cause::Repeats => "read the reasons in results.csv",
-        Cause::NotMeasured { .. } | Cause::Values { .. } => "read the reasons in results.csv",
+        Cause::Repeats | Cause::NotMeasured { .. } | Cause::Values { .. } => {
+            "read the reasons in results.csv"
+        }
         Cause::Overridden => "ask for the values that it ran with",
         Cause::BoundBroken { .. } | Cause::Skipped { .. } | Cause::NotPositive { .. } => {
             return None;

@@ -79,6 +79,8 @@ pub enum Change {
         /// How many.
         launches: u32,
     },
+    /// A longer budget.
+    Budget,
     /// Name a baseline.
     Baseline,
     /// Add configurations.
@@ -132,13 +134,22 @@ pub(super) fn next(
         | Statement::BaselineIsBest { .. }
         | Statement::Only { .. } => again(Change::Configurations),
         Statement::First { .. } | Statement::NotDistinguishable { .. } => again(Change::Baseline),
+        Statement::LaunchedOnce { .. } if is_spent(place) => again(Change::Budget),
         Statement::LaunchedOnce { .. } => again(Change::Launches { launches: LAUNCHES }),
         Statement::BaselineNotRanked { .. } => again(Change::Failures),
+        Statement::NoDecision { cause: NoDecision::NotLaunched { .. } } if is_spent(place) => {
+            again(Change::Budget)
+        }
         Statement::NoDecision { cause: NoDecision::NotLaunched { of } } => {
             vec![NextStep::Resume { run: run(), left: *of as u32 }]
         }
         Statement::NoDecision { cause } => undecided(cause, &again),
     }
+}
+
+/// Whether the budget ended the sweep: it cannot be resumed then.
+fn is_spent(place: &Place) -> bool {
+    place.extent.as_ref().is_some_and(|it| it.state == State::BudgetSpent)
 }
 
 fn undecided(cause: &NoDecision, again: &dyn Fn(Change) -> Vec<NextStep>) -> Vec<NextStep> {

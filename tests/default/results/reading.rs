@@ -57,7 +57,7 @@ fn check(text: &str, columns: usize) {
         let whole = rest.starts_with("vllm-grid ") || !rest.contains(' ');
         assert!(line.width() <= columns || whole, "{columns}: {line}");
         match parts.last_mut() {
-            Some(part) if label.is_empty() => part.push_str(&format!(" {rest}")),
+            Some(part) if label.is_empty() => part.extend([" ", rest]),
             _ => parts.push(format!("{label} {rest}")),
         }
     }
@@ -75,7 +75,7 @@ fn check(text: &str, columns: usize) {
 pub(crate) fn service(names: &[&str]) -> SweepRecord {
     let mut record = sweep(names);
     record.manifest.simulated = false;
-    record.manifest.engine = "docker".to_owned();
+    "docker".clone_into(&mut record.manifest.engine);
     let options = json!({"concurrency": [8, 64], "requests": 128});
     let options = options.as_object().expect("an object");
     record.manifest.workloads = vec![Workload::from_options("load", options).unwrap()];
@@ -92,12 +92,12 @@ pub(crate) fn served(record: SweepRecord, name: &str, tokens: f64, ttft: f64) ->
     let mut record = record.launch_of(name, "output_throughput", &around(tokens));
     let launch = record.launches.last_mut().unwrap();
     for measurement in &mut launch.measurements {
-        measurement.workload = "load".to_owned();
-        measurement.case = "concurrency=64".to_owned();
+        "load".clone_into(&mut measurement.workload);
+        "concurrency=64".clone_into(&mut measurement.case);
     }
     let mut others = launch.measurements.clone();
     for (measurement, ms) in others.iter_mut().zip(around(ttft)) {
-        measurement.case = "concurrency=8".to_owned();
+        "concurrency=8".clone_into(&mut measurement.case);
         measurement.metrics = [("median_ttft_ms".to_owned(), Some(number(ms)))].into();
     }
     launch.measurements.extend(others);
@@ -114,7 +114,7 @@ pub(crate) fn four(record: SweepRecord, means: &[(&str, f64)]) -> SweepRecord {
     for (block, factor) in [1.0, 1.03, 0.98, 1.01].iter().enumerate() {
         for (at, (name, mean)) in means.iter().enumerate() {
             let own = 1.0 + 0.01 * ((at + block) % 3) as f64;
-            let seconds = (block * means.len() + at) as i64 * 600;
+            let seconds = i64::try_from(block * means.len() + at).unwrap() * 600;
             record = served(record, name, mean * factor * own, 800.0).at(seconds);
         }
     }
@@ -308,6 +308,18 @@ fn each_was_launched_once() {
 }
 
 #[test]
+fn what_the_budget_ended_is_swept_again_with_a_longer_one() {
+    let mut record = flags();
+    for (name, mean) in [("production", 1000.0), ("prefix-seqs64", 1400.0)] {
+        record = served(record, name, mean, 800.0);
+    }
+    let extent = Extent { done: 2, of: 12, state: State::BudgetSpent };
+    let place = Place { extent: Some(extent), ..place() };
+    let text = block_of(&record, &rank(&record), &place);
+    assert!(text.contains("NEXT     Raise `budget` in the grid, and sweep again:"), "{text}");
+}
+
+#[test]
 fn one_configuration_alone() {
     let record = four(service(&["production"]).baseline("production"), &[("production", 1000.0)]);
     insta::assert_snapshot!(block(&record));
@@ -350,7 +362,7 @@ pub(crate) fn moved() -> SweepRecord {
     let fast_hour =
         [("a", 1700.0), ("b", 270.0), ("a", 1720.0), ("b", 272.0), ("a", 1690.0), ("b", 268.0)];
     for (at, (name, tokens)) in evening.iter().chain(&fast_hour).enumerate() {
-        record = served(record, name, *tokens, 800.0).at(at as i64 * 900);
+        record = served(record, name, *tokens, 800.0).at(i64::try_from(at).unwrap() * 900);
     }
     record
 }
@@ -366,9 +378,9 @@ fn less_time_is_better() {
         .baseline("plain")
         .flags("plain", json!({"enable-prefix-caching": false}))
         .flags("fast", json!({"enable-prefix-caching": true}));
-    for (at, factor) in [1.0, 1.05, 0.97].iter().enumerate() {
-        record = record.launch("plain", &around(1000.0 * factor)).at(at as i64 * 1200);
-        record = record.launch("fast", &around(770.0 * factor)).at(at as i64 * 1200 + 600);
+    for (at, factor) in (0..).zip([1.0, 1.05, 0.97]) {
+        record = record.launch("plain", &around(1000.0 * factor)).at(at * 1200);
+        record = record.launch("fast", &around(770.0 * factor)).at(at * 1200 + 600);
     }
     insta::assert_snapshot!(block(&record));
 }
