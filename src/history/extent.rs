@@ -116,3 +116,34 @@ fn is_written(path: &Path) -> bool {
         Err(TryLockError::Error(_)) => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(sequence: u64, entry: Entry) -> Line {
+        Line { sequence, at: jiff::Timestamp::UNIX_EPOCH, entry }
+    }
+
+    fn ended(complete: bool, reason: &str) -> Vec<Line> {
+        let (schema_version, tool_version) = (1, String::new());
+        let started = Entry::SessionStarted { schema_version, tool_version };
+        let entry = Entry::SessionEnded { complete, reason: reason.to_owned() };
+        vec![line(1, started), line(2, entry)]
+    }
+
+    #[test]
+    fn the_last_session_says_whether_more_will_come() {
+        let never = || panic!("a session that ended holds no lock");
+        assert_eq!(state(&ended(true, "complete"), false, never), State::Complete);
+        assert_eq!(state(&ended(false, "budget spent"), false, never), State::BudgetSpent);
+        assert_eq!(state(&ended(false, "interrupted"), false, never), State::Interrupted);
+        let reason = "5 launches failed".to_owned();
+        assert_eq!(state(&ended(false, &reason), false, never), State::Stopped { reason });
+        // Every trial is over: whoever writes now does something else.
+        assert_eq!(state(&ended(false, "interrupted"), true, never), State::Complete);
+        let open = &ended(true, "")[..1];
+        assert_eq!(state(open, false, || true), State::Running);
+        assert_eq!(state(open, false, || false), State::Interrupted);
+    }
+}
