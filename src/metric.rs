@@ -191,6 +191,9 @@ impl Status {
     }
 }
 
+/// What begins the reason of a repeat that is void since the client itself was late.
+pub const CLIENT_LATE: &str = "the client was the bottleneck";
+
 /// The metrics of one (configuration, launch, workload, case, repeat).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Measurement {

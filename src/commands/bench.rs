@@ -147,7 +147,7 @@ fn telemetry(args: &BenchArgs, gpus: Option<GpuIds>, server: &Server, emit: &Emi
     let telemetry = Telemetry::start(&TelemetrySettings {
         gpus: local_gpus.is_some() && !server.simulated,
         only: gpus,
-        probe: None,
+        ..TelemetrySettings::default()
     });
     let warning = match local_gpus {
         Some(_) if server.simulated => "the server is simulated: no GPU is looked at",

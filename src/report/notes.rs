@@ -46,7 +46,7 @@ const PLACES: usize = 5;
 /// Where a finding stands among the notes.
 fn place(finding: &Finding) -> usize {
     match finding {
-        Finding::ValuesMissing(_) => 0,
+        Finding::ValuesMissing(_) | Finding::NothingDecided { .. } => 0,
         Finding::Remarks { .. } => 1,
         Finding::Verdict(_) | Finding::OrderBelowFirst { .. } | Finding::NoTimeEffect => 2,
         Finding::Aliases { .. } => 4,
@@ -109,6 +109,7 @@ fn note(finding: &Finding, shown: Shown) -> Option<String> {
         | Finding::FailedRepeats { .. }
         | Finding::FirstToBaseline { .. }
         | Finding::Machine(_)
+        | Finding::Witness(_)
         | Finding::NotSeparable { .. }
         | Finding::Detectable(_)
         | Finding::Preferred { .. }
@@ -124,6 +125,7 @@ fn note(finding: &Finding, shown: Shown) -> Option<String> {
         Finding::ValuesMissing(missing) => {
             return missing.first_reason.as_ref().map(|_| missing.to_string());
         }
+        Finding::NothingDecided { causes } => causes.iter().join("; "),
         Finding::Baseline { configuration } => format!("* baseline: {configuration}"),
         Finding::Intervals(source) if shown.numbers => {
             format!("n: launches x repeats; [95%]: interval {}", interval(source))

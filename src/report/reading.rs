@@ -149,6 +149,10 @@ fn undecided(cause: &NoDecision) -> String {
         NoDecision::AllFailed { of } => format!("all {of} configurations failed"),
         NoDecision::BoundsBroken { of: 1 } => "the only configuration breaks a bound".to_owned(),
         NoDecision::BoundsBroken { of } => format!("all {of} configurations break a bound"),
+        NoDecision::NotCarried { configurations } => match configurations.as_slice() {
+            [one] => format!("that {} is first is not shown", spoken::name_of(one)),
+            several => format!("nothing is shown between {} configurations", several.len()),
+        },
         NoDecision::Excluded { of } => format!("0 of {of} configurations have a rank"),
     }
 }

@@ -74,6 +74,9 @@ fn change(block: &Block, change: &Change) -> String {
             format!("Set `launches:{GLUE}{launches}` or more in the grid")
         }
         Change::Budget => "Raise `budget` in the grid".to_owned(),
+        Change::Disturbance { launches } => format!(
+            "Stop what else uses the machine, set `launches:{GLUE}{launches}` or more in the grid"
+        ),
         Change::Baseline => "Name a `baseline` in the grid, so that gains can be stated".to_owned(),
         Change::Configurations => "Add other values to the grid".to_owned(),
         Change::Bounds => "Widen the bounds in the grid, or add other values".to_owned(),

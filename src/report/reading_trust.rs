@@ -1,10 +1,13 @@
 //! TRUST: how far to trust the reading, in sentences with figures.
 
 use super::reading_lines::Block;
-use super::spoken::{self, GLUE};
+use super::spoken::{self, GLUE, plain_sentence};
 use crate::results::confirmed::ConfirmedGain;
 use crate::results::machine::{Conclusion, DesignLimit, Detectable, Jump, MachineReport};
 use crate::results::reading::{NoDecision, Reading, Statement, Trust};
+
+/// More launches than this are no advice.
+const MOST_LAUNCHES: usize = 100;
 
 pub(super) fn put(block: &mut Block, reading: &Reading) {
     let trust = &reading.trust;
@@ -20,6 +23,7 @@ pub(super) fn put(block: &mut Block, reading: &Reading) {
         add(once(trust));
     }
     add(trust.machine.as_ref().map_or_else(Vec::new, |it| machine(it, trust)));
+    add(trust.witness.iter().map(|it| format!("{}.", plain_sentence(&it.to_string()))).collect());
     let cause = match &reading.result {
         Statement::NoDecision { cause: NoDecision::Missing(missing) } => Some(&missing.metric),
         _ => None,
@@ -77,7 +81,12 @@ fn design(trust: &Trust) -> Vec<String> {
 
 fn detectable(it: &Detectable) -> String {
     let percent = |fraction: f64| format!("{:.0}%", fraction * 100.0);
-    let more = if it.needed_launches > it.launches {
+    if it.difference > 1.0 {
+        return "Even a difference of 100% cannot be seen so.".to_owned();
+    }
+    let more = if it.needed_launches > MOST_LAUNCHES {
+        format!("; more than {MOST_LAUNCHES} launches would show {}", percent(it.wanted))
+    } else if it.needed_launches > it.launches {
         let (needed, wanted) = (it.needed_launches, percent(it.wanted));
         format!("; about {needed} launches of each would show {wanted}")
     } else {

@@ -109,6 +109,18 @@ pub enum Claim {
 }
 
 impl Decision {
+    /// The same where nothing is shown after all.
+    #[must_use]
+    pub(super) fn without_claim(self) -> Self {
+        let claim = match self.claim {
+            Claim::Better { baseline, effect, p } => {
+                Claim::NotShown { baseline, effect, p: Some(p) }
+            }
+            claim => claim,
+        };
+        Self { claim, ..self }
+    }
+
     /// Whether something better than the baseline is claimed.
     pub fn claims(&self) -> bool {
         matches!(self.claim, Claim::Better { .. })

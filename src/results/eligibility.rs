@@ -3,6 +3,7 @@
 
 use super::arm::Arm;
 use super::bounded::{Bounded, ConstraintVerdict};
+use super::disturbance;
 use super::evidence::Evidence;
 use super::exclusion::{Exclusion, MissingValue};
 use super::failed_repeats::{Place, Repeats};
@@ -182,6 +183,7 @@ pub(super) fn remarks(
         launches: arm.launches.len(),
         class: failure.class,
     }));
+    remarks.extend(disturbance::of_arm(evidence, index).map(Remark::Disturbed));
     remarks.extend(arm.further.iter().map(|&further| Remark::RanAsThis {
         configuration: evidence.arms[further].configuration.name.clone(),
     }));

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::bounded::ConstraintVerdict;
 use super::decision::{Criterion, Decision};
+use super::disturbance::Undecided;
 use super::estimate::Effect;
 use super::exclusion::Exclusion;
 use super::machine::{DesignLimit, Detectable, MachineReport};
@@ -13,6 +14,7 @@ use super::missing::MissingMetric;
 use super::ranked::{RankedConfiguration, Ranking};
 use super::remark::Remark;
 use super::verdict::RankingVerdict;
+use super::witness::WitnessReport;
 use crate::metric::{MetricRef, Scale};
 use crate::statistics::{Components, Prior, SIGNIFICANCE};
 
@@ -39,6 +41,13 @@ pub enum Finding {
     },
     /// What the machine did, and that it is taken out.
     Machine(MachineReport),
+    /// What explains what the machine did.
+    Witness(WitnessReport),
+    /// What besides too few launches keeps the comparison from being decided.
+    NothingDecided {
+        /// Why not.
+        causes: Vec<Undecided>,
+    },
     /// No time effect is taken out: the objective is a share, a count, or was zero.
     NoTimeEffect,
     /// The design cannot separate machine and configuration.
@@ -181,6 +190,10 @@ impl Ranking {
         let mut findings = Vec::new();
         findings.extend(self.simulated.then_some(Finding::Simulated));
         findings.push(Finding::Verdict(self.verdict.clone()));
+        if matches!(self.verdict, RankingVerdict::Insufficient { .. }) && !self.undecided.is_empty()
+        {
+            findings.push(Finding::NothingDecided { causes: self.undecided.clone() });
+        }
         findings.extend(self.decision.clone().map(Finding::Decision));
         findings.extend(self.missing.iter().cloned().map(Finding::ValuesMissing));
         findings.extend(self.lived());
@@ -217,6 +230,7 @@ impl Ranking {
         let mut findings = Vec::new();
         if let Some(machine) = &self.machine {
             findings.push(Finding::Machine(machine.clone()));
+            findings.extend(self.witness.clone().map(Finding::Witness));
             let limits = machine.limits.clone();
             findings.extend((!limits.is_empty()).then_some(Finding::NotSeparable { limits }));
         } else if self.scale != Scale::Ratios && self.decision.is_some() {
@@ -270,7 +284,9 @@ impl Ranking {
         findings.extend(assumed.map(Finding::VarianceAssumed));
         let ranked = self.rows.iter().filter(|row| row.eligible).count();
         let group = match &self.verdict {
-            RankingVerdict::Tie { names, .. } => names.len(),
+            RankingVerdict::Tie { names, .. } | RankingVerdict::Undecided { names, .. } => {
+                names.len()
+            }
             _ => 1,
         };
         if ranked > group + 1 && !matches!(self.verdict, RankingVerdict::Insufficient { .. }) {

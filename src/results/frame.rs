@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::ResultsError;
 use super::columns::{Kind, column, json, kind, list, list_text};
+use super::disturbance::is_disturbed;
 use crate::configuration::Configuration;
 use crate::flags::is_secret;
 use crate::history::launch::LaunchOutcome;
@@ -47,6 +48,9 @@ pub fn results(sweep: &SweepRecord) -> Result<DataFrame, ResultsError> {
         _ => None,
     };
     columns.push(column("estimated_max_model_len", rows.iter().map(estimated).collect()));
+    // Of valid repeats and others alike: `None` where the host was not sampled.
+    let disturbed = |row: &Row<'_>| is_disturbed(row.measurement?);
+    columns.push(column("disturbed", rows.iter().map(disturbed).collect()));
     columns.extend(metric_columns(sweep, &rows));
     Ok(DataFrame::new(rows.len(), columns)?)
 }

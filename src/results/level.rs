@@ -31,6 +31,16 @@ pub(super) struct Level {
     errors: Vec<Uncertainty>,
 }
 
+/// A launch with its configuration's effect taken out: the machine's level, and noise.
+pub(super) struct Residual {
+    /// Number of the launch.
+    pub(super) launch: u32,
+    /// Index of its configuration in the fit.
+    pub(super) place: usize,
+    /// What is left, on log scale.
+    pub(super) left: f64,
+}
+
 /// A launch before it is put in order.
 struct Timed {
     place: usize,
@@ -122,6 +132,16 @@ impl Level {
             launch.mean - self.fit.effects()[launch.configuration] - levels[at]
         };
         self.of_arm(arm).map(rest).collect()
+    }
+
+    /// What is left of each launch, in the order of time.
+    pub(super) fn residuals(&self) -> Vec<Residual> {
+        let left = |(it, mark): (&LaunchMean, &(u32, Option<Timestamp>))| Residual {
+            launch: mark.0,
+            place: it.configuration,
+            left: it.mean - self.fit.effects()[it.configuration],
+        };
+        self.launches.iter().zip(&self.marks).map(left).collect()
     }
 
     /// What the machine did. `ranked`: the arms that are compared, best first;

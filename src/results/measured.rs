@@ -17,7 +17,7 @@
 use super::arm::{self, Arm};
 use super::bounded::ConstraintVerdict;
 use super::estimate::{Estimate, Ratio};
-use super::level::Level;
+use super::level::{Level, Residual};
 use super::machine::{Detectable, MachineReport};
 use crate::history::record::SweepRecord;
 use crate::history::values::case_of;
@@ -161,6 +161,11 @@ impl Measured {
         self.level.as_ref()?.detectable(first, others)
     }
 
+    /// What is left of each launch of the objective, in the order of time.
+    pub(super) fn residuals(&self) -> Vec<Residual> {
+        self.level.as_ref().map_or_else(Vec::new, Level::residuals)
+    }
+
     /// What is left of an arm's launches when it and the machine's level are taken out.
     pub(super) fn rests(&self, index: usize) -> Vec<f64> {
         self.level.as_ref().map_or_else(Vec::new, |level| level.rests(index))
@@ -294,6 +299,15 @@ impl Measured {
             let (of_a, of_b) = (self.logs[a].as_ref()?, self.logs[b].as_ref()?);
             Some((of_a.mean()? - of_b.mean()?, self.components.of_difference(of_a, of_b)))
         })
+    }
+
+    /// The difference of two arms' logarithms by their launches alone, no time effect taken
+    /// out, and half the width of its interval.
+    pub(super) fn by_launches_alone(&self, a: usize, b: usize) -> Option<(f64, f64)> {
+        let (of_a, of_b) = (self.logs[a].as_ref()?, self.logs[b].as_ref()?);
+        let error = self.components.of_difference(of_a, of_b);
+        let t = statistics::t_quantile(0.975, error.degrees_of_freedom);
+        Some((of_a.mean()? - of_b.mean()?, t * error.variance.sqrt()))
     }
 
     /// p-values of "better than `base`" for each of these arms, adjusted after Holm:

@@ -17,6 +17,7 @@ mod comparison_findings;
 pub mod confirmed;
 pub mod decision;
 mod difference;
+pub mod disturbance;
 mod eligibility;
 mod estimate;
 mod evidence;
@@ -40,7 +41,9 @@ pub mod records;
 mod remark;
 mod shift;
 pub mod telemetry;
+mod undecided;
 mod verdict;
+pub mod witness;
 
 /// Why a frame could not be made or a file not be written or read. A message has
 /// its cause in it, so no error here has a `source` that would be printed once more.

@@ -4,12 +4,14 @@
 use super::bounded::{Bounded, ConstraintVerdict};
 use super::confirmed::ConfirmedGain;
 use super::decision::Decision;
+use super::disturbance::Undecided;
 use super::estimate::{Effect, Estimate, Ratio};
 use super::exclusion::{self, Exclusion};
 use super::machine::{Detectable, MachineReport};
 use super::missing::MissingMetric;
 use super::remark::Remark;
 use super::verdict::RankingVerdict;
+use super::witness::WitnessReport;
 use crate::configuration::Flags;
 use crate::metric::{MetricRef, Objective, Scale};
 use crate::statistics::{Chances, Components, Interval};
@@ -47,6 +49,10 @@ pub struct Ranking {
     /// What the machine did; `None` where no time effect is taken out: of shares, counts
     /// and objectives that were zero, and with one configuration.
     pub machine: Option<MachineReport>,
+    /// What explains the time effect of a machine that moved, where a witness does.
+    pub witness: Option<WitnessReport>,
+    /// What keeps the comparison of the first ranks from being decided.
+    pub undecided: Vec<Undecided>,
     /// The smallest difference that the sweep can show; `None` likewise.
     pub detectable: Option<Detectable>,
     /// Gains on fresh launches, in the order of the confirmations.

@@ -21,6 +21,7 @@ pub use super::arm::OverriddenFlag;
 use super::arm::{self, Arm};
 pub use super::bounded::{Bounded, ConstraintVerdict};
 use super::decision::{Candidate, Claim, Decision};
+use super::disturbance::Undecided;
 use super::eligibility::{
     Survival, exclusions, failures, judged_places, missing, missing_metrics, remarks,
 };
@@ -29,12 +30,15 @@ use super::evidence::Evidence;
 pub use super::exclusion::{Exclusion, MissingValue};
 pub use super::failed_repeats::LostRepeats;
 use super::failed_repeats::{Place, Repeats};
+use super::machine::Conclusion;
 use super::measured::Measured;
 pub use super::missing::{MissingMetric, MissingValues};
 use super::preference::{preferred, within_bounds};
 pub use super::ranked::{RankedConfiguration, Ranking};
 pub use super::remark::Remark;
+use super::undecided;
 pub use super::verdict::{NothingRanked, RankingVerdict};
+use super::witness;
 use crate::history::launch::{LaunchFailure, LaunchOutcome};
 use crate::history::record::{Manifest, SweepRecord};
 use crate::history::values::case_of;
@@ -67,14 +71,22 @@ pub fn rank(sweep: &SweepRecord) -> Ranking {
     let order = evidence.order(&rows);
     let verdict = place(&mut rows, &order, &measured[0]);
     evidence.compare_with_baseline(&mut rows, &order);
-    let decision = evidence.decide(&mut rows, &order, &verdict);
     let compared = evidence.compared_baseline().filter(|base| order.contains(base));
-    let bounded: Vec<Vec<Bounded>> = rows.iter().map(|row| row.constraints.clone()).collect();
-    let missing = missing_metrics(&evidence, &bounded, evidence.baseline());
     let machine = measured[0].machine(&order, compared);
+    let moved = machine.as_ref().is_some_and(|it| it.conclusion == Conclusion::Moved);
+    let witness = moved.then(|| witness::explain(&evidence, &measured[0].residuals())).flatten();
     let detectable = order.split_first().and_then(|(&first, others)| {
         measured[0].detectable(first, others).filter(|it| it.launches > 1)
     });
+    let judged = undecided::compared(&verdict, &order, &rows, compared);
+    let causes = undecided::undecided(&evidence, &judged, machine.as_ref(), detectable.as_ref());
+    let verdict = undecided::decided(verdict, &causes);
+    let mut decision = evidence.decide(&mut rows, &order, &verdict);
+    if causes.iter().any(Undecided::overrules_claims) {
+        decision = decision.map(Decision::without_claim);
+    }
+    let bounded: Vec<Vec<Bounded>> = rows.iter().map(|row| row.constraints.clone()).collect();
+    let missing = missing_metrics(&evidence, &bounded, evidence.baseline());
     let mut places: Vec<usize> = order;
     places.extend((0..rows.len()).filter(|&index| !rows[index].eligible));
     Ranking {
@@ -91,6 +103,8 @@ pub fn rank(sweep: &SweepRecord) -> Ranking {
         decision,
         missing,
         machine,
+        witness,
+        undecided: causes,
         detectable,
         confirmed: Vec::new(),
     }

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::bounded::Bounded;
+use super::disturbance::DisturbedRepeats;
 use super::failed_repeats::LostRepeats;
 use super::missing::MissingValues;
 use crate::history::launch::FailureClass;
@@ -43,6 +44,8 @@ pub enum Remark {
         /// The class of the last failure.
         class: FailureClass,
     },
+    /// Others saturated the host during some of its repeats.
+    Disturbed(DisturbedRepeats),
     /// The launches of another configuration count for this one: it ran with the same
     /// values.
     RanAsThis {
@@ -71,6 +74,16 @@ impl fmt::Display for Remark {
             ),
             Self::FailedLaunches { failed, launches, class } => {
                 write!(f, "{failed} of {launches} launches failed ({})", class.as_str())
+            }
+            Self::Disturbed(DisturbedRepeats { disturbed, repeats, host_cpu, others, .. }) => {
+                write!(f, "others saturated the host in {disturbed} of {repeats} repeats")?;
+                let percent = |share: &f64| share * 100.0;
+                match (host_cpu.as_ref().map(percent), others.as_ref().map(percent)) {
+                    (Some(cpu), Some(others)) => {
+                        write!(f, " (CPU at {cpu:.0}%, {others:.0}% of all cores used by others)")
+                    }
+                    _ => Ok(()),
+                }
             }
             Self::RanAsThis { configuration } => write!(f, "{configuration} ran as this one"),
         }

@@ -6,6 +6,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::disturbance::Undecided;
 use super::exclusion::{self, Exclusion};
 
 /// What can be said of the first rank.
@@ -33,6 +34,16 @@ pub enum RankingVerdict {
         names: Vec<String>,
         /// Their places; one that is shown to be worse may stand between them.
         ranks: Vec<u32>,
+    },
+    /// Several would share the first ranks, or one would be first, but the measurement does
+    /// not carry it.
+    Undecided {
+        /// Their names, best mean first.
+        names: Vec<String>,
+        /// Their places.
+        ranks: Vec<u32>,
+        /// Why not.
+        causes: Vec<Undecided>,
     },
     /// Configurations were launched once, so nothing is shown of them.
     Insufficient {
@@ -78,6 +89,14 @@ impl fmt::Display for RankingVerdict {
             Self::First { name } => write!(f, "{name} ranks first"),
             Self::Tie { ranks, .. } => {
                 write!(f, "tie: ranks {} are not distinguishable", listed(ranks))
+            }
+            Self::Undecided { names, ranks, causes } => {
+                let causes: Vec<String> = causes.iter().map(ToString::to_string).collect();
+                let causes = causes.join("; ");
+                match &names[..] {
+                    [name] => write!(f, "that {name} ranks first is not shown: {causes}"),
+                    _ => write!(f, "nothing is decided between ranks {}: {causes}", listed(ranks)),
+                }
             }
             Self::Insufficient { leader, more_launches } => {
                 let once = match more_launches {

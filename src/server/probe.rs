@@ -17,6 +17,10 @@ pub struct ResourceSample {
     pub memory_limit_bytes: Option<u64>,
     /// Restarts since the launch.
     pub restarts: Option<u64>,
+    /// Share of the scheduler's periods since the previous sample in which a CPU limit held
+    /// the server back.
+    #[serde(default)]
+    pub throttled_share: Option<f64>,
 }
 
 /// Samples the resources of a running server. Sampling must not disturb it, and ends when
@@ -30,6 +34,12 @@ pub trait ResourceProbe: Send + Sync {
 
     /// The GPUs that the server may use; `None` where that is not known.
     fn gpus(&self) -> Option<GpuIds> {
+        None
+    }
+
+    /// Numbers of the server's processes, as this machine counts them; `None` where that is
+    /// not known. Called every few seconds.
+    async fn processes(&self) -> Option<Vec<u32>> {
         None
     }
 }

@@ -12,6 +12,7 @@
 mod best;
 mod binomial;
 mod cholesky;
+mod correlation;
 mod counts;
 mod difference;
 pub(crate) mod distribution;
@@ -25,6 +26,7 @@ mod variance;
 
 pub use best::{Belief, Chances, chances};
 pub use binomial::{lower_bound, upper_bound};
+pub use correlation::{Correlated, LEAST_LAUNCHES, strongest};
 pub use counts::{Events, Share};
 pub use difference::adjusted_to_first;
 pub use holm::holm;

@@ -76,6 +76,8 @@ impl Measure for SuiteMeasure {
         let telemetry = Telemetry::start(&TelemetrySettings {
             only: None,
             gpus: !job.server.simulated,
+            // Every engine but the embedded one can look at its server.
+            in_process: job.server.simulated && job.probe.is_none(),
             probe: job.probe,
         });
         let bench = bench?.with_telemetry(telemetry).with_datasets(self.datasets.clone());

@@ -13,9 +13,13 @@ use nvml_wrapper::bitmasks::device::ThrottleReasons;
 use nvml_wrapper::enum_wrappers::device::{Clock, TemperatureSensor};
 use nvml_wrapper::{Device, Nvml};
 
+use super::gpu_users::{self, ServerProcesses, Smi};
 use super::{Reading, Tape, pause};
 use crate::client::clock::now_ns;
 use crate::server::GpuIds;
+
+/// Samples of a GPU for each look at its processes.
+const USERS_TICKS: u64 = 8;
 
 /// Time for `nvidia-smi` to list the GPUs.
 const SMI: Duration = Duration::from_secs(10);
@@ -118,6 +122,8 @@ pub fn unknown_gpus(listed: &str, seen: &[(u32, String)]) -> Option<String> {
 #[derive(Debug)]
 pub(super) struct Gpus {
     smi: Option<Child>,
+    /// Lists the GPUs' processes where NVML does not.
+    users: Option<Smi>,
 }
 
 impl Gpus {
@@ -127,6 +133,7 @@ impl Gpus {
         each: Duration,
         tape: Tape,
         stop: Arc<AtomicBool>,
+        server: Option<ServerProcesses>,
     ) -> Option<Self> {
         if only.as_ref().is_some_and(GpuIds::is_empty) {
             return None;
@@ -134,14 +141,21 @@ impl Gpus {
         if let Ok(nvml) = Nvml::init()
             && nvml.device_count().is_ok_and(|count| count > 0)
         {
-            return through_nvml(nvml, only.as_ref(), each, tape, stop);
+            return through_nvml(nvml, only.as_ref(), each, tape, stop, server);
         }
-        through_smi(Path::new("nvidia-smi"), only, each, tape, stop)
+        let program = Path::new("nvidia-smi");
+        let (users_tape, users_stop) = (tape.clone(), Arc::clone(&stop));
+        let users_of = only.clone();
+        let mut gpus = through_smi(program, only, each, tape, stop)?;
+        gpus.users =
+            server.and_then(|server| Smi::start(program, users_of, users_tape, users_stop, server));
+        Some(gpus)
     }
 }
 
 impl Drop for Gpus {
     fn drop(&mut self) {
+        self.users.take();
         if let Some(smi) = &mut self.smi {
             // It may have ended by itself.
             let _ = smi.kill();
@@ -164,6 +178,7 @@ fn through_nvml(
     each: Duration,
     tape: Tape,
     stop: Arc<AtomicBool>,
+    server: Option<ServerProcesses>,
 ) -> Option<Gpus> {
     let uuid = |index: u32| nvml.device_by_index(index).and_then(|device| device.uuid());
     let indices = 0..nvml.device_count().ok()?;
@@ -174,7 +189,7 @@ fn through_nvml(
         return None;
     }
     spawn(move || {
-        loop {
+        for tick in 0_u64.. {
             let at = now_ns();
             let sample = |index: &u32| {
                 let device = nvml.device_by_index(*index).ok()?;
@@ -183,12 +198,21 @@ fn through_nvml(
             // Read before the tape is locked.
             let readings: Vec<Reading> = wanted.iter().filter_map(sample).collect();
             tape.put(at, readings);
+            if let (Some(server), true) = (&server, tick.is_multiple_of(USERS_TICKS)) {
+                let users = |index: &u32| {
+                    let listed = gpu_users::of_device(&nvml.device_by_index(*index).ok()?)?;
+                    server.others(*index, &listed)
+                };
+                let users: Vec<Reading> =
+                    wanted.iter().filter_map(users).map(Reading::GpuUsers).collect();
+                tape.put(at, users);
+            }
             if !pause(each, &stop) {
                 break;
             }
         }
     })
-    .then_some(Gpus { smi: None })
+    .then_some(Gpus { smi: None, users: None })
 }
 
 fn reading(device: &Device<'_>, index: u32) -> GpuReading {
@@ -233,7 +257,7 @@ fn through_smi(
         }
     });
     // Dropped, it ends the process either way.
-    let gpus = Gpus { smi: Some(smi) };
+    let gpus = Gpus { smi: Some(smi), users: None };
     reads.then_some(gpus)
 }
 
@@ -376,7 +400,7 @@ mod tests {
         let (tape, stop) = (Tape::new(), Arc::new(AtomicBool::new(false)));
         let each = Duration::from_millis(250);
         let none = Some(GpuIds::default());
-        assert!(Gpus::watch(none, each, tape.clone(), Arc::clone(&stop)).is_none());
+        assert!(Gpus::watch(none, each, tape.clone(), Arc::clone(&stop), None).is_none());
         assert!(through_smi(Path::new("/no/such/tool"), None, each, tape, stop).is_none());
     }
 }

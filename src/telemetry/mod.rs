@@ -13,18 +13,30 @@ use crate::server::counters::Counters;
 use crate::server::{GpuIds, ResourceProbe, ResourceSample};
 
 mod gpu;
+mod gpu_users;
 mod host;
+mod kernel;
 pub mod sink;
 pub(crate) mod summary;
 pub(crate) mod watch;
+mod windows;
+mod witnesses;
 
 pub use gpu::{GpuReading, gpus_are_here, gpus_seen, unknown_gpus};
+pub use gpu_users::GpuUsersReading;
 pub use host::HostReading;
+pub use windows::WindowsReading;
+
+use gpu_users::ServerProcesses;
+use host::ServerCpu;
+use windows::Windows;
 
 /// How often GPUs are sampled.
 const GPU_INTERVAL: Duration = Duration::from_millis(250);
 /// How often everything else is sampled.
 const INTERVAL: Duration = Duration::from_secs(1);
+/// Samples of the engine for each look at its processes.
+const PROCESSES_EACH: u64 = 10;
 
 /// One sample of one source.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -42,8 +54,12 @@ pub struct Sample {
 pub enum Reading {
     /// A GPU.
     Gpu(GpuReading),
+    /// Who else uses a GPU.
+    GpuUsers(GpuUsersReading),
     /// The machine that this program runs on, and this program.
     Host(HostReading),
+    /// The Windows host of the machine, where it is one of WSL2.
+    Windows(WindowsReading),
     /// What the engine reports of the server.
     Engine(ResourceSample),
     /// The server's own counters.
@@ -96,6 +112,8 @@ pub struct TelemetrySettings {
     pub only: Option<GpuIds>,
     /// The engine's own figures.
     pub probe: Option<Arc<dyn ResourceProbe>>,
+    /// Whether the server runs inside this program: then its CPU is this program's.
+    pub in_process: bool,
 }
 
 impl std::fmt::Debug for TelemetrySettings {
@@ -143,6 +161,8 @@ pub struct Telemetry {
     stop: Arc<AtomicBool>,
     /// Ends `nvidia-smi`, where that samples the GPUs.
     gpus: Option<gpu::Gpus>,
+    /// Ends PowerShell, where that samples the Windows host.
+    windows: Option<Windows>,
     probing: Option<JoinHandle<()>>,
 }
 
@@ -154,24 +174,39 @@ impl Telemetry {
         let stop = Arc::new(AtomicBool::new(false));
         let of_probe = || settings.probe.as_ref().and_then(|probe| probe.gpus());
         let only = settings.only.clone().or_else(of_probe);
+        let processes = ServerProcesses::default();
         let gpus = settings
             .gpus
-            .then(|| gpu::Gpus::watch(only, GPU_INTERVAL, tape.clone(), Arc::clone(&stop)))
+            .then(|| {
+                let (tape, stop) = (tape.clone(), Arc::clone(&stop));
+                // Without a probe nobody knows which processes are the server's.
+                let known = settings.probe.is_some().then(|| processes.clone());
+                gpu::Gpus::watch(only, GPU_INTERVAL, tape, stop, known)
+            })
             .flatten();
-        host::watch(INTERVAL, tape.clone(), Arc::clone(&stop));
+        let server =
+            if settings.in_process { ServerCpu::Ours } else { ServerCpu::Sampled(Arc::default()) };
+        host::watch(INTERVAL, tape.clone(), Arc::clone(&stop), server.clone());
+        let windows = Windows::watch(tape.clone(), Arc::clone(&stop));
+        let has_gpus = gpus.is_some();
         let probing = settings.probe.clone().map(|probe| {
             let tape = tape.clone();
             tokio::spawn(async move {
                 let mut ticks = tokio::time::interval(INTERVAL);
                 ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-                loop {
+                for count in 0_u64.. {
                     ticks.tick().await;
                     let Some(sample) = probe.sample().await else { return };
-                    tape.put(now_ns(), [Reading::Engine(sample)]);
+                    let at = now_ns();
+                    server.note(at, sample.cpu_cores);
+                    tape.put(at, [Reading::Engine(sample)]);
+                    if has_gpus && count.is_multiple_of(PROCESSES_EACH) {
+                        processes.set(probe.processes().await);
+                    }
                 }
             })
         });
-        Self { tape, stop, gpus, probing }
+        Self { tape, stop, gpus, windows, probing }
     }
 
     /// Whether GPUs are sampled.
@@ -196,6 +231,7 @@ impl Drop for Telemetry {
             probing.abort();
         }
         self.gpus.take();
+        self.windows.take();
     }
 }
 
@@ -203,4 +239,33 @@ impl Drop for Telemetry {
 fn pause(each: Duration, stop: &AtomicBool) -> bool {
     std::thread::sleep(each);
     !stop.load(Ordering::Relaxed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What others use of the host's CPU, of the first sample.
+    async fn others(settings: &TelemetrySettings) -> Option<f64> {
+        let telemetry = Telemetry::start(settings);
+        loop {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            let host = |sample: &Sample| match sample.reading {
+                Reading::Host(host) => Some(host.cpu_others),
+                _ => None,
+            };
+            if let Some(others) = telemetry.samples().iter().find_map(host) {
+                return others;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn others_are_known_where_the_server_is_in_this_program_and_else_not_guessed() {
+        let inside = TelemetrySettings { in_process: true, ..TelemetrySettings::default() };
+        let elsewhere = TelemetrySettings::default();
+        let (inside, elsewhere) = tokio::join!(others(&inside), others(&elsewhere));
+        assert!((0.0..=1.0).contains(&inside.expect("known")), "{inside:?}");
+        assert_eq!(elsewhere, None);
+    }
 }

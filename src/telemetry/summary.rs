@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::witnesses::witnesses;
 use super::{GpuReading, Reading, Sample};
 use crate::client::record::RequestRecord;
 use crate::metric::{MetricValue, MetricValues};
@@ -30,8 +31,9 @@ pub(crate) fn metrics(samples: &[Sample], window: (u64, u64), tokens: u64) -> Me
                 note("engine_cpu", engine.cpu_cores);
                 note("engine_memory", engine.memory_bytes.map(|bytes| bytes as f64));
             }
-            // GPUs are added below; the server's counters are metrics of the workloads.
-            Reading::Gpu(_) | Reading::Server(_) => {}
+            // GPUs are added below, the witnesses in their file; the server's counters are
+            // metrics of the workloads.
+            Reading::Gpu(_) | Reading::GpuUsers(_) | Reading::Windows(_) | Reading::Server(_) => {}
         }
     }
     for readings in gpus.values() {
@@ -50,6 +52,9 @@ pub(crate) fn metrics(samples: &[Sample], window: (u64, u64), tokens: u64) -> Me
         insert(format!("{name}_mean"), all.mean());
         insert(format!("{name}_max"), all.max());
         insert(format!("{name}_p95"), all.p95());
+    }
+    for (name, value) in witnesses(samples.iter().filter(within)) {
+        insert(name.to_owned(), value);
     }
     insert("gpu_throttled_share".to_owned(), throttled(&gpus));
     let energy = energy(&gpus, window);
@@ -169,7 +174,7 @@ mod tests {
     use super::*;
     use crate::client::record::Usage;
     use crate::server::ResourceSample;
-    use crate::telemetry::HostReading;
+    use crate::telemetry::{GpuUsersReading, HostReading, WindowsReading};
     use crate::workload::KINDS;
 
     const MS: u64 = 1_000_000;
@@ -283,17 +288,37 @@ mod tests {
             };
             let host = HostReading {
                 cpu: Some(0.5),
+                cpu_others: Some(0.125),
+                iowait: Some(0.0),
+                steal: Some(0.0),
+                cpu_pressure: Some(0.25),
+                load_per_core: Some(0.5),
+                thermal_throttles: Some(0),
                 memory_bytes: Some(1 << 33),
+                memory_available_bytes: Some(1 << 34),
                 client_cpu_cores: Some(0.5),
                 client_memory_bytes: Some(1 << 26),
+                client_throttled_share: Some(0.0),
             };
+            let windows = WindowsReading {
+                cpu: Some(0.5),
+                cpu_others: Some(0.25),
+                vmmem_cpu_cores: Some(4.0),
+            };
+            let users = GpuUsersReading { index: 0, others: 0, others_memory_bytes: Some(0) };
             let engine = ResourceSample {
                 cpu_cores: Some(1.0),
                 memory_bytes: Some(1 << 32),
                 memory_limit_bytes: None,
                 restarts: Some(0),
+                throttled_share: Some(0.0),
             };
-            let rest = [Reading::Host(host), Reading::Engine(engine)];
+            let rest = [
+                Reading::Host(host),
+                Reading::Engine(engine),
+                Reading::Windows(windows),
+                Reading::GpuUsers(users),
+            ];
             let rest = rest.into_iter().filter(move |_| tick.is_multiple_of(4));
             let at_ns = tick * TICK_NS;
             let sample = move |reading| Sample { at_unix_ms: 0, at_ns, reading };

@@ -89,6 +89,14 @@ impl ResourceProbe for ContainerProbe {
     fn gpus(&self) -> Option<GpuIds> {
         self.gpus.clone()
     }
+
+    async fn processes(&self) -> Option<Vec<u32>> {
+        let listed = timeout(SAMPLE_TIMEOUT, self.docker.top_processes(&self.id, None)).await;
+        let listed = listed.ok()?.ok()?;
+        let at = listed.titles?.iter().position(|title| title == "PID")?;
+        let id = |row: &Vec<String>| row.get(at)?.parse().ok();
+        listed.processes?.iter().map(id).collect()
+    }
 }
 
 /// Restarts between two samples: by its policy the daemon counts them; by hand
@@ -106,7 +114,21 @@ fn resources(frame: &ContainerStatsResponse) -> ResourceSample {
         memory_bytes: memory.and_then(memory_bytes),
         memory_limit_bytes: memory.and_then(|memory| memory.limit).filter(|limit| *limit > 0),
         restarts: None,
+        throttled_share: frame
+            .cpu_stats
+            .as_ref()
+            .zip(frame.precpu_stats.as_ref())
+            .and_then(throttled_share),
     }
+}
+
+/// Without a period in between nothing was held back. The first frame has nothing before it.
+fn throttled_share((now, before): (&ContainerCpuStats, &ContainerCpuStats)) -> Option<f64> {
+    before.system_cpu_usage?;
+    let (now, before) = (now.throttling_data.as_ref()?, before.throttling_data.as_ref()?);
+    let periods = now.periods?.checked_sub(before.periods?)?;
+    let throttled = now.throttled_periods?.checked_sub(before.throttled_periods?)?;
+    Some(if periods == 0 { 0.0 } else { throttled as f64 / periods as f64 })
 }
 
 /// The container's part of the time of all cores, times the cores. The first

@@ -8,7 +8,7 @@ use std::time::Instant;
 use async_trait::async_trait;
 use rustix::process::Pid;
 
-use super::table::usage;
+use super::table::{members, usage};
 use crate::server::{GpuIds, ResourceProbe, ResourceSample};
 
 /// `USER_HZ`, in which Linux counts CPU times: 100 on every architecture that vLLM runs on.
@@ -45,6 +45,12 @@ impl ResourceProbe for ProcessProbe {
 
     fn gpus(&self) -> Option<GpuIds> {
         self.gpus.clone()
+    }
+
+    async fn processes(&self) -> Option<Vec<u32>> {
+        let group = self.group;
+        let look = tokio::task::spawn_blocking(move || members(group));
+        Some(look.await.ok()?.into_iter().filter_map(|id| u32::try_from(id).ok()).collect())
     }
 }
 

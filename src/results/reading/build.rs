@@ -94,6 +94,10 @@ fn statement(
     let Some(Decision { candidate, claim }) = &ranking.decision else {
         return Statement::NoDecision { cause: cause(ranking, groups) };
     };
+    if let RankingVerdict::Undecided { names, .. } = &ranking.verdict {
+        let cause = NoDecision::NotCarried { configurations: names.clone() };
+        return Statement::NoDecision { cause };
+    }
     let name = || candidate.configuration.clone();
     match (claim, &ranking.verdict) {
         (Claim::Better { baseline, .. }, _) => Statement::Better {
@@ -174,6 +178,18 @@ fn why(ranking: &Ranking, result: &Statement) -> Vec<Why> {
         }
         NoDecision::BoundsBroken { .. } => {
             (0..ranking.constrained.len()).filter_map(|at| nearest(ranking, at)).collect()
+        }
+        NoDecision::NotCarried { .. } => {
+            let causes = ranking.undecided.iter();
+            // What happened, and why that counts, are two sentences.
+            let texts = causes.map(ToString::to_string);
+            let parts = |text: String| -> Vec<String> {
+                match text.rsplit_once(", and ") {
+                    Some((what, why)) => vec![what.to_owned(), why.to_owned()],
+                    None => vec![text],
+                }
+            };
+            texts.flat_map(parts).map(|text| Why::Reason { text }).collect()
         }
         _ => Vec::new(),
     }
@@ -297,6 +313,7 @@ fn trust(ranking: &Ranking, confirmed: Option<&ConfirmedGain>) -> Trust {
         detectable: ranking.detectable,
         confirmation: confirmed.cloned(),
         machine: machine.cloned(),
+        witness: ranking.witness.clone().filter(|_| meanwhile.is_none()),
         limits: machine.map_or_else(Vec::new, |it| it.limits.clone()),
         assumed_deviation: ranking.deviations.filter(|_| all_once).map(|(launch, _)| launch),
         launched_once: once as u32,

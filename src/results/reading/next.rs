@@ -81,6 +81,11 @@ pub enum Change {
     },
     /// A longer budget.
     Budget,
+    /// Nothing else on the machine, and more launches.
+    Disturbance {
+        /// How many of each configuration.
+        launches: u32,
+    },
     /// Name a baseline.
     Baseline,
     /// Add configurations.
@@ -160,6 +165,7 @@ fn undecided(cause: &NoDecision, again: &dyn Fn(Change) -> Vec<NextStep>) -> Vec
             None => again(Change::Failures),
         },
         NoDecision::BoundsBroken { .. } => again(Change::Bounds),
+        NoDecision::NotCarried { .. } => again(Change::Disturbance { launches: LAUNCHES }),
         NoDecision::NotLaunched { .. }
         | NoDecision::AllFailed { .. }
         | NoDecision::Excluded { .. } => again(Change::Failures),

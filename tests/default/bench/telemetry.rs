@@ -59,6 +59,13 @@ async fn a_launch_keeps_its_telemetry_and_repeats_tell_what_it_adds_up_to() {
     assert!((0.0..=1.0).contains(&value("host_cpu_mean").expect("sampled")));
     assert!(value("host_memory_used_max").expect("sampled") > 1e6);
     assert_eq!(value("engine_memory_max"), Some(123_000.0));
+    // The probe does not tell the server's CPU: what others use is not guessed.
+    assert_eq!(measured.metrics["host_cpu_others_mean"], None);
+    assert!(value("host_memory_available_min").expect("sampled") > 1e6);
+    assert!(value("host_load_mean").expect("sampled") >= 0.0);
+    for elsewhere in ["windows_cpu_mean", "gpu_other_processes_max", "engine_throttled_share"] {
+        assert_eq!(measured.metrics[elsewhere], None, "{elsewhere}");
+    }
     for absent in ["gpu_power_mean", "energy_per_1000_tokens", "engine_cpu_mean", "host_cpu_p95"] {
         assert_eq!(measured.metrics[absent], None, "{absent} is named and absent");
     }
@@ -77,6 +84,8 @@ async fn a_launch_keeps_its_telemetry_and_repeats_tell_what_it_adds_up_to() {
     let now = jiff::Timestamp::now().as_millisecond();
     assert!(at.iter().flatten().all(|at| (now - 120_000..=now).contains(&at)));
     assert_eq!(frame.column("gpu.power_w").unwrap().null_count(), frame.height());
+    let available = frame.column("host.memory_available_bytes").unwrap().u64().unwrap();
+    assert_eq!(frame.height() - available.null_count(), of("host"));
     let tokens = frame.column("server.generation_tokens").unwrap().u64().unwrap();
     assert!(tokens.iter().flatten().max() > tokens.iter().flatten().min());
 }

@@ -15,3 +15,4 @@ mod noise;
 mod ranking;
 mod reading;
 mod table;
+mod witness;

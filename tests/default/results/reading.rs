@@ -456,3 +456,21 @@ fn the_reading_is_data() {
     assert_eq!(data["bounds"][0]["verdict"], "holds");
     assert_eq!(data["next"][0]["next"], "confirm");
 }
+
+#[test]
+fn what_others_disturbed_is_no_decision() {
+    // With others on the host: 31.8 ms against 280 ms from a launch or two that differ tenfold.
+    let mut record = sweep(&["plain", "fast"]).baseline("plain");
+    record.manifest.simulated = false;
+    for (name, values) in [
+        ("plain", [20.0, 900.0]),
+        ("fast", [12.0, 80.0]),
+        ("plain", [150.0, 2000.0]),
+        ("fast", [9.0, 200.0]),
+    ] {
+        record = record.launch(name, &values);
+        record = record.and("host_cpu_mean", &[0.97, 0.99]);
+        record = record.and("host_cpu_others_mean", &[0.6, 0.7]);
+    }
+    insta::assert_snapshot!(block(&record));
+}

@@ -6,6 +6,7 @@ use super::window::Window;
 use crate::bench::outcome::RepeatOutcome;
 use crate::bench::prompt::length::odd_answers;
 use crate::client::record::RequestRecord;
+use crate::metric::CLIENT_LATE;
 
 /// Share of requests that may fail before a repeat is no measurement.
 const MAX_FAILED: f64 = 0.01;
@@ -132,7 +133,7 @@ fn first(records: &[RequestRecord]) -> &str {
 pub(crate) fn void_of_lag(records: &[RequestRecord]) -> Option<Note> {
     let (lag, bound) = figures::lagged(records)?;
     Some(Note::Void(format!(
-        "the client was the bottleneck: send lag {lag:.1} ms, above the bound of {bound:.1} ms"
+        "{CLIENT_LATE}: send lag {lag:.1} ms, above the bound of {bound:.1} ms"
     )))
 }
 
@@ -143,7 +144,7 @@ const BEYOND_ENGINES: f64 = 1e6;
 pub(crate) fn note_of_idleness(records: &[RequestRecord]) -> Option<Note> {
     let idle = figures::idle(records).filter(figures::Idle::is_too_much)?;
     let late = format!(
-        "the client was the bottleneck: slots were without a request {:.1} % of the time, {:.1} ms \
+        "{CLIENT_LATE}: slots were without a request {:.1} % of the time, {:.1} ms \
          before each",
         idle.share * 100.0,
         idle.mean_ms

@@ -1,0 +1,254 @@
+//! Repeats during which others saturated the host, or the client itself was late: how they
+//! are known, and what they can keep from being decided, as data with its one wording. When
+//! they do is in `undecided`.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::evidence::Evidence;
+use super::machine::DesignLimit;
+use crate::history::values::{kept, value};
+use crate::metric::{CLIENT_LATE, Measurement, Status};
+
+/// The host's CPU from which it is saturated, as a share.
+const SATURATED: f64 = 0.9;
+/// The part of it that others must use for the saturation to be theirs.
+const OTHERS: f64 = 0.2;
+/// CPU that a hypervisor gives to others, as a share, from which it is missed.
+const STOLEN: f64 = 0.1;
+/// Share of the time that something waited for a core, from which it counts as saturated.
+const PRESSED: f64 = 0.5;
+/// More late repeats than this part of what was tried say that this client measures itself.
+const MAX_LATE: f64 = 0.25;
+
+/// Whether others saturated the host during a repeat: `None` where it was not sampled.
+///
+/// They did where the CPU was 90 % busy or waited for half of the time, and others used 20 % of
+/// it; where a hypervisor gave 10 % to others; and likewise on the Windows host of WSL2.
+pub fn is_disturbed(repeat: &Measurement) -> Option<bool> {
+    let of = |name| crate::history::values::number(repeat, name);
+    let at_least = |name, least: f64| of(name).map(|value| value >= least);
+    let full =
+        either(at_least("host_cpu_mean", SATURATED), at_least("host_cpu_pressure_mean", PRESSED));
+    let by_others = both(full, at_least("host_cpu_others_mean", OTHERS));
+    let on_windows =
+        both(at_least("windows_cpu_mean", SATURATED), at_least("windows_cpu_others_mean", OTHERS));
+    either(either(by_others, at_least("host_steal_mean", STOLEN)), on_windows)
+}
+
+/// True where one is; unknown where none is known.
+fn either(a: Option<bool>, b: Option<bool>) -> Option<bool> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a || b),
+        (known, None) | (None, known) => known,
+    }
+}
+
+fn both(a: Option<bool>, b: Option<bool>) -> Option<bool> {
+    Some(a? && b?)
+}
+
+/// Repeats of one configuration that others disturbed.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DisturbedRepeats {
+    /// Its name.
+    pub configuration: String,
+    /// Repeats of the objective during which others saturated the host.
+    pub disturbed: usize,
+    /// Repeats that count.
+    pub repeats: usize,
+    /// Mean CPU of the host during the marked ones, as a share.
+    pub host_cpu: Option<f64>,
+    /// Mean part of it that others used.
+    pub others: Option<f64>,
+}
+
+/// Repeats of one configuration that were void since the client itself was late.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LateRepeats {
+    /// Its name.
+    pub configuration: String,
+    /// How many were void for it.
+    pub late: usize,
+    /// Repeats that were tried.
+    pub repeats: usize,
+}
+
+/// Why nothing can be decided.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "cause", rename_all = "snake_case")]
+pub enum Undecided {
+    /// Others saturated the host, and the design cannot separate that.
+    Disturbed {
+        /// Configurations with marked repeats.
+        configurations: Vec<DisturbedRepeats>,
+        /// Why it cannot be separated.
+        because: Inseparable,
+    },
+    /// The client itself was late.
+    ClientLate {
+        /// Configurations with such repeats.
+        configurations: Vec<LateRepeats>,
+    },
+    /// Even a large difference would not have been seen.
+    TooWide {
+        /// The smallest difference that can be seen, as a factor.
+        factor: f64,
+        /// Launches of a configuration, as a rule.
+        launches: usize,
+        /// Whether the difference that the ranking shows is smaller than that.
+        hides_rank_1: bool,
+    },
+}
+
+/// Why others cannot be separated from a configuration.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "because", rename_all = "snake_case")]
+pub enum Inseparable {
+    /// The design does not.
+    Design {
+        /// What is wrong with it.
+        limits: Vec<DesignLimit>,
+    },
+    /// No time effect is taken out.
+    NoTimeEffect,
+    /// They disturbed one configuration far more than another.
+    Uneven,
+}
+
+impl Undecided {
+    /// Whether a difference that the statistics show is not shown either.
+    pub(super) fn overrules_claims(&self) -> bool {
+        match self {
+            Self::Disturbed { because, .. } => *because != Inseparable::NoTimeEffect,
+            Self::ClientLate { .. } => false,
+            Self::TooWide { hides_rank_1, .. } => *hides_rank_1,
+        }
+    }
+}
+
+/// The marked repeats of an arm's objective; `None` where there is none.
+pub(super) fn of_arm(evidence: &Evidence<'_>, index: usize) -> Option<DisturbedRepeats> {
+    let (objective, arm) = (&evidence.metrics[0], &evidence.arms[index]);
+    let case = evidence.measured[0].case.as_ref()?;
+    let all = arm.launches.iter().flat_map(|launch| kept(launch, &objective.workload, case));
+    let counted: Vec<&Measurement> =
+        all.filter(|repeat| value(repeat, &objective.name).is_some()).collect();
+    let marked: Vec<&&Measurement> =
+        counted.iter().filter(|repeat| is_disturbed(repeat) == Some(true)).collect();
+    let mean = |name| {
+        let values: Vec<f64> = marked.iter().filter_map(|repeat| value(repeat, name)).collect();
+        (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+    };
+    (!marked.is_empty()).then(|| DisturbedRepeats {
+        configuration: arm.configuration.name.clone(),
+        disturbed: marked.len(),
+        repeats: counted.len(),
+        host_cpu: mean("host_cpu_mean"),
+        others: mean("host_cpu_others_mean"),
+    })
+}
+
+/// More than a quarter of what was tried was void since the client was late.
+pub(super) fn late_repeats(evidence: &Evidence<'_>, index: usize) -> Option<LateRepeats> {
+    let (objective, arm) = (&evidence.metrics[0], &evidence.arms[index]);
+    let case = evidence.measured[0].case.as_ref()?;
+    let all = arm.launches.iter().flat_map(|launch| kept(launch, &objective.workload, case));
+    let tried: Vec<&Measurement> = all.filter(|it| it.status != Status::Skipped).collect();
+    let is_late = |repeat: &&&Measurement| {
+        repeat.status == Status::Void
+            && repeat.reason.as_ref().is_some_and(|reason| reason.starts_with(CLIENT_LATE))
+    };
+    let late = tried.iter().filter(is_late).count();
+    (late as f64 > MAX_LATE * tried.len() as f64).then(|| LateRepeats {
+        configuration: arm.configuration.name.clone(),
+        late,
+        repeats: tried.len(),
+    })
+}
+
+impl fmt::Display for DisturbedRepeats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { configuration, disturbed, repeats, .. } = self;
+        write!(f, "{disturbed} of {repeats} repeats of {configuration}")
+    }
+}
+
+impl fmt::Display for Undecided {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Disturbed { configurations, because } => {
+                let all: Vec<String> = configurations.iter().map(ToString::to_string).collect();
+                write!(f, "others saturated the host in {}, and {because}", all.join(" and "))
+            }
+            Self::ClientLate { configurations } => {
+                let late = |it: &LateRepeats| {
+                    format!("{} of {} repeats of {}", it.late, it.repeats, it.configuration)
+                };
+                let all: Vec<String> = configurations.iter().map(late).collect();
+                write!(f, "the client was late in {}", all.join(" and "))
+            }
+            Self::TooWide { factor, launches, .. } => {
+                let plural = if *launches == 1 { "" } else { "es" };
+                write!(
+                    f,
+                    "with {launches} launch{plural} each a difference under a factor of \
+                     {factor:.1} cannot be seen"
+                )
+            }
+        }
+    }
+}
+
+impl fmt::Display for Inseparable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Design { limits } if limits.contains(&DesignLimit::OneAfterTheOther) => {
+                write!(f, "all launches of one came before all of the other")
+            }
+            Self::Design { .. } => write!(f, "fewer than 3 launches cannot separate that"),
+            Self::NoTimeEffect => write!(f, "no time effect is taken out"),
+            Self::Uneven => write!(f, "far less in those of the other"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metric::numbers;
+
+    fn disturbed(values: &[(&str, f64)]) -> Option<bool> {
+        is_disturbed(&Measurement {
+            workload: "load".to_owned(),
+            case: String::new(),
+            repeat: 1,
+            status: Status::Ok,
+            reason: None,
+            metrics: numbers(values.iter().map(|(name, value)| (*name, Some(*value)))),
+        })
+    }
+
+    #[test]
+    fn others_must_saturate_the_host() {
+        let of =
+            |cpu, others| disturbed(&[("host_cpu_mean", cpu), ("host_cpu_others_mean", others)]);
+        assert_eq!(of(0.97, 0.5), Some(true));
+        assert_eq!(of(0.97, 0.05), Some(false), "the server itself is busy");
+        assert_eq!(of(0.5, 0.4), Some(false), "there is CPU left");
+        assert_eq!(disturbed(&[("host_cpu_mean", 0.97)]), None, "whose it is, is not known");
+        assert_eq!(disturbed(&[]), None);
+        assert_eq!(disturbed(&[("host_steal_mean", 0.2)]), Some(true));
+        assert_eq!(disturbed(&[("host_steal_mean", 0.01)]), Some(false));
+        let pressed = [("host_cpu_pressure_mean", 0.7), ("host_cpu_others_mean", 0.3)];
+        assert_eq!(disturbed(&pressed), Some(true));
+        let windows = [
+            ("host_cpu_mean", 0.3),
+            ("host_cpu_others_mean", 0.1),
+            ("windows_cpu_mean", 0.95),
+            ("windows_cpu_others_mean", 0.6),
+        ];
+        assert_eq!(disturbed(&windows), Some(true));
+    }
+}
