@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::HistoryError;
 use super::folder::Folder;
 use super::journal::{self, Entry, JournalError, Line};
+use super::launch::LaunchOutcome;
 use super::record::SweepRecord;
 use crate::strategy::Purpose;
 
@@ -22,6 +23,7 @@ pub struct Extent {
     /// Of how many.
     pub of: u32,
     /// Whether more will come.
+    #[serde(flatten)]
     pub state: State,
 }
 
@@ -77,12 +79,34 @@ impl Extent {
         // The last launch of a trial says whether it is over.
         let mut trials: BTreeMap<u32, bool> = BTreeMap::new();
         for launch in record.launches.iter().filter(|it| it.purpose != Purpose::Confirm) {
-            let over = launch.outcome.as_ref().is_some_and(|outcome| outcome.is_settled());
+            let over = launch.outcome.as_ref().is_some_and(LaunchOutcome::is_settled);
             trials.insert(launch.trial, over);
         }
         let done = trials.values().filter(|over| **over).count() as u32;
-        Self { done, of: of.max(done), state: state(lines, done >= of, written) }
+        let own = without_confirmations(lines);
+        Self { done, of: of.max(done), state: state(&own, done >= of, written) }
     }
+}
+
+/// The lines of sessions that worked on the sweep itself.
+fn without_confirmations(lines: &[Line]) -> Vec<Line> {
+    let mut own: Vec<Line> = Vec::new();
+    let mut session = 0;
+    let mut confirms = false;
+    for line in lines {
+        match &line.entry {
+            Entry::SessionStarted { .. } => (session, confirms) = (own.len(), false),
+            Entry::ConfirmationStarted { .. } => {
+                confirms = true;
+                own.truncate(session);
+            }
+            _ => {}
+        }
+        if !confirms {
+            own.push(line.clone());
+        }
+    }
+    own
 }
 
 fn state(lines: &[Line], all: bool, written: impl FnOnce() -> bool) -> State {
@@ -112,5 +136,52 @@ fn is_written(path: &Path) -> bool {
         }
         Err(TryLockError::WouldBlock) => true,
         Err(TryLockError::Error(_)) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(sequence: u64, entry: Entry) -> Line {
+        Line { sequence, at: jiff::Timestamp::UNIX_EPOCH, entry }
+    }
+
+    fn ended(complete: bool, reason: &str) -> Vec<Line> {
+        let (schema_version, tool_version) = (1, String::new());
+        let started = Entry::SessionStarted { schema_version, tool_version };
+        let entry = Entry::SessionEnded { complete, reason: reason.to_owned() };
+        vec![line(1, started), line(2, entry)]
+    }
+
+    #[test]
+    fn the_last_session_says_whether_more_will_come() {
+        let never = || panic!("a session that ended holds no lock");
+        assert_eq!(state(&ended(true, "complete"), false, never), State::Complete);
+        assert_eq!(state(&ended(false, "budget spent"), false, never), State::BudgetSpent);
+        assert_eq!(state(&ended(false, "interrupted"), false, never), State::Interrupted);
+        let reason = "5 launches failed".to_owned();
+        assert_eq!(state(&ended(false, &reason), false, never), State::Stopped { reason });
+        // Every trial is over: whoever writes now does something else.
+        assert_eq!(state(&ended(false, "interrupted"), true, never), State::Complete);
+        let open = &ended(true, "")[..1];
+        assert_eq!(state(open, false, || true), State::Running);
+        assert_eq!(state(open, false, || false), State::Interrupted);
+    }
+
+    #[test]
+    fn a_confirmation_does_not_complete_a_sweep_that_was_interrupted() {
+        let asked = serde_json::json!({
+            "number": 1, "candidate": "a", "baseline": "b", "claim": 0.1, "repeats": 3, "seed": 1,
+            "budget_seconds": null
+        });
+        let asked = serde_json::from_value(asked).expect("a confirmation");
+        let mut lines = ended(false, "interrupted");
+        let mut confirming = ended(true, "the interval is narrow enough");
+        confirming.insert(1, line(3, Entry::ConfirmationStarted { confirmation: asked }));
+        lines.extend(confirming);
+        assert_eq!(state(&lines, false, || false), State::Complete, "what this test is about");
+        let own = without_confirmations(&lines);
+        assert_eq!(state(&own, false, || false), State::Interrupted);
     }
 }

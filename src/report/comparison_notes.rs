@@ -1,12 +1,14 @@
 //! The findings of a comparison in words, for the terminal. Which findings there are is
 //! decided in [`crate::results::comparison`]; here is one sentence for each.
 
-use super::reading::SIMULATED;
 use crate::metric::Scale;
 use crate::results::comparison::{Comparison, ComparisonFinding, LaterPlace};
 use crate::results::exclusion::{Exclusion, joined};
 use crate::results::number;
 use crate::statistics::Interval;
+
+/// The mark of simulated figures.
+const SIMULATED: &str = "SIMULATED: every figure comes from the simulator, none from a GPU";
 
 /// The mark of simulated figures; `None` where there are none.
 pub(super) fn simulated(findings: &[ComparisonFinding]) -> Option<String> {

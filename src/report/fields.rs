@@ -44,8 +44,10 @@ pub(super) fn draw(fields: &[&Field]) -> String {
     for row in 0..fields.first().map_or(0, |field| field.cells.len()) {
         table.add_row(fields.iter().map(|field| field.cells[row].as_str()));
     }
-    for (field, column) in fields.iter().zip(table.column_iter_mut()) {
-        column.set_padding((0, PADDING as u16));
+    let last = fields.len().saturating_sub(1);
+    for (at, (field, column)) in fields.iter().zip(table.column_iter_mut()).enumerate() {
+        // Nothing stands right of the last one.
+        column.set_padding((0, if at == last { 0 } else { PADDING as u16 }));
         if field.right {
             column.set_cell_alignment(CellAlignment::Right);
         }

@@ -20,7 +20,7 @@ pub fn render(ranking: &Ranking, manifest: &Manifest, kind: &Kind, columns: usiz
     let columns = columns.max(60);
     let mut blocks = Vec::new();
     if ranking.simulated {
-        blocks.push(wrap(SIMULATED, columns, "  "));
+        blocks.push(SIMULATED.to_owned());
     }
     let cases = manifest.workloads.iter().filter(|workload| workload.kind().key == kind.key);
     let cases: Vec<String> = cases.flat_map(crate::workload::Workload::cases).collect();
@@ -71,13 +71,13 @@ fn table(ranking: &Ranking, kind: &Kind, case: &str, columns: usize) -> String {
                 let estimate = row.estimates[*index].as_ref();
                 estimate.map_or("-".to_owned(), |estimate| number::estimate(estimate, ""))
             };
-            Field::new(heading(row, name), metrics.iter().map(cell).collect()).right()
+            Field::new(heading(row, &name), metrics.iter().map(cell).collect()).right()
         })
         .collect();
     folded(&labels, &fields, columns)
 }
 
 /// `#1 plain`; `- starved` of one without a rank.
-fn heading(row: &RankedConfiguration, name: String) -> String {
+fn heading(row: &RankedConfiguration, name: &str) -> String {
     row.rank.map_or_else(|| format!("- {name}"), |rank| format!("#{rank} {name}"))
 }

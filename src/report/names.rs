@@ -98,6 +98,11 @@ pub(super) fn narrow(names: &[String], baseline: Option<usize>, columns: usize) 
     whole.unwrap_or_else(|| forms[1].forced(columns)).shown
 }
 
+/// One name of at most so many columns.
+pub(super) fn short(name: &str, columns: usize) -> String {
+    elided(name, columns).unwrap_or_else(|| cut(name, columns))
+}
+
 /// A name whose middle segments are left out, as few as possible.
 fn elided(name: &str, columns: usize) -> Option<String> {
     if width(name) <= columns {
@@ -139,7 +144,7 @@ mod tests {
         assert_eq!(short.shown, ["util0.85-a", "util0.9-b", "production"]);
         assert_eq!(short.shared.as_deref(), Some("qwen-*fp8"));
         // Never inside a segment, and never all of a name.
-        for same in [&["util=0.85", "util=0.8"][..], &["a-b", "a-b-c"], &["alone-a"]] {
+        for same in [&["util=0.85", "util=0.8"][..], &["a", "a-b"], &["alone-a"]] {
             let same = names(same);
             assert_eq!(Names::without_shared(&same, None), Names::whole(&same));
         }

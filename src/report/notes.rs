@@ -14,6 +14,7 @@ pub(super) const CHANGE: &str = "unconfirmed change";
 
 /// What the tables above the notes show already.
 #[derive(Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "one for each column or table")]
 pub(super) struct Shown {
     /// The effect against the baseline.
     pub(super) effect: bool,
@@ -29,6 +30,16 @@ pub(super) struct Shown {
 /// the figures are to be read. What the block above the tables said is not repeated.
 pub(super) fn below(findings: &[Finding], shown: Shown) -> Vec<String> {
     let mut notes = not_ranked(findings);
+    // The block above has the candidate's confirmation.
+    let candidate = findings.iter().find_map(|finding| match finding {
+        Finding::Decision(decision) => Some(&decision.candidate.configuration),
+        _ => None,
+    });
+    let confirmed = findings.iter().filter_map(|finding| match finding {
+        Finding::Confirmed(gain) if Some(&gain.candidate) != candidate => Some(gain.to_string()),
+        _ => None,
+    });
+    notes.extend(confirmed);
     let of = |wanted: usize| {
         findings.iter().filter(move |it| place(it) == wanted).filter_map(move |it| note(it, shown))
     };
@@ -45,7 +56,7 @@ const PLACES: usize = 5;
 /// Where a finding stands among the notes.
 fn place(finding: &Finding) -> usize {
     match finding {
-        Finding::ValuesMissing(_) => 0,
+        Finding::ValuesMissing(_) | Finding::NothingDecided { .. } => 0,
         Finding::Remarks { .. } => 1,
         Finding::Verdict(_) | Finding::OrderBelowFirst { .. } | Finding::NoTimeEffect => 2,
         Finding::Aliases { .. } => 4,
@@ -104,18 +115,17 @@ fn note(finding: &Finding, shown: Shown) -> Option<String> {
         Finding::Simulated
         | Finding::Decision(_)
         | Finding::Confirmed(_)
-        | Finding::NothingDecided { .. }
-        | Finding::Witness(_)
         | Finding::Lived { .. }
         | Finding::ConstraintNotShown { .. }
         | Finding::FailedRepeats { .. }
         | Finding::FirstToBaseline { .. }
         | Finding::Machine(_)
+        | Finding::Witness(_)
         | Finding::NotSeparable { .. }
         | Finding::Detectable(_)
         | Finding::Preferred { .. }
-        | Finding::NotRanked { .. } => return None,
-        Finding::VarianceAssumed(AssumedVariance::BetweenLaunches) => return None,
+        | Finding::NotRanked { .. }
+        | Finding::VarianceAssumed(AssumedVariance::BetweenLaunches) => return None,
         Finding::Verdict(verdict) => match verdict {
             RankingVerdict::Tie { .. } => {
                 let text = verdict.to_string();
@@ -126,6 +136,7 @@ fn note(finding: &Finding, shown: Shown) -> Option<String> {
         Finding::ValuesMissing(missing) => {
             return missing.first_reason.as_ref().map(|_| missing.to_string());
         }
+        Finding::NothingDecided { causes } => causes.iter().join("; "),
         Finding::Baseline { configuration } => format!("* baseline: {configuration}"),
         Finding::Intervals(source) if shown.numbers => {
             format!("n: launches x repeats; [95%]: interval {}", interval(source))
@@ -147,9 +158,12 @@ fn note(finding: &Finding, shown: Shown) -> Option<String> {
                 .to_owned()
         }
         Finding::Remarks { configuration, remarks } => {
-            let has_table =
-                |remark: &&Remark| !(shown.bounds && matches!(remark, Remark::BoundNotShown(_)));
-            let remarks = remarks.iter().filter(has_table).join("; ");
+            let open = |remark: &&Remark| match remark {
+                Remark::BoundNotShown(_) => !shown.bounds,
+                Remark::FailedLaunches { .. } => false,
+                _ => true,
+            };
+            let remarks = remarks.iter().filter(open).join("; ");
             return (!remarks.is_empty()).then(|| format!("{configuration}: {remarks}"));
         }
         Finding::Aliases { configuration, aliases } => {

@@ -12,6 +12,7 @@ use crate::results::bounded::{Bounded, ConstraintVerdict};
 use crate::results::decision::Criterion;
 use crate::results::number;
 use crate::results::reading::failed::{Cause, FailedGroup};
+use crate::results::reading::next::NextStep;
 use crate::results::reading::{Choice, NoDecision, Reading, Statement, Varied, Why};
 
 /// The mark of simulated figures, above the block and above the table.
@@ -32,7 +33,10 @@ pub fn render(reading: &Reading, columns: usize) -> String {
     for why in &reading.why {
         block.put("WHY", &[self::why(why)]);
     }
-    if reading.choice.is_none() {
+    // Without a decision the grid is to be changed: what follows from the reason comes first.
+    let fix =
+        reading.choice.is_none() && matches!(reading.next.first(), Some(NextStep::Change { .. }));
+    if fix {
         reading_next::put(&mut block, "FIX", reading);
     }
     if let Some(choice) = &reading.choice {
@@ -47,7 +51,7 @@ pub fn render(reading: &Reading, columns: usize) -> String {
     for group in &reading.failed {
         block.put("FAILED", &[failed(&block, group)]);
     }
-    if reading.choice.is_some() {
+    if !fix {
         reading_next::put(&mut block, "NEXT", reading);
     }
     block.text()
@@ -108,6 +112,9 @@ fn statement(reading: &Reading) -> String {
             let count = configurations.len();
             format!("{count} of {of} configurations are not distinguishable. {}", best(first))
         }
+        Statement::Only { configuration, of: 1 } => {
+            format!("Nothing to compare: {} is the only configuration.", name(configuration))
+        }
         Statement::Only { configuration, of } => format!(
             "Nothing to compare: {} is the only one of {of} with a rank.",
             name(configuration)
@@ -142,6 +149,10 @@ fn undecided(cause: &NoDecision) -> String {
         NoDecision::AllFailed { of } => format!("all {of} configurations failed"),
         NoDecision::BoundsBroken { of: 1 } => "the only configuration breaks a bound".to_owned(),
         NoDecision::BoundsBroken { of } => format!("all {of} configurations break a bound"),
+        NoDecision::NotCarried { configurations } => match configurations.as_slice() {
+            [one] => format!("that {} is first is not shown", spoken::name_of(one)),
+            several => format!("nothing is shown between {} configurations", several.len()),
+        },
         NoDecision::Excluded { of } => format!("0 of {of} configurations have a rank"),
     }
 }
@@ -160,20 +171,23 @@ fn why(why: &Why) -> String {
 
 fn use_it(block: &mut Block, reading: &Reading, choice: &Choice) {
     let name = spoken::name_of(&choice.configuration);
-    let effect = choice.gain.as_ref().map(|it| {
-        let mark = if it.confirmed { "" } else { ", unconfirmed" };
-        (gain(it.effect, reading.goal, &reading.metric), mark)
-    });
-    let keep = if choice.is_baseline { format!("keep{GLUE}") } else { String::new() };
+    let keep = if choice.is_baseline { "keep " } else { "" };
     let gap = glued("   ");
-    let line = match (&choice.candidate, effect) {
-        (Some(candidate), effect) => {
+    let line = match (&choice.candidate, &choice.gain) {
+        (Some(candidate), it) => {
             let candidate = spoken::name_of(candidate);
-            let effect = effect.map_or(String::new(), |(gain, mark)| format!("  {gain}{mark}"));
-            format!("{keep}{name}{gap} candidate: {candidate}{effect}")
+            let gain = it.as_ref().map_or(String::new(), |it| {
+                let mark = if it.confirmed { "fresh launches" } else { "unconfirmed" };
+                let (figure, word) = gain(it.effect, reading.goal, &reading.metric);
+                format!("{GLUE} {figure}{word}, {mark}")
+            });
+            format!("{keep}{name}{gap} candidate: {candidate}{gain}")
         }
-        (None, Some((gain, mark))) => {
-            format!("{keep}{name}{gap} {gain} {}{mark}", spoken::metric(&reading.metric))
+        (None, Some(it)) => {
+            let mark = if it.confirmed { "" } else { ", unconfirmed" };
+            let (figure, word) = gain(it.effect, reading.goal, &reading.metric);
+            let metric = spoken::metric(&reading.metric);
+            format!("{keep}{name}{gap} {figure} {metric}{word}{mark}")
         }
         (None, None) => format!("{keep}{name}"),
     };
@@ -212,7 +226,7 @@ fn arguments(launch: &Varied) -> Vec<String> {
 
 /// Why this one.
 fn reasons(choice: &Choice) -> String {
-    let near = choice.p_within_5_percent;
+    let near = choice.p_within_5_percent.filter(|_| choice.of > 1);
     let near = near.map(|p| format!("within 5% of the best with probability {p:.2}"));
     let why = if choice.within_1_percent > 1 {
         let among = choice.within_1_percent;
@@ -277,11 +291,13 @@ fn failed(block: &Block, group: &FailedGroup) -> String {
         Some(pattern) => spoken::name_of(pattern),
         None => listed(&group.configurations),
     };
-    let count = match group.launches {
-        Some((failed, launches)) if group.ranked => {
-            format!("{failed}{GLUE}of{GLUE}{launches}{GLUE}launches")
+    let count = match (group.lived, group.repeats) {
+        (Some(it), _) if group.ranked => {
+            glued(&format!("booted and lived {} of {}", it.lived, it.launches))
         }
-        _ => format!("{}{GLUE}of{GLUE}{}", group.count(), group.of),
+        (_, Some(1)) if group.ranked => glued("1 repeat"),
+        (_, Some(repeats)) if group.ranked => glued(&format!("{repeats} repeats")),
+        _ => glued(&format!("{} of {}", group.count(), group.of)),
     };
     let advice = match (group.advice, group.estimated_max_model_len) {
         (Some(advice), Some(tokens)) => format!(": {advice} to {tokens} or less"),
@@ -303,7 +319,7 @@ fn cause(block: &Block, cause: &Cause) -> String {
     match cause {
         Cause::Launch { class } => class_words(*class).to_owned(),
         Cause::Skipped { reason } => format!("skipped, {}", block.plain(reason)),
-        Cause::Repeats => "too many repeats failed".to_owned(),
+        Cause::Repeats => "repeats failed".to_owned(),
         Cause::NotMeasured { metric } => format!("{} was not measured", spoken::metric(metric)),
         Cause::Values { metric } => format!("too few values of {}", spoken::metric(metric)),
         Cause::NotPositive { metric } => format!("{} was zero", spoken::metric(metric)),

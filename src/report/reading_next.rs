@@ -73,6 +73,10 @@ fn change(block: &Block, change: &Change) -> String {
         Change::Launches { launches } => {
             format!("Set `launches:{GLUE}{launches}` or more in the grid")
         }
+        Change::Budget => "Raise `budget` in the grid".to_owned(),
+        Change::Disturbance { launches } => format!(
+            "Stop what else uses the machine, set `launches:{GLUE}{launches}` or more in the grid"
+        ),
         Change::Baseline => "Name a `baseline` in the grid, so that gains can be stated".to_owned(),
         Change::Configurations => "Add other values to the grid".to_owned(),
         Change::Bounds => "Widen the bounds in the grid, or add other values".to_owned(),
@@ -82,7 +86,7 @@ fn change(block: &Block, change: &Change) -> String {
             let first = letters.next().map(|it| it.to_uppercase().to_string());
             format!("{}{} in the grid", first.unwrap_or_default(), letters.as_str())
         }
-        Change::Failures => "Remove the causes of the failures".to_owned(),
+        Change::Failures => "Correct what FAILED names".to_owned(),
     }
 }
 

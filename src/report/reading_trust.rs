@@ -1,10 +1,13 @@
 //! TRUST: how far to trust the reading, in sentences with figures.
 
 use super::reading_lines::Block;
-use super::spoken::{self, GLUE};
-use crate::results::confirmed::{ConfirmedGain, OfBoth};
+use super::spoken::{self, GLUE, plain_sentence};
+use crate::results::confirmed::ConfirmedGain;
 use crate::results::machine::{Conclusion, DesignLimit, Detectable, Jump, MachineReport};
 use crate::results::reading::{NoDecision, Reading, Statement, Trust};
+
+/// More launches than this are no advice.
+const MOST_LAUNCHES: usize = 100;
 
 pub(super) fn put(block: &mut Block, reading: &Reading) {
     let trust = &reading.trust;
@@ -13,12 +16,14 @@ pub(super) fn put(block: &mut Block, reading: &Reading) {
             block.put("TRUST", &sentences);
         }
     };
-    match &trust.confirmation {
-        Some(gain) => add(vec![confirmation(gain)]),
-        None => add(design(trust)),
+    let result = trust.confirmation.as_ref().is_some_and(ConfirmedGain::is_result);
+    add(trust.confirmation.as_ref().map_or_else(Vec::new, confirmation));
+    if !result {
+        add(design(trust));
+        add(once(trust));
     }
-    add(once(trust));
     add(trust.machine.as_ref().map_or_else(Vec::new, |it| machine(it, trust)));
+    add(trust.witness.iter().map(|it| format!("{}.", plain_sentence(&it.to_string()))).collect());
     let cause = match &reading.result {
         Statement::NoDecision { cause: NoDecision::Missing(missing) } => Some(&missing.metric),
         _ => None,
@@ -35,13 +40,26 @@ pub(super) fn put(block: &mut Block, reading: &Reading) {
 }
 
 /// `7 + 7 launches A B A B, 02:10-04:35.`
-fn confirmation(gain: &ConfirmedGain) -> String {
-    let OfBoth { candidate, baseline } = gain.launches;
+fn confirmation(gain: &ConfirmedGain) -> Vec<String> {
     let times = gain.from.zip(gain.until).map_or_else(String::new, |(from, until)| {
         format!(", {}-{}", from.strftime("%H:%M"), until.strftime("%H:%M"))
     });
-    let open = if gain.complete { "" } else { " The confirmation is not complete." };
-    format!("{candidate} + {baseline} launches A B A B{times}.{open}")
+    let (candidate, baseline) = (gain.launches.candidate, gain.launches.baseline);
+    let mut sentences = vec![format!("{candidate} + {baseline} launches A B A B{times}.")];
+    let failed = gain.failed.candidate + gain.failed.baseline;
+    if failed > 0 {
+        sentences.push(format!(
+            "{failed} more failed: {} of the candidate, {} of the baseline.",
+            gain.failed.candidate, gain.failed.baseline
+        ));
+    }
+    let wanted = gain.claim * 50.0;
+    if !gain.is_result() {
+        sentences.push(format!("The confirmation is not over ({} pairs so far).", gain.pairs));
+    } else if !gain.complete {
+        sentences.push(format!("It ended before the interval was within {wanted:.0}%."));
+    }
+    sentences
 }
 
 /// `4 launches x 3 repeats. Differences under about 9% cannot be seen so; ...`
@@ -63,7 +81,12 @@ fn design(trust: &Trust) -> Vec<String> {
 
 fn detectable(it: &Detectable) -> String {
     let percent = |fraction: f64| format!("{:.0}%", fraction * 100.0);
-    let more = if it.needed_launches > it.launches {
+    if it.difference > 1.0 {
+        return "Even a difference of 100% cannot be seen so.".to_owned();
+    }
+    let more = if it.needed_launches > MOST_LAUNCHES {
+        format!("; more than {MOST_LAUNCHES} launches would show {}", percent(it.wanted))
+    } else if it.needed_launches > it.launches {
         let (needed, wanted) = (it.needed_launches, percent(it.wanted));
         format!("; about {needed} launches of each would show {wanted}")
     } else {
@@ -78,7 +101,8 @@ fn once(trust: &Trust) -> Vec<String> {
             "{:.0}% between launches is assumed: nothing was launched twice.",
             deviation * 100.0
         )],
-        None if trust.launched_once == 0 => Vec::new(),
+        // Where all were, the result says so.
+        None if trust.launched_once == 0 || trust.launches == Some((1, 1)) => Vec::new(),
         None if trust.launched_once == 1 => {
             vec!["1 configuration was launched once: it is in no claim.".to_owned()]
         }

@@ -1,6 +1,7 @@
 //! Figures and metrics as people speak of them: `+41% [+36%, +46%]`, `median TTFT at 8 in
 //! flight`, `about 1.5 to 4 h`. Parts that belong together are held by [`GLUE`].
 
+use super::names::short;
 use super::text::{cut, plain};
 use crate::metric::{Goal, MetricRef};
 use crate::results::number;
@@ -51,16 +52,16 @@ pub(super) fn is_speed(metric: &MetricRef) -> bool {
     matches!(unit, "ms" | "s") || unit.ends_with("/s")
 }
 
-/// `+41% [+36%, +46%]`, `x6.3 [x5.1, x7.9]`, `+12 tokens [-3, 27]`; with `better` or
-/// `worse` where the sign does not say it.
-pub(super) fn gain(effect: Effect, goal: Goal, metric: &MetricRef) -> String {
+/// `+41% [+36%, +46%]`, `x6.3 [x5.1, x7.9]`, `+12 tokens [-3, 27]`; and ` (better)` or
+/// ` (worse)` where the sign does not say it.
+pub(super) fn gain(effect: Effect, goal: Goal, metric: &MetricRef) -> (String, &'static str) {
     let (text, plain, none) = match effect {
         Effect::Ratio(ratio) => {
             let plain = goal == Goal::Maximize && ratio.ratio > 1.0;
-            (change(ratio.ratio, ratio.interval), plain, ratio.ratio == 1.0)
+            (change(ratio.ratio, ratio.interval), plain, is_one(ratio.ratio))
         }
         Effect::Difference { difference, interval } => {
-            (number::difference(difference, interval), false, difference == 0.0)
+            (number::difference(difference, interval), false, is_one(1.0 + difference))
         }
     };
     let unit = match effect {
@@ -73,7 +74,12 @@ pub(super) fn gain(effect: Effect, goal: Goal, metric: &MetricRef) -> String {
         true => " (better)",
         false => " (worse)",
     };
-    glued(&format!("{text}{word}"))
+    (glued(&text), word)
+}
+
+/// No effect at all, as of equal values.
+fn is_one(ratio: f64) -> bool {
+    (ratio - 1.0).abs() < f64::EPSILON
 }
 
 /// A ratio as a change with its interval.
@@ -125,7 +131,7 @@ fn rounded(value: f64) -> String {
 
 /// A name from outside: plain, on one line, and no longer than a few of them.
 pub(super) fn name_of(name: &str) -> String {
-    let name = cut(&plain(name), NAME);
+    let name = short(&plain(name), NAME);
     if name.is_empty() { "(no name)".to_owned() } else { glued(&name) }
 }
 
@@ -175,7 +181,10 @@ mod tests {
             })
         };
         let ms: MetricRef = "load[concurrency=8].median_ttft_ms".parse().unwrap();
-        let said = |effect, goal| gain(effect, goal, &ms).replace(GLUE, " ");
+        let said = |effect, goal| {
+            let (figure, word) = gain(effect, goal, &ms);
+            figure.replace(GLUE, " ") + word
+        };
         assert_eq!(said(ratio(0.77), Goal::Minimize), "-23% [-33%, -13%] (better)");
         assert_eq!(said(ratio(1.2), Goal::Minimize), "+20% [+10%, +30%] (worse)");
         assert_eq!(said(ratio(1.2), Goal::Maximize), "+20% [+10%, +30%]");

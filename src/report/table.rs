@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::bounds;
 use super::fields::{Field, PADDING, draw};
-use super::names::Names;
+use super::names::{self, Names};
 use super::notes;
 use super::reading::{SIMULATED, word};
 use super::text::{plain, wrap};
@@ -20,8 +20,14 @@ use crate::results::ranking::{RankedConfiguration, Ranking};
 /// More configurations than this have no table of bounds.
 const BOUND_ROWS: usize = 24;
 
+/// Heading of the names.
+const NAMES: &str = "configuration";
+
 /// Columns that a name needs at least; others are left out for it.
-const MIN_NAME: usize = 12;
+const MIN_NAME: usize = NAMES.len();
+
+/// Columns of what all names share at most, below the table.
+const SHARED: usize = 48;
 
 /// Columns of a name from which segments may be left out of it, before another column is.
 const GOOD_NAME: usize = 20;
@@ -90,6 +96,7 @@ struct Layout {
 
 /// What a table has space for besides rank, name and objective.
 #[derive(Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "one for each column")]
 struct Shown {
     /// The objective compared with the baseline's.
     effect: bool,
@@ -144,7 +151,7 @@ impl Layout {
         for shown in all.fewer() {
             let layout = |names| Self::with(ranking, manifest, shown, names);
             let space = layout(Names::whole(&whole)).space(columns);
-            if let Some(names) = forms.iter().find(|names| names.width() <= space) {
+            if let Some(names) = forms.iter().find(|names| names.width().max(MIN_NAME) <= space) {
                 return layout(names.clone());
             }
             // Differences are in the names as a rule, and a count of failures is above.
@@ -174,7 +181,7 @@ impl Layout {
         let unit = if shown.units { number::unit(&ranking.objective.metric) } else { "" };
         let mut fields = vec![
             Field::new("rank", cells(&|row| row.rank_label.clone().unwrap_or("-".to_owned()))),
-            Field::new("configuration", names.shown.clone()),
+            Field::new(NAMES, names.shown.clone()),
         ];
         if shown.differences {
             fields.push(Field::new("differs in", cells(&|row| differs(row, manifest))));
@@ -213,13 +220,14 @@ impl Layout {
     fn space(&self, columns: usize) -> usize {
         let others = self.fields.iter().enumerate().filter(|(at, _)| *at != 1);
         let taken: usize = others.map(|(_, field)| field.width() + PADDING).sum();
-        columns.saturating_sub(taken + PADDING)
+        columns.saturating_sub(taken)
     }
 
     /// What the table does not show of names and flags.
     fn notes(&self) -> Vec<String> {
         let shared = self.names.shared.as_ref();
-        let shared = shared.map(|it| format!("names without what all share: {it}"));
+        let shared =
+            shared.map(|it| format!("names without what all share: {}", names::short(it, SHARED)));
         let open = match (self.names.cut, self.differences_open) {
             (true, true) => {
                 Some("names in full: ranking.csv; flags: results.csv, or a wider terminal")

@@ -137,7 +137,7 @@ impl fmt::Display for Exclusion {
             Self::FailedLaunches { failed, launches, class } => {
                 write!(f, "{failed} of {launches} launches failed ({})", class.as_str())
             }
-            Self::Violated(bounded) => write!(f, "violates the bound of {bounded}"),
+            Self::Violated(bounded) => write!(f, "breaks the bound of {bounded}"),
         }
     }
 }

@@ -13,6 +13,7 @@ use super::decision::Criterion;
 use super::estimate::Effect;
 use super::machine::{DesignLimit, Detectable, MachineReport};
 use super::missing::MissingMetric;
+use super::witness::WitnessReport;
 use crate::history::extent::Extent;
 use crate::metric::{Goal, MetricRef};
 
@@ -169,6 +170,12 @@ pub enum NoDecision {
         /// Configurations.
         of: usize,
     },
+    /// The measurement does not carry an order: others disturbed it, the client was late, or
+    /// even a large difference would not have been seen.
+    NotCarried {
+        /// Those that it does not separate, best mean first.
+        configurations: Vec<String>,
+    },
     /// Different causes: the groups of `failed` have them.
     Excluded {
         /// Configurations.
@@ -253,6 +260,8 @@ pub struct Trust {
     pub confirmation: Option<ConfirmedGain>,
     /// What the machine did.
     pub machine: Option<MachineReport>,
+    /// What explains what the machine did, where something is shown to.
+    pub witness: Option<WitnessReport>,
     /// What the design does not separate.
     pub limits: Vec<DesignLimit>,
     /// SD between launches on log scale that is assumed, since nothing was launched twice.

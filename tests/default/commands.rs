@@ -59,6 +59,22 @@ fn a_report_shows_every_figure_of_a_workload() {
     assert!(printed.contains("the sweep has no workload `reasoning`"), "{printed}");
 }
 
+#[test]
+fn a_report_as_json_is_one_document() {
+    let output = ran(&["report", "runs/example", "--format", "json"]);
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert_eq!(document["run"], "runs/example");
+    assert_eq!(
+        (&document["simulated"], &document["extent"]["state"]),
+        (&true.into(), &"complete".into())
+    );
+    let both = ["report", "runs/example", "--format", "json", "--workload", "load"];
+    let output = ran(&both);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("leave out --workload"), "{}", text(&output.stderr));
+}
+
 /// A copy of the example; `change` may change each of its journal's entries.
 fn copy_of_example(target: &Path, change: impl Fn(&mut serde_json::Value)) {
     let example = Path::new("runs/example");

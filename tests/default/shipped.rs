@@ -97,6 +97,26 @@ fn the_readme_s_example_can_be_planned_without_a_warning() {
     assert_eq!(warnings(&plan), [""; 0]);
 }
 
+/// What README shows of it stands in the report on the example, in the same order.
+#[test]
+fn the_readme_shows_the_report_on_the_example() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
+    let start = readme.find("```text\nSIMULATED").expect("the example") + "```text\n".len();
+    let shown = &readme[start..start + readme[start..].find("```").expect("its end")];
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_vllm-grid"));
+    command.args(["report", "runs/example"]).current_dir(root).env("COLUMNS", "80");
+    let output = command.stdin(std::process::Stdio::null()).output().unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let mut rest = printed.as_str();
+    for part in shown.split("[...]\n").map(|part| part.trim_matches('\n')) {
+        let at = rest.find(part).unwrap_or_else(|| panic!("not printed:\n{part}\n\n{printed}"));
+        rest = &rest[at + part.len()..];
+    }
+    assert!(rest.trim().is_empty(), "README leaves out its end: {rest}");
+    assert!(printed.lines().all(|line| line.chars().count() <= 80), "{printed}");
+}
+
 fn overnight() -> String {
     std::fs::read_to_string(grids().join("qwen3-overnight.yaml")).unwrap()
 }

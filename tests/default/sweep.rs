@@ -135,8 +135,20 @@ fn a_sweep_has_one_writer() {
     place.wait_for("run", "repeat_finished", 1);
     let ran = place.run(&["resume", "run"]).expect(3);
     assert!(ran.err.contains("another process"), "{}", ran.err);
+    // A report disturbs nobody.
+    let ran = place.run(&["report", "run"]);
+    assert!(ran.out.contains("launches are over. The sweep is running."), "{}", ran.out);
+    assert!(ran.out.contains("vllm-grid report run"), "{}", ran.out);
+    let data = place.run(&["report", "run", "--format", "json"]);
+    let data: serde_json::Value = serde_json::from_str(&data.out).unwrap();
+    assert_eq!(data["extent"]["state"], "running", "{data}");
     signal(&child, Signal::INT);
-    Ran::of(child.wait_with_output().unwrap()).expect(4);
+    let stopped = Ran::of(child.wait_with_output().unwrap()).expect(4);
+    let report = place.run(&["report", "run"]);
+    for out in [&stopped.out, &report.out] {
+        assert!(out.contains("launches are over. The sweep was interrupted."), "{out}");
+        assert!(out.contains("NEXT     vllm-grid resume run    ("), "{out}");
+    }
 }
 
 #[test]
@@ -181,7 +193,10 @@ fn results_are_rebuilt_from_the_journal_alone() {
     let again: Vec<Vec<u8>> = names.iter().map(|name| read(name)).collect();
     assert!(first == again, "the same journal gives the same files, to the byte");
     let report = place.run(&["report", "run"]).expect(0);
-    assert!(ran.out.starts_with(&report.out), "the same table:\n{}\n{}", ran.out, report.out);
+    // The block comes first in a report, and is the last thing that a sweep prints.
+    let (block, table) = report.out.split_once("\n\n").unwrap();
+    assert_eq!(ran.out, format!("{table}\nresults: run\n\n{block}\n"));
+    assert!(!block.contains("PARTIAL"), "{block}");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Makes a [`Reading`] from a ranking: what each of its parts says is decided here.
 
-use super::failed::{FailedGroup, failed};
+use super::failed::{Cause, FailedGroup, failed};
 use super::next::{explanation, next};
 use super::{Choice, Gain, NoDecision, Place, Reading, Statement, Trust, Varied, Why};
 use crate::configuration::Configuration;
@@ -21,7 +21,8 @@ impl Reading {
     pub fn of(ranking: &Ranking, manifest: &Manifest, place: &Place) -> Self {
         let groups = failed(ranking, manifest);
         let last = confirmation(ranking);
-        let (confirmed, pending) = (last.filter(|it| it.complete), last.filter(|it| !it.complete));
+        let (confirmed, pending) =
+            (last.filter(|it| it.is_result()), last.filter(|it| !it.is_result()));
         let result = statement(ranking, confirmed, &groups);
         let decided = !matches!(result, Statement::NoDecision { .. });
         let choice = choice(ranking, manifest, confirmed).filter(|_| decided);
@@ -36,7 +37,7 @@ impl Reading {
             bounds: bounds.map_or_else(Vec::new, |row| row.constraints.clone()),
             trust: trust(ranking, last),
             why: why(ranking, &result),
-            failed: groups,
+            failed: groups.into_iter().filter(|it| !is_said(it, &result)).collect(),
             result,
             choice,
             next,
@@ -44,11 +45,28 @@ impl Reading {
     }
 }
 
-/// The confirmation that counts: the candidate's last one, or the last one at all.
+/// Whether the result says of a group what is to be said.
+fn is_said(group: &FailedGroup, result: &Statement) -> bool {
+    match (result, &group.cause) {
+        (
+            Statement::NoDecision { cause: NoDecision::Missing(missing) },
+            Cause::NotMeasured { metric } | Cause::Values { metric },
+        ) => missing.metric == *metric,
+        (
+            Statement::NoDecision { cause: NoDecision::BoundsBroken { .. } },
+            Cause::BoundBroken { .. },
+        ) => true,
+        _ => false,
+    }
+}
+
+/// The confirmation that counts: the candidate's last one, or the last one that showed
+/// another configuration to be better.
 fn confirmation(ranking: &Ranking) -> Option<&ConfirmedGain> {
     let chosen = ranking.decision.as_ref().map(|it| it.candidate.configuration.as_str());
     let all = || ranking.confirmed.iter().rev();
-    all().find(|it| chosen == Some(it.candidate.as_str())).or_else(|| all().next())
+    let shown = || all().find(|it| it.is_result() && it.shown);
+    all().find(|it| chosen == Some(it.candidate.as_str())).or_else(shown)
 }
 
 /// The row of what is used, or to be confirmed.
@@ -78,6 +96,10 @@ fn statement(
     let Some(Decision { candidate, claim }) = &ranking.decision else {
         return Statement::NoDecision { cause: cause(ranking, groups) };
     };
+    if let RankingVerdict::Undecided { names, .. } = &ranking.verdict {
+        let cause = NoDecision::NotCarried { configurations: names.clone() };
+        return Statement::NoDecision { cause };
+    }
     let name = || candidate.configuration.clone();
     match (claim, &ranking.verdict) {
         (Claim::Better { baseline, .. }, _) => Statement::Better {
@@ -139,7 +161,7 @@ fn cause(ranking: &Ranking, groups: &[FailedGroup]) -> NoDecision {
         NoDecision::NotLaunched { of }
     } else if all(&|it| matches!(it, Exclusion::Violated(_))) {
         NoDecision::BoundsBroken { of }
-    } else if groups.iter().filter(|it| it.cause.is_launch()).map(|it| it.count()).sum::<usize>()
+    } else if groups.iter().filter(|it| it.cause.is_launch()).map(FailedGroup::count).sum::<usize>()
         == of
     {
         NoDecision::AllFailed { of }
@@ -158,6 +180,18 @@ fn why(ranking: &Ranking, result: &Statement) -> Vec<Why> {
         }
         NoDecision::BoundsBroken { .. } => {
             (0..ranking.constrained.len()).filter_map(|at| nearest(ranking, at)).collect()
+        }
+        NoDecision::NotCarried { .. } => {
+            let causes = ranking.undecided.iter();
+            // What happened, and why that counts, are two sentences.
+            let texts = causes.map(ToString::to_string);
+            let parts = |text: String| -> Vec<String> {
+                match text.rsplit_once(", and ") {
+                    Some((what, why)) => vec![what.to_owned(), why.to_owned()],
+                    None => vec![text],
+                }
+            };
+            texts.flat_map(parts).map(|text| Why::Reason { text }).collect()
         }
         _ => Vec::new(),
     }
@@ -198,7 +232,6 @@ fn choice(
     let kept = match (confirmed, decision.map(|it| &it.claim)) {
         (Some(confirmed), _) => (!confirmed.shown).then(|| confirmed.baseline.clone()),
         (None, Some(Claim::NotShown { baseline, .. })) => Some(baseline.clone()),
-        (None, Some(Claim::BaselineNotRanked { baseline, .. })) => Some(baseline.clone()),
         _ => None,
     };
     let baseline = baseline(manifest);
@@ -273,7 +306,8 @@ fn trust(ranking: &Ranking, confirmed: Option<&ConfirmedGain>) -> Trust {
         each.first().copied().flatten().filter(|one| each.iter().all(|it| *it == Some(*one)));
     let once = estimates().filter(|it| it.launches < 2).count();
     let all_once = once > 0 && once == estimates().count();
-    let machine = ranking.machine.as_ref();
+    let meanwhile = confirmed.filter(|it| it.is_result()).and_then(|it| it.machine.as_ref());
+    let machine = meanwhile.or(ranking.machine.as_ref());
     let decided = ranking.decision.is_some();
     Trust {
         launches: launches.clone().min().zip(launches.max()),
@@ -281,6 +315,7 @@ fn trust(ranking: &Ranking, confirmed: Option<&ConfirmedGain>) -> Trust {
         detectable: ranking.detectable,
         confirmation: confirmed.cloned(),
         machine: machine.cloned(),
+        witness: ranking.witness.clone().filter(|_| meanwhile.is_none()),
         limits: machine.map_or_else(Vec::new, |it| it.limits.clone()),
         assumed_deviation: ranking.deviations.filter(|_| all_once).map(|(launch, _)| launch),
         launched_once: once as u32,

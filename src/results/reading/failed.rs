@@ -20,8 +20,10 @@ pub struct FailedGroup {
     pub configurations: Vec<String>,
     /// Configurations of the sweep.
     pub of: usize,
-    /// Launches that failed, of how many, where it is about launches.
-    pub launches: Option<(u32, u32)>,
+    /// Launches that booted and lived, where it is about launches; of all of them together.
+    pub lived: Option<Lived>,
+    /// Repeats that failed, where it is about repeats; of all of them together.
+    pub repeats: Option<u32>,
     /// Whether they have a rank all the same.
     pub ranked: bool,
     /// Why.
@@ -32,7 +34,16 @@ pub struct FailedGroup {
     pub advice: Option<&'static str>,
 }
 
-/// Why configurations have no rank, or lost launches.
+/// Launches that booted and lived until they were stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Lived {
+    /// How many.
+    pub lived: u32,
+    /// Of how many that did not fail by what others did.
+    pub launches: u32,
+}
+
+/// Why configurations have no rank, or lost launches or repeats.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "cause", rename_all = "snake_case")]
 pub enum Cause {
@@ -46,7 +57,7 @@ pub enum Cause {
         /// Why not.
         reason: String,
     },
-    /// Too many repeats failed.
+    /// Repeats failed: too many where there is no rank.
     Repeats,
     /// No repeat is valid, or none has a value.
     NotMeasured {
@@ -93,26 +104,33 @@ pub(super) fn failed(ranking: &Ranking, manifest: &Manifest) -> Vec<FailedGroup>
     let mut groups: Vec<FailedGroup> = Vec::new();
     let (ranked, excluded): (Vec<_>, Vec<_>) = ranking.rows.iter().partition(|row| row.eligible);
     for row in excluded.into_iter().chain(ranked) {
-        let Some((cause, estimate)) = cause(row) else { continue };
-        let launches =
-            matches!(cause, Cause::Launch { .. }).then_some((row.failures, row.launches));
-        match groups.iter_mut().find(|it| it.cause == cause && it.ranked == row.eligible) {
-            Some(group) => {
-                group.configurations.push(row.name.clone());
-                group.launches = sum(group.launches, launches);
-                let known = group.estimated_max_model_len;
-                group.estimated_max_model_len = known.zip(estimate).map(|(a, b)| a.min(b));
+        for (cause, estimate) in causes(row) {
+            let lived = matches!(cause, Cause::Launch { .. })
+                .then_some(Lived { lived: row.lived, launches: row.settled });
+            let repeats = matches!(cause, Cause::Repeats).then_some(row.failed_repeats);
+            match groups.iter_mut().find(|it| it.cause == cause && it.ranked == row.eligible) {
+                Some(group) => {
+                    group.configurations.push(row.name.clone());
+                    group.lived = group.lived.zip(lived).map(|(a, b)| Lived {
+                        lived: a.lived + b.lived,
+                        launches: a.launches + b.launches,
+                    });
+                    group.repeats = group.repeats.zip(repeats).map(|(a, b)| a + b);
+                    let known = group.estimated_max_model_len;
+                    group.estimated_max_model_len = known.zip(estimate).map(|(a, b)| a.min(b));
+                }
+                None => groups.push(FailedGroup {
+                    pattern: None,
+                    configurations: vec![row.name.clone()],
+                    of,
+                    lived,
+                    repeats,
+                    ranked: row.eligible,
+                    advice: None,
+                    cause,
+                    estimated_max_model_len: estimate,
+                }),
             }
-            None => groups.push(FailedGroup {
-                pattern: None,
-                configurations: vec![row.name.clone()],
-                of,
-                launches,
-                ranked: row.eligible,
-                advice: None,
-                cause,
-                estimated_max_model_len: estimate,
-            }),
         }
     }
     let names: Vec<&str> = manifest.configurations.iter().map(|it| it.name.as_str()).collect();
@@ -123,19 +141,21 @@ pub(super) fn failed(ranking: &Ranking, manifest: &Manifest) -> Vec<FailedGroup>
     groups
 }
 
-fn sum(one: Option<(u32, u32)>, other: Option<(u32, u32)>) -> Option<(u32, u32)> {
-    one.zip(other).map(|((a, b), (c, d))| (a + c, b + d))
+/// The groups that a configuration is in, and the context that would fit: one without a
+/// rank, where it has none.
+fn causes(row: &RankedConfiguration) -> Vec<(Cause, Option<u64>)> {
+    if !row.eligible {
+        return exclusion(row).into_iter().collect();
+    }
+    let launch = row.remarks.iter().find_map(|remark| match remark {
+        Remark::FailedLaunches { class, .. } => Some(Cause::Launch { class: *class }),
+        _ => None,
+    });
+    let repeats = (row.failed_repeats > 0).then_some(Cause::Repeats);
+    launch.into_iter().chain(repeats).map(|cause| (cause, None)).collect()
 }
 
-/// Why a configuration is in a group, and the context that would fit.
-fn cause(row: &RankedConfiguration) -> Option<(Cause, Option<u64>)> {
-    if row.eligible {
-        let launch = row.remarks.iter().find_map(|remark| match remark {
-            Remark::FailedLaunches { class, .. } => Some(Cause::Launch { class: *class }),
-            _ => None,
-        });
-        return launch.map(|cause| (cause, None));
-    }
+fn exclusion(row: &RankedConfiguration) -> Option<(Cause, Option<u64>)> {
     row.exclusions.iter().find_map(|exclusion| {
         Some(match exclusion {
             Exclusion::NotMeasured { metric, cause } => return unmeasured(metric, cause),
@@ -196,8 +216,9 @@ fn advice(cause: &Cause, estimate: Option<u64>) -> Option<&'static str> {
             FailureClass::NotServing => "check the key and the model's name",
             FailureClass::EngineDied | FailureClass::Unknown => "read engine.log",
         },
-        Cause::Repeats => "read the reasons in results.csv",
-        Cause::NotMeasured { .. } | Cause::Values { .. } => "read the reasons in results.csv",
+        Cause::Repeats | Cause::NotMeasured { .. } | Cause::Values { .. } => {
+            "read the reasons in results.csv"
+        }
         Cause::Overridden => "ask for the values that it ran with",
         Cause::BoundBroken { .. } | Cause::Skipped { .. } | Cause::NotPositive { .. } => {
             return None;

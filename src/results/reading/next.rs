@@ -5,15 +5,13 @@ use serde::Serialize;
 
 use super::{NoDecision, Place, Statement};
 use crate::history::extent::State;
-use crate::history::record::{LaunchRecord, Manifest, SweepRecord};
+use crate::history::record::{Manifest, SweepRecord};
+use crate::results::confirmable::outlook;
 use crate::results::confirmed::ConfirmedGain;
+use crate::strategy::confirm::{CLAIM, MAX_PAIRS};
 
 /// Launches of each configuration that a sweep should have.
 const LAUNCHES: u32 = 4;
-
-/// Fewest and most launches that a confirmation usually takes, of both configurations
-/// together: on a calm machine, and on one that moves.
-const CONFIRMING: (f64, f64) = (14.0, 37.0);
 
 /// How long something takes.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -79,6 +77,13 @@ pub enum Change {
         /// How many.
         launches: u32,
     },
+    /// A longer budget.
+    Budget,
+    /// Nothing else on the machine, and more launches.
+    Disturbance {
+        /// How many of each configuration.
+        launches: u32,
+    },
     /// Name a baseline.
     Baseline,
     /// Add configurations.
@@ -132,22 +137,36 @@ pub(super) fn next(
         | Statement::BaselineIsBest { .. }
         | Statement::Only { .. } => again(Change::Configurations),
         Statement::First { .. } | Statement::NotDistinguishable { .. } => again(Change::Baseline),
+        Statement::LaunchedOnce { .. } if is_spent(place) => again(Change::Budget),
         Statement::LaunchedOnce { .. } => again(Change::Launches { launches: LAUNCHES }),
         Statement::BaselineNotRanked { .. } => again(Change::Failures),
+        Statement::NoDecision { cause: NoDecision::NotLaunched { .. } } if is_spent(place) => {
+            again(Change::Budget)
+        }
+        Statement::NoDecision { cause: NoDecision::NotLaunched { of } } => {
+            vec![NextStep::Resume { run: run(), left: *of as u32 }]
+        }
         Statement::NoDecision { cause } => undecided(cause, &again),
     }
+}
+
+/// Whether the budget ended the sweep: it cannot be resumed then.
+fn is_spent(place: &Place) -> bool {
+    place.extent.as_ref().is_some_and(|it| it.state == State::BudgetSpent)
 }
 
 fn undecided(cause: &NoDecision, again: &dyn Fn(Change) -> Vec<NextStep>) -> Vec<NextStep> {
     match cause {
         NoDecision::NoConfiguration => again(Change::Configurations),
-        NoDecision::NotLaunched { .. } | NoDecision::AllFailed { .. } => again(Change::Failures),
         NoDecision::Missing(missing) => match missing.first_reason.as_deref().and_then(remedy) {
             Some(text) => again(Change::Reason { text: text.to_owned() }),
             None => again(Change::Failures),
         },
         NoDecision::BoundsBroken { .. } => again(Change::Bounds),
-        NoDecision::Excluded { .. } => again(Change::Failures),
+        NoDecision::NotCarried { .. } => again(Change::Disturbance { launches: LAUNCHES }),
+        NoDecision::NotLaunched { .. }
+        | NoDecision::AllFailed { .. }
+        | NoDecision::Excluded { .. } => again(Change::Failures),
     }
 }
 
@@ -169,21 +188,13 @@ fn split(reason: &str) -> Option<(&str, &str)> {
     VERBS.contains(&verb).then_some((explanation, remedy))
 }
 
-/// About how long a confirmation of these two takes, from their own launches; `None` where
-/// no launch of them was timed.
+/// About how long a confirmation of these two takes, by what the sweep measured of them;
+/// `None` where no launch was timed.
 pub fn confirm_hours(record: &SweepRecord, candidate: &str, baseline: &str) -> Option<Hours> {
-    let seconds = |name: &str| -> Option<f64> {
-        let of = record.launches.iter().filter(|it| it.configuration == name);
-        let times: Vec<f64> = of.filter_map(duration).collect();
-        (!times.is_empty()).then(|| times.iter().sum::<f64>() / times.len() as f64)
-    };
-    let pair = seconds(candidate)? + seconds(baseline)?;
-    let hours = |launches: f64| pair * launches / 2.0 / 3600.0;
-    Some(Hours { low: hours(CONFIRMING.0), high: hours(CONFIRMING.1) })
-}
-
-/// Seconds of a launch that measured something.
-fn duration(launch: &LaunchRecord) -> Option<f64> {
-    let (from, until) = launch.started_at.zip(launch.ended_at)?;
-    (!launch.measurements.is_empty()).then(|| until.duration_since(from).as_secs_f64())
+    let expected = outlook(record, [candidate, baseline], CLAIM, None).expected?;
+    let hours = |pairs: u32| 2.0 * f64::from(pairs) * expected.launch_seconds / 3600.0;
+    Some(match expected.reachable {
+        Some(_) => Hours { low: hours(MAX_PAIRS), high: hours(MAX_PAIRS) },
+        None => Hours { low: hours(expected.pairs_low), high: hours(expected.pairs_high) },
+    })
 }

@@ -326,7 +326,7 @@ fn a_broken_bound_takes_the_rank_and_not_the_figure() {
     let a = named(&comparison, "a");
     assert_eq!(a.runs[1].as_ref().unwrap().rank, None);
     assert_eq!(a.change.unwrap().shown, Some(Way::Worse));
-    assert!(rendered(&comparison, 80).contains("A chooses a: in B it is not ranked: violates"));
+    assert!(rendered(&comparison, 80).contains("A chooses a: in B it is not ranked: breaks"));
 }
 
 #[test]

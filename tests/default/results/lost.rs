@@ -4,8 +4,9 @@ use serde_json::json;
 use vllm_grid::history::launch::FailureClass;
 use vllm_grid::history::record::SweepRecord;
 use vllm_grid::metric::{Measurement, Status};
-use vllm_grid::report::table;
+use vllm_grid::report::{reading, table};
 use vllm_grid::results::ranking::{ConstraintVerdict, Remark, rank};
+use vllm_grid::results::reading::{Place, Reading};
 use vllm_grid::workload::Workload;
 
 use crate::results::builder::{Building, around, measured, sweep};
@@ -16,6 +17,12 @@ fn ended(mut record: SweepRecord, repeat: u32, status: Status, reason: &str) -> 
     let m = launch.measurements.iter_mut().find(|m| m.repeat == repeat).unwrap();
     (m.status, m.reason) = (status, Some(reason.to_owned()));
     record
+}
+
+/// The block above the table, at 120 columns.
+fn block(record: &SweepRecord) -> String {
+    let reading = Reading::of(&rank(record), &record.manifest, &Place::default());
+    reading::render(&reading, 120)
 }
 
 fn texts(remarks: &[Remark]) -> Vec<String> {
@@ -50,7 +57,8 @@ fn a_repeat_that_failed_is_reported_and_counted() {
     let failed = frame.column("failed_repeats").unwrap().u32().unwrap();
     assert_eq!((failed.get(0), failed.get(1)), (Some(2), Some(0)));
     let text = table::render(&ranking, &record.manifest, 120);
-    assert!(text.contains("flaky ranks first; 2 repeats of it failed"), "{text}");
+    let first = block(&record);
+    assert!(first.contains("FAILED   flaky: repeats failed (2 repeats)"), "{first}");
     assert!(text.contains("n    lost\n") && text.contains("2x3     2\n"), "{text}");
 }
 
@@ -242,9 +250,8 @@ fn failed_launches_stand_in_the_verdict_and_too_many_cost_the_rank() {
     let Some(last) = record.launches.last_mut() else { panic!("a launch") };
     let died = sweep(&["x"]).failed("x", FailureClass::EngineDied, "EngineDeadError");
     last.outcome.clone_from(&died.launches[0].outcome);
-    let ranking = rank(&record);
-    let text = table::render(&ranking, &record.manifest, 200);
-    assert!(text.contains("brittle booted and lived 1 of 2"), "{text}");
+    let text = block(&record);
+    assert!(text.contains("brittle: the engine died (booted and lived 1 of 2)"), "{text}");
     // What others did does not count, however often.
     for _ in 0..8 {
         record = record.failed("brittle", FailureClass::Killed, "exit code 137");

@@ -327,7 +327,7 @@ fn a_constraint_holds_is_violated_or_not_shown_by_its_interval() {
     );
     // The figure and the bound are next to it.
     let figure = "kv_cache.ttft_miss_ms: 4021 ms [3743, 4319], at most";
-    assert_eq!(violated.reason(), Some(format!("violates the bound of {figure} 3000 ms")));
+    assert_eq!(violated.reason(), Some(format!("breaks the bound of {figure} 3000 ms")));
     let open = build(4100.0);
     assert_eq!((open.constraints[0].verdict, open.eligible), (ConstraintVerdict::NotShown, true));
     assert_eq!(open.remarks, []);

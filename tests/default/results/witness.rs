@@ -10,6 +10,7 @@ use vllm_grid::results::decision::Claim;
 use vllm_grid::results::disturbance::{Inseparable, Undecided};
 use vllm_grid::results::findings::Finding;
 use vllm_grid::results::ranking::{Ranking, RankingVerdict, Remark, rank};
+use vllm_grid::results::reading::{Place, Reading};
 
 use crate::results::builder::{Building, sweep};
 use crate::results::noise::normal;
@@ -33,7 +34,10 @@ const QUIET: (f64, f64) = (0.6, 0.05);
 
 fn shown(record: &SweepRecord) -> String {
     // Lines are broken where the terminal ends.
-    let text = table::render(&rank(record), &record.manifest, 100);
+    let ranking = rank(record);
+    let reading = Reading::of(&ranking, &record.manifest, &Place::default());
+    let block = vllm_grid::report::reading::render(&reading, 100);
+    let text = block + &table::render(&ranking, &record.manifest, 100);
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
