@@ -69,7 +69,7 @@ pub(crate) fn run(run: &Run, table: &mut Table) {
         if !run.wants("candidate", &cell) {
             continue;
         }
-        let worlds = if configurations > 12 { run.few() } else { run.worlds };
+        let worlds = if configurations > 12 { run.few() } else { run.many() };
         let named = parallel(worlds, |world| {
             named(configurations, &night, &mut random(run.seed, &cell, world))
         });
