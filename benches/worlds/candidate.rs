@@ -62,32 +62,27 @@ pub(crate) fn run(run: &Run, table: &mut Table) {
         let noise = Noise { launch: 0.03, repeat: 0.05 };
         cells.push((12, Night { machine, noise, launches: 4, repeats: 3, hours: None }));
     }
+    let mut all = Vec::new();
     for (configurations, night) in cells {
         let Night { machine, noise, launches, repeats, .. } = night;
         let cell = format!("{configurations} of {launches}x{repeats} {machine} {noise}");
         if !run.wants("candidate", &cell) {
             continue;
         }
-        let worlds = if configurations > 12 { run.few() } else { run.worlds };
+        let worlds = if configurations > 12 { run.few() } else { run.many() };
         let named = parallel(worlds, |world| {
             named(configurations, &night, &mut random(run.seed, &cell, world))
         });
         let named: Vec<Named> = named.into_iter().flatten().collect();
+        let first = Figure::share(named.iter().map(|it| it.first_near));
+        table.row(&cell, "rank 1 within 5 %", first, Goal::Shown);
+        let candidate = Figure::share(named.iter().map(|it| it.candidate_near));
+        table.row(&cell, "candidate within 5 %", candidate, Goal::Shown);
         let one = |it: bool| f64::from(u8::from(it));
-        table.row(
-            &cell,
-            "rank 1 within 5 %",
-            Figure::share(named.iter().map(|it| it.first_near)),
-            Goal::Shown,
-        );
-        table.row(
-            &cell,
-            "candidate within 5 %",
-            Figure::share(named.iter().map(|it| it.candidate_near)),
-            Goal::Shown,
-        );
         let lost = named.iter().map(|it| one(it.first_near) - one(it.candidate_near));
-        table.row(&cell, "  lost to rank 1", Figure::mean(lost), Goal::AtMost(0.01));
+        let lost = Figure::mean(lost);
+        table.row(&cell, "  lost to rank 1", lost, Goal::AtMost(0.02));
+        all.push(lost.value);
         let said = Figure::mean(named.iter().map(|it| it.said));
         table.row(&cell, "  probability said", said, Goal::Shown);
         let preferred = Figure::share(named.iter().map(|it| it.preferred));
@@ -100,5 +95,10 @@ pub(crate) fn run(run: &Run, table: &mut Table) {
                 Goal::AtLeast(worlds as f64),
             );
         }
+    }
+    if !all.is_empty() {
+        // The rule inside a tie: over 5 % worse at most one point more often than rank 1.
+        let cells = format!("mean of {} cells", all.len());
+        table.row(&cells, "  lost to rank 1", Figure::mean(all), Goal::AtMost(0.01));
     }
 }

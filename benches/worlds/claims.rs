@@ -5,7 +5,7 @@ use vllm_grid::results::ranking::rank;
 
 use crate::Run;
 use crate::table::{Figure, Goal, Table, parallel};
-use crate::world::{JUMPS, Machine, Night, Noise, OU25_60, OU25_120, Sweep, random};
+use crate::world::{BURSTS, JUMPS, Machine, Night, Noise, OU25_60, OU25_120, Sweep, random};
 
 /// 68 of 1,000 allow for the sampling error of a true 5 %.
 const ERRORS: f64 = 2.612;
@@ -16,7 +16,7 @@ pub(crate) fn run(run: &Run, table: &mut Table) {
     let mut cells = Vec::new();
     for configurations in [2, 4, 12] {
         for launches in [2, 3, 4] {
-            for machine in [Machine::Calm, OU25_60, OU25_120, JUMPS] {
+            for machine in [Machine::Calm, OU25_60, OU25_120, JUMPS, BURSTS] {
                 cells.push((configurations, launches, 3, machine, usual));
             }
         }

@@ -8,7 +8,9 @@ use vllm_grid::statistics::{Components, GroupedValues, Prior, t_quantile};
 
 use crate::Run;
 use crate::table::{Figure, Goal, Table, parallel};
-use crate::world::{JUMPS, Machine, Night, Noise, OU3_90, OU25_60, OU25_120, Sweep, index, random};
+use crate::world::{
+    BURSTS, JUMPS, Machine, Night, Noise, OU3_90, OU25_60, OU25_120, Sweep, index, random,
+};
 
 /// Enough launches for any night.
 const LAUNCHES: u32 = 60;
@@ -114,7 +116,7 @@ fn cells(run: &Run) -> Vec<Cell> {
         &[(2, 2.0), (2, 4.0), (2, 8.0), (4, 2.0), (4, 4.0), (4, 8.0), (12, 4.0), (12, 8.0)]
     };
     let noises = [USUAL, Noise { launch: 0.08, ..USUAL }, Noise { repeat: 0.20, ..USUAL }];
-    let machines = [Machine::Calm, OU3_90, OU25_60, OU25_120, JUMPS, Machine::Ramp(0.30)];
+    let machines = [Machine::Calm, OU3_90, OU25_60, OU25_120, JUMPS, BURSTS, Machine::Ramp(0.30)];
     let mut cells = Vec::new();
     for &(configurations, hours) in sizes {
         for machine in machines {
@@ -161,6 +163,8 @@ fn widths(run: &Run, table: &mut Table) {
         (2, JUMPS, 2.0, Some(0.046), None),
         (4, OU25_60, 8.0, None, Some(0.80)),
         (4, JUMPS, 4.0, None, Some(0.93)),
+        (2, BURSTS, 2.0, None, None),
+        (4, BURSTS, 4.0, None, None),
     ] {
         let cell = Cell::new(configurations, machine, hours, USUAL);
         if !run.wants("widths", &cell.name) {

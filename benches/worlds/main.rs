@@ -9,6 +9,7 @@
 
 mod candidate;
 mod claims;
+mod confirmation;
 mod intervals;
 mod speed;
 mod table;
@@ -85,8 +86,8 @@ fn main() -> ExitCode {
     println!("seed {}, {} worlds a cell; ± is one standard error", run.seed, run.worlds);
     // So few worlds miss a goal by chance.
     let mut table = Table::new(if run.quick { 3.0 } else { 0.0 });
-    let items: [fn(&Run, &mut Table); 5] =
-        [candidate::run, claims::run, intervals::run, speed::run, zero::run];
+    let items: [fn(&Run, &mut Table); 6] =
+        [candidate::run, claims::run, intervals::run, confirmation::run, speed::run, zero::run];
     for item in items {
         item(&run, &mut table);
     }
