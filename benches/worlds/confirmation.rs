@@ -44,6 +44,7 @@ fn confirmed(gain: f64, night: &Night, random: &mut ChaCha8Rng) -> Confirmed {
         repeats: night.repeats,
         claim: CLAIM,
         seed: random.random(),
+        pace: 1.0,
     };
     let mut sweep = Sweep::new(vec![0.0, gain.ln()]);
     let mut speed = Speed::new(night.machine, random);

@@ -20,12 +20,13 @@ pub(super) fn put(block: &mut Block, label: &'static str, reading: &Reading) {
                 };
                 block.put(label, &[text.to_owned()]);
             }
-            NextStep::Confirm { run, configuration, hours, goes_on } => {
+            NextStep::Confirm { run, configuration, claim, hours, goes_on } => {
                 let named = configuration.as_ref();
                 let named = named.map(|name| format!("--configuration {}", word(name)));
                 let time = hours.map(spoken::hours);
                 let time = if *goes_on { Some(glued("continues")) } else { time };
-                let words = ["confirm".to_owned(), word(run)].into_iter().chain(named);
+                let claim = claim.map(|claim| format!("--claim {}%", (claim * 1e4).round() / 1e2));
+                let words = ["confirm".to_owned(), word(run)].into_iter().chain(named).chain(claim);
                 command(block, label, words.collect(), time);
             }
             NextStep::Resume { run, left } => {

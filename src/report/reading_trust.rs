@@ -55,7 +55,8 @@ fn confirmation(gain: &ConfirmedGain) -> Vec<String> {
     }
     let wanted = gain.claim * 50.0;
     if !gain.is_result() {
-        sentences.push(format!("The confirmation is not over ({} pairs so far).", gain.pairs));
+        let pairs = if gain.pairs == 1 { "pair" } else { "pairs" };
+        sentences.push(format!("The confirmation is not over ({} {pairs} so far).", gain.pairs));
     } else if !gain.complete {
         sentences.push(format!("It ended before the interval was within {wanted:.0}%."));
     }

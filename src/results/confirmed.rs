@@ -20,6 +20,7 @@ use crate::history::values::case_of;
 use crate::metric::{Goal, MetricRef};
 use crate::statistics::Interval;
 use crate::strategy::confirm::Ended;
+use crate::strategy::confirm::LOOKS;
 
 /// What fresh launches show of one configuration against another.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -86,7 +87,8 @@ fn gain(sweep: &SweepRecord, confirmation: &ConfirmationRecord) -> Option<Confir
         .and_then(|case| Level::new(&arms, metric, case, sweep.manifest.machine_pace()));
     let difference = level.as_ref().and_then(|level| level.difference(0, 1));
     let interval = difference.map(|(centre, error)| {
-        (centre, Interval::around(centre, error.variance.sqrt(), error.degrees_of_freedom))
+        let deviation = LOOKS * error.variance.sqrt();
+        (centre, Interval::around(centre, deviation, error.degrees_of_freedom))
     });
     let effect = interval.map(|(centre, it)| Ratio { ratio: centre.exp(), interval: it.exp() });
     let gave = |arm: &Arm<'_>| {

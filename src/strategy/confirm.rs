@@ -28,6 +28,10 @@ pub const MAX_PAIRS: u32 = 40;
 /// The claim whose half the interval's half-width must reach, as a fraction.
 pub const CLAIM: f64 = 0.10;
 
+/// The interval is wider by this: each look is a chance to stop on one that is too narrow by
+/// chance (`docs/worlds.md`).
+pub const LOOKS: f64 = 1.05;
+
 /// Launches of one configuration in a row that may give nothing.
 const IN_A_ROW: usize = 3;
 
@@ -111,7 +115,8 @@ pub fn look(launches: &[LaunchMean]) -> Option<Look> {
         return None;
     }
     let (effect, error) = fit(launches, 2, MAX_JUMPS)?.difference(CANDIDATE, BASELINE);
-    let half_width = t_quantile(0.975, error.degrees_of_freedom) * error.variance.sqrt();
+    let deviation = LOOKS * error.variance.sqrt();
+    let half_width = t_quantile(0.975, error.degrees_of_freedom) * deviation;
     (effect.is_finite() && half_width.is_finite()).then_some(Look { effect, half_width })
 }
 
@@ -279,7 +284,7 @@ pub fn expected(cost: Cost, noise: Noise, repeats: u32, claim: f64) -> Expected 
     let variance = own + 0.3 * noise.drift * launch_seconds;
     let half_width = |variance: f64, pairs: u32| {
         let pairs = f64::from(pairs);
-        t_quantile(0.975, 2.0 * pairs - 2.0) * (2.0 * variance / pairs).sqrt()
+        LOOKS * t_quantile(0.975, 2.0 * pairs - 2.0) * (2.0 * variance / pairs).sqrt()
     };
     let enough = |variance: f64| {
         (FIRST_LOOK..=MAX_PAIRS).find(|pairs| half_width(variance, *pairs) <= claim / 2.0)

@@ -154,9 +154,9 @@ fn expected_pairs_are_those_that_simulations_took() {
         let noise = Noise { launch, repeat: repeat_sd.powi(2), drift: drift.powi(2) / 3600.0 };
         expected(cost, noise, 3, CLAIM)
     };
-    // In simulation: 14 launches on a calm machine, 29 and 37 on one that moves.
+    // In simulation: 14 to 16 launches on a calm machine, 29 and 39 on one that moves.
     let calm = of(launch, 0.05, 0.0);
-    assert_eq!((calm.pairs_low, calm.pairs, calm.reachable), (7, 7, None));
+    assert_eq!((calm.pairs_low, calm.pairs, calm.reachable), (8, 8, None));
     assert!((20..=34).contains(&(2 * of(launch, 0.05, 0.25).pairs)));
     assert!((34..=42).contains(&(2 * of(launch, 0.05, 0.354).pairs)));
     assert!((44..=56).contains(&(2 * of(0.08_f64.powi(2), 0.05, 0.0).pairs)));
@@ -164,7 +164,7 @@ fn expected_pairs_are_those_that_simulations_took() {
     let noisy = of(launch, 0.2, 0.0);
     assert_eq!((noisy.pairs, noisy.pairs_high), (MAX_PAIRS, MAX_PAIRS));
     assert!((0.05..0.06).contains(&noisy.reachable.expect("not reached")), "{noisy:?}");
-    assert_eq!(calm.duration().as_secs(), 14 * (190 + 3 * 63));
+    assert_eq!(calm.duration().as_secs(), 16 * (190 + 3 * 63));
 }
 
 /// A machine whose level moves.

@@ -27,7 +27,9 @@ fn a_candidate_is_confirmed_on_fresh_launches_in_the_same_run_also_after_a_stop(
         "{}",
         stopped.err
     );
-    assert!(stopped.out.contains("not finished"), "{}", stopped.out);
+    assert!(stopped.out.contains("The confirmation is not over"), "{}", stopped.out);
+    let next = "NEXT     vllm-grid confirm run --claim 100%    (continues)";
+    assert!(stopped.out.contains(next), "{}", stopped.out);
 
     let resumed = place.run(&["resume", "run"]).expect(0);
     assert!(resumed.err.contains("continues confirmation 1"), "{}", resumed.err);

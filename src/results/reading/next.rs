@@ -32,6 +32,8 @@ pub enum NextStep {
         run: String,
         /// The configuration, where it is not the ranking's candidate.
         configuration: Option<String>,
+        /// The claim that was asked for, as a fraction, where it is not the usual one.
+        claim: Option<f64>,
         /// How long that takes, where it is known.
         hours: Option<Hours>,
         /// Whether it continues one that was begun.
@@ -124,6 +126,7 @@ pub(super) fn next(
         vec![NextStep::Confirm {
             run: run(),
             configuration: None,
+            claim: pending.map(|it| it.claim).filter(|claim| (claim - CLAIM).abs() > 1e-9),
             hours: place.confirm,
             goes_on: pending.is_some(),
         }]
