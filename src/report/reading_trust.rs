@@ -42,7 +42,7 @@ pub(super) fn put(block: &mut Block, reading: &Reading) {
 /// `7 + 7 launches A B A B, 02:10-04:35.`
 fn confirmation(gain: &ConfirmedGain) -> Vec<String> {
     let times = gain.from.zip(gain.until).map_or_else(String::new, |(from, until)| {
-        format!(", {}-{}", from.strftime("%H:%M"), until.strftime("%H:%M"))
+        format!(", {}-{}{GLUE}UTC", from.strftime("%H:%M"), until.strftime("%H:%M"))
     });
     let (candidate, baseline) = (gain.launches.candidate, gain.launches.baseline);
     let mut sentences = vec![format!("{candidate} + {baseline} launches A B A B{times}.")];
@@ -131,12 +131,14 @@ fn machine(machine: &MachineReport, trust: &Trust) -> Vec<String> {
 }
 
 fn moved(machine: &MachineReport) -> Vec<String> {
+    // Files and reports are the same wherever they are read.
+    let zone = if machine.jumps.iter().all(|it| it.at.is_some()) { " UTC" } else { "" };
     let jumps = match machine.jumps.as_slice() {
         [] => String::new(),
-        [jump] => format!(", 1{GLUE}jump ({jump})"),
+        [jump] => format!(", 1{GLUE}jump ({jump}{zone})"),
         jumps => {
             let times: Vec<String> = jumps.iter().map(Jump::to_string).collect();
-            format!(", {}{GLUE}jumps ({})", jumps.len(), times.join(", "))
+            format!(", {}{GLUE}jumps ({}{zone})", jumps.len(), times.join(", "))
         }
     };
     vec![

@@ -40,13 +40,13 @@ async fn search(server: &Server, requests: u32, slo_ms: f64) -> Measured {
     measure_late(server, searching(requests, 4000, slo_ms)).await
 }
 
-/// One request at a time, each nearly all prefill, some 360 ms. Which rate is found of a
+/// One request at a time, each nearly all prefill, some 180 ms. Which rate is found of a
 /// queue is shown where it is computed (`load/step.rs`): here it is that the search is
 /// driven by what requests show, and a busy machine has seconds for that.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_highest_rate_that_holds_the_slo() {
     // Both send the same prompts: nothing of them may be cached.
-    let flags = "--max-num-seqs 1 --no-enable-prefix-caching --sim-speed 0.4";
+    let flags = "--max-num-seqs 1 --no-enable-prefix-caching --sim-speed 0.8";
     let simulated =
         Simulated::start(&format!("Qwen/Qwen3-1.7B --max-model-len 8192 {flags}")).await;
     let one = workload(
@@ -154,7 +154,7 @@ async fn a_search_does_not_end_above_what_the_server_ends() {
     let load = workload(
         "load",
         &json!({
-            "find_max_rate": true, "requests": 60, "prompt_tokens": 64, "output_tokens": 2,
+            "find_max_rate": true, "requests": 40, "prompt_tokens": 64, "output_tokens": 2,
             "slo_ttft_ms": 2000, "warmup": 0,
         }),
     );
@@ -195,7 +195,7 @@ async fn counted(counting: &Counting) -> (Measurement, Vec<RequestRecord>, usize
         .accepting_late_client()
         .with_telemetry(Telemetry::start(&telemetry));
     let before = counting.served();
-    let row = bench.repeat(&searching(3, 64, 1400.0), "", 1).await.expect("a living server");
+    let row = bench.repeat(&searching(3, 64, 800.0), "", 1).await.expect("a living server");
     let (_, records) = kept.0.lock().expect("no panic").pop().expect("kept");
     (row, records, before)
 }
@@ -203,7 +203,7 @@ async fn counted(counting: &Counting) -> (Measurement, Vec<RequestRecord>, usize
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_observed_during_a_search_is_reported_of_the_found_rate_alone() {
     let behaviour =
-        Behaviour { miss: Duration::from_millis(350), serial: true, ..Behaviour::default() };
+        Behaviour { miss: Duration::from_millis(200), serial: true, ..Behaviour::default() };
     let counting = Counting::start(behaviour).await;
     let (row, records, before) = counted(&counting).await;
     assert_eq!(row.status, Status::Ok, "{:?}", row.reason);
