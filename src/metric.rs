@@ -197,6 +197,9 @@ impl Status {
 /// What begins the reason of a repeat that is void since the client itself was late.
 pub const CLIENT_LATE: &str = "the client was the bottleneck";
 
+/// What ends the reason of a percentile that has no value since it falls among failed requests.
+pub const AMONG_FAILURES: &str = "requests failed: it falls among them";
+
 /// The metrics of one (configuration, launch, workload, case, repeat).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Measurement {

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::arm::Arm;
 use super::failed_repeats::{MAX_LOST_RATE, shows_too_many};
 use crate::history::values::{kept, number};
-use crate::metric::{MetricRef, Status};
+use crate::metric::{AMONG_FAILURES, MetricRef, Status};
 
 /// Repeats of one configuration without a value of a judged metric.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -61,14 +61,10 @@ impl MissingValues {
                 continue;
             }
             count += 1;
-            let failures = number(measurement, "failed").filter(|failed| *failed > 0.0);
-            let among = failures.filter(|_| is_percentile(&metric.name));
-            among_failures += usize::from(among.is_some());
-            let own = measurement.metric_reasons.get(&metric.name).or(measurement.reason.as_ref());
-            let reason = own
-                .cloned()
-                .or_else(|| Some(format!("{} failed requests: it falls among them", among?)));
-            first_reason = first_reason.or(reason);
+            let own = measurement.metric_reasons.get(&metric.name);
+            let among = own.is_some_and(|reason| reason.ends_with(AMONG_FAILURES));
+            among_failures += usize::from(among);
+            first_reason = first_reason.or(own.or(measurement.reason.as_ref()).cloned());
         }
         let metric = metric.clone();
         let lost = count + failed;
@@ -86,15 +82,6 @@ impl MissingValues {
     pub(super) fn beyond_maximum(&self) -> bool {
         self.among_failures as f64 > MAX_LOST_RATE * self.repeats as f64
     }
-}
-
-/// `p99_ttft_ms`; a median and a maximum are two of them.
-fn is_percentile(name: &str) -> bool {
-    if ["median_", "max_"].iter().any(|statistic| name.starts_with(statistic)) {
-        return name.ends_with("_ms");
-    }
-    let number = name.strip_prefix('p').and_then(|rest| rest.split('_').next());
-    number.is_some_and(|text| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()))
 }
 
 impl fmt::Display for MissingValues {
@@ -118,20 +105,6 @@ impl fmt::Display for MissingMetric {
         match first_reason {
             Some(first) => write!(f, ": {first}"),
             None => Ok(()),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_percentile;
-
-    #[test]
-    fn a_percentile_is_known_by_its_name() {
-        assert!(is_percentile("p99_ttft_ms") && is_percentile("p95_tpot_ms"));
-        assert!(is_percentile("max_e2el_ms") && is_percentile("median_ttft_ms"));
-        for name in ["prompt_tokens", "p_x", "ttft_ms", "p9x_ms", "max_rate", "mean_ttft_ms"] {
-            assert!(!is_percentile(name), "{name}");
         }
     }
 }

@@ -80,6 +80,20 @@ impl Distribution {
         self.values.last().copied().filter(|_| self.lost == 0)
     }
 
+    /// Statistics without a value that would have one if nothing were missing.
+    pub(crate) fn among_lost(&self) -> Vec<&'static str> {
+        if self.values.is_empty() {
+            return Vec::new();
+        }
+        let counts = [("median", 1), ("p95", FOR_P95), ("p99", FOR_P99), ("max", 1)];
+        let values = [self.median(), self.p95(), self.p99(), self.max()];
+        let absent = counts
+            .into_iter()
+            .zip(values)
+            .filter(|((_, least), value)| value.is_none() && self.count() >= *least);
+        absent.map(|((name, _), _)| name).collect()
+    }
+
     /// Inserts all of them as `mean_<name>_ms`, ...
     pub(crate) fn insert_into(&self, name: &str, metrics: &mut MetricValues) {
         for (statistic, value) in [
@@ -126,6 +140,11 @@ mod tests {
         assert_eq!((values(3).p95(), values(3).p99()), (Some(285.05), None));
         assert!(values(2).p99().is_some());
         assert_eq!(values(160).median(), None);
+        assert_eq!(some.among_lost(), ["p95", "p99", "max"]);
+        assert_eq!(values(0).among_lost(), [""; 0]);
+        let few = Distribution::of((1..=289).map(f64::from)).with_lost(1);
+        assert_eq!(few.among_lost(), ["max"], "290 values are too few for p99");
+        assert_eq!(Distribution::of([]).with_lost(300).among_lost(), [""; 0], "nothing to lose");
     }
 
     #[test]

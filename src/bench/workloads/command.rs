@@ -13,7 +13,7 @@ use tokio::io::AsyncReadExt;
 use crate::bench::error::BenchError;
 use crate::bench::outcome::{RepeatOutcome, RepeatResult};
 use crate::bench::repeat::RepeatContext;
-use crate::metric::{MetricReasons, MetricValue, MetricValues};
+use crate::metric::{AMONG_FAILURES, MetricReasons, MetricValue, MetricValues};
 use crate::workload::Command;
 
 /// The end of its stderr, in bytes, that a reason may contain.
@@ -195,7 +195,7 @@ fn take_among_failures(metrics: &mut MetricValues) -> MetricReasons {
     for (name, value) in metrics.iter_mut().filter(|(name, _)| failed > 0.0 && falls_among(name)) {
         if value.take().is_some() {
             let all = completed + failed;
-            let reason = format!("{failed} of {all} requests failed: it falls among them");
+            let reason = format!("{failed} of {all} {AMONG_FAILURES}");
             reasons.insert(name.clone(), reason);
         }
     }

@@ -204,24 +204,29 @@ fn what_has_no_value_at_all_says_what_the_repeats_say() {
 
 #[test]
 fn a_percentile_among_failed_requests_breaks_a_maximum() {
-    let build = |failed: f64, there: usize| {
+    let build = |reason: &str, there: usize| {
         let mut record = sweep(&["a"]).constraint("kv_cache.p99_ttft_ms", None, Some(100.0));
         for _ in 0..2 {
             record = record.launch("a", &around(100.0));
             record =
-                record.and("p99_ttft_ms", &[50.0, 51.0, 49.0][..there]).and("failed", &[failed; 5]);
+                record.and("p99_ttft_ms", &[50.0, 51.0, 49.0][..there]).and("failed", &[3.0; 5]);
+            for measurement in &mut record.launches.last_mut().unwrap().measurements[there..] {
+                let own = ("p99_ttft_ms".to_owned(), reason.to_owned());
+                measurement.metric_reasons.extend((!reason.is_empty()).then_some(own));
+            }
         }
         rank(&record).rows.remove(0)
     };
     // Two of five percentiles of each launch are missing.
-    let broken = build(3.0, 3);
+    let broken = build("3 of 300 requests failed: it falls among them", 3);
     assert_eq!(broken.constraints[0].verdict, ConstraintVerdict::Violated);
     assert!(broken.rank.is_none());
-    let unknown = build(0.0, 2);
+    // The same failures, but too few requests for any p99.
+    let unknown = build("", 2);
     assert_ne!(unknown.constraints[0].verdict, ConstraintVerdict::Violated);
     let reason = unknown.reason().unwrap();
     assert!(reason.contains("is missing in 6 of 10 repeats"), "{reason}");
-    assert!(build(0.0, 3).rank.is_some(), "4 of 10 show no quarter");
+    assert!(build("", 3).rank.is_some(), "4 of 10 show no quarter");
 }
 
 #[test]

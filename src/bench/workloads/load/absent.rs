@@ -1,10 +1,9 @@
 //! Why metrics of a load have no value: percentiles that lie among failed requests, and
 //! what is counted in a window where there is none. Pure.
 
-use super::figures::completed;
+use super::figures::{Plan, completed, latencies};
 use crate::client::record::RequestRecord;
-use crate::metric::{MetricReasons, MetricValues};
-use crate::statistics::distribution::{FOR_P95, FOR_P99};
+use crate::metric::{AMONG_FAILURES, MetricReasons, MetricValues};
 
 /// Metrics that are counted in the window.
 pub(crate) const OF_WINDOW: [&str; 5] = [
@@ -23,38 +22,22 @@ pub(crate) fn without_window(reason: &str, metrics: &MetricValues) -> MetricReas
 
 /// Why latencies have no value, by metric: percentiles and maxima of all requests lie
 /// among those that failed.
-pub(crate) fn among_failures(records: &[RequestRecord], metrics: &MetricValues) -> MetricReasons {
+pub(crate) fn among_failures(records: &[RequestRecord], plan: &Plan) -> MetricReasons {
     let failed = records.len() - completed(records);
     if failed == 0 {
         return MetricReasons::new();
     }
-    let of_all = |name: &str| {
-        let statistics = ["median_", "p95_", "p99_", "max_"];
-        let is_latency = LATENCIES.iter().any(|latency| name.ends_with(&format!("_{latency}_ms")));
-        is_latency && statistics.iter().any(|statistic| name.starts_with(statistic))
-    };
-    let is_enough = |name: &str| match name.get(..3) {
-        Some("p95") => records.len() >= FOR_P95,
-        Some("p99") => records.len() >= FOR_P99,
-        _ => true,
-    };
-    // Scheduled times are those of open loops alone.
-    let is_scheduled = |name: &str| name.contains("_scheduled_");
-    let is_open = metrics.iter().any(|(name, value)| is_scheduled(name) && value.is_some());
-    let absent = metrics.iter().filter(|(name, value)| {
-        value.is_none() && of_all(name) && is_enough(name) && (is_open || !is_scheduled(name))
-    });
     let all = records.len();
-    let reason = format!("{failed} of {all} requests failed: it falls among them");
-    absent.map(|(name, _)| (name.clone(), reason.clone())).collect()
+    let reason = format!("{failed} of {all} {AMONG_FAILURES}");
+    let absent = latencies(records, plan).into_iter().flat_map(|(latency, values)| {
+        values.among_lost().into_iter().map(move |statistic| format!("{statistic}_{latency}_ms"))
+    });
+    absent.map(|name| (name, reason.clone())).collect()
 }
-
-/// Latencies that every request has.
-const LATENCIES: [&str; 6] = ["ttft", "tpot", "itl", "e2el", "scheduled_ttft", "scheduled_e2el"];
 
 #[cfg(test)]
 mod tests {
-    use super::super::figures::{Plan, metrics};
+    use super::super::figures::metrics;
     use super::*;
     use crate::client::record::{Chunk, RequestError, RequestErrorClass, Usage};
     use crate::metric::MetricValue;
@@ -91,7 +74,7 @@ mod tests {
         let mut records: Vec<RequestRecord> = (0..276).map(record).collect();
         records.extend((0..24).map(failed));
         let figures = metrics(&records, &plan);
-        let reasons = among_failures(&records, &figures);
+        let reasons = among_failures(&records, &plan);
         for latency in ["ttft", "tpot", "itl", "e2el"] {
             for statistic in ["p95", "p99", "max"] {
                 let name = format!("{statistic}_{latency}_ms");
@@ -101,7 +84,24 @@ mod tests {
             assert!(number(&figures, &format!("median_{latency}_ms")).is_some(), "{latency}");
         }
         assert_eq!(reasons.len(), 12, "closed loops have no schedule: {reasons:?}");
-        assert!(among_failures(&records[..276], &figures).is_empty());
+        assert!(among_failures(&records[..276], &plan).is_empty());
+    }
+
+    #[test]
+    fn what_has_no_values_does_not_fall_among_failed_requests() {
+        let plan = Plan { open: false, window: None, slo: crate::workload::Slo::default() };
+        // One token and one chunk each: no gaps, and no time per further token.
+        let single = |number| {
+            let usage = Usage { prompt_tokens: 9, completion_tokens: 1, ..Usage::default() };
+            let mut record = RequestRecord { usage: Some(usage), ..record(number) };
+            record.chunks.truncate(1);
+            record
+        };
+        let mut records: Vec<RequestRecord> = (0..289).map(single).collect();
+        records.push(failed(289));
+        let reasons = among_failures(&records, &plan);
+        let names: Vec<&str> = reasons.keys().map(String::as_str).collect();
+        assert_eq!(names, ["max_e2el_ms", "max_ttft_ms"], "290 are too few for p99");
     }
 
     #[test]

@@ -74,22 +74,33 @@ pub(crate) fn metrics(records: &[RequestRecord], plan: &Plan) -> MetricValues {
         "max_send_lag_ms": lag.and_then(Distribution::max),
         "slot_idle_share": idle(records).filter(|_| !plan.open).map(|idle| idle.share),
     );
+    for (name, latency) in latencies(records, plan) {
+        latency.insert_into(name, &mut metrics);
+    }
+    metrics
+}
+
+/// Latencies by name; scheduled ones are empty in closed loops.
+pub(super) fn latencies(
+    records: &[RequestRecord],
+    plan: &Plan,
+) -> [(&'static str, Distribution); 6] {
+    let done: Vec<&RequestRecord> = records.iter().filter(|record| is_complete(record)).collect();
     let lost = records.len() - done.len();
     let each = |read: fn(&RequestRecord) -> Option<f64>| {
         Distribution::of(done.iter().filter_map(|record| read(record))).with_lost(lost)
     };
-    each(RequestRecord::ttft_ms).insert_into("ttft", &mut metrics);
-    each(RequestRecord::tpot_ms).insert_into("tpot", &mut metrics);
-    each(RequestRecord::e2e_ms).insert_into("e2el", &mut metrics);
-    gaps(&done, lost).insert_into("itl", &mut metrics);
     let scheduled = |read: fn(&RequestRecord) -> Option<f64>| {
         if plan.open { each(read) } else { Distribution::default() }
     };
-    scheduled(|record| from_schedule(record, record.first_token_ns))
-        .insert_into("scheduled_ttft", &mut metrics);
-    scheduled(|record| from_schedule(record, record.last_token_ns))
-        .insert_into("scheduled_e2el", &mut metrics);
-    metrics
+    [
+        ("ttft", each(RequestRecord::ttft_ms)),
+        ("tpot", each(RequestRecord::tpot_ms)),
+        ("e2el", each(RequestRecord::e2e_ms)),
+        ("itl", gaps(&done, lost)),
+        ("scheduled_ttft", scheduled(|it| from_schedule(it, it.first_token_ns))),
+        ("scheduled_e2el", scheduled(|it| from_schedule(it, it.last_token_ns))),
+    ]
 }
 
 fn from_schedule(record: &RequestRecord, at: Option<u64>) -> Option<f64> {

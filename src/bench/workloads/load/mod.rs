@@ -405,7 +405,7 @@ impl Run<'_, '_> {
         if let RepeatOutcome::Ok(_) = outcome {
             self.keep(&result.records, &metrics);
         }
-        let mut reasons = absent::among_failures(&result.records, &metrics);
+        let mut reasons = absent::among_failures(&result.records, &result.plan);
         if let Some(reason) = &result.no_window {
             reasons.extend(absent::without_window(reason, &metrics));
         }

@@ -5,7 +5,7 @@ use super::Seen;
 use super::sending::Sequence;
 use crate::bench::metrics::some_of;
 use crate::client::record::RequestRecord;
-use crate::metric::{MetricReasons, MetricValue, MetricValues};
+use crate::metric::{AMONG_FAILURES, MetricReasons, MetricValue, MetricValues};
 use crate::statistics::distribution::Distribution;
 use crate::statistics::{Interval, mean_interval, slope, upper_bound};
 use crate::telemetry::summary::EngineActivity;
@@ -96,7 +96,7 @@ pub(super) fn reasons(sequence: &Sequence, metrics: &MetricValues) -> MetricReas
     let all = sequence.records.len();
     let absent =
         metrics.iter().filter(|(name, value)| value.is_none() && name.starts_with("median_"));
-    let reason = format!("{failed} of {all} requests failed: it falls among them");
+    let reason = format!("{failed} of {all} {AMONG_FAILURES}");
     absent
         .filter(|_| 2 * failed >= all && failed > 0)
         .map(|(name, _)| (name.clone(), reason.clone()))
