@@ -13,13 +13,16 @@ use nvml_wrapper::bitmasks::device::ThrottleReasons;
 use nvml_wrapper::enum_wrappers::device::{Clock, TemperatureSensor};
 use nvml_wrapper::{Device, Nvml};
 
-use super::gpu_users::{self, ServerProcesses, Smi};
+use super::gpu_users::{self, ServerProcesses};
 use super::{Reading, Tape, pause};
 use crate::client::clock::now_ns;
 use crate::server::GpuIds;
 
 /// Samples of a GPU for each look at its processes.
 const USERS_TICKS: u64 = 8;
+
+/// How often `nvidia-smi` is started to list the processes: a start takes CPU.
+const SMI_USERS: Duration = Duration::from_secs(5);
 
 /// Time for `nvidia-smi` to list the GPUs.
 const SMI: Duration = Duration::from_secs(10);
@@ -122,8 +125,6 @@ pub fn unknown_gpus(listed: &str, seen: &[(u32, String)]) -> Option<String> {
 #[derive(Debug)]
 pub(super) struct Gpus {
     smi: Option<Child>,
-    /// Lists the GPUs' processes where NVML does not.
-    users: Option<Smi>,
 }
 
 impl Gpus {
@@ -146,16 +147,17 @@ impl Gpus {
         let program = Path::new("nvidia-smi");
         let (users_tape, users_stop) = (tape.clone(), Arc::clone(&stop));
         let users_of = only.clone();
-        let mut gpus = through_smi(program, only, each, tape, stop)?;
-        gpus.users =
-            server.and_then(|server| Smi::start(program, users_of, users_tape, users_stop, server));
+        let gpus = through_smi(program, only, each, tape, stop)?;
+        if let Some(server) = server {
+            let program = program.to_owned();
+            gpu_users::through_smi(program, SMI_USERS, users_of, users_tape, users_stop, server);
+        }
         Some(gpus)
     }
 }
 
 impl Drop for Gpus {
     fn drop(&mut self) {
-        self.users.take();
         if let Some(smi) = &mut self.smi {
             // It may have ended by itself.
             let _ = smi.kill();
@@ -212,7 +214,7 @@ fn through_nvml(
             }
         }
     })
-    .then_some(Gpus { smi: None, users: None })
+    .then_some(Gpus { smi: None })
 }
 
 fn reading(device: &Device<'_>, index: u32) -> GpuReading {
@@ -257,7 +259,7 @@ fn through_smi(
         }
     });
     // Dropped, it ends the process either way.
-    let gpus = Gpus { smi: Some(smi), users: None };
+    let gpus = Gpus { smi: Some(smi) };
     reads.then_some(gpus)
 }
 

@@ -1,24 +1,21 @@
 //! Who else uses the server's GPUs: processes on them that are not the server's. Through
-//! NVML, else through one `nvidia-smi` that keeps running. Where the server's own processes
+//! NVML, else through an `nvidia-smi` for each look. Where the server's own processes
 //! are not seen on a GPU (other process numbers in a container or a virtual machine), the
 //! list tells nothing of others, and there is no sample.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead, BufReader};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use nvml_wrapper::Device;
 use nvml_wrapper::enums::device::UsedGpuMemory;
 
-use super::{Reading, Tape};
+use super::{Reading, Tape, pause};
 use crate::client::clock::now_ns;
 use crate::server::GpuIds;
-
-/// How often `nvidia-smi` lists the processes, in milliseconds.
-const SMI_EACH: &str = "2000";
 
 /// Processes on one GPU that are not the server's.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -77,56 +74,45 @@ pub(super) fn of_device(device: &Device<'_>) -> Option<Vec<User>> {
     Some(listed.into_iter().map(user).collect())
 }
 
-/// The `nvidia-smi` that lists processes; it ends when this is dropped.
-#[derive(Debug)]
-pub(super) struct Smi {
-    child: Child,
-}
-
-impl Smi {
-    pub(super) fn start(
-        program: &Path,
-        only: Option<GpuIds>,
-        tape: Tape,
-        stop: Arc<AtomicBool>,
-        server: ServerProcesses,
-    ) -> Option<Self> {
-        let mut child = Command::new(program)
-            .arg("--query-compute-apps=timestamp,gpu_uuid,pid,used_gpu_memory")
-            .args(["--format=csv,noheader,nounits", "-lms", SMI_EACH])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .ok()?;
-        let lines = BufReader::new(child.stdout.take()?).lines();
-        let smi = Self { child };
-        let program = program.to_owned();
-        let body = move || {
-            // Here, since with a broken driver the tool may never end.
-            let Some(gpus) = indices(&program) else { return };
-            let mut look = Look::default();
-            for line in lines.map_while(Result::ok) {
-                if stop.load(Ordering::Relaxed) {
-                    break;
-                }
-                let wanted =
-                    |uuid: &str, index| only.as_ref().is_none_or(|ids| ids.include(index, uuid));
-                let readings = look.line(&line, &gpus, &server, wanted);
-                tape.put(now_ns(), readings.into_iter().map(Reading::GpuUsers));
+/// Lists the processes through `nvidia-smi` until the end. Each look is a process of its own:
+/// one that keeps running prints nothing while no process uses a GPU. Should this program be
+/// killed, it would never notice that nobody reads it.
+pub(super) fn through_smi(
+    program: PathBuf,
+    each: Duration,
+    only: Option<GpuIds>,
+    tape: Tape,
+    stop: Arc<AtomicBool>,
+    server: ServerProcesses,
+) -> bool {
+    let body = move || {
+        // Here, since with a broken driver the tool may never end.
+        let Some(gpus) = indices(&program) else { return };
+        let wanted = |uuid: &str, index| only.as_ref().is_none_or(|ids| ids.include(index, uuid));
+        while !stop.load(Ordering::Relaxed) {
+            let at = now_ns();
+            let Some(listed) = listed(&program) else { return };
+            let readings = look(&listed, &gpus, &server, wanted);
+            tape.put(at, readings.into_iter().map(Reading::GpuUsers));
+            if !pause(each, &stop) {
+                return;
             }
-        };
-        let thread = std::thread::Builder::new().name("telemetry gpu users".to_owned());
-        thread.spawn(body).is_ok().then_some(smi)
-    }
+        }
+    };
+    let thread = std::thread::Builder::new().name("telemetry gpu users".to_owned());
+    thread.spawn(body).is_ok()
 }
 
-impl Drop for Smi {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// What the tool prints of the processes.
+fn listed(program: &Path) -> Option<String> {
+    let output = Command::new(program)
+        .arg("--query-compute-apps=gpu_uuid,pid,used_gpu_memory")
+        .arg("--format=csv,noheader,nounits")
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output()
+        .ok()?;
+    Some(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// Indices by UUID.
@@ -145,42 +131,33 @@ fn indices(program: &Path) -> Option<BTreeMap<String, u32>> {
     Some(text.lines().filter_map(gpu).collect())
 }
 
-/// The processes of one look, line by line: all have the same time.
-#[derive(Debug, Default)]
-struct Look {
-    time: String,
-    users: BTreeMap<String, Vec<User>>,
-}
-
-impl Look {
-    /// The look before, where this line begins another one.
-    fn line(
-        &mut self,
-        line: &str,
-        gpus: &BTreeMap<String, u32>,
-        server: &ServerProcesses,
-        wanted: impl Fn(&str, u32) -> bool,
-    ) -> Vec<GpuUsersReading> {
+/// Who uses the wanted GPUs besides the server, of what the tool printed.
+fn look(
+    listed: &str,
+    gpus: &BTreeMap<String, u32>,
+    server: &ServerProcesses,
+    wanted: impl Fn(&str, u32) -> bool,
+) -> Vec<GpuUsersReading> {
+    let mut users: BTreeMap<&str, Vec<User>> = BTreeMap::new();
+    for line in listed.lines() {
         let fields: Vec<&str> = line.split(',').map(str::trim).collect();
-        let [time, uuid, process, memory] = fields[..] else { return Vec::new() };
-        let Ok(process) = process.parse() else { return Vec::new() };
-        let mut readings = Vec::new();
-        if time != self.time {
-            for (uuid, users) in std::mem::take(&mut self.users) {
-                let index = gpus.get(&uuid).copied().filter(|index| wanted(&uuid, *index));
-                readings.extend(index.and_then(|index| server.others(index, &users)));
-            }
-            time.clone_into(&mut self.time);
-        }
+        let [uuid, process, memory] = fields[..] else { continue };
+        let Ok(process) = process.parse() else { continue };
         let memory =
             memory.parse::<u64>().ok().and_then(|mebibytes| mebibytes.checked_mul(1 << 20));
-        self.users.entry(uuid.to_owned()).or_default().push((process, memory));
-        readings
+        users.entry(uuid).or_default().push((process, memory));
     }
+    let reading = |(uuid, users): (&str, Vec<User>)| {
+        let index = gpus.get(uuid).copied().filter(|index| wanted(uuid, *index))?;
+        server.others(index, &users)
+    };
+    users.into_iter().filter_map(reading).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     fn server(processes: &[u32]) -> ServerProcesses {
@@ -205,25 +182,51 @@ mod tests {
     }
 
     #[test]
-    fn the_lines_of_one_time_are_one_look() {
+    fn what_the_tool_prints_is_one_look() {
         let gpus = BTreeMap::from([("GPU-00".to_owned(), 0), ("GPU-11".to_owned(), 1)]);
-        let (own, mut look) = (server(&[10]), Look::default());
-        let mut all = Vec::new();
-        for line in [
-            "2026/08/01 12:00:00.123, GPU-00, 10, 20000",
-            "2026/08/01 12:00:00.123, GPU-11, 10, [N/A]",
-            "2026/08/01 12:00:00.123, GPU-11, 42, 512",
-            "No running processes found",
-            "2026/08/01 12:00:02.123, GPU-00, 10, 20000",
-            "2026/08/01 12:00:04.123, GPU-00, 10, 20000",
-        ] {
-            all.extend(look.line(line, &gpus, &own, |_, _| true));
-        }
+        let own = server(&[10]);
+        let listed = "GPU-00, 10, 20000\nGPU-11, 10, [N/A]\nGPU-11, 42, 512\nGPU-99, 10, 1\n";
         let of = |index, others, bytes| GpuUsersReading {
             index,
             others,
             others_memory_bytes: Some(bytes),
         };
-        assert_eq!(all, [of(0, 0, 0), of(1, 1, 512 << 20), of(0, 0, 0)]);
+        let all = look(listed, &gpus, &own, |_, _| true);
+        assert_eq!(all, [of(0, 0, 0), of(1, 1, 512 << 20)]);
+        assert_eq!(look(listed, &gpus, &own, |_, index| index == 0), [of(0, 0, 0)]);
+        assert_eq!(look("No running processes found\n", &gpus, &own, |_, _| true), []);
+    }
+
+    /// A tool that keeps running prints nothing on an idle GPU, and outlives this program.
+    #[test]
+    fn no_tool_keeps_running() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let program = folder.path().join("nvidia-smi");
+        let started = folder.path().join("started");
+        let script = format!(
+            "#!/bin/sh\ncase \"$1\" in *=index,uuid) echo '0, GPU-00'; exit;; esac\n\
+             echo \"$*\" >> {}\n\
+             case \"$*\" in *-l*) sleep 3600;; esac\n\
+             echo 'GPU-00, 10, 8'\necho 'GPU-00, 77, 4'\n",
+            started.display()
+        );
+        std::fs::write(&program, script).expect("written");
+        std::fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).expect("its mode");
+        let (tape, stop) = (Tape::new(), Arc::new(AtomicBool::new(false)));
+        let each = Duration::from_millis(5);
+        let begun =
+            through_smi(program, each, None, tape.clone(), Arc::clone(&stop), server(&[10]));
+        assert!(begun);
+        let waited = std::time::Instant::now();
+        while tape.all().len() < 3 {
+            assert!(waited.elapsed() < Duration::from_secs(30), "{:?}", tape.all());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        stop.store(true, Ordering::Relaxed);
+        let seen = tape.all();
+        let reading = GpuUsersReading { index: 0, others: 1, others_memory_bytes: Some(4 << 20) };
+        assert!(seen.iter().all(|it| it.reading == Reading::GpuUsers(reading)), "{seen:?}");
+        let lines = std::fs::read_to_string(started).expect("noted").lines().count();
+        assert!(lines >= seen.len(), "one start for each look: {lines}");
     }
 }

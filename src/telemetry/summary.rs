@@ -10,7 +10,7 @@ use crate::metric::{MetricValue, MetricValues};
 use crate::statistics::distribution::Distribution;
 
 /// Metrics of resources between two times of the bench's clock, in nanoseconds;
-/// what was not sampled there is not among them.
+/// what was not sampled there is not among them, but for the witnesses: those are null.
 pub(crate) fn metrics(samples: &[Sample], window: (u64, u64), tokens: u64) -> MetricValues {
     let within = |sample: &&Sample| (window.0..=window.1).contains(&sample.at_ns);
     let gpus = ticks(samples, window);
