@@ -22,7 +22,8 @@ const PRESSED: f64 = 0.5;
 /// More late repeats than this part of what was tried say that this client measures itself.
 const MAX_LATE: f64 = 0.25;
 
-/// Whether others saturated the host during a repeat: `None` where it was not sampled.
+/// Whether others saturated the host during a repeat: `None` where it was not sampled, and where
+/// the CPU was full and who used it is not known.
 ///
 /// They did where the CPU was 90 % busy or waited for half of the time, and others used 20 % of
 /// it; where a hypervisor gave 10 % to others; and likewise on the Windows host of WSL2.
@@ -34,7 +35,10 @@ pub fn is_disturbed(repeat: &Measurement) -> Option<bool> {
     let by_others = both(full, at_least("host_cpu_others_mean", OTHERS));
     let on_windows =
         both(at_least("windows_cpu_mean", SATURATED), at_least("windows_cpu_others_mean", OTHERS));
-    either(either(by_others, at_least("host_steal_mean", STOLEN)), on_windows)
+    let shown = either(either(by_others, at_least("host_steal_mean", STOLEN)), on_windows);
+    // Where the CPU was full and who used it is not known, nothing is known.
+    let unknown = full == Some(true) && by_others.is_none();
+    shown.filter(|disturbed| *disturbed || !unknown)
 }
 
 /// True where one is; unknown where none is known.
@@ -239,6 +243,14 @@ mod tests {
         assert_eq!(of(0.97, 0.05), Some(false), "the server itself is busy");
         assert_eq!(of(0.5, 0.4), Some(false), "there is CPU left");
         assert_eq!(disturbed(&[("host_cpu_mean", 0.97)]), None, "whose it is, is not known");
+        let unknown = [("host_cpu_mean", 0.97), ("host_steal_mean", 0.0)];
+        assert_eq!(disturbed(&unknown), None, "nor where steal is known");
+        let pressed = [("host_cpu_pressure_mean", 0.7), ("host_steal_mean", 0.0)];
+        assert_eq!(disturbed(&pressed), None);
+        let idle = [("host_cpu_mean", 0.3), ("host_steal_mean", 0.0)];
+        assert_eq!(disturbed(&idle), Some(false));
+        let stolen = [("host_cpu_mean", 0.97), ("host_steal_mean", 0.2)];
+        assert_eq!(disturbed(&stolen), Some(true));
         assert_eq!(disturbed(&[]), None);
         assert_eq!(disturbed(&[("host_steal_mean", 0.2)]), Some(true));
         assert_eq!(disturbed(&[("host_steal_mean", 0.01)]), Some(false));
