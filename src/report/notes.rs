@@ -58,7 +58,10 @@ fn place(finding: &Finding) -> usize {
     match finding {
         Finding::ValuesMissing(_) | Finding::NothingDecided { .. } => 0,
         Finding::Remarks { .. } => 1,
-        Finding::Verdict(_) | Finding::OrderBelowFirst { .. } | Finding::NoTimeEffect => 2,
+        Finding::Verdict(_)
+        | Finding::OrderBelowFirst { .. }
+        | Finding::NoTimeEffect
+        | Finding::TooLargeForTimeEffect { .. } => 2,
         Finding::Aliases { .. } => 4,
         _ => 3,
     }
@@ -157,6 +160,10 @@ fn note(finding: &Finding, shown: Shown) -> Option<String> {
             "no time effect is taken out: the objective is a share or a count, or was zero"
                 .to_owned()
         }
+        Finding::TooLargeForTimeEffect { configurations, launches } => format!(
+            "no time effect is taken out: {launches} launches of {configurations} configurations \
+             are too many for it"
+        ),
         Finding::Remarks { configuration, remarks } => {
             let open = |remark: &&Remark| match remark {
                 Remark::BoundNotShown(_) => !shown.bounds,

@@ -17,7 +17,7 @@ use super::remark::Remark;
 use super::verdict::RankingVerdict;
 use super::witness::WitnessReport;
 use crate::metric::{MetricRef, Scale};
-use crate::statistics::{Components, Prior, SIGNIFICANCE};
+use crate::statistics::{Components, Prior, SIGNIFICANCE, is_too_large};
 
 /// One thing that a reader of a ranking must know.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -53,6 +53,13 @@ pub enum Finding {
     },
     /// No time effect is taken out: the objective is a share, a count, or was zero.
     NoTimeEffect,
+    /// No time effect is taken out: the sweep is too large for it.
+    TooLargeForTimeEffect {
+        /// Configurations with values.
+        configurations: usize,
+        /// Their launches.
+        launches: usize,
+    },
     /// The design cannot separate machine and configuration.
     NotSeparable {
         /// Why not.
@@ -239,9 +246,21 @@ impl Ranking {
             findings.extend((!limits.is_empty()).then_some(Finding::NotSeparable { limits }));
         } else if self.scale != Scale::Ratios && self.decision.is_some() {
             findings.push(Finding::NoTimeEffect);
+        } else {
+            findings.extend(self.too_large());
         }
         findings.extend(self.detectable.map(Finding::Detectable));
         findings
+    }
+
+    /// Where ratios have no time effect since fitting it would take too long.
+    fn too_large(&self) -> Option<Finding> {
+        let own: Vec<usize> =
+            self.rows.iter().filter_map(|row| Some(row.estimates[0]?.launches)).collect();
+        let (configurations, launches) = (own.len(), own.iter().sum());
+        let is_repeated = self.scale == Scale::Ratios && launches > configurations;
+        (is_repeated && is_too_large(launches, configurations))
+            .then_some(Finding::TooLargeForTimeEffect { configurations, launches })
     }
 
     /// What the verdict does not carry.

@@ -161,7 +161,12 @@ impl Level {
         let mut counts: Vec<usize> = ranked.iter().map(|&arm| self.of_arm(arm).count()).collect();
         counts.sort_unstable();
         let median = counts.get(counts.len() / 2).copied().unwrap_or_default();
-        let conclusion = match (state.moved, median >= SEPARABLE) {
+        let (launches, separable) = match self.fit.enough_for_jumps {
+            true => (median, median >= SEPARABLE),
+            // Most of all that are fitted have too few, though the ranked ones may have enough.
+            false => (median.min(self.fewest()), false),
+        };
+        let conclusion = match (state.moved, separable) {
             (true, _) => Conclusion::Moved,
             (false, true) => Conclusion::Calm,
             (false, false) => Conclusion::Unknown,
@@ -174,8 +179,8 @@ impl Level {
         {
             limits.push(DesignLimit::OneAfterTheOther);
         }
-        if median < SEPARABLE && ranked.len() > 1 {
-            limits.push(DesignLimit::FewLaunches { launches: median });
+        if !separable && ranked.len() > 1 {
+            limits.push(DesignLimit::FewLaunches { launches });
         }
         let mut jumps = self.fit.jumps.clone();
         jumps.sort_unstable();
@@ -191,6 +196,12 @@ impl Level {
             moved_inside: self.fit.moved_inside.iter().map(number).collect(),
             limits,
         }
+    }
+
+    /// Launches of the arm in the fit that has fewest.
+    fn fewest(&self) -> usize {
+        let arms = (0..self.places.len()).filter(|arm| self.places[*arm].is_some());
+        arms.map(|arm| self.of_arm(arm).count()).min().unwrap_or_default()
     }
 
     /// In the middle between two launches.

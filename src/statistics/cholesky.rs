@@ -41,3 +41,30 @@ pub(super) fn solve(factor: &[f64], width: usize, right: &[f64]) -> Vec<f64> {
     }
     result
 }
+
+/// The inverse of the whole matrix, of which the lower triangle is filled.
+pub(super) fn inverse(factor: &[f64], width: usize) -> Vec<f64> {
+    let mut lower = vec![0.0; width * width];
+    for row in 0..width {
+        let (above, own) = lower.split_at_mut(row * width);
+        let pivot = factor[row * width + row];
+        for at in 0..row {
+            let scale = factor[row * width + at] / pivot;
+            let other = &above[at * width..=at * width + at];
+            for (cell, value) in own.iter_mut().zip(other) {
+                *cell -= scale * value;
+            }
+        }
+        own[row] = 1.0 / pivot;
+    }
+    let mut inverse = vec![0.0; width * width];
+    for row in lower.chunks_exact(width.max(1)) {
+        for (at, scale) in row.iter().enumerate().filter(|(_, scale)| **scale != 0.0) {
+            let cells = &mut inverse[at * width..=at * width + at];
+            for (cell, value) in cells.iter_mut().zip(row) {
+                *cell += scale * value;
+            }
+        }
+    }
+    inverse
+}

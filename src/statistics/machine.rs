@@ -8,7 +8,8 @@
 //! innovations of B. Rosenberg (Ann. Econ. Soc. Meas. 2, 1973) and A. C. Harvey
 //! (*Forecasting*, 1989, section 3.4): restricted likelihood, generalised least squares.
 
-use super::cholesky::{cholesky, forward, solve};
+use super::cholesky::{cholesky, forward, inverse, solve};
+use super::moments::Moments;
 use super::variance::Uncertainty;
 
 /// Launch-to-launch SDs that are averaged over.
@@ -27,6 +28,11 @@ pub const MAX_JUMPS: usize = 10;
 const LARGE: usize = 64;
 /// How many of them.
 const LIKELY_GAPS: usize = 6;
+/// Points of the grid whose weight is less than this part of the greatest do not count.
+const NEGLIGIBLE: f64 = 1e-12;
+/// Launches times squared configurations from which a fit takes too long. 800 launches of
+/// 200 configurations take about 6 s, with ten jumps.
+const MAX_WORK: f64 = 3.2e7;
 /// Drift up to which, without a jump, a night is called calm.
 const CALM_DRIFT: f64 = 0.02;
 
@@ -70,6 +76,8 @@ pub struct MachineFit {
     pub moved_inside: Vec<usize>,
     /// Launches before which the machine's level jumps, in the order in which they were found.
     pub jumps: Vec<usize>,
+    /// Whether configurations have enough launches to look for jumps.
+    pub enough_for_jumps: bool,
     /// Mean number of jumps over all that is averaged.
     pub expected_jumps: f64,
     /// Launch-to-launch SD (geometric mean over all that is averaged).
@@ -88,8 +96,11 @@ struct Point {
     /// Log posterior weight, not normalised.
     weight: f64,
     effects: Vec<f64>,
-    /// Covariance of the effects, row by row; the first row and column are 0.
-    covariance: Vec<f64>,
+}
+
+/// Whether a fit of so many launches would take too long.
+pub fn is_too_large(launches: usize, configurations: usize) -> bool {
+    launches as f64 * (configurations as f64).powi(2) > MAX_WORK
 }
 
 /// Fits the model to launches in the order of time, of `configurations`
@@ -97,9 +108,11 @@ struct Point {
 /// only where `max_jumps` allows and the (upper) median of launches per
 /// configuration is 3 or more: with fewer, they are taken for effects.
 ///
-/// `None` without two configurations, and of values that are not finite.
+/// `None` without two configurations, of values that are not finite, and of what
+/// [`is_too_large`].
 pub fn fit(launches: &[LaunchMean], configurations: usize, max_jumps: usize) -> Option<MachineFit> {
-    if configurations < 2 || launches.len() < configurations {
+    let too_few = configurations < 2 || launches.len() < configurations;
+    if too_few || is_too_large(launches.len(), configurations) {
         return None;
     }
     let mut counts = vec![0_usize; configurations];
@@ -124,10 +137,10 @@ pub fn fit(launches: &[LaunchMean], configurations: usize, max_jumps: usize) -> 
             points.extend(model.grid(&jump, found.len()));
         }
     }
-    if points.is_empty() {
-        return None;
-    }
-    Some(average(&points, configurations, repeat_variance, &excess, found))
+    let top = points.iter().map(|point| point.weight).reduce(f64::max)?;
+    points.retain(|point| (point.weight - top).exp() > NEGLIGIBLE);
+    let fit = model.average(&points, found);
+    Some(MachineFit { enough_for_jumps: enough, ..fit })
 }
 
 impl MachineFit {
@@ -152,8 +165,15 @@ fn chi(repeats: u32) -> (f64, f64) {
         6 => (0.870, 4.10),
         7 => (0.891, 3.74),
         8 => (0.907, 3.47),
-        _ => (0.93, 3.2),
+        many => (chi_quantile(many, 0.0), chi_quantile(many, 3.0902)),
     }
+}
+
+/// Quantile of chi-squared over its degrees of freedom, at so many standard deviations of
+/// a normal variable: E. B. Wilson, M. M. Hilferty (Proc. Natl. Acad. Sci. 17, 1931).
+fn chi_quantile(repeats: u32, normal: f64) -> f64 {
+    let spread = 2.0 / (9.0 * f64::from(repeats - 1));
+    (1.0 - spread + normal * spread.sqrt()).powi(3)
 }
 
 /// The variance of a repeat, pooled over launches that nothing moved in, and what
@@ -201,7 +221,6 @@ struct Model<'a> {
 struct Pass {
     likelihood: f64,
     effects: Vec<f64>,
-    covariance: Vec<f64>,
 }
 
 fn prior(launch_sd: f64) -> f64 {
@@ -224,7 +243,6 @@ impl Model<'_> {
                     jumps,
                     weight: prior(launch_sd) - JUMP_COST * jumps as f64 + pass.likelihood,
                     effects: pass.effects,
-                    covariance: pass.covariance,
                 });
             }
         }
@@ -311,16 +329,14 @@ impl Model<'_> {
         let k = self.configurations;
         let mut effects = vec![0.0; k];
         effects[1..].copy_from_slice(&solve(&factor, width, &sums.s_xy));
-        let mut covariance = vec![0.0; k * k];
-        let mut unit = vec![0.0; width];
-        for column in 0..width {
-            unit[column] = 1.0;
-            for (row, value) in solve(&factor, width, &unit).into_iter().enumerate() {
-                covariance[(row + 1) * k + column + 1] = value;
-            }
-            unit[column] = 0.0;
-        }
-        Some(Pass { likelihood, effects, covariance })
+        Some(Pass { likelihood, effects })
+    }
+
+    /// Lower triangle of the covariance of all effects but the first, which is 0.
+    fn covariance(&self, point: &Point, jump: &[f64]) -> Option<Vec<f64>> {
+        let sums = self.filter(point.launch_sd, point.drift, jump);
+        let width = sums.width;
+        Some(inverse(&cholesky(sums.s_xx, width)?, width))
     }
 
     /// Runs the filter over the values and the configurations' indicators at once.
@@ -351,6 +367,47 @@ impl Model<'_> {
             sums.add(&innovation, spread);
         }
         sums
+    }
+    /// The mixture over all points: means, and for each difference a t distribution
+    /// with the mixture's second and fourth moments. `jumps`: in the order in which they
+    /// were found.
+    fn average(&self, points: &[Point], jumps: Vec<usize>) -> MachineFit {
+        let top = points.iter().map(|point| point.weight).fold(f64::NEG_INFINITY, f64::max);
+        let mut weights: Vec<f64> = points.iter().map(|it| (it.weight - top).exp()).collect();
+        let total: f64 = weights.iter().sum();
+        for weight in &mut weights {
+            *weight /= total;
+        }
+        let mean = |read: &dyn Fn(&Point) -> f64| -> f64 {
+            points.iter().zip(&weights).map(|(point, weight)| weight * read(point)).sum()
+        };
+        let k = self.configurations;
+        let effects: Vec<f64> = (0..k).map(|c| mean(&|point| point.effects[c])).collect();
+        let mut moments = Moments::new(&effects);
+        for (point, weight) in points.iter().zip(&weights) {
+            let mut jump = vec![0.0; self.launches.len()];
+            for at in &jumps[..point.jumps] {
+                jump[*at] = JUMP_VARIANCE;
+            }
+            // It had a factor when its weight was computed.
+            if let Some(covariance) = self.covariance(point, &jump) {
+                moments.add(*weight, &point.effects, &covariance);
+            }
+        }
+        let is_calm = |point: &Point| point.drift <= CALM_DRIFT && point.jumps == 0;
+        let excess = self.excess;
+        MachineFit {
+            differences: moments.differences(),
+            repeat_variance: self.repeat_variance,
+            moved_inside: (0..excess.len()).filter(|at| excess[*at] > 0.0).collect(),
+            enough_for_jumps: false,
+            expected_jumps: mean(&|point| point.jumps as f64),
+            launch_sd: mean(&|point| point.launch_sd.ln()).exp(),
+            drift: mean(&|point| point.drift),
+            p_calm: mean(&|point| f64::from(u8::from(is_calm(point)))),
+            jumps,
+            effects,
+        }
     }
 }
 
@@ -396,59 +453,6 @@ impl Sums {
         let explained: f64 =
             forward(factor, width, &self.s_xy).iter().map(|part| part * part).sum();
         -0.5 * (self.log_spread + log_determinant + self.s_yy - explained)
-    }
-}
-
-/// The mixture over all points: means, and for each difference a t distribution
-/// with the mixture's second and fourth moments.
-fn average(
-    points: &[Point],
-    configurations: usize,
-    repeat_variance: f64,
-    excess: &[f64],
-    jumps: Vec<usize>,
-) -> MachineFit {
-    let top = points.iter().map(|point| point.weight).fold(f64::NEG_INFINITY, f64::max);
-    let mut weights: Vec<f64> = points.iter().map(|point| (point.weight - top).exp()).collect();
-    let total: f64 = weights.iter().sum();
-    for weight in &mut weights {
-        *weight /= total;
-    }
-    let mean = |read: &dyn Fn(&Point) -> f64| -> f64 {
-        points.iter().zip(&weights).map(|(point, weight)| weight * read(point)).sum()
-    };
-    let k = configurations;
-    let effects: Vec<f64> = (0..k).map(|c| mean(&|point| point.effects[c])).collect();
-    let unknown = Uncertainty { variance: 0.0, degrees_of_freedom: f64::INFINITY };
-    let mut differences = vec![unknown; k * k];
-    for i in 0..k {
-        for j in 0..i {
-            let centre = effects[i] - effects[j];
-            let (mut second, mut fourth) = (0.0, 0.0);
-            for (point, weight) in points.iter().zip(&weights) {
-                let off = (point.effects[i] - point.effects[j] - centre).powi(2);
-                let c = &point.covariance;
-                let variance = c[i * k + i] + c[j * k + j] - 2.0 * c[i * k + j];
-                second += weight * (variance + off);
-                fourth += weight * (3.0 * variance * variance + 6.0 * variance * off + off * off);
-            }
-            let kurtosis = (fourth / (second * second) - 3.0).max(0.001);
-            let df = 4.0 + 6.0 / kurtosis;
-            let known = Uncertainty { variance: second * (df - 2.0) / df, degrees_of_freedom: df };
-            differences[i * k + j] = known;
-            differences[j * k + i] = known;
-        }
-    }
-    MachineFit {
-        effects,
-        differences,
-        repeat_variance,
-        moved_inside: (0..excess.len()).filter(|at| excess[*at] > 0.0).collect(),
-        jumps,
-        expected_jumps: mean(&|point| point.jumps as f64),
-        launch_sd: mean(&|point| point.launch_sd.ln()).exp(),
-        drift: mean(&|point| point.drift),
-        p_calm: mean(&|point| f64::from(u8::from(point.drift <= CALM_DRIFT && point.jumps == 0))),
     }
 }
 

@@ -133,7 +133,6 @@ fn one_configuration_has_nothing_to_compare() {
     assert_eq!(fit(&[one, nothing, one], 2, MAX_JUMPS), None);
 }
 
-/// 200 launches of 48 configurations with jumps: below a second when optimised.
 #[test]
 fn a_large_sweep_is_analysed() {
     let mut random = 12_345_u64;
@@ -155,4 +154,47 @@ fn a_large_sweep_is_analysed() {
     let mut jumps = found.jumps.clone();
     jumps.sort_unstable();
     assert_eq!(jumps, [32, 64]);
+}
+
+#[test]
+fn repeats_are_pooled_by_the_quantiles_of_chi_squared() {
+    // R: qchisq(c(.5, .999), n - 1) / (n - 1)
+    for (repeats, median, far) in [(9, 0.9180, 3.2656), (20, 0.9652, 2.3063), (30, 0.9770, 2.0097)]
+    {
+        let (got_median, got_far) = chi(repeats);
+        assert!((got_median / median - 1.0).abs() < 0.002, "{repeats}: {got_median}");
+        assert!((got_far / far - 1.0).abs() < 0.01, "{repeats}: {got_far}");
+    }
+}
+
+/// `configurations` by turns, each `times` times.
+fn by_turns(configurations: usize, times: usize) -> Vec<LaunchMean> {
+    let launch = |at: usize| LaunchMean {
+        configuration: at % configurations,
+        time: at as f64 * 400.0,
+        mean: 0.01 * (at * 7919 % 101) as f64,
+        repeats: 3,
+        variance: 0.0025,
+    };
+    (0..configurations * times).map(launch).collect()
+}
+
+#[test]
+fn what_would_take_too_long_is_not_fitted() {
+    assert!(!is_too_large(800, 200) && is_too_large(1_200, 300) && !is_too_large(310, 300));
+    assert_eq!(fit(&by_turns(2_000, 2), 2_000, MAX_JUMPS), None);
+}
+
+#[test]
+fn a_fit_says_whether_there_are_enough_launches_for_jumps() {
+    let looked = |launches: &[LaunchMean], configurations| {
+        fit(launches, configurations, MAX_JUMPS).unwrap().enough_for_jumps
+    };
+    assert!(looked(&by_turns(3, 4), 3));
+    assert!(!looked(&by_turns(3, 2), 3));
+    // Most configurations have one launch.
+    let mut mixed = by_turns(2, 4);
+    let last = mixed[7];
+    mixed.extend((2..5).map(|configuration| LaunchMean { configuration, ..last }));
+    assert!(!looked(&mixed, 5));
 }

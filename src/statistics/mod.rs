@@ -21,6 +21,7 @@ mod interval;
 mod machine;
 mod machine_state;
 mod median;
+mod moments;
 mod slope;
 mod variance;
 
@@ -31,7 +32,7 @@ pub use counts::{Events, Share};
 pub use difference::adjusted_to_first;
 pub use holm::holm;
 pub use interval::{Interval, mean_interval, t_quantile, two_sided_p};
-pub use machine::{LaunchMean, MAX_JUMPS, MachineFit, fit};
+pub use machine::{LaunchMean, MAX_JUMPS, MachineFit, fit, is_too_large};
 pub use machine_state::MachineState;
 pub use median::median;
 pub use slope::slope;

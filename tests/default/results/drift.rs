@@ -4,6 +4,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use vllm_grid::history::record::SweepRecord;
 use vllm_grid::metric::Goal;
+use vllm_grid::report::table;
 use vllm_grid::results::findings::Finding;
 use vllm_grid::results::machine::{Conclusion, DesignLimit};
 use vllm_grid::results::ranking::{Ranking, RankingVerdict, Remark, rank};
@@ -95,6 +96,44 @@ fn a_calm_machine_is_said_to_be_calm() {
     let machine = ranking.machine.unwrap();
     assert_eq!((machine.conclusion, machine.jumps.len()), (Conclusion::Calm, 0), "{machine:?}");
     assert_eq!(machine.limits, []);
+}
+
+/// Jumps are not looked for where most configurations have too few launches, although those
+/// with a rank have enough.
+#[test]
+fn launches_of_unranked_configurations_count_too() {
+    let mut record = sweep(&["a", "b", "x", "y", "z"]);
+    for _ in 0..4 {
+        record = record.launch("a", &[1.0, 1.01]).and("p99_ttft_ms", &[5.0, 5.0]);
+        record = record.launch("b", &[1.1, 1.11]).and("p99_ttft_ms", &[5.0, 5.0]);
+    }
+    for name in ["x", "y", "z"] {
+        record = record.launch(name, &[1.2, 1.21]).and("p99_ttft_ms", &[90.0, 90.0]);
+    }
+    let ranked = |record: &SweepRecord| rank(record).rows.iter().filter(|it| it.eligible).count();
+    assert_eq!(ranked(&record), 5);
+    let bounded = record.constraint("kv_cache.p99_ttft_ms", None, Some(10.0));
+    assert_eq!(ranked(&bounded), 2);
+    let machine = rank(&bounded).machine.unwrap();
+    assert_eq!(machine.conclusion, Conclusion::Unknown, "{machine:?}");
+    assert_eq!(machine.limits, [DesignLimit::FewLaunches { launches: 1 }]);
+}
+
+#[test]
+fn a_sweep_that_is_too_large_for_the_time_effect_says_so() {
+    let names: Vec<String> = (0..420).map(|at| format!("c{at:03}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut record = sweep(&names);
+    for at in 0..421 {
+        record = record.launch(names[at % 420], &[100.0 + (at % 7) as f64]);
+    }
+    let ranking = rank(&record);
+    assert_eq!(ranking.machine, None);
+    let expected = Finding::TooLargeForTimeEffect { configurations: 420, launches: 421 };
+    assert!(ranking.findings().contains(&expected));
+    let text = table::render(&ranking, &record.manifest, 300);
+    let note = "no time effect is taken out: 421 launches of 420 configurations are too many";
+    assert!(text.contains(note), "{text}");
 }
 
 #[test]
