@@ -18,6 +18,18 @@ const NS_PER_HOUR: f64 = 3.6e12;
 /// One latency of a request, in milliseconds.
 type Latency = fn(&RequestRecord) -> Option<f64>;
 
+const LATENCIES: [(&str, Latency); 3] = [
+    ("ttft", RequestRecord::ttft_ms),
+    ("tpot", RequestRecord::tpot_ms),
+    ("e2el", RequestRecord::e2e_ms),
+];
+
+/// A latency of all requests: failed ones took for ever.
+fn of_all(records: &[RequestRecord], read: Latency) -> Distribution {
+    let (failed, good): (Vec<_>, Vec<_>) = records.iter().partition(|it| it.failure().is_some());
+    Distribution::of(good.into_iter().filter_map(read)).with_lost(failed.len())
+}
+
 pub(super) fn metrics(sequence: &Sequence, seen: &Seen<'_>) -> MetricValues {
     let records = &sequence.records;
     let failed = records.iter().filter(|record| record.failure().is_some()).count() as u64;
@@ -53,18 +65,12 @@ pub(super) fn metrics(sequence: &Sequence, seen: &Seen<'_>) -> MetricValues {
     let mut insert = |name: String, value: Option<f64>| {
         metrics.insert(name, finite(value).map(MetricValue::Number));
     };
-    let kinds: [(&str, Latency); 3] = [
-        ("ttft", RequestRecord::ttft_ms),
-        ("tpot", RequestRecord::tpot_ms),
-        ("e2el", RequestRecord::e2e_ms),
-    ];
-    for (name, read) in kinds {
+    for (name, read) in LATENCIES {
         let good = || {
             let pairs = records.iter().zip(&sequence.lengths);
             pairs.filter(|(record, _)| record.failure().is_none())
         };
-        let values = Distribution::of(good().filter_map(|(record, _)| read(record)));
-        insert(format!("median_{name}_ms"), values.with_lost(failed as usize).median());
+        insert(format!("median_{name}_ms"), of_all(records, read).median());
         let along = |x: fn(&RequestRecord) -> f64| {
             let mut groups: Vec<Vec<(f64, f64)>> = Vec::new();
             for (record, length) in good() {
@@ -91,16 +97,14 @@ pub(super) fn metrics(sequence: &Sequence, seen: &Seen<'_>) -> MetricValues {
 }
 
 /// Why medians of all requests are absent: more than half of them failed.
-pub(super) fn reasons(sequence: &Sequence, metrics: &MetricValues) -> MetricReasons {
-    let failed = sequence.records.iter().filter(|record| record.failure().is_some()).count();
-    let all = sequence.records.len();
-    let absent =
-        metrics.iter().filter(|(name, value)| value.is_none() && name.starts_with("median_"));
-    let reason = format!("{failed} of {all} {AMONG_FAILURES}");
-    absent
-        .filter(|_| 2 * failed >= all && failed > 0)
-        .map(|(name, _)| (name.clone(), reason.clone()))
-        .collect()
+pub(super) fn reasons(sequence: &Sequence) -> MetricReasons {
+    let records = &sequence.records;
+    let failed = records.iter().filter(|record| record.failure().is_some()).count();
+    let reason = format!("{failed} of {} {AMONG_FAILURES}", records.len());
+    let absent = LATENCIES
+        .into_iter()
+        .filter(|(_, read)| of_all(records, *read).among_lost().contains(&"median"));
+    absent.map(|(name, _)| (format!("median_{name}_ms"), reason.clone())).collect()
 }
 
 fn finite(value: Option<f64>) -> Option<f64> {
@@ -282,6 +286,21 @@ mod tests {
         records[4].error = Some(RequestError { class, message: "no".to_owned() });
         let one = values(&sequence(records, lengths));
         assert_eq!(number(&one, "failure_rate"), Some(0.05));
+    }
+
+    #[test]
+    fn a_median_falls_among_failures_only_where_there_are_values() {
+        // The server reports no tokens: there is no time per token at all.
+        let mut records: Vec<RequestRecord> =
+            (0..20).map(|n| RequestRecord { usage: None, ..record(n, 500.0) }).collect();
+        let class = RequestErrorClass::ServerError;
+        for failed in &mut records[..12] {
+            failed.error = Some(RequestError { class, message: "no".to_owned() });
+        }
+        let sequence = sequence(records, vec![0; 20]);
+        let reasons = reasons(&sequence);
+        assert_eq!(reasons.keys().collect::<Vec<_>>(), ["median_e2el_ms", "median_ttft_ms"]);
+        assert_eq!(reasons["median_ttft_ms"], "12 of 20 requests failed: it falls among them");
     }
 
     #[test]

@@ -86,7 +86,7 @@ pub(crate) async fn repeat(
     let seen = Seen { readings: &readings, engine: &engine, restarts, ended_ns };
     let metrics = figures::metrics(&sequence, &seen);
     repeat.keep_aside(std::mem::take(&mut sequence.while_down));
-    let reasons = figures::reasons(&sequence, &metrics);
+    let reasons = figures::reasons(&sequence);
     Ok(RepeatResult { outcome, metrics, reasons, records: sequence.records })
 }
 
