@@ -161,10 +161,11 @@ impl Level {
         let mut counts: Vec<usize> = ranked.iter().map(|&arm| self.of_arm(arm).count()).collect();
         counts.sort_unstable();
         let median = counts.get(counts.len() / 2).copied().unwrap_or_default();
-        let (launches, separable) = match self.fit.enough_for_jumps {
-            true => (median, median >= SEPARABLE),
+        let (launches, separable) = if self.fit.enough_for_jumps {
+            (median, median >= SEPARABLE)
+        } else {
             // Most of all that are fitted have too few, though the ranked ones may have enough.
-            false => (median.min(self.fewest()), false),
+            (median.min(self.fewest()), false)
         };
         let conclusion = match (state.moved, separable) {
             (true, _) => Conclusion::Moved,
