@@ -109,11 +109,7 @@ fn announcement(
 
 /// A word on a sweep that is not complete: its candidate may change.
 fn unfinished(record: &SweepRecord) -> Option<String> {
-    let manifest = &record.manifest;
-    let baseline = manifest.baseline.as_deref();
-    let baseline =
-        baseline.and_then(|name| manifest.configurations.iter().position(|it| it.answers_to(name)));
-    let planned = manifest.strategy.build(manifest.configurations.len(), baseline).trials();
+    let planned = record.manifest.build_strategy().trials();
     let settled = record.own_launches().filter(|it| {
         it.outcome.as_ref().is_some_and(vllm_grid::history::launch::LaunchOutcome::is_settled)
     });

@@ -193,6 +193,7 @@ pub(super) async fn run(
     };
     let own = sweep.record().manifest.sweep.as_str();
     let mut context = SweepContext::of(grid, engine, records)
+        .with_strategy(sweep.record().manifest.build_strategy())
         .with_earlier(timing::earlier(Path::new("runs"), grid, Some(own)))
         .with_production(production(grid).await?)
         .with_cancel(shutdown.token().clone());

@@ -264,4 +264,4 @@ pub fn production_steps(lines: &[Line]) -> Vec<ProductionStep> {
 
 #[cfg(test)]
 #[path = "replay_tests.rs"]
-mod tests;
+pub(super) mod tests;

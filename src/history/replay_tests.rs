@@ -5,9 +5,9 @@ use crate::history::launch::{FailureClass, LaunchFacts, LaunchFailure};
 use crate::metric::{Goal, Objective, Status};
 use crate::server::effective::FlagProof;
 use crate::strategy::confirm::Ended;
-use crate::strategy::{GridStrategy, Purpose, StrategySpec};
+use crate::strategy::{GridStrategy, Order, Purpose, StrategySpec};
 
-fn manifest() -> Manifest {
+pub(in crate::history) fn manifest() -> Manifest {
     Manifest {
         schema_version: SCHEMA_VERSION,
         tool_version: String::new(),
@@ -32,6 +32,7 @@ fn manifest() -> Manifest {
             constraints: Vec::new(),
         },
         strategy: StrategySpec::Grid(GridStrategy::default()),
+        order: Order::Separated,
         budget_seconds: None,
         host: String::new(),
     }

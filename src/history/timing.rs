@@ -12,7 +12,7 @@ use super::launch::LaunchOutcome;
 use super::record::{LaunchRecord, Manifest, Service, SweepRecord};
 use crate::grid::Grid;
 use crate::statistics::median;
-use crate::strategy::StrategySpec;
+use crate::strategy::{Order, StrategySpec};
 use crate::workload::Workload;
 
 /// Sweeps that are looked at, newest first.
@@ -131,7 +131,7 @@ impl Timing {
         let all = grid.configurations.len();
         for configuration in &grid.configurations {
             let is_baseline = baseline.is_some_and(|name| configuration.answers_to(name));
-            let count = strategy.launches_of(all, is_baseline);
+            let count = strategy.launches_of(Order::Separated, all, is_baseline);
             let one = self.launch_seconds(&configuration.id, &grid.workloads, strategy.repeats)?;
             seconds += one * f64::from(count);
             launches += count;
