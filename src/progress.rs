@@ -16,7 +16,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use jiff::ZonedDateTime;
 use vllm_grid::clean;
 use vllm_grid::event::{BootPhase, Emit, Notice, NoticeKind, Phase};
-use vllm_grid::history::journal::Entry;
+use vllm_grid::history::journal::{BUDGET_SPENT, Entry};
 use vllm_grid::history::launch::LaunchOutcome;
 use vllm_grid::metric::{Measurement, Status};
 use vllm_grid::sweep::eta::Eta;
@@ -56,6 +56,8 @@ struct SweepView {
     /// Whether a session has begun, and whether everything planned was done in it.
     begun: bool,
     complete: bool,
+    /// Whether its budget ended it.
+    spent: bool,
 }
 
 struct LaunchView {
@@ -91,6 +93,7 @@ impl Progress {
             confirms: None,
             begun: false,
             complete: false,
+            spent: false,
         };
         Self::of(|| Bars::new("launches", "{msg}"), Some(view))
     }
@@ -160,12 +163,19 @@ impl Progress {
         if let Some(sweep) = view.sweep.as_ref().filter(|sweep| sweep.begun && !sweep.complete) {
             let folder = quoted(&sweep.folder);
             let line = match &sweep.confirms {
-                None => format!("the sweep is not complete: `vllm-grid resume {folder}`"),
-                Some(names) => {
-                    format!("the confirmation is not complete: `vllm-grid confirm {folder}{names}`")
+                // Its budget counts the sessions before, and the grid is not to change.
+                None if sweep.spent => "the sweep is not complete, and its budget is spent: \
+                    give the grid a longer `budget` and start a new sweep"
+                    .to_owned(),
+                None => {
+                    format!("the sweep is not complete: `vllm-grid resume {folder}` continues it")
                 }
+                Some(names) => format!(
+                    "the confirmation is not complete: `vllm-grid confirm {folder}{names}` \
+                     continues it"
+                ),
             };
-            view.line(&format!("{line} continues it"));
+            view.line(&line);
         }
     }
 }
@@ -221,9 +231,10 @@ impl ProgressView {
                 self.repeat(Some(launch), &measurement);
             }
             Entry::LaunchEnded { launch, outcome } => self.ended(launch, &outcome),
-            Entry::SessionEnded { complete, .. } => {
+            Entry::SessionEnded { complete, reason } => {
                 if let Some(sweep) = &mut self.sweep {
                     sweep.complete = complete;
+                    sweep.spent = reason == BUDGET_SPENT;
                 }
             }
             Entry::LaunchReady { .. }

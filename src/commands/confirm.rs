@@ -43,6 +43,9 @@ pub(crate) async fn confirm(args: &ConfirmArgs, shutdown: &Shutdown) -> Result<E
         Session::Continue(confirmation) => (confirmation, false),
     };
     let mut said = announcement(&confirmation, &outlook, is_new, &ranking);
+    if let Some(ended) = confirm::ended(&record, &confirmation) {
+        said.push(format!("no further launch is needed: {ended}"));
+    }
     said.extend(unfinished(&record));
     said.extend(pair.warnings.iter().map(|warning| format!("warning: {warning}")));
     if args.dry_run {

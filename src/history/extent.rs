@@ -114,7 +114,7 @@ fn state(lines: &[Line], all: bool, written: impl FnOnce() -> bool) -> State {
         return State::Complete;
     }
     match lines.last().and_then(ended) {
-        Some((_, reason)) if reason == "budget spent" => State::BudgetSpent,
+        Some((_, reason)) if reason == journal::BUDGET_SPENT => State::BudgetSpent,
         Some((_, reason)) if reason == "interrupted" => State::Interrupted,
         Some((_, reason)) => State::Stopped { reason },
         None if written() => State::Running,

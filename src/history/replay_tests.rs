@@ -251,6 +251,16 @@ fn a_confirmation_whose_process_was_killed_is_unfinished_and_can_be_continued() 
 }
 
 #[test]
+fn what_a_confirmation_came_to_is_kept_when_it_is_continued() {
+    let narrower = CONFIRMS.replace("0.1", "0.05");
+    let entries = [SESSION, CONFIRMS, CONFIRMED, OVER, SESSION, &narrower, SESSION, &narrower];
+    let record = replay(manifest(), &lines(&entries)).unwrap();
+    let known = &record.confirmations[0];
+    assert_eq!((known.ended, known.earlier), (None, Some(Ended::Precise)));
+    assert!(record.unfinished_confirmation().is_some());
+}
+
+#[test]
 fn a_confirmation_that_cannot_follow_is_an_error() {
     let second = CONFIRMS.replace(r#""number":1"#, r#""number":2"#);
     let unknown = CONFIRMS.replace(r#""candidate":"a""#, r#""candidate":"z""#);

@@ -15,8 +15,9 @@ use crate::statistics::median;
 use crate::strategy::{Order, StrategySpec};
 use crate::workload::Workload;
 
-/// Sweeps that are looked at, newest first.
-const SWEEPS: usize = 200;
+/// Sweeps that are looked at, newest first: a journal can have thousands of lines, and
+/// more sweeps of the same service hardly change a median.
+const SWEEPS: usize = 10;
 
 /// One repeat of one case: its options, and whether it is a warm-up.
 type Pass = (String, String, bool);

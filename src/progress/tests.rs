@@ -16,6 +16,7 @@ fn view(running: BTreeMap<Option<u32>, LaunchView>, launches: u32) -> ProgressVi
         confirms: None,
         begun: true,
         complete: false,
+        spent: false,
     });
     let out = Box::new(std::io::sink());
     ProgressView { bars: None, sweep, running, clock: ZonedDateTime::now, out }

@@ -23,7 +23,7 @@ use crate::engine::LaunchOrder;
 use crate::engine::production::Production;
 use crate::event::NoticeKind;
 use crate::history::folder::Folder;
-use crate::history::journal::{Entry, Journal};
+use crate::history::journal::{BUDGET_SPENT, Entry, Journal};
 use crate::history::launch::LaunchOutcome;
 use crate::history::production::ProductionStep;
 use crate::history::record::{SCHEMA_VERSION, SweepRecord};
@@ -121,14 +121,17 @@ impl Sweep {
         }
         self.tell_eta(context);
         let ending = match &context.production {
-            None => self.work(context).await,
-            Some(production) => self.guarded(&**production, context).await,
+            Some(production) if !self.scope.is_over(&self.record) => {
+                self.guarded(&**production, context).await
+            }
+            // Where nothing is launched, production serves on.
+            _ => self.work(context).await,
         };
         let (complete, reason) = match &ending {
             Ok(Ending::Complete) => {
                 (true, self.finished.take().unwrap_or_else(|| "complete".to_owned()))
             }
-            Ok(Ending::BudgetSpent) => (false, "budget spent".to_owned()),
+            Ok(Ending::BudgetSpent) => (false, BUDGET_SPENT.to_owned()),
             Ok(Ending::Interrupted) => (false, "interrupted".to_owned()),
             Err(error) => (false, error.to_string()),
         };
