@@ -25,7 +25,7 @@ use crate::event::NoticeKind;
 use crate::history::folder::Folder;
 use crate::history::journal::{BUDGET_SPENT, Entry, Journal};
 use crate::history::launch::LaunchOutcome;
-use crate::history::production::ProductionStep;
+use crate::history::production::{PendingRestore, ProductionStep, pending_restore};
 use crate::history::record::{SCHEMA_VERSION, SweepRecord};
 use crate::history::replay;
 use crate::strategy::{Action, Situation};
@@ -121,9 +121,7 @@ impl Sweep {
         }
         self.tell_eta(context);
         let ending = match &context.production {
-            Some(production) if !self.scope.is_over(&self.record) => {
-                self.guarded(&**production, context).await
-            }
+            Some(production) if self.guards() => self.guarded(&**production, context).await,
             // Where nothing is launched, production serves on.
             _ => self.work(context).await,
         };
@@ -148,6 +146,13 @@ impl Sweep {
         let ending = ending?;
         ended?;
         Ok(ending)
+    }
+
+    /// Whether production is guarded: something is launched, or an earlier session left it
+    /// stopped.
+    fn guards(&self) -> bool {
+        !self.scope.is_over(&self.record)
+            || pending_restore(&self.production) != PendingRestore::Nothing
     }
 
     /// Works with production stopped, and restores it whatever the work came to.

@@ -109,6 +109,18 @@ async fn a_wider_claim_that_is_reached_is_journalled_without_a_launch() {
     assert_eq!(ran.record.confirmations[0].ended, Some(Ended::Precise));
     assert_eq!(names(&ran).len(), 13, "nothing was launched");
     assert!(ran.record.unfinished_confirmation().is_none());
+
+    // What a killed session left stopped is started all the same.
+    let (mut journal, lines) =
+        Journal::open(&ran.folder.path().join("run/journal.jsonl")).expect("a journal");
+    let at = lines.last().expect("lines").at;
+    let stopped = ProductionStep::Stopped { id: "p".to_owned() };
+    journal.append(at, Entry::Production { production: stopped }).expect("written");
+    drop(journal);
+    let ran = ran.again(confirming(asked(1, "c2")).guarded()).run().await;
+    let steps = replay::production_steps(&ran.lines());
+    assert_eq!(pending_restore(&steps), PendingRestore::Nothing, "{steps:?}");
+    assert_eq!(names(&ran).len(), 13, "nothing was launched");
 }
 
 #[tokio::test(start_paused = true)]
