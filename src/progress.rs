@@ -16,7 +16,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use jiff::ZonedDateTime;
 use vllm_grid::clean;
 use vllm_grid::event::{BootPhase, Emit, Notice, NoticeKind, Phase};
-use vllm_grid::history::journal::Entry;
+use vllm_grid::history::journal::{BUDGET_SPENT, Entry};
 use vllm_grid::history::launch::LaunchOutcome;
 use vllm_grid::metric::{Measurement, Status};
 use vllm_grid::sweep::eta::Eta;
@@ -53,9 +53,18 @@ struct SweepView {
     others: u32,
     /// The rest of the command that continues a confirmation, where it is one.
     confirms: Option<String>,
-    /// Whether a session has begun, and whether everything planned was done in it.
-    begun: bool,
-    complete: bool,
+    session: Session,
+}
+
+/// How far this session is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Session {
+    NotBegun,
+    /// Not everything planned is done.
+    Partial,
+    /// The budget ended it.
+    Spent,
+    Complete,
 }
 
 struct LaunchView {
@@ -89,8 +98,7 @@ impl Progress {
             done: sweep.settled(),
             others: sweep.others(),
             confirms: None,
-            begun: false,
-            complete: false,
+            session: Session::NotBegun,
         };
         Self::of(|| Bars::new("launches", "{msg}"), Some(view))
     }
@@ -157,15 +165,25 @@ impl Progress {
             bars.launch.finish_and_clear();
             bars.overall.finish_and_clear();
         }
-        if let Some(sweep) = view.sweep.as_ref().filter(|sweep| sweep.begun && !sweep.complete) {
+        let left = |sweep: &&SweepView| matches!(sweep.session, Session::Partial | Session::Spent);
+        if let Some(sweep) = view.sweep.as_ref().filter(left) {
             let folder = quoted(&sweep.folder);
             let line = match &sweep.confirms {
-                None => format!("the sweep is not complete: `vllm-grid resume {folder}`"),
-                Some(names) => {
-                    format!("the confirmation is not complete: `vllm-grid confirm {folder}{names}`")
+                // Its budget counts the sessions before, and the grid is not to change.
+                None if sweep.session == Session::Spent => {
+                    "the sweep is not complete, and its budget is spent: \
+                    give the grid a longer `budget` and start a new sweep"
+                        .to_owned()
                 }
+                None => {
+                    format!("the sweep is not complete: `vllm-grid resume {folder}` continues it")
+                }
+                Some(names) => format!(
+                    "the confirmation is not complete: `vllm-grid confirm {folder}{names}` \
+                     continues it"
+                ),
             };
-            view.line(&format!("{line} continues it"));
+            view.line(&line);
         }
     }
 }
@@ -221,9 +239,13 @@ impl ProgressView {
                 self.repeat(Some(launch), &measurement);
             }
             Entry::LaunchEnded { launch, outcome } => self.ended(launch, &outcome),
-            Entry::SessionEnded { complete, .. } => {
+            Entry::SessionEnded { complete, reason } => {
                 if let Some(sweep) = &mut self.sweep {
-                    sweep.complete = complete;
+                    sweep.session = match complete {
+                        true => Session::Complete,
+                        false if reason == BUDGET_SPENT => Session::Spent,
+                        false => Session::Partial,
+                    };
                 }
             }
             Entry::LaunchReady { .. }
@@ -245,7 +267,7 @@ impl ProgressView {
 
     fn session_started(&mut self) {
         let Some(sweep) = &mut self.sweep else { return };
-        sweep.begun = true;
+        sweep.session = Session::Partial;
         if let Some(bars) = &self.bars {
             bars.overall.set_length(u64::from(sweep.launches));
             bars.overall.set_position(u64::from(sweep.done));

@@ -14,7 +14,7 @@ use vllm_grid::history::launch::LaunchOutcome;
 use vllm_grid::history::record::{LaunchRecord, Manifest, SCHEMA_VERSION, SweepRecord};
 use vllm_grid::metric::{Goal, Measurement, MetricRef, MetricValue, Objective, Status};
 use vllm_grid::strategy::grid::Blocks;
-use vllm_grid::strategy::{GridStrategy, StrategySpec};
+use vllm_grid::strategy::{GridStrategy, Order, StrategySpec};
 use vllm_grid::workload::Workload;
 
 /// Seconds from the start to ready, and of one repeat: uniform.
@@ -213,6 +213,7 @@ impl Sweep {
                 datasets: Vec::new(),
                 objective: Objective { metric, goal, constraints: Vec::new() },
                 strategy: StrategySpec::Grid(GridStrategy::default()),
+                order: Order::Separated,
                 budget_seconds: None,
                 host: "a simulated world".to_owned(),
             },
@@ -226,7 +227,7 @@ impl Sweep {
     pub(crate) fn night(mut self, night: &Night, random: &mut ChaCha8Rng) -> Self {
         let (launches, repeats) = (night.launches, night.repeats);
         let strategy = GridStrategy { launches, repeats, auto: false, seed: random.random() };
-        let order = Blocks::new(strategy, self.effects.len(), Some(0)).order();
+        let order = Blocks::new(strategy, self.effects.len(), Some(0), Order::Separated).order();
         let mut speed = Speed::new(night.machine, random);
         let mut time = 0.0;
         for configuration in order {

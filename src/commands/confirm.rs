@@ -43,6 +43,9 @@ pub(crate) async fn confirm(args: &ConfirmArgs, shutdown: &Shutdown) -> Result<E
         Session::Continue(confirmation) => (confirmation, false),
     };
     let mut said = announcement(&confirmation, &outlook, is_new, &ranking);
+    if let Some(ended) = confirm::ended(&record, &confirmation) {
+        said.push(format!("no further launch is needed: {ended}"));
+    }
     said.extend(unfinished(&record));
     said.extend(pair.warnings.iter().map(|warning| format!("warning: {warning}")));
     if args.dry_run {
@@ -109,11 +112,7 @@ fn announcement(
 
 /// A word on a sweep that is not complete: its candidate may change.
 fn unfinished(record: &SweepRecord) -> Option<String> {
-    let manifest = &record.manifest;
-    let baseline = manifest.baseline.as_deref();
-    let baseline =
-        baseline.and_then(|name| manifest.configurations.iter().position(|it| it.answers_to(name)));
-    let planned = manifest.strategy.build(manifest.configurations.len(), baseline).trials();
+    let planned = record.manifest.build_strategy().trials();
     let settled = record.own_launches().filter(|it| {
         it.outcome.as_ref().is_some_and(vllm_grid::history::launch::LaunchOutcome::is_settled)
     });

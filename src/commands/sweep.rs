@@ -14,7 +14,7 @@ use vllm_grid::history::HistoryError;
 use vllm_grid::history::confirmation::Confirmation;
 use vllm_grid::history::folder::Folder;
 use vllm_grid::history::journal::JournalError;
-use vllm_grid::history::timing;
+use vllm_grid::history::timing::{self, Timing};
 use vllm_grid::results::ranking;
 use vllm_grid::results::records::ParquetRecords;
 use vllm_grid::strategy::confirm::{CLAIM, Confirm, MAX_PAIRS};
@@ -191,11 +191,14 @@ pub(super) async fn run(
     let records = |folder: &Path| -> Box<dyn RecordSink> {
         Box::new(ParquetRecords::in_launch(folder).without(secrets().clone()))
     };
-    let own = sweep.record().manifest.sweep.as_str();
     let mut context = SweepContext::of(grid, engine, records)
-        .with_earlier(timing::earlier(Path::new("runs"), grid, Some(own)))
+        .with_strategy(sweep.record().manifest.build_strategy())
         .with_production(production(grid).await?)
         .with_cancel(shutdown.token().clone());
+    // How long a confirmation takes is said before it begins, and by its own sweep.
+    if confirming.is_none() {
+        context = context.with_earlier(earlier(grid, &sweep).await);
+    }
     let confirmation = confirming.as_ref().map(|it| it.number);
     let launches = confirming.as_ref().map_or(context.strategy.trials(), |it| it.launches);
     let progress = Progress::of_sweep(&sweep, launches);
@@ -216,6 +219,13 @@ pub(super) async fn run(
         also.print();
     }
     outcome
+}
+
+/// What earlier sweeps took: whole journals are read, so not on the runtime's own threads.
+async fn earlier(grid: &Grid, sweep: &Sweep) -> Timing {
+    let (grid, own) = (grid.clone(), sweep.record().manifest.sweep.clone());
+    let read = move || timing::earlier(Path::new("runs"), &grid, Some(&own));
+    tokio::task::spawn_blocking(read).await.unwrap_or_default()
 }
 
 /// How the process ends after a sweep and the showing of it, and what else is to be

@@ -37,8 +37,8 @@ impl Estimate {
 
     pub(super) fn of(grid: &Grid) -> Self {
         let StrategySpec::Grid(strategy) = &grid.strategy;
-        let block =
-            crate::strategy::order::per_block(grid.configurations.len(), grid.baseline.is_some());
+        let block = crate::strategy::Order::Separated
+            .per_block(grid.configurations.len(), grid.baseline.is_some());
         let launches = block as u64 * u64::from(strategy.launches);
         let (boot, stop, speed) = match &grid.engine {
             EngineBlock::Docker(_) | EngineBlock::Process(_) => (REAL_BOOT, REAL_STOP, 1.0),

@@ -64,6 +64,9 @@ pub struct ConfirmationRecord {
     pub asked: Confirmation,
     /// Why it ended; `None` while it runs, and where it was stopped or killed.
     pub ended: Option<Ended>,
+    /// How an earlier session of it ended, where the last one did not: its result stands.
+    #[serde(default)]
+    pub earlier: Option<Ended>,
     /// Whether the session that the journal ends with works on it.
     pub open: bool,
     /// When its last session began, and when that session last wrote something.

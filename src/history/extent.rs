@@ -71,11 +71,7 @@ impl Extent {
 
     /// The same of a journal's lines; `written` finds out whether somebody writes it.
     pub fn of(record: &SweepRecord, lines: &[Line], written: impl FnOnce() -> bool) -> Self {
-        let manifest = &record.manifest;
-        let named = manifest.baseline.as_deref();
-        let baseline = named
-            .and_then(|name| manifest.configurations.iter().position(|it| it.answers_to(name)));
-        let of = manifest.strategy.build(manifest.configurations.len(), baseline).trials();
+        let of = record.manifest.build_strategy().trials();
         // The last launch of a trial says whether it is over.
         let mut trials: BTreeMap<u32, bool> = BTreeMap::new();
         for launch in record.launches.iter().filter(|it| it.purpose != Purpose::Confirm) {
@@ -118,7 +114,7 @@ fn state(lines: &[Line], all: bool, written: impl FnOnce() -> bool) -> State {
         return State::Complete;
     }
     match lines.last().and_then(ended) {
-        Some((_, reason)) if reason == "budget spent" => State::BudgetSpent,
+        Some((_, reason)) if reason == journal::BUDGET_SPENT => State::BudgetSpent,
         Some((_, reason)) if reason == "interrupted" => State::Interrupted,
         Some((_, reason)) => State::Stopped { reason },
         None if written() => State::Running,
@@ -142,6 +138,10 @@ fn is_written(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::configuration::Configuration;
+    use crate::history::record::LaunchRecord;
+    use crate::history::replay::tests::manifest;
+    use crate::strategy::{GridStrategy, Order, StrategySpec};
 
     fn line(sequence: u64, entry: Entry) -> Line {
         Line { sequence, at: jiff::Timestamp::UNIX_EPOCH, entry }
@@ -167,6 +167,39 @@ mod tests {
         let open = &ended(true, "")[..1];
         assert_eq!(state(open, false, || true), State::Running);
         assert_eq!(state(open, false, || false), State::Interrupted);
+    }
+
+    #[test]
+    fn a_sweep_of_an_older_version_is_complete_by_its_own_order() {
+        let mut manifest = manifest();
+        let one = manifest.configurations[0].clone();
+        let named = |at: u32| Configuration { name: format!("c{at}"), ..one.clone() };
+        manifest.configurations = (0..7).map(named).collect();
+        manifest.baseline = Some("c0".to_owned());
+        let spec = GridStrategy { launches: 2, repeats: 5, auto: false, seed: 1 };
+        (manifest.strategy, manifest.order) = (StrategySpec::Grid(spec), Order::Shuffled);
+        let launch = |trial| LaunchRecord {
+            trial,
+            outcome: Some(LaunchOutcome::Measured),
+            ..LaunchRecord::default()
+        };
+        let launches = (0..14).map(launch).collect();
+        let record = SweepRecord { manifest, launches, confirmations: Vec::new() };
+        let extent = Extent::of(&record, &ended(false, "interrupted"), || false);
+        assert_eq!((extent.done, extent.of, extent.state), (14, 14, State::Complete));
+        let mut newer = record;
+        newer.manifest.order = Order::Separated;
+        let extent = Extent::of(&newer, &ended(false, "interrupted"), || false);
+        assert_eq!((extent.done, extent.of), (14, 16), "the baseline is launched twice");
+    }
+
+    #[test]
+    fn a_manifest_without_an_order_has_the_older_one() {
+        let mut json = serde_json::to_value(manifest()).expect("JSON");
+        assert_eq!(json["order"], "separated");
+        json.as_object_mut().expect("an object").remove("order");
+        let older: crate::history::record::Manifest = serde_json::from_value(json).expect("read");
+        assert_eq!(older.order, Order::Shuffled);
     }
 
     #[test]

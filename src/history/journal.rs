@@ -21,6 +21,9 @@ use crate::server::effective::EffectiveValues;
 use crate::strategy::Purpose;
 use crate::strategy::confirm::Ended;
 
+/// The reason of a session that its budget ended.
+pub const BUDGET_SPENT: &str = "budget spent";
+
 /// One thing that happened in a sweep.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]

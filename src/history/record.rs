@@ -12,7 +12,7 @@ use crate::configuration::{Configuration, canonical, hexadecimal};
 use crate::grid::{EngineBlock, Grid};
 use crate::metric::{Measurement, Objective, Status};
 use crate::server::effective::EffectiveValues;
-use crate::strategy::{Purpose, StrategySpec};
+use crate::strategy::{Order, Purpose, Strategy, StrategySpec};
 use crate::workload::{DatasetFile, Workload};
 
 /// Version of every file format that this crate writes.
@@ -64,6 +64,9 @@ pub struct Manifest {
     pub objective: Objective,
     /// How launches are chosen.
     pub strategy: StrategySpec,
+    /// The rule that orders them; an older version did not write it.
+    #[serde(default)]
+    pub order: Order,
     /// Seconds that the sweep may take, where limited.
     pub budget_seconds: Option<u64>,
     /// Operating system, kernel and processor of the host: results of different hosts do not mix.
@@ -75,6 +78,14 @@ impl Manifest {
     /// moves has a time of its own.
     pub fn machine_pace(&self) -> f64 {
         self.simulated_machine.as_ref().map_or(1.0, |machine| machine.speed)
+    }
+
+    /// The strategy that the sweep began with, with its order.
+    pub fn build_strategy(&self) -> Box<dyn Strategy> {
+        let named = self.baseline.as_deref();
+        let baseline =
+            named.and_then(|name| self.configurations.iter().position(|it| it.answers_to(name)));
+        self.strategy.build_by(self.order, self.configurations.len(), baseline)
     }
 
     /// The manifest of a new sweep of a grid.
@@ -99,6 +110,7 @@ impl Manifest {
             datasets: grid.datasets.files(),
             objective: grid.objective.clone(),
             strategy: grid.strategy.clone(),
+            order: Order::Separated,
             budget_seconds: grid.budget_seconds,
             host: host(),
         }

@@ -165,12 +165,16 @@ pub fn apply(record: &mut SweepRecord, line: &Line) {
             let started = ConfirmationRecord {
                 asked: confirmation.clone(),
                 ended: None,
+                earlier: None,
                 open: true,
                 session: (line.at, line.at),
             };
             let mut all = record.confirmations.iter_mut();
             match all.find(|it| it.asked.number == confirmation.number) {
-                Some(known) => *known = started,
+                Some(known) => {
+                    let earlier = known.ended.or(known.earlier);
+                    *known = ConfirmationRecord { earlier, ..started };
+                }
                 None => record.confirmations.push(started),
             }
         }
@@ -264,4 +268,4 @@ pub fn production_steps(lines: &[Line]) -> Vec<ProductionStep> {
 
 #[cfg(test)]
 #[path = "replay_tests.rs"]
-mod tests;
+pub(super) mod tests;

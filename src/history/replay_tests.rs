@@ -5,9 +5,9 @@ use crate::history::launch::{FailureClass, LaunchFacts, LaunchFailure};
 use crate::metric::{Goal, Objective, Status};
 use crate::server::effective::FlagProof;
 use crate::strategy::confirm::Ended;
-use crate::strategy::{GridStrategy, Purpose, StrategySpec};
+use crate::strategy::{GridStrategy, Order, Purpose, StrategySpec};
 
-fn manifest() -> Manifest {
+pub(in crate::history) fn manifest() -> Manifest {
     Manifest {
         schema_version: SCHEMA_VERSION,
         tool_version: String::new(),
@@ -32,6 +32,7 @@ fn manifest() -> Manifest {
             constraints: Vec::new(),
         },
         strategy: StrategySpec::Grid(GridStrategy::default()),
+        order: Order::Separated,
         budget_seconds: None,
         host: String::new(),
     }
@@ -247,6 +248,16 @@ fn a_confirmation_whose_process_was_killed_is_unfinished_and_can_be_continued() 
     let record = replay(manifest(), &continued).unwrap();
     assert_eq!(record.confirmations.len(), 1);
     assert_eq!(record.confirmations[0].asked.budget_seconds, Some(90));
+}
+
+#[test]
+fn what_a_confirmation_came_to_is_kept_when_it_is_continued() {
+    let narrower = CONFIRMS.replace("0.1", "0.05");
+    let entries = [SESSION, CONFIRMS, CONFIRMED, OVER, SESSION, &narrower, SESSION, &narrower];
+    let record = replay(manifest(), &lines(&entries)).unwrap();
+    let known = &record.confirmations[0];
+    assert_eq!((known.ended, known.earlier), (None, Some(Ended::Precise)));
+    assert!(record.unfinished_confirmation().is_some());
 }
 
 #[test]

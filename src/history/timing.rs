@@ -12,11 +12,12 @@ use super::launch::LaunchOutcome;
 use super::record::{LaunchRecord, Manifest, Service, SweepRecord};
 use crate::grid::Grid;
 use crate::statistics::median;
-use crate::strategy::StrategySpec;
+use crate::strategy::{Order, StrategySpec};
 use crate::workload::Workload;
 
-/// Sweeps that are looked at, newest first.
-const SWEEPS: usize = 200;
+/// Sweeps that are looked at, newest first: a journal can have thousands of lines, and
+/// more sweeps of the same service hardly change a median.
+const SWEEPS: usize = 10;
 
 /// One repeat of one case: its options, and whether it is a warm-up.
 type Pass = (String, String, bool);
@@ -131,7 +132,7 @@ impl Timing {
         let all = grid.configurations.len();
         for configuration in &grid.configurations {
             let is_baseline = baseline.is_some_and(|name| configuration.answers_to(name));
-            let count = strategy.launches_of(all, is_baseline);
+            let count = strategy.launches_of(Order::Separated, all, is_baseline);
             let one = self.launch_seconds(&configuration.id, &grid.workloads, strategy.repeats)?;
             seconds += one * f64::from(count);
             launches += count;

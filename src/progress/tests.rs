@@ -14,8 +14,7 @@ fn view(running: BTreeMap<Option<u32>, LaunchView>, launches: u32) -> ProgressVi
         done: 0,
         others: 0,
         confirms: None,
-        begun: true,
-        complete: false,
+        session: Session::Partial,
     });
     let out = Box::new(std::io::sink());
     ProgressView { bars: None, sweep, running, clock: ZonedDateTime::now, out }

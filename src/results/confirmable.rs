@@ -250,12 +250,15 @@ fn cost_of(launch: &LaunchRecord) -> Option<(f64, f64)> {
     (!repeats.is_empty()).then(|| ((whole - seconds).max(0.0), seconds / repeats.len() as f64))
 }
 
-/// What values of the objective differ by.
+/// What values of the objective differ by. Launches cost seconds of the journal, so drift
+/// is in the same: a simulated machine lives `pace` seconds in each.
 fn noise(sweep: &SweepRecord) -> Option<Noise> {
     let metric = &sweep.manifest.objective.metric;
     let case = case_of(&sweep.manifest, metric)?;
     let arms: Vec<Arm<'_>> = arm::arms(sweep);
-    Some(Level::new(&arms, metric, &case, sweep.manifest.machine_pace())?.noise())
+    let pace = sweep.manifest.machine_pace();
+    let noise = Level::new(&arms, metric, &case, pace)?.noise();
+    Some(Noise { drift: noise.drift * pace, ..noise })
 }
 
 impl fmt::Display for Outlook {

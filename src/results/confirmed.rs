@@ -54,6 +54,8 @@ pub struct ConfirmedGain {
     pub complete: bool,
     /// Why it ended; `None` where it was interrupted, and while it runs.
     pub ended: Option<Ended>,
+    /// Why it was over before it was continued; `None` where it was not.
+    pub earlier: Option<Ended>,
     /// What the machine did meanwhile.
     pub machine: Option<MachineReport>,
 }
@@ -121,6 +123,7 @@ fn gain(sweep: &SweepRecord, confirmation: &ConfirmationRecord) -> Option<Confir
         until: all().filter_map(|it| it.ended_at).max(),
         complete: confirmation.ended.is_some_and(Ended::is_final),
         ended: confirmation.ended,
+        earlier: confirmation.earlier,
         machine: level.map(|level| level.report(&[0, 1], Some(1))),
     })
 }
@@ -158,11 +161,11 @@ fn pairs(arms: &[Arm<'_>; 2]) -> u32 {
 }
 
 impl ConfirmedGain {
-    /// Whether there is a result: it came to an end, and has a gain from at least three
+    /// Whether there is a result: it came to an end, now or before it was continued, and has a gain from at least three
     /// launches of each.
     pub fn is_result(&self) -> bool {
         let enough = self.launches.candidate.min(self.launches.baseline) >= SEPARABLE;
-        self.ended.is_some() && self.effect.is_some() && enough
+        self.ended.or(self.earlier).is_some() && self.effect.is_some() && enough
     }
 
     /// The gain in the objective's own direction, as `+41% [+36%, +46%]`.
@@ -202,6 +205,9 @@ impl ConfirmedGain {
             Some(ended) => {
                 let half = number::whole_percent(self.claim / 2.0);
                 write!(f, "; {ended} before the interval was within {half}")
+            }
+            None if self.earlier.is_some() => {
+                write!(f, "; continued for a narrower interval, which is not reached yet")
             }
             None => write!(f, "; interrupted, or still running"),
         }

@@ -7,7 +7,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::time::Duration;
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -265,13 +264,6 @@ pub struct Expected {
     /// The half-width to come to, as a fraction, where [`MAX_PAIRS`] are not expected to
     /// reach what was asked for.
     pub reachable: Option<f64>,
-}
-
-impl Expected {
-    /// How long the expected pairs take.
-    pub fn duration(&self) -> Duration {
-        Duration::from_secs_f64((2.0 * f64::from(self.pairs) * self.launch_seconds).max(0.0))
-    }
 }
 
 /// What a confirmation of `claim` (a fraction) takes with `repeats` in each launch.

@@ -4,7 +4,7 @@
 
 use std::collections::HashSet;
 
-use super::order::{self, per_block};
+use super::order::{self, Order};
 use super::{Action, GridStrategy, Purpose, Situation, Strategy, repeats};
 
 /// Blocks of all configurations, each shuffled by its own seed.
@@ -19,9 +19,14 @@ pub struct Blocks {
 
 impl Blocks {
     /// The blocks for so many configurations.
-    pub fn new(spec: GridStrategy, configurations: usize, baseline: Option<usize>) -> Self {
-        let order = order::blocks(spec.launches, spec.seed, configurations, baseline);
-        let block = per_block(configurations, baseline.is_some());
+    pub fn new(
+        spec: GridStrategy,
+        configurations: usize,
+        baseline: Option<usize>,
+        rule: Order,
+    ) -> Self {
+        let order = order::blocks(spec.launches, spec.seed, configurations, baseline, rule);
+        let block = rule.per_block(configurations, baseline.is_some());
         Self { order, block, configurations, spec }
     }
 
@@ -75,7 +80,8 @@ mod tests {
     use super::*;
 
     fn blocks(launches: u32, seed: u64, configurations: usize) -> Blocks {
-        Blocks::new(GridStrategy { launches, repeats: 1, auto: false, seed }, configurations, None)
+        let spec = GridStrategy { launches, repeats: 1, auto: false, seed };
+        Blocks::new(spec, configurations, None, Order::Separated)
     }
 
     fn observation(trial: u32, configuration: usize) -> Observation {
@@ -118,7 +124,7 @@ mod tests {
     #[test]
     fn the_baseline_opens_the_first_block_alone() {
         let spec = GridStrategy { launches: 2, repeats: 1, auto: false, seed: 7 };
-        let (with, without) = (Blocks::new(spec, 6, Some(4)), blocks(2, 7, 6));
+        let (with, without) = (Blocks::new(spec, 6, Some(4), Order::Separated), blocks(2, 7, 6));
         assert_eq!(with.order()[0], 4);
         assert_eq!(with.order()[6..], without.order()[6..]);
     }
@@ -175,7 +181,7 @@ mod tests {
     #[test]
     fn repeats_are_chosen_block_by_block_where_the_sweep_chooses_them() {
         let spec = GridStrategy { launches: 4, repeats: 3, auto: true, seed: 1 };
-        let strategy = Blocks::new(spec, 3, None);
+        let strategy = Blocks::new(spec, 3, None, Order::Separated);
         let order = strategy.order();
         let mut observations: Vec<Observation> = Vec::new();
         let mut asked = Vec::new();

@@ -13,6 +13,7 @@ pub mod grid;
 pub mod order;
 mod repeats;
 
+pub use order::Order;
 pub use repeats::best as best_repeats;
 
 /// How a grid asks for launches and repeats.
@@ -24,10 +25,21 @@ pub enum StrategySpec {
 }
 
 impl StrategySpec {
-    /// The strategy for so many configurations, of which `baseline` is tried first.
+    /// The strategy of a new sweep of so many configurations, of which `baseline` is tried
+    /// first.
     pub fn build(&self, configurations: usize, baseline: Option<usize>) -> Box<dyn Strategy> {
+        self.build_by(Order::Separated, configurations, baseline)
+    }
+
+    /// The same with the order that a sweep began with.
+    pub fn build_by(
+        &self,
+        order: Order,
+        configurations: usize,
+        baseline: Option<usize>,
+    ) -> Box<dyn Strategy> {
         match self {
-            Self::Grid(spec) => Box::new(grid::Blocks::new(*spec, configurations, baseline)),
+            Self::Grid(spec) => Box::new(grid::Blocks::new(*spec, configurations, baseline, order)),
         }
     }
 
@@ -48,9 +60,9 @@ impl StrategySpec {
 
     /// The block that a trial is part of, from 0: trials of one block are compared with
     /// each other first of all.
-    pub fn block(&self, trial: u32, configurations: usize, baseline: bool) -> u32 {
+    pub fn block(&self, order: Order, trial: u32, configurations: usize, baseline: bool) -> u32 {
         match self {
-            Self::Grid(_) => trial / order::per_block(configurations, baseline).max(1) as u32,
+            Self::Grid(_) => trial / order.per_block(configurations, baseline).max(1) as u32,
         }
     }
 }
@@ -73,8 +85,8 @@ pub struct GridStrategy {
 
 impl GridStrategy {
     /// Launches of one configuration of so many.
-    pub fn launches_of(&self, configurations: usize, is_baseline: bool) -> u32 {
-        let twice = is_baseline && configurations >= order::BASELINE_TWICE;
+    pub fn launches_of(&self, order: Order, configurations: usize, is_baseline: bool) -> u32 {
+        let twice = is_baseline && order.has_baseline_twice(configurations);
         self.launches * if twice { 2 } else { 1 }
     }
 }
@@ -246,11 +258,13 @@ mod tests {
     fn a_block_has_every_configuration() {
         let spec = StrategySpec::Grid(GridStrategy::default());
         let blocks = |configurations, baseline| {
-            (0..12).map(|trial| spec.block(trial, configurations, baseline)).collect::<Vec<_>>()
+            (0..12)
+                .map(|trial| spec.block(Order::Separated, trial, configurations, baseline))
+                .collect::<Vec<_>>()
         };
         assert_eq!(blocks(4, true), [0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2]);
         // With the baseline once more.
         assert_eq!(blocks(7, true)[7..9], [0, 1]);
-        assert_eq!(spec.block(5, 0, false), 5);
+        assert_eq!(spec.block(Order::Separated, 5, 0, false), 5);
     }
 }

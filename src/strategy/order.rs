@@ -8,15 +8,35 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, RngExt};
 use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
 
 use super::Purpose;
 
 /// Configurations from which the baseline is launched twice in each block.
 pub const BASELINE_TWICE: usize = 7;
 
-/// Launches of one block.
-pub(crate) fn per_block(configurations: usize, baseline: bool) -> usize {
-    configurations + usize::from(baseline && configurations >= BASELINE_TWICE)
+/// The rule that orders launches. A sweep keeps the one that it began with: a trial's
+/// number means the same configuration in every session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    /// Each block is a shuffle of its own. Older manifests name no order: theirs is this.
+    #[default]
+    Shuffled,
+    /// What this module's first lines say.
+    Separated,
+}
+
+impl Order {
+    /// Whether a baseline is launched twice in each block of so many configurations.
+    pub(super) fn has_baseline_twice(self, configurations: usize) -> bool {
+        self == Self::Separated && configurations >= BASELINE_TWICE
+    }
+
+    /// Launches of one block.
+    pub(crate) fn per_block(self, configurations: usize, baseline: bool) -> usize {
+        configurations + usize::from(baseline && self.has_baseline_twice(configurations))
+    }
 }
 
 /// Configuration and purpose of each trial. The baseline opens the first block of more
@@ -26,17 +46,19 @@ pub(super) fn blocks(
     seed: u64,
     configurations: usize,
     baseline: Option<usize>,
+    rule: Order,
 ) -> Vec<(usize, Purpose)> {
     let mut order: Vec<(usize, Purpose)> = Vec::new();
     for block in 0..launches {
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         random.set_stream(u64::from(block));
         let last = order.last().map(|(configuration, _)| *configuration);
+        let last = last.filter(|_| rule == Order::Separated);
         let members = match configurations {
-            2 => pair(last, &mut random),
+            2 if rule == Order::Separated => pair(last, &mut random),
             _ => shuffled(configurations, last, baseline.filter(|_| block == 0), &mut random),
         };
-        let twice = baseline.filter(|_| configurations >= BASELINE_TWICE);
+        let twice = baseline.filter(|_| rule.has_baseline_twice(configurations));
         match twice {
             Some(baseline) => order.extend(with_middle(members, baseline, last)),
             None => order.extend(members.into_iter().map(|member| (member, Purpose::Screen))),
@@ -101,7 +123,8 @@ mod tests {
         configurations: usize,
         baseline: Option<usize>,
     ) -> Vec<usize> {
-        blocks(launches, seed, configurations, baseline).into_iter().map(|(it, _)| it).collect()
+        let all = blocks(launches, seed, configurations, baseline, Order::Separated);
+        all.into_iter().map(|(it, _)| it).collect()
     }
 
     #[test]
@@ -131,8 +154,8 @@ mod tests {
 
     #[test]
     fn from_seven_on_the_baseline_is_launched_again_in_the_middle() {
-        let order = blocks(5, 3, 9, Some(4));
-        assert_eq!(order.len(), 5 * per_block(9, true));
+        let order = blocks(5, 3, 9, Some(4), Order::Separated);
+        assert_eq!(order.len(), 5 * Order::Separated.per_block(9, true));
         assert_eq!(order[0].0, 4);
         for block in order.chunks(10) {
             assert_eq!(block[5], (4, Purpose::Sentinel));
@@ -146,6 +169,19 @@ mod tests {
     }
 
     fn order_len(configurations: usize, baseline: Option<usize>) -> usize {
-        blocks(1, 1, configurations, baseline).len()
+        blocks(1, 1, configurations, baseline, Order::Separated).len()
+    }
+
+    #[test]
+    fn older_sweeps_keep_their_shuffled_blocks() {
+        let older = |configurations, baseline| -> Vec<usize> {
+            let order = blocks(2, 1, configurations, baseline, Order::Shuffled);
+            assert!(order.iter().all(|(_, purpose)| *purpose == Purpose::Screen));
+            order.into_iter().map(|(it, _)| it).collect()
+        };
+        // As the journal of the example sweep had them before orders were written.
+        let journal = [7, 3, 8, 5, 2, 1, 6, 0, 4, 6, 5, 2, 8, 0, 4, 7, 1, 3];
+        assert_eq!(older(9, Some(7)), journal);
+        assert_eq!(older(7, Some(0)).len(), 14);
     }
 }

@@ -3,7 +3,7 @@
 
 use super::relaunch;
 use super::scope::Scope;
-use crate::history::confirmation::Confirmation;
+use crate::history::confirmation::{Confirmation, ConfirmationRecord};
 use crate::history::record::SweepRecord;
 use crate::strategy::confirm::Ended;
 
@@ -61,12 +61,22 @@ pub fn session(record: &SweepRecord, asked: &Asked) -> Session {
         ..known.asked.clone()
     };
     match ended(record, &continued) {
-        Some(ended) => Session::Over { number: continued.number, ended },
-        None => Session::Continue(continued),
+        // What is over by this claim and not journalled so is continued, without a launch:
+        // the journal then has its end.
+        Some(ended) if known.ended == Some(ended) && is_met(known, asked.claim) => {
+            Session::Over { number: continued.number, ended }
+        }
+        _ => Session::Continue(continued),
     }
 }
 
-fn ended(record: &SweepRecord, confirmation: &Confirmation) -> Option<Ended> {
+/// Whether what a confirmation was last asked for is at least what is asked for now.
+fn is_met(known: &ConfirmationRecord, claim: f64) -> bool {
+    known.asked.claim <= claim + 1e-9
+}
+
+/// Why a confirmation is over by its claim; `None` while launches are wanted.
+pub fn ended(record: &SweepRecord, confirmation: &Confirmation) -> Option<Ended> {
     let configurations = record.manifest.configurations.iter();
     let names: Vec<&str> = configurations.map(|known| known.name.as_str()).collect();
     let (asked, rule) =
@@ -86,7 +96,6 @@ pub fn would_fail(record: &SweepRecord, name: &str) -> Option<String> {
 mod tests {
     use super::super::fakes::manifest;
     use super::*;
-    use crate::history::confirmation::ConfirmationRecord;
     use crate::history::launch::{FailureClass, LaunchFailure, LaunchOutcome};
     use crate::history::record::LaunchRecord;
 
@@ -112,7 +121,9 @@ mod tests {
         };
         let began = Confirmation { repeats: 2, ..began };
         let at = jiff::Timestamp::UNIX_EPOCH;
-        record(vec![ConfirmationRecord { asked: began, ended, open: false, session: (at, at) }])
+        let (earlier, session) = (None, (at, at));
+        let asked = began;
+        record(vec![ConfirmationRecord { asked, ended, earlier, open: false, session }])
     }
 
     fn failed(trial: u32, confirmation: Option<u32>, class: FailureClass) -> LaunchRecord {
@@ -153,6 +164,11 @@ mod tests {
         }
         let over = session(&record, &asked("c1", 0.1));
         assert_eq!(over, Session::Over { number: 1, ended: Ended::Failing });
+        let narrower = session(&record, &asked("c1", 0.05));
+        assert!(matches!(narrower, Session::Continue(_)), "its end is journalled: {narrower:?}");
+        record.confirmations[0].ended = None;
+        let killed = session(&record, &asked("c1", 0.1));
+        assert!(matches!(killed, Session::Continue(_)), "its end is journalled: {killed:?}");
     }
 
     #[test]

@@ -127,7 +127,10 @@ impl Left {
         let planned: Vec<u32> = manifest
             .configurations
             .iter()
-            .map(|it| strategy.launches_of(all, baseline.is_some_and(|name| it.answers_to(name))))
+            .map(|it| {
+                let is_baseline = baseline.is_some_and(|name| it.answers_to(name));
+                strategy.launches_of(manifest.order, all, is_baseline)
+            })
             .collect();
         let known = planned.iter().sum::<u32>() == trials;
         let each = manifest.configurations.iter().zip(planned).map(|(it, planned)| {

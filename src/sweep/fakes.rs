@@ -25,7 +25,7 @@ use crate::history::record::{Manifest, SCHEMA_VERSION};
 use crate::metric::{Goal, Measurement, MetricValue, Objective, Status};
 use crate::server::proof::Proof;
 use crate::server::{Endpoint, Server};
-use crate::strategy::{GridStrategy, StrategySpec};
+use crate::strategy::{GridStrategy, Order, StrategySpec};
 use crate::workload::{KvCache, Spec, Workload};
 
 /// Seconds that a boot takes.
@@ -76,6 +76,7 @@ pub(super) fn manifest(configurations: usize, launches: u32, repeats: u32) -> Ma
             constraints: Vec::new(),
         },
         strategy: StrategySpec::Grid(GridStrategy { launches, repeats, auto: false, seed: 1 }),
+        order: Order::Separated,
         budget_seconds: None,
         host: "here".to_owned(),
     }

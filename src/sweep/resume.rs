@@ -95,8 +95,10 @@ pub async fn check(folder: &Folder, secrets: &Secrets) -> Result<Resumable, Resu
     if let Some(service) = &started.service {
         service.reveal_to(secrets);
     }
-    let grid = service::complete(file, &started);
+    let mut grid = service::complete(file, &started);
     check_grid(&manifest, &grid, secrets).map_err(ResumeError::Changed)?;
+    // What the grid leaves open is what it was: defaults of this version may be others.
+    grid.strategy.clone_from(&manifest.strategy);
     Ok(Resumable { grid, image_id: image_id(&folder.record()?) })
 }
 
@@ -190,6 +192,21 @@ mod tests {
         assert_eq!((resumable.grid.configurations.len(), resumable.image_id), (2, None));
         let without = begun(|path, _| std::fs::remove_file(path).expect("removed")).await;
         assert!(without.is_ok(), "the stored copy is enough");
+    }
+
+    #[tokio::test]
+    async fn a_sweep_keeps_the_strategy_that_it_began_with() {
+        use crate::strategy::{GridStrategy, StrategySpec};
+        // Defaults of an older version: the grid itself names no strategy.
+        let spec = GridStrategy { launches: 2, repeats: 5, auto: false, seed: 1 };
+        let older = StrategySpec::Grid(spec);
+        let resumed = begun(|_, folder| {
+            let mut manifest = folder.manifest().expect("a manifest");
+            assert_ne!(manifest.strategy, older);
+            manifest.strategy = older.clone();
+            folder.write_manifest(&manifest, &Secrets::default()).expect("written");
+        });
+        assert_eq!(resumed.await.expect("it may").grid.strategy, older);
     }
 
     #[tokio::test]

@@ -23,9 +23,9 @@ use crate::engine::LaunchOrder;
 use crate::engine::production::Production;
 use crate::event::NoticeKind;
 use crate::history::folder::Folder;
-use crate::history::journal::{Entry, Journal};
+use crate::history::journal::{BUDGET_SPENT, Entry, Journal};
 use crate::history::launch::LaunchOutcome;
-use crate::history::production::ProductionStep;
+use crate::history::production::{PendingRestore, ProductionStep, pending_restore};
 use crate::history::record::{SCHEMA_VERSION, SweepRecord};
 use crate::history::replay;
 use crate::strategy::{Action, Situation};
@@ -121,14 +121,15 @@ impl Sweep {
         }
         self.tell_eta(context);
         let ending = match &context.production {
-            None => self.work(context).await,
-            Some(production) => self.guarded(&**production, context).await,
+            Some(production) if self.guards() => self.guarded(&**production, context).await,
+            // Where nothing is launched, production serves on.
+            _ => self.work(context).await,
         };
         let (complete, reason) = match &ending {
             Ok(Ending::Complete) => {
                 (true, self.finished.take().unwrap_or_else(|| "complete".to_owned()))
             }
-            Ok(Ending::BudgetSpent) => (false, "budget spent".to_owned()),
+            Ok(Ending::BudgetSpent) => (false, BUDGET_SPENT.to_owned()),
             Ok(Ending::Interrupted) => (false, "interrupted".to_owned()),
             Err(error) => (false, error.to_string()),
         };
@@ -145,6 +146,13 @@ impl Sweep {
         let ending = ending?;
         ended?;
         Ok(ending)
+    }
+
+    /// Whether production is guarded: something is launched, or an earlier session left it
+    /// stopped.
+    fn guards(&self) -> bool {
+        !self.scope.is_over(&self.record)
+            || pending_restore(&self.production) != PendingRestore::Nothing
     }
 
     /// Works with production stopped, and restores it whatever the work came to.

@@ -69,8 +69,19 @@ impl Scope {
         observations::in_flight(record, |launch| self.has(launch))
     }
 
-    /// Its trials that earlier sessions left undone.
+    /// Whether it is a confirmation that needs no further launch.
+    pub(super) fn is_over(&self, record: &SweepRecord) -> bool {
+        match self {
+            Self::Sweep => false,
+            Self::Confirmation { rule, .. } => rule.ended(&self.observations(record)).is_some(),
+        }
+    }
+
+    /// Its trials that earlier sessions left undone, where they are still wanted.
     pub(super) fn undone(&self, record: &SweepRecord) -> VecDeque<Trial> {
+        if self.is_over(record) {
+            return VecDeque::new();
+        }
         relaunch::undone(record, |launch| self.has(launch))
     }
 

@@ -31,7 +31,8 @@ impl Trial {
         if self.purpose == Purpose::Confirm {
             return self.number / 2;
         }
-        let configurations = manifest.configurations.len();
-        manifest.strategy.block(self.number, configurations, manifest.baseline.is_some())
+        let (configurations, baseline) =
+            (manifest.configurations.len(), manifest.baseline.is_some());
+        manifest.strategy.block(manifest.order, self.number, configurations, baseline)
     }
 }

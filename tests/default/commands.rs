@@ -283,7 +283,19 @@ fn a_sweep_that_is_not_complete_says_how_to_go_on_with_it() {
     let output = command(folder.path(), &sweep).output().unwrap();
     let printed = text(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{printed}");
-    assert!(printed.contains("`vllm-grid resume 'the night'` continues it"), "{printed}");
+    assert!(printed.contains("give the grid a longer `budget` and start a new sweep"), "{printed}");
+    // That is how it is: neither of these launches anything.
+    let launched = || {
+        let journal =
+            std::fs::read_to_string(folder.path().join("the night/journal.jsonl")).unwrap();
+        journal.matches("launch_started").count()
+    };
+    let before = launched();
+    let resumed = command(folder.path(), &["resume", "the night"]).output().unwrap();
+    assert_eq!((resumed.status.code(), launched()), (Some(0), before), "{}", text(&resumed.stderr));
+    std::fs::write(folder.path().join("grid.yaml"), grid.replace("1s", "9h")).unwrap();
+    let changed = command(folder.path(), &["resume", "the night"]).output().unwrap();
+    assert_eq!((changed.status.code(), launched()), (Some(2), before), "{}", text(&changed.stderr));
 }
 
 /// Nobody reads what it prints, so it cannot end by itself.

@@ -81,10 +81,29 @@ fn a_plan_reckons_with_earlier_runs_of_the_same_service_and_of_no_other() {
         "  enable-prefix-caching: [true, false]",
         "  enable-prefix-caching: [true, false]\n  max-num-seqs: [null, 32]",
     );
-    let more = plan(&more);
+    let wider = more;
+    let more = plan(&wider);
     let said = more.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(said.contains("(2 of 4 configurations are new: the others' times stand"), "{more}");
     assert!(said.contains("budget 1 s: ends the sweep after about "), "{more}");
+
+    // Whole journals are read: the newest ten are enough.
+    let run = std::fs::read_dir(place.path("runs")).unwrap().next().unwrap().unwrap().path();
+    for copy in 0..11 {
+        let folder = place.path(&format!("runs/copy-{copy}"));
+        std::fs::create_dir(&folder).unwrap();
+        for file in ["manifest.json", "journal.jsonl", "grid.yaml"] {
+            if run.join(file).is_file() {
+                std::fs::copy(run.join(file), folder.join(file)).unwrap();
+            }
+        }
+    }
+    let many = plan(&grid);
+    assert!(many.contains("from 10 earlier runs of this service"), "{many}");
+    std::fs::write(place.path("next.yaml"), &wider).unwrap();
+    for copy in 0..11 {
+        std::fs::remove_dir_all(place.path(&format!("runs/copy-{copy}"))).unwrap();
+    }
 
     let json = place.run(&["plan", "next.yaml", "--format", "json"]).expect(0).out;
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();

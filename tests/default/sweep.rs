@@ -77,6 +77,29 @@ fn a_sweep_that_was_killed_is_resumed_where_it_was() {
     complete_and_nothing_twice(&place);
 }
 
+#[test]
+fn a_sweep_of_an_older_version_goes_on_with_its_own_launches_and_order() {
+    let grid = CACHING.replace("launches: 2, repeats: 2", "launches: 1, repeats: 1");
+    let place = Workplace::new(&grid.replace("speed: 20", "speed: 100"));
+    place.run(&["sweep", "grid.yaml", "--output", "run"]).expect(0);
+    // As if defaults had been others when it began: the grid's text is the same.
+    let path = place.path("run/manifest.json");
+    let mut manifest: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    manifest["strategy"]["grid"]["launches"] = 3.into();
+    manifest.as_object_mut().unwrap().remove("order").expect("it is written");
+    std::fs::write(&path, manifest.to_string()).unwrap();
+    place.run(&["resume", "run"]).expect(0);
+    let journal = place.journal("run");
+    let entries = journal.iter().map(|line| &line["line"]["entry"]);
+    let order: Vec<&str> = entries
+        .filter(|entry| entry["kind"] == "launch_started")
+        .map(|entry| entry["configuration"].as_str().unwrap())
+        .collect();
+    assert_eq!(order.len(), 6, "{order:?}");
+    assert!(order[1..].windows(2).any(|pair| pair[0] == pair[1]), "shuffled blocks: {order:?}");
+}
+
 /// Each configuration has twice two kept repeats, each (trial, repeat) once.
 fn complete_and_nothing_twice(place: &Workplace) {
     let journal = place.journal("run");

@@ -20,9 +20,7 @@ impl Reading {
     /// The reading of a ranking.
     pub fn of(ranking: &Ranking, manifest: &Manifest, place: &Place) -> Self {
         let groups = failed(ranking, manifest);
-        let last = confirmation(ranking);
-        let (confirmed, pending) =
-            (last.filter(|it| it.is_result()), last.filter(|it| !it.is_result()));
+        let (confirmed, pending) = (confirmation(ranking), pending(ranking));
         let result = statement(ranking, confirmed, &groups);
         let decided = !matches!(result, Statement::NoDecision { .. });
         let choice = choice(ranking, manifest, confirmed).filter(|_| decided);
@@ -35,7 +33,7 @@ impl Reading {
             metric: ranking.objective.metric.clone(),
             goal: ranking.objective.goal,
             bounds: bounds.map_or_else(Vec::new, |row| row.constraints.clone()),
-            trust: trust(ranking, last),
+            trust: trust(ranking, confirmed.or(pending)),
             why: why(ranking, &result),
             failed: groups.into_iter().filter(|it| !is_said(it, &result)).collect(),
             result,
@@ -60,13 +58,24 @@ fn is_said(group: &FailedGroup, result: &Statement) -> bool {
     }
 }
 
-/// The confirmation that counts: the candidate's last one, or the last one that showed
-/// another configuration to be better.
+/// The confirmation that counts: the candidate's last one with a result, or the last one
+/// that showed another configuration to be better.
 fn confirmation(ranking: &Ranking) -> Option<&ConfirmedGain> {
-    let chosen = ranking.decision.as_ref().map(|it| it.candidate.configuration.as_str());
-    let all = || ranking.confirmed.iter().rev();
-    let shown = || all().find(|it| it.is_result() && it.shown);
-    all().find(|it| chosen == Some(it.candidate.as_str())).or_else(shown)
+    let results = || ranking.confirmed.iter().rev().filter(|it| it.is_result());
+    let of_candidate = results().find(|it| is_of_candidate(ranking, it));
+    let begun = || ranking.confirmed.iter().any(|it| is_of_candidate(ranking, it));
+    of_candidate.or_else(|| results().find(|it| it.shown && !begun()))
+}
+
+/// The candidate's last confirmation, where it has no result yet.
+fn pending(ranking: &Ranking) -> Option<&ConfirmedGain> {
+    let last = ranking.confirmed.iter().rfind(|it| is_of_candidate(ranking, it));
+    last.filter(|it| !it.is_result())
+}
+
+fn is_of_candidate(ranking: &Ranking, gain: &ConfirmedGain) -> bool {
+    let decision = ranking.decision.as_ref();
+    decision.is_some_and(|it| it.candidate.configuration == gain.candidate)
 }
 
 /// The row of what is used, or to be confirmed.

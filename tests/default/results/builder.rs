@@ -11,7 +11,7 @@ use vllm_grid::metric::{
     Constraint, Goal, Measurement, MetricValue, MetricValues, Objective, Status,
 };
 use vllm_grid::server::effective::{Effective, FlagProof};
-use vllm_grid::strategy::{GridStrategy, StrategySpec};
+use vllm_grid::strategy::{GridStrategy, Order, StrategySpec};
 use vllm_grid::workload::{KvCache, Spec, Workload};
 
 /// A sweep with `kv-cache` and the objective `kv_cache.ttft_resent_ms`, minimised.
@@ -45,6 +45,7 @@ pub(crate) fn sweep(names: &[&str]) -> SweepRecord {
                 constraints: Vec::new(),
             },
             strategy: StrategySpec::Grid(GridStrategy::default()),
+            order: Order::Separated,
             budget_seconds: None,
             host: "a test".to_owned(),
         },

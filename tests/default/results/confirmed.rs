@@ -5,11 +5,12 @@ use polars::prelude::{AnyValue, DataFrame};
 use serde_json::json;
 use vllm_grid::history::confirmation::{Confirmation, ConfirmationRecord};
 use vllm_grid::history::launch::FailureClass;
-use vllm_grid::history::record::SweepRecord;
+use vllm_grid::history::record::{SimulatedMachine, SweepRecord};
 use vllm_grid::results::confirmable::{Refusal, RepeatsFrom, outlook, pair};
 use vllm_grid::results::findings::Finding;
 use vllm_grid::results::frame::results;
 use vllm_grid::results::ranking::rank;
+use vllm_grid::results::reading::{Place, Reading, Statement};
 use vllm_grid::server::effective::FlagProof;
 use vllm_grid::strategy::Purpose;
 use vllm_grid::strategy::confirm::Ended;
@@ -60,7 +61,13 @@ fn opened(mut record: SweepRecord, number: u32, ended: Option<Ended>) -> SweepRe
         budget_seconds: None,
     };
     let session = (at, at);
-    record.confirmations.push(ConfirmationRecord { asked, ended, open: false, session });
+    record.confirmations.push(ConfirmationRecord {
+        asked,
+        ended,
+        earlier: None,
+        open: false,
+        session,
+    });
     record
 }
 
@@ -101,6 +108,31 @@ fn a_gain_is_unconfirmed_until_fresh_launches_are_over() {
     assert!(has(&swept()));
     assert!(has(&confirming(85.0, 2, None)), "it was interrupted");
     assert!(!has(&confirming(85.0, 7, Some(Ended::Precise))));
+}
+
+/// The configuration of the result, where it is confirmed.
+fn confirmed_result(record: &SweepRecord) -> Option<String> {
+    let place = Place { run: "run".to_owned(), grid: None, extent: None, confirm: None };
+    match Reading::of(&rank(record), &record.manifest, &place).result {
+        Statement::Better { configuration, confirmed: true, .. } => Some(configuration),
+        _ => None,
+    }
+}
+
+#[test]
+fn a_result_stands_when_it_is_continued_or_another_one_is_begun() {
+    assert_eq!(confirmed_result(&confirming(85.0, 7, None)), None);
+    let mut continued = confirming(85.0, 7, None);
+    continued.confirmations[0].earlier = Some(Ended::Precise);
+    assert_eq!(confirmed_result(&continued).as_deref(), Some("a"));
+    let gain = &rank(&continued).confirmed[0];
+    assert!(
+        gain.to_string().ends_with("continued for a narrower interval, which is not reached yet")
+    );
+    let again = opened(confirming(85.0, 7, Some(Ended::Precise)), 2, None);
+    assert_eq!(confirmed_result(&again).as_deref(), Some("a"));
+    let row = again.manifest.configurations.iter().position(|it| it.name == "a");
+    assert!(row.is_some() && rank(&again).confirmed_of("a").is_some());
 }
 
 #[test]
@@ -247,6 +279,40 @@ fn an_objective_that_is_no_ratio_is_refused() {
     }
     let refused = pair(&record, &rank(&record), Some("a"), None).unwrap_err();
     assert!(matches!(refused.as_slice(), [Refusal::NoRatio(_)]), "{refused:?}");
+}
+
+/// Eight launches of each on a machine that drifts; its time runs `speed` times as fast as
+/// the journal's, and its own times are the same for each.
+fn drifting(speed: i32) -> SweepRecord {
+    let mut record = sweep(&["production", "a"]).baseline("production");
+    let steps =
+        [0.0, 0.1, 0.3, 0.5, 0.4, 0.2, -0.1, -0.3, -0.5, -0.4, -0.2, 0.1, 0.3, 0.2, 0.0, 0.2];
+    for (at, step) in (0..).zip(steps) {
+        let (name, value) = if at % 2 == 0 { ("production", 100.0) } else { ("a", 70.0) };
+        record = record.launch(name, &repeats(value * f64::exp(step))).at(0);
+        let launch = record.launches.last_mut().unwrap();
+        let begin = launch.started_at.unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+        let second = |seconds: i32| begin + jiff::SignedDuration::from_secs(seconds.into()) / speed;
+        launch.started_at = Some(second(600 * at));
+        launch.measured_at = vec![second(600 * at + 240), second(600 * at + 300)];
+        launch.ended_at = Some(second(600 * at + 300));
+    }
+    if speed > 1 {
+        let machine = SimulatedMachine { drift: "walk".to_owned(), seed: 1, speed: speed.into() };
+        record.manifest.simulated_machine = Some(machine);
+    }
+    record
+}
+
+#[test]
+fn a_simulated_machines_drift_counts_in_its_own_time() {
+    let of = |speed| outlook(&drifting(speed), ["a", "production"], 0.1, None);
+    let (real, fast) = (of(1), of(100));
+    let (real_time, fast_time) = (real.expected.unwrap(), fast.expected.unwrap());
+    assert!(real_time.pairs > real_time.pairs_low, "the drift costs pairs: {real_time:?}");
+    assert_eq!((fast_time.pairs, fast.repeats), (real_time.pairs, real.repeats), "{fast_time:?}");
+    let ratio = real_time.launch_seconds / fast_time.launch_seconds;
+    assert!((ratio - 100.0).abs() < 0.1, "{ratio}");
 }
 
 #[test]

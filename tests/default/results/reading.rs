@@ -175,6 +175,7 @@ pub(crate) fn gain(candidate: &str, ratio: f64, low: f64, high: f64) -> Confirme
         shown: low > 1.0,
         complete: true,
         ended: Some(vllm_grid::strategy::confirm::Ended::Precise),
+        earlier: None,
         machine: None,
     }
 }

@@ -92,6 +92,38 @@ async fn one_that_was_stopped_goes_on_where_it_was_and_the_sweep_does_not_touch_
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_wider_claim_that_is_reached_is_journalled_without_a_launch() {
+    let ran = swept().await;
+    let setup = confirming(Confirmation { claim: 0.001, ..asked(1, "c2") });
+    let cancel = setup.cancel.clone();
+    tokio::spawn(async move {
+        sleep(Duration::from_secs(12 * SHORT + BOOT + REPEAT + 1)).await;
+        cancel.cancel();
+    });
+    let ran = ran.again(setup).run().await;
+    assert_eq!((ran.ending(), names(&ran).len()), (Ending::Interrupted, 13));
+    ran.actions.take();
+
+    let ran = ran.again(confirming(asked(1, "c2")).guarded()).run().await;
+    assert_eq!((ran.ending(), ran.actions.take()), (Ending::Complete, Vec::new()));
+    assert_eq!(ran.record.confirmations[0].ended, Some(Ended::Precise));
+    assert_eq!(names(&ran).len(), 13, "nothing was launched");
+    assert!(ran.record.unfinished_confirmation().is_none());
+
+    // What a killed session left stopped is started all the same.
+    let (mut journal, lines) =
+        Journal::open(&ran.folder.path().join("run/journal.jsonl")).expect("a journal");
+    let at = lines.last().expect("lines").at;
+    let stopped = ProductionStep::Stopped { id: "p".to_owned() };
+    journal.append(at, Entry::Production { production: stopped }).expect("written");
+    drop(journal);
+    let ran = ran.again(confirming(asked(1, "c2")).guarded()).run().await;
+    let steps = replay::production_steps(&ran.lines());
+    assert_eq!(pending_restore(&steps), PendingRestore::Nothing, "{steps:?}");
+    assert_eq!(names(&ran).len(), 13, "nothing was launched");
+}
+
+#[tokio::test(start_paused = true)]
 async fn its_budget_is_its_own() {
     let ran = swept().await;
     let budget_seconds = Some(3 * SHORT - 1);
