@@ -6,7 +6,6 @@ use crate::results::confirmed::ConfirmedGain;
 use crate::results::machine::{Conclusion, DesignLimit, Detectable, Jump, MachineReport};
 use crate::results::reading::next::MOST_LAUNCHES;
 use crate::results::reading::{NoDecision, Reading, Statement, Trust};
-use crate::strategy::confirm::Ended;
 
 pub(super) fn put(block: &mut Block, reading: &Reading) {
     let trust = &reading.trust;
@@ -56,7 +55,7 @@ fn confirmation(gain: &ConfirmedGain) -> Vec<String> {
     if !gain.is_result() {
         let pairs = if gain.pairs == 1 { "pair" } else { "pairs" };
         sentences.push(format!("The confirmation is not over ({} {pairs} so far).", gain.pairs));
-    } else if gain.ended != Some(Ended::Precise) {
+    } else if !gain.is_precise() {
         sentences.push(format!("It ended before the interval was within {wanted:.0}%."));
     }
     sentences
