@@ -25,6 +25,19 @@ pub struct Extent {
     /// Whether more will come.
     #[serde(flatten)]
     pub state: State,
+    /// The confirmation of it that was begun last, where that one is not over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub confirmation: Option<Confirming>,
+}
+
+/// A confirmation that is not over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Confirming {
+    /// Somebody works on it.
+    Running,
+    /// Stopped or killed: `resume` continues it.
+    Interrupted,
 }
 
 /// Whether more of a sweep will come.
@@ -79,13 +92,16 @@ impl Extent {
             trials.insert(launch.trial, over);
         }
         let done = trials.values().filter(|over| **over).count() as u32;
-        let own = without_confirmations(lines);
-        Self { done, of: of.max(done), state: state(&own, done >= of, written) }
+        let (own, confirms) = without_confirmations(lines);
+        let confirms = confirms && record.confirmations.iter().any(|it| it.open);
+        let begun = record.unfinished_confirmation().is_some();
+        let (state, confirmation) = states(&own, done >= of, confirms, begun, written);
+        Self { done, of: of.max(done), state, confirmation }
     }
 }
 
-/// The lines of sessions that worked on the sweep itself.
-fn without_confirmations(lines: &[Line]) -> Vec<Line> {
+/// The lines of sessions that worked on the sweep itself, and whether the last one did not.
+fn without_confirmations(lines: &[Line]) -> (Vec<Line>, bool) {
     let mut own: Vec<Line> = Vec::new();
     let mut session = 0;
     let mut confirms = false;
@@ -102,7 +118,24 @@ fn without_confirmations(lines: &[Line]) -> Vec<Line> {
             own.push(line.clone());
         }
     }
-    own
+    (own, confirms)
+}
+
+/// How far the sweep is by its own lines, and the confirmation that is not over. Who writes
+/// while a confirmation is the last session does not work on the sweep.
+fn states(
+    own: &[Line],
+    all: bool,
+    confirms: bool,
+    begun: bool,
+    written: impl FnOnce() -> bool,
+) -> (State, Option<Confirming>) {
+    let interrupted = || begun.then_some(Confirming::Interrupted);
+    if !confirms {
+        return (state(own, all, written), interrupted());
+    }
+    let confirmation = if written() { Some(Confirming::Running) } else { interrupted() };
+    (state(own, all, || false), confirmation)
 }
 
 fn state(lines: &[Line], all: bool, written: impl FnOnce() -> bool) -> State {
@@ -214,7 +247,30 @@ mod tests {
         confirming.insert(1, line(3, Entry::ConfirmationStarted { confirmation: asked }));
         lines.extend(confirming);
         assert_eq!(state(&lines, false, || false), State::Complete, "what this test is about");
-        let own = without_confirmations(&lines);
+        let (own, confirms) = without_confirmations(&lines);
+        assert!(confirms);
         assert_eq!(state(&own, false, || false), State::Interrupted);
+    }
+
+    #[test]
+    fn a_confirmation_that_runs_is_no_sweep_that_runs() {
+        let asked = serde_json::json!({
+            "number": 1, "candidate": "a", "baseline": "b", "claim": 0.1, "repeats": 3, "seed": 1,
+            "budget_seconds": null
+        });
+        let asked = serde_json::from_value(asked).expect("a confirmation");
+        let mut lines = ended(false, "interrupted");
+        lines.push(ended(true, "")[0].clone());
+        assert!(!without_confirmations(&lines).1, "the sweep goes on");
+        lines.push(line(4, Entry::ConfirmationStarted { confirmation: asked }));
+        let (own, confirms) = without_confirmations(&lines);
+        assert!(confirms);
+        let (state, confirmation) = states(&own, false, confirms, false, || true);
+        assert_eq!((state, confirmation), (State::Interrupted, Some(Confirming::Running)));
+        let (_, confirmation) = states(&own, false, confirms, true, || false);
+        assert_eq!(confirmation, Some(Confirming::Interrupted));
+        let open = &ended(true, "")[..1];
+        let (state, confirmation) = states(open, false, false, false, || true);
+        assert_eq!((state, confirmation), (State::Running, None));
     }
 }

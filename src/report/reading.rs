@@ -5,7 +5,7 @@
 use super::reading_lines::Block;
 use super::spoken::{self, GLUE, gain, glued};
 use super::{reading_next, reading_trust};
-use crate::history::extent::State;
+use crate::history::extent::{Confirming, State};
 use crate::history::launch::FailureClass;
 use crate::metric::Constraint;
 use crate::results::bounded::{Bounded, ConstraintVerdict};
@@ -67,7 +67,10 @@ fn partial(block: &mut Block, reading: &Reading) {
         State::Stopped { reason } => format!("The sweep stopped: {}", block.plain(reason)),
     };
     let launches = format!("{} of {} launches are over.", extent.done, extent.of);
-    block.put("PARTIAL", &[launches, state]);
+    let confirms = extent.confirmation == Some(Confirming::Running);
+    let confirms = confirms.then(|| "A confirmation is running.".to_owned());
+    let sentences: Vec<String> = [launches, state].into_iter().chain(confirms).collect();
+    block.put("PARTIAL", &sentences);
 }
 
 fn statement(reading: &Reading) -> String {
@@ -82,9 +85,13 @@ fn statement(reading: &Reading) -> String {
     let best = |candidate: &str| format!("Best estimate: {}.", name(candidate));
     match &reading.result {
         Statement::Better { configuration, baseline, confirmed } => {
-            let how = if *confirmed { "confirmed" } else { "not yet confirmed" };
             let (a, b) = (name(configuration), name(baseline));
-            format!("{a} is {} {b}: {how} on fresh launches.", better(&reading.metric))
+            let how = match (confirmed, reading.confirmable) {
+                (true, _) => ": confirmed on fresh launches",
+                (false, true) => ": not yet confirmed on fresh launches",
+                (false, false) => "",
+            };
+            format!("{a} is {} {b}{how}.", better(&reading.metric))
         }
         Statement::NotConfirmed { configuration, baseline } => format!(
             "Fresh launches do not show that {} is {} {}.",
@@ -95,11 +102,15 @@ fn statement(reading: &Reading) -> String {
         Statement::NotShown { baseline, candidate } => {
             format!("No difference to {} is shown. {}", name(baseline), best(candidate))
         }
-        Statement::BaselineIsBest { baseline, of, worse } => format!(
-            "Nothing better than {} was found. {worse} of {} others are shown to be worse.",
-            name(baseline),
-            of.saturating_sub(1)
-        ),
+        Statement::BaselineIsBest { baseline, of, worse, best } => {
+            let than = best.as_deref().map(|it| format!(" than {}, the best mean", name(it)));
+            format!(
+                "Nothing better than {} was found. {worse} of {} others are shown to be worse{}.",
+                name(baseline),
+                of.saturating_sub(1),
+                than.unwrap_or_default()
+            )
+        }
         Statement::BaselineNotRanked { baseline, candidate, .. } => {
             format!("No gain can be stated: {} has no rank. {}", name(baseline), best(candidate))
         }

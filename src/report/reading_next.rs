@@ -29,13 +29,17 @@ pub(super) fn put(block: &mut Block, label: &'static str, reading: &Reading) {
                 let words = ["confirm".to_owned(), word(run)].into_iter().chain(named).chain(claim);
                 command(block, label, words.collect(), time);
             }
-            NextStep::Resume { run, left } => {
+            NextStep::Resume { run, left, confirmation } => {
                 let words = vec!["resume".to_owned(), word(run)];
-                command(block, label, words, Some(are_left(*left)));
+                let first = glued("continues the confirmation");
+                let remark = if *confirmation { first } else { are_left(*left) };
+                command(block, label, words, Some(remark));
             }
-            NextStep::Wait { run, left } => {
+            NextStep::Wait { run, left, confirmation } => {
                 let words = vec!["report".to_owned(), word(run)];
-                command(block, label, words, Some(format!("later: {}", are_left(*left))));
+                let runs = glued("a confirmation is running");
+                let why = if *confirmation { runs } else { are_left(*left) };
+                command(block, label, words, Some(format!("later: {why}")));
             }
         }
     }
@@ -75,9 +79,11 @@ fn change(block: &Block, change: &Change) -> String {
             format!("Set `launches:{GLUE}{launches}` or more in the grid")
         }
         Change::Budget => "Raise `budget` in the grid".to_owned(),
-        Change::Disturbance { launches } => format!(
+        Change::Disturbance { launches: Some(launches) } => format!(
             "Stop what else uses the machine, set `launches:{GLUE}{launches}` or more in the grid"
         ),
+        Change::Disturbance { launches: None } => "Stop what else uses the machine".to_owned(),
+        Change::Client => "Leave the client more CPU, or lower the load in the grid".to_owned(),
         Change::Baseline => "Name a `baseline` in the grid, so that gains can be stated".to_owned(),
         Change::Configurations => "Add other values to the grid".to_owned(),
         Change::Bounds => "Widen the bounds in the grid, or add other values".to_owned(),

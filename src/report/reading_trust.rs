@@ -4,10 +4,8 @@ use super::reading_lines::Block;
 use super::spoken::{self, GLUE, plain_sentence};
 use crate::results::confirmed::ConfirmedGain;
 use crate::results::machine::{Conclusion, DesignLimit, Detectable, Jump, MachineReport};
+use crate::results::reading::next::MOST_LAUNCHES;
 use crate::results::reading::{NoDecision, Reading, Statement, Trust};
-
-/// More launches than this are no advice.
-const MOST_LAUNCHES: usize = 100;
 
 pub(super) fn put(block: &mut Block, reading: &Reading) {
     let trust = &reading.trust;
@@ -57,7 +55,7 @@ fn confirmation(gain: &ConfirmedGain) -> Vec<String> {
     if !gain.is_result() {
         let pairs = if gain.pairs == 1 { "pair" } else { "pairs" };
         sentences.push(format!("The confirmation is not over ({} {pairs} so far).", gain.pairs));
-    } else if !gain.complete {
+    } else if !gain.is_precise() {
         sentences.push(format!("It ended before the interval was within {wanted:.0}%."));
     }
     sentences

@@ -73,8 +73,8 @@ pub enum Refusal {
     NothingRanked,
     /// No ratio can be taken of the objective.
     #[error(
-        "{0} is a share or a count, or was zero: its gain is no ratio, and `confirm` needs one; \
-         more `launches` in the grid make the ranking's own comparison more precise"
+        "`confirm` needs a ratio, and {0} has none: it is a share or a count, or was zero. More \
+         `launches` in the grid make the ranking itself more precise"
     )]
     NoRatio(MetricRef),
 }

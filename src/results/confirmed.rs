@@ -168,6 +168,11 @@ impl ConfirmedGain {
         self.ended.or(self.earlier).is_some() && self.effect.is_some() && enough
     }
 
+    /// Whether it ended since the interval was narrow enough.
+    pub fn is_precise(&self) -> bool {
+        self.ended == Some(Ended::Precise)
+    }
+
     /// The gain in the objective's own direction, as `+41% [+36%, +46%]`.
     pub fn percent(&self) -> Option<String> {
         self.effect.map(|effect| number::percent(effect.ratio, effect.interval))

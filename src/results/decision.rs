@@ -126,22 +126,3 @@ impl Decision {
         matches!(self.claim, Claim::Better { .. })
     }
 }
-
-impl fmt::Display for Decision {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = &self.candidate.configuration;
-        match &self.claim {
-            Claim::Better { baseline, .. } => write!(f, "{name} is better than {baseline}")?,
-            Claim::NotShown { .. } => write!(f, "keep the baseline; candidate to confirm: {name}")?,
-            Claim::IsBaseline => return write!(f, "keep the baseline: nothing better was found"),
-            Claim::BaselineNotRanked { baseline, .. } => {
-                write!(f, "candidate: {name}; {baseline} cannot be compared")?;
-            }
-            Claim::NoBaseline => write!(f, "candidate: {name}")?,
-        }
-        match self.candidate.p_within_5_percent {
-            Some(p) => write!(f, " (within 5% of the best with probability {p:.2})"),
-            None => Ok(()),
-        }
-    }
-}

@@ -179,19 +179,46 @@ impl fmt::Display for DisturbedRepeats {
     }
 }
 
+impl fmt::Display for LateRepeats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { configuration, late, repeats } = self;
+        write!(f, "{late} of {repeats} repeats of {configuration}")
+    }
+}
+
+/// One or two by name; of more, the repeats of all together.
+fn listed<T: fmt::Display>(
+    configurations: &[T],
+    repeats: impl Iterator<Item = (usize, usize)>,
+) -> String {
+    match configurations {
+        [] => String::new(),
+        [one] => one.to_string(),
+        [a, b] => format!("{a} and {b}"),
+        more => {
+            let add = |sum: (usize, usize), it: (usize, usize)| (sum.0 + it.0, sum.1 + it.1);
+            let (marked, of) = repeats.fold((0, 0), add);
+            format!("{marked} of {of} repeats of {} configurations", more.len())
+        }
+    }
+}
+
 impl fmt::Display for Undecided {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Disturbed { configurations, because } => {
-                let all: Vec<String> = configurations.iter().map(ToString::to_string).collect();
-                write!(f, "others saturated the host in {}, and {because}", all.join(" and "))
+                let repeats = configurations.iter().map(|it| (it.disturbed, it.repeats));
+                let repeats = listed(configurations, repeats);
+                match because {
+                    Inseparable::Uneven if configurations.len() > 1 => {
+                        write!(f, "others saturated the host in {repeats}, and some far more")
+                    }
+                    _ => write!(f, "others saturated the host in {repeats}, and {because}"),
+                }
             }
             Self::ClientLate { configurations } => {
-                let late = |it: &LateRepeats| {
-                    format!("{} of {} repeats of {}", it.late, it.repeats, it.configuration)
-                };
-                let all: Vec<String> = configurations.iter().map(late).collect();
-                write!(f, "the client was late in {}", all.join(" and "))
+                let repeats = configurations.iter().map(|it| (it.late, it.repeats));
+                write!(f, "the client was late in {}", listed(configurations, repeats))
             }
             Self::TooWide { factor, launches, .. } => {
                 let plural = if *launches == 1 { "" } else { "es" };
@@ -209,7 +236,7 @@ impl fmt::Display for Inseparable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Design { limits } if limits.contains(&DesignLimit::OneAfterTheOther) => {
-                write!(f, "all launches of one came before all of the other")
+                write!(f, "one was launched before the other")
             }
             Self::Design { .. } => write!(f, "fewer than 3 launches cannot separate that"),
             Self::NoTimeEffect => write!(f, "no time effect is taken out"),

@@ -200,10 +200,15 @@ impl Ranking {
         let mut findings = Vec::new();
         findings.extend(self.simulated.then_some(Finding::Simulated));
         findings.push(Finding::Verdict(self.verdict.clone()));
-        if matches!(self.verdict, RankingVerdict::Insufficient { .. }) && !self.undecided.is_empty()
-        {
-            findings.push(Finding::NothingDecided { causes: self.undecided.clone() });
-        }
+        let causes: Vec<Undecided> = match self.verdict {
+            // It has them itself.
+            RankingVerdict::Undecided { .. } => Vec::new(),
+            RankingVerdict::Insufficient { .. } => {
+                self.not_decided_by().into_iter().cloned().collect()
+            }
+            _ => self.overruled.clone(),
+        };
+        findings.extend((!causes.is_empty()).then_some(Finding::NothingDecided { causes }));
         findings.extend(self.decision.clone().map(Finding::Decision));
         findings.extend(self.confirmed.iter().cloned().map(Finding::Confirmed));
         findings.extend(self.missing.iter().cloned().map(Finding::ValuesMissing));

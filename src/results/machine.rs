@@ -79,70 +79,11 @@ pub struct Detectable {
     pub needed_launches: usize,
 }
 
-impl fmt::Display for MachineReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.conclusion {
-            Conclusion::Moved => {
-                let (range, deviation) = (self.speed_range, self.deviation * 100.0);
-                write!(f, "the machine moved: speed range x{range:.1}, SD {deviation:.0}%")?;
-                if !self.jumps.is_empty() {
-                    let plural = if self.jumps.len() == 1 { "" } else { "s" };
-                    let jumps: Vec<String> = self.jumps.iter().map(Jump::to_string).collect();
-                    write!(f, ", {} jump{plural} ({})", jumps.len(), jumps.join(", "))?;
-                }
-                let share = self.share * 100.0;
-                write!(f, ": {share:.0}% of the variance between launches, taken out")?;
-            }
-            Conclusion::Calm => write!(f, "the machine is not shown to have moved")?,
-            Conclusion::Unknown => write!(
-                f,
-                "whether the machine moved cannot be seen: launch each configuration a third time"
-            )?,
-        }
-        Ok(())
-    }
-}
-
 impl fmt::Display for Jump {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.at {
             Some(at) => write!(f, "{}", at.strftime("%H:%M")),
             None => write!(f, "before launch {}", self.before_launch),
         }
-    }
-}
-
-impl fmt::Display for DesignLimit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::OneAfterTheOther => write!(
-                f,
-                "the machine and the configuration cannot be separated: all launches of one came \
-                 before all launches of the other"
-            ),
-            Self::FewLaunches { launches } => write!(
-                f,
-                "with {launches} launches of a configuration its effect cannot be separated from \
-                 jumps of the machine: launch a third time"
-            ),
-        }
-    }
-}
-
-impl fmt::Display for Detectable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let percent = |fraction: f64| fraction * 100.0;
-        let plural = if self.launches == 1 { "" } else { "es" };
-        write!(
-            f,
-            "differences under about {:.0}% cannot be seen with {} launch{plural}",
-            percent(self.difference),
-            self.launches
-        )?;
-        if self.needed_launches > self.launches {
-            let (needed, wanted) = (self.needed_launches, percent(self.wanted));
-            write!(f, "; about {needed} launches of each would show {wanted:.0}%")?;
-        }
-        Ok(())
     }
 }

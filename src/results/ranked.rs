@@ -1,6 +1,8 @@
 //! The ranking as data: what `ranking` computes, and what the frame, the
 //! findings and every renderer read.
 
+use std::mem::discriminant;
+
 use super::bounded::{Bounded, ConstraintVerdict};
 use super::confirmed::ConfirmedGain;
 use super::decision::Decision;
@@ -55,6 +57,9 @@ pub struct Ranking {
     pub witness: Option<WitnessReport>,
     /// What keeps the comparison of the first ranks from being decided.
     pub undecided: Vec<Undecided>,
+    /// What keeps the candidate from being claimed to be better than the baseline, although
+    /// its p-value would show it; empty otherwise.
+    pub overruled: Vec<Undecided>,
     /// The smallest difference that the sweep can show; `None` likewise.
     pub detectable: Option<Detectable>,
 }
@@ -66,9 +71,16 @@ impl Ranking {
         self.confirmed.iter().rfind(of)
     }
 
-    /// The same of what the decision names.
-    pub fn confirmed_candidate(&self) -> Option<&ConfirmedGain> {
-        self.confirmed_of(&self.decision.as_ref()?.candidate.configuration)
+    /// What keeps the comparison from being decided: a cause of each kind, those that overrule
+    /// the claim first.
+    pub fn not_decided_by(&self) -> Vec<&Undecided> {
+        let mut causes: Vec<&Undecided> = Vec::new();
+        for cause in self.overruled.iter().chain(&self.undecided) {
+            if !causes.iter().any(|known| discriminant(*known) == discriminant(cause)) {
+                causes.push(cause);
+            }
+        }
+        causes
     }
 }
 

@@ -83,7 +83,8 @@ pub fn rank(sweep: &SweepRecord) -> Ranking {
     let causes = undecided::undecided(&evidence, &judged, machine.as_ref(), detectable.as_ref());
     let verdict = undecided::decided(verdict, &causes);
     let mut decision = evidence.decide(&mut rows, &order, &verdict);
-    if causes.iter().any(Undecided::overrules_claims) {
+    let overruled = evidence.overruled(decision.as_ref(), &rows);
+    if !overruled.is_empty() {
         decision = decision.map(Decision::without_claim);
     }
     let bounded: Vec<Vec<Bounded>> = rows.iter().map(|row| row.constraints.clone()).collect();
@@ -107,6 +108,7 @@ pub fn rank(sweep: &SweepRecord) -> Ranking {
         machine,
         witness,
         undecided: causes,
+        overruled,
         detectable,
     }
 }
@@ -320,6 +322,18 @@ impl Evidence<'_> {
         let claim = self.claim(rows, chosen);
         rows[chosen].preferred = matches!(verdict, RankingVerdict::Tie { .. });
         Some(Decision { candidate, claim })
+    }
+
+    /// What keeps the decision's claim from being made; empty without a claim.
+    fn overruled(
+        &self,
+        decision: Option<&Decision>,
+        rows: &[RankedConfiguration],
+    ) -> Vec<Undecided> {
+        let claims = decision.filter(|it| it.claims()).map(|it| &it.candidate.configuration);
+        let candidate = claims.and_then(|name| rows.iter().position(|row| row.name == *name));
+        let pair = candidate.zip(self.compared_baseline());
+        pair.map_or_else(Vec::new, |(candidate, base)| undecided::of_claim(self, candidate, base))
     }
 
     fn claim(&self, rows: &[RankedConfiguration], candidate: usize) -> Claim {

@@ -61,6 +61,8 @@ pub struct Reading {
     pub trust: Trust,
     /// Configurations without a rank, and launches that failed, by cause.
     pub failed: Vec<FailedGroup>,
+    /// Whether `confirm` can be asked: it needs an objective of which ratios are taken.
+    pub confirmable: bool,
     /// What to do.
     pub next: Vec<NextStep>,
 }
@@ -98,8 +100,10 @@ pub enum Statement {
         baseline: String,
         /// Ranked configurations, itself included.
         of: usize,
-        /// Those that are shown to be worse.
+        /// Those that are shown to be worse than the best mean.
         worse: usize,
+        /// Whose mean that is, where it is not the baseline's.
+        best: Option<String>,
     },
     /// The baseline has no figure to compare with.
     BaselineNotRanked {
@@ -268,7 +272,8 @@ pub struct Trust {
     pub assumed_deviation: Option<f64>,
     /// Ranked configurations that were launched once: they are in no claim.
     pub launched_once: u32,
-    /// Whether a time effect was looked for: not in shares, counts, and what was zero.
+    /// Whether a time effect was looked for: not in shares, counts, and what was zero, nor
+    /// with one configuration, nor where nothing was launched twice.
     pub time_effect: bool,
     /// Judged metrics that are missing in part.
     pub missing: Vec<MissingMetric>,

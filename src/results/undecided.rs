@@ -58,6 +58,21 @@ fn too_wide(
     })
 }
 
+/// What keeps a claim against the baseline from being made, judged by the two that it compares
+/// and by no other: what the first ranks carry among themselves is another question.
+pub(super) fn of_claim(
+    evidence: &Evidence<'_>,
+    candidate: usize,
+    baseline: usize,
+) -> Vec<Undecided> {
+    let (pair, objective) = ([candidate, baseline], &evidence.measured[0]);
+    let machine = objective.machine(&pair, Some(baseline));
+    let detectable = objective.detectable(candidate, &[baseline]).filter(|it| it.launches > 1);
+    let mut causes = undecided(evidence, &pair, machine.as_ref(), detectable.as_ref());
+    causes.retain(Undecided::overrules_claims);
+    causes
+}
+
 fn by_others(
     evidence: &Evidence<'_>,
     compared: &[usize],

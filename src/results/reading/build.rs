@@ -1,7 +1,7 @@
 //! Makes a [`Reading`] from a ranking: what each of its parts says is decided here.
 
 use super::failed::{Cause, FailedGroup, failed};
-use super::next::{explanation, next};
+use super::next::{After, explanation, names_failed, next};
 use super::{Choice, Gain, NoDecision, Place, Reading, Statement, Trust, Varied, Why};
 use crate::configuration::Configuration;
 use crate::flags::argv;
@@ -13,6 +13,7 @@ use crate::results::confirmed::ConfirmedGain;
 use crate::results::decision::{Candidate, Claim, Criterion, Decision};
 use crate::results::estimate::Effect;
 use crate::results::exclusion::Exclusion;
+use crate::results::missing::MissingMetric;
 use crate::results::ranked::{RankedConfiguration, Ranking};
 use crate::results::verdict::RankingVerdict;
 
@@ -25,7 +26,8 @@ impl Reading {
         let decided = !matches!(result, Statement::NoDecision { .. });
         let choice = choice(ranking, manifest, confirmed).filter(|_| decided);
         let partial = place.extent.clone().filter(Extent::is_partial);
-        let next = next(&result, pending, manifest, place);
+        let next = next(&result, &After { ranking, groups: &groups, pending, manifest, place });
+        let advised = |group: &FailedGroup| !is_said(group, &result) || names_failed(&next);
         let bounds = candidate(ranking, confirmed).filter(|_| decided);
         Self {
             simulated: ranking.simulated,
@@ -35,7 +37,8 @@ impl Reading {
             bounds: bounds.map_or_else(Vec::new, |row| row.constraints.clone()),
             trust: trust(ranking, confirmed.or(pending)),
             why: why(ranking, &result),
-            failed: groups.into_iter().filter(|it| !is_said(it, &result)).collect(),
+            confirmable: ranking.scale == Scale::Ratios,
+            failed: groups.iter().filter(|it| advised(it)).cloned().collect(),
             result,
             choice,
             next,
@@ -105,9 +108,8 @@ fn statement(
     let Some(Decision { candidate, claim }) = &ranking.decision else {
         return Statement::NoDecision { cause: cause(ranking, groups) };
     };
-    if let RankingVerdict::Undecided { names, .. } = &ranking.verdict {
-        let cause = NoDecision::NotCarried { configurations: names.clone() };
-        return Statement::NoDecision { cause };
+    if let Some(configurations) = not_carried(ranking, candidate, claim) {
+        return Statement::NoDecision { cause: NoDecision::NotCarried { configurations } };
     }
     let name = || candidate.configuration.clone();
     match (claim, &ranking.verdict) {
@@ -117,8 +119,7 @@ fn statement(
             confirmed: false,
         },
         (Claim::BaselineNotRanked { baseline, reason }, _) => {
-            let lost = ranking.missing.iter().find(|missing| missing.baseline);
-            match lost {
+            match excluded_by_missing(ranking, |row| row.name == *baseline) {
                 Some(lost) => Statement::NoDecision { cause: NoDecision::Missing(lost.clone()) },
                 None => Statement::BaselineNotRanked {
                     baseline: baseline.clone(),
@@ -138,13 +139,46 @@ fn statement(
         }
         (Claim::IsBaseline, _) => {
             let group = in_first_group(ranking);
-            Statement::BaselineIsBest { baseline: name(), of, worse: of.saturating_sub(group) }
+            // p-values are of rank 1, and the baseline can be another one of the first.
+            let best = ranking.rows.first().map(|row| row.name.clone());
+            let (best, worse) = (best.filter(|it| *it != name()), of.saturating_sub(group));
+            Statement::BaselineIsBest { baseline: name(), of, worse, best }
         }
         (Claim::NoBaseline, RankingVerdict::Tie { names, .. }) => {
             Statement::NotDistinguishable { configurations: names.clone(), of }
         }
         (Claim::NoBaseline, _) => Statement::First { configuration: name(), of },
     }
+}
+
+/// Those between which the measurement decides nothing; `None` where it decides, and where it
+/// shows the candidate to be better than the baseline all the same.
+fn not_carried(ranking: &Ranking, candidate: &Candidate, claim: &Claim) -> Option<Vec<String>> {
+    match (claim, &ranking.verdict) {
+        (Claim::Better { .. }, _) => None,
+        (_, RankingVerdict::Undecided { names, .. }) => Some(names.clone()),
+        (Claim::NotShown { baseline, .. }, _) if !ranking.overruled.is_empty() => {
+            Some(vec![candidate.configuration.clone(), baseline.clone()])
+        }
+        _ => None,
+    }
+}
+
+/// The metric for whose missing values some of these rows have no rank, the objective first.
+fn excluded_by_missing(
+    ranking: &Ranking,
+    of: impl Fn(&RankedConfiguration) -> bool,
+) -> Option<&MissingMetric> {
+    ranking.missing.iter().find(|missing| {
+        let excludes = |exclusion: &Exclusion| match exclusion {
+            Exclusion::NotMeasured { metric, .. } => *metric == missing.metric,
+            Exclusion::MissingValues(values) => values.metric == missing.metric,
+            _ => false,
+        };
+        let rows = ranking.rows.iter().filter(|row| of(row));
+        let mut lacking = rows.filter(|row| missing.configurations.contains(&row.name));
+        lacking.any(|row| row.exclusions.iter().any(excludes))
+    })
 }
 
 /// Configurations that are not distinguishable from rank 1, itself included.
@@ -160,9 +194,6 @@ fn cause(ranking: &Ranking, groups: &[FailedGroup]) -> NoDecision {
     if of == 0 {
         return NoDecision::NoConfiguration;
     }
-    if let Some(missing) = ranking.missing.first() {
-        return NoDecision::Missing(missing.clone());
-    }
     let all = |excluded: &dyn Fn(&Exclusion) -> bool| {
         ranking.rows.iter().all(|row| row.exclusions.iter().any(excluded))
     };
@@ -174,6 +205,8 @@ fn cause(ranking: &Ranking, groups: &[FailedGroup]) -> NoDecision {
         == of
     {
         NoDecision::AllFailed { of }
+    } else if let Some(missing) = excluded_by_missing(ranking, |_| true) {
+        NoDecision::Missing(missing.clone())
     } else {
         NoDecision::Excluded { of }
     }
@@ -191,7 +224,7 @@ fn why(ranking: &Ranking, result: &Statement) -> Vec<Why> {
             (0..ranking.constrained.len()).filter_map(|at| nearest(ranking, at)).collect()
         }
         NoDecision::NotCarried { .. } => {
-            let causes = ranking.undecided.iter();
+            let causes = ranking.not_decided_by().into_iter();
             // What happened, and why that counts, are two sentences.
             let texts = causes.map(ToString::to_string);
             let parts = |text: String| -> Vec<String> {
@@ -317,7 +350,6 @@ fn trust(ranking: &Ranking, confirmed: Option<&ConfirmedGain>) -> Trust {
     let all_once = once > 0 && once == estimates().count();
     let meanwhile = confirmed.filter(|it| it.is_result()).and_then(|it| it.machine.as_ref());
     let machine = meanwhile.or(ranking.machine.as_ref());
-    let decided = ranking.decision.is_some();
     Trust {
         launches: launches.clone().min().zip(launches.max()),
         repeats: same,
@@ -328,7 +360,7 @@ fn trust(ranking: &Ranking, confirmed: Option<&ConfirmedGain>) -> Trust {
         limits: machine.map_or_else(Vec::new, |it| it.limits.clone()),
         assumed_deviation: ranking.deviations.filter(|_| all_once).map(|(launch, _)| launch),
         launched_once: once as u32,
-        time_effect: !decided || machine.is_some() || ranking.scale == Scale::Ratios,
+        time_effect: machine.is_some(),
         missing: ranking.missing.clone(),
     }
 }

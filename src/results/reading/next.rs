@@ -3,15 +3,22 @@
 
 use serde::Serialize;
 
+use super::failed::FailedGroup;
 use super::{NoDecision, Place, Statement};
-use crate::history::extent::State;
+use crate::history::extent::{Confirming, State};
 use crate::history::record::{Manifest, SweepRecord};
+use crate::metric::Scale;
 use crate::results::confirmable::outlook;
 use crate::results::confirmed::ConfirmedGain;
+use crate::results::disturbance::Undecided;
+use crate::results::ranked::Ranking;
 use crate::strategy::confirm::{CLAIM, MAX_PAIRS};
 
 /// Launches of each configuration that a sweep should have.
 const LAUNCHES: u32 = 4;
+
+/// More launches than this are no advice.
+pub const MOST_LAUNCHES: usize = 100;
 
 /// How long something takes.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -43,15 +50,19 @@ pub enum NextStep {
     Resume {
         /// The sweep's folder.
         run: String,
-        /// Trials that are left.
+        /// Trials of the sweep that are left.
         left: u32,
+        /// Whether it continues a confirmation, and not yet the sweep.
+        confirmation: bool,
     },
     /// It runs: read again later.
     Wait {
         /// The sweep's folder.
         run: String,
-        /// Trials that are left.
+        /// Trials of the sweep that are left.
         left: u32,
+        /// Whether a confirmation runs, and not the sweep.
+        confirmation: bool,
     },
     /// Write the flags where the service is described.
     UseFlags {
@@ -81,11 +92,13 @@ pub enum Change {
     },
     /// A longer budget.
     Budget,
-    /// Nothing else on the machine, and more launches.
+    /// Nothing else on the machine.
     Disturbance {
-        /// How many of each configuration.
-        launches: u32,
+        /// How many launches of each configuration, where there were fewer than that.
+        launches: Option<u32>,
     },
+    /// More CPU for the client.
+    Client,
     /// Name a baseline.
     Baseline,
     /// Add configurations.
@@ -101,75 +114,152 @@ pub enum Change {
     Failures,
 }
 
+/// What decides what to do after a statement.
+pub(super) struct After<'a> {
+    pub(super) ranking: &'a Ranking,
+    pub(super) groups: &'a [FailedGroup],
+    /// A confirmation that was begun.
+    pub(super) pending: Option<&'a ConfirmedGain>,
+    pub(super) manifest: &'a Manifest,
+    pub(super) place: &'a Place,
+}
+
 /// What to do.
-pub(super) fn next(
-    statement: &Statement,
-    pending: Option<&ConfirmedGain>,
-    manifest: &Manifest,
-    place: &Place,
-) -> Vec<NextStep> {
-    let run = || place.run.clone();
-    if let Some(extent) = &place.extent {
-        let left = extent.of - extent.done;
-        match extent.state {
-            State::Running => return vec![NextStep::Wait { run: run(), left }],
-            State::Interrupted | State::Stopped { .. } => {
-                return vec![NextStep::Resume { run: run(), left }];
-            }
-            State::Complete | State::BudgetSpent => {}
-        }
+pub(super) fn next(statement: &Statement, after: &After<'_>) -> Vec<NextStep> {
+    if let Some(steps) = after.goes_on() {
+        return steps;
     }
-    let again = |change: Change| {
-        vec![NextStep::Change { change }, NextStep::Sweep { grid: place.grid.clone() }]
-    };
-    let confirm = || {
-        vec![NextStep::Confirm {
-            run: run(),
-            configuration: None,
-            claim: pending.map(|it| it.claim).filter(|claim| (claim - CLAIM).abs() > 1e-9),
-            hours: place.confirm,
-            goes_on: pending.is_some(),
-        }]
-    };
     match statement {
         Statement::Better { confirmed: true, .. } => {
-            vec![NextStep::UseFlags { compose: manifest.engine == "docker" }]
+            vec![NextStep::UseFlags { compose: after.manifest.engine == "docker" }]
         }
-        Statement::Better { .. } | Statement::NotShown { .. } => confirm(),
+        Statement::Better { .. } | Statement::NotShown { .. } => after.confirm(),
         Statement::NotConfirmed { .. }
         | Statement::BaselineIsBest { .. }
-        | Statement::Only { .. } => again(Change::Configurations),
-        Statement::First { .. } | Statement::NotDistinguishable { .. } => again(Change::Baseline),
-        Statement::LaunchedOnce { .. } if is_spent(place) => again(Change::Budget),
-        Statement::LaunchedOnce { .. } => again(Change::Launches { launches: LAUNCHES }),
-        Statement::BaselineNotRanked { .. } => again(Change::Failures),
-        Statement::NoDecision { cause: NoDecision::NotLaunched { .. } } if is_spent(place) => {
-            again(Change::Budget)
+        | Statement::Only { .. } => after.again(Change::Configurations),
+        Statement::First { .. } | Statement::NotDistinguishable { .. } => {
+            after.again(Change::Baseline)
         }
-        Statement::NoDecision { cause: NoDecision::NotLaunched { of } } => {
-            vec![NextStep::Resume { run: run(), left: *of as u32 }]
-        }
-        Statement::NoDecision { cause } => undecided(cause, &again),
+        Statement::LaunchedOnce { .. } if after.is_spent() => after.again(Change::Budget),
+        Statement::LaunchedOnce { .. } => after.again(Change::Launches { launches: LAUNCHES }),
+        Statement::BaselineNotRanked { .. } => after.correct(),
+        Statement::NoDecision { cause } => after.undecided(cause),
     }
 }
 
-/// Whether the budget ended the sweep: it cannot be resumed then.
-fn is_spent(place: &Place) -> bool {
-    place.extent.as_ref().is_some_and(|it| it.state == State::BudgetSpent)
+/// Whether these steps refer to what failed.
+pub(super) fn names_failed(steps: &[NextStep]) -> bool {
+    steps.iter().any(|it| matches!(it, NextStep::Change { change: Change::Failures }))
 }
 
-fn undecided(cause: &NoDecision, again: &dyn Fn(Change) -> Vec<NextStep>) -> Vec<NextStep> {
-    match cause {
-        NoDecision::NoConfiguration => again(Change::Configurations),
-        NoDecision::Missing(missing) => match missing.first_reason.as_deref().and_then(remedy) {
-            Some(text) => again(Change::Reason { text: text.to_owned() }),
-            None => again(Change::Failures),
-        },
-        NoDecision::BoundsBroken { .. } => again(Change::Bounds),
-        NoDecision::NotCarried { .. } => again(Change::Disturbance { launches: LAUNCHES }),
-        NoDecision::NotLaunched { .. }
-        | NoDecision::AllFailed { .. }
-        | NoDecision::Excluded { .. } => again(Change::Failures),
+impl After<'_> {
+    fn run(&self) -> String {
+        self.place.run.clone()
+    }
+
+    /// Waiting or continuing, where something is not over: `resume` continues what was begun
+    /// last, so a confirmation comes before the rest of the sweep.
+    fn goes_on(&self) -> Option<Vec<NextStep>> {
+        let extent = self.place.extent.as_ref()?;
+        let (run, left) = (self.run(), extent.of - extent.done);
+        let wait = |confirmation| vec![NextStep::Wait { run: self.run(), left, confirmation }];
+        match (&extent.state, extent.confirmation) {
+            (State::Running, _) => Some(wait(false)),
+            (_, Some(Confirming::Running)) => Some(wait(true)),
+            (State::Interrupted | State::Stopped { .. }, begun) => {
+                let first = NextStep::Resume { run: self.run(), left, confirmation: true };
+                let rest = NextStep::Resume { run, left, confirmation: false };
+                Some(begun.map(|_| first).into_iter().chain([rest]).collect())
+            }
+            (State::Complete | State::BudgetSpent, _) => None,
+        }
+    }
+
+    fn again(&self, change: Change) -> Vec<NextStep> {
+        vec![NextStep::Change { change }, NextStep::Sweep { grid: self.place.grid.clone() }]
+    }
+
+    /// Without ratios only the ranking itself can become more precise.
+    fn confirm(&self) -> Vec<NextStep> {
+        if self.ranking.scale != Scale::Ratios {
+            return self.again(Change::Launches { launches: self.more_launches() });
+        }
+        let claim = self.pending.map(|it| it.claim);
+        vec![NextStep::Confirm {
+            run: self.run(),
+            configuration: None,
+            claim: claim.filter(|claim| (claim - CLAIM).abs() > 1e-9),
+            hours: self.place.confirm,
+            goes_on: self.pending.is_some(),
+        }]
+    }
+
+    /// What FAILED names; where it names nothing, launches are missing.
+    fn correct(&self) -> Vec<NextStep> {
+        match self.groups {
+            [] if self.is_spent() => self.again(Change::Budget),
+            [] => self.again(Change::Launches { launches: self.more_launches() }),
+            _ => self.again(Change::Failures),
+        }
+    }
+
+    /// Whether the budget ended the sweep: it cannot be resumed then.
+    fn is_spent(&self) -> bool {
+        self.place.extent.as_ref().is_some_and(|it| it.state == State::BudgetSpent)
+    }
+
+    fn undecided(&self, cause: &NoDecision) -> Vec<NextStep> {
+        match cause {
+            NoDecision::NoConfiguration => self.again(Change::Configurations),
+            NoDecision::Missing(missing) => {
+                match missing.first_reason.as_deref().and_then(remedy) {
+                    Some(text) => self.again(Change::Reason { text: text.to_owned() }),
+                    None => self.correct(),
+                }
+            }
+            NoDecision::BoundsBroken { .. } => self.again(Change::Bounds),
+            NoDecision::NotCarried { .. } => self.again(self.carried()),
+            NoDecision::NotLaunched { .. } if self.is_spent() => self.again(Change::Budget),
+            NoDecision::NotLaunched { of } => {
+                let left = *of as u32;
+                vec![NextStep::Resume { run: self.run(), left, confirmation: false }]
+            }
+            NoDecision::AllFailed { .. } | NoDecision::Excluded { .. } => self.correct(),
+        }
+    }
+
+    /// What removes the first cause for which the measurement carries nothing.
+    fn carried(&self) -> Change {
+        let causes = self.ranking.not_decided_by();
+        let has = |of: &dyn Fn(&Undecided) -> bool| causes.iter().any(|it| of(it));
+        if has(&|it| matches!(it, Undecided::Disturbed { .. })) {
+            let wide = has(&|it| matches!(it, Undecided::TooWide { .. }));
+            let few = self.launches() < LAUNCHES;
+            let launches = (few || wide).then(|| self.more_launches());
+            return Change::Disturbance { launches };
+        }
+        if has(&|it| matches!(it, Undecided::ClientLate { .. })) {
+            return Change::Client;
+        }
+        Change::Launches { launches: self.more_launches() }
+    }
+
+    /// Most launches of a ranked configuration.
+    fn launches(&self) -> u32 {
+        let ranked = self.ranking.rows.iter().filter(|row| row.eligible);
+        let launches = ranked.filter_map(|row| row.estimates.first()?.map(|it| it.launches));
+        launches.max().map_or(0, |most| u32::try_from(most).unwrap_or(u32::MAX))
+    }
+
+    /// More than there are: what shows a difference that is often wanted, where that is known
+    /// and can be had; or else twice as many.
+    fn more_launches(&self) -> u32 {
+        let there = self.launches();
+        let detectable = self.ranking.detectable.as_ref();
+        let needed = detectable.filter(|it| it.needed_launches <= MOST_LAUNCHES);
+        let needed = needed.and_then(|it| u32::try_from(it.needed_launches).ok());
+        let more = needed.filter(|it| *it > there);
+        more.unwrap_or_else(|| there.saturating_mul(2)).max(LAUNCHES)
     }
 }
 

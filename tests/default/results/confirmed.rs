@@ -94,7 +94,7 @@ fn fresh_launches_alone_give_the_gain_and_the_ranking_does_not_count_them() {
             .starts_with("a is better than production, confirmed on fresh launches: -15% ["),
         "{gain}"
     );
-    assert_eq!(ranking.confirmed_candidate(), Some(gain));
+    assert_eq!(ranking.confirmed_of("a"), Some(gain));
     let row = ranking.rows.iter().find(|row| row.name == "a").unwrap();
     assert!((row.baseline_ratio.unwrap().ratio - 0.7).abs() < 0.01, "its own gain stays");
 }

@@ -17,7 +17,7 @@ use crate::results::reading::{candidate_only, claim, gain, missing, moved, place
 fn document(record: &SweepRecord, confirmed: &[ConfirmedGain], state: State) -> Value {
     let mut ranking = rank(record);
     ranking.confirmed = confirmed.to_vec();
-    let extent = Extent { done: 12, of: 48, state };
+    let extent = Extent { done: 12, of: 48, state, confirmation: None };
     let place = Place { extent: Some(extent.clone()), ..place() };
     let reading = Reading::of(&ranking, &record.manifest, &place);
     let document = Document::of(&ranking, &record.manifest, &reading, &place.run, Some(&extent));

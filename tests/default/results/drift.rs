@@ -78,10 +78,8 @@ fn jumps_of_the_machine_are_taken_out_and_reported_with_their_times() {
     assert!((1.6..2.4).contains(&machine.speed_range), "{machine:?}");
     let launches: Vec<u32> = machine.jumps.iter().map(|jump| jump.before_launch).collect();
     assert_eq!(launches, [9, 16], "{machine:?}");
-    let text = machine.to_string();
-    assert!(text.starts_with("the machine moved: speed range x"), "{text}");
-    assert!(text.contains("2 jumps (18:52, 19:41)"), "{text}");
-    assert!(text.ends_with("of the variance between launches, taken out"), "{text}");
+    let times: Vec<String> = machine.jumps.iter().map(ToString::to_string).collect();
+    assert_eq!(times, ["18:52", "19:41"]);
     // What is left is the difference.
     assert_eq!(ranking.verdict, RankingVerdict::First { name: "fast".to_owned() });
     assert!(ranking.decision.as_ref().unwrap().claims());

@@ -2,6 +2,7 @@
 
 mod aa;
 mod builder;
+mod claims;
 mod comparison;
 mod confirmed;
 mod counted;
@@ -12,6 +13,7 @@ mod export;
 mod findings;
 mod frame;
 mod lost;
+mod next;
 mod noise;
 mod ranking;
 mod reading;

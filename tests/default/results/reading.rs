@@ -315,7 +315,7 @@ fn what_the_budget_ended_is_swept_again_with_a_longer_one() {
     for (name, mean) in [("production", 1000.0), ("prefix-seqs64", 1400.0)] {
         record = served(record, name, mean, 800.0);
     }
-    let extent = Extent { done: 2, of: 12, state: State::BudgetSpent };
+    let extent = Extent { done: 2, of: 12, state: State::BudgetSpent, confirmation: None };
     let place = Place { extent: Some(extent), ..place() };
     let text = block_of(&record, &rank(&record), &place);
     assert!(text.contains("NEXT     Raise `budget` in the grid, and sweep again:"), "{text}");
@@ -337,7 +337,8 @@ fn a_sweep_without_anything() {
 
 fn partial(state: State) -> String {
     let record = claim();
-    let place = Place { extent: Some(Extent { done: 12, of: 48, state }), ..place() };
+    let place =
+        Place { extent: Some(Extent { done: 12, of: 48, state, confirmation: None }), ..place() };
     block_of(&record, &rank(&record), &place)
 }
 

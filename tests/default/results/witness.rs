@@ -16,7 +16,7 @@ use crate::results::builder::{Building, sweep};
 use crate::results::noise::normal;
 
 /// A launch of which the host's CPU and the part that others use of it are known.
-fn launch(
+pub(crate) fn launch(
     record: SweepRecord,
     name: &str,
     values: &[f64],
@@ -29,8 +29,8 @@ fn launch(
     record.at(minute * 60)
 }
 
-const BUSY: (f64, f64) = (0.99, 0.55);
-const QUIET: (f64, f64) = (0.6, 0.05);
+pub(crate) const BUSY: (f64, f64) = (0.99, 0.55);
+pub(crate) const QUIET: (f64, f64) = (0.6, 0.05);
 
 fn shown(record: &SweepRecord) -> String {
     // Lines are broken where the terminal ends.

@@ -23,8 +23,8 @@ pub(crate) fn open(records: &[RequestRecord]) -> Result<Window, String> {
     let full = first + median;
     if last < full + median {
         return Err(format!(
-            "arrivals lasted {:.1} s, less than two median request times of {:.1} s: more \
-             `requests` or a longer `duration` would do",
+            "arrivals lasted {:.1} s, less than two median request times of {:.1} s: raise \
+             `requests` or `duration`",
             seconds(last - first),
             seconds(median)
         ));
@@ -126,6 +126,7 @@ mod tests {
         for lasting in [9100, 12_000] {
             let reason = open(&each(31, 300, lasting)).expect_err("no window");
             assert!(reason.starts_with("arrivals lasted 9.3 s, less than two median"), "{reason}");
+            assert!(reason.ends_with(": raise `requests` or `duration`"), "{reason}");
         }
         assert!(open(&[]).is_err() && open(&[record(0, 5)]).is_err());
     }
