@@ -132,7 +132,7 @@ fn unfinished(record: &SweepRecord) -> Option<String> {
 /// Nothing is left to do for what was asked.
 fn over(ranking: &Ranking, number: u32, ended: Ended) -> Result<Exit, CommandError> {
     print(&format!(
-        "confirmation {number} is over ({ended}); --again makes a new one, from fresh launches\n"
+        "confirmation {number} is over ({ended})\n--again makes a new one, from fresh launches\n"
     ))?;
     show::confirmed(ranking, number)
 }

@@ -92,9 +92,12 @@ pub(super) fn change(ratio: f64, interval: Interval) -> String {
         ends.map(|it| write(it, decimals))
     };
     let [value, low, high] = if ratio >= FACTOR {
-        distinct(&|it, decimals| match number::is_huge(it) {
-            true => format!("x{it:.2e}"),
-            false => format!("x{it:.0$}", decimals + 1),
+        distinct(&|it, decimals| {
+            if number::is_huge(it) {
+                format!("x{it:.2e}")
+            } else {
+                format!("x{it:.0$}", decimals + 1)
+            }
         })
     } else {
         distinct(&|it, decimals| percent(it, decimals))

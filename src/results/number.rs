@@ -159,6 +159,10 @@ mod tests {
         assert_eq!(change(1.412, 1.361, 1.464), "+41% [+36%, +46%]");
         assert_eq!(change(0.998, 0.951, 1.047), "+0% [-5%, +5%]");
         assert_eq!(change(1.041, 1.032, 1.05), "+4.1% [+3.2%, +5.0%]");
+        assert_eq!(change(1e300, 1e299, 1e301), "+1.00e302% [+1.00e301%, +1.00e303%]");
+        let metric = "kv_cache.ttft_resent_ms".parse().unwrap();
+        let most = |max| bound(&Constraint { metric, min: None, max: Some(max) });
+        assert_eq!(most(1e300), "at most 1e300 ms");
         let all = [0.05, 0.005, 0.061, 0.12].map(whole_percent);
         assert_eq!(all, ["5%", "0.5%", "6.1%", "12%"]);
     }
