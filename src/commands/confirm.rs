@@ -49,6 +49,8 @@ pub(crate) async fn confirm(args: &ConfirmArgs, shutdown: &Shutdown) -> Result<E
     said.extend(unfinished(&record));
     said.extend(pair.warnings.iter().map(|warning| format!("warning: {warning}")));
     if args.dry_run {
+        // What would refuse the launches refuses this, too.
+        sweep::may_continue(&folder).await?;
         print(&(said.join("\n") + "\n"))?;
         return Ok(Exit::Done);
     }
@@ -128,10 +130,8 @@ fn unfinished(record: &SweepRecord) -> Option<String> {
 
 /// Nothing is left to do for what was asked.
 fn over(ranking: &Ranking, number: u32, ended: Ended) -> Result<Exit, CommandError> {
-    let gain = ranking.confirmed.iter().find(|it| it.number == number);
-    let text = gain.map_or_else(|| ended.to_string(), ToString::to_string);
     print(&format!(
-        "confirmation {number} is over ({ended}):\n{text}\n--again makes a new one, from fresh launches\n"
+        "confirmation {number} is over ({ended})\n--again makes a new one, from fresh launches\n"
     ))?;
-    Ok(show::confirmed(ranking, number))
+    show::confirmed(ranking, number)
 }

@@ -7,7 +7,6 @@ use vllm_grid::history::folder::Folder;
 use vllm_grid::history::record::SweepRecord;
 use vllm_grid::metric::{Direction, Metric};
 use vllm_grid::report::document::Document;
-use vllm_grid::results::confirmed::ConfirmedGain;
 use vllm_grid::results::ranking;
 use vllm_grid::results::reading::next::confirm_hours;
 use vllm_grid::results::reading::{Place, Reading};
@@ -180,9 +179,13 @@ fn outcome(ranking: &ranking::Ranking) -> Exit {
 }
 
 /// How the process ends after a confirmation: a gain is a result, also one that is not shown.
-pub(crate) fn confirmed(ranking: &ranking::Ranking, number: u32) -> Exit {
-    let gain = ranking.confirmed.iter().find(|it| it.number == number);
-    if gain.is_some_and(ConfirmedGain::is_result) { Exit::Done } else { Exit::NothingRanked }
+/// What it showed is printed: the block above may be about another configuration.
+pub(crate) fn confirmed(ranking: &ranking::Ranking, number: u32) -> Result<Exit, CommandError> {
+    let Some(gain) = ranking.confirmed.iter().find(|it| it.number == number) else {
+        return Ok(Exit::NothingRanked);
+    };
+    print(&format!("\n{}", report::confirmation::render(gain, width())))?;
+    Ok(if gain.is_result() { Exit::Done } else { Exit::NothingRanked })
 }
 
 /// Columns of the terminal; 80 where there is none.

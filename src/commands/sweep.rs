@@ -59,11 +59,16 @@ pub(crate) async fn resume(args: &ResumeArgs, shutdown: &Shutdown) -> Result<Exi
     run(work, &grid, engine, shutdown).await
 }
 
+/// What a run continues with; refused where something changed. Nothing is launched.
+pub(super) async fn may_continue(folder: &Folder) -> Result<Resumable, CommandError> {
+    resume::check(folder, secrets()).await.map_err(refused)
+}
+
 /// A sweep open for writing again, with its grid and engine, where nothing changed.
 pub(super) async fn continued(
     folder: Folder,
 ) -> Result<(Grid, Arc<dyn Engine>, Sweep), CommandError> {
-    let Resumable { grid, image_id } = resume::check(&folder, secrets()).await.map_err(refused)?;
+    let Resumable { grid, image_id } = may_continue(&folder).await?;
     let engine = engine(&grid, image_id).await?;
     let sweep = Sweep::resume(folder, secrets())?.with_configurations(&grid);
     Ok((grid, engine, sweep))
@@ -257,10 +262,10 @@ fn show(sweep: &Sweep, confirmation: Option<u32>) -> Result<Exit, CommandError> 
     let record = sweep.folder().record()?;
     show::write(sweep.folder().path(), &record)?;
     let ranked = show::ranked(sweep.folder(), &record, Format::Text, Writer::Ourselves)?;
-    Ok(match confirmation {
+    match confirmation {
         Some(number) => show::confirmed(&ranking::rank(&record), number),
-        None => ranked,
-    })
+        None => Ok(ranked),
+    }
 }
 
 #[cfg(test)]

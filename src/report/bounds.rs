@@ -19,7 +19,7 @@ pub(super) fn render(ranking: &Ranking, columns: usize) -> Option<String> {
     let first = rows.first()?;
     let names: Vec<String> = rows.iter().map(|row| plain(&row.name)).collect();
     let baseline = rows.iter().position(|row| row.baseline);
-    let label = Field::new("bounds", narrow(&names, baseline, NAME));
+    let label = Field::new("bounds", narrow(&names, baseline, NAME..=columns / 2).shown);
     let bounds: Vec<String> = first.constraints.iter().map(bound).collect();
     let fields = |headers: &[String]| -> Vec<Field> {
         let cells = |index: usize| rows.iter().map(|row| cell(&row.constraints[index])).collect();

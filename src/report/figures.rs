@@ -2,7 +2,7 @@
 //! a direction, a column for each configuration, a table for each case.
 
 use super::fields::{Field, folded};
-use super::names::narrow;
+use super::names::{Names, narrow};
 use super::reading::SIMULATED;
 use super::text::{plain, wrap};
 use crate::history::record::Manifest;
@@ -11,7 +11,7 @@ use crate::results::number;
 use crate::results::ranking::{RankedConfiguration, Ranking};
 use crate::workload::Kind;
 
-/// Columns of a configuration's name at most.
+/// Columns of a configuration's name, where it can be as short without a cut inside a value.
 const NAME: usize = 19;
 
 /// The tables of a workload, of about `columns` columns (at least 60 are used). Ends
@@ -24,8 +24,14 @@ pub fn render(ranking: &Ranking, manifest: &Manifest, kind: &Kind, columns: usiz
     }
     let cases = manifest.workloads.iter().filter(|workload| workload.kind().key == kind.key);
     let cases: Vec<String> = cases.flat_map(crate::workload::Workload::cases).collect();
+    let names: Vec<String> = ranking.rows.iter().map(|row| plain(&row.name)).collect();
+    let baseline = ranking.rows.iter().position(|row| row.baseline);
+    let short = narrow(&names, baseline, NAME..=columns / 2);
     for case in &cases {
-        blocks.push(table(ranking, kind, case, columns));
+        blocks.push(table(ranking, &short, kind, case, columns));
+    }
+    if let Some(shared) = &short.shared {
+        blocks.push(wrap(&format!("names without what all share: {shared}"), columns, "  "));
     }
     let note = "mean [95%] in the order of the ranking; metrics without a value are left out, and \
                 counts and states are in results.csv";
@@ -33,7 +39,7 @@ pub fn render(ranking: &Ranking, manifest: &Manifest, kind: &Kind, columns: usiz
     blocks.join("\n\n") + "\n"
 }
 
-fn table(ranking: &Ranking, kind: &Kind, case: &str, columns: usize) -> String {
+fn table(ranking: &Ranking, short: &Names, kind: &Kind, case: &str, columns: usize) -> String {
     let is_of = |metric: &MetricRef| {
         metric.workload == kind.key && metric.case.as_deref().is_none_or(|named| named == case)
     };
@@ -59,19 +65,17 @@ fn table(ranking: &Ranking, kind: &Kind, case: &str, columns: usize) -> String {
         Some(unit) => format!("{} {unit}", metric.name),
     };
     let labels = Field::new(title, metrics.iter().map(label).collect());
-    let names: Vec<String> = ranking.rows.iter().map(|row| plain(&row.name)).collect();
-    let baseline = ranking.rows.iter().position(|row| row.baseline);
     let fields: Vec<Field> = ranking
         .rows
         .iter()
-        .zip(narrow(&names, baseline, NAME))
+        .zip(&short.shown)
         .filter(|(row, _)| metrics.iter().any(|(index, _)| row.estimates[*index].is_some()))
         .map(|(row, name)| {
             let cell = |(index, _): &(usize, &MetricRef)| {
                 let estimate = row.estimates[*index].as_ref();
                 estimate.map_or("-".to_owned(), |estimate| number::estimate(estimate, ""))
             };
-            Field::new(heading(row, &name), metrics.iter().map(cell).collect()).right()
+            Field::new(heading(row, name), metrics.iter().map(cell).collect()).right()
         })
         .collect();
     folded(&labels, &fields, columns)

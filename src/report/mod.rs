@@ -5,6 +5,7 @@
 mod bounds;
 pub mod comparison;
 mod comparison_notes;
+pub mod confirmation;
 pub mod document;
 pub mod export;
 mod fields;

@@ -3,6 +3,7 @@
 //! value.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 
 use super::text::{cut, width};
 
@@ -90,12 +91,17 @@ impl Names {
     }
 }
 
-/// Names of at most so many columns, in the first form that fits.
-pub(super) fn narrow(names: &[String], baseline: Option<usize>, columns: usize) -> Vec<String> {
+/// Names of the fewest columns, from the range, that cut none inside a segment.
+pub(super) fn narrow(
+    names: &[String],
+    baseline: Option<usize>,
+    columns: RangeInclusive<usize>,
+) -> Names {
     let forms = [Names::whole(names), Names::without_shared(names, baseline)];
-    let whole = forms.iter().find(|names| names.width() <= columns).cloned();
-    let whole = whole.or_else(|| forms.iter().find_map(|names| names.within(columns)));
-    whole.unwrap_or_else(|| forms[1].forced(columns)).shown
+    let whole = forms.iter().find(|names| names.width() <= *columns.start()).cloned();
+    let mut widths = columns.clone();
+    let within = || widths.find_map(|most| forms.iter().find_map(|names| names.within(most)));
+    whole.or_else(within).unwrap_or_else(|| forms[1].forced(*columns.end()))
 }
 
 /// One name of at most so many columns.

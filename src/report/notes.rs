@@ -9,8 +9,11 @@ use crate::results::findings::{AssumedVariance, Finding, IntervalSource, PooledD
 use crate::results::number;
 use crate::results::ranking::{Effect, Exclusion, MissingValue, RankingVerdict, Remark};
 
-/// Heading of the column of changes against the baseline.
-pub(super) const CHANGE: &str = "unconfirmed change";
+/// Heading of the column of changes against the baseline where none is confirmed.
+pub(super) const UNCONFIRMED: &str = "unconfirmed change";
+
+/// Its heading where some are: `c` and `u` mark them.
+pub(super) const CHANGE: &str = "change";
 
 /// What the tables above the notes show already.
 #[derive(Clone, Copy)]
@@ -18,6 +21,8 @@ pub(super) const CHANGE: &str = "unconfirmed change";
 pub(super) struct Shown {
     /// The effect against the baseline.
     pub(super) effect: bool,
+    /// Whether some of these effects come from fresh launches.
+    pub(super) confirmed: bool,
     /// Launches and repeats.
     pub(super) numbers: bool,
     /// Repeats that failed.
@@ -43,7 +48,21 @@ pub(super) fn below(findings: &[Finding], shown: Shown) -> Vec<String> {
     let of = |wanted: usize| {
         findings.iter().filter(move |it| place(it) == wanted).filter_map(move |it| note(it, shown))
     };
-    notes.extend((0..PLACES).flat_map(of));
+    notes.extend((0..PLACES - 1).flat_map(of));
+    let legend = match (shown.effect, shown.confirmed) {
+        (true, true) => Some(
+            "change against the baseline: c from the fresh launches of its confirmation; u \
+             unconfirmed, from the launches that chose rank 1: expect less of fresh ones"
+                .to_owned(),
+        ),
+        (true, false) => Some(format!(
+            "{UNCONFIRMED}: against the baseline, from the launches that chose rank 1; expect \
+             less of fresh ones"
+        )),
+        (false, _) => None,
+    };
+    notes.extend(legend);
+    notes.extend(of(PLACES - 1));
     if shown.lost {
         notes.push("lost: repeats that failed; failed launches are counted separately".to_owned());
     }
@@ -56,7 +75,7 @@ const PLACES: usize = 5;
 /// Where a finding stands among the notes.
 fn place(finding: &Finding) -> usize {
     match finding {
-        Finding::ValuesMissing(_) | Finding::NothingDecided { .. } => 0,
+        Finding::ValuesMissing(_) | Finding::NothingDecided { .. } | Finding::AllZero { .. } => 0,
         Finding::Remarks { .. } => 1,
         Finding::Verdict(_)
         | Finding::OrderBelowFirst { .. }
@@ -122,6 +141,7 @@ fn note(finding: &Finding, shown: Shown) -> Option<String> {
         | Finding::ConstraintNotShown { .. }
         | Finding::FailedRepeats { .. }
         | Finding::FirstToBaseline { .. }
+        | Finding::GainUnconfirmed { .. }
         | Finding::Machine(_)
         | Finding::Witness(_)
         | Finding::NotSeparable { .. }
@@ -139,6 +159,9 @@ fn note(finding: &Finding, shown: Shown) -> Option<String> {
         Finding::ValuesMissing(missing) => {
             return missing.first_reason.as_ref().map(|_| missing.to_string());
         }
+        Finding::AllZero { metric } => {
+            format!("every value of {metric} is 0: nothing was counted, and the order says nothing")
+        }
         Finding::NothingDecided { causes } => causes.iter().join("; "),
         Finding::Baseline { configuration } => format!("* baseline: {configuration}"),
         Finding::Intervals(source) if shown.numbers => {
@@ -151,11 +174,6 @@ fn note(finding: &Finding, shown: Shown) -> Option<String> {
              each other",
             whole_percent(*significance)
         ),
-        Finding::GainUnconfirmed { .. } if shown.effect => format!(
-            "{CHANGE}: against the baseline, from the launches that chose rank 1; expect less of \
-             fresh ones"
-        ),
-        Finding::GainUnconfirmed { .. } => return None,
         Finding::NoTimeEffect => {
             "no time effect is taken out: the objective is a share or a count, or was zero"
                 .to_owned()

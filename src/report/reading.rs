@@ -210,7 +210,11 @@ fn use_it(block: &mut Block, reading: &Reading, choice: &Choice) {
             block.whole("USE", prefix, &parts);
         }
     }
-    let reasons = reasons(choice);
+    let reasons = if choice.all_zero {
+        format!("every value of {} is 0: there is no best mean", spoken::metric(&reading.metric))
+    } else {
+        reasons(choice)
+    };
     if !reasons.is_empty() {
         block.put("USE", &[reasons]);
     }
@@ -279,7 +283,7 @@ fn limit(bound: &Constraint, unit: &str) -> String {
     let with_unit = |text: String| {
         if unit.is_empty() { text } else { format!("{text} {unit}") }
     };
-    match (bound.min, bound.max) {
+    match (bound.min.map(number::given), bound.max.map(number::given)) {
         (Some(min), Some(max)) => with_unit(format!("limits {min} to {max}")),
         (Some(min), None) => with_unit(format!("minimum {min}")),
         (None, Some(max)) => with_unit(format!("limit {max}")),

@@ -92,7 +92,13 @@ pub(super) fn change(ratio: f64, interval: Interval) -> String {
         ends.map(|it| write(it, decimals))
     };
     let [value, low, high] = if ratio >= FACTOR {
-        distinct(&|it, decimals| format!("x{it:.0$}", decimals + 1))
+        distinct(&|it, decimals| {
+            if number::is_huge(it) {
+                format!("x{it:.2e}")
+            } else {
+                format!("x{it:.0$}", decimals + 1)
+            }
+        })
     } else {
         distinct(&|it, decimals| percent(it, decimals))
     };
@@ -168,6 +174,7 @@ mod tests {
         assert_eq!(of(1.06, 0.96, 1.17), "+6% [-4%, +17%]");
         assert_eq!(of(0.088, 0.079, 0.098), "-91% [-92%, -90%]");
         assert_eq!(of(6.3, 5.1, 7.9), "x6.3 [x5.1, x7.9]");
+        assert_eq!(of(1e300, 9e299, 2e300), "x1.00e300 [x9.00e299, x2.00e300]");
         assert_eq!(of(1.0, 0.9, 1.1), "0% [-10%, +10%]");
         assert_eq!(of(1.004, 1.001, 1.004), "+0.4% [+0.1%, +0.4%]");
     }

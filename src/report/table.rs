@@ -6,16 +6,17 @@ use serde_json::Value;
 
 use super::bounds;
 use super::fields::{Field, PADDING, draw};
-use super::names::{self, Names};
+use super::names::Names;
 use super::notes;
 use super::reading::{SIMULATED, word};
 use super::text::{plain, wrap};
 use crate::configuration::canonical;
 use crate::history::record::Manifest;
 use crate::metric::Goal;
+use crate::results::confirmed::ConfirmedGain;
 use crate::results::findings::Finding;
 use crate::results::number;
-use crate::results::ranking::{RankedConfiguration, Ranking};
+use crate::results::ranking::{Effect, RankedConfiguration, Ranking};
 
 /// More configurations than this have no table of bounds.
 const BOUND_ROWS: usize = 24;
@@ -25,9 +26,6 @@ const NAMES: &str = "configuration";
 
 /// Columns that a name needs at least; others are left out for it.
 const MIN_NAME: usize = NAMES.len();
-
-/// Columns of what all names share at most, below the table.
-const SHARED: usize = 48;
 
 /// Columns of a name from which segments may be left out of it, before another column is.
 const GOOD_NAME: usize = 20;
@@ -45,6 +43,7 @@ pub fn render(ranking: &Ranking, manifest: &Manifest, columns: usize) -> String 
     let bounds = bounds::render(ranking, columns).filter(|_| ranking.rows.len() <= BOUND_ROWS);
     let shown = notes::Shown {
         effect: layout.shown.effect,
+        confirmed: any_confirmed(ranking),
         numbers: layout.shown.numbers,
         lost: layout.shown.lost,
         bounds: bounds.is_some(),
@@ -117,7 +116,7 @@ impl Shown {
     fn all(ranking: &Ranking, manifest: &Manifest) -> Self {
         let rows = &ranking.rows;
         Self {
-            effect: rows.iter().any(|row| row.effect().is_some()),
+            effect: any_confirmed(ranking) || rows.iter().any(|row| row.effect().is_some()),
             differences: !manifest.varied.is_empty(),
             bounds: !ranking.constrained.is_empty(),
             numbers: true,
@@ -193,12 +192,16 @@ impl Layout {
         let header = format!("{} [95%]", ranking.objective.metric.name);
         fields.push(Field::new(header, cells(&objective)).right());
         if shown.effect {
-            let effect = |row: &RankedConfiguration| match row.effect() {
-                Some(effect) => notes::effect(effect),
-                None if row.baseline && row.eligible => "baseline".to_owned(),
-                None => "-".to_owned(),
+            let marked = any_confirmed(ranking);
+            let mark = |mark| if marked { mark } else { "" };
+            let effect = |row: &RankedConfiguration| match (confirmed(ranking, row), row.effect()) {
+                (Some(effect), _) => format!("{}{}", mark("c "), notes::effect(effect)),
+                (None, Some(effect)) => format!("{}{}", mark("u "), notes::effect(effect)),
+                (None, None) if row.baseline && row.eligible => "baseline".to_owned(),
+                (None, None) => "-".to_owned(),
             };
-            fields.push(Field::new(notes::CHANGE, cells(&effect)).right());
+            let header = if marked { notes::CHANGE } else { notes::UNCONFIRMED };
+            fields.push(Field::new(header, cells(&effect)).right());
         }
         if shown.bounds {
             fields.push(Field::new("bounds", cells(&constraints)));
@@ -226,8 +229,7 @@ impl Layout {
     /// What the table does not show of names and flags.
     fn notes(&self) -> Vec<String> {
         let shared = self.names.shared.as_ref();
-        let shared =
-            shared.map(|it| format!("names without what all share: {}", names::short(it, SHARED)));
+        let shared = shared.map(|it| format!("names without what all share: {it}"));
         let open = match (self.names.cut, self.differences_open) {
             (true, true) => {
                 Some("names in full: ranking.csv; flags: results.csv, or a wider terminal")
@@ -238,6 +240,20 @@ impl Layout {
         };
         shared.into_iter().chain(open.map(str::to_owned)).collect()
     }
+}
+
+/// What fresh launches showed of a configuration against the baseline: it takes the place of
+/// the effect from the launches that chose rank 1.
+fn confirmed(ranking: &Ranking, row: &RankedConfiguration) -> Option<Effect> {
+    let baseline = ranking.rows.iter().find(|row| row.baseline)?;
+    let of = |gain: &&ConfirmedGain| {
+        gain.candidate == row.name && gain.baseline == baseline.name && gain.is_result()
+    };
+    ranking.confirmed.iter().rfind(of)?.effect.map(Effect::Ratio)
+}
+
+fn any_confirmed(ranking: &Ranking) -> bool {
+    ranking.rows.iter().any(|row| confirmed(ranking, row).is_some())
 }
 
 /// The name, marked where it is the baseline.

@@ -39,7 +39,8 @@ fn take(characters: impl Iterator<Item = char>, columns: usize) -> Vec<char> {
 }
 
 /// Breaks a text at spaces into lines of at most `columns`; further lines are
-/// indented. A word that is wider than a line is broken.
+/// indented. A word that is wider than a line is broken,
+/// behind a hyphen where it has one.
 pub(super) fn wrap(text: &str, columns: usize, indent: &str) -> String {
     let columns = columns.max(width(indent) + 8);
     let mut lines: Vec<String> = vec![String::new()];
@@ -58,7 +59,8 @@ pub(super) fn wrap(text: &str, columns: usize, indent: &str) -> String {
             }
             if start {
                 let part = take(rest.chars(), columns - width(line));
-                let bytes = part.iter().map(|c| c.len_utf8()).sum();
+                let fits: usize = part.iter().map(|c| c.len_utf8()).sum();
+                let bytes = rest[..fits].rfind(['-', '_', ',', '/']).map_or(fits, |at| at + 1);
                 line.push_str(&rest[..bytes]);
                 rest = &rest[bytes..];
             }

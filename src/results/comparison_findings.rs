@@ -306,7 +306,9 @@ fn later_place(standing: Option<&Standing>) -> LaterPlace {
     let assumed = standing.figure.is_some_and(|figure| figure.assumed);
     match rank_label.as_str() {
         "1" => LaterPlace::First,
-        shared if shared.starts_with("1-") => LaterPlace::SharesFirst { rank_label },
+        shared if shared.starts_with("1-") || shared.starts_with("1,") => {
+            LaterPlace::SharesFirst { rank_label }
+        }
         _ if assumed => LaterPlace::BehindAssumed { rank_label },
         _ => LaterPlace::Behind { rank_label },
     }

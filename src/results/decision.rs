@@ -90,8 +90,9 @@ pub enum Claim {
     NotShown {
         /// The baseline.
         baseline: String,
-        /// By how much it seems to be.
-        effect: Effect,
+        /// By how much it seems to be; `None` where no value varies, so that there is
+        /// no interval.
+        effect: Option<Effect>,
         /// Adjusted p-value; `None` where one of both was launched once.
         p: Option<f64>,
     },
@@ -114,7 +115,7 @@ impl Decision {
     pub(super) fn without_claim(self) -> Self {
         let claim = match self.claim {
             Claim::Better { baseline, effect, p } => {
-                Claim::NotShown { baseline, effect, p: Some(p) }
+                Claim::NotShown { baseline, effect: Some(effect), p: Some(p) }
             }
             claim => claim,
         };

@@ -51,6 +51,11 @@ pub enum Finding {
         /// Why not.
         causes: Vec<Undecided>,
     },
+    /// Every value of the objective is 0 in every ranked configuration.
+    AllZero {
+        /// The objective.
+        metric: MetricRef,
+    },
     /// No time effect is taken out: the objective is a share, a count, or was zero.
     NoTimeEffect,
     /// No time effect is taken out: the sweep is too large for it.
@@ -211,6 +216,8 @@ impl Ranking {
         findings.extend((!causes.is_empty()).then_some(Finding::NothingDecided { causes }));
         findings.extend(self.decision.clone().map(Finding::Decision));
         findings.extend(self.confirmed.iter().cloned().map(Finding::Confirmed));
+        let metric = || self.objective.metric.clone();
+        findings.extend(self.all_zero.then(|| Finding::AllZero { metric: metric() }));
         findings.extend(self.missing.iter().cloned().map(Finding::ValuesMissing));
         findings.extend(self.lived());
         findings.extend(self.rows.first().into_iter().flat_map(|row| self.limits(row)));

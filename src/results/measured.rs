@@ -383,19 +383,34 @@ impl Measured {
             Scale::Events => Some(events(of_a).p_of_difference(events(of_b))),
             Scale::Ratios | Scale::Differences => None,
         };
-        let (own_a, own_b) = (self.own(of_a), other.own(of_b));
-        let noisier = if own_a.of_mean(of_a).variance >= own_b.of_mean(of_b).variance {
-            own_a
-        } else {
-            own_b
-        };
-        let error = noisier.of_difference(of_a, of_b);
+        let error = self.noisier_error(of_a, other, of_b);
         let t = (of_a.mean()? - of_b.mean()?) / error.variance.sqrt();
         let spread = (error.variance > 0.0).then(|| two_sided_p(t, error.degrees_of_freedom) / 2.0);
         match (exact, spread) {
             (Some(exact), Some(spread)) if !self.asked_again() => Some(exact.max(spread)),
             (exact, spread) => exact.or(spread),
         }
+    }
+
+    /// How well the difference is known by the spread of the noisier one, taken for both.
+    fn noisier_error(
+        &self,
+        of_a: &statistics::GroupedValues,
+        other: &Self,
+        of_b: &statistics::GroupedValues,
+    ) -> Uncertainty {
+        let (own_a, own_b) = (self.own(of_a), other.own(of_b));
+        let a_is_noisier = own_a.of_mean(of_a).variance >= own_b.of_mean(of_b).variance;
+        if a_is_noisier { own_a } else { own_b }.of_difference(of_a, of_b)
+    }
+
+    /// Whether every value of these arms is 0.
+    pub(super) fn all_zero(&self, arms: &[usize]) -> bool {
+        let zero = |index: &usize| {
+            let values = self.values(*index);
+            values.is_some_and(|values| values.values().iter().flatten().all(|it| *it == 0.0))
+        };
+        !arms.is_empty() && arms.iter().all(zero)
     }
 
     /// Whether an order of these arms rests on a spread that was not measured.
@@ -435,8 +450,14 @@ impl Measured {
             return None;
         }
         let (a, b) = (self.plain(index)?, base.plain(to)?);
-        let (of_a, of_b) = (a.interval?, b.interval?);
         let difference = a.mean - b.mean;
+        let (Some(of_a), Some(of_b)) = (a.interval, b.interval) else {
+            // One does not vary: the other's spread is taken for both, as for the p-value.
+            let error = self.noisier_error(self.values(index)?, base, base.values(to)?);
+            let deviation = error.variance.sqrt();
+            let interval = || Interval::around(difference, deviation, error.degrees_of_freedom);
+            return (deviation > 0.0).then(|| (difference, interval()));
+        };
         let low = difference - (a.mean - of_a.low).hypot(of_b.high - b.mean);
         let high = difference + (of_a.high - a.mean).hypot(b.mean - of_b.low);
         Some((difference, Interval { low, high }))

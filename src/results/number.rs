@@ -39,7 +39,7 @@ pub(crate) fn estimate_of(
 /// `at most 4000 ms`, `0.5 to 0.9`.
 pub(crate) fn bound(bound: &Constraint) -> String {
     let unit = unit(&bound.metric);
-    let text = match (bound.min, bound.max) {
+    let text = match (bound.min.map(given), bound.max.map(given)) {
         (Some(min), Some(max)) => format!("{min} to {max}"),
         (Some(min), None) => format!("at least {min}"),
         (None, Some(max)) => format!("at most {max}"),
@@ -70,6 +70,7 @@ pub(crate) fn percent(ratio: f64, interval: Interval) -> String {
     let change = |ratio: f64| (ratio - 1.0) * 100.0;
     let decimals = usize::from(change(interval.high) - change(interval.low) < 3.0);
     let text = |ratio: f64| match format!("{:+.decimals$}%", change(ratio)) {
+        _ if is_huge(change(ratio)) => format!("{:+.2e}%", change(ratio)),
         // A minus would say that something was lost.
         text if text.chars().all(|it| !it.is_ascii_digit() || it == '0') => text.replace('-', "+"),
         text => text,
@@ -103,7 +104,21 @@ fn with_interval(value: f64, interval: Interval) -> (String, String) {
 
 /// Zero is written as `0`, however many decimals its neighbours have.
 fn fixed(number: f64, decimals: usize) -> String {
-    if number == 0.0 { "0".to_owned() } else { format!("{number:.decimals$}") }
+    match number {
+        0.0 => "0".to_owned(),
+        _ if is_huge(number) => format!("{number:.2e}"),
+        _ => format!("{number:.decimals$}"),
+    }
+}
+
+/// From here on digits say nothing; `1.00e300` is written in place of 300 of them.
+pub(crate) fn is_huge(number: f64) -> bool {
+    number.is_finite() && number.abs() >= 1e15
+}
+
+/// A number as it was given.
+pub(crate) fn given(number: f64) -> String {
+    if is_huge(number) { format!("{number:e}") } else { number.to_string() }
 }
 
 /// Decimals that make three significant digits; none where that is more.
@@ -133,6 +148,8 @@ mod tests {
         assert_eq!(shown(214.28, 214.21, 214.34), "214.3 [214.2, 214.3]");
         assert_eq!(shown(214.0, 214.0, 214.0), "214 [214, 214]");
         assert_eq!(shown(0.0, 0.0, 0.3689), "0 [0, 0.369]");
+        assert_eq!(shown(1e300, 9e299, 1.1e300), "1.00e300 [9.00e299, 1.10e300]");
+        assert_eq!(shown(1e14, 9e13, 1e14), "100000000000000 [90000000000000, 100000000000000]");
         assert_eq!(difference(12.0, Interval { low: -3.0, high: 27.04 }), "+12.0 [-3.0, 27.0]");
     }
 
@@ -142,6 +159,10 @@ mod tests {
         assert_eq!(change(1.412, 1.361, 1.464), "+41% [+36%, +46%]");
         assert_eq!(change(0.998, 0.951, 1.047), "+0% [-5%, +5%]");
         assert_eq!(change(1.041, 1.032, 1.05), "+4.1% [+3.2%, +5.0%]");
+        assert_eq!(change(1e300, 1e299, 1e301), "+1.00e302% [+1.00e301%, +1.00e303%]");
+        let metric = "kv_cache.ttft_resent_ms".parse().unwrap();
+        let most = |max| bound(&Constraint { metric, min: None, max: Some(max) });
+        assert_eq!(most(1e300), "at most 1e300 ms");
         let all = [0.05, 0.005, 0.061, 0.12].map(whole_percent);
         assert_eq!(all, ["5%", "0.5%", "6.1%", "12%"]);
     }

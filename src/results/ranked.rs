@@ -62,6 +62,8 @@ pub struct Ranking {
     pub overruled: Vec<Undecided>,
     /// The smallest difference that the sweep can show; `None` likewise.
     pub detectable: Option<Detectable>,
+    /// Whether every value of the objective is 0 in every ranked configuration.
+    pub all_zero: bool,
 }
 
 impl Ranking {
@@ -89,7 +91,8 @@ impl Ranking {
 pub struct RankedConfiguration {
     /// Place by mean, from 1; `None` where not eligible.
     pub rank: Option<u32>,
-    /// What the place carries: `1`, or `1-3` for those that are not distinguishable from rank 1.
+    /// What the place carries: `1`, or `1-3` for those that are not distinguishable from
+    /// rank 1; `1,4` where those between are shown to be worse.
     pub rank_label: Option<String>,
     /// The configuration's name.
     pub name: String,

@@ -9,8 +9,8 @@
 //!   bound that lies in the interval leaves the rank and is remarked.
 //! - `rank` is the order of the means: geometric ones, or arithmetic ones of metrics
 //!   that may be zero or negative ([`Scale`](crate::metric::Scale)). `rank_label` says what the order
-//!   carries: all that are not distinguishable from rank 1 share `1-n`, n being the
-//!   last of their places. Any other label is the place by mean; neighbours there are
+//!   carries: all that are not distinguishable from rank 1 share their places as one label,
+//!   `1-3`, or `1,4` where those between are shown to be worse. Any other label is the place by mean; neighbours there are
 //!   not claimed to differ from each other, only from rank 1.
 //! - What to take, and what is shown of it against the baseline, are two statements
 //!   ([`Decision`]).
@@ -38,6 +38,7 @@ use super::preference::{preferred, within_bounds};
 pub use super::ranked::{RankedConfiguration, Ranking};
 pub use super::remark::Remark;
 use super::undecided;
+use super::verdict;
 pub use super::verdict::{NothingRanked, RankingVerdict};
 use super::witness;
 use crate::history::launch::{LaunchFailure, LaunchOutcome};
@@ -89,6 +90,7 @@ pub fn rank(sweep: &SweepRecord) -> Ranking {
     }
     let bounded: Vec<Vec<Bounded>> = rows.iter().map(|row| row.constraints.clone()).collect();
     let missing = missing_metrics(&evidence, &bounded, evidence.baseline());
+    let all_zero = measured[0].all_zero(&order);
     let mut places: Vec<usize> = order;
     places.extend((0..rows.len()).filter(|&index| !rows[index].eligible));
     Ranking {
@@ -110,6 +112,7 @@ pub fn rank(sweep: &SweepRecord) -> Ranking {
         undecided: causes,
         overruled,
         detectable,
+        all_zero,
     }
 }
 
@@ -350,8 +353,7 @@ impl Evidence<'_> {
                 Claim::BaselineNotRanked { baseline, reason: rows[base].reason() }
             }
             (Some(effect), Some(p)) if p < SIGNIFICANCE => Claim::Better { baseline, effect, p },
-            (Some(effect), p) => Claim::NotShown { baseline, effect, p },
-            (None, _) => Claim::BaselineNotRanked { baseline, reason: None },
+            (effect, p) => Claim::NotShown { baseline, effect, p },
         }
     }
 }
@@ -383,11 +385,11 @@ fn place(
         .filter(|(_, index)| shares_first(**index))
         .map(|(place, _)| place)
         .collect();
-    let last = group.last().copied().unwrap_or(1);
+    let shared = verdict::listed(&group).replace(' ', "");
     for (place, &index) in (1..).zip(order) {
         rows[index].rank = Some(place);
         rows[index].rank_label = Some(if group.contains(&place) && group.len() > 1 {
-            format!("1-{last}")
+            shared.clone()
         } else {
             place.to_string()
         });

@@ -227,6 +227,8 @@ pub struct Choice {
     pub within_1_percent: usize,
     /// Ranked configurations.
     pub of: usize,
+    /// Whether every value of the objective is 0: no mean is the best then.
+    pub all_zero: bool,
 }
 
 /// A gain over the baseline.

@@ -114,7 +114,7 @@ impl fmt::Display for RankingVerdict {
 }
 
 /// `1-3`, or `1-2, 4` with a gap.
-fn listed(ranks: &[u32]) -> String {
+pub(super) fn listed(ranks: &[u32]) -> String {
     let mut runs: Vec<(u32, u32)> = Vec::new();
     for &rank in ranks {
         match runs.last_mut() {

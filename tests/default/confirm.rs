@@ -35,6 +35,10 @@ fn a_candidate_is_confirmed_on_fresh_launches_in_the_same_run_also_after_a_stop(
     assert!(resumed.err.contains("continues confirmation 1"), "{}", resumed.err);
     assert!(resumed.out.contains("confirmed on fresh launches"), "{}", resumed.out);
     assert_eq!(place.entries("run", "confirmation_ended"), 1);
+    // It ends with what this confirmation showed.
+    let (_, last) = resumed.out.rsplit_once("\n\n").expect("paragraphs");
+    assert!(last.starts_with("confirmation 1: prefix is better than noprefix"), "{last}");
+    assert!(last.trim_end().ends_with("UTC"), "{last}");
     let over = place.run(&["confirm", "run", "--claim", "100%"]).expect(0);
     assert!(over.out.contains("--again makes a new one"), "{}", over.out);
 
@@ -75,5 +79,8 @@ fn a_run_without_a_baseline_or_with_another_grid_is_refused_before_anything_is_l
     let named = ["--configuration", "prefix", "--baseline", "noprefix"];
     let changed = place.run(&[["confirm", "run"].as_slice(), &named].concat()).expect(2);
     assert!(changed.err.contains("grid changed"), "{}", changed.err);
+    let plan = [["confirm", "run", "--dry-run"].as_slice(), &named].concat();
+    let planned = place.run(&plan).expect(2);
+    assert!(planned.err.contains("grid changed"), "{}", planned.err);
     assert_eq!(place.entries("run", "confirmation_started"), 0);
 }

@@ -290,6 +290,7 @@ fn choice(
         criterion: chosen.map_or(Criterion::Mean, |it| it.criterion),
         within_1_percent: chosen.map_or(1, |it| it.within_1_percent),
         of,
+        all_zero: ranking.all_zero,
     })
 }
 
@@ -300,9 +301,8 @@ fn gain(
 ) -> Option<Gain> {
     let (effect, confirmed) = match (confirmed, decision.map(|it| &it.claim)) {
         (Some(gain), _) => (Effect::Ratio(gain.effect?), true),
-        (None, Some(Claim::Better { effect, .. } | Claim::NotShown { effect, .. })) => {
-            (*effect, false)
-        }
+        (None, Some(Claim::Better { effect, .. })) => (*effect, false),
+        (None, Some(Claim::NotShown { effect, .. })) => ((*effect)?, false),
         _ => return None,
     };
     Some(Gain { effect, confirmed, better: effect.is_better(ranking.objective.goal) })

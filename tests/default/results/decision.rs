@@ -6,6 +6,7 @@ use vllm_grid::metric::Goal;
 use vllm_grid::results::decision::{Claim, Decision};
 use vllm_grid::results::findings::Finding;
 use vllm_grid::results::ranking::{Effect, RankingVerdict, rank};
+use vllm_grid::results::reading::Reading;
 
 use crate::results::builder::{Building, around, sweep};
 
@@ -117,7 +118,7 @@ fn one_that_is_shown_to_be_worse_is_not_in_the_tie_wherever_it_stands() {
     record = record.launch("c", &[114.0, 120.0, 108.0]);
     let ranking = rank(&record);
     let labels: Vec<_> = ranking.rows.iter().map(|row| row.rank_label.clone().unwrap()).collect();
-    assert_eq!(labels, ["1-3", "2", "1-3"]);
+    assert_eq!(labels, ["1,3", "2", "1,3"]);
     assert!(ranking.rows[1].p_first.unwrap() < 0.05);
 }
 
@@ -153,4 +154,51 @@ fn twice_as_much_is_shown_among_twelve_though_the_objective_could_be_zero() {
     assert_eq!(ranking.verdict, RankingVerdict::First { name: "c07".to_owned() });
     assert!(ranking.decision.as_ref().is_some_and(Decision::claims) && ranking.machine.is_none());
     assert!(ranking.findings().contains(&Finding::NoTimeEffect));
+}
+
+/// Good requests per second of a baseline that never has one, and of two others.
+fn good(plain: [f64; 2], fast: [[f64; 2]; 3]) -> SweepRecord {
+    let mut record = sweep(&["plain", "fast"]).baseline("plain");
+    record.manifest.objective.metric = "load.request_goodput".parse().unwrap();
+    let options = serde_json::json!({"requests": 8});
+    let load = vllm_grid::workload::Workload::from_options("load", options.as_object().unwrap());
+    record.manifest.workloads = vec![load.unwrap()];
+    record.manifest.objective.goal = Goal::Maximize;
+    let case = record.manifest.workloads[0].cases()[0].clone();
+    for values in fast {
+        record = record.launch_of("plain", "request_goodput", &plain);
+        record = record.launch_of("fast", "request_goodput", &values);
+    }
+    for measurement in record.launches.iter_mut().flat_map(|it| &mut it.measurements) {
+        "load".clone_into(&mut measurement.workload);
+        measurement.case.clone_from(&case);
+    }
+    record
+}
+
+#[test]
+fn a_baseline_without_a_good_request_has_a_rank_and_is_compared() {
+    let open = decision(&good([0.0; 2], [[0.0, 9.0], [1.0, 0.0], [4.0, 2.0]]));
+    assert!(
+        matches!(&open.claim, Claim::NotShown { effect: Some(_), p: Some(p), .. } if *p > 0.05),
+        "{open:?}"
+    );
+    assert!(open.to_string().starts_with("keep the baseline; candidate to confirm: fast"));
+    let shown = decision(&good([0.0; 2], [[4.0, 4.1], [4.2, 4.0], [4.1, 4.0]]));
+    assert!(matches!(shown.claim, Claim::Better { .. }), "{shown:?}");
+}
+
+#[test]
+fn where_every_value_is_zero_no_mean_is_called_the_best() {
+    let record = good([0.0; 2], [[0.0; 2]; 3]);
+    let ranking = rank(&record);
+    assert!(ranking.all_zero);
+    let place = crate::results::reading::place();
+    let reading = Reading::of(&ranking, &record.manifest, &place);
+    let text = vllm_grid::report::reading::render(&reading, 80);
+    assert!(text.contains("every value of request_goodput is 0"), "{text}");
+    assert!(!text.contains("within 1%"), "{text}");
+    let table = vllm_grid::report::table::render(&ranking, &record.manifest, 80);
+    assert!(table.contains("every value of load.request_goodput is 0"), "{table}");
+    assert!(!rank(&good([0.0; 2], [[0.0, 9.0], [1.0, 0.0], [4.0, 2.0]])).all_zero);
 }

@@ -93,6 +93,41 @@ fn long_names_are_cut_and_listed_in_full_below() {
     insta::assert_snapshot!(rendered(&record, 80));
 }
 
+/// Values that stand inside the names: `seqs8` and `seqs82` are two.
+#[test]
+fn no_name_above_the_figures_of_a_workload_is_cut_inside_a_value() {
+    let names = ["prefix-util0.85-batch8192-seqs64", "prefix-util0.82-batch8192-seqs64"];
+    let mut record = sweep(&names);
+    for _ in 0..2 {
+        record = record.launch(names[0], &around(214.0)).launch(names[1], &around(220.0));
+    }
+    let kind = record.manifest.workloads[0].kind();
+    let text = figures::render(&rank(&record), &record.manifest, kind, 80);
+    assert!(text.contains("#1 util0.85") && text.contains("#2 util0.82"), "{text}");
+    assert!(text.contains("names without what all share: prefix-*batch8192-seqs64"), "{text}");
+    let apart = ["util0.85-prefix-seqs64-batch4096", "util0.82-noprefix-seqs64-batch8192"];
+    let mut record = sweep(&apart);
+    for _ in 0..2 {
+        record = record.launch(apart[0], &around(214.0)).launch(apart[1], &around(220.0));
+    }
+    let text = figures::render(&rank(&record), &record.manifest, kind, 80);
+    let heads = text.lines().filter(|line| line.contains('#')).collect::<String>();
+    assert!(heads.contains("util0.85-") && heads.contains("util0.82-"), "{text}");
+}
+
+#[test]
+fn what_all_names_share_is_shown_whole() {
+    let shared = "gpu-memory-utilization0.85-max-num-batched-tokens8192-enable-prefix-caching-on";
+    let names = [format!("{shared}-a"), format!("{shared}-a-b")];
+    let mut record = sweep(&[&names[0], &names[1]]);
+    for _ in 0..2 {
+        record = record.launch(&names[0], &around(214.0)).launch(&names[1], &around(220.0));
+    }
+    let text = rendered(&record, 80);
+    let words = text.split_whitespace().collect::<String>();
+    assert!(words.contains(&format!("{shared}-")) && !text.contains('…'), "{text}");
+}
+
 #[test]
 fn simulated_figures_are_marked_and_others_are_not() {
     let mut record = validated();
@@ -122,7 +157,8 @@ fn many_configurations_are_not_explained_one_by_one() {
         record = record.launch(name, &around(200.0));
     }
     let text = rendered(&record, 80);
-    assert!(text.contains("names without what all share: long-"), "{text}");
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.contains("names without what all share: long-"), "{text}");
     // A line each in the table, no second one below it.
     assert!(text.lines().count() < 300, "{text}");
 }
