@@ -11,6 +11,7 @@ use crate::metric::{Constraint, Scale};
 use crate::results::bounded::ConstraintVerdict;
 use crate::results::confirmed::ConfirmedGain;
 use crate::results::decision::{Candidate, Claim, Criterion, Decision};
+use crate::results::disturbance::Undecided;
 use crate::results::estimate::Effect;
 use crate::results::exclusion::Exclusion;
 use crate::results::missing::MissingMetric;
@@ -353,7 +354,7 @@ fn trust(ranking: &Ranking, confirmed: Option<&ConfirmedGain>) -> Trust {
     Trust {
         launches: launches.clone().min().zip(launches.max()),
         repeats: same,
-        detectable: ranking.detectable,
+        detectable: ranking.detectable.filter(|it| !is_wider(ranking, it.difference)),
         confirmation: confirmed.cloned(),
         machine: machine.cloned(),
         witness: ranking.witness.clone().filter(|_| meanwhile.is_none()),
@@ -363,4 +364,12 @@ fn trust(ranking: &Ranking, confirmed: Option<&ConfirmedGain>) -> Trust {
         time_effect: machine.is_some(),
         missing: ranking.missing.clone(),
     }
+}
+
+/// Whether the result rests on a coarser limit than this, found by the launches alone: two
+/// figures for what can be seen would contradict each other.
+fn is_wider(ranking: &Ranking, difference: f64) -> bool {
+    ranking.not_decided_by().iter().any(|cause| {
+        matches!(cause, Undecided::TooWide { factor, .. } if *factor > 1.0 + difference + 1e-9)
+    })
 }
