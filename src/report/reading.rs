@@ -190,6 +190,9 @@ fn use_it(block: &mut Block, reading: &Reading, choice: &Choice) {
             let gain = it.as_ref().map_or(String::new(), |it| {
                 let mark = if it.confirmed { "fresh launches" } else { "unconfirmed" };
                 let (figure, word) = gain(it.effect, reading.goal, &reading.metric);
+                // Where no difference is shown, nothing is called better.
+                let shown = !matches!(reading.result, Statement::NotShown { .. });
+                let word = if shown { word } else { "" };
                 format!("{GLUE} {figure}{word}, {mark}")
             });
             format!("{keep}{name}{gap} candidate: {candidate}{gain}")
@@ -209,6 +212,10 @@ fn use_it(block: &mut Block, reading: &Reading, choice: &Choice) {
         if !parts.is_empty() {
             block.whole("USE", prefix, &parts);
         }
+        // Not on the line of the arguments: what is pasted from there is passed to vLLM.
+        for flag in &choice.launch.without {
+            block.whole("USE", prefix, &[spoken::clean(&format!("without{GLUE}--{flag}"))]);
+        }
     }
     let reasons = if choice.all_zero {
         format!("every value of {} is 0: there is no best mean", spoken::metric(&reading.metric))
@@ -220,7 +227,7 @@ fn use_it(block: &mut Block, reading: &Reading, choice: &Choice) {
     }
 }
 
-/// Arguments with their values, what is not passed, and variables.
+/// Arguments with their values, and variables.
 fn arguments(launch: &Varied) -> Vec<String> {
     let mut parts: Vec<String> = Vec::new();
     for argument in &launch.arguments {
@@ -233,7 +240,6 @@ fn arguments(launch: &Varied) -> Vec<String> {
             _ => parts.push(quoted),
         }
     }
-    parts.extend(launch.without.iter().map(|flag| format!("without{GLUE}--{flag}")));
     let variables = launch.environment.iter();
     parts.extend(variables.map(|(name, value)| format!("{name}={}", shell_words::quote(value))));
     parts.iter().map(|part| spoken::clean(part)).collect()

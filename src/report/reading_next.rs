@@ -78,6 +78,7 @@ fn change(block: &Block, change: &Change) -> String {
         Change::Launches { launches } => {
             format!("Set `launches:{GLUE}{launches}` or more in the grid")
         }
+        Change::Warmup => "Raise `warmup` in the grid".to_owned(),
         Change::Budget => "Raise `budget` in the grid".to_owned(),
         Change::Disturbance { launches: Some(launches) } => format!(
             "Stop what else uses the machine, set `launches:{GLUE}{launches}` or more in the grid"

@@ -26,6 +26,9 @@ pub(super) fn put(block: &mut Block, reading: &Reading) {
         Statement::NoDecision { cause: NoDecision::Missing(missing) } => Some(&missing.metric),
         _ => None,
     };
+    for told in &trust.remarks {
+        add(vec![format!("{}: {}.", spoken::name_of(&told.configuration), told.remark)]);
+    }
     for missing in trust.missing.iter().filter(|it| Some(&it.metric) != cause) {
         add(vec![format!(
             "{} is missing in {} repeats, of {} of {} configurations.",
@@ -114,6 +117,7 @@ fn once(trust: &Trust) -> Vec<String> {
 
 fn machine(machine: &MachineReport, trust: &Trust) -> Vec<String> {
     let limits: Vec<String> = trust.limits.iter().map(limit).collect();
+    let limits = inside(&machine.moved_inside).into_iter().chain(limits);
     match machine.conclusion {
         Conclusion::Moved => moved(machine).into_iter().chain(limits).collect(),
         Conclusion::Calm => {
@@ -124,7 +128,21 @@ fn machine(machine: &MachineReport, trust: &Trust) -> Vec<String> {
             std::iter::once(calm).chain(limits).collect()
         }
         // What cannot be seen is a limit of the design, which says what to do.
-        Conclusion::Unknown => limits,
+        Conclusion::Unknown => limits.collect(),
+    }
+}
+
+/// `The machine moved inside launch 4.`
+fn inside(launches: &[u32]) -> Option<String> {
+    const NAMED: usize = 5;
+    let named: Vec<String> = launches.iter().take(NAMED).map(u32::to_string).collect();
+    match (launches, launches.len().saturating_sub(NAMED)) {
+        ([], _) => None,
+        ([one], _) => Some(format!("The machine moved inside launch {one}.")),
+        (_, 0) => Some(format!("The machine moved inside launches {}.", named.join(", "))),
+        (_, more) => {
+            Some(format!("The machine moved inside launches {} and {more} more.", named.join(", ")))
+        }
     }
 }
 
@@ -166,5 +184,19 @@ fn limit(limit: &DesignLimit) -> String {
                  times or more."
             )
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn launches_inside_which_the_machine_moved_are_named() {
+        assert_eq!(inside(&[]), None);
+        assert_eq!(inside(&[4]).as_deref(), Some("The machine moved inside launch 4."));
+        let many = inside(&[1, 2, 3, 4, 5, 6, 7]);
+        let said = "The machine moved inside launches 1, 2, 3, 4, 5 and 2 more.";
+        assert_eq!(many.as_deref(), Some(said));
     }
 }

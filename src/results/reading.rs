@@ -13,6 +13,7 @@ use super::decision::Criterion;
 use super::estimate::Effect;
 use super::machine::{DesignLimit, Detectable, MachineReport};
 use super::missing::MissingMetric;
+use super::remark::Remark;
 use super::witness::WitnessReport;
 use crate::history::extent::Extent;
 use crate::metric::{Goal, MetricRef};
@@ -279,4 +280,15 @@ pub struct Trust {
     pub time_effect: bool,
     /// Judged metrics that are missing in part.
     pub missing: Vec<MissingMetric>,
+    /// What the means of the candidate and the baseline hide.
+    pub remarks: Vec<Told>,
+}
+
+/// A remark on a configuration that the result names.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Told {
+    /// The configuration.
+    pub configuration: String,
+    /// The remark.
+    pub remark: Remark,
 }

@@ -7,7 +7,7 @@
 use super::disturbance::{DisturbedRepeats, Inseparable, LateRepeats, Undecided};
 use super::disturbance::{late_repeats, of_arm};
 use super::evidence::Evidence;
-use super::machine::{Conclusion, DesignLimit, Detectable, MachineReport};
+use super::machine::{Conclusion, Detectable, MachineReport};
 use super::ranked::RankedConfiguration;
 use super::verdict::RankingVerdict;
 use crate::metric::Scale;
@@ -34,9 +34,8 @@ pub(super) fn undecided(
     disturbed.into_iter().chain(late).chain(wide).collect()
 }
 
-/// Where not even a factor of two is seen. The model of the machine knows no launches that
-/// differ by much more than a quarter of their mean: where it finds no movement that explains
-/// them, or has too few launches to look for jumps, the launches' own spread counts.
+/// Where not even a factor of two is seen: by the analysis behind the table's intervals where
+/// the design lets it separate machine and configuration, or else by the launches' own spread.
 fn too_wide(
     evidence: &Evidence<'_>,
     compared: &[usize],
@@ -44,10 +43,9 @@ fn too_wide(
     detectable: Option<&Detectable>,
 ) -> Option<Undecided> {
     let (detectable, machine) = (detectable?, machine?);
-    let few = |limit: &DesignLimit| matches!(limit, DesignLimit::FewLaunches { .. });
-    let explained = machine.conclusion == Conclusion::Moved && !machine.limits.iter().any(few);
+    let separated = machine.limits.is_empty() && machine.conclusion != Conclusion::Unknown;
     let (&first, others) = compared.split_first()?;
-    let nearest = others.first().filter(|_| !explained);
+    let nearest = others.first().filter(|_| !separated);
     let alone = nearest.and_then(|&other| evidence.measured[0].by_launches_alone(first, other));
     let (difference, half) = alone.unwrap_or_default();
     let factor = half.exp().max(1.0 + detectable.difference);

@@ -2,7 +2,7 @@
 
 use super::failed::{Cause, FailedGroup, failed};
 use super::next::{After, explanation, names_failed, next};
-use super::{Choice, Gain, NoDecision, Place, Reading, Statement, Trust, Varied, Why};
+use super::{Choice, Gain, NoDecision, Place, Reading, Statement, Told, Trust, Varied, Why};
 use crate::configuration::Configuration;
 use crate::flags::argv;
 use crate::history::extent::Extent;
@@ -11,10 +11,12 @@ use crate::metric::{Constraint, Scale};
 use crate::results::bounded::ConstraintVerdict;
 use crate::results::confirmed::ConfirmedGain;
 use crate::results::decision::{Candidate, Claim, Criterion, Decision};
+use crate::results::disturbance::Undecided;
 use crate::results::estimate::Effect;
 use crate::results::exclusion::Exclusion;
 use crate::results::missing::MissingMetric;
 use crate::results::ranked::{RankedConfiguration, Ranking};
+use crate::results::remark::Remark;
 use crate::results::verdict::RankingVerdict;
 
 impl Reading {
@@ -26,7 +28,10 @@ impl Reading {
         let decided = !matches!(result, Statement::NoDecision { .. });
         let choice = choice(ranking, manifest, confirmed).filter(|_| decided);
         let partial = place.extent.clone().filter(Extent::is_partial);
-        let next = next(&result, &After { ranking, groups: &groups, pending, manifest, place });
+        let next = next(
+            &result,
+            &After { ranking, groups: &groups, pending, manifest, place, cold: is_cold(ranking) },
+        );
         let advised = |group: &FailedGroup| !is_said(group, &result) || names_failed(&next);
         let bounds = candidate(ranking, confirmed).filter(|_| decided);
         Self {
@@ -353,7 +358,7 @@ fn trust(ranking: &Ranking, confirmed: Option<&ConfirmedGain>) -> Trust {
     Trust {
         launches: launches.clone().min().zip(launches.max()),
         repeats: same,
-        detectable: ranking.detectable,
+        detectable: ranking.detectable.filter(|it| !is_wider(ranking, it.difference)),
         confirmation: confirmed.cloned(),
         machine: machine.cloned(),
         witness: ranking.witness.clone().filter(|_| meanwhile.is_none()),
@@ -362,5 +367,33 @@ fn trust(ranking: &Ranking, confirmed: Option<&ConfirmedGain>) -> Trust {
         launched_once: once as u32,
         time_effect: machine.is_some(),
         missing: ranking.missing.clone(),
+        remarks: if meanwhile.is_some() { Vec::new() } else { told(ranking) },
     }
+}
+
+/// What the means of the candidate and the baseline hide.
+fn told(ranking: &Ranking) -> Vec<Told> {
+    let candidate = ranking.decision.as_ref().map(|it| &it.candidate.configuration);
+    let hidden =
+        |it: &Remark| matches!(it, Remark::SlowFirstRepeat { .. } | Remark::TwoGroups { .. });
+    let named =
+        |row: &&RankedConfiguration| row.eligible && (row.baseline || Some(&row.name) == candidate);
+    let of = |row: &RankedConfiguration| -> Vec<Told> {
+        let remarks = row.remarks.iter().filter(|it| hidden(it)).cloned();
+        remarks.map(|remark| Told { configuration: row.name.clone(), remark }).collect()
+    };
+    ranking.rows.iter().filter(named).flat_map(of).collect()
+}
+
+/// Whether the result rests on a coarser limit than this, found by the launches alone: two
+/// figures for what can be seen would contradict each other.
+fn is_wider(ranking: &Ranking, difference: f64) -> bool {
+    ranking.not_decided_by().iter().any(|cause| {
+        matches!(cause, Undecided::TooWide { factor, .. } if *factor > 1.0 + difference + 1e-9)
+    })
+}
+
+/// Whether the first kept repeats of the candidate or the baseline were not warm yet.
+fn is_cold(ranking: &Ranking) -> bool {
+    told(ranking).iter().any(|it| matches!(it.remark, Remark::SlowFirstRepeat { .. }))
 }

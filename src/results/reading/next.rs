@@ -90,6 +90,8 @@ pub enum Change {
         /// How many.
         launches: u32,
     },
+    /// More warm-up before the kept repeats.
+    Warmup,
     /// A longer budget.
     Budget,
     /// Nothing else on the machine.
@@ -122,6 +124,8 @@ pub(super) struct After<'a> {
     pub(super) pending: Option<&'a ConfirmedGain>,
     pub(super) manifest: &'a Manifest,
     pub(super) place: &'a Place,
+    /// Whether first repeats were measured before the server was warm.
+    pub(super) cold: bool,
 }
 
 /// What to do.
@@ -133,7 +137,13 @@ pub(super) fn next(statement: &Statement, after: &After<'_>) -> Vec<NextStep> {
         Statement::Better { confirmed: true, .. } => {
             vec![NextStep::UseFlags { compose: after.manifest.engine == "docker" }]
         }
+        Statement::Better { .. } | Statement::NotShown { .. }
+            if after.cold && after.pending.is_none() =>
+        {
+            after.again(Change::Warmup)
+        }
         Statement::Better { .. } | Statement::NotShown { .. } => after.confirm(),
+        Statement::Only { of, .. } if *of > 1 && after.is_correctable() => after.correct(),
         Statement::NotConfirmed { .. }
         | Statement::BaselineIsBest { .. }
         | Statement::Only { .. } => after.again(Change::Configurations),
@@ -201,6 +211,11 @@ impl After<'_> {
             [] => self.again(Change::Launches { launches: self.more_launches() }),
             _ => self.again(Change::Failures),
         }
+    }
+
+    /// Whether something is to be done about what has no rank.
+    fn is_correctable(&self) -> bool {
+        self.groups.iter().any(|it| !it.ranked && it.advice.is_some())
     }
 
     /// Whether the budget ended the sweep: it cannot be resumed then.
