@@ -168,6 +168,15 @@ impl ConfirmedGain {
         self.ended.or(self.earlier).is_some() && self.effect.is_some() && enough
     }
 
+    /// Whether the candidate is shown to be worse: the whole interval is on that side.
+    pub fn is_worse(&self, goal: Goal) -> bool {
+        let interval = self.effect.filter(|_| self.is_result()).map(|it| it.interval);
+        interval.is_some_and(|it| match goal {
+            Goal::Maximize => it.high < 1.0,
+            Goal::Minimize => it.low > 1.0,
+        })
+    }
+
     /// Whether it ended since the interval was narrow enough.
     pub fn is_precise(&self) -> bool {
         self.ended == Some(Ended::Precise)

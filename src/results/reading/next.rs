@@ -134,12 +134,17 @@ pub(super) fn next(statement: &Statement, after: &After<'_>) -> Vec<NextStep> {
             vec![NextStep::UseFlags { compose: after.manifest.engine == "docker" }]
         }
         Statement::Better { .. } | Statement::NotShown { .. } => after.confirm(),
+        Statement::BaselineIsBest { of, worse, .. } if after.is_blunt(*of, *worse) => {
+            after.again(Change::Launches { launches: after.more_launches() })
+        }
         Statement::NotConfirmed { .. }
         | Statement::BaselineIsBest { .. }
         | Statement::Only { .. } => after.again(Change::Configurations),
         Statement::First { .. } | Statement::NotDistinguishable { .. } => {
             after.again(Change::Baseline)
         }
+        // The pair is launched several times by it.
+        Statement::LaunchedOnce { .. } if after.pending.is_some() => after.confirm(),
         Statement::LaunchedOnce { .. } if after.is_spent() => after.again(Change::Budget),
         Statement::LaunchedOnce { .. } => after.again(Change::Launches { launches: LAUNCHES }),
         Statement::BaselineNotRanked { .. } => after.correct(),
@@ -201,6 +206,13 @@ impl After<'_> {
             [] => self.again(Change::Launches { launches: self.more_launches() }),
             _ => self.again(Change::Failures),
         }
+    }
+
+    /// Whether some are not distinguishable, where a difference that is often wanted would
+    /// not have been seen.
+    fn is_blunt(&self, of: usize, worse: usize) -> bool {
+        let detectable = self.ranking.detectable.as_ref();
+        worse + 1 < of && detectable.is_some_and(|it| it.difference > it.wanted)
     }
 
     /// Whether the budget ended the sweep: it cannot be resumed then.
