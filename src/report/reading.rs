@@ -93,7 +93,20 @@ fn statement(reading: &Reading) -> String {
             };
             format!("{a} is {} {b}{how}.", better(&reading.metric))
         }
-        Statement::NotConfirmed { configuration, baseline } => format!(
+        Statement::NotConfirmed { configuration, baseline, worse: true } => {
+            let metric = &reading.metric;
+            let than = if spoken::is_speed(metric) {
+                "slower than".to_owned()
+            } else {
+                format!("worse on {} than", spoken::metric(metric))
+            };
+            format!(
+                "Fresh launches show that {} is {than} {}.",
+                name(configuration),
+                name(baseline)
+            )
+        }
+        Statement::NotConfirmed { configuration, baseline, worse: false } => format!(
             "Fresh launches do not show that {} is {} {}.",
             name(configuration),
             better(&reading.metric),
@@ -102,13 +115,23 @@ fn statement(reading: &Reading) -> String {
         Statement::NotShown { baseline, candidate } => {
             format!("No difference to {} is shown. {}", name(baseline), best(candidate))
         }
-        Statement::BaselineIsBest { baseline, of, worse, best } => {
+        Statement::BaselineIsBest { baseline, of, worse: 0, .. } => format!(
+            "Nothing better than {} was found. {of} of {of} configurations are not \
+             distinguishable.",
+            name(baseline)
+        ),
+        Statement::BaselineIsBest { baseline, of, worse, best, behind } => {
+            let behind = behind.as_ref().map(|it| {
+                let (figure, word) = gain(it.effect, reading.goal, &reading.metric);
+                format!(" The next is {}: {figure}{word}.", name(&it.configuration))
+            });
             let than = best.as_deref().map(|it| format!(" than {}, the best mean", name(it)));
             format!(
-                "Nothing better than {} was found. {worse} of {} others are shown to be worse{}.",
+                "Nothing better than {} was found. {worse} of {} others are shown to be worse{}.{}",
                 name(baseline),
                 of.saturating_sub(1),
-                than.unwrap_or_default()
+                than.unwrap_or_default(),
+                behind.unwrap_or_default()
             )
         }
         Statement::BaselineNotRanked { baseline, candidate, .. } => {
@@ -314,11 +337,17 @@ fn failed(block: &Block, group: &FailedGroup) -> String {
     };
     let count = match (group.lived, group.repeats) {
         (Some(it), _) if group.ranked => {
-            glued(&format!("booted and lived {} of {}", it.lived, it.launches))
+            glued(&format!("{} of {} launches lived", it.lived, it.launches))
         }
         (_, Some(1)) if group.ranked => glued("1 repeat"),
         (_, Some(repeats)) if group.ranked => glued(&format!("{repeats} repeats")),
-        _ => glued(&format!("{} of {}", group.count(), group.of)),
+        _ => {
+            let plural = if group.of == 1 { "" } else { "s" };
+            let of = glued(&format!("{} of {} configuration{plural}", group.count(), group.of));
+            let some = group.lived.filter(|it| it.lived > 0);
+            let some = some.map(|it| format!("{} of {} launches lived", it.lived, it.launches));
+            some.map_or(of.clone(), |some| format!("{of}, {}", glued(&some)))
+        }
     };
     let advice = match (group.advice, group.estimated_max_model_len) {
         (Some(advice), Some(tokens)) => format!(": {advice} to {tokens} or less"),

@@ -1,7 +1,7 @@
 //! TRUST: how far to trust the reading, in sentences with figures.
 
 use super::reading_lines::Block;
-use super::spoken::{self, GLUE, plain_sentence};
+use super::spoken::{self, GLUE, glued, plain_sentence};
 use crate::results::confirmed::ConfirmedGain;
 use crate::results::machine::{Conclusion, DesignLimit, Detectable, Jump, MachineReport};
 use crate::results::reading::next::MOST_LAUNCHES;
@@ -16,6 +16,7 @@ pub(super) fn put(block: &mut Block, reading: &Reading) {
     };
     let result = trust.confirmation.as_ref().is_some_and(ConfirmedGain::is_result);
     add(trust.confirmation.as_ref().map_or_else(Vec::new, confirmation));
+    add(before(&trust.confirmed_before));
     if !result {
         add(design(trust));
         add(once(trust));
@@ -62,6 +63,21 @@ fn confirmation(gain: &ConfirmedGain) -> Vec<String> {
         sentences.push(format!("It ended before the interval was within {wanted:.0}%."));
     }
     sentences
+}
+
+/// `This is confirmation 2 of 2 of this pair; the first gave +3% [-2%, +8%].`
+fn before(earlier: &[ConfirmedGain]) -> Vec<String> {
+    let latest = earlier.iter().rev().take(3).rev();
+    let gains: Vec<String> = latest.filter_map(ConfirmedGain::percent).collect();
+    let gave = match earlier {
+        [] => return Vec::new(),
+        [_] => "the first gave".to_owned(),
+        all if all.len() > gains.len() => format!("the {} before it gave", gains.len()),
+        _ => "the others gave".to_owned(),
+    };
+    let of = earlier.len() + 1;
+    let gains: Vec<String> = gains.iter().map(|it| glued(it)).collect();
+    vec![format!("This is confirmation {of} of {of} of this pair; {gave} {}.", gains.join(", "))]
 }
 
 /// `4 launches x 3 repeats. Differences under about 9% cannot be seen so; ...`

@@ -1,6 +1,6 @@
 //! Gains that fresh launches confirm, or do not: the only ones to publish. A gain from the
 //! launches that chose a configuration is too large. The analysis is that of the ranking
-//! ([`Level`]), on the launches of one confirmation alone.
+//! (`level`), on the launches of one confirmation alone.
 
 use std::fmt;
 
@@ -166,6 +166,15 @@ impl ConfirmedGain {
     pub fn is_result(&self) -> bool {
         let enough = self.launches.candidate.min(self.launches.baseline) >= SEPARABLE;
         self.ended.or(self.earlier).is_some() && self.effect.is_some() && enough
+    }
+
+    /// Whether the candidate is shown to be worse: the whole interval is on that side.
+    pub fn is_worse(&self, goal: Goal) -> bool {
+        let interval = self.effect.filter(|_| self.is_result()).map(|it| it.interval);
+        interval.is_some_and(|it| match goal {
+            Goal::Maximize => it.high < 1.0,
+            Goal::Minimize => it.low > 1.0,
+        })
     }
 
     /// Whether it ended since the interval was narrow enough.

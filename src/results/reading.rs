@@ -87,6 +87,8 @@ pub enum Statement {
         configuration: String,
         /// The baseline's.
         baseline: String,
+        /// Whether they show that it is worse.
+        worse: bool,
     },
     /// No difference to the baseline is shown.
     NotShown {
@@ -105,6 +107,8 @@ pub enum Statement {
         worse: usize,
         /// Whose mean that is, where it is not the baseline's.
         best: Option<String>,
+        /// The best one of those that are shown to be worse, compared with it.
+        behind: Option<Behind>,
     },
     /// The baseline has no figure to compare with.
     BaselineNotRanked {
@@ -150,6 +154,15 @@ pub enum Statement {
         /// Why not.
         cause: NoDecision,
     },
+}
+
+/// One that is behind the baseline.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Behind {
+    /// Its name.
+    pub configuration: String,
+    /// By how much.
+    pub effect: Effect,
 }
 
 /// Why nothing can be decided.
@@ -265,6 +278,9 @@ pub struct Trust {
     pub detectable: Option<Detectable>,
     /// The launches that confirmed, or did not.
     pub confirmation: Option<ConfirmedGain>,
+    /// Results of the same pair before that one, oldest first: one that is repeated until it
+    /// passes shows less.
+    pub confirmed_before: Vec<ConfirmedGain>,
     /// What the machine did.
     pub machine: Option<MachineReport>,
     /// What explains what the machine did, where something is shown to.

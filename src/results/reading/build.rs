@@ -2,7 +2,9 @@
 
 use super::failed::{Cause, FailedGroup, failed};
 use super::next::{After, explanation, names_failed, next};
-use super::{Choice, Gain, NoDecision, Place, Reading, Statement, Told, Trust, Varied, Why};
+use super::{
+    Behind, Choice, Gain, NoDecision, Place, Reading, Statement, Told, Trust, Varied, Why,
+};
 use crate::configuration::Configuration;
 use crate::flags::argv;
 use crate::history::extent::Extent;
@@ -107,7 +109,8 @@ fn statement(
         return if gain.shown {
             Statement::Better { configuration, baseline, confirmed: true }
         } else {
-            Statement::NotConfirmed { configuration, baseline }
+            let worse = gain.is_worse(ranking.objective.goal);
+            Statement::NotConfirmed { configuration, baseline, worse }
         };
     }
     let Some(Decision { candidate, claim }) = &ranking.decision else {
@@ -147,13 +150,20 @@ fn statement(
             // p-values are of rank 1, and the baseline can be another one of the first.
             let best = ranking.rows.first().map(|row| row.name.clone());
             let (best, worse) = (best.filter(|it| *it != name()), of.saturating_sub(group));
-            Statement::BaselineIsBest { baseline: name(), of, worse, best }
+            let behind = behind(ranking, group).filter(|_| best.is_none());
+            Statement::BaselineIsBest { baseline: name(), of, worse, best, behind }
         }
         (Claim::NoBaseline, RankingVerdict::Tie { names, .. }) => {
             Statement::NotDistinguishable { configurations: names.clone(), of }
         }
         (Claim::NoBaseline, _) => Statement::First { configuration: name(), of },
     }
+}
+
+/// The best one that is not of the first group, compared with the baseline.
+fn behind(ranking: &Ranking, group: usize) -> Option<Behind> {
+    let row = ranking.rows.iter().filter(|row| row.eligible).nth(group)?;
+    Some(Behind { configuration: row.name.clone(), effect: row.effect()? })
 }
 
 /// Those between which the measurement decides nothing; `None` where it decides, and where it
@@ -335,6 +345,21 @@ fn varied(configuration: &Configuration, baseline: Option<&Configuration>) -> Va
     }
 }
 
+/// SD between launches on log scale that is assumed while nothing was launched twice.
+fn assumed(ranking: &Ranking) -> Option<f64> {
+    let pooled = ranking.components.filter(|it| it.launch_assumed);
+    let pooled = pooled.map(|it| it.launch_variance.sqrt());
+    ranking.deviations.map(|(launch, _)| launch).or(pooled)
+}
+
+/// Results of the same pair that are older than this one.
+fn before(ranking: &Ranking, this: &ConfirmedGain) -> Vec<ConfirmedGain> {
+    let same = |it: &&ConfirmedGain| {
+        it.candidate == this.candidate && it.baseline == this.baseline && it.number < this.number
+    };
+    ranking.confirmed.iter().filter(same).filter(|it| it.is_result()).cloned().collect()
+}
+
 fn trust(ranking: &Ranking, confirmed: Option<&ConfirmedGain>) -> Trust {
     let estimates = || {
         ranking
@@ -360,10 +385,11 @@ fn trust(ranking: &Ranking, confirmed: Option<&ConfirmedGain>) -> Trust {
         repeats: same,
         detectable: ranking.detectable.filter(|it| !is_wider(ranking, it.difference)),
         confirmation: confirmed.cloned(),
+        confirmed_before: confirmed.map_or_else(Vec::new, |it| before(ranking, it)),
         machine: machine.cloned(),
         witness: ranking.witness.clone().filter(|_| meanwhile.is_none()),
         limits: machine.map_or_else(Vec::new, |it| it.limits.clone()),
-        assumed_deviation: ranking.deviations.filter(|_| all_once).map(|(launch, _)| launch),
+        assumed_deviation: assumed(ranking).filter(|_| all_once),
         launched_once: once as u32,
         time_effect: machine.is_some(),
         missing: ranking.missing.clone(),

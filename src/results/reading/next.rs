@@ -144,12 +144,17 @@ pub(super) fn next(statement: &Statement, after: &After<'_>) -> Vec<NextStep> {
         }
         Statement::Better { .. } | Statement::NotShown { .. } => after.confirm(),
         Statement::Only { of, .. } if *of > 1 && after.is_correctable() => after.correct(),
+        Statement::BaselineIsBest { of, worse, .. } if after.is_blunt(*of, *worse) => {
+            after.again(Change::Launches { launches: after.more_launches() })
+        }
         Statement::NotConfirmed { .. }
         | Statement::BaselineIsBest { .. }
         | Statement::Only { .. } => after.again(Change::Configurations),
         Statement::First { .. } | Statement::NotDistinguishable { .. } => {
             after.again(Change::Baseline)
         }
+        // The pair is launched several times by it.
+        Statement::LaunchedOnce { .. } if after.pending.is_some() => after.confirm(),
         Statement::LaunchedOnce { .. } if after.is_spent() => after.again(Change::Budget),
         Statement::LaunchedOnce { .. } => after.again(Change::Launches { launches: LAUNCHES }),
         Statement::BaselineNotRanked { .. } => after.correct(),
@@ -216,6 +221,13 @@ impl After<'_> {
     /// Whether something is to be done about what has no rank.
     fn is_correctable(&self) -> bool {
         self.groups.iter().any(|it| !it.ranked && it.advice.is_some())
+    }
+
+    /// Whether some are not distinguishable, where a difference that is often wanted would
+    /// not have been seen.
+    fn is_blunt(&self, of: usize, worse: usize) -> bool {
+        let detectable = self.ranking.detectable.as_ref();
+        worse + 1 < of && detectable.is_some_and(|it| it.difference > it.wanted)
     }
 
     /// Whether the budget ended the sweep: it cannot be resumed then.

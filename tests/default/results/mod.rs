@@ -19,6 +19,7 @@ mod next;
 mod noise;
 mod ranking;
 mod reading;
+mod reading_repeated;
 mod simulated_drift;
 mod table;
 mod witness;

@@ -26,7 +26,7 @@ pub(crate) fn place() -> Place {
 }
 
 /// The block of a ranking at 80 columns, checked at others.
-fn block_of(record: &SweepRecord, ranking: &Ranking, place: &Place) -> String {
+pub(crate) fn block_of(record: &SweepRecord, ranking: &Ranking, place: &Place) -> String {
     let reading = Reading::of(ranking, &record.manifest, place);
     for columns in [20, 40, 60, 100, 200] {
         check(&render(&reading, columns), columns.clamp(40, 100));
@@ -36,7 +36,7 @@ fn block_of(record: &SweepRecord, ranking: &Ranking, place: &Place) -> String {
     text
 }
 
-fn block(record: &SweepRecord) -> String {
+pub(crate) fn block(record: &SweepRecord) -> String {
     block_of(record, &rank(record), &place())
 }
 
