@@ -137,10 +137,13 @@ fn machine(machine: &MachineReport, trust: &Trust) -> Vec<String> {
     match machine.conclusion {
         Conclusion::Moved => moved(machine).into_iter().chain(limits).collect(),
         Conclusion::Calm => {
-            let calm = format!(
-                "The machine is not shown to have moved (calm with probability {:.2}).",
-                machine.p_calm
-            );
+            let subject = if machine.moved_inside.is_empty() {
+                "The machine is"
+            } else {
+                "Between launches the machine is"
+            };
+            let p = machine.p_calm;
+            let calm = format!("{subject} not shown to have moved (calm with probability {p:.2}).");
             std::iter::once(calm).chain(limits).collect()
         }
         // What cannot be seen is a limit of the design, which says what to do.

@@ -397,11 +397,18 @@ fn trust(ranking: &Ranking, confirmed: Option<&ConfirmedGain>) -> Trust {
     }
 }
 
+/// A first kept repeat that is worse by this changes what is to be done next; less is a
+/// remark below the table.
+const COLD: f64 = 1.25;
+
 /// What the means of the candidate and the baseline hide.
 fn told(ranking: &Ranking) -> Vec<Told> {
     let candidate = ranking.decision.as_ref().map(|it| &it.candidate.configuration);
-    let hidden =
-        |it: &Remark| matches!(it, Remark::SlowFirstRepeat { .. } | Remark::TwoGroups { .. });
+    let hidden = |it: &Remark| match it {
+        Remark::SlowFirstRepeat { ratio } => *ratio >= COLD,
+        Remark::TwoGroups { .. } => true,
+        _ => false,
+    };
     let named =
         |row: &&RankedConfiguration| row.eligible && (row.baseline || Some(&row.name) == candidate);
     let of = |row: &RankedConfiguration| -> Vec<Told> {

@@ -443,7 +443,9 @@ fn a_flag_that_the_baseline_passes_and_the_candidate_does_not_is_named() {
         &[("production", 1000.0), ("prefix-seqs64", 1100.0), ("prefix-seqs32", 1400.0)],
     );
     let text = block(&record);
-    assert!(text.contains("--enable-prefix-caching without --max-num-seqs"), "{text}");
+    // On a line of its own: what is above it can be pasted.
+    let lines = "         --enable-prefix-caching\n         without --max-num-seqs\n";
+    assert!(text.contains(lines), "{text}");
 }
 
 #[test]

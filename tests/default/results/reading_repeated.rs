@@ -1,5 +1,6 @@
 //! The block of confirmations that were repeated, of ties with the baseline, and of single launches.
 
+use vllm_grid::metric::MetricValue;
 use vllm_grid::results::confirmed::ConfirmedGain;
 use vllm_grid::results::ranking::rank;
 use vllm_grid::results::reading::Reading;
@@ -75,4 +76,23 @@ fn a_tie_with_the_baseline_in_front_says_so_and_a_lead_says_how_large() {
         text.contains("2 of 2 others are shown to be worse. The next is prefix-seqs64: -"),
         "{text}"
     );
+}
+
+#[test]
+fn first_repeats_that_are_not_warm_are_cured_before_a_night_is_spent_on_confirming() {
+    let record = claim();
+    assert!(block(&record).contains("vllm-grid confirm"), "what this test is about");
+    let mut cold = record;
+    let measurements = cold.launches.iter_mut().flat_map(|it| &mut it.measurements);
+    for measurement in measurements.filter(|it| it.repeat == 1) {
+        for (name, value) in &mut measurement.metrics {
+            if let (true, Some(MetricValue::Number(rate))) = (name == "output_throughput", value) {
+                *rate *= 0.6;
+            }
+        }
+    }
+    let text = words(&block(&cold));
+    assert!(text.contains("prefix-seqs64: the first kept repeat is worse by"), "{text}");
+    assert!(text.contains("NEXT Raise `warmup` in the grid, and sweep again"), "{text}");
+    assert!(!text.contains("vllm-grid confirm"), "{text}");
 }
