@@ -24,8 +24,9 @@ pub(crate) fn report(args: &ReportArgs) -> Result<Exit, CommandError> {
         return Err(CommandError::message(Exit::Usage, what));
     }
     let record = folder.record()?;
+    let ranking = results::ranking::rank(&record);
     if args.workload.is_empty() {
-        return ranked(&folder, &record, args.format, Writer::Others);
+        return ranked(&folder, &record, &ranking, args.format, Writer::Others);
     }
     let kinds = kinds(&args.workload)?;
     let ran = |kind: &&Kind| record.manifest.workloads.iter().any(|it| it.kind().key == kind.key);
@@ -33,7 +34,6 @@ pub(crate) fn report(args: &ReportArgs) -> Result<Exit, CommandError> {
         let what = format!("the sweep has no workload `{}`", kind.name);
         return Err(CommandError::message(Exit::Usage, what));
     }
-    let ranking = results::ranking::rank(&record);
     for kind in kinds {
         print(&report::figures::render(&ranking, &record.manifest, kind, width()))?;
     }
@@ -49,7 +49,7 @@ pub(crate) fn export(args: &ExportArgs) -> Result<Exit, CommandError> {
         let what = format!("the folder {} cannot be created: {error}", target.display());
         CommandError::message(Exit::Environment, what)
     })?;
-    for path in write(target, &record)? {
+    for path in write(target, &record, &ranking::rank(&record))? {
         print(&format!("{}\n", path.display()))?;
     }
     Ok(Exit::Done)
@@ -99,8 +99,12 @@ fn kinds(names: &[String]) -> Result<Vec<&'static Kind>, CommandError> {
 }
 
 /// Writes result and ranking files into a folder; returns their paths.
-pub(crate) fn write(folder: &Path, record: &SweepRecord) -> Result<Vec<PathBuf>, CommandError> {
-    report::export::write(folder, record)
+pub(crate) fn write(
+    folder: &Path,
+    record: &SweepRecord,
+    ranking: &ranking::Ranking,
+) -> Result<Vec<PathBuf>, CommandError> {
+    report::export::write(folder, record, ranking)
         .map_err(|error| CommandError::new(Exit::Environment, error))
 }
 
@@ -117,19 +121,19 @@ pub(crate) enum Writer {
 pub(crate) fn ranked(
     folder: &Folder,
     record: &SweepRecord,
+    ranking: &ranking::Ranking,
     format: Format,
     writer: Writer,
 ) -> Result<Exit, CommandError> {
-    let ranking = results::ranking::rank(record);
-    let place = place(folder, record, &ranking, writer)?;
-    let reading = Reading::of(&ranking, &record.manifest, &place);
+    let place = place(folder, record, ranking, writer)?;
+    let reading = Reading::of(ranking, &record.manifest, &place);
     if format == Format::Json {
         let (manifest, extent) = (&record.manifest, place.extent.as_ref());
-        print_json(&Document::of(&ranking, manifest, &reading, &place.run, extent))?;
-        return Ok(outcome(&ranking));
+        print_json(&Document::of(ranking, manifest, &reading, &place.run, extent))?;
+        return Ok(outcome(ranking));
     }
     let block = report::reading::render(&reading, width());
-    let table = report::table::render(&ranking, &record.manifest, width());
+    let table = report::table::render(ranking, &record.manifest, width());
     match writer {
         Writer::Others => print(&format!("{block}\n{table}"))?,
         // What is printed last is what a person sees first.
@@ -137,7 +141,7 @@ pub(crate) fn ranked(
             print(&format!("{table}\nresults: {}\n\n{block}", folder.path().display()))?;
         }
     }
-    Ok(outcome(&ranking))
+    Ok(outcome(ranking))
 }
 
 /// What the commands that follow are called with.

@@ -260,10 +260,12 @@ fn outcome(
 fn show(sweep: &Sweep, confirmation: Option<u32>) -> Result<Exit, CommandError> {
     // As it is written: without secrets.
     let record = sweep.folder().record()?;
-    show::write(sweep.folder().path(), &record)?;
-    let ranked = show::ranked(sweep.folder(), &record, Format::Text, Writer::Ourselves)?;
+    let ranking = ranking::rank(&record);
+    let folder = sweep.folder();
+    show::write(folder.path(), &record, &ranking)?;
+    let ranked = show::ranked(folder, &record, &ranking, Format::Text, Writer::Ourselves)?;
     match confirmation {
-        Some(number) => show::confirmed(&ranking::rank(&record), number),
+        Some(number) => show::confirmed(&ranking, number),
         None => Ok(ranked),
     }
 }

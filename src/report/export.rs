@@ -5,16 +5,22 @@ use std::path::{Path, PathBuf};
 
 use crate::history::record::SweepRecord;
 use crate::results::file::{write_csv, write_parquet};
-use crate::results::{ResultsError, frame, ranking};
+use crate::results::ranking::Ranking;
+use crate::results::{ResultsError, frame};
 
 /// Writes `results.parquet`, `results.csv`, `ranking.parquet` and `ranking.csv`
-/// into `folder`, each whole or not at all, and returns their paths.
+/// of a sweep and its ranking into `folder`, each whole or not at all, and returns their
+/// paths. The ranking is handed in: who writes it shows it, too, and it takes time.
 ///
 /// # Errors
 /// When a file cannot be written.
-pub fn write(folder: &Path, sweep: &SweepRecord) -> Result<Vec<PathBuf>, ResultsError> {
+pub fn write(
+    folder: &Path,
+    sweep: &SweepRecord,
+    ranking: &Ranking,
+) -> Result<Vec<PathBuf>, ResultsError> {
     let results = frame::results(sweep)?;
-    let ranking = ranking::rank(sweep).frame()?;
+    let ranking = ranking.frame()?;
     let mut paths = Vec::new();
     for (name, mut frame) in [("results", results), ("ranking", ranking)] {
         let path = folder.join(name).with_extension("parquet");
