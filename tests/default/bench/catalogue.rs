@@ -18,7 +18,7 @@ use vllm_grid::telemetry::{Telemetry, TelemetrySettings};
 use vllm_grid::workload::KINDS;
 
 use crate::bench::counting::{Behaviour, Counting};
-use crate::bench::simulated::{Kept, Simulated, workload};
+use crate::bench::simulated::{Kept, Simulated, settings, workload};
 
 /// Filled elsewhere: the unit tests of `stability` have what is measured from ten
 /// minutes on, and the tests of `search` the rate that a search finds.
@@ -42,13 +42,7 @@ impl ResourceProbe for Growing {
 /// One kept repeat of every case, without a warm-up.
 async fn run(server: &Server, runs: &[(&str, Value)]) -> Vec<Measurement> {
     let (kept, emit, cancel) = (Kept::default(), Emit::nowhere(), CancellationToken::new());
-    let settings = BenchSettings {
-        salt: "a sweep".to_owned(),
-        seed: 1,
-        launch: 1,
-        block: 0,
-        limits: Limits::default(),
-    };
+    let settings = BenchSettings { launch: 1, limits: Limits::default(), ..settings() };
     let probe = Arc::new(Growing(AtomicU64::new(0)));
     let telemetry = TelemetrySettings { probe: Some(probe), ..TelemetrySettings::default() };
     let mut bench = Bench::new(server, &kept, &emit, &cancel, settings)

@@ -23,7 +23,9 @@ use vllm_grid::telemetry::{Telemetry, TelemetrySettings};
 use vllm_grid::workload::Workload;
 
 use crate::bench::counting::{Behaviour, Counting};
-use crate::bench::simulated::{Kept, Measured, Simulated, measure, measure_late, number, workload};
+use crate::bench::simulated::{
+    Kept, Measured, Simulated, measure, measure_late, number, settings, workload,
+};
 
 /// One request after the other is served: a rate breaks the SLO when the last one waits too long.
 fn searching(requests: u32, prompt_tokens: u32, slo_ms: f64) -> Workload {
@@ -180,13 +182,7 @@ impl ResourceProbe for Served {
 async fn counted(counting: &Counting) -> (Measurement, Vec<RequestRecord>, usize) {
     let server = Server::open(counting.endpoint(), None).await.expect("it serves");
     let (kept, emit, cancel) = (Kept::default(), Emit::nowhere(), CancellationToken::new());
-    let settings = BenchSettings {
-        salt: "a sweep".to_owned(),
-        seed: 1,
-        launch: 1,
-        block: 0,
-        limits: Limits::default(),
-    };
+    let settings = BenchSettings { launch: 1, limits: Limits::default(), ..settings() };
     let probe: Arc<dyn ResourceProbe> = Arc::new(Served(counting.clone()));
     let telemetry = TelemetrySettings { probe: Some(probe), ..TelemetrySettings::default() };
     let mut bench = Bench::new(&server, &kept, &emit, &cancel, settings)

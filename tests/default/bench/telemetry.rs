@@ -19,7 +19,7 @@ use vllm_grid::server::{ResourceProbe, ResourceSample};
 use vllm_grid::telemetry::{Telemetry, TelemetrySettings};
 
 use crate::bench::counting::{Behaviour, Counting};
-use crate::bench::simulated::{Simulated, number, workload};
+use crate::bench::simulated::{Simulated, number, settings, workload};
 
 /// An engine that knows what its server uses.
 struct Probe;
@@ -37,13 +37,7 @@ async fn a_launch_keeps_its_telemetry_and_repeats_tell_what_it_adds_up_to() {
     let folder = tempfile::tempdir().expect("a folder");
     let sink = ParquetRecords::in_launch(folder.path());
     let (emit, cancel) = (Emit::nowhere(), CancellationToken::new());
-    let settings = BenchSettings {
-        salt: "a sweep".to_owned(),
-        seed: 1,
-        launch: 1,
-        block: 0,
-        limits: Limits::default(),
-    };
+    let settings = BenchSettings { launch: 1, limits: Limits::default(), ..settings() };
     let telemetry =
         TelemetrySettings { probe: Some(Arc::new(Probe)), ..TelemetrySettings::default() };
     let mut bench = Bench::new(&simulated.server, &sink, &emit, &cancel, settings)

@@ -91,6 +91,19 @@ pub(crate) trait Building {
     fn measurement(self, measurement: Measurement) -> Self;
 }
 
+/// A repeat of the default workload that is void, since the client was late.
+pub(crate) fn late(repeat: u32) -> Measurement {
+    Measurement {
+        workload: "kv-cache".to_owned(),
+        case: String::new(),
+        repeat,
+        status: Status::Void,
+        metric_reasons: BTreeMap::new(),
+        reason: Some("the client was the bottleneck: send lag 30.1 ms".to_owned()),
+        metrics: MetricValues::new(),
+    }
+}
+
 pub(crate) fn measured(repeat: u32, metric: &str, number: f64) -> Measurement {
     Measurement {
         workload: "kv-cache".to_owned(),

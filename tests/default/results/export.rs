@@ -1,12 +1,15 @@
 //! Files that other tools read.
 
 use std::fs::File;
+use std::path::{Path, PathBuf};
 
 use polars::prelude::{ParquetReader, SerReader};
 use serde_json::json;
 use vllm_grid::history::launch::FailureClass;
 use vllm_grid::history::record::SweepRecord;
 use vllm_grid::report::export;
+use vllm_grid::results::ResultsError;
+use vllm_grid::results::ranking::rank;
 
 use crate::results::builder::{Building, around, conversations, sweep};
 
@@ -22,10 +25,14 @@ fn record() -> SweepRecord {
     record
 }
 
+fn write(folder: &Path, record: &SweepRecord) -> Result<Vec<PathBuf>, ResultsError> {
+    export::write(folder, record, &rank(record))
+}
+
 #[test]
 fn four_files_are_written_and_nothing_else_stays() {
     let folder = tempfile::tempdir().unwrap();
-    let paths = export::write(folder.path(), &record()).unwrap();
+    let paths = write(folder.path(), &record()).unwrap();
     let mut found: Vec<String> = std::fs::read_dir(folder.path())
         .unwrap()
         .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
@@ -41,8 +48,8 @@ fn two_exports_of_one_record_are_the_same_bytes() {
     // The record as the journal would give it back.
     let text = serde_json::to_string(&record()).unwrap();
     let again: SweepRecord = serde_json::from_str(&text).unwrap();
-    export::write(one.path(), &record()).unwrap();
-    export::write(two.path(), &again).unwrap();
+    write(one.path(), &record()).unwrap();
+    write(two.path(), &again).unwrap();
     for name in ["ranking.csv", "ranking.parquet", "results.csv", "results.parquet"] {
         let read = |folder: &tempfile::TempDir| std::fs::read(folder.path().join(name)).unwrap();
         assert!(read(&one) == read(&two), "{name}");
@@ -52,7 +59,7 @@ fn two_exports_of_one_record_are_the_same_bytes() {
 #[test]
 fn parquet_holds_the_frame() {
     let folder = tempfile::tempdir().unwrap();
-    export::write(folder.path(), &record()).unwrap();
+    write(folder.path(), &record()).unwrap();
     let read = |name: &str| {
         ParquetReader::new(File::open(folder.path().join(name)).unwrap()).finish().unwrap()
     };
@@ -65,7 +72,7 @@ fn parquet_holds_the_frame() {
 #[test]
 fn csv_has_decimal_points_and_empty_fields_for_what_was_not_measured() {
     let folder = tempfile::tempdir().unwrap();
-    export::write(folder.path(), &record()).unwrap();
+    write(folder.path(), &record()).unwrap();
     let results = std::fs::read_to_string(folder.path().join("results.csv")).unwrap();
     insta::assert_snapshot!("results.csv", results);
     let ranking = std::fs::read_to_string(folder.path().join("ranking.csv")).unwrap();
@@ -80,7 +87,7 @@ fn a_list_stays_one_in_parquet_and_in_the_journal_and_is_json_in_csv() {
     assert!(text.contains(r#""ttft_by_turn_ms":[12.5,null,13.0]"#), "{text}");
     let again: SweepRecord = serde_json::from_str(&text).unwrap();
     let folder = tempfile::tempdir().unwrap();
-    export::write(folder.path(), &again).unwrap();
+    write(folder.path(), &again).unwrap();
     let file = File::open(folder.path().join("results.parquet")).unwrap();
     let frame = vllm_grid::results::frame::results(&record).unwrap();
     assert!(ParquetReader::new(file).finish().unwrap().equals_missing(&frame));
@@ -93,6 +100,6 @@ fn a_list_stays_one_in_parquet_and_in_the_journal_and_is_json_in_csv() {
 #[test]
 fn the_error_of_a_missing_folder_names_it() {
     let folder = tempfile::tempdir().unwrap();
-    let error = export::write(&folder.path().join("gone"), &record()).unwrap_err();
+    let error = write(&folder.path().join("gone"), &record()).unwrap_err();
     assert!(error.to_string().contains("gone"), "{error}");
 }

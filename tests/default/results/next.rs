@@ -3,7 +3,6 @@
 use vllm_grid::history::extent::{Confirming, Extent, State};
 use vllm_grid::history::launch::FailureClass;
 use vllm_grid::history::record::SweepRecord;
-use vllm_grid::metric::{Measurement, Status};
 use vllm_grid::report::reading::render;
 use vllm_grid::results::confirmable::Refusal;
 use vllm_grid::results::confirmed::ConfirmedGain;
@@ -11,7 +10,7 @@ use vllm_grid::results::ranking::{Ranking, RankingVerdict, rank};
 use vllm_grid::results::reading::{NoDecision, Place, Reading, Statement};
 use vllm_grid::strategy::confirm::Ended;
 
-use crate::results::builder::{Building, around, sweep};
+use crate::results::builder::{Building, around, late, sweep};
 use crate::results::claims::wide;
 use crate::results::reading::{claim, flags, four, gain, missing, place};
 use crate::results::witness::{BUSY, QUIET, launch};
@@ -144,15 +143,6 @@ fn a_client_that_was_late_is_given_cpu() {
         record = record.launch("b", &around(100.1)).at(block * 840 + 420);
     }
     for launch in &mut record.launches {
-        let late = |repeat| Measurement {
-            workload: "kv-cache".to_owned(),
-            case: String::new(),
-            repeat,
-            status: Status::Void,
-            metric_reasons: std::collections::BTreeMap::new(),
-            reason: Some("the client was the bottleneck: send lag 30.1 ms".to_owned()),
-            metrics: std::collections::BTreeMap::new(),
-        };
         launch.measurements.extend((6..10).map(late));
         launch.measured_at.clear();
     }

@@ -4,7 +4,7 @@
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use vllm_grid::history::record::SweepRecord;
-use vllm_grid::metric::{Goal, Measurement, MetricValues, Status};
+use vllm_grid::metric::Goal;
 use vllm_grid::report::table;
 use vllm_grid::results::decision::Claim;
 use vllm_grid::results::disturbance::{Inseparable, Undecided};
@@ -12,7 +12,7 @@ use vllm_grid::results::findings::Finding;
 use vllm_grid::results::ranking::{Ranking, RankingVerdict, Remark, rank};
 use vllm_grid::results::reading::{Place, Reading};
 
-use crate::results::builder::{Building, sweep};
+use crate::results::builder::{Building, late, sweep};
 use crate::results::noise::normal;
 
 /// A launch of which the host's CPU and the part that others use of it are known.
@@ -195,15 +195,6 @@ fn a_few_disturbed_repeats_and_hosts_that_were_not_sampled_change_nothing() {
 fn a_client_that_was_late_is_said_instead_of_a_tie() {
     let mut record = turns(4, 1.001, [QUIET, QUIET]);
     for (at, launch) in record.launches.iter_mut().enumerate() {
-        let late = |repeat| Measurement {
-            workload: "kv-cache".to_owned(),
-            case: String::new(),
-            repeat,
-            status: Status::Void,
-            metric_reasons: std::collections::BTreeMap::new(),
-            reason: Some("the client was the bottleneck: send lag 30.1 ms".to_owned()),
-            metrics: MetricValues::new(),
-        };
         let count = if at % 2 == 0 { 2 } else { 0 };
         launch.measurements.extend((4..4 + count).map(late));
         launch.measured_at.clear();
