@@ -107,7 +107,7 @@ pub struct LaunchOrder {
     /// The launch's folder: the engine's log goes to `engine.log` in it.
     pub folder: PathBuf,
     /// How long the sweep has worked, all its sessions together: a simulated machine's
-    /// time goes on from launch to launch.
+    /// time continues from launch to launch.
     #[serde(default)]
     pub worked: std::time::Duration,
 }

@@ -261,7 +261,7 @@ mod tests {
         let asked = serde_json::from_value(asked).expect("a confirmation");
         let mut lines = ended(false, "interrupted");
         lines.push(ended(true, "")[0].clone());
-        assert!(!without_confirmations(&lines).1, "the sweep goes on");
+        assert!(!without_confirmations(&lines).1, "the sweep continues");
         lines.push(line(4, Entry::ConfirmationStarted { confirmation: asked }));
         let (own, confirms) = without_confirmations(&lines);
         assert!(confirms);

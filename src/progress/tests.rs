@@ -130,8 +130,8 @@ fn lines_of_a_sweep_have_clock_times_and_are_broken_between_words_at_80_columns(
         broken: vec![BrokenBound { bound, value: 1812.0 }],
     })));
     let budget = BudgetEnd { seconds: 31_018.0, launches: (17, 17), of: 24 };
-    let told = Eta { budget: Some(budget), ..eta(Source::Measured, (40_000.0, 40_000.0)) };
-    view.on_event(Event::SoFar(SoFar::Eta(told)));
+    let reported = Eta { budget: Some(budget), ..eta(Source::Measured, (40_000.0, 40_000.0)) };
+    view.on_event(Event::SoFar(SoFar::Eta(reported)));
     let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
     assert!(text.lines().all(|line| line.len() <= 80), "{text}");
     insta::assert_snapshot!(text);

@@ -27,8 +27,8 @@ pub(super) fn put(block: &mut Block, reading: &Reading) {
         Statement::NoDecision { cause: NoDecision::Missing(missing) } => Some(&missing.metric),
         _ => None,
     };
-    for told in &trust.remarks {
-        add(vec![format!("{}: {}.", spoken::name_of(&told.configuration), told.remark)]);
+    for named in &trust.remarks {
+        add(vec![format!("{}: {}.", spoken::name_of(&named.configuration), named.remark)]);
     }
     for missing in trust.missing.iter().filter(|it| Some(&it.metric) != cause) {
         add(vec![format!(

@@ -297,12 +297,12 @@ pub struct Trust {
     /// Judged metrics that are missing in part.
     pub missing: Vec<MissingMetric>,
     /// What the means of the candidate and the baseline hide.
-    pub remarks: Vec<Told>,
+    pub remarks: Vec<NamedRemark>,
 }
 
 /// A remark on a configuration that the result names.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Told {
+pub struct NamedRemark {
     /// The configuration.
     pub configuration: String,
     /// The remark.

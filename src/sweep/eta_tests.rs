@@ -79,12 +79,12 @@ fn before_the_first_launch_ends_earlier_runs_count_by_configuration() {
 fn then_its_own_launches_count_and_earlier_ones_for_what_was_not_launched_yet() {
     let foreknown = earlier(vec![launch(0, 0, 100.0, 20.0), launch(1, 1, 40.0, 10.0)]);
     let running = sweep(vec![launch(0, 0, 50.0, 20.0)]);
-    let told = eta(&running, &foreknown, 6, 112.0);
-    assert_eq!(told.source, Source::Measured);
-    near(&told, 2.0 * 112.0 + 3.0 * 72.0);
+    let reported = eta(&running, &foreknown, 6, 112.0);
+    assert_eq!(reported.source, Source::Measured);
+    near(&reported, 2.0 * 112.0 + 3.0 * 72.0);
     // Without earlier ones the others' times stand for it.
-    let told = eta(&running, &Foreknown::default(), 6, 112.0);
-    near(&told, 5.0 * 112.0);
+    let reported = eta(&running, &Foreknown::default(), 6, 112.0);
+    near(&reported, 5.0 * 112.0);
 }
 
 #[test]
@@ -99,9 +99,9 @@ fn medians_count_and_an_interrupted_launch_is_still_to_be_made() {
     ];
     assert_eq!(eta(&sweep(launches.clone()), &Foreknown::default(), 6, 0.0).seconds, (0.0, 0.0));
     launches[4].outcome = Some(LaunchOutcome::Interrupted);
-    let told = eta(&sweep(launches), &Foreknown::default(), 6, 0.0);
+    let reported = eta(&sweep(launches), &Foreknown::default(), 6, 0.0);
     // The median of 50 and 950.
-    near(&told, 500.0 + 60.0 + 2.0);
+    near(&reported, 500.0 + 60.0 + 2.0);
 }
 
 #[test]
@@ -110,8 +110,8 @@ fn a_trial_that_took_two_launches_is_done_once() {
     lost.outcome = Some(LaunchOutcome::Unknown);
     let mut again = launch(0, 0, 50.0, 20.0);
     again.launch = 2;
-    let told = eta(&sweep(vec![lost, again]), &Foreknown::default(), 6, 0.0);
-    near(&told, 5.0 * 112.0);
+    let reported = eta(&sweep(vec![lost, again]), &Foreknown::default(), 6, 0.0);
+    near(&reported, 5.0 * 112.0);
 }
 
 #[test]
@@ -122,13 +122,13 @@ fn a_budget_that_ends_first_says_after_how_many_launches() {
         sweep
     };
     let done = with_budget(vec![launch(0, 0, 50.0, 20.0)]);
-    let told = eta(&done, &Foreknown::default(), 6, 112.0);
+    let reported = eta(&done, &Foreknown::default(), 6, 112.0);
     // 288 s are left: 2.6 launches of 112 s, and one is done.
     let end = BudgetEnd { seconds: 288.0, launches: (4, 4), of: 6 };
-    assert_eq!(told.budget, Some(end));
+    assert_eq!(reported.budget, Some(end));
     let foreknown = Foreknown { earlier: Timing::default(), assumed: (10.0, 100.0) };
-    let told = eta(&with_budget(Vec::new()), &foreknown, 6, 0.0);
-    assert_eq!(told.budget, Some(BudgetEnd { seconds: 400.0, launches: (4, 6), of: 6 }));
+    let reported = eta(&with_budget(Vec::new()), &foreknown, 6, 0.0);
+    assert_eq!(reported.budget, Some(BudgetEnd { seconds: 400.0, launches: (4, 6), of: 6 }));
     let foreknown = Foreknown { earlier: Timing::default(), assumed: (10.0, 50.0) };
     assert_eq!(eta(&with_budget(Vec::new()), &foreknown, 6, 0.0).budget, None);
 }
@@ -136,6 +136,6 @@ fn a_budget_that_ends_first_says_after_how_many_launches() {
 #[test]
 fn what_a_strategy_plans_by_itself_is_reckoned_by_the_mean() {
     let running = sweep(vec![launch(0, 0, 50.0, 20.0), launch(1, 1, 150.0, 20.0)]);
-    let told = eta(&running, &Foreknown::default(), 10, 0.0);
-    near(&told, 8.0 * (112.0 + 212.0) / 2.0);
+    let reported = eta(&running, &Foreknown::default(), 10, 0.0);
+    near(&reported, 8.0 * (112.0 + 212.0) / 2.0);
 }

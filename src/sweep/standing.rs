@@ -89,7 +89,7 @@ impl Standing {
     }
 }
 
-/// What is to be told of an entry that was journalled.
+/// What is to be reported of an entry that was journalled.
 pub(super) fn missing_after(record: &SweepRecord, entry: &Entry) -> Vec<MissingValue> {
     let Entry::RepeatFinished { launch, measurement } = entry else { return Vec::new() };
     // What is not `ok` is shown with its reason anyway.

@@ -113,21 +113,21 @@ fn a_repeat_without_a_value_that_is_asked_for_is_reported_with_its_reason() {
             Measurement { case: case.clone(), status, reason, ..repeat(number, metrics) };
         Entry::RepeatFinished { launch: 1, measurement }
     };
-    let told = |entry: &Entry| -> Vec<String> {
+    let reported = |entry: &Entry| -> Vec<String> {
         missing_after(&sweep, entry).iter().map(ToString::to_string).collect()
     };
     let only_miss = entry(2, Status::Ok, &[("ttft_miss_ms", 5.0)], Some("too few requests"));
-    assert_eq!(told(&only_miss), ["ttft_resent_ms is missing in repeat 2: too few requests"]);
+    assert_eq!(reported(&only_miss), ["ttft_resent_ms is missing in repeat 2: too few requests"]);
     let nothing = entry(1, Status::Ok, &[], None);
     assert_eq!(
-        told(&nothing),
+        reported(&nothing),
         ["ttft_resent_ms is missing in repeat 1", "ttft_miss_ms is missing in repeat 1"]
     );
     // A warm-up is not judged; what is void is shown with its reason anyway.
-    assert!(told(&entry(0, Status::Ok, &[], None)).is_empty());
-    assert!(told(&entry(1, Status::Void, &[], Some("restarted"))).is_empty());
+    assert!(reported(&entry(0, Status::Ok, &[], None)).is_empty());
+    assert!(reported(&entry(1, Status::Void, &[], Some("restarted"))).is_empty());
     let both = [("ttft_miss_ms", 5.0), ("ttft_resent_ms", 5.0)];
-    assert!(told(&entry(1, Status::Ok, &both, None)).is_empty());
+    assert!(reported(&entry(1, Status::Ok, &both, None)).is_empty());
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::failed::{Cause, FailedGroup, failed};
 use super::next::{After, explanation, names_failed, next};
 use super::{
-    Behind, Choice, Gain, NoDecision, Place, Reading, Statement, Told, Trust, Varied, Why,
+    Behind, Choice, Gain, NamedRemark, NoDecision, Place, Reading, Statement, Trust, Varied, Why,
 };
 use crate::configuration::Configuration;
 use crate::flags::argv;
@@ -393,7 +393,7 @@ fn trust(ranking: &Ranking, confirmed: Option<&ConfirmedGain>) -> Trust {
         launched_once: once as u32,
         time_effect: machine.is_some(),
         missing: ranking.missing.clone(),
-        remarks: if meanwhile.is_some() { Vec::new() } else { told(ranking) },
+        remarks: if meanwhile.is_some() { Vec::new() } else { named_remarks(ranking) },
     }
 }
 
@@ -402,7 +402,7 @@ fn trust(ranking: &Ranking, confirmed: Option<&ConfirmedGain>) -> Trust {
 const COLD: f64 = 1.25;
 
 /// What the means of the candidate and the baseline hide.
-fn told(ranking: &Ranking) -> Vec<Told> {
+fn named_remarks(ranking: &Ranking) -> Vec<NamedRemark> {
     let candidate = ranking.decision.as_ref().map(|it| &it.candidate.configuration);
     let hidden = |it: &Remark| match it {
         Remark::SlowFirstRepeat { ratio } => *ratio >= COLD,
@@ -411,9 +411,9 @@ fn told(ranking: &Ranking) -> Vec<Told> {
     };
     let named =
         |row: &&RankedConfiguration| row.eligible && (row.baseline || Some(&row.name) == candidate);
-    let of = |row: &RankedConfiguration| -> Vec<Told> {
+    let of = |row: &RankedConfiguration| -> Vec<NamedRemark> {
         let remarks = row.remarks.iter().filter(|it| hidden(it)).cloned();
-        remarks.map(|remark| Told { configuration: row.name.clone(), remark }).collect()
+        remarks.map(|remark| NamedRemark { configuration: row.name.clone(), remark }).collect()
     };
     ranking.rows.iter().filter(named).flat_map(of).collect()
 }
@@ -428,5 +428,5 @@ fn is_wider(ranking: &Ranking, difference: f64) -> bool {
 
 /// Whether the first kept repeats of the candidate or the baseline were not warm yet.
 fn is_cold(ranking: &Ranking) -> bool {
-    told(ranking).iter().any(|it| matches!(it.remark, Remark::SlowFirstRepeat { .. }))
+    named_remarks(ranking).iter().any(|it| matches!(it.remark, Remark::SlowFirstRepeat { .. }))
 }
