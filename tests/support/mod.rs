@@ -50,6 +50,7 @@ impl Workplace {
         command
             .args(arguments)
             .current_dir(self.folder.path())
+            .env("VLLM_GRID_STATE", self.path("state"))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());

@@ -137,9 +137,10 @@ pub(super) fn next(statement: &Statement, after: &After<'_>) -> Vec<NextStep> {
         Statement::Better { confirmed: true, .. } => {
             vec![NextStep::UseFlags { compose: after.manifest.engine == "docker" }]
         }
-        Statement::Better { .. } | Statement::NotShown { .. }
-            if after.cold && after.pending.is_none() =>
-        {
+        Statement::NotConfirmed { .. } => after.again(Change::Configurations),
+        // What was begun is ended first, whatever the sweep alone could show.
+        _ if after.pending.is_some() => after.confirm(),
+        Statement::Better { .. } | Statement::NotShown { .. } if after.cold => {
             after.again(Change::Warmup)
         }
         Statement::Better { .. } | Statement::NotShown { .. } => after.confirm(),
@@ -147,14 +148,12 @@ pub(super) fn next(statement: &Statement, after: &After<'_>) -> Vec<NextStep> {
         Statement::BaselineIsBest { of, worse, .. } if after.is_blunt(*of, *worse) => {
             after.again(Change::Launches { launches: after.more_launches() })
         }
-        Statement::NotConfirmed { .. }
-        | Statement::BaselineIsBest { .. }
-        | Statement::Only { .. } => after.again(Change::Configurations),
+        Statement::BaselineIsBest { .. } | Statement::Only { .. } => {
+            after.again(Change::Configurations)
+        }
         Statement::First { .. } | Statement::NotDistinguishable { .. } => {
             after.again(Change::Baseline)
         }
-        // The pair is launched several times by it.
-        Statement::LaunchedOnce { .. } if after.pending.is_some() => after.confirm(),
         Statement::LaunchedOnce { .. } if after.is_spent() => after.again(Change::Budget),
         Statement::LaunchedOnce { .. } => after.again(Change::Launches { launches: LAUNCHES }),
         Statement::BaselineNotRanked { .. } => after.correct(),
