@@ -136,6 +136,24 @@ fn what_is_advised_is_not_there_already() {
 }
 
 #[test]
+fn a_begun_confirmation_is_continued_although_the_sweep_alone_decides_nothing() {
+    let record = (0..40).map(|seed| wide(4, 0.75, seed));
+    let record = record
+        .map(|it| it.baseline("b"))
+        .find(|it| matches!(rank(it).verdict, RankingVerdict::Undecided { .. }))
+        .expect("one of forty");
+    let mut ranking = rank(&record);
+    let candidate = ranking.decision.as_ref().expect("a candidate").candidate.configuration.clone();
+    let begun = gain(&candidate, 1.4, 1.3, 1.5);
+    ranking.confirmed = vec![ConfirmedGain { complete: false, effect: None, ended: None, ..begun }];
+    let reading = Reading::of(&ranking, &record.manifest, &place());
+    assert!(matches!(reading.result, Statement::NoDecision { .. }), "{:?}", reading.result);
+    let text = flat(&reading);
+    assert!(text.contains("vllm-grid confirm runs/my-service-20261128T010203Z"), "{text}");
+    assert!(text.contains("(continues)") && !text.contains("Set `launches"), "{text}");
+}
+
+#[test]
 fn a_client_that_was_late_is_given_cpu() {
     let mut record = sweep(&["a", "b"]);
     for block in 0..4 {
