@@ -8,7 +8,7 @@ use vllm_grid::metric::MetricRef;
 use vllm_grid::report;
 use vllm_grid::results::comparison::{self, Run};
 
-use super::show::{print_json, width};
+use super::show::{print_json, read, width};
 use crate::cli::{CompareArgs, Format};
 use crate::exit::{CommandError, Exit, print};
 
@@ -16,12 +16,12 @@ use crate::exit::{CommandError, Exit, print};
 pub(crate) fn compare(args: &CompareArgs) -> Result<Exit, CommandError> {
     let metric = args.metric.as_deref().map(str::parse::<MetricRef>).transpose();
     let metric = metric.map_err(|error| CommandError::new(Exit::Usage, error))?;
-    let read = |path: &Path| -> Result<Run, CommandError> {
-        let record = Folder::existing(path)?.record()?;
+    let run = |path: &Path| -> Result<Run, CommandError> {
+        let record = read(&Folder::existing(path)?)?;
         Ok(Run { folder: path.display().to_string(), record })
     };
     let runs =
-        args.runs.iter().map(|path| read(path)).collect::<Result<Vec<Run>, CommandError>>()?;
+        args.runs.iter().map(|path| run(path)).collect::<Result<Vec<Run>, CommandError>>()?;
     let comparison = comparison::compare(runs, metric.as_ref())
         .map_err(|error| CommandError::new(Exit::Usage, error))?;
     match args.format {

@@ -2,6 +2,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
+use vllm_grid::clean;
 use vllm_grid::history::extent::Extent;
 use vllm_grid::history::folder::Folder;
 use vllm_grid::history::record::SweepRecord;
@@ -15,6 +16,7 @@ use vllm_grid::{report, results};
 
 use crate::cli::{ExportArgs, Format, MetricsArgs, ReportArgs, WorkloadsArgs};
 use crate::exit::{CommandError, Exit, print, print_with};
+use crate::output::print_error;
 
 /// `report`: what the sweep showed and its ranking, from the journal.
 pub(crate) fn report(args: &ReportArgs) -> Result<Exit, CommandError> {
@@ -23,7 +25,7 @@ pub(crate) fn report(args: &ReportArgs) -> Result<Exit, CommandError> {
         let what = "--format json has the figures of all workloads: leave out --workload";
         return Err(CommandError::message(Exit::Usage, what));
     }
-    let record = folder.record()?;
+    let record = read(&folder)?;
     let ranking = results::ranking::rank(&record);
     if args.workload.is_empty() {
         return ranked(&folder, &record, &ranking, args.format, Writer::Others);
@@ -43,7 +45,7 @@ pub(crate) fn report(args: &ReportArgs) -> Result<Exit, CommandError> {
 /// `export`: the files again.
 pub(crate) fn export(args: &ExportArgs) -> Result<Exit, CommandError> {
     let folder = Folder::existing(&args.run)?;
-    let record = folder.record()?;
+    let record = read(&folder)?;
     let target = args.output.as_deref().unwrap_or(folder.path());
     std::fs::create_dir_all(target).map_err(|error| {
         let what = format!("the folder {} cannot be created: {error}", target.display());
@@ -53,6 +55,15 @@ pub(crate) fn export(args: &ExportArgs) -> Result<Exit, CommandError> {
         print(&format!("{}\n", path.display()))?;
     }
     Ok(Exit::Done)
+}
+
+/// A sweep so far; what is missing of it is said on standard error.
+pub(super) fn read(folder: &Folder) -> Result<SweepRecord, CommandError> {
+    let (record, notes) = folder.read()?;
+    for note in notes {
+        print_error(&format!("warning: {}", clean::plain(&note)));
+    }
+    Ok(record)
 }
 
 /// `metrics`: the catalogue.

@@ -246,7 +246,12 @@ fn outcome(
         (
             Err(
                 error @ SweepError::History(
-                    HistoryError::Io { .. } | HistoryError::Journal(JournalError::Io { .. }),
+                    HistoryError::Io { .. }
+                    | HistoryError::Journal(
+                        JournalError::Io { .. }
+                        | JournalError::Full { .. }
+                        | JournalError::Gone { .. },
+                    ),
                 ),
             ),
             _,

@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek as _, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -33,12 +34,13 @@ impl EngineLog {
     /// Name of the file in a launch's folder.
     pub const NAME: &'static str = "engine.log";
 
-    /// Creates the folder where needed and the file, empty. What is written through
-    /// the second value comes into the file cleaned and without `secrets`.
+    /// Creates the file, empty, for its user alone; its folder is there already, or the run
+    /// is gone. What is written through the second value comes into the file cleaned and
+    /// without `secrets`.
     pub fn create(folder: &Path, secrets: &Secrets) -> io::Result<(Self, LogWriter)> {
-        std::fs::create_dir_all(folder)?;
         let path = folder.join(Self::NAME);
-        let file = File::create(&path)?;
+        let mut options = File::options();
+        let file = options.write(true).create(true).truncate(true).mode(0o600).open(&path)?;
         Ok((Self { path, line: 0, read: 0 }, LogWriter::new(file, secrets.clone())))
     }
 
@@ -203,9 +205,10 @@ mod tests {
     #[test]
     fn a_log_is_read_as_it_grows() {
         let folder = tempfile::tempdir().expect("a folder");
+        let nowhere = EngineLog::create(&folder.path().join("launches/1-a"), &Secrets::default());
+        assert_eq!(nowhere.expect_err("no folder").kind(), io::ErrorKind::NotFound);
         let (mut log, mut file) =
-            EngineLog::create(&folder.path().join("launches/1-a"), &Secrets::default())
-                .expect("created");
+            EngineLog::create(folder.path(), &Secrets::default()).expect("created");
         assert_eq!(log.read_new(), "");
         file.write(b"one\n").expect("written");
         assert_eq!(log.read_new(), "one\n");

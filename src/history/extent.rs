@@ -3,8 +3,6 @@
 //! not disturbed.
 
 use std::collections::BTreeMap;
-use std::fs::{File, TryLockError};
-use std::path::Path;
 
 use serde::Serialize;
 
@@ -79,7 +77,7 @@ impl Extent {
             }
             Err(error) => return Err(error.into()),
         };
-        Ok(Self::of(record, &lines, || !ours && is_written(&path)))
+        Ok(Self::of(record, &lines, || !ours && journal::is_written(&path)))
     }
 
     /// The same of a journal's lines; `written` finds out whether somebody writes it.
@@ -152,19 +150,6 @@ fn state(lines: &[Line], all: bool, written: impl FnOnce() -> bool) -> State {
         Some((_, reason)) => State::Stopped { reason },
         None if written() => State::Running,
         None => State::Interrupted,
-    }
-}
-
-/// Whether somebody holds the journal's lock.
-fn is_written(path: &Path) -> bool {
-    let Ok(file) = File::open(path) else { return false };
-    match file.try_lock_shared() {
-        Ok(()) => {
-            let _closed_anyway = file.unlock();
-            false
-        }
-        Err(TryLockError::WouldBlock) => true,
-        Err(TryLockError::Error(_)) => false,
     }
 }
 

@@ -1,15 +1,27 @@
 //! A sweep's folder: where each file of the output contract is, how the
 //! folder gets its name, and how a file is written whole or not at all.
 
-use std::fs::File;
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Component, Path, PathBuf};
+
+use sha2::{Digest as _, Sha256};
 
 use super::HistoryError;
 use super::journal::{self, JournalError};
 use super::record::{Manifest, SCHEMA_VERSION, SweepRecord};
 use super::replay::replay;
+use crate::configuration::hexadecimal;
 use crate::secret::Secrets;
+
+mod leftovers;
+
+/// Bytes of a launch's configuration in the name of its folder at most.
+const LONGEST: usize = 100;
+/// Only the user may look into a run: logs and prompts are in it.
+const PRIVATE_FOLDER: u32 = 0o700;
+const PRIVATE_FILE: u32 = 0o600;
 
 /// A sweep's folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,7 +30,7 @@ pub struct Folder(PathBuf);
 impl Folder {
     /// Creates a new folder: `output` itself where one is asked for, else
     /// `runs/<grid>-<UTC>` with a suffix where that exists. Gives the sweep's
-    /// name with it.
+    /// name with it. Only its user may look into it, whatever the umask is.
     ///
     /// # Errors
     /// When `output` exists and is not an empty folder, or nothing can be written.
@@ -34,6 +46,8 @@ impl Folder {
             if taken.is_some() {
                 return Err(HistoryError::NotEmpty(path.to_owned()));
             }
+            // Of a folder that belongs to somebody else the files are private all the same.
+            let _ = std::fs::set_permissions(path, Permissions::from_mode(PRIVATE_FOLDER));
             return Ok((Self(path.to_owned()), stem));
         }
         let runs = Path::new("runs");
@@ -41,7 +55,7 @@ impl Folder {
         for attempt in 1.. {
             let name = if attempt == 1 { stem.clone() } else { format!("{stem}-{attempt}") };
             let path = runs.join(&name);
-            match std::fs::create_dir(&path) {
+            match create_private(&path) {
                 Ok(()) => return Ok((Self(path), name)),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(io_error(&path, error)),
@@ -98,9 +112,40 @@ impl Folder {
         self.0.join("manifest.json")
     }
 
-    /// The folder of one launch.
+    /// The folder of one launch. Whatever the configuration is called, it is in this one.
     pub fn launch(&self, launch: u32, configuration: &str) -> PathBuf {
-        self.0.join("launches").join(format!("{launch}-{configuration}"))
+        self.launches_path().join(format!("{launch}-{}", file_word(configuration)))
+    }
+
+    /// The folder of all launches' folders.
+    pub fn launches_path(&self) -> PathBuf {
+        self.0.join("launches")
+    }
+
+    /// Launches that have a folder: number and name of it, in order.
+    pub fn launches(&self) -> Vec<(u32, String)> {
+        let Ok(entries) = std::fs::read_dir(self.launches_path()) else { return Vec::new() };
+        let numbered = |name: String| {
+            let digits = name.split('-').next()?;
+            Some((digits.parse().ok()?, name))
+        };
+        let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+        let mut launches: Vec<(u32, String)> = names.filter_map(numbered).collect();
+        launches.sort();
+        launches
+    }
+
+    /// Makes the folder of a launch, which must be new: no launch writes over another.
+    ///
+    /// # Errors
+    /// When it exists, or the run folder does not.
+    pub fn create_launch(path: &Path) -> Result<(), HistoryError> {
+        let launches = path.parent().unwrap_or(path);
+        match create_private(launches) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            done => done.map_err(|error| io_error(launches, error))?,
+        }
+        create_private(path).map_err(|error| io_error(path, error))
     }
 
     /// Writes the manifest, secrets masked.
@@ -165,31 +210,110 @@ impl Folder {
     /// # Errors
     /// When either is damaged.
     pub fn record(&self) -> Result<SweepRecord, HistoryError> {
-        let manifest = self.manifest()?;
-        let lines = match journal::read(&self.journal_path()) {
-            Ok(lines) => lines,
-            Err(JournalError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => {
-                self.check_journal()?;
-                Vec::new()
-            }
-            Err(error) => return Err(error.into()),
-        };
-        replay(manifest, &lines).map_err(|illegal| illegal.in_journal(self.journal_path()).into())
+        self.read().map(|(record, _)| record)
     }
 
-    /// A folder that holds launches and no journal has lost it: nothing shows what
-    /// was measured, and a resume would write over it.
+    /// The same, with what a person should know of it: what of the journal is left out,
+    /// and what it lacks.
+    ///
+    /// # Errors
+    /// When either is damaged.
+    pub fn read(&self) -> Result<(SweepRecord, Vec<String>), HistoryError> {
+        let manifest = self.manifest()?;
+        let path = self.journal_path();
+        // Before the journal: a launch is journalled before it has a folder.
+        let launches = self.launches();
+        let contents = match journal::contents(&path) {
+            Ok(contents) => Some(contents),
+            Err(JournalError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error.into()),
+        };
+        let lines = contents.as_ref().map_or(&[][..], |contents| &contents.lines);
+        if lines.is_empty() && !launches.is_empty() {
+            return Err(JournalError::Lost { path, empty: contents.is_some() }.into());
+        }
+        let record = replay(manifest, lines).map_err(|illegal| illegal.in_journal(path.clone()))?;
+        // The line that a writer is at is not whole yet.
+        let note = contents.and_then(|contents| contents.note(&path));
+        let notes = note.filter(|_| !journal::is_written(&path)).into_iter();
+        let missing = self.missing(&launches, &record);
+        Ok((record, notes.chain(missing).collect()))
+    }
+
+    /// A folder that holds launches and no journal has lost it: nothing shows what was
+    /// measured, and a resume would make a new one.
     ///
     /// # Errors
     /// When it is lost.
     pub(crate) fn check_journal(&self) -> Result<(), JournalError> {
         let path = self.journal_path();
-        if !path.exists() && self.path().join("launches").exists() {
-            let what = "it is missing, and the sweep has launches: restore it from a copy";
-            return Err(JournalError::Io { path, error: io::Error::other(what) });
+        if !path.exists() && !self.launches().is_empty() {
+            return Err(JournalError::Lost { path, empty: false });
         }
         Ok(())
     }
+
+    /// What the journal lacks of these launches, as a sentence.
+    pub(crate) fn missing(
+        &self,
+        launches: &[(u32, String)],
+        record: &SweepRecord,
+    ) -> Option<String> {
+        let is_known = |number: u32| record.launches.iter().any(|known| known.launch == number);
+        let missing = launches.iter().filter(|(number, _)| !is_known(*number));
+        let names: Vec<&str> = missing.map(|(_, name)| name.as_str()).collect();
+        let shown = names.iter().take(5).copied().collect::<Vec<_>>().join(", ");
+        let more = names.len().checked_sub(5).filter(|more| *more > 0);
+        let more = more.map_or(String::new(), |more| format!(" and {more} more"));
+        (!names.is_empty()).then(|| {
+            format!(
+                "{} has lost its end: it does not know of {shown}{more} in launches/. What was measured \
+                 there is not counted, and the files stay as they are",
+                self.journal_path().display()
+            )
+        })
+    }
+
+    /// Removes temporary files that a killed process left in the run folder; gives how many.
+    /// Only what this program writes under such names is removed.
+    pub fn remove_leftovers(&self) -> usize {
+        leftovers::remove(&self.0)
+    }
+
+    /// The same of one launch, whose folder it is.
+    pub fn remove_leftovers_of_launch(launch: &Path) -> usize {
+        leftovers::remove_of_launch(launch)
+    }
+}
+
+/// Makes a folder that only its user may look into, whatever the umask is.
+///
+/// # Errors
+/// When it exists, its parent does not, or the file system refuses.
+pub fn create_private(path: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(PRIVATE_FOLDER).create(path)?;
+    std::fs::set_permissions(path, Permissions::from_mode(PRIVATE_FOLDER))
+}
+
+/// Text as part of a file's name, so that two texts never meet and none leaves its folder:
+/// what is not allowed is written as `%` and its hexadecimal code; what is too long is cut,
+/// with a hash of the whole.
+pub(crate) fn file_word(text: &str) -> String {
+    let mut word = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'=' | b',' | b'.' | b'+' => {
+                word.push(char::from(byte));
+            }
+            _ => word.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    if word.len() > LONGEST {
+        word.truncate(LONGEST);
+        word.push('~');
+        word.push_str(&hexadecimal(&Sha256::digest(text.as_bytes())[..4]));
+    }
+    word
 }
 
 /// Writes a file under a temporary name in the same folder, makes it durable and
@@ -203,7 +327,7 @@ pub(crate) fn write_whole(
 ) -> io::Result<()> {
     let temporary = temporary(path)?;
     let write = || {
-        let mut writer = BufWriter::new(File::create(&temporary)?);
+        let mut writer = BufWriter::new(create_file(&temporary)?);
         content(&mut writer)?;
         let file = writer.into_inner().map_err(io::IntoInnerError::into_error)?;
         file.sync_all()?;
@@ -225,8 +349,13 @@ pub(crate) fn can_write(path: &Path) -> io::Result<()> {
         return Err(io::ErrorKind::IsADirectory.into());
     }
     let temporary = temporary(path)?;
-    File::create(&temporary)?;
+    create_file(&temporary)?;
     std::fs::remove_file(&temporary)
+}
+
+fn create_file(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(PRIVATE_FILE).open(path)
 }
 
 /// Where a file is until it is whole.
@@ -240,54 +369,5 @@ fn io_error(path: &Path, error: io::Error) -> HistoryError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_failed_write_leaves_the_old_file_and_nothing_else() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("results.csv");
-        std::fs::write(&path, "old").unwrap();
-        let failed = write_whole(&path, |file| {
-            file.write_all(b"half")?;
-            Err(io::Error::other("stopped"))
-        });
-        assert_eq!(failed.unwrap_err().to_string(), "stopped");
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), "old");
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
-        write_whole(&path, |file| file.write_all(b"new")).unwrap();
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), "new");
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
-    }
-
-    #[test]
-    fn a_manifest_of_another_version_is_not_called_damaged() {
-        let folder = tempfile::tempdir().unwrap();
-        let manifest = |text: String| {
-            std::fs::write(folder.path().join("manifest.json"), text).unwrap();
-            Folder(folder.path().to_owned()).manifest().unwrap_err().to_string()
-        };
-        let of = |version: &str| format!(r#"{{"schema_version": 1, "tool_version": "{version}"}}"#);
-        let other = manifest(of("99.0.0"));
-        assert!(other.contains("version 99.0.0") && !other.contains("damaged"), "{other}");
-        let own = manifest(of(env!("CARGO_PKG_VERSION")));
-        assert!(own.contains("it is damaged (missing field"), "{own}");
-        let newer = manifest(r#"{"schema_version": 99}"#.to_owned());
-        assert!(newer.contains("a newer version wrote it"), "{newer}");
-    }
-
-    #[test]
-    fn whether_a_file_can_be_written_is_found_out_without_one() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("records.parquet");
-        can_write(&path).unwrap();
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
-        std::fs::write(&path, "old").unwrap();
-        can_write(&path).unwrap();
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), "old");
-        let kind = |path: &Path| can_write(path).unwrap_err().kind();
-        assert_eq!(kind(folder.path()), io::ErrorKind::IsADirectory);
-        assert_eq!(kind(&folder.path().join("no/records.parquet")), io::ErrorKind::NotFound);
-        assert_eq!(kind(&path.join("x")), io::ErrorKind::NotADirectory);
-    }
-}
+#[path = "folder_tests.rs"]
+mod tests;

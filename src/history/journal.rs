@@ -1,15 +1,14 @@
 //! The journal: append-only JSON lines, each with a sequence number and a
 //! checksum, made durable before the next thing is done. One writer at a time,
-//! by file lock; readers need none. What the lines add up to is in
-//! [`super::replay`].
+//! by file lock; readers need none. Its bytes are read in [`lines`], whether the
+//! file is still where it was is seen in [`place`]. What the lines add up to is
+//! in [`super::replay`].
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Seek, SeekFrom, Write};
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
-use sha2::{Digest, Sha256};
 
 use super::confirmation::Confirmation;
 use super::launch::{LaunchFacts, LaunchOutcome};
@@ -20,6 +19,16 @@ use crate::secret::Secrets;
 use crate::server::effective::EffectiveValues;
 use crate::strategy::Purpose;
 use crate::strategy::confirm::Ended;
+
+mod lines;
+mod medium;
+mod place;
+
+pub use lines::{Contents, Tail};
+use lines::{encode, parse, torn};
+pub use medium::is_written;
+use medium::{LockedFile, Medium, locked};
+use place::{Place, Reserve, set_aside};
 
 /// The reason of a session that its budget ended.
 pub const BUDGET_SPENT: &str = "budget spent";
@@ -121,13 +130,6 @@ pub struct Line {
     pub entry: Entry,
 }
 
-#[derive(Serialize, Deserialize)]
-struct Envelope<'a> {
-    checksum: String,
-    #[serde(borrow)]
-    line: &'a RawValue,
-}
-
 /// Why a journal could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
@@ -155,6 +157,35 @@ pub enum JournalError {
         /// What is wrong.
         what: String,
     },
+    /// It has not even a first line, and launches were made.
+    #[error(
+        "{path}: it is {}, and the sweep has launches: restore it from a copy, or begin a new sweep in \
+         another folder",
+        if *empty { "empty" } else { "missing" }
+    )]
+    Lost {
+        /// The journal.
+        path: PathBuf,
+        /// Whether there is a file, without a line.
+        empty: bool,
+    },
+    /// While it was being written, its path became another file's, or nobody's.
+    #[error("{path}: {what}")]
+    Gone {
+        /// The journal.
+        path: PathBuf,
+        /// What happened to it, what is left of it, and what to do.
+        what: String,
+    },
+    /// The disk is full; what was kept in reserve for the end of the session is in use.
+    #[error(
+        "{path}: the disk is full: nothing more is launched, and what was finished is kept; free some \
+         space, then resume"
+    )]
+    Full {
+        /// The journal.
+        path: PathBuf,
+    },
     /// A newer version wrote it: it can be read, not continued.
     #[error(
         "{path} was written by a newer version (schema {found}, this one writes {SCHEMA_VERSION})"
@@ -177,77 +208,38 @@ pub enum JournalError {
     },
 }
 
-/// The file as the journal uses it, so that tests can make it fail.
-trait Medium: std::fmt::Debug + Send + Sync {
-    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()>;
-    fn sync(&mut self) -> io::Result<()>;
-    /// Cuts it to `length` and writes there from now on.
-    fn truncate(&mut self, length: u64) -> io::Result<()>;
-}
-
-/// A file whose lock ends with it. Closing is not enough: a child that was being
-/// started meanwhile has a copy of the descriptor until it runs its program.
-#[derive(Debug)]
-struct LockedFile(File);
-
-impl Drop for LockedFile {
-    fn drop(&mut self) {
-        let _closed_anyway = self.0.unlock();
-    }
-}
-
-impl Medium for LockedFile {
-    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        Write::write_all(&mut self.0, bytes)
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        self.0.sync_data()
-    }
-
-    fn truncate(&mut self, length: u64) -> io::Result<()> {
-        self.0.set_len(length)?;
-        self.0.seek(SeekFrom::Start(length)).map(drop)
-    }
-}
-
 /// A journal open for writing, locked.
 #[derive(Debug)]
 pub struct Journal {
+    // Before the file: it is given up while the lock is held.
+    reserve: Reserve,
     file: Box<dyn Medium>,
     secrets: Secrets,
     path: PathBuf,
+    place: Place,
     next: u64,
     /// Bytes of the lines that are intact.
     end: u64,
     /// The error after which nobody knows what is on the disk: nothing is written any more.
     broken: Option<(io::ErrorKind, String)>,
+    notes: Vec<String>,
 }
 
 impl Journal {
     /// Opens a journal for writing, creates it where it is missing, and gives
     /// the lines that it holds. A torn last line is cut off: what it says was
-    /// not yet acted upon.
+    /// not yet acted upon. A whole last line that is damaged is moved to a file of its
+    /// own. [`Self::notes`] says so.
     ///
     /// # Errors
-    /// When another process holds it, a line is damaged, or a newer version wrote it.
+    /// When another process holds it, a line before the last is damaged, or a newer
+    /// version wrote it.
     pub fn open(path: &Path) -> Result<(Self, Vec<Line>), JournalError> {
         let io = |error| JournalError::Io { path: path.to_owned(), error };
         let created = !path.exists();
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)
-            .map_err(io)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(JournalError::Locked(path.to_owned())),
-            Err(TryLockError::Error(source)) => return Err(io(source)),
-        }
+        let file = locked(path)?;
         let bytes = std::fs::read(path).map_err(io)?;
-        let (lines, intact) = parse(path, &bytes)?;
+        let Contents { lines, intact, tail } = parse(path, &bytes)?;
         if let Some(found) = newest_schema(&lines).filter(|found| *found > SCHEMA_VERSION) {
             return Err(JournalError::Newer { path: path.to_owned(), found });
         }
@@ -255,20 +247,76 @@ impl Journal {
             let (path, line) = (path.to_owned(), line.sequence);
             return Err(JournalError::UnknownEntry { path, line });
         }
-        let mut file = LockedFile(file);
-        file.truncate(intact as u64).map_err(io)?;
+        let mut journal = Self::of(path, file, lines.len() as u64 + 1, intact)?;
+        if let Tail::Damaged { what } = &tail {
+            let name = set_aside(path, "damaged", &bytes[intact..]).map_err(io)?;
+            journal.notes.push(format!(
+                "the last line of {}, line {}, is damaged ({what}): it is moved to {name}, and what \
+                 it says is not counted",
+                path.display(),
+                lines.len() + 1,
+            ));
+        }
+        if tail == Tail::Torn {
+            journal.notes.push(torn(path, "cut off"));
+        }
+        journal.file.truncate(journal.end).map_err(io)?;
+        if tail == Tail::Unended {
+            journal.file.write_all(b"\n").map_err(io)?;
+            journal.end += 1;
+        }
         if created {
             sync_folder(path).map_err(io)?;
         }
-        let journal = Self {
-            file: Box::new(file),
+        Ok((journal, lines))
+    }
+
+    /// Opens the journal of a dead sweep whatever is damaged in it, with all of its lines
+    /// that are intact: production has to be started again. What is damaged stays where
+    /// it is, and new lines follow it.
+    ///
+    /// # Errors
+    /// When another process holds it, or a newer version wrote it.
+    pub fn open_damaged(path: &Path) -> Result<(Self, Vec<Line>), JournalError> {
+        let error = match Self::open(path) {
+            Err(error @ (JournalError::Damaged { .. } | JournalError::Io { .. })) => error,
+            done => return done,
+        };
+        let io = |error| JournalError::Io { path: path.to_owned(), error };
+        let file = locked(path)?;
+        let bytes = std::fs::read(path).map_err(io)?;
+        let (lines, damaged) = lines::salvage(&bytes);
+        let next = lines.last().map_or(0, |line| line.sequence) + 1;
+        let mut journal = Self::of(path, file, next, bytes.len())?;
+        journal.file.truncate(journal.end).map_err(io)?;
+        if bytes.last().is_some_and(|last| *last != b'\n') {
+            journal.file.write_all(b"\n").map_err(io)?;
+            journal.end += 1;
+        }
+        journal.notes.push(error.to_string());
+        journal.notes.extend(
+            damaged
+                .into_iter()
+                .skip(1)
+                .map(|(line, what)| format!("{}, line {line}: {what}", path.display())),
+        );
+        Ok((journal, lines))
+    }
+
+    fn of(path: &Path, file: File, next: u64, intact: usize) -> Result<Self, JournalError> {
+        let place =
+            Place::of(&file).map_err(|error| JournalError::Io { path: path.to_owned(), error })?;
+        Ok(Self {
+            file: Box::new(LockedFile(file)),
             secrets: Secrets::default(),
             path: path.to_owned(),
-            next: lines.len() as u64 + 1,
+            place,
+            next,
             end: intact as u64,
             broken: None,
-        };
-        Ok((journal, lines))
+            reserve: Reserve::beside(path),
+            notes: Vec::new(),
+        })
     }
 
     /// The same; every entry is written without these secrets.
@@ -277,46 +325,94 @@ impl Journal {
         Self { secrets, ..self }
     }
 
+    /// What a person should know of how it was found: what was cut off or moved.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// Whether the disk was full, and what was kept in reserve is in use.
+    pub fn is_full(&self) -> bool {
+        self.reserve.is_used()
+    }
+
+    /// Keeps space in reserve for the last lines of a session, until the journal is closed.
+    ///
+    /// # Errors
+    /// When its folder cannot be written; a disk that is full already is no error.
+    pub fn keep_reserve(&mut self) -> Result<(), JournalError> {
+        let kept = self.reserve.keep();
+        kept.map_err(|error| JournalError::Io { path: self.reserve.path().to_owned(), error })
+    }
+
+    /// Whether the path is still this file: a line that nobody finds again is lost.
+    ///
+    /// # Errors
+    /// When it is not, with what is left of it.
+    pub fn check_place(&mut self) -> Result<(), JournalError> {
+        let gone = self.place.check(&self.path);
+        gone.map_err(|what| JournalError::Gone { path: self.path.clone(), what })
+    }
+
     /// Appends an entry with its time, its secrets masked, and returns what was written
-    /// when it is on the disk.
+    /// when it is on the disk. Where the disk is full, the reserve is given up once.
     ///
     /// # Errors
     /// When the file system refuses. What was written of the line is cut off
     /// again. Where that fails, too, or the line may be on the disk or not, every
     /// later call returns the error: the lines that are intact stay so.
     pub fn append(&mut self, at: jiff::Timestamp, entry: Entry) -> Result<Line, JournalError> {
-        let path = &self.path;
+        let path = self.path.clone();
         let io = |error| JournalError::Io { path: path.clone(), error };
-        if let Some((kind, message)) = &self.broken {
-            return Err(io(io::Error::new(*kind, message.clone())));
-        }
         let entry = self.secrets.masked(entry).map_err(|error| io(io::Error::other(error)))?;
         let line = Line { sequence: self.next, at, entry };
         let text = encode(&line).map_err(|error| io(io::Error::other(error)))?;
-        let written = self.file.write_all(text.as_bytes());
-        let synced = if written.is_ok() { self.file.sync() } else { Ok(()) };
-        let broken = synced.is_err();
-        if let Err(error) = written.and(synced) {
-            let cut = self.file.truncate(self.end);
-            if broken || cut.is_err() {
-                self.broken = Some((error.kind(), error.to_string()));
-            }
-            return Err(io(error));
+        let mut written = self.write(text.as_bytes());
+        if self.broken.is_none()
+            && written.as_ref().is_err_and(place::is_full)
+            && self.reserve.give_up()
+        {
+            written = self.write(text.as_bytes());
         }
+        written.map_err(io)?;
         self.next += 1;
         self.end += text.len() as u64;
         Ok(line)
     }
+
+    /// Writes a line and makes it durable, or leaves the file as it was.
+    fn write(&mut self, text: &[u8]) -> io::Result<()> {
+        if let Some((kind, message)) = &self.broken {
+            return Err(io::Error::new(*kind, message.clone()));
+        }
+        let written = self.file.write_all(text);
+        let synced = if written.is_ok() { self.file.sync() } else { Ok(()) };
+        let broken = synced.is_err();
+        written.and(synced).inspect_err(|error| {
+            let cut = self.file.truncate(self.end);
+            if broken || cut.is_err() {
+                self.broken = Some((error.kind(), error.to_string()));
+            }
+        })
+    }
 }
 
-/// Reads a journal that somebody may be writing: a torn last line is left out.
+/// Reads a journal that somebody may be writing: a torn last line is left out, and so is a
+/// damaged one.
 ///
 /// # Errors
 /// When it is missing or a line that is not the last is damaged.
 pub fn read(path: &Path) -> Result<Vec<Line>, JournalError> {
+    contents(path).map(|contents| contents.lines)
+}
+
+/// The same, with what follows the lines.
+///
+/// # Errors
+/// When it is missing or a line that is not the last is damaged.
+pub fn contents(path: &Path) -> Result<Contents, JournalError> {
     let bytes =
         std::fs::read(path).map_err(|error| JournalError::Io { path: path.to_owned(), error })?;
-    parse(path, &bytes).map(|(lines, _)| lines)
+    parse(path, &bytes)
 }
 
 /// Makes the names in a file's folder durable.
@@ -335,55 +431,8 @@ fn newest_schema(lines: &[Line]) -> Option<u32> {
         .max()
 }
 
-fn checksum(text: &str) -> String {
-    crate::configuration::hexadecimal(&Sha256::digest(text.as_bytes())[..8])
-}
-
-fn encode(line: &Line) -> serde_json::Result<String> {
-    let body = serde_json::value::to_raw_value(line)?;
-    let envelope = Envelope { checksum: checksum(body.get()), line: &body };
-    Ok(serde_json::to_string(&envelope)? + "\n")
-}
-
-/// The lines, and how many bytes of the file they fill.
-fn parse(path: &Path, bytes: &[u8]) -> Result<(Vec<Line>, usize), JournalError> {
-    let mut lines = Vec::new();
-    let mut start = 0;
-    while start < bytes.len() {
-        let end = bytes[start..].iter().position(|byte| *byte == b'\n').map(|at| start + at);
-        let decoded = match end {
-            Some(end) => decode(&bytes[start..end], lines.len() as u64 + 1),
-            None => Err("torn".to_owned()),
-        };
-        let after = end.map_or(bytes.len(), |end| end + 1);
-        match decoded {
-            Ok(line) => lines.push(line),
-            Err(_) if after == bytes.len() => break,
-            Err(what) => {
-                let line = lines.len() + 1;
-                return Err(JournalError::Damaged { path: path.to_owned(), line, what });
-            }
-        }
-        start = after;
-    }
-    Ok((lines, start))
-}
-
-fn decode(bytes: &[u8], sequence: u64) -> Result<Line, String> {
-    let text = std::str::from_utf8(bytes).map_err(|_| "not UTF-8".to_owned())?;
-    let envelope: Envelope<'_> =
-        serde_json::from_str(text).map_err(|error| format!("no journal line ({error})"))?;
-    if envelope.checksum != checksum(envelope.line.get()) {
-        return Err("its checksum does not fit".to_owned());
-    }
-    let line: Line = serde_json::from_str(envelope.line.get())
-        .map_err(|error| format!("no journal entry ({error})"))?;
-    if line.sequence != sequence {
-        return Err(format!("its number is {}, where {sequence} belongs", line.sequence));
-    }
-    Ok(line)
-}
-
+#[cfg(test)]
+mod crash_tests;
 #[cfg(test)]
 #[path = "journal_tests.rs"]
 pub(crate) mod tests;

@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 
 pub mod confirmation;
+pub mod disk;
 pub mod extent;
 pub mod folder;
 pub mod journal;

@@ -103,7 +103,7 @@ fn an_entry_that_cannot_follow_is_reported_with_its_line() {
         (&[SESSION, STARTED, READY, READY], 4, "launch 1 is ready for the second time"),
         (&[SESSION, STARTED, READY, ENDED, ENDED], 5, "the end of launch 1, which is over"),
         (&[SESSION, STARTED, READY, ENDED, REPEAT], 5, "a repeat of launch 1, which is over"),
-        (&[SESSION, STARTED, second], 3, "launch 3 starts where launch 2 comes next"),
+        (&[SESSION, second, STARTED], 3, "launch 1 starts where launch 4 comes next"),
         // A new session closes what the last one left open.
         (&[SESSION, STARTED, READY, SESSION, REPEAT], 5, "a repeat of launch 1, which is over"),
     ];

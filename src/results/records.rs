@@ -17,7 +17,7 @@ use super::columns::column;
 use super::file::write_parquet;
 use super::telemetry;
 use crate::client::record::{Chunk, RequestError, RequestErrorClass, RequestRecord, Usage};
-use crate::history::folder::can_write;
+use crate::history::folder::{can_write, create_private, file_word};
 use crate::secret::Secrets;
 use crate::telemetry::Sample;
 use crate::telemetry::sink::{RecordSink, RepeatKey};
@@ -80,7 +80,11 @@ fn launch_folder(sweep: &Path, launch: u32) -> io::Result<PathBuf> {
 impl RecordSink for ParquetRecords {
     fn store(&self, key: &RepeatKey, records: &[RequestRecord]) -> io::Result<()> {
         let folder = self.launch(key.launch)?.join("records");
-        std::fs::create_dir_all(&folder)?;
+        // The launch's own folder is there, or the run is gone: it is not made again.
+        match create_private(&folder) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            done => done?,
+        }
         let records = without(records, &self.secrets);
         write(&folder.join(file_name(key)), key, &records).map_err(io_error)
     }
@@ -115,16 +119,8 @@ fn io_error(error: ResultsError) -> io::Error {
 /// `<workload>[-case]-<repeat>.parquet`. What is not allowed in a file name is
 /// written as `%` and its hexadecimal code, so that two cases never meet.
 pub fn file_name(key: &RepeatKey) -> String {
-    let safe = |text: &str| -> String {
-        text.bytes()
-            .map(|byte| match byte {
-                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'=' | b',' => {
-                    char::from(byte).to_string()
-                }
-                _ => format!("%{byte:02X}"),
-            })
-            .collect()
-    };
+    // A point or a plus sign is written as any other sign here, as it always was.
+    let safe = |text: &str| file_word(text).replace('.', "%2E").replace('+', "%2B");
     let case = if key.case.is_empty() { String::new() } else { format!("-{}", safe(&key.case)) };
     format!("{}{case}-{}.parquet", safe(&key.workload), key.repeat)
 }

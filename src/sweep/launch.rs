@@ -18,6 +18,7 @@ use crate::engine::log::EngineLog;
 use crate::engine::{Engine, LaunchOrder, Launched};
 use crate::event::{Emit, Phase};
 use crate::history::HistoryError;
+use crate::history::folder::Folder;
 use crate::history::journal::Entry;
 use crate::history::launch::{FailureClass, LaunchFailure, LaunchOutcome};
 use crate::metric::{Measurement, MetricValue, Status};
@@ -121,8 +122,7 @@ pub async fn run(
 ) -> Result<LaunchOutcome, HistoryError> {
     let emit = &emit.of_launch(order.launch.launch);
     let folder = &order.launch.folder;
-    std::fs::create_dir_all(folder)
-        .map_err(|error| HistoryError::Io { path: folder.clone(), error })?;
+    Folder::create_launch(folder)?;
     let mut launched = match boot(engine, &order.launch, emit, cancel).await {
         Err(failure) if failure.cancelled => return Ok(LaunchOutcome::Interrupted),
         Err(failure) => return Ok(LaunchOutcome::Failed(failure)),

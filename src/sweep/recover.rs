@@ -106,7 +106,7 @@ async fn restore_production(folder: &Path, emit: &Emit) -> Result<bool, String> 
         return Ok(false);
     }
     let (mut journal, lines) =
-        Journal::open(&folder.journal_path()).map_err(|error| text(&error))?;
+        Journal::open_damaged(&folder.journal_path()).map_err(|error| text(&error))?;
     let steps = production_steps(&lines);
     if pending_restore(&steps) == PendingRestore::Nothing {
         return Ok(false);

@@ -30,7 +30,10 @@ use crate::history::record::{SCHEMA_VERSION, SweepRecord};
 use crate::history::replay;
 use crate::strategy::{Action, Situation};
 
+mod files;
 mod open;
+
+use files::Files;
 
 /// How a sweep ended, where it ended in good order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +56,10 @@ pub struct Sweep {
     folder: Folder,
     journal: Journal,
     record: SweepRecord,
+    /// What launches leave on the disk.
+    files: Files,
+    /// What a person should know of how the folder was found.
+    notes: Vec<String>,
     scope: Scope,
     /// Time that earlier sessions worked on the sweep.
     spent: Spent,
@@ -112,6 +119,10 @@ impl Sweep {
         self.events = context.events.clone();
         self.clock = context.clock;
         self.started = Instant::now();
+        for note in std::mem::take(&mut self.notes) {
+            context.events.emit().warn(note);
+        }
+        self.check_disk_before()?;
         self.append(Entry::SessionStarted {
             schema_version: SCHEMA_VERSION,
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -272,7 +283,7 @@ impl Sweep {
                 Incoming::Put(put) => self.journal(context, put).await?,
                 Incoming::Ended { launch, trial, outcome } => {
                     waiting = false;
-                    let outcome = outcome?;
+                    let outcome = self.ended(launch, outcome)?;
                     self.append(Entry::LaunchEnded { launch, outcome })?;
                     self.tell_eta(context);
                     let again = relaunch::measures_rest(&self.record, trial.number, trial.repeats);
@@ -340,6 +351,7 @@ impl Sweep {
         trial: Trial,
     ) -> Result<(), SweepError> {
         self.check_production(context).await?;
+        self.check_disk()?;
         let passes = pass::missing(&self.record, trial.number, trial.repeats);
         let launch = self.start_entry(trial, passes.len() as u32)?;
         let manifest = &self.record.manifest;
@@ -396,7 +408,8 @@ impl Sweep {
     }
 
     fn start_entry(&mut self, trial: Trial, planned: u32) -> Result<u32, SweepError> {
-        let launch = replay::next_launch(&self.record);
+        // Behind every folder that there is, whatever the journal knows: none is written over.
+        let launch = replay::next_launch(&self.record).max(self.files.next_launch());
         self.append(Entry::LaunchStarted {
             launch,
             trial: trial.number,
@@ -414,12 +427,17 @@ impl Sweep {
         // An entry that cannot follow would make the journal unreadable.
         replay::check(&self.record, &entry)
             .map_err(|what| stopped(format!("not journalled: {what}")))?;
+        let begins = matches!(entry, Entry::LaunchStarted { .. });
+        let is_of_launch = files::is_of_launch(&entry);
+        if begins {
+            self.check_place()?;
+        }
         let written = self.journal.append(self.clock.now(), entry);
         self.journal_failed |= written.is_err();
         let line = written?;
         replay::apply(&mut self.record, &line);
         self.events.written(line, &self.record);
-        Ok(())
+        if is_of_launch { self.check_written() } else { Ok(()) }
     }
 
     /// When it will end, as far as is known now. How many launches a confirmation takes is

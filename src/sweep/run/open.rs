@@ -12,13 +12,14 @@ use super::super::clock::Clock;
 use super::super::events::Events;
 use super::super::scope::{self, Scope};
 use super::Sweep;
+use super::files::Files;
 use crate::grid::Grid;
-use crate::history::HistoryError;
 use crate::history::confirmation::Confirmation;
 use crate::history::folder::{Folder, write_whole};
-use crate::history::journal::Journal;
+use crate::history::journal::{Journal, JournalError};
 use crate::history::record::{Manifest, host};
 use crate::history::replay;
+use crate::history::{HistoryError, disk};
 use crate::secret::Secrets;
 
 impl Sweep {
@@ -91,13 +92,26 @@ impl Sweep {
         secrets: &Secrets,
     ) -> Result<Self, SweepError> {
         let path = folder.journal_path();
-        let (journal, lines) = Journal::open(&path)?;
+        let (mut journal, lines) = Journal::open(&path)?;
+        let launches = folder.launches();
+        if lines.is_empty() && !launches.is_empty() {
+            return Err(JournalError::Lost { path, empty: true }.into());
+        }
         let record =
             replay::replay(manifest, &lines).map_err(|illegal| illegal.in_journal(path))?;
+        // Before anything is stopped or launched: a folder that cannot be written is found out here.
+        journal.keep_reserve()?;
+        let notes = journal.notes().iter().cloned().chain(folder.missing(&launches, &record));
+        let notes = notes.collect();
+        folder.remove_leftovers();
+        let paths = launches.iter().map(|(_, name)| folder.launches_path().join(name));
+        let largest = paths.map(|path| disk::taken(&path)).max().unwrap_or(0);
         Ok(Self {
             folder,
             journal: journal.without(secrets.clone()),
             record,
+            files: Files::new(launches.last().map_or(0, |(last, _)| *last), largest),
+            notes,
             scope: Scope::default(),
             spent: scope::spent(&lines),
             started: Instant::now(),

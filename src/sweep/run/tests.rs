@@ -18,6 +18,7 @@ use super::*;
 use crate::event::{Notice, Phase};
 use crate::history::HistoryError;
 use crate::history::confirmation::Confirmation;
+use crate::history::disk::Free;
 use crate::history::journal::{self, Line};
 use crate::history::launch::{FailureClass, LaunchFailure};
 use crate::history::record::Manifest;
@@ -28,6 +29,7 @@ use crate::strategy::{InFlight, Observation, Strategy, TrialOutcome};
 mod breaker;
 mod confirm;
 mod errors;
+mod files;
 mod production;
 mod proof;
 mod several;
@@ -51,6 +53,10 @@ struct Setup {
     manifest: Manifest,
     /// Lines after which the disk is full for one write.
     disk: Option<u32>,
+    /// Whether the journal has its reserve then.
+    reserve: bool,
+    /// What is free on its disk.
+    free: Option<fn(&std::path::Path) -> std::io::Result<Free>>,
 }
 
 impl Setup {
@@ -69,6 +75,8 @@ impl Setup {
             cancel: CancellationToken::new(),
             manifest: manifest(configurations, launches, 2),
             disk: None,
+            reserve: false,
+            free: None,
         }
     }
 
@@ -115,8 +123,9 @@ impl Setup {
                 .expect("a new sweep")
         };
         if let Some(lines) = self.disk {
-            sweep.journal.fill_disk_after(lines);
+            sweep.journal.fill_disk_after(lines, self.reserve);
         }
+        sweep.files.free = self.free.unwrap_or(sweep.files.free);
         let configurations = &self.manifest.configurations;
         let names: Vec<&str> = configurations.iter().map(|known| known.name.as_str()).collect();
         let (mut strategy, count) = (self.strategy, names.len());

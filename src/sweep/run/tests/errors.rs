@@ -74,7 +74,8 @@ async fn records_that_cannot_be_stored_end_the_sweep_and_the_journal_says_why() 
     assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
     let entries = ran.entries();
     assert_eq!(entries[3], "repeat 1.0 ok");
-    assert!(entries[4].starts_with("session ended: ") && entries.len() == 5, "{entries:?}");
+    assert_eq!(entries[4], "end 1 interrupted");
+    assert!(entries[5].starts_with("session ended: ") && entries.len() == 6, "{entries:?}");
     assert_eq!(ran.actions.take().last().expect("actions"), "stop 1");
 }
 

@@ -1,0 +1,183 @@
+//! The text of a journal: how a line is written, and what the bytes of a file
+//! come to, also after a crash. An end that was never whole is told apart from
+//! a whole last line that is damaged. Files are opened elsewhere.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
+
+use super::{JournalError, Line};
+
+#[derive(Serialize, Deserialize)]
+struct Envelope<'a> {
+    checksum: String,
+    #[serde(borrow)]
+    line: &'a RawValue,
+}
+
+/// What the bytes of a journal come to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Contents {
+    /// The lines that are intact.
+    pub lines: Vec<Line>,
+    /// Bytes that they fill, from the beginning.
+    pub intact: usize,
+    /// What follows them.
+    pub tail: Tail,
+}
+
+/// What follows the intact lines of a journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tail {
+    /// Nothing.
+    Nothing,
+    /// Nothing, but the end of the last line is missing: the line itself is intact.
+    Unended,
+    /// A line that was never whole on the disk: nothing had been done yet that it says.
+    Torn,
+    /// One line that was whole, and is damaged.
+    Damaged {
+        /// What is wrong with it.
+        what: String,
+    },
+}
+
+impl Contents {
+    /// What a person should know who only reads the journal at `path`.
+    pub fn note(&self, path: &Path) -> Option<String> {
+        match &self.tail {
+            Tail::Nothing | Tail::Unended => None,
+            Tail::Torn => Some(torn(path, "left out")),
+            Tail::Damaged { what } => Some(format!(
+                "the last line of {}, line {}, is damaged ({what}): it is left out",
+                path.display(),
+                self.lines.len() + 1,
+            )),
+        }
+    }
+}
+
+/// What is said of a line that was never whole.
+pub(super) fn torn(path: &Path, done: &str) -> String {
+    format!(
+        "the last line of {} is incomplete: it is {done}; nothing that was finished is lost",
+        path.display()
+    )
+}
+
+pub(super) fn checksum(text: &str) -> String {
+    crate::configuration::hexadecimal(&Sha256::digest(text.as_bytes())[..8])
+}
+
+pub(super) fn encode(line: &Line) -> serde_json::Result<String> {
+    let body = serde_json::value::to_raw_value(line)?;
+    let envelope = Envelope { checksum: checksum(body.get()), line: &body };
+    Ok(serde_json::to_string(&envelope)? + "\n")
+}
+
+/// What the bytes of the journal at `path` come to.
+///
+/// # Errors
+/// When a line that is not the last is damaged.
+pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Contents, JournalError> {
+    let mut lines = Vec::new();
+    let mut start = 0;
+    while start < bytes.len() {
+        let rest = &bytes[start..];
+        let end = memchr::memchr(b'\n', rest);
+        let number = lines.len() as u64 + 1;
+        let what = match decode(&rest[..end.unwrap_or(rest.len())], Some(number)) {
+            Ok(line) => {
+                lines.push(line);
+                let Some(end) = end else {
+                    return Ok(Contents { lines, intact: bytes.len(), tail: Tail::Unended });
+                };
+                start += end + 1;
+                continue;
+            }
+            Err(what) => what,
+        };
+        let without_zeros =
+            &rest[..rest.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1)];
+        if let Ok(line) = decode(without_zeros, Some(number)) {
+            lines.push(line);
+            let intact = start + without_zeros.len();
+            return Ok(Contents { lines, intact, tail: Tail::Unended });
+        }
+        let is_last = end.is_none_or(|end| end + 1 == rest.len());
+        let tail = match is_torn(rest) {
+            true => Tail::Torn,
+            false if is_last => Tail::Damaged { what },
+            false => {
+                let line = lines.len() + 1;
+                return Err(JournalError::Damaged { path: path.to_owned(), line, what });
+            }
+        };
+        return Ok(Contents { lines, intact: start, tail });
+    }
+    Ok(Contents { lines, intact: start, tail: Tail::Nothing })
+}
+
+/// All lines that are intact, whatever is between them, and what is wrong with the others,
+/// by line from 1.
+pub(super) fn salvage(bytes: &[u8]) -> (Vec<Line>, Vec<(usize, String)>) {
+    let (mut lines, mut damaged) = (Vec::new(), Vec::new());
+    let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+    for (text, number) in bytes.split(|byte| *byte == b'\n').zip(1..) {
+        match decode(text, None) {
+            Ok(line) => lines.push(line),
+            Err(what) => damaged.push((number, what)),
+        }
+    }
+    (lines, damaged)
+}
+
+fn decode(bytes: &[u8], sequence: Option<u64>) -> Result<Line, String> {
+    let text = std::str::from_utf8(bytes).map_err(|_| "not UTF-8".to_owned())?;
+    let envelope: Envelope<'_> =
+        serde_json::from_str(text).map_err(|error| format!("no journal line ({error})"))?;
+    if envelope.checksum != checksum(envelope.line.get()) {
+        return Err("its checksum does not fit".to_owned());
+    }
+    let line: Line = serde_json::from_str(envelope.line.get())
+        .map_err(|error| format!("no journal entry ({error})"))?;
+    match sequence {
+        Some(expected) if line.sequence != expected => {
+            Err(format!("its number is {}, where {expected} belongs", line.sequence))
+        }
+        _ => Ok(line),
+    }
+}
+
+/// Whether the end of a file was never a whole line. A write that stopped leaves the
+/// beginning of one. A power loss can leave zeros as well: the length of the file reached
+/// the disk, and some of its blocks did not. Lines have no zeros.
+fn is_torn(rest: &[u8]) -> bool {
+    let zeros = |bytes: &mut dyn Iterator<Item = &u8>| bytes.take_while(|byte| **byte == 0).count();
+    let ends_in = zeros(&mut rest.iter().rev());
+    if ends_in == rest.len() {
+        return true;
+    }
+    let text = &rest[..rest.len() - ends_in];
+    // One zero may be a byte that went bad; a block is larger.
+    if zeros(&mut text.iter()) > 1 {
+        return memchr::memchr(b'\n', text).is_none_or(|end| end + 1 == text.len());
+    }
+    is_beginning(text)
+}
+
+/// Whether the text is the beginning of a line: JSON that ends too early.
+fn is_beginning(text: &[u8]) -> bool {
+    let text = match std::str::from_utf8(text) {
+        Ok(text) => text,
+        // Cut in the middle of a character.
+        Err(error) if error.error_len().is_none() => {
+            std::str::from_utf8(&text[..error.valid_up_to()]).unwrap_or_default()
+        }
+        Err(_) => return false,
+    };
+    let ends_early = |error: serde_json::Error| error.is_eof();
+    !text.contains('\n') && serde_json::from_str::<Envelope<'_>>(text).is_err_and(ends_early)
+}

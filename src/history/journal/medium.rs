@@ -1,0 +1,69 @@
+//! The file under a journal: written, made durable and cut by one writer, whose
+//! lock ends with it. What its bytes say is in [`super::lines`].
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use super::JournalError;
+
+/// The file as the journal uses it, so that tests can make it fail.
+pub(super) trait Medium: std::fmt::Debug + Send + Sync {
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()>;
+    fn sync(&mut self) -> io::Result<()>;
+    /// Cuts it to `length` and writes there from now on.
+    fn truncate(&mut self, length: u64) -> io::Result<()>;
+}
+
+/// A file whose lock ends with it. Closing is not enough: a child that was being
+/// started meanwhile has a copy of the descriptor until it runs its program.
+#[derive(Debug)]
+pub(super) struct LockedFile(pub(super) File);
+
+impl Drop for LockedFile {
+    fn drop(&mut self) {
+        let _closed_anyway = self.0.unlock();
+    }
+}
+
+impl Medium for LockedFile {
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        Write::write_all(&mut self.0, bytes)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.0.sync_data()
+    }
+
+    fn truncate(&mut self, length: u64) -> io::Result<()> {
+        self.0.set_len(length)?;
+        self.0.seek(SeekFrom::Start(length)).map(drop)
+    }
+}
+
+/// The file at `path`, locked; nobody else may read it where it is new.
+pub(super) fn locked(path: &Path) -> Result<File, JournalError> {
+    let io = |error| JournalError::Io { path: path.to_owned(), error };
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    let file = options.open(path).map_err(io)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(JournalError::Locked(path.to_owned())),
+        Err(TryLockError::Error(source)) => Err(io(source)),
+    }
+}
+
+/// Whether somebody holds the journal's lock.
+pub fn is_written(path: &Path) -> bool {
+    let Ok(file) = File::open(path) else { return false };
+    match file.try_lock_shared() {
+        Ok(()) => {
+            let _closed_anyway = file.unlock();
+            false
+        }
+        Err(TryLockError::WouldBlock) => true,
+        Err(TryLockError::Error(_)) => false,
+    }
+}
