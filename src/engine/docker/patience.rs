@@ -136,7 +136,7 @@ impl Daemon {
         match error {
             Error::DockerResponseServerError { status_code, message } => {
                 let message = crate::clean::plain(message.trim()).into_owned();
-                match (is_silence(error), message.is_empty()) {
+                match (may_pass(error), message.is_empty()) {
                     (false, false) => message,
                     (false, true) => format!("the Docker daemon refuses (HTTP {status_code})"),
                     (true, _) => self.silent(&format!("HTTP {status_code}: {message}")),
@@ -208,6 +208,17 @@ pub(super) fn may_pass(error: &Error) -> bool {
     }
 }
 
+/// Words of a daemon that cannot reach its own parts, whatever else the message says.
+const OUTAGES: &[&str] = &[
+    "connection refused",
+    "connection reset",
+    "deadline exceeded",
+    "dial unix",
+    "timed out",
+    "timeout",
+    "unavailable",
+];
+
 /// Words of an error of the request's own: a daemon uses 500 for what it cannot do, too.
 const EXPLANATIONS: &[&str] = &[
     "already",
@@ -238,7 +249,8 @@ const EXPLANATIONS: &[&str] = &[
 /// Whether a refusal with code 500 names what is wrong with what was asked for.
 fn is_explained(message: &str) -> bool {
     let message = message.to_lowercase();
-    EXPLANATIONS.iter().any(|word| message.contains(word))
+    let has = |words: &[&str]| words.iter().any(|word| message.contains(word));
+    has(EXPLANATIONS) && !has(OUTAGES)
 }
 
 #[cfg(test)]
