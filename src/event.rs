@@ -27,6 +27,15 @@ pub enum NoticeKind {
     RepeatFinished(Measurement),
     /// A stop was asked for; what runs is being stopped.
     Interrupted,
+    /// Production is about to be stopped by us, or an earlier session left it stopped.
+    ProductionDown {
+        /// The container's id.
+        id: String,
+        /// Its name.
+        name: String,
+    },
+    /// Production runs again, by us or by somebody else.
+    ProductionUp,
 }
 
 /// What a launch is doing.

@@ -35,6 +35,14 @@ fn main() -> ExitCode {
         Ok(Err(error)) => error.print(),
         Err(_) => Exit::Bug,
     };
+    // The last line, whatever was printed before.
+    let exit = match shutdown.production_down() {
+        Some(down) => {
+            output::print_error(&down);
+            Exit::Environment
+        }
+        None => exit,
+    };
     if shutdown.panicked() { Exit::Bug.into() } else { exit.into() }
 }
 

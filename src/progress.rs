@@ -262,6 +262,8 @@ impl ProgressView {
             NoticeKind::Warning(text) => self.line(&format!("warning: {text}")),
             NoticeKind::RepeatFinished(measurement) => self.repeat(notice.launch, &measurement),
             NoticeKind::Interrupted => self.line("stopping: what was measured is kept"),
+            // Said where it matters: by the guard's warnings, and at the process's end.
+            NoticeKind::ProductionDown { .. } | NoticeKind::ProductionUp => {}
         }
     }
 

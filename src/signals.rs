@@ -1,14 +1,18 @@
 //! The only place that knows signals. The first asks for a graceful stop, the
 //! second exits at once. A panic anywhere asks for a stop too, so that what
-//! was started is stopped before the process ends as a bug.
+//! was started is stopped before the process ends as a bug. However the process
+//! ends, its last line says where production is down.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use vllm_grid::event::NoticeKind;
+use vllm_grid::history::production::Down;
+use vllm_grid::sweep::events::{Event, Events};
 
 use crate::exit::Exit;
 use crate::output::print_error;
@@ -21,6 +25,8 @@ pub(crate) struct Shutdown {
     panicked: Arc<AtomicBool>,
     /// Folder of the sweep that runs.
     sweep: Arc<OnceLock<PathBuf>>,
+    /// Production, while it is down because of us.
+    down: Arc<Mutex<Option<Down>>>,
 }
 
 impl Shutdown {
@@ -33,6 +39,28 @@ impl Shutdown {
     pub(crate) fn names(&self, sweep: &Path) {
         // There is one sweep in the life of a process.
         let _ = self.sweep.set(sweep.to_owned());
+    }
+
+    /// The same events; what they say of production is known here from now on.
+    pub(crate) fn watches(&self, events: Events) -> Events {
+        let down = Arc::clone(&self.down);
+        events.also(move |event| {
+            let Event::Notice(notice) = event else { return };
+            let now = match &notice.kind {
+                NoticeKind::ProductionDown { id, name } => {
+                    Some(Down { id: id.clone(), name: name.clone() })
+                }
+                NoticeKind::ProductionUp => None,
+                _ => return,
+            };
+            *down.lock().unwrap_or_else(PoisonError::into_inner) = now;
+        })
+    }
+
+    /// That production is down, and what starts it, where it is.
+    pub(crate) fn production_down(&self) -> Option<String> {
+        let down = self.down.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(down.as_ref()?.message(None, self.sweep.get().map(PathBuf::as_path)))
     }
 
     /// Whether something panicked.
@@ -65,7 +93,15 @@ impl Shutdown {
                     if shutdown.token.is_cancelled() {
                         shutdown.exit_at_once();
                     }
-                    let _ = writeln!(std::io::stderr(), "stopping; a second signal exits at once");
+                    let down = if shutdown.production_down().is_some() {
+                        ", and leaves production down"
+                    } else {
+                        ""
+                    };
+                    let _ = writeln!(
+                        std::io::stderr(),
+                        "stopping; a second signal exits at once{down}"
+                    );
                     shutdown.token.cancel();
                 }
             });
@@ -73,8 +109,10 @@ impl Shutdown {
     }
 
     fn exit_at_once(&self) -> ! {
-        let _ =
-            writeln!(std::io::stderr(), "{}", exit_message(self.sweep.get().map(PathBuf::as_path)));
+        print_error(&exit_message(self.sweep.get().map(PathBuf::as_path)));
+        if let Some(down) = self.production_down() {
+            print_error(&down);
+        }
         std::process::exit(Exit::ExitedAtOnce as i32);
     }
 }
@@ -98,5 +136,25 @@ mod tests {
         assert!(text.contains("`vllm-grid recover 'runs/my night'`"), "{text}");
         assert!(text.contains("`vllm-grid resume 'runs/my night'`"), "{text}");
         assert_eq!(exit_message(None), "exited at once");
+    }
+
+    #[test]
+    fn production_that_is_down_is_known_until_it_runs() {
+        let shutdown = Shutdown::default();
+        let emit = shutdown.watches(Events::nowhere()).emit();
+        assert_eq!(shutdown.production_down(), None);
+        let (id, name) = ("0123456789abcdef".to_owned(), "shop vllm".to_owned());
+        emit.emit(NoticeKind::ProductionDown { id, name });
+        shutdown.names(Path::new("runs/my night"));
+        emit.warn("something else");
+        assert_eq!(
+            shutdown.production_down().as_deref(),
+            Some(
+                "PRODUCTION IS DOWN: container shop vllm (0123456789ab); start it: \
+                 `vllm-grid recover 'runs/my night'`, or by hand: `docker start 'shop vllm'`"
+            )
+        );
+        emit.emit(NoticeKind::ProductionUp);
+        assert_eq!(shutdown.production_down(), None);
     }
 }

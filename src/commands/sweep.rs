@@ -217,7 +217,8 @@ pub(super) async fn run(
     for warning in &grid.warnings {
         progress.warn(&warning.message);
     }
-    let ending = sweep.run(&context.with_events(progress.events())).await;
+    let events = shutdown.watches(progress.events());
+    let ending = sweep.run(&context.with_events(events)).await;
     progress.close();
     let (also, outcome) = outcome(ending, show(&sweep, confirmation));
     if let Some(also) = also {

@@ -4,14 +4,12 @@
 
 use std::path::Path;
 
-use bollard::Docker;
-
 use super::EngineError;
 use super::command_view::ImageCommand;
 use super::compose::{self, ServiceSpec};
 use super::docker::daemon::{DaemonSettings, connect};
 use super::docker::gate::{GpuMemory, Reader};
-use super::docker::{self, caches, source_of};
+use super::docker::{self, Daemon, caches, source_of};
 use super::production::ProductionError;
 use super::service_flags::check;
 use super::service_view::{of_process, view_of};
@@ -210,7 +208,7 @@ async fn own_command(image: &str) -> Option<ImageCommand> {
     docker::identity(&docker, image).await.ok().map(|identity| identity.own)
 }
 
-async fn image_identity(findings: &mut Findings, docker: &Docker, image: &str) -> Option<String> {
+async fn image_identity(findings: &mut Findings, docker: &Daemon, image: &str) -> Option<String> {
     match docker::identity(docker, image).await {
         Ok(identity) => {
             let digest = identity.digest.map(|digest| format!(", {digest}")).unwrap_or_default();
@@ -233,7 +231,7 @@ async fn image_identity(findings: &mut Findings, docker: &Docker, image: &str) -
 async fn gpus(
     findings: &mut Findings,
     block: &DockerBlock,
-    docker: &Docker,
+    docker: &Daemon,
     service: &ServiceSpec,
     image_id: &str,
     utilisation: f64,
@@ -283,7 +281,7 @@ fn free_memory(findings: &mut Findings, gpu: &GpuMemory, utilisation: f64) {
 async fn cache_volumes(
     findings: &mut Findings,
     block: &DockerBlock,
-    docker: &Docker,
+    docker: &Daemon,
     service: &ServiceSpec,
     image_id: &str,
 ) {

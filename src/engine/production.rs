@@ -26,24 +26,47 @@ pub enum ProductionError {
     /// The daemon refused or is unreachable.
     #[error("production: {0}")]
     Daemon(String),
+    /// Its port was taken while it was stopped.
+    #[error("production: its port {port} is taken by {}", holder(.by.as_deref()))]
+    PortTaken {
+        /// The port of this host.
+        port: u16,
+        /// The container that has it, where the daemon shows one.
+        by: Option<String>,
+    },
     /// It cannot be made again.
     #[error("production was removed by somebody and cannot be made again: {0}")]
     Removed(String),
 }
 
+fn holder(by: Option<&str>) -> String {
+    match by {
+        Some(name) => format!("the container {name}"),
+        None => "another process of this host (`ss -ltnp` shows it)".to_owned(),
+    }
+}
+
+/// For how long the start of production is tried where nothing else is said.
+pub const RESTORE: Duration = Duration::from_mins(5);
+
 /// What may be done to production.
 #[async_trait]
 pub trait Production: Send + Sync {
+    /// For how long its start is tried again at the end of a sweep.
+    fn patience(&self) -> Duration {
+        RESTORE
+    }
+
     /// The container that the grid's name means now; `None` where there is none.
     async fn find(&self) -> Result<Option<ProductionFacts>, ProductionError>;
 
     /// The container of this id; `None` when it was removed.
     async fn look(&self, id: &str) -> Result<Option<ProductionFacts>, ProductionError>;
 
-    /// Stops it, with a grace of 60 s.
+    /// Stops it, with a grace of 60 s; what is stopped already is, too.
     async fn stop(&self, id: &str) -> Result<(), ProductionError>;
 
-    /// Starts it.
+    /// Starts it; what runs already does, too.
     async fn start(&self, id: &str) -> Result<(), ProductionError>;
 
     /// Makes it by the compose tool, as its file says; what it is then.

@@ -1,6 +1,8 @@
 //! Production's life as the journal holds it: each step, and what the steps so
 //! far leave to be done. Nothing is done to the container here.
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
 
 /// What is known of production's container. No secret is in it.
@@ -88,4 +90,50 @@ pub fn pending_restore(steps: &[ProductionStep]) -> PendingRestore {
         | ProductionStep::Proven { .. } => PendingRestore::Nothing,
         ProductionStep::Unknown => pending,
     })
+}
+
+/// A container that serves production and is down because of us.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Down {
+    /// Its id.
+    pub id: String,
+    /// Its name; the id where none is known.
+    pub name: String,
+}
+
+impl Down {
+    /// What `steps`, in the journal's order, leave to be started or proven, with its name.
+    pub fn of(steps: &[ProductionStep]) -> Option<Self> {
+        let id = match pending_restore(steps) {
+            PendingRestore::Start(id) | PendingRestore::Proof(id) => id,
+            PendingRestore::Nothing => return None,
+        };
+        let name = steps.iter().rev().find_map(|step| match step {
+            ProductionStep::Stopping { facts } => Some(facts.name.clone()),
+            _ => None,
+        });
+        Some(Self { name: name.unwrap_or_else(|| id.clone()), id })
+    }
+
+    /// Who it is: the name and the beginning of the id, as `docker ps` shows it.
+    pub fn who(&self) -> String {
+        let short: String = self.id.chars().take(12).collect();
+        format!("container {} ({short})", self.name)
+    }
+
+    /// The message while it is down: who it is, why, and what starts it again. `recover` is
+    /// the run's folder, where it is known.
+    pub fn message(&self, why: Option<&str>, recover: Option<&Path>) -> String {
+        let why = why.map(|why| format!(" is not started: {why}")).unwrap_or_default();
+        let folder = recover.map(|folder| {
+            let folder = folder.display().to_string();
+            format!(" {}", shell_words::quote(&crate::clean::plain(&folder)))
+        });
+        format!(
+            "PRODUCTION IS DOWN: {}{why}; start it: `vllm-grid recover{}`, or by hand: `docker start {}`",
+            self.who(),
+            folder.unwrap_or_default(),
+            shell_words::quote(&self.name)
+        )
+    }
 }

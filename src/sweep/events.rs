@@ -47,6 +47,15 @@ impl Events {
         Self::to(|_| {})
     }
 
+    /// The same, where `listener` hears each event before.
+    #[must_use]
+    pub fn also(self, listener: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        Self::to(move |event| {
+            listener(&event);
+            (self.0)(event);
+        })
+    }
+
     /// A line is in the journal and part of the record: the line, and what it says.
     pub(super) fn written(&self, line: Line, record: &SweepRecord) {
         let missing = standing::missing_after(record, &line.entry);

@@ -51,12 +51,16 @@ pub enum SweepError {
         /// Whether the environment is the cause (and not the engine).
         environment: bool,
     },
+    /// Production could not be started again.
+    #[error("{0}")]
+    ProductionDown(String),
 }
 
 impl From<production::GuardError<Self>> for SweepError {
     fn from(error: production::GuardError<Self>) -> Self {
         match error {
             production::GuardError::Journal(error) => error,
+            down @ production::GuardError::Down { .. } => Self::ProductionDown(down.to_string()),
             other => {
                 let message = other.to_string();
                 Self::Stopped { message, log_lines: Vec::new(), environment: true }

@@ -8,14 +8,23 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use tokio::time::{Instant, sleep};
 
 use crate::engine::production::{Production, ProductionError};
-use crate::event::Emit;
-use crate::history::production::{PendingRestore, ProductionStep, pending_restore};
+use crate::event::{Emit, NoticeKind};
+use crate::history::production::{
+    Down, PendingRestore, ProductionFacts, ProductionStep, pending_restore,
+};
 
 /// Longest that production may take to answer a completion: cold boots of 10
 /// minutes are usual, graph capture can take 30.
 pub const PROOF: Duration = Duration::from_mins(45);
+
+/// Pauses between attempts to start production.
+const MIN_PAUSE: Duration = Duration::from_secs(1);
+const MAX_PAUSE: Duration = Duration::from_secs(10);
+/// How often it is said that production is still down.
+const REMINDER: Duration = Duration::from_mins(1);
 
 /// Why the guard stops a sweep or could not do its work.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +37,14 @@ pub enum GuardError<E> {
     /// Production could not be handled.
     #[error(transparent)]
     Production(#[from] ProductionError),
+    /// It was stopped, and could not be started again.
+    #[error("{}", .down.message(Some(.why), None))]
+    Down {
+        /// What is down.
+        down: Down,
+        /// Why it could not be started.
+        why: String,
+    },
     /// It was started, but does not answer.
     #[error("production ({name}) is started, but not proven: {why}")]
     NotProven {
@@ -47,42 +64,60 @@ pub type Note<'a, E> = &'a mut (dyn FnMut(ProductionStep) -> Result<(), E> + Sen
 /// Keeps production stopped during a sweep: the container that was stopped and is to be started.
 #[derive(Debug, Default)]
 pub struct Guard {
-    stopped: Option<String>,
+    stopped: Option<Down>,
 }
 
 impl Guard {
     /// Stops production, where it runs. `earlier` are the steps that earlier
     /// sessions of the sweep journalled: what they stopped is restored by this one.
+    ///
+    /// # Errors
+    /// When it cannot be stopped, or not journalled; what was stopped is started again before.
     pub async fn stop_production<E>(
         production: &dyn Production,
         earlier: &[ProductionStep],
         note: Note<'_, E>,
         emit: &Emit,
     ) -> Result<Self, GuardError<E>> {
-        let pending_restore = match pending_restore(earlier) {
-            PendingRestore::Start(id) | PendingRestore::Proof(id) => Some(id),
-            PendingRestore::Nothing => None,
-        };
-        let mut guard = Self { stopped: pending_restore };
+        let mut guard = Self { stopped: Down::of(earlier) };
+        if let Some(down) = &guard.stopped {
+            emit.emit(down_notice(down));
+        }
+        let Err(error) = guard.stop(production, note, emit).await else { return Ok(guard) };
+        // What is half stopped is restored; the first error is the one to report, unless
+        // production stays down.
+        match guard.restore(production, note, emit, PROOF).await {
+            Err(GuardError::Down { down, why }) => {
+                Err(GuardError::Down { down, why: format!("{why}. Before: {error}") })
+            }
+            _ => Err(error),
+        }
+    }
+
+    async fn stop<E>(
+        &mut self,
+        production: &dyn Production,
+        note: Note<'_, E>,
+        emit: &Emit,
+    ) -> Result<(), GuardError<E>> {
         match production.find().await? {
             Some(facts) if facts.running => {
-                let id = facts.id.clone();
+                let down = Down { id: facts.id.clone(), name: facts.name.clone() };
                 note(ProductionStep::Stopping { facts }).map_err(GuardError::Journal)?;
-                guard.stopped = Some(id.clone());
-                // What is half stopped is restored; the first error is the one to report.
-                if let Err(error) = production.stop(&id).await {
-                    let _ = guard.restore(production, note, emit, PROOF).await;
-                    return Err(error.into());
-                }
-                if let Err(error) = note(ProductionStep::Stopped { id }) {
-                    let _ = guard.restore(production, note, emit, PROOF).await;
-                    return Err(GuardError::Journal(error));
-                }
+                emit.emit(down_notice(&down));
+                let id = down.id.clone();
+                self.stopped = Some(down);
+                production.stop(&id).await?;
+                note(ProductionStep::Stopped { id }).map_err(GuardError::Journal)
             }
-            _ if guard.stopped.is_some() => {}
-            _ => note(ProductionStep::NotRunning).map_err(GuardError::Journal)?,
+            _ if self.stopped.is_some() => Ok(()),
+            _ => note(ProductionStep::NotRunning).map_err(GuardError::Journal),
         }
-        Ok(guard)
+    }
+
+    /// Whether production is to be started again.
+    pub fn owes(&self) -> bool {
+        self.stopped.is_some()
     }
 
     /// Whether production is still stopped; to be asked before every launch and after every repeat.
@@ -102,7 +137,10 @@ impl Guard {
         }
     }
 
-    /// Starts production again and proves it, for at most `proof`.
+    /// Starts production again, which is tried for minutes, and then proves it, for at most `proof`.
+    ///
+    /// # Errors
+    /// It is down, or runs and is not proven, or a step could not be journalled.
     pub async fn restore<E>(
         &mut self,
         production: &dyn Production,
@@ -110,15 +148,19 @@ impl Guard {
         emit: &Emit,
         proof: Duration,
     ) -> Result<(), GuardError<E>> {
-        let Some(id) = self.stopped.take() else { return Ok(()) };
-        restore(production, &id, note, emit, proof).await
+        let Some(stopped) = self.stopped.take() else { return Ok(()) };
+        restore(production, &stopped, note, emit, proof).await
     }
 }
 
-/// Starts what was stopped and proves it. Any number of times: what runs is only proven.
+fn down_notice(down: &Down) -> NoticeKind {
+    NoticeKind::ProductionDown { id: down.id.clone(), name: down.name.clone() }
+}
+
+/// Starts what was stopped, then proves it. Any number of times: what runs is only proven.
 async fn restore<E>(
     production: &dyn Production,
-    id: &str,
+    stopped: &Down,
     note: Note<'_, E>,
     emit: &Emit,
     proof: Duration,
@@ -130,47 +172,96 @@ async fn restore<E>(
             unwritten.get_or_insert(error);
         }
     };
-    let facts = if let Some(facts) = production.look(id).await? {
-        if !facts.running {
-            production.start(id).await?;
-        }
-        noted(ProductionStep::StartedNotProven { id: id.to_owned() });
-        facts
+    let facts = start(production, stopped, emit).await?;
+    emit.emit(NoticeKind::ProductionUp);
+    if facts.id == stopped.id {
+        noted(ProductionStep::StartedNotProven { id: facts.id.clone() });
     } else {
-        let facts = match production.find().await? {
-            Some(facts) if facts.running => facts,
-            Some(facts) => {
-                production.start(&facts.id).await?;
-                facts
-            }
-            None => production.make_again().await?,
-        };
         emit.warn(format!(
             "somebody removed production's container; {} was made from its compose file",
             facts.name
         ));
-        noted(ProductionStep::MadeAgain { removed: id.to_owned(), id: facts.id.clone() });
-        facts
-    };
+        noted(ProductionStep::MadeAgain { removed: stopped.id.clone(), id: facts.id.clone() });
+    }
     let name = facts.name;
     production.prove(&facts.id, proof).await.map_err(|why| GuardError::NotProven { name, why })?;
     noted(ProductionStep::Proven { id: facts.id });
     unwritten.map_or(Ok(()), |error| Err(GuardError::Journal(error)))
 }
 
+/// Starts what was stopped: at once, and again with pauses as long as that may help. Whether
+/// a stop was asked for meanwhile does not matter here: production comes first.
+async fn start<E>(
+    production: &dyn Production,
+    stopped: &Down,
+    emit: &Emit,
+) -> Result<ProductionFacts, GuardError<E>> {
+    let (begun, mut pause) = (Instant::now(), MIN_PAUSE);
+    let mut reminded: Option<Instant> = None;
+    loop {
+        let error = match start_once(production, &stopped.id).await {
+            Ok(facts) => return Ok(facts),
+            Err(error) => error,
+        };
+        let left = production.patience().saturating_sub(begun.elapsed());
+        if !may_pass(&error) || left < pause {
+            return Err(GuardError::Down { down: stopped.clone(), why: error.to_string() });
+        }
+        if reminded.is_none_or(|at| at.elapsed() >= REMINDER) {
+            reminded = Some(Instant::now());
+            emit.warn(format!(
+                "PRODUCTION IS DOWN: {} is not started: {error}; its start is tried for {} s more",
+                stopped.who(),
+                left.as_secs()
+            ));
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(MAX_PAUSE);
+    }
+}
+
+/// Whether a later attempt to start production may succeed.
+fn may_pass(error: &ProductionError) -> bool {
+    match error {
+        ProductionError::Daemon(_) | ProductionError::PortTaken { .. } => true,
+        ProductionError::Name(_)
+        | ProductionError::Missing { .. }
+        | ProductionError::Removed(_) => false,
+    }
+}
+
+/// The container that runs in the end: the one of this id, or what serves in its place where
+/// somebody removed it.
+async fn start_once(
+    production: &dyn Production,
+    id: &str,
+) -> Result<ProductionFacts, ProductionError> {
+    let facts = match production.look(id).await? {
+        Some(facts) => Some(facts),
+        None => production.find().await?,
+    };
+    match facts {
+        Some(facts) if facts.running => Ok(facts),
+        Some(facts) => production.start(&facts.id).await.map(|()| facts),
+        None => production.make_again().await,
+    }
+}
+
 /// Finishes what a dead sweep's `steps` leave to be done; returns whether anything was.
+///
+/// # Errors
+/// As of [`Guard::restore`].
 pub async fn recover<E>(
     production: &dyn Production,
     steps: &[ProductionStep],
     note: Note<'_, E>,
     emit: &Emit,
 ) -> Result<bool, GuardError<E>> {
-    match pending_restore(steps) {
-        PendingRestore::Nothing => Ok(false),
-        PendingRestore::Start(id) | PendingRestore::Proof(id) => {
-            restore(production, &id, note, emit, PROOF).await.map(|()| true)
-        }
+    let Some(stopped) = Down::of(steps) else { return Ok(false) };
+    if matches!(pending_restore(steps), PendingRestore::Start(_)) {
+        emit.emit(down_notice(&stopped));
     }
+    restore(production, &stopped, note, emit, PROOF).await.map(|()| true)
 }
 
 /// Runs `work` and returns what it came to, or the panic that ended it, so

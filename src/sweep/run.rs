@@ -13,7 +13,7 @@ use super::context::SweepContext;
 use super::eta::eta;
 use super::events::Events;
 use super::launch::{TrialOrder, void};
-use super::production::{self, Guard};
+use super::production::{self, Guard, GuardError};
 use super::relaunch::{self, Breaker};
 use super::running::{Incoming, Put, Running};
 use super::scope::{Scope, Spent};
@@ -176,23 +176,36 @@ impl Sweep {
         let earlier = std::mem::take(&mut self.production);
         let mut note = |step| self.append(Entry::Production { production: step });
         let guard = Guard::stop_production(production, &earlier, &mut note, &emit).await;
-        self.guard = Some(guard.map_err(SweepError::from)?);
+        self.guard = Some(guard.map_err(|error| self.told(error))?);
         let worked = production::caught(self.work(context)).await;
         let mut guard = self.guard.take().unwrap_or_default();
         let proof =
             if context.cancel.is_cancelled() { PROOF_WHEN_STOPPED } else { production::PROOF };
         let mut note = |step| self.append(Entry::Production { production: step });
-        let restored =
-            guard.restore(production, &mut note, &emit, proof).await.map_err(SweepError::from);
-        match worked {
-            Err(panic) => std::panic::resume_unwind(panic),
-            Ok(Ok(ending)) => restored.map(|()| ending),
-            Ok(Err(error)) => {
+        let restored = guard.restore(production, &mut note, &emit, proof).await;
+        let restored = restored.map_err(|error| self.told(error));
+        match (worked, restored) {
+            (Err(panic), _) => std::panic::resume_unwind(panic),
+            (Ok(Ok(ending)), restored) => restored.map(|()| ending),
+            (Ok(Err(error)), Err(SweepError::ProductionDown(down))) => {
+                Err(SweepError::ProductionDown(format!("{down}. The sweep had stopped: {error}")))
+            }
+            (Ok(Err(error)), restored) => {
                 if let Err(also) = restored {
                     emit.warn(also.to_string());
                 }
                 Err(error)
             }
+        }
+    }
+
+    /// An error of the guard as this sweep's: what starts production again names its folder.
+    fn told(&self, error: GuardError<SweepError>) -> SweepError {
+        match error {
+            GuardError::Down { down, why } => {
+                SweepError::ProductionDown(down.message(Some(&why), Some(self.folder.path())))
+            }
+            other => other.into(),
         }
     }
 
@@ -202,7 +215,11 @@ impl Sweep {
             return Ok(());
         };
         let mut note = |step| self.append(Entry::Production { production: step });
+        let owed = guard.owes();
         let checked = guard.check(&**production, &mut note).await;
+        if owed && !guard.owes() {
+            context.events.emit().emit(NoticeKind::ProductionUp);
+        }
         self.guard = Some(guard);
         self.disturbed |= checked.is_err();
         checked.map_err(SweepError::from)

@@ -6,7 +6,6 @@
 
 use std::time::Duration;
 
-use bollard::Docker;
 use bollard::container::LogOutput;
 use bollard::errors::Error;
 use bollard::exec::{CreateExecOptions, StartExecOptions, StartExecResults};
@@ -14,6 +13,7 @@ use bollard::query_parameters::TopOptionsBuilder;
 use futures_util::StreamExt as _;
 use tokio::time::timeout;
 
+use super::patience::Daemon;
 use crate::engine::server_process::{Process, joined_reading, reading};
 use crate::server::proof::ProcessReading;
 
@@ -41,7 +41,7 @@ printf '%s.' "$1"
 
 /// Reads the server's process in a running container; `port` is the one it listens on.
 pub(super) async fn read(
-    docker: &Docker,
+    docker: &Daemon,
     id: &str,
     port: u16,
     variables: &[String],
@@ -120,10 +120,16 @@ fn parse(printed: &[u8], mark: &[u8], variables: &[String]) -> Option<Vec<Proces
 }
 
 /// Runs a command in the container; what it printed, or why it could not be run.
-async fn run(docker: &Docker, id: &str, command: &[&str]) -> Result<Vec<u8>, String> {
-    let output = timeout(COMMAND_TIMEOUT, output(docker, id, command)).await;
-    let output = output.map_err(|_| "a command in the container did not end".to_owned())?;
-    let (printed, code) = output.map_err(|error| error.to_string())?;
+async fn run(docker: &Daemon, id: &str, command: &[&str]) -> Result<Vec<u8>, String> {
+    // Only reads: it may be run again where the daemon broke off. One that hangs would again.
+    let run = || async {
+        match timeout(COMMAND_TIMEOUT, output(docker, id, command)).await {
+            Ok(ended) => ended.map(Some),
+            Err(_) => Ok(None),
+        }
+    };
+    let output = docker.ask(run).await.map_err(|error| docker.words(&error))?;
+    let (printed, code) = output.ok_or("a command in the container did not end")?;
     match code {
         Some(0) => Ok(printed),
         // The runtime's codes for a program that is not there.
@@ -133,7 +139,7 @@ async fn run(docker: &Docker, id: &str, command: &[&str]) -> Result<Vec<u8>, Str
 }
 
 async fn output(
-    docker: &Docker,
+    docker: &Daemon,
     id: &str,
     command: &[&str],
 ) -> Result<(Vec<u8>, Option<i64>), Error> {
@@ -159,9 +165,9 @@ async fn output(
 }
 
 /// Number on the daemon's host and arguments of each process, the words joined.
-async fn top(docker: &Docker, id: &str) -> Result<Vec<(String, String)>, Error> {
+async fn top(docker: &Daemon, id: &str) -> Result<Vec<(String, String)>, Error> {
     let options = TopOptionsBuilder::new().ps_args("-eo pid,args").build();
-    let shown = docker.top_processes(id, Some(options)).await?;
+    let shown = docker.ask(|| docker.top_processes(id, Some(options.clone()))).await?;
     let lines = shown.processes.unwrap_or_default();
     let pairs = lines.into_iter().filter_map(|line| match line.as_slice() {
         [pid, text] => Some((pid.clone(), text.clone())),

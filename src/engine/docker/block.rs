@@ -1,8 +1,9 @@
 //! From a grid's `docker` block to an engine, and to the production that it names.
 
-use bollard::Docker;
+use std::time::Duration;
 
-use super::daemon::{DaemonSettings, connect};
+use super::daemon::{DaemonSettings, connect, connect_within};
+use super::patience::Daemon;
 use super::production::{Comparison, DockerProduction};
 use super::{DockerEngine, DockerError, DockerSpec, identity};
 use crate::engine::compose::{self, ComposeSource, ServiceSpec};
@@ -11,6 +12,9 @@ use crate::engine::readiness::over_http;
 use crate::engine::{EngineError, api_key};
 use crate::grid::{DockerBlock, ProductionName};
 use crate::secret::Secrets;
+
+/// How long a daemon may take until it answers for the first time, as after a boot.
+const STARTING: Duration = Duration::from_secs(30);
 
 /// The engine of a grid's block: reads its compose service, finds its image,
 /// which must be `image_id` where earlier sessions of the sweep used that.
@@ -48,7 +52,7 @@ pub async fn of_block(
     Ok(DockerEngine::new(docker, spec, over_http(None)).await?)
 }
 
-async fn local_daemon() -> Result<Docker, DockerError> {
+async fn local_daemon() -> Result<Daemon, DockerError> {
     Ok(connect(&DaemonSettings::of_environment()).await?)
 }
 
@@ -62,7 +66,7 @@ pub fn source_of(block: &DockerBlock, service: Option<&str>) -> Option<ComposeSo
 }
 
 /// A plain image's command: the model, and an address that can be published.
-async fn plain_image(docker: &Docker, block: &DockerBlock) -> Result<ServiceSpec, EngineError> {
+async fn plain_image(docker: &Daemon, block: &DockerBlock) -> Result<ServiceSpec, EngineError> {
     let image = block.image.clone().unwrap_or_default();
     let entrypoint = identity(docker, &image).await?.own.entrypoint;
     // `vllm serve` takes the model first; the older API server knows only `--model`.
@@ -129,17 +133,40 @@ pub async fn compare_production(
     }
 }
 
-/// The production that the block names; `None` where it names none.
+/// The production that the block names; `None` where it names none. A variable of its key
+/// that is not set is no error: it is started all the same, and then not proven.
 ///
 /// # Errors
-/// A key that is not set, or a daemon that does not answer.
+/// A daemon that does not answer.
 pub async fn production_of(block: &DockerBlock) -> Result<Option<DockerProduction>, EngineError> {
+    production_on(block, Duration::ZERO).await
+}
+
+/// The same where the daemon may be about to start: it is asked again for half a minute.
+///
+/// # Errors
+/// A daemon that does not answer.
+pub async fn production_to_recover(
+    block: &DockerBlock,
+) -> Result<Option<DockerProduction>, EngineError> {
+    production_on(block, STARTING).await
+}
+
+async fn production_on(
+    block: &DockerBlock,
+    wait: Duration,
+) -> Result<Option<DockerProduction>, EngineError> {
     let Some(name) = block.production.clone() else { return Ok(None) };
-    let key = api_key(block.api_key_env.as_deref())?;
+    let (key, missing) = match api_key(block.api_key_env.as_deref()) {
+        Err(EngineError::NoKey(variable)) => (None, Some(variable)),
+        key => (key?, None),
+    };
     let source = match &name {
         ProductionName::Service(service) => source_of(block, Some(service)),
         ProductionName::Container(_) => None,
     };
-    let docker = local_daemon().await?;
-    Ok(Some(DockerProduction::new(docker, name, source, key, over_http(None))))
+    let docker = connect_within(&DaemonSettings::of_environment(), wait).await;
+    let docker = docker.map_err(DockerError::from)?;
+    let production = DockerProduction::new(docker, name, source, key, over_http(None));
+    Ok(Some(production.with_missing_key(missing)))
 }

@@ -4,11 +4,11 @@
 
 use std::collections::HashMap;
 
-use bollard::Docker;
 use bollard::errors::Error;
 use bollard::models::VolumeCreateRequest;
 use bollard::query_parameters::{ListVolumesOptionsBuilder, RemoveVolumeOptions};
 
+use super::patience::Daemon;
 use crate::engine::compose::{Mount, MountKind, ServiceSpec};
 
 /// Marks our cache volumes.
@@ -66,23 +66,23 @@ impl Cache {
     }
 
     /// Makes the volume, labelled, where it is not there.
-    pub(super) async fn ensure(&self, docker: &Docker) -> Result<(), Error> {
+    pub(super) async fn ensure(&self, docker: &Daemon) -> Result<(), Error> {
         let kind = if self.compiled { "compiled" } else { "models" };
         let request = VolumeCreateRequest {
             name: Some(self.volume.clone()),
             labels: Some(HashMap::from([(CACHE_LABEL.to_owned(), kind.to_owned())])),
             ..VolumeCreateRequest::default()
         };
-        docker.create_volume(request).await.map(|_| ())
+        docker.ask(|| docker.create_volume(request.clone())).await.map(|_| ())
     }
 
-    pub(super) async fn remove(&self, docker: &Docker) -> Result<(), Error> {
-        docker.remove_volume(&self.volume, None::<RemoveVolumeOptions>).await
+    pub(super) async fn remove(&self, docker: &Daemon) -> Result<(), Error> {
+        docker.ask(|| docker.remove_volume(&self.volume, None::<RemoveVolumeOptions>)).await
     }
 }
 
 /// Names of all our cache volumes on this daemon.
-pub async fn list(docker: &Docker) -> Result<Vec<String>, Error> {
+pub async fn list(docker: &Daemon) -> Result<Vec<String>, Error> {
     let filters = HashMap::from([("label", vec![CACHE_LABEL])]);
     let options = ListVolumesOptionsBuilder::new().filters(&filters).build();
     let volumes = docker.list_volumes(Some(options)).await?.volumes.unwrap_or_default();
@@ -90,7 +90,7 @@ pub async fn list(docker: &Docker) -> Result<Vec<String>, Error> {
 }
 
 /// Removes our cache volumes; those in use stay. Returns the names removed.
-pub async fn remove_all(docker: &Docker) -> Result<Vec<String>, Error> {
+pub async fn remove_all(docker: &Daemon) -> Result<Vec<String>, Error> {
     let mut removed = Vec::new();
     for name in list(docker).await? {
         match docker.remove_volume(&name, None::<RemoveVolumeOptions>).await {

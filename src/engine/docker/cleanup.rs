@@ -4,11 +4,11 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use bollard::Docker;
 use bollard::errors::Error;
 use bollard::query_parameters::ListContainersOptionsBuilder;
 
 use super::daemon::{DaemonError, DaemonSettings, connect};
+use super::patience::Daemon;
 use super::{container, label};
 
 /// A container with our labels.
@@ -25,10 +25,10 @@ pub struct Leftover {
 }
 
 /// Every container with our labels, exited ones included.
-pub async fn ours(docker: &Docker) -> Result<Vec<Leftover>, Error> {
+pub async fn ours(docker: &Daemon) -> Result<Vec<Leftover>, Error> {
     let filters = HashMap::from([("label", vec![label::SWEEP, label::FOLDER])]);
     let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
-    let containers = docker.list_containers(Some(options)).await?;
+    let containers = docker.ask(|| docker.list_containers(Some(options.clone()))).await?;
     let leftovers = containers.into_iter().filter_map(|seen| {
         let labels = seen.labels?;
         Some(Leftover {
@@ -44,7 +44,7 @@ pub async fn ours(docker: &Docker) -> Result<Vec<Leftover>, Error> {
 /// Removes the containers whose sweep does not live (by its folder), of all
 /// sweeps or of those in `only`. Returns what was removed and what was not touched.
 pub async fn remove_dead(
-    docker: &Docker,
+    docker: &Daemon,
     only: Option<&[PathBuf]>,
     lives: impl Fn(&Path) -> bool,
 ) -> Result<(Vec<Leftover>, Vec<Leftover>), Error> {

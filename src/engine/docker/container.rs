@@ -1,9 +1,9 @@
 //! One container of ours, from its creation until it is removed, always by its id.
 //! How it ended is asked of the daemon, exited containers included.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bollard::Docker;
 use bollard::errors::Error;
 use bollard::models::{ContainerCreateBody, ContainerInspectResponse, NetworkConnectRequest};
 use bollard::query_parameters::{
@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::daemon::status;
 use super::follow::LogCopy;
+use super::patience::{ACTION, Daemon, may_pass};
 use super::state::{State, state};
 use crate::engine::failure::{Exit, classify};
 use crate::engine::log::LogWriter;
@@ -25,58 +26,88 @@ use crate::history::launch::{FailureClass, LaunchFailure};
 const NAME_TIMEOUT: Duration = Duration::from_secs(15);
 /// Longest that a removal may take.
 const REMOVAL_TIMEOUT: Duration = Duration::from_secs(90);
+/// How much longer than its grace a stop may take.
+const STOP_MARGIN: Duration = Duration::from_secs(30);
 /// How often the daemon is asked whether the container is paused.
 const PAUSE_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// A container that we created. Dropped while it exists, it is removed.
 pub(super) struct Container {
-    docker: Docker,
+    docker: Daemon,
     id: String,
     name: String,
     removed: bool,
     log: Option<LogCopy>,
 }
 
-pub(super) fn failure(class: FailureClass, what: &str, error: &Error) -> LaunchFailure {
-    LaunchFailure::new(class, format!("{what}: {error}"))
-}
-
 /// The daemon's refusal to create or start something, classified by its words.
-fn refused(what: &str, error: &Error) -> LaunchFailure {
-    let text = error.to_string();
+fn refused(docker: &Daemon, what: &str, error: &Error) -> LaunchFailure {
+    let text = docker.words(error);
     let classified = classify(&text, Exit { code: Some(1), oom_killed: false }, false);
     let class = match classified.class {
         FailureClass::Unknown => FailureClass::Environment,
         class => class,
     };
-    failure(class, what, error)
+    LaunchFailure::new(class, format!("{what}: {text}"))
+}
+
+/// The container of this name, where our request made it and its answer was lost.
+async fn made(
+    docker: &Daemon,
+    name: &str,
+    body: &ContainerCreateBody,
+) -> Result<Option<String>, Error> {
+    match docker.inspect_container(name, None::<InspectContainerOptions>).await {
+        Ok(seen) => {
+            let labels = seen.config.and_then(|config| config.labels).unwrap_or_default();
+            let ours = body.labels.iter().flatten().all(|(name, of)| labels.get(name) == Some(of));
+            let is_new = seen.state.is_some_and(|state| state.running != Some(true));
+            Ok(seen.id.filter(|_| ours && is_new))
+        }
+        Err(error) if status(&error) == Some(404) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 impl Container {
     /// Creates a container; a name that is still taken by one that is being
     /// removed is waited for.
     pub(super) async fn create(
-        docker: &Docker,
+        docker: &Daemon,
         name: &str,
         body: ContainerCreateBody,
     ) -> Result<Self, LaunchFailure> {
         let started = Instant::now();
-        loop {
+        // An attempt whose answer was lost may have made it: then no second one is made.
+        let lost = AtomicBool::new(false);
+        let create = || async {
+            if lost.load(Ordering::Relaxed)
+                && let Some(id) = made(docker, name, &body).await?
+            {
+                return Ok(id);
+            }
             let options = CreateContainerOptionsBuilder::new().name(name).build();
+            lost.store(true, Ordering::Relaxed);
             match docker.create_container(Some(options), body.clone()).await {
-                Ok(created) => {
-                    return Ok(Self {
-                        docker: docker.clone(),
-                        id: created.id,
-                        name: name.to_owned(),
-                        removed: false,
-                        log: None,
-                    });
+                Ok(created) => Ok(created.id),
+                Err(error) => {
+                    lost.store(may_pass(&error), Ordering::Relaxed);
+                    Err(error)
+                }
+            }
+        };
+        loop {
+            match docker.asked(ACTION, create).await {
+                Ok(id) => {
+                    let (docker, name) = (docker.clone(), name.to_owned());
+                    return Ok(Self { docker, id, name, removed: false, log: None });
                 }
                 Err(error) if status(&error) == Some(409) && started.elapsed() < NAME_TIMEOUT => {
                     sleep(Duration::from_millis(100)).await;
                 }
-                Err(error) => return Err(refused("the container cannot be created", &error)),
+                Err(error) => {
+                    return Err(refused(docker, "the container cannot be created", &error));
+                }
             }
         }
     }
@@ -86,16 +117,21 @@ impl Container {
     }
 
     /// The daemon that runs it.
-    pub(super) fn daemon(&self) -> &Docker {
+    pub(super) fn daemon(&self) -> &Daemon {
         &self.docker
     }
 
     pub(super) async fn join_network(&self, network: &str) -> Result<(), LaunchFailure> {
-        let request = NetworkConnectRequest { container: self.id.clone(), endpoint_config: None };
-        self.docker
-            .connect_network(network, request)
-            .await
-            .map_err(|error| refused(&format!("network {network}"), &error))
+        let request =
+            || NetworkConnectRequest { container: self.id.clone(), endpoint_config: None };
+        let join = || self.docker.connect_network(network, request());
+        match self.docker.asked(ACTION, join).await {
+            // An attempt whose answer was lost has joined it.
+            Err(error) if error.to_string().contains("already exists in network") => Ok(()),
+            joined => {
+                joined.map_err(|error| refused(&self.docker, &format!("network {network}"), &error))
+            }
+        }
     }
 
     /// Starts it, and writes its log to `file` from the first line on.
@@ -104,16 +140,33 @@ impl Container {
         file: LogWriter,
         emit: &Emit,
     ) -> Result<(), LaunchFailure> {
+        let asked = AtomicBool::new(false);
+        let start = || async {
+            // One whose answer was lost may have started it, and it may have ended since.
+            if asked.swap(true, Ordering::Relaxed) && self.has_started().await? {
+                return Ok(());
+            }
+            self.docker.start_container(&self.id, None::<StartContainerOptions>).await
+        };
         self.docker
-            .start_container(&self.id, None::<StartContainerOptions>)
+            .asked(ACTION, start)
             .await
-            .map_err(|error| refused("the container cannot be started", &error))?;
+            .map_err(|error| refused(&self.docker, "the container cannot be started", &error))?;
         self.log = Some(LogCopy::start(&self.docker, &self.id, file, emit));
         Ok(())
     }
 
+    async fn has_started(&self) -> Result<bool, Error> {
+        let options = None::<InspectContainerOptions>;
+        let state = self.docker.inspect_container(&self.id, options).await?.state;
+        let started_at = state.and_then(|state| state.started_at);
+        // The daemon's zero time.
+        Ok(started_at.is_some_and(|at| !at.is_empty() && !at.starts_with("0001-")))
+    }
+
     async fn inspect(&self) -> Result<ContainerInspectResponse, Error> {
-        self.docker.inspect_container(&self.id, None::<InspectContainerOptions>).await
+        let options = None::<InspectContainerOptions>;
+        self.docker.ask(|| self.docker.inspect_container(&self.id, options.clone())).await
     }
 
     /// How it is now.
@@ -160,17 +213,16 @@ impl Container {
 
     /// SIGTERM, `grace` seconds, SIGKILL; then removes it and waits until it is removed.
     pub(super) async fn stop_and_remove(&mut self, grace: i32) -> Result<(), LaunchFailure> {
-        let options = StopContainerOptionsBuilder::new().t(grace).build();
-        let stopped = self.docker.stop_container(&self.id, Some(options)).await;
-        if let Err(error) = stopped
-            && !matches!(status(&error), Some(304 | 404))
-        {
+        if let Err(error) = stop(&self.docker, &self.id, grace).await {
             tracing::warn!(container = self.name, %error, "stopping");
         }
         self.finish_log().await;
         remove(&self.docker, &self.id).await.map_err(|error| {
-            let what = format!("container {} cannot be removed (`vllm-grid recover`)", self.name);
-            failure(FailureClass::Environment, &what, &error)
+            let why = self.docker.words(&error);
+            let name = &self.name;
+            let message =
+                format!("container {name} cannot be removed (`vllm-grid recover` does): {why}");
+            LaunchFailure::new(FailureClass::Environment, message)
         })?;
         self.removed = true;
         Ok(())
@@ -190,24 +242,32 @@ impl Drop for Container {
     }
 }
 
+/// Stops a container by id with a grace in seconds; one that is stopped or gone already is, too.
+pub(super) async fn stop(docker: &Daemon, id: &str, grace: i32) -> Result<(), Error> {
+    let limit = Duration::from_secs(u64::try_from(grace).unwrap_or_default()) + STOP_MARGIN;
+    let options = StopContainerOptionsBuilder::new().t(grace).build();
+    match docker.asked(limit, || docker.stop_container(id, Some(options.clone()))).await {
+        Err(error) if !matches!(status(&error), Some(304 | 404)) => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// Kills and removes a container by id, with its anonymous volumes, and waits until it is removed.
-pub(super) async fn remove(docker: &Docker, id: &str) -> Result<(), Error> {
-    let started = Instant::now();
+pub(super) async fn remove(docker: &Daemon, id: &str) -> Result<(), Error> {
+    // From the daemon's first answer: until then it was only asked.
+    let mut since = None;
     loop {
         let options = RemoveContainerOptionsBuilder::new().force(true).v(true).build();
-        let asked = docker.remove_container(id, Some(options)).await;
-        match docker.inspect_container(id, None::<InspectContainerOptions>).await {
+        let remove = || docker.remove_container(id, Some(options.clone()));
+        let asked = docker.asked(ACTION, remove).await;
+        let inspect = || docker.inspect_container(id, None::<InspectContainerOptions>);
+        match docker.ask(inspect).await {
             Err(error) if status(&error) == Some(404) => return Ok(()),
+            Err(error) if status(&error).is_none() => return Err(error),
             // Its removal is in flight, or its process does not end yet.
             seen => {
-                if started.elapsed() > REMOVAL_TIMEOUT {
+                if since.get_or_insert_with(Instant::now).elapsed() > REMOVAL_TIMEOUT {
                     return Err(asked.err().or(seen.err()).unwrap_or(Error::RequestTimeoutError));
-                }
-                if let Err(error) = asked
-                    && status(&error).is_none()
-                    && seen.is_err()
-                {
-                    return Err(error);
                 }
             }
         }

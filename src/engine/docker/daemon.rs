@@ -3,16 +3,20 @@
 //! publishes on loopback are not ours.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
+use super::patience::{self, Daemon};
 use crate::configuration::hexadecimal;
 use bollard::errors::Error;
 use bollard::{API_DEFAULT_VERSION, Docker};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-/// Longest that the daemon may take for one answer, in seconds: stopping a
-/// container takes up to its grace of 60.
+/// Longest that the daemon may take for one answer, in seconds, where the call has no
+/// limit of its own: stopping a container takes up to its grace of 60.
 const TIMEOUT: u64 = 150;
+/// Names the seconds for which a daemon that does not answer is asked again.
+const PATIENCE_VARIABLE: &str = "VLLM_GRID_DAEMON_PATIENCE";
 
 /// Why the daemon cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -37,7 +41,7 @@ pub enum DaemonError {
         reason: String,
     },
     /// Nobody answers.
-    #[error("the Docker daemon at {host} does not answer: {reason}")]
+    #[error("{}", patience::unanswered(.host, .reason))]
     Unreachable {
         /// Its socket.
         host: String,
@@ -55,6 +59,8 @@ pub struct DaemonSettings {
     pub docker_context: Option<String>,
     /// The folder of the client's configuration: `DOCKER_CONFIG`, else `~/.docker`.
     pub config: Option<PathBuf>,
+    /// For how long a daemon that does not answer is asked again; `None` is two minutes.
+    pub patience: Option<Duration>,
 }
 
 impl DaemonSettings {
@@ -68,6 +74,9 @@ impl DaemonSettings {
             docker_host: variable("DOCKER_HOST"),
             docker_context: variable("DOCKER_CONTEXT"),
             config,
+            patience: variable(PATIENCE_VARIABLE)
+                .and_then(|seconds| seconds.parse().ok())
+                .map(Duration::from_secs),
         }
     }
 
@@ -118,15 +127,39 @@ fn local(host: &str, from: &str) -> Result<String, DaemonError> {
 }
 
 /// Connects to the local daemon and agrees on an API version with it.
-pub async fn connect(settings: &DaemonSettings) -> Result<Docker, DaemonError> {
+///
+/// # Errors
+/// A daemon elsewhere, a context that cannot be read, or nobody who answers now.
+pub async fn connect(settings: &DaemonSettings) -> Result<Daemon, DaemonError> {
     let host = settings.socket()?;
-    let unreachable =
-        |error: Error| DaemonError::Unreachable { host: host.clone(), reason: error.to_string() };
-    Docker::connect_with_unix(&host, TIMEOUT, API_DEFAULT_VERSION)
-        .map_err(unreachable)?
-        .negotiate_version()
-        .await
-        .map_err(unreachable)
+    let unreachable = |error: Error| DaemonError::Unreachable {
+        host: host.clone(),
+        reason: patience::cause(&error),
+    };
+    let docker =
+        Docker::connect_with_unix(&host, TIMEOUT, API_DEFAULT_VERSION).map_err(unreachable)?;
+    let negotiated = tokio::time::timeout(patience::QUESTION, docker.negotiate_version()).await;
+    let docker = negotiated.unwrap_or(Err(Error::RequestTimeoutError)).map_err(unreachable)?;
+    Ok(Daemon::new(docker, &host, settings.patience.unwrap_or(patience::PATIENCE)))
+}
+
+/// The same where the daemon may be about to start, as after a boot: asked again for `limit`.
+///
+/// # Errors
+/// As [`connect`].
+pub async fn connect_within(
+    settings: &DaemonSettings,
+    limit: Duration,
+) -> Result<Daemon, DaemonError> {
+    let begun = tokio::time::Instant::now();
+    loop {
+        match connect(settings).await {
+            Err(DaemonError::Unreachable { .. }) if begun.elapsed() < limit => {
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+            done => return done,
+        }
+    }
 }
 
 /// The HTTP status of the daemon's answer, where it answered.

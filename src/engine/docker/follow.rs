@@ -11,7 +11,6 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bollard::Docker;
 use bollard::container::LogOutput;
 use bollard::query_parameters::LogsOptionsBuilder;
 use futures_util::StreamExt as _;
@@ -20,6 +19,7 @@ use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::patience::Daemon;
 use super::state::{State, state};
 use crate::engine::log::LogWriter;
 use crate::event::Emit;
@@ -38,14 +38,14 @@ const OVERLAP: SignedDuration = SignedDuration::from_secs(3);
 /// The copying of one container's log.
 pub(super) struct LogCopy {
     shared: Arc<Mutex<Copied>>,
-    docker: Docker,
+    docker: Daemon,
     id: String,
     task: JoinHandle<()>,
 }
 
 impl LogCopy {
     /// Copies the log of the container `id` to `file` from its first line on.
-    pub(super) fn start(docker: &Docker, id: &str, file: LogWriter, emit: &Emit) -> Self {
+    pub(super) fn start(docker: &Daemon, id: &str, file: LogWriter, emit: &Emit) -> Self {
         let shared = Arc::new(Mutex::new(Copied::new(file)));
         let task =
             tokio::spawn(follow(docker.clone(), id.to_owned(), Arc::clone(&shared), emit.clone()));
@@ -74,7 +74,7 @@ impl Drop for LogCopy {
 }
 
 /// Follows until the container has ended.
-async fn follow(docker: Docker, id: String, shared: Arc<Mutex<Copied>>, emit: Emit) {
+async fn follow(docker: Daemon, id: String, shared: Arc<Mutex<Copied>>, emit: Emit) {
     let mut pause = MIN_PAUSE;
     let mut is_reported = false;
     loop {
@@ -103,7 +103,7 @@ async fn follow(docker: Docker, id: String, shared: Arc<Mutex<Copied>>, emit: Em
 }
 
 /// How the container is after its log ended, which it does a moment before the container.
-async fn state_after_log(docker: &Docker, id: &str) -> State {
+async fn state_after_log(docker: &Daemon, id: &str) -> State {
     let since = Instant::now();
     loop {
         match state(docker, id).await {
@@ -146,7 +146,7 @@ impl<W: io::Write> Copied<W> {
 
     /// Asks for the log from a moment before the last message, and copies what is
     /// new until the daemon ends it.
-    async fn receive(&mut self, docker: &Docker, id: &str, follow: bool) -> io::Result<()> {
+    async fn receive(&mut self, docker: &Daemon, id: &str, follow: bool) -> io::Result<()> {
         let options = LogsOptionsBuilder::new()
             .follow(follow)
             .stdout(true)

@@ -9,7 +9,6 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bollard::Docker;
 use bollard::models::{ContainerCreateBody, HostConfig};
 use bollard::query_parameters::{LogsOptionsBuilder, WaitContainerOptionsBuilder};
 use futures_util::StreamExt as _;
@@ -19,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::body::{gpu_request, is_nvidia};
 use super::container::Container;
 use super::label;
+use super::patience::{ACTION, Daemon};
 use crate::engine::compose::ServiceSpec;
 use crate::event::Emit;
 use crate::history::launch::{FailureClass, LaunchFailure};
@@ -57,7 +57,7 @@ pub struct Gate {
 
 impl Gate {
     /// The gate of a service's GPUs; one that asks for none has an open one.
-    pub fn new(docker: Docker, service: &ServiceSpec, image_id: &str, gpus: bool) -> Self {
+    pub fn new(docker: Daemon, service: &ServiceSpec, image_id: &str, gpus: bool) -> Self {
         let asks = !service.gpus.is_empty() || service.runtime.as_deref().is_some_and(is_nvidia);
         let reader = (gpus && asks)
             .then(|| Box::new(Reader::new(docker, service, image_id)) as Box<dyn ReadMemory>);
@@ -158,7 +158,7 @@ fn listed(gpus: &[GpuMemory]) -> String {
 /// NVML on the host, else `nvidia-smi` in a container.
 pub(in crate::engine) struct Reader {
     nvml: Option<nvml_wrapper::Nvml>,
-    docker: Docker,
+    docker: Daemon,
     service: ServiceSpec,
     image_id: String,
     assigned: Option<GpuIds>,
@@ -181,7 +181,7 @@ pub(super) fn assigned(service: &ServiceSpec) -> Option<GpuIds> {
 }
 
 impl Reader {
-    pub(in crate::engine) fn new(docker: Docker, service: &ServiceSpec, image_id: &str) -> Self {
+    pub(in crate::engine) fn new(docker: Daemon, service: &ServiceSpec, image_id: &str) -> Self {
         Self {
             nvml: nvml_wrapper::Nvml::init().ok(),
             docker,
@@ -262,10 +262,9 @@ impl Reader {
 
     async fn output(&self, container: &Container) -> Option<String> {
         let id = container.id();
-        self.docker
-            .start_container(id, None::<bollard::query_parameters::StartContainerOptions>)
-            .await
-            .ok()?;
+        let options = None::<bollard::query_parameters::StartContainerOptions>;
+        let start = || self.docker.start_container(id, options.clone());
+        self.docker.asked(ACTION, start).await.ok()?;
         let options = WaitContainerOptionsBuilder::new().condition("not-running").build();
         let mut waiting = Box::pin(self.docker.wait_container(id, Some(options)));
         timeout(Duration::from_secs(30), waiting.next()).await.ok()??.ok()?;

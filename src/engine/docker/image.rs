@@ -1,8 +1,7 @@
 //! What an image is on this machine. A sweep fixes it at its start, whatever its
 //! tag points at later; nothing is ever pulled.
 
-use bollard::Docker;
-
+use super::patience::Daemon;
 use super::{DockerError, daemon, refused};
 use crate::engine::command_view::ImageCommand;
 
@@ -20,10 +19,11 @@ pub struct ImageIdentity {
 }
 
 /// What `image` is on this machine.
-pub async fn identity(docker: &Docker, image: &str) -> Result<ImageIdentity, DockerError> {
-    let seen = docker.inspect_image(image).await.map_err(|error| match daemon::status(&error) {
+pub async fn identity(docker: &Daemon, image: &str) -> Result<ImageIdentity, DockerError> {
+    let seen = docker.ask(|| docker.inspect_image(image)).await;
+    let seen = seen.map_err(|error| match daemon::status(&error) {
         Some(404) => DockerError::NoImage(image.to_owned()),
-        _ => refused("asking for the image", &error),
+        _ => refused("asking for the image", &docker.words(&error)),
     })?;
     let config = seen.config.unwrap_or_default();
     Ok(ImageIdentity {

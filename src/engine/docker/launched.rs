@@ -26,10 +26,9 @@ pub(super) fn not_running(state: &State, log: &str, was_ready: bool) -> LaunchFa
         State::Removed => by_somebody("removed"),
         State::Paused => by_somebody("paused"),
         State::Running(_) => by_somebody("restarted"),
-        State::DaemonUnreachable(reason) => LaunchFailure::new(
-            FailureClass::Environment,
-            format!("the Docker daemon does not answer any more: {reason}"),
-        ),
+        State::DaemonUnreachable(reason) => {
+            LaunchFailure::new(FailureClass::Environment, reason.clone())
+        }
     }
 }
 

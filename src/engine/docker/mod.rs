@@ -7,8 +7,6 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use bollard::Docker;
-use bollard::errors::Error;
 use bollard::query_parameters::InspectNetworkOptions;
 use serde_json::Value;
 use tokio::time::Instant;
@@ -42,11 +40,12 @@ mod image;
 mod launched;
 mod naming;
 mod offline;
+mod patience;
 pub mod production;
 mod state;
 mod stats;
 
-pub use block::{compare_production, of_block, production_of, source_of};
+pub use block::{compare_production, of_block, production_of, production_to_recover, source_of};
 use body::{Addition, body};
 use container::Container;
 use gate::Gate;
@@ -55,6 +54,7 @@ use launched::{LaunchedContainer, not_running};
 pub use naming::label;
 use naming::{container_name, labels};
 use offline::Offline;
+pub use patience::Daemon;
 pub use production::Comparison;
 use state::{Identity, State};
 
@@ -126,7 +126,7 @@ pub enum DockerError {
 
 /// Starts servers as containers.
 pub struct DockerEngine {
-    docker: Docker,
+    docker: Daemon,
     spec: DockerSpec,
     image: ImageIdentity,
     connect: Connect,
@@ -137,7 +137,7 @@ pub struct DockerEngine {
 impl DockerEngine {
     /// Fixes the image's identity; launches use it, whatever its tag points at later.
     pub async fn new(
-        docker: Docker,
+        docker: Daemon,
         mut spec: DockerSpec,
         connect: Connect,
     ) -> Result<Self, DockerError> {
@@ -221,7 +221,7 @@ impl DockerEngine {
             match cache.ensure(&self.docker).await {
                 Ok(()) => mounts.push(cache.mount()),
                 Err(error) => {
-                    emit.warn(format!("no cache {}: {error}", cache.volume));
+                    emit.warn(format!("no cache {}: {}", cache.volume, self.docker.words(&error)));
                 }
             }
         }
@@ -233,13 +233,14 @@ impl DockerEngine {
     async fn networks(&self) -> Result<Vec<String>, LaunchFailure> {
         let mut networks = Vec::new();
         for name in &self.spec.service.networks {
-            match self.docker.inspect_network(name, None::<InspectNetworkOptions>).await {
+            let ask = || self.docker.inspect_network(name, None::<InspectNetworkOptions>);
+            match self.docker.ask(ask).await {
                 Ok(_) => networks.push(name.clone()),
                 Err(error) if daemon::status(&error) == Some(404) && name.ends_with("_default") => {
                 }
                 Err(error) => {
-                    let what = format!("network {name}");
-                    return Err(container::failure(FailureClass::Environment, &what, &error));
+                    let message = format!("network {name}: {}", self.docker.words(&error));
+                    return Err(LaunchFailure::new(FailureClass::Environment, message));
                 }
             }
         }
@@ -376,7 +377,8 @@ impl Engine for DockerEngine {
                 let outcome = match cache.remove(&self.docker).await {
                     Ok(()) => format!("compile cache {} was corrupt and is dropped", cache.volume),
                     Err(error) => {
-                        format!("compile cache {} cannot be dropped: {error}", cache.volume)
+                        let why = self.docker.words(&error);
+                        format!("compile cache {} cannot be dropped: {why}", cache.volume)
                     }
                 };
                 emit.warn(outcome);
@@ -437,8 +439,8 @@ impl DockerEngine {
     }
 }
 
-fn refused(what: &str, error: &Error) -> DockerError {
-    let message = crate::clean::plain(&error.to_string()).into_owned();
+fn refused(what: &str, message: &str) -> DockerError {
+    let message = crate::clean::plain(message).into_owned();
     DockerError::Refused { what: what.to_owned(), message }
 }
 

@@ -5,26 +5,28 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bollard::Docker;
 use bollard::errors::Error;
-use bollard::models::{ContainerConfig, ContainerInspectResponse};
+use bollard::models::{ContainerConfig, ContainerInspectResponse, ContainerSummary};
 use bollard::query_parameters::{
     InspectContainerOptions, ListContainersOptions, ListContainersOptionsBuilder,
-    StartContainerOptions, StopContainerOptionsBuilder,
+    StartContainerOptions,
 };
 use sha2::{Digest as _, Sha256};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::body::GRACE;
 use super::compared::{self, Other, what_runs};
+use super::container;
 use super::daemon::status;
 use super::image::identity;
+use super::patience::{ACTION, Daemon, PATIENCE};
 use super::state::{State, state_of};
 use crate::configuration::{canonical, hexadecimal};
 use crate::engine::command_view::CommandView;
 use crate::engine::compose::{self, ComposeSource, ServiceSpec};
 use crate::engine::failure::Exit;
-use crate::engine::production::{Production, ProductionError};
+use crate::engine::production::{Production, ProductionError, RESTORE};
 use crate::engine::readiness::{Connect, Limits, NotReady, wait_until_ready};
 use crate::event::Emit;
 use crate::grid::ProductionName;
@@ -34,6 +36,9 @@ use crate::server::{ApiKey, Endpoint};
 
 /// The service that the compose tool made a container of.
 const SERVICE_LABEL: &str = "com.docker.compose.service";
+
+/// Pause before a daemon that does not answer is asked for production's address again.
+const DAEMON_PAUSE: Duration = Duration::from_secs(1);
 
 /// Production's container beside its description.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,31 +55,101 @@ pub struct Comparison {
 
 /// Production's container on a daemon.
 pub struct DockerProduction {
-    docker: Docker,
+    docker: Daemon,
     name: ProductionName,
     /// Where its service is described, where it is a service.
     source: Option<ComposeSource>,
     api_key: Option<ApiKey>,
+    /// The variable that was to hold the key, and does not.
+    missing_key: Option<String>,
     connect: Connect,
 }
 
 impl DockerProduction {
     /// Production by that name; `source` is the compose file of a service.
     pub fn new(
-        docker: Docker,
+        docker: Daemon,
         name: ProductionName,
         source: Option<ComposeSource>,
         api_key: Option<ApiKey>,
         connect: Connect,
     ) -> Self {
-        Self { docker, name, source, api_key, connect }
+        Self { docker, name, source, api_key, missing_key: None, connect }
+    }
+
+    /// The same where the variable of its key is not set: it is started all the same, and not
+    /// proven where its own container shows no key.
+    #[must_use]
+    pub(super) fn with_missing_key(self, variable: Option<String>) -> Self {
+        Self { missing_key: variable, ..self }
     }
 
     async fn inspect(&self, id: &str) -> Result<Option<ContainerInspectResponse>, ProductionError> {
-        match self.docker.inspect_container(id, None::<InspectContainerOptions>).await {
+        let inspect = || self.docker.inspect_container(id, None::<InspectContainerOptions>);
+        match self.docker.ask(inspect).await {
             Ok(seen) => Ok(Some(seen)),
             Err(error) if status(&error) == Some(404) => Ok(None),
-            Err(error) => Err(daemon(&error)),
+            Err(error) => Err(self.daemon(&error)),
+        }
+    }
+
+    fn daemon(&self, error: &Error) -> ProductionError {
+        ProductionError::Daemon(self.docker.words(error))
+    }
+
+    async fn listed(
+        &self,
+        options: Option<ListContainersOptions>,
+    ) -> Result<Vec<ContainerSummary>, ProductionError> {
+        let list = || self.docker.list_containers(options.clone());
+        self.docker.ask(list).await.map_err(|error| self.daemon(&error))
+    }
+
+    /// Why it could not be started: a port that somebody took has a name.
+    async fn not_started(&self, id: &str, error: &Error) -> ProductionError {
+        let text = error.to_string();
+        let Some(port) = taken_port(&text) else { return self.daemon(error) };
+        let running = self.listed(None).await.unwrap_or_default();
+        let has_it = |seen: &&ContainerSummary| {
+            let mut ports = seen.ports.iter().flatten();
+            seen.id.as_deref() != Some(id) && ports.any(|it| it.public_port == Some(port))
+        };
+        let by = running.iter().find(has_it).and_then(|seen| seen.names.as_ref()?.first().cloned());
+        let by = by.map(|name| name.trim_start_matches('/').to_owned());
+        ProductionError::PortTaken { port, by }
+    }
+
+    /// It as it is, asked until `until` where the daemon does not answer.
+    async fn seen_by(
+        &self,
+        id: &str,
+        until: Instant,
+    ) -> Result<Option<ContainerInspectResponse>, ProductionError> {
+        loop {
+            match self.inspect(id).await {
+                Err(_) if Instant::now() < until => sleep(DAEMON_PAUSE).await,
+                seen => return seen,
+            }
+        }
+    }
+
+    /// Resolves when what is being proven is no longer there to be proven.
+    async fn unprovable(&self, id: &str, base_url: &str) -> Unprovable {
+        loop {
+            sleep(Duration::from_millis(500)).await;
+            match self.inspect(id).await {
+                Ok(Some(seen)) => {
+                    if let State::Ended(exit) = state_of(&seen) {
+                        return Unprovable::Ended(exit);
+                    }
+                    if address(&seen).is_some_and(|address| address != base_url) {
+                        return Unprovable::Moved;
+                    }
+                }
+                Ok(None) => return Unprovable::Removed,
+                // That the daemon does not answer says nothing about production.
+                Err(_) => {}
+            }
         }
     }
 
@@ -138,9 +213,9 @@ impl DockerProduction {
                 (text, Some(service.as_str()))
             }
         };
-        let running = match self.docker.list_containers(None::<ListContainersOptions>).await {
+        let running = match self.listed(None).await {
             Ok(running) => running,
-            Err(error) => return daemon(&error),
+            Err(error) => return error,
         };
         let running: Vec<Other> =
             running.into_iter().map(|seen| Other::of(seen.names, seen.labels)).collect();
@@ -158,8 +233,7 @@ impl DockerProduction {
         }
         let filters = HashMap::from([("label", labels)]);
         let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
-        let found =
-            self.docker.list_containers(Some(options)).await.map_err(|error| daemon(&error))?;
+        let found = self.listed(Some(options)).await?;
         let ids: Vec<String> = found.into_iter().filter_map(|seen| seen.id).collect();
         match ids.as_slice() {
             [] => Ok(None),
@@ -172,8 +246,25 @@ impl DockerProduction {
     }
 }
 
-fn daemon(error: &Error) -> ProductionError {
-    ProductionError::Daemon(error.to_string())
+/// Why a proof cannot come to an end.
+enum Unprovable {
+    Ended(Exit),
+    Removed,
+    /// It was started again, and has another address now.
+    Moved,
+}
+
+/// The port of this host that a daemon's refusal says is taken.
+fn taken_port(refusal: &str) -> Option<u16> {
+    let is_taken = ["port is already allocated", "address already in use"];
+    if !is_taken.iter().any(|words| refusal.contains(words)) {
+        return None;
+    }
+    let ports = refusal.split_whitespace().filter_map(|word| {
+        let (_, port) = word.trim_end_matches(':').rsplit_once(':')?;
+        port.split('/').next()?.parse().ok()
+    });
+    ports.last()
 }
 
 fn facts(seen: &ContainerInspectResponse) -> ProductionFacts {
@@ -207,17 +298,18 @@ impl Production for DockerProduction {
         Ok(self.inspect(id).await?.map(|seen| facts(&seen)))
     }
 
+    fn patience(&self) -> Duration {
+        self.docker.patience().mul_f64(RESTORE.as_secs_f64() / PATIENCE.as_secs_f64())
+    }
+
     async fn stop(&self, id: &str) -> Result<(), ProductionError> {
-        let options = StopContainerOptionsBuilder::new().t(GRACE).build();
-        match self.docker.stop_container(id, Some(options)).await {
-            Err(error) if status(&error) != Some(304) => Err(daemon(&error)),
-            _ => Ok(()),
-        }
+        container::stop(&self.docker, id, GRACE).await.map_err(|error| self.daemon(&error))
     }
 
     async fn start(&self, id: &str) -> Result<(), ProductionError> {
-        match self.docker.start_container(id, None::<StartContainerOptions>).await {
-            Err(error) if status(&error) != Some(304) => Err(daemon(&error)),
+        let start = || self.docker.start_container(id, None::<StartContainerOptions>);
+        match self.docker.asked(ACTION, start).await {
+            Err(error) if status(&error) != Some(304) => Err(self.not_started(id, &error).await),
             _ => Ok(()),
         }
     }
@@ -232,44 +324,47 @@ impl Production for DockerProduction {
     }
 
     async fn prove(&self, id: &str, limit: Duration) -> Result<(), String> {
-        let text = |error: ProductionError| error.to_string();
-        let seen = self.inspect(id).await.map_err(text)?.ok_or("it was removed")?;
-        let base_url = address(&seen).ok_or("it has no address to ask")?;
-        let api_key = self.api_key.clone().or_else(|| own_key(&seen));
-        let candidate = (self.connect)(Endpoint { base_url, api_key });
-        let limits = Limits { hard_cap: limit, starting: limit, ..Limits::default() };
-        let mut ended = Box::pin(async {
-            loop {
-                tokio::time::sleep(Duration::from_millis(500)).await;
-                match self.inspect(id).await {
-                    Ok(Some(seen)) => {
-                        if let State::Ended(exit) = state_of(&seen) {
-                            return exit;
-                        }
-                    }
-                    _ => return Exit::default(),
-                }
+        let until = Instant::now() + limit;
+        loop {
+            let seen = self.seen_by(id, until).await.map_err(|error| error.to_string())?;
+            let seen = seen.ok_or("it was removed")?;
+            let base_url = address(&seen).ok_or("it has no address to ask")?;
+            let api_key = self.api_key.clone().or_else(|| own_key(&seen));
+            if let (None, Some(variable)) = (&api_key, &self.missing_key) {
+                return Err(format!("{variable} is not set"));
             }
-        });
-        // Its log is not ours to keep: time alone ends the wait.
-        let mut no_log = String::new;
-        let (emit, never) = (Emit::nowhere(), CancellationToken::new());
-        let proof = wait_until_ready(
-            ended.as_mut(),
-            &mut no_log,
-            candidate.as_ref(),
-            &limits,
-            &emit,
-            &never,
-        );
-        match tokio::time::timeout(limit, proof).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(NotReady::NotServing(why))) => Err(why),
-            Ok(Err(NotReady::Ended(exit))) => Err(match exit.code {
-                Some(code) => format!("it ended with code {code}"),
-                None => "it ended with an unknown code".to_owned(),
-            }),
-            _ => Err(format!("no completion within {} s", limit.as_secs())),
+            let candidate = (self.connect)(Endpoint { base_url: base_url.clone(), api_key });
+            let left = until.saturating_duration_since(Instant::now());
+            let limits = Limits { hard_cap: left, starting: left, ..Limits::default() };
+            let mut why = None;
+            let mut ended = Box::pin(async {
+                why = Some(self.unprovable(id, &base_url).await);
+                Exit::default()
+            });
+            // Its log is not ours to keep: time alone ends the wait.
+            let mut no_log = String::new;
+            let (emit, never) = (Emit::nowhere(), CancellationToken::new());
+            let proof = wait_until_ready(
+                ended.as_mut(),
+                &mut no_log,
+                candidate.as_ref(),
+                &limits,
+                &emit,
+                &never,
+            );
+            let proof = tokio::time::timeout(left, proof).await;
+            drop(ended);
+            return match (proof, why) {
+                (Ok(Ok(_)), _) => Ok(()),
+                (Ok(Err(NotReady::NotServing(why))), _) => Err(why),
+                (_, Some(Unprovable::Moved)) => continue,
+                (_, Some(Unprovable::Removed)) => Err("it was removed".to_owned()),
+                (_, Some(Unprovable::Ended(exit))) => Err(match exit.code {
+                    Some(code) => format!("it ended with code {code}"),
+                    None => "it ended with an unknown code".to_owned(),
+                }),
+                _ => Err(format!("no completion within {} s", limit.as_secs())),
+            };
         }
     }
 }

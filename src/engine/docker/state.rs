@@ -1,11 +1,11 @@
 //! How a container is, as the daemon says. What that means for a launch is
 //! decided elsewhere.
 
-use bollard::Docker;
 use bollard::models::ContainerInspectResponse;
 use bollard::query_parameters::InspectContainerOptions;
 
 use super::daemon::status;
+use super::patience::Daemon;
 use crate::engine::failure::Exit;
 
 /// What the daemon says of a container.
@@ -17,7 +17,7 @@ pub(super) enum State {
     Ended(Exit),
     /// No such container: somebody removed it.
     Removed,
-    /// The daemon does not answer.
+    /// The daemon does not answer, and was asked for long.
     DaemonUnreachable(String),
 }
 
@@ -30,11 +30,11 @@ pub(super) struct Identity {
 }
 
 /// How the container of this id is now.
-pub(super) async fn state(docker: &Docker, id: &str) -> State {
-    match docker.inspect_container(id, None::<InspectContainerOptions>).await {
+pub(super) async fn state(docker: &Daemon, id: &str) -> State {
+    match docker.ask(|| docker.inspect_container(id, None::<InspectContainerOptions>)).await {
         Ok(seen) => state_of(&seen),
         Err(error) if status(&error) == Some(404) => State::Removed,
-        Err(error) => State::DaemonUnreachable(error.to_string()),
+        Err(error) => State::DaemonUnreachable(docker.words(&error)),
     }
 }
 

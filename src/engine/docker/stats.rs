@@ -6,7 +6,6 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bollard::Docker;
 use bollard::errors::Error;
 use bollard::models::{ContainerCpuStats, ContainerMemoryStats, ContainerStatsResponse};
 use bollard::query_parameters::StatsOptionsBuilder;
@@ -14,6 +13,7 @@ use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
+use super::patience::Daemon;
 use super::state::{Identity, State, state};
 use crate::server::{GpuIds, ResourceProbe, ResourceSample};
 
@@ -24,7 +24,7 @@ type Frames = Pin<Box<dyn Stream<Item = Result<ContainerStatsResponse, Error>> +
 
 /// Looks at one container, by its id.
 pub(super) struct ContainerProbe {
-    docker: Docker,
+    docker: Daemon,
     id: String,
     gpus: Option<GpuIds>,
     watched: Mutex<Watched>,
@@ -40,7 +40,7 @@ struct Watched {
 impl ContainerProbe {
     /// A probe of the container that got ready as `identity`.
     pub(super) fn new(
-        docker: Docker,
+        docker: Daemon,
         id: String,
         identity: Identity,
         gpus: Option<GpuIds>,

@@ -49,7 +49,7 @@ pub(super) fn docker(arguments: &[&str]) -> String {
 }
 
 pub(crate) struct Place {
-    pub(super) docker: Docker,
+    pub(super) docker: Daemon,
     pub(super) folder: tempfile::TempDir,
     sweep: String,
 }

@@ -1,0 +1,258 @@
+//! The local daemon, asked with patience: a daemon that refuses, resets, answers 503
+//! or is silent for a while (an upgrade, a restart) is asked again. Every call has a
+//! time limit, and all of a process together give a daemon up that has not answered
+//! for long. What a call means, and whether it may be repeated, is the caller's.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::ops::Deref;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::time::Duration;
+
+use bollard::Docker;
+use bollard::errors::Error;
+use tokio::time::{Instant, sleep, timeout};
+
+/// Longest that a daemon which does not answer is asked again.
+pub(super) const PATIENCE: Duration = Duration::from_mins(2);
+/// Longest that the answer to a question may take: a container that is being started
+/// or stopped delays it.
+pub(super) const QUESTION: Duration = Duration::from_secs(30);
+/// Longest that creating, starting or removing a container may take: GPU hooks are slow.
+pub(super) const ACTION: Duration = Duration::from_secs(60);
+/// Longest that a daemon which was silent may take to say that it is there again.
+const PING: Duration = Duration::from_secs(5);
+/// Pauses between attempts.
+const MIN_PAUSE: Duration = Duration::from_millis(100);
+const MAX_PAUSE: Duration = Duration::from_secs(2);
+
+/// Since when a daemon has not answered anybody in this process.
+type Silence = Arc<Mutex<Option<Instant>>>;
+
+/// By socket: who finds a daemon silent need not find it out again by another connection.
+static SILENCES: LazyLock<Mutex<HashMap<String, Silence>>> = LazyLock::new(Mutex::default);
+
+/// A connection to the local daemon. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Daemon {
+    docker: Docker,
+    host: Arc<str>,
+    patience: Duration,
+    silence: Silence,
+}
+
+impl Deref for Daemon {
+    type Target = Docker;
+
+    fn deref(&self) -> &Docker {
+        &self.docker
+    }
+}
+
+impl Daemon {
+    /// The daemon at `host`, asked again for at most `patience`.
+    pub(super) fn new(docker: Docker, host: &str, patience: Duration) -> Self {
+        let mut silences = SILENCES.lock().unwrap_or_else(PoisonError::into_inner);
+        let silence = Arc::clone(silences.entry(host.to_owned()).or_default());
+        Self { docker, host: host.into(), patience, silence }
+    }
+
+    /// How long it is asked again.
+    pub(super) fn patience(&self) -> Duration {
+        self.patience
+    }
+
+    /// Asks a question until it is answered.
+    ///
+    /// # Errors
+    /// The daemon's refusal, or its silence for longer than the patience with it.
+    pub(super) async fn ask<T, F>(&self, call: impl FnMut() -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        self.asked(QUESTION, call).await
+    }
+
+    /// Makes a call that may be repeated until it is answered, each attempt for at most `limit`.
+    ///
+    /// # Errors
+    /// The daemon's refusal, or its silence for longer than the patience with it.
+    pub(super) async fn asked<T, F>(
+        &self,
+        limit: Duration,
+        mut call: impl FnMut() -> F,
+    ) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let (begun, mut pause) = (Instant::now(), MIN_PAUSE);
+        loop {
+            let attempt = Instant::now();
+            let answer = match self.is_there().await {
+                Ok(()) => timeout(limit, call()).await.unwrap_or(Err(Error::RequestTimeoutError)),
+                Err(error) => Err(error),
+            };
+            let Err(error) = answer else {
+                self.answered();
+                return answer;
+            };
+            if !may_pass(&error) {
+                self.answered();
+                return Err(error);
+            }
+            // By its own time, too: one call may fail for ever where others are answered.
+            let silent = self.silent_since(attempt).elapsed().max(begun.elapsed());
+            if silent + pause > self.patience {
+                return Err(error);
+            }
+            tracing::debug!(%error, "the daemon is asked again");
+            sleep(pause).await;
+            pause = (pause * 2).min(MAX_PAUSE);
+        }
+    }
+
+    /// Where it was silent: whether it is there again, which is known sooner than by a call
+    /// that may take its time.
+    async fn is_there(&self) -> Result<(), Error> {
+        let is_silent = self.silence.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+        if !is_silent {
+            return Ok(());
+        }
+        let ping = timeout(PING, self.docker.ping()).await;
+        ping.unwrap_or(Err(Error::RequestTimeoutError)).map(|_| ())
+    }
+
+    fn answered(&self) {
+        *self.silence.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn silent_since(&self, attempt: Instant) -> Instant {
+        let mut silence = self.silence.lock().unwrap_or_else(PoisonError::into_inner);
+        *silence.get_or_insert(attempt)
+    }
+
+    /// What went wrong, for a person: the daemon's own words, or that it does not answer.
+    pub(super) fn words(&self, error: &Error) -> String {
+        match error {
+            Error::DockerResponseServerError { status_code, message } => {
+                let message = crate::clean::plain(message.trim()).into_owned();
+                match (may_pass(error), message.is_empty()) {
+                    (false, false) => message,
+                    (false, true) => format!("the Docker daemon refuses (HTTP {status_code})"),
+                    (true, _) => self.silent(&format!("HTTP {status_code}: {message}")),
+                }
+            }
+            Error::RequestTimeoutError => self.silent("no answer in time"),
+            other => self.silent(&cause(other)),
+        }
+    }
+
+    fn silent(&self, reason: &str) -> String {
+        unanswered(&self.host, reason)
+    }
+}
+
+/// That a daemon does not answer, and what to do.
+pub(super) fn unanswered(host: &str, reason: &str) -> String {
+    let reason = reason.trim_end_matches(&[' ', ':'][..]);
+    format!(
+        "the Docker daemon at {host} does not answer: {reason}; start Docker, or look at `docker info`"
+    )
+}
+
+/// The innermost cause: what the system said, without the HTTP library's words around it.
+pub(super) fn cause(error: &Error) -> String {
+    let mut cause: &dyn std::error::Error = match error {
+        // Printed by what it holds: its own sources begin below that.
+        Error::HyperLegacyError { err } => err,
+        other => other,
+    };
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    if let Some(io) = cause.downcast_ref::<std::io::Error>()
+        && io.raw_os_error().is_some()
+    {
+        return io.kind().to_string();
+    }
+    match error {
+        Error::HyperLegacyError { .. } | Error::HyperResponseError { .. } => {
+            "it broke off the connection".to_owned()
+        }
+        _ => crate::clean::plain(&cause.to_string()).into_owned(),
+    }
+}
+
+/// Whether the daemon is not there, whatever came in place of its answer.
+fn is_silence(error: &Error) -> bool {
+    match error {
+        Error::DockerResponseServerError { status_code, .. } => {
+            matches!(status_code, 502..=504)
+        }
+        Error::RequestTimeoutError
+        | Error::IOError { .. }
+        | Error::HyperResponseError { .. }
+        | Error::HyperLegacyError { .. }
+        | Error::SocketNotFoundError(_) => true,
+        // An answer that was cut short.
+        Error::JsonSerdeError { err } => err.is_eof() || err.is_io(),
+        _ => false,
+    }
+}
+
+/// Whether the same call may succeed a moment later.
+pub(super) fn may_pass(error: &Error) -> bool {
+    match error {
+        Error::DockerResponseServerError { status_code: 500, message } => !is_explained(message),
+        other => is_silence(other),
+    }
+}
+
+/// Words of a daemon that cannot reach its own parts, whatever else the message says.
+const OUTAGES: &[&str] = &[
+    "connection refused",
+    "connection reset",
+    "deadline exceeded",
+    "dial unix",
+    "timed out",
+    "timeout",
+    "unavailable",
+];
+
+/// Words of an error of the request's own: a daemon uses 500 for what it cannot do, too.
+const EXPLANATIONS: &[&str] = &[
+    "already",
+    "address",
+    "cannot",
+    "cgroup",
+    "conflict",
+    "denied",
+    "device",
+    "driver",
+    "executable",
+    "invalid",
+    "manifest",
+    "mount",
+    "network",
+    "no space left",
+    "no such",
+    "not found",
+    "oci ",
+    "permission",
+    "runtime",
+    "shim",
+    "task",
+    "unable",
+    "unknown",
+];
+
+/// Whether a refusal with code 500 names what is wrong with what was asked for.
+fn is_explained(message: &str) -> bool {
+    let message = message.to_lowercase();
+    let has = |words: &[&str]| words.iter().any(|word| message.contains(word));
+    has(EXPLANATIONS) && !has(OUTAGES)
+}
+
+#[cfg(test)]
+#[path = "patience_tests.rs"]
+mod tests;
