@@ -20,6 +20,7 @@ pub mod flags;
 pub mod grid;
 pub mod history;
 pub mod metric;
+pub mod ownership;
 pub mod report;
 pub mod results;
 pub mod route;

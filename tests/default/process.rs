@@ -26,6 +26,7 @@ fn place(speed: u32, launches: u32) -> tempfile::TempDir {
 fn command(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(BINARY);
     command.args(arguments).current_dir(folder).env("GRID_TEST_KEY", "sk-local");
+    command.env("VLLM_GRID_STATE", folder.join("state"));
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }

@@ -101,6 +101,7 @@ impl Site {
         command
             .args(arguments)
             .current_dir(self.folder.path())
+            .env("VLLM_GRID_STATE", self.folder.path().join("state"))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());

@@ -28,7 +28,7 @@ const WORDS: [&str; 9] = [
 /// What each room may import, besides itself. A row of an inner room (`engine/simulated`)
 /// adds to that of its room; an inner room on the right (`history/launch`) allows no more
 /// than that.
-const ARROWS: [(&str, &str); 15] = [
+const ARROWS: [(&str, &str); 16] = [
     ("words", "words"),
     ("strategy", "words"),
     ("grid", "strategy, simulator/drift, words"),
@@ -37,10 +37,14 @@ const ARROWS: [(&str, &str); 15] = [
     ("telemetry", "client, server, words"),
     ("bench", "client, telemetry, server, words"),
     ("simulator", "configuration, flags"),
+    ("ownership", "configuration"),
     ("history", "grid, strategy, server, words"),
-    ("engine", "history/launch, history/production, grid, server, words"),
+    ("engine", "history/launch, history/production, ownership, grid, server, words"),
     ("engine/simulated", "simulator"),
-    ("sweep", "engine, bench, telemetry, client, history, strategy, grid, server, words"),
+    (
+        "sweep",
+        "engine, bench, telemetry, client, history, ownership, strategy, grid, server, words",
+    ),
     ("results", "history, grid, strategy, telemetry, client, server, words"),
     ("report", "results, history, grid, words"),
     ("main", "everything"),

@@ -1,0 +1,194 @@
+//! What a run claims before it launches anything: each of its GPUs, or the machine's CPU,
+//! and its production. Always in the same order, so that two runs never wait for each
+//! other: one of them is refused at once.
+
+use std::path::PathBuf;
+
+use sha2::{Digest as _, Sha256};
+
+use super::lock::{Attempt, Lock, holder_of};
+use super::{Held, Holder, OwnershipError, StateFolder, Uses};
+use crate::configuration::hexadecimal;
+
+/// A production as its lock knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProductionName {
+    /// The daemon's socket.
+    pub docker: String,
+    /// The container's name, or what the grid calls it where there is no container.
+    pub name: String,
+}
+
+/// Claims of this process, held until this is dropped.
+#[derive(Debug, Default)]
+pub struct Claims(Vec<Lock>);
+
+impl Claims {
+    /// Claims a production and what candidates use.
+    ///
+    /// # Errors
+    /// Another run holds a part of it, or the state folder cannot be used.
+    pub fn take(
+        state: &StateFolder,
+        production: Option<&ProductionName>,
+        uses: &Uses,
+        holder: &Holder,
+    ) -> Result<Self, OwnershipError> {
+        let folder = folder(state)?;
+        let mut claims = Self::default();
+        if let Some(production) = production {
+            let what = format!("production ({})", production.name);
+            claims.0.push(alone(&folder.join(file_of(production)), &what, holder)?);
+        }
+        match uses {
+            Uses::Nothing => {}
+            Uses::Cpu => {
+                let what = "this machine's CPU (candidates without a GPU)";
+                claims.0.push(alone(&folder.join("cpu.lock"), what, holder)?);
+            }
+            Uses::AllGpus => claims.0.push(all_gpus(&folder, holder)?),
+            Uses::Gpus(names) => {
+                let path = folder.join("gpus.lock");
+                let shared =
+                    Lock::shared(&path).map_err(|error| OwnershipError::io(&path, error))?;
+                match shared {
+                    Attempt::Got(lock) => claims.0.push(lock),
+                    Attempt::Held(holder) => return Err(held("every GPU of this machine", holder)),
+                }
+                for name in names {
+                    let path = folder.join(gpu_file(name));
+                    claims.0.push(alone(&path, &format!("GPU {name}"), holder)?);
+                }
+            }
+        }
+        Ok(claims)
+    }
+
+    /// Writes for which run they are held, once that is known.
+    ///
+    /// # Errors
+    /// Where the state folder cannot be written.
+    pub fn tell(&self, holder: &Holder) -> Result<(), std::io::Error> {
+        self.0.iter().try_for_each(|lock| lock.tell(holder))
+    }
+}
+
+/// A boot of one machine has a folder of its own: locks do not outlive it, and the state
+/// folder may be shared by machines.
+fn folder(state: &StateFolder) -> Result<PathBuf, OwnershipError> {
+    let boot: String =
+        Holder::this().boot_id.chars().filter(char::is_ascii_alphanumeric).take(12).collect();
+    let folder = state.locks().join(boot);
+    std::fs::create_dir_all(&folder).map_err(|error| OwnershipError::io(&folder, error))?;
+    Ok(folder)
+}
+
+fn gpu_file(name: &str) -> String {
+    let safe = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
+    format!("gpu-{}.lock", name.chars().map(safe).collect::<String>())
+}
+
+fn file_of(production: &ProductionName) -> String {
+    let ProductionName { docker, name } = production;
+    let hash = hexadecimal(&Sha256::digest(format!("{docker}\n{name}").as_bytes()));
+    format!("production-{}.lock", &hash[..24])
+}
+
+fn alone(path: &std::path::Path, what: &str, holder: &Holder) -> Result<Lock, OwnershipError> {
+    match Lock::exclusive(path, holder).map_err(|error| OwnershipError::io(path, error))? {
+        Attempt::Got(lock) => Ok(lock),
+        Attempt::Held(holder) => Err(held(what, holder)),
+    }
+}
+
+/// Where another run shares the lock of all GPUs, the GPU that it holds names it.
+fn all_gpus(folder: &std::path::Path, holder: &Holder) -> Result<Lock, OwnershipError> {
+    let path = folder.join("gpus.lock");
+    match Lock::exclusive(&path, holder).map_err(|error| OwnershipError::io(&path, error))? {
+        Attempt::Got(lock) => Ok(lock),
+        Attempt::Held(known) => {
+            let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
+            let single = files.filter_map(|file| {
+                let name = file.file_name().to_string_lossy().into_owned();
+                let gpu = name.strip_prefix("gpu-")?.strip_suffix(".lock")?.to_owned();
+                Some((gpu, holder_of(&file.path())?))
+            });
+            match single.min_by(|one, other| one.0.cmp(&other.0)) {
+                Some((gpu, holder)) => Err(held(&format!("GPU {gpu}"), holder)),
+                None => Err(held("every GPU of this machine", known)),
+            }
+        }
+    }
+}
+
+fn held(what: &str, holder: Option<Holder>) -> OwnershipError {
+    OwnershipError::Held(Box::new(Held { what: what.to_owned(), holder }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn take(state: &StateFolder, uses: &str, run: &str) -> Result<Claims, String> {
+        let holder = Holder { folder: Some(run.into()), ..Holder::this() };
+        let uses = Uses::from(uses.to_owned());
+        Claims::take(state, None, &uses, &holder).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn sets_of_gpus_collide_where_they_share_one() {
+        let place = tempfile::tempdir().unwrap();
+        let state = StateFolder::at(place.path()).unwrap();
+        let first = take(&state, "0,1", "/runs/a").unwrap();
+        let refused = take(&state, "1,2", "/runs/b").unwrap_err();
+        assert!(refused.contains("GPU 1 is in use") && refused.contains("/runs/a"), "{refused}");
+        let refused = take(&state, "all", "/runs/b").unwrap_err();
+        assert!(refused.contains("GPU 0 is in use") && refused.contains("/runs/a"), "{refused}");
+        let other = take(&state, "2", "/runs/b").expect("they are not in each other's way");
+        let cpu = take(&state, "cpu", "/runs/c").expect("neither is this one");
+        assert!(take(&state, "cpu", "/runs/d").unwrap_err().contains("CPU"));
+        take(&state, "nothing", "/runs/d").unwrap();
+        drop((first, other, cpu));
+        let all = take(&state, "all", "/runs/b").unwrap();
+        let refused = take(&state, "2", "/runs/a").unwrap_err();
+        assert!(refused.contains("every GPU") && refused.contains("/runs/b"), "{refused}");
+        drop(all);
+        take(&state, "2", "/runs/a").unwrap();
+    }
+
+    #[test]
+    fn a_claim_that_is_refused_in_part_is_not_kept_in_part() {
+        let place = tempfile::tempdir().unwrap();
+        let state = StateFolder::at(place.path()).unwrap();
+        let first = take(&state, "1", "/runs/a").unwrap();
+        take(&state, "0,1", "/runs/b").unwrap_err();
+        drop(first);
+        take(&state, "all", "/runs/c").unwrap();
+    }
+
+    #[test]
+    fn a_production_is_one_by_daemon_and_name() {
+        let place = tempfile::tempdir().unwrap();
+        let state = StateFolder::at(place.path()).unwrap();
+        let take = |docker: &str, name: &str| {
+            let production = ProductionName { docker: docker.to_owned(), name: name.to_owned() };
+            Claims::take(&state, Some(&production), &Uses::Nothing, &Holder::this())
+        };
+        let _first = take("unix:///a", "vllm").unwrap();
+        let refused = take("unix:///a", "vllm").unwrap_err().to_string();
+        assert!(refused.contains("production (vllm) is in use"), "{refused}");
+        take("unix:///b", "vllm").unwrap();
+        take("unix:///a", "other").unwrap();
+    }
+
+    #[test]
+    fn the_run_is_told_once_it_has_a_folder() {
+        let place = tempfile::tempdir().unwrap();
+        let state = StateFolder::at(place.path()).unwrap();
+        let claims = Claims::take(&state, None, &Uses::Cpu, &Holder::this()).unwrap();
+        let holder = Holder { folder: Some("/runs/late".into()), ..Holder::this() };
+        claims.tell(&holder).unwrap();
+        let refused = take(&state, "cpu", "/runs/b").unwrap_err();
+        assert!(refused.contains("/runs/late"), "{refused}");
+    }
+}

@@ -1,0 +1,306 @@
+//! What a run owes: production to be started again, containers and processes to be
+//! removed. A debt is noted, durably, before it is incurred, and removed when it is paid,
+//! so after a crash the notes that are left say what is still to be done, wherever the
+//! run's folder is. How it is paid is not known here.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Holder, OwnershipError, StateFolder, Uses, is_run_id, state};
+
+/// Something that a run owes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Debt {
+    /// The run.
+    pub run_id: String,
+    /// Its name.
+    #[serde(default)]
+    pub sweep: String,
+    /// Its folder when the debt was noted.
+    pub folder: PathBuf,
+    /// The process that worked on it.
+    pub holder: Holder,
+    /// What its candidates use.
+    #[serde(default)]
+    pub uses: Uses,
+    /// What is owed.
+    pub owed: Owed,
+}
+
+/// What is owed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Owed {
+    /// Production to be started again and proven.
+    Production(ProductionOwed),
+    /// Containers with the run's label, on this daemon's socket.
+    Containers {
+        /// The daemon's socket.
+        docker: String,
+    },
+    /// Processes with the run's id in their environment.
+    Processes,
+    /// A process group.
+    Group(GroupOwed),
+}
+
+/// Production as it can be started again without any file of the run. No secret is in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ProductionOwed {
+    /// The daemon's socket.
+    pub docker: String,
+    /// The container's id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Name of the variable with the key that it asks for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_variable: Option<String>,
+    /// Compose files of its service, where it is one: it is made again from these.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub compose: Vec<PathBuf>,
+    /// Profiles of the compose file.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub profiles: Vec<String>,
+    /// Its service.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+}
+
+/// A process group of a launch, so that it is told apart from a later one with its number.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct GroupOwed {
+    /// The launch.
+    pub launch: u32,
+    /// Number of the group, and of the process that leads it.
+    pub group: i32,
+    /// When that process was started, in clock ticks since the machine's boot.
+    pub started: Option<u64>,
+    /// The machine's boot.
+    pub boot_id: String,
+    /// Members that were seen: number and start of each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub members: Vec<(i32, u64)>,
+}
+
+impl Owed {
+    /// What is in the name of its file.
+    fn word(&self) -> String {
+        match self {
+            Self::Production(_) => PRODUCTION.to_owned(),
+            Self::Containers { .. } => "containers".to_owned(),
+            Self::Processes => "processes".to_owned(),
+            Self::Group(group) => format!("launch-{}", group.launch),
+        }
+    }
+}
+
+const PRODUCTION: &str = "production";
+
+/// The debts of one run, as the process notes them that works on it.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    state: StateFolder,
+    about: Debt,
+}
+
+impl Ledger {
+    /// The debts of a run that uses this.
+    pub fn of_run(state: &StateFolder, sweep: &str, holder: &Holder, uses: &Uses) -> Self {
+        let about = Debt {
+            run_id: holder.run_id.clone().unwrap_or_default(),
+            sweep: sweep.to_owned(),
+            folder: holder.folder.clone().unwrap_or_default(),
+            holder: holder.clone(),
+            uses: uses.clone(),
+            owed: Owed::Processes,
+        };
+        Self { state: state.clone(), about }
+    }
+
+    /// The run.
+    pub fn run_id(&self) -> &str {
+        &self.about.run_id
+    }
+
+    /// Notes a debt; it is on the disk when this returns.
+    ///
+    /// # Errors
+    /// Where it cannot be noted: then it must not be incurred.
+    pub fn owe(&self, owed: Owed) -> Result<(), OwnershipError> {
+        let debt = Debt { owed, ..self.about.clone() };
+        state::write(&path_of(&self.state, &debt.run_id, &debt.owed.word()), &debt)
+    }
+
+    /// A debt of this kind is paid.
+    ///
+    /// # Errors
+    /// Where its note cannot be removed.
+    pub fn paid(&self, owed: &Owed) -> Result<(), OwnershipError> {
+        remove(&self.state, &self.about.run_id, &owed.word())
+    }
+
+    /// Production runs again and is proven, or somebody else started it.
+    ///
+    /// # Errors
+    /// Where its note cannot be removed.
+    pub fn production_paid(&self) -> Result<(), OwnershipError> {
+        remove(&self.state, &self.about.run_id, PRODUCTION)
+    }
+
+    /// What the run owes of production, also what an earlier session of it noted.
+    pub fn production(&self) -> Option<ProductionOwed> {
+        let path = path_of(&self.state, &self.about.run_id, PRODUCTION);
+        match read(&path).ok()?.owed {
+            Owed::Production(owed) => Some(owed),
+            _ => None,
+        }
+    }
+}
+
+impl Debt {
+    /// Removes its note: it is paid.
+    ///
+    /// # Errors
+    /// Where it cannot be removed.
+    pub fn paid(&self, state: &StateFolder) -> Result<(), OwnershipError> {
+        remove(state, &self.run_id, &self.owed.word())
+    }
+}
+
+/// A note that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damaged {
+    /// Its file.
+    pub path: PathBuf,
+    /// Why.
+    pub why: String,
+    /// Whether it is about production.
+    pub production: bool,
+}
+
+impl std::fmt::Display for Damaged {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (path, why) = (self.path.display(), &self.why);
+        if self.production {
+            write!(
+                f,
+                "{path} cannot be read ({why}): a run stopped production, and which one is not known. \
+                 Look at `docker ps -a`, start it by `docker start NAME`, and remove this file"
+            )
+        } else {
+            write!(
+                f,
+                "{path} cannot be read ({why}): see that no candidate runs, and remove this file"
+            )
+        }
+    }
+}
+
+/// Every debt in the state folder, in the order of their files, and the notes that cannot be read.
+pub fn all(state: &StateFolder) -> (Vec<Debt>, Vec<Damaged>) {
+    let files = std::fs::read_dir(state.debts()).into_iter().flatten().flatten();
+    let mut paths: Vec<PathBuf> = files.map(|file| file.path()).collect();
+    paths.sort();
+    let (mut debts, mut damaged) = (Vec::new(), Vec::new());
+    for path in paths {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        if name.starts_with('.') || !name.ends_with(".json") {
+            continue;
+        }
+        match read(&path) {
+            Ok(debt) => debts.push(debt),
+            Err(why) => {
+                let production = name.ends_with(&format!(".{PRODUCTION}.json"));
+                damaged.push(Damaged { path, why, production });
+            }
+        }
+    }
+    (debts, damaged)
+}
+
+fn read(path: &Path) -> Result<Debt, String> {
+    let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+    if text.trim().is_empty() {
+        return Err("it is empty".to_owned());
+    }
+    let debt: Debt = serde_json::from_str(&text).map_err(|error| error.to_string())?;
+    if is_run_id(&debt.run_id) { Ok(debt) } else { Err("it names no run".to_owned()) }
+}
+
+fn path_of(state: &StateFolder, run_id: &str, word: &str) -> PathBuf {
+    state.debts().join(format!("{run_id}.{word}.json"))
+}
+
+fn remove(folder: &StateFolder, run_id: &str, word: &str) -> Result<(), OwnershipError> {
+    state::remove(&path_of(folder, run_id, word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ownership::new_run_id;
+
+    fn ledger(place: &Path) -> (StateFolder, Ledger) {
+        let state = StateFolder::at(place).unwrap();
+        let run = new_run_id();
+        let holder = Holder::this().in_state(&state).of_run(&run, Path::new("/runs/a"));
+        let ledger = Ledger::of_run(&state, "a", &holder, &Uses::Cpu);
+        (state, ledger)
+    }
+
+    fn production(id: &str) -> Owed {
+        Owed::Production(ProductionOwed {
+            docker: "unix:///d".to_owned(),
+            id: id.to_owned(),
+            name: "vllm".to_owned(),
+            ..ProductionOwed::default()
+        })
+    }
+
+    #[test]
+    fn what_is_owed_stays_noted_until_it_is_paid() {
+        let place = tempfile::tempdir().unwrap();
+        let (state, ledger) = ledger(place.path());
+        ledger.owe(production("1")).unwrap();
+        ledger.owe(production("2")).unwrap();
+        ledger.owe(Owed::Containers { docker: "unix:///d".to_owned() }).unwrap();
+        let group = Owed::Group(GroupOwed { launch: 3, group: 77, ..GroupOwed::default() });
+        ledger.owe(group.clone()).unwrap();
+        let (debts, damaged) = all(&state);
+        assert_eq!((debts.len(), damaged.len()), (3, 0), "production is owed once");
+        assert_eq!(ledger.production().map(|owed| owed.id), Some("2".to_owned()));
+        assert!(debts.iter().all(|debt| debt.folder == Path::new("/runs/a")));
+        ledger.production_paid().unwrap();
+        ledger.production_paid().unwrap();
+        ledger.paid(&group).unwrap();
+        let (debts, _) = all(&state);
+        assert!(matches!(debts.as_slice(), [Debt { owed: Owed::Containers { .. }, .. }]));
+        debts[0].paid(&state).unwrap();
+        assert_eq!(all(&state), (Vec::new(), Vec::new()));
+    }
+
+    #[test]
+    fn a_note_that_is_empty_or_torn_is_reported() {
+        let place = tempfile::tempdir().unwrap();
+        let (state, ledger) = ledger(place.path());
+        ledger.owe(production("1")).unwrap();
+        let path = path_of(&state, ledger.run_id(), PRODUCTION);
+        let whole = std::fs::read(&path).unwrap();
+        for length in 0..whole.len() {
+            std::fs::write(&path, &whole[..length]).unwrap();
+            let (debts, damaged) = all(&state);
+            assert!(debts.is_empty() && damaged.len() == 1 && damaged[0].production, "{length}");
+        }
+        let said = all(&state).1[0].to_string();
+        assert!(said.contains("docker ps -a") && said.contains("production"), "{said}");
+        // What a crash leaves of a note that was being written.
+        std::fs::write(state.debts().join(".x.production.json.7.tmp"), "{").unwrap();
+        std::fs::write(&path, whole).unwrap();
+        assert_eq!(all(&state).0.len(), 1);
+        assert_eq!(all(&state).1, []);
+    }
+}

@@ -1,0 +1,170 @@
+//! Who holds something: a process, so that it is told apart from a later one with its
+//! number, and the run that it works on.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use serde::{Deserialize, Serialize};
+
+/// A process that holds something, and for which run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Holder {
+    /// Number of the process.
+    pub pid: u32,
+    /// When the process was started, in clock ticks since the machine's boot.
+    pub started: u64,
+    /// The machine's boot.
+    pub boot_id: String,
+    /// In which namespace the number counts.
+    pub pid_namespace: String,
+    /// Name of the host.
+    pub host: String,
+    /// Name of the user, or the number where there is no name.
+    pub user: String,
+    /// Id of the state folder in which the run's lock is.
+    pub state: String,
+    /// The run, where it is known already.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run_id: Option<String>,
+    /// The run's folder when it was begun; it may have been moved since.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub folder: Option<PathBuf>,
+    /// Since when it holds it, RFC 3339 UTC.
+    pub since: String,
+}
+
+/// Whether a holder's process is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// It is.
+    Here,
+    /// It is gone for certain.
+    Gone,
+    /// It counts its processes elsewhere, in another container for example.
+    Unknown,
+}
+
+impl Holder {
+    /// This process, from now on.
+    pub fn this() -> Self {
+        static THIS: OnceLock<Holder> = OnceLock::new();
+        let this = THIS.get_or_init(|| {
+            let read = |path: &str| {
+                std::fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default()
+            };
+            Self {
+                pid: std::process::id(),
+                started: started(std::process::id()).unwrap_or_default(),
+                boot_id: read("/proc/sys/kernel/random/boot_id"),
+                pid_namespace: pid_namespace(),
+                host: read("/proc/sys/kernel/hostname"),
+                user: user(),
+                ..Self::default()
+            }
+        });
+        Self { since: now(), ..this.clone() }
+    }
+
+    /// The same, for a run.
+    #[must_use]
+    pub fn of_run(self, run_id: &str, folder: &std::path::Path) -> Self {
+        let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+        Self { run_id: Some(run_id.to_owned()), folder: Some(folder), ..self }
+    }
+
+    /// The same, with its locks in this state folder.
+    #[must_use]
+    pub fn in_state(self, state: &super::StateFolder) -> Self {
+        Self { state: state.id().to_owned(), ..self }
+    }
+
+    /// Whether its process is there.
+    pub fn presence(&self) -> Presence {
+        let this = Self::this();
+        if self.boot_id != this.boot_id {
+            return Presence::Gone;
+        }
+        if self.pid_namespace != this.pid_namespace {
+            return Presence::Unknown;
+        }
+        if started(self.pid) == Some(self.started) { Presence::Here } else { Presence::Gone }
+    }
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { pid, user, host, since, .. } = self;
+        write!(f, "process {pid} of {user} on {host}")?;
+        if let Some(folder) = &self.folder {
+            write!(f, ", run {}", folder.display())?;
+        }
+        write!(f, ", since {since}")
+    }
+}
+
+fn now() -> String {
+    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// When a living process was started, in clock ticks since the machine's boot.
+fn started(pid: u32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // `pid (comm) state ...`; comm may hold anything, so fields count from its end.
+    let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
+    if matches!(fields.first(), Some(&("Z" | "X"))) {
+        return None;
+    }
+    fields.get(19)?.parse().ok()
+}
+
+fn pid_namespace() -> String {
+    let link = std::fs::read_link("/proc/self/ns/pid").unwrap_or_default();
+    link.to_string_lossy().into_owned()
+}
+
+/// The name of the user that this process acts for.
+fn user() -> String {
+    let id = rustix::process::geteuid().as_raw().to_string();
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let named = users.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split(':').collect();
+        (fields.get(2) == Some(&id.as_str())).then(|| fields[0].to_owned())
+    });
+    named.unwrap_or(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_told_apart_from_a_later_one_with_its_number() {
+        let this = Holder::this();
+        assert_eq!(this.presence(), Presence::Here);
+        let later = Holder { started: this.started + 1, ..this.clone() };
+        assert_eq!(later.presence(), Presence::Gone);
+        let before_the_boot = Holder { boot_id: "other".to_owned(), ..this.clone() };
+        assert_eq!(before_the_boot.presence(), Presence::Gone);
+        let elsewhere = Holder { pid_namespace: "pid:[1]".to_owned(), ..this };
+        assert_eq!(elsewhere.presence(), Presence::Unknown);
+    }
+
+    #[test]
+    fn one_that_ended_and_is_not_waited_for_is_gone() {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let pid = child.id();
+        while !std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap().contains(") Z ") {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        assert_eq!(started(pid), None);
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn what_an_older_version_wrote_is_read() {
+        let read: Holder = serde_json::from_str(r#"{"pid": 4, "new": true}"#).unwrap();
+        assert_eq!((read.pid, read.folder), (4, None));
+    }
+}

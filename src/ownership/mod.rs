@@ -1,0 +1,129 @@
+//! Who holds what on this machine, and what dead runs owe. Everything is a small file in
+//! one folder per user, readable after a kill or a power loss: locks with their holders,
+//! and debts, which are noted before they are incurred. Whether a run lives is decided
+//! here, by its lock and its process, never by a path. What is done about a dead run is
+//! `sweep/recover.rs`'s.
+
+use std::path::{Path, PathBuf};
+
+pub mod claim;
+pub mod debt;
+pub mod holder;
+pub mod lock;
+pub mod session;
+pub mod state;
+pub mod uses;
+
+pub use claim::Claims;
+pub use debt::{Debt, Ledger, Owed};
+pub use holder::Holder;
+pub use session::{Liveness, Session};
+pub use state::StateFolder;
+pub use uses::Uses;
+
+/// Why nothing can be held, or noted.
+#[derive(Debug, thiserror::Error)]
+pub enum OwnershipError {
+    /// No variable says where the state folder is.
+    #[error(
+        "there is no place for the state folder: set VLLM_GRID_STATE, XDG_STATE_HOME or HOME to a \
+         folder of yours"
+    )]
+    NoPlace,
+    /// The state folder is another user's.
+    #[error(
+        "the state folder {path} belongs to the user {owner}: set VLLM_GRID_STATE to a folder of yours"
+    )]
+    NotOurs {
+        /// The folder.
+        path: PathBuf,
+        /// Number of the user that owns it.
+        owner: u32,
+    },
+    /// The file system refused.
+    #[error("the state folder cannot be used: {path}: {error}; VLLM_GRID_STATE names another one")]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// Another run holds it.
+    #[error("{0}")]
+    Held(Box<Held>),
+}
+
+impl OwnershipError {
+    pub(crate) fn io(path: &Path, error: std::io::Error) -> Self {
+        Self::Io { path: path.to_owned(), error }
+    }
+}
+
+/// What another run holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// What it is, as the beginning of a sentence.
+    pub what: String,
+    /// By whom, where that can be read.
+    pub holder: Option<Holder>,
+}
+
+impl std::fmt::Display for Held {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let what = &self.what;
+        match &self.holder {
+            Some(holder) => write!(
+                f,
+                "{what} is in use: {holder}; nothing was launched. Wait until that run ends, or stop \
+                 it: `kill -INT {}`",
+                holder.pid
+            ),
+            None => write!(
+                f,
+                "{what} is in use by another process; nothing was launched. Wait until it ends, or \
+                 stop it"
+            ),
+        }
+    }
+}
+
+/// A new run id: 128 random bits as hexadecimal digits.
+pub fn new_run_id() -> String {
+    format!("{:032x}", rand::random::<u128>())
+}
+
+/// Whether a text from outside has the form of a run id, and can be a file's name.
+pub fn is_run_id(text: &str) -> bool {
+    text.len() == 32 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_id_is_random_and_nothing_else_has_its_form() {
+        let (one, other) = (new_run_id(), new_run_id());
+        assert!(is_run_id(&one) && is_run_id(&other) && one != other);
+        for text in [
+            "",
+            "../../etc/passwd",
+            &one[1..],
+            &one.to_uppercase().replace(|c: char| c.is_ascii_digit(), "A"),
+        ] {
+            assert!(!is_run_id(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn who_holds_it_and_what_to_do_is_in_the_message() {
+        let holder = Holder { folder: Some("/runs/a".into()), ..Holder::this() };
+        let held = Held { what: "GPU 0".to_owned(), holder: Some(holder.clone()) };
+        let text = held.to_string();
+        for part in ["GPU 0 is in use", "/runs/a", &holder.pid.to_string(), &holder.host, "since"] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        let unknown = Held { what: "GPU 0".to_owned(), holder: None }.to_string();
+        assert!(unknown.contains("another process"), "{unknown}");
+    }
+}

@@ -1,0 +1,206 @@
+//! The state folder, one per user: where it is, that it is private, and how a file in it
+//! is written whole and durable. What the files mean is in the files beside this one.
+
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::{OwnershipError, is_run_id, new_run_id};
+
+/// The state folder, open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateFolder {
+    path: PathBuf,
+    id: String,
+}
+
+impl StateFolder {
+    /// The one that the environment names: `VLLM_GRID_STATE`, else
+    /// `XDG_STATE_HOME/vllm-grid`, else `HOME/.local/state/vllm-grid`.
+    ///
+    /// # Errors
+    /// Where none is named, or it cannot be used.
+    pub fn of_environment() -> Result<Self, OwnershipError> {
+        Self::at(&place(|name| std::env::var_os(name)).ok_or(OwnershipError::NoPlace)?)
+    }
+
+    /// The one at `path`, made where it is missing.
+    ///
+    /// # Errors
+    /// Where it cannot be made, or is another user's.
+    pub fn at(path: &Path) -> Result<Self, OwnershipError> {
+        let path = std::path::absolute(path).map_err(|error| OwnershipError::io(path, error))?;
+        let io = |error| OwnershipError::io(&path, error);
+        DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(io)?;
+        let found = std::fs::metadata(&path).map_err(io)?;
+        if found.uid() != rustix::process::geteuid().as_raw() {
+            return Err(OwnershipError::NotOurs { path, owner: found.uid() });
+        }
+        if found.mode() & 0o077 != 0 {
+            std::fs::set_permissions(&path, Permissions::from_mode(0o700)).map_err(io)?;
+        }
+        for inner in ["locks", "sessions", "debts"] {
+            let inner = path.join(inner);
+            let made = DirBuilder::new().recursive(true).mode(0o700).create(&inner);
+            made.map_err(|error| OwnershipError::io(&inner, error))?;
+        }
+        let id = id_of(&path)?;
+        Ok(Self { path, id })
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What distinguishes it from every other state folder, whatever their paths.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    pub(super) fn sessions(&self) -> PathBuf {
+        self.path.join("sessions")
+    }
+
+    pub(super) fn debts(&self) -> PathBuf {
+        self.path.join("debts")
+    }
+
+    pub(super) fn locks(&self) -> PathBuf {
+        self.path.join("locks")
+    }
+}
+
+/// Where the state folder is, by the variables of an environment; an empty or relative one
+/// of the system's names no place, as its convention says.
+fn place(variable: impl Fn(&str) -> Option<std::ffi::OsString>) -> Option<PathBuf> {
+    let set = |name: &str| variable(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let absolute = |name: &str| set(name).filter(|path| path.is_absolute());
+    set("VLLM_GRID_STATE")
+        .or_else(|| Some(absolute("XDG_STATE_HOME")?.join("vllm-grid")))
+        .or_else(|| Some(absolute("HOME")?.join(".local/state/vllm-grid")))
+}
+
+/// The folder's id, made once; an empty or torn one is made anew.
+fn id_of(folder: &Path) -> Result<String, OwnershipError> {
+    let (path, lock) = (folder.join("id"), folder.join("id.lock"));
+    let read = || std::fs::read_to_string(&path).ok().map(|text| text.trim().to_owned());
+    if let Some(id) = read().filter(|id| is_run_id(id)) {
+        return Ok(id);
+    }
+    let lock_error = |error| OwnershipError::io(&lock, error);
+    let locked = private().create(true).truncate(false).open(&lock).map_err(lock_error)?;
+    locked.lock().map_err(lock_error)?;
+    // Another process may have made it meanwhile.
+    if let Some(id) = read().filter(|id| is_run_id(id)) {
+        return Ok(id);
+    }
+    let id = new_run_id();
+    write_bytes(&path, format!("{id}\n").as_bytes())
+        .map_err(|error| OwnershipError::io(&path, error))?;
+    Ok(id)
+}
+
+/// Options of a file that only its owner may read.
+pub(super) fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).mode(0o600);
+    options
+}
+
+/// Writes a file whole and durable, or leaves what was there.
+///
+/// # Errors
+/// Where the file system refuses.
+pub(super) fn write(path: &Path, value: &impl Serialize) -> Result<(), OwnershipError> {
+    let text = serde_json::to_vec_pretty(value).map_err(io::Error::other);
+    text.and_then(|text| write_bytes(path, &text)).map_err(|error| OwnershipError::io(path, error))
+}
+
+fn write_bytes(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = folder.join(format!(".{name}.{}.tmp", std::process::id()));
+    let written = (|| {
+        let mut file = private().create(true).truncate(true).open(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&temporary, path)?;
+        File::open(folder)?.sync_all()
+    })();
+    if written.is_err() {
+        let _not_there = std::fs::remove_file(&temporary);
+    }
+    written
+}
+
+/// Removes a file durably; one that is not there is no error.
+///
+/// # Errors
+/// Where the file system refuses.
+pub(super) fn remove(path: &Path) -> Result<(), OwnershipError> {
+    let io = |error| OwnershipError::io(path, error);
+    match std::fs::remove_file(path) {
+        Ok(()) => {
+            let folder = path.parent().unwrap_or(Path::new("."));
+            File::open(folder).and_then(|folder| folder.sync_all()).map_err(io)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(io(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_place_is_the_variable_s_else_the_system_s() {
+        let of = |pairs: &[(&str, &str)]| {
+            place(|name| {
+                pairs.iter().find(|(own, _)| *own == name).map(|(_, value)| (*value).into())
+            })
+        };
+        let home = ("HOME", "/home/u");
+        assert_eq!(
+            of(&[home, ("VLLM_GRID_STATE", "s"), ("XDG_STATE_HOME", "/x")]),
+            Some("s".into())
+        );
+        assert_eq!(of(&[home, ("XDG_STATE_HOME", "/x")]), Some("/x/vllm-grid".into()));
+        assert_eq!(
+            of(&[home, ("XDG_STATE_HOME", "relative"), ("VLLM_GRID_STATE", "")]),
+            Some("/home/u/.local/state/vllm-grid".into())
+        );
+        assert_eq!(of(&[]), None);
+    }
+
+    #[test]
+    fn it_is_private_and_keeps_its_id() {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("a/state");
+        std::fs::create_dir_all(&path).unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+        let state = StateFolder::at(&path).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o700);
+        assert_eq!(StateFolder::at(&path).unwrap(), state);
+        assert_ne!(StateFolder::at(&place.path().join("b")).unwrap().id(), state.id());
+        // As a power loss may leave it.
+        std::fs::write(path.join("id"), "").unwrap();
+        let again = StateFolder::at(&path).unwrap();
+        assert!(is_run_id(again.id()) && again.id() != state.id());
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_made_is_named() {
+        let place = tempfile::tempdir().unwrap();
+        let file = place.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let error = StateFolder::at(&file.join("state")).unwrap_err().to_string();
+        assert!(error.contains("file") && error.contains("VLLM_GRID_STATE"), "{error}");
+    }
+}
