@@ -14,6 +14,7 @@ use super::super::scope::{self, Scope};
 use super::Sweep;
 use crate::grid::Grid;
 use crate::history::HistoryError;
+use crate::history::block::Block;
 use crate::history::confirmation::Confirmation;
 use crate::history::folder::{Folder, write_whole};
 use crate::history::journal::Journal;
@@ -74,6 +75,12 @@ impl Sweep {
         self
     }
 
+    /// The same in a new block: a change was accepted.
+    #[must_use]
+    pub fn accepting(self, block: Option<Block>) -> Self {
+        Self { accepted: block, ..self }
+    }
+
     /// The same, to confirm something in place of continuing the sweep; `None` where the
     /// confirmation is not of two of its configurations.
     #[must_use]
@@ -99,6 +106,7 @@ impl Sweep {
             journal: journal.without(secrets.clone()),
             record,
             scope: Scope::default(),
+            accepted: None,
             spent: scope::spent(&lines),
             started: Instant::now(),
             production: replay::production_steps(&lines),
