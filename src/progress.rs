@@ -248,7 +248,9 @@ impl ProgressView {
                     };
                 }
             }
-            Entry::LaunchReady { .. }
+            // What was accepted is said before anything is launched.
+            Entry::BlockStarted { .. }
+            | Entry::LaunchReady { .. }
             | Entry::Production { .. }
             | Entry::ConfirmationStarted { .. }
             | Entry::ConfirmationEnded { .. }

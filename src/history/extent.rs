@@ -90,12 +90,18 @@ impl Extent {
             trials.insert(launch.trial, over);
         }
         let done = trials.values().filter(|over| **over).count() as u32;
-        let (own, confirms) = without_confirmations(lines);
+        let (own, confirms) = without_confirmations(of_latest_block(lines));
         let confirms = confirms && record.confirmations.iter().any(|it| it.open);
         let begun = record.unfinished_confirmation().is_some();
         let (state, confirmation) = states(&own, done >= of, confirms, begun, written);
         Self { done, of: of.max(done), state, confirmation }
     }
+}
+
+/// The lines since the latest block began: how an earlier one ended says nothing of it.
+fn of_latest_block(lines: &[Line]) -> &[Line] {
+    let begins = |line: &Line| matches!(line.entry, Entry::BlockStarted { .. });
+    &lines[lines.iter().rposition(begins).unwrap_or_default()..]
 }
 
 /// The lines of sessions that worked on the sweep itself, and whether the last one did not.
@@ -167,7 +173,8 @@ mod tests {
 
     fn ended(complete: bool, reason: &str) -> Vec<Line> {
         let (schema_version, tool_version) = (1, String::new());
-        let started = Entry::SessionStarted { schema_version, tool_version };
+        let suite_version = None;
+        let started = Entry::SessionStarted { schema_version, tool_version, suite_version };
         let entry = Entry::SessionEnded { complete, reason: reason.to_owned() };
         vec![line(1, started), line(2, entry)]
     }
@@ -202,7 +209,8 @@ mod tests {
             ..LaunchRecord::default()
         };
         let launches = (0..14).map(launch).collect();
-        let record = SweepRecord { manifest, launches, confirmations: Vec::new() };
+        let record =
+            SweepRecord { manifest, launches, confirmations: Vec::new(), earlier: Vec::new() };
         let extent = Extent::of(&record, &ended(false, "interrupted"), || false);
         assert_eq!((extent.done, extent.of, extent.state), (14, 14, State::Complete));
         let mut newer = record;

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::block::Block;
 use super::confirmation::Confirmation;
 use super::launch::{LaunchFacts, LaunchOutcome};
 use super::production::ProductionStep;
@@ -43,6 +44,15 @@ pub enum Entry {
         schema_version: u32,
         /// Version of the tool.
         tool_version: String,
+        /// Version of the suite that measures; an older version did not write it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        suite_version: Option<u32>,
+    },
+    /// A change of what is measured with was accepted: what was launched so far counts no
+    /// longer.
+    BlockStarted {
+        /// What the new block begins with.
+        block: Block,
     },
     /// An engine is about to be started.
     LaunchStarted {

@@ -6,14 +6,16 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use super::block::{Block, EarlierBlock};
 use super::confirmation::ConfirmationRecord;
 use super::launch::{LaunchFacts, LaunchOutcome};
 use crate::configuration::{Configuration, canonical, hexadecimal};
 use crate::grid::{EngineBlock, Grid};
+use crate::machine::Machine;
 use crate::metric::{Measurement, Objective, Status};
 use crate::server::effective::EffectiveValues;
 use crate::strategy::{Order, Purpose, Strategy, StrategySpec};
-use crate::workload::{DatasetFile, Workload};
+use crate::workload::{DatasetFile, SUITE_VERSION, Workload};
 
 /// Version of every file format that this crate writes.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -71,6 +73,16 @@ pub struct Manifest {
     pub budget_seconds: Option<u64>,
     /// Operating system, kernel and processor of the host: results of different hosts do not mix.
     pub host: String,
+    /// The machine; an older version did not write it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<Machine>,
+    /// The image that is launched, where the engine launches one; an older version did not
+    /// write it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_id: Option<String>,
+    /// [`SUITE_VERSION`] of the writer; an older version did not write it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suite_version: Option<u32>,
 }
 
 impl Manifest {
@@ -113,6 +125,9 @@ impl Manifest {
             order: Order::Separated,
             budget_seconds: grid.budget_seconds,
             host: host(),
+            machine: None,
+            image_id: None,
+            suite_version: Some(SUITE_VERSION),
         }
     }
 }
@@ -261,14 +276,63 @@ impl LaunchRecord {
 pub struct SweepRecord {
     /// What it is.
     pub manifest: Manifest,
-    /// What was launched, in order.
+    /// What was launched in the latest block, in order: what counts.
     pub launches: Vec<LaunchRecord>,
-    /// Confirmations, in the order of their numbers.
+    /// Confirmations of the latest block, in the order of their numbers.
     #[serde(default)]
     pub confirmations: Vec<ConfirmationRecord>,
+    /// Earlier blocks. The manifest above has what the latest one is measured with.
+    #[serde(default)]
+    pub earlier: Vec<EarlierBlock>,
 }
 
 impl SweepRecord {
+    /// A sweep of which nothing was launched.
+    pub fn new(manifest: Manifest) -> Self {
+        Self { manifest, launches: Vec::new(), confirmations: Vec::new(), earlier: Vec::new() }
+    }
+
+    /// Number of the latest block, from 1.
+    pub fn block(&self) -> u32 {
+        self.earlier.len() as u32 + 1
+    }
+
+    /// Number of the latest block's first trial.
+    pub fn first_trial(&self) -> u32 {
+        self.earlier.last().map_or(0, |it| it.next.first_trial)
+    }
+
+    /// Number of the first trial of a block that would begin now.
+    pub fn next_first_trial(&self) -> u32 {
+        EarlierBlock::next_trial(&self.launches).unwrap_or_default().max(self.first_trial())
+    }
+
+    /// Number of the next confirmation: those of all blocks have numbers of their own.
+    pub fn next_confirmation(&self) -> u32 {
+        let earlier: usize = self.earlier.iter().map(|it| it.confirmations.len()).sum();
+        (earlier + self.confirmations.len()) as u32 + 1
+    }
+
+    /// The launches of all blocks in order, each with its block's number.
+    pub fn all_launches(&self) -> impl DoubleEndedIterator<Item = (u32, &LaunchRecord)> {
+        let earlier =
+            self.earlier.iter().flat_map(|it| it.launches.iter().map(|one| (it.number, one)));
+        let latest = self.block();
+        earlier.chain(self.launches.iter().map(move |one| (latest, one)))
+    }
+
+    /// Begins a block: the launches and confirmations so far count no longer.
+    pub fn begin_block(&mut self, block: &Block) {
+        let number = self.block();
+        block.change(&mut self.manifest);
+        self.earlier.push(EarlierBlock {
+            number,
+            launches: std::mem::take(&mut self.launches),
+            confirmations: std::mem::take(&mut self.confirmations),
+            next: block.clone(),
+        });
+    }
+
     /// The launches of the sweep itself: those that confirm something are left out.
     pub fn own_launches(&self) -> impl DoubleEndedIterator<Item = &LaunchRecord> {
         self.launches.iter().filter(|launch| launch.confirmation.is_none())

@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 
+use super::block::Block;
 use super::confirmation::{Confirmation, ConfirmationRecord};
 use super::journal::{Entry, JournalError, Line};
 use super::launch::LaunchOutcome;
@@ -36,7 +37,7 @@ impl IllegalEntry {
 /// newer version wrote, entries that do not fit are left out: they may belong
 /// to launches that this version does not know.
 pub fn replay(manifest: Manifest, lines: &[Line]) -> Result<SweepRecord, IllegalEntry> {
-    let mut record = SweepRecord { manifest, launches: Vec::new(), confirmations: Vec::new() };
+    let mut record = SweepRecord::new(manifest);
     let mut newer = false;
     for line in lines {
         newer |= match &line.entry {
@@ -115,6 +116,7 @@ pub fn check(record: &SweepRecord, entry: &Entry) -> Result<(), String> {
                 return Err(format!("the end of confirmation {confirmation}, which does not run"));
             }
         }
+        Entry::BlockStarted { block } => check_block(record, block)?,
         Entry::SessionStarted { .. }
         | Entry::Production { .. }
         | Entry::SessionEnded { .. }
@@ -123,9 +125,23 @@ pub fn check(record: &SweepRecord, entry: &Entry) -> Result<(), String> {
     Ok(())
 }
 
+fn check_block(record: &SweepRecord, block: &Block) -> Result<(), String> {
+    let (number, next) = (block.number, record.block() + 1);
+    if number != next {
+        return Err(format!("block {number} starts where block {next} comes next"));
+    }
+    if record.launches.iter().any(|launch| launch.outcome.is_none()) {
+        return Err(format!("block {number} starts while a launch runs"));
+    }
+    if block.first_trial < record.next_first_trial() {
+        return Err(format!("block {number} starts with a trial of an earlier block"));
+    }
+    Ok(())
+}
+
 fn check_confirmation(record: &SweepRecord, started: &Confirmation) -> Result<(), String> {
     let number = started.number;
-    let next = record.confirmations.len() as u32 + 1;
+    let next = record.next_confirmation();
     match record.confirmations.iter().find(|it| it.asked.number == number) {
         Some(known) if !known.asked.is_same_pair(started) => {
             return Err(format!("confirmation {number} continues with other configurations"));
@@ -149,7 +165,7 @@ fn check_confirmation(record: &SweepRecord, started: &Confirmation) -> Result<()
 
 /// The number that the next launch gets.
 pub fn next_launch(record: &SweepRecord) -> u32 {
-    record.launches.last().map_or(1, |last| last.launch + 1)
+    record.all_launches().next_back().map_or(1, |(_, last)| last.launch + 1)
 }
 
 /// Adds one line that [`check`] found to fit.
@@ -179,6 +195,7 @@ pub fn apply(record: &mut SweepRecord, line: &Line) {
                 None => record.confirmations.push(started),
             }
         }
+        Entry::BlockStarted { block } => record.begin_block(block),
         Entry::ConfirmationEnded { ended, .. } => {
             if let Some(open) = record.confirmations.iter_mut().find(|it| it.open) {
                 open.ended = Some(*ended);

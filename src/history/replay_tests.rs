@@ -35,6 +35,9 @@ pub(in crate::history) fn manifest() -> Manifest {
         order: Order::Separated,
         budget_seconds: None,
         host: String::new(),
+        machine: None,
+        image_id: None,
+        suite_version: None,
     }
 }
 

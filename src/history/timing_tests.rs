@@ -83,6 +83,7 @@ fn launched() -> SweepRecord {
         manifest: manifest("docker", "here", None),
         launches: vec![launch.unwrap()],
         confirmations: Vec::new(),
+        earlier: Vec::new(),
     }
 }
 

@@ -100,7 +100,11 @@ fn lines_of_a_sweep_have_clock_times_and_are_broken_between_words_at_80_columns(
     let mut view = view(BTreeMap::new(), 24);
     (view.clock, view.out) = (evening, Box::new(written.clone()));
     let configuration = "gpu-memory-utilization=0.85_max-num-batched-tokens=16384".to_owned();
-    view.on_entry(Entry::SessionStarted { schema_version: 1, tool_version: String::new() });
+    view.on_entry(Entry::SessionStarted {
+        schema_version: 1,
+        tool_version: String::new(),
+        suite_version: None,
+    });
     view.on_event(Event::SoFar(SoFar::Eta(eta(Source::Assumed, (3360.0, 37440.0)))));
     view.on_entry(Entry::LaunchStarted {
         launch: 7,

@@ -1,6 +1,6 @@
 //! The frame `results`: the only schema of measured rows. One row per
 //! measurement, and one per launch that gave none; what was not measured is
-//! null. Nothing is judged here: warm-ups and void repeats are kept.
+//! null. Nothing is judged here: warm-ups, void repeats and earlier blocks are kept.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,6 +20,7 @@ use crate::workload::catalogue;
 
 /// One row before it becomes columns.
 struct Row<'a> {
+    block: u32,
     launch: &'a LaunchRecord,
     configuration: Option<&'a Configuration>,
     measurement: Option<&'a Measurement>,
@@ -52,6 +53,7 @@ pub fn results(sweep: &SweepRecord) -> Result<DataFrame, ResultsError> {
     columns.push(column("purpose", purposes.collect()));
     let confirmations = rows.iter().map(|row| row.launch.confirmation);
     columns.push(column("confirmation", confirmations.collect()));
+    columns.push(column("block", rows.iter().map(|row| Some(row.block)).collect()));
     // Of valid repeats and others alike: `None` where the host was not sampled.
     let disturbed = |row: &Row<'_>| is_disturbed(row.measurement?);
     columns.push(column("disturbed", rows.iter().map(disturbed).collect()));
@@ -63,7 +65,7 @@ fn rows(sweep: &SweepRecord) -> Vec<Row<'_>> {
     let by_name: BTreeMap<&str, &Configuration> =
         sweep.manifest.configurations.iter().map(|c| (c.name.as_str(), c)).collect();
     let mut rows = Vec::new();
-    for launch in &sweep.launches {
+    for (block, launch) in sweep.all_launches() {
         let configuration = by_name.get(launch.configuration.as_str()).copied();
         let class = match &launch.outcome {
             Some(LaunchOutcome::Failed(failure)) if !failure.cancelled => {
@@ -73,6 +75,7 @@ fn rows(sweep: &SweepRecord) -> Vec<Row<'_>> {
         };
         for measurement in &launch.measurements {
             rows.push(Row {
+                block,
                 launch,
                 configuration,
                 measurement: Some(measurement),
@@ -94,6 +97,7 @@ fn rows(sweep: &SweepRecord) -> Vec<Row<'_>> {
             };
             let measurement = None;
             rows.push(Row {
+                block,
                 launch,
                 configuration,
                 measurement,
@@ -144,9 +148,8 @@ fn flag_columns(sweep: &SweepRecord, rows: &[Row<'_>]) -> Vec<Column> {
         .filter(|name| !is_secret(name))
         .collect();
     let shown: BTreeSet<&str> = sweep
-        .launches
-        .iter()
-        .flat_map(|launch| launch.effective.keys())
+        .all_launches()
+        .flat_map(|(_, launch)| launch.effective.keys())
         .map(String::as_str)
         .filter(|name| !is_secret(name))
         .collect();
@@ -172,7 +175,8 @@ fn flag_columns(sweep: &SweepRecord, rows: &[Row<'_>]) -> Vec<Column> {
         let of = |launch: &'_ LaunchRecord| launch.effective.get(*name).cloned();
         let values: Vec<Option<Value>> =
             rows.iter().map(|row| of(row.launch).and_then(|shown| shown.value)).collect();
-        let every = sweep.launches.iter().filter_map(|l| l.effective.get(*name)?.value.as_ref());
+        let every =
+            sweep.all_launches().filter_map(|(_, l)| l.effective.get(*name)?.value.as_ref());
         let kind = kind(every).or(kinds.get(name).copied()).unwrap_or(Kind::Text);
         let values: Vec<Option<&Value>> = values.iter().map(Option::as_ref).collect();
         json(&format!("effective.{name}"), &values, kind)

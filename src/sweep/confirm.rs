@@ -43,7 +43,7 @@ pub enum Session {
 /// What to do for what is asked. The last confirmation of the same two configurations is
 /// continued, also by another claim, until it is over by that claim.
 pub fn session(record: &SweepRecord, asked: &Asked) -> Session {
-    let number = record.confirmations.len() as u32 + 1;
+    let number = record.next_confirmation();
     let new = Confirmation {
         number,
         candidate: asked.candidate.clone(),
@@ -111,7 +111,7 @@ mod tests {
     }
 
     fn record(confirmations: Vec<ConfirmationRecord>) -> SweepRecord {
-        SweepRecord { manifest: manifest(3, 1, 1), launches: Vec::new(), confirmations }
+        SweepRecord { confirmations, ..SweepRecord::new(manifest(3, 1, 1)) }
     }
 
     /// One with two repeats, which failed three times or was stopped.

@@ -45,7 +45,12 @@ fn launch(trial: u32, index: usize, boot: f64, repeat: f64) -> LaunchRecord {
 
 /// Two configurations, three launches of two repeats each.
 fn sweep(launches: Vec<LaunchRecord>) -> SweepRecord {
-    SweepRecord { manifest: manifest(2, 3, 2), launches, confirmations: Vec::new() }
+    SweepRecord {
+        manifest: manifest(2, 3, 2),
+        launches,
+        confirmations: Vec::new(),
+        earlier: Vec::new(),
+    }
 }
 
 fn earlier(launches: Vec<LaunchRecord>) -> Foreknown {

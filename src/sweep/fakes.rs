@@ -79,6 +79,9 @@ pub(super) fn manifest(configurations: usize, launches: u32, repeats: u32) -> Ma
         order: Order::Separated,
         budget_seconds: None,
         host: "here".to_owned(),
+        machine: None,
+        image_id: None,
+        suite_version: None,
     }
 }
 

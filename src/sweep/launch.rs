@@ -38,10 +38,10 @@ pub struct TrialOrder {
     pub trial: u32,
     /// What the trial is for.
     pub purpose: Purpose,
-    /// The block of trials that it is part of, from 0: its open loops' arrivals are those
-    /// of the block.
+    /// The round of trials that it is part of, from 0: its open loops' arrivals are those
+    /// of the round.
     #[serde(default)]
-    pub block: u32,
+    pub round: u32,
     /// Unique to the sweep: no prompt of another sweep has its salt.
     pub salt: String,
     /// Seed of the prompts' texts, the same for every configuration.

@@ -70,7 +70,7 @@ impl Measure for SuiteMeasure {
             salt: job.order.salt.clone(),
             seed: job.order.seed,
             launch: job.order.launch.launch,
-            block: job.order.block,
+            block: job.order.round,
             limits: Limits::default(),
         };
         let bench = Bench::new(job.server, job.records, job.emit, job.cancel, settings).await;

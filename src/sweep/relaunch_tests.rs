@@ -9,7 +9,12 @@ fn failure(class: FailureClass) -> LaunchFailure {
 }
 
 fn record(launches: Vec<LaunchRecord>) -> SweepRecord {
-    SweepRecord { manifest: manifest(3, 2, 2), launches, confirmations: Vec::new() }
+    SweepRecord {
+        manifest: manifest(3, 2, 2),
+        launches,
+        confirmations: Vec::new(),
+        earlier: Vec::new(),
+    }
 }
 
 fn launch(trial: u32, configuration: &str, outcome: LaunchOutcome) -> LaunchRecord {

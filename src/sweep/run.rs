@@ -22,13 +22,15 @@ use super::{SweepError, pass};
 use crate::engine::LaunchOrder;
 use crate::engine::production::Production;
 use crate::event::NoticeKind;
+use crate::history::block::Block;
 use crate::history::folder::Folder;
 use crate::history::journal::{BUDGET_SPENT, Entry, Journal};
 use crate::history::launch::LaunchOutcome;
 use crate::history::production::{PendingRestore, ProductionStep, pending_restore};
-use crate::history::record::{SCHEMA_VERSION, SweepRecord};
+use crate::history::record::{LaunchRecord, SCHEMA_VERSION, SweepRecord};
 use crate::history::replay;
 use crate::strategy::{Action, Situation};
+use crate::workload::SUITE_VERSION;
 
 mod files;
 mod open;
@@ -61,6 +63,8 @@ pub struct Sweep {
     /// What a person should know of how the folder was found.
     notes: Vec<String>,
     scope: Scope,
+    /// The block that this session begins with, where a change was accepted.
+    accepted: Option<Block>,
     /// Time that earlier sessions worked on the sweep.
     spent: Spent,
     started: Instant,
@@ -101,13 +105,19 @@ impl Sweep {
 
     /// Launches of this folder that are of something else than what is worked on.
     pub fn others(&self) -> u32 {
-        self.record.launches.iter().filter(|launch| !self.scope.has(launch)).count() as u32
+        let all = self.record.all_launches().count();
+        (all - self.own().count()) as u32
+    }
+
+    /// Launches of what is worked on: of a block that is about to begin there are none.
+    fn own(&self) -> impl Iterator<Item = &LaunchRecord> {
+        let launches = if self.accepted.is_some() { &[][..] } else { &self.record.launches };
+        launches.iter().filter(|launch| self.scope.has(launch))
     }
 
     /// Launches of what is worked on that are done: an interrupted one is made again.
     pub fn settled(&self) -> u32 {
-        let own = self.record.launches.iter().filter(|launch| self.scope.has(launch));
-        let outcomes = own.filter_map(|launch| launch.outcome.as_ref());
+        let outcomes = self.own().filter_map(|launch| launch.outcome.as_ref());
         outcomes.filter(|outcome| outcome.is_settled()).count() as u32
     }
 
@@ -126,8 +136,10 @@ impl Sweep {
         self.append(Entry::SessionStarted {
             schema_version: SCHEMA_VERSION,
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+            suite_version: Some(SUITE_VERSION),
         })?;
-        if let Some(opening) = self.scope.opening() {
+        let block = self.accepted.take().map(|block| Entry::BlockStarted { block });
+        for opening in block.into_iter().chain(self.scope.opening()) {
             self.append(opening)?;
         }
         self.tell_eta(context);
@@ -330,11 +342,14 @@ impl Sweep {
             Some(Trial { number: trial, configuration, purpose, repeats }) => {
                 Action::Launch { trial, configuration, purpose, repeats }
             }
-            None => context.strategy.next(Situation {
-                observations: &self.scope.observations(&self.record),
-                in_flight: &self.scope.in_flight(&self.record),
-                budget_left,
-            }),
+            None => {
+                let action = context.strategy.next(Situation {
+                    observations: &self.scope.observations(&self.record),
+                    in_flight: &self.scope.in_flight(&self.record),
+                    budget_left,
+                });
+                self.scope.journalled(&self.record, action)
+            }
         };
         let (trial, reason) = match action {
             Action::Finish { why } => {
@@ -384,7 +399,7 @@ impl Sweep {
             },
             trial: trial.number,
             purpose: trial.purpose,
-            block: trial.block(manifest),
+            round: trial.round(&self.record),
             salt: format!("{} {}", manifest.sweep, manifest.created_at),
             seed: manifest.strategy.seed(),
             passes,

@@ -11,7 +11,7 @@ use crate::history::confirmation::Confirmation;
 use crate::history::journal::{Entry, Line};
 use crate::history::record::{LaunchRecord, SweepRecord};
 use crate::strategy::confirm::{Confirm, Ended};
-use crate::strategy::{InFlight, Observation};
+use crate::strategy::{Action, InFlight, Observation};
 
 /// What a session works on.
 #[derive(Clone, Debug, Default)]
@@ -59,14 +59,38 @@ impl Scope {
         Some(Entry::ConfirmationEnded { confirmation: asked.number, ended })
     }
 
-    /// Its trials that are over.
-    pub(super) fn observations(&self, record: &SweepRecord) -> Vec<Observation> {
-        observations::observations(record, |launch| self.has(launch))
+    /// How far the journal's numbers of its trials are from those of its strategy, which
+    /// begins with 0 in each block. A confirmation has numbers of its own.
+    fn first_trial(&self, record: &SweepRecord) -> u32 {
+        match self {
+            Self::Sweep => record.first_trial(),
+            Self::Confirmation { .. } => 0,
+        }
     }
 
-    /// Its trials that run.
+    /// Its trials that are over, as its strategy numbers them.
+    pub(super) fn observations(&self, record: &SweepRecord) -> Vec<Observation> {
+        let mut all = observations::observations(record, |launch| self.has(launch));
+        let first = self.first_trial(record);
+        all.iter_mut().for_each(|it| it.trial = it.trial.saturating_sub(first));
+        all
+    }
+
+    /// Its trials that run, as its strategy numbers them.
     pub(super) fn in_flight(&self, record: &SweepRecord) -> Vec<InFlight> {
-        observations::in_flight(record, |launch| self.has(launch))
+        let mut all = observations::in_flight(record, |launch| self.has(launch));
+        let first = self.first_trial(record);
+        all.iter_mut().for_each(|it| it.trial = it.trial.saturating_sub(first));
+        all
+    }
+
+    /// What its strategy answered, with the journal's number of the trial.
+    pub(super) fn journalled(&self, record: &SweepRecord, mut action: Action) -> Action {
+        let first = self.first_trial(record);
+        if let Action::Launch { trial, .. } | Action::Skip { trial, .. } = &mut action {
+            *trial = trial.saturating_add(first);
+        }
+        action
     }
 
     /// Whether it is a confirmation that needs no further launch.

@@ -1,6 +1,6 @@
 //! A trial as the loop has it: what a strategy asked for, with its number. Pure.
 
-use crate::history::record::{LaunchRecord, Manifest, SweepRecord};
+use crate::history::record::{LaunchRecord, SweepRecord};
 use crate::strategy::Purpose;
 
 /// What a strategy asked for.
@@ -26,13 +26,15 @@ impl Trial {
         })
     }
 
-    /// The block of trials that it is part of; of a confirmation its pair.
-    pub(super) fn block(&self, manifest: &Manifest) -> u32 {
+    /// The round of trials that it is part of; of a confirmation its pair.
+    pub(super) fn round(&self, record: &SweepRecord) -> u32 {
         if self.purpose == Purpose::Confirm {
             return self.number / 2;
         }
+        let manifest = &record.manifest;
+        let number = self.number.saturating_sub(record.first_trial());
         let (configurations, baseline) =
             (manifest.configurations.len(), manifest.baseline.is_some());
-        manifest.strategy.block(manifest.order, self.number, configurations, baseline)
+        manifest.strategy.block(manifest.order, number, configurations, baseline)
     }
 }

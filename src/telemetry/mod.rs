@@ -16,6 +16,7 @@ mod gpu;
 mod gpu_users;
 mod host;
 mod kernel;
+mod machine;
 pub mod sink;
 pub(crate) mod summary;
 pub(crate) mod watch;
@@ -25,6 +26,7 @@ mod witnesses;
 pub use gpu::{GpuReading, gpus_are_here, gpus_seen, unknown_gpus};
 pub use gpu_users::GpuUsersReading;
 pub use host::HostReading;
+pub use machine::machine;
 pub use windows::WindowsReading;
 
 use gpu_users::ServerProcesses;

@@ -48,6 +48,13 @@ pub use specification::{Absence, Decided};
 pub use stability::{MIN_OF_AN_HOUR, Stability};
 pub use tool_calling::{Scenario, ToolCalling};
 
+/// Version of the suite: what is measured, and how. It is raised with every change after which
+/// the same server would give other figures: prompts, their order and their salts, when a
+/// request is sent, which times are taken, how metrics are computed, which repeats are void.
+/// It is not raised for new workloads, new metrics and wording. Figures of two versions are
+/// never pooled. `tests/default/suite_version.rs` asks for the decision.
+pub const SUITE_VERSION: u32 = 1;
+
 /// A kind of workload: its names, options and metrics.
 #[derive(Clone, Copy, Debug)]
 pub struct Kind {

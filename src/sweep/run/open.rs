@@ -14,6 +14,7 @@ use super::super::scope::{self, Scope};
 use super::Sweep;
 use super::files::Files;
 use crate::grid::Grid;
+use crate::history::block::Block;
 use crate::history::confirmation::Confirmation;
 use crate::history::folder::{Folder, write_whole};
 use crate::history::journal::{Journal, JournalError};
@@ -75,6 +76,12 @@ impl Sweep {
         self
     }
 
+    /// The same in a new block: a change was accepted.
+    #[must_use]
+    pub fn accepting(self, block: Option<Block>) -> Self {
+        Self { accepted: block, ..self }
+    }
+
     /// The same, to confirm something in place of continuing the sweep; `None` where the
     /// confirmation is not of two of its configurations.
     #[must_use]
@@ -113,6 +120,7 @@ impl Sweep {
             files: Files::new(launches.last().map_or(0, |(last, _)| *last), largest),
             notes,
             scope: Scope::default(),
+            accepted: None,
             spent: scope::spent(&lines),
             started: Instant::now(),
             production: replay::production_steps(&lines),

@@ -26,6 +26,7 @@ use crate::secret::Secrets;
 use crate::server::proof::Proof;
 use crate::strategy::{InFlight, Observation, Strategy, TrialOutcome};
 
+mod blocks;
 mod breaker;
 mod confirm;
 mod errors;
@@ -49,6 +50,8 @@ struct Setup {
     production: Option<FakeProduction>,
     strategy: Option<Box<dyn Strategy>>,
     confirm: Option<Confirmation>,
+    /// What changed and was accepted: a later session begins a block with it.
+    accepted: Vec<String>,
     cancel: CancellationToken,
     manifest: Manifest,
     /// Lines after which the disk is full for one write.
@@ -72,6 +75,7 @@ impl Setup {
             production: None,
             strategy: None,
             confirm: None,
+            accepted: Vec::new(),
             cancel: CancellationToken::new(),
             manifest: manifest(configurations, launches, 2),
             disk: None,
@@ -133,6 +137,10 @@ impl Setup {
             strategy =
                 Some(Box::new(asked.strategy(&names, 1.0).expect("two of its configurations")));
             sweep = sweep.confirming(asked).expect("two of its configurations");
+        }
+        if !self.accepted.is_empty() {
+            let block = blocks::block_of(&sweep, self.accepted);
+            sweep = sweep.accepting(Some(block));
         }
         let listener = Arc::clone(&self.seen);
         let context = SweepContext {
@@ -213,6 +221,7 @@ fn short(entry: &Entry) -> String {
             let step = serde_json::to_value(production).expect("JSON");
             format!("production {}", step["step"].as_str().expect("a tag"))
         }
+        Entry::BlockStarted { block } => format!("block {}", block.number),
         Entry::ConfirmationStarted { confirmation: it } => {
             format!("confirm {}: {} against {}", it.number, it.candidate, it.baseline)
         }

@@ -48,9 +48,13 @@ pub(crate) fn sweep(names: &[&str]) -> SweepRecord {
             order: Order::Separated,
             budget_seconds: None,
             host: "a test".to_owned(),
+            machine: None,
+            image_id: None,
+            suite_version: None,
         },
         launches: Vec::new(),
         confirmations: Vec::new(),
+        earlier: Vec::new(),
     }
 }
 

@@ -168,7 +168,7 @@ async fn an_order_can_be_written_to_a_file() {
     let folder = Path::new("run/launches/1-c0").to_owned();
     let mut manifest = manifest(1, 1, 2);
     let configuration = manifest.configurations.remove(0);
-    let record = SweepRecord { manifest, launches: Vec::new(), confirmations: Vec::new() };
+    let record = SweepRecord::new(manifest);
     let order = TrialOrder {
         launch: LaunchOrder {
             sweep: "s".to_owned(),
@@ -179,7 +179,7 @@ async fn an_order_can_be_written_to_a_file() {
         },
         trial: 0,
         purpose: Purpose::Final,
-        block: 0,
+        round: 0,
         salt: "s 1".to_owned(),
         seed: 1,
         passes: pass::missing(&record, 0, 2),
