@@ -360,7 +360,7 @@ impl ProgressView {
             LaunchOutcome::Failed(failure) => {
                 format!("failed ({}): {}", failure.class.as_str(), failure.message)
             }
-            LaunchOutcome::Skipped { reason } => format!("skipped: {reason}"),
+            LaunchOutcome::Skipped { reason, .. } => format!("skipped: {reason}"),
             LaunchOutcome::Interrupted => "interrupted".to_owned(),
             LaunchOutcome::Unknown => "ended".to_owned(),
         };

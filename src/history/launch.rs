@@ -85,7 +85,17 @@ impl FailureClass {
         }
     }
 
-    /// Whether the same configuration would fail again in the same way.
+    /// How often it must be seen before the same configuration is taken to fail so again:
+    /// memory may be short only because others use it at the moment. `None` where it may
+    /// pass, however often it is seen.
+    pub fn sightings(self) -> Option<u32> {
+        match self {
+            Self::OutOfMemory | Self::HostMemory => Some(2),
+            other => other.is_deterministic().then_some(1),
+        }
+    }
+
+    /// Whether it is the configuration's own, and not of what is around it.
     pub fn is_deterministic(self) -> bool {
         matches!(
             self,
@@ -131,6 +141,10 @@ pub enum LaunchOutcome {
     Skipped {
         /// Why not.
         reason: String,
+        /// Whether the strategy decided so. Otherwise it follows from failed launches, and
+        /// is launched after all where a success revokes that.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        by_strategy: bool,
     },
     /// A stop was asked for, or the process was killed: what was measured counts, the rest is missing.
     Interrupted,

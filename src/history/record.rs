@@ -261,7 +261,7 @@ impl LaunchRecord {
     pub fn status(&self) -> (Status, Option<String>) {
         match &self.outcome {
             Some(LaunchOutcome::Failed(failure)) => (Status::Failed, Some(failure.message.clone())),
-            Some(LaunchOutcome::Skipped { reason }) => (Status::Skipped, Some(reason.clone())),
+            Some(LaunchOutcome::Skipped { reason, .. }) => (Status::Skipped, Some(reason.clone())),
             Some(LaunchOutcome::Interrupted) | None => {
                 (Status::Void, Some("interrupted".to_owned()))
             }

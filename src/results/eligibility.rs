@@ -240,7 +240,7 @@ fn missing_value(arm: &Arm<'_>, metric: &MetricRef, measured: &Measured) -> Miss
         };
     }
     let skipped = arm.launches.iter().find_map(|launch| match &launch.outcome {
-        Some(LaunchOutcome::Skipped { reason }) => Some(reason.clone()),
+        Some(LaunchOutcome::Skipped { reason, .. }) => Some(reason.clone()),
         _ => None,
     });
     if let (Some(reason), true) = (skipped, repeats.is_empty()) {

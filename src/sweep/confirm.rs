@@ -176,6 +176,8 @@ mod tests {
         let mut record = record(Vec::new());
         assert_eq!(would_fail(&record, "c1"), None);
         record.launches.push(failed(0, None, FailureClass::OutOfMemory));
+        assert_eq!(would_fail(&record, "c1"), None, "others may have used the memory");
+        record.launches.push(failed(1, None, FailureClass::OutOfMemory));
         let reason = would_fail(&record, "c1").expect("it would fail");
         assert_eq!(reason, "`c1` failed in an earlier launch, and would fail so again");
     }

@@ -4,6 +4,7 @@
 //! what the figures mean is [`crate::results`]'s.
 
 pub mod clock;
+mod conclusions;
 pub mod confirm;
 pub mod context;
 pub mod eta;

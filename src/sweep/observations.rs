@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
+use super::conclusions::Conclusions;
 use super::pass;
 use super::trial::Trial;
 use crate::history::launch::LaunchOutcome;
@@ -18,6 +19,7 @@ pub(super) fn observations(
     counts: impl Fn(&LaunchRecord) -> bool,
 ) -> Vec<Observation> {
     let indices = indices(&record.manifest);
+    let conclusions = Conclusions::of(record);
     let mut trials: Vec<(u32, Vec<&LaunchRecord>)> = Vec::new();
     let mut places: HashMap<u32, usize> = HashMap::new();
     for launch in record.launches.iter().filter(|launch| counts(launch)) {
@@ -40,7 +42,7 @@ pub(super) fn observations(
                 started_at: first.started_at,
                 duration: launches.iter().map(|launch| duration(launch)).sum(),
                 repeat_seconds: repeat_seconds(&launches),
-                outcome: outcome(record, &launches)?,
+                outcome: outcome(record, &conclusions, &launches)?,
                 repeats: repeats(&record.manifest, &launches),
             })
         })
@@ -97,7 +99,11 @@ fn repeat_seconds(launches: &[&LaunchRecord]) -> Option<f64> {
 
 /// How a trial ended, as its last launch that came to an end of its own says;
 /// `None` where it was interrupted before everything was measured: it is not over.
-fn outcome(record: &SweepRecord, launches: &[&LaunchRecord]) -> Option<TrialOutcome> {
+fn outcome(
+    record: &SweepRecord,
+    conclusions: &Conclusions<'_>,
+    launches: &[&LaunchRecord],
+) -> Option<TrialOutcome> {
     let last = launches.last()?;
     if last.outcome == Some(LaunchOutcome::Interrupted) {
         let trial = Trial::of(record, last)?;
@@ -106,8 +112,13 @@ fn outcome(record: &SweepRecord, launches: &[&LaunchRecord]) -> Option<TrialOutc
     }
     Some(match &last.outcome {
         Some(LaunchOutcome::Measured) => TrialOutcome::Measured,
-        Some(LaunchOutcome::Failed(failure)) if failure.class.is_deterministic() => {
-            TrialOutcome::Infeasible
+        Some(LaunchOutcome::Failed(_)) => {
+            let mut known = record.manifest.configurations.iter();
+            let configuration = known.find(|known| known.name == last.configuration)?;
+            match conclusions.against(configuration) {
+                Some(_) => TrialOutcome::Infeasible,
+                None => TrialOutcome::Failed,
+            }
         }
         Some(LaunchOutcome::Skipped { .. }) => TrialOutcome::Skipped,
         _ => TrialOutcome::Failed,

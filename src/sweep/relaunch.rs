@@ -5,10 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use super::conclusions::Conclusions;
 use super::trial::Trial;
 use super::{SweepError, pass};
 use crate::configuration::Configuration;
-use crate::engine::failure::{is_local, prunes};
+use crate::engine::failure::is_local;
 use crate::history::launch::{FailureClass, LaunchFailure, LaunchOutcome};
 use crate::history::record::{LaunchRecord, SweepRecord};
 
@@ -82,29 +83,40 @@ pub(super) fn undone(
 /// Why a configuration is not launched: it failed before in a way that would
 /// repeat itself, or another one did that shows that this one would fail too.
 pub fn skip_reason(record: &SweepRecord, configuration: usize) -> Option<String> {
-    let configurations = &record.manifest.configurations;
-    let candidate = configurations.get(configuration)?;
-    let failures = || {
-        record.launches.iter().filter_map(|launch| match &launch.outcome {
-            Some(LaunchOutcome::Failed(failure)) => Some((launch, failure)),
-            _ => None,
-        })
-    };
-    let infeasible = failures().any(|(launch, failure)| {
-        let is_its_own = failure.class.is_deterministic() || failure.missing_path.is_some();
-        launch.configuration == candidate.name && is_its_own
-    });
-    if infeasible {
-        return Some("failed in an earlier launch, and would fail so again".to_owned());
+    Conclusions::of(record).against(record.manifest.configurations.get(configuration)?)
+}
+
+/// The trials that are launched once more when nothing else is left to do, in their order:
+/// skipped for a failure that a success has revoked since, or out of memory once, which
+/// may have been others' memory. Only launches that count are looked at.
+pub(super) fn reopened(
+    record: &SweepRecord,
+    counts: impl Fn(&LaunchRecord) -> bool,
+) -> VecDeque<Trial> {
+    let conclusions = Conclusions::of(record);
+    let mut trials: BTreeMap<u32, Vec<&LaunchRecord>> = BTreeMap::new();
+    for launch in record.launches.iter().filter(|launch| counts(launch)) {
+        trials.entry(launch.trial).or_default().push(launch);
     }
-    failures().find_map(|(launch, failure)| {
-        let failed = configurations.iter().find(|known| known.name == launch.configuration)?;
-        let shows = failed.id != candidate.id && prunes(failed, failure.class, candidate);
-        shows.then(|| {
-            let class = failure.class.as_str();
-            format!("`{}` failed ({class}), and this one would fail so, too", failed.name)
-        })
-    })
+    let reopened = trials.values().filter_map(|launches| {
+        let last = launches.last()?;
+        let is_open = match last.outcome.as_ref()? {
+            LaunchOutcome::Skipped { by_strategy, .. } => !by_strategy,
+            LaunchOutcome::Failed(failure) => {
+                let is_lottery = failure.class.sightings().is_some_and(|needed| needed > 1);
+                let failed = |it: &&&LaunchRecord| {
+                    matches!(it.outcome, Some(LaunchOutcome::Failed(_) | LaunchOutcome::Measured))
+                };
+                is_lottery && launches.iter().filter(failed).count() == 1
+            }
+            _ => false,
+        };
+        let trial = Trial::of(record, last).filter(|_| is_open)?;
+        let candidate = record.manifest.configurations.get(trial.configuration)?;
+        let is_lacking = !pass::missing(record, trial.number, trial.repeats).is_empty();
+        (is_lacking && conclusions.against(candidate).is_none()).then_some(trial)
+    });
+    reopened.collect()
 }
 
 /// The circuit breaker: stops a sweep in which nothing works, so that a night is

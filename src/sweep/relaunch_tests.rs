@@ -93,7 +93,8 @@ fn a_later_session_launches_again_what_was_interrupted_or_never_measured_again()
     let mut done = ready(launch(3, "c1", LaunchOutcome::Measured));
     done.measurements = vec![repeat(1, Status::Ok), repeat(2, Status::Ok)];
     let never_ready = launch(4, "c1", lost.clone());
-    let skipped = launch(5, "c1", LaunchOutcome::Skipped { reason: String::new() });
+    let skipped =
+        launch(5, "c1", LaunchOutcome::Skipped { reason: String::new(), by_strategy: true });
     let all = vec![stopped, ready(launch(1, "c0", lost)), whole, done, never_ready, skipped];
     assert_eq!(
         Vec::from(undone(&record(all), |_| true)),
@@ -126,12 +127,48 @@ fn an_infeasible_configuration_is_launched_once_and_then_skipped_with_a_reason()
 }
 
 #[test]
-fn what_asks_for_more_than_what_did_not_fit_is_skipped() {
-    let full = LaunchOutcome::Failed(failure(FailureClass::OutOfMemory));
-    let one = record(vec![launch(0, "c1", full)]);
-    assert_eq!(skip_reason(&one, 0), None, "fewer sequences may fit");
-    let reason = skip_reason(&one, 2).expect("more sequences need more");
+fn what_asks_for_more_than_what_did_not_fit_twice_is_skipped() {
+    let full = || LaunchOutcome::Failed(failure(FailureClass::OutOfMemory));
+    let once = record(vec![launch(0, "c1", full())]);
+    assert_eq!((0..3).find_map(|at| skip_reason(&once, at)), None, "others may have used it");
+    let twice = record(vec![launch(0, "c1", full()), launch(1, "c1", full())]);
+    assert_eq!(skip_reason(&twice, 0), None, "fewer sequences may fit");
+    let reason = skip_reason(&twice, 2).expect("more sequences need more");
     assert_eq!(reason, "`c1` failed (out_of_memory), and this one would fail so, too");
+}
+
+#[test]
+fn what_was_skipped_is_launched_after_all_once_a_success_revokes_the_reason() {
+    let full = || LaunchOutcome::Failed(failure(FailureClass::OutOfMemory));
+    let by_rule = LaunchOutcome::Skipped { reason: String::new(), by_strategy: false };
+    let chosen = LaunchOutcome::Skipped { reason: String::new(), by_strategy: true };
+    let mut launches = vec![
+        launch(0, "c1", full()),
+        launch(1, "c1", full()),
+        launch(2, "c2", by_rule),
+        launch(3, "c2", chosen),
+    ];
+    let numbers = |launches: &[LaunchRecord]| -> Vec<u32> {
+        reopened(&record(launches.to_vec()), |_| true).iter().map(|trial| trial.number).collect()
+    };
+    assert_eq!(numbers(&launches), [0; 0], "the conclusion stands");
+    launches.push(LaunchRecord {
+        facts: Some(LaunchFacts::default()),
+        ..launch(4, "c1", LaunchOutcome::Interrupted)
+    });
+    assert_eq!(numbers(&launches), [0, 1, 2], "but not what the strategy skipped");
+}
+
+#[test]
+fn a_launch_that_ran_out_of_memory_is_made_once_more_in_the_end_and_no_third_time() {
+    let full = || LaunchOutcome::Failed(failure(FailureClass::OutOfMemory));
+    let numbers = |launches: Vec<LaunchRecord>| -> Vec<u32> {
+        reopened(&record(launches), |_| true).iter().map(|trial| trial.number).collect()
+    };
+    assert_eq!(numbers(vec![launch(0, "c1", full())]), [0]);
+    assert_eq!(numbers(vec![launch(0, "c1", full()), launch(0, "c1", full())]), [0; 0]);
+    let bad = LaunchOutcome::Failed(failure(FailureClass::BadFlag));
+    assert_eq!(numbers(vec![launch(0, "c1", bad)]), [0; 0]);
 }
 
 fn after(breaker: &mut Breaker, class: FailureClass) -> Result<Option<String>, SweepError> {
@@ -288,7 +325,8 @@ fn unknown_failures_stop_the_sweep_only_where_the_baseline_fails_too() {
     }
     // The baseline's last launch counts.
     let failed = launch(1, "c0", unknown.outcome.clone().expect("it ended"));
-    let skipped = launch(2, "c0", LaunchOutcome::Skipped { reason: String::new() });
+    let skipped =
+        launch(2, "c0", LaunchOutcome::Skipped { reason: String::new(), by_strategy: true });
     for launches in [vec![], vec![served.clone(), failed.clone(), skipped]] {
         assert!(rows(launches, Some("c0"))[2].is_err());
     }

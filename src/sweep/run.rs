@@ -338,19 +338,8 @@ impl Sweep {
             return Ok(Next::Launch(trial));
         }
         let budget_left = self.budget_left();
-        let action = match running.undone.pop_front() {
-            Some(Trial { number: trial, configuration, purpose, repeats }) => {
-                Action::Launch { trial, configuration, purpose, repeats }
-            }
-            None => {
-                let action = context.strategy.next(Situation {
-                    observations: &self.scope.observations(&self.record),
-                    in_flight: &self.scope.in_flight(&self.record),
-                    budget_left,
-                });
-                self.scope.journalled(&self.record, action)
-            }
-        };
+        let action = self.action(context, running);
+        let by_strategy = matches!(action, Action::Skip { .. });
         let (trial, reason) = match action {
             Action::Finish { why } => {
                 self.finished = Some(why);
@@ -367,13 +356,34 @@ impl Sweep {
         };
         if let Some(reason) = reason {
             let launch = self.start_entry(trial, 0)?;
-            self.append(Entry::LaunchEnded { launch, outcome: LaunchOutcome::Skipped { reason } })?;
+            self.append(Entry::LaunchEnded {
+                launch,
+                outcome: LaunchOutcome::Skipped { reason, by_strategy },
+            })?;
             return Ok(Next::Skipped);
         }
         if budget_left.is_some_and(|left| left.is_zero()) {
             return Ok(Next::End(Ending::BudgetSpent));
         }
         Ok(Next::Launch(trial))
+    }
+
+    /// What an earlier session left undone, what the strategy asks for, and in the end what
+    /// is to be launched once more.
+    fn action(&self, context: &SweepContext, running: &mut Running) -> Action {
+        if let Some(trial) = running.undone.pop_front() {
+            return trial.into();
+        }
+        let action = context.strategy.next(Situation {
+            observations: &self.scope.observations(&self.record),
+            in_flight: &self.scope.in_flight(&self.record),
+            budget_left: self.budget_left(),
+        });
+        let action = self.scope.journalled(&self.record, action);
+        match (action, self.scope.reopened(&self.record).pop_front()) {
+            (Action::Finish { .. }, Some(trial)) => trial.into(),
+            (action, _) => action,
+        }
     }
 
     async fn start(

@@ -109,6 +109,14 @@ impl Scope {
         relaunch::undone(record, |launch| self.has(launch))
     }
 
+    /// Its trials that are launched once more at its end, where they are still wanted.
+    pub(super) fn reopened(&self, record: &SweepRecord) -> VecDeque<Trial> {
+        if self.is_over(record) {
+            return VecDeque::new();
+        }
+        relaunch::reopened(record, |launch| self.has(launch))
+    }
+
     /// Its budget, where there is one: a confirmation's is of one session.
     pub(super) fn budget(&self, record: &SweepRecord) -> Option<Duration> {
         let seconds = match self {

@@ -1,7 +1,7 @@
 //! A trial as the loop has it: what a strategy asked for, with its number. Pure.
 
 use crate::history::record::{LaunchRecord, SweepRecord};
-use crate::strategy::Purpose;
+use crate::strategy::{Action, Purpose};
 
 /// What a strategy asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,5 +36,12 @@ impl Trial {
         let (configurations, baseline) =
             (manifest.configurations.len(), manifest.baseline.is_some());
         manifest.strategy.block(manifest.order, number, configurations, baseline)
+    }
+}
+
+impl From<Trial> for Action {
+    fn from(trial: Trial) -> Self {
+        let Trial { number: trial, configuration, purpose, repeats } = trial;
+        Self::Launch { trial, configuration, purpose, repeats }
     }
 }

@@ -109,9 +109,10 @@ fn a_log_that_breaks_off_is_followed_again_and_is_whole_at_the_end() {
             };
             let daemon = Daemon::start(move |_| Life::Ends(end));
             let (place, ran) = on(&daemon, "example/model-8b", "[4]");
-            assert_eq!(classes(&place), ["out_of_memory"], "{stamps} {cut}: {}", ran.err);
+            // Once more in the end: it may have been others' memory.
+            assert_eq!(classes(&place), ["out_of_memory"; 2], "{stamps} {cut}: {}", ran.err);
             assert_eq!(log_of(&place), OUT_OF_MEMORY, "stamps {stamps}, cut {cut}");
-            assert_eq!(ran.err.matches("broke off").count(), 1, "{}", ran.err);
+            assert_eq!(ran.err.matches("broke off").count(), 2, "{}", ran.err);
             assert!(daemon.logs().iter().filter(|path| path.contains("follow=true")).count() > 1);
             assert!(daemon.is_empty(), "removed");
         }

@@ -18,14 +18,12 @@ const BATCH_TOKENS: &str = "max-num-batched-tokens";
 ///
 /// A configuration with the same flags and environment always would, where the
 /// class is deterministic. A flag that only one of the two passes is not
-/// comparable: its default depends on release, model and device.
-/// [`FailureClass::MemoryNotFree`] is meant for a GPU that was clean before the
-/// launch; otherwise the caller retries and does not ask.
+/// comparable: its default depends on release, model and device. Memory that was
+/// not free says what others used at that moment, and nothing of a configuration.
 pub fn prunes(failed: &Configuration, class: FailureClass, candidate: &Configuration) -> bool {
     let (at_most, at_least): (&[&str], &[&str]) = match class {
         FailureClass::KvCacheTooSmall => (&[UTILISATION], &[CONTEXT]),
         FailureClass::OutOfMemory => (&[], &[UTILISATION, SEQUENCES, BATCH_TOKENS]),
-        FailureClass::MemoryNotFree => (&[], &[UTILISATION]),
         FailureClass::BadFlag | FailureClass::HostMemory => (&[], &[]),
         _ => return false,
     };
@@ -125,29 +123,21 @@ mod tests {
     }
 
     #[test]
-    fn memory_that_is_not_free_prunes_higher_utilisation_only() {
-        let class = FailureClass::MemoryNotFree;
-        let failed = json!({"gpu-memory-utilization": 0.92, "max-num-seqs": 64});
-        assert!(pruned(
-            class,
-            &failed,
-            &json!({"gpu-memory-utilization": 0.95, "max-num-seqs": 64})
-        ));
-        assert!(!pruned(
-            class,
-            &failed,
-            &json!({"gpu-memory-utilization": 0.95, "max-num-seqs": 65})
-        ));
-    }
-
-    #[test]
     fn what_is_not_deterministic_prunes_nothing() {
         let flags = json!({"max-num-seqs": 64});
         for class in [
+            FailureClass::MemoryNotFree,
+            FailureClass::GpuMemoryChanged,
+            FailureClass::Credentials,
+            FailureClass::NoGpu,
+            FailureClass::CompileCache,
+            FailureClass::SharedMemory,
             FailureClass::EngineDied,
             FailureClass::Killed,
-            FailureClass::Unknown,
             FailureClass::Timeout,
+            FailureClass::Environment,
+            FailureClass::NotServing,
+            FailureClass::Unknown,
         ] {
             assert!(!pruned(class, &flags, &flags), "{class:?}");
         }

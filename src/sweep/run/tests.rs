@@ -31,6 +31,7 @@ mod breaker;
 mod confirm;
 mod errors;
 mod files;
+mod infeasible;
 mod production;
 mod proof;
 mod several;
@@ -347,22 +348,10 @@ async fn a_second_attempt_that_fails_says_so() {
 
 #[tokio::test(start_paused = true)]
 async fn what_would_fail_again_is_not() {
-    for class in [FailureClass::BadFlag, FailureClass::OutOfMemory, FailureClass::Timeout] {
+    for class in [FailureClass::BadFlag, FailureClass::KvCacheTooSmall, FailureClass::Timeout] {
         let ran = Setup::new(1, 1).boots(move |_, _| Some(class)).run().await;
         assert_eq!(ran.actions.take(), ["boot 1 c0"], "{class:?}");
     }
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_infeasible_configuration_and_what_asks_for_more_are_skipped() {
-    let fails = |order: &LaunchOrder, _| {
-        (order.configuration.name == "c0").then_some(FailureClass::OutOfMemory)
-    };
-    let ran = Setup::new(2, 2).boots(fails).run().await;
-    assert_eq!(ran.ending(), Ending::Complete);
-    assert_eq!(ran.actions.take(), ["boot 1 c0"], "c1 asks for more sequences");
-    let outcomes: Vec<&str> = ran.outcomes().iter().map(|(_, outcome)| *outcome).collect();
-    assert_eq!(outcomes, ["failed", "skipped", "skipped", "skipped"]);
 }
 
 #[tokio::test(start_paused = true)]

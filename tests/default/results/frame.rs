@@ -48,7 +48,8 @@ fn a_measurement_is_a_row_and_so_is_a_launch_without_one() {
         .measurement(measured(0, "ttft_resent_ms", 900.0))
         .failed("big", FailureClass::OutOfMemory, "CUDA out of memory")
         .launch("late", &[]);
-    record.launches[2].outcome = Some(LaunchOutcome::Skipped { reason: "budget".to_owned() });
+    record.launches[2].outcome =
+        Some(LaunchOutcome::Skipped { reason: "budget".to_owned(), by_strategy: true });
     let frame = results(&record).unwrap();
     assert_eq!(frame.height(), 5);
     // The warm-up is kept.

@@ -185,8 +185,10 @@ fn a_failed_launch_among_good_ones_is_remarked() {
 fn a_configuration_that_was_never_launched_is_a_row_with_the_reason() {
     let mut sweep = sweep(&["a", "never", "pruned"]).launch("a", &around(100.0));
     sweep = sweep.launch("pruned", &[]);
-    sweep.launches[1].outcome =
-        Some(LaunchOutcome::Skipped { reason: "dominated by `big`".to_owned() });
+    sweep.launches[1].outcome = Some(LaunchOutcome::Skipped {
+        reason: "dominated by `big`".to_owned(),
+        by_strategy: false,
+    });
     let ranking = rank(&sweep);
     assert_eq!(row(&ranking, "never").reason().as_deref(), Some("not launched so far"));
     let pruned = row(&ranking, "pruned");
