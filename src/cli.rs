@@ -210,7 +210,7 @@ pub(crate) struct ExportArgs {
 pub(crate) struct BenchArgs {
     /// Where the server is, for example http://127.0.0.1:8000
     pub(crate) url: String,
-    /// The model's name (default: the only one that the server offers)
+    /// The model's name (default: the first that the server offers and that is no adapter)
     #[arg(long)]
     pub(crate) model: Option<String>,
     /// Workload to run; several times for several (default: all)

@@ -13,6 +13,9 @@ use crate::client::calls::Piece;
 use crate::client::record::Usage;
 use crate::server::error_message;
 
+/// Tokens of a request at most that are believed: sums of many must stay numbers.
+const MAX_TOKENS: u64 = 1 << 40;
+
 /// One chunk, chat or completion. Absent and null are the same.
 #[derive(Debug, Default, Deserialize)]
 pub(crate) struct Chunk<'a> {
@@ -104,20 +107,24 @@ impl<'a> Chunk<'a> {
         self.error.as_ref().or_else(|| itself.next()).map(error_message)
     }
 
-    /// Token counts, where the server reports both: one that is missing is not 0.
+    /// Token counts, where the server reports both: one that is missing is not 0, and one
+    /// that no request can have is none.
     pub(crate) fn usage(&self) -> Option<Usage> {
         let usage = self.usage.as_ref()?;
+        let believed = |count: &u64| *count <= MAX_TOKENS;
         Some(Usage {
-            prompt_tokens: usage.prompt_tokens?,
-            completion_tokens: usage.completion_tokens?,
+            prompt_tokens: usage.prompt_tokens.filter(believed)?,
+            completion_tokens: usage.completion_tokens.filter(believed)?,
             reasoning_tokens: usage
                 .completion_tokens_details
                 .as_ref()
-                .and_then(|details| details.reasoning_tokens),
+                .and_then(|details| details.reasoning_tokens)
+                .filter(believed),
             cached_tokens: usage
                 .prompt_tokens_details
                 .as_ref()
-                .and_then(|details| details.cached_tokens),
+                .and_then(|details| details.cached_tokens)
+                .filter(believed),
         })
     }
 

@@ -6,12 +6,17 @@ use std::io;
 
 use crate::client::http1::Http1Error;
 use crate::client::record::{RequestError, RequestErrorClass};
-use crate::server::error_text;
+use crate::server::{brief, error_text};
+
+/// Characters that a message repeats of what a server sent.
+const MAX_SHOWN: usize = 300;
 
 /// The error of a response whose status is not 200, with the server's message.
 pub(crate) fn refusal_of(status: u16, location: Option<&str>, body: &[u8]) -> RequestError {
     let message = match location {
-        Some(to) if (300..400).contains(&status) => format!("redirected to {to}: not followed"),
+        Some(to) if (300..400).contains(&status) => {
+            format!("redirected to {}: not followed", brief(to, MAX_SHOWN))
+        }
         _ => error_text(&String::from_utf8_lossy(body)),
     };
     let class =
@@ -46,7 +51,10 @@ pub(crate) fn check_type(kind: Option<&str>) -> Result<(), RequestError> {
         Some(kind) if kind.trim_start().starts_with("text/event-stream") => Ok(()),
         other => Err(RequestError {
             class: RequestErrorClass::Malformed,
-            message: format!("the answer is {}, not an event stream", other.unwrap_or("untyped")),
+            message: format!(
+                "the answer is {}, not an event stream",
+                brief(other.unwrap_or("untyped"), MAX_SHOWN)
+            ),
         }),
     }
 }
@@ -59,10 +67,10 @@ pub(crate) fn cancelled() -> RequestError {
 /// The error of a response that is not valid HTTP.
 pub(crate) fn of_http1(error: &Http1Error) -> RequestError {
     let class = match error {
-        Http1Error::HeadTooLarge => RequestErrorClass::TooLarge,
+        Http1Error::HeadTooLarge | Http1Error::Endless(_) => RequestErrorClass::TooLarge,
         Http1Error::NotHttp(_) | Http1Error::Framing(_) => RequestErrorClass::Malformed,
     };
-    RequestError { class, message: error.to_string() }
+    RequestError { class, message: brief(&error.to_string(), MAX_SHOWN) }
 }
 
 /// The connection failed before the head of the response was complete.

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::client::clock::Clock;
 use crate::client::connection::Connection;
 use crate::client::error::{before_head, cancelled, check_type, in_body, of_http1, refusal_of};
-use crate::client::http1::{Body, Head};
+use crate::client::http1::{Body, Head, Http1Error};
 use crate::client::limits::Limits;
 use crate::client::record::RequestError;
 use crate::client::stream::StreamReader;
@@ -42,6 +42,10 @@ pub(crate) struct Exchange<'a> {
 /// The response as far as it was received.
 struct Response<'a> {
     part: Part,
+    /// Responses of 1xx so far.
+    interim: u32,
+    /// Bytes so far, with their framing.
+    bytes: u64,
     reader: &'a mut StreamReader,
     clock: Clock,
     /// Bytes were read since this was last taken.
@@ -66,7 +70,8 @@ impl<'a> Exchange<'a> {
         limits: Limits,
     ) -> Self {
         let part = Part::Head(Vec::new());
-        let response = Response { part, reader, clock, has_read: false, limits };
+        let response =
+            Response { part, interim: 0, bytes: 0, reader, clock, has_read: false, limits };
         let timer = ResponseTimer::new(clock, limits);
         Self { connection, message, broken: None, response, timer }
     }
@@ -144,9 +149,20 @@ impl Response<'_> {
     fn take(&mut self, at_ns: u64, bytes: &[u8]) -> Result<Option<Ended>, RequestError> {
         let at_ns = self.clock.since(at_ns);
         self.has_read = true;
+        self.bytes += bytes.len() as u64;
+        if self.bytes > self.limits.response_bytes {
+            return Err(of_http1(&Http1Error::Endless("more bytes than any answer has")));
+        }
         match &mut self.part {
             Part::Head(head) => {
+                // A head that comes byte by byte is read with each of its lines only.
+                let is_due = head.is_empty()
+                    || bytes.contains(&b'\n')
+                    || head.len() + bytes.len() > self.limits.header_bytes;
                 head.extend_from_slice(bytes);
+                if !is_due {
+                    return Ok(None);
+                }
                 let head = std::mem::take(head);
                 self.head(at_ns, head)
             }
@@ -162,8 +178,13 @@ impl Response<'_> {
                     self.part = Part::Head(bytes);
                     return Ok(None);
                 }
-                // 100 and 103 announce the answer.
-                Some((head, length)) if (100..200).contains(&head.status) => {
+                // 100 and 103 announce the answer; after 101 it is not HTTP any more.
+                Some((head, length)) if (100..200).contains(&head.status) && head.status != 101 => {
+                    self.interim += 1;
+                    if self.interim > self.limits.interim {
+                        let error = Http1Error::Endless("it sends one 1xx after the other");
+                        return Err(of_http1(&error));
+                    }
                     bytes.drain(..length);
                 }
                 Some((head, length)) => {

@@ -21,6 +21,9 @@ pub(crate) enum Http1Error {
     /// Something else than HTTP/1.
     #[error("the answer is not HTTP: {0}")]
     NotHttp(String),
+    /// Something without an end.
+    #[error("the server does not come to its answer: {0}")]
+    Endless(&'static str),
     /// A body that does not follow its own framing.
     #[error("the stream's framing is broken: {0}")]
     Framing(&'static str),

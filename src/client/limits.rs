@@ -12,6 +12,11 @@ pub struct Limits {
     pub header_bytes: usize,
     /// Bytes of an event and of a whole stream.
     pub stream: StreamLimits,
+    /// Bytes of a response as they arrive, with its framing: chunks of one byte each with a
+    /// long extension are a small stream.
+    pub response_bytes: u64,
+    /// Responses of 1xx before the answer.
+    pub interim: u32,
     /// Bytes of an error's body; what is beyond is not read.
     pub error_bytes: usize,
     /// Time to connect.
@@ -31,6 +36,8 @@ impl Default for Limits {
         Self {
             header_bytes: 64 << 10,
             stream: StreamLimits { event: 1 << 20, total: 64 << 20 },
+            response_bytes: 256 << 20,
+            interim: 32,
             error_bytes: 64 << 10,
             connect: Duration::from_secs(10),
             first_token: Duration::from_mins(10),
@@ -60,5 +67,6 @@ mod tests {
         assert!(limits.connect < limits.first_token && limits.silence < limits.first_token);
         assert!(limits.first_token < limits.total && limits.after_done < limits.silence);
         assert!(limits.stream.event <= limits.stream.total);
+        assert!((limits.stream.total as u64) < limits.response_bytes);
     }
 }

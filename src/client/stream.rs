@@ -9,6 +9,7 @@ use crate::client::chunk::{self, Template, TextKind};
 use crate::client::limits::StreamLimits;
 use crate::client::record::{Chunk, RequestError, RequestErrorClass, RequestRecord};
 use crate::client::sse::{EventTooLarge, Splitter};
+use crate::server::brief;
 
 /// What a server answered, put together from its chunks.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,8 +22,10 @@ pub struct Answer {
     pub tool_calls: Vec<ToolCall>,
 }
 
-/// More bytes than any server's identifier has.
+/// More characters than any server's identifier has.
 const MAX_ID: usize = 256;
+/// Characters that a message repeats of what a server sent.
+const MAX_SHOWN: usize = 300;
 
 /// Reads one stream into a record.
 #[derive(Debug)]
@@ -64,7 +67,7 @@ impl StreamReader {
     /// Ends an answer that continues far beyond its `max_tokens`. A chunk for each letter,
     /// which some servers send, stays within the limit.
     pub(crate) fn at_most(mut self, max_tokens: u64) -> Self {
-        self.max_chunks = 1024usize.saturating_add(16 * max_tokens as usize);
+        self.max_chunks = 1024usize.saturating_add((max_tokens as usize).saturating_mul(16));
         self
     }
 
@@ -154,14 +157,13 @@ impl Events {
             return Err(RequestError { class: RequestErrorClass::InStream, message });
         }
         if self.record.response_id.is_none() && !chunk.id().is_empty() {
-            let end = chunk.id().floor_char_boundary(MAX_ID);
-            self.record.response_id = Some(chunk.id()[..end].to_owned());
+            self.record.response_id = Some(brief(chunk.id(), MAX_ID));
         }
         if let Some(usage) = chunk.usage() {
             self.record.usage = Some(usage);
         }
         if let Some(reason) = chunk.finish_reason() {
-            self.record.finish_reason = Some(reason.to_owned());
+            self.record.finish_reason = Some(brief(reason, MAX_ID));
         }
         self.text(at_ns, TextKind::Reasoning, chunk.reasoning());
         self.text(at_ns, TextKind::Content, chunk.content());
@@ -224,7 +226,11 @@ fn malformed(data: &[u8], error: &serde_json::Error) -> RequestError {
     let shown = crate::clean::plain(&shown);
     RequestError {
         class: RequestErrorClass::Malformed,
-        message: format!("an event of the stream is not a chunk ({error}): {shown}"),
+        // The library's message may repeat a text of any length.
+        message: format!(
+            "an event of the stream is not a chunk ({}): {shown}",
+            brief(&error.to_string(), MAX_SHOWN)
+        ),
     }
 }
 

@@ -82,6 +82,9 @@ pub(crate) async fn bench(args: &BenchArgs, shutdown: &Shutdown) -> Result<Exit,
     let server = server.map_err(unusable)?;
     let progress = Progress::of_repeats(planned_repeats(&workloads, args.repeats));
     let emit = progress.emit();
+    if let Some(note) = server.choice.note(&server.model) {
+        emit.warn(format!("{note}; --model NAME measures another"));
+    }
     let sink = Kept { wanted: args.records.is_some(), ..Kept::default() };
     let settings = BenchSettings {
         // Unique to this run: a prompt of an earlier one may still be cached.

@@ -19,7 +19,7 @@ use crate::event::{Emit, Phase};
 use crate::history::launch::{FailureClass, LaunchFailure};
 use crate::server::health::health_by;
 use crate::server::http::Http;
-use crate::server::{Endpoint, Health, Server, completion_proof};
+use crate::server::{Endpoint, Health, ModelChoice, Server, completion_proof};
 
 impl BootPhase {
     /// The latest phase that `text`, a piece of log, shows.
@@ -238,7 +238,14 @@ pub async fn wait_until_ready(
                 () = cancel.cancelled() => Err(NotReady::Cancelled),
                 exit = &mut ended => Err(NotReady::Ended(exit)),
                 proof = timeout(limits.proof, candidate.prove()) => match proof {
-                    Ok(Ok(server)) => Ok(server),
+                    Ok(Ok(server)) => {
+                        if let (ModelChoice::FirstOf(_), Some(note)) =
+                            (&server.choice, server.choice.note(&server.model))
+                        {
+                            emit.warn(note);
+                        }
+                        Ok(server)
+                    }
                     Ok(Err(message)) => Err(NotReady::NotServing(message)),
                     Err(_) => Err(NotReady::NotServing(format!(
                         "/health is 200, but no completion was answered in {} s: the engine is frozen",

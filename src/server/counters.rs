@@ -16,6 +16,8 @@ const STARTED: &str = "process_start_time_seconds";
 /// Seconds by which the reported start of one process may vary: some servers compute it
 /// from a clock that is adjusted.
 const START_TOLERANCE: f64 = 2.0;
+/// From here on, a float leaves numbers out.
+const MAX_COUNT: f64 = 9_007_199_254_740_992.0;
 const CACHE_CONFIG: &str = "vllm:cache_config_info";
 
 /// One reading of `/metrics`. What a server does not support is `None`.
@@ -62,8 +64,8 @@ impl Counters {
         });
         let count = |names: &[&str]| {
             let sum = names.iter().find_map(|name| scrape.sum(name))?;
-            // Counters are whole numbers; anything else is not a counter.
-            (sum >= 0.0 && sum.fract() == 0.0).then_some(sum as u64)
+            // Counters are whole numbers that a float can count; anything else is none.
+            ((0.0..=MAX_COUNT).contains(&sum) && sum.fract() == 0.0).then_some(sum as u64)
         };
         let gauge = |sum: Option<f64>| sum.filter(|value| value.is_finite());
         Self {

@@ -11,8 +11,18 @@ use crate::server::Endpoint;
 /// vLLM closes idle connections after 5 s; a request on one that just closed would fail.
 const POOL_IDLE: Duration = Duration::from_secs(4);
 const CONNECT: Duration = Duration::from_secs(5);
-/// `/metrics` is 60 KB; an untrusted server must not fill the memory.
-const MAX_BODY: usize = 16 << 20;
+/// Bytes of a body at most, by its path: an untrusted server must not fill the memory.
+/// vLLM's `/metrics` is 60 KB for each engine, its list of a thousand adapters 600 KB.
+const LARGEST: &[(&str, usize)] = &[
+    ("/metrics", 16 << 20),
+    ("/v1/models", 4 << 20),
+    ("/health", 64 << 10),
+    ("/version", 64 << 10),
+];
+/// Bytes of any other body.
+const LARGEST_OTHER: usize = 1 << 20;
+/// Characters of a network error's text: it may repeat what the server sent.
+const MAX_REASON: usize = 300;
 
 /// Keeps connections to one endpoint. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -102,14 +112,20 @@ impl Http {
         if let Some(body) = body {
             request = request.json(body);
         }
-        match tokio::time::timeout(limit, read(request)).await {
+        match tokio::time::timeout(limit, read(request, largest_body(path))).await {
             Ok(answer) => answer,
             Err(_) => Err(HttpError::Timeout(limit)),
         }
     }
 }
 
-async fn read(request: reqwest::RequestBuilder) -> Result<Answer, HttpError> {
+/// Bytes that the body behind a path may have.
+fn largest_body(path: &str) -> usize {
+    let bare = path.split('?').next().unwrap_or(path);
+    LARGEST.iter().find(|(name, _)| *name == bare).map_or(LARGEST_OTHER, |(_, bytes)| *bytes)
+}
+
+async fn read(request: reqwest::RequestBuilder, largest: usize) -> Result<Answer, HttpError> {
     let mut response = request.send().await.map_err(|error| {
         let text = chain(&error);
         if error.is_connect() { HttpError::Unreachable(text) } else { HttpError::Answer(text) }
@@ -119,8 +135,8 @@ async fn read(request: reqwest::RequestBuilder) -> Result<Answer, HttpError> {
     while let Some(piece) =
         response.chunk().await.map_err(|error| HttpError::Answer(chain(&error)))?
     {
-        if body.len() + piece.len() > MAX_BODY {
-            return Err(HttpError::Answer(format!("the answer is larger than {MAX_BODY} bytes")));
+        if body.len() + piece.len() > largest {
+            return Err(HttpError::Answer(format!("the answer is larger than {largest} bytes")));
         }
         body.extend_from_slice(&piece);
     }
@@ -137,5 +153,5 @@ fn chain(error: &reqwest::Error) -> String {
         text = Some(inner.to_string());
         source = inner.source();
     }
-    text.unwrap_or_else(|| error.to_string())
+    super::brief(&text.unwrap_or_else(|| error.to_string()), MAX_REASON)
 }

@@ -25,12 +25,16 @@ pub(crate) fn error_text(body: &str) -> String {
 
 fn line(text: &str) -> String {
     let text = text.trim();
-    if text.is_empty() {
-        return "no message".to_owned();
-    }
-    let text = crate::clean::plain(text);
-    let mut line: String = text.chars().take(MAX_CHARS).collect();
-    if text.chars().nth(MAX_CHARS).is_some() {
+    if text.is_empty() { "no message".to_owned() } else { brief(text, MAX_CHARS) }
+}
+
+/// A text from outside in one line of at most `characters`, without what acts on a terminal.
+pub(crate) fn brief(text: &str, characters: usize) -> String {
+    // Cleaning removes at most as much as it reads: a long text need not be read to its end.
+    let read = text.len().min(characters.saturating_mul(16));
+    let beginning = crate::clean::plain(&text[..text.floor_char_boundary(read)]);
+    let mut line: String = beginning.chars().take(characters).collect();
+    if read < text.len() || beginning.chars().nth(characters).is_some() {
         line.push('…');
     }
     line
@@ -39,6 +43,15 @@ fn line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_text_is_cut_and_cleaned() {
+        assert_eq!(brief("a\u{1b}[31mb\0c\nd", 10), "abc d");
+        assert_eq!(brief("éééé", 3), "ééé…");
+        assert_eq!(brief("ééé", 3), "ééé");
+        assert_eq!(brief(&"x".repeat(1 << 20), 5), "xxxxx…");
+        assert_eq!(brief(&"\0".repeat(1 << 20), 5), "…");
+    }
 
     #[test]
     fn messages_as_servers_write_them() {

@@ -9,6 +9,7 @@ mod endpoint;
 pub mod health;
 pub mod http;
 mod message;
+mod models;
 mod observed;
 mod open;
 mod probe;
@@ -18,7 +19,8 @@ mod python;
 
 pub use endpoint::{ApiKey, Endpoint};
 pub use health::{Health, completion_proof, health};
-pub(crate) use message::{error_message, error_text};
+pub(crate) use message::{brief, error_message, error_text};
+pub use models::ModelChoice;
 pub use open::ServerError;
 pub use probe::{GpuIds, ResourceProbe, ResourceSample};
 
@@ -29,6 +31,8 @@ pub struct Server {
     pub endpoint: Endpoint,
     /// The model's name as requests must give it.
     pub model: String,
+    /// How it was chosen, where the server offers several.
+    pub choice: ModelChoice,
     /// Context length in tokens, where `/v1/models` has it.
     pub max_model_len: Option<u64>,
     /// `/version`, where it is offered.

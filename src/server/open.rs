@@ -5,11 +5,14 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::server::http::{Answer, Http, HttpError};
-use crate::server::{Endpoint, Server};
+use crate::server::http::{Http, HttpError};
+use crate::server::models::{self, ModelChoice, list};
+use crate::server::{Endpoint, Server, brief};
 
 const MODELS: Duration = Duration::from_secs(30);
 const VERSION: Duration = Duration::from_secs(5);
+/// Characters of a model's name and of a version that are shown.
+const MAX_ASKED: usize = 200;
 
 /// Why a server cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -39,7 +42,7 @@ pub enum ServerError {
         key_given: bool,
     },
     /// It does not serve that model.
-    #[error("{url} does not serve the model `{asked}`; it serves {}", list(.offered))]
+    #[error("{url} does not serve the model `{}`; it serves {}", brief(.asked, MAX_ASKED), list(.offered))]
     WrongModel {
         /// The address.
         url: String,
@@ -83,21 +86,11 @@ impl ServerError {
     }
 }
 
-fn list(names: &[String]) -> String {
-    if names.is_empty() {
-        return "none".to_owned();
-    }
-    names
-        .iter()
-        .map(|name| format!("`{}`", crate::clean::plain(name)))
-        .collect::<Vec<_>>()
-        .join(", ")
-}
-
 impl Server {
     /// Asks the server for its models (with the key) and, where it has one, its
     /// version. `model` must be one of the names that it serves, where it
-    /// lists them; without it the first one is taken.
+    /// lists them; without it the first one is taken that is no adapter, and
+    /// [`Server::choice`] says what else there was.
     ///
     /// # Errors
     /// Which of these it was: unreachable, unauthorised, another model, another kind of server.
@@ -120,57 +113,43 @@ impl Server {
             let reason = format!("/v1/models gave HTTP {} ({message})", answer.status);
             return Err(ServerError::NotServing { url, reason });
         }
-        let models = match model {
+        let (model, max_model_len, choice) = match model {
             // A server that does not list its models may have the one that is named.
             Some(asked) if matches!(answer.status, 404 | 405 | 501) => {
-                vec![(asked.to_owned(), None)]
+                (asked.to_owned(), None, ModelChoice::Clear)
             }
-            _ => models(&answer)
-                .map_err(|reason| ServerError::NotVllmLike { url: url.clone(), reason })?,
-        };
-        let chosen = match model {
-            None => models.first(),
-            Some(asked) => models.iter().find(|(name, _)| name == asked),
-        };
-        let Some((model, max_model_len)) = chosen.cloned() else {
-            return Err(ServerError::WrongModel {
-                url,
-                asked: model.unwrap_or_default().to_owned(),
-                offered: models.into_iter().map(|(name, _)| name).collect(),
-            });
+            asked => {
+                let models = models::read(answer.status, &answer.body)
+                    .map_err(|reason| ServerError::NotVllmLike { url: url.clone(), reason })?;
+                let chosen = match asked {
+                    None => models::choose(&models),
+                    Some(asked) => {
+                        models.iter().find(|it| it.name == asked).map(|it| (it, ModelChoice::Clear))
+                    }
+                };
+                let Some((chosen, choice)) = chosen else {
+                    return Err(ServerError::WrongModel {
+                        url,
+                        asked: asked.unwrap_or_default().to_owned(),
+                        offered: models.into_iter().map(|it| it.name).collect(),
+                    });
+                };
+                (chosen.name.clone(), chosen.max_model_len, choice)
+            }
         };
         let (version, simulated) = match http.get("/version", VERSION).await {
             Ok(answer) if answer.status == 200 => version(&answer.body),
             _ => (None, false),
         };
-        Ok(Self { endpoint, model, max_model_len, version, simulated })
+        Ok(Self { endpoint, model, choice, max_model_len, version, simulated })
     }
-}
-
-/// Names and context lengths of the models that are served.
-fn models(answer: &Answer) -> Result<Vec<(String, Option<u64>)>, String> {
-    if answer.status != 200 {
-        return Err(format!("/v1/models gave HTTP {}", answer.status));
-    }
-    let body: Value = serde_json::from_str(&answer.body)
-        .map_err(|_| "/v1/models did not answer with JSON".to_owned())?;
-    let data = body.get("data").and_then(Value::as_array);
-    let models: Vec<(String, Option<u64>)> = data
-        .into_iter()
-        .flatten()
-        .filter_map(|model| {
-            let name = model.get("id")?.as_str()?.to_owned();
-            Some((name, model.get("max_model_len").and_then(Value::as_u64)))
-        })
-        .collect();
-    if models.is_empty() { Err("/v1/models names no model".to_owned()) } else { Ok(models) }
 }
 
 /// The version, and whether the server reports that it is simulated.
 fn version(body: &str) -> (Option<String>, bool) {
     let body: Value = serde_json::from_str(body).unwrap_or_default();
     let version = body.get("version").and_then(Value::as_str);
-    let version = version.map(|version| crate::clean::plain(version).into_owned());
+    let version = version.map(|version| brief(version, MAX_ASKED));
     let marked = !matches!(body.get("simulated"), None | Some(Value::Null | Value::Bool(false)));
     let named = version.as_deref().is_some_and(|version| version.contains("simulated"));
     (version, marked || named)

@@ -2,6 +2,11 @@
 //! `# HELP` and `# TYPE` lines are skipped, and `_created` series are other names. What
 //! vLLM's metrics mean is in `counters`.
 
+/// Samples that are kept of one scrape: vLLM's has a few hundred for each engine.
+const MAX_SAMPLES: usize = 100_000;
+/// Labels of a sample; a line with more is no sample. vLLM's longest has 30.
+const MAX_LABELS: usize = 256;
+
 /// One sample of a metric.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
@@ -39,6 +44,7 @@ impl Scrape {
                 }
                 sample(name, rest)
             })
+            .take(MAX_SAMPLES)
             .collect();
         Self { samples }
     }
@@ -83,6 +89,9 @@ fn labels(mut text: &str) -> Option<(Vec<(String, String)>, &str)> {
         if let Some(rest) = text.strip_prefix('}') {
             return Some((labels, rest));
         }
+        if labels.len() == MAX_LABELS {
+            return None;
+        }
         let (key, rest) = text.split_once('=')?;
         let mut characters = rest.trim_start().strip_prefix('"')?.chars();
         let mut value = String::new();
@@ -123,6 +132,14 @@ mod tests {
         assert_eq!(scrape.sum("broken"), None);
         assert_eq!(scrape.sum("d"), Some(f64::INFINITY));
         assert!(scrape.sum("c").expect("there").is_nan());
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded() {
+        let many = "a_total 1\n".repeat(MAX_SAMPLES + 7);
+        assert_eq!(Scrape::parse(&many).sum("a_total"), Some(MAX_SAMPLES as f64));
+        let labels = "x=\"\",".repeat(MAX_LABELS + 1);
+        assert_eq!(Scrape::parse(&format!("a{{{labels}}} 1\nb 2\n")).sum("a"), None);
     }
 
     proptest! {

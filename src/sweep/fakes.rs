@@ -197,6 +197,7 @@ impl Engine for FakeEngine {
                 server: Server {
                     endpoint: Endpoint { base_url: "http://none".to_owned(), api_key: None },
                     model: "m".to_owned(),
+                    choice: crate::server::ModelChoice::Clear,
                     max_model_len: None,
                     version: None,
                     simulated: true,

@@ -23,6 +23,7 @@ impl Candidate for Stub {
         Ok(Server {
             endpoint: Endpoint { base_url: self.base_url.clone(), api_key: None },
             model: "m".to_owned(),
+            choice: crate::server::ModelChoice::Clear,
             max_model_len: None,
             version: Some("0.0".to_owned()),
             simulated: true,

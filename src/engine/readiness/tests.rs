@@ -14,6 +14,7 @@ fn server() -> Server {
     Server {
         endpoint: Endpoint { base_url: "http://127.0.0.1:1".to_owned(), api_key: None },
         model: "m".to_owned(),
+        choice: crate::server::ModelChoice::Clear,
         max_model_len: None,
         version: None,
         simulated: true,

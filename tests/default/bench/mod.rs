@@ -13,6 +13,7 @@ mod dataset;
 mod effective;
 mod fitting;
 mod given;
+mod hostile;
 mod kv_cache;
 mod load;
 mod long_context;

@@ -17,6 +17,8 @@ use crate::support::until_async;
 pub(crate) enum Step {
     /// Writes bytes.
     Write(Vec<u8>),
+    /// Writes the same bytes again and again, with pauses, until the client closes.
+    Repeat(Vec<u8>, Duration),
     /// Waits.
     Wait(Duration),
     /// Waits until it is notified.
@@ -82,6 +84,7 @@ pub(crate) fn server(url: &str) -> Server {
     Server {
         endpoint: Endpoint { base_url: url.to_owned(), api_key: Some(ApiKey::new("sk-secret")) },
         model: "m".to_owned(),
+        choice: vllm_grid::server::ModelChoice::Clear,
         max_model_len: None,
         version: None,
         simulated: false,
@@ -100,6 +103,15 @@ async fn answer(mut stream: TcpStream, steps: Vec<Step>, seen: Arc<Mutex<Seen>>)
                         break;
                     }
                     seen.lock().expect("no panic").written.push((began, now_ns()));
+                }
+                Step::Repeat(bytes, pause) => {
+                    while stream.write_all(bytes).await.is_ok() {
+                        match *pause {
+                            Duration::ZERO => tokio::task::yield_now().await,
+                            pause => tokio::time::sleep(pause).await,
+                        }
+                    }
+                    break;
                 }
                 Step::Wait(time) => tokio::time::sleep(*time).await,
                 Step::Gate(gate) => gate.notified().await,

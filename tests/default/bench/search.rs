@@ -117,6 +117,7 @@ async fn eager(first_token: Duration, each: Duration) -> Server {
     Server {
         endpoint: Endpoint { base_url, api_key: None },
         model: "m".to_owned(),
+        choice: vllm_grid::server::ModelChoice::Clear,
         max_model_len: None,
         version: None,
         simulated: false,

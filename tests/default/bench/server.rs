@@ -115,3 +115,13 @@ async fn a_completion_proves_that_the_engine_decodes() {
     let proof = in_time("its time is over", proof).await;
     assert!(proof.expect_err("frozen").to_string().contains("no answer within 0.2 s"));
 }
+
+#[tokio::test]
+async fn a_server_of_several_models_says_which_one_is_measured() {
+    let two = r#"{"data":[{"id":"a","root":"/a"},{"id":"b","root":"/b"}]}"#;
+    let server = open(writes(&[json("200 OK", two)]), None, true).await.expect("it serves");
+    let note = server.choice.note(&server.model).expect("it is not clear which is meant");
+    assert!(note.contains("`a` is measured") && note.ends_with("it also offers `b`"), "{note}");
+    let named = open(writes(&[json("200 OK", two)]), Some("b"), true).await.expect("it serves");
+    assert_eq!((named.model.as_str(), named.choice.note("b")), ("b", None));
+}

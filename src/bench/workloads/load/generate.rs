@@ -401,6 +401,7 @@ mod tests {
         let server = Server {
             endpoint: Endpoint { base_url, api_key: None },
             model: "m".to_owned(),
+            choice: crate::server::ModelChoice::Clear,
             max_model_len: None,
             version: None,
             simulated: false,
