@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::client::clock::Clock;
 use crate::client::connection::Connection;
 use crate::client::error::{before_head, cancelled, check_type, in_body, of_http1, refusal_of};
+use crate::client::flights::Flight;
 use crate::client::http1::{Body, Head};
 use crate::client::limits::Limits;
 use crate::client::record::RequestError;
@@ -43,6 +44,7 @@ pub(crate) struct Exchange<'a> {
 struct Response<'a> {
     part: Part,
     reader: &'a mut StreamReader,
+    flight: &'a Flight,
     clock: Clock,
     /// Bytes were read since this was last taken.
     has_read: bool,
@@ -62,11 +64,12 @@ impl<'a> Exchange<'a> {
         connection: &'a mut Connection,
         message: &'a [u8],
         reader: &'a mut StreamReader,
+        flight: &'a Flight,
         clock: Clock,
         limits: Limits,
     ) -> Self {
         let part = Part::Head(Vec::new());
-        let response = Response { part, reader, clock, has_read: false, limits };
+        let response = Response { part, reader, flight, clock, has_read: false, limits };
         let timer = ResponseTimer::new(clock, limits);
         Self { connection, message, broken: None, response, timer }
     }
@@ -142,6 +145,7 @@ impl Response<'_> {
     /// Takes bytes that arrived at a time of `now_ns`; returns how the response
     /// ended, if they end it.
     fn take(&mut self, at_ns: u64, bytes: &[u8]) -> Result<Option<Ended>, RequestError> {
+        self.flight.heard(at_ns);
         let at_ns = self.clock.since(at_ns);
         self.has_read = true;
         match &mut self.part {

@@ -148,6 +148,7 @@ mod tests {
             FailureClass::Killed,
             FailureClass::Unknown,
             FailureClass::Timeout,
+            FailureClass::NoProgress,
         ] {
             assert!(!pruned(class, &flags, &flags), "{class:?}");
         }

@@ -16,6 +16,7 @@ mod given;
 mod kv_cache;
 mod load;
 mod long_context;
+mod progress;
 mod records;
 mod scripted;
 mod search;
