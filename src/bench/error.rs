@@ -17,6 +17,14 @@ pub enum BenchError {
         /// The evidence of it.
         message: String,
     },
+    /// The server is alive and makes no progress.
+    #[error("the engine makes no progress: {message}")]
+    NoProgress {
+        /// The repeat, void.
+        measurement: Box<Measurement>,
+        /// The evidence of it.
+        message: String,
+    },
     /// The records could not be stored.
     #[error("request records could not be stored: {0}")]
     Records(std::io::Error),
@@ -31,6 +39,18 @@ pub enum BenchError {
         /// The case that was asked for.
         case: String,
     },
+}
+
+impl BenchError {
+    /// The repeat during which the server was lost, as far as it came.
+    pub fn measurement(&self) -> Option<&Measurement> {
+        match self {
+            Self::EngineDied { measurement, .. } | Self::NoProgress { measurement, .. } => {
+                Some(measurement)
+            }
+            _ => None,
+        }
+    }
 }
 
 impl From<std::io::Error> for BenchError {

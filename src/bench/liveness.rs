@@ -14,19 +14,41 @@ pub(crate) const DYING: Duration = Duration::from_secs(1);
 /// Time for the proof that a silent engine still decodes; a request's own where that is shorter.
 const PROOF: Duration = Duration::from_secs(20);
 
-/// The evidence that the engine is unreachable, after the last failed request of `records`.
+/// What a look at a server shows after a request failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Evidence {
+    /// The engine is unreachable.
+    Died(String),
+    /// It is there, and does not decode.
+    Wedged(String),
+}
+
+/// Whether the engine decodes; `patience`: what a request is given for its first token.
+///
+/// # Errors
+/// Why it does not.
+pub(crate) async fn decodes(server: &Server, patience: Duration) -> Result<(), String> {
+    let proof = completion_proof(server, PROOF.min(patience)).await;
+    proof.map(|_| ()).map_err(|reason| reason.to_string())
+}
+
+/// The evidence that the engine is lost, after the last failed request of `records`.
 /// `patience`: what a request is given for its first token.
 pub(crate) async fn death_evidence(
     server: &Server,
     http: &Http,
     patience: Duration,
     records: &[RequestRecord],
-) -> Option<String> {
+) -> Option<Evidence> {
     use RequestErrorClass::{Connect, Cut, InStream, ServerError, Silent};
     let error = records.iter().rev().find_map(RequestRecord::failure)?;
     if error.class == Silent {
-        let proof = completion_proof(server, PROOF.min(patience)).await;
-        return proof.err().map(|reason| format!("{}; then {reason}", error.message));
+        let reason = decodes(server, patience).await.err()?;
+        let message = format!("{}; then {reason}", error.message);
+        return Some(match down_reason(health_by(http).await) {
+            Some(what) => Evidence::Died(format!("{message}; {what}")),
+            None => Evidence::Wedged(message),
+        });
     }
     if !matches!(error.class, Connect | Cut | InStream | ServerError) {
         return None;
@@ -34,7 +56,7 @@ pub(crate) async fn death_evidence(
     let deadline = Instant::now() + DYING;
     loop {
         if let Some(what) = down_reason(health_by(http).await) {
-            return Some(format!("{}; {what}", error.message));
+            return Some(Evidence::Died(format!("{}; {what}", error.message)));
         }
         if Instant::now() >= deadline {
             return None;

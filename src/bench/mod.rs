@@ -15,4 +15,5 @@ mod sequence;
 mod session;
 pub mod suite;
 mod traffic;
+mod watchdog;
 pub mod workloads;

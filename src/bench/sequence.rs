@@ -225,7 +225,11 @@ impl<'r, 's> RequestSequence<'r, 's> {
                 });
             }
             Err(Stop::Skipped(reason)) => RepeatOutcome::Skipped(reason),
-            Err(Stop::Cancelled) => return Err(BenchError::Cancelled),
+            Err(Stop::Cancelled) => {
+                // For who finds out why the watchdog has stopped it.
+                self.repeat.keep_aside(self.records);
+                return Err(BenchError::Cancelled);
+            }
         };
         Ok(RepeatResult {
             records: self.records,

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bench::error::BenchError;
 use crate::bench::prompt::dataset::Sources;
+use crate::bench::watchdog::Watchdog;
 use crate::client::{Client, ClientError, Limits, Slot};
 use crate::event::Emit;
 use crate::server::Server;
@@ -38,6 +39,9 @@ pub struct BenchSettings {
 pub(crate) struct Session {
     server: Server,
     emit: Emit,
+    /// A stop of the launch.
+    launch_cancel: CancellationToken,
+    /// A stop of the repeat: the launch's, or the watchdog's.
     cancel: CancellationToken,
     settings: BenchSettings,
     client: Client,
@@ -73,7 +77,8 @@ impl Session {
         Ok(Self {
             server: server.clone(),
             emit: emit.clone(),
-            cancel: cancel.clone(),
+            launch_cancel: cancel.clone(),
+            cancel: cancel.child_token(),
             settings,
             client,
             http,
@@ -121,6 +126,24 @@ impl Session {
     /// Whether a stop was asked for.
     pub(crate) fn cancel(&self) -> &CancellationToken {
         &self.cancel
+    }
+
+    /// From now on [`Session::cancel`] is a new stop, which the launch's sets too.
+    pub(crate) fn renew_cancel(&mut self) -> CancellationToken {
+        self.cancel = self.launch_cancel.child_token();
+        self.cancel.clone()
+    }
+
+    /// What watches the progress of a repeat; `is_external`: another program sends its
+    /// requests.
+    pub(crate) fn watchdog(&self, is_external: bool) -> Watchdog {
+        Watchdog {
+            server: self.server.clone(),
+            http: self.http.clone(),
+            flights: self.client.flights().clone(),
+            limits: self.settings.limits,
+            is_external,
+        }
     }
 
     /// Where events go.

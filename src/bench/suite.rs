@@ -2,10 +2,12 @@
 //! them for `bench URL`. Dispatches alone: what lives for a launch is the session's,
 //! what is sent the workloads'. Records go to the sink before a measurement is returned.
 
+use std::pin::pin;
+
 use tokio_util::sync::CancellationToken;
 
 pub use crate::bench::error::BenchError;
-use crate::bench::liveness;
+use crate::bench::liveness::{self, Evidence};
 use crate::bench::outcome::{RepeatOutcome, RepeatResult};
 use crate::bench::repeat::{EndedRepeat, RepeatContext};
 pub use crate::bench::session::BenchSettings;
@@ -14,7 +16,7 @@ use crate::bench::workloads::{
     command, conversation, kv_cache, load, long_context, reasoning, stability, tool_calling,
 };
 use crate::event::{Emit, NoticeKind, Phase};
-use crate::metric::Measurement;
+use crate::metric::{Measurement, MetricValues, Status};
 use crate::server::Server;
 use crate::telemetry::sink::{RecordSink, RepeatKey};
 use crate::telemetry::{Telemetry, summary};
@@ -100,9 +102,8 @@ impl<'a> Bench<'a> {
             repeat,
         });
         self.session.sample_counters().await;
-        let mut context = RepeatContext::start(&mut self.session, repeat);
-        let mut result = run_workload(&mut context, &mut self.load, workload, case).await?;
-        let EndedRepeat { clock, window, aside } = context.end();
+        let (mut result, wedged, ended) = self.watched(workload, case, repeat).await?;
+        let EndedRepeat { clock, window, aside } = ended;
         self.session.sample_counters().await;
         result.remark_on_server();
         result.put_in_order(aside);
@@ -118,19 +119,73 @@ impl<'a> Bench<'a> {
             }
             self.sink.store_telemetry(key.launch, &samples)?;
         }
-        let evidence = self.death_evidence(&result).await;
+        let evidence = match wedged {
+            Some(what) => Some(Evidence::Wedged(what)),
+            None => self.death_evidence(&result).await,
+        };
         let mut measurement = result.measurement(key);
         workload.kind().complete(&mut measurement.metrics);
         match evidence {
-            Some(message) => {
+            Some(Evidence::Died(message)) => {
                 Err(BenchError::EngineDied { measurement: Box::new(measurement), message })
             }
+            Some(Evidence::Wedged(message)) => Err(self.no_progress(measurement, message)),
             None => Ok(measurement),
         }
     }
 
+    /// Runs the repeat until it is over or the watchdog stops it: what came of it, why it
+    /// was stopped, and what is left of its context.
+    async fn watched(
+        &mut self,
+        workload: &Workload,
+        case: &str,
+        repeat: u32,
+    ) -> Result<(RepeatResult, Option<String>, EndedRepeat), BenchError> {
+        let stop = self.session.renew_cancel();
+        let is_external = matches!(workload.spec, Spec::Command(_));
+        let watchdog = self.session.watchdog(is_external);
+        let mut context = RepeatContext::start(&mut self.session, repeat);
+        let (result, wedged) = {
+            let mut run = pin!(run_workload(&mut context, &mut self.load, workload, case));
+            tokio::select! {
+                biased;
+                result = &mut run => (result, None),
+                what = watchdog.wedged() => {
+                    stop.cancel();
+                    (run.await, Some(what))
+                }
+            }
+        };
+        let ended = context.end();
+        self.session.renew_cancel();
+        let Some(what) = wedged.filter(|_| !self.session.cancel().is_cancelled()) else {
+            return Ok((result?, None, ended));
+        };
+        let void = RepeatOutcome::Void(format!("the engine makes no progress: {what}"));
+        let result = match result {
+            Ok(result) => RepeatResult { outcome: void, ..result },
+            Err(BenchError::Cancelled) => RepeatResult::without_requests(void, MetricValues::new()),
+            Err(error) => return Err(error),
+        };
+        Ok((result, Some(what), ended))
+    }
+
+    /// The error for a server that is wedged, with what its GPUs did.
+    fn no_progress(&self, measurement: Measurement, message: String) -> BenchError {
+        let samples = self.session.telemetry().map(Telemetry::samples).unwrap_or_default();
+        let message = match summary::gpus_now(&samples) {
+            Some(gpus) => format!("{message}; {gpus}"),
+            None => message,
+        };
+        let reason = measurement.reason.clone();
+        let reason = Some(reason.unwrap_or_else(|| message.clone()));
+        let measurement = Measurement { status: Status::Void, reason, ..measurement };
+        BenchError::NoProgress { measurement: Box::new(measurement), message }
+    }
+
     /// What shows that the engine died, after a repeat that failed.
-    async fn death_evidence(&self, result: &RepeatResult) -> Option<String> {
+    async fn death_evidence(&self, result: &RepeatResult) -> Option<Evidence> {
         if !matches!(result.outcome, RepeatOutcome::Failed(_)) {
             return None;
         }
@@ -219,10 +274,12 @@ pub async fn run_suite(
             for repeat in warmups.chain(1..=kept(workload, repeats)) {
                 let (measurement, ended) = match bench.repeat(workload, &case, repeat).await {
                     Ok(measurement) => (measurement, None),
-                    Err(BenchError::EngineDied { measurement, message }) => {
-                        let kept = measurement.clone();
-                        (*kept, Some(BenchError::EngineDied { measurement, message }))
-                    }
+                    Err(
+                        error @ (BenchError::EngineDied { .. } | BenchError::NoProgress { .. }),
+                    ) => match error.measurement().cloned() {
+                        Some(kept) => (kept, Some(error)),
+                        None => return Err(error),
+                    },
                     Err(error) => return Err(error),
                 };
                 bench.session.emit().emit(NoticeKind::RepeatFinished(measurement.clone()));

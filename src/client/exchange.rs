@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::client::clock::Clock;
 use crate::client::connection::Connection;
 use crate::client::error::{before_head, cancelled, check_type, in_body, of_http1, refusal_of};
+use crate::client::flights::Flight;
 use crate::client::http1::{Body, Head, Http1Error};
 use crate::client::limits::Limits;
 use crate::client::record::RequestError;
@@ -47,6 +48,7 @@ struct Response<'a> {
     /// Bytes so far, with their framing.
     bytes: u64,
     reader: &'a mut StreamReader,
+    flight: &'a Flight,
     clock: Clock,
     /// Bytes were read since this was last taken.
     has_read: bool,
@@ -66,12 +68,13 @@ impl<'a> Exchange<'a> {
         connection: &'a mut Connection,
         message: &'a [u8],
         reader: &'a mut StreamReader,
+        flight: &'a Flight,
         clock: Clock,
         limits: Limits,
     ) -> Self {
         let part = Part::Head(Vec::new());
         let response =
-            Response { part, interim: 0, bytes: 0, reader, clock, has_read: false, limits };
+            Response { part, interim: 0, bytes: 0, reader, flight, clock, has_read: false, limits };
         let timer = ResponseTimer::new(clock, limits);
         Self { connection, message, broken: None, response, timer }
     }
@@ -147,6 +150,7 @@ impl Response<'_> {
     /// Takes bytes that arrived at a time of `now_ns`; returns how the response
     /// ended, if they end it.
     fn take(&mut self, at_ns: u64, bytes: &[u8]) -> Result<Option<Ended>, RequestError> {
+        self.flight.heard(at_ns);
         let at_ns = self.clock.since(at_ns);
         self.has_read = true;
         self.bytes += bytes.len() as u64;

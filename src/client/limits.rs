@@ -27,6 +27,9 @@ pub struct Limits {
     pub silence: Duration,
     /// Time from the send to the end, whatever comes.
     pub total: Duration,
+    /// Time without a byte of any answer, and without a token in the server's counters, after
+    /// which the server counts as wedged; three times the expected prefill where that is longer.
+    pub no_progress: Duration,
     /// Time for the response to end after `[DONE]`, before the connection is given up.
     pub after_done: Duration,
 }
@@ -43,6 +46,7 @@ impl Default for Limits {
             first_token: Duration::from_mins(10),
             silence: Duration::from_mins(2),
             total: Duration::from_hours(1),
+            no_progress: Duration::from_mins(1),
             after_done: Duration::from_millis(250),
         }
     }
@@ -66,6 +70,7 @@ mod tests {
         let limits = Limits::default();
         assert!(limits.connect < limits.first_token && limits.silence < limits.first_token);
         assert!(limits.first_token < limits.total && limits.after_done < limits.silence);
+        assert!(limits.no_progress < limits.silence, "a wedged server is known as one");
         assert!(limits.stream.event <= limits.stream.total);
         assert!((limits.stream.total as u64) < limits.response_bytes);
     }

@@ -10,6 +10,7 @@ pub mod clock;
 mod connection;
 pub(crate) mod error;
 mod exchange;
+pub(crate) mod flights;
 mod http1;
 mod limits;
 pub mod record;

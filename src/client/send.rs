@@ -15,6 +15,7 @@ use crate::client::clock::Clock;
 use crate::client::connection::Connection;
 use crate::client::error::cancelled;
 use crate::client::exchange::{Ended, Exchange};
+use crate::client::flights::Flights;
 use crate::client::http1::{is_header_value, request_head};
 use crate::client::limits::Limits;
 use crate::client::record::{RequestError, RequestErrorClass, RequestRecord};
@@ -45,6 +46,7 @@ pub struct Client {
     limits: Limits,
     /// Whether an answer of the server had `usage`.
     reports_usage: Arc<AtomicBool>,
+    flights: Flights,
 }
 
 /// A place for a connection: kept open between the requests of one worker.
@@ -119,7 +121,13 @@ impl Client {
             return Err(error("the API key has characters that no header can carry"));
         }
         let prefix = parsed.path().trim_end_matches('/').to_owned();
-        Ok(Self { addresses, prefix, host, api_key, limits, reports_usage: Arc::default() })
+        let (reports_usage, flights) = (Arc::default(), Flights::default());
+        Ok(Self { addresses, prefix, host, api_key, limits, reports_usage, flights })
+    }
+
+    /// Its requests in flight.
+    pub(crate) fn flights(&self) -> &Flights {
+        &self.flights
     }
 
     /// Opens the slot's connection, unless it is open and fresh. To be called
@@ -200,9 +208,21 @@ impl Client {
         let outcome = match (ready, slot.connection.take()) {
             (Some(Err(error)), _) => Err(error),
             (Some(Ok(())), Some(mut connection)) => {
-                let exchange =
-                    Exchange::new(&mut connection, &message, &mut reader, clock, self.limits);
-                exchange.run(cancel).await.map(|ended| {
+                let flight = self.flights.begin(request.body.len() as u64);
+                let exchange = Exchange::new(
+                    &mut connection,
+                    &message,
+                    &mut reader,
+                    &flight,
+                    clock,
+                    self.limits,
+                );
+                let ended = exchange.run(cancel).await;
+                let record = reader.record_mut();
+                if let Some(first_ns) = record.first_token_ns {
+                    flight.first_token(first_ns.saturating_sub(record.sent_ns));
+                }
+                ended.map(|ended| {
                     if ended == Ended::Reusable {
                         connection.mark_idle();
                         slot.connection = Some(connection);

@@ -127,7 +127,9 @@ fn exit_after(
     match ended {
         Ok(()) => Ok(exit_of(measurements)),
         Err(BenchError::Cancelled) => Ok(Exit::Interrupted),
-        Err(error @ BenchError::EngineDied { .. }) => Err(CommandError::new(Exit::Engine, error)),
+        Err(error @ (BenchError::EngineDied { .. } | BenchError::NoProgress { .. })) => {
+            Err(CommandError::new(Exit::Engine, error))
+        }
         Err(error @ BenchError::NoSuchCase { .. }) => Err(CommandError::new(Exit::Bug, error)),
         Err(error) => Err(CommandError::new(Exit::Environment, error)),
     }

@@ -50,6 +50,8 @@ pub struct Classified {
 
 /// Never the cause of anything: it points at the line that is.
 const CONSEQUENCE: &str = "Engine core initialization failed";
+/// A worker was not heard of for a minute: no failure by itself, as in a long compilation.
+const HEARTBEAT: &str = "No available shared memory broadcast block";
 /// Longest line kept, in characters.
 const MAX_LINE_CHARACTERS: usize = 600;
 /// Lines kept for a failure that nothing known fits.
@@ -105,6 +107,21 @@ impl LaunchFailure {
             estimated_max_model_len: None,
             missing_path: None,
             cancelled: false,
+        }
+    }
+
+    /// The failure of an engine that is there and makes no progress; `evidence` shows it. What
+    /// its log says of its workers' silence comes first, then its last lines.
+    pub fn of_no_progress(log: &str, evidence: impl Into<String>) -> Self {
+        let log = clean::lines(log);
+        let lines: Vec<&str> =
+            log.lines().map(bare_line).filter(|line| !line.trim().is_empty()).collect();
+        let last = last_lines(&lines);
+        let silent = lines.iter().rev().find(|line| line.contains(HEARTBEAT));
+        let silent = silent.map(|line| clipped(line)).filter(|line| !last.contains(line));
+        Self {
+            log_lines: silent.into_iter().chain(last).collect(),
+            ..Self::new(FailureClass::NoProgress, evidence)
         }
     }
 
@@ -191,6 +208,7 @@ fn hint(class: FailureClass) -> &'static str {
         FailureClass::EngineDied => "the engine died while it should have served",
         FailureClass::HostMemory => "the host or the container's limit ran out of memory",
         FailureClass::Killed => "somebody else stopped or killed it",
+        FailureClass::NoProgress => "it was alive, and made no token while requests were in flight",
         FailureClass::Timeout => {
             "it took too long or fell silent: see the log, or raise the limits"
         }

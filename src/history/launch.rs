@@ -50,6 +50,8 @@ pub enum FailureClass {
     HostMemory,
     /// Killed by somebody.
     Killed,
+    /// It was alive and made no progress while requests were in flight.
+    NoProgress,
     /// The launch took too long or fell silent.
     Timeout,
     /// The environment: no daemon, no image, no port, no file.
@@ -78,6 +80,7 @@ impl FailureClass {
             Self::EngineDied => "engine_died",
             Self::HostMemory => "host_memory",
             Self::Killed => "killed",
+            Self::NoProgress => "no_progress",
             Self::Timeout => "timeout",
             Self::Environment => "environment",
             Self::NotServing => "not_serving",

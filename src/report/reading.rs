@@ -393,6 +393,7 @@ fn class_words(class: FailureClass) -> &'static str {
         FailureClass::EngineDied => "the engine died",
         FailureClass::HostMemory => "out of host memory",
         FailureClass::Killed => "killed by somebody",
+        FailureClass::NoProgress => "it made no progress",
         FailureClass::Timeout => "no answer in time",
         FailureClass::Environment => "the environment allows no launch",
         FailureClass::NotServing => "it did not serve as asked",

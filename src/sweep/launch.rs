@@ -244,11 +244,10 @@ impl Work<'_> {
     /// A server that was lost in mid-measurement; its failed repeat is kept.
     async fn server_lost(&self, launched: &mut dyn Launched, error: BenchError) -> LaunchOutcome {
         let failure = lost(launched, &error).await;
-        if let BenchError::EngineDied { measurement, .. } = error {
+        if let Some(measurement) = error.measurement().cloned() {
             let launch = self.order.launch.launch;
             // The launch ends in either case.
-            let _ =
-                self.sink.put(Entry::RepeatFinished { launch, measurement: *measurement }).await;
+            let _ = self.sink.put(Entry::RepeatFinished { launch, measurement }).await;
         }
         LaunchOutcome::Failed(failure)
     }
@@ -274,6 +273,9 @@ pub(super) fn void(mut measurement: Measurement, reason: &str) -> Measurement {
 async fn lost(launched: &mut dyn Launched, error: &BenchError) -> LaunchFailure {
     match launched.check().await {
         Err(failure) => failure,
+        Ok(()) if matches!(error, BenchError::NoProgress { .. }) => {
+            LaunchFailure::of_no_progress(&launched.log(), error.to_string())
+        }
         Ok(()) => LaunchFailure::new(FailureClass::EngineDied, error.to_string()),
     }
 }

@@ -31,14 +31,14 @@ fn launch(trial: u32, configuration: &str, outcome: LaunchOutcome) -> LaunchReco
 fn a_boot_is_tried_again_only_where_it_can_end_otherwise() {
     use FailureClass::{
         BadFlag, CompileCache, Credentials, EngineDied, Environment, GpuMemoryChanged, Killed,
-        MemoryNotFree, OutOfMemory, Timeout,
+        MemoryNotFree, NoProgress, OutOfMemory, Timeout,
     };
     let passing = [MemoryNotFree, GpuMemoryChanged, CompileCache, EngineDied, Killed, Environment];
     for class in passing {
         assert!(boots_again(&failure(class)), "{class:?}");
         assert!(!boots_again(&LaunchFailure { cancelled: true, ..failure(class) }), "{class:?}");
     }
-    for class in [BadFlag, OutOfMemory, Credentials, Timeout] {
+    for class in [BadFlag, OutOfMemory, Credentials, NoProgress, Timeout] {
         assert!(!boots_again(&failure(class)), "{class:?}");
     }
     assert!(!boots_again(&missing("/models/m")), "it does not appear by itself");

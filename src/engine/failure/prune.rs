@@ -138,6 +138,7 @@ mod tests {
             FailureClass::Environment,
             FailureClass::NotServing,
             FailureClass::Unknown,
+            FailureClass::NoProgress,
         ] {
             assert!(!pruned(class, &flags, &flags), "{class:?}");
         }

@@ -338,3 +338,16 @@ fn what_the_hub_lacks_is_distinguished_from_reports_about_it() {
         assert!(misses_hub(&format!("{reported}(APIServer pid=1) {line}\n")), "{line}");
     }
 }
+
+#[test]
+fn a_wedged_engine_is_explained_by_its_workers_silence_and_the_end_of_its_log() {
+    let heartbeat = "(EngineCore pid=9) INFO 11-20 02:10:08 [shm_broadcast.py:542] No available \
+                     shared memory broadcast block found in 60 seconds.";
+    let mut log: Vec<String> = vec![heartbeat.to_owned()];
+    log.extend((0..30).map(|line| format!("INFO 11-20 02:10:08 [a.py:1] line {line}")));
+    let failure = LaunchFailure::of_no_progress(&log.join("\n"), "nothing moves");
+    assert_eq!((failure.class, &*failure.message), (FailureClass::NoProgress, "nothing moves"));
+    assert!(failure.log_lines[0].starts_with("No available shared memory"), "{failure:?}");
+    assert_eq!(failure.log_lines.last().map(String::as_str), Some("line 29"));
+    assert!(!FailureClass::NoProgress.is_deterministic());
+}

@@ -214,7 +214,9 @@ fn advice(cause: &Cause, estimate: Option<u64>) -> Option<&'static str> {
             FailureClass::Timeout => "read engine.log, or allow more time to boot",
             FailureClass::Environment => "run doctor on the grid",
             FailureClass::NotServing => "check the key and the model's name",
-            FailureClass::EngineDied | FailureClass::Unknown => "read engine.log",
+            FailureClass::EngineDied | FailureClass::NoProgress | FailureClass::Unknown => {
+                "read engine.log"
+            }
         },
         Cause::Repeats | Cause::NotMeasured { .. } | Cause::Values { .. } => {
             "read the reasons in results.csv"
