@@ -14,6 +14,8 @@ pub mod bench;
 pub mod clean;
 pub mod client;
 pub mod configuration;
+#[cfg(test)]
+mod crash;
 pub mod engine;
 pub mod event;
 pub mod flags;

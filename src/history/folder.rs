@@ -331,7 +331,11 @@ pub(crate) fn write_whole(
         content(&mut writer)?;
         let file = writer.into_inner().map_err(io::IntoInnerError::into_error)?;
         file.sync_all()?;
+        #[cfg(test)]
+        crate::crash::point("file: before rename")?;
         std::fs::rename(&temporary, path)?;
+        #[cfg(test)]
+        crate::crash::point("file: after rename")?;
         journal::sync_folder(path)
     };
     write().inspect_err(|_| {

@@ -29,11 +29,18 @@ impl Drop for LockedFile {
 
 impl Medium for LockedFile {
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        #[cfg(test)]
+        crate::crash::before_write(&mut self.0, bytes)?;
         Write::write_all(&mut self.0, bytes)
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        self.0.sync_data()
+        #[cfg(test)]
+        crate::crash::point("journal: before sync")?;
+        self.0.sync_data()?;
+        #[cfg(test)]
+        crate::crash::point("journal: after sync")?;
+        Ok(())
     }
 
     fn truncate(&mut self, length: u64) -> io::Result<()> {

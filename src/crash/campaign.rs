@@ -1,0 +1,305 @@
+//! The campaign itself: every point once, then random schedules of several deaths, then a
+//! disk that is full at every write, then journals cut at any length. Seed, count and where
+//! the figures go are variables: `VLLM_GRID_CRASH_SEED`, `VLLM_GRID_CRASHES`,
+//! `VLLM_GRID_CAMPAIGN_OUT`.
+
+use std::os::unix::process::ExitStatusExt as _;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use rand::{RngExt as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+
+use super::check::{self, Fault, Kind, Outcome};
+use super::point::{Blow, Plan};
+use super::victim::{self, Action};
+use super::world::{Did, World};
+
+/// Five configurations, of which one does not fit, one boots at the second attempt, and one
+/// loses a server; two workload cases; two launches of each, two repeats.
+const GRID: &str = "name: crash
+engine: {simulated: {model: Qwen/Qwen3-1.7B, gpu: rtx-4090}}
+parameters: {max-num-seqs: [2, 4, 8, 16, 64]}
+workloads: {kv-cache: {}}
+objective: {minimize: kv_cache.ttft_resent_ms}
+strategy: {grid: {launches: 2, repeats: 2, seed: 1}}
+";
+
+const SEED: u64 = 20_261_128;
+const NEVER: Plan = Plan { at: 0, blow: Blow::Kill };
+
+#[test]
+#[ignore = "a process of the crash campaign"]
+fn victim() {
+    victim::obey();
+}
+
+/// A part of the campaign: a few points and schedules.
+#[test]
+fn a_sweep_that_is_killed_is_continued_as_if_it_had_not_been() {
+    let done = Campaign { seed: SEED, crashes: 6, every: 60 }.run();
+    assert!(done.crashes >= 6 && done.faults.is_empty(), "{}", done.told());
+}
+
+#[test]
+#[ignore = "takes minutes: the campaign, `.ci/campaign`"]
+fn crash_campaign() {
+    let number = |name: &str, default| {
+        std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
+    };
+    let seed = number("VLLM_GRID_CRASH_SEED", SEED);
+    let crashes = number("VLLM_GRID_CRASHES", 1000) as usize;
+    let done = Campaign { seed, crashes, every: 1 }.run();
+    println!("{}", done.told());
+    done.write(seed);
+    assert!(done.crashes >= crashes && done.faults.is_empty());
+}
+
+struct Campaign {
+    seed: u64,
+    /// Deaths in all.
+    crashes: usize,
+    /// Each point of so many is tried alone.
+    every: usize,
+}
+
+/// What is done to one world, in order; then it is continued until it is complete.
+#[derive(Clone, Debug)]
+struct Schedule {
+    name: String,
+    steps: Vec<(Action, Plan)>,
+    /// Whether `recover` comes before the last `resume`.
+    recovers: bool,
+}
+
+#[derive(Default)]
+struct Done {
+    worlds: usize,
+    crashes: usize,
+    /// Deaths by the point at which they came.
+    points: std::collections::BTreeMap<String, usize>,
+    /// Sessions that a full disk ended.
+    refusals: usize,
+    /// Rows that were compared.
+    rows: usize,
+    faults: Vec<(String, Fault)>,
+    seconds: f64,
+}
+
+impl Campaign {
+    fn run(&self) -> Done {
+        let began = Instant::now();
+        let place = tempfile::tempdir().expect("a folder");
+        let undisturbed = World::new(&place.path().join("undisturbed"), GRID);
+        let mut done = Done::default();
+        let points = match act(&undisturbed, Action::Sweep, NEVER, &mut done) {
+            Ended::ByItself { points, result: Ok(result) } if result == "Complete" => points,
+            other => panic!("{other:?}: {:?}", undisturbed.log().last()),
+        };
+        let outcome = Outcome::of(&undisturbed).expect("a complete sweep");
+        let schedules = self.schedules(points);
+        let (next, sum) = (AtomicUsize::new(0), Mutex::new(done));
+        let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+        std::thread::scope(|scope| {
+            for _ in 0..threads.min(8) {
+                scope.spawn(|| {
+                    while let Some(schedule) = schedules.get(next.fetch_add(1, Ordering::SeqCst)) {
+                        // Single points first; then as many schedules as it takes.
+                        let enough = sum.lock().expect("no panic").crashes >= self.crashes;
+                        if enough && schedule.steps.len() > 1 {
+                            continue;
+                        }
+                        let path = place.path().join(&schedule.name);
+                        let part = carried_out(&World::new(&path, GRID), schedule, &outcome);
+                        sum.lock().expect("no panic").add(part);
+                        let _ = std::fs::remove_dir_all(path);
+                    }
+                });
+            }
+        });
+        let mut done = sum.into_inner().expect("no panic");
+        done.seconds = began.elapsed().as_secs_f64();
+        done
+    }
+
+    /// Each point alone, by a kill and by a full disk; then schedules of two to four deaths,
+    /// enough for all deaths that are asked for.
+    fn schedules(&self, points: u64) -> Vec<Schedule> {
+        let mut random = ChaCha8Rng::seed_from_u64(self.seed);
+        let mut schedules = Vec::new();
+        let single = |name: String, at: u64, blow| Schedule {
+            name,
+            steps: vec![(Action::Sweep, Plan { at, blow })],
+            recovers: at % 2 == 0,
+        };
+        for at in (1..=points).step_by(self.every) {
+            schedules.push(single(format!("kill-{at}"), at, Blow::Kill));
+            let blow = if at % 2 == 0 { Blow::FullOnce } else { Blow::Full };
+            schedules.push(single(format!("full-{at}"), at, blow));
+        }
+        for number in 0..2 * self.crashes {
+            let mut steps = Vec::new();
+            for step in 0..random.random_range(2..=4) {
+                let action = match step {
+                    0 => Action::Sweep,
+                    _ if random.random_bool(0.3) => Action::Recover,
+                    _ => Action::Resume,
+                };
+                let most = if action == Action::Recover { 8 } else { points / 2 };
+                let part = random.random();
+                let blow = match random.random_range(0..6) {
+                    0 => Blow::Tear(part),
+                    1 => Blow::Zeros(part),
+                    _ => Blow::Kill,
+                };
+                steps.push((action, Plan { at: random.random_range(1..=most), blow }));
+            }
+            let recovers = random.random_bool(0.5);
+            schedules.push(Schedule { name: format!("several-{number}"), steps, recovers });
+        }
+        schedules
+    }
+}
+
+/// How a victim ended.
+#[derive(Debug)]
+enum Ended {
+    Killed,
+    ByItself { points: u64, result: Result<String, String> },
+    Otherwise(String),
+}
+
+/// Starts a victim; what was done is counted.
+fn act(world: &World, action: Action, plan: Plan, done: &mut Done) -> Ended {
+    let status = victim::start(world, action, plan);
+    let mut log = world.log();
+    if status.signal() == Some(9) {
+        done.crashes += 1;
+        if let Some(Did::Struck(point)) = log.iter().rfind(|did| matches!(did, Did::Struck(_))) {
+            *done.points.entry(point.clone()).or_default() += 1;
+        }
+        return Ended::Killed;
+    }
+    match log.pop() {
+        Some(Did::Ended { points, result }) if status.success() => {
+            Ended::ByItself { points, result }
+        }
+        last => {
+            let said = std::fs::read_to_string(world.path().join("stderr")).unwrap_or_default();
+            Ended::Otherwise(format!("{status}, after {last:?}: {said}"))
+        }
+    }
+}
+
+/// Whether the sweep of a world has begun: a manifest is there.
+fn has_begun(world: &World) -> bool {
+    world.run().join("manifest.json").is_file()
+}
+
+fn carried_out(world: &World, schedule: &Schedule, undisturbed: &Outcome) -> Done {
+    let mut done = Done { worlds: 1, ..Done::default() };
+    let mut found: Vec<Fault> = Vec::new();
+    let fault = |kind, what: String| Fault { kind, what };
+    let mut last = schedule.steps.clone();
+    if schedule.recovers {
+        last.push((Action::Recover, NEVER));
+    }
+    last.extend([(Action::Resume, NEVER); 2]);
+    let mut complete = false;
+    for (action, plan) in last {
+        // What never came to be is begun again, as a person would.
+        let action = if has_begun(world) { action } else { Action::Sweep };
+        if action == Action::Sweep && world.run().exists() {
+            if has_begun(world) {
+                continue;
+            }
+            std::fs::remove_dir_all(world.run()).expect("removed");
+        }
+        if complete && action == Action::Resume {
+            break;
+        }
+        match act(world, action, plan, &mut done) {
+            Ended::Killed => found.extend(check::at_any_time(world)),
+            Ended::ByItself { result, .. } => {
+                let is_full = matches!(plan.blow, Blow::Full | Blow::FullOnce) && plan != NEVER;
+                match &result {
+                    Ok(result) => complete |= result == "Complete",
+                    Err(_) if is_full => done.refusals += 1,
+                    Err(what) => found.push(fault(Kind::Refused, format!("{action:?}: {what}"))),
+                }
+                if is_full {
+                    found.extend(check::at_rest(world));
+                }
+            }
+            Ended::Otherwise(what) => found.push(fault(Kind::Refused, what)),
+        }
+        if !found.is_empty() {
+            break;
+        }
+    }
+    if found.is_empty() && !complete {
+        found.push(fault(Kind::Refused, "it is not complete after two times".to_owned()));
+    }
+    if found.is_empty() {
+        found = check::at_the_end(world, undisturbed);
+        done.rows += undisturbed.rows();
+    }
+    found.dedup_by(|a, b| a.kind == b.kind && a.what == b.what);
+    done.faults = found.into_iter().map(|it| (format!("{schedule:?}"), it)).collect();
+    done
+}
+
+impl Done {
+    fn add(&mut self, other: Self) {
+        self.worlds += other.worlds;
+        self.crashes += other.crashes;
+        self.refusals += other.refusals;
+        self.rows += other.rows;
+        for (point, count) in other.points {
+            *self.points.entry(point).or_default() += count;
+        }
+        self.faults.extend(other.faults);
+    }
+
+    fn count(&self, kinds: &[Kind]) -> usize {
+        self.faults.iter().filter(|(_, fault)| kinds.contains(&fault.kind)).count()
+    }
+
+    fn told(&self) -> String {
+        let mut text = format!(
+            "crash: {} deaths and {} full disks in {} worlds, {} rows compared, {:.0} s: {} faults\n",
+            self.crashes,
+            self.refusals,
+            self.worlds,
+            self.rows,
+            self.seconds,
+            self.faults.len()
+        );
+        for (point, count) in &self.points {
+            text += &format!("  {count:5}  {point}\n");
+        }
+        for (schedule, fault) in self.faults.iter().take(20) {
+            text += &format!("FAULT {fault}\n      {schedule}\n");
+        }
+        text
+    }
+
+    /// One line of figures for the document.
+    fn write(&self, seed: u64) {
+        let Ok(folder) = std::env::var("VLLM_GRID_CAMPAIGN_OUT") else { return };
+        let line = serde_json::json!({
+            "name": "crash", "seed": seed, "worlds": self.worlds, "crashes": self.crashes,
+            "full_disks": self.refusals, "rows_compared": self.rows,
+            "lost_repeats": self.count(&[Kind::Lost]),
+            "leaked_candidates": self.count(&[Kind::Leaked]),
+            "wrong_rows": self.count(&[Kind::Rows]),
+            "production_down": self.count(&[Kind::Down]),
+            "repeated_work": self.count(&[Kind::Order, Kind::Relaunched]),
+            "refused": self.count(&[Kind::Refused]),
+            "seconds": self.seconds.round(), "points": self.points, "ok": self.faults.is_empty(),
+        });
+        let path = std::path::Path::new(&folder).join("crash.json");
+        std::fs::write(path, format!("{line}\n")).expect("written");
+    }
+}

@@ -1,0 +1,245 @@
+//! The five promises as checks of what is on disk: after each death, and at the end.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use super::world::{Did, PRODUCTION, World};
+use crate::history::folder::Folder;
+use crate::history::journal::{self, Entry, Line};
+use crate::history::launch::LaunchOutcome;
+use crate::history::production::{PendingRestore, pending_restore};
+use crate::history::record::SweepRecord;
+use crate::history::replay::production_steps;
+use crate::metric::Status;
+use crate::results::{frame, ranking};
+
+/// Which promise is broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Kind {
+    /// Two candidates, or one that is left at the end.
+    Leaked,
+    /// An entry that was on disk is not.
+    Lost,
+    /// Production is down at the end, or nobody would know it.
+    Down,
+    /// Finished work is measured again, or the order is another one.
+    Order,
+    /// The final rows differ from an undisturbed sweep's.
+    Rows,
+    /// What failed by itself is launched again.
+    Relaunched,
+    /// A command refuses or fails where it should work.
+    Refused,
+}
+
+/// A broken promise.
+#[derive(Clone, Debug)]
+pub(super) struct Fault {
+    pub(super) kind: Kind,
+    pub(super) what: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {}", self.kind, self.what)
+    }
+}
+
+fn fault(kind: Kind, what: impl Into<String>) -> Fault {
+    Fault { kind, what: what.into() }
+}
+
+/// What an undisturbed sweep comes to.
+#[derive(Debug, PartialEq)]
+pub(super) struct Outcome {
+    rows: Vec<String>,
+    /// Trials in the order of their first launches, with their configurations.
+    order: Vec<(u32, String)>,
+    ranking: Vec<String>,
+}
+
+impl Outcome {
+    pub(super) fn of(world: &World) -> Result<Self, String> {
+        let folder = Folder::existing(&world.run()).map_err(|error| error.to_string())?;
+        let record = folder.record().map_err(|error| error.to_string())?;
+        let mut order: Vec<(u32, String)> = Vec::new();
+        for launch in &record.launches {
+            if order.iter().all(|(trial, _)| *trial != launch.trial) {
+                order.push((launch.trial, launch.configuration.clone()));
+            }
+        }
+        let ranked = ranking::rank(&record);
+        let ranking = ranked.rows.iter().map(|row| {
+            // Not the estimates: they allow for a machine that changes with time, and a sweep
+            // that was killed took longer.
+            let of = &row.name;
+            format!("{of} {:?} {} {}", row.rank, row.eligible, row.repeats)
+        });
+        Ok(Self { rows: rows(&record), order, ranking: ranking.collect() })
+    }
+
+    /// How many rows there are.
+    pub(super) fn rows(&self) -> usize {
+        self.rows.len()
+    }
+
+    fn compare(&self, other: &Self) -> Vec<Fault> {
+        let mut faults = Vec::new();
+        if self.order != other.order {
+            faults.push(fault(Kind::Order, format!("{:?} for {:?}", other.order, self.order)));
+        }
+        for (kind, mine, theirs) in
+            [("row", &self.rows, &other.rows), ("ranked", &self.ranking, &other.ranking)]
+        {
+            if mine != theirs {
+                let missing = mine.iter().find(|row| !theirs.contains(row));
+                let surplus = theirs.iter().find(|row| !mine.contains(row));
+                let what = format!("{kind}: missing {missing:?}, surplus {surplus:?}");
+                faults.push(fault(Kind::Rows, what));
+            }
+        }
+        faults
+    }
+}
+
+/// The rows of the results that count: kept repeats, and what failed by itself. Not their
+/// launches' numbers and times: a launch that was killed is made again. What passed, and was
+/// void or lost in the launch of then, need not happen again.
+fn rows(record: &SweepRecord) -> Vec<String> {
+    let mut frame = frame::results(record).expect("columns of one length");
+    for column in ["launch", "started_at"] {
+        let _ = frame.drop_in_place(column).expect("the column");
+    }
+    let names: Vec<String> = frame.get_column_names().iter().map(ToString::to_string).collect();
+    let text = |row: usize, column: &str| -> String {
+        let value = frame.column(column).expect("the column").get(row).expect("the row");
+        value.to_string()
+    };
+    let counts = |row: &usize| {
+        let status = text(*row, "status").replace('"', "");
+        let class = text(*row, "failure_class").replace('"', "");
+        match status.as_str() {
+            "ok" => text(*row, "repeat") != "0",
+            "failed" => class == "out_of_memory",
+            "skipped" => true,
+            _ => false,
+        }
+    };
+    let line = |row: usize| {
+        let values = names.iter().map(|name| (name, text(row, name)));
+        let known = values.filter(|(_, value)| value != "null");
+        known.map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
+    };
+    let mut rows: Vec<String> = (0..frame.height()).filter(counts).map(line).collect();
+    rows.sort();
+    rows
+}
+
+/// What must hold at every instant.
+pub(super) fn at_any_time(world: &World) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    let log = world.log();
+    let candidates = world.candidates();
+    if candidates.len() > 1 {
+        faults.push(fault(Kind::Leaked, format!("candidates: {candidates:?}")));
+    }
+    for did in &log {
+        if let Did::Violated(what) = did {
+            faults.push(fault(Kind::Leaked, what.clone()));
+        }
+    }
+    let lines = match journal::read(&world.run().join("journal.jsonl")) {
+        Ok(lines) => lines,
+        Err(_) if !world.run().join("journal.jsonl").exists() => Vec::new(),
+        Err(error) => {
+            faults.push(fault(Kind::Lost, error.to_string()));
+            return faults;
+        }
+    };
+    let acked: Vec<&Line> = log
+        .iter()
+        .filter_map(|did| if let Did::Acked(line) = did { Some(&**line) } else { None })
+        .collect();
+    // The last one may be on disk and not yet acknowledged.
+    let kept = acked.iter().filter(|line| lines.contains(line)).count();
+    if kept < acked.len() {
+        let what =
+            format!("{} entries of {} are not in the journal", acked.len() - kept, acked.len());
+        faults.push(fault(Kind::Lost, what));
+    }
+    let pending = pending_restore(&production_steps(&lines));
+    if !world.state().running && pending == PendingRestore::Nothing {
+        faults.push(fault(Kind::Down, "production is down, and no step shows it"));
+    }
+    faults.extend(repeated(&log));
+    faults
+}
+
+/// What was measured or launched though its end was known.
+fn repeated(log: &[Did]) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    let mut trials: Vec<(u32, u32)> = Vec::new();
+    let mut configurations: Vec<(u32, String)> = Vec::new();
+    let mut finished = BTreeSet::new();
+    let mut infeasible = BTreeSet::new();
+    for did in log {
+        match did {
+            Did::Acked(line) => match &line.entry {
+                Entry::LaunchStarted { launch, trial, configuration, .. } => {
+                    trials.push((*launch, *trial));
+                    configurations.push((*launch, configuration.clone()));
+                }
+                Entry::RepeatFinished { launch, measurement: it } if it.status == Status::Ok => {
+                    let trial = trials.iter().find(|(known, _)| known == launch);
+                    let trial = trial.map_or(0, |(_, trial)| *trial);
+                    let key = (trial, it.workload.clone(), it.case.clone(), it.repeat);
+                    if it.repeat > 0 && !finished.insert(key.clone()) {
+                        faults.push(fault(Kind::Order, format!("kept twice: {key:?}")));
+                    }
+                }
+                Entry::LaunchEnded { launch, outcome: LaunchOutcome::Failed(failure) }
+                    if failure.class.is_deterministic() =>
+                {
+                    let known = configurations.iter().find(|(known, _)| known == launch);
+                    infeasible.extend(known.map(|(_, name)| name.clone()));
+                }
+                _ => {}
+            },
+            Did::Measures { trial, workload, case, repeat } => {
+                let key = (*trial, workload.clone(), case.clone(), *repeat);
+                if finished.contains(&key) {
+                    faults.push(fault(Kind::Order, format!("measured again: {key:?}")));
+                }
+            }
+            Did::Launched { configuration, .. } if infeasible.contains(configuration) => {
+                faults.push(fault(Kind::Relaunched, configuration.clone()));
+            }
+            _ => {}
+        }
+    }
+    faults
+}
+
+/// What must hold when a sweep is complete.
+pub(super) fn at_the_end(world: &World, undisturbed: &Outcome) -> Vec<Fault> {
+    let mut faults = at_rest(world);
+    match Outcome::of(world) {
+        Ok(outcome) => faults.extend(undisturbed.compare(&outcome)),
+        Err(what) => faults.push(fault(Kind::Rows, what)),
+    }
+    faults
+}
+
+/// What must hold whenever a process ended by itself.
+pub(super) fn at_rest(world: &World) -> Vec<Fault> {
+    let mut faults = at_any_time(world);
+    let candidates = world.candidates();
+    if !candidates.is_empty() {
+        faults.push(fault(Kind::Leaked, format!("left: {candidates:?}")));
+    }
+    let state = world.state();
+    if !state.running || !state.proven || state.id != PRODUCTION {
+        faults.push(fault(Kind::Down, format!("at the end: {state:?}")));
+    }
+    faults
+}

@@ -1,0 +1,101 @@
+//! Points at which a process of the campaign may be killed or refused by its disk. They are
+//! in the code of tests alone, and do nothing unless a process armed them.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::{Deserialize, Serialize};
+
+/// What happens at a point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Blow {
+    /// SIGKILL.
+    Kill,
+    /// SIGKILL; of a line that is being written, this part (in 256ths) is in the file.
+    Tear(u8),
+    /// The same as after a loss of power: the rest of the line is NUL bytes.
+    Zeros(u8),
+    /// The disk is full for one write, and half of it is in the file.
+    FullOnce,
+    /// The disk is full from here on.
+    Full,
+}
+
+/// What happens at the point of this number, from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Plan {
+    pub(super) at: u64,
+    pub(super) blow: Blow,
+}
+
+static PLAN: OnceLock<(Plan, fn(&str))> = OnceLock::new();
+static PASSED: AtomicU64 = AtomicU64::new(0);
+
+/// From now on points are counted and `plan` is carried out; `told` hears of the point.
+pub(super) fn arm(plan: Plan, told: fn(&str)) {
+    assert!(PLAN.set((plan, told)).is_ok(), "armed once");
+}
+
+/// How many points were passed.
+pub(super) fn passed() -> u64 {
+    PASSED.load(Ordering::SeqCst)
+}
+
+/// A point in front of or behind a step; the process may end here.
+///
+/// # Errors
+/// Where the plan is that the disk is full.
+pub(crate) fn point(name: &str) -> io::Result<()> {
+    match struck(name) {
+        None => Ok(()),
+        Some(Blow::FullOnce | Blow::Full) => Err(io::ErrorKind::StorageFull.into()),
+        Some(_) => kill(name),
+    }
+}
+
+/// The point in front of a write of `bytes`, of which a part may be written.
+///
+/// # Errors
+/// Where the plan is that the disk is full.
+pub(crate) fn before_write(file: &mut File, bytes: &[u8]) -> io::Result<()> {
+    let name = "journal: before write";
+    let part = |of: u8| bytes.len() * usize::from(of) / 256;
+    match struck(name) {
+        None => Ok(()),
+        Some(Blow::Kill) => kill(name),
+        Some(Blow::Tear(of)) => {
+            file.write_all(&bytes[..part(of)])?;
+            kill("journal: within a write")
+        }
+        Some(Blow::Zeros(of)) => {
+            file.write_all(&bytes[..part(of)])?;
+            file.write_all(&vec![0; bytes.len() - part(of)])?;
+            kill("journal: power lost within a write")
+        }
+        Some(Blow::FullOnce | Blow::Full) => {
+            file.write_all(&bytes[..bytes.len() / 2])?;
+            Err(io::ErrorKind::StorageFull.into())
+        }
+    }
+}
+
+/// Counts a point; what happens at it.
+fn struck(name: &str) -> Option<Blow> {
+    let (plan, told) = PLAN.get()?;
+    let number = PASSED.fetch_add(1, Ordering::SeqCst) + 1;
+    let strikes = match plan.blow {
+        Blow::Full => number >= plan.at,
+        _ => number == plan.at,
+    };
+    if strikes && number == plan.at {
+        told(name);
+    }
+    strikes.then_some(plan.blow)
+}
+
+fn kill(name: &str) -> ! {
+    let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+    unreachable!("killed at {name}")
+}
