@@ -271,4 +271,6 @@ pub async fn caught<T>(work: impl Future<Output = T>) -> std::thread::Result<T> 
 }
 
 #[cfg(test)]
+mod daemon_tests;
+#[cfg(test)]
 mod tests;
