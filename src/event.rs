@@ -35,7 +35,10 @@ pub enum NoticeKind {
         name: String,
     },
     /// Production runs again, by us or by somebody else.
-    ProductionUp,
+    ProductionUp {
+        /// The id of the container that had been stopped.
+        id: String,
+    },
 }
 
 /// What a launch is doing.

@@ -265,7 +265,7 @@ impl ProgressView {
             NoticeKind::RepeatFinished(measurement) => self.repeat(notice.launch, &measurement),
             NoticeKind::Interrupted => self.line("stopping: what was measured is kept"),
             // Said where it matters: by the guard's warnings, and at the process's end.
-            NoticeKind::ProductionDown { .. } | NoticeKind::ProductionUp => {}
+            NoticeKind::ProductionDown { .. } | NoticeKind::ProductionUp { .. } => {}
         }
     }
 

@@ -26,7 +26,7 @@ pub(crate) struct Shutdown {
     /// Folder of the sweep that runs.
     sweep: Arc<OnceLock<PathBuf>>,
     /// Production, while it is down because of us.
-    down: Arc<Mutex<Option<Down>>>,
+    down: Arc<Mutex<Vec<Down>>>,
 }
 
 impl Shutdown {
@@ -46,21 +46,24 @@ impl Shutdown {
         let down = Arc::clone(&self.down);
         events.also(move |event| {
             let Event::Notice(notice) = event else { return };
-            let now = match &notice.kind {
+            let mut down = down.lock().unwrap_or_else(PoisonError::into_inner);
+            match &notice.kind {
                 NoticeKind::ProductionDown { id, name } => {
-                    Some(Down { id: id.clone(), name: name.clone() })
+                    down.retain(|known| known.id != *id);
+                    down.push(Down { id: id.clone(), name: name.clone() });
                 }
-                NoticeKind::ProductionUp => None,
-                _ => return,
-            };
-            *down.lock().unwrap_or_else(PoisonError::into_inner) = now;
+                NoticeKind::ProductionUp { id } => down.retain(|known| known.id != *id),
+                _ => {}
+            }
         })
     }
 
-    /// That production is down, and what starts it, where it is.
+    /// That production is down, and what starts it, where it is: a line for each.
     pub(crate) fn production_down(&self) -> Option<String> {
+        let folder = self.sweep.get().map(PathBuf::as_path);
         let down = self.down.lock().unwrap_or_else(PoisonError::into_inner);
-        Some(down.as_ref()?.message(None, self.sweep.get().map(PathBuf::as_path)))
+        let lines: Vec<String> = down.iter().map(|it| it.message(None, folder)).collect();
+        (!lines.is_empty()).then(|| lines.join("\n"))
     }
 
     /// Whether something panicked.
@@ -154,7 +157,9 @@ mod tests {
                  `vllm-grid recover 'runs/my night'`, or by hand: `docker start 'shop vllm'`"
             )
         );
-        emit.emit(NoticeKind::ProductionUp);
+        emit.emit(NoticeKind::ProductionUp { id: "another".to_owned() });
+        assert!(shutdown.production_down().is_some());
+        emit.emit(NoticeKind::ProductionUp { id: "0123456789abcdef".to_owned() });
         assert_eq!(shutdown.production_down(), None);
     }
 }

@@ -27,7 +27,7 @@ pub(crate) async fn run(command: Command, shutdown: &Shutdown) -> Result<Exit, C
         Command::Sweep(args) => sweep::sweep(&args, shutdown).await,
         Command::Resume(args) => sweep::resume(&args, shutdown).await,
         Command::Confirm(args) => confirm::confirm(&args, shutdown).await,
-        Command::Recover(args) => recover::recover(&args).await,
+        Command::Recover(args) => recover::recover(&args, shutdown).await,
         Command::Doctor(args) => doctor::doctor(&args).await,
         Command::Plan(args) => plan::plan(&args).await,
         Command::Report(args) => show::report(&args),

@@ -4,21 +4,24 @@ use std::path::{Path, PathBuf};
 
 use vllm_grid::engine::docker::caches;
 use vllm_grid::engine::docker::daemon::{DaemonSettings, connect};
-use vllm_grid::event::{Emit, NoticeKind};
+use vllm_grid::event::{Notice, NoticeKind};
+use vllm_grid::sweep::events::{Event, Events};
 use vllm_grid::sweep::recover;
 
 use crate::cli::RecoverArgs;
 use crate::exit::{CommandError, Exit, print};
+use crate::signals::Shutdown;
 
 /// `recover`: exit code 3 where anything is left undone.
-pub(crate) async fn recover(args: &RecoverArgs) -> Result<Exit, CommandError> {
+pub(crate) async fn recover(args: &RecoverArgs, shutdown: &Shutdown) -> Result<Exit, CommandError> {
     let folders = if args.runs.is_empty() { runs() } else { args.runs.clone() };
-    let emit = Emit::to(|notice| {
-        if let NoticeKind::Warning(text) = notice.kind {
+    let events = Events::to(|event| {
+        if let Event::Notice(Notice { kind: NoticeKind::Warning(text), .. }) = event {
             // A reader that went away needs no warning.
             let _ = print(&format!("{text}\n"));
         }
     });
+    let emit = shutdown.watches(events).emit();
     let done = recover::run(&folders, args.runs.is_empty(), &emit).await;
     let mut lines: Vec<String> = Vec::new();
     let mut report = |what: &str, names: &[String]| {

@@ -115,9 +115,9 @@ impl Guard {
         }
     }
 
-    /// Whether production is to be started again.
-    pub fn owes(&self) -> bool {
-        self.stopped.is_some()
+    /// What is to be started again.
+    pub fn owes(&self) -> Option<&Down> {
+        self.stopped.as_ref()
     }
 
     /// Whether production is still stopped; to be asked before every launch and after every repeat.
@@ -173,7 +173,7 @@ async fn restore<E>(
         }
     };
     let facts = start(production, stopped, emit).await?;
-    emit.emit(NoticeKind::ProductionUp);
+    emit.emit(NoticeKind::ProductionUp { id: stopped.id.clone() });
     if facts.id == stopped.id {
         noted(ProductionStep::StartedNotProven { id: facts.id.clone() });
     } else {
@@ -270,5 +270,7 @@ pub async fn caught<T>(work: impl Future<Output = T>) -> std::thread::Result<T> 
     AssertUnwindSafe(work).catch_unwind().await
 }
 
+#[cfg(test)]
+mod daemon_tests;
 #[cfg(test)]
 mod tests;

@@ -8,13 +8,13 @@ use std::path::{Path, PathBuf};
 use super::SweepError;
 use super::production::{self, GuardError};
 use crate::engine::docker::cleanup::{self, CleanupError};
-use crate::engine::docker::production_of;
+use crate::engine::docker::production_to_recover;
 use crate::engine::process;
 use crate::event::Emit;
 use crate::grid::{EngineBlock, GridFile, ReadOptions};
 use crate::history::folder::Folder;
 use crate::history::journal::{Entry, Journal};
-use crate::history::production::{PendingRestore, pending_restore};
+use crate::history::production::{Down, PendingRestore, pending_restore};
 use crate::history::replay::production_steps;
 
 /// What was done, and what could not be.
@@ -122,7 +122,12 @@ async fn restore_production(folder: &Path, emit: &Emit) -> Result<bool, String> 
     };
     let file = GridFile::read(&folder.grid_path(), &options).map_err(|error| text(&error))?;
     let EngineBlock::Docker(block) = file.engine() else { return Ok(false) };
-    let production = production_of(block).await.map_err(|error| text(&error))?;
+    let down = |why: &str| match Down::of(&steps) {
+        Some(down) => down.message(Some(why), Some(folder.path())),
+        None => why.to_owned(),
+    };
+    let production = production_to_recover(block).await;
+    let production = production.map_err(|error| down(&error.to_string()))?;
     let production = production.ok_or("its grid names no production")?;
     let mut note = |step| {
         let now = jiff::Timestamp::now();
@@ -131,6 +136,7 @@ async fn restore_production(folder: &Path, emit: &Emit) -> Result<bool, String> 
     };
     production::recover(&production, &steps, &mut note, emit).await.map_err(|error| match error {
         GuardError::Journal(error) => error.to_string(),
+        GuardError::Down { why, .. } => down(&why),
         other => other.to_string(),
     })
 }

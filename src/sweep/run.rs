@@ -227,10 +227,10 @@ impl Sweep {
             return Ok(());
         };
         let mut note = |step| self.append(Entry::Production { production: step });
-        let owed = guard.owes();
+        let owed = guard.owes().map(|down| down.id.clone());
         let checked = guard.check(&**production, &mut note).await;
-        if owed && !guard.owes() {
-            context.events.emit().emit(NoticeKind::ProductionUp);
+        if let (Some(id), None) = (owed, guard.owes()) {
+            context.events.emit().emit(NoticeKind::ProductionUp { id });
         }
         self.guard = Some(guard);
         self.disturbed |= checked.is_err();

@@ -229,6 +229,14 @@ impl Container {
     }
 }
 
+#[cfg(test)]
+impl Container {
+    /// Nothing of it is to be removed.
+    pub(super) fn forget(&mut self) {
+        self.removed = true;
+    }
+}
+
 impl Drop for Container {
     fn drop(&mut self) {
         if self.removed {
@@ -263,7 +271,8 @@ pub(super) async fn remove(docker: &Daemon, id: &str) -> Result<(), Error> {
         let inspect = || docker.inspect_container(id, None::<InspectContainerOptions>);
         match docker.ask(inspect).await {
             Err(error) if status(&error) == Some(404) => return Ok(()),
-            Err(error) if status(&error).is_none() => return Err(error),
+            // It was asked for long.
+            Err(error) if may_pass(&error) => return Err(error),
             // Its removal is in flight, or its process does not end yet.
             seen => {
                 if since.get_or_insert_with(Instant::now).elapsed() > REMOVAL_TIMEOUT {

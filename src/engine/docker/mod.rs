@@ -42,6 +42,8 @@ mod naming;
 mod offline;
 mod patience;
 pub mod production;
+#[cfg(test)]
+pub(crate) mod scripted;
 mod state;
 mod stats;
 

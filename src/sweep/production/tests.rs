@@ -184,7 +184,8 @@ async fn what_somebody_removed_is_made_again_where_there_is_a_service() {
         .restore(&fake, &mut note, &emit, PROOF)
         .await
         .expect_err("a name alone makes no container");
-    assert!(matches!(error, GuardError::Production(ProductionError::Removed(_))));
+    let text = error.to_string();
+    assert!(text.contains("PRODUCTION IS DOWN") && text.contains("cannot be made again"), "{text}");
 }
 
 #[tokio::test]
