@@ -216,9 +216,13 @@ impl Sweep {
                 order: Order::Separated,
                 budget_seconds: None,
                 host: "a simulated world".to_owned(),
+                machine: None,
+                image_id: None,
+                suite_version: None,
             },
             launches: Vec::new(),
             confirmations: Vec::new(),
+            earlier: Vec::new(),
         };
         Self { effects, record }
     }
