@@ -115,6 +115,10 @@ pub(crate) struct PlanArgs {
 pub(crate) struct ResumeArgs {
     /// The sweep's folder
     pub(crate) run: PathBuf,
+    /// Continue though what is measured with changed (image, driver, GPU, suite): a new block
+    /// begins, and what was launched so far is not counted
+    #[arg(long)]
+    pub(crate) accept_change: bool,
 }
 
 /// `confirm`.
@@ -141,6 +145,10 @@ pub(crate) struct ConfirmArgs {
     /// Say what would be launched and how long it takes; launch nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Confirm though what is measured with changed since the sweep (image, driver, GPU,
+    /// suite): a new block begins, and what was launched so far is not counted
+    #[arg(long)]
+    pub(crate) accept_change: bool,
 }
 
 /// A fraction from a percentage.

@@ -81,11 +81,16 @@ impl From<SweepError> for CommandError {
     fn from(error: SweepError) -> Self {
         let exit = match &error {
             SweepError::History(error) => exit_of_history(error),
-            SweepError::GridChanged(_) => Exit::Usage,
+            SweepError::Changed(_) => Exit::Usage,
             SweepError::ProductionDown(_) => Exit::Environment,
             SweepError::Stopped { environment: true, .. } => Exit::Environment,
             SweepError::Stopped { .. } => Exit::Engine,
         };
+        if let SweepError::Changed(changed) = &error {
+            let help = clean::lines(&changed.advice()).into_owned();
+            let text = clean::lines(&error.to_string()).into_owned();
+            return Self { exit, report: Some(miette::miette!(help = help, "{text}")) };
+        }
         if let SweepError::Stopped { log_lines, .. } = &error
             && !log_lines.is_empty()
         {

@@ -223,6 +223,7 @@ impl Sweep {
             launches: Vec::new(),
             earlier: Vec::new(),
             confirmations: Vec::new(),
+            earlier: Vec::new(),
         };
         Self { effects, record }
     }

@@ -21,9 +21,18 @@ pub(crate) async fn confirm(args: &ConfirmArgs, shutdown: &Shutdown) -> Result<E
     let folder = Folder::existing(&args.run)?;
     let record = folder.record()?;
     let ranking = ranking::rank(&record);
-    let pair = pair(args, &record, &ranking)?;
+    // In a new block nothing is known yet, of confirmations and of failures alike.
+    let accepted = match args.accept_change {
+        true => Some(sweep::may_continue(&folder, true).await?),
+        false => None,
+    };
+    let mut counted = record.clone();
+    if let Some(block) = accepted.as_ref().and_then(|it| it.continues.block.as_ref()) {
+        counted.begin_block(block);
+    }
+    let pair = pair(args, &record, &ranking, &counted)?;
     let names = [pair.candidate.as_str(), pair.baseline.as_str()];
-    let known = record.confirmations.iter().rfind(|it| {
+    let known = counted.confirmations.iter().rfind(|it| {
         !args.again && [it.asked.candidate.as_str(), it.asked.baseline.as_str()] == names
     });
     let repeats = known.map(|it| it.asked.repeats);
@@ -36,32 +45,42 @@ pub(crate) async fn confirm(args: &ConfirmArgs, shutdown: &Shutdown) -> Result<E
         budget_seconds: args.budget,
         again: args.again,
     };
-    let session = confirm::session(&record, &asked);
+    let session = confirm::session(&counted, &asked);
     let (confirmation, is_new) = match session {
         Session::Over { number, ended } => return over(&ranking, number, ended),
         Session::Begin(confirmation) => (confirmation, true),
         Session::Continue(confirmation) => (confirmation, false),
     };
     let mut said = announcement(&confirmation, &outlook, is_new, &ranking);
-    if let Some(ended) = confirm::ended(&record, &confirmation) {
+    if let Some(ended) = confirm::ended(&counted, &confirmation) {
         said.push(format!("no further launch is needed: {ended}"));
     }
     said.extend(unfinished(&record));
     said.extend(pair.warnings.iter().map(|warning| format!("warning: {warning}")));
+    // What would refuse the launches refuses a plan of them, too.
+    let may = match accepted {
+        Some(may) => may,
+        None => sweep::may_continue(&folder, false).await?,
+    };
+    said.extend(may.continues.said.iter().cloned());
     if args.dry_run {
-        // What would refuse the launches refuses this, too.
-        sweep::may_continue(&folder).await?;
         print(&(said.join("\n") + "\n"))?;
         return Ok(Exit::Done);
     }
     let launches = outlook.expected.map_or(MAX_PAIRS, |it| it.pairs) * 2;
-    let (grid, engine, sweep) = sweep::continued(folder).await?;
+    let (grid, engine, sweep) = may.open(folder)?;
     let work = Work::confirming(sweep, confirmation, launches, said)?;
     sweep::run(work, &grid, engine, shutdown).await
 }
 
-/// What is compared, or everything that speaks against it.
-fn pair(args: &ConfirmArgs, record: &SweepRecord, ranking: &Ranking) -> Result<Pair, CommandError> {
+/// What is compared, or everything that speaks against it. `counted`: what counts of the record
+/// when it is launched.
+fn pair(
+    args: &ConfirmArgs,
+    record: &SweepRecord,
+    ranking: &Ranking,
+    counted: &SweepRecord,
+) -> Result<Pair, CommandError> {
     let (candidate, baseline) = (args.configuration.as_deref(), args.baseline.as_deref());
     let refused = |reasons: Vec<String>| {
         let text = format!("nothing was launched: {}", reasons.join("\n  also: "));
@@ -71,7 +90,7 @@ fn pair(args: &ConfirmArgs, record: &SweepRecord, ranking: &Ranking) -> Result<P
         .map_err(|all| refused(all.iter().map(Refusal::to_string).collect()))?;
     let names = [&pair.candidate, &pair.baseline];
     let fail: Vec<String> =
-        names.into_iter().filter_map(|name| confirm::would_fail(record, name)).collect();
+        names.into_iter().filter_map(|name| confirm::would_fail(counted, name)).collect();
     if fail.is_empty() { Ok(pair) } else { Err(refused(fail)) }
 }
 

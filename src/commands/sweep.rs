@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use vllm_grid::bench::RecordSink;
 use vllm_grid::engine::compose::{ComposeError, ServiceSpec};
-use vllm_grid::engine::docker::{DockerError, production_of};
+use vllm_grid::engine::docker::production_of;
 use vllm_grid::engine::production::Production;
 use vllm_grid::engine::service::{self, Need};
 use vllm_grid::engine::{self, Engine, EngineError};
@@ -20,7 +20,9 @@ use vllm_grid::results::records::ParquetRecords;
 use vllm_grid::strategy::confirm::{CLAIM, Confirm, MAX_PAIRS};
 use vllm_grid::sweep::SweepError;
 use vllm_grid::sweep::context::SweepContext;
-use vllm_grid::sweep::resume::{self, Resumable, ResumeError};
+use vllm_grid::sweep::difference::{Changed, Continues};
+use vllm_grid::sweep::measured_with::MeasuredWith;
+use vllm_grid::sweep::resume::{self, ResumeError};
 use vllm_grid::sweep::run::{Ending, Sweep};
 
 use super::show::{self, Writer};
@@ -33,45 +35,78 @@ use crate::signals::Shutdown;
 /// `sweep`: launches, measures and ranks every configuration of a grid.
 pub(crate) async fn sweep(args: &SweepArgs, shutdown: &Shutdown) -> Result<Exit, CommandError> {
     let (mut grid, service) = complete(super::read_grid(&args.grid)?).await?;
-    let engine = engine(&grid, None).await?;
+    let engine = engine(&grid).await?;
     super::production::of_sweep(&mut grid, service.as_ref()).await.map_err(unusable)?;
     super::check_source(&grid)?;
     let now = jiff::Timestamp::now();
-    let sweep = Sweep::begin(&grid, args.output.as_deref(), now, secrets())?;
+    let with = MeasuredWith::read(&*engine, None).await;
+    let sweep = Sweep::begin_with(&grid, args.output.as_deref(), now, secrets(), Some(with))?;
     run(Work::of(sweep), &grid, engine, shutdown).await
 }
 
 /// `resume`: continues in the stored order, where nothing changed; a confirmation that was
 /// stopped last is what is continued.
 pub(crate) async fn resume(args: &ResumeArgs, shutdown: &Shutdown) -> Result<Exit, CommandError> {
-    let (grid, engine, sweep) = continued(Folder::existing(&args.run)?).await?;
+    let folder = Folder::existing(&args.run)?;
+    let may = may_continue(&folder, args.accept_change).await?;
+    let mut said = may.continues.said.clone();
+    let (grid, engine, sweep) = may.open(folder)?;
     let work = match sweep.record().unfinished_confirmation() {
-        None => Work::of(sweep),
+        None => Work { said, ..Work::of(sweep) },
         Some(left) => {
             let budget_seconds = left.budget_left();
-            let asked = Confirmation { budget_seconds, ..left.asked.clone() };
+            let mut asked = Confirmation { budget_seconds, ..left.asked.clone() };
+            let verb = if sweep.begins_block() {
+                // Its launches are of the block before: fresh ones have a number of their own.
+                asked.number = sweep.record().next_confirmation();
+                "begins"
+            } else {
+                "continues"
+            };
             let Confirmation { number, candidate, baseline, .. } = &asked;
-            let said =
-                vec![format!("continues confirmation {number}: {candidate} against {baseline}")];
+            said.push(format!("{verb} confirmation {number}: {candidate} against {baseline}"));
             Work::confirming(sweep, asked, 2 * MAX_PAIRS, said)?
         }
     };
     run(work, &grid, engine, shutdown).await
 }
 
-/// What a run continues with; refused where something changed. Nothing is launched.
-pub(super) async fn may_continue(folder: &Folder) -> Result<Resumable, CommandError> {
-    resume::check(folder, secrets()).await.map_err(refused)
+/// What a run continues with, where it may.
+pub(super) struct MayContinue {
+    grid: Grid,
+    engine: Arc<dyn Engine>,
+    /// What changed, and the block that begins where that was accepted.
+    pub(super) continues: Continues,
 }
 
-/// A sweep open for writing again, with its grid and engine, where nothing changed.
-pub(super) async fn continued(
-    folder: Folder,
-) -> Result<(Grid, Arc<dyn Engine>, Sweep), CommandError> {
-    let Resumable { grid, image_id } = may_continue(&folder).await?;
-    let engine = engine(&grid, image_id).await?;
-    let sweep = Sweep::resume(folder, secrets())?.with_configurations(&grid);
-    Ok((grid, engine, sweep))
+/// What a run continues with; refused where something changed that is not accepted. Nothing
+/// is launched.
+pub(super) async fn may_continue(
+    folder: &Folder,
+    accept: bool,
+) -> Result<MayContinue, CommandError> {
+    let resumable = resume::check(folder, secrets()).await.map_err(refused)?;
+    let engine = match engine(&resumable.grid).await {
+        Ok(engine) => engine,
+        // A grid that changed may name what is not there: the change is what to report.
+        Err(error) => return Err(resumable.changed().map_or(error, changed)),
+    };
+    let production = production(&resumable.grid).await?;
+    let with = MeasuredWith::read(&*engine, production.as_deref()).await;
+    let continues = resumable.continues(&with, accept).map_err(changed)?;
+    Ok(MayContinue { grid: resumable.grid, engine, continues })
+}
+
+impl MayContinue {
+    /// The sweep open for writing again.
+    pub(super) fn open(
+        self,
+        folder: Folder,
+    ) -> Result<(Grid, Arc<dyn Engine>, Sweep), CommandError> {
+        let Self { grid, engine, continues } = self;
+        let sweep = Sweep::resume(folder, secrets())?.with_configurations(&grid);
+        Ok((grid, engine, sweep.accepting(continues.block)))
+    }
 }
 
 /// What a session works on.
@@ -134,10 +169,14 @@ impl Work {
 fn refused(error: ResumeError) -> CommandError {
     match error {
         ResumeError::History(error) => error.into(),
-        ResumeError::Changed(difference) => SweepError::GridChanged(difference).into(),
+        ResumeError::Changed(error) => changed(error),
         ResumeError::Grid(errors) => CommandError::explained(Exit::Usage, errors),
         ResumeError::Service(error) => unusable(EngineError::from(error)),
     }
+}
+
+fn changed(error: Changed) -> CommandError {
+    SweepError::Changed(error).into()
 }
 
 /// The grid with its compose service's own flags, where it has one, and the service.
@@ -150,9 +189,9 @@ async fn complete(file: GridFile) -> Result<(Grid, Option<ServiceSpec>), Command
     Ok((service::complete(file, &started), started.service.map(|it| it.spec)))
 }
 
-/// The grid's engine, on the image of earlier sessions where there were any.
-async fn engine(grid: &Grid, image_id: Option<String>) -> Result<Arc<dyn Engine>, CommandError> {
-    engine::of_grid(&grid.engine, image_id, secrets()).await.map_err(|error| match error {
+/// The grid's engine.
+async fn engine(grid: &Grid) -> Result<Arc<dyn Engine>, CommandError> {
+    engine::of_grid(&grid.engine, secrets()).await.map_err(|error| match error {
         EngineError::NoKey(_) => {
             let keys = ["engine", grid.engine.name(), "api-key-env"];
             let line = grid.place_of(&keys).map(|(line, _)| format!(":{line}"));
@@ -168,9 +207,7 @@ fn unusable(error: EngineError) -> CommandError {
         EngineError::Compose(
             ComposeError::NoTool | ComposeError::Tool { .. } | ComposeError::NoAnswer { .. },
         ) => Exit::Environment,
-        EngineError::Compose(_) | EngineError::Docker(DockerError::ImageChanged { .. }) => {
-            Exit::Usage
-        }
+        EngineError::Compose(_) => Exit::Usage,
         _ => Exit::Environment,
     };
     CommandError::new(exit, error)

@@ -58,14 +58,12 @@ pub enum EngineError {
     NoKey(String),
 }
 
-/// The engine of a grid's block. `image_id` is the image that earlier sessions
-/// of the sweep used: another one is refused. Logs are written without `secrets`.
+/// The engine of a grid's block. Logs are written without `secrets`.
 ///
 /// # Errors
 /// What the block asks for and cannot be had, before anything is started.
 pub async fn of_grid(
     block: &EngineBlock,
-    image_id: Option<String>,
     secrets: &Secrets,
 ) -> Result<Arc<dyn Engine>, EngineError> {
     match block {
@@ -80,9 +78,7 @@ pub async fn of_grid(
             spec.secrets = secrets.clone();
             Ok(Arc::new(process::ProcessEngine::new(spec, readiness::over_http(None))?))
         }
-        EngineBlock::Docker(block) => {
-            Ok(Arc::new(docker::of_block(block, image_id, secrets).await?))
-        }
+        EngineBlock::Docker(block) => Ok(Arc::new(docker::of_block(block, secrets).await?)),
     }
 }
 
@@ -121,6 +117,18 @@ pub trait Engine: Send + Sync {
     /// How many servers can run at once without being in each other's way.
     fn places(&self) -> usize {
         1
+    }
+
+    /// The image that every launch uses, whatever its tag points at later; `None` where
+    /// there is none.
+    fn image_id(&self) -> Option<String> {
+        None
+    }
+
+    /// What runs containers, with its version and its system; `None` where it is not asked
+    /// for, or does not answer.
+    async fn runtime(&self) -> Option<String> {
+        None
     }
 
     /// Starts a server and waits until it answers a completion. Cancelling

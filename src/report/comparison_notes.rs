@@ -136,8 +136,9 @@ fn note(finding: &ComparisonFinding, heading: &str) -> Option<String> {
             "~ assumed: rests on a launch-to-launch variance that a sweep did not measure"
                 .to_owned()
         }
+        ComparisonFinding::NotCounted { run, launches } => format!("{run}: {launches}"),
         ComparisonFinding::NotRecorded { what } => {
-            format!("not recorded by sweeps, so not compared: {}", what.join(", "))
+            format!("not recorded by all sweeps, so not compared: {}", what.join(", "))
         }
         ComparisonFinding::OtherFlags { configuration, runs, other, differs_in } => format!(
             "{configuration} asks for something else in {other} than in {} ({}), so it is not \

@@ -4,6 +4,7 @@
 use serde::{Serialize, Serializer};
 
 use super::exclusion::{Exclusion, joined};
+use super::not_counted::NotCounted;
 use crate::history::record::SweepRecord;
 use crate::metric::{Goal, MetricRef, Scale};
 
@@ -36,6 +37,8 @@ pub struct Comparison {
     /// What makes the comparison unsound, or is what it is about.
     #[serde(rename = "unlike")]
     pub differences: Vec<RunDifference>,
+    /// What is not recorded in all of them, so that it is not compared.
+    pub not_recorded: Vec<&'static str>,
     /// What the last sweep differs from the first one in for all configurations alike;
     /// `None` where no ratios are taken, and with fewer than three.
     pub shift: Option<Shift>,
@@ -60,6 +63,8 @@ pub struct Compared {
     pub engine_versions: Vec<String>,
     /// Images that its launches ran.
     pub image_ids: Vec<String>,
+    /// Launches of its earlier blocks, which no figure is made of.
+    pub not_counted: Vec<NotCounted>,
     /// What its ranking carries.
     pub verdict: String,
 }

@@ -19,7 +19,7 @@ pub use super::compared::{
 pub use super::compared_metric::CompareError;
 use super::compared_metric::chosen;
 pub use super::comparison_findings::{ComparisonFinding, LaterPlace};
-use super::difference::{differences, images, versions};
+use super::difference::{differences, images, not_recorded, versions};
 use super::failed_repeats::Repeats;
 use super::measured::Measured;
 use super::number;
@@ -59,6 +59,7 @@ pub fn compare(mut runs: Vec<Run>, asked: Option<&MetricRef>) -> Result<Comparis
         unit: number::unit(&metric),
         scale: judged[0].measured.scale(),
         differences: differences(&runs, &shared),
+        not_recorded: not_recorded(&runs),
         configurations,
         shift,
         runs: judged.iter().enumerate().map(|(at, judged)| judged.described(at)).collect(),
@@ -117,6 +118,7 @@ impl<'a> Judged<'a> {
             simulated: manifest.simulated,
             engine_versions: versions(self.run).into_iter().collect(),
             image_ids: images(self.run).into_iter().collect(),
+            not_counted: self.ranking.not_counted.clone(),
             verdict: self.ranking.verdict.to_string(),
         }
     }

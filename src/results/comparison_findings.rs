@@ -6,10 +6,8 @@ use serde::Serialize;
 
 use super::compared::{ComparedConfiguration, Comparison, RunDifference, Shift, Standing};
 use super::exclusion::Exclusion;
+use super::not_counted::NotCounted;
 use crate::metric::Scale;
-
-/// What no sweep records, so that nothing can be said of it.
-const NOT_RECORDED: &[&str] = &["GPU", "driver", "model weights"];
 
 /// One thing that a reader of a comparison must know. Sweeps are named by their labels.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -77,10 +75,17 @@ pub enum ComparisonFinding {
     },
     /// A change rests on a launch-to-launch variance that was not measured.
     VarianceAssumed,
-    /// What no sweep records, so that it is not compared.
+    /// Launches of a sweep that no figure is made of.
+    NotCounted {
+        /// The sweep.
+        run: String,
+        /// Which launches, and why.
+        launches: NotCounted,
+    },
+    /// What the sweeps, or some of them, do not record, so that it is not compared.
     NotRecorded {
         /// What it is.
-        what: &'static [&'static str],
+        what: Vec<&'static str>,
     },
     /// The same name for other flags.
     OtherFlags {
@@ -172,7 +177,15 @@ impl Comparison {
                 findings.push(ComparisonFinding::VarianceAssumed);
             }
         }
-        findings.push(ComparisonFinding::NotRecorded { what: NOT_RECORDED });
+        let not_counted = self.runs.iter().flat_map(|run| {
+            let of = |launches: &NotCounted| {
+                let (run, launches) = (run.label.clone(), launches.clone());
+                ComparisonFinding::NotCounted { run, launches }
+            };
+            run.not_counted.iter().map(of)
+        });
+        findings.extend(not_counted);
+        findings.push(ComparisonFinding::NotRecorded { what: self.not_recorded.clone() });
         findings.extend(self.not_everywhere());
         findings.extend(self.not_ranked());
         findings

@@ -1,6 +1,6 @@
 //! What sweeps differ in besides what was measured. A ratio between two sweeps is
 //! the effect of all of it at once, so it is listed before any figure. Only what
-//! manifests and journals contain: GPU and driver are in neither.
+//! manifests and journals contain; a sweep with blocks is its latest one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,6 +10,7 @@ use super::compared::{Run, RunDifference};
 use crate::configuration::canonical;
 use crate::history::launch::LaunchFacts;
 use crate::history::record::LaunchRecord;
+use crate::machine::{Fact, Machine};
 
 /// What each server measures by itself: it differs a little from launch to launch.
 const MEASURED: &[&str] = &["kv-cache-max-concurrency", "kv-cache-size-tokens", "num-gpu-blocks"];
@@ -17,7 +18,8 @@ const MEASURED: &[&str] = &["kv-cache-max-concurrency", "kv-cache-size-tokens", 
 /// Everything that differs between the sweeps. `shared` are the names, by sweep, of
 /// the configurations that all of them have.
 pub(super) fn differences(runs: &[Run], shared: &[BTreeSet<String>]) -> Vec<RunDifference> {
-    let mut all = about_runs(runs);
+    let mut all = about_machines(runs);
+    all.extend(about_runs(runs));
     let kinds = |run: &Run| -> BTreeSet<&str> {
         run.record.manifest.workloads.iter().map(|workload| workload.kind().name).collect()
     };
@@ -33,11 +35,12 @@ pub(super) fn differences(runs: &[Run], shared: &[BTreeSet<String>]) -> Vec<RunD
 
 fn about_runs(runs: &[Run]) -> Vec<RunDifference> {
     type Read = fn(&Run) -> Option<String>;
-    let read: [(&str, Read); 10] = [
+    let read: [(&str, Read); 11] = [
         ("figures", |run| {
             let simulated = run.record.manifest.simulated;
             Some(if simulated { "simulated" } else { "measured" }.to_owned())
         }),
+        ("suite version", |run| run.record.manifest.suite_version.map(|it| it.to_string())),
         ("host", |run| Some(run.record.manifest.host.clone())),
         ("engine", |run| Some(run.record.manifest.engine.clone())),
         ("engine version", |run| joined(&versions(run))),
@@ -64,7 +67,39 @@ fn about_runs(runs: &[Run]) -> Vec<RunDifference> {
         let values: Vec<Option<String>> = runs.iter().map(read).collect();
         RunDifference { what: what.to_owned(), values }
     });
-    all.filter(differs).collect()
+    // Where all recorded their machine, its facts say what is different about the host.
+    let machines = runs.iter().all(|run| run.record.manifest.machine.is_some());
+    all.filter(|it| differs(it) && !(machines && it.what == "host")).collect()
+}
+
+/// What the machines differ in, fact by fact. A sweep that did not record its machine differs
+/// in nothing: what is not known is said elsewhere.
+fn about_machines(runs: &[Run]) -> Vec<RunDifference> {
+    let machines: Option<Vec<&Machine>> =
+        runs.iter().map(|run| run.record.manifest.machine.as_ref()).collect();
+    let Some(machines) = machines else { return Vec::new() };
+    let facts: Vec<Vec<Fact>> = machines.iter().map(|it| it.facts()).collect();
+    let Some(first) = facts.first() else { return Vec::new() };
+    let of = |(at, fact): (usize, &Fact)| RunDifference {
+        what: fact.what.to_owned(),
+        values: facts.iter().map(|facts| facts[at].value.clone()).collect(),
+    };
+    first.iter().enumerate().map(of).filter(differs).collect()
+}
+
+/// What is compared of sweeps that recorded it, and is not of these.
+pub(super) fn not_recorded(runs: &[Run]) -> Vec<&'static str> {
+    let manifests = || runs.iter().map(|run| &run.record.manifest);
+    let mut all = Vec::new();
+    if manifests().any(|it| it.machine.is_none()) {
+        all.extend(["GPU", "driver", "CUDA version", "power limit"]);
+    }
+    if manifests().any(|it| it.suite_version.is_none()) {
+        all.push("suite version");
+    }
+    // No sweep records them.
+    all.push("model weights");
+    all
 }
 
 fn differs(differences: &RunDifference) -> bool {

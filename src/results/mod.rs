@@ -31,6 +31,7 @@ mod level;
 pub mod machine;
 mod measured;
 mod missing;
+pub mod not_counted;
 pub(crate) mod number;
 mod pattern;
 mod preference;

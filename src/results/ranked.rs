@@ -11,6 +11,7 @@ use super::estimate::{Effect, Estimate, Ratio};
 use super::exclusion::{self, Exclusion};
 use super::machine::{Detectable, MachineReport};
 use super::missing::MissingMetric;
+use super::not_counted::NotCounted;
 use super::remark::Remark;
 use super::verdict::RankingVerdict;
 use super::witness::WitnessReport;
@@ -48,6 +49,8 @@ pub struct Ranking {
     pub decision: Option<Decision>,
     /// What fresh launches show of single configurations, in the order of the confirmations.
     pub confirmed: Vec<ConfirmedGain>,
+    /// Launches of earlier blocks, which no figure is made of.
+    pub not_counted: Vec<NotCounted>,
     /// Judged metrics that configurations lack, the objective first.
     pub missing: Vec<MissingMetric>,
     /// What the machine did; `None` where no time effect is taken out: of shares, counts

@@ -34,6 +34,7 @@ use super::failed_repeats::{Place, Repeats};
 use super::machine::Conclusion;
 use super::measured::Measured;
 pub use super::missing::{MissingMetric, MissingValues};
+use super::not_counted::not_counted;
 use super::preference::{preferred, within_bounds};
 pub use super::ranked::{RankedConfiguration, Ranking};
 pub use super::remark::Remark;
@@ -106,6 +107,7 @@ pub fn rank(sweep: &SweepRecord) -> Ranking {
         verdict,
         decision,
         confirmed: confirmed(sweep),
+        not_counted: not_counted(sweep),
         missing,
         machine,
         witness,

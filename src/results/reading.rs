@@ -13,6 +13,7 @@ use super::decision::Criterion;
 use super::estimate::Effect;
 use super::machine::{DesignLimit, Detectable, MachineReport};
 use super::missing::MissingMetric;
+use super::not_counted::NotCounted;
 use super::remark::Remark;
 use super::witness::WitnessReport;
 use crate::history::extent::Extent;
@@ -294,6 +295,8 @@ pub struct Trust {
     /// Whether a time effect was looked for: not in shares, counts, and what was zero, nor
     /// with one configuration, nor where nothing was launched twice.
     pub time_effect: bool,
+    /// Launches of earlier blocks, which were measured with something else.
+    pub not_counted: Vec<NotCounted>,
     /// Judged metrics that are missing in part.
     pub missing: Vec<MissingMetric>,
     /// What the means of the candidate and the baseline hide.

@@ -7,12 +7,14 @@ pub mod clock;
 mod conclusions;
 pub mod confirm;
 pub mod context;
+pub mod difference;
 pub mod eta;
 pub mod events;
 #[cfg(test)]
 mod fakes;
 pub mod launch;
 pub mod measure;
+pub mod measured_with;
 mod observations;
 mod pass;
 pub mod production;
@@ -39,9 +41,9 @@ pub enum SweepError {
     /// The sweep's files cannot be read or written.
     #[error(transparent)]
     History(#[from] HistoryError),
-    /// The grid is not what it was when the sweep began.
-    #[error("the grid changed since the sweep began: {0}")]
-    GridChanged(resume::Difference),
+    /// Something is not as it was when the sweep, or its latest block, began.
+    #[error(transparent)]
+    Changed(#[from] difference::Changed),
     /// Nothing would work with what fails so.
     #[error("{message}")]
     Stopped {

@@ -1,59 +1,23 @@
-//! Whether a sweep may be resumed: it may where its grid, the files that its
-//! prompts come from and what the configurations come to are what they were.
-//! Nothing is launched here.
+//! Whether a sweep may be resumed: it may where its grid, what the configurations come to
+//! and what is measured with are what they were, or a person accepts what changed. Files are
+//! read here; what a difference means is in [`super::difference`]. Nothing is launched.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
+use super::difference::{Before, Changed, Continues, Difference, continues};
+use super::measured_with::MeasuredWith;
 use crate::configuration::{Configuration, hexadecimal};
 use crate::engine::compose::ComposeError;
 use crate::engine::service::{self, Need};
 use crate::grid::{DockerBlock, EngineBlock, Grid, GridErrors, GridFile, ReadOptions};
-use crate::history::HistoryError;
 use crate::history::folder::Folder;
+use crate::history::journal::{self, Entry, Line};
+use crate::history::production::ProductionStep;
 use crate::history::record::{Manifest, SweepRecord, workloads_sha256};
+use crate::history::{HistoryError, replay};
 use crate::secret::Secrets;
-
-/// What is not as it was when the sweep began.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Difference {
-    /// The grid file, or the sweep's copy of it.
-    Grid(PathBuf),
-    /// A file that prompts come from.
-    Dataset(PathBuf),
-    /// The same grid gives other configurations or workloads; the compose file
-    /// is named where there is one.
-    Configurations {
-        /// The compose file of the grid's engine.
-        compose: Option<PathBuf>,
-    },
-}
-
-impl fmt::Display for Difference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Grid(path) => {
-                write!(f, "{} differs; restore it, or start a new sweep", path.display())
-            }
-            Self::Dataset(path) => write!(
-                f,
-                "{} differs: prompts come from it; restore it, or start a new sweep",
-                path.display()
-            ),
-            Self::Configurations { compose: Some(path) } => write!(
-                f,
-                "{}, a variable that it uses, or the version of vllm-grid: other configurations come \
-                 out; restore it, or start a new sweep",
-                path.display()
-            ),
-            Self::Configurations { compose: None } => f.write_str(
-                "this version of vllm-grid reads the same file differently; start a new sweep",
-            ),
-        }
-    }
-}
 
 /// Why a sweep may not be resumed.
 #[derive(Debug, thiserror::Error)]
@@ -61,9 +25,9 @@ pub enum ResumeError {
     /// The sweep's files cannot be read.
     #[error(transparent)]
     History(#[from] HistoryError),
-    /// Something is not as it was when the sweep began.
-    #[error("{0}")]
-    Changed(Difference),
+    /// Something is not as it was.
+    #[error(transparent)]
+    Changed(#[from] Changed),
     /// The stored copy of the grid is not valid.
     #[error(transparent)]
     Grid(#[from] GridErrors),
@@ -72,49 +36,101 @@ pub enum ResumeError {
     Service(#[from] ComposeError),
 }
 
-/// What a sweep is resumed with.
+/// What a sweep is resumed with, as its files tell.
 #[derive(Debug)]
 pub struct Resumable {
-    /// The grid, which comes to what it came to when the sweep began.
+    /// The grid, read again.
     pub grid: Grid,
-    /// The image that earlier sessions used: another one is refused.
-    pub image_id: Option<String>,
+    /// What was launched so far.
+    record: SweepRecord,
+    /// What differs between the grid and what it was.
+    differences: Vec<Difference>,
+    /// Hash of production's container, where it was noted.
+    production_sha256: Option<String>,
 }
 
-/// Reads the grid of a sweep again, its compose service included, and checks that
-/// the sweep may be resumed with it. Secrets that it leads to are added to `secrets`.
+impl Resumable {
+    /// How it continues with what is measured with now; `accept`: whether a person accepts
+    /// what changed.
+    ///
+    /// # Errors
+    /// Why it does not: everything that differs.
+    pub fn continues(&self, now: &MeasuredWith, accept: bool) -> Result<Continues, Changed> {
+        let mut differences = self.differences.clone();
+        let baseline = self.grid.baseline_index().map(|at| &self.grid.configurations[at]);
+        let before = Before {
+            record: &self.record,
+            production_sha256: self.production_sha256.as_deref(),
+            production_is_baseline: baseline.is_some_and(|it| it.answers_to("production")),
+        };
+        differences.extend(before.differences(now));
+        continues(&self.record, differences, now, self.grid.datasets.files(), accept)
+    }
+
+    /// What is known to differ before an engine can be asked; `None` where nothing is.
+    pub fn changed(&self) -> Option<Changed> {
+        let differences = self.differences.clone();
+        (!differences.is_empty()).then(|| changed(&self.record, differences))
+    }
+}
+
+fn changed(record: &SweepRecord, differences: Vec<Difference>) -> Changed {
+    Changed { differences, block: record.block(), launches: record.launches.len() }
+}
+
+/// Reads the grid of a sweep again, its compose service included, and finds what of it is
+/// not as it was. Secrets that it leads to are added to `secrets`.
 ///
 /// # Errors
-/// Why it may not.
+/// When it cannot be read.
 pub async fn check(folder: &Folder, secrets: &Secrets) -> Result<Resumable, ResumeError> {
     let manifest = folder.manifest()?;
-    check_files(folder, &manifest).map_err(ResumeError::Changed)?;
-    let file = GridFile::read(&folder.grid_path(), &read_options(folder, &manifest))?;
+    let path = folder.journal_path();
+    let lines = journal::read(&path).map_err(HistoryError::from)?;
+    let production_sha256 = production_sha256(&lines);
+    let record = replay::replay(manifest, &lines)
+        .map_err(|illegal| HistoryError::from(illegal.in_journal(path)))?;
+    let manifest = &record.manifest;
+    let mut differences = changed_files(folder, manifest);
+    let read = GridFile::read(&folder.grid_path(), &read_options(folder, manifest));
+    let file = match read {
+        Ok(file) => file,
+        // A file that differs may be damaged, too: the change is what to report.
+        Err(_) if !differences.is_empty() => return Err(changed(&record, differences).into()),
+        Err(errors) => return Err(errors.into()),
+    };
     service::learn(&file, secrets);
     let started = service::read(&file, Need::Sweep).await?;
     if let Some(service) = &started.service {
         service.reveal_to(secrets);
     }
     let mut grid = service::complete(file, &started);
-    check_grid(&manifest, &grid, secrets).map_err(ResumeError::Changed)?;
+    differences.extend(changed_grid(manifest, &grid, secrets));
     // What the grid leaves open is what it was: defaults of this version may be others.
     grid.strategy.clone_from(&manifest.strategy);
-    Ok(Resumable { grid, image_id: image_id(&folder.record()?) })
+    Ok(Resumable { grid, record, differences, production_sha256 })
 }
 
-/// Compares the stored copy of the grid and the original with what the sweep
-/// began with. The original may be missing, or on another machine: the copy is enough.
-///
-/// # Errors
-/// Which file differs.
-fn check_files(folder: &Folder, manifest: &Manifest) -> Result<(), Difference> {
-    for path in [folder.grid_path(), folder.original_grid(manifest)] {
-        let Ok(bytes) = std::fs::read(&path) else { continue };
-        if hexadecimal(&Sha256::digest(&bytes)) != manifest.grid_sha256 {
-            return Err(Difference::Grid(path));
+/// The hash of production's container as the latest block saw it.
+fn production_sha256(lines: &[Line]) -> Option<String> {
+    lines.iter().rev().find_map(|line| match &line.entry {
+        Entry::Production { production: ProductionStep::Stopping { facts } } => {
+            Some(Some(facts.configuration_sha256.clone()))
         }
-    }
-    Ok(())
+        Entry::BlockStarted { block } => Some(block.production_sha256.clone()),
+        _ => None,
+    })?
+}
+
+/// The stored copy of the grid and the original, where they are not what the sweep began
+/// with. The original may be missing, or on another machine: the copy is enough.
+fn changed_files(folder: &Folder, manifest: &Manifest) -> Vec<Difference> {
+    let differs = |path: &PathBuf| {
+        let bytes = std::fs::read(path).ok();
+        bytes.is_some_and(|bytes| hexadecimal(&Sha256::digest(&bytes)) != manifest.grid_sha256)
+    };
+    let paths = [folder.grid_path(), folder.original_grid(manifest)];
+    paths.into_iter().filter(differs).map(Difference::Grid).collect()
 }
 
 /// How the stored copy of the grid is read: with the sweep's engine, and paths
@@ -128,15 +144,12 @@ fn read_options(folder: &Folder, manifest: &Manifest) -> ReadOptions {
     }
 }
 
-/// Compares what the grid comes to now with what it came to.
-///
-/// # Errors
-/// What differs.
-fn check_grid(manifest: &Manifest, grid: &Grid, secrets: &Secrets) -> Result<(), Difference> {
+/// What differs between what the grid comes to now and what it came to.
+fn changed_grid(manifest: &Manifest, grid: &Grid, secrets: &Secrets) -> Vec<Difference> {
     let files = grid.datasets.files();
-    if let Some(file) = manifest.datasets.iter().find(|file| !files.contains(file)) {
-        return Err(Difference::Dataset(grid.datasets.path_of(&file.path)));
-    }
+    let datasets = manifest.datasets.iter().filter(|file| !files.contains(file));
+    let mut all: Vec<Difference> =
+        datasets.map(|file| Difference::Dataset(grid.datasets.path_of(&file.path))).collect();
     // The manifest was written without the secrets that were known then, and others are
     // known now: what is compared was computed before anything was masked.
     let request = |it: &Configuration| (it.name.clone(), it.aliases.clone(), it.id.clone());
@@ -151,15 +164,9 @@ fn check_grid(manifest: &Manifest, grid: &Grid, secrets: &Secrets) -> Result<(),
             EngineBlock::Docker(DockerBlock { compose, .. }) => compose.clone(),
             _ => None,
         };
-        return Err(Difference::Configurations { compose });
+        all.push(Difference::Configurations { compose });
     }
-    Ok(())
-}
-
-/// The image that earlier sessions used: a resume on another one is refused.
-fn image_id(record: &SweepRecord) -> Option<String> {
-    let facts = record.launches.iter().rev().filter_map(|launch| launch.facts.as_ref());
-    facts.into_iter().find_map(|facts| facts.image_id.clone())
+    all
 }
 
 #[cfg(test)]
@@ -171,6 +178,18 @@ mod tests {
     const GRID: &str = "name: g\nengine: {simulated: {model: Qwen/Qwen3-1.7B, gpu: rtx-4090}}\nparameters: {max-num-seqs: [1, 2], tokenizer: [/m/word-of-a-path]}\n\
         workloads: {kv-cache: {}}\nobjective: {minimize: kv_cache.ttft_resent_ms}\n";
 
+    fn with() -> MeasuredWith {
+        MeasuredWith {
+            tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+            suite_version: crate::workload::SUITE_VERSION,
+            host: crate::history::record::host(),
+            machine: crate::machine::Machine::default(),
+            image_id: None,
+            production_sha256: None,
+        }
+    }
+
+    /// A sweep that was begun, and then changed. What differs is an error.
     async fn begun(change: impl FnOnce(&Path, &Folder)) -> Result<Resumable, ResumeError> {
         let place = tempfile::tempdir().expect("a folder");
         let path = place.path().join("g.yaml");
@@ -178,20 +197,54 @@ mod tests {
         let file = GridFile::read(&path, &ReadOptions::default()).expect("a valid grid");
         let grid = service::complete(file, &Started::default());
         let output = place.path().join("run");
-        let sweep =
-            Sweep::begin(&grid, Some(&output), jiff::Timestamp::UNIX_EPOCH, &Secrets::default());
+        let (now, secrets) = (jiff::Timestamp::UNIX_EPOCH, Secrets::default());
+        let sweep = Sweep::begin_with(&grid, Some(&output), now, &secrets, Some(with()));
         drop(sweep.expect("a new sweep"));
         let folder = Folder::existing(&output).expect("a sweep");
         change(&path, &folder);
-        check(&folder, &Secrets::default()).await
+        let resumable = check(&folder, &Secrets::default()).await?;
+        resumable.continues(&with(), false)?;
+        Ok(resumable)
+    }
+
+    /// What differs.
+    fn found(result: Result<Resumable, ResumeError>) -> Vec<Difference> {
+        match result {
+            Err(ResumeError::Changed(changed)) => changed.differences,
+            other => panic!("{other:?}"),
+        }
     }
 
     #[tokio::test]
     async fn a_sweep_is_resumed_with_the_grid_that_it_began_with() {
         let resumable = begun(|_, _| {}).await.expect("nothing changed");
-        assert_eq!((resumable.grid.configurations.len(), resumable.image_id), (2, None));
+        assert_eq!(resumable.grid.configurations.len(), 2);
+        assert!(resumable.changed().is_none());
         let without = begun(|path, _| std::fs::remove_file(path).expect("removed")).await;
         assert!(without.is_ok(), "the stored copy is enough");
+    }
+
+    #[tokio::test]
+    async fn production_is_compared_with_what_the_latest_block_saw() {
+        let line = |sequence, entry| Line { sequence, at: jiff::Timestamp::UNIX_EPOCH, entry };
+        let facts = serde_json::from_value(serde_json::json!({
+            "id": "1", "name": "p", "image_id": "i", "started_at": "", "running": true,
+            "configuration_sha256": "a",
+        }));
+        let facts = facts.expect("facts");
+        let stopping = Entry::Production { production: ProductionStep::Stopping { facts } };
+        let mut lines = vec![line(1, stopping)];
+        assert_eq!(production_sha256(&lines).as_deref(), Some("a"));
+        let resumable = begun(|_, _| {}).await.expect("nothing changed");
+        let mut now = with();
+        now.host = "there".to_owned();
+        now.machine.kernel = Some("6.8.0".to_owned());
+        now.suite_version += 1;
+        now.production_sha256 = Some("b".to_owned());
+        let block = resumable.continues(&now, true).expect("accepted").block.expect("a block");
+        lines.push(line(2, Entry::BlockStarted { block }));
+        assert_eq!(production_sha256(&lines).as_deref(), Some("b"));
+        assert_eq!(production_sha256(&[]), None);
     }
 
     #[tokio::test]
@@ -212,21 +265,23 @@ mod tests {
     #[tokio::test]
     async fn what_changed_is_named() {
         let write = |path: &Path| std::fs::write(path, GRID.replace("[1, 2]", "[1, 3]"));
-        let original = begun(|path, _| write(path).expect("written")).await;
-        let Err(ResumeError::Changed(Difference::Grid(path))) = original else {
-            panic!("{original:?}")
-        };
+        let original = found(begun(|path, _| write(path).expect("written")).await);
+        let [Difference::Grid(path)] = original.as_slice() else { panic!("{original:?}") };
         assert!(path.ends_with("g.yaml"), "{path:?}");
-        let copy = begun(|_, folder| write(&folder.grid_path()).expect("written")).await;
-        assert!(matches!(copy, Err(ResumeError::Changed(Difference::Grid(_)))), "{copy:?}");
-        let other = begun(|_, folder| {
-            let mut manifest = folder.manifest().expect("a manifest");
-            manifest.configurations.pop();
-            folder.write_manifest(&manifest, &Secrets::default()).expect("written");
-        });
-        let other = other.await;
-        let expected = Difference::Configurations { compose: None };
-        assert!(matches!(&other, Err(ResumeError::Changed(it)) if *it == expected), "{other:?}");
+        let copy = found(begun(|_, folder| write(&folder.grid_path()).expect("written")).await);
+        assert!(matches!(&copy[0], Difference::Grid(_)), "{copy:?}");
+        let damaged = |path: &Path| std::fs::write(path, "name: [");
+        let copy = begun(|_, folder| damaged(&folder.grid_path()).expect("written")).await;
+        assert!(matches!(&found(copy)[..], [Difference::Grid(_)]), "it cannot be read, too");
+        let other = found(
+            begun(|_, folder| {
+                let mut manifest = folder.manifest().expect("a manifest");
+                manifest.configurations.pop();
+                folder.write_manifest(&manifest, &Secrets::default()).expect("written");
+            })
+            .await,
+        );
+        assert_eq!(other, [Difference::Configurations { compose: None }]);
     }
 
     #[tokio::test]
@@ -251,11 +306,8 @@ mod tests {
             manifest.workloads_sha256 = Some("0".to_owned());
             folder.write_manifest(&manifest, &Secrets::default()).expect("written");
         });
-        let other = other.await;
-        assert!(
-            matches!(&other, Err(ResumeError::Changed(Difference::Configurations { .. }))),
-            "{other:?}"
-        );
+        let other = found(other.await);
+        assert!(matches!(&other[..], [Difference::Configurations { .. }]), "{other:?}");
         let older = begun(|_, folder| {
             let mut manifest = folder.manifest().expect("a manifest");
             manifest.workloads_sha256 = None;

@@ -4,6 +4,7 @@
 
 mod architecture;
 mod bench;
+mod blocks;
 mod cases;
 mod commands;
 mod confirm;
@@ -25,6 +26,7 @@ mod shipped;
 mod simulator;
 mod simulator_clock;
 mod statistics;
+mod suite_version;
 #[path = "../support/mod.rs"]
 mod support;
 mod sweep;

@@ -16,16 +16,11 @@ use crate::secret::Secrets;
 /// How long a daemon may take until it answers for the first time, as after a boot.
 const STARTING: Duration = Duration::from_secs(30);
 
-/// The engine of a grid's block: reads its compose service, finds its image,
-/// which must be `image_id` where earlier sessions of the sweep used that.
+/// The engine of a grid's block: reads its compose service, finds its image.
 ///
 /// # Errors
 /// What the block asks for and cannot be had, before anything is started.
-pub async fn of_block(
-    block: &DockerBlock,
-    image_id: Option<String>,
-    secrets: &Secrets,
-) -> Result<DockerEngine, EngineError> {
+pub async fn of_block(block: &DockerBlock, secrets: &Secrets) -> Result<DockerEngine, EngineError> {
     let key = api_key(block.api_key_env.as_deref())?;
     let docker = local_daemon().await?;
     let service = match source_of(block, block.service.as_deref()) {
@@ -45,7 +40,6 @@ pub async fn of_block(
         gpus: block.gpus.unwrap_or(true),
         caches: block.caches.unwrap_or(true),
         introspect: block.introspect,
-        image_id,
         secrets: secrets.clone(),
         ..DockerSpec::new(service)
     };

@@ -162,6 +162,18 @@ pub async fn connect_within(
     }
 }
 
+/// Longest that the daemon may take to say what it is.
+const INFORMATION: Duration = Duration::from_secs(10);
+
+/// The daemon with its version and the system that it runs on, as
+/// `Docker 26.1.3 (Docker Desktop)`; `None` where it does not answer.
+pub(super) async fn runtime(docker: &Docker) -> Option<String> {
+    let information = tokio::time::timeout(INFORMATION, docker.info()).await.ok()?.ok()?;
+    let version = information.server_version?;
+    let system = information.operating_system.map(|it| format!(" ({it})")).unwrap_or_default();
+    Some(format!("Docker {version}{system}"))
+}
+
 /// The HTTP status of the daemon's answer, where it answered.
 pub(super) fn status(error: &Error) -> Option<u16> {
     match error {

@@ -75,8 +75,6 @@ pub struct DockerSpec {
     pub introspect: bool,
     /// How long to wait for readiness.
     pub limits: Limits,
-    /// The image's identity as an earlier session of the sweep saw it.
-    pub image_id: Option<String>,
     /// What its logs are written without; the service's own are added.
     pub secrets: Secrets,
 }
@@ -91,7 +89,6 @@ impl DockerSpec {
             caches: true,
             introspect: false,
             limits: Limits::default(),
-            image_id: None,
             secrets: Secrets::default(),
         }
     }
@@ -106,16 +103,6 @@ pub enum DockerError {
     /// The image is not on this machine.
     #[error("image {0} is not on this machine: `docker pull {0}` (a sweep never pulls)")]
     NoImage(String),
-    /// The tag points at another image than when the sweep began.
-    #[error("image {image} is {now}, but the sweep began with {before}: its results do not mix")]
-    ImageChanged {
-        /// The reference.
-        image: String,
-        /// What it is now.
-        now: String,
-        /// What it was.
-        before: String,
-    },
     /// The daemon refused.
     #[error("{what}: {message}")]
     Refused {
@@ -144,10 +131,6 @@ impl DockerEngine {
         connect: Connect,
     ) -> Result<Self, DockerError> {
         let image = identity(&docker, &spec.service.image).await?;
-        if let Some(before) = spec.image_id.clone().filter(|before| *before != image.id) {
-            let (image, now) = (spec.service.image, image.id);
-            return Err(DockerError::ImageChanged { image, now, before });
-        }
         if spec.api_key.is_none() {
             spec.api_key = service_key(&spec.service);
         }
@@ -316,6 +299,14 @@ impl Started {
 impl Engine for DockerEngine {
     fn name(&self) -> &'static str {
         "docker"
+    }
+
+    fn image_id(&self) -> Option<String> {
+        Some(self.image.id.clone())
+    }
+
+    async fn runtime(&self) -> Option<String> {
+        daemon::runtime(&self.docker).await
     }
 
     async fn launch(

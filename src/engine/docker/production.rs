@@ -269,7 +269,13 @@ fn taken_port(refusal: &str) -> Option<u16> {
 
 fn facts(seen: &ContainerInspectResponse) -> ProductionFacts {
     let state = seen.state.as_ref();
-    let whole = serde_json::to_value((&seen.config, &seen.host_config)).unwrap_or_default();
+    let mut config = seen.config.clone();
+    let id = seen.id.as_deref().unwrap_or_default();
+    if let Some(config) = &mut config {
+        // By default it is the beginning of the id: one that was made again has another.
+        config.hostname.take_if(|name| !name.is_empty() && id.starts_with(name.as_str()));
+    }
+    let whole = serde_json::to_value((&config, &seen.host_config)).unwrap_or_default();
     let digest = Sha256::digest(canonical(&whole).as_bytes());
     ProductionFacts {
         id: seen.id.clone().unwrap_or_default(),

@@ -172,7 +172,7 @@ async fn failures_before_ready_have_their_class_and_leave_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs Docker"]
-async fn an_image_that_is_not_there_and_one_that_changed_are_errors() {
+async fn an_image_that_is_not_there_is_an_error_and_another_one_is_known_by_its_id() {
     let place = Place::new("image").await;
     let spec = DockerSpec::new(ServiceSpec::of_image("vllm-grid-test/not-there:1", Vec::new()));
     let error = DockerEngine::new(place.docker.clone(), spec, over_http(None))
@@ -180,13 +180,13 @@ async fn an_image_that_is_not_there_and_one_that_changed_are_errors() {
         .err()
         .expect("no image");
     assert!(matches!(&error, DockerError::NoImage(image) if image == "vllm-grid-test/not-there:1"));
-    let mut spec = DockerSpec::new(ServiceSpec::of_image(image(), Vec::new()));
-    spec.image_id = Some("sha256:other".to_owned());
-    let error = DockerEngine::new(place.docker.clone(), spec, over_http(None))
-        .await
-        .err()
-        .expect("changed");
-    assert!(matches!(error, DockerError::ImageChanged { .. }), "{error}");
+    let spec = DockerSpec::new(ServiceSpec::of_image(image(), Vec::new()));
+    let engine = DockerEngine::new(place.docker.clone(), spec, over_http(None)).await;
+    let engine = engine.expect("the image is here");
+    let id = identity(&place.docker, &image()).await.expect("the image is here").id;
+    assert_eq!(engine.image_id(), Some(id));
+    let runtime = engine.runtime().await.expect("the daemon answers");
+    assert!(runtime.starts_with("Docker "), "{runtime}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

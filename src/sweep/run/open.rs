@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::super::SweepError;
 use super::super::clock::Clock;
 use super::super::events::Events;
+use super::super::measured_with::MeasuredWith;
 use super::super::scope::{self, Scope};
 use super::Sweep;
 use super::files::Files;
@@ -36,9 +37,26 @@ impl Sweep {
         now: jiff::Timestamp,
         secrets: &Secrets,
     ) -> Result<Self, SweepError> {
+        Self::begin_with(grid, output, now, secrets, None)
+    }
+
+    /// The same with what is measured with, where that is known.
+    ///
+    /// # Errors
+    /// As for [`Self::begin`].
+    pub fn begin_with(
+        grid: &Grid,
+        output: Option<&Path>,
+        now: jiff::Timestamp,
+        secrets: &Secrets,
+        with: Option<MeasuredWith>,
+    ) -> Result<Self, SweepError> {
         let (folder, name) = Folder::create(&grid.name, now, output)?;
         let mut manifest = Manifest::of(grid, name, now);
         manifest.grid_path = folder.relative(&grid.path);
+        if let Some(with) = with {
+            (manifest.machine, manifest.image_id) = (Some(with.machine), with.image_id);
+        }
         Self::write(folder, manifest, &grid.source, secrets)
     }
 
@@ -80,6 +98,11 @@ impl Sweep {
     #[must_use]
     pub fn accepting(self, block: Option<Block>) -> Self {
         Self { accepted: block, ..self }
+    }
+
+    /// Whether its next session begins a block.
+    pub fn begins_block(&self) -> bool {
+        self.accepted.is_some()
     }
 
     /// The same, to confirm something in place of continuing the sweep; `None` where the

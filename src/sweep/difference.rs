@@ -1,0 +1,315 @@
+//! What is not as it was when a sweep, or its latest block, began: named one by one, with
+//! what it means. Some things are only said, most refuse to continue unless the change is
+//! accepted, and of a grid that changed nothing can be accepted. Pure.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use super::measured_with::MeasuredWith;
+use crate::history::block::Block;
+use crate::history::record::SweepRecord;
+use crate::machine::MachineDifference;
+use crate::workload::DatasetFile;
+
+/// What a difference means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Weight {
+    /// It is said, and the sweep continues.
+    Said,
+    /// The sweep continues only in a new block.
+    NewBlock,
+    /// Another sweep is needed: names of configurations would mean something else.
+    NewSweep,
+}
+
+/// One thing that is not as it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Difference {
+    /// The grid file, or the sweep's copy of it.
+    Grid(PathBuf),
+    /// The same grid gives other configurations or workloads; the compose file
+    /// is named where there is one.
+    Configurations {
+        /// The compose file of the grid's engine.
+        compose: Option<PathBuf>,
+    },
+    /// A file that prompts come from.
+    Dataset(PathBuf),
+    /// The image that is launched.
+    Image {
+        /// Its id then.
+        before: String,
+        /// Its id now.
+        now: String,
+    },
+    /// A fact of the machine.
+    Machine(MachineDifference),
+    /// The host, of a sweep that did not record the machine.
+    Host {
+        /// What it was.
+        before: String,
+        /// What it is.
+        now: String,
+    },
+    /// The suite that measures.
+    Suite {
+        /// Its version then; `None` where it was not recorded.
+        before: Option<u32>,
+        /// Its version now.
+        now: u32,
+        /// The tool's version then.
+        tool: String,
+    },
+    /// The tool, with the same suite.
+    Tool {
+        /// Its version then.
+        before: String,
+        /// Its version now.
+        now: String,
+    },
+    /// The configuration of production's container.
+    Production {
+        /// Its hash then.
+        before: String,
+        /// Its hash now.
+        now: String,
+        /// Whether the baseline is production's.
+        is_baseline: bool,
+    },
+}
+
+impl Difference {
+    /// What it means.
+    pub fn weight(&self) -> Weight {
+        match self {
+            Self::Grid(_) | Self::Configurations { .. } => Weight::NewSweep,
+            Self::Machine(it) if !it.decides => Weight::Said,
+            Self::Production { is_baseline: false, .. } | Self::Tool { .. } => Weight::Said,
+            Self::Dataset(_)
+            | Self::Image { .. }
+            | Self::Machine(_)
+            | Self::Host { .. }
+            | Self::Suite { .. }
+            | Self::Production { .. } => Weight::NewBlock,
+        }
+    }
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Grid(path) => write!(f, "the grid changed: {} differs", path.display()),
+            Self::Configurations { compose: Some(path) } => write!(
+                f,
+                "the configurations: {}, a variable that it uses, or the version of vllm-grid \
+                 gives others",
+                path.display()
+            ),
+            Self::Configurations { compose: None } => f.write_str(
+                "the configurations: this version of vllm-grid reads the same grid differently",
+            ),
+            Self::Dataset(path) => {
+                write!(f, "dataset: {} differs, and prompts come from it", path.display())
+            }
+            Self::Image { before, now } => write!(f, "image: {} -> {}", image(before), image(now)),
+            Self::Machine(difference) => difference.fmt(f),
+            Self::Host { before, now } => write!(f, "host: {before} -> {now}"),
+            Self::Suite { before: Some(before), now, .. } => {
+                write!(f, "suite version: {before} -> {now} (it measures differently)")
+            }
+            Self::Suite { before: None, now, tool } => write!(
+                f,
+                "suite version: not recorded by vllm-grid {tool} -> {now} (it may measure differently)"
+            ),
+            Self::Tool { before, now } => {
+                write!(f, "version of vllm-grid: {before} -> {now}, which measures in the same way")
+            }
+            Self::Production { before, now, is_baseline } => {
+                let is = if *is_baseline { ", which is the baseline" } else { "" };
+                let (before, now) = (short(before), short(now));
+                write!(f, "configuration of production's container{is}: {before} -> {now}")
+            }
+        }
+    }
+}
+
+/// An image's id, short.
+fn image(id: &str) -> String {
+    let digits = id.strip_prefix("sha256:").map(short);
+    digits.map_or_else(|| id.to_owned(), |digits| format!("sha256:{digits}"))
+}
+
+/// Enough of a hash to distinguish two.
+fn short(hash: &str) -> &str {
+    hash.get(..12).unwrap_or(hash)
+}
+
+/// What a sweep was measured with, as its files tell.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Before<'a> {
+    pub(super) record: &'a SweepRecord,
+    /// Hash of production's container, where it was noted.
+    pub(super) production_sha256: Option<&'a str>,
+    /// Whether the baseline is production's.
+    pub(super) production_is_baseline: bool,
+}
+
+impl Before<'_> {
+    /// Everything that is not as it was, the grid left out.
+    pub(super) fn differences(&self, now: &MeasuredWith) -> Vec<Difference> {
+        let manifest = &self.record.manifest;
+        let mut all = Vec::new();
+        if let Some((before, now)) = image_id(self.record).zip(now.image_id.clone())
+            && before != now
+        {
+            all.push(Difference::Image { before, now });
+        }
+        match &manifest.machine {
+            Some(before) => {
+                let differences = before.differences(&now.machine);
+                all.extend(differences.into_iter().map(Difference::Machine));
+            }
+            None if manifest.host != now.host => {
+                all.push(Difference::Host { before: manifest.host.clone(), now: now.host.clone() })
+            }
+            None => {}
+        }
+        let same_tool = manifest.tool_version == now.tool_version;
+        let tool = manifest.tool_version.clone();
+        match manifest.suite_version {
+            Some(before) if before == now.suite_version => {
+                let (before, now) = (tool, now.tool_version.clone());
+                all.extend((!same_tool).then_some(Difference::Tool { before, now }));
+            }
+            // The same tool has the same suite.
+            None if same_tool => {}
+            before => {
+                all.push(Difference::Suite { before, now: now.suite_version, tool });
+            }
+        }
+        if let Some((before, now)) = self.production_sha256.zip(now.production_sha256.as_deref())
+            && before != now
+        {
+            let is_baseline = self.production_is_baseline;
+            let (before, now) = (before.to_owned(), now.to_owned());
+            all.push(Difference::Production { before, now, is_baseline });
+        }
+        all
+    }
+}
+
+/// The image of the latest block: that of its launches, else the one that it began with.
+fn image_id(record: &SweepRecord) -> Option<String> {
+    let launched = record.launches.iter().rev().filter_map(|launch| launch.facts.as_ref());
+    let launched = launched.into_iter().find_map(|facts| facts.image_id.clone());
+    launched.or_else(|| record.manifest.image_id.clone())
+}
+
+/// How a sweep continues.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Continues {
+    /// The block that begins, where a change was accepted.
+    pub block: Option<Block>,
+    /// What a person is to know before anything is launched.
+    pub said: Vec<String>,
+}
+
+/// Why a sweep does not continue: everything that differs, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this is not what block {block} of the sweep was measured with:{}", listed(.differences))]
+pub struct Changed {
+    /// Everything that differs, what is only said too.
+    pub differences: Vec<Difference>,
+    /// The latest block.
+    pub block: u32,
+    /// Its launches.
+    pub launches: usize,
+}
+
+fn listed(differences: &[Difference]) -> String {
+    differences.iter().map(|it| format!("\n- {it}")).collect()
+}
+
+impl Changed {
+    /// What to do, as sentences.
+    pub fn advice(&self) -> String {
+        let weight = self.differences.iter().map(Difference::weight).max();
+        if weight == Some(Weight::NewSweep) {
+            return "restore it, or start a new sweep. --accept-change cannot accept this: the \
+                    same names would mean other configurations"
+                .to_owned();
+        }
+        let Self { block, launches, .. } = self;
+        let next = block + 1;
+        let counted = match launches {
+            0 => String::new(),
+            1 => format!("; the launch of block {block} stays in results.* and is not counted"),
+            _ => format!(
+                "; the {launches} launches of block {block} stay in results.* and are not counted"
+            ),
+        };
+        format!(
+            "restore it, or start a new sweep, or add --accept-change: block {next} begins, in \
+             which everything is measured again{counted}"
+        )
+    }
+}
+
+/// How a sweep continues in spite of these differences.
+///
+/// # Errors
+/// Why it does not: a change that is not accepted, or cannot be.
+pub(super) fn continues(
+    record: &SweepRecord,
+    differences: Vec<Difference>,
+    now: &MeasuredWith,
+    datasets: Vec<DatasetFile>,
+    accept: bool,
+) -> Result<Continues, Changed> {
+    let weight = differences.iter().map(Difference::weight).max().unwrap_or(Weight::Said);
+    let sentences: Vec<String> = differences.iter().map(ToString::to_string).collect();
+    match weight {
+        Weight::NewBlock if accept => {}
+        Weight::Said => {
+            let mut said: Vec<String> =
+                sentences.iter().map(|it| format!("changed, and continues: {it}")).collect();
+            if accept {
+                said.push("--accept-change: nothing changed that needs it".to_owned());
+            }
+            return Ok(Continues { block: None, said });
+        }
+        _ => {
+            let (block, launches) = (record.block(), record.launches.len());
+            return Err(Changed { differences, block, launches });
+        }
+    }
+    let number = record.block() + 1;
+    let mut said = vec![format!("block {number} begins: everything is measured again")];
+    said.extend(sentences.iter().map(|it| format!("accepted: {it}")));
+    let launches = match record.launches.len() {
+        0 => None,
+        1 => Some(format!("1 launch of block {} is not counted", record.block())),
+        several => Some(format!("{several} launches of block {} are not counted", record.block())),
+    };
+    said.extend(launches);
+    if record.manifest.budget_seconds.is_some() {
+        said.push("what earlier blocks took is spent of the budget".to_owned());
+    }
+    let block = Block {
+        number,
+        first_trial: record.next_first_trial(),
+        differences: sentences,
+        tool_version: now.tool_version.clone(),
+        suite_version: now.suite_version,
+        host: now.host.clone(),
+        machine: Some(now.machine.clone()),
+        image_id: now.image_id.clone(),
+        production_sha256: now.production_sha256.clone(),
+        datasets,
+    };
+    Ok(Continues { block: Some(block), said })
+}
+
+#[cfg(test)]
+#[path = "difference_tests.rs"]
+mod tests;

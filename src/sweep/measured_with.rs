@@ -1,0 +1,69 @@
+//! What a sweep measures with besides its grid: the machine, the image, production's
+//! container. Read before anything is launched, and a plain value from then on, so that
+//! tests make one. What a difference means is in [`super::difference`].
+
+use crate::engine::Engine;
+use crate::engine::production::Production;
+use crate::history::record::host;
+use crate::machine::Machine;
+use crate::telemetry;
+use crate::workload::SUITE_VERSION;
+
+/// What is measured with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MeasuredWith {
+    /// Version of this tool.
+    pub tool_version: String,
+    /// Version of the suite.
+    pub suite_version: u32,
+    /// Operating system, kernel and processor, as one text.
+    pub host: String,
+    /// The machine.
+    pub machine: Machine,
+    /// The image that is launched, where the engine launches one.
+    pub image_id: Option<String>,
+    /// SHA-256 of the configuration of production's container, where there is one.
+    pub production_sha256: Option<String>,
+}
+
+impl MeasuredWith {
+    /// What this program would measure with now.
+    pub async fn read(engine: &dyn Engine, production: Option<&dyn Production>) -> Self {
+        let (machine, container_runtime) = tokio::join!(telemetry::machine(), engine.runtime());
+        let production = match production {
+            // One that cannot be asked is the guard's to report, which stops it.
+            Some(production) => production.find().await.ok().flatten(),
+            None => None,
+        };
+        Self {
+            tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+            suite_version: SUITE_VERSION,
+            host: host(),
+            machine: seen_from(machine, container_runtime),
+            image_id: engine.image_id(),
+            production_sha256: production.map(|it| it.configuration_sha256),
+        }
+    }
+}
+
+/// The machine with what runs containers. Docker Desktop has a virtual machine: its GPUs are
+/// not always seen from here, so that none seen is none known.
+fn seen_from(machine: Machine, container_runtime: Option<String>) -> Machine {
+    let elsewhere = container_runtime.as_deref().is_some_and(|it| it.contains("Desktop"));
+    let gpus = machine.gpus.filter(|gpus| !(elsewhere && gpus.is_empty()));
+    Machine { gpus, container_runtime, ..machine }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gpus_that_only_a_container_sees_are_not_known() {
+        let none = || Machine { gpus: Some(Vec::new()), ..Machine::default() };
+        let of = |runtime: &str| seen_from(none(), Some(runtime.to_owned()));
+        assert_eq!(of("Docker 27.0.1 (Docker Desktop)").gpus, None);
+        assert_eq!(of("Docker 26.1.3 (Debian GNU/Linux 12)").gpus, Some(Vec::new()));
+        assert_eq!(seen_from(none(), None).gpus, Some(Vec::new()));
+    }
+}
