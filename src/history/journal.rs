@@ -6,6 +6,7 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -117,6 +118,10 @@ pub struct Line {
     pub sequence: u64,
     /// When it was written, RFC 3339 UTC.
     pub at: jiff::Timestamp,
+    /// Milliseconds of the monotonic clock since the session began: the wall clock may be
+    /// set meanwhile. Older versions did not write it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub elapsed_ms: Option<u64>,
     /// What happened.
     pub entry: Entry,
 }
@@ -285,13 +290,27 @@ impl Journal {
     /// again. Where that fails, too, or the line may be on the disk or not, every
     /// later call returns the error: the lines that are intact stay so.
     pub fn append(&mut self, at: jiff::Timestamp, entry: Entry) -> Result<Line, JournalError> {
+        self.append_after(at, None, entry)
+    }
+
+    /// The same with the time since the session began.
+    ///
+    /// # Errors
+    /// As [`Self::append`].
+    pub fn append_after(
+        &mut self,
+        at: jiff::Timestamp,
+        elapsed: Option<Duration>,
+        entry: Entry,
+    ) -> Result<Line, JournalError> {
         let path = &self.path;
         let io = |error| JournalError::Io { path: path.clone(), error };
         if let Some((kind, message)) = &self.broken {
             return Err(io(io::Error::new(*kind, message.clone())));
         }
         let entry = self.secrets.masked(entry).map_err(|error| io(io::Error::other(error)))?;
-        let line = Line { sequence: self.next, at, entry };
+        let elapsed_ms = elapsed.and_then(|it| u64::try_from(it.as_millis()).ok());
+        let line = Line { sequence: self.next, at, elapsed_ms, entry };
         let text = encode(&line).map_err(|error| io(io::Error::other(error)))?;
         let written = self.file.write_all(text.as_bytes());
         let synced = if written.is_ok() { self.file.sync() } else { Ok(()) };

@@ -2,6 +2,7 @@
 //! with a confirmation in place of its own launches. What it does then is the loop's, in
 //! the parent module.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 
@@ -19,6 +20,7 @@ use crate::history::folder::{Folder, write_whole};
 use crate::history::journal::Journal;
 use crate::history::record::{Manifest, host};
 use crate::history::replay;
+use crate::history::steady::Steady;
 use crate::secret::Secrets;
 
 impl Sweep {
@@ -92,6 +94,10 @@ impl Sweep {
     ) -> Result<Self, SweepError> {
         let path = folder.journal_path();
         let (journal, lines) = Journal::open(&path)?;
+        let mut steady = Steady::default();
+        for line in &lines {
+            steady.next(line);
+        }
         let record =
             replay::replay(manifest, &lines).map_err(|illegal| illegal.in_journal(path))?;
         Ok(Self {
@@ -109,6 +115,8 @@ impl Sweep {
             disturbed: false,
             events: Events::nowhere(),
             clock: Clock::system(),
+            steady,
+            readings: BTreeMap::new(),
         })
     }
 }

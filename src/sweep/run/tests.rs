@@ -26,6 +26,7 @@ use crate::server::proof::Proof;
 use crate::strategy::{InFlight, Observation, Strategy, TrialOutcome};
 
 mod breaker;
+mod clocks;
 mod confirm;
 mod errors;
 mod infeasible;
@@ -52,6 +53,7 @@ struct Setup {
     manifest: Manifest,
     /// Lines after which the disk is full for one write.
     disk: Option<u32>,
+    clock: Clock,
 }
 
 impl Setup {
@@ -70,6 +72,7 @@ impl Setup {
             cancel: CancellationToken::new(),
             manifest: manifest(configurations, launches, 2),
             disk: None,
+            clock: Clock::from("2026-11-24T06:00:00Z".parse().expect("a time")),
         }
     }
 
@@ -134,7 +137,7 @@ impl Setup {
             production: self.production.map(|known| Box::new(known) as Box<dyn Production>),
             events: Events::to(move |event| listener.lock().expect("no panic").push(event)),
             cancel: self.cancel,
-            clock: Clock::from("2026-11-24T06:00:00Z".parse().expect("a time")),
+            clock: self.clock,
             foreknown: Foreknown::default(),
         };
         let ending = sweep.run(&context).await;
