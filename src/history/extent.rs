@@ -168,7 +168,7 @@ mod tests {
     use crate::strategy::{GridStrategy, Order, StrategySpec};
 
     fn line(sequence: u64, entry: Entry) -> Line {
-        Line { sequence, at: jiff::Timestamp::UNIX_EPOCH, entry }
+        Line { sequence, at: jiff::Timestamp::UNIX_EPOCH, elapsed_ms: None, entry }
     }
 
     fn ended(complete: bool, reason: &str) -> Vec<Line> {

@@ -7,6 +7,7 @@
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -136,6 +137,10 @@ pub struct Line {
     pub sequence: u64,
     /// When it was written, RFC 3339 UTC.
     pub at: jiff::Timestamp,
+    /// Milliseconds of the monotonic clock since the session began: the wall clock may be
+    /// set meanwhile. Older versions did not write it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub elapsed_ms: Option<u64>,
     /// What happened.
     pub entry: Entry,
 }
@@ -371,10 +376,24 @@ impl Journal {
     /// again. Where that fails, too, or the line may be on the disk or not, every
     /// later call returns the error: the lines that are intact stay so.
     pub fn append(&mut self, at: jiff::Timestamp, entry: Entry) -> Result<Line, JournalError> {
+        self.append_after(at, None, entry)
+    }
+
+    /// The same with the time since the session began.
+    ///
+    /// # Errors
+    /// As [`Self::append`].
+    pub fn append_after(
+        &mut self,
+        at: jiff::Timestamp,
+        elapsed: Option<Duration>,
+        entry: Entry,
+    ) -> Result<Line, JournalError> {
         let path = self.path.clone();
         let io = |error| JournalError::Io { path: path.clone(), error };
         let entry = self.secrets.masked(entry).map_err(|error| io(io::Error::other(error)))?;
-        let line = Line { sequence: self.next, at, entry };
+        let elapsed_ms = elapsed.and_then(|it| u64::try_from(it.as_millis()).ok());
+        let line = Line { sequence: self.next, at, elapsed_ms, entry };
         let text = encode(&line).map_err(|error| io(io::Error::other(error)))?;
         let mut written = self.write(text.as_bytes());
         if self.broken.is_none()

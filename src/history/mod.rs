@@ -14,6 +14,7 @@ pub mod launch;
 pub mod production;
 pub mod record;
 pub mod replay;
+pub mod steady;
 pub mod timing;
 pub mod values;
 

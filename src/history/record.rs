@@ -235,6 +235,8 @@ pub struct LaunchRecord {
     /// When its last entry was journalled, once it is over.
     #[serde(default)]
     pub ended_at: Option<jiff::Timestamp>,
+    /// When its server was ready and its flags were proven.
+    pub ready_at: Option<jiff::Timestamp>,
     /// The configuration's name.
     pub configuration: String,
     /// Kept repeats of each case that its trial is to have, where that is journalled.

@@ -11,6 +11,7 @@ use super::journal::{Entry, JournalError, Line};
 use super::launch::LaunchOutcome;
 use super::production::ProductionStep;
 use super::record::{LaunchRecord, Manifest, SCHEMA_VERSION, SweepRecord};
+use super::steady::Steady;
 use crate::metric::Measurement;
 
 /// An entry that cannot follow those before it.
@@ -39,14 +40,16 @@ impl IllegalEntry {
 pub fn replay(manifest: Manifest, lines: &[Line]) -> Result<SweepRecord, IllegalEntry> {
     let mut record = SweepRecord::new(manifest);
     let mut newer = false;
+    let mut steady = Steady::default();
     for line in lines {
+        let at = steady.next(line);
         newer |= match &line.entry {
             Entry::SessionStarted { schema_version, .. } => *schema_version > SCHEMA_VERSION,
             Entry::Unknown => true,
             _ => false,
         };
         match check(&record, &line.entry) {
-            Ok(()) => apply(&mut record, line),
+            Ok(()) => apply(&mut record, &line.entry, at),
             Err(_) if newer => {}
             Err(what) => return Err(IllegalEntry { line: line.sequence, what }),
         }
@@ -168,15 +171,15 @@ pub fn next_launch(record: &SweepRecord) -> u32 {
     record.all_launches().next_back().map_or(1, |(_, last)| last.launch + 1)
 }
 
-/// Adds one line that [`check`] found to fit.
-pub fn apply(record: &mut SweepRecord, line: &Line) {
+/// Adds one entry that [`check`] found to fit, with the [`Steady`] time of its line.
+pub fn apply(record: &mut SweepRecord, entry: &Entry, at: jiff::Timestamp) {
     if let Some(open) = record.confirmations.iter_mut().find(|it| it.open) {
-        match &line.entry {
+        match entry {
             Entry::SessionStarted { .. } => open.open = false,
-            _ => open.session.1 = line.at,
+            _ => open.session.1 = at,
         }
     }
-    match &line.entry {
+    match entry {
         Entry::SessionStarted { .. } => close_open_launches(record),
         Entry::ConfirmationStarted { confirmation } => {
             let started = ConfirmationRecord {
@@ -184,7 +187,7 @@ pub fn apply(record: &mut SweepRecord, line: &Line) {
                 ended: None,
                 earlier: None,
                 open: true,
-                session: (line.at, line.at),
+                session: (at, at),
             };
             let mut all = record.confirmations.iter_mut();
             match all.find(|it| it.asked.number == confirmation.number) {
@@ -217,7 +220,7 @@ pub fn apply(record: &mut SweepRecord, line: &Line) {
                 trial: *trial,
                 purpose: *purpose,
                 confirmation,
-                started_at: Some(line.at),
+                started_at: Some(at),
                 configuration: configuration.clone(),
                 repeats: *repeats,
                 host: host.clone(),
@@ -230,18 +233,19 @@ pub fn apply(record: &mut SweepRecord, line: &Line) {
             if let Some(known) = find(record, *launch) {
                 known.facts = Some(facts.clone());
                 known.effective.clone_from(effective);
+                known.ready_at = Some(at);
             }
         }
         Entry::RepeatFinished { launch, measurement } => {
             if let Some(known) = find(record, *launch) {
                 known.measurements.push(measurement.clone());
-                known.measured_at.push(line.at);
+                known.measured_at.push(at);
             }
         }
         Entry::LaunchEnded { launch, outcome } => {
             if let Some(known) = find(record, *launch) {
                 known.outcome = Some(outcome.clone());
-                known.ended_at = Some(line.at);
+                known.ended_at = Some(at);
             }
         }
         Entry::SessionEnded { .. } => {

@@ -85,9 +85,14 @@ impl Timing {
         specs: &[(&str, String)],
     ) -> Option<()> {
         let facts = launch.facts.as_ref()?;
-        let started: Timestamp = facts.started_at.parse().ok()?;
-        let boot = jiff::SignedDuration::try_from_secs_f64(facts.boot_seconds).ok()?;
-        let mut before = started.checked_add(boot).ok()?;
+        let mut before = match launch.ready_at {
+            Some(ready) => ready,
+            None => {
+                let started: Timestamp = facts.started_at.parse().ok()?;
+                let boot = jiff::SignedDuration::try_from_secs_f64(facts.boot_seconds).ok()?;
+                started.checked_add(boot).ok()?
+            }
+        };
         let whole = launch.ended_at?.duration_since(launch.started_at?).as_secs_f64();
         let mut measured = 0.0;
         if launch.measured_at.len() != launch.measurements.len() {

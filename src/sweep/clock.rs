@@ -1,27 +1,195 @@
-//! What time it is: the journal's time stamps come in as values, so that a
-//! sweep runs in virtual time too.
+//! What time it is, as a value, so that a sweep runs in virtual time too: the wall clock
+//! for time stamps and windows, the monotonic clock for durations, and whether the two
+//! went apart, which shows that the machine slept or that its clock was set.
 
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp, ZonedDateTime};
+use rustix::time::{ClockId, clock_gettime};
 use tokio::time::Instant;
 
-/// Where time stamps come from.
+/// How far the wall clock may move ahead of the monotonic one during a repeat: time
+/// servers slew by less.
+const AHEAD: SignedDuration = SignedDuration::from_secs(5);
+/// Shortest sleep of the machine that counts as one.
+const SLEEP: Duration = Duration::from_millis(500);
+
+/// Where times come from.
+#[derive(Clone, Debug)]
+pub struct Clock(Source);
+
+#[derive(Clone, Debug)]
+enum Source {
+    System,
+    Virtual { origin: Timestamp, began: Instant, zone: TimeZone, moved: Arc<Mutex<Moved>> },
+}
+
+/// What was done to a virtual clock.
+#[derive(Clone, Copy, Debug, Default)]
+struct Moved {
+    set: SignedDuration,
+    slept: Duration,
+}
+
+/// All clocks at one moment.
 #[derive(Clone, Copy, Debug)]
-pub struct Clock(Option<(jiff::Timestamp, Instant)>);
+pub struct Reading {
+    wall: Timestamp,
+    /// Does not count sleep.
+    monotonic: Duration,
+    /// Counts it.
+    boot: Duration,
+}
 
 impl Clock {
-    /// The machine's clock.
+    /// The machine's clocks.
     pub fn system() -> Self {
-        Self(None)
+        Self(Source::System)
     }
 
     /// A clock that shows `origin` now and advances with tokio's time, which a
-    /// test can drive.
-    pub fn from(origin: jiff::Timestamp) -> Self {
-        Self(Some((origin, Instant::now())))
+    /// test can drive. Its time zone is UTC.
+    pub fn from(origin: Timestamp) -> Self {
+        let (began, moved) = (Instant::now(), Arc::default());
+        Self(Source::Virtual { origin, began, zone: TimeZone::UTC, moved })
     }
 
     /// What time it is.
-    pub fn now(self) -> jiff::Timestamp {
-        let Some((origin, began)) = self.0 else { return jiff::Timestamp::now() };
-        origin.checked_add(began.elapsed()).unwrap_or(jiff::Timestamp::MAX)
+    pub fn now(&self) -> Timestamp {
+        self.read().wall
+    }
+
+    /// The same in the local time zone.
+    pub fn local(&self) -> ZonedDateTime {
+        let zone = match &self.0 {
+            Source::System => TimeZone::system(),
+            Source::Virtual { zone, .. } => zone.clone(),
+        };
+        self.now().to_zoned_datetime(zone)
+    }
+
+    /// All clocks.
+    pub fn read(&self) -> Reading {
+        match &self.0 {
+            Source::System => {
+                let of = |id| {
+                    let time = clock_gettime(id);
+                    Duration::new(
+                        u64::try_from(time.tv_sec).unwrap_or_default(),
+                        u32::try_from(time.tv_nsec).unwrap_or_default(),
+                    )
+                };
+                Reading {
+                    wall: Timestamp::now(),
+                    monotonic: of(ClockId::Monotonic),
+                    boot: of(ClockId::Boottime),
+                }
+            }
+            Source::Virtual { origin, began, moved, .. } => {
+                let moved = *moved.lock().unwrap_or_else(PoisonError::into_inner);
+                let (elapsed, slept) = (began.elapsed(), moved.slept);
+                let wall = origin
+                    .checked_add(elapsed)
+                    .and_then(|at| at.checked_add(slept))
+                    .and_then(|at| at.checked_add(moved.set));
+                Reading {
+                    wall: wall.unwrap_or(Timestamp::MAX),
+                    monotonic: elapsed,
+                    boot: elapsed + slept,
+                }
+            }
+        }
+    }
+
+    /// Sets a virtual clock ahead or back, as a person or a time server does.
+    #[cfg(test)]
+    pub(super) fn set_by(&self, by: SignedDuration) {
+        if let Source::Virtual { moved, .. } = &self.0 {
+            moved.lock().unwrap_or_else(PoisonError::into_inner).set += by;
+        }
+    }
+
+    /// Lets a virtual machine sleep.
+    #[cfg(test)]
+    pub(super) fn sleep(&self, time: Duration) {
+        if let Source::Virtual { moved, .. } = &self.0 {
+            moved.lock().unwrap_or_else(PoisonError::into_inner).slept += time;
+        }
+    }
+
+    /// The same in another time zone.
+    #[cfg(test)]
+    pub(super) fn in_zone(mut self, to: TimeZone) -> Self {
+        if let Source::Virtual { zone, .. } = &mut self.0 {
+            *zone = to;
+        }
+        self
+    }
+}
+
+impl Reading {
+    /// Why nothing that was measured between an earlier reading and this one can be used:
+    /// the machine slept, or its clock jumped ahead, as that of a virtual machine does
+    /// whose host slept. A clock that was set back disturbs nothing: durations do not come
+    /// from it.
+    pub fn disturbed_since(&self, earlier: &Self) -> Option<String> {
+        let passed = self.monotonic.saturating_sub(earlier.monotonic);
+        let slept = self.boot.saturating_sub(earlier.boot).saturating_sub(passed);
+        if slept >= SLEEP {
+            return Some(format!("the machine slept for {} during it", spoken(slept)));
+        }
+        let passed = SignedDuration::try_from(passed).unwrap_or(SignedDuration::MAX);
+        let ahead = self.wall.duration_since(earlier.wall).saturating_sub(passed);
+        (ahead >= AHEAD).then(|| {
+            let by = spoken(ahead.unsigned_abs());
+            format!("the clock jumped ahead by {by} during it: the machine may have slept")
+        })
+    }
+}
+
+fn spoken(time: Duration) -> String {
+    let seconds = time.as_secs_f64();
+    match seconds {
+        ..120.0 => format!("{seconds:.1} s"),
+        ..7_200.0 => format!("{:.0} min", seconds / 60.0),
+        _ => format!("{:.1} h", seconds / 3_600.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reading(wall: i64, monotonic: u64, boot: u64) -> Reading {
+        Reading {
+            wall: Timestamp::from_second(wall).expect("a time"),
+            monotonic: Duration::from_secs(monotonic),
+            boot: Duration::from_secs(boot),
+        }
+    }
+
+    #[test]
+    fn a_sleep_and_a_jump_ahead_disturb_and_a_clock_that_is_set_back_does_not() {
+        let before = reading(1_000_000, 100, 100);
+        for (after, said) in [
+            (reading(1_000_060, 160, 160), None),
+            (reading(1_000_064, 160, 160), None),
+            (reading(996_460, 160, 160), None),
+            (reading(1_010_860, 160, 10_960), Some("the machine slept for 3.0 h during it")),
+            (
+                reading(1_000_160, 160, 160),
+                Some("the clock jumped ahead by 100.0 s during it: the machine may have slept"),
+            ),
+        ] {
+            assert_eq!(after.disturbed_since(&before).as_deref(), said, "{after:?}");
+        }
+    }
+
+    #[test]
+    fn the_machine_s_own_clocks_agree_while_it_is_awake() {
+        let before = Clock::system().read();
+        assert_eq!(Clock::system().read().disturbed_since(&before), None);
     }
 }

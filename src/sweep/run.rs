@@ -4,11 +4,12 @@
 //! loses at most the repeats that were running. What to launch is decided by
 //! the strategy, what a failure means by [`super::relaunch`].
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::clock::Clock;
+use super::clock::{Clock, Reading};
 use super::context::SweepContext;
 use super::eta::eta;
 use super::events::Events;
@@ -29,6 +30,7 @@ use crate::history::launch::LaunchOutcome;
 use crate::history::production::{PendingRestore, ProductionStep, pending_restore};
 use crate::history::record::{LaunchRecord, SCHEMA_VERSION, SweepRecord};
 use crate::history::replay;
+use crate::history::steady::Steady;
 use crate::strategy::{Action, Situation};
 use crate::workload::SUITE_VERSION;
 
@@ -82,6 +84,10 @@ pub struct Sweep {
     disturbed: bool,
     events: Events,
     clock: Clock,
+    /// The times of lines, the clock set or not.
+    steady: Steady,
+    /// The clocks when a running launch's last entry came.
+    readings: BTreeMap<u32, Reading>,
 }
 
 /// What is to be done next.
@@ -127,7 +133,7 @@ impl Sweep {
     /// When files cannot be written or nothing would work with what fails.
     pub async fn run(&mut self, context: &SweepContext) -> Result<Ending, SweepError> {
         self.events = context.events.clone();
-        self.clock = context.clock;
+        self.clock = context.clock.clone();
         self.started = Instant::now();
         for note in std::mem::take(&mut self.notes) {
             context.events.emit().warn(note);
@@ -423,7 +429,19 @@ impl Sweep {
     async fn journal(&mut self, context: &SweepContext, put: Put) -> Result<(), SweepError> {
         let mut entry = put.entry.clone();
         let checked = match &mut entry {
-            Entry::RepeatFinished { measurement, .. } => {
+            Entry::LaunchReady { launch, .. } => {
+                self.readings.insert(*launch, self.clock.read());
+                Ok(())
+            }
+            Entry::RepeatFinished { launch, measurement } => {
+                if let Some(why) = self.slept(*launch) {
+                    context
+                        .events
+                        .emit()
+                        .of_launch(*launch)
+                        .warn(format!("a repeat is void: {why}"));
+                    *measurement = void(measurement.clone(), &why);
+                }
                 let checked = self.check_production(context).await;
                 if let Err(error) = &checked {
                     *measurement = void(measurement.clone(), &error.to_string());
@@ -436,6 +454,12 @@ impl Sweep {
         checked?;
         put.accept();
         Ok(())
+    }
+
+    /// Why the clocks say that the machine did not run throughout a repeat that ends now.
+    fn slept(&mut self, launch: u32) -> Option<String> {
+        let now = self.clock.read();
+        now.disturbed_since(&self.readings.insert(launch, now)?)
     }
 
     /// What is left of the budget, where there is one.
@@ -474,10 +498,11 @@ impl Sweep {
         if begins {
             self.check_place()?;
         }
-        let written = self.journal.append(self.clock.now(), entry);
+        let elapsed = Some(self.started.elapsed());
+        let written = self.journal.append_after(self.clock.now(), elapsed, entry);
         self.journal_failed |= written.is_err();
         let line = written?;
-        replay::apply(&mut self.record, &line);
+        replay::apply(&mut self.record, &line.entry, self.steady.next(&line));
         self.events.written(line, &self.record);
         if is_of_launch { self.check_written() } else { Ok(()) }
     }

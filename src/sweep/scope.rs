@@ -10,6 +10,7 @@ use super::trial::Trial;
 use crate::history::confirmation::Confirmation;
 use crate::history::journal::{Entry, Line};
 use crate::history::record::{LaunchRecord, SweepRecord};
+use crate::history::steady::Steady;
 use crate::strategy::confirm::{Confirm, Ended};
 use crate::strategy::{Action, InFlight, Observation};
 
@@ -144,18 +145,27 @@ pub(super) struct Spent {
     pub(super) all: Duration,
 }
 
-/// Time that earlier sessions worked: from each one's first line to its last.
+/// Time that earlier sessions worked: from each one's first line to its last by the
+/// monotonic clock; lines that are not the session's own, as those of `recover`, have none.
 pub(super) fn spent(lines: &[Line]) -> Spent {
     let mut sessions: BTreeMap<usize, (jiff::Timestamp, jiff::Timestamp)> = BTreeMap::new();
     let mut confirming: BTreeSet<usize> = BTreeSet::new();
-    let mut session = 0;
+    let (mut session, mut is_monotonic) = (0, false);
+    let mut steady = Steady::default();
     for line in lines {
+        let at = steady.next(line);
         match &line.entry {
-            Entry::SessionStarted { .. } => session += 1,
+            Entry::SessionStarted { .. } => {
+                session += 1;
+                is_monotonic = line.elapsed_ms.is_some();
+            }
             Entry::ConfirmationStarted { .. } => drop(confirming.insert(session)),
             _ => {}
         }
-        sessions.entry(session).or_insert((line.at, line.at)).1 = line.at;
+        let times = sessions.entry(session).or_insert((at, at));
+        if line.elapsed_ms.is_some() || !is_monotonic {
+            times.1 = at;
+        }
     }
     let mut spent = Spent::default();
     for (session, (first, last)) in sessions {
@@ -166,4 +176,34 @@ pub(super) fn spent(lines: &[Line]) -> Spent {
         }
     }
     spent
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(begins: bool, wall: i64, elapsed_ms: Option<u64>) -> Line {
+        let entry = if begins {
+            Entry::SessionStarted { schema_version: 1, tool_version: String::new() }
+        } else {
+            Entry::SessionEnded { complete: false, reason: String::new() }
+        };
+        let at = jiff::Timestamp::from_second(wall).expect("a time");
+        Line { sequence: 1, at, elapsed_ms, entry }
+    }
+
+    #[test]
+    fn what_sessions_spent_does_not_depend_on_a_clock_that_was_set() {
+        let lines = [
+            line(true, 10_000, Some(0)),
+            line(false, 10, Some(60_000)),
+            line(true, 5_000, Some(0)),
+            line(false, 90_000, Some(30_000)),
+            // What `recover` wrote a day later is nobody's work.
+            line(false, 180_000, None),
+        ];
+        assert_eq!(spent(&lines).all.as_secs(), 90);
+        let older = [line(true, 0, None), line(false, 60, None), line(false, 30, None)];
+        assert_eq!(spent(&older).all.as_secs(), 60);
+    }
 }

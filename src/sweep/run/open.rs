@@ -2,6 +2,7 @@
 //! with a confirmation in place of its own launches. What it does then is the loop's, in
 //! the parent module.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
 
@@ -21,6 +22,7 @@ use crate::history::folder::{Folder, write_whole};
 use crate::history::journal::{Journal, JournalError};
 use crate::history::record::{Manifest, host};
 use crate::history::replay;
+use crate::history::steady::Steady;
 use crate::history::{HistoryError, disk};
 use crate::secret::Secrets;
 
@@ -127,6 +129,10 @@ impl Sweep {
         if lines.is_empty() && !launches.is_empty() {
             return Err(JournalError::Lost { path, empty: true }.into());
         }
+        let mut steady = Steady::default();
+        for line in &lines {
+            steady.next(line);
+        }
         let record =
             replay::replay(manifest, &lines).map_err(|illegal| illegal.in_journal(path))?;
         // Before anything is stopped or launched: a folder that cannot be written is found out here.
@@ -154,6 +160,8 @@ impl Sweep {
             disturbed: false,
             events: Events::nowhere(),
             clock: Clock::system(),
+            steady,
+            readings: BTreeMap::new(),
         })
     }
 }

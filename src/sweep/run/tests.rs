@@ -28,6 +28,7 @@ use crate::strategy::{InFlight, Observation, Strategy, TrialOutcome};
 
 mod blocks;
 mod breaker;
+mod clocks;
 mod confirm;
 mod errors;
 mod files;
@@ -61,6 +62,7 @@ struct Setup {
     reserve: bool,
     /// What is free on its disk.
     free: Option<fn(&std::path::Path) -> std::io::Result<Free>>,
+    clock: Clock,
 }
 
 impl Setup {
@@ -82,6 +84,7 @@ impl Setup {
             disk: None,
             reserve: false,
             free: None,
+            clock: Clock::from("2026-11-24T06:00:00Z".parse().expect("a time")),
         }
     }
 
@@ -151,7 +154,7 @@ impl Setup {
             production: self.production.map(|known| Box::new(known) as Box<dyn Production>),
             events: Events::to(move |event| listener.lock().expect("no panic").push(event)),
             cancel: self.cancel,
-            clock: Clock::from("2026-11-24T06:00:00Z".parse().expect("a time")),
+            clock: self.clock,
             foreknown: Foreknown::default(),
         };
         let ending = sweep.run(&context).await;
