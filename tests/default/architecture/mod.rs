@@ -31,7 +31,7 @@ const WORDS: [&str; 9] = [
 const ARROWS: [(&str, &str); 15] = [
     ("words", "words"),
     ("strategy", "words"),
-    ("grid", "strategy, simulator/drift, words"),
+    ("grid", "strategy, simulator/drift, simulator/fault_plan, words"),
     ("server", "words"),
     ("client", "server, clean, configuration, event, flags, metric, route, statistics"),
     ("telemetry", "client, server, words"),
