@@ -2,12 +2,16 @@
 //! loopback port, so that the whole HTTP path is real. What it simulates is in
 //! [`crate::simulator`].
 
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::FutureExt as _;
+use futures_util::future::{BoxFuture, Shared};
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
+use tokio::task::JoinError;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -21,6 +25,7 @@ use crate::grid::SimulatedBlock;
 use crate::history::launch::{FailureClass, LaunchFacts, LaunchFailure};
 use crate::secret::Secrets;
 use crate::server::{Endpoint, Server};
+use crate::simulator::faults::Faults;
 use crate::simulator::{BootFailure, Ending, Options, boot, profile};
 
 /// How long the server may take to end its requests when it is stopped.
@@ -32,6 +37,9 @@ pub struct SimulatedEngine {
     block: SimulatedBlock,
     gpu: profile::Gpu,
     secrets: Secrets,
+    limits: Limits,
+    /// Starts of each configuration so far.
+    starts: Mutex<BTreeMap<String, u32>>,
 }
 
 impl SimulatedEngine {
@@ -51,7 +59,8 @@ impl SimulatedEngine {
         if profile::model(&block.model).is_none() {
             return Err(unknown("model", &block.model, profile::model_names().collect()));
         }
-        Ok(Self { block, gpu, secrets: Secrets::default() })
+        let (secrets, limits) = (Secrets::default(), Limits::default());
+        Ok(Self { block, gpu, secrets, limits, starts: Mutex::default() })
     }
 
     /// The same; its logs are written without these secrets.
@@ -60,7 +69,23 @@ impl SimulatedEngine {
         Self { secrets, ..self }
     }
 
-    fn options(&self, order: &LaunchOrder) -> Options {
+    /// The same; a server is waited for no longer than this.
+    #[must_use]
+    pub fn within(self, limits: Limits) -> Self {
+        Self { limits, ..self }
+    }
+
+    /// Counts a start of the order's configuration: which one it is, from 1. Starts of earlier
+    /// sessions are those that have left a folder.
+    fn start_number(&self, order: &LaunchOrder) -> u32 {
+        let mut starts = self.starts.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = order.configuration.name.clone();
+        let count = starts.entry(name).or_insert_with(|| earlier_launches(order));
+        *count += 1;
+        *count
+    }
+
+    fn options(&self, order: &LaunchOrder, faults: Faults) -> Options {
         Options {
             gpus: self.block.gpus,
             seed: self.block.seed,
@@ -69,6 +94,7 @@ impl SimulatedEngine {
             launch: u64::from(order.launch),
             environment: order.configuration.environment.clone(),
             drift: self.block.drift.clone(),
+            faults,
             machine_seconds: order.worked.as_secs_f64() * self.block.speed,
             ..Options::new(self.gpu.clone())
         }
@@ -104,22 +130,28 @@ impl Engine for SimulatedEngine {
         // Taken before the boot, so that the port is ours; served only after it.
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.map_err(environment)?;
         let port = listener.local_addr().map_err(environment)?.port();
-        let booted =
-            boot(&self.argv(order, port), &self.options(order), writer(file), cancel).await;
+        let start = if self.block.faults.is_empty() { 1 } else { self.start_number(order) };
+        let faults = self.block.faults.of(&order.configuration.name, start);
+        // What the kernel would report.
+        let oom_killed = faults.exit.is_some_and(|exit| exit.class == "host_memory");
+        let options = self.options(order, faults);
+        let booted = boot(&self.argv(order, port), &options, writer(file), cancel).await;
         let booted = match booted {
             Ok(booted) => booted,
             Err(BootFailure::Cancelled) => {
                 return Err(LaunchFailure::of_not_ready("", &NotReady::Cancelled));
             }
             Err(BootFailure::Exited(code)) => {
-                return Err(LaunchFailure::of_exit(&log.text(), exit(Some(code)), false));
+                let exit = Exit { code: Some(code), oom_killed };
+                return Err(LaunchFailure::of_exit(&log.text(), exit, false));
             }
         };
         let stop = CancellationToken::new();
         let serving = tokio::spawn(booted.serve(listener, stop.clone()));
+        let serving = serving.map(|ended| exit(ended)).boxed().shared();
         let mut running = Running { log, serving, stop };
         let endpoint = Endpoint { base_url: format!("http://127.0.0.1:{port}"), api_key: None };
-        match running.wait(endpoint, emit, cancel).await {
+        match running.wait(endpoint, &self.limits, emit, cancel).await {
             Ok(server) => {
                 let facts = LaunchFacts {
                     started_at,
@@ -149,13 +181,31 @@ fn writer(file: LogWriter) -> crate::simulator::LogSink {
     })
 }
 
-fn exit(code: Option<i32>) -> Exit {
+/// Launches of the same configuration before this one, by the folders beside its own: each is
+/// a number, `-` and the configuration's name.
+fn earlier_launches(order: &LaunchOrder) -> u32 {
+    let parts = |path: &Path| {
+        let name = path.file_name()?.to_str()?.split_once('-')?;
+        Some((name.0.parse::<u32>().ok()?, name.1.to_owned()))
+    };
+    let (Some(own), Some(folder)) = (parts(&order.folder), order.folder.parent()) else { return 0 };
+    let folders = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let earlier = folders.filter_map(|entry| parts(&entry.path()));
+    earlier.filter(|(number, name)| *number < own.0 && *name == own.1).count() as u32
+}
+
+/// How the server's task ended, as a process would.
+fn exit(ended: Result<std::io::Result<Ending>, JoinError>) -> Exit {
+    let code = match ended {
+        Ok(Ok(Ending::Stopped)) | Ok(Err(_)) | Err(_) => None,
+        Ok(Ok(ending)) => Some(ending.code()),
+    };
     Exit { code, oom_killed: false }
 }
 
 struct Running {
     log: EngineLog,
-    serving: JoinHandle<std::io::Result<Ending>>,
+    serving: Shared<BoxFuture<'static, Exit>>,
     stop: CancellationToken,
 }
 
@@ -163,18 +213,14 @@ impl Running {
     async fn wait(
         &mut self,
         endpoint: Endpoint,
+        limits: &Limits,
         emit: &Emit,
         cancel: &CancellationToken,
     ) -> Result<Server, NotReady> {
         let candidate = over_http(None)(endpoint);
         let Self { log, serving, .. } = self;
-        let ended = std::pin::pin!(async {
-            // How a task ended says nothing that the log does not.
-            let _ = serving.await;
-            exit(None)
-        });
-        let limits = Limits::default();
-        wait_until_ready(ended, &mut || log.read_new(), &*candidate, &limits, emit, cancel).await
+        let ended = std::pin::pin!(serving.clone());
+        wait_until_ready(ended, &mut || log.read_new(), &*candidate, limits, emit, cancel).await
     }
 
     async fn stop(self) {
@@ -207,10 +253,10 @@ impl Launched for LaunchedSimulation {
     }
 
     async fn check(&mut self) -> Result<(), LaunchFailure> {
-        if self.running.serving.is_finished() {
-            return Err(LaunchFailure::of_exit(&self.log(), exit(None), true));
+        match self.running.serving.clone().now_or_never() {
+            Some(exit) => Err(LaunchFailure::of_exit(&self.log(), exit, true)),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     async fn stop(self: Box<Self>) -> Result<(), LaunchFailure> {
@@ -223,6 +269,7 @@ impl Launched for LaunchedSimulation {
 mod tests {
     use super::*;
     use crate::configuration::{Configuration, Flags};
+    use crate::simulator::fault_plan::FaultPlan;
 
     #[test]
     fn the_machines_time_goes_on_from_launch_to_launch() {
@@ -234,6 +281,7 @@ mod tests {
             seed: 1,
             speed: 20.0,
             drift: crate::simulator::drift::Drift::parse("step:factor=0.5,at=1h").ok(),
+            faults: FaultPlan::default(),
             flags: Flags::new(),
         };
         let engine = SimulatedEngine::new(block).expect("it is known");
@@ -251,10 +299,10 @@ mod tests {
             folder: std::path::PathBuf::new(),
             worked: Duration::from_secs(worked),
         };
-        let first = engine.options(&order(1, 0));
+        let first = engine.options(&order(1, 0), Faults::default());
         assert!(first.drift.is_some() && first.machine_seconds.abs() < f64::EPSILON);
         // 90 s at 20 times the pace.
-        let later = engine.options(&order(2, 90));
+        let later = engine.options(&order(2, 90), Faults::default());
         assert!((later.machine_seconds - 1800.0).abs() < 1e-9);
         assert_eq!(later.drift, first.drift);
     }

@@ -9,6 +9,7 @@ use super::node::{Content, Node, Span};
 use super::{DockerBlock, EngineBlock, ProcessBlock, ProductionName, SimulatedBlock};
 use crate::configuration::Flags;
 use crate::simulator::drift::Drift;
+use crate::simulator::fault_plan::FaultPlan;
 
 /// The engines that a grid can name.
 const ENGINES: &[&str] = &["docker", "process", "simulated"];
@@ -28,7 +29,7 @@ const DOCKER_KEYS: &[&str] = &[
 ];
 const PROCESS_KEYS: &[&str] = &["command", "flags", "api-key-env", "introspect"];
 const SIMULATED_KEYS: &[&str] =
-    &["model", "gpu", "gpus", "other-memory", "seed", "speed", "drift", "flags"];
+    &["model", "gpu", "gpus", "other-memory", "seed", "speed", "drift", "faults", "flags"];
 
 /// Reads engine blocks.
 pub(super) struct EngineReader<'a> {
@@ -254,6 +255,7 @@ impl EngineReader<'_> {
             seed: seed.and_then(|seed| u64::try_from(seed).ok()).unwrap_or(1),
             speed: speed.unwrap_or(1.0),
             drift: self.drift(&fields),
+            faults: self.faults(&fields),
             flags: self.flags(&fields),
         })
     }
@@ -269,6 +271,24 @@ impl EngineReader<'_> {
             }
         });
         faults.ok()
+    }
+
+    fn faults(&mut self, fields: &Fields<'_>) -> FaultPlan {
+        let mut plan = FaultPlan::default();
+        let Some((_, node)) = fields.given("faults") else { return plan };
+        let items = list(node, "`faults`", self.findings).unwrap_or_default();
+        for item in items {
+            let fault = match &item.content {
+                Content::Text(text) => plan.add(text).map_err(|fault| format!("`{text}`: {fault}")),
+                _ => Err(format!("it contains {}, not a text", item.describe())),
+            };
+            if let Err(fault) = fault {
+                self.findings
+                    .error(&item.span, format!("`faults`: {fault}"))
+                    .help("write NAME, or NAME@START, and options of `simulate` without `--sim-`");
+            }
+        }
+        plan
     }
 
     fn at_least(

@@ -35,6 +35,7 @@ pub use service::ServiceBase;
 use crate::configuration::{Configuration, Flags, Identity};
 use crate::metric::{MetricRef, Objective};
 use crate::simulator::drift::Drift;
+use crate::simulator::fault_plan::FaultPlan;
 use crate::strategy::StrategySpec;
 use crate::workload::{Datasets, Workload};
 
@@ -315,6 +316,8 @@ pub struct SimulatedBlock {
     pub speed: f64,
     /// How the machine's speed moves over the sweep; it does not where `None`.
     pub drift: Option<Drift>,
+    /// Faults of some configurations; none where it is empty.
+    pub faults: FaultPlan,
     /// Flags of every configuration.
     pub flags: Flags,
 }

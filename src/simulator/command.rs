@@ -9,10 +9,10 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::drift::Drift;
-use super::faults::Faults;
+use super::faults::{Faults, Spoiled};
 use super::log::{Log, LogSink, Process};
 use super::script::Script;
-use super::{BootFailure, Options, boot, profile};
+use super::{BootFailure, Ending, Options, boot, profile};
 use crate::flags::canonical_name;
 
 /// An option of the simulator's own that is not understood.
@@ -36,9 +36,15 @@ pub const OPTIONS: &[(&str, &str, &str)] = &[
     ("--sim-silent-boot", "", "log nothing in the middle of the start"),
     ("--sim-override", "FLAG=VALUE", "run with this value instead of the requested one"),
     ("--sim-die-after", "N", "the engine dies after N tokens"),
+    ("--sim-linger", "", "the API server of a dead engine stays"),
+    ("--sim-exit-after", "N", "the process ends at once after N tokens"),
+    ("--sim-exit-code", "CODE", "the code that it ends with then (default 0)"),
     ("--sim-freeze-after", "N", "the engine stops stepping after so many tokens"),
+    ("--sim-freeze-seconds", "SECONDS", "and continues after so many simulated seconds"),
     ("--sim-silent-after", "N", "every answer falls silent after so many tokens"),
     ("--sim-unhealthy", "", "`/health` is 503"),
+    ("--sim-spoil", "KIND,from=N,count=N,longer-than=TOKENS", "chats that are not answered well"),
+    ("--sim-strangers", "SECONDS", "somebody else asks so often, in simulated seconds"),
 ];
 
 /// Splits `args` into vLLM's own arguments and the simulator's options, which
@@ -122,17 +128,19 @@ fn script(path: &str) -> Result<Script, ArgumentError> {
 }
 
 /// Sets an option without a value; false where it is not one of these.
-fn set_switch(faults: &mut Faults, name: &str) -> bool {
+pub(super) fn set_switch(faults: &mut Faults, name: &str) -> bool {
     match name {
         "silent-boot" => faults.silent_boot = true,
         "unhealthy" => faults.unhealthy = true,
+        "linger" => faults.lingers = true,
         _ => return false,
     }
     true
 }
 
-fn set_fault(faults: &mut Faults, name: &str, value: &str) -> Result<(), ArgumentError> {
+pub(super) fn set_fault(faults: &mut Faults, name: &str, value: &str) -> Result<(), ArgumentError> {
     let tokens = || number(name, value, |_| true).map(Some);
+    let seconds = || number(name, value, |s: &f64| s.is_finite() && *s >= 0.0);
     match name {
         "fail" if !faults.fail(value) => {
             let classes: Vec<_> = super::faults::classes().collect();
@@ -142,8 +150,17 @@ fn set_fault(faults: &mut Faults, name: &str, value: &str) -> Result<(), Argumen
             )));
         }
         "fail" => {}
-        "boot-seconds" => {
-            faults.boot_seconds = Some(number(name, value, |s: &f64| s.is_finite() && *s >= 0.0)?);
+        "boot-seconds" => faults.boot_seconds = Some(seconds()?),
+        "freeze-seconds" => faults.freeze_seconds = Some(seconds()?),
+        "strangers" => {
+            faults.strangers = Some(number(name, value, |s: &f64| s.is_finite() && *s > 0.0)?);
+        }
+        "exit-after" => faults.exit_after = tokens()?,
+        "exit-code" => faults.exit_code = number(name, value, |code| (0..256).contains(code))?,
+        "spoil" => {
+            let spoiled = Spoiled::parse(value)
+                .map_err(|error| ArgumentError(format!("argument --sim-spoil: {error}")))?;
+            faults.spoiled = Some(spoiled);
         }
         "die-after" => faults.die_after = tokens()?,
         "freeze-after" => faults.freeze_after = tokens()?,
@@ -204,7 +221,7 @@ pub async fn run(
         1
     };
     match TcpListener::bind(address).await {
-        Ok(listener) => booted.serve(listener, cancel).await.map_or_else(failed, |_ending| 0),
+        Ok(listener) => booted.serve(listener, cancel).await.map_or_else(failed, Ending::code),
         Err(error) => failed(error),
     }
 }

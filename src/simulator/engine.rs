@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::Options;
-use super::faults::ENGINE_DEAD_ERROR;
+use super::faults::{ENGINE_DEAD_ERROR, Faults};
 use super::log::{Log, Process};
 use super::metrics::{Finish, Metrics};
 use super::pace::Pace;
@@ -53,6 +53,7 @@ pub struct Engine {
     next: Arc<AtomicU64>,
     metrics: Arc<Mutex<Metrics>>,
     dead: CancellationToken,
+    gone: CancellationToken,
 }
 
 impl Engine {
@@ -69,12 +70,13 @@ impl Engine {
     ) -> std::io::Result<Self> {
         let (commands, receiver) = channel();
         let metrics = Arc::new(Mutex::new(metrics));
-        let dead = CancellationToken::new();
+        let (dead, gone) = (CancellationToken::new(), CancellationToken::new());
         let engine = Self {
             commands,
             next: Arc::default(),
             metrics: Arc::clone(&metrics),
             dead: dead.clone(),
+            gone: gone.clone(),
         };
         let now = Instant::now();
         let worker = Worker {
@@ -83,9 +85,11 @@ impl Engine {
             metrics,
             speed: options.speed,
             die_after: options.faults.die_after.unwrap_or(u64::MAX),
-            freeze_after: options.faults.freeze_after.unwrap_or(u64::MAX),
+            freeze: Freeze::of(&options.faults, options.speed),
+            exit_after: options.faults.exit_after.unwrap_or(u64::MAX),
             generated: 0,
             dead,
+            gone,
             log,
             receiver,
             origin: now,
@@ -142,6 +146,16 @@ impl Engine {
     /// Waits for the engine's death; for ever where it does not die.
     pub async fn died(&self) {
         self.dead.cancelled().await;
+    }
+
+    /// Whether the whole process ended by itself.
+    pub fn is_gone(&self) -> bool {
+        self.gone.is_cancelled()
+    }
+
+    /// Waits until the process ends by itself; for ever where it does not.
+    pub async fn left(&self) {
+        self.gone.cancelled().await;
     }
 
     /// The Prometheus text.
@@ -207,16 +221,47 @@ struct Client {
     last: Option<Produced>,
 }
 
+/// An engine that stops stepping, for some time or for good.
+struct Freeze {
+    after: u64,
+    lasts: Option<Duration>,
+    since: Option<Instant>,
+}
+
+impl Freeze {
+    fn of(faults: &Faults, speed: f64) -> Self {
+        let lasts = faults.freeze_seconds.map(|s| Duration::from_secs_f64(s / speed));
+        Self { after: faults.freeze_after.unwrap_or(u64::MAX), lasts, since: None }
+    }
+
+    /// Whether nothing steps after so many tokens.
+    fn holds(&mut self, generated: u64, now: Instant) -> bool {
+        if generated < self.after {
+            return false;
+        }
+        self.since.get_or_insert(now);
+        self.lasts.is_none() || self.left(now).is_some()
+    }
+
+    /// How long it still lasts; `None` where nothing is frozen, or for good.
+    fn left(&self, now: Instant) -> Option<Duration> {
+        let left = (self.since? + self.lasts?).saturating_duration_since(now);
+        (!left.is_zero()).then_some(left)
+    }
+}
+
 struct Worker {
     scheduler: Scheduler,
     pace: Pace,
     metrics: Arc<Mutex<Metrics>>,
     speed: f64,
     die_after: u64,
-    freeze_after: u64,
+    freeze: Freeze,
+    exit_after: u64,
     /// Tokens generated so far.
     generated: u64,
     dead: CancellationToken,
+    gone: CancellationToken,
     log: Log,
     receiver: Receiver<Command>,
     origin: Instant,
@@ -235,7 +280,8 @@ impl Worker {
             }
             self.report_throughput();
             let now = self.seconds(self.schedule);
-            let plan = if self.is_frozen() { None } else { self.scheduler.schedule(now) };
+            let is_frozen = self.freeze.holds(self.generated, Instant::now());
+            let plan = if is_frozen { None } else { self.scheduler.schedule(now) };
             self.set_gauges();
             let Some(plan) = plan else {
                 if !self.idle(&mut arrived) {
@@ -250,6 +296,10 @@ impl Worker {
             }
             let produced = self.scheduler.complete(&plan, self.seconds(self.schedule));
             self.generated += produced.len() as u64;
+            if self.generated > self.exit_after {
+                self.gone.cancel();
+                return;
+            }
             if self.generated > self.die_after {
                 // Before the clients' channels close, so that they can distinguish death from a stop.
                 self.dead.cancel();
@@ -281,17 +331,14 @@ impl Worker {
 
     /// Waits for something to do; false when all handles are dropped.
     fn idle(&mut self, arrived: &mut Vec<Command>) -> bool {
-        match self.receiver.recv_timeout(THROUGHPUT_INTERVAL) {
+        let longest = self.freeze.left(Instant::now()).unwrap_or(THROUGHPUT_INTERVAL);
+        match self.receiver.recv_timeout(longest.min(THROUGHPUT_INTERVAL)) {
             Ok(command) => arrived.push(command),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return false,
         }
         self.schedule = Instant::now();
         true
-    }
-
-    fn is_frozen(&self) -> bool {
-        self.generated >= self.freeze_after
     }
 
     fn log_death(&self) {

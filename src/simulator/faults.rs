@@ -23,14 +23,99 @@ pub struct Faults {
     pub overridden: Flags,
     /// The engine dies after so many generated tokens, and the process ends with code 0.
     pub die_after: Option<u64>,
+    /// A dead engine's API server stays: `/health` is 503, chats are answered with 500.
+    pub lingers: bool,
+    /// The process ends at once after so many generated tokens, without a word.
+    pub exit_after: Option<u64>,
+    /// The code that it ends with then; 137 is a kill.
+    pub exit_code: i32,
     /// The engine stops stepping after so many generated tokens; `/health` stays 200.
     pub freeze_after: Option<u64>,
+    /// It continues after so many simulated seconds; never where `None`.
+    pub freeze_seconds: Option<f64>,
     /// Every answer falls silent after so many of its tokens and stays open.
     pub silent_after: Option<u64>,
     /// `/health` is 503.
     pub unhealthy: bool,
     /// Chats are answered with 500.
     pub not_serving: bool,
+    /// Some chats are not answered as they should be.
+    pub spoiled: Option<Spoiled>,
+    /// Somebody else sends a request each time so many simulated seconds have passed.
+    pub strangers: Option<f64>,
+}
+
+/// Chats that are not answered as they should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spoiled {
+    /// What comes in place of the answer.
+    pub by: Spoil,
+    /// The first chat that is hit, from 1; the proof of readiness is one.
+    pub from: u64,
+    /// How many are hit.
+    pub count: u64,
+    /// Only prompts of more tokens are hit, and only they are counted.
+    pub longer_than: u64,
+}
+
+/// What comes in place of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spoil {
+    /// 503, as while an engine starts again.
+    Unavailable,
+    /// 500, as of a request that the engine cannot process.
+    Error,
+    /// 401.
+    Unauthorized,
+    /// 404, as for a model of another name.
+    NotFound,
+    /// Events that are no JSON.
+    Garbage,
+    /// The connection is cut within the answer.
+    Reset,
+}
+
+/// The words for [`Spoil`].
+const SPOILS: [(&str, Spoil); 6] = [
+    ("unavailable", Spoil::Unavailable),
+    ("error", Spoil::Error),
+    ("unauthorized", Spoil::Unauthorized),
+    ("not-found", Spoil::NotFound),
+    ("garbage", Spoil::Garbage),
+    ("reset", Spoil::Reset),
+];
+
+impl Spoiled {
+    /// Reads `KIND[,from=N][,count=N][,longer-than=TOKENS]`.
+    ///
+    /// # Errors
+    /// What is not understood.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let mut parts = text.split(',');
+        let word = parts.next().unwrap_or_default();
+        let known = SPOILS.iter().find(|(known, _)| *known == word);
+        let by = known.map(|(_, by)| *by).ok_or_else(|| {
+            let known: Vec<&str> = SPOILS.iter().map(|(word, _)| *word).collect();
+            format!("'{word}' is not known (known: {})", known.join(", "))
+        })?;
+        let mut spoiled = Self { by, from: 1, count: u64::MAX, longer_than: 0 };
+        for part in parts {
+            let (name, value) = part.split_once('=').unwrap_or((part, ""));
+            let number = value.parse().map_err(|_| format!("invalid value: '{part}'"))?;
+            match name {
+                "from" => spoiled.from = number,
+                "count" => spoiled.count = number,
+                "longer-than" => spoiled.longer_than = number,
+                _ => return Err(format!("`{name}` is not known: from, count, longer-than")),
+            }
+        }
+        Ok(spoiled)
+    }
+
+    /// Whether the nth chat is hit, from 1.
+    pub fn hits(&self, nth: u64) -> bool {
+        (self.from..self.from.saturating_add(self.count)).contains(&nth)
+    }
 }
 
 /// A way for a start to end, by the class that a reader of the log should find.
@@ -44,7 +129,7 @@ pub struct Exit {
     pub lines: &'static [(Process, &'static str)],
 }
 
-const EXITS: [Exit; 14] = [
+const EXITS: [Exit; 16] = [
     Exit {
         class: "kv_cache_too_small",
         code: 1,
@@ -137,6 +222,23 @@ const EXITS: [Exit; 14] = [
         code: 1,
         lines: &[(Process::Plain, "OSError: [Errno 28] No space left on device")],
     },
+    // The same class by another cause.
+    Exit {
+        class: "port_taken",
+        code: 1,
+        lines: &[(Process::Plain, "OSError: [Errno 98] Address already in use")],
+    },
+    Exit {
+        class: "bad_value",
+        code: 2,
+        lines: &[
+            (Process::Plain, "usage: vllm serve [model_tag] [options]"),
+            (
+                Process::Plain,
+                "vllm serve: error: argument --max-num-seqs: invalid int value: 'many'",
+            ),
+        ],
+    },
     Exit {
         class: "unknown",
         code: 1,
@@ -148,15 +250,19 @@ const EXITS: [Exit; 14] = [
 pub const ENGINE_DEAD_ERROR: &str = "vllm.v1.engine.exceptions.EngineDeadError: EngineCore \
      encountered an issue. See stack trace (above) for the root cause.";
 
+/// Tokens after which `no_progress` freezes.
+const WEDGED_AFTER: u64 = 64;
+
 /// The words that [`Faults::fail`] takes.
 pub fn classes() -> impl Iterator<Item = &'static str> {
-    EXITS.iter().map(|exit| exit.class).chain(["timeout", "not_serving"])
+    EXITS.iter().map(|exit| exit.class).chain(["timeout", "not_serving", "no_progress"])
 }
 
 impl Faults {
     /// Makes the launch fail with this class; false where the class is not
     /// known. `timeout` never gets ready and logs nothing, `not_serving` gets
-    /// ready and answers chats with 500, all others exit before they are ready.
+    /// ready and answers chats with 500, `no_progress` freezes after some tokens, all others
+    /// exit before they are ready.
     pub fn fail(&mut self, class: &str) -> bool {
         let class = class.replace('-', "_");
         match class.as_str() {
@@ -165,6 +271,8 @@ impl Faults {
                 self.boot_seconds = Some(1e9);
             }
             "not_serving" => self.not_serving = true,
+            // The proof of readiness takes some tokens.
+            "no_progress" => self.freeze_after = Some(WEDGED_AFTER),
             _ => {
                 self.exit = EXITS.iter().find(|exit| exit.class == class).copied();
                 return self.exit.is_some();
@@ -177,6 +285,18 @@ impl Faults {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn chats_are_hit_by_number() {
+        let spoiled = Spoiled::parse("garbage,from=3,count=2,longer-than=100").expect("known");
+        assert_eq!((spoiled.by, spoiled.longer_than), (Spoil::Garbage, 100));
+        let hit: Vec<u64> = (1..9).filter(|nth| spoiled.hits(*nth)).collect();
+        assert_eq!(hit, [3, 4]);
+        assert!(Spoiled::parse("error").expect("known").hits(u64::MAX - 1));
+        for bad in ["nonsense", "error,from=x", "error,till=3", ""] {
+            assert!(Spoiled::parse(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn every_class_is_accepted_in_either_spelling() {

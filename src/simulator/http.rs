@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::body::{Body, Bytes};
@@ -18,9 +19,11 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use super::engine::Engine;
+use super::engine::{Ask, Engine};
+use super::faults::Spoil;
 use super::log::{Log, Process};
 use super::memory::Division;
+use super::metrics::Finish;
 use super::output::Output;
 use super::protocol::{self, ChatRequest, Form, Refused, ToolChoice};
 use super::reply::{Outline, Reply, Streaming};
@@ -33,6 +36,8 @@ const LARGEST_BODY: usize = 256 << 20;
 const GRACE: Duration = Duration::from_secs(2);
 /// How long `/health` is 503 after the engine's death, before the port is closed.
 const LINGER: Duration = Duration::from_secs(1);
+/// Connections of a process that left are closed within this.
+const LEAVE: Duration = Duration::from_millis(50);
 
 struct Server {
     settings: Settings,
@@ -41,6 +46,8 @@ struct Server {
     engine: Engine,
     log: Log,
     created: u64,
+    /// Chats so far that a fault counts.
+    chats: AtomicU64,
 }
 
 type Shared = State<Arc<Server>>;
@@ -60,14 +67,20 @@ pub(super) async fn serve(
         engine: engine.clone(),
         log: booted.log,
         created: unix_seconds(),
+        chats: AtomicU64::new(0),
     });
+    let (exit_code, lingers) = (server.options.faults.exit_code, server.options.faults.lingers);
+    let strangers = tokio::spawn(strangers(Arc::clone(&server)));
     // Small chunks must leave at once.
     let listener = listener.tap_io(|stream| {
         let _ = stream.set_nodelay(true);
     });
     let service = router(server).into_make_service_with_connect_info::<SocketAddr>();
     let stopped = || async {
-        tokio::select! { () = cancel.cancelled() => {}, () = engine.died() => {} }
+        tokio::select! {
+            () = cancel.cancelled() => {}
+            () = engine.died(), if !lingers => {}
+        }
     };
     let draining = CancellationToken::new();
     let drain = draining.clone();
@@ -86,10 +99,21 @@ pub(super) async fn serve(
         draining.cancel();
         tokio::time::sleep(GRACE).await;
     };
+    let left = async {
+        engine.left().await;
+        // Idle connections are closed, too, where the process does not really end.
+        draining.cancel();
+        tokio::time::sleep(LEAVE).await;
+    };
     let ended = tokio::select! {
         ended = serving => ended,
         () = deadline => Ok(()),
+        () = left => Ok(()),
     };
+    strangers.abort();
+    if engine.is_gone() {
+        return ended.map(|()| Ending::Exited(exit_code));
+    }
     log.plain("INFO:     Application shutdown complete.");
     let ending = if engine.is_dead() { Ending::EngineDied } else { Ending::Stopped };
     ended.map(|()| ending)
@@ -178,7 +202,7 @@ async fn ok() -> StatusCode {
 }
 
 async fn health(State(server): Shared) -> StatusCode {
-    if server.options.faults.unhealthy || server.engine.is_dead() {
+    if server.options.faults.unhealthy || server.engine.is_dead() || server.engine.is_gone() {
         return StatusCode::SERVICE_UNAVAILABLE;
     }
     StatusCode::OK
@@ -250,6 +274,9 @@ async fn chat(State(server): Shared, body: Bytes) -> Result<Response, Refused> {
     let request: ChatRequest =
         serde_json::from_slice(&body).map_err(|error| Refused::malformed(&error))?;
     let prompt = prompt_tokens(&request);
+    if let Some(spoil) = spoil(&server, prompt.len() as u64) {
+        return Ok(spoiled(spoil, &request));
+    }
     let reply = accept(&server, &request, Form::Chat, prompt)?;
     respond(reply, &request).await
 }
@@ -258,6 +285,53 @@ async fn complete(State(server): Shared, body: Bytes) -> Result<Response, Refuse
     let (request, prompt) = protocol::completion_request(&body)?;
     let reply = accept(&server, &request, Form::Completion, prompt)?;
     respond(reply, &request).await
+}
+
+/// What this chat is answered by in place of an answer.
+fn spoil(server: &Server, tokens: u64) -> Option<Spoil> {
+    let spoiled = server.options.faults.spoiled.filter(|spoiled| tokens > spoiled.longer_than)?;
+    let nth = server.chats.fetch_add(1, Ordering::Relaxed) + 1;
+    spoiled.hits(nth).then_some(spoiled.by)
+}
+
+fn spoiled(spoil: Spoil, request: &ChatRequest) -> Response {
+    let pieces: Vec<std::io::Result<Bytes>> = match spoil {
+        Spoil::Unavailable => {
+            return Refused::new(503, "ServiceUnavailable", None, "not now").into_response();
+        }
+        Spoil::Error => {
+            let message = "module 'cupy' is not there";
+            return Refused::new(500, "InternalServerError", None, message).into_response();
+        }
+        Spoil::Unauthorized => return json_response(401, &json!({"error": "Unauthorized"})),
+        Spoil::NotFound => {
+            return Refused::unknown_model(request.model.as_deref().unwrap_or_default())
+                .into_response();
+        }
+        Spoil::Garbage => vec![Ok("data: {\"choices\": [{\"del\n\ndata: %%\n\n".into())],
+        Spoil::Reset => {
+            let piece = json!({"choices": [{"index": 0, "delta": {"content": "a"}}]});
+            let cut = std::io::Error::other("reset");
+            vec![Ok(format!("data: {piece}\n\n").into()), Err(cut)]
+        }
+    };
+    let kind = "text/event-stream; charset=utf-8";
+    ([(header::CONTENT_TYPE, kind)], Body::from_stream(stream::iter(pieces))).into_response()
+}
+
+/// Sends what somebody else asks.
+async fn strangers(server: Arc<Server>) {
+    let Some(seconds) = server.options.faults.strangers else { return };
+    let each = Duration::from_secs_f64(seconds / server.options.speed);
+    for number in 0u32.. {
+        tokio::time::sleep(each).await;
+        let prompt = tokens::tokenize(&format!("what somebody else asks, number {number}"));
+        let finish = Finish::Length;
+        let (cache_salt, output_seed) = (None, u64::from(number));
+        let ask = Ask { prompt, cache_salt, output_seed, output_tokens: 2, finish };
+        let mut answer = server.engine.ask(ask);
+        while answer.next().await.is_some() {}
+    }
 }
 
 fn accept(

@@ -18,6 +18,7 @@ mod command;
 pub mod cost;
 pub mod drift;
 pub mod engine;
+pub mod fault_plan;
 pub mod faults;
 mod http;
 pub mod kv_cache;
@@ -123,6 +124,18 @@ pub enum Ending {
     Stopped,
     /// The engine died. vLLM's process then exits with code 0.
     EngineDied,
+    /// The process ended by itself, with this code.
+    Exited(i32),
+}
+
+impl Ending {
+    /// The process's exit code.
+    pub fn code(self) -> i32 {
+        match self {
+            Self::Stopped | Self::EngineDied => 0,
+            Self::Exited(code) => code,
+        }
+    }
 }
 
 /// A started engine that is not served yet.

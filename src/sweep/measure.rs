@@ -26,6 +26,7 @@ pub type RecordsFor = dyn Fn(&Path) -> Box<dyn RecordSink> + Send + Sync;
 pub struct SuiteMeasure {
     datasets: Datasets,
     records: Box<RecordsFor>,
+    limits: Limits,
     /// Notes on proofs so far: each is given once in a sweep.
     noted: Mutex<BTreeSet<String>>,
 }
@@ -33,7 +34,13 @@ pub struct SuiteMeasure {
 impl SuiteMeasure {
     /// Takes prompts from `datasets`, and stores records where `records` says.
     pub fn new(datasets: Datasets, records: Box<RecordsFor>) -> Self {
-        Self { datasets, records, noted: Mutex::default() }
+        Self { datasets, records, limits: Limits::default(), noted: Mutex::default() }
+    }
+
+    /// The same with other bounds on each request.
+    #[must_use]
+    pub fn within(self, limits: Limits) -> Self {
+        Self { limits, ..self }
     }
 }
 
@@ -71,7 +78,7 @@ impl Measure for SuiteMeasure {
             seed: job.order.seed,
             launch: job.order.launch.launch,
             block: job.order.round,
-            limits: Limits::default(),
+            limits: self.limits,
         };
         let bench = Bench::new(job.server, job.records, job.emit, job.cancel, settings).await;
         let telemetry = Telemetry::start(&TelemetrySettings {

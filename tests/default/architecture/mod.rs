@@ -32,7 +32,7 @@ const WORDS: [&str; 10] = [
 const ARROWS: [(&str, &str); 16] = [
     ("words", "words"),
     ("strategy", "words"),
-    ("grid", "strategy, simulator/drift, words"),
+    ("grid", "strategy, simulator/drift, simulator/fault_plan, words"),
     ("server", "words"),
     ("client", "server, clean, configuration, event, flags, metric, route, statistics"),
     ("telemetry", "client, server, words"),
