@@ -226,7 +226,12 @@ mod tests {
 
     #[tokio::test]
     async fn production_is_compared_with_what_the_latest_block_saw() {
-        let line = |sequence, entry| Line { sequence, at: jiff::Timestamp::UNIX_EPOCH, entry };
+        let line = |sequence, entry| Line {
+            sequence,
+            at: jiff::Timestamp::UNIX_EPOCH,
+            elapsed_ms: None,
+            entry,
+        };
         let facts = serde_json::from_value(serde_json::json!({
             "id": "1", "name": "p", "image_id": "i", "started_at": "", "running": true,
             "configuration_sha256": "a",

@@ -184,7 +184,11 @@ mod tests {
 
     fn line(begins: bool, wall: i64, elapsed_ms: Option<u64>) -> Line {
         let entry = if begins {
-            Entry::SessionStarted { schema_version: 1, tool_version: String::new() }
+            Entry::SessionStarted {
+                schema_version: 1,
+                tool_version: String::new(),
+                suite_version: None,
+            }
         } else {
             Entry::SessionEnded { complete: false, reason: String::new() }
         };

@@ -113,6 +113,7 @@ impl Candidate for Ready {
             endpoint: self.endpoint.clone(),
             model: "m".to_owned(),
             max_model_len: None,
+            choice: crate::server::ModelChoice::Clear,
             version: None,
             simulated: true,
         })
