@@ -82,6 +82,7 @@ impl From<SweepError> for CommandError {
         let exit = match &error {
             SweepError::History(error) => exit_of_history(error),
             SweepError::GridChanged(_) => Exit::Usage,
+            SweepError::Ownership(_) => Exit::Environment,
             SweepError::Stopped { environment: true, .. } => Exit::Environment,
             SweepError::Stopped { .. } => Exit::Engine,
         };

@@ -1,17 +1,20 @@
-//! `recover`: starts production again, removes what a dead sweep left.
+//! `recover`: removes what a dead sweep left, starts production again.
 
 use std::path::{Path, PathBuf};
 
 use vllm_grid::engine::docker::caches;
 use vllm_grid::engine::docker::daemon::{DaemonSettings, connect};
 use vllm_grid::event::{Emit, NoticeKind};
+use vllm_grid::ownership::StateFolder;
 use vllm_grid::sweep::recover;
 
+use super::owning::unusable;
 use crate::cli::RecoverArgs;
 use crate::exit::{CommandError, Exit, print};
 
 /// `recover`: exit code 3 where anything is left undone.
 pub(crate) async fn recover(args: &RecoverArgs) -> Result<Exit, CommandError> {
+    let state = StateFolder::of_environment().map_err(unusable)?;
     let folders = if args.runs.is_empty() { runs() } else { args.runs.clone() };
     let emit = Emit::to(|notice| {
         if let NoticeKind::Warning(text) = notice.kind {
@@ -19,7 +22,7 @@ pub(crate) async fn recover(args: &RecoverArgs) -> Result<Exit, CommandError> {
             let _ = print(&format!("{text}\n"));
         }
     });
-    let done = recover::run(&folders, args.runs.is_empty(), &emit).await;
+    let done = recover::run(&state, &folders, args.runs.is_empty(), &emit).await;
     let mut lines: Vec<String> = Vec::new();
     let mut report = |what: &str, names: &[String]| {
         lines.extend(names.iter().map(|name| format!("{what} {name}\n")));
@@ -28,9 +31,9 @@ pub(crate) async fn recover(args: &RecoverArgs) -> Result<Exit, CommandError> {
         paths.iter().map(|path| path.display().to_string()).collect()
     };
     report("removed container", &done.removed);
-    report("killed the process of", &paths(&done.killed));
+    report("killed the process of", &done.killed);
     report("production runs and answers again, stopped by", &paths(&done.production));
-    report("not touched, it is running:", &paths(&done.living));
+    report("not touched, it is running:", &done.living);
     let mut problems = done.problems;
     if args.caches {
         match remove_caches().await {

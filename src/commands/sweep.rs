@@ -23,6 +23,7 @@ use vllm_grid::sweep::context::SweepContext;
 use vllm_grid::sweep::resume::{self, Resumable, ResumeError};
 use vllm_grid::sweep::run::{Ending, Sweep};
 
+use super::owning::{self, Claimed, Owning};
 use super::show::{self, Writer};
 use crate::cli::{Format, ResumeArgs, SweepArgs};
 use crate::exit::{CommandError, Exit};
@@ -34,17 +35,19 @@ use crate::signals::Shutdown;
 pub(crate) async fn sweep(args: &SweepArgs, shutdown: &Shutdown) -> Result<Exit, CommandError> {
     let (mut grid, service) = complete(super::read_grid(&args.grid)?).await?;
     let engine = engine(&grid, None).await?;
+    let claimed = Claimed::take(&grid, &*engine, None).await?;
     super::production::of_sweep(&mut grid, service.as_ref()).await.map_err(unusable)?;
     super::check_source(&grid)?;
     let now = jiff::Timestamp::now();
     let sweep = Sweep::begin(&grid, args.output.as_deref(), now, secrets())?;
-    run(Work::of(sweep), &grid, engine, shutdown).await
+    let owning = claimed.begin(&sweep, &*engine)?;
+    run(Work::of(sweep).owned(owning), &grid, engine, shutdown).await
 }
 
 /// `resume`: continues in the stored order, where nothing changed; a confirmation that was
 /// stopped last is what is continued.
 pub(crate) async fn resume(args: &ResumeArgs, shutdown: &Shutdown) -> Result<Exit, CommandError> {
-    let (grid, engine, sweep) = continued(Folder::existing(&args.run)?).await?;
+    let (grid, engine, sweep, owning) = continued(Folder::existing(&args.run)?).await?;
     let work = match sweep.record().unfinished_confirmation() {
         None => Work::of(sweep),
         Some(left) => {
@@ -56,7 +59,7 @@ pub(crate) async fn resume(args: &ResumeArgs, shutdown: &Shutdown) -> Result<Exi
             Work::confirming(sweep, asked, 2 * MAX_PAIRS, said)?
         }
     };
-    run(work, &grid, engine, shutdown).await
+    run(work.owned(owning), &grid, engine, shutdown).await
 }
 
 /// What a run continues with; refused where something changed. Nothing is launched.
@@ -64,14 +67,18 @@ pub(super) async fn may_continue(folder: &Folder) -> Result<Resumable, CommandEr
     resume::check(folder, secrets()).await.map_err(refused)
 }
 
-/// A sweep open for writing again, with its grid and engine, where nothing changed.
+/// A sweep open for writing again, with its grid and engine, where nothing changed. What
+/// its dead sessions left is removed.
 pub(super) async fn continued(
     folder: Folder,
-) -> Result<(Grid, Arc<dyn Engine>, Sweep), CommandError> {
+) -> Result<(Grid, Arc<dyn Engine>, Sweep, Owning), CommandError> {
+    let session = owning::session(&folder)?;
     let Resumable { grid, image_id } = may_continue(&folder).await?;
     let engine = engine(&grid, image_id).await?;
+    let claimed = Claimed::take(&grid, &*engine, Some(session.run_id())).await?;
     let sweep = Sweep::resume(folder, secrets())?.with_configurations(&grid);
-    Ok((grid, engine, sweep))
+    let owning = claimed.resume(session, &sweep, &*engine).await?;
+    Ok((grid, engine, sweep, owning))
 }
 
 /// What a session works on.
@@ -80,6 +87,8 @@ pub(super) struct Work {
     confirming: Option<Confirming>,
     /// What a person reads before anything is launched.
     said: Vec<String>,
+    /// What it holds and owes while it works.
+    owning: Option<Owning>,
 }
 
 /// A confirmation.
@@ -94,7 +103,7 @@ struct Confirming {
 
 impl Work {
     fn of(sweep: Sweep) -> Self {
-        Self { sweep, confirming: None, said: Vec::new() }
+        Self { sweep, confirming: None, said: Vec::new(), owning: None }
     }
 
     /// A confirmation of about so many launches.
@@ -127,7 +136,16 @@ impl Work {
             sweep,
             confirming: Some(Confirming { number, strategy, launches, options }),
             said,
+            owning: None,
         })
+    }
+
+    /// The same, with what it holds and owes.
+    pub(super) fn owned(mut self, owning: Owning) -> Self {
+        self.said.extend(owning.said.iter().cloned());
+        self.sweep = self.sweep.owned_by(owning.owner.clone());
+        self.owning = Some(owning);
+        self
     }
 }
 
@@ -191,7 +209,7 @@ pub(super) async fn run(
     engine: Arc<dyn Engine>,
     shutdown: &Shutdown,
 ) -> Result<Exit, CommandError> {
-    let Work { mut sweep, confirming, said } = work;
+    let Work { mut sweep, confirming, said, owning } = work;
     shutdown.names(sweep.folder().path());
     let records = |folder: &Path| -> Box<dyn RecordSink> {
         Box::new(ParquetRecords::in_launch(folder).without(secrets().clone()))
@@ -218,6 +236,9 @@ pub(super) async fn run(
         progress.warn(&warning.message);
     }
     let ending = sweep.run(&context.with_events(progress.events())).await;
+    if let Some(owning) = owning {
+        owning.end(&progress);
+    }
     progress.close();
     let (also, outcome) = outcome(ending, show(&sweep, confirmation));
     if let Some(also) = also {

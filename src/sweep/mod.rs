@@ -30,6 +30,7 @@ pub use pass::Pass;
 
 use crate::history::HistoryError;
 use crate::history::journal::JournalError;
+use crate::ownership::OwnershipError;
 
 /// Why a sweep could not continue. A message states its cause itself, so no error
 /// here has a `source` that would be printed once more.
@@ -38,6 +39,9 @@ pub enum SweepError {
     /// The sweep's files cannot be read or written.
     #[error(transparent)]
     History(#[from] HistoryError),
+    /// What the run owes cannot be noted.
+    #[error(transparent)]
+    Ownership(#[from] OwnershipError),
     /// The grid is not what it was when the sweep began.
     #[error("the grid changed since the sweep began: {0}")]
     GridChanged(resume::Difference),

@@ -29,8 +29,10 @@ use crate::history::production::{PendingRestore, ProductionStep, pending_restore
 use crate::history::record::{SCHEMA_VERSION, SweepRecord};
 use crate::history::replay;
 use crate::strategy::{Action, Situation};
+use owner::Owner;
 
 mod open;
+pub mod owner;
 
 /// How a sweep ended, where it ended in good order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +62,8 @@ pub struct Sweep {
     /// Steps in production's life that earlier sessions journalled.
     production: Vec<ProductionStep>,
     guard: Option<Guard>,
+    /// Where debts are noted; nowhere where nobody may find them.
+    owner: Option<Owner>,
     /// Where launches of this session run.
     host: String,
     /// Why the strategy finished.
@@ -414,7 +418,17 @@ impl Sweep {
         // An entry that cannot follow would make the journal unreadable.
         replay::check(&self.record, &entry)
             .map_err(|what| stopped(format!("not journalled: {what}")))?;
+        let step = match &entry {
+            Entry::Production { production } => Some(production.clone()),
+            _ => None,
+        };
+        if let Some(step) = &step {
+            self.before_step(step)?;
+        }
         let written = self.journal.append(self.clock.now(), entry);
+        if let Some(step) = &step {
+            self.after_step(step);
+        }
         self.journal_failed |= written.is_err();
         let line = written?;
         replay::apply(&mut self.record, &line);

@@ -19,6 +19,7 @@ use crate::history::folder::{Folder, write_whole};
 use crate::history::journal::Journal;
 use crate::history::record::{Manifest, host};
 use crate::history::replay;
+use crate::ownership::new_run_id;
 use crate::secret::Secrets;
 
 impl Sweep {
@@ -36,6 +37,7 @@ impl Sweep {
     ) -> Result<Self, SweepError> {
         let (folder, name) = Folder::create(&grid.name, now, output)?;
         let mut manifest = Manifest::of(grid, name, now);
+        manifest.run_id = Some(new_run_id());
         manifest.grid_path = folder.relative(&grid.path);
         Self::write(folder, manifest, &grid.source, secrets)
     }
@@ -103,6 +105,7 @@ impl Sweep {
             started: Instant::now(),
             production: replay::production_steps(&lines),
             guard: None,
+            owner: None,
             host,
             finished: None,
             journal_failed: false,
