@@ -29,6 +29,7 @@ fn main() {
     let mut command = Command::new(BINARY);
     command.arg("sweep").arg(root.join("grids/quickstart.yaml"));
     command.arg("--output").arg(place.path().join("quickstart"));
+    command.env("VLLM_GRID_STATE", place.path().join("state"));
     let run = measured(command);
     row("sweep grids/quickstart.yaml", run.time(), "< 60 s");
     row("  peak memory", run.memory(), "< 150 MB");

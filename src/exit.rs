@@ -82,7 +82,7 @@ impl From<SweepError> for CommandError {
         let exit = match &error {
             SweepError::History(error) => exit_of_history(error),
             SweepError::Changed(_) => Exit::Usage,
-            SweepError::ProductionDown(_) => Exit::Environment,
+            SweepError::ProductionDown(_) | SweepError::Ownership(_) => Exit::Environment,
             SweepError::Stopped { environment: true, .. } => Exit::Environment,
             SweepError::Stopped { .. } => Exit::Engine,
         };

@@ -196,6 +196,7 @@ impl Sweep {
             manifest: Manifest {
                 schema_version: SCHEMA_VERSION,
                 tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+                run_id: None,
                 sweep: "world".to_owned(),
                 grid: "world".to_owned(),
                 grid_path: "world.yaml".into(),

@@ -68,8 +68,8 @@ pub(crate) async fn confirm(args: &ConfirmArgs, shutdown: &Shutdown) -> Result<E
         return Ok(Exit::Done);
     }
     let launches = outlook.expected.map_or(MAX_PAIRS, |it| it.pairs) * 2;
-    let (grid, engine, sweep) = may.open(folder)?;
-    let work = Work::confirming(sweep, confirmation, launches, said)?;
+    let (grid, engine, sweep, owning) = may.open(folder).await?;
+    let work = Work::confirming(sweep, confirmation, launches, said)?.owned(owning);
     sweep::run(work, &grid, engine, shutdown).await
 }
 

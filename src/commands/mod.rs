@@ -14,6 +14,7 @@ mod bench;
 mod compare;
 mod confirm;
 mod doctor;
+mod owning;
 mod plan;
 mod production;
 mod recover;

@@ -7,8 +7,10 @@ use tokio::time::timeout;
 use vllm_grid::engine::EngineError;
 use vllm_grid::engine::compose::ServiceSpec;
 use vllm_grid::engine::docker::{Comparison, compare_production};
+use vllm_grid::engine::leftovers::stopped_by;
 use vllm_grid::engine::production::ProductionError;
 use vllm_grid::grid::{EngineBlock, Grid, Warning};
+use vllm_grid::ownership::StateFolder;
 
 use crate::output::secrets;
 
@@ -48,7 +50,14 @@ pub(super) async fn of_sweep(
 fn warn(grid: &mut Grid, found: &Comparison) {
     let name = &found.name;
     if !found.running {
-        push(grid, format!("production ({name}) does not run: it is not changed"));
+        let owed = StateFolder::of_environment().ok().and_then(|it| stopped_by(&it, name));
+        push(
+            grid,
+            match owed {
+                Some((what, advice)) => format!("{what}: {advice}"),
+                None => format!("production ({name}) does not run: it is not changed"),
+            },
+        );
     }
     for difference in &found.differences {
         push(grid, format!("production ({name}): {difference}"));

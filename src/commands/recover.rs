@@ -1,19 +1,22 @@
-//! `recover`: starts production again, removes what a dead sweep left.
+//! `recover`: removes what a dead sweep left, starts production again.
 
 use std::path::{Path, PathBuf};
 
 use vllm_grid::engine::docker::caches;
 use vllm_grid::engine::docker::daemon::{DaemonSettings, connect};
 use vllm_grid::event::{Notice, NoticeKind};
+use vllm_grid::ownership::StateFolder;
 use vllm_grid::sweep::events::{Event, Events};
 use vllm_grid::sweep::recover;
 
+use super::owning::unusable;
 use crate::cli::RecoverArgs;
 use crate::exit::{CommandError, Exit, print};
 use crate::signals::Shutdown;
 
 /// `recover`: exit code 3 where anything is left undone.
 pub(crate) async fn recover(args: &RecoverArgs, shutdown: &Shutdown) -> Result<Exit, CommandError> {
+    let state = StateFolder::of_environment().map_err(unusable)?;
     let folders = if args.runs.is_empty() { runs() } else { args.runs.clone() };
     let events = Events::to(|event| {
         if let Event::Notice(Notice { kind: NoticeKind::Warning(text), .. }) = event {
@@ -22,7 +25,7 @@ pub(crate) async fn recover(args: &RecoverArgs, shutdown: &Shutdown) -> Result<E
         }
     });
     let emit = shutdown.watches(events).emit();
-    let done = recover::run(&folders, args.runs.is_empty(), &emit).await;
+    let done = recover::run(&state, &folders, args.runs.is_empty(), &emit).await;
     let mut lines: Vec<String> = Vec::new();
     let mut report = |what: &str, names: &[String]| {
         lines.extend(names.iter().map(|name| format!("{what} {name}\n")));
@@ -31,9 +34,9 @@ pub(crate) async fn recover(args: &RecoverArgs, shutdown: &Shutdown) -> Result<E
         paths.iter().map(|path| path.display().to_string()).collect()
     };
     report("removed container", &done.removed);
-    report("killed the process of", &paths(&done.killed));
+    report("killed the process of", &done.killed);
     report("production runs and answers again, stopped by", &paths(&done.production));
-    report("not touched, it is running:", &paths(&done.living));
+    report("not touched, it is running:", &done.living);
     let mut problems = done.problems;
     if args.caches {
         match remove_caches().await {

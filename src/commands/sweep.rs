@@ -25,6 +25,7 @@ use vllm_grid::sweep::measured_with::MeasuredWith;
 use vllm_grid::sweep::resume::{self, ResumeError};
 use vllm_grid::sweep::run::{Ending, Sweep};
 
+use super::owning::{self, Claimed, Owning};
 use super::show::{self, Writer};
 use crate::cli::{Format, ResumeArgs, SweepArgs};
 use crate::exit::{CommandError, Exit};
@@ -36,12 +37,14 @@ use crate::signals::Shutdown;
 pub(crate) async fn sweep(args: &SweepArgs, shutdown: &Shutdown) -> Result<Exit, CommandError> {
     let (mut grid, service) = complete(super::read_grid(&args.grid)?).await?;
     let engine = engine(&grid).await?;
+    let claimed = Claimed::take(&grid, &*engine, None).await?;
     super::production::of_sweep(&mut grid, service.as_ref()).await.map_err(unusable)?;
     super::check_source(&grid)?;
     let now = jiff::Timestamp::now();
     let with = MeasuredWith::read(&*engine, None).await;
     let sweep = Sweep::begin_with(&grid, args.output.as_deref(), now, secrets(), Some(with))?;
-    run(Work::of(sweep), &grid, engine, shutdown).await
+    let owning = claimed.begin(&sweep, &*engine)?;
+    run(Work::of(sweep).owned(owning), &grid, engine, shutdown).await
 }
 
 /// `resume`: continues in the stored order, where nothing changed; a confirmation that was
@@ -50,7 +53,7 @@ pub(crate) async fn resume(args: &ResumeArgs, shutdown: &Shutdown) -> Result<Exi
     let folder = Folder::existing(&args.run)?;
     let may = may_continue(&folder, args.accept_change).await?;
     let mut said = may.continues.said.clone();
-    let (grid, engine, sweep) = may.open(folder)?;
+    let (grid, engine, sweep, owning) = may.open(folder).await?;
     let work = match sweep.record().unfinished_confirmation() {
         None => Work { said, ..Work::of(sweep) },
         Some(left) => {
@@ -68,7 +71,7 @@ pub(crate) async fn resume(args: &ResumeArgs, shutdown: &Shutdown) -> Result<Exi
             Work::confirming(sweep, asked, 2 * MAX_PAIRS, said)?
         }
     };
-    run(work, &grid, engine, shutdown).await
+    run(work.owned(owning), &grid, engine, shutdown).await
 }
 
 /// What a run continues with, where it may.
@@ -98,14 +101,17 @@ pub(super) async fn may_continue(
 }
 
 impl MayContinue {
-    /// The sweep open for writing again.
-    pub(super) fn open(
+    /// The sweep open for writing again. What its dead sessions left is removed.
+    pub(super) async fn open(
         self,
         folder: Folder,
-    ) -> Result<(Grid, Arc<dyn Engine>, Sweep), CommandError> {
+    ) -> Result<(Grid, Arc<dyn Engine>, Sweep, Owning), CommandError> {
         let Self { grid, engine, continues } = self;
+        let session = owning::session(&folder)?;
+        let claimed = Claimed::take(&grid, &*engine, Some(session.run_id())).await?;
         let sweep = Sweep::resume(folder, secrets())?.with_configurations(&grid);
-        Ok((grid, engine, sweep.accepting(continues.block)))
+        let owning = claimed.resume(session, &sweep, &*engine).await?;
+        Ok((grid, engine, sweep.accepting(continues.block), owning))
     }
 }
 
@@ -115,6 +121,8 @@ pub(super) struct Work {
     confirming: Option<Confirming>,
     /// What a person reads before anything is launched.
     said: Vec<String>,
+    /// What it holds and owes while it works.
+    owning: Option<Owning>,
 }
 
 /// A confirmation.
@@ -129,7 +137,7 @@ struct Confirming {
 
 impl Work {
     fn of(sweep: Sweep) -> Self {
-        Self { sweep, confirming: None, said: Vec::new() }
+        Self { sweep, confirming: None, said: Vec::new(), owning: None }
     }
 
     /// A confirmation of about so many launches.
@@ -162,7 +170,16 @@ impl Work {
             sweep,
             confirming: Some(Confirming { number, strategy, launches, options }),
             said,
+            owning: None,
         })
+    }
+
+    /// The same, with what it holds and owes.
+    pub(super) fn owned(mut self, owning: Owning) -> Self {
+        self.said.extend(owning.said.iter().cloned());
+        self.sweep = self.sweep.owned_by(owning.owner.clone());
+        self.owning = Some(owning);
+        self
     }
 }
 
@@ -228,7 +245,7 @@ pub(super) async fn run(
     engine: Arc<dyn Engine>,
     shutdown: &Shutdown,
 ) -> Result<Exit, CommandError> {
-    let Work { mut sweep, confirming, said } = work;
+    let Work { mut sweep, confirming, said, owning } = work;
     shutdown.names(sweep.folder().path());
     let records = |folder: &Path| -> Box<dyn RecordSink> {
         Box::new(ParquetRecords::in_launch(folder).without(secrets().clone()))
@@ -256,6 +273,9 @@ pub(super) async fn run(
     }
     let events = shutdown.watches(progress.events());
     let ending = sweep.run(&context.with_events(events)).await;
+    if let Some(owning) = owning {
+        owning.end(&progress);
+    }
     progress.close();
     let (also, outcome) = outcome(ending, show(&sweep, confirmation));
     if let Some(also) = also {

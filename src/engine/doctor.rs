@@ -4,18 +4,20 @@
 
 use std::path::Path;
 
-use super::EngineError;
 use super::command_view::ImageCommand;
 use super::compose::{self, ServiceSpec};
 use super::docker::daemon::{DaemonSettings, connect};
 use super::docker::gate::{GpuMemory, Reader};
 use super::docker::{self, Daemon, caches, source_of};
+use super::leftovers::{self, Look};
 use super::production::ProductionError;
 use super::service_flags::check;
 use super::service_view::{of_process, view_of};
+use super::{EngineError, devices};
 use crate::configuration::Configuration;
 use crate::flags;
 use crate::grid::{DockerBlock, EngineBlock, Grid, ProcessBlock};
+use crate::ownership::{Claims, Holder, StateFolder, Uses};
 use crate::secret::Secrets;
 
 /// How a finding is to be taken.
@@ -88,11 +90,31 @@ pub async fn diagnose(grid: &Grid, secrets: &Secrets) -> Vec<Finding> {
         EngineBlock::Process(block) => {
             variables(&mut findings, block.api_key_env.as_deref());
             process_engine(&mut findings, block, &grid.configurations);
+            others(&mut findings, &devices::of_processes(&grid.configurations), None).await;
         }
         EngineBlock::Simulated(_) => findings.ok("engine", "simulated: needs nothing"),
     }
     disk(&mut findings);
     findings.0
+}
+
+/// Who holds what the sweep needs, and what dead runs left of it.
+async fn others(findings: &mut Findings, uses: &Uses, docker: Option<&str>) {
+    let state = match StateFolder::of_environment() {
+        Ok(state) => state,
+        Err(error) => return findings.problem("state folder", error.to_string(), ""),
+    };
+    // Let go of at once: a sweep that begins now tries again.
+    if let Err(error) = Claims::take(&state, None, uses, &Holder::this().in_state(&state)) {
+        findings.problem("other runs", error.to_string(), "");
+    }
+    let found = leftovers::find(Look { state: &state, own: None, uses, docker }).await;
+    for leftover in &found {
+        findings.problem("leftovers", leftover.to_string(), &leftover.advice());
+    }
+    if found.is_empty() {
+        findings.ok("leftovers", "no dead run left anything in the way");
+    }
 }
 
 /// The most that a configuration asks for; vLLM's default counts where one asks for nothing.
@@ -141,6 +163,10 @@ async fn docker_engine(
         Err(error) => findings.problem("daemon", error.to_string(), "look at `docker info`"),
     }
     production(findings, block, service.as_ref(), secrets).await;
+    let any = ServiceSpec::of_image(String::new(), Vec::new()).with_all_gpus();
+    let (gpus_asked, all) = (block.gpus.unwrap_or(true), &grid.configurations);
+    let uses = devices::of_service(service.as_ref().unwrap_or(&any), gpus_asked, all);
+    others(findings, &uses, docker::owed::socket().ok().as_deref()).await;
     let image = service.as_ref().map(|service| service.image.clone()).or(block.image.clone());
     let Some(image) = image else { return };
     let Some(identity) = image_identity(findings, &docker, &image).await else { return };
@@ -336,10 +362,13 @@ async fn production(
                     let text = format!("{} runs; the sweep stops and starts it", found.name);
                     findings.ok("production", text);
                 }
-                (true, false) => {
-                    let text = format!("{} does not run", found.name);
-                    findings.warning("production", text, "it is not changed");
-                }
+                (true, false) => match stopped_by(&found.name) {
+                    Some((text, advice)) => findings.problem("production", text, &advice),
+                    None => {
+                        let text = format!("{} does not run", found.name);
+                        findings.warning("production", text, "it is not changed");
+                    }
+                },
             }
             let advice = "the baseline is what the file says, not what the container runs with";
             for difference in found.differences {
@@ -356,6 +385,11 @@ async fn production(
             findings.problem("production", error.to_string(), advice);
         }
     }
+}
+
+/// Who stopped production, where a run did.
+fn stopped_by(name: &str) -> Option<(String, String)> {
+    leftovers::stopped_by(&StateFolder::of_environment().ok()?, name)
 }
 
 fn process_engine(findings: &mut Findings, block: &ProcessBlock, configurations: &[Configuration]) {

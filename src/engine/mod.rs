@@ -13,6 +13,7 @@ use crate::configuration::Configuration;
 use crate::event::Emit;
 use crate::grid::EngineBlock;
 use crate::history::launch::{LaunchFacts, LaunchFailure};
+use crate::ownership::{Ledger, Uses};
 use crate::secret::Secrets;
 use crate::server::proof::ProcessReading;
 use crate::server::{ApiKey, Server};
@@ -21,9 +22,11 @@ pub mod command;
 pub mod command_view;
 pub mod compose;
 pub mod config_file;
+mod devices;
 pub mod docker;
 pub mod doctor;
 pub mod failure;
+pub mod leftovers;
 pub mod log;
 pub mod process;
 pub mod production;
@@ -129,6 +132,19 @@ pub trait Engine: Send + Sync {
     /// for, or does not answer.
     async fn runtime(&self) -> Option<String> {
         None
+    }
+
+    /// What servers of these configurations use of the machine: two runs that share any of
+    /// it do not run at once.
+    fn uses(&self, configurations: &[Configuration]) -> Uses {
+        let _in_nobody_s_way = configurations;
+        Uses::Nothing
+    }
+
+    /// For which run it launches from now on: what it starts is marked and noted as that
+    /// run's.
+    fn owned_by(&self, ledger: &Arc<Ledger>) {
+        let _nothing_outlives_us = ledger;
     }
 
     /// Starts a server and waits until it answers a completion. Cancelling

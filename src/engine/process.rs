@@ -4,9 +4,8 @@
 //! classes are shared with the other engines.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::process::{ExitStatus, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -22,10 +21,11 @@ use super::failure::Exit;
 use super::log::{EngineLog, Following};
 use super::readiness::{Connect, Limits, NotReady, wait_until_ready};
 use super::service_view::of_process;
-use super::{Engine, LaunchOrder, Launched};
-use crate::configuration::Flags;
+use super::{Engine, LaunchOrder, Launched, devices};
+use crate::configuration::{Configuration, Flags};
 use crate::event::Emit;
 use crate::history::launch::{FailureClass, LaunchFacts, LaunchFailure};
+use crate::ownership::{Ledger, Uses};
 use crate::secret::Secrets;
 use crate::server::proof::ProcessReading;
 use crate::server::{ApiKey, Endpoint, GpuIds, ResourceProbe, Server};
@@ -35,11 +35,13 @@ use crate::server::{ApiKey, Endpoint, GpuIds, ResourceProbe, Server};
 const END_OF_LOG: Duration = Duration::from_secs(1);
 
 mod arguments;
+pub mod noted;
 mod probe;
 mod table;
 
+use noted::Noted;
 use probe::ProcessProbe;
-use table::{Process, only_zombies};
+use table::only_zombies;
 
 /// What is started.
 #[derive(Clone, Debug)]
@@ -89,6 +91,8 @@ pub enum ProcessError {
 pub struct ProcessEngine {
     spec: ProcessSpec,
     connect: Connect,
+    /// The run that it launches for.
+    owner: OnceLock<Arc<Ledger>>,
 }
 
 impl ProcessEngine {
@@ -115,7 +119,7 @@ impl ProcessEngine {
         if spec.api_key.is_none() {
             spec.api_key = own.value("api-key").filter(|key| !key.is_empty()).map(ApiKey::new);
         }
-        Ok(Self { spec, connect })
+        Ok(Self { spec, connect, owner: OnceLock::new() })
     }
 
     /// The full argument vector for `flags` on `port`.
@@ -161,10 +165,11 @@ impl ProcessEngine {
         let leader = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
         let group =
             Group(leader.ok_or_else(|| environment("the process ended at once".to_owned()))?);
-        note_process(&order.folder, group.0);
+        let noted = Noted::start(&order.folder, self.owner.get(), order.launch, group.0);
         Ok(Running {
             child,
             group,
+            noted,
             log,
             following,
             port,
@@ -175,6 +180,9 @@ impl ProcessEngine {
 
     fn environment(&self, configured: &BTreeMap<String, String>) -> BTreeMap<String, String> {
         let mut environment = configured.clone();
+        if let Some(owner) = self.owner.get() {
+            environment.insert(noted::VARIABLE.to_owned(), owner.run_id().to_owned());
+        }
         if let Some(key) = &self.spec.api_key {
             environment.insert("VLLM_API_KEY".to_owned(), key.reveal().to_owned());
         }
@@ -186,9 +194,8 @@ impl ProcessEngine {
 
     /// The GPUs that the server is to use; vLLM takes these ids for NVML's, too.
     fn gpus(configured: &BTreeMap<String, String>) -> Option<GpuIds> {
-        const VARIABLE: &str = "CUDA_VISIBLE_DEVICES";
-        let visible = configured.get(VARIABLE).cloned();
-        visible.or_else(|| std::env::var(VARIABLE).ok()).map(|ids| GpuIds::listed(&ids))
+        let visible = configured.get(devices::CUDA).cloned();
+        visible.or_else(|| std::env::var(devices::CUDA).ok()).map(|ids| GpuIds::listed(&ids))
     }
 }
 
@@ -196,6 +203,15 @@ impl ProcessEngine {
 impl Engine for ProcessEngine {
     fn name(&self) -> &'static str {
         "process"
+    }
+
+    fn uses(&self, configurations: &[Configuration]) -> Uses {
+        devices::of_processes(configurations)
+    }
+
+    fn owned_by(&self, ledger: &Arc<Ledger>) {
+        // There is one run in the life of an engine.
+        let _ = self.owner.set(Arc::clone(ledger));
     }
 
     async fn launch(
@@ -227,6 +243,7 @@ impl Engine for ProcessEngine {
         match ready {
             Ok(server) => {
                 let boot_seconds = running.started.elapsed().as_secs_f64();
+                running.noted.refresh();
                 let facts = LaunchFacts {
                     started_at: running.started_at.clone(),
                     boot_seconds,
@@ -239,7 +256,6 @@ impl Engine for ProcessEngine {
                     server,
                     facts,
                     grace: self.spec.grace,
-                    folder: order.folder.clone(),
                     gpus: Self::gpus(&order.configuration.environment),
                 }))
             }
@@ -251,7 +267,6 @@ impl Engine for ProcessEngine {
                     self.spec.grace
                 };
                 let stopped = running.stop(grace).await;
-                forget_process(&order.folder);
                 let failure = LaunchFailure::of_not_ready(&running.log.text(), &not_ready);
                 match stopped {
                     Ok(()) => Err(failure),
@@ -266,6 +281,7 @@ impl Engine for ProcessEngine {
 struct Running {
     child: Child,
     group: Group,
+    noted: Noted,
     log: EngineLog,
     following: Following,
     port: u16,
@@ -298,6 +314,7 @@ impl Running {
         // Reaps the leader, so that no zombie of ours stays.
         let _status = timeout(Duration::from_secs(1), self.child.wait()).await;
         self.following.finish(END_OF_LOG).await;
+        self.noted.forget();
         Ok(())
     }
 }
@@ -339,49 +356,12 @@ fn free_port() -> std::io::Result<u16> {
     Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 
-const NOTE: &str = "process.json";
-
-/// Notes the group for a `recover` after we were killed.
-fn note_process(folder: &Path, group: Pid) {
-    let id = group.as_raw_nonzero().get();
-    let note = serde_json::json!({"group": id, "started": started(id)});
-    if let Err(error) = std::fs::write(folder.join(NOTE), note.to_string()) {
-        tracing::warn!(%error, "the process is not noted: after a kill -9 it would not be found");
-    }
-}
-
-/// When a process was started, in clock ticks since the machine's boot.
-fn started(id: i32) -> Option<u64> {
-    Process::read(id).map(|process| process.started)
-}
-
-fn forget_process(folder: &Path) {
-    let _not_there = std::fs::remove_file(folder.join(NOTE));
-}
-
-/// Kills the process group that a dead sweep noted in a launch's `folder`;
-/// whether there was one. A number that belongs to another process by now is not touched.
-pub fn kill_noted(folder: &Path) -> bool {
-    let Ok(text) = std::fs::read_to_string(folder.join(NOTE)) else { return false };
-    forget_process(folder);
-    let Ok(note) = serde_json::from_str::<Value>(&text) else { return false };
-    let Some(id) = note["group"].as_i64().and_then(|id| i32::try_from(id).ok()) else {
-        return false;
-    };
-    let ticks = started(id);
-    if ticks.is_none() || ticks != note["started"].as_u64() {
-        return false;
-    }
-    Pid::from_raw(id).is_some_and(|group| kill_process_group(group, Signal::KILL).is_ok())
-}
-
 /// A ready server in a child process.
 struct LaunchedProcess {
     running: Running,
     server: Server,
     facts: LaunchFacts,
     grace: Duration,
-    folder: std::path::PathBuf,
     gpus: Option<GpuIds>,
 }
 
@@ -422,11 +402,7 @@ impl Launched for LaunchedProcess {
     }
 
     async fn stop(mut self: Box<Self>) -> Result<(), LaunchFailure> {
-        let stopped = self.running.stop(self.grace).await;
-        if stopped.is_ok() {
-            forget_process(&self.folder);
-        }
-        stopped
+        self.running.stop(self.grace).await
     }
 }
 

@@ -27,6 +27,10 @@ pub struct Manifest {
     pub schema_version: u32,
     /// Version of this tool.
     pub tool_version: String,
+    /// The run's id, which no other run has: 128 random bits. An older version did not
+    /// write it; [`Manifest::run_id`] gives one in any case.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_id: Option<String>,
     /// The sweep's name: its folder's.
     pub sweep: String,
     /// The grid's name.
@@ -86,6 +90,18 @@ pub struct Manifest {
 }
 
 impl Manifest {
+    /// The run's id as 32 hexadecimal digits: the one that was written, else one that
+    /// follows from its name and its beginning.
+    pub fn run_id(&self) -> String {
+        let is_id = |id: &&String| {
+            id.len() == 32 && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+        };
+        self.run_id.as_ref().filter(is_id).cloned().unwrap_or_else(|| {
+            let named = format!("{}\n{}", self.sweep, self.created_at);
+            hexadecimal(&Sha256::digest(named.as_bytes()))[..32].to_owned()
+        })
+    }
+
     /// Seconds of the machine in one second of the journal: a simulated one whose speed
     /// moves has a time of its own.
     pub fn machine_pace(&self) -> f64 {
@@ -105,6 +121,7 @@ impl Manifest {
         Self {
             schema_version: SCHEMA_VERSION,
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+            run_id: None,
             sweep,
             grid: grid.name.clone(),
             grid_path: grid.path.clone(),

@@ -11,6 +11,7 @@ pub(in crate::history) fn manifest() -> Manifest {
     Manifest {
         schema_version: SCHEMA_VERSION,
         tool_version: String::new(),
+        run_id: None,
         sweep: "s".to_owned(),
         grid: "g".to_owned(),
         grid_path: "g.yaml".into(),

@@ -79,6 +79,8 @@ pub struct GroupOwed {
     pub group: i32,
     /// When that process was started, in clock ticks since the machine's boot.
     pub started: Option<u64>,
+    /// The session that it is in.
+    pub session: Option<i32>,
     /// The machine's boot.
     pub boot_id: String,
     /// Members that were seen: number and start of each.
@@ -124,6 +126,16 @@ impl Ledger {
     /// The run.
     pub fn run_id(&self) -> &str {
         &self.about.run_id
+    }
+
+    /// The process that works on it.
+    pub fn holder(&self) -> &Holder {
+        &self.about.holder
+    }
+
+    /// What its candidates use.
+    pub fn uses(&self) -> &Uses {
+        &self.about.uses
     }
 
     /// Notes a debt; it is on the disk when this returns.

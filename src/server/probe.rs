@@ -62,6 +62,11 @@ impl GpuIds {
         Self::new(ids.take_while(|id| !id.starts_with('-')))
     }
 
+    /// Each of them.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
+    }
+
     /// Whether there is none among them.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

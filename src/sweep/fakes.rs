@@ -51,6 +51,7 @@ pub(super) fn manifest(configurations: usize, launches: u32, repeats: u32) -> Ma
     Manifest {
         schema_version: SCHEMA_VERSION,
         tool_version: "0.1.0".to_owned(),
+        run_id: None,
         sweep: "s".to_owned(),
         grid: "g".to_owned(),
         grid_path: "g.yaml".into(),

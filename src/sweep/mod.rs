@@ -33,6 +33,7 @@ pub use pass::Pass;
 
 use crate::history::HistoryError;
 use crate::history::journal::JournalError;
+use crate::ownership::OwnershipError;
 
 /// Why a sweep could not continue. A message states its cause itself, so no error
 /// here has a `source` that would be printed once more.
@@ -41,6 +42,9 @@ pub enum SweepError {
     /// The sweep's files cannot be read or written.
     #[error(transparent)]
     History(#[from] HistoryError),
+    /// What the run owes cannot be noted.
+    #[error(transparent)]
+    Ownership(#[from] OwnershipError),
     /// Something is not as it was when the sweep, or its latest block, began.
     #[error(transparent)]
     Changed(#[from] difference::Changed),

@@ -1,142 +1,279 @@
-//! Finishes what dead sweeps left: processes and containers of theirs that
-//! still run, then production that is still stopped. Any number of times; a sweep
-//! whose journal another process has open is not touched.
+//! Finishes what dead runs left: candidates of theirs are removed, then production that is
+//! still stopped is started and proven. What they left is known from the daemon's labels,
+//! from the state folder and from the runs' folders: each of these may be missing. Any
+//! number of times; a run that lives is not touched, wherever its folder is.
 
-use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
-use super::SweepError;
-use super::production::{self, GuardError};
-use crate::engine::docker::cleanup::{self, CleanupError};
-use crate::engine::docker::production_to_recover;
-use crate::engine::process;
+use crate::engine::docker::cleanup;
+use crate::engine::docker::owed::{self, Connection};
+use crate::engine::leftovers::{productions_down, quoted, short};
+use crate::engine::process::noted::{self, Killed};
 use crate::event::Emit;
-use crate::grid::{EngineBlock, GridFile, ReadOptions};
 use crate::history::folder::Folder;
-use crate::history::journal::{Entry, Journal};
-use crate::history::production::{Down, PendingRestore, pending_restore};
-use crate::history::replay::production_steps;
+use crate::ownership::debt::{self, Debt, ProductionOwed};
+use crate::ownership::session::{Liveness, journal_is_open, liveness};
+use crate::ownership::{Holder, Owed, OwnershipError, Session, StateFolder};
+
+mod case;
+mod restore;
+
+use case::{Case, Cases};
+use restore::Restored;
 
 /// What was done, and what could not be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recovery {
     /// Names of the containers that were removed.
     pub removed: Vec<String>,
-    /// Launches whose process was killed.
-    pub killed: Vec<PathBuf>,
+    /// Whose processes were killed.
+    pub killed: Vec<String>,
     /// Sweeps whose production was started, or proven, or both.
     pub production: Vec<PathBuf>,
-    /// Sweeps that still run: not touched.
-    pub living: Vec<PathBuf>,
+    /// Sweeps that still run: not touched. With who works on them, where that is known.
+    pub living: Vec<String>,
     /// What could not be done, in one line each.
     pub problems: Vec<String>,
 }
 
-/// Whether another process has the journal of the sweep in `folder` open.
-pub fn lives(folder: &Path) -> bool {
-    // Shared, so that it is in no other `recover`'s way; released when the file is closed.
-    let locked = File::open(folder.join("journal.jsonl")).map(|journal| journal.try_lock_shared());
-    matches!(locked, Ok(Err(TryLockError::WouldBlock)))
+/// Whether a process works on the run in `folder`.
+pub fn lives(state: &StateFolder, folder: &Path) -> bool {
+    let run = Folder::existing(folder).and_then(|it| it.manifest()).map(|it| it.run_id());
+    journal_is_open(folder) || liveness(state, run.ok().as_deref(), None).lives()
 }
 
-/// Recovers the sweeps in `folders`; where `all_others` is asked for, also those that
-/// containers on the local daemon say they belong to.
-pub async fn run(folders: &[PathBuf], all_others: bool, emit: &Emit) -> Recovery {
+/// Recovers the runs in `folders`; where `all_others` is asked for, also those that the
+/// state folder or containers on the local daemon tell of.
+pub async fn run(
+    state: &StateFolder,
+    folders: &[PathBuf],
+    all_others: bool,
+    emit: &Emit,
+) -> Recovery {
     let mut recovery = Recovery::default();
-    let mut all: Vec<PathBuf> = Vec::new();
-    let mut add = |folder: &Path| {
-        let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
-        if !all.contains(&folder) {
-            all.push(folder);
-        }
-    };
-    for folder in folders {
-        add(folder);
+    let (debts, damaged) = debt::all(state);
+    let mut cases = Cases::of(folders, all_others);
+    for debt in debts {
+        cases.debt(debt);
     }
-    let only: Vec<PathBuf> = folders
-        .iter()
-        .map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone()))
-        .collect();
-    let only = (!all_others).then_some(only.as_slice());
-    match cleanup::remove_dead_here(only, lives).await {
-        Ok((dead, living)) => {
-            for found in living.iter().chain(&dead) {
-                add(&found.folder);
+    for (docker, socket) in daemons(&cases, &mut recovery).await {
+        match cleanup::ours(&docker).await {
+            Ok(all) => all.into_iter().for_each(|seen| cases.container(docker.clone(), seen)),
+            Err(error) => {
+                recovery.problems.push(format!("the Docker daemon at {socket}: {error}"));
             }
-            recovery.removed = dead.into_iter().map(|found| found.name).collect();
-        }
-        // Without a daemon there is nothing to do, unless a sweep used one.
-        Err(CleanupError::Daemon(_))
-            if !folders.iter().any(|folder| engine_of(folder).as_deref() == Some("docker")) => {}
-        Err(error) => recovery.problems.push(error.to_string()),
-    }
-    for folder in all.iter().filter(|folder| folder.join("manifest.json").is_file()) {
-        if lives(folder) {
-            recovery.living.push(folder.clone());
-            continue;
-        }
-        kill_processes(folder, &mut recovery);
-        match restore_production(folder, emit).await {
-            Ok(true) => recovery.production.push(folder.clone()),
-            Ok(false) => {}
-            Err(problem) => recovery.problems.push(format!("{}: {problem}", folder.display())),
         }
     }
+    for case in cases.asked() {
+        recover(state, case, &mut recovery, emit).await;
+    }
+    recovery.problems.extend(damaged.iter().map(ToString::to_string));
+    if !all_others {
+        recovery.problems.extend(unknown(&cases));
+    }
+    still_owed(state, &cases, &mut recovery).await;
     recovery
 }
 
-fn engine_of(folder: &Path) -> Option<String> {
-    Some(Folder::existing(folder).ok()?.manifest().ok()?.engine)
+/// Removes what dead sessions of the run in `folder` left, before it is continued by who
+/// holds its session: candidates only. Gives also its production, where that is owed and
+/// does not run. `docker`: whether it launches containers.
+pub async fn own(
+    state: &StateFolder,
+    folder: &Path,
+    docker: bool,
+) -> (Recovery, Option<ProductionOwed>) {
+    let mut recovery = Recovery::default();
+    let mut cases = Cases::of(&[folder.to_owned()], false);
+    for debt in debt::all(state).0 {
+        cases.debt(debt);
+    }
+    let mut down = None;
+    if docker || !cases.sockets().is_empty() {
+        for (docker, socket) in daemons(&cases, &mut recovery).await {
+            match cleanup::ours(&docker).await {
+                Ok(all) => all.into_iter().for_each(|seen| cases.container(docker.clone(), seen)),
+                Err(error) => {
+                    recovery.problems.push(format!("the Docker daemon at {socket}: {error}"));
+                }
+            }
+            for (_, owed) in cases.asked().filter_map(Case::production) {
+                let here = owed::is_same_socket(&owed.docker, &socket);
+                if here && owed::runs(&docker, owed).await != Ok(Some(true)) {
+                    down = Some(owed.clone());
+                }
+            }
+        }
+    }
+    for case in cases.asked() {
+        remove_containers(case, &mut recovery).await;
+        kill_processes(case, &mut recovery).await;
+        let groups = case.debts.iter().filter(|debt| matches!(debt.owed, Owed::Group(_)));
+        if recovery.problems.is_empty() {
+            recovery
+                .problems
+                .extend(groups.filter_map(|it| Some(it.paid(state).err()?.to_string())));
+        }
+    }
+    (recovery, down)
 }
 
-fn kill_processes(folder: &Path, recovery: &mut Recovery) {
-    let Ok(launches) = std::fs::read_dir(folder.join("launches")) else { return };
-    for launch in launches.flatten() {
-        if process::kill_noted(&launch.path()) {
-            recovery.killed.push(launch.path());
+/// The daemons that may have something of the runs: this environment's, and those on which
+/// runs worked.
+async fn daemons(cases: &Cases, recovery: &mut Recovery) -> Vec<(Connection, String)> {
+    let mut connected = Vec::new();
+    let here = owed::socket();
+    let mut sockets: Vec<String> = here.iter().cloned().collect();
+    for socket in cases.sockets() {
+        if !sockets.iter().any(|known| owed::is_same_socket(known, &socket)) {
+            sockets.push(socket);
+        }
+    }
+    for socket in sockets {
+        match owed::connect_to(&socket).await {
+            Ok(docker) => connected.push((docker, socket)),
+            // Without a daemon there is nothing to do, unless a run used one.
+            Err(error) if cases.used(&socket, here.as_ref().ok() == Some(&socket)) => {
+                recovery.problems.push(error.to_string());
+            }
+            Err(_) => {}
+        }
+    }
+    connected
+}
+
+async fn recover(state: &StateFolder, case: &Case, recovery: &mut Recovery, emit: &Emit) {
+    let folder = case.folder();
+    if let Some(living) = living(state, case) {
+        let by = living.map(|holder| format!(" (process {} of {})", holder.pid, holder.user));
+        recovery.living.push(format!("{}{}", folder.display(), by.unwrap_or_default()));
+        return;
+    }
+    let holder = Holder::this().in_state(state);
+    let _session = match &case.run_id {
+        None => None,
+        Some(run) => {
+            match Session::begin(state, run, &folder, &holder.clone().of_run(run, &folder)) {
+                Ok(session) => Some(session),
+                Err(OwnershipError::Held(_)) => {
+                    recovery.living.push(folder.display().to_string());
+                    return;
+                }
+                Err(error) => {
+                    recovery.problems.push(error.to_string());
+                    None
+                }
+            }
+        }
+    };
+    // What holds the GPUs, or production's port, comes first.
+    let before = recovery.problems.len();
+    remove_containers(case, recovery).await;
+    kill_processes(case, recovery).await;
+    let removed = recovery.problems.len() == before;
+    let claimant = case
+        .run_id
+        .as_ref()
+        .map_or_else(|| holder.clone(), |run| holder.clone().of_run(run, &folder));
+    let restored = restore::production(state, case, &claimant, emit).await;
+    match restored {
+        Restored::Nothing => {}
+        Restored::Proven => recovery.production.push(folder),
+        Restored::Not(problem) => recovery.problems.push(problem),
+    }
+    for debt in &case.debts {
+        let paid = match &debt.owed {
+            Owed::Production(_) => false,
+            Owed::Containers { docker } => removed && case.daemon_answers(docker),
+            Owed::Processes | Owed::Group(_) => removed,
+        };
+        if paid && let Err(error) = debt.paid(state) {
+            recovery.problems.push(error.to_string());
         }
     }
 }
 
-/// Restores production; returns whether there was anything to do.
-async fn restore_production(folder: &Path, emit: &Emit) -> Result<bool, String> {
-    let text = |error: &dyn std::fmt::Display| error.to_string();
-    let folder = Folder::existing(folder).map_err(|error| text(&error))?;
-    if !folder.journal_path().is_file() {
-        return Ok(false);
+/// Who works on the run, where somebody does.
+fn living(state: &StateFolder, case: &Case) -> Option<Option<Holder>> {
+    let run = case.run_id.as_deref();
+    let known = case.debts.iter().map(|debt| &debt.holder);
+    let mut found: Vec<Liveness> = known.map(|it| liveness(state, run, Some(it))).collect();
+    found.extend(case.containers.iter().map(|(_, seen)| seen.liveness(state)));
+    found.push(liveness(state, run, None));
+    let lives = found.into_iter().find_map(|it| match it {
+        Liveness::Lives(holder) => Some(holder),
+        Liveness::Dead => None,
+    });
+    lives.or_else(|| case.existing().filter(|it| journal_is_open(it)).map(|_| None))
+}
+
+async fn remove_containers(case: &Case, recovery: &mut Recovery) {
+    for (docker, seen) in &case.containers {
+        match cleanup::remove(docker, seen).await {
+            Ok(()) => recovery.removed.push(seen.name.clone()),
+            Err(error) => recovery.problems.push(format!(
+                "container {} ({}) cannot be removed: {error}; remove it by `docker rm -f {}`",
+                seen.name,
+                short(&seen.id),
+                short(&seen.id)
+            )),
+        }
     }
-    let (mut journal, lines) =
-        Journal::open_damaged(&folder.journal_path()).map_err(|error| text(&error))?;
-    let steps = production_steps(&lines);
-    if pending_restore(&steps) == PendingRestore::Nothing {
-        return Ok(false);
+}
+
+/// Kills what the launches' folders, the debts and `/proc` tell of.
+async fn kill_processes(case: &Case, recovery: &mut Recovery) {
+    let mut note = |what: String, killed: Killed| match killed {
+        Killed::Nothing => {}
+        Killed::Ended => recovery.killed.push(what),
+        Killed::Stubborn(ids) => {
+            recovery.problems.push(format!("processes {ids:?} of {what} cannot be killed"));
+        }
+    };
+    let launches = case.existing().map(|folder| std::fs::read_dir(folder.join("launches")));
+    for launch in launches.into_iter().flatten().flatten().flatten() {
+        note(launch.path().display().to_string(), noted::kill_noted(&launch.path()).await);
     }
-    let manifest = folder.manifest().map_err(|error| text(&error))?;
-    let options = ReadOptions {
-        engine: Some(manifest.engine.clone()),
-        base: folder.original_grid(&manifest).parent().map(Path::to_owned),
-        max_configurations: usize::MAX,
-        // Production is restored without them, too.
-        datasets: false,
-        ..ReadOptions::default()
+    let folder = case.folder();
+    for debt in &case.debts {
+        if let Owed::Group(group) = &debt.owed {
+            let what = format!("launch {} of {}", group.launch, folder.display());
+            note(what, noted::kill_group(group).await);
+        }
+    }
+    if let Some(run) = &case.run_id {
+        note(folder.display().to_string(), noted::kill_of_run(run).await);
+    }
+}
+
+/// What was named and nobody knows.
+fn unknown(cases: &Cases) -> Vec<String> {
+    let words = |path: &Path| {
+        format!(
+            "{} holds no run, and no run is known that was there: name the folder of one, or run \
+             `vllm-grid recover` without a name",
+            path.display()
+        )
     };
-    let file = GridFile::read(&folder.grid_path(), &options).map_err(|error| text(&error))?;
-    let EngineBlock::Docker(block) = file.engine() else { return Ok(false) };
-    let down = |why: &str| match Down::of(&steps) {
-        Some(down) => down.message(Some(why), Some(folder.path())),
-        None => why.to_owned(),
-    };
-    let production = production_to_recover(block).await;
-    let production = production.map_err(|error| down(&error.to_string()))?;
-    let production = production.ok_or("its grid names no production")?;
-    let mut note = |step| {
-        let now = jiff::Timestamp::now();
-        let appended = journal.append(now, Entry::Production { production: step });
-        appended.map(|_| ()).map_err(SweepError::from)
-    };
-    production::recover(&production, &steps, &mut note, emit).await.map_err(|error| match error {
-        GuardError::Journal(error) => error.to_string(),
-        GuardError::Down { why, .. } => down(&why),
-        other => other.to_string(),
-    })
+    cases.unknown().map(words).collect()
+}
+
+/// Production that is down though nobody asked for its run, or that could not be started.
+async fn still_owed(state: &StateFolder, cases: &Cases, recovery: &mut Recovery) {
+    for (debt, owed) in productions_down(state).await {
+        if cases.asked().any(|case| case.run_id.as_ref() == Some(&debt.run_id)) {
+            continue;
+        }
+        recovery.problems.push(down(&owed.name, &owed.id, &debt, "nobody started it again"));
+    }
+}
+
+fn down(name: &str, id: &str, debt: &Debt, why: &str) -> String {
+    format!(
+        "PRODUCTION IS DOWN: container {name} ({}), stopped by the run {}: {why}. Start it: `vllm-grid \
+         recover {}`, or by hand `docker start {name}`",
+        short(id),
+        debt.folder.display(),
+        quoted(&debt.folder)
+    )
 }

@@ -33,9 +33,11 @@ use crate::history::replay;
 use crate::history::steady::Steady;
 use crate::strategy::{Action, Situation};
 use crate::workload::SUITE_VERSION;
+use owner::Owner;
 
 mod files;
 mod open;
+pub mod owner;
 
 use files::Files;
 
@@ -73,6 +75,8 @@ pub struct Sweep {
     /// Steps in production's life that earlier sessions journalled.
     production: Vec<ProductionStep>,
     guard: Option<Guard>,
+    /// Where debts are noted; nowhere where nobody may find them.
+    owner: Option<Owner>,
     /// Where launches of this session run.
     host: String,
     /// Why the strategy finished.
@@ -498,8 +502,18 @@ impl Sweep {
         if begins {
             self.check_place()?;
         }
+        let step = match &entry {
+            Entry::Production { production } => Some(production.clone()),
+            _ => None,
+        };
+        if let Some(step) = &step {
+            self.before_step(step)?;
+        }
         let elapsed = Some(self.started.elapsed());
         let written = self.journal.append_after(self.clock.now(), elapsed, entry);
+        if let Some(step) = &step {
+            self.after_step(step);
+        }
         self.journal_failed |= written.is_err();
         let line = written?;
         replay::apply(&mut self.record, &line.entry, self.steady.next(&line));

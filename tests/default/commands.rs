@@ -15,6 +15,9 @@ const BINARY: &str = env!("CARGO_BIN_EXE_vllm-grid");
 fn command(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(BINARY);
     command.args(arguments).current_dir(folder);
+    if folder.is_absolute() {
+        command.env("VLLM_GRID_STATE", folder.join("state"));
+    }
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }

@@ -1,84 +1,80 @@
-//! What a dead sweep left: containers with our labels whose sweep no process holds
-//! any more. Only those are touched, by id.
+//! Containers with our labels: whose they are, and their removal, by id. Whether their
+//! run lives is decided elsewhere.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use bollard::errors::Error;
 use bollard::query_parameters::ListContainersOptionsBuilder;
 
-use super::daemon::{DaemonError, DaemonSettings, connect};
-use super::patience::Daemon;
+use super::owed::Connection;
 use super::{container, label};
+use crate::ownership::session::{Liveness, journal_is_open, liveness};
+use crate::ownership::{Holder, StateFolder, Uses, is_run_id};
 
 /// A container with our labels.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Leftover {
+pub struct Labelled {
     /// Its id.
     pub id: String,
     /// Its name.
     pub name: String,
     /// The sweep that made it.
     pub sweep: String,
-    /// That sweep's folder.
+    /// That sweep's folder when it made it; empty where it belongs to no run.
     pub folder: PathBuf,
+    /// The run's id; an older version did not write it.
+    pub run_id: Option<String>,
+    /// The process that made it; an older version did not write it.
+    pub holder: Option<Holder>,
+    /// What the run's candidates use; an older version did not write it.
+    pub uses: Option<Uses>,
+}
+
+impl Labelled {
+    /// Whether the run that it belongs to lives.
+    pub fn liveness(&self, state: &StateFolder) -> Liveness {
+        let mut holder = self.holder.clone();
+        if let Some(holder) = &mut holder {
+            holder.folder = Some(self.folder.clone());
+        }
+        match liveness(state, self.run_id.as_deref(), holder.as_ref()) {
+            // All that an older version left is its journal.
+            Liveness::Dead if self.run_id.is_none() && holder.is_none() => {
+                if journal_is_open(&self.folder) { Liveness::Lives(None) } else { Liveness::Dead }
+            }
+            found => found,
+        }
+    }
 }
 
 /// Every container with our labels, exited ones included.
-pub async fn ours(docker: &Daemon) -> Result<Vec<Leftover>, Error> {
+///
+/// # Errors
+/// The daemon's.
+pub async fn ours(docker: &Connection) -> Result<Vec<Labelled>, Error> {
     let filters = HashMap::from([("label", vec![label::SWEEP, label::FOLDER])]);
     let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
     let containers = docker.ask(|| docker.list_containers(Some(options.clone()))).await?;
-    let leftovers = containers.into_iter().filter_map(|seen| {
+    let labelled = containers.into_iter().filter_map(|seen| {
         let labels = seen.labels?;
-        Some(Leftover {
+        Some(Labelled {
             id: seen.id?,
             name: seen.names.unwrap_or_default().first()?.trim_start_matches('/').to_owned(),
             sweep: labels.get(label::SWEEP)?.clone(),
             folder: PathBuf::from(labels.get(label::FOLDER)?),
+            run_id: labels.get(label::RUN).filter(|id| is_run_id(id)).cloned(),
+            holder: labels.get(label::HOLDER).and_then(|text| serde_json::from_str(text).ok()),
+            uses: labels.get(label::USES).map(|text| Uses::from(text.clone())),
         })
     });
-    Ok(leftovers.collect())
+    Ok(labelled.collect())
 }
 
-/// Removes the containers whose sweep does not live (by its folder), of all
-/// sweeps or of those in `only`. Returns what was removed and what was not touched.
-pub async fn remove_dead(
-    docker: &Daemon,
-    only: Option<&[PathBuf]>,
-    lives: impl Fn(&Path) -> bool,
-) -> Result<(Vec<Leftover>, Vec<Leftover>), Error> {
-    let meant = |leftover: &Leftover| only.is_none_or(|only| only.contains(&leftover.folder));
-    let (living, dead): (Vec<_>, Vec<_>) =
-        ours(docker).await?.into_iter().filter(meant).partition(|leftover| lives(&leftover.folder));
-    for leftover in &dead {
-        container::remove(docker, &leftover.id).await?;
-    }
-    Ok((dead, living))
-}
-
-/// Why nothing could be cleaned up.
-#[derive(Debug, thiserror::Error)]
-pub enum CleanupError {
-    /// No daemon.
-    #[error(transparent)]
-    Daemon(#[from] DaemonError),
-    /// The daemon refused.
-    #[error("containers: {0}")]
-    Refused(Error),
-}
-
-impl From<Error> for CleanupError {
-    fn from(error: Error) -> Self {
-        Self::Refused(error)
-    }
-}
-
-/// [`remove_dead`] on the local daemon.
-pub async fn remove_dead_here(
-    only: Option<&[PathBuf]>,
-    lives: impl Fn(&Path) -> bool,
-) -> Result<(Vec<Leftover>, Vec<Leftover>), CleanupError> {
-    let docker = connect(&DaemonSettings::of_environment()).await?;
-    Ok(remove_dead(&docker, only, lives).await?)
+/// Kills and removes a container, and waits until it is removed.
+///
+/// # Errors
+/// The daemon's.
+pub async fn remove(docker: &Connection, labelled: &Labelled) -> Result<(), Error> {
+    container::remove(docker, &labelled.id).await
 }

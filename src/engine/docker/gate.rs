@@ -17,11 +17,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::body::{gpu_request, is_nvidia};
 use super::container::Container;
-use super::label;
 use super::patience::{ACTION, Daemon};
+use super::{holder_label, label};
 use crate::engine::compose::ServiceSpec;
 use crate::event::Emit;
 use crate::history::launch::{FailureClass, LaunchFailure};
+use crate::ownership::Holder;
 use crate::server::GpuIds;
 
 /// Memory of one GPU.
@@ -166,7 +167,7 @@ pub(in crate::engine) struct Reader {
 
 /// The GPUs that a container of the service sees, as far as the service says.
 /// Docker makes the first n of a count; a request wins over the variable.
-pub(super) fn assigned(service: &ServiceSpec) -> Option<GpuIds> {
+pub(in crate::engine) fn assigned(service: &ServiceSpec) -> Option<GpuIds> {
     let requests = &service.gpus;
     let ids: Vec<String> = requests.iter().flat_map(|r| r.device_ids.clone()).collect();
     if !ids.is_empty() {
@@ -238,10 +239,11 @@ impl Reader {
                 "--query-gpu=uuid,index,memory.free,memory.total".to_owned(),
                 "--format=csv,noheader,nounits".to_owned(),
             ]),
-            // Found by `recover` where we are killed meanwhile; it belongs to no folder that could live.
+            // Found by `recover` where we are killed meanwhile; it lives as long as we do.
             labels: Some(HashMap::from([
                 (label::SWEEP.to_owned(), "gpu-memory".to_owned()),
                 (label::FOLDER.to_owned(), String::new()),
+                (label::HOLDER.to_owned(), holder_label(&Holder::this())),
             ])),
             env: visible.map(|value| vec![format!("NVIDIA_VISIBLE_DEVICES={value}")]),
             host_config: Some(HostConfig {

@@ -4,7 +4,7 @@
 //! addressed by id. Production is the sweep's to guard, not this engine's.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use async_trait::async_trait;
 use bollard::query_parameters::InspectNetworkOptions;
@@ -18,10 +18,11 @@ use super::failure::Exit;
 use super::log::{EngineLog, LogWriter};
 use super::readiness::{Connect, Limits, NotReady, wait_until_ready};
 use super::service_view::view_of;
-use super::{Engine, LaunchOrder, Launched};
+use super::{Engine, LaunchOrder, Launched, devices};
 use crate::configuration::{Configuration, Flags};
 use crate::event::Emit;
 use crate::history::launch::{FailureClass, LaunchFacts, LaunchFailure};
+use crate::ownership::{Ledger, Uses};
 use crate::secret::Secrets;
 use crate::server::effective::Inspected;
 use crate::server::{ApiKey, Endpoint, GpuIds, Server};
@@ -40,6 +41,7 @@ mod image;
 mod launched;
 mod naming;
 mod offline;
+pub mod owed;
 mod patience;
 pub mod production;
 #[cfg(test)]
@@ -54,7 +56,7 @@ use gate::Gate;
 pub use image::{ImageIdentity, identity};
 use launched::{LaunchedContainer, not_running};
 pub use naming::label;
-use naming::{container_name, labels};
+use naming::{container_name, holder_label, labels};
 use offline::Offline;
 pub use patience::Daemon;
 pub use production::Comparison;
@@ -121,6 +123,8 @@ pub struct DockerEngine {
     connect: Connect,
     gate: tokio::sync::Mutex<Gate>,
     offline: Mutex<Offline>,
+    /// The run that it launches for.
+    owner: OnceLock<Arc<Ledger>>,
 }
 
 impl DockerEngine {
@@ -142,7 +146,7 @@ impl DockerEngine {
         }
         let gate = Gate::new(docker.clone(), &spec.service, &image.id, spec.gpus);
         let (gate, offline) = (tokio::sync::Mutex::new(gate), Mutex::default());
-        Ok(Self { docker, spec, image, connect, gate, offline })
+        Ok(Self { docker, spec, image, connect, gate, offline, owner: OnceLock::new() })
     }
 
     /// What the image is.
@@ -242,7 +246,7 @@ impl DockerEngine {
         let addition = Addition {
             image_id: &self.image.id,
             environment,
-            labels: labels(order),
+            labels: labels(order, self.owner.get().map(|ledger| &**ledger)),
             mounts: self.cache_mounts(emit).await,
             gpus: self.spec.gpus,
             network: networks.first().map(String::as_str),
@@ -307,6 +311,15 @@ impl Engine for DockerEngine {
 
     async fn runtime(&self) -> Option<String> {
         daemon::runtime(&self.docker).await
+    }
+
+    fn uses(&self, configurations: &[Configuration]) -> Uses {
+        devices::of_service(&self.spec.service, self.spec.gpus, configurations)
+    }
+
+    fn owned_by(&self, ledger: &Arc<Ledger>) {
+        // There is one run in the life of an engine.
+        let _ = self.owner.set(Arc::clone(ledger));
     }
 
     async fn launch(

@@ -1,9 +1,11 @@
-//! Names and labels of our containers: they alone show what is ours.
+//! Names and labels of our containers: they alone show what is ours, whose it is, and
+//! which GPUs it uses.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::engine::LaunchOrder;
+use crate::ownership::{Holder, Ledger};
 
 /// Labels of our containers.
 pub mod label {
@@ -13,20 +15,41 @@ pub mod label {
     pub const CONFIGURATION: &str = "vllm-grid.configuration";
     /// Number of the launch in the sweep.
     pub const LAUNCH: &str = "vllm-grid.launch";
-    /// The sweep's folder: `recover` asks there whether the sweep lives.
+    /// The sweep's folder when it was launched; it may have been moved since.
     pub const FOLDER: &str = "vllm-grid.folder";
+    /// The run's id: whether that run lives decides what becomes of the container.
+    pub const RUN: &str = "vllm-grid.run";
+    /// The process that launched it, as JSON.
+    pub const HOLDER: &str = "vllm-grid.holder";
+    /// What the run's candidates use: `cpu`, `all`, or GPUs with commas.
+    pub const USES: &str = "vllm-grid.uses";
 }
 
-pub(super) fn labels(order: &LaunchOrder) -> BTreeMap<String, String> {
+pub(super) fn labels(order: &LaunchOrder, owner: Option<&Ledger>) -> BTreeMap<String, String> {
     // launches/N-NAME lies in the sweep's folder.
     let folder = order.folder.parent().and_then(Path::parent).unwrap_or(&order.folder);
     let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
-    BTreeMap::from([
+    let mut labels = BTreeMap::from([
         (label::SWEEP.to_owned(), order.sweep.clone()),
         (label::CONFIGURATION.to_owned(), order.configuration.name.clone()),
         (label::LAUNCH.to_owned(), order.launch.to_string()),
         (label::FOLDER.to_owned(), folder.to_string_lossy().into_owned()),
-    ])
+    ]);
+    match owner {
+        Some(owner) => labels.extend([
+            (label::RUN.to_owned(), owner.run_id().to_owned()),
+            (label::HOLDER.to_owned(), holder_label(owner.holder())),
+            (label::USES.to_owned(), owner.uses().to_string()),
+        ]),
+        None => labels.extend([(label::HOLDER.to_owned(), holder_label(&Holder::this()))]),
+    }
+    labels
+}
+
+/// A holder as a label; its run and folder have labels of their own.
+pub(super) fn holder_label(holder: &Holder) -> String {
+    let alone = Holder { run_id: None, folder: None, ..holder.clone() };
+    serde_json::to_string(&alone).unwrap_or_default()
 }
 
 /// A name that no other launch has, within what Docker allows.

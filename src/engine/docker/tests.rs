@@ -3,7 +3,7 @@
 //! names another binary, `VLLM_GRID_TEST_IMAGE` an image that is there.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -362,14 +362,17 @@ async fn recovery_touches_only_what_a_dead_sweep_made() {
     let sibling = run(&name("sibling"), &[format!("{}x={}", label::SWEEP, place.sweep)]);
     let stranger = run(&name("stranger"), &["com.docker.compose.service=vllm".to_owned()]);
 
-    // Other sweeps of this daemon live, as far as this test is concerned.
-    let lives = |of: &Path| of != folder("dead");
-    let (removed, left) = cleanup::remove_dead(&place.docker, None, lives).await.expect("done");
-    assert_eq!(removed.iter().map(|l| l.id.as_str()).collect::<Vec<_>>(), [dead.as_str()]);
-    assert!(left.iter().any(|l| l.id == living));
-    let (again, _) =
-        cleanup::remove_dead(&place.docker, None, lives).await.expect("any number of times");
-    assert!(again.is_empty());
+    let seen = cleanup::ours(&place.docker).await.expect("listed");
+    let of = |id: &str| seen.iter().find(|it| it.id == id);
+    assert!(of(&sibling).is_none() && of(&stranger).is_none(), "not ours");
+    let found = of(&living).expect("it has our labels");
+    assert_eq!((found.run_id.as_deref(), &found.holder), (None, &None), "an older version's");
+    for _ in 0..2 {
+        let leftover = of(&dead).expect("it has our labels");
+        cleanup::remove(&place.docker, leftover).await.expect("any number of times");
+    }
+    let again = cleanup::ours(&place.docker).await.expect("listed");
+    assert!(again.iter().all(|it| it.id != dead) && again.iter().any(|it| it.id == living));
     for id in [&living, &sibling, &stranger] {
         docker(&["inspect", id]);
         docker(&["rm", id]);
@@ -403,10 +406,12 @@ async fn a_daemon_that_goes_away_is_the_environment() {
     assert_eq!(failure.class, FailureClass::Environment, "{failure:?}");
     let left = launched.stop().await.expect_err("it cannot be stopped");
     assert!(left.message.contains("vllm-grid recover"), "{}", left.message);
-    let (removed, _) =
-        cleanup::remove_dead(&place.docker, None, |of| of != through.folder.path().join("run"))
-            .await
-            .expect("done");
+    let folder = through.folder.path().join("run");
+    let mut removed = cleanup::ours(&place.docker).await.expect("listed");
+    removed.retain(|it| it.folder == folder);
+    for it in &removed {
+        cleanup::remove(&place.docker, it).await.expect("removed");
+    }
     assert_eq!(removed.len(), 1);
 }
 

@@ -5,12 +5,13 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Process {
     pub(super) id: i32,
-    parent: i32,
-    group: i32,
+    pub(super) parent: i32,
+    pub(super) group: i32,
+    pub(super) session: i32,
     /// Ended, and merely not waited for yet.
-    ended: bool,
+    pub(super) ended: bool,
     /// CPU time in clock ticks: its own, and that of the children it waited for.
-    ticks: u64,
+    pub(super) ticks: u64,
     /// When it was started, in clock ticks since the machine's boot: distinguishes it from
     /// a later process with its number.
     pub(super) started: u64,
@@ -31,10 +32,16 @@ impl Process {
             id,
             parent: fields.get(1)?.parse().ok()?,
             group: fields.get(2)?.parse().ok()?,
+            session: fields.get(3)?.parse().ok()?,
             ended: matches!(fields[0], "Z" | "X"),
             ticks: ticks?.iter().sum(),
             started: number(19)?,
         })
+    }
+
+    #[cfg(test)]
+    pub(super) fn of(id: i32, parent: i32, group: i32) -> Self {
+        Self { id, parent, group, session: 0, ended: false, ticks: 0, started: 0 }
     }
 
     /// Resident memory in bytes.
@@ -46,7 +53,7 @@ impl Process {
 }
 
 /// Every process that can be seen.
-fn all() -> Vec<Process> {
+pub(super) fn all() -> Vec<Process> {
     let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
     let ids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     ids.filter_map(Process::read).collect()
@@ -60,7 +67,7 @@ pub(super) fn only_zombies(group: i32) -> bool {
 }
 
 /// Members of the group, and what descends from them in groups of its own.
-fn family(processes: &[Process], group: i32) -> Vec<Process> {
+pub(super) fn family(processes: &[Process], group: i32) -> Vec<Process> {
     let (mut family, mut others): (Vec<Process>, Vec<Process>) =
         processes.iter().partition(|process| process.group == group);
     loop {
@@ -105,14 +112,14 @@ mod tests {
     use super::*;
 
     fn process(id: i32, parent: i32, group: i32) -> Process {
-        Process { id, parent, group, ended: false, ticks: 0, started: 0 }
+        Process::of(id, parent, group)
     }
 
     #[test]
     fn a_line_is_read_whatever_the_program_is_called() {
         let line = "77 (a) Z 1 (b) S 70 60 60 0 -1 4194560 2065 11 0 0 300 20 4 1 20 0 9 0 812345 \
                     1000 300 18446744073709551615 0 0\n";
-        let read = Process { ticks: 325, started: 812_345, ..process(77, 70, 60) };
+        let read = Process { ticks: 325, started: 812_345, session: 60, ..process(77, 70, 60) };
         assert_eq!(Process::parse(77, line), Some(read));
         let ended = line.replace(" S 70", " Z 70");
         assert!(Process::parse(77, &ended).expect("a line").ended);

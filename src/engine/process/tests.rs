@@ -1,11 +1,12 @@
 //! Children here are `sh` scripts; what they would serve is answered by stubs.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use serde_json::json;
 
 use super::*;
-use crate::configuration::Configuration;
+use crate::engine::process::noted::{Killed, NOTE, kill_noted};
 use crate::engine::readiness::Candidate;
 
 struct Stub {
@@ -265,16 +266,17 @@ async fn what_a_dead_sweep_noted_is_killed_once() {
     let mut child =
         Command::new("sleep").arg("1000").process_group(0).spawn().expect("sleep is there");
     let id = child.id().and_then(|id| Pid::from_raw(id.cast_signed())).expect("it runs");
-    note_process(folder.path(), id);
-    assert!(kill_noted(folder.path()));
-    assert!(!kill_noted(folder.path()), "any number of times");
-    let exit = exit_of(&mut child).await;
+    Noted::start(folder.path(), None, 1, id);
+    // Somebody waits for it, as the system's first process does for an orphan.
+    let (killed, exit) = tokio::join!(kill_noted(folder.path()), exit_of(&mut child));
+    assert_eq!(killed, Killed::Ended);
+    assert_eq!(kill_noted(folder.path()).await, Killed::Nothing, "any number of times");
     assert_eq!(exit.code, Some(137));
 
     // The number belongs to another process by now.
     let note = json!({"group": std::process::id(), "started": 1});
     std::fs::write(folder.path().join(NOTE), note.to_string()).expect("written");
-    assert!(!kill_noted(folder.path()));
+    assert_eq!(kill_noted(folder.path()).await, Killed::Nothing);
 }
 
 #[test]

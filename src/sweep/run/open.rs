@@ -24,6 +24,7 @@ use crate::history::record::{Manifest, host};
 use crate::history::replay;
 use crate::history::steady::Steady;
 use crate::history::{HistoryError, disk};
+use crate::ownership::new_run_id;
 use crate::secret::Secrets;
 
 impl Sweep {
@@ -55,6 +56,7 @@ impl Sweep {
     ) -> Result<Self, SweepError> {
         let (folder, name) = Folder::create(&grid.name, now, output)?;
         let mut manifest = Manifest::of(grid, name, now);
+        manifest.run_id = Some(new_run_id());
         manifest.grid_path = folder.relative(&grid.path);
         if let Some(with) = with {
             (manifest.machine, manifest.image_id) = (Some(with.machine), with.image_id);
@@ -154,6 +156,7 @@ impl Sweep {
             started: Instant::now(),
             production: replay::production_steps(&lines),
             guard: None,
+            owner: None,
             host,
             finished: None,
             journal_failed: false,

@@ -20,6 +20,7 @@ pub(crate) fn sweep(names: &[&str]) -> SweepRecord {
         manifest: Manifest {
             schema_version: SCHEMA_VERSION,
             tool_version: "0.1.0".to_owned(),
+            run_id: None,
             sweep: "test-20261124T061353Z".to_owned(),
             grid: "test".to_owned(),
             grid_path: "test.yaml".into(),

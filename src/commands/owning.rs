@@ -1,0 +1,205 @@
+//! What a run claims before it launches anything, and what it owes while it works. A run
+//! that would be in another's way, or in the way of what a dead one left, is refused.
+
+use std::sync::Arc;
+
+use vllm_grid::engine::Engine;
+use vllm_grid::engine::docker::{owed, production_of};
+use vllm_grid::engine::leftovers::{self, Look};
+use vllm_grid::engine::production::Production as _;
+use vllm_grid::grid::{DockerBlock, EngineBlock, Grid, ProductionName as Named};
+use vllm_grid::history::folder::Folder;
+use vllm_grid::ownership::claim::ProductionName;
+use vllm_grid::ownership::debt::ProductionOwed;
+use vllm_grid::ownership::{
+    Claims, Holder, Ledger, Owed, OwnershipError, Session, StateFolder, Uses,
+};
+use vllm_grid::sweep::recover;
+use vllm_grid::sweep::run::Sweep;
+use vllm_grid::sweep::run::owner::Owner;
+
+use crate::exit::{CommandError, Exit};
+use crate::progress::Progress;
+
+pub(super) fn unusable(error: OwnershipError) -> CommandError {
+    CommandError::new(Exit::Environment, error)
+}
+
+/// A run that this process alone works on.
+pub(super) struct Held {
+    run_id: String,
+    _lock: Session,
+}
+
+impl Held {
+    /// Its id.
+    pub(super) fn run_id(&self) -> &str {
+        &self.run_id
+    }
+}
+
+/// Holds the run in `folder`; refused where another process works on it.
+pub(super) fn session(folder: &Folder) -> Result<Held, CommandError> {
+    let state = StateFolder::of_environment().map_err(unusable)?;
+    let run_id = folder.manifest()?.run_id();
+    let holder = Holder::this().in_state(&state).of_run(&run_id, folder.path());
+    let lock = Session::begin(&state, &run_id, folder.path(), &holder).map_err(unusable)?;
+    Ok(Held { run_id, _lock: lock })
+}
+
+/// What a run uses, held against every other run.
+pub(super) struct Claimed {
+    state: StateFolder,
+    claims: Claims,
+    uses: Uses,
+    production: Option<ProductionOwed>,
+    mark: Option<Owed>,
+}
+
+impl Claimed {
+    /// Claims what the grid's candidates use and its production; `own` is the run, where it
+    /// is begun already.
+    ///
+    /// # Errors
+    /// Another run holds it, or a dead one left something in the way: nothing was touched.
+    pub(super) async fn take(
+        grid: &Grid,
+        engine: &dyn Engine,
+        own: Option<&str>,
+    ) -> Result<Self, CommandError> {
+        let state = StateFolder::of_environment().map_err(unusable)?;
+        let uses = engine.uses(&grid.configurations);
+        let holder = Holder::this().in_state(&state);
+        let (production, mark) = match &grid.engine {
+            EngineBlock::Docker(block) => {
+                let docker = owed::socket();
+                let docker = docker.map_err(|error| CommandError::new(Exit::Environment, error))?;
+                (named(block).await?, Some(Owed::Containers { docker }))
+            }
+            EngineBlock::Process(_) => (None, Some(Owed::Processes)),
+            EngineBlock::Simulated(_) => (None, None),
+        };
+        let name = production
+            .as_ref()
+            .map(|owed| ProductionName { docker: owed.docker.clone(), name: owed.name.clone() });
+        let claims = Claims::take(&state, name.as_ref(), &uses, &holder).map_err(unusable)?;
+        let docker = match &mark {
+            Some(Owed::Containers { docker }) => Some(docker.as_str()),
+            _ => None,
+        };
+        let look = Look { state: &state, own, uses: &uses, docker };
+        refuse(&leftovers::find(look).await)?;
+        Ok(Self { state, claims, uses, production, mark })
+    }
+
+    /// For a sweep that has just begun.
+    pub(super) fn begin(self, sweep: &Sweep, engine: &dyn Engine) -> Result<Owning, CommandError> {
+        let held = session(sweep.folder())?;
+        self.owning(held, sweep, engine)
+    }
+
+    /// For a run that is continued: what its dead sessions left is removed.
+    pub(super) async fn resume(
+        self,
+        held: Held,
+        sweep: &Sweep,
+        engine: &dyn Engine,
+    ) -> Result<Owning, CommandError> {
+        let docker = matches!(self.mark, Some(Owed::Containers { .. }));
+        let (done, down) = recover::own(&self.state, sweep.folder().path(), docker).await;
+        if !done.problems.is_empty() {
+            let text = format!(
+                "nothing was launched: what an earlier session of this run left is in the way: {}",
+                done.problems.join("\n  also: ")
+            );
+            return Err(CommandError::message(Exit::Environment, text));
+        }
+        let mut owning = self.owning(held, sweep, engine)?;
+        let of = "of an earlier session, which is dead";
+        owning.said.extend(done.removed.iter().map(|it| format!("removed container {it} {of}")));
+        owning.said.extend(done.killed.iter().map(|it| format!("killed the process of {it} {of}")));
+        owning.owner.down = down;
+        Ok(owning)
+    }
+
+    fn owning(
+        self,
+        held: Held,
+        sweep: &Sweep,
+        engine: &dyn Engine,
+    ) -> Result<Owning, CommandError> {
+        let Self { state, claims, uses, production, mark } = self;
+        let folder = sweep.folder().path();
+        let holder = Holder::this().in_state(&state).of_run(&held.run_id, folder);
+        let told = claims.tell(&holder);
+        told.map_err(|error| {
+            CommandError::message(Exit::Environment, format!("{}: {error}", state.path().display()))
+        })?;
+        let name = &sweep.record().manifest.sweep;
+        let ledger = Arc::new(Ledger::of_run(&state, name, &holder, &uses));
+        if let Some(mark) = &mark {
+            ledger.owe(mark.clone()).map_err(unusable)?;
+        }
+        engine.owned_by(&ledger);
+        let owner = Owner { ledger, production, down: None };
+        Ok(Owning { owner, said: Vec::new(), mark, _held: held, _claims: claims })
+    }
+}
+
+/// The production of a grid by its container's name, so that two grids that call it
+/// differently mean one production.
+async fn named(block: &DockerBlock) -> Result<Option<ProductionOwed>, CommandError> {
+    let environment = |error| CommandError::new(Exit::Environment, error);
+    let template =
+        owed::of_block(block).map_err(|error| CommandError::new(Exit::Environment, error))?;
+    let Some(template) = template else { return Ok(None) };
+    let Some(production) = production_of(block).await.map_err(environment)? else {
+        return Ok(None);
+    };
+    let found = production.find().await;
+    let found = found.map_err(|error| CommandError::new(Exit::Environment, error))?;
+    let name = match (found, &block.production) {
+        (Some(facts), _) => facts.name,
+        (None, Some(Named::Container(name) | Named::Service(name))) => name.clone(),
+        (None, None) => String::new(),
+    };
+    Ok(Some(ProductionOwed { name, ..template }))
+}
+
+/// Nothing is launched beside what dead runs left.
+fn refuse(found: &[leftovers::Leftover]) -> Result<(), CommandError> {
+    if found.is_empty() {
+        return Ok(());
+    }
+    let mut lines = vec!["nothing was launched:".to_owned()];
+    for leftover in found {
+        lines.push(leftover.to_string());
+        let advice = leftover.advice();
+        if !advice.is_empty() && !lines.contains(&format!("  -> {advice}")) {
+            lines.push(format!("  -> {advice}"));
+        }
+    }
+    Err(CommandError::message(Exit::Environment, lines.join("\n")))
+}
+
+/// What a run holds and owes while it works.
+pub(super) struct Owning {
+    /// Where its debts are noted.
+    pub(super) owner: Owner,
+    /// What was done before anything is launched.
+    pub(super) said: Vec<String>,
+    mark: Option<Owed>,
+    _held: Held,
+    _claims: Claims,
+}
+
+impl Owning {
+    /// Its work is over, and nothing of it runs.
+    pub(super) fn end(self, progress: &Progress) {
+        if let Some(mark) = &self.mark
+            && let Err(error) = self.owner.ledger.paid(mark)
+        {
+            progress.warn(&error.to_string());
+        }
+    }
+}

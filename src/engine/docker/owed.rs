@@ -1,0 +1,111 @@
+//! Production as a debt has it: what is noted of it before it is stopped, so that it can
+//! be found and started again without the grid, the run's folder, or this environment's
+//! daemon.
+
+use bollard::query_parameters::InspectContainerOptions;
+
+use super::daemon::{DaemonError, DaemonSettings, connect, status};
+use super::production::DockerProduction;
+use super::source_of;
+use crate::engine::compose::ComposeSource;
+use crate::engine::readiness::over_http;
+use crate::grid::{DockerBlock, ProductionName};
+use crate::ownership::debt::ProductionOwed;
+use crate::server::ApiKey;
+
+/// A connection to a daemon.
+pub type Connection = super::Daemon;
+
+/// The daemon's socket that this environment names.
+///
+/// # Errors
+/// A daemon elsewhere, or a context that cannot be read.
+pub fn socket() -> Result<String, DaemonError> {
+    DaemonSettings::of_environment().socket()
+}
+
+/// Connects to the daemon on a socket.
+///
+/// # Errors
+/// It does not answer.
+pub async fn connect_to(socket: &str) -> Result<Connection, DaemonError> {
+    let settings =
+        DaemonSettings { docker_host: Some(socket.to_owned()), ..DaemonSettings::default() };
+    connect(&settings).await
+}
+
+/// What is known of the production that the block names, before its container is looked
+/// at; `None` where it names none.
+///
+/// # Errors
+/// No daemon can be named.
+pub fn of_block(block: &DockerBlock) -> Result<Option<ProductionOwed>, DaemonError> {
+    let Some(name) = &block.production else { return Ok(None) };
+    let service = match name {
+        ProductionName::Service(service) => Some(service.clone()),
+        ProductionName::Container(_) => None,
+    };
+    let source = service.as_deref().and_then(|service| source_of(block, Some(service)));
+    let absolute = |path: std::path::PathBuf| std::path::absolute(&path).unwrap_or(path);
+    Ok(Some(ProductionOwed {
+        docker: socket()?,
+        key_variable: block.api_key_env.clone(),
+        compose: source.into_iter().flat_map(|it| it.files).map(absolute).collect(),
+        profiles: block.profiles.clone(),
+        service,
+        ..ProductionOwed::default()
+    }))
+}
+
+/// The production that is owed, on its daemon. A key that is not set is no error: it is
+/// started without one.
+///
+/// # Errors
+/// The daemon does not answer.
+pub async fn production(owed: &ProductionOwed) -> Result<DockerProduction, DaemonError> {
+    let docker = connect_to(&owed.docker).await?;
+    let key = owed.key_variable.as_deref().and_then(|name| std::env::var(name).ok());
+    let key = key.filter(|key| !key.is_empty()).map(ApiKey::new);
+    let missing = owed.key_variable.clone().filter(|_| key.is_none());
+    let source = owed.service.clone().filter(|_| !owed.compose.is_empty()).map(|service| {
+        ComposeSource { files: owed.compose.clone(), profiles: owed.profiles.clone(), service }
+    });
+    let name = match &source {
+        // Made again, it is found as the compose tool marks it.
+        Some(source) => ProductionName::Service(source.service.clone()),
+        None => ProductionName::Container(owed.name.clone()),
+    };
+    let production = DockerProduction::new(docker, name, source, key, over_http(None));
+    Ok(production.with_missing_key(missing))
+}
+
+/// Whether the container of an owed production runs, by its id, else by its name; `None`
+/// where there is no such container.
+///
+/// # Errors
+/// The daemon's, as text.
+pub async fn runs(docker: &Connection, owed: &ProductionOwed) -> Result<Option<bool>, String> {
+    for name in [&owed.id, &owed.name] {
+        if name.is_empty() {
+            continue;
+        }
+        let seen = docker.ask(|| docker.inspect_container(name, None::<InspectContainerOptions>));
+        match seen.await {
+            Ok(seen) => {
+                return Ok(Some(seen.state.and_then(|state| state.running) == Some(true)));
+            }
+            Err(error) if status(&error) == Some(404) => {}
+            Err(error) => return Err(error.to_string()),
+        }
+    }
+    Ok(None)
+}
+
+/// Whether two sockets are one daemon's.
+pub fn is_same_socket(one: &str, other: &str) -> bool {
+    let real = |socket: &str| {
+        let path = socket.strip_prefix("unix://").unwrap_or(socket);
+        std::fs::canonicalize(path).unwrap_or_else(|_| path.into())
+    };
+    one == other || real(one) == real(other)
+}

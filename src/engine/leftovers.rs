@@ -1,0 +1,293 @@
+//! What other runs have on this machine that is in the way of a new one: candidates that
+//! dead runs left, production that they owe. Found through the daemon's labels, the state
+//! folder and `/proc`; nothing is removed or started here.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use super::docker::cleanup::{self, Labelled};
+use super::docker::owed;
+use super::process::noted;
+use crate::ownership::debt::{self, Debt, Owed, ProductionOwed};
+use crate::ownership::session::{Liveness, liveness};
+use crate::ownership::{Holder, StateFolder, Uses};
+
+/// What to look for.
+#[derive(Clone, Copy, Debug)]
+pub struct Look<'a> {
+    /// Where debts are noted.
+    pub state: &'a StateFolder,
+    /// The run that asks: what is its own is not in its way.
+    pub own: Option<&'a str>,
+    /// What it uses.
+    pub uses: &'a Uses,
+    /// The socket of the daemon that it launches on, where it does.
+    pub docker: Option<&'a str>,
+}
+
+/// Something of another run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leftover {
+    /// What it is.
+    pub what: What,
+    /// The run's folder when it was noted; `None` where it belongs to no run.
+    pub folder: Option<PathBuf>,
+    /// Who works on the run, where it lives.
+    pub holder: Option<Holder>,
+}
+
+/// What another run has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    /// A container: its name and id.
+    Container(String, String),
+    /// Processes, by their numbers.
+    Processes(Vec<i32>),
+    /// Production that was stopped and does not run: name and id.
+    Production(String, String),
+    /// Something that cannot be asked or read: the whole sentence.
+    Unknown(String),
+}
+
+impl Leftover {
+    /// What a person does about it.
+    pub fn advice(&self) -> String {
+        match (&self.what, &self.holder, &self.folder) {
+            (What::Unknown(_), _, _) => String::new(),
+            (_, Some(holder), _) => {
+                format!("wait until that run ends, or stop it: `kill -INT {}`", holder.pid)
+            }
+            (_, None, Some(folder)) => format!("vllm-grid recover {}", quoted(folder)),
+            (_, None, None) => "vllm-grid recover".to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for Leftover {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let of = match &self.folder {
+            Some(folder) => format!(" of the run {}", folder.display()),
+            None => String::new(),
+        };
+        let state = match &self.holder {
+            Some(holder) => format!("is in use: {holder}"),
+            None => "is left: that run is dead".to_owned(),
+        };
+        match &self.what {
+            What::Container(name, id) => write!(f, "container {name} ({}){of} {state}", short(id)),
+            What::Processes(ids) => {
+                let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+                write!(f, "process {}{of} {state}", ids.join(", "))
+            }
+            What::Production(name, id) => {
+                let by = match &self.folder {
+                    Some(folder) => format!("the run {} stopped it", folder.display()),
+                    None => "a run stopped it".to_owned(),
+                };
+                write!(f, "PRODUCTION IS DOWN: container {name} ({}): {by}, and is dead", short(id))
+            }
+            What::Unknown(sentence) => f.write_str(sentence),
+        }
+    }
+}
+
+/// The beginning of a container's id, as the `docker` command shows it.
+pub fn short(id: &str) -> &str {
+    id.get(..12).unwrap_or(id)
+}
+
+/// A path as a shell takes it.
+pub fn quoted(path: &Path) -> String {
+    shell_words::quote(&path.to_string_lossy()).into_owned()
+}
+
+/// What dead runs left that is in the way of a run, and what runs of other state folders
+/// have there.
+pub async fn find(look: Look<'_>) -> Vec<Leftover> {
+    if *look.uses == Uses::Nothing && look.docker.is_none() {
+        return Vec::new();
+    }
+    let (debts, damaged) = debt::all(look.state);
+    let mut found: Vec<Leftover> = damaged
+        .iter()
+        .filter(|note| note.production && look.docker.is_some())
+        .map(|note| Leftover { what: What::Unknown(note.to_string()), folder: None, holder: None })
+        .collect();
+    let dead: Vec<Debt> = debts
+        .into_iter()
+        .filter(|debt| look.own != Some(&debt.run_id))
+        .filter(|debt| !liveness(look.state, Some(&debt.run_id), Some(&debt.holder)).lives())
+        .collect();
+    for debt in &dead {
+        found.extend(processes_of(debt, look.uses));
+    }
+    for socket in sockets(look, &dead) {
+        found.extend(on_daemon(look, &socket, &dead).await);
+    }
+    found
+}
+
+/// Productions that dead runs owe and that do not run now, on the daemons where they were.
+pub async fn productions_down(state: &StateFolder) -> Vec<(Debt, ProductionOwed)> {
+    let mut down = Vec::new();
+    for debt in debt::all(state).0 {
+        let Owed::Production(owed) = debt.owed.clone() else { continue };
+        if liveness(state, Some(&debt.run_id), Some(&debt.holder)).lives() {
+            continue;
+        }
+        let runs = match owed::connect_to(&owed.docker).await {
+            Ok(docker) => owed::runs(&docker, &owed).await,
+            Err(error) => Err(error.to_string()),
+        };
+        // What cannot be asked is owed as long as nobody shows otherwise.
+        if runs != Ok(Some(true)) {
+            down.push((debt, owed));
+        }
+    }
+    down
+}
+
+/// Who stopped the production of this name, as a sentence, and what to do; `None` where no
+/// run owes it.
+pub fn stopped_by(state: &StateFolder, name: &str) -> Option<(String, String)> {
+    let debts = debt::all(state).0;
+    let debt = debts.iter().find(
+        |debt| matches!(&debt.owed, Owed::Production(owed) if owed.name == name || owed.id == name),
+    )?;
+    let folder = debt.folder.display();
+    Some(match liveness(state, Some(&debt.run_id), Some(&debt.holder)) {
+        Liveness::Lives(_) => (
+            format!("{name} is stopped by the run {folder}, which starts it again at its end"),
+            "wait until that run ends".to_owned(),
+        ),
+        Liveness::Dead => (
+            format!("PRODUCTION IS DOWN: {name} was stopped by the run {folder}, which is dead"),
+            format!("vllm-grid recover {}", quoted(&debt.folder)),
+        ),
+    })
+}
+
+fn processes_of(debt: &Debt, uses: &Uses) -> Option<Leftover> {
+    if !debt.uses.overlaps(uses) {
+        return None;
+    }
+    let ids = match &debt.owed {
+        Owed::Group(group) if noted::group_lives(group) => vec![group.group],
+        Owed::Processes => noted::of_run(&debt.run_id),
+        _ => Vec::new(),
+    };
+    (!ids.is_empty()).then(|| Leftover {
+        what: What::Processes(ids),
+        folder: Some(debt.folder.clone()),
+        holder: None,
+    })
+}
+
+/// The daemons that are asked: the run's own, and those on which a dead run worked that is
+/// in its way.
+fn sockets(look: Look<'_>, dead: &[Debt]) -> Vec<String> {
+    let mut all: Vec<String> = look.docker.map(str::to_owned).into_iter().collect();
+    for debt in dead.iter().filter(|debt| debt.uses.overlaps(look.uses)) {
+        if let Owed::Containers { docker } | Owed::Production(ProductionOwed { docker, .. }) =
+            &debt.owed
+            && !all.iter().any(|known| owed::is_same_socket(known, docker))
+        {
+            all.push(docker.clone());
+        }
+    }
+    all
+}
+
+async fn on_daemon(look: Look<'_>, socket: &str, dead: &[Debt]) -> Vec<Leftover> {
+    let unknown = |why: String| Leftover {
+        what: What::Unknown(format!("{why}: whether dead runs left something on it is not known")),
+        folder: None,
+        holder: None,
+    };
+    let docker = match owed::connect_to(socket).await {
+        Ok(docker) => docker,
+        Err(error) => return vec![unknown(error.to_string())],
+    };
+    let mut found = Vec::new();
+    match cleanup::ours(&docker).await {
+        Ok(all) => found.extend(all.into_iter().filter_map(|it| container(look, it))),
+        Err(error) => found.push(unknown(format!("the Docker daemon at {socket}: {error}"))),
+    }
+    for debt in dead {
+        let Owed::Production(owed) = &debt.owed else { continue };
+        if !owed::is_same_socket(&owed.docker, socket) {
+            continue;
+        }
+        if owed::runs(&docker, owed).await != Ok(Some(true)) {
+            found.push(Leftover {
+                what: What::Production(owed.name.clone(), owed.id.clone()),
+                folder: Some(debt.folder.clone()),
+                holder: None,
+            });
+        }
+    }
+    found
+}
+
+fn container(look: Look<'_>, seen: Labelled) -> Option<Leftover> {
+    if seen.run_id.is_some() && seen.run_id.as_deref() == look.own {
+        return None;
+    }
+    if seen.uses.as_ref().is_some_and(|uses| !uses.overlaps(look.uses)) {
+        return None;
+    }
+    let holder = match seen.liveness(look.state) {
+        Liveness::Dead => None,
+        // It holds its own claims in this state folder.
+        Liveness::Lives(Some(holder)) if holder.state == look.state.id() => return None,
+        Liveness::Lives(None) => return None,
+        Liveness::Lives(Some(holder)) => Some(holder),
+    };
+    // A look at the GPUs is of no run, and short.
+    if seen.folder.as_os_str().is_empty() && holder.is_some() {
+        return None;
+    }
+    let folder = Some(seen.folder).filter(|folder| !folder.as_os_str().is_empty());
+    Some(Leftover { what: What::Container(seen.name, seen.id), folder, holder })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ownership::{Ledger, new_run_id};
+
+    fn dead(state: &StateFolder, uses: &str) -> (String, Ledger) {
+        let run = new_run_id();
+        let holder = Holder::this().in_state(state).of_run(&run, Path::new("/runs/dead one"));
+        let ledger = Ledger::of_run(state, "dead", &holder, &Uses::from(uses.to_owned()));
+        (run, ledger)
+    }
+
+    #[tokio::test]
+    async fn a_dead_run_s_process_is_in_the_way_of_who_uses_the_same() {
+        let place = tempfile::tempdir().unwrap();
+        let state = StateFolder::at(place.path()).unwrap();
+        let (run, ledger) = dead(&state, "0,1");
+        ledger.owe(Owed::Processes).unwrap();
+        let mut command = std::process::Command::new("sleep");
+        command.arg("1000").env(noted::VARIABLE, &run);
+        let mut child =
+            std::os::unix::process::CommandExt::process_group(&mut command, 0).spawn().unwrap();
+        let (same, other) = (Uses::from("1".to_owned()), Uses::from("2".to_owned()));
+        let look = |uses| Look { state: &state, own: None, uses, docker: None };
+        let found = find(look(&same)).await;
+        let [leftover] = found.as_slice() else { panic!("{found:?}") };
+        assert_eq!(leftover.what, What::Processes(vec![child.id().cast_signed()]));
+        assert_eq!(leftover.advice(), "vllm-grid recover '/runs/dead one'");
+        assert!(leftover.to_string().contains("/runs/dead one"), "{leftover}");
+        assert_eq!(find(look(&other)).await, []);
+        assert_eq!(find(Look { own: Some(&run), ..look(&same) }).await, [], "it is its own");
+        assert_eq!(find(look(&Uses::Nothing)).await, []);
+        let (killed, _) = tokio::join!(
+            noted::kill_of_run(&run),
+            tokio::task::spawn_blocking(move || child.wait())
+        );
+        assert_eq!(killed, noted::Killed::Ended);
+        assert_eq!(find(look(&same)).await, []);
+    }
+}

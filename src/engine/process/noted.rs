@@ -1,0 +1,258 @@
+//! Process groups that outlive us: how they are noted, found again, and killed. Found by
+//! the note in the launch's folder or in the state folder, and by the run's id in their
+//! environment: a kill may fall between start and note, and vLLM writes over its own
+//! environment. A number that belongs to another process by now is not touched.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, getpgrp, kill_process, kill_process_group};
+use tokio::time::{Instant, sleep};
+
+use super::table::{Process, all, family};
+use crate::ownership::debt::GroupOwed;
+use crate::ownership::{Holder, Ledger, Owed};
+
+/// The note in a launch's folder.
+pub(super) const NOTE: &str = "process.json";
+/// The variable that marks a run's processes with its id.
+pub const VARIABLE: &str = "VLLM_GRID_RUN";
+/// Longest that a killed group may take to end.
+const END: Duration = Duration::from_secs(20);
+
+/// A group of ours that is noted until it has ended.
+pub(super) struct Noted {
+    folder: PathBuf,
+    ledger: Option<Arc<Ledger>>,
+    owed: GroupOwed,
+}
+
+impl Noted {
+    /// Notes a group that was just started.
+    pub(super) fn start(
+        folder: &Path,
+        ledger: Option<&Arc<Ledger>>,
+        launch: u32,
+        group: Pid,
+    ) -> Self {
+        let group = group.as_raw_nonzero().get();
+        let leader = Process::read(group);
+        let owed = GroupOwed {
+            launch,
+            group,
+            started: leader.map(|it| it.started),
+            session: leader.map(|it| it.session),
+            boot_id: Holder::this().boot_id,
+            members: Vec::new(),
+        };
+        let noted = Self { folder: folder.to_owned(), ledger: ledger.cloned(), owed };
+        noted.write();
+        noted
+    }
+
+    /// Notes the members that there are now: they may outlive the group's first process.
+    pub(super) fn refresh(&mut self) {
+        let members = family(&all(), self.owed.group);
+        self.owed.members = members.iter().map(|it| (it.id, it.started)).collect();
+        self.write();
+    }
+
+    fn write(&self) {
+        let warn = |error: &dyn std::fmt::Display| {
+            tracing::warn!(%error, "the process is not noted: after a kill -9 it is found by its environment alone");
+        };
+        let text = serde_json::to_string(&self.owed).unwrap_or_default();
+        if let Err(error) = std::fs::write(self.folder.join(NOTE), text) {
+            warn(&error);
+        }
+        if let Some(ledger) = &self.ledger
+            && let Err(error) = ledger.owe(Owed::Group(self.owed.clone()))
+        {
+            warn(&error);
+        }
+    }
+
+    /// Nothing of it is left.
+    pub(super) fn forget(&self) {
+        let _not_there = std::fs::remove_file(self.folder.join(NOTE));
+        if let Some(ledger) = &self.ledger
+            && let Err(error) = ledger.paid(&Owed::Group(self.owed.clone()))
+        {
+            tracing::warn!(%error, "the note of a process that ended is left");
+        }
+    }
+}
+
+/// What became of processes that were looked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Killed {
+    /// None of them lives.
+    Nothing,
+    /// They were killed, and have ended.
+    Ended,
+    /// They do not end.
+    Stubborn(Vec<i32>),
+}
+
+/// Kills the group that a dead session noted in a launch's `folder`, and removes the note.
+pub async fn kill_noted(folder: &Path) -> Killed {
+    let path = folder.join(NOTE);
+    let Ok(text) = std::fs::read_to_string(&path) else { return Killed::Nothing };
+    let killed = match serde_json::from_str::<GroupOwed>(&text) {
+        Ok(owed) => kill_group(&owed).await,
+        // A torn note: the environment finds what it was about.
+        Err(_) => Killed::Nothing,
+    };
+    if !matches!(killed, Killed::Stubborn(_)) {
+        let _not_there = std::fs::remove_file(path);
+    }
+    killed
+}
+
+/// Kills what lives of a group.
+pub async fn kill_group(owed: &GroupOwed) -> Killed {
+    kill(|| living(owed, &all())).await
+}
+
+/// Kills what has the run's id in its environment, with the whole group of each.
+pub async fn kill_of_run(run_id: &str) -> Killed {
+    kill(|| of_run(run_id)).await
+}
+
+/// Whether anything of a group lives.
+pub fn group_lives(owed: &GroupOwed) -> bool {
+    !living(owed, &all()).is_empty()
+}
+
+/// The living processes of a run, by their environment.
+pub fn of_run(run_id: &str) -> Vec<i32> {
+    let mark = format!("{VARIABLE}={run_id}");
+    let has_mark = |process: &Process| {
+        let environment =
+            std::fs::read(format!("/proc/{}/environ", process.id)).unwrap_or_default();
+        environment.split(|byte| *byte == 0).any(|pair| pair == mark.as_bytes())
+            // The number may have gone to another process while it was read.
+            && Process::read(process.id).is_some_and(|now| now.started == process.started)
+    };
+    let processes = all();
+    let marked: Vec<&Process> =
+        processes.iter().filter(|it| !it.ended && !is_own(it) && has_mark(it)).collect();
+    let groups: BTreeSet<i32> = marked.iter().map(|it| it.group).collect();
+    // Workers that wrote over their environment are in the group of one that did not.
+    let members = processes.iter().filter(|it| groups.contains(&it.group) && !is_own(it));
+    ids(members.chain(marked))
+}
+
+/// The living processes of a noted group, its members that left the group included.
+fn living(owed: &GroupOwed, processes: &[Process]) -> Vec<i32> {
+    if !owed.boot_id.is_empty() && owed.boot_id != Holder::this().boot_id {
+        return Vec::new();
+    }
+    let known = |process: &&Process| {
+        (process.id == owed.group && Some(process.started) == owed.started)
+            || owed.members.contains(&(process.id, process.started))
+    };
+    let seen: Vec<&Process> = processes.iter().filter(known).collect();
+    let leader = processes.iter().find(|it| it.id == owed.group);
+    // A number is not given again while a group has it: where no process has it, a group
+    // of it in the same session is still the noted one.
+    let orphaned = leader.is_none() && owed.session.is_some();
+    let in_session = |it: &&Process| it.group == owed.group && Some(it.session) == owed.session;
+    if seen.is_empty() && !(orphaned && processes.iter().any(|it| in_session(&it))) {
+        return Vec::new();
+    }
+    let mut all: Vec<Process> = seen.into_iter().copied().collect();
+    let groups: BTreeSet<i32> =
+        all.iter().map(|it| it.group).chain(orphaned.then_some(owed.group)).collect();
+    for group in groups {
+        all.extend(family(processes, group));
+    }
+    ids(all.iter().filter(|it| !is_own(it)))
+}
+
+fn ids<'a>(processes: impl Iterator<Item = &'a Process>) -> Vec<i32> {
+    let living = processes.filter(|it| !it.ended).map(|it| it.id);
+    living.collect::<BTreeSet<i32>>().into_iter().collect()
+}
+
+/// Whether it is this process, or in its group: what was started in the foreground with us.
+fn is_own(process: &Process) -> bool {
+    process.id == std::process::id().cast_signed()
+        || process.group == getpgrp().as_raw_nonzero().get()
+        || process.id <= 1
+}
+
+/// Kills what `find` finds, again and again, until it finds nothing.
+async fn kill(find: impl Fn() -> Vec<i32>) -> Killed {
+    let mut found = find();
+    if found.is_empty() {
+        return Killed::Nothing;
+    }
+    let began = Instant::now();
+    while began.elapsed() < END {
+        for id in &found {
+            let Some(pid) = Pid::from_raw(*id) else { continue };
+            let leads = Process::read(*id).is_some_and(|it| it.group == *id);
+            let _may_have_exited = if leads {
+                kill_process_group(pid, Signal::KILL)
+            } else {
+                kill_process(pid, Signal::KILL)
+            };
+        }
+        sleep(Duration::from_millis(20)).await;
+        found = find();
+        if found.is_empty() {
+            return Killed::Ended;
+        }
+    }
+    Killed::Stubborn(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn process(id: i32, parent: i32, group: i32, started: u64) -> Process {
+        Process { started, session: 5, ..Process::of(id, parent, group) }
+    }
+
+    fn owed() -> GroupOwed {
+        GroupOwed {
+            group: 50,
+            started: Some(100),
+            session: Some(5),
+            members: vec![(50, 100), (60, 120), (70, 130)],
+            ..GroupOwed::default()
+        }
+    }
+
+    #[test]
+    fn a_group_is_known_by_its_leader_or_by_its_members() {
+        let whole = [
+            process(50, 2, 50, 100),
+            process(60, 50, 50, 120),
+            process(70, 60, 70, 130),
+            process(9, 2, 9, 1),
+        ];
+        assert_eq!(living(&owed(), &whole), [50, 60, 70]);
+        let orphans = [process(60, 2, 50, 120), process(61, 60, 50, 999), process(70, 2, 70, 130)];
+        assert_eq!(living(&owed(), &orphans), [60, 61, 70]);
+        let unseen = GroupOwed { members: Vec::new(), ..owed() };
+        assert_eq!(living(&unseen, &orphans), [60, 61], "the group's session is the noted one");
+    }
+
+    #[test]
+    fn a_number_that_went_to_another_process_is_not_touched() {
+        let later = [process(50, 2, 50, 5000), process(60, 50, 50, 5001)];
+        assert_eq!(living(&owed(), &later), Vec::<i32>::new());
+        let boot = GroupOwed { boot_id: "another boot".to_owned(), ..owed() };
+        assert_eq!(living(&boot, &[process(50, 2, 50, 100)]), Vec::<i32>::new());
+        let other_session = [Process { session: 6, ..process(80, 2, 50, 5001) }];
+        assert_eq!(
+            living(&GroupOwed { members: Vec::new(), ..owed() }, &other_session),
+            Vec::<i32>::new()
+        );
+    }
+}

@@ -1,0 +1,204 @@
+//! Which runs there are to recover: a run is put together from its folder, its debts and
+//! its containers, as far as each of them is there. Nothing is done here.
+
+use std::path::{Path, PathBuf};
+
+use crate::engine::docker::cleanup::Labelled;
+use crate::engine::docker::owed::{Connection, is_same_socket};
+use crate::history::folder::Folder;
+use crate::ownership::debt::{Debt, Owed, ProductionOwed};
+use crate::ownership::is_run_id;
+
+/// A run, as far as it is known.
+pub(super) struct Case {
+    /// Its id, where its manifest, a debt or a label tells it.
+    pub(super) run_id: Option<String>,
+    /// Where it is, or was.
+    paths: Vec<PathBuf>,
+    /// Whether it is to be recovered.
+    asked: bool,
+    /// Whether its folder was named, and nothing showed yet that a run is there.
+    unknown: bool,
+    /// What it owes.
+    pub(super) debts: Vec<Debt>,
+    /// What it left on daemons.
+    pub(super) containers: Vec<(Connection, Labelled)>,
+}
+
+impl Case {
+    /// Its folder where that is now, else where it was.
+    pub(super) fn folder(&self) -> PathBuf {
+        self.existing().or(self.paths.first()).cloned().unwrap_or_default()
+    }
+
+    /// Its folder, where there is one now.
+    pub(super) fn existing(&self) -> Option<&PathBuf> {
+        self.paths.iter().find(|path| match run_id_in(path) {
+            // Another run may be at the same place by now.
+            Some(found) => self.run_id.as_ref().is_none_or(|own| *own == found),
+            None => ["manifest.json", "journal.jsonl", "launches"]
+                .iter()
+                .any(|it| path.join(it).exists()),
+        })
+    }
+
+    /// The production that it owes.
+    pub(super) fn production(&self) -> Option<(&Debt, &ProductionOwed)> {
+        self.debts.iter().find_map(|debt| match &debt.owed {
+            Owed::Production(owed) => Some((debt, owed)),
+            _ => None,
+        })
+    }
+
+    /// Whether the daemon of a debt could be asked for its containers.
+    pub(super) fn daemon_answers(&self, socket: &str) -> bool {
+        std::os::unix::net::UnixStream::connect(socket.strip_prefix("unix://").unwrap_or(socket))
+            .is_ok()
+    }
+
+    fn has(&self, run_id: Option<&str>, path: &Path) -> bool {
+        match (&self.run_id, run_id) {
+            (Some(own), Some(other)) => own == other,
+            _ => !path.as_os_str().is_empty() && self.paths.iter().any(|own| own == path),
+        }
+    }
+}
+
+/// All runs that are known.
+pub(super) struct Cases {
+    all: Vec<Case>,
+    all_asked: bool,
+    /// Folders that were named and show no run id by themselves.
+    bare: Vec<PathBuf>,
+    /// Runs that were named by their ids.
+    named: Vec<String>,
+}
+
+impl Cases {
+    /// The runs in `folders`; a run id is as good as a folder.
+    pub(super) fn of(folders: &[PathBuf], all_asked: bool) -> Self {
+        let mut cases = Self { all: Vec::new(), all_asked, bare: Vec::new(), named: Vec::new() };
+        for folder in folders {
+            let text = folder.to_string_lossy();
+            if is_run_id(&text) && !folder.exists() {
+                cases.named.push(text.into_owned());
+                continue;
+            }
+            let path = normal(folder);
+            let run_id = run_id_in(&path);
+            if cases.all.iter().any(|case| case.has(run_id.as_deref(), &path)) {
+                continue;
+            }
+            if run_id.is_none() {
+                cases.bare.push(path.clone());
+            }
+            let unknown =
+                !path.join("manifest.json").exists() && !path.join("journal.jsonl").exists();
+            cases.all.push(Case {
+                run_id,
+                paths: vec![path],
+                asked: true,
+                unknown,
+                debts: Vec::new(),
+                containers: Vec::new(),
+            });
+        }
+        cases
+    }
+
+    /// Adds a debt to its run.
+    pub(super) fn debt(&mut self, debt: Debt) {
+        let folder = normal(&debt.folder);
+        let run_id = debt.run_id.clone();
+        self.case(Some(&run_id), &folder).debts.push(debt);
+    }
+
+    /// Adds a container to its run.
+    pub(super) fn container(&mut self, docker: Connection, seen: Labelled) {
+        let folder =
+            if seen.folder.as_os_str().is_empty() { PathBuf::new() } else { normal(&seen.folder) };
+        let run_id = seen.run_id.clone();
+        let case = self.case(run_id.as_deref(), &folder);
+        if !case.containers.iter().any(|(_, known)| known.id == seen.id) {
+            case.containers.push((docker, seen));
+        }
+    }
+
+    fn case(&mut self, run_id: Option<&str>, folder: &Path) -> &mut Case {
+        let at = self.all.iter().position(|case| case.has(run_id, folder)).unwrap_or_else(|| {
+            let is_named = run_id.is_some_and(|id| self.named.iter().any(|it| it == id));
+            let asked = self.all_asked || is_named || self.bare.iter().any(|it| it == folder);
+            self.all.push(Case {
+                run_id: None,
+                paths: Vec::new(),
+                asked,
+                unknown: false,
+                debts: Vec::new(),
+                containers: Vec::new(),
+            });
+            self.all.len() - 1
+        });
+        let case = &mut self.all[at];
+        case.unknown = false;
+        if case.run_id.is_none() {
+            case.run_id = run_id.map(str::to_owned);
+        }
+        if !folder.as_os_str().is_empty() && !case.paths.iter().any(|own| own == folder) {
+            case.paths.push(folder.to_owned());
+        }
+        case
+    }
+
+    /// The runs that are to be recovered.
+    pub(super) fn asked(&self) -> impl Iterator<Item = &Case> {
+        self.all.iter().filter(|case| case.asked && !case.unknown)
+    }
+
+    /// What was named, and no run is there.
+    pub(super) fn unknown(&self) -> impl Iterator<Item = &Path> {
+        let folders = self.all.iter().filter(|case| case.unknown && case.asked);
+        let folders = folders.filter_map(|case| case.paths.first().map(PathBuf::as_path));
+        let known = |id: &&String| self.all.iter().any(|case| case.run_id.as_ref() == Some(*id));
+        folders.chain(self.named.iter().filter(move |id| !known(id)).map(Path::new))
+    }
+
+    /// Daemons on which runs worked.
+    pub(super) fn sockets(&self) -> Vec<String> {
+        let debts = self.all.iter().filter(|case| case.asked).flat_map(|case| &case.debts);
+        let sockets = debts.filter_map(|debt| match &debt.owed {
+            Owed::Containers { docker } | Owed::Production(ProductionOwed { docker, .. }) => {
+                Some(docker.clone())
+            }
+            _ => None,
+        });
+        sockets.collect()
+    }
+
+    /// Whether a run that is to be recovered worked on this daemon; `here`: it is this
+    /// environment's.
+    pub(super) fn used(&self, socket: &str, here: bool) -> bool {
+        let by_engine = |case: &Case| {
+            let manifest = case.existing().and_then(|path| Folder::existing(path).ok());
+            manifest.and_then(|it| it.manifest().ok()).is_some_and(|it| it.engine == "docker")
+        };
+        self.sockets().iter().any(|known| is_same_socket(known, socket))
+            || here && !self.all_asked && self.asked().any(by_engine)
+    }
+}
+
+/// A path by which folders are compared: also of one that is not there any more.
+fn normal(path: &Path) -> PathBuf {
+    if let Ok(real) = path.canonicalize() {
+        return real;
+    }
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    match (absolute.parent().and_then(|it| it.canonicalize().ok()), absolute.file_name()) {
+        (Some(parent), Some(name)) => parent.join(name),
+        _ => absolute,
+    }
+}
+
+/// The id of the run in a folder, where its manifest can be read.
+fn run_id_in(folder: &Path) -> Option<String> {
+    Folder::existing(folder).ok()?.manifest().ok().map(|manifest| manifest.run_id())
+}

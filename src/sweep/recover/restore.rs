@@ -1,0 +1,277 @@
+//! Production of one dead run: what is owed by its debt, else by its journal, however
+//! damaged that is; then started and proven by the sweep's own guard.
+
+use std::path::Path;
+
+use super::case::Case;
+use crate::engine::docker::owed;
+use crate::engine::docker::production::DockerProduction;
+use crate::engine::docker::production_to_recover;
+use crate::engine::leftovers::{quoted, short};
+use crate::engine::production::Production;
+use crate::event::Emit;
+use crate::grid::{EngineBlock, GridFile, ReadOptions};
+use crate::history::folder::Folder;
+use crate::history::journal::{Entry, Journal, JournalError, Line};
+use crate::history::production::{PendingRestore, ProductionStep, pending_restore};
+use crate::history::replay::production_steps;
+use crate::ownership::claim::ProductionName;
+use crate::ownership::debt::ProductionOwed;
+use crate::ownership::{Claims, Holder, StateFolder, Uses};
+use crate::sweep::SweepError;
+use crate::sweep::production::{self, GuardError};
+use crate::sweep::run::owner::stopping;
+
+/// What became of production.
+pub(super) enum Restored {
+    /// There was nothing to do.
+    Nothing,
+    /// It runs and is proven.
+    Proven,
+    /// It is owed still: the whole sentence.
+    Not(String),
+}
+
+/// Restores what the run owes of production.
+pub(super) async fn production(
+    state: &StateFolder,
+    case: &Case,
+    holder: &Holder,
+    emit: &Emit,
+) -> Restored {
+    let (journal, journalled) = match case.existing().map(|folder| journal(folder)) {
+        Some(Read::Open(journal, steps)) => (Some(*journal), steps),
+        Some(Read::Damaged(steps, why)) => {
+            emit.warn(format!("{why}; what it says of production is followed all the same"));
+            (None, steps)
+        }
+        Some(Read::Missing) | None => (None, Vec::new()),
+    };
+    let owed = Owing::of(case, journalled);
+    let Some(owed) = owed else { return Restored::Nothing };
+    match restore(state, case, &owed, journal, holder, emit).await {
+        Ok(()) => match case.production().map(|(debt, _)| debt.paid(state)) {
+            Some(Err(error)) => Restored::Not(format!("production runs, but {error}")),
+            _ => Restored::Proven,
+        },
+        Err(problem) => Restored::Not(problem),
+    }
+}
+
+/// What is owed, and by which steps.
+struct Owing {
+    id: String,
+    /// The container's name, where it is known.
+    name: Option<String>,
+    steps: Vec<ProductionStep>,
+}
+
+impl Owing {
+    /// A debt counts more than the journal: it is there before each step, and outlives the
+    /// folder.
+    fn of(case: &Case, steps: Vec<ProductionStep>) -> Option<Self> {
+        let pending = match pending_restore(&steps) {
+            PendingRestore::Start(id) | PendingRestore::Proof(id) => Some(id),
+            PendingRestore::Nothing => None,
+        };
+        let journalled = steps.iter().rev().find_map(|step| match step {
+            ProductionStep::Stopping { facts } => Some(facts.name.clone()),
+            _ => None,
+        });
+        let Some((_, owed)) = case.production() else {
+            return pending.map(|id| Self { id, name: journalled, steps });
+        };
+        let steps = if pending.as_ref() == Some(&owed.id) { steps } else { vec![stopping(owed)] };
+        Some(Self { id: owed.id.clone(), name: Some(owed.name.clone()), steps })
+    }
+
+    fn who(&self) -> String {
+        let name = self.name.as_deref().unwrap_or("without a known name");
+        format!("container {name} ({})", short(&self.id))
+    }
+}
+
+async fn restore(
+    state: &StateFolder,
+    case: &Case,
+    owing: &Owing,
+    mut journal: Option<Journal>,
+    holder: &Holder,
+    emit: &Emit,
+) -> Result<(), String> {
+    let folder = case.folder();
+    let by_hand = format!(
+        "start it by hand: `docker start {}`, then prove it: `vllm-grid recover {}`",
+        owing.name.as_deref().unwrap_or(&owing.id),
+        quoted(&folder)
+    );
+    let down = |why: &str| {
+        if why.contains("PRODUCTION IS DOWN") {
+            return format!("{why}; {by_hand}");
+        }
+        format!(
+            "PRODUCTION IS DOWN: {}, stopped by the run {}: {why}; {by_hand}",
+            owing.who(),
+            folder.display()
+        )
+    };
+    let access = access(case, owing).await.map_err(|why| down(&why))?;
+    let _claims = match &owing.name {
+        None => Claims::default(),
+        Some(name) => {
+            let name = ProductionName { docker: access.docker.clone(), name: name.clone() };
+            Claims::take(state, Some(&name), &Uses::Nothing, holder)
+                .map_err(|why| down(&why.to_string()))?
+        }
+    };
+    let mut note = |step| {
+        let Some(journal) = &mut journal else { return Ok(()) };
+        let now = jiff::Timestamp::now();
+        let appended = journal.append(now, Entry::Production { production: step });
+        appended.map(|_| ()).map_err(SweepError::from)
+    };
+    let production = &access.production;
+    match production::recover(production, &owing.steps, &mut note, emit).await {
+        Ok(_) => Ok(()),
+        Err(GuardError::Journal(error)) => {
+            // It is proven: what could not be written is nothing that it needs.
+            emit.warn(format!("{}: {error}", folder.display()));
+            Ok(())
+        }
+        Err(error) => {
+            let mut why = error.to_string();
+            if let Some(variable) = access.missing_key.filter(|it| !why.contains(it.as_str()))
+                && matches!(error, GuardError::NotProven { .. })
+            {
+                why = format!(
+                    "{} is started, but not proven: {variable} is not set ({why})",
+                    owing.who()
+                );
+            }
+            let runs = production.look(&owing.id).await.ok().flatten().is_some_and(|it| it.running);
+            let started = runs || matches!(error, GuardError::NotProven { .. });
+            let again = format!("`vllm-grid recover {}` proves it", quoted(&folder));
+            Err(if started { format!("{}: {why}; {again}", folder.display()) } else { down(&why) })
+        }
+    }
+}
+
+/// How production is reached.
+struct Access {
+    production: DockerProduction,
+    docker: String,
+    /// The variable of its key, where that is not set.
+    missing_key: Option<String>,
+}
+
+/// By the debt, else by the grid, else by the name that the journal has.
+async fn access(case: &Case, owing: &Owing) -> Result<Access, String> {
+    let text = |error: &dyn std::fmt::Display| error.to_string();
+    let of = |variable: Option<&String>| {
+        variable.filter(|name| std::env::var(name).map_or(true, |key| key.is_empty())).cloned()
+    };
+    if let Some((_, owed)) = case.production() {
+        let production = owed::production(owed).await.map_err(|error| text(&error))?;
+        let missing_key = of(owed.key_variable.as_ref());
+        return Ok(Access { production, docker: owed.docker.clone(), missing_key });
+    }
+    let docker = owed::socket().map_err(|error| text(&error))?;
+    if let Some(block) = case.existing().and_then(|folder| block(folder)) {
+        let missing_key = of(block.api_key_env.as_ref());
+        let production = production_to_recover(&block).await.map_err(|error| text(&error))?;
+        if let Some(production) = production {
+            return Ok(Access { production, docker, missing_key });
+        }
+    }
+    let name = owing.name.clone().unwrap_or_else(|| owing.id.clone());
+    let owed = ProductionOwed { docker, id: owing.id.clone(), name, ..ProductionOwed::default() };
+    let production = owed::production(&owed).await.map_err(|error| text(&error))?;
+    Ok(Access { production, docker: owed.docker, missing_key: None })
+}
+
+/// The engine block of the run's grid, where that can be read.
+fn block(folder: &Path) -> Option<crate::grid::DockerBlock> {
+    let folder = Folder::existing(folder).ok()?;
+    let manifest = folder.manifest().ok()?;
+    let options = ReadOptions {
+        engine: Some(manifest.engine.clone()),
+        base: folder.original_grid(&manifest).parent().map(Path::to_owned),
+        max_configurations: usize::MAX,
+        // Production is restored without them, too.
+        datasets: false,
+        ..ReadOptions::default()
+    };
+    match GridFile::read(&folder.grid_path(), &options).ok()?.engine() {
+        EngineBlock::Docker(block) => Some(block.clone()),
+        _ => None,
+    }
+}
+
+/// What a journal gives.
+enum Read {
+    /// It is open for writing.
+    Open(Box<Journal>, Vec<ProductionStep>),
+    /// It cannot be written or read whole; the steps that are legible, and why.
+    Damaged(Vec<ProductionStep>, String),
+    /// There is none.
+    Missing,
+}
+
+fn journal(folder: &Path) -> Read {
+    let path = folder.join("journal.jsonl");
+    if !path.is_file() {
+        return Read::Missing;
+    }
+    match Journal::open(&path) {
+        Ok((journal, lines)) => Read::Open(Box::new(journal), production_steps(&lines)),
+        Err(JournalError::Newer { path, .. } | JournalError::UnknownEntry { path, .. }) => {
+            let why = format!("{}: a newer version wrote it", path.display());
+            Read::Damaged(legible_steps(&path), why)
+        }
+        Err(error) => Read::Damaged(legible_steps(&path), error.to_string()),
+    }
+}
+
+/// The steps on the lines that can be read, whatever is between them.
+fn legible_steps(path: &Path) -> Vec<ProductionStep> {
+    let bytes = std::fs::read(path).unwrap_or_default();
+    let lines = bytes.split(|byte| *byte == b'\n').filter_map(|line| {
+        let mut line: serde_json::Value = serde_json::from_slice(line).ok()?;
+        serde_json::from_value::<Line>(line.get_mut("line")?.take()).ok()
+    });
+    production_steps(&lines.collect::<Vec<_>>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_are_read_before_and_behind_what_is_damaged() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal.jsonl");
+        let (mut open, _) = Journal::open(&path).unwrap();
+        let owed = ProductionOwed {
+            id: "c1".to_owned(),
+            name: "vllm".to_owned(),
+            ..ProductionOwed::default()
+        };
+        let started = ProductionStep::StartedNotProven { id: "c1".to_owned() };
+        for step in [stopping(&owed), ProductionStep::Stopped { id: "c1".to_owned() }, started] {
+            let now = jiff::Timestamp::UNIX_EPOCH;
+            open.append(now, Entry::Production { production: step }).unwrap();
+        }
+        drop(open);
+        assert!(matches!(journal(folder.path()), Read::Open(_, steps) if steps.len() == 3));
+        let text = std::fs::read_to_string(&path).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        let damaged = format!("{}\n{}\n{}\n", lines[0], &lines[1][..20], lines[2]);
+        std::fs::write(&path, damaged).unwrap();
+        let Read::Damaged(steps, why) = journal(folder.path()) else { panic!("it is damaged") };
+        assert_eq!(
+            (steps.len(), pending_restore(&steps)),
+            (2, PendingRestore::Proof("c1".to_owned()))
+        );
+        assert!(why.contains("line 2"), "{why}");
+    }
+}
