@@ -46,6 +46,8 @@ struct State {
     created: Vec<Value>,
     /// Requests for logs.
     logs: Vec<String>,
+    /// Ids by name.
+    names: BTreeMap<String, String>,
 }
 
 struct Container {
@@ -56,6 +58,10 @@ struct Container {
 }
 
 impl Container {
+    fn labels(&self) -> Value {
+        self.body.get("Labels").filter(|it| it.is_object()).cloned().unwrap_or_else(|| json!({}))
+    }
+
     fn is_running(&mut self) -> bool {
         match &mut self.server {
             Some((child, _)) => matches!(child.try_wait(), Ok(None)),
@@ -97,7 +103,7 @@ impl Container {
             "State": {"Status": if running { "running" } else { "exited" }, "Running": running, "Paused": false,
                 "OOMKilled": false, "Dead": false, "Pid": 7, "ExitCode": self.end.map_or(0, |end| end.code),
                 "StartedAt": "2026-11-28T05:16:00Z"},
-            "Config": {"Image": IMAGE, "Env": self.body["Env"], "Labels": {}},
+            "Config": {"Image": IMAGE, "Env": self.body["Env"], "Labels": self.labels()},
             "NetworkSettings": {"Ports": {"8000/tcp": port.unwrap_or_else(|| json!([{"HostIp": "127.0.0.1", "HostPort": "9"}]))}, "Networks": {}},
         })
     }
@@ -124,6 +130,31 @@ impl Daemon {
     /// Value of `DOCKER_HOST`.
     pub(crate) fn host(&self) -> String {
         format!("unix://{}", self.folder.path().join("sock").display())
+    }
+
+    /// A container of this name and id that serves already, such as production.
+    pub(crate) fn serving(self, name: &str) -> Self {
+        let body = json!({"Cmd": ["Qwen/Qwen3-0.6B"], "Env": []});
+        let mut container = Container { body, end: None, until: None, server: None };
+        container.start();
+        self.state.lock().unwrap().containers.insert(name.to_owned(), container);
+        self
+    }
+
+    /// Whether the container of this id runs.
+    pub(crate) fn runs(&self, id: &str) -> bool {
+        let mut state = self.state.lock().unwrap();
+        state.containers.get_mut(id).is_some_and(Container::is_running)
+    }
+
+    /// Ids of the containers that there are.
+    pub(crate) fn containers(&self) -> Vec<String> {
+        self.state.lock().unwrap().containers.keys().cloned().collect()
+    }
+
+    /// Where it listens.
+    pub(crate) fn socket(&self) -> std::path::PathBuf {
+        self.folder.path().join("sock")
     }
 
     /// What containers were made of, in order.
@@ -232,7 +263,7 @@ fn answer(
                 json!({"Name": "v", "Driver": "local", "Mountpoint": "/v", "Labels": {}, "Options": {}, "Scope": "local"}),
             );
         }
-        "/containers/json" => return (200, json!([])),
+        "/containers/json" => return (200, ours(path, &state.lock().unwrap())),
         _ if place.starts_with("/images/") => {
             return (
                 200,
@@ -250,11 +281,15 @@ fn answer(
             Life::Ends(end) => Some(end),
         };
         state.created.push(body.clone());
+        if let Some(name) = path.split("name=").nth(1).and_then(|rest| rest.split('&').next()) {
+            state.names.insert(name.to_owned(), id.clone());
+        }
         state.containers.insert(id.clone(), Container { body, end, until: None, server: None });
         return (201, json!({"Id": id, "Warnings": []}));
     }
     let mut parts = place.trim_start_matches("/containers/").splitn(2, '/');
     let (id, what) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let id = &state.names.get(id).cloned().unwrap_or_else(|| id.to_owned());
     let Some(container) = state.containers.get_mut(id) else { return not_found(place) };
     match (method, what) {
         ("POST", "start") => container.start(),
@@ -273,6 +308,14 @@ fn answer(
         _ => return not_found(place),
     }
     (204, Value::Null)
+}
+
+/// The containers with our labels, where those are asked for.
+fn ours(path: &str, state: &State) -> Value {
+    let is_asked = path.contains("vllm-grid");
+    let ours = state.containers.iter().filter(|(_, it)| is_asked && it.body["Labels"].is_object());
+    ours.map(|(id, it)| json!({"Id": id, "Names": [format!("/{id}")], "Labels": it.labels()}))
+        .collect()
 }
 
 /// Sends a log, cut where it is followed and breaks off.

@@ -7,6 +7,8 @@
     reason = "each test binary uses a part of it"
 )]
 
+pub mod proxy;
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};

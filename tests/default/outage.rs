@@ -1,0 +1,174 @@
+//! A daemon that fails while a sweep guards production: the sweep goes on where it comes back,
+//! and where it does not, whoever reads the last line knows that production is down.
+
+use std::process::Child;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::daemon::{Daemon, Life};
+use crate::support::proxy::{Fault, Proxy};
+use crate::support::{Ran, Workplace, signal, until};
+
+const GRID: &str = "
+name: outage
+engine:
+  docker: {image: 'example:1', model: m, gpus: false, caches: false, flags: {max-model-len: 4096},
+           production: {container: shop}KEY}
+parameters: {max-num-seqs: [16]}
+workloads:
+  load: {concurrency: 2, requests: 24, prompt-tokens: 64, output-tokens: 32, warmup: 1}
+objective: {maximize: load.output_throughput}
+strategy: {grid: {launches: 1, repeats: 2, seed: 1}}
+";
+
+/// A grid whose production `shop` serves, on a daemon behind a proxy.
+struct Site {
+    place: Workplace,
+    daemon: Daemon,
+    proxy: Proxy,
+}
+
+impl Site {
+    fn new(key: &str) -> Self {
+        let place = Workplace::new(&GRID.replace("KEY", key));
+        let daemon = Daemon::start(|_| Life::Serves).serving("shop");
+        let proxy = Proxy::start(place.path("d.sock"), &daemon.socket());
+        Self { place, daemon, proxy }
+    }
+
+    /// `patience` are seconds; the start of production is tried for two and a half times as long.
+    fn start(&self, arguments: &[&str], patience: &str) -> Child {
+        let mut command = self.place.command(arguments);
+        command.env("DOCKER_HOST", self.proxy.host()).env("VLLM_GRID_DAEMON_PATIENCE", patience);
+        command.spawn().unwrap()
+    }
+
+    fn sweep(&self, patience: &str) -> Child {
+        let sweep = self.start(&["sweep", "grid.yaml", "--output", "run"], patience);
+        self.place.wait_for("run", "launch_ready", 1);
+        sweep
+    }
+
+    fn run(&self, arguments: &[&str]) -> Ran {
+        Ran::of(self.start(arguments, "1").wait_with_output().unwrap())
+    }
+
+    fn assert_as_found(&self) {
+        assert!(self.daemon.runs("shop"), "production runs");
+        assert_eq!(self.daemon.containers(), ["shop"], "nothing of ours is left");
+    }
+}
+
+fn last_line(ran: &Ran) -> &str {
+    ran.err.trim_end().lines().next_back().unwrap_or_default()
+}
+
+const DOWN: &str = "PRODUCTION IS DOWN: container shop (shop); start it: `vllm-grid recover run`, \
+                    or by hand: `docker start shop`";
+
+#[test]
+fn a_daemon_that_refuses_for_half_a_second_costs_nothing() {
+    let site = Site::new("");
+    let sweep = site.sweep("120");
+    site.proxy.during(Fault::Refuse, Duration::from_millis(500));
+    site.proxy.during(Fault::Status(503, "starting"), Duration::from_millis(300));
+    let ran = Ran::of(sweep.wait_with_output().unwrap()).expect(0);
+    assert!(!ran.err.contains("PRODUCTION"), "{}", ran.err);
+    site.assert_as_found();
+    assert_eq!(site.daemon.created().len(), 1, "one launch");
+    let journal = site.place.journal("run");
+    let void = journal.iter().filter(|it| it["line"]["entry"]["measurement"]["status"] == "void");
+    assert_eq!(void.count(), 0, "no repeat is lost: {journal:?}");
+}
+
+#[test]
+fn answers_that_are_lost_do_nothing_twice() {
+    let site = Site::new("");
+    let asked = std::sync::Mutex::new(std::collections::BTreeMap::<String, u32>::new());
+    // The first answer to each thing that is done never arrives.
+    site.proxy.by_request(move |line| {
+        let what = line.split('?').next().unwrap_or_default().to_owned();
+        let acts = what.ends_with("/create") || what.ends_with("/start") || what.ends_with("/stop");
+        if !acts && !what.starts_with("DELETE") {
+            return Fault::None;
+        }
+        let mut asked = asked.lock().unwrap();
+        let count = asked.entry(what).or_default();
+        *count += 1;
+        if *count == 1 { Fault::LoseAnswer } else { Fault::None }
+    });
+    let ran = Ran::of(site.sweep("120").wait_with_output().unwrap()).expect(0);
+    assert_eq!(site.daemon.created().len(), 1, "{}", ran.err);
+    site.assert_as_found();
+}
+
+#[test]
+fn a_daemon_that_is_gone_for_good_ends_the_sweep_with_production_s_name() {
+    for fault in [Fault::Refuse, Fault::Stall] {
+        let site = Site::new("");
+        let sweep = site.sweep("1");
+        site.proxy.set(fault);
+        if fault == Fault::Stall {
+            // It takes its time, and a second signal ends it at once.
+            std::thread::sleep(Duration::from_millis(100));
+            signal(&sweep, Signal::INT);
+            std::thread::sleep(Duration::from_millis(100));
+            signal(&sweep, Signal::INT);
+            let ran = Ran::of(sweep.wait_with_output().unwrap()).expect(130);
+            assert_eq!(last_line(&ran), DOWN, "{}", ran.err);
+        } else {
+            let ran = Ran::of(sweep.wait_with_output().unwrap()).expect(3);
+            assert_eq!(last_line(&ran), DOWN, "{}", ran.err);
+            let words: Vec<&str> = ran.err.split(['\n', ' ', '│']).collect();
+            let text: String = words.concat();
+            assert!(text.contains("isnotstarted:production:theDockerdaemonatunix://"), "{text}");
+            assert!(!text.contains("hyper") && !text.contains("legacyclient"), "{text}");
+        }
+        // `recover` says the same as long as nobody answers, and does it then.
+        if fault == Fault::Refuse {
+            site.proxy.set(Fault::None);
+            let ran = site.run(&["recover", "run"]).expect(0);
+            assert!(ran.out.contains("production runs and answers again"), "{}", ran.out);
+            site.assert_as_found();
+        }
+    }
+}
+
+#[test]
+fn a_port_that_is_taken_at_the_end_is_named() {
+    let site = Site::new("");
+    site.proxy.by_request(|line| {
+        let taken = "Bind for 127.0.0.1:8000 failed: port is already allocated";
+        let is_start = line.starts_with("POST /containers/shop/start");
+        if is_start { Fault::Status(500, taken) } else { Fault::None }
+    });
+    let ran = Ran::of(site.sweep("1").wait_with_output().unwrap()).expect(3);
+    assert_eq!(last_line(&ran), DOWN, "{}", ran.err);
+    assert!(ran.err.contains("its port 8000 is taken by"), "{}", ran.err);
+    let failed = site.run(&["recover", "run"]).expect(3);
+    assert!(failed.out.contains("port 8000") && failed.err.contains("PRODUCTION IS DOWN"));
+    site.proxy.by_request(|_| Fault::None);
+    site.run(&["recover", "run"]).expect(0);
+    site.assert_as_found();
+}
+
+#[test]
+fn production_is_started_without_the_key_that_would_prove_it() {
+    let site = Site::new(", api-key-env: OUTAGE_KEY");
+    let ran = site.run(&["sweep", "grid.yaml", "--output", "run"]).expect(3);
+    assert!(ran.err.contains("OUTAGE_KEY") && site.daemon.runs("shop"), "{}", ran.err);
+    assert!(!site.place.path("run").exists(), "nothing is begun without it");
+
+    let mut command = site.place.command(&["sweep", "grid.yaml", "--output", "run"]);
+    command.env("DOCKER_HOST", site.proxy.host()).env("OUTAGE_KEY", "sk-of-the-outage");
+    let mut sweep = command.spawn().unwrap();
+    site.place.wait_for("run", "launch_ready", 1);
+    sweep.kill().unwrap();
+    sweep.wait().unwrap();
+    until("it is down", || !site.daemon.runs("shop"));
+    let ran = site.run(&["recover", "run"]).expect(3);
+    assert!(ran.out.contains("not proven: OUTAGE_KEY is not set"), "{}", ran.out);
+    assert!(site.daemon.runs("shop"), "started all the same");
+    assert!(!ran.err.contains("PRODUCTION IS DOWN"), "it is not down: {}", ran.err);
+}
