@@ -1,10 +1,12 @@
 //! An error as it is printed: its words lose their secrets before they are wrapped,
-//! because a secret that is broken into two lines would not be found again.
+//! because a secret that is broken into two lines would not be found again. Words of
+//! files and servers also lose what acts on a terminal: the colours around them stay.
 
 use std::error::Error;
 use std::fmt;
 
 use miette::{Diagnostic, LabeledSpan, MietteHandlerOpts, ReportHandler, Severity, SourceCode};
+use vllm_grid::clean;
 use vllm_grid::secret::Secrets;
 
 /// The text of an error, with its snippets and its help.
@@ -34,7 +36,7 @@ struct Masked<'a> {
 
 impl<'a> Masked<'a> {
     fn of(inner: &'a dyn Diagnostic, secrets: &Secrets) -> Self {
-        let mask = |text: String| secrets.mask(&text).into_owned();
+        let mask = |text: String| secrets.mask(&clean::lines(&text)).into_owned();
         Self {
             inner,
             message: mask(inner.to_string()),
@@ -97,7 +99,8 @@ struct Cause {
 impl Cause {
     fn of(error: &dyn Error, secrets: &Secrets) -> Self {
         let cause = error.source().map(|cause| Box::new(Self::of(cause, secrets)));
-        Self { message: secrets.mask(&error.to_string()).into_owned(), cause }
+        let message = secrets.mask(&clean::lines(&error.to_string())).into_owned();
+        Self { message, cause }
     }
 }
 

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use vllm_grid::event::NoticeKind;
@@ -84,6 +85,9 @@ impl Shutdown {
     /// Listens for Ctrl-C, SIGTERM and SIGHUP from now on. A command that has nothing
     /// to clean up ends with the first one.
     pub(crate) fn listen(&self, cleans_up: bool) {
+        // A file that reaches its limit (`ulimit -f`) is an error of the write, not the end of
+        // the process, which would leave production stopped: who listens is not killed.
+        let _ = signal(SignalKind::from_raw(Signal::XFSZ.as_raw()));
         for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()] {
             // A signal that cannot be listened for keeps its default: the process ends.
             let Ok(mut stream) = signal(kind) else { continue };

@@ -47,3 +47,58 @@ fn whether_a_file_can_be_written_is_found_out_without_one() {
     assert_eq!(kind(&folder.path().join("no/records.parquet")), io::ErrorKind::NotFound);
     assert_eq!(kind(&path.join("x")), io::ErrorKind::NotADirectory);
 }
+
+fn mode(path: &Path) -> u32 {
+    std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn only_its_user_can_look_into_a_run() {
+    let place = tempfile::tempdir().unwrap();
+    let output = place.path().join("nights/one");
+    let (folder, _) = Folder::create("g", jiff::Timestamp::UNIX_EPOCH, Some(&output)).unwrap();
+    assert_eq!(mode(folder.path()), 0o700);
+    let launch = folder.launch(1, "a");
+    Folder::create_launch(&launch).unwrap();
+    assert_eq!((mode(&launch), mode(&folder.launches_path())), (0o700, 0o700));
+    let path = folder.path().join("results.csv");
+    write_whole(&path, |file| file.write_all(b"x")).unwrap();
+    assert_eq!(mode(&path), 0o600);
+}
+
+#[test]
+fn a_launch_never_gets_the_folder_of_another_or_makes_a_run_again() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = Folder(place.path().to_owned());
+    let launch = folder.launch(1, "a");
+    Folder::create_launch(&launch).unwrap();
+    let error = Folder::create_launch(&launch).unwrap_err();
+    assert!(
+        matches!(&error, HistoryError::Io { error, .. } if error.kind() == io::ErrorKind::AlreadyExists)
+    );
+    assert_eq!(folder.launches(), [(1, "1-a".to_owned())]);
+    let gone = Folder(place.path().join("gone"));
+    assert!(Folder::create_launch(&gone.launch(1, "a")).is_err());
+    assert!(!gone.path().exists());
+}
+
+#[test]
+fn whatever_a_configuration_is_called_its_launch_stays_in_the_run() {
+    let folder = Folder("run".into());
+    let long = "x".repeat(5000);
+    let names =
+        ["../../x", "/x", "..", "a/b", "a\0b", "a\u{1b}]0;t\u{7}", "x.", "a b", "é", "", &long];
+    let mut all: Vec<PathBuf> = names.iter().map(|name| folder.launch(1, name)).collect();
+    for path in &all {
+        assert_eq!(path.parent(), Some(Path::new("run/launches")), "{path:?}");
+        assert!(path.components().all(|part| matches!(part, Component::Normal(_))), "{path:?}");
+        let name = path.file_name().unwrap().to_str().unwrap();
+        assert!(name.len() < 200 && name.starts_with("1-"), "{name}");
+        assert!(name.bytes().all(|byte| byte.is_ascii_graphic()), "{name}");
+    }
+    all.push(folder.launch(1, &"x".repeat(4999)));
+    all.sort();
+    all.dedup();
+    assert_eq!(all.len(), names.len() + 1, "no two meet");
+    assert_eq!(folder.launch(7, "util0.85-prefix"), Path::new("run/launches/7-util0.85-prefix"));
+}

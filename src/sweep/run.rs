@@ -142,7 +142,7 @@ impl Sweep {
         for note in std::mem::take(&mut self.notes) {
             context.events.emit().warn(note);
         }
-        self.check_disk_before()?;
+        self.check_disk_before(context)?;
         self.append(Entry::SessionStarted {
             schema_version: SCHEMA_VERSION,
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 
 use super::super::SweepError;
+use super::super::context::SweepContext;
 use super::Sweep;
 use crate::history::HistoryError;
 use crate::history::disk::{self, Free};
@@ -12,6 +13,7 @@ use crate::history::folder::Folder;
 use crate::history::journal::{Entry, JournalError};
 use crate::history::launch::LaunchOutcome;
 use crate::history::production::{PendingRestore, pending_restore};
+use crate::strategy::{Action, Situation};
 
 /// What launches leave on the disk.
 pub(super) struct Files {
@@ -71,12 +73,20 @@ impl Sweep {
 
     /// The same as [`Self::check_disk`] before production is stopped, where something is to
     /// be launched. What an earlier session stopped is restored first.
-    pub(super) fn check_disk_before(&self) -> Result<(), SweepError> {
+    pub(super) fn check_disk_before(&self, context: &SweepContext) -> Result<(), SweepError> {
         let owes = pending_restore(&self.production) != PendingRestore::Nothing;
-        if owes || self.scope.is_over(&self.record) {
-            return Ok(());
-        }
-        self.check_disk()
+        if owes || self.is_done(context) { Ok(()) } else { self.check_disk() }
+    }
+
+    /// Whether nothing is left to launch.
+    fn is_done(&self, context: &SweepContext) -> bool {
+        let situation = Situation {
+            observations: &self.scope.observations(&self.record),
+            in_flight: &[],
+            budget_left: None,
+        };
+        let finishes = matches!(context.strategy.next(situation), Action::Finish { .. });
+        finishes && self.scope.undone(&self.record).is_empty()
     }
 
     /// Whether one more launch has space on the disk.

@@ -210,3 +210,13 @@ async fn a_resume_removes_what_a_killed_process_left_half_written() {
     assert!(theirs.iter().all(|name| run.join(name).exists()));
     assert!(elsewhere.join(".a.csv.tmp").exists());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_sweep_that_is_complete_needs_no_space() {
+    fn nothing(_: &Path) -> std::io::Result<Free> {
+        Ok(Free { bytes: 0, files: None })
+    }
+    let ran = Setup::new(1, 1).run().await;
+    let ran = ran.again(Setup { free: Some(nothing), ..Setup::new(1, 1) }).run().await;
+    assert_eq!(ran.ending(), Ending::Complete);
+}

@@ -1,6 +1,6 @@
 //! Prints the figures that the README and the issues name, each measured in this
-//! run: the quickstart sweep, the plan of a large grid, and the time that the
-//! sweep loop itself takes around a launch. `cargo bench --bench figures`.
+//! run: the quickstart sweep, the plan of a large grid, the time that the sweep
+//! loop itself takes around a launch, and the journal's. `cargo bench --bench figures`.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -17,6 +17,8 @@ use vllm_grid::secret::Secrets;
 use vllm_grid::sweep::context::SweepContext;
 use vllm_grid::sweep::events::{Event, Events};
 use vllm_grid::sweep::run::Sweep;
+
+mod journal;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_vllm-grid");
 
@@ -48,6 +50,13 @@ fn main() {
     let (first, dead) = runtime.block_on(around_a_launch(place.path()));
     row("ready to first request, median", milliseconds(first), "< 20 ms");
     row("dead time between launches, median", milliseconds(dead), "< 100 ms");
+
+    let (run, sample) = runtime.block_on(journal::sample(place.path()));
+    let (median, longest) = journal::appended(place.path(), &sample);
+    row("journal of a repeat, median", milliseconds(median), "< 20 ms");
+    row("  longest of 300", milliseconds(longest), "< 20 ms");
+    let ready = journal::resumed(BINARY, &run, &sample);
+    row("resume of 10,000 repeats to launch", milliseconds(ready), "< 1000 ms");
 }
 
 fn row(what: &str, value: impl std::fmt::Display, goal: &str) {
