@@ -19,6 +19,7 @@ pub mod event;
 pub mod flags;
 pub mod grid;
 pub mod history;
+pub mod input;
 pub mod metric;
 pub mod report;
 pub mod results;

@@ -14,6 +14,7 @@ mod failures;
 mod grid;
 mod grid_errors;
 mod grid_expansion;
+mod hostile_files;
 mod process;
 mod production;
 mod progress;

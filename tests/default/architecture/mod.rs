@@ -13,11 +13,12 @@ use std::path::Path;
 use graph::Graph;
 
 /// Rooms that everybody may use: data and arithmetic.
-const WORDS: [&str; 9] = [
+const WORDS: [&str; 10] = [
     "clean",
     "configuration",
     "event",
     "flags",
+    "input",
     "metric",
     "route",
     "secret",
