@@ -84,7 +84,7 @@ pub(crate) struct GridArgs {
     #[arg(long)]
     pub(crate) strict: bool,
     /// Allow grids of up to this many configurations
-    #[arg(long, value_name = "N", default_value_t = 10_000)]
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = configurations)]
     pub(crate) max_configurations: usize,
 }
 
@@ -149,6 +149,12 @@ pub(crate) struct ConfirmArgs {
     /// suite): a new block begins, and what was launched so far is not counted
     #[arg(long)]
     pub(crate) accept_change: bool,
+}
+
+/// A number of configurations that fit into memory: a million takes a few GB.
+fn configurations(text: &str) -> Result<usize, String> {
+    let number = text.parse::<usize>().ok().filter(|number| (1..=1_000_000).contains(number));
+    number.ok_or_else(|| "a whole number from 1 to 1000000 is needed".to_owned())
 }
 
 /// A fraction from a percentage.

@@ -21,6 +21,7 @@ pub mod event;
 pub mod flags;
 pub mod grid;
 pub mod history;
+pub mod input;
 pub mod machine;
 pub mod metric;
 pub mod ownership;

@@ -27,7 +27,7 @@ pub fn host_path(service: &ServiceSpec, inside: &str) -> Option<std::path::PathB
 
 /// The flags of a file, as far as they are flags; `None` where it cannot be read.
 pub fn read(path: &Path) -> Option<Flags> {
-    let text = std::fs::read_to_string(path).ok()?;
+    let text = crate::input::text(path).ok()?;
     let Value::Object(pairs) = serde_saphyr::from_str::<Value>(&text).ok()? else { return None };
     let typed = |(name, value): (String, Value)| {
         let name = flags::resolve(&name);

@@ -88,10 +88,10 @@ pub fn learn(file: &GridFile, secrets: &Secrets) {
     }
     let Some(compose) = compose else { return };
     // A file that cannot be read is reported by whoever needs it.
-    if let Ok(text) = std::fs::read_to_string(compose) {
+    if let Ok(text) = crate::input::text(compose) {
         secrets.add_text(&text);
     }
-    if let Ok(text) = std::fs::read_to_string(compose.with_file_name(".env")) {
+    if let Ok(text) = crate::input::text(&compose.with_file_name(".env")) {
         secrets.add_dotenv(&text);
         secrets.add_text(&text);
     }

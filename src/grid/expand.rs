@@ -15,6 +15,9 @@ use super::node::Span;
 use crate::configuration::{Configuration, Flags, hexadecimal};
 use crate::flags::Entry;
 
+/// Configurations for which there is room from the start.
+const RESERVED: usize = 10_000;
+
 /// The name of the configuration with the engine block's own flags.
 pub(super) const PRODUCTION: &str = "production";
 
@@ -161,7 +164,8 @@ impl Draft {
     /// `masks` come from [`Draft::masks`].
     pub(super) fn expand(&self, engine: &EngineBlock, masks: &[Mask]) -> Expansion {
         let mut collector = Collector::new(engine);
-        collector.reserve(usize::try_from(self.count()).unwrap_or(0));
+        // What is excluded or equal to another takes no place.
+        collector.reserve(usize::try_from(self.count()).unwrap_or(0).min(RESERVED));
         let explicit: HashSet<&str> =
             self.include.iter().filter_map(|row| row.name.as_deref()).collect();
         self.product(&mut collector, &explicit, masks);

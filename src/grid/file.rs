@@ -3,7 +3,6 @@
 //! or without: a grid is never half complete.
 
 use std::borrow::Cow;
-use std::io::Read;
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
@@ -14,8 +13,12 @@ use super::secrets;
 use super::service::{self, ServiceBase};
 use super::{EngineBlock, Grid, GridErrors, Places, ReadOptions, advice, expand, goal, read};
 use crate::configuration::{Configuration, hexadecimal};
+use crate::input::{self, InputError};
 use crate::metric::MetricRef;
 use crate::workload::{Spec, Workload, nearest};
+
+/// Values of parameters in all configurations together: what fits into memory.
+const MAX_SETTINGS: u128 = 20_000_000;
 
 /// A grid file that was read and checked.
 #[derive(Clone, Debug)]
@@ -126,29 +129,21 @@ fn without_mark(text: &str) -> &str {
 
 /// The file's bytes, if it is a file and not absurdly large.
 fn bytes_of(path: &Path, findings: &mut Findings) -> Option<Vec<u8>> {
-    if path.is_dir() {
-        findings.error_of_file("this is a folder, not a grid file");
-        return None;
+    let error = match input::read(path, node::MAX_BYTES) {
+        Ok(bytes) => return Some(bytes),
+        Err(error) => error,
+    };
+    let message = match &error {
+        InputError::NoFile(what) => format!("this is {what}, not a grid file"),
+        InputError::TooLarge { .. } => format!("{error}: this is no grid"),
+        other => other.to_string(),
+    };
+    let is_pipe = matches!(error, InputError::NoFile("a pipe"));
+    let finding = findings.error_of_file(message);
+    if is_pipe {
+        finding.help("write the grid into a file: it is read more than once");
     }
-    let mut bytes = Vec::new();
-    let read = std::fs::File::open(path)
-        .and_then(|file| file.take(node::MAX_BYTES + 1).read_to_end(&mut bytes));
-    match read {
-        Ok(_) if bytes.len() as u64 > node::MAX_BYTES => {
-            let limit = node::MAX_BYTES >> 20;
-            findings.error_of_file(format!("the file is larger than {limit} MiB: this is no grid"));
-            None
-        }
-        Ok(_) => Some(bytes),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            findings.error_of_file("there is no such file");
-            None
-        }
-        Err(error) => {
-            findings.error_of_file(format!("the file cannot be read: {error}"));
-            None
-        }
-    }
+    None
 }
 
 /// The file's text without a byte order mark.
@@ -193,6 +188,14 @@ fn assemble(
         let message = format!("{number}, and {} are allowed", options.max_configurations);
         let help = "try fewer values, or raise the limit with --max-configurations";
         findings.error(&span.unwrap_or(0..0), message).help(help);
+    }
+    let settings = count.saturating_mul(draft.axes.len() as u128);
+    if count <= options.max_configurations as u128 && settings > MAX_SETTINGS {
+        let span = draft.axes.first().map_or(0..0, |axis| axis.span.clone());
+        let axes = draft.axes.len();
+        let message = format!("{count} configurations of {axes} parameters do not fit into memory");
+        let help = "parameters with one value belong into the engine block's `flags`";
+        findings.error(&span, message).help(help);
     }
     if !document.draft_is_whole || findings.errors.len() > errors {
         return None;

@@ -15,6 +15,7 @@ mod failures;
 mod grid;
 mod grid_errors;
 mod grid_expansion;
+mod hostile_files;
 mod journal;
 mod outage;
 mod ownership;

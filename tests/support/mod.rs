@@ -159,6 +159,20 @@ pub fn in_time<T>(what: &str, future: impl Future<Output = T>) -> impl Future<Ou
     async move { ended.await.unwrap_or_else(|_| panic!("waited {PATIENCE:?} in vain: {what}")) }
 }
 
+/// Runs a command that must end by itself.
+pub fn in_time_command(mut command: Command) -> Ran {
+    let mut child = command.spawn().unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while child.try_wait().unwrap().is_none() {
+        if Instant::now() > deadline {
+            child.kill().unwrap();
+            panic!("waited {PATIENCE:?} in vain for the end of {command:?}");
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ran::of(child.wait_with_output().unwrap())
+}
+
 pub fn signal(child: &Child, signal: Signal) {
     kill_process(Pid::from_raw(child.id().cast_signed()).unwrap(), signal).unwrap();
 }

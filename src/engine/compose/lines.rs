@@ -60,7 +60,7 @@ pub(super) fn of_service(files: &[PathBuf], service: &str) -> Vec<ServiceLines> 
         if !seen.insert((file.clone(), service.clone())) {
             continue;
         }
-        let Ok(text) = std::fs::read_to_string(&file) else { continue };
+        let Ok(text) = crate::input::text(&file) else { continue };
         let lines: Vec<&str> = text.lines().collect();
         let Some(own) = service_block(&lines, &service) else { continue };
         if let Some((other, name)) = extended(&lines[own.clone()]) {

@@ -136,6 +136,9 @@ pub enum ComposeError {
         /// How long it was waited for.
         seconds: u64,
     },
+    /// A compose file that nothing can be read from: which, and why.
+    #[error("{0}")]
+    File(String),
     /// Not of the form that the compose tool prints.
     #[error("the compose tool's output is not understood: {0}")]
     Form(String),

@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use super::spec::ServiceSpec;
 use super::{ComposeError, ComposeSource, UnsetVariable, service, variables};
+use crate::input::{self, InputError};
 
 /// Longest that the tool may take to read files.
 const READ_TIMEOUT: Duration = Duration::from_mins(1);
@@ -82,6 +83,14 @@ async fn run(command: &mut Command, limit: Duration) -> std::io::Result<Output> 
 
 /// Reads the service as the compose tool resolves it.
 pub async fn read(source: &ComposeSource) -> Result<ServiceSpec, ComposeError> {
+    // The tool would wait for a pipe that nobody writes to.
+    for file in &source.files {
+        if let Err(error @ (InputError::NoFile(_) | InputError::TooLarge { .. })) =
+            input::open(file, input::MAX_TEXT)
+        {
+            return Err(ComposeError::File(format!("{}: {error}", file.display())));
+        }
+    }
     let (tool, _) = find_tool().await.ok_or(ComposeError::NoTool)?;
     let mut command = tool.for_source(source);
     command.arg("config");
@@ -167,7 +176,7 @@ pub(in crate::engine) fn project_name(source: &ComposeSource) -> String {
         folder.filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(PathBuf::from("."));
     let folder = folder.canonicalize().unwrap_or(folder);
     let named = std::env::var(VARIABLE).ok().filter(|name| !name.is_empty()).or_else(|| {
-        let text = std::fs::read_to_string(folder.join(".env")).ok()?;
+        let text = crate::input::text(&folder.join(".env")).ok()?;
         text.lines().find_map(|line| {
             let value = line.trim().strip_prefix(VARIABLE)?.trim_start().strip_prefix('=')?;
             Some(value.trim().trim_matches(['"', '\'']).to_owned())
@@ -175,7 +184,7 @@ pub(in crate::engine) fn project_name(source: &ComposeSource) -> String {
     });
     let in_file = || {
         source.files.iter().rev().find_map(|file| {
-            let text = std::fs::read_to_string(file).ok()?;
+            let text = crate::input::text(file).ok()?;
             let line = text.lines().find_map(|line| line.strip_prefix("name:"))?;
             let name = line.split(" #").next()?.trim().trim_matches(['"', '\'']);
             (!name.is_empty() && !name.contains('$')).then(|| name.to_owned())

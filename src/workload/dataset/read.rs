@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::{DatasetError, Entry};
 use crate::configuration::hexadecimal;
+use crate::input;
 
 /// Files beyond this are no prompts but a mistake.
 const LARGEST: u64 = 2 << 30;
@@ -28,22 +29,11 @@ pub(super) fn file(path: &Path) -> Result<(Vec<Entry>, String), DatasetError> {
             DatasetError::Form { path: path.to_owned(), place, reason }
         }
     };
-    let file = opened(path).map_err(|error| at_path(RowError::Io(error)))?;
+    // A pipe could be read once only, and `plan` would wait for it.
+    let file = input::open(path, LARGEST).map_err(|error| at_path(RowError::Io(error.into())))?;
     let mut reader = BufReader::with_capacity(PIECE, Summed { file, sum: Sha256::new() });
     let entries = entries(&mut reader).map_err(at_path)?;
     Ok((entries, hexadecimal(&reader.into_inner().sum.finalize())))
-}
-
-fn opened(path: &Path) -> io::Result<File> {
-    let about = std::fs::metadata(path)?;
-    // A pipe could be read once only, and `plan` would wait for it.
-    if !about.is_file() {
-        return Err(io::Error::other("this is no file"));
-    }
-    if about.len() > LARGEST {
-        return Err(io::Error::other(format!("{} bytes are more than {LARGEST}", about.len())));
-    }
-    File::open(path)
 }
 
 /// Sums up what is read.

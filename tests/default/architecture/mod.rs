@@ -13,11 +13,12 @@ use std::path::Path;
 use graph::Graph;
 
 /// Rooms that everybody may use: data and arithmetic.
-const WORDS: [&str; 10] = [
+const WORDS: [&str; 11] = [
     "clean",
     "configuration",
     "event",
     "flags",
+    "input",
     "machine",
     "metric",
     "route",

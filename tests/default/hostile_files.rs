@@ -1,0 +1,86 @@
+//! Files that are none, have no end or do not fit into memory: an error before anything of
+//! them is read, and numbers of the command line outside of what has a meaning.
+
+use std::path::Path;
+use std::process::Command;
+
+use crate::support::{CACHING, Workplace, compose_tool, in_time_command};
+
+fn pipe(path: &Path) {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a pipe");
+}
+
+/// What a command prints that must end by itself, with its exit code.
+fn refused(command: Command, code: i32) -> String {
+    in_time_command(command).expect(code).err
+}
+
+#[test]
+fn a_grid_that_is_no_plain_file_is_refused_and_nothing_waits() {
+    let place = Workplace::new(CACHING);
+    pipe(&place.path("pipe"));
+    let _socket = std::os::unix::net::UnixListener::bind(place.path("socket")).expect("a socket");
+    let huge = std::fs::File::create(place.path("huge")).expect("a file");
+    huge.set_len(6 << 30).expect("a hole");
+    for (grid, says) in [
+        ("pipe", "this is a pipe, not a grid file"),
+        ("socket", "this is a socket, not a grid file"),
+        ("/dev/zero", "this is a device, not a grid file"),
+        (".", "this is a folder, not a grid file"),
+        ("huge", "the file is larger than 16 MiB: this is no grid"),
+    ] {
+        for command in ["plan", "sweep"] {
+            let said = refused(place.command(&[command, grid]), 2);
+            assert!(said.contains(says), "{command} {grid}: {said}");
+        }
+    }
+}
+
+#[test]
+fn datasets_and_compose_files_that_are_pipes_are_refused() {
+    let dataset = CACHING.replace(
+        "kv-cache: {prefix-tokens: [4096], prompts: 2, output-tokens: 4}",
+        "load: {concurrency: [1], dataset: pipe}\n  kv-cache: ",
+    );
+    let place = Workplace::new(&dataset);
+    pipe(&place.path("pipe"));
+    let said = refused(place.command(&["plan", "grid.yaml"]), 2);
+    assert!(said.contains("this is a pipe, not a file"), "{said}");
+    let compose = "name: g\nengine: {docker: {compose: pipe, service: s}}\n\
+                   parameters: {max-num-seqs: [1, 2]}\nworkloads: {kv-cache: }\n\
+                   objective: {minimize: kv_cache.ttft_resent_ms}\n";
+    std::fs::write(place.path("grid.yaml"), compose).expect("a grid");
+    let mut command = place.command(&["plan", "grid.yaml"]);
+    command.env("PATH", compose_tool(&place));
+    let ran = in_time_command(command);
+    let words: Vec<&str> = ran.err.split_whitespace().filter(|word| *word != "│").collect();
+    assert!(words.join(" ").contains("pipe: this is a pipe, not a file"), "{ran:?}");
+}
+
+#[test]
+fn numbers_without_a_meaning_are_refused() {
+    let place = Workplace::new(CACHING);
+    for number in ["99999999999", "0", "-1", "1e3", "99999999999999999999999"] {
+        let option = format!("--max-configurations={number}");
+        let said = refused(place.command(&["plan", "grid.yaml", &option]), 2);
+        assert!(said.contains("a whole number from 1 to 1000000 is needed"), "{said}");
+    }
+    let values: Vec<String> = (1..=1000).map(|number| number.to_string()).collect();
+    let axes = |count: usize| -> String {
+        let axis = |at| format!("  x-{at}: [{}]\n", values.join(", "));
+        let axes: Vec<String> = (0..count).map(axis).collect();
+        CACHING
+            .replace("baseline: noprefix\n", "")
+            .replace("  enable-prefix-caching: [true, false]\n", &axes.concat())
+    };
+    for (count, says) in [
+        (5, "1000000000000000 configurations before exclusion, and 1000000 are allowed"),
+        (13, "more configurations than can be counted, and 1000000 are allowed"),
+    ] {
+        std::fs::write(place.path("grid.yaml"), axes(count)).expect("a grid");
+        let arguments = ["plan", "grid.yaml", "--max-configurations", "1000000"];
+        let said = refused(place.command(&arguments), 2);
+        assert!(said.contains(says), "{said}");
+    }
+}
