@@ -63,15 +63,9 @@ pub enum CleanupError {
     /// No daemon.
     #[error(transparent)]
     Daemon(#[from] DaemonError),
-    /// The daemon refused.
+    /// The daemon refused, or does not answer any more.
     #[error("containers: {0}")]
-    Refused(Error),
-}
-
-impl From<Error> for CleanupError {
-    fn from(error: Error) -> Self {
-        Self::Refused(error)
-    }
+    Refused(String),
 }
 
 /// [`remove_dead`] on the local daemon.
@@ -80,5 +74,6 @@ pub async fn remove_dead_here(
     lives: impl Fn(&Path) -> bool,
 ) -> Result<(Vec<Leftover>, Vec<Leftover>), CleanupError> {
     let docker = connect(&DaemonSettings::of_environment()).await?;
-    Ok(remove_dead(&docker, only, lives).await?)
+    let removed = remove_dead(&docker, only, lives).await;
+    removed.map_err(|error| CleanupError::Refused(docker.words(&error)))
 }
