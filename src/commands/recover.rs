@@ -62,5 +62,5 @@ fn runs() -> Vec<PathBuf> {
 async fn remove_caches() -> Result<Vec<String>, String> {
     let docker =
         connect(&DaemonSettings::of_environment()).await.map_err(|error| error.to_string())?;
-    caches::remove_all(&docker).await.map_err(|error| error.to_string())
+    caches::remove_all(&docker).await.map_err(|error| docker.words(&error))
 }

@@ -147,7 +147,8 @@ async fn docker_engine(
     let docker = match connect(&DaemonSettings::of_environment()).await {
         Ok(docker) => docker,
         Err(error) => {
-            findings.problem("daemon", error.to_string(), "start Docker, or look at `docker info`");
+            let advice = "its socket is the one that the `docker` command uses";
+            findings.problem("daemon", error.to_string(), advice);
             return;
         }
     };
@@ -160,7 +161,7 @@ async fn docker_engine(
                 version.api_version.unwrap_or_default()
             ),
         ),
-        Err(error) => findings.problem("daemon", error.to_string(), "look at `docker info`"),
+        Err(error) => findings.problem("daemon", docker.words(&error), "look at `docker info`"),
     }
     production(findings, block, service.as_ref(), secrets).await;
     let any = ServiceSpec::of_image(String::new(), Vec::new()).with_all_gpus();

@@ -85,7 +85,8 @@ impl Cache {
 pub async fn list(docker: &Daemon) -> Result<Vec<String>, Error> {
     let filters = HashMap::from([("label", vec![CACHE_LABEL])]);
     let options = ListVolumesOptionsBuilder::new().filters(&filters).build();
-    let volumes = docker.list_volumes(Some(options)).await?.volumes.unwrap_or_default();
+    let listed = docker.ask(|| docker.list_volumes(Some(options.clone()))).await?;
+    let volumes = listed.volumes.unwrap_or_default();
     Ok(volumes.into_iter().map(|volume| volume.name).collect())
 }
 
@@ -93,8 +94,9 @@ pub async fn list(docker: &Daemon) -> Result<Vec<String>, Error> {
 pub async fn remove_all(docker: &Daemon) -> Result<Vec<String>, Error> {
     let mut removed = Vec::new();
     for name in list(docker).await? {
-        match docker.remove_volume(&name, None::<RemoveVolumeOptions>).await {
-            Ok(()) => removed.push(name),
+        let remove = || docker.remove_volume(&name, None::<RemoveVolumeOptions>);
+        match docker.ask(remove).await {
+            Ok(()) => removed.push(name.clone()),
             Err(error) if super::daemon::status(&error) == Some(409) => {
                 tracing::warn!(volume = name, "in use, not removed");
             }

@@ -132,7 +132,7 @@ impl Daemon {
     }
 
     /// What went wrong, for a person: the daemon's own words, or that it does not answer.
-    pub(super) fn words(&self, error: &Error) -> String {
+    pub fn words(&self, error: &Error) -> String {
         match error {
             Error::DockerResponseServerError { status_code, message } => {
                 let message = crate::clean::plain(message.trim()).into_owned();
