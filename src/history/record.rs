@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::block::{Block, EarlierBlock};
+use super::block::Block;
 use super::confirmation::ConfirmationRecord;
 use super::launch::{LaunchFacts, LaunchOutcome};
 use crate::configuration::{Configuration, canonical, hexadecimal};
@@ -114,6 +114,16 @@ impl Manifest {
         let baseline =
             named.and_then(|name| self.configurations.iter().position(|it| it.answers_to(name)));
         self.strategy.build_by(self.order, self.configurations.len(), baseline)
+    }
+
+    /// Makes it that of a block: the grid stays, what is measured with is the block's.
+    fn change(&mut self, block: &Block) {
+        self.tool_version.clone_from(&block.tool_version);
+        self.suite_version = Some(block.suite_version);
+        self.host.clone_from(&block.host);
+        self.machine.clone_from(&block.machine);
+        self.image_id.clone_from(&block.image_id);
+        self.datasets.clone_from(&block.datasets);
     }
 
     /// The manifest of a new sweep of a grid.
@@ -290,6 +300,19 @@ impl LaunchRecord {
     }
 }
 
+/// A block that is over, since another one began.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EarlierBlock {
+    /// Its number, from 1.
+    pub number: u32,
+    /// Its launches, in order.
+    pub launches: Vec<LaunchRecord>,
+    /// Its confirmations.
+    pub confirmations: Vec<ConfirmationRecord>,
+    /// The block that followed it, with what changed.
+    pub next: Block,
+}
+
 /// A sweep as its files describe it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SweepRecord {
@@ -323,7 +346,9 @@ impl SweepRecord {
 
     /// Number of the first trial of a block that would begin now.
     pub fn next_first_trial(&self) -> u32 {
-        EarlierBlock::next_trial(&self.launches).unwrap_or_default().max(self.first_trial())
+        // Trials of confirmations have numbers of their own.
+        let own = self.launches.iter().filter(|it| it.purpose != Purpose::Confirm);
+        own.map(|it| it.trial + 1).max().unwrap_or_default().max(self.first_trial())
     }
 
     /// Number of the next confirmation: those of all blocks have numbers of their own.
@@ -343,7 +368,7 @@ impl SweepRecord {
     /// Begins a block: the launches and confirmations so far count no longer.
     pub fn begin_block(&mut self, block: &Block) {
         let number = self.block();
-        block.change(&mut self.manifest);
+        self.manifest.change(block);
         self.earlier.push(EarlierBlock {
             number,
             launches: std::mem::take(&mut self.launches),
