@@ -126,7 +126,7 @@ struct Night {
 impl Night {
     fn new(engine: &'static str, number: usize) -> Self {
         // The speed tells one night's servers from another's.
-        let speed = format!("20.{:05}", std::process::id() % 100 * 1000 + number as u32 % 1000);
+        let speed = format!("60.{:05}", std::process::id() % 100 * 1000 + number as u32 % 1000);
         let mark = format!("--sim-speed {speed}");
         let place = Place::new(&grid(engine, &speed));
         let watch = (engine == "process").then(|| Watch::of(&mark));
@@ -227,7 +227,7 @@ impl Night {
 
 fn grid(engine: &str, speed: &str) -> String {
     let engine = match engine {
-        "simulated" => "simulated: {model: Qwen/Qwen3-8B, gpu: rtx-4090, seed: 1, speed: 20, \
+        "simulated" => "simulated: {model: Qwen/Qwen3-8B, gpu: rtx-4090, seed: 1, speed: 80, \
                         flags: {max-model-len: 8192}}"
             .to_owned(),
         "process" => format!(

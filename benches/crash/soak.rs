@@ -25,7 +25,7 @@ struct Sample {
 }
 
 impl Sample {
-    fn of(pid: u32, launches: usize) -> Option<Self> {
+    fn of(pid: u32, launches: usize, project: &Project) -> Option<Self> {
         let process = format!("/proc/{pid}");
         let count = |arguments: &[&str]| docker(arguments).lines().count();
         let entries =
@@ -38,7 +38,7 @@ impl Sample {
             descriptors: entries("fd")?,
             threads: entries("task")?,
             memory_mb: kb / 1e3,
-            containers: count(&["ps", "-aq"]),
+            containers: project.candidates().len(),
             networks: count(&["network", "ls", "-q"]),
             volumes: count(&["volume", "ls", "-q"]),
         })
@@ -74,7 +74,7 @@ pub(crate) fn run(asked: &Asked) -> bool {
         }
         let ended = place.lines().iter().filter(|it| it.contains("\"launch_ended\"")).count();
         if samples.last().map_or(0, |last| last.launches) < ended {
-            samples.extend(Sample::of(child.id(), ended));
+            samples.extend(Sample::of(child.id(), ended, &project));
         }
     };
     if !status.is_some_and(|status| status.success()) {

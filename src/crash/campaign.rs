@@ -12,7 +12,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
 use super::check::{self, Fault, Kind, Outcome};
-use super::point::{Blow, Plan};
+use super::point::{Blow, Plan, WRITE};
 use super::victim::{self, Action};
 use super::world::{Did, World};
 
@@ -38,7 +38,7 @@ fn victim() {
 /// A part of the campaign: a few points and schedules.
 #[test]
 fn a_sweep_that_is_killed_is_continued_as_if_it_had_not_been() {
-    let done = Campaign { seed: SEED, crashes: 6, every: 60 }.run();
+    let done = Campaign { seed: SEED, crashes: 6, every: 60, cuts: 0 }.run();
     assert!(done.crashes >= 6 && done.faults.is_empty(), "{}", done.told());
 }
 
@@ -50,7 +50,9 @@ fn crash_campaign() {
     };
     let seed = number("VLLM_GRID_CRASH_SEED", SEED);
     let crashes = number("VLLM_GRID_CRASHES", 1000) as usize;
-    let done = Campaign { seed, crashes, every: 1 }.run();
+    // A sample leaves out points, too.
+    let every = (1000 / crashes.clamp(1, 1000)).max(1);
+    let done = Campaign { seed, crashes, every, cuts: crashes / 10 }.run();
     println!("{}", done.told());
     done.write(seed);
     assert!(done.crashes >= crashes && done.faults.is_empty());
@@ -62,6 +64,8 @@ struct Campaign {
     crashes: usize,
     /// Each point of so many is tried alone.
     every: usize,
+    /// Lengths to which a journal is cut.
+    cuts: usize,
 }
 
 /// What is done to one world, in order; then it is continued until it is complete.
@@ -81,6 +85,9 @@ struct Done {
     points: std::collections::BTreeMap<String, usize>,
     /// Sessions that a full disk ended.
     refusals: usize,
+    /// Journals that were cut and resumed, and those of them that were refused.
+    cuts: usize,
+    refused_cuts: usize,
     /// Rows that were compared.
     rows: usize,
     faults: Vec<(String, Fault)>,
@@ -93,12 +100,17 @@ impl Campaign {
         let place = tempfile::tempdir().expect("a folder");
         let undisturbed = World::new(&place.path().join("undisturbed"), GRID);
         let mut done = Done::default();
-        let points = match act(&undisturbed, Action::Sweep, NEVER, &mut done) {
-            Ended::ByItself { points, result: Ok(result) } if result == "Complete" => points,
-            other => panic!("{other:?}: {:?}", undisturbed.log().last()),
-        };
+        let tell = Plan { at: 0, blow: Blow::Tell };
+        match act(&undisturbed, Action::Sweep, tell, &mut done) {
+            Ended::ByItself { result: Ok(result) } if result == "Complete" => {}
+            other => panic!("{other:?}"),
+        }
         let outcome = Outcome::of(&undisturbed).expect("a complete sweep");
-        let schedules = self.schedules(points);
+        let told = undisturbed.log().into_iter();
+        let points: Vec<String> = told
+            .filter_map(|did| if let Did::Struck(name) = did { Some(name) } else { None })
+            .collect();
+        let schedules = self.schedules(&points);
         let (next, sum) = (AtomicUsize::new(0), Mutex::new(done));
         let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
         std::thread::scope(|scope| {
@@ -119,13 +131,54 @@ impl Campaign {
             }
         });
         let mut done = sum.into_inner().expect("no panic");
+        done.add(self.cuts(&undisturbed, &outcome));
         done.seconds = began.elapsed().as_secs_f64();
         done
     }
 
-    /// Each point alone, by a kill and by a full disk; then schedules of two to four deaths,
+    /// The journal of a complete sweep, cut at lengths drawn at random, and resumed: it comes to
+    /// the same, or it is refused and the journal is named. Nothing is written over.
+    fn cuts(&self, complete: &World, undisturbed: &Outcome) -> Done {
+        let mut random = ChaCha8Rng::seed_from_u64(self.seed ^ 0xC07);
+        let mut done = Done::default();
+        let length = std::fs::metadata(complete.run().join("journal.jsonl")).expect("it is there");
+        for number in 0..self.cuts {
+            let keep = random.random_range(0..length.len());
+            let path = complete.path().with_file_name(format!("cut-{number}"));
+            let world = complete.copy(&path);
+            let journal =
+                std::fs::OpenOptions::new().write(true).open(world.run().join("journal.jsonl"));
+            journal.and_then(|journal| journal.set_len(keep)).expect("cut");
+            let before = world.launch_files();
+            let mut found = Vec::new();
+            let fault = |kind, what: String| Fault { kind, what };
+            match act(&world, Action::Resume, NEVER, &mut done) {
+                Ended::ByItself { result: Ok(result) } if result == "Complete" => {
+                    found.extend(check::at_the_end(&world, undisturbed));
+                    done.rows += undisturbed.rows();
+                }
+                Ended::ByItself { result: Err(what) } if what.contains("journal") => {
+                    done.refused_cuts += 1;
+                    found.extend(check::at_rest(&world));
+                }
+                other => found.push(fault(Kind::Refused, format!("{other:?}"))),
+            }
+            let after = world.launch_files();
+            if let Some((name, _)) =
+                before.iter().find(|(name, text)| after.get(*name) != Some(*text))
+            {
+                found.push(fault(Kind::Lost, format!("written over: {name}")));
+            }
+            done.cuts += 1;
+            done.faults.extend(found.into_iter().map(|it| (format!("cut to {keep} bytes"), it)));
+            let _ = std::fs::remove_dir_all(path);
+        }
+        done
+    }
+
+    /// Each point alone, by a kill, by a full disk, and each write torn; then schedules of two to four deaths,
     /// enough for all deaths that are asked for.
-    fn schedules(&self, points: u64) -> Vec<Schedule> {
+    fn schedules(&self, points: &[String]) -> Vec<Schedule> {
         let mut random = ChaCha8Rng::seed_from_u64(self.seed);
         let mut schedules = Vec::new();
         let single = |name: String, at: u64, blow| Schedule {
@@ -133,8 +186,13 @@ impl Campaign {
             steps: vec![(Action::Sweep, Plan { at, blow })],
             recovers: at % 2 == 0,
         };
-        for at in (1..=points).step_by(self.every) {
+        for (at, point) in (1..).zip(points).step_by(self.every) {
             schedules.push(single(format!("kill-{at}"), at, Blow::Kill));
+            if point == WRITE {
+                let part = random.random();
+                schedules.push(single(format!("torn-{at}"), at, Blow::Tear(part)));
+                schedules.push(single(format!("zeros-{at}"), at, Blow::Zeros(part)));
+            }
             let blow = if at % 2 == 0 { Blow::FullOnce } else { Blow::Full };
             schedules.push(single(format!("full-{at}"), at, blow));
         }
@@ -146,7 +204,7 @@ impl Campaign {
                     _ if random.random_bool(0.3) => Action::Recover,
                     _ => Action::Resume,
                 };
-                let most = if action == Action::Recover { 8 } else { points / 2 };
+                let most = if action == Action::Recover { 16 } else { points.len() as u64 / 2 };
                 let part = random.random();
                 let blow = match random.random_range(0..6) {
                     0 => Blow::Tear(part),
@@ -166,7 +224,7 @@ impl Campaign {
 #[derive(Debug)]
 enum Ended {
     Killed,
-    ByItself { points: u64, result: Result<String, String> },
+    ByItself { result: Result<String, String> },
     Otherwise(String),
 }
 
@@ -182,9 +240,7 @@ fn act(world: &World, action: Action, plan: Plan, done: &mut Done) -> Ended {
         return Ended::Killed;
     }
     match log.pop() {
-        Some(Did::Ended { points, result }) if status.success() => {
-            Ended::ByItself { points, result }
-        }
+        Some(Did::Ended { result, .. }) if status.success() => Ended::ByItself { result },
         last => {
             let said = std::fs::read_to_string(world.path().join("stderr")).unwrap_or_default();
             Ended::Otherwise(format!("{status}, after {last:?}: {said}"))
@@ -221,7 +277,7 @@ fn carried_out(world: &World, schedule: &Schedule, undisturbed: &Outcome) -> Don
         }
         match act(world, action, plan, &mut done) {
             Ended::Killed => found.extend(check::at_any_time(world)),
-            Ended::ByItself { result, .. } => {
+            Ended::ByItself { result } => {
                 let is_full = matches!(plan.blow, Blow::Full | Blow::FullOnce) && plan != NEVER;
                 match &result {
                     Ok(result) => complete |= result == "Complete",
@@ -255,6 +311,8 @@ impl Done {
         self.worlds += other.worlds;
         self.crashes += other.crashes;
         self.refusals += other.refusals;
+        self.cuts += other.cuts;
+        self.refused_cuts += other.refused_cuts;
         self.rows += other.rows;
         for (point, count) in other.points {
             *self.points.entry(point).or_default() += count;
@@ -268,10 +326,13 @@ impl Done {
 
     fn told(&self) -> String {
         let mut text = format!(
-            "crash: {} deaths and {} full disks in {} worlds, {} rows compared, {:.0} s: {} faults\n",
+            "crash: {} deaths and {} full disks in {} worlds, {} journals cut ({} refused), {} rows \
+             compared, {:.0} s: {} faults\n",
             self.crashes,
             self.refusals,
             self.worlds,
+            self.cuts,
+            self.refused_cuts,
             self.rows,
             self.seconds,
             self.faults.len()
@@ -290,7 +351,8 @@ impl Done {
         let Ok(folder) = std::env::var("VLLM_GRID_CAMPAIGN_OUT") else { return };
         let line = serde_json::json!({
             "name": "crash", "seed": seed, "worlds": self.worlds, "crashes": self.crashes,
-            "full_disks": self.refusals, "rows_compared": self.rows,
+            "full_disks": self.refusals, "cut_journals": self.cuts,
+            "refused_cuts": self.refused_cuts, "rows_compared": self.rows,
             "lost_repeats": self.count(&[Kind::Lost]),
             "leaked_candidates": self.count(&[Kind::Leaked]),
             "wrong_rows": self.count(&[Kind::Rows]),

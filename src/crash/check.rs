@@ -243,3 +243,103 @@ pub(super) fn at_rest(world: &World) -> Vec<Fault> {
     }
     faults
 }
+
+mod tests {
+    use super::*;
+    use crate::history::journal::Journal;
+    use crate::history::launch::{FailureClass, LaunchFailure};
+    use crate::metric::{Measurement, MetricReasons};
+    use crate::strategy::Purpose;
+
+    fn world(place: &tempfile::TempDir) -> World {
+        World::new(&place.path().join("world"), "")
+    }
+
+    fn kinds(faults: &[Fault]) -> Vec<Kind> {
+        faults.iter().map(|fault| fault.kind).collect()
+    }
+
+    fn acked(entry: Entry) -> Did {
+        Did::Acked(Box::new(Line { sequence: 1, at: jiff::Timestamp::UNIX_EPOCH, entry }))
+    }
+
+    fn started() -> Entry {
+        Entry::LaunchStarted {
+            launch: 1,
+            trial: 0,
+            configuration: "a".to_owned(),
+            purpose: Purpose::Screen,
+            planned: 1,
+            repeats: Some(1),
+            host: None,
+        }
+    }
+
+    #[test]
+    fn a_world_in_which_nothing_happened_breaks_no_promise() {
+        let place = tempfile::tempdir().expect("a folder");
+        assert!(at_rest(&world(&place)).is_empty());
+    }
+
+    #[test]
+    fn candidates_that_are_left_and_production_that_is_down_are_seen() {
+        let place = tempfile::tempdir().expect("a folder");
+        let world = world(&place);
+        std::fs::write(world.path().join("candidates/1"), "").expect("written");
+        assert_eq!(kinds(&at_rest(&world)), [Kind::Leaked]);
+        std::fs::write(world.path().join("candidates/2"), "").expect("written");
+        assert_eq!(kinds(&at_any_time(&world)), [Kind::Leaked]);
+        let down = r#"{"id": "production-1", "running": false, "proven": false}"#;
+        std::fs::write(world.path().join("production.json"), down).expect("written");
+        assert_eq!(kinds(&at_any_time(&world)), [Kind::Leaked, Kind::Down], "no step shows it");
+    }
+
+    #[test]
+    fn an_entry_that_was_acknowledged_and_is_not_in_the_journal_is_lost() {
+        let place = tempfile::tempdir().expect("a folder");
+        let world = world(&place);
+        std::fs::create_dir(world.run()).expect("a folder");
+        let (mut journal, _) =
+            Journal::open(&world.run().join("journal.jsonl")).expect("a journal");
+        let line = journal.append(jiff::Timestamp::UNIX_EPOCH, started()).expect("written");
+        world.did(&Did::Acked(Box::new(line)));
+        assert!(at_any_time(&world).is_empty());
+        drop(journal);
+        let file = std::fs::OpenOptions::new().write(true).open(world.run().join("journal.jsonl"));
+        file.and_then(|file| file.set_len(20)).expect("cut");
+        assert_eq!(kinds(&at_any_time(&world)), [Kind::Lost]);
+    }
+
+    #[test]
+    fn work_that_is_made_again_is_seen() {
+        let measurement = Measurement {
+            workload: "kv-cache".to_owned(),
+            case: String::new(),
+            repeat: 1,
+            status: Status::Ok,
+            reason: None,
+            metrics: crate::metric::MetricValues::new(),
+            metric_reasons: MetricReasons::new(),
+        };
+        let measures = Did::Measures {
+            trial: 0,
+            workload: "kv-cache".to_owned(),
+            case: String::new(),
+            repeat: 1,
+        };
+        let launched = Did::Launched { launch: 2, configuration: "a".to_owned() };
+        let finished = acked(Entry::RepeatFinished { launch: 1, measurement });
+        let failure = LaunchFailure::new(FailureClass::OutOfMemory, "");
+        let failed = Entry::LaunchEnded { launch: 1, outcome: LaunchOutcome::Failed(failure) };
+        let once = [acked(started()), measures.clone(), finished.clone(), launched.clone()];
+        assert!(repeated(&once).is_empty());
+        let again = [acked(started()), finished.clone(), measures];
+        assert_eq!(kinds(&repeated(&again)), [Kind::Order]);
+        assert_eq!(
+            kinds(&repeated(&[acked(started()), finished.clone(), finished])),
+            [Kind::Order]
+        );
+        let relaunched = [acked(started()), acked(failed), launched];
+        assert_eq!(kinds(&repeated(&relaunched)), [Kind::Relaunched]);
+    }
+}

@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 /// What happens at a point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Blow {
+    /// Nothing: each point is told.
+    Tell,
     /// SIGKILL.
     Kill,
     /// SIGKILL; of a line that is being written, this part (in 256ths) is in the file.
@@ -29,6 +31,9 @@ pub(super) struct Plan {
     pub(super) at: u64,
     pub(super) blow: Blow,
 }
+
+/// The point in front of a write to the journal.
+pub(super) const WRITE: &str = "journal: before write";
 
 static PLAN: OnceLock<(Plan, fn(&str))> = OnceLock::new();
 static PASSED: AtomicU64 = AtomicU64::new(0);
@@ -49,7 +54,7 @@ pub(super) fn passed() -> u64 {
 /// Where the plan is that the disk is full.
 pub(crate) fn point(name: &str) -> io::Result<()> {
     match struck(name) {
-        None => Ok(()),
+        None | Some(Blow::Tell) => Ok(()),
         Some(Blow::FullOnce | Blow::Full) => Err(io::ErrorKind::StorageFull.into()),
         Some(_) => kill(name),
     }
@@ -60,10 +65,10 @@ pub(crate) fn point(name: &str) -> io::Result<()> {
 /// # Errors
 /// Where the plan is that the disk is full.
 pub(crate) fn before_write(file: &mut File, bytes: &[u8]) -> io::Result<()> {
-    let name = "journal: before write";
+    let name = WRITE;
     let part = |of: u8| bytes.len() * usize::from(of) / 256;
     match struck(name) {
-        None => Ok(()),
+        None | Some(Blow::Tell) => Ok(()),
         Some(Blow::Kill) => kill(name),
         Some(Blow::Tear(of)) => {
             file.write_all(&bytes[..part(of)])?;
@@ -87,9 +92,10 @@ fn struck(name: &str) -> Option<Blow> {
     let number = PASSED.fetch_add(1, Ordering::SeqCst) + 1;
     let strikes = match plan.blow {
         Blow::Full => number >= plan.at,
+        Blow::Tell => true,
         _ => number == plan.at,
     };
-    if strikes && number == plan.at {
+    if strikes && (number == plan.at || plan.blow == Blow::Tell) {
         told(name);
     }
     strikes.then_some(plan.blow)

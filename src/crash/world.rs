@@ -2,6 +2,7 @@
 //! stands for a container, so that what a killed process leaves is there afterwards. The
 //! world notes at once what must never be: two candidates, or one beside production.
 
+use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -74,6 +75,30 @@ impl World {
         std::fs::write(world.grid(), grid).expect("written");
         world.turn(true, true);
         world
+    }
+
+    /// A copy of what is there, which has done nothing yet.
+    pub(super) fn copy(&self, to: &Path) -> Self {
+        let copied = std::process::Command::new("cp").arg("-a").args([&self.0, to]).status();
+        assert!(copied.is_ok_and(|status| status.success()), "copied");
+        let _ = std::fs::remove_file(to.join("log"));
+        Self(to.to_owned())
+    }
+
+    /// The files of all launches, with what is in them.
+    pub(super) fn launch_files(&self) -> BTreeMap<String, Vec<u8>> {
+        let mut files = BTreeMap::new();
+        let mut folders = vec![self.run().join("launches")];
+        while let Some(folder) = folders.pop() {
+            for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+                let path = entry.path();
+                match std::fs::read(&path) {
+                    Ok(text) => drop(files.insert(path.display().to_string(), text)),
+                    Err(_) => folders.push(path),
+                }
+            }
+        }
+        files
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -189,7 +214,7 @@ impl Engine for WorldEngine {
         world.did(&Did::Launched { launch: order.launch, configuration });
         let _ = point("engine: a candidate boots");
         let log = order.folder.join(crate::engine::log::EngineLog::NAME);
-        std::fs::write(log, format!("boot of {}\n", order.launch)).expect("written");
+        std::fs::write(log, format!("process {}\n", std::process::id())).expect("written");
         sleep(Duration::from_secs(10)).await;
         match seqs(order) {
             64 => Err(self.failed(order, FailureClass::OutOfMemory, "out of memory")),
