@@ -57,9 +57,8 @@ pub(super) async fn sample(place: &Path) -> (PathBuf, Vec<Entry>) {
             stop.cancel();
         }
     });
-    let engine = engine::of_grid(&grid.engine, None, &Secrets::default())
-        .await
-        .expect("the simulated engine");
+    let engine =
+        engine::of_grid(&grid.engine, &Secrets::default()).await.expect("the simulated engine");
     let records = |_: &Path| Box::new(NoRecords) as Box<dyn RecordSink>;
     let context = SweepContext::of(&grid, engine, records).with_events(events).with_cancel(cancel);
     sweep.run(&context).await.expect("a sweep");
@@ -114,6 +113,7 @@ fn lengthen(run: &Path, sample: &[Entry]) {
     append(Entry::SessionStarted {
         schema_version: vllm_grid::history::record::SCHEMA_VERSION,
         tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+        suite_version: None,
     });
     for launch in 1..=LAUNCHES {
         let mut repeat = 0;

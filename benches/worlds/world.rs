@@ -224,7 +224,6 @@ impl Sweep {
             launches: Vec::new(),
             earlier: Vec::new(),
             confirmations: Vec::new(),
-            earlier: Vec::new(),
         };
         Self { effects, record }
     }

@@ -260,7 +260,12 @@ mod tests {
     }
 
     fn acked(entry: Entry) -> Did {
-        Did::Acked(Box::new(Line { sequence: 1, at: jiff::Timestamp::UNIX_EPOCH, entry }))
+        Did::Acked(Box::new(Line {
+            sequence: 1,
+            at: jiff::Timestamp::UNIX_EPOCH,
+            elapsed_ms: None,
+            entry,
+        }))
     }
 
     fn started() -> Entry {
