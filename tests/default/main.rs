@@ -14,6 +14,7 @@ mod failures;
 mod grid;
 mod grid_errors;
 mod grid_expansion;
+mod owed;
 mod ownership;
 mod process;
 mod production;
