@@ -18,6 +18,7 @@ mod grid_expansion;
 mod hostile_files;
 mod journal;
 mod outage;
+mod owed;
 mod ownership;
 mod process;
 mod production;

@@ -151,9 +151,10 @@ fn two_sweeps_of_one_machine_do_not_run_at_once_and_a_living_one_is_not_touched(
         assert!(said.contains(part), "{part}: {said}");
     }
     assert!(!place.path("other").exists());
-    // Wherever its folder is.
+    // Wherever its folder is. Stopped, so that it does not notice the move meanwhile.
+    signal(&first, Signal::STOP);
     std::fs::rename(place.path("run"), place.path("moved")).unwrap();
-    for arguments in [&["recover", "moved"][..], &["recover"]] {
+    for arguments in [&["recover", "moved"][..], &["recover", "run"], &["recover"]] {
         let recovered = place.run(arguments).expect(0);
         assert!(recovered.out.contains("not touched, it is running"), "{}", recovered.out);
     }

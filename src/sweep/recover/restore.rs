@@ -184,9 +184,17 @@ async fn access(case: &Case, owing: &Owing) -> Result<Access, String> {
         }
     }
     let name = owing.name.clone().unwrap_or_else(|| owing.id.clone());
-    let owed = ProductionOwed { docker, id: owing.id.clone(), name, ..ProductionOwed::default() };
+    let owed = ProductionOwed {
+        docker,
+        id: owing.id.clone(),
+        name,
+        // Which one it is nobody knows any more: vLLM's own.
+        key_variable: Some("VLLM_API_KEY".to_owned()),
+        ..ProductionOwed::default()
+    };
     let production = owed::production(&owed).await.map_err(|error| text(&error))?;
-    Ok(Access { production, docker: owed.docker, missing_key: None })
+    let missing_key = of(owed.key_variable.as_ref());
+    Ok(Access { production, docker: owed.docker, missing_key })
 }
 
 /// The engine block of the run's grid, where that can be read.

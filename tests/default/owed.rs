@@ -1,0 +1,332 @@
+//! Production that a dead run owes, in each state that its files can be in: against a
+//! stand-in for the Docker daemon, whose container is served by our own `simulate`.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpListener;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Value, json};
+use vllm_grid::history::journal::{Entry, Journal};
+use vllm_grid::history::production::{ProductionFacts, ProductionStep};
+use vllm_grid::ownership::debt::ProductionOwed;
+use vllm_grid::ownership::{Holder, Ledger, Owed, StateFolder, Uses, new_run_id};
+
+use crate::support::{Ran, Workplace};
+
+const ID: &str = "abababababababababababababababababababababababababababababababab";
+const CANDIDATE: &str = "cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd";
+const KEY: &str = "sk-owed-production";
+
+const GRID: &str = "
+name: site
+engine:
+  docker: {image: 'i:1', model: m, production: {container: shop-vllm}, gpus: false, caches: false}
+parameters: {max-num-seqs: [16, 64]}
+workloads:
+  kv-cache: {prefix-tokens: [512], prompts: 2, output-tokens: 4}
+objective: {minimize: kv_cache.ttft_resent_ms}
+";
+
+#[derive(Default)]
+struct State {
+    running: bool,
+    /// Whether production can be started.
+    broken: bool,
+    /// Labels of a candidate, where there is one.
+    candidate: Option<Value>,
+    /// What was done, in order.
+    done: Vec<String>,
+}
+
+/// A daemon with a production that is stopped, and the server that is reached through it.
+struct Site {
+    place: Workplace,
+    state: Arc<Mutex<State>>,
+    server: Child,
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        let _ended = self.server.kill();
+        let _reaped = self.server.wait();
+    }
+}
+
+impl Site {
+    fn new() -> Self {
+        let place = Workplace::new(GRID);
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let mut server = Command::new(env!("CARGO_BIN_EXE_vllm-grid"));
+        server.args(["simulate", "Qwen/Qwen3-0.6B", "--sim-speed", "500", "--port"]);
+        server.arg(port.to_string()).env("VLLM_API_KEY", KEY);
+        let server = server.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let state = Arc::<Mutex<State>>::default();
+        let listener = UnixListener::bind(place.path("d.sock")).unwrap();
+        let shared = Arc::clone(&state);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let state = Arc::clone(&shared);
+                std::thread::spawn(move || serve(stream, &state, port));
+            }
+        });
+        Self { place, state, server }
+    }
+
+    fn socket(&self) -> String {
+        format!("unix://{}", self.place.path("d.sock").display())
+    }
+
+    fn run(&self, arguments: &[&str], key: Option<&str>) -> Ran {
+        let mut command = self.place.command(arguments);
+        command.env("DOCKER_HOST", self.socket()).env("VLLM_GRID_DAEMON_PATIENCE", "1");
+        command.env_remove("VLLM_API_KEY");
+        command.envs(key.map(|key| ("VLLM_API_KEY", key)));
+        Ran::of(command.output().unwrap())
+    }
+
+    fn is_running(&self) -> bool {
+        self.state.lock().unwrap().running
+    }
+
+    /// A run that stopped production and died: its folder and its id.
+    fn owes(&self) -> (PathBuf, String) {
+        let state = StateFolder::at(&self.place.path("state")).unwrap();
+        let (run, folder) = (new_run_id(), self.place.path("gone"));
+        let holder = Holder { started: 1, ..Holder::this().in_state(&state).of_run(&run, &folder) };
+        let ledger = Ledger::of_run(&state, "gone", &holder, &Uses::Cpu);
+        let owed = ProductionOwed {
+            docker: self.socket(),
+            id: ID.to_owned(),
+            name: "shop-vllm".to_owned(),
+            key_variable: Some("VLLM_API_KEY".to_owned()),
+            ..ProductionOwed::default()
+        };
+        ledger.owe(Owed::Production(owed)).unwrap();
+        (folder, run)
+    }
+
+    fn journal(&self, folder: &Path) {
+        std::fs::create_dir_all(folder).unwrap();
+        let (mut journal, _) = Journal::open(&folder.join("journal.jsonl")).unwrap();
+        let facts = ProductionFacts {
+            id: ID.to_owned(),
+            name: "shop-vllm".to_owned(),
+            image_id: String::new(),
+            started_at: String::new(),
+            configuration_sha256: String::new(),
+            running: true,
+        };
+        let stopped = ProductionStep::Stopped { id: ID.to_owned() };
+        for production in [ProductionStep::Stopping { facts }, stopped] {
+            journal.append(jiff::Timestamp::now(), Entry::Production { production }).unwrap();
+        }
+    }
+}
+
+fn serve(stream: UnixStream, state: &Mutex<State>, port: u16) {
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    let mut stream = stream;
+    loop {
+        let (mut request, mut length) = (String::new(), 0);
+        if reader.read_line(&mut request).unwrap_or(0) == 0 {
+            return;
+        }
+        loop {
+            let mut line = String::new();
+            reader.read_line(&mut line).unwrap();
+            if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
+                length = value.trim().parse().unwrap();
+            }
+            if line.trim().is_empty() {
+                break;
+            }
+        }
+        reader.read_exact(&mut vec![0; length]).unwrap();
+        let (status, body) = answer(&request, &mut state.lock().unwrap(), port);
+        let text = if status == 204 { String::new() } else { body.to_string() };
+        let head = format!(
+            "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\napi-version: 1.44\r\n\
+             content-length: {}\r\n\r\n{text}",
+            text.len()
+        );
+        if stream.write_all(head.as_bytes()).is_err() {
+            return;
+        }
+    }
+}
+
+fn answer(request: &str, state: &mut State, port: u16) -> (u16, Value) {
+    let mut words = request.split(' ');
+    let (method, path) = (words.next().unwrap(), words.next().unwrap());
+    let is = |what: &str| path.contains(what);
+    if is("/_ping") {
+        return (200, json!("OK"));
+    }
+    if is("/version") {
+        return (200, json!({"Version": "29.0.0", "ApiVersion": "1.44", "MinAPIVersion": "1.24"}));
+    }
+    if is("/images/") {
+        let config = json!({"Env": [], "Entrypoint": ["vllm", "serve"], "Cmd": null});
+        return (200, json!({"Id": "sha256:aa", "RepoDigests": [], "Config": config}));
+    }
+    if is("/containers/json") {
+        let ours = state.candidate.iter().filter(|_| is("vllm-grid.sweep"));
+        let list = ours.map(|it| json!({"Id": CANDIDATE, "Names": ["/left-behind"], "Labels": it}));
+        return (200, list.collect());
+    }
+    if is(CANDIDATE) {
+        if method == "DELETE" {
+            state.done.push("removed".to_owned());
+            state.candidate = None;
+        }
+        return match state.candidate {
+            Some(_) => (200, json!({"Id": CANDIDATE})),
+            None => (404, json!({"message": "no such container"})),
+        };
+    }
+    if !is(ID) && !is("/containers/shop-vllm/") {
+        return (404, json!({"message": "no such container"}));
+    }
+    if is("/start") {
+        if state.broken {
+            return (500, json!({"message": "the disk is full"}));
+        }
+        state.done.push("started".to_owned());
+        state.running = true;
+        return (204, Value::Null);
+    }
+    let ports = json!({"8000/tcp": [{"HostIp": "127.0.0.1", "HostPort": port.to_string()}]});
+    let seen = json!({
+        "Id": ID, "Name": "/shop-vllm", "Image": "sha256:aa", "RestartCount": 0, "Args": [],
+        "Config": {"Image": "i:1", "Env": [], "Entrypoint": ["vllm", "serve"], "Cmd": ["m"], "Labels": {}},
+        "State": {"Status": if state.running { "running" } else { "exited" }, "Running": state.running,
+                  "Paused": false, "OOMKilled": false, "ExitCode": 0, "StartedAt": "2026-01-01T00:00:00Z"},
+        "NetworkSettings": {"Ports": ports, "Networks": {}},
+    });
+    (200, seen)
+}
+
+fn words(ran: &Ran) -> String {
+    let text = format!("{} {}", ran.out, ran.err);
+    let drawn = |c: char| c.is_whitespace() || "│×╰─▶".contains(c);
+    text.split(drawn).filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+/// Without blanks: a path may be wrapped.
+fn letters(text: &str) -> String {
+    text.split(' ').collect()
+}
+
+#[test]
+fn production_of_a_run_whose_folder_is_gone_is_named_started_and_proven() {
+    let site = Site::new();
+    let (folder, run) = site.owes();
+    let down = "PRODUCTION IS DOWN: container shop-vllm (abababababab)";
+    let advice = letters(&format!("vllm-grid recover {}", folder.display()));
+    for arguments in [&["sweep", "grid.yaml"][..], &["recover", "elsewhere"]] {
+        let said = words(&site.run(arguments, Some(KEY)).expect(3));
+        assert!(said.contains(down) && letters(&said).contains(&advice), "{arguments:?}: {said}");
+        assert!(!said.contains("nothing to recover"), "{said}");
+    }
+    assert!(!site.place.path("runs").exists(), "nothing was begun");
+    let doctor = site.run(&["doctor", "grid.yaml"], Some(KEY)).expect(3);
+    assert!(doctor.out.contains("problem  production: PRODUCTION IS DOWN"), "{}", doctor.out);
+    assert!(!doctor.out.contains("it is not changed"), "{}", doctor.out);
+    let plan = words(&site.run(&["plan", "grid.yaml"], Some(KEY)).expect(0));
+    assert!(plan.contains("PRODUCTION IS DOWN") && !plan.contains("it is not changed"), "{plan}");
+    assert!(!site.is_running());
+
+    // Started first, though it cannot be proven without its key.
+    let said = words(&site.run(&["recover", &run], None).expect(3));
+    assert!(site.is_running(), "{said}");
+    assert!(said.contains("not proven: VLLM_API_KEY is not set"), "{said}");
+    assert!(!said.contains("IS DOWN"), "{said}");
+    let path = folder.display().to_string();
+    let said = words(&site.run(&["recover", &path], Some(KEY)).expect(0));
+    assert!(said.contains("production runs and answers again"), "{said}");
+    for arguments in [&["recover"][..], &["recover", "--caches"][..1]] {
+        assert_eq!(site.run(arguments, None).expect(0).out, "nothing to recover\n");
+    }
+}
+
+#[test]
+fn production_that_cannot_be_started_stays_owed_until_it_is() {
+    let site = Site::new();
+    let (folder, _) = site.owes();
+    site.state.lock().unwrap().broken = true;
+    let path = folder.display().to_string();
+    for arguments in [&["recover"][..], &["recover", &path]] {
+        let said = words(&site.run(arguments, Some(KEY)).expect(3));
+        for part in
+            ["PRODUCTION IS DOWN", "shop-vllm", "docker start shop-vllm", "the disk is full"]
+        {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+    }
+    site.state.lock().unwrap().broken = false;
+    site.run(&["recover"], Some(KEY)).expect(0);
+    assert!(site.is_running());
+    assert_eq!(
+        site.run(&["recover", &path], Some(KEY)).expect(3).out.matches("holds no run").count(),
+        1
+    );
+}
+
+#[test]
+fn a_journal_alone_is_enough_also_a_damaged_one() {
+    for damaged in [false, true] {
+        let site = Site::new();
+        let folder = site.place.path("run");
+        site.journal(&folder);
+        let path = folder.join("journal.jsonl");
+        if damaged {
+            let whole = std::fs::read_to_string(&path).unwrap();
+            std::fs::write(&path, format!("{{\"torn\": 1\n{whole}")).unwrap();
+        }
+        // No manifest, no debt.
+        let said = words(&site.run(&["recover", "run"], None).expect(3));
+        assert!(site.is_running(), "{said}");
+        assert!(said.contains("shop-vllm") && said.contains("not proven"), "{said}");
+        let said = words(&site.run(&["recover", "run"], Some(KEY)).expect(0));
+        assert!(said.contains("production runs and answers again"), "{said}");
+    }
+}
+
+#[test]
+fn a_candidate_of_a_dead_run_is_removed_before_production_is_started() {
+    let site = Site::new();
+    let (folder, run) = site.owes();
+    let holder = Holder { started: 1, ..Holder::this() };
+    let labels = json!({
+        "vllm-grid.sweep": "gone", "vllm-grid.folder": folder, "vllm-grid.run": run,
+        "vllm-grid.uses": "cpu", "vllm-grid.holder": serde_json::to_string(&holder).unwrap(),
+    });
+    site.state.lock().unwrap().candidate = Some(labels);
+    let said = words(&site.run(&["sweep", "grid.yaml"], Some(KEY)).expect(3));
+    assert!(said.contains("container left-behind (cdcdcdcdcdcd)"), "{said}");
+    let said = words(&site.run(&["recover"], Some(KEY)).expect(0));
+    assert!(said.contains("removed container left-behind"), "{said}");
+    assert_eq!(site.state.lock().unwrap().done, ["removed", "started"]);
+}
+
+#[test]
+fn a_candidate_of_another_user_s_living_run_is_not_touched() {
+    let site = Site::new();
+    // Of a state folder that is not this one, by a process that lives: this test.
+    let holder = Holder { state: new_run_id(), ..Holder::this() };
+    let labels = json!({
+        "vllm-grid.sweep": "theirs", "vllm-grid.folder": "/home/other/run",
+        "vllm-grid.run": new_run_id(), "vllm-grid.uses": "cpu",
+        "vllm-grid.holder": serde_json::to_string(&holder).unwrap(),
+    });
+    site.state.lock().unwrap().candidate = Some(labels);
+    site.state.lock().unwrap().running = true;
+    let said = words(&site.run(&["recover"], Some(KEY)).expect(0));
+    assert!(said.contains("not touched, it is running: /home/other/run"), "{said}");
+    let said = words(&site.run(&["sweep", "grid.yaml"], Some(KEY)).expect(3));
+    assert!(said.contains(&format!("process {}", std::process::id())), "{said}");
+    assert_eq!(site.state.lock().unwrap().done, Vec::<String>::new());
+}
