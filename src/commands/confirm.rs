@@ -55,7 +55,7 @@ pub(crate) async fn confirm(args: &ConfirmArgs, shutdown: &Shutdown) -> Result<E
         return Ok(Exit::Done);
     }
     let launches = outlook.expected.map_or(MAX_PAIRS, |it| it.pairs) * 2;
-    let (grid, engine, sweep) = sweep::continued(folder).await?;
+    let (grid, engine, sweep) = sweep::continued(folder, shutdown).await?;
     let work = Work::confirming(sweep, confirmation, launches, said)?;
     sweep::run(work, &grid, engine, shutdown).await
 }

@@ -13,13 +13,16 @@ use vllm_grid::grid::{EngineBlock, Grid, GridFile};
 use vllm_grid::history::HistoryError;
 use vllm_grid::history::confirmation::Confirmation;
 use vllm_grid::history::folder::Folder;
-use vllm_grid::history::journal::JournalError;
+use vllm_grid::history::journal::{self, JournalError};
+use vllm_grid::history::production::{Down, PendingRestore, pending_restore};
+use vllm_grid::history::replay::production_steps;
 use vllm_grid::history::timing::{self, Timing};
 use vllm_grid::results::ranking;
 use vllm_grid::results::records::ParquetRecords;
 use vllm_grid::strategy::confirm::{CLAIM, Confirm, MAX_PAIRS};
 use vllm_grid::sweep::SweepError;
 use vllm_grid::sweep::context::SweepContext;
+use vllm_grid::sweep::recover;
 use vllm_grid::sweep::resume::{self, Resumable, ResumeError};
 use vllm_grid::sweep::run::{Ending, Sweep};
 
@@ -44,7 +47,7 @@ pub(crate) async fn sweep(args: &SweepArgs, shutdown: &Shutdown) -> Result<Exit,
 /// `resume`: continues in the stored order, where nothing changed; a confirmation that was
 /// stopped last is what is continued.
 pub(crate) async fn resume(args: &ResumeArgs, shutdown: &Shutdown) -> Result<Exit, CommandError> {
-    let (grid, engine, sweep) = continued(Folder::existing(&args.run)?).await?;
+    let (grid, engine, sweep) = continued(Folder::existing(&args.run)?, shutdown).await?;
     let work = match sweep.record().unfinished_confirmation() {
         None => Work::of(sweep),
         Some(left) => {
@@ -67,11 +70,28 @@ pub(super) async fn may_continue(folder: &Folder) -> Result<Resumable, CommandEr
 /// A sweep open for writing again, with its grid and engine, where nothing changed.
 pub(super) async fn continued(
     folder: Folder,
+    shutdown: &Shutdown,
 ) -> Result<(Grid, Arc<dyn Engine>, Sweep), CommandError> {
+    note_owed(&folder, shutdown);
     let Resumable { grid, image_id } = may_continue(&folder).await?;
     let engine = engine(&grid, image_id).await?;
     let sweep = Sweep::resume(folder, secrets())?.with_configurations(&grid);
     Ok((grid, engine, sweep))
+}
+
+/// Production that an earlier session left stopped: however this one ends, that is said.
+fn note_owed(folder: &Folder, shutdown: &Shutdown) {
+    // While another process works on it, production is stopped on purpose.
+    if recover::lives(folder.path()) {
+        return;
+    }
+    shutdown.names(folder.path());
+    let steps = production_steps(&journal::read(&folder.journal_path()).unwrap_or_default());
+    if matches!(pending_restore(&steps), PendingRestore::Start(_))
+        && let Some(stopped) = Down::of(&steps)
+    {
+        shutdown.owes(stopped);
+    }
 }
 
 /// What a session works on.

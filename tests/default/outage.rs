@@ -167,6 +167,8 @@ fn production_is_started_without_the_key_that_would_prove_it() {
     sweep.kill().unwrap();
     sweep.wait().unwrap();
     until("it is down", || !site.daemon.runs("shop"));
+    let refused = site.run(&["resume", "run"]).expect(3);
+    assert_eq!(last_line(&refused), DOWN, "whatever ends it: {}", refused.err);
     let ran = site.run(&["recover", "run"]).expect(3);
     assert!(ran.out.contains("not proven: OUTAGE_KEY is not set"), "{}", ran.out);
     assert!(site.daemon.runs("shop"), "started all the same");
