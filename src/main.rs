@@ -39,7 +39,10 @@ fn main() -> ExitCode {
     let exit = match shutdown.production_down() {
         Some(down) => {
             output::print_error(&down);
-            Exit::Environment
+            match exit {
+                Exit::Done | Exit::NothingRanked | Exit::Interrupted => Exit::Environment,
+                other => other,
+            }
         }
         None => exit,
     };

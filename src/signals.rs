@@ -42,6 +42,11 @@ impl Shutdown {
         let _ = self.sweep.set(sweep.to_owned());
     }
 
+    /// An earlier session of the sweep left this stopped.
+    pub(crate) fn owes(&self, stopped: Down) {
+        self.down.lock().unwrap_or_else(PoisonError::into_inner).push(stopped);
+    }
+
     /// The same events; what they say of production is known here from now on.
     pub(crate) fn watches(&self, events: Events) -> Events {
         let down = Arc::clone(&self.down);

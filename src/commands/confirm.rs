@@ -23,7 +23,7 @@ pub(crate) async fn confirm(args: &ConfirmArgs, shutdown: &Shutdown) -> Result<E
     let ranking = ranking::rank(&record);
     // In a new block nothing is known yet, of confirmations and of failures alike.
     let accepted = match args.accept_change {
-        true => Some(sweep::may_continue(&folder, true).await?),
+        true => Some(sweep::may_continue(&folder, true, shutdown).await?),
         false => None,
     };
     let mut counted = record.clone();
@@ -60,7 +60,7 @@ pub(crate) async fn confirm(args: &ConfirmArgs, shutdown: &Shutdown) -> Result<E
     // What would refuse the launches refuses a plan of them, too.
     let may = match accepted {
         Some(may) => may,
-        None => sweep::may_continue(&folder, false).await?,
+        None => sweep::may_continue(&folder, false, shutdown).await?,
     };
     said.extend(may.continues.said.iter().cloned());
     if args.dry_run {

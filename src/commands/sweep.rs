@@ -13,8 +13,11 @@ use vllm_grid::grid::{EngineBlock, Grid, GridFile};
 use vllm_grid::history::HistoryError;
 use vllm_grid::history::confirmation::Confirmation;
 use vllm_grid::history::folder::Folder;
-use vllm_grid::history::journal::JournalError;
+use vllm_grid::history::journal::{self, JournalError};
+use vllm_grid::history::production::{Down, PendingRestore, pending_restore};
+use vllm_grid::history::replay::production_steps;
 use vllm_grid::history::timing::{self, Timing};
+use vllm_grid::ownership::session;
 use vllm_grid::results::ranking;
 use vllm_grid::results::records::ParquetRecords;
 use vllm_grid::strategy::confirm::{CLAIM, Confirm, MAX_PAIRS};
@@ -51,7 +54,7 @@ pub(crate) async fn sweep(args: &SweepArgs, shutdown: &Shutdown) -> Result<Exit,
 /// stopped last is what is continued.
 pub(crate) async fn resume(args: &ResumeArgs, shutdown: &Shutdown) -> Result<Exit, CommandError> {
     let folder = Folder::existing(&args.run)?;
-    let may = may_continue(&folder, args.accept_change).await?;
+    let may = may_continue(&folder, args.accept_change, shutdown).await?;
     let mut said = may.continues.said.clone();
     let (grid, engine, sweep, owning) = may.open(folder).await?;
     let work = match sweep.record().unfinished_confirmation() {
@@ -87,7 +90,9 @@ pub(super) struct MayContinue {
 pub(super) async fn may_continue(
     folder: &Folder,
     accept: bool,
+    shutdown: &Shutdown,
 ) -> Result<MayContinue, CommandError> {
+    note_owed(folder, shutdown);
     let resumable = resume::check(folder, secrets()).await.map_err(refused)?;
     let engine = match engine(&resumable.grid).await {
         Ok(engine) => engine,
@@ -112,6 +117,21 @@ impl MayContinue {
         let sweep = Sweep::resume(folder, secrets())?.with_configurations(&grid);
         let owning = claimed.resume(session, &sweep, &*engine).await?;
         Ok((grid, engine, sweep.accepting(continues.block), owning))
+    }
+}
+
+/// Production that an earlier session left stopped: however this one ends, that is said.
+fn note_owed(folder: &Folder, shutdown: &Shutdown) {
+    // While another process works on it, production is stopped on purpose.
+    if session::journal_is_open(folder.path()) {
+        return;
+    }
+    shutdown.names(folder.path());
+    let steps = production_steps(&journal::read(&folder.journal_path()).unwrap_or_default());
+    if matches!(pending_restore(&steps), PendingRestore::Start(_))
+        && let Some(stopped) = Down::of(&steps)
+    {
+        shutdown.owes(stopped);
     }
 }
 

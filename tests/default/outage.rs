@@ -51,7 +51,7 @@ impl Site {
     }
 
     fn run(&self, arguments: &[&str]) -> Ran {
-        Ran::of(self.start(arguments, "1").wait_with_output().unwrap())
+        Ran::of(self.start(arguments, "0.4").wait_with_output().unwrap())
     }
 
     fn assert_as_found(&self) {
@@ -107,7 +107,7 @@ fn answers_that_are_lost_do_nothing_twice() {
 fn a_daemon_that_is_gone_for_good_ends_the_sweep_with_production_s_name() {
     for fault in [Fault::Refuse, Fault::Stall] {
         let site = Site::new("");
-        let sweep = site.sweep("1");
+        let sweep = site.sweep("0.4");
         site.proxy.set(fault);
         if fault == Fault::Stall {
             // It takes its time, and a second signal ends it at once.
@@ -143,7 +143,7 @@ fn a_port_that_is_taken_at_the_end_is_named() {
         let is_start = line.starts_with("POST /containers/shop/start");
         if is_start { Fault::Status(500, taken) } else { Fault::None }
     });
-    let ran = Ran::of(site.sweep("1").wait_with_output().unwrap()).expect(3);
+    let ran = Ran::of(site.sweep("0.4").wait_with_output().unwrap()).expect(3);
     assert_eq!(last_line(&ran), DOWN, "{}", ran.err);
     assert!(ran.err.contains("its port 8000 is taken by"), "{}", ran.err);
     let failed = site.run(&["recover", "run"]).expect(3);
@@ -167,6 +167,8 @@ fn production_is_started_without_the_key_that_would_prove_it() {
     sweep.kill().unwrap();
     sweep.wait().unwrap();
     until("it is down", || !site.daemon.runs("shop"));
+    let refused = site.run(&["resume", "run"]).expect(3);
+    assert_eq!(last_line(&refused), DOWN, "whatever ends it: {}", refused.err);
     let ran = site.run(&["recover", "run"]).expect(3);
     assert!(ran.out.contains("not proven: OUTAGE_KEY is not set"), "{}", ran.out);
     assert!(site.daemon.runs("shop"), "started all the same");

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+mod outage;
 mod script;
 #[path = "../support/mod.rs"]
 mod support;
@@ -212,16 +213,8 @@ fn a_service_is_relaunched_per_configuration_and_production_runs_again() {
     let ranked = ranking.lines().filter(|line| line.starts_with(['1', '2'])).count();
     assert_eq!(ranked, 2, "{ranking}");
     // The command is the service's, with the grid's flags in it.
-    let log = site
-        .run()
-        .join("launches")
-        .read_dir()
-        .unwrap()
-        .flatten()
-        .next()
-        .unwrap()
-        .path()
-        .join("engine.log");
+    let mut launches = site.run().join("launches").read_dir().unwrap().flatten();
+    let log = launches.next().unwrap().path().join("engine.log");
     let log = read(&log);
     assert!(log.contains("'max_num_seqs': 64") && log.contains("enable_prefix_caching"), "{log}");
     // The configuration is the whole request: the service's flags under the grid's, no key.

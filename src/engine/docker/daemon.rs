@@ -76,7 +76,7 @@ impl DaemonSettings {
             config,
             patience: variable(PATIENCE_VARIABLE)
                 .and_then(|seconds| seconds.parse().ok())
-                .map(Duration::from_secs),
+                .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
         }
     }
 
