@@ -107,6 +107,10 @@ async fn restore_production(folder: &Path, emit: &Emit) -> Result<bool, String> 
     }
     let (mut journal, lines) =
         Journal::open_damaged(&folder.journal_path()).map_err(|error| text(&error))?;
+    for note in journal.notes() {
+        emit.warn(note);
+    }
+    folder.remove_leftovers();
     let steps = production_steps(&lines);
     if pending_restore(&steps) == PendingRestore::Nothing {
         return Ok(false);
