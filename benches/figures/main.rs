@@ -1,6 +1,7 @@
 //! Prints the figures that the README and the issues name, each measured in this
 //! run: the quickstart sweep, the plan of a large grid, the time that the sweep
-//! loop itself takes around a launch, and the journal's. `cargo bench --bench figures`.
+//! loop itself takes around a launch, and the journal's. `cargo bench --bench figures`;
+//! `-- journal` for the last alone.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -23,22 +24,35 @@ mod journal;
 const BINARY: &str = env!("CARGO_BIN_EXE_vllm-grid");
 
 fn main() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let place = tempfile::tempdir().expect("a folder for what this writes");
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    if !std::env::args().any(|argument| argument == "journal") {
+        sweeps(place.path(), &runtime);
+    }
+    let (run, sample) = runtime.block_on(journal::sample(place.path()));
+    let (median, longest) = journal::appended(place.path(), &sample);
+    row("journal of a repeat, median", milliseconds(median), "< 20 ms");
+    row("  longest of 300", milliseconds(longest), "-");
+    let ready = journal::resumed(BINARY, &run, &sample);
+    row("resume of 10,000 repeats to launch", milliseconds(ready), "< 1000 ms");
+}
+
+fn sweeps(place: &Path, runtime: &tokio::runtime::Runtime) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let size = std::fs::metadata(BINARY).expect("the binary is built").len();
     row("release binary", format!("{:.1} MiB", size as f64 / 1_048_576.0), "< 44 MiB");
 
     let mut command = Command::new(BINARY);
     command.arg("sweep").arg(root.join("grids/quickstart.yaml"));
-    command.arg("--output").arg(place.path().join("quickstart"));
-    command.env("VLLM_GRID_STATE", place.path().join("state"));
+    command.arg("--output").arg(place.join("quickstart"));
+    command.env("VLLM_GRID_STATE", place.join("state"));
     let run = measured(command);
     row("sweep grids/quickstart.yaml", run.time(), "< 60 s");
     row("  peak memory", run.memory(), "< 150 MB");
 
-    let grid = place.path().join("large.yaml");
+    let grid = place.join("large.yaml");
     std::fs::write(&grid, large_grid()).expect("the folder can be written");
-    let plan = std::fs::File::create(place.path().join("plan.json")).expect("writable");
+    let plan = std::fs::File::create(place.join("plan.json")).expect("writable");
     let mut command = Command::new(BINARY);
     command.arg("plan").arg(&grid).args(["--max-configurations", "100000", "--format", "json"]);
     command.stdout(plan);
@@ -46,17 +60,9 @@ fn main() {
     row("plan of 100,000 configurations", run.time(), "< 1 s");
     row("  peak memory", run.memory(), "< 300 MB");
 
-    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-    let (first, dead) = runtime.block_on(around_a_launch(place.path()));
+    let (first, dead) = runtime.block_on(around_a_launch(place));
     row("ready to first request, median", milliseconds(first), "< 20 ms");
     row("dead time between launches, median", milliseconds(dead), "< 100 ms");
-
-    let (run, sample) = runtime.block_on(journal::sample(place.path()));
-    let (median, longest) = journal::appended(place.path(), &sample);
-    row("journal of a repeat, median", milliseconds(median), "< 20 ms");
-    row("  longest of 300", milliseconds(longest), "< 20 ms");
-    let ready = journal::resumed(BINARY, &run, &sample);
-    row("resume of 10,000 repeats to launch", milliseconds(ready), "< 1000 ms");
 }
 
 fn row(what: &str, value: impl std::fmt::Display, goal: &str) {

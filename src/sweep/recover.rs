@@ -171,6 +171,9 @@ async fn recover(state: &StateFolder, case: &Case, recovery: &mut Recovery, emit
     remove_containers(case, recovery).await;
     kill_processes(case, recovery).await;
     let removed = recovery.problems.len() == before;
+    if let Some(folder) = case.existing().and_then(|it| Folder::existing(it).ok()) {
+        folder.remove_leftovers();
+    }
     let claimant = case
         .run_id
         .as_ref()

@@ -1,6 +1,5 @@
-//! Sweeps on a real Docker daemon, through the command: the user's compose
-//! service is relaunched per configuration, production is stopped for it and
-//! runs again after every ending, nothing of ours is left.
+//! Sweeps on a real Docker daemon, through the command: the user's compose service is
+//! relaunched per configuration; production is stopped for it and runs again after every ending.
 //!
 //! `cargo test --test docker -- --ignored --test-threads 2`
 
@@ -15,6 +14,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 mod outage;
+mod disk;
 mod script;
 #[path = "../support/mod.rs"]
 mod support;

@@ -40,7 +40,12 @@ pub(super) async fn production(
     emit: &Emit,
 ) -> Restored {
     let (journal, journalled) = match case.existing().map(|folder| journal(folder)) {
-        Some(Read::Open(journal, steps)) => (Some(*journal), steps),
+        Some(Read::Open(journal, steps)) => {
+            for note in journal.notes() {
+                emit.warn(format!("{note}; what it says of production is followed all the same"));
+            }
+            (Some(*journal), steps)
+        }
         Some(Read::Damaged(steps, why)) => {
             emit.warn(format!("{why}; what it says of production is followed all the same"));
             (None, steps)
@@ -217,7 +222,7 @@ fn block(folder: &Path) -> Option<crate::grid::DockerBlock> {
 
 /// What a journal gives.
 enum Read {
-    /// It is open for writing.
+    /// It is open for writing, whatever is damaged in it.
     Open(Box<Journal>, Vec<ProductionStep>),
     /// It cannot be written or read whole; the steps that are legible, and why.
     Damaged(Vec<ProductionStep>, String),
@@ -230,7 +235,7 @@ fn journal(folder: &Path) -> Read {
     if !path.is_file() {
         return Read::Missing;
     }
-    match Journal::open(&path) {
+    match Journal::open_damaged(&path) {
         Ok((journal, lines)) => Read::Open(Box::new(journal), production_steps(&lines)),
         Err(JournalError::Newer { path, .. } | JournalError::UnknownEntry { path, .. }) => {
             let why = format!("{}: a newer version wrote it", path.display());
@@ -275,11 +280,12 @@ mod tests {
         let lines: Vec<&str> = text.lines().collect();
         let damaged = format!("{}\n{}\n{}\n", lines[0], &lines[1][..20], lines[2]);
         std::fs::write(&path, damaged).unwrap();
-        let Read::Damaged(steps, why) = journal(folder.path()) else { panic!("it is damaged") };
+        let Read::Open(open, steps) = journal(folder.path()) else { panic!("it can be followed") };
         assert_eq!(
             (steps.len(), pending_restore(&steps)),
             (2, PendingRestore::Proof("c1".to_owned()))
         );
-        assert!(why.contains("line 2"), "{why}");
+        assert!(open.notes()[0].contains("line 2"), "{:?}", open.notes());
+        assert_eq!(legible_steps(&path).len(), 2);
     }
 }
