@@ -12,11 +12,11 @@ use crate::configuration::{Configuration, hexadecimal};
 use crate::engine::compose::ComposeError;
 use crate::engine::service::{self, Need};
 use crate::grid::{DockerBlock, EngineBlock, Grid, GridErrors, GridFile, ReadOptions};
+use crate::history::HistoryError;
 use crate::history::folder::Folder;
 use crate::history::journal::{self, Entry, Line};
 use crate::history::production::ProductionStep;
 use crate::history::record::{Manifest, SweepRecord, workloads_sha256};
-use crate::history::{HistoryError, replay};
 use crate::secret::Secrets;
 
 /// Why a sweep may not be resumed.
@@ -84,12 +84,7 @@ fn changed(record: &SweepRecord, differences: Vec<Difference>) -> Changed {
 /// # Errors
 /// When it cannot be read.
 pub async fn check(folder: &Folder, secrets: &Secrets) -> Result<Resumable, ResumeError> {
-    let manifest = folder.manifest()?;
-    let path = folder.journal_path();
-    let lines = journal::read(&path).map_err(HistoryError::from)?;
-    let production_sha256 = production_sha256(&lines);
-    let record = replay::replay(manifest, &lines)
-        .map_err(|illegal| HistoryError::from(illegal.in_journal(path)))?;
+    let record = folder.record()?;
     let manifest = &record.manifest;
     let mut differences = changed_files(folder, manifest);
     let read = GridFile::read(&folder.grid_path(), &read_options(folder, manifest));
@@ -108,6 +103,10 @@ pub async fn check(folder: &Folder, secrets: &Secrets) -> Result<Resumable, Resu
     differences.extend(changed_grid(manifest, &grid, secrets));
     // What the grid leaves open is what it was: defaults of this version may be others.
     grid.strategy.clone_from(&manifest.strategy);
+    // A long journal is read once more only where production is in it.
+    let guards = matches!(&grid.engine, EngineBlock::Docker(block) if block.production.is_some());
+    let lines = guards.then(|| journal::read(&folder.journal_path()).ok()).flatten();
+    let production_sha256 = lines.and_then(|lines| production_sha256(&lines));
     Ok(Resumable { grid, record, differences, production_sha256 })
 }
 
