@@ -146,6 +146,26 @@ impl<'a> Exchange<'a> {
     }
 }
 
+/// Reads a response from pieces of its bytes, without a connection: what a socket would
+/// have given. The last piece is followed by the end of the connection.
+pub(crate) fn read_pieces(
+    pieces: &[&[u8]],
+    reader: &mut StreamReader,
+    limits: Limits,
+) -> Result<Ended, RequestError> {
+    let part = Part::Head(Vec::new());
+    let clock = Clock::start();
+    let at_ns = clock.elapsed_ns();
+    let mut response =
+        Response { part, interim: 0, bytes: 0, reader, clock, has_read: false, limits };
+    for piece in pieces.iter().filter(|piece| !piece.is_empty()) {
+        if let Some(ended) = response.take(at_ns, piece)? {
+            return Ok(ended);
+        }
+    }
+    Ok(response.close(at_ns)?.unwrap_or(Ended::Spent))
+}
+
 impl Response<'_> {
     /// Takes bytes that arrived at a time of `now_ns`; returns how the response
     /// ended, if they end it.

@@ -19,6 +19,7 @@ mod send;
 mod sse;
 pub mod stream;
 mod timeout;
+pub mod whole;
 
 pub use calls::ToolCall;
 pub use limits::{Limits, StreamLimits};

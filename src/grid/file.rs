@@ -41,6 +41,16 @@ impl GridFile {
         let Some(bytes) = bytes_of(path, &mut findings) else {
             return Err(findings.into_errors(path, String::new()));
         };
+        Self::parse(bytes, path, options)
+    }
+
+    /// Checks and expands the bytes of a grid file; `path` is its name, and other files are
+    /// relative to it.
+    ///
+    /// # Errors
+    /// Every error of the file.
+    pub fn parse(bytes: Vec<u8>, path: &Path, options: &ReadOptions) -> Result<Self, GridErrors> {
+        let mut findings = Findings::default();
         let Some(text) = text_of(&bytes, &mut findings) else {
             let text = error::strike_secret_lines(&String::from_utf8_lossy(&bytes));
             return Err(findings.into_errors(path, text));

@@ -32,6 +32,7 @@ mod tool;
 mod variables;
 
 pub use lines::Place;
+pub use service::parse;
 pub use spec::{GpuRequest, Mount, MountKind, ServiceSpec, Ulimit};
 pub use tool::{Tool, find_tool, read, up};
 pub(super) use tool::{project_is_exported, project_name};

@@ -29,7 +29,10 @@ const REPLACED: &[&str] = &[
 
 /// The service `name` of a rendered compose file; `project` names networks and
 /// volumes where the file (v1) leaves them to the project.
-pub(super) fn parse(yaml: &str, name: &str, project: &str) -> Result<ServiceSpec, ComposeError> {
+///
+/// # Errors
+/// No such service, or keys that a candidate cannot keep.
+pub fn parse(yaml: &str, name: &str, project: &str) -> Result<ServiceSpec, ComposeError> {
     let form = |error: &dyn std::fmt::Display| ComposeError::Form(error.to_string());
     let names: Names = serde_saphyr::from_str(yaml).map_err(|error| form(&error))?;
     if !names.services.contains_key(name) {

@@ -114,6 +114,19 @@ impl Dataset {
     /// A file that cannot be read, has another form, or no prompt at all.
     pub fn read(path: &Path) -> Result<Self, DatasetError> {
         let (entries, sha256) = read::file(path)?;
+        Self::of(entries, sha256, path)
+    }
+
+    /// Reads the content of a file; `path` is its name.
+    ///
+    /// # Errors
+    /// As [`Dataset::read`].
+    pub fn parse(content: &[u8], path: &Path) -> Result<Self, DatasetError> {
+        let (entries, sha256) = read::content(content, path)?;
+        Self::of(entries, sha256, path)
+    }
+
+    fn of(entries: Vec<Entry>, sha256: String, path: &Path) -> Result<Self, DatasetError> {
         if entries.is_empty() {
             return Err(DatasetError::Empty(path.to_owned()));
         }

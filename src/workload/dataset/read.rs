@@ -2,7 +2,6 @@
 //! chats, stay in memory. Errors have their place.
 
 use std::borrow::Cow;
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
@@ -23,28 +22,41 @@ const PIECE: usize = 1 << 16;
 
 /// Entries of a file, and its SHA-256.
 pub(super) fn file(path: &Path) -> Result<(Vec<Entry>, String), DatasetError> {
-    let at_path = |error| match error {
+    // A pipe could be read once only, and `plan` would wait for it.
+    let file =
+        input::open(path, LARGEST).map_err(|error| at_path(path, RowError::Io(error.into())))?;
+    summed(file, path)
+}
+
+/// Entries of a file's content, and its SHA-256.
+pub(super) fn content(content: &[u8], path: &Path) -> Result<(Vec<Entry>, String), DatasetError> {
+    summed(content, path)
+}
+
+fn summed(source: impl Read, path: &Path) -> Result<(Vec<Entry>, String), DatasetError> {
+    let mut reader = BufReader::with_capacity(PIECE, Summed { source, sum: Sha256::new() });
+    let entries = entries(&mut reader).map_err(|error| at_path(path, error))?;
+    Ok((entries, hexadecimal(&reader.into_inner().sum.finalize())))
+}
+
+fn at_path(path: &Path, error: RowError) -> DatasetError {
+    match error {
         RowError::Io(error) => DatasetError::Read { path: path.to_owned(), error },
         RowError::Form { place, reason } => {
             DatasetError::Form { path: path.to_owned(), place, reason }
         }
-    };
-    // A pipe could be read once only, and `plan` would wait for it.
-    let file = input::open(path, LARGEST).map_err(|error| at_path(RowError::Io(error.into())))?;
-    let mut reader = BufReader::with_capacity(PIECE, Summed { file, sum: Sha256::new() });
-    let entries = entries(&mut reader).map_err(at_path)?;
-    Ok((entries, hexadecimal(&reader.into_inner().sum.finalize())))
+    }
 }
 
 /// Sums up what is read.
-struct Summed {
-    file: File,
+struct Summed<R> {
+    source: R,
     sum: Sha256,
 }
 
-impl Read for Summed {
+impl<R: Read> Read for Summed<R> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let count = self.file.read(into)?;
+        let count = self.source.read(into)?;
         self.sum.update(&into[..count]);
         Ok(count)
     }
