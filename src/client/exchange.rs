@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::client::clock::Clock;
 use crate::client::connection::Connection;
 use crate::client::error::{before_head, cancelled, check_type, in_body, of_http1, refusal_of};
-use crate::client::flights::Flight;
+use crate::client::flights::{Flight, Flights};
 use crate::client::http1::{Body, Head, Http1Error};
 use crate::client::limits::Limits;
 use crate::client::record::RequestError;
@@ -156,8 +156,9 @@ pub(crate) fn read_pieces(
     let part = Part::Head(Vec::new());
     let clock = Clock::start();
     let at_ns = clock.elapsed_ns();
+    let flight = &Flights::default().begin(0);
     let mut response =
-        Response { part, interim: 0, bytes: 0, reader, clock, has_read: false, limits };
+        Response { part, interim: 0, bytes: 0, reader, flight, clock, has_read: false, limits };
     for piece in pieces.iter().filter(|piece| !piece.is_empty()) {
         if let Some(ended) = response.take(at_ns, piece)? {
             return Ok(ended);

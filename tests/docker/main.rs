@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-mod outage;
 mod disk;
+mod outage;
 mod script;
 #[path = "../support/mod.rs"]
 mod support;
