@@ -51,6 +51,7 @@ struct Setup {
     manifest: Manifest,
     /// Lines after which the disk is full for one write.
     disk: Option<u32>,
+    owner: Option<Owner>,
 }
 
 impl Setup {
@@ -69,6 +70,7 @@ impl Setup {
             cancel: CancellationToken::new(),
             manifest: manifest(configurations, launches, 2),
             disk: None,
+            owner: None,
         }
     }
 
@@ -116,6 +118,9 @@ impl Setup {
         };
         if let Some(lines) = self.disk {
             sweep.journal.fill_disk_after(lines);
+        }
+        if let Some(owner) = self.owner {
+            sweep = sweep.owned_by(owner);
         }
         let configurations = &self.manifest.configurations;
         let names: Vec<&str> = configurations.iter().map(|known| known.name.as_str()).collect();
