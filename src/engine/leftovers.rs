@@ -119,7 +119,7 @@ pub async fn find(look: Look<'_>) -> Vec<Leftover> {
         .filter(|debt| !liveness(look.state, Some(&debt.run_id), Some(&debt.holder)).lives())
         .collect();
     for debt in &dead {
-        found.extend(processes_of(debt, look.uses));
+        found.extend(processes_of(look.state, debt, look.uses));
     }
     for socket in sockets(look, &dead) {
         found.extend(on_daemon(look, &socket, &dead).await);
@@ -167,16 +167,18 @@ pub fn stopped_by(state: &StateFolder, name: &str) -> Option<(String, String)> {
     })
 }
 
-fn processes_of(debt: &Debt, uses: &Uses) -> Option<Leftover> {
-    if !debt.uses.overlaps(uses) {
-        return None;
-    }
+fn processes_of(state: &StateFolder, debt: &Debt, uses: &Uses) -> Option<Leftover> {
     let ids = match &debt.owed {
         Owed::Group(group) if noted::group_lives(group) => vec![group.group],
+        Owed::Group(_) => Vec::new(),
         Owed::Processes => noted::of_run(&debt.run_id),
-        _ => Vec::new(),
+        Owed::Production(_) | Owed::Containers { .. } => return None,
     };
-    (!ids.is_empty()).then(|| Leftover {
+    if ids.is_empty() {
+        // Of a dead run nothing new comes; a note that stays is in nobody's way.
+        let _ = debt.paid(state);
+    }
+    (!ids.is_empty() && debt.uses.overlaps(uses)).then(|| Leftover {
         what: What::Processes(ids),
         folder: Some(debt.folder.clone()),
         holder: None,
@@ -238,6 +240,8 @@ fn container(look: Look<'_>, seen: Labelled) -> Option<Leftover> {
     }
     let holder = match seen.liveness(look.state) {
         Liveness::Dead => None,
+        // Another user's CPU is not asked for: only GPUs are.
+        Liveness::Lives(_) if seen.uses == Some(Uses::Cpu) => return None,
         // It holds its own claims in this state folder.
         Liveness::Lives(Some(holder)) if holder.state == look.state.id() => return None,
         Liveness::Lives(None) => return None,

@@ -4,6 +4,9 @@
 //! number of times; a run that lives is not touched, wherever its folder is.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
 
 use crate::engine::docker::cleanup;
 use crate::engine::docker::owed::{self, Connection};
@@ -17,6 +20,9 @@ use crate::ownership::{Holder, Owed, OwnershipError, Session, StateFolder};
 
 mod case;
 mod restore;
+
+/// How long a daemon may take until it answers for the first time, as after a boot.
+const STARTING: Duration = Duration::from_secs(30);
 
 use case::{Case, Cases};
 use restore::Restored;
@@ -37,9 +43,13 @@ pub struct Recovery {
 }
 
 /// Whether a process works on the run in `folder`.
-pub fn lives(state: &StateFolder, folder: &Path) -> bool {
+pub fn lives(folder: &Path) -> bool {
     let run = Folder::existing(folder).and_then(|it| it.manifest()).map(|it| it.run_id());
-    journal_is_open(folder) || liveness(state, run.ok().as_deref(), None).lives()
+    let by_session = |run: String| {
+        let state = StateFolder::of_environment().ok()?;
+        Some(liveness(&state, Some(&run), None).lives())
+    };
+    journal_is_open(folder) || run.ok().and_then(by_session) == Some(true)
 }
 
 /// Recovers the runs in `folders`; where `all_others` is asked for, also those that the
@@ -130,13 +140,21 @@ async fn daemons(cases: &Cases, recovery: &mut Recovery) -> Vec<(Connection, Str
         }
     }
     for socket in sockets {
-        match owed::connect_to(&socket).await {
-            Ok(docker) => connected.push((docker, socket)),
-            // Without a daemon there is nothing to do, unless a run used one.
-            Err(error) if cases.used(&socket, here.as_ref().ok() == Some(&socket)) => {
-                recovery.problems.push(error.to_string());
+        // Without a daemon there is nothing to do, unless a run used one.
+        let used = cases.used(&socket, here.as_ref().ok() == Some(&socket));
+        let began = Instant::now();
+        loop {
+            match owed::connect_to(&socket).await {
+                Ok(docker) => connected.push((docker, socket)),
+                // It may be about to start, as after a boot.
+                Err(_) if used && began.elapsed() < STARTING => {
+                    sleep(Duration::from_millis(500)).await;
+                    continue;
+                }
+                Err(error) if used => recovery.problems.push(error.to_string()),
+                Err(_) => {}
             }
-            Err(_) => {}
+            break;
         }
     }
     connected
@@ -145,6 +163,10 @@ async fn daemons(cases: &Cases, recovery: &mut Recovery) -> Vec<(Connection, Str
 async fn recover(state: &StateFolder, case: &Case, recovery: &mut Recovery, emit: &Emit) {
     let folder = case.folder();
     if let Some(living) = living(state, case) {
+        // A look at the GPUs is of no run.
+        if folder.as_os_str().is_empty() {
+            return;
+        }
         let by = living.map(|holder| format!(" (process {} of {})", holder.pid, holder.user));
         recovery.living.push(format!("{}{}", folder.display(), by.unwrap_or_default()));
         return;

@@ -7,7 +7,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::OnceLock;
+use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 mod disk;
 mod outage;
+mod ownership;
 mod script;
 #[path = "../support/mod.rs"]
 mod support;
@@ -53,10 +54,39 @@ fn docker(arguments: &[&str]) -> String {
 struct Site {
     folder: tempfile::TempDir,
     production: String,
+    _turn: Turn,
+}
+
+/// A sweep is refused beside what another one's kill left: whoever kills is alone.
+#[expect(dead_code, reason = "held, not read")]
+enum Turn {
+    Together(RwLockReadGuard<'static, ()>),
+    Alone(RwLockWriteGuard<'static, ()>),
+}
+
+static TURNS: RwLock<()> = RwLock::new(());
+
+impl Turn {
+    fn together() -> Self {
+        Self::Together(TURNS.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn alone() -> Self {
+        Self::Alone(TURNS.write().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 impl Site {
     fn new(extra: &str) -> Self {
+        Self::in_turn(extra, Turn::together())
+    }
+
+    /// The same for a test that kills sweeps: no other one runs meanwhile.
+    fn alone(extra: &str) -> Self {
+        Self::in_turn(extra, Turn::alone())
+    }
+
+    fn in_turn(extra: &str, turn: Turn) -> Self {
         let compose = |name: &str| {
             format!(
                 "version: '2.4'\nservices:\n  vllm:\n    image: {}\n    container_name: {name}-production\n    \
@@ -72,18 +102,22 @@ impl Site {
              workloads:\n  kv-cache: {{prefix-tokens: [1024], prompts: 2, output-tokens: 4}}\n\
              objective: {{minimize: kv_cache.ttft_resent_ms}}\nstrategy: {{grid: {{launches: 2, repeats: 2, seed: 1}}}}\n"
         );
-        let mut site = Self::of(&grid, compose);
+        let mut site = Self::taking(&grid, compose, turn);
         site.up();
         site
     }
 
     /// A grid, and the compose file of a project with this name; nothing runs yet.
     fn of(grid: &str, compose: impl Fn(&str) -> String) -> Self {
+        Self::taking(grid, compose, Turn::together())
+    }
+
+    fn taking(grid: &str, compose: impl Fn(&str) -> String, turn: Turn) -> Self {
         let folder = tempfile::Builder::new().prefix("gridtest").tempdir().unwrap();
         let name = folder.path().file_name().unwrap().to_str().unwrap();
         std::fs::write(folder.path().join("compose.yaml"), compose(name)).unwrap();
         std::fs::write(folder.path().join("grid.yaml"), grid).unwrap();
-        Self { folder, production: String::new() }
+        Self { folder, production: String::new(), _turn: turn }
     }
 
     fn up(&mut self) {
@@ -246,7 +280,7 @@ fn a_signal_ends_the_sweep_with_production_back() {
 #[test]
 #[ignore = "needs Docker"]
 fn a_kill_is_recovered_any_number_of_times_and_the_sweep_resumed() {
-    let site = Site::new("");
+    let site = Site::alone("");
     let mut sweep = site.sweep();
     site.until_journalled("repeat_finished", 1);
     signal(&sweep, Signal::KILL);

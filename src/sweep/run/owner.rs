@@ -99,3 +99,67 @@ impl Sweep {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ownership::{Holder, StateFolder, Uses, debt, new_run_id};
+
+    fn owner(place: &std::path::Path) -> (StateFolder, Owner) {
+        let state = StateFolder::at(place).unwrap();
+        let run = new_run_id();
+        let holder = Holder::this().in_state(&state).of_run(&run, std::path::Path::new("/runs/a"));
+        let ledger = Arc::new(Ledger::of_run(&state, "a", &holder, &Uses::Cpu));
+        let known = ProductionOwed {
+            key_variable: Some("KEY".to_owned()),
+            name: "vllm".to_owned(),
+            ..ProductionOwed::default()
+        };
+        (state, Owner { ledger, production: Some(known), down: None })
+    }
+
+    fn owed(state: &StateFolder) -> Option<ProductionOwed> {
+        debt::all(state).0.into_iter().find_map(|debt| match debt.owed {
+            Owed::Production(owed) => Some(owed),
+            _ => None,
+        })
+    }
+
+    #[test]
+    fn production_is_owed_from_before_it_is_stopped_until_it_is_proven() {
+        let place = tempfile::tempdir().unwrap();
+        let (state, owner) = owner(place.path());
+        let id = || "p1".to_owned();
+        let first = ProductionOwed { id: id(), name: "vllm".to_owned(), ..Default::default() };
+        owner.before(&stopping(&first)).unwrap();
+        assert_eq!(
+            owed(&state).map(|it| (it.id, it.key_variable)),
+            Some((id(), Some("KEY".to_owned())))
+        );
+        let made = ProductionStep::MadeAgain { removed: id(), id: "p2".to_owned() };
+        let steps = [
+            (ProductionStep::Stopped { id: id() }, Some("p1")),
+            (ProductionStep::StartedNotProven { id: id() }, Some("p1")),
+            (made, Some("p2")),
+            (ProductionStep::Proven { id: "p2".to_owned() }, None),
+        ];
+        for (step, left) in steps {
+            owner.before(&step).unwrap();
+            owner.after(&step).unwrap();
+            assert_eq!(owed(&state).map(|it| it.id).as_deref(), left, "{step:?}");
+        }
+        owner.before(&stopping(&first)).unwrap();
+        owner.after(&ProductionStep::StartedBySomebody { id: id() }).unwrap();
+        assert_eq!(owed(&state), None);
+    }
+
+    #[test]
+    fn what_cannot_be_noted_is_an_error_before_production_is_stopped() {
+        let place = tempfile::tempdir().unwrap();
+        let (_, owner) = owner(place.path());
+        std::fs::remove_dir_all(place.path().join("debts")).unwrap();
+        std::fs::write(place.path().join("debts"), "").unwrap();
+        let error = owner.before(&stopping(&ProductionOwed::default())).unwrap_err();
+        assert!(error.to_string().contains("VLLM_GRID_STATE"), "{error}");
+    }
+}

@@ -63,6 +63,7 @@ struct Setup {
     /// What is free on its disk.
     free: Option<fn(&std::path::Path) -> std::io::Result<Free>>,
     clock: Clock,
+    owner: Option<Owner>,
 }
 
 impl Setup {
@@ -85,6 +86,7 @@ impl Setup {
             reserve: false,
             free: None,
             clock: Clock::from("2026-11-24T06:00:00Z".parse().expect("a time")),
+            owner: None,
         }
     }
 
@@ -134,6 +136,9 @@ impl Setup {
             sweep.journal.fill_disk_after(lines, self.reserve);
         }
         sweep.files.free = self.free.unwrap_or(sweep.files.free);
+        if let Some(owner) = self.owner {
+            sweep = sweep.owned_by(owner);
+        }
         let configurations = &self.manifest.configurations;
         let names: Vec<&str> = configurations.iter().map(|known| known.name.as_str()).collect();
         let (mut strategy, count) = (self.strategy, names.len());

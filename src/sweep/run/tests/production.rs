@@ -34,6 +34,39 @@ async fn production_is_stopped_around_all_launches() {
     );
 }
 
+fn owner(state: &crate::ownership::StateFolder, down: bool) -> Owner {
+    use crate::ownership::{Holder, Ledger, Uses, debt::ProductionOwed, new_run_id};
+
+    let holder = Holder::this().in_state(state).of_run(&new_run_id(), Path::new("/runs/a"));
+    let ledger = Arc::new(Ledger::of_run(state, "a", &holder, &Uses::Cpu));
+    let owed = ProductionOwed { id: "p".to_owned(), ..ProductionOwed::default() };
+    Owner { ledger, production: None, down: down.then_some(owed) }
+}
+
+#[tokio::test(start_paused = true)]
+async fn production_whose_debt_cannot_be_noted_is_not_stopped() {
+    let place = tempfile::tempdir().expect("a folder");
+    let state = crate::ownership::StateFolder::at(place.path()).expect("a state folder");
+    std::fs::remove_dir_all(place.path().join("debts")).expect("removed");
+    let setup = Setup { owner: Some(owner(&state, false)), ..Setup::new(1, 1).guarded() };
+    let ran = setup.run().await;
+    assert!(matches!(ran.ending, Err(SweepError::Ownership(_))), "{:?}", ran.ending);
+    assert_eq!(ran.actions.take(), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_earlier_session_owes_and_no_journal_tells_is_restored() {
+    let place = tempfile::tempdir().expect("a folder");
+    let state = crate::ownership::StateFolder::at(place.path()).expect("a state folder");
+    let setup = Setup { owner: Some(owner(&state, true)), ..Setup::new(1, 1).guarded() };
+    *setup.production.as_ref().expect("guarded").switch().lock().expect("no panic") = false;
+    let ran = setup.run().await;
+    assert_eq!(ran.ending(), Ending::Complete);
+    let done = ran.actions.take();
+    assert_eq!(done[done.len() - 2..], ["start production", "prove production"], "{done:?}");
+    assert_eq!(crate::ownership::debt::all(&state).0, []);
+}
+
 #[tokio::test(start_paused = true)]
 async fn somebody_who_starts_production_voids_the_repeat_and_stops_the_sweep() {
     let setup = Setup::new(2, 1).guarded();
