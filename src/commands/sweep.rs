@@ -239,7 +239,7 @@ pub(super) async fn run(
     }
     let events = shutdown.watches(progress.events());
     let ending = sweep.run(&context.with_events(events)).await;
-    progress.close();
+    progress.close(shutdown.production_down().as_deref());
     let (also, outcome) = outcome(ending, show(&sweep, confirmation));
     if let Some(also) = also {
         also.print();
