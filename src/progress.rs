@@ -158,12 +158,16 @@ impl Progress {
     }
 
     /// Clears the bars, so that results are printed on a clean screen, and says
-    /// how a sweep that is not complete can be continued.
-    pub(crate) fn close(&self) {
+    /// how a sweep that is not complete can be continued; what comes `first` takes its place.
+    pub(crate) fn close(&self, first: Option<&str>) {
         let mut view = self.view();
         if let Some(bars) = view.bars.take() {
             bars.launch.finish_and_clear();
             bars.overall.finish_and_clear();
+        }
+        if let Some(first) = first {
+            view.line(first);
+            return;
         }
         let left = |sweep: &&SweepView| matches!(sweep.session, Session::Partial | Session::Spent);
         if let Some(sweep) = view.sweep.as_ref().filter(left) {

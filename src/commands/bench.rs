@@ -104,7 +104,7 @@ pub(crate) async fn bench(args: &BenchArgs, shutdown: &Shutdown) -> Result<Exit,
         .with_telemetry(telemetry(args, gpus, &server, &emit));
     let mut measurements = Vec::new();
     let ended = run_suite(&mut bench, &workloads, args.repeats, &mut measurements).await;
-    progress.close();
+    progress.close(None);
     // What was measured is printed even if the records cannot be written, and the other way round.
     let printed = print_measurements(args, &server, &measurements);
     let kept = args.records.as_deref().map_or(Ok(()), |path| keep(path, &sink));

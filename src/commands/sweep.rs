@@ -296,7 +296,7 @@ pub(super) async fn run(
     if let Some(owning) = owning {
         owning.end(&progress);
     }
-    progress.close();
+    progress.close(shutdown.production_down().as_deref());
     let (also, outcome) = outcome(ending, show(&sweep, confirmation));
     if let Some(also) = also {
         also.print();

@@ -172,7 +172,7 @@ fn connection(shared: &Arc<Shared>, mut client: UnixStream) {
 
 /// Passes what comes on until `pass` refuses it; held while everything stalls.
 fn pump(shared: &Shared, from: &mut UnixStream, mut pass: impl FnMut(&[u8]) -> bool) {
-    let mut buffer = [0; 1 << 16];
+    let mut buffer = vec![0; 1 << 16];
     while let Ok(length @ 1..) = from.read(&mut buffer) {
         while *shared.now.lock().unwrap() == Fault::Stall {
             std::thread::sleep(Duration::from_millis(20));

@@ -19,7 +19,7 @@ pub(super) const PATIENCE: Duration = Duration::from_mins(2);
 /// or stopped delays it.
 pub(super) const QUESTION: Duration = Duration::from_secs(30);
 /// Longest that creating, starting or removing a container may take: GPU hooks are slow.
-pub(super) const ACTION: Duration = Duration::from_secs(60);
+pub(super) const ACTION: Duration = Duration::from_mins(1);
 /// Longest that a daemon which was silent may take to say that it is there again.
 const PING: Duration = Duration::from_secs(5);
 /// Pauses between attempts.

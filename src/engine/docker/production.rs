@@ -260,11 +260,11 @@ fn taken_port(refusal: &str) -> Option<u16> {
     if !is_taken.iter().any(|words| refusal.contains(words)) {
         return None;
     }
-    let ports = refusal.split_whitespace().filter_map(|word| {
+    let mut ports = refusal.split_whitespace().filter_map(|word| {
         let (_, port) = word.trim_end_matches(':').rsplit_once(':')?;
         port.split('/').next()?.parse().ok()
     });
-    ports.last()
+    ports.next_back()
 }
 
 fn facts(seen: &ContainerInspectResponse) -> ProductionFacts {
