@@ -75,7 +75,10 @@ impl Sweep {
     /// be launched. What an earlier session stopped is restored first.
     pub(super) fn check_disk_before(&self, context: &SweepContext) -> Result<(), SweepError> {
         let owes = pending_restore(&self.production) != PendingRestore::Nothing;
-        if owes || self.is_done(context) { Ok(()) } else { self.check_disk() }
+        match self.check_disk() {
+            Err(_) if owes || self.is_done(context) => Ok(()),
+            checked => checked,
+        }
     }
 
     /// Whether nothing is left to launch.
