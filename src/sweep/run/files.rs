@@ -16,6 +16,7 @@ use crate::history::production::{PendingRestore, pending_restore};
 use crate::strategy::{Action, Situation};
 
 /// What launches leave on the disk.
+#[derive(Debug)]
 pub(super) struct Files {
     /// The highest number of a launch that has a folder, when the sweep was opened.
     last: u32,
@@ -25,12 +26,6 @@ pub(super) struct Files {
     full: bool,
     /// What is free; tests have disks of their own.
     pub(super) free: fn(&std::path::Path) -> std::io::Result<Free>,
-}
-
-impl std::fmt::Debug for Files {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Files").field("last", &self.last).field("largest", &self.largest).finish()
-    }
 }
 
 impl Files {
