@@ -299,13 +299,16 @@ pub fn create_private(path: &Path) -> io::Result<()> {
 /// what is not allowed is written as `%` and its hexadecimal code; what is too long is cut,
 /// with a hash of the whole.
 pub(crate) fn file_word(text: &str) -> String {
+    use std::fmt::Write as _;
+
     let mut word = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'=' | b',' | b'.' | b'+' => {
                 word.push(char::from(byte));
             }
-            _ => word.push_str(&format!("%{byte:02X}")),
+            // A text takes whatever is written.
+            _ => drop(write!(word, "%{byte:02X}")),
         }
     }
     if word.len() > LONGEST {

@@ -252,8 +252,7 @@ impl Journal {
     pub fn open(path: &Path) -> Result<(Self, Vec<Line>), JournalError> {
         let io = |error| JournalError::Io { path: path.to_owned(), error };
         let created = !path.exists();
-        let file = locked(path)?;
-        let bytes = std::fs::read(path).map_err(io)?;
+        let (file, bytes) = locked(path)?;
         let Contents { lines, intact, tail } = parse(path, &bytes)?;
         if let Some(found) = newest_schema(&lines).filter(|found| *found > SCHEMA_VERSION) {
             return Err(JournalError::Newer { path: path.to_owned(), found });
@@ -298,8 +297,7 @@ impl Journal {
             done => return done,
         };
         let io = |error| JournalError::Io { path: path.to_owned(), error };
-        let file = locked(path)?;
-        let bytes = std::fs::read(path).map_err(io)?;
+        let (file, bytes) = locked(path)?;
         let (lines, damaged) = lines::salvage(&bytes);
         let next = lines.last().map_or(0, |line| line.sequence) + 1;
         let mut journal = Self::of(path, file, next, bytes.len())?;
@@ -403,6 +401,7 @@ impl Journal {
             written = self.write(text.as_bytes());
         }
         written.map_err(io)?;
+        self.place.also(&text);
         self.next += 1;
         self.end += text.len() as u64;
         Ok(line)

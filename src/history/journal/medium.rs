@@ -2,7 +2,7 @@
 //! lock ends with it. What its bytes say is in [`super::lines`].
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io::{self, Read as _, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
@@ -49,17 +49,20 @@ impl Medium for LockedFile {
     }
 }
 
-/// The file at `path`, locked; nobody else may read it where it is new.
-pub(super) fn locked(path: &Path) -> Result<File, JournalError> {
+/// The file at `path`, locked, and its bytes; nobody else may read it where it is new.
+pub(super) fn locked(path: &Path) -> Result<(File, Vec<u8>), JournalError> {
     let io = |error| JournalError::Io { path: path.to_owned(), error };
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false).mode(0o600);
-    let file = options.open(path).map_err(io)?;
+    let mut file = options.open(path).map_err(io)?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(JournalError::Locked(path.to_owned())),
-        Err(TryLockError::Error(source)) => Err(io(source)),
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(JournalError::Locked(path.to_owned())),
+        Err(TryLockError::Error(source)) => return Err(io(source)),
     }
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).map_err(io)?;
+    Ok((file, bytes))
 }
 
 /// Whether somebody holds the journal's lock.

@@ -22,13 +22,15 @@ pub(super) struct Place {
     descriptor: RawFd,
     /// What happened to it, once it is gone.
     gone: Option<String>,
+    /// Where its lines were saved.
+    saved: Option<PathBuf>,
 }
 
 impl Place {
     pub(super) fn of(file: &File) -> io::Result<Self> {
         let metadata = file.metadata()?;
         let (device, inode) = (metadata.dev(), metadata.ino());
-        Ok(Self { device, inode, descriptor: file.as_raw_fd(), gone: None })
+        Ok(Self { device, inode, descriptor: file.as_raw_fd(), gone: None, saved: None })
     }
 
     /// Whether `path` still leads to the file; what happened, what is left of it and what
@@ -76,6 +78,17 @@ impl Place {
             }
             Err(error) => format!("Its lines could not be saved ({error})"),
         }
+    }
+
+    /// Adds a line to what was saved: the session's last ones come after it.
+    pub(super) fn also(&self, text: &str) {
+        let Some(path) = &self.saved else { return };
+        let file = OpenOptions::new().append(true).open(path);
+        // What was saved before is whole in any case.
+        let _ = file.and_then(|mut file| {
+            file.write_all(text.as_bytes())?;
+            file.sync_data()
+        });
     }
 
     fn link(&self) -> PathBuf {

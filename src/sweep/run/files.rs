@@ -16,6 +16,7 @@ use crate::history::production::{PendingRestore, pending_restore};
 use crate::strategy::{Action, Situation};
 
 /// What launches leave on the disk.
+#[derive(Debug)]
 pub(super) struct Files {
     /// The highest number of a launch that has a folder, when the sweep was opened.
     last: u32,
@@ -25,12 +26,6 @@ pub(super) struct Files {
     full: bool,
     /// What is free; tests have disks of their own.
     pub(super) free: fn(&std::path::Path) -> std::io::Result<Free>,
-}
-
-impl std::fmt::Debug for Files {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Files").field("last", &self.last).field("largest", &self.largest).finish()
-    }
 }
 
 impl Files {
@@ -75,7 +70,10 @@ impl Sweep {
     /// be launched. What an earlier session stopped is restored first.
     pub(super) fn check_disk_before(&self, context: &SweepContext) -> Result<(), SweepError> {
         let owes = pending_restore(&self.production) != PendingRestore::Nothing;
-        if owes || self.is_done(context) { Ok(()) } else { self.check_disk() }
+        match self.check_disk() {
+            Err(_) if owes || self.is_done(context) => Ok(()),
+            checked => checked,
+        }
     }
 
     /// Whether nothing is left to launch.

@@ -5,6 +5,9 @@ use std::path::Path;
 use super::*;
 use crate::history::journal::JournalError;
 
+/// What is free on the disk of a run folder.
+type IsFree = fn(&Path) -> std::io::Result<Free>;
+
 fn journal_error(ran: &Ran) -> &JournalError {
     let Err(SweepError::History(HistoryError::Journal(error))) = &ran.ending else {
         panic!("{:?}", ran.ending)
@@ -38,9 +41,7 @@ async fn a_disk_that_fills_up_ends_the_launches_and_the_reserve_holds_the_end() 
 
 #[tokio::test(start_paused = true)]
 async fn too_little_space_stops_the_launching_before_production_is_stopped() {
-    fn little(_: &Path) -> std::io::Result<Free> {
-        Ok(Free { bytes: 1_000_000, files: None })
-    }
+    let little: IsFree = |_| Ok(Free { bytes: 1_000_000, files: None });
     let setup = Setup { free: Some(little), ..Setup::new(2, 1).guarded() };
     let ran = setup.run().await;
     let error = ran.ending.as_ref().unwrap_err();
@@ -54,10 +55,10 @@ async fn too_little_space_stops_the_launching_before_production_is_stopped() {
 
 #[tokio::test(start_paused = true)]
 async fn space_is_asked_for_before_each_launch_and_production_is_restored() {
-    fn less_later(run: &Path) -> std::io::Result<Free> {
+    let less_later: IsFree = |run| {
         let later = run.join("launches/1-c0").exists();
         Ok(Free { bytes: if later { 5 } else { u64::MAX }, files: None })
-    }
+    };
     let ran = Setup { free: Some(less_later), ..Setup::new(2, 1).guarded() }.run().await;
     let error = ran.ending.as_ref().unwrap_err().to_string();
     assert!(error.contains("the largest launch so far took"), "{error}");
@@ -113,6 +114,9 @@ async fn a_journal_that_is_removed_or_replaced_begins_no_launch() {
         let name = error.split("saved in ").nth(1).expect("a name");
         let name = name.split(',').next().expect("a name");
         std::fs::rename(journal.with_file_name(name), &journal).expect("put back");
+        let entries = ran.entries();
+        let last = entries.last().expect("entries");
+        assert!(last.starts_with("session ended: "), "the end is saved too: {entries:?}");
         let ran = ran.again(Setup::new(2, 1)).run().await;
         assert_eq!(ran.ending(), Ending::Complete);
         assert_eq!(ran.outcomes()[1..], [(1, "measured")]);
@@ -213,9 +217,7 @@ async fn a_resume_removes_what_a_killed_process_left_half_written() {
 
 #[tokio::test(start_paused = true)]
 async fn a_sweep_that_is_complete_needs_no_space() {
-    fn nothing(_: &Path) -> std::io::Result<Free> {
-        Ok(Free { bytes: 0, files: None })
-    }
+    let nothing: IsFree = |_| Ok(Free { bytes: 0, files: None });
     let ran = Setup::new(1, 1).run().await;
     let ran = ran.again(Setup { free: Some(nothing), ..Setup::new(1, 1) }).run().await;
     assert_eq!(ran.ending(), Ending::Complete);
