@@ -127,7 +127,8 @@ impl Sweep {
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
             suite_version: Some(SUITE_VERSION),
         })?;
-        let block = self.accepted.take().map(|block| Entry::BlockStarted { block });
+        let block =
+            self.accepted.take().map(|block| Entry::BlockStarted { block: Box::new(block) });
         for opening in block.into_iter().chain(self.scope.opening()) {
             self.append(opening)?;
         }
@@ -310,19 +311,18 @@ impl Sweep {
             return Ok(Next::Launch(trial));
         }
         let budget_left = self.budget_left();
-        let action = match running.undone.pop_front() {
-            Some(Trial { number: trial, configuration, purpose, repeats }) => {
-                Action::Launch { trial, configuration, purpose, repeats }
-            }
-            None => {
-                let action = context.strategy.next(Situation {
-                    observations: &self.scope.observations(&self.record),
-                    in_flight: &self.scope.in_flight(&self.record),
-                    budget_left,
-                });
-                self.scope.journalled(&self.record, action)
-            }
-        };
+        let undone = running.undone.pop_front();
+        let undone = undone.map(|Trial { number: trial, configuration, purpose, repeats }| {
+            Action::Launch { trial, configuration, purpose, repeats }
+        });
+        let action = undone.unwrap_or_else(|| {
+            let action = context.strategy.next(Situation {
+                observations: &self.scope.observations(&self.record),
+                in_flight: &self.scope.in_flight(&self.record),
+                budget_left,
+            });
+            self.scope.journalled(&self.record, action)
+        });
         let (trial, reason) = match action {
             Action::Finish { why } => {
                 self.finished = Some(why);
