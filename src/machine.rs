@@ -205,7 +205,8 @@ mod tests {
 
     #[test]
     fn each_thing_that_is_recorded_is_a_difference_of_its_own() {
-        let changes: [(&str, fn(&mut Machine)); 14] = [
+        type Change = fn(&mut Machine);
+        let changes: [(&str, Change); 14] = [
             ("GPU", |it| it.gpus.as_mut().unwrap()[1].uuid = Some("GPU-7".to_owned())),
             ("GPU memory", |it| it.gpus.as_mut().unwrap()[0].memory_mib = Some(40_000)),
             ("power limit", |it| it.gpus.as_mut().unwrap()[1].power_limit_w = Some(350.0)),

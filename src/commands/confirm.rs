@@ -22,9 +22,10 @@ pub(crate) async fn confirm(args: &ConfirmArgs, shutdown: &Shutdown) -> Result<E
     let record = folder.record()?;
     let ranking = ranking::rank(&record);
     // In a new block nothing is known yet, of confirmations and of failures alike.
-    let accepted = match args.accept_change {
-        true => Some(sweep::may_continue(&folder, true, shutdown).await?),
-        false => None,
+    let accepted = if args.accept_change {
+        Some(sweep::may_continue(&folder, true, shutdown).await?)
+    } else {
+        None
     };
     let mut counted = record.clone();
     if let Some(block) = accepted.as_ref().and_then(|it| it.continues.block.as_ref()) {

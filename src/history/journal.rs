@@ -53,7 +53,7 @@ pub enum Entry {
     /// longer.
     BlockStarted {
         /// What the new block begins with.
-        block: Block,
+        block: Box<Block>,
     },
     /// An engine is about to be started.
     LaunchStarted {

@@ -170,7 +170,7 @@ impl Before<'_> {
                 all.extend(differences.into_iter().map(Difference::Machine));
             }
             None if manifest.host != now.host => {
-                all.push(Difference::Host { before: manifest.host.clone(), now: now.host.clone() })
+                all.push(Difference::Host { before: manifest.host.clone(), now: now.host.clone() });
             }
             None => {}
         }
@@ -227,7 +227,7 @@ pub struct Changed {
 }
 
 fn listed(differences: &[Difference]) -> String {
-    differences.iter().map(|it| format!("\n- {it}")).collect()
+    differences.iter().fold(String::new(), |text, it| format!("{text}\n- {it}"))
 }
 
 impl Changed {

@@ -4,6 +4,8 @@ use crate::history::launch::LaunchFacts;
 use crate::history::record::LaunchRecord;
 use crate::machine::{Gpu, Machine};
 
+type Change = fn(&mut MeasuredWith);
+
 /// A GPU machine, and an image.
 fn with() -> MeasuredWith {
     let gpu = Gpu { uuid: Some("GPU-0".to_owned()), ..Gpu::default() };
@@ -55,7 +57,7 @@ fn what_is_as_it_was_continues_without_a_word_and_without_a_block() {
 
 #[test]
 fn each_kind_of_change_is_refused_by_its_name_and_begins_a_block_where_it_is_accepted() {
-    let changes: [(&str, fn(&mut MeasuredWith)); 8] = [
+    let changes: [(&str, Change); 8] = [
         ("image: sha256:a -> sha256:b", |it| it.image_id = Some("sha256:b".to_owned())),
         ("driver: 550.54.15 -> 560.28", |it| it.machine.driver = Some("560.28".to_owned())),
         ("CUDA version: 12.4 -> 12.6", |it| it.machine.cuda = Some("12.6".to_owned())),
@@ -94,7 +96,7 @@ fn each_kind_of_change_is_refused_by_its_name_and_begins_a_block_where_it_is_acc
 
 #[test]
 fn some_things_are_only_said() {
-    let changes: [(&str, fn(&mut MeasuredWith)); 3] = [
+    let changes: [(&str, Change); 3] = [
         ("version of vllm-grid: 0.1.0 -> 0.2.0", |it| it.tool_version = "0.2.0".to_owned()),
         ("container runtime: not known -> Docker 27", |it| {
             it.machine.container_runtime = Some("Docker 27".to_owned());

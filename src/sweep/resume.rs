@@ -246,6 +246,7 @@ mod tests {
         now.suite_version += 1;
         now.production_sha256 = Some("b".to_owned());
         let block = resumable.continues(&now, true).expect("accepted").block.expect("a block");
+        let block = Box::new(block);
         lines.push(line(2, Entry::BlockStarted { block }));
         assert_eq!(production_sha256(&lines).as_deref(), Some("b"));
         assert_eq!(production_sha256(&[]), None);

@@ -148,7 +148,8 @@ impl Sweep {
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
             suite_version: Some(SUITE_VERSION),
         })?;
-        let block = self.accepted.take().map(|block| Entry::BlockStarted { block });
+        let block =
+            self.accepted.take().map(|block| Entry::BlockStarted { block: Box::new(block) });
         for opening in block.into_iter().chain(self.scope.opening()) {
             self.append(opening)?;
         }

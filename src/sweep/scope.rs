@@ -73,7 +73,9 @@ impl Scope {
     pub(super) fn observations(&self, record: &SweepRecord) -> Vec<Observation> {
         let mut all = observations::observations(record, |launch| self.has(launch));
         let first = self.first_trial(record);
-        all.iter_mut().for_each(|it| it.trial = it.trial.saturating_sub(first));
+        for it in &mut all {
+            it.trial = it.trial.saturating_sub(first);
+        }
         all
     }
 
@@ -81,7 +83,9 @@ impl Scope {
     pub(super) fn in_flight(&self, record: &SweepRecord) -> Vec<InFlight> {
         let mut all = observations::in_flight(record, |launch| self.has(launch));
         let first = self.first_trial(record);
-        all.iter_mut().for_each(|it| it.trial = it.trial.saturating_sub(first));
+        for it in &mut all {
+            it.trial = it.trial.saturating_sub(first);
+        }
         all
     }
 

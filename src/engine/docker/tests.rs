@@ -183,7 +183,7 @@ async fn an_image_that_is_not_there_is_an_error_and_another_one_is_known_by_its_
     let spec = DockerSpec::new(ServiceSpec::of_image(image(), Vec::new()));
     let engine = DockerEngine::new(place.docker.clone(), spec, over_http(None)).await;
     let engine = engine.expect("the image is here");
-    let id = identity(&place.docker, &image()).await.expect("the image is here").id;
+    let id = identity(&place.docker, image()).await.expect("the image is here").id;
     assert_eq!(engine.image_id(), Some(id));
     let runtime = engine.runtime().await.expect("the daemon answers");
     assert!(runtime.starts_with("Docker "), "{runtime}");

@@ -29,9 +29,10 @@ fn block(record: &SweepRecord) -> Block {
 fn launched(mut record: SweepRecord, values: &[f64]) -> SweepRecord {
     for (at, value) in values.iter().enumerate() {
         let name = ["a", "b"][at % 2];
-        record = match *value < 0.0 {
-            true => record.failed(name, FailureClass::OutOfMemory, "it does not fit"),
-            false => record.launch(name, &around(*value)),
+        record = if *value < 0.0 {
+            record.failed(name, FailureClass::OutOfMemory, "it does not fit")
+        } else {
+            record.launch(name, &around(*value))
         };
     }
     record
