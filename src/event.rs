@@ -27,6 +27,13 @@ pub enum NoticeKind {
     RepeatFinished(Measurement),
     /// A stop was asked for; what runs is being stopped.
     Interrupted,
+    /// Nothing is launched before the window opens again.
+    Waits {
+        /// The window, as the grid has it.
+        window: String,
+        /// When it opens.
+        until: jiff::Timestamp,
+    },
 }
 
 /// What a launch is doing.

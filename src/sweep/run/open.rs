@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -13,6 +14,7 @@ use super::super::clock::Clock;
 use super::super::events::Events;
 use super::super::scope::{self, Scope};
 use super::Sweep;
+use super::nights::{self, Night};
 use crate::grid::Grid;
 use crate::history::HistoryError;
 use crate::history::confirmation::Confirmation;
@@ -95,9 +97,8 @@ impl Sweep {
         let path = folder.journal_path();
         let (journal, lines) = Journal::open(&path)?;
         let mut steady = Steady::default();
-        for line in &lines {
-            steady.next(line);
-        }
+        let times: Vec<jiff::Timestamp> = lines.iter().map(|line| steady.next(line)).collect();
+        let production_took = nights::production_took(&lines, &times);
         let record =
             replay::replay(manifest, &lines).map_err(|illegal| illegal.in_journal(path))?;
         Ok(Self {
@@ -116,6 +117,9 @@ impl Sweep {
             events: Events::nowhere(),
             clock: Clock::system(),
             steady,
+            nights: Duration::ZERO,
+            night: Night::default(),
+            production_took,
             readings: BTreeMap::new(),
         })
     }

@@ -35,6 +35,7 @@ mod proof;
 mod several;
 mod so_far;
 mod strategy;
+mod window;
 
 /// What a launch of one warm-up and two kept repeats takes.
 const LAUNCH: u64 = BOOT + 3 * REPEAT + STOP;
@@ -54,6 +55,7 @@ struct Setup {
     /// Lines after which the disk is full for one write.
     disk: Option<u32>,
     clock: Clock,
+    window: Option<crate::grid::Window>,
 }
 
 impl Setup {
@@ -73,6 +75,7 @@ impl Setup {
             manifest: manifest(configurations, launches, 2),
             disk: None,
             clock: Clock::from("2026-11-24T06:00:00Z".parse().expect("a time")),
+            window: None,
         }
     }
 
@@ -139,6 +142,7 @@ impl Setup {
             cancel: self.cancel,
             clock: self.clock,
             foreknown: Foreknown::default(),
+            window: self.window,
         };
         let ending = sweep.run(&context).await;
         let record = sweep.record().clone();
