@@ -35,6 +35,11 @@ impl Shutdown {
         let _ = self.sweep.set(sweep.to_owned());
     }
 
+    /// Folder of the sweep that runs or ran.
+    pub(crate) fn sweep(&self) -> Option<&Path> {
+        self.sweep.get().map(PathBuf::as_path)
+    }
+
     /// Whether something panicked.
     pub(crate) fn panicked(&self) -> bool {
         self.panicked.load(Ordering::SeqCst)

@@ -25,12 +25,10 @@ use crate::engine::production::Production;
 use crate::event::NoticeKind;
 use crate::history::folder::Folder;
 use crate::history::journal::{BUDGET_SPENT, Entry, Journal, WINDOW_CLOSED};
-use crate::history::launch::LaunchOutcome;
 use crate::history::production::{PendingRestore, ProductionStep, pending_restore};
 use crate::history::record::{SCHEMA_VERSION, SweepRecord};
 use crate::history::replay;
 use crate::history::steady::Steady;
-use crate::strategy::{Action, Situation};
 
 mod next;
 mod nights;

@@ -19,11 +19,11 @@ use crate::event::{Notice, Phase};
 use crate::history::HistoryError;
 use crate::history::confirmation::Confirmation;
 use crate::history::journal::{self, Line};
-use crate::history::launch::{FailureClass, LaunchFailure};
+use crate::history::launch::{FailureClass, LaunchFailure, LaunchOutcome};
 use crate::history::record::Manifest;
 use crate::secret::Secrets;
 use crate::server::proof::Proof;
-use crate::strategy::{InFlight, Observation, Strategy, TrialOutcome};
+use crate::strategy::{Action, InFlight, Observation, Situation, Strategy, TrialOutcome};
 
 mod breaker;
 mod clocks;

@@ -4,7 +4,7 @@ use super::*;
 use crate::grid::Window;
 use crate::history::journal::WINDOW_CLOSED;
 use crate::history::production::ProductionStep;
-use crate::strategy::{Action, Purpose, Situation};
+use crate::strategy::Purpose;
 
 fn within(setup: Setup, window: &str) -> Setup {
     Setup { window: Some(Window::read(window).expect("a window")), ..setup }
