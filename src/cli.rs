@@ -51,6 +51,16 @@ pub(crate) enum Command {
 }
 
 impl Command {
+    /// What is run when it has ended.
+    pub(crate) fn on_finish(&self) -> Option<&str> {
+        match self {
+            Self::Sweep(args) => args.on_finish.as_deref(),
+            Self::Resume(args) => args.on_finish.as_deref(),
+            Self::Confirm(args) if !args.dry_run => args.on_finish.as_deref(),
+            _ => None,
+        }
+    }
+
     /// Whether it must clean something up when it is stopped: servers, containers,
     /// production. The others only read and print.
     pub(crate) fn cleans_up(&self) -> bool {
@@ -97,6 +107,10 @@ pub(crate) struct SweepArgs {
     /// Folder for the sweep (default: runs/<name>-<UTC>); must be empty or missing
     #[arg(long, value_name = "DIR")]
     pub(crate) output: Option<PathBuf>,
+    /// Run this command at the end, whatever the ending; split into words, without a shell. Its
+    /// environment has VLLM_GRID_VERDICT, _EXIT_CODE, _ENDING, _RUN, _BEST and _PRODUCTION
+    #[arg(long, value_name = "CMD")]
+    pub(crate) on_finish: Option<String>,
 }
 
 /// `plan`.
@@ -119,6 +133,10 @@ pub(crate) struct ResumeArgs {
     /// begins, and what was launched so far is not counted
     #[arg(long)]
     pub(crate) accept_change: bool,
+    /// Run this command at the end, whatever the ending; split into words, without a shell. Its
+    /// environment has VLLM_GRID_VERDICT, _EXIT_CODE, _ENDING, _RUN, _BEST and _PRODUCTION
+    #[arg(long, value_name = "CMD")]
+    pub(crate) on_finish: Option<String>,
 }
 
 /// `confirm`.
@@ -149,6 +167,10 @@ pub(crate) struct ConfirmArgs {
     /// suite): a new block begins, and what was launched so far is not counted
     #[arg(long)]
     pub(crate) accept_change: bool,
+    /// Run this command at the end, whatever the ending; split into words, without a shell. Its
+    /// environment has VLLM_GRID_VERDICT, _EXIT_CODE, _ENDING, _RUN, _BEST and _PRODUCTION
+    #[arg(long, value_name = "CMD")]
+    pub(crate) on_finish: Option<String>,
 }
 
 /// A number of configurations that fit into memory: a million takes a few GB.

@@ -39,6 +39,13 @@ pub enum NoticeKind {
         /// The id of the container that had been stopped.
         id: String,
     },
+    /// Nothing is launched before the window opens again.
+    Waits {
+        /// The window, as the grid has it.
+        window: String,
+        /// When it opens.
+        until: jiff::Timestamp,
+    },
 }
 
 /// What a launch is doing.

@@ -68,12 +68,27 @@ impl CommandError {
         }
     }
 
+    /// How the process ends by it.
+    pub(crate) fn exit(&self) -> Exit {
+        self.exit
+    }
+
     /// Prints it and returns the exit code.
     pub(crate) fn print(self) -> Exit {
         if let Some(report) = self.report {
             print_error(&masked::render(report.as_ref(), secrets()));
         }
         self.exit
+    }
+}
+
+impl std::fmt::Display for CommandError {
+    /// Its sentence, without what explains it further.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.report {
+            Some(report) => write!(f, "{report}"),
+            None => Ok(()),
+        }
     }
 }
 

@@ -267,6 +267,13 @@ impl ProgressView {
             NoticeKind::Phase(phase) => self.phase(notice.launch, phase),
             NoticeKind::Warning(text) => self.line(&format!("warning: {text}")),
             NoticeKind::RepeatFinished(measurement) => self.repeat(notice.launch, &measurement),
+            NoticeKind::Waits { window, until } => {
+                let here = (self.clock)().time_zone().clone();
+                let until = until.to_zoned_datetime(here).strftime("%a %H:%M").to_string();
+                self.line(&format!(
+                    "outside the window {window}: the next launch begins at {until}"
+                ));
+            }
             NoticeKind::Interrupted => self.line("stopping: what was measured is kept"),
             // Said where it matters: by the guard's warnings, and at the process's end.
             NoticeKind::ProductionDown { .. } | NoticeKind::ProductionUp { .. } => {}

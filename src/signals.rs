@@ -72,6 +72,11 @@ impl Shutdown {
         (!lines.is_empty()).then(|| lines.join("\n"))
     }
 
+    /// Folder of the sweep that runs or ran.
+    pub(crate) fn sweep(&self) -> Option<&Path> {
+        self.sweep.get().map(PathBuf::as_path)
+    }
+
     /// Whether something panicked.
     pub(crate) fn panicked(&self) -> bool {
         self.panicked.load(Ordering::SeqCst)

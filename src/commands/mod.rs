@@ -1,6 +1,9 @@
 //! What each command does: reads its input, gives the library what it needs,
 //! prints what came out, and says how the process ends.
 
+use std::panic::AssertUnwindSafe;
+
+use futures_util::FutureExt as _;
 use vllm_grid::engine::service;
 use vllm_grid::engine::simulated::SimulatedEngine;
 use vllm_grid::grid::{EngineBlock, Grid, GridFile, ReadOptions};
@@ -9,11 +12,13 @@ use crate::cli::{Command, GridArgs};
 use crate::exit::{CommandError, Exit};
 use crate::output::secrets;
 use crate::signals::Shutdown;
+use finish::OnFinish;
 
 mod bench;
 mod compare;
 mod confirm;
 mod doctor;
+mod finish;
 mod owning;
 mod plan;
 mod production;
@@ -22,8 +27,21 @@ mod show;
 mod simulate;
 mod sweep;
 
-/// Runs a command.
+/// Runs a command, and what is to be run after it.
 pub(crate) async fn run(command: Command, shutdown: &Shutdown) -> Result<Exit, CommandError> {
+    let Some(finish) = command.on_finish().map(OnFinish::read).transpose()? else {
+        return work(command, shutdown).await;
+    };
+    let ended = AssertUnwindSafe(Box::pin(work(command, shutdown))).catch_unwind().await;
+    let (outcome, panic) = match ended {
+        Ok(outcome) => (outcome, None),
+        Err(panic) => (Ok(Exit::Bug), Some(panic)),
+    };
+    finish.run(shutdown.sweep(), &outcome).await;
+    panic.map_or(outcome, |panic| std::panic::resume_unwind(panic))
+}
+
+async fn work(command: Command, shutdown: &Shutdown) -> Result<Exit, CommandError> {
     match command {
         Command::Sweep(args) => sweep::sweep(&args, shutdown).await,
         Command::Resume(args) => sweep::resume(&args, shutdown).await,

@@ -319,7 +319,9 @@ fn outcome(
 ) -> (Option<CommandError>, Result<Exit, CommandError>) {
     match (ending, shown) {
         (Ok(Ending::Complete | Ending::BudgetSpent), shown) => (None, shown),
-        (Ok(Ending::Interrupted), shown) => (shown.err(), Ok(Exit::Interrupted)),
+        (Ok(Ending::Interrupted | Ending::WindowClosed), shown) => {
+            (shown.err(), Ok(Exit::Interrupted))
+        }
         // A disk that refused the journal refuses the results, too: it is reported once.
         (
             Err(

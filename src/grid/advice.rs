@@ -17,6 +17,7 @@ pub(super) fn all(grid: &Grid, findings: &mut Findings) {
     hourly(grid, findings);
     small_batches(grid, findings);
     budget(grid, findings);
+    window(grid, findings);
 }
 
 /// Without chunking vLLM refuses a batch that is smaller than the longest prompt.
@@ -64,6 +65,32 @@ fn hourly(grid: &Grid, findings: &mut Findings) {
             );
         }
     }
+}
+
+/// A window in which no launch may fit. A quarter of an hour is kept for production.
+fn window(grid: &Grid, findings: &mut Findings) {
+    let Some(window) = grid.window else { return };
+    let seconds = window.seconds();
+    let (least, most) = grid.assumed_launch_seconds();
+    let kept = grid.kept_of_window_seconds();
+    let message = if least + kept > seconds {
+        format!(
+            "a launch takes at least {}, by assumption: with {} kept for the end, none fits into the window \
+             {window}",
+            spoken(least),
+            spoken(kept)
+        )
+    } else if most + kept > seconds {
+        format!(
+            "a launch may take up to {}, by assumption: with {} kept for the end, it may not fit into the \
+             window {window}",
+            spoken(most),
+            spoken(kept)
+        )
+    } else {
+        return;
+    };
+    findings.warning(grid.places.window.as_ref(), message);
 }
 
 /// A budget that not all launches are begun within, if they are as slow as can be

@@ -225,6 +225,7 @@ fn assemble(
     };
     let goal::Sought { objective, named, span } = document.sought?;
     let (budget_seconds, budget) = document.budget.unzip();
+    let (window, window_place) = document.window.unzip();
     let grid = Grid {
         name: document.name?,
         path: path.to_owned(),
@@ -239,8 +240,15 @@ fn assemble(
         objective,
         strategy: document.strategy,
         budget_seconds,
+        window,
         warnings: Vec::new(),
-        places: Places { objective: span, metrics: named, flags: draft.settable(), budget },
+        places: Places {
+            objective: span,
+            metrics: named,
+            flags: draft.settable(),
+            budget,
+            window: window_place,
+        },
     };
     let chosen = draft.include.iter().filter_map(|row| row.name.clone()).collect();
     Some(GridFile { grid, chosen, noticed: Vec::new() })

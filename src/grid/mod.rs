@@ -20,6 +20,7 @@ mod read;
 mod secrets;
 mod service;
 mod unmeasured;
+mod window;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -31,6 +32,7 @@ pub use error::{GridError, GridErrors};
 pub use file::GridFile;
 use node::Span;
 pub use service::ServiceBase;
+pub use window::Window;
 
 use crate::configuration::{Configuration, Flags, Identity};
 use crate::metric::{MetricRef, Objective};
@@ -69,6 +71,8 @@ pub struct Grid {
     pub strategy: StrategySpec,
     /// Seconds that the sweep may take, where limited.
     pub budget_seconds: Option<u64>,
+    /// Times of the day in which it may launch; always where it names none.
+    pub window: Option<Window>,
     /// What a person should read before the night.
     pub warnings: Vec<Warning>,
     places: Places,
@@ -84,6 +88,7 @@ struct Places {
     /// The flags that it sets somewhere, by their canonical names, in its order.
     flags: Vec<(String, Span)>,
     budget: Option<Span>,
+    window: Option<Span>,
 }
 
 /// Configurations of one grid, unless more are asked for.
@@ -136,6 +141,14 @@ impl Grid {
         let all = estimate::Estimate::of(self);
         let launches = all.launches.max(1) as f64;
         (all.low_seconds / launches, all.high_seconds / launches)
+    }
+
+    /// Seconds that are kept free at the end of a window: to stop the last server, and for
+    /// production, where the grid names it and nobody saw yet how long it takes to start.
+    pub fn kept_of_window_seconds(&self) -> f64 {
+        let has_production =
+            matches!(&self.engine, EngineBlock::Docker(block) if block.production.is_some());
+        if has_production { 16.0 * 60.0 } else { 60.0 }
     }
 
     /// The workload that a metric comes from.

@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 
 pub use super::duration::spoken;
 use super::estimate::Estimate;
-use super::{EngineBlock, Grid, Warning};
+use super::{EngineBlock, Grid, Warning, Window};
 use crate::configuration::Configuration;
 
 /// Version of the plan's JSON form.
@@ -40,9 +40,36 @@ pub struct Plan<'a> {
     pub budget_hours: Option<f64>,
     /// Launches that are begun within the budget, where there is one.
     pub begun_within_budget: Option<Begun>,
+    /// The times of the day in which it launches, where limited.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub window: Option<PlannedWindow>,
     /// How long it would take as earlier runs of the same service did, where there are any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub earlier_runs: Option<EarlierRuns>,
+}
+
+/// A window of the day, and in how many of its nights a plan fits.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct PlannedWindow {
+    /// The window.
+    pub window: Window,
+    /// Seconds of each that are kept free, for production among others.
+    pub kept_seconds: f64,
+    /// Nights at the least and at the most; `None` where no launch fits.
+    pub nights: Option<(u64, u64)>,
+}
+
+impl PlannedWindow {
+    /// So many launches, each of seconds at the least and at the most.
+    fn of(window: Window, kept_seconds: f64, launches: u64, each: (f64, f64)) -> Self {
+        let nights = |launch: f64| {
+            let usable = window.seconds() - kept_seconds;
+            let of_one = (usable / launch.max(1.0)).floor();
+            (of_one >= 1.0).then(|| (launches as f64 / of_one).ceil() as u64)
+        };
+        let nights = nights(each.0).zip(nights(each.1));
+        Self { window, kept_seconds, nights }
+    }
 }
 
 /// How long a plan would take by what earlier runs of the same service took.
@@ -143,6 +170,10 @@ impl<'a> Plan<'a> {
             },
             budget_hours: budget.map(|seconds| seconds / 3600.0),
             begun_within_budget,
+            window: grid.window.map(|window| {
+                let (kept, each) = (grid.kept_of_window_seconds(), grid.assumed_launch_seconds());
+                PlannedWindow::of(window, kept, estimate.launches, each)
+            }),
             earlier_runs: None,
         }
     }
@@ -157,7 +188,11 @@ impl<'a> Plan<'a> {
         });
         let hours = seconds / 3600.0;
         let earlier = EarlierRuns { runs, hours, unknown_configurations, begun_within_budget };
-        Self { earlier_runs: Some(earlier), ..self }
+        let each = seconds / (self.launches.max(1) as f64);
+        let window = self
+            .window
+            .map(|it| PlannedWindow::of(it.window, it.kept_seconds, self.launches, (each, each)));
+        Self { earlier_runs: Some(earlier), window, ..self }
     }
 }
 

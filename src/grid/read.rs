@@ -12,6 +12,7 @@ use super::expand::{Axis, Draft, Kind, PRODUCTION, Row, Setting};
 use super::fields::{Fields, list, mapping};
 use super::flag_map::{FlagReader, variable, variables};
 use super::node::{Content, Key, Node, Span};
+use super::window::{self, Window};
 use super::{EngineBlock, ReadOptions, goal, name};
 use crate::strategy::{GridStrategy, StrategySpec};
 use crate::workload::{Datasets, Workload};
@@ -28,6 +29,7 @@ const KEYS: &[&str] = &[
     "objective",
     "strategy",
     "budget",
+    "window",
 ];
 
 /// A grid's document, as far as it could be read.
@@ -43,6 +45,7 @@ pub(super) struct Document {
     pub(super) sought: Option<goal::Sought>,
     pub(super) strategy: StrategySpec,
     pub(super) budget: Option<(u64, Span)>,
+    pub(super) window: Option<(Window, Span)>,
 }
 
 /// Reads a document; `None` where it is no mapping.
@@ -99,6 +102,9 @@ pub(super) fn document(
     let budget = fields.given("budget").and_then(|(_, node)| {
         goal::budget(node, findings).map(|seconds| (seconds, node.span.clone()))
     });
+    let window = fields.given("window").and_then(|(_, node)| {
+        window::window(node, findings).map(|window| (window, node.span.clone()))
+    });
     Some(Document {
         name: grid_name,
         engine,
@@ -110,6 +116,7 @@ pub(super) fn document(
         sought,
         strategy,
         budget,
+        window,
     })
 }
 

@@ -35,6 +35,9 @@ use place::{Place, Reserve, set_aside};
 /// The reason of a session that its budget ended.
 pub const BUDGET_SPENT: &str = "budget spent";
 
+/// The reason of a session whose window closed: another one follows at the next opening.
+pub const WINDOW_CLOSED: &str = "the window closed, and it goes on at the next opening";
+
 /// One thing that happened in a sweep.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]

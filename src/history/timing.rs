@@ -114,14 +114,34 @@ impl Timing {
     /// Seconds of one launch of a configuration: from its own launches where there are
     /// any, else from all others. `None` where a workload was never measured so.
     pub fn launch_seconds(&self, id: &str, workloads: &[Workload], repeats: u32) -> Option<f64> {
-        let mut seconds = typical(&self.around, id)?;
+        self.launch_seconds_by(typical, id, workloads, repeats)
+    }
+
+    /// The same if everything takes as long as it ever took.
+    pub fn longest_launch_seconds(
+        &self,
+        id: &str,
+        workloads: &[Workload],
+        repeats: u32,
+    ) -> Option<f64> {
+        self.launch_seconds_by(longest, id, workloads, repeats)
+    }
+
+    fn launch_seconds_by(
+        &self,
+        pick: fn(&BTreeMap<String, Vec<f64>>, &str) -> Option<f64>,
+        id: &str,
+        workloads: &[Workload],
+        repeats: u32,
+    ) -> Option<f64> {
+        let mut seconds = pick(&self.around, id)?;
         for (workload, (_, spec)) in workloads.iter().zip(specs(workloads)) {
             let kept = workload.repeats.unwrap_or(u64::from(repeats));
             for case in workload.cases() {
                 for (warmup, count) in [(true, workload.warmup), (false, kept)] {
                     if count > 0 {
                         let pass = (spec.clone(), case.clone(), warmup);
-                        seconds += typical(self.passes.get(&pass)?, id)? * count as f64;
+                        seconds += pick(self.passes.get(&pass)?, id)? * count as f64;
                     }
                 }
             }
@@ -154,6 +174,13 @@ fn typical(times: &BTreeMap<String, Vec<f64>>, id: &str) -> Option<f64> {
     }
     let medians: Vec<f64> = times.values().filter_map(|values| median(values)).collect();
     median(&medians)
+}
+
+/// The configuration's own longest, else the longest of all.
+fn longest(times: &BTreeMap<String, Vec<f64>>, id: &str) -> Option<f64> {
+    let own = times.get(id).filter(|own| !own.is_empty());
+    let most = |values: &Vec<f64>| values.iter().copied().reduce(f64::max);
+    own.map_or_else(|| times.values().filter_map(most).reduce(f64::max), most)
 }
 
 /// Name and options of each workload, without how often it is repeated.

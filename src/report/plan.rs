@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use itertools::Itertools as _;
 
-use crate::grid::plan::{EarlierRuns, Plan, Planned, spoken};
+use crate::grid::plan::{EarlierRuns, Plan, Planned, PlannedWindow, spoken};
 
 /// The plan as text, for a terminal of `width` columns.
 pub fn render(plan: &Plan<'_>, width: usize) -> String {
@@ -33,7 +33,23 @@ pub fn render(plan: &Plan<'_>, width: usize) -> String {
         Some(earlier) => by_earlier_runs(&mut text, plan, *earlier, width),
         None => by_assumption(&mut text, plan, width),
     }
+    if let Some(window) = &plan.window {
+        wrap(&mut text, nights(window).split(' '), "", "  ", width);
+    }
     text
+}
+
+/// In how many nights it fits.
+fn nights(planned: &PlannedWindow) -> String {
+    let PlannedWindow { window, kept_seconds, nights } = planned;
+    let count = match nights {
+        None => "no launch fits into it".to_owned(),
+        Some((1, 1)) => "one night".to_owned(),
+        Some((least, most)) if least == most => format!("{least} nights"),
+        Some((least, most)) => format!("{least} to {most} nights"),
+    };
+    let kept = spoken(*kept_seconds);
+    format!("window {window}: {count}; the last {kept} of each are kept for the end")
 }
 
 /// How long it takes, as earlier runs of the same service did.

@@ -23,7 +23,7 @@ pub struct Clock(Source);
 #[derive(Clone, Debug)]
 enum Source {
     System,
-    Virtual { origin: Timestamp, began: Instant, zone: TimeZone, moved: Arc<Mutex<Moved>> },
+    Virtual { origin: Timestamp, began: Instant, moved: Arc<Mutex<Moved>> },
 }
 
 /// What was done to a virtual clock.
@@ -52,8 +52,7 @@ impl Clock {
     /// A clock that shows `origin` now and advances with tokio's time, which a
     /// test can drive. Its time zone is UTC.
     pub fn from(origin: Timestamp) -> Self {
-        let (began, moved) = (Instant::now(), Arc::default());
-        Self(Source::Virtual { origin, began, zone: TimeZone::UTC, moved })
+        Self(Source::Virtual { origin, began: Instant::now(), moved: Arc::default() })
     }
 
     /// What time it is.
@@ -65,7 +64,7 @@ impl Clock {
     pub fn local(&self) -> ZonedDateTime {
         let zone = match &self.0 {
             Source::System => TimeZone::system(),
-            Source::Virtual { zone, .. } => zone.clone(),
+            Source::Virtual { .. } => TimeZone::UTC,
         };
         self.now().to_zoned_datetime(zone)
     }
@@ -117,15 +116,6 @@ impl Clock {
         if let Source::Virtual { moved, .. } = &self.0 {
             moved.lock().unwrap_or_else(PoisonError::into_inner).slept += time;
         }
-    }
-
-    /// The same in another time zone.
-    #[cfg(test)]
-    pub(super) fn in_zone(mut self, to: TimeZone) -> Self {
-        if let Source::Virtual { zone, .. } = &mut self.0 {
-            *zone = to;
-        }
-        self
     }
 }
 

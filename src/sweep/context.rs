@@ -14,7 +14,7 @@ use super::measure::SuiteMeasure;
 use crate::bench::RecordSink;
 use crate::engine::Engine;
 use crate::engine::production::Production;
-use crate::grid::Grid;
+use crate::grid::{Grid, Window};
 use crate::history::timing::Timing;
 use crate::strategy::Strategy;
 
@@ -36,6 +36,8 @@ pub struct SweepContext {
     pub clock: Clock,
     /// What is known beforehand of how long it takes.
     pub foreknown: Foreknown,
+    /// Times of the day in which it may launch; always where there is none.
+    pub window: Option<Window>,
 }
 
 impl SweepContext {
@@ -56,6 +58,7 @@ impl SweepContext {
             cancel: CancellationToken::new(),
             clock: Clock::system(),
             foreknown: Foreknown::assumed(grid),
+            window: grid.window,
         }
     }
 

@@ -99,6 +99,28 @@ pub(super) fn eta(record: &SweepRecord, foreknown: &Foreknown, trials: u32, work
     Eta { seconds, source, budget }
 }
 
+/// Seconds that one launch takes at the most, and whether that was measured: as long as it
+/// ever took, and a tenth more.
+pub(super) fn longest_launch(
+    record: &SweepRecord,
+    foreknown: &Foreknown,
+    configuration: usize,
+    repeats: u32,
+) -> (f64, bool) {
+    let mut own = Timing::default();
+    own.learn(record);
+    let manifest = &record.manifest;
+    let id = manifest.configurations.get(configuration).map_or("", |it| it.id.as_str());
+    let all = [&own, &foreknown.earlier];
+    let known = all.iter().filter(|timing| timing.knows(id)).chain(all.iter());
+    let longest =
+        |timing: &&Timing| timing.longest_launch_seconds(id, &manifest.workloads, repeats);
+    match known.copied().find_map(|it| longest(&it)) {
+        Some(seconds) => (seconds * 1.1, true),
+        None => (foreknown.assumed.1, false),
+    }
+}
+
 /// Launches that are left.
 struct Left {
     count: u32,

@@ -25,21 +25,23 @@ use crate::engine::production::Production;
 use crate::event::NoticeKind;
 use crate::history::block::Block;
 use crate::history::folder::Folder;
-use crate::history::journal::{BUDGET_SPENT, Entry, Journal};
-use crate::history::launch::LaunchOutcome;
+use crate::history::journal::{BUDGET_SPENT, Entry, Journal, WINDOW_CLOSED};
 use crate::history::production::{PendingRestore, ProductionStep, pending_restore};
 use crate::history::record::{LaunchRecord, SCHEMA_VERSION, SweepRecord};
 use crate::history::replay;
 use crate::history::steady::Steady;
-use crate::strategy::{Action, Situation};
 use crate::workload::SUITE_VERSION;
-use owner::Owner;
 
 mod files;
+mod next;
+mod nights;
 mod open;
 pub mod owner;
 
 use files::Files;
+use next::Next;
+use nights::Night;
+use owner::Owner;
 
 /// How a sweep ended, where it ended in good order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +52,8 @@ pub enum Ending {
     BudgetSpent,
     /// A stop was asked for.
     Interrupted,
+    /// The window closed. [`Sweep::run`] waits for the next one, and never ends so.
+    WindowClosed,
 }
 
 /// Longest that production may take to answer when a stop was asked for: it is
@@ -90,16 +94,13 @@ pub struct Sweep {
     clock: Clock,
     /// The times of lines, the clock set or not.
     steady: Steady,
+    /// Time that earlier nights of this process worked.
+    nights: Duration,
+    night: Night,
+    /// Longest that production took to be started and proven, where it was seen.
+    production_took: Option<Duration>,
     /// The clocks when a running launch's last entry came.
     readings: BTreeMap<u32, Reading>,
-}
-
-/// What is to be done next.
-enum Next {
-    Launch(Trial),
-    Skipped,
-    Wait,
-    End(Ending),
 }
 
 impl Sweep {
@@ -131,13 +132,9 @@ impl Sweep {
         outcomes.filter(|outcome| outcome.is_settled()).count() as u32
     }
 
-    /// Runs until nothing is left to do, the budget is spent, or a stop is asked for.
-    ///
-    /// # Errors
-    /// When files cannot be written or nothing would work with what fails.
-    pub async fn run(&mut self, context: &SweepContext) -> Result<Ending, SweepError> {
-        self.events = context.events.clone();
-        self.clock = context.clock.clone();
+    /// Works until nothing is left to do, the budget is spent, a stop is asked for, or the
+    /// window closes.
+    async fn session(&mut self, context: &SweepContext) -> Result<Ending, SweepError> {
         self.started = Instant::now();
         for note in std::mem::take(&mut self.notes) {
             context.events.emit().warn(note);
@@ -165,6 +162,7 @@ impl Sweep {
             }
             Ok(Ending::BudgetSpent) => (false, BUDGET_SPENT.to_owned()),
             Ok(Ending::Interrupted) => (false, "interrupted".to_owned()),
+            Ok(Ending::WindowClosed) => (false, WINDOW_CLOSED.to_owned()),
             Err(error) => (false, error.to_string()),
         };
         if self.journal_failed {
@@ -202,11 +200,15 @@ impl Sweep {
         self.guard = Some(guard.map_err(|error| self.told(error))?);
         let worked = production::caught(self.work(context)).await;
         let mut guard = self.guard.take().unwrap_or_default();
+        let restoring = Instant::now();
         let proof =
             if context.cancel.is_cancelled() { PROOF_WHEN_STOPPED } else { production::PROOF };
         let mut note = |step| self.append(Entry::Production { production: step });
         let restored = guard.restore(production, &mut note, &emit, proof).await;
         let restored = restored.map_err(|error| self.told(error));
+        if restored.is_ok() {
+            self.production_took = self.production_took.max(Some(restoring.elapsed()));
+        }
         match (worked, restored) {
             (Err(panic), _) => std::panic::resume_unwind(panic),
             (Ok(Ok(ending)), restored) => restored.map(|()| ending),
@@ -288,6 +290,7 @@ impl Sweep {
     ) -> Result<Ending, SweepError> {
         let mut breaker = Breaker::default();
         let mut ending = None;
+        let mut closing = self.closing(context);
         // Until a launch has ended, where the strategy waits for one.
         let mut waiting = false;
         let interrupted = |ending: &mut Option<Ending>| {
@@ -317,6 +320,14 @@ impl Sweep {
             let incoming = tokio::select! {
                 biased;
                 () = context.cancel.cancelled(), if ending != Some(Ending::Interrupted) => continue,
+                () = nights::reached(&self.clock, closing) => {
+                    closing = None;
+                    if matches!(ending, None | Some(Ending::Complete)) {
+                        ending = Some(Ending::WindowClosed);
+                    }
+                    running.stop();
+                    continue;
+                }
                 incoming = running.next() => incoming,
             };
             match incoming {
@@ -343,60 +354,6 @@ impl Sweep {
         }
     }
 
-    /// Decides what to do next, and journals what is skipped.
-    fn next(&mut self, context: &SweepContext, running: &mut Running) -> Result<Next, SweepError> {
-        if let Some(trial) = running.again.pop_front() {
-            return Ok(Next::Launch(trial));
-        }
-        let budget_left = self.budget_left();
-        let action = self.action(context, running);
-        let by_strategy = matches!(action, Action::Skip { .. });
-        let (trial, reason) = match action {
-            Action::Finish { why } => {
-                self.finished = Some(why);
-                return Ok(Next::End(Ending::Complete));
-            }
-            Action::Wait => return Ok(Next::Wait),
-            Action::Skip { trial, configuration, purpose, reason } => {
-                (Trial { number: trial, configuration, purpose, repeats: 0 }, Some(reason))
-            }
-            Action::Launch { trial, configuration, purpose, repeats } => {
-                let trial = Trial { number: trial, configuration, purpose, repeats };
-                (trial, relaunch::skip_reason(&self.record, configuration))
-            }
-        };
-        if let Some(reason) = reason {
-            let launch = self.start_entry(trial, 0)?;
-            self.append(Entry::LaunchEnded {
-                launch,
-                outcome: LaunchOutcome::Skipped { reason, by_strategy },
-            })?;
-            return Ok(Next::Skipped);
-        }
-        if budget_left.is_some_and(|left| left.is_zero()) {
-            return Ok(Next::End(Ending::BudgetSpent));
-        }
-        Ok(Next::Launch(trial))
-    }
-
-    /// What an earlier session left undone, what the strategy asks for, and in the end what
-    /// is to be launched once more.
-    fn action(&self, context: &SweepContext, running: &mut Running) -> Action {
-        if let Some(trial) = running.undone.pop_front() {
-            return trial.into();
-        }
-        let action = context.strategy.next(Situation {
-            observations: &self.scope.observations(&self.record),
-            in_flight: &self.scope.in_flight(&self.record),
-            budget_left: self.budget_left(),
-        });
-        let action = self.scope.journalled(&self.record, action);
-        match (action, self.scope.reopened(&self.record).pop_front()) {
-            (Action::Finish { .. }, Some(trial)) => trial.into(),
-            (action, _) => action,
-        }
-    }
-
     async fn start(
         &mut self,
         context: &SweepContext,
@@ -405,6 +362,7 @@ impl Sweep {
     ) -> Result<(), SweepError> {
         self.check_production(context).await?;
         self.check_disk()?;
+        self.night.fresh = false;
         let passes = pass::missing(&self.record, trial.number, trial.repeats);
         let launch = self.start_entry(trial, passes.len() as u32)?;
         let manifest = &self.record.manifest;
@@ -416,7 +374,7 @@ impl Sweep {
                 launch,
                 configuration,
                 folder,
-                worked: self.spent.all + self.started.elapsed(),
+                worked: self.spent.all + self.nights + self.started.elapsed(),
             },
             trial: trial.number,
             purpose: trial.purpose,
@@ -475,7 +433,7 @@ impl Sweep {
 
     /// Time that all sessions worked so far.
     fn worked(&self) -> Duration {
-        self.scope.spent(self.spent) + self.started.elapsed()
+        self.scope.spent(self.spent) + self.nights + self.started.elapsed()
     }
 
     fn start_entry(&mut self, trial: Trial, planned: u32) -> Result<u32, SweepError> {
@@ -529,7 +487,8 @@ impl Sweep {
             return;
         }
         let (trials, worked) = (context.strategy.trials(), self.worked().as_secs_f64());
-        self.events.eta(eta(&self.record, &context.foreknown, trials, worked));
+        let eta = eta(&self.record, &context.foreknown, trials, worked);
+        self.events.eta(self.in_window(context, eta));
     }
 }
 
@@ -540,7 +499,7 @@ fn may_start(ending: Option<Ending>, waiting: bool, running: &Running) -> bool {
     match ending {
         None => !waiting || !running.again.is_empty(),
         Some(Ending::Complete | Ending::BudgetSpent) => !running.again.is_empty(),
-        Some(Ending::Interrupted) => false,
+        Some(Ending::Interrupted | Ending::WindowClosed) => false,
     }
 }
 

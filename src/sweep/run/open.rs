@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -15,6 +16,7 @@ use super::super::measured_with::MeasuredWith;
 use super::super::scope::{self, Scope};
 use super::Sweep;
 use super::files::Files;
+use super::nights::{self, Night};
 use crate::grid::Grid;
 use crate::history::block::Block;
 use crate::history::confirmation::Confirmation;
@@ -132,9 +134,8 @@ impl Sweep {
             return Err(JournalError::Lost { path, empty: true }.into());
         }
         let mut steady = Steady::default();
-        for line in &lines {
-            steady.next(line);
-        }
+        let times: Vec<jiff::Timestamp> = lines.iter().map(|line| steady.next(line)).collect();
+        let production_took = nights::production_took(&lines, &times);
         let record =
             replay::replay(manifest, &lines).map_err(|illegal| illegal.in_journal(path))?;
         // Before anything is stopped or launched: a folder that cannot be written is found out here.
@@ -164,6 +165,9 @@ impl Sweep {
             events: Events::nowhere(),
             clock: Clock::system(),
             steady,
+            nights: Duration::ZERO,
+            night: Night::default(),
+            production_took,
             readings: BTreeMap::new(),
         })
     }

@@ -20,11 +20,11 @@ use crate::history::HistoryError;
 use crate::history::confirmation::Confirmation;
 use crate::history::disk::Free;
 use crate::history::journal::{self, Line};
-use crate::history::launch::{FailureClass, LaunchFailure};
+use crate::history::launch::{FailureClass, LaunchFailure, LaunchOutcome};
 use crate::history::record::Manifest;
 use crate::secret::Secrets;
 use crate::server::proof::Proof;
-use crate::strategy::{InFlight, Observation, Strategy, TrialOutcome};
+use crate::strategy::{Action, InFlight, Observation, Situation, Strategy, TrialOutcome};
 
 mod blocks;
 mod breaker;
@@ -38,6 +38,7 @@ mod proof;
 mod several;
 mod so_far;
 mod strategy;
+mod window;
 
 /// What a launch of one warm-up and two kept repeats takes.
 const LAUNCH: u64 = BOOT + 3 * REPEAT + STOP;
@@ -64,6 +65,7 @@ struct Setup {
     free: Option<fn(&std::path::Path) -> std::io::Result<Free>>,
     clock: Clock,
     owner: Option<Owner>,
+    window: Option<crate::grid::Window>,
 }
 
 impl Setup {
@@ -87,6 +89,7 @@ impl Setup {
             free: None,
             clock: Clock::from("2026-11-24T06:00:00Z".parse().expect("a time")),
             owner: None,
+            window: None,
         }
     }
 
@@ -161,6 +164,7 @@ impl Setup {
             cancel: self.cancel,
             clock: self.clock,
             foreknown: Foreknown::default(),
+            window: self.window,
         };
         let ending = sweep.run(&context).await;
         let record = sweep.record().clone();

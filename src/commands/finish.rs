@@ -1,0 +1,278 @@
+//! `--on-finish`: a command that is told how a sweep ended, whatever the ending. It is
+//! started without a shell, has a minute, and gets everything by its environment; no
+//! secret is in it. What it does changes nothing of how the process ends.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use vllm_grid::clean;
+use vllm_grid::history::folder::Folder;
+use vllm_grid::history::journal::{self, BUDGET_SPENT, Entry, Line};
+use vllm_grid::history::production::{PendingRestore, ProductionStep, pending_restore};
+use vllm_grid::history::replay::production_steps;
+use vllm_grid::results::ranking::{self, RankingVerdict};
+use vllm_grid::secret;
+
+use crate::exit::{CommandError, Exit};
+use crate::output::{print_error, secrets};
+
+/// Longest that the command may run.
+const LIMIT: Duration = Duration::from_secs(60);
+/// Longest value that it gets, in characters: an environment has a limit of its own.
+const MAX_VALUE: usize = 2_000;
+
+/// What is run when a sweep has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct OnFinish {
+    program: PathBuf,
+    arguments: Vec<String>,
+}
+
+/// What the command is told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Told {
+    verdict: String,
+    exit_code: u8,
+    ending: &'static str,
+    run: Option<PathBuf>,
+    best: Option<String>,
+    production: &'static str,
+}
+
+impl OnFinish {
+    /// Reads the words of a command, as a shell would split them, and finds its program.
+    ///
+    /// # Errors
+    /// When there is none, or it cannot be started: nothing is launched then.
+    pub(crate) fn read(text: &str) -> Result<Self, CommandError> {
+        let refused =
+            |what: String| CommandError::message(Exit::Usage, format!("--on-finish: {what}"));
+        let words = shell_words::split(text).map_err(|error| {
+            refused(format!("{error}: write one command, quoted as for a shell"))
+        })?;
+        let Some((name, arguments)) = words.split_first().filter(|(name, _)| !name.is_empty())
+        else {
+            return Err(refused("there is no command".to_owned()));
+        };
+        let program = found(name, std::env::var_os("PATH").as_deref()).ok_or_else(|| {
+            refused(format!(
+                "`{name}` is no program that can be started: give its path, or install it"
+            ))
+        })?;
+        Ok(Self { program, arguments: arguments.to_vec() })
+    }
+
+    /// Runs it, and says on stderr where it fails or takes too long.
+    pub(crate) async fn run(&self, run: Option<&Path>, outcome: &Result<Exit, CommandError>) {
+        let told = told(run, outcome);
+        if let Err(what) = self.start(&told, LIMIT).await {
+            print_error(&format!("--on-finish: `{}` {what}", self.program.display()));
+        }
+    }
+
+    async fn start(&self, told: &Told, limit: Duration) -> Result<(), String> {
+        let mut command = std::process::Command::new(&self.program);
+        command.args(&self.arguments).stdin(Stdio::null()).process_group(0);
+        let is_secret =
+            |name: &str, value: &str| secret::is_secret(name) || secrets().find(value).is_some();
+        for (name, value) in std::env::vars_os() {
+            if is_secret(&name.to_string_lossy(), &value.to_string_lossy()) {
+                command.env_remove(name);
+            }
+        }
+        for (name, value) in told.variables() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        let mut child = tokio::process::Command::from(command)
+            .spawn()
+            .map_err(|error| format!("cannot be started: {error}"))?;
+        let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+        match tokio::time::timeout(limit, child.wait()).await {
+            Ok(Ok(status)) if status.success() => Ok(()),
+            Ok(Ok(status)) => Err(format!("failed ({status})")),
+            Ok(Err(error)) => Err(format!("cannot be waited for: {error}")),
+            Err(_) => {
+                if let Some(group) = group {
+                    // It may have ended just now.
+                    let _ = kill_process_group(group, Signal::KILL);
+                }
+                let _ = child.wait().await;
+                Err(format!("took more than {} s and was killed", limit.as_secs_f64()))
+            }
+        }
+    }
+}
+
+impl Told {
+    fn variables(&self) -> [(&'static str, Option<String>); 6] {
+        let run = self.run.as_ref().map(|run| run.to_string_lossy().into_owned());
+        [
+            ("VLLM_GRID_VERDICT", Some(value(&self.verdict))),
+            ("VLLM_GRID_EXIT_CODE", Some(self.exit_code.to_string())),
+            ("VLLM_GRID_ENDING", Some(self.ending.to_owned())),
+            ("VLLM_GRID_RUN", run.map(|it| value(&it))),
+            ("VLLM_GRID_BEST", self.best.as_deref().map(value)),
+            ("VLLM_GRID_PRODUCTION", Some(self.production.to_owned())),
+        ]
+    }
+}
+
+/// Text as the command may get it: one line, no control characters, no secrets.
+fn value(text: &str) -> String {
+    let text = clean::plain(text);
+    let masked = secrets().mask(&text);
+    let line = masked.split_whitespace().collect::<Vec<_>>().join(" ");
+    line.chars().filter(|it| !it.is_control()).take(MAX_VALUE).collect()
+}
+
+fn told(run: Option<&Path>, outcome: &Result<Exit, CommandError>) -> Told {
+    let folder = run.and_then(|run| Folder::existing(run).ok());
+    let lines = folder.as_ref().and_then(|it| journal::read(&it.journal_path()).ok());
+    let lines = lines.unwrap_or_default();
+    let production = production(&production_steps(&lines));
+    let exit = outcome.as_ref().map_or_else(CommandError::exit, |exit| *exit);
+    let ranked = folder.as_ref().and_then(|it| it.record().ok()).map(|it| ranking::rank(&it));
+    let (mut verdict, best) =
+        ranked.map_or_else(|| ("nothing was measured".to_owned(), None), |it| result(&it.verdict));
+    if let Err(error) = outcome {
+        verdict = error.to_string();
+    }
+    if production == "down" && !verdict.contains("PRODUCTION IS DOWN") {
+        let recover = run.map_or_else(String::new, |run| {
+            format!(": `vllm-grid recover {}`", crate::progress::quoted(run))
+        });
+        verdict = format!("PRODUCTION IS DOWN{recover}. {verdict}");
+    }
+    Told {
+        verdict,
+        exit_code: exit as u8,
+        ending: ending(&lines, exit, outcome.is_err()),
+        run: run.map(|run| std::path::absolute(run).unwrap_or_else(|_| run.to_owned())),
+        best,
+        production,
+    }
+}
+
+/// The result in a sentence, and the configuration to look at first.
+fn result(verdict: &RankingVerdict) -> (String, Option<String>) {
+    let joined = |names: &[String]| names.join(", ");
+    match verdict {
+        RankingVerdict::Nothing { cause } => (format!("nothing could be ranked: {cause}"), None),
+        RankingVerdict::Only { name } => {
+            (format!("only {name} could be ranked"), Some(name.clone()))
+        }
+        RankingVerdict::First { name } => {
+            (format!("{name} is distinguishable from all others and first"), Some(name.clone()))
+        }
+        RankingVerdict::Tie { names, .. } => {
+            (format!("a tie of {}", joined(names)), names.first().cloned())
+        }
+        RankingVerdict::Undecided { names, .. } => {
+            (format!("undecided between {}", joined(names)), names.first().cloned())
+        }
+        RankingVerdict::Insufficient { leader, .. } => (
+            format!("one launch each shows nothing; the best mean has {leader}"),
+            Some(leader.clone()),
+        ),
+    }
+}
+
+fn ending(lines: &[Line], exit: Exit, is_error: bool) -> &'static str {
+    let reason = lines.iter().rev().find_map(|line| match &line.entry {
+        Entry::SessionEnded { reason, .. } => Some(reason.as_str()),
+        _ => None,
+    });
+    match exit {
+        Exit::Interrupted | Exit::ExitedAtOnce => "interrupted",
+        _ if is_error => "failed",
+        Exit::Done | Exit::NothingRanked if reason == Some(BUDGET_SPENT) => "budget_spent",
+        Exit::Done | Exit::NothingRanked => "complete",
+        _ => "failed",
+    }
+}
+
+/// Whether production runs, by what was journalled; what is not proven counts as down.
+fn production(steps: &[ProductionStep]) -> &'static str {
+    match (steps.last(), pending_restore(steps)) {
+        (_, PendingRestore::Start(_) | PendingRestore::Proof(_)) => "down",
+        (None | Some(ProductionStep::NotRunning | ProductionStep::Unknown), _) => "none",
+        (Some(_), PendingRestore::Nothing) => "running",
+    }
+}
+
+/// The file of a program, by its path or by `PATH`.
+fn found(name: &str, path: Option<&std::ffi::OsStr>) -> Option<PathBuf> {
+    let can_run = |file: &PathBuf| {
+        file.metadata().is_ok_and(|it| it.is_file() && it.permissions().mode() & 0o111 != 0)
+    };
+    if name.contains('/') {
+        return std::path::absolute(name).ok().filter(can_run);
+    }
+    std::env::split_paths(path?).map(|folder| folder.join(name)).find(can_run)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_words_and_its_program_must_be_there() {
+        let read = OnFinish::read("sh -c 'echo \"$VLLM_GRID_VERDICT\"'").expect("a command");
+        assert!(read.program.is_absolute());
+        assert_eq!(read.arguments, ["-c", "echo \"$VLLM_GRID_VERDICT\""]);
+        for text in
+            ["", "  ", "''", "sh -c 'open", "no-such-program-anywhere", "/no/such/file", "/tmp"]
+        {
+            let refused = OnFinish::read(text).unwrap_err();
+            assert_eq!(refused.print(), Exit::Usage, "{text}");
+        }
+    }
+
+    #[test]
+    fn values_have_one_line_and_no_control_characters() {
+        assert_eq!(value("a\u{1b}[31mb\r\nc\u{7}\u{202e}d\0").matches(char::is_control).count(), 0);
+        assert_eq!(value("one\n  two\tthree"), "one two three");
+        assert_eq!(value(&"x".repeat(10_000)).len(), MAX_VALUE);
+    }
+
+    #[tokio::test]
+    async fn what_takes_too_long_is_killed_with_what_it_started() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mark = folder.path().join("still-there");
+        let script = format!("(sleep 1; touch '{}') & sleep 30", mark.display());
+        let command =
+            OnFinish { program: "/bin/sh".into(), arguments: vec!["-c".to_owned(), script] };
+        let said = command.start(&Told::default(), Duration::from_millis(200)).await;
+        assert!(said.unwrap_err().contains("was killed"));
+        tokio::time::sleep(Duration::from_millis(1200)).await;
+        assert!(!mark.exists(), "its group is killed");
+    }
+
+    #[tokio::test]
+    async fn a_failure_is_said_with_its_code() {
+        let command =
+            OnFinish { program: "/bin/sh".into(), arguments: vec!["-c".into(), "exit 7".into()] };
+        let said = command.start(&Told::default(), LIMIT).await.unwrap_err();
+        assert!(said.contains("failed") && said.contains('7'), "{said}");
+    }
+
+    #[test]
+    fn production_is_down_until_it_is_proven() {
+        let id = || "p".to_owned();
+        let (stopped, started) =
+            (ProductionStep::Stopped { id: id() }, ProductionStep::StartedNotProven { id: id() });
+        let proven = ProductionStep::Proven { id: id() };
+        assert_eq!(production(&[]), "none");
+        assert_eq!(production(&[ProductionStep::NotRunning]), "none");
+        assert_eq!(production(&[stopped.clone()]), "down");
+        assert_eq!(production(&[stopped.clone(), started.clone()]), "down");
+        assert_eq!(production(&[stopped, started, proven]), "running");
+    }
+}

@@ -1,0 +1,95 @@
+//! What the loop does next: what an earlier session left undone, what the strategy asks
+//! for, what is launched once more in the end; and whether budget and window leave room for it.
+
+use super::super::context::SweepContext;
+use super::super::running::Running;
+use super::super::trial::Trial;
+use super::super::{SweepError, relaunch};
+use super::nights::Room;
+use super::{Ending, Sweep};
+use crate::history::journal::Entry;
+use crate::history::launch::LaunchOutcome;
+use crate::strategy::{Action, Situation};
+
+/// What is to be done next.
+pub(super) enum Next {
+    Launch(Trial),
+    Skipped,
+    Wait,
+    End(Ending),
+}
+
+impl Sweep {
+    /// Decides what to do next, and journals what is skipped.
+    pub(super) fn next(
+        &mut self,
+        context: &SweepContext,
+        running: &mut Running,
+    ) -> Result<Next, SweepError> {
+        if let Some(trial) = running.again.pop_front() {
+            return Ok(match self.room(context, &trial) {
+                Room::Yes => Next::Launch(trial),
+                Room::NotNow => Next::End(Ending::WindowClosed),
+                // What it lacks stays missing.
+                Room::Never(_) => Next::Skipped,
+            });
+        }
+        let budget_left = self.budget_left();
+        let action = self.action(context, running);
+        let mut by_strategy = matches!(action, Action::Skip { .. });
+        let (trial, reason) = match action {
+            Action::Finish { why } => {
+                self.finished = Some(why);
+                return Ok(Next::End(Ending::Complete));
+            }
+            Action::Wait => return Ok(Next::Wait),
+            Action::Skip { trial, configuration, purpose, reason } => {
+                (Trial { number: trial, configuration, purpose, repeats: 0 }, Some(reason))
+            }
+            Action::Launch { trial, configuration, purpose, repeats } => {
+                let trial = Trial { number: trial, configuration, purpose, repeats };
+                (trial, relaunch::skip_reason(&self.record, configuration))
+            }
+        };
+        let is_spent = budget_left.is_some_and(|left| left.is_zero());
+        let reason = match reason {
+            None if is_spent => return Ok(Next::End(Ending::BudgetSpent)),
+            None => match self.room(context, &trial) {
+                Room::Yes => None,
+                Room::NotNow => return Ok(Next::End(Ending::WindowClosed)),
+                Room::Never(reason) => {
+                    by_strategy = true;
+                    Some(reason)
+                }
+            },
+            reason => reason,
+        };
+        if let Some(reason) = reason {
+            let launch = self.start_entry(trial, 0)?;
+            self.append(Entry::LaunchEnded {
+                launch,
+                outcome: LaunchOutcome::Skipped { reason, by_strategy },
+            })?;
+            return Ok(Next::Skipped);
+        }
+        Ok(Next::Launch(trial))
+    }
+
+    /// What an earlier session left undone, what the strategy asks for, and in the end what
+    /// is to be launched once more.
+    fn action(&self, context: &SweepContext, running: &mut Running) -> Action {
+        if let Some(trial) = running.undone.pop_front() {
+            return trial.into();
+        }
+        let action = context.strategy.next(Situation {
+            observations: &self.scope.observations(&self.record),
+            in_flight: &self.scope.in_flight(&self.record),
+            budget_left: self.budget_left(),
+        });
+        let action = self.scope.journalled(&self.record, action);
+        match (action, self.scope.reopened(&self.record).pop_front()) {
+            (Action::Finish { .. }, Some(trial)) => trial.into(),
+            (action, _) => action,
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! A sweep that may launch only in a window of the day: it waits until the window opens,
+//! begins no launch that would end after it, has production back before it closes, and
+//! goes on in the next one. Each night is a session of its own in the journal; waiting is
+//! nobody's work. When a window opens is [`crate::grid::Window`]'s.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::super::SweepError;
+use super::super::clock::Clock;
+use super::super::context::SweepContext;
+use super::super::eta::{Eta, longest_launch};
+use super::super::production;
+use super::super::trial::Trial;
+use super::{Ending, Sweep, stopped};
+use crate::event::NoticeKind;
+use crate::history::journal::{Entry, Line};
+use crate::history::launch::LaunchOutcome;
+use crate::history::production::{PendingRestore, ProductionStep, pending_restore};
+
+/// Time kept for production's start and proof, where it was never seen.
+const PRODUCTION: Duration = Duration::from_mins(15);
+/// Time kept for stopping the last server.
+const STOP: Duration = Duration::from_mins(1);
+/// How often the wall clock is looked at: it may be set meanwhile, and the machine may sleep.
+const LOOK: Duration = Duration::from_secs(30);
+
+/// What is known of the present night.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Night {
+    /// Whether it was waited for: the whole window is ahead, and nothing was launched yet.
+    pub(super) fresh: bool,
+}
+
+/// Whether there is room for a launch before the window closes.
+pub(super) enum Room {
+    Yes,
+    /// In another night.
+    NotNow,
+    /// It is longer than the window; why.
+    Never(String),
+}
+
+impl Sweep {
+    /// Runs until nothing is left to do, the budget is spent, or a stop is asked for.
+    ///
+    /// # Errors
+    /// When files cannot be written or nothing would work with what fails.
+    pub async fn run(&mut self, context: &SweepContext) -> Result<Ending, SweepError> {
+        self.events = context.events.clone();
+        self.clock = context.clock.clone();
+        // What found no room tonight finds none a moment later.
+        let mut is_over = false;
+        loop {
+            if self.waits(context, is_over).await? {
+                return Ok(Ending::Interrupted);
+            }
+            let (waited, before) = (self.night.fresh, self.progress());
+            let ending = self.session(context).await;
+            self.nights += self.started.elapsed();
+            match ending {
+                Ok(Ending::WindowClosed) if waited && self.progress() == before => {
+                    let window = context.window.map_or_else(String::new, |it| it.to_string());
+                    return Err(stopped(format!(
+                        "a whole night in the window {window} finished no repeat: widen `window`, or \
+                         lower what a repeat takes"
+                    )));
+                }
+                Ok(Ending::WindowClosed) => is_over = true,
+                ending => return ending,
+            }
+        }
+    }
+
+    /// Repeats and launches that are over.
+    fn progress(&self) -> usize {
+        let settled = |outcome: &LaunchOutcome| usize::from(outcome.is_settled());
+        let launches = self.record.launches.iter();
+        launches.map(|it| it.measurements.len() + it.outcome.as_ref().map_or(0, settled)).sum()
+    }
+
+    /// Waits until the window has room for a launch, the next one where this one is over;
+    /// whether a stop was asked for meanwhile.
+    async fn waits(&mut self, context: &SweepContext, is_over: bool) -> Result<bool, SweepError> {
+        self.night = Night::default();
+        let Some(window) = context.window else { return Ok(false) };
+        let now = self.clock.local();
+        if let Some(closes) = window.closes(&now).filter(|_| !is_over) {
+            let all = 0..self.record.manifest.configurations.len();
+            let repeats = self.record.manifest.strategy.repeats();
+            let shortest = all
+                .map(|it| longest_launch(&self.record, &context.foreknown, it, repeats).0)
+                .reduce(f64::min);
+            let needed = shortest.unwrap_or_default() + self.kept(context).as_secs_f64();
+            if closes.duration_since(now.timestamp()).as_secs_f64() >= needed {
+                return Ok(false);
+            }
+        }
+        self.restore_before_waiting(context).await?;
+        let until = window.opens_after(&now);
+        let window = window.to_string();
+        self.events.emit().emit(NoticeKind::Waits { window, until });
+        tokio::select! {
+            biased;
+            () = context.cancel.cancelled() => return Ok(true),
+            () = reached(&self.clock, Some(until)) => {}
+        }
+        self.night.fresh = true;
+        Ok(false)
+    }
+
+    /// What a dead session left stopped is not left so for a day.
+    async fn restore_before_waiting(&mut self, context: &SweepContext) -> Result<(), SweepError> {
+        let Some(production) = &context.production else { return Ok(()) };
+        if pending_restore(&self.production) == PendingRestore::Nothing {
+            return Ok(());
+        }
+        let (steps, emit) = (std::mem::take(&mut self.production), self.events.emit());
+        let mut note = |step| self.append(Entry::Production { production: step });
+        production::recover(&**production, &steps, &mut note, &emit).await?;
+        Ok(())
+    }
+
+    /// Whether a launch that begins now ends in time.
+    pub(super) fn room(&self, context: &SweepContext, trial: &Trial) -> Room {
+        let Some(window) = context.window else { return Room::Yes };
+        let now = self.clock.local();
+        let Some(closes) = window.closes(&now) else { return Room::NotNow };
+        let left = closes.duration_since(now.timestamp()).as_secs_f64();
+        let (launch, is_measured) =
+            longest_launch(&self.record, &context.foreknown, trial.configuration, trial.repeats);
+        if launch + self.kept(context).as_secs_f64() <= left {
+            return Room::Yes;
+        }
+        match (self.night.fresh, is_measured) {
+            (false, _) => Room::NotNow,
+            // An assumption takes no launch from anybody.
+            (true, false) => Room::Yes,
+            (true, true) => Room::Never(format!(
+                "a launch takes up to {:.0} min, and with production's start it fits into no window \
+                 {window}",
+                (launch / 60.0).ceil()
+            )),
+        }
+    }
+
+    /// When what runs is stopped, so that production is back in time.
+    pub(super) fn closing(&self, context: &SweepContext) -> Option<Timestamp> {
+        let closes = context.window?.closes(&self.clock.local())?;
+        let kept = SignedDuration::try_from(self.kept(context)).ok()?;
+        closes.checked_sub(kept).ok()
+    }
+
+    /// Time that is kept free at the window's end.
+    fn kept(&self, context: &SweepContext) -> Duration {
+        if context.production.is_none() {
+            return STOP;
+        }
+        STOP + self.production_took.map_or(PRODUCTION, |took| took.mul_f64(1.5))
+    }
+
+    /// The same estimate where work is done in windows only.
+    pub(super) fn in_window(&self, context: &SweepContext, mut eta: Eta) -> Eta {
+        let Some(window) = context.window else { return eta };
+        let (now, kept) = (self.clock.local(), self.kept(context).as_secs_f64());
+        let until = |work: f64| window.seconds_until_done(&now, work, kept);
+        eta.seconds = (until(eta.seconds.0), until(eta.seconds.1));
+        if let Some(budget) = &mut eta.budget {
+            budget.seconds = until(budget.seconds);
+        }
+        eta
+    }
+}
+
+/// Returns when the wall clock shows this time, or later; never where there is none.
+pub(super) async fn reached(clock: &Clock, at: Option<Timestamp>) {
+    let Some(at) = at else { return std::future::pending().await };
+    while let Ok(left) = Duration::try_from(at.duration_since(clock.now())) {
+        if left.is_zero() {
+            return;
+        }
+        tokio::time::sleep(left.min(LOOK)).await;
+    }
+}
+
+/// Longest that production took from its start to its proof in earlier sessions.
+pub(super) fn production_took(lines: &[Line], times: &[Timestamp]) -> Option<Duration> {
+    let mut started = None;
+    let mut longest = None;
+    for (line, at) in lines.iter().zip(times) {
+        match &line.entry {
+            Entry::Production { production: ProductionStep::StartedNotProven { .. } } => {
+                started = Some(*at);
+            }
+            Entry::Production { production: ProductionStep::Proven { .. } } => {
+                let took = started.take().map(|from: Timestamp| at.duration_since(from));
+                longest = longest.max(took.and_then(|it| Duration::try_from(it).ok()));
+            }
+            _ => {}
+        }
+    }
+    longest
+}
