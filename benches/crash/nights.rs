@@ -281,7 +281,7 @@ fn night(
             break;
         }
     }
-    let kills_engine = engine != "simulated" && number % 4 == 0;
+    let kills_engine = engine != "simulated" && number.is_multiple_of(4);
     if sum.faults.is_empty() && random.random_bool(0.5) && night.place.has_begun() {
         night.finish(&mut sum, &["recover", "run"]);
         night.finish(&mut sum, &["recover", "run"]);
