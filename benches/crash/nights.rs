@@ -182,19 +182,16 @@ impl Night {
         killed
     }
 
-    /// Kills the server of the candidate that runs, where one does.
-    fn kill_engine(&self, sum: &mut Sum) {
+    /// Kills the server of the candidate that runs; whether one did.
+    fn kill_engine(&self) -> bool {
         if let Some(project) = &self.project {
-            for candidate in project.candidates().iter().take(1) {
-                let killed =
-                    std::process::Command::new("docker").args(["kill", candidate]).output();
-                sum.engine_kills += usize::from(killed.is_ok_and(|it| it.status.success()));
-            }
-        } else if let Some(pid) = processes::with(&self.mark).first() {
-            let pid = Pid::from_raw(pid.cast_signed());
-            sum.engine_kills +=
-                usize::from(pid.is_some_and(|pid| kill_process(pid, Signal::KILL).is_ok()));
+            let Some(candidate) = project.candidates().into_iter().next() else { return false };
+            let killed = std::process::Command::new("docker").args(["kill", &candidate]).output();
+            return killed.is_ok_and(|it| it.status.success());
         }
+        let pid = processes::with(&self.mark).into_iter().next();
+        let pid = pid.and_then(|pid| Pid::from_raw(pid.cast_signed()));
+        pid.is_some_and(|pid| kill_process(pid, Signal::KILL).is_ok())
     }
 
     /// What is left, and what was seen meanwhile.
@@ -316,8 +313,14 @@ fn night(
 /// Resumes; the candidate's server is killed meanwhile, once.
 fn finish_without_engine(night: &mut Night, sum: &mut Sum, after: Duration) {
     let mut child = night.place.start(&["resume", "run"]);
-    if within(&mut child, after).is_none() {
-        night.kill_engine(sum);
+    let mut wait = after;
+    while within(&mut child, wait).is_none() {
+        // Between two launches there is none.
+        if night.kill_engine() {
+            sum.engine_kills += 1;
+            break;
+        }
+        wait = Duration::from_millis(30);
     }
     let code = ended(&mut child).and_then(|status| status.code());
     if code != Some(0) {
