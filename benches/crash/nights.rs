@@ -57,8 +57,10 @@ pub(crate) fn run(asked: &Asked, engine: &'static str) -> bool {
         sum.faults.push("the undisturbed sweep has no rows".to_owned());
     }
     let (next, sum) = (AtomicUsize::new(1), Mutex::new(sum));
+    // What a dead sweep of one night left would be in the way of another night's sweep.
+    let at_once = if engine == "simulated" { 2 } else { 1 };
     std::thread::scope(|scope| {
-        for _ in 0..2 {
+        for _ in 0..at_once {
             scope.spawn(|| {
                 loop {
                     let number = next.fetch_add(1, Ordering::SeqCst);
