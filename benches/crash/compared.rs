@@ -101,18 +101,19 @@ fn rows(place: &Place, faults: &mut Vec<String>) -> Vec<String> {
         texts.str().expect("texts").iter().map(|it| it.unwrap_or("").to_owned()).collect()
     };
     let names = ["configuration", "workload", "case", "repeat", "status", "failure_class"];
-    let columns: Vec<Vec<String>> = names.iter().map(|name| column(name)).collect();
+    let columns: [Vec<String>; 6] = names.map(column);
     let mut rows = Vec::new();
     for row in 0..frame.height() {
-        let of = |index: usize| columns[index][row].as_str();
-        let counts = match of(4) {
-            "ok" => of(3) != "0",
+        let values = columns.each_ref().map(|column| column[row].as_str());
+        let [_, _, _, repeat, status, class] = values;
+        let counts = match status {
+            "ok" => repeat != "0",
             "skipped" => true,
-            "failed" => matches!(of(5), "kv_cache_too_small" | "out_of_memory" | "bad_flag"),
+            "failed" => matches!(class, "kv_cache_too_small" | "out_of_memory" | "bad_flag"),
             _ => false,
         };
         if counts {
-            rows.push((0..names.len()).map(of).collect::<Vec<_>>().join(" "));
+            rows.push(values.join(" "));
         }
     }
     rows.sort();

@@ -35,11 +35,14 @@ pub(super) struct Plan {
 /// The point in front of a write to the journal.
 pub(super) const WRITE: &str = "journal: before write";
 
-static PLAN: OnceLock<(Plan, fn(&str))> = OnceLock::new();
+/// Hears of the points that strike.
+type Told = fn(&str);
+
+static PLAN: OnceLock<(Plan, Told)> = OnceLock::new();
 static PASSED: AtomicU64 = AtomicU64::new(0);
 
 /// From now on points are counted and `plan` is carried out; `told` hears of the point.
-pub(super) fn arm(plan: Plan, told: fn(&str)) {
+pub(super) fn arm(plan: Plan, told: Told) {
     assert!(PLAN.set((plan, told)).is_ok(), "armed once");
 }
 

@@ -69,7 +69,7 @@ pub(super) fn obey() {
     let world = World::at(&order.world);
     world.did(&Did::Began(format!("{:?}", order.action)));
     point::arm(order.plan, |name| {
-        World::at(&std::env::current_dir().expect("a folder")).did(&Did::Struck(name.to_owned()))
+        World::at(&std::env::current_dir().expect("a folder")).did(&Did::Struck(name.to_owned()));
     });
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
