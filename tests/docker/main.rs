@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+mod faults;
 mod script;
 #[path = "../support/mod.rs"]
 mod support;
