@@ -55,6 +55,8 @@ pub(crate) struct Session {
     cache_salt: bool,
     sources: Sources,
     telemetry: Option<Telemetry>,
+    /// The server's counters when they were last sampled.
+    sampled: Option<Counters>,
     judges_client: bool,
 }
 
@@ -89,6 +91,7 @@ impl Session {
             cache_salt: false,
             sources: Sources::default(),
             telemetry: None,
+            sampled: None,
             judges_client: true,
         })
     }
@@ -223,14 +226,20 @@ impl Session {
     }
 
     /// Reads the server's counters for the telemetry, outside of what is measured.
-    pub(crate) async fn sample_counters(&self) {
+    pub(crate) async fn sample_counters(&mut self) {
         if self.telemetry.is_none() {
             return;
         }
         let scraped = self.cancel.run_until_cancelled(Counters::scrape(&self.http)).await;
         if let Some(Some(counters)) = scraped {
-            self.record_counters(&vec![(crate::client::clock::now_ns(), counters)]);
+            self.record_counters(&vec![(crate::client::clock::now_ns(), counters.clone())]);
+            self.sampled = Some(counters);
         }
+    }
+
+    /// What the sampled counters were last.
+    pub(crate) fn sampled(&self) -> Option<&Counters> {
+        self.sampled.as_ref()
     }
 
     /// Adds counters to the telemetry that were read during a load.

@@ -18,6 +18,7 @@ use crate::bench::workloads::{
 use crate::event::{Emit, NoticeKind, Phase};
 use crate::metric::{Measurement, MetricValues, Status};
 use crate::server::Server;
+use crate::server::counters::Counters;
 use crate::telemetry::sink::{RecordSink, RepeatKey};
 use crate::telemetry::{Telemetry, summary};
 use crate::workload::{Datasets, Spec, Workload};
@@ -102,6 +103,7 @@ impl<'a> Bench<'a> {
             repeat,
         });
         self.session.sample_counters().await;
+        let before = self.session.sampled().cloned();
         let (mut result, wedged, ended) = self.watched(workload, case, repeat).await?;
         let EndedRepeat { clock, window, aside } = ended;
         self.session.sample_counters().await;
@@ -121,7 +123,10 @@ impl<'a> Bench<'a> {
         }
         let evidence = match wedged {
             Some(what) => Some(Evidence::Wedged(what)),
-            None => self.death_evidence(&result).await,
+            None => match self.death_evidence(&result).await {
+                None => self.restart_evidence(&result, before.as_ref()),
+                evidence => evidence,
+            },
         };
         let mut measurement = result.measurement(key);
         workload.kind().complete(&mut measurement.metrics);
@@ -182,6 +187,22 @@ impl<'a> Bench<'a> {
         let reason = Some(reason.unwrap_or_else(|| message.clone()));
         let measurement = Measurement { status: Status::Void, reason, ..measurement };
         BenchError::NoProgress { measurement: Box::new(measurement), message }
+    }
+
+    /// What shows that a repeat failed because the launch's server was restarted: somebody else
+    /// did that, and the server that is there now is not the one that was launched.
+    fn restart_evidence(
+        &self,
+        result: &RepeatResult,
+        before: Option<&Counters>,
+    ) -> Option<Evidence> {
+        let failed = matches!(result.outcome, RepeatOutcome::Failed(_));
+        let now = self.session.sampled().filter(|_| failed && self.session.is_in_sweep())?;
+        now.is_restarted_since(before?).then(|| {
+            let error = result.records.iter().rev().find_map(|record| record.failure());
+            let error = error.map_or("a repeat failed", |error| &error.message);
+            Evidence::Died(format!("{error}; the server was restarted, as its counters show"))
+        })
     }
 
     /// What shows that the engine died, after a repeat that failed.

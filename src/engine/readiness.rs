@@ -84,7 +84,8 @@ impl Default for Limits {
 }
 
 impl Limits {
-    fn silence(&self, phase: BootPhase) -> Duration {
+    /// Longest silence of the log in a phase.
+    pub(super) fn silence(&self, phase: BootPhase) -> Duration {
         match phase {
             BootPhase::Starting => self.starting,
             BootPhase::Loading => self.loading,

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::failure::Exit;
 use super::log::{EngineLog, LogWriter};
-use super::readiness::{Limits, NotReady, over_http, wait_until_ready};
+use super::readiness::{BootPhase, Limits, NotReady, over_http, wait_until_ready};
 use super::{Engine, EngineError, LaunchOrder, Launched};
 use crate::event::Emit;
 use crate::flags;
@@ -30,6 +30,8 @@ use crate::simulator::{BootFailure, Ending, Options, boot, profile};
 
 /// How long the server may take to end its requests when it is stopped.
 const GRACE: Duration = Duration::from_secs(5);
+/// How often the log of a start is looked at.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// Starts simulated servers in this process.
 #[derive(Debug)]
@@ -135,13 +137,15 @@ impl Engine for SimulatedEngine {
         // What the kernel would report.
         let oom_killed = faults.exit.is_some_and(|exit| exit.class == "host_memory");
         let options = self.options(order, faults);
-        let booted = boot(&self.argv(order, port), &options, writer(file), cancel).await;
-        let booted = match booted {
-            Ok(booted) => booted,
-            Err(BootFailure::Cancelled) => {
+        let argv = self.argv(order, port);
+        let booting = boot(&argv, &options, writer(file), cancel);
+        let booted = match within(&self.limits, &log, booting).await {
+            Ok(Ok(booted)) => booted,
+            Err(not_ready) => return Err(LaunchFailure::of_not_ready(&log.text(), &not_ready)),
+            Ok(Err(BootFailure::Cancelled)) => {
                 return Err(LaunchFailure::of_not_ready("", &NotReady::Cancelled));
             }
-            Err(BootFailure::Exited(code)) => {
+            Ok(Err(BootFailure::Exited(code))) => {
                 let exit = Exit { code: Some(code), oom_killed };
                 return Err(LaunchFailure::of_exit(&log.text(), exit, false));
             }
@@ -179,6 +183,33 @@ fn writer(file: LogWriter) -> crate::simulator::LogSink {
         // A log that cannot be written must not stop the server that writes it.
         let _ = file.write(format!("{line}\n").as_bytes());
     })
+}
+
+/// Waits for the start of a server that does not listen yet, as long as its log may be silent.
+async fn within<T>(
+    limits: &Limits,
+    log: &EngineLog,
+    booting: impl Future<Output = T>,
+) -> Result<T, NotReady> {
+    let (mut booting, began) = (std::pin::pin!(booting), Instant::now());
+    let (mut length, mut since, mut phase) = (0, began, BootPhase::Starting);
+    loop {
+        if let Ok(booted) = tokio::time::timeout(LOOK, &mut booting).await {
+            return Ok(booted);
+        }
+        let text = log.text();
+        if text.len() != length {
+            (length, since) = (text.len(), Instant::now());
+            phase = BootPhase::of(&text).unwrap_or(phase);
+        }
+        let allowed = limits.silence(phase);
+        if since.elapsed() > allowed {
+            return Err(NotReady::Silent { phase, allowed });
+        }
+        if began.elapsed() > limits.hard_cap {
+            return Err(NotReady::TooLong { phase, cap: limits.hard_cap });
+        }
+    }
 }
 
 /// Launches of the same configuration before this one, by the folders beside its own: each is

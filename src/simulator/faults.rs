@@ -251,7 +251,7 @@ pub const ENGINE_DEAD_ERROR: &str = "vllm.v1.engine.exceptions.EngineDeadError: 
      encountered an issue. See stack trace (above) for the root cause.";
 
 /// Tokens after which `no_progress` freezes.
-const WEDGED_AFTER: u64 = 64;
+const WEDGED_AFTER: u64 = 14;
 
 /// The words that [`Faults::fail`] takes.
 pub fn classes() -> impl Iterator<Item = &'static str> {

@@ -283,6 +283,9 @@ async fn chat(State(server): Shared, body: Bytes) -> Result<Response, Refused> {
 
 async fn complete(State(server): Shared, body: Bytes) -> Result<Response, Refused> {
     let (request, prompt) = protocol::completion_request(&body)?;
+    if let Some(spoil) = spoil(&server, prompt.len() as u64) {
+        return Ok(spoiled(spoil, &request));
+    }
     let reply = accept(&server, &request, Form::Completion, prompt)?;
     respond(reply, &request).await
 }

@@ -12,6 +12,7 @@ mod daemon;
 mod dataset;
 mod dialogue;
 mod failures;
+mod faults;
 mod grid;
 mod grid_errors;
 mod grid_expansion;

@@ -16,6 +16,7 @@ use rustix::process::{Pid, Signal, kill_process};
 mod disk;
 mod outage;
 mod ownership;
+mod faults;
 mod script;
 #[path = "../support/mod.rs"]
 mod support;

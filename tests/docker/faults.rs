@@ -1,0 +1,113 @@
+//! What others do to the container of one configuration of three, in mid-measurement: the
+//! class is right, the rest of its trial is measured by one more launch, the others are
+//! measured and ranked, and nothing of ours is left.
+
+use serde_json::Value;
+
+use crate::support::{parquet, texts};
+use crate::{Site, docker, image, text};
+
+const GRID: &str = "name: faults\nengine:\n  docker: {image: 'IMAGE', model: Qwen/Qwen3-0.6B, gpus: false, caches: false, \
+                    flags: {max-model-len: 4096}}\nbaseline: good\ninclude:\n  - {name: good, max-num-seqs: 8}\n  \
+                    - {name: bad, max-num-seqs: 64}\n  - {name: other, max-num-seqs: 16}\nworkloads:\n  \
+                    kv-cache: {prefix-tokens: [2048], prompts: 4, output-tokens: 16, warmup: 0}\n\
+                    objective: {minimize: kv_cache.ttft_resent_ms}\n\
+                    strategy: {grid: {launches: 1, repeats: 3, seed: 1}}\n";
+
+fn entries(site: &Site) -> Vec<Value> {
+    let lines = site.journal();
+    let lines = lines.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    lines.map(|line| line["line"]["entry"].clone()).collect()
+}
+
+/// The number of the first launch of `bad`, once its server is ready.
+fn ready(site: &Site) -> Option<Value> {
+    let entries = entries(site);
+    let bad =
+        entries.iter().find(|it| it["kind"] == "launch_started" && it["configuration"] == "bad")?;
+    let launch = bad["launch"].clone();
+    let is_ready = entries.iter().any(|it| it["kind"] == "launch_ready" && it["launch"] == launch);
+    is_ready.then_some(launch)
+}
+
+/// Runs a sweep; somebody does this to the container of `bad` as soon as it serves.
+fn happens(name: &str, act: &[&str], class: &str) {
+    let grid = GRID.replace("IMAGE", image());
+    let site = Site::of(&grid, |_| String::new());
+    let sweep = site.sweep();
+    site.until("bad is ready", |site| ready(site).is_some());
+    let filters = [
+        format!("label=vllm-grid.folder={}", site.run().display()),
+        "label=vllm-grid.configuration=bad".to_owned(),
+    ];
+    let container = docker(&["ps", "-q", "--filter", &filters[0], "--filter", &filters[1]]);
+    docker(&[act, &[&container]].concat());
+    let output = sweep.wait_with_output().unwrap();
+    let said = text(&output);
+    let entries = entries(&site);
+    let of_bad: Vec<&Value> = entries
+        .iter()
+        .filter(|it| it["kind"] == "launch_started" && it["configuration"] == "bad")
+        .map(|it| &it["launch"])
+        .collect();
+    let classes: Vec<&str> = entries
+        .iter()
+        .filter(|it| it["kind"] == "launch_ended")
+        .filter_map(|it| it["outcome"]["class"].as_str())
+        .collect();
+    let well = classes == [class] && of_bad.len() == 2 && output.status.code() == Some(0);
+    note(name, &classes, well);
+    assert!(well, "{name}: {classes:?}, launches {of_bad:?}, {said}");
+    let mut ranked: Vec<String> =
+        texts(&parquet(&site.run().join("ranking.parquet")), "configuration")
+            .into_iter()
+            .flatten()
+            .collect();
+    ranked.sort();
+    assert_eq!(ranked, ["bad", "good", "other"], "{said}");
+    assert!(site.candidates().is_empty(), "nothing is left");
+}
+
+fn note(name: &str, classes: &[&str], ok: bool) {
+    use std::io::Write as _;
+
+    let Some(folder) = std::env::var_os("VLLM_GRID_CAMPAIGN_OUT") else { return };
+    let line =
+        serde_json::json!({"fault": format!("docker: {name}"), "classes": classes, "ok": ok});
+    let path = std::path::Path::new(&folder).join("faults.jsonl");
+    let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path).unwrap();
+    file.write_all(format!("{line}\n").as_bytes()).unwrap();
+}
+
+#[test]
+#[ignore = "needs Docker"]
+fn somebody_restarts_the_container() {
+    happens("restart by somebody", &["restart", "-t", "1"], "killed");
+}
+
+#[test]
+#[ignore = "needs Docker"]
+fn somebody_kills_the_container() {
+    happens("SIGKILL", &["kill"], "killed");
+}
+
+#[test]
+#[ignore = "needs Docker"]
+fn somebody_stops_the_container_which_ends_with_code_0() {
+    happens("exit code 0", &["stop", "-t", "5"], "engine_died");
+}
+
+#[test]
+#[ignore = "needs Docker"]
+fn somebody_removes_the_container() {
+    happens("removal", &["rm", "-f"], "killed");
+}
+
+/// It takes minutes: the server is silent, and no counters are read. Only for the campaign.
+#[test]
+#[ignore = "needs Docker"]
+fn somebody_pauses_the_container() {
+    if std::env::var_os("VLLM_GRID_CAMPAIGN_OUT").is_some() {
+        happens("pause", &["pause"], "killed");
+    }
+}
