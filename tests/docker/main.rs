@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 mod disk;
+mod faults;
 mod outage;
 mod ownership;
-mod faults;
 mod script;
 #[path = "../support/mod.rs"]
 mod support;
