@@ -82,8 +82,9 @@ impl From<SweepError> for CommandError {
         let exit = match &error {
             SweepError::History(error) => exit_of_history(error),
             SweepError::GridChanged(_) => Exit::Usage,
-            SweepError::Ownership(_) => Exit::Environment,
-            SweepError::Stopped { environment: true, .. } => Exit::Environment,
+            SweepError::Ownership(_) | SweepError::Stopped { environment: true, .. } => {
+                Exit::Environment
+            }
             SweepError::Stopped { .. } => Exit::Engine,
         };
         if let SweepError::Stopped { log_lines, .. } = &error
