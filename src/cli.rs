@@ -197,7 +197,8 @@ fn duration(text: &str) -> Result<u64, String> {
 /// `recover`.
 #[derive(Args, Debug)]
 pub(crate) struct RecoverArgs {
-    /// Folders of sweeps; others are not touched (default: those in runs/, and those that left containers)
+    /// Runs: their folders, as they are or were, or their ids; others are not touched (default:
+    /// all that are known: in runs/, in the state folder, by containers)
     pub(crate) runs: Vec<PathBuf>,
     /// Remove our cache volumes, too
     #[arg(long)]

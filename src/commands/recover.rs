@@ -16,7 +16,14 @@ use crate::signals::Shutdown;
 
 /// `recover`: exit code 3 where anything is left undone.
 pub(crate) async fn recover(args: &RecoverArgs, shutdown: &Shutdown) -> Result<Exit, CommandError> {
-    let state = StateFolder::of_environment().map_err(unusable)?;
+    // Without its state folder, folders and labels still tell what is to be done.
+    let (state, mut unread) = match StateFolder::of_environment() {
+        Ok(state) => (state, None),
+        Err(error) => {
+            let place = std::env::temp_dir().join(format!("vllm-grid-{}", std::process::id()));
+            (StateFolder::at(&place).map_err(unusable)?, Some((error, place)))
+        }
+    };
     let folders = if args.runs.is_empty() { runs() } else { args.runs.clone() };
     let events = Events::to(|event| {
         if let Event::Notice(Notice { kind: NoticeKind::Warning(text), .. }) = event {
@@ -38,6 +45,10 @@ pub(crate) async fn recover(args: &RecoverArgs, shutdown: &Shutdown) -> Result<E
     report("production runs and answers again, stopped by", &paths(&done.production));
     report("not touched, it is running:", &done.living);
     let mut problems = done.problems;
+    if let Some((error, place)) = unread.take() {
+        problems.push(error.to_string());
+        let _only_locks_are_in_it = std::fs::remove_dir_all(place);
+    }
     if args.caches {
         match remove_caches().await {
             Ok(names) => report("removed cache volume", &names),

@@ -75,9 +75,10 @@ impl Known {
         let Some(known) = &self.0 else {
             // Whether a UUID is one of the others' indices cannot be told.
             let all_indices = ids.iter().all(|id| id.parse::<u32>().is_ok());
-            return match all_indices {
-                true => Uses::gpus(ids.into_iter().map(str::to_owned)),
-                false => Uses::AllGpus,
+            return if all_indices {
+                Uses::gpus(ids.into_iter().map(str::to_owned))
+            } else {
+                Uses::AllGpus
             };
         };
         let mut names = Vec::new();

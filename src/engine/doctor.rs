@@ -363,13 +363,14 @@ async fn production(
                     let text = format!("{} runs; the sweep stops and starts it", found.name);
                     findings.ok("production", text);
                 }
-                (true, false) => match stopped_by(&found.name) {
-                    Some((text, advice)) => findings.problem("production", text, &advice),
-                    None => {
+                (true, false) => {
+                    if let Some((text, advice)) = stopped_by(&found.name) {
+                        findings.problem("production", text, &advice);
+                    } else {
                         let text = format!("{} does not run", found.name);
                         findings.warning("production", text, "it is not changed");
                     }
-                },
+                }
             }
             let advice = "the baseline is what the file says, not what the container runs with";
             for difference in found.differences {

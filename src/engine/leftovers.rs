@@ -245,7 +245,7 @@ fn container(look: Look<'_>, seen: Labelled) -> Option<Leftover> {
         // It holds its own claims in this state folder.
         Liveness::Lives(Some(holder)) if holder.state == look.state.id() => return None,
         Liveness::Lives(None) => return None,
-        Liveness::Lives(Some(holder)) => Some(holder),
+        Liveness::Lives(Some(holder)) => Some(*holder),
     };
     // A look at the GPUs is of no run, and short.
     if seen.folder.as_os_str().is_empty() && holder.is_some() {

@@ -136,16 +136,13 @@ pub trait Engine: Send + Sync {
 
     /// What servers of these configurations use of the machine: two runs that share any of
     /// it do not run at once.
-    fn uses(&self, configurations: &[Configuration]) -> Uses {
-        let _in_nobody_s_way = configurations;
+    fn uses(&self, _configurations: &[Configuration]) -> Uses {
         Uses::Nothing
     }
 
     /// For which run it launches from now on: what it starts is marked and noted as that
     /// run's.
-    fn owned_by(&self, ledger: &Arc<Ledger>) {
-        let _nothing_outlives_us = ledger;
-    }
+    fn owned_by(&self, _ledger: &Arc<Ledger>) {}
 
     /// Starts a server and waits until it answers a completion. Cancelling
     /// stops whatever was started before this returns. It tries once: another

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use sha2::{Digest as _, Sha256};
 
-use super::lock::{Attempt, Lock, holder_of};
+use super::lock::{Attempt, Lock, taken};
 use super::{Held, Holder, OwnershipError, StateFolder, Uses};
 use crate::configuration::hexadecimal;
 
@@ -111,7 +111,7 @@ fn all_gpus(folder: &std::path::Path, holder: &Holder) -> Result<Lock, Ownership
             let single = files.filter_map(|file| {
                 let name = file.file_name().to_string_lossy().into_owned();
                 let gpu = name.strip_prefix("gpu-")?.strip_suffix(".lock")?.to_owned();
-                Some((gpu, holder_of(&file.path())?))
+                Some((gpu, taken(&file.path())?.0))
             });
             match single.min_by(|one, other| one.0.cmp(&other.0)) {
                 Some((gpu, holder)) => Err(held(&format!("GPU {gpu}"), holder)),

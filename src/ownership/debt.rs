@@ -220,7 +220,7 @@ pub fn all(state: &StateFolder) -> (Vec<Debt>, Vec<Damaged>) {
     let (mut debts, mut damaged) = (Vec::new(), Vec::new());
     for path in paths {
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if name.starts_with('.') || !name.ends_with(".json") {
+        if name.starts_with('.') || path.extension().is_none_or(|it| it != "json") {
             continue;
         }
         match read(&path) {
@@ -232,6 +232,18 @@ pub fn all(state: &StateFolder) -> (Vec<Debt>, Vec<Damaged>) {
         }
     }
     (debts, damaged)
+}
+
+/// Removes what processes that were killed left of notes that they were writing.
+pub fn remove_torn(state: &StateFolder) {
+    for file in std::fs::read_dir(state.debts()).into_iter().flatten().flatten() {
+        let name = file.file_name().to_string_lossy().into_owned();
+        let pid = name.strip_prefix('.').and_then(|it| it.strip_suffix(".tmp")?.rsplit('.').next());
+        let is_gone = |pid: u32| !Path::new("/proc").join(pid.to_string()).exists();
+        if pid.and_then(|pid| pid.parse().ok()).is_some_and(is_gone) {
+            let _another_was_faster = std::fs::remove_file(file.path());
+        }
+    }
 }
 
 fn read(path: &Path) -> Result<Debt, String> {
@@ -310,9 +322,14 @@ mod tests {
         let said = all(&state).1[0].to_string();
         assert!(said.contains("docker ps -a") && said.contains("production"), "{said}");
         // What a crash leaves of a note that was being written.
-        std::fs::write(state.debts().join(".x.production.json.7.tmp"), "{").unwrap();
+        let torn = state.debts().join(format!(".x.production.json.{}.tmp", u32::MAX));
+        let written = state.debts().join(format!(".x.production.json.{}.tmp", std::process::id()));
+        std::fs::write(&torn, "{").unwrap();
+        std::fs::write(&written, "{").unwrap();
         std::fs::write(&path, whole).unwrap();
         assert_eq!(all(&state).0.len(), 1);
         assert_eq!(all(&state).1, []);
+        remove_torn(&state);
+        assert!(!torn.exists() && written.exists(), "who writes it lives");
     }
 }

@@ -44,7 +44,8 @@ impl Lock {
             Attempt::Got(lock) => {
                 let mut lock = lock;
                 lock.alone = true;
-                lock.tell(holder)?;
+                // On a full disk it is held all the same: the content is for a message only.
+                let _unwritten = lock.tell(holder);
                 Attempt::Got(lock)
             }
             held @ Attempt::Held(_) => held,
@@ -110,11 +111,15 @@ fn acquire(path: &Path, lock: impl Fn(&File) -> Result<(), TryLockError>) -> io:
     }
 }
 
-/// Who holds a lock now; `None` where nobody does, and `Some(None)` where it is not readable who.
-pub(super) fn holder_of(path: &Path) -> Option<Option<Holder>> {
+/// A lock that is held; by whom, where that can be read.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Taken(pub(super) Option<Holder>);
+
+/// Whether somebody holds a lock now.
+pub(super) fn taken(path: &Path) -> Option<Taken> {
     let file = File::open(path).ok()?;
     match file.try_lock_shared() {
-        Err(TryLockError::WouldBlock) => Some(read(&file)),
+        Err(TryLockError::WouldBlock) => Some(Taken(read(&file))),
         _ => None,
     }
 }
@@ -160,12 +165,12 @@ mod tests {
             panic!("two hold it")
         };
         assert_eq!(seen, Some(holder.clone()));
-        assert_eq!(holder_of(&path), Some(Some(holder)));
+        assert_eq!(taken(&path), Some(Taken(Some(holder))));
         // Shorter than what stood there.
         lock.tell(&Holder { pid: 7, ..Holder::default() }).unwrap();
-        assert_eq!(holder_of(&path).flatten().map(|it| it.pid), Some(7));
+        assert_eq!(taken(&path).and_then(|it| it.0).map(|it| it.pid), Some(7));
         drop(lock);
-        assert_eq!(holder_of(&path), None);
+        assert_eq!(taken(&path), None);
         drop(got(Lock::exclusive(&path, &Holder::this()).unwrap()));
         assert!(path.exists());
     }
@@ -203,7 +208,7 @@ mod tests {
         let path = folder.path().join("x.lock");
         for torn in ["", "{\"pid\": 1", "\0\0\0"] {
             std::fs::write(&path, torn).unwrap();
-            assert_eq!(holder_of(&path), None, "{torn:?}");
+            assert_eq!(taken(&path), None, "{torn:?}");
             drop(got(Lock::exclusive(&path, &Holder::this()).unwrap()));
         }
     }

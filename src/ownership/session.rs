@@ -5,7 +5,7 @@ use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use super::holder::Presence;
-use super::lock::{Attempt, Lock, holder_of};
+use super::lock::{Attempt, Lock, Taken, taken};
 use super::{Held, Holder, OwnershipError, StateFolder, is_run_id};
 
 /// A run that this process works on; it ends when this is dropped.
@@ -18,7 +18,7 @@ pub struct Session {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Liveness {
     /// It does; by whom, where that can be read.
-    Lives(Option<Holder>),
+    Lives(Option<Box<Holder>>),
     /// No process works on it.
     Dead,
 }
@@ -55,13 +55,13 @@ impl Session {
 /// Whether the run of this id lives. `known` is who held it last, as a label or a note says.
 pub fn liveness(state: &StateFolder, run_id: Option<&str>, known: Option<&Holder>) -> Liveness {
     if let Some(run_id) = run_id.filter(|id| is_run_id(id))
-        && let Some(holder) = holder_of(&path_of(state, run_id))
+        && let Some(Taken(holder)) = taken(&path_of(state, run_id))
     {
-        return Liveness::Lives(holder);
+        return Liveness::Lives(holder.map(Box::new));
     }
     match known {
         Some(known) if known.state != state.id() && known.presence() != Presence::Gone => {
-            Liveness::Lives(Some(known.clone()))
+            Liveness::Lives(Some(Box::new(known.clone())))
         }
         _ => Liveness::Dead,
     }
@@ -92,7 +92,10 @@ mod tests {
         let holder = Holder::this().in_state(&state).of_run(&run, Path::new("/runs/a"));
         assert_eq!(liveness(&state, Some(&run), Some(&holder)), Liveness::Dead);
         let session = Session::begin(&state, &run, Path::new("/runs/a"), &holder).unwrap();
-        assert_eq!(liveness(&state, Some(&run), None), Liveness::Lives(Some(holder.clone())));
+        assert_eq!(
+            liveness(&state, Some(&run), None),
+            Liveness::Lives(Some(Box::new(holder.clone())))
+        );
         let refused = Session::begin(&state, &run, Path::new("/runs/b"), &holder).unwrap_err();
         assert!(refused.to_string().contains("the run /runs/b is in use"), "{refused}");
         drop(session);

@@ -61,6 +61,7 @@ pub async fn run(
     emit: &Emit,
 ) -> Recovery {
     let mut recovery = Recovery::default();
+    debt::remove_torn(state);
     let (debts, damaged) = debt::all(state);
     let mut cases = Cases::of(folders, all_others);
     for debt in debts {
@@ -162,7 +163,7 @@ async fn daemons(cases: &Cases, recovery: &mut Recovery) -> Vec<(Connection, Str
 
 async fn recover(state: &StateFolder, case: &Case, recovery: &mut Recovery, emit: &Emit) {
     let folder = case.folder();
-    if let Some(living) = living(state, case) {
+    if let Liveness::Lives(living) = living(state, case) {
         // A look at the GPUs is of no run.
         if folder.as_os_str().is_empty() {
             return;
@@ -209,7 +210,7 @@ async fn recover(state: &StateFolder, case: &Case, recovery: &mut Recovery, emit
     for debt in &case.debts {
         let paid = match &debt.owed {
             Owed::Production(_) => false,
-            Owed::Containers { docker } => removed && case.daemon_answers(docker),
+            Owed::Containers { docker } => removed && connects(docker),
             Owed::Processes | Owed::Group(_) => removed,
         };
         if paid && let Err(error) = debt.paid(state) {
@@ -219,17 +220,22 @@ async fn recover(state: &StateFolder, case: &Case, recovery: &mut Recovery, emit
 }
 
 /// Who works on the run, where somebody does.
-fn living(state: &StateFolder, case: &Case) -> Option<Option<Holder>> {
+fn living(state: &StateFolder, case: &Case) -> Liveness {
     let run = case.run_id.as_deref();
     let known = case.debts.iter().map(|debt| &debt.holder);
     let mut found: Vec<Liveness> = known.map(|it| liveness(state, run, Some(it))).collect();
     found.extend(case.containers.iter().map(|(_, seen)| seen.liveness(state)));
     found.push(liveness(state, run, None));
-    let lives = found.into_iter().find_map(|it| match it {
-        Liveness::Lives(holder) => Some(holder),
-        Liveness::Dead => None,
-    });
-    lives.or_else(|| case.existing().filter(|it| journal_is_open(it)).map(|_| None))
+    if case.existing().is_some_and(|folder| journal_is_open(folder)) {
+        found.push(Liveness::Lives(None));
+    }
+    found.into_iter().find(Liveness::lives).unwrap_or(Liveness::Dead)
+}
+
+/// Whether a daemon could be asked for its containers.
+fn connects(socket: &str) -> bool {
+    let path = socket.strip_prefix("unix://").unwrap_or(socket);
+    std::os::unix::net::UnixStream::connect(path).is_ok()
 }
 
 async fn remove_containers(case: &Case, recovery: &mut Recovery) {

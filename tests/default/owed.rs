@@ -57,7 +57,11 @@ impl Drop for Site {
 
 impl Site {
     fn new() -> Self {
-        let place = Workplace::new(GRID);
+        Self::of(GRID)
+    }
+
+    fn of(grid: &str) -> Self {
+        let place = Workplace::new(grid);
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let mut server = Command::new(env!("CARGO_BIN_EXE_vllm-grid"));
         server.args(["simulate", "Qwen/Qwen3-0.6B", "--sim-speed", "500", "--port"]);
@@ -314,12 +318,12 @@ fn a_candidate_of_a_dead_run_is_removed_before_production_is_started() {
 
 #[test]
 fn a_candidate_of_another_user_s_living_run_is_not_touched() {
-    let site = Site::new();
+    let site = Site::of(&GRID.replace("gpus: false", "gpus: true"));
     // Of a state folder that is not this one, by a process that lives: this test.
     let holder = Holder { state: new_run_id(), ..Holder::this() };
     let labels = json!({
         "vllm-grid.sweep": "theirs", "vllm-grid.folder": "/home/other/run",
-        "vllm-grid.run": new_run_id(), "vllm-grid.uses": "cpu",
+        "vllm-grid.run": new_run_id(), "vllm-grid.uses": "1",
         "vllm-grid.holder": serde_json::to_string(&holder).unwrap(),
     });
     site.state.lock().unwrap().candidate = Some(labels);

@@ -181,5 +181,9 @@ fn a_folder_that_nobody_knows_is_said_and_a_run_that_left_nothing_is_fine() {
     let mut command = place.command(&["recover"]);
     command.env("VLLM_GRID_STATE", owned_by_nobody);
     let refused = Ran::of(command.output().unwrap()).expect(3);
-    assert!(words(&refused).contains("the state folder cannot be used"), "{}", refused.err);
+    assert!(
+        words(&refused).contains("not done: the state folder cannot be used"),
+        "{}",
+        refused.out
+    );
 }

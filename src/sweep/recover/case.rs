@@ -50,12 +50,6 @@ impl Case {
         })
     }
 
-    /// Whether the daemon of a debt could be asked for its containers.
-    pub(super) fn daemon_answers(&self, socket: &str) -> bool {
-        std::os::unix::net::UnixStream::connect(socket.strip_prefix("unix://").unwrap_or(socket))
-            .is_ok()
-    }
-
     fn has(&self, run_id: Option<&str>, path: &Path) -> bool {
         match (&self.run_id, run_id) {
             (Some(own), Some(other)) => own == other,

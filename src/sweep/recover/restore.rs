@@ -17,7 +17,7 @@ use crate::history::production::{PendingRestore, ProductionStep, pending_restore
 use crate::history::replay::production_steps;
 use crate::ownership::claim::ProductionName;
 use crate::ownership::debt::ProductionOwed;
-use crate::ownership::{Claims, Holder, StateFolder, Uses};
+use crate::ownership::{Claims, Holder, OwnershipError, StateFolder, Uses};
 use crate::sweep::SweepError;
 use crate::sweep::production::{self, GuardError};
 use crate::sweep::run::owner::stopping;
@@ -125,8 +125,12 @@ async fn restore(
         None => Claims::default(),
         Some(name) => {
             let name = ProductionName { docker: access.docker.clone(), name: name.clone() };
-            Claims::take(state, Some(&name), &Uses::Nothing, holder)
-                .map_err(|why| down(&why.to_string()))?
+            match Claims::take(state, Some(&name), &Uses::Nothing, holder) {
+                Ok(claims) => claims,
+                Err(why @ OwnershipError::Held(_)) => return Err(down(&why.to_string())),
+                // A full disk must not keep production down.
+                Err(_) => Claims::default(),
+            }
         }
     };
     let mut note = |step| {
