@@ -390,6 +390,7 @@ async fn a_daemon_that_goes_away_is_the_environment() {
     }
     let here = DaemonSettings {
         docker_host: Some(format!("unix://{}", socket.display())),
+        patience: Some(Duration::from_millis(500)),
         ..DaemonSettings::default()
     };
     let docker = connect(&here).await.expect("through the proxy");
