@@ -1,8 +1,8 @@
 //! The journal: append-only JSON lines, each with a sequence number and a
 //! checksum, made durable before the next thing is done. One writer at a time,
-//! by file lock; readers need none. Its bytes are read in [`lines`], whether the
-//! file is still where it was is seen in [`place`]. What the lines add up to is
-//! in [`super::replay`].
+//! by file lock; readers need none. Its bytes are read in `lines`, whether the
+//! file is still where it was is seen in `place`. What the lines add up to is in
+//! [`super::replay`].
 
 use std::fs::File;
 use std::io;

@@ -65,13 +65,16 @@ impl Place {
     }
 
     /// Saves what the file holds, though it has no name any more.
-    fn saved(&self, path: &Path) -> String {
+    fn saved(&mut self, path: &Path) -> String {
         let saved = std::fs::read(self.link()).and_then(|bytes| set_aside(path, "saved", &bytes));
         match saved {
-            Ok(name) => format!(
-                "Its lines are saved in {name}, beside it: give that file the name journal.jsonl, then \
-                 resume"
-            ),
+            Ok(name) => {
+                self.saved = Some(path.with_file_name(&name));
+                format!(
+                    "Its lines are saved in {name}, beside it: give that file the name journal.jsonl, \
+                     then resume"
+                )
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 "The run folder is gone too: what this run measured is lost; begin a new sweep"
                     .to_owned()
