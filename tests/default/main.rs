@@ -11,6 +11,7 @@ mod daemon;
 mod dataset;
 mod dialogue;
 mod failures;
+mod finish;
 mod grid;
 mod grid_errors;
 mod grid_expansion;
@@ -28,3 +29,4 @@ mod statistics;
 #[path = "../support/mod.rs"]
 mod support;
 mod sweep;
+mod units;
