@@ -13,6 +13,7 @@ mod dataset;
 mod dialogue;
 mod failures;
 mod faults;
+mod finish;
 mod grid;
 mod grid_errors;
 mod grid_expansion;
@@ -36,3 +37,4 @@ mod suite_version;
 #[path = "../support/mod.rs"]
 mod support;
 mod sweep;
+mod units;

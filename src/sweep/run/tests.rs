@@ -37,6 +37,7 @@ mod production;
 mod proof;
 mod several;
 mod so_far;
+mod stops;
 mod strategy;
 mod window;
 
