@@ -11,6 +11,7 @@ mod daemon;
 mod dataset;
 mod dialogue;
 mod failures;
+mod fuzz;
 mod grid;
 mod grid_errors;
 mod grid_expansion;
