@@ -16,6 +16,7 @@ use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
 
 use clap::Parser;
+use rustix::process::{Resource, getrlimit};
 use tracing_subscriber::EnvFilter;
 
 use crate::exit::{CommandError, Exit};
@@ -33,7 +34,7 @@ fn main() -> ExitCode {
     let exit = match outcome {
         Ok(Ok(exit)) => exit,
         Ok(Err(error)) => error.print(),
-        Err(_) => Exit::Bug,
+        Err(_) => shutdown.exit_of_panic(),
     };
     // The last line, whatever was printed before.
     let exit = match shutdown.production_down() {
@@ -46,10 +47,29 @@ fn main() -> ExitCode {
         }
         None => exit,
     };
-    if shutdown.panicked() { Exit::Bug.into() } else { exit.into() }
+    if shutdown.panicked() { shutdown.exit_of_panic().into() } else { exit.into() }
+}
+
+/// Refuses an address space in which an allocation would fail at any moment, and end the
+/// process without its cleaning up: production would stay down.
+fn check_address_space(cleans_up: bool) -> Result<(), CommandError> {
+    let Some(limit) = getrlimit(Resource::As).current else { return Ok(()) };
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) as u64;
+    // Each thread reserves room for its stack and its allocations.
+    let (base, each) = if cleans_up { (512, 160) } else { (96, 32) };
+    let (limit, needed) = (limit >> 20, base + each * cores);
+    if limit >= needed {
+        return Ok(());
+    }
+    let what = format!(
+        "the address space is limited to {limit} MiB (`ulimit -v`), and {needed} MiB are needed on \
+         {cores} processors: raise the limit and try again"
+    );
+    Err(CommandError::message(Exit::Environment, what))
 }
 
 fn run(cli: cli::Cli, shutdown: &Shutdown) -> Result<Exit, CommandError> {
+    check_address_space(cli.command.cleans_up())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

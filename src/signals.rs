@@ -24,6 +24,8 @@ use crate::progress::quoted;
 pub(crate) struct Shutdown {
     token: CancellationToken,
     panicked: Arc<AtomicBool>,
+    /// The panic was that the machine gives no further thread.
+    starved: Arc<AtomicBool>,
     /// Folder of the sweep that runs.
     sweep: Arc<OnceLock<PathBuf>>,
     /// Production, while it is down because of us.
@@ -82,12 +84,26 @@ impl Shutdown {
         self.panicked.load(Ordering::SeqCst)
     }
 
-    /// A panic is a bug: it is reported as one, and everything is asked to stop.
+    /// How the process ends after a panic.
+    pub(crate) fn exit_of_panic(&self) -> Exit {
+        if self.starved.load(Ordering::SeqCst) { Exit::Environment } else { Exit::Bug }
+    }
+
+    /// A panic is a bug: it is reported as one, and everything is asked to stop. Libraries
+    /// panic, too, where the system gives no thread: that is the environment's.
     pub(crate) fn stop_on_panic(&self) {
         let shutdown = self.clone();
         std::panic::set_hook(Box::new(move |panic| {
-            shutdown.panicked.store(true, Ordering::SeqCst);
+            let is_first = !shutdown.panicked.swap(true, Ordering::SeqCst);
             shutdown.token.cancel();
+            if is_thread_refused(&panic.to_string()) {
+                // What follows from a missing thread is no bug either.
+                if is_first {
+                    shutdown.starved.store(true, Ordering::SeqCst);
+                }
+                print_error(THREAD_REFUSED);
+                return;
+            }
             print_error(&format!("vllm-grid has a bug: {panic}\nPlease report it with this text."));
         }));
     }
@@ -134,6 +150,17 @@ impl Shutdown {
     }
 }
 
+/// What to do where no thread can be had.
+const THREAD_REFUSED: &str = "the system gives no further thread or no memory for one: raise the limits \
+    of processes and of address space (`ulimit -u`, `ulimit -v`), or free memory, and try again";
+
+/// Whether a panic says that a thread could not be started.
+fn is_thread_refused(panic: &str) -> bool {
+    let of_thread = ["spawn", "ThreadPoolBuildError"].iter().any(|it| panic.contains(it));
+    let refused = ["code: 11,", "os error 11", "code: 12,", "os error 12"];
+    of_thread && refused.iter().any(|it| panic.contains(it))
+}
+
 /// What to do after an immediate exit.
 fn exit_message(sweep: Option<&Path>) -> String {
     let Some(folder) = sweep.map(quoted) else { return "exited at once".to_owned() };
@@ -146,6 +173,19 @@ fn exit_message(sweep: Option<&Path>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refused_thread_is_no_bug() {
+        for panic in [
+            "panicked at x.rs:1:2:\nOS can't spawn worker thread: Resource temporarily unavailable (os error 11)",
+            "failed to spawn thread: Os { code: 11, kind: WouldBlock, message: \"Resource temporarily unavailable\" }",
+            "`Err` value: ThreadPoolBuildError { kind: IOError(Os { code: 12, kind: OutOfMemory, message: \"\" }) }",
+        ] {
+            assert!(is_thread_refused(panic), "{panic}");
+        }
+        assert!(!is_thread_refused("index out of bounds: the len is 11"));
+        assert!(!is_thread_refused("failed to spawn a child: Os { code: 2, kind: NotFound }"));
+    }
 
     #[test]
     fn an_immediate_exit_names_the_sweep_that_ran() {

@@ -10,6 +10,8 @@ use super::targets::{Target, Wrong};
 pub(crate) const SLOW: Duration = Duration::from_secs(1);
 /// Tries of making an input smaller.
 const TRIES: usize = 400;
+/// Time for it.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 static PANIC: Mutex<String> = Mutex::new(String::new());
 
@@ -72,10 +74,10 @@ pub(crate) fn smaller(target: &Target, input: &[u8], wrong: &str) -> Vec<u8> {
     if !is_same(&small) {
         return small;
     }
-    let (mut step, mut tries) = (small.len() / 2, 0);
-    while step > 0 && tries < TRIES {
+    let (mut step, mut tries, started) = (small.len() / 2, 0, Instant::now());
+    while step > 0 && tries < TRIES && started.elapsed() < PATIENCE {
         let mut at = 0;
-        while at < small.len() && tries < TRIES {
+        while at < small.len() && tries < TRIES && started.elapsed() < PATIENCE {
             let mut shorter = small.clone();
             shorter.drain(at..(at + step).min(shorter.len()));
             tries += 1;

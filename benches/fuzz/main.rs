@@ -138,10 +138,13 @@ fn main() -> ExitCode {
 
 /// Prints the input of a case and what is wrong with it.
 fn show(asked: &Asked, target: &Target, number: u64) -> Result<ExitCode, String> {
-    let (seeds, mut input) = (target.seeds(), Vec::new());
+    let seeds = target.seeds();
+    // Before it runs: it may end this process.
+    let mut input = target.input(asked.seed, number, &seeds);
+    let mut out = std::io::stdout();
+    out.write_all(&input).and_then(|()| out.flush()).map_err(|error| error.to_string())?;
     case::keep_panics();
     let ran = case::run(target, asked.seed, number, &seeds, &mut input);
-    std::io::stdout().write_all(&input).map_err(|error| error.to_string())?;
     println!("\n{:?} {:?}", ran.took, ran.wrong);
     Ok(ExitCode::SUCCESS)
 }

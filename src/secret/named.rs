@@ -5,6 +5,9 @@ use std::ops::Range;
 
 use super::{MASK, is_plain, is_secret, takes_several};
 
+/// Names of secrets inside one value that are looked at.
+const MAX_INSIDE: usize = 64;
+
 /// Whether a text that stands under a secret name is a secret.
 pub(super) fn is_value(text: &str) -> bool {
     let is_constant =
@@ -15,15 +18,24 @@ pub(super) fn is_value(text: &str) -> bool {
 /// The places of the values. In `yaml` a name with a colon counts in any spelling;
 /// elsewhere ("invalid token: eof") only that of a variable.
 pub(super) fn places(text: &str, yaml: bool) -> Vec<Range<usize>> {
-    let mut found = Vec::new();
-    let mut at = 0;
+    let mut found: Vec<Range<usize>> = Vec::new();
+    let (mut at, mut until, mut inside) = (0, 0, 0);
     while let Some(start) = text[at..].find(is_letter).map(|start| at + start) {
         let end = text[start..].find(|it| !is_letter(it)).map_or(text.len(), |end| start + end);
         at = end;
         let name = &text[start..end];
         // Most words are no names of secrets: the cheap question first.
         if !name.is_empty() && is_secret(name) {
+            // A value may have names in it, but `A_KEY=A_KEY=...` without end is a mistake or
+            // an attack: what is behind many of them is a part of the value alone.
+            inside = if start < until { inside + 1 } else { 0 };
+            if inside > MAX_INSIDE {
+                (at, inside) = (until, 0);
+                continue;
+            }
+            let known = found.len();
             after_name(text, start, end, yaml, &mut found);
+            until = found[known..].iter().map(|range| range.end).fold(until, usize::max);
         }
     }
     passwords(text, &mut found);

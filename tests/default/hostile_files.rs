@@ -84,3 +84,20 @@ fn numbers_without_a_meaning_are_refused() {
         assert!(said.contains(says), "{said}");
     }
 }
+
+#[test]
+fn a_small_address_space_is_refused_before_anything_starts() {
+    let place = Workplace::new(CACHING);
+    let limited = |kilobytes: u32, arguments: &str| {
+        let script = format!("ulimit -v {kilobytes}; exec \"$0\" {arguments}");
+        let mut command = Command::new("sh");
+        let binary = env!("CARGO_BIN_EXE_vllm-grid");
+        command.args(["-c", &script, binary]).current_dir(place.path("."));
+        command.env("VLLM_GRID_STATE", place.path("state"));
+        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+        in_time_command(command)
+    };
+    let said = limited(300_000, "sweep grid.yaml --output run").expect(3).err;
+    assert!(said.contains("the address space is limited to 292 MiB"), "{said}");
+    assert!(!place.path("run").exists());
+}

@@ -14,6 +14,7 @@ mod dialogue;
 mod failures;
 mod faults;
 mod finish;
+mod fuzz;
 mod grid;
 mod grid_errors;
 mod grid_expansion;

@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 
+mod nesting;
 mod script;
 mod start;
 mod word;

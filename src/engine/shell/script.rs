@@ -9,6 +9,7 @@ use brush_parser::ast::{
 use brush_parser::{ParseError, Parser, SourceSpan};
 
 use super::Edit;
+use super::nesting::too_deep;
 use super::start::{Obstacle, Start, start_of};
 use super::word::{Word, options, quote};
 
@@ -342,6 +343,9 @@ fn with_positional(commands: Vec<Simple>, positional: &[Word]) -> Vec<Vec<Word>>
 
 /// The words of every simple command of a script.
 fn commands(source: &str) -> Result<Vec<Simple>, ScriptError> {
+    if let Some(line) = too_deep(source) {
+        return Err(ScriptError::Syntax { line });
+    }
     let program = Parser::new(source.as_bytes(), &options()).parse_program().map_err(|error| {
         let line = match error {
             ParseError::ParsingNear(at) => Some(at.line),
