@@ -106,8 +106,9 @@ fn tell(asked: &Asked, engine: &str, sum: &Sum, took: Duration) -> bool {
         "name": format!("crash-{engine}"), "seed": asked.seed, "crashes": sum.kills,
         "commands": sum.commands, "engine_kills": sum.engine_kills, "worlds": sum.nights,
         "entries_compared": sum.entries, "rows_compared": sum.rows,
-        "lost_repeats": count("lost:") + count("repeats"),
-        "leaked_candidates": count("at once") + count("left"), "wrong_rows": count("rows"),
+        "lost_repeats": count("lost:") + count("repeats are missing"),
+        "leaked_candidates": count("at once") + count("left: "),
+        "wrong_rows": count("rows:") + count("nobody asked for") + count("kept twice"),
         "production_down": count("production is down"), "faults": sum.faults,
         "seconds": took.as_secs_f64().round(), "ok": sum.faults.is_empty(),
     });
