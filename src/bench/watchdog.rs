@@ -184,9 +184,10 @@ impl Judge {
         let count = |count: Option<u64>| count.map_or("unknown".to_owned(), |it| it.to_string());
         let (prompt, generated) = (count(tokens.0), count(tokens.1));
         let stood = stood.as_secs_f64();
-        let silent = match self.is_external {
-            true => String::new(),
-            false => format!("no byte of an answer for {:.1} s; ", silence.as_secs_f64()),
+        let silent = if self.is_external {
+            String::new()
+        } else {
+            format!("no byte of an answer for {:.1} s; ", silence.as_secs_f64())
         };
         Verdict::Wedged(format!(
             "{silent}the server reports {running} running and \

@@ -200,7 +200,9 @@ mod tests {
         assert!((flights.prefill(1000).as_secs_f64() - 0.1).abs() < 1e-9);
         let underway = flights.underway();
         assert_eq!((underway.requests, underway.prefill), (16, Duration::from_millis(100)));
-        all.iter().for_each(|flight| flight.heard(now_ns()));
+        for flight in &all {
+            flight.heard(now_ns());
+        }
         assert_eq!(flights.underway().prefill, Duration::ZERO, "they decode");
     }
 }

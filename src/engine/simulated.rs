@@ -152,7 +152,7 @@ impl Engine for SimulatedEngine {
         };
         let stop = CancellationToken::new();
         let serving = tokio::spawn(booted.serve(listener, stop.clone()));
-        let serving = serving.map(|ended| exit(ended)).boxed().shared();
+        let serving = serving.map(|ended| exit(&ended)).boxed().shared();
         let mut running = Running { log, serving, stop };
         let endpoint = Endpoint { base_url: format!("http://127.0.0.1:{port}"), api_key: None };
         match running.wait(endpoint, &self.limits, emit, cancel).await {
@@ -226,9 +226,9 @@ fn earlier_launches(order: &LaunchOrder) -> u32 {
 }
 
 /// How the server's task ended, as a process would.
-fn exit(ended: Result<std::io::Result<Ending>, JoinError>) -> Exit {
+fn exit(ended: &Result<std::io::Result<Ending>, JoinError>) -> Exit {
     let code = match ended {
-        Ok(Ok(Ending::Stopped)) | Ok(Err(_)) | Err(_) => None,
+        Ok(Ok(Ending::Stopped) | Err(_)) | Err(_) => None,
         Ok(Ok(ending)) => Some(ending.code()),
     };
     Exit { code, oom_killed: false }

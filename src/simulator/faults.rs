@@ -11,6 +11,7 @@ pub const ENGINE_DEAD: &str =
 
 /// The injected faults. None by default.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[allow(clippy::struct_excessive_bools)] // switches, not states
 pub struct Faults {
     /// The start ends this way.
     pub exit: Option<Exit>,

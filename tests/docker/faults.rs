@@ -7,12 +7,20 @@ use serde_json::Value;
 use crate::support::{parquet, texts};
 use crate::{Site, docker, image, text};
 
-const GRID: &str = "name: faults\nengine:\n  docker: {image: 'IMAGE', model: Qwen/Qwen3-0.6B, gpus: false, caches: false, \
-                    flags: {max-model-len: 4096}}\nbaseline: good\ninclude:\n  - {name: good, max-num-seqs: 8}\n  \
-                    - {name: bad, max-num-seqs: 64}\n  - {name: other, max-num-seqs: 16}\nworkloads:\n  \
-                    kv-cache: {prefix-tokens: [2048], prompts: 4, output-tokens: 16, warmup: 0}\n\
-                    objective: {minimize: kv_cache.ttft_resent_ms}\n\
-                    strategy: {grid: {launches: 1, repeats: 3, seed: 1}}\n";
+const GRID: &str = "name: faults\nengine:\n  docker: {compose: compose.yaml, service: vllm, gpus: false, caches: false}\n\
+baseline: good\ninclude:\n  - {name: good, max-num-seqs: 8}\n  - {name: bad, max-num-seqs: 64}\n  \
+- {name: other, max-num-seqs: 16}\nworkloads:\n  \
+kv-cache: {prefix-tokens: [2048], prompts: 4, output-tokens: 800, warmup: 0}\n\
+objective: {minimize: kv_cache.ttft_resent_ms}\nstrategy: {grid: {launches: 1, repeats: 3, seed: 1}}\n";
+
+/// A repeat takes some seconds, so that there is time to act; a start some ten.
+fn compose() -> String {
+    format!(
+        "version: '2.4'\nservices:\n  vllm:\n    image: {}\n    command: Qwen/Qwen3-0.6B \
+         --max-model-len 8192 --sim-speed 10\n",
+        image()
+    )
+}
 
 fn entries(site: &Site) -> Vec<Value> {
     let lines = site.journal();
@@ -32,8 +40,7 @@ fn ready(site: &Site) -> Option<Value> {
 
 /// Runs a sweep; somebody does this to the container of `bad` as soon as it serves.
 fn happens(name: &str, act: &[&str], class: &str) {
-    let grid = GRID.replace("IMAGE", image());
-    let site = Site::of(&grid, |_| String::new());
+    let site = Site::of(GRID, |_| compose());
     let sweep = site.sweep();
     site.until("bad is ready", |site| ready(site).is_some());
     let filters = [

@@ -72,7 +72,7 @@ async fn a_frozen_engine_is_wedged_whatever_is_measured() {
         let server = if name == "command" { server } else { simulated.server.clone() };
         // Somebody whose request is never answered, where the workload sends none itself.
         let asks = ask_in_vain(&simulated.server.endpoint.base_url, name == "command");
-        let (ended, _) = tokio::join!(repeat(&server, 500, (name, &options)), asks);
+        let (ended, ()) = tokio::join!(repeat(&server, 500, (name, &options)), asks);
         let ((row, message), records) = (wedged(ended.0), ended.1);
         assert_eq!(row.status, Status::Void, "{name}: {row:?}");
         let reason = row.reason.expect("said");
