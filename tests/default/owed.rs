@@ -111,22 +111,23 @@ impl Site {
         ledger.owe(Owed::Production(owed)).unwrap();
         (folder, run)
     }
+}
 
-    fn journal(&self, folder: &Path) {
-        std::fs::create_dir_all(folder).unwrap();
-        let (mut journal, _) = Journal::open(&folder.join("journal.jsonl")).unwrap();
-        let facts = ProductionFacts {
-            id: ID.to_owned(),
-            name: "shop-vllm".to_owned(),
-            image_id: String::new(),
-            started_at: String::new(),
-            configuration_sha256: String::new(),
-            running: true,
-        };
-        let stopped = ProductionStep::Stopped { id: ID.to_owned() };
-        for production in [ProductionStep::Stopping { facts }, stopped] {
-            journal.append(jiff::Timestamp::now(), Entry::Production { production }).unwrap();
-        }
+/// A journal of a run that stopped production and died.
+fn journal(folder: &Path) {
+    std::fs::create_dir_all(folder).unwrap();
+    let (mut journal, _) = Journal::open(&folder.join("journal.jsonl")).unwrap();
+    let facts = ProductionFacts {
+        id: ID.to_owned(),
+        name: "shop-vllm".to_owned(),
+        image_id: String::new(),
+        started_at: String::new(),
+        configuration_sha256: String::new(),
+        running: true,
+    };
+    let stopped = ProductionStep::Stopped { id: ID.to_owned() };
+    for production in [ProductionStep::Stopping { facts }, stopped] {
+        journal.append(jiff::Timestamp::now(), Entry::Production { production }).unwrap();
     }
 }
 
@@ -284,7 +285,7 @@ fn a_journal_alone_is_enough_also_a_damaged_one() {
     for damaged in [false, true] {
         let site = Site::new();
         let folder = site.place.path("run");
-        site.journal(&folder);
+        journal(&folder);
         let path = folder.join("journal.jsonl");
         if damaged {
             let whole = std::fs::read_to_string(&path).unwrap();
