@@ -217,6 +217,9 @@ pub(super) async fn run(
     for warning in &grid.warnings {
         progress.warn(&warning.message);
     }
+    for line in sweep.too_long(&context) {
+        progress.warn(&line);
+    }
     let ending = sweep.run(&context.with_events(progress.events())).await;
     progress.close();
     let (also, outcome) = outcome(ending, show(&sweep, confirmation));
