@@ -21,7 +21,7 @@ use crate::exit::{CommandError, Exit};
 use crate::output::{print_error, secrets};
 
 /// Longest that the command may run.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 /// Longest value that it gets, in characters: an environment has a limit of its own.
 const MAX_VALUE: usize = 2_000;
 

@@ -291,6 +291,9 @@ pub(super) async fn run(
     for warning in &grid.warnings {
         progress.warn(&warning.message);
     }
+    for line in sweep.too_long(&context) {
+        progress.warn(&line);
+    }
     let events = shutdown.watches(progress.events());
     let ending = sweep.run(&context.with_events(events)).await;
     if let Some(owning) = owning {

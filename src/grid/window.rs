@@ -189,13 +189,14 @@ mod tests {
     #[test]
     fn work_goes_on_in_the_nights_that_follow() {
         let night = window("23:00-06:00");
-        let hours = |time, work: f64| {
-            night.seconds_until_done(&at(time, PARIS), work * 3600.0, 3600.0) / 3600.0
+        let minutes = |time, work: f64| {
+            (night.seconds_until_done(&at(time, PARIS), work * 3600.0, 3600.0) / 60.0).round()
+                as i64
         };
-        assert_eq!(hours("2026-11-28T23:00:00", 6.0), 6.0);
-        assert_eq!(hours("2026-11-28T23:00:00", 7.0), 25.0);
-        assert_eq!(hours("2026-11-28T20:00:00", 1.0), 4.0);
-        assert_eq!(hours("2026-11-28T20:00:00", 13.0), 3.0 + 48.0 + 1.0);
+        assert_eq!(minutes("2026-11-28T23:00:00", 6.0), 6 * 60);
+        assert_eq!(minutes("2026-11-28T23:00:00", 7.0), 25 * 60);
+        assert_eq!(minutes("2026-11-28T20:00:00", 1.0), 4 * 60);
+        assert_eq!(minutes("2026-11-28T20:00:00", 13.0), (3 + 48 + 1) * 60);
     }
 
     #[test]

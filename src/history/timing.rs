@@ -85,13 +85,12 @@ impl Timing {
         specs: &[(&str, String)],
     ) -> Option<()> {
         let facts = launch.facts.as_ref()?;
-        let mut before = match launch.ready_at {
-            Some(ready) => ready,
-            None => {
-                let started: Timestamp = facts.started_at.parse().ok()?;
-                let boot = jiff::SignedDuration::try_from_secs_f64(facts.boot_seconds).ok()?;
-                started.checked_add(boot).ok()?
-            }
+        let mut before = if let Some(ready) = launch.ready_at {
+            ready
+        } else {
+            let started: Timestamp = facts.started_at.parse().ok()?;
+            let boot = jiff::SignedDuration::try_from_secs_f64(facts.boot_seconds).ok()?;
+            started.checked_add(boot).ok()?
         };
         let whole = launch.ended_at?.duration_since(launch.started_at?).as_secs_f64();
         let mut measured = 0.0;

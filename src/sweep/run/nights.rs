@@ -152,6 +152,28 @@ impl Sweep {
         closes.checked_sub(kept).ok()
     }
 
+    /// The configurations whose launches are known to be longer than the window, each with
+    /// what to know before the night.
+    pub fn too_long(&self, context: &SweepContext) -> Vec<String> {
+        let Some(window) = context.window else { return Vec::new() };
+        let manifest = &self.record.manifest;
+        let (repeats, kept) = (manifest.strategy.repeats(), self.kept(context).as_secs_f64());
+        let launches = (0..manifest.configurations.len()).filter_map(|index| {
+            let (launch, is_measured) =
+                longest_launch(&self.record, &context.foreknown, index, repeats);
+            let is_longer = is_measured && launch + kept > window.seconds();
+            is_longer.then(|| {
+                format!(
+                    "{}: a launch takes up to {:.0} min, and does not fit into the window {window}: it \
+                     will be skipped",
+                    manifest.configurations[index].name,
+                    (launch / 60.0).ceil()
+                )
+            })
+        });
+        launches.collect()
+    }
+
     /// Time that is kept free at the window's end.
     fn kept(&self, context: &SweepContext) -> Duration {
         if context.production.is_none() {

@@ -150,7 +150,7 @@ async fn production_that_a_dead_session_left_stopped_is_started_before_the_sweep
     *production.lock().expect("no panic") = false;
     let cancel = setup.cancel.clone();
     tokio::spawn(async move {
-        sleep(Duration::from_secs(60)).await;
+        sleep(Duration::from_mins(1)).await;
         cancel.cancel();
     });
     let ran = ran.again(setup).run().await;
