@@ -46,7 +46,7 @@ pub(super) fn too_deep(source: &str) -> Option<usize> {
             }
             let opens = ["if", "then", "else", "elif", "while", "until", "do"].contains(&word);
             begins_command = match letter {
-                '\n' | ';' | '&' | '|' | '(' | '{' | '`' | '!' | ')' => true,
+                '\n' | ';' | '&' | '|' | '(' | '{' | '`' | '!' => true,
                 _ if word.is_empty() => begins_command && letter.is_whitespace(),
                 _ => begins_command && opens,
             };
