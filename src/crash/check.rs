@@ -334,7 +334,7 @@ mod tests {
         };
         let launched = Did::Launched { launch: 2, configuration: "a".to_owned() };
         let finished = acked(Entry::RepeatFinished { launch: 1, measurement });
-        let failure = LaunchFailure::new(FailureClass::OutOfMemory, "");
+        let failure = LaunchFailure::new(FailureClass::KvCacheTooSmall, "");
         let failed = Entry::LaunchEnded { launch: 1, outcome: LaunchOutcome::Failed(failure) };
         let once = [acked(started()), measures.clone(), finished.clone(), launched.clone()];
         assert!(repeated(&once).is_empty());

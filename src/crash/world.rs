@@ -217,7 +217,9 @@ impl Engine for WorldEngine {
         std::fs::write(log, format!("process {}\n", std::process::id())).expect("written");
         sleep(Duration::from_secs(10)).await;
         match seqs(order) {
-            64 => Err(self.failed(order, FailureClass::OutOfMemory, "out of memory")),
+            64 => {
+                Err(self.failed(order, FailureClass::KvCacheTooSmall, "the KV cache is too small"))
+            }
             16 if world.first("boot") => {
                 Err(self.failed(order, FailureClass::Environment, "not at once"))
             }

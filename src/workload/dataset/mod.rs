@@ -349,7 +349,7 @@ mod tests {
         let (folder, path) = written(b"\n \r\n");
         assert!(matches!(Dataset::read(&path), Err(DatasetError::Empty(_))));
         let error = Dataset::read(folder.path()).expect_err("a folder").to_string();
-        assert!(error.ends_with("this is no file"), "{error}");
+        assert!(error.ends_with("this is a folder, not a file"), "{error}");
         let missing = Dataset::read(&folder.path().join("none")).expect_err("nothing there");
         assert!(matches!(missing, DatasetError::Read { .. }));
         assert!(missing.help().contains("relative"));

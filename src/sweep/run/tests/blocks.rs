@@ -86,7 +86,8 @@ async fn a_trial_that_was_interrupted_is_not_finished_in_another_block() {
 
 #[tokio::test(start_paused = true)]
 async fn what_failed_for_good_in_one_block_is_tried_in_the_next() {
-    let fails = |order: &LaunchOrder, _| (order.launch == 2).then_some(FailureClass::OutOfMemory);
+    let fails =
+        |order: &LaunchOrder, _| (order.launch == 2).then_some(FailureClass::KvCacheTooSmall);
     let first = Setup::new(2, 1).boots(fails).run().await;
     assert_eq!(first.outcomes(), [(0, "measured"), (1, "failed")]);
     let same = first.again(Setup::new(2, 1)).run().await;
