@@ -271,7 +271,7 @@ mod tests {
         let proven = ProductionStep::Proven { id: id() };
         assert_eq!(production(&[]), "none");
         assert_eq!(production(&[ProductionStep::NotRunning]), "none");
-        assert_eq!(production(&[stopped.clone()]), "down");
+        assert_eq!(production(std::slice::from_ref(&stopped)), "down");
         assert_eq!(production(&[stopped.clone(), started.clone()]), "down");
         assert_eq!(production(&[stopped, started, proven]), "running");
     }

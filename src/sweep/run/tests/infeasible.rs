@@ -50,9 +50,7 @@ async fn memory_that_was_not_free_takes_no_launch_from_anybody() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_skip_is_taken_back_where_what_cannot_serve_serves() {
-    // An older session skipped c1 since c0, which asks for less, had failed twice. A later
-    // version of c0's launch serves.
+async fn nothing_is_skipped_for_a_failure_that_one_which_asks_for_more_contradicts() {
     let setup = Setup::new(2, 1);
     let full = |order: &LaunchOrder, _| {
         (order.configuration.name == "c0").then_some(FailureClass::OutOfMemory)
