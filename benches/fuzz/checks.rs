@@ -99,7 +99,7 @@ pub(super) fn shell(input: &[u8], mutator: &mut Mutator<'_>) -> Wrong {
     let script = match Script::read(&quoted, &[]) {
         Ok(script) => script,
         // What the parser cannot take is estimated without regard to quotes.
-        Err(_) if text.matches(['(', '{', '[']).count() > 60 || text.contains(['<', '>']) => {
+        Err(_) if text.matches(['(', '{', '[']).count() > 8 || text.contains(['<', '>']) => {
             return Ok(());
         }
         Err(error) => return Err(format!("{error}: {quoted:?}")),
