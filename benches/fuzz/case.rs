@@ -4,7 +4,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use super::targets::{Target, Wrong};
+use super::checks::Wrong;
+use super::targets::Target;
 
 /// A case that takes longer is a finding.
 pub(crate) const SLOW: Duration = Duration::from_secs(1);

@@ -6,6 +6,7 @@
 //! `--jobs N` runs N processes at once, `--case N` with `--target` prints the input of a case.
 
 mod case;
+mod checks;
 mod mutate;
 mod targets;
 
@@ -266,7 +267,7 @@ fn oversee(asked: &Asked, slice: Slice, job: usize) -> Result<Tally, String> {
         cases.start = at + 1;
     }
     let _ = std::fs::remove_file(&file);
-    tally.target = target.name.to_owned();
+    target.name.clone_into(&mut tally.target);
     Ok(tally)
 }
 

@@ -1,6 +1,8 @@
 //! The fuzzing campaign in small: the inputs that were findings, and a few cases of each
 //! target. `cargo bench --bench fuzz` runs millions.
 
+#[path = "../../benches/fuzz/checks.rs"]
+mod checks;
 #[path = "../../benches/fuzz/mutate.rs"]
 mod mutate;
 #[path = "../../benches/fuzz/targets.rs"]

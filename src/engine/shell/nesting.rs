@@ -5,6 +5,8 @@
 
 /// Levels that a script may have.
 const MAX_LEVELS: usize = 64;
+/// Parentheses that may be open at once: the parser's time doubles with each.
+const MAX_PARENTHESES: usize = 8;
 /// Bytes of a script at most.
 const MAX_BYTES: usize = 1 << 20;
 
@@ -17,7 +19,7 @@ pub(super) fn too_deep(source: &str) -> Option<usize> {
     if source.len() > MAX_BYTES {
         return Some(line(source.floor_char_boundary(MAX_BYTES)));
     }
-    let (mut brackets, mut compounds, mut start) = (0_usize, 0_usize, 0);
+    let (mut parentheses, mut brackets, mut compounds, mut start) = (0_usize, 0_usize, 0_usize, 0);
     let (mut begins_command, mut in_comment, mut before) = (true, false, '\n');
     for (at, letter) in source.char_indices() {
         if in_comment && letter != '\n' {
@@ -25,8 +27,10 @@ pub(super) fn too_deep(source: &str) -> Option<usize> {
         }
         in_comment = letter == '#' && before.is_whitespace();
         match letter {
-            '(' | '{' | '[' => brackets += 1,
-            ')' | '}' | ']' => brackets = brackets.saturating_sub(1),
+            '(' => parentheses += 1,
+            ')' => parentheses = parentheses.saturating_sub(1),
+            '{' | '[' => brackets += 1,
+            '}' | ']' => brackets = brackets.saturating_sub(1),
             '<' | '>' => {
                 let digits = source[..at].bytes().rev().take_while(u8::is_ascii_digit);
                 if digits.take(MAX_DIGITS + 1).count() > MAX_DIGITS {
@@ -52,7 +56,7 @@ pub(super) fn too_deep(source: &str) -> Option<usize> {
             };
             start = at + letter.len_utf8();
         }
-        if brackets + compounds > MAX_LEVELS {
+        if brackets + compounds > MAX_LEVELS || parentheses > MAX_PARENTHESES {
             return Some(line(at));
         }
         before = letter;
@@ -75,9 +79,27 @@ mod tests {
     }
 
     #[test]
+    fn what_is_just_within_the_limits_is_parsed_in_time() {
+        for (level, times) in [
+            ("( ", MAX_PARENTHESES),
+            ("$(", MAX_PARENTHESES),
+            ("{ ", MAX_LEVELS),
+            ("if a; then ", MAX_LEVELS),
+            ("${a:-", MAX_LEVELS),
+        ] {
+            let started = std::time::Instant::now();
+            let script = format!("{}vllm serve m", level.repeat(times));
+            let _ = crate::engine::shell::Script::read(&script, &[]);
+            // Milliseconds; one level more of what doubles the time would not end at all.
+            assert!(started.elapsed().as_secs() < 20, "{level}: {:?}", started.elapsed());
+        }
+    }
+
+    #[test]
     fn what_is_long_and_not_deep_is_not() {
         for line in [
             "# if for while case: what this is for (or not\n",
+            "a) b \"$(c $(d $((1 + (2 + (3))))))\" ;;\n",
             "echo if for (x) case\n",
             "if a; then b; elif c; then d; else e; fi\n",
             "for i in 1 2; do case $i in 1) a ;; esac; done\n",
