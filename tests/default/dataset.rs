@@ -100,7 +100,7 @@ fn a_sweep_takes_its_prompts_from_files_and_goes_on_with_the_same_ones_only() {
     std::fs::write(place.path("data/prompts.jsonl"), PROMPTS.replace("winter", "summer")).unwrap();
     let printed = place.run(&["resume", "run"]).expect(2).err;
     assert!(
-        printed.contains("grid changed") && printed.contains("prompts.jsonl differs"),
+        printed.contains("prompts.jsonl differs") && printed.contains("--accept-change"),
         "{printed}"
     );
     std::fs::remove_file(place.path("data/prompts.jsonl")).unwrap();

@@ -30,7 +30,7 @@ pub fn socket() -> Result<String, DaemonError> {
 /// It does not answer.
 pub async fn connect_to(socket: &str) -> Result<Connection, DaemonError> {
     let settings =
-        DaemonSettings { docker_host: Some(socket.to_owned()), ..DaemonSettings::default() };
+        DaemonSettings { docker_host: Some(socket.to_owned()), ..DaemonSettings::of_environment() };
     connect(&settings).await
 }
 

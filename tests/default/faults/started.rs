@@ -15,13 +15,16 @@ faults! {
         classes: &["bad_flag"], is_ranked: false,
     };
     out_of_memory_at_boot: {
-        faults: &["bad fail=out_of_memory"], classes: &["out_of_memory"], is_ranked: false,
+        // Counts when seen twice: boot is a lottery for some.
+        faults: &["bad fail=out_of_memory"], classes: &["out_of_memory", "out_of_memory"],
+        launches: 2, is_ranked: false,
     };
     a_kv_cache_that_does_not_fit: {
         flags: ", gpu-memory-utilization: 0.06", classes: &["kv_cache_too_small"], is_ranked: false,
     };
     out_of_host_memory: {
-        faults: &["bad fail=host_memory"], classes: &["host_memory"], is_ranked: false,
+        faults: &["bad fail=host_memory"], classes: &["host_memory", "host_memory"],
+        launches: 2, is_ranked: false,
     };
     killed_at_boot: {
         faults: &["bad fail=killed"], classes: &["killed"], is_ranked: false,
