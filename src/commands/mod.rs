@@ -30,7 +30,7 @@ mod sweep;
 /// Runs a command, and what is to be run after it.
 pub(crate) async fn run(command: Command, shutdown: &Shutdown) -> Result<Exit, CommandError> {
     let Some(finish) = command.on_finish().map(OnFinish::read).transpose()? else {
-        return work(command, shutdown).await;
+        return Box::pin(work(command, shutdown)).await;
     };
     let ended = AssertUnwindSafe(Box::pin(work(command, shutdown))).catch_unwind().await;
     let (outcome, panic) = match ended {
@@ -45,7 +45,7 @@ async fn work(command: Command, shutdown: &Shutdown) -> Result<Exit, CommandErro
     match command {
         Command::Sweep(args) => sweep::sweep(&args, shutdown).await,
         Command::Resume(args) => sweep::resume(&args, shutdown).await,
-        Command::Confirm(args) => confirm::confirm(&args, shutdown).await,
+        Command::Confirm(args) => Box::pin(confirm::confirm(&args, shutdown)).await,
         Command::Recover(args) => recover::recover(&args, shutdown).await,
         Command::Doctor(args) => doctor::doctor(&args).await,
         Command::Plan(args) => plan::plan(&args).await,
