@@ -41,7 +41,7 @@ fn victim() {
 /// A part of the campaign: a few points and schedules.
 #[test]
 fn a_sweep_that_is_killed_is_continued_as_if_it_had_not_been() {
-    let done = Campaign { seed: SEED, crashes: 5, every: 110, cuts: 0 }.run();
+    let done = Campaign { seed: SEED, crashes: 5, every: 110, cuts: 1 }.run();
     assert!(done.crashes >= 5 && done.faults.is_empty(), "{}", done.told());
 }
 
@@ -78,6 +78,8 @@ struct Schedule {
     steps: Vec<(Action, Plan)>,
     /// Whether `recover` comes before the last `resume`.
     recovers: bool,
+    /// Whether the run's folder is lost after the first death: then `recover` has to do.
+    loses: bool,
 }
 
 #[derive(Default)]
@@ -91,6 +93,8 @@ struct Done {
     /// Journals that were cut and resumed, and those of them that were refused.
     cuts: usize,
     refused_cuts: usize,
+    /// Folders that were lost after a death.
+    folders: usize,
     /// Rows that were compared.
     rows: usize,
     faults: Vec<(String, Fault)>,
@@ -179,8 +183,8 @@ impl Campaign {
         done
     }
 
-    /// Each point alone, by a kill, by a full disk, and each write torn; then schedules of two to four deaths,
-    /// enough for all deaths that are asked for.
+    /// Each point alone: by a kill, with the folder lost afterwards, by a full disk, and each
+    /// write torn; then schedules of two to four deaths, enough for all that are asked for.
     fn schedules(&self, points: &[String]) -> Vec<Schedule> {
         let mut random = ChaCha8Rng::seed_from_u64(self.seed);
         let mut schedules = Vec::new();
@@ -188,13 +192,18 @@ impl Campaign {
             name,
             steps: vec![(Action::Sweep, Plan { at, blow })],
             recovers: at.is_multiple_of(2),
+            loses: false,
         };
         for (at, point) in (1..).zip(points).step_by(self.every) {
             schedules.push(single(format!("kill-{at}"), at, Blow::Kill));
-            if point == WRITE {
+            if point.ends_with(WRITE) {
                 let part = random.random();
                 schedules.push(single(format!("torn-{at}"), at, Blow::Tear(part)));
                 schedules.push(single(format!("zeros-{at}"), at, Blow::Zeros(part)));
+            }
+            if at.is_multiple_of(3) {
+                let single = single(format!("lost-{at}"), at, Blow::Kill);
+                schedules.push(Schedule { loses: true, ..single });
             }
             let blow = if at.is_multiple_of(2) { Blow::FullOnce } else { Blow::Full };
             schedules.push(single(format!("full-{at}"), at, blow));
@@ -207,7 +216,7 @@ impl Campaign {
                     _ if random.random_bool(0.3) => Action::Recover,
                     _ => Action::Resume,
                 };
-                let most = if action == Action::Recover { 16 } else { points.len() as u64 / 2 };
+                let most = if action == Action::Recover { 24 } else { points.len() as u64 / 2 };
                 let part = random.random();
                 let blow = match random.random_range(0..6) {
                     0 => Blow::Tear(part),
@@ -217,7 +226,8 @@ impl Campaign {
                 steps.push((action, Plan { at: random.random_range(1..=most), blow }));
             }
             let recovers = random.random_bool(0.5);
-            schedules.push(Schedule { name: format!("several-{number}"), steps, recovers });
+            let name = format!("several-{number}");
+            schedules.push(Schedule { name, steps, recovers, loses: false });
         }
         schedules
     }
@@ -279,7 +289,13 @@ fn carried_out(world: &World, schedule: &Schedule, undisturbed: &Outcome) -> Don
             break;
         }
         match act(world, action, plan, &mut done) {
-            Ended::Killed => found.extend(check::at_any_time(world)),
+            Ended::Killed => {
+                found.extend(check::at_any_time(world));
+                if schedule.loses && found.is_empty() {
+                    done.faults = named(schedule, without_folder(world, &mut done));
+                    return done;
+                }
+            }
             Ended::ByItself { result } => {
                 let is_full = matches!(plan.blow, Blow::Full | Blow::FullOnce) && plan != NEVER;
                 match &result {
@@ -287,7 +303,7 @@ fn carried_out(world: &World, schedule: &Schedule, undisturbed: &Outcome) -> Don
                     Err(_) if is_full => done.refusals += 1,
                     Err(what) => found.push(fault(Kind::Refused, format!("{action:?}: {what}"))),
                 }
-                if is_full {
+                if is_full || (action == Action::Recover && result.is_ok()) {
                     found.extend(check::at_rest(world));
                 }
             }
@@ -305,8 +321,22 @@ fn carried_out(world: &World, schedule: &Schedule, undisturbed: &Outcome) -> Don
         done.rows += undisturbed.rows();
     }
     found.dedup_by(|a, b| a.kind == b.kind && a.what == b.what);
-    done.faults = found.into_iter().map(|it| (format!("{schedule:?}"), it)).collect();
+    done.faults = named(schedule, found);
     done
+}
+
+fn named(schedule: &Schedule, found: Vec<Fault>) -> Vec<(String, Fault)> {
+    found.into_iter().map(|it| (format!("{schedule:?}"), it)).collect()
+}
+
+/// The folder of a dead run is lost: `recover` goes by what is outside of it.
+fn without_folder(world: &World, done: &mut Done) -> Vec<Fault> {
+    done.folders += 1;
+    let _there_may_be_none = std::fs::remove_dir_all(world.run());
+    match act(world, Action::Recover, NEVER, done) {
+        Ended::ByItself { result: Ok(_) } => check::settled(world),
+        other => vec![Fault { kind: Kind::Refused, what: format!("{other:?}") }],
+    }
 }
 
 impl Done {
@@ -316,6 +346,7 @@ impl Done {
         self.refusals += other.refusals;
         self.cuts += other.cuts;
         self.refused_cuts += other.refused_cuts;
+        self.folders += other.folders;
         self.rows += other.rows;
         for (point, count) in other.points {
             *self.points.entry(point).or_default() += count;
@@ -329,13 +360,14 @@ impl Done {
 
     fn told(&self) -> String {
         let mut text = format!(
-            "crash: {} deaths and {} full disks in {} worlds, {} journals cut ({} refused), {} rows \
-             compared, {:.0} s: {} faults\n",
+            "crash: {} deaths and {} full disks in {} worlds, {} journals cut ({} refused), {} \
+             folders lost, {} rows compared, {:.0} s: {} faults\n",
             self.crashes,
             self.refusals,
             self.worlds,
             self.cuts,
             self.refused_cuts,
+            self.folders,
             self.rows,
             self.seconds,
             self.faults.len()
@@ -355,7 +387,8 @@ impl Done {
         let line = serde_json::json!({
             "name": "crash", "seed": seed, "worlds": self.worlds, "crashes": self.crashes,
             "full_disks": self.refusals, "cut_journals": self.cuts,
-            "refused_cuts": self.refused_cuts, "rows_compared": self.rows,
+            "refused_cuts": self.refused_cuts, "lost_folders": self.folders,
+            "rows_compared": self.rows,
             "lost_repeats": self.count(&[Kind::Lost]),
             "leaked_candidates": self.count(&[Kind::Leaked]),
             "wrong_rows": self.count(&[Kind::Rows]),

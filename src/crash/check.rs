@@ -144,9 +144,16 @@ pub(super) fn at_any_time(world: &World) -> Vec<Fault> {
         faults.push(fault(Kind::Leaked, format!("candidates: {candidates:?}")));
     }
     for did in &log {
-        if let Did::Violated(what) = did {
-            faults.push(fault(Kind::Leaked, what.clone()));
+        match did {
+            Did::Violated(what) => faults.push(fault(Kind::Leaked, what.clone())),
+            Did::Unowed(what) => faults.push(fault(Kind::Down, what.clone())),
+            _ => {}
         }
+    }
+    faults.extend(world.debts().1.iter().map(|note| fault(Kind::Down, note.to_string())));
+    let is_down = !world.state().running;
+    if is_down && !world.owes_production() {
+        faults.push(fault(Kind::Down, "production is down, and no debt shows it"));
     }
     let lines = match journal::read(&world.run().join("journal.jsonl")) {
         Ok(lines) => lines,
@@ -168,7 +175,7 @@ pub(super) fn at_any_time(world: &World) -> Vec<Fault> {
         faults.push(fault(Kind::Lost, what));
     }
     let pending = pending_restore(&production_steps(&lines));
-    if !world.state().running && pending == PendingRestore::Nothing {
+    if is_down && pending == PendingRestore::Nothing {
         faults.push(fault(Kind::Down, "production is down, and no step shows it"));
     }
     faults.extend(repeated(&log));
@@ -233,6 +240,13 @@ pub(super) fn at_the_end(world: &World, undisturbed: &Outcome) -> Vec<Fault> {
 /// What must hold whenever a process ended by itself.
 pub(super) fn at_rest(world: &World) -> Vec<Fault> {
     let mut faults = at_any_time(world);
+    faults.extend(settled(world));
+    faults
+}
+
+/// The same of what is outside the run's folder, where that is lost.
+pub(super) fn settled(world: &World) -> Vec<Fault> {
+    let mut faults = Vec::new();
     let candidates = world.candidates();
     if !candidates.is_empty() {
         faults.push(fault(Kind::Leaked, format!("left: {candidates:?}")));
@@ -240,6 +254,11 @@ pub(super) fn at_rest(world: &World) -> Vec<Fault> {
     let state = world.state();
     if !state.running || !state.proven || state.id != PRODUCTION {
         faults.push(fault(Kind::Down, format!("at the end: {state:?}")));
+    }
+    let (debts, damaged) = world.debts();
+    if !debts.is_empty() || !damaged.is_empty() {
+        let owed: Vec<_> = debts.iter().map(|debt| &debt.owed).collect();
+        faults.push(fault(Kind::Down, format!("still owed: {owed:?} {damaged:?}")));
     }
     faults
 }
@@ -249,6 +268,8 @@ mod tests {
     use crate::history::journal::Journal;
     use crate::history::launch::{FailureClass, LaunchFailure};
     use crate::metric::{Measurement, MetricReasons};
+    use crate::ownership::debt::ProductionOwed;
+    use crate::ownership::{Holder, Ledger, Owed, StateFolder, Uses};
     use crate::strategy::Purpose;
 
     fn world(place: &tempfile::TempDir) -> World {
@@ -296,7 +317,26 @@ mod tests {
         assert_eq!(kinds(&at_any_time(&world)), [Kind::Leaked]);
         let down = r#"{"id": "production-1", "running": false, "proven": false}"#;
         std::fs::write(world.path().join("production.json"), down).expect("written");
-        assert_eq!(kinds(&at_any_time(&world)), [Kind::Leaked, Kind::Down], "no step shows it");
+        let found = at_any_time(&world);
+        assert_eq!(kinds(&found), [Kind::Leaked, Kind::Down, Kind::Down]);
+        assert!(found[1].what.contains("no debt") && found[2].what.contains("no step"));
+    }
+
+    #[test]
+    fn debts_that_are_left_or_cannot_be_read_are_seen() {
+        let place = tempfile::tempdir().expect("a folder");
+        let world = world(&place);
+        let state = StateFolder::at(&world.state_folder()).expect("a state folder");
+        let run = crate::ownership::new_run_id();
+        let holder = Holder::this().in_state(&state).of_run(&run, &world.run());
+        let owed = ProductionOwed { id: PRODUCTION.to_owned(), ..ProductionOwed::default() };
+        let ledger = Ledger::of_run(&state, "a", &holder, &Uses::Nothing);
+        ledger.owe(Owed::Production(owed)).expect("noted");
+        assert!(at_any_time(&world).is_empty(), "it may be paid in a moment");
+        assert_eq!(kinds(&settled(&world)), [Kind::Down]);
+        let note = world.state_folder().join("debts").join(format!("{run}.production.json"));
+        std::fs::write(note, "{").expect("written");
+        assert_eq!(kinds(&at_any_time(&world)), [Kind::Down]);
     }
 
     #[test]

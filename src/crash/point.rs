@@ -1,7 +1,6 @@
 //! Points at which a process of the campaign may be killed or refused by its disk. They are
 //! in the code of tests alone, and do nothing unless a process armed them.
 
-use std::fs::File;
 use std::io::{self, Write};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -32,8 +31,8 @@ pub(super) struct Plan {
     pub(super) blow: Blow,
 }
 
-/// The point in front of a write to the journal.
-pub(super) const WRITE: &str = "journal: before write";
+/// How the names of points in front of a write end.
+pub(super) const WRITE: &str = ": before write";
 
 /// Hears of the points that strike.
 type Told = fn(&str);
@@ -63,24 +62,25 @@ pub(crate) fn point(name: &str) -> io::Result<()> {
     }
 }
 
-/// The point in front of a write of `bytes`, of which a part may be written.
+/// The point in front of a write of `bytes` to a file of this kind (`journal`), of which a part
+/// may be written.
 ///
 /// # Errors
 /// Where the plan is that the disk is full.
-pub(crate) fn before_write(file: &mut File, bytes: &[u8]) -> io::Result<()> {
-    let name = WRITE;
+pub(crate) fn before_write(kind: &str, file: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
+    let name = &format!("{kind}{WRITE}");
     let part = |of: u8| bytes.len() * usize::from(of) / 256;
     match struck(name) {
         None | Some(Blow::Tell) => Ok(()),
         Some(Blow::Kill) => kill(name),
         Some(Blow::Tear(of)) => {
             file.write_all(&bytes[..part(of)])?;
-            kill("journal: within a write")
+            kill("within a write")
         }
         Some(Blow::Zeros(of)) => {
             file.write_all(&bytes[..part(of)])?;
             file.write_all(&vec![0; bytes.len() - part(of)])?;
-            kill("journal: power lost within a write")
+            kill("power lost within a write")
         }
         Some(Blow::FullOnce | Blow::Full) => {
             file.write_all(&bytes[..bytes.len() / 2])?;

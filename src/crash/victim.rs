@@ -15,6 +15,8 @@ use crate::grid::{Grid, GridFile, ReadOptions};
 use crate::history::folder::Folder;
 use crate::history::journal::{Entry, Journal};
 use crate::history::replay::production_steps;
+use crate::ownership::debt::{self, ProductionOwed};
+use crate::ownership::{Holder, Ledger, Owed, Session, StateFolder, Uses};
 use crate::report::export;
 use crate::results::ranking;
 use crate::secret::Secrets;
@@ -24,6 +26,7 @@ use crate::sweep::events::{Event, Events};
 use crate::sweep::production;
 use crate::sweep::resume;
 use crate::sweep::run::Sweep;
+use crate::sweep::run::owner::{Owner, steps_owed};
 
 /// The variable that makes the test binary a victim.
 const ORDER: &str = "VLLM_GRID_CRASH_VICTIM";
@@ -51,7 +54,7 @@ pub(super) fn start(world: &World, action: Action, plan: Plan) -> ExitStatus {
         .args(["--exact", "crash::campaign::victim", "--ignored", "--nocapture"])
         .args(["--test-threads", "1"])
         .env(ORDER, serde_json::to_string(&order).expect("data"))
-        .env("VLLM_GRID_STATE", world.path().join("state"))
+        .env("VLLM_GRID_STATE", world.state_folder())
         .env("TOKIO_WORKER_THREADS", "1")
         .env("RAYON_NUM_THREADS", "1")
         .env("POLARS_MAX_THREADS", "1")
@@ -94,21 +97,51 @@ type Done = Result<String, Box<dyn std::error::Error>>;
 async fn sweep(world: &World) -> Done {
     let grid = GridFile::read(&world.grid(), &ReadOptions::default())?.without_service();
     let now = "2026-11-24T06:00:00Z".parse()?;
+    let state = StateFolder::of_environment()?;
     let sweep = Sweep::begin(&grid, Some(&world.run()), now, &Secrets::default())?;
-    run(world, &grid, sweep, now).await
+    let (_session, holder) = held(&state, sweep.folder())?;
+    run(world, &grid, sweep, now, &Ledger::of_run(&state, "crash", &holder, &Uses::Nothing)).await
+}
+
+/// Holds the run in `folder`, and who does.
+fn held(
+    state: &StateFolder,
+    folder: &Folder,
+) -> Result<(Session, Holder), Box<dyn std::error::Error>> {
+    let run_id = folder.manifest()?.run_id();
+    let holder = Holder::this().in_state(state).of_run(&run_id, folder.path());
+    Ok((Session::begin(state, &run_id, folder.path(), &holder)?, holder))
 }
 
 async fn resume(world: &World) -> Done {
     let folder = Folder::existing(&world.run())?;
     let grid = resume::check(&folder, &Secrets::default()).await?.grid;
+    let state = StateFolder::of_environment()?;
+    let (_session, holder) = held(&state, &folder)?;
     let sweep = Sweep::resume(folder.clone(), &Secrets::default())?.with_configurations(&grid);
     world.remove_candidates();
     let last = crate::history::journal::read(&folder.journal_path())?.last().map(|line| line.at);
     let last = last.unwrap_or("2026-11-24T06:00:00Z".parse()?);
-    run(world, &grid, sweep, last + jiff::SignedDuration::from_mins(10)).await
+    let now = last + jiff::SignedDuration::from_mins(10);
+    run(world, &grid, sweep, now, &Ledger::of_run(&state, "crash", &holder, &Uses::Nothing)).await
 }
 
-async fn run(world: &World, grid: &Grid, mut sweep: Sweep, now: jiff::Timestamp) -> Done {
+async fn run(
+    world: &World,
+    grid: &Grid,
+    sweep: Sweep,
+    now: jiff::Timestamp,
+    ledger: &Ledger,
+) -> Done {
+    // Candidates are owed before the first is launched.
+    ledger.owe(Owed::Processes)?;
+    let owner = Owner {
+        ledger: Arc::new(ledger.clone()),
+        production: Some(ProductionOwed { docker: "none".to_owned(), ..Default::default() }),
+        // A look at the container tells whether what is owed runs.
+        down: ledger.production().filter(|_| !world.state().running),
+    };
+    let mut sweep = sweep.owned_by(owner);
     let engine = Arc::new(WorldEngine(world.clone()));
     let nowhere = |_: &std::path::Path| Box::new(NoRecords) as Box<dyn RecordSink>;
     let log = world.clone();
@@ -125,24 +158,38 @@ async fn run(world: &World, grid: &Grid, mut sweep: Sweep, now: jiff::Timestamp)
         ..SweepContext::of(grid, engine, nowhere).with_events(events)
     };
     let ending = sweep.run(&context).await;
+    ledger.paid(&Owed::Processes)?;
     let record = sweep.folder().record()?;
     export::write(sweep.folder().path(), &record, &ranking::rank(&record))?;
     Ok(format!("{:?}", ending?))
 }
 
-/// As `recover` does it: what is left of candidates, then production.
+/// As `recover` does it: what is left of candidates, then production, by the debt or else by
+/// the journal.
 async fn recover(world: &World) -> Done {
+    let state = StateFolder::of_environment()?;
+    debt::remove_torn(&state);
+    let debts = debt::all(&state).0;
+    let folder = Folder::existing(&world.run()).ok();
+    let known = folder.as_ref().and_then(|folder| Some(folder.manifest().ok()?.run_id()));
+    let run_id = known.or_else(|| debts.first().map(|debt| debt.run_id.clone()));
+    let holder = Holder::this().in_state(&state);
+    let begin = |run: &str| Session::begin(&state, run, &world.run(), &holder);
+    let _session = run_id.as_deref().map(begin).transpose()?;
     world.remove_candidates();
-    let Ok(folder) = Folder::existing(&world.run()) else {
-        return Ok("nothing to recover".to_owned());
+    let journal = folder.map(|folder| folder.journal_path()).filter(|path| path.is_file());
+    let (mut journal, lines) = match journal.as_deref().map(Journal::open_damaged).transpose()? {
+        Some((journal, lines)) => (Some(journal), lines),
+        None => (None, Vec::new()),
     };
-    if !folder.journal_path().is_file() {
-        return Ok("nothing to recover".to_owned());
-    }
-    let (mut journal, lines) = Journal::open(&folder.journal_path())?;
-    let steps = production_steps(&lines);
+    let owed = debts.iter().find_map(|debt| match &debt.owed {
+        Owed::Production(owed) => Some(owed),
+        _ => None,
+    });
+    let steps = steps_owed(production_steps(&lines), owed);
     let log = world.clone();
     let mut note = |step| {
+        let Some(journal) = &mut journal else { return Ok(()) };
         let line =
             journal.append(jiff::Timestamp::now(), Entry::Production { production: step })?;
         log.did(&Did::Acked(Box::new(line)));
@@ -150,5 +197,8 @@ async fn recover(world: &World) -> Done {
     };
     let production = WorldProduction(world.clone());
     let done = production::recover(&production, &steps, &mut note, &Emit::nowhere()).await?;
+    for debt in &debts {
+        debt.paid(&state)?;
+    }
     Ok(if done { "recovered" } else { "nothing to recover" }.to_owned())
 }

@@ -22,6 +22,8 @@ use crate::history::journal::Line;
 use crate::history::launch::{FailureClass, LaunchFacts, LaunchFailure};
 use crate::history::production::ProductionFacts;
 use crate::metric::{Measurement, MetricReasons, MetricValue, Status};
+use crate::ownership::debt::{self, Damaged, Debt};
+use crate::ownership::{Owed, StateFolder};
 use crate::results::records::ParquetRecords;
 use crate::server::proof::Proof;
 use crate::server::{Endpoint, Server};
@@ -44,6 +46,8 @@ pub(super) enum Did {
     Acked(Box<Line>),
     /// What must never be.
     Violated(String),
+    /// Production is down, and no debt says so.
+    Unowed(String),
     /// A point struck.
     Struck(String),
     /// The process ended by itself; points passed, and what it came to.
@@ -111,6 +115,33 @@ impl World {
 
     pub(super) fn run(&self) -> PathBuf {
         self.0.join("run")
+    }
+
+    /// The state folder of whoever works here.
+    pub(super) fn state_folder(&self) -> PathBuf {
+        self.0.join("state")
+    }
+
+    /// What dead sessions owe, and notes of it that cannot be read.
+    pub(super) fn debts(&self) -> (Vec<Debt>, Vec<Damaged>) {
+        let path = self.state_folder();
+        // To look changes nothing: a folder that was never whole holds no debt.
+        let is_there = path.join("id").is_file() && path.join("debts").is_dir();
+        let state = is_there.then(|| StateFolder::at(&path).expect("ours"));
+        state.map(|state| debt::all(&state)).unwrap_or_default()
+    }
+
+    /// Whether a debt says that production is to be started.
+    pub(super) fn owes_production(&self) -> bool {
+        let is = |debt: &Debt| matches!(&debt.owed, Owed::Production(it) if it.id == PRODUCTION);
+        self.debts().0.iter().any(is)
+    }
+
+    /// Notes where production is stopped, and nobody would find out.
+    fn is_owed(&self, when: &str) {
+        if !self.owes_production() {
+            self.did(&Did::Unowed(format!("{when}, and no debt is noted")));
+        }
     }
 
     fn candidate_folder(&self) -> PathBuf {
@@ -381,6 +412,7 @@ impl Production for WorldProduction {
 
     async fn stop(&self, _: &str) -> Result<(), ProductionError> {
         let _ = point("production: before a stop");
+        self.0.is_owed("production is stopped");
         self.0.turn(false, false);
         let _ = point("production: after a stop");
         Ok(())
@@ -391,6 +423,7 @@ impl Production for WorldProduction {
         if !self.0.candidates().is_empty() {
             self.0.did(&Did::Violated("production is started beside a candidate".to_owned()));
         }
+        self.0.is_owed("production is started");
         self.0.turn(true, false);
         let _ = point("production: after a start");
         Ok(())
@@ -406,6 +439,7 @@ impl Production for WorldProduction {
         if !self.0.state().running {
             return Err("it does not run".to_owned());
         }
+        self.0.is_owed("production is to be proven");
         self.0.turn(true, true);
         let _ = point("production: after a proof");
         Ok(())

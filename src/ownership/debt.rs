@@ -144,7 +144,14 @@ impl Ledger {
     /// Where it cannot be noted: then it must not be incurred.
     pub fn owe(&self, owed: Owed) -> Result<(), OwnershipError> {
         let debt = Debt { owed, ..self.about.clone() };
-        state::write(&path_of(&self.state, &debt.run_id, &debt.owed.word()), &debt)
+        let path = path_of(&self.state, &debt.run_id, &debt.owed.word());
+        let was_owed = path.exists();
+        state::write(&path, &debt).inspect_err(|_| {
+            // It may be there, and not durable: what is not incurred is not owed.
+            if !was_owed {
+                let _the_first_error_counts = state::remove(&path);
+            }
+        })
     }
 
     /// A debt of this kind is paid.

@@ -78,6 +78,8 @@ impl Lock {
         let text = serde_json::to_string(holder).map_err(io::Error::other)?;
         let mut file = &self.file;
         file.seek(SeekFrom::Start(0))?;
+        #[cfg(test)]
+        crate::crash::before_write("lock", &mut file, text.as_bytes())?;
         file.write_all(text.as_bytes())?;
         file.set_len(text.len() as u64)
     }

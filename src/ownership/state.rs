@@ -128,9 +128,15 @@ fn write_bytes(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = folder.join(format!(".{name}.{}.tmp", std::process::id()));
     let written = (|| {
         let mut file = private().create(true).truncate(true).open(&temporary)?;
+        #[cfg(test)]
+        crate::crash::before_write("state", &mut file, bytes)?;
         file.write_all(bytes)?;
         file.sync_all()?;
+        #[cfg(test)]
+        crate::crash::point("state: before rename")?;
         std::fs::rename(&temporary, path)?;
+        #[cfg(test)]
+        crate::crash::point("state: after rename")?;
         File::open(folder)?.sync_all()
     })();
     if written.is_err() {
@@ -145,8 +151,13 @@ fn write_bytes(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// Where the file system refuses.
 pub(super) fn remove(path: &Path) -> Result<(), OwnershipError> {
     let io = |error| OwnershipError::io(path, error);
+    // A full disk refuses no removal.
+    #[cfg(test)]
+    let _ = crate::crash::point("state: before removal");
     match std::fs::remove_file(path) {
         Ok(()) => {
+            #[cfg(test)]
+            let _ = crate::crash::point("state: after removal");
             let folder = path.parent().unwrap_or(Path::new("."));
             File::open(folder).and_then(|folder| folder.sync_all()).map_err(io)
         }

@@ -80,10 +80,14 @@ impl Guard {
         emit: &Emit,
     ) -> Result<Self, GuardError<E>> {
         let mut guard = Self { stopped: Down::of(earlier) };
-        if let Some(down) = &guard.stopped {
+        // What was started and not proven runs, as far as is known.
+        let is_down = matches!(pending_restore(earlier), PendingRestore::Start(_));
+        if let Some(down) = guard.stopped.as_ref().filter(|_| is_down) {
             emit.emit(down_notice(down));
         }
-        let Err(error) = guard.stop(production, note, emit).await else { return Ok(guard) };
+        let Err(error) = guard.stop(production, is_down, note, emit).await else {
+            return Ok(guard);
+        };
         // What is half stopped is restored; the first error is the one to report, unless
         // production stays down.
         match guard.restore(production, note, emit, PROOF).await {
@@ -97,6 +101,7 @@ impl Guard {
     async fn stop<E>(
         &mut self,
         production: &dyn Production,
+        said: bool,
         note: Note<'_, E>,
         emit: &Emit,
     ) -> Result<(), GuardError<E>> {
@@ -110,8 +115,15 @@ impl Guard {
                 production.stop(&id).await?;
                 note(ProductionStep::Stopped { id }).map_err(GuardError::Journal)
             }
-            _ if self.stopped.is_some() => Ok(()),
-            _ => note(ProductionStep::NotRunning).map_err(GuardError::Journal),
+            _ => match &self.stopped {
+                Some(down) => {
+                    if !said {
+                        emit.emit(down_notice(down));
+                    }
+                    Ok(())
+                }
+                None => note(ProductionStep::NotRunning).map_err(GuardError::Journal),
+            },
         }
     }
 

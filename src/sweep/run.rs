@@ -465,13 +465,14 @@ impl Sweep {
             Entry::Production { production } => Some(production.clone()),
             _ => None,
         };
-        if let Some(step) = &step {
-            self.before_step(step)?;
-        }
+        let owes = match &step {
+            Some(step) => self.before_step(step)?,
+            None => false,
+        };
         let elapsed = Some(self.started.elapsed());
         let written = self.journal.append_after(self.clock.now(), elapsed, entry);
         if let Some(step) = &step {
-            self.after_step(step);
+            self.after_step(step, owes && written.is_err());
         }
         self.journal_failed |= written.is_err();
         let line = written?;

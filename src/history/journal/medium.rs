@@ -30,7 +30,7 @@ impl Drop for LockedFile {
 impl Medium for LockedFile {
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
         #[cfg(test)]
-        crate::crash::before_write(&mut self.0, bytes)?;
+        crate::crash::before_write("journal", &mut self.0, bytes)?;
         Write::write_all(&mut self.0, bytes)
     }
 

@@ -20,7 +20,7 @@ use crate::ownership::debt::ProductionOwed;
 use crate::ownership::{Claims, Holder, OwnershipError, StateFolder, Uses};
 use crate::sweep::SweepError;
 use crate::sweep::production::{self, GuardError};
-use crate::sweep::run::owner::stopping;
+use crate::sweep::run::owner::steps_owed;
 
 /// What became of production.
 pub(super) enum Restored {
@@ -86,7 +86,7 @@ impl Owing {
         let Some((_, owed)) = case.production() else {
             return pending.map(|id| Self { id, name: journalled, steps });
         };
-        let steps = if pending.as_ref() == Some(&owed.id) { steps } else { vec![stopping(owed)] };
+        let steps = steps_owed(steps, Some(owed));
         Some(Self { id: owed.id.clone(), name: Some(owed.name.clone()), steps })
     }
 
@@ -262,6 +262,7 @@ fn legible_steps(path: &Path) -> Vec<ProductionStep> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sweep::run::owner::stopping;
 
     #[test]
     fn steps_are_read_before_and_behind_what_is_damaged() {

@@ -24,36 +24,52 @@ pub struct Owner {
 }
 
 impl Owner {
-    /// To be called before a step is journalled.
+    /// To be called before a step is journalled; whether a debt is noted that was not before.
     ///
     /// # Errors
     /// The debt cannot be noted: production is not stopped.
-    pub fn before(&self, step: &ProductionStep) -> Result<(), OwnershipError> {
+    pub fn before(&self, step: &ProductionStep) -> Result<bool, OwnershipError> {
         let known = self.production.clone().unwrap_or_default();
-        let owed = match step {
-            ProductionStep::Stopping { facts } => {
+        let earlier = self.ledger.production();
+        let is_new = earlier.is_none();
+        let owed = match (step, earlier) {
+            (ProductionStep::Stopping { facts }, _) => {
                 ProductionOwed { id: facts.id.clone(), name: facts.name.clone(), ..known }
             }
-            ProductionStep::MadeAgain { id, .. } => match self.ledger.production() {
-                Some(owed) => ProductionOwed { id: id.clone(), ..owed },
-                None => return Ok(()),
-            },
-            _ => return Ok(()),
+            (ProductionStep::MadeAgain { id, .. }, Some(owed)) => {
+                ProductionOwed { id: id.clone(), ..owed }
+            }
+            _ => return Ok(false),
         };
-        self.ledger.owe(Owed::Production(owed))
+        self.ledger.owe(Owed::Production(owed)).map(|()| is_new)
     }
 
-    /// To be called after a step, whether it could be journalled or not.
+    /// To be called after a step, whether it could be journalled or not; `not_incurred`: it
+    /// could not, and its debt is new: production is not stopped then.
     ///
     /// # Errors
     /// The note of a debt that is paid cannot be removed.
-    pub fn after(&self, step: &ProductionStep) -> Result<(), OwnershipError> {
+    pub fn after(&self, step: &ProductionStep, not_incurred: bool) -> Result<(), OwnershipError> {
         match step {
             ProductionStep::Proven { .. } | ProductionStep::StartedBySomebody { .. } => {
                 self.ledger.production_paid()
             }
+            _ if not_incurred => self.ledger.production_paid(),
             _ => Ok(()),
         }
+    }
+
+    /// What an earlier session owes, as steps, where its journal tells of nothing.
+    fn left(&self) -> Vec<ProductionStep> {
+        if let Some(down) = &self.down {
+            return vec![stopping(down)];
+        }
+        // It ended between the proof and the removal of its note, for example.
+        let runs = self
+            .ledger
+            .production()
+            .map(|owed| vec![stopping(&owed), ProductionStep::StartedNotProven { id: owed.id }]);
+        runs.unwrap_or_default()
     }
 }
 
@@ -70,28 +86,42 @@ pub(crate) fn stopping(owed: &ProductionOwed) -> ProductionStep {
     ProductionStep::Stopping { facts }
 }
 
+/// The steps to be finished: those that were journalled, unless a debt says otherwise. It is
+/// noted before each step, and outlives the run's folder.
+pub(crate) fn steps_owed(
+    steps: Vec<ProductionStep>,
+    debt: Option<&ProductionOwed>,
+) -> Vec<ProductionStep> {
+    let pending = match pending_restore(&steps) {
+        PendingRestore::Start(id) | PendingRestore::Proof(id) => Some(id),
+        PendingRestore::Nothing => None,
+    };
+    match debt {
+        Some(owed) if pending.as_ref() != Some(&owed.id) => vec![stopping(owed)],
+        _ => steps,
+    }
+}
+
 impl Sweep {
     /// The same, with debts noted. What an earlier session owes, and its journal lost, is
     /// restored by this one.
     #[must_use]
     pub fn owned_by(mut self, owner: Owner) -> Self {
-        if let Some(down) = &owner.down
-            && pending_restore(&self.production) == PendingRestore::Nothing
-        {
-            self.production.push(stopping(down));
+        if pending_restore(&self.production) == PendingRestore::Nothing {
+            self.production.extend(owner.left());
         }
         self.owner = Some(owner);
         self
     }
 
-    pub(super) fn before_step(&self, step: &ProductionStep) -> Result<(), SweepError> {
-        let Some(owner) = &self.owner else { return Ok(()) };
+    pub(super) fn before_step(&self, step: &ProductionStep) -> Result<bool, SweepError> {
+        let Some(owner) = &self.owner else { return Ok(false) };
         owner.before(step).map_err(SweepError::from)
     }
 
-    pub(super) fn after_step(&self, step: &ProductionStep) {
+    pub(super) fn after_step(&self, step: &ProductionStep, not_incurred: bool) {
         if let Some(owner) = &self.owner
-            && let Err(error) = owner.after(step)
+            && let Err(error) = owner.after(step, not_incurred)
         {
             self.events
                 .emit()
@@ -144,12 +174,16 @@ mod tests {
             (ProductionStep::Proven { id: "p2".to_owned() }, None),
         ];
         for (step, left) in steps {
-            owner.before(&step).unwrap();
-            owner.after(&step).unwrap();
+            assert!(!owner.before(&step).unwrap(), "it is known: {step:?}");
+            owner.after(&step, false).unwrap();
             assert_eq!(owed(&state).map(|it| it.id).as_deref(), left, "{step:?}");
         }
-        owner.before(&stopping(&first)).unwrap();
-        owner.after(&ProductionStep::StartedBySomebody { id: id() }).unwrap();
+        assert!(owner.before(&stopping(&first)).unwrap());
+        owner.after(&ProductionStep::StartedBySomebody { id: id() }, false).unwrap();
+        assert_eq!(owed(&state), None);
+        // A step that could not be journalled is not taken.
+        let is_new = owner.before(&stopping(&first)).unwrap();
+        owner.after(&stopping(&first), is_new).unwrap();
         assert_eq!(owed(&state), None);
     }
 

@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::history::confirmation::Confirmation;
+use crate::ownership::debt::{self, ProductionOwed};
+use crate::ownership::{Owed, StateFolder};
 use crate::strategy::confirm::{Ended, candidate_first};
 
 /// Seconds of one launch of one warm-up and one kept repeat.
@@ -120,6 +122,17 @@ async fn a_wider_claim_that_is_reached_is_journalled_without_a_launch() {
     let ran = ran.again(confirming(asked(1, "c2")).guarded()).run().await;
     let steps = replay::production_steps(&ran.lines());
     assert_eq!(pending_restore(&steps), PendingRestore::Nothing, "{steps:?}");
+    assert_eq!(names(&ran).len(), 13, "nothing was launched");
+
+    // So is the debt of one that ended between production's proof and the note's removal.
+    let place = tempfile::tempdir().expect("a folder");
+    let state = StateFolder::at(place.path()).expect("a state folder");
+    let owner = super::production::owner(&state, false);
+    let owed = ProductionOwed { id: "p".to_owned(), ..ProductionOwed::default() };
+    owner.ledger.owe(Owed::Production(owed)).expect("noted");
+    let setup = Setup { owner: Some(owner), ..confirming(asked(1, "c2")).guarded() };
+    let ran = ran.again(setup).run().await;
+    assert_eq!((ran.ending(), debt::all(&state).0), (Ending::Complete, Vec::new()));
     assert_eq!(names(&ran).len(), 13, "nothing was launched");
 }
 

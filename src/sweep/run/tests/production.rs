@@ -34,7 +34,7 @@ async fn production_is_stopped_around_all_launches() {
     );
 }
 
-fn owner(state: &crate::ownership::StateFolder, down: bool) -> Owner {
+pub(super) fn owner(state: &crate::ownership::StateFolder, down: bool) -> Owner {
     use crate::ownership::{Holder, Ledger, Uses, debt::ProductionOwed, new_run_id};
 
     let holder = Holder::this().in_state(state).of_run(&new_run_id(), Path::new("/runs/a"));
@@ -52,6 +52,18 @@ async fn production_whose_debt_cannot_be_noted_is_not_stopped() {
     let ran = setup.run().await;
     assert!(matches!(ran.ending, Err(SweepError::Ownership(_))), "{:?}", ran.ending);
     assert_eq!(ran.actions.take(), Vec::<String>::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn production_that_is_not_stopped_is_not_owed() {
+    let place = tempfile::tempdir().expect("a folder");
+    let state = crate::ownership::StateFolder::at(place.path()).expect("a state folder");
+    // The debt can be noted; that it is stopped cannot be journalled.
+    let setup = Setup { owner: Some(owner(&state, false)), disk: Some(1), ..Setup::new(1, 1) };
+    let ran = setup.guarded().run().await;
+    assert!(ran.ending.is_err());
+    assert_eq!(ran.actions.take(), Vec::<String>::new());
+    assert_eq!(crate::ownership::debt::all(&state).0, []);
 }
 
 #[tokio::test(start_paused = true)]
