@@ -1,4 +1,4 @@
-//! Files that a person names, read whole: grids, compose files, files of variables. What
+//! Files that a person names, read whole: grids, compose files, files of variables, run folders. What
 //! is no plain file is refused before it is opened, because a pipe or a device may have no
 //! end; so is what is too large. What a file means is not known here.
 
@@ -77,6 +77,14 @@ pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, InputError> {
 pub fn text(path: &Path) -> Result<String, InputError> {
     let bytes = read(path, MAX_TEXT)?;
     String::from_utf8(bytes).map_err(|error| InputError::NotUtf8(error.utf8_error().valid_up_to()))
+}
+
+/// Refuses what is there and no plain file, before it is opened.
+///
+/// # Errors
+/// Something else than a plain file, or none.
+pub fn plain(path: &Path) -> Result<(), InputError> {
+    check(&std::fs::metadata(path).map_err(of_io)?, u64::MAX)
 }
 
 fn check(about: &Metadata, limit: u64) -> Result<(), InputError> {

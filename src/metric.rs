@@ -9,7 +9,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::de::value::SeqAccessDeserializer;
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// Whether less or more of a metric is better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -141,7 +143,7 @@ impl Metric {
 }
 
 /// A value of a metric. What was not measured is absent (`None` in a map), never 0.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum MetricValue {
     /// A number in the metric's unit; always finite.
@@ -151,6 +153,41 @@ pub enum MetricValue {
     /// Numbers in their order, such as one for each turn; what of them was not
     /// measured is absent.
     List(Vec<Option<f64>>),
+}
+
+/// By what stands there: a derived one would copy each value before it tries the variants.
+impl<'de> Deserialize<'de> for MetricValue {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Any;
+        impl<'de> Visitor<'de> for Any {
+            type Value = MetricValue;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number, a text or a list of numbers")
+            }
+
+            fn visit_f64<E>(self, value: f64) -> Result<MetricValue, E> {
+                Ok(MetricValue::Number(value))
+            }
+
+            fn visit_u64<E>(self, value: u64) -> Result<MetricValue, E> {
+                Ok(MetricValue::Number(value as f64))
+            }
+
+            fn visit_i64<E>(self, value: i64) -> Result<MetricValue, E> {
+                Ok(MetricValue::Number(value as f64))
+            }
+
+            fn visit_str<E>(self, value: &str) -> Result<MetricValue, E> {
+                Ok(MetricValue::Text(value.to_owned()))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<MetricValue, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(list)).map(MetricValue::List)
+            }
+        }
+        deserializer.deserialize_any(Any)
+    }
 }
 
 /// Metric values by name; `None` is "not measured".

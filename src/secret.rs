@@ -4,6 +4,7 @@
 //! not known here: each place where text leaves the program has a [`Secrets`].
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::ops::Range;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -14,6 +15,9 @@ use serde_json::Value;
 
 mod dotenv;
 mod named;
+mod texts;
+
+use texts::Texts;
 
 /// What stands in the place of a secret.
 pub const MASK: &str = "***";
@@ -142,12 +146,20 @@ pub struct Secrets(Arc<RwLock<Known>>);
 
 #[derive(Default)]
 struct Known {
-    /// The longest first: a secret may be a part of another one.
-    values: Vec<String>,
+    /// A secret may be a part of another one.
+    values: Texts,
     /// Lines and words of secrets: output may be wrapped between them.
-    parts: Vec<String>,
+    parts: Texts,
     /// Names of ours: a value that is one of them, too, is not masked by itself.
-    names: Vec<String>,
+    names: HashSet<String>,
+}
+
+impl Known {
+    /// Whether what stands in a place of a text is no name of ours.
+    fn hides(&self, text: &str, place: &Range<usize>) -> bool {
+        // A place begins and ends as a secret does: between characters.
+        text.get(place.clone()).is_some_and(|it| !self.names.contains(it))
+    }
 }
 
 impl Secrets {
@@ -247,10 +259,8 @@ impl Secrets {
         let mut places = named::places(text, false);
         {
             let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
-            let values = known.values.iter().chain(&known.parts);
-            for value in values.filter(|value| !known.names.contains(value)) {
-                places.extend(text.match_indices(value.as_str()).map(|(at, it)| at..at + it.len()));
-            }
+            let all = [known.values.places(text), known.parts.places(text)].concat();
+            places.extend(all.into_iter().filter(|place| known.hides(text, place)));
         }
         replaced(text, places)
     }
@@ -259,7 +269,7 @@ impl Secrets {
     /// so that no secret begins before and ends in what has not come yet.
     pub fn cut(&self, bytes: &[u8]) -> usize {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let values = || known.values.iter().chain(&known.parts).map(String::as_bytes);
+        let values = || known.values.iter().chain(known.parts.iter()).map(str::as_bytes);
         let kept = values().map(<[u8]>::len).max().unwrap_or(0).max(4);
         let mut at = bytes.len().saturating_sub(kept);
         while at > 0 && bytes[at] & 0xC0 == 0x80 {
@@ -365,13 +375,13 @@ impl Secrets {
     pub fn find(&self, text: &str) -> Option<usize> {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let is_word = |letter: char| letter.is_alphanumeric() || letter == '_' || letter == '-';
-        let values = known.values.iter().filter(|value| !known.names.contains(value));
-        let whole = values.flat_map(|value| {
-            text.match_indices(value.as_str()).filter(|(at, it)| {
-                !text[..*at].ends_with(is_word) && !text[at + it.len()..].starts_with(is_word)
-            })
+        let places = known.values.places(text).into_iter();
+        let whole = places.filter(|place| {
+            known.hides(text, place)
+                && !text[..place.start].ends_with(is_word)
+                && !text[place.end..].starts_with(is_word)
         });
-        whole.map(|(at, _)| at).min()
+        whole.map(|place| place.start).min()
     }
 }
 
@@ -381,14 +391,11 @@ impl std::fmt::Debug for Secrets {
     }
 }
 
-/// Adds each way in which `value` may be written, the longest first.
-fn remember(values: &mut Vec<String>, value: &str) {
+/// Adds each way in which `value` may be written.
+fn remember(values: &mut Texts, value: &str) {
     for spelling in spellings(value) {
-        if !values.contains(&spelling) {
-            values.push(spelling);
-        }
+        values.insert(&spelling);
     }
-    values.sort_by_key(|value| std::cmp::Reverse(value.len()));
 }
 
 /// Numbers and booleans are settings, whatever their name is.

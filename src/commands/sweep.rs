@@ -12,8 +12,8 @@ use vllm_grid::engine::{self, Engine, EngineError};
 use vllm_grid::grid::{EngineBlock, Grid, GridFile};
 use vllm_grid::history::HistoryError;
 use vllm_grid::history::confirmation::Confirmation;
-use vllm_grid::history::folder::Folder;
-use vllm_grid::history::journal::{self, JournalError};
+use vllm_grid::history::folder::{Folder, SeenFolder};
+use vllm_grid::history::journal::{JournalError, Line};
 use vllm_grid::history::production::{Down, PendingRestore, pending_restore};
 use vllm_grid::history::replay::production_steps;
 use vllm_grid::history::timing::{self, Timing};
@@ -83,6 +83,8 @@ pub(super) struct MayContinue {
     engine: Arc<dyn Engine>,
     /// What changed, and the block that begins where that was accepted.
     pub(super) continues: Continues,
+    /// The journal as it was read.
+    seen: SeenFolder,
 }
 
 /// What a run continues with; refused where something changed that is not accepted. Nothing
@@ -92,8 +94,15 @@ pub(super) async fn may_continue(
     accept: bool,
     shutdown: &Shutdown,
 ) -> Result<MayContinue, CommandError> {
-    note_owed(folder, shutdown);
-    let resumable = resume::check(folder, secrets()).await.map_err(refused)?;
+    // While another process works on it, production is stopped on purpose. Asked before the
+    // journal is read: that process may end meanwhile.
+    let is_worked_on = session::journal_is_open(folder.path());
+    // A long journal is read once.
+    let seen = folder.see();
+    if !is_worked_on {
+        note_owed(folder, seen.as_ref().map_or(&[], SeenFolder::lines), shutdown);
+    }
+    let resumable = resume::check_seen(folder, seen, secrets()).await.map_err(refused)?;
     let engine = match engine(&resumable.grid).await {
         Ok(engine) => engine,
         // A grid that changed may name what is not there: the change is what to report.
@@ -102,7 +111,8 @@ pub(super) async fn may_continue(
     let production = production(&resumable.grid).await?;
     let with = MeasuredWith::read(&*engine, production.as_deref()).await;
     let continues = resumable.continues(&with, accept).map_err(changed)?;
-    Ok(MayContinue { grid: resumable.grid, engine, continues })
+    let (grid, seen) = resumable.into_parts();
+    Ok(MayContinue { grid, engine, continues, seen })
 }
 
 impl MayContinue {
@@ -111,23 +121,19 @@ impl MayContinue {
         self,
         folder: Folder,
     ) -> Result<(Grid, Arc<dyn Engine>, Sweep, Owning), CommandError> {
-        let Self { grid, engine, continues } = self;
+        let Self { grid, engine, continues, seen } = self;
         let session = owning::session(&folder)?;
         let claimed = Claimed::take(&grid, &*engine, Some(session.run_id())).await?;
-        let sweep = Sweep::resume(folder, secrets())?.with_configurations(&grid);
+        let sweep = Sweep::resume_seen(folder, Some(seen), secrets())?.with_configurations(&grid);
         let owning = claimed.resume(session, &sweep, &*engine).await?;
         Ok((grid, engine, sweep.accepting(continues.block), owning))
     }
 }
 
 /// Production that an earlier session left stopped: however this one ends, that is said.
-fn note_owed(folder: &Folder, shutdown: &Shutdown) {
-    // While another process works on it, production is stopped on purpose.
-    if session::journal_is_open(folder.path()) {
-        return;
-    }
+fn note_owed(folder: &Folder, lines: &[Line], shutdown: &Shutdown) {
     shutdown.names(folder.path());
-    let steps = production_steps(&journal::read(&folder.journal_path()).unwrap_or_default());
+    let steps = production_steps(lines);
     if matches!(pending_restore(&steps), PendingRestore::Start(_))
         && let Some(stopped) = Down::of(&steps)
     {

@@ -10,6 +10,7 @@ use crate::configuration::Flags;
 use crate::flags::{self, Kind};
 
 mod difference;
+pub mod names;
 mod read;
 
 pub use difference::{Change, Secret, diff, redacted, secret_words};

@@ -6,6 +6,7 @@
 
 use serde_json::Value;
 
+use super::command::names::{self, Names};
 use super::command::{self, apply, edits, flag_value, hidden_flags};
 use super::shell::{Obstacle, Script, ScriptError, Start, Word, start_of};
 use crate::configuration::{Configuration, Flags};
@@ -246,6 +247,40 @@ impl CommandView {
     /// The value of a flag as text, where it is known.
     pub fn value(&self, flag: &str) -> Option<String> {
         flag_value(&self.arguments(), flag).or_else(|| self.of_config(flag))
+    }
+
+    /// The names under which the server offers its model, one of which it must offer:
+    /// those that it is given, else the model itself. `None` where that is not known, as of a
+    /// launcher, whatever it is called with.
+    pub fn served_names(&self) -> Option<Vec<String>> {
+        // A form that was only assumed proves nothing.
+        if self.image.is_none() || matches!(self.read_form(), Form::Unreadable(_)) {
+            return None;
+        }
+        let arguments = self.arguments();
+        match names::served(&arguments) {
+            Names::Known(names) => return Some(names),
+            Names::Hidden => return None,
+            Names::Unsaid => {}
+        }
+        let texts = |value: &Value| match value {
+            Value::String(name) => Some(vec![name.clone()]),
+            Value::Array(names) => names.iter().map(|it| it.as_str().map(str::to_owned)).collect(),
+            _ => None,
+        };
+        if let Some(value) = self.config.get(names::SERVED) {
+            return texts(value).filter(|names| !names.is_empty());
+        }
+        // A file that was not read may name anything.
+        if self.config.is_empty() && self.has("config") {
+            return None;
+        }
+        let of_config = || self.config.get("model").and_then(Value::as_str).map(str::to_owned);
+        let model = match command::read(&arguments).0 {
+            Some(_) => names::model(&arguments),
+            None => of_config(),
+        };
+        model.map(|model| vec![model])
     }
 
     fn of_config(&self, flag: &str) -> Option<String> {

@@ -79,7 +79,7 @@ pub async fn of_grid(
             spec.api_key = api_key(block.api_key_env.as_deref())?;
             spec.introspect = block.introspect;
             spec.secrets = secrets.clone();
-            Ok(Arc::new(process::ProcessEngine::new(spec, readiness::over_http(None))?))
+            Ok(Arc::new(process::ProcessEngine::new(spec, readiness::over_http())?))
         }
         EngineBlock::Docker(block) => Ok(Arc::new(docker::of_block(block, secrets).await?)),
     }

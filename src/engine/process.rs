@@ -148,6 +148,7 @@ impl ProcessEngine {
             pipe().map_err(|error| environment(format!("engine.log: {error}")))?;
         let flags = of_process(&self.spec.command).flags_of(&order.configuration);
         let argv = self.argv(&flags, port);
+        let names = of_process(&argv).served_names().unwrap_or_default();
         let mut command = Command::new(&argv[0]);
         command
             .args(&argv[1..])
@@ -173,6 +174,7 @@ impl ProcessEngine {
             log,
             following,
             port,
+            names,
             started: Instant::now(),
             started_at: jiff::Timestamp::now().to_string(),
         })
@@ -225,7 +227,8 @@ impl Engine for ProcessEngine {
             base_url: format!("http://127.0.0.1:{}", running.port),
             api_key: self.spec.api_key.clone(),
         };
-        let candidate = (self.connect)(endpoint);
+        let mut candidate = (self.connect)(endpoint);
+        candidate.expect_one_of(std::mem::take(&mut running.names));
         let ready = {
             let mut ended = Box::pin(exit_of(&mut running.child));
             let log = &mut running.log;
@@ -285,6 +288,8 @@ struct Running {
     log: EngineLog,
     following: Following,
     port: u16,
+    /// Names of the model that it is to offer, where they are known.
+    names: Vec<String>,
     started: Instant,
     started_at: String,
 }

@@ -104,24 +104,28 @@ pub trait Candidate: Send + Sync {
     /// Asks for models with the key and for a one-token completion; the error
     /// says which of them went wrong.
     async fn prove(&self) -> Result<Server, String>;
+
+    /// The names under which the model is to be offered: without one of them it is another
+    /// server. None given: nothing is known.
+    fn expect_one_of(&mut self, _names: Vec<String>) {}
 }
 
 /// Makes the [`Candidate`] that asks an endpoint: [`over_http`], or a test's.
 pub type Connect = Arc<dyn Fn(Endpoint) -> Box<dyn Candidate> + Send + Sync>;
 
-/// Asks over HTTP; `model` must be among the models served, where it is given.
-pub fn over_http(model: Option<String>) -> Connect {
-    Arc::new(move |endpoint| {
+/// Asks over HTTP.
+pub fn over_http() -> Connect {
+    Arc::new(|endpoint| {
         // One client for all polls: connections are kept.
         let http = Http::new(&endpoint).ok();
-        Box::new(HttpCandidate { endpoint, http, model: model.clone() })
+        Box::new(HttpCandidate { endpoint, http, names: Vec::new() })
     })
 }
 
 struct HttpCandidate {
     endpoint: Endpoint,
     http: Option<Http>,
-    model: Option<String>,
+    names: Vec<String>,
 }
 
 #[async_trait]
@@ -135,7 +139,7 @@ impl Candidate for HttpCandidate {
     }
 
     async fn prove(&self) -> Result<Server, String> {
-        let server = Server::open(self.endpoint.clone(), self.model.as_deref())
+        let server = Server::open_one_of(self.endpoint.clone(), &self.names)
             .await
             .map_err(|error| error.to_string())?;
         // The caller bounds the whole proof; this limit only has to be longer.
@@ -143,6 +147,10 @@ impl Candidate for HttpCandidate {
             .await
             .map_err(|error| error.to_string())?;
         Ok(server)
+    }
+
+    fn expect_one_of(&mut self, names: Vec<String>) {
+        self.names = names;
     }
 }
 

@@ -248,7 +248,7 @@ impl Running {
         emit: &Emit,
         cancel: &CancellationToken,
     ) -> Result<Server, NotReady> {
-        let candidate = over_http(None)(endpoint);
+        let candidate = over_http()(endpoint);
         let Self { log, serving, .. } = self;
         let ended = std::pin::pin!(serving.clone());
         wait_until_ready(ended, &mut || log.read_new(), &*candidate, limits, emit, cancel).await

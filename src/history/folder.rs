@@ -9,16 +9,19 @@ use std::path::{Component, Path, PathBuf};
 use sha2::{Digest as _, Sha256};
 
 use super::HistoryError;
-use super::journal::{self, JournalError};
+use super::journal::{self, JournalError, Line, Seen};
 use super::record::{Manifest, SCHEMA_VERSION, SweepRecord};
 use super::replay::replay;
 use crate::configuration::hexadecimal;
+use crate::input::{self, InputError};
 use crate::secret::Secrets;
 
 mod leftovers;
 
 /// Bytes of a launch's configuration in the name of its folder at most.
 const LONGEST: usize = 100;
+/// Bytes of a manifest at most: a hundred thousand configurations.
+const MAX_MANIFEST: u64 = 256 << 20;
 /// Only the user may look into a run: logs and prompts are in it.
 const PRIVATE_FOLDER: u32 = 0o700;
 const PRIVATE_FILE: u32 = 0o600;
@@ -26,6 +29,27 @@ const PRIVATE_FILE: u32 = 0o600;
 /// A sweep's folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Folder(PathBuf);
+
+/// The journal of a folder as it was read.
+#[derive(Clone, Debug)]
+pub struct SeenFolder {
+    /// The launches that had a folder before.
+    launches: Vec<(u32, String)>,
+    /// `None` where there is none.
+    journal: Option<Seen>,
+}
+
+impl SeenFolder {
+    /// The journal, for who opens it.
+    pub(crate) fn into_journal(self) -> Option<Seen> {
+        self.journal
+    }
+
+    /// The lines of the journal.
+    pub fn lines(&self) -> &[Line] {
+        self.journal.as_ref().map_or(&[], Seen::lines)
+    }
+}
 
 impl Folder {
     /// Creates a new folder: `output` itself where one is asked for, else
@@ -70,10 +94,11 @@ impl Folder {
     /// When it holds no manifest.
     pub fn existing(path: &Path) -> Result<Self, HistoryError> {
         let folder = Self(path.to_owned());
-        if folder.manifest_path().is_file() {
-            Ok(folder)
-        } else {
-            Err(HistoryError::NoSweep(path.to_owned()))
+        let manifest = folder.manifest_path();
+        match input::plain(&manifest) {
+            Ok(()) => Ok(folder),
+            Err(error @ InputError::NoFile(_)) => Err(no_manifest(&manifest, &error)),
+            Err(_) => Err(HistoryError::NoSweep(path.to_owned())),
         }
     }
 
@@ -171,7 +196,10 @@ impl Folder {
     /// When it is missing, damaged, or of a newer version.
     pub fn manifest(&self) -> Result<Manifest, HistoryError> {
         let path = self.manifest_path();
-        let bytes = std::fs::read(&path).map_err(|error| io_error(&path, error))?;
+        let bytes = input::read(&path, MAX_MANIFEST).map_err(|error| match error {
+            InputError::Io(error) | InputError::Missing(error) => io_error(&path, error),
+            error => no_manifest(&path, &error),
+        })?;
         let damaged = |error: serde_json::Error| HistoryError::Manifest {
             path: path.clone(),
             what: format!(
@@ -220,24 +248,46 @@ impl Folder {
     /// When either is damaged.
     pub fn read(&self) -> Result<(SweepRecord, Vec<String>), HistoryError> {
         let manifest = self.manifest()?;
+        let seen = self.see()?;
+        let record = self.record_of(manifest, &seen)?;
+        let SeenFolder { launches, journal } = seen;
         let path = self.journal_path();
-        // Before the journal: a launch is journalled before it has a folder.
-        let launches = self.launches();
-        let contents = match journal::contents(&path) {
-            Ok(contents) => Some(contents),
-            Err(JournalError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(error.into()),
-        };
-        let lines = contents.as_ref().map_or(&[][..], |contents| &contents.lines);
-        if lines.is_empty() && !launches.is_empty() {
-            return Err(JournalError::Lost { path, empty: contents.is_some() }.into());
-        }
-        let record = replay(manifest, lines).map_err(|illegal| illegal.in_journal(path.clone()))?;
         // The line that a writer is at is not whole yet.
-        let note = contents.and_then(|contents| contents.note(&path));
+        let note = journal.and_then(|seen| seen.contents().note(&path));
         let notes = note.filter(|_| !journal::is_written(&path)).into_iter();
         let missing = self.missing(&launches, &record);
         Ok((record, notes.chain(missing).collect()))
+    }
+
+    /// Reads the journal for whoever replays it here and writes it afterwards.
+    ///
+    /// # Errors
+    /// When a line is damaged that is not the last.
+    pub fn see(&self) -> Result<SeenFolder, JournalError> {
+        // Before the journal: a launch is journalled before it has a folder.
+        let launches = self.launches();
+        let journal = match journal::seen(&self.journal_path()) {
+            Ok(seen) => Some(seen),
+            Err(JournalError::Io { error, .. }) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        Ok(SeenFolder { launches, journal })
+    }
+
+    /// What a manifest and the journal as it was read come to.
+    ///
+    /// # Errors
+    /// When the journal is lost, or its lines are in an order that no sweep writes.
+    pub fn record_of(
+        &self,
+        manifest: Manifest,
+        seen: &SeenFolder,
+    ) -> Result<SweepRecord, HistoryError> {
+        let path = self.journal_path();
+        if seen.lines().is_empty() && !seen.launches.is_empty() {
+            return Err(JournalError::Lost { path, empty: seen.journal.is_some() }.into());
+        }
+        replay(manifest, seen.lines()).map_err(|illegal| illegal.in_journal(path).into())
     }
 
     /// A folder that holds launches and no journal has lost it: nothing shows what was
@@ -369,6 +419,13 @@ fn create_file(path: &Path) -> io::Result<File> {
 fn temporary(path: &Path) -> io::Result<PathBuf> {
     let name = path.file_name().ok_or(io::ErrorKind::InvalidFilename)?;
     Ok(path.with_file_name(format!(".{}.tmp", name.to_string_lossy())))
+}
+
+fn no_manifest(path: &Path, error: &InputError) -> HistoryError {
+    HistoryError::Manifest {
+        path: path.to_owned(),
+        what: format!("{error}: restore it from a copy"),
+    }
 }
 
 fn io_error(path: &Path, error: io::Error) -> HistoryError {

@@ -16,6 +16,7 @@ use super::confirmation::Confirmation;
 use super::launch::{LaunchFacts, LaunchOutcome};
 use super::production::ProductionStep;
 use super::record::SCHEMA_VERSION;
+use crate::input;
 use crate::metric::Measurement;
 use crate::secret::Secrets;
 use crate::server::effective::EffectiveValues;
@@ -26,11 +27,15 @@ mod lines;
 mod medium;
 mod place;
 
-pub use lines::{Contents, Tail};
+pub use lines::{Contents, Seen, Tail};
 use lines::{encode, parse, torn};
 pub use medium::is_written;
 use medium::{LockedFile, Medium, locked};
 use place::{Place, Reserve, set_aside};
+
+/// Bytes of a journal at most: half a million repeats. A larger file is none of ours, and would
+/// fill the memory.
+pub const MAX_BYTES: u64 = 1 << 30;
 
 /// The reason of a session that its budget ended.
 pub const BUDGET_SPENT: &str = "budget spent";
@@ -253,10 +258,19 @@ impl Journal {
     /// When another process holds it, a line before the last is damaged, or a newer
     /// version wrote it.
     pub fn open(path: &Path) -> Result<(Self, Vec<Line>), JournalError> {
+        Self::open_seen(path, None)
+    }
+
+    /// The same of a journal that was read before: what is still there is not parsed again.
+    ///
+    /// # Errors
+    /// As for [`Self::open`].
+    pub fn open_seen(path: &Path, seen: Option<Seen>) -> Result<(Self, Vec<Line>), JournalError> {
         let io = |error| JournalError::Io { path: path.to_owned(), error };
         let created = !path.exists();
         let (file, bytes) = locked(path)?;
-        let Contents { lines, intact, tail } = parse(path, &bytes)?;
+        let now = seen.map_or_else(|| parse(path, &bytes), |seen| seen.now(path, &bytes));
+        let Contents { lines, intact, tail } = now?;
         if let Some(found) = newest_schema(&lines).filter(|found| *found > SCHEMA_VERSION) {
             return Err(JournalError::Newer { path: path.to_owned(), found });
         }
@@ -441,9 +455,20 @@ pub fn read(path: &Path) -> Result<Vec<Line>, JournalError> {
 /// # Errors
 /// When it is missing or a line that is not the last is damaged.
 pub fn contents(path: &Path) -> Result<Contents, JournalError> {
-    let bytes =
-        std::fs::read(path).map_err(|error| JournalError::Io { path: path.to_owned(), error })?;
-    parse(path, &bytes)
+    parse(path, &bytes(path)?)
+}
+
+/// The same, to be written later in the same process.
+///
+/// # Errors
+/// When it is missing or a line that is not the last is damaged.
+pub fn seen(path: &Path) -> Result<Seen, JournalError> {
+    Seen::of(path, bytes(path)?)
+}
+
+fn bytes(path: &Path) -> Result<Vec<u8>, JournalError> {
+    input::read(path, MAX_BYTES)
+        .map_err(|error| JournalError::Io { path: path.to_owned(), error: error.into() })
 }
 
 /// Makes the names in a file's folder durable.

@@ -193,3 +193,58 @@ fn nothing_is_written_after_an_error_that_leaves_the_file_unknown() {
         assert_eq!(read(&path).unwrap().len(), 3);
     }
 }
+
+fn repeat(launch: u32) -> Entry {
+    let measurement = serde_json::json!({
+        "workload": "load", "case": "concurrency=8", "repeat": 1, "status": "ok", "reason": null,
+        "metrics": {"ttft_ms": 1.25, "requests": 7, "hit_state": "cold", "turns": [1.5, null, 3],
+            "none": null, "loss": -2},
+    });
+    let measurement = serde_json::from_value(measurement).unwrap();
+    Entry::RepeatFinished { launch, measurement }
+}
+
+#[test]
+fn the_line_of_a_repeat_is_read_as_any_other() {
+    let (at, elapsed_ms) = (jiff::Timestamp::UNIX_EPOCH, Some(5));
+    for entry in [repeat(3), started(3)] {
+        let line = Line { sequence: 1, at, elapsed_ms, entry };
+        let text = lines::encode(&line).unwrap();
+        let body = serde_json::to_value(&line).unwrap();
+        let spaced = serde_json::to_string_pretty(&body).unwrap().replace('\n', " ");
+        let spaced = format!("{{ \"line\": {spaced}, \"checksum\": \"{}\" }}", checksum(&spaced));
+        assert_eq!(lines::is_repeat(&text), matches!(line.entry, Entry::RepeatFinished { .. }));
+        for text in [text.as_str(), &spaced] {
+            let read = parse(Path::new("j"), text.as_bytes()).unwrap();
+            assert_eq!(read.lines, [line.clone()], "{text}");
+        }
+        // As any deserializer reads it.
+        assert_eq!(serde_json::from_value::<Line>(body).unwrap(), line);
+    }
+}
+
+#[test]
+fn what_was_read_before_is_parsed_once_and_what_changed_again() {
+    let (_folder, path) = written(3);
+    let sequences = |lines: &[Line]| lines.iter().map(|it| it.sequence).collect::<Vec<_>>();
+    let text = std::fs::read_to_string(&path).unwrap();
+    let reopened = |before: &str, now: &str| {
+        std::fs::write(&path, before).unwrap();
+        let before = seen(&path).unwrap();
+        std::fs::write(&path, now).unwrap();
+        let (journal, lines) = Journal::open_seen(&path, Some(before))?;
+        assert_eq!(journal.next as usize, lines.len() + 1);
+        assert_eq!(lines, read(&path).unwrap(), "as without");
+        Ok::<_, JournalError>(sequences(&lines))
+    };
+    let first = &text[..=text.find('\n').unwrap()];
+    assert_eq!(reopened(&text, &text).unwrap(), [1, 2, 3]);
+    assert_eq!(reopened(first, &text).unwrap(), [1, 2, 3], "somebody wrote meanwhile");
+    assert_eq!(reopened("", &text).unwrap(), [1, 2, 3]);
+    assert_eq!(reopened(&text, first).unwrap(), [1], "it was cut");
+    assert_eq!(reopened(first.trim_end(), &text).unwrap(), [1, 2, 3], "only its end was missing");
+    assert_eq!(reopened(&text[..text.len() - 9], &text).unwrap(), [1, 2, 3], "a torn line");
+    let other = text.replacen("\"launch\":1", "\"launch\":7", 1);
+    let damaged = reopened(&text, &other).unwrap_err();
+    assert!(matches!(damaged, JournalError::Damaged { line: 1, .. }), "{damaged}");
+}

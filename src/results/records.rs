@@ -2,7 +2,6 @@
 //! times and sizes as lists. Written whole before the journal names them.
 
 use std::borrow::Cow;
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -227,8 +226,8 @@ fn class_word(class: RequestErrorClass) -> Option<String> {
 /// # Errors
 /// When the file cannot be read or is not one of ours.
 pub fn read(path: &Path) -> Result<Vec<RequestRecord>, ResultsError> {
-    let file =
-        File::open(path).map_err(|error| ResultsError::File { path: path.to_owned(), error })?;
+    let file = crate::input::open(path, u64::MAX)
+        .map_err(|error| ResultsError::File { path: path.to_owned(), error: error.into() })?;
     let content = |problem: String| ResultsError::Content { path: path.to_owned(), problem };
     let frame = ParquetReader::new(file).finish().map_err(|error| content(error.to_string()))?;
     let table = Table { frame: &frame };

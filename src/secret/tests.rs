@@ -275,6 +275,24 @@ fn a_secret_in_a_file_is_found_as_a_whole_word() {
     assert_eq!(secrets.find("a: xsk-0123456789\n"), None);
 }
 
+#[test]
+fn a_file_of_many_variables_is_learned_at_once_and_all_of_it_is_masked() {
+    let line =
+        |at: u32| format!("KEY_{at}_TOKEN='value of {at}$x'\nURL_{at}=http://u:pass{at}word@h\n");
+    let text: String = (0..10_000).map(line).collect();
+    let secrets = Secrets::default();
+    let began = std::time::Instant::now();
+    secrets.add_dotenv(&text);
+    secrets.add_text(&text);
+    let log = "a line of a log with a value of 9999$x in it, and pass77word, as servers write it\n";
+    let log = log.repeat(100);
+    let masked = secrets.mask(&log);
+    let took = began.elapsed();
+    assert_eq!(masked.matches("a *** in it, and ***, as").count(), 100, "{}", &masked[..200]);
+    // What grows with the square of the lines takes minutes.
+    assert!(took < std::time::Duration::from_secs(10), "{took:?}");
+}
+
 proptest! {
     #[test]
     fn no_text_makes_it_fail_and_no_secret_is_left(

@@ -94,7 +94,18 @@ impl Server {
     ///
     /// # Errors
     /// Which of these it was: unreachable, unauthorised, another model, another kind of server.
-    pub async fn open(mut endpoint: Endpoint, model: Option<&str>) -> Result<Self, ServerError> {
+    pub async fn open(endpoint: Endpoint, model: Option<&str>) -> Result<Self, ServerError> {
+        Self::open_one_of(endpoint, model.map(str::to_owned).as_slice()).await
+    }
+
+    /// The same where a model has several names: the first that the server lists is used.
+    ///
+    /// # Errors
+    /// As for [`Self::open`]; another model where it lists none of them.
+    pub async fn open_one_of(
+        mut endpoint: Endpoint,
+        names: &[String],
+    ) -> Result<Self, ServerError> {
         // Addresses for clients of the OpenAI API end with `/v1`.
         let base = endpoint.base_url.trim_end_matches('/');
         endpoint.base_url = base.strip_suffix("/v1").unwrap_or(base).to_owned();
@@ -113,7 +124,7 @@ impl Server {
             let reason = format!("/v1/models gave HTTP {} ({message})", answer.status);
             return Err(ServerError::NotServing { url, reason });
         }
-        let (model, max_model_len, choice) = match model {
+        let (model, max_model_len, choice) = match names.first() {
             // A server that does not list its models may have the one that is named.
             Some(asked) if matches!(answer.status, 404 | 405 | 501) => {
                 (asked.to_owned(), None, ModelChoice::Clear)
@@ -123,14 +134,15 @@ impl Server {
                     .map_err(|reason| ServerError::NotVllmLike { url: url.clone(), reason })?;
                 let chosen = match asked {
                     None => models::choose(&models),
-                    Some(asked) => {
-                        models.iter().find(|it| it.name == asked).map(|it| (it, ModelChoice::Clear))
+                    Some(_) => {
+                        let offered = |name: &String| models.iter().find(|it| it.name == *name);
+                        names.iter().find_map(offered).map(|it| (it, ModelChoice::Clear))
                     }
                 };
                 let Some((chosen, choice)) = chosen else {
                     return Err(ServerError::WrongModel {
                         url,
-                        asked: asked.unwrap_or_default().to_owned(),
+                        asked: asked.cloned().unwrap_or_default(),
                         offered: models.into_iter().map(|it| it.name).collect(),
                     });
                 };

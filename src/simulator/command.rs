@@ -123,7 +123,8 @@ fn set(options: &mut Options, name: &str, value: &str) -> Result<(), ArgumentErr
 /// The scripted answers in a file.
 fn script(path: &str) -> Result<Script, ArgumentError> {
     let error = |text: String| ArgumentError(format!("argument --sim-answers: {path}: {text}"));
-    let text = std::fs::read_to_string(path).map_err(|source| error(source.to_string()))?;
+    let text = crate::input::text(std::path::Path::new(path))
+        .map_err(|source| error(source.to_string()))?;
     Script::read(&text).map_err(|source| error(source.to_string()))
 }
 

@@ -13,10 +13,11 @@ use crate::engine::compose::ComposeError;
 use crate::engine::service::{self, Need};
 use crate::grid::{DockerBlock, EngineBlock, Grid, GridErrors, GridFile, ReadOptions};
 use crate::history::HistoryError;
-use crate::history::folder::Folder;
-use crate::history::journal::{self, Entry, Line};
+use crate::history::folder::{Folder, SeenFolder};
+use crate::history::journal::{Entry, JournalError, Line};
 use crate::history::production::ProductionStep;
 use crate::history::record::{Manifest, SweepRecord, workloads_sha256};
+use crate::input;
 use crate::secret::Secrets;
 
 /// Why a sweep may not be resumed.
@@ -47,9 +48,16 @@ pub struct Resumable {
     differences: Vec<Difference>,
     /// Hash of production's container, where it was noted.
     production_sha256: Option<String>,
+    /// The journal as it was read.
+    seen: SeenFolder,
 }
 
 impl Resumable {
+    /// The grid, and the journal for who opens it.
+    pub fn into_parts(self) -> (Grid, SeenFolder) {
+        (self.grid, self.seen)
+    }
+
     /// How it continues with what is measured with now; `accept`: whether a person accepts
     /// what changed.
     ///
@@ -84,7 +92,21 @@ fn changed(record: &SweepRecord, differences: Vec<Difference>) -> Changed {
 /// # Errors
 /// When it cannot be read.
 pub async fn check(folder: &Folder, secrets: &Secrets) -> Result<Resumable, ResumeError> {
-    let record = folder.record()?;
+    check_seen(folder, folder.see(), secrets).await
+}
+
+/// The same of a journal that was read.
+///
+/// # Errors
+/// When it, or anything else, cannot be read.
+pub async fn check_seen(
+    folder: &Folder,
+    seen: Result<SeenFolder, JournalError>,
+    secrets: &Secrets,
+) -> Result<Resumable, ResumeError> {
+    let manifest = folder.manifest()?;
+    let seen = seen.map_err(HistoryError::from)?;
+    let record = folder.record_of(manifest, &seen)?;
     let manifest = &record.manifest;
     let mut differences = changed_files(folder, manifest);
     let read = GridFile::read(&folder.grid_path(), &read_options(folder, manifest));
@@ -103,11 +125,9 @@ pub async fn check(folder: &Folder, secrets: &Secrets) -> Result<Resumable, Resu
     differences.extend(changed_grid(manifest, &grid, secrets));
     // What the grid leaves open is what it was: defaults of this version may be others.
     grid.strategy.clone_from(&manifest.strategy);
-    // A long journal is read once more only where production is in it.
     let guards = matches!(&grid.engine, EngineBlock::Docker(block) if block.production.is_some());
-    let lines = guards.then(|| journal::read(&folder.journal_path()).ok()).flatten();
-    let production_sha256 = lines.and_then(|lines| production_sha256(&lines));
-    Ok(Resumable { grid, record, differences, production_sha256 })
+    let production_sha256 = guards.then(|| production_sha256(seen.lines())).flatten();
+    Ok(Resumable { grid, record, differences, production_sha256, seen })
 }
 
 /// The hash of production's container as the latest block saw it.
@@ -125,7 +145,7 @@ fn production_sha256(lines: &[Line]) -> Option<String> {
 /// with. The original may be missing, or on another machine: the copy is enough.
 fn changed_files(folder: &Folder, manifest: &Manifest) -> Vec<Difference> {
     let differs = |path: &PathBuf| {
-        let bytes = std::fs::read(path).ok();
+        let bytes = input::read(path, input::MAX_TEXT).ok();
         bytes.is_some_and(|bytes| hexadecimal(&Sha256::digest(&bytes)) != manifest.grid_sha256)
     };
     let paths = [folder.grid_path(), folder.original_grid(manifest)];

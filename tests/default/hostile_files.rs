@@ -59,6 +59,64 @@ fn datasets_and_compose_files_that_are_pipes_are_refused() {
 }
 
 #[test]
+fn files_of_a_run_folder_that_are_none_are_refused_and_nothing_waits() {
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("runs/example");
+    let place = Workplace::new(CACHING);
+    let fresh = || {
+        let run = place.path("run");
+        let _ = std::fs::remove_dir_all(&run);
+        std::fs::create_dir(&run).expect("a folder");
+        for name in ["manifest.json", "journal.jsonl", "grid.yaml"] {
+            std::fs::copy(example.join(name), run.join(name)).expect("copied");
+        }
+        run
+    };
+    for (name, commands) in [
+        ("journal.jsonl", &["report", "export", "resume", "confirm"][..]),
+        ("manifest.json", &["report", "resume"]),
+        ("grid.yaml", &["resume"]),
+    ] {
+        for makes in [pipe as fn(&Path), folder, device, huge] {
+            let run = fresh();
+            std::fs::remove_file(run.join(name)).expect("removed");
+            makes(&run.join(name));
+            for command in commands {
+                let ran = in_time_command(place.command(&[command, "run"]));
+                let text: String = ran.err.split_whitespace().collect();
+                let says = ["thisisapipe", "thisisafolder", "thisisadevice", "thefileislargerthan"];
+                let is_said = says.iter().any(|it| text.contains(it));
+                assert!(is_said && text.contains(name), "{command}, {name}: {ran:?}");
+                assert!([Some(2), Some(3)].contains(&ran.code), "{command}, {name}: {ran:?}");
+            }
+            if name != "grid.yaml" {
+                in_time_command(place.command(&["recover", "run"]));
+            }
+        }
+    }
+}
+
+fn folder(path: &Path) {
+    std::fs::create_dir(path).expect("a folder");
+}
+
+fn device(path: &Path) {
+    std::os::unix::fs::symlink("/dev/zero", path).expect("a link");
+}
+
+fn huge(path: &Path) {
+    std::fs::File::create(path).and_then(|file| file.set_len(6 << 30)).expect("a hole");
+}
+
+#[test]
+fn scripted_answers_that_are_a_pipe_are_refused() {
+    let place = Workplace::new(CACHING);
+    pipe(&place.path("pipe"));
+    let arguments = ["simulate", "Qwen/Qwen3-1.7B", "--sim-answers", "pipe", "--port", "0"];
+    let said = refused(place.command(&arguments), 2);
+    assert!(said.contains("this is a pipe, not a file"), "{said}");
+}
+
+#[test]
 fn numbers_without_a_meaning_are_refused() {
     let place = Workplace::new(CACHING);
     for number in ["99999999999", "0", "-1", "1e3", "99999999999999999999999"] {

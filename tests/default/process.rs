@@ -127,3 +127,45 @@ fn what_all_processes_of_the_server_use_is_in_the_telemetry() {
     assert!(cores.iter().flatten().count() >= 3, "each second: {cores:?}");
     assert!(crate::support::numbers(&samples, "engine.restarts").iter().all(Option::is_none));
 }
+
+/// A `vllm` that offers its model under another name than it was told to.
+#[test]
+fn a_server_that_offers_another_model_is_not_measured() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("vllm");
+    let script = format!(
+        "#!/bin/sh\nshift\nexec '{BINARY}' simulate \"$@\" --served-model-name other more\n"
+    );
+    std::fs::write(&program, script).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let sweep = |command: &str, run: &str| {
+        let grid = format!(
+            "name: local\nengine:\n  process:\n    command: ['{}', serve, Qwen/Qwen3-0.6B, --sim-speed, '400'{command}]\n    \
+             flags: {{max-model-len: 4096}}\nparameters:\n  max-num-seqs: [8]\n\
+             workloads:\n  kv-cache: {{prefix-tokens: [512], prompts: 1, output-tokens: 2}}\n\
+             objective: {{minimize: kv_cache.ttft_resent_ms}}\nstrategy: {{grid: {{launches: 1, repeats: 1, seed: 1}}}}\n",
+            program.display()
+        );
+        std::fs::write(folder.path().join("grid.yaml"), grid).unwrap();
+        let sweep = command_of_sweep(folder.path(), run);
+        (sweep.status.code(), String::from_utf8_lossy(&sweep.stderr).into_owned())
+    };
+    for (named, asked) in [("", "Qwen/Qwen3-0.6B"), (", --served-model-name, asked", "asked")] {
+        let run = format!("run-{}", named.len());
+        let (code, printed) = sweep(named, &run);
+        let words = printed.replace('│', " ").split_whitespace().collect::<Vec<_>>().join(" ");
+        let says = format!("does not serve the model `{asked}`; it serves `other`, `more`");
+        assert!(words.contains(&says), "{printed}");
+        assert_ne!(code, Some(0), "{printed}");
+        let journal = std::fs::read_to_string(folder.path().join(&run).join("journal.jsonl"));
+        assert!(journal.unwrap().contains("\"class\":\"not_serving\""));
+    }
+    // One of several names is enough, and it is the one that is measured.
+    let (code, printed) = sweep(", --served-model-name, gone, more", "several");
+    assert_eq!(code, Some(0), "{printed}");
+}
+
+fn command_of_sweep(folder: &Path, run: &str) -> std::process::Output {
+    command(folder, &["sweep", "grid.yaml", "--output", run]).output().unwrap()
+}

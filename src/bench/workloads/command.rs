@@ -13,6 +13,7 @@ use tokio::io::AsyncReadExt;
 use crate::bench::error::BenchError;
 use crate::bench::outcome::{RepeatOutcome, RepeatResult};
 use crate::bench::repeat::RepeatContext;
+use crate::input::{self, InputError};
 use crate::metric::{AMONG_FAILURES, MetricReasons, MetricValue, MetricValues};
 use crate::workload::Command;
 
@@ -258,13 +259,12 @@ struct Figures {
 }
 
 fn figures(path: &Path, names: &[&str]) -> Result<Figures, String> {
-    let size = std::fs::metadata(path).map_err(|_| "it wrote no result file".to_owned())?.len();
-    if size > MAX_RESULT {
-        return Err(format!("its result file of {size} bytes is too large"));
-    }
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| format!("its result file cannot be read: {error}"))?;
-    let result: Value = serde_json::from_str(text.trim_start_matches('\u{feff}'))
+    let bytes = input::read(path, MAX_RESULT).map_err(|error| match error {
+        InputError::Missing(_) => "it wrote no result file".to_owned(),
+        error => format!("its result file cannot be used: {error}"),
+    })?;
+    let text = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&bytes);
+    let result: Value = serde_json::from_slice(text)
         .map_err(|error| format!("its result file is no JSON: {error}"))?;
     let Value::Object(result) = result else {
         return Err("its result file contains no JSON object".to_owned());

@@ -355,3 +355,36 @@ fn program_text_that_is_not_a_shell_s_is_refused_and_never_repeated() {
         }
     }
 }
+
+#[test]
+fn the_names_of_a_model_are_known_where_what_is_started_is_known() {
+    let image = || Some(ImageCommand::default());
+    let names = |words: &[&str]| {
+        let words = words.iter().map(|it| (*it).to_owned()).collect();
+        CommandView::new(None, Some(words), image()).served_names().map(|it| it.join(" "))
+    };
+    let of_script = |text: &str| names(&["sh", "-c", text]);
+    assert_eq!(names(&["vllm", "serve", "org/m", "--port", "1"]).as_deref(), Some("org/m"));
+    let named = ["vllm", "serve", "org/m", "--served-model-name", "a", "b"];
+    assert_eq!(names(&named).as_deref(), Some("a b"));
+    assert_eq!(of_script("exec vllm serve org/m --served-model-name a").as_deref(), Some("a"));
+    assert_eq!(of_script("exec vllm serve \"$MODEL\" --port 1"), None);
+    assert_eq!(of_script("exec vllm serve --model=${MODEL:-org/m}"), None);
+    assert_eq!(of_script("exec vllm serve org/m --served-model-name \"$NAME\""), None);
+    assert_eq!(names(&["vllm", "serve"]), None);
+    assert_eq!(names(&["/opt/launch", "org/m", "--served-model-name", "a"]), None, "a launcher");
+    let words: Vec<String> = ["./launch", "org/m"].map(str::to_owned).to_vec();
+    assert_eq!(CommandView::of_vector(&words).served_names(), None, "taken for vLLM only");
+    let by_file = |flags: &serde_json::Value, words: &[&str]| {
+        let words: Vec<String> = words.iter().map(|it| (*it).to_owned()).collect();
+        let flags = flags.as_object().expect("a map").clone().into_iter().collect();
+        CommandView::new(None, Some(words), image()).with_config(flags).served_names()
+    };
+    let config = ["vllm", "serve", "--config", "/c.yaml"];
+    assert_eq!(by_file(&json!({}), &config), None, "it was not read");
+    assert_eq!(by_file(&json!({"model": "m"}), &config), Some(vec!["m".to_owned()]));
+    let file = json!({"model": "m", "served-model-name": ["a"]});
+    assert_eq!(by_file(&file, &config), Some(vec!["a".to_owned()]));
+    let own = ["vllm", "serve", "--config", "/c.yaml", "--served-model-name", "b"];
+    assert_eq!(by_file(&file, &own), Some(vec!["b".to_owned()]));
+}

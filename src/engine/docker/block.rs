@@ -43,7 +43,7 @@ pub async fn of_block(block: &DockerBlock, secrets: &Secrets) -> Result<DockerEn
         secrets: secrets.clone(),
         ..DockerSpec::new(service)
     };
-    Ok(DockerEngine::new(docker, spec, over_http(None)).await?)
+    Ok(DockerEngine::new(docker, spec, over_http()).await?)
 }
 
 async fn local_daemon() -> Result<Daemon, DockerError> {
@@ -95,7 +95,7 @@ pub async fn compare_production(
         };
         let name = ProductionName::Service(source.service.clone());
         let docker = local_daemon().await?;
-        let candidate = DockerProduction::new(docker, name, Some(source), None, over_http(None));
+        let candidate = DockerProduction::new(docker, name, Some(source), None, over_http());
         return match candidate.compare(Some(service), secrets).await {
             Ok(found) => Ok(Some(found).filter(|it| it.running)),
             Err(ProductionError::Missing { .. } | ProductionError::Name(_)) => Ok(None),
@@ -161,6 +161,6 @@ async fn production_on(
     };
     let docker = connect_within(&DaemonSettings::of_environment(), wait).await;
     let docker = docker.map_err(DockerError::from)?;
-    let production = DockerProduction::new(docker, name, source, key, over_http(None));
+    let production = DockerProduction::new(docker, name, source, key, over_http());
     Ok(Some(production.with_missing_key(missing)))
 }

@@ -97,7 +97,7 @@ impl DaemonSettings {
     }
 
     fn current_context(&self) -> Option<String> {
-        let text = std::fs::read_to_string(self.config.as_ref()?.join("config.json")).ok()?;
+        let text = crate::input::text(&self.config.as_ref()?.join("config.json")).ok()?;
         let config: Value = serde_json::from_str(&text).ok()?;
         config["currentContext"].as_str().filter(|name| !name.is_empty()).map(str::to_owned)
     }
@@ -109,7 +109,7 @@ impl DaemonSettings {
         // The client names a context's folder by the hash of its name.
         let folder = hexadecimal(&Sha256::digest(name.as_bytes()));
         let path = config.join("contexts/meta").join(folder).join("meta.json");
-        let text = std::fs::read_to_string(&path)
+        let text = crate::input::text(&path)
             .map_err(|error| unusable(format!("{}: {error}", path.display())))?;
         let meta: Value =
             serde_json::from_str(&text).map_err(|error| unusable(error.to_string()))?;

@@ -264,7 +264,8 @@ impl DockerEngine {
         let name = container_name(order);
         let container =
             Container::create(&self.docker, &name, body(&self.spec.service, &addition)).await?;
-        let mut started = Started { container, log, at: Instant::now(), port, is_offline };
+        let names = command.served_names().unwrap_or_default();
+        let mut started = Started { container, log, at: Instant::now(), port, names, is_offline };
         match started.start(networks.get(1..).unwrap_or_default(), file, emit).await {
             Ok(()) => Ok(started),
             Err(failure) => {
@@ -280,6 +281,8 @@ struct Started {
     log: EngineLog,
     at: Instant,
     port: u16,
+    /// Names of the model that it is to offer, where they are known.
+    names: Vec<String>,
     /// Whether we keep it from asking the hub.
     is_offline: bool,
 }
@@ -409,7 +412,8 @@ impl DockerEngine {
             base_url: format!("http://127.0.0.1:{published}"),
             api_key: self.spec.api_key.clone(),
         };
-        let candidate = (self.connect)(endpoint);
+        let mut candidate = (self.connect)(endpoint);
+        candidate.expect_one_of(std::mem::take(&mut started.names));
         let mut last_state = None;
         let ready = {
             let container = &started.container;

@@ -75,7 +75,7 @@ pub async fn production(owed: &ProductionOwed) -> Result<DockerProduction, Daemo
         Some(source) => ProductionName::Service(source.service.clone()),
         None => ProductionName::Container(owed.name.clone()),
     };
-    let production = DockerProduction::new(docker, name, source, key, over_http(None));
+    let production = DockerProduction::new(docker, name, source, key, over_http());
     Ok(production.with_missing_key(missing))
 }
 

@@ -92,9 +92,7 @@ impl Place {
         let mut spec = DockerSpec::new(ServiceSpec::of_image(image(), command));
         spec.caches = false;
         adjust(&mut spec);
-        DockerEngine::new(self.docker.clone(), spec, over_http(None))
-            .await
-            .expect("the image is there")
+        DockerEngine::new(self.docker.clone(), spec, over_http()).await.expect("the image is there")
     }
 
     pub(crate) async fn launch(
@@ -175,13 +173,11 @@ async fn failures_before_ready_have_their_class_and_leave_nothing() {
 async fn an_image_that_is_not_there_is_an_error_and_another_one_is_known_by_its_id() {
     let place = Place::new("image").await;
     let spec = DockerSpec::new(ServiceSpec::of_image("vllm-grid-test/not-there:1", Vec::new()));
-    let error = DockerEngine::new(place.docker.clone(), spec, over_http(None))
-        .await
-        .err()
-        .expect("no image");
+    let error =
+        DockerEngine::new(place.docker.clone(), spec, over_http()).await.err().expect("no image");
     assert!(matches!(&error, DockerError::NoImage(image) if image == "vllm-grid-test/not-there:1"));
     let spec = DockerSpec::new(ServiceSpec::of_image(image(), Vec::new()));
-    let engine = DockerEngine::new(place.docker.clone(), spec, over_http(None)).await;
+    let engine = DockerEngine::new(place.docker.clone(), spec, over_http()).await;
     let engine = engine.expect("the image is here");
     let id = identity(&place.docker, image()).await.expect("the image is here").id;
     assert_eq!(engine.image_id(), Some(id));

@@ -257,3 +257,52 @@ async fn cancelling_ends_the_wait() {
     assert_eq!(outcome.result.expect_err("cancelled"), NotReady::Cancelled);
     assert!((4.0..4.01).contains(&outcome.seconds), "{}", outcome.seconds);
 }
+
+/// A server that answers everything with one list of models.
+fn offering(list: &'static str) -> Endpoint {
+    use std::io::{Read as _, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let base_url = format!("http://{}", listener.local_addr().expect("bound"));
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = stream.read(&mut [0; 4096]);
+            let length = list.len();
+            let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n";
+            let _ = write!(stream, "{head}content-length: {length}\r\n\r\n{list}");
+        }
+    });
+    Endpoint { base_url, api_key: None }
+}
+
+#[tokio::test]
+async fn the_model_that_is_expected_must_be_offered() {
+    let wait = async |list: &'static str, names: &[&str]| {
+        let mut candidate = over_http()(offering(list));
+        candidate.expect_one_of(names.iter().map(|it| (*it).to_owned()).collect());
+        let mut ended = Box::pin(std::future::pending());
+        let (limits, emit) = (Limits::default(), Emit::to(|_| {}));
+        let cancel = CancellationToken::new();
+        let mut no_log = String::new;
+        let ready = wait_until_ready(
+            ended.as_mut(),
+            &mut no_log,
+            candidate.as_ref(),
+            &limits,
+            &emit,
+            &cancel,
+        );
+        let not_ready = ready.await.expect_err("it completes nothing");
+        LaunchFailure::of_not_ready("", &not_ready)
+    };
+    let list =
+        r#"{"data":[{"id":"base","root":"/m"},{"id":"adapter","root":"/l","parent":"base"}]}"#;
+    let other = wait(list, &["asked"]).await;
+    assert_eq!(other.class, FailureClass::NotServing);
+    let says = "does not serve the model `asked`; it serves `base`, `adapter`";
+    assert!(other.message.ends_with(says), "{}", other.message);
+    // What is offered goes on to the completion; so does what nobody knows the name of.
+    for names in [&["base"][..], &["adapter"], &["asked", "base"], &[]] {
+        let offered = wait(list, names).await.message;
+        assert!(offered.contains("does not serve completions"), "{names:?}: {offered}");
+    }
+}

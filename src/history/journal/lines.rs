@@ -8,13 +8,79 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
-use super::{JournalError, Line};
+use super::{Entry, JournalError, Line};
+use crate::metric::Measurement;
 
 #[derive(Serialize, Deserialize)]
 struct Envelope<'a> {
     checksum: String,
     #[serde(borrow)]
     line: &'a RawValue,
+}
+
+/// The line of a repeat: nearly all of a long journal. An [`Entry`] is found by its `kind`, for
+/// which its whole text is copied first.
+#[derive(Deserialize)]
+struct RepeatLine {
+    sequence: u64,
+    at: jiff::Timestamp,
+    #[serde(default)]
+    elapsed_ms: Option<u64>,
+    entry: Repeat,
+}
+
+#[derive(Deserialize)]
+struct Repeat {
+    #[serde(rename = "kind")]
+    _kind: RepeatKind,
+    launch: u32,
+    measurement: Measurement,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum RepeatKind {
+    RepeatFinished,
+}
+
+impl From<RepeatLine> for Line {
+    fn from(RepeatLine { sequence, at, elapsed_ms, entry }: RepeatLine) -> Self {
+        let Repeat { launch, measurement, .. } = entry;
+        Self { sequence, at, elapsed_ms, entry: Entry::RepeatFinished { launch, measurement } }
+    }
+}
+
+/// A journal as it was read: who writes it afterwards need not parse it again.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    bytes: Vec<u8>,
+    contents: Contents,
+}
+
+impl Seen {
+    /// The lines that are intact.
+    pub fn lines(&self) -> &[Line] {
+        &self.contents.lines
+    }
+
+    /// What the bytes come to.
+    pub fn contents(&self) -> &Contents {
+        &self.contents
+    }
+
+    pub(super) fn of(path: &Path, bytes: Vec<u8>) -> Result<Self, JournalError> {
+        let contents = parse(path, &bytes)?;
+        Ok(Self { bytes, contents })
+    }
+
+    /// What the bytes come to that are there now: only what is new is parsed, where the others
+    /// are what they were.
+    pub(super) fn now(self, path: &Path, bytes: &[u8]) -> Result<Contents, JournalError> {
+        let Self { bytes: before, contents: Contents { lines, intact, tail } } = self;
+        // The line end that is missing there may have come since.
+        let goes_on = tail != Tail::Unended && bytes.get(..intact) == before.get(..intact);
+        if goes_on { parse_from(path, bytes, lines, intact) } else { parse(path, bytes) }
+    }
 }
 
 /// What the bytes of a journal come to.
@@ -67,8 +133,11 @@ pub(super) fn torn(path: &Path, done: &str) -> String {
     )
 }
 
+/// Digits of a checksum.
+const SEAL: usize = 16;
+
 pub(super) fn checksum(text: &str) -> String {
-    crate::configuration::hexadecimal(&Sha256::digest(text.as_bytes())[..8])
+    crate::configuration::hexadecimal(&Sha256::digest(text.as_bytes())[..SEAL / 2])
 }
 
 pub(super) fn encode(line: &Line) -> serde_json::Result<String> {
@@ -82,8 +151,16 @@ pub(super) fn encode(line: &Line) -> serde_json::Result<String> {
 /// # Errors
 /// When a line that is not the last is damaged.
 pub(super) fn parse(path: &Path, bytes: &[u8]) -> Result<Contents, JournalError> {
-    let mut lines = Vec::new();
-    let mut start = 0;
+    parse_from(path, bytes, Vec::new(), 0)
+}
+
+/// The same where so many bytes of it are these lines.
+fn parse_from(
+    path: &Path,
+    bytes: &[u8],
+    mut lines: Vec<Line>,
+    mut start: usize,
+) -> Result<Contents, JournalError> {
     while start < bytes.len() {
         let rest = &bytes[start..];
         let end = memchr::memchr(b'\n', rest);
@@ -136,18 +213,39 @@ pub(super) fn salvage(bytes: &[u8]) -> (Vec<Line>, Vec<(usize, String)>) {
 
 fn decode(bytes: &[u8], sequence: Option<u64>) -> Result<Line, String> {
     let text = std::str::from_utf8(bytes).map_err(|_| "not UTF-8".to_owned())?;
-    let envelope: Envelope<'_> =
-        serde_json::from_str(text).map_err(|error| format!("no journal line ({error})"))?;
-    if envelope.checksum != checksum(envelope.line.get()) {
-        return Err("its checksum does not fit".to_owned());
-    }
-    let line: Line = serde_json::from_str(envelope.line.get())
-        .map_err(|error| format!("no journal entry ({error})"))?;
+    let body = match sealed(text) {
+        Some(body) => body,
+        None => opened(text)?,
+    };
+    let line = match serde_json::from_str::<RepeatLine>(body) {
+        Ok(repeat) => repeat.into(),
+        Err(_) => serde_json::from_str::<Line>(body)
+            .map_err(|error| format!("no journal entry ({error})"))?,
+    };
     match sequence {
         Some(expected) if line.sequence != expected => {
             Err(format!("its number is {}, where {expected} belongs", line.sequence))
         }
         _ => Ok(line),
+    }
+}
+
+/// The text of a line that is exactly as [`encode`] writes it, with a checksum that fits.
+fn sealed(text: &str) -> Option<&str> {
+    let (seal, rest) = text.strip_prefix("{\"checksum\":\"")?.split_at_checked(SEAL)?;
+    let body = rest.strip_prefix("\",\"line\":")?.strip_suffix('}')?;
+    (checksum(body) == seal).then_some(body)
+}
+
+/// The text of a line however it is written: a person may have put spaces there.
+fn opened(text: &str) -> Result<&str, String> {
+    let envelope: Envelope<'_> =
+        serde_json::from_str(text).map_err(|error| format!("no journal line ({error})"))?;
+    let body = envelope.line.get();
+    if envelope.checksum == checksum(body) {
+        Ok(body)
+    } else {
+        Err("its checksum does not fit".to_owned())
     }
 }
 
@@ -180,4 +278,10 @@ fn is_beginning(text: &[u8]) -> bool {
     };
     let ends_early = |error: serde_json::Error| error.is_eof();
     !text.contains('\n') && serde_json::from_str::<Envelope<'_>>(text).is_err_and(ends_early)
+}
+
+/// Whether a line is read without a copy of its text.
+#[cfg(test)]
+pub(super) fn is_repeat(text: &str) -> bool {
+    sealed(text.trim_end()).is_some_and(|body| serde_json::from_str::<RepeatLine>(body).is_ok())
 }

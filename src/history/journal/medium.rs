@@ -6,7 +6,8 @@ use std::io::{self, Read as _, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-use super::JournalError;
+use super::{JournalError, MAX_BYTES};
+use crate::input::{self, InputError};
 
 /// The file as the journal uses it, so that tests can make it fail.
 pub(super) trait Medium: std::fmt::Debug + Send + Sync {
@@ -52,6 +53,10 @@ impl Medium for LockedFile {
 /// The file at `path`, locked, and its bytes; nobody else may read it where it is new.
 pub(super) fn locked(path: &Path) -> Result<(File, Vec<u8>), JournalError> {
     let io = |error| JournalError::Io { path: path.to_owned(), error };
+    match input::plain(path) {
+        Ok(()) | Err(InputError::Missing(_)) => {}
+        Err(error) => return Err(io(error.into())),
+    }
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false).mode(0o600);
     let mut file = options.open(path).map_err(io)?;
@@ -60,6 +65,9 @@ pub(super) fn locked(path: &Path) -> Result<(File, Vec<u8>), JournalError> {
         Err(TryLockError::WouldBlock) => return Err(JournalError::Locked(path.to_owned())),
         Err(TryLockError::Error(source)) => return Err(io(source)),
     }
+    if file.metadata().map_err(io)?.len() > MAX_BYTES {
+        return Err(io(InputError::TooLarge { limit: MAX_BYTES }.into()));
+    }
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).map_err(io)?;
     Ok((file, bytes))
@@ -67,7 +75,7 @@ pub(super) fn locked(path: &Path) -> Result<(File, Vec<u8>), JournalError> {
 
 /// Whether somebody holds the journal's lock.
 pub fn is_written(path: &Path) -> bool {
-    let Ok(file) = File::open(path) else { return false };
+    let Ok(file) = input::open(path, u64::MAX) else { return false };
     match file.try_lock_shared() {
         Ok(()) => {
             let _closed_anyway = file.unlock();

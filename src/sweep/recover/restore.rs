@@ -12,7 +12,7 @@ use crate::engine::production::Production;
 use crate::event::Emit;
 use crate::grid::{EngineBlock, GridFile, ReadOptions};
 use crate::history::folder::Folder;
-use crate::history::journal::{Entry, Journal, JournalError, Line};
+use crate::history::journal::{Entry, Journal, JournalError, Line, MAX_BYTES};
 use crate::history::production::{PendingRestore, ProductionStep, pending_restore};
 use crate::history::replay::production_steps;
 use crate::ownership::claim::ProductionName;
@@ -251,7 +251,7 @@ fn journal(folder: &Path) -> Read {
 
 /// The steps on the lines that can be read, whatever is between them.
 fn legible_steps(path: &Path) -> Vec<ProductionStep> {
-    let bytes = std::fs::read(path).unwrap_or_default();
+    let bytes = crate::input::read(path, MAX_BYTES).unwrap_or_default();
     let lines = bytes.split(|byte| *byte == b'\n').filter_map(|line| {
         let mut line: serde_json::Value = serde_json::from_slice(line).ok()?;
         serde_json::from_value::<Line>(line.get_mut("line")?.take()).ok()

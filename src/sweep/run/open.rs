@@ -20,8 +20,8 @@ use super::nights::{self, Night};
 use crate::grid::Grid;
 use crate::history::block::Block;
 use crate::history::confirmation::Confirmation;
-use crate::history::folder::{Folder, write_whole};
-use crate::history::journal::{Journal, JournalError};
+use crate::history::folder::{Folder, SeenFolder, write_whole};
+use crate::history::journal::{Journal, JournalError, Seen};
 use crate::history::record::{Manifest, host};
 use crate::history::replay;
 use crate::history::steady::Steady;
@@ -78,7 +78,7 @@ impl Sweep {
             .map_err(|error| HistoryError::Io { path, error })?;
         folder.write_manifest(&manifest, secrets)?;
         let host = manifest.host.clone();
-        Self::open(folder, manifest, host, secrets)
+        Self::open(folder, manifest, None, host, secrets)
     }
 
     /// Continues a sweep.
@@ -86,9 +86,22 @@ impl Sweep {
     /// # Errors
     /// When another process writes it, or its files are damaged.
     pub fn resume(folder: Folder, secrets: &Secrets) -> Result<Self, SweepError> {
+        Self::resume_seen(folder, None, secrets)
+    }
+
+    /// The same with the journal as it was read before: only what is new in it is parsed.
+    ///
+    /// # Errors
+    /// As for [`Self::resume`].
+    pub fn resume_seen(
+        folder: Folder,
+        seen: Option<SeenFolder>,
+        secrets: &Secrets,
+    ) -> Result<Self, SweepError> {
         let manifest = folder.manifest()?;
         folder.check_journal()?;
-        Self::open(folder, manifest, host(), secrets)
+        let seen = seen.and_then(SeenFolder::into_journal);
+        Self::open(folder, manifest, seen, host(), secrets)
     }
 
     /// The same with the configurations and workloads of the grid: those of the manifest are the
@@ -124,11 +137,12 @@ impl Sweep {
     fn open(
         folder: Folder,
         manifest: Manifest,
+        seen: Option<Seen>,
         host: String,
         secrets: &Secrets,
     ) -> Result<Self, SweepError> {
         let path = folder.journal_path();
-        let (mut journal, lines) = Journal::open(&path)?;
+        let (mut journal, lines) = Journal::open_seen(&path, seen)?;
         let launches = folder.launches();
         if lines.is_empty() && !launches.is_empty() {
             return Err(JournalError::Lost { path, empty: true }.into());

@@ -51,6 +51,9 @@ async fn what_goes_wrong_is_reported_without_the_key() {
     };
     let failed = reason("echo \"no $OPENAI_API_KEY here\" >&2; exit 7", 60.0).await;
     assert!(failed.contains("exit status: 7") && failed.contains("no *** here"), "{failed}");
+    let pipe = in_time("nothing waits", reason("rm -f $3; mkfifo $3", 60.0)).await;
+    assert!(pipe.contains("this is a pipe"), "{pipe}");
+    assert!(reason("truncate -s 6G $3", 60.0).await.contains("larger than 256 MiB"));
     assert!(reason("exit 0", 60.0).await.contains("no result file"));
     assert!(reason("echo '[1]' > $3", 60.0).await.contains("no JSON object"));
     assert!(reason("echo '{\"a\": 1}' > $3", 60.0).await.contains("none of the figures"));

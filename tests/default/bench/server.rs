@@ -37,6 +37,22 @@ async fn a_server_reports_its_model_context_and_version() {
 }
 
 #[tokio::test]
+async fn of_several_names_the_first_that_is_offered_is_used() {
+    let open = async |names: &[&str]| {
+        let scripted = Scripted::start(writes(&[json("200 OK", MODELS)])).await;
+        let base_url = format!("http://{}", scripted.address);
+        let names: Vec<String> = names.iter().map(|it| (*it).to_owned()).collect();
+        Server::open_one_of(Endpoint { base_url, api_key: None }, &names).await
+    };
+    let named = async |names: &[&str]| open(names).await.expect("offered").model;
+    assert_eq!(named(&["gone", "lora", "qwen3-tiny"]).await, "lora");
+    assert_eq!(named(&[]).await, "qwen3-tiny");
+    let error = open(&["gone", "other"]).await.expect_err("not offered").to_string();
+    let says = "does not serve the model `gone`; it serves `qwen3-tiny`, `lora`";
+    assert!(error.ends_with(says), "{error}");
+}
+
+#[tokio::test]
 async fn a_simulated_server_is_known_as_one() {
     for version in [
         r#"{"version":"0.32.0","simulated":{"gpu":"a100"},"data":[{"id":"m"}]}"#,
