@@ -219,6 +219,8 @@ impl Sweep {
                 host: "a simulated world".to_owned(),
                 machine: None,
                 image_id: None,
+                image: None,
+                window: None,
                 suite_version: None,
             },
             launches: Vec::new(),

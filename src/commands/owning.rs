@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use vllm_grid::engine::Engine;
-use vllm_grid::engine::docker::{owed, production_of};
+use vllm_grid::engine::docker::{DockerProduction, owed};
 use vllm_grid::engine::leftovers::{self, Look};
 use vllm_grid::engine::production::Production as _;
 use vllm_grid::grid::{DockerBlock, EngineBlock, Grid, ProductionName as Named};
@@ -53,12 +53,13 @@ pub(super) struct Claimed {
     claims: Claims,
     uses: Uses,
     production: Option<ProductionOwed>,
+    serves: Option<DockerProduction>,
     mark: Option<Owed>,
 }
 
 impl Claimed {
     /// Claims what the grid's candidates use and its production; `own` is the run, where it
-    /// is begun already.
+    /// is begun already; `serves` is the production that the grid names, on its daemon.
     ///
     /// # Errors
     /// Another run holds it, or a dead one left something in the way: nothing was touched.
@@ -66,6 +67,7 @@ impl Claimed {
         grid: &Grid,
         engine: &dyn Engine,
         own: Option<&str>,
+        serves: Option<DockerProduction>,
     ) -> Result<Self, CommandError> {
         let state = StateFolder::of_environment().map_err(unusable)?;
         let uses = engine.uses(&grid.configurations);
@@ -74,7 +76,7 @@ impl Claimed {
             EngineBlock::Docker(block) => {
                 let docker = owed::socket();
                 let docker = docker.map_err(|error| CommandError::new(Exit::Environment, error))?;
-                (named(block).await?, Some(Owed::Containers { docker }))
+                (named(block, serves.as_ref()).await?, Some(Owed::Containers { docker }))
             }
             EngineBlock::Process(_) => (None, Some(Owed::Processes)),
             EngineBlock::Simulated(_) => (None, None),
@@ -89,7 +91,7 @@ impl Claimed {
         };
         let look = Look { state: &state, own, uses: &uses, docker };
         refuse(&leftovers::find(look).await)?;
-        Ok(Self { state, claims, uses, production, mark })
+        Ok(Self { state, claims, uses, production, serves, mark })
     }
 
     /// For a sweep that has just begun.
@@ -128,7 +130,7 @@ impl Claimed {
         sweep: &Sweep,
         engine: &dyn Engine,
     ) -> Result<Owning, CommandError> {
-        let Self { state, claims, uses, production, mark } = self;
+        let Self { state, claims, uses, production, serves, mark } = self;
         let folder = sweep.folder().path();
         let holder = Holder::this().in_state(&state).of_run(&held.run_id, folder);
         let told = claims.tell(&holder);
@@ -142,20 +144,20 @@ impl Claimed {
         }
         engine.owned_by(&ledger);
         let owner = Owner { ledger, production, down: None };
-        Ok(Owning { owner, said: Vec::new(), mark, _held: held, _claims: claims })
+        Ok(Owning { owner, said: Vec::new(), serves, mark, _held: held, _claims: claims })
     }
 }
 
 /// The production of a grid by its container's name, so that two grids that call it
 /// differently mean one production.
-async fn named(block: &DockerBlock) -> Result<Option<ProductionOwed>, CommandError> {
-    let environment = |error| CommandError::new(Exit::Environment, error);
+async fn named(
+    block: &DockerBlock,
+    production: Option<&DockerProduction>,
+) -> Result<Option<ProductionOwed>, CommandError> {
     let template =
         owed::of_block(block).map_err(|error| CommandError::new(Exit::Environment, error))?;
     let Some(template) = template else { return Ok(None) };
-    let Some(production) = production_of(block).await.map_err(environment)? else {
-        return Ok(None);
-    };
+    let Some(production) = production else { return Ok(None) };
     let found = production.find().await;
     let found = found.map_err(|error| CommandError::new(Exit::Environment, error))?;
     let name = match (found, &block.production) {
@@ -188,6 +190,8 @@ pub(super) struct Owning {
     pub(super) owner: Owner,
     /// What was done before anything is launched.
     pub(super) said: Vec<String>,
+    /// The production that the grid names, on its daemon: whoever launches takes it.
+    pub(super) serves: Option<DockerProduction>,
     mark: Option<Owed>,
     _held: Held,
     _claims: Claims,

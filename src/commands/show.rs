@@ -162,7 +162,8 @@ fn place(
     ranking: &ranking::Ranking,
     writer: Writer,
 ) -> Result<Place, CommandError> {
-    let extent = Extent::read(folder, record, writer == Writer::Ourselves)?;
+    let now = jiff::ZonedDateTime::now();
+    let extent = Extent::read(folder, record, writer == Writer::Ourselves, &now)?;
     let grid = direct(&folder.original_grid(&record.manifest));
     let candidate = ranking.decision.as_ref().map(|it| it.candidate.configuration.as_str());
     let baseline = ranking.rows.iter().find(|row| row.baseline).map(|row| row.name.as_str());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use vllm_grid::bench::RecordSink;
 use vllm_grid::engine::compose::{ComposeError, ServiceSpec};
-use vllm_grid::engine::docker::production_of;
+use vllm_grid::engine::docker::{DockerProduction, production_of};
 use vllm_grid::engine::production::Production;
 use vllm_grid::engine::service::{self, Need};
 use vllm_grid::engine::{self, Engine, EngineError};
@@ -40,7 +40,9 @@ use crate::signals::Shutdown;
 pub(crate) async fn sweep(args: &SweepArgs, shutdown: &Shutdown) -> Result<Exit, CommandError> {
     let (mut grid, service) = complete(super::read_grid(&args.grid)?).await?;
     let engine = engine(&grid).await?;
-    let claimed = Claimed::take(&grid, &*engine, None).await?;
+    // The one connection to its daemon: what fails here leaves no folder.
+    let serves = production(&grid).await?;
+    let claimed = Claimed::take(&grid, &*engine, None, serves).await?;
     super::production::of_sweep(&mut grid, service.as_ref()).await.map_err(unusable)?;
     super::check_source(&grid)?;
     let now = jiff::Timestamp::now();
@@ -81,6 +83,7 @@ pub(crate) async fn resume(args: &ResumeArgs, shutdown: &Shutdown) -> Result<Exi
 pub(super) struct MayContinue {
     grid: Grid,
     engine: Arc<dyn Engine>,
+    serves: Option<DockerProduction>,
     /// What changed, and the block that begins where that was accepted.
     pub(super) continues: Continues,
     /// The journal as it was read.
@@ -106,13 +109,14 @@ pub(super) async fn may_continue(
     let engine = match engine(&resumable.grid).await {
         Ok(engine) => engine,
         // A grid that changed may name what is not there: the change is what to report.
-        Err(error) => return Err(resumable.changed().map_or(error, changed)),
+        Err(error) => return Err(resumable.refused(accept).map_or(error, changed)),
     };
-    let production = production(&resumable.grid).await?;
-    let with = MeasuredWith::read(&*engine, production.as_deref()).await;
+    let serves = production(&resumable.grid).await?;
+    let asked = serves.as_ref().map(|it| it as &dyn Production);
+    let with = MeasuredWith::read(&*engine, asked).await;
     let continues = resumable.continues(&with, accept).map_err(changed)?;
     let (grid, seen) = resumable.into_parts();
-    Ok(MayContinue { grid, engine, continues, seen })
+    Ok(MayContinue { grid, engine, serves, continues, seen })
 }
 
 impl MayContinue {
@@ -121,9 +125,9 @@ impl MayContinue {
         self,
         folder: Folder,
     ) -> Result<(Grid, Arc<dyn Engine>, Sweep, Owning), CommandError> {
-        let Self { grid, engine, continues, seen } = self;
+        let Self { grid, engine, serves, continues, seen } = self;
         let session = owning::session(&folder)?;
-        let claimed = Claimed::take(&grid, &*engine, Some(session.run_id())).await?;
+        let claimed = Claimed::take(&grid, &*engine, Some(session.run_id()), serves).await?;
         let sweep = Sweep::resume_seen(folder, Some(seen), secrets())?.with_configurations(&grid);
         let owning = claimed.resume(session, &sweep, &*engine).await?;
         Ok((grid, engine, sweep.accepting(continues.block), owning))
@@ -257,11 +261,9 @@ fn unusable(error: EngineError) -> CommandError {
 }
 
 /// What serves production, where the grid names it.
-async fn production(grid: &Grid) -> Result<Option<Box<dyn Production>>, CommandError> {
+async fn production(grid: &Grid) -> Result<Option<DockerProduction>, CommandError> {
     let EngineBlock::Docker(block) = &grid.engine else { return Ok(None) };
-    let production =
-        production_of(block).await.map_err(|error| CommandError::new(Exit::Environment, error))?;
-    Ok(production.map(|production| Box::new(production) as Box<dyn Production>))
+    production_of(block).await.map_err(|error| CommandError::new(Exit::Environment, error))
 }
 
 /// Runs the loop, then writes and shows what there is, however it ended.
@@ -271,14 +273,15 @@ pub(super) async fn run(
     engine: Arc<dyn Engine>,
     shutdown: &Shutdown,
 ) -> Result<Exit, CommandError> {
-    let Work { mut sweep, confirming, said, owning } = work;
+    let Work { mut sweep, confirming, said, mut owning } = work;
     shutdown.names(sweep.folder().path());
     let records = |folder: &Path| -> Box<dyn RecordSink> {
         Box::new(ParquetRecords::in_launch(folder).without(secrets().clone()))
     };
+    let serves = owning.as_mut().and_then(|it| it.serves.take());
     let mut context = SweepContext::of(grid, engine, records)
         .with_strategy(sweep.record().manifest.build_strategy())
-        .with_production(production(grid).await?)
+        .with_production(serves.map(|it| Box::new(it) as Box<dyn Production>))
         .with_cancel(shutdown.token().clone());
     // How long a confirmation takes is said before it begins, and by its own sweep.
     if confirming.is_none() {

@@ -250,6 +250,11 @@ impl EngineBlock {
         matches!(self, Self::Docker(block) if block.compose.is_some() && block.base.is_none())
     }
 
+    /// The id that a configuration has where this image, or command, is started.
+    pub fn id_with(&self, image: Option<&str>, configuration: &Configuration) -> String {
+        self.identity(image, &configuration.flags, &configuration.environment).id()
+    }
+
     /// What a configuration's id is computed from.
     fn identity<'a>(
         &'a self,

@@ -8,7 +8,7 @@ use std::fmt;
 
 use jiff::civil::{Date, Time};
 use jiff::{Timestamp, ToSpan as _, ZonedDateTime};
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::error::Findings;
 use super::node::{Content, Node};
@@ -101,6 +101,14 @@ impl fmt::Display for Window {
 impl Serialize for Window {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Window {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let unknown = || serde::de::Error::custom(format!("`{text}` is no window of the day"));
+        Self::read(&text).ok_or_else(unknown)
     }
 }
 

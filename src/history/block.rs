@@ -30,6 +30,13 @@ pub struct Block {
     /// The image that is launched, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_id: Option<String>,
+    /// The image as the compose file names it, where that changed: the configurations' ids did
+    /// with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// Then the ids of the manifest's configurations, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ids: Vec<String>,
     /// SHA-256 of the configuration of production's container, where the baseline is
     /// production's.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -4,13 +4,15 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use jiff::ZonedDateTime;
+use serde::{Serialize, Serializer};
 
 use super::HistoryError;
 use super::folder::Folder;
 use super::journal::{self, Entry, JournalError, Line};
 use super::launch::LaunchOutcome;
 use super::record::SweepRecord;
+use crate::grid::Window;
 use crate::strategy::Purpose;
 
 /// How far a sweep is.
@@ -26,6 +28,24 @@ pub struct Extent {
     /// The confirmation of it that was begun last, where that one is not over.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub confirmation: Option<Confirming>,
+    /// What the sweep or its confirmation waits for, where it does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub waits: Option<Waits>,
+}
+
+/// The window that is waited for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Waits {
+    /// The times of the day; `None` where an older version wrote the manifest.
+    pub window: Option<Window>,
+    /// When it opens, local time with its offset.
+    #[serde(serialize_with = "with_offset")]
+    pub until: Option<ZonedDateTime>,
+}
+
+fn with_offset<S: Serializer>(at: &Option<ZonedDateTime>, to: S) -> Result<S::Ok, S::Error> {
+    let text = at.as_ref().map(|at| at.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string());
+    text.serialize(to)
 }
 
 /// A confirmation that is not over.
@@ -34,6 +54,8 @@ pub struct Extent {
 pub enum Confirming {
     /// Somebody works on it.
     Running,
+    /// Somebody works on it when the window opens.
+    Waiting,
     /// Stopped or killed: `resume` continues it.
     Interrupted,
 }
@@ -46,6 +68,8 @@ pub enum State {
     Complete,
     /// Somebody works on it.
     Running,
+    /// Somebody works on it when its window opens; production serves until then.
+    Waiting,
     /// Stopped or killed before everything was done.
     Interrupted,
     /// The budget ended before everything was done.
@@ -67,7 +91,12 @@ impl Extent {
     ///
     /// # Errors
     /// When the journal cannot be read.
-    pub fn read(folder: &Folder, record: &SweepRecord, ours: bool) -> Result<Self, HistoryError> {
+    pub fn read(
+        folder: &Folder,
+        record: &SweepRecord,
+        ours: bool,
+        now: &ZonedDateTime,
+    ) -> Result<Self, HistoryError> {
         let path = folder.journal_path();
         let lines = match journal::read(&path) {
             Ok(lines) => lines,
@@ -77,11 +106,16 @@ impl Extent {
             }
             Err(error) => return Err(error.into()),
         };
-        Ok(Self::of(record, &lines, || !ours && journal::is_written(&path)))
+        Ok(Self::of(record, &lines, now, || !ours && journal::is_written(&path)))
     }
 
     /// The same of a journal's lines; `written` finds out whether somebody writes it.
-    pub fn of(record: &SweepRecord, lines: &[Line], written: impl FnOnce() -> bool) -> Self {
+    pub fn of(
+        record: &SweepRecord,
+        lines: &[Line],
+        now: &ZonedDateTime,
+        written: impl FnOnce() -> bool,
+    ) -> Self {
         let of = record.manifest.build_strategy().trials();
         // The last launch of a trial says whether it is over.
         let mut trials: BTreeMap<u32, bool> = BTreeMap::new();
@@ -90,12 +124,44 @@ impl Extent {
             trials.insert(launch.trial, over);
         }
         let done = trials.values().filter(|over| **over).count() as u32;
-        let (own, confirms) = without_confirmations(of_latest_block(lines));
-        let confirms = confirms && record.confirmations.iter().any(|it| it.open);
+        let (own, last_confirms) = without_confirmations(of_latest_block(lines));
+        let confirms = last_confirms && record.confirmations.iter().any(|it| it.open);
         let begun = record.unfinished_confirmation().is_some();
-        let (state, confirmation) = states(&own, done >= of, confirms, begun, written);
-        Self { done, of: of.max(done), state, confirmation }
+        let (all, of) = (done >= of, of.max(done));
+        let Some(window) = waited_for(lines.last(), record.manifest.window, now) else {
+            let (state, confirmation) = states(&own, all, confirms, begun, written);
+            return Self { done, of, state, confirmation, waits: None };
+        };
+        let (state, confirmation) = states(&own, all, confirms, begun, || false);
+        let extent = Self { done, of, state, confirmation, waits: None };
+        match (written(), last_confirms && begun) {
+            (true, true) => {
+                Self { confirmation: Some(Confirming::Waiting), waits: Some(window), ..extent }
+            }
+            (true, false) if extent.state != State::Complete => {
+                Self { state: State::Waiting, waits: Some(window), ..extent }
+            }
+            _ => extent,
+        }
     }
+}
+
+/// What whoever holds the journal waits for, where no session is open: a window that closed,
+/// or one that is not open yet.
+fn waited_for(last: Option<&Line>, window: Option<Window>, now: &ZonedDateTime) -> Option<Waits> {
+    let here = |at: jiff::Timestamp| at.to_zoned_datetime(now.time_zone().clone());
+    let since = match last {
+        None => None,
+        Some(Line { at, entry: Entry::SessionEnded { reason, .. }, .. }) => {
+            (reason == journal::WINDOW_CLOSED).then(|| here(*at))
+        }
+        Some(_) => return None,
+    };
+    if since.is_none() && window?.closes(now).is_some() {
+        return None;
+    }
+    let opens = |it: Window| here(it.opens_after(since.as_ref().unwrap_or(now)));
+    Some(Waits { window, until: window.map(opens) })
 }
 
 /// The lines since the latest block began: how an earlier one ended says nothing of it.
@@ -152,7 +218,9 @@ fn state(lines: &[Line], all: bool, written: impl FnOnce() -> bool) -> State {
     }
     match lines.last().and_then(ended) {
         Some((_, reason)) if reason == journal::BUDGET_SPENT => State::BudgetSpent,
-        Some((_, reason)) if reason == "interrupted" => State::Interrupted,
+        Some((_, reason)) if reason == "interrupted" || reason == journal::WINDOW_CLOSED => {
+            State::Interrupted
+        }
         Some((_, reason)) => State::Stopped { reason },
         None if written() => State::Running,
         None => State::Interrupted,
@@ -179,12 +247,90 @@ mod tests {
         vec![line(1, started), line(2, entry)]
     }
 
+    /// So many hours after midnight in a place two hours east of Greenwich.
+    fn now(hours: i64) -> ZonedDateTime {
+        let zone = jiff::tz::TimeZone::posix("EET-2").expect("a time zone");
+        let at = jiff::Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_hours(24 + hours - 2);
+        at.to_zoned_datetime(zone)
+    }
+
+    /// A sweep with a window of which some launches are missing.
+    fn windowed(lines: &[Line], hours: i64, is_written: bool) -> Extent {
+        let mut manifest = manifest();
+        manifest.window = Window::read("23:00-06:30");
+        Extent::of(&SweepRecord::new(manifest), lines, &now(hours), || is_written)
+    }
+
+    #[test]
+    fn a_sweep_that_waits_for_its_window_says_until_when() {
+        let mut closed = ended(false, journal::WINDOW_CLOSED);
+        closed[1].at = now(5).timestamp();
+        let waiting = [
+            ("before its first launch", Vec::new()),
+            ("resumed", ended(false, "interrupted")),
+            ("resumed with a new budget", ended(false, journal::BUDGET_SPENT)),
+            ("between two nights", closed.clone()),
+        ];
+        for (when, lines) in waiting {
+            let json = serde_json::to_value(windowed(&lines, 12, true)).expect("JSON");
+            assert_eq!(json["state"], "waiting", "{when}");
+            let waits =
+                serde_json::json!({"window": "23:00-06:30", "until": "1970-01-02T23:00:00+02:00"});
+            assert_eq!(json["waits"], waits, "{when}");
+            let nobody = windowed(&lines, 12, false);
+            assert_eq!(nobody.waits, None, "{when}");
+            assert_ne!(nobody.state, State::Waiting, "{when}");
+        }
+        // The window is still open, and has no room for a launch.
+        let late = windowed(&closed, 6, true);
+        let until = late.waits.and_then(|it| it.until).map(|it| it.date().day());
+        assert_eq!((late.state, until), (State::Waiting, Some(2)));
+        assert_eq!(windowed(&[], 1, true).state, State::Running, "it begins at once");
+        let open = &ended(false, "")[..1];
+        assert_eq!(windowed(open, 12, true).state, State::Running, "it stops what runs");
+        assert_eq!(windowed(&ended(true, "complete"), 12, true).state, State::Complete);
+    }
+
+    #[test]
+    fn a_confirmation_that_waits_for_the_window_is_not_called_interrupted() {
+        let asked = serde_json::json!({
+            "number": 1, "candidate": "a", "baseline": "b", "claim": 0.1, "repeats": 3, "seed": 1,
+            "budget_seconds": null
+        });
+        let asked: crate::history::confirmation::Confirmation =
+            serde_json::from_value(asked).expect("a confirmation");
+        let mut manifest = manifest();
+        manifest.window = Window::read("23:00-06:30");
+        let mut record = SweepRecord::new(manifest);
+        let session = (jiff::Timestamp::UNIX_EPOCH, jiff::Timestamp::UNIX_EPOCH);
+        let confirmation = crate::history::confirmation::ConfirmationRecord {
+            asked: asked.clone(),
+            ended: None,
+            earlier: None,
+            open: false,
+            session,
+        };
+        record.confirmations.push(confirmation);
+        let mut lines = ended(false, "interrupted");
+        let mut confirming = ended(false, journal::WINDOW_CLOSED);
+        confirming.insert(1, line(3, Entry::ConfirmationStarted { confirmation: asked }));
+        lines.extend(confirming);
+        let extent = Extent::of(&record, &lines, &now(12), || true);
+        assert_eq!(extent.confirmation, Some(Confirming::Waiting));
+        assert_eq!(extent.state, State::Interrupted, "the sweep itself");
+        assert!(extent.waits.is_some());
+        let killed = Extent::of(&record, &lines, &now(12), || false);
+        assert_eq!((killed.confirmation, killed.waits), (Some(Confirming::Interrupted), None));
+    }
+
     #[test]
     fn the_last_session_says_whether_more_will_come() {
         let never = || panic!("a session that ended holds no lock");
         assert_eq!(state(&ended(true, "complete"), false, never), State::Complete);
         assert_eq!(state(&ended(false, "budget spent"), false, never), State::BudgetSpent);
         assert_eq!(state(&ended(false, "interrupted"), false, never), State::Interrupted);
+        let killed = state(&ended(false, journal::WINDOW_CLOSED), false, never);
+        assert_eq!(killed, State::Interrupted, "`resume` waits for the next one");
         let reason = "5 launches failed".to_owned();
         assert_eq!(state(&ended(false, &reason), false, never), State::Stopped { reason });
         // Every trial is over: whoever writes now does something else.
@@ -211,11 +357,11 @@ mod tests {
         let launches = (0..14).map(launch).collect();
         let record =
             SweepRecord { manifest, launches, confirmations: Vec::new(), earlier: Vec::new() };
-        let extent = Extent::of(&record, &ended(false, "interrupted"), || false);
+        let extent = Extent::of(&record, &ended(false, "interrupted"), &now(0), || false);
         assert_eq!((extent.done, extent.of, extent.state), (14, 14, State::Complete));
         let mut newer = record;
         newer.manifest.order = Order::Separated;
-        let extent = Extent::of(&newer, &ended(false, "interrupted"), || false);
+        let extent = Extent::of(&newer, &ended(false, "interrupted"), &now(0), || false);
         assert_eq!((extent.done, extent.of), (14, 16), "the baseline is launched twice");
     }
 

@@ -10,7 +10,7 @@ use super::block::Block;
 use super::confirmation::ConfirmationRecord;
 use super::launch::{LaunchFacts, LaunchOutcome};
 use crate::configuration::{Configuration, canonical, hexadecimal};
-use crate::grid::{EngineBlock, Grid};
+use crate::grid::{EngineBlock, Grid, Window};
 use crate::machine::Machine;
 use crate::metric::{Measurement, Objective, Status};
 use crate::server::effective::EffectiveValues;
@@ -84,6 +84,13 @@ pub struct Manifest {
     /// write it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_id: Option<String>,
+    /// What is started, as the grid or its compose file names it: a part of the configurations'
+    /// ids. An older version did not write it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// Times of the day in which it may launch; always where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<Window>,
     /// [`SUITE_VERSION`] of the writer; an older version did not write it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suite_version: Option<u32>,
@@ -124,6 +131,12 @@ impl Manifest {
         self.machine.clone_from(&block.machine);
         self.image_id.clone_from(&block.image_id);
         self.datasets.clone_from(&block.datasets);
+        if let Some(image) = &block.image {
+            self.image = Some(image.clone());
+            for (configuration, id) in self.configurations.iter_mut().zip(&block.ids) {
+                configuration.id.clone_from(id);
+            }
+        }
     }
 
     /// The manifest of a new sweep of a grid.
@@ -154,6 +167,8 @@ impl Manifest {
             host: host(),
             machine: None,
             image_id: None,
+            image: grid.engine.image(),
+            window: grid.window,
             suite_version: Some(SUITE_VERSION),
         }
     }
@@ -309,6 +324,9 @@ pub struct EarlierBlock {
     pub launches: Vec<LaunchRecord>,
     /// Its confirmations.
     pub confirmations: Vec<ConfirmationRecord>,
+    /// Ids of the manifest's configurations in it, in their order.
+    #[serde(default)]
+    pub ids: Vec<String>,
     /// The block that followed it, with what changed.
     pub next: Block,
 }
@@ -365,14 +383,25 @@ impl SweepRecord {
         earlier.chain(self.launches.iter().map(move |one| (latest, one)))
     }
 
+    /// Id of a configuration in a block: another image that a person accepted gives another one.
+    pub fn id_in(&self, block: u32, configuration: &Configuration) -> String {
+        let known = self.manifest.configurations.iter();
+        let place = known.map(|it| &it.name).position(|name| *name == configuration.name);
+        let earlier = self.earlier.iter().find(|it| it.number == block);
+        let id = earlier.zip(place).and_then(|(earlier, place)| earlier.ids.get(place));
+        id.unwrap_or(&configuration.id).clone()
+    }
+
     /// Begins a block: the launches and confirmations so far count no longer.
     pub fn begin_block(&mut self, block: &Block) {
         let number = self.block();
+        let ids = self.manifest.configurations.iter().map(|it| it.id.clone()).collect();
         self.manifest.change(block);
         self.earlier.push(EarlierBlock {
             number,
             launches: std::mem::take(&mut self.launches),
             confirmations: std::mem::take(&mut self.confirmations),
+            ids,
             next: block.clone(),
         });
     }

@@ -38,6 +38,8 @@ pub(in crate::history) fn manifest() -> Manifest {
         host: String::new(),
         machine: None,
         image_id: None,
+        image: None,
+        window: None,
         suite_version: None,
     }
 }

@@ -5,7 +5,7 @@
 use super::reading_lines::Block;
 use super::spoken::{self, GLUE, gain, glued};
 use super::{reading_next, reading_trust};
-use crate::history::extent::{Confirming, State};
+use crate::history::extent::{Confirming, Extent, State};
 use crate::history::launch::FailureClass;
 use crate::metric::Constraint;
 use crate::results::bounded::{Bounded, ConstraintVerdict};
@@ -62,15 +62,28 @@ fn partial(block: &mut Block, reading: &Reading) {
     let state = match &extent.state {
         State::Complete => return,
         State::Running => "The sweep is running.".to_owned(),
+        State::Waiting => format!("The sweep {}.", waits(extent)),
         State::Interrupted => "The sweep was interrupted.".to_owned(),
         State::BudgetSpent => "The budget ended the sweep.".to_owned(),
         State::Stopped { reason } => format!("The sweep stopped: {}", block.plain(reason)),
     };
     let launches = format!("{} of {} launches are over.", extent.done, extent.of);
-    let confirms = extent.confirmation == Some(Confirming::Running);
-    let confirms = confirms.then(|| "A confirmation is running.".to_owned());
+    let confirms = match extent.confirmation {
+        Some(Confirming::Running) => Some("A confirmation is running.".to_owned()),
+        Some(Confirming::Waiting) => Some(format!("A confirmation {}.", waits(extent))),
+        Some(Confirming::Interrupted) | None => None,
+    };
     let sentences: Vec<String> = [launches, state].into_iter().chain(confirms).collect();
     block.put("PARTIAL", &sentences);
+}
+
+/// `waits for its window 23:00-06:30, until Sat 23:00`.
+fn waits(extent: &Extent) -> String {
+    let waits = extent.waits.as_ref();
+    let window = waits.and_then(|it| it.window).map(|it| format!("{GLUE}{it}"));
+    let until = waits.and_then(|it| it.until.as_ref());
+    let until = until.map(|it| format!(", until {}", glued(&it.strftime("%a %H:%M").to_string())));
+    format!("waits for its window{}{}", window.unwrap_or_default(), until.unwrap_or_default())
 }
 
 fn statement(reading: &Reading) -> String {

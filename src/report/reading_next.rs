@@ -37,7 +37,7 @@ pub(super) fn put(block: &mut Block, label: &'static str, reading: &Reading) {
             }
             NextStep::Wait { run, left, confirmation } => {
                 let words = vec!["report".to_owned(), word(run)];
-                let runs = glued("a confirmation is running");
+                let runs = glued("a confirmation is not over");
                 let why = if *confirmation { runs } else { are_left(*left) };
                 command(block, label, words, Some(format!("later: {why}")));
             }

@@ -122,7 +122,10 @@ fn fixed_columns(sweep: &SweepRecord, rows: &[Row<'_>]) -> Vec<Column> {
     vec![
         column("sweep", texts(&|_| Some(manifest.sweep.clone()))),
         column("configuration", texts(&|row| Some(row.launch.configuration.clone()))),
-        column("configuration_id", texts(&|row| row.configuration.map(|c| c.id.clone()))),
+        column(
+            "configuration_id",
+            texts(&|row| row.configuration.map(|it| sweep.id_in(row.block, it))),
+        ),
         column("launch", rows.iter().map(|row| Some(row.launch.launch)).collect()),
         column("workload", measured(&|m| m.workload.clone())),
         column("case", measured(&|m| m.case.clone())),

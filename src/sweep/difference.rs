@@ -35,6 +35,15 @@ pub enum Difference {
     },
     /// A file that prompts come from.
     Dataset(PathBuf),
+    /// The image, as the compose file names it: all else of the configurations is as it was.
+    NamedImage {
+        /// The compose file.
+        compose: Option<PathBuf>,
+        /// What it named.
+        before: String,
+        /// What it names.
+        now: String,
+    },
     /// The image that is launched.
     Image {
         /// Its id then.
@@ -86,6 +95,7 @@ impl Difference {
             Self::Machine(it) if !it.decides => Weight::Said,
             Self::Production { is_baseline: false, .. } | Self::Tool { .. } => Weight::Said,
             Self::Dataset(_)
+            | Self::NamedImage { .. }
             | Self::Image { .. }
             | Self::Machine(_)
             | Self::Host { .. }
@@ -110,6 +120,10 @@ impl fmt::Display for Difference {
             ),
             Self::Dataset(path) => {
                 write!(f, "dataset: {} differs, and prompts come from it", path.display())
+            }
+            Self::NamedImage { compose, before, now } => {
+                let place = compose.as_ref().map(|path| format!(" in {}", path.display()));
+                write!(f, "image{}: {before} -> {now}", place.unwrap_or_default())
             }
             Self::Image { before, now } => write!(f, "image: {} -> {}", image(before), image(now)),
             Self::Machine(difference) => difference.fmt(f),
@@ -255,6 +269,17 @@ impl Changed {
     }
 }
 
+/// What the grid asks for now, as a new block keeps it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Asks {
+    /// The files that prompts come from.
+    pub(super) datasets: Vec<DatasetFile>,
+    /// The image's name, where it is another one.
+    pub(super) image: Option<String>,
+    /// Then the configurations' ids.
+    pub(super) ids: Vec<String>,
+}
+
 /// How a sweep continues in spite of these differences.
 ///
 /// # Errors
@@ -263,7 +288,7 @@ pub(super) fn continues(
     record: &SweepRecord,
     differences: Vec<Difference>,
     now: &MeasuredWith,
-    datasets: Vec<DatasetFile>,
+    asks: Asks,
     accept: bool,
 ) -> Result<Continues, Changed> {
     let weight = differences.iter().map(Difference::weight).max().unwrap_or(Weight::Said);
@@ -304,8 +329,10 @@ pub(super) fn continues(
         host: now.host.clone(),
         machine: Some(now.machine.clone()),
         image_id: now.image_id.clone(),
+        image: asks.image,
+        ids: asks.ids,
         production_sha256: now.production_sha256.clone(),
-        datasets,
+        datasets: asks.datasets,
     };
     Ok(Continues { block: Some(block), said })
 }

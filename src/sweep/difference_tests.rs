@@ -42,7 +42,7 @@ fn differences(record: &SweepRecord, now: &MeasuredWith) -> Vec<Difference> {
 }
 
 fn decided(now: &MeasuredWith, accept: bool) -> Result<Continues, Changed> {
-    continues(&record(), differences(&record(), now), now, Vec::new(), accept)
+    continues(&record(), differences(&record(), now), now, Asks::default(), accept)
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn a_changed_grid_cannot_be_accepted_and_hides_nothing_else() {
     now.machine.driver = Some("560.28".to_owned());
     let mut all = vec![Difference::Configurations { compose: Some("compose.yaml".into()) }];
     all.extend(differences(&record(), &now));
-    let refused = continues(&record(), all, &now, Vec::new(), true).expect_err("refused");
+    let refused = continues(&record(), all, &now, Asks::default(), true).expect_err("refused");
     let text = refused.to_string();
     assert!(text.contains("compose.yaml") && text.contains("driver: "), "{text}");
     assert!(refused.advice().contains("start a new sweep"), "{}", refused.advice());
@@ -170,7 +170,7 @@ fn what_was_accepted_is_what_the_next_session_is_compared_with() {
     assert!(differences(&record, &now).is_empty(), "it was accepted");
     let back = differences(&record, &with());
     assert_eq!(back.len(), 1, "what was before differs now: {back:?}");
-    let again = continues(&record, back, &with(), Vec::new(), true).expect("accepted");
+    let again = continues(&record, back, &with(), Asks::default(), true).expect("accepted");
     let block = again.block.expect("a block");
     assert_eq!((block.number, block.differences[0].as_str()), (3, "driver: 560.28 -> 550.54.15"));
 }

@@ -82,6 +82,8 @@ pub(super) fn manifest(configurations: usize, launches: u32, repeats: u32) -> Ma
         host: "here".to_owned(),
         machine: None,
         image_id: None,
+        image: None,
+        window: None,
         suite_version: None,
     }
 }

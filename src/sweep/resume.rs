@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::difference::{Before, Changed, Continues, Difference, continues};
+use super::difference::{Asks, Before, Changed, Continues, Difference, Weight, continues};
 use super::measured_with::MeasuredWith;
 use crate::configuration::{Configuration, hexadecimal};
 use crate::engine::compose::ComposeError;
@@ -72,13 +72,28 @@ impl Resumable {
             production_is_baseline: baseline.is_some_and(|it| it.answers_to("production")),
         };
         differences.extend(before.differences(now));
-        continues(&self.record, differences, now, self.grid.datasets.files(), accept)
+        continues(&self.record, differences, now, self.asks(), accept)
     }
 
-    /// What is known to differ before an engine can be asked; `None` where nothing is.
-    pub fn changed(&self) -> Option<Changed> {
+    /// What the grid asks for now.
+    fn asks(&self) -> Asks {
+        let is_named = |it: &Difference| matches!(it, Difference::NamedImage { .. });
+        let another = self.differences.iter().any(is_named);
+        let ids = self.grid.configurations.iter().filter(|_| another).map(|it| it.id.clone());
+        Asks {
+            datasets: self.grid.datasets.files(),
+            image: self.grid.engine.image().filter(|_| another),
+            ids: ids.collect(),
+        }
+    }
+
+    /// What is known to refuse it before an engine can be asked; `None` where nothing is, and
+    /// where a person accepts what is.
+    pub fn refused(&self, accept: bool) -> Option<Changed> {
         let differences = self.differences.clone();
-        (!differences.is_empty()).then(|| changed(&self.record, differences))
+        let weight = differences.iter().map(Difference::weight).max()?;
+        let refuses = !accept || weight == Weight::NewSweep;
+        refuses.then(|| changed(&self.record, differences))
     }
 }
 
@@ -177,21 +192,44 @@ fn changed_grid(manifest: &Manifest, grid: &Grid, secrets: &Secrets) -> Vec<Diff
         Some(before) => workloads_sha256(&grid.workloads).as_ref() == Some(before),
         None => secrets.masked(grid.workloads.clone()).is_ok_and(|it| it == manifest.workloads),
     };
-    let same = grid.configurations.iter().map(request).eq(before) && workloads_are_same;
-    if !same {
-        let compose = match &grid.engine {
-            EngineBlock::Docker(DockerBlock { compose, .. }) => compose.clone(),
-            _ => None,
+    let compose = match &grid.engine {
+        EngineBlock::Docker(DockerBlock { compose, .. }) => compose.clone(),
+        _ => None,
+    };
+    let named = other_image(manifest, &grid.engine);
+    // With the image of then they are what they were: the image alone is another one.
+    let as_then = |it: &Configuration| {
+        let id = match &named {
+            Some((image, _)) => grid.engine.id_with(Some(image), it),
+            None => it.id.clone(),
         };
-        all.push(Difference::Configurations { compose });
+        (it.name.clone(), it.aliases.clone(), id)
+    };
+    if !(grid.configurations.iter().map(as_then).eq(before) && workloads_are_same) {
+        all.push(Difference::Configurations { compose: compose.clone() });
+    }
+    if let Some((before, now)) = named {
+        all.push(Difference::NamedImage { compose, before, now });
     }
     all
+}
+
+/// The image as it was named, and as the compose file names it now, where these differ. A
+/// grid that names it itself is another grid then.
+fn other_image(manifest: &Manifest, engine: &EngineBlock) -> Option<(String, String)> {
+    let EngineBlock::Docker(DockerBlock { base: Some(_), image: None, .. }) = engine else {
+        return None;
+    };
+    let both = manifest.image.clone().zip(engine.image());
+    both.filter(|(before, now)| before != now)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::engine::service::Started;
+    use crate::grid::ServiceBase;
+    use crate::machine::Machine;
     use crate::sweep::run::Sweep;
 
     const GRID: &str = "name: g\nengine: {simulated: {model: Qwen/Qwen3-1.7B, gpu: rtx-4090}}\nparameters: {max-num-seqs: [1, 2], tokenizer: [/m/word-of-a-path]}\n\
@@ -238,7 +276,7 @@ mod tests {
     async fn a_sweep_is_resumed_with_the_grid_that_it_began_with() {
         let resumable = begun(|_, _| {}).await.expect("nothing changed");
         assert_eq!(resumable.grid.configurations.len(), 2);
-        assert!(resumable.changed().is_none());
+        assert!(resumable.refused(false).is_none());
         let without = begun(|path, _| std::fs::remove_file(path).expect("removed")).await;
         assert!(without.is_ok(), "the stored copy is enough");
     }
@@ -307,6 +345,89 @@ mod tests {
             .await,
         );
         assert_eq!(other, [Difference::Configurations { compose: None }]);
+    }
+
+    const SERVED: &str = "name: g\nengine: {docker: {compose: c.yaml, service: llm}}\nparameters: {max-num-seqs: [16, 64]}\n\
+        workloads: {kv-cache: {}}\nobjective: {minimize: kv_cache.ttft_resent_ms}\n";
+
+    /// The grid of a service with that image and those flags in its command.
+    fn served(image: &str, flags: &[(&str, i64)]) -> Grid {
+        let place = tempfile::tempdir().expect("a folder");
+        let path = place.path().join("g.yaml");
+        std::fs::write(&path, SERVED).expect("a grid");
+        let file = GridFile::read(&path, &ReadOptions::default()).expect("a valid grid");
+        let flags = flags.iter().map(|(name, value)| ((*name).to_owned(), (*value).into()));
+        let (image, model) = (image.to_owned(), Some("m".to_owned()));
+        file.with_service(ServiceBase { image, model, flags: flags.collect() })
+    }
+
+    fn changed_to(before: &SweepRecord, now: &Grid) -> Vec<Difference> {
+        changed_grid(&before.manifest, now, &Secrets::default())
+    }
+
+    #[test]
+    fn another_image_in_the_compose_file_is_named_and_accepted_and_nothing_else_is() {
+        let seed = [("seed", 1)];
+        let manifest =
+            |grid: &Grid| Manifest::of(grid, "s".to_owned(), jiff::Timestamp::UNIX_EPOCH);
+        let first = served("vllm/vllm-openai:v0.10.1", &seed);
+        let mut record = SweepRecord::new(manifest(&first));
+        assert!(changed_to(&record, &first).is_empty());
+        let then: Vec<String> = first.configurations.iter().map(|it| it.id.clone()).collect();
+
+        let newer = served("vllm/vllm-openai:v0.11.0", &seed);
+        let differences = changed_to(&record, &newer);
+        let [named] = differences.as_slice() else { panic!("{differences:?}") };
+        assert_eq!(named.weight(), Weight::NewBlock);
+        let text = named.to_string();
+        assert!(
+            text.ends_with("c.yaml: vllm/vllm-openai:v0.10.1 -> vllm/vllm-openai:v0.11.0"),
+            "{text}"
+        );
+        assert!(text.starts_with("image in "), "{text}");
+        let resumable = Resumable {
+            grid: newer.clone(),
+            record: record.clone(),
+            differences,
+            production_sha256: None,
+        };
+        assert!(resumable.refused(false).is_some());
+        assert!(resumable.refused(true).is_none(), "an engine is asked");
+        let now = MeasuredWith { machine: Machine::default(), ..with() };
+        let refused = resumable.continues(&now, false).expect_err("refused");
+        assert!(refused.advice().contains("add --accept-change"), "{}", refused.advice());
+        let block = resumable.continues(&now, true).expect("accepted").block.expect("a block");
+
+        // The block is that image's, and so is what the next session is compared with.
+        record.begin_block(&block);
+        assert!(changed_to(&record, &newer).is_empty());
+        let back = changed_to(&record, &first);
+        assert!(back[0].to_string().ends_with("v0.11.0 -> vllm/vllm-openai:v0.10.1"), "{back:?}");
+        let configuration = &record.manifest.configurations[0];
+        assert_eq!(configuration.id, newer.configurations[0].id);
+        assert_eq!(
+            (record.id_in(1, configuration), &record.id_in(2, configuration)),
+            (then[0].clone(), &configuration.id)
+        );
+
+        for (image, flags) in [
+            ("vllm/vllm-openai:v0.11.0", &[("seed", 2)][..]),
+            ("vllm/vllm-openai:v0.11.0", &[("seed", 1), ("max-model-len", 4096)]),
+            ("vllm/vllm-openai:v0.12.0", &[("seed", 2)]),
+            ("vllm/vllm-openai:v0.12.0", &[]),
+        ] {
+            let found = changed_to(&record, &served(image, flags));
+            assert_eq!(found[0].weight(), Weight::NewSweep, "{image} {flags:?}");
+            let names_image = found.iter().any(|it| matches!(it, Difference::NamedImage { .. }));
+            assert_eq!(names_image, image.ends_with("v0.12.0"), "{found:?}");
+        }
+        let mut older = record;
+        older.manifest.image = None;
+        let found = changed_to(&older, &first);
+        assert!(
+            matches!(&found[..], [Difference::Configurations { .. }]),
+            "not recorded: {found:?}"
+        );
     }
 
     #[tokio::test]

@@ -3,7 +3,8 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{CACHING, Workplace, numbers, texts};
+use crate::daemon::{Daemon, Life};
+use crate::support::{CACHING, Ran, Workplace, compose_tool, numbers, texts};
 
 /// One launch of each of two configurations, quick.
 fn quick() -> String {
@@ -210,4 +211,57 @@ fn compare_says_what_the_machines_differ_in_before_any_figure() {
         flat(&out).contains("not recorded by all sweeps, so not compared: GPU, driver"),
         "{out}"
     );
+}
+
+#[test]
+fn another_image_in_the_compose_file_can_be_accepted_and_another_flag_cannot() {
+    let place = Workplace::new(
+        "name: served\nengine:\n  docker: {compose: compose.yaml, service: llm, gpus: false, caches: false}\n\
+         parameters: {max-num-seqs: [16]}\n\
+         workloads:\n  kv-cache: {prefix-tokens: [512], prompts: 2, output-tokens: 2, warmup: 0}\n\
+         objective: {minimize: kv_cache.ttft_resent_ms}\n\
+         strategy: {grid: {launches: 1, repeats: 1, seed: 1}}\n",
+    );
+    let daemon = Daemon::start(|_| Life::Serves);
+    let service = |tag: &str, flags: &str| {
+        let command = format!("Qwen/Qwen3-0.6B --max-model-len 4096{flags}");
+        let text = format!(
+            "services:\n  llm:\n    image: vllm/vllm-openai:{tag}\n    command: {command}\n"
+        );
+        std::fs::write(place.path("compose.yaml"), text).unwrap();
+    };
+    let run = |arguments: &[&str]| {
+        let mut command = place.command(arguments);
+        command.env("PATH", compose_tool(&place)).env("DOCKER_HOST", daemon.host());
+        Ran::of(command.output().unwrap())
+    };
+    service("v0.10.1", "");
+    run(&["sweep", "grid.yaml", "--output", "run"]).expect(0);
+    let named = "compose.yaml: vllm/vllm-openai:v0.10.1 -> vllm/vllm-openai:v0.11.0";
+    // Long names are folded anywhere.
+    let names = |said: &str, named: &str| said.replace(' ', "").contains(&named.replace(' ', ""));
+
+    service("v0.11.0", " --block-size 32");
+    for arguments in [&["resume", "run"][..], &["resume", "run", "--accept-change"]] {
+        let said = flat(&run(arguments).expect(2).err);
+        assert!(said.contains("the configurations: ") && names(&said, named), "{said}");
+        assert!(said.contains("--accept-change cannot accept this"), "{said}");
+    }
+    service("v0.11.0", "");
+    let said = flat(&run(&["resume", "run"]).expect(2).err);
+    assert!(names(&said, named) && !said.contains("the configurations"), "{said}");
+    assert!(said.contains("add --accept-change: block 2 begins"), "{said}");
+    let said = flat(&run(&["resume", "run", "--accept-change"]).expect(0).err);
+    assert!(said.contains("accepted: image in ") && names(&said, named), "{said}");
+
+    let ids = texts(&place.results("run"), "configuration_id");
+    assert_ne!(ids[0], ids[1], "the image is a part of what is requested");
+    run(&["resume", "run"]).expect(0);
+    assert_eq!(place.entries("run", "launch_started"), 2);
+    assert_eq!(place.entries("run", "block_started"), 1);
+    let said = flat(&run(&["report", "run"]).expect(0).out);
+    assert!(said.contains("block 1 is not counted; then changed: image in "), "{said}");
+    service("v0.10.1", "");
+    let said = flat(&run(&["resume", "run"]).expect(2).err);
+    assert!(names(&said, "v0.11.0 -> vllm/vllm-openai:v0.10.1"), "what block 2 ran: {said}");
 }

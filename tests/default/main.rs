@@ -8,6 +8,7 @@ mod blocks;
 mod cases;
 mod commands;
 mod confirm;
+mod confirming;
 mod daemon;
 mod dataset;
 mod dialogue;

@@ -2,6 +2,8 @@
 //! and where it does not, whoever reads the last line knows that production is down.
 
 use std::process::Child;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -178,4 +180,33 @@ fn production_is_started_without_the_key_that_would_prove_it() {
     assert!(ran.out.contains("not proven: OUTAGE_KEY is not set"), "{}", ran.out);
     assert!(site.daemon.runs("shop"), "started all the same");
     assert!(!ran.err.contains("PRODUCTION IS DOWN"), "it is not down: {}", ran.err);
+}
+
+#[test]
+fn a_daemon_that_fails_before_the_first_launch_leaves_no_folder() {
+    let site = Site::new("");
+    // Every connection begins with the daemon's version: each in turn is refused.
+    for refused in 0.. {
+        let folder = site.place.path("run");
+        let asked = AtomicU32::new(0);
+        let (late, seen) = (Arc::new(AtomicBool::new(false)), folder.clone());
+        let shared = Arc::clone(&late);
+        site.proxy.by_request(move |line| {
+            if !line.contains("/version") {
+                return Fault::None;
+            }
+            shared.fetch_or(seen.exists(), Ordering::SeqCst);
+            let count = asked.fetch_add(1, Ordering::SeqCst);
+            if count == refused { Fault::Status(503, "starting") } else { Fault::None }
+        });
+        let ran = site.run(&["sweep", "grid.yaml", "--output", "run"]);
+        assert!(!late.load(Ordering::SeqCst), "no connection is begun after the folder");
+        if ran.code == Some(0) {
+            assert!(refused > 1, "there are connections: {refused}");
+            return;
+        }
+        assert_eq!(ran.code, Some(3), "{}", ran.err);
+        assert!(!folder.exists(), "connection {refused}: {}", ran.err);
+        site.assert_as_found();
+    }
 }

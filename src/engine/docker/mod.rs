@@ -59,7 +59,7 @@ pub use naming::label;
 use naming::{container_name, holder_label, labels};
 use offline::Offline;
 pub use patience::Daemon;
-pub use production::Comparison;
+pub use production::{Comparison, DockerProduction};
 use state::{Identity, State};
 
 /// What is launched, and how.

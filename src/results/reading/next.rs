@@ -55,7 +55,7 @@ pub enum NextStep {
         /// Whether it continues a confirmation, and not yet the sweep.
         confirmation: bool,
     },
-    /// It runs: read again later.
+    /// It runs, or waits for its window: read again later.
     Wait {
         /// The sweep's folder.
         run: String,
@@ -178,8 +178,8 @@ impl After<'_> {
         let (run, left) = (self.run(), extent.of - extent.done);
         let wait = |confirmation| vec![NextStep::Wait { run: self.run(), left, confirmation }];
         match (&extent.state, extent.confirmation) {
-            (State::Running, _) => Some(wait(false)),
-            (_, Some(Confirming::Running)) => Some(wait(true)),
+            (State::Running | State::Waiting, _) => Some(wait(false)),
+            (_, Some(Confirming::Running | Confirming::Waiting)) => Some(wait(true)),
             (State::Interrupted | State::Stopped { .. }, begun) => {
                 let first = NextStep::Resume { run: self.run(), left, confirmation: true };
                 let rest = NextStep::Resume { run, left, confirmation: false };

@@ -20,6 +20,8 @@ fn block(record: &SweepRecord) -> Block {
         host: "a test".to_owned(),
         machine: None,
         image_id: None,
+        image: None,
+        ids: Vec::new(),
         production_sha256: None,
         datasets: Vec::new(),
     }

@@ -51,6 +51,8 @@ pub(crate) fn sweep(names: &[&str]) -> SweepRecord {
             host: "a test".to_owned(),
             machine: None,
             image_id: None,
+            image: None,
+            window: None,
             suite_version: None,
         },
         launches: Vec::new(),

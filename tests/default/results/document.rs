@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
-use vllm_grid::history::extent::{Extent, State};
+use vllm_grid::history::extent::State;
 use vllm_grid::history::launch::FailureClass;
 use vllm_grid::history::record::SweepRecord;
 use vllm_grid::report::document::Document;
@@ -12,12 +12,12 @@ use vllm_grid::results::ranking::rank;
 use vllm_grid::results::reading::{Place, Reading};
 
 use crate::results::builder::{Building, around, sweep};
-use crate::results::reading::{candidate_only, claim, gain, missing, moved, place};
+use crate::results::reading::{candidate_only, claim, extent, gain, missing, moved, place};
 
 fn document(record: &SweepRecord, confirmed: &[ConfirmedGain], state: State) -> Value {
     let mut ranking = rank(record);
     ranking.confirmed = confirmed.to_vec();
-    let extent = Extent { done: 12, of: 48, state, confirmation: None };
+    let extent = extent(state);
     let place = Place { extent: Some(extent.clone()), ..place() };
     let reading = Reading::of(&ranking, &record.manifest, &place);
     let document = Document::of(&ranking, &record.manifest, &reading, &place.run, Some(&extent));
@@ -44,6 +44,7 @@ fn documents() -> Vec<Value> {
         document(&claim(), &[gain("prefix-seqs64", 1.41, 1.36, 1.46)], State::Complete),
         document(&claim(), &[], State::Running),
         document(&claim(), &[], stopped),
+        document(&claim(), &[], State::Waiting),
     ];
     let others = [claim(), candidate_only(), missing(), moved(), failing, bounded, once, shares];
     all.extend(others.iter().map(complete));

@@ -172,15 +172,20 @@ fn a_client_that_was_late_is_given_cpu() {
 #[test]
 fn resume_continues_a_confirmation_before_the_rest_of_the_sweep() {
     let record = claim();
-    let interrupted =
-        |confirmation| Extent { done: 5, of: 20, state: State::Interrupted, confirmation };
+    let interrupted = |confirmation| Extent {
+        done: 5,
+        of: 20,
+        state: State::Interrupted,
+        confirmation,
+        waits: None,
+    };
     let text = flat(&at(&record, interrupted(Some(Confirming::Interrupted))));
     let run = "vllm-grid resume runs/my-service-20261128T010203Z";
     let expected = format!("NEXT {run} (continues the confirmation) {run} (15 launches are left)");
     assert!(text.ends_with(&expected), "{text}");
     let text = flat(&at(&record, interrupted(Some(Confirming::Running))));
     assert!(text.contains("The sweep was interrupted. A confirmation is running."), "{text}");
-    assert!(text.ends_with("(later: a confirmation is running)"), "{text}");
+    assert!(text.ends_with("(later: a confirmation is not over)"), "{text}");
     let text = flat(&at(&record, interrupted(None)));
     assert!(text.ends_with(&format!("NEXT {run} (15 launches are left)")), "{text}");
 }

@@ -2,7 +2,8 @@
 
 use serde_json::json;
 use unicode_width::UnicodeWidthStr;
-use vllm_grid::history::extent::{Extent, State};
+use vllm_grid::grid::Window;
+use vllm_grid::history::extent::{Extent, State, Waits};
 use vllm_grid::history::launch::FailureClass;
 use vllm_grid::history::record::SweepRecord;
 use vllm_grid::metric::{Constraint, Goal};
@@ -68,7 +69,8 @@ fn check(text: &str, columns: usize) {
         // The label is one of them.
         assert!(words <= 26, "{words} words: {sentence}");
     }
-    assert!(!text.to_lowercase().contains("win"), "{text}");
+    let text = text.to_lowercase().replace("window", "");
+    assert!(!text.contains("win"), "no figure wins: {text}");
 }
 
 /// `load` at 8 and 64 in flight: output throughput at 64, bounded by the median TTFT at 8.
@@ -315,7 +317,8 @@ fn what_the_budget_ended_is_swept_again_with_a_longer_one() {
     for (name, mean) in [("production", 1000.0), ("prefix-seqs64", 1400.0)] {
         record = served(record, name, mean, 800.0);
     }
-    let extent = Extent { done: 2, of: 12, state: State::BudgetSpent, confirmation: None };
+    let extent =
+        Extent { done: 2, of: 12, state: State::BudgetSpent, confirmation: None, waits: None };
     let place = Place { extent: Some(extent), ..place() };
     let text = block_of(&record, &rank(&record), &place);
     assert!(text.contains("NEXT     Raise `budget` in the grid, and sweep again:"), "{text}");
@@ -335,10 +338,20 @@ fn a_sweep_without_anything() {
     insta::assert_snapshot!(block(&service(&["a", "b"])));
 }
 
+pub(crate) fn extent(state: State) -> Extent {
+    let until = "2026-11-28T23:00:00+01:00[+01:00]".parse().ok();
+    let window = Window::read("23:00-06:30");
+    let waits = (state == State::Waiting).then_some(Waits { window, until });
+    Extent { done: 12, of: 48, state, confirmation: None, waits }
+}
+
+fn words(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 fn partial(state: State) -> String {
     let record = claim();
-    let place =
-        Place { extent: Some(Extent { done: 12, of: 48, state, confirmation: None }), ..place() };
+    let place = Place { extent: Some(extent(state)), ..place() };
     block_of(&record, &rank(&record), &place)
 }
 
@@ -346,6 +359,11 @@ fn partial(state: State) -> String {
 fn a_sweep_of_which_something_is_missing_says_so() {
     insta::assert_snapshot!(partial(State::Running));
     insta::assert_snapshot!(partial(State::Interrupted));
+    let waits = partial(State::Waiting);
+    let said =
+        "12 of 48 launches are over. The sweep waits for its window 23:00-06:30, until Sat 23:00.";
+    assert!(words(&waits).contains(said), "{waits}");
+    assert!(words(&waits).ends_with("(later: 36 launches are left)"), "{waits}");
     let budget = partial(State::BudgetSpent);
     assert!(budget.contains("12 of 48 launches are over. The budget ended the sweep."), "{budget}");
     assert!(budget.contains("vllm-grid confirm"), "{budget}");

@@ -16,6 +16,8 @@ pub(super) fn block_of(sweep: &Sweep, differences: Vec<String>) -> Block {
         host: "there".to_owned(),
         machine: None,
         image_id: Some("sha256:b".to_owned()),
+        image: None,
+        ids: Vec::new(),
         production_sha256: None,
         datasets: Vec::new(),
     }
@@ -107,14 +109,14 @@ async fn a_block_that_was_begun_is_continued_and_is_how_far_the_sweep_is() {
     });
     let second = first.again(setup).run().await;
     assert_eq!(second.ending(), Ending::Interrupted);
-    let extent = Extent::of(&second.record, &second.lines(), || false);
+    let extent = Extent::of(&second.record, &second.lines(), &jiff::ZonedDateTime::now(), || false);
     assert_eq!((extent.done, extent.of, extent.state), (1, 2, State::Interrupted));
     let third = second.again(Setup::new(2, 1)).run().await;
     assert_eq!(third.ending(), Ending::Complete);
     assert_eq!(third.record.earlier.len(), 1);
     let measured = third.record.launches.iter().flat_map(|it| &it.measurements);
     assert_eq!(measured.filter(|it| it.repeat > 0).count(), 4);
-    let extent = Extent::of(&third.record, &third.lines(), || false);
+    let extent = Extent::of(&third.record, &third.lines(), &jiff::ZonedDateTime::now(), || false);
     assert_eq!((extent.done, extent.state), (2, State::Complete));
 }
 
