@@ -75,7 +75,9 @@ impl Window {
         (-1_i32..=2).filter_map(move |days| {
             let date = today.checked_add(days.days()).ok()?;
             let end = if this.to > this.from { date } else { date.tomorrow().ok()? };
-            Some((at(date, this.from)?, at(end, this.to)?))
+            let (opens, closes) = (at(date, this.from)?, at(end, this.to)?);
+            // Where clocks are put forward it can close before it opens: not on that day.
+            (opens < closes).then_some((opens, closes))
         })
     }
 }
@@ -216,19 +218,30 @@ mod tests {
         let early = window("02:30-08:00");
         let next = early.opens_after(&at("2026-03-29T00:00:00", PARIS));
         assert_eq!(next, at("2026-03-29T03:30:00", PARIS).timestamp());
+        // Opening at 03:30 and closing at 03:15, it is not open at all on that day.
+        for never in ["02:30-03:15", "02:30-03:30"] {
+            let never = window(never);
+            let next = never.opens_after(&at("2026-03-29T00:00:00", PARIS));
+            assert_eq!(next, at("2026-03-30T02:30:00", PARIS).timestamp());
+            assert_eq!(open_hours(never, "2026-03-29T03:30:00", PARIS), None);
+        }
     }
 
     proptest! {
         #[test]
-        fn it_is_open_or_opens_within_a_day_and_an_hour(
+        fn it_opens_within_two_days_and_is_open_then(
             from in 0..1440_i32, to in 0..1440_i32, second in 1_700_000_000_i64..1_900_000_000,
         ) {
             prop_assume!(from != to);
             let text = format!("{}:{:02}-{}:{:02}", from / 60, from % 60, to / 60, to % 60);
             let now = Timestamp::from_second(second).expect("a time").to_zoned_datetime(zone(PARIS));
             let window = window(&text);
-            let until = window.opens_after(&now).duration_since(now.timestamp()).as_secs();
-            prop_assert!((1..=25 * 3600).contains(&until), "{text}: {until}");
+            let opens = window.opens_after(&now);
+            // On the day on which clocks are put forward it may not open.
+            let until = opens.duration_since(now.timestamp()).as_secs();
+            prop_assert!((1..=48 * 3600).contains(&until), "{text}: {until}");
+            let opens = opens.to_zoned_datetime(zone(PARIS));
+            prop_assert!(window.closes(&opens).is_some(), "{text}: not open at {opens}");
             if let Some(closes) = window.closes(&now) {
                 let left = closes.duration_since(now.timestamp()).as_secs_f64();
                 prop_assert!(left > 0.0 && left <= window.seconds() + 3600.0, "{text}: {left}");

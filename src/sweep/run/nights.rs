@@ -26,10 +26,13 @@ const STOP: Duration = Duration::from_mins(1);
 /// How often the wall clock is looked at: it may be set meanwhile, and the machine may sleep.
 const LOOK: Duration = Duration::from_secs(30);
 
+/// Part of a window that is nearly the whole of it: a wait ends a moment late.
+const WHOLE: f64 = 0.95;
+
 /// What is known of the present night.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Night {
-    /// Whether it was waited for: the whole window is ahead, and nothing was launched yet.
+    /// Whether it was waited for, nearly the whole window is ahead, and nothing was launched yet.
     pub(super) fresh: bool,
 }
 
@@ -52,24 +55,27 @@ impl Sweep {
         self.clock = context.clock.clone();
         // What found no room tonight finds none a moment later.
         let mut is_over = false;
+        let mut was_idle = false;
         loop {
             if self.waits(context, is_over).await? {
                 return Ok(Ending::Interrupted);
             }
-            let (waited, before) = (self.night.fresh, self.progress());
+            let (whole, before) = (self.night.fresh, self.progress());
             let ending = self.session(context).await;
             self.nights += self.started.elapsed();
-            match ending {
-                Ok(Ending::WindowClosed) if waited && self.progress() == before => {
-                    let window = context.window.map_or_else(String::new, |it| it.to_string());
-                    return Err(stopped(format!(
-                        "a whole night in the window {window} finished no repeat: widen `window`, or \
-                         lower what a repeat takes"
-                    )));
-                }
-                Ok(Ending::WindowClosed) => is_over = true,
-                ending => return ending,
+            let Ok(Ending::WindowClosed) = ending else { return ending };
+            let is_idle = self.progress() == before;
+            // Where nothing was begun, production may have taken long to stop: once.
+            let has_begun = !self.night.fresh;
+            if is_idle && whole && (has_begun || was_idle) {
+                let window = context.window.map_or_else(String::new, |it| it.to_string());
+                return Err(stopped(format!(
+                    "a whole night in the window {window} finished no repeat: widen `window`, or \
+                     lower what a repeat takes"
+                )));
             }
+            was_idle = is_idle && (whole || was_idle);
+            is_over = true;
         }
     }
 
@@ -85,29 +91,37 @@ impl Sweep {
     async fn waits(&mut self, context: &SweepContext, is_over: bool) -> Result<bool, SweepError> {
         self.night = Night::default();
         let Some(window) = context.window else { return Ok(false) };
-        let now = self.clock.local();
-        if let Some(closes) = window.closes(&now).filter(|_| !is_over) {
-            let all = 0..self.record.manifest.configurations.len();
-            let repeats = self.record.manifest.strategy.repeats();
-            let shortest = all
-                .map(|it| longest_launch(&self.record, &context.foreknown, it, repeats).0)
-                .reduce(f64::min);
-            let needed = shortest.unwrap_or_default() + self.kept(context).as_secs_f64();
-            if closes.duration_since(now.timestamp()).as_secs_f64() >= needed {
-                return Ok(false);
+        let mut waited = false;
+        // After a wait all is looked at again: the machine may have slept past the window, and
+        // its clock may have been set.
+        loop {
+            let now = self.clock.local();
+            if let Some(closes) = window.closes(&now).filter(|_| waited || !is_over) {
+                let left = closes.duration_since(now.timestamp()).as_secs_f64();
+                self.night.fresh = waited && left >= WHOLE * window.seconds();
+                if self.night.fresh || left >= self.needed(context) {
+                    return Ok(false);
+                }
             }
+            self.restore_before_waiting(context).await?;
+            let until = window.opens_after(&now);
+            self.events.emit().emit(NoticeKind::Waits { window: window.to_string(), until });
+            tokio::select! {
+                biased;
+                () = context.cancel.cancelled() => return Ok(true),
+                () = reached(&self.clock, Some(until)) => {}
+            }
+            waited = true;
         }
-        self.restore_before_waiting(context).await?;
-        let until = window.opens_after(&now);
-        let window = window.to_string();
-        self.events.emit().emit(NoticeKind::Waits { window, until });
-        tokio::select! {
-            biased;
-            () = context.cancel.cancelled() => return Ok(true),
-            () = reached(&self.clock, Some(until)) => {}
-        }
-        self.night.fresh = true;
-        Ok(false)
+    }
+
+    /// Seconds that the shortest of all launches needs before the window closes.
+    fn needed(&self, context: &SweepContext) -> f64 {
+        let manifest = &self.record.manifest;
+        let repeats = manifest.strategy.repeats();
+        let launches = (0..manifest.configurations.len())
+            .map(|it| longest_launch(&self.record, &context.foreknown, it, repeats).0);
+        launches.reduce(f64::min).unwrap_or_default() + self.kept(context).as_secs_f64()
     }
 
     /// What a dead session left stopped is not left so for a day.
@@ -130,19 +144,20 @@ impl Sweep {
         let left = closes.duration_since(now.timestamp()).as_secs_f64();
         let (launch, is_measured) =
             longest_launch(&self.record, &context.foreknown, trial.configuration, trial.repeats);
-        if launch + self.kept(context).as_secs_f64() <= left {
+        let needed = launch + self.kept(context).as_secs_f64();
+        if needed <= left {
             return Room::Yes;
         }
-        match (self.night.fresh, is_measured) {
-            (false, _) => Room::NotNow,
-            // An assumption takes no launch from anybody.
-            (true, false) => Room::Yes,
-            (true, true) => Room::Never(format!(
+        // What is left tonight says nothing of other nights.
+        if is_measured && needed > window.seconds() {
+            return Room::Never(format!(
                 "a launch takes up to {:.0} min, and with production's start it fits into no window \
                  {window}",
                 (launch / 60.0).ceil()
-            )),
+            ));
         }
+        // An assumption takes no launch from anybody.
+        if self.night.fresh && !is_measured { Room::Yes } else { Room::NotNow }
     }
 
     /// When what runs is stopped, so that production is back in time.

@@ -108,7 +108,7 @@ impl Strategy for ShortAndLong {
         match trial {
             0 | 1 => Action::Launch {
                 trial,
-                configuration: trial as usize,
+                configuration: 0,
                 purpose: Purpose::Screen,
                 repeats: if trial == 0 { 2 } else { 40 },
             },
@@ -132,6 +132,54 @@ async fn a_launch_that_is_longer_than_every_window_is_skipped_and_says_so() {
         panic!("{:?}", ran.record.launches)
     };
     assert!(reason.contains("fits into no window 07:00-07:03"), "{reason}");
+}
+
+fn waits(seen: &Mutex<Vec<Event>>) -> usize {
+    let waits = |event: &&Event| matches!(event, Event::Notice(n) if matches!(n.kind, NoticeKind::Waits { .. }));
+    seen.lock().expect("no panic").iter().filter(waits).count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_that_ends_when_the_window_is_closed_again_is_followed_by_another() {
+    type Jump = fn(&Clock);
+    let jumps: [(&str, Jump); 3] = [
+        ("it slept", |it| it.sleep(Duration::from_hours(12))),
+        ("it was set", |it| it.set_by(jiff::SignedDuration::from_hours(12))),
+        ("it woke in the last minute", |it| it.sleep(Duration::from_secs(7160))),
+    ];
+    for (what, jump) in jumps {
+        let setup = within(Setup::new(2, 1).guarded(), "07:00-08:00");
+        let (clock, seen) = (setup.clock.clone(), Arc::clone(&setup.seen));
+        tokio::spawn(async move {
+            sleep(Duration::from_secs(10)).await;
+            jump(&clock);
+        });
+        let ran = setup.run().await;
+        assert_eq!(ran.ending(), Ending::Complete, "{what}");
+        assert_eq!(waits(&seen), 2, "{what}");
+        for line in ran.lines() {
+            assert!((0..3600).contains(&after_opening(&line)), "{what}: {line:?}");
+        }
+        let stops = ran.actions.take().iter().filter(|it| *it == "stop production").count();
+        assert_eq!(stops, 1, "{what}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_that_ends_late_leaves_what_fits_no_longer_to_the_next_night() {
+    // The long launch fits into a whole night, behind the short one in none.
+    let mut setup = within(Setup::new(1, 1), "07:00-07:05");
+    setup.strategy = Some(Box::new(ShortAndLong));
+    let clock = setup.clock.clone();
+    tokio::spawn(async move {
+        // After the first night: it wakes two minutes after the second one's opening.
+        sleep(Duration::from_secs(3600 + 100)).await;
+        clock.sleep(Duration::from_secs(86_400 + 30));
+    });
+    let ran = setup.run().await;
+    assert_eq!(ran.ending(), Ending::Complete);
+    assert_eq!(ran.outcomes(), [(0, "measured"), (1, "measured")], "not skipped");
+    assert_eq!(nights(&ran), 2, "behind the short one, and in the late one");
 }
 
 #[tokio::test(start_paused = true)]
