@@ -337,6 +337,8 @@ pub(super) struct FakeProduction {
     running: Arc<Mutex<bool>>,
     /// Whether its daemon answers.
     reachable: Arc<Mutex<bool>>,
+    /// Looks after which one panics.
+    looks: Arc<Mutex<Option<u32>>>,
 }
 
 impl FakeProduction {
@@ -345,7 +347,13 @@ impl FakeProduction {
             actions: actions.clone(),
             running: Arc::new(Mutex::new(true)),
             reachable: Arc::new(Mutex::new(true)),
+            looks: Arc::default(),
         }
+    }
+
+    /// After so many looks at it, one panics.
+    pub(super) fn panic_after(&self, looks: u32) {
+        *self.looks.lock().expect("no panic") = Some(looks);
     }
 
     /// Starts it from outside.
@@ -378,6 +386,9 @@ impl FakeProduction {
 #[async_trait]
 impl Production for FakeProduction {
     async fn find(&self) -> Result<Option<ProductionFacts>, ProductionError> {
+        let looks = self.looks.lock().expect("no panic").take();
+        assert!(looks != Some(0), "a bug of a look");
+        *self.looks.lock().expect("no panic") = looks.map(|it| it - 1);
         if !*self.reachable.lock().expect("no panic") {
             return Err(ProductionError::Daemon("it does not answer".to_owned()));
         }

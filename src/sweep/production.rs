@@ -85,16 +85,18 @@ impl Guard {
         if let Some(down) = guard.stopped.as_ref().filter(|_| is_down) {
             emit.emit(down_notice(down));
         }
-        let Err(error) = guard.stop(production, is_down, note, emit).await else {
+        let stopping = caught(guard.stop(production, is_down, &mut *note, emit)).await;
+        if let Ok(Ok(())) = stopping {
             return Ok(guard);
-        };
+        }
         // What is half stopped is restored; the first error is the one to report, unless
         // production stays down.
-        match guard.restore(production, note, emit, PROOF).await {
-            Err(GuardError::Down { down, why }) => {
+        match (stopping, guard.restore(production, note, emit, PROOF).await) {
+            (Err(panic), _) => std::panic::resume_unwind(panic),
+            (Ok(Err(error)), Err(GuardError::Down { down, why })) => {
                 Err(GuardError::Down { down, why: format!("{why}. Before: {error}") })
             }
-            _ => Err(error),
+            (Ok(stopping), _) => stopping.map(|()| guard),
         }
     }
 
@@ -170,6 +172,8 @@ fn down_notice(down: &Down) -> NoticeKind {
 }
 
 /// Starts what was stopped, then proves it. Any number of times: what runs is only proven.
+/// What ends before it is proven, as where memory is not free yet or where it was about to
+/// stop when it was looked at, is started again as long as that may help.
 async fn restore<E>(
     production: &dyn Production,
     stopped: &Down,
@@ -184,38 +188,81 @@ async fn restore<E>(
             unwritten.get_or_insert(error);
         }
     };
-    let facts = start(production, stopped, emit).await?;
-    emit.emit(NoticeKind::ProductionUp { id: stopped.id.clone() });
-    if facts.id == stopped.id {
-        noted(ProductionStep::StartedNotProven { id: facts.id.clone() });
-    } else {
+    let mut stopped = stopped.clone();
+    let (mut until, mut pause) = (Instant::now() + production.patience(), MIN_PAUSE);
+    let (mut prove_until, mut has_ended) = (None, false);
+    loop {
+        let facts = start(production, &stopped, until, emit).await?;
+        emit.emit(NoticeKind::ProductionUp { id: stopped.id.clone() });
+        noted(started(&stopped, &facts, emit));
+        stopped = Down { id: facts.id, name: facts.name };
+        let prove_until = *prove_until.get_or_insert_with(|| Instant::now() + proof);
+        let left = prove_until.saturating_duration_since(Instant::now());
+        let proven = production.prove(&stopped.id, left).await;
+        let runs = production.look(&stopped.id).await.map(|it| it.is_some_and(|it| it.running));
+        let why = match (proven, runs) {
+            // A daemon that does not answer says nothing about what answered.
+            (Ok(()), Ok(true) | Err(_)) => break,
+            (Err(why), Ok(true)) => {
+                return Err(GuardError::NotProven { name: stopped.name, why });
+            }
+            (Ok(()), Ok(false)) => "it answered, and ended".to_owned(),
+            (Err(why), _) => why,
+        };
+        noted(ProductionStep::Stopped { id: stopped.id.clone() });
+        emit.emit(down_notice(&stopped));
+        if !std::mem::replace(&mut has_ended, true) {
+            until = Instant::now() + production.patience();
+        }
+        let left = until.saturating_duration_since(Instant::now());
+        if left < pause {
+            let why = format!(
+                "it ends each time that it is started: {why}; `docker logs {}` shows more",
+                stopped.name
+            );
+            return Err(GuardError::Down { down: stopped, why });
+        }
         emit.warn(format!(
-            "somebody removed production's container; {} was made from its compose file",
-            facts.name
+            "PRODUCTION IS DOWN: {} was started and does not run any more: {why}; its start is tried \
+             for {} s more",
+            stopped.who(),
+            left.as_secs()
         ));
-        noted(ProductionStep::MadeAgain { removed: stopped.id.clone(), id: facts.id.clone() });
+        sleep(pause).await;
+        pause = (pause * 2).min(MAX_PAUSE);
     }
-    let name = facts.name;
-    production.prove(&facts.id, proof).await.map_err(|why| GuardError::NotProven { name, why })?;
-    noted(ProductionStep::Proven { id: facts.id });
+    noted(ProductionStep::Proven { id: stopped.id });
     unwritten.map_or(Ok(()), |error| Err(GuardError::Journal(error)))
 }
 
-/// Starts what was stopped: at once, and again with pauses as long as that may help. Whether
-/// a stop was asked for meanwhile does not matter here: production comes first.
+/// The step of a start: of what was stopped, or of what was made in its place.
+fn started(stopped: &Down, facts: &ProductionFacts, emit: &Emit) -> ProductionStep {
+    if facts.id == stopped.id {
+        return ProductionStep::StartedNotProven { id: facts.id.clone() };
+    }
+    emit.warn(format!(
+        "somebody removed production's container; {} was made from its compose file",
+        facts.name
+    ));
+    ProductionStep::MadeAgain { removed: stopped.id.clone(), id: facts.id.clone() }
+}
+
+/// Starts what was stopped: at once, and again with pauses until `until` as long as that may
+/// help. Whether a stop was asked for meanwhile does not matter here: production comes first.
 async fn start<E>(
     production: &dyn Production,
     stopped: &Down,
+    until: Instant,
     emit: &Emit,
 ) -> Result<ProductionFacts, GuardError<E>> {
-    let (begun, mut pause) = (Instant::now(), MIN_PAUSE);
+    let mut pause = MIN_PAUSE;
     let mut reminded: Option<Instant> = None;
     loop {
         let error = match start_once(production, &stopped.id).await {
             Ok(facts) => return Ok(facts),
             Err(error) => error,
         };
-        let left = production.patience().saturating_sub(begun.elapsed());
+        let left = until.saturating_duration_since(Instant::now());
         if !may_pass(&error) || left < pause {
             return Err(GuardError::Down { down: stopped.clone(), why: error.to_string() });
         }

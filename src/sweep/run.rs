@@ -241,11 +241,16 @@ impl Sweep {
         };
         let mut note = |step| self.append(Entry::Production { production: step });
         let owed = guard.owes().map(|down| down.id.clone());
-        let checked = guard.check(&**production, &mut note).await;
+        // What is owed must outlive a bug of the check.
+        let checked = production::caught(guard.check(&**production, &mut note)).await;
         if let (Some(id), None) = (owed, guard.owes()) {
             context.events.emit().emit(NoticeKind::ProductionUp { id });
         }
         self.guard = Some(guard);
+        let checked = checked.unwrap_or_else(|panic| {
+            self.disturbed = true;
+            std::panic::resume_unwind(panic)
+        });
         self.disturbed |= checked.is_err();
         checked.map_err(SweepError::from)
     }

@@ -13,6 +13,14 @@ struct Fake {
     silent: bool,
     by_service: bool,
     stop_fails: bool,
+    /// Whether a stop panics once it is done.
+    stop_panics: bool,
+    /// How many of the next proofs find that it has ended.
+    ends: Mutex<u32>,
+    /// Seconds until it ends.
+    ends_after: u64,
+    /// Whether it answers before it ends.
+    answers: bool,
 }
 
 fn facts(id: &str, running: bool) -> ProductionFacts {
@@ -65,6 +73,7 @@ impl Production for Fake {
     async fn stop(&self, id: &str) -> Result<(), ProductionError> {
         self.did(format!("stop {id}"));
         self.turn(id, false);
+        assert!(!self.stop_panics, "a bug");
         if self.stop_fails { Err(ProductionError::Daemon("no".to_owned())) } else { Ok(()) }
     }
 
@@ -85,6 +94,17 @@ impl Production for Fake {
 
     async fn prove(&self, id: &str, _limit: Duration) -> Result<(), String> {
         self.did(format!("prove {id}"));
+        let ends = {
+            let mut ends = self.ends.lock().expect("no panic");
+            let left = ends.checked_sub(1);
+            *ends = left.unwrap_or(0);
+            left.is_some()
+        };
+        if ends {
+            sleep(Duration::from_secs(self.ends_after)).await;
+            self.turn(id, false);
+            return if self.answers { Ok(()) } else { Err("it ended with code 1".to_owned()) };
+        }
         if self.silent { Err("silent".to_owned()) } else { Ok(()) }
     }
 }
@@ -280,6 +300,76 @@ async fn a_stop_that_fails_half_way_is_undone() {
         .await
         .expect_err("it cannot be stopped");
     assert!(matches!(error, GuardError::Production(ProductionError::Daemon(_))));
+    assert_eq!(fake.actions(), "stop a start a prove a");
+}
+
+/// Restores what the fake has, after it was stopped: what the guard says, the steps, and
+/// whether production is known to be down in the end.
+async fn restored(fake: &Fake) -> (Result<(), GuardError<()>>, Noted, bool) {
+    let is_down = std::sync::Arc::new(Mutex::new(false));
+    let kept = std::sync::Arc::clone(&is_down);
+    let emit = Emit::to(move |notice| match notice.kind {
+        NoticeKind::ProductionDown { .. } => *kept.lock().expect("no panic") = true,
+        NoticeKind::ProductionUp { .. } => *kept.lock().expect("no panic") = false,
+        _ => {}
+    });
+    let mut steps: Noted = Vec::new();
+    let mut note = |step| {
+        steps.push(step);
+        Ok::<(), ()>(())
+    };
+    let mut guard = Guard { stopped: Some(Down { id: "a".to_owned(), name: "prod".to_owned() }) };
+    let restored = guard.restore(fake, &mut note, &emit, PROOF).await;
+    let is_down = *is_down.lock().expect("no panic");
+    (restored, steps, is_down)
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_ends_again_while_it_boots_is_started_again() {
+    // The container runs first where a stop that failed was still under way.
+    for (running, ends, ends_after, answers) in
+        [(false, 1, 1, false), (true, 1, 0, false), (false, 5, 20, false), (false, 1, 480, true)]
+    {
+        let fake = Fake { ends: Mutex::new(ends), ends_after, answers, ..Fake::running() };
+        fake.set(vec![facts("a", running)]);
+        let (restored, steps, is_down) = restored(&fake).await;
+        assert!(restored.is_ok() && !is_down, "{}", fake.actions());
+        let starts = fake.actions().matches("start").count();
+        assert_eq!(starts as u32, ends + u32::from(!running), "{}", fake.actions());
+        assert_eq!(words(&steps)[..2], ["started_not_proven", "stopped"]);
+        assert_eq!(pending_restore(&steps), PendingRestore::Nothing);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_never_keeps_running_is_down_after_minutes_and_by_name() {
+    for ends_after in [0, 30, 480] {
+        let fake = Fake { ends: Mutex::new(u32::MAX), ends_after, ..Fake::running() };
+        fake.set(vec![facts("a", false)]);
+        let begun = Instant::now();
+        let (restored, steps, is_down) = restored(&fake).await;
+        let minutes = begun.elapsed().as_secs() / 60;
+        assert!((4..20).contains(&minutes), "{ends_after} s: {minutes} minutes");
+        let error = restored.expect_err("it never runs");
+        assert!(matches!(error, GuardError::Down { .. }) && is_down, "{error}");
+        let text = error.to_string();
+        for part in
+            ["PRODUCTION IS DOWN: container prod (a)", "it ended with code 1", "docker logs prod"]
+        {
+            assert!(text.contains(part), "{text}");
+        }
+        assert!(fake.actions().matches("start").count() > 1, "{}", fake.actions());
+        assert_eq!(pending_restore(&steps), PendingRestore::Start("a".to_owned()));
+    }
+}
+
+#[tokio::test]
+async fn a_panic_while_it_is_stopped_restores_it_before_it_continues() {
+    let fake = Fake { stop_panics: true, ..Fake::running() };
+    let mut note = |_| Ok::<(), ()>(());
+    let emit = Emit::nowhere();
+    let stopping = caught(Guard::stop_production(&fake, &[], &mut note, &emit)).await;
+    assert!(stopping.is_err(), "the panic continues");
     assert_eq!(fake.actions(), "stop a start a prove a");
 }
 

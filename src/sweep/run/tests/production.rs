@@ -163,3 +163,17 @@ async fn a_panic_in_one_launch_stops_the_others_before_production_is_restored() 
     let last = &done[done.len() - 3..];
     assert_eq!(last, ["stop 2", "start production", "prove production"], "{done:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_in_a_check_of_production_restores_it_before_it_continues() {
+    for looks in 1..4 {
+        let setup = Setup::new(1, 1).guarded();
+        setup.production.as_ref().expect("guarded").panic_after(looks);
+        let actions = setup.actions.clone();
+        let panicked = tokio::spawn(async move { drop(setup.run().await) }).await;
+        assert!(panicked.expect_err("the panic continues").is_panic());
+        let done = actions.take();
+        let last = &done[done.len() - 2..];
+        assert_eq!(last, ["start production", "prove production"], "{looks}: {done:?}");
+    }
+}
