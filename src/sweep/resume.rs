@@ -385,11 +385,16 @@ mod tests {
             "{text}"
         );
         assert!(text.starts_with("image in "), "{text}");
+        let place = tempfile::tempdir().expect("a folder");
+        let output = place.path().join("run");
+        let made = Folder::create("g", jiff::Timestamp::UNIX_EPOCH, Some(&output));
+        let seen = made.expect("a new folder").0.see().expect("no journal yet");
         let resumable = Resumable {
             grid: newer.clone(),
             record: record.clone(),
             differences,
             production_sha256: None,
+            seen,
         };
         assert!(resumable.refused(false).is_some());
         assert!(resumable.refused(true).is_none(), "an engine is asked");
