@@ -205,7 +205,7 @@ def document(parts):
         "## Crashes",
         "",
         "- `crash`: a world on disk, whose candidates and production are files that survive a SIGKILL. The",
-        "  process is killed before and after every write, sync and rename of the journal, the debts, the locks",
+        "  process is killed around every write, sync, rename and removal of the journal, the debts, the locks",
         "  and the other files, every engine call and every production call; writes are torn, or their rest is",
         "  NUL bytes, as a loss of power leaves it; the disk is full at each point, once or from there on; the",
         "  run's folder is lost after the kill at every third point. Then schedules of two to four kills, of",

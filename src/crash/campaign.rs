@@ -188,24 +188,25 @@ impl Campaign {
     fn schedules(&self, points: &[String]) -> Vec<Schedule> {
         let mut random = ChaCha8Rng::seed_from_u64(self.seed);
         let mut schedules = Vec::new();
-        let single = |name: String, at: u64, blow| Schedule {
-            name,
-            steps: vec![(Action::Sweep, Plan { at, blow })],
-            recovers: at.is_multiple_of(2),
-            loses: false,
-        };
-        for (at, point) in (1..).zip(points).step_by(self.every) {
+        // By the count of what is tried, not of the points: a sample has every kind, too.
+        for (nth, (at, point)) in (1_u64..).zip((1..).zip(points).step_by(self.every)) {
+            let single = |name: String, at: u64, blow| Schedule {
+                name,
+                steps: vec![(Action::Sweep, Plan { at, blow })],
+                recovers: nth.is_multiple_of(2),
+                loses: false,
+            };
             schedules.push(single(format!("kill-{at}"), at, Blow::Kill));
             if point.ends_with(WRITE) {
                 let part = random.random();
                 schedules.push(single(format!("torn-{at}"), at, Blow::Tear(part)));
                 schedules.push(single(format!("zeros-{at}"), at, Blow::Zeros(part)));
             }
-            if at.is_multiple_of(3) {
+            if nth.is_multiple_of(3) {
                 let single = single(format!("lost-{at}"), at, Blow::Kill);
                 schedules.push(Schedule { loses: true, ..single });
             }
-            let blow = if at.is_multiple_of(2) { Blow::FullOnce } else { Blow::Full };
+            let blow = if nth.is_multiple_of(2) { Blow::FullOnce } else { Blow::Full };
             schedules.push(single(format!("full-{at}"), at, blow));
         }
         for number in 0..2 * self.crashes {
