@@ -216,7 +216,7 @@ fn the_line_of_a_repeat_is_read_as_any_other() {
         assert_eq!(lines::is_repeat(&text), matches!(line.entry, Entry::RepeatFinished { .. }));
         for text in [text.as_str(), &spaced] {
             let read = parse(Path::new("j"), text.as_bytes()).unwrap();
-            assert_eq!(read.lines, [line.clone()], "{text}");
+            assert_eq!(read.lines.as_slice(), std::slice::from_ref(&line), "{text}");
         }
         // As any deserializer reads it.
         assert_eq!(serde_json::from_value::<Line>(body).unwrap(), line);

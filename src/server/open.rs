@@ -132,13 +132,9 @@ impl Server {
             asked => {
                 let models = models::read(answer.status, &answer.body)
                     .map_err(|reason| ServerError::NotVllmLike { url: url.clone(), reason })?;
-                let chosen = match asked {
-                    None => models::choose(&models),
-                    Some(_) => {
-                        let offered = |name: &String| models.iter().find(|it| it.name == *name);
-                        names.iter().find_map(offered).map(|it| (it, ModelChoice::Clear))
-                    }
-                };
+                let offered = |name: &String| models.iter().find(|it| it.name == *name);
+                let named = || names.iter().find_map(offered).map(|it| (it, ModelChoice::Clear));
+                let chosen = if names.is_empty() { models::choose(&models) } else { named() };
                 let Some((chosen, choice)) = chosen else {
                     return Err(ServerError::WrongModel {
                         url,
