@@ -162,6 +162,7 @@ fn note(finding: &Finding, shown: Shown) -> Option<String> {
         Finding::AllZero { metric } => {
             format!("every value of {metric} is 0: nothing was counted, and the order says nothing")
         }
+        Finding::Unswept(_) => return None,
         Finding::NothingDecided { causes } => causes.iter().join("; "),
         Finding::Baseline { configuration } => format!("* baseline: {configuration}"),
         Finding::Intervals(source) if shown.numbers => {
