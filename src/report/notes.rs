@@ -135,6 +135,7 @@ const NAMES: usize = 6;
 fn note(finding: &Finding, shown: Shown) -> Option<String> {
     Some(match finding {
         Finding::Simulated
+        | Finding::Unswept(_)
         | Finding::Decision(_)
         | Finding::Confirmed(_)
         | Finding::Lived { .. }
@@ -162,7 +163,6 @@ fn note(finding: &Finding, shown: Shown) -> Option<String> {
         Finding::AllZero { metric } => {
             format!("every value of {metric} is 0: nothing was counted, and the order says nothing")
         }
-        Finding::Unswept(_) => return None,
         Finding::NothingDecided { causes } => causes.iter().join("; "),
         Finding::Baseline { configuration } => format!("* baseline: {configuration}"),
         Finding::Intervals(source) if shown.numbers => {
