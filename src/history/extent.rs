@@ -43,6 +43,7 @@ pub struct Waits {
     pub until: Option<ZonedDateTime>,
 }
 
+#[expect(clippy::ref_option, reason = "as serde calls it")]
 fn with_offset<S: Serializer>(at: &Option<ZonedDateTime>, to: S) -> Result<S::Ok, S::Error> {
     let text = at.as_ref().map(|at| at.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string());
     text.serialize(to)

@@ -135,6 +135,7 @@ const NAMES: usize = 6;
 fn note(finding: &Finding, shown: Shown) -> Option<String> {
     Some(match finding {
         Finding::Simulated
+        | Finding::Unswept(_)
         | Finding::Decision(_)
         | Finding::Confirmed(_)
         | Finding::Lived { .. }

@@ -180,6 +180,7 @@ fn statement(reading: &Reading) -> String {
 fn undecided(cause: &NoDecision) -> String {
     match cause {
         NoDecision::NoConfiguration => "the sweep has 0 configurations".to_owned(),
+        NoDecision::Unswept(unswept) => unswept.to_string(),
         NoDecision::NotLaunched { of } => {
             format!("0 of {of} configurations were launched so far")
         }

@@ -37,6 +37,14 @@ pub fn render(ranking: &Ranking, manifest: &Manifest, columns: usize) -> String 
     let findings = ranking.findings();
     let layout = Layout::choose(ranking, manifest, columns);
     let mut blocks = vec![title(ranking, manifest, &findings, &layout, columns)];
+    if let Some(unswept) = &ranking.unswept {
+        let gains = ranking.confirmed.iter().map(ToString::to_string);
+        let without = format!("no ranking: {unswept}");
+        let lines = std::iter::once(without).chain(gains);
+        blocks
+            .push(lines.map(|it| wrap(&plain(&it), columns, "  ")).collect::<Vec<_>>().join("\n"));
+        return blocks.join("\n\n") + "\n";
+    }
     if !ranking.rows.is_empty() {
         blocks.push(draw(&layout.fields.iter().collect::<Vec<_>>()));
     }

@@ -12,6 +12,7 @@ use super::estimate::Effect;
 use super::exclusion::Exclusion;
 use super::machine::{DesignLimit, Detectable, MachineReport};
 use super::missing::MissingMetric;
+use super::not_counted::Unswept;
 use super::ranked::{RankedConfiguration, Ranking};
 use super::remark::Remark;
 use super::verdict::RankingVerdict;
@@ -29,6 +30,8 @@ pub enum Finding {
     Verdict(RankingVerdict),
     /// What to take, and what is shown of it against the baseline.
     Decision(Decision),
+    /// The latest block has launches of confirmations alone.
+    Unswept(Unswept),
     /// What fresh launches show of a configuration.
     Confirmed(ConfirmedGain),
     /// A judged metric that configurations lack, in whole or in part.
@@ -204,6 +207,7 @@ impl Ranking {
     pub fn findings(&self) -> Vec<Finding> {
         let mut findings = Vec::new();
         findings.extend(self.simulated.then_some(Finding::Simulated));
+        findings.extend(self.unswept.map(Finding::Unswept));
         findings.push(Finding::Verdict(self.verdict.clone()));
         let causes: Vec<Undecided> = match self.verdict {
             // It has them itself.

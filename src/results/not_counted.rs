@@ -1,5 +1,6 @@
 //! Launches that no figure is made of, since they were measured with something else: those
-//! of earlier blocks. Their rows are in the frame; here is how many there are, and why.
+//! of earlier blocks. Their rows are in the frame; here is how many there are, and why. A block
+//! that has launches of a confirmation alone has no ranking: that is said here, too.
 
 use std::fmt;
 
@@ -31,6 +32,37 @@ pub(super) fn not_counted(sweep: &SweepRecord) -> Vec<NotCounted> {
             differences: it.next.differences.clone(),
         })
         .collect()
+}
+
+/// A block in which a confirmation was launched, and nothing of the sweep itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Unswept {
+    /// Its number, from 1.
+    pub block: u32,
+    /// Launches of its confirmations.
+    pub launches: usize,
+    /// Configurations of the sweep.
+    pub of: usize,
+}
+
+/// The latest block, where only confirmations were launched in it.
+pub(super) fn unswept(sweep: &SweepRecord) -> Option<Unswept> {
+    let launches = sweep.launches.len();
+    let own = sweep.own_launches().next();
+    let of = sweep.manifest.configurations.len();
+    (launches > 0 && own.is_none()).then(|| Unswept { block: sweep.block(), launches, of })
+}
+
+impl fmt::Display for Unswept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { block, launches, .. } = self;
+        let plural = if *launches == 1 { "" } else { "es" };
+        write!(
+            f,
+            "block {block} has {launches} launch{plural} of a confirmation, and none of the "
+        )?;
+        f.write_str("sweep itself")
+    }
 }
 
 impl fmt::Display for NotCounted {

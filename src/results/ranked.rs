@@ -11,7 +11,7 @@ use super::estimate::{Effect, Estimate, Ratio};
 use super::exclusion::{self, Exclusion};
 use super::machine::{Detectable, MachineReport};
 use super::missing::MissingMetric;
-use super::not_counted::NotCounted;
+use super::not_counted::{NotCounted, Unswept};
 use super::remark::Remark;
 use super::verdict::RankingVerdict;
 use super::witness::WitnessReport;
@@ -51,6 +51,8 @@ pub struct Ranking {
     pub confirmed: Vec<ConfirmedGain>,
     /// Launches of earlier blocks, which no figure is made of.
     pub not_counted: Vec<NotCounted>,
+    /// The latest block, where it has launches of confirmations alone: nothing is ranked.
+    pub unswept: Option<Unswept>,
     /// Judged metrics that configurations lack, the objective first.
     pub missing: Vec<MissingMetric>,
     /// What the machine did; `None` where no time effect is taken out: of shares, counts

@@ -34,7 +34,7 @@ use super::failed_repeats::{Place, Repeats};
 use super::machine::Conclusion;
 use super::measured::Measured;
 pub use super::missing::{MissingMetric, MissingValues};
-use super::not_counted::not_counted;
+use super::not_counted::{not_counted, unswept};
 use super::preference::{preferred, within_bounds};
 pub use super::ranked::{RankedConfiguration, Ranking};
 pub use super::remark::Remark;
@@ -108,6 +108,7 @@ pub fn rank(sweep: &SweepRecord) -> Ranking {
         decision,
         confirmed: confirmed(sweep),
         not_counted: not_counted(sweep),
+        unswept: unswept(sweep),
         missing,
         machine,
         witness,

@@ -13,7 +13,7 @@ use super::decision::Criterion;
 use super::estimate::Effect;
 use super::machine::{DesignLimit, Detectable, MachineReport};
 use super::missing::MissingMetric;
-use super::not_counted::NotCounted;
+use super::not_counted::{NotCounted, Unswept};
 use super::remark::Remark;
 use super::witness::WitnessReport;
 use crate::history::extent::Extent;
@@ -177,6 +177,8 @@ pub enum NoDecision {
         /// Configurations of the sweep.
         of: usize,
     },
+    /// The latest block has launches of confirmations alone.
+    Unswept(Unswept),
     /// A judged metric is missing.
     Missing(MissingMetric),
     /// All launches failed.

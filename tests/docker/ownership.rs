@@ -100,3 +100,31 @@ fn a_living_sweep_is_not_touched_wherever_its_folder_is_and_excludes_others() {
     assert!(recovered.status.success() && printed.contains("removed container"), "{printed}");
     assert!(site.production_runs() && site.candidates().is_empty());
 }
+
+#[test]
+#[ignore = "needs Docker"]
+fn a_confirmation_that_is_killed_is_recovered_and_continued() {
+    let site = Site::alone("baseline: noprefix\n");
+    let swept = site.command(&["sweep", "grid.yaml", "--output", "run"]).output().unwrap();
+    assert!(swept.status.success(), "{}", text(&swept));
+    let asked = ["confirm", "run", "--claim", "100%", "--configuration", "prefix"];
+    let launched = site.journal().matches("\"kind\":\"launch_ready\"").count();
+    let mut confirm = site.command(&asked).spawn().unwrap();
+    site.until_journalled("launch_ready", launched + 1);
+
+    let living = site.command(&["recover", "run"]).output().unwrap();
+    assert!(text(&living).contains("not touched, it is running"), "{}", text(&living));
+    assert!(confirm.try_wait().unwrap().is_none() && site.candidates().len() == 1);
+    signal(&confirm, Signal::KILL);
+    confirm.wait().unwrap();
+    assert!(!site.production_runs() && site.candidates().len() == 1);
+
+    let recovered = site.command(&["recover", "run"]).output().unwrap();
+    assert!(recovered.status.success(), "{}", text(&recovered));
+    site.assert_as_found();
+    let resumed = site.command(&["resume", "run"]).output().unwrap();
+    let printed = text(&resumed);
+    assert!(printed.contains("continues confirmation 1: prefix against "), "{printed}");
+    assert!(site.journal().contains("\"kind\":\"confirmation_ended\""), "{printed}");
+    site.assert_as_found();
+}

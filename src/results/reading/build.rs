@@ -212,7 +212,9 @@ fn cause(ranking: &Ranking, groups: &[FailedGroup]) -> NoDecision {
     let all = |excluded: &dyn Fn(&Exclusion) -> bool| {
         ranking.rows.iter().all(|row| row.exclusions.iter().any(excluded))
     };
-    if ranking.rows.iter().all(|row| row.launches == 0) {
+    if let Some(unswept) = ranking.unswept {
+        NoDecision::Unswept(unswept)
+    } else if ranking.rows.iter().all(|row| row.launches == 0) {
         NoDecision::NotLaunched { of }
     } else if all(&|it| matches!(it, Exclusion::Violated(_))) {
         NoDecision::BoundsBroken { of }

@@ -11,6 +11,7 @@ use crate::metric::Scale;
 use crate::results::confirmable::outlook;
 use crate::results::confirmed::ConfirmedGain;
 use crate::results::disturbance::Undecided;
+use crate::results::not_counted::Unswept;
 use crate::results::ranked::Ranking;
 use crate::strategy::confirm::{CLAIM, MAX_PAIRS};
 
@@ -245,8 +246,10 @@ impl After<'_> {
             }
             NoDecision::BoundsBroken { .. } => self.again(Change::Bounds),
             NoDecision::NotCarried { .. } => self.again(self.carried()),
-            NoDecision::NotLaunched { .. } if self.is_spent() => self.again(Change::Budget),
-            NoDecision::NotLaunched { of } => {
+            NoDecision::NotLaunched { .. } | NoDecision::Unswept(_) if self.is_spent() => {
+                self.again(Change::Budget)
+            }
+            NoDecision::NotLaunched { of } | NoDecision::Unswept(Unswept { of, .. }) => {
                 let left = *of as u32;
                 vec![NextStep::Resume { run: self.run(), left, confirmation: false }]
             }

@@ -5,10 +5,12 @@ use proptest::prelude::{ProptestConfig, prop, prop_assert, prop_assert_eq, propt
 use vllm_grid::history::block::Block;
 use vllm_grid::history::launch::FailureClass;
 use vllm_grid::history::record::SweepRecord;
+use vllm_grid::report::table;
 use vllm_grid::results::frame::results;
 use vllm_grid::results::ranking::{Ranking, rank};
 
 use crate::results::builder::{Building, around, sweep};
+use crate::results::reading;
 
 fn block(record: &SweepRecord) -> Block {
     Block {
@@ -38,6 +40,38 @@ fn launched(mut record: SweepRecord, values: &[f64]) -> SweepRecord {
         };
     }
     record
+}
+
+/// A sweep that is over, and a block after it in which a confirmation alone was launched.
+pub(crate) fn unswept() -> SweepRecord {
+    let mut record = launched(sweep(&["a", "b"]).baseline("a"), &[100.0, 90.0, 101.0, 91.0]);
+    let begun = block(&record);
+    record.begin_block(&begun);
+    let mut record = launched(record, &[100.0, 90.0]);
+    for launch in &mut record.launches {
+        launch.confirmation = Some(1);
+    }
+    record
+}
+
+#[test]
+fn a_block_without_launches_of_the_sweep_says_so_in_place_of_an_empty_table() {
+    let record = unswept();
+    let ranking = rank(&record);
+    assert!(ranking.rows.iter().all(|row| row.rank.is_none()));
+    let said = "block 2 has 2 launches of a confirmation, and none of the sweep itself";
+    let table = table::render(&ranking, &record.manifest, 100);
+    assert!(table.contains(&format!("no ranking: {said}\n")), "{table}");
+    assert!(!table.contains("not launched so far"), "{table}");
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let text = words(&reading::block(&record));
+    assert!(text.contains(&format!("RESULT No decision: {said}.")), "{text}");
+    assert!(text.contains("4 launches of block 1 are not counted"), "{text}");
+    assert!(text.contains("NEXT vllm-grid resume"), "{text}");
+    // With its sweep it is a block as every other.
+    let swept = launched(record, &[100.0, 90.0]);
+    assert_eq!(rank(&swept).unswept, None);
+    assert!(table::render(&rank(&swept), &swept.manifest, 100).contains("configuration"));
 }
 
 /// Everything of a ranking besides what is said of earlier blocks.

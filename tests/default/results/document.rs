@@ -11,6 +11,7 @@ use vllm_grid::results::confirmed::ConfirmedGain;
 use vllm_grid::results::ranking::rank;
 use vllm_grid::results::reading::{Place, Reading};
 
+use crate::results::blocks::unswept;
 use crate::results::builder::{Building, around, sweep};
 use crate::results::reading::{candidate_only, claim, extent, gain, missing, moved, place};
 
@@ -48,6 +49,7 @@ fn documents() -> Vec<Value> {
     ];
     let others = [claim(), candidate_only(), missing(), moved(), failing, bounded, once, shares];
     all.extend(others.iter().map(complete));
+    all.push(complete(&unswept()));
     all.push(complete(&sweep(&["a", "b"]).failed("a", FailureClass::Timeout, "no answer")));
     all
 }

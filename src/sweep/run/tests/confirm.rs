@@ -94,6 +94,49 @@ async fn one_that_was_stopped_goes_on_where_it_was_and_the_sweep_does_not_touch_
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_that_guards_production_owes_it_only_while_it_is_stopped() {
+    use crate::ownership::{Holder, Ledger, StateFolder, Uses, debt, new_run_id};
+
+    let place = tempfile::tempdir().expect("a folder");
+    let state = StateFolder::at(place.path()).expect("a state folder");
+    let owner = || {
+        let holder = Holder::this().in_state(&state).of_run(&new_run_id(), Path::new("/runs/a"));
+        let ledger = Arc::new(Ledger::of_run(&state, "a", &holder, &Uses::Cpu));
+        Owner { ledger, production: None, down: None }
+    };
+    let guarded = || Setup { owner: Some(owner()), ..confirming(asked(1, "c2")).guarded() };
+    let owed = || debt::all(&state).0.len();
+    let setup = guarded();
+    let (actions, cancel) = (setup.actions.clone(), setup.cancel.clone());
+    let path = place.path().to_owned();
+    let seen = tokio::spawn(async move {
+        sleep(Duration::from_secs(2 * SHORT + BOOT + REPEAT + 1)).await;
+        let state = StateFolder::at(&path).expect("a state folder");
+        let owed = debt::all(&state).0.len();
+        cancel.cancel();
+        owed
+    });
+    let ran = swept().await.again(setup).run().await;
+    assert_eq!((ran.ending(), seen.await.expect("no panic")), (Ending::Interrupted, 1));
+    assert_eq!(owed(), 0, "it is proven");
+    let done = actions.take();
+    assert_eq!(done[0], "stop production");
+    assert_eq!(done[done.len() - 2..], ["start production", "prove production"], "{done:?}");
+
+    let setup = guarded();
+    let actions = setup.actions.clone();
+    let ran = ran.again(setup).run().await;
+    assert_eq!((ran.ending(), owed()), (Ending::Complete, 0));
+    assert_eq!(ran.record.confirmations[0].ended, Some(Ended::Precise));
+    let done = actions.take();
+    let of_production = done.iter().filter(|it| it.ends_with("production"));
+    let of_production: Vec<&String> = of_production.collect();
+    assert_eq!(of_production, ["stop production", "start production", "prove production"]);
+    let measured = ran.record.launches.iter().flat_map(|it| &it.measurements);
+    assert_eq!(measured.filter(|it| it.repeat > 0).count(), 3 * 2 + 12, "nothing twice");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_wider_claim_that_is_reached_is_journalled_without_a_launch() {
     let ran = swept().await;
     let setup = confirming(Confirmation { claim: 0.001, ..asked(1, "c2") });
