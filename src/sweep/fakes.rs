@@ -335,6 +335,8 @@ pub(super) struct FakeProduction {
     running: Arc<Mutex<bool>>,
     /// Whether its daemon answers.
     reachable: Arc<Mutex<bool>>,
+    /// Hash of its container's configuration.
+    pub(super) configuration: Arc<Mutex<String>>,
 }
 
 impl FakeProduction {
@@ -343,6 +345,7 @@ impl FakeProduction {
             actions: actions.clone(),
             running: Arc::new(Mutex::new(true)),
             reachable: Arc::new(Mutex::new(true)),
+            configuration: Arc::default(),
         }
     }
 
@@ -362,7 +365,7 @@ impl FakeProduction {
             name: "production".to_owned(),
             image_id: String::new(),
             started_at: String::new(),
-            configuration_sha256: String::new(),
+            configuration_sha256: self.configuration.lock().expect("no panic").clone(),
             running: *self.running.lock().expect("no panic"),
         }
     }
