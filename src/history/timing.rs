@@ -126,6 +126,17 @@ impl Timing {
         self.launch_seconds_by(longest, id, workloads, repeats)
     }
 
+    /// The same from what this configuration itself took; `None` where it was never launched, or
+    /// never measured so.
+    pub fn own_longest_launch_seconds(
+        &self,
+        id: &str,
+        workloads: &[Workload],
+        repeats: u32,
+    ) -> Option<f64> {
+        self.launch_seconds_by(own_longest, id, workloads, repeats)
+    }
+
     fn launch_seconds_by(
         &self,
         pick: fn(&BTreeMap<String, Vec<f64>>, &str) -> Option<f64>,
@@ -177,9 +188,13 @@ fn typical(times: &BTreeMap<String, Vec<f64>>, id: &str) -> Option<f64> {
 
 /// The configuration's own longest, else the longest of all.
 fn longest(times: &BTreeMap<String, Vec<f64>>, id: &str) -> Option<f64> {
-    let own = times.get(id).filter(|own| !own.is_empty());
-    let most = |values: &Vec<f64>| values.iter().copied().reduce(f64::max);
-    own.map_or_else(|| times.values().filter_map(most).reduce(f64::max), most)
+    let all = || times.values().flatten().copied().reduce(f64::max);
+    own_longest(times, id).or_else(all)
+}
+
+/// The configuration's own longest.
+fn own_longest(times: &BTreeMap<String, Vec<f64>>, id: &str) -> Option<f64> {
+    times.get(id)?.iter().copied().reduce(f64::max)
 }
 
 /// Name and options of each workload, without how often it is repeated.

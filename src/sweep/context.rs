@@ -11,6 +11,7 @@ use super::eta::Foreknown;
 use super::events::Events;
 use super::launch::Measure;
 use super::measure::SuiteMeasure;
+use super::measured_with::{ReadMachine, this_machine};
 use crate::bench::RecordSink;
 use crate::engine::Engine;
 use crate::engine::production::Production;
@@ -38,6 +39,9 @@ pub struct SweepContext {
     pub foreknown: Foreknown,
     /// Times of the day in which it may launch; always where there is none.
     pub window: Option<Window>,
+    /// How the machine is read again before a night that was waited for; it is not where there
+    /// is none.
+    pub machine: Option<ReadMachine>,
 }
 
 impl SweepContext {
@@ -59,6 +63,7 @@ impl SweepContext {
             clock: Clock::system(),
             foreknown: Foreknown::assumed(grid),
             window: grid.window,
+            machine: Some(this_machine()),
         }
     }
 

@@ -100,7 +100,8 @@ pub(super) fn eta(record: &SweepRecord, foreknown: &Foreknown, trials: u32, work
 }
 
 /// Seconds that one launch takes at the most, and whether that was measured: as long as it
-/// ever took, and a tenth more.
+/// ever took, and a tenth more. Of a configuration that was never launched, the others' times
+/// are assumed.
 pub(super) fn longest_launch(
     record: &SweepRecord,
     foreknown: &Foreknown,
@@ -111,14 +112,11 @@ pub(super) fn longest_launch(
     own.learn(record);
     let manifest = &record.manifest;
     let id = manifest.configurations.get(configuration).map_or("", |it| it.id.as_str());
-    let all = [&own, &foreknown.earlier];
-    let known = all.iter().filter(|timing| timing.knows(id)).chain(all.iter());
-    let longest =
-        |timing: &&Timing| timing.longest_launch_seconds(id, &manifest.workloads, repeats);
-    match known.copied().find_map(|it| longest(&it)) {
-        Some(seconds) => (seconds * 1.1, true),
-        None => (foreknown.assumed.1, false),
-    }
+    let (all, workloads) = ([&own, &foreknown.earlier], &manifest.workloads);
+    let measured = all.iter().find_map(|it| it.own_longest_launch_seconds(id, workloads, repeats));
+    let of_others = || all.iter().find_map(|it| it.longest_launch_seconds(id, workloads, repeats));
+    let seconds = measured.or_else(of_others).map(|it| it * 1.1);
+    (seconds.unwrap_or(foreknown.assumed.1), measured.is_some())
 }
 
 /// Launches that are left.

@@ -93,6 +93,22 @@ fn then_its_own_launches_count_and_earlier_ones_for_what_was_not_launched_yet() 
 }
 
 #[test]
+fn a_launch_s_length_is_measured_only_where_its_own_configuration_was() {
+    let cold = earlier(vec![launch(0, 0, 25_000.0, 20.0)]);
+    let longest = |record: &SweepRecord, index| longest_launch(record, &cold, index, 2);
+    let is = |(seconds, is_measured): (f64, bool), expected: f64, measured| {
+        assert!((seconds - expected * 1.1).abs() < 1e-6 && is_measured == measured, "{seconds}");
+    };
+    is(longest(&sweep(Vec::new()), 0), 25_062.0, true);
+    is(longest(&sweep(Vec::new()), 1), 25_062.0, false);
+    let own = sweep(vec![launch(0, 1, 100.0, 20.0)]);
+    is(longest(&own, 1), 162.0, true);
+    is(longest(&own, 0), 25_062.0, true);
+    let nothing = longest_launch(&sweep(Vec::new()), &Foreknown::default(), 0, 2);
+    assert_eq!(nothing, (0.0, false));
+}
+
+#[test]
 fn medians_count_and_an_interrupted_launch_is_still_to_be_made() {
     let mut launches = vec![
         launch(0, 0, 50.0, 20.0),

@@ -339,6 +339,8 @@ pub(super) struct FakeProduction {
     reachable: Arc<Mutex<bool>>,
     /// Looks after which one panics.
     looks: Arc<Mutex<Option<u32>>>,
+    /// Hash of its container's configuration.
+    pub(super) configuration: Arc<Mutex<String>>,
 }
 
 impl FakeProduction {
@@ -348,6 +350,7 @@ impl FakeProduction {
             running: Arc::new(Mutex::new(true)),
             reachable: Arc::new(Mutex::new(true)),
             looks: Arc::default(),
+            configuration: Arc::default(),
         }
     }
 
@@ -372,7 +375,7 @@ impl FakeProduction {
             name: "production".to_owned(),
             image_id: String::new(),
             started_at: String::new(),
-            configuration_sha256: String::new(),
+            configuration_sha256: self.configuration.lock().expect("no panic").clone(),
             running: *self.running.lock().expect("no panic"),
         }
     }

@@ -2,12 +2,24 @@
 //! container. Read before anything is launched, and a plain value from then on, so that
 //! tests make one. What a difference means is in [`super::difference`].
 
+use futures_util::future::BoxFuture;
+
 use crate::engine::Engine;
 use crate::engine::production::Production;
+use crate::history::journal::Entry;
+use crate::history::production::ProductionStep;
 use crate::history::record::host;
 use crate::machine::Machine;
 use crate::telemetry;
 use crate::workload::SUITE_VERSION;
+
+/// How the machine is read.
+pub type ReadMachine = Box<dyn Fn() -> BoxFuture<'static, Machine> + Send + Sync>;
+
+/// The machine that this program runs on.
+pub fn this_machine() -> ReadMachine {
+    Box::new(|| Box::pin(telemetry::machine()))
+}
 
 /// What is measured with.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,7 +41,16 @@ pub struct MeasuredWith {
 impl MeasuredWith {
     /// What this program would measure with now.
     pub async fn read(engine: &dyn Engine, production: Option<&dyn Production>) -> Self {
-        let (machine, container_runtime) = tokio::join!(telemetry::machine(), engine.runtime());
+        Self::read_by(&this_machine(), engine, production).await
+    }
+
+    /// The same, with the machine read so.
+    pub(super) async fn read_by(
+        machine: &ReadMachine,
+        engine: &dyn Engine,
+        production: Option<&dyn Production>,
+    ) -> Self {
+        let (machine, container_runtime) = tokio::join!(machine(), engine.runtime());
         let production = match production {
             // One that cannot be asked is the guard's to report, which stops it.
             Some(production) => production.find().await.ok().flatten(),
@@ -43,6 +64,18 @@ impl MeasuredWith {
             image_id: engine.image_id(),
             production_sha256: production.map(|it| it.configuration_sha256),
         }
+    }
+}
+
+/// Keeps the hash of production's container as the latest block saw it first: a later night
+/// may find another one.
+pub(super) fn see_production(seen: &mut Option<String>, entry: &Entry) {
+    match entry {
+        Entry::BlockStarted { block } => seen.clone_from(&block.production_sha256),
+        Entry::Production { production: ProductionStep::Stopping { facts } } => {
+            seen.get_or_insert_with(|| facts.configuration_sha256.clone());
+        }
+        _ => {}
     }
 }
 

@@ -7,15 +7,14 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::difference::{Asks, Before, Changed, Continues, Difference, Weight, continues};
-use super::measured_with::MeasuredWith;
+use super::measured_with::{MeasuredWith, see_production};
 use crate::configuration::{Configuration, hexadecimal};
 use crate::engine::compose::ComposeError;
 use crate::engine::service::{self, Need};
 use crate::grid::{DockerBlock, EngineBlock, Grid, GridErrors, GridFile, ReadOptions};
 use crate::history::HistoryError;
 use crate::history::folder::{Folder, SeenFolder};
-use crate::history::journal::{Entry, JournalError, Line};
-use crate::history::production::ProductionStep;
+use crate::history::journal::{JournalError, Line};
 use crate::history::record::{Manifest, SweepRecord, workloads_sha256};
 use crate::input;
 use crate::secret::Secrets;
@@ -145,15 +144,13 @@ pub async fn check_seen(
     Ok(Resumable { grid, record, differences, production_sha256, seen })
 }
 
-/// The hash of production's container as the latest block saw it.
-fn production_sha256(lines: &[Line]) -> Option<String> {
-    lines.iter().rev().find_map(|line| match &line.entry {
-        Entry::Production { production: ProductionStep::Stopping { facts } } => {
-            Some(Some(facts.configuration_sha256.clone()))
-        }
-        Entry::BlockStarted { block } => Some(block.production_sha256.clone()),
-        _ => None,
-    })?
+/// The hash of production's container as the latest block saw it first.
+pub(super) fn production_sha256(lines: &[Line]) -> Option<String> {
+    let mut seen = None;
+    for line in lines {
+        see_production(&mut seen, &line.entry);
+    }
+    seen
 }
 
 /// The stored copy of the grid and the original, where they are not what the sweep began
@@ -230,6 +227,8 @@ mod tests {
     use crate::engine::service::Started;
     use crate::grid::ServiceBase;
     use crate::machine::Machine;
+    use crate::history::journal::Entry;
+    use crate::history::production::ProductionStep;
     use crate::sweep::run::Sweep;
 
     const GRID: &str = "name: g\nengine: {simulated: {model: Qwen/Qwen3-1.7B, gpu: rtx-4090}}\nparameters: {max-num-seqs: [1, 2], tokenizer: [/m/word-of-a-path]}\n\

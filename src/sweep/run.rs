@@ -11,9 +11,9 @@ use tokio::time::Instant;
 
 use super::clock::{Clock, Reading};
 use super::context::SweepContext;
-use super::eta::eta;
 use super::events::Events;
 use super::launch::{TrialOrder, void};
+use super::measured_with::see_production;
 use super::production::{self, Guard, GuardError};
 use super::relaunch::{self, Breaker};
 use super::running::{Incoming, Put, Running};
@@ -32,6 +32,7 @@ use crate::history::replay;
 use crate::history::steady::Steady;
 use crate::workload::SUITE_VERSION;
 
+mod expected;
 mod files;
 mod next;
 mod nights;
@@ -78,6 +79,8 @@ pub struct Sweep {
     started: Instant,
     /// Steps in production's life that earlier sessions journalled.
     production: Vec<ProductionStep>,
+    /// Hash of production's container, as the latest block saw it first.
+    production_sha256: Option<String>,
     guard: Option<Guard>,
     /// Where debts are noted; nowhere where nobody may find them.
     owner: Option<Owner>,
@@ -136,6 +139,7 @@ impl Sweep {
     /// window closes.
     async fn session(&mut self, context: &SweepContext) -> Result<Ending, SweepError> {
         self.started = Instant::now();
+        self.night.works = true;
         for note in std::mem::take(&mut self.notes) {
             context.events.emit().warn(note);
         }
@@ -200,13 +204,14 @@ impl Sweep {
         self.guard = Some(guard.map_err(|error| self.told(error))?);
         let worked = production::caught(self.work(context)).await;
         let mut guard = self.guard.take().unwrap_or_default();
-        let restoring = Instant::now();
+        let (restoring, owed) = (Instant::now(), guard.owes().is_some());
         let proof =
             if context.cancel.is_cancelled() { PROOF_WHEN_STOPPED } else { production::PROOF };
         let mut note = |step| self.append(Entry::Production { production: step });
         let restored = guard.restore(production, &mut note, &emit, proof).await;
         let restored = restored.map_err(|error| self.told(error));
-        if restored.is_ok() {
+        // What did not run is not started: that tells nothing of how long it takes.
+        if owed && restored.is_ok() {
             self.production_took = self.production_took.max(Some(restoring.elapsed()));
         }
         match (worked, restored) {
@@ -474,7 +479,7 @@ impl Sweep {
             Some(step) => self.before_step(step)?,
             None => false,
         };
-        let elapsed = Some(self.started.elapsed());
+        let elapsed = self.night.works.then(|| self.started.elapsed());
         let written = self.journal.append_after(self.clock.now(), elapsed, entry);
         if let Some(step) = &step {
             self.after_step(step, owes && written.is_err());
@@ -482,19 +487,9 @@ impl Sweep {
         self.journal_failed |= written.is_err();
         let line = written?;
         replay::apply(&mut self.record, &line.entry, self.steady.next(&line));
+        see_production(&mut self.production_sha256, &line.entry);
         self.events.written(line, &self.record);
         if is_of_launch { self.check_written() } else { Ok(()) }
-    }
-
-    /// When it will end, as far as is known now. How many launches a confirmation takes is
-    /// known when it ends.
-    fn tell_eta(&self, context: &SweepContext) {
-        if !matches!(self.scope, Scope::Sweep) {
-            return;
-        }
-        let (trials, worked) = (context.strategy.trials(), self.worked().as_secs_f64());
-        let eta = eta(&self.record, &context.foreknown, trials, worked);
-        self.events.eta(self.in_window(context, eta));
     }
 }
 

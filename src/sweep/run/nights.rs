@@ -1,6 +1,6 @@
 //! A sweep that may launch only in a window of the day: it waits until the window opens,
 //! begins no launch that would end after it, has production back before it closes, and
-//! goes on in the next one. Each night is a session of its own in the journal; waiting is
+//! goes on in the next one, where nothing changed that is measured with. Each night is a session of its own in the journal; waiting is
 //! nobody's work. When a window opens is [`crate::grid::Window`]'s.
 
 use std::time::Duration;
@@ -10,7 +10,9 @@ use jiff::{SignedDuration, Timestamp};
 use super::super::SweepError;
 use super::super::clock::Clock;
 use super::super::context::SweepContext;
-use super::super::eta::{Eta, longest_launch};
+use super::super::difference::{Before, continues};
+use super::super::eta::longest_launch;
+use super::super::measured_with::MeasuredWith;
 use super::super::production;
 use super::super::trial::Trial;
 use super::{Ending, Sweep, stopped};
@@ -34,6 +36,8 @@ const WHOLE: f64 = 0.95;
 pub(super) struct Night {
     /// Whether it was waited for, nearly the whole window is ahead, and nothing was launched yet.
     pub(super) fresh: bool,
+    /// Whether its session has begun: what is journalled before is no work of it.
+    pub(super) works: bool,
 }
 
 /// Whether there is room for a launch before the window closes.
@@ -100,6 +104,9 @@ impl Sweep {
                 let left = closes.duration_since(now.timestamp()).as_secs_f64();
                 self.night.fresh = waited && left >= WHOLE * window.seconds();
                 if self.night.fresh || left >= self.needed(context) {
+                    if waited {
+                        self.compare(context).await?;
+                    }
                     return Ok(false);
                 }
             }
@@ -113,6 +120,38 @@ impl Sweep {
             }
             waited = true;
         }
+    }
+
+    /// Whether what is measured with is what the block began with: by day it may have changed,
+    /// and launches of both would be pooled. Nothing was stopped yet.
+    async fn compare(&self, context: &SweepContext) -> Result<(), SweepError> {
+        let Some(machine) = &context.machine else { return Ok(()) };
+        let production = context.production.as_deref();
+        let now = MeasuredWith::read_by(machine, &*context.engine, production).await;
+        let mut began;
+        let (record, production_sha256) = match &self.accepted {
+            None => (&self.record, &self.production_sha256),
+            Some(block) => {
+                began = self.record.clone();
+                began.begin_block(block);
+                (&began, &block.production_sha256)
+            }
+        };
+        let manifest = &record.manifest;
+        let mut baseline = manifest.configurations.iter().filter(|it| {
+            manifest.baseline.as_deref().is_some_and(|baseline| it.answers_to(baseline))
+        });
+        let before = Before {
+            record,
+            production_sha256: production_sha256.as_deref(),
+            production_is_baseline: baseline.any(|it| it.answers_to("production")),
+        };
+        let differences = before.differences(&now);
+        let said = continues(record, differences, &now, manifest.datasets.clone(), false)?.said;
+        for difference in said {
+            self.events.emit().warn(difference);
+        }
+        Ok(())
     }
 
     /// Seconds that the shortest of all launches needs before the window closes.
@@ -190,23 +229,11 @@ impl Sweep {
     }
 
     /// Time that is kept free at the window's end.
-    fn kept(&self, context: &SweepContext) -> Duration {
+    pub(super) fn kept(&self, context: &SweepContext) -> Duration {
         if context.production.is_none() {
             return STOP;
         }
         STOP + self.production_took.map_or(PRODUCTION, |took| took.mul_f64(1.5))
-    }
-
-    /// The same estimate where work is done in windows only.
-    pub(super) fn in_window(&self, context: &SweepContext, mut eta: Eta) -> Eta {
-        let Some(window) = context.window else { return eta };
-        let (now, kept) = (self.clock.local(), self.kept(context).as_secs_f64());
-        let until = |work: f64| window.seconds_until_done(&now, work, kept);
-        eta.seconds = (until(eta.seconds.0), until(eta.seconds.1));
-        if let Some(budget) = &mut eta.budget {
-            budget.seconds = until(budget.seconds);
-        }
-        eta
     }
 }
 

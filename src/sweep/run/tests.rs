@@ -33,6 +33,7 @@ mod confirm;
 mod errors;
 mod files;
 mod infeasible;
+mod nights;
 mod production;
 mod proof;
 mod several;
@@ -67,6 +68,8 @@ struct Setup {
     clock: Clock,
     owner: Option<Owner>,
     window: Option<crate::grid::Window>,
+    /// How the machine is read again before a further night.
+    machine: Option<super::super::measured_with::ReadMachine>,
 }
 
 impl Setup {
@@ -91,6 +94,7 @@ impl Setup {
             clock: Clock::from("2026-11-24T06:00:00Z".parse().expect("a time")),
             owner: None,
             window: None,
+            machine: None,
         }
     }
 
@@ -166,6 +170,7 @@ impl Setup {
             clock: self.clock,
             foreknown: Foreknown::default(),
             window: self.window,
+            machine: self.machine,
         };
         let ending = sweep.run(&context).await;
         let record = sweep.record().clone();

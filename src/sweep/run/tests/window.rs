@@ -204,4 +204,8 @@ async fn production_that_a_dead_session_left_stopped_is_started_before_the_sweep
     let ran = ran.again(setup).run().await;
     assert_eq!(ran.ending(), Ending::Interrupted);
     assert_eq!(ran.actions.take(), ["start production", "prove production"]);
+    let lines = ran.lines();
+    let steps = lines.iter().rev().take_while(|it| short(&it.entry).contains("production"));
+    let times: Vec<Option<u64>> = steps.map(|it| it.elapsed_ms).collect();
+    assert_eq!(times, [None; 3], "no session has begun: its clock times none of them");
 }

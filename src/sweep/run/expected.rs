@@ -1,0 +1,32 @@
+//! When the sweep will end, as it is told while it runs: what [`super::super::eta`] reckons,
+//! with the windows in which the work is done.
+
+use super::super::context::SweepContext;
+use super::super::eta::{Eta, eta};
+use super::super::scope::Scope;
+use super::Sweep;
+
+impl Sweep {
+    /// When it will end, as far as is known now. How many launches a confirmation takes is
+    /// known when it ends.
+    pub(super) fn tell_eta(&self, context: &SweepContext) {
+        if !matches!(self.scope, Scope::Sweep) {
+            return;
+        }
+        let (trials, worked) = (context.strategy.trials(), self.worked().as_secs_f64());
+        let eta = eta(&self.record, &context.foreknown, trials, worked);
+        self.events.eta(self.in_window(context, eta));
+    }
+
+    /// The same estimate where work is done in windows only.
+    fn in_window(&self, context: &SweepContext, mut eta: Eta) -> Eta {
+        let Some(window) = context.window else { return eta };
+        let (now, kept) = (self.clock.local(), self.kept(context).as_secs_f64());
+        let until = |work: f64| window.seconds_until_done(&now, work, kept);
+        eta.seconds = (until(eta.seconds.0), until(eta.seconds.1));
+        if let Some(budget) = &mut eta.budget {
+            budget.seconds = until(budget.seconds);
+        }
+        eta
+    }
+}
