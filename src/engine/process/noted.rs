@@ -18,7 +18,7 @@ use crate::ownership::{Holder, Ledger, Owed};
 /// The note in a launch's folder.
 pub(super) const NOTE: &str = "process.json";
 /// The variable that marks a run's processes with its id.
-pub const VARIABLE: &str = "VLLM_GRID_RUN";
+pub const VARIABLE: &str = "VLLM_GRID_RUN_ID";
 /// Longest that a killed group may take to end.
 const END: Duration = Duration::from_secs(20);
 
