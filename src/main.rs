@@ -34,20 +34,13 @@ fn main() -> ExitCode {
     let exit = match outcome {
         Ok(Ok(exit)) => exit,
         Ok(Err(error)) => error.print(),
-        Err(_) => shutdown.exit_of_panic(),
+        Err(_) => Exit::Bug,
     };
     // The last line, whatever was printed before.
-    let exit = match shutdown.production_down() {
-        Some(down) => {
-            output::print_error(&down);
-            match exit {
-                Exit::Done | Exit::NothingRanked | Exit::Interrupted => Exit::Environment,
-                other => other,
-            }
-        }
-        None => exit,
-    };
-    if shutdown.panicked() { shutdown.exit_of_panic().into() } else { exit.into() }
+    if let Some(down) = shutdown.production_down() {
+        output::print_error(&down);
+    }
+    shutdown.last_exit(exit).into()
 }
 
 /// Refuses an address space in which an allocation would fail at any moment, and end the

@@ -85,8 +85,23 @@ impl Shutdown {
     }
 
     /// How the process ends after a panic.
-    pub(crate) fn exit_of_panic(&self) -> Exit {
+    fn exit_of_panic(&self) -> Exit {
         if self.starved.load(Ordering::SeqCst) { Exit::Environment } else { Exit::Bug }
+    }
+
+    /// How the process ends, where its work came to `exit`. Nothing else decides it.
+    pub(crate) fn last_exit(&self, exit: Exit) -> Exit {
+        if self.panicked() {
+            return self.exit_of_panic();
+        }
+        match exit {
+            Exit::Done | Exit::NothingRanked | Exit::Interrupted
+                if self.production_down().is_some() =>
+            {
+                Exit::Environment
+            }
+            other => other,
+        }
     }
 
     /// A panic is a bug: it is reported as one, and everything is asked to stop. Libraries
@@ -193,6 +208,19 @@ mod tests {
         assert!(text.contains("`vllm-grid recover 'runs/my night'`"), "{text}");
         assert!(text.contains("`vllm-grid resume 'runs/my night'`"), "{text}");
         assert_eq!(exit_message(None), "exited at once");
+    }
+
+    #[test]
+    fn production_that_is_down_and_a_panic_decide_how_the_process_ends() {
+        let shutdown = Shutdown::default();
+        let all = [Exit::Done, Exit::NothingRanked, Exit::Interrupted, Exit::Usage, Exit::Engine];
+        assert_eq!(all.map(|exit| shutdown.last_exit(exit)), all);
+        shutdown.owes(Down { id: "a".to_owned(), name: "vllm".to_owned() });
+        let down = Exit::Environment;
+        let last = all.map(|exit| shutdown.last_exit(exit));
+        assert_eq!(last, [down, down, down, Exit::Usage, Exit::Engine]);
+        shutdown.panicked.store(true, Ordering::SeqCst);
+        assert_eq!(shutdown.last_exit(Exit::Engine), Exit::Bug);
     }
 
     #[test]

@@ -2,9 +2,10 @@
 //! started without a shell, has a minute, and gets everything by its environment; no
 //! secret is in it. What it does changes nothing of how the process ends.
 
+use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use vllm_grid::secret;
 
 use crate::exit::{CommandError, Exit};
 use crate::output::{print_error, secrets};
+use crate::signals::Shutdown;
 
 /// Longest that the command may run.
 const LIMIT: Duration = Duration::from_mins(1);
@@ -67,8 +69,8 @@ impl OnFinish {
     }
 
     /// Runs it, and says on stderr where it fails or takes too long.
-    pub(crate) async fn run(&self, run: Option<&Path>, outcome: &Result<Exit, CommandError>) {
-        let told = told(run, outcome);
+    pub(crate) async fn run(&self, shutdown: &Shutdown, outcome: &Result<Exit, CommandError>) {
+        let told = told(shutdown, outcome);
         if let Err(what) = self.start(&told, LIMIT).await {
             print_error(&format!("--on-finish: `{}` {what}", self.program.display()));
         }
@@ -111,15 +113,15 @@ impl OnFinish {
 }
 
 impl Told {
-    fn variables(&self) -> [(&'static str, Option<String>); 6] {
-        let run = self.run.as_ref().map(|run| run.to_string_lossy().into_owned());
+    fn variables(&self) -> [(&'static str, Option<OsString>); 6] {
         [
-            ("VLLM_GRID_VERDICT", Some(value(&self.verdict))),
-            ("VLLM_GRID_EXIT_CODE", Some(self.exit_code.to_string())),
-            ("VLLM_GRID_ENDING", Some(self.ending.to_owned())),
-            ("VLLM_GRID_RUN", run.map(|it| value(&it))),
-            ("VLLM_GRID_BEST", self.best.as_deref().map(value)),
-            ("VLLM_GRID_PRODUCTION", Some(self.production.to_owned())),
+            ("VLLM_GRID_VERDICT", Some(value(&self.verdict).into())),
+            ("VLLM_GRID_EXIT_CODE", Some(self.exit_code.to_string().into())),
+            ("VLLM_GRID_ENDING", Some(self.ending.into())),
+            // A path is one only as it is, whatever is in it.
+            ("VLLM_GRID_RUN", self.run.clone().map(PathBuf::into_os_string)),
+            ("VLLM_GRID_BEST", self.best.as_deref().map(|best| value(best).into())),
+            ("VLLM_GRID_PRODUCTION", Some(self.production.into())),
         ]
     }
 }
@@ -132,12 +134,15 @@ fn value(text: &str) -> String {
     line.chars().filter(|it| !it.is_control()).take(MAX_VALUE).collect()
 }
 
-fn told(run: Option<&Path>, outcome: &Result<Exit, CommandError>) -> Told {
+fn told(shutdown: &Shutdown, outcome: &Result<Exit, CommandError>) -> Told {
+    let run = shutdown.sweep();
     let folder = run.and_then(|run| Folder::existing(run).ok());
     let lines = folder.as_ref().and_then(|it| journal::read(&it.journal_path()).ok());
     let lines = lines.unwrap_or_default();
-    let production = production(&production_steps(&lines));
-    let exit = outcome.as_ref().map_or_else(CommandError::exit, |exit| *exit);
+    let is_down = shutdown.production_down().is_some();
+    let production = if is_down { "down" } else { production(&production_steps(&lines)) };
+    let worked = outcome.as_ref().map_or_else(CommandError::exit, |exit| *exit);
+    let exit = shutdown.last_exit(worked);
     let ranked = folder.as_ref().and_then(|it| it.record().ok()).map(|it| ranking::rank(&it));
     let (mut verdict, best) =
         ranked.map_or_else(|| ("nothing was measured".to_owned(), None), |it| result(&it.verdict));
@@ -153,7 +158,7 @@ fn told(run: Option<&Path>, outcome: &Result<Exit, CommandError>) -> Told {
     Told {
         verdict,
         exit_code: exit as u8,
-        ending: ending(&lines, exit, outcome.is_err()),
+        ending: ending(&lines, if shutdown.panicked() { exit } else { worked }, outcome.is_err()),
         run: run.map(|run| std::path::absolute(run).unwrap_or_else(|_| run.to_owned())),
         best,
         production,
@@ -220,6 +225,8 @@ fn found(name: &str, path: Option<&std::ffi::OsStr>) -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use vllm_grid::history::production::Down;
+
     use super::*;
 
     #[test]
@@ -240,6 +247,37 @@ mod tests {
         assert_eq!(value("a\u{1b}[31mb\r\nc\u{7}\u{202e}d\0").matches(char::is_control).count(), 0);
         assert_eq!(value("one\n  two\tthree"), "one two three");
         assert_eq!(value(&"x".repeat(10_000)).len(), MAX_VALUE);
+    }
+
+    #[test]
+    fn the_run_s_path_is_told_as_it_is() {
+        use std::os::unix::ffi::OsStringExt as _;
+
+        let name = OsString::from_vec([&b"/runs/my  night \xff"[..], &[b'x'; 3_000]].concat());
+        let told = Told { run: Some(name.clone().into()), ..Told::default() };
+        let variables = told.variables();
+        let run = variables.iter().find(|(variable, _)| *variable == "VLLM_GRID_RUN").unwrap();
+        assert_eq!(run.1.as_ref(), Some(&name));
+        // What marks the processes of a run is another variable.
+        let marks = vllm_grid::engine::process::noted::VARIABLE;
+        assert!(variables.iter().all(|(variable, _)| *variable != marks));
+    }
+
+    #[test]
+    fn the_exit_code_is_the_one_that_the_process_ends_with() {
+        let shutdown = Shutdown::default();
+        let code = |outcome| {
+            let told = told(&shutdown, &outcome);
+            (told.exit_code, told.ending, told.production)
+        };
+        assert_eq!(code(Ok(Exit::Done)), (0, "complete", "none"));
+        shutdown.owes(Down { id: "a".to_owned(), name: "vllm".to_owned() });
+        assert_eq!(code(Ok(Exit::Done)), (3, "complete", "down"));
+        assert_eq!(code(Ok(Exit::Interrupted)), (3, "interrupted", "down"));
+        let refused = || Err(CommandError::message(Exit::Usage, "no"));
+        assert_eq!(code(refused()), (2, "failed", "down"));
+        let told = told(&shutdown, &Ok(Exit::Done));
+        assert!(told.verdict.starts_with("PRODUCTION IS DOWN"), "{}", told.verdict);
     }
 
     #[tokio::test]

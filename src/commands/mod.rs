@@ -37,7 +37,7 @@ pub(crate) async fn run(command: Command, shutdown: &Shutdown) -> Result<Exit, C
         Ok(outcome) => (outcome, None),
         Err(panic) => (Ok(Exit::Bug), Some(panic)),
     };
-    finish.run(shutdown.sweep(), &outcome).await;
+    finish.run(shutdown, &outcome).await;
     panic.map_or(outcome, |panic| std::panic::resume_unwind(panic))
 }
 
