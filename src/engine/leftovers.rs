@@ -213,7 +213,7 @@ async fn on_daemon(look: Look<'_>, socket: &str, dead: &[Debt]) -> Vec<Leftover>
     let mut found = Vec::new();
     match cleanup::ours(&docker).await {
         Ok(all) => found.extend(all.into_iter().filter_map(|it| container(look, it))),
-        Err(error) => found.push(unknown(format!("the Docker daemon at {socket}: {error}"))),
+        Err(error) => found.push(unknown(error)),
     }
     for debt in dead {
         let Owed::Production(owed) = &debt.owed else { continue };

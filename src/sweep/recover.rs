@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::time::{Instant, sleep};
 
 use crate::engine::docker::cleanup;
@@ -25,7 +26,7 @@ mod restore;
 const STARTING: Duration = Duration::from_secs(30);
 
 use case::{Case, Cases};
-use restore::Restored;
+use restore::{Restored, Turns};
 
 /// What was done, and what could not be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -67,16 +68,23 @@ pub async fn run(
     for debt in debts {
         cases.debt(debt);
     }
-    for (docker, socket) in daemons(&cases, &mut recovery).await {
+    for (docker, _) in daemons(&cases, &mut recovery).await {
         match cleanup::ours(&docker).await {
             Ok(all) => all.into_iter().for_each(|seen| cases.container(docker.clone(), seen)),
-            Err(error) => {
-                recovery.problems.push(format!("the Docker daemon at {socket}: {error}"));
-            }
+            Err(error) => recovery.problems.push(error),
         }
     }
+    // What holds the GPUs, or a production's port, comes first, of all runs.
+    let mut ready = Vec::new();
     for case in cases.asked() {
-        recover(state, case, &mut recovery, emit).await;
+        ready.extend(clean_up(state, case, &mut recovery).await);
+    }
+    // A production that does not answer, for all its time, must not keep another one down.
+    let turns = Turns::default();
+    let restoring = ready.iter().map(|it| restore::production(state, it, &turns, emit));
+    let restored = join_all(restoring).await;
+    for (ready, restored) in ready.iter().zip(restored) {
+        settle(state, ready, restored, &mut recovery);
     }
     recovery.problems.extend(damaged.iter().map(ToString::to_string));
     if !all_others {
@@ -104,9 +112,7 @@ pub async fn own(
         for (docker, socket) in daemons(&cases, &mut recovery).await {
             match cleanup::ours(&docker).await {
                 Ok(all) => all.into_iter().for_each(|seen| cases.container(docker.clone(), seen)),
-                Err(error) => {
-                    recovery.problems.push(format!("the Docker daemon at {socket}: {error}"));
-                }
+                Err(error) => recovery.problems.push(error),
             }
             for (_, owed) in cases.asked().filter_map(Case::production) {
                 let here = owed::is_same_socket(&owed.docker, &socket);
@@ -161,16 +167,31 @@ async fn daemons(cases: &Cases, recovery: &mut Recovery) -> Vec<(Connection, Str
     connected
 }
 
-async fn recover(state: &StateFolder, case: &Case, recovery: &mut Recovery, emit: &Emit) {
+/// A dead run whose candidates were removed.
+struct Ready<'a> {
+    case: &'a Case,
+    /// Who restores its production.
+    claimant: Holder,
+    /// Whether nothing of it is left.
+    removed: bool,
+    _session: Option<Session>,
+}
+
+/// Removes what a dead run left, and holds its session from then on.
+async fn clean_up<'a>(
+    state: &StateFolder,
+    case: &'a Case,
+    recovery: &mut Recovery,
+) -> Option<Ready<'a>> {
     let folder = case.folder();
     if let Liveness::Lives(living) = living(state, case) {
         // A look at the GPUs is of no run.
         if folder.as_os_str().is_empty() {
-            return;
+            return None;
         }
         let by = living.map(|holder| format!(" (process {} of {})", holder.pid, holder.user));
         recovery.living.push(format!("{}{}", folder.display(), by.unwrap_or_default()));
-        return;
+        return None;
     }
     let holder = Holder::this().in_state(state);
     let _session = match &case.run_id {
@@ -180,7 +201,7 @@ async fn recover(state: &StateFolder, case: &Case, recovery: &mut Recovery, emit
                 Ok(session) => Some(session),
                 Err(OwnershipError::Held(_)) => {
                     recovery.living.push(folder.display().to_string());
-                    return;
+                    return None;
                 }
                 Err(error) => {
                     recovery.problems.push(error.to_string());
@@ -189,7 +210,6 @@ async fn recover(state: &StateFolder, case: &Case, recovery: &mut Recovery, emit
             }
         }
     };
-    // What holds the GPUs, or production's port, comes first.
     let before = recovery.problems.len();
     remove_containers(case, recovery).await;
     kill_processes(case, recovery).await;
@@ -201,10 +221,15 @@ async fn recover(state: &StateFolder, case: &Case, recovery: &mut Recovery, emit
         .run_id
         .as_ref()
         .map_or_else(|| holder.clone(), |run| holder.clone().of_run(run, &folder));
-    let restored = restore::production(state, case, &claimant, emit).await;
+    Some(Ready { case, claimant, removed, _session })
+}
+
+/// Reports what became of production, and pays what is owed no longer.
+fn settle(state: &StateFolder, ready: &Ready<'_>, restored: Restored, recovery: &mut Recovery) {
+    let Ready { case, removed, .. } = *ready;
     match restored {
         Restored::Nothing => {}
-        Restored::Proven => recovery.production.push(folder),
+        Restored::Proven => recovery.production.push(case.folder()),
         Restored::Not(problem) => recovery.problems.push(problem),
     }
     for debt in &case.debts {

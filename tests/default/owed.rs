@@ -97,7 +97,12 @@ impl Site {
 
     /// A run that stopped production and died: its folder and its id.
     fn owes(&self) -> (PathBuf, String) {
-        let state = StateFolder::at(&self.place.path("state")).unwrap();
+        self.owes_in(&self.place)
+    }
+
+    /// The same, noted in another site's state folder.
+    fn owes_in(&self, place: &Workplace) -> (PathBuf, String) {
+        let state = StateFolder::at(&place.path("state")).unwrap();
         let (run, folder) = (new_run_id(), self.place.path("gone"));
         let holder = Holder { started: 1, ..Holder::this().in_state(&state).of_run(&run, &folder) };
         let ledger = Ledger::of_run(&state, "gone", &holder, &Uses::Cpu);
@@ -315,6 +320,34 @@ fn a_candidate_of_a_dead_run_is_removed_before_production_is_started() {
     let said = words(&site.run(&["recover"], Some(KEY)).expect(0));
     assert!(said.contains("removed container left-behind"), "{said}");
     assert_eq!(site.state.lock().unwrap().done, ["removed", "started"]);
+}
+
+#[test]
+fn a_production_that_does_not_answer_keeps_no_other_one_down() {
+    let mut sites = [Site::new(), Site::new()];
+    for site in &mut sites {
+        site.server.kill().unwrap();
+    }
+    for site in &sites {
+        site.owes_in(&sites[0].place);
+    }
+    let mut command = sites[0].place.command(&["recover"]);
+    command.env("DOCKER_HOST", sites[0].socket()).env("VLLM_API_KEY", KEY);
+    let mut recover = command.spawn().unwrap();
+    // A proof may take 45 minutes.
+    crate::support::until("both are started", || sites.iter().all(Site::is_running));
+    recover.kill().unwrap();
+    recover.wait().unwrap();
+}
+
+#[test]
+fn runs_that_owe_the_same_production_restore_it_one_after_another() {
+    let site = Site::new();
+    let owed = [site.owes(), site.owes()];
+    let said = words(&site.run(&["recover"], Some(KEY)).expect(0));
+    assert_eq!(said.matches("production runs and answers again").count(), owed.len(), "{said}");
+    assert_eq!(site.state.lock().unwrap().done, ["started"]);
+    assert_eq!(site.run(&["recover"], None).expect(0).out, "nothing to recover\n");
 }
 
 #[test]

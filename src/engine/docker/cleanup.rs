@@ -4,7 +4,6 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use bollard::errors::Error;
 use bollard::query_parameters::ListContainersOptionsBuilder;
 
 use super::owed::Connection;
@@ -51,11 +50,12 @@ impl Labelled {
 /// Every container with our labels, exited ones included.
 ///
 /// # Errors
-/// The daemon's.
-pub async fn ours(docker: &Connection) -> Result<Vec<Labelled>, Error> {
+/// The daemon's, as a sentence that names it.
+pub async fn ours(docker: &Connection) -> Result<Vec<Labelled>, String> {
     let filters = HashMap::from([("label", vec![label::SWEEP, label::FOLDER])]);
     let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
-    let containers = docker.ask(|| docker.list_containers(Some(options.clone()))).await?;
+    let listed = docker.ask(|| docker.list_containers(Some(options.clone()))).await;
+    let containers = listed.map_err(|error| docker.sentence(&error))?;
     let labelled = containers.into_iter().filter_map(|seen| {
         let labels = seen.labels?;
         Some(Labelled {
@@ -74,7 +74,8 @@ pub async fn ours(docker: &Connection) -> Result<Vec<Labelled>, Error> {
 /// Kills and removes a container, and waits until it is removed.
 ///
 /// # Errors
-/// The daemon's.
-pub async fn remove(docker: &Connection, labelled: &Labelled) -> Result<(), Error> {
-    container::remove(docker, &labelled.id).await
+/// The daemon's, in its words.
+pub async fn remove(docker: &Connection, labelled: &Labelled) -> Result<(), String> {
+    let removed = container::remove(docker, &labelled.id).await;
+    removed.map_err(|error| docker.words(&error))
 }

@@ -83,7 +83,7 @@ pub async fn production(owed: &ProductionOwed) -> Result<DockerProduction, Daemo
 /// where there is no such container.
 ///
 /// # Errors
-/// The daemon's, as text.
+/// The daemon's, as a sentence that names it.
 pub async fn runs(docker: &Connection, owed: &ProductionOwed) -> Result<Option<bool>, String> {
     for name in [&owed.id, &owed.name] {
         if name.is_empty() {
@@ -95,7 +95,7 @@ pub async fn runs(docker: &Connection, owed: &ProductionOwed) -> Result<Option<b
                 return Ok(Some(seen.state.and_then(|state| state.running) == Some(true)));
             }
             Err(error) if status(&error) == Some(404) => {}
-            Err(error) => return Err(error.to_string()),
+            Err(error) => return Err(docker.sentence(&error)),
         }
     }
     Ok(None)
@@ -108,4 +108,31 @@ pub fn is_same_socket(one: &str, other: &str) -> bool {
         std::fs::canonicalize(path).unwrap_or_else(|_| path.into())
     };
     one == other || real(one) == real(other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::docker::cleanup;
+    use crate::engine::docker::scripted::{Fate, Scripted};
+
+    #[tokio::test(start_paused = true)]
+    async fn errors_are_in_the_daemon_s_words_and_name_it() {
+        for (fate, part) in [
+            (Fate::Reset, " does not answer: "),
+            (Fate::Refused(503, "busy"), " does not answer: HTTP 503: busy"),
+            (Fate::Refused(403, "not for you"), ": not for you"),
+        ] {
+            let scripted = Scripted::new(false, move |_, _| fate);
+            let owed = ProductionOwed { id: "a".to_owned(), ..ProductionOwed::default() };
+            let errors = [
+                runs(&scripted.daemon, &owed).await.expect_err("no answer"),
+                cleanup::ours(&scripted.daemon).await.expect_err("no answer"),
+            ];
+            for text in errors {
+                assert_eq!(text.matches("the Docker daemon at unix://").count(), 1, "{text}");
+                assert!(text.contains(part), "{text}");
+            }
+        }
+    }
 }

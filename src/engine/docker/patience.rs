@@ -147,6 +147,15 @@ impl Daemon {
         }
     }
 
+    /// The same as a whole sentence: it names the daemon.
+    pub fn sentence(&self, error: &Error) -> String {
+        let words = self.words(error);
+        if words.contains(&*self.host) {
+            return words;
+        }
+        format!("the Docker daemon at {}: {words}", self.host)
+    }
+
     fn silent(&self, reason: &str) -> String {
         unanswered(&self.host, reason)
     }

@@ -2,7 +2,9 @@
 //! damaged that is; then started and proven by the sweep's own guard.
 
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use super::Ready;
 use super::case::Case;
 use crate::engine::docker::owed;
 use crate::engine::docker::production::DockerProduction;
@@ -32,13 +34,35 @@ pub(super) enum Restored {
     Not(String),
 }
 
+/// Runs that owe the same production restore it one after another: only one can claim it.
+#[derive(Default)]
+pub(super) struct Turns(Mutex<Vec<(ProductionName, Turn)>>);
+
+type Turn = Arc<tokio::sync::Mutex<()>>;
+
+impl Turns {
+    fn of(&self, production: &ProductionName) -> Turn {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_same = |it: &&(ProductionName, Turn)| {
+            it.0.name == production.name && owed::is_same_socket(&it.0.docker, &production.docker)
+        };
+        if let Some((_, turn)) = known.iter().find(is_same) {
+            return Arc::clone(turn);
+        }
+        let turn = Turn::default();
+        known.push((production.clone(), Arc::clone(&turn)));
+        turn
+    }
+}
+
 /// Restores what the run owes of production.
 pub(super) async fn production(
     state: &StateFolder,
-    case: &Case,
-    holder: &Holder,
+    ready: &Ready<'_>,
+    turns: &Turns,
     emit: &Emit,
 ) -> Restored {
+    let Ready { case, claimant, .. } = ready;
     let (journal, journalled) = match case.existing().map(|folder| journal(folder)) {
         Some(Read::Open(journal, steps)) => {
             for note in journal.notes() {
@@ -54,7 +78,7 @@ pub(super) async fn production(
     };
     let owed = Owing::of(case, journalled);
     let Some(owed) = owed else { return Restored::Nothing };
-    match restore(state, case, &owed, journal, holder, emit).await {
+    match restore(state, case, &owed, journal, (claimant, turns), emit).await {
         Ok(()) => match case.production().map(|(debt, _)| debt.paid(state)) {
             Some(Err(error)) => Restored::Not(format!("production runs, but {error}")),
             _ => Restored::Proven,
@@ -101,7 +125,7 @@ async fn restore(
     case: &Case,
     owing: &Owing,
     mut journal: Option<Journal>,
-    holder: &Holder,
+    (holder, turns): (&Holder, &Turns),
     emit: &Emit,
 ) -> Result<(), String> {
     let folder = case.folder();
@@ -121,10 +145,16 @@ async fn restore(
         )
     };
     let access = access(case, owing).await.map_err(|why| down(&why))?;
-    let _claims = match &owing.name {
+    let name =
+        owing.name.clone().map(|name| ProductionName { docker: access.docker.clone(), name });
+    let turn = name.as_ref().map(|name| turns.of(name));
+    let _turn = match &turn {
+        Some(turn) => Some(turn.lock().await),
+        None => None,
+    };
+    let _claims = match name {
         None => Claims::default(),
         Some(name) => {
-            let name = ProductionName { docker: access.docker.clone(), name: name.clone() };
             match Claims::take(state, Some(&name), &Uses::Nothing, holder) {
                 Ok(claims) => claims,
                 Err(why @ OwnershipError::Held(_)) => return Err(down(&why.to_string())),
