@@ -252,12 +252,8 @@ impl Sweep {
             context.events.emit().emit(NoticeKind::ProductionUp { id });
         }
         self.guard = Some(guard);
-        let checked = checked.unwrap_or_else(|panic| {
-            self.disturbed = true;
-            std::panic::resume_unwind(panic)
-        });
-        self.disturbed |= checked.is_err();
-        checked.map_err(SweepError::from)
+        self.disturbed |= !matches!(checked, Ok(Ok(())));
+        checked.unwrap_or_else(|panic| std::panic::resume_unwind(panic)).map_err(SweepError::from)
     }
 
     /// Launches until there is an ending; nothing runs any more when this returns.
