@@ -28,8 +28,8 @@ mod place;
 
 pub use lines::{Contents, Tail};
 use lines::{encode, parse, torn};
-pub use medium::is_written;
 use medium::{LockedFile, Medium, locked};
+pub use medium::{is_written, is_written_in};
 use place::{Place, Reserve, set_aside};
 
 /// The reason of a session that its budget ended.

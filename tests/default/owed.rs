@@ -97,9 +97,13 @@ impl Site {
 
     /// A run that stopped production and died: its folder and its id.
     fn owes(&self) -> (PathBuf, String) {
+        self.owes_as(Holder { started: 1, ..Holder::this() })
+    }
+
+    fn owes_as(&self, holder: Holder) -> (PathBuf, String) {
         let state = StateFolder::at(&self.place.path("state")).unwrap();
         let (run, folder) = (new_run_id(), self.place.path("gone"));
-        let holder = Holder { started: 1, ..Holder::this().in_state(&state).of_run(&run, &folder) };
+        let holder = holder.in_state(&state).of_run(&run, &folder);
         let ledger = Ledger::of_run(&state, "gone", &holder, &Uses::Cpu);
         let owed = ProductionOwed {
             docker: self.socket(),
@@ -255,6 +259,34 @@ fn production_of_a_run_whose_folder_is_gone_is_named_started_and_proven() {
     for arguments in [&["recover"][..], &["recover", "--caches"][..1]] {
         assert_eq!(site.run(arguments, None).expect(0).out, "nothing to recover\n");
     }
+}
+
+/// The state folder may be in a home that machines share. Each of them has its own daemon, and
+/// on each a container may have this name.
+#[test]
+fn what_a_run_owes_on_another_machine_is_left_to_that_machine() {
+    let site = Site::new();
+    let boot_id = "another-boot".to_owned();
+    let holder = Holder { host: "gpu1".to_owned(), boot_id, started: 1, ..Holder::this() };
+    let (folder, run) = site.owes_as(holder.clone());
+    let note = site.place.path(&format!("state/debts/{run}.production.json"));
+    let said = words(&site.run(&["recover"], Some(KEY)).expect(0));
+    for part in ["not touched:", "gpu1", "container shop-vllm", &format!("recover {run}")] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    let path = folder.display().to_string();
+    for name in [&run, &path] {
+        let said = words(&site.run(&["recover", name], Some(KEY)).expect(3));
+        assert!(said.contains("not done:") && said.contains("gpu1"), "{said}");
+    }
+    let plan = words(&site.run(&["plan", "grid.yaml"], Some(KEY)).expect(0));
+    assert!(!plan.contains("PRODUCTION IS DOWN"), "it was stopped by nobody here: {plan}");
+    assert!(!site.is_running() && note.exists(), "nothing was done");
+    // The same machine after a power cut.
+    let holder = Holder { host: Holder::this().host, ..holder };
+    let (_, again) = site.owes_as(holder);
+    site.run(&["recover", &again], Some(KEY)).expect(0);
+    assert!(site.is_running() && note.exists());
 }
 
 #[test]

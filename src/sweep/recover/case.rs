@@ -21,6 +21,8 @@ pub(super) struct Case {
     unknown: bool,
     /// What it owes.
     pub(super) debts: Vec<Debt>,
+    /// What it owes on other machines: paid only there.
+    pub(super) elsewhere: Vec<Debt>,
     /// What it left on daemons.
     pub(super) containers: Vec<(Connection, Labelled)>,
 }
@@ -40,6 +42,11 @@ impl Case {
                 .iter()
                 .any(|it| path.join(it).exists()),
         })
+    }
+
+    /// Whether it worked on another machine, and owes nothing on this one.
+    pub(super) fn is_elsewhere(&self) -> bool {
+        self.debts.is_empty() && !self.elsewhere.is_empty()
     }
 
     /// The production that it owes.
@@ -94,6 +101,7 @@ impl Cases {
                 asked: true,
                 unknown,
                 debts: Vec::new(),
+                elsewhere: Vec::new(),
                 containers: Vec::new(),
             });
         }
@@ -105,6 +113,13 @@ impl Cases {
         let folder = normal(&debt.folder);
         let run_id = debt.run_id.clone();
         self.case(Some(&run_id), &folder).debts.push(debt);
+    }
+
+    /// Adds a debt on another machine to its run.
+    pub(super) fn elsewhere(&mut self, debt: Debt) {
+        let folder = normal(&debt.folder);
+        let run_id = debt.run_id.clone();
+        self.case(Some(&run_id), &folder).elsewhere.push(debt);
     }
 
     /// Adds a container to its run.
@@ -128,6 +143,7 @@ impl Cases {
                 asked,
                 unknown: false,
                 debts: Vec::new(),
+                elsewhere: Vec::new(),
                 containers: Vec::new(),
             });
             self.all.len() - 1
