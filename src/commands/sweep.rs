@@ -17,7 +17,6 @@ use vllm_grid::history::journal::{self, JournalError};
 use vllm_grid::history::production::{Down, PendingRestore, pending_restore};
 use vllm_grid::history::replay::production_steps;
 use vllm_grid::history::timing::{self, Timing};
-use vllm_grid::ownership::session;
 use vllm_grid::results::ranking;
 use vllm_grid::results::records::ParquetRecords;
 use vllm_grid::strategy::confirm::{CLAIM, Confirm, MAX_PAIRS};
@@ -123,7 +122,7 @@ impl MayContinue {
 /// Production that an earlier session left stopped: however this one ends, that is said.
 fn note_owed(folder: &Folder, shutdown: &Shutdown) {
     // While another process works on it, production is stopped on purpose.
-    if session::journal_is_open(folder.path()) {
+    if journal::is_written_in(folder.path()) {
         return;
     }
     shutdown.names(folder.path());
@@ -265,7 +264,7 @@ pub(super) async fn run(
     engine: Arc<dyn Engine>,
     shutdown: &Shutdown,
 ) -> Result<Exit, CommandError> {
-    let Work { mut sweep, confirming, said, owning } = work;
+    let Work { mut sweep, confirming, said, mut owning } = work;
     shutdown.names(sweep.folder().path());
     let records = |folder: &Path| -> Box<dyn RecordSink> {
         Box::new(ParquetRecords::in_launch(folder).without(secrets().clone()))
@@ -295,9 +294,12 @@ pub(super) async fn run(
         progress.warn(&line);
     }
     let events = shutdown.watches(progress.events());
+    if let Some(owning) = &mut owning {
+        owning.begin();
+    }
     let ending = sweep.run(&context.with_events(events)).await;
     if let Some(owning) = owning {
-        owning.end(&progress);
+        owning.end(&progress).await;
     }
     progress.close(shutdown.production_down().as_deref());
     let (also, outcome) = outcome(ending, show(&sweep, confirmation));
