@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
-use super::process::Process;
+use super::process::{Process, boot_id};
 
 /// A process that holds something, and for which run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,7 +59,7 @@ impl Holder {
             Self {
                 pid: std::process::id(),
                 started: started(std::process::id()).unwrap_or_default(),
-                boot_id: read("/proc/sys/kernel/random/boot_id"),
+                boot_id: boot_id(),
                 pid_namespace: pid_namespace(),
                 host: read("/proc/sys/kernel/hostname"),
                 user: user(),

@@ -1,6 +1,12 @@
 //! A process as `/proc/PID/stat` shows it: so that it is told apart from a later one with its
 //! number. Which processes belong together, and what they use, is not known here.
 
+/// This boot of this machine.
+pub fn boot_id() -> String {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    id.trim().to_owned()
+}
+
 /// One line of `/proc/PID/stat`, as far as it is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Process {

@@ -10,7 +10,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::{Holder, OwnershipError, is_run_id, new_run_id};
+use super::process::boot_id;
+use super::{OwnershipError, is_run_id, new_run_id};
 
 /// The state folder, open.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -129,7 +130,7 @@ pub(super) fn write(path: &Path, value: &impl Serialize) -> Result<(), Ownership
 
 /// This boot of this machine, as it is in files' names.
 pub(super) fn boot() -> String {
-    Holder::this().boot_id.chars().filter(char::is_ascii_alphanumeric).take(12).collect()
+    boot_id().chars().filter(char::is_ascii_alphanumeric).take(12).collect()
 }
 
 fn write_bytes(path: &Path, bytes: &[u8]) -> io::Result<()> {

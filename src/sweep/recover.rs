@@ -61,8 +61,7 @@ pub async fn run(
     debt::remove_torn(state);
     let (debts, damaged) = debt::all(state);
     let mut cases = Cases::of(folders, all_others);
-    debts.into_iter().for_each(|debt| cases.debt(debt));
-    debt::elsewhere(state).into_iter().for_each(|debt| cases.elsewhere(debt));
+    cases.debts(state, debts);
     for (docker, socket) in daemons(&cases, &mut recovery).await {
         containers(&mut cases, &docker, &socket, &mut recovery).await;
     }
@@ -94,9 +93,8 @@ pub async fn own(
 ) -> (Recovery, Option<ProductionOwed>) {
     let mut recovery = Recovery::default();
     let mut cases = Cases::of(&[folder.to_owned()], false);
-    debt::all(state).0.into_iter().for_each(|debt| cases.debt(debt));
+    cases.debts(state, debt::all(state).0);
     // A note of this machine would be written over the other's.
-    debt::elsewhere(state).into_iter().for_each(|debt| cases.elsewhere(debt));
     let elsewhere = cases.asked().flat_map(|case| &case.elsewhere);
     recovery.problems.extend(elsewhere.map(|debt| another_machine(state, debt)));
     if !recovery.problems.is_empty() {

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use crate::engine::docker::cleanup::Labelled;
 use crate::engine::docker::owed::{Connection, is_same_socket};
 use crate::history::folder::Folder;
-use crate::ownership::debt::{Debt, Owed, ProductionOwed};
-use crate::ownership::is_run_id;
+use crate::ownership::debt::{self, Debt, Owed, ProductionOwed};
+use crate::ownership::{StateFolder, is_run_id};
 
 /// A run, as far as it is known.
 pub(super) struct Case {
@@ -108,18 +108,18 @@ impl Cases {
         cases
     }
 
-    /// Adds a debt to its run.
-    pub(super) fn debt(&mut self, debt: Debt) {
-        let folder = normal(&debt.folder);
-        let run_id = debt.run_id.clone();
-        self.case(Some(&run_id), &folder).debts.push(debt);
+    /// Adds debts of this machine to their runs, and those of others.
+    pub(super) fn debts(&mut self, state: &StateFolder, here: Vec<Debt>) {
+        for debt in here {
+            self.noted(&debt).debts.push(debt);
+        }
+        for debt in debt::elsewhere(state) {
+            self.noted(&debt).elsewhere.push(debt);
+        }
     }
 
-    /// Adds a debt on another machine to its run.
-    pub(super) fn elsewhere(&mut self, debt: Debt) {
-        let folder = normal(&debt.folder);
-        let run_id = debt.run_id.clone();
-        self.case(Some(&run_id), &folder).elsewhere.push(debt);
+    fn noted(&mut self, debt: &Debt) -> &mut Case {
+        self.case(Some(&debt.run_id), &normal(&debt.folder))
     }
 
     /// Adds a container to its run.
