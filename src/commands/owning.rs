@@ -144,7 +144,15 @@ impl Claimed {
         }
         engine.owned_by(&ledger);
         let owner = Owner { ledger, production, down: None };
-        Ok(Owning { owner, said: Vec::new(), serves, mark, _held: held, _claims: claims })
+        Ok(Owning {
+            owner,
+            said: Vec::new(),
+            serves,
+            mark,
+            has_begun: false,
+            _held: held,
+            _claims: claims,
+        })
     }
 }
 
@@ -192,18 +200,69 @@ pub(super) struct Owning {
     pub(super) said: Vec<String>,
     /// The production that the grid names, on its daemon: whoever launches takes it.
     pub(super) serves: Option<DockerProduction>,
+    /// What is noted of its candidates; taken out when it is known what became of them.
     mark: Option<Owed>,
+    has_begun: bool,
     _held: Held,
     _claims: Claims,
 }
 
 impl Owning {
-    /// Its work is over, and nothing of it runs.
-    pub(super) fn end(self, progress: &Progress) {
-        if let Some(mark) = &self.mark
-            && let Err(error) = self.owner.ledger.paid(mark)
-        {
+    /// Its work is over. What may be left of it stays noted.
+    pub(super) async fn end(mut self, progress: &Progress) {
+        let Some(mark) = self.mark.take() else { return };
+        if let Some(why) = leftovers::of_run(self.owner.ledger.run_id(), &mark).await {
+            progress.warn(&format!("it stays noted what this run owes: {why}"));
+        } else if let Err(error) = self.owner.ledger.paid(&mark) {
             progress.warn(&error.to_string());
+        }
+    }
+
+    /// From now on something may be launched.
+    pub(super) fn begin(&mut self) {
+        self.has_begun = true;
+    }
+}
+
+impl Drop for Owning {
+    /// Where an error came before anything was launched, nothing is owed. Where a panic came
+    /// later, nobody knows.
+    fn drop(&mut self) {
+        if let Some(mark) = self.mark.take().filter(|_| !self.has_begun) {
+            let _in_nobody_s_way = self.owner.ledger.paid(&mark);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use vllm_grid::ownership::{debt, new_run_id};
+
+    use super::*;
+
+    #[test]
+    fn what_ends_before_anything_is_launched_owes_nothing() {
+        let place = tempfile::tempdir().unwrap();
+        let state = StateFolder::at(place.path()).unwrap();
+        for begins in [false, true] {
+            let run = new_run_id();
+            let holder = Holder::this().in_state(&state).of_run(&run, place.path());
+            let ledger = Arc::new(Ledger::of_run(&state, "s", &holder, &Uses::Nothing));
+            ledger.owe(Owed::Processes).unwrap();
+            let lock = Session::begin(&state, &run, place.path(), &holder).unwrap();
+            let mut owning = Owning {
+                owner: Owner { ledger, production: None, down: None },
+                said: Vec::new(),
+                mark: Some(Owed::Processes),
+                has_begun: false,
+                _held: Held { run_id: run, _lock: lock },
+                _claims: Claims::default(),
+            };
+            if begins {
+                owning.begin();
+            }
+            drop(owning);
+            assert_eq!(debt::all(&state).0.len(), usize::from(begins));
         }
     }
 }

@@ -44,6 +44,7 @@ pub(crate) async fn recover(args: &RecoverArgs, shutdown: &Shutdown) -> Result<E
     report("killed the process of", &done.killed);
     report("production runs and answers again, stopped by", &paths(&done.production));
     report("not touched, it is running:", &done.living);
+    report("not touched:", &done.elsewhere);
     let mut problems = done.problems;
     if let Some((error, place)) = unread.take() {
         problems.push(error.to_string());

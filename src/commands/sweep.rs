@@ -17,7 +17,6 @@ use vllm_grid::history::journal::{JournalError, Line};
 use vllm_grid::history::production::{Down, PendingRestore, pending_restore};
 use vllm_grid::history::replay::production_steps;
 use vllm_grid::history::timing::{self, Timing};
-use vllm_grid::ownership::session;
 use vllm_grid::results::ranking;
 use vllm_grid::results::records::ParquetRecords;
 use vllm_grid::strategy::confirm::{CLAIM, Confirm, MAX_PAIRS};
@@ -99,7 +98,7 @@ pub(super) async fn may_continue(
 ) -> Result<MayContinue, CommandError> {
     // While another process works on it, production is stopped on purpose. Asked before the
     // journal is read: that process may end meanwhile.
-    let is_worked_on = session::journal_is_open(folder.path());
+    let is_worked_on = journal::is_written_in(folder.path());
     // A long journal is read once.
     let seen = folder.see();
     if !is_worked_on {
@@ -304,9 +303,12 @@ pub(super) async fn run(
         progress.warn(&line);
     }
     let events = shutdown.watches(progress.events());
+    if let Some(owning) = &mut owning {
+        owning.begin();
+    }
     let ending = sweep.run(&context.with_events(events)).await;
     if let Some(owning) = owning {
-        owning.end(&progress);
+        owning.end(&progress).await;
     }
     progress.close(shutdown.production_down().as_deref());
     let (also, outcome) = outcome(ending, show(&sweep, confirmation));

@@ -127,6 +127,45 @@ pub async fn find(look: Look<'_>) -> Vec<Leftover> {
     found
 }
 
+/// Why something of a run may be left, by the note of it; `None` where nothing is.
+pub async fn of_run(run_id: &str, owed: &Owed) -> Option<String> {
+    let listed = |what: &str, all: Vec<String>| {
+        (!all.is_empty()).then(|| {
+            format!(
+                "{what} {} may be left; `vllm-grid recover {run_id}` removes it",
+                all.join(", ")
+            )
+        })
+    };
+    match owed {
+        Owed::Production(_) => None,
+        Owed::Group(group) => listed(
+            "process",
+            Some(group.group.to_string())
+                .into_iter()
+                .filter(|_| noted::group_lives(group))
+                .collect(),
+        ),
+        Owed::Processes => {
+            let ids = noted::of_run(run_id);
+            listed("process", ids.iter().map(ToString::to_string).collect())
+        }
+        Owed::Containers { docker: socket } => {
+            let docker = match owed::connect_to(socket).await {
+                Ok(docker) => docker,
+                Err(error) => return Some(error.to_string()),
+            };
+            match cleanup::ours(&docker).await {
+                Err(error) => Some(error),
+                Ok(all) => {
+                    let own = all.into_iter().filter(|it| it.run_id.as_deref() == Some(run_id));
+                    listed("container", own.map(|it| it.name).collect())
+                }
+            }
+        }
+    }
+}
+
 /// Productions that dead runs owe and that do not run now, on the daemons where they were.
 pub async fn productions_down(state: &StateFolder) -> Vec<(Debt, ProductionOwed)> {
     let mut down = Vec::new();
@@ -265,6 +304,26 @@ mod tests {
         let holder = Holder::this().in_state(state).of_run(&run, Path::new("/runs/dead one"));
         let ledger = Ledger::of_run(state, "dead", &holder, &Uses::from(uses.to_owned()));
         (run, ledger)
+    }
+
+    #[tokio::test]
+    async fn a_note_of_another_machine_is_not_paid_here() {
+        let place = tempfile::tempdir().unwrap();
+        let state = StateFolder::at(place.path()).unwrap();
+        let here = Holder::this();
+        let boot_id = "another".to_owned();
+        for (host, left) in [("gpu1".to_owned(), 1), (here.host.clone(), 0)] {
+            let holder = Holder { host, boot_id: boot_id.clone(), ..here.clone() };
+            let holder = holder.of_run(&new_run_id(), Path::new("/runs/theirs"));
+            Ledger::of_run(&state, "theirs", &holder, &Uses::Cpu).owe(Owed::Processes).unwrap();
+            let look = Look { state: &state, own: None, uses: &Uses::Cpu, docker: None };
+            assert_eq!(find(look).await, []);
+            assert!(debt::all(&state).0.is_empty());
+            assert_eq!(std::fs::read_dir(place.path().join("debts")).unwrap().count(), left);
+            for note in std::fs::read_dir(place.path().join("debts")).unwrap().flatten() {
+                std::fs::remove_file(note.path()).unwrap();
+            }
+        }
     }
 
     #[tokio::test]

@@ -1,6 +1,7 @@
 //! A sweep's folder: where each file of the output contract is, how the
 //! folder gets its name, and how a file is written whole or not at all.
 
+use std::collections::BTreeSet;
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
@@ -309,7 +310,9 @@ impl Folder {
         launches: &[(u32, String)],
         record: &SweepRecord,
     ) -> Option<String> {
-        let is_known = |number: u32| record.launches.iter().any(|known| known.launch == number);
+        // Those of earlier blocks have folders, too.
+        let known: BTreeSet<u32> = record.all_launches().map(|(_, it)| it.launch).collect();
+        let is_known = |number: u32| known.contains(&number);
         let missing = launches.iter().filter(|(number, _)| !is_known(*number));
         let names: Vec<&str> = missing.map(|(_, name)| name.as_str()).collect();
         let shown = names.iter().take(5).copied().collect::<Vec<_>>().join(", ");

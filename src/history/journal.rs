@@ -29,8 +29,8 @@ mod place;
 
 pub use lines::{Contents, Seen, Tail};
 use lines::{encode, parse, torn};
-pub use medium::is_written;
 use medium::{LockedFile, Medium, locked};
+pub use medium::{is_written, is_written_in};
 use place::{Place, Reserve, set_aside};
 
 /// Bytes of a journal at most: half a million repeats. A larger file is none of ours, and would

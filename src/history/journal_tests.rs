@@ -248,3 +248,24 @@ fn what_was_read_before_is_parsed_once_and_what_changed_again() {
     let damaged = reopened(&text, &other).unwrap_err();
     assert!(matches!(damaged, JournalError::Damaged { line: 1, .. }), "{damaged}");
 }
+
+#[test]
+fn who_looks_at_a_journal_is_in_no_writer_s_way() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal.jsonl");
+    drop(Journal::open(&path).unwrap());
+    let looks = std::fs::File::open(&path).unwrap();
+    looks.lock_shared().unwrap();
+    assert!(!is_written_in(folder.path()), "a look is no writer");
+    // The look ends while the writer tries.
+    let ends = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_millis(30));
+        drop(looks);
+    });
+    let (writer, _) = Journal::open(&path).unwrap();
+    ends.join().unwrap();
+    assert!(is_written_in(folder.path()));
+    assert!(matches!(Journal::open(&path), Err(JournalError::Locked(_))));
+    drop(writer);
+    assert!(!is_written_in(folder.path()));
+}

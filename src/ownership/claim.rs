@@ -2,13 +2,19 @@
 //! and its production. Always in the same order, so that two runs never wait for each
 //! other: one of them is refused at once.
 
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
 use super::lock::{Attempt, Lock, taken};
+use super::uses::Names;
 use super::{Held, Holder, OwnershipError, StateFolder, Uses};
 use crate::configuration::hexadecimal;
+
+/// Held together by runs that name GPUs in one way.
+const UUIDS: &str = "gpus-by-uuid.lock";
+const INDICES: &str = "gpus-by-index.lock";
 
 /// A production as its lock knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +54,14 @@ impl Claims {
             }
             Uses::AllGpus => claims.0.push(all_gpus(&folder, holder)?),
             Uses::Gpus(names) => {
+                let (own, other) = match Names::of(names) {
+                    Names::Uuids => (UUIDS, INDICES),
+                    Names::Indices => (INDICES, UUIDS),
+                    Names::Both => {
+                        claims.0.push(all_gpus(&folder, holder)?);
+                        return Ok(claims);
+                    }
+                };
                 let path = folder.join("gpus.lock");
                 let shared =
                     Lock::shared(&path).map_err(|error| OwnershipError::io(&path, error))?;
@@ -55,6 +69,7 @@ impl Claims {
                     Attempt::Got(lock) => claims.0.push(lock),
                     Attempt::Held(holder) => return Err(held("every GPU of this machine", holder)),
                 }
+                claims.0.push(named_alike(&folder, own, other, holder)?);
                 for name in names {
                     let path = folder.join(gpu_file(name));
                     claims.0.push(alone(&path, &format!("GPU {name}"), holder)?);
@@ -76,9 +91,7 @@ impl Claims {
 /// A boot of one machine has a folder of its own: locks do not outlive it, and the state
 /// folder may be shared by machines.
 fn folder(state: &StateFolder) -> Result<PathBuf, OwnershipError> {
-    let boot: String =
-        Holder::this().boot_id.chars().filter(char::is_ascii_alphanumeric).take(12).collect();
-    let folder = state.locks().join(boot);
+    let folder = state.locks().join(super::state::boot());
     std::fs::create_dir_all(&folder).map_err(|error| OwnershipError::io(&folder, error))?;
     Ok(folder)
 }
@@ -90,34 +103,70 @@ fn gpu_file(name: &str) -> String {
 
 fn file_of(production: &ProductionName) -> String {
     let ProductionName { docker, name } = production;
-    let hash = hexadecimal(&Sha256::digest(format!("{docker}\n{name}").as_bytes()));
+    let docker = real_socket(docker);
+    let mut text = docker.as_os_str().as_bytes().to_vec();
+    text.extend_from_slice(format!("\n{name}").as_bytes());
+    let hash = hexadecimal(&Sha256::digest(&text));
     format!("production-{}.lock", &hash[..24])
 }
 
-fn alone(path: &std::path::Path, what: &str, holder: &Holder) -> Result<Lock, OwnershipError> {
+/// Where a daemon's socket is, whatever links lead to it: `/var/run` is a link to `/run`.
+pub fn real_socket(socket: &str) -> PathBuf {
+    let path = Path::new(socket.strip_prefix("unix://").unwrap_or(socket));
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
+}
+
+fn alone(path: &Path, what: &str, holder: &Holder) -> Result<Lock, OwnershipError> {
     match Lock::exclusive(path, holder).map_err(|error| OwnershipError::io(path, error))? {
         Attempt::Got(lock) => Ok(lock),
         Attempt::Held(holder) => Err(held(what, holder)),
     }
 }
 
+/// Runs that know GPUs by UUIDs and runs that know them by indices never work side by side:
+/// an index may be any of the UUIDs. Held before it is looked for the other: of two that
+/// begin at once none overlooks the other.
+fn named_alike(
+    folder: &Path,
+    own: &str,
+    other: &str,
+    holder: &Holder,
+) -> Result<Lock, OwnershipError> {
+    let (own, other) = (folder.join(own), folder.join(other));
+    let busy = || match single(folder) {
+        Some((gpu, holder)) => held(&format!("GPU {gpu}"), holder),
+        None => held("a GPU of this machine", None),
+    };
+    let lock = match Lock::shared(&own).map_err(|error| OwnershipError::io(&own, error))? {
+        Attempt::Got(lock) => lock,
+        Attempt::Held(_) => return Err(busy()),
+    };
+    match Lock::exclusive(&other, holder).map_err(|error| OwnershipError::io(&other, error))? {
+        Attempt::Got(_let_go) => Ok(lock),
+        Attempt::Held(_) => Err(busy()),
+    }
+}
+
+/// A GPU that a run holds, and which run.
+fn single(folder: &Path) -> Option<(String, Option<Holder>)> {
+    let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let single = files.filter_map(|file| {
+        let name = file.file_name().to_string_lossy().into_owned();
+        let gpu = name.strip_prefix("gpu-")?.strip_suffix(".lock")?.to_owned();
+        Some((gpu, taken(&file.path())?.0))
+    });
+    single.min_by(|one, other| one.0.cmp(&other.0))
+}
+
 /// Where another run shares the lock of all GPUs, the GPU that it holds names it.
-fn all_gpus(folder: &std::path::Path, holder: &Holder) -> Result<Lock, OwnershipError> {
+fn all_gpus(folder: &Path, holder: &Holder) -> Result<Lock, OwnershipError> {
     let path = folder.join("gpus.lock");
     match Lock::exclusive(&path, holder).map_err(|error| OwnershipError::io(&path, error))? {
         Attempt::Got(lock) => Ok(lock),
-        Attempt::Held(known) => {
-            let files = std::fs::read_dir(folder).into_iter().flatten().flatten();
-            let single = files.filter_map(|file| {
-                let name = file.file_name().to_string_lossy().into_owned();
-                let gpu = name.strip_prefix("gpu-")?.strip_suffix(".lock")?.to_owned();
-                Some((gpu, taken(&file.path())?.0))
-            });
-            match single.min_by(|one, other| one.0.cmp(&other.0)) {
-                Some((gpu, holder)) => Err(held(&format!("GPU {gpu}"), holder)),
-                None => Err(held("every GPU of this machine", known)),
-            }
-        }
+        Attempt::Held(known) => match single(folder) {
+            Some((gpu, holder)) => Err(held(&format!("GPU {gpu}"), holder)),
+            None => Err(held("every GPU of this machine", known)),
+        },
     }
 }
 
@@ -156,6 +205,37 @@ mod tests {
         take(&state, "2", "/runs/a").unwrap();
     }
 
+    /// As [`Uses::overlaps`] says it.
+    #[test]
+    fn an_index_may_be_any_uuid() {
+        let place = tempfile::tempdir().unwrap();
+        let state = StateFolder::at(place.path()).unwrap();
+        for (one, other) in [
+            ("0", "1"),
+            ("GPU-a", "GPU-b"),
+            ("GPU-a", "0"),
+            ("0", "GPU-a"),
+            ("0,GPU-a", "GPU-b"),
+            ("GPU-b", "1,GPU-a"),
+            ("GPU-a", "cpu"),
+        ] {
+            let of = |text: &str| Uses::from(text.to_owned());
+            let first = take(&state, one, "/runs/a").unwrap();
+            let second = take(&state, other, "/runs/b");
+            assert_eq!(second.is_err(), of(one).overlaps(&of(other)), "{one} and {other}");
+            if let Err(refused) = second {
+                assert!(refused.contains("in use"), "{refused}");
+            }
+            drop(first);
+        }
+        let _first = take(&state, "GPU-a", "/runs/a").unwrap();
+        let refused = take(&state, "0", "/runs/b").unwrap_err();
+        assert!(
+            refused.contains("GPU GPU-a is in use") && refused.contains("/runs/a"),
+            "{refused}"
+        );
+    }
+
     #[test]
     fn a_claim_that_is_refused_in_part_is_not_kept_in_part() {
         let place = tempfile::tempdir().unwrap();
@@ -179,6 +259,23 @@ mod tests {
         assert!(refused.contains("production (vllm) is in use"), "{refused}");
         take("unix:///b", "vllm").unwrap();
         take("unix:///a", "other").unwrap();
+    }
+
+    #[test]
+    fn a_daemon_is_one_whatever_links_lead_to_its_socket() {
+        let place = tempfile::tempdir().unwrap();
+        let state = StateFolder::at(&place.path().join("state")).unwrap();
+        std::fs::create_dir(place.path().join("run")).unwrap();
+        std::fs::write(place.path().join("run/d.sock"), "").unwrap();
+        std::os::unix::fs::symlink("run", place.path().join("var")).unwrap();
+        let take = |folder: &str| {
+            let docker = format!("unix://{}/{folder}/d.sock", place.path().display());
+            let production = ProductionName { docker, name: "vllm".to_owned() };
+            Claims::take(&state, Some(&production), &Uses::Nothing, &Holder::this())
+        };
+        let _first = take("run").unwrap();
+        let refused = take("var").unwrap_err().to_string();
+        assert!(refused.contains("production (vllm) is in use"), "{refused}");
     }
 
     #[test]

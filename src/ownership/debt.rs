@@ -4,6 +4,7 @@
 //! run's folder is. How it is paid is not known here.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -101,6 +102,8 @@ impl Owed {
 }
 
 const PRODUCTION: &str = "production";
+/// No note takes so long to be written.
+const LONG_AGO: Duration = Duration::from_hours(1);
 
 /// The debts of one run, as the process notes them that works on it.
 #[derive(Clone, Debug)]
@@ -173,7 +176,7 @@ impl Ledger {
     /// What the run owes of production, also what an earlier session of it noted.
     pub fn production(&self) -> Option<ProductionOwed> {
         let path = path_of(&self.state, &self.about.run_id, PRODUCTION);
-        match read(&path).ok()?.owed {
+        match read(&path).ok().filter(Debt::is_here)?.owed {
             Owed::Production(owed) => Some(owed),
             _ => None,
         }
@@ -181,6 +184,17 @@ impl Ledger {
 }
 
 impl Debt {
+    /// Whether it is owed on this machine: the state folder may be shared by machines, and a
+    /// daemon's socket and a container's name are the same on each.
+    pub fn is_here(&self) -> bool {
+        self.holder.is_here()
+    }
+
+    /// The file of its note.
+    pub fn note(&self, state: &StateFolder) -> PathBuf {
+        path_of(state, &self.run_id, &self.owed.word())
+    }
+
     /// Removes its note: it is paid.
     ///
     /// # Errors
@@ -219,8 +233,21 @@ impl std::fmt::Display for Damaged {
     }
 }
 
-/// Every debt in the state folder, in the order of their files, and the notes that cannot be read.
+/// Every debt on this machine, in the order of their files, and the notes that cannot be read.
 pub fn all(state: &StateFolder) -> (Vec<Debt>, Vec<Damaged>) {
+    let (mut debts, damaged) = noted(state);
+    debts.retain(Debt::is_here);
+    (debts, damaged)
+}
+
+/// Every debt on other machines with this state folder: only there can it be paid.
+pub fn elsewhere(state: &StateFolder) -> Vec<Debt> {
+    let mut debts = noted(state).0;
+    debts.retain(|debt| !debt.is_here());
+    debts
+}
+
+fn noted(state: &StateFolder) -> (Vec<Debt>, Vec<Damaged>) {
     let files = std::fs::read_dir(state.debts()).into_iter().flatten().flatten();
     let mut paths: Vec<PathBuf> = files.map(|file| file.path()).collect();
     paths.sort();
@@ -245,9 +272,20 @@ pub fn all(state: &StateFolder) -> (Vec<Debt>, Vec<Damaged>) {
 pub fn remove_torn(state: &StateFolder) {
     for file in std::fs::read_dir(state.debts()).into_iter().flatten().flatten() {
         let name = file.file_name().to_string_lossy().into_owned();
-        let pid = name.strip_prefix('.').and_then(|it| it.strip_suffix(".tmp")?.rsplit('.').next());
-        let is_gone = |pid: u32| !Path::new("/proc").join(pid.to_string()).exists();
-        if pid.and_then(|pid| pid.parse().ok()).is_some_and(is_gone) {
+        if !name.starts_with('.') {
+            continue;
+        }
+        let Some(text) = name.strip_suffix(".tmp") else { continue };
+        let (text, pid) = text.rsplit_once('.').unwrap_or((text, ""));
+        let is_of_this_boot = text.ends_with(&format!(".{}", state::boot()));
+        let is_torn = if is_of_this_boot {
+            !Path::new("/proc").join(pid).exists()
+        } else {
+            // Another machine may be writing it.
+            let age = file.metadata().and_then(|it| it.modified()).map(|it| it.elapsed());
+            age.is_ok_and(|age| age.is_ok_and(|age| age > LONG_AGO))
+        };
+        if is_torn {
             let _another_was_faster = std::fs::remove_file(file.path());
         }
     }
@@ -329,14 +367,40 @@ mod tests {
         let said = all(&state).1[0].to_string();
         assert!(said.contains("docker ps -a") && said.contains("production"), "{said}");
         // What a crash leaves of a note that was being written.
-        let torn = state.debts().join(format!(".x.production.json.{}.tmp", u32::MAX));
-        let written = state.debts().join(format!(".x.production.json.{}.tmp", std::process::id()));
-        std::fs::write(&torn, "{").unwrap();
-        std::fs::write(&written, "{").unwrap();
+        let note = |boot: &str, pid: u32| {
+            let path = state.debts().join(format!(".x.production.json.{boot}.{pid}.tmp"));
+            std::fs::write(&path, "{").unwrap();
+            path
+        };
+        let torn = note(&state::boot(), u32::MAX);
+        let written = note(&state::boot(), std::process::id());
+        let before_the_boot = note("another", 77);
+        let long_ago = std::time::SystemTime::now() - 2 * LONG_AGO;
+        std::fs::File::options()
+            .write(true)
+            .open(&before_the_boot)
+            .and_then(|file| file.set_modified(long_ago))
+            .unwrap();
+        let elsewhere = note("another", 78);
         std::fs::write(&path, whole).unwrap();
         assert_eq!(all(&state).0.len(), 1);
         assert_eq!(all(&state).1, []);
         remove_torn(&state);
-        assert!(!torn.exists() && written.exists(), "who writes it lives");
+        assert!(!torn.exists() && !before_the_boot.exists());
+        assert!(written.exists() && elsewhere.exists(), "who writes it lives");
+    }
+
+    #[test]
+    fn what_is_owed_on_another_machine_is_not_owed_here() {
+        let place = tempfile::tempdir().unwrap();
+        let (state, ledger) = ledger(place.path());
+        let holder =
+            Holder { host: "gpu1".to_owned(), boot_id: "b".to_owned(), ..ledger.about.holder };
+        let theirs = Ledger::of_run(&state, "a", &holder, &Uses::Cpu);
+        theirs.owe(production("1")).unwrap();
+        theirs.owe(Owed::Processes).unwrap();
+        assert_eq!(all(&state), (Vec::new(), Vec::new()));
+        assert_eq!(elsewhere(&state).len(), 2);
+        assert_eq!(theirs.production(), None, "its container is not this daemon's");
     }
 }

@@ -7,6 +7,8 @@ use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
+use super::process::{Process, boot_id};
+
 /// A process that holds something, and for which run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -57,7 +59,7 @@ impl Holder {
             Self {
                 pid: std::process::id(),
                 started: started(std::process::id()).unwrap_or_default(),
-                boot_id: read("/proc/sys/kernel/random/boot_id"),
+                boot_id: boot_id(),
                 pid_namespace: pid_namespace(),
                 host: read("/proc/sys/kernel/hostname"),
                 user: user(),
@@ -78,6 +80,13 @@ impl Holder {
     #[must_use]
     pub fn in_state(self, state: &super::StateFolder) -> Self {
         Self { state: state.id().to_owned(), ..self }
+    }
+
+    /// Whether it is, or was, on this machine. State folders may be shared by machines, as in a
+    /// home on NFS. The boot decides first: containers of one machine have names of their own.
+    pub fn is_here(&self) -> bool {
+        let this = Self::this();
+        self.boot_id == this.boot_id || self.host == this.host || self.host.is_empty()
     }
 
     /// Whether its process is there.
@@ -110,13 +119,8 @@ fn now() -> String {
 
 /// When a living process was started, in clock ticks since the machine's boot.
 fn started(pid: u32) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // `pid (comm) state ...`; comm may hold anything, so fields count from its end.
-    let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
-    if matches!(fields.first(), Some(&("Z" | "X"))) {
-        return None;
-    }
-    fields.get(19)?.parse().ok()
+    let process = Process::read(pid.try_into().ok()?)?;
+    (!process.ended).then_some(process.started)
 }
 
 fn pid_namespace() -> String {
@@ -149,6 +153,18 @@ mod tests {
         assert_eq!(before_the_boot.presence(), Presence::Gone);
         let elsewhere = Holder { pid_namespace: "pid:[1]".to_owned(), ..this };
         assert_eq!(elsewhere.presence(), Presence::Unknown);
+    }
+
+    #[test]
+    fn a_machine_is_known_by_its_boot_and_by_its_name() {
+        let this = Holder::this();
+        let boot_id = "another".to_owned();
+        let host = format!("{}-2", this.host);
+        assert!(this.is_here());
+        assert!(Holder { boot_id: boot_id.clone(), ..this.clone() }.is_here(), "it was restarted");
+        assert!(Holder { host: host.clone(), ..this.clone() }.is_here(), "another container");
+        assert!(!Holder { boot_id, host, ..this }.is_here());
+        assert!(Holder::default().is_here(), "an older note");
     }
 
     #[test]

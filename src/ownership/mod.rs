@@ -10,6 +10,7 @@ pub mod claim;
 pub mod debt;
 pub mod holder;
 pub mod lock;
+pub mod process;
 pub mod session;
 pub mod state;
 pub mod uses;
@@ -30,6 +31,12 @@ pub enum OwnershipError {
          folder of yours"
     )]
     NoPlace,
+    /// It would be another folder in another working folder.
+    #[error(
+        "VLLM_GRID_STATE is relative ({0}): where a run's debts are noted would depend on the working \
+         folder; set it to an absolute path"
+    )]
+    Relative(PathBuf),
     /// The state folder is another user's.
     #[error(
         "the state folder {path} belongs to the user {owner}: set VLLM_GRID_STATE to a folder of yours"

@@ -1,7 +1,6 @@
 //! A run lives exactly while a process holds its session's lock. A run of another state
 //! folder, another user's for example, has its lock elsewhere: there the process decides.
 
-use std::fs::TryLockError;
 use std::path::{Path, PathBuf};
 
 use super::holder::Presence;
@@ -65,15 +64,6 @@ pub fn liveness(state: &StateFolder, run_id: Option<&str>, known: Option<&Holder
         }
         _ => Liveness::Dead,
     }
-}
-
-/// Whether a process has the journal in this folder open for writing: all that shows that
-/// a run of an older version lives.
-pub fn journal_is_open(folder: &Path) -> bool {
-    // Shared, so that it is in nobody's way; released when the file is closed.
-    let journal = crate::input::open(&folder.join("journal.jsonl"), u64::MAX);
-    let locked = journal.map(|journal| journal.try_lock_shared());
-    matches!(locked, Ok(Err(TryLockError::WouldBlock)))
 }
 
 fn path_of(state: &StateFolder, run_id: &str) -> PathBuf {

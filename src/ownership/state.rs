@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::process::boot_id;
 use super::{OwnershipError, is_run_id, new_run_id};
 
 /// The state folder, open.
@@ -24,9 +25,14 @@ impl StateFolder {
     /// `XDG_STATE_HOME/vllm-grid`, else `HOME/.local/state/vllm-grid`.
     ///
     /// # Errors
-    /// Where none is named, or it cannot be used.
+    /// Where none is named, it is relative, or it cannot be used.
     pub fn of_environment() -> Result<Self, OwnershipError> {
-        Self::at(&place(|name| std::env::var_os(name)).ok_or(OwnershipError::NoPlace)?)
+        let place = place(|name| std::env::var_os(name)).ok_or(OwnershipError::NoPlace)?;
+        // Another working folder would be another state: nothing would be found again.
+        if place.is_relative() {
+            return Err(OwnershipError::Relative(place));
+        }
+        Self::at(&place)
     }
 
     /// The one at `path`, made where it is missing.
@@ -122,10 +128,15 @@ pub(super) fn write(path: &Path, value: &impl Serialize) -> Result<(), Ownership
     text.and_then(|text| write_bytes(path, &text)).map_err(|error| OwnershipError::io(path, error))
 }
 
+/// This boot of this machine, as it is in files' names.
+pub(super) fn boot() -> String {
+    boot_id().chars().filter(char::is_ascii_alphanumeric).take(12).collect()
+}
+
 fn write_bytes(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let temporary = folder.join(format!(".{name}.{}.tmp", std::process::id()));
+    let temporary = folder.join(format!(".{name}.{}.{}.tmp", boot(), std::process::id()));
     let written = (|| {
         let mut file = private().create(true).truncate(true).open(&temporary)?;
         #[cfg(test)]

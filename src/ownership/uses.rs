@@ -49,13 +49,39 @@ impl Uses {
             (Self::Cpu, Self::Cpu) => true,
             (Self::Nothing | Self::Cpu, _) | (_, Self::Nothing | Self::Cpu) => false,
             (Self::Gpus(one), Self::Gpus(other)) => {
-                let is_uuid = |name: &String| name.starts_with("GPU-");
                 // An index and a UUID may be one GPU: it was named while no driver could be asked.
-                let mixed = one.iter().all(is_uuid) != other.iter().all(is_uuid);
+                let mixed = Names::of(one).may_be_of(Names::of(other));
                 mixed || !one.is_disjoint(other)
             }
             (Self::AllGpus, _) | (_, Self::AllGpus) => true,
         }
+    }
+}
+
+/// How GPUs are named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Names {
+    /// By UUIDs.
+    Uuids,
+    /// By indices: no driver could be asked.
+    Indices,
+    /// By both.
+    Both,
+}
+
+impl Names {
+    pub(super) fn of(names: &BTreeSet<String>) -> Self {
+        let uuids = names.iter().filter(|name| name.starts_with("GPU-")).count();
+        match uuids {
+            0 => Self::Indices,
+            all if all == names.len() => Self::Uuids,
+            _ => Self::Both,
+        }
+    }
+
+    /// Whether an index of one may be a UUID of the other.
+    fn may_be_of(self, other: Self) -> bool {
+        self == Self::Both || self != other
     }
 }
 
@@ -107,6 +133,8 @@ mod tests {
             ("GPU-a", "GPU-a,GPU-b", true),
             ("GPU-a", "GPU-b", false),
             ("GPU-a", "0", true),
+            ("0,GPU-a", "1,GPU-b", true),
+            ("0,GPU-a", "GPU-b", true),
             ("all", "2", true),
             ("all", "all", true),
             ("cpu", "cpu", true),

@@ -4,10 +4,8 @@
 //! number of times; a run that lives is not touched, wherever its folder is.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use futures_util::future::join_all;
-use tokio::time::{Instant, sleep};
 
 use crate::engine::docker::cleanup;
 use crate::engine::docker::owed::{self, Connection};
@@ -15,15 +13,13 @@ use crate::engine::leftovers::{productions_down, quoted, short};
 use crate::engine::process::noted::{self, Killed};
 use crate::event::Emit;
 use crate::history::folder::Folder;
+use crate::history::journal::is_written_in;
 use crate::ownership::debt::{self, Debt, ProductionOwed};
-use crate::ownership::session::{Liveness, journal_is_open, liveness};
+use crate::ownership::session::{Liveness, liveness};
 use crate::ownership::{Holder, Owed, OwnershipError, Session, StateFolder};
 
 mod case;
 mod restore;
-
-/// How long a daemon may take until it answers for the first time, as after a boot.
-const STARTING: Duration = Duration::from_secs(30);
 
 use case::{Case, Cases};
 use restore::{Restored, Turns};
@@ -37,6 +33,8 @@ pub struct Recovery {
     pub killed: Vec<String>,
     /// Sweeps whose production was started, or proven, or both.
     pub production: Vec<PathBuf>,
+    /// What runs of other machines owe there: not touched. One sentence each.
+    pub elsewhere: Vec<String>,
     /// Sweeps that still run: not touched. With who works on them, where that is known.
     pub living: Vec<String>,
     /// What could not be done, in one line each.
@@ -50,7 +48,7 @@ pub fn lives(folder: &Path) -> bool {
         let state = StateFolder::of_environment().ok()?;
         Some(liveness(&state, Some(&run), None).lives())
     };
-    journal_is_open(folder) || run.ok().and_then(by_session) == Some(true)
+    is_written_in(folder) || run.ok().and_then(by_session) == Some(true)
 }
 
 /// Recovers the runs in `folders`; where `all_others` is asked for, also those that the
@@ -65,18 +63,20 @@ pub async fn run(
     debt::remove_torn(state);
     let (debts, damaged) = debt::all(state);
     let mut cases = Cases::of(folders, all_others);
-    for debt in debts {
-        cases.debt(debt);
-    }
+    cases.debts(state, debts);
     for (docker, _) in daemons(&cases, &mut recovery).await {
-        match cleanup::ours(&docker).await {
-            Ok(all) => all.into_iter().for_each(|seen| cases.container(docker.clone(), seen)),
-            Err(error) => recovery.problems.push(error),
-        }
+        containers(&mut cases, &docker, &mut recovery).await;
     }
     // What holds the GPUs, or a production's port, comes first, of all runs.
     let mut ready = Vec::new();
     for case in cases.asked() {
+        if case.is_elsewhere() && !living(state, case).lives() {
+            let sentences = case.elsewhere.iter().map(|debt| another_machine(state, debt));
+            // Who names it is told that it was not done.
+            let to = if all_others { &mut recovery.elsewhere } else { &mut recovery.problems };
+            to.extend(sentences);
+            continue;
+        }
         ready.extend(clean_up(state, case, &mut recovery).await);
     }
     // A production that does not answer, for all its time, must not keep another one down.
@@ -104,16 +104,17 @@ pub async fn own(
 ) -> (Recovery, Option<ProductionOwed>) {
     let mut recovery = Recovery::default();
     let mut cases = Cases::of(&[folder.to_owned()], false);
-    for debt in debt::all(state).0 {
-        cases.debt(debt);
+    cases.debts(state, debt::all(state).0);
+    // A note of this machine would be written over the other's.
+    let elsewhere = cases.asked().flat_map(|case| &case.elsewhere);
+    recovery.problems.extend(elsewhere.map(|debt| another_machine(state, debt)));
+    if !recovery.problems.is_empty() {
+        return (recovery, None);
     }
     let mut down = None;
     if docker || !cases.sockets().is_empty() {
         for (docker, socket) in daemons(&cases, &mut recovery).await {
-            match cleanup::ours(&docker).await {
-                Ok(all) => all.into_iter().for_each(|seen| cases.container(docker.clone(), seen)),
-                Err(error) => recovery.problems.push(error),
-            }
+            containers(&mut cases, &docker, &mut recovery).await;
             for (_, owed) in cases.asked().filter_map(Case::production) {
                 let here = owed::is_same_socket(&owed.docker, &socket);
                 if here && owed::runs(&docker, owed).await != Ok(Some(true)) {
@@ -149,22 +150,26 @@ async fn daemons(cases: &Cases, recovery: &mut Recovery) -> Vec<(Connection, Str
     for socket in sockets {
         // Without a daemon there is nothing to do, unless a run used one.
         let used = cases.used(&socket, here.as_ref().ok() == Some(&socket));
-        let began = Instant::now();
-        loop {
-            match owed::connect_to(&socket).await {
-                Ok(docker) => connected.push((docker, socket)),
-                // It may be about to start, as after a boot.
-                Err(_) if used && began.elapsed() < STARTING => {
-                    sleep(Duration::from_millis(500)).await;
-                    continue;
-                }
-                Err(error) if used => recovery.problems.push(error.to_string()),
-                Err(_) => {}
-            }
-            break;
+        let docker = if used {
+            owed::connect_to_starting(&socket).await
+        } else {
+            owed::connect_to(&socket).await
+        };
+        match docker {
+            Ok(docker) => connected.push((docker, socket)),
+            Err(error) if used => recovery.problems.push(error.to_string()),
+            Err(_) => {}
         }
     }
     connected
+}
+
+/// Adds the containers on a daemon to their runs.
+async fn containers(cases: &mut Cases, docker: &Connection, recovery: &mut Recovery) {
+    match cleanup::ours(docker).await {
+        Ok(all) => all.into_iter().for_each(|seen| cases.container(docker.clone(), seen)),
+        Err(error) => recovery.problems.push(error),
+    }
 }
 
 /// A dead run whose candidates were removed.
@@ -251,7 +256,7 @@ fn living(state: &StateFolder, case: &Case) -> Liveness {
     let mut found: Vec<Liveness> = known.map(|it| liveness(state, run, Some(it))).collect();
     found.extend(case.containers.iter().map(|(_, seen)| seen.liveness(state)));
     found.push(liveness(state, run, None));
-    if case.existing().is_some_and(|folder| journal_is_open(folder)) {
+    if case.existing().is_some_and(|folder| is_written_in(folder)) {
         found.push(Liveness::Lives(None));
     }
     found.into_iter().find(Liveness::lives).unwrap_or(Liveness::Dead)
@@ -300,6 +305,24 @@ async fn kill_processes(case: &Case, recovery: &mut Recovery) {
     if let Some(run) = &case.run_id {
         note(folder.display().to_string(), noted::kill_of_run(run).await);
     }
+}
+
+/// What is owed on another machine, and what to do there.
+fn another_machine(state: &StateFolder, debt: &Debt) -> String {
+    let what = match &debt.owed {
+        Owed::Production(owed) => format!("production (container {})", owed.name),
+        Owed::Containers { .. } => "containers".to_owned(),
+        Owed::Processes => "processes".to_owned(),
+        Owed::Group(group) => format!("processes of launch {}", group.launch),
+    };
+    format!(
+        "the run {} worked on the machine {}, which is not this one, and may owe {what} there: run \
+         `vllm-grid recover {}` there; where that machine has another name now, or is gone, remove {}",
+        debt.folder.display(),
+        debt.holder.host,
+        debt.run_id,
+        debt.note(state).display()
+    )
 }
 
 /// What was named and nobody knows.

@@ -226,9 +226,9 @@ mod tests {
     use super::*;
     use crate::engine::service::Started;
     use crate::grid::ServiceBase;
-    use crate::machine::Machine;
     use crate::history::journal::Entry;
     use crate::history::production::ProductionStep;
+    use crate::machine::Machine;
     use crate::sweep::run::Sweep;
 
     const GRID: &str = "name: g\nengine: {simulated: {model: Qwen/Qwen3-1.7B, gpu: rtx-4090}}\nparameters: {max-num-seqs: [1, 2], tokenizer: [/m/word-of-a-path]}\n\

@@ -1,6 +1,7 @@
 //! A daemon that fails while a sweep guards production: the sweep goes on where it comes back,
 //! and where it does not, whoever reads the last line knows that production is down.
 
+use std::io::{BufRead as _, BufReader};
 use std::process::Child;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -54,6 +55,13 @@ impl Site {
 
     fn run(&self, arguments: &[&str]) -> Ran {
         Ran::of(self.start(arguments, "0.4").wait_with_output().unwrap())
+    }
+
+    /// Debts of this kind in the state folder.
+    fn noted(&self, kind: &str) -> usize {
+        let notes = std::fs::read_dir(self.place.path("state/debts")).unwrap().flatten();
+        let of_kind = format!(".{kind}.json");
+        notes.filter(|it| it.file_name().to_string_lossy().ends_with(&of_kind)).count()
     }
 
     fn assert_as_found(&self) {
@@ -118,12 +126,18 @@ fn a_daemon_that_is_gone_for_good_ends_the_sweep_with_production_s_name() {
         site.proxy.set(fault);
         if fault == Fault::Stall {
             // It takes its time, and a second signal ends it at once.
-            std::thread::sleep(Duration::from_millis(100));
             signal(&sweep, Signal::INT);
-            std::thread::sleep(Duration::from_millis(100));
+            let mut sweep = sweep;
+            let mut lines =
+                BufReader::new(sweep.stderr.take().unwrap()).lines().map(Result::unwrap);
+            let mut said: Vec<String> = Vec::new();
+            while !said.last().is_some_and(|line| line.contains("stopping; a second signal")) {
+                said.push(lines.next().unwrap_or_else(|| panic!("it ended: {said:?}")));
+            }
             signal(&sweep, Signal::INT);
-            let ran = Ran::of(sweep.wait_with_output().unwrap()).expect(130);
-            assert_eq!(last_line(&ran), DOWN, "{}", ran.err);
+            said.extend(lines);
+            assert_eq!(sweep.wait().unwrap().code(), Some(130), "{said:?}");
+            assert_eq!(said.last().map(|line| line.trim_end()), Some(DOWN), "{said:?}");
         } else {
             let ran = Ran::of(sweep.wait_with_output().unwrap()).expect(3);
             assert_eq!(last_line(&ran), DOWN, "{}", ran.err);
@@ -131,12 +145,15 @@ fn a_daemon_that_is_gone_for_good_ends_the_sweep_with_production_s_name() {
             assert!(text.contains("isnotstarted:production:theDockerdaemonatunix://"), "{text}");
             assert!(!text.contains("hyper") && !text.contains("legacyclient"), "{text}");
         }
+        // What may be left of its candidates stays noted as well.
+        assert_eq!(site.noted("containers"), 1, "{fault:?}");
         // `recover` says the same as long as nobody answers, and does it then.
         if fault == Fault::Refuse {
             site.proxy.set(Fault::None);
             let ran = site.run(&["recover", "run"]).expect(0);
             assert!(ran.out.contains("production runs and answers again"), "{}", ran.out);
             site.assert_as_found();
+            assert_eq!(site.noted("containers"), 0, "it is paid");
         }
     }
 }

@@ -97,14 +97,19 @@ impl Site {
 
     /// A run that stopped production and died: its folder and its id.
     fn owes(&self) -> (PathBuf, String) {
-        self.owes_in(&self.place)
+        self.owes_in(&self.place, Holder { started: 1, ..Holder::this() })
+    }
+
+    /// The same of another process, noted in this site's state folder.
+    fn owes_as(&self, holder: Holder) -> (PathBuf, String) {
+        self.owes_in(&self.place, holder)
     }
 
     /// The same, noted in another site's state folder.
-    fn owes_in(&self, place: &Workplace) -> (PathBuf, String) {
+    fn owes_in(&self, place: &Workplace, holder: Holder) -> (PathBuf, String) {
         let state = StateFolder::at(&place.path("state")).unwrap();
         let (run, folder) = (new_run_id(), self.place.path("gone"));
-        let holder = Holder { started: 1, ..Holder::this().in_state(&state).of_run(&run, &folder) };
+        let holder = holder.in_state(&state).of_run(&run, &folder);
         let ledger = Ledger::of_run(&state, "gone", &holder, &Uses::Cpu);
         let owed = ProductionOwed {
             docker: self.socket(),
@@ -262,6 +267,34 @@ fn production_of_a_run_whose_folder_is_gone_is_named_started_and_proven() {
     }
 }
 
+/// The state folder may be in a home that machines share. Each of them has its own daemon, and
+/// on each a container may have this name.
+#[test]
+fn what_a_run_owes_on_another_machine_is_left_to_that_machine() {
+    let site = Site::new();
+    let boot_id = "another-boot".to_owned();
+    let holder = Holder { host: "gpu1".to_owned(), boot_id, started: 1, ..Holder::this() };
+    let (folder, run) = site.owes_as(holder.clone());
+    let note = site.place.path(&format!("state/debts/{run}.production.json"));
+    let said = words(&site.run(&["recover"], Some(KEY)).expect(0));
+    for part in ["not touched:", "gpu1", "container shop-vllm", &format!("recover {run}")] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    let path = folder.display().to_string();
+    for name in [&run, &path] {
+        let said = words(&site.run(&["recover", name], Some(KEY)).expect(3));
+        assert!(said.contains("not done:") && said.contains("gpu1"), "{said}");
+    }
+    let plan = words(&site.run(&["plan", "grid.yaml"], Some(KEY)).expect(0));
+    assert!(!plan.contains("PRODUCTION IS DOWN"), "it was stopped by nobody here: {plan}");
+    assert!(!site.is_running() && note.exists(), "nothing was done");
+    // The same machine after a power cut.
+    let holder = Holder { host: Holder::this().host, ..holder };
+    let (_, again) = site.owes_as(holder);
+    site.run(&["recover", &again], Some(KEY)).expect(0);
+    assert!(site.is_running() && note.exists());
+}
+
 #[test]
 fn production_that_cannot_be_started_stays_owed_until_it_is() {
     let site = Site::new();
@@ -329,7 +362,7 @@ fn a_production_that_does_not_answer_keeps_no_other_one_down() {
         site.server.kill().unwrap();
     }
     for site in &sites {
-        site.owes_in(&sites[0].place);
+        site.owes_in(&sites[0].place, Holder { started: 1, ..Holder::this() });
     }
     let mut command = sites[0].place.command(&["recover"]);
     command.env("DOCKER_HOST", sites[0].socket()).env("VLLM_API_KEY", KEY);

@@ -186,4 +186,12 @@ fn a_folder_that_nobody_knows_is_said_and_a_run_that_left_nothing_is_fine() {
         "{}",
         refused.out
     );
+    // A folder that depends on where one is holds no debt that is found again.
+    for arguments in [&["recover"][..], &["sweep", "grid.yaml", "--output", "new"]] {
+        let mut command = place.command(arguments);
+        command.env("VLLM_GRID_STATE", "here/state");
+        let refused = Ran::of(command.output().unwrap()).expect(3);
+        assert!(words(&refused).contains("is relative (here/state)"), "{}", words(&refused));
+    }
+    assert!(!place.path("here").exists() && !place.path("new").exists());
 }

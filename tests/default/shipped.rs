@@ -288,3 +288,21 @@ fn right_answers_hold_the_overnight_grids_bounds_and_are_ranked() {
         assert!(verdicts.iter().all(|it| it.as_deref() == Some("holds")), "{bound}: {verdicts:?}");
     }
 }
+
+/// After a power cut nobody is there: a unit that gives up leaves production down.
+#[test]
+fn the_units_try_again_for_as_long_as_something_is_owed() {
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("contrib/systemd");
+    for unit in ["system/vllm-grid-recover@.service", "user/vllm-grid-recover.service"] {
+        let text = std::fs::read_to_string(shipped.join(unit)).unwrap();
+        let value = |key: &str| {
+            let mut lines = text.lines().filter_map(|line| line.split_once('='));
+            lines.find(|line| line.0 == key).map(|line| line.1.to_owned())
+        };
+        assert_eq!(value("Restart").as_deref(), Some("on-failure"), "{unit}");
+        // Any other value is a number of tries.
+        assert_eq!(value("StartLimitIntervalSec").as_deref(), Some("0"), "{unit}");
+        assert_eq!(value("StartLimitBurst"), None, "{unit}");
+        assert!(text.contains("VLLM_GRID_STATE"), "{unit}: where notes are is said");
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::daemon::{DaemonSettings, connect, connect_within};
+use super::daemon::{DaemonSettings, STARTING, connect, connect_within};
 use super::patience::Daemon;
 use super::production::{Comparison, DockerProduction};
 use super::{DockerEngine, DockerError, DockerSpec, identity};
@@ -12,9 +12,6 @@ use crate::engine::readiness::over_http;
 use crate::engine::{EngineError, api_key};
 use crate::grid::{DockerBlock, ProductionName};
 use crate::secret::Secrets;
-
-/// How long a daemon may take until it answers for the first time, as after a boot.
-const STARTING: Duration = Duration::from_secs(30);
 
 /// The engine of a grid's block: reads its compose service, finds its image.
 ///

@@ -8,7 +8,8 @@ use bollard::query_parameters::ListContainersOptionsBuilder;
 
 use super::owed::Connection;
 use super::{container, label};
-use crate::ownership::session::{Liveness, journal_is_open, liveness};
+use crate::history::journal::is_written_in;
+use crate::ownership::session::{Liveness, liveness};
 use crate::ownership::{Holder, StateFolder, Uses, is_run_id};
 
 /// A container with our labels.
@@ -40,7 +41,7 @@ impl Labelled {
         match liveness(state, self.run_id.as_deref(), holder.as_ref()) {
             // All that an older version left is its journal.
             Liveness::Dead if self.run_id.is_none() && holder.is_none() => {
-                if journal_is_open(&self.folder) { Liveness::Lives(None) } else { Liveness::Dead }
+                if is_written_in(&self.folder) { Liveness::Lives(None) } else { Liveness::Dead }
             }
             found => found,
         }

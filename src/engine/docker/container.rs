@@ -77,7 +77,8 @@ impl Container {
         name: &str,
         body: ContainerCreateBody,
     ) -> Result<Self, LaunchFailure> {
-        let started = Instant::now();
+        // Since when another one has the name.
+        let mut taken = None;
         // An attempt whose answer was lost may have made it: then no second one is made.
         let lost = AtomicBool::new(false);
         let create = || async {
@@ -87,11 +88,12 @@ impl Container {
                 return Ok(id);
             }
             let options = CreateContainerOptionsBuilder::new().name(name).build();
-            lost.store(true, Ordering::Relaxed);
+            // Where one was lost, the daemon may make it at any time from then on.
+            let was_lost = lost.swap(true, Ordering::Relaxed);
             match docker.create_container(Some(options), body.clone()).await {
                 Ok(created) => Ok(created.id),
                 Err(error) => {
-                    lost.store(may_pass(&error), Ordering::Relaxed);
+                    lost.store(was_lost || may_pass(&error), Ordering::Relaxed);
                     Err(error)
                 }
             }
@@ -102,7 +104,11 @@ impl Container {
                     let (docker, name) = (docker.clone(), name.to_owned());
                     return Ok(Self { docker, id, name, removed: false, log: None });
                 }
-                Err(error) if status(&error) == Some(409) && started.elapsed() < NAME_TIMEOUT => {
+                // Asked again, it may turn out to be ours.
+                Err(error)
+                    if status(&error) == Some(409)
+                        && taken.get_or_insert_with(Instant::now).elapsed() < NAME_TIMEOUT =>
+                {
                     sleep(Duration::from_millis(100)).await;
                 }
                 Err(error) => {

@@ -18,6 +18,9 @@ const TIMEOUT: u64 = 150;
 /// Names the seconds for which a daemon that does not answer is asked again.
 const PATIENCE_VARIABLE: &str = "VLLM_GRID_DAEMON_PATIENCE";
 
+/// How long a daemon may take until it answers for the first time, as after a boot.
+pub(super) const STARTING: Duration = Duration::from_secs(30);
+
 /// Why the daemon cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DaemonError {

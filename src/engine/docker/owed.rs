@@ -2,14 +2,17 @@
 //! be found and started again without the grid, the run's folder, or this environment's
 //! daemon.
 
+use std::time::Duration;
+
 use bollard::query_parameters::InspectContainerOptions;
 
-use super::daemon::{DaemonError, DaemonSettings, connect, status};
+use super::daemon::{DaemonError, DaemonSettings, STARTING, connect_within, status};
 use super::production::DockerProduction;
 use super::source_of;
 use crate::engine::compose::ComposeSource;
 use crate::engine::readiness::over_http;
 use crate::grid::{DockerBlock, ProductionName};
+use crate::ownership::claim::real_socket;
 use crate::ownership::debt::ProductionOwed;
 use crate::server::ApiKey;
 
@@ -29,9 +32,21 @@ pub fn socket() -> Result<String, DaemonError> {
 /// # Errors
 /// It does not answer.
 pub async fn connect_to(socket: &str) -> Result<Connection, DaemonError> {
+    connect_in(socket, Duration::ZERO).await
+}
+
+/// The same where the daemon may be about to start: it is asked again for half a minute.
+///
+/// # Errors
+/// It does not answer.
+pub async fn connect_to_starting(socket: &str) -> Result<Connection, DaemonError> {
+    connect_in(socket, STARTING).await
+}
+
+async fn connect_in(socket: &str, limit: Duration) -> Result<Connection, DaemonError> {
     let settings =
         DaemonSettings { docker_host: Some(socket.to_owned()), ..DaemonSettings::of_environment() };
-    connect(&settings).await
+    connect_within(&settings, limit).await
 }
 
 /// What is known of the production that the block names, before its container is looked
@@ -103,11 +118,7 @@ pub async fn runs(docker: &Connection, owed: &ProductionOwed) -> Result<Option<b
 
 /// Whether two sockets are one daemon's.
 pub fn is_same_socket(one: &str, other: &str) -> bool {
-    let real = |socket: &str| {
-        let path = socket.strip_prefix("unix://").unwrap_or(socket);
-        std::fs::canonicalize(path).unwrap_or_else(|_| path.into())
-    };
-    one == other || real(one) == real(other)
+    one == other || real_socket(one) == real_socket(other)
 }
 
 #[cfg(test)]

@@ -117,6 +117,34 @@ async fn a_call_that_always_fails_ends_where_others_are_answered() {
     other.abort();
 }
 
+/// The daemon works on a request though nobody waits for its answer any more.
+#[tokio::test(start_paused = true)]
+async fn a_container_that_is_made_after_we_looked_for_it_is_found() {
+    // The first answer is lost; so long the daemon does not show what it makes.
+    for hidden in [1, 3] {
+        for slow in [false, true] {
+            let (asked, looked) = (AtomicUsize::new(0), AtomicUsize::new(0));
+            let scripted = Scripted::new(false, move |_, request| {
+                if request.ends_with("/create") && asked.fetch_add(1, Ordering::SeqCst) == 0 {
+                    return if slow { Fate::StalledAfter } else { Fate::AnswerLost };
+                }
+                let looks = request == "GET /containers/n/json";
+                if looks && looked.fetch_add(1, Ordering::SeqCst) < hidden {
+                    return Fate::Refused(404, "No such container: n");
+                }
+                Fate::Answered
+            });
+            let labels = HashMap::from([("vllm-grid.sweep".to_owned(), "s".to_owned())]);
+            let body =
+                ContainerCreateBody { labels: Some(labels), ..ContainerCreateBody::default() };
+            let made = Container::create(&scripted.daemon, "n", body).await;
+            let mut made = made.unwrap_or_else(|failure| panic!("{hidden} {slow}: {failure:?}"));
+            assert_eq!(made.id(), "a");
+            made.forget();
+        }
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_container_whose_creation_was_not_answered_is_made_once() {
     for fate in [Fate::AnswerLost, Fate::Reset, Fate::Refused(503, "")] {

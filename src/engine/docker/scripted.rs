@@ -27,6 +27,8 @@ pub(crate) enum Fate {
     AnswerLost,
     /// No answer ever comes.
     Stalled,
+    /// It is done, and no answer ever comes.
+    StalledAfter,
     /// Refused with this code and message.
     Refused(u16, &'static str),
 }
@@ -138,6 +140,10 @@ async fn serve(mut stream: UnixStream, begun: Instant, known: &Mutex<Known>, scr
             Fate::Stalled => return sleep(Duration::from_hours(24)).await,
             Fate::Refused(code, message) => (code, json!({"message": message})),
             Fate::Answered | Fate::AnswerLost => answer(&request, &place, body, known),
+            Fate::StalledAfter => {
+                answer(&request, &place, body, known);
+                return sleep(Duration::from_hours(24)).await;
+            }
         };
         if fate == Fate::AnswerLost {
             return;

@@ -1,55 +1,13 @@
 //! Processes as `/proc` shows them: who belongs to a group, whether it lives, and
-//! what it uses.
+//! what it uses. One alone is read in [`crate::ownership::process`].
 
-/// One line of `/proc/PID/stat`, as far as it is needed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Process {
-    pub(super) id: i32,
-    pub(super) parent: i32,
-    pub(super) group: i32,
-    pub(super) session: i32,
-    /// Ended, and merely not waited for yet.
-    pub(super) ended: bool,
-    /// CPU time in clock ticks: its own, and that of the children it waited for.
-    pub(super) ticks: u64,
-    /// When it was started, in clock ticks since the machine's boot: distinguishes it from
-    /// a later process with its number.
-    pub(super) started: u64,
-}
+pub(super) use crate::ownership::process::Process;
 
-impl Process {
-    /// The process of this number; `None` when there is none.
-    pub(super) fn read(id: i32) -> Option<Self> {
-        Self::parse(id, &std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?)
-    }
-
-    /// `pid (comm) state ppid pgrp ...`; comm may hold anything, so fields count from its end.
-    fn parse(id: i32, stat: &str) -> Option<Self> {
-        let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
-        let number = |at: usize| fields.get(at)?.trim().parse::<u64>().ok();
-        let ticks: Option<Vec<u64>> = (11..15).map(number).collect();
-        Some(Self {
-            id,
-            parent: fields.get(1)?.parse().ok()?,
-            group: fields.get(2)?.parse().ok()?,
-            session: fields.get(3)?.parse().ok()?,
-            ended: matches!(fields[0], "Z" | "X"),
-            ticks: ticks?.iter().sum(),
-            started: number(19)?,
-        })
-    }
-
-    #[cfg(test)]
-    pub(super) fn of(id: i32, parent: i32, group: i32) -> Self {
-        Self { id, parent, group, session: 0, ended: false, ticks: 0, started: 0 }
-    }
-
-    /// Resident memory in bytes.
-    fn resident_bytes(&self) -> Option<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id)).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-        line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kibibytes| kibibytes << 10)
-    }
+/// Resident memory in bytes.
+fn resident_bytes(process: &Process) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", process.id)).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kibibytes| kibibytes << 10)
 }
 
 /// Every process that can be seen.
@@ -103,7 +61,7 @@ pub(super) fn usage(group: i32) -> Option<Usage> {
     let family = family(&all(), group);
     family.iter().any(|process| !process.ended).then(|| Usage {
         ticks: family.iter().map(|process| process.ticks).sum(),
-        resident_bytes: family.iter().filter_map(Process::resident_bytes).reduce(|a, b| a + b),
+        resident_bytes: family.iter().filter_map(resident_bytes).reduce(|a, b| a + b),
     })
 }
 
@@ -113,17 +71,6 @@ mod tests {
 
     fn process(id: i32, parent: i32, group: i32) -> Process {
         Process::of(id, parent, group)
-    }
-
-    #[test]
-    fn a_line_is_read_whatever_the_program_is_called() {
-        let line = "77 (a) Z 1 (b) S 70 60 60 0 -1 4194560 2065 11 0 0 300 20 4 1 20 0 9 0 812345 \
-                    1000 300 18446744073709551615 0 0\n";
-        let read = Process { ticks: 325, started: 812_345, session: 60, ..process(77, 70, 60) };
-        assert_eq!(Process::parse(77, line), Some(read));
-        let ended = line.replace(" S 70", " Z 70");
-        assert!(Process::parse(77, &ended).expect("a line").ended);
-        assert_eq!(Process::parse(77, "77 (a) S 70"), None);
     }
 
     #[test]

@@ -5,9 +5,15 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use super::{JournalError, MAX_BYTES};
 use crate::input::{self, InputError};
+
+/// Longest that the lock is tried for: who merely looks whether it is held, as `report` does,
+/// holds it for a moment.
+const MOMENT: Duration = Duration::from_millis(200);
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// The file as the journal uses it, so that tests can make it fail.
 pub(super) trait Medium: std::fmt::Debug + Send + Sync {
@@ -60,10 +66,14 @@ pub(super) fn locked(path: &Path) -> Result<(File, Vec<u8>), JournalError> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(false).mode(0o600);
     let mut file = options.open(path).map_err(io)?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Err(JournalError::Locked(path.to_owned())),
-        Err(TryLockError::Error(source)) => return Err(io(source)),
+    let began = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => break,
+            Err(TryLockError::WouldBlock) if began.elapsed() < MOMENT => std::thread::sleep(PAUSE),
+            Err(TryLockError::WouldBlock) => return Err(JournalError::Locked(path.to_owned())),
+            Err(TryLockError::Error(source)) => return Err(io(source)),
+        }
     }
     if file.metadata().map_err(io)?.len() > MAX_BYTES {
         return Err(io(InputError::TooLarge { limit: MAX_BYTES }.into()));
@@ -71,6 +81,12 @@ pub(super) fn locked(path: &Path) -> Result<(File, Vec<u8>), JournalError> {
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).map_err(io)?;
     Ok((file, bytes))
+}
+
+/// Whether a process has the journal in this run folder open for writing: all that shows
+/// that a run of an older version lives.
+pub fn is_written_in(folder: &Path) -> bool {
+    is_written(&folder.join("journal.jsonl"))
 }
 
 /// Whether somebody holds the journal's lock.

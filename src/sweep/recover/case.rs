@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use crate::engine::docker::cleanup::Labelled;
 use crate::engine::docker::owed::{Connection, is_same_socket};
 use crate::history::folder::Folder;
-use crate::ownership::debt::{Debt, Owed, ProductionOwed};
-use crate::ownership::is_run_id;
+use crate::ownership::debt::{self, Debt, Owed, ProductionOwed};
+use crate::ownership::{StateFolder, is_run_id};
 
 /// A run, as far as it is known.
 pub(super) struct Case {
@@ -21,6 +21,8 @@ pub(super) struct Case {
     unknown: bool,
     /// What it owes.
     pub(super) debts: Vec<Debt>,
+    /// What it owes on other machines: paid only there.
+    pub(super) elsewhere: Vec<Debt>,
     /// What it left on daemons.
     pub(super) containers: Vec<(Connection, Labelled)>,
 }
@@ -40,6 +42,11 @@ impl Case {
                 .iter()
                 .any(|it| path.join(it).exists()),
         })
+    }
+
+    /// Whether it worked on another machine, and owes nothing on this one.
+    pub(super) fn is_elsewhere(&self) -> bool {
+        self.debts.is_empty() && !self.elsewhere.is_empty()
     }
 
     /// The production that it owes.
@@ -94,17 +101,25 @@ impl Cases {
                 asked: true,
                 unknown,
                 debts: Vec::new(),
+                elsewhere: Vec::new(),
                 containers: Vec::new(),
             });
         }
         cases
     }
 
-    /// Adds a debt to its run.
-    pub(super) fn debt(&mut self, debt: Debt) {
-        let folder = normal(&debt.folder);
-        let run_id = debt.run_id.clone();
-        self.case(Some(&run_id), &folder).debts.push(debt);
+    /// Adds debts of this machine to their runs, and those of others.
+    pub(super) fn debts(&mut self, state: &StateFolder, here: Vec<Debt>) {
+        for debt in here {
+            self.noted(&debt).debts.push(debt);
+        }
+        for debt in debt::elsewhere(state) {
+            self.noted(&debt).elsewhere.push(debt);
+        }
+    }
+
+    fn noted(&mut self, debt: &Debt) -> &mut Case {
+        self.case(Some(&debt.run_id), &normal(&debt.folder))
     }
 
     /// Adds a container to its run.
@@ -128,6 +143,7 @@ impl Cases {
                 asked,
                 unknown: false,
                 debts: Vec::new(),
+                elsewhere: Vec::new(),
                 containers: Vec::new(),
             });
             self.all.len() - 1

@@ -41,7 +41,10 @@ const ARROWS: [(&str, &str); 16] = [
     ("simulator", "configuration, flags, input"),
     ("ownership", "configuration, input"),
     ("history", "grid, strategy, server, words"),
-    ("engine", "history/launch, history/production, ownership, grid, server, words"),
+    (
+        "engine",
+        "history/launch, history/journal, history/production, ownership, grid, server, words",
+    ),
     ("engine/simulated", "simulator"),
     (
         "sweep",
