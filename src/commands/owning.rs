@@ -253,6 +253,7 @@ mod tests {
             let mut owning = Owning {
                 owner: Owner { ledger, production: None, down: None },
                 said: Vec::new(),
+                serves: None,
                 mark: Some(Owed::Processes),
                 has_begun: false,
                 _held: Held { run_id: run, _lock: lock },
