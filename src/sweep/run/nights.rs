@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::super::SweepError;
 use super::super::clock::Clock;
 use super::super::context::SweepContext;
-use super::super::difference::{Asks, Before, continues};
+use super::super::difference::{Before, Changed, Weight};
 use super::super::eta::longest_launch;
 use super::super::measured_with::MeasuredWith;
 use super::super::production;
@@ -147,9 +147,12 @@ impl Sweep {
             production_is_baseline: baseline.any(|it| it.answers_to("production")),
         };
         let differences = before.differences(&now);
-        let said = continues(record, differences, &now, Asks::default(), false)?.said;
-        for difference in said {
-            self.events.emit().warn(difference);
+        if differences.iter().any(|it| it.weight() != Weight::Said) {
+            let (block, launches) = (record.block(), record.launches.len());
+            return Err(Changed { differences, block, launches }.into());
+        }
+        for difference in differences {
+            self.events.emit().warn(format!("changed, and continues: {difference}"));
         }
         Ok(())
     }
