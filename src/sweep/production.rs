@@ -83,7 +83,7 @@ impl Guard {
         if let Some(down) = &guard.stopped {
             emit.emit(down_notice(down));
         }
-        let stopping = caught(guard.stop(production, &mut *note, emit)).await;
+        let stopping = caught(Box::pin(guard.stop(production, &mut *note, emit))).await;
         if let Ok(Ok(())) = stopping {
             return Ok(guard);
         }
@@ -153,7 +153,7 @@ impl Guard {
         proof: Duration,
     ) -> Result<(), GuardError<E>> {
         let Some(stopped) = self.stopped.take() else { return Ok(()) };
-        restore(production, &stopped, note, emit, proof).await
+        Box::pin(restore(production, &stopped, note, emit, proof)).await
     }
 }
 
@@ -310,7 +310,7 @@ pub async fn recover<E>(
     if matches!(pending_restore(steps), PendingRestore::Start(_)) {
         emit.emit(down_notice(&stopped));
     }
-    restore(production, &stopped, note, emit, PROOF).await.map(|()| true)
+    Box::pin(restore(production, &stopped, note, emit, PROOF)).await.map(|()| true)
 }
 
 /// Runs `work` and returns what it came to, or the panic that ended it, so
