@@ -43,9 +43,9 @@ pub(crate) async fn run(command: Command, shutdown: &Shutdown) -> Result<Exit, C
 
 async fn work(command: Command, shutdown: &Shutdown) -> Result<Exit, CommandError> {
     match command {
-        Command::Sweep(args) => sweep::sweep(&args, shutdown).await,
-        Command::Resume(args) => sweep::resume(&args, shutdown).await,
-        Command::Confirm(args) => confirm::confirm(&args, shutdown).await,
+        Command::Sweep(args) => Box::pin(sweep::sweep(&args, shutdown)).await,
+        Command::Resume(args) => Box::pin(sweep::resume(&args, shutdown)).await,
+        Command::Confirm(args) => Box::pin(confirm::confirm(&args, shutdown)).await,
         Command::Recover(args) => recover::recover(&args, shutdown).await,
         Command::Doctor(args) => doctor::doctor(&args).await,
         Command::Plan(args) => plan::plan(&args).await,
