@@ -85,7 +85,7 @@ impl Guard {
         if let Some(down) = guard.stopped.as_ref().filter(|_| is_down) {
             emit.emit(down_notice(down));
         }
-        let stopping = caught(guard.stop(production, is_down, &mut *note, emit)).await;
+        let stopping = caught(Box::pin(guard.stop(production, is_down, &mut *note, emit))).await;
         if let Ok(Ok(())) = stopping {
             return Ok(guard);
         }
@@ -163,7 +163,7 @@ impl Guard {
         proof: Duration,
     ) -> Result<(), GuardError<E>> {
         let Some(stopped) = self.stopped.take() else { return Ok(()) };
-        restore(production, &stopped, note, emit, proof).await
+        Box::pin(restore(production, &stopped, note, emit, proof)).await
     }
 }
 
@@ -320,7 +320,7 @@ pub async fn recover<E>(
     if matches!(pending_restore(steps), PendingRestore::Start(_)) {
         emit.emit(down_notice(&stopped));
     }
-    restore(production, &stopped, note, emit, PROOF).await.map(|()| true)
+    Box::pin(restore(production, &stopped, note, emit, PROOF)).await.map(|()| true)
 }
 
 /// Runs `work` and returns what it came to, or the panic that ended it, so

@@ -199,7 +199,7 @@ async fn clean_up<'a>(
         return None;
     }
     let holder = Holder::this().in_state(state);
-    let _session = match &case.run_id {
+    let session = match &case.run_id {
         None => None,
         Some(run) => {
             match Session::begin(state, run, &folder, &holder.clone().of_run(run, &folder)) {
@@ -226,7 +226,7 @@ async fn clean_up<'a>(
         .run_id
         .as_ref()
         .map_or_else(|| holder.clone(), |run| holder.clone().of_run(run, &folder));
-    Some(Ready { case, claimant, removed, _session })
+    Some(Ready { case, claimant, removed, _session: session })
 }
 
 /// Reports what became of production, and pays what is owed no longer.

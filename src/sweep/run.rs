@@ -156,7 +156,9 @@ impl Sweep {
         }
         self.tell_eta(context);
         let ending = match &context.production {
-            Some(production) if self.guards() => self.guarded(&**production, context).await,
+            Some(production) if self.guards() => {
+                Box::pin(self.guarded(&**production, context)).await
+            }
             // Where nothing is launched, production serves on.
             _ => self.work(context).await,
         };

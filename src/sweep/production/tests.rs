@@ -5,6 +5,15 @@ use async_trait::async_trait;
 use super::*;
 use crate::history::production::ProductionFacts;
 
+/// What a stop comes to, once it is done.
+#[derive(Clone, Copy, Default, PartialEq)]
+enum Stops {
+    #[default]
+    Well,
+    Fails,
+    Panics,
+}
+
 /// A production that records what is done to it.
 #[derive(Default)]
 struct Fake {
@@ -12,9 +21,7 @@ struct Fake {
     actions: Mutex<Vec<String>>,
     silent: bool,
     by_service: bool,
-    stop_fails: bool,
-    /// Whether a stop panics once it is done.
-    stop_panics: bool,
+    stops: Stops,
     /// How many of the next proofs find that it has ended.
     ends: Mutex<u32>,
     /// Seconds until it ends.
@@ -73,8 +80,12 @@ impl Production for Fake {
     async fn stop(&self, id: &str) -> Result<(), ProductionError> {
         self.did(format!("stop {id}"));
         self.turn(id, false);
-        assert!(!self.stop_panics, "a bug");
-        if self.stop_fails { Err(ProductionError::Daemon("no".to_owned())) } else { Ok(()) }
+        assert!(self.stops != Stops::Panics, "a bug");
+        if self.stops == Stops::Fails {
+            Err(ProductionError::Daemon("no".to_owned()))
+        } else {
+            Ok(())
+        }
     }
 
     async fn start(&self, id: &str) -> Result<(), ProductionError> {
@@ -293,7 +304,7 @@ async fn a_full_disk_does_not_keep_production_down() {
 
 #[tokio::test]
 async fn a_stop_that_fails_half_way_is_undone() {
-    let fake = Fake { stop_fails: true, ..Fake::running() };
+    let fake = Fake { stops: Stops::Fails, ..Fake::running() };
     let mut note = |_| Ok::<(), ()>(());
     let emit = Emit::nowhere();
     let error = Guard::stop_production(&fake, &[], &mut note, &emit)
@@ -365,7 +376,7 @@ async fn what_never_keeps_running_is_down_after_minutes_and_by_name() {
 
 #[tokio::test]
 async fn a_panic_while_it_is_stopped_restores_it_before_it_continues() {
-    let fake = Fake { stop_panics: true, ..Fake::running() };
+    let fake = Fake { stops: Stops::Panics, ..Fake::running() };
     let mut note = |_| Ok::<(), ()>(());
     let emit = Emit::nowhere();
     let stopping = caught(Guard::stop_production(&fake, &[], &mut note, &emit)).await;
