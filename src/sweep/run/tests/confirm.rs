@@ -106,6 +106,7 @@ async fn one_that_guards_production_owes_it_only_while_it_is_stopped() {
     };
     let guarded = || Setup { owner: Some(owner()), ..confirming(asked(1, "c2")).guarded() };
     let owed = || debt::all(&state).0.len();
+    let ran = swept().await;
     let setup = guarded();
     let (actions, cancel) = (setup.actions.clone(), setup.cancel.clone());
     let path = place.path().to_owned();
@@ -116,7 +117,7 @@ async fn one_that_guards_production_owes_it_only_while_it_is_stopped() {
         cancel.cancel();
         owed
     });
-    let ran = swept().await.again(setup).run().await;
+    let ran = ran.again(setup).run().await;
     assert_eq!((ran.ending(), seen.await.expect("no panic")), (Ending::Interrupted, 1));
     assert_eq!(owed(), 0, "it is proven");
     let done = actions.take();
