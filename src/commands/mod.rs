@@ -45,7 +45,7 @@ async fn work(command: Command, shutdown: &Shutdown) -> Result<Exit, CommandErro
     match command {
         Command::Sweep(args) => sweep::sweep(&args, shutdown).await,
         Command::Resume(args) => sweep::resume(&args, shutdown).await,
-        Command::Confirm(args) => confirm::confirm(&args, shutdown).await,
+        Command::Confirm(args) => Box::pin(confirm::confirm(&args, shutdown)).await,
         Command::Recover(args) => recover::recover(&args, shutdown).await,
         Command::Doctor(args) => doctor::doctor(&args).await,
         Command::Plan(args) => plan::plan(&args).await,
