@@ -30,7 +30,7 @@ mod sweep;
 /// Runs a command, and what is to be run after it.
 pub(crate) async fn run(command: Command, shutdown: &Shutdown) -> Result<Exit, CommandError> {
     let Some(finish) = command.on_finish().map(OnFinish::read).transpose()? else {
-        return work(command, shutdown).await;
+        return Box::pin(work(command, shutdown)).await;
     };
     let ended = AssertUnwindSafe(Box::pin(work(command, shutdown))).catch_unwind().await;
     let (outcome, panic) = match ended {
