@@ -108,7 +108,7 @@ impl Claimed {
         engine: &dyn Engine,
     ) -> Result<Owning, CommandError> {
         let docker = matches!(self.mark, Some(Owed::Containers { .. }));
-        let (done, down) = recover::own(&self.state, sweep.folder().path(), docker).await;
+        let (done, down) = Box::pin(recover::own(&self.state, sweep.folder().path(), docker)).await;
         if !done.problems.is_empty() {
             let text = format!(
                 "nothing was launched: what an earlier session of this run left is in the way: {}",
@@ -211,7 +211,7 @@ impl Owning {
     /// Its work is over. What may be left of it stays noted.
     pub(super) async fn end(mut self, progress: &Progress) {
         let Some(mark) = self.mark.take() else { return };
-        if let Some(why) = leftovers::of_run(self.owner.ledger.run_id(), &mark).await {
+        if let Some(why) = Box::pin(leftovers::of_run(self.owner.ledger.run_id(), &mark)).await {
             progress.warn(&format!("it stays noted what this run owes: {why}"));
         } else if let Err(error) = self.owner.ledger.paid(&mark) {
             progress.warn(&error.to_string());

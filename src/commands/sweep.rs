@@ -98,7 +98,7 @@ pub(super) async fn may_continue(
 ) -> Result<MayContinue, CommandError> {
     // While another process works on it, production is stopped on purpose. Asked before the
     // journal is read: that process may end meanwhile.
-    let is_worked_on = journal::is_written_in(folder.path());
+    let is_worked_on = vllm_grid::history::journal::is_written_in(folder.path());
     // A long journal is read once.
     let seen = folder.see();
     if !is_worked_on {

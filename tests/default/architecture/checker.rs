@@ -25,9 +25,9 @@ fn imports(room: &str, text: &str) -> Vec<String> {
         ("src/lib.rs", lib),
         ("src/engine.rs", "pub mod simulated;"),
         ("src/engine/simulated.rs", ""),
-        ("src/history.rs", "pub mod launch; pub mod journal; pub use launch::Launch;"),
+        ("src/history.rs", "pub mod launch; pub mod replay; pub use launch::Launch;"),
         ("src/history/launch.rs", "pub struct Launch;"),
-        ("src/history/journal.rs", ""),
+        ("src/history/replay.rs", ""),
         ("src/metric.rs", ""),
         ("src/sweep.rs", ""),
     ];
@@ -107,7 +107,7 @@ fn inner_rooms_narrow_and_widen() {
     assert_eq!(imports("src/engine.rs", text).len(), 0);
     // Through the parent it could be anything of the room.
     assert_eq!(imports("src/engine.rs", "use crate::history::Launch;").len(), 1);
-    assert_eq!(imports("src/engine.rs", "use crate::history::journal::Line;").len(), 1);
+    assert_eq!(imports("src/engine.rs", "use crate::history::replay::replay;").len(), 1);
     let files = |of: &'static str| {
         graph(&[
             ("src/lib.rs", "pub mod engine; pub mod simulator;"),
