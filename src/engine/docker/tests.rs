@@ -65,6 +65,8 @@ impl Place {
 
     pub(crate) fn order(&self, flags: &Value) -> LaunchOrder {
         let flags: Flags = flags.as_object().expect("flags").clone().into_iter().collect();
+        let folder = self.folder.path().join("run/launches/1-c");
+        std::fs::create_dir_all(&folder).expect("made, as a launch makes it");
         LaunchOrder {
             sweep: self.sweep.clone(),
             launch: 1,
@@ -76,7 +78,7 @@ impl Place {
                 flags,
                 environment: BTreeMap::new(),
             },
-            folder: self.folder.path().join("run/launches/1-c"),
+            folder,
             worked: std::time::Duration::ZERO,
         }
     }
