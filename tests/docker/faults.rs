@@ -109,12 +109,3 @@ fn somebody_stops_the_container_which_ends_with_code_0() {
 fn somebody_removes_the_container() {
     happens("removal", &["rm", "-f"], "killed");
 }
-
-/// It takes minutes: the server is silent, and no counters are read. Only for the campaign.
-#[test]
-#[ignore = "needs Docker"]
-fn somebody_pauses_the_container() {
-    if std::env::var_os("VLLM_GRID_CAMPAIGN_OUT").is_some() {
-        happens("pause", &["pause"], "killed");
-    }
-}

@@ -62,6 +62,8 @@ fn a_daemon_that_stalls_for_good_ends_the_sweep_and_is_recovered() {
     assert!(last.contains(&format!("{name}-production ({})", &site.production[..12])), "{last}");
     assert!(last.contains("`vllm-grid recover run`"), "{last}");
     assert!(!site.production_runs() && site.candidates().len() == 1);
+    // What is owed is asked for where it was stopped: by that daemon's socket.
+    proxy.set(Fault::None);
     let recovered = site.command(&["recover", "run"]).output().unwrap();
     assert!(recovered.status.success(), "{}", text(&recovered));
     site.assert_as_found();

@@ -2,6 +2,7 @@
 //! was launched, why it is not, and its end.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -15,6 +16,9 @@ use crate::history::launch::{FailureClass, LaunchFacts, LaunchFailure};
 use crate::server::effective::Inspected;
 use crate::server::proof::ProcessReading;
 use crate::server::{GpuIds, ResourceProbe, Server};
+
+/// Longest that a restart by somebody takes from its stop to its start.
+const RESTART: Duration = Duration::from_secs(1);
 
 pub(super) fn not_running(state: &State, log: &str, was_ready: bool) -> LaunchFailure {
     let by_somebody = |what: &str| {
@@ -72,12 +76,17 @@ impl Launched for LaunchedContainer {
     }
 
     async fn check(&mut self) -> Result<(), LaunchFailure> {
-        let state = self.started.container.state().await;
+        let mut state = self.started.container.state().await;
         if state == State::Running(self.identity.clone()) {
             return Ok(());
         }
         if matches!(state, State::Ended(_)) {
-            self.started.container.finish_log().await;
+            // Who restarts it ends it first: between the two it is not the engine that died.
+            tokio::time::sleep(RESTART).await;
+            match self.started.container.state().await {
+                again @ State::Running(_) => state = again,
+                _ => self.started.container.finish_log().await,
+            }
         }
         Err(not_running(&state, &self.started.log.text(), true))
     }
