@@ -66,6 +66,13 @@ impl Workplace {
         Ran::of(self.command(arguments).output().unwrap())
     }
 
+    /// The same with this machine's own Docker daemon.
+    pub fn run_on_docker(&self, arguments: &[&str]) -> Ran {
+        let mut command = self.command(arguments);
+        command.env_remove("DOCKER_HOST").env_remove("VLLM_GRID_DAEMON_PATIENCE");
+        Ran::of(command.output().unwrap())
+    }
+
     pub fn start(&self, arguments: &[&str]) -> Child {
         self.command(arguments).spawn().unwrap()
     }

@@ -71,7 +71,7 @@ fn flags_in_a_guarded_script_are_proven_in_the_process_of_vllm() {
     std::fs::write(place.path("compose.yaml"), service).unwrap();
     std::fs::create_dir(place.path("hf")).unwrap();
     std::fs::write(place.path("hf/poids"), "poids").unwrap();
-    let ran = place.run(&["sweep", "grid.yaml", "--output", "run"]).expect(0);
+    let ran = place.run_on_docker(&["sweep", "grid.yaml", "--output", "run"]).expect(0);
 
     let results = place.results("run");
     let repeats = numbers(&results, "repeat");

@@ -94,7 +94,7 @@ fn a_compose_service_is_swept_and_what_vllm_counts_certifies_the_winner() {
     let place = Workplace::new(IN_CONTAINERS);
     std::fs::write(place.path("compose.yaml"), compose()).unwrap();
     let before = docker(&["ps", "-aq", "--filter", "label=vllm-grid.sweep"]);
-    let ran = place.run(&["sweep", "grid.yaml", "--output", "run"]).expect(0);
+    let ran = place.run_on_docker(&["sweep", "grid.yaml", "--output", "run"]).expect(0);
     assert!(!ran.out.contains("SIMULATED"), "{}", ran.out);
 
     caching_is_first_and_certified(&place, &ran);
