@@ -13,7 +13,7 @@ use vllm_grid::grid::{EngineBlock, Grid, GridFile};
 use vllm_grid::history::HistoryError;
 use vllm_grid::history::confirmation::Confirmation;
 use vllm_grid::history::folder::{Folder, SeenFolder};
-use vllm_grid::history::journal::{JournalError, Line};
+use vllm_grid::history::journal::{self, JournalError, Line};
 use vllm_grid::history::production::{Down, PendingRestore, pending_restore};
 use vllm_grid::history::replay::production_steps;
 use vllm_grid::history::timing::{self, Timing};
@@ -98,7 +98,7 @@ pub(super) async fn may_continue(
 ) -> Result<MayContinue, CommandError> {
     // While another process works on it, production is stopped on purpose. Asked before the
     // journal is read: that process may end meanwhile.
-    let is_worked_on = vllm_grid::history::journal::is_written_in(folder.path());
+    let is_worked_on = journal::is_written_in(folder.path());
     // A long journal is read once.
     let seen = folder.see();
     if !is_worked_on {

@@ -178,15 +178,7 @@ async fn restore(
             Ok(())
         }
         Err(error) => {
-            let mut why = error.to_string();
-            if let Some(variable) = access.missing_key.filter(|it| !why.contains(it.as_str()))
-                && matches!(error, GuardError::NotProven { .. })
-            {
-                why = format!(
-                    "{} is started, but not proven: {variable} is not set ({why})",
-                    owing.who()
-                );
-            }
+            let why = error.to_string();
             let runs = production.look(&owing.id).await.ok().flatten().is_some_and(|it| it.running);
             let started = runs || matches!(error, GuardError::NotProven { .. });
             let again = format!("`vllm-grid recover {}` proves it", quoted(&folder));
@@ -199,27 +191,20 @@ async fn restore(
 struct Access {
     production: DockerProduction,
     docker: String,
-    /// The variable of its key, where that is not set.
-    missing_key: Option<String>,
 }
 
 /// By the debt, else by the grid, else by the name that the journal has.
 async fn access(case: &Case, owing: &Owing) -> Result<Access, String> {
     let text = |error: &dyn std::fmt::Display| error.to_string();
-    let of = |variable: Option<&String>| {
-        variable.filter(|name| std::env::var(name).map_or(true, |key| key.is_empty())).cloned()
-    };
     if let Some((_, owed)) = case.production() {
         let production = owed::production(owed).await.map_err(|error| text(&error))?;
-        let missing_key = of(owed.key_variable.as_ref());
-        return Ok(Access { production, docker: owed.docker.clone(), missing_key });
+        return Ok(Access { production, docker: owed.docker.clone() });
     }
     let docker = owed::socket().map_err(|error| text(&error))?;
     if let Some(block) = case.existing().and_then(|folder| block(folder)) {
-        let missing_key = of(block.api_key_env.as_ref());
         let production = production_to_recover(&block).await.map_err(|error| text(&error))?;
         if let Some(production) = production {
-            return Ok(Access { production, docker, missing_key });
+            return Ok(Access { production, docker });
         }
     }
     let name = owing.name.clone().unwrap_or_else(|| owing.id.clone());
@@ -232,8 +217,7 @@ async fn access(case: &Case, owing: &Owing) -> Result<Access, String> {
         ..ProductionOwed::default()
     };
     let production = owed::production(&owed).await.map_err(|error| text(&error))?;
-    let missing_key = of(owed.key_variable.as_ref());
-    Ok(Access { production, docker: owed.docker, missing_key })
+    Ok(Access { production, docker: owed.docker })
 }
 
 /// The engine block of the run's grid, where that can be read.
