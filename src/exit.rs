@@ -4,9 +4,11 @@
 use std::io::Write;
 use std::process::ExitCode;
 
+use rustix::io::Errno;
 use vllm_grid::clean;
 use vllm_grid::history::HistoryError;
 use vllm_grid::history::journal::JournalError;
+use vllm_grid::shortage;
 use vllm_grid::sweep::SweepError;
 
 use crate::masked;
@@ -70,15 +72,29 @@ impl CommandError {
 
     /// How the process ends by it.
     pub(crate) fn exit(&self) -> Exit {
-        self.exit
+        if self.shortage().is_some() { Exit::Environment } else { self.exit }
+    }
+
+    /// What this process itself lacks, where the error comes of that: whatever could not be
+    /// opened for it, nothing is wrong with it. A message has its cause in it as text.
+    fn shortage(&self) -> Option<String> {
+        let text = self.report.as_ref()?.to_string();
+        [Errno::MFILE, Errno::NFILE].into_iter().find_map(|errno| {
+            let named = format!("(os error {})", errno.raw_os_error());
+            shortage::of(&errno.into()).filter(|_| text.contains(&named))
+        })
     }
 
     /// Prints it and returns the exit code.
     pub(crate) fn print(self) -> Exit {
+        let (exit, shortage) = (self.exit(), self.shortage());
         if let Some(report) = self.report {
             print_error(&masked::render(report.as_ref(), secrets()));
         }
-        self.exit
+        if let Some(what) = shortage {
+            print_error(&what);
+        }
+        exit
     }
 }
 
@@ -168,6 +184,20 @@ mod tests {
 
     fn printed(failure: CommandError) -> String {
         format!("{:?}", failure.report.expect("something to print"))
+    }
+
+    #[test]
+    fn what_could_not_be_opened_for_a_limit_of_ours_is_the_environments() {
+        let open = |errno: Errno| {
+            CommandError::new(
+                Exit::Usage,
+                HistoryError::Io { path: "grid.yaml".into(), error: errno.into() },
+            )
+        };
+        assert_eq!(open(Errno::MFILE).exit(), Exit::Environment);
+        assert!(open(Errno::MFILE).shortage().is_some_and(|it| it.contains("ulimit -n")));
+        assert_eq!(open(Errno::MFILE).print(), Exit::Environment);
+        assert_eq!((open(Errno::NOENT).exit(), open(Errno::NOENT).shortage()), (Exit::Usage, None));
     }
 
     #[test]

@@ -30,6 +30,7 @@ pub mod results;
 pub mod route;
 pub mod secret;
 pub mod server;
+pub mod shortage;
 pub mod simulator;
 pub mod statistics;
 pub mod strategy;

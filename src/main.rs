@@ -63,6 +63,7 @@ fn check_address_space(cleans_up: bool) -> Result<(), CommandError> {
 
 fn run(cli: cli::Cli, shutdown: &Shutdown) -> Result<Exit, CommandError> {
     check_address_space(cli.command.cleans_up())?;
+    commands::descriptors::raise();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

@@ -1,5 +1,5 @@
-//! The only place that knows signals. The first asks for a graceful stop, the
-//! second exits at once. A panic anywhere asks for a stop too, so that what
+//! The only place that knows signals. The first asks for a graceful stop, a
+//! second exits at once; what comes with the first counts as one with it. A panic anywhere asks for a stop too, so that what
 //! was started is stopped before the process ends as a bug. However the process
 //! ends, its last line says where production is down.
 
@@ -7,6 +7,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
@@ -19,6 +20,11 @@ use crate::exit::Exit;
 use crate::output::print_error;
 use crate::progress::quoted;
 
+/// One wish to stop may come several times: `timeout` signals its child and then the whole
+/// group, and a terminal's Ctrl-C reaches a wrapper that passes it on. Nobody presses a key
+/// twice as fast and means two things.
+const ONE_WISH: Duration = Duration::from_millis(300);
+
 /// Asks for a stop, and knows why.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Shutdown {
@@ -26,6 +32,8 @@ pub(crate) struct Shutdown {
     panicked: Arc<AtomicBool>,
     /// The panic was that the machine gives no further thread.
     starved: Arc<AtomicBool>,
+    /// When the first signal came.
+    asked: Arc<OnceLock<Instant>>,
     /// Folder of the sweep that runs.
     sweep: Arc<OnceLock<PathBuf>>,
     /// Production, while it is down because of us.
@@ -138,8 +146,10 @@ impl Shutdown {
                     if !cleans_up {
                         std::process::exit(Exit::Interrupted as i32);
                     }
-                    if shutdown.token.is_cancelled() {
-                        shutdown.exit_at_once();
+                    match shutdown.heard(Instant::now()) {
+                        Heard::First => {}
+                        Heard::Again => continue,
+                        Heard::Second => shutdown.exit_at_once(),
                     }
                     let down = if shutdown.production_down().is_some() {
                         ", and leaves production down"
@@ -156,6 +166,17 @@ impl Shutdown {
         }
     }
 
+    /// What a signal means that comes now.
+    fn heard(&self, now: Instant) -> Heard {
+        let first = *self.asked.get_or_init(|| now);
+        let is_same = now.saturating_duration_since(first) < ONE_WISH;
+        match (self.token.is_cancelled(), first == now) {
+            (false, _) => Heard::First,
+            (true, false) if is_same => Heard::Again,
+            (true, _) => Heard::Second,
+        }
+    }
+
     fn exit_at_once(&self) -> ! {
         print_error(&exit_message(self.sweep.get().map(PathBuf::as_path)));
         if let Some(down) = self.production_down() {
@@ -163,6 +184,17 @@ impl Shutdown {
         }
         std::process::exit(Exit::ExitedAtOnce as i32);
     }
+}
+
+/// What a signal means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Heard {
+    /// A stop is asked for.
+    First,
+    /// The same wish once more.
+    Again,
+    /// Leave at once.
+    Second,
 }
 
 /// What to do where no thread can be had.
@@ -188,6 +220,22 @@ fn exit_message(sweep: Option<&Path>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn signals_at_once_are_one_wish_and_a_later_one_is_the_second() {
+        let shutdown = Shutdown::default();
+        let first = Instant::now();
+        let after = |milliseconds| first + Duration::from_millis(milliseconds);
+        assert_eq!(shutdown.heard(first), Heard::First);
+        shutdown.token.cancel();
+        assert_eq!(shutdown.heard(after(1)), Heard::Again);
+        assert_eq!(shutdown.heard(after(299)), Heard::Again);
+        assert_eq!(shutdown.heard(after(300)), Heard::Second);
+        // After a panic the first signal leaves at once.
+        let panicked = Shutdown::default();
+        panicked.token.cancel();
+        assert_eq!(panicked.heard(first), Heard::Second);
+    }
 
     #[test]
     fn a_refused_thread_is_no_bug() {

@@ -25,6 +25,9 @@ pub enum BenchError {
         /// The evidence of it.
         message: String,
     },
+    /// This process itself lacked something: nothing is known of the server.
+    #[error("nothing can be measured: {0}")]
+    Shortage(String),
     /// The records could not be stored.
     #[error("request records could not be stored: {0}")]
     Records(std::io::Error),

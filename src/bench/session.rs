@@ -126,6 +126,11 @@ impl Session {
         &self.http
     }
 
+    /// What this process itself lacked when it wanted to ask the server, if it ever did.
+    pub(crate) fn shortage(&self) -> Option<&str> {
+        self.client.shortage().or_else(|| self.http.shortage())
+    }
+
     /// Whether a stop was asked for.
     pub(crate) fn cancel(&self) -> &CancellationToken {
         &self.cancel

@@ -83,9 +83,25 @@ impl<'a> Bench<'a> {
     /// its records; who calls reports the measurement.
     ///
     /// # Errors
-    /// A stop, a server that is unreachable, or records that could not be stored. A
-    /// repeat that is void or failed on a living server is a measurement.
+    /// A stop, a server that is unreachable, records that could not be stored, or a lack of
+    /// something here. A repeat that is void or failed on a living server is a measurement.
     pub async fn repeat(
+        &mut self,
+        workload: &Workload,
+        case: &str,
+        repeat: u32,
+    ) -> Result<Measurement, BenchError> {
+        let measured = self.measured(workload, case, repeat).await;
+        match self.session.shortage() {
+            // Whatever it looked like from here: what failed was ours.
+            Some(what) if !matches!(measured, Err(BenchError::Cancelled)) => {
+                Err(BenchError::Shortage(what.to_owned()))
+            }
+            _ => measured,
+        }
+    }
+
+    async fn measured(
         &mut self,
         workload: &Workload,
         case: &str,

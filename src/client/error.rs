@@ -4,8 +4,8 @@
 
 use std::io;
 
-use crate::client::http1::Http1Error;
 use crate::client::record::{RequestError, RequestErrorClass};
+use crate::server::http1::Http1Error;
 use crate::server::{brief, error_text};
 
 /// Characters that a message repeats of what a server sent.

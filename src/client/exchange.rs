@@ -14,11 +14,11 @@ use crate::client::clock::Clock;
 use crate::client::connection::Connection;
 use crate::client::error::{before_head, cancelled, check_type, in_body, of_http1, refusal_of};
 use crate::client::flights::{Flight, Flights};
-use crate::client::http1::{Body, Head, Http1Error};
 use crate::client::limits::Limits;
 use crate::client::record::RequestError;
 use crate::client::stream::StreamReader;
 use crate::client::timeout::ResponseTimer;
+use crate::server::http1::{Body, Head, Http1Error, check_framing};
 
 /// What a finished response leaves of its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,8 +45,9 @@ struct Response<'a> {
     part: Part,
     /// Responses of 1xx so far.
     interim: u32,
-    /// Bytes so far, with their framing.
+    /// Bytes so far, with their framing, and of the stream alone.
     bytes: u64,
+    content: u64,
     reader: &'a mut StreamReader,
     flight: &'a Flight,
     clock: Clock,
@@ -72,9 +73,7 @@ impl<'a> Exchange<'a> {
         clock: Clock,
         limits: Limits,
     ) -> Self {
-        let part = Part::Head(Vec::new());
-        let response =
-            Response { part, interim: 0, bytes: 0, reader, flight, clock, has_read: false, limits };
+        let response = Response::new(reader, flight, clock, limits);
         let timer = ResponseTimer::new(clock, limits);
         Self { connection, message, broken: None, response, timer }
     }
@@ -153,12 +152,10 @@ pub(crate) fn read_pieces(
     reader: &mut StreamReader,
     limits: Limits,
 ) -> Result<Ended, RequestError> {
-    let part = Part::Head(Vec::new());
     let clock = Clock::start();
     let at_ns = clock.elapsed_ns();
     let flight = &Flights::default().begin(0);
-    let mut response =
-        Response { part, interim: 0, bytes: 0, reader, flight, clock, has_read: false, limits };
+    let mut response = Response::new(reader, flight, clock, limits);
     for piece in pieces.iter().filter(|piece| !piece.is_empty()) {
         if let Some(ended) = response.take(at_ns, piece)? {
             return Ok(ended);
@@ -167,7 +164,13 @@ pub(crate) fn read_pieces(
     Ok(response.close(at_ns)?.unwrap_or(Ended::Spent))
 }
 
-impl Response<'_> {
+impl<'a> Response<'a> {
+    fn new(reader: &'a mut StreamReader, flight: &'a Flight, clock: Clock, limits: Limits) -> Self {
+        let part = Part::Head(Vec::new());
+        let (interim, bytes, content, has_read) = (0, 0, 0, false);
+        Self { part, interim, bytes, content, reader, flight, clock, has_read, limits }
+    }
+
     /// Takes bytes that arrived at a time of `now_ns`; returns how the response
     /// ended, if they end it.
     fn take(&mut self, at_ns: u64, bytes: &[u8]) -> Result<Option<Ended>, RequestError> {
@@ -175,9 +178,6 @@ impl Response<'_> {
         let at_ns = self.clock.since(at_ns);
         self.has_read = true;
         self.bytes += bytes.len() as u64;
-        if self.bytes > self.limits.response_bytes {
-            return Err(of_http1(&Http1Error::Endless("more bytes than any answer has")));
-        }
         match &mut self.part {
             Part::Head(head) => {
                 // A head that comes byte by byte is read with each of its lines only.
@@ -234,9 +234,11 @@ impl Response<'_> {
     fn stream(&mut self, at_ns: u64, mut bytes: &[u8]) -> Result<Option<Ended>, RequestError> {
         let Part::Stream { body, keeps_alive } = &mut self.part else { return Ok(None) };
         while let Some(piece) = body.next(&mut bytes).map_err(|error| of_http1(&error))? {
+            self.content += piece.len() as u64;
             self.reader.push(at_ns, piece)?;
         }
         if !body.is_over() {
+            check_framing(self.bytes, self.content).map_err(|error| of_http1(&error))?;
             return Ok(None);
         }
         self.reader.record_mut().end_ns = Some(at_ns);

@@ -12,9 +12,6 @@ pub struct Limits {
     pub header_bytes: usize,
     /// Bytes of an event and of a whole stream.
     pub stream: StreamLimits,
-    /// Bytes of a response as they arrive, with its framing: chunks of one byte each with a
-    /// long extension are a small stream.
-    pub response_bytes: u64,
     /// Responses of 1xx before the answer.
     pub interim: u32,
     /// Bytes of an error's body; what is beyond is not read.
@@ -39,7 +36,6 @@ impl Default for Limits {
         Self {
             header_bytes: 64 << 10,
             stream: StreamLimits { event: 1 << 20, total: 64 << 20 },
-            response_bytes: 256 << 20,
             interim: 32,
             error_bytes: 64 << 10,
             connect: Duration::from_secs(10),
@@ -72,6 +68,5 @@ mod tests {
         assert!(limits.first_token < limits.total && limits.after_done < limits.silence);
         assert!(limits.no_progress < limits.silence, "a wedged server is known as one");
         assert!(limits.stream.event <= limits.stream.total);
-        assert!((limits.stream.total as u64) < limits.response_bytes);
     }
 }

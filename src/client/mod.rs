@@ -11,7 +11,6 @@ mod connection;
 pub(crate) mod error;
 mod exchange;
 pub(crate) mod flights;
-mod http1;
 mod limits;
 pub mod record;
 pub mod request;

@@ -3,8 +3,8 @@
 //! Arrivals and concurrency are decided by the caller; the bytes are moved in `exchange`.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::net::TcpStream;
@@ -16,12 +16,13 @@ use crate::client::connection::Connection;
 use crate::client::error::cancelled;
 use crate::client::exchange::{Ended, Exchange};
 use crate::client::flights::Flights;
-use crate::client::http1::{is_header_value, request_head};
 use crate::client::limits::Limits;
 use crate::client::record::{RequestError, RequestErrorClass, RequestRecord};
 use crate::client::request::Prepared;
 use crate::client::stream::{Answer, StreamReader};
+use crate::server::http1::{is_header_value, post_head};
 use crate::server::{ApiKey, Server};
+use crate::shortage;
 
 /// Why there is no client for a server.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -47,6 +48,8 @@ pub struct Client {
     /// Whether an answer of the server had `usage`.
     reports_usage: Arc<AtomicBool>,
     flights: Flights,
+    /// What this process lacked when a request was due.
+    shortage: Arc<OnceLock<String>>,
 }
 
 /// A place for a connection: kept open between the requests of one worker.
@@ -121,8 +124,22 @@ impl Client {
             return Err(error("the API key has characters that no header can carry"));
         }
         let prefix = parsed.path().trim_end_matches('/').to_owned();
-        let (reports_usage, flights) = (Arc::default(), Flights::default());
-        Ok(Self { addresses, prefix, host, api_key, limits, reports_usage, flights })
+        Ok(Self {
+            addresses,
+            prefix,
+            host,
+            api_key,
+            limits,
+            reports_usage: Arc::default(),
+            flights: Flights::default(),
+            shortage: Arc::default(),
+        })
+    }
+
+    /// What this process itself lacked when a request was due, if it ever did: that says
+    /// nothing of the server.
+    pub fn shortage(&self) -> Option<&str> {
+        self.shortage.get().map(String::as_str)
     }
 
     /// Its requests in flight.
@@ -155,7 +172,13 @@ impl Client {
                 slot.connection = Some(connection);
                 Ok(true)
             }
-            Ok(Err(source)) => Err(error(format!("no connection: {source}"))),
+            Ok(Err(source)) => {
+                if let Some(what) = shortage::of(&source) {
+                    // The first is the one to report.
+                    let _ = self.shortage.set(what);
+                }
+                Err(error(format!("no connection: {source}")))
+            }
             Err(_) => {
                 let seconds = self.limits.connect.as_secs_f64();
                 Err(error(format!("no connection within {seconds} s")))
@@ -264,7 +287,8 @@ impl Client {
     fn message(&self, request: &Prepared) -> Vec<u8> {
         let key = self.api_key.as_ref().map(ApiKey::reveal);
         let path = format!("{}{}", self.prefix, request.path);
-        let mut message = request_head(&path, &self.host, key, request.body.len()).into_bytes();
+        let (host, length) = (&self.host, request.body.len());
+        let mut message = post_head(&path, host, key, "text/event-stream", length).into_bytes();
         message.extend_from_slice(&request.body);
         message
     }

@@ -18,6 +18,7 @@ use vllm_grid::server::{Endpoint, GpuIds, Server, ServerError};
 use vllm_grid::telemetry::{Telemetry, TelemetrySettings, gpus_are_here};
 
 use self::input::BenchInput;
+use super::descriptors;
 use super::show::{print_json, width};
 use crate::cli::{BenchArgs, Format};
 use crate::exit::{CommandError, Exit, print};
@@ -71,6 +72,7 @@ pub(crate) async fn bench(args: &BenchArgs, shutdown: &Shutdown) -> Result<Exit,
         return Ok(Exit::Interrupted);
     };
     let BenchInput { workloads, datasets, api_key, gpus } = input?;
+    descriptors::check(&workloads, false)?;
     if let Some(key) = &api_key {
         secrets().add(key.reveal());
     }

@@ -1,6 +1,7 @@
 //! `--on-finish`: a command that is told how a sweep ended, whatever the ending. It is
-//! started without a shell, has a minute, and gets everything by its environment; no
-//! secret is in it. What it does changes nothing of how the process ends.
+//! started without a shell, has a minute with all that it starts, and gets everything by its
+//! environment; no secret is in it. What it does changes nothing of how the process ends; what
+//! it prints is shown by `finish/output.rs`, and what it leaves is ended by `finish/left.rs`.
 
 use std::ffi::OsString;
 use std::os::unix::fs::PermissionsExt as _;
@@ -9,7 +10,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::time::{Instant, timeout, timeout_at};
 use vllm_grid::clean;
 use vllm_grid::history::folder::Folder;
 use vllm_grid::history::journal::{self, BUDGET_SPENT, Entry, Line};
@@ -22,8 +23,13 @@ use crate::exit::{CommandError, Exit};
 use crate::output::{print_error, secrets};
 use crate::signals::Shutdown;
 
-/// Longest that the command may run.
+mod left;
+mod output;
+
+/// Longest that the command, and what it starts, may run.
 const LIMIT: Duration = Duration::from_mins(1);
+/// Longest wait for the end of its output when all of it has ended: a pipe may be elsewhere.
+const DRAIN: Duration = Duration::from_secs(1);
 /// Longest value that it gets, in characters: an environment has a limit of its own.
 const MAX_VALUE: usize = 2_000;
 
@@ -78,7 +84,12 @@ impl OnFinish {
 
     async fn start(&self, told: &Told, limit: Duration) -> Result<(), String> {
         let mut command = std::process::Command::new(&self.program);
-        command.args(&self.arguments).stdin(Stdio::null()).process_group(0);
+        command
+            .args(&self.arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0);
         let is_secret =
             |name: &str, value: &str| secret::is_secret(name) || secrets().find(value).is_some();
         for (name, value) in std::env::vars_os() {
@@ -92,22 +103,31 @@ impl OnFinish {
                 None => command.env_remove(name),
             };
         }
+        let family = left::Family::begin();
         let mut child = tokio::process::Command::from(command)
             .spawn()
             .map_err(|error| format!("cannot be started: {error}"))?;
-        let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
-        match tokio::time::timeout(limit, child.wait()).await {
-            Ok(Ok(status)) if status.success() => Ok(()),
-            Ok(Ok(status)) => Err(format!("failed ({status})")),
+        let shown = output::show(child.stdout.take(), child.stderr.take());
+        let deadline = Instant::now() + limit;
+        let ended = timeout_at(deadline, child.wait()).await;
+        // It may have left something behind: that has what is left of the time.
+        let has_left = timeout_at(deadline, family.is_gone()).await.is_err();
+        if has_left {
+            family.kill().await;
+        }
+        if ended.is_err() {
+            let _ = child.wait().await;
+        }
+        let _ = timeout(DRAIN, shown).await;
+        let seconds = limit.as_secs_f64();
+        match ended {
+            Err(_) => Err(format!("took more than {seconds} s and was killed")),
             Ok(Err(error)) => Err(format!("cannot be waited for: {error}")),
-            Err(_) => {
-                if let Some(group) = group {
-                    // It may have ended just now.
-                    let _ = kill_process_group(group, Signal::KILL);
-                }
-                let _ = child.wait().await;
-                Err(format!("took more than {} s and was killed", limit.as_secs_f64()))
+            Ok(Ok(status)) if !status.success() => Err(format!("failed ({status})")),
+            Ok(Ok(_)) if has_left => {
+                Err(format!("left processes that ran for more than {seconds} s: they were killed"))
             }
+            Ok(Ok(_)) => Ok(()),
         }
     }
 }
@@ -229,6 +249,9 @@ mod tests {
 
     use super::*;
 
+    /// One command at a time: what descends from a test's process is taken for the command's.
+    static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
     #[test]
     fn a_command_is_words_and_its_program_must_be_there() {
         let read = OnFinish::read("sh -c 'echo \"$VLLM_GRID_VERDICT\"'").expect("a command");
@@ -282,6 +305,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_takes_too_long_is_killed_with_what_it_started() {
+        let _alone = ALONE.lock().await;
         let folder = tempfile::tempdir().expect("a folder");
         let mark = folder.path().join("still-there");
         let script = format!("(sleep 1; touch '{}') & sleep 30", mark.display());
@@ -294,7 +318,33 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_leaves_its_group_session_and_parents_is_killed_too() {
+        let _alone = ALONE.lock().await;
+        for ends in ["sleep 30", "exit 0"] {
+            let folder = tempfile::tempdir().expect("a folder");
+            let file = |name: &str| folder.path().join(name).display().to_string();
+            // Its own session and environment, and its parent has ended.
+            let child = format!("echo $$ > '{}'; sleep 3; touch '{}'", file("id"), file("there"));
+            let script = format!(
+                "(setsid env -i PATH=\"$PATH\" sh -c \"{}\" &) ; {ends}",
+                child.replace("$$", "\\$\\$")
+            );
+            let command =
+                OnFinish { program: "/bin/sh".into(), arguments: vec!["-c".to_owned(), script] };
+            let limit = Duration::from_secs(1);
+            let said = command.start(&Told::default(), limit).await.unwrap_err();
+            assert!(said.contains("killed"), "{said}");
+            let id = std::fs::read_to_string(file("id")).expect("it ran");
+            let stat = std::fs::read_to_string(format!("/proc/{}/stat", id.trim()));
+            // A zombie is one that nobody waited for.
+            assert!(stat.is_err() || stat.is_ok_and(|it| it.contains(") Z ")), "{ends}");
+            assert!(!folder.path().join("there").exists(), "{ends}");
+        }
+    }
+
+    #[tokio::test]
     async fn a_failure_is_said_with_its_code() {
+        let _alone = ALONE.lock().await;
         let command =
             OnFinish { program: "/bin/sh".into(), arguments: vec!["-c".into(), "exit 7".into()] };
         let said = command.start(&Told::default(), LIMIT).await.unwrap_err();

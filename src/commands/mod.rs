@@ -17,6 +17,7 @@ use finish::OnFinish;
 mod bench;
 mod compare;
 mod confirm;
+pub(crate) mod descriptors;
 mod doctor;
 mod finish;
 mod owning;

@@ -27,6 +27,7 @@ use vllm_grid::sweep::measured_with::MeasuredWith;
 use vllm_grid::sweep::resume::{self, ResumeError};
 use vllm_grid::sweep::run::{Ending, Sweep};
 
+use super::descriptors;
 use super::owning::{self, Claimed, Owning};
 use super::show::{self, Writer};
 use crate::cli::{Format, ResumeArgs, SweepArgs};
@@ -38,6 +39,7 @@ use crate::signals::Shutdown;
 /// `sweep`: launches, measures and ranks every configuration of a grid.
 pub(crate) async fn sweep(args: &SweepArgs, shutdown: &Shutdown) -> Result<Exit, CommandError> {
     let (mut grid, service) = complete(super::read_grid(&args.grid)?).await?;
+    check_descriptors(&grid)?;
     let engine = engine(&grid).await?;
     // The one connection to its daemon: what fails here leaves no folder.
     let serves = production(&grid).await?;
@@ -125,6 +127,7 @@ impl MayContinue {
         folder: Folder,
     ) -> Result<(Grid, Arc<dyn Engine>, Sweep, Owning), CommandError> {
         let Self { grid, engine, serves, continues, seen } = self;
+        check_descriptors(&grid)?;
         let session = owning::session(&folder)?;
         let claimed = Claimed::take(&grid, &*engine, Some(session.run_id()), serves).await?;
         let sweep = Sweep::resume_seen(folder, Some(seen), secrets())?.with_configurations(&grid);
@@ -223,6 +226,12 @@ fn refused(error: ResumeError) -> CommandError {
 
 fn changed(error: Changed) -> CommandError {
     SweepError::Changed(error).into()
+}
+
+/// Whether this process may open what the workloads need.
+fn check_descriptors(grid: &Grid) -> Result<(), CommandError> {
+    let in_process = matches!(grid.engine, EngineBlock::Simulated(_));
+    descriptors::check(&grid.workloads, in_process)
 }
 
 /// The grid with its compose service's own flags, where it has one, and the service.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clean;
 use crate::history::launch::{FailureClass, LaunchFailure};
+use crate::shortage;
 
 mod fields;
 mod prune;
@@ -107,6 +108,20 @@ impl LaunchFailure {
             estimated_max_model_len: None,
             missing_path: None,
             cancelled: false,
+            shortage: false,
+        }
+    }
+
+    /// This process itself lacked `what`.
+    pub fn of_shortage(what: &str) -> Self {
+        Self { shortage: true, ..Self::new(FailureClass::Environment, what) }
+    }
+
+    /// Something of the environment could not be had; `what` says what was tried.
+    pub fn of_io(what: &str, error: &std::io::Error) -> Self {
+        match shortage::of_start(error) {
+            Some(lacks) => Self::of_shortage(&format!("{what}: {lacks}")),
+            None => Self::new(FailureClass::Environment, format!("{what}: {error}")),
         }
     }
 
@@ -153,6 +168,7 @@ impl LaunchFailure {
             estimated_max_model_len: classified.estimated_max_model_len,
             missing_path: classified.missing_path,
             cancelled: false,
+            shortage: false,
         }
     }
 }

@@ -137,15 +137,15 @@ impl ProcessEngine {
 
     fn start(&self, order: &LaunchOrder) -> Result<Running, LaunchFailure> {
         let environment = |message: String| LaunchFailure::new(FailureClass::Environment, message);
-        let port = free_port().map_err(|error| environment(format!("no free port: {error}")))?;
+        let port = free_port().map_err(|error| LaunchFailure::of_io("no free port", &error))?;
         let (log, writer) = EngineLog::create(&order.folder, &self.spec.secrets)
-            .map_err(|error| environment(format!("the launch's folder: {error}")))?;
+            .map_err(|error| LaunchFailure::of_io("the launch's folder", &error))?;
         let pipe = || -> std::io::Result<_> {
             let (reader, output) = std::io::pipe()?;
             Ok((reader, output.try_clone()?, output))
         };
         let (reader, errors, output) =
-            pipe().map_err(|error| environment(format!("engine.log: {error}")))?;
+            pipe().map_err(|error| LaunchFailure::of_io("engine.log", &error))?;
         let flags = of_process(&self.spec.command).flags_of(&order.configuration);
         let argv = self.argv(&flags, port);
         let names = of_process(&argv).served_names().unwrap_or_default();
@@ -157,9 +157,9 @@ impl ProcessEngine {
             .stdout(output)
             .stderr(errors)
             .process_group(0);
-        let child = command
-            .spawn()
-            .map_err(|error| environment(format!("`{}` cannot be started: {error}", argv[0])))?;
+        let child = command.spawn().map_err(|error| {
+            LaunchFailure::of_io(&format!("`{}` cannot be started", argv[0]), &error)
+        })?;
         // Ours are the writing ends in `command`: they would keep the log open.
         drop(command);
         let following = writer.follow(reader);

@@ -6,7 +6,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -19,7 +19,7 @@ use crate::event::{Emit, Phase};
 use crate::history::launch::{FailureClass, LaunchFailure};
 use crate::server::health::health_by;
 use crate::server::http::Http;
-use crate::server::{Endpoint, Health, ModelChoice, Server, completion_proof};
+use crate::server::{Endpoint, Health, ModelChoice, Server, ServerError, completion_proof};
 
 impl BootPhase {
     /// The latest phase that `text`, a piece of log, shows.
@@ -105,6 +105,11 @@ pub trait Candidate: Send + Sync {
     /// says which of them went wrong.
     async fn prove(&self) -> Result<Server, String>;
 
+    /// What this process itself lacked when it asked, if it ever did.
+    fn shortage(&self) -> Option<String> {
+        None
+    }
+
     /// The names under which the model is to be offered: without one of them it is another
     /// server. None given: nothing is known.
     fn expect_one_of(&mut self, _names: Vec<String>) {}
@@ -118,7 +123,7 @@ pub fn over_http() -> Connect {
     Arc::new(|endpoint| {
         // One client for all polls: connections are kept.
         let http = Http::new(&endpoint).ok();
-        Box::new(HttpCandidate { endpoint, http, names: Vec::new() })
+        Box::new(HttpCandidate { endpoint, http, names: Vec::new(), shortage: OnceLock::new() })
     })
 }
 
@@ -126,6 +131,18 @@ struct HttpCandidate {
     endpoint: Endpoint,
     http: Option<Http>,
     names: Vec<String>,
+    shortage: OnceLock<String>,
+}
+
+impl HttpCandidate {
+    /// The error as text; a lack of ours is kept.
+    fn said(&self, error: &ServerError) -> String {
+        if let ServerError::Shortage { reason, .. } = error {
+            // The first is the one to report.
+            let _ = self.shortage.set(reason.clone());
+        }
+        error.to_string()
+    }
 }
 
 #[async_trait]
@@ -141,12 +158,17 @@ impl Candidate for HttpCandidate {
     async fn prove(&self) -> Result<Server, String> {
         let server = Server::open_one_of(self.endpoint.clone(), &self.names)
             .await
-            .map_err(|error| error.to_string())?;
+            .map_err(|error| self.said(&error))?;
         // The caller bounds the whole proof; this limit only has to be longer.
         completion_proof(&server, Duration::from_hours(1))
             .await
-            .map_err(|error| error.to_string())?;
+            .map_err(|error| self.said(&error))?;
         Ok(server)
+    }
+
+    fn shortage(&self) -> Option<String> {
+        let asked = self.http.as_ref().and_then(Http::shortage);
+        self.shortage.get().map(String::as_str).or(asked).map(str::to_owned)
     }
 
     fn expect_one_of(&mut self, names: Vec<String>) {
@@ -175,6 +197,8 @@ pub enum NotReady {
     },
     /// `/health` is 200, but the server does not serve.
     NotServing(String),
+    /// This process itself lacked something, and could not ask.
+    Shortage(String),
     /// A stop was asked for.
     Cancelled,
 }
@@ -193,6 +217,7 @@ impl LaunchFailure {
                 format!("not ready after {} s, still {}", cap.as_secs(), phase.as_str()),
             ),
             NotReady::NotServing(message) => (FailureClass::NotServing, message.clone()),
+            NotReady::Shortage(what) => return Self::of_shortage(what),
             NotReady::Cancelled => {
                 let message = "cancelled because a stop was requested";
                 let failure = Self::new(FailureClass::Unknown, message);
@@ -240,6 +265,9 @@ pub async fn wait_until_ready(
             exit = &mut ended => return Err(NotReady::Ended(exit)),
             status = timeout(HEALTH_TIMEOUT, candidate.health()) => status.ok().flatten() == Some(200),
         };
+        if let Some(what) = candidate.shortage() {
+            return Err(NotReady::Shortage(what));
+        }
         if healthy {
             boot.enter(BootPhase::Serving, emit);
             return tokio::select! {
@@ -255,7 +283,10 @@ pub async fn wait_until_ready(
                         }
                         Ok(server)
                     }
-                    Ok(Err(message)) => Err(NotReady::NotServing(message)),
+                    Ok(Err(message)) => Err(match candidate.shortage() {
+                        Some(what) => NotReady::Shortage(what),
+                        None => NotReady::NotServing(message),
+                    }),
                     Err(_) => Err(NotReady::NotServing(format!(
                         "/health is 200, but no completion was answered in {} s: the engine is frozen",
                         limits.proof.as_secs()

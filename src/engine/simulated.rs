@@ -22,7 +22,7 @@ use super::{Engine, EngineError, LaunchOrder, Launched};
 use crate::event::Emit;
 use crate::flags;
 use crate::grid::SimulatedBlock;
-use crate::history::launch::{FailureClass, LaunchFacts, LaunchFailure};
+use crate::history::launch::{LaunchFacts, LaunchFailure};
 use crate::secret::Secrets;
 use crate::server::{Endpoint, Server};
 use crate::simulator::faults::Faults;
@@ -123,9 +123,8 @@ impl Engine for SimulatedEngine {
         emit: &Emit,
         cancel: &CancellationToken,
     ) -> Result<Box<dyn Launched>, LaunchFailure> {
-        let environment = |error: std::io::Error| {
-            LaunchFailure::new(FailureClass::Environment, error.to_string())
-        };
+        let environment =
+            |error: std::io::Error| LaunchFailure::of_io("the simulated engine", &error);
         let began = Instant::now();
         let started_at = jiff::Timestamp::now().to_string();
         let (log, file) = EngineLog::create(&order.folder, &self.secrets).map_err(environment)?;

@@ -195,6 +195,7 @@ fn what_was_written_is_read_again() {
         estimated_max_model_len: None,
         missing_path: None,
         cancelled: false,
+        shortage: false,
     };
     let entries = [
         Entry::LaunchStarted {

@@ -1,16 +1,28 @@
-//! Plain requests to a server: no proxy, no redirects, no retries, bounded answers.
-//! Requests that are measured are not sent here but in `client`.
+//! Plain requests to a server: no proxy, no redirects, bounded answers. A request is sent
+//! once; only a `GET` on a connection that its server had closed meanwhile is sent on a new one.
+//! The bytes of an answer are judged in `reply`. Requests that are measured are not sent here
+//! but in `client`.
 
-use std::time::Duration;
+use std::io;
+use std::mem::MaybeUninit;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
-use reqwest::{Method, StatusCode};
 use serde_json::Value;
+use socket2::SockRef;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
-use crate::server::Endpoint;
+use super::http1::{get_head, is_header_value, post_head};
+use super::reply::{Reply, Whole};
+use crate::server::{Endpoint, brief};
+use crate::shortage;
 
 /// vLLM closes idle connections after 5 s; a request on one that just closed would fail.
-const POOL_IDLE: Duration = Duration::from_secs(4);
+const MAX_IDLE: Duration = Duration::from_secs(4);
 const CONNECT: Duration = Duration::from_secs(5);
+/// Bytes that are read at once.
+const READ: usize = 16 << 10;
 /// Bytes of a body at most, by its path: an untrusted server must not fill the memory.
 /// vLLM's `/metrics` is 60 KB for each engine, its list of a thousand adapters 600 KB.
 const LARGEST: &[(&str, usize)] = &[
@@ -21,14 +33,34 @@ const LARGEST: &[(&str, usize)] = &[
 ];
 /// Bytes of any other body.
 const LARGEST_OTHER: usize = 1 << 20;
-/// Characters of a network error's text: it may repeat what the server sent.
+/// Characters of a network error's text.
 const MAX_REASON: usize = 300;
 
-/// Keeps connections to one endpoint. Cheap to clone.
+/// Keeps a connection to one endpoint. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Http {
-    client: reqwest::Client,
+    target: Arc<Target>,
+    idle: Arc<Mutex<Option<Idle>>>,
+    shortage: Arc<OnceLock<String>>,
+}
+
+/// Where requests go.
+#[derive(Debug)]
+struct Target {
+    name: String,
+    port: u16,
+    /// As requests name it.
+    host: String,
+    /// Before every path.
+    prefix: String,
     endpoint: Endpoint,
+}
+
+/// A connection that waits for the next request.
+#[derive(Debug)]
+struct Idle {
+    stream: TcpStream,
+    since: Instant,
 }
 
 /// An answer, whatever its status.
@@ -55,6 +87,9 @@ pub enum HttpError {
     /// The answer broke off or is too large.
     #[error("{0}")]
     Answer(String),
+    /// This process could not ask: it may open no more connections, for example.
+    #[error("{0}")]
+    Shortage(String),
 }
 
 impl Http {
@@ -63,17 +98,25 @@ impl Http {
     /// # Errors
     /// An address that is not plain HTTP.
     pub fn new(endpoint: &Endpoint) -> Result<Self, HttpError> {
-        endpoint.http_url().map_err(HttpError::Address)?;
-        let client = reqwest::Client::builder()
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .pool_idle_timeout(POOL_IDLE)
-            .connect_timeout(CONNECT)
-            .tcp_nodelay(true)
-            .build()
-            .map_err(|error| HttpError::Address(chain(&error)))?;
-        Ok(Self { client, endpoint: endpoint.clone() })
+        let address = |reason: &str| HttpError::Address(reason.to_owned());
+        let url = endpoint.http_url().map_err(HttpError::Address)?;
+        let name = url.host_str().ok_or_else(|| address("it has no host"))?;
+        if endpoint.api_key.as_ref().is_some_and(|key| !is_header_value(key.reveal())) {
+            return Err(address("the API key has characters that no header can carry"));
+        }
+        let target = Target {
+            name: name.trim_start_matches('[').trim_end_matches(']').to_owned(),
+            port: url.port_or_known_default().unwrap_or(80),
+            host: url.port().map_or(name.to_owned(), |port| format!("{name}:{port}")),
+            prefix: url.path().trim_end_matches('/').to_owned(),
+            endpoint: endpoint.clone(),
+        };
+        Ok(Self { target: Arc::new(target), idle: Arc::default(), shortage: Arc::default() })
+    }
+
+    /// What this process lacked when it wanted to ask, if it ever did.
+    pub fn shortage(&self) -> Option<&str> {
+        self.shortage.get().map(String::as_str)
     }
 
     /// `GET path`.
@@ -81,7 +124,7 @@ impl Http {
     /// # Errors
     /// No answer in time; a status is no error.
     pub async fn get(&self, path: &str, limit: Duration) -> Result<Answer, HttpError> {
-        self.ask(Method::GET, path, None, limit).await
+        self.within(limit, self.asked(path, None)).await
     }
 
     /// `POST path` with a JSON body.
@@ -94,28 +137,120 @@ impl Http {
         body: &Value,
         limit: Duration,
     ) -> Result<Answer, HttpError> {
-        self.ask(Method::POST, path, Some(body), limit).await
+        self.within(limit, self.asked(path, Some(body.to_string()))).await
     }
 
-    async fn ask(
+    async fn within(
         &self,
-        method: Method,
-        path: &str,
-        body: Option<&Value>,
         limit: Duration,
+        asked: impl Future<Output = Result<Answer, HttpError>>,
     ) -> Result<Answer, HttpError> {
-        let url = format!("{}{path}", self.endpoint.base_url.trim_end_matches('/'));
-        let mut request = self.client.request(method, url);
-        if let Some(key) = &self.endpoint.api_key {
-            request = request.bearer_auth(key.reveal());
+        let answer = tokio::time::timeout(limit, asked).await;
+        let answer = answer.unwrap_or(Err(HttpError::Timeout(limit)));
+        if let Err(HttpError::Shortage(what)) = &answer {
+            // The first is the one to report.
+            let _ = self.shortage.set(what.clone());
         }
-        if let Some(body) = body {
-            request = request.json(body);
+        answer
+    }
+
+    async fn asked(&self, path: &str, body: Option<String>) -> Result<Answer, HttpError> {
+        let message = self.message(path, body.as_deref());
+        let largest = largest_body(path);
+        // What a server may have begun to do is not asked for twice: no reused connection.
+        if body.is_none()
+            && let Some(stream) = self.idle()
+        {
+            let mut reply = Reply::new(largest);
+            match self.exchange(stream, &message, &mut reply).await {
+                // It was closed while it waited.
+                Err(_) if reply.is_empty() => {}
+                done => return done,
+            }
         }
-        match tokio::time::timeout(limit, read(request, largest_body(path))).await {
-            Ok(answer) => answer,
-            Err(_) => Err(HttpError::Timeout(limit)),
+        let stream = self.target.connect().await?;
+        self.exchange(stream, &message, &mut Reply::new(largest)).await
+    }
+
+    fn message(&self, path: &str, body: Option<&str>) -> Vec<u8> {
+        let Target { host, prefix, endpoint, .. } = &*self.target;
+        let key = endpoint.api_key.as_ref().map(super::ApiKey::reveal);
+        let path = format!("{prefix}{path}");
+        let head = match body {
+            None => get_head(&path, host, key),
+            Some(body) => post_head(&path, host, key, "application/json", body.len()),
+        };
+        [head.as_bytes(), body.unwrap_or_default().as_bytes()].concat()
+    }
+
+    /// Sends a request and reads its answer to the end.
+    async fn exchange(
+        &self,
+        mut stream: TcpStream,
+        message: &[u8],
+        reply: &mut Reply,
+    ) -> Result<Answer, HttpError> {
+        // A server may refuse a request that it has not read: what it says of it counts more.
+        let written = stream.write_all(message).await;
+        let mut buffer = vec![0; READ];
+        let whole = loop {
+            let read = match stream.read(&mut buffer).await {
+                Ok(read) => read,
+                // Why writing failed came first.
+                Err(error) => {
+                    return Err(broke(error_text(written.as_ref().err().unwrap_or(&error))));
+                }
+            };
+            let taken =
+                if read == 0 { reply.closed().map(Some) } else { reply.take(&buffer[..read]) };
+            if let Some(whole) = taken.map_err(broke)? {
+                break whole;
+            }
+        };
+        let Whole { status, body, keeps_alive } = whole;
+        if keeps_alive {
+            let idle = Idle { stream, since: Instant::now() };
+            *self.idle.lock().unwrap_or_else(PoisonError::into_inner) = Some(idle);
         }
+        let body = String::from_utf8(body)
+            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
+        Ok(Answer { status, body })
+    }
+
+    /// The connection that waits, where it is still open.
+    fn idle(&self) -> Option<TcpStream> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        let mut byte = [MaybeUninit::uninit()];
+        let waits = SockRef::from(&idle.stream).peek(&mut byte);
+        // A close, or bytes that nobody asked for.
+        let waits = waits.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
+        (waits && idle.since.elapsed() < MAX_IDLE).then_some(idle.stream)
+    }
+}
+
+impl Target {
+    async fn connect(&self) -> Result<TcpStream, HttpError> {
+        let looked_up = tokio::net::lookup_host((self.name.as_str(), self.port)).await;
+        let addresses = looked_up.map_err(|error| match shortage::of_now() {
+            // The resolver does not say that it could open nothing.
+            Some(what) => HttpError::Shortage(what),
+            None => unreachable(&error),
+        })?;
+        // Side by side: a name may have several addresses, and some may lead nowhere.
+        let tries: Vec<_> = addresses.map(|it| Box::pin(TcpStream::connect(it))).collect();
+        if tries.is_empty() {
+            return Err(HttpError::Unreachable("its host has no address".to_owned()));
+        }
+        let connecting = futures_util::future::select_ok(tries);
+        let (stream, _) = tokio::time::timeout(CONNECT, connecting)
+            .await
+            .map_err(|_| {
+                HttpError::Unreachable(format!("no connection within {} s", CONNECT.as_secs()))
+            })?
+            .map_err(|error| unreachable(&error))?;
+        // Without it a small request may wait for an acknowledgement; it is sent all the same.
+        let _ = stream.set_nodelay(true);
+        Ok(stream)
     }
 }
 
@@ -125,33 +260,17 @@ fn largest_body(path: &str) -> usize {
     LARGEST.iter().find(|(name, _)| *name == bare).map_or(LARGEST_OTHER, |(_, bytes)| *bytes)
 }
 
-async fn read(request: reqwest::RequestBuilder, largest: usize) -> Result<Answer, HttpError> {
-    let mut response = request.send().await.map_err(|error| {
-        let text = chain(&error);
-        if error.is_connect() { HttpError::Unreachable(text) } else { HttpError::Answer(text) }
-    })?;
-    let status: StatusCode = response.status();
-    let mut body: Vec<u8> = Vec::new();
-    while let Some(piece) =
-        response.chunk().await.map_err(|error| HttpError::Answer(chain(&error)))?
-    {
-        if body.len() + piece.len() > largest {
-            return Err(HttpError::Answer(format!("the answer is larger than {largest} bytes")));
-        }
-        body.extend_from_slice(&piece);
+fn unreachable(error: &io::Error) -> HttpError {
+    match shortage::of(error) {
+        Some(what) => HttpError::Shortage(what),
+        None => HttpError::Unreachable(error.to_string()),
     }
-    let body = String::from_utf8(body)
-        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
-    Ok(Answer { status: status.as_u16(), body })
 }
 
-/// The innermost cause of an error, without the URL, which the caller's message has.
-fn chain(error: &reqwest::Error) -> String {
-    let mut source = std::error::Error::source(error);
-    let mut text = None;
-    while let Some(inner) = source {
-        text = Some(inner.to_string());
-        source = inner.source();
-    }
-    super::brief(&text.unwrap_or_else(|| error.to_string()), MAX_REASON)
+fn broke(reason: String) -> HttpError {
+    HttpError::Answer(brief(&reason, MAX_REASON))
+}
+
+fn error_text(error: &io::Error) -> String {
+    format!("the connection broke before the answer was whole: {error}")
 }

@@ -8,6 +8,7 @@ pub mod effective;
 mod endpoint;
 pub mod health;
 pub mod http;
+pub(crate) mod http1;
 mod message;
 mod models;
 mod observed;
@@ -16,6 +17,7 @@ mod probe;
 pub mod prometheus;
 pub mod proof;
 mod python;
+mod reply;
 
 pub use endpoint::{ApiKey, Endpoint};
 pub use health::{Health, completion_proof, health};

@@ -59,6 +59,14 @@ pub enum ServerError {
         /// What it answered.
         reason: String,
     },
+    /// This process itself lacked something: nothing is known of the server.
+    #[error("cannot ask {url}: {reason}")]
+    Shortage {
+        /// The address.
+        url: String,
+        /// What it lacked, and how to have more.
+        reason: String,
+    },
     /// It answers, but does not complete.
     #[error("{url} does not serve completions: {reason}")]
     NotServing {
@@ -75,6 +83,7 @@ impl ServerError {
         match error {
             HttpError::Address(reason) => Self::Address { url, reason },
             HttpError::Answer(reason) => Self::NotVllmLike { url, reason },
+            HttpError::Shortage(reason) => Self::Shortage { url, reason },
             HttpError::Unreachable(_) | HttpError::Timeout(_) => {
                 Self::Unreachable { url, reason: error.to_string() }
             }

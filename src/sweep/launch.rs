@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 use super::pass::Pass;
-use super::relaunch;
+use super::{SweepError, relaunch};
 use crate::bench::RecordSink;
 use crate::bench::suite::BenchError;
 use crate::engine::log::EngineLog;
@@ -111,7 +111,8 @@ pub trait MeasureSession: Send {
 /// whatever ends it, the server is stopped before this returns.
 ///
 /// # Errors
-/// When its folder or its records cannot be written.
+/// When its folder or its records cannot be written, or this process lacks something itself: no
+/// conclusion about the configuration, and the next launch would fail in the same way.
 pub async fn run(
     order: &TrialOrder,
     engine: &dyn Engine,
@@ -119,12 +120,13 @@ pub async fn run(
     sink: &dyn Sink,
     emit: &Emit,
     cancel: &CancellationToken,
-) -> Result<LaunchOutcome, HistoryError> {
+) -> Result<LaunchOutcome, SweepError> {
     let emit = &emit.of_launch(order.launch.launch);
     let folder = &order.launch.folder;
     Folder::create_launch(folder)?;
     let mut launched = match boot(engine, &order.launch, emit, cancel).await {
         Err(failure) if failure.cancelled => return Ok(LaunchOutcome::Interrupted),
+        Err(failure) if failure.shortage => return Err(SweepError::shortage(failure.message)),
         Err(failure) => return Ok(LaunchOutcome::Failed(failure)),
         Ok(launched) => launched,
     };
@@ -174,7 +176,7 @@ struct Work<'a> {
 }
 
 impl Work<'_> {
-    async fn measure(&self, launched: &mut dyn Launched) -> Result<LaunchOutcome, HistoryError> {
+    async fn measure(&self, launched: &mut dyn Launched) -> Result<LaunchOutcome, SweepError> {
         let launch = self.order.launch.launch;
         let server = launched.server().clone();
         let facts = launched.facts().clone();
@@ -212,8 +214,9 @@ impl Work<'_> {
                 Err(BenchError::Cancelled) => Some(LaunchOutcome::Interrupted),
                 Err(BenchError::Records(error)) => {
                     let path = self.order.launch.folder.clone();
-                    return Err(HistoryError::Io { path, error });
+                    return Err(HistoryError::Io { path, error }.into());
                 }
+                Err(BenchError::Shortage(what)) => return Err(SweepError::shortage(what)),
                 Err(error) => Some(self.server_lost(launched, error).await),
             };
             if let Some(outcome) = ended {

@@ -63,6 +63,14 @@ pub enum SweepError {
     ProductionDown(String),
 }
 
+impl SweepError {
+    /// This process lacks something itself.
+    fn shortage(what: String) -> Self {
+        let message = format!("nothing more is launched: {what}. `vllm-grid resume` continues");
+        Self::Stopped { message, log_lines: Vec::new(), environment: true }
+    }
+}
+
 impl From<production::GuardError<Self>> for SweepError {
     fn from(error: production::GuardError<Self>) -> Self {
         match error {

@@ -30,7 +30,7 @@ pub fn boots_again(failure: &LaunchFailure) -> bool {
     );
     // A hub may answer next time; a folder does not appear by itself.
     let may_pass = !failure.missing_path.as_deref().is_some_and(is_local);
-    by_class && may_pass && !failure.cancelled
+    by_class && may_pass && !failure.cancelled && !failure.shortage
 }
 
 /// Whether the last launch of a trial left repeats that one more launch is to

@@ -16,11 +16,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::SweepError;
 use super::context::SweepContext;
 use super::launch::{self, Refused, Sink, TrialOrder};
 use super::production::caught;
 use super::trial::Trial;
-use crate::history::HistoryError;
 use crate::history::journal::Entry;
 use crate::history::launch::LaunchOutcome;
 
@@ -55,7 +55,7 @@ pub(super) enum Incoming {
     Ended {
         launch: u32,
         trial: Trial,
-        outcome: Result<LaunchOutcome, HistoryError>,
+        outcome: Result<LaunchOutcome, SweepError>,
     },
     /// A bug: the panic is to continue once nothing runs any more.
     Panicked(Panic),
@@ -63,7 +63,7 @@ pub(super) enum Incoming {
 
 /// What a panic carries.
 pub(super) type Panic = Box<dyn Any + Send>;
-type Ended = Result<Result<LaunchOutcome, HistoryError>, Panic>;
+type Ended = Result<Result<LaunchOutcome, SweepError>, Panic>;
 type Launch = Pin<Box<dyn Future<Output = (u32, Ended)> + Send>>;
 
 /// The running launches.

@@ -98,3 +98,16 @@ fn a_plan_shows_the_window_and_its_nights_and_a_wrong_one_is_an_error() {
     let ran = place.run(&["plan", "grid.yaml"]).expect(2);
     assert!(ran.err.contains("23:00-06:30") && ran.err.contains("window"), "{}", ran.err);
 }
+
+#[test]
+fn what_it_prints_is_cut_and_acts_on_no_terminal() {
+    let place = Workplace::new("name: [");
+    let floods = "sh -c 'printf \"a\\033]0;owned\\007\\033[2Jb $HOME\\n\"; head -c 30000000 /dev/zero | \
+                  tr \"\\\\0\" x; echo the end >&2; exit 7'";
+    let ran = place.run(&["sweep", "grid.yaml", "--on-finish", floods]).expect(2);
+    assert!(ran.out.starts_with("ab "), "{:?}", ran.out.get(..80));
+    assert!(ran.out.ends_with("--on-finish: ... cut after 64 KiB\n"), "{} bytes", ran.out.len());
+    assert!(ran.out.len() < 80_000 && !ran.out.contains('\u{1b}'), "{} bytes", ran.out.len());
+    // It was not kept waiting, and came to its own end.
+    assert!(ran.err.contains("the end\n") && ran.err.contains("exit status: 7"), "{}", ran.err);
+}

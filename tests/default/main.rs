@@ -21,6 +21,7 @@ mod grid_errors;
 mod grid_expansion;
 mod hostile_files;
 mod journal;
+mod limits;
 mod outage;
 mod owed;
 mod ownership;

@@ -255,3 +255,17 @@ fn a_sweep_never_writes_over_anything() {
     let ran = place.run(&["sweep", "grid.yaml", "--output", "run"]).expect(2);
     assert!(ran.err.contains("not empty"), "{}", ran.err);
 }
+
+/// GNU `timeout` signals its child and then the whole group; a terminal and a wrapper do the same.
+#[test]
+fn a_stop_that_is_delivered_twice_at_once_is_one() {
+    let place = Workplace::new(CACHING);
+    let child = place.start(&["sweep", "grid.yaml", "--output", "run"]);
+    place.wait_for("run", "repeat_finished", 1);
+    for stop in [Signal::TERM, Signal::INT, Signal::TERM, Signal::HUP] {
+        signal(&child, stop);
+    }
+    let ran = Ran::of(child.wait_with_output().unwrap()).expect(4);
+    assert_eq!(ran.err.matches("a second signal exits at once").count(), 1, "{}", ran.err);
+    assert!(place.path("run/results.csv").is_file(), "{}", ran.err);
+}

@@ -351,3 +351,15 @@ fn a_wedged_engine_is_explained_by_its_workers_silence_and_the_end_of_its_log() 
     assert_eq!(failure.log_lines.last().map(String::as_str), Some("line 29"));
     assert!(!FailureClass::NoProgress.is_deterministic());
 }
+
+#[test]
+fn a_process_that_cannot_be_started_for_a_limit_of_ours_is_no_failure_of_its_configuration() {
+    use rustix::io::Errno;
+
+    for (errno, names) in [(Errno::MFILE, "ulimit -n"), (Errno::AGAIN, "ulimit -u")] {
+        let failure = LaunchFailure::of_io("`vllm` cannot be started", &errno.into());
+        assert!(failure.shortage && failure.message.contains(names), "{failure:?}");
+    }
+    let failure = LaunchFailure::of_io("`vllm` cannot be started", &Errno::NOENT.into());
+    assert!(!failure.shortage && failure.class == FailureClass::Environment, "{failure:?}");
+}

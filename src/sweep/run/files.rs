@@ -103,14 +103,15 @@ impl Sweep {
     }
 
     /// What a launch came to, its files counted. One whose files could not be written is
-    /// journalled as interrupted: it is made again by a later session.
+    /// journalled as interrupted: it is made again by a later session; so is one that failed for a
+    /// lack of ours.
     ///
     /// # Errors
-    /// When its files could not be written.
+    /// When its files could not be written, or this process lacked something.
     pub(super) fn ended(
         &mut self,
         launch: u32,
-        outcome: Result<LaunchOutcome, HistoryError>,
+        outcome: Result<LaunchOutcome, SweepError>,
     ) -> Result<LaunchOutcome, SweepError> {
         if let Some(path) = self.launch_folder(launch) {
             Folder::remove_leftovers_of_launch(&path);
@@ -124,7 +125,7 @@ impl Sweep {
         self.check_place()?;
         // The first error is the one to report.
         let _ = self.append(Entry::LaunchEnded { launch, outcome: LaunchOutcome::Interrupted });
-        Err(error.into())
+        Err(error)
     }
 
     fn launch_folder(&self, launch: u32) -> Option<PathBuf> {

@@ -13,7 +13,7 @@ use std::path::Path;
 use graph::Graph;
 
 /// Rooms that everybody may use: data and arithmetic.
-const WORDS: [&str; 11] = [
+const WORDS: [&str; 12] = [
     "clean",
     "configuration",
     "event",
@@ -23,6 +23,7 @@ const WORDS: [&str; 11] = [
     "metric",
     "route",
     "secret",
+    "shortage",
     "statistics",
     "workload",
 ];
@@ -35,7 +36,7 @@ const ARROWS: [(&str, &str); 16] = [
     ("strategy", "words"),
     ("grid", "strategy, simulator/drift, simulator/fault_plan, words"),
     ("server", "words"),
-    ("client", "server, clean, configuration, event, flags, metric, route, statistics"),
+    ("client", "server, clean, configuration, event, flags, metric, route, shortage, statistics"),
     ("telemetry", "client, server, words"),
     ("bench", "client, telemetry, server, words"),
     ("simulator", "configuration, flags, input"),
@@ -62,7 +63,7 @@ const CRATES: [(&str, &str); 6] = [
     ("brush_parser", "engine"),
     ("indicatif", "main"),
     ("polars", "results, report"),
-    ("reqwest", "server"),
+    ("url", "server"),
 ];
 
 const MAX_LINES: usize = 520;

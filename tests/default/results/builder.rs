@@ -190,6 +190,7 @@ impl Building for SweepRecord {
                 estimated_max_model_len: None,
                 missing_path: None,
                 cancelled: false,
+                shortage: false,
             })),
             ..LaunchRecord::default()
         });

@@ -1,14 +1,17 @@
-//! HTTP/1.1 as a streaming client needs it: the text of a request's head, and the
-//! head and body framing of a response, from bytes that were read elsewhere.
+//! HTTP/1.1 as far as it is needed: the text of a request's head, and the head and body
+//! framing of a response, from bytes that were read elsewhere.
 //!
 //! It exists because a general client wakes a task of its own for every chunk, which
-//! delays the time stamp of a token. Pure: no socket here. The content of a body is
-//! read in `sse`.
+//! delays the time stamp of a token, and puts no bound on what a server sends before and
+//! around its answer. Pure: no socket here. Plain answers are read in `http`, streams in
+//! `client`.
 
 use std::fmt::Write as _;
 
 /// A response with more headers than this is refused.
 const MAX_HEADERS: usize = 128;
+/// Bytes of framing that are no sign of harm; more of them than of content, and these, are.
+const MAX_FRAMING: u64 = 256 << 10;
 /// Limit in bytes of a chunk's extension, and of the trailer after the last chunk.
 const MAX_ASIDE: usize = 16 << 10;
 
@@ -29,12 +32,38 @@ pub(crate) enum Http1Error {
     Framing(&'static str),
 }
 
-/// The head of a POST request with a body of `length` bytes. What is put in must
-/// have no line ends: see [`is_header_value`].
-pub(crate) fn request_head(path: &str, host: &str, key: Option<&str>, length: usize) -> String {
+/// # Errors
+/// More bytes of framing than of content, by far: chunks of one byte each keep a core busy for
+/// as long as their server likes.
+pub(crate) fn check_framing(read: u64, content: u64) -> Result<(), Http1Error> {
+    if read.saturating_sub(content) > content.saturating_add(MAX_FRAMING) {
+        return Err(Http1Error::Endless("it sends its answer in pieces of a few bytes"));
+    }
+    Ok(())
+}
+
+/// The head of a GET request. What is put in must have no line ends: see [`is_header_value`].
+pub(crate) fn get_head(path: &str, host: &str, key: Option<&str>) -> String {
+    let mut head = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\naccept: */*\r\n");
+    if let Some(key) = key {
+        let _ = write!(head, "authorization: Bearer {key}\r\n");
+    }
+    head.push_str("\r\n");
+    head
+}
+
+/// The head of a POST request with a body of `length` bytes, whose answer is to be of the type
+/// `accept`. What is put in must have no line ends: see [`is_header_value`].
+pub(crate) fn post_head(
+    path: &str,
+    host: &str,
+    key: Option<&str>,
+    accept: &str,
+    length: usize,
+) -> String {
     let mut head = format!(
         "POST {path} HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\n\
-         accept: text/event-stream\r\ncontent-length: {length}\r\n"
+         accept: {accept}\r\ncontent-length: {length}\r\n"
     );
     if let Some(key) = key {
         let _ = write!(head, "authorization: Bearer {key}\r\n");
@@ -356,7 +385,7 @@ mod tests {
     fn a_key_with_a_line_end_is_not_a_header_value() {
         assert!(is_header_value("sk-abc é"));
         assert!(!is_header_value("sk\r\nx: y") && !is_header_value("a\u{7f}"));
-        let head = request_head("/v1/x", "h:1", Some("k"), 7);
+        let head = post_head("/v1/x", "h:1", Some("k"), "text/event-stream", 7);
         assert!(head.starts_with("POST /v1/x HTTP/1.1\r\nhost: h:1\r\n"));
         assert!(head.ends_with("content-length: 7\r\nauthorization: Bearer k\r\n\r\n"));
     }
