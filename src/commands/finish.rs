@@ -107,7 +107,8 @@ impl OnFinish {
         let mut child = tokio::process::Command::from(command)
             .spawn()
             .map_err(|error| format!("cannot be started: {error}"))?;
-        let shown = output::show(child.stdout.take(), child.stderr.take());
+        // Beside it from the start: it must not wait for a reader.
+        let mut shown = tokio::spawn(output::show(child.stdout.take(), child.stderr.take()));
         let deadline = Instant::now() + limit;
         let ended = timeout_at(deadline, child.wait()).await;
         // It may have left something behind: that has what is left of the time.
@@ -118,7 +119,9 @@ impl OnFinish {
         if ended.is_err() {
             let _ = child.wait().await;
         }
-        let _ = timeout(DRAIN, shown).await;
+        if timeout(DRAIN, &mut shown).await.is_err() {
+            shown.abort();
+        }
         let seconds = limit.as_secs_f64();
         match ended {
             Err(_) => Err(format!("took more than {seconds} s and was killed")),

@@ -17,21 +17,12 @@ const READ: usize = 16 << 10;
 
 /// Shows both outputs on ours, until they end.
 pub(super) async fn show(out: Option<ChildStdout>, err: Option<ChildStderr>) {
-    let reading = async |from: Option<_>| {
-        if let Some(from) = from {
-            pass(from, std::io::stdout()).await;
-        }
-    };
-    let reading_errors = async |from: Option<_>| {
-        if let Some(from) = from {
-            pass(from, std::io::stderr()).await;
-        }
-    };
-    tokio::join!(reading(out), reading_errors(err));
+    tokio::join!(pass(out, std::io::stdout()), pass(err, std::io::stderr()));
 }
 
 /// Passes the beginning of `from` on.
-async fn pass(mut from: impl AsyncRead + Unpin, to: impl Write) {
+async fn pass(from: Option<impl AsyncRead + Unpin>, to: impl Write) {
+    let Some(mut from) = from else { return };
     let mut shown = Shown::new(to);
     let mut buffer = vec![0; READ];
     // What cannot be read has ended.
