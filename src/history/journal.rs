@@ -320,7 +320,7 @@ impl Journal {
         let (lines, damaged) = lines::salvage(&bytes);
         let next = lines.last().map_or(0, |line| line.sequence) + 1;
         // Blank lines at the end would stand between these and what is written next.
-        let mut journal = Self::of(path, file, next, bytes.trim_ascii_end().len())?;
+        let mut journal = Self::of(path, file, next, lines::without_blanks(&bytes).len())?;
         journal.file.truncate(journal.end).map_err(io)?;
         if journal.end > 0 {
             journal.file.write_all(b"\n").map_err(io)?;

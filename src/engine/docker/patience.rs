@@ -62,7 +62,7 @@ impl Daemon {
         self.patience
     }
 
-    /// Asks a question until it is answered; one attempt takes no longer than the patience.
+    /// Asks a question until it is answered.
     ///
     /// # Errors
     /// The daemon's refusal, or its silence for longer than the patience with it.
@@ -70,7 +70,7 @@ impl Daemon {
     where
         F: Future<Output = Result<T, Error>>,
     {
-        self.asked(QUESTION.min(self.patience.max(PING)), call).await
+        self.asked(QUESTION, call).await
     }
 
     /// Makes a call that may be repeated until it is answered, each attempt for at most `limit`.

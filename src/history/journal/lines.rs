@@ -215,7 +215,7 @@ fn parse_from(
 /// by line from 1.
 pub(super) fn salvage(bytes: &[u8]) -> (Vec<Line>, Vec<(usize, String)>) {
     let (mut lines, mut damaged) = (Vec::new(), Vec::new());
-    let bytes = bytes.trim_ascii_end();
+    let bytes = without_blanks(bytes);
     for (text, number) in bytes.split(|byte| *byte == b'\n').zip(1..) {
         match decode(text, None) {
             Ok(line) => lines.push(line),
@@ -261,6 +261,15 @@ fn opened(text: &str) -> Result<&str, String> {
     } else {
         Err("its checksum does not fit".to_owned())
     }
+}
+
+/// The bytes without blank lines at their end, and without zeros after these.
+pub(super) fn without_blanks(bytes: &[u8]) -> &[u8] {
+    let zeros = bytes.iter().rev().take_while(|byte| **byte == 0).count();
+    let text = &bytes[..bytes.len() - zeros];
+    let content = text.trim_ascii_end();
+    // Zeros in place of the rest of a line are damage.
+    if content.len() == text.len() { bytes } else { content }
 }
 
 /// Whether only blank lines follow; zeros after them are what a power loss left.
