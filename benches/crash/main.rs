@@ -15,7 +15,12 @@ mod containers;
 mod nights;
 mod place;
 mod processes;
-#[allow(dead_code, clippy::unwrap_used, reason = "shared with the tests, which use more of it")]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "shared with the tests, which use more of it"
+)]
 #[path = "../../tests/support/proxy.rs"]
 mod proxy;
 mod soak;
