@@ -75,6 +75,11 @@ impl Project {
         Self { compose, label, production, events, listeners }
     }
 
+    /// The id of production's container.
+    pub(crate) fn production(&self) -> &str {
+        &self.production
+    }
+
     /// Our containers, exited ones included.
     pub(crate) fn candidates(&self) -> Vec<String> {
         let all = docker(&["ps", "-aq", "--filter", &self.label]);

@@ -1,5 +1,5 @@
 //! The built program under kills, and under a long night. Sweeps are killed by SIGKILL at
-//! random moments, recovered and resumed until they are complete, and compared with an
+//! random moments, and on Docker before and after calls of the engine, recovered and resumed until they are complete, and compared with an
 //! undisturbed one: on the simulated engine, on the process engine, and on Docker with a
 //! production that must run again. The soak is one sweep of many launches on Docker.
 //! `cargo bench --bench crash -- [simulated|process|docker|soak]... [--count N] [--seed S]
@@ -9,11 +9,20 @@
 //! `FOLDER/crash-NAME.json`, or `FOLDER/soak.json`. Kills at every single point are in
 //! `src/crash`, where a process can be killed between two system calls.
 
+mod calls;
 mod compared;
 mod containers;
 mod nights;
 mod place;
 mod processes;
+#[allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "shared with the tests, which use more of it"
+)]
+#[path = "../../tests/support/proxy.rs"]
+mod proxy;
 mod soak;
 
 use std::path::PathBuf;

@@ -10,6 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::Asked;
+use crate::calls::{Call, Calls};
 use crate::compared::Outcome;
 use crate::containers::{self, Project};
 use crate::place::{BINARY, Place, ended, within};
@@ -23,6 +24,8 @@ struct Sum {
     /// Kills by the command that was killed.
     commands: std::collections::BTreeMap<String, usize>,
     engine_kills: usize,
+    /// Kills by the engine's call before or after which they came.
+    calls: std::collections::BTreeMap<String, usize>,
     entries: usize,
     rows: usize,
     faults: Vec<String>,
@@ -37,6 +40,9 @@ impl Sum {
         self.rows += other.rows;
         for (command, count) in other.commands {
             *self.commands.entry(command).or_default() += count;
+        }
+        for (call, count) in other.calls {
+            *self.calls.entry(call).or_default() += count;
         }
         self.faults.extend(other.faults);
     }
@@ -86,10 +92,11 @@ pub(crate) fn run(asked: &Asked, engine: &'static str) -> bool {
 
 fn tell(asked: &Asked, engine: &str, sum: &Sum, took: Duration) -> bool {
     println!(
-        "crash {engine}: {} kills {:?} and {} of the engine in {} nights, {} entries and {} rows \
+        "crash {engine}: {} kills {:?}, at calls {:?}, and {} of the engine in {} nights, {} entries and {} rows \
          compared, seed {}, {:.0} s: {} faults",
         sum.kills,
         sum.commands,
+        sum.calls,
         sum.engine_kills,
         sum.nights,
         sum.entries,
@@ -104,7 +111,8 @@ fn tell(asked: &Asked, engine: &str, sum: &Sum, took: Duration) -> bool {
     let count = |word: &str| sum.faults.iter().filter(|fault| fault.contains(word)).count();
     let line = serde_json::json!({
         "name": format!("crash-{engine}"), "seed": asked.seed, "crashes": sum.kills,
-        "commands": sum.commands, "engine_kills": sum.engine_kills, "worlds": sum.nights,
+        "commands": sum.commands, "engine_kills": sum.engine_kills, "call_kills": sum.calls,
+        "worlds": sum.nights,
         "entries_compared": sum.entries, "rows_compared": sum.rows,
         "lost_repeats": count("lost:") + count("repeats are missing"),
         "leaked_candidates": count("at once") + count("left: "),
@@ -122,6 +130,7 @@ struct Night {
     mark: String,
     watch: Option<Watch>,
     project: Option<Project>,
+    calls: Option<Calls>,
     /// The journal's whole lines when it was looked at last.
     known: Vec<String>,
 }
@@ -131,10 +140,11 @@ impl Night {
         // The speed tells one night's servers from another's.
         let speed = format!("60.{:05}", std::process::id() % 100 * 1000 + number as u32 % 1000);
         let mark = format!("--sim-speed {speed}");
-        let place = Place::new(&grid(engine, &speed));
+        let mut place = Place::new(&grid(engine, &speed));
         let watch = (engine == "process").then(|| Watch::of(&mark));
         let project = (engine == "docker").then(|| Project::up(&place));
-        Self { place, mark, watch, project, known: Vec::new() }
+        let calls = project.as_ref().map(|it| Calls::of(&mut place, it.production()));
+        Self { place, mark, watch, project, calls, known: Vec::new() }
     }
 
     /// Entries that were in the file stay where they are, whatever happened since.
@@ -180,6 +190,26 @@ impl Night {
         {
             let said = self.place.said();
             sum.faults.push(format!("{} ended with {status}: {said}", arguments[0]));
+        }
+        self.look(sum);
+        killed
+    }
+
+    /// Starts a command and kills it at a call of its engine, on Docker; whether it was killed.
+    fn kill_at(&mut self, sum: &mut Sum, arguments: &[&str], call: &Call) -> bool {
+        let Some(calls) = &self.calls else { return false };
+        let mut child = self.place.start(arguments);
+        let struck = calls.arm(child.id(), call);
+        let status = ended(&mut child);
+        calls.disarm();
+        let killed = struck.load(Ordering::SeqCst);
+        if killed {
+            sum.kills += 1;
+            *sum.commands.entry(arguments[0].to_owned()).or_default() += 1;
+            *sum.calls.entry(call.name()).or_default() += 1;
+        } else if !status.is_some_and(|status| status.success()) {
+            let said = self.place.said();
+            sum.faults.push(format!("{} ended with {status:?}: {said}", arguments[0]));
         }
         self.look(sum);
         killed
@@ -268,20 +298,27 @@ fn night(
             lasts
         };
         let time = of.mul_f64(random.random_range(0.02..0.9));
-        if recovers {
-            night.kill(&mut sum, &["recover", "run"], time);
-        } else if begun {
-            complete |= !night.kill(&mut sum, &["resume", "run"], time);
-        } else {
+        let command: &[&str] = match (recovers, begun) {
+            (true, _) => &["recover", "run"],
+            (false, true) => &["resume", "run"],
+            (false, false) => &["sweep", "grid.yaml", "--output", "run"],
+        };
+        if !begun {
             // A folder in which nothing has begun is in the way of a new sweep.
             let _ = std::fs::remove_dir_all(night.place.run());
-            complete |= !night.kill(&mut sum, &["sweep", "grid.yaml", "--output", "run"], time);
         }
+        let killed = if night.calls.is_some() && random.random_bool(0.6) {
+            let call = Call::of(command[0], &mut random);
+            night.kill_at(&mut sum, command, &call)
+        } else {
+            night.kill(&mut sum, command, time)
+        };
+        complete |= !recovers && !killed;
         if complete || !sum.faults.is_empty() {
             break;
         }
     }
-    let kills_engine = engine != "simulated" && number.is_multiple_of(4);
+    let kills_engine = engine != "simulated" && number % 4 == 1;
     if sum.faults.is_empty() && random.random_bool(0.5) && night.place.has_begun() {
         night.finish(&mut sum, &["recover", "run"]);
         night.finish(&mut sum, &["recover", "run"]);

@@ -16,13 +16,15 @@ const PATIENCE: Duration = Duration::from_mins(5);
 
 pub(crate) struct Place {
     folder: tempfile::TempDir,
+    /// The daemon that the program is to ask, where it is not the usual one.
+    pub(crate) daemon: Option<String>,
 }
 
 impl Place {
     pub(crate) fn new(grid: &str) -> Self {
         let folder = tempfile::Builder::new().prefix("gridcrash").tempdir().expect("a folder");
         std::fs::write(folder.path().join("grid.yaml"), grid).expect("written");
-        Self { folder }
+        Self { folder, daemon: None }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -50,6 +52,7 @@ impl Place {
             .args(arguments)
             .current_dir(self.folder.path())
             .env("VLLM_GRID_STATE", self.path("state"))
+            .envs(self.daemon.iter().map(|host| ("DOCKER_HOST", host)))
             .stdin(Stdio::null())
             .stdout(file("said"))
             .stderr(file("said.err"))

@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::clean;
+use crate::event::Emit;
 use crate::secret::Secrets;
 
 /// Limit of what is read of a log at once, in bytes: memory is finite, logs may not be.
@@ -85,12 +86,21 @@ pub struct LogWriter<W: Write = File> {
     secrets: Secrets,
     /// The line that is not whole yet.
     line: Vec<u8>,
+    /// Who hears that the file cannot be written; nobody any more once it was said.
+    teller: Option<Emit>,
 }
 
 impl<W: Write> LogWriter<W> {
     /// Writes to `file`.
     pub fn new(file: W, secrets: Secrets) -> Self {
-        Self { file, secrets, line: Vec::new() }
+        Self { file, secrets, line: Vec::new(), teller: None }
+    }
+
+    /// The same; `emit` hears once when the file cannot be written, as on a full disk. The
+    /// launch goes on: whether there is space for the next one is asked before it.
+    #[must_use]
+    pub fn telling(self, emit: &Emit) -> Self {
+        Self { teller: Some(emit.clone()), ..self }
     }
 
     /// Takes what came, whole lines or not.
@@ -116,7 +126,15 @@ impl<W: Write> LogWriter<W> {
     }
 
     fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all(self.secrets.mask(&text_of(bytes)).as_bytes())
+        let written = self.file.write_all(self.secrets.mask(&text_of(bytes)).as_bytes());
+        written.inspect_err(|error| {
+            if let Some(emit) = self.teller.take() {
+                emit.warn(format!(
+                    "engine.log cannot be written ({error}): the launch goes on, and lines of its log are \
+                     missing. Free some space on the disk of the run folder"
+                ));
+            }
+        })
     }
 
     /// What is written to.
@@ -151,9 +169,8 @@ impl LogWriter {
                     Err(_) => break,
                 }
             }
-            if let Err(error) = written.and_then(|()| self.finish()) {
-                tracing::warn!(%error, "engine.log is not written");
-            }
+            // What cannot be written was said by the writer.
+            let _ = written.and_then(|()| self.finish());
             // Whoever started it may no longer wait.
             let _ = ended.send(());
         });
@@ -199,8 +216,10 @@ fn read(path: &Path, from: u64) -> io::Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
+    use std::sync::{Arc, Mutex};
 
     use super::*;
+    use crate::event::NoticeKind;
 
     #[test]
     fn a_log_is_read_as_it_grows() {
@@ -292,5 +311,36 @@ mod tests {
         following.finish(Duration::from_mins(1)).await;
         following.finish(Duration::from_mins(1)).await;
         assert_eq!(log.text(), "one\ntwo");
+    }
+
+    /// A disk without space.
+    fn full(emit: &Emit) -> LogWriter {
+        let file = File::options().write(true).open("/dev/full").expect("Linux has it");
+        LogWriter::new(file, Secrets::default()).telling(emit)
+    }
+
+    #[tokio::test]
+    async fn a_log_that_cannot_be_written_is_said_once_and_its_source_is_read_to_the_end() {
+        let said = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&said);
+        let emit = Emit::to(move |notice| kept.lock().expect("no panic").push(notice)).of_launch(3);
+        let mut writer = full(&emit);
+        for _ in 0..2 {
+            let error = writer.write(b"one\n").expect_err("no space");
+            assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+        }
+        let (reader, mut source) = io::pipe().expect("a pipe");
+        let mut following = full(&emit).follow(reader);
+        // More than a pipe holds: it would block if nobody read.
+        source.write_all(&b"line\n".repeat(100_000)).expect("read");
+        drop(source);
+        following.finish(Duration::from_mins(1)).await;
+        let said = said.lock().expect("no panic");
+        assert_eq!(said.len(), 2, "each writer once: {said:?}");
+        for notice in &*said {
+            let NoticeKind::Warning(text) = &notice.kind else { panic!("{notice:?}") };
+            assert!(text.contains("engine.log cannot be written (No space left"), "{text}");
+            assert_eq!(notice.launch, Some(3));
+        }
     }
 }

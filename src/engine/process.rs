@@ -135,7 +135,7 @@ impl ProcessEngine {
         }
     }
 
-    fn start(&self, order: &LaunchOrder) -> Result<Running, LaunchFailure> {
+    fn start(&self, order: &LaunchOrder, emit: &Emit) -> Result<Running, LaunchFailure> {
         let environment = |message: String| LaunchFailure::new(FailureClass::Environment, message);
         let port = free_port().map_err(|error| LaunchFailure::of_io("no free port", &error))?;
         let (log, writer) = EngineLog::create(&order.folder, &self.spec.secrets)
@@ -162,7 +162,7 @@ impl ProcessEngine {
         })?;
         // Ours are the writing ends in `command`: they would keep the log open.
         drop(command);
-        let following = writer.follow(reader);
+        let following = writer.telling(emit).follow(reader);
         let leader = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
         let group =
             Group(leader.ok_or_else(|| environment("the process ended at once".to_owned()))?);
@@ -222,7 +222,7 @@ impl Engine for ProcessEngine {
         emit: &Emit,
         cancel: &CancellationToken,
     ) -> Result<Box<dyn Launched>, LaunchFailure> {
-        let mut running = self.start(order)?;
+        let mut running = self.start(order, emit)?;
         let endpoint = Endpoint {
             base_url: format!("http://127.0.0.1:{}", running.port),
             api_key: self.spec.api_key.clone(),

@@ -137,7 +137,7 @@ impl Engine for SimulatedEngine {
         let oom_killed = faults.exit.is_some_and(|exit| exit.class == "host_memory");
         let options = self.options(order, faults);
         let argv = self.argv(order, port);
-        let booting = boot(&argv, &options, writer(file), cancel);
+        let booting = boot(&argv, &options, writer(file.telling(emit)), cancel);
         let booted = match within(&self.limits, &log, booting).await {
             Ok(Ok(booted)) => booted,
             Err(not_ready) => return Err(LaunchFailure::of_not_ready(&log.text(), &not_ready)),
@@ -179,7 +179,7 @@ fn writer(file: LogWriter) -> crate::simulator::LogSink {
     let file = Mutex::new(file);
     Arc::new(move |line: &str| {
         let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
-        // A log that cannot be written must not stop the server that writes it.
+        // A log that cannot be written must not stop the server that writes it; it was said.
         let _ = file.write(format!("{line}\n").as_bytes());
     })
 }

@@ -11,7 +11,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::HistoryError;
 use super::journal::{self, JournalError, Line, Seen};
-use super::record::{Manifest, SCHEMA_VERSION, SweepRecord};
+use super::launch::LaunchOutcome;
+use super::record::{LaunchRecord, Manifest, SCHEMA_VERSION, SweepRecord};
 use super::replay::replay;
 use crate::configuration::hexadecimal;
 use crate::input::{self, InputError};
@@ -304,25 +305,38 @@ impl Folder {
         Ok(())
     }
 
-    /// What the journal lacks of these launches, as a sentence.
-    pub(crate) fn missing(
-        &self,
-        launches: &[(u32, String)],
-        record: &SweepRecord,
-    ) -> Option<String> {
+    /// What the journal lacks of these launches, and what the folder lacks of the journal's,
+    /// a sentence each.
+    pub(crate) fn missing(&self, launches: &[(u32, String)], record: &SweepRecord) -> Vec<String> {
         // Those of earlier blocks have folders, too.
         let known: BTreeSet<u32> = record.all_launches().map(|(_, it)| it.launch).collect();
-        let is_known = |number: u32| known.contains(&number);
-        let missing = launches.iter().filter(|(number, _)| !is_known(*number));
-        let names: Vec<&str> = missing.map(|(_, name)| name.as_str()).collect();
-        let shown = names.iter().take(5).copied().collect::<Vec<_>>().join(", ");
-        let more = names.len().checked_sub(5).filter(|more| *more > 0);
-        let more = more.map_or(String::new(), |more| format!(" and {more} more"));
-        (!names.is_empty()).then(|| {
+        let unknown = launches.iter().filter(|(number, _)| !known.contains(number));
+        let unknown = some(unknown.map(|(_, name)| name.clone()).collect()).map(|names| {
             format!(
-                "{} has lost its end: it does not know of {shown}{more} in launches/. What was measured \
-                 there is not counted, and the files stay as they are",
+                "{} has lost its end: it does not know of {names} in launches/. What was measured there is \
+                 not counted, and the files stay as they are",
                 self.journal_path().display()
+            )
+        });
+        unknown.into_iter().chain(self.without_folder(record)).collect()
+    }
+
+    /// Launches of the journal whose folders are gone, as a sentence.
+    fn without_folder(&self, record: &SweepRecord) -> Option<String> {
+        // Now: a launch may have got its folder since the journal was read, and none loses it.
+        let there: BTreeSet<u32> = self.launches().into_iter().map(|(number, _)| number).collect();
+        let is_gone = |it: &LaunchRecord| had_folder(it) && !there.contains(&it.launch);
+        let gone = record.all_launches().map(|(_, it)| it).filter(|it| is_gone(it));
+        let names = gone.map(|it| format!("{}-{}", it.launch, file_word(&it.configuration)));
+        some(names.collect()).map(|names| {
+            let path = self.launches_path();
+            let what = match path.is_dir() {
+                true => format!("{} lacks {names}", path.display()),
+                false => format!("{} is missing, with {names} in it", path.display()),
+            };
+            format!(
+                "{what}: their engine logs, telemetry and request records are gone. Their figures are in \
+                 the journal, and count"
             )
         })
     }
@@ -337,6 +351,21 @@ impl Folder {
     pub fn remove_leftovers_of_launch(launch: &Path) -> usize {
         leftovers::remove_of_launch(launch)
     }
+}
+
+/// Whether a launch must have had a folder: its server was ready, or it failed to be. One that
+/// was killed may have ended before.
+fn had_folder(launch: &LaunchRecord) -> bool {
+    let ended = matches!(launch.outcome, Some(LaunchOutcome::Measured | LaunchOutcome::Failed(_)));
+    ended || launch.facts.is_some() || !launch.measurements.is_empty()
+}
+
+/// The first few of names as text; `None` where there is none.
+fn some(names: Vec<String>) -> Option<String> {
+    let shown = names.iter().take(5).map(String::as_str).collect::<Vec<_>>().join(", ");
+    let more = names.len().checked_sub(5).filter(|more| *more > 0);
+    let more = more.map_or(String::new(), |more| format!(" and {more} more"));
+    (!names.is_empty()).then(|| shown + &more)
 }
 
 /// Makes a folder that only its user may look into, whatever the umask is.

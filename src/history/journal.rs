@@ -28,7 +28,7 @@ mod medium;
 mod place;
 
 pub use lines::{Contents, Seen, Tail};
-use lines::{encode, parse, torn};
+use lines::{blank, encode, parse, torn};
 use medium::{LockedFile, Medium, locked};
 pub use medium::{is_written, is_written_in};
 use place::{Place, Reserve, set_aside};
@@ -251,7 +251,7 @@ pub struct Journal {
 impl Journal {
     /// Opens a journal for writing, creates it where it is missing, and gives
     /// the lines that it holds. A torn last line is cut off: what it says was
-    /// not yet acted upon. A whole last line that is damaged is moved to a file of its
+    /// not yet acted upon. So are blank lines at the end. A whole last line that is damaged is moved to a file of its
     /// own. [`Self::notes`] says so.
     ///
     /// # Errors
@@ -288,8 +288,10 @@ impl Journal {
                 lines.len() + 1,
             ));
         }
-        if tail == Tail::Torn {
-            journal.notes.push(torn(path, "cut off"));
+        match tail {
+            Tail::Torn => journal.notes.push(torn(path, "cut off")),
+            Tail::Blank => journal.notes.push(blank(path, "cut off")),
+            Tail::Nothing | Tail::Unended | Tail::Damaged { .. } => {}
         }
         journal.file.truncate(journal.end).map_err(io)?;
         if tail == Tail::Unended {
@@ -317,9 +319,10 @@ impl Journal {
         let (file, bytes) = locked(path)?;
         let (lines, damaged) = lines::salvage(&bytes);
         let next = lines.last().map_or(0, |line| line.sequence) + 1;
-        let mut journal = Self::of(path, file, next, bytes.len())?;
+        // Blank lines at the end would stand between these and what is written next.
+        let mut journal = Self::of(path, file, next, lines::without_blanks(&bytes).len())?;
         journal.file.truncate(journal.end).map_err(io)?;
-        if bytes.last().is_some_and(|last| *last != b'\n') {
+        if journal.end > 0 {
             journal.file.write_all(b"\n").map_err(io)?;
             journal.end += 1;
         }

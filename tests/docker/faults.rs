@@ -2,6 +2,8 @@
 //! class is right, the rest of its trial is measured by one more launch, the others are
 //! measured and ranked, and nothing of ours is left.
 
+use std::process::Command;
+
 use serde_json::Value;
 
 use crate::support::{parquet, texts};
@@ -40,7 +42,12 @@ fn ready(site: &Site) -> Option<Value> {
 
 /// Runs a sweep; somebody does this to the container of `bad` as soon as it serves.
 fn happens(name: &str, act: &[&str], class: &str) {
-    let site = Site::of(GRID, |_| compose());
+    let act = |container: &str| drop(docker(&[act, &[container]].concat()));
+    happens_at(&Site::of(GRID, |_| compose()), name, act, class);
+}
+
+/// The same at a site of its own.
+fn happens_at(site: &Site, name: &str, act: impl FnOnce(&str), class: &str) {
     let sweep = site.sweep();
     site.until("bad is ready", |site| ready(site).is_some());
     let filters = [
@@ -48,10 +55,10 @@ fn happens(name: &str, act: &[&str], class: &str) {
         "label=vllm-grid.configuration=bad".to_owned(),
     ];
     let container = docker(&["ps", "-q", "--filter", &filters[0], "--filter", &filters[1]]);
-    docker(&[act, &[&container]].concat());
+    act(&container);
     let output = sweep.wait_with_output().unwrap();
     let said = text(&output);
-    let entries = entries(&site);
+    let entries = entries(site);
     let of_bad: Vec<&Value> = entries
         .iter()
         .filter(|it| it["kind"] == "launch_started" && it["configuration"] == "bad")
@@ -108,4 +115,49 @@ fn somebody_stops_the_container_which_ends_with_code_0() {
 #[ignore = "needs Docker"]
 fn somebody_removes_the_container() {
     happens("removal", &["rm", "-f"], "killed");
+}
+
+/// Runs a script in a container, which may end meanwhile.
+fn inside(container: &str, script: &str) {
+    let output = Command::new("docker").args(["exec", container, "sh", "-c", script]).output();
+    output.unwrap();
+}
+
+/// Memory of the container that nobody can take back: files in its memory file system. The
+/// kernel kills the largest process, which is the engine.
+#[test]
+#[ignore = "needs Docker"]
+fn the_kernel_kills_the_engine_at_the_container_s_memory_limit() {
+    let limits = "    mem_limit: 192m\n    memswap_limit: 192m\n    shm_size: 1g\n";
+    let site = Site::of(GRID, |_| compose() + limits);
+    let fill = |container: &str| {
+        inside(container, "cat /dev/zero > /dev/shm/fill");
+        let state = ["inspect", "-f", "{{.State.OOMKilled}}", container];
+        let seen = Command::new("docker").args(state).output().unwrap();
+        // It may be removed already.
+        let seen = String::from_utf8_lossy(&seen.stdout).trim().to_owned();
+        assert!(seen == "true" || seen.is_empty(), "the daemon saw it: {seen}");
+    };
+    happens_at(&site, "memory limit of the container", fill, "host_memory");
+    let failed = entries(&site).into_iter().find(|it| it["outcome"]["class"] == "host_memory");
+    let failed = failed.unwrap();
+    assert_eq!(failed["outcome"]["exit_code"], 137, "{failed}");
+}
+
+/// The engine is a child of the container's first process, which ends with its code.
+#[test]
+#[ignore = "needs Docker"]
+fn somebody_kills_the_engine_s_process_in_the_container() {
+    let site = Site::of(GRID, |_| {
+        let own = "    entrypoint: [/bin/vllm, serve]\n    volumes: ['./vllm:/bin/vllm:ro']\n    command:";
+        compose().replace("    command:", own)
+    });
+    let launcher = site.folder.path().join("vllm");
+    std::fs::write(&launcher, "#!/bin/sh\nshift\n/bin/vllm-grid simulate \"$@\"\nexit $?\n")
+        .unwrap();
+    crate::executable(&launcher);
+    // By its command line; the pattern does not find this script.
+    let kill =
+        "for it in /proc/[0-9]*; do grep -q 'sim[u]late' $it/cmdline && kill -9 ${it#/proc/}; done";
+    happens_at(&site, "SIGKILL of the engine's process", |it| inside(it, kill), "killed");
 }

@@ -26,6 +26,9 @@ pub enum Fault {
 /// By the request's first line.
 type Rule = Box<dyn Fn(&str) -> Fault + Send>;
 
+/// What is done once, when an answer is lost: the daemon did what it was asked for.
+type Lost = Box<dyn FnOnce() + Send>;
+
 #[derive(Clone)]
 pub struct Proxy {
     path: PathBuf,
@@ -36,6 +39,7 @@ struct Shared {
     to: PathBuf,
     now: Mutex<Fault>,
     rule: Mutex<Rule>,
+    lost: Mutex<Option<Lost>>,
     open: Mutex<Vec<UnixStream>>,
     requests: Mutex<Vec<String>>,
 }
@@ -47,6 +51,7 @@ impl Proxy {
             to: to.to_owned(),
             now: Mutex::new(Fault::None),
             rule: Mutex::new(Box::new(|_| Fault::None)),
+            lost: Mutex::default(),
             open: Mutex::default(),
             requests: Mutex::default(),
         });
@@ -81,6 +86,12 @@ impl Proxy {
     /// What becomes of each request, by its first line.
     pub fn by_request(&self, rule: impl Fn(&str) -> Fault + Send + 'static) {
         *self.shared.rule.lock().unwrap() = Box::new(rule);
+    }
+
+    /// What is done, once, when the next answer is lost.
+    #[allow(dead_code, reason = "not every test asks for it")]
+    pub fn when_lost(&self, act: impl FnOnce() + Send + 'static) {
+        *self.shared.lost.lock().unwrap() = Some(Box::new(act));
     }
 
     /// First lines of the requests so far.
@@ -130,6 +141,10 @@ fn connection(shared: &Arc<Shared>, mut client: UnixStream) {
     std::thread::spawn(move || {
         pump(&held, &mut from, |bytes| {
             if *is_lost.lock().unwrap() {
+                let act = held.lost.lock().unwrap().take();
+                if let Some(act) = act {
+                    act();
+                }
                 return false;
             }
             to.write_all(bytes).is_ok()

@@ -46,7 +46,7 @@ pub(super) struct LogCopy {
 impl LogCopy {
     /// Copies the log of the container `id` to `file` from its first line on.
     pub(super) fn start(docker: &Daemon, id: &str, file: LogWriter, emit: &Emit) -> Self {
-        let shared = Arc::new(Mutex::new(Copied::new(file)));
+        let shared = Arc::new(Mutex::new(Copied::new(file.telling(emit))));
         let task =
             tokio::spawn(follow(docker.clone(), id.to_owned(), Arc::clone(&shared), emit.clone()));
         Self { shared, docker: docker.clone(), id: id.to_owned(), task }
@@ -61,9 +61,8 @@ impl LogCopy {
         let mut copied = self.shared.lock().await;
         // The daemon may end a log before its last lines.
         let _rest = timeout(END_TIMEOUT, copied.receive(&self.docker, &self.id, false)).await;
-        if let Err(error) = copied.writer.finish() {
-            tracing::warn!(%error, "engine.log is not written");
-        }
+        // What cannot be written was said by the writer.
+        let _ = copied.writer.finish();
     }
 }
 
@@ -162,8 +161,7 @@ impl<W: io::Write> Copied<W> {
             has_frames |= is_frame;
             // The rest of a frame that was cut: it comes again whole.
             if is_frame || !has_frames {
-                self.take(&message.into_bytes(), &mut again)
-                    .inspect_err(|error| tracing::warn!(%error, "engine.log is not written"))?;
+                self.take(&message.into_bytes(), &mut again)?;
             }
         }
         Ok(())

@@ -281,3 +281,44 @@ fn only_its_user_can_read_a_new_journal() {
     file.write_all(b"").unwrap();
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
 }
+
+/// An editor or a copy leaves blank lines: every reader takes the lines before them, and
+/// who continues the journal cuts them off.
+#[test]
+fn blank_lines_at_the_end_are_noted_and_cut_off() {
+    let (_folder, path, bytes) = real();
+    let all = parse(&path, &bytes).unwrap().lines;
+    for blank in ["\n", "\n\n\n", "  ", " \t\n", "\r\n", "\r\n\r\n", "\n\0\0\0", "\r"] {
+        let text = [&bytes[..], blank.as_bytes()].concat();
+        std::fs::write(&path, &text).unwrap();
+        let seen = contents(&path).unwrap();
+        assert_eq!((&seen.lines, &seen.tail), (&all, &Tail::Blank), "{blank:?}");
+        assert!(seen.note(&path).unwrap().contains("blank lines"), "{blank:?}");
+        assert_eq!(read(&path).unwrap(), all, "{blank:?}");
+        let (mut journal, lines) = Journal::open(&path).unwrap();
+        assert_eq!(lines, all, "{blank:?}");
+        let notes = journal.notes().join("\n");
+        assert!(notes.contains("blank lines") && notes.contains("cut off"), "{blank:?}: {notes}");
+        journal.append(jiff::Timestamp::UNIX_EPOCH, started(99)).unwrap();
+        drop(journal);
+        let again = contents(&path).unwrap();
+        assert_eq!((again.lines.len(), again.tail), (all.len() + 1, Tail::Nothing), "{blank:?}");
+        // The same after the lines were read once and the blank ones came since.
+        std::fs::write(&path, &bytes).unwrap();
+        let before = super::seen(&path).unwrap();
+        std::fs::write(&path, &text).unwrap();
+        let (journal, lines) = Journal::open_seen(&path, Some(before)).unwrap();
+        assert_eq!((lines, journal.notes().len()), (all.clone(), 1), "{blank:?}");
+        drop(journal);
+        // Beside real damage they are no damage of their own.
+        let mut damaged = text.clone();
+        damaged[20] ^= 1;
+        std::fs::write(&path, &damaged).unwrap();
+        let (mut journal, lines) = Journal::open_damaged(&path).unwrap();
+        assert_eq!((lines.len(), journal.notes().len()), (all.len() - 1, 1), "{blank:?}");
+        journal.append(jiff::Timestamp::UNIX_EPOCH, started(99)).unwrap();
+        drop(journal);
+        let lines = std::fs::read_to_string(&path).unwrap();
+        assert!(lines.lines().all(|line| !line.trim().is_empty()), "{blank:?}: {lines}");
+    }
+}

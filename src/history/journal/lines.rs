@@ -101,6 +101,8 @@ pub enum Tail {
     Nothing,
     /// Nothing, but the end of the last line is missing: the line itself is intact.
     Unended,
+    /// Lines without content, as an editor or a copy leaves them.
+    Blank,
     /// A line that was never whole on the disk: nothing had been done yet that it says.
     Torn,
     /// One line that was whole, and is damaged.
@@ -115,6 +117,7 @@ impl Contents {
     pub fn note(&self, path: &Path) -> Option<String> {
         match &self.tail {
             Tail::Nothing | Tail::Unended => None,
+            Tail::Blank => Some(blank(path, "left out")),
             Tail::Torn => Some(torn(path, "left out")),
             Tail::Damaged { what } => Some(format!(
                 "the last line of {}, line {}, is damaged ({what}): it is left out",
@@ -129,6 +132,14 @@ impl Contents {
 pub(super) fn torn(path: &Path, done: &str) -> String {
     format!(
         "the last line of {} is incomplete: it is {done}; nothing that was finished is lost",
+        path.display()
+    )
+}
+
+/// What is said of blank lines at the end.
+pub(super) fn blank(path: &Path, done: &str) -> String {
+    format!(
+        "{} ends in blank lines, as an editor or a copy leaves them: they are {done}; nothing is lost",
         path.display()
     )
 }
@@ -163,6 +174,9 @@ fn parse_from(
 ) -> Result<Contents, JournalError> {
     while start < bytes.len() {
         let rest = &bytes[start..];
+        if is_blank(rest) {
+            return Ok(Contents { lines, intact: start, tail: Tail::Blank });
+        }
         let end = memchr::memchr(b'\n', rest);
         let number = lines.len() as u64 + 1;
         let what = match decode(&rest[..end.unwrap_or(rest.len())], Some(number)) {
@@ -201,7 +215,7 @@ fn parse_from(
 /// by line from 1.
 pub(super) fn salvage(bytes: &[u8]) -> (Vec<Line>, Vec<(usize, String)>) {
     let (mut lines, mut damaged) = (Vec::new(), Vec::new());
-    let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+    let bytes = without_blanks(bytes);
     for (text, number) in bytes.split(|byte| *byte == b'\n').zip(1..) {
         match decode(text, None) {
             Ok(line) => lines.push(line),
@@ -247,6 +261,22 @@ fn opened(text: &str) -> Result<&str, String> {
     } else {
         Err("its checksum does not fit".to_owned())
     }
+}
+
+/// The bytes without blank lines at their end, and without zeros after these.
+pub(super) fn without_blanks(bytes: &[u8]) -> &[u8] {
+    let zeros = bytes.iter().rev().take_while(|byte| **byte == 0).count();
+    let text = &bytes[..bytes.len() - zeros];
+    let content = text.trim_ascii_end();
+    // Zeros in place of the rest of a line are damage.
+    if content.len() == text.len() { bytes } else { content }
+}
+
+/// Whether only blank lines follow; zeros after them are what a power loss left.
+fn is_blank(rest: &[u8]) -> bool {
+    let zeros = rest.iter().rev().take_while(|byte| **byte == 0).count();
+    let text = &rest[..rest.len() - zeros];
+    !text.is_empty() && text.trim_ascii().is_empty()
 }
 
 /// Whether the end of a file was never a whole line. A write that stopped leaves the

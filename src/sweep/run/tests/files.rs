@@ -222,3 +222,32 @@ async fn a_sweep_that_is_complete_needs_no_space() {
     let ran = ran.again(Setup { free: Some(nothing), ..Setup::new(1, 1) }).run().await;
     assert_eq!(ran.ending(), Ending::Complete);
 }
+
+#[tokio::test(start_paused = true)]
+async fn launches_whose_folders_were_removed_are_named_and_count_all_the_same() {
+    for all in [false, true] {
+        let ran = Setup::new(3, 1).run().await;
+        let path = ran.folder.path().join("run");
+        let there = Folder::existing(&path).expect("a sweep").launches();
+        let (_, before) = Folder::existing(&path).expect("a sweep").read().expect("readable");
+        assert!(before.is_empty(), "{before:?}");
+        let second = there.iter().find(|(number, _)| *number == 2).expect("a launch");
+        let launches = path.join("launches");
+        let removed = if all { launches } else { launches.join(&second.1) };
+        std::fs::remove_dir_all(removed).expect("removed");
+        let (record, notes) = Folder::existing(&path).expect("a sweep").read().expect("readable");
+        assert_eq!(record.launches.len(), ran.record.launches.len(), "their figures count");
+        let [note] = &notes[..] else { panic!("{notes:?}") };
+        let lacks = if all { "launches is missing, with 1-" } else { "launches lacks " };
+        assert!(note.contains(lacks) && note.contains(&second.1), "{note}");
+
+        let ran = ran.again(Setup::new(3, 1)).run().await;
+        assert_eq!(ran.ending(), Ending::Complete);
+        let seen = ran.seen.lock().expect("no panic");
+        let said = |event: &&Event| match event {
+            Event::Notice(Notice { kind: NoticeKind::Warning(text), .. }) => text == note,
+            _ => false,
+        };
+        assert_eq!(seen.iter().filter(said).count(), 1, "a resume says it");
+    }
+}
