@@ -255,3 +255,18 @@ fn a_sweep_never_writes_over_anything() {
     let ran = place.run(&["sweep", "grid.yaml", "--output", "run"]).expect(2);
     assert!(ran.err.contains("not empty"), "{}", ran.err);
 }
+
+#[test]
+fn an_output_that_can_be_no_folder_is_named_with_the_grid_s_faults_before_anything_is_launched() {
+    let place = Workplace::new(CACHING);
+    std::fs::write(place.path("file"), "").unwrap();
+    std::fs::write(place.path("wrong.yaml"), CACHING.replace("minimize:", "minimise:")).unwrap();
+    for output in ["file", "file/below"] {
+        let said = place.run(&["sweep", "grid.yaml", "--output", output]).expect(2).err;
+        assert!(said.contains("--output") && said.contains("no folder"), "{said}");
+        let said = place.run(&["sweep", "wrong.yaml", "--output", output]).expect(2).err;
+        assert!(said.contains("--output") && said.contains("minimise"), "{said}");
+    }
+    let left = std::fs::read_dir(place.folder.path()).unwrap().count();
+    assert_eq!(left, 3, "nothing was begun, and no state folder was made");
+}
