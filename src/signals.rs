@@ -180,9 +180,8 @@ fn is_thread_refused(panic: &str) -> bool {
 fn exit_message(sweep: Option<&Path>) -> String {
     let Some(path) = sweep else { return "exited at once".to_owned() };
     let folder = quoted(path);
-    let recover = format!(
-        "`vllm-grid recover {folder}` starts production again and removes what is left"
-    );
+    let recover =
+        format!("`vllm-grid recover {folder}` starts production again and removes what is left");
     if !is_there(path) {
         return format!(
             "exited at once: {folder} is not there any more as it was; {recover} all the same"
@@ -216,7 +215,10 @@ mod tests {
         let place = tempfile::tempdir().expect("a folder");
         let run = place.path().join("my night");
         let gone = exit_message(Some(&run));
-        assert!(gone.contains("/my night'` starts production") && !gone.contains("resume"), "{gone}");
+        assert!(
+            gone.contains("/my night'` starts production") && !gone.contains("resume"),
+            "{gone}"
+        );
         std::fs::create_dir(&run).expect("made");
         for file in ["manifest.json", "journal.jsonl"] {
             std::fs::write(run.join(file), "").expect("written");

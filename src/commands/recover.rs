@@ -41,7 +41,8 @@ pub(crate) async fn recover(args: &RecoverArgs, shutdown: &Shutdown) -> Result<E
         paths.iter().map(|path| path.display().to_string()).collect()
     };
     let settled = done.settled.iter();
-    let settled = settled.map(|it| format!("{} (recovered before, or it ended well)", it.display()));
+    let settled =
+        settled.map(|it| format!("{} (recovered before, or it ended well)", it.display()));
     report("nothing is owed:", &settled.collect::<Vec<_>>());
     report("removed container", &done.removed);
     report("killed the process of", &done.killed);

@@ -22,7 +22,9 @@ fn with() -> MeasuredWith {
         },
         image_id: Some("sha256:a".to_owned()),
         production_sha256: Some("p".repeat(64)),
-        service_parts: Some(["A", "B"].map(|it| (format!("environment: {it}"), "1".to_owned())).into()),
+        service_parts: Some(
+            ["A", "B"].map(|it| (format!("environment: {it}"), "1".to_owned())).into(),
+        ),
     }
 }
 

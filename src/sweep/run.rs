@@ -157,9 +157,7 @@ impl Sweep {
         }
         self.tell_eta(context);
         let ending = match (&context.production, self.launches(context)) {
-            (Some(production), Ok(true)) => {
-                Box::pin(self.guarded(&**production, context)).await
-            }
+            (Some(production), Ok(true)) => Box::pin(self.guarded(&**production, context)).await,
             // Where nothing is launched, production serves on.
             (_, launches) => self.unguarded(launches, context).await,
         };

@@ -31,9 +31,10 @@ pub fn of(service: &ServiceSpec) -> BTreeMap<String, String> {
             || shown.to_string().contains("(program text)");
         if is_hidden { json!(list) } else { shown }
     };
-    let gpus = service.gpus.iter().map(|it| {
-        json!([it.driver, it.count, it.device_ids, it.capabilities, it.options])
-    });
+    let gpus = service
+        .gpus
+        .iter()
+        .map(|it| json!([it.driver, it.count, it.device_ids, it.capabilities, it.options]));
     let ulimits = service.ulimits.iter().map(|it| json!([it.name, it.soft, it.hard]));
     for (name, value) in [
         ("entrypoint", arguments(&service.entrypoint)),

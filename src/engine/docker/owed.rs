@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use bollard::query_parameters::InspectContainerOptions;
 
-use super::daemon::{DEFAULT_SOCKET, DaemonError, DaemonSettings, STARTING, connect_within, status};
+use super::daemon::{
+    DEFAULT_SOCKET, DaemonError, DaemonSettings, STARTING, connect_within, status,
+};
 use super::production::DockerProduction;
 use super::source_of;
 use crate::engine::compose::ComposeSource;

@@ -68,13 +68,11 @@ mod tests {
         std::os::unix::fs::symlink(path("nowhere"), path("link")).expect("linked");
         std::os::unix::fs::symlink(path("circle"), path("circle")).expect("linked");
         for wrong in ["file", "file/run", "file/a/b", "link", "circle", &"x".repeat(300)] {
-            for found in [check(&path(wrong)).err(), super::super::Folder::create(
-                "g",
-                jiff::Timestamp::UNIX_EPOCH,
-                Some(&path(wrong)),
-            )
-            .err()]
-            {
+            for found in [
+                check(&path(wrong)).err(),
+                super::super::Folder::create("g", jiff::Timestamp::UNIX_EPOCH, Some(&path(wrong)))
+                    .err(),
+            ] {
                 let is_person_s = matches!(found, Some(HistoryError::Output { .. }));
                 assert!(is_person_s, "{wrong}: {found:?}");
             }

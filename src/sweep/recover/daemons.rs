@@ -33,21 +33,24 @@ pub(super) async fn ask(
         Err(error) if scope.asks_labels => recovery.problems.push(not_asked(&error.to_string())),
         Err(_) => {}
     }
-    let mut silent: Vec<String> = here.into_iter().filter(|_| used && asked.is_empty()).collect();
+    // With whether a run used it by its engine alone, which no note tells.
+    let mut silent: Vec<(String, bool)> =
+        here.into_iter().filter(|_| used && asked.is_empty()).map(|it| (it, true)).collect();
     for socket in cases.sockets() {
         let is_known = |known: &String| owed::is_same_socket(known, &socket);
-        if asked.iter().any(|(_, known)| is_known(known)) || silent.iter().any(is_known) {
+        if asked.iter().any(|(_, known)| is_known(known))
+            || silent.iter().any(|(known, _)| is_known(known))
+        {
             continue;
         }
         match owed::connect_to(&socket).await {
             Ok(docker) => add(cases, &mut asked, (docker, socket), recovery).await,
-            Err(_) => silent.push(socket),
+            Err(_) => silent.push((socket, false)),
         }
     }
-    for socket in silent {
+    for (socket, is_here) in silent {
         move_from(cases, &socket, &asked).await;
-        let is_owed = cases.asked().any(|case| case.owes_on(&socket));
-        if !is_owed && !cases.used(&socket, used) {
+        if !cases.used(&socket, is_here) {
             continue;
         }
         match owed::connect_to_starting(&socket).await {

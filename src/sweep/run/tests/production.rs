@@ -201,7 +201,8 @@ async fn production_that_stays_down_before_a_wait_or_without_a_launch_names_what
     let window = crate::grid::Window::read("07:00-07:20").expect("a window");
     for window in [Some(window), None] {
         let first = Setup::new(1, 1).guarded().run().await;
-        let setup = Setup { owner: Some(owner(&state, true)), window, ..Setup::new(1, 1).guarded() };
+        let setup =
+            Setup { owner: Some(owner(&state, true)), window, ..Setup::new(1, 1).guarded() };
         let production = setup.production.as_ref().expect("guarded");
         *production.switch().lock().expect("no panic") = false;
         production.breaks();
