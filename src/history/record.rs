@@ -90,8 +90,8 @@ pub struct Manifest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
     /// What candidates are made of besides image and flags: variables, volumes and the like of
-    /// the compose service, each by its name with a hash of its value, or `set` where the value
-    /// is a secret. An older version did not write it, and there is none without a container.
+    /// the compose service, each by its name with a hash of its value; without what bears the
+    /// name of a secret. An older version did not write it, and there is none without a container.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_parts: Option<BTreeMap<String, String>>,
     /// Times of the day in which it may launch; always where there is none.
