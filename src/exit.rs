@@ -143,6 +143,7 @@ impl From<HistoryError> for CommandError {
 fn exit_of_history(error: &HistoryError) -> Exit {
     match error {
         HistoryError::NotEmpty(_)
+        | HistoryError::Output { .. }
         | HistoryError::NoSweep(_)
         | HistoryError::Manifest { .. }
         | HistoryError::Journal(JournalError::Newer { .. }) => Exit::Usage,

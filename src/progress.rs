@@ -16,6 +16,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use jiff::ZonedDateTime;
 use vllm_grid::clean;
 use vllm_grid::event::{BootPhase, Emit, Notice, NoticeKind, Phase};
+use vllm_grid::history::folder::Folder;
 use vllm_grid::history::journal::{BUDGET_SPENT, Entry};
 use vllm_grid::history::launch::LaunchOutcome;
 use vllm_grid::metric::{Measurement, Status};
@@ -173,6 +174,11 @@ impl Progress {
         if let Some(sweep) = view.sweep.as_ref().filter(left) {
             let folder = quoted(&sweep.folder);
             let line = match &sweep.confirms {
+                // What is not there, or not whole, cannot be continued there.
+                _ if !is_there(&sweep.folder) => format!(
+                    "the sweep is not complete, and {folder} is not there any more as it was: restore \
+                     it, or where it was moved, `vllm-grid resume` with its new place continues it"
+                ),
                 // Its budget counts the sessions before, and the grid is not to change.
                 None if sweep.session == Session::Spent => {
                     "the sweep is not complete, and its budget is spent: \
@@ -211,6 +217,11 @@ impl Bars {
         launch.enable_steady_tick(Duration::from_millis(200));
         Self { all, overall, launch }
     }
+}
+
+/// Whether a run can be continued in its folder: its manifest and journal are there.
+pub(crate) fn is_there(folder: &Path) -> bool {
+    Folder::existing(folder).is_ok_and(|it| it.journal_path().is_file())
 }
 
 impl ProgressView {

@@ -18,7 +18,7 @@ use vllm_grid::sweep::events::{Event, Events};
 
 use crate::exit::Exit;
 use crate::output::print_error;
-use crate::progress::quoted;
+use crate::progress::{is_there, quoted};
 
 /// One wish to stop may come several times: `timeout` signals its child and then the whole
 /// group, and a terminal's Ctrl-C reaches a wrapper that passes it on. Nobody presses a key
@@ -210,10 +210,18 @@ fn is_thread_refused(panic: &str) -> bool {
 
 /// What to do after an immediate exit.
 fn exit_message(sweep: Option<&Path>) -> String {
-    let Some(folder) = sweep.map(quoted) else { return "exited at once".to_owned() };
+    let Some(path) = sweep else { return "exited at once".to_owned() };
+    let folder = quoted(path);
+    let recover =
+        format!("`vllm-grid recover {folder}` starts production again and removes what is left");
+    if !is_there(path) {
+        return format!(
+            "exited at once: {folder} is not there any more as it was; {recover} all the same"
+        );
+    }
     format!(
-        "exited at once: the journal holds every finished repeat. `vllm-grid recover {folder}` starts \
-         production again and removes what is left; `vllm-grid resume {folder}` continues the sweep"
+        "exited at once: the journal holds every finished repeat. {recover}; \
+         `vllm-grid resume {folder}` continues the sweep"
     )
 }
 
@@ -252,9 +260,21 @@ mod tests {
 
     #[test]
     fn an_immediate_exit_names_the_sweep_that_ran() {
-        let text = exit_message(Some(Path::new("runs/my night")));
-        assert!(text.contains("`vllm-grid recover 'runs/my night'`"), "{text}");
-        assert!(text.contains("`vllm-grid resume 'runs/my night'`"), "{text}");
+        let place = tempfile::tempdir().expect("a folder");
+        let run = place.path().join("my night");
+        let gone = exit_message(Some(&run));
+        assert!(
+            gone.contains("/my night'` starts production") && !gone.contains("resume"),
+            "{gone}"
+        );
+        std::fs::create_dir(&run).expect("made");
+        for file in ["manifest.json", "journal.jsonl"] {
+            std::fs::write(run.join(file), "").expect("written");
+        }
+        let text = exit_message(Some(&run));
+        for verb in ["recover", "resume"] {
+            assert!(text.contains(&format!("`vllm-grid {verb} '{}'`", run.display())), "{text}");
+        }
         assert_eq!(exit_message(None), "exited at once");
     }
 

@@ -220,6 +220,7 @@ impl Sweep {
                 machine: None,
                 image_id: None,
                 image: None,
+                service_parts: None,
                 window: None,
                 suite_version: None,
             },

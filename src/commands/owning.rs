@@ -210,7 +210,7 @@ pub(super) struct Owning {
 impl Owning {
     /// Its work is over. What may be left of it stays noted.
     pub(super) async fn end(mut self, progress: &Progress) {
-        let Some(mark) = self.mark.take() else { return };
+        let Some(mark) = self.mark.take() else { return self.owner.ledger.settled() };
         if let Some(why) = Box::pin(leftovers::of_run(self.owner.ledger.run_id(), &mark)).await {
             progress.warn(&format!("it stays noted what this run owes: {why}"));
         } else if let Err(error) = self.owner.ledger.paid(&mark) {

@@ -40,6 +40,10 @@ pub(crate) async fn recover(args: &RecoverArgs, shutdown: &Shutdown) -> Result<E
     let paths = |paths: &[PathBuf]| -> Vec<String> {
         paths.iter().map(|path| path.display().to_string()).collect()
     };
+    let settled = done.settled.iter();
+    let settled =
+        settled.map(|it| format!("{} (recovered before, or it ended well)", it.display()));
+    report("nothing is owed:", &settled.collect::<Vec<_>>());
     report("removed container", &done.removed);
     report("killed the process of", &done.killed);
     report("production runs and answers again, stopped by", &paths(&done.production));
@@ -57,7 +61,8 @@ pub(crate) async fn recover(args: &RecoverArgs, shutdown: &Shutdown) -> Result<E
         }
     }
     if lines.is_empty() && problems.is_empty() {
-        lines.push("nothing to recover\n".to_owned());
+        let no_daemon = done.no_daemon.map(|it| format!(" ({it})")).unwrap_or_default();
+        lines.push(format!("nothing to recover{no_daemon}\n"));
     }
     lines.extend(problems.iter().map(|problem| format!("not done: {problem}\n")));
     print(&lines.concat())?;

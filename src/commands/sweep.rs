@@ -38,7 +38,18 @@ use crate::signals::Shutdown;
 
 /// `sweep`: launches, measures and ranks every configuration of a grid.
 pub(crate) async fn sweep(args: &SweepArgs, shutdown: &Shutdown) -> Result<Exit, CommandError> {
-    let (mut grid, service) = complete(super::read_grid(&args.grid)?).await?;
+    let output = args.output.as_deref().map_or(Ok(()), Folder::check_output);
+    let file = match (super::read_grid(&args.grid), output) {
+        (Ok(file), output) => output.map(|()| file)?,
+        (Err(error), output) => {
+            // One pass names all that is wrong with what was asked for.
+            if let Err(also) = output {
+                CommandError::from(also).print();
+            }
+            return Err(error);
+        }
+    };
+    let (mut grid, service) = complete(file).await?;
     check_descriptors(&grid)?;
     let engine = engine(&grid).await?;
     // The one connection to its daemon: what fails here leaves no folder.

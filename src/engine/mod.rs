@@ -2,6 +2,7 @@
 //! be written to a file, and ends in a ready [`Server`] or in a classified
 //! failure; measuring is not known here.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -125,6 +126,12 @@ pub trait Engine: Send + Sync {
     /// The image that every launch uses, whatever its tag points at later; `None` where
     /// there is none.
     fn image_id(&self) -> Option<String> {
+        None
+    }
+
+    /// What servers are made of besides image and flags: name and hash of each part, so that
+    /// a change between two sessions can be named; `None` where there is no container.
+    fn service_parts(&self) -> Option<BTreeMap<String, String>> {
         None
     }
 

@@ -4,6 +4,8 @@
 //! and everything that counts launches sees the latest block alone. What may be accepted is
 //! not decided here.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::machine::Machine;
@@ -41,6 +43,9 @@ pub struct Block {
     /// production's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub production_sha256: Option<String>,
+    /// What candidates are made of besides image and flags, as in the manifest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_parts: Option<BTreeMap<String, String>>,
     /// The files that prompts come from.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub datasets: Vec<DatasetFile>,

@@ -19,6 +19,7 @@ use crate::input::{self, InputError};
 use crate::secret::Secrets;
 
 mod leftovers;
+mod output;
 
 /// Bytes of a launch's configuration in the name of its folder at most.
 const LONGEST: usize = 100;
@@ -67,11 +68,8 @@ impl Folder {
     ) -> Result<(Self, String), HistoryError> {
         let stem = format!("{grid}-{}", now.strftime("%Y%m%dT%H%M%SZ"));
         if let Some(path) = output {
-            std::fs::create_dir_all(path).map_err(|error| io_error(path, error))?;
-            let taken = std::fs::read_dir(path).map_err(|error| io_error(path, error))?.next();
-            if taken.is_some() {
-                return Err(HistoryError::NotEmpty(path.to_owned()));
-            }
+            std::fs::create_dir_all(path).map_err(|error| output::error(path, error))?;
+            output::check(path)?;
             // Of a folder that belongs to somebody else the files are private all the same.
             let _ = std::fs::set_permissions(path, Permissions::from_mode(PRIVATE_FOLDER));
             return Ok((Self(path.to_owned()), stem));
@@ -88,6 +86,15 @@ impl Folder {
             }
         }
         unreachable!("an unbounded range ends only by return")
+    }
+
+    /// Whether a sweep may be begun in `output`, as far as that is known before anything is
+    /// made or launched.
+    ///
+    /// # Errors
+    /// As [`Self::create`].
+    pub fn check_output(output: &Path) -> Result<(), HistoryError> {
+        output::check(output)
     }
 
     /// An existing sweep's folder.

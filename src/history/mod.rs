@@ -33,6 +33,14 @@ pub enum HistoryError {
     /// The output folder holds something.
     #[error("{0} is not empty: a sweep never writes over anything; name another folder")]
     NotEmpty(PathBuf),
+    /// The output folder cannot be one, by its path: another path can.
+    #[error("--output {path}: {why}; name another folder")]
+    Output {
+        /// The folder that was asked for.
+        path: PathBuf,
+        /// Why it cannot be one.
+        why: String,
+    },
     /// The folder holds no sweep.
     #[error(
         "{0} holds no sweep (no manifest.json): name the folder of one, such as those in runs/"

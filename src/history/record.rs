@@ -1,6 +1,7 @@
 //! What a sweep leaves behind, as data: the manifest that is written once, and
 //! what the journal adds up to. Results are computed from these alone.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -88,6 +89,11 @@ pub struct Manifest {
     /// ids. An older version did not write it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
+    /// What candidates are made of besides image and flags: variables, volumes and the like of
+    /// the compose service, each by its name with a hash of its value; without what bears the
+    /// name of a secret. An older version did not write it, and there is none without a container.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_parts: Option<BTreeMap<String, String>>,
     /// Times of the day in which it may launch; always where there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<Window>,
@@ -131,6 +137,9 @@ impl Manifest {
         self.machine.clone_from(&block.machine);
         self.image_id.clone_from(&block.image_id);
         self.datasets.clone_from(&block.datasets);
+        if block.service_parts.is_some() {
+            self.service_parts.clone_from(&block.service_parts);
+        }
         if let Some(image) = &block.image {
             self.image = Some(image.clone());
             for (configuration, id) in self.configurations.iter_mut().zip(&block.ids) {
@@ -168,6 +177,7 @@ impl Manifest {
             machine: None,
             image_id: None,
             image: grid.engine.image(),
+            service_parts: None,
             window: grid.window,
             suite_version: Some(SUITE_VERSION),
         }

@@ -39,6 +39,7 @@ pub(in crate::history) fn manifest() -> Manifest {
         machine: None,
         image_id: None,
         image: None,
+        service_parts: None,
         window: None,
         suite_version: None,
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Holder, OwnershipError, StateFolder, Uses, is_run_id, state};
+use super::{Holder, OwnershipError, StateFolder, Uses, is_run_id, settled, state};
 
 /// Something that a run owes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -162,7 +162,7 @@ impl Ledger {
     /// # Errors
     /// Where its note cannot be removed.
     pub fn paid(&self, owed: &Owed) -> Result<(), OwnershipError> {
-        remove(&self.state, &self.about.run_id, &owed.word())
+        remove(&self.state, &self.about, &owed.word())
     }
 
     /// Production runs again and is proven, or somebody else started it.
@@ -170,7 +170,12 @@ impl Ledger {
     /// # Errors
     /// Where its note cannot be removed.
     pub fn production_paid(&self) -> Result<(), OwnershipError> {
-        remove(&self.state, &self.about.run_id, PRODUCTION)
+        remove(&self.state, &self.about, PRODUCTION)
+    }
+
+    /// The run has ended and owes nothing, where no note says otherwise.
+    pub fn settled(&self) {
+        settled::note(&self.state, &self.about.run_id, &self.about.folder);
     }
 
     /// What the run owes of production, also what an earlier session of it noted.
@@ -195,12 +200,20 @@ impl Debt {
         path_of(state, &self.run_id, &self.owed.word())
     }
 
+    /// Notes it again, where its note was lost and something else tells of it.
+    ///
+    /// # Errors
+    /// Where it cannot be noted.
+    pub fn note_again(&self, state: &StateFolder) -> Result<(), OwnershipError> {
+        state::write(&self.note(state), self)
+    }
+
     /// Removes its note: it is paid.
     ///
     /// # Errors
     /// Where it cannot be removed.
     pub fn paid(&self, state: &StateFolder) -> Result<(), OwnershipError> {
-        remove(state, &self.run_id, &self.owed.word())
+        remove(state, self, &self.owed.word())
     }
 }
 
@@ -304,8 +317,10 @@ fn path_of(state: &StateFolder, run_id: &str, word: &str) -> PathBuf {
     state.debts().join(format!("{run_id}.{word}.json"))
 }
 
-fn remove(folder: &StateFolder, run_id: &str, word: &str) -> Result<(), OwnershipError> {
-    state::remove(&path_of(folder, run_id, word))
+fn remove(folder: &StateFolder, debt: &Debt, word: &str) -> Result<(), OwnershipError> {
+    state::remove(&path_of(folder, &debt.run_id, word))?;
+    settled::note(folder, &debt.run_id, &debt.folder);
+    Ok(())
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ pub mod holder;
 pub mod lock;
 pub mod process;
 pub mod session;
+pub mod settled;
 pub mod state;
 pub mod uses;
 

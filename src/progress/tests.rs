@@ -184,3 +184,25 @@ fn a_word_that_is_too_long_has_a_line_of_its_own() {
     assert_eq!(wording::wrapped("模型 模型 x", 8, ""), "模型\n模型 x");
     assert_eq!(wording::wrapped("one\ntwo", 80, "  "), "one\ntwo");
 }
+
+#[test]
+fn only_what_is_there_is_offered_to_be_resumed() {
+    let place = tempfile::tempdir().unwrap();
+    let run = place.path().join("run");
+    let said = || {
+        let path = place.path().join("said");
+        let mut view = view(BTreeMap::new(), 2);
+        view.sweep.as_mut().unwrap().folder.clone_from(&run);
+        view.out = Box::new(std::fs::File::create(&path).unwrap());
+        Progress(Arc::new(Mutex::new(view))).close(None);
+        std::fs::read_to_string(path).unwrap()
+    };
+    let resume = format!("`vllm-grid resume {}`", run.display());
+    assert!(!said().contains(&resume), "it was removed or moved: {}", said());
+    assert!(said().contains("is not there any more"), "{}", said());
+    std::fs::create_dir(&run).unwrap();
+    std::fs::write(run.join("manifest.json"), "").unwrap();
+    assert!(!said().contains(&resume), "its journal was: {}", said());
+    std::fs::write(run.join("journal.jsonl"), "").unwrap();
+    assert!(said().contains(&resume), "{}", said());
+}

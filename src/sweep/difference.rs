@@ -2,6 +2,7 @@
 //! what it means. Some things are only said, most refuse to continue unless the change is
 //! accepted, and of a grid that changed nothing can be accepted. Pure.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 
@@ -53,6 +54,13 @@ pub enum Difference {
     },
     /// A fact of the machine.
     Machine(MachineDifference),
+    /// A part of the compose service that candidates are made of: a variable, a volume.
+    Service {
+        /// Its name, without its value.
+        part: String,
+        /// What became of it.
+        what: &'static str,
+    },
     /// The host, of a sweep that did not record the machine.
     Host {
         /// What it was.
@@ -98,6 +106,7 @@ impl Difference {
             | Self::NamedImage { .. }
             | Self::Image { .. }
             | Self::Machine(_)
+            | Self::Service { .. }
             | Self::Host { .. }
             | Self::Suite { .. }
             | Self::Production { .. } => Weight::NewBlock,
@@ -127,6 +136,7 @@ impl fmt::Display for Difference {
             }
             Self::Image { before, now } => write!(f, "image: {} -> {}", image(before), image(now)),
             Self::Machine(difference) => difference.fmt(f),
+            Self::Service { part, what } => write!(f, "the service's {part}: {what}"),
             Self::Host { before, now } => write!(f, "host: {before} -> {now}"),
             Self::Suite { before: Some(before), now, .. } => {
                 write!(f, "suite version: {before} -> {now} (it measures differently)")
@@ -178,6 +188,10 @@ impl Before<'_> {
         {
             all.push(Difference::Image { before, now });
         }
+        if let Some((before, now)) = manifest.service_parts.as_ref().zip(now.service_parts.as_ref())
+        {
+            all.extend(parts(before, now));
+        }
         match &manifest.machine {
             Some(before) => {
                 let differences = before.differences(&now.machine);
@@ -210,6 +224,23 @@ impl Before<'_> {
         }
         all
     }
+}
+
+/// Each part of a service that is not as it was.
+fn parts<'a>(
+    before: &'a BTreeMap<String, String>,
+    now: &'a BTreeMap<String, String>,
+) -> impl Iterator<Item = Difference> + 'a {
+    let names: BTreeSet<&String> = before.keys().chain(now.keys()).collect();
+    names.into_iter().filter_map(|part| {
+        let what = match (before.get(part), now.get(part)) {
+            (Some(before), Some(now)) if before == now => return None,
+            (Some(_), Some(_)) => "it has another value",
+            (Some(_), None) => "it was removed",
+            (None, _) => "it was added",
+        };
+        Some(Difference::Service { part: part.clone(), what })
+    })
 }
 
 /// The image of the latest block: that of its launches, else the one that it began with.
@@ -332,6 +363,7 @@ pub(super) fn continues(
         image: asks.image,
         ids: asks.ids,
         production_sha256: now.production_sha256.clone(),
+        service_parts: now.service_parts.clone(),
         datasets: asks.datasets,
     };
     Ok(Continues { block: Some(block), said })

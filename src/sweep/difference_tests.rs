@@ -22,6 +22,9 @@ fn with() -> MeasuredWith {
         },
         image_id: Some("sha256:a".to_owned()),
         production_sha256: Some("p".repeat(64)),
+        service_parts: Some(
+            ["A", "B"].map(|it| (format!("environment: {it}"), "1".to_owned())).into(),
+        ),
     }
 }
 
@@ -30,6 +33,7 @@ fn record() -> SweepRecord {
     let mut record = SweepRecord::new(manifest(2, 1, 1));
     let (manifest, with) = (&mut record.manifest, with());
     (manifest.machine, manifest.image_id) = (Some(with.machine), with.image_id);
+    manifest.service_parts = with.service_parts;
     manifest.suite_version = Some(with.suite_version);
     record.launches.push(LaunchRecord { launch: 1, ..LaunchRecord::default() });
     record
@@ -57,7 +61,19 @@ fn what_is_as_it_was_continues_without_a_word_and_without_a_block() {
 
 #[test]
 fn each_kind_of_change_is_refused_by_its_name_and_begins_a_block_where_it_is_accepted() {
-    let changes: [(&str, Change); 8] = [
+    let changes: [(&str, Change); 11] = [
+        ("the service's environment: A: it has another value", |it| {
+            let parts = it.service_parts.as_mut().expect("it is known");
+            parts.insert("environment: A".to_owned(), "2".to_owned());
+        }),
+        ("the service's environment: B: it was removed", |it| {
+            let parts = it.service_parts.as_mut().expect("it is known");
+            parts.remove("environment: B");
+        }),
+        ("the service's volumes: /m: it was added", |it| {
+            let parts = it.service_parts.as_mut().expect("it is known");
+            parts.insert("volumes: /m".to_owned(), "1".to_owned());
+        }),
         ("image: sha256:a -> sha256:b", |it| it.image_id = Some("sha256:b".to_owned())),
         ("driver: 550.54.15 -> 560.28", |it| it.machine.driver = Some("560.28".to_owned())),
         ("CUDA version: 12.4 -> 12.6", |it| it.machine.cuda = Some("12.6".to_owned())),

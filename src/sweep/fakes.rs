@@ -83,6 +83,7 @@ pub(super) fn manifest(configurations: usize, launches: u32, repeats: u32) -> Ma
         machine: None,
         image_id: None,
         image: None,
+        service_parts: None,
         window: None,
         suite_version: None,
     }
@@ -337,6 +338,8 @@ pub(super) struct FakeProduction {
     running: Arc<Mutex<bool>>,
     /// Whether its daemon answers.
     reachable: Arc<Mutex<bool>>,
+    /// Whether it cannot be started.
+    broken: Arc<Mutex<bool>>,
     /// Looks after which one panics.
     looks: Arc<Mutex<Option<u32>>>,
     /// Hash of its container's configuration.
@@ -349,6 +352,7 @@ impl FakeProduction {
             actions: actions.clone(),
             running: Arc::new(Mutex::new(true)),
             reachable: Arc::new(Mutex::new(true)),
+            broken: Arc::default(),
             looks: Arc::default(),
             configuration: Arc::default(),
         }
@@ -357,6 +361,11 @@ impl FakeProduction {
     /// After so many looks at it, one panics.
     pub(super) fn panic_after(&self, looks: u32) {
         *self.looks.lock().expect("no panic") = Some(looks);
+    }
+
+    /// From now on it cannot be started.
+    pub(super) fn breaks(&self) {
+        *self.broken.lock().expect("no panic") = true;
     }
 
     /// Starts it from outside.
@@ -408,6 +417,9 @@ impl Production for FakeProduction {
     }
 
     async fn start(&self, _: &str) -> Result<(), ProductionError> {
+        if *self.broken.lock().expect("no panic") {
+            return Err(ProductionError::Removed("it is broken".to_owned()));
+        }
         self.turn(true, "start production");
         Ok(())
     }

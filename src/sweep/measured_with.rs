@@ -2,6 +2,8 @@
 //! container. Read before anything is launched, and a plain value from then on, so that
 //! tests make one. What a difference means is in [`super::difference`].
 
+use std::collections::BTreeMap;
+
 use futures_util::future::BoxFuture;
 
 use crate::engine::Engine;
@@ -34,6 +36,8 @@ pub struct MeasuredWith {
     pub machine: Machine,
     /// The image that is launched, where the engine launches one.
     pub image_id: Option<String>,
+    /// What candidates are made of besides image and flags, where they are containers.
+    pub service_parts: Option<BTreeMap<String, String>>,
     /// SHA-256 of the configuration of production's container, where there is one.
     pub production_sha256: Option<String>,
 }
@@ -62,6 +66,7 @@ impl MeasuredWith {
             host: host(),
             machine: seen_from(machine, container_runtime),
             image_id: engine.image_id(),
+            service_parts: engine.service_parts(),
             production_sha256: production.map(|it| it.configuration_sha256),
         }
     }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use futures_util::future::join_all;
 
 use crate::engine::docker::cleanup;
-use crate::engine::docker::owed::{self, Connection};
+use crate::engine::docker::owed;
 use crate::engine::leftovers::{productions_down, quoted, short};
 use crate::engine::process::noted::{self, Killed};
 use crate::event::Emit;
@@ -16,9 +16,10 @@ use crate::history::folder::Folder;
 use crate::history::journal::is_written_in;
 use crate::ownership::debt::{self, Debt, ProductionOwed};
 use crate::ownership::session::{Liveness, liveness};
-use crate::ownership::{Holder, Owed, OwnershipError, Session, StateFolder};
+use crate::ownership::{Holder, Owed, OwnershipError, Session, StateFolder, settled};
 
 mod case;
+mod daemons;
 mod restore;
 
 use case::{Case, Cases};
@@ -37,8 +38,19 @@ pub struct Recovery {
     pub elsewhere: Vec<String>,
     /// Sweeps that still run: not touched. With who works on them, where that is known.
     pub living: Vec<String>,
+    /// What was named and owes nothing any more: it was recovered, or ended well.
+    pub settled: Vec<PathBuf>,
+    /// That no daemon could be asked, where none is to be expected: a sentence.
+    pub no_daemon: Option<String>,
     /// What could not be done, in one line each.
     pub problems: Vec<String>,
+}
+
+/// How much is looked for.
+#[derive(Clone, Copy, Debug)]
+struct Scope {
+    /// Whether labels alone may tell of what is asked for.
+    asks_labels: bool,
 }
 
 /// Whether a process works on the run in `folder`.
@@ -64,9 +76,9 @@ pub async fn run(
     let (debts, damaged) = debt::all(state);
     let mut cases = Cases::of(folders, all_others);
     cases.debts(state, debts);
-    for (docker, _) in daemons(&cases, &mut recovery).await {
-        containers(&mut cases, &docker, &mut recovery).await;
-    }
+    let is_lost = cases.unknown().any(|name| !settled::knows(state, name));
+    let scope = Scope { asks_labels: all_others || is_lost };
+    daemons::ask(state, &mut cases, scope, &mut recovery).await;
     // What holds the GPUs, or a production's port, comes first, of all runs.
     let mut ready = Vec::new();
     for case in cases.asked() {
@@ -88,7 +100,10 @@ pub async fn run(
     }
     recovery.problems.extend(damaged.iter().map(ToString::to_string));
     if !all_others {
-        recovery.problems.extend(unknown(&cases));
+        let (settled, unknown): (Vec<&Path>, _) =
+            cases.unknown().partition(|name| settled::knows(state, name));
+        recovery.settled.extend(settled.into_iter().map(Path::to_owned));
+        recovery.problems.extend(unknown.into_iter().map(nobody_knows));
     }
     still_owed(state, &cases, &mut recovery).await;
     recovery
@@ -113,8 +128,8 @@ pub async fn own(
     }
     let mut down = None;
     if docker || !cases.sockets().is_empty() {
-        for (docker, socket) in daemons(&cases, &mut recovery).await {
-            containers(&mut cases, &docker, &mut recovery).await;
+        let scope = Scope { asks_labels: false };
+        for (docker, socket) in daemons::ask(state, &mut cases, scope, &mut recovery).await {
             for (_, owed) in cases.asked().filter_map(Case::production) {
                 let here = owed::is_same_socket(&owed.docker, &socket);
                 if here && owed::runs(&docker, owed).await != Ok(Some(true)) {
@@ -134,42 +149,6 @@ pub async fn own(
         }
     }
     (recovery, down)
-}
-
-/// The daemons that may have something of the runs: this environment's, and those on which
-/// runs worked.
-async fn daemons(cases: &Cases, recovery: &mut Recovery) -> Vec<(Connection, String)> {
-    let mut connected = Vec::new();
-    let here = owed::socket();
-    let mut sockets: Vec<String> = here.iter().cloned().collect();
-    for socket in cases.sockets() {
-        if !sockets.iter().any(|known| owed::is_same_socket(known, &socket)) {
-            sockets.push(socket);
-        }
-    }
-    for socket in sockets {
-        // Without a daemon there is nothing to do, unless a run used one.
-        let used = cases.used(&socket, here.as_ref().ok() == Some(&socket));
-        let docker = if used {
-            owed::connect_to_starting(&socket).await
-        } else {
-            owed::connect_to(&socket).await
-        };
-        match docker {
-            Ok(docker) => connected.push((docker, socket)),
-            Err(error) if used => recovery.problems.push(error.to_string()),
-            Err(_) => {}
-        }
-    }
-    connected
-}
-
-/// Adds the containers on a daemon to their runs.
-async fn containers(cases: &mut Cases, docker: &Connection, recovery: &mut Recovery) {
-    match cleanup::ours(docker).await {
-        Ok(all) => all.into_iter().for_each(|seen| cases.container(docker.clone(), seen)),
-        Err(error) => recovery.problems.push(error),
-    }
 }
 
 /// A dead run whose candidates were removed.
@@ -216,6 +195,12 @@ async fn clean_up<'a>(
         }
     };
     let before = recovery.problems.len();
+    if case.by_label {
+        // With the candidate its label is gone. Where it cannot be noted, production is started
+        // all the same, and only a kill before that would lose it.
+        let noted = case.debts.iter().map(|debt| debt.note_again(state));
+        recovery.problems.extend(noted.filter_map(|it| Some(it.err()?.to_string())));
+    }
     remove_containers(case, recovery).await;
     kill_processes(case, recovery).await;
     let removed = recovery.problems.len() == before;
@@ -232,6 +217,7 @@ async fn clean_up<'a>(
 /// Reports what became of production, and pays what is owed no longer.
 fn settle(state: &StateFolder, ready: &Ready<'_>, restored: Restored, recovery: &mut Recovery) {
     let Ready { case, removed, .. } = *ready;
+    let is_restored = !matches!(restored, Restored::Not(_));
     match restored {
         Restored::Nothing => {}
         Restored::Proven => recovery.production.push(case.folder()),
@@ -246,6 +232,9 @@ fn settle(state: &StateFolder, ready: &Ready<'_>, restored: Restored, recovery: 
         if paid && let Err(error) = debt.paid(state) {
             recovery.problems.push(error.to_string());
         }
+    }
+    if let Some(run) = case.run_id.as_ref().filter(|_| removed && is_restored) {
+        settled::note(state, run, &case.folder());
     }
 }
 
@@ -326,15 +315,12 @@ fn another_machine(state: &StateFolder, debt: &Debt) -> String {
 }
 
 /// What was named and nobody knows.
-fn unknown(cases: &Cases) -> Vec<String> {
-    let words = |path: &Path| {
-        format!(
-            "{} holds no run, and no run is known that was there: name the folder of one, or run \
-             `vllm-grid recover` without a name",
-            path.display()
-        )
-    };
-    cases.unknown().map(words).collect()
+fn nobody_knows(path: &Path) -> String {
+    format!(
+        "{} holds no run, and no run is known that was there: name the folder of one, or run \
+         `vllm-grid recover` without a name",
+        path.display()
+    )
 }
 
 /// Production that is down though nobody asked for its run, or that could not be started.

@@ -242,6 +242,7 @@ mod tests {
             machine: crate::machine::Machine::default(),
             image_id: None,
             production_sha256: None,
+            service_parts: None,
         }
     }
 

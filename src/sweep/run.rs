@@ -26,7 +26,7 @@ use crate::event::NoticeKind;
 use crate::history::block::Block;
 use crate::history::folder::Folder;
 use crate::history::journal::{BUDGET_SPENT, Entry, Journal, WINDOW_CLOSED};
-use crate::history::production::{PendingRestore, ProductionStep, pending_restore};
+use crate::history::production::ProductionStep;
 use crate::history::record::{LaunchRecord, SCHEMA_VERSION, SweepRecord};
 use crate::history::replay;
 use crate::history::steady::Steady;
@@ -38,6 +38,7 @@ mod next;
 mod nights;
 mod open;
 pub mod owner;
+mod unguarded;
 
 use files::Files;
 use next::Next;
@@ -155,12 +156,10 @@ impl Sweep {
             self.append(opening)?;
         }
         self.tell_eta(context);
-        let ending = match &context.production {
-            Some(production) if self.guards() => {
-                Box::pin(self.guarded(&**production, context)).await
-            }
+        let ending = match (&context.production, self.launches(context)) {
+            (Some(production), Ok(true)) => Box::pin(self.guarded(&**production, context)).await,
             // Where nothing is launched, production serves on.
-            _ => self.work(context).await,
+            (_, launches) => self.unguarded(launches, context).await,
         };
         let (complete, reason) = match &ending {
             Ok(Ending::Complete) => {
@@ -184,13 +183,6 @@ impl Sweep {
         let ending = ending?;
         ended?;
         Ok(ending)
-    }
-
-    /// Whether production is guarded: something is launched, or an earlier session left it
-    /// stopped.
-    fn guards(&self) -> bool {
-        !self.scope.is_over(&self.record)
-            || pending_restore(&self.production) != PendingRestore::Nothing
     }
 
     /// Works with production stopped, and restores it whatever the work came to.
@@ -232,7 +224,7 @@ impl Sweep {
     }
 
     /// An error of the guard as this sweep's: what starts production again names its folder.
-    fn told(&self, error: GuardError<SweepError>) -> SweepError {
+    pub(super) fn told(&self, error: GuardError<SweepError>) -> SweepError {
         match error {
             GuardError::Down { down, why } => {
                 SweepError::ProductionDown(down.message(Some(&why), Some(self.folder.path())))

@@ -266,3 +266,56 @@ fn another_image_in_the_compose_file_can_be_accepted_and_another_flag_cannot() {
     let said = flat(&run(&["resume", "run"]).expect(2).err);
     assert!(names(&said, "v0.11.0 -> vllm/vllm-openai:v0.10.1"), "what block 2 ran: {said}");
 }
+
+/// What is in no configuration's id: the service's variables, its volumes, its memory.
+#[test]
+fn another_variable_or_volume_of_the_compose_service_is_named_and_can_be_accepted() {
+    let place = Workplace::new(
+        "name: served\nengine:\n  docker: {compose: compose.yaml, service: llm, gpus: false, caches: false}\n\
+         parameters: {max-num-seqs: [16]}\n\
+         workloads:\n  kv-cache: {prefix-tokens: [512], prompts: 2, output-tokens: 2, warmup: 0}\n\
+         objective: {minimize: kv_cache.ttft_resent_ms}\n\
+         strategy: {grid: {launches: 1, repeats: 1, seed: 1}}\n",
+    );
+    let daemon = Daemon::start(|_| Life::Serves);
+    let service = |more: &str| {
+        let text = format!(
+            "services:\n  llm:\n    image: i:1\n    command: Qwen/Qwen3-0.6B --max-model-len 4096\n{more}"
+        );
+        std::fs::write(place.path("compose.yaml"), text).unwrap();
+    };
+    let run = |arguments: &[&str]| {
+        let mut command = place.command(arguments);
+        command.env("PATH", compose_tool(&place)).env("DOCKER_HOST", daemon.host());
+        Ran::of(command.output().unwrap())
+    };
+    let with = |threads: u32, token: &str| {
+        service(&format!(
+            "    environment: {{OMP_NUM_THREADS: '{threads}', HF_TOKEN: {token}}}\n    shm_size: '1073741824'\n"
+        ));
+    };
+    with(4, "hf_first-of-all-keys");
+    run(&["sweep", "grid.yaml", "--output", "run"]).expect(0);
+    with(4, "hf_second-of-the-keys");
+    let said = flat(&run(&["resume", "run"]).expect(0).err);
+    assert!(!said.contains("changed"), "another key measures the same: {said}");
+
+    with(8, "hf_second-of-the-keys");
+    let said = flat(&run(&["resume", "run"]).expect(2).err);
+    assert!(said.contains("environment: OMP_NUM_THREADS: it has another value"), "{said}");
+    assert!(said.contains("add --accept-change: block 2 begins"), "{said}");
+    service("    environment: {OMP_NUM_THREADS: '4', HF_TOKEN: hf_first-of-all-keys}\n");
+    let said = flat(&run(&["resume", "run"]).expect(2).err);
+    assert!(said.contains("shm_size: it was removed"), "{said}");
+    assert_eq!(place.entries("run", "launch_started"), 1, "nothing was launched");
+
+    with(8, "hf_second-of-the-keys");
+    run(&["resume", "run", "--accept-change"]).expect(0);
+    run(&["resume", "run"]).expect(0);
+    assert_eq!(place.entries("run", "launch_started"), 2);
+    with(4, "hf_first-of-all-keys");
+    let said = flat(&run(&["resume", "run"]).expect(2).err);
+    assert!(said.contains("OMP_NUM_THREADS"), "what block 2 ran with counts: {said}");
+    let written = std::fs::read_to_string(place.path("run/manifest.json")).unwrap();
+    assert!(!written.contains("hf_first"), "{written}");
+}

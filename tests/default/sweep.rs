@@ -271,3 +271,18 @@ fn a_stop_that_is_delivered_twice_at_once_is_one() {
     assert_eq!(ran.err.matches("a second signal exits at once").count(), 1, "{}", ran.err);
     assert!(place.path("run/results.csv").is_file(), "{}", ran.err);
 }
+
+#[test]
+fn an_output_that_can_be_no_folder_is_named_with_the_grid_s_faults_before_anything_is_launched() {
+    let place = Workplace::new(CACHING);
+    std::fs::write(place.path("file"), "").unwrap();
+    std::fs::write(place.path("wrong.yaml"), CACHING.replace("minimize:", "minimise:")).unwrap();
+    for output in ["file", "file/below"] {
+        let said = place.run(&["sweep", "grid.yaml", "--output", output]).expect(2).err;
+        assert!(said.contains("--output") && said.contains("no folder"), "{said}");
+        let said = place.run(&["sweep", "wrong.yaml", "--output", output]).expect(2).err;
+        assert!(said.contains("--output") && said.contains("minimise"), "{said}");
+    }
+    let left = std::fs::read_dir(place.folder.path()).unwrap().count();
+    assert_eq!(left, 3, "nothing was begun, and no state folder was made");
+}

@@ -25,6 +25,7 @@ use std::path::PathBuf;
 use super::command_view::Unreadable;
 
 mod lines;
+pub mod parts;
 mod resources;
 mod service;
 mod spec;

@@ -9,6 +9,7 @@ use bollard::query_parameters::ListContainersOptionsBuilder;
 use super::owed::Connection;
 use super::{container, label};
 use crate::history::journal::is_written_in;
+use crate::ownership::debt::ProductionOwed;
 use crate::ownership::session::{Liveness, liveness};
 use crate::ownership::{Holder, StateFolder, Uses, is_run_id};
 
@@ -29,6 +30,8 @@ pub struct Labelled {
     pub holder: Option<Holder>,
     /// What the run's candidates use; an older version did not write it.
     pub uses: Option<Uses>,
+    /// Production that the run had stopped when it made it.
+    pub production: Option<ProductionOwed>,
 }
 
 impl Labelled {
@@ -67,6 +70,10 @@ pub async fn ours(docker: &Connection) -> Result<Vec<Labelled>, String> {
             run_id: labels.get(label::RUN).filter(|id| is_run_id(id)).cloned(),
             holder: labels.get(label::HOLDER).and_then(|text| serde_json::from_str(text).ok()),
             uses: labels.get(label::USES).map(|text| Uses::from(text.clone())),
+            production: labels
+                .get(label::PRODUCTION)
+                .and_then(|text| serde_json::from_str(text).ok())
+                .filter(|owed: &ProductionOwed| !owed.id.is_empty()),
         })
     });
     Ok(labelled.collect())

@@ -18,6 +18,9 @@ const TIMEOUT: u64 = 150;
 /// Names the seconds for which a daemon that does not answer is asked again.
 const PATIENCE_VARIABLE: &str = "VLLM_GRID_DAEMON_PATIENCE";
 
+/// Where a daemon is that nothing names.
+pub(super) const DEFAULT_SOCKET: &str = "unix:///var/run/docker.sock";
+
 /// How long a daemon may take until it answers for the first time, as after a boot.
 pub(super) const STARTING: Duration = Duration::from_secs(30);
 
@@ -95,7 +98,7 @@ impl DaemonSettings {
         };
         match name.filter(|name| name != "default") {
             Some(name) => local(&self.context_host(&name)?, from),
-            None => Ok("unix:///var/run/docker.sock".to_owned()),
+            None => Ok(DEFAULT_SOCKET.to_owned()),
         }
     }
 

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::command_view::CommandView;
-use super::compose::{Mount, ServiceSpec};
+use super::compose::{Mount, ServiceSpec, parts};
 use super::failure::Exit;
 use super::log::{EngineLog, LogWriter};
 use super::readiness::{Connect, Limits, NotReady, wait_until_ready};
@@ -310,6 +310,10 @@ impl Engine for DockerEngine {
 
     fn image_id(&self) -> Option<String> {
         Some(self.image.id.clone())
+    }
+
+    fn service_parts(&self) -> Option<BTreeMap<String, String>> {
+        Some(parts::of(&self.spec.service))
     }
 
     async fn runtime(&self) -> Option<String> {

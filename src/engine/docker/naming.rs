@@ -23,6 +23,9 @@ pub mod label {
     pub const HOLDER: &str = "vllm-grid.holder";
     /// What the run's candidates use: `cpu`, `all`, or GPUs with commas.
     pub const USES: &str = "vllm-grid.uses";
+    /// Production that the run stopped and is to start again, as JSON, without secrets: where
+    /// run folder and state folder are lost, it is known from here.
+    pub const PRODUCTION: &str = "vllm-grid.production";
 }
 
 pub(super) fn labels(order: &LaunchOrder, owner: Option<&Ledger>) -> BTreeMap<String, String> {
@@ -36,11 +39,15 @@ pub(super) fn labels(order: &LaunchOrder, owner: Option<&Ledger>) -> BTreeMap<St
         (label::FOLDER.to_owned(), folder.to_string_lossy().into_owned()),
     ]);
     match owner {
-        Some(owner) => labels.extend([
-            (label::RUN.to_owned(), owner.run_id().to_owned()),
-            (label::HOLDER.to_owned(), holder_label(owner.holder())),
-            (label::USES.to_owned(), owner.uses().to_string()),
-        ]),
+        Some(owner) => {
+            labels.extend([
+                (label::RUN.to_owned(), owner.run_id().to_owned()),
+                (label::HOLDER.to_owned(), holder_label(owner.holder())),
+                (label::USES.to_owned(), owner.uses().to_string()),
+            ]);
+            let owed = owner.production().and_then(|owed| serde_json::to_string(&owed).ok());
+            labels.extend(owed.map(|owed| (label::PRODUCTION.to_owned(), owed)));
+        }
         None => labels.extend([(label::HOLDER.to_owned(), holder_label(&Holder::this()))]),
     }
     labels
@@ -65,4 +72,46 @@ pub(super) fn container_name(order: &LaunchOrder) -> String {
         .collect();
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     format!("vllm-grid-{sweep}-{}-{:x}-{count}", order.launch, std::process::id())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ownership::debt::ProductionOwed;
+    use crate::ownership::{Owed, StateFolder, Uses, new_run_id};
+
+    #[test]
+    fn a_candidate_names_the_production_that_its_run_owes_and_never_a_key() {
+        let place = tempfile::tempdir().expect("a folder");
+        let state = StateFolder::at(place.path()).expect("a state folder");
+        let holder = Holder::this().in_state(&state).of_run(&new_run_id(), Path::new("/runs/a"));
+        let ledger = Ledger::of_run(&state, "a", &holder, &Uses::Cpu);
+        let order = LaunchOrder {
+            sweep: "a".to_owned(),
+            launch: 1,
+            configuration: crate::configuration::Configuration {
+                name: "c".to_owned(),
+                aliases: Vec::new(),
+                id: "0".to_owned(),
+                flags: crate::configuration::Flags::default(),
+                varied: crate::configuration::Flags::default(),
+                environment: BTreeMap::new(),
+            },
+            folder: "/runs/a/launches/1-c".into(),
+            worked: std::time::Duration::ZERO,
+        };
+        assert!(!labels(&order, Some(&ledger)).contains_key(label::PRODUCTION), "none is owed");
+        let owed = ProductionOwed {
+            docker: "unix:///d".to_owned(),
+            id: "p1".to_owned(),
+            name: "vllm".to_owned(),
+            key_variable: Some("PATH".to_owned()),
+            ..ProductionOwed::default()
+        };
+        ledger.owe(Owed::Production(owed.clone())).expect("noted");
+        let label = labels(&order, Some(&ledger))[label::PRODUCTION].clone();
+        assert_eq!(serde_json::from_str::<ProductionOwed>(&label).expect("JSON"), owed);
+        let value = std::env::var("PATH").expect("a value");
+        assert!(label.contains("PATH") && !label.contains(&value), "{label}");
+    }
 }

@@ -2,11 +2,14 @@
 //! be found and started again without the grid, the run's folder, or this environment's
 //! daemon.
 
+use std::path::Path;
 use std::time::Duration;
 
 use bollard::query_parameters::InspectContainerOptions;
 
-use super::daemon::{DaemonError, DaemonSettings, STARTING, connect_within, status};
+use super::daemon::{
+    DEFAULT_SOCKET, DaemonError, DaemonSettings, STARTING, connect_within, status,
+};
 use super::production::DockerProduction;
 use super::source_of;
 use crate::engine::compose::ComposeSource;
@@ -27,6 +30,17 @@ pub fn socket() -> Result<String, DaemonError> {
     DaemonSettings::of_environment().socket()
 }
 
+/// Whether a daemon is to be there: something names this socket, or it exists.
+pub fn is_expected(socket: &str) -> bool {
+    let is_named = DaemonSettings::of_environment().docker_host.is_some();
+    let exists = socket.strip_prefix("unix://").is_some_and(|path| Path::new(path).exists());
+    expects(is_named, socket, exists)
+}
+
+fn expects(is_named: bool, socket: &str, exists: bool) -> bool {
+    is_named || exists || socket != DEFAULT_SOCKET
+}
+
 /// Connects to the daemon on a socket.
 ///
 /// # Errors
@@ -40,7 +54,9 @@ pub async fn connect_to(socket: &str) -> Result<Connection, DaemonError> {
 /// # Errors
 /// It does not answer.
 pub async fn connect_to_starting(socket: &str) -> Result<Connection, DaemonError> {
-    connect_in(socket, STARTING).await
+    // Who sets a shorter patience with daemons means this, too.
+    let patience = DaemonSettings::of_environment().patience.unwrap_or(STARTING);
+    connect_in(socket, STARTING.min(patience)).await
 }
 
 async fn connect_in(socket: &str, limit: Duration) -> Result<Connection, DaemonError> {
@@ -126,6 +142,14 @@ mod tests {
     use super::*;
     use crate::engine::docker::cleanup;
     use crate::engine::docker::scripted::{Fate, Scripted};
+
+    #[test]
+    fn a_daemon_is_expected_where_something_names_it_or_its_socket_is_there() {
+        assert!(!expects(false, DEFAULT_SOCKET, false), "Docker is not installed");
+        assert!(expects(false, DEFAULT_SOCKET, true));
+        assert!(expects(true, DEFAULT_SOCKET, false));
+        assert!(expects(false, "unix:///home/u/.docker/desktop/docker.sock", false), "a context");
+    }
 
     #[tokio::test(start_paused = true)]
     async fn errors_are_in_the_daemon_s_words_and_name_it() {

@@ -50,6 +50,11 @@ impl Deref for Daemon {
 }
 
 impl Daemon {
+    /// Its socket.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
     /// The daemon at `host`, asked again for at most `patience`.
     pub(super) fn new(docker: Docker, host: &str, patience: Duration) -> Self {
         let mut silences = SILENCES.lock().unwrap_or_else(PoisonError::into_inner);

@@ -25,6 +25,8 @@ pub(super) struct Case {
     pub(super) elsewhere: Vec<Debt>,
     /// What it left on daemons.
     pub(super) containers: Vec<(Connection, Labelled)>,
+    /// Whether only a label tells of the production that it owes.
+    pub(super) by_label: bool,
 }
 
 impl Case {
@@ -47,6 +49,59 @@ impl Case {
     /// Whether it worked on another machine, and owes nothing on this one.
     pub(super) fn is_elsewhere(&self) -> bool {
         self.debts.is_empty() && !self.elsewhere.is_empty()
+    }
+
+    /// Takes the production that it owes from a candidate's label, where nothing else is left
+    /// of the run that could say whether it is owed.
+    fn owe_by_label(&mut self, socket: &str, seen: &Labelled) {
+        let is_lost =
+            self.debts.is_empty() && self.elsewhere.is_empty() && self.existing().is_none();
+        let (Some(owed), Some(run_id), Some(holder)) =
+            (&seen.production, &seen.run_id, &seen.holder)
+        else {
+            return;
+        };
+        if is_lost {
+            self.by_label = true;
+            self.debts.push(Debt {
+                run_id: run_id.clone(),
+                sweep: seen.sweep.clone(),
+                folder: seen.folder.clone(),
+                holder: holder.clone(),
+                uses: seen.uses.clone().unwrap_or_default(),
+                owed: Owed::Production(ProductionOwed {
+                    docker: socket.to_owned(),
+                    ..owed.clone()
+                }),
+            });
+        }
+    }
+
+    /// What it owes on the daemon of a socket is owed on that of another one: it is the same.
+    pub(super) fn move_debts(&mut self, from: &str, to: &str) {
+        for debt in &mut self.debts {
+            if let Owed::Containers { docker } | Owed::Production(ProductionOwed { docker, .. }) =
+                &mut debt.owed
+                && is_same_socket(docker, from)
+            {
+                to.clone_into(docker);
+            }
+        }
+    }
+
+    /// Whether something of it is owed on the daemon of this socket.
+    pub(super) fn owes_on(&self, socket: &str) -> bool {
+        self.debts.iter().any(|debt| is_on(debt, socket))
+    }
+
+    /// The notes of what it owes there.
+    pub(super) fn notes_on(&self, state: &StateFolder, socket: &str) -> Vec<PathBuf> {
+        self.debts.iter().filter(|it| is_on(it, socket)).map(|it| it.note(state)).collect()
+    }
+
+    /// Whether a container of it was seen through this socket.
+    pub(super) fn left_on(&self, socket: &str) -> bool {
+        self.containers.iter().any(|(docker, _)| docker.host() == socket)
     }
 
     /// The production that it owes.
@@ -103,6 +158,7 @@ impl Cases {
                 debts: Vec::new(),
                 elsewhere: Vec::new(),
                 containers: Vec::new(),
+                by_label: false,
             });
         }
         cases
@@ -123,12 +179,13 @@ impl Cases {
     }
 
     /// Adds a container to its run.
-    pub(super) fn container(&mut self, docker: Connection, seen: Labelled) {
+    pub(super) fn container(&mut self, docker: Connection, socket: &str, seen: Labelled) {
         let folder =
             if seen.folder.as_os_str().is_empty() { PathBuf::new() } else { normal(&seen.folder) };
         let run_id = seen.run_id.clone();
         let case = self.case(run_id.as_deref(), &folder);
         if !case.containers.iter().any(|(_, known)| known.id == seen.id) {
+            case.owe_by_label(socket, &seen);
             case.containers.push((docker, seen));
         }
     }
@@ -145,6 +202,7 @@ impl Cases {
                 debts: Vec::new(),
                 elsewhere: Vec::new(),
                 containers: Vec::new(),
+                by_label: false,
             });
             self.all.len() - 1
         });
@@ -162,6 +220,11 @@ impl Cases {
     /// The runs that are to be recovered.
     pub(super) fn asked(&self) -> impl Iterator<Item = &Case> {
         self.all.iter().filter(|case| case.asked && !case.unknown)
+    }
+
+    /// The same, to be changed.
+    pub(super) fn asked_mut(&mut self) -> impl Iterator<Item = &mut Case> {
+        self.all.iter_mut().filter(|case| case.asked && !case.unknown)
     }
 
     /// What was named, and no run is there.
@@ -196,8 +259,18 @@ impl Cases {
     }
 }
 
+/// Whether something is owed on the daemon of this socket.
+fn is_on(debt: &Debt, socket: &str) -> bool {
+    match &debt.owed {
+        Owed::Containers { docker } | Owed::Production(ProductionOwed { docker, .. }) => {
+            is_same_socket(docker, socket)
+        }
+        _ => false,
+    }
+}
+
 /// A path by which folders are compared: also of one that is not there any more.
-fn normal(path: &Path) -> PathBuf {
+pub(super) fn normal(path: &Path) -> PathBuf {
     if let Ok(real) = path.canonicalize() {
         return real;
     }

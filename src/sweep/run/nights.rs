@@ -110,7 +110,7 @@ impl Sweep {
                     return Ok(false);
                 }
             }
-            self.restore_before_waiting(context).await?;
+            self.restore_owed(context).await?;
             let until = window.opens_after(&now);
             self.events.emit().emit(NoticeKind::Waits { window: window.to_string(), until });
             tokio::select! {
@@ -166,16 +166,17 @@ impl Sweep {
         launches.reduce(f64::min).unwrap_or_default() + self.kept(context).as_secs_f64()
     }
 
-    /// What a dead session left stopped is not left so for a day.
-    async fn restore_before_waiting(&mut self, context: &SweepContext) -> Result<(), SweepError> {
+    /// What an earlier session left stopped is started and proven where nothing is launched
+    /// now: before a day of waiting, and where nothing is left to do.
+    pub(super) async fn restore_owed(&mut self, context: &SweepContext) -> Result<(), SweepError> {
         let Some(production) = &context.production else { return Ok(()) };
         if pending_restore(&self.production) == PendingRestore::Nothing {
             return Ok(());
         }
         let (steps, emit) = (std::mem::take(&mut self.production), self.events.emit());
         let mut note = |step| self.append(Entry::Production { production: step });
-        production::recover(&**production, &steps, &mut note, &emit).await?;
-        Ok(())
+        let restored = production::recover(&**production, &steps, &mut note, &emit).await;
+        restored.map(|_| ()).map_err(|error| self.told(error))
     }
 
     /// Whether a launch that begins now ends in time.

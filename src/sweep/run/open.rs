@@ -63,6 +63,7 @@ impl Sweep {
         manifest.grid_path = folder.relative(&grid.path);
         if let Some(with) = with {
             (manifest.machine, manifest.image_id) = (Some(with.machine), with.image_id);
+            manifest.service_parts = with.service_parts;
         }
         Self::write(folder, manifest, &grid.source, secrets)
     }

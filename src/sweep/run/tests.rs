@@ -21,6 +21,7 @@ use crate::history::confirmation::Confirmation;
 use crate::history::disk::Free;
 use crate::history::journal::{self, Line};
 use crate::history::launch::{FailureClass, LaunchFailure, LaunchOutcome};
+use crate::history::production::{PendingRestore, pending_restore};
 use crate::history::record::Manifest;
 use crate::secret::Secrets;
 use crate::server::proof::Proof;

@@ -52,6 +52,7 @@ pub(crate) fn sweep(names: &[&str]) -> SweepRecord {
             machine: None,
             image_id: None,
             image: None,
+            service_parts: None,
             window: None,
             suite_version: None,
         },

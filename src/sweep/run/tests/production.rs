@@ -177,3 +177,38 @@ async fn a_panic_in_a_check_of_production_restores_it_before_it_continues() {
         assert_eq!(last, ["start production", "prove production"], "{looks}: {done:?}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_session_that_launches_nothing_leaves_production_alone_and_restores_what_is_owed() {
+    let first = Setup::new(1, 1).guarded().run().await;
+    assert_eq!(first.ending(), Ending::Complete);
+    let second = first.again(Setup::new(1, 1).guarded()).run().await;
+    assert_eq!(second.ending(), Ending::Complete);
+    assert_eq!(second.actions.take(), Vec::<String>::new(), "it serves on");
+    let place = tempfile::tempdir().expect("a folder");
+    let state = crate::ownership::StateFolder::at(place.path()).expect("a state folder");
+    let setup = Setup { owner: Some(owner(&state, true)), ..Setup::new(1, 1).guarded() };
+    *setup.production.as_ref().expect("guarded").switch().lock().expect("no panic") = false;
+    let third = second.again(setup).run().await;
+    assert_eq!(third.ending(), Ending::Complete);
+    assert_eq!(third.actions.take(), ["start production", "prove production"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn production_that_stays_down_before_a_wait_or_without_a_launch_names_what_recovers_it() {
+    let place = tempfile::tempdir().expect("a folder");
+    let state = crate::ownership::StateFolder::at(place.path()).expect("a state folder");
+    let window = crate::grid::Window::read("07:00-07:20").expect("a window");
+    for window in [Some(window), None] {
+        let first = Setup::new(1, 1).guarded().run().await;
+        let setup =
+            Setup { owner: Some(owner(&state, true)), window, ..Setup::new(1, 1).guarded() };
+        let production = setup.production.as_ref().expect("guarded");
+        *production.switch().lock().expect("no panic") = false;
+        production.breaks();
+        let ran = first.again(setup).run().await;
+        let Err(SweepError::ProductionDown(said)) = &ran.ending else { panic!("{:?}", ran.ending) };
+        let recover = format!("`vllm-grid recover {}", ran.folder.path().display());
+        assert!(said.contains("PRODUCTION IS DOWN") && said.contains(&recover), "{said}");
+    }
+}
