@@ -50,6 +50,7 @@ impl Place {
             .args(arguments)
             .current_dir(self.folder.path())
             .env("VLLM_GRID_STATE", self.path("state"))
+            .env("VLLM_GRID_CLAIMS", self.path("state"))
             .stdin(Stdio::null())
             .stdout(file("said"))
             .stderr(file("said.err"))
