@@ -53,6 +53,7 @@ impl Place {
             .current_dir(self.folder.path())
             .env("VLLM_GRID_STATE", self.path("state"))
             .envs(self.daemon.iter().map(|host| ("DOCKER_HOST", host)))
+            .env("VLLM_GRID_CLAIMS", self.path("state"))
             .stdin(Stdio::null())
             .stdout(file("said"))
             .stderr(file("said.err"))

@@ -77,6 +77,7 @@ pub(super) fn resumed(binary: &str, run: &Path, sample: &[Entry]) -> Duration {
     let mut command = Command::new(binary);
     command.arg("resume").arg(run).current_dir(run.parent().expect("a parent"));
     command.env("VLLM_GRID_STATE", run.with_file_name("state"));
+    command.env("VLLM_GRID_CLAIMS", run.with_file_name("state"));
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let began = Instant::now();
     let mut child = command.spawn().expect("the binary starts");

@@ -46,6 +46,7 @@ fn sweeps(place: &Path, runtime: &tokio::runtime::Runtime) {
     command.arg("sweep").arg(root.join("grids/quickstart.yaml"));
     command.arg("--output").arg(place.join("quickstart"));
     command.env("VLLM_GRID_STATE", place.join("state"));
+    command.env("VLLM_GRID_CLAIMS", place.join("state"));
     let run = measured(command);
     row("sweep grids/quickstart.yaml", run.time(), "< 60 s");
     row("  peak memory", run.memory(), "< 150 MB");

@@ -55,6 +55,7 @@ pub(super) fn start(world: &World, action: Action, plan: Plan) -> ExitStatus {
         .args(["--test-threads", "1"])
         .env(ORDER, serde_json::to_string(&order).expect("data"))
         .env("VLLM_GRID_STATE", world.state_folder())
+        .env("VLLM_GRID_CLAIMS", world.state_folder())
         .env("TOKIO_WORKER_THREADS", "1")
         .env("RAYON_NUM_THREADS", "1")
         .env("POLARS_MAX_THREADS", "1")

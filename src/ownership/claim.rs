@@ -1,6 +1,7 @@
 //! What a run claims before it launches anything: each of its GPUs, or the machine's CPU,
 //! and its production. Always in the same order, so that two runs never wait for each
-//! other: one of them is refused at once.
+//! other: one of them is refused at once. File locks in the state folder tell who and
+//! where; names of `machine` hold against other users and state folders.
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -8,6 +9,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest as _, Sha256};
 
 use super::lock::{Attempt, Lock, taken};
+use super::machine::{self, Bound, Claim};
 use super::uses::Names;
 use super::{Held, Holder, OwnershipError, StateFolder, Uses};
 use crate::configuration::hexadecimal;
@@ -15,6 +17,7 @@ use crate::configuration::hexadecimal;
 /// Held together by runs that name GPUs in one way.
 const UUIDS: &str = "gpus-by-uuid.lock";
 const INDICES: &str = "gpus-by-index.lock";
+const CPU: &str = "this machine's CPU (candidates without a GPU)";
 
 /// A production as its lock knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +30,7 @@ pub struct ProductionName {
 
 /// Claims of this process, held until this is dropped.
 #[derive(Debug, Default)]
-pub struct Claims(Vec<Lock>);
+pub struct Claims(Vec<Lock>, Vec<Bound>);
 
 impl Claims {
     /// Claims a production and what candidates use.
@@ -35,6 +38,18 @@ impl Claims {
     /// # Errors
     /// Another run holds a part of it, or the state folder cannot be used.
     pub fn take(
+        state: &StateFolder,
+        production: Option<&ProductionName>,
+        uses: &Uses,
+        holder: &Holder,
+    ) -> Result<Self, OwnershipError> {
+        let mut claims = Self::in_folder(state, production, uses, holder)?;
+        claims.1 = on_machine(state, production, uses)?;
+        Ok(claims)
+    }
+
+    /// Against the runs of the same state folder.
+    fn in_folder(
         state: &StateFolder,
         production: Option<&ProductionName>,
         uses: &Uses,
@@ -49,8 +64,7 @@ impl Claims {
         match uses {
             Uses::Nothing => {}
             Uses::Cpu => {
-                let what = "this machine's CPU (candidates without a GPU)";
-                claims.0.push(alone(&folder.join("cpu.lock"), what, holder)?);
+                claims.0.push(alone(&folder.join("cpu.lock"), CPU, holder)?);
             }
             Uses::AllGpus => claims.0.push(all_gpus(&folder, holder)?),
             Uses::Gpus(names) => {
@@ -92,8 +106,40 @@ impl Claims {
 /// folder may be shared by machines.
 fn folder(state: &StateFolder) -> Result<PathBuf, OwnershipError> {
     let folder = state.locks().join(super::state::boot());
-    std::fs::create_dir_all(&folder).map_err(|error| OwnershipError::io(&folder, error))?;
+    super::state::private_folder(&folder)?;
     Ok(folder)
+}
+
+/// Against every other process of the machine.
+fn on_machine(
+    state: &StateFolder,
+    production: Option<&ProductionName>,
+    uses: &Uses,
+) -> Result<Vec<Bound>, OwnershipError> {
+    let mut claims: Vec<Claim> =
+        production.map(|it| Claim::Production(hash_of(it))).into_iter().collect();
+    if *uses != Uses::Nothing {
+        claims.push(Claim::Uses(uses.clone()));
+    }
+    if claims.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (claim, holder) = match machine::claim(state.claims(), &claims)? {
+        machine::Attempt::Got(bound) => return Ok(bound),
+        machine::Attempt::Held(claim, holder) => (claim, holder),
+    };
+    let what = match claim {
+        Claim::Production(_) => {
+            format!("production ({})", production.map_or("", |it| it.name.as_str()))
+        }
+        Claim::Uses(Uses::Gpus(names)) => {
+            let names: Vec<String> = names.into_iter().collect();
+            format!("GPU {}", names.join(", "))
+        }
+        Claim::Uses(Uses::Cpu | Uses::Nothing) => CPU.to_owned(),
+        Claim::Uses(Uses::AllGpus) => "every GPU of this machine".to_owned(),
+    };
+    Err(held(&what, Some(*holder)))
 }
 
 fn gpu_file(name: &str) -> String {
@@ -102,12 +148,15 @@ fn gpu_file(name: &str) -> String {
 }
 
 fn file_of(production: &ProductionName) -> String {
+    format!("production-{}.lock", hash_of(production))
+}
+
+fn hash_of(production: &ProductionName) -> String {
     let ProductionName { docker, name } = production;
     let docker = real_socket(docker);
     let mut text = docker.as_os_str().as_bytes().to_vec();
     text.extend_from_slice(format!("\n{name}").as_bytes());
-    let hash = hexadecimal(&Sha256::digest(&text));
-    format!("production-{}.lock", &hash[..24])
+    hexadecimal(&Sha256::digest(&text))[..24].to_owned()
 }
 
 /// Where a daemon's socket is, whatever links lead to it: `/var/run` is a link to `/run`.
@@ -177,6 +226,7 @@ fn held(what: &str, holder: Option<Holder>) -> OwnershipError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ownership::new_run_id;
 
     fn take(state: &StateFolder, uses: &str, run: &str) -> Result<Claims, String> {
         let holder = Holder { folder: Some(run.into()), ..Holder::this() };
@@ -244,6 +294,44 @@ mod tests {
         take(&state, "0,1", "/runs/b").unwrap_err();
         drop(first);
         take(&state, "all", "/runs/c").unwrap();
+    }
+
+    /// Another user's, or one's own with another VLLM_GRID_STATE.
+    #[test]
+    fn a_claim_holds_against_other_state_folders_of_the_machine() {
+        let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let space = machine::Space::of(new_run_id().as_bytes());
+        let state = |place: &Path| StateFolder::at(place).unwrap().with_claims(&space);
+        let (one, other) = (state(one.path()), state(other.path()));
+        let production =
+            Some(ProductionName { docker: "/run/d.sock".to_owned(), name: "vllm".to_owned() });
+        let this = Holder::this();
+        let _first =
+            Claims::take(&one, production.as_ref(), &Uses::from("0,1".to_owned()), &this).unwrap();
+        for (uses, what) in [("1", "GPU 0, 1"), ("all", "GPU 0, 1"), ("GPU-a", "GPU 0, 1")] {
+            let refused = take(&other, uses, "/runs/b").unwrap_err();
+            let by = format!("{what} is in use: process {} of {}", this.pid, this.user);
+            assert!(refused.contains(&by), "{refused}");
+        }
+        let refused = Claims::take(&other, production.as_ref(), &Uses::Nothing, &this).unwrap_err();
+        assert!(refused.to_string().contains("production (vllm) is in use: process"), "{refused}");
+        take(&other, "2", "/runs/b").expect("it is in nobody's way");
+    }
+
+    #[test]
+    fn the_folder_of_locks_is_private_as_all_else() {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let place = tempfile::tempdir().unwrap();
+        let state = StateFolder::at(place.path()).unwrap();
+        let locks = state.locks().join(crate::ownership::state::boot());
+        std::fs::create_dir(&locks).unwrap();
+        std::fs::set_permissions(&locks, std::fs::Permissions::from_mode(0o755)).unwrap();
+        drop(take(&state, "cpu", "/runs/a").unwrap());
+        assert_eq!(std::fs::metadata(&locks).unwrap().permissions().mode() & 0o777, 0o700);
+        std::fs::remove_dir_all(&locks).unwrap();
+        drop(take(&state, "cpu", "/runs/a").unwrap());
+        assert_eq!(std::fs::metadata(&locks).unwrap().permissions().mode() & 0o777, 0o700);
     }
 
     #[test]

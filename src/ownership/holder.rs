@@ -2,11 +2,13 @@
 //! number, and the run that it works on.
 
 use std::fmt;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
+use super::machine::folder_of;
 use super::process::{Process, boot_id};
 
 /// A process that holds something, and for which run.
@@ -69,6 +71,34 @@ impl Holder {
         Self { since: now(), ..this.clone() }
     }
 
+    /// A process that is known by its number alone, as far as this user may see it.
+    pub(super) fn of_process(pid: u32) -> Self {
+        let Self { boot_id, pid_namespace, host, .. } = Self::this();
+        let owner = std::fs::metadata(format!("/proc/{pid}")).map(|found| user_of(found.uid()));
+        Self {
+            pid,
+            started: started(pid).unwrap_or_default(),
+            boot_id,
+            pid_namespace,
+            host,
+            user: owner.unwrap_or_else(|_| "an unknown user".to_owned()),
+            folder: folder_of(pid),
+            ..Self::default()
+        }
+    }
+
+    /// Where its run is, in words: the folder may have been moved since, or deleted.
+    pub fn place(&self) -> Option<String> {
+        let known = self.folder.as_ref()?;
+        if known.exists() || self.presence() != Presence::Here {
+            return Some(known.display().to_string());
+        }
+        Some(match folder_of(self.pid).filter(|now| now != known && now.exists()) {
+            Some(now) => format!("{} (begun as {})", now.display(), known.display()),
+            None => format!("{} (not there any more)", known.display()),
+        })
+    }
+
     /// The same, for a run.
     #[must_use]
     pub fn of_run(self, run_id: &str, folder: &std::path::Path) -> Self {
@@ -106,10 +136,11 @@ impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { pid, user, host, since, .. } = self;
         write!(f, "process {pid} of {user} on {host}")?;
-        if let Some(folder) = &self.folder {
-            write!(f, ", run {}", folder.display())?;
+        if let Some(place) = self.place() {
+            write!(f, ", run {place}")?;
         }
-        write!(f, ", since {since}")
+        // By its name alone it is not known.
+        if since.is_empty() { Ok(()) } else { write!(f, ", since {since}") }
     }
 }
 
@@ -130,7 +161,11 @@ fn pid_namespace() -> String {
 
 /// The name of the user that this process acts for.
 fn user() -> String {
-    let id = rustix::process::geteuid().as_raw().to_string();
+    user_of(rustix::process::geteuid().as_raw())
+}
+
+fn user_of(id: u32) -> String {
+    let id = id.to_string();
     let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     let named = users.lines().find_map(|line| {
         let fields: Vec<&str> = line.split(':').collect();
@@ -153,6 +188,29 @@ mod tests {
         assert_eq!(before_the_boot.presence(), Presence::Gone);
         let elsewhere = Holder { pid_namespace: "pid:[1]".to_owned(), ..this };
         assert_eq!(elsewhere.presence(), Presence::Unknown);
+    }
+
+    #[test]
+    fn a_run_is_named_where_it_is_now() {
+        let place = tempfile::tempdir().unwrap();
+        let (begun, moved) = (place.path().join("run"), place.path().join("moved"));
+        std::fs::create_dir(&begun).unwrap();
+        let mut sleep = std::process::Command::new("sleep")
+            .arg("100")
+            .stdin(std::fs::File::create(begun.join("journal.jsonl")).unwrap())
+            .spawn()
+            .unwrap();
+        let holder = Holder { folder: Some(begun.clone()), ..Holder::of_process(sleep.id()) };
+        let said = |holder: &Holder| holder.to_string();
+        assert!(said(&holder).contains(&format!("run {}", begun.display())), "{holder}");
+        std::fs::rename(&begun, &moved).unwrap();
+        let now = format!("run {} (begun as {})", moved.display(), begun.display());
+        assert!(said(&holder).contains(&now), "{holder}");
+        std::fs::remove_dir_all(&moved).unwrap();
+        let gone = format!("run {} (not there any more)", begun.display());
+        assert!(said(&holder).contains(&gone), "{holder}");
+        sleep.kill().unwrap();
+        sleep.wait().unwrap();
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub mod claim;
 pub mod debt;
 pub mod holder;
 pub mod lock;
+pub mod machine;
 pub mod process;
 pub mod session;
 pub mod settled;
@@ -53,6 +54,17 @@ pub enum OwnershipError {
     Io {
         /// The file or folder.
         path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The kernel shows, or takes, no names for the whole machine.
+    #[error(
+        "what other runs of this machine use is not known: {name}: {error}; try again in a moment, and \
+         see that /proc/net/unix can be read"
+    )]
+    Names {
+        /// The name, or the file in which names are seen.
+        name: String,
         /// Why.
         error: std::io::Error,
     },

@@ -1,16 +1,19 @@
-//! A run lives exactly while a process holds its session's lock. A run of another state
-//! folder, another user's for example, has its lock elsewhere: there the process decides.
+//! A run lives exactly while a process holds its session: a lock in the state folder, which
+//! tells by whom, and a name that the whole machine sees. Of a run that cannot be seen so, as
+//! in another network namespace, the process decides.
 
 use std::path::{Path, PathBuf};
 
 use super::holder::Presence;
 use super::lock::{Attempt, Lock, Taken, taken};
+use super::machine::{self, Bound};
 use super::{Held, Holder, OwnershipError, StateFolder, is_run_id};
 
 /// A run that this process works on; it ends when this is dropped.
 #[derive(Debug)]
 pub struct Session {
     _lock: Lock,
+    _name: Bound,
 }
 
 /// Whether a run lives.
@@ -41,12 +44,17 @@ impl Session {
         holder: &Holder,
     ) -> Result<Self, OwnershipError> {
         let path = path_of(state, run_id);
+        let held = |holder| {
+            let what = format!("the run {}", folder.display());
+            OwnershipError::Held(Box::new(Held { what, holder }))
+        };
         match Lock::exclusive(&path, holder).map_err(|error| OwnershipError::io(&path, error))? {
-            Attempt::Got(lock) => Ok(Self { _lock: lock.temporary() }),
-            Attempt::Held(holder) => {
-                let what = format!("the run {}", folder.display());
-                Err(OwnershipError::Held(Box::new(Held { what, holder })))
+            Attempt::Got(lock) => {
+                let lock = lock.temporary();
+                let name = machine::hold_run(run_id)?.map_err(|holder| held(Some(*holder)))?;
+                Ok(Self { _lock: lock, _name: name })
             }
+            Attempt::Held(holder) => Err(held(holder)),
         }
     }
 }
@@ -57,6 +65,11 @@ pub fn liveness(state: &StateFolder, run_id: Option<&str>, known: Option<&Holder
         && let Some(Taken(holder)) = taken(&path_of(state, run_id))
     {
         return Liveness::Lives(holder.map(Box::new));
+    }
+    let other = |run_id: &&str| known.is_none_or(|it| it.state != state.id()) && is_run_id(run_id);
+    if let Some(holder) = run_id.filter(other).and_then(machine::run) {
+        let holder = known.filter(|it| it.pid == holder.pid).cloned().unwrap_or(holder);
+        return Liveness::Lives(Some(Box::new(holder)));
     }
     match known {
         Some(known) if known.state != state.id() && known.presence() != Presence::Gone => {
@@ -108,6 +121,22 @@ mod tests {
         assert!(!liveness(&state, None, Some(&gone)).lives());
         let elsewhere = Holder { pid_namespace: "pid:[1]".to_owned(), ..other };
         assert!(liveness(&state, None, Some(&elsewhere)).lives(), "nobody can tell");
+    }
+
+    #[test]
+    fn a_run_lives_for_every_state_folder_and_is_held_by_one() {
+        let (place, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let state = StateFolder::at(place.path()).unwrap();
+        let other = StateFolder::at(elsewhere.path()).unwrap();
+        let run = new_run_id();
+        let holder = Holder::this().in_state(&state).of_run(&run, Path::new("/runs/a"));
+        let session = Session::begin(&state, &run, Path::new("/runs/a"), &holder).unwrap();
+        assert!(liveness(&other, Some(&run), None).lives());
+        let refused = Session::begin(&other, &run, Path::new("/runs/a"), &holder).unwrap_err();
+        assert!(refused.to_string().contains("the run /runs/a is in use: process"), "{refused}");
+        drop(session);
+        assert!(!liveness(&other, Some(&run), None).lives());
+        Session::begin(&other, &run, Path::new("/runs/a"), &holder).unwrap();
     }
 
     #[test]

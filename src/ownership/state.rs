@@ -3,6 +3,7 @@
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write as _};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{
     DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
 };
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::machine::Space;
 use super::process::boot_id;
 use super::{OwnershipError, is_run_id, new_run_id};
 
@@ -18,6 +20,7 @@ use super::{OwnershipError, is_run_id, new_run_id};
 pub struct StateFolder {
     path: PathBuf,
     id: String,
+    claims: Space,
 }
 
 impl StateFolder {
@@ -32,10 +35,11 @@ impl StateFolder {
         if place.is_relative() {
             return Err(OwnershipError::Relative(place));
         }
-        Self::at(&place)
+        Ok(Self { claims: Space::of_environment(), ..Self::at(&place)? })
     }
 
-    /// The one at `path`, made where it is missing.
+    /// The one at `path`, made where it is missing. Its claims are set apart from the
+    /// machine's, as if `VLLM_GRID_CLAIMS` were this path.
     ///
     /// # Errors
     /// Where it cannot be made, or is another user's.
@@ -47,16 +51,13 @@ impl StateFolder {
         if found.uid() != rustix::process::geteuid().as_raw() {
             return Err(OwnershipError::NotOurs { path, owner: found.uid() });
         }
-        if found.mode() & 0o077 != 0 {
-            std::fs::set_permissions(&path, Permissions::from_mode(0o700)).map_err(io)?;
-        }
+        private_folder(&path)?;
         for inner in ["locks", "sessions", "debts"] {
-            let inner = path.join(inner);
-            let made = DirBuilder::new().recursive(true).mode(0o700).create(&inner);
-            made.map_err(|error| OwnershipError::io(&inner, error))?;
+            private_folder(&path.join(inner))?;
         }
         let id = id_of(&path)?;
-        Ok(Self { path, id })
+        let claims = Space::of(path.as_os_str().as_bytes());
+        Ok(Self { path, id, claims })
     }
 
     /// The folder.
@@ -67,6 +68,17 @@ impl StateFolder {
     /// What distinguishes it from every other state folder, whatever their paths.
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    /// Whose claims are known to those of this folder's runs.
+    pub fn claims(&self) -> &Space {
+        &self.claims
+    }
+
+    /// The same with other claims.
+    #[cfg(test)]
+    pub(crate) fn with_claims(self, claims: &Space) -> Self {
+        Self { claims: claims.clone(), ..self }
     }
 
     pub(super) fn sessions(&self) -> PathBuf {
@@ -110,6 +122,16 @@ fn id_of(folder: &Path) -> Result<String, OwnershipError> {
     write_bytes(&path, format!("{id}\n").as_bytes())
         .map_err(|error| OwnershipError::io(&path, error))?;
     Ok(id)
+}
+
+/// Makes a folder that only its owner may read; one that others may is closed to them.
+pub(super) fn private_folder(path: &Path) -> Result<(), OwnershipError> {
+    let io = |error| OwnershipError::io(path, error);
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io)?;
+    if std::fs::metadata(path).map_err(io)?.mode() & 0o077 != 0 {
+        std::fs::set_permissions(path, Permissions::from_mode(0o700)).map_err(io)?;
+    }
+    Ok(())
 }
 
 /// Options of a file that only its owner may read.

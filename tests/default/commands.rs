@@ -17,6 +17,7 @@ fn command(folder: &Path, arguments: &[&str]) -> Command {
     command.args(arguments).current_dir(folder);
     if folder.is_absolute() {
         command.env("VLLM_GRID_STATE", folder.join("state"));
+        command.env("VLLM_GRID_CLAIMS", folder.join("state"));
     }
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command

@@ -152,6 +152,7 @@ fn a_small_address_space_is_refused_before_anything_starts() {
         let binary = env!("CARGO_BIN_EXE_vllm-grid");
         command.args(["-c", &script, binary]).current_dir(place.path("."));
         command.env("VLLM_GRID_STATE", place.path("state"));
+        command.env("VLLM_GRID_CLAIMS", place.path("state"));
         command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
         in_time_command(command)
     };

@@ -27,6 +27,7 @@ fn command(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(BINARY);
     command.args(arguments).current_dir(folder).env("GRID_TEST_KEY", "sk-local");
     command.env("VLLM_GRID_STATE", folder.join("state"));
+    command.env("VLLM_GRID_CLAIMS", folder.join("state"));
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }

@@ -138,6 +138,7 @@ impl Site {
             .args(arguments)
             .current_dir(self.folder.path())
             .env("VLLM_GRID_STATE", self.folder.path().join("state"))
+            .env("VLLM_GRID_CLAIMS", self.folder.path().join("state"))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());

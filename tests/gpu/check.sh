@@ -71,6 +71,7 @@ else
     flag=", --cpu"
 fi
 export VLLM_GRID_STATE="$work/state"
+export VLLM_GRID_CLAIMS="$work/state"
 cd "$work" || exit 1
 
 # grid NAME UTILISATION OF EACH CONFIGURATION... : repeats are long enough for several samples.

@@ -53,6 +53,7 @@ impl Workplace {
             .args(arguments)
             .current_dir(self.folder.path())
             .env("VLLM_GRID_STATE", self.path("state"))
+            .env("VLLM_GRID_CLAIMS", self.path("state"))
             .env("VLLM_GRID_DAEMON_PATIENCE", "1")
             // What runs on this machine is no business of these tests: `recover` would remove it.
             .env("DOCKER_HOST", "unix:///nonexistent/docker.sock")
