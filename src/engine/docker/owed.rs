@@ -5,10 +5,12 @@
 use std::time::Duration;
 
 use bollard::query_parameters::InspectContainerOptions;
+use jiff::Timestamp;
 
 use super::daemon::{DaemonError, DaemonSettings, STARTING, connect_within, status};
 use super::production::DockerProduction;
 use super::source_of;
+use super::state::restarts_again;
 use crate::engine::compose::ComposeSource;
 use crate::engine::readiness::over_http;
 use crate::grid::{DockerBlock, ProductionName};
@@ -94,7 +96,7 @@ pub async fn production(owed: &ProductionOwed) -> Result<DockerProduction, Daemo
     Ok(production.with_missing_key(missing))
 }
 
-/// Whether the container of an owed production runs, by its id, else by its name; `None`
+/// Whether the container of an owed production runs, and stays so, by its id, else by its name; `None`
 /// where there is no such container.
 ///
 /// # Errors
@@ -107,7 +109,9 @@ pub async fn runs(docker: &Connection, owed: &ProductionOwed) -> Result<Option<b
         let seen = docker.ask(|| docker.inspect_container(name, None::<InspectContainerOptions>));
         match seen.await {
             Ok(seen) => {
-                return Ok(Some(seen.state.and_then(|state| state.running) == Some(true)));
+                let stays = restarts_again(&seen, Timestamp::now()).is_none();
+                let runs = seen.state.and_then(|state| state.running) == Some(true);
+                return Ok(Some(runs && stays));
             }
             Err(error) if status(&error) == Some(404) => {}
             Err(error) => return Err(docker.sentence(&error)),

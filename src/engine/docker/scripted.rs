@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bollard::{API_DEFAULT_VERSION, Docker};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
@@ -13,6 +12,7 @@ use tokio::time::{Instant, sleep};
 
 use super::patience::{Daemon, PATIENCE};
 use super::production::DockerProduction;
+use super::transport;
 use crate::engine::readiness::{Candidate, Connect};
 use crate::grid::ProductionName;
 use crate::server::{Endpoint, Server};
@@ -72,7 +72,7 @@ impl Scripted {
             }
         });
         let host = format!("unix://{}", path.display());
-        let docker = Docker::connect_with_unix(&host, 600, API_DEFAULT_VERSION).expect("a socket");
+        let docker = transport::open(&host, 600).expect("a socket");
         Self { daemon: Daemon::new(docker, &host, PATIENCE), known, _folder: folder }
     }
 
