@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::patience::{self, Daemon};
 use super::transport;
 use crate::configuration::hexadecimal;
-use bollard::errors::Error;
 use bollard::Docker;
+use bollard::errors::Error;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
@@ -146,9 +146,7 @@ pub async fn connect(settings: &DaemonSettings) -> Result<Daemon, DaemonError> {
     let host = settings.socket()?;
     let unusable = |error: Error| match patience::nonsense(&error) {
         Some(reason) => DaemonError::Foreign { host: host.clone(), reason },
-        None => {
-            DaemonError::Unreachable { host: host.clone(), reason: patience::cause(&error) }
-        }
+        None => DaemonError::Unreachable { host: host.clone(), reason: patience::cause(&error) },
     };
     let docker = transport::open(&host, TIMEOUT).map_err(unusable)?;
     let daemon = Daemon::new(docker, &host, settings.patience.unwrap_or(patience::PATIENCE));
@@ -163,6 +161,7 @@ pub async fn connect_within(
     settings: &DaemonSettings,
     limit: Duration,
 ) -> Result<Daemon, DaemonError> {
+    let limit = limit.min(settings.patience.unwrap_or(patience::PATIENCE));
     let begun = tokio::time::Instant::now();
     loop {
         match connect(settings).await {

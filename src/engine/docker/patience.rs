@@ -173,7 +173,10 @@ impl Daemon {
     /// Why it is not asked now, where it was given up a moment ago.
     fn given_up(&self) -> Option<Error> {
         let silence = self.silence();
-        let (_, why) = silence.given_up.as_ref().filter(|(at, _)| at.elapsed() < GIVEN_UP)?;
+        let (_, why) = silence
+            .given_up
+            .as_ref()
+            .filter(|(at, _)| at.elapsed() < GIVEN_UP.min(self.patience))?;
         let err = std::io::Error::new(std::io::ErrorKind::TimedOut, why.clone());
         Some(Error::IOError { err })
     }

@@ -286,6 +286,8 @@ fn facts(seen: &ContainerInspectResponse) -> ProductionFacts {
         // By default it is the beginning of the id: one that was made again has another.
         config.hostname.take_if(|name| !name.is_empty() && id.starts_with(name.as_str()));
     }
+    let command = config.as_ref().map(|config| (&config.entrypoint, &config.cmd));
+    let command = canonical(&serde_json::to_value(command).unwrap_or_default());
     let whole = serde_json::to_value((&config, &seen.host_config)).unwrap_or_default();
     let digest = Sha256::digest(canonical(&whole).as_bytes());
     ProductionFacts {
@@ -293,6 +295,7 @@ fn facts(seen: &ContainerInspectResponse) -> ProductionFacts {
         name: seen.name.as_deref().unwrap_or_default().trim_start_matches('/').to_owned(),
         image_id: seen.image.clone().unwrap_or_default(),
         started_at: state.and_then(|state| state.started_at.clone()).unwrap_or_default(),
+        command_sha256: hexadecimal(&Sha256::digest(command.as_bytes())),
         configuration_sha256: hexadecimal(&digest),
         running: state.and_then(|state| state.running) == Some(true),
     }

@@ -23,10 +23,8 @@ use crate::server::{GpuIds, ResourceProbe, ResourceSample};
 const SAMPLE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The stream, and how much of each frame may come.
-type Frames = (
-    Pin<Box<dyn Stream<Item = Result<ContainerStatsResponse, Error>> + Send>>,
-    Arc<Allowance>,
-);
+type Frames =
+    (Pin<Box<dyn Stream<Item = Result<ContainerStatsResponse, Error>> + Send>>, Arc<Allowance>);
 
 /// Looks at one container, by its id.
 pub(super) struct ContainerProbe {
