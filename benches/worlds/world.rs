@@ -226,6 +226,7 @@ impl Sweep {
             },
             launches: Vec::new(),
             earlier: Vec::new(),
+            replaced: Vec::new(),
             confirmations: Vec::new(),
         };
         Self { effects, record }

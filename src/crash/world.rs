@@ -391,6 +391,7 @@ impl WorldProduction {
             name: "production".to_owned(),
             image_id: String::new(),
             started_at: String::new(),
+            command_sha256: String::new(),
             configuration_sha256: String::new(),
             running: state.running,
         }

@@ -144,15 +144,20 @@ async fn docker_engine(
 ) {
     let utilisation = highest_utilisation(grid);
     let service = compose_service(findings, block, &grid.configurations).await;
+    let any = ServiceSpec::of_image(String::new(), Vec::new()).with_all_gpus();
+    let (gpus_asked, all) = (block.gpus.unwrap_or(true), &grid.configurations);
+    let uses = devices::of_service(service.as_ref().unwrap_or(&any), gpus_asked, all);
+    let socket = docker::owed::socket().ok();
     let docker = match connect(&DaemonSettings::of_environment()).await {
         Ok(docker) => docker,
         Err(error) => {
             let advice = "its socket is the one that the `docker` command uses";
             findings.problem("daemon", error.to_string(), advice);
-            return;
+            // What dead runs owe is noted here, and known without it.
+            return others(findings, &uses, socket.as_deref()).await;
         }
     };
-    match docker.version().await {
+    match docker.ask(|| docker.version()).await {
         Ok(version) => findings.ok(
             "daemon",
             format!(
@@ -164,10 +169,7 @@ async fn docker_engine(
         Err(error) => findings.problem("daemon", docker.words(&error), "look at `docker info`"),
     }
     production(findings, block, service.as_ref(), secrets).await;
-    let any = ServiceSpec::of_image(String::new(), Vec::new()).with_all_gpus();
-    let (gpus_asked, all) = (block.gpus.unwrap_or(true), &grid.configurations);
-    let uses = devices::of_service(service.as_ref().unwrap_or(&any), gpus_asked, all);
-    others(findings, &uses, docker::owed::socket().ok().as_deref()).await;
+    others(findings, &uses, socket.as_deref()).await;
     let image = service.as_ref().map(|service| service.image.clone()).or(block.image.clone());
     let Some(image) = image else { return };
     let Some(identity) = image_identity(findings, &docker, &image).await else { return };
@@ -358,6 +360,15 @@ async fn production(
                     let advice =
                         "it keeps its GPU memory during the sweep: name it as `production`";
                     findings.warning("production", text, advice);
+                }
+                (true, true) if found.restarts.is_some() => {
+                    let times = found.restarts.unwrap_or_default();
+                    let text = format!("{} restarts again and again ({times} times)", found.name);
+                    let advice = format!(
+                        "see why by `docker logs {}`: a sweep stops it, and could not prove it at its end",
+                        found.name
+                    );
+                    findings.problem("production", text, &advice);
                 }
                 (true, true) => {
                     let text = format!("{} runs; the sweep stops and starts it", found.name);

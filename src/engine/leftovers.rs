@@ -245,26 +245,30 @@ async fn on_daemon(look: Look<'_>, socket: &str, dead: &[Debt]) -> Vec<Leftover>
         folder: None,
         holder: None,
     };
+    let noted = dead.iter().filter_map(|debt| match &debt.owed {
+        Owed::Production(owed) if owed::is_same_socket(&owed.docker, socket) => Some((debt, owed)),
+        _ => None,
+    });
+    let down = |(debt, owed): (&Debt, &ProductionOwed)| Leftover {
+        what: What::Production(owed.name.clone(), owed.id.clone()),
+        folder: Some(debt.folder.clone()),
+        holder: None,
+    };
     let docker = match owed::connect_to(socket).await {
         Ok(docker) => docker,
-        Err(error) => return vec![unknown(error.to_string())],
+        // What is noted is known without the daemon.
+        Err(error) => {
+            return std::iter::once(unknown(error.to_string())).chain(noted.map(down)).collect();
+        }
     };
     let mut found = Vec::new();
     match cleanup::ours(&docker).await {
         Ok(all) => found.extend(all.into_iter().filter_map(|it| container(look, it))),
         Err(error) => found.push(unknown(error)),
     }
-    for debt in dead {
-        let Owed::Production(owed) = &debt.owed else { continue };
-        if !owed::is_same_socket(&owed.docker, socket) {
-            continue;
-        }
+    for (debt, owed) in noted {
         if owed::runs(&docker, owed).await != Ok(Some(true)) {
-            found.push(Leftover {
-                what: What::Production(owed.name.clone(), owed.id.clone()),
-                folder: Some(debt.folder.clone()),
-                holder: None,
-            });
+            found.push(down((debt, owed)));
         }
     }
     found

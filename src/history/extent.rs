@@ -356,8 +356,13 @@ mod tests {
             ..LaunchRecord::default()
         };
         let launches = (0..14).map(launch).collect();
-        let record =
-            SweepRecord { manifest, launches, confirmations: Vec::new(), earlier: Vec::new() };
+        let record = SweepRecord {
+            manifest,
+            launches,
+            confirmations: Vec::new(),
+            earlier: Vec::new(),
+            replaced: Vec::new(),
+        };
         let extent = Extent::of(&record, &ended(false, "interrupted"), &now(0), || false);
         assert_eq!((extent.done, extent.of, extent.state), (14, 14, State::Complete));
         let mut newer = record;

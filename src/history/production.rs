@@ -1,6 +1,7 @@
 //! Production's life as the journal holds it: each step, and what the steps so
 //! far leave to be done. Nothing is done to the container here.
 
+use std::fmt;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -16,10 +17,72 @@ pub struct ProductionFacts {
     pub image_id: String,
     /// When it was started last, RFC 3339.
     pub started_at: String,
+    /// SHA-256 of its entrypoint and command; empty where it is not known.
+    #[serde(default)]
+    pub command_sha256: String,
     /// SHA-256 of its whole configuration, in hexadecimal digits.
     pub configuration_sha256: String,
     /// Whether it runs.
     pub running: bool,
+}
+
+impl ProductionFacts {
+    /// In what `now` is not as this was, each as words.
+    pub fn differences(&self, now: &Self) -> Vec<String> {
+        let differs = |was: &str, is: &str| !was.is_empty() && !is.is_empty() && was != is;
+        let mut differences = Vec::new();
+        if differs(&self.image_id, &now.image_id) {
+            let (was, is) = (short_image(&self.image_id), short_image(&now.image_id));
+            differences.push(format!("another image ({was}, now {is})"));
+        }
+        if differs(&self.command_sha256, &now.command_sha256) {
+            differences.push("another command".to_owned());
+        }
+        // The whole has both of them, too.
+        if differences.is_empty() && differs(&self.configuration_sha256, &now.configuration_sha256)
+        {
+            differences.push("other options (environment, mounts, ports, limits)".to_owned());
+        }
+        differences
+    }
+}
+
+fn short_image(id: &str) -> String {
+    id.trim_start_matches("sha256:").chars().take(12).collect()
+}
+
+/// Another container serves production than before the sweep.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replaced {
+    /// The container that was stopped, and is no more.
+    pub removed: String,
+    /// The one in its place.
+    pub id: String,
+    /// Whether somebody made it; otherwise it was made from its compose file, since somebody
+    /// had removed the other one.
+    pub by_somebody: bool,
+    /// In what it is not as the other was.
+    pub differences: Vec<String>,
+}
+
+impl fmt::Display for Replaced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let short = |id: &str| id.chars().take(12).collect::<String>();
+        let (removed, id) = (short(&self.removed), short(&self.id));
+        if self.by_somebody {
+            write!(f, "production was replaced by somebody during the sweep: {removed} -> {id}")?;
+        } else {
+            write!(
+                f,
+                "production was removed by somebody during the sweep, and made again from its \
+                 compose file: {removed} -> {id}"
+            )?;
+        }
+        match self.differences.as_slice() {
+            [] => write!(f, ", of the same image and command"),
+            all => write!(f, ", with {}", all.join(", ")),
+        }
+    }
 }
 
 /// A step in production's life, as the journal holds it.
@@ -50,6 +113,18 @@ pub enum ProductionStep {
         removed: String,
         /// The new id.
         id: String,
+        /// In what it is not as the removed one was.
+        #[serde(default)]
+        differences: Vec<String>,
+    },
+    /// Somebody removed it, and made another one of its name.
+    Replaced {
+        /// The removed id.
+        removed: String,
+        /// The id in its place.
+        id: String,
+        /// In what it is not as the removed one was.
+        differences: Vec<String>,
     },
     /// It is started, and did not answer a completion yet.
     StartedNotProven {
@@ -64,6 +139,19 @@ pub enum ProductionStep {
     /// A step of a newer version: what was pending stays so.
     #[serde(other)]
     Unknown,
+}
+
+impl ProductionStep {
+    /// The container in place of another one, where the step is of that.
+    pub fn replaced(&self) -> Option<Replaced> {
+        let (removed, id, differences, by_somebody) = match self {
+            Self::MadeAgain { removed, id, differences } => (removed, id, differences, false),
+            Self::Replaced { removed, id, differences } => (removed, id, differences, true),
+            _ => return None,
+        };
+        let (removed, id) = (removed.clone(), id.clone());
+        Some(Replaced { removed, id, by_somebody, differences: differences.clone() })
+    }
 }
 
 /// What earlier steps leave to be done.
@@ -82,9 +170,9 @@ pub fn pending_restore(steps: &[ProductionStep]) -> PendingRestore {
     steps.iter().fold(PendingRestore::Nothing, |pending, step| match step {
         ProductionStep::Stopping { facts } => PendingRestore::Start(facts.id.clone()),
         ProductionStep::Stopped { id } => PendingRestore::Start(id.clone()),
-        ProductionStep::MadeAgain { id, .. } | ProductionStep::StartedNotProven { id } => {
-            PendingRestore::Proof(id.clone())
-        }
+        ProductionStep::MadeAgain { id, .. }
+        | ProductionStep::Replaced { id, .. }
+        | ProductionStep::StartedNotProven { id } => PendingRestore::Proof(id.clone()),
         ProductionStep::NotRunning
         | ProductionStep::StartedBySomebody { .. }
         | ProductionStep::Proven { .. } => PendingRestore::Nothing,

@@ -10,6 +10,7 @@ use sha2::{Digest as _, Sha256};
 use super::block::Block;
 use super::confirmation::ConfirmationRecord;
 use super::launch::{LaunchFacts, LaunchOutcome};
+use super::production::Replaced;
 use crate::configuration::{Configuration, canonical, hexadecimal};
 use crate::grid::{EngineBlock, Grid, Window};
 use crate::machine::Machine;
@@ -354,12 +355,21 @@ pub struct SweepRecord {
     /// Earlier blocks. The manifest above has what the latest one is measured with.
     #[serde(default)]
     pub earlier: Vec<EarlierBlock>,
+    /// Containers that serve production in place of what was stopped.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub replaced: Vec<Replaced>,
 }
 
 impl SweepRecord {
     /// A sweep of which nothing was launched.
     pub fn new(manifest: Manifest) -> Self {
-        Self { manifest, launches: Vec::new(), confirmations: Vec::new(), earlier: Vec::new() }
+        Self {
+            manifest,
+            launches: Vec::new(),
+            confirmations: Vec::new(),
+            earlier: Vec::new(),
+            replaced: Vec::new(),
+        }
     }
 
     /// Number of the latest block, from 1.

@@ -253,7 +253,10 @@ pub fn apply(record: &mut SweepRecord, entry: &Entry, at: jiff::Timestamp) {
                 confirmation.open = false;
             }
         }
-        Entry::Production { .. } | Entry::Unknown => {}
+        Entry::Production { production } => {
+            record.replaced.extend(production.replaced());
+        }
+        Entry::Unknown => {}
     }
 }
 

@@ -84,6 +84,7 @@ fn launched() -> SweepRecord {
         launches: vec![launch.unwrap()],
         confirmations: Vec::new(),
         earlier: Vec::new(),
+        replaced: Vec::new(),
     }
 }
 

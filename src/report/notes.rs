@@ -136,6 +136,7 @@ fn note(finding: &Finding, shown: Shown) -> Option<String> {
     Some(match finding {
         Finding::Simulated
         | Finding::Unswept(_)
+        | Finding::ProductionReplaced(_)
         | Finding::Decision(_)
         | Finding::Confirmed(_)
         | Finding::Lived { .. }

@@ -17,6 +17,7 @@ pub(super) fn put(block: &mut Block, reading: &Reading) {
     let result = trust.confirmation.as_ref().is_some_and(ConfirmedGain::is_result);
     add(trust.confirmation.as_ref().map_or_else(Vec::new, confirmation));
     add(before(&trust.confirmed_before));
+    add(trust.replaced.iter().map(|it| format!("{}.", plain_sentence(&it.to_string()))).collect());
     add(trust.not_counted.iter().map(|it| format!("{it}.")).collect());
     if !result {
         add(design(trust));

@@ -17,6 +17,7 @@ use super::ranked::{RankedConfiguration, Ranking};
 use super::remark::Remark;
 use super::verdict::RankingVerdict;
 use super::witness::WitnessReport;
+use crate::history::production::Replaced;
 use crate::metric::{MetricRef, Scale};
 use crate::statistics::{Components, Prior, SIGNIFICANCE, is_too_large};
 
@@ -138,6 +139,8 @@ pub enum Finding {
         /// Bounds that it is not shown to be within first.
         remarks: Vec<Remark>,
     },
+    /// Another container serves production than the one that the sweep stopped.
+    ProductionReplaced(Replaced),
     /// A configuration with several names.
     Aliases {
         /// Its name.
@@ -223,6 +226,7 @@ impl Ranking {
         let metric = || self.objective.metric.clone();
         findings.extend(self.all_zero.then(|| Finding::AllZero { metric: metric() }));
         findings.extend(self.missing.iter().cloned().map(Finding::ValuesMissing));
+        findings.extend(self.replaced.iter().cloned().map(Finding::ProductionReplaced));
         findings.extend(self.lived());
         findings.extend(self.rows.first().into_iter().flat_map(|row| self.limits(row)));
         let baseline = self.rows.iter().find(|row| row.baseline);

@@ -16,6 +16,7 @@ use super::remark::Remark;
 use super::verdict::RankingVerdict;
 use super::witness::WitnessReport;
 use crate::configuration::Flags;
+use crate::history::production::Replaced;
 use crate::metric::{MetricRef, Objective, Scale};
 use crate::statistics::{Chances, Components, Interval};
 
@@ -51,6 +52,8 @@ pub struct Ranking {
     pub confirmed: Vec<ConfirmedGain>,
     /// Launches of earlier blocks, which no figure is made of.
     pub not_counted: Vec<NotCounted>,
+    /// Containers that serve production in place of what the sweep stopped.
+    pub replaced: Vec<Replaced>,
     /// The latest block, where it has launches of confirmations alone: nothing is ranked.
     pub unswept: Option<Unswept>,
     /// Judged metrics that configurations lack, the objective first.

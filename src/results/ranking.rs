@@ -108,6 +108,7 @@ pub fn rank(sweep: &SweepRecord) -> Ranking {
         decision,
         confirmed: confirmed(sweep),
         not_counted: not_counted(sweep),
+        replaced: sweep.replaced.clone(),
         unswept: unswept(sweep),
         missing,
         machine,

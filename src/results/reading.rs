@@ -17,6 +17,7 @@ use super::not_counted::{NotCounted, Unswept};
 use super::remark::Remark;
 use super::witness::WitnessReport;
 use crate::history::extent::Extent;
+use crate::history::production::Replaced;
 use crate::metric::{Goal, MetricRef};
 
 mod build;
@@ -299,6 +300,9 @@ pub struct Trust {
     pub time_effect: bool,
     /// Launches of earlier blocks, which were measured with something else.
     pub not_counted: Vec<NotCounted>,
+    /// Containers that serve production in place of what the sweep stopped.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub replaced: Vec<Replaced>,
     /// Judged metrics that are missing in part.
     pub missing: Vec<MissingMetric>,
     /// What the means of the candidate and the baseline hide.

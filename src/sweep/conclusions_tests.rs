@@ -35,7 +35,13 @@ fn record(configurations: usize) -> SweepRecord {
         it.flags.insert("gpu-memory-utilization".to_owned(), share.into());
         it.flags.insert("max-model-len".to_owned(), 4096.into());
     }
-    SweepRecord { manifest, launches: Vec::new(), earlier: Vec::new(), confirmations: Vec::new() }
+    SweepRecord {
+        manifest,
+        launches: Vec::new(),
+        earlier: Vec::new(),
+        replaced: Vec::new(),
+        confirmations: Vec::new(),
+    }
 }
 
 fn launched(record: &mut SweepRecord, configuration: usize, how: How) {

@@ -50,6 +50,7 @@ fn sweep(launches: Vec<LaunchRecord>) -> SweepRecord {
         launches,
         confirmations: Vec::new(),
         earlier: Vec::new(),
+        replaced: Vec::new(),
     }
 }
 

@@ -384,6 +384,7 @@ impl FakeProduction {
             name: "production".to_owned(),
             image_id: String::new(),
             started_at: String::new(),
+            command_sha256: String::new(),
             configuration_sha256: self.configuration.lock().expect("no panic").clone(),
             running: *self.running.lock().expect("no panic"),
         }

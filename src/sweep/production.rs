@@ -65,6 +65,8 @@ pub type Note<'a, E> = &'a mut (dyn FnMut(ProductionStep) -> Result<(), E> + Sen
 #[derive(Debug, Default)]
 pub struct Guard {
     stopped: Option<Down>,
+    /// What it was then, where that is known.
+    before: Option<ProductionFacts>,
 }
 
 impl Guard {
@@ -79,7 +81,7 @@ impl Guard {
         note: Note<'_, E>,
         emit: &Emit,
     ) -> Result<Self, GuardError<E>> {
-        let mut guard = Self { stopped: Down::of(earlier) };
+        let mut guard = Self { stopped: Down::of(earlier), before: facts_before(earlier) };
         // What was started and not proven runs, as far as is known.
         let is_down = matches!(pending_restore(earlier), PendingRestore::Start(_));
         if let Some(down) = guard.stopped.as_ref().filter(|_| is_down) {
@@ -110,6 +112,7 @@ impl Guard {
         match production.find().await? {
             Some(facts) if facts.running => {
                 let down = Down { id: facts.id.clone(), name: facts.name.clone() };
+                self.before = Some(facts.clone());
                 note(ProductionStep::Stopping { facts }).map_err(GuardError::Journal)?;
                 emit.emit(down_notice(&down));
                 let id = down.id.clone();
@@ -142,7 +145,11 @@ impl Guard {
     ) -> Result<(), GuardError<E>> {
         match production.find().await? {
             Some(now) if now.running => {
-                self.stopped = None;
+                let stopped = self.stopped.take();
+                if let Some(stopped) = stopped.filter(|it| it.id != now.id) {
+                    let step = in_place_of(&stopped, self.before.as_ref(), &now, false);
+                    note(step).map_err(GuardError::Journal)?;
+                }
                 let step = ProductionStep::StartedBySomebody { id: now.id };
                 note(step).map_err(GuardError::Journal)?;
                 Err(GuardError::StartedBySomebody(now.name))
@@ -163,8 +170,17 @@ impl Guard {
         proof: Duration,
     ) -> Result<(), GuardError<E>> {
         let Some(stopped) = self.stopped.take() else { return Ok(()) };
-        Box::pin(restore(production, &stopped, note, emit, proof)).await
+        let before = self.before.take();
+        Box::pin(restore(production, &stopped, before.as_ref(), note, emit, proof)).await
     }
+}
+
+/// What production was when `steps` stopped it.
+fn facts_before(steps: &[ProductionStep]) -> Option<ProductionFacts> {
+    steps.iter().rev().find_map(|step| match step {
+        ProductionStep::Stopping { facts } => Some(facts.clone()),
+        _ => None,
+    })
 }
 
 fn down_notice(down: &Down) -> NoticeKind {
@@ -177,6 +193,7 @@ fn down_notice(down: &Down) -> NoticeKind {
 async fn restore<E>(
     production: &dyn Production,
     stopped: &Down,
+    before: Option<&ProductionFacts>,
     note: Note<'_, E>,
     emit: &Emit,
     proof: Duration,
@@ -192,9 +209,9 @@ async fn restore<E>(
     let (mut until, mut pause) = (Instant::now() + production.patience(), MIN_PAUSE);
     let (mut prove_until, mut has_ended) = (None, false);
     loop {
-        let facts = start(production, &stopped, until, emit).await?;
+        let (facts, made) = start(production, &stopped, until, emit).await?;
         emit.emit(NoticeKind::ProductionUp { id: stopped.id.clone() });
-        noted(started(&stopped, &facts, emit));
+        noted(started(&stopped, before, &facts, made, emit));
         stopped = Down { id: facts.id, name: facts.name };
         let prove_until = *prove_until.get_or_insert_with(|| Instant::now() + proof);
         let left = prove_until.saturating_duration_since(Instant::now());
@@ -236,15 +253,35 @@ async fn restore<E>(
 }
 
 /// The step of a start: of what was stopped, or of what was made in its place.
-fn started(stopped: &Down, facts: &ProductionFacts, emit: &Emit) -> ProductionStep {
+fn started(
+    stopped: &Down,
+    before: Option<&ProductionFacts>,
+    facts: &ProductionFacts,
+    made: bool,
+    emit: &Emit,
+) -> ProductionStep {
     if facts.id == stopped.id {
         return ProductionStep::StartedNotProven { id: facts.id.clone() };
     }
-    emit.warn(format!(
-        "somebody removed production's container; {} was made from its compose file",
-        facts.name
-    ));
-    ProductionStep::MadeAgain { removed: stopped.id.clone(), id: facts.id.clone() }
+    let step = in_place_of(stopped, before, facts, made);
+    emit.warn(step.replaced().map_or_else(String::new, |it| it.to_string()));
+    step
+}
+
+/// The step of a container that is there in place of what was stopped; `made` by us.
+fn in_place_of(
+    stopped: &Down,
+    before: Option<&ProductionFacts>,
+    now: &ProductionFacts,
+    made: bool,
+) -> ProductionStep {
+    let (removed, id) = (stopped.id.clone(), now.id.clone());
+    let differences = before.map_or_else(Vec::new, |before| before.differences(now));
+    if made {
+        ProductionStep::MadeAgain { removed, id, differences }
+    } else {
+        ProductionStep::Replaced { removed, id, differences }
+    }
 }
 
 /// Starts what was stopped: at once, and again with pauses until `until` as long as that may
@@ -254,12 +291,12 @@ async fn start<E>(
     stopped: &Down,
     until: Instant,
     emit: &Emit,
-) -> Result<ProductionFacts, GuardError<E>> {
+) -> Result<(ProductionFacts, bool), GuardError<E>> {
     let mut pause = MIN_PAUSE;
     let mut reminded: Option<Instant> = None;
     loop {
         let error = match start_once(production, &stopped.id).await {
-            Ok(facts) => return Ok(facts),
+            Ok(started) => return Ok(started),
             Err(error) => error,
         };
         let left = until.saturating_duration_since(Instant::now());
@@ -290,19 +327,19 @@ fn may_pass(error: &ProductionError) -> bool {
 }
 
 /// The container that runs in the end: the one of this id, or what serves in its place where
-/// somebody removed it.
+/// somebody removed it; and whether it was made for that.
 async fn start_once(
     production: &dyn Production,
     id: &str,
-) -> Result<ProductionFacts, ProductionError> {
+) -> Result<(ProductionFacts, bool), ProductionError> {
     let facts = match production.look(id).await? {
         Some(facts) => Some(facts),
         None => production.find().await?,
     };
     match facts {
-        Some(facts) if facts.running => Ok(facts),
-        Some(facts) => production.start(&facts.id).await.map(|()| facts),
-        None => production.make_again().await,
+        Some(facts) if facts.running => Ok((facts, false)),
+        Some(facts) => production.start(&facts.id).await.map(|()| (facts, false)),
+        None => production.make_again().await.map(|facts| (facts, true)),
     }
 }
 
@@ -320,7 +357,9 @@ pub async fn recover<E>(
     if matches!(pending_restore(steps), PendingRestore::Start(_)) {
         emit.emit(down_notice(&stopped));
     }
-    Box::pin(restore(production, &stopped, note, emit, PROOF)).await.map(|()| true)
+    let before = facts_before(steps);
+    let restored = restore(production, &stopped, before.as_ref(), note, emit, PROOF);
+    Box::pin(restored).await.map(|()| true)
 }
 
 /// Runs `work` and returns what it came to, or the panic that ended it, so

@@ -14,6 +14,7 @@ fn record(launches: Vec<LaunchRecord>) -> SweepRecord {
         launches,
         confirmations: Vec::new(),
         earlier: Vec::new(),
+        replaced: Vec::new(),
     }
 }
 

@@ -35,7 +35,13 @@ fn record(launches: Vec<LaunchRecord>) -> SweepRecord {
         measurement.case.clone_from(&case);
     }
     manifest.objective.constraints = Vec::new();
-    SweepRecord { manifest, launches, confirmations: Vec::new(), earlier: Vec::new() }
+    SweepRecord {
+        manifest,
+        launches,
+        confirmations: Vec::new(),
+        earlier: Vec::new(),
+        replaced: Vec::new(),
+    }
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod confirming;
 mod daemon;
 mod dataset;
 mod dialogue;
+mod endless;
 mod failures;
 mod faults;
 mod finish;

@@ -35,6 +35,10 @@ objective: {minimize: kv_cache.ttft_resent_ms}
 #[derive(Default)]
 struct State {
     running: bool,
+    /// Whether requests are read, and never answered.
+    stalls: bool,
+    /// Whether production restarts by its policy each time that it ends.
+    crashes: bool,
     /// Whether production can be started.
     broken: bool,
     /// Labels of a candidate, where there is one.
@@ -134,6 +138,7 @@ fn journal(folder: &Path) {
         name: "shop-vllm".to_owned(),
         image_id: String::new(),
         started_at: String::new(),
+        command_sha256: String::new(),
         configuration_sha256: String::new(),
         running: true,
     };
@@ -162,6 +167,9 @@ fn serve(stream: UnixStream, state: &Mutex<State>, port: u16) {
             }
         }
         reader.read_exact(&mut vec![0; length]).unwrap();
+        if state.lock().unwrap().stalls {
+            std::thread::sleep(crate::support::PATIENCE);
+        }
         let (status, body) = answer(&request, &mut state.lock().unwrap(), port);
         let text = if status == 204 { String::new() } else { body.to_string() };
         let head = format!(
@@ -215,11 +223,13 @@ fn answer(request: &str, state: &mut State, port: u16) -> (u16, Value) {
         state.running = true;
         return (204, Value::Null);
     }
+    let restarts = if state.crashes { 7 } else { 0 };
     let ports = json!({"8000/tcp": [{"HostIp": "127.0.0.1", "HostPort": port.to_string()}]});
     let seen = json!({
-        "Id": ID, "Name": "/shop-vllm", "Image": "sha256:aa", "RestartCount": 0, "Args": [],
+        "Id": ID, "Name": "/shop-vllm", "Image": "sha256:aa", "RestartCount": restarts, "Args": [],
         "Config": {"Image": "i:1", "Env": [], "Entrypoint": ["vllm", "serve"], "Cmd": ["m"], "Labels": {}},
         "State": {"Status": if state.running { "running" } else { "exited" }, "Running": state.running,
+                  "Restarting": state.crashes,
                   "Paused": false, "OOMKilled": false, "ExitCode": 0, "StartedAt": "2026-01-01T00:00:00Z"},
         "NetworkSettings": {"Ports": ports, "Networks": {}},
     });
@@ -267,6 +277,38 @@ fn production_of_a_run_whose_folder_is_gone_is_named_started_and_proven() {
     for arguments in [&["recover"][..], &["recover", "--caches"][..1]] {
         assert_eq!(site.run(arguments, None).expect(0).out, "nothing to recover\n");
     }
+}
+
+/// Each question has its patience, and a command asks many.
+#[test]
+fn a_daemon_that_stalls_hides_no_production_and_is_waited_for_once() {
+    let site = Site::new();
+    site.owes();
+    site.state.lock().unwrap().stalls = true;
+    let down = "PRODUCTION IS DOWN: container shop-vllm (abababababab)";
+    for arguments in [&["doctor", "grid.yaml"][..], &["sweep", "grid.yaml"], &["recover"]] {
+        let begun = std::time::Instant::now();
+        let said = words(&site.run(arguments, Some(KEY)).expect(3));
+        assert!(said.contains(down) && said.contains("does not answer"), "{arguments:?}: {said}");
+        // Its patience is a second.
+        assert!(begun.elapsed().as_secs_f64() < 4.0, "{arguments:?}: {:?}", begun.elapsed());
+    }
+}
+
+#[test]
+fn production_that_restarts_again_and_again_is_no_production_that_runs() {
+    let site = Site::new();
+    {
+        let mut state = site.state.lock().unwrap();
+        (state.running, state.crashes) = (true, true);
+    }
+    let doctor = words(&site.run(&["doctor", "grid.yaml"], Some(KEY)).expect(3));
+    let text = "problem production: shop-vllm restarts again and again (7 times)";
+    assert!(doctor.contains(text), "{doctor}");
+    // What a dead run owes is not back by that.
+    site.owes();
+    let doctor = words(&site.run(&["doctor", "grid.yaml"], Some(KEY)).expect(3));
+    assert!(doctor.contains("PRODUCTION IS DOWN: container shop-vllm"), "{doctor}");
 }
 
 /// The state folder may be in a home that machines share. Each of them has its own daemon, and

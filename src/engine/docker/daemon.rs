@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::patience::{self, Daemon};
+use super::transport;
 use crate::configuration::hexadecimal;
+use bollard::Docker;
 use bollard::errors::Error;
-use bollard::{API_DEFAULT_VERSION, Docker};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
@@ -44,6 +45,14 @@ pub enum DaemonError {
         /// Its name.
         name: String,
         /// Why not.
+        reason: String,
+    },
+    /// Something answers that is no Docker daemon.
+    #[error("{}", patience::foreign(.host, .reason))]
+    Foreign {
+        /// Its socket.
+        host: String,
+        /// What is wrong with its answer.
         reason: String,
     },
     /// Nobody answers.
@@ -138,15 +147,13 @@ fn local(host: &str, from: &str) -> Result<String, DaemonError> {
 /// A daemon elsewhere, a context that cannot be read, or nobody who answers now.
 pub async fn connect(settings: &DaemonSettings) -> Result<Daemon, DaemonError> {
     let host = settings.socket()?;
-    let unreachable = |error: Error| DaemonError::Unreachable {
-        host: host.clone(),
-        reason: patience::cause(&error),
+    let unusable = |error: Error| match patience::nonsense(&error) {
+        Some(reason) => DaemonError::Foreign { host: host.clone(), reason },
+        None => DaemonError::Unreachable { host: host.clone(), reason: patience::cause(&error) },
     };
-    let docker =
-        Docker::connect_with_unix(&host, TIMEOUT, API_DEFAULT_VERSION).map_err(unreachable)?;
-    let negotiated = tokio::time::timeout(patience::QUESTION, docker.negotiate_version()).await;
-    let docker = negotiated.unwrap_or(Err(Error::RequestTimeoutError)).map_err(unreachable)?;
-    Ok(Daemon::new(docker, &host, settings.patience.unwrap_or(patience::PATIENCE)))
+    let docker = transport::open(&host, TIMEOUT).map_err(unusable)?;
+    let daemon = Daemon::new(docker, &host, settings.patience.unwrap_or(patience::PATIENCE));
+    daemon.negotiated().await.map_err(unusable)
 }
 
 /// The same where the daemon may be about to start, as after a boot: asked again for `limit`.
@@ -157,6 +164,7 @@ pub async fn connect_within(
     settings: &DaemonSettings,
     limit: Duration,
 ) -> Result<Daemon, DaemonError> {
+    let limit = limit.min(settings.patience.unwrap_or(patience::PATIENCE));
     let begun = tokio::time::Instant::now();
     loop {
         match connect(settings).await {

@@ -21,6 +21,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::patience::Daemon;
 use super::state::{State, state};
+use super::transport::{Allowance, LOG_MESSAGE};
 use crate::engine::log::LogWriter;
 use crate::event::Emit;
 
@@ -155,8 +156,10 @@ impl<W: io::Write> Copied<W> {
             .build();
         let mut again = self.again();
         let mut messages = docker.logs(id, Some(options));
+        let allowance = Allowance::new(LOG_MESSAGE);
         let mut has_frames = false;
-        while let Some(Ok(message)) = messages.next().await {
+        while let Some(Ok(message)) = Arc::clone(&allowance).on(messages.next()).await {
+            allowance.renew();
             let is_frame = !matches!(message, LogOutput::Console { .. });
             has_frames |= is_frame;
             // The rest of a frame that was cut: it comes again whole.

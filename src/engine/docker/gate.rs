@@ -49,6 +49,8 @@ const MAX_WAIT: Duration = Duration::from_mins(2);
 const STABLE_FOR: Duration = Duration::from_secs(5);
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 const TOLERANCE: f64 = 0.01;
+/// Longest that the container which shows the GPUs may take, and longest that its text may.
+const OUTPUT: Duration = Duration::from_secs(30);
 
 /// Waits between launches until GPU memory is free.
 pub struct Gate {
@@ -269,13 +271,16 @@ impl Reader {
         self.docker.asked(ACTION, start).await.ok()?;
         let options = WaitContainerOptionsBuilder::new().condition("not-running").build();
         let mut waiting = Box::pin(self.docker.wait_container(id, Some(options)));
-        timeout(Duration::from_secs(30), waiting.next()).await.ok()??.ok()?;
+        timeout(OUTPUT, waiting.next()).await.ok()??.ok()?;
         let options = LogsOptionsBuilder::new().stdout(true).build();
         let mut lines = self.docker.logs(id, Some(options));
         let mut text = String::new();
-        while let Some(Ok(line)) = lines.next().await {
-            text.push_str(&line.to_string());
-        }
+        let reading = async {
+            while let Some(Ok(line)) = lines.next().await {
+                text.push_str(&line.to_string());
+            }
+        };
+        timeout(OUTPUT, reading).await.ok()?;
         Some(text)
     }
 }

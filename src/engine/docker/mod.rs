@@ -48,6 +48,7 @@ pub mod production;
 pub(crate) mod scripted;
 mod state;
 mod stats;
+mod transport;
 
 pub use block::{compare_production, of_block, production_of, production_to_recover, source_of};
 use body::{Addition, body};

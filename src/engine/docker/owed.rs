@@ -6,12 +6,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use bollard::query_parameters::InspectContainerOptions;
+use jiff::Timestamp;
 
 use super::daemon::{
     DEFAULT_SOCKET, DaemonError, DaemonSettings, STARTING, connect_within, status,
 };
 use super::production::DockerProduction;
 use super::source_of;
+use super::state::restarts_again;
 use crate::engine::compose::ComposeSource;
 use crate::engine::readiness::over_http;
 use crate::grid::{DockerBlock, ProductionName};
@@ -110,7 +112,7 @@ pub async fn production(owed: &ProductionOwed) -> Result<DockerProduction, Daemo
     Ok(production.with_missing_key(missing))
 }
 
-/// Whether the container of an owed production runs, by its id, else by its name; `None`
+/// Whether the container of an owed production runs, and stays so, by its id, else by its name; `None`
 /// where there is no such container.
 ///
 /// # Errors
@@ -123,7 +125,9 @@ pub async fn runs(docker: &Connection, owed: &ProductionOwed) -> Result<Option<b
         let seen = docker.ask(|| docker.inspect_container(name, None::<InspectContainerOptions>));
         match seen.await {
             Ok(seen) => {
-                return Ok(Some(seen.state.and_then(|state| state.running) == Some(true)));
+                let stays = restarts_again(&seen, Timestamp::now()).is_none();
+                let runs = seen.state.and_then(|state| state.running) == Some(true);
+                return Ok(Some(runs && stays));
             }
             Err(error) if status(&error) == Some(404) => {}
             Err(error) => return Err(docker.sentence(&error)),

@@ -6,12 +6,14 @@
 use std::collections::HashMap;
 use std::future::Future;
 use std::ops::Deref;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bollard::Docker;
 use bollard::errors::Error;
 use tokio::time::{Instant, sleep, timeout};
+
+use super::transport;
 
 /// Longest that a daemon which does not answer is asked again.
 pub(super) const PATIENCE: Duration = Duration::from_mins(2);
@@ -22,12 +24,24 @@ pub(super) const QUESTION: Duration = Duration::from_secs(30);
 pub(super) const ACTION: Duration = Duration::from_mins(1);
 /// Longest that a daemon which was silent may take to say that it is there again.
 const PING: Duration = Duration::from_secs(5);
+/// For how long a daemon that was given up is not asked again, by whatever call: so a
+/// command waits for a daemon that stalls once, not at each of its questions.
+const GIVEN_UP: Duration = Duration::from_secs(5);
+/// Where it was silent until the time was up.
+const NO_ANSWER: &str = "no answer in time";
 /// Pauses between attempts.
 const MIN_PAUSE: Duration = Duration::from_millis(100);
 const MAX_PAUSE: Duration = Duration::from_secs(2);
 
-/// Since when a daemon has not answered anybody in this process.
-type Silence = Arc<Mutex<Option<Instant>>>;
+/// That a daemon has not answered anybody in this process.
+#[derive(Debug, Default)]
+struct Silent {
+    since: Option<Instant>,
+    /// When it was given up last, and why.
+    given_up: Option<(Instant, String)>,
+}
+
+type Silence = Arc<Mutex<Silent>>;
 
 /// By socket: who finds a daemon silent need not find it out again by another connection.
 static SILENCES: LazyLock<Mutex<HashMap<String, Silence>>> = LazyLock::new(Mutex::default);
@@ -71,11 +85,29 @@ impl Daemon {
     ///
     /// # Errors
     /// The daemon's refusal, or its silence for longer than the patience with it.
-    pub(super) async fn ask<T, F>(&self, call: impl FnMut() -> F) -> Result<T, Error>
+    pub(in crate::engine) async fn ask<T, F>(&self, call: impl FnMut() -> F) -> Result<T, Error>
     where
         F: Future<Output = Result<T, Error>>,
     {
-        self.asked(QUESTION, call).await
+        self.asked(QUESTION.min(self.patience), call).await
+    }
+
+    /// The same daemon, spoken to in a version of its API that it knows. It is asked once.
+    pub(super) async fn negotiated(self) -> Result<Self, Error> {
+        if let Some(error) = self.given_up() {
+            return Err(error);
+        }
+        let limit = QUESTION.min(self.patience);
+        let asked = timeout(limit, self.docker.clone().negotiate_version()).await;
+        match asked {
+            Ok(Ok(docker)) => {
+                self.answered();
+                Ok(Self { docker, ..self })
+            }
+            Ok(Err(error)) => Err(error),
+            // Who asks next would wait as long.
+            Err(_) => Err(self.give_up(Error::RequestTimeoutError)),
+        }
     }
 
     /// Makes a call that may be repeated until it is answered, each attempt for at most `limit`.
@@ -93,6 +125,9 @@ impl Daemon {
         let (begun, mut pause) = (Instant::now(), MIN_PAUSE);
         loop {
             let attempt = Instant::now();
+            if let Some(error) = self.given_up() {
+                return Err(error);
+            }
             let answer = match self.is_there().await {
                 Ok(()) => timeout(limit, call()).await.unwrap_or(Err(Error::RequestTimeoutError)),
                 Err(error) => Err(error),
@@ -105,9 +140,11 @@ impl Daemon {
                 self.answered();
                 return Err(error);
             }
+            if self.silent_since(attempt).elapsed() + pause > self.patience {
+                return Err(self.give_up(error));
+            }
             // By its own time, too: one call may fail for ever where others are answered.
-            let silent = self.silent_since(attempt).elapsed().max(begun.elapsed());
-            if silent + pause > self.patience {
+            if begun.elapsed() + pause > self.patience {
                 return Err(error);
             }
             tracing::debug!(%error, "the daemon is asked again");
@@ -119,21 +156,51 @@ impl Daemon {
     /// Where it was silent: whether it is there again, which is known sooner than by a call
     /// that may take its time.
     async fn is_there(&self) -> Result<(), Error> {
-        let is_silent = self.silence.lock().unwrap_or_else(PoisonError::into_inner).is_some();
-        if !is_silent {
+        if self.silence().since.is_none() {
             return Ok(());
         }
-        let ping = timeout(PING, self.docker.ping()).await;
+        let ping = timeout(PING.min(self.patience), self.docker.ping()).await;
         ping.unwrap_or(Err(Error::RequestTimeoutError)).map(|_| ())
     }
 
     fn answered(&self) {
-        *self.silence.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.silence() = Silent::default();
     }
 
     fn silent_since(&self, attempt: Instant) -> Instant {
-        let mut silence = self.silence.lock().unwrap_or_else(PoisonError::into_inner);
-        *silence.get_or_insert(attempt)
+        *self.silence().since.get_or_insert(attempt)
+    }
+
+    fn silence(&self) -> MutexGuard<'_, Silent> {
+        self.silence.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Why it is not asked now, where it was given up a moment ago.
+    fn given_up(&self) -> Option<Error> {
+        let silence = self.silence();
+        let (_, why) = silence
+            .given_up
+            .as_ref()
+            .filter(|(at, _)| at.elapsed() < GIVEN_UP.min(self.patience))?;
+        let err = std::io::Error::new(std::io::ErrorKind::TimedOut, why.clone());
+        Some(Error::IOError { err })
+    }
+
+    /// Notes that whoever asks next need not wait for it.
+    fn give_up(&self, error: Error) -> Error {
+        let why = match &error {
+            Error::DockerResponseServerError { status_code, message } => {
+                format!("HTTP {status_code}: {message}")
+            }
+            Error::RequestTimeoutError => NO_ANSWER.to_owned(),
+            other => cause(other),
+        };
+        let now = Instant::now();
+        let mut silence = self.silence();
+        silence.since.get_or_insert(now);
+        silence.given_up = Some((now, why));
+        drop(silence);
+        error
     }
 
     /// What went wrong, for a person: the daemon's own words, or that it does not answer.
@@ -147,8 +214,11 @@ impl Daemon {
                     (true, _) => self.silent(&format!("HTTP {status_code}: {message}")),
                 }
             }
-            Error::RequestTimeoutError => self.silent("no answer in time"),
-            other => self.silent(&cause(other)),
+            Error::RequestTimeoutError => self.silent(NO_ANSWER),
+            other => match nonsense(other) {
+                Some(reason) => foreign(&self.host, &reason),
+                None => self.silent(&cause(other)),
+            },
         }
     }
 
@@ -172,6 +242,29 @@ pub(super) fn unanswered(host: &str, reason: &str) -> String {
     format!(
         "the Docker daemon at {host} does not answer: {reason}; start Docker, or look at `docker info`"
     )
+}
+
+/// That what answers is no Docker daemon, and what to do.
+pub(super) fn foreign(host: &str, reason: &str) -> String {
+    format!(
+        "the daemon at {host} does not answer as Docker does: {reason}; look at what listens there (`ss -xlp`), or name another socket by DOCKER_HOST"
+    )
+}
+
+/// What is wrong with an answer that no Docker daemon gives, at whatever time it is asked.
+pub(super) fn nonsense(error: &Error) -> Option<String> {
+    let plain = |text: &str| crate::clean::plain(text).into_owned();
+    match error {
+        Error::JsonDataError { message, .. } => Some(plain(message)),
+        Error::JsonSerdeError { err } if !err.is_eof() && !err.is_io() => {
+            Some(plain(&err.to_string()))
+        }
+        Error::APIVersionParseError {} => Some("it names no version of its API".to_owned()),
+        Error::HyperResponseError { err } if err.is_parse() => {
+            Some(plain(&format!("this is not HTTP: {err}")))
+        }
+        other => transport::excess(other),
+    }
 }
 
 /// The innermost cause: what the system said, without the HTTP library's words around it.
@@ -218,7 +311,7 @@ fn is_silence(error: &Error) -> bool {
 pub(super) fn may_pass(error: &Error) -> bool {
     match error {
         Error::DockerResponseServerError { status_code: 500, message } => !is_explained(message),
-        other => is_silence(other),
+        other => nonsense(other).is_none() && is_silence(other),
     }
 }
 

@@ -67,7 +67,7 @@ async fn a_silent_daemon_is_given_up_once_for_all_and_found_again() {
         assert!(begun.elapsed() < PING * 4, "{fate:?}: {:?}", begun.elapsed());
         sleep(end).await;
         inspect(&scripted.daemon).await.expect("it is there again");
-        assert_eq!(*scripted.daemon.silence.lock().expect("no panic"), None);
+        assert_eq!(scripted.daemon.silence().since, None);
     }
 }
 
@@ -230,4 +230,38 @@ async fn an_outage_during_the_proof_is_not_a_lack_of_proof() {
     assert_eq!(why, "it ended with code 0");
     let why = production.prove("z", Duration::from_mins(45)).await.expect_err("removed");
     assert_eq!(why, "it was removed");
+}
+
+/// Between two ends it looks like one that runs, and its server is never ready.
+#[tokio::test(start_paused = true)]
+async fn production_that_its_policy_restarts_again_and_again_is_not_waited_for() {
+    let scripted = Scripted::new(true, |_, _| Fate::Answered);
+    scripted.known.lock().expect("no panic").restarts = 40;
+    let production = scripted.production(ready_after(Duration::from_mins(1)), None);
+    let proven = production.prove("a", Duration::from_mins(45)).await;
+    assert_eq!(proven, Ok(()), "restarts of another day say nothing");
+    scripted.known.lock().expect("no panic").crashes = true;
+    let production = scripted.production(ready_after(Duration::from_hours(9)), None);
+    let begun = Instant::now();
+    let why = production.prove("a", Duration::from_mins(45)).await.expect_err("it crashes");
+    assert!(why.starts_with("it restarts again and again (4"), "{why}");
+    assert!(begun.elapsed() < Duration::from_mins(1), "{:?}", begun.elapsed());
+}
+
+/// A command asks many questions, over connections of its own: it waits for one of them.
+#[tokio::test(start_paused = true)]
+async fn a_daemon_that_stalls_is_waited_for_once_in_all_questions() {
+    let scripted = Scripted::new(true, |_, _| Fate::Stalled);
+    let begun = Instant::now();
+    for _ in 0..20 {
+        inspect(&scripted.daemon).await.expect_err("it stalls");
+        let error = scripted.daemon.clone().negotiated().await.expect_err("it stalls");
+        assert!(scripted.daemon.words(&error).contains("no answer in time"), "{error}");
+    }
+    assert!(begun.elapsed() <= PATIENCE + QUESTION, "{:?}", begun.elapsed());
+    // Whoever tries for minutes finds it again.
+    sleep(GIVEN_UP).await;
+    let asked = scripted.known.lock().expect("no panic").requests;
+    inspect(&scripted.daemon).await.expect_err("it stalls");
+    assert!(scripted.known.lock().expect("no panic").requests > asked, "it is asked again");
 }

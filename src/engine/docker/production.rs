@@ -11,6 +11,7 @@ use bollard::query_parameters::{
     InspectContainerOptions, ListContainersOptions, ListContainersOptionsBuilder,
     StartContainerOptions,
 };
+use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
@@ -21,7 +22,7 @@ use super::container;
 use super::daemon::status;
 use super::image::identity;
 use super::patience::{ACTION, Daemon, PATIENCE};
-use super::state::{State, state_of};
+use super::state::{FEW, State, restarts_again, state_of};
 use crate::configuration::{canonical, hexadecimal};
 use crate::engine::command_view::CommandView;
 use crate::engine::compose::{self, ComposeSource, ServiceSpec};
@@ -47,6 +48,8 @@ pub struct Comparison {
     pub name: String,
     /// Whether it runs.
     pub running: bool,
+    /// How often it was restarted by its policy, where it does not stay up.
+    pub restarts: Option<i64>,
     /// The compose service that it was made of.
     pub service: Option<String>,
     /// Each difference as a sentence.
@@ -134,11 +137,15 @@ impl DockerProduction {
     }
 
     /// Resolves when what is being proven is no longer there to be proven.
-    async fn unprovable(&self, id: &str, base_url: &str) -> Unprovable {
+    async fn unprovable(&self, id: &str, base_url: &str, restarted: i64) -> Unprovable {
         loop {
             sleep(Duration::from_millis(500)).await;
             match self.inspect(id).await {
                 Ok(Some(seen)) => {
+                    let restarts = seen.restart_count.unwrap_or_default();
+                    if restarts - restarted > FEW {
+                        return Unprovable::Restarts(restarts);
+                    }
                     if let State::Ended(exit) = state_of(&seen) {
                         return Unprovable::Ended(exit);
                     }
@@ -165,6 +172,7 @@ impl DockerProduction {
     ) -> Result<Comparison, ProductionError> {
         let Some(facts) = self.find().await? else { return Err(self.missing().await) };
         let Some(seen) = self.inspect(&facts.id).await? else { return Err(self.missing().await) };
+        let restarts = restarts_again(&seen, Timestamp::now());
         let config = seen.config.unwrap_or_default();
         let environment = config.env.unwrap_or_default();
         secrets.add_pairs(environment.iter().map(String::as_str));
@@ -173,6 +181,7 @@ impl DockerProduction {
         let mut comparison = Comparison {
             name: facts.name,
             running: facts.running,
+            restarts,
             service: config.labels.as_ref().and_then(|it| it.get(SERVICE_LABEL).cloned()),
             differences: Vec::new(),
         };
@@ -250,6 +259,8 @@ impl DockerProduction {
 enum Unprovable {
     Ended(Exit),
     Removed,
+    /// Its policy starts it again each time that it ends, so often by now.
+    Restarts(i64),
     /// It was started again, and has another address now.
     Moved,
 }
@@ -275,6 +286,8 @@ fn facts(seen: &ContainerInspectResponse) -> ProductionFacts {
         // By default it is the beginning of the id: one that was made again has another.
         config.hostname.take_if(|name| !name.is_empty() && id.starts_with(name.as_str()));
     }
+    let command = config.as_ref().map(|config| (&config.entrypoint, &config.cmd));
+    let command = canonical(&serde_json::to_value(command).unwrap_or_default());
     let whole = serde_json::to_value((&config, &seen.host_config)).unwrap_or_default();
     let digest = Sha256::digest(canonical(&whole).as_bytes());
     ProductionFacts {
@@ -282,6 +295,7 @@ fn facts(seen: &ContainerInspectResponse) -> ProductionFacts {
         name: seen.name.as_deref().unwrap_or_default().trim_start_matches('/').to_owned(),
         image_id: seen.image.clone().unwrap_or_default(),
         started_at: state.and_then(|state| state.started_at.clone()).unwrap_or_default(),
+        command_sha256: hexadecimal(&Sha256::digest(command.as_bytes())),
         configuration_sha256: hexadecimal(&digest),
         running: state.and_then(|state| state.running) == Some(true),
     }
@@ -331,9 +345,12 @@ impl Production for DockerProduction {
 
     async fn prove(&self, id: &str, limit: Duration) -> Result<(), String> {
         let until = Instant::now() + limit;
+        // What it was restarted before this proof says nothing.
+        let mut restarted = None;
         loop {
             let seen = self.seen_by(id, until).await.map_err(|error| error.to_string())?;
             let seen = seen.ok_or("it was removed")?;
+            let restarted = *restarted.get_or_insert(seen.restart_count.unwrap_or_default());
             let base_url = address(&seen).ok_or("it has no address to ask")?;
             let api_key = self.api_key.clone().or_else(|| own_key(&seen));
             if let (None, Some(variable)) = (&api_key, &self.missing_key) {
@@ -344,7 +361,7 @@ impl Production for DockerProduction {
             let limits = Limits { hard_cap: left, starting: left, ..Limits::default() };
             let mut why = None;
             let mut ended = Box::pin(async {
-                why = Some(self.unprovable(id, &base_url).await);
+                why = Some(self.unprovable(id, &base_url, restarted).await);
                 Exit::default()
             });
             // Its log is not ours to keep: time alone ends the wait.
@@ -365,6 +382,9 @@ impl Production for DockerProduction {
                 (Ok(Err(NotReady::NotServing(why))), _) => Err(why),
                 (_, Some(Unprovable::Moved)) => continue,
                 (_, Some(Unprovable::Removed)) => Err("it was removed".to_owned()),
+                (_, Some(Unprovable::Restarts(times))) => {
+                    Err(format!("it restarts again and again ({times} times)"))
+                }
                 (_, Some(Unprovable::Ended(exit))) => Err(match exit.code {
                     Some(code) => format!("it ended with code {code}"),
                     None => "it ended with an unknown code".to_owned(),

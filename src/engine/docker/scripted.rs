@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bollard::{API_DEFAULT_VERSION, Docker};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
@@ -13,6 +12,7 @@ use tokio::time::{Instant, sleep};
 
 use super::patience::{Daemon, PATIENCE};
 use super::production::DockerProduction;
+use super::transport;
 use crate::engine::readiness::{Candidate, Connect};
 use crate::grid::ProductionName;
 use crate::server::{Endpoint, Server};
@@ -40,6 +40,9 @@ pub(crate) type Script = dyn Fn(Duration, &str) -> Fate + Send + Sync;
 #[derive(Debug, Default)]
 pub(crate) struct Known {
     pub(crate) running: bool,
+    /// Restarts by its policy; with `crashes` there is one more at each look.
+    pub(crate) restarts: u32,
+    pub(crate) crashes: bool,
     /// The container's labels and name, once it is made.
     made: Option<(String, Value)>,
     /// Requests that changed something.
@@ -72,7 +75,7 @@ impl Scripted {
             }
         });
         let host = format!("unix://{}", path.display());
-        let docker = Docker::connect_with_unix(&host, 600, API_DEFAULT_VERSION).expect("a socket");
+        let docker = transport::open(&host, 600).expect("a socket");
         Self { daemon: Daemon::new(docker, &host, PATIENCE), known, _folder: folder }
     }
 
@@ -194,7 +197,10 @@ fn answer(request: &str, place: &str, body: &str, known: &Mutex<Known>) -> (u16,
             known.running = false;
             (204, Value::Null)
         }
-        "GET /containers/a/json" | "GET /containers/prod/json" => (200, seen(&known)),
+        "GET /containers/a/json" | "GET /containers/prod/json" => {
+            known.restarts += u32::from(known.crashes);
+            (200, seen(&known))
+        }
         other => match &known.made {
             Some((name, _)) if other == format!("GET /containers/{name}/json") => {
                 (200, seen(&known))
@@ -207,7 +213,7 @@ fn answer(request: &str, place: &str, body: &str, known: &Mutex<Known>) -> (u16,
 fn seen(known: &Known) -> Value {
     let (name, labels) = known.made.clone().unwrap_or(("prod".to_owned(), json!({})));
     json!({
-        "Id": "a", "Name": format!("/{name}"), "Image": "sha256:1", "RestartCount": 0,
+        "Id": "a", "Name": format!("/{name}"), "Image": "sha256:1", "RestartCount": known.restarts,
         "State": {"Running": known.running, "Paused": false, "ExitCode": 0,
                   "StartedAt": "2026-11-28T05:16:00Z"},
         "Config": {"Image": "i:1", "Cmd": ["m"], "Env": [], "Labels": labels},

@@ -3,6 +3,7 @@
 //! somebody restarted it is asked with each sample.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -15,12 +16,15 @@ use tokio::time::timeout;
 
 use super::patience::Daemon;
 use super::state::{Identity, State, state};
+use super::transport::{Allowance, STATS_FRAME};
 use crate::server::{GpuIds, ResourceProbe, ResourceSample};
 
 /// Longest that one sample waits for a daemon that looks once a second itself.
 const SAMPLE_TIMEOUT: Duration = Duration::from_secs(5);
 
-type Frames = Pin<Box<dyn Stream<Item = Result<ContainerStatsResponse, Error>> + Send>>;
+/// The stream, and how much of each frame may come.
+type Frames =
+    (Pin<Box<dyn Stream<Item = Result<ContainerStatsResponse, Error>> + Send>>, Arc<Allowance>);
 
 /// Looks at one container, by its id.
 pub(super) struct ContainerProbe {
@@ -51,13 +55,19 @@ impl ContainerProbe {
 
     /// The next frame of the daemon. A stream that broke is started again by the next sample.
     async fn next(&self, frames: &mut Option<Frames>) -> Option<ContainerStatsResponse> {
-        let stream = frames.get_or_insert_with(|| {
+        let (stream, allowance) = frames.get_or_insert_with(|| {
             let options = StatsOptionsBuilder::new().stream(true).build();
-            Box::pin(self.docker.stats(&self.id, Some(options)))
+            let stream = self.docker.stats(&self.id, Some(options));
+            (Box::pin(stream), Allowance::new(STATS_FRAME))
         });
+        let mut next = async || {
+            let frame = Arc::clone(allowance).on(stream.next()).await;
+            allowance.renew();
+            frame
+        };
         // Frames from before this sample are stale.
-        while let Some(Some(Ok(_))) = stream.next().now_or_never() {}
-        let next = timeout(SAMPLE_TIMEOUT, stream.next()).await;
+        while let Some(Some(Ok(_))) = next().now_or_never() {}
+        let next = timeout(SAMPLE_TIMEOUT, next()).await;
         let Ok(Some(Ok(frame))) = next else {
             *frames = None;
             return None;

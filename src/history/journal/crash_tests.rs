@@ -17,6 +17,7 @@ fn step(launch: u32) -> Entry {
                 name: "prod-é-\u{1F4A5}".to_owned(),
                 image_id: String::new(),
                 started_at: String::new(),
+                command_sha256: String::new(),
                 configuration_sha256: String::new(),
                 running: true,
             };

@@ -395,6 +395,7 @@ fn trust(ranking: &Ranking, confirmed: Option<&ConfirmedGain>) -> Trust {
         launched_once: once as u32,
         time_effect: machine.is_some(),
         not_counted: ranking.not_counted.clone(),
+        replaced: ranking.replaced.clone(),
         missing: ranking.missing.clone(),
         remarks: if meanwhile.is_some() { Vec::new() } else { named_remarks(ranking) },
     }

@@ -145,8 +145,10 @@ async fn an_outage_while_it_is_checked_is_not_somebody_who_started_it() {
                 },
             );
         let production = scripted.production(ready_after(Duration::ZERO), None);
-        let mut guard =
-            Guard { stopped: Some(Down { id: "a".to_owned(), name: "prod".to_owned() }) };
+        let mut guard = Guard {
+            before: None,
+            stopped: Some(Down { id: "a".to_owned(), name: "prod".to_owned() }),
+        };
         let mut note = |_| Ok::<(), ()>(());
         let checked = guard.check(&production, &mut note).await;
         assert!(checked.is_ok() && guard.owes().is_some(), "{fate:?}: {checked:?}");

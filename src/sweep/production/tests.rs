@@ -36,6 +36,7 @@ fn facts(id: &str, running: bool) -> ProductionFacts {
         name: "prod".to_owned(),
         image_id: "sha256:1".to_owned(),
         started_at: "2026-11-24T08:00:00Z".to_owned(),
+        command_sha256: "0".to_owned(),
         configuration_sha256: "0".to_owned(),
         running,
     }
@@ -190,6 +191,55 @@ async fn somebody_who_starts_it_is_found_and_it_keeps_running() {
 }
 
 #[tokio::test]
+async fn production_that_somebody_replaced_is_told_of_with_what_differs() {
+    let of = |running: bool, image: &str, command: &str| ProductionFacts {
+        image_id: format!("sha256:{image}"),
+        command_sha256: command.to_owned(),
+        ..facts("b", running)
+    };
+    for (now, actions, words_of_it) in [
+        // A file that was changed, and a container that was only created.
+        (
+            of(false, "2", "1"),
+            "stop a start b prove b",
+            "another image (1, now 2), another command",
+        ),
+        // Made again as it was, and it runs, as after the last look of the sweep.
+        (of(true, "1", "0"), "stop a prove b", "of the same image and command"),
+    ] {
+        let fake = Fake::running();
+        let mut steps: Noted = Vec::new();
+        let mut note = |step| {
+            steps.push(step);
+            Ok::<(), ()>(())
+        };
+        let emit = Emit::nowhere();
+        let mut guard =
+            Guard::stop_production(&fake, &[], &mut note, &emit).await.expect("it is stopped");
+        fake.set(vec![now]);
+        guard.restore(&fake, &mut note, &emit, PROOF).await.expect("proven");
+        assert_eq!(fake.actions(), actions);
+        assert_eq!(words(&steps)[2..], ["replaced", "proven"]);
+        let text = steps[2].replaced().expect("it is").to_string();
+        let begins = "production was replaced by somebody during the sweep: a -> b";
+        assert!(text.starts_with(begins) && text.ends_with(words_of_it), "{text}");
+    }
+    // One that runs in mid-sweep stops the sweep, and is told of as well.
+    let fake = Fake::running();
+    let mut steps: Noted = Vec::new();
+    let mut note = |step| {
+        steps.push(step);
+        Ok::<(), ()>(())
+    };
+    let mut guard = Guard::stop_production(&fake, &[], &mut note, &Emit::nowhere())
+        .await
+        .expect("it is stopped");
+    fake.set(vec![of(true, "1", "1")]);
+    guard.check(&fake, &mut note).await.expect_err("it runs");
+    assert_eq!(words(&steps)[2..], ["replaced", "started_by_somebody"]);
+}
+
+#[tokio::test]
 async fn what_somebody_removed_is_made_again_where_there_is_a_service() {
     let fake = Fake::running();
     let mut steps: Noted = Vec::new();
@@ -329,7 +379,8 @@ async fn restored(fake: &Fake) -> (Result<(), GuardError<()>>, Noted, bool) {
         steps.push(step);
         Ok::<(), ()>(())
     };
-    let mut guard = Guard { stopped: Some(Down { id: "a".to_owned(), name: "prod".to_owned() }) };
+    let mut guard =
+        Guard { before: None, stopped: Some(Down { id: "a".to_owned(), name: "prod".to_owned() }) };
     let restored = guard.restore(fake, &mut note, &emit, PROOF).await;
     let is_down = *is_down.lock().expect("no panic");
     (restored, steps, is_down)

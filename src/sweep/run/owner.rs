@@ -36,9 +36,10 @@ impl Owner {
             (ProductionStep::Stopping { facts }, _) => {
                 ProductionOwed { id: facts.id.clone(), name: facts.name.clone(), ..known }
             }
-            (ProductionStep::MadeAgain { id, .. }, Some(owed)) => {
-                ProductionOwed { id: id.clone(), ..owed }
-            }
+            (
+                ProductionStep::MadeAgain { id, .. } | ProductionStep::Replaced { id, .. },
+                Some(owed),
+            ) => ProductionOwed { id: id.clone(), ..owed },
             _ => return Ok(false),
         };
         self.ledger.owe(Owed::Production(owed)).map(|()| is_new)
@@ -80,6 +81,7 @@ pub(crate) fn stopping(owed: &ProductionOwed) -> ProductionStep {
         name: owed.name.clone(),
         image_id: String::new(),
         started_at: String::new(),
+        command_sha256: String::new(),
         configuration_sha256: String::new(),
         running: true,
     };
@@ -166,7 +168,11 @@ mod tests {
             owed(&state).map(|it| (it.id, it.key_variable)),
             Some((id(), Some("KEY".to_owned())))
         );
-        let made = ProductionStep::MadeAgain { removed: id(), id: "p2".to_owned() };
+        let made = ProductionStep::MadeAgain {
+            removed: id(),
+            id: "p2".to_owned(),
+            differences: Vec::new(),
+        };
         let steps = [
             (ProductionStep::Stopped { id: id() }, Some("p1")),
             (ProductionStep::StartedNotProven { id: id() }, Some("p1")),

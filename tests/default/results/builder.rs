@@ -59,6 +59,7 @@ pub(crate) fn sweep(names: &[&str]) -> SweepRecord {
         launches: Vec::new(),
         confirmations: Vec::new(),
         earlier: Vec::new(),
+        replaced: Vec::new(),
     }
 }
 
