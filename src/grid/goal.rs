@@ -2,17 +2,19 @@
 
 use std::path::Path;
 
-use serde_json::Map;
+use serde_json::{Map, Value};
 
 use super::duration;
 use super::error::Findings;
 use super::fields::{Fields, json, list, mapping};
 use super::node::{Content, Key, Node, Span};
-use super::unmeasured;
+use super::{request, unmeasured};
 use crate::metric::{Constraint, Direction, Form, Goal, Metric, MetricRef, Objective};
 use crate::statistics::{CONFIDENCE, upper_bound};
 use crate::strategy::{GridStrategy, StrategySpec};
-use crate::workload::{Datasets, Decided, KINDS, Kind, Spec, Stability, Workload, nearest};
+use crate::workload::{
+    Datasets, Decided, KINDS, Kind, RequestFields, Spec, Stability, Workload, nearest,
+};
 
 /// The benchmark suite, as far as it could be read.
 #[derive(Debug, Default)]
@@ -42,7 +44,13 @@ impl Suite {
 }
 
 /// The benchmark suite.
-pub(super) fn workloads(node: &Node, key: &Key, findings: &mut Findings) -> Suite {
+/// `common`: the fields that the requests of all of them are to have.
+pub(super) fn workloads(
+    node: &Node,
+    key: &Key,
+    common: &RequestFields,
+    findings: &mut Findings,
+) -> Suite {
     let mut suite = Suite::default();
     let Some(entries) = mapping(node, "`workloads`", findings) else { return suite };
     if entries.is_empty() {
@@ -75,7 +83,10 @@ pub(super) fn workloads(node: &Node, key: &Key, findings: &mut Findings) -> Suit
             }
         }
         match Workload::from_options(&key.text, &options) {
-            Ok(workload) if findings.errors.len() == errors => suite.workloads.push(workload),
+            Ok(workload) if findings.errors.len() == errors => {
+                let options = spelled(options);
+                suite.workloads.push(workload.with_request(common, &options));
+            }
             Ok(_) => {}
             Err(refused) => {
                 for error in refused {
@@ -83,6 +94,9 @@ pub(super) fn workloads(node: &Node, key: &Key, findings: &mut Findings) -> Suit
                     let value = entries.iter().find(|(key, _)| key.text.replace('_', "-") == name);
                     let unknown = error.message.starts_with("unknown");
                     let span = match value {
+                        Some((option, value)) if !error.inside.is_empty() => {
+                            request::place(option, value, &error.inside)
+                        }
                         Some((option, _)) if unknown => &option.span,
                         Some((_, value)) => &value.span,
                         None => &key.span,
@@ -93,6 +107,11 @@ pub(super) fn workloads(node: &Node, key: &Key, findings: &mut Findings) -> Suit
         }
     }
     suite
+}
+
+/// Options with their names spelled alike.
+fn spelled(options: Map<String, Value>) -> Map<String, Value> {
+    options.into_iter().map(|(name, value)| (name.replace('_', "-"), value)).collect()
 }
 
 /// Reads the files that prompts come from, those of workloads with options in error

@@ -17,6 +17,7 @@ mod name;
 mod node;
 pub mod plan;
 mod read;
+mod request;
 mod secrets;
 mod service;
 mod unmeasured;
