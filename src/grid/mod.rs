@@ -20,6 +20,7 @@ mod read;
 mod request;
 mod secrets;
 mod service;
+mod strategy_block;
 mod unmeasured;
 mod window;
 

@@ -13,7 +13,7 @@ use super::fields::{Fields, list, mapping};
 use super::flag_map::{FlagReader, variable, variables};
 use super::node::{Content, Key, Node, Span};
 use super::window::{self, Window};
-use super::{EngineBlock, ReadOptions, goal, name, request};
+use super::{EngineBlock, ReadOptions, goal, name, request, strategy_block};
 use crate::strategy::{GridStrategy, StrategySpec};
 use crate::workload::{Datasets, Workload};
 
@@ -102,7 +102,7 @@ pub(super) fn document(
         .given("objective")
         .and_then(|(key, node)| goal::objective(node, &key.span, &suite, findings));
     let strategy = match fields.given("strategy") {
-        Some((key, node)) => goal::strategy(node, &key.span, findings),
+        Some((key, node)) => strategy_block::strategy(node, &key.span, findings),
         None => StrategySpec::Grid(GridStrategy::default()),
     };
     let budget = fields.given("budget").and_then(|(_, node)| {

@@ -529,3 +529,15 @@ fn fields_of_requests_that_measuring_sets_are_refused_where_they_stand() {
     insta::assert_snapshot!(shown(&errors));
     assert!(!shown(&errors).contains("abcdefghij"));
 }
+
+#[test]
+fn metrics_of_launches_are_known_and_have_no_cases() {
+    let of = |metric: &str| {
+        let grid = format!("{HEAD}parameters: {{max-num-seqs: 8}}\nworkloads: {{load: }}\n");
+        read_text(&format!("{grid}objective: {{minimize: '{metric}'}}\n"))
+    };
+    assert_eq!(of("launch.boot_seconds").expect("good").objective.metric.name, "boot_seconds");
+    let said = |metric| shown(&of(metric).expect_err("no such metric"));
+    assert!(said("launch.bot_seconds").contains("did you mean `launch.boot_seconds`?"));
+    assert!(said("launch[a=1].boot_seconds").contains("a launch has no cases"));
+}
