@@ -257,6 +257,10 @@ pub(crate) struct BenchArgs {
     /// `workloads` list them
     #[arg(long = "set", value_name = "NAME=VALUE")]
     pub(crate) set: Vec<String>,
+    /// Fields that are merged into each request's body, as JSON: '{"temperature": 0.7}'. Fields of
+    /// `--set request=JSON` are over them; null takes one out
+    #[arg(long, value_name = "JSON")]
+    pub(crate) request: Option<String>,
     /// Kept repeats per workload case
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) repeats: u32,

@@ -6,10 +6,11 @@ use crate::bench::prompt::generate::derive;
 use crate::bench::session::Session;
 use crate::client::clock::{Clock, now_ns};
 use crate::client::record::RequestRecord;
-use crate::client::request::Prepared;
+use crate::client::request::{Prepared, Target};
 use crate::client::{Order, Outcome};
 use crate::telemetry::Telemetry;
 use crate::telemetry::summary::{self, EngineActivity};
+use crate::workload::Workload;
 
 /// One repeat while it runs.
 #[derive(Debug)]
@@ -18,6 +19,8 @@ pub(crate) struct RepeatContext<'s> {
     pub(crate) session: &'s mut Session,
     is_warmup: bool,
     name: String,
+    /// What all its requests have in common.
+    target: Target,
     /// Its number among all repeats of the launch: what makes its salts unique.
     serial: u32,
     clock: Clock,
@@ -40,8 +43,10 @@ pub(crate) struct EndedRepeat {
 }
 
 impl<'s> RepeatContext<'s> {
-    /// Starts a repeat and its clock; `number` 0 is a warm-up.
-    pub(crate) fn start(session: &'s mut Session, number: u32) -> Self {
+    /// Starts a repeat of a workload and its clock; `number` 0 is a warm-up.
+    pub(crate) fn start(session: &'s mut Session, workload: &Workload, number: u32) -> Self {
+        let fields = workload.request.fields().clone();
+        let target = Target::new(&session.server().model).with_fields(fields);
         let serial = session.next_serial();
         let is_warmup = number == 0;
         // Warm-ups differ by their serial number, kept repeats by their own.
@@ -51,6 +56,7 @@ impl<'s> RepeatContext<'s> {
             session,
             is_warmup,
             name,
+            target,
             serial,
             clock,
             began_ns,
@@ -73,6 +79,11 @@ impl<'s> RepeatContext<'s> {
     /// Its name: the same in every launch for a kept repeat.
     pub(crate) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// What all its requests have in common: the model, and the fields of `request`.
+    pub(crate) fn target(&self) -> &Target {
+        &self.target
     }
 
     /// The clock from which its records count.

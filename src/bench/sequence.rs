@@ -96,9 +96,9 @@ impl<'r, 's> RequestSequence<'r, 's> {
 
     /// Sends a request, reads its answer, waits for the counters.
     pub(crate) async fn ask(&mut self, purpose: &str, spec: RequestSpec) -> Result<Reply, Stop> {
-        let model = self.repeat.session.server().model.clone();
+        let target = self.repeat.target().clone();
         let prompt =
-            self.repeat.session.make(move || spec.prepare(&model)).await.ok_or(Stop::Cancelled)?;
+            self.repeat.session.make(move || spec.prepare(&target)).await.ok_or(Stop::Cancelled)?;
         self.send(purpose, &prompt).await
     }
 

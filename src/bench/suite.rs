@@ -166,7 +166,7 @@ impl<'a> Bench<'a> {
         let stop = self.session.renew_cancel();
         let is_external = matches!(workload.spec, Spec::Command(_));
         let watchdog = self.session.watchdog(is_external);
-        let mut context = RepeatContext::start(&mut self.session, repeat);
+        let mut context = RepeatContext::start(&mut self.session, workload, repeat);
         let (result, wedged) = {
             let mut run = pin!(run_workload(&mut context, &mut self.load, workload, case));
             tokio::select! {

@@ -1,6 +1,8 @@
 //! A request to the server: the prompt and its parameters, serialised before the request
 //! is due. Sending it is in `send`.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
@@ -36,6 +38,119 @@ fn text_of(message: &Value) -> String {
         }
         Some(content) => content.as_str().unwrap_or_default().to_owned(),
         None => String::new(),
+    }
+}
+
+/// What no field from outside replaces: the measurement depends on it.
+const OURS: &[&str] = &[
+    "model",
+    "messages",
+    "prompt",
+    "max_tokens",
+    "stream",
+    "stream_options",
+    "ignore_eos",
+    "seed",
+    "tools",
+    "tool_choice",
+    "cache_salt",
+];
+
+/// What all requests of a workload have in common. Cheap to clone.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Target {
+    model: Arc<str>,
+    fields: Arc<Map<String, Value>>,
+}
+
+impl Target {
+    /// Requests for a model.
+    pub fn new(model: &str) -> Self {
+        Self { model: model.into(), fields: Arc::default() }
+    }
+
+    /// The same with fields that are merged into each body; null takes one out.
+    #[must_use]
+    pub fn with_fields(self, fields: Map<String, Value>) -> Self {
+        Self { fields: Arc::new(fields), ..self }
+    }
+
+    /// The model's name.
+    pub fn model(&self) -> &str {
+        &self.model
+    }
+
+    /// The fields as they would stand in an empty body.
+    pub fn added(&self) -> Map<String, Value> {
+        let mut body = Map::new();
+        merge(&mut body, self.fields.iter());
+        body
+    }
+}
+
+/// Merges fields into a body (RFC 7396): mappings into mappings, null takes out.
+fn merge<'f>(
+    body: &mut Map<String, Value>,
+    fields: impl IntoIterator<Item = (&'f String, &'f Value)>,
+) {
+    for (name, value) in fields {
+        match value {
+            Value::Null => {
+                body.remove(name);
+            }
+            Value::Object(inner) => {
+                let into = body.entry(name.clone()).or_insert(Value::Null);
+                if !into.is_object() {
+                    *into = Value::Object(Map::new());
+                }
+                if let Value::Object(into) = into {
+                    merge(into, inner);
+                }
+            }
+            value => {
+                body.insert(name.clone(), value.clone());
+            }
+        }
+    }
+}
+
+/// What ends the message of a refusal that may be about fields from outside.
+const FROM_REQUEST: &str = "of `request`, which is merged into each body";
+
+/// What a refusal's message lacks: which fields come from `request`, those that it
+/// names, or all of them.
+pub(crate) fn blamed(fields: &Map<String, Value>, message: &str) -> Option<String> {
+    let mut all = Vec::new();
+    names(fields, &mut all);
+    let is_word = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+    let says = |name: &&str| message.split(|letter| !is_word(letter)).any(|word| word == *name);
+    let named: Vec<&str> = all.iter().copied().filter(says).collect();
+    let list = |names: &[&str]| {
+        names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+    };
+    match &named[..] {
+        [] if all.is_empty() => None,
+        [] => {
+            let sent = fields.iter().filter(|(_, value)| !value.is_null());
+            let own: Vec<&str> = sent.map(|(name, _)| name.as_str()).collect();
+            Some(format!("its body has {} {FROM_REQUEST}", list(&own)))
+        }
+        named => Some(format!("{} is a field {FROM_REQUEST}: correct it there", list(named))),
+    }
+}
+
+/// Whether a message ends with what [`blamed`] found.
+pub(crate) fn is_blamed(message: &str) -> bool {
+    message.contains(FROM_REQUEST)
+}
+
+/// Names of fields that are sent, those of inner mappings among them.
+fn names<'f>(fields: &'f Map<String, Value>, all: &mut Vec<&'f str>) {
+    for (name, value) in fields.iter().filter(|(_, value)| !value.is_null()) {
+        all.push(name);
+        if let Value::Object(inner) = value {
+            names(inner, all);
+        }
     }
 }
 
@@ -89,8 +204,9 @@ impl RequestSpec {
         self
     }
 
-    /// The bytes to send, for the server's `model`.
-    pub fn prepare(&self, model: &str) -> Prepared {
+    /// The bytes to send. The target's fields are over the request's own, but for what
+    /// measuring depends on.
+    pub fn prepare(&self, target: &Target) -> Prepared {
         let mut body = self.extra.clone();
         let path = match &self.input {
             Input::Chat(messages) => {
@@ -102,7 +218,7 @@ impl RequestSpec {
                 "/v1/completions"
             }
         };
-        body.insert("model".to_owned(), Value::from(model));
+        body.insert("model".to_owned(), Value::from(target.model()));
         body.insert("max_tokens".to_owned(), Value::from(self.max_tokens));
         body.insert("stream".to_owned(), Value::from(true));
         body.insert("stream_options".to_owned(), json!({"include_usage": true}));
@@ -115,12 +231,15 @@ impl RequestSpec {
         if let Some(seed) = self.seed {
             body.insert("seed".to_owned(), Value::from(seed));
         }
+        let fields = target.fields.iter().filter(|(name, _)| !OURS.contains(&name.as_str()));
+        merge(&mut body, fields);
         Prepared {
             path,
             body: Value::Object(body).to_string().into(),
             keep_answer: self.keep_answer,
             max_tokens: self.max_tokens,
             must_have_tokens: self.ignore_eos && self.max_tokens > 1,
+            fields: Arc::clone(&target.fields),
         }
     }
 }
@@ -135,6 +254,8 @@ pub struct Prepared {
     /// An answer without a token is an error: with `ignore_eos` the model may not end at
     /// once. A single token may be invisible: a parser removes `<think>`.
     pub(crate) must_have_tokens: bool,
+    /// Fields from outside that its body has.
+    pub(crate) fields: Arc<Map<String, Value>>,
 }
 
 #[cfg(test)]
@@ -151,16 +272,64 @@ mod tests {
         ];
         let chat = Input::new(Route::Chat, messages.clone());
         assert_eq!(chat, Input::Chat(messages.clone()));
-        let prepared = RequestSpec::speed(Input::new(Route::Completions, messages), 4).prepare("m");
+        let prepared = RequestSpec::speed(Input::new(Route::Completions, messages), 4)
+            .prepare(&Target::new("m"));
         let body: Value = serde_json::from_slice(&prepared.body).expect("JSON");
         assert_eq!(prepared.path, "/v1/completions");
         assert_eq!((&body["prompt"], body.get("messages")), (&json!("a\n\nbc\n\n"), None));
     }
 
     #[test]
+    fn fields_from_outside_are_over_the_requests_own_but_for_what_is_measured() {
+        let Value::Object(fields) = json!({
+            "temperature": 0.7, "top_k": 20, "max_tokens": 1, "stream": false, "seed": 1,
+            "chat_template_kwargs": {"enable_thinking": true, "a": {"b": null, "c": 1}},
+        }) else {
+            panic!("an object")
+        };
+        let target = Target::new("m").with_fields(fields);
+        let speed = RequestSpec::speed(Input::Completion("p".to_owned()), 16).thinking(Some(false));
+        let body: Value = serde_json::from_slice(&speed.prepare(&target).body).expect("JSON");
+        assert_eq!(
+            body,
+            json!({
+                "prompt": "p", "model": "m", "max_tokens": 16, "stream": true,
+                "stream_options": {"include_usage": true}, "ignore_eos": true,
+                "temperature": 0.7, "top_k": 20,
+                "chat_template_kwargs": {"enable_thinking": true, "a": {"c": 1}},
+            })
+        );
+        let Value::Object(none) = json!({"temperature": null, "top_k": null}) else {
+            panic!("an object")
+        };
+        let target = Target::new("m").with_fields(none);
+        let body: Value = serde_json::from_slice(&speed.prepare(&target).body).expect("JSON");
+        assert_eq!(body.get("temperature"), None, "the server's default");
+        assert!(target.added().is_empty());
+    }
+
+    #[test]
+    fn a_refusal_names_the_fields_from_outside_that_it_is_about() {
+        let Value::Object(fields) = json!({
+            "temperature": -1, "top_k": 20, "chat_template_kwargs": {"enable_thinking": true},
+            "gone": null,
+        }) else {
+            panic!("an object")
+        };
+        let of = |message: &str| blamed(&fields, message).expect("there are fields");
+        let named = of("temperature must be non-negative, got -1.0, gone");
+        assert!(named.starts_with("`temperature` is a field of `request`"), "{named}");
+        assert!(of("{'loc': ('body', 'enable_thinking')}").starts_with("`enable_thinking` is"));
+        let all = of("top_kk: bad request");
+        assert!(all.starts_with("its body has `temperature`, `top_k`"), "{all}");
+        assert!(is_blamed(&all) && is_blamed(&named));
+        assert_eq!(blamed(&Map::new(), "temperature"), None);
+    }
+
+    #[test]
     fn the_body_of_a_speed_request() {
         let input = Input::Chat(vec![json!({"role": "user", "content": "Hi"})]);
-        let prepared = RequestSpec::speed(input, 16).prepare("m");
+        let prepared = RequestSpec::speed(input, 16).prepare(&Target::new("m"));
         let body: Value = serde_json::from_slice(&prepared.body).expect("JSON");
         assert_eq!(
             body,

@@ -13,12 +13,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::client::clock::Clock;
 use crate::client::connection::Connection;
-use crate::client::error::cancelled;
+use crate::client::error::{cancelled, is_too_long};
 use crate::client::exchange::{Ended, Exchange};
 use crate::client::flights::Flights;
 use crate::client::limits::Limits;
 use crate::client::record::{RequestError, RequestErrorClass, RequestRecord};
-use crate::client::request::Prepared;
+use crate::client::request::{Prepared, blamed};
 use crate::client::stream::{Answer, StreamReader};
 use crate::server::http1::{is_header_value, post_head};
 use crate::server::{ApiKey, Server};
@@ -262,6 +262,7 @@ impl Client {
         let (mut record, answer) = reader.finish(outcome);
         self.excuse(&mut record);
         self.hide_key(&mut record);
+        name_fields(&mut record, request);
         Outcome { record, answer }
     }
 
@@ -291,6 +292,16 @@ impl Client {
         let mut message = post_head(&path, host, key, "text/event-stream", length).into_bytes();
         message.extend_from_slice(&request.body);
         message
+    }
+}
+
+/// A refused body may have been refused for a field that a person added to all of them.
+fn name_fields(record: &mut RequestRecord, request: &Prepared) {
+    let is_refused = matches!(record.http_status, Some(400 | 422));
+    if let Some(error) = record.error.as_mut().filter(|error| is_refused && !is_too_long(error))
+        && let Some(fields) = blamed(&request.fields, &error.message)
+    {
+        error.message = format!("{}; {fields}", error.message);
     }
 }
 

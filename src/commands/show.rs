@@ -11,7 +11,7 @@ use vllm_grid::report::document::Document;
 use vllm_grid::results::ranking;
 use vllm_grid::results::reading::next::confirm_hours;
 use vllm_grid::results::reading::{Place, Reading};
-use vllm_grid::workload::{KINDS, Kind, catalogue};
+use vllm_grid::workload::{KINDS, Kind, LAUNCH, catalogue};
 use vllm_grid::{report, results};
 
 use crate::cli::{ExportArgs, Format, MetricsArgs, ReportArgs, WorkloadsArgs};
@@ -68,8 +68,15 @@ pub(super) fn read(folder: &Folder) -> Result<SweepRecord, CommandError> {
 
 /// `metrics`: the catalogue.
 pub(crate) fn metrics(args: &MetricsArgs) -> Result<Exit, CommandError> {
-    let kinds = kinds(&args.workload)?;
-    let of_kinds = |metric: &&Metric| kinds.iter().any(|kind| kind.key == metric.workload);
+    let (launches, workloads): (Vec<String>, Vec<String>) =
+        args.workload.iter().cloned().partition(|name| name == LAUNCH);
+    let kinds =
+        if launches.is_empty() || !workloads.is_empty() { kinds(&workloads)? } else { Vec::new() };
+    let with_launches = !launches.is_empty() || workloads.is_empty();
+    let of_kinds = |metric: &&Metric| {
+        kinds.iter().any(|kind| kind.key == metric.workload)
+            || (with_launches && metric.workload == LAUNCH)
+    };
     let catalogue: Vec<&Metric> = catalogue().iter().filter(of_kinds).collect();
     if args.format == Format::Json {
         print_json(&catalogue)?;

@@ -2,17 +2,19 @@
 
 use std::path::Path;
 
-use serde_json::Map;
+use serde_json::{Map, Value};
 
 use super::duration;
 use super::error::Findings;
 use super::fields::{Fields, json, list, mapping};
 use super::node::{Content, Key, Node, Span};
-use super::unmeasured;
+use super::{request, unmeasured};
 use crate::metric::{Constraint, Direction, Form, Goal, Metric, MetricRef, Objective};
 use crate::statistics::{CONFIDENCE, upper_bound};
-use crate::strategy::{GridStrategy, StrategySpec};
-use crate::workload::{Datasets, Decided, KINDS, Kind, Spec, Stability, Workload, nearest};
+use crate::workload::{
+    Datasets, Decided, KINDS, Kind, LAUNCH, LAUNCH_METRICS, RequestFields, Spec, Stability,
+    Workload, nearest,
+};
 
 /// The benchmark suite, as far as it could be read.
 #[derive(Debug, Default)]
@@ -42,7 +44,13 @@ impl Suite {
 }
 
 /// The benchmark suite.
-pub(super) fn workloads(node: &Node, key: &Key, findings: &mut Findings) -> Suite {
+/// `common`: the fields that the requests of all of them are to have.
+pub(super) fn workloads(
+    node: &Node,
+    key: &Key,
+    common: &RequestFields,
+    findings: &mut Findings,
+) -> Suite {
     let mut suite = Suite::default();
     let Some(entries) = mapping(node, "`workloads`", findings) else { return suite };
     if entries.is_empty() {
@@ -75,7 +83,10 @@ pub(super) fn workloads(node: &Node, key: &Key, findings: &mut Findings) -> Suit
             }
         }
         match Workload::from_options(&key.text, &options) {
-            Ok(workload) if findings.errors.len() == errors => suite.workloads.push(workload),
+            Ok(workload) if findings.errors.len() == errors => {
+                let options = spelled(options);
+                suite.workloads.push(workload.with_request(common, &options));
+            }
             Ok(_) => {}
             Err(refused) => {
                 for error in refused {
@@ -83,6 +94,9 @@ pub(super) fn workloads(node: &Node, key: &Key, findings: &mut Findings) -> Suit
                     let value = entries.iter().find(|(key, _)| key.text.replace('_', "-") == name);
                     let unknown = error.message.starts_with("unknown");
                     let span = match value {
+                        Some((option, value)) if !error.inside.is_empty() => {
+                            request::place(option, value, &error.inside)
+                        }
                         Some((option, _)) if unknown => &option.span,
                         Some((_, value)) => &value.span,
                         None => &key.span,
@@ -93,6 +107,11 @@ pub(super) fn workloads(node: &Node, key: &Key, findings: &mut Findings) -> Suit
         }
     }
     suite
+}
+
+/// Options with their names spelled alike.
+fn spelled(options: Map<String, Value>) -> Map<String, Value> {
+    options.into_iter().map(|(name, value)| (name.replace('_', "-"), value)).collect()
 }
 
 /// Reads the files that prompts come from, those of workloads with options in error
@@ -331,6 +350,9 @@ fn metric<'f>(
             return None;
         }
     };
+    if reference.workload == LAUNCH {
+        return of_launch(reference, span, findings);
+    }
     let kind = kind_of(&reference, span, suite, findings)?;
     let Some(metric) = kind.all_metrics().find(|metric| metric.name == reference.name) else {
         let names: Vec<&str> = kind.metrics.iter().map(|metric| metric.name).collect();
@@ -355,6 +377,31 @@ fn metric<'f>(
         case(&reference, span, workload, findings)?;
         unmeasured::by_options(&reference, span, workload, findings);
     }
+    Some(Named { reference, metric, span })
+}
+
+/// A metric of launches, which every sweep has.
+fn of_launch<'f>(
+    reference: MetricRef,
+    span: &'f Span,
+    findings: &mut Findings,
+) -> Option<Named<'f>> {
+    if let Some(case) = &reference.case {
+        let message = format!("a launch has no cases, so `{case}` is not in use");
+        findings
+            .error(span, message)
+            .help(format!("write `{}.{}`", reference.workload, reference.name));
+        return None;
+    }
+    let Some(metric) = reference.known() else {
+        let names: Vec<&str> = LAUNCH_METRICS.iter().map(|metric| metric.name).collect();
+        let help = match nearest(&reference.name, &names) {
+            Some(near) => format!("did you mean `{LAUNCH}.{near}`?"),
+            None => format!("its metrics: {}", names.join(", ")),
+        };
+        findings.error(span, format!("a launch has no metric `{}`", reference.name)).help(help);
+        return None;
+    };
     Some(Named { reference, metric, span })
 }
 
@@ -415,66 +462,6 @@ fn case(
         _ => return Some(()),
     }
     None
-}
-
-/// How launches are chosen.
-pub(super) fn strategy(node: &Node, span: &Span, findings: &mut Findings) -> StrategySpec {
-    let default = StrategySpec::Grid(GridStrategy::default());
-    let entries = match &node.content {
-        Content::Text(name) => {
-            strategy_name(name, &node.span, findings);
-            return default;
-        }
-        _ => match mapping(node, "`strategy`", findings) {
-            Some(entries) => entries,
-            None => return default,
-        },
-    };
-    let mut spec = GridStrategy::default();
-    if entries.len() != 1 {
-        findings
-            .error(span, "`strategy` must name one strategy")
-            .help("for example `strategy: {grid: {launches: 4, repeats: 3, seed: 1}}`");
-    }
-    for (key, node) in entries {
-        if !strategy_name(&key.text, &key.span, findings) || matches!(node.content, Content::Null) {
-            continue;
-        }
-        let known = ["launches", "repeats", "seed"];
-        let Some(fields) = Fields::of(node, "`grid`", &key.span, &known, findings) else {
-            continue;
-        };
-        let mut count = |name, default: u32| {
-            let count = fields.count(name, 1, 10_000, findings);
-            count.and_then(|count| u32::try_from(count).ok()).unwrap_or(default)
-        };
-        spec.launches = count("launches", spec.launches);
-        spec.auto = fields.get("repeats").is_some_and(|(_, node)| is_auto(node));
-        if !spec.auto {
-            spec.repeats = count("repeats", spec.repeats);
-        }
-        let seed = fields.count("seed", 0, i64::MAX, findings);
-        spec.seed = seed.and_then(|seed| u64::try_from(seed).ok()).unwrap_or(spec.seed);
-    }
-    StrategySpec::Grid(spec)
-}
-
-/// Repeats that the sweep chooses itself.
-fn is_auto(node: &Node) -> bool {
-    matches!(&node.content, Content::Text(text) if text == "auto")
-}
-
-fn strategy_name(name: &str, span: &Span, findings: &mut Findings) -> bool {
-    if name == "grid" {
-        return true;
-    }
-    let error = if name == "adaptive" {
-        findings.error(span, "the strategy `adaptive` does not exist yet")
-    } else {
-        findings.error(span, format!("there is no strategy `{name}`"))
-    };
-    error.help("the strategy there is: `grid`");
-    false
 }
 
 /// Seconds of a budget such as `8h`, `90m`, `1h30m`.

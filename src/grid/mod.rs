@@ -17,8 +17,10 @@ mod name;
 mod node;
 pub mod plan;
 mod read;
+mod request;
 mod secrets;
 mod service;
+mod strategy_block;
 mod unmeasured;
 mod window;
 

@@ -2,6 +2,8 @@
 //! shown to a person by `report`. Borrows from the grid, so that a
 //! plan of 100,000 configurations costs little more than the grid itself.
 
+use std::collections::BTreeMap;
+
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
 
@@ -9,6 +11,7 @@ pub use super::duration::spoken;
 use super::estimate::Estimate;
 use super::{EngineBlock, Grid, Warning, Window};
 use crate::configuration::Configuration;
+use crate::workload::RequestFields;
 
 /// Version of the plan's JSON form.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -30,6 +33,9 @@ pub struct Plan<'a> {
     pub baseline: Option<&'a str>,
     /// Every configuration, in the order of the grid.
     pub configurations: Vec<Planned<'a>>,
+    /// What is merged into the body of each request, by workload; those without are left out.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub requests: BTreeMap<&'static str, &'a RequestFields>,
     /// What a person should read before the night.
     pub warnings: &'a [Warning],
     /// Launches in all.
@@ -161,6 +167,7 @@ impl<'a> Plan<'a> {
             command: command(&grid.engine),
             baseline,
             configurations,
+            requests: requests(grid),
             warnings: &grid.warnings,
             launches: estimate.launches,
             estimated_hours: Hours {
@@ -194,6 +201,11 @@ impl<'a> Plan<'a> {
             .map(|it| PlannedWindow::of(it.window, it.kept_seconds, self.launches, (each, each)));
         Self { earlier_runs: Some(earlier), window, ..self }
     }
+}
+
+fn requests(grid: &Grid) -> BTreeMap<&'static str, &RequestFields> {
+    let with = grid.workloads.iter().filter(|workload| !workload.request.is_empty());
+    with.map(|workload| (workload.kind().name, &workload.request)).collect()
 }
 
 fn command(engine: &EngineBlock) -> Vec<&str> {

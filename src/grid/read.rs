@@ -13,7 +13,7 @@ use super::fields::{Fields, list, mapping};
 use super::flag_map::{FlagReader, variable, variables};
 use super::node::{Content, Key, Node, Span};
 use super::window::{self, Window};
-use super::{EngineBlock, ReadOptions, goal, name};
+use super::{EngineBlock, ReadOptions, goal, name, request, strategy_block};
 use crate::strategy::{GridStrategy, StrategySpec};
 use crate::workload::{Datasets, Workload};
 
@@ -26,6 +26,7 @@ const KEYS: &[&str] = &[
     "include",
     "exclude",
     "workloads",
+    "request",
     "objective",
     "strategy",
     "budget",
@@ -82,10 +83,15 @@ pub(super) fn document(
     let draft = draft(&fields, &start, &mut flags, findings);
     let draft_is_whole = findings.errors.len() == errors;
 
+    let common = fields.given("request").map(|(_, node)| request::fields(node, findings));
+    let common = common.unwrap_or_default();
     let suite = fields
         .given("workloads")
-        .map(|(key, node)| goal::workloads(node, key, findings))
+        .map(|(key, node)| goal::workloads(node, key, &common, findings))
         .unwrap_or_default();
+    if let Some((key, _)) = fields.given("request") {
+        request::unsent(&suite.workloads, &key.span, findings);
+    }
     let datasets = match fields.given("workloads") {
         Some((_, node)) if options.datasets => {
             goal::datasets(node, &suite.workloads, folder, findings)
@@ -96,7 +102,7 @@ pub(super) fn document(
         .given("objective")
         .and_then(|(key, node)| goal::objective(node, &key.span, &suite, findings));
     let strategy = match fields.given("strategy") {
-        Some((key, node)) => goal::strategy(node, &key.span, findings),
+        Some((key, node)) => strategy_block::strategy(node, &key.span, findings),
         None => StrategySpec::Grid(GridStrategy::default()),
     };
     let budget = fields.given("budget").and_then(|(_, node)| {

@@ -11,6 +11,7 @@ pub mod extent;
 pub mod folder;
 pub mod journal;
 pub mod launch;
+pub mod of_launch;
 pub mod production;
 pub mod record;
 pub mod replay;

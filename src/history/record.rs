@@ -307,6 +307,9 @@ pub struct LaunchRecord {
     /// When each of them was journalled, in the same order; empty where not known.
     #[serde(default)]
     pub measured_at: Vec<jiff::Timestamp>,
+    /// The metrics of the launch itself, from the other fields; see [`super::of_launch`].
+    #[serde(default, skip)]
+    pub own: Option<Measurement>,
     /// How it ended; `None` while it runs.
     pub outcome: Option<LaunchOutcome>,
 }

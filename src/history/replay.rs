@@ -9,6 +9,7 @@ use super::block::Block;
 use super::confirmation::{Confirmation, ConfirmationRecord};
 use super::journal::{Entry, JournalError, Line};
 use super::launch::LaunchOutcome;
+use super::of_launch;
 use super::production::ProductionStep;
 use super::record::{LaunchRecord, Manifest, SCHEMA_VERSION, SweepRecord};
 use super::steady::Steady;
@@ -234,18 +235,23 @@ pub fn apply(record: &mut SweepRecord, entry: &Entry, at: jiff::Timestamp) {
                 known.facts = Some(facts.clone());
                 known.effective.clone_from(effective);
                 known.ready_at = Some(at);
+                known.own = of_launch::measurement(known);
             }
         }
         Entry::RepeatFinished { launch, measurement } => {
             if let Some(known) = find(record, *launch) {
                 known.measurements.push(measurement.clone());
                 known.measured_at.push(at);
+                if known.measurements.len() == 1 {
+                    known.own = of_launch::measurement(known);
+                }
             }
         }
         Entry::LaunchEnded { launch, outcome } => {
             if let Some(known) = find(record, *launch) {
                 known.outcome = Some(outcome.clone());
                 known.ended_at = Some(at);
+                known.own = of_launch::measurement(known);
             }
         }
         Entry::SessionEnded { .. } => {

@@ -14,19 +14,21 @@ pub fn case_of(manifest: &Manifest, metric: &MetricRef) -> Option<String> {
         return Some(case.clone());
     }
     let workloads = manifest.workloads.iter();
+    // A launch has no cases, and belongs to no workload: one empty text.
     let of_metric = workloads.filter(|workload| workload.kind().key == metric.workload);
     let cases: BTreeSet<String> = of_metric.flat_map(Workload::cases).collect();
     (cases.len() <= 1).then(|| cases.into_iter().next().unwrap_or_default())
 }
 
-/// The kept repeats of a case, whatever became of them: no warm-ups.
+/// The kept repeats of a case, whatever became of them: no warm-ups. Of `launch` it is the
+/// one measurement of the launch itself.
 /// `workload` is in column spelling.
 pub fn kept<'a>(
     launch: &'a LaunchRecord,
     workload: &str,
     case: &str,
 ) -> impl Iterator<Item = &'a Measurement> {
-    launch.measurements.iter().filter(move |known| {
+    launch.measurements.iter().chain(&launch.own).filter(move |known| {
         known.repeat >= 1 && known.case == case && known.workload_key() == workload
     })
 }
@@ -37,11 +39,12 @@ pub fn timed<'a>(
     workload: &str,
     case: &str,
 ) -> impl Iterator<Item = (Option<jiff::Timestamp>, &'a Measurement)> {
-    let all = launch.measurements.iter().enumerate();
-    all.filter(move |(_, known)| {
+    let repeats = launch.measurements.iter().enumerate();
+    let repeats = repeats.map(|(at, known)| (launch.measured_at.get(at).copied(), known));
+    let own = launch.own.iter().map(|known| (launch.ready_at, known));
+    repeats.chain(own).filter(move |(_, known)| {
         known.repeat >= 1 && known.case == case && known.workload_key() == workload
     })
-    .map(|(at, known)| (launch.measured_at.get(at).copied(), known))
 }
 
 /// The value of a metric, where it counts: the measurement is valid, and has one.

@@ -17,6 +17,7 @@ pub fn render(plan: &Plan<'_>, width: usize) -> String {
     for (index, planned) in plan.configurations.iter().enumerate() {
         configuration(&mut text, index + 1, planned, &command, width);
     }
+    requests(&mut text, plan, width);
     if !plan.warnings.is_empty() {
         text.push_str("\nwarnings\n");
     }
@@ -37,6 +38,19 @@ pub fn render(plan: &Plan<'_>, width: usize) -> String {
         wrap(&mut text, nights(window).split(' '), "", "  ", width);
     }
     text
+}
+
+/// What requests have besides what measuring sets.
+fn requests(text: &mut String, plan: &Plan<'_>, width: usize) {
+    if plan.requests.is_empty() {
+        return;
+    }
+    text.push_str("\nmerged into each request's body (null: left out)\n");
+    for (workload, request) in &plan.requests {
+        let fields = request.fields().iter().map(|(name, value)| format!("{name}: {value}"));
+        let line = format!("{workload}: {}", fields.collect::<Vec<_>>().join(", "));
+        wrap(text, line.split(' '), "  ", "    ", width);
+    }
 }
 
 /// In how many nights it fits.

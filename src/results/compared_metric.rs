@@ -4,7 +4,7 @@
 use super::compared::Run;
 use crate::history::values::case_of;
 use crate::metric::{Direction, Form, Goal, MetricRef, Objective};
-use crate::workload::{KINDS, nearest};
+use crate::workload::{KINDS, LAUNCH, nearest};
 
 /// Why sweeps cannot be compared.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -111,6 +111,9 @@ fn direction(metric: &MetricRef, objective: &Objective) -> Result<Goal, CompareE
 /// Checks that a sweep ran the case that the metric is of.
 fn check_measured(run: &Run, metric: &MetricRef) -> Result<(), CompareError> {
     let error = |what: String| Err(CompareError::Missing { folder: run.folder.clone(), what });
+    if metric.workload == LAUNCH {
+        return Ok(());
+    }
     let workloads = &run.record.manifest.workloads;
     let of = workloads.iter().filter(|workload| workload.kind().key == metric.workload);
     let cases: Vec<String> = of.clone().flat_map(crate::workload::Workload::cases).collect();

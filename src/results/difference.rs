@@ -18,15 +18,19 @@ const MEASURED: &[&str] = &["kv-cache-max-concurrency", "kv-cache-size-tokens", 
 /// Everything that differs between the sweeps. `shared` are the names, by sweep, of
 /// the configurations that all of them have.
 pub(super) fn differences(runs: &[Run], shared: &[BTreeSet<String>]) -> Vec<RunDifference> {
-    let mut all = about_machines(runs);
-    all.extend(about_runs(runs));
     let kinds = |run: &Run| -> BTreeSet<&str> {
         run.record.manifest.workloads.iter().map(|workload| workload.kind().name).collect()
     };
     let everywhere =
         runs.iter().map(kinds).reduce(|known, more| &known & &more).unwrap_or_default();
     let workloads: Vec<_> = runs.iter().map(|run| workloads(run, &everywhere)).collect();
-    all.extend(of_maps("", &workloads));
+    // What the servers were asked comes first: other requests, other figures.
+    let is_asked = |it: &RunDifference| it.what.ends_with(".request");
+    let (mut all, options): (Vec<_>, Vec<_>) =
+        of_maps("", &workloads).into_iter().partition(is_asked);
+    all.extend(about_machines(runs));
+    all.extend(about_runs(runs));
+    all.extend(options);
     let effective: Vec<_> =
         runs.iter().zip(shared).map(|(run, names)| effective(run, names)).collect();
     all.extend(of_maps("effective.", &effective));

@@ -16,7 +16,7 @@ use crate::history::launch::LaunchOutcome;
 use crate::history::record::{LaunchRecord, SweepRecord};
 use crate::metric::{Form, Measurement, MetricRef, MetricValue, Status};
 use crate::server::effective::FlagProof;
-use crate::workload::catalogue;
+use crate::workload::{LAUNCH, catalogue};
 
 /// One row before it becomes columns.
 struct Row<'a> {
@@ -217,7 +217,7 @@ fn metric_columns(sweep: &SweepRecord, rows: &[Row<'_>]) -> Vec<Column> {
         sweep.manifest.workloads.iter().map(|workload| workload.kind().key).collect();
     let mut metrics: Vec<(MetricRef, Option<Form>)> = catalogue()
         .iter()
-        .filter(|metric| planned.contains(metric.workload))
+        .filter(|metric| planned.contains(metric.workload) || metric.workload == LAUNCH)
         .map(|metric| (MetricRef::of(metric.workload, metric.name), Some(metric.form())))
         .collect();
     let mut further: BTreeSet<MetricRef> = rows
@@ -233,7 +233,11 @@ fn metric_columns(sweep: &SweepRecord, rows: &[Row<'_>]) -> Vec<Column> {
         .into_iter()
         .map(|(metric, form)| {
             let of_workload = |m: &&Measurement| m.workload_key() == metric.workload;
-            let measured = rows.iter().map(|row| row.measurement.filter(of_workload));
+            // What is of a launch stands in each of its rows.
+            let measured = rows.iter().map(|row| match metric.workload.as_str() {
+                LAUNCH => row.launch.own.as_ref(),
+                _ => row.measurement.filter(of_workload),
+            });
             let values: Vec<Option<&MetricValue>> =
                 measured.map(|m| m?.metrics.get(&metric.name)?.as_ref()).collect();
             metric_column(&metric.column(), &values, form)

@@ -43,10 +43,11 @@ use super::verdict;
 pub use super::verdict::{NothingRanked, RankingVerdict};
 use super::witness;
 use crate::history::launch::{LaunchFailure, LaunchOutcome};
-use crate::history::record::{Manifest, SweepRecord};
-use crate::history::values::case_of;
+use crate::history::record::{LaunchRecord, SweepRecord};
+use crate::history::values::{case_of, number};
 use crate::metric::{Constraint, Direction, Form, Goal, MetricRef};
 use crate::statistics::SIGNIFICANCE;
+use crate::workload::LAUNCH_METRICS;
 
 /// A mean within this part of rank 1's is as good: what else is known decides.
 const NEAR: f64 = 0.01;
@@ -55,7 +56,7 @@ const NEAR: f64 = 0.01;
 pub fn rank(sweep: &SweepRecord) -> Ranking {
     let objective = &sweep.manifest.objective;
     let arms = arm::arms(sweep);
-    let metrics = metrics(&sweep.manifest);
+    let metrics = metrics(sweep);
     let measured: Vec<Measured> = metrics
         .iter()
         .enumerate()
@@ -130,8 +131,17 @@ fn of_metric(sweep: &SweepRecord, arms: &[Arm<'_>], at: usize, metric: &MetricRe
 }
 
 /// The objective first, then what is bounded, then the rest of the catalogue:
-/// a metric once, whether or not a reference names its only case.
-fn metrics(manifest: &Manifest) -> Vec<MetricRef> {
+/// a metric once, whether or not a reference names its only case. Those of launches are
+/// listed where a launch has any.
+fn metrics(sweep: &SweepRecord) -> Vec<MetricRef> {
+    let manifest = &sweep.manifest;
+    let of_launches = LAUNCH_METRICS
+        .iter()
+        .filter(|metric| {
+            let has = |launch: &LaunchRecord| number(launch.own.as_ref()?, metric.name);
+            sweep.launches.iter().any(|launch| has(launch).is_some())
+        })
+        .map(|metric| MetricRef::of(metric.workload, metric.name));
     let objective = &manifest.objective;
     let named = std::iter::once(&objective.metric)
         .chain(objective.constraints.iter().map(|constraint| &constraint.metric))
@@ -155,6 +165,7 @@ fn metrics(manifest: &Manifest) -> Vec<MetricRef> {
     let mut seen = BTreeSet::new();
     named
         .chain(listed)
+        .chain(of_launches)
         .filter(|metric| {
             let case = case_of(manifest, metric);
             seen.insert((metric.workload.clone(), case, metric.name.clone()))

@@ -183,6 +183,12 @@ fn log(observed: &mut Observed, log: &str) {
             show(observed, "kv-cache-size-tokens", Value::from(tokens), "log", true);
         }
     }
+    if let Some(at_once) = last(log, "Maximum concurrency for ")
+        && let Some((_, times)) = at_once.split_once("per request: ")
+        && let Ok(times) = times.trim_end().trim_end_matches('x').replace(',', "").parse::<f64>()
+    {
+        show(observed, "kv-cache-max-concurrency", Value::from(times), "log", true);
+    }
     for (name, value) in &echoed(log).unwrap_or_default() {
         show(observed, name, value.clone(), "log", false);
     }

@@ -26,7 +26,7 @@ use crate::metric::{Goal, Measurement, MetricValue, Objective, Status};
 use crate::server::proof::Proof;
 use crate::server::{Endpoint, Server};
 use crate::strategy::{GridStrategy, Order, StrategySpec};
-use crate::workload::{KvCache, Spec, Workload};
+use crate::workload::{KvCache, RequestFields, Spec, Workload};
 
 /// Seconds that a boot takes.
 pub(super) const BOOT: u64 = 10;
@@ -68,6 +68,7 @@ pub(super) fn manifest(configurations: usize, launches: u32, repeats: u32) -> Ma
             spec: Spec::KvCache(KvCache::default()),
             repeats: None,
             warmup: 1,
+            request: RequestFields::default(),
         }],
         workloads_sha256: None,
         datasets: Vec::new(),

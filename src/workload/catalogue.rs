@@ -3,18 +3,19 @@
 
 use std::sync::LazyLock;
 
-use super::{KINDS, resources};
+use super::{KINDS, LAUNCH_METRICS, resources};
 use crate::metric::{Metric, MetricRef};
 
-/// Metrics of every kind, its own before those of resources.
+/// Metrics of every kind, its own before those of resources; then those of launches.
 static CATALOGUE: LazyLock<Vec<Metric>> = LazyLock::new(|| {
     KINDS
         .iter()
         .flat_map(|kind| kind.metrics.iter().copied().chain(resources::of(kind.key)))
+        .chain(LAUNCH_METRICS.iter().copied())
         .collect()
 });
 
-/// Every metric that a workload can yield.
+/// Every metric that a workload can yield, and those of launches.
 pub fn catalogue() -> &'static [Metric] {
     &CATALOGUE
 }

@@ -24,7 +24,7 @@ pub(super) const KIND: Kind = Kind {
 /// Options of `command`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Command {
-    /// Program and arguments; `{url}`, `{model}` and `{result}` are replaced.
+    /// Program and arguments; `{url}`, `{model}`, `{request}` and `{result}` are replaced.
     pub command: Vec<String>,
     /// Seconds after which it is ended.
     pub timeout: f64,
@@ -36,6 +36,11 @@ impl Command {
             command: options.texts("command").unwrap_or_default(),
             timeout: options.number("timeout").unwrap_or(3600.0),
         }
+    }
+
+    /// Whether its program is told the fields that requests are to have, or there is none.
+    pub(super) fn passes_request(&self) -> bool {
+        self.command.is_empty() || self.command.iter().any(|word| word.contains("{request}"))
     }
 }
 
@@ -63,7 +68,7 @@ const OPTIONS: &[OptionSpec] = &[
     OptionSpec {
         name: "command",
         kind: OptionKind::Texts,
-        help: "program and arguments; {url}, {model} and {result} (the JSON file to write) are replaced; the key is in OPENAI_API_KEY and VLLM_API_KEY (default: none, and the workload is skipped)",
+        help: "program and arguments; {url}, {model}, {request} (the JSON of the fields of `request`) and {result} (the JSON file to write) are replaced; the key is in OPENAI_API_KEY and VLLM_API_KEY (default: none, and the workload is skipped)",
     },
     OptionSpec {
         name: "timeout",

@@ -46,7 +46,7 @@ impl Specification for Load {
     fn contradictions(&self, options: &Options) -> Vec<OptionError> {
         let mut errors = options.idle_with_dataset(&["prompt-tokens", "shared-prefix-tokens"]);
         let mut add = |key: &str, message: &str| {
-            errors.push(OptionError { key: key.to_owned(), message: message.to_owned() });
+            errors.push(OptionError::of(key, message));
         };
         if self.find_max_rate && self.slo.is_empty() {
             add(

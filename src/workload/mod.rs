@@ -17,6 +17,7 @@ mod conversation;
 mod cost;
 mod dataset;
 mod kv_cache;
+mod launch_metrics;
 mod load;
 mod load_metrics;
 mod load_specification;
@@ -24,6 +25,7 @@ mod long_context;
 pub(crate) mod metrics;
 mod options;
 mod reasoning;
+mod request;
 mod resources;
 mod route;
 mod specification;
@@ -38,11 +40,13 @@ pub use conversation::Conversation;
 pub use cost::{PREFILL, Seconds, TOKEN, Work};
 pub use dataset::{Dataset, DatasetError, DatasetFile, Datasets, Prompt};
 pub use kv_cache::KvCache;
+pub use launch_metrics::{LAUNCH, LAUNCH_METRICS};
 pub use load::{Arrivals, Load, LoadCase, Slo};
 pub(crate) use load_specification::steady_requests;
 pub use long_context::LongContext;
 pub use options::{OptionError, OptionKind, OptionSpec, Options};
 pub use reasoning::{Reasoning, ReasoningKind};
+pub use request::{REQUEST, RequestFields};
 use specification::Specification;
 pub use specification::{Absence, Decided};
 pub use stability::{MIN_OF_AN_HOUR, Stability};
@@ -88,7 +92,7 @@ impl Kind {
                 |near| format!("did you mean `{near}`?"),
             );
             let message = format!("unknown workload `{name}`; {hint}");
-            OptionError { key: name, message }
+            OptionError::of(name, message)
         })
     }
 
@@ -164,6 +168,11 @@ pub const SHARED_OPTIONS: &[OptionSpec] = &[
         kind: OptionKind::Count { min: 0, max: 100 },
         help: "discarded repeats per launch (default 1)",
     },
+    OptionSpec {
+        name: REQUEST,
+        kind: OptionKind::Fields,
+        help: "fields that are merged into each request's body, such as {temperature: 0.7}: over those of the grid's `request`; null takes one out (default: none)",
+    },
 ];
 
 /// A workload with its options filled in.
@@ -176,6 +185,9 @@ pub struct Workload {
     pub repeats: Option<u64>,
     /// Discarded repeats per launch.
     pub warmup: u64,
+    /// What is merged into each request's body. Older manifests have none.
+    #[serde(default, skip_serializing_if = "RequestFields::is_empty")]
+    pub request: RequestFields,
 }
 
 /// What is particular to a kind of workload.
@@ -226,16 +238,43 @@ impl Workload {
         options: &Map<String, Value>,
     ) -> Result<Self, Vec<OptionError>> {
         let kind = Kind::named(name).map_err(|error| vec![error])?;
-        let options = Options::read(kind, SHARED_OPTIONS, options)?;
+        let read = Options::read(kind, SHARED_OPTIONS, options);
+        let (options, request) = match (read, RequestFields::of_options(options)) {
+            (Ok(options), Ok(request)) => (options, request),
+            (read, request) => {
+                let errors = [read.err(), request.err()].into_iter().flatten().flatten();
+                return Err(errors.collect());
+            }
+        };
         let spec = (kind.read)(&options);
-        let contradictions = spec.specification().contradictions(&options);
-        if !contradictions.is_empty() {
-            return Err(contradictions);
-        }
-        Ok(Self {
+        let mut contradictions = spec.specification().contradictions(&options);
+        contradictions.extend(request.contradictions(&options));
+        let workload = Self {
             spec,
             repeats: options.count("repeats"),
             warmup: options.count("warmup").unwrap_or(1),
+            request,
+        };
+        contradictions.extend(workload.unsent().map(|why| OptionError::of(REQUEST, why)));
+        if contradictions.is_empty() { Ok(workload) } else { Err(contradictions) }
+    }
+
+    /// The same with the grid's fields of requests under its own. `options`: what was given
+    /// for it, which is its own, too.
+    #[must_use]
+    pub fn with_request(self, base: &RequestFields, options: &Map<String, Value>) -> Self {
+        let request = self.request.over(&base.without_options(options));
+        Self { request, ..self }
+    }
+
+    /// Why its fields reach no request, where that is so.
+    pub fn unsent(&self) -> Option<String> {
+        let Spec::Command(command) = &self.spec else { return None };
+        (!self.request.is_empty() && !command.passes_request()).then(|| {
+            "the program of `command` sends its requests itself, without the fields of `request`: \
+             put {request}, which becomes their JSON, among its words (`vllm bench serve` takes it \
+             behind --extra-body)"
+                .to_owned()
         })
     }
 

@@ -62,6 +62,8 @@ pub enum OptionKind {
     Text,
     /// One or several texts, for example the words of a command.
     Texts,
+    /// A mapping of fields to any values.
+    Fields,
 }
 
 impl fmt::Display for OptionKind {
@@ -90,6 +92,7 @@ impl OptionKind {
                 value.as_str().is_some_and(|word| words.contains(&word))
             }
             Self::Text => value.as_str().is_some_and(|text| !text.is_empty()),
+            Self::Fields => value.is_object(),
             // `--num-prompts 8`: a word of a command may look like a number.
             Self::Texts => {
                 value.is_number()
@@ -110,6 +113,7 @@ impl OptionKind {
             Self::Switch => "true or false".to_owned(),
             Self::Word(words) | Self::Words(words) => format!("one of {}", words.join(", ")),
             Self::Text | Self::Texts => "a text".to_owned(),
+            Self::Fields => "a mapping of fields".to_owned(),
         }
     }
 }
@@ -120,8 +124,17 @@ impl OptionKind {
 pub struct OptionError {
     /// The option, or the workload's name where the workload is unknown.
     pub key: String,
+    /// Where inside the option's value, name by name; empty: all of it.
+    pub inside: Vec<String>,
     /// What is wrong, with the nearest known name where there is one.
     pub message: String,
+}
+
+impl OptionError {
+    /// An error of a whole option.
+    pub(super) fn of(key: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { key: key.into(), inside: Vec::new(), message: message.into() }
+    }
 }
 
 /// Options that were given, checked against their kinds.
@@ -149,7 +162,7 @@ impl Options {
                 }
             });
             if let Err(message) = read {
-                errors.push(OptionError { key: key.clone(), message });
+                errors.push(OptionError::of(key.clone(), message));
             }
         }
         if errors.is_empty() { Ok(options) } else { Err(errors) }
@@ -163,11 +176,11 @@ impl Options {
     /// Errors of options that do not apply where prompts come from a file.
     pub(super) fn idle_with_dataset(&self, names: &[&str]) -> Vec<OptionError> {
         let idle = names.iter().filter(|name| self.given("dataset") && self.given(name));
-        idle.map(|name| OptionError {
-            key: (*name).to_owned(),
-            message: format!(
+        idle.map(|name| {
+            let message = format!(
                 "`{name}` does not apply with `dataset`: its prompts have their own lengths"
-            ),
+            );
+            OptionError::of(*name, message)
         })
         .collect()
     }
@@ -239,7 +252,14 @@ fn read_one(
     for item in items {
         if !spec.kind.accepts(item) {
             let wanted = spec.kind.wanted();
-            return Err(format!("option `{}` must be {wanted}, not `{item}`", spec.name));
+            let item = match item {
+                // What should be fields may have a secret in it.
+                Value::String(_) | Value::Array(_) if spec.kind == OptionKind::Fields => {
+                    "a text or a list, or it is no JSON".to_owned()
+                }
+                item => format!("`{item}`"),
+            };
+            return Err(format!("option `{}` must be {wanted}, not {item}", spec.name));
         }
         // The words of a command may repeat; cases may not.
         if values.contains(item) && spec.kind != OptionKind::Texts {

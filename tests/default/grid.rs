@@ -69,3 +69,58 @@ fn a_plan_as_json_has_the_form_of_the_contract() {
     let plan = serde_json::to_value(Plan::new(&grid)).expect("a plan is JSON");
     insta::assert_json_snapshot!(plan);
 }
+
+const WITH_REQUEST: &str = "name: g\n\
+    engine: {simulated: {model: Qwen/Qwen3-0.6B, gpu: rtx-4090}}\n\
+    parameters: {max-num-seqs: [8, 16]}\n\
+    request: {temperature: 0.7, top_k: 20, chat_template_kwargs: {enable_thinking: true, a: 1}}\n\
+    workloads:\n\
+    \x20 kv-cache:\n\
+    \x20 load: {requests: 64, request: {top_k: null, chat_template_kwargs: {a: 2}}}\n\
+    \x20 reasoning: {thinking: false, temperature: 0.1}\n\
+    \x20 command: {command: [bench, '{url}']}\n\
+    objective: {minimize: kv_cache.ttft_resent_ms}\n";
+
+fn parsed(text: &str) -> Grid {
+    let read = GridFile::parse(text.into(), Path::new("g.yaml"), &ReadOptions::default());
+    read.unwrap_or_else(|errors| panic!("{}", errors.render(100, false))).without_service()
+}
+
+#[test]
+fn fields_of_requests_are_the_grids_and_over_them_the_workloads() {
+    let grid = parsed(WITH_REQUEST);
+    let plan = Plan::new(&grid);
+    let json = serde_json::to_value(&plan).expect("JSON");
+    let common = serde_json::json!({"enable_thinking": true, "a": 1});
+    assert_eq!(
+        json["requests"],
+        serde_json::json!({
+            "command": {"temperature": 0.7, "top_k": 20, "chat_template_kwargs": common},
+            "kv-cache": {"temperature": 0.7, "top_k": 20, "chat_template_kwargs": common},
+            "load": {
+                "temperature": 0.7, "top_k": null,
+                "chat_template_kwargs": {"enable_thinking": true, "a": 2},
+            },
+            // Its own options are over the grid's fields, too.
+            "reasoning": {"top_k": 20, "chat_template_kwargs": {"a": 1}},
+        })
+    );
+    let text = vllm_grid::report::plan::render(&plan, 200);
+    assert!(text.contains("merged into each request's body (null: left out)"), "{text}");
+    let line = "  load: temperature: 0.7, top_k: null, chat_template_kwargs: \
+                {\"enable_thinking\":true,\"a\":2}\n";
+    assert!(text.contains(line), "{text}");
+    let unsent = plan.warnings.iter().find(|warning| warning.message.contains("{request}"));
+    assert_eq!(unsent.map(|warning| (warning.line, warning.column)), Some((Some(4), Some(1))));
+    // What is stored is what is read.
+    let stored = serde_json::to_value(&grid.workloads).expect("JSON");
+    let read: Vec<vllm_grid::workload::Workload> = serde_json::from_value(stored).expect("read");
+    assert_eq!(read, grid.workloads);
+}
+
+#[test]
+fn a_grid_without_fields_of_requests_plans_and_stores_what_it_did() {
+    let grid = parsed(&WITH_REQUEST.replace("request: {", "# {").replace(", # {top", "} # {"));
+    let text = serde_json::to_string(&(Plan::new(&grid), &grid.workloads)).expect("JSON");
+    assert!(!text.contains("\"request\":") && !text.contains("\"requests\":{"), "{text}");
+}

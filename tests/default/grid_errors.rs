@@ -8,7 +8,8 @@ use std::path::Path;
 use vllm_grid::grid::{Grid, GridErrors, GridFile, ReadOptions};
 
 /// A grid without errors, to which each case adds one.
-const HEAD: &str = "name: g\nengine: {simulated: {model: Qwen/Qwen3-0.6B, gpu: rtx-4090}}\n";
+pub(crate) const HEAD: &str =
+    "name: g\nengine: {simulated: {model: Qwen/Qwen3-0.6B, gpu: rtx-4090}}\n";
 const TAIL: &str = "workloads: {kv-cache: }\nobjective: {minimize: kv_cache.ttft_resent_ms}\n";
 
 fn read(bytes: &[u8], options: &ReadOptions) -> Result<Grid, GridErrors> {
@@ -18,12 +19,12 @@ fn read(bytes: &[u8], options: &ReadOptions) -> Result<Grid, GridErrors> {
     GridFile::read(&path, options).map(GridFile::without_service)
 }
 
-fn read_text(text: &str) -> Result<Grid, GridErrors> {
+pub(crate) fn read_text(text: &str) -> Result<Grid, GridErrors> {
     read(text.as_bytes(), &ReadOptions::default())
 }
 
 /// The rendering, without the folder's name.
-fn shown(errors: &GridErrors) -> String {
+pub(crate) fn shown(errors: &GridErrors) -> String {
     let folder = errors.file.parent().unwrap_or(Path::new("")).display().to_string();
     errors.render(160, false).replace(&format!("{folder}/"), "")
 }

@@ -20,6 +20,7 @@ mod fuzz;
 mod grid;
 mod grid_errors;
 mod grid_expansion;
+mod grid_request;
 mod hostile_files;
 mod journal;
 mod limits;

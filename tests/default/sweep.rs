@@ -48,6 +48,42 @@ fn requested_and_effective_values_are_columns_of_the_same_row() {
 }
 
 #[test]
+fn launches_are_ranked_and_bounded_by_what_they_are_themselves() {
+    let grid = "\
+name: launches
+engine: {simulated: {model: Qwen/Qwen3-0.6B, gpu: rtx-4090, speed: 200}}
+parameters: {gpu-memory-utilization: [0.5, 0.6, 0.9], max-model-len: 8192}
+workloads: {kv-cache: {prefix-tokens: 300, prompts: 1}}
+objective:
+  maximize: launch.kv_cache_windows
+  constraints: [{metric: launch.kv_cache_tokens, min: 100000}, {metric: launch.boot_seconds, max: 1e6}]
+strategy: {grid: {launches: 2, repeats: 3}}
+";
+    let place = Workplace::new(grid);
+    place.run(&["sweep", "grid.yaml", "--output", "run"]).expect(0);
+    let results = place.results("run");
+    let tokens = numbers(&results, "launch.kv_cache_tokens");
+    assert!(tokens.iter().all(Option::is_some), "in each row of the launch: {tokens:?}");
+    assert!(numbers(&results, "launch.gpu_memory_mib").iter().all(Option::is_none));
+    let ranking = place.ranking("run");
+    let names = texts(&ranking, "configuration");
+    assert!(names[0].as_deref().unwrap().contains("0.9"), "{names:?}");
+    let windows = numbers(&ranking, "launch.kv_cache_windows.geomean");
+    let of_tokens = numbers(&ranking, "launch.kv_cache_tokens.geomean");
+    assert!(windows[0] > windows[1], "{windows:?}");
+    let ratio = of_tokens[0].unwrap() / windows[0].unwrap();
+    assert!((ratio - 8192.0).abs() < 1e-6, "{ratio}");
+    assert!(numbers(&ranking, "launch.boot_seconds.geomean").iter().all(Option::is_some));
+    // Two launches are two values, whatever their repeats.
+    let report = place.run(&["report", "run", "--format", "json"]).expect(0);
+    let json: serde_json::Value = serde_json::from_str(&report.out).expect("JSON");
+    let text = json.to_string();
+    assert!(text.contains("launch.kv_cache_windows"), "{text}");
+    place.run(&["report", "run"]).expect(0);
+    place.run(&["export", "run"]).expect(0);
+}
+
+#[test]
 fn every_signal_stops_cleanly_and_resume_measures_nothing_twice() {
     for (stop, code) in [(Signal::INT, 4), (Signal::TERM, 4), (Signal::HUP, 4)] {
         let place = Workplace::new(CACHING);

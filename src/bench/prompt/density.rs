@@ -63,8 +63,7 @@ pub(crate) async fn with_density(
     let text = source.sample(seed, space);
     let number = repeat.salt_number(&["dataset", &path.display().to_string()]);
     let messages = salted(Prompt::Text(&text), &salt(number));
-    let prompt =
-        RequestSpec::speed(Input::new(route, messages), 1).prepare(&repeat.session.server().model);
+    let prompt = RequestSpec::speed(Input::new(route, messages), 1).prepare(repeat.target());
     let tokens = length(repeat, &prompt).await?;
     let source = repeat.session.sources().get(path).await.map_err(PromptError::Dataset)?;
     let counted = tokens.filter(|tokens| *tokens > 0);

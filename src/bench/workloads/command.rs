@@ -90,9 +90,11 @@ impl Drop for ResultFolder {
 
 async fn run(repeat: &RepeatContext<'_>, spec: &Command, result: &Path) -> Ended {
     let endpoint = &repeat.session.server().endpoint;
+    let fields = Value::Object(repeat.target().added()).to_string();
     let word = |word: &String| {
         word.replace("{url}", &endpoint.base_url)
-            .replace("{model}", &repeat.session.server().model)
+            .replace("{model}", repeat.target().model())
+            .replace("{request}", &fields)
             .replace("{result}", &result.to_string_lossy())
     };
     let words: Vec<String> = spec.command.iter().map(word).collect();

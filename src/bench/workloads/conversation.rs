@@ -252,13 +252,13 @@ async fn message_size(
     spec: &Conversation,
 ) -> Result<usize, FitError> {
     let purpose = format!("conversation {} {}", spec.turn_tokens, spec.thinking);
-    let (salt, model) = (repeat.salt_number(&[&purpose]), repeat.session.server().model.clone());
+    let (salt, requests) = (repeat.salt_number(&[&purpose]), repeat.target().clone());
     let (target, spec) = (LengthTarget::new(&purpose, spec.turn_tokens), spec.clone());
     let prompt = move |name: &str, message: String| {
         let salt = derive(&[&salt.to_string(), name]);
         let history = [opening(salt), json!({"role": "user", "content": message})];
         RequestSpec { max_tokens: 1, keep_answer: false, ..request(&spec, &history) }
-            .prepare(&model)
+            .prepare(&requests)
     };
     let around = prompt("around", "a".to_owned());
     let make = move |size, name: &str| prompt(name, spoken(1, size));

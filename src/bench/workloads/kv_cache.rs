@@ -14,7 +14,7 @@ use crate::bench::repeat::RepeatContext;
 use crate::bench::sequence::{Reply, RequestSequence, Stop};
 use crate::bench::traffic::Lookup;
 use crate::client::record::RequestRecord;
-use crate::client::request::{Input, Prepared, RequestSpec};
+use crate::client::request::{Input, Prepared, RequestSpec, Target};
 use crate::metric::MetricValues;
 use crate::statistics::median;
 use crate::workload::metrics::KV_CACHE as METRICS;
@@ -33,7 +33,7 @@ struct Recipe {
     /// A dataset's texts, in place of ours.
     filling: Option<Filling>,
     route: Route,
-    model: String,
+    target: Target,
 }
 
 /// What the requests add up to.
@@ -88,7 +88,7 @@ pub(crate) async fn repeat(
         seed: repeat.seed_number(&["kv-cache", &case]),
         filling: source.as_ref().map(|source| Filling::new(source, repeat.session.seed())),
         route: spec.endpoint,
-        model: repeat.session.server().model.clone(),
+        target: repeat.target().clone(),
     };
     let target_length = LengthTarget {
         purpose: &format!("kv-cache {case} {:?}", spec.dataset),
@@ -137,7 +137,7 @@ impl Recipe {
         let cache_salt = cache_salt.then_some(salt);
         let request = RequestSpec::speed(input, output_tokens).salted(cache_salt);
         // Its time to the first token is what is measured: a reply without one is an error.
-        Prepared { must_have_tokens: true, ..request.prepare(&self.model) }
+        Prepared { must_have_tokens: true, ..request.prepare(&self.target) }
     }
 }
 

@@ -51,11 +51,11 @@ pub(crate) async fn repeat(
         ));
     }
     let purpose = format!("long-context {target}");
-    let (salt, model) = (repeat.salt_number(&[&purpose]), repeat.session.server().model.clone());
+    let (salt, requests) = (repeat.salt_number(&[&purpose]), repeat.target().clone());
     let make = move |bytes, name: &str| {
         let salt = derive(&[&salt.to_string(), name]);
         let needle = Needle { salt, seed: 1, depth: 0.5 };
-        RequestSpec::speed(needle.input(bytes), 1).prepare(&model)
+        RequestSpec::speed(needle.input(bytes), 1).prepare(&requests)
     };
     let bytes = match fit(repeat, LengthTarget::new(&purpose, target), make).await {
         Ok(bytes) => bytes,

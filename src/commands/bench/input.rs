@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use vllm_grid::results::records;
 use vllm_grid::server::{ApiKey, GpuIds};
 use vllm_grid::telemetry::{gpus_seen, unknown_gpus};
-use vllm_grid::workload::{Datasets, KINDS, OptionError, SHARED_OPTIONS, Workload};
+use vllm_grid::workload::{Datasets, KINDS, OptionError, RequestFields, SHARED_OPTIONS, Workload};
 
 use crate::cli::BenchArgs;
 use crate::exit::{CommandError, Exit};
@@ -29,7 +29,13 @@ impl BenchInput {
     pub(super) async fn read(args: &BenchArgs) -> Result<Self, CommandError> {
         let mut errors = Vec::new();
         let options = options(&args.set, &mut errors);
-        let (workloads, datasets) = workloads(&args.workload, &options, &mut errors);
+        let common = args.request.as_deref().map(|text| request(text, &mut errors));
+        let common = common.unwrap_or_default();
+        let (mut workloads, datasets) = workloads(&args.workload, &options, &mut errors);
+        for workload in &mut workloads {
+            *workload = workload.clone().with_request(&common, &options_of(workload, &options));
+            errors.extend(workload.unsent());
+        }
         let api_key = args.api_key_env.as_deref().and_then(|name| api_key(name, &mut errors));
         errors.extend(args.records.as_deref().and_then(not_writable));
         let listed = args.local_gpus.as_deref().filter(|listed| *listed != "all");
@@ -43,6 +49,31 @@ impl BenchInput {
             Err(CommandError::message(Exit::Usage, errors.join("\n")))
         }
     }
+}
+
+/// The fields of `--request`. A text that is no JSON is not shown: it may have a secret in it.
+fn request(text: &str, errors: &mut Vec<String>) -> RequestFields {
+    let read = match serde_json::from_str(text) {
+        Ok(Value::Object(given)) => RequestFields::read(&given),
+        Ok(_) => {
+            errors.push("--request must be a JSON object: '{\"temperature\": 0.7}'".to_owned());
+            return RequestFields::default();
+        }
+        Err(error) => {
+            errors.push(format!("--request is no JSON: {error}"));
+            return RequestFields::default();
+        }
+    };
+    read.unwrap_or_else(|refused| {
+        errors.extend(refused.into_iter().map(|error| format!("--request: {}", error.message)));
+        RequestFields::default()
+    })
+}
+
+/// The options that were given and that a workload knows.
+fn options_of(workload: &Workload, options: &Map<String, Value>) -> Map<String, Value> {
+    let its = options.iter().filter(|(option, _)| workload.kind().takes(option));
+    its.map(|(option, value)| (option.clone(), value.clone())).collect()
 }
 
 /// The key comes from the environment: an argument is visible to every user of the machine.

@@ -12,7 +12,7 @@ use vllm_grid::client::record::RequestErrorClass::{
     self, Cancelled, ClientError, Connect, Cut, InStream, Malformed, MissingUsage, ServerError,
     Silent, TooLarge,
 };
-use vllm_grid::client::request::{Input, Prepared, RequestSpec};
+use vllm_grid::client::request::{Input, Prepared, RequestSpec, Target};
 use vllm_grid::client::{Client, Limits, Order, Outcome, Slot};
 
 use crate::support::{PATIENCE, in_time};
@@ -23,7 +23,7 @@ pub(crate) fn request() -> Prepared {
     let input = Input::Chat(vec![json!({"role": "user", "content": "Hi"})]);
     let mut spec = RequestSpec::speed(input, 3);
     spec.keep_answer = true;
-    spec.prepare("m")
+    spec.prepare(&Target::new("m"))
 }
 
 /// A busy machine breaks none of these.
@@ -315,7 +315,7 @@ async fn a_refusal_that_comes_before_the_prompt_was_read() {
     let client =
         Client::new(&server(&format!("http://{address}")), limits()).await.expect("an address");
     let message = json!({"role": "user", "content": "x".repeat(32 << 20)});
-    let request = RequestSpec::speed(Input::Chat(vec![message]), 3).prepare("m");
+    let request = RequestSpec::speed(Input::Chat(vec![message]), 3).prepare(&Target::new("m"));
     let stop = CancellationToken::new();
     let outcome = client.send(&mut Slot::default(), &request, ORDER, Clock::start(), &stop).await;
     let error = outcome.record.error.expect("an error");

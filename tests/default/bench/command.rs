@@ -43,6 +43,24 @@ async fn its_figures_become_metrics_and_the_key_is_in_the_environment() {
 }
 
 #[tokio::test]
+async fn the_fields_of_requests_reach_it_where_it_takes_them() {
+    let counting = Counting::start(Behaviour::default()).await;
+    let server = Server::open(counting.endpoint(), None).await.expect("it serves");
+    let script = r#"test "$1" = '{"temperature":0.7,"chat_template_kwargs":{"a":"b c"}}' || exit 3
+                    echo '{"completed": 1}' > "$2""#;
+    let command = workload(
+        "command",
+        &json!({
+            "command": ["sh", "-c", script, "benchmark", "{request}", "{result}"], "warmup": 0,
+            "request": {"temperature": 0.7, "top_k": null, "chat_template_kwargs": {"a": "b c"}},
+        }),
+    );
+    let measured = measure(&server, &[command], 1).await;
+    let row = &measured.measurements[0];
+    assert_eq!((row.status, row.reason.as_deref()), (Status::Ok, None));
+}
+
+#[tokio::test]
 async fn what_goes_wrong_is_reported_without_the_key() {
     let reason = async |script: &str, timeout| {
         let row = run(script, timeout).await;

@@ -11,7 +11,7 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 use vllm_grid::client::clock::Clock;
-use vllm_grid::client::request::{Input, RequestSpec};
+use vllm_grid::client::request::{Input, RequestSpec, Target};
 use vllm_grid::client::{Client, Limits, Order, Slot};
 use vllm_grid::metric::{MetricValue, Status};
 use vllm_grid::server::{Endpoint, Server, completion_proof};
@@ -42,7 +42,9 @@ async fn the_client_reads_a_plain_completion() {
     spec.keep_answer = true;
     let order = Order { index: 0, purpose: "test", scheduled_ns: None };
     let (clock, never) = (Clock::start(), CancellationToken::new());
-    let outcome = client.send(&mut Slot::default(), &spec.prepare("m"), order, clock, &never).await;
+    let outcome = client
+        .send(&mut Slot::default(), &spec.prepare(&Target::new("m")), order, clock, &never)
+        .await;
     let record = outcome.record;
     assert_eq!(record.error, None);
     assert_eq!(outcome.answer.expect("kept").content, " upon a \"time\"");

@@ -112,6 +112,8 @@ struct Inside {
     cached: HashSet<String>,
     salts: HashSet<String>,
     openings: Vec<String>,
+    /// Bodies without their messages, in order.
+    bodies: Vec<Value>,
     /// Bytes of the longest prompt.
     largest: usize,
 }
@@ -167,6 +169,11 @@ impl Counting {
     /// Bytes of the longest prompt so far.
     pub(crate) fn largest(&self) -> usize {
         self.inside.lock().expect("no panic").largest
+    }
+
+    /// Every body without its messages, in order.
+    pub(crate) fn bodies(&self) -> Vec<Value> {
+        self.inside.lock().expect("no panic").bodies.clone()
     }
 
     /// The first words of every prompt, in order.
@@ -235,6 +242,13 @@ async fn chat(State(counting): State<Counting>, Json(body): Json<Value>) -> Resp
     {
         let mut inside = counting.inside.lock().expect("no panic");
         inside.largest = inside.largest.max(text.len());
+        let mut rest = body.clone();
+        rest.as_object_mut().expect("an object").remove("messages");
+        inside.bodies.push(rest);
+    }
+    if body["temperature"].as_f64().is_some_and(|temperature| temperature < 0.0) {
+        let error = json!({"error": {"message": "temperature must be non-negative.", "code": 400}});
+        return (StatusCode::BAD_REQUEST, Json(error)).into_response();
     }
     if tokens.saturating_add(max_tokens) > behaviour.context {
         let message = format!("the context length is {} tokens", behaviour.context);

@@ -72,6 +72,7 @@ fn the_log_alone_and_the_metrics_alone() {
     assert!(from_log.contains("max-num-seqs: 8 echoed (log)"), "{from_log}");
     assert!(from_log.contains("gpu-memory-utilization: 0.2 echoed (log)"), "{from_log}");
     assert!(from_log.contains("kv-cache-size-tokens: 6872576 - (log)"), "{from_log}");
+    assert!(from_log.contains("kv-cache-max-concurrency: 838.94 - (log)"), "{from_log}");
     let counters = Counters::parse(&capture("b-prefix-off-nochunk.metrics.txt"));
     let sources = Sources { counters: Some(&counters), ..Sources::default() };
     let from_metrics = table(&sources, &requested);

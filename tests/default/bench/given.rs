@@ -174,3 +174,42 @@ async fn a_stability_that_is_stopped_reports_how_far_it_came() {
     assert!(printed[0]["metrics"]["median_ttft_ms"].is_number());
     assert!(folder.path().join("records.parquet").exists());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fields_of_requests_are_checked_before_anything_is_asked() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (given, error) in [
+        (r#"{"api_key": "sk-abcdefgh", "stream": true}"#, "the field `stream` cannot be set"),
+        (r#"{"api_key": "sk-abcdefgh""#, "--request is no JSON: EOF"),
+        ("[1]", "--request must be a JSON object"),
+        (r#"{"api_key": "sk-abcdefgh"}"#, "`api_key` is a secret"),
+    ] {
+        let arguments = ["--workload", "load", "--request", given];
+        let output = bench(folder.path(), NOBODY, &arguments).output().await.expect("it runs");
+        let said = said(&output);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(holds(&said, error), "{error}: {said}");
+        assert!(!holds(&said, "abcdefgh"), "{said}");
+    }
+    let set = ["--workload", "load", "--set", r#"request={"api_key": "sk-abcdefgh""#];
+    let output = bench(folder.path(), NOBODY, &set).output().await.expect("it runs");
+    let said = said(&output);
+    assert!(holds(&said, "option `request` must be a mapping of fields, not a text"), "{said}");
+    assert!(!holds(&said, "abcdefgh"), "{said}");
+    let counting = Counting::start(Behaviour::default()).await;
+    let url = counting.endpoint().base_url;
+    let good = [
+        ["--workload", "kv-cache"],
+        ["--set", "prefix_tokens=300"],
+        ["--set", "prompts=1"],
+        ["--set", "warmup=0"],
+        ["--set", r#"request={"top_k": 3}"#],
+        ["--request", r#"{"top_k": 2, "temperature": 0.7}"#],
+        ["--repeats", "1"],
+    ];
+    let output = bench(folder.path(), &url, good.as_flattened()).output().await.expect("it runs");
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    for body in counting.bodies() {
+        assert_eq!((body["top_k"].as_u64(), body["temperature"].as_f64()), (Some(3), Some(0.7)));
+    }
+}

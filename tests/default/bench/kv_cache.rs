@@ -14,7 +14,7 @@ use vllm_grid::client::record::RequestRecord;
 use vllm_grid::event::Emit;
 use vllm_grid::metric::{Measurement, MetricValue, Status};
 use vllm_grid::server::{Health, Server, health};
-use vllm_grid::workload::{KvCache, Spec, Workload};
+use vllm_grid::workload::{KvCache, RequestFields, Spec, Workload};
 
 #[derive(Default)]
 struct Kept(Mutex<Vec<(RepeatKey, Vec<RequestRecord>)>>);
@@ -36,7 +36,8 @@ fn spec() -> KvCache {
 }
 
 fn warmed(spec: KvCache) -> Workload {
-    Workload { spec: Spec::KvCache(spec), repeats: None, warmup: 1 }
+    let request = RequestFields::default();
+    Workload { spec: Spec::KvCache(spec), repeats: None, warmup: 1, request }
 }
 
 fn cold(spec: KvCache) -> Workload {

@@ -19,6 +19,7 @@ mod load;
 mod long_context;
 mod progress;
 mod records;
+mod request;
 mod scripted;
 mod search;
 mod server;

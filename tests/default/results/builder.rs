@@ -12,7 +12,7 @@ use vllm_grid::metric::{
 };
 use vllm_grid::server::effective::{Effective, FlagProof};
 use vllm_grid::strategy::{GridStrategy, Order, StrategySpec};
-use vllm_grid::workload::{KvCache, Spec, Workload};
+use vllm_grid::workload::{KvCache, RequestFields, Spec, Workload};
 
 /// A sweep with `kv-cache` and the objective `kv_cache.ttft_resent_ms`, minimised.
 pub(crate) fn sweep(names: &[&str]) -> SweepRecord {
@@ -39,6 +39,7 @@ pub(crate) fn sweep(names: &[&str]) -> SweepRecord {
                 spec: Spec::KvCache(KvCache::default()),
                 repeats: None,
                 warmup: 1,
+                request: RequestFields::default(),
             }],
             objective: Objective {
                 metric: "kv_cache.ttft_resent_ms".parse().unwrap(),

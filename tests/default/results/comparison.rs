@@ -2,7 +2,7 @@
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use serde_json::json;
+use serde_json::{Value, json};
 use unicode_width::UnicodeWidthStr;
 use vllm_grid::history::launch::FailureClass;
 use vllm_grid::history::record::SweepRecord;
@@ -249,8 +249,7 @@ fn a_metric_that_cannot_be_compared_is_refused_with_the_reason() {
     let record = night(&[("a", 200.0)]);
     let mut several = record.clone();
     let spec = KvCache { prefix_tokens: vec![512, 4096], ..KvCache::default() };
-    several.manifest.workloads =
-        vec![Workload { spec: Spec::KvCache(spec), repeats: None, warmup: 1 }];
+    several.manifest.workloads[0].spec = Spec::KvCache(spec);
     for (metric, last, wanted) in [
         ("kv_cache.ttft_resend_ms", &record, "did you mean `kv_cache.ttft_resent_ms`?"),
         ("nothing.at_all", &record, "no workload yields `nothing.at_all`"),
@@ -262,6 +261,20 @@ fn a_metric_that_cannot_be_compared_is_refused_with_the_reason() {
         assert!(error.contains(wanted), "{metric}: {error}");
     }
     assert_eq!(compare(runs(&[record]), None), Err(CompareError::TooFew));
+}
+
+#[test]
+fn other_fields_of_requests_are_the_first_difference() {
+    let first = night(&[("a", 200.0)]);
+    let mut last = later(first.clone());
+    last.manifest.host = "another host".to_owned();
+    let Value::Object(options) = json!({"request": {"temperature": 0.7}}) else { panic!() };
+    last.manifest.workloads[0].request =
+        Workload::from_options("kv-cache", &options).unwrap().request;
+    let comparison = by(&[first, last], METRIC).unwrap();
+    let difference = &comparison.differences[0];
+    assert_eq!(difference.what, "kv-cache.request");
+    assert_eq!(difference.values, [None, Some("{\"temperature\":0.7}".to_owned())]);
 }
 
 #[test]

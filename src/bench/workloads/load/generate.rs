@@ -343,7 +343,7 @@ mod tests {
     use super::*;
     use crate::bench::workloads::load::outcome::{Note, note_of_idleness};
     use crate::client::Limits;
-    use crate::client::request::{Input, RequestSpec};
+    use crate::client::request::{Input, RequestSpec, Target};
     use crate::server::{Endpoint, Server};
 
     #[test]
@@ -455,7 +455,10 @@ mod tests {
             for index in 0..8 {
                 std::thread::sleep(Duration::from_millis(50));
                 let input = Input::Chat(vec![serde_json::json!({"role": "user", "content": "a"})]);
-                let _ = sender.blocking_send((index, RequestSpec::speed(input, 1).prepare("m")));
+                let _ = sender.blocking_send((
+                    index,
+                    RequestSpec::speed(input, 1).prepare(&Target::new("m")),
+                ));
             }
         });
         let generator = generator(quick().await, Prompts::from_builder(receiver));

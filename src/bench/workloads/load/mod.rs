@@ -199,7 +199,7 @@ impl Run<'_, '_> {
             texts: Texts::Seeded { shared: None, own_bytes: 1 },
             route: self.spec.endpoint,
             output_tokens: self.spec.output_tokens,
-            model: self.repeat.session.server().model.clone(),
+            target: self.repeat.target().clone(),
         };
         let texts = match &self.spec.dataset {
             Some(path) => self.selected(path).await?,

@@ -12,7 +12,7 @@ use tokio::sync::mpsc::error::TryRecvError;
 use super::selection::Selection;
 use crate::bench::prompt::dataset::salted;
 use crate::bench::prompt::generate::{derive, salt, text};
-use crate::client::request::{Input, Prepared, RequestSpec};
+use crate::client::request::{Input, Prepared, RequestSpec, Target};
 use crate::workload::Route;
 
 /// Bytes of prompts that are built ahead at most.
@@ -29,8 +29,8 @@ pub(crate) struct Recipe {
     pub(crate) route: Route,
     /// Tokens generated.
     pub(crate) output_tokens: u64,
-    /// The model's name.
-    pub(crate) model: String,
+    /// What all of them have in common.
+    pub(crate) target: Target,
 }
 
 /// Where their texts come from.
@@ -105,7 +105,7 @@ impl Recipe {
 
     fn request(&self, messages: Vec<Value>) -> Prepared {
         let input = Input::new(self.route, messages);
-        RequestSpec::speed(input, self.output_tokens).prepare(&self.model)
+        RequestSpec::speed(input, self.output_tokens).prepare(&self.target)
     }
 
     /// Bytes of a request, on average.
@@ -221,7 +221,7 @@ mod tests {
             texts: Texts::Seeded { shared, own_bytes: 200 },
             route: Route::Chat,
             output_tokens: 4,
-            model: "m".to_owned(),
+            target: Target::new("m"),
         }
     }
 

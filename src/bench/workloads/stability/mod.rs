@@ -171,12 +171,11 @@ async fn fitted(
     let (mut lengths, mut unmet) = (Vec::new(), None);
     for (prompt_tokens, output_tokens) in mix {
         let purpose = format!("stability {prompt_tokens}");
-        let (salt, model) =
-            (repeat.salt_number(&[&purpose]), repeat.session.server().model.clone());
+        let (salt, target) = (repeat.salt_number(&[&purpose]), repeat.target().clone());
         let cache_salt = repeat.session.cache_salt();
         let make = move |bytes, name: &str| {
             let salt = derive(&[&salt.to_string(), name]);
-            prompt(route, (salt, 1, bytes), 1, cache_salt, &model)
+            prompt(route, (salt, 1, bytes), 1, cache_salt, &target)
         };
         let (prompt_tokens, output_tokens) = (*prompt_tokens, *output_tokens);
         match fit(repeat, LengthTarget::new(&purpose, prompt_tokens), make).await {

@@ -15,7 +15,7 @@ use crate::bench::repeat::RepeatContext;
 use crate::bench::traffic::Sent;
 use crate::client::Order;
 use crate::client::record::{RequestErrorClass, RequestRecord};
-use crate::client::request::{Input, Prepared, RequestSpec};
+use crate::client::request::{Input, Prepared, RequestSpec, Target};
 use crate::server::health::health_by;
 use crate::workload::{Route, Stability};
 
@@ -69,11 +69,11 @@ pub(super) fn prompt(
     (salt, seed, bytes): (u64, u64, usize),
     output_tokens: u64,
     cache_salt: bool,
-    model: &str,
+    target: &Target,
 ) -> Prepared {
     let messages: Vec<Value> = messages(salt, seed, bytes);
     let spec = RequestSpec::speed(Input::new(route, messages), output_tokens);
-    spec.salted(cache_salt.then_some(salt)).prepare(model)
+    spec.salted(cache_salt.then_some(salt)).prepare(target)
 }
 
 /// A repeat while it is sent.
@@ -148,9 +148,9 @@ impl Sending<'_, '_> {
         let number = sequence.records.len().to_string();
         let seed = repeat.seed_number(&[&number]);
         let Length { bytes, output_tokens, .. } = lengths[place];
-        let (route, model) = (spec.endpoint, repeat.session.server().model.clone());
+        let (route, target) = (spec.endpoint, repeat.target().clone());
         let cache_salt = repeat.session.cache_salt();
-        let make = move || prompt(route, (salt, seed, bytes), output_tokens, cache_salt, &model);
+        let make = move || prompt(route, (salt, seed, bytes), output_tokens, cache_salt, &target);
         let prompt = repeat.session.make(make).await?;
         let purpose = format!("length {place}");
         let index = repeat.position(sequence.requests());

@@ -14,7 +14,7 @@ use crate::bench::repeat::RepeatContext;
 use crate::bench::sequence::{Reply, RequestSequence, Stop, answer_budget, mean};
 use crate::bench::workloads::tool_calling::tasks::score::{Judged, judge};
 use crate::bench::workloads::tool_calling::tasks::{Call, Step, Task, of_repeat};
-use crate::client::request::{Input, RequestSpec};
+use crate::client::request::{Input, RequestSpec, is_blamed};
 use crate::client::stream::Answer;
 use crate::metric::MetricValues;
 use crate::workload::metrics::TOOL_CALLING as METRICS;
@@ -126,7 +126,8 @@ fn not_offered(sequence: &RequestSequence<'_, '_>, stop: Stop) -> Stop {
     match &record.error {
         Some(error)
             if matches!(record.http_status, Some(400 | 404 | 422 | 501))
-                && error.message.to_lowercase().contains("tool") =>
+                && error.message.to_lowercase().contains("tool")
+                && !is_blamed(&error.message) =>
         {
             Stop::Skipped(format!("the server offers no such tool calls: {}", error.message))
         }
