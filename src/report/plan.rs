@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use itertools::Itertools as _;
 
-use crate::grid::plan::{EarlierRuns, Plan, Planned, PlannedWindow, spoken};
+use crate::grid::plan::{EarlierRuns, Plan, Planned, PlannedVariable, PlannedWindow, spoken};
 
 /// The plan as text, for a terminal of `width` columns.
 pub fn render(plan: &Plan<'_>, width: usize) -> String {
@@ -17,6 +17,7 @@ pub fn render(plan: &Plan<'_>, width: usize) -> String {
     for (index, planned) in plan.configurations.iter().enumerate() {
         configuration(&mut text, index + 1, planned, &command, width);
     }
+    variables(&mut text, plan, width);
     if !plan.warnings.is_empty() {
         text.push_str("\nwarnings\n");
     }
@@ -37,6 +38,23 @@ pub fn render(plan: &Plan<'_>, width: usize) -> String {
         wrap(&mut text, nights(window).split(' '), "", "  ", width);
     }
     text
+}
+
+/// The variables of the service, and where their values come from.
+fn variables(text: &mut String, plan: &Plan<'_>, width: usize) {
+    if !plan.variables.is_empty() {
+        text.push_str("\nvariables of the compose files\n");
+    }
+    for PlannedVariable { name, value, from, file, line } in &plan.variables {
+        let from = match (file, line) {
+            (Some(file), Some(line)) => format!("{}:{line}", file.display()),
+            _ if *from == "unset" => "set nowhere: empty".to_owned(),
+            _ if *from == "grid" => "the grid".to_owned(),
+            _ => (*from).to_owned(),
+        };
+        let line = format!("{name}={} ({from})", shell_words::quote(value));
+        wrap(text, line.split(' '), "  ", "      ", width);
+    }
 }
 
 /// In how many nights it fits.

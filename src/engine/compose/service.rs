@@ -241,6 +241,7 @@ impl Service {
             cap_drop: self.cap_drop,
             devices: self.devices.into_iter().map(Device::text).collect(),
             tmpfs: self.tmpfs.map(Words::list).unwrap_or_default(),
+            said: Vec::new(),
             replaced: self.rest.into_keys().filter(|key| !key.starts_with("x-")).collect(),
         })
     }

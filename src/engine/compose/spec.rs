@@ -51,6 +51,8 @@ pub struct ServiceSpec {
     pub tmpfs: Vec<String>,
     /// Keys of the service that were replaced on purpose.
     pub replaced: Vec<String>,
+    /// Variables without a value that the compose tool warned of: other services use them.
+    pub said: Vec<String>,
 }
 
 impl ServiceSpec {

@@ -46,10 +46,12 @@ mod patience;
 pub mod production;
 #[cfg(test)]
 pub(crate) mod scripted;
+mod sources;
 mod state;
 mod stats;
 
-pub use block::{compare_production, of_block, production_of, production_to_recover, source_of};
+pub use block::{compare_production, of_block, production_of, production_to_recover};
+pub use sources::{Located, source_of};
 use body::{Addition, body};
 use container::Container;
 use gate::Gate;
