@@ -223,7 +223,10 @@ pub fn complete(file: GridFile, started: &Started) -> Grid {
             (place.file.clone(), place.line, place.line.map(|_| 1))
         } else {
             let of = |key| grid.place_of(&["engine", grid.engine.name(), key]);
-            let at = of("command").or_else(|| of("image")).or_else(|| of("compose")).or_else(|| of("service"));
+            let at = of("command")
+                .or_else(|| of("image"))
+                .or_else(|| of("compose"))
+                .or_else(|| of("service"));
             (grid.path.clone(), at.map(|it| it.0), at.map(|it| it.1))
         };
         grid.warnings.push(Warning { file, line, column, message: message.clone() });

@@ -82,8 +82,7 @@ impl EngineReader<'_> {
             let help = format!("engines of this grid: {}", found.join(", "));
             self.findings.error(span, message).help(help);
         }
-        if let Some(EngineBlock::Docker(block)) = &chosen
-        {
+        if let Some(EngineBlock::Docker(block)) = &chosen {
             let place = fields.get("docker").map(|(key, _)| &key.span);
             for compose in block.compose.files.iter().filter(|it| !it.is_file()) {
                 let message = format!("the compose file {} is not there", compose.display());
@@ -165,7 +164,11 @@ impl EngineReader<'_> {
                 Vec::new()
             }
             Content::List(_) => self.texts(fields, name),
-            _ => fields.text(name, self.findings).map(|(path, _)| path.to_owned()).into_iter().collect(),
+            _ => fields
+                .text(name, self.findings)
+                .map(|(path, _)| path.to_owned())
+                .into_iter()
+                .collect(),
         };
         texts.into_iter().map(|path| self.folder.join(path)).collect()
     }

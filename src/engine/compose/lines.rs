@@ -95,12 +95,13 @@ fn included(text: &str) -> Vec<PathBuf> {
     file.include.into_iter().flat_map(paths).collect()
 }
 
-/// Number (from 0) and text of each line, and whether it belongs to a service.
+/// Number (from 0) and text of each line, and whether it belongs to a service, or to an
+/// extension that services may merge.
 pub(super) fn by_section(text: &str) -> impl Iterator<Item = (usize, &str, bool)> {
     let mut of_service = false;
     text.lines().enumerate().map(move |(at, line)| {
         if indent(line) == Some(0) {
-            of_service = key(line) == Some("services");
+            of_service = key(line).is_some_and(|key| key == "services" || key.starts_with("x-"));
         }
         (at, line, of_service)
     })

@@ -7,15 +7,17 @@
 //! Three lists say what becomes of each key of a service.
 //!
 //! *Carried over*: `image`, `command`, `entrypoint`, `environment`, `volumes`,
-//! `ipc`, `shm_size`, `ulimits`, `runtime`,
-//! `deploy.resources.reservations.devices`, `gpus`, `networks` (without
-//! aliases and fixed addresses), `extra_hosts`, `user`, `working_dir`,
-//! `security_opt`, `cap_add`, `cap_drop`, `devices`, `tmpfs`; `network_mode`
-//! where it is `bridge` or `default`.
+//! `ipc`, `shm_size`, `ulimits`, `runtime`, `deploy.resources` (limits,
+//! reserved memory and devices), `gpus`, `networks` (without aliases and fixed
+//! addresses), `extra_hosts`, `user`, `working_dir`, `security_opt`, `cap_add`,
+//! `cap_drop`, `devices` (CDI names too), `tmpfs`, all of [`Options`];
+//! `network_mode` where it is `bridge` or `default`.
 //!
 //! *Replaced on purpose*: `container_name`, `ports`, `expose`, `restart`,
 //! `deploy.restart_policy`, `healthcheck`, `logging`, `depends_on`, `labels`,
-//! `hostname`, `stop_grace_period`, `profiles`, and `build` next to an image.
+//! `hostname`, `domainname`, `stop_grace_period`, `profiles`, and `build` next
+//! to an image. *Passed over*, as it means nothing for a candidate:
+//! `pull_policy`, `attach`, `develop`, `scale: 1`, what `deploy` says to a swarm.
 //!
 //! *Refused by name*: `build` without `image`, `secrets`, `configs`,
 //! `network_mode: host`, and whatever is in neither list.
@@ -27,6 +29,7 @@ use super::command_view::Unreadable;
 
 mod files;
 mod lines;
+mod options;
 mod resources;
 mod service;
 mod spec;
@@ -35,11 +38,12 @@ mod variables;
 
 pub use files::{env_value, found};
 pub use lines::Place;
+pub use options::Options;
 pub use service::parse;
 pub use spec::{GpuRequest, Mount, MountKind, ServiceSpec, Ulimit};
-pub use variables::{Origin, VariableUse, forgotten, of_service as variables_of};
 pub use tool::{Tool, find_tool, read, up};
 pub(super) use tool::{project_is_exported, project_name};
+pub use variables::{Origin, VariableUse, forgotten, of_service as variables_of};
 
 /// Where a service is described.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -87,8 +87,7 @@ pub(super) fn unset_names(stderr: &str) -> BTreeSet<String> {
 /// Names that the tool misses where the file demands them (`${NAME:?message}`):
 /// v2 names them, v1 prints the whole value and the message.
 fn required_names(stderr: &str) -> Vec<String> {
-    let named =
-        |text: &str| -> String { text.chars().take_while(|c| is_of_name(*c)).collect() };
+    let named = |text: &str| -> String { text.chars().take_while(|c| is_of_name(*c)).collect() };
     if let Some((_, rest)) = stderr.split_once("required variable ") {
         return vec![named(rest)];
     }
@@ -120,10 +119,9 @@ pub(super) fn positions(source: &ComposeSource, names: &BTreeSet<String>) -> Vec
     let mut elsewhere = BTreeSet::new();
     for file in &files {
         let Ok(text) = crate::input::text(file) else { continue };
+        elsewhere.extend(names.iter().filter(|name| text.contains(name.as_str())));
         for (at, line, of_service) in lines::by_section(&text) {
-            if of_service {
-                elsewhere.extend(uses(line).into_iter().map(|it| it.name.to_owned()));
-            } else {
+            if !of_service {
                 found.extend(bare(line, names).map(|it| at_line(it, file, at)));
             }
         }
@@ -131,7 +129,7 @@ pub(super) fn positions(source: &ComposeSource, names: &BTreeSet<String>) -> Vec
     let known: BTreeSet<&String> = found.iter().map(|it| &it.variable).collect();
     let nowhere: Vec<UnsetVariable> = names
         .iter()
-        .filter(|name| !known.contains(name) && !elsewhere.contains(*name))
+        .filter(|name| !known.contains(name) && !elsewhere.contains(name))
         .map(|name| UnsetVariable {
             variable: name.clone(),
             file: source.files.first().cloned().unwrap_or_default(),
@@ -216,7 +214,11 @@ pub fn forgotten(source: &ComposeSource, variables: &[VariableUse]) -> Vec<Strin
                 "{} {} by {}, which lies beside the compose file and is not named: write it into \
                  `env-file`, if the service is started with it",
                 set.join(", "),
-                if set.len() == 1 { "has no other value, and is set" } else { "have no other value, and are set" },
+                if set.len() == 1 {
+                    "has no other value, and is set"
+                } else {
+                    "have no other value, and are set"
+                },
                 file.display()
             ));
         }
@@ -229,7 +231,8 @@ fn env_files_in(folder: &std::path::Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten().take(MAX_FILES);
     let is_named = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
-        let is_example = ["example", "sample", "template", "dist"].iter().any(|it| name.contains(it));
+        let is_example =
+            ["example", "sample", "template", "dist"].iter().any(|it| name.contains(it));
         !is_example && name.split('.').any(|part| part == "env")
     };
     let mut files: Vec<PathBuf> =
@@ -385,8 +388,15 @@ mod tests {
         assert!(!found.iter().any(|it| it.name == "OTHER_X"), "another service's");
         let notes = forgotten(&source, &found);
         assert_eq!(notes.len(), 1, "{notes:?}");
-        assert!(notes[0].starts_with("IMAGE_X, NONE_X") && notes[0].contains("prod.env,"), "{notes:?}");
+        assert!(
+            notes[0].starts_with("IMAGE_X, NONE_X") && notes[0].contains("prod.env,"),
+            "{notes:?}"
+        );
         source.env_files = vec![folder.path().join("prod.env")];
+        let notes = forgotten(&source, &of_service(&source));
+        assert_eq!(notes.len(), 1, "`.env` is not read then: {notes:?}");
+        assert!(notes[0].starts_with("API_KEY_X, KV_X"), "{notes:?}");
+        source.env_files.push(folder.path().join(".env"));
         assert_eq!(forgotten(&source, &of_service(&source)), [""; 0]);
     }
 }

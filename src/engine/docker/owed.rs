@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use bollard::query_parameters::InspectContainerOptions;
 
+use super::block::key_named;
 use super::daemon::{DaemonError, DaemonSettings, STARTING, connect_within, status};
 use super::production::DockerProduction;
-use super::block::key_named;
 use super::{DockerError, source_of};
 use crate::engine::EngineError;
 use crate::engine::compose::ComposeSource;
@@ -82,16 +82,15 @@ pub async fn of_block(block: &DockerBlock) -> Result<Option<ProductionOwed>, Eng
 /// The daemon does not answer.
 pub async fn production(owed: &ProductionOwed) -> Result<DockerProduction, DaemonError> {
     let docker = connect_to(&owed.docker).await?;
-    let source = owed.service.clone().filter(|_| !owed.compose.is_empty()).map(|service| {
-        ComposeSource {
+    let source =
+        owed.service.clone().filter(|_| !owed.compose.is_empty()).map(|service| ComposeSource {
             files: owed.compose.clone(),
             env_files: owed.env_files.clone(),
             project_directory: owed.project_directory.clone(),
             profiles: owed.profiles.clone(),
             service,
             ..ComposeSource::default()
-        }
-    });
+        });
     let key = key_named(owed.key_variable.as_deref(), source.as_ref()).ok().flatten();
     let missing = owed.key_variable.clone().filter(|_| key.is_none());
     let name = match &source {

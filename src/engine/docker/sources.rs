@@ -172,7 +172,8 @@ mod tests {
 
     fn made(folder: &Path, files: &str, env: &str) -> Made {
         let folder = folder.display().to_string();
-        let labels = [("working_dir", &*folder), ("config_files", files), ("environment_file", env)];
+        let labels =
+            [("working_dir", &*folder), ("config_files", files), ("environment_file", env)];
         let labels = labels.map(|(key, value)| (format!("{PROJECT}.{key}"), value.to_owned()));
         Made { name: "vllm".to_owned(), labels: labels.into() }
     }
@@ -203,7 +204,11 @@ mod tests {
         assert_eq!(other.source.project_directory.as_deref(), Some(folder));
         assert!(other.notes[0].contains("b.yaml with the env-file"), "{:?}", other.notes);
         let env = made_of(located(folder, "a.yaml"), &made(folder, "a.yaml", "prod.env"));
-        assert!(env.notes[0].ends_with("that is read; the grid names no env-file"), "{:?}", env.notes);
+        assert!(
+            env.notes[0].ends_with("that is read; the grid names no env-file"),
+            "{:?}",
+            env.notes
+        );
         let lost = made_of(located(folder, "a.yaml"), &made(folder, "lost.yaml", ""));
         assert_eq!(lost.source, located(folder, "a.yaml").source);
         assert!(lost.notes[0].contains("lost.yaml cannot be read here"), "{:?}", lost.notes);
