@@ -65,6 +65,11 @@ const USERS: &[&str] = &["flags", "varied", "environment", "effective"];
 /// Options of a secret that take several values; the others take one.
 const SEVERAL: &[&str] = &["api-key"];
 
+/// Line (from 1), name and value of each variable of a file as compose reads it (`.env`).
+pub fn env_file(text: &str) -> Vec<(usize, &str, String)> {
+    dotenv::pairs(text)
+}
+
 /// Whether an option of a secret takes several values.
 pub fn takes_several(option: &str) -> bool {
     let name = option.trim_start_matches('-').replace('_', "-");
@@ -208,7 +213,7 @@ impl Secrets {
 
     /// The secrets of a file of variables as compose reads it (`.env`).
     pub fn add_dotenv(&self, text: &str) {
-        for (name, value) in dotenv::pairs(text) {
+        for (_, name, value) in dotenv::pairs(text) {
             match named::default_of(&value) {
                 Some(default) => self.add_environment([(name, default)]),
                 None if value.starts_with("${") => {}

@@ -163,7 +163,7 @@ async fn named(
     production: Option<&DockerProduction>,
 ) -> Result<Option<ProductionOwed>, CommandError> {
     let template =
-        owed::of_block(block).map_err(|error| CommandError::new(Exit::Environment, error))?;
+        owed::of_block(block).await.map_err(|error| CommandError::new(Exit::Environment, error))?;
     let Some(template) = template else { return Ok(None) };
     let Some(production) = production else { return Ok(None) };
     let found = production.find().await;

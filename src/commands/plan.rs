@@ -4,9 +4,9 @@ use std::path::Path;
 
 use vllm_grid::engine::command::Change;
 use vllm_grid::engine::command_view::{Shown, changes};
-use vllm_grid::engine::compose::ComposeError;
+use vllm_grid::engine::compose::{ComposeError, Origin, VariableUse};
 use vllm_grid::engine::service::{self, Need, ReadService};
-use vllm_grid::grid::plan::Plan;
+use vllm_grid::grid::plan::{Plan, PlannedVariable};
 use vllm_grid::grid::{DockerBlock, EngineBlock, Grid, Warning};
 use vllm_grid::history::timing;
 use vllm_grid::report;
@@ -33,7 +33,8 @@ pub(crate) async fn plan(args: &PlanArgs) -> Result<Exit, CommandError> {
     }
     super::production::of_plan(&mut grid, service.as_ref().map(|it| &it.spec)).await;
     super::check_source(&grid)?;
-    let plan = expected(Plan::new(&grid), &grid);
+    let used = service.as_ref().map(|it| it.variables.iter().map(planned).collect());
+    let plan = expected(Plan::new(&grid), &grid).with_variables(used.unwrap_or_default());
     match args.format {
         Format::Json => show::print_json(&plan)?,
         Format::Text => {
@@ -62,7 +63,7 @@ fn planned_without(grid: &Grid, error: ComposeError) -> Result<Warning, CommandE
     let (file, line, column) = match &error {
         ComposeError::NoTool | ComposeError::Tool { .. } => (&grid.path, None, None),
         ComposeError::Unset(variables) => match variables.first() {
-            Some(first) => (&first.file, Some(first.line), Some(first.column)),
+            Some(first) => (&first.file, first.at.map(|it| it.0), first.at.map(|it| it.1)),
             None => (&grid.path, None, None),
         },
         _ => return Err(CommandError::new(Exit::Usage, error)),
@@ -72,6 +73,19 @@ fn planned_without(grid: &Grid, error: ComposeError) -> Result<Warning, CommandE
          alone; a sweep will not start like this: {error}"
     );
     Ok(Warning { file: file.clone(), line, column, message })
+}
+
+/// A variable as the plan shows it.
+fn planned(variable: &VariableUse) -> PlannedVariable {
+    let (from, file, line) = match &variable.origin {
+        Origin::Grid => ("grid", None, None),
+        Origin::Environment => ("environment", None, None),
+        Origin::File { file, line } => ("file", Some(file.clone()), Some(*line)),
+        Origin::Default => ("default", None, None),
+        Origin::Unset => ("unset", None, None),
+    };
+    let VariableUse { name, value, .. } = variable;
+    PlannedVariable { name: name.clone(), value: value.clone(), from, file, line }
 }
 
 /// What each configuration changes in the command of the compose service.

@@ -52,7 +52,7 @@ mod tests {
             target: target.to_owned(),
             read_only: true,
             create_host_path: false,
-            tmpfs_size: None,
+            ..Mount::default()
         };
         let service = ServiceSpec {
             mounts: vec![

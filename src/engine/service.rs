@@ -8,10 +8,10 @@ use tokio::time::timeout;
 use super::command_view::{CommandView, ImageCommand, Part};
 use super::compose::{self, ComposeError, ComposeSource, ServiceSpec};
 use super::docker::daemon::{DaemonSettings, connect};
-use super::docker::{identity, source_of};
+use super::docker::{Located, identity, source_of};
 use super::service_flags;
 use super::service_view::{of_process, view_of};
-use crate::grid::{EngineBlock, Grid, GridFile, Warning};
+use crate::grid::{ComposeFiles, EngineBlock, Grid, GridFile, Warning};
 use crate::secret::Secrets;
 
 /// Whether what an image runs has to be known.
@@ -59,6 +59,8 @@ pub struct ReadService {
     pub view: CommandView,
     /// Where that is written.
     pub place: compose::Place,
+    /// The variables of its files, and where their values come from.
+    pub variables: Vec<compose::VariableUse>,
 }
 
 impl ReadService {
@@ -75,26 +77,32 @@ pub fn learn(file: &GridFile, secrets: &Secrets) {
     let names =
         file.configurations().iter().flat_map(|it| [&it.name].into_iter().chain(&it.aliases));
     secrets.keep(names.cloned());
-    let (key, compose) = match file.engine() {
-        EngineBlock::Docker(block) => (&block.api_key_env, block.compose.as_deref()),
+    let key = match file.engine() {
+        EngineBlock::Docker(block) => {
+            learn_files(&block.compose, secrets);
+            &block.api_key_env
+        }
         EngineBlock::Process(block) => {
             of_process(&block.command).reveal_config_to(secrets);
-            (&block.api_key_env, None)
+            &block.api_key_env
         }
         EngineBlock::Simulated(_) => return,
     };
     if let Some(key) = key.as_ref().and_then(|name| std::env::var(name).ok()) {
         secrets.add(&key);
     }
-    let Some(compose) = compose else { return };
-    // A file that cannot be read is reported by whoever needs it.
-    if let Ok(text) = crate::input::text(compose) {
-        secrets.add_text(&text);
-    }
-    if let Ok(text) = crate::input::text(&compose.with_file_name(".env")) {
-        secrets.add_dotenv(&text);
-        secrets.add_text(&text);
-    }
+}
+
+/// A file that cannot be read is reported by whoever needs it.
+fn learn_files(named: &ComposeFiles, secrets: &Secrets) {
+    let Ok((files, _)) = compose::found(named) else { return };
+    let source = ComposeSource {
+        files,
+        env_files: named.env_files.clone(),
+        project_directory: named.project_directory.clone(),
+        ..ComposeSource::default()
+    };
+    source.reveal_to(secrets);
 }
 
 /// Reads the compose service that a grid names, where it names one, and refuses flags
@@ -114,7 +122,7 @@ pub async fn read(file: &GridFile, need: Need) -> Result<Started, ComposeError> 
         }
         EngineBlock::Simulated(_) => return Ok(Started::default()),
     };
-    let Some(source) = source_of(block, block.service.as_deref()) else {
+    let Some(located) = source_of(block, block.service.as_deref()).await? else {
         let Some(image) = &block.image else { return Ok(Started::default()) };
         let warning = match image_command(image, need).await? {
             Ok(own) => {
@@ -127,6 +135,7 @@ pub async fn read(file: &GridFile, need: Need) -> Result<Started, ComposeError> 
         };
         return Ok(Started { service: None, warnings: in_grid(warning) });
     };
+    let Located { source, notes } = located;
     let spec = compose::read(&source).await?;
     // Where the service has an entry point, the image's command does not count, either.
     let (image, not_asked) = match spec.entrypoint {
@@ -145,11 +154,17 @@ pub async fn read(file: &GridFile, need: Need) -> Result<Started, ComposeError> 
         file.configurations(),
     )?;
     let at = |message| Unknown { place: Some(place.clone()), message };
-    let warnings = unknown.into_iter().chain(not_asked).map(at).collect();
-    Ok(Started { service: Some(ReadService { spec, view, place }), warnings })
+    let warnings = unknown.into_iter().chain(not_asked).map(at).collect::<Vec<_>>();
+    let variables = compose::variables_of(&source);
+    let notes = notes
+        .into_iter()
+        .chain(spec.said.iter().map(|said| format!("the compose tool says: {said}")))
+        .chain(compose::forgotten(&source, &variables));
+    let warnings = in_grid(notes).into_iter().chain(warnings).collect();
+    Ok(Started { service: Some(ReadService { spec, view, place, variables }), warnings })
 }
 
-fn in_grid(message: Option<String>) -> Vec<Unknown> {
+fn in_grid(message: impl IntoIterator<Item = String>) -> Vec<Unknown> {
     message.into_iter().map(|message| Unknown { place: None, message }).collect()
 }
 
@@ -208,7 +223,10 @@ pub fn complete(file: GridFile, started: &Started) -> Grid {
             (place.file.clone(), place.line, place.line.map(|_| 1))
         } else {
             let of = |key| grid.place_of(&["engine", grid.engine.name(), key]);
-            let at = of("command").or_else(|| of("image"));
+            let at = of("command")
+                .or_else(|| of("image"))
+                .or_else(|| of("compose"))
+                .or_else(|| of("service"));
             (grid.path.clone(), at.map(|it| it.0), at.map(|it| it.1))
         };
         grid.warnings.push(Warning { file, line, column, message: message.clone() });

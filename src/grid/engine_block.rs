@@ -1,12 +1,12 @@
 //! The engine blocks of a grid. All are checked; one is chosen.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::error::{Findings, is_variable};
 use super::fields::{Fields, list, mapping};
 use super::flag_map::FlagReader;
 use super::node::{Content, Node, Span};
-use super::{DockerBlock, EngineBlock, ProcessBlock, ProductionName, SimulatedBlock};
+use super::{ComposeFiles, DockerBlock, EngineBlock, ProcessBlock, ProductionName, SimulatedBlock};
 use crate::configuration::Flags;
 use crate::simulator::drift::Drift;
 use crate::simulator::fault_plan::FaultPlan;
@@ -16,6 +16,8 @@ const ENGINES: &[&str] = &["docker", "process", "simulated"];
 
 const DOCKER_KEYS: &[&str] = &[
     "compose",
+    "env-file",
+    "project-directory",
     "service",
     "image",
     "model",
@@ -80,20 +82,19 @@ impl EngineReader<'_> {
             let help = format!("engines of this grid: {}", found.join(", "));
             self.findings.error(span, message).help(help);
         }
-        if let Some(EngineBlock::Docker(block)) = &chosen
-            && let Some(compose) = &block.compose
-            && !compose.is_file()
-        {
+        if let Some(EngineBlock::Docker(block)) = &chosen {
             let place = fields.get("docker").map(|(key, _)| &key.span);
-            let message = format!("the compose file {} is not there", compose.display());
-            self.findings.warning(place, message);
+            for compose in block.compose.files.iter().filter(|it| !it.is_file()) {
+                let message = format!("the compose file {} is not there", compose.display());
+                self.findings.warning(place, message);
+            }
         }
         chosen
     }
 
     fn docker(&mut self, node: &Node, span: &Span) -> Option<DockerBlock> {
         let fields = Fields::of(node, "`docker`", span, DOCKER_KEYS, self.findings)?;
-        let compose = fields.text("compose", self.findings);
+        let compose = self.compose(&fields);
         let service = fields.text("service", self.findings);
         let image = fields.text("image", self.findings);
         let model = fields.text("model", self.findings);
@@ -109,8 +110,10 @@ impl EngineReader<'_> {
                     .error(place, "`compose` is given, but no `service`")
                     .help("name the service that runs vLLM");
             }
-            (None, Some(place), _) => {
-                self.findings.error(place, "`service` is given, but no `compose` file");
+            (None, Some(_), Some(place)) => {
+                self.findings
+                    .error(place, "`image` and `service` are both given")
+                    .help("the service names its own image: keep one of them");
             }
             (None, None, None) => {
                 self.findings.error(span, "`docker` needs `compose` and `service`, or `image`");
@@ -118,7 +121,7 @@ impl EngineReader<'_> {
             _ => {}
         }
         Some(DockerBlock {
-            compose: compose.map(|(path, _)| self.folder.join(path)),
+            compose,
             service: service.map(|(name, _)| name.to_owned()),
             image: image.map(|(name, _)| name.to_owned()),
             model: model.map(|(name, _)| name.to_owned()),
@@ -133,6 +136,43 @@ impl EngineReader<'_> {
         })
     }
 
+    /// `compose`, `env-file` and `project-directory`.
+    fn compose(&mut self, fields: &Fields<'_>) -> ComposeFiles {
+        let exact = matches!(fields.given("compose"), Some((_, node)) if matches!(node.content, Content::List(_)));
+        let env_files = self.paths(fields, "env-file");
+        for file in env_files.iter().filter(|file| !file.is_file()) {
+            let place = fields.given("env-file").map(|(_, node)| &node.span);
+            let message = format!("the env-file {} is not there", file.display());
+            self.findings.warning(place, message);
+        }
+        let directory = fields.text("project-directory", self.findings);
+        ComposeFiles {
+            files: self.paths(fields, "compose"),
+            exact,
+            env_files,
+            project_directory: directory.map(|(path, _)| self.folder.join(path)),
+            folder: self.folder.to_owned(),
+        }
+    }
+
+    /// One path, or a list of paths.
+    fn paths(&mut self, fields: &Fields<'_>, name: &str) -> Vec<PathBuf> {
+        let Some((key, node)) = fields.given(name) else { return Vec::new() };
+        let texts = match &node.content {
+            Content::List(items) if items.is_empty() => {
+                self.findings.error(&key.span, format!("`{name}` is an empty list"));
+                Vec::new()
+            }
+            Content::List(_) => self.texts(fields, name),
+            _ => fields
+                .text(name, self.findings)
+                .map(|(path, _)| path.to_owned())
+                .into_iter()
+                .collect(),
+        };
+        texts.into_iter().map(|path| self.folder.join(path)).collect()
+    }
+
     fn production(&mut self, fields: &Fields<'_>) -> Option<ProductionName> {
         let (key, node) = fields.given("production")?;
         let known = &["container", "service"];
@@ -142,7 +182,7 @@ impl EngineReader<'_> {
         match (container, service) {
             (Some(name), None) => Some(ProductionName::Container(name)),
             (None, Some(name)) => {
-                if fields.given("compose").is_none() {
+                if fields.given("compose").is_none() && fields.given("service").is_none() {
                     let message = "`production` names a service, but there is no `compose` file";
                     self.findings.error(&key.span, message);
                 }

@@ -236,8 +236,7 @@ impl EngineBlock {
                     return Some(base.image.clone());
                 }
                 // The name alone: the same request has the same id on every machine.
-                let file = block.compose.as_ref()?.file_name()?.to_string_lossy().into_owned();
-                Some(format!("{file}#{}", block.service.as_deref().unwrap_or_default()))
+                Some(format!("{}#{}", block.compose.names(), block.service.as_deref()?))
             }),
             Self::Process(block) => Some(shell_words::join(&block.command)),
             Self::Simulated(block) => Some(format!(
@@ -249,7 +248,7 @@ impl EngineBlock {
 
     /// Whether flags come from a service that was not read.
     fn lacks_service(&self) -> bool {
-        matches!(self, Self::Docker(block) if block.compose.is_some() && block.base.is_none())
+        matches!(self, Self::Docker(block) if block.service.is_some() && block.base.is_none())
     }
 
     /// The id that a configuration has where this image, or command, is started.
@@ -277,12 +276,37 @@ pub enum ProductionName {
     Service(String),
 }
 
+/// Which compose files a grid names, and with what they are read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ComposeFiles {
+    /// The files in the order of `-f`; none: what the compose tool finds in `folder`.
+    pub files: Vec<PathBuf>,
+    /// Whether they are a list: then nothing is read besides, no override beside a file
+    /// with the tool's default name.
+    pub exact: bool,
+    /// `--env-file`, in this order; none: `.env`.
+    pub env_files: Vec<PathBuf>,
+    /// `--project-directory`.
+    pub project_directory: Option<PathBuf>,
+    /// The grid's folder.
+    pub folder: PathBuf,
+}
+
+impl ComposeFiles {
+    /// The files' names without their folders.
+    pub fn names(&self) -> String {
+        let name = |file: &PathBuf| Some(file.file_name()?.to_string_lossy().into_owned());
+        self.files.iter().filter_map(name).collect::<Vec<_>>().join(",")
+    }
+}
+
 /// `docker:` of a grid.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct DockerBlock {
-    /// Compose file, resolved against the grid's folder.
-    pub compose: Option<PathBuf>,
-    /// Service in it.
+    /// Compose files and what the compose tool reads with them, resolved against the
+    /// grid's folder.
+    pub compose: ComposeFiles,
+    /// Service in them.
     pub service: Option<String>,
     /// Plain image, instead of a compose service.
     pub image: Option<String>,

@@ -3,6 +3,7 @@
 //! plan of 100,000 configurations costs little more than the grid itself.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use serde::ser::SerializeStruct;
 use serde::{Serialize, Serializer};
@@ -36,6 +37,9 @@ pub struct Plan<'a> {
     /// What is merged into the body of each request, by workload; those without are left out.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub requests: BTreeMap<&'static str, &'a RequestFields>,
+    /// The variables of the compose files that the service uses.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub variables: Vec<PlannedVariable>,
     /// What a person should read before the night.
     pub warnings: &'a [Warning],
     /// Launches in all.
@@ -52,6 +56,23 @@ pub struct Plan<'a> {
     /// How long it would take as earlier runs of the same service did, where there are any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub earlier_runs: Option<EarlierRuns>,
+}
+
+/// A variable of compose files, and where its value comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PlannedVariable {
+    /// Its name.
+    pub name: String,
+    /// Its value; masked where it is a secret.
+    pub value: String,
+    /// `grid`, `environment`, `file`, `default` or `unset`.
+    pub from: &'static str,
+    /// The file, where it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<PathBuf>,
+    /// Line in it, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<usize>,
 }
 
 /// A window of the day, and in how many of its nights a plan fits.
@@ -168,6 +189,7 @@ impl<'a> Plan<'a> {
             baseline,
             configurations,
             requests: requests(grid),
+            variables: Vec::new(),
             warnings: &grid.warnings,
             launches: estimate.launches,
             estimated_hours: Hours {
@@ -183,6 +205,12 @@ impl<'a> Plan<'a> {
             }),
             earlier_runs: None,
         }
+    }
+
+    /// The same with the variables that the service uses.
+    #[must_use]
+    pub fn with_variables(self, variables: Vec<PlannedVariable>) -> Self {
+        Self { variables, ..self }
     }
 
     /// The same with what so many earlier runs of the same service make expect: seconds

@@ -117,6 +117,7 @@ mod tests {
             estimated_max_model_len: None,
             missing_path: None,
             cancelled: false,
+            shortage: false,
         };
         let other = LaunchRecord { outcome: Some(LaunchOutcome::Failed(failure)), ..bare };
         assert_eq!(measurement(&other), None, "it was another configuration");

@@ -200,13 +200,10 @@ impl Service {
     pub fn of(engine: &EngineBlock) -> Self {
         let image = || engine.image().unwrap_or_default();
         let source = match engine {
-            EngineBlock::Docker(block) => match (&block.compose, &block.service) {
-                // The name alone: a newer image is still the same service.
-                (Some(file), Some(service)) => {
-                    let file = file.file_name().unwrap_or_default().to_string_lossy();
-                    format!("{file}#{service}")
-                }
-                _ => image(),
+            EngineBlock::Docker(block) => match &block.service {
+                // The names alone: a newer image is still the same service.
+                Some(service) => format!("{}#{service}", block.compose.names()),
+                None => image(),
             },
             EngineBlock::Process(_) => image(),
             EngineBlock::Simulated(block) => format!("{}, speed {}", image(), block.speed),

@@ -62,6 +62,12 @@ pub struct ProductionOwed {
     /// Compose files of its service, where it is one: it is made again from these.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub compose: Vec<PathBuf>,
+    /// Files of variables in place of `.env`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub env_files: Vec<PathBuf>,
+    /// What relative paths in the compose files refer to, where that is not their folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub project_directory: Option<PathBuf>,
     /// Profiles of the compose file.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub profiles: Vec<String>,

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use itertools::Itertools as _;
 
-use crate::grid::plan::{EarlierRuns, Plan, Planned, PlannedWindow, spoken};
+use crate::grid::plan::{EarlierRuns, Plan, Planned, PlannedVariable, PlannedWindow, spoken};
 
 /// The plan as text, for a terminal of `width` columns.
 pub fn render(plan: &Plan<'_>, width: usize) -> String {
@@ -18,6 +18,7 @@ pub fn render(plan: &Plan<'_>, width: usize) -> String {
         configuration(&mut text, index + 1, planned, &command, width);
     }
     requests(&mut text, plan, width);
+    variables(&mut text, plan, width);
     if !plan.warnings.is_empty() {
         text.push_str("\nwarnings\n");
     }
@@ -50,6 +51,23 @@ fn requests(text: &mut String, plan: &Plan<'_>, width: usize) {
         let fields = request.fields().iter().map(|(name, value)| format!("{name}: {value}"));
         let line = format!("{workload}: {}", fields.collect::<Vec<_>>().join(", "));
         wrap(text, line.split(' '), "  ", "    ", width);
+    }
+}
+
+/// The variables of the service, and where their values come from.
+fn variables(text: &mut String, plan: &Plan<'_>, width: usize) {
+    if !plan.variables.is_empty() {
+        text.push_str("\nvariables of the compose files\n");
+    }
+    for PlannedVariable { name, value, from, file, line } in &plan.variables {
+        let from = match (file, line) {
+            (Some(file), Some(line)) => format!("{}:{line}", file.display()),
+            _ if *from == "unset" => "set nowhere: empty".to_owned(),
+            _ if *from == "grid" => "the grid".to_owned(),
+            _ => (*from).to_owned(),
+        };
+        let line = format!("{name}={} ({from})", shell_words::quote(value));
+        wrap(text, line.split(' '), "  ", "      ", width);
     }
 }
 

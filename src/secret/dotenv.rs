@@ -1,11 +1,15 @@
 //! A file of variables as compose reads it: `NAME=value`, quotes, comments. Only the
 //! pairs come out; which of them are secrets is not known here.
 
-/// Name and value of each variable of a file.
-pub(super) fn pairs(text: &str) -> Vec<(&str, String)> {
+/// Line (from 1), name and value of each variable of a file.
+pub(super) fn pairs(text: &str) -> Vec<(usize, &str, String)> {
     let mut found = Vec::new();
     let mut rest = text;
+    let (mut number, mut counted) = (1, 0);
     while !rest.is_empty() {
+        let at = text.len() - rest.len();
+        number += text[counted..at].matches('\n').count();
+        counted = at;
         let (line, behind) = rest.split_once('\n').unwrap_or((rest, ""));
         rest = behind;
         let line = line.trim_start();
@@ -34,7 +38,7 @@ pub(super) fn pairs(text: &str) -> Vec<(&str, String)> {
             }
             None => bare(value).to_owned(),
         };
-        found.push((name, value));
+        found.push((number, name, value));
     }
     found
 }
@@ -91,7 +95,10 @@ mod tests {
             ("H", "1"),
         ];
         let read = pairs(text);
-        let read: Vec<(&str, &str)> = read.iter().map(|(name, value)| (*name, &**value)).collect();
+        let read: Vec<(&str, &str)> =
+            read.iter().map(|(_, name, value)| (*name, &**value)).collect();
         assert_eq!(read, expected);
+        let lines: Vec<usize> = pairs(text).iter().map(|(line, ..)| *line).collect();
+        assert_eq!(lines, [2, 3, 4, 6, 7, 8, 10, 11]);
     }
 }

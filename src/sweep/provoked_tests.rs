@@ -188,7 +188,7 @@ async fn the_process_is_read_whatever_programs_the_image_has() {
             target: (*target).to_owned(),
             read_only: true,
             create_host_path: false,
-            tmpfs_size: None,
+            ..Mount::default()
         };
         let mounts: Vec<Mount> = missing.iter().map(take_out).collect();
         let engine = place.engine(&["--api-key", "sk-hidden"], |spec| {

@@ -190,7 +190,7 @@ fn changed_grid(manifest: &Manifest, grid: &Grid, secrets: &Secrets) -> Vec<Diff
         None => secrets.masked(grid.workloads.clone()).is_ok_and(|it| it == manifest.workloads),
     };
     let compose = match &grid.engine {
-        EngineBlock::Docker(DockerBlock { compose, .. }) => compose.clone(),
+        EngineBlock::Docker(DockerBlock { compose, .. }) => compose.files.first().cloned(),
         _ => None,
     };
     let named = other_image(manifest, &grid.engine);

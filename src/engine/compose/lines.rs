@@ -5,6 +5,8 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use serde::Deserialize;
+
 /// A place in a compose file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
@@ -47,6 +49,62 @@ impl ServiceLines {
         };
         block.or_else(in_flow)
     }
+}
+
+/// The files and those that they include, in this order; of each once.
+pub(super) fn with_included(files: &[PathBuf]) -> Vec<PathBuf> {
+    let mut all: Vec<PathBuf> = Vec::new();
+    let mut open: Vec<PathBuf> = files.iter().rev().cloned().collect();
+    while let Some(file) = open.pop() {
+        if all.contains(&file) {
+            continue;
+        }
+        let text = crate::input::text(&file).unwrap_or_default();
+        let folder = file.parent().unwrap_or(Path::new(""));
+        open.extend(included(&text).into_iter().rev().map(|path| folder.join(path)));
+        all.push(file);
+    }
+    all
+}
+
+/// The paths under the key `include` of a compose file.
+fn included(text: &str) -> Vec<PathBuf> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Paths {
+        One(PathBuf),
+        Several(Vec<PathBuf>),
+    }
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Include {
+        Short(PathBuf),
+        Long { path: Paths },
+    }
+    #[derive(Deserialize)]
+    struct File {
+        #[serde(default)]
+        include: Vec<Include>,
+    }
+    // A file that the compose tool refuses is its own to report.
+    let Ok(file) = serde_saphyr::from_str::<File>(text) else { return Vec::new() };
+    let paths = |it| match it {
+        Include::Short(path) | Include::Long { path: Paths::One(path) } => vec![path],
+        Include::Long { path: Paths::Several(paths) } => paths,
+    };
+    file.include.into_iter().flat_map(paths).collect()
+}
+
+/// Number (from 0) and text of each line, and whether it belongs to a service, or to an
+/// extension that services may merge.
+pub(super) fn by_section(text: &str) -> impl Iterator<Item = (usize, &str, bool)> {
+    let mut of_service = false;
+    text.lines().enumerate().map(move |(at, line)| {
+        if indent(line) == Some(0) {
+            of_service = key(line).is_some_and(|key| key == "services" || key.starts_with("x-"));
+        }
+        (at, line, of_service)
+    })
 }
 
 /// The service in each of `files`, and what it extends; the last file first,

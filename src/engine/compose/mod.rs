@@ -7,24 +7,29 @@
 //! Three lists say what becomes of each key of a service.
 //!
 //! *Carried over*: `image`, `command`, `entrypoint`, `environment`, `volumes`,
-//! `ipc`, `shm_size`, `ulimits`, `runtime`,
-//! `deploy.resources.reservations.devices`, `gpus`, `networks` (without
-//! aliases and fixed addresses), `extra_hosts`, `user`, `working_dir`,
-//! `security_opt`, `cap_add`, `cap_drop`, `devices`, `tmpfs`; `network_mode`
-//! where it is `bridge` or `default`.
+//! `ipc`, `shm_size`, `ulimits`, `runtime`, `deploy.resources` (limits,
+//! reserved memory and devices), `gpus`, `networks` (without aliases and fixed
+//! addresses), `extra_hosts`, `user`, `working_dir`, `security_opt`, `cap_add`,
+//! `cap_drop`, `devices` (CDI names too), `tmpfs`, all of [`Options`];
+//! `network_mode` where it is `bridge` or `default`.
 //!
 //! *Replaced on purpose*: `container_name`, `ports`, `expose`, `restart`,
 //! `deploy.restart_policy`, `healthcheck`, `logging`, `depends_on`, `labels`,
-//! `hostname`, `stop_grace_period`, `profiles`, and `build` next to an image.
+//! `hostname`, `domainname`, `stop_grace_period`, `profiles`, and `build` next
+//! to an image. *Passed over*, as it means nothing for a candidate:
+//! `pull_policy`, `attach`, `develop`, `scale: 1`, what `deploy` says to a swarm.
 //!
 //! *Refused by name*: `build` without `image`, `secrets`, `configs`,
 //! `network_mode: host`, and whatever is in neither list.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::command_view::Unreadable;
 
+mod files;
 mod lines;
+mod options;
 pub mod parts;
 mod resources;
 mod service;
@@ -32,17 +37,26 @@ mod spec;
 mod tool;
 mod variables;
 
+pub use files::{env_value, found};
 pub use lines::Place;
+pub use options::Options;
 pub use service::parse;
 pub use spec::{GpuRequest, Mount, MountKind, ServiceSpec, Ulimit};
 pub use tool::{Tool, find_tool, read, up};
 pub(super) use tool::{project_is_exported, project_name};
+pub use variables::{Origin, VariableUse, forgotten, of_service as variables_of};
 
 /// Where a service is described.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ComposeSource {
     /// The compose file and its overrides, in the order of `-f`.
     pub files: Vec<PathBuf>,
+    /// Files of variables in place of `.env` (`--env-file`); later ones count more.
+    pub env_files: Vec<PathBuf>,
+    /// What relative paths refer to, where that is not the first file's folder.
+    pub project_directory: Option<PathBuf>,
+    /// Variables that are set for the compose tool alone; they count more than all others.
+    pub variables: BTreeMap<String, String>,
     /// Profiles that are active (`--profile`).
     pub profiles: Vec<String>,
     /// The service's name.
@@ -56,10 +70,9 @@ pub struct UnsetVariable {
     pub variable: String,
     /// The file.
     pub file: PathBuf,
-    /// Line, from 1.
-    pub line: usize,
-    /// Column in characters, from 1: of the `$`.
-    pub column: usize,
+    /// Line from 1, and column in characters from 1: of the `$`. `None` where the files'
+    /// text does not show it.
+    pub at: Option<(usize, usize)>,
 }
 
 /// Why a service cannot be read.
@@ -127,6 +140,13 @@ pub enum ComposeError {
         /// The flags.
         flags: Vec<String>,
     },
+    /// Something that the tool of this machine cannot do.
+    #[error(
+        "`docker-compose` (v1) takes one env-file, and the grid names several ({}): install `docker \
+         compose` (v2), or write them into one file",
+        .0.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ")
+    )]
+    EnvFiles(Vec<PathBuf>),
     /// The daemon was too slow with what an image starts by itself.
     #[error(
         "the Docker daemon did not say within {seconds} s what image {image} starts by itself: flags \
@@ -169,13 +189,9 @@ fn unset(variables: &[UnsetVariable]) -> String {
     let lines: Vec<String> = variables
         .iter()
         .map(|unset| {
-            format!(
-                "{}:{}:{}: variable {} is not set",
-                unset.file.display(),
-                unset.line,
-                unset.column,
-                unset.variable
-            )
+            let place = unset.at.map(|(line, column)| format!(":{line}:{column}"));
+            let place = place.unwrap_or_default();
+            format!("{}{place}: variable {} is not set", unset.file.display(), unset.variable)
         })
         .collect();
     lines.join("\n")

@@ -19,8 +19,10 @@ pub fn of(service: &ServiceSpec) -> BTreeMap<String, String> {
         parts.insert(format!("environment: {name}"), hash(&json!(value)));
     }
     for mount in &service.mounts {
-        let Mount { kind, source, target, read_only, create_host_path: _, tmpfs_size } = mount;
-        let value = json!([format!("{kind:?}"), source, read_only, tmpfs_size]);
+        let Mount { kind, source, target, read_only, create_host_path: _, .. } = mount;
+        let Mount { tmpfs_size, tmpfs_mode, options, subpath, .. } = mount;
+        let kind = format!("{kind:?}");
+        let value = json!([kind, source, read_only, tmpfs_size, tmpfs_mode, options, subpath]);
         parts.insert(format!("volumes: {target}"), hash(&value));
     }
     let arguments = |list: &Option<Vec<String>>| {
@@ -57,6 +59,12 @@ pub fn of(service: &ServiceSpec) -> BTreeMap<String, String> {
             parts.insert(name.to_owned(), hash(&value));
         }
     }
+    let options = serde_json::to_value(&service.options).unwrap_or_default();
+    for (name, value) in options.as_object().into_iter().flatten() {
+        if !(value.is_null() || *value == json!([]) || *value == json!({})) {
+            parts.insert(name.clone(), hash(value));
+        }
+    }
     // What stands under such a name is masked wherever it is written, its hash too.
     parts.retain(|name, _| !is_secret(name));
     parts
@@ -77,8 +85,7 @@ mod tests {
             source: Some("/models".to_owned()),
             target: "/root/models".to_owned(),
             read_only: true,
-            create_host_path: false,
-            tmpfs_size: None,
+            ..Mount::default()
         };
         let pairs = [("HF_TOKEN", "hf_secret-of-a-user"), ("VLLM_USE_V1", "1")];
         let command = ["m", "--api-key", "sk-secret-of-a-user"].map(str::to_owned);
@@ -117,6 +124,11 @@ mod tests {
         assert_eq!(source, ["volumes: /root/models"]);
         assert_eq!(changed(|it| it.mounts.clear()), ["volumes: /root/models"]);
         assert_eq!(changed(|it| it.shm_size = None), ["shm_size"]);
+        assert_eq!(changed(|it| it.options.memory = Some(1)), ["memory"]);
+        assert_eq!(
+            changed(|it| it.mounts[0].options.push("z".to_owned())),
+            ["volumes: /root/models"]
+        );
         assert_eq!(changed(|it| it.ipc = Some("host".to_owned())), ["ipc"]);
         assert!(changed(|it| it.image = "j".to_owned()).is_empty(), "it has a name of its own");
         let key = |it: &mut ServiceSpec| it.command.as_mut().expect("one")[2] = "sk-x".to_owned();

@@ -68,18 +68,38 @@ pub(super) struct LongVolume {
     #[serde(default)]
     read_only: bool,
     bind: Option<BindOptions>,
+    volume: Option<VolumeOptions>,
     tmpfs: Option<TmpfsOptions>,
+    #[serde(flatten)]
+    rest: BTreeMap<String, Value>,
 }
 
 #[derive(Default, Deserialize)]
+#[serde(default)]
 pub(super) struct BindOptions {
-    #[serde(default)]
     create_host_path: bool,
+    propagation: Option<String>,
+    selinux: Option<String>,
+    #[serde(flatten)]
+    rest: BTreeMap<String, Value>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct VolumeOptions {
+    nocopy: bool,
+    subpath: Option<String>,
+    #[serde(flatten)]
+    rest: BTreeMap<String, Value>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
 pub(super) struct TmpfsOptions {
     size: Option<Value>,
+    mode: Option<i64>,
+    #[serde(flatten)]
+    rest: BTreeMap<String, Value>,
 }
 
 impl Volume {
@@ -87,20 +107,38 @@ impl Volume {
         match self {
             Self::Short(text) => Ok(short_volume(&undouble(&text))),
             Self::Long(long) => {
+                let (bind, volume, tmpfs) = (
+                    long.bind.unwrap_or_default(),
+                    long.volume.unwrap_or_default(),
+                    long.tmpfs.unwrap_or_default(),
+                );
+                // How a mount is kept alike is of no effect on Linux.
+                let all = [&long.rest, &bind.rest, &volume.rest, &tmpfs.rest];
+                let unknown = all.into_iter().flatten().find(|(key, value)| {
+                    *key != "consistency" && !key.starts_with("x-") && !value.is_null()
+                });
+                if let Some((key, _)) = unknown {
+                    return Err(format!("a volume's `{key}` (`{}`)", long.target));
+                }
+                let nocopy = volume.nocopy.then(|| "nocopy".to_owned());
+                let options = [bind.selinux, bind.propagation, nocopy];
                 let kind = match long.r#type.as_str() {
                     "bind" => MountKind::Bind,
                     "volume" => MountKind::Volume,
                     "tmpfs" => MountKind::Tmpfs,
                     other => return Err(format!("a volume of type `{other}`")),
                 };
-                let size = long.tmpfs.and_then(|tmpfs| tmpfs.size);
+                let size = tmpfs.size;
                 Ok(Mount {
                     kind,
                     source: long.source.map(|source| undouble(&source)),
                     target: undouble(&long.target),
                     read_only: long.read_only,
-                    create_host_path: long.bind.unwrap_or_default().create_host_path,
+                    create_host_path: bind.create_host_path,
                     tmpfs_size: size.map(|size| bytes(&scalar(&size))).transpose()?,
+                    tmpfs_mode: tmpfs.mode,
+                    options: options.into_iter().flatten().collect(),
+                    subpath: volume.subpath,
                 })
             }
         }
@@ -124,7 +162,40 @@ fn short_volume(text: &str) -> Mount {
         read_only: mode.split(',').any(|option| option == "ro"),
         create_host_path: true,
         tmpfs_size: None,
+        tmpfs_mode: None,
+        options: mode
+            .split(',')
+            .filter(|option| {
+                !["", "ro", "rw", "cached", "delegated", "consistent"].contains(option)
+            })
+            .map(str::to_owned)
+            .collect(),
+        subpath: None,
     }
+}
+
+/// The driver of devices that the Container Device Interface names.
+const CDI: &str = "cdi";
+
+/// Whether a device is a name of the Container Device Interface (`nvidia.com/gpu=all`) and
+/// not a path.
+pub(super) fn is_cdi(device: &str) -> bool {
+    let is_kind = |kind: &str| !kind.starts_with(['/', '.']) && kind.contains('/');
+    device.split_once('=').is_some_and(|(kind, name)| is_kind(kind) && !name.is_empty())
+}
+
+/// The request for such devices; `None` without any.
+pub(super) fn cdi_request(devices: &[String]) -> Option<GpuRequest> {
+    // The long form has the name as the path inside, too: `NAME:NAME:rwm`.
+    let name = |device: &String| match device.split_once(':') {
+        Some((name, behind)) if behind.starts_with(name) => name.to_owned(),
+        _ => device.strip_suffix(":rwm").unwrap_or(device).to_owned(),
+    };
+    (!devices.is_empty()).then(|| GpuRequest {
+        driver: Some(CDI.to_owned()),
+        device_ids: devices.iter().map(name).collect(),
+        ..GpuRequest::default()
+    })
 }
 
 impl Reserved {

@@ -9,7 +9,10 @@ use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
 use super::ComposeError;
-use super::resources::{Device, Limit, Reserved, Volume, bytes, gpus_key, undouble};
+use super::options::Options;
+use super::resources::{
+    Device, Limit, Reserved, Volume, bytes, cdi_request, gpus_key, is_cdi, scalar, undouble,
+};
 use super::spec::{MountKind, ServiceSpec};
 
 /// Keys that a candidate does without on purpose.
@@ -23,8 +26,25 @@ const REPLACED: &[&str] = &[
     "depends_on",
     "labels",
     "hostname",
+    "domainname",
     "stop_grace_period",
     "profiles",
+];
+
+/// Keys that mean nothing for a candidate: how an image comes here, what is shown where,
+/// how many there are.
+const PASSED_OVER: &[&str] =
+    &["pull_policy", "pull_refresh_after", "attach", "develop", "label_file", "env_file"];
+
+/// Keys of `deploy` that only a swarm reads.
+const OF_SWARM: &[&str] = &[
+    "mode",
+    "placement",
+    "update_config",
+    "rollback_config",
+    "restart_policy",
+    "labels",
+    "endpoint_mode",
 ];
 
 /// The service `name` of a rendered compose file; `project` names networks and
@@ -41,12 +61,16 @@ pub fn parse(yaml: &str, name: &str, project: &str) -> Result<ServiceSpec, Compo
     }
     let mut file: File = serde_saphyr::from_str(yaml).map_err(|error| form(&error))?;
     let project = file.name.clone().unwrap_or_else(|| project.to_owned());
-    let service = file.services.remove(name).unwrap_or_default();
-    let refused = service.refused();
+    let mut service = file.services.remove(name).unwrap_or_default();
+    let (options, mut refused) = match service.options() {
+        Ok(options) => (options, Vec::new()),
+        Err(key) => (Options::default(), vec![key]),
+    };
+    refused.extend(service.refused());
     if !refused.is_empty() {
         return Err(ComposeError::Refused { service: name.to_owned(), keys: refused });
     }
-    service.spec(&file, &project).map_err(ComposeError::Form)
+    service.spec(&file, &project, options).map_err(ComposeError::Form)
 }
 
 #[derive(Deserialize)]
@@ -130,6 +154,7 @@ struct Deploy {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Resources {
+    limits: BTreeMap<String, Value>,
     reservations: Reservations,
     #[serde(flatten)]
     rest: BTreeMap<String, Value>,
@@ -144,6 +169,16 @@ struct Reservations {
 }
 
 impl Service {
+    /// Its options, which are taken out of the other keys.
+    fn options(&mut self) -> Result<Options, String> {
+        let mut options = Options::take(&mut self.rest)?;
+        if let Some(deploy) = &mut self.deploy {
+            let resources = &mut deploy.resources;
+            options.limit(&mut resources.limits, &mut resources.reservations.rest)?;
+        }
+        Ok(options)
+    }
+
     /// Key and reason of everything that must not be lost silently.
     fn refused(&self) -> Vec<String> {
         let mut refused = Vec::new();
@@ -162,37 +197,43 @@ impl Service {
         }
         let unknown = self.rest.iter().filter(|(key, value)| {
             !REPLACED.contains(&key.as_str())
+                && !PASSED_OVER.contains(&key.as_str())
+                && !(*key == "scale" && scalar(value) == "1")
                 && *key != "build"
                 && !key.starts_with("x-")
                 && !is_empty(value)
         });
         refused.extend(unknown.map(|(key, _)| format!("`{key}`")));
         if let Some(deploy) = &self.deploy {
-            let empty_replicas = |key: &str, value: &Value| {
-                (key == "replicas" && value == &Value::from(1)) || key == "restart_policy"
+            let means_nothing = |key: &str, value: &Value| {
+                (key == "replicas" && scalar(value) == "1") || OF_SWARM.contains(&key)
             };
             let parts = [
                 ("deploy", &deploy.rest),
                 ("deploy.resources", &deploy.resources.rest),
+                ("deploy.resources.limits", &deploy.resources.limits),
                 ("deploy.resources.reservations", &deploy.resources.reservations.rest),
             ];
             for (prefix, rest) in parts {
                 let unknown = rest
                     .iter()
-                    .filter(|(key, value)| !is_empty(value) && !empty_replicas(key, value));
+                    .filter(|(key, value)| !is_empty(value) && !means_nothing(key, value));
                 refused.extend(unknown.map(|(key, _)| format!("`{prefix}.{key}`")));
             }
         }
         refused
     }
 
-    fn spec(self, file: &File, project: &str) -> Result<ServiceSpec, String> {
+    fn spec(self, file: &File, project: &str, options: Options) -> Result<ServiceSpec, String> {
         let mut gpus = Vec::new();
         if let Some(deploy) = self.deploy {
             for reserved in deploy.resources.reservations.devices {
                 gpus.push(reserved.request()?);
             }
         }
+        let devices = self.devices.into_iter().map(Device::text);
+        let (cdi, devices): (Vec<String>, Vec<String>) = devices.partition(|it| is_cdi(it));
+        gpus.extend(cdi_request(&cdi));
         if let Some(requested) = &self.gpus {
             gpus.extend(gpus_key(requested)?);
         }
@@ -239,9 +280,15 @@ impl Service {
             security_opt: self.security_opt,
             cap_add: self.cap_add,
             cap_drop: self.cap_drop,
-            devices: self.devices.into_iter().map(Device::text).collect(),
+            devices,
+            options,
             tmpfs: self.tmpfs.map(Words::list).unwrap_or_default(),
-            replaced: self.rest.into_keys().filter(|key| !key.starts_with("x-")).collect(),
+            said: Vec::new(),
+            replaced: self
+                .rest
+                .into_keys()
+                .filter(|key| !key.starts_with("x-") && !PASSED_OVER.contains(&key.as_str()))
+                .collect(),
         })
     }
 }

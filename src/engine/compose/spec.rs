@@ -8,6 +8,8 @@ use crate::engine::command::redacted;
 use crate::engine::command_view::{CommandView, ImageCommand};
 use crate::secret::Secrets;
 
+use super::options::Options;
+
 /// A service as a candidate keeps it.
 #[derive(Clone, Default, PartialEq)]
 pub struct ServiceSpec {
@@ -49,8 +51,12 @@ pub struct ServiceSpec {
     pub devices: Vec<String>,
     /// `path[:options]`.
     pub tmpfs: Vec<String>,
+    /// Memory, CPUs, name servers and the like.
+    pub options: Options,
     /// Keys of the service that were replaced on purpose.
     pub replaced: Vec<String>,
+    /// Variables without a value that the compose tool warned of: other services use them.
+    pub said: Vec<String>,
 }
 
 impl ServiceSpec {
@@ -107,9 +113,10 @@ impl fmt::Debug for ServiceSpec {
 }
 
 /// What a mount is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MountKind {
     /// A path of the host.
+    #[default]
     Bind,
     /// A named volume, or an anonymous one without a source.
     Volume,
@@ -118,7 +125,7 @@ pub enum MountKind {
 }
 
 /// One mount.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Mount {
     /// What it is.
     pub kind: MountKind,
@@ -132,6 +139,12 @@ pub struct Mount {
     pub create_host_path: bool,
     /// Size of a tmpfs in bytes.
     pub tmpfs_size: Option<u64>,
+    /// Mode of a tmpfs, as a number.
+    pub tmpfs_mode: Option<i64>,
+    /// Options of the short form besides `ro` and `rw`: `z`, `Z`, `rshared`, `nocopy`.
+    pub options: Vec<String>,
+    /// Folder of a named volume that is mounted in place of the whole.
+    pub subpath: Option<String>,
 }
 
 /// A limit of the container's processes; -1 is no limit.

@@ -11,6 +11,10 @@ fn printed(name: &str) -> String {
     std::fs::read_to_string(fixture(name)).expect("the fixture is in the repository")
 }
 
+fn source(file: PathBuf, service: &str) -> ComposeSource {
+    ComposeSource { files: vec![file], service: service.to_owned(), ..ComposeSource::default() }
+}
+
 fn production(version: &str) -> ServiceSpec {
     service::parse(&printed(version), "vllm", "compose").expect("it is understood")
 }
@@ -92,13 +96,13 @@ fn what_cannot_be_carried_over_is_refused_by_name() {
     assert!(refusal("    build: .\n").contains("`build` without `image`"));
     assert!(refusal("    image: i\n    network_mode: host\n").contains("`network_mode: host`"));
     let several = refusal(
-        "    image: i\n    secrets: [a]\n    configs: [b]\n    privileged: true\n    pid: host\n",
+        "    image: i\n    secrets: [a]\n    configs: [b]\n    links: [c]\n    pid: 'service:d'\n",
     );
-    for key in ["`secrets`", "`configs`", "`privileged`", "`pid`"] {
+    for key in ["`secrets`", "`configs`", "`links`", "`pid: service:d`"] {
         assert!(several.contains(key), "{several}");
     }
-    let deep = refusal("    image: i\n    deploy: {resources: {limits: {memory: 1g}}}\n");
-    assert_eq!(deep, "`deploy.resources.limits`");
+    let deep = refusal("    image: i\n    deploy: {resources: {limits: {gpus: 1}}}\n");
+    assert_eq!(deep, "`deploy.resources.limits.gpus`");
     assert!(service::parse("services:\n  s:\n    image: i\n    build: .\n", "s", "p").is_ok());
 }
 
@@ -141,12 +145,12 @@ fn unset_variables_are_found_where_the_service_uses_them() {
                   The GRID_TEST_COMMENT variable is not set. Defaulting to a blank string.\n";
     let names = variables::unset_names(stderr);
     assert_eq!(names.len(), 5, "{names:?}");
-    let found = variables::positions(&[fixture("production.yaml")], "vllm", &names);
-    let places: Vec<(String, usize, usize)> =
-        found.iter().map(|unset| (unset.variable.clone(), unset.line, unset.column)).collect();
+    let found = variables::positions(&source(fixture("production.yaml"), "vllm"), &names);
+    let places: Vec<(&str, Option<(usize, usize)>)> =
+        found.iter().map(|unset| (unset.variable.as_str(), unset.at)).collect();
     assert_eq!(
         places,
-        [("GRID_TEST_TOKEN".to_owned(), 6, 18), ("GRID_TEST_SEQS".to_owned(), 14, 49)],
+        [("GRID_TEST_TOKEN", Some((6, 18))), ("GRID_TEST_SEQS", Some((14, 49)))],
         "not the comment's, not the other service's, not one with a default"
     );
     assert!(found[0].file.ends_with("base/common.yaml"));
@@ -248,14 +252,14 @@ fn a_variable_in_a_merged_anchor_is_the_service_s() {
     let text = "x-env: &env\n  KEY: ${GRID_A}\nservices:\n  a:\n    image: i\n    environment:\n      <<: *env\n  b:\n    image: ${GRID_B:?say it}\n";
     std::fs::write(&file, text).expect("written");
     let names: BTreeSet<String> = ["GRID_A", "GRID_B"].map(str::to_owned).into();
-    let lines = |service: &str| -> Vec<usize> {
-        variables::positions(std::slice::from_ref(&file), service, &names)
+    let lines = |service: &str| -> Vec<Option<usize>> {
+        variables::positions(&source(file.clone(), service), &names)
             .iter()
-            .map(|unset| unset.line)
+            .map(|unset| unset.at.map(|it| it.0))
             .collect()
     };
-    assert_eq!(lines("a"), [2]);
-    assert_eq!(lines("b"), [9]);
+    assert_eq!(lines("a"), [Some(2)]);
+    assert_eq!(lines("b"), [Some(9)]);
 }
 
 #[test]
@@ -268,11 +272,7 @@ fn values_are_not_shown() {
 #[tokio::test]
 #[ignore = "needs Docker"]
 async fn the_real_tool_reads_the_real_file() {
-    let source = |service: &str| ComposeSource {
-        files: vec![fixture("production.yaml")],
-        profiles: Vec::new(),
-        service: service.to_owned(),
-    };
+    let source = |service: &str| source(fixture("production.yaml"), service);
     match read(&source("vllm")).await {
         Err(ComposeError::Unset(unset)) => {
             let names: Vec<&str> = unset.iter().map(|unset| unset.variable.as_str()).collect();
@@ -285,4 +285,102 @@ async fn the_real_tool_reads_the_real_file() {
     assert!(matches!(read(&source("nobody")).await, Err(ComposeError::NoService { .. })));
     let missing = ComposeSource { files: vec![fixture("not-there.yaml")], ..source("vllm") };
     assert!(matches!(read(&missing).await, Err(ComposeError::Tool { .. })));
+}
+
+/// A service of its lines, as the tool prints it.
+fn service_of(lines: &str) -> Result<ServiceSpec, ComposeError> {
+    let indented: String = lines.lines().map(|line| format!("    {line}\n")).collect();
+    service::parse(&format!("services:\n  s:\n    image: i\n{indented}"), "s", "p")
+}
+
+#[test]
+fn everyday_options_are_carried_over_in_both_tools_forms() {
+    let spec = service_of(
+        "mem_limit: 64g\nmem_reservation: '1024'\nmemswap_limit: -1\ncpus: '8'\ncpu_period: 50ms\n\
+         cpu_quota: 25000\ncpuset: 0-3\npids_limit: 100\noom_score_adj: -500\ndns: 192.0.2.53\n\
+         dns_search: [a.example]\ninit: true\ntty: true\nstdin_open: true\nprivileged: true\n\
+         group_add: [video, 44]\nstop_signal: SIGINT\nplatform: linux/amd64\npid: host\ncgroup: private\n\
+         device_cgroup_rules: ['c 1:3 mr']\nsysctls: {net.core.somaxconn: 1024}\nstorage_opt: [size=10g]\n\
+         annotations: {a: b}\npull_policy: always\nattach: false\nscale: 1",
+    )
+    .unwrap();
+    let options = Options {
+        memory: Some(64 << 30),
+        memory_reservation: Some(1024),
+        memory_swap: Some(-1),
+        cpus: Some(8.0),
+        cpu_period: Some(50_000),
+        cpu_quota: Some(25_000),
+        cpuset: Some("0-3".to_owned()),
+        pids_limit: Some(100),
+        oom_score_adj: Some(-500),
+        dns: vec!["192.0.2.53".to_owned()],
+        dns_search: vec!["a.example".to_owned()],
+        init: Some(true),
+        tty: Some(true),
+        stdin_open: Some(true),
+        privileged: Some(true),
+        groups: vec!["video".to_owned(), "44".to_owned()],
+        stop_signal: Some("SIGINT".to_owned()),
+        platform: Some("linux/amd64".to_owned()),
+        pid: Some("host".to_owned()),
+        cgroup: Some("private".to_owned()),
+        device_rules: vec!["c 1:3 mr".to_owned()],
+        sysctls: [("net.core.somaxconn".to_owned(), "1024".to_owned())].into(),
+        storage: [("size".to_owned(), "10g".to_owned())].into(),
+        annotations: [("a".to_owned(), "b".to_owned())].into(),
+        ..Options::default()
+    };
+    assert_eq!(spec.options, options);
+    let spec = service_of(
+        "mem_limit: 1g\ndeploy:\n  mode: replicated\n  replicas: 1\n  placement: {}\n  resources:\n    \
+         limits: {memory: 2g, cpus: '1.5', pids: 7}\n    reservations: {memory: 1g, cpus: '1'}",
+    )
+    .unwrap();
+    let limits = (spec.options.memory, spec.options.cpus, spec.options.pids_limit);
+    assert_eq!(limits, (Some(2 << 30), Some(1.5), Some(7)), "`deploy` counts more");
+    assert_eq!(spec.options.memory_reservation, Some(1 << 30));
+}
+
+#[test]
+fn what_no_field_takes_is_refused_by_name() {
+    for (lines, named) in [
+        ("pid: 'service:other'", "`pid: service:other`"),
+        ("mem_limit: much", "`mem_limit`: `much` is no size"),
+        ("cpus: many", "`cpus: many`"),
+        ("links: [db]", "`links`"),
+        ("volumes_from: [other]", "`volumes_from`"),
+        ("blkio_config: {weight: 300}", "`blkio_config`"),
+        ("scale: 2", "`scale`"),
+        ("deploy: {replicas: 2}", "`deploy.replicas`"),
+        ("deploy: {resources: {limits: {gpus: 1}}}", "`deploy.resources.limits.gpus`"),
+        (
+            "volumes: [{type: bind, source: /a, target: /b, bind: {recursive: disabled}}]",
+            "a volume's `recursive`",
+        ),
+    ] {
+        let error = service_of(lines).unwrap_err().to_string();
+        assert!(error.contains(named), "{lines}: {error}");
+    }
+}
+
+#[test]
+fn options_of_mounts_are_kept_and_cdi_names_are_requests() {
+    let spec = service_of(
+        "devices:\n- nvidia.com/gpu=all\n- {source: vendor.com/net=eth0, target: vendor.com/net=eth0, permissions: rwm}\n\
+         - /dev/kfd\nvolumes:\n- /a:/b:ro,z,rshared\n- {type: bind, source: /c, target: /d, bind: {create_host_path: false, propagation: rslave}}\n\
+         - {type: bind, source: /e, target: /f, bind: {create_host_path: true, selinux: Z}}\n\
+         - {type: volume, source: hub, target: /g, volume: {nocopy: true, subpath: sub}}\n\
+         - {type: tmpfs, target: /h, tmpfs: {size: '1024', mode: 448}}",
+    )
+    .unwrap();
+    assert_eq!(spec.devices, ["/dev/kfd"]);
+    assert_eq!(spec.gpus.len(), 1);
+    assert_eq!(spec.gpus[0].driver.as_deref(), Some("cdi"));
+    assert_eq!(spec.gpus[0].device_ids, ["nvidia.com/gpu=all", "vendor.com/net=eth0"]);
+    let options: Vec<&[String]> = spec.mounts.iter().map(|it| &*it.options).collect();
+    assert_eq!(options, [&["z", "rshared"][..], &["rslave"], &["Z"], &["nocopy"], &[]]);
+    assert!(spec.mounts[0].read_only && !spec.mounts[1].create_host_path);
+    assert_eq!(spec.mounts[3].subpath.as_deref(), Some("sub"));
+    assert_eq!((spec.mounts[4].tmpfs_size, spec.mounts[4].tmpfs_mode), (Some(1024), Some(448)));
 }

@@ -2,7 +2,7 @@
 //! (`docker-compose`). It only ever reads, but for [`up`], by which production
 //! is made again when somebody removed it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 use super::spec::ServiceSpec;
-use super::{ComposeError, ComposeSource, UnsetVariable, service, variables};
+use super::{ComposeError, ComposeSource, UnsetVariable, env_value, service, variables};
 use crate::input::{self, InputError};
 
 /// Longest that the tool may take to read files.
@@ -54,6 +54,15 @@ impl Tool {
         for file in &source.files {
             command.arg("-f").arg(file);
         }
+        // Relative to the project's folder they would be others.
+        let whole = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
+        for file in &source.env_files {
+            command.arg("--env-file").arg(whole(file));
+        }
+        if let Some(folder) = &source.project_directory {
+            command.arg("--project-directory").arg(whole(folder));
+        }
+        command.envs(&source.variables);
         for profile in &source.profiles {
             command.arg("--profile").arg(profile);
         }
@@ -75,6 +84,15 @@ pub async fn find_tool() -> Option<(Tool, String)> {
     None
 }
 
+/// The tool of this machine, where it can do what the source asks for.
+async fn tool_for(source: &ComposeSource) -> Result<Tool, ComposeError> {
+    let (tool, _) = find_tool().await.ok_or(ComposeError::NoTool)?;
+    if tool == Tool::V1 && source.env_files.len() > 1 {
+        return Err(ComposeError::EnvFiles(source.env_files.clone()));
+    }
+    Ok(tool)
+}
+
 async fn run(command: &mut Command, limit: Duration) -> std::io::Result<Output> {
     timeout(limit, command.output())
         .await
@@ -91,7 +109,7 @@ pub async fn read(source: &ComposeSource) -> Result<ServiceSpec, ComposeError> {
             return Err(ComposeError::File(format!("{}: {error}", file.display())));
         }
     }
-    let (tool, _) = find_tool().await.ok_or(ComposeError::NoTool)?;
+    let tool = tool_for(source).await?;
     let mut command = tool.for_source(source);
     command.arg("config");
     let output = run(&mut command, READ_TIMEOUT).await.map_err(|error| ComposeError::Tool {
@@ -111,7 +129,11 @@ pub async fn read(source: &ComposeSource) -> Result<ServiceSpec, ComposeError> {
         });
     }
     let yaml = String::from_utf8_lossy(&output.stdout);
-    service::parse(&yaml, &source.service, &project_name(source))
+    let mut spec = service::parse(&yaml, &source.service, &project_name(source))?;
+    // Of other services, but a person may have meant this one.
+    let is_said = |line: &&str| line.contains("variable is not set");
+    spec.said = stderr.lines().filter(is_said).map(|line| line.trim().to_owned()).collect();
+    Ok(spec)
 }
 
 /// The tool's message without the value that it could not interpolate: that may
@@ -141,12 +163,12 @@ fn unset(source: &ComposeSource, stderr: &str) -> Vec<UnsetVariable> {
     if names.is_empty() {
         return Vec::new();
     }
-    variables::positions(&source.files, &source.service, &names)
+    variables::positions(source, &names)
 }
 
 /// Makes and starts the service as its file says, and nothing that it depends on.
 pub async fn up(source: &ComposeSource) -> Result<(), ComposeError> {
-    let (tool, _) = find_tool().await.ok_or(ComposeError::NoTool)?;
+    let tool = tool_for(source).await?;
     let mut command = tool.for_source(source);
     command.args(["up", "-d", "--no-deps", &source.service]);
     let output = run(&mut command, START_TIMEOUT).await;
@@ -171,17 +193,12 @@ pub(in crate::engine) fn project_is_exported() -> bool {
 
 /// The project's name: exported, in `.env`, at the top of the compose file, or the folder's.
 pub(in crate::engine) fn project_name(source: &ComposeSource) -> String {
-    let folder = source.files.first().and_then(|file| file.parent()).map(Path::to_owned);
-    let folder =
-        folder.filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(PathBuf::from("."));
+    let folder = source.folder();
     let folder = folder.canonicalize().unwrap_or(folder);
-    let named = std::env::var(VARIABLE).ok().filter(|name| !name.is_empty()).or_else(|| {
-        let text = crate::input::text(&folder.join(".env")).ok()?;
-        text.lines().find_map(|line| {
-            let value = line.trim().strip_prefix(VARIABLE)?.trim_start().strip_prefix('=')?;
-            Some(value.trim().trim_matches(['"', '\'']).to_owned())
-        })
-    });
+    let exported = std::env::var(VARIABLE).ok();
+    let in_env_file = || env_value(&source.variable_files(), VARIABLE).map(|(name, ..)| name);
+    let given = |name: &String| !name.is_empty();
+    let named = exported.filter(given).or_else(in_env_file).filter(given);
     let in_file = || {
         source.files.iter().rev().find_map(|file| {
             let text = crate::input::text(file).ok()?;

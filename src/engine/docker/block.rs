@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::daemon::{DaemonSettings, STARTING, connect, connect_within};
 use super::patience::Daemon;
 use super::production::{Comparison, DockerProduction};
+use super::sources::{Located, source_of};
 use super::{DockerEngine, DockerError, DockerSpec, identity};
 use crate::engine::compose::{self, ComposeSource, ServiceSpec};
 use crate::engine::production::ProductionError;
@@ -12,15 +13,18 @@ use crate::engine::readiness::over_http;
 use crate::engine::{EngineError, api_key};
 use crate::grid::{DockerBlock, ProductionName};
 use crate::secret::Secrets;
+use crate::server::ApiKey;
 
 /// The engine of a grid's block: reads its compose service, finds its image.
 ///
 /// # Errors
 /// What the block asks for and cannot be had, before anything is started.
 pub async fn of_block(block: &DockerBlock, secrets: &Secrets) -> Result<DockerEngine, EngineError> {
-    let key = api_key(block.api_key_env.as_deref())?;
     let docker = local_daemon().await?;
-    let service = match source_of(block, block.service.as_deref()) {
+    let located = source_of(block, block.service.as_deref()).await?;
+    let source = located.map(|it| it.source);
+    let key = key_of(block, source.as_ref())?;
+    let service = match source {
         Some(source) => {
             let mut service = compose::read(&source).await?;
             let own = identity(&docker, &service.image).await?.own;
@@ -47,12 +51,30 @@ async fn local_daemon() -> Result<Daemon, DockerError> {
     Ok(connect(&DaemonSettings::of_environment()).await?)
 }
 
-/// Where a service of the block's compose file is described.
-pub fn source_of(block: &DockerBlock, service: Option<&str>) -> Option<ComposeSource> {
-    Some(ComposeSource {
-        files: vec![block.compose.clone()?],
-        profiles: block.profiles.clone(),
-        service: service?.to_owned(),
+/// The key that the block's variable holds: in the environment, else in the files of
+/// variables that the compose tool reads.
+///
+/// # Errors
+/// It is set nowhere.
+pub(in crate::engine) fn key_of(
+    block: &DockerBlock,
+    source: Option<&ComposeSource>,
+) -> Result<Option<ApiKey>, EngineError> {
+    key_named(block.api_key_env.as_deref(), source)
+}
+
+/// The same by the variable's name.
+pub(super) fn key_named(
+    name: Option<&str>,
+    source: Option<&ComposeSource>,
+) -> Result<Option<ApiKey>, EngineError> {
+    let Some(name) = name else { return Ok(None) };
+    api_key(Some(name)).or_else(|missing| {
+        let files = source.map(ComposeSource::variable_files).unwrap_or_default();
+        match compose::env_value(&files, name) {
+            Some((value, ..)) if !value.is_empty() => Ok(Some(ApiKey::new(value))),
+            _ => Err(missing),
+        }
     })
 }
 
@@ -86,8 +108,8 @@ pub async fn compare_production(
 ) -> Result<Option<Comparison>, EngineError> {
     let Some(production) = production_of(block).await? else {
         // The service itself may serve now, whether the grid says so or not.
-        let (Some(source), Some(service)) = (source_of(block, block.service.as_deref()), service)
-        else {
+        let located = source_of(block, block.service.as_deref()).await?;
+        let (Some(Located { source, .. }), Some(service)) = (located, service) else {
             return Ok(None);
         };
         let name = ProductionName::Service(source.service.clone());
@@ -114,7 +136,9 @@ pub async fn compare_production(
     }
     // Whether it is there is asked first: reading a service takes the compose tool's time.
     let found = production.compare(None, secrets).await?;
-    let Some(source) = source_of(block, Some(named)) else { return Ok(Some(found)) };
+    let Some(Located { source, .. }) = source_of(block, Some(named)).await? else {
+        return Ok(Some(found));
+    };
     match compose::read(&source).await {
         Ok(service) => {
             service.reveal_to(secrets);
@@ -148,13 +172,14 @@ async fn production_on(
     wait: Duration,
 ) -> Result<Option<DockerProduction>, EngineError> {
     let Some(name) = block.production.clone() else { return Ok(None) };
-    let (key, missing) = match api_key(block.api_key_env.as_deref()) {
+    let source = match &name {
+        ProductionName::Service(service) => source_of(block, Some(service)).await?,
+        ProductionName::Container(_) => None,
+    };
+    let source = source.map(|it| it.source);
+    let (key, missing) = match key_of(block, source.as_ref()) {
         Err(EngineError::NoKey(variable)) => (None, Some(variable)),
         key => (key?, None),
-    };
-    let source = match &name {
-        ProductionName::Service(service) => source_of(block, Some(service)),
-        ProductionName::Container(_) => None,
     };
     let docker = connect_within(&DaemonSettings::of_environment(), wait).await;
     let docker = docker.map_err(DockerError::from)?;

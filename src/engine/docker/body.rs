@@ -6,11 +6,12 @@ use std::collections::{BTreeMap, HashMap};
 
 use bollard::models::{
     ContainerCreateBody, DeviceMapping, DeviceRequest, EndpointSettings, HealthConfig, HostConfig,
-    HostConfigLogConfig, Mount as DockerMount, MountTmpfsOptions, MountType, NetworkingConfig,
-    PortBinding, ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
+    HostConfigCgroupnsModeEnum, HostConfigLogConfig, Mount as DockerMount, MountBindOptions,
+    MountBindOptionsPropagationEnum, MountTmpfsOptions, MountType, MountVolumeOptions,
+    NetworkingConfig, PortBinding, ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
 };
 
-use crate::engine::compose::{GpuRequest, Mount, MountKind, ServiceSpec};
+use crate::engine::compose::{GpuRequest, Mount, MountKind, Options, ServiceSpec};
 
 /// Seconds between SIGTERM and SIGKILL: vLLM's workers get 9 s of their own.
 pub(super) const GRACE: i32 = 60;
@@ -61,6 +62,9 @@ pub(super) fn body(spec: &ServiceSpec, addition: &Addition<'_>) -> ContainerCrea
             ..HealthConfig::default()
         }),
         stop_timeout: Some(i64::from(GRACE)),
+        stop_signal: spec.options.stop_signal.clone(),
+        tty: spec.options.tty,
+        open_stdin: spec.options.stdin_open,
         host_config: Some(host_config(spec, addition, port)),
         networking_config: endpoints,
         ..ContainerCreateBody::default()
@@ -113,6 +117,48 @@ fn host_config(spec: &ServiceSpec, addition: &Addition<'_>, port: String) -> Hos
         cap_drop: Some(spec.cap_drop.clone()),
         devices: Some(spec.devices.iter().map(|device| device_mapping(device)).collect()),
         tmpfs: (!tmpfs.is_empty()).then_some(tmpfs),
+        ..of_options(&spec.options)
+    }
+}
+
+/// What a service's options are to the daemon.
+fn of_options(options: &Options) -> HostConfig {
+    let list = |items: &Vec<String>| (!items.is_empty()).then(|| items.clone());
+    let map = |pairs: &BTreeMap<String, String>| {
+        (!pairs.is_empty()).then(|| pairs.clone().into_iter().collect::<HashMap<_, _>>())
+    };
+    HostConfig {
+        memory: options.memory.map(u64::cast_signed),
+        memory_reservation: options.memory_reservation.map(u64::cast_signed),
+        memory_swap: options.memory_swap,
+        memory_swappiness: options.memory_swappiness,
+        nano_cpus: options.cpus.map(|cpus| (cpus * 1e9).round() as i64),
+        cpu_shares: options.cpu_shares,
+        cpu_period: options.cpu_period,
+        cpu_quota: options.cpu_quota,
+        cpuset_cpus: options.cpuset.clone(),
+        pids_limit: options.pids_limit,
+        oom_score_adj: options.oom_score_adj,
+        oom_kill_disable: options.oom_kill_disable,
+        dns: list(&options.dns),
+        dns_search: list(&options.dns_search),
+        dns_options: list(&options.dns_options),
+        init: options.init,
+        privileged: options.privileged,
+        readonly_rootfs: options.read_only,
+        group_add: list(&options.groups),
+        pid_mode: options.pid.clone(),
+        userns_mode: options.user_namespace.clone(),
+        uts_mode: options.uts.clone(),
+        cgroupns_mode: options.cgroup.as_deref().map(|mode| match mode {
+            "host" => HostConfigCgroupnsModeEnum::HOST,
+            _ => HostConfigCgroupnsModeEnum::PRIVATE,
+        }),
+        cgroup_parent: options.cgroup_parent.clone(),
+        device_cgroup_rules: list(&options.device_rules),
+        sysctls: map(&options.sysctls),
+        storage_opt: map(&options.storage),
+        annotations: map(&options.annotations),
         ..HostConfig::default()
     }
 }
@@ -124,9 +170,13 @@ pub(super) fn is_nvidia(runtime: &str) -> bool {
 /// The short form: the daemon creates a missing path of the host, as compose does.
 fn bind(mount: &Mount) -> Option<String> {
     let source = mount.source.as_ref()?;
-    let created = mount.kind == MountKind::Volume || mount.create_host_path;
+    // SELinux labels have the short form alone; it creates the path, as compose does.
+    let labelled = mount.options.iter().any(|option| option.eq_ignore_ascii_case("z"));
+    let short = mount.kind == MountKind::Volume || mount.create_host_path || labelled;
     let mode = if mount.read_only { "ro" } else { "rw" };
-    (created && mount.kind != MountKind::Tmpfs).then(|| format!("{source}:{}:{mode}", mount.target))
+    let options: String = mount.options.iter().map(|option| format!(",{option}")).collect();
+    (short && mount.kind != MountKind::Tmpfs && mount.subpath.is_none())
+        .then(|| format!("{source}:{}:{mode}{options}", mount.target))
 }
 
 fn long_mount(mount: &Mount) -> Option<DockerMount> {
@@ -134,6 +184,10 @@ fn long_mount(mount: &Mount) -> Option<DockerMount> {
         return None;
     }
     let size = mount.tmpfs_size.map(u64::cast_signed);
+    let has_tmpfs = size.is_some() || mount.tmpfs_mode.is_some();
+    let propagation = mount.options.iter().find_map(|option| {
+        serde_json::from_value::<MountBindOptionsPropagationEnum>(option.as_str().into()).ok()
+    });
     Some(DockerMount {
         target: Some(mount.target.clone()),
         source: mount.source.clone(),
@@ -143,8 +197,17 @@ fn long_mount(mount: &Mount) -> Option<DockerMount> {
             MountKind::Tmpfs => MountType::TMPFS,
         }),
         read_only: Some(mount.read_only),
-        tmpfs_options: size
-            .map(|size| MountTmpfsOptions { size_bytes: Some(size), ..Default::default() }),
+        tmpfs_options: has_tmpfs.then(|| MountTmpfsOptions {
+            size_bytes: size,
+            mode: mount.tmpfs_mode,
+            ..Default::default()
+        }),
+        bind_options: propagation
+            .map(|it| MountBindOptions { propagation: Some(it), ..Default::default() }),
+        volume_options: mount
+            .subpath
+            .clone()
+            .map(|subpath| MountVolumeOptions { subpath: Some(subpath), ..Default::default() }),
         ..DockerMount::default()
     })
 }
@@ -154,7 +217,9 @@ pub(super) fn gpu_request(request: &GpuRequest) -> DeviceRequest {
         driver: request.driver.clone(),
         count: request.count,
         device_ids: (!request.device_ids.is_empty()).then(|| request.device_ids.clone()),
-        capabilities: Some(vec![request.capabilities.clone()]),
+        // CDI names devices, and asks for none by what they can do.
+        capabilities: (!request.capabilities.is_empty())
+            .then(|| vec![request.capabilities.clone()]),
         options: Some(request.options.clone().into_iter().collect()),
     }
 }
@@ -198,6 +263,9 @@ mod tests {
                     read_only: false,
                     create_host_path: true,
                     tmpfs_size: None,
+                    tmpfs_mode: None,
+                    options: Vec::new(),
+                    subpath: None,
                 },
                 Mount {
                     kind: MountKind::Bind,
@@ -206,6 +274,9 @@ mod tests {
                     read_only: true,
                     create_host_path: false,
                     tmpfs_size: None,
+                    tmpfs_mode: None,
+                    options: Vec::new(),
+                    subpath: None,
                 },
             ],
             devices: vec!["/dev/null:/dev/x".to_owned()],
@@ -281,5 +352,49 @@ mod tests {
     fn gpu_requests_can_be_switched_off() {
         let host = body(&spec(), &addition(false)).host_config.expect("host configuration");
         assert_eq!((host.device_requests, host.runtime), (None, None));
+    }
+
+    #[test]
+    fn options_have_their_fields() {
+        let mut spec = spec();
+        spec.options = Options {
+            memory: Some(1 << 30),
+            cpus: Some(1.5),
+            dns: vec!["192.0.2.53".to_owned()],
+            groups: vec!["video".to_owned()],
+            init: Some(true),
+            tty: Some(true),
+            stdin_open: Some(true),
+            stop_signal: Some("SIGINT".to_owned()),
+            cgroup: Some("host".to_owned()),
+            device_rules: vec!["c 1:3 mr".to_owned()],
+            ..Options::default()
+        };
+        spec.gpus = vec![GpuRequest {
+            driver: Some("cdi".to_owned()),
+            device_ids: vec!["nvidia.com/gpu=all".to_owned()],
+            ..GpuRequest::default()
+        }];
+        spec.mounts[0].options = vec!["nocopy".to_owned()];
+        spec.mounts[1].options = vec!["rslave".to_owned()];
+        let body = body(&spec, &addition(true));
+        assert_eq!((body.tty, body.open_stdin), (Some(true), Some(true)));
+        assert_eq!(body.stop_signal.as_deref(), Some("SIGINT"));
+        let host = body.host_config.expect("host configuration");
+        assert_eq!((host.memory, host.nano_cpus), (Some(1 << 30), Some(1_500_000_000)));
+        assert_eq!(host.dns.as_deref(), Some(&["192.0.2.53".to_owned()][..]));
+        assert_eq!(host.group_add.as_deref(), Some(&["video".to_owned()][..]));
+        assert_eq!((host.init, host.privileged), (Some(true), None));
+        assert_eq!(host.cgroupns_mode, Some(HostConfigCgroupnsModeEnum::HOST));
+        assert_eq!(host.device_cgroup_rules.as_deref(), Some(&["c 1:3 mr".to_owned()][..]));
+        let request = &host.device_requests.expect("requests")[0];
+        assert_eq!((request.driver.as_deref(), request.capabilities.as_ref()), (Some("cdi"), None));
+        assert_eq!(host.binds, Some(vec!["p_hf:/hf:rw,nocopy".to_owned()]));
+        let mounts = host.mounts.expect("mounts");
+        let propagation = mounts[0].bind_options.as_ref().and_then(|it| it.propagation);
+        assert_eq!(propagation, Some(MountBindOptionsPropagationEnum::RSLAVE));
+        spec.mounts[1].options.push("z".to_owned());
+        let host = super::body(&spec, &addition(true)).host_config.expect("host configuration");
+        assert!(host.binds.expect("binds").contains(&"/data:/data:ro,rslave,z".to_owned()));
     }
 }

@@ -61,7 +61,7 @@ impl Cache {
             target: self.target.clone(),
             read_only: false,
             create_host_path: true,
-            tmpfs_size: None,
+            ..Mount::default()
         }
     }
 
@@ -117,7 +117,7 @@ mod tests {
             target: (*target).to_owned(),
             read_only: false,
             create_host_path: true,
-            tmpfs_size: None,
+            ..Mount::default()
         };
         ServiceSpec {
             mounts: targets.iter().map(mount).collect(),

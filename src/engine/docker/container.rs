@@ -77,6 +77,16 @@ impl Container {
         name: &str,
         body: ContainerCreateBody,
     ) -> Result<Self, LaunchFailure> {
+        Self::create_on(docker, name, None, body).await
+    }
+
+    /// The same for a platform (`linux/amd64`): the daemon refuses an image of another one.
+    pub(super) async fn create_on(
+        docker: &Daemon,
+        name: &str,
+        platform: Option<&str>,
+        body: ContainerCreateBody,
+    ) -> Result<Self, LaunchFailure> {
         // Since when another one has the name.
         let mut taken = None;
         // An attempt whose answer was lost may have made it: then no second one is made.
@@ -87,7 +97,9 @@ impl Container {
             {
                 return Ok(id);
             }
-            let options = CreateContainerOptionsBuilder::new().name(name).build();
+            let options = CreateContainerOptionsBuilder::new().name(name);
+            let options = platform.into_iter().fold(options, |it, platform| it.platform(platform));
+            let options = options.build();
             // Where one was lost, the daemon may make it at any time from then on.
             let was_lost = lost.swap(true, Ordering::Relaxed);
             match docker.create_container(Some(options), body.clone()).await {

@@ -46,11 +46,12 @@ mod patience;
 pub mod production;
 #[cfg(test)]
 pub(crate) mod scripted;
+mod sources;
 mod state;
 mod stats;
 mod transport;
 
-pub use block::{compare_production, of_block, production_of, production_to_recover, source_of};
+pub use block::{compare_production, of_block, production_of, production_to_recover};
 use body::{Addition, body};
 use container::Container;
 use gate::Gate;
@@ -61,6 +62,7 @@ use naming::{container_name, holder_label, labels};
 use offline::Offline;
 pub use patience::Daemon;
 pub use production::{Comparison, DockerProduction};
+pub use sources::{Located, source_of};
 use state::{Identity, State};
 
 /// What is launched, and how.
@@ -263,8 +265,10 @@ impl DockerEngine {
                 )
             })?;
         let name = container_name(order);
+        let service = &self.spec.service;
+        let platform = service.options.platform.as_deref();
         let container =
-            Container::create(&self.docker, &name, body(&self.spec.service, &addition)).await?;
+            Container::create_on(&self.docker, &name, platform, body(service, &addition)).await?;
         let names = command.served_names().unwrap_or_default();
         let mut started = Started { container, log, at: Instant::now(), port, names, is_offline };
         match started.start(networks.get(1..).unwrap_or_default(), file, emit).await {

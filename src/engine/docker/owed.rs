@@ -8,18 +8,19 @@ use std::time::Duration;
 use bollard::query_parameters::InspectContainerOptions;
 use jiff::Timestamp;
 
+use super::block::key_named;
 use super::daemon::{
     DEFAULT_SOCKET, DaemonError, DaemonSettings, STARTING, connect_within, status,
 };
 use super::production::DockerProduction;
-use super::source_of;
 use super::state::restarts_again;
+use super::{DockerError, source_of};
+use crate::engine::EngineError;
 use crate::engine::compose::ComposeSource;
 use crate::engine::readiness::over_http;
 use crate::grid::{DockerBlock, ProductionName};
 use crate::ownership::claim::real_socket;
 use crate::ownership::debt::ProductionOwed;
-use crate::server::ApiKey;
 
 /// A connection to a daemon.
 pub type Connection = super::Daemon;
@@ -71,19 +72,21 @@ async fn connect_in(socket: &str, limit: Duration) -> Result<Connection, DaemonE
 /// at; `None` where it names none.
 ///
 /// # Errors
-/// No daemon can be named.
-pub fn of_block(block: &DockerBlock) -> Result<Option<ProductionOwed>, DaemonError> {
+/// No daemon can be named, or no compose file is found.
+pub async fn of_block(block: &DockerBlock) -> Result<Option<ProductionOwed>, EngineError> {
     let Some(name) = &block.production else { return Ok(None) };
     let service = match name {
         ProductionName::Service(service) => Some(service.clone()),
         ProductionName::Container(_) => None,
     };
-    let source = service.as_deref().and_then(|service| source_of(block, Some(service)));
-    let absolute = |path: std::path::PathBuf| std::path::absolute(&path).unwrap_or(path);
+    let located = source_of(block, service.as_deref()).await?;
+    let source = located.map(|it| it.source.absolute()).unwrap_or_default();
     Ok(Some(ProductionOwed {
-        docker: socket()?,
+        docker: socket().map_err(DockerError::from)?,
         key_variable: block.api_key_env.clone(),
-        compose: source.into_iter().flat_map(|it| it.files).map(absolute).collect(),
+        compose: source.files,
+        env_files: source.env_files,
+        project_directory: source.project_directory,
         profiles: block.profiles.clone(),
         service,
         ..ProductionOwed::default()
@@ -97,12 +100,17 @@ pub fn of_block(block: &DockerBlock) -> Result<Option<ProductionOwed>, DaemonErr
 /// The daemon does not answer.
 pub async fn production(owed: &ProductionOwed) -> Result<DockerProduction, DaemonError> {
     let docker = connect_to(&owed.docker).await?;
-    let key = owed.key_variable.as_deref().and_then(|name| std::env::var(name).ok());
-    let key = key.filter(|key| !key.is_empty()).map(ApiKey::new);
+    let source =
+        owed.service.clone().filter(|_| !owed.compose.is_empty()).map(|service| ComposeSource {
+            files: owed.compose.clone(),
+            env_files: owed.env_files.clone(),
+            project_directory: owed.project_directory.clone(),
+            profiles: owed.profiles.clone(),
+            service,
+            ..ComposeSource::default()
+        });
+    let key = key_named(owed.key_variable.as_deref(), source.as_ref()).ok().flatten();
     let missing = owed.key_variable.clone().filter(|_| key.is_none());
-    let source = owed.service.clone().filter(|_| !owed.compose.is_empty()).map(|service| {
-        ComposeSource { files: owed.compose.clone(), profiles: owed.profiles.clone(), service }
-    });
     let name = match &source {
         // Made again, it is found as the compose tool marks it.
         Some(source) => ProductionName::Service(source.service.clone()),

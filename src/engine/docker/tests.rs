@@ -494,7 +494,7 @@ fn a_key_in_a_mounted_config_file_is_the_services_own() {
         target: "/etc/vllm".to_owned(),
         read_only: true,
         create_host_path: false,
-        tmpfs_size: None,
+        ..Mount::default()
     };
     let command = ["vllm", "serve", "m", "--config", "/etc/vllm/c.yaml"].map(str::to_owned);
     let service =
