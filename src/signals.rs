@@ -168,13 +168,13 @@ impl Shutdown {
 
     /// What a signal means that comes now.
     fn heard(&self, now: Instant) -> Heard {
-        let first = *self.asked.get_or_init(|| now);
-        let is_same = now.saturating_duration_since(first) < ONE_WISH;
-        match (self.token.is_cancelled(), first == now) {
-            (false, _) => Heard::First,
-            (true, false) if is_same => Heard::Again,
-            (true, _) => Heard::Second,
+        // Signals of several kinds are heard by several tasks at once: one of them is first.
+        if self.asked.set(now).is_ok() {
+            return if self.token.is_cancelled() { Heard::Second } else { Heard::First };
         }
+        let first = self.asked.get().copied().unwrap_or(now);
+        let is_same = now.saturating_duration_since(first) < ONE_WISH;
+        if is_same { Heard::Again } else { Heard::Second }
     }
 
     fn exit_at_once(&self) -> ! {

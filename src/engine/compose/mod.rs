@@ -32,6 +32,7 @@ mod lines;
 mod options;
 pub mod parts;
 mod resources;
+mod scalars;
 mod service;
 mod spec;
 mod tool;

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::resources::{bytes, scalar, undouble};
+use super::scalars::{bytes, scalar, undouble};
 
 /// Options that a candidate keeps as they are; what is not given is `None` or empty.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]

@@ -10,9 +10,8 @@ use serde_json::Value;
 
 use super::ComposeError;
 use super::options::Options;
-use super::resources::{
-    Device, Limit, Reserved, Volume, bytes, cdi_request, gpus_key, is_cdi, scalar, undouble,
-};
+use super::resources::{Device, Limit, Reserved, Volume, cdi_request, gpus_key, is_cdi};
+use super::scalars::{bytes, scalar, undouble};
 use super::spec::{MountKind, ServiceSpec};
 
 /// Keys that a candidate does without on purpose.
