@@ -318,7 +318,8 @@ impl Folder {
         // Those of earlier blocks have folders, too.
         let known: BTreeSet<u32> = record.all_launches().map(|(_, it)| it.launch).collect();
         let unknown = launches.iter().filter(|(number, _)| !known.contains(number));
-        let unknown = some(unknown.map(|(_, name)| name.clone()).collect()).map(|names| {
+        let unknown: Vec<String> = unknown.map(|(_, name)| name.clone()).collect();
+        let unknown = some(&unknown).map(|names| {
             format!(
                 "{} has lost its end: it does not know of {names} in launches/. What was measured there is \
                  not counted, and the files stay as they are",
@@ -335,11 +336,12 @@ impl Folder {
         let is_gone = |it: &LaunchRecord| had_folder(it) && !there.contains(&it.launch);
         let gone = record.all_launches().map(|(_, it)| it).filter(|it| is_gone(it));
         let names = gone.map(|it| format!("{}-{}", it.launch, file_word(&it.configuration)));
-        some(names.collect()).map(|names| {
+        some(&names.collect::<Vec<_>>()).map(|names| {
             let path = self.launches_path();
-            let what = match path.is_dir() {
-                true => format!("{} lacks {names}", path.display()),
-                false => format!("{} is missing, with {names} in it", path.display()),
+            let what = if path.is_dir() {
+                format!("{} lacks {names}", path.display())
+            } else {
+                format!("{} is missing, with {names} in it", path.display())
             };
             format!(
                 "{what}: their engine logs, telemetry and request records are gone. Their figures are in \
@@ -368,7 +370,7 @@ fn had_folder(launch: &LaunchRecord) -> bool {
 }
 
 /// The first few of names as text; `None` where there is none.
-fn some(names: Vec<String>) -> Option<String> {
+fn some(names: &[String]) -> Option<String> {
     let shown = names.iter().take(5).map(String::as_str).collect::<Vec<_>>().join(", ");
     let more = names.len().checked_sub(5).filter(|more| *more > 0);
     let more = more.map_or(String::new(), |more| format!(" and {more} more"));

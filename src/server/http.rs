@@ -198,12 +198,12 @@ impl Http {
                 Ok(read) => read,
                 // Why writing failed came first.
                 Err(error) => {
-                    return Err(broke(error_text(written.as_ref().err().unwrap_or(&error))));
+                    return Err(broke(&error_text(written.as_ref().err().unwrap_or(&error))));
                 }
             };
             let taken =
                 if read == 0 { reply.closed().map(Some) } else { reply.take(&buffer[..read]) };
-            if let Some(whole) = taken.map_err(broke)? {
+            if let Some(whole) = taken.map_err(|reason| broke(&reason))? {
                 break whole;
             }
         };
@@ -267,8 +267,8 @@ fn unreachable(error: &io::Error) -> HttpError {
     }
 }
 
-fn broke(reason: String) -> HttpError {
-    HttpError::Answer(brief(&reason, MAX_REASON))
+fn broke(reason: &str) -> HttpError {
+    HttpError::Answer(brief(reason, MAX_REASON))
 }
 
 fn error_text(error: &io::Error) -> String {

@@ -126,7 +126,7 @@ pub async fn run(
     Folder::create_launch(folder)?;
     let mut launched = match boot(engine, &order.launch, emit, cancel).await {
         Err(failure) if failure.cancelled => return Ok(LaunchOutcome::Interrupted),
-        Err(failure) if failure.shortage => return Err(SweepError::shortage(failure.message)),
+        Err(failure) if failure.shortage => return Err(SweepError::shortage(&failure.message)),
         Err(failure) => return Ok(LaunchOutcome::Failed(failure)),
         Ok(launched) => launched,
     };
@@ -216,7 +216,7 @@ impl Work<'_> {
                     let path = self.order.launch.folder.clone();
                     return Err(HistoryError::Io { path, error }.into());
                 }
-                Err(BenchError::Shortage(what)) => return Err(SweepError::shortage(what)),
+                Err(BenchError::Shortage(what)) => return Err(SweepError::shortage(&what)),
                 Err(error) => Some(self.server_lost(launched, error).await),
             };
             if let Some(outcome) = ended {

@@ -65,7 +65,7 @@ pub enum SweepError {
 
 impl SweepError {
     /// This process lacks something itself.
-    fn shortage(what: String) -> Self {
+    fn shortage(what: &str) -> Self {
         let message = format!("nothing more is launched: {what}. `vllm-grid resume` continues");
         Self::Stopped { message, log_lines: Vec::new(), environment: true }
     }

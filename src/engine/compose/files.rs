@@ -31,25 +31,24 @@ pub fn found(named: &ComposeFiles) -> Result<(Vec<PathBuf>, Vec<String>), Compos
         return Ok((named.files.clone(), Vec::new()));
     }
     let folder = named.project_directory.as_ref().unwrap_or(&named.folder);
-    let (file, mut notes) = match named.files.as_slice() {
-        [file] => (file.clone(), Vec::new()),
-        _ => {
-            if let Some((files, place)) = by_variable(named, folder) {
-                let note = format!("the compose files are {}, by {FILE} ({place})", shown(&files));
-                return Ok((files, vec![note]));
-            }
-            let file = DEFAULT.iter().map(|name| folder.join(name)).find(|file| file.is_file());
-            let Some(file) = file else {
-                let names = DEFAULT.join(", ");
-                return Err(ComposeError::File(format!(
-                    "no compose file: the grid names none by `compose`, {FILE} is not set, and {} has \
-                     none of {names}",
-                    folder.display()
-                )));
-            };
-            let note = format!("the compose file is {}: the grid names none", file.display());
-            (file, vec![note])
+    let (file, mut notes) = if let [file] = named.files.as_slice() {
+        (file.clone(), Vec::new())
+    } else {
+        if let Some((files, place)) = by_variable(named, folder) {
+            let note = format!("the compose files are {}, by {FILE} ({place})", shown(&files));
+            return Ok((files, vec![note]));
         }
+        let file = DEFAULT.iter().map(|name| folder.join(name)).find(|file| file.is_file());
+        let Some(file) = file else {
+            let names = DEFAULT.join(", ");
+            return Err(ComposeError::File(format!(
+                "no compose file: the grid names none by `compose`, {FILE} is not set, and {} has none \
+                 of {names}",
+                folder.display()
+            )));
+        };
+        let note = format!("the compose file is {}: the grid names none", file.display());
+        (file, vec![note])
     };
     let beside = beside(&file)?;
     let mut files = vec![file];
@@ -86,13 +85,12 @@ fn beside(file: &Path) -> Result<Option<PathBuf>, ComposeError> {
 /// The files of `COMPOSE_FILE`, and where that is set.
 fn by_variable(named: &ComposeFiles, folder: &Path) -> Option<(Vec<PathBuf>, String)> {
     let value = |name: &str| std::env::var(name).ok().filter(|it| !it.is_empty());
-    let (text, place, base) = match value(FILE) {
-        Some(text) => (text, "environment".to_owned(), PathBuf::new()),
-        None => {
-            let files = of_variables(&named.env_files, folder);
-            let (text, file, line) = env_value(&files, FILE)?;
-            (text, format!("{}:{line}", file.display()), folder.to_owned())
-        }
+    let (text, place, base) = if let Some(text) = value(FILE) {
+        (text, "environment".to_owned(), PathBuf::new())
+    } else {
+        let files = of_variables(&named.env_files, folder);
+        let (text, file, line) = env_value(&files, FILE)?;
+        (text, format!("{}:{line}", file.display()), folder.to_owned())
     };
     let separator = value(SEPARATOR).unwrap_or_else(|| ":".to_owned());
     let files = text.split(&separator).filter(|it| !it.is_empty()).map(|it| base.join(it));

@@ -58,7 +58,7 @@ impl Device {
 #[serde(untagged)]
 pub(super) enum Volume {
     Short(String),
-    Long(LongVolume),
+    Long(Box<LongVolume>),
 }
 
 #[derive(Deserialize)]

@@ -195,12 +195,9 @@ impl Service {
             Some(other) => refused.push(format!("`network_mode: {other}`")),
         }
         let unknown = self.rest.iter().filter(|(key, value)| {
-            !REPLACED.contains(&key.as_str())
-                && !PASSED_OVER.contains(&key.as_str())
-                && !(*key == "scale" && scalar(value) == "1")
-                && *key != "build"
-                && !key.starts_with("x-")
-                && !is_empty(value)
+            let is_one = *key == "scale" && scalar(value) == "1";
+            let is_known = REPLACED.contains(&key.as_str()) || PASSED_OVER.contains(&key.as_str());
+            !(is_known || is_one || *key == "build" || key.starts_with("x-") || is_empty(value))
         });
         refused.extend(unknown.map(|(key, _)| format!("`{key}`")));
         if let Some(deploy) = &self.deploy {

@@ -289,7 +289,7 @@ async fn the_real_tool_reads_the_real_file() {
 
 /// A service of its lines, as the tool prints it.
 fn service_of(lines: &str) -> Result<ServiceSpec, ComposeError> {
-    let indented: String = lines.lines().map(|line| format!("    {line}\n")).collect();
+    let indented: String = lines.lines().flat_map(|line| ["    ", line, "\n"]).collect();
     service::parse(&format!("services:\n  s:\n    image: i\n{indented}"), "s", "p")
 }
 

@@ -113,7 +113,7 @@ pub(super) fn positions(source: &ComposeSource, names: &BTreeSet<String>) -> Vec
     let mut found: Vec<UnsetVariable> = Vec::new();
     for text in lines::of_service(&files, &source.service) {
         for (at, line) in text.all() {
-            found.extend(bare(line, names).map(|it| at_line(it, &text.file, at)));
+            found.extend(bare(line, names).map(|it| at_line(&it, &text.file, at)));
         }
     }
     let mut elsewhere = BTreeSet::new();
@@ -122,7 +122,7 @@ pub(super) fn positions(source: &ComposeSource, names: &BTreeSet<String>) -> Vec
         elsewhere.extend(names.iter().filter(|name| text.contains(name.as_str())));
         for (at, line, of_service) in lines::by_section(&text) {
             if !of_service {
-                found.extend(bare(line, names).map(|it| at_line(it, file, at)));
+                found.extend(bare(line, names).map(|it| at_line(&it, file, at)));
             }
         }
     }
@@ -146,7 +146,7 @@ fn bare<'a>(line: &'a str, names: &'a BTreeSet<String>) -> impl Iterator<Item = 
     uses(line).into_iter().filter(|it| it.is_bare() && names.contains(it.name))
 }
 
-fn at_line(it: Use<'_>, file: &std::path::Path, line: usize) -> UnsetVariable {
+fn at_line(it: &Use<'_>, file: &std::path::Path, line: usize) -> UnsetVariable {
     UnsetVariable {
         variable: it.name.to_owned(),
         file: file.to_owned(),

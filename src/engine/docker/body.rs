@@ -174,7 +174,7 @@ fn bind(mount: &Mount) -> Option<String> {
     let labelled = mount.options.iter().any(|option| option.eq_ignore_ascii_case("z"));
     let short = mount.kind == MountKind::Volume || mount.create_host_path || labelled;
     let mode = if mount.read_only { "ro" } else { "rw" };
-    let options: String = mount.options.iter().map(|option| format!(",{option}")).collect();
+    let options: String = mount.options.iter().flat_map(|option| [",", option]).collect();
     (short && mount.kind != MountKind::Tmpfs && mount.subpath.is_none())
         .then(|| format!("{source}:{}:{mode}{options}", mount.target))
 }

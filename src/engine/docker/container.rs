@@ -98,7 +98,8 @@ impl Container {
                 return Ok(id);
             }
             let options = CreateContainerOptionsBuilder::new().name(name);
-            let options = platform.into_iter().fold(options, |it, platform| it.platform(platform));
+            let options =
+                platform.into_iter().fold(options, CreateContainerOptionsBuilder::platform);
             let options = options.build();
             // Where one was lost, the daemon may make it at any time from then on.
             let was_lost = lost.swap(true, Ordering::Relaxed);

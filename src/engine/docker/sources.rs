@@ -120,7 +120,7 @@ fn made_of(located: Located, made: &Made) -> Located {
     }
     let mut made_from = format!("production (`{}`) was made from {}", made.name, shown(&files));
     if !same_env {
-        made_from.push_str(&format!(" with the env-file {}", shown(&env_files)));
+        made_from.extend([" with the env-file ", &shown(&env_files)]);
     }
     let named = if same_files {
         match source.env_files.as_slice() {
