@@ -211,7 +211,7 @@ def document(parts):
         "  run's folder is lost after the kill at every third point. Then schedules of two to four kills, of",
         "  `recover` and `resume` too. Measurements and time are virtual, so the final rows are compared exactly. While",
         "  production is down a debt that can be read must say so; at the end none may be left. The world",
-        "  removes a dead session's candidates before it goes on, as the commands do; whether these do is shown",
+        "  removes a dead session's candidates before it continues, as the commands do; whether these do is shown",
         "  by the next two.",
         "- `crash-simulated`, `crash-process`: the built program, killed at random moments.",
         "- `crash-docker`: the same with containers, and a production that is stopped and started. More than half",

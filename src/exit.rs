@@ -45,13 +45,13 @@ impl From<Exit> for ExitCode {
 #[derive(Debug)]
 pub(crate) struct CommandError {
     exit: Exit,
-    report: Option<miette::Report>,
+    report: miette::Report,
 }
 
 impl CommandError {
     /// Any error.
     pub(crate) fn new(exit: Exit, error: impl std::error::Error + Send + Sync + 'static) -> Self {
-        Self { exit, report: Some(miette::Report::from_err(error)) }
+        Self { exit, report: miette::Report::from_err(error) }
     }
 
     /// An error that explains itself with snippets and help.
@@ -59,15 +59,12 @@ impl CommandError {
         exit: Exit,
         diagnostic: impl miette::Diagnostic + Send + Sync + 'static,
     ) -> Self {
-        Self { exit, report: Some(miette::Report::new(diagnostic)) }
+        Self { exit, report: miette::Report::new(diagnostic) }
     }
 
     /// A sentence.
     pub(crate) fn message(exit: Exit, text: impl std::fmt::Display) -> Self {
-        Self {
-            exit,
-            report: Some(miette::Report::msg(clean::lines(&text.to_string()).into_owned())),
-        }
+        Self { exit, report: miette::Report::msg(clean::lines(&text.to_string()).into_owned()) }
     }
 
     /// How the process ends by it.
@@ -78,7 +75,7 @@ impl CommandError {
     /// What this process itself lacks, where the error comes of that: whatever could not be
     /// opened for it, nothing is wrong with it. A message has its cause in it as text.
     fn shortage(&self) -> Option<String> {
-        let text = self.report.as_ref()?.to_string();
+        let text = self.report.to_string();
         [Errno::MFILE, Errno::NFILE].into_iter().find_map(|errno| {
             let named = format!("(os error {})", errno.raw_os_error());
             shortage::of(&errno.into()).filter(|_| text.contains(&named))
@@ -88,9 +85,7 @@ impl CommandError {
     /// Prints it and returns the exit code.
     pub(crate) fn print(self) -> Exit {
         let (exit, shortage) = (self.exit(), self.shortage());
-        if let Some(report) = self.report {
-            print_error(&masked::render(report.as_ref(), secrets()));
-        }
+        print_error(&masked::render(self.report.as_ref(), secrets()));
         if let Some(what) = shortage {
             print_error(&what);
         }
@@ -101,10 +96,7 @@ impl CommandError {
 impl std::fmt::Display for CommandError {
     /// Its sentence, without what explains it further.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.report {
-            Some(report) => write!(f, "{report}"),
-            None => Ok(()),
-        }
+        write!(f, "{}", self.report)
     }
 }
 
@@ -121,14 +113,14 @@ impl From<SweepError> for CommandError {
         if let SweepError::Changed(changed) = &error {
             let help = clean::lines(&changed.advice()).into_owned();
             let text = clean::lines(&error.to_string()).into_owned();
-            return Self { exit, report: Some(miette::miette!(help = help, "{text}")) };
+            return Self { exit, report: miette::miette!(help = help, "{text}") };
         }
         if let SweepError::Stopped { log_lines, .. } = &error
             && !log_lines.is_empty()
         {
             let log_lines = log_lines.join("\n");
             let help = format!("the engine's log says:\n{}", clean::lines(&log_lines));
-            return Self { exit, report: Some(miette::miette!(help = help, "{error}")) };
+            return Self { exit, report: miette::miette!(help = help, "{error}") };
         }
         Self::new(exit, error)
     }
@@ -151,7 +143,7 @@ fn exit_of_history(error: &HistoryError) -> Exit {
     }
 }
 
-/// Prints to standard output, secrets masked. A closed pipe ends the command quietly.
+/// Prints to standard output, secrets masked. A closed pipe is no error.
 pub(crate) fn print(text: &str) -> Result<(), CommandError> {
     // Names and messages come from outside; what we print ourselves has no escapes.
     print_with(|out| out.write_all(clean::lines(text).as_bytes()))
@@ -168,9 +160,8 @@ pub(crate) fn print_with(
     let (_out, _rest) = out.into_inner().into_parts();
     match written {
         Ok(()) => Ok(()),
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {
-            Err(CommandError { exit: Exit::Done, report: None })
-        }
+        // Whoever reads has seen enough. How the command ends does not depend on it.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         Err(error) => Err(CommandError::new(Exit::Environment, error)),
     }
 }
@@ -184,7 +175,7 @@ mod tests {
     use vllm_grid::results::ResultsError;
 
     fn printed(failure: CommandError) -> String {
-        format!("{:?}", failure.report.expect("something to print"))
+        format!("{:?}", failure.report)
     }
 
     #[test]

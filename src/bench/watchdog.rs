@@ -93,7 +93,7 @@ const BYTES_PER_TOKEN: u64 = 4;
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Verdict {
     Wait,
-    /// Nothing goes on: the evidence.
+    /// Nothing advances: the evidence.
     Wedged(String),
     /// Nothing is heard, and there are no counters: ask whether it decodes.
     Ask(String),

@@ -116,15 +116,15 @@ impl OnFinish {
         if has_left {
             family.kill().await;
         }
-        if ended.is_err() {
-            let _ = child.wait().await;
-        }
+        // What is another user's, or hangs in the kernel, is not to be killed.
+        let is_killed = ended.is_ok() || timeout(DRAIN, child.wait()).await.is_ok();
         if timeout(DRAIN, &mut shown).await.is_err() {
             shown.abort();
         }
         let seconds = limit.as_secs_f64();
         match ended {
-            Err(_) => Err(format!("took more than {seconds} s and was killed")),
+            Err(_) if is_killed => Err(format!("took more than {seconds} s and was killed")),
+            Err(_) => Err(format!("took more than {seconds} s and cannot be killed: it runs on")),
             Ok(Err(error)) => Err(format!("cannot be waited for: {error}")),
             Ok(Ok(status)) if !status.success() => Err(format!("failed ({status})")),
             Ok(Ok(_)) if has_left => {

@@ -97,7 +97,7 @@ impl<W: Write> LogWriter<W> {
     }
 
     /// The same; `emit` hears once when the file cannot be written, as on a full disk. The
-    /// launch goes on: whether there is space for the next one is asked before it.
+    /// launch continues: whether there is space for the next one is asked before it.
     #[must_use]
     pub fn telling(self, emit: &Emit) -> Self {
         Self { teller: Some(emit.clone()), ..self }
@@ -130,7 +130,7 @@ impl<W: Write> LogWriter<W> {
         written.inspect_err(|error| {
             if let Some(emit) = self.teller.take() {
                 emit.warn(format!(
-                    "engine.log cannot be written ({error}): the launch goes on, and lines of its log are \
+                    "engine.log cannot be written ({error}): the launch continues, and lines of its log are \
                      missing. Free some space on the disk of the run folder"
                 ));
             }

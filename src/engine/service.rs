@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use super::command_view::{CommandView, ImageCommand, Part};
 use super::compose::{self, ComposeError, ComposeSource, ServiceSpec};
 use super::docker::daemon::{DaemonSettings, connect};
-use super::docker::{Located, identity, source_of};
+use super::docker::{Located, Silence, identity, source_of};
 use super::service_flags;
 use super::service_view::{of_process, view_of};
 use crate::grid::{ComposeFiles, EngineBlock, Grid, GridFile, Warning};
@@ -24,6 +24,13 @@ pub enum Need {
 }
 
 impl Need {
+    fn silence(self) -> Silence {
+        match self {
+            Self::Plan => Silence::Noted,
+            Self::Sweep => Silence::Refused,
+        }
+    }
+
     /// Time for the daemon to say what the image runs.
     fn patience(self) -> Duration {
         match self {
@@ -59,6 +66,8 @@ pub struct ReadService {
     pub view: CommandView,
     /// Where that is written.
     pub place: compose::Place,
+    /// The files that it was read from.
+    pub source: ComposeSource,
     /// The variables of its files, and where their values come from.
     pub variables: Vec<compose::VariableUse>,
 }
@@ -122,7 +131,7 @@ pub async fn read(file: &GridFile, need: Need) -> Result<Started, ComposeError> 
         }
         EngineBlock::Simulated(_) => return Ok(Started::default()),
     };
-    let Some(located) = source_of(block, block.service.as_deref()).await? else {
+    let Some(located) = source_of(block, block.service.as_deref(), need.silence()).await? else {
         let Some(image) = &block.image else { return Ok(Started::default()) };
         let warning = match image_command(image, need).await? {
             Ok(own) => {
@@ -161,7 +170,7 @@ pub async fn read(file: &GridFile, need: Need) -> Result<Started, ComposeError> 
         .chain(spec.said.iter().map(|said| format!("the compose tool says: {said}")))
         .chain(compose::forgotten(&source, &variables));
     let warnings = in_grid(notes).into_iter().chain(warnings).collect();
-    Ok(Started { service: Some(ReadService { spec, view, place, variables }), warnings })
+    Ok(Started { service: Some(ReadService { spec, view, place, source, variables }), warnings })
 }
 
 fn in_grid(message: impl IntoIterator<Item = String>) -> Vec<Unknown> {
@@ -212,10 +221,28 @@ async fn image_command(
     ))))
 }
 
+/// What is read later is read from the same files.
+fn keep(engine: &mut EngineBlock, source: &ComposeSource) {
+    let EngineBlock::Docker(block) = engine else { return };
+    block.compose = ComposeFiles {
+        files: source.files.clone(),
+        exact: true,
+        env_files: source.env_files.clone(),
+        project_directory: source.project_directory.clone(),
+        folder: block.compose.folder.clone(),
+        located: true,
+    };
+}
+
 /// The grid with the flags of the service that was read for it, and what is not known.
 pub fn complete(file: GridFile, started: &Started) -> Grid {
     let mut grid = match &started.service {
-        Some(service) => file.with_service(service_flags::of(&service.spec.image, &service.view)),
+        Some(service) => {
+            let base = service_flags::of(&service.spec.image, &service.view);
+            let mut grid = file.with_service(base);
+            keep(&mut grid.engine, &service.source);
+            grid
+        }
         None => file.without_service(),
     };
     for Unknown { place, message } in &started.warnings {

@@ -152,6 +152,7 @@ impl EngineReader<'_> {
             env_files,
             project_directory: directory.map(|(path, _)| self.folder.join(path)),
             folder: self.folder.to_owned(),
+            located: false,
         }
     }
 

@@ -290,6 +290,9 @@ pub struct ComposeFiles {
     pub project_directory: Option<PathBuf>,
     /// The grid's folder.
     pub folder: PathBuf,
+    /// Whether `files`, `env_files` and `project_directory` are what the block's service was
+    /// read from, so that nothing is looked for again.
+    pub located: bool,
 }
 
 impl ComposeFiles {

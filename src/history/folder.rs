@@ -344,7 +344,7 @@ impl Folder {
                 format!("{} is missing, with {names} in it", path.display())
             };
             format!(
-                "{what}: their engine logs, telemetry and request records are gone. Their figures are in \
+                "{what}: their engine logs, telemetry and request records are missing. Their figures are in \
                  the journal, and count"
             )
         })

@@ -28,7 +28,7 @@ pub(crate) enum Http1Error {
     #[error("the server does not come to its answer: {0}")]
     Endless(&'static str),
     /// A body that does not follow its own framing.
-    #[error("the stream's framing is broken: {0}")]
+    #[error("the response's framing is broken: {0}")]
     Framing(&'static str),
 }
 

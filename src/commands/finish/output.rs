@@ -57,6 +57,8 @@ impl<W: Write> Shown<W> {
         }
         if kept.len() < bytes.len() && !self.is_cut {
             self.is_cut = true;
+            // The beginning of a secret is one, too.
+            self.line.truncate(secrets().cut(&self.line));
             self.end();
             self.put(&format!("--on-finish: ... cut after {} KiB\n", MOST >> 10));
         }

@@ -148,6 +148,9 @@ pub enum ComposeError {
         .0.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ")
     )]
     EnvFiles(Vec<PathBuf>),
+    /// The daemon does not say what production was made from.
+    #[error("what production was made from is not known: {0}")]
+    Daemon(String),
     /// The daemon was too slow with what an image starts by itself.
     #[error(
         "the Docker daemon did not say within {seconds} s what image {image} starts by itself: flags \

@@ -175,7 +175,8 @@ pub async fn up(source: &ComposeSource) -> Result<(), ComposeError> {
     let message = match output {
         Ok(output) if output.status.success() => return Ok(()),
         Ok(output) => {
-            crate::clean::lines(&String::from_utf8_lossy(&output.stderr)).trim().to_owned()
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            without_values(crate::clean::lines(&stderr).trim())
         }
         Err(error) => error.to_string(),
     };

@@ -17,8 +17,17 @@ use crate::grid::{DockerBlock, ProductionName};
 /// What the compose tool notes on a container.
 const PROJECT: &str = "com.docker.compose.project";
 const SERVICE: &str = "com.docker.compose.service";
-/// A daemon that is slower does not change what is planned: the grid's own files count then.
-const LIMIT: Duration = Duration::from_secs(5);
+/// How long a daemon may take to say what production was made from, where a person waits.
+const BRIEFLY: Duration = Duration::from_secs(2);
+
+/// What follows where the daemon does not say what production was made from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Silence {
+    /// The grid's own files are read, with a note: nothing is launched by it.
+    Noted,
+    /// An error: what is launched must not depend on how long the daemon takes.
+    Refused,
+}
 
 /// Where a service is described, and what a person should know of how that was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,17 +41,35 @@ pub struct Located {
 /// Where `service` of the block's compose files is described; `None` without a service.
 ///
 /// # Errors
-/// The grid names no file, and none is found.
+/// The grid names no file, and none is found; or the daemon does not say what production
+/// was made from.
 pub async fn source_of(
     block: &DockerBlock,
     service: Option<&str>,
+    silence: Silence,
 ) -> Result<Option<Located>, ComposeError> {
-    let Some(located) = named_by(block, service)? else { return Ok(None) };
-    let Some(labels) = timeout(LIMIT, labels_of(block, &located.source)).await.ok().flatten()
-    else {
+    let Some(mut located) = named_by(block, service)? else { return Ok(None) };
+    if block.compose.located && service == block.service.as_deref() {
         return Ok(Some(located));
+    }
+    let asked = made(block, &located.source);
+    let answer = match silence {
+        Silence::Refused => asked.await,
+        Silence::Noted => timeout(BRIEFLY, asked).await.unwrap_or_else(|_| {
+            Err(format!("the Docker daemon did not answer within {} s", BRIEFLY.as_secs()))
+        }),
     };
-    Ok(Some(made_of(located, &labels)))
+    match (answer, silence) {
+        (Ok(Some(made)), _) => Ok(Some(made_of(located, &made))),
+        (Ok(None), _) => Ok(Some(located)),
+        (Err(reason), Silence::Refused) => Err(ComposeError::Daemon(reason)),
+        (Err(reason), Silence::Noted) => {
+            located.notes.push(format!(
+                "what production was made from is not known, so the grid's own files are read: {reason}"
+            ));
+            Ok(Some(located))
+        }
+    }
 }
 
 /// The same by the grid alone.
@@ -73,8 +100,9 @@ struct Made {
 }
 
 /// The container of the service that serves, or served, where the daemon shows exactly one.
-async fn labels_of(block: &DockerBlock, source: &ComposeSource) -> Option<Made> {
-    let docker = connect(&DaemonSettings::of_environment()).await.ok()?;
+async fn made(block: &DockerBlock, source: &ComposeSource) -> Result<Option<Made>, String> {
+    let settings = DaemonSettings::of_environment();
+    let docker = connect(&settings).await.map_err(|error| error.to_string())?;
     let service = format!("{SERVICE}={}", source.service);
     let mut labels = vec![service, "com.docker.compose.oneoff=False".to_owned()];
     let by_name = match &block.production {
@@ -86,7 +114,8 @@ async fn labels_of(block: &DockerBlock, source: &ComposeSource) -> Option<Made> 
     }
     let filters = HashMap::from([("label", labels)]);
     let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
-    let found = docker.list_containers(Some(options)).await.ok()?;
+    let list = || docker.list_containers(Some(options.clone()));
+    let found = docker.ask(list).await.map_err(|error| docker.sentence(&error))?;
     let name = |seen: &ContainerSummary| {
         let name = seen.names.as_ref().and_then(|names| names.first().cloned());
         name.unwrap_or_default().trim_start_matches('/').to_owned()
@@ -96,7 +125,7 @@ async fn labels_of(block: &DockerBlock, source: &ComposeSource) -> Option<Made> 
         .filter(|seen| by_name.is_none_or(|wanted| name(seen) == wanted))
         .map(|seen| Made { name: name(&seen), labels: seen.labels.unwrap_or_default() });
     // Of several none is production.
-    found.next().filter(|_| found.next().is_none())
+    Ok(found.next().filter(|_| found.next().is_none()))
 }
 
 /// What the container was made from, where that is not what the grid names.

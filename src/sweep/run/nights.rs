@@ -1,7 +1,8 @@
 //! A sweep that may launch only in a window of the day: it waits until the window opens,
 //! begins no launch that would end after it, has production back before it closes, and
-//! goes on in the next one, where nothing changed that is measured with. Each night is a session of its own in the journal; waiting is
-//! nobody's work. When a window opens is [`crate::grid::Window`]'s.
+//! continues in the next one, where nothing changed that is measured with. Each night is a
+//! session of its own in the journal; waiting is nobody's work. When a window opens is
+//! [`crate::grid::Window`]'s.
 
 use std::time::Duration;
 
