@@ -129,14 +129,15 @@ fn a_service_is_relaunched_per_configuration_and_production_runs_again() {
 #[test]
 #[ignore = "needs Docker"]
 fn a_signal_ends_the_sweep_with_production_back() {
+    let site = Site::new("");
     for which in [Signal::INT, Signal::TERM, Signal::HUP] {
-        let site = Site::new("");
         let sweep = site.sweep();
         site.until_journalled("repeat_finished", 1);
         signal(&sweep, which);
         let (code, printed) = code(sweep);
         assert_eq!(code, Some(4), "{printed}");
         site.assert_as_found();
+        std::fs::remove_dir_all(site.run()).unwrap();
     }
 }
 
