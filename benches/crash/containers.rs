@@ -36,6 +36,15 @@ pub(crate) fn docker(arguments: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
 }
 
+/// Removes what is listed.
+fn removed(how: &[&str], listed: &[&str]) {
+    let listed = docker(listed);
+    let ids: Vec<&str> = listed.split_whitespace().collect();
+    if !ids.is_empty() {
+        let _ = Command::new("docker").args(how).args(ids).output();
+    }
+}
+
 /// A compose project in which production runs, and the events of its containers.
 pub(crate) struct Project {
     compose: PathBuf,
@@ -52,7 +61,8 @@ impl Project {
         let compose = place.path("compose.yaml");
         let text = format!(
             "version: '2.4'\nservices:\n  vllm:\n    image: {}\n    container_name: {name}-production\n    \
-             command: Qwen/Qwen3-0.6B --max-model-len 4096 --max_num_seqs=64 --sim-speed 20 --port 9000\n    \
+             command: Qwen/Qwen3-0.6B --max-model-len 4096 --max_num_seqs=64 --sim-speed 20 \
+             --sim-boot-seconds 4 --port 9000\n    \
              ports: ['127.0.0.1::9000']\n    restart: unless-stopped\n    labels: {{site: {name}}}\n",
             image()
         );
@@ -139,13 +149,13 @@ impl Drop for Project {
             let _ = listener.kill();
             let _ = listener.wait();
         }
-        for candidate in self.candidates() {
-            let _ = Command::new("docker").args(["rm", "-f", "-v", &candidate]).output();
-        }
+        // The compose tool would take seconds for what its labels say.
         let folder = self.compose.parent().and_then(Path::file_name).expect("a name");
         let name = folder.to_string_lossy().to_lowercase();
-        let mut down = Command::new("docker-compose");
-        down.args(["-p", &name, "-f"]).arg(&self.compose).args(["down", "-t", "1", "-v"]);
-        let _ = down.output();
+        let project = format!("label=com.docker.compose.project={name}");
+        for label in [&self.label, &project] {
+            removed(&["rm", "-f", "-v"], &["ps", "-aq", "--filter", label]);
+        }
+        removed(&["network", "rm"], &["network", "ls", "-q", "--filter", &project]);
     }
 }

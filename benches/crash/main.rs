@@ -1,7 +1,7 @@
 //! The built program under kills, and under a long night. Sweeps are killed by SIGKILL at
-//! random moments, and on Docker before and after calls of the engine, recovered and resumed until they are complete, and compared with an
-//! undisturbed one: on the simulated engine, on the process engine, and on Docker with a
-//! production that must run again. The soak is one sweep of many launches on Docker.
+//! random moments, and on Docker before and after calls of the engine, recovered and resumed
+//! until they are complete, and compared with an undisturbed one: on the simulated engine, on
+//! the process engine, and on Docker with a production that must run again. The soak is one sweep of many launches on Docker.
 //! `cargo bench --bench crash -- [simulated|process|docker|soak]... [--count N] [--seed S]
 //! [--output FOLDER]`; the count is of kills, or of the soak's launches.
 //!

@@ -1,4 +1,4 @@
-//! Nights: a sweep is started, killed two to four times at random moments, recovered and
+//! Nights: a sweep is started, killed three to six times at random moments, recovered and
 //! resumed, until it is complete; then it is compared with an undisturbed one.
 
 use std::sync::Mutex;
@@ -78,7 +78,14 @@ pub(crate) fn run(asked: &Asked, engine: &'static str) -> bool {
                         break;
                     }
                     let part = night(asked.seed, number, engine, lasts, &outcome);
-                    sum.lock().expect("no panic").add(part);
+                    let mut sum = sum.lock().expect("no panic");
+                    sum.add(part);
+                    eprintln!(
+                        "{engine}: {} of {kills} kills after {:.0} s, {} faults",
+                        sum.kills,
+                        began.elapsed().as_secs_f64(),
+                        sum.faults.len()
+                    );
                 }
             });
         }
@@ -289,7 +296,7 @@ fn night(
     let mut night = Night::new(engine, number);
     let mut sum = Sum { nights: 1, ..Sum::default() };
     let mut complete = false;
-    for _ in 0..random.random_range(2..=4) {
+    for _ in 0..random.random_range(3..=6) {
         let begun = night.place.has_begun();
         let recovers = begun && random.random_bool(0.25);
         let of = if recovers {

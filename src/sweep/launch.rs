@@ -5,9 +5,11 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::pass::Pass;
@@ -25,6 +27,12 @@ use crate::metric::{Measurement, MetricValue, Status};
 use crate::server::proof::Proof;
 use crate::server::{ResourceProbe, Server};
 use crate::strategy::Purpose;
+
+/// For how long an engine that answers nobody may still count as one that runs: the kernel
+/// takes its memory back before its end is seen.
+const ENDING: Duration = Duration::from_secs(5);
+/// How often it is looked at meanwhile.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// Where the log of a first attempt to boot is kept.
 pub const FIRST_LOG: &str = "engine.first.log";
@@ -274,7 +282,14 @@ pub(super) fn void(mut measurement: Measurement, reason: &str) -> Measurement {
 
 /// A failure in mid-measurement: the engine's own account where it has one.
 async fn lost(launched: &mut dyn Launched, error: &BenchError) -> LaunchFailure {
-    match launched.check().await {
+    let is_dead = matches!(error, BenchError::EngineDied { .. });
+    let until = Instant::now() + ENDING;
+    let mut seen = launched.check().await;
+    while is_dead && seen.is_ok() && Instant::now() < until {
+        sleep(LOOK).await;
+        seen = launched.check().await;
+    }
+    match seen {
         Err(failure) => failure,
         Ok(()) if matches!(error, BenchError::NoProgress { .. }) => {
             LaunchFailure::of_no_progress(&launched.log(), error.to_string())

@@ -5,19 +5,20 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends where it is surprised")]
 
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::path::Path;
+use std::process::{Child, Command, Output};
+use std::sync::OnceLock;
 
 use rustix::process::{Pid, Signal, kill_process};
+
+use site::Site;
 
 mod disk;
 mod faults;
 mod outage;
 mod ownership;
 mod script;
+mod site;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -27,6 +28,7 @@ fn image() -> &'static str {
         if let Ok(image) = std::env::var("VLLM_GRID_TEST_IMAGE") {
             return image;
         }
+        remove_images_of_the_dead();
         let image = format!("vllm-grid-test:{}", std::process::id());
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/docker/image.sh");
         let binary = std::env::var("VLLM_GRID_TEST_BINARY")
@@ -35,6 +37,17 @@ fn image() -> &'static str {
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         image
     })
+}
+
+/// A test binary has no end at which its own image could be removed.
+fn remove_images_of_the_dead() {
+    let listed = docker(&["images", "--format", "{{.Tag}}", "vllm-grid-test"]);
+    for tag in listed.lines().filter(|it| it.parse::<u32>().is_ok()) {
+        if !Path::new("/proc").join(tag).exists() {
+            let image = format!("vllm-grid-test:{tag}");
+            let _used = Command::new("docker").args(["rmi", &image]).output();
+        }
+    }
 }
 
 fn text(output: &Output) -> String {
@@ -49,158 +62,6 @@ fn docker(arguments: &[&str]) -> String {
     let output = Command::new("docker").args(arguments).output().unwrap();
     assert!(output.status.success(), "docker {arguments:?}: {}", text(&output));
     String::from_utf8_lossy(&output.stdout).trim().to_owned()
-}
-
-/// A compose project of the test's own, in which production runs.
-struct Site {
-    folder: tempfile::TempDir,
-    production: String,
-    _turn: Turn,
-}
-
-/// A sweep is refused beside what another one's kill left: whoever kills is alone.
-#[expect(dead_code, reason = "held, not read")]
-enum Turn {
-    Together(RwLockReadGuard<'static, ()>),
-    Alone(RwLockWriteGuard<'static, ()>),
-}
-
-static TURNS: RwLock<()> = RwLock::new(());
-
-impl Turn {
-    fn together() -> Self {
-        Self::Together(TURNS.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn alone() -> Self {
-        Self::Alone(TURNS.write().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-impl Site {
-    fn new(extra: &str) -> Self {
-        Self::in_turn(extra, Turn::together())
-    }
-
-    /// The same for a test that kills sweeps: no other one runs meanwhile.
-    fn alone(extra: &str) -> Self {
-        Self::in_turn(extra, Turn::alone())
-    }
-
-    fn in_turn(extra: &str, turn: Turn) -> Self {
-        let compose = |name: &str| {
-            format!(
-                "version: '2.4'\nservices:\n  vllm:\n    image: {}\n    container_name: {name}-production\n    \
-             command: Qwen/Qwen3-0.6B --max-model-len 4096 --max_num_seqs=64 --sim-speed 20 --port 9000\n    \
-             ports: ['127.0.0.1::9000']\n    restart: unless-stopped\n    environment: {{VLLM_API_KEY: sk-site}}\n    \
-             labels: {{site: {name}}}\n",
-                image()
-            )
-        };
-        let grid = format!(
-            "name: site\nengine:\n  docker:\n    compose: compose.yaml\n    service: vllm\n    production: {{service: vllm}}\n    \
-             gpus: false\n    caches: false\nparameters:\n  enable-prefix-caching: [true, false]\n{extra}\
-             workloads:\n  kv-cache: {{prefix-tokens: [1024], prompts: 2, output-tokens: 4}}\n\
-             objective: {{minimize: kv_cache.ttft_resent_ms}}\nstrategy: {{grid: {{launches: 2, repeats: 2, seed: 1}}}}\n"
-        );
-        let mut site = Self::taking(&grid, compose, turn);
-        site.up();
-        site
-    }
-
-    /// A grid, and the compose file of a project with this name; nothing runs yet.
-    fn of(grid: &str, compose: impl Fn(&str) -> String) -> Self {
-        Self::taking(grid, compose, Turn::together())
-    }
-
-    fn taking(grid: &str, compose: impl Fn(&str) -> String, turn: Turn) -> Self {
-        let folder = tempfile::Builder::new().prefix("gridtest").tempdir().unwrap();
-        let name = folder.path().file_name().unwrap().to_str().unwrap();
-        std::fs::write(folder.path().join("compose.yaml"), compose(name)).unwrap();
-        std::fs::write(folder.path().join("grid.yaml"), grid).unwrap();
-        Self { folder, production: String::new(), _turn: turn }
-    }
-
-    fn up(&mut self) {
-        let up = Command::new("docker-compose")
-            .args(["-f", "compose.yaml", "up", "-d"])
-            .current_dir(self.folder.path())
-            .output()
-            .unwrap();
-        assert!(up.status.success(), "{}", text(&up));
-        let name = self.folder.path().file_name().unwrap().to_str().unwrap();
-        self.production = docker(&["inspect", "-f", "{{.Id}}", &format!("{name}-production")]);
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_vllm-grid"));
-        command
-            .args(arguments)
-            .current_dir(self.folder.path())
-            .env("VLLM_GRID_STATE", self.folder.path().join("state"))
-            .env("VLLM_GRID_CLAIMS", self.folder.path().join("state"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        command
-    }
-
-    fn sweep(&self) -> Child {
-        self.command(&["sweep", "grid.yaml", "--output", "run"]).spawn().unwrap()
-    }
-
-    fn run(&self) -> PathBuf {
-        self.folder.path().join("run")
-    }
-
-    fn journal(&self) -> String {
-        std::fs::read_to_string(self.run().join("journal.jsonl")).unwrap_or_default()
-    }
-
-    fn until(&self, what: &str, holds: impl Fn(&Self) -> bool) {
-        let started = Instant::now();
-        while !holds(self) {
-            assert!(
-                started.elapsed() < Duration::from_mins(2),
-                "waited in vain for {what}: {}",
-                self.journal()
-            );
-            sleep(Duration::from_millis(50));
-        }
-    }
-
-    fn until_journalled(&self, kind: &str, times: usize) {
-        self.until(kind, |site| {
-            site.journal().matches(&format!("\"kind\":\"{kind}\"")).count() >= times
-        });
-    }
-
-    fn production_runs(&self) -> bool {
-        docker(&["inspect", "-f", "{{.State.Running}}", &self.production]) == "true"
-    }
-
-    /// Our containers of this site's sweep, exited ones included.
-    fn candidates(&self) -> Vec<String> {
-        let filter = format!("label=vllm-grid.folder={}", self.run().display());
-        docker(&["ps", "-aq", "--filter", &filter]).lines().map(str::to_owned).collect()
-    }
-
-    fn assert_as_found(&self) {
-        assert!(self.production_runs(), "the same container runs again: {}", self.journal());
-        assert!(self.candidates().is_empty());
-        let journal = self.journal();
-        assert!(journal.contains("\"step\":\"proven\""), "{journal}");
-        assert!(!journal.contains("sk-site"), "no secret is journalled");
-    }
-}
-
-impl Drop for Site {
-    fn drop(&mut self) {
-        let _down = Command::new("docker-compose")
-            .args(["-f", "compose.yaml", "down", "-t", "1", "-v"])
-            .current_dir(self.folder.path())
-            .output();
-    }
 }
 
 fn code(child: Child) -> (Option<i32>, String) {
@@ -268,14 +129,15 @@ fn a_service_is_relaunched_per_configuration_and_production_runs_again() {
 #[test]
 #[ignore = "needs Docker"]
 fn a_signal_ends_the_sweep_with_production_back() {
+    let site = Site::new("");
     for which in [Signal::INT, Signal::TERM, Signal::HUP] {
-        let site = Site::new("");
         let sweep = site.sweep();
         site.until_journalled("repeat_finished", 1);
         signal(&sweep, which);
         let (code, printed) = code(sweep);
         assert_eq!(code, Some(4), "{printed}");
         site.assert_as_found();
+        std::fs::remove_dir_all(site.run()).unwrap();
     }
 }
 
@@ -493,6 +355,11 @@ fn executable(program: &Path) {
     std::fs::set_permissions(program, std::fs::Permissions::from_mode(0o755)).unwrap();
 }
 
+/// A launcher whose server is a child, so that the container's first process is a shell. It
+/// ends at SIGTERM: a first process that handles no signal is waited for a whole minute.
+const PARENT: &str = "#!/bin/sh\nshift\n/bin/vllm-grid simulate \"$@\" &\n\
+                      trap 'kill $!' TERM\nwait $!\n";
+
 /// Puts a launcher of this text in the place of the image's own program.
 fn launch_by(site: &Site, text: &str) {
     let launcher = site.folder.path().join("vllm");
@@ -539,8 +406,7 @@ fn flags_and_variables_behind_a_launcher_are_proven_in_the_process() {
     let text = read(&grid).replace("enable-prefix-caching: [true, false]\n", axis);
     std::fs::write(&grid, text.replace("launches: 2, repeats: 2", "launches: 1, repeats: 1"))
         .unwrap();
-    // A child, so that the first process of the container is a shell.
-    launch_by(&site, "#!/bin/sh\nshift\n/bin/vllm-grid simulate \"$@\"\n");
+    launch_by(&site, PARENT);
     let (code, printed) = code(site.sweep());
     assert_eq!(code, Some(0), "{printed}");
     site.assert_as_found();

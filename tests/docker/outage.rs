@@ -48,7 +48,7 @@ fn a_daemon_that_fails_for_a_moment_costs_no_repeat() {
 #[ignore = "needs Docker"]
 fn a_daemon_that_stalls_for_good_ends_the_sweep_and_is_recovered() {
     let site = Site::new("");
-    let (proxy, sweep) = sweep(&site, "4");
+    let (proxy, sweep) = sweep(&site, "3");
     site.until_journalled("launch_ready", 1);
     proxy.set(Fault::Stall);
     let stalled = Instant::now();

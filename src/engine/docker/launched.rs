@@ -85,7 +85,13 @@ impl Launched for LaunchedContainer {
             tokio::time::sleep(RESTART).await;
             match self.started.container.state().await {
                 again @ State::Running(_) => state = again,
-                _ => self.started.container.finish_log().await,
+                again => {
+                    // That the kernel killed it may be known a moment later than its end.
+                    if matches!(again, State::Ended(_)) {
+                        state = again;
+                    }
+                    self.started.container.finish_log().await;
+                }
             }
         }
         Err(not_running(&state, &self.started.log.text(), true))

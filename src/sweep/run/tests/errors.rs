@@ -50,6 +50,25 @@ async fn a_server_that_is_another_one_after_a_repeat_voids_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_engine_that_answers_nobody_is_given_time_until_its_end_is_seen() {
+    let lost = |launch, repeat| {
+        if (launch, repeat) == (1, 1) { Repeated::Lost } else { Repeated::Value(1.0) }
+    };
+    let mut setup = Setup::new(1, 1).repeats(lost);
+    // After the first repeat, and twice after the loss, its container still runs.
+    setup.engine.checks = Arc::new(|launch, checked| match (launch, checked) {
+        (1, 4..) => Err(LaunchFailure::new(FailureClass::HostMemory, "killed by the kernel")),
+        _ => Ok(()),
+    });
+    let ran = setup.run().await;
+    assert_eq!(ran.outcomes(), [(0, "failed"), (0, "measured")]);
+    let Some(LaunchOutcome::Failed(failure)) = &ran.record.launches[0].outcome else {
+        panic!("{:?}", ran.record)
+    };
+    assert_eq!(failure.class, FailureClass::HostMemory, "{failure:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_launch_that_cannot_begin_to_be_measured_fails_and_is_made_once_more() {
     let mut setup = Setup::new(1, 1);
     setup.measure.begins = false;
