@@ -172,6 +172,9 @@ async fn production_on(
     wait: Duration,
 ) -> Result<Option<DockerProduction>, EngineError> {
     let Some(name) = block.production.clone() else { return Ok(None) };
+    // First: a daemon that is about to start does not say yet what production was made from.
+    let docker = connect_within(&DaemonSettings::of_environment(), wait).await;
+    let docker = docker.map_err(DockerError::from)?;
     let source = match &name {
         ProductionName::Service(service) => source_of(block, Some(service)).await?,
         ProductionName::Container(_) => None,
@@ -181,8 +184,6 @@ async fn production_on(
         Err(EngineError::NoKey(variable)) => (None, Some(variable)),
         key => (key?, None),
     };
-    let docker = connect_within(&DaemonSettings::of_environment(), wait).await;
-    let docker = docker.map_err(DockerError::from)?;
     let production = DockerProduction::new(docker, name, source, key, over_http());
     Ok(Some(production.with_missing_key(missing)))
 }
