@@ -17,6 +17,10 @@ workloads:
 objective: {minimize: kv_cache.ttft_resent_ms}
 ";
 
+/// Patience with the daemon, in seconds.
+const SHORT: &str = "1";
+const LONG: &str = "20";
+
 /// Most memory of a command, in MB; without a limit it was gigabytes.
 const MOST: u64 = 200;
 
@@ -72,14 +76,14 @@ fn serve(mut stream: UnixStream, endless: Endless, from_first: bool) {
     while stream.write_all(block.as_bytes()).is_ok() {}
 }
 
-/// Runs a command, which must fail as for an environment that is not as it should be.
-fn refused(arguments: &[&str], endless: Endless, from_first: bool) {
+/// Runs a command, which must fail as for an environment that is not as it should be. With a
+/// patience of a second a busy machine may not take in what is too much, and time is the limit.
+fn refused(arguments: &[&str], endless: Endless, from_first: bool, patience: &str) {
     let place = Workplace::new(GRID);
     listen(&place, endless, from_first);
     let mut command = place.command(arguments);
     command.env("DOCKER_HOST", format!("unix://{}", place.path("d.sock").display()));
-    // A busy machine needs longer than a second to take in what is too much.
-    command.env("VLLM_GRID_DAEMON_PATIENCE", "20");
+    command.env("VLLM_GRID_DAEMON_PATIENCE", patience);
     let begun = Instant::now();
     let mut child = command.spawn().unwrap();
     let mut peak = 0;
@@ -101,28 +105,29 @@ fn refused(arguments: &[&str], endless: Endless, from_first: bool) {
     let drawn = |c: char| c.is_whitespace() || "│×╰─▶".contains(c);
     let letters: String = said.split(drawn).collect();
     assert_eq!(ran.code, Some(3), "{what}: {said}");
-    assert!(letters.contains("doesnotanswerasDockerdoes:"), "{what}: {said}");
+    let is_late = patience == SHORT && letters.contains("doesnotanswer:noanswerintime");
+    assert!(letters.contains("doesnotanswerasDockerdoes:") || is_late, "{what}: {said}");
 }
 
 #[test]
 fn doctor_is_not_filled_by_an_answer_without_end() {
     for endless in ALL.iter().chain([&CONTINUE]) {
-        refused(&["doctor", "grid.yaml"], *endless, true);
+        refused(&["doctor", "grid.yaml"], *endless, true, LONG);
     }
 }
 
 #[test]
 fn doctor_is_not_filled_after_the_first_answer() {
     for endless in [ALL[0], ALL[1], CONTINUE] {
-        refused(&["doctor", "grid.yaml"], endless, false);
+        refused(&["doctor", "grid.yaml"], endless, false, SHORT);
     }
 }
 
 #[test]
 fn a_sweep_and_a_recovery_are_not_filled_by_an_answer_without_end() {
     for arguments in [&["sweep", "grid.yaml"][..], &["recover"]] {
-        refused(arguments, ARRAY, true);
-        refused(arguments, ARRAY, false);
-        refused(arguments, CONTINUE, true);
+        refused(arguments, ARRAY, true, SHORT);
+        refused(arguments, ARRAY, false, SHORT);
+        refused(arguments, CONTINUE, true, SHORT);
     }
 }

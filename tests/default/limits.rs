@@ -73,7 +73,7 @@ fn a_daemon_is_not_blamed_for_descriptors_that_we_lack() {
                   production: {container: shop}}";
     let grid = format!(
         "name: site\nengine:\n  {engine}\nparameters: {{max-num-seqs: [16]}}\nworkloads:\n  \
-         load: {{concurrency: 1, requests: 4, prompt-tokens: 64}}\n\
+         load: {{concurrency: 1, requests: 24, prompt-tokens: 64}}\n\
          objective: {{maximize: load.output_throughput}}\n"
     );
     let place = Workplace::new(&grid);
