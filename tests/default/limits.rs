@@ -1,7 +1,6 @@
 //! Limits of our own process: what fails for them is the environment's, and is said with the
 //! limit and what raises it. Nothing is concluded of a configuration.
 
-use crate::daemon::{Daemon, Life};
 use crate::support::{CACHING, Ran, Workplace};
 
 /// Runs with so many descriptors as soft and hard limit.
@@ -63,34 +62,4 @@ fn descriptors_that_run_out_in_mid_measurement_say_nothing_of_a_configuration() 
     for entry in ended {
         assert_eq!(entry["outcome"]["outcome"], "interrupted", "{entry}");
     }
-}
-
-/// A daemon that is there and cannot be connected to for our own limit.
-#[test]
-fn a_daemon_is_not_blamed_for_descriptors_that_we_lack() {
-    let daemon = Daemon::start(|_| Life::Serves).serving("shop");
-    let engine = "docker: {image: 'example:1', model: m, gpus: false, caches: false, \
-                  production: {container: shop}}";
-    let grid = format!(
-        "name: site\nengine:\n  {engine}\nparameters: {{max-num-seqs: [16]}}\nworkloads:\n  \
-         load: {{concurrency: 1, requests: 24, prompt-tokens: 64}}\n\
-         objective: {{maximize: load.output_throughput}}\n"
-    );
-    let place = Workplace::new(&grid);
-    let mut named = Vec::new();
-    // Which number leaves room for all but the connection depends on the machine.
-    for limit in 4..40 {
-        let script = format!("-n {limit}; export DOCKER_HOST={}", daemon.host());
-        let ran = with_descriptors(&place, &script, "doctor grid.yaml");
-        let said = format!("{} {}", ran.out, ran.err);
-        let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
-        assert!(!said.contains("does not answer"), "{limit}: {said}");
-        if said.contains("could not be asked: this process may open no more files") {
-            assert_eq!(ran.code, Some(3), "{limit}: {said}");
-            named.push(limit);
-        } else if said.contains("ok daemon") {
-            break;
-        }
-    }
-    assert!(!named.is_empty(), "no number of descriptors was too small for the daemon alone");
 }
