@@ -271,10 +271,7 @@ async fn engine(grid: &Grid) -> Result<Arc<dyn Engine>, CommandError> {
 fn unusable(error: EngineError) -> CommandError {
     let exit = match &error {
         EngineError::Compose(
-            ComposeError::NoTool
-            | ComposeError::Tool { .. }
-            | ComposeError::Daemon(_)
-            | ComposeError::NoAnswer { .. },
+            ComposeError::NoTool | ComposeError::Tool { .. } | ComposeError::NoAnswer { .. },
         ) => Exit::Environment,
         EngineError::Compose(_) => Exit::Usage,
         _ => Exit::Environment,

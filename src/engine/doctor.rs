@@ -8,7 +8,7 @@ use super::command_view::ImageCommand;
 use super::compose::{self, ServiceSpec};
 use super::docker::daemon::{DaemonSettings, connect};
 use super::docker::gate::{GpuMemory, Reader};
-use super::docker::{self, Daemon, Located, Silence, caches, source_of};
+use super::docker::{self, Daemon, Located, caches, source_within};
 use super::leftovers::{self, Look};
 use super::production::ProductionError;
 use super::service_flags::check;
@@ -184,14 +184,15 @@ async fn compose_service(
     block: &DockerBlock,
     configurations: &[Configuration],
 ) -> Option<ServiceSpec> {
-    let Located { source, notes } =
-        match source_of(block, block.service.as_deref(), Silence::Noted).await {
-            Ok(located) => located?,
-            Err(error) => {
-                findings.problem("service", error.to_string(), "name the file by `compose`");
-                return None;
-            }
-        };
+    // That the daemon does not answer is a finding of its own.
+    let located = source_within(block, block.service.as_deref(), docker::LIMIT).await;
+    let Located { source, notes, .. } = match located {
+        Ok(located) => located?,
+        Err(error) => {
+            findings.problem("service", error.to_string(), "name the file by `compose`");
+            return None;
+        }
+    };
     for note in notes {
         findings.warning("service", note, "");
     }

@@ -7,8 +7,8 @@ use tokio::time::timeout;
 
 use super::command_view::{CommandView, ImageCommand, Part};
 use super::compose::{self, ComposeError, ComposeSource, ServiceSpec};
-use super::docker::daemon::{DaemonSettings, connect};
-use super::docker::{Located, Silence, identity, source_of};
+use super::docker::daemon::{DaemonSettings, connect, late};
+use super::docker::{DockerError, LIMIT, Located, WHAT, identity, source_within};
 use super::service_flags;
 use super::service_view::{of_process, view_of};
 use crate::grid::{ComposeFiles, EngineBlock, Grid, GridFile, Warning};
@@ -24,18 +24,11 @@ pub enum Need {
 }
 
 impl Need {
-    fn silence(self) -> Silence {
-        match self {
-            Self::Plan => Silence::Noted,
-            Self::Sweep => Silence::Refused,
-        }
-    }
-
-    /// Time for the daemon to say what the image runs.
+    /// Time for the daemon to say what the image runs, and what production was made from.
     fn patience(self) -> Duration {
         match self {
             Self::Plan => Duration::from_secs(2),
-            Self::Sweep => Duration::from_secs(10),
+            Self::Sweep => LIMIT,
         }
     }
 }
@@ -131,7 +124,8 @@ pub async fn read(file: &GridFile, need: Need) -> Result<Started, ComposeError> 
         }
         EngineBlock::Simulated(_) => return Ok(Started::default()),
     };
-    let Some(located) = source_of(block, block.service.as_deref(), need.silence()).await? else {
+    let located = source_within(block, block.service.as_deref(), need.patience()).await?;
+    let Some(located) = located else {
         let Some(image) = &block.image else { return Ok(Started::default()) };
         let warning = match image_command(image, need).await? {
             Ok(own) => {
@@ -144,7 +138,7 @@ pub async fn read(file: &GridFile, need: Need) -> Result<Started, ComposeError> 
         };
         return Ok(Started { service: None, warnings: in_grid(warning) });
     };
-    let Located { source, notes } = located;
+    let Located { source, notes, unanswered } = located;
     let spec = compose::read(&source).await?;
     // Where the service has an entry point, the image's command does not count, either.
     let (image, not_asked) = match spec.entrypoint {
@@ -153,6 +147,14 @@ pub async fn read(file: &GridFile, need: Need) -> Result<Started, ComposeError> 
             Ok(own) => (Some(own), None),
             Err(unknown) => (None, unknown),
         },
+    };
+    let unanswered = match (unanswered, need) {
+        (Some(why), Need::Sweep) => {
+            return Err(ComposeError::NoAnswer { what: WHAT.to_owned(), why });
+        }
+        (why, _) => {
+            why.map(|why| format!("{WHAT} is not known: {why}; what the grid names is read"))
+        }
     };
     let view = view_of(&spec, image);
     let place = place_of(&source, &view);
@@ -167,6 +169,7 @@ pub async fn read(file: &GridFile, need: Need) -> Result<Started, ComposeError> 
     let variables = compose::variables_of(&source);
     let notes = notes
         .into_iter()
+        .chain(unanswered)
         .chain(spec.said.iter().map(|said| format!("the compose tool says: {said}")))
         .chain(compose::forgotten(&source, &variables));
     let warnings = in_grid(notes).into_iter().chain(warnings).collect();
@@ -200,25 +203,28 @@ async fn image_command(
     image: &str,
     need: Need,
 ) -> Result<Result<ImageCommand, Option<String>>, ComposeError> {
+    let settings = DaemonSettings::of_environment().within(need.patience());
+    let limit = settings.patience.unwrap_or(need.patience());
     let asked = async {
-        let docker =
-            connect(&DaemonSettings::of_environment()).await.map_err(|error| error.to_string())?;
-        identity(&docker, image).await.map_err(|error| error.to_string())
+        let docker = connect(&settings).await.map_err(|error| error.unanswered(limit))?;
+        identity(&docker, image).await.map_err(|error| match error {
+            DockerError::NoImage(_) => None,
+            error => Some(error.to_string()),
+        })
     };
-    let seconds = need.patience().as_secs();
-    let reason = match (timeout(need.patience(), asked).await, need) {
-        (Ok(Ok(known)), _) => return Ok(Ok(known.own)),
+    let why = match timeout(limit, asked).await.unwrap_or_else(|_| Err(Some(late(limit)))) {
+        Ok(known) => return Ok(Ok(known.own)),
         // A plan on a machine without the image assumes that it starts vLLM, as vLLM's own does.
-        (Ok(Err(_)), _) => return Ok(Err(None)),
-        (Err(_), Need::Sweep) => {
-            return Err(ComposeError::NoAnswer { image: image.to_owned(), seconds });
-        }
-        (Err(_), Need::Plan) => format!("the Docker daemon did not answer within {seconds} s"),
+        Err(None) => return Ok(Err(None)),
+        Err(Some(why)) => why,
     };
-    Ok(Err(Some(format!(
-        "what image {image} starts by itself is not known, so flags, ids and what is equal may be \
-         others in a sweep: {reason}"
-    ))))
+    let what = format!("what image {image} starts by itself");
+    match need {
+        Need::Sweep => Err(ComposeError::NoAnswer { what, why }),
+        Need::Plan => Ok(Err(Some(format!(
+            "{what} is not known, so flags, ids and what is equal may be others in a sweep: {why}"
+        )))),
+    }
 }
 
 /// What is read later is read from the same files.

@@ -92,14 +92,14 @@ impl Container {
         }
     }
 
-    fn seen(&mut self, id: &str) -> Value {
+    fn seen(&mut self, id: &str, name: &str) -> Value {
         let running = self.is_running();
         let port = self
             .server
             .as_ref()
             .map(|(_, port)| json!([{"HostIp": "127.0.0.1", "HostPort": port.to_string()}]));
         json!({
-            "Id": id, "Name": format!("/{id}"), "Image": IMAGE, "Args": self.body["Cmd"], "RestartCount": 0,
+            "Id": id, "Name": format!("/{name}"), "Image": IMAGE, "Args": self.body["Cmd"], "RestartCount": 0,
             "State": {"Status": if running { "running" } else { "exited" }, "Running": running, "Paused": false,
                 "OOMKilled": false, "Dead": false, "Pid": 7, "ExitCode": self.end.map_or(0, |end| end.code),
                 "StartedAt": "2026-11-28T05:16:00Z"},
@@ -139,6 +139,22 @@ impl Daemon {
         container.start();
         self.state.lock().unwrap().containers.insert(name.to_owned(), container);
         self
+    }
+
+    /// Somebody removes the container of this name and makes one of the id `another` in its
+    /// place, with other options.
+    pub(crate) fn replace(&self, name: &str, is_started: bool) {
+        let body = json!({"Cmd": ["Qwen/Qwen3-0.6B"], "Env": ["OTHER=1"]});
+        let mut container = Container { body, end: None, until: None, server: None };
+        if is_started {
+            container.start();
+        }
+        let mut state = self.state.lock().unwrap();
+        if let Some(mut removed) = state.containers.remove(name) {
+            removed.stop();
+        }
+        state.names.insert(name.to_owned(), "another".to_owned());
+        state.containers.insert("another".to_owned(), container);
     }
 
     /// Whether the container of this id runs.
@@ -290,10 +306,11 @@ fn answer(
     let mut parts = place.trim_start_matches("/containers/").splitn(2, '/');
     let (id, what) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
     let id = &state.names.get(id).cloned().unwrap_or_else(|| id.to_owned());
+    let named = state.names.iter().find(|(_, of)| *of == id).map(|(name, _)| name.clone());
     let Some(container) = state.containers.get_mut(id) else { return not_found(place) };
     match (method, what) {
         ("POST", "start") => container.start(),
-        ("GET", "json") => return (200, container.seen(id)),
+        ("GET", "json") => return (200, container.seen(id, named.as_ref().unwrap_or(id))),
         ("POST", "stop" | "kill") => container.stop(),
         ("POST", "wait") => {
             drop(state);

@@ -242,3 +242,32 @@ fn a_daemon_that_fails_before_the_first_launch_leaves_no_folder() {
         }
     }
 }
+
+#[test]
+fn production_that_somebody_replaced_is_in_the_report() {
+    let replaced =
+        "Production was replaced by somebody during the sweep: shop -> another, with other options";
+    for (is_started, code) in [(false, 0), (true, 3)] {
+        let site = Site::new("");
+        let sweep = site.sweep("0.4");
+        site.daemon.replace("shop", is_started);
+        let ran = Ran::of(sweep.wait_with_output().unwrap()).expect(code);
+        let said = letters(&format!("{} {}", ran.out, ran.err));
+        assert!(said.contains(&letters(replaced)), "{} {}", ran.out, ran.err);
+        assert!(!said.contains("PRODUCTIONISDOWN"), "{} {}", ran.out, ran.err);
+        assert_eq!(said.contains("somebodystartedproduction(shop)"), is_started, "{said}");
+        assert!(site.daemon.runs("another"), "it serves");
+        assert_eq!(site.daemon.containers(), ["another"], "nothing of ours is left");
+        let report = site.run(&["report", "run"]);
+        assert!(letters(&report.out).contains(&letters(replaced)), "{}", report.out);
+        let report = site.run(&["report", "run", "--format", "json"]);
+        let report: serde_json::Value = serde_json::from_str(&report.out).unwrap();
+        let kept = report.to_string();
+        assert!(
+            kept.contains("\"removed\":\"shop\"") && kept.contains("\"id\":\"another\""),
+            "{kept}"
+        );
+        // Nothing is owed for a container that is no more.
+        site.run(&["recover", "run"]).expect(0);
+    }
+}

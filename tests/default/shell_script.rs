@@ -2,6 +2,9 @@
 //! script, a launcher, flags in unusual spellings. What can be seen through is planned;
 //! what cannot is refused by name; keys are never printed. A script plays the compose tool.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use crate::support::{Workplace, compose_tool};
 
 const GRID: &str = "
@@ -235,29 +238,42 @@ fn a_daemon_that_does_not_answer_is_a_warning_of_a_plan_and_an_error_of_a_sweep(
     let place = Place::new(FLAGS, "command: [m, --seed, '1']");
     // It takes connections and never answers.
     let socket = place.workplace.path("docker.sock");
-    let _silent = std::os::unix::net::UnixListener::bind(&socket).unwrap();
-    let run = |host: &std::path::Path, argument: &str| {
+    let silent = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let asked = Arc::new(AtomicU32::new(0));
+    let count = Arc::clone(&asked);
+    std::thread::spawn(move || {
+        let mut held = Vec::new();
+        for stream in silent.incoming() {
+            count.fetch_add(1, Ordering::SeqCst);
+            held.push(stream);
+        }
+    });
+    let run = |host: &std::path::Path, argument: &str, patience: &str| {
         let mut command = place.workplace.command(&[argument, "grid.yaml"]);
+        command.env("VLLM_GRID_DAEMON_PATIENCE", patience);
         command.env("PATH", &place.path).env("DOCKER_HOST", format!("unix://{}", host.display()));
         let output = command.output().unwrap();
         let printed = [output.stdout, output.stderr].concat();
         (output.status.code(), words(&String::from_utf8_lossy(&printed)))
     };
-    let (code, printed) = run(&socket, "plan");
+    let (code, printed) = run(&socket, "plan", "2");
+    assert_eq!(asked.load(Ordering::SeqCst), 1, "a plan waits once, for whatever it asks");
     assert_eq!(code, Some(0), "{printed}");
     for part in [
         "what image i:1 starts by itself is not known",
+        "which compose files production was made from is not known",
         "the Docker daemon did not answer within 2 s",
     ] {
         assert!(printed.contains(part), "{part}: {printed}");
     }
     // A machine without a daemon plans as if the image were vLLM's own.
-    let (code, printed) = run(&place.workplace.path("none.sock"), "plan");
+    let (code, printed) = run(&place.workplace.path("none.sock"), "plan", "1");
     assert_eq!(code, Some(0), "{printed}");
     assert!(!printed.contains("starts by itself"), "{printed}");
-    let (code, printed) = run(&socket, "sweep");
+    let (code, printed) = run(&socket, "sweep", "1");
     assert_eq!(code, Some(3), "{printed}");
-    assert!(printed.contains("did not say within 10 s what image i:1"), "{printed}");
+    let why = "what image i:1 starts by itself is not known: the Docker daemon did not answer";
+    assert!(printed.contains(why), "{printed}");
     assert!(!place.workplace.path("runs").exists(), "nothing was begun");
 }
 

@@ -148,19 +148,13 @@ pub enum ComposeError {
         .0.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ")
     )]
     EnvFiles(Vec<PathBuf>),
-    /// The daemon does not say what production was made from.
-    #[error("what production was made from is not known: {0}")]
-    Daemon(String),
-    /// The daemon was too slow with what an image starts by itself.
-    #[error(
-        "the Docker daemon did not say within {seconds} s what image {image} starts by itself: flags \
-         and ids depend on it; try again"
-    )]
+    /// The daemon was too slow with what flags depend on.
+    #[error("{what} is not known: {why}; flags and ids depend on it, so try again")]
     NoAnswer {
-        /// The image.
-        image: String,
-        /// How long it was waited for.
-        seconds: u64,
+        /// What it was asked for.
+        what: String,
+        /// Why there is no answer.
+        why: String,
     },
     /// A compose file that nothing can be read from: which, and why.
     #[error("{0}")]

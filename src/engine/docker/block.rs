@@ -5,9 +5,9 @@ use std::time::Duration;
 use super::daemon::{DaemonSettings, STARTING, connect, connect_within};
 use super::patience::Daemon;
 use super::production::{Comparison, DockerProduction};
-use super::sources::{Located, Silence, named_by, source_of};
+use super::sources::{Located, source_of};
 use super::{DockerEngine, DockerError, DockerSpec, identity};
-use crate::engine::compose::{self, ComposeError, ComposeSource, ServiceSpec};
+use crate::engine::compose::{self, ComposeSource, ServiceSpec};
 use crate::engine::production::ProductionError;
 use crate::engine::readiness::over_http;
 use crate::engine::{EngineError, api_key};
@@ -21,7 +21,7 @@ use crate::server::ApiKey;
 /// What the block asks for and cannot be had, before anything is started.
 pub async fn of_block(block: &DockerBlock, secrets: &Secrets) -> Result<DockerEngine, EngineError> {
     let docker = local_daemon().await?;
-    let located = source_of(block, block.service.as_deref(), Silence::Refused).await?;
+    let located = source_of(block, block.service.as_deref()).await?;
     let source = located.map(|it| it.source);
     let key = key_of(block, source.as_ref())?;
     let service = match source {
@@ -108,7 +108,7 @@ pub async fn compare_production(
 ) -> Result<Option<Comparison>, EngineError> {
     let Some(production) = production_of(block).await? else {
         // The service itself may serve now, whether the grid says so or not.
-        let located = source_of(block, block.service.as_deref(), Silence::Refused).await?;
+        let located = source_of(block, block.service.as_deref()).await?;
         let (Some(Located { source, .. }), Some(service)) = (located, service) else {
             return Ok(None);
         };
@@ -136,8 +136,7 @@ pub async fn compare_production(
     }
     // Whether it is there is asked first: reading a service takes the compose tool's time.
     let found = production.compare(None, secrets).await?;
-    let Some(Located { source, .. }) = source_of(block, Some(named), Silence::Refused).await?
-    else {
+    let Some(Located { source, .. }) = source_of(block, Some(named)).await? else {
         return Ok(Some(found));
     };
     match compose::read(&source).await {
@@ -173,16 +172,11 @@ async fn production_on(
     wait: Duration,
 ) -> Result<Option<DockerProduction>, EngineError> {
     let Some(name) = block.production.clone() else { return Ok(None) };
+    // First: a daemon that is about to start does not say yet what production was made from.
     let docker = connect_within(&DaemonSettings::of_environment(), wait).await;
     let docker = docker.map_err(DockerError::from)?;
     let source = match &name {
-        // Its container is started by its id: files matter where it has to be made again.
-        ProductionName::Service(service) => {
-            match source_of(block, Some(service), Silence::Refused).await {
-                Err(ComposeError::Daemon(_)) => named_by(block, Some(service))?,
-                located => located?,
-            }
-        }
+        ProductionName::Service(service) => source_of(block, Some(service)).await?,
         ProductionName::Container(_) => None,
     };
     let source = source.map(|it| it.source);

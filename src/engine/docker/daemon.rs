@@ -62,7 +62,33 @@ pub enum DaemonError {
         host: String,
         /// What the system said.
         reason: String,
+        /// Whether it took the question, and was silent until the time was up.
+        silent: bool,
     },
+    /// It could not be asked, for what this process itself is short of.
+    #[error("{}", patience::not_asked(.host, .what))]
+    Short {
+        /// Its socket.
+        host: String,
+        /// What is short, and how to have more.
+        what: String,
+    },
+}
+
+impl DaemonError {
+    /// Why a daemon that may be there gave no answer; `None` where there is none to ask.
+    pub fn unanswered(&self, limit: Duration) -> Option<String> {
+        match self {
+            Self::Unreachable { silent: true, .. } => Some(late(limit)),
+            Self::Short { .. } => Some(self.to_string()),
+            _ => None,
+        }
+    }
+}
+
+/// That it was waited for in vain.
+pub fn late(limit: Duration) -> String {
+    format!("the Docker daemon did not answer within {} s", limit.as_secs_f64())
 }
 
 /// What the choice of a daemon depends on.
@@ -93,6 +119,14 @@ impl DaemonSettings {
                 .and_then(|seconds| seconds.parse().ok())
                 .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()),
         }
+    }
+
+    /// The same for who waits for `limit` at most, whether for an answer or for a daemon that
+    /// is silent; who asks next then knows that it was.
+    #[must_use]
+    pub fn within(self, limit: Duration) -> Self {
+        let patience = self.patience.map_or(limit, |patience| patience.min(limit));
+        Self { patience: Some(patience), ..self }
     }
 
     /// The socket that the `docker` command would use, as `unix://PATH`:
@@ -147,9 +181,16 @@ fn local(host: &str, from: &str) -> Result<String, DaemonError> {
 /// A daemon elsewhere, a context that cannot be read, or nobody who answers now.
 pub async fn connect(settings: &DaemonSettings) -> Result<Daemon, DaemonError> {
     let host = settings.socket()?;
-    let unusable = |error: Error| match patience::nonsense(&error) {
-        Some(reason) => DaemonError::Foreign { host: host.clone(), reason },
-        None => DaemonError::Unreachable { host: host.clone(), reason: patience::cause(&error) },
+    let unusable = |error: Error| {
+        let host = host.clone();
+        if let Some(what) = patience::own_shortage(&error) {
+            return DaemonError::Short { host, what };
+        }
+        if let Some(reason) = patience::nonsense(&error) {
+            return DaemonError::Foreign { host, reason };
+        }
+        let silent = matches!(error, Error::RequestTimeoutError);
+        DaemonError::Unreachable { host, reason: patience::cause(&error), silent }
     };
     let docker = transport::open(&host, TIMEOUT).map_err(unusable)?;
     let daemon = Daemon::new(docker, &host, settings.patience.unwrap_or(patience::PATIENCE));

@@ -62,7 +62,7 @@ use naming::{container_name, holder_label, labels};
 use offline::Offline;
 pub use patience::Daemon;
 pub use production::{Comparison, DockerProduction};
-pub use sources::{Located, Silence, source_of};
+pub use sources::{LIMIT, Located, WHAT, source_of, source_within};
 use state::{Identity, State};
 
 /// What is launched, and how.

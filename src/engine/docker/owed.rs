@@ -14,7 +14,7 @@ use super::daemon::{
 };
 use super::production::DockerProduction;
 use super::state::restarts_again;
-use super::{DockerError, Silence, source_of};
+use super::{DockerError, source_of};
 use crate::engine::EngineError;
 use crate::engine::compose::ComposeSource;
 use crate::engine::readiness::over_http;
@@ -79,7 +79,7 @@ pub async fn of_block(block: &DockerBlock) -> Result<Option<ProductionOwed>, Eng
         ProductionName::Service(service) => Some(service.clone()),
         ProductionName::Container(_) => None,
     };
-    let located = source_of(block, service.as_deref(), Silence::Refused).await?;
+    let located = source_of(block, service.as_deref()).await?;
     let source = located.map(|it| it.source.absolute()).unwrap_or_default();
     Ok(Some(ProductionOwed {
         docker: socket().map_err(DockerError::from)?,

@@ -14,6 +14,7 @@ use bollard::errors::Error;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::transport;
+use crate::shortage;
 
 /// Longest that a daemon which does not answer is asked again.
 pub(super) const PATIENCE: Duration = Duration::from_mins(2);
@@ -27,6 +28,8 @@ const PING: Duration = Duration::from_secs(5);
 /// For how long a daemon that was given up is not asked again, by whatever call: so a
 /// command waits for a daemon that stalls once, not at each of its questions.
 const GIVEN_UP: Duration = Duration::from_secs(5);
+/// For how long a call is tried that fails for what this process itself is short of.
+const SHORT: Duration = Duration::from_secs(3);
 /// Where it was silent until the time was up.
 const NO_ANSWER: &str = "no answer in time";
 /// Pauses between attempts.
@@ -136,6 +139,15 @@ impl Daemon {
                 self.answered();
                 return answer;
             };
+            if own_shortage(&error).is_some() {
+                // Nobody was asked. Other work of this process may end and leave room.
+                if begun.elapsed() + pause > SHORT.min(self.patience) {
+                    return Err(error);
+                }
+                sleep(pause).await;
+                pause = (pause * 2).min(MAX_PAUSE);
+                continue;
+            }
             if !may_pass(&error) {
                 self.answered();
                 return Err(error);
@@ -182,6 +194,9 @@ impl Daemon {
             .given_up
             .as_ref()
             .filter(|(at, _)| at.elapsed() < GIVEN_UP.min(self.patience))?;
+        if why == NO_ANSWER {
+            return Some(Error::RequestTimeoutError);
+        }
         let err = std::io::Error::new(std::io::ErrorKind::TimedOut, why.clone());
         Some(Error::IOError { err })
     }
@@ -215,9 +230,10 @@ impl Daemon {
                 }
             }
             Error::RequestTimeoutError => self.silent(NO_ANSWER),
-            other => match nonsense(other) {
-                Some(reason) => foreign(&self.host, &reason),
-                None => self.silent(&cause(other)),
+            other => match (own_shortage(other), nonsense(other)) {
+                (Some(what), _) => not_asked(&self.host, &what),
+                (None, Some(reason)) => foreign(&self.host, &reason),
+                (None, None) => self.silent(&cause(other)),
             },
         }
     }
@@ -242,6 +258,28 @@ pub(super) fn unanswered(host: &str, reason: &str) -> String {
     format!(
         "the Docker daemon at {host} does not answer: {reason}; start Docker, or look at `docker info`"
     )
+}
+
+/// That nobody could be asked, for what this process itself is short of.
+pub(super) fn not_asked(host: &str, what: &str) -> String {
+    format!("the Docker daemon at {host} could not be asked: {what}")
+}
+
+/// What this process itself is short of, where a call failed for that: it says nothing of
+/// the daemon.
+pub(super) fn own_shortage(error: &Error) -> Option<String> {
+    // Printed as what it holds: its sources begin below that.
+    if let Error::IOError { err } = error {
+        return shortage::of(err);
+    }
+    let mut cause = std::error::Error::source(error);
+    while let Some(at) = cause {
+        if let Some(what) = at.downcast_ref::<std::io::Error>().and_then(shortage::of) {
+            return Some(what);
+        }
+        cause = at.source();
+    }
+    None
 }
 
 /// That what answers is no Docker daemon, and what to do.
@@ -269,6 +307,9 @@ pub(super) fn nonsense(error: &Error) -> Option<String> {
 
 /// The innermost cause: what the system said, without the HTTP library's words around it.
 pub(super) fn cause(error: &Error) -> String {
+    if matches!(error, Error::RequestTimeoutError) {
+        return NO_ANSWER.to_owned();
+    }
     let mut cause: &dyn std::error::Error = match error {
         // Printed by what it holds: its own sources begin below that.
         Error::HyperLegacyError { err } => err,
@@ -311,7 +352,7 @@ fn is_silence(error: &Error) -> bool {
 pub(super) fn may_pass(error: &Error) -> bool {
     match error {
         Error::DockerResponseServerError { status_code: 500, message } => !is_explained(message),
-        other => nonsense(other).is_none() && is_silence(other),
+        other => nonsense(other).is_none() && own_shortage(other).is_none() && is_silence(other),
     }
 }
 

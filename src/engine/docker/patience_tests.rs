@@ -265,3 +265,24 @@ async fn a_daemon_that_stalls_is_waited_for_once_in_all_questions() {
     inspect(&scripted.daemon).await.expect_err("it stalls");
     assert!(scripted.known.lock().expect("no panic").requests > asked, "it is asked again");
 }
+
+/// What this process itself is short of is no outage: nobody was asked.
+#[tokio::test(start_paused = true)]
+async fn our_own_limit_is_named_and_not_waited_for_as_a_daemon_is() {
+    let scripted = Scripted::new(true, |_, _| Fate::Answered);
+    let daemon = &scripted.daemon;
+    let full = || Error::IOError { err: rustix::io::Errno::MFILE.into() };
+    let begun = Instant::now();
+    let error = daemon.ask(|| async { Err::<(), _>(full()) }).await.expect_err("full");
+    assert!(begun.elapsed() <= SHORT, "{:?}", begun.elapsed());
+    let words = daemon.words(&error);
+    assert!(words.contains(" could not be asked: ") && words.contains("`ulimit -n`"), "{words}");
+    assert_eq!(daemon.silence().since, None, "it says nothing of the daemon");
+    // What lets go of something in time is waited for.
+    let tries = AtomicUsize::new(0);
+    let ask = || {
+        let is_full = tries.fetch_add(1, Ordering::SeqCst) < 3;
+        async move { if is_full { Err(full()) } else { Ok(()) } }
+    };
+    daemon.ask(ask).await.expect("there is room again");
+}

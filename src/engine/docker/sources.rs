@@ -10,24 +10,16 @@ use bollard::models::ContainerSummary;
 use bollard::query_parameters::ListContainersOptionsBuilder;
 use tokio::time::timeout;
 
-use super::daemon::{DaemonSettings, connect};
+use super::daemon::{DaemonSettings, connect, late};
+use super::patience::may_pass;
 use crate::engine::compose::{self, ComposeError, ComposeSource};
 use crate::grid::{DockerBlock, ProductionName};
 
 /// What the compose tool notes on a container.
 const PROJECT: &str = "com.docker.compose.project";
 const SERVICE: &str = "com.docker.compose.service";
-/// How long a daemon may take to say what production was made from, where a person waits.
-const BRIEFLY: Duration = Duration::from_secs(2);
-
-/// What follows where the daemon does not say what production was made from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Silence {
-    /// The grid's own files are read, with a note: nothing is launched by it.
-    Noted,
-    /// An error: what is launched must not depend on how long the daemon takes.
-    Refused,
-}
+/// Longest that the daemon may take where a sweep or a recovery depends on its answer.
+pub const LIMIT: Duration = Duration::from_secs(10);
 
 /// Where a service is described, and what a person should know of how that was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,40 +28,50 @@ pub struct Located {
     pub source: ComposeSource,
     /// Choices that the grid does not show.
     pub notes: Vec<String>,
+    /// Why what production was made from is not known, where a daemon that may be there gave no
+    /// answer: the files are the grid's own then.
+    pub unanswered: Option<String>,
 }
 
 /// Where `service` of the block's compose files is described; `None` without a service.
 ///
 /// # Errors
-/// The grid names no file, and none is found; or the daemon does not say what production
-/// was made from.
+/// The grid names no file, and none is found. Or a daemon that is there does not answer: what
+/// is read must not depend on how long it takes.
 pub async fn source_of(
     block: &DockerBlock,
     service: Option<&str>,
-    silence: Silence,
 ) -> Result<Option<Located>, ComposeError> {
-    let Some(mut located) = named_by(block, service)? else { return Ok(None) };
+    let located = source_within(block, service, LIMIT).await?;
+    match located.as_ref().and_then(|it| it.unanswered.clone()) {
+        Some(why) => Err(ComposeError::NoAnswer { what: WHAT.to_owned(), why }),
+        None => Ok(located),
+    }
+}
+
+/// What the daemon is asked for.
+pub const WHAT: &str = "which compose files production was made from";
+
+/// The same for who can do with the grid's own files where the daemon takes longer than `limit`.
+///
+/// # Errors
+/// The grid names no file, and none is found.
+pub async fn source_within(
+    block: &DockerBlock,
+    service: Option<&str>,
+    limit: Duration,
+) -> Result<Option<Located>, ComposeError> {
+    let Some(located) = named_by(block, service)? else { return Ok(None) };
     if block.compose.located && service == block.service.as_deref() {
         return Ok(Some(located));
     }
-    let asked = made(block, &located.source);
-    let answer = match silence {
-        Silence::Refused => asked.await,
-        Silence::Noted => timeout(BRIEFLY, asked).await.unwrap_or_else(|_| {
-            Err(format!("the Docker daemon did not answer within {} s", BRIEFLY.as_secs()))
-        }),
-    };
-    match (answer, silence) {
-        (Ok(Some(made)), _) => Ok(Some(made_of(located, &made))),
-        (Ok(None), _) => Ok(Some(located)),
-        (Err(reason), Silence::Refused) => Err(ComposeError::Daemon(reason)),
-        (Err(reason), Silence::Noted) => {
-            located.notes.push(format!(
-                "what production was made from is not known, so the grid's own files are read: {reason}"
-            ));
-            Ok(Some(located))
-        }
-    }
+    let settings = DaemonSettings::of_environment().within(limit);
+    let labels = timeout(limit, labels_of(&settings, block, &located.source));
+    Ok(Some(match labels.await.unwrap_or_else(|_| Err(late(limit))) {
+        Ok(Some(labels)) => made_of(located, &labels),
+        Ok(None) => located,
+        Err(why) => Located { unanswered: Some(why), ..located },
+    }))
 }
 
 /// The same by the grid alone.
@@ -90,7 +92,7 @@ pub(super) fn named_by(
         service: service.to_owned(),
         ..ComposeSource::default()
     };
-    Ok(Some(Located { source, notes }))
+    Ok(Some(Located { source, notes, unanswered: None }))
 }
 
 /// A container of the service: its name, and its labels.
@@ -100,9 +102,19 @@ struct Made {
 }
 
 /// The container of the service that serves, or served, where the daemon shows exactly one.
-async fn made(block: &DockerBlock, source: &ComposeSource) -> Result<Option<Made>, String> {
-    let settings = DaemonSettings::of_environment();
-    let docker = connect(&settings).await.map_err(|error| error.to_string())?;
+///
+/// # Errors
+/// Why a daemon that may be there gave no answer.
+async fn labels_of(
+    settings: &DaemonSettings,
+    block: &DockerBlock,
+    source: &ComposeSource,
+) -> Result<Option<Made>, String> {
+    let limit = settings.patience.unwrap_or(LIMIT);
+    let docker = match connect(settings).await {
+        Ok(docker) => docker,
+        Err(error) => return error.unanswered(limit).map_or(Ok(None), Err),
+    };
     let service = format!("{SERVICE}={}", source.service);
     let mut labels = vec![service, "com.docker.compose.oneoff=False".to_owned()];
     let by_name = match &block.production {
@@ -114,8 +126,12 @@ async fn made(block: &DockerBlock, source: &ComposeSource) -> Result<Option<Made
     }
     let filters = HashMap::from([("label", labels)]);
     let options = ListContainersOptionsBuilder::new().all(true).filters(&filters).build();
-    let list = || docker.list_containers(Some(options.clone()));
-    let found = docker.ask(list).await.map_err(|error| docker.sentence(&error))?;
+    let found = match docker.ask(|| docker.list_containers(Some(options.clone()))).await {
+        Ok(found) => found,
+        Err(error) if may_pass(&error) => return Err(late(limit)),
+        // What it refuses is told by those who cannot do without it.
+        Err(_) => return Ok(None),
+    };
     let name = |seen: &ContainerSummary| {
         let name = seen.names.as_ref().and_then(|names| names.first().cloned());
         name.unwrap_or_default().trim_start_matches('/').to_owned()
@@ -130,7 +146,7 @@ async fn made(block: &DockerBlock, source: &ComposeSource) -> Result<Option<Made
 
 /// What the container was made from, where that is not what the grid names.
 fn made_of(located: Located, made: &Made) -> Located {
-    let Located { source, mut notes } = located;
+    let Located { source, mut notes, unanswered } = located;
     let folder = made.labels.get(&format!("{PROJECT}.working_dir")).map(PathBuf::from);
     let list = |key: &str| -> Vec<PathBuf> {
         let text = made.labels.get(&format!("{PROJECT}.{key}")).map_or("", String::as_str);
@@ -139,13 +155,13 @@ fn made_of(located: Located, made: &Made) -> Located {
     };
     let (files, env_files) = (list("config_files"), list("environment_file"));
     if files.is_empty() {
-        return Located { source, notes };
+        return Located { source, notes, unanswered };
     }
     let same_files = alike(&files, &source.files);
     // The first version of the tool notes no env-file; `.env` in the folder needs no naming.
     let same_env = env_files.is_empty() || alike(&env_files, &source.variable_files());
     if same_files && same_env {
-        return Located { source, notes };
+        return Located { source, notes, unanswered };
     }
     let mut made_from = format!("production (`{}`) was made from {}", made.name, shown(&files));
     if !same_env {
@@ -165,12 +181,13 @@ fn made_of(located: Located, made: &Made) -> Located {
             "{made_from}; {} cannot be read here, so what the grid names is read: {named}",
             lost.display()
         ));
-        return Located { source, notes };
+        return Located { source, notes, unanswered };
     }
     notes.push(format!("{made_from}: that is read; {named}"));
     let env_files = if same_env { source.env_files.clone() } else { env_files };
     let project_directory = if same_files { source.project_directory.clone() } else { folder };
-    Located { source: ComposeSource { files, env_files, project_directory, ..source }, notes }
+    let source = ComposeSource { files, env_files, project_directory, ..source };
+    Located { source, notes, unanswered }
 }
 
 /// A path of a label: of the project's folder. The first version of the tool notes paths as
@@ -213,7 +230,7 @@ mod tests {
             service: "vllm".to_owned(),
             ..ComposeSource::default()
         };
-        Located { source, notes: Vec::new() }
+        Located { source, notes: Vec::new(), unanswered: None }
     }
 
     #[test]

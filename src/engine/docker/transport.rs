@@ -166,3 +166,66 @@ impl AsyncWrite for Bounded {
         Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bollard::query_parameters::ListContainersOptions;
+    use serde_json::json;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::UnixListener;
+
+    use super::*;
+
+    /// As a daemon lists a container that a compose tool made.
+    fn listed(number: usize) -> String {
+        let network = |name: &str| {
+            json!({"IPAMConfig": {}, "Links": null, "Aliases": ["vllm", name], "NetworkID": name,
+                   "DriverOpts": {}, "EndpointID": "e", "Gateway": "172.18.0.1", "IPPrefixLen": 16,
+                   "IPAddress": "172.18.0.2", "MacAddress": "02:42:ac:12:00:02"})
+        };
+        let folder = "/srv/".to_owned() + &"a-long-folder-of-a-project/".repeat(8);
+        let mount = json!({"Type": "bind", "Source": folder, "Destination": "/data", "Mode": "rw",
+                           "RW": true, "Propagation": "rprivate"});
+        let port = json!({"IP": "0.0.0.0", "PrivatePort": 8000, "PublicPort": 1, "Type": "tcp"});
+        json!({
+            "Id": format!("{number:064x}"), "Names": [format!("/project-{number}-vllm-1")],
+            "Image": "vllm/vllm-openai:v0.11.0", "ImageID": format!("sha256:{number:064x}"),
+            "Command": "vllm serve a-model-of-a-long-name", "Created": 1_764_000_000,
+            "Ports": [port, port, port, port],
+            "Labels": {"com.docker.compose.project": "project", "com.docker.compose.service": "vllm",
+                       "com.docker.compose.project.config_files": folder.repeat(2),
+                       "com.docker.compose.config-hash": "a".repeat(64), "a": "{{}}\n".repeat(8)},
+            "State": "running", "Status": "Up 2 hours", "HostConfig": {"NetworkMode": "project"},
+            "NetworkSettings": {"Networks": {"one": network("one"), "two": network("two")}},
+            "Mounts": [mount, mount, mount],
+        })
+        .to_string()
+    }
+
+    #[tokio::test]
+    async fn ten_thousand_containers_are_within_the_limits() {
+        let all: Vec<String> = (0..10_000).map(listed).collect();
+        let body = format!("[{}]\n", all.join(","));
+        assert!(body.len() > 20 << 20, "{} bytes", body.len());
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("sock");
+        let listener = UnixListener::bind(&path).expect("a socket");
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.expect("a connection");
+            stream.read(&mut [0; 1 << 14]).await.expect("a request");
+            let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\
+                        transfer-encoding: chunked\r\n\r\n";
+            stream.write_all(head.as_bytes()).await.expect("sent");
+            // In pieces as a daemon sends them.
+            for piece in body.as_bytes().chunks(2 << 10) {
+                let size = format!("{:x}\r\n", piece.len());
+                let chunk = [size.as_bytes(), piece, b"\r\n"].concat();
+                stream.write_all(&chunk).await.expect("sent");
+            }
+            stream.write_all(b"0\r\n\r\n").await.expect("sent");
+        });
+        let docker = open(&format!("unix://{}", path.display()), 60).expect("a socket");
+        let found = docker.list_containers(None::<ListContainersOptions>).await;
+        assert_eq!(found.expect("a list").len(), 10_000);
+    }
+}
