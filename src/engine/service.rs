@@ -149,10 +149,12 @@ pub async fn read(file: &GridFile, need: Need) -> Result<Started, ComposeError> 
         },
     };
     let unanswered = match (unanswered, need) {
-        (Some(why), Need::Sweep) => {
+        // It is there again: what is read must not depend on that.
+        (Some(why), Need::Sweep) if image.is_some() => {
             return Err(ComposeError::NoAnswer { what: WHAT.to_owned(), why });
         }
-        (why, _) => {
+        (_, Need::Sweep) => None,
+        (why, Need::Plan) => {
             why.map(|why| format!("{WHAT} is not known: {why}; what the grid names is read"))
         }
     };
@@ -206,18 +208,22 @@ async fn image_command(
     let settings = DaemonSettings::of_environment().within(need.patience());
     let limit = settings.patience.unwrap_or(need.patience());
     let asked = async {
-        let docker = connect(&settings).await.map_err(|error| error.unanswered(limit))?;
+        let docker = connect(&settings).await.map_err(|error| {
+            // What a sweep owes is told with that, before its engine needs the daemon.
+            error.unanswered(limit).filter(|_| need == Need::Plan)
+        })?;
         identity(&docker, image).await.map_err(|error| match error {
             DockerError::NoImage(_) => None,
             error => Some(error.to_string()),
         })
     };
-    let why = match timeout(limit, asked).await.unwrap_or_else(|_| Err(Some(late(limit)))) {
-        Ok(known) => return Ok(Ok(known.own)),
-        // A plan on a machine without the image assumes that it starts vLLM, as vLLM's own does.
-        Err(None) => return Ok(Err(None)),
-        Err(Some(why)) => why,
-    };
+    let why =
+        match timeout(limit + limit / 4, asked).await.unwrap_or_else(|_| Err(Some(late(limit)))) {
+            Ok(known) => return Ok(Ok(known.own)),
+            // A plan on a machine without the image assumes that it starts vLLM, as vLLM's own does.
+            Err(None) => return Ok(Err(None)),
+            Err(Some(why)) => why,
+        };
     let what = format!("what image {image} starts by itself");
     match need {
         Need::Sweep => Err(ComposeError::NoAnswer { what, why }),

@@ -19,7 +19,7 @@ async fn converse(flags: &str) -> (Measurement, Vec<vllm_grid::client::record::R
 #[tokio::test]
 async fn the_history_grows_by_message_and_answer_and_is_found_in_the_cache() {
     // An answer lasts longer than a busy machine keeps its pieces back.
-    let (kept, records) = converse("--sim-speed 20 --enable-prefix-caching").await;
+    let (kept, records) = converse("--sim-speed 4 --enable-prefix-caching").await;
     assert_eq!((kept.status, kept.reason.as_deref()), (Status::Ok, None));
     let purposes: Vec<&str> = records.iter().map(|record| record.purpose.as_str()).collect();
     let turns = ["turn 1", "turn 2", "turn 3", "turn 4", "turn 5", "turn 6"];
