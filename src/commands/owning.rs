@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use vllm_grid::engine::Engine;
 use vllm_grid::engine::docker::{DockerProduction, owed};
-use vllm_grid::engine::leftovers::{self, Look};
+use vllm_grid::engine::leftovers::{self, Look, What};
 use vllm_grid::engine::production::Production as _;
 use vllm_grid::grid::{DockerBlock, EngineBlock, Grid, ProductionName as Named};
 use vllm_grid::history::folder::Folder;
@@ -174,6 +174,30 @@ async fn named(
         (None, None) => String::new(),
     };
     Ok(Some(ProductionOwed { name, ..template }))
+}
+
+/// An error before anything is launched, with the production that dead runs owe on the grid's
+/// daemon: who reads that it does not answer must not miss it.
+pub(super) async fn with_owed(grid: &Grid, own: Option<&str>, error: CommandError) -> CommandError {
+    if error.exit() != Exit::Environment || !matches!(grid.engine, EngineBlock::Docker(_)) {
+        return error;
+    }
+    let (Ok(state), Ok(docker)) = (StateFolder::of_environment(), owed::socket()) else {
+        return error;
+    };
+    let look = Look { state: &state, own, uses: &Uses::Nothing, docker: Some(&docker) };
+    let text = error.to_string();
+    let mut lines = vec![text.clone()];
+    for leftover in leftovers::find(look).await {
+        let down = leftover.to_string();
+        if matches!(leftover.what, What::Production(..)) && !text.contains(&down) {
+            lines.extend([down, format!("  -> {}", leftover.advice())]);
+        }
+    }
+    if lines.len() == 1 {
+        return error;
+    }
+    CommandError::message(Exit::Environment, lines.join("\n"))
 }
 
 /// Nothing is launched beside what dead runs left.

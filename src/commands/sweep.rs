@@ -51,10 +51,10 @@ pub(crate) async fn sweep(args: &SweepArgs, shutdown: &Shutdown) -> Result<Exit,
     };
     let (mut grid, service) = complete(file).await?;
     check_descriptors(&grid)?;
-    let engine = engine(&grid).await?;
-    // The one connection to its daemon: what fails here leaves no folder.
-    let serves = production(&grid).await?;
-    let claimed = Claimed::take(&grid, &*engine, None, serves).await?;
+    let (engine, claimed) = match claimed(&grid).await {
+        Ok(claimed) => claimed,
+        Err(error) => return Err(owning::with_owed(&grid, None, error).await),
+    };
     super::production::of_sweep(&mut grid, service.as_ref()).await.map_err(unusable)?;
     super::check_source(&grid)?;
     let now = jiff::Timestamp::now();
@@ -62,6 +62,15 @@ pub(crate) async fn sweep(args: &SweepArgs, shutdown: &Shutdown) -> Result<Exit,
     let sweep = Sweep::begin_with(&grid, args.output.as_deref(), now, secrets(), Some(with))?;
     let owning = claimed.begin(&sweep, &*engine)?;
     run(Work::of(sweep).owned(owning), &grid, engine, shutdown).await
+}
+
+/// The grid's engine, and what a new sweep claims: what fails here leaves no folder.
+async fn claimed(grid: &Grid) -> Result<(Arc<dyn Engine>, Claimed), CommandError> {
+    let engine = engine(grid).await?;
+    // The one connection to its daemon.
+    let serves = production(grid).await?;
+    let claimed = Claimed::take(grid, &*engine, None, serves).await?;
+    Ok((engine, claimed))
 }
 
 /// `resume`: continues in the stored order, where nothing changed; a confirmation that was
@@ -118,12 +127,23 @@ pub(super) async fn may_continue(
         note_owed(folder, seen.as_ref().map_or(&[], SeenFolder::lines), shutdown);
     }
     let resumable = resume::check_seen(folder, seen, secrets()).await.map_err(refused)?;
+    let own = folder.manifest().ok().map(|it| it.run_id());
     let engine = match engine(&resumable.grid).await {
         Ok(engine) => engine,
         // A grid that changed may name what is not there: the change is what to report.
-        Err(error) => return Err(resumable.refused(accept).map_or(error, changed)),
+        Err(error) => {
+            return Err(match resumable.refused(accept) {
+                Some(refused) => changed(refused),
+                None => owning::with_owed(&resumable.grid, own.as_deref(), error).await,
+            });
+        }
     };
-    let serves = production(&resumable.grid).await?;
+    let serves = match production(&resumable.grid).await {
+        Ok(serves) => serves,
+        Err(error) => {
+            return Err(owning::with_owed(&resumable.grid, own.as_deref(), error).await);
+        }
+    };
     let asked = serves.as_ref().map(|it| it as &dyn Production);
     let with = MeasuredWith::read(&*engine, asked).await;
     let continues = resumable.continues(&with, accept).map_err(changed)?;

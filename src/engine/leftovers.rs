@@ -6,11 +6,12 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::docker::cleanup::{self, Labelled};
-use super::docker::owed;
+use super::docker::owed::{self, Connection};
 use super::process::noted;
+use crate::history::launch::{FailureClass, LaunchFailure};
 use crate::ownership::debt::{self, Debt, Owed, ProductionOwed};
 use crate::ownership::session::{Liveness, liveness};
-use crate::ownership::{Holder, StateFolder, Uses};
+use crate::ownership::{Holder, Ledger, StateFolder, Uses, machine};
 
 /// What to look for.
 #[derive(Clone, Copy, Debug)]
@@ -30,7 +31,8 @@ pub struct Look<'a> {
 pub struct Leftover {
     /// What it is.
     pub what: What,
-    /// The run's folder when it was noted; `None` where it belongs to no run.
+    /// The run's folder when it was noted, or its id where only that is known; `None` where it
+    /// belongs to no run.
     pub folder: Option<PathBuf>,
     /// Who works on the run, where it lives.
     pub holder: Option<Holder>,
@@ -65,10 +67,10 @@ impl Leftover {
 
 impl fmt::Display for Leftover {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let of = match &self.folder {
-            Some(folder) => format!(" of the run {}", folder.display()),
-            None => String::new(),
-        };
+        // Where it is now, as far as its process shows it.
+        let place = self.holder.as_ref().and_then(Holder::place);
+        let place = place.or_else(|| Some(self.folder.as_ref()?.display().to_string()));
+        let of = place.map(|place| format!(" of the run {place}")).unwrap_or_default();
         let state = match &self.holder {
             Some(holder) => format!("is in use: {holder}"),
             None => "is left: that run is dead".to_owned(),
@@ -121,10 +123,32 @@ pub async fn find(look: Look<'_>) -> Vec<Leftover> {
     for debt in &dead {
         found.extend(processes_of(look.state, debt, look.uses));
     }
+    found.extend(unnoted(look, &dead));
     for socket in sockets(look, &dead) {
         found.extend(on_daemon(look, &socket, &dead).await);
     }
     found
+}
+
+/// Whether a launch of the owner would be alone on what it uses: a run in another network
+/// namespace may have begun since the owner's did.
+///
+/// # Errors
+/// A candidate of another run is on the daemon now: nothing more is to be launched. Or the
+/// daemon does not answer.
+pub async fn none_now(docker: &Connection, owner: &Ledger) -> Result<(), LaunchFailure> {
+    let (own, uses) = (Some(owner.run_id()), owner.uses());
+    let look = Look { state: owner.state(), own, uses, docker: None };
+    let seen = cleanup::ours(docker).await;
+    let seen = seen.map_err(|error| LaunchFailure::new(FailureClass::Environment, error))?;
+    let mut running = seen.into_iter().filter(|it| !it.has_ended);
+    match running.find_map(|it| container(look, it)) {
+        None => Ok(()),
+        Some(other) => {
+            let what = format!("{other} ({})", other.advice());
+            Err(LaunchFailure::of_shortage(&what))
+        }
+    }
 }
 
 /// Why something of a run may be left, by the note of it; `None` where nothing is.
@@ -195,10 +219,13 @@ pub fn stopped_by(state: &StateFolder, name: &str) -> Option<(String, String)> {
     )?;
     let folder = debt.folder.display();
     Some(match liveness(state, Some(&debt.run_id), Some(&debt.holder)) {
-        Liveness::Lives(_) => (
-            format!("{name} is stopped by the run {folder}, which starts it again at its end"),
-            "wait until that run ends".to_owned(),
-        ),
+        Liveness::Lives(holder) => {
+            let place = holder.and_then(|it| it.place()).unwrap_or_else(|| folder.to_string());
+            (
+                format!("{name} is stopped by the run {place}, which starts it again at its end"),
+                "wait until that run ends".to_owned(),
+            )
+        }
         Liveness::Dead => (
             format!("PRODUCTION IS DOWN: {name} was stopped by the run {folder}, which is dead"),
             format!("vllm-grid recover {}", quoted(&debt.folder)),
@@ -220,6 +247,22 @@ fn processes_of(state: &StateFolder, debt: &Debt, uses: &Uses) -> Option<Leftove
     (!ids.is_empty() && debt.uses.overlaps(uses)).then(|| Leftover {
         what: What::Processes(ids),
         folder: Some(debt.folder.clone()),
+        holder: None,
+    })
+}
+
+/// Processes that their environment alone tells of: of runs of other state folders.
+fn unnoted(look: Look<'_>, dead: &[Debt]) -> impl Iterator<Item = Leftover> {
+    let is_noted = |run: &str| {
+        let mut notes = dead.iter().filter(|debt| debt.run_id == run);
+        notes.any(|it| matches!(it.owed, Owed::Group(_) | Owed::Processes))
+    };
+    let is_in_the_way = move |it: &noted::Marked| {
+        look.own != Some(&it.run_id) && !is_noted(&it.run_id) && it.uses.overlaps(look.uses)
+    };
+    noted::of_dead_runs(look.state).into_iter().filter(is_in_the_way).map(|it| Leftover {
+        what: What::Processes(it.ids),
+        folder: Some(it.run_id.into()),
         holder: None,
     })
 }
@@ -283,10 +326,10 @@ fn container(look: Look<'_>, seen: Labelled) -> Option<Leftover> {
     }
     let holder = match seen.liveness(look.state) {
         Liveness::Dead => None,
-        // Another user's CPU is not asked for: only GPUs are.
-        Liveness::Lives(_) if seen.uses == Some(Uses::Cpu) => return None,
         // It holds its own claims in this state folder.
         Liveness::Lives(Some(holder)) if holder.state == look.state.id() => return None,
+        // Of the CPU claims tell, as far as names of its process are seen here.
+        Liveness::Lives(Some(_)) if seen.uses == Some(Uses::Cpu) && has_name(&seen) => return None,
         Liveness::Lives(None) => return None,
         Liveness::Lives(Some(holder)) => Some(*holder),
     };
@@ -296,6 +339,10 @@ fn container(look: Look<'_>, seen: Labelled) -> Option<Leftover> {
     }
     let folder = Some(seen.folder).filter(|folder| !folder.as_os_str().is_empty());
     Some(Leftover { what: What::Container(seen.name, seen.id), folder, holder })
+}
+
+fn has_name(seen: &Labelled) -> bool {
+    seen.run_id.as_deref().and_then(machine::run).is_some()
 }
 
 #[cfg(test)]
@@ -308,6 +355,17 @@ mod tests {
         let holder = Holder::this().in_state(state).of_run(&run, Path::new("/runs/dead one"));
         let ledger = Ledger::of_run(state, "dead", &holder, &Uses::from(uses.to_owned()));
         (run, ledger)
+    }
+
+    #[test]
+    fn a_living_run_is_named_where_it_is_now() {
+        let begun = PathBuf::from("/nowhere/begun");
+        let holder = Holder { folder: Some(begun.clone()), ..Holder::this() };
+        let what = What::Container("c".to_owned(), "id".to_owned());
+        let leftover = Leftover { what, folder: Some(begun), holder: Some(holder) };
+        let text = leftover.to_string();
+        assert!(text.contains("of the run ") && text.contains("/nowhere/begun"), "{text}");
+        assert!(!text.contains("of the run /nowhere/begun is in use"), "{text}");
     }
 
     #[tokio::test]

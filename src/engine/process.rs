@@ -183,7 +183,7 @@ impl ProcessEngine {
     fn environment(&self, configured: &BTreeMap<String, String>) -> BTreeMap<String, String> {
         let mut environment = configured.clone();
         if let Some(owner) = self.owner.get() {
-            environment.insert(noted::VARIABLE.to_owned(), owner.run_id().to_owned());
+            environment.extend(noted::marks(owner));
         }
         if let Some(key) = &self.spec.api_key {
             environment.insert("VLLM_API_KEY".to_owned(), key.reveal().to_owned());

@@ -130,8 +130,9 @@ pub struct LaunchFailure {
     /// True where the launch was given up because a stop was asked for.
     #[serde(default)]
     pub cancelled: bool,
-    /// True where this process itself lacked something, such as files that it may open: the
-    /// launch shows nothing, is no failure, and nothing more is launched. Not stored.
+    /// True where this process itself lacked something, such as files that it may open, or the
+    /// GPUs because another run has them: the launch shows nothing, is no failure, and nothing
+    /// more is launched. Not stored.
     #[serde(skip)]
     pub shortage: bool,
 }

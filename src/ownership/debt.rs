@@ -137,6 +137,11 @@ impl Ledger {
         &self.about.run_id
     }
 
+    /// Where its debts are noted.
+    pub fn state(&self) -> &StateFolder {
+        &self.state
+    }
+
     /// The process that works on it.
     pub fn holder(&self) -> &Holder {
         &self.about.holder

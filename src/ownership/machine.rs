@@ -152,7 +152,7 @@ pub(super) fn hold_run(run_id: &str) -> Result<Result<Bound, Box<Holder>>, Owner
     let began = Instant::now();
     loop {
         let mutex = alone(&machine)?;
-        match run(run_id) {
+        match held_now(run_id) {
             None => {
                 let name = format!("{PREFIX}/run/{run_id}/{}", Tail::new());
                 return bind(&name).map(Ok).map_err(unreadable);
@@ -165,8 +165,19 @@ pub(super) fn hold_run(run_id: &str) -> Result<Result<Bound, Box<Holder>>, Owner
 }
 
 /// Who works on a run, whatever the state folder; `None` where nobody does. A run's id is
-/// unique: it is seen from every space.
+/// unique: it is seen from every space. A name that goes within a moment is held by nobody.
 pub fn run(run_id: &str) -> Option<Holder> {
+    let began = Instant::now();
+    loop {
+        let holder = held_now(run_id)?;
+        if began.elapsed() > MOMENT {
+            return Some(holder);
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
+fn held_now(run_id: &str) -> Option<Holder> {
     let prefix = format!("{PREFIX}/run/{run_id}/");
     let names = names().ok()?;
     let tail = names.iter().find_map(|name| Tail::parse(name.strip_prefix(&prefix)?))?;
@@ -274,6 +285,13 @@ fn number_of(namespace: &str) -> String {
     namespace.chars().filter(char::is_ascii_digit).collect()
 }
 
+/// The network namespace of a process, this one's by default, in which its names are; `None`
+/// where this user may not see it.
+pub fn network(pid: Option<u32>) -> Option<PathBuf> {
+    let pid = pid.map_or_else(|| "self".to_owned(), |pid| pid.to_string());
+    std::fs::read_link(format!("/proc/{pid}/ns/net")).ok()
+}
+
 /// The folder of the run whose journal a process has open, wherever that was moved to;
 /// `None` where this user may not see it.
 pub(super) fn folder_of(pid: u32) -> Option<PathBuf> {
@@ -350,6 +368,24 @@ mod tests {
         child.kill().unwrap();
         child.wait().unwrap();
         assert!(is_got(&again));
+    }
+
+    /// As a child's, until it is another program.
+    #[test]
+    #[allow(clippy::used_underscore_binding, reason = "only a test copies it")]
+    fn a_copy_that_goes_in_a_moment_keeps_no_run_alive() {
+        let run_id = crate::ownership::new_run_id();
+        let held = hold_run(&run_id).unwrap().unwrap();
+        assert_eq!(run(&run_id).map(|it| it.pid), Some(Holder::this().pid));
+        let copy = held._socket.try_clone().unwrap();
+        drop(held);
+        assert!(held_now(&run_id).is_some(), "the name is still there");
+        let child = std::thread::spawn(move || {
+            std::thread::sleep(MOMENT / 4);
+            drop(copy);
+        });
+        assert_eq!(run(&run_id), None);
+        child.join().unwrap();
     }
 
     #[test]

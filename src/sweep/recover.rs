@@ -76,6 +76,8 @@ pub async fn run(
     let (debts, damaged) = debt::all(state);
     let mut cases = Cases::of(folders, all_others);
     cases.debts(state, debts);
+    // Of other state folders: their environment alone tells of them.
+    noted::of_dead_runs(state).iter().for_each(|it| cases.processes(&it.run_id));
     let is_lost = cases.unknown().any(|name| !settled::knows(state, name));
     let scope = Scope { asks_labels: all_others || is_lost };
     daemons::ask(state, &mut cases, scope, &mut recovery).await;
@@ -170,11 +172,9 @@ async fn clean_up<'a>(
     let folder = case.folder();
     if let Liveness::Lives(living) = living(state, case) {
         // A look at the GPUs is of no run.
-        if folder.as_os_str().is_empty() {
-            return None;
+        if !folder.as_os_str().is_empty() {
+            recovery.living.push(at_work(&folder, living.as_deref()));
         }
-        let by = living.map(|holder| format!(" (process {} of {})", holder.pid, holder.user));
-        recovery.living.push(format!("{}{}", folder.display(), by.unwrap_or_default()));
         return None;
     }
     let holder = Holder::this().in_state(state);
@@ -183,8 +183,8 @@ async fn clean_up<'a>(
         Some(run) => {
             match Session::begin(state, run, &folder, &holder.clone().of_run(run, &folder)) {
                 Ok(session) => Some(session),
-                Err(OwnershipError::Held(_)) => {
-                    recovery.living.push(folder.display().to_string());
+                Err(OwnershipError::Held(held)) => {
+                    recovery.living.push(at_work(&folder, held.holder.as_ref()));
                     return None;
                 }
                 Err(error) => {
@@ -236,6 +236,13 @@ fn settle(state: &StateFolder, ready: &Ready<'_>, restored: Restored, recovery: 
     if let Some(run) = case.run_id.as_ref().filter(|_| removed && is_restored) {
         settled::note(state, run, &case.folder());
     }
+}
+
+/// Where a run is that lives, and who works on it.
+fn at_work(folder: &Path, holder: Option<&Holder>) -> String {
+    let Some(holder) = holder else { return folder.display().to_string() };
+    let place = holder.place().unwrap_or_else(|| folder.display().to_string());
+    format!("{place} (process {} of {})", holder.pid, holder.user)
 }
 
 /// Who works on the run, where somebody does.
@@ -292,7 +299,9 @@ async fn kill_processes(case: &Case, recovery: &mut Recovery) {
         }
     }
     if let Some(run) = &case.run_id {
-        note(folder.display().to_string(), noted::kill_of_run(run).await);
+        let is_known = !folder.as_os_str().is_empty();
+        let what = if is_known { folder.display().to_string() } else { format!("the run {run}") };
+        note(what, noted::kill_of_run(run).await);
     }
 }
 

@@ -157,6 +157,18 @@ impl Daemon {
         state.containers.insert("another".to_owned(), container);
     }
 
+    /// From now on there is a container of this name and id with these labels.
+    pub(crate) fn shows(&self, name: &str, labels: &Value) {
+        let body = json!({"Cmd": [], "Env": [], "Labels": labels});
+        let container = Container { body, end: None, until: None, server: None };
+        self.state.lock().unwrap().containers.insert(name.to_owned(), container);
+    }
+
+    /// The container of this id is removed, by somebody else.
+    pub(crate) fn loses(&self, id: &str) {
+        self.state.lock().unwrap().containers.remove(id);
+    }
+
     /// Whether the container of this id runs.
     pub(crate) fn runs(&self, id: &str) -> bool {
         let mut state = self.state.lock().unwrap();

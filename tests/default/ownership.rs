@@ -138,6 +138,44 @@ fn what_a_dead_run_left_is_found_without_its_folder_and_in_a_renamed_one() {
     assert!(servers(mark).is_empty());
 }
 
+/// Of the same user, with the same claims: its notes are where this one does not look.
+#[test]
+fn what_a_dead_run_of_another_state_folder_left_is_refused_and_removed() {
+    let mark = "own-other-state";
+    let place = Workplace::new(&grid(mark));
+    let elsewhere = |arguments: &[&str], claims: &str| {
+        let mut command = place.command(arguments);
+        command.env("VLLM_GRID_STATE", place.path("other-state"));
+        command.env("VLLM_GRID_CLAIMS", place.path(claims));
+        Ran::of(command.output().unwrap())
+    };
+    for named in [true, false] {
+        killed_at_ready(&place, mark);
+        let manifest = std::fs::read_to_string(place.path("run/manifest.json")).unwrap();
+        let manifest: serde_json::Value = serde_json::from_str(&manifest).unwrap();
+        let run = manifest["run_id"].as_str().unwrap();
+        let refused =
+            words(&elsewhere(&["sweep", "grid.yaml", "--output", "other"], "state").expect(3));
+        let advice = format!("vllm-grid recover {run}");
+        assert!(refused.contains("that run is dead") && refused.contains(&advice), "{refused}");
+        assert!(!place.path("other").exists(), "nothing was begun");
+        let doctor = elsewhere(&["doctor", "grid.yaml"], "state").expect(3);
+        assert!(doctor.out.contains("problem  leftovers: process"), "{}", doctor.out);
+        elsewhere(&["recover", run], "other-claims").expect(3);
+        assert_eq!(servers(mark).len(), 1, "that run may live, by its claims");
+        // Without a name, the daemon that is named is asked for labels, and does not answer.
+        let recovered = if named {
+            elsewhere(&["recover", run], "state").expect(0)
+        } else {
+            elsewhere(&["recover"], "state").expect(3)
+        };
+        let killed = format!("killed the process of the run {run}");
+        assert!(recovered.out.contains(&killed), "{}", recovered.out);
+        assert!(servers(mark).is_empty());
+        std::fs::remove_dir_all(place.path("run")).unwrap();
+    }
+}
+
 #[test]
 fn two_sweeps_of_one_machine_do_not_run_at_once_and_a_living_one_is_not_touched() {
     let mark = "own-two";
@@ -159,7 +197,10 @@ fn two_sweeps_of_one_machine_do_not_run_at_once_and_a_living_one_is_not_touched(
         [(&["recover", "moved"][..], 0), (&["recover", "run"], 0), (&["recover"], 3)]
     {
         let recovered = place.run(arguments).expect(exit);
-        assert!(recovered.out.contains("not touched, it is running"), "{}", recovered.out);
+        let (moved, begun) = (place.path("moved"), place.path("run"));
+        let now = format!("{} (begun as {})", moved.display(), begun.display());
+        let said = format!("not touched, it is running: {now}");
+        assert!(recovered.out.contains(&said), "{}", recovered.out);
     }
     assert_eq!(servers(mark).len(), 1);
     let refused = place.run(&["resume", "moved"]).expect(3);

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
+use bollard::models::ContainerSummaryStateEnum as State;
 use bollard::query_parameters::ListContainersOptionsBuilder;
 
 use super::owed::Connection;
@@ -32,6 +33,8 @@ pub struct Labelled {
     pub uses: Option<Uses>,
     /// Production that the run had stopped when it made it.
     pub production: Option<ProductionOwed>,
+    /// Whether it uses nothing any more: it has exited.
+    pub has_ended: bool,
 }
 
 impl Labelled {
@@ -62,7 +65,9 @@ pub async fn ours(docker: &Connection) -> Result<Vec<Labelled>, String> {
     let containers = listed.map_err(|error| docker.sentence(&error))?;
     let labelled = containers.into_iter().filter_map(|seen| {
         let labels = seen.labels?;
+        let ended = [State::EXITED, State::DEAD, State::REMOVING];
         Some(Labelled {
+            has_ended: seen.state.is_some_and(|state| ended.contains(&state)),
             id: seen.id?,
             name: seen.names.unwrap_or_default().first()?.trim_start_matches('/').to_owned(),
             sweep: labels.get(label::SWEEP)?.clone(),

@@ -18,7 +18,7 @@ use super::failure::Exit;
 use super::log::{EngineLog, LogWriter};
 use super::readiness::{Connect, Limits, NotReady, wait_until_ready};
 use super::service_view::view_of;
-use super::{Engine, LaunchOrder, Launched, devices};
+use super::{Engine, LaunchOrder, Launched, devices, leftovers};
 use crate::configuration::{Configuration, Flags};
 use crate::event::Emit;
 use crate::history::launch::{FailureClass, LaunchFacts, LaunchFailure};
@@ -265,6 +265,9 @@ impl DockerEngine {
                 )
             })?;
         let name = container_name(order);
+        if let Some(owner) = self.owner.get() {
+            leftovers::none_now(&self.docker, owner).await?;
+        }
         let service = &self.spec.service;
         let platform = service.options.platform.as_deref();
         let container =

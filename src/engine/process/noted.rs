@@ -3,7 +3,7 @@
 //! environment: a kill may fall between start and note, and vLLM writes over its own
 //! environment. A number that belongs to another process by now is not touched.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,12 +13,16 @@ use tokio::time::{Instant, sleep};
 
 use super::table::{Process, all, family};
 use crate::ownership::debt::GroupOwed;
-use crate::ownership::{Holder, Ledger, Owed};
+use crate::ownership::machine::{self, Space};
+use crate::ownership::session::liveness;
+use crate::ownership::{Holder, Ledger, Owed, StateFolder, Uses, is_run_id};
 
 /// The note in a launch's folder.
 pub(super) const NOTE: &str = "process.json";
 /// The variable that marks a run's processes with its id.
 pub const VARIABLE: &str = "VLLM_GRID_RUN_ID";
+/// The variable that tells what the run's candidates use.
+const USES: &str = "VLLM_GRID_USES";
 /// Longest that a killed group may take to end.
 const END: Duration = Duration::from_secs(20);
 
@@ -145,6 +149,64 @@ pub fn of_run(run_id: &str) -> Vec<i32> {
     ids(members.chain(marked))
 }
 
+/// What a run's processes have in their environment, so that they are known without a note.
+pub(super) fn marks(owner: &Ledger) -> BTreeMap<String, String> {
+    // A grid's own must not stand in its place.
+    let claims = std::env::var(machine::VARIABLE).unwrap_or_default();
+    BTreeMap::from([
+        (VARIABLE.to_owned(), owner.run_id().to_owned()),
+        (USES.to_owned(), owner.uses().to_string()),
+        (machine::VARIABLE.to_owned(), claims),
+    ])
+}
+
+/// Processes of a dead run that their environment alone tells of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Marked {
+    /// The run.
+    pub run_id: String,
+    /// What its candidates use.
+    pub uses: Uses,
+    /// Their numbers.
+    pub ids: Vec<i32>,
+}
+
+/// The processes of dead runs, whatever their state folders, whose claims would be known to
+/// this one's: those of another network namespace may belong to a run that lives there.
+pub fn of_dead_runs(state: &StateFolder) -> Vec<Marked> {
+    let network = machine::network(None);
+    let mut runs: BTreeMap<String, Uses> = BTreeMap::new();
+    for process in all().iter().filter(|it| !it.ended && !is_own(it)) {
+        let Ok(environment) = std::fs::read(format!("/proc/{}/environ", process.id)) else {
+            continue;
+        };
+        let Some((run_id, uses)) = mark(&environment, state.claims()) else { continue };
+        if machine::network(Some(process.id.unsigned_abs())) == network {
+            let known = runs.remove(&run_id).unwrap_or_default();
+            runs.insert(run_id, known.and(uses));
+        }
+    }
+    let dead = runs.into_iter().filter(|(run, _)| !liveness(state, Some(run), None).lives());
+    let marked = dead.map(|(run_id, uses)| Marked { ids: of_run(&run_id), run_id, uses });
+    marked.filter(|it| !it.ids.is_empty()).collect()
+}
+
+/// The run that an environment tells of, and what it uses, where its claims are these.
+fn mark(environment: &[u8], claims: &Space) -> Option<(String, Uses)> {
+    let value = |name: &str| {
+        environment
+            .split(|byte| *byte == 0)
+            .find_map(|pair| pair.strip_prefix(name.as_bytes())?.strip_prefix(b"="))
+    };
+    let run_id = String::from_utf8(value(VARIABLE)?.to_vec()).ok().filter(|id| is_run_id(id))?;
+    if Space::of(value(machine::VARIABLE).unwrap_or_default()) != *claims {
+        return None;
+    }
+    // An older version did not say it: then it may be any.
+    let uses = String::from_utf8_lossy(value(USES).unwrap_or_default()).into_owned();
+    Some((run_id, Uses::from(uses)))
+}
+
 /// The living processes of a noted group, its members that left the group included.
 fn living(owed: &GroupOwed, processes: &[Process]) -> Vec<i32> {
     if !owed.boot_id.is_empty() && owed.boot_id != Holder::this().boot_id {
@@ -241,6 +303,21 @@ mod tests {
         assert_eq!(living(&owed(), &orphans), [60, 61, 70]);
         let unseen = GroupOwed { members: Vec::new(), ..owed() };
         assert_eq!(living(&unseen, &orphans), [60, 61], "the group's session is the noted one");
+    }
+
+    #[test]
+    fn an_environment_tells_of_a_run_with_the_same_claims() {
+        let run = crate::ownership::new_run_id();
+        let environment = format!("A=1\0{VARIABLE}={run}\0{USES}=0,1\0VLLM_GRID_CLAIMS=/x\0");
+        let (here, machine) = (Space::of(b"/x"), Space::of(b""));
+        let uses = |text: &str| Uses::from(text.to_owned());
+        let found = |text: &str, claims| mark(text.as_bytes(), claims);
+        assert_eq!(found(&environment, &here), Some((run.clone(), uses("0,1"))));
+        assert_eq!(found(&environment, &machine), None);
+        let older = format!("{VARIABLE}={run}\0");
+        assert_eq!(found(&older, &machine), Some((run.clone(), Uses::AllGpus)));
+        assert_eq!(found(&older, &here), None);
+        assert_eq!(found(&format!("{VARIABLE}=../../{run}\0"), &machine), None);
     }
 
     #[test]

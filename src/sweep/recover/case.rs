@@ -190,6 +190,11 @@ impl Cases {
         }
     }
 
+    /// Adds a run that only its processes tell of.
+    pub(super) fn processes(&mut self, run_id: &str) {
+        self.case(Some(run_id), Path::new(""));
+    }
+
     fn case(&mut self, run_id: Option<&str>, folder: &Path) -> &mut Case {
         let at = self.all.iter().position(|case| case.has(run_id, folder)).unwrap_or_else(|| {
             let is_named = run_id.is_some_and(|id| self.named.iter().any(|it| it == id));
