@@ -300,7 +300,7 @@ mod tests {
     #[test]
     fn a_claim_holds_against_other_state_folders_of_the_machine() {
         let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        let space = machine::Space::of(new_run_id().as_bytes());
+        let space = crate::ownership::space::Space::of(new_run_id().as_bytes());
         let state = |place: &Path| StateFolder::at(place).unwrap().with_claims(&space);
         let (one, other) = (state(one.path()), state(other.path()));
         let production =

@@ -8,8 +8,7 @@ use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
-use super::machine::folder_of;
-use super::process::{Process, boot_id};
+use super::process::{Process, boot_id, folder_of};
 
 /// A process that holds something, and for which run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

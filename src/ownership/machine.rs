@@ -6,20 +6,14 @@
 use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::os::linux::net::SocketAddrExt as _;
-use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use sha2::{Digest as _, Sha256};
-
+use super::space::{Space, short_hash};
 use super::{Holder, OwnershipError, Uses};
-use crate::configuration::hexadecimal;
 
-/// Sets claims of some processes apart from the machine's: for tests, and for containers that
-/// share a network namespace and no GPU.
-pub const VARIABLE: &str = "VLLM_GRID_CLAIMS";
 /// Where names are seen.
 const TABLE: &str = "/proc/net/unix";
 const PREFIX: &str = "vllm-grid";
@@ -31,23 +25,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// descriptor until it is another program.
 const MOMENT: Duration = Duration::from_millis(200);
 const PAUSE: Duration = Duration::from_millis(10);
-
-/// Whose claims are known to each other: the whole machine's, unless set apart.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Space(String);
-
-impl Space {
-    /// What [`VARIABLE`] says, else the machine's.
-    pub fn of_environment() -> Self {
-        let set = std::env::var_os(VARIABLE);
-        Self::of(set.as_deref().unwrap_or_default().as_bytes())
-    }
-
-    /// The one of this text; an empty one means the machine's.
-    pub fn of(text: &[u8]) -> Self {
-        if text.is_empty() { Self("machine".to_owned()) } else { Self(short_hash(text)) }
-    }
-}
 
 /// What is claimed by one name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -152,7 +129,7 @@ pub(super) fn hold_run(run_id: &str) -> Result<Result<Bound, Box<Holder>>, Owner
     let began = Instant::now();
     loop {
         let mutex = alone(&machine)?;
-        match held_now(run_id) {
+        match held_now(run_id).map_err(unreadable)? {
             None => {
                 let name = format!("{PREFIX}/run/{run_id}/{}", Tail::new());
                 return bind(&name).map(Ok).map_err(unreadable);
@@ -169,7 +146,8 @@ pub(super) fn hold_run(run_id: &str) -> Result<Result<Bound, Box<Holder>>, Owner
 pub fn run(run_id: &str) -> Option<Holder> {
     let began = Instant::now();
     loop {
-        let holder = held_now(run_id)?;
+        // Where names cannot be read, none can be claimed, either: the session's lock decides.
+        let holder = held_now(run_id).ok()??;
         if began.elapsed() > MOMENT {
             return Some(holder);
         }
@@ -177,15 +155,15 @@ pub fn run(run_id: &str) -> Option<Holder> {
     }
 }
 
-fn held_now(run_id: &str) -> Option<Holder> {
+fn held_now(run_id: &str) -> io::Result<Option<Holder>> {
     let prefix = format!("{PREFIX}/run/{run_id}/");
-    let names = names().ok()?;
-    let tail = names.iter().find_map(|name| Tail::parse(name.strip_prefix(&prefix)?))?;
-    Some(Holder { run_id: Some(run_id.to_owned()), ..tail.holder() })
+    let names = names()?;
+    let tail = names.iter().find_map(|name| Tail::parse(name.strip_prefix(&prefix)?));
+    Ok(tail.map(|tail| Holder { run_id: Some(run_id.to_owned()), ..tail.holder() }))
 }
 
 fn alone(space: &Space) -> Result<Bound, OwnershipError> {
-    let name = format!("{PREFIX}/{}/mutex", space.0);
+    let name = format!("{PREFIX}/{}/mutex", space.name());
     let began = Instant::now();
     loop {
         match bind(&name) {
@@ -211,7 +189,7 @@ fn in_the_way(space: &Space, own: &[Claim], names: &[String]) -> Option<(Claim, 
 
 /// All claims of a space. The GPUs of one claim count together: how they are named decides.
 fn claims_in(space: &Space, names: &[String]) -> Vec<(Tail, Claim)> {
-    let prefix = format!("{PREFIX}/{}/", space.0);
+    let prefix = format!("{PREFIX}/{}/", space.name());
     let mut uses: BTreeMap<Tail, Uses> = BTreeMap::new();
     let mut all = Vec::new();
     for name in names.iter().filter_map(|name| name.strip_prefix(&prefix)) {
@@ -235,7 +213,7 @@ fn names_of(space: &Space, claim: &Claim, tail: &Tail) -> Vec<String> {
         Claim::Uses(Uses::Gpus(names)) => names.iter().map(|name| format!("uses/{name}")).collect(),
         Claim::Uses(uses) => vec![format!("uses/{uses}")],
     };
-    whats.into_iter().map(|what| format!("{PREFIX}/{}/{what}/{tail}", space.0)).collect()
+    whats.into_iter().map(|what| format!("{PREFIX}/{}/{what}/{tail}", space.name())).collect()
 }
 
 fn named(claim: &Claim) -> Claim {
@@ -255,10 +233,6 @@ fn in_name(gpu: &str) -> String {
     }
     let kind = if gpu.starts_with("GPU-") { "GPU-" } else { "" };
     format!("{kind}{}", short_hash(gpu.as_bytes()))
-}
-
-pub(super) fn short_hash(bytes: &[u8]) -> String {
-    hexadecimal(&Sha256::digest(bytes))[..12].to_owned()
 }
 
 /// Every name of ours that is bound now.
@@ -290,15 +264,6 @@ fn number_of(namespace: &str) -> String {
 pub fn network(pid: Option<u32>) -> Option<PathBuf> {
     let pid = pid.map_or_else(|| "self".to_owned(), |pid| pid.to_string());
     std::fs::read_link(format!("/proc/{pid}/ns/net")).ok()
-}
-
-/// The folder of the run whose journal a process has open, wherever that was moved to;
-/// `None` where this user may not see it.
-pub(super) fn folder_of(pid: u32) -> Option<PathBuf> {
-    let open = std::fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten();
-    let mut links = open.filter_map(|it| std::fs::read_link(it.path()).ok());
-    let journal = links.find(|link| link.file_name().is_some_and(|it| it == "journal.jsonl"))?;
-    journal.parent().map(Path::to_owned)
 }
 
 #[cfg(test)]
@@ -379,7 +344,7 @@ mod tests {
         assert_eq!(run(&run_id).map(|it| it.pid), Some(Holder::this().pid));
         let copy = held._socket.try_clone().unwrap();
         drop(held);
-        assert!(held_now(&run_id).is_some(), "the name is still there");
+        assert!(held_now(&run_id).unwrap().is_some(), "the name is still there");
         let child = std::thread::spawn(move || {
             std::thread::sleep(MOMENT / 4);
             drop(copy);

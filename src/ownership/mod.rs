@@ -1,8 +1,8 @@
-//! Who holds what on this machine, and what dead runs owe. Everything is a small file in
-//! one folder per user, readable after a kill or a power loss: locks with their holders,
-//! and debts, which are noted before they are incurred. Whether a run lives is decided
-//! here, by its lock and its process, never by a path. What is done about a dead run is
-//! `sweep/recover.rs`'s.
+//! Who holds what on this machine, and what dead runs owe. Claims and living runs are names
+//! that the whole machine sees; holders, debts and what was settled are small files in one
+//! folder per user, readable after a kill or a power loss. Whether a run lives is decided
+//! here, by these names, its lock and its process, never by a path. What is done about a
+//! dead run is `sweep/recover.rs`'s.
 
 use std::path::{Path, PathBuf};
 
@@ -14,6 +14,7 @@ pub mod machine;
 pub mod process;
 pub mod session;
 pub mod settled;
+pub mod space;
 pub mod state;
 pub mod uses;
 

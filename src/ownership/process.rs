@@ -1,6 +1,8 @@
 //! A process as `/proc/PID/stat` shows it: so that it is told apart from a later one with its
 //! number. Which processes belong together, and what they use, is not known here.
 
+use std::path::{Path, PathBuf};
+
 /// This boot of this machine.
 pub fn boot_id() -> String {
     let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
@@ -56,6 +58,15 @@ impl Process {
     pub(crate) fn of(id: i32, parent: i32, group: i32) -> Self {
         Self { id, parent, group, session: 0, ended: false, ticks: 0, started: 0 }
     }
+}
+
+/// The folder of the run whose journal a process has open, wherever that was moved to;
+/// `None` where this user may not see it.
+pub(super) fn folder_of(pid: u32) -> Option<PathBuf> {
+    let open = std::fs::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten();
+    let mut links = open.filter_map(|it| std::fs::read_link(it.path()).ok());
+    let journal = links.find(|link| link.file_name().is_some_and(|it| it == "journal.jsonl"))?;
+    journal.parent().map(Path::to_owned)
 }
 
 #[cfg(test)]

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::machine::Space;
 use super::process::boot_id;
+use super::space::Space;
 use super::{OwnershipError, is_run_id, new_run_id};
 
 /// The state folder, open.

@@ -13,8 +13,9 @@ use tokio::time::{Instant, sleep};
 
 use super::table::{Process, all, family};
 use crate::ownership::debt::GroupOwed;
-use crate::ownership::machine::{self, Space};
+use crate::ownership::machine;
 use crate::ownership::session::liveness;
+use crate::ownership::space::{self, Space};
 use crate::ownership::{Holder, Ledger, Owed, StateFolder, Uses, is_run_id};
 
 /// The note in a launch's folder.
@@ -152,11 +153,11 @@ pub fn of_run(run_id: &str) -> Vec<i32> {
 /// What a run's processes have in their environment, so that they are known without a note.
 pub(super) fn marks(owner: &Ledger) -> BTreeMap<String, String> {
     // A grid's own must not stand in its place.
-    let claims = std::env::var(machine::VARIABLE).unwrap_or_default();
+    let claims = std::env::var(space::VARIABLE).unwrap_or_default();
     BTreeMap::from([
         (VARIABLE.to_owned(), owner.run_id().to_owned()),
         (USES.to_owned(), owner.uses().to_string()),
-        (machine::VARIABLE.to_owned(), claims),
+        (space::VARIABLE.to_owned(), claims),
     ])
 }
 
@@ -199,7 +200,7 @@ fn mark(environment: &[u8], claims: &Space) -> Option<(String, Uses)> {
             .find_map(|pair| pair.strip_prefix(name.as_bytes())?.strip_prefix(b"="))
     };
     let run_id = String::from_utf8(value(VARIABLE)?.to_vec()).ok().filter(|id| is_run_id(id))?;
-    if Space::of(value(machine::VARIABLE).unwrap_or_default()) != *claims {
+    if Space::of(value(space::VARIABLE).unwrap_or_default()) != *claims {
         return None;
     }
     // An older version did not say it: then it may be any.
