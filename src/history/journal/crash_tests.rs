@@ -271,6 +271,25 @@ fn a_journal_that_is_no_longer_at_its_path_is_noticed() {
     assert!(said.contains("The run folder is gone too"), "{said}");
 }
 
+/// A line at the old place would leave a hole, and nothing of the file could be read.
+#[test]
+fn a_journal_that_somebody_cuts_while_it_is_written_stays_readable() {
+    for left in [0, 1] {
+        let (folder, path) = written(2);
+        let (mut journal, before) = Journal::open(&path).unwrap();
+        let intact = encode(&before[0]).unwrap().len() * left;
+        OpenOptions::new().write(true).open(&path).unwrap().set_len(intact as u64).unwrap();
+        let entry = Entry::SessionEnded { complete: false, reason: "test".to_owned() };
+        let line = journal.append(jiff::Timestamp::now(), entry).expect("it is saved");
+        let said = journal.check_place().unwrap_err().to_string();
+        assert!(said.contains("somebody cut it from") && said.contains("resume"), "{said}");
+        assert_eq!(read(&path).unwrap(), before[..left]);
+        let name = said.split("session are in ").nth(1).unwrap().split(',').next().unwrap();
+        let saved = std::fs::read_to_string(folder.path().join(name)).unwrap();
+        assert_eq!(saved, encode(&line).unwrap());
+    }
+}
+
 #[test]
 fn only_its_user_can_read_a_new_journal() {
     let (_folder, path) = written(1);

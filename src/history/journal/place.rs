@@ -24,23 +24,39 @@ pub(super) struct Place {
     gone: Option<String>,
     /// Where its lines were saved.
     saved: Option<PathBuf>,
+    /// Whether somebody took lines out of it: no line can follow what is left.
+    is_cut: bool,
 }
 
 impl Place {
     pub(super) fn of(file: &File) -> io::Result<Self> {
         let metadata = file.metadata()?;
         let (device, inode) = (metadata.dev(), metadata.ino());
-        Ok(Self { device, inode, descriptor: file.as_raw_fd(), gone: None, saved: None })
+        Ok(Self {
+            device,
+            inode,
+            descriptor: file.as_raw_fd(),
+            gone: None,
+            saved: None,
+            is_cut: false,
+        })
     }
 
-    /// Whether `path` still leads to the file; what happened, what is left of it and what
-    /// to do, where it does not.
-    pub(super) fn check(&mut self, path: &Path) -> Result<(), String> {
+    /// Whether `path` still leads to the file, and the file has the `end` bytes that were
+    /// written; what happened, what is left of it and what to do, where it does not.
+    pub(super) fn check(&mut self, path: &Path, end: u64) -> Result<(), String> {
         if let Some(gone) = &self.gone {
             return Err(gone.clone());
         }
         let what = match std::fs::metadata(path) {
-            Ok(now) if (now.dev(), now.ino()) == (self.device, self.inode) => return Ok(()),
+            Ok(now) if (now.dev(), now.ino()) == (self.device, self.inode) => {
+                if now.len() >= end {
+                    return Ok(());
+                }
+                let gone = self.cut(path, now.len(), end);
+                self.gone = Some(gone.clone());
+                return Err(gone);
+            }
             Ok(_) => "another file was put in its place",
             Err(error) if error.kind() == io::ErrorKind::NotFound => "it was removed",
             Err(error) => return Err(format!("it cannot be looked at any more ({error})")),
@@ -55,6 +71,29 @@ impl Place {
         };
         self.gone = Some(gone.clone());
         Err(gone)
+    }
+
+    /// Somebody cut it: what follows goes to a file of its own, for a line behind a gap would
+    /// make all of it unreadable.
+    fn cut(&mut self, path: &Path, length: u64, end: u64) -> String {
+        self.is_cut = true;
+        let rest = match set_aside(path, "saved", b"") {
+            Ok(name) => {
+                self.saved = Some(path.with_file_name(&name));
+                format!("The last lines of this session are in {name}, beside it")
+            }
+            Err(error) => format!("The last lines of this session could not be saved ({error})"),
+        };
+        format!(
+            "somebody cut it from {end} to {length} bytes while the sweep ran: the sweep stops. What was \
+             measured after the cut is not counted; restore the file from a copy, or resume: that names \
+             what is missing. {rest}"
+        )
+    }
+
+    /// Whether no line can be written to it any more.
+    pub(super) fn is_cut(&self) -> bool {
+        self.is_cut
     }
 
     /// Where the file is now, where it is anywhere.
