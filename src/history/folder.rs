@@ -12,8 +12,9 @@ use sha2::{Digest as _, Sha256};
 use super::HistoryError;
 use super::journal::{self, JournalError, Line, Seen};
 use super::launch::LaunchOutcome;
+use super::production::Down;
 use super::record::{LaunchRecord, Manifest, SCHEMA_VERSION, SweepRecord};
-use super::replay::replay;
+use super::replay::{production_steps, replay};
 use crate::configuration::hexadecimal;
 use crate::input::{self, InputError};
 use crate::secret::Secrets;
@@ -261,11 +262,22 @@ impl Folder {
         let record = self.record_of(manifest, &seen)?;
         let SeenFolder { launches, journal } = seen;
         let path = self.journal_path();
-        // The line that a writer is at is not whole yet.
-        let note = journal.and_then(|seen| seen.contents().note(&path));
-        let notes = note.filter(|_| !journal::is_written(&path)).into_iter();
         let missing = self.missing(&launches, &record);
-        Ok((record, notes.chain(missing).collect()))
+        // Of one that is written the last line is not whole yet, and production is down on purpose.
+        if journal::is_written(&path) {
+            return Ok((record, missing));
+        }
+        let down = journal.as_ref().and_then(|seen| {
+            let down = Down::of(&production_steps(seen.lines()))?;
+            Some(format!(
+                "by its journal, this run stopped production ({}) and did not prove that it runs again; \
+                 whether it runs now is not looked at: `vllm-grid recover {}` starts and proves it",
+                down.who(),
+                shell_words::quote(&crate::clean::plain(&self.path().display().to_string()))
+            ))
+        });
+        let note = journal.and_then(|seen| seen.contents().note(&path));
+        Ok((record, down.into_iter().chain(note).chain(missing).collect()))
     }
 
     /// Reads the journal for whoever replays it here and writes it afterwards.

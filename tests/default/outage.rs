@@ -152,7 +152,11 @@ fn a_daemon_that_is_gone_for_good_ends_the_sweep_with_production_s_name() {
         // `recover` says the same as long as nobody answers, and does it then.
         if fault == Fault::Refuse {
             site.proxy.set(Fault::None);
+            // Who reads the report in the morning must learn it.
+            let says = || site.run(&["report", "run"]).err.contains("did not prove that it runs");
+            assert!(says());
             let ran = site.run(&["recover", "run"]).expect(0);
+            assert!(!says(), "it is proven");
             assert!(ran.out.contains("production runs and answers again"), "{}", ran.out);
             site.assert_as_found();
             assert_eq!(site.noted("containers"), 0, "it is paid");

@@ -131,7 +131,7 @@ impl Contents {
 /// What is said of a line that was never whole.
 pub(super) fn torn(path: &Path, done: &str) -> String {
     format!(
-        "the last line of {} is incomplete: it is {done}; nothing that was finished is lost",
+        "the last line of {} is incomplete: it is {done}; the lines before it are intact",
         path.display()
     )
 }
