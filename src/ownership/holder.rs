@@ -111,6 +111,16 @@ impl Holder {
         Self { state: state.id().to_owned(), ..self }
     }
 
+    /// What stops it, for a message. In another container its number is another process's here.
+    pub fn how_to_stop(&self) -> String {
+        let of_ours = [&Self::this().pid_namespace, ""];
+        if of_ours.contains(&self.pid_namespace.as_str()) {
+            format!("`kill -INT {}`", self.pid)
+        } else {
+            format!("it is process {} in another container, which is to be stopped", self.pid)
+        }
+    }
+
     /// Whether it is, or was, on this machine. State folders may be shared by machines, as in a
     /// home on NFS. The boot decides first: containers of one machine have names of their own.
     pub fn is_here(&self) -> bool {
@@ -237,6 +247,10 @@ mod tests {
 
     #[test]
     fn what_an_older_version_wrote_is_read() {
+        let elsewhere = Holder { pid_namespace: "pid:[1]".to_owned(), ..Holder::this() };
+        assert!(!elsewhere.how_to_stop().contains("kill"), "it would be another process");
+        let pid = std::process::id();
+        assert_eq!(Holder::this().how_to_stop(), format!("`kill -INT {pid}`"));
         let read: Holder = serde_json::from_str(r#"{"pid": 4, "new": true}"#).unwrap();
         assert_eq!((read.pid, read.folder), (4, None));
     }

@@ -96,8 +96,8 @@ impl std::fmt::Display for Held {
             Some(holder) => write!(
                 f,
                 "{what} is in use: {holder}; nothing was launched. Wait until that run ends, or stop \
-                 it: `kill -INT {}`",
-                holder.pid
+                 it: {}",
+                holder.how_to_stop()
             ),
             None => write!(
                 f,
@@ -105,6 +105,17 @@ impl std::fmt::Display for Held {
                  stop it"
             ),
         }
+    }
+}
+
+/// A path by which folders are compared, also of one that is not there any more.
+pub fn real_path(path: &Path) -> PathBuf {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let parent = absolute.parent().and_then(|it| it.canonicalize().ok());
+    match (absolute.canonicalize(), parent, absolute.file_name()) {
+        (Ok(real), _, _) => real,
+        (Err(_), Some(parent), Some(name)) => parent.join(name),
+        _ => absolute,
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{StateFolder, is_run_id, state};
+use super::{StateFolder, is_run_id, real_path, state};
 
 /// Notes that are kept.
 const KEPT: usize = 500;
@@ -25,7 +25,7 @@ pub fn note(state: &StateFolder, run_id: &str, folder: &Path) {
     let place = place(state);
     let path = place.join(file(run_id));
     let mut folders = read(&path).map(|it| it.folders).unwrap_or_default();
-    let folder = real(folder);
+    let folder = real_path(folder);
     if !folders.contains(&folder) {
         folders.push(folder);
     }
@@ -41,24 +41,13 @@ pub fn knows(state: &StateFolder, name: &Path) -> bool {
     if is_run_id(&text) {
         return place(state).join(file(&text)).exists();
     }
-    let name = real(name);
+    let name = real_path(name);
     let was_there = |path: PathBuf| read(&path).is_some_and(|it| it.folders.contains(&name));
     notes(&place(state)).into_iter().any(was_there)
 }
 
 fn read(path: &Path) -> Option<Settled> {
     serde_json::from_str(&std::fs::read_to_string(path).ok()?).ok()
-}
-
-/// A path by which folders are compared, also of one that is not there any more.
-fn real(path: &Path) -> PathBuf {
-    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let parent = absolute.parent().and_then(|it| it.canonicalize().ok());
-    match (absolute.canonicalize(), parent, absolute.file_name()) {
-        (Ok(real), _, _) => real,
-        (Err(_), Some(parent), Some(name)) => parent.join(name),
-        _ => absolute,
-    }
 }
 
 fn owes(state: &StateFolder, run_id: &str) -> bool {

@@ -7,7 +7,7 @@ use crate::engine::docker::cleanup::Labelled;
 use crate::engine::docker::owed::{Connection, is_same_socket};
 use crate::history::folder::Folder;
 use crate::ownership::debt::{self, Debt, Owed, ProductionOwed};
-use crate::ownership::{StateFolder, is_run_id};
+use crate::ownership::{StateFolder, is_run_id, real_path};
 
 /// A run, as far as it is known.
 pub(super) struct Case {
@@ -140,7 +140,7 @@ impl Cases {
                 cases.named.push(text.into_owned());
                 continue;
             }
-            let path = normal(folder);
+            let path = real_path(folder);
             let run_id = run_id_in(&path);
             if cases.all.iter().any(|case| case.has(run_id.as_deref(), &path)) {
                 continue;
@@ -175,13 +175,16 @@ impl Cases {
     }
 
     fn noted(&mut self, debt: &Debt) -> &mut Case {
-        self.case(Some(&debt.run_id), &normal(&debt.folder))
+        self.case(Some(&debt.run_id), &real_path(&debt.folder))
     }
 
     /// Adds a container to its run.
     pub(super) fn container(&mut self, docker: Connection, socket: &str, seen: Labelled) {
-        let folder =
-            if seen.folder.as_os_str().is_empty() { PathBuf::new() } else { normal(&seen.folder) };
+        let folder = if seen.folder.as_os_str().is_empty() {
+            PathBuf::new()
+        } else {
+            real_path(&seen.folder)
+        };
         let run_id = seen.run_id.clone();
         let case = self.case(run_id.as_deref(), &folder);
         if !case.containers.iter().any(|(_, known)| known.id == seen.id) {
@@ -271,18 +274,6 @@ fn is_on(debt: &Debt, socket: &str) -> bool {
             is_same_socket(docker, socket)
         }
         _ => false,
-    }
-}
-
-/// A path by which folders are compared: also of one that is not there any more.
-pub(super) fn normal(path: &Path) -> PathBuf {
-    if let Ok(real) = path.canonicalize() {
-        return real;
-    }
-    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    match (absolute.parent().and_then(|it| it.canonicalize().ok()), absolute.file_name()) {
-        (Some(parent), Some(name)) => parent.join(name),
-        _ => absolute,
     }
 }
 
