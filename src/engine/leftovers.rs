@@ -4,6 +4,9 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::time::sleep;
 
 use super::docker::cleanup::{self, Labelled};
 use super::docker::owed::{self, Connection};
@@ -130,6 +133,11 @@ pub async fn find(look: Look<'_>) -> Vec<Leftover> {
     found
 }
 
+/// How often a candidate of another run is looked at before it counts as one, and how long
+/// after each other.
+const LOOKS: u32 = 3;
+const PAUSE: Duration = Duration::from_millis(500);
+
 /// Whether a launch of the owner would be alone on what it uses: a run in another network
 /// namespace may have begun since the owner's did.
 ///
@@ -139,15 +147,20 @@ pub async fn find(look: Look<'_>) -> Vec<Leftover> {
 pub async fn none_now(docker: &Connection, owner: &Ledger) -> Result<(), LaunchFailure> {
     let (own, uses) = (Some(owner.run_id()), owner.uses());
     let look = Look { state: owner.state(), own, uses, docker: None };
-    let seen = cleanup::ours(docker).await;
-    let seen = seen.map_err(|error| LaunchFailure::new(FailureClass::Environment, error))?;
-    let mut running = seen.into_iter().filter(|it| !it.has_ended);
-    match running.find_map(|it| container(look, it)) {
-        None => Ok(()),
-        Some(other) => {
-            let what = format!("{other} ({})", other.advice());
-            Err(LaunchFailure::of_shortage(&what))
+    let mut looks = 0;
+    loop {
+        let seen = cleanup::ours(docker).await;
+        let seen = seen.map_err(|error| LaunchFailure::new(FailureClass::Environment, error))?;
+        let mut running = seen.into_iter().filter(|it| !it.has_ended);
+        let Some(other) = running.find_map(|it| container(look, it)) else { return Ok(()) };
+        looks += 1;
+        // A run that ends at this moment lets go of its names before its container is lost.
+        if looks < LOOKS {
+            sleep(PAUSE).await;
+            continue;
         }
+        let what = format!("{other} ({})", other.advice());
+        return Err(LaunchFailure::of_shortage(&what));
     }
 }
 

@@ -203,7 +203,7 @@ fn somebody_who_removes_production_costs_a_new_one() {
     docker(&["rm", "-f", &site.production]);
     let (code, printed) = code(sweep);
     assert_eq!(code, Some(0), "{printed}");
-    assert!(printed.contains("somebody removed production"), "{printed}");
+    assert!(printed.contains("production was removed by somebody"), "{printed}");
     assert!(site.journal().contains("made_again"));
     let name = site.folder.path().file_name().unwrap().to_str().unwrap();
     assert_eq!(
