@@ -174,7 +174,7 @@ mod tests {
     use vllm_grid::bench::suite::BenchError;
     use vllm_grid::results::ResultsError;
 
-    fn printed(failure: CommandError) -> String {
+    fn printed(failure: &CommandError) -> String {
         format!("{:?}", failure.report)
     }
 
@@ -206,7 +206,7 @@ mod tests {
             ),
             CommandError::new(Exit::Environment, BenchError::from(error())),
         ] {
-            let text = printed(failure);
+            let text = printed(&failure);
             assert_eq!(text.matches("disk quota exceeded").count(), 1, "{text}");
         }
     }

@@ -77,7 +77,9 @@ pub async fn run(
     let mut cases = Cases::of(folders, all_others);
     cases.debts(state, debts);
     // Of other state folders: their environment alone tells of them.
-    noted::of_dead_runs(state).iter().for_each(|it| cases.processes(&it.run_id));
+    for marked in noted::of_dead_runs(state) {
+        cases.processes(&marked.run_id);
+    }
     let is_lost = cases.unknown().any(|name| !settled::knows(state, name));
     let scope = Scope { asks_labels: all_others || is_lost };
     daemons::ask(state, &mut cases, scope, &mut recovery).await;

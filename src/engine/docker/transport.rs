@@ -212,7 +212,8 @@ mod tests {
         let listener = UnixListener::bind(&path).expect("a socket");
         tokio::spawn(async move {
             let (mut stream, _) = listener.accept().await.expect("a connection");
-            stream.read(&mut [0; 1 << 14]).await.expect("a request");
+            let asked = stream.read(&mut [0; 1 << 14]).await.expect("a request");
+            assert!(asked > 0, "it was closed");
             let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\
                         transfer-encoding: chunked\r\n\r\n";
             stream.write_all(head.as_bytes()).await.expect("sent");
