@@ -142,6 +142,17 @@ pub(super) fn place_of(files: &[PathBuf], service: &str, key: &str) -> Place {
     found.unwrap_or_else(|| Place { file: file(), line: None })
 }
 
+/// The names of the services of a text.
+pub(super) fn services(text: &str) -> Vec<String> {
+    let lines: Vec<&str> = text.lines().collect();
+    let is_head = |at: &usize| indent(lines[*at]) == Some(0) && key(lines[*at]) == Some("services");
+    let Some(services) = (0..lines.len()).find(is_head) else { return Vec::new() };
+    let all = block(&lines, services).skip(1);
+    let depth = all.clone().find_map(|at| indent(lines[at]));
+    let names = all.filter(|at| indent(lines[*at]) == depth && depth.is_some());
+    names.filter_map(|at| key(lines[at])).map(str::to_owned).collect()
+}
+
 pub(super) fn indent(line: &str) -> Option<usize> {
     let trimmed = line.trim_start();
     (!trimmed.is_empty() && !trimmed.starts_with('#')).then(|| line.len() - trimmed.len())

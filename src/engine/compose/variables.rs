@@ -120,6 +120,14 @@ pub(super) fn positions(source: &ComposeSource, names: &BTreeSet<String>) -> Vec
     for file in &files {
         let Ok(text) = crate::input::text(file) else { continue };
         elsewhere.extend(names.iter().filter(|name| text.contains(name.as_str())));
+        // What others extend may stand in a file that nobody names.
+        for other in lines::services(&text) {
+            for text in lines::of_service(&files, &other) {
+                let lines: Vec<&str> = text.all().map(|(_, line)| line).collect();
+                let used = |name: &&String| lines.iter().any(|line| line.contains(name.as_str()));
+                elsewhere.extend(names.iter().filter(used));
+            }
+        }
         for (at, line, of_service) in lines::by_section(&text) {
             if !of_service {
                 found.extend(bare(line, names).map(|it| at_line(&it, file, at)));
@@ -344,11 +352,12 @@ mod tests {
             (
                 "compose.yaml",
                 "include:\n  - path: [sub/llm.yaml]\nservices:\n  s:\n    image: i\n    command: $OWN\n  \
-                 other: {image: $OTHER}\nvolumes:\n  hub:\n    name: ${VOLUME}\n",
+                 other: {image: $OTHER}\n  third:\n    extends: {file: base.yaml, service: b}\nvolumes:\n  hub:\n    name: ${VOLUME}\n",
             ),
             ("sub/llm.yaml", "services:\n  s:\n    environment: {A: $INCLUDED}\n"),
+            ("base.yaml", "services:\n  b:\n    environment: {A: $EXTENDED}\n"),
         ]);
-        let all = names(&["OWN", "OTHER", "VOLUME", "INCLUDED", "NOWHERE"]);
+        let all = names(&["OWN", "OTHER", "VOLUME", "INCLUDED", "NOWHERE", "EXTENDED"]);
         let found = positions(&source, &all);
         let seen: Vec<(&str, Option<(usize, usize)>)> =
             found.iter().map(|it| (it.variable.as_str(), it.at)).collect();
@@ -357,7 +366,7 @@ mod tests {
             [
                 ("NOWHERE", None),
                 ("OWN", Some((6, 14))),
-                ("VOLUME", Some((10, 11))),
+                ("VOLUME", Some((12, 11))),
                 ("INCLUDED", Some((3, 22))),
             ]
         );
