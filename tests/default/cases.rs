@@ -16,10 +16,20 @@ const KEY: &str = "sk-not-a-real-key";
 /// The files of a case, in a folder of their own.
 fn case(name: &str) -> Workplace {
     let place = Workplace::new("");
-    for file in std::fs::read_dir(format!("{FIXTURES}cases/{name}")).unwrap().flatten() {
-        std::fs::copy(file.path(), place.path(file.file_name().to_str().unwrap())).unwrap();
-    }
+    copy(Path::new(&format!("{FIXTURES}cases/{name}")), &place.path("."));
     place
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for file in std::fs::read_dir(from).unwrap().flatten() {
+        let to = to.join(file.file_name());
+        if file.path().is_dir() {
+            copy(&file.path(), &to);
+        } else {
+            std::fs::copy(file.path(), to).unwrap();
+        }
+    }
 }
 
 fn run(place: &Workplace, arguments: &[&str], daemon: Option<&Daemon>) -> Ran {
@@ -179,4 +189,65 @@ fn case_16_a_model_that_asks_the_hub_at_each_start_is_measured() {
     let offline: Vec<bool> = daemon.created().iter().map(is_offline).collect();
     assert_eq!(offline.iter().filter(|it| **it).count(), 1, "tried once: {offline:?}");
     assert!(ran.err.contains("HF_HUB_OFFLINE=1, which vllm-grid had set"), "{}", ran.err);
+}
+
+#[test]
+fn case_06_everyday_keys_are_carried_over_or_mean_nothing() {
+    let place = case("06-everyday-keys");
+    // As the tool prints the file: the anchor is merged.
+    let file = std::fs::read_to_string(place.path("compose.yaml")).unwrap();
+    let image = "image: i:1, command: --model m --max-num-seqs 32";
+    let file = file.replace("<<: *common,", &format!("{image},"));
+    let file = file.replace("    <<: *common\n", "    image: i:1\n    command: --model m\n");
+    std::fs::write(place.path("compose.yaml"), file).unwrap();
+    for service in [
+        "bounded",
+        "foreign",
+        "interactive",
+        "limited",
+        "named",
+        "pulled",
+        "reaped",
+        "rocm",
+        "stopped",
+    ] {
+        let (code, printed) = plan(&place, &format!("grid.{service}.yaml"));
+        assert_eq!(code, Some(0), "{service}: {printed}");
+        assert!(printed.contains("--max-num-seqs 64"), "{service}: {printed}");
+    }
+}
+
+#[test]
+fn case_07_a_variable_without_a_value_is_a_fault_wherever_it_stands() {
+    let place = case("07-unset-out-of-sight");
+    let run = |command: &str| {
+        let mut command = place.command(&[command, "grid.yaml"]);
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let folders = std::iter::once(place.path("stub")).chain(std::env::split_paths(&path));
+        command.env("PATH", std::env::join_paths(folders).unwrap());
+        Ran::of(command.output().unwrap())
+    };
+    let planned = run("plan").expect(0);
+    assert!(planned.out.contains("llm/compose.yaml:4:73"), "{}", planned.out);
+    assert!(planned.out.contains("variable LLM_CONTEXT is not set"), "{}", planned.out);
+    let swept = run("sweep").expect(2);
+    assert!(swept.err.contains("variable LLM_CONTEXT is not set"), "{}", swept.err);
+}
+
+#[test]
+fn case_08_an_override_beside_a_default_name_is_read_and_named() {
+    let place = case("08-override-file");
+    let (code, printed) = plan(&place, "grid.yaml");
+    assert_eq!(code, Some(0), "{printed}");
+    assert!(
+        printed.contains("docker-compose.override.yml is laid over docker-compose.yml"),
+        "{printed}"
+    );
+    assert!(printed.contains("--kv-cache-dtype fp8"), "{printed}");
+    let grid = std::fs::read_to_string(place.path("grid.yaml")).unwrap();
+    let grid = grid.replace("compose: docker-compose.yml", "compose: [docker-compose.yml]");
+    std::fs::write(place.path("grid.yaml"), grid).unwrap();
+    let (_, printed) = plan(&place, "grid.yaml");
+    assert!(!printed.contains("override") || !printed.contains("fp8"), "{printed}");
+    assert!(!printed.contains("--kv-cache-dtype fp8"), "{printed}");
 }
