@@ -14,6 +14,7 @@ use super::process::noted;
 use crate::history::launch::{FailureClass, LaunchFailure};
 use crate::ownership::debt::{self, Debt, Owed, ProductionOwed};
 use crate::ownership::session::{Liveness, liveness};
+use crate::ownership::space::Space;
 use crate::ownership::{Holder, Ledger, StateFolder, Uses, machine};
 
 /// What to look for.
@@ -335,6 +336,11 @@ fn container(look: Look<'_>, seen: Labelled) -> Option<Leftover> {
         return None;
     }
     if seen.uses.as_ref().is_some_and(|uses| !uses.overlaps(look.uses)) {
+        return None;
+    }
+    // A CPU can be shared by those who were set apart for that; a GPU cannot.
+    let is_apart = |claims: &String| claims != Space::of_environment().name();
+    if seen.uses == Some(Uses::Cpu) && seen.claims.as_ref().is_some_and(is_apart) {
         return None;
     }
     let holder = match seen.liveness(look.state) {

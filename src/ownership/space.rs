@@ -22,7 +22,7 @@ impl Space {
     }
 
     /// Its part of a name.
-    pub(super) fn name(&self) -> &str {
+    pub fn name(&self) -> &str {
         &self.0
     }
 

@@ -31,6 +31,8 @@ pub struct Labelled {
     pub holder: Option<Holder>,
     /// What the run's candidates use; an older version did not write it.
     pub uses: Option<Uses>,
+    /// Whose claims the run's are known to; an older version did not write it.
+    pub claims: Option<String>,
     /// Production that the run had stopped when it made it.
     pub production: Option<ProductionOwed>,
     /// Whether it uses nothing any more: it has exited.
@@ -75,6 +77,7 @@ pub async fn ours(docker: &Connection) -> Result<Vec<Labelled>, String> {
             run_id: labels.get(label::RUN).filter(|id| is_run_id(id)).cloned(),
             holder: labels.get(label::HOLDER).and_then(|text| serde_json::from_str(text).ok()),
             uses: labels.get(label::USES).map(|text| Uses::from(text.clone())),
+            claims: labels.get(label::CLAIMS).cloned(),
             production: labels
                 .get(label::PRODUCTION)
                 .and_then(|text| serde_json::from_str(text).ok())

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::engine::LaunchOrder;
+use crate::ownership::space::Space;
 use crate::ownership::{Holder, Ledger};
 
 /// Labels of our containers.
@@ -23,6 +24,8 @@ pub mod label {
     pub const HOLDER: &str = "vllm-grid.holder";
     /// What the run's candidates use: `cpu`, `all`, or GPUs with commas.
     pub const USES: &str = "vllm-grid.uses";
+    /// Whose claims the run's are known to.
+    pub const CLAIMS: &str = "vllm-grid.claims";
     /// Production that the run stopped and is to start again, as JSON, without secrets: where
     /// run folder and state folder are lost, it is known from here.
     pub const PRODUCTION: &str = "vllm-grid.production";
@@ -44,6 +47,7 @@ pub(super) fn labels(order: &LaunchOrder, owner: Option<&Ledger>) -> BTreeMap<St
                 (label::RUN.to_owned(), owner.run_id().to_owned()),
                 (label::HOLDER.to_owned(), holder_label(owner.holder())),
                 (label::USES.to_owned(), owner.uses().to_string()),
+                (label::CLAIMS.to_owned(), Space::of_environment().name().to_owned()),
             ]);
             let owed = owner.production().and_then(|owed| serde_json::to_string(&owed).ok());
             labels.extend(owed.map(|owed| (label::PRODUCTION.to_owned(), owed)));
