@@ -98,13 +98,7 @@ pub fn learn(file: &GridFile, secrets: &Secrets) {
 /// A file that cannot be read is reported by whoever needs it.
 fn learn_files(named: &ComposeFiles, secrets: &Secrets) {
     let Ok((files, _)) = compose::found(named) else { return };
-    let source = ComposeSource {
-        files,
-        env_files: named.env_files.clone(),
-        project_directory: named.project_directory.clone(),
-        ..ComposeSource::default()
-    };
-    source.reveal_to(secrets);
+    ComposeSource::of(named, files).reveal_to(secrets);
 }
 
 /// Reads the compose service that a grid names, where it names one, and refuses flags

@@ -108,17 +108,7 @@ mod tests {
             assert_eq!(value(&bare, name), None, "{name}");
         }
         assert_eq!(measurement(&LaunchRecord::default()), None, "it was never ready");
-        let class = FailureClass::FlagNotApplied;
-        let failure = LaunchFailure {
-            class,
-            message: String::new(),
-            log_lines: Vec::new(),
-            exit_code: None,
-            estimated_max_model_len: None,
-            missing_path: None,
-            cancelled: false,
-            shortage: false,
-        };
+        let failure = LaunchFailure::new(FailureClass::FlagNotApplied, "");
         let other = LaunchRecord { outcome: Some(LaunchOutcome::Failed(failure)), ..bare };
         assert_eq!(measurement(&other), None, "it was another configuration");
     }

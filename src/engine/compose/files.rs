@@ -103,6 +103,16 @@ fn of_variables(named: &[PathBuf], folder: &Path) -> Vec<PathBuf> {
 }
 
 impl ComposeSource {
+    /// These files, with what else a grid's block names to read them; of no service yet.
+    pub fn of(named: &ComposeFiles, files: Vec<PathBuf>) -> Self {
+        Self {
+            files,
+            env_files: named.env_files.clone(),
+            project_directory: named.project_directory.clone(),
+            ..Self::default()
+        }
+    }
+
     /// The folder that relative paths and the project's default name refer to.
     pub fn folder(&self) -> PathBuf {
         let of_file = || self.files.first().and_then(|file| file.parent()).map(Path::to_owned);

@@ -85,12 +85,9 @@ pub(super) fn named_by(
     let Some(service) = service else { return Ok(None) };
     let (files, notes) = compose::found(&block.compose)?;
     let source = ComposeSource {
-        files,
-        env_files: block.compose.env_files.clone(),
-        project_directory: block.compose.project_directory.clone(),
         profiles: block.profiles.clone(),
         service: service.to_owned(),
-        ..ComposeSource::default()
+        ..ComposeSource::of(&block.compose, files)
     };
     Ok(Some(Located { source, notes, unanswered: None }))
 }
