@@ -2,7 +2,7 @@
 //! measurement, and one per launch that gave none; what was not measured is
 //! null. Nothing is judged here: warm-ups, void repeats and earlier blocks are kept.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use polars::prelude::{Column, DataFrame};
 use serde_json::Value;
@@ -220,23 +220,29 @@ fn metric_columns(sweep: &SweepRecord, rows: &[Row<'_>]) -> Vec<Column> {
         .filter(|metric| planned.contains(metric.workload) || metric.workload == LAUNCH)
         .map(|metric| (MetricRef::of(metric.workload, metric.name), Some(metric.form())))
         .collect();
-    let mut further: BTreeSet<MetricRef> = rows
+    // By reference: a long sweep has hundreds of thousands of values.
+    let measured: HashSet<(&str, &str)> = rows
         .iter()
         .filter_map(|row| row.measurement)
-        .flat_map(|m| m.metrics.keys().map(|name| MetricRef::of(&m.workload, name)))
+        .flat_map(|m| m.metrics.keys().map(|name| (m.workload.as_str(), name.as_str())))
         .collect();
+    let mut further: BTreeSet<MetricRef> =
+        measured.into_iter().map(|(workload, name)| MetricRef::of(workload, name)).collect();
     for (metric, _) in &metrics {
         further.remove(metric);
     }
     metrics.extend(further.into_iter().map(|metric| (metric, None)));
+    let workloads: Vec<Option<String>> =
+        rows.iter().map(|row| Some(row.measurement?.workload_key())).collect();
     metrics
         .into_iter()
         .map(|(metric, form)| {
-            let of_workload = |m: &&Measurement| m.workload_key() == metric.workload;
             // What is of a launch stands in each of its rows.
-            let measured = rows.iter().map(|row| match metric.workload.as_str() {
-                LAUNCH => row.launch.own.as_ref(),
-                _ => row.measurement.filter(of_workload),
+            let measured = rows.iter().zip(&workloads).map(|(row, workload)| {
+                match metric.workload.as_str() {
+                    LAUNCH => row.launch.own.as_ref(),
+                    key => row.measurement.filter(|_| workload.as_deref() == Some(key)),
+                }
             });
             let values: Vec<Option<&MetricValue>> =
                 measured.map(|m| m?.metrics.get(&metric.name)?.as_ref()).collect();
