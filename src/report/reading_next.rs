@@ -11,7 +11,7 @@ pub(super) fn put(block: &mut Block, label: &'static str, reading: &Reading) {
     for step in &reading.next {
         match step {
             NextStep::Recover { run } => {
-                let remark = glued("starts production and proves it");
+                let remark = glued("starts and proves production");
                 command(block, label, vec!["recover".to_owned(), word(run)], Some(remark));
             }
             NextStep::Change { change } => changes.push(self::change(block, change)),

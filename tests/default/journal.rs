@@ -140,3 +140,17 @@ fn a_run_folder_that_is_moved_while_it_runs_stops_the_sweep() {
     let finished = place.entries("moved", "repeat_finished");
     assert!((2 * 2 * 3..=2 * 2 * 3 + 1).contains(&finished), "{finished}");
 }
+
+/// The error says where the lines are saved; nothing beside it says otherwise.
+#[test]
+fn a_journal_that_is_removed_while_it_runs_is_reported_with_one_advice() {
+    let place = Workplace::new(CACHING);
+    let sweep = place.start(&["sweep", "grid.yaml", "--output", "run"]);
+    place.wait_for("run", "repeat_finished", 2);
+    std::fs::remove_file(place.path("run/journal.jsonl")).unwrap();
+    let ran = Ran::of(sweep.wait_with_output().unwrap()).expect(3);
+    let said = words(&ran.err).replace(' ', "");
+    assert!(said.contains("Itslinesaresavedinjournal.saved-"), "{}", ran.err);
+    assert!(said.contains("theerrorbelowsayswhatisleftofit"), "{}", ran.err);
+    assert!(!said.contains("restoreit,orwhereitwasmoved"), "{}", ran.err);
+}

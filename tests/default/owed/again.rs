@@ -111,7 +111,7 @@ fn a_report_names_production_that_is_not_proven_and_what_proves_it_first() {
     let (text, json) = site.report();
     assert!(text.contains("PRODUCTION container shop (shop) was stopped at 20"), "{text}");
     assert!(text.contains("UTC, not proven since."), "{text}");
-    assert!(text.contains("NEXT vllm-grid recover run (starts production"), "{text}");
+    assert!(text.contains("NEXT vllm-grid recover run (starts and proves production)"), "{text}");
     let production = &json["reading"]["production"];
     assert_eq!((&production["name"], &production["started"]), (&"shop".into(), &false.into()));
     assert_eq!(json["reading"]["next"][0], serde_json::json!({"next": "recover", "run": "run"}));
