@@ -76,7 +76,7 @@ impl OnFinish {
 
     /// Runs it, and says on stderr where it fails or takes too long.
     pub(crate) async fn run(&self, shutdown: &Shutdown, outcome: &Result<Exit, CommandError>) {
-        let told = told(shutdown, outcome, asked(shutdown).await.as_ref());
+        let told = told(shutdown, outcome, asked(shutdown).await.as_deref());
         if let Err(what) = self.start(&told, LIMIT).await {
             print_error(&format!("--on-finish: `{}` {what}", self.program.display()));
         }
@@ -182,7 +182,7 @@ async fn asked(shutdown: &Shutdown) -> Option<String> {
 }
 
 /// `asked`: what is said of production that the journal alone tells of.
-fn told(shutdown: &Shutdown, outcome: &Result<Exit, CommandError>, asked: Option<&String>) -> Told {
+fn told(shutdown: &Shutdown, outcome: &Result<Exit, CommandError>, asked: Option<&str>) -> Told {
     let run = shutdown.sweep();
     let (folder, lines) = read(shutdown);
     let is_down = shutdown.production_down().is_some();
@@ -325,8 +325,8 @@ mod tests {
         assert_eq!(code(Ok(Exit::Interrupted)), (3, "interrupted", "down"));
         let refused = || Err(CommandError::message(Exit::Usage, "no"));
         assert_eq!(code(refused()), (2, "failed", "down"));
-        let runs = "production runs again".to_owned();
-        let verdict = told(&shutdown, &Ok(Exit::Done), Some(&runs)).verdict;
+        let runs = "production runs again";
+        let verdict = told(&shutdown, &Ok(Exit::Done), Some(runs)).verdict;
         assert!(verdict.starts_with("production runs again. "), "{verdict}");
         let told = told(&shutdown, &Ok(Exit::Done), None);
         assert!(told.verdict.starts_with("PRODUCTION IS DOWN"), "{}", told.verdict);

@@ -51,7 +51,7 @@ fn a_candidate_s_label_alone_is_enough_to_say_that_production_is_down() {
         let said = words(&site.run(arguments, Some(KEY)).expect(code));
         let count = said.matches("PRODUCTION IS DOWN").count();
         assert!(count == 0 || said.contains(down) && letters(&said).contains(&advice), "{said}");
-        assert_eq!(said.contains("it is not changed"), false, "{arguments:?}: {said}");
+        assert!(!said.contains("it is not changed"), "{arguments:?}: {said}");
         count
     };
     for (arguments, code) in [
