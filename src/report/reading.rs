@@ -378,9 +378,10 @@ fn failed(block: &Block, group: &FailedGroup) -> String {
         (Some(advice), None) => format!(": {advice}"),
         (None, _) => String::new(),
     };
-    let cause = match group.passed {
-        true => "the environment allowed no launch for a time".to_owned(),
-        false => self::cause(block, &group.cause),
+    let cause = if group.passed {
+        "the environment allowed no launch for a time".to_owned()
+    } else {
+        cause(block, &group.cause)
     };
     format!("{names}: {cause} ({count}){advice}")
 }
