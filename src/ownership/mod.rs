@@ -23,7 +23,7 @@ pub use claim::Claims;
 pub use debt::{Debt, Ledger, Owed};
 pub use holder::Holder;
 pub use session::{Liveness, Session};
-pub use state::StateFolder;
+pub use state::{Makeshift, StateFolder};
 pub use uses::Uses;
 
 /// Why nothing can be held, or noted.
