@@ -22,7 +22,7 @@ pub(super) async fn of_plan(grid: &mut Grid, service: Option<&ServiceSpec>) {
     let EngineBlock::Docker(block) = &grid.engine else { return };
     let compared = compare_production(block, service, secrets());
     match timeout(PATIENCE, compared).await {
-        Ok(Ok(Some(found))) => warn(grid, &found),
+        Ok(Ok(Some(found))) => warn(grid, &found).await,
         Ok(Err(EngineError::Production(
             error @ (ProductionError::Missing { .. } | ProductionError::Name(_)),
         ))) => {
@@ -42,15 +42,18 @@ pub(super) async fn of_sweep(
 ) -> Result<(), EngineError> {
     let EngineBlock::Docker(block) = &grid.engine else { return Ok(()) };
     if let Some(found) = compare_production(block, service, secrets()).await? {
-        warn(grid, &found);
+        warn(grid, &found).await;
     }
     Ok(())
 }
 
-fn warn(grid: &mut Grid, found: &Comparison) {
+async fn warn(grid: &mut Grid, found: &Comparison) {
     let name = &found.name;
     if !found.running {
-        let owed = StateFolder::of_environment().ok().and_then(|it| stopped_by(&it, name));
+        let owed = match StateFolder::of_environment() {
+            Ok(state) => stopped_by(&state, name).await,
+            Err(_) => None,
+        };
         push(
             grid,
             match owed {

@@ -4,18 +4,20 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-use tokio::time::sleep;
 
 use super::docker::cleanup::{self, Labelled};
-use super::docker::owed::{self, Connection};
+use super::docker::owed;
 use super::process::noted;
-use crate::history::launch::{FailureClass, LaunchFailure};
 use crate::ownership::debt::{self, Debt, Owed, ProductionOwed};
 use crate::ownership::session::{Liveness, liveness};
 use crate::ownership::space::Space;
-use crate::ownership::{Holder, Ledger, StateFolder, Uses, machine};
+use crate::ownership::{Holder, StateFolder, Uses, aside, machine};
+
+mod alone;
+mod settle;
+
+pub use alone::{none_beside, none_now};
+pub use settle::settle;
 
 /// What to look for.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +30,34 @@ pub struct Look<'a> {
     pub uses: &'a Uses,
     /// The socket of the daemon that it launches on, where it does.
     pub docker: Option<&'a str>,
+}
+
+/// The same, to be looked for on another thread.
+struct OwnLook {
+    state: StateFolder,
+    own: Option<String>,
+    uses: Uses,
+    docker: Option<String>,
+}
+
+impl OwnLook {
+    fn of(look: Look<'_>) -> Self {
+        Self {
+            state: look.state.clone(),
+            own: look.own.map(str::to_owned),
+            uses: look.uses.clone(),
+            docker: look.docker.map(str::to_owned),
+        }
+    }
+
+    fn look(&self) -> Look<'_> {
+        Look {
+            state: &self.state,
+            own: self.own.as_deref(),
+            uses: &self.uses,
+            docker: self.docker.as_deref(),
+        }
+    }
 }
 
 /// Something of another run.
@@ -108,11 +138,21 @@ pub fn quoted(path: &Path) -> String {
 }
 
 /// What dead runs left that is in the way of a run, and what runs of other state folders
-/// have there.
+/// have there. Nothing is changed: notes that are left of what is gone are [`settle`]'s.
 pub async fn find(look: Look<'_>) -> Vec<Leftover> {
     if *look.uses == Uses::Nothing && look.docker.is_none() {
         return Vec::new();
     }
+    let own = OwnLook::of(look);
+    let (mut found, dead) = aside(move || on_machine(own.look())).await;
+    for socket in sockets(look, &dead) {
+        found.extend(on_daemon(look, &socket, &dead).await);
+    }
+    found
+}
+
+/// What needs no daemon, and what dead runs owe.
+fn on_machine(look: Look<'_>) -> (Vec<Leftover>, Vec<Debt>) {
     let (debts, damaged) = debt::all(look.state);
     let mut found: Vec<Leftover> = damaged
         .iter()
@@ -124,45 +164,9 @@ pub async fn find(look: Look<'_>) -> Vec<Leftover> {
         .filter(|debt| look.own != Some(&debt.run_id))
         .filter(|debt| !liveness(look.state, Some(&debt.run_id), Some(&debt.holder)).lives())
         .collect();
-    for debt in &dead {
-        found.extend(processes_of(look.state, debt, look.uses));
-    }
+    found.extend(dead.iter().filter_map(|debt| processes_of(debt, look.uses)));
     found.extend(unnoted(look, &dead));
-    for socket in sockets(look, &dead) {
-        found.extend(on_daemon(look, &socket, &dead).await);
-    }
-    found
-}
-
-/// How often a candidate of another run is looked at before it counts as one, and how long
-/// after each other.
-const LOOKS: u32 = 3;
-const PAUSE: Duration = Duration::from_millis(500);
-
-/// Whether a launch of the owner would be alone on what it uses: a run in another network
-/// namespace may have begun since the owner's did.
-///
-/// # Errors
-/// A candidate of another run is on the daemon now: nothing more is to be launched. Or the
-/// daemon does not answer.
-pub async fn none_now(docker: &Connection, owner: &Ledger) -> Result<(), LaunchFailure> {
-    let (own, uses) = (Some(owner.run_id()), owner.uses());
-    let look = Look { state: owner.state(), own, uses, docker: None };
-    let mut looks = 0;
-    loop {
-        let seen = cleanup::ours(docker).await;
-        let seen = seen.map_err(|error| LaunchFailure::new(FailureClass::Environment, error))?;
-        let mut running = seen.into_iter().filter(|it| !it.has_ended);
-        let Some(other) = running.find_map(|it| container(look, it)) else { return Ok(()) };
-        looks += 1;
-        // A run that ends at this moment lets go of its names before its container is lost.
-        if looks < LOOKS {
-            sleep(PAUSE).await;
-            continue;
-        }
-        let what = format!("{other} ({})", other.advice());
-        return Err(LaunchFailure::of_shortage(&what));
-    }
+    (found, dead)
 }
 
 /// Why something of a run may be left, by the note of it; `None` where nothing is.
@@ -207,11 +211,19 @@ pub async fn of_run(run_id: &str, owed: &Owed) -> Option<String> {
 /// Productions that dead runs owe and that do not run now, on the daemons where they were.
 pub async fn productions_down(state: &StateFolder) -> Vec<(Debt, ProductionOwed)> {
     let mut down = Vec::new();
-    for debt in debt::all(state).0 {
-        let Owed::Production(owed) = debt.owed.clone() else { continue };
-        if liveness(state, Some(&debt.run_id), Some(&debt.holder)).lives() {
-            continue;
+    let own = state.clone();
+    let owed_by_dead = move |debt: Debt| match debt.owed.clone() {
+        Owed::Production(owed)
+            if !liveness(&own, Some(&debt.run_id), Some(&debt.holder)).lives() =>
+        {
+            Some((debt, owed))
         }
+        _ => None,
+    };
+    let own = state.clone();
+    let owed: Vec<(Debt, ProductionOwed)> =
+        aside(move || debt::all(&own).0.into_iter().filter_map(owed_by_dead).collect()).await;
+    for (debt, owed) in owed {
         let runs = match owed::connect_to(&owed.docker).await {
             Ok(docker) => owed::runs(&docker, &owed).await,
             Err(error) => Err(error.to_string()),
@@ -226,13 +238,22 @@ pub async fn productions_down(state: &StateFolder) -> Vec<(Debt, ProductionOwed)
 
 /// Who stopped the production of this name, as a sentence, and what to do; `None` where no
 /// run owes it.
-pub fn stopped_by(state: &StateFolder, name: &str) -> Option<(String, String)> {
-    let debts = debt::all(state).0;
-    let debt = debts.iter().find(
-        |debt| matches!(&debt.owed, Owed::Production(owed) if owed.name == name || owed.id == name),
-    )?;
+pub async fn stopped_by(state: &StateFolder, name: &str) -> Option<(String, String)> {
+    let (state, name) = (state.clone(), name.to_owned());
+    aside(move || {
+        let is_owed = |debt: &Debt| {
+            matches!(&debt.owed, Owed::Production(owed) if owed.name == name || owed.id == name)
+        };
+        let debt = debt::all(&state).0.into_iter().find(is_owed)?;
+        let lives = liveness(&state, Some(&debt.run_id), Some(&debt.holder));
+        Some(stopped_by_run(&name, &debt, lives))
+    })
+    .await
+}
+
+fn stopped_by_run(name: &str, debt: &Debt, life: Liveness) -> (String, String) {
     let folder = debt.folder.display();
-    Some(match liveness(state, Some(&debt.run_id), Some(&debt.holder)) {
+    match life {
         Liveness::Lives(holder) => {
             let place = holder.and_then(|it| it.place()).unwrap_or_else(|| folder.to_string());
             (
@@ -244,21 +265,22 @@ pub fn stopped_by(state: &StateFolder, name: &str) -> Option<(String, String)> {
             format!("PRODUCTION IS DOWN: {name} was stopped by the run {folder}, which is dead"),
             format!("vllm-grid recover {}", quoted(&debt.folder)),
         ),
-    })
+    }
 }
 
-fn processes_of(state: &StateFolder, debt: &Debt, uses: &Uses) -> Option<Leftover> {
-    let ids = match &debt.owed {
-        Owed::Group(group) if noted::group_lives(group) => vec![group.group],
-        Owed::Group(_) => Vec::new(),
-        Owed::Processes => noted::of_run(&debt.run_id),
-        Owed::Production(_) | Owed::Containers { .. } => return None,
-    };
-    if ids.is_empty() {
-        // Of a dead run nothing new comes; a note that stays is in nobody's way.
-        let _ = debt.paid(state);
+/// The processes that live of what a debt is about; `None` where it is about none.
+fn processes_owed(debt: &Debt) -> Option<Vec<i32>> {
+    match &debt.owed {
+        Owed::Group(group) if noted::group_lives(group) => Some(vec![group.group]),
+        Owed::Group(_) => Some(Vec::new()),
+        Owed::Processes => Some(noted::of_run(&debt.run_id)),
+        Owed::Production(_) | Owed::Containers { .. } => None,
     }
-    (!ids.is_empty() && debt.uses.overlaps(uses)).then(|| Leftover {
+}
+
+fn processes_of(debt: &Debt, uses: &Uses) -> Option<Leftover> {
+    let ids = processes_owed(debt).filter(|ids| !ids.is_empty())?;
+    debt.uses.overlaps(uses).then(|| Leftover {
         what: What::Processes(ids),
         folder: Some(debt.folder.clone()),
         holder: None,
@@ -320,7 +342,7 @@ async fn on_daemon(look: Look<'_>, socket: &str, dead: &[Debt]) -> Vec<Leftover>
     };
     let mut found = Vec::new();
     match cleanup::ours(&docker).await {
-        Ok(all) => found.extend(all.into_iter().filter_map(|it| container(look, it))),
+        Ok(all) => found.extend(containers(look, all).await),
         Err(error) => found.push(unknown(error)),
     }
     for (debt, owed) in noted {
@@ -329,6 +351,12 @@ async fn on_daemon(look: Look<'_>, socket: &str, dead: &[Debt]) -> Vec<Leftover>
         }
     }
     found
+}
+
+/// Those of other runs that are in the way.
+async fn containers(look: Look<'_>, all: Vec<Labelled>) -> Vec<Leftover> {
+    let own = OwnLook::of(look);
+    aside(move || all.into_iter().filter_map(|it| container(own.look(), it)).collect()).await
 }
 
 fn container(look: Look<'_>, seen: Labelled) -> Option<Leftover> {
@@ -385,26 +413,6 @@ mod tests {
         let text = leftover.to_string();
         assert!(text.contains("of the run ") && text.contains("/nowhere/begun"), "{text}");
         assert!(!text.contains("of the run /nowhere/begun is in use"), "{text}");
-    }
-
-    #[tokio::test]
-    async fn a_note_of_another_machine_is_not_paid_here() {
-        let place = tempfile::tempdir().unwrap();
-        let state = StateFolder::at(place.path()).unwrap();
-        let here = Holder::this();
-        let boot_id = "another".to_owned();
-        for (host, left) in [("gpu1".to_owned(), 1), (here.host.clone(), 0)] {
-            let holder = Holder { host, boot_id: boot_id.clone(), ..here.clone() };
-            let holder = holder.of_run(&new_run_id(), Path::new("/runs/theirs"));
-            Ledger::of_run(&state, "theirs", &holder, &Uses::Cpu).owe(Owed::Processes).unwrap();
-            let look = Look { state: &state, own: None, uses: &Uses::Cpu, docker: None };
-            assert_eq!(find(look).await, []);
-            assert!(debt::all(&state).0.is_empty());
-            assert_eq!(std::fs::read_dir(place.path().join("debts")).unwrap().count(), left);
-            for note in std::fs::read_dir(place.path().join("debts")).unwrap().flatten() {
-                std::fs::remove_file(note.path()).unwrap();
-            }
-        }
     }
 
     #[tokio::test]
