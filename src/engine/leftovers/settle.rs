@@ -96,4 +96,30 @@ mod tests {
         let (left, _) = debt::all(&state);
         assert!(matches!(left.as_slice(), [Debt { owed: Owed::Containers { .. }, .. }]));
     }
+
+    /// Whether a run lives is known after a moment, in which the runtime's thread is free.
+    #[tokio::test]
+    async fn who_waits_for_a_name_keeps_nothing_else_waiting() {
+        let (place, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let state = StateFolder::at(place.path()).unwrap();
+        let other = StateFolder::at(elsewhere.path()).unwrap();
+        let run = new_run_id();
+        let holder = Holder::this().in_state(&other).of_run(&run, Path::new("/runs/a"));
+        let ledger = Ledger::of_run(&state, "a", &holder, &Uses::Cpu);
+        ledger.owe(Owed::Processes).unwrap();
+        let _held = Session::begin(&other, &run, Path::new("/runs/a"), &holder).unwrap();
+        let mut ticks = 0;
+        let ticking = async {
+            loop {
+                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+                ticks += 1;
+            }
+        };
+        tokio::select! {
+            () = settle(&state, None) => {}
+            () = ticking => {}
+        }
+        assert!(ticks > 0, "the thread was kept");
+        assert_eq!(debt::all(&state).0.len(), 1, "it lives");
+    }
 }
