@@ -12,7 +12,7 @@ use vllm_grid::history::folder::Folder;
 use vllm_grid::ownership::claim::ProductionName;
 use vllm_grid::ownership::debt::ProductionOwed;
 use vllm_grid::ownership::{
-    Claims, Holder, Ledger, Owed, OwnershipError, Session, StateFolder, Uses,
+    Claims, Holder, Ledger, Owed, OwnershipError, Session, StateFolder, Uses, aside,
 };
 use vllm_grid::sweep::recover;
 use vllm_grid::sweep::run::Sweep;
@@ -39,12 +39,13 @@ impl Held {
 }
 
 /// Holds the run in `folder`; refused where another process works on it.
-pub(super) fn session(folder: &Folder) -> Result<Held, CommandError> {
+pub(super) async fn session(folder: &Folder) -> Result<Held, CommandError> {
     let state = StateFolder::of_environment().map_err(unusable)?;
     let run_id = folder.manifest()?.run_id();
     let holder = Holder::this().in_state(&state).of_run(&run_id, folder.path());
-    let lock = Session::begin(&state, &run_id, folder.path(), &holder).map_err(unusable)?;
-    Ok(Held { run_id, _lock: lock })
+    let (run, path) = (run_id.clone(), folder.path().to_owned());
+    let lock = aside(move || Session::begin(&state, &run, &path, &holder)).await;
+    Ok(Held { run_id, _lock: lock.map_err(unusable)? })
 }
 
 /// What a run uses, held against every other run.
@@ -84,19 +85,26 @@ impl Claimed {
         let name = production
             .as_ref()
             .map(|owed| ProductionName { docker: owed.docker.clone(), name: owed.name.clone() });
-        let claims = Claims::take(&state, name.as_ref(), &uses, &holder).map_err(unusable)?;
+        let (place, of) = (state.clone(), uses.clone());
+        let claims = aside(move || Claims::take(&place, name.as_ref(), &of, &holder)).await;
+        let claims = claims.map_err(unusable)?;
         let docker = match &mark {
             Some(Owed::Containers { docker }) => Some(docker.as_str()),
             _ => None,
         };
         let look = Look { state: &state, own, uses: &uses, docker };
         refuse(&leftovers::find(look).await)?;
+        leftovers::settle(&state, own).await;
         Ok(Self { state, claims, uses, production, serves, mark })
     }
 
     /// For a sweep that has just begun.
-    pub(super) fn begin(self, sweep: &Sweep, engine: &dyn Engine) -> Result<Owning, CommandError> {
-        let held = session(sweep.folder())?;
+    pub(super) async fn begin(
+        self,
+        sweep: &Sweep,
+        engine: &dyn Engine,
+    ) -> Result<Owning, CommandError> {
+        let held = session(sweep.folder()).await?;
         self.owning(held, sweep, engine)
     }
 

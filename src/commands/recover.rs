@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use vllm_grid::engine::docker::caches;
 use vllm_grid::engine::docker::daemon::{DaemonSettings, connect};
+use vllm_grid::engine::leftovers::quoted;
 use vllm_grid::event::{Notice, NoticeKind};
-use vllm_grid::ownership::StateFolder;
+use vllm_grid::ownership::{Makeshift, StateFolder};
 use vllm_grid::sweep::events::{Event, Events};
 use vllm_grid::sweep::recover;
 
@@ -17,11 +18,11 @@ use crate::signals::Shutdown;
 /// `recover`: exit code 3 where anything is left undone.
 pub(crate) async fn recover(args: &RecoverArgs, shutdown: &Shutdown) -> Result<Exit, CommandError> {
     // Without its state folder, folders and labels still tell what is to be done.
-    let (state, mut unread) = match StateFolder::of_environment() {
+    let (state, unread) = match StateFolder::of_environment() {
         Ok(state) => (state, None),
         Err(error) => {
-            let place = std::env::temp_dir().join(format!("vllm-grid-{}", std::process::id()));
-            (StateFolder::at(&place).map_err(unusable)?, Some((error, place)))
+            let makeshift = Makeshift::new().map_err(unusable)?;
+            (makeshift.folder().clone(), Some((error, makeshift)))
         }
     };
     let folders = if args.runs.is_empty() { runs() } else { args.runs.clone() };
@@ -50,9 +51,9 @@ pub(crate) async fn recover(args: &RecoverArgs, shutdown: &Shutdown) -> Result<E
     report("not touched, it is running:", &done.living);
     report("not touched:", &done.elsewhere);
     let mut problems = done.problems;
-    if let Some((error, place)) = unread.take() {
+    if let Some((error, makeshift)) = unread {
         problems.push(error.to_string());
-        let _only_locks_are_in_it = std::fs::remove_dir_all(place);
+        problems.extend(makeshift.remove().err().map(|kept| still_noted(&kept)));
     }
     if args.caches {
         match remove_caches().await {
@@ -67,6 +68,15 @@ pub(crate) async fn recover(args: &RecoverArgs, shutdown: &Shutdown) -> Result<E
     lines.extend(problems.iter().map(|problem| format!("not done: {problem}\n")));
     print(&lines.concat())?;
     Ok(if problems.is_empty() { Exit::Done } else { Exit::Environment })
+}
+
+/// What is owed and noted only where no other command looks.
+fn still_noted(kept: &Path) -> String {
+    let kept = quoted(kept);
+    format!(
+        "what is still owed is noted in {kept}: run `VLLM_GRID_STATE={kept} vllm-grid recover`, and \
+         remove that folder afterwards"
+    )
 }
 
 fn runs() -> Vec<PathBuf> {

@@ -60,7 +60,7 @@ pub(crate) async fn sweep(args: &SweepArgs, shutdown: &Shutdown) -> Result<Exit,
     let now = jiff::Timestamp::now();
     let with = MeasuredWith::read(&*engine, None).await;
     let sweep = Sweep::begin_with(&grid, args.output.as_deref(), now, secrets(), Some(with))?;
-    let owning = claimed.begin(&sweep, &*engine)?;
+    let owning = claimed.begin(&sweep, &*engine).await?;
     run(Work::of(sweep).owned(owning), &grid, engine, shutdown).await
 }
 
@@ -182,7 +182,7 @@ impl MayContinue {
     ) -> Result<(Grid, Arc<dyn Engine>, Sweep, Owning), CommandError> {
         let Self { grid, engine, serves, continues, seen, unproven: _ } = self;
         check_descriptors(&grid)?;
-        let session = owning::session(&folder)?;
+        let session = owning::session(&folder).await?;
         let claimed = Claimed::take(&grid, &*engine, Some(session.run_id()), serves).await?;
         let sweep = Sweep::resume_seen(folder, Some(seen), secrets())?.with_configurations(&grid);
         let owning = claimed.resume(session, &sweep, &*engine).await?;

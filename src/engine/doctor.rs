@@ -17,7 +17,7 @@ use super::{EngineError, devices};
 use crate::configuration::Configuration;
 use crate::flags;
 use crate::grid::{DockerBlock, EngineBlock, Grid, ProcessBlock};
-use crate::ownership::{Claims, Holder, StateFolder, Uses};
+use crate::ownership::{Claims, Holder, StateFolder, Uses, aside};
 use crate::secret::Secrets;
 
 /// How a finding is to be taken.
@@ -105,7 +105,9 @@ async fn others(findings: &mut Findings, uses: &Uses, docker: Option<&str>) {
         Err(error) => return findings.problem("state folder", error.to_string(), ""),
     };
     // Let go of at once: a sweep that begins now tries again.
-    if let Err(error) = Claims::take(&state, None, uses, &Holder::this().in_state(&state)) {
+    let (own, of) = (state.clone(), uses.clone());
+    let take = move || Claims::take(&own, None, &of, &Holder::this().in_state(&own)).map(drop);
+    if let Err(error) = aside(take).await {
         findings.problem("other runs", error.to_string(), "");
     }
     let found = leftovers::find(Look { state: &state, own: None, uses, docker }).await;

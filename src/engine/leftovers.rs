@@ -4,24 +4,24 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-use tokio::time::sleep;
 
 use super::docker::cleanup::{self, Labelled};
-use super::docker::owed::{self, Connection};
+use super::docker::owed;
 use super::process::noted;
-use crate::history::launch::{FailureClass, LaunchFailure};
 use crate::history::production::Now;
 use crate::ownership::debt::{self, Debt, Owed, ProductionOwed};
 use crate::ownership::session::{Liveness, liveness};
 use crate::ownership::space::Space;
-use crate::ownership::{Holder, Ledger, StateFolder, Uses, machine};
+use crate::ownership::{Holder, StateFolder, Uses, aside, machine};
 
+mod alone;
 mod production;
+mod settle;
 
+pub use alone::{none_beside, none_now};
 use production::{by_label, owed_by};
 pub use production::{production_now, productions_down, stopped_by};
+pub use settle::settle;
 
 /// What to look for.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +34,34 @@ pub struct Look<'a> {
     pub uses: &'a Uses,
     /// The socket of the daemon that it launches on, where it does.
     pub docker: Option<&'a str>,
+}
+
+/// The same, to be looked for on another thread.
+struct OwnLook {
+    state: StateFolder,
+    own: Option<String>,
+    uses: Uses,
+    docker: Option<String>,
+}
+
+impl OwnLook {
+    fn of(look: Look<'_>) -> Self {
+        Self {
+            state: look.state.clone(),
+            own: look.own.map(str::to_owned),
+            uses: look.uses.clone(),
+            docker: look.docker.map(str::to_owned),
+        }
+    }
+
+    fn look(&self) -> Look<'_> {
+        Look {
+            state: &self.state,
+            own: self.own.as_deref(),
+            uses: &self.uses,
+            docker: self.docker.as_deref(),
+        }
+    }
 }
 
 /// Something of another run.
@@ -120,11 +148,21 @@ pub fn quoted(path: &Path) -> String {
 }
 
 /// What dead runs left that is in the way of a run, and what runs of other state folders
-/// have there.
+/// have there. Nothing is changed: notes that are left of what is gone are [`settle`]'s.
 pub async fn find(look: Look<'_>) -> Vec<Leftover> {
     if *look.uses == Uses::Nothing && look.docker.is_none() {
         return Vec::new();
     }
+    let own = OwnLook::of(look);
+    let (mut found, dead) = aside(move || on_machine(own.look())).await;
+    for socket in sockets(look, &dead) {
+        found.extend(on_daemon(look, &socket, &dead).await);
+    }
+    found
+}
+
+/// What needs no daemon, and what dead runs owe.
+fn on_machine(look: Look<'_>) -> (Vec<Leftover>, Vec<Debt>) {
     let (debts, damaged) = debt::all(look.state);
     let mut found: Vec<Leftover> = damaged
         .iter()
@@ -137,46 +175,12 @@ pub async fn find(look: Look<'_>) -> Vec<Leftover> {
         .filter(|debt| !liveness(look.state, Some(&debt.run_id), Some(&debt.holder)).lives())
         .collect();
     for debt in &dead {
-        if let Some(processes) = processes_of(look.state, debt, look.uses) {
+        if let Some(processes) = processes_of(debt, look.uses) {
             add_processes(&mut found, processes);
         }
     }
     found.extend(unnoted(look, &dead));
-    for socket in sockets(look, &dead) {
-        found.extend(on_daemon(look, &socket, &dead).await);
-    }
-    found
-}
-
-/// How often a candidate of another run is looked at before it counts as one, and how long
-/// after each other.
-const LOOKS: u32 = 3;
-const PAUSE: Duration = Duration::from_millis(500);
-
-/// Whether a launch of the owner would be alone on what it uses: a run in another network
-/// namespace may have begun since the owner's did.
-///
-/// # Errors
-/// A candidate of another run is on the daemon now: nothing more is to be launched. Or the
-/// daemon does not answer.
-pub async fn none_now(docker: &Connection, owner: &Ledger) -> Result<(), LaunchFailure> {
-    let (own, uses) = (Some(owner.run_id()), owner.uses());
-    let look = Look { state: owner.state(), own, uses, docker: None };
-    let mut looks = 0;
-    loop {
-        let seen = cleanup::ours(docker).await;
-        let seen = seen.map_err(|error| LaunchFailure::new(FailureClass::Environment, error))?;
-        let mut running = seen.into_iter().filter(|it| !it.has_ended);
-        let Some(other) = running.find_map(|it| container(look, it)) else { return Ok(()) };
-        looks += 1;
-        // A run that ends at this moment lets go of its names before its container is lost.
-        if looks < LOOKS {
-            sleep(PAUSE).await;
-            continue;
-        }
-        let what = format!("{other} ({})", other.advice());
-        return Err(LaunchFailure::of_shortage(&what));
-    }
+    (found, dead)
 }
 
 /// Why something of a run may be left, by the note of it; `None` where nothing is.
@@ -218,18 +222,19 @@ pub async fn of_run(run_id: &str, owed: &Owed) -> Option<String> {
     }
 }
 
-fn processes_of(state: &StateFolder, debt: &Debt, uses: &Uses) -> Option<Leftover> {
-    let ids = match &debt.owed {
-        Owed::Group(group) if noted::group_lives(group) => vec![group.group],
-        Owed::Group(_) => Vec::new(),
-        Owed::Processes => noted::of_run(&debt.run_id),
-        Owed::Production(_) | Owed::Containers { .. } => return None,
-    };
-    if ids.is_empty() {
-        // Of a dead run nothing new comes; a note that stays is in nobody's way.
-        let _ = debt.paid(state);
+/// The processes that live of what a debt is about; `None` where it is about none.
+fn processes_owed(debt: &Debt) -> Option<Vec<i32>> {
+    match &debt.owed {
+        Owed::Group(group) if noted::group_lives(group) => Some(vec![group.group]),
+        Owed::Group(_) => Some(Vec::new()),
+        Owed::Processes => Some(noted::of_run(&debt.run_id)),
+        Owed::Production(_) | Owed::Containers { .. } => None,
     }
-    (!ids.is_empty() && debt.uses.overlaps(uses)).then(|| Leftover {
+}
+
+fn processes_of(debt: &Debt, uses: &Uses) -> Option<Leftover> {
+    let ids = processes_owed(debt).filter(|ids| !ids.is_empty())?;
+    debt.uses.overlaps(uses).then(|| Leftover {
         what: What::Processes(ids),
         folder: Some(debt.folder.clone()),
         holder: None,
@@ -296,9 +301,8 @@ async fn on_daemon(look: Look<'_>, socket: &str, dead: &[Debt]) -> Vec<Leftover>
             Vec::new()
         }
     };
-    let own = |seen: &Labelled| look.own.is_some() && seen.run_id.as_deref() == look.own;
-    let labels = by_label(look.state, &all).into_iter().filter(|(seen, _)| !own(seen));
-    let labels = labels.map(|(seen, owed)| (seen.folder.as_path(), owed));
+    let labels = labelled(look, all.clone()).await;
+    let labels = labels.iter().map(|(folder, owed)| (folder.as_path(), owed));
     let mut down = Vec::new();
     for (folder, owed) in noted.chain(labels) {
         let now = owed::now(&docker, owed).await;
@@ -306,7 +310,7 @@ async fn on_daemon(look: Look<'_>, socket: &str, dead: &[Debt]) -> Vec<Leftover>
             down.push(owed_by(folder, owed, now));
         }
     }
-    found.extend(all.into_iter().filter_map(|it| container(look, it)));
+    found.extend(containers(look, all).await);
     found.extend(down);
     found
 }
@@ -324,6 +328,23 @@ fn add_processes(found: &mut Vec<Leftover>, new: Leftover) {
         }
     }
     found.push(new);
+}
+
+/// Production of other runs of which only the label of a candidate tells.
+async fn labelled(look: Look<'_>, all: Vec<Labelled>) -> Vec<(PathBuf, ProductionOwed)> {
+    let own = OwnLook::of(look);
+    aside(move || {
+        let own_run = |seen: &Labelled| own.own.is_some() && seen.run_id == own.own;
+        let labels = by_label(&own.state, &all).into_iter().filter(|(seen, _)| !own_run(seen));
+        labels.map(|(seen, owed)| (seen.folder.clone(), owed.clone())).collect()
+    })
+    .await
+}
+
+/// Those of other runs that are in the way.
+async fn containers(look: Look<'_>, all: Vec<Labelled>) -> Vec<Leftover> {
+    let own = OwnLook::of(look);
+    aside(move || all.into_iter().filter_map(|it| container(own.look(), it)).collect()).await
 }
 
 fn container(look: Look<'_>, seen: Labelled) -> Option<Leftover> {
@@ -382,26 +403,6 @@ mod tests {
         let text = leftover.to_string();
         assert!(text.contains("of the run ") && text.contains("/nowhere/begun"), "{text}");
         assert!(!text.contains("of the run /nowhere/begun is in use"), "{text}");
-    }
-
-    #[tokio::test]
-    async fn a_note_of_another_machine_is_not_paid_here() {
-        let place = tempfile::tempdir().unwrap();
-        let state = StateFolder::at(place.path()).unwrap();
-        let here = Holder::this();
-        let boot_id = "another".to_owned();
-        for (host, left) in [("gpu1".to_owned(), 1), (here.host.clone(), 0)] {
-            let holder = Holder { host, boot_id: boot_id.clone(), ..here.clone() };
-            let holder = holder.of_run(&new_run_id(), Path::new("/runs/theirs"));
-            Ledger::of_run(&state, "theirs", &holder, &Uses::Cpu).owe(Owed::Processes).unwrap();
-            let look = Look { state: &state, own: None, uses: &Uses::Cpu, docker: None };
-            assert_eq!(find(look).await, []);
-            assert!(debt::all(&state).0.is_empty());
-            assert_eq!(std::fs::read_dir(place.path().join("debts")).unwrap().count(), left);
-            for note in std::fs::read_dir(place.path().join("debts")).unwrap().flatten() {
-                std::fs::remove_file(note.path()).unwrap();
-            }
-        }
     }
 
     #[tokio::test]

@@ -1,16 +1,19 @@
 //! Names that hold for the whole machine, whoever's process holds them: abstract Unix
 //! sockets. They end with the process, whatever ends it, and every user sees them in
 //! `/proc/net/unix`. A lock in a state folder is known to that folder's runs only. Another
-//! network namespace has names of its own.
+//! network namespace has names of its own. A name is bound first and the others are looked at
+//! afterwards, so no lock is needed that anybody could keep from everybody.
 
-use std::collections::BTreeMap;
-use std::io::{self, ErrorKind};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use super::holder::user_of;
+use super::listener::{self, Listener};
 use super::space::{Space, short_hash};
 use super::{Holder, OwnershipError, Uses};
 
@@ -19,12 +22,13 @@ const TABLE: &str = "/proc/net/unix";
 const PREFIX: &str = "vllm-grid";
 /// Longest name of a GPU in a socket's name, which holds 107 bytes.
 const LONGEST: usize = 44;
-/// Longest wait for another process that looks and binds at this moment.
+/// Longest that names are tried for while those of others come and go.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Longest that a name is waited for: a child that is being started has a copy of the
 /// descriptor until it is another program.
 const MOMENT: Duration = Duration::from_millis(200);
-const PAUSE: Duration = Duration::from_millis(10);
+/// Between two tries, as milliseconds: not the same for two that meet.
+const PAUSES: std::ops::Range<u64> = 4..20;
 
 /// What is claimed by one name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,15 +71,19 @@ impl Tail {
         Some(Self { pid, namespace, count: parts.next()?.parse().ok()? })
     }
 
-    /// Who it is, as far as this process may see it.
-    fn holder(&self) -> Holder {
+    /// Who it is, as far as this process may see it; `listener` is what the kernel says of
+    /// who holds the name.
+    fn holder(&self, listener: Option<Listener>) -> Holder {
         let this = Holder::this();
         let pid_namespace = format!("pid:[{}]", self.namespace);
+        let user = listener.map(|it| user_of(it.user));
         if pid_namespace == this.pid_namespace {
-            return Holder::of_process(self.pid);
+            let known = Holder::of_process(listener.and_then(|it| it.pid).unwrap_or(self.pid));
+            return Holder { user: user.unwrap_or(known.user), ..known };
         }
         let Holder { host, boot_id, .. } = this;
-        let user = "an unknown user, counted in another container,".to_owned();
+        let user = user.unwrap_or_else(|| "an unknown user".to_owned());
+        let user = format!("{user}, counted in another container,");
         Holder { pid: self.pid, host, boot_id, pid_namespace, user, ..Holder::default() }
     }
 }
@@ -95,50 +103,48 @@ pub(super) enum Attempt {
     Held(Claim, Box<Holder>),
 }
 
-/// Claims all of it, or nothing: looked at and bound while no other process does.
+/// A name of another process that is in the way.
+#[derive(Debug)]
+struct Blocker<T> {
+    name: String,
+    tail: Tail,
+    what: T,
+}
+
+impl<T> Blocker<T> {
+    fn holder(&self) -> Holder {
+        self.tail.holder(listener::of(&self.name))
+    }
+}
+
+/// Claims all of it, or nothing.
 ///
 /// # Errors
 /// Where names cannot be read or bound.
 pub(super) fn claim(space: &Space, claims: &[Claim]) -> Result<Attempt, OwnershipError> {
     // As they are in names: compared with what is bound.
     let claims: Vec<Claim> = claims.iter().map(named).collect();
-    let began = Instant::now();
-    loop {
-        let mutex = alone(space)?;
-        let Some((claim, holder)) = in_the_way(space, &claims, &names().map_err(unreadable)?)
-        else {
-            let tail = Tail::new();
-            let names = claims.iter().flat_map(|claim| names_of(space, claim, &tail));
-            let bound: io::Result<Vec<Bound>> = names.map(|name| bind(&name)).collect();
-            return bound.map(Attempt::Got).map_err(unreadable);
-        };
-        drop(mutex);
-        if began.elapsed() > MOMENT {
-            return Ok(Attempt::Held(claim, Box::new(holder)));
+    let own = |tail: &Tail| claims.iter().flat_map(|it| names_of(space, it, tail)).collect();
+    let bound = alone(own, |seen, tail| in_the_way(space, &claims, tail, seen))?;
+    Ok(match bound {
+        Ok(bound) => Attempt::Got(bound),
+        Err(other) => {
+            let holder = Box::new(other.holder());
+            Attempt::Held(other.what, holder)
         }
-        std::thread::sleep(PAUSE);
-    }
+    })
 }
 
 /// Holds a run for this process; `Err` within names who holds it.
 ///
 /// # Errors
 /// Where names cannot be read or bound.
-pub(super) fn hold_run(run_id: &str) -> Result<Result<Bound, Box<Holder>>, OwnershipError> {
-    let machine = Space::of(b"");
-    let began = Instant::now();
-    loop {
-        let mutex = alone(&machine)?;
-        match held_now(run_id).map_err(unreadable)? {
-            None => {
-                let name = format!("{PREFIX}/run/{run_id}/{}", Tail::new());
-                return bind(&name).map(Ok).map_err(unreadable);
-            }
-            Some(holder) if began.elapsed() > MOMENT => return Ok(Err(Box::new(holder))),
-            Some(_) => drop(mutex),
-        }
-        std::thread::sleep(PAUSE);
-    }
+pub(super) fn hold_run(run_id: &str) -> Result<Result<Vec<Bound>, Box<Holder>>, OwnershipError> {
+    let own = |tail: &Tail| vec![format!("{}{tail}", of_run(run_id))];
+    let bound = alone(own, |seen, tail| {
+        on_run(run_id, seen).find(|other: &Blocker<()>| other.tail != *tail)
+    })?;
+    Ok(bound.map_err(|other| Box::new(other.holder())))
 }
 
 /// Who works on a run, whatever the state folder; `None` where nobody does. A run's id is
@@ -147,48 +153,84 @@ pub fn run(run_id: &str) -> Option<Holder> {
     let began = Instant::now();
     loop {
         // Where names cannot be read, none can be claimed, either: the session's lock decides.
-        let holder = held_now(run_id).ok()??;
+        let seen = names().ok()?;
+        let other = on_run(run_id, &seen).next()?;
         if began.elapsed() > MOMENT {
-            return Some(holder);
+            return Some(Holder { run_id: Some(run_id.to_owned()), ..other.holder() });
         }
-        std::thread::sleep(PAUSE);
+        pause();
     }
 }
 
-fn held_now(run_id: &str) -> io::Result<Option<Holder>> {
-    let prefix = format!("{PREFIX}/run/{run_id}/");
-    let names = names()?;
-    let tail = names.iter().find_map(|name| Tail::parse(name.strip_prefix(&prefix)?));
-    Ok(tail.map(|tail| Holder { run_id: Some(run_id.to_owned()), ..tail.holder() }))
+fn of_run(run_id: &str) -> String {
+    format!("{PREFIX}/run/{run_id}/")
 }
 
-fn alone(space: &Space) -> Result<Bound, OwnershipError> {
-    let name = format!("{PREFIX}/{}/mutex", space.name());
+fn on_run(run_id: &str, seen: &BTreeSet<String>) -> impl Iterator<Item = Blocker<()>> {
+    let prefix = of_run(run_id);
+    seen.iter().filter_map(move |name| {
+        let tail = Tail::parse(name.strip_prefix(&prefix)?)?;
+        Some(Blocker { name: name.clone(), tail, what: () })
+    })
+}
+
+/// Binds these names while nothing is in their way, else says what is. Of two that bind at
+/// once each looks after it has bound: at least one sees the other, lets go of all its names
+/// and tries again. Neither waits for anything but a name that is in its own way, and for that
+/// no longer than [`PATIENCE`].
+fn alone<T>(
+    own: impl Fn(&Tail) -> Vec<String>,
+    in_the_way: impl Fn(&BTreeSet<String>, &Tail) -> Option<Blocker<T>>,
+) -> Result<Result<Vec<Bound>, Blocker<T>>, OwnershipError> {
     let began = Instant::now();
+    let mut since: Option<(Tail, Instant)> = None;
     loop {
-        match bind(&name) {
-            Err(error) if error.kind() == ErrorKind::AddrInUse && began.elapsed() < PATIENCE => {
-                std::thread::sleep(PAUSE);
-            }
-            Err(error) => return Err(OwnershipError::Names { name, error }),
-            Ok(bound) => return Ok(bound),
+        // Another one with each try: who holds a name is told apart from who tries for it.
+        let tail = Tail::new();
+        let look = || Ok(in_the_way(&names().map_err(unreadable)?, &tail));
+        let other = if let Some(other) = look()? {
+            other
+        } else {
+            let bound: io::Result<Vec<Bound>> = own(&tail).iter().map(|it| bind(it)).collect();
+            let bound = bound.map_err(unreadable)?;
+            let Some(other) = look()? else { return Ok(Ok(bound)) };
+            other
+        };
+        let stays = since.take().filter(|(known, _)| *known == other.tail);
+        let (known, met) = stays.unwrap_or_else(|| (other.tail.clone(), Instant::now()));
+        if met.elapsed() > MOMENT || began.elapsed() > PATIENCE {
+            return Ok(Err(other));
         }
+        since = Some((known, met));
+        pause();
     }
 }
 
-fn in_the_way(space: &Space, own: &[Claim], names: &[String]) -> Option<(Claim, Holder)> {
-    let all = claims_in(space, names);
+fn pause() {
+    std::thread::sleep(Duration::from_millis(rand::random_range(PAUSES)));
+}
+
+fn in_the_way(
+    space: &Space,
+    own: &[Claim],
+    tail: &Tail,
+    seen: &BTreeSet<String>,
+) -> Option<Blocker<Claim>> {
     let collides = |one: &Claim, other: &Claim| match (one, other) {
         (Claim::Uses(one), Claim::Uses(other)) => one.overlaps(other),
         (Claim::Production(one), Claim::Production(other)) => one == other,
         _ => false,
     };
-    let found = all.into_iter().find(|(_, it)| own.iter().any(|own| collides(own, it)))?;
-    Some((found.1, found.0.holder()))
+    let mut others = claims_in(space, seen).into_iter().filter(|(other, _)| other != tail);
+    let (tail, what) = others.find(|(_, it)| own.iter().any(|own| collides(own, it)))?;
+    let end = format!("/{tail}");
+    let of_claim = names_of(space, &what, &tail);
+    let name = seen.iter().find(|it| it.ends_with(&end) && of_claim.contains(it));
+    Some(Blocker { name: name.cloned().unwrap_or_default(), tail, what })
 }
 
 /// All claims of a space. The GPUs of one claim count together: how they are named decides.
-fn claims_in(space: &Space, names: &[String]) -> Vec<(Tail, Claim)> {
+fn claims_in(space: &Space, names: &BTreeSet<String>) -> Vec<(Tail, Claim)> {
     let prefix = format!("{PREFIX}/{}/", space.name());
     let mut uses: BTreeMap<Tail, Uses> = BTreeMap::new();
     let mut all = Vec::new();
@@ -236,7 +278,7 @@ fn in_name(gpu: &str) -> String {
 }
 
 /// Every name of ours that is bound now.
-fn names() -> io::Result<Vec<String>> {
+fn names() -> io::Result<BTreeSet<String>> {
     let table = std::fs::read(TABLE)?;
     let lines = String::from_utf8_lossy(&table).into_owned();
     let name = |line: &str| {
@@ -268,6 +310,8 @@ pub fn network(pid: Option<u32>) -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
 
     fn space() -> Space {
@@ -322,6 +366,74 @@ mod tests {
         assert_eq!(holder.presence(), super::super::holder::Presence::Here);
     }
 
+    /// Whoever holds another name keeps nobody from what is free.
+    #[test]
+    fn no_name_but_one_of_the_same_is_in_the_way() {
+        let space = space();
+        let others = ["mutex", "lock", "uses", "uses/", "uses/cpu", "production/x/1"];
+        let bound = others.map(|it| bind(&format!("{PREFIX}/{}/{it}", space.name())).unwrap());
+        let began = Instant::now();
+        assert!(is_got(&claim(&space, &uses("0")).unwrap()));
+        assert!(began.elapsed() < Duration::from_secs(1), "nothing is waited for");
+        drop(bound);
+    }
+
+    #[test]
+    fn of_many_that_claim_at_once_one_gets_it() {
+        for _ in 0..5 {
+            let space = space();
+            let all = std::sync::Barrier::new(6);
+            let claimed = || {
+                all.wait();
+                claim(&space, &uses("0,1")).unwrap()
+            };
+            let got: Vec<Attempt> = std::thread::scope(|scope| {
+                let claiming: Vec<_> = (0..6).map(|_| scope.spawn(claimed)).collect();
+                claiming.into_iter().map(|it| it.join().unwrap()).collect()
+            });
+            assert_eq!(got.iter().filter(|it| is_got(it)).count(), 1);
+        }
+    }
+
+    /// It looked before this one had bound, and binds before this one looks again.
+    #[test]
+    fn who_binds_between_look_and_bind_is_seen_and_waited_for_a_moment() {
+        for withdrawn_at in [usize::MAX, 4] {
+            let (space, claims) = (space(), uses("0"));
+            let own = |tail: &Tail| names_of(&space, &claims[0], tail);
+            let (looks, other) = (Cell::new(0), Cell::new(None));
+            let got = alone(own, |seen, tail| {
+                looks.set(looks.get() + 1);
+                if looks.get() == 1 {
+                    other.set(Some(bind(&own(&Tail::new())[0]).unwrap()));
+                } else if looks.get() == withdrawn_at {
+                    other.set(None);
+                }
+                in_the_way(&space, &claims, tail, seen)
+            });
+            assert_eq!(got.unwrap().is_ok(), withdrawn_at == 4);
+        }
+    }
+
+    /// Anybody can bind a name with any number.
+    #[test]
+    fn a_forged_name_is_told_by_who_listens_on_it() {
+        let (space, this) = (space(), Holder::this());
+        let tails = [
+            (format!("1-{}-0", number_of(&this.pid_namespace)), this.user.clone()),
+            ("1-1-0".to_owned(), format!("{}, counted in another container,", this.user)),
+        ];
+        for (tail, user) in tails {
+            let forged = bind(&format!("{PREFIX}/{}/uses/cpu/{tail}", space.name())).unwrap();
+            let Attempt::Held(_, holder) = claim(&space, &uses("cpu")).unwrap() else {
+                panic!("two have it")
+            };
+            assert_eq!(holder.user, user);
+            assert_eq!(holder.pid, if tail == "1-1-0" { 1 } else { this.pid });
+            drop(forged);
+        }
+    }
+
     /// An engine that outlives its run holds no claim of it.
     #[test]
     fn a_program_that_is_started_holds_nothing() {
@@ -342,9 +454,10 @@ mod tests {
         let run_id = crate::ownership::new_run_id();
         let held = hold_run(&run_id).unwrap().unwrap();
         assert_eq!(run(&run_id).map(|it| it.pid), Some(Holder::this().pid));
-        let copy = held._socket.try_clone().unwrap();
+        let copy = held[0]._socket.try_clone().unwrap();
         drop(held);
-        assert!(held_now(&run_id).unwrap().is_some(), "the name is still there");
+        let seen = names().unwrap();
+        assert!(on_run(&run_id, &seen).next().is_some(), "the name is still there");
         let child = std::thread::spawn(move || {
             std::thread::sleep(MOMENT / 4);
             drop(copy);

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 pub mod claim;
 pub mod debt;
 pub mod holder;
+mod listener;
 pub mod lock;
 pub mod machine;
 pub mod process;
@@ -22,7 +23,7 @@ pub use claim::Claims;
 pub use debt::{Debt, Ledger, Owed};
 pub use holder::Holder;
 pub use session::{Liveness, Session};
-pub use state::StateFolder;
+pub use state::{Makeshift, StateFolder};
 pub use uses::Uses;
 
 /// Why nothing can be held, or noted.
@@ -105,6 +106,17 @@ impl std::fmt::Display for Held {
                  stop it"
             ),
         }
+    }
+}
+
+/// Does what may wait for a lock or a name on a thread that may wait: what runs beside it in
+/// an asynchronous program is not kept.
+pub async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await.map_err(tokio::task::JoinError::try_into_panic) {
+        Ok(done) => done,
+        Err(Ok(panic)) => std::panic::resume_unwind(panic),
+        // The runtime is being shut down: nobody waits for it any more.
+        Err(Err(_)) => std::future::pending().await,
     }
 }
 

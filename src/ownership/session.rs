@@ -13,7 +13,7 @@ use super::{Held, Holder, OwnershipError, StateFolder, is_run_id};
 #[derive(Debug)]
 pub struct Session {
     _lock: Lock,
-    _name: Bound,
+    _name: Vec<Bound>,
 }
 
 /// Whether a run lives.

@@ -39,7 +39,8 @@ impl StateFolder {
     }
 
     /// The one at `path`, made where it is missing. Its claims are set apart from the
-    /// machine's, as if `VLLM_GRID_CLAIMS` were this path.
+    /// machine's, as if `VLLM_GRID_CLAIMS` were this path: for tests. What works on a real
+    /// machine takes [`StateFolder::of_environment`] or [`Makeshift::new`].
     ///
     /// # Errors
     /// Where it cannot be made, or is another user's.
@@ -91,6 +92,57 @@ impl StateFolder {
 
     pub(super) fn locks(&self) -> PathBuf {
         self.path.join("locks")
+    }
+}
+
+/// A state folder for one command where that of the environment cannot be used: new, with a
+/// name that nobody can foresee, and with the machine's claims. It goes with the command unless
+/// something is noted in it that is still owed.
+#[derive(Debug)]
+pub struct Makeshift(StateFolder);
+
+impl Makeshift {
+    /// A new one, in a place that outlives a restart of the machine if there is one.
+    ///
+    /// # Errors
+    /// Where none can be made.
+    pub fn new() -> Result<Self, OwnershipError> {
+        let asked = std::env::var_os("TMPDIR").map(PathBuf::from);
+        let asked = asked.filter(|path| path.is_absolute());
+        let usual = ["/var/tmp", "/tmp"].map(PathBuf::from);
+        let mut places = asked.into_iter().chain(usual).map(|place| Self::within(&place));
+        let first = places.next().unwrap_or(Err(OwnershipError::NoPlace));
+        first.or_else(|error| places.find_map(Result::ok).ok_or(error))
+    }
+
+    fn within(place: &Path) -> Result<Self, OwnershipError> {
+        let path = place.join(format!("vllm-grid-{}", new_run_id()));
+        // Not recursive: what is there already, a link included, is another's.
+        let made = DirBuilder::new().mode(0o700).create(&path);
+        made.map_err(|error| OwnershipError::io(&path, error))?;
+        let state = StateFolder::at(&path)?;
+        Ok(Self(StateFolder { claims: Space::of_environment(), ..state }))
+    }
+
+    /// The state folder.
+    pub fn folder(&self) -> &StateFolder {
+        &self.0
+    }
+
+    /// Removes it; `Err` where it has notes of what is still owed: it stays, with its path.
+    ///
+    /// # Errors
+    /// Its path, where it stays.
+    pub fn remove(self) -> Result<(), PathBuf> {
+        let noted = |it: io::Result<std::fs::DirEntry>| {
+            it.map_or(true, |it| it.path().extension().is_some_and(|it| it == "json"))
+        };
+        // What cannot be read may be owed.
+        if std::fs::read_dir(self.0.debts()).map_or(true, |mut files| files.any(noted)) {
+            return Err(self.0.path);
+        }
+        let _in_nobody_s_way = std::fs::remove_dir_all(&self.0.path);
+        Ok(())
     }
 }
 
@@ -237,6 +289,34 @@ mod tests {
         std::fs::write(path.join("id"), "").unwrap();
         let again = StateFolder::at(&path).unwrap();
         assert!(is_run_id(again.id()) && again.id() != state.id());
+    }
+
+    #[test]
+    fn a_makeshift_folder_is_nobody_else_s_and_stays_while_it_notes_what_is_owed() {
+        use crate::ownership::{Holder, Ledger, Owed, Uses};
+
+        let place = tempfile::tempdir().unwrap();
+        let (one, other) = (Makeshift::within(place.path()), Makeshift::within(place.path()));
+        let (one, other) = (one.unwrap(), other.unwrap());
+        assert_ne!(one.folder().path(), other.folder().path());
+        let known = std::process::id().to_string();
+        let name = one.folder().path().file_name().unwrap().to_string_lossy().into_owned();
+        assert!(name.len() > 32 && !name.contains(&format!("-{known}")), "{name}");
+        assert_eq!(std::fs::metadata(one.folder().path()).unwrap().mode() & 0o777, 0o700);
+        assert_eq!(one.folder().claims(), &Space::of_environment(), "they are the machine's");
+        assert_ne!(StateFolder::at(place.path()).unwrap().claims(), &Space::of_environment());
+
+        let run = new_run_id();
+        let holder = Holder::this().in_state(one.folder()).of_run(&run, Path::new("/runs/a"));
+        let ledger = Ledger::of_run(one.folder(), "a", &holder, &Uses::Cpu);
+        ledger.owe(Owed::Processes).unwrap();
+        let path = one.folder().path().to_owned();
+        assert_eq!(one.remove(), Err(path.clone()));
+        ledger.paid(&Owed::Processes).unwrap();
+        assert!(path.exists());
+        let path = other.folder().path().to_owned();
+        assert_eq!(other.remove(), Ok(()));
+        assert!(!path.exists());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use futures_util::future::join_all;
 
-use crate::engine::docker::cleanup;
+use crate::engine::docker::cleanup::{self, Labelled};
 use crate::engine::docker::owed;
 use crate::engine::leftovers::{productions_down, quoted, short};
 use crate::engine::process::noted::{self, Killed};
@@ -17,7 +17,7 @@ use crate::history::journal::is_written_in;
 use crate::history::production::Now;
 use crate::ownership::debt::{self, Debt, ProductionOwed};
 use crate::ownership::session::{Liveness, liveness};
-use crate::ownership::{Holder, Owed, OwnershipError, Session, StateFolder, settled};
+use crate::ownership::{Holder, Owed, OwnershipError, Session, StateFolder, aside, settled};
 
 mod case;
 mod daemons;
@@ -78,7 +78,8 @@ pub async fn run(
     let mut cases = Cases::of(folders, all_others);
     cases.debts(state, debts);
     // Of other state folders: their environment alone tells of them.
-    for marked in noted::of_dead_runs(state) {
+    let own = state.clone();
+    for marked in aside(move || noted::of_dead_runs(&own)).await {
         cases.processes(&marked.run_id);
     }
     let is_lost = cases.unknown().any(|name| !settled::knows(state, name));
@@ -87,7 +88,7 @@ pub async fn run(
     // What holds the GPUs, or a production's port, comes first, of all runs.
     let mut ready = Vec::new();
     for case in cases.asked() {
-        if case.is_elsewhere() && !living(state, case).lives() {
+        if case.is_elsewhere() && !living(state, case).await.lives() {
             let sentences = case.elsewhere.iter().map(|debt| another_machine(state, debt));
             // Who names it is told that it was not done.
             let to = if all_others { &mut recovery.elsewhere } else { &mut recovery.problems };
@@ -173,7 +174,7 @@ async fn clean_up<'a>(
     recovery: &mut Recovery,
 ) -> Option<Ready<'a>> {
     let folder = case.folder();
-    if let Liveness::Lives(living) = living(state, case) {
+    if let Liveness::Lives(living) = living(state, case).await {
         // A look at the GPUs is of no run.
         if !folder.as_os_str().is_empty() {
             recovery.living.push(at_work(&folder, living.as_deref()));
@@ -184,7 +185,9 @@ async fn clean_up<'a>(
     let session = match &case.run_id {
         None => None,
         Some(run) => {
-            match Session::begin(state, run, &folder, &holder.clone().of_run(run, &folder)) {
+            let holder = holder.clone().of_run(run, &folder);
+            let (state, run, folder_of) = (state.clone(), run.clone(), folder.clone());
+            match aside(move || Session::begin(&state, &run, &folder_of, &holder)).await {
                 Ok(session) => Some(session),
                 Err(OwnershipError::Held(held)) => {
                     recovery.living.push(at_work(&folder, held.holder.as_ref()));
@@ -249,16 +252,22 @@ fn at_work(folder: &Path, holder: Option<&Holder>) -> String {
 }
 
 /// Who works on the run, where somebody does.
-fn living(state: &StateFolder, case: &Case) -> Liveness {
-    let run = case.run_id.as_deref();
-    let known = case.debts.iter().map(|debt| &debt.holder);
-    let mut found: Vec<Liveness> = known.map(|it| liveness(state, run, Some(it))).collect();
-    found.extend(case.containers.iter().map(|(_, seen)| seen.liveness(state)));
-    found.push(liveness(state, run, None));
-    if case.existing().is_some_and(|folder| is_written_in(folder)) {
-        found.push(Liveness::Lives(None));
-    }
-    found.into_iter().find(Liveness::lives).unwrap_or(Liveness::Dead)
+async fn living(state: &StateFolder, case: &Case) -> Liveness {
+    let (state, run) = (state.clone(), case.run_id.clone());
+    let known: Vec<Holder> = case.debts.iter().map(|debt| debt.holder.clone()).collect();
+    let containers: Vec<Labelled> = case.containers.iter().map(|(_, seen)| seen.clone()).collect();
+    let folder = case.existing().cloned();
+    aside(move || {
+        let run = run.as_deref();
+        let by_note = known.iter().map(|it| liveness(&state, run, Some(it)));
+        let by_label = containers.iter().map(|seen| seen.liveness(&state));
+        let by_name = std::iter::once_with(|| liveness(&state, run, None));
+        let by_journal = folder.iter().filter(|it| is_written_in(it));
+        let by_journal = by_journal.map(|_| Liveness::Lives(None));
+        let mut found = by_note.chain(by_label).chain(by_name).chain(by_journal);
+        found.find(Liveness::lives).unwrap_or(Liveness::Dead)
+    })
+    .await
 }
 
 /// Whether a daemon could be asked for its containers.

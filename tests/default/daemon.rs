@@ -48,16 +48,30 @@ struct State {
     logs: Vec<String>,
     /// Ids by name.
     names: BTreeMap<String, String>,
+    /// Ids of the containers that were started, in order.
+    started: Vec<String>,
+    /// Requests to create a container.
+    creating: usize,
+    /// None is created before so many are asked for.
+    together: usize,
+    /// Shown from the next creation on: a container that somebody else made at that moment.
+    beside: Option<(String, Container)>,
 }
 
 struct Container {
     body: Value,
+    /// Made and not started.
+    is_new: bool,
     end: Option<End>,
     until: Option<Instant>,
     server: Option<(Child, u16)>,
 }
 
 impl Container {
+    fn of(body: Value, end: Option<End>) -> Self {
+        Self { body, is_new: false, end, until: None, server: None }
+    }
+
     fn labels(&self) -> Value {
         self.body.get("Labels").filter(|it| it.is_object()).cloned().unwrap_or_else(|| json!({}))
     }
@@ -70,6 +84,7 @@ impl Container {
     }
 
     fn start(&mut self) {
+        self.is_new = false;
         if let Some(end) = self.end {
             self.until = Some(Instant::now() + end.lives);
             return;
@@ -135,7 +150,7 @@ impl Daemon {
     /// A container of this name and id that serves already, such as production.
     pub(crate) fn serving(self, name: &str) -> Self {
         let body = json!({"Cmd": ["Qwen/Qwen3-0.6B"], "Env": []});
-        let mut container = Container { body, end: None, until: None, server: None };
+        let mut container = Container::of(body, None);
         container.start();
         self.state.lock().unwrap().containers.insert(name.to_owned(), container);
         self
@@ -145,7 +160,7 @@ impl Daemon {
     /// place, with other options.
     pub(crate) fn replace(&self, name: &str, is_started: bool) {
         let body = json!({"Cmd": ["Qwen/Qwen3-0.6B"], "Env": ["OTHER=1"]});
-        let mut container = Container { body, end: None, until: None, server: None };
+        let mut container = Container::of(body, None);
         if is_started {
             container.start();
         }
@@ -160,8 +175,27 @@ impl Daemon {
     /// From now on there is a container of this name and id with these labels.
     pub(crate) fn shows(&self, name: &str, labels: &Value) {
         let body = json!({"Cmd": [], "Env": [], "Labels": labels});
-        let container = Container { body, end: None, until: None, server: None };
+        let container = Container::of(body, None);
         self.state.lock().unwrap().containers.insert(name.to_owned(), container);
+    }
+
+    /// At the moment of the next creation there is a container of this name and id with these
+    /// labels, which is not started.
+    pub(crate) fn shows_at_creation(&self, name: &str, labels: &Value) {
+        let body = json!({"Cmd": [], "Env": [], "Labels": labels});
+        let container = Container { is_new: true, ..Container::of(body, None) };
+        self.state.lock().unwrap().beside = Some((name.to_owned(), container));
+    }
+
+    /// Creates no container before so many are asked for.
+    pub(crate) fn creating_together(self, count: usize) -> Self {
+        self.state.lock().unwrap().together = count;
+        self
+    }
+
+    /// Ids of the containers that were started, in order.
+    pub(crate) fn started(&self) -> Vec<String> {
+        self.state.lock().unwrap().started.clone()
     }
 
     /// The container of this id is removed, by somebody else.
@@ -301,8 +335,13 @@ fn answer(
         }
         _ => {}
     }
+    if place == "/containers/create" {
+        await_others(state);
+    }
     let mut state = state.lock().unwrap();
     if place == "/containers/create" {
+        let beside = state.beside.take();
+        state.containers.extend(beside);
         let id = format!("{:064x}", state.created.len() + 1);
         let end = match lives(&body) {
             Life::Serves => None,
@@ -312,7 +351,7 @@ fn answer(
         if let Some(name) = path.split("name=").nth(1).and_then(|rest| rest.split('&').next()) {
             state.names.insert(name.to_owned(), id.clone());
         }
-        state.containers.insert(id.clone(), Container { body, end, until: None, server: None });
+        state.containers.insert(id.clone(), Container { is_new: true, ..Container::of(body, end) });
         return (201, json!({"Id": id, "Warnings": []}));
     }
     let mut parts = place.trim_start_matches("/containers/").splitn(2, '/');
@@ -321,7 +360,11 @@ fn answer(
     let named = state.names.iter().find(|(_, of)| *of == id).map(|(name, _)| name.clone());
     let Some(container) = state.containers.get_mut(id) else { return not_found(place) };
     match (method, what) {
-        ("POST", "start") => container.start(),
+        ("POST", "start") => {
+            container.start();
+            let id = id.clone();
+            state.started.push(id);
+        }
         ("GET", "json") => return (200, container.seen(id, named.as_ref().unwrap_or(id))),
         ("POST", "stop" | "kill") => container.stop(),
         ("POST", "wait") => {
@@ -343,8 +386,24 @@ fn answer(
 fn ours(path: &str, state: &State) -> Value {
     let is_asked = path.contains("vllm-grid");
     let ours = state.containers.iter().filter(|(_, it)| is_asked && it.body["Labels"].is_object());
-    ours.map(|(id, it)| json!({"Id": id, "Names": [format!("/{id}")], "Labels": it.labels()}))
-        .collect()
+    ours.map(|(id, it)| {
+        let state = if it.is_new { json!("created") } else { Value::Null };
+        json!({"Id": id, "Names": [format!("/{id}")], "Labels": it.labels(), "State": state, "Created": 1})
+    })
+    .collect()
+}
+
+/// Waits until as many creations are asked for as are to be at once.
+fn await_others(state: &Mutex<State>) {
+    state.lock().unwrap().creating += 1;
+    let began = Instant::now();
+    let is_alone = || {
+        let state = state.lock().unwrap();
+        state.creating < state.together
+    };
+    while is_alone() && began.elapsed() < Duration::from_secs(20) {
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// Sends a log, cut where it is followed and breaks off.

@@ -92,11 +92,15 @@ impl Site {
     }
 
     fn run(&self, arguments: &[&str], key: Option<&str>) -> Ran {
+        Ran::of(self.command(arguments, key).output().unwrap())
+    }
+
+    fn command(&self, arguments: &[&str], key: Option<&str>) -> Command {
         let mut command = self.place.command(arguments);
         command.env("DOCKER_HOST", self.socket()).env("VLLM_GRID_DAEMON_PATIENCE", "1");
         command.env_remove("VLLM_API_KEY");
         command.envs(key.map(|key| ("VLLM_API_KEY", key)));
-        Ran::of(command.output().unwrap())
+        command
     }
 
     fn is_running(&self) -> bool {

@@ -37,6 +37,10 @@ pub struct Labelled {
     pub production: Option<ProductionOwed>,
     /// Whether it uses nothing any more: it has exited.
     pub has_ended: bool,
+    /// Whether it was started; one that is only created uses nothing yet.
+    pub has_started: bool,
+    /// When it was created, in seconds since 1970.
+    pub created: i64,
 }
 
 impl Labelled {
@@ -70,6 +74,8 @@ pub async fn ours(docker: &Connection) -> Result<Vec<Labelled>, String> {
         let ended = [State::EXITED, State::DEAD, State::REMOVING];
         Some(Labelled {
             has_ended: seen.state.is_some_and(|state| ended.contains(&state)),
+            has_started: seen.state != Some(State::CREATED),
+            created: seen.created.unwrap_or_default(),
             id: seen.id?,
             name: seen.names.unwrap_or_default().first()?.trim_start_matches('/').to_owned(),
             sweep: labels.get(label::SWEEP)?.clone(),

@@ -274,7 +274,19 @@ impl DockerEngine {
             Container::create_on(&self.docker, &name, platform, body(service, &addition)).await?;
         let names = command.served_names().unwrap_or_default();
         let mut started = Started { container, log, at: Instant::now(), port, names, is_offline };
-        match started.start(networks.get(1..).unwrap_or_default(), file, emit).await {
+        // Another run may have looked at the same moment as this one, and created its own.
+        let alone = match self.owner.get() {
+            Some(owner) => {
+                leftovers::none_beside(&self.docker, owner, started.container.id()).await
+            }
+            None => Ok(()),
+        };
+        let further = networks.get(1..).unwrap_or_default();
+        let outcome = match alone {
+            Ok(()) => started.start(further, file, emit).await,
+            beside @ Err(_) => beside,
+        };
+        match outcome {
             Ok(()) => Ok(started),
             Err(failure) => {
                 started.container.stop_and_remove(0).await?;

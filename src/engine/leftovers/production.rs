@@ -10,19 +10,27 @@ use crate::engine::docker::cleanup::{self, Labelled};
 use crate::engine::docker::owed::{self, Connection};
 use crate::history::journal::{self, Entry};
 use crate::history::production::{Down, Now, PendingRestore, ProductionStep, pending_restore};
-use crate::ownership::StateFolder;
+use crate::ownership::{StateFolder, aside};
 use crate::ownership::debt::{self, Debt, Owed, ProductionOwed};
 use crate::ownership::session::{Liveness, liveness};
 
 /// Productions that dead runs owe and that are not known to run, on the daemons where they
 /// were.
 pub async fn productions_down(state: &StateFolder) -> Vec<(Debt, ProductionOwed, Now)> {
-    let mut down = Vec::new();
-    for debt in debt::all(state).0 {
-        let Owed::Production(owed) = debt.owed.clone() else { continue };
-        if liveness(state, Some(&debt.run_id), Some(&debt.holder)).lives() {
-            continue;
+    let own = state.clone();
+    let owed_by_dead = move |debt: Debt| match debt.owed.clone() {
+        Owed::Production(owed)
+            if !liveness(&own, Some(&debt.run_id), Some(&debt.holder)).lives() =>
+        {
+            Some((debt, owed))
         }
+        _ => None,
+    };
+    let own = state.clone();
+    let owed: Vec<(Debt, ProductionOwed)> =
+        aside(move || debt::all(&own).0.into_iter().filter_map(owed_by_dead).collect()).await;
+    let mut down = Vec::new();
+    for (debt, owed) in owed {
         let now = match owed::connect_to(&owed.docker).await {
             Ok(docker) => owed::now(&docker, &owed).await,
             Err(error) => Now::Unknown(error.to_string()),
@@ -63,20 +71,26 @@ pub async fn stopped_by(
     name: &str,
     docker: Option<&Connection>,
 ) -> Option<(String, String)> {
-    let is_it = |owed: &ProductionOwed| owed.name == name || owed.id == name;
+    let wanted = name.to_owned();
+    let is_it = move |owed: &ProductionOwed| owed.name == wanted || owed.id == wanted;
     let debts = debt::all(state).0;
     let noted = debts.iter().find_map(|debt| match &debt.owed {
         Owed::Production(owed) if is_it(owed) => Some((debt, owed)),
         _ => None,
     });
     let Some((debt, owed)) = noted else {
-        let all = cleanup::ours(docker?).await.ok()?;
-        let (seen, owed) = by_label(state, &all).into_iter().find(|(_, owed)| is_it(owed))?;
-        let down = owed_by(&seen.folder, owed, Now::Stopped);
+        let (own, all) = (state.clone(), cleanup::ours(docker?).await.ok()?);
+        let down = aside(move || {
+            let (seen, owed) = by_label(&own, &all).into_iter().find(|(_, owed)| is_it(owed))?;
+            Some(owed_by(&seen.folder, owed, Now::Stopped))
+        });
+        let down = down.await?;
         return Some((down.to_string(), down.advice()));
     };
     let folder = debt.folder.display();
-    Some(match liveness(state, Some(&debt.run_id), Some(&debt.holder)) {
+    let (own, of) = (state.clone(), debt.clone());
+    let life = aside(move || liveness(&own, Some(&of.run_id), Some(&of.holder))).await;
+    Some(match life {
         Liveness::Lives(holder) => {
             let place = holder.and_then(|it| it.place()).unwrap_or_else(|| folder.to_string());
             (

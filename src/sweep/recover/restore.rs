@@ -19,7 +19,7 @@ use crate::history::production::{PendingRestore, ProductionStep, pending_restore
 use crate::history::replay::production_steps;
 use crate::ownership::claim::ProductionName;
 use crate::ownership::debt::ProductionOwed;
-use crate::ownership::{Claims, Holder, OwnershipError, StateFolder, Uses};
+use crate::ownership::{Claims, Holder, OwnershipError, StateFolder, Uses, aside};
 use crate::sweep::SweepError;
 use crate::sweep::production::{self, GuardError};
 use crate::sweep::run::owner::steps_owed;
@@ -153,7 +153,9 @@ async fn restore(
     let _claims = match name {
         None => Claims::default(),
         Some(name) => {
-            match Claims::take(state, Some(&name), &Uses::Nothing, holder) {
+            let (state, holder) = (state.clone(), holder.clone());
+            let take = move || Claims::take(&state, Some(&name), &Uses::Nothing, &holder);
+            match aside(take).await {
                 Ok(claims) => claims,
                 // Who holds it starts it again.
                 Err(why @ OwnershipError::Held(_)) => {

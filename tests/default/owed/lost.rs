@@ -86,6 +86,38 @@ fn a_label_counts_where_the_journal_is_lost() {
     assert!(site.is_running());
 }
 
+/// As where the home is mounted later.
+#[test]
+fn without_a_state_folder_what_is_still_owed_stays_noted_where_the_next_command_is_told_to_look() {
+    let site = Site::new();
+    site.state.lock().unwrap().candidate = Some(labels(&site, &new_run_id()));
+    site.state.lock().unwrap().broken = true;
+    let temporary = site.place.path("temporary");
+    std::fs::create_dir(&temporary).unwrap();
+    let recover = |state: &Path| {
+        let mut command = site.command(&["recover"], Some(KEY));
+        command.env("VLLM_GRID_STATE", state).env("TMPDIR", &temporary);
+        Ran::of(command.output().unwrap())
+    };
+    let left = || {
+        let all = std::fs::read_dir(&temporary).unwrap().flatten();
+        all.map(|it| it.path()).collect::<Vec<_>>()
+    };
+    let unusable = site.place.path("grid.yaml").join("state");
+    let said = words(&recover(&unusable).expect(3));
+    assert!(said.contains("PRODUCTION IS DOWN"), "{said}");
+    let [kept] = left().try_into().expect("its folder alone");
+    let advice = format!("VLLM_GRID_STATE={} vllm-grid recover", kept.display());
+    assert!(said.contains(&advice), "{said}");
+    site.state.lock().unwrap().broken = false;
+    let said = words(&recover(&kept).expect(0));
+    assert!(said.contains("production runs and answers again"), "{said}");
+    assert!(site.is_running());
+    std::fs::remove_dir_all(&kept).unwrap();
+    recover(&unusable).expect(3);
+    assert_eq!(left(), Vec::<PathBuf>::new(), "nothing is owed: nothing is left");
+}
+
 #[test]
 fn a_label_is_not_believed_where_the_state_folder_knows_the_run() {
     let site = Site::new();
