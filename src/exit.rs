@@ -69,24 +69,35 @@ impl CommandError {
 
     /// How the process ends by it.
     pub(crate) fn exit(&self) -> Exit {
-        if self.shortage().is_some() { Exit::Environment } else { self.exit }
+        if self.shortage(&[Errno::MFILE, Errno::NFILE]).is_some() {
+            Exit::Environment
+        } else {
+            self.exit
+        }
     }
 
-    /// What this process itself lacks, where the error comes of that: whatever could not be
-    /// opened for it, nothing is wrong with it. A message has its cause in it as text.
-    fn shortage(&self) -> Option<String> {
+    /// What this process itself lacks, where the error comes of one of `errnos`: whatever could
+    /// not be opened for it, nothing is wrong with it. A message has its cause in it as text.
+    fn shortage(&self, errnos: &[Errno]) -> Option<String> {
         let text = self.report.to_string();
-        [Errno::MFILE, Errno::NFILE].into_iter().find_map(|errno| {
+        errnos.iter().find_map(|errno| {
             let named = format!("(os error {})", errno.raw_os_error());
-            shortage::of(&errno.into()).filter(|_| text.contains(&named))
+            shortage::of(&(*errno).into()).filter(|_| text.contains(&named))
         })
+    }
+
+    /// What to do about that, where the message does not say it.
+    fn advice(&self) -> Option<String> {
+        let all =
+            [Errno::MFILE, Errno::NFILE, Errno::NOSPC, Errno::DQUOT, Errno::FBIG, Errno::ROFS];
+        self.shortage(&all).filter(|what| !self.report.to_string().contains(what))
     }
 
     /// Prints it and returns the exit code.
     pub(crate) fn print(self) -> Exit {
-        let (exit, shortage) = (self.exit(), self.shortage());
+        let (exit, advice) = (self.exit(), self.advice());
         print_error(&masked::render(self.report.as_ref(), secrets()));
-        if let Some(what) = shortage {
+        if let Some(what) = advice {
             print_error(&what);
         }
         exit
@@ -187,9 +198,33 @@ mod tests {
             )
         };
         assert_eq!(open(Errno::MFILE).exit(), Exit::Environment);
-        assert!(open(Errno::MFILE).shortage().is_some_and(|it| it.contains("ulimit -n")));
+        assert!(open(Errno::MFILE).to_string().contains("ulimit -n"));
         assert_eq!(open(Errno::MFILE).print(), Exit::Environment);
-        assert_eq!((open(Errno::NOENT).exit(), open(Errno::NOENT).shortage()), (Exit::Usage, None));
+        assert_eq!((open(Errno::NOENT).exit(), open(Errno::NOENT).advice()), (Exit::Usage, None));
+    }
+
+    #[test]
+    fn what_to_do_about_a_shortage_is_said_once() {
+        for (errno, names) in
+            [(Errno::NOSPC, "`df -h`"), (Errno::FBIG, "`ulimit -f"), (Errno::MFILE, "`ulimit -n`")]
+        {
+            let error = || io::Error::from(errno);
+            let bare = CommandError::message(Exit::Environment, format!("f: {}", error()));
+            assert!(bare.advice().is_some_and(|it| it.contains(names)), "{errno:?}");
+            for failure in [
+                HistoryError::Io { path: "run".into(), error: error() }.into(),
+                HistoryError::Journal(JournalError::Io { path: "run".into(), error: error() })
+                    .into(),
+                CommandError::new(Exit::Environment, BenchError::from(error())),
+                CommandError::new(
+                    Exit::Environment,
+                    ResultsError::File { path: "run".into(), error: error() },
+                ),
+            ] {
+                assert!(failure.to_string().contains(names), "{failure}");
+                assert_eq!(failure.advice(), None, "{failure}");
+            }
+        }
     }
 
     #[test]

@@ -18,11 +18,39 @@ use std::process::ExitCode;
 use clap::Parser;
 use rustix::process::{Resource, getrlimit};
 use tracing_subscriber::EnvFilter;
+use vllm_grid::shortage;
 
 use crate::exit::{CommandError, Exit};
 use crate::signals::Shutdown;
 
+/// Bytes of stack for everything that a command does. The first thread of a process has what
+/// `ulimit -s` says, which may be too little: nothing but a start of a thread is done there.
+const STACK: usize = 16 << 20;
+/// The same for each thread of the runtime.
+const WORKER_STACK: usize = 2 << 20;
+
 fn main() -> ExitCode {
+    let thread = std::thread::Builder::new().name("main".to_owned()).stack_size(STACK);
+    let exit = match thread.spawn(of_arguments) {
+        // A panic was reported where it happened.
+        Ok(thread) => thread.join().unwrap_or(Exit::Bug),
+        Err(error) => no_thread(&error).print(),
+    };
+    exit.into()
+}
+
+/// Why nothing can begin, and what to do.
+fn no_thread(error: &std::io::Error) -> CommandError {
+    // An address space that is too small has its own message.
+    check_address_space(false).err().unwrap_or_else(|| {
+        let text = shortage::of_start(error)
+            .unwrap_or_else(|| format!("the system gives no thread to begin with: {error}"));
+        CommandError::message(Exit::Environment, text)
+    })
+}
+
+/// Runs what the arguments ask for; how the process ends.
+fn of_arguments() -> Exit {
     let cli = cli::Cli::parse();
     tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::from_env("VLLM_GRID_LOG"))
@@ -40,7 +68,7 @@ fn main() -> ExitCode {
     if let Some(down) = shutdown.production_down() {
         output::print_error(&down);
     }
-    shutdown.last_exit(exit).into()
+    shutdown.last_exit(exit)
 }
 
 /// Refuses an address space in which an allocation would fail at any moment, and end the
@@ -66,6 +94,7 @@ fn run(cli: cli::Cli, shutdown: &Shutdown) -> Result<Exit, CommandError> {
     commands::descriptors::raise();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        .thread_stack_size(WORKER_STACK)
         .build()
         .map_err(|error| CommandError::new(Exit::Environment, error))?;
     let outcome = runtime.block_on(async {

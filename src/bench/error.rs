@@ -2,6 +2,7 @@
 
 use crate::client::ClientError;
 use crate::metric::Measurement;
+use crate::shortage;
 
 /// Why a repeat gave no measurement that a launch can continue from.
 #[derive(Debug, thiserror::Error)]
@@ -29,7 +30,7 @@ pub enum BenchError {
     #[error("nothing can be measured: {0}")]
     Shortage(String),
     /// The records could not be stored.
-    #[error("request records could not be stored: {0}")]
+    #[error("request records could not be stored: {0}{advice}", advice = shortage::advice(.0))]
     Records(std::io::Error),
     /// No request can be sent to the server's address.
     #[error(transparent)]

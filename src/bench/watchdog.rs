@@ -16,9 +16,6 @@ use crate::server::http::Http;
 
 /// A prefill may last so many times what is expected of it.
 const PREFILLS: u32 = 3;
-/// Where the server shows no counters, silence lasts so many times as long before its engine
-/// is asked whether it decodes.
-const UNSEEN: u32 = 3;
 /// The counters are read from this part of the limit on: they cost the server some work.
 const FIRST_LOOK: u32 = 4;
 /// So many looks fit into the limit.
@@ -54,17 +51,26 @@ impl Watchdog {
                 continue;
             }
             let counters = Counters::scrape(&self.http).await;
-            // Bytes may have come meanwhile.
+            // Tokens may have come meanwhile.
             let at_ns = now_ns();
             match judge.judge(at_ns, self.underway(), counters.as_ref()) {
                 Verdict::Wait => {}
                 Verdict::Wedged(what) => return self.with_health(what).await,
-                Verdict::Ask(what) => match decodes(&self.server, self.limits.first_token).await {
+                Verdict::Ask(what) => match self.asked().await {
                     Ok(()) => judge.restart(now_ns()),
                     Err(reason) => return self.with_health(format!("{what}; then {reason}")).await,
                 },
             }
         }
+    }
+
+    /// Whether the engine decodes, or shows by what it does meanwhile that it is at work.
+    async fn asked(&self) -> Result<(), String> {
+        let before = self.underway();
+        let Err(reason) = decodes(&self.server, self.limits.first_token).await else {
+            return Ok(());
+        };
+        if self.underway().heard_ns > before.heard_ns { Ok(()) } else { Err(reason) }
     }
 
     fn underway(&self) -> Underway {
@@ -73,7 +79,8 @@ impl Watchdog {
         }
         // Its prompts are not known: they may be as long as the server takes them.
         let longest = self.server.max_model_len.unwrap_or(0).saturating_mul(BYTES_PER_TOKEN);
-        Underway { requests: 1, silent_since_ns: 0, prefill: self.flights.prefill(longest) }
+        let prefill = self.flights.prefill(longest);
+        Underway { requests: 1, silent_since_ns: 0, heard_ns: 0, prefill }
     }
 
     async fn with_health(&self, what: String) -> String {
@@ -110,7 +117,7 @@ struct Flat {
 #[derive(Debug)]
 struct Judge {
     floor: Duration,
-    /// Bytes of answers are not seen: the counters alone tell.
+    /// Its answers are not seen: the counters alone tell.
     is_external: bool,
     not_before_ns: u64,
     next_look_ns: u64,
@@ -156,12 +163,12 @@ impl Judge {
         let shown = counters.filter(|it| it.running.is_some() && it.generation_tokens.is_some());
         let Some(counters) = shown else {
             self.flat = None;
-            if self.is_external || requests == 0 || silence < limit * UNSEEN {
+            if self.is_external || requests == 0 || silence < limit {
                 return Verdict::Wait;
             }
             let seconds = silence.as_secs_f64();
             return Verdict::Ask(format!(
-                "no byte of an answer for {seconds:.1} s ({requests} in flight), and no counters"
+                "no token of an answer for {seconds:.1} s ({requests} in flight), and no counters"
             ));
         };
         let running = counters.running.unwrap_or(0.0);
@@ -187,7 +194,7 @@ impl Judge {
         let silent = if self.is_external {
             String::new()
         } else {
-            format!("no byte of an answer for {:.1} s; ", silence.as_secs_f64())
+            format!("no token of an answer for {:.1} s; ", silence.as_secs_f64())
         };
         Verdict::Wedged(format!(
             "{silent}the server reports {running} running and \
@@ -240,7 +247,8 @@ mod tests {
     }
 
     fn silent(prefill: u64) -> Underway {
-        Underway { requests: 1, silent_since_ns: 0, prefill: Duration::from_secs(prefill) }
+        let prefill = Duration::from_secs(prefill);
+        Underway { requests: 1, silent_since_ns: 0, heard_ns: 0, prefill }
     }
 
     #[test]
@@ -249,7 +257,7 @@ mod tests {
         let Some((60, Verdict::Wedged(what))) = found else { panic!("{found:?}") };
         assert_eq!(
             what,
-            "no byte of an answer for 60.0 s; the server reports 1 running and 0 waiting requests, \
+            "no token of an answer for 60.0 s; the server reports 1 running and 0 waiting requests, \
              and its counters have stood for 45.0 s at 4096 prompt and 77 generated tokens"
         );
     }
@@ -265,13 +273,13 @@ mod tests {
     #[test]
     fn progress_of_any_kind_is_progress() {
         let still = |_| Some(counters(1.0, 9, 9));
-        // Tokens or prompts of others, or a byte now and then.
+        // Tokens or prompts of others, or a token now and then.
         for moving in [|second| counters(1.0, 9, second), |second| counters(1.0, second, 9)] {
             let moving = |second: u64| Some(moving(second / 20));
             assert_eq!(watched(&mut judge(), 900, |_| silent(0), moving), None);
         }
-        let bytes = |second| Underway { silent_since_ns: second / 50 * 50 * SECOND, ..silent(0) };
-        assert_eq!(watched(&mut judge(), 900, bytes, still), None);
+        let tokens = |second| Underway { silent_since_ns: second / 50 * 50 * SECOND, ..silent(0) };
+        assert_eq!(watched(&mut judge(), 900, tokens, still), None);
         let nothing = |_| Underway { requests: 0, ..silent(0) };
         assert_eq!(watched(&mut judge(), 900, nothing, still), None, "nothing is in flight");
         let idle = |_| Some(counters(0.0, 9, 9));
@@ -279,13 +287,13 @@ mod tests {
     }
 
     #[test]
-    fn a_server_without_counters_is_asked_after_three_times_as_long() {
+    fn a_server_without_counters_is_asked_after_the_same_time() {
         let found = watched(&mut judge(), 600, |_| silent(0), |_| None);
-        let Some((180, Verdict::Ask(what))) = found else { panic!("{found:?}") };
-        assert_eq!(what, "no byte of an answer for 180.0 s (1 in flight), and no counters");
+        let Some((60, Verdict::Ask(what))) = found else { panic!("{found:?}") };
+        assert_eq!(what, "no token of an answer for 60.0 s (1 in flight), and no counters");
         // Some counters come, but none that tell: the same.
         let found = watched(&mut judge(), 600, |_| silent(0), |_| Some(Counters::default()));
-        assert!(matches!(found, Some((180, Verdict::Ask(_)))), "{found:?}");
+        assert!(matches!(found, Some((60, Verdict::Ask(_)))), "{found:?}");
     }
 
     #[test]

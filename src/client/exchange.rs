@@ -18,7 +18,8 @@ use crate::client::limits::Limits;
 use crate::client::record::RequestError;
 use crate::client::stream::StreamReader;
 use crate::client::timeout::ResponseTimer;
-use crate::server::http1::{Body, Head, Http1Error, check_framing};
+use crate::server::head::{HeadLimits, HeadReader};
+use crate::server::http1::{Body, Head, check_framing};
 
 /// What a finished response leaves of its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,8 +44,6 @@ pub(crate) struct Exchange<'a> {
 /// The response as far as it was received.
 struct Response<'a> {
     part: Part,
-    /// Responses of 1xx so far.
-    interim: u32,
     /// Bytes so far, with their framing, and of the stream alone.
     bytes: u64,
     content: u64,
@@ -58,7 +57,7 @@ struct Response<'a> {
 
 /// Which part of a response comes next.
 enum Part {
-    Head(Vec<u8>),
+    Head(HeadReader),
     Stream { body: Body, keeps_alive: bool },
     Refusal { status: u16, location: Option<String>, body: Body, text: Vec<u8> },
 }
@@ -166,69 +165,58 @@ pub(crate) fn read_pieces(
 
 impl<'a> Response<'a> {
     fn new(reader: &'a mut StreamReader, flight: &'a Flight, clock: Clock, limits: Limits) -> Self {
-        let part = Part::Head(Vec::new());
-        let (interim, bytes, content, has_read) = (0, 0, 0, false);
-        Self { part, interim, bytes, content, reader, flight, clock, has_read, limits }
+        let head = HeadLimits { bytes: limits.header_bytes, interim: limits.interim };
+        let part = Part::Head(HeadReader::new(head));
+        let (bytes, content, has_read) = (0, 0, false);
+        Self { part, bytes, content, reader, flight, clock, has_read, limits }
     }
 
     /// Takes bytes that arrived at a time of `now_ns`; returns how the response
     /// ended, if they end it.
     fn take(&mut self, at_ns: u64, bytes: &[u8]) -> Result<Option<Ended>, RequestError> {
-        self.flight.heard(at_ns);
-        let at_ns = self.clock.since(at_ns);
         self.has_read = true;
         self.bytes += bytes.len() as u64;
+        let (head, token) = (self.reader.headers_ns(), self.reader.last_token_ns());
+        let taken = self.part(self.clock.since(at_ns), bytes);
+        // Other bytes merely keep the connection alive.
+        if self.reader.last_token_ns() != token {
+            self.flight.token(at_ns);
+        } else if self.reader.headers_ns() != head {
+            self.flight.begins(at_ns);
+        }
+        taken
+    }
+
+    /// The same, with the time since the repeat's start.
+    fn part(&mut self, at_ns: u64, bytes: &[u8]) -> Result<Option<Ended>, RequestError> {
         match &mut self.part {
-            Part::Head(head) => {
-                // A head that comes byte by byte is read with each of its lines only.
-                let is_due = head.is_empty()
-                    || bytes.contains(&b'\n')
-                    || head.len() + bytes.len() > self.limits.header_bytes;
-                head.extend_from_slice(bytes);
-                if !is_due {
-                    return Ok(None);
-                }
-                let head = std::mem::take(head);
-                self.head(at_ns, head)
-            }
+            Part::Head(head) => match head.take(bytes).map_err(|error| of_http1(&error))? {
+                None => Ok(None),
+                Some((head, behind)) => self.head(at_ns, head, behind),
+            },
             Part::Stream { .. } => self.stream(at_ns, bytes),
             Part::Refusal { .. } => self.refusal(bytes),
         }
     }
 
-    fn head(&mut self, at_ns: u64, mut bytes: Vec<u8>) -> Result<Option<Ended>, RequestError> {
-        let head = loop {
-            match Head::read(&bytes, self.limits.header_bytes).map_err(|error| of_http1(&error))? {
-                None => {
-                    self.part = Part::Head(bytes);
-                    return Ok(None);
-                }
-                // 100 and 103 announce the answer; after 101 it is not HTTP any more.
-                Some((head, length)) if (100..200).contains(&head.status) && head.status != 101 => {
-                    self.interim += 1;
-                    if self.interim > self.limits.interim {
-                        let error = Http1Error::Endless("it sends one 1xx after the other");
-                        return Err(of_http1(&error));
-                    }
-                    bytes.drain(..length);
-                }
-                Some((head, length)) => {
-                    bytes.drain(..length);
-                    break head;
-                }
-            }
-        };
+    /// The head of the answer, and what came behind it.
+    fn head(
+        &mut self,
+        at_ns: u64,
+        head: Head,
+        bytes: &[u8],
+    ) -> Result<Option<Ended>, RequestError> {
         let record = self.reader.record_mut();
         record.headers_ns = Some(at_ns);
         record.http_status = Some(head.status);
         let Head { status, content_type, location, keeps_alive, body } = head;
         if status != 200 {
             self.part = Part::Refusal { status, location, body, text: Vec::new() };
-            return self.refusal(&bytes);
+            return self.refusal(bytes);
         }
         check_type(content_type.as_deref())?;
         self.part = Part::Stream { body, keeps_alive };
-        self.stream(at_ns, &bytes)
+        self.stream(at_ns, bytes)
     }
 
     fn stream(&mut self, at_ns: u64, mut bytes: &[u8]) -> Result<Option<Ended>, RequestError> {

@@ -1,9 +1,10 @@
-//! The requests in flight of one client: how many there are, when a byte of any answer last
-//! came, and how long a prompt of their size takes to its first token. Read by who watches
-//! whether a server still makes progress; what silence means is not decided here.
+//! The requests in flight of one client: how many there are, when any answer last made
+//! progress, and how long a prompt of their size takes to its first token. Progress is the
+//! head of an answer or a token of it, not any byte. Read by who watches whether a server
+//! still makes progress; what silence means is not decided here.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -26,6 +27,8 @@ struct State {
     in_flight: BTreeMap<u64, InFlight>,
     /// When something was last heard of requests that are over, or the first was sent.
     since_ns: u64,
+    /// When something was last heard of requests that are over.
+    heard_ns: u64,
     /// Slowest time to a first token, in nanoseconds a byte, by the prompt's size.
     slowest: [Option<f64>; CLASSES],
 }
@@ -33,7 +36,16 @@ struct State {
 #[derive(Debug)]
 struct InFlight {
     bytes: u64,
-    heard_ns: Arc<AtomicU64>,
+    progress: Arc<Progress>,
+}
+
+/// How far the answer of one request has come.
+#[derive(Debug, Default)]
+struct Progress {
+    /// When its head or its last token came; 0 before.
+    heard_ns: AtomicU64,
+    /// Whether a token came: its prefill is over. A server may send the head long before.
+    has_token: AtomicBool,
 }
 
 /// What is in flight at one moment.
@@ -41,11 +53,14 @@ struct InFlight {
 pub(crate) struct Underway {
     /// Requests that were sent and are not over.
     pub(crate) requests: usize,
-    /// Since when no byte of an answer came, in time of [`now_ns`]; no earlier than the first
-    /// of these requests.
+    /// Since when no answer began and no token came, in time of [`now_ns`]; no earlier than the
+    /// first of these requests.
     pub(crate) silent_since_ns: u64,
-    /// Expected time to the first token of the longest prompt among those that nothing was
-    /// heard of.
+    /// When an answer last began or a token last came, of these requests or earlier ones; 0 where
+    /// none did.
+    pub(crate) heard_ns: u64,
+    /// Expected time to the first token of the longest prompt among those that no token came
+    /// of.
     pub(crate) prefill: Duration,
 }
 
@@ -55,6 +70,7 @@ impl Default for Flights {
             next: 0,
             in_flight: BTreeMap::new(),
             since_ns: now_ns(),
+            heard_ns: 0,
             slowest: [None; CLASSES],
         })))
     }
@@ -72,23 +88,25 @@ impl Flights {
         if state.in_flight.is_empty() {
             state.since_ns = now_ns();
         }
-        let heard_ns = Arc::new(AtomicU64::new(0));
-        let ahead = state.in_flight.values().filter(|other| !other.is_heard()).map(|it| it.bytes);
+        let progress = Arc::<Progress>::default();
+        let ahead = state.in_flight.values().filter(|other| !other.has_token()).map(|it| it.bytes);
         let ahead = ahead.sum::<u64>() + bytes;
         let number = state.next;
         state.next += 1;
-        state.in_flight.insert(number, InFlight { bytes, heard_ns: Arc::clone(&heard_ns) });
-        Flight { flights: self.clone(), number, bytes, ahead, heard_ns }
+        state.in_flight.insert(number, InFlight { bytes, progress: Arc::clone(&progress) });
+        Flight { flights: self.clone(), number, bytes, ahead, progress }
     }
 
     /// What is in flight now.
     pub(crate) fn underway(&self) -> Underway {
         let state = self.lock();
         let heard = state.in_flight.values().map(InFlight::heard).max().unwrap_or(0);
-        let longest = state.in_flight.values().filter(|it| !it.is_heard()).map(|it| it.bytes).max();
+        let prefilled = state.in_flight.values().filter(|it| !it.has_token());
+        let longest = prefilled.map(|it| it.bytes).max();
         Underway {
             requests: state.in_flight.len(),
             silent_since_ns: state.since_ns.max(heard),
+            heard_ns: state.heard_ns.max(heard),
             prefill: longest.map_or(Duration::ZERO, |bytes| state.prefill(bytes)),
         }
     }
@@ -114,11 +132,11 @@ fn class(bytes: u64) -> usize {
 
 impl InFlight {
     fn heard(&self) -> u64 {
-        self.heard_ns.load(Ordering::Relaxed)
+        self.progress.heard_ns.load(Ordering::Relaxed)
     }
 
-    fn is_heard(&self) -> bool {
-        self.heard() > 0
+    fn has_token(&self) -> bool {
+        self.progress.has_token.load(Ordering::Relaxed)
     }
 }
 
@@ -130,13 +148,19 @@ pub(crate) struct Flight {
     bytes: u64,
     /// Bytes of all prompts that no token had come of when it was sent, its own included.
     ahead: u64,
-    heard_ns: Arc<AtomicU64>,
+    progress: Arc<Progress>,
 }
 
 impl Flight {
-    /// Bytes of its answer arrived, at a time of [`now_ns`].
-    pub(crate) fn heard(&self, at_ns: u64) {
-        self.heard_ns.store(at_ns.max(1), Ordering::Relaxed);
+    /// The head of its answer arrived, at a time of [`now_ns`].
+    pub(crate) fn begins(&self, at_ns: u64) {
+        self.progress.heard_ns.store(at_ns.max(1), Ordering::Relaxed);
+    }
+
+    /// A token of its answer arrived, at a time of [`now_ns`].
+    pub(crate) fn token(&self, at_ns: u64) {
+        self.begins(at_ns);
+        self.progress.has_token.store(true, Ordering::Relaxed);
     }
 
     /// Its first token came after `ttft_ns`. The server had the prompts before it to do, too:
@@ -154,6 +178,7 @@ impl Drop for Flight {
         let mut state = self.flights.lock();
         let heard = state.in_flight.remove(&self.number).map_or(0, |it| it.heard());
         state.since_ns = state.since_ns.max(heard);
+        state.heard_ns = state.heard_ns.max(heard);
     }
 }
 
@@ -162,7 +187,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn silence_counts_from_the_last_byte_of_any_answer_or_from_the_first_request() {
+    fn silence_counts_from_the_last_progress_of_any_answer_or_from_the_first_request() {
         let flights = Flights::default();
         assert_eq!(flights.underway().requests, 0);
         let before_ns = now_ns();
@@ -170,14 +195,18 @@ mod tests {
         let underway = flights.underway();
         assert!(underway.requests == 2 && underway.silent_since_ns >= before_ns);
         let later_ns = now_ns() + 5_000_000;
-        other.heard(later_ns);
+        other.token(later_ns);
         assert_eq!(flights.underway().silent_since_ns, later_ns);
         drop(other);
         assert_eq!(flights.underway().silent_since_ns, later_ns, "it was heard all the same");
-        one.heard(later_ns + 9);
+        one.begins(later_ns + 9);
         assert_eq!(flights.underway().silent_since_ns, later_ns + 9);
         drop(one);
         assert_eq!(flights.underway().requests, 0);
+        // A request that is sent is no progress, though silence counts from it.
+        let next = flights.begin(64);
+        assert_eq!(flights.underway().heard_ns, later_ns + 9);
+        drop(next);
     }
 
     #[test]
@@ -201,7 +230,12 @@ mod tests {
         let underway = flights.underway();
         assert_eq!((underway.requests, underway.prefill), (16, Duration::from_millis(100)));
         for flight in &all {
-            flight.heard(now_ns());
+            flight.begins(now_ns());
+        }
+        let prefill = flights.underway().prefill;
+        assert_eq!(prefill, Duration::from_millis(100), "a head comes before the prefill");
+        for flight in &all {
+            flight.token(now_ns());
         }
         assert_eq!(flights.underway().prefill, Duration::ZERO, "they decode");
     }

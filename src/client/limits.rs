@@ -20,11 +20,11 @@ pub struct Limits {
     pub connect: Duration,
     /// Time from the send to the first token.
     pub first_token: Duration,
-    /// Time without an event that has data, after the first token.
+    /// Time without a token, after the first one.
     pub silence: Duration,
     /// Time from the send to the end, whatever comes.
     pub total: Duration,
-    /// Time without a byte of any answer, and without a token in the server's counters, after
+    /// Time without a token of any answer, and without one in the server's counters, after
     /// which the server counts as wedged; three times the expected prefill where that is longer.
     pub no_progress: Duration,
     /// Time for the response to end after `[DONE]`, before the connection is given up.

@@ -44,7 +44,6 @@ struct Events {
     record: RequestRecord,
     template: Template,
     answer: Option<Answer>,
-    last_ns: Option<u64>,
     calls: Calls,
     done: bool,
 }
@@ -56,7 +55,6 @@ impl StreamReader {
             record,
             template: Template::default(),
             answer: keep_answer.then(Answer::default),
-            last_ns: None,
             calls: Calls::default(),
             done: false,
         };
@@ -75,14 +73,15 @@ impl StreamReader {
         &mut self.events.record
     }
 
-    /// When the last event with data arrived.
-    pub(crate) fn last_event_ns(&self) -> Option<u64> {
-        self.events.last_ns
+    /// When the head of the answer arrived.
+    pub(crate) fn headers_ns(&self) -> Option<u64> {
+        self.events.record.headers_ns
     }
 
-    /// Whether a token has arrived.
-    pub(crate) fn has_token(&self) -> bool {
-        self.events.record.first_token_ns.is_some()
+    /// When the last token arrived. Comments, and chunks without text, merely keep a
+    /// connection alive: what watches for progress asks for this time only.
+    pub(crate) fn last_token_ns(&self) -> Option<u64> {
+        self.events.record.last_token_ns
     }
 
     /// Whether `[DONE]` has arrived.
@@ -139,7 +138,6 @@ impl Events {
             return Ok(());
         }
         if let Some((kind, text)) = self.template.text(data) {
-            self.last_ns = Some(at_ns);
             self.text(at_ns, kind, text);
             return Ok(());
         }
@@ -151,7 +149,6 @@ impl Events {
             }
             _ => {}
         }
-        self.last_ns = Some(at_ns);
         let chunk = chunk::Chunk::read(data).map_err(|error| malformed(data, &error))?;
         if let Some(message) = chunk.error() {
             return Err(RequestError { class: RequestErrorClass::InStream, message });

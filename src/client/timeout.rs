@@ -1,4 +1,4 @@
-//! The time limits of a response: the first token, silence between events, the end after
+//! The time limits of a response: the first token, silence between tokens, the end after
 //! `[DONE]`, and the whole. Applied by `exchange` with every poll; the limits themselves
 //! are in `limits`.
 
@@ -71,8 +71,8 @@ impl ResponseTimer {
         }
     }
 
-    /// The time that is left, or what took too long. Only events with data end a silence:
-    /// comments merely keep a connection alive.
+    /// The time that is left, or what took too long. Only tokens end a silence: comments and
+    /// chunks without text merely keep a connection alive.
     fn left(&self, reader: &StreamReader) -> Result<Duration, String> {
         let seconds = |limit: Duration| limit.as_secs_f64();
         let now_ns = self.clock.elapsed_ns();
@@ -85,9 +85,9 @@ impl ResponseTimer {
         if whole.is_zero() {
             return Err(format!("the answer was not over after {} s", seconds(total)));
         }
-        let (passed, limit, what) = match reader.last_event_ns() {
-            Some(last_ns) if reader.has_token() => (since(last_ns), silence, "nothing came"),
-            _ => (since(self.started_ns), first_token, "no token came"),
+        let (passed, limit, what) = match reader.last_token_ns() {
+            Some(last_ns) => (since(last_ns), silence, "no further token came"),
+            None => (since(self.started_ns), first_token, "no token came"),
         };
         let left = limit.saturating_sub(passed);
         if left.is_zero() {

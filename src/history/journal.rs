@@ -157,7 +157,7 @@ pub struct Line {
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
     /// The file system refused.
-    #[error("{path}: {error}")]
+    #[error("{path}: {error}{}", crate::shortage::advice(error))]
     Io {
         /// The journal.
         path: PathBuf,

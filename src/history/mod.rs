@@ -24,7 +24,7 @@ pub mod values;
 #[derive(Debug, thiserror::Error)]
 pub enum HistoryError {
     /// The file system refused.
-    #[error("{path}: {error}")]
+    #[error("{path}: {error}{}", crate::shortage::advice(error))]
     Io {
         /// The file or folder.
         path: PathBuf,

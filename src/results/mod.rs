@@ -55,7 +55,7 @@ pub enum ResultsError {
     #[error("the results do not fit into a table: {0}")]
     Frame(polars::error::PolarsError),
     /// A file could not be written or read.
-    #[error("{path}: {error}", path = path.display())]
+    #[error("{path}: {error}{advice}", path = path.display(), advice = crate::shortage::advice(error))]
     File {
         /// The file.
         path: PathBuf,

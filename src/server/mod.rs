@@ -6,6 +6,7 @@ mod agreement;
 pub mod counters;
 pub mod effective;
 mod endpoint;
+pub(crate) mod head;
 pub mod health;
 pub mod http;
 pub(crate) mod http1;

@@ -1,13 +1,12 @@
 //! A plain answer from the bytes of its connection, with a bound on everything that a server
-//! may send: 1xx before the answer, its head, its body, and the framing around it. Pure; the
-//! socket is in `http`, the syntax in `http1`.
+//! may send: its body and the framing around it here, what comes before them in `head`. Pure;
+//! the socket is in `http`, the syntax in `http1`.
 
+use super::head::{HeadLimits, HeadReader};
 use super::http1::{Body, Head, Http1Error, check_framing};
 
-/// Bytes of a head.
-const MAX_HEAD: usize = 64 << 10;
-/// Responses of 1xx before the answer.
-const MAX_INTERIM: u32 = 32;
+/// Bounds on what comes before the body.
+const HEAD: HeadLimits = HeadLimits { bytes: 64 << 10, interim: 32 };
 /// So many reads may bring as little as they like.
 const MAX_SMALL_READS: u64 = 16 << 10;
 /// Bytes that each further read is to bring on average.
@@ -17,7 +16,6 @@ const SMALL: u64 = 16;
 #[derive(Debug)]
 pub(super) struct Reply {
     part: Part,
-    interim: u32,
     /// Bytes so far, and in how many pieces they came.
     read: u64,
     reads: u64,
@@ -26,7 +24,7 @@ pub(super) struct Reply {
 
 #[derive(Debug)]
 enum Part {
-    Head(Vec<u8>),
+    Head(HeadReader),
     Body { status: u16, keeps_alive: bool, body: Body, content: Vec<u8> },
 }
 
@@ -42,7 +40,7 @@ pub(super) struct Whole {
 impl Reply {
     /// Nothing has come; the body may have `largest` bytes.
     pub(super) fn new(largest: usize) -> Self {
-        Self { part: Part::Head(Vec::new()), interim: 0, read: 0, reads: 0, largest }
+        Self { part: Part::Head(HeadReader::new(HEAD)), read: 0, reads: 0, largest }
     }
 
     /// Whether nothing has come.
@@ -62,18 +60,13 @@ impl Reply {
             return Err(error.to_string());
         }
         match &mut self.part {
-            Part::Head(head) => {
-                // A head that comes byte by byte is read with each of its lines only.
-                let is_due = head.is_empty()
-                    || bytes.contains(&b'\n')
-                    || head.len() + bytes.len() > MAX_HEAD;
-                head.extend_from_slice(bytes);
-                if !is_due {
-                    return Ok(None);
+            Part::Head(head) => match head.take(bytes).map_err(|error| error.to_string())? {
+                None => Ok(None),
+                Some((Head { status, keeps_alive, body, .. }, behind)) => {
+                    self.part = Part::Body { status, keeps_alive, body, content: Vec::new() };
+                    self.body(behind)
                 }
-                let head = std::mem::take(head);
-                self.head(&head)
-            }
+            },
             Part::Body { .. } => self.body(bytes),
         }
     }
@@ -90,33 +83,6 @@ impl Reply {
             }
             _ => Err("the connection was closed before the answer was whole".to_owned()),
         }
-    }
-
-    fn head(&mut self, mut bytes: &[u8]) -> Result<Option<Whole>, String> {
-        let head = loop {
-            match Head::read(bytes, MAX_HEAD).map_err(|error| error.to_string())? {
-                None => {
-                    self.part = Part::Head(bytes.to_vec());
-                    return Ok(None);
-                }
-                // 100 and 103 announce the answer; after 101 it is not HTTP any more.
-                Some((head, length)) if (100..200).contains(&head.status) && head.status != 101 => {
-                    self.interim += 1;
-                    if self.interim > MAX_INTERIM {
-                        let error = Http1Error::Endless("it sends one 1xx after the other");
-                        return Err(error.to_string());
-                    }
-                    bytes = &bytes[length..];
-                }
-                Some((head, length)) => {
-                    bytes = &bytes[length..];
-                    break head;
-                }
-            }
-        };
-        let Head { status, keeps_alive, body, .. } = head;
-        self.part = Part::Body { status, keeps_alive, body, content: Vec::new() };
-        self.body(bytes)
     }
 
     fn body(&mut self, mut bytes: &[u8]) -> Result<Option<Whole>, String> {

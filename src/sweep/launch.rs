@@ -3,6 +3,7 @@
 //! neither the strategy nor the journal's file, so it can be made anywhere.
 //! Which launch is made, and what its outcome means, is decided elsewhere.
 
+use std::io::ErrorKind::NotFound;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -221,8 +222,7 @@ impl Work<'_> {
                 Ok(measurement) => self.repeat_finished(launched, measurement).await,
                 Err(BenchError::Cancelled) => Some(LaunchOutcome::Interrupted),
                 Err(BenchError::Records(error)) => {
-                    let path = self.order.launch.folder.clone();
-                    return Err(HistoryError::Io { path, error }.into());
+                    return Err(unstored(&self.order.launch.folder, error));
                 }
                 Err(BenchError::Shortage(what)) => return Err(SweepError::shortage(&what)),
                 Err(error) => Some(self.server_lost(launched, error).await),
@@ -264,6 +264,24 @@ impl Work<'_> {
     }
 }
 
+/// Records that could not be stored in the launch's folder.
+fn unstored(folder: &Path, error: std::io::Error) -> SweepError {
+    let path = folder.to_owned();
+    // What is written into was there when the launch began, and is made nowhere else.
+    if error.kind() != NotFound {
+        return HistoryError::Io { path, error }.into();
+    }
+    SweepError::Stopped {
+        message: format!(
+            "{}: somebody removed it or a part of it, and records of its requests are lost. The journal \
+             has every finished repeat: `vllm-grid resume` measures what is missing",
+            path.display()
+        ),
+        log_lines: Vec::new(),
+        environment: true,
+    }
+}
+
 /// A measurement whose server was not the same one throughout; one that counts
 /// restarts is there to show them.
 fn disturbed(measurement: Measurement, reason: &str) -> Measurement {
@@ -301,6 +319,16 @@ async fn lost(launched: &mut dyn Launched, error: &BenchError) -> LaunchFailure 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_that_was_removed_is_named_and_any_other_cause_is_the_systems() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let gone = unstored(&folder.path().join("launches/3-a"), NotFound.into()).to_string();
+        assert!(gone.contains("launches/3-a: somebody removed it or a part of it"), "{gone}");
+        assert!(gone.ends_with("`vllm-grid resume` measures what is missing"), "{gone}");
+        let full = unstored(folder.path(), rustix::io::Errno::NOSPC.into()).to_string();
+        assert!(full.contains("(os error 28): the disk has no space"), "{full}");
+    }
 
     #[test]
     fn a_restart_voids_what_does_not_count_restarts() {

@@ -63,3 +63,60 @@ fn descriptors_that_run_out_in_mid_measurement_say_nothing_of_a_configuration() 
         assert_eq!(entry["outcome"]["outcome"], "interrupted", "{entry}");
     }
 }
+
+/// A message without the frame that is drawn around it.
+fn words(said: &str) -> String {
+    let is_frame = |c: char| c.is_whitespace() || "│×".contains(c);
+    said.split(is_frame).filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn the_size_of_the_first_threads_stack_makes_no_difference() {
+    let place =
+        Workplace::new(&CACHING.replace("launches: 2, repeats: 2", "launches: 1, repeats: 1"));
+    for limit in ["-s 64", "-s 256", "-s unlimited"] {
+        let folder = limit.replace(' ', "");
+        with_descriptors(&place, limit, "plan grid.yaml").expect(0);
+        with_descriptors(&place, limit, &format!("sweep grid.yaml --output run{folder}")).expect(0);
+        with_descriptors(&place, limit, "metrics --unknown").expect(2);
+    }
+}
+
+#[test]
+fn a_file_that_may_not_grow_is_named_with_what_raises_the_limit() {
+    let place = Workplace::new(CACHING);
+    // In blocks of 512 bytes: more than the manifest, less than a journal.
+    for (limit, is_begun) in [("-f 1", false), ("-f 40", true)] {
+        let folder = format!("run{}", limit.replace(' ', ""));
+        let ran = with_descriptors(&place, limit, &format!("sweep grid.yaml --output {folder}"));
+        let said = words(&ran.expect(3).err);
+        let bytes = limit[3..].parse::<u64>().unwrap() * 512;
+        assert!(said.contains("may write no larger file"), "{said}");
+        assert!(said.contains(&format!("its limit is {bytes} bytes (`ulimit -f`)")), "{said}");
+        assert_eq!(said.matches("may write no larger file").count(), 1, "{said}");
+        assert_eq!(place.path(&folder).join("journal.jsonl").exists(), is_begun, "{said}");
+    }
+}
+
+/// Once a launch is measured, everything that launches wrote is removed.
+#[test]
+fn launches_that_are_removed_in_mid_sweep_are_named_with_what_is_left() {
+    let place =
+        Workplace::new(&CACHING.replace("launches: 2, repeats: 2", "launches: 2, repeats: 9"));
+    let mut child = place.command(&["sweep", "grid.yaml", "--output", "run"]).spawn().unwrap();
+    let launches = place.path("run/launches");
+    let is_measured = || {
+        let folders = std::fs::read_dir(&launches).into_iter().flatten().flatten();
+        folders.into_iter().any(|it| it.path().join("records").exists())
+    };
+    while !is_measured() && child.try_wait().unwrap().is_none() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    // What is written meanwhile may be in the way of it.
+    while std::fs::remove_dir_all(&launches).is_err() && launches.exists() {}
+    let ran = Ran::of(child.wait_with_output().unwrap()).expect(3);
+    let said = words(&ran.err);
+    assert!(said.contains("somebody removed it or a part of it"), "{said}");
+    assert!(said.contains("`vllm-grid resume` measures what is missing"), "{said}");
+    place.command(&["resume", "run"]).output().map(Ran::of).unwrap().expect(0);
+}

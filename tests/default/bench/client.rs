@@ -254,9 +254,9 @@ async fn a_first_token_may_take_longer_than_silence() {
     assert_eq!(record.error, None);
 }
 
-/// Comments keep a connection alive; they are no answer.
+/// Comments and chunks without text keep a connection alive; they are no answer.
 #[tokio::test]
-async fn comments_break_no_silence_and_no_answer_lasts_for_ever() {
+async fn only_tokens_break_a_silence_and_no_answer_lasts_for_ever() {
     let token = chunk(&delta(r#"{"content":"a"}"#));
     let drip = |what: &str| {
         let mut steps = writes(&[STREAM, &token]);
@@ -266,8 +266,16 @@ async fn comments_break_no_silence_and_no_answer_lasts_for_ever() {
         }
         steps
     };
-    let (class, message) = fails_with(drip(": ping\n\n"), impatient()).await;
-    assert_eq!((class, message.as_str()), (Silent, "nothing came for 0.4 s"));
+    let empty = [r"{}", r#"{"content":""}"#, r#"{"content":null,"reasoning":""}"#].map(delta);
+    let usage = USAGE.to_owned();
+    for idle in [": ping\n\n".to_owned(), "data:\n\n".to_owned(), usage].iter().chain(&empty) {
+        let (class, message) = fails_with(drip(idle), impatient()).await;
+        assert_eq!(
+            (class, message.as_str()),
+            (Silent, "no further token came for 0.4 s"),
+            "{idle}"
+        );
+    }
     let scripted = Scripted::start(drip(&delta(r#"{"content":"b"}"#))).await;
     let limits = Limits { total: Duration::from_millis(1500), ..limits() };
     let record = ask_with(&scripted, limits).await.record;

@@ -16,7 +16,7 @@ use vllm_grid::event::Emit;
 use vllm_grid::metric::{Measurement, Status};
 use vllm_grid::server::Server;
 
-use crate::bench::scripted::server;
+use crate::bench::scripted::{delta, server};
 use crate::bench::simulated::{Kept, Simulated, settings, workload};
 use crate::support::in_time;
 
@@ -162,6 +162,49 @@ async fn slow(prefills: Vec<u64>, metrics: bool, proves: bool) -> Server {
 }
 
 const LOAD: &str = "load";
+
+/// A server that answers streams so: a text, and then another one for ever. It answers nothing
+/// else of what makes tokens.
+async fn keeping_alive(begins: String, idle: String) -> Server {
+    let answer = async move |request: Request| {
+        if request.uri().path() != "/v1/chat/completions" {
+            return StatusCode::NOT_FOUND.into_response();
+        }
+        let body = axum::body::to_bytes(request.into_body(), 1 << 24).await.expect("whole");
+        let body: Value = serde_json::from_slice(&body).expect("JSON");
+        if body["stream"] == false {
+            return StatusCode::SERVICE_UNAVAILABLE.into_response();
+        }
+        let again = futures_util::stream::unfold((begins, idle), async |(now, idle)| {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            Some((Ok::<_, std::convert::Infallible>(now), (idle.clone(), idle)))
+        });
+        let body = axum::body::Body::from_stream(again);
+        ([("content-type", "text/event-stream")], body).into_response()
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("bound"));
+    let router = Router::new().fallback(answer);
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    server(&url)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_merely_keeps_a_connection_alive_is_no_progress() {
+    let load = json!({"prompt_tokens": 40, "output_tokens": 8, "concurrency": 2, "requests": 3,
+                      "warmup": 0});
+    let idle = [": ping\n\n".to_owned(), delta(r#"{"content":""}"#), "data:\n\n".to_owned()];
+    let begins = [":\n\n".to_owned(), delta(r#"{"content":"a"}"#), ":\n\n".to_owned()];
+    let all = idle.into_iter().zip(begins);
+    let all = all.map(async |(idle, begins)| {
+        let server = keeping_alive(begins, idle.clone()).await;
+        let (row, message) = wedged(repeat(&server, 200, (LOAD, &load)).await.0);
+        assert_eq!(row.status, Status::Void, "{row:?}");
+        assert!(message.starts_with("no token of an answer for "), "{idle}: {message}");
+        assert!(message.contains("in flight), and no counters; then "), "{idle}: {message}");
+    });
+    futures_util::future::join_all(all).await;
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_prefill_may_take_three_times_what_was_measured() {
