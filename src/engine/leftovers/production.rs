@@ -10,9 +10,9 @@ use crate::engine::docker::cleanup::{self, Labelled};
 use crate::engine::docker::owed::{self, Connection};
 use crate::history::journal::{self, Entry};
 use crate::history::production::{Down, Now, PendingRestore, ProductionStep, pending_restore};
-use crate::ownership::{StateFolder, aside};
 use crate::ownership::debt::{self, Debt, Owed, ProductionOwed};
 use crate::ownership::session::{Liveness, liveness};
+use crate::ownership::{StateFolder, aside};
 
 /// Productions that dead runs owe and that are not known to run, on the daemons where they
 /// were.
