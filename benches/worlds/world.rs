@@ -340,5 +340,5 @@ fn configuration(at: usize) -> Configuration {
         environment: &environment,
     }
     .id();
-    Configuration { name, aliases: Vec::new(), id, varied: flags.clone(), flags, environment }
+    Configuration { name, aliases: Vec::new(), id, varied: flags.clone(), flags, environment, stack: Stack::default(), image: None, model: None }
 }

@@ -1,5 +1,6 @@
 //! The engine blocks of a grid. All are checked; one is chosen.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::error::{Findings, is_variable};
@@ -152,6 +153,7 @@ impl EngineReader<'_> {
             env_files,
             project_directory: directory.map(|(path, _)| self.folder.join(path)),
             folder: self.folder.to_owned(),
+            variables: BTreeMap::new(),
             located: false,
         }
     }

@@ -22,6 +22,7 @@ mod grid;
 mod grid_errors;
 mod grid_expansion;
 mod grid_request;
+mod grid_stacks;
 mod hostile_files;
 mod journal;
 mod limits;

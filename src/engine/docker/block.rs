@@ -10,6 +10,7 @@ use super::{DockerEngine, DockerError, DockerSpec, identity};
 use crate::engine::compose::{self, ComposeSource, ServiceSpec};
 use crate::engine::production::ProductionError;
 use crate::engine::readiness::over_http;
+use crate::engine::stack::with_model;
 use crate::engine::{EngineError, api_key};
 use crate::grid::{DockerBlock, ProductionName};
 use crate::secret::Secrets;
@@ -27,9 +28,12 @@ pub async fn of_block(block: &DockerBlock, secrets: &Secrets) -> Result<DockerEn
     let service = match source {
         Some(source) => {
             let mut service = compose::read(&source).await?;
+            if let Some(image) = &block.image {
+                service.image.clone_from(image);
+            }
             let own = identity(&docker, &service.image).await?.own;
             // What the block takes away (`null`) is not in any configuration's flags.
-            let view = service.view(Some(own)).overlaid(&block.flags);
+            let view = with_model(service.view(Some(own)), block).overlaid(&block.flags);
             service.entrypoint = view.entrypoint().map(<[String]>::to_vec);
             service.command = view.command().map(<[String]>::to_vec);
             service

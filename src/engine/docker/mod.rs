@@ -62,7 +62,7 @@ use naming::{container_name, holder_label, labels};
 use offline::Offline;
 pub use patience::Daemon;
 pub use production::{Comparison, DockerProduction};
-pub use sources::{LIMIT, Located, WHAT, source_of, source_within};
+pub use sources::{LIMIT, Located, WHAT, named_by, source_of, source_within};
 use state::{Identity, State};
 
 /// What is launched, and how.
@@ -118,13 +118,20 @@ pub enum DockerError {
     },
 }
 
+type SharedGate = Arc<tokio::sync::Mutex<Gate>>;
+
+/// The memory gates of a grid's engines: those that use the same GPUs have one, or the second
+/// would take what the first one's server still holds for free memory.
+#[derive(Default)]
+pub(super) struct Gates(Vec<(Option<GpuIds>, SharedGate)>);
+
 /// Starts servers as containers.
 pub struct DockerEngine {
     docker: Daemon,
     spec: DockerSpec,
     image: ImageIdentity,
     connect: Connect,
-    gate: tokio::sync::Mutex<Gate>,
+    gate: SharedGate,
     offline: Mutex<Offline>,
     /// The run that it launches for.
     owner: OnceLock<Arc<Ledger>>,
@@ -148,8 +155,18 @@ impl DockerEngine {
             spec.secrets.add(key.reveal());
         }
         let gate = Gate::new(docker.clone(), &spec.service, &image.id, spec.gpus);
-        let (gate, offline) = (tokio::sync::Mutex::new(gate), Mutex::default());
+        let (gate, offline) = (Arc::new(tokio::sync::Mutex::new(gate)), Mutex::default());
         Ok(Self { docker, spec, image, connect, gate, offline, owner: OnceLock::new() })
+    }
+
+    /// The same behind the gate of an earlier one that uses the same GPUs.
+    pub(super) fn behind(mut self, gates: &mut Gates) -> Self {
+        let gpus = self.gpus();
+        match gates.0.iter().find(|(known, _)| *known == gpus) {
+            Some((_, gate)) => self.gate = Arc::clone(gate),
+            None => gates.0.push((gpus, Arc::clone(&self.gate))),
+        }
+        self
     }
 
     /// What the image is.
