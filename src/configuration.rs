@@ -20,7 +20,7 @@ pub use crate::flags::{Flags, canonical};
 use crate::flags::{is_secret, write_canonical};
 
 /// One set of launch flags and environment, with a name.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Configuration {
     /// The first name that the grid gave, or one generated from what differs.
     pub name: String,

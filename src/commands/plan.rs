@@ -121,7 +121,8 @@ fn service_changes(
     block: &DockerBlock,
     service: &ReadService,
 ) -> String {
-    let configurations: Vec<_> = grid.configurations.iter().filter(|it| it.stack == *stack).collect();
+    let configurations: Vec<_> =
+        grid.configurations.iter().filter(|it| it.stack == *stack).collect();
     if configurations.is_empty() {
         return String::new();
     }

@@ -10,9 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::flags::is_secret;
 
 /// What differs from the engine block; all of it is empty where nothing does.
-#[derive(
-    Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Stack {
     /// Compose files as the grid writes them, relative to its folder.

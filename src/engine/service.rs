@@ -340,7 +340,8 @@ fn misplaced(
     used: &[compose::VariableUse],
     spec: &ServiceSpec,
 ) -> Vec<String> {
-    let names: BTreeSet<&String> = configurations.iter().flat_map(|it| it.environment.keys()).collect();
+    let names: BTreeSet<&String> =
+        configurations.iter().flat_map(|it| it.environment.keys()).collect();
     let is_misplaced = |name: &&&String| {
         used.iter().any(|it| it.name == ***name) && !spec.environment.contains_key(**name)
     };

@@ -223,8 +223,7 @@ impl Draft {
                 .filter_map(|(index, words)| words.get(*index).map(String::as_str));
             let name = collector.free(name::join(parts), explicit);
             let settings = self.axes.iter().zip(&entries).zip(&combination);
-            let settings =
-                settings.map(|((axis, entries), index)| (axis.kind, &entries[*index]));
+            let settings = settings.map(|((axis, entries), index)| (axis.kind, &entries[*index]));
             collector.add(name, &own, settings);
         }
     }

@@ -12,7 +12,9 @@ use super::error::{self, Finding, Findings};
 use super::node::{self, Span};
 use super::secrets;
 use super::service::{self, ServiceBase};
-use super::{EngineBlock, Grid, GridErrors, Places, ReadOptions, advice, expand, goal, read, stack_keys};
+use super::{
+    EngineBlock, Grid, GridErrors, Places, ReadOptions, advice, expand, goal, read, stack_keys,
+};
 use crate::configuration::{Configuration, Stack, hexadecimal};
 use crate::input::{self, InputError};
 use crate::metric::MetricRef;

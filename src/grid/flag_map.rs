@@ -74,7 +74,8 @@ impl FlagReader {
     fn name(&mut self, key: &Key, allowed: &[&str], findings: &mut Findings) -> Option<String> {
         let name = flags::resolve(&key.text);
         if let Some(help) = axis_help(&name) {
-            let message = format!("`{}` is no flag of vLLM: it would have no effect here", key.text);
+            let message =
+                format!("`{}` is no flag of vLLM: it would have no effect here", key.text);
             findings.error(&key.span, message).help(help);
             return None;
         }
@@ -173,9 +174,11 @@ fn axis_help(name: &str) -> Option<&'static str> {
 
 fn owned_help(name: &str) -> String {
     match name {
-        "model" => "the model is set in the engine block; to vary it, write `model` with a list at the \
+        "model" => {
+            "the model is set in the engine block; to vary it, write `model` with a list at the \
                     grid's top level"
-            .to_owned(),
+                .to_owned()
+        }
         "served-model-name" => "it is set in the engine block".to_owned(),
         "api-key" => {
             "name the variable that has it: `api-key-env: NAME` in the engine block".to_owned()

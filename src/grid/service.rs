@@ -25,16 +25,13 @@ pub struct ServiceBase {
 /// Puts the flags of each configuration's service under those of the engine block and its
 /// own. `others`: what the services of stacks ask for that are not the engine block's.
 /// `chosen`: the names that the file gives to configurations.
-pub(super) fn lay_under(
-    grid: &mut Grid,
-    others: &BTreeMap<Stack, ServiceBase>,
-    chosen: &[String],
-) {
+pub(super) fn lay_under(grid: &mut Grid, others: &BTreeMap<Stack, ServiceBase>, chosen: &[String]) {
     let EngineBlock::Docker(block) = &grid.engine else { return };
     let mut configurations = std::mem::take(&mut grid.configurations);
     for configuration in &mut configurations {
         let stack = &configuration.stack;
-        let base = others.get(stack).or(if stack.has_service() { None } else { block.base.as_ref() });
+        let base =
+            others.get(stack).or(if stack.has_service() { None } else { block.base.as_ref() });
         if let Some(base) = base {
             configuration.flags = joined(&base.flags, &block.flags, configuration);
         }
@@ -45,7 +42,10 @@ pub(super) fn lay_under(
         configuration.id = identity.id();
     }
     let is_production = |it: &Configuration| {
-        it.name == PRODUCTION && it.varied.is_empty() && it.stack.is_own() && !chosen.contains(&it.name)
+        it.name == PRODUCTION
+            && it.varied.is_empty()
+            && it.stack.is_own()
+            && !chosen.contains(&it.name)
     };
     let production = configurations.iter().position(is_production);
     let production = production.map(|at| configurations.remove(at));

@@ -6,12 +6,12 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::EngineBlock;
 use super::error::{Finding, Findings};
 use super::expand::{Draft, Kind, Setting};
 use super::fields::mapping;
 use super::flag_map::{variable, variables};
 use super::node::{Content, Key, Node, Span};
-use super::EngineBlock;
 use crate::configuration::Stack;
 
 /// Keys of a row that name a service, in both spellings.

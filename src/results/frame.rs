@@ -251,12 +251,11 @@ fn metric_columns(sweep: &SweepRecord, rows: &[Row<'_>]) -> Vec<Column> {
         .into_iter()
         .map(|(metric, form)| {
             // What is of a launch stands in each of its rows.
-            let measured = rows.iter().zip(&workloads).map(|(row, workload)| {
-                match metric.workload.as_str() {
+            let measured =
+                rows.iter().zip(&workloads).map(|(row, workload)| match metric.workload.as_str() {
                     LAUNCH => row.launch.own.as_ref(),
                     key => row.measurement.filter(|_| workload.as_deref() == Some(key)),
-                }
-            });
+                });
             let values: Vec<Option<&MetricValue>> =
                 measured.map(|m| m?.metrics.get(&metric.name)?.as_ref()).collect();
             metric_column(&metric.column(), &values, form)

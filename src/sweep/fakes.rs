@@ -46,6 +46,7 @@ pub(super) fn manifest(configurations: usize, launches: u32, repeats: u32) -> Ma
             flags: flags.clone(),
             varied: flags,
             environment: BTreeMap::new(),
+            ..Default::default()
         }
     };
     Manifest {

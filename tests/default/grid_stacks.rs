@@ -72,7 +72,8 @@ fn a_row_may_name_a_service_whose_own_flags_come_under_the_grid_s() {
         ..Stack::default()
     };
     assert_eq!(file.configurations()[1].stack, stack);
-    let others = BTreeMap::from([(stack, base("i:2", json!({"max-num-seqs": 9, "dtype": "half"})))]);
+    let others =
+        BTreeMap::from([(stack, base("i:2", json!({"max-num-seqs": 9, "dtype": "half"})))]);
     let grid = file.with_services(Some(base("i:1", json!({"max-num-seqs": 9}))), &others);
     let of = |name: &str| grid.configuration(name).expect("it is there");
     let flags = |name: &str| serde_json::to_value(&of(name).flags).expect("JSON");

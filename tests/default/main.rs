@@ -39,6 +39,7 @@ mod shell_script;
 mod shipped;
 mod simulator;
 mod simulator_clock;
+mod stacks;
 mod statistics;
 mod suite_version;
 #[path = "../support/mod.rs"]

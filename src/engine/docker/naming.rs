@@ -100,6 +100,7 @@ mod tests {
                 flags: crate::configuration::Flags::default(),
                 varied: crate::configuration::Flags::default(),
                 environment: BTreeMap::new(),
+                ..Default::default()
             },
             folder: "/runs/a/launches/1-c".into(),
             worked: std::time::Duration::ZERO,

@@ -130,6 +130,7 @@ mod tests {
             varied: Flags::new(),
             flags,
             environment: BTreeMap::new(),
+            ..Default::default()
         }
     }
 

@@ -77,6 +77,7 @@ impl Place {
                 varied: flags.clone(),
                 flags,
                 environment: BTreeMap::new(),
+                ..Default::default()
             },
             folder,
             worked: std::time::Duration::ZERO,

@@ -85,6 +85,7 @@ mod tests {
             flags: flags.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
             varied: Flags::default(),
             environment: BTreeMap::new(),
+            ..Default::default()
         }
     }
 
