@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+mod trials;
 mod wording;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
@@ -26,6 +27,7 @@ use vllm_grid::sweep::run::Sweep;
 use vllm_grid::sweep::standing::Standing;
 
 use crate::output::secrets;
+use trials::Trials;
 
 /// Listens to events and shows them.
 #[derive(Clone)]
@@ -47,11 +49,10 @@ struct SweepView {
     folder: PathBuf,
     name: String,
     simulated: bool,
+    /// Launches that are planned, one for each trial.
     launches: u32,
-    /// Launches that earlier sessions have done.
-    done: u32,
-    /// Launches of the folder that are not of what is worked on.
-    others: u32,
+    /// Trials of what is worked on.
+    trials: Trials,
     /// The rest of the command that continues a confirmation, where it is one.
     confirms: Option<String>,
     session: Session,
@@ -96,8 +97,7 @@ impl Progress {
             name: manifest.sweep.clone(),
             simulated: manifest.simulated,
             launches,
-            done: sweep.settled(),
-            others: sweep.others(),
+            trials: Trials::done(sweep.settled()),
             confirms: None,
             session: Session::NotBegun,
         };
@@ -240,7 +240,10 @@ impl ProgressView {
     fn on_entry(&mut self, entry: Entry) {
         match entry {
             Entry::SessionStarted { .. } => self.session_started(),
-            Entry::LaunchStarted { launch, configuration, planned, .. } => {
+            Entry::LaunchStarted { launch, trial, configuration, planned, .. } => {
+                if let Some(sweep) = &mut self.sweep {
+                    sweep.trials.begins(trial, launch);
+                }
                 self.running.insert(Some(launch), LaunchView::of(configuration, planned));
                 if let Some(bars) = &self.bars {
                     bars.launch.reset_elapsed();
@@ -296,11 +299,11 @@ impl ProgressView {
         sweep.session = Session::Partial;
         if let Some(bars) = &self.bars {
             bars.overall.set_length(u64::from(sweep.launches));
-            bars.overall.set_position(u64::from(sweep.done));
+            bars.overall.set_position(sweep.trials.count());
             bars.overall.reset_eta();
         }
         let mark = if sweep.simulated { " (SIMULATED engine)" } else { "" };
-        let done = match sweep.done {
+        let done = match sweep.trials.count() {
             0 => String::new(),
             done => format!(", {done} done before"),
         };
@@ -386,6 +389,9 @@ impl ProgressView {
             LaunchOutcome::Interrupted => "interrupted".to_owned(),
             LaunchOutcome::Unknown => "ended".to_owned(),
         };
+        if let Some(sweep) = &mut self.sweep {
+            sweep.trials.ends(launch, outcome);
+        }
         let launch = Some(launch);
         let since = self.running.get(&launch).map(|launch| launch.since);
         let seconds = since.map_or(0.0, |since| since.elapsed().as_secs_f64());
@@ -395,8 +401,8 @@ impl ProgressView {
             _ => self.say(&text),
         }
         self.running.remove(&launch);
-        if let Some(bars) = &self.bars {
-            bars.overall.inc(1);
+        if let (Some(bars), Some(sweep)) = (&self.bars, &self.sweep) {
+            bars.overall.set_position(sweep.trials.count());
         }
     }
 
@@ -408,11 +414,11 @@ impl ProgressView {
     }
 
     fn prefix_of(&self, number: u32, name: &str) -> String {
-        let (launches, others) =
-            self.sweep.as_ref().map_or((0, 0), |sweep| (sweep.launches, sweep.others));
-        let number = number.saturating_sub(others);
-        let launches = launches.max(number);
-        format!("[{number}/{launches}] {name}: ")
+        let sweep = self.sweep.as_ref();
+        let place = sweep.and_then(|it| it.trials.place_of(number)).unwrap_or(number);
+        // A confirmation says only about how many it takes.
+        let launches = sweep.map_or(0, |it| it.launches).max(place);
+        format!("[{place}/{launches}] {name}: ")
     }
 
     /// What happens now: the bar's message, or a line.

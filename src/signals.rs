@@ -13,7 +13,7 @@ use rustix::process::Signal;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use vllm_grid::event::NoticeKind;
-use vllm_grid::history::production::Down;
+use vllm_grid::history::production::{Down, Now};
 use vllm_grid::sweep::events::{Event, Events};
 
 use crate::exit::Exit;
@@ -36,8 +36,8 @@ pub(crate) struct Shutdown {
     asked: Arc<OnceLock<Instant>>,
     /// Folder of the sweep that runs.
     sweep: Arc<OnceLock<PathBuf>>,
-    /// Production, while it is down because of us.
-    down: Arc<Mutex<Vec<Down>>>,
+    /// Production, while it is down because of us, and how it was when an engine was asked.
+    down: Arc<Mutex<Vec<(Down, Now)>>>,
 }
 
 impl Shutdown {
@@ -52,9 +52,9 @@ impl Shutdown {
         let _ = self.sweep.set(sweep.to_owned());
     }
 
-    /// An earlier session of the sweep left this stopped.
-    pub(crate) fn owes(&self, stopped: Down) {
-        self.down.lock().unwrap_or_else(PoisonError::into_inner).push(stopped);
+    /// An earlier session of the sweep left this stopped; how it is now.
+    pub(crate) fn owes(&self, stopped: Down, now: Now) {
+        self.down.lock().unwrap_or_else(PoisonError::into_inner).push((stopped, now));
     }
 
     /// The same events; what they say of production is known here from now on.
@@ -65,10 +65,11 @@ impl Shutdown {
             let mut down = down.lock().unwrap_or_else(PoisonError::into_inner);
             match &notice.kind {
                 NoticeKind::ProductionDown { id, name } => {
-                    down.retain(|known| known.id != *id);
-                    down.push(Down { id: id.clone(), name: name.clone() });
+                    down.retain(|(known, _)| known.id != *id);
+                    let stopped = Down { id: id.clone(), name: name.clone() };
+                    down.push((stopped, Now::Stopped));
                 }
-                NoticeKind::ProductionUp { id } => down.retain(|known| known.id != *id),
+                NoticeKind::ProductionUp { id } => down.retain(|(known, _)| known.id != *id),
                 _ => {}
             }
         })
@@ -78,7 +79,7 @@ impl Shutdown {
     pub(crate) fn production_down(&self) -> Option<String> {
         let folder = self.sweep.get().map(PathBuf::as_path);
         let down = self.down.lock().unwrap_or_else(PoisonError::into_inner);
-        let lines: Vec<String> = down.iter().map(|it| it.message(None, folder)).collect();
+        let lines: Vec<String> = down.iter().map(|(it, now)| it.message_now(now, folder)).collect();
         (!lines.is_empty()).then(|| lines.join("\n"))
     }
 
@@ -283,7 +284,7 @@ mod tests {
         let shutdown = Shutdown::default();
         let all = [Exit::Done, Exit::NothingRanked, Exit::Interrupted, Exit::Usage, Exit::Engine];
         assert_eq!(all.map(|exit| shutdown.last_exit(exit)), all);
-        shutdown.owes(Down { id: "a".to_owned(), name: "vllm".to_owned() });
+        shutdown.owes(Down { id: "a".to_owned(), name: "vllm".to_owned() }, Now::Stopped);
         let down = Exit::Environment;
         let last = all.map(|exit| shutdown.last_exit(exit));
         assert_eq!(last, [down, down, down, Exit::Usage, Exit::Engine]);

@@ -14,7 +14,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use vllm_grid::clean;
 use vllm_grid::history::folder::Folder;
 use vllm_grid::history::journal::{self, BUDGET_SPENT, Entry, Line};
-use vllm_grid::history::production::{PendingRestore, ProductionStep, pending_restore};
+use vllm_grid::history::production::{Down, Now, PendingRestore, ProductionStep, pending_restore};
 use vllm_grid::history::replay::production_steps;
 use vllm_grid::results::ranking::{self, RankingVerdict};
 use vllm_grid::secret;
@@ -76,7 +76,7 @@ impl OnFinish {
 
     /// Runs it, and says on stderr where it fails or takes too long.
     pub(crate) async fn run(&self, shutdown: &Shutdown, outcome: &Result<Exit, CommandError>) {
-        let told = told(shutdown, outcome);
+        let told = told(shutdown, outcome, asked(shutdown).await.as_ref());
         if let Err(what) = self.start(&told, LIMIT).await {
             print_error(&format!("--on-finish: `{}` {what}", self.program.display()));
         }
@@ -157,11 +157,34 @@ fn value(text: &str) -> String {
     line.chars().filter(|it| !it.is_control()).take(MAX_VALUE).collect()
 }
 
-fn told(shutdown: &Shutdown, outcome: &Result<Exit, CommandError>) -> Told {
-    let run = shutdown.sweep();
-    let folder = run.and_then(|run| Folder::existing(run).ok());
+/// The folder of the run, and its journal.
+fn read(shutdown: &Shutdown) -> (Option<Folder>, Vec<Line>) {
+    let folder = shutdown.sweep().and_then(|run| Folder::existing(run).ok());
     let lines = folder.as_ref().and_then(|it| journal::read(&it.journal_path()).ok());
-    let lines = lines.unwrap_or_default();
+    (folder, lines.unwrap_or_default())
+}
+
+/// What the command is to be told of production that is owed by the journal alone: a sentence.
+/// Somebody may have started it again, or another process may work on the run.
+async fn asked(shutdown: &Shutdown) -> Option<String> {
+    let (folder, lines) = read(shutdown);
+    let (folder, steps) = (folder?, production_steps(&lines));
+    let stopped = Down::of(&steps).filter(|_| shutdown.production_down().is_none())?;
+    if journal::is_written_in(folder.path()) {
+        return Some("another process works on this run".to_owned());
+    }
+    let now = super::production::now(&folder, &stopped).await;
+    let started = matches!(pending_restore(&steps), PendingRestore::Proof(_));
+    Some(match now {
+        Now::Runs | Now::Unknown(_) if started => stopped.message_started(folder.path()),
+        now => stopped.message_now(&now, Some(folder.path())),
+    })
+}
+
+/// `asked`: what is said of production that the journal alone tells of.
+fn told(shutdown: &Shutdown, outcome: &Result<Exit, CommandError>, asked: Option<&String>) -> Told {
+    let run = shutdown.sweep();
+    let (folder, lines) = read(shutdown);
     let is_down = shutdown.production_down().is_some();
     let production = if is_down { "down" } else { production(&production_steps(&lines)) };
     let worked = outcome.as_ref().map_or_else(CommandError::exit, |exit| *exit);
@@ -172,7 +195,9 @@ fn told(shutdown: &Shutdown, outcome: &Result<Exit, CommandError>) -> Told {
     if let Err(error) = outcome {
         verdict = error.to_string();
     }
-    if production == "down" && !verdict.contains("PRODUCTION IS DOWN") {
+    if let Some(asked) = asked {
+        verdict = format!("{asked}. {verdict}");
+    } else if production == "down" && !verdict.contains("PRODUCTION IS DOWN") {
         let recover = run.map_or_else(String::new, |run| {
             format!(": `vllm-grid recover {}`", crate::progress::quoted(run))
         });
@@ -248,8 +273,6 @@ fn found(name: &str, path: Option<&std::ffi::OsStr>) -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use vllm_grid::history::production::Down;
-
     use super::*;
 
     /// One command at a time: what descends from a test's process is taken for the command's.
@@ -293,16 +316,19 @@ mod tests {
     fn the_exit_code_is_the_one_that_the_process_ends_with() {
         let shutdown = Shutdown::default();
         let code = |outcome| {
-            let told = told(&shutdown, &outcome);
+            let told = told(&shutdown, &outcome, None);
             (told.exit_code, told.ending, told.production)
         };
         assert_eq!(code(Ok(Exit::Done)), (0, "complete", "none"));
-        shutdown.owes(Down { id: "a".to_owned(), name: "vllm".to_owned() });
+        shutdown.owes(Down { id: "a".to_owned(), name: "vllm".to_owned() }, Now::Stopped);
         assert_eq!(code(Ok(Exit::Done)), (3, "complete", "down"));
         assert_eq!(code(Ok(Exit::Interrupted)), (3, "interrupted", "down"));
         let refused = || Err(CommandError::message(Exit::Usage, "no"));
         assert_eq!(code(refused()), (2, "failed", "down"));
-        let told = told(&shutdown, &Ok(Exit::Done));
+        let runs = "production runs again".to_owned();
+        let verdict = told(&shutdown, &Ok(Exit::Done), Some(&runs)).verdict;
+        assert!(verdict.starts_with("production runs again. "), "{verdict}");
+        let told = told(&shutdown, &Ok(Exit::Done), None);
         assert!(told.verdict.starts_with("PRODUCTION IS DOWN"), "{}", told.verdict);
     }
 

@@ -5,6 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use vllm_grid::clean;
 use vllm_grid::history::extent::Extent;
 use vllm_grid::history::folder::Folder;
+use vllm_grid::history::journal;
 use vllm_grid::history::record::SweepRecord;
 use vllm_grid::metric::{Direction, Metric};
 use vllm_grid::report::document::Document;
@@ -175,11 +176,14 @@ fn place(
     let candidate = ranking.decision.as_ref().map(|it| it.candidate.configuration.as_str());
     let baseline = ranking.rows.iter().find(|row| row.baseline).map(|row| row.name.as_str());
     let pair = candidate.zip(baseline);
+    // While another process works on it, production is stopped on purpose.
+    let works = writer == Writer::Others && journal::is_written_in(folder.path());
     Ok(Place {
         run: folder.path().display().to_string(),
         grid: grid.is_file().then(|| grid.display().to_string()),
         extent: Some(extent),
         confirm: pair.and_then(|(candidate, baseline)| confirm_hours(record, candidate, baseline)),
+        production: record.unproven.clone().filter(|_| !works),
     })
 }
 

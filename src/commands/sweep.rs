@@ -14,7 +14,7 @@ use vllm_grid::history::HistoryError;
 use vllm_grid::history::confirmation::Confirmation;
 use vllm_grid::history::folder::{Folder, SeenFolder};
 use vllm_grid::history::journal::{self, JournalError, Line};
-use vllm_grid::history::production::{Down, PendingRestore, pending_restore};
+use vllm_grid::history::production::{Down, Now, PendingRestore, pending_restore};
 use vllm_grid::history::replay::production_steps;
 use vllm_grid::history::timing::{self, Timing};
 use vllm_grid::results::ranking;
@@ -32,7 +32,7 @@ use super::owning::{self, Claimed, Owning};
 use super::show::{self, Writer};
 use crate::cli::{Format, ResumeArgs, SweepArgs};
 use crate::exit::{CommandError, Exit};
-use crate::output::secrets;
+use crate::output::{print_error, secrets};
 use crate::progress::Progress;
 use crate::signals::Shutdown;
 
@@ -109,6 +109,8 @@ pub(super) struct MayContinue {
     pub(super) continues: Continues,
     /// The journal as it was read.
     seen: SeenFolder,
+    /// What is said of production where nothing is continued after all.
+    unproven: Option<String>,
 }
 
 /// What a run continues with; refused where something changed that is not accepted. Nothing
@@ -123,9 +125,21 @@ pub(super) async fn may_continue(
     let is_worked_on = journal::is_written_in(folder.path());
     // A long journal is read once.
     let seen = folder.see();
+    let mut unproven = None;
     if !is_worked_on {
-        note_owed(folder, seen.as_ref().map_or(&[], SeenFolder::lines), shutdown);
+        unproven = note_owed(folder, seen.as_ref().map_or(&[], SeenFolder::lines), shutdown).await;
     }
+    let may = may_continue_seen(folder, seen, accept).await;
+    let may = may.inspect_err(|_| say_unproven(unproven.as_deref()))?;
+    Ok(MayContinue { unproven, ..may })
+}
+
+/// The same of a journal that was read.
+async fn may_continue_seen(
+    folder: &Folder,
+    seen: Result<SeenFolder, JournalError>,
+    accept: bool,
+) -> Result<MayContinue, CommandError> {
     let resumable = resume::check_seen(folder, seen, secrets()).await.map_err(refused)?;
     let own = folder.manifest().ok().map(|it| it.run_id());
     let engine = match engine(&resumable.grid).await {
@@ -148,16 +162,25 @@ pub(super) async fn may_continue(
     let with = MeasuredWith::read(&*engine, asked).await;
     let continues = resumable.continues(&with, accept).map_err(changed)?;
     let (grid, seen) = resumable.into_parts();
-    Ok(MayContinue { grid, engine, serves, continues, seen })
+    Ok(MayContinue { grid, engine, serves, continues, seen, unproven: None })
 }
 
 impl MayContinue {
     /// The sweep open for writing again. What its dead sessions left is removed.
     pub(super) async fn open(
+        mut self,
+        folder: Folder,
+    ) -> Result<(Grid, Arc<dyn Engine>, Sweep, Owning), CommandError> {
+        let unproven = self.unproven.take();
+        let opened = Box::pin(self.open_seen(folder)).await;
+        opened.inspect_err(|_| say_unproven(unproven.as_deref()))
+    }
+
+    async fn open_seen(
         self,
         folder: Folder,
     ) -> Result<(Grid, Arc<dyn Engine>, Sweep, Owning), CommandError> {
-        let Self { grid, engine, serves, continues, seen } = self;
+        let Self { grid, engine, serves, continues, seen, unproven: _ } = self;
         check_descriptors(&grid)?;
         let session = owning::session(&folder)?;
         let claimed = Claimed::take(&grid, &*engine, Some(session.run_id()), serves).await?;
@@ -167,14 +190,28 @@ impl MayContinue {
     }
 }
 
-/// Production that an earlier session left stopped: however this one ends, that is said.
-fn note_owed(folder: &Folder, lines: &[Line], shutdown: &Shutdown) {
+/// Production that an earlier session left stopped, or not proven: however this one ends, it is
+/// said where that is down. Where it runs, gives what is said if nothing is continued.
+async fn note_owed(folder: &Folder, lines: &[Line], shutdown: &Shutdown) -> Option<String> {
     shutdown.names(folder.path());
     let steps = production_steps(lines);
-    if matches!(pending_restore(&steps), PendingRestore::Start(_))
-        && let Some(stopped) = Down::of(&steps)
-    {
-        shutdown.owes(stopped);
+    let stopped = Down::of(&steps)?;
+    let now = super::production::now(folder, &stopped).await;
+    let started = matches!(pending_restore(&steps), PendingRestore::Proof(_));
+    match now {
+        Now::Runs | Now::Unknown(_) if started => Some(stopped.message_started(folder.path())),
+        Now::Runs => Some(stopped.message_now(&now, Some(folder.path()))),
+        _ => {
+            shutdown.owes(stopped, now);
+            None
+        }
+    }
+}
+
+/// What is to be known of production by who reads that nothing is continued.
+fn say_unproven(unproven: Option<&str>) {
+    if let Some(line) = unproven {
+        print_error(line);
     }
 }
 
@@ -251,6 +288,7 @@ fn refused(error: ResumeError) -> CommandError {
         ResumeError::History(error) => error.into(),
         ResumeError::Changed(error) => changed(error),
         ResumeError::Grid(errors) => CommandError::explained(Exit::Usage, errors),
+        error @ ResumeError::NoGrid { .. } => CommandError::new(Exit::Usage, error),
         ResumeError::Service(error) => unusable(EngineError::from(error)),
     }
 }
@@ -349,12 +387,22 @@ pub(super) async fn run(
     if let Some(owning) = owning {
         owning.end(&progress).await;
     }
-    progress.close(shutdown.production_down().as_deref());
+    let first = shutdown.production_down().or_else(|| is_gone(&ending).then(|| GONE.to_owned()));
+    progress.close(first.as_deref());
     let (also, outcome) = outcome(ending, show(&sweep, confirmation));
     if let Some(also) = also {
         also.print();
     }
     outcome
+}
+
+/// Said where the error itself has what is left of the sweep, and what to do with it.
+const GONE: &str = "the sweep is not complete; the error below says what is left of it";
+
+/// Whether the journal's path became another file's, or nobody's.
+fn is_gone(ending: &Result<Ending, SweepError>) -> bool {
+    let Err(SweepError::History(HistoryError::Journal(error))) = ending else { return false };
+    matches!(error, JournalError::Gone { .. })
 }
 
 /// What earlier sweeps took: whole journals are read, so not on the runtime's own threads.

@@ -110,7 +110,11 @@ async fn others(findings: &mut Findings, uses: &Uses, docker: Option<&str>) {
     }
     let found = leftovers::find(Look { state: &state, own: None, uses, docker }).await;
     for leftover in &found {
-        findings.problem("leftovers", leftover.to_string(), &leftover.advice());
+        let text = leftover.to_string();
+        // Production that the grid names is a finding of its own.
+        if findings.0.iter().all(|known| known.text != text) {
+            findings.problem("leftovers", text, &leftover.advice());
+        }
     }
     if found.is_empty() {
         findings.ok("leftovers", "no dead run left anything in the way");
@@ -168,7 +172,7 @@ async fn docker_engine(
         ),
         Err(error) => findings.problem("daemon", docker.words(&error), "look at `docker info`"),
     }
-    production(findings, block, service.as_ref(), secrets).await;
+    production(findings, block, service.as_ref(), secrets, &docker).await;
     others(findings, &uses, socket.as_deref()).await;
     let image = service.as_ref().map(|service| service.image.clone()).or(block.image.clone());
     let Some(image) = image else { return };
@@ -351,6 +355,7 @@ async fn production(
     block: &DockerBlock,
     service: Option<&ServiceSpec>,
     secrets: &Secrets,
+    daemon: &Daemon,
 ) {
     let found = docker::compare_production(block, service, secrets).await;
     let named = block.production.is_some();
@@ -386,7 +391,7 @@ async fn production(
                     findings.ok("production", text);
                 }
                 (true, false) => {
-                    if let Some((text, advice)) = stopped_by(&found.name) {
+                    if let Some((text, advice)) = stopped_by(&found.name, daemon).await {
                         findings.problem("production", text, &advice);
                     } else {
                         let text = format!("{} does not run", found.name);
@@ -412,8 +417,8 @@ async fn production(
 }
 
 /// Who stopped production, where a run did.
-fn stopped_by(name: &str) -> Option<(String, String)> {
-    leftovers::stopped_by(&StateFolder::of_environment().ok()?, name)
+async fn stopped_by(name: &str, daemon: &Daemon) -> Option<(String, String)> {
+    leftovers::stopped_by(&StateFolder::of_environment().ok()?, name, Some(daemon)).await
 }
 
 fn process_engine(findings: &mut Findings, block: &ProcessBlock, configurations: &[Configuration]) {

@@ -12,10 +12,16 @@ use super::docker::cleanup::{self, Labelled};
 use super::docker::owed::{self, Connection};
 use super::process::noted;
 use crate::history::launch::{FailureClass, LaunchFailure};
+use crate::history::production::Now;
 use crate::ownership::debt::{self, Debt, Owed, ProductionOwed};
 use crate::ownership::session::{Liveness, liveness};
 use crate::ownership::space::Space;
 use crate::ownership::{Holder, Ledger, StateFolder, Uses, machine};
+
+mod production;
+
+use production::{by_label, owed_by};
+pub use production::{production_now, productions_down, stopped_by};
 
 /// What to look for.
 #[derive(Clone, Copy, Debug)]
@@ -49,8 +55,8 @@ pub enum What {
     Container(String, String),
     /// Processes, by their numbers.
     Processes(Vec<i32>),
-    /// Production that was stopped and does not run: name and id.
-    Production(String, String),
+    /// Production that was stopped and is not known to run: name, id, and how it is now.
+    Production(String, String, Now),
     /// Something that cannot be asked or read: the whole sentence.
     Unknown(String),
 }
@@ -85,12 +91,18 @@ impl fmt::Display for Leftover {
                 let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
                 write!(f, "process {}{of} {state}", ids.join(", "))
             }
-            What::Production(name, id) => {
+            What::Production(name, id, now) => {
                 let by = match &self.folder {
                     Some(folder) => format!("the run {} stopped it", folder.display()),
                     None => "a run stopped it".to_owned(),
                 };
-                write!(f, "PRODUCTION IS DOWN: container {name} ({}): {by}, and is dead", short(id))
+                let now = match now {
+                    Now::Runs | Now::Stopped => "",
+                    Now::Missing => "; there is no such container any more",
+                    Now::Unknown(_) => "; whether it runs now is not known",
+                };
+                let who = format!("container {name} ({})", short(id));
+                write!(f, "PRODUCTION IS DOWN: {who}: {by}, and is dead{now}")
             }
             What::Unknown(sentence) => f.write_str(sentence),
         }
@@ -125,7 +137,9 @@ pub async fn find(look: Look<'_>) -> Vec<Leftover> {
         .filter(|debt| !liveness(look.state, Some(&debt.run_id), Some(&debt.holder)).lives())
         .collect();
     for debt in &dead {
-        found.extend(processes_of(look.state, debt, look.uses));
+        if let Some(processes) = processes_of(look.state, debt, look.uses) {
+            add_processes(&mut found, processes);
+        }
     }
     found.extend(unnoted(look, &dead));
     for socket in sockets(look, &dead) {
@@ -204,49 +218,6 @@ pub async fn of_run(run_id: &str, owed: &Owed) -> Option<String> {
     }
 }
 
-/// Productions that dead runs owe and that do not run now, on the daemons where they were.
-pub async fn productions_down(state: &StateFolder) -> Vec<(Debt, ProductionOwed)> {
-    let mut down = Vec::new();
-    for debt in debt::all(state).0 {
-        let Owed::Production(owed) = debt.owed.clone() else { continue };
-        if liveness(state, Some(&debt.run_id), Some(&debt.holder)).lives() {
-            continue;
-        }
-        let runs = match owed::connect_to(&owed.docker).await {
-            Ok(docker) => owed::runs(&docker, &owed).await,
-            Err(error) => Err(error.to_string()),
-        };
-        // What cannot be asked is owed as long as nobody shows otherwise.
-        if runs != Ok(Some(true)) {
-            down.push((debt, owed));
-        }
-    }
-    down
-}
-
-/// Who stopped the production of this name, as a sentence, and what to do; `None` where no
-/// run owes it.
-pub fn stopped_by(state: &StateFolder, name: &str) -> Option<(String, String)> {
-    let debts = debt::all(state).0;
-    let debt = debts.iter().find(
-        |debt| matches!(&debt.owed, Owed::Production(owed) if owed.name == name || owed.id == name),
-    )?;
-    let folder = debt.folder.display();
-    Some(match liveness(state, Some(&debt.run_id), Some(&debt.holder)) {
-        Liveness::Lives(holder) => {
-            let place = holder.and_then(|it| it.place()).unwrap_or_else(|| folder.to_string());
-            (
-                format!("{name} is stopped by the run {place}, which starts it again at its end"),
-                "wait until that run ends".to_owned(),
-            )
-        }
-        Liveness::Dead => (
-            format!("PRODUCTION IS DOWN: {name} was stopped by the run {folder}, which is dead"),
-            format!("vllm-grid recover {}", quoted(&debt.folder)),
-        ),
-    })
-}
-
 fn processes_of(state: &StateFolder, debt: &Debt, uses: &Uses) -> Option<Leftover> {
     let ids = match &debt.owed {
         Owed::Group(group) if noted::group_lives(group) => vec![group.group],
@@ -303,32 +274,56 @@ async fn on_daemon(look: Look<'_>, socket: &str, dead: &[Debt]) -> Vec<Leftover>
         holder: None,
     };
     let noted = dead.iter().filter_map(|debt| match &debt.owed {
-        Owed::Production(owed) if owed::is_same_socket(&owed.docker, socket) => Some((debt, owed)),
+        Owed::Production(owed) if owed::is_same_socket(&owed.docker, socket) => {
+            Some((debt.folder.as_path(), owed))
+        }
         _ => None,
     });
-    let down = |(debt, owed): (&Debt, &ProductionOwed)| Leftover {
-        what: What::Production(owed.name.clone(), owed.id.clone()),
-        folder: Some(debt.folder.clone()),
-        holder: None,
-    };
     let docker = match owed::connect_to(socket).await {
         Ok(docker) => docker,
         // What is noted is known without the daemon.
         Err(error) => {
-            return std::iter::once(unknown(error.to_string())).chain(noted.map(down)).collect();
+            let why = error.to_string();
+            let down = noted.map(|(at, owed)| owed_by(at, owed, Now::Unknown(why.clone())));
+            return std::iter::once(unknown(why.clone())).chain(down).collect();
         }
     };
     let mut found = Vec::new();
-    match cleanup::ours(&docker).await {
-        Ok(all) => found.extend(all.into_iter().filter_map(|it| container(look, it))),
-        Err(error) => found.push(unknown(error)),
-    }
-    for (debt, owed) in noted {
-        if owed::runs(&docker, owed).await != Ok(Some(true)) {
-            found.push(down((debt, owed)));
+    let all = match cleanup::ours(&docker).await {
+        Ok(all) => all,
+        Err(error) => {
+            found.push(unknown(error));
+            Vec::new()
+        }
+    };
+    let own = |seen: &Labelled| look.own.is_some() && seen.run_id.as_deref() == look.own;
+    let labels = by_label(look.state, &all).into_iter().filter(|(seen, _)| !own(seen));
+    let labels = labels.map(|(seen, owed)| (seen.folder.as_path(), owed));
+    let mut down = Vec::new();
+    for (folder, owed) in noted.chain(labels) {
+        let now = owed::now(&docker, owed).await;
+        if now != Now::Runs {
+            down.push(owed_by(folder, owed, now));
         }
     }
+    found.extend(all.into_iter().filter_map(|it| container(look, it)));
+    found.extend(down);
     found
+}
+
+/// A run may have noted the same processes twice: by their group, and by their variable.
+fn add_processes(found: &mut Vec<Leftover>, new: Leftover) {
+    let What::Processes(ids) = &new.what else { return found.push(new) };
+    let known = found.iter_mut().filter(|it| it.folder == new.folder);
+    for leftover in known {
+        if let What::Processes(known) = &mut leftover.what {
+            known.extend(ids);
+            known.sort_unstable();
+            known.dedup();
+            return;
+        }
+    }
+    found.push(new);
 }
 
 fn container(look: Look<'_>, seen: Labelled) -> Option<Leftover> {
@@ -367,6 +362,8 @@ fn has_name(seen: &Labelled) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ownership::debt::GroupOwed;
+    use crate::ownership::process::Process;
     use crate::ownership::{Ledger, new_run_id};
 
     fn dead(state: &StateFolder, uses: &str) -> (String, Ledger) {
@@ -417,6 +414,18 @@ mod tests {
         command.arg("1000").env(noted::VARIABLE, &run);
         let mut child =
             std::os::unix::process::CommandExt::process_group(&mut command, 0).spawn().unwrap();
+        // The same process is noted by its group, too.
+        let id = child.id().cast_signed();
+        let leader = Process::read(id).unwrap();
+        let group = GroupOwed {
+            launch: 1,
+            group: id,
+            started: Some(leader.started),
+            session: Some(leader.session),
+            boot_id: Holder::this().boot_id,
+            members: Vec::new(),
+        };
+        ledger.owe(Owed::Group(group)).unwrap();
         let (same, other) = (Uses::from("1".to_owned()), Uses::from("2".to_owned()));
         let look = |uses| Look { state: &state, own: None, uses, docker: None };
         let found = find(look(&same)).await;

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::path::Path;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 /// What is known of production's container. No secret is in it.
@@ -180,6 +181,71 @@ pub fn pending_restore(steps: &[ProductionStep]) -> PendingRestore {
     })
 }
 
+/// Production that the journal shows stopped, and not proven since: it may run, and nobody
+/// looked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unproven {
+    /// Its container's id.
+    pub id: String,
+    /// Its name; the id where none is known.
+    pub name: String,
+    /// When it was stopped.
+    pub stopped_at: Timestamp,
+    /// Whether it was started again since.
+    pub started: bool,
+}
+
+impl Unproven {
+    /// What a step at this time makes of what the steps before it left.
+    pub fn after(known: Option<Self>, step: &ProductionStep, at: Timestamp) -> Option<Self> {
+        let of = |id: &str, known: Option<Self>| match known {
+            Some(known) => Self { id: id.to_owned(), ..known },
+            None => Self { id: id.to_owned(), name: id.to_owned(), stopped_at: at, started: false },
+        };
+        match step {
+            ProductionStep::Stopping { facts } => Some(Self {
+                id: facts.id.clone(),
+                name: facts.name.clone(),
+                stopped_at: at,
+                started: false,
+            }),
+            ProductionStep::Stopped { id } => {
+                let ended = known.as_ref().is_some_and(|it| it.started);
+                let known = of(id, known);
+                let stopped_at = if ended { at } else { known.stopped_at };
+                Some(Self { stopped_at, started: false, ..known })
+            }
+            ProductionStep::MadeAgain { id, .. }
+            | ProductionStep::Replaced { id, .. }
+            | ProductionStep::StartedNotProven { id } => {
+                Some(Self { started: true, ..of(id, known) })
+            }
+            ProductionStep::NotRunning
+            | ProductionStep::StartedBySomebody { .. }
+            | ProductionStep::Proven { .. } => None,
+            ProductionStep::Unknown => known,
+        }
+    }
+
+    /// Who it is: the name and the beginning of the id, as `docker ps` shows it.
+    pub fn who(&self) -> String {
+        Down { id: self.id.clone(), name: self.name.clone() }.who()
+    }
+}
+
+/// How an owed production is now, as its engine tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Now {
+    /// It runs, and stays so.
+    Runs,
+    /// It does not run, or restarts again and again.
+    Stopped,
+    /// There is no such container any more.
+    Missing,
+    /// The engine gives no answer: why.
+    Unknown(String),
+}
+
 /// A container that serves production and is down because of us.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Down {
@@ -213,15 +279,103 @@ impl Down {
     /// the run's folder, where it is known.
     pub fn message(&self, why: Option<&str>, recover: Option<&Path>) -> String {
         let why = why.map(|why| format!(" is not started: {why}")).unwrap_or_default();
-        let folder = recover.map(|folder| {
-            let folder = folder.display().to_string();
-            format!(" {}", shell_words::quote(&crate::clean::plain(&folder)))
-        });
-        format!(
-            "PRODUCTION IS DOWN: {}{why}; start it: `vllm-grid recover{}`, or by hand: `docker start {}`",
-            self.who(),
-            folder.unwrap_or_default(),
-            shell_words::quote(&self.name)
-        )
+        self.sentence(&why, &recover_command(recover), true)
+    }
+
+    /// The message of what a journal shows stopped, with how it is now. Only what was seen not
+    /// to run, or could not be asked, is called down.
+    pub fn message_now(&self, now: &Now, recover: Option<&Path>) -> String {
+        let command = recover_command(recover);
+        match now {
+            Now::Runs => format!(
+                "production runs again ({}, started by somebody else); not proven since: `{command}`",
+                self.who()
+            ),
+            Now::Stopped => self.sentence("", &command, true),
+            Now::Missing => self.sentence(" is not there any more", &command, false),
+            Now::Unknown(why) => {
+                let why = format!(", by the journal; whether it runs now is not known: {why}");
+                self.sentence(&why, &command, true)
+            }
+        }
+    }
+
+    /// The message of what was started, and not proven: it may run.
+    pub fn message_started(&self, recover: &Path) -> String {
+        let command = recover_command(Some(recover));
+        format!("production ({}) was started and is not proven: `{command}`", self.who())
+    }
+
+    fn sentence(&self, what: &str, command: &str, by_hand: bool) -> String {
+        let start = format!("docker start {}", shell_words::quote(&self.name));
+        let by_hand = if by_hand { format!(", or by hand: `{start}`") } else { String::new() };
+        format!("PRODUCTION IS DOWN: {}{what}; start it: `{command}`{by_hand}", self.who())
+    }
+}
+
+/// The command that starts and proves what the run in a folder stopped.
+fn recover_command(folder: Option<&Path>) -> String {
+    let folder = folder.map(|folder| {
+        let folder = folder.display().to_string();
+        format!(" {}", shell_words::quote(&crate::clean::plain(&folder)))
+    });
+    format!("vllm-grid recover{}", folder.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_stopped_is_not_proven_until_it_is_or_somebody_has_it() {
+        let id = || "c1".to_owned();
+        let facts = ProductionFacts {
+            id: id(),
+            name: "shop".to_owned(),
+            image_id: String::new(),
+            started_at: String::new(),
+            command_sha256: String::new(),
+            configuration_sha256: String::new(),
+            running: true,
+        };
+        let steps = [
+            (ProductionStep::NotRunning, None),
+            (ProductionStep::Stopping { facts }, Some((1, false))),
+            (ProductionStep::Stopped { id: id() }, Some((1, false))),
+            (ProductionStep::StartedNotProven { id: id() }, Some((1, true))),
+            (ProductionStep::Unknown, Some((1, true))),
+            // It ended before it was proven.
+            (ProductionStep::Stopped { id: id() }, Some((5, false))),
+            (ProductionStep::StartedNotProven { id: id() }, Some((5, true))),
+            (ProductionStep::Proven { id: id() }, None),
+        ];
+        let mut known = None;
+        for (at, (step, expected)) in (0..).zip(steps) {
+            let at = Timestamp::from_second(at).unwrap();
+            known = Unproven::after(known, &step, at);
+            let found = known.as_ref().map(|it| (it.stopped_at.as_second(), it.started));
+            assert_eq!(found, expected, "{step:?}");
+            assert!(known.iter().all(|it| it.name == "shop"));
+        }
+        let alone = ProductionStep::StartedNotProven { id: id() };
+        let found = Unproven::after(None, &alone, Timestamp::UNIX_EPOCH).unwrap();
+        assert_eq!((found.name, found.started), (id(), true));
+    }
+
+    #[test]
+    fn only_what_was_seen_to_run_is_not_called_down() {
+        let down = Down { id: "0123456789abcdef".to_owned(), name: "shop".to_owned() };
+        let said = |now| down.message_now(&now, Some(Path::new("my run")));
+        assert_eq!(
+            said(Now::Runs),
+            "production runs again (container shop (0123456789ab), started by somebody else); not \
+             proven since: `vllm-grid recover 'my run'`"
+        );
+        assert_eq!(said(Now::Stopped), down.message(None, Some(Path::new("my run"))));
+        let unknown = said(Now::Unknown("no answer".to_owned()));
+        assert!(unknown.starts_with("PRODUCTION IS DOWN: "), "{unknown}");
+        assert!(unknown.contains("whether it runs now is not known: no answer"), "{unknown}");
+        // What is not there cannot be started by hand.
+        assert!(!said(Now::Missing).contains("docker start"));
     }
 }

@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 use super::block::Block;
 use super::confirmation::ConfirmationRecord;
 use super::launch::{LaunchFacts, LaunchOutcome};
-use super::production::Replaced;
+use super::production::{Replaced, Unproven};
 use crate::configuration::{Configuration, canonical, hexadecimal};
 use crate::grid::{EngineBlock, Grid, Window};
 use crate::machine::Machine;
@@ -358,6 +358,9 @@ pub struct SweepRecord {
     /// Containers that serve production in place of what was stopped.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub replaced: Vec<Replaced>,
+    /// Production that was stopped and is not proven since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unproven: Option<Unproven>,
 }
 
 impl SweepRecord {
@@ -369,6 +372,7 @@ impl SweepRecord {
             confirmations: Vec::new(),
             earlier: Vec::new(),
             replaced: Vec::new(),
+            unproven: None,
         }
     }
 

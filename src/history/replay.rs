@@ -10,7 +10,7 @@ use super::confirmation::{Confirmation, ConfirmationRecord};
 use super::journal::{Entry, JournalError, Line};
 use super::launch::LaunchOutcome;
 use super::of_launch;
-use super::production::ProductionStep;
+use super::production::{ProductionStep, Unproven};
 use super::record::{LaunchRecord, Manifest, SCHEMA_VERSION, SweepRecord};
 use super::steady::Steady;
 use crate::metric::Measurement;
@@ -261,6 +261,7 @@ pub fn apply(record: &mut SweepRecord, entry: &Entry, at: jiff::Timestamp) {
         }
         Entry::Production { production } => {
             record.replaced.extend(production.replaced());
+            record.unproven = Unproven::after(record.unproven.take(), production, at);
         }
         Entry::Unknown => {}
     }

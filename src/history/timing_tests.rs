@@ -85,6 +85,7 @@ fn launched() -> SweepRecord {
         confirmations: Vec::new(),
         earlier: Vec::new(),
         replaced: Vec::new(),
+        unproven: None,
     }
 }
 

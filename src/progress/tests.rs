@@ -11,13 +11,19 @@ fn view(running: BTreeMap<Option<u32>, LaunchView>, launches: u32) -> ProgressVi
         name: String::new(),
         simulated: true,
         launches,
-        done: 0,
-        others: 0,
+        trials: six_before(),
         confirms: None,
         session: Session::Partial,
     });
     let out = Box::new(std::io::sink());
     ProgressView { bars: None, sweep, running, clock: ZonedDateTime::now, out }
+}
+
+/// Six trials, none of them done.
+fn six_before() -> Trials {
+    let mut trials = Trials::default();
+    (0..6).for_each(|trial| trials.begins(trial, trial + 1));
+    trials
 }
 
 fn void(case: &str, repeat: u32) -> Measurement {
@@ -48,10 +54,11 @@ fn a_running_server_has_no_launch_to_name() {
 #[test]
 fn a_sweep_names_each_launch_and_its_configuration() {
     let mut view = view(BTreeMap::new(), 40);
-    for (launch, configuration, planned) in [(7, "prefix-on", 6), (8, "prefix-off", 5)] {
+    for (launch, trial, configuration, planned) in [(7, 6, "prefix-on", 6), (8, 7, "prefix-off", 5)]
+    {
         view.on_entry(Entry::LaunchStarted {
             launch,
-            trial: 0,
+            trial,
             configuration: configuration.to_owned(),
             purpose: Purpose::Screen,
             planned,
@@ -69,6 +76,38 @@ fn a_sweep_names_each_launch_and_its_configuration() {
     );
     let text = view.finished(Some(7), &void("", 0));
     assert_eq!(text, "[7/40] prefix-on: load, warm-up is void: foreign traffic");
+}
+
+/// After a cut journal, launches have numbers behind those of the folders; after an
+/// interruption and a failure, a trial has several launches.
+#[test]
+fn a_trial_is_counted_once_whatever_the_numbers_of_its_launches_are() {
+    let mut view = view(BTreeMap::new(), 8);
+    view.sweep.as_mut().unwrap().trials = Trials::done((0..6).collect());
+    let mut seen = Vec::new();
+    let interrupted = || LaunchOutcome::Interrupted;
+    for (launch, trial, outcome) in [
+        (12, 6, interrupted()),
+        (13, 6, LaunchOutcome::Measured),
+        (14, 7, LaunchOutcome::Measured),
+        // What was done once is launched again.
+        (15, 2, LaunchOutcome::Measured),
+    ] {
+        view.on_entry(Entry::LaunchStarted {
+            launch,
+            trial,
+            configuration: "a".to_owned(),
+            purpose: Purpose::Screen,
+            planned: 1,
+            repeats: None,
+            host: None,
+        });
+        view.on_entry(Entry::LaunchEnded { launch, outcome });
+        let done = view.sweep.as_ref().unwrap().trials.count();
+        seen.push((view.prefix_of(launch, "a"), done));
+    }
+    let said = |place: &str, done| (format!("[{place}/8] a: "), done);
+    assert_eq!(seen, [said("7", 6), said("7", 7), said("8", 8), said("3", 8)]);
 }
 
 /// Keeps what is written.

@@ -1,5 +1,5 @@
 //! The block that a person reads first: labels in the first nine columns, text from
-//! column ten. What it says is decided in [`crate::results::reading`]; here each part is
+//! column ten (`PRODUCTION` is longer, and comes first). What it says is decided in [`crate::results::reading`]; here each part is
 //! worded in sentences of at most 25 words, and no line breaks a word.
 
 use super::reading_lines::Block;
@@ -28,14 +28,15 @@ pub fn render(reading: &Reading, columns: usize) -> String {
     if reading.simulated {
         block.raw(SIMULATED);
     }
+    production(&mut block, reading);
     partial(&mut block, reading);
     block.put("RESULT", &[statement(reading)]);
     for why in &reading.why {
         block.put("WHY", &[self::why(why)]);
     }
     // Without a decision the grid is to be changed: what follows from the reason comes first.
-    let fix =
-        reading.choice.is_none() && matches!(reading.next.first(), Some(NextStep::Change { .. }));
+    let mut steps = reading.next.iter().filter(|it| !matches!(it, NextStep::Recover { .. }));
+    let fix = reading.choice.is_none() && matches!(steps.next(), Some(NextStep::Change { .. }));
     if fix {
         reading_next::put(&mut block, "FIX", reading);
     }
@@ -55,6 +56,15 @@ pub fn render(reading: &Reading, columns: usize) -> String {
         reading_next::put(&mut block, "NEXT", reading);
     }
     block.text()
+}
+
+/// What the run owes comes before what it showed.
+fn production(block: &mut Block, reading: &Reading) {
+    let Some(owed) = &reading.production else { return };
+    let at = glued(&owed.stopped_at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string());
+    let started = if owed.started { " started again," } else { "" };
+    let who = block.plain(&owed.who());
+    block.put("PRODUCTION", &[format!("{who} was stopped at {at},{started} not proven since.")]);
 }
 
 fn partial(block: &mut Block, reading: &Reading) {
@@ -369,7 +379,11 @@ fn failed(block: &Block, group: &FailedGroup) -> String {
         (Some(advice), None) => format!(": {advice}"),
         (None, _) => String::new(),
     };
-    format!("{names}: {} ({count}){advice}", cause(block, &group.cause))
+    let cause = match group.passed {
+        true => "the environment allowed no launch for a time".to_owned(),
+        false => self::cause(block, &group.cause),
+    };
+    format!("{names}: {cause} ({count}){advice}")
 }
 
 fn listed(names: &[String]) -> String {

@@ -1,5 +1,5 @@
-//! Labelled lines: a label of at most eight letters, text from column ten, further lines
-//! below it. Words are never broken; texts that came from outside are made plain first.
+//! Labelled lines: a label, text from column ten (behind a label of more than eight letters
+//! one column after it), further lines below it. Words are never broken; texts that came from outside are made plain first.
 
 use super::spoken::GLUE;
 use super::text::{cut, plain, width};
@@ -46,9 +46,12 @@ impl Block {
     }
 
     fn fill(&mut self, label: &'static str, words: &[&str]) {
-        let space = self.columns - LABEL;
+        let label = if self.last == label { "" } else { label };
+        // The first row begins later behind a long label.
+        let longer = (label.len() + 1).saturating_sub(LABEL);
         let mut rows: Vec<String> = vec![String::new()];
         for word in words {
+            let space = self.columns - LABEL - if rows.len() == 1 { longer } else { 0 };
             let row = rows.last_mut().expect("starts with a row, only grows");
             if row.is_empty() {
                 row.push_str(word);
@@ -60,11 +63,13 @@ impl Block {
             }
         }
         for (at, row) in rows.iter().enumerate() {
-            let label = if at == 0 && self.last != label { label } else { "" };
+            let (label, column) = if at == 0 { (label, LABEL + longer) } else { ("", LABEL) };
             let row = row.replace(GLUE, " ");
-            self.lines.push(format!("{label:LABEL$}{}", row.trim_end()));
+            self.lines.push(format!("{label:column$}{}", row.trim_end()));
         }
-        self.last = label;
+        if !label.is_empty() {
+            self.last = label;
+        }
     }
 
     /// All lines. Ends with a newline.

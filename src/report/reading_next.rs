@@ -10,6 +10,10 @@ pub(super) fn put(block: &mut Block, label: &'static str, reading: &Reading) {
     let mut changes: Vec<String> = Vec::new();
     for step in &reading.next {
         match step {
+            NextStep::Recover { run } => {
+                let remark = glued("starts production and proves it");
+                command(block, label, vec!["recover".to_owned(), word(run)], Some(remark));
+            }
             NextStep::Change { change } => changes.push(self::change(block, change)),
             NextStep::Sweep { grid } => sweep(block, label, &changes, grid.as_deref()),
             NextStep::UseFlags { compose } => {

@@ -52,6 +52,8 @@ pub struct Ranking {
     pub confirmed: Vec<ConfirmedGain>,
     /// Launches of earlier blocks, which no figure is made of.
     pub not_counted: Vec<NotCounted>,
+    /// Whether a launch was measured after the last one that the environment did not allow.
+    pub environment_works: bool,
     /// Containers that serve production in place of what the sweep stopped.
     pub replaced: Vec<Replaced>,
     /// The latest block, where it has launches of confirmations alone: nothing is ranked.

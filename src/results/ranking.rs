@@ -42,7 +42,7 @@ use super::undecided;
 use super::verdict;
 pub use super::verdict::{NothingRanked, RankingVerdict};
 use super::witness;
-use crate::history::launch::{LaunchFailure, LaunchOutcome};
+use crate::history::launch::{FailureClass, LaunchFailure, LaunchOutcome};
 use crate::history::record::{LaunchRecord, SweepRecord};
 use crate::history::values::{case_of, number};
 use crate::metric::{Constraint, Direction, Form, Goal, MetricRef};
@@ -110,6 +110,7 @@ pub fn rank(sweep: &SweepRecord) -> Ranking {
         confirmed: confirmed(sweep),
         not_counted: not_counted(sweep),
         replaced: sweep.replaced.clone(),
+        environment_works: environment_works(sweep),
         unswept: unswept(sweep),
         missing,
         machine,
@@ -119,6 +120,19 @@ pub fn rank(sweep: &SweepRecord) -> Ranking {
         detectable,
         all_zero,
     }
+}
+
+/// Whether what the environment did not allow at one time it allowed later.
+fn environment_works(sweep: &SweepRecord) -> bool {
+    let mut ended = sweep.launches.iter().rev().filter_map(|launch| launch.outcome.as_ref());
+    let last = ended.find_map(|outcome| match outcome {
+        LaunchOutcome::Measured => Some(true),
+        LaunchOutcome::Failed(failure) => {
+            (failure.class == FailureClass::Environment).then_some(false)
+        }
+        _ => None,
+    });
+    last.unwrap_or(false)
 }
 
 /// The objective is the first metric.

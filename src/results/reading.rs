@@ -18,7 +18,7 @@ use super::remark::Remark;
 use super::witness::WitnessReport;
 use crate::configuration::Stack;
 use crate::history::extent::Extent;
-use crate::history::production::Replaced;
+use crate::history::production::{Replaced, Unproven};
 use crate::metric::{Goal, MetricRef};
 
 mod build;
@@ -39,6 +39,9 @@ pub struct Place {
     pub extent: Option<Extent>,
     /// How long a confirmation takes; `None` where nothing tells.
     pub confirm: Option<Hours>,
+    /// Production that the run stopped and that is not proven since, where nobody works on the
+    /// run: else it is stopped on purpose.
+    pub production: Option<Unproven>,
 }
 
 /// What a person reads first.
@@ -48,6 +51,9 @@ pub struct Reading {
     pub simulated: bool,
     /// How far the sweep is, where something of it is missing.
     pub partial: Option<Extent>,
+    /// Production that the run stopped and did not prove since; whether it runs now is not in
+    /// the files.
+    pub production: Option<Unproven>,
     /// The objective's metric.
     pub metric: MetricRef,
     /// Which way is better.

@@ -40,6 +40,7 @@ fn record(configurations: usize) -> SweepRecord {
         launches: Vec::new(),
         earlier: Vec::new(),
         replaced: Vec::new(),
+        unproven: None,
         confirmations: Vec::new(),
     }
 }

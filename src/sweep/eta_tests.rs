@@ -51,6 +51,7 @@ fn sweep(launches: Vec<LaunchRecord>) -> SweepRecord {
         confirmations: Vec::new(),
         earlier: Vec::new(),
         replaced: Vec::new(),
+        unproven: None,
     }
 }
 

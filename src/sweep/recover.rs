@@ -14,6 +14,7 @@ use crate::engine::process::noted::{self, Killed};
 use crate::event::Emit;
 use crate::history::folder::Folder;
 use crate::history::journal::is_written_in;
+use crate::history::production::Now;
 use crate::ownership::debt::{self, Debt, ProductionOwed};
 use crate::ownership::session::{Liveness, liveness};
 use crate::ownership::{Holder, Owed, OwnershipError, Session, StateFolder, settled};
@@ -336,11 +337,16 @@ fn nobody_knows(path: &Path) -> String {
 
 /// Production that is down though nobody asked for its run, or that could not be started.
 async fn still_owed(state: &StateFolder, cases: &Cases, recovery: &mut Recovery) {
-    for (debt, owed) in productions_down(state).await {
+    for (debt, owed, now) in productions_down(state).await {
         if cases.asked().any(|case| case.run_id.as_ref() == Some(&debt.run_id)) {
             continue;
         }
-        recovery.problems.push(down(&owed.name, &owed.id, &debt, "nobody started it again"));
+        let why = match now {
+            Now::Runs | Now::Stopped => "nobody started it again".to_owned(),
+            Now::Missing => "there is no such container any more".to_owned(),
+            Now::Unknown(why) => format!("whether it runs now is not known: {why}"),
+        };
+        recovery.problems.push(down(&owed.name, &owed.id, &debt, &why));
     }
 }
 

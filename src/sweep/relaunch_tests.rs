@@ -15,6 +15,7 @@ fn record(launches: Vec<LaunchRecord>) -> SweepRecord {
         confirmations: Vec::new(),
         earlier: Vec::new(),
         replaced: Vec::new(),
+        unproven: None,
     }
 }
 

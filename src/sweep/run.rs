@@ -4,7 +4,7 @@
 //! loses at most the repeats that were running. What to launch is decided by
 //! the strategy, what a failure means by [`super::relaunch`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -118,22 +118,17 @@ impl Sweep {
         &self.folder
     }
 
-    /// Launches of this folder that are of something else than what is worked on.
-    pub fn others(&self) -> u32 {
-        let all = self.record.all_launches().count();
-        (all - self.own().count()) as u32
-    }
-
     /// Launches of what is worked on: of a block that is about to begin there are none.
     fn own(&self) -> impl Iterator<Item = &LaunchRecord> {
         let launches = if self.accepted.is_some() { &[][..] } else { &self.record.launches };
         launches.iter().filter(|launch| self.scope.has(launch))
     }
 
-    /// Launches of what is worked on that are done: an interrupted one is made again.
-    pub fn settled(&self) -> u32 {
-        let outcomes = self.own().filter_map(|launch| launch.outcome.as_ref());
-        outcomes.filter(|outcome| outcome.is_settled()).count() as u32
+    /// Trials of what is worked on that are done: an interrupted one is launched again.
+    pub fn settled(&self) -> BTreeSet<u32> {
+        let undone = self.scope.undone(&self.record);
+        let own = self.own().map(|launch| launch.trial);
+        own.filter(|trial| undone.iter().all(|it| it.number != *trial)).collect()
     }
 
     /// Works until nothing is left to do, the budget is spent, a stop is asked for, or the

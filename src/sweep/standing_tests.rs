@@ -41,6 +41,7 @@ fn record(launches: Vec<LaunchRecord>) -> SweepRecord {
         confirmations: Vec::new(),
         earlier: Vec::new(),
         replaced: Vec::new(),
+        unproven: None,
     }
 }
 

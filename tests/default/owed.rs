@@ -16,6 +16,7 @@ use vllm_grid::ownership::{Holder, Ledger, Owed, StateFolder, Uses, new_run_id};
 
 use crate::support::{Ran, Workplace};
 
+mod again;
 mod lost;
 
 const ID: &str = "abababababababababababababababababababababababababababababababab";
@@ -353,6 +354,8 @@ fn production_that_cannot_be_started_stays_owed_until_it_is() {
         {
             assert!(said.contains(part), "{part}: {said}");
         }
+        // How to start it is said once.
+        assert_eq!(said.matches("docker start shop-vllm").count(), 1, "{said}");
     }
     site.state.lock().unwrap().broken = false;
     site.run(&["recover"], Some(KEY)).expect(0);

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bollard::query_parameters::InspectContainerOptions;
 use jiff::Timestamp;
+use tokio::time::timeout;
 
 use super::block::key_named;
 use super::daemon::{
@@ -19,6 +20,7 @@ use crate::engine::EngineError;
 use crate::engine::compose::ComposeSource;
 use crate::engine::readiness::over_http;
 use crate::grid::{DockerBlock, ProductionName};
+use crate::history::production::Now;
 use crate::ownership::claim::real_socket;
 use crate::ownership::debt::ProductionOwed;
 
@@ -142,6 +144,31 @@ pub async fn runs(docker: &Connection, owed: &ProductionOwed) -> Result<Option<b
         }
     }
     Ok(None)
+}
+
+/// How an owed production is now, as this daemon tells.
+pub async fn now(docker: &Connection, owed: &ProductionOwed) -> Now {
+    match runs(docker, owed).await {
+        Ok(Some(true)) => Now::Runs,
+        Ok(Some(false)) => Now::Stopped,
+        Ok(None) => Now::Missing,
+        Err(why) => Now::Unknown(why),
+    }
+}
+
+/// How an owed production is now, asked for no longer than `limit`: for a message.
+pub async fn now_within(owed: &ProductionOwed, limit: Duration) -> Now {
+    let asked = async {
+        match connect_to(&owed.docker).await {
+            Ok(docker) => now(&docker, owed).await,
+            Err(error) => Now::Unknown(error.to_string()),
+        }
+    };
+    let silent = || {
+        let socket = &owed.docker;
+        format!("the Docker daemon at {socket} gives no answer within {} s", limit.as_secs())
+    };
+    timeout(limit, asked).await.unwrap_or_else(|_| Now::Unknown(silent()))
 }
 
 /// Whether two sockets are one daemon's.

@@ -39,6 +39,7 @@ impl Reading {
         Self {
             simulated: ranking.simulated,
             partial,
+            production: place.production.clone(),
             metric: ranking.objective.metric.clone(),
             goal: ranking.objective.goal,
             bounds: bounds.map_or_else(Vec::new, |row| row.constraints.clone()),

@@ -32,6 +32,8 @@ pub struct FailedGroup {
     pub estimated_max_model_len: Option<u64>,
     /// What to do; `None` where nothing is known to help.
     pub advice: Option<&'static str>,
+    /// Whether later launches showed that the cause is there no more.
+    pub passed: bool,
 }
 
 /// Launches that booted and lived until they were stopped.
@@ -127,6 +129,7 @@ pub(super) fn failed(ranking: &Ranking, manifest: &Manifest) -> Vec<FailedGroup>
                     repeats,
                     ranked: row.eligible,
                     advice: None,
+                    passed: false,
                     cause,
                     estimated_max_model_len: estimate,
                 }),
@@ -137,6 +140,10 @@ pub(super) fn failed(ranking: &Ranking, manifest: &Manifest) -> Vec<FailedGroup>
     for group in &mut groups {
         group.pattern = pattern(&group.configurations, &names);
         group.advice = advice(&group.cause, group.estimated_max_model_len);
+        // What passed, and left them a rank, needs nothing to be done.
+        if group.ranked && is_of_environment(&group.cause) && ranking.environment_works {
+            (group.advice, group.passed) = (None, true);
+        }
     }
     groups
 }
@@ -226,6 +233,10 @@ fn advice(cause: &Cause, estimate: Option<u64>) -> Option<&'static str> {
             return None;
         }
     })
+}
+
+fn is_of_environment(cause: &Cause) -> bool {
+    matches!(cause, Cause::Launch { class: FailureClass::Environment })
 }
 
 /// One pattern for the names: the segments that they share, `*` for the others. `None`

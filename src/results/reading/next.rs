@@ -34,6 +34,11 @@ pub struct Hours {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "next", rename_all = "snake_case")]
 pub enum NextStep {
+    /// Start and prove production, which the run stopped: before anything else.
+    Recover {
+        /// The sweep's folder.
+        run: String,
+    },
     /// Confirm the gain by fresh launches.
     Confirm {
         /// The sweep's folder.
@@ -131,6 +136,13 @@ pub(super) struct After<'a> {
 
 /// What to do.
 pub(super) fn next(statement: &Statement, after: &After<'_>) -> Vec<NextStep> {
+    let owed = after.place.production.is_some();
+    let first = owed.then(|| NextStep::Recover { run: after.run() });
+    first.into_iter().chain(of_sweep(statement, after)).collect()
+}
+
+/// What to do about the sweep itself.
+fn of_sweep(statement: &Statement, after: &After<'_>) -> Vec<NextStep> {
     if let Some(steps) = after.goes_on() {
         return steps;
     }
@@ -211,11 +223,13 @@ impl After<'_> {
 
     /// What FAILED names; where it names nothing, launches are missing.
     fn correct(&self) -> Vec<NextStep> {
-        match self.groups {
-            [] if self.is_spent() => self.again(Change::Budget),
-            [] => self.again(Change::Launches { launches: self.more_launches() }),
-            _ => self.again(Change::Failures),
+        if self.groups.iter().any(|it| !it.passed) {
+            return self.again(Change::Failures);
         }
+        if self.is_spent() {
+            return self.again(Change::Budget);
+        }
+        self.again(Change::Launches { launches: self.more_launches() })
     }
 
     /// Whether something is to be done about what has no rank.

@@ -54,8 +54,9 @@ impl Case {
     /// Takes the production that it owes from a candidate's label, where nothing else is left
     /// of the run that could say whether it is owed.
     fn owe_by_label(&mut self, socket: &str, seen: &Labelled) {
-        let is_lost =
-            self.debts.is_empty() && self.elsewhere.is_empty() && self.existing().is_none();
+        let journal = self.existing().map(|folder| folder.join("journal.jsonl"));
+        let is_told = journal.is_some_and(|journal| journal.exists());
+        let is_lost = self.debts.is_empty() && self.elsewhere.is_empty() && !is_told;
         let (Some(owed), Some(run_id), Some(holder)) =
             (&seen.production, &seen.run_id, &seen.holder)
         else {

@@ -135,16 +135,14 @@ async fn restore(
         quoted(&folder)
     );
     let down = |why: &str| {
-        if why.contains("PRODUCTION IS DOWN") {
-            return format!("{why}; {by_hand}");
-        }
         format!(
             "PRODUCTION IS DOWN: {}, stopped by the run {}: {why}; {by_hand}",
             owing.who(),
             folder.display()
         )
     };
-    let access = access(case, owing).await.map_err(|why| down(&why))?;
+    let not_asked = |why: String| down(&format!("whether it runs now is not known: {why}"));
+    let access = access(case, owing).await.map_err(not_asked)?;
     let name =
         owing.name.clone().map(|name| ProductionName { docker: access.docker.clone(), name });
     let turn = name.as_ref().map(|name| turns.of(name));
@@ -157,7 +155,16 @@ async fn restore(
         Some(name) => {
             match Claims::take(state, Some(&name), &Uses::Nothing, holder) {
                 Ok(claims) => claims,
-                Err(why @ OwnershipError::Held(_)) => return Err(down(&why.to_string())),
+                // Who holds it starts it again.
+                Err(why @ OwnershipError::Held(_)) => {
+                    let runs = runs(&access.production, owing).await;
+                    let path = folder.display();
+                    return Err(if runs == Some(true) {
+                        format!("{path}: production runs again, and is not proven: {why}")
+                    } else {
+                        down(&why.to_string())
+                    });
+                }
                 // A full disk must not keep production down.
                 Err(_) => Claims::default(),
             }
@@ -178,13 +185,22 @@ async fn restore(
             Ok(())
         }
         Err(error) => {
-            let why = error.to_string();
-            let runs = production.look(&owing.id).await.ok().flatten().is_some_and(|it| it.running);
-            let started = runs || matches!(error, GuardError::NotProven { .. });
+            let started = matches!(error, GuardError::NotProven { .. })
+                || runs(production, owing).await == Some(true);
             let again = format!("`vllm-grid recover {}` proves it", quoted(&folder));
+            // How to start it is said once.
+            let why = match error {
+                GuardError::Down { why, .. } => format!("it is not started: {why}"),
+                error => error.to_string(),
+            };
             Err(if started { format!("{}: {why}; {again}", folder.display()) } else { down(&why) })
         }
     }
+}
+
+/// Whether what is owed runs now; `None` where that is not known.
+async fn runs(production: &DockerProduction, owing: &Owing) -> Option<bool> {
+    Some(production.look(&owing.id).await.ok()?.is_some_and(|it| it.running))
 }
 
 /// How production is reached.

@@ -38,6 +38,54 @@ fn a_candidate_s_label_names_the_production_that_is_owed_where_all_else_is_lost(
     }
 }
 
+/// Between the loss and `recover`, who sweeps or looks must learn what to start.
+#[test]
+fn a_candidate_s_label_alone_is_enough_to_say_that_production_is_down() {
+    let site = Site::new();
+    let run = new_run_id();
+    site.state.lock().unwrap().candidate = Some(labels(&site, &run));
+    let down = "PRODUCTION IS DOWN: container shop-vllm (abababababab)";
+    let folder = site.place.path("gone");
+    let advice = letters(&format!("vllm-grid recover {}", folder.display()));
+    let says = |arguments: &[&str], code| {
+        let said = words(&site.run(arguments, Some(KEY)).expect(code));
+        let count = said.matches("PRODUCTION IS DOWN").count();
+        assert!(count == 0 || said.contains(down) && letters(&said).contains(&advice), "{said}");
+        assert_eq!(said.contains("it is not changed"), false, "{arguments:?}: {said}");
+        count
+    };
+    for (arguments, code) in [
+        (&["sweep", "grid.yaml"][..], 3),
+        (&["doctor", "grid.yaml"], 3),
+        (&["plan", "grid.yaml"], 0),
+    ] {
+        assert_eq!(says(arguments, code), 1, "{arguments:?}");
+    }
+    // The folder is there, and the state folder is lost: its journal counts.
+    journal(&folder);
+    assert_eq!(says(&["sweep", "grid.yaml"], 3), 1);
+    let (mut open, _) = Journal::open(&folder.join("journal.jsonl")).unwrap();
+    let production = ProductionStep::Proven { id: ID.to_owned() };
+    open.append(jiff::Timestamp::now(), Entry::Production { production }).unwrap();
+    drop(open);
+    assert_eq!(says(&["sweep", "grid.yaml"], 3), 0, "it was proven");
+    std::fs::remove_dir_all(&folder).unwrap();
+    site.state.lock().unwrap().running = true;
+    assert_eq!(says(&["sweep", "grid.yaml"], 3), 0, "somebody started it");
+}
+
+/// The folder is there without its journal, and the state folder is lost.
+#[test]
+fn a_label_counts_where_the_journal_is_lost() {
+    let site = Site::new();
+    let run = new_run_id();
+    std::fs::create_dir_all(site.place.path("gone/launches")).unwrap();
+    site.state.lock().unwrap().candidate = Some(labels(&site, &run));
+    let said = words(&site.run(&["recover"], Some(KEY)).expect(0));
+    assert!(said.contains("production runs and answers again"), "{said}");
+    assert!(site.is_running());
+}
+
 #[test]
 fn a_label_is_not_believed_where_the_state_folder_knows_the_run() {
     let site = Site::new();

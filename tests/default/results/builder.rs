@@ -61,6 +61,7 @@ pub(crate) fn sweep(names: &[&str]) -> SweepRecord {
         confirmations: Vec::new(),
         earlier: Vec::new(),
         replaced: Vec::new(),
+        unproven: None,
     }
 }
 

@@ -112,7 +112,7 @@ fn a_gain_is_unconfirmed_until_fresh_launches_are_over() {
 
 /// The configuration of the result, where it is confirmed.
 fn confirmed_result(record: &SweepRecord) -> Option<String> {
-    let place = Place { run: "run".to_owned(), grid: None, extent: None, confirm: None };
+    let place = Place { run: "run".to_owned(), ..Place::default() };
     match Reading::of(&rank(record), &record.manifest, &place).result {
         Statement::Better { configuration, confirmed: true, .. } => Some(configuration),
         _ => None,

@@ -20,6 +20,7 @@ mod next;
 mod noise;
 mod ranking;
 mod reading;
+mod reading_production;
 mod reading_repeated;
 mod simulated_drift;
 mod table;

@@ -23,6 +23,7 @@ pub(crate) fn place() -> Place {
         grid: Some("my-grid.yaml".to_owned()),
         extent: None,
         confirm: Some(Hours { low: 1.5, high: 4.0 }),
+        production: None,
     }
 }
 
@@ -50,8 +51,10 @@ fn check(text: &str, columns: usize) {
         if line.starts_with("SIMULATED  ") {
             continue;
         }
-        let (label, rest) = (line[..9.min(line.len())].trim_end(), &line[9..]);
-        assert!(label.is_empty() || LABELS.contains(&label), "{line}");
+        let long = line.strip_prefix("PRODUCTION ").map(|rest| ("PRODUCTION", rest));
+        let (label, rest) =
+            long.unwrap_or_else(|| (line[..9.min(line.len())].trim_end(), &line[9..]));
+        assert!(label.is_empty() || long.is_some() || LABELS.contains(&label), "{line}");
         assert!(!rest.starts_with(' ') && !rest.is_empty(), "{line:?}");
         assert!(!line.contains(|letter: char| letter.is_control()), "{line:?}");
         // One word alone may be wider: it is never broken.
