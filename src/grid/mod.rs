@@ -353,6 +353,8 @@ pub struct DockerBlock {
     pub api_key_env: Option<String>,
     /// What serves production and is stopped for the sweep.
     pub production: Option<ProductionName>,
+    /// What is stopped before production, and started after it answers.
+    pub pause: Vec<ProductionName>,
     /// Profiles of the compose file that are active.
     pub profiles: Vec<String>,
     /// Whether GPUs are asked for; `None` means yes. `false` is for CPU images.

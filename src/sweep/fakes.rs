@@ -389,6 +389,7 @@ impl FakeProduction {
             command_sha256: String::new(),
             configuration_sha256: self.configuration.lock().expect("no panic").clone(),
             running: *self.running.lock().expect("no panic"),
+            paused: Vec::new(),
         }
     }
 

@@ -113,7 +113,8 @@ fn a_plan_shows_each_and_reads_each_combination_once() {
         "changes to the command of the service `next` with service other.yaml#next",
         "tokens are not one unit",
     ] {
-        let printed = format!("{}{}", ran.out, ran.err).split_whitespace().collect::<Vec<_>>().join(" ");
+        let printed =
+            format!("{}{}", ran.out, ran.err).split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(printed.contains(words), "{words}: {printed}");
     }
     let runs = std::fs::read_to_string(place.path("tools/runs")).unwrap();
@@ -123,7 +124,8 @@ fn a_plan_shows_each_and_reads_each_combination_once() {
 
 #[test]
 fn what_another_service_needs_is_reported_before_anything_starts() {
-    let place = place("include:\n  - {name: a}\n  - {name: b, compose: other.yaml, service: lost}\n");
+    let place =
+        place("include:\n  - {name: a}\n  - {name: b, compose: other.yaml, service: lost}\n");
     let daemon = Daemon::start(|_| Life::Serves);
     let ran = run(&place, &daemon, &["sweep", "grid.yaml", "--output", "run"]).expect(2);
     assert!(ran.err.contains("no service `lost`"), "{}", ran.err);
@@ -137,7 +139,8 @@ fn a_variable_where_it_has_no_effect_is_a_warning() {
     );
     let daemon = Daemon::start(|_| Life::Serves);
     let ran = run(&place, &daemon, &["plan", "grid.yaml"]).expect(0);
-    let printed = format!("{}{}", ran.out, ran.err).split_whitespace().collect::<Vec<_>>().join(" ");
+    let printed =
+        format!("{}{}", ran.out, ran.err).split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(printed.contains("SEQS is a variable of the compose file"), "{printed}");
     assert!(printed.contains("UNUSED is not used by the service `llm`"), "{printed}");
 }

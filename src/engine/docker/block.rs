@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::daemon::{DaemonSettings, STARTING, connect, connect_within};
 use super::patience::Daemon;
 use super::production::{Comparison, DockerProduction};
-use super::sources::{Located, source_of};
+use super::sources::{Located, named_by, source_of};
 use super::{DockerEngine, DockerError, DockerSpec, identity};
 use crate::engine::compose::{self, ComposeSource, ServiceSpec};
 use crate::engine::production::ProductionError;
@@ -179,9 +179,15 @@ async fn production_on(
     // First: a daemon that is about to start does not say yet what production was made from.
     let docker = connect_within(&DaemonSettings::of_environment(), wait).await;
     let docker = docker.map_err(DockerError::from)?;
-    let source = match &name {
-        ProductionName::Service(service) => source_of(block, Some(service)).await?,
+    let of_project = block.pause.iter().find_map(|it| match it {
+        ProductionName::Service(service) => Some(service),
         ProductionName::Container(_) => None,
+    });
+    let source = match (&name, of_project) {
+        (ProductionName::Service(service), _) => source_of(block, Some(service)).await?,
+        // Its companions are found by the project of the compose files.
+        (ProductionName::Container(_), Some(service)) => named_by(block, Some(service))?,
+        (ProductionName::Container(_), None) => None,
     };
     let source = source.map(|it| it.source);
     let (key, missing) = match key_of(block, source.as_ref()) {
@@ -189,5 +195,5 @@ async fn production_on(
         key => (key?, None),
     };
     let production = DockerProduction::new(docker, name, source, key, over_http());
-    Ok(Some(production.with_missing_key(missing)))
+    Ok(Some(production.with_missing_key(missing).pausing(block.pause.clone())))
 }
