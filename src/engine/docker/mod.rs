@@ -448,12 +448,17 @@ impl DockerEngine {
         };
         match ready {
             Ok(server) => match started.container.state().await {
-                State::Running(identity) => Ok((server, identity)),
+                State::Running(identity) if !started.container.is_restarted(&identity) => {
+                    Ok((server, identity))
+                }
                 state => Err(not_running(&state, &started.log.text(), true)),
             },
             Err(NotReady::Ended(exit)) => {
-                started.container.finish_log().await;
                 let state = last_state.unwrap_or(State::Ended(exit));
+                let state = started.container.settled(state).await;
+                if !matches!(state, State::Running(_)) {
+                    started.container.finish_log().await;
+                }
                 Err(not_running(&state, &started.log.text(), false))
             }
             Err(not_ready) => Err(LaunchFailure::of_not_ready(&started.log.text(), &not_ready)),
