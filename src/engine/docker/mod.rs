@@ -53,12 +53,14 @@ mod transport;
 
 pub use block::{compare_production, of_block, production_of, production_to_recover};
 use body::{Addition, body};
+pub use caches::Caches;
+use caches::UsedCaches;
 use container::Container;
 use gate::Gate;
 pub use image::{ImageIdentity, identity};
 use launched::{LaunchedContainer, not_running};
 pub use naming::label;
-use naming::{container_name, holder_label, labels};
+use naming::{container_name, labels};
 use offline::Offline;
 pub use patience::Daemon;
 pub use production::{Comparison, DockerProduction};
@@ -126,6 +128,7 @@ pub struct DockerEngine {
     connect: Connect,
     gate: tokio::sync::Mutex<Gate>,
     offline: Mutex<Offline>,
+    caches: UsedCaches,
     /// The run that it launches for.
     owner: OnceLock<Arc<Ledger>>,
 }
@@ -149,7 +152,8 @@ impl DockerEngine {
         }
         let gate = Gate::new(docker.clone(), &spec.service, &image.id, spec.gpus);
         let (gate, offline) = (tokio::sync::Mutex::new(gate), Mutex::default());
-        Ok(Self { docker, spec, image, connect, gate, offline, owner: OnceLock::new() })
+        let (caches, owner) = (UsedCaches::new(spec.caches), OnceLock::new());
+        Ok(Self { docker, spec, image, connect, gate, offline, caches, owner })
     }
 
     /// What the image is.
@@ -204,20 +208,18 @@ impl DockerEngine {
         if self.spec.gpus { gate::assigned(&self.spec.service) } else { Some(GpuIds::default()) }
     }
 
-    async fn cache_mounts(&self, emit: &Emit) -> Vec<Mount> {
-        if !self.spec.caches {
-            return Vec::new();
-        }
-        let mut mounts = Vec::new();
-        for cache in caches::missing(&self.spec.service, &self.image.id) {
-            match cache.ensure(&self.docker).await {
-                Ok(()) => mounts.push(cache.mount()),
-                Err(error) => {
-                    emit.warn(format!("no cache {}: {}", cache.volume, self.docker.words(&error)));
-                }
-            }
-        }
-        mounts
+    /// Mounts of our cache volumes; `environment` is what a launch adds to the service's.
+    async fn cache_mounts(
+        &self,
+        command: &CommandView,
+        environment: &BTreeMap<String, String>,
+        emit: &Emit,
+    ) -> Vec<Mount> {
+        let service = &self.spec.service;
+        let mut all = service.environment.clone();
+        all.extend(environment.clone());
+        let key = command.read().0.map(|model| caches::model_key(&model, &service.mounts, &all));
+        self.caches.mounts(&self.docker, service, &self.image, key.as_deref(), emit).await
     }
 
     /// The service's networks, as far as they exist. A project's own `_default`
@@ -246,11 +248,12 @@ impl DockerEngine {
         let environment = self.environment(order, &command);
         let is_offline = environment.contains_key(offline::VARIABLE)
             && !order.configuration.environment.contains_key(offline::VARIABLE);
+        let mounts = self.cache_mounts(&command, &environment, emit).await;
         let addition = Addition {
             image_id: &self.image.id,
             environment,
             labels: labels(order, self.owner.get().map(|ledger| &**ledger)),
-            mounts: self.cache_mounts(emit).await,
+            mounts,
             gpus: self.spec.gpus,
             network: networks.first().map(String::as_str),
             entrypoint: command.entrypoint().map(<[String]>::to_vec),
@@ -360,7 +363,7 @@ impl Engine for DockerEngine {
                     engine_version: server.version.clone(),
                     simulated: server.simulated,
                 };
-                if offline::is_kept(&self.spec.service, self.spec.caches, &self.image.id) {
+                if self.caches.keep_hub(&self.spec.service, &self.image) {
                     self.offline().served(&order.configuration);
                 }
                 let flags = CommandView::of_vector(&started.container.words().await).read().1;
@@ -390,20 +393,8 @@ impl Engine for DockerEngine {
     }
 
     async fn clean_up(&self, failure: &LaunchFailure, emit: &Emit) {
-        if failure.class != FailureClass::CompileCache || !self.spec.caches {
-            return;
-        }
-        for cache in caches::missing(&self.spec.service, &self.image.id) {
-            if cache.compiled {
-                let outcome = match cache.remove(&self.docker).await {
-                    Ok(()) => format!("compile cache {} was corrupt and is dropped", cache.volume),
-                    Err(error) => {
-                        let why = self.docker.words(&error);
-                        format!("compile cache {} cannot be dropped: {why}", cache.volume)
-                    }
-                };
-                emit.warn(outcome);
-            }
+        if failure.class == FailureClass::CompileCache {
+            self.caches.drop_compiled(&self.docker, emit).await;
         }
     }
 }
