@@ -124,8 +124,7 @@ async fn ours(place: &Path, image: &str) -> Vec<f64> {
         listener.lock().expect("no panic").push((Instant::now(), event));
     });
     let records = |of: &Path| Box::new(ParquetRecords::in_launch(of)) as Box<dyn RecordSink>;
-    let engine =
-        engine::of_grid(&grid.engine, &Secrets::default()).await.expect("the Docker engine");
+    let engine = engine::of_grid(&grid, &Secrets::default()).await.expect("the Docker engine");
     let context = SweepContext::of(&grid, engine, records).with_events(events);
     sweep.run(&context).await.expect("a sweep");
     dead_times(&seen.lock().expect("no panic"))

@@ -1,4 +1,5 @@
-//! A configuration: one set of launch flags and environment, with a name.
+//! A configuration: one set of launch flags and environment, with a name, and what it
+//! starts where that is not what the engine block names.
 //!
 //! Its identity is the hash of its canonical *requested* content, so that the
 //! same request has the same id in every sweep, on every machine. How flags are
@@ -11,11 +12,15 @@ use std::fmt::Write as _;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+mod stack;
+
+pub use stack::Stack;
+
 pub use crate::flags::{Flags, canonical};
 use crate::flags::{is_secret, write_canonical};
 
 /// One set of launch flags and environment, with a name.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Configuration {
     /// The first name that the grid gave, or one generated from what differs.
     pub name: String,
@@ -32,6 +37,15 @@ pub struct Configuration {
     /// Environment variables that the grid sets.
     #[serde(default)]
     pub environment: BTreeMap<String, String>,
+    /// What it starts in place of what the engine block names.
+    #[serde(default, skip_serializing_if = "Stack::is_own")]
+    pub stack: Stack,
+    /// The image that it starts, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// The model that it asks for, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
 }
 
 impl Configuration {
@@ -59,6 +73,8 @@ pub struct Identity<'a> {
     pub flags: &'a Flags,
     /// Environment variables that the grid sets.
     pub environment: &'a BTreeMap<String, String>,
+    /// What differs from the engine block besides image and model.
+    pub stack: &'a Stack,
 }
 
 impl Identity<'_> {
@@ -92,6 +108,14 @@ impl Identity<'_> {
                 part(&mut content, name);
                 part(&mut content, value);
             }
+        }
+        let parts = self.stack.parts();
+        // Without any, ids are what they were before configurations had them.
+        if !parts.is_empty() {
+            content.push('|');
+        }
+        for text in parts {
+            part(&mut content, text);
         }
         let mut first = [0; 8];
         first.copy_from_slice(&Sha256::digest(content.as_bytes())[..8]);
@@ -127,6 +151,7 @@ mod tests {
             model: None,
             flags,
             environment: &environment.collect(),
+            stack: &Stack::default(),
         }
         .id()
     }

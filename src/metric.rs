@@ -315,7 +315,7 @@ impl FromStr for MetricRef {
 }
 
 /// Columns of `results` that begin like a workload's and hold no metric.
-const OTHER_COLUMNS: [&str; 4] = ["flag", "effective", "verdict", "environment"];
+const OTHER_COLUMNS: [&str; 5] = ["flag", "effective", "verdict", "environment", "variable"];
 
 /// What opens the column that says whether a bound is kept.
 const CONSTRAINT: &str = "constraint.";

@@ -57,8 +57,7 @@ pub(super) async fn sample(place: &Path) -> (PathBuf, Vec<Entry>) {
             stop.cancel();
         }
     });
-    let engine =
-        engine::of_grid(&grid.engine, &Secrets::default()).await.expect("the simulated engine");
+    let engine = engine::of_grid(&grid, &Secrets::default()).await.expect("the simulated engine");
     let records = |_: &Path| Box::new(NoRecords) as Box<dyn RecordSink>;
     let context = SweepContext::of(&grid, engine, records).with_events(events).with_cancel(cancel);
     sweep.run(&context).await.expect("a sweep");

@@ -164,8 +164,7 @@ async fn around_a_launch(place: &Path) -> (Duration, Duration) {
     let sent = Arc::new(Mutex::new(Vec::new()));
     let sink = Arc::clone(&sent);
     let records = move |_: &Path| Box::new(FirstSent(Arc::clone(&sink))) as Box<dyn RecordSink>;
-    let engine =
-        engine::of_grid(&grid.engine, &Secrets::default()).await.expect("the simulated engine");
+    let engine = engine::of_grid(&grid, &Secrets::default()).await.expect("the simulated engine");
     let context = SweepContext::of(&grid, engine, records).with_events(events);
     sweep.run(&context).await.expect("a sweep");
     let seen = seen.lock().expect("no panic");

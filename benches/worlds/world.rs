@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Map, json};
-use vllm_grid::configuration::{Configuration, Identity};
+use vllm_grid::configuration::{Configuration, Identity, Stack};
 use vllm_grid::history::launch::LaunchOutcome;
 use vllm_grid::history::record::{LaunchRecord, Manifest, SCHEMA_VERSION, SweepRecord};
 use vllm_grid::metric::{Goal, Measurement, MetricRef, MetricValue, Objective, Status};
@@ -338,7 +338,18 @@ fn configuration(at: usize) -> Configuration {
         model: Some("world"),
         flags: &flags,
         environment: &environment,
+        stack: &Stack::default(),
     }
     .id();
-    Configuration { name, aliases: Vec::new(), id, varied: flags.clone(), flags, environment }
+    Configuration {
+        name,
+        aliases: Vec::new(),
+        id,
+        varied: flags.clone(),
+        flags,
+        environment,
+        stack: Stack::default(),
+        image: None,
+        model: None,
+    }
 }

@@ -13,6 +13,7 @@ pub mod prompt;
 mod repeat;
 mod sequence;
 mod session;
+mod shared;
 pub mod suite;
 mod traffic;
 mod watchdog;

@@ -2,8 +2,12 @@
 //! How it is measured is the workloads', how repeats follow each other the suite's.
 
 use crate::bench::RepeatKey;
+use crate::bench::repeat::Counted;
+use crate::bench::shared;
 use crate::client::record::RequestRecord;
 use crate::metric::{Measurement, MetricReasons, MetricValues, Status};
+use crate::server::counters::Counters;
+use crate::workload::Kind;
 
 /// An answer of so many tokens that arrives at once was held back on its way: no server
 /// makes them within one read.
@@ -33,6 +37,29 @@ pub(crate) struct RepeatResult {
 impl RepeatResult {
     pub(crate) fn without_requests(outcome: RepeatOutcome, metrics: MetricValues) -> Self {
         Self { outcome, metrics, reasons: MetricReasons::new(), records: Vec::new() }
+    }
+
+    /// Adds the metrics that workloads share. `whole`: the server's counters before and after
+    /// the repeat.
+    pub(crate) fn add_shared_metrics(
+        &mut self,
+        kind: &Kind,
+        counted: Counted,
+        whole: Option<(Counters, Counters)>,
+    ) {
+        if matches!(self.outcome, RepeatOutcome::Skipped(_)) {
+            return;
+        }
+        let mut shared = shared::answers(&self.records);
+        let counters = match counted {
+            Counted::WholeRepeat => whole,
+            Counted::Between(counters) => counters.map(|counters| *counters),
+        };
+        if let Some((before, after)) = counters {
+            shared.extend(shared::speculation(&before, &after));
+        }
+        let has = |name: &str| kind.all_metrics().any(|metric| metric.name == name);
+        self.metrics.extend(shared.into_iter().filter(|(name, _)| has(name)));
     }
 
     /// Remarks on what the server, or a proxy before it, does not report: token counts, or

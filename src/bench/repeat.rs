@@ -8,6 +8,7 @@ use crate::client::clock::{Clock, now_ns};
 use crate::client::record::RequestRecord;
 use crate::client::request::{Prepared, Target};
 use crate::client::{Order, Outcome};
+use crate::server::counters::Counters;
 use crate::telemetry::Telemetry;
 use crate::telemetry::summary::{self, EngineActivity};
 use crate::workload::Workload;
@@ -28,7 +29,17 @@ pub(crate) struct RepeatContext<'s> {
     began_ns: u64,
     /// When it ended, where that was before the repeat did.
     ended_ns: Option<u64>,
+    counted: Counted,
     aside: Vec<RequestRecord>,
+}
+
+/// Between which readings of the server's counters lies what is measured.
+#[derive(Debug)]
+pub(crate) enum Counted {
+    /// Those before and after the whole repeat.
+    WholeRepeat,
+    /// These; `None` where the counters are not of our requests alone.
+    Between(Option<Box<(Counters, Counters)>>),
 }
 
 /// What is left of a repeat that is over.
@@ -38,6 +49,8 @@ pub(crate) struct EndedRepeat {
     pub(crate) clock: Clock,
     /// From and to: what is measured, in times of [`now_ns`].
     pub(crate) window: (u64, u64),
+    /// What the server counted of it.
+    pub(crate) counted: Counted,
     /// Requests that no metric is of.
     pub(crate) aside: Vec<RequestRecord>,
 }
@@ -61,6 +74,7 @@ impl<'s> RepeatContext<'s> {
             clock,
             began_ns,
             ended_ns: None,
+            counted: Counted::WholeRepeat,
             aside: Vec::new(),
         }
     }
@@ -68,7 +82,7 @@ impl<'s> RepeatContext<'s> {
     /// It is over, unless [`RepeatContext::measured`] has said when.
     pub(crate) fn end(self) -> EndedRepeat {
         let window = (self.began_ns, self.ended_ns.unwrap_or_else(now_ns));
-        EndedRepeat { clock: self.clock, window, aside: self.aside }
+        EndedRepeat { clock: self.clock, window, counted: self.counted, aside: self.aside }
     }
 
     /// Whether it is discarded.
@@ -100,6 +114,12 @@ impl<'s> RepeatContext<'s> {
     /// prepared it, or is not reported.
     pub(crate) fn measured(&mut self, from_ns: u64, to_ns: u64) {
         (self.began_ns, self.ended_ns) = (from_ns, Some(to_ns));
+    }
+
+    /// What the server counted of what is measured, before and after: where that is only a
+    /// part of the repeat. `None` where the counters are not of our requests alone.
+    pub(crate) fn counted(&mut self, counters: Option<(Counters, Counters)>) {
+        self.counted = Counted::Between(counters.map(Box::new));
     }
 
     /// What the engine's samples show since [`RepeatContext::begins`].

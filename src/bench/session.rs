@@ -230,16 +230,15 @@ impl Session {
         self.telemetry.as_ref()
     }
 
-    /// Reads the server's counters for the telemetry, outside of what is measured.
-    pub(crate) async fn sample_counters(&mut self) {
-        if self.telemetry.is_none() {
-            return;
-        }
+    /// Reads the server's counters for the telemetry, outside of what is measured; `None`
+    /// where they cannot be read now.
+    pub(crate) async fn sample_counters(&mut self) -> Option<Counters> {
+        self.telemetry.as_ref()?;
         let scraped = self.cancel.run_until_cancelled(Counters::scrape(&self.http)).await;
-        if let Some(Some(counters)) = scraped {
-            self.record_counters(&vec![(crate::client::clock::now_ns(), counters.clone())]);
-            self.sampled = Some(counters);
-        }
+        let counters = scraped.flatten()?;
+        self.record_counters(&vec![(crate::client::clock::now_ns(), counters.clone())]);
+        self.sampled = Some(counters.clone());
+        Some(counters)
     }
 
     /// What the sampled counters were last.

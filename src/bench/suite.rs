@@ -118,11 +118,13 @@ impl<'a> Bench<'a> {
             case: key.case.clone(),
             repeat,
         });
-        self.session.sample_counters().await;
+        let counted_before = self.session.sample_counters().await;
         let before = self.session.sampled().cloned();
         let (mut result, wedged, ended) = self.watched(workload, case, repeat).await?;
-        let EndedRepeat { clock, window, aside } = ended;
-        self.session.sample_counters().await;
+        let EndedRepeat { clock, window, counted, aside } = ended;
+        let counted_after = self.session.sample_counters().await;
+        let whole = counted_before.zip(counted_after);
+        result.add_shared_metrics(workload.kind(), counted, whole);
         result.remark_on_server();
         result.put_in_order(aside);
         if !result.records.is_empty() {

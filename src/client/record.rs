@@ -98,6 +98,10 @@ pub struct RequestRecord {
     pub response_id: Option<String>,
     /// Every chunk that carried text.
     pub chunks: Vec<Chunk>,
+    /// Characters (Unicode scalar values) of the texts in them: of the answer, of thinking
+    /// and of tool calls. `None` where no text came, and in records of older versions.
+    #[serde(default)]
+    pub output_characters: Option<u64>,
     /// Token counts.
     pub usage: Option<Usage>,
     /// `stop`, `length`, `tool_calls`, ...
@@ -153,6 +157,24 @@ impl RequestRecord {
         (tokens >= 2 && !self.is_in_one_piece()).then_some(())?;
         Some((self.e2e_ms()? - self.ttft_ms()?) / (tokens - 1) as f64)
     }
+
+    /// Characters of its texts in the chunks that `is_counted` takes, by their bytes: a
+    /// record keeps no text. `None` where its characters are not known.
+    pub fn characters_of(&self, is_counted: impl Fn(&Chunk) -> bool) -> Option<f64> {
+        let characters = self.output_characters? as f64;
+        let all: u64 = self.chunks.iter().map(|chunk| u64::from(chunk.bytes)).sum();
+        let counted = self.chunks.iter().filter(|chunk| is_counted(chunk));
+        let counted: u64 = counted.map(|chunk| u64::from(chunk.bytes)).sum();
+        Some(if all == 0 { 0.0 } else { characters * (counted as f64 / all as f64) })
+    }
+
+    /// Characters per second after the first chunk, up to the last one; `None` for an answer
+    /// that [came in one piece](RequestRecord::is_in_one_piece) or has one chunk only.
+    pub fn characters_per_second(&self) -> Option<f64> {
+        let (first, last) = self.first_token_ns.zip(self.last_token_ns)?;
+        let seconds = last.checked_sub(first).filter(|ns| *ns > 0)? as f64 / 1e9;
+        Some(self.characters_of(|chunk| chunk.at_ns > first)? / seconds)
+    }
 }
 
 #[cfg(test)]
@@ -170,6 +192,27 @@ mod tests {
         assert_eq!(of(8_000_000, 4).tpot_ms(), Some(1.0));
         assert_eq!((of(5_000_000, 4).tpot_ms(), of(5_000_000, 1).tpot_ms()), (None, None));
         assert!(of(5_000_000, 4).is_in_one_piece() && !of(5_000_000, 1).is_in_one_piece());
+    }
+
+    #[test]
+    fn characters_are_those_after_the_first_chunk_over_the_time_that_they_took() {
+        let chunk = |at_ns, bytes| Chunk { at_ns, bytes };
+        let of = |characters, chunks: Vec<Chunk>| RequestRecord {
+            first_token_ns: chunks.first().map(|chunk| chunk.at_ns),
+            last_token_ns: chunks.last().map(|chunk| chunk.at_ns),
+            output_characters: characters,
+            chunks,
+            ..RequestRecord::default()
+        };
+        // Two bytes each: 6 characters in 12 bytes, 4 of them in half a second.
+        let chunks =
+            vec![chunk(1_000_000_000, 4), chunk(1_200_000_000, 6), chunk(1_500_000_000, 2)];
+        let record = of(Some(6), chunks.clone());
+        assert_eq!(record.characters_per_second(), Some(8.0));
+        assert_eq!(record.characters_of(|chunk| chunk.bytes == 6), Some(3.0));
+        assert_eq!(of(None, chunks).characters_per_second(), None, "not known, and not zero");
+        assert_eq!(of(Some(6), vec![chunk(5, 6), chunk(5, 6)]).characters_per_second(), None);
+        assert_eq!(RequestRecord::default().characters_per_second(), None);
     }
 
     #[test]

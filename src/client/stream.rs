@@ -48,6 +48,24 @@ struct Events {
     done: bool,
 }
 
+/// How long a text is.
+#[derive(Clone, Copy, Debug, Default)]
+struct Size {
+    bytes: usize,
+    characters: usize,
+}
+
+impl Size {
+    fn of(text: &str) -> Self {
+        Self { bytes: text.len(), characters: text.chars().count() }
+    }
+
+    fn add(&mut self, other: Self) {
+        self.bytes += other.bytes;
+        self.characters += other.characters;
+    }
+}
+
 impl StreamReader {
     /// Reads into `record`; keeps the answer's text only where asked.
     pub(crate) fn new(record: RequestRecord, limits: StreamLimits, keep_answer: bool) -> Self {
@@ -173,7 +191,7 @@ impl Events {
         if text.is_empty() {
             return;
         }
-        self.token(at_ns, text.len(), kind == TextKind::Content);
+        self.token(at_ns, Size::of(text), kind == TextKind::Content);
         if let Some(answer) = &mut self.answer {
             match kind {
                 TextKind::Content => answer.content.push_str(text),
@@ -183,27 +201,29 @@ impl Events {
     }
 
     fn tools(&mut self, at_ns: u64, chunk: &chunk::Chunk<'_>) -> Result<(), RequestError> {
-        let mut bytes = 0;
+        let mut size = Size::default();
         for piece in chunk.tools() {
-            bytes += piece.name.len() + piece.arguments.len();
+            size.add(Size::of(piece.name));
+            size.add(Size::of(piece.arguments));
             if self.answer.is_some() {
                 self.calls.push(piece).map_err(|error| too_large(error.to_string()))?;
             }
         }
-        if bytes > 0 {
-            self.token(at_ns, bytes, true);
+        if size.bytes > 0 {
+            self.token(at_ns, size, true);
         }
         Ok(())
     }
 
-    fn token(&mut self, at_ns: u64, bytes: usize, of_answer: bool) {
+    fn token(&mut self, at_ns: u64, size: Size, of_answer: bool) {
         let record = &mut self.record;
         record.first_token_ns.get_or_insert(at_ns);
         if of_answer {
             record.first_answer_ns.get_or_insert(at_ns);
         }
         record.last_token_ns = Some(at_ns);
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        *record.output_characters.get_or_insert(0) += size.characters as u64;
+        let bytes = u32::try_from(size.bytes).unwrap_or(u32::MAX);
         record.chunks.push(Chunk { at_ns, bytes });
     }
 }
@@ -280,6 +300,7 @@ mod tests {
         assert_eq!(record.response_id.as_deref(), Some("c"));
         let bytes: Vec<u32> = record.chunks.iter().map(|chunk| chunk.bytes).collect();
         assert_eq!(bytes, [2, 2, 3, 5, 1]);
+        assert_eq!(record.output_characters, Some(12), "a character of two bytes is one");
         assert_eq!((answer.content.as_str(), answer.reasoning.as_str()), ("Yes\n\"é\"!", "hmso"));
         let usage = record.usage.expect("usage");
         assert_eq!((usage.prompt_tokens, usage.completion_tokens), (21, 8));
@@ -362,6 +383,16 @@ mod tests {
         assert_eq!(record.error, None);
     }
 
+    #[test]
+    fn characters_of_tool_calls_count_and_no_text_has_none() {
+        let call =
+            r#"{"tool_calls":[{"index":0,"id":"x","function":{"name":"né","arguments":"{}"}}]}"#;
+        let (record, _) = read(&[chat(call), chat(r#"{"content":"日本"}"#)]);
+        assert_eq!(record.output_characters, Some(6));
+        let (record, _) = read(&[chat(r#"{"role":"assistant","content":""}"#)]);
+        assert_eq!(record.output_characters, None);
+    }
+
     /// A chunk that only looks like the one before must not be read as it.
     #[test]
     fn the_template_changes_nothing() {
@@ -378,7 +409,7 @@ mod tests {
             r#"{"content":"h","x":{"content":"i"}}"#,
             r#"{"content":"\u00e9\ud83d\ude00"}"#,
         ];
-        let with = read(&tricky.map(chat)).1;
+        let (record, with) = read(&tricky.map(chat));
         let mut without = Answer::default();
         for delta in tricky {
             without.content += read(&[chat(delta)]).1.content.as_str();
@@ -386,6 +417,8 @@ mod tests {
         }
         assert_eq!(with, without);
         assert_eq!(with.content, "plainaca\" bdefhé😀");
+        let texts = with.content.chars().chain(with.reasoning.chars());
+        assert_eq!(record.output_characters, Some(texts.count() as u64));
     }
 
     proptest::proptest! {

@@ -12,9 +12,7 @@ pub(crate) async fn doctor(args: &GridArgs) -> Result<Exit, CommandError> {
     let file = super::read_grid(args)?;
     // What is wrong with the service is among the findings.
     let started = service::read(&file, Need::Plan).await.unwrap_or_default();
-    if let Some(service) = &started.service {
-        service.reveal_to(secrets());
-    }
+    started.reveal_to(secrets());
     let grid = service::complete(file, &started);
     let findings = diagnose(&grid, secrets()).await;
     let lines: Vec<String> = findings

@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
+use vllm_grid::configuration::Stack;
 use vllm_grid::engine::command::Change;
 use vllm_grid::engine::command_view::{Shown, changes};
 use vllm_grid::engine::compose::{ComposeError, Origin, VariableUse};
-use vllm_grid::engine::service::{self, Need, ReadService};
+use vllm_grid::engine::service::{self, Need, ReadService, Started};
 use vllm_grid::grid::plan::{Plan, PlannedVariable};
 use vllm_grid::grid::{DockerBlock, EngineBlock, Grid, Warning};
 use vllm_grid::history::timing;
@@ -19,29 +20,24 @@ use crate::output::secrets;
 /// `plan`: what would run.
 pub(crate) async fn plan(args: &PlanArgs) -> Result<Exit, CommandError> {
     let file = super::read_grid(&args.grid)?;
-    let (mut grid, service) = match service::read(&file, Need::Plan).await {
-        Ok(started) => (service::complete(file, &started), started.service),
+    let (mut grid, started) = match service::read(&file, Need::Plan).await {
+        Ok(started) => (service::complete(file, &started), started),
         Err(error) => {
             let mut grid = file.without_service();
             let warning = planned_without(&grid, error)?;
             grid.warnings.push(warning);
-            (grid, None)
+            (grid, Started::default())
         }
     };
-    if let Some(service) = &service {
-        service.reveal_to(secrets());
-    }
-    super::production::of_plan(&mut grid, service.as_ref().map(|it| &it.spec)).await;
+    started.reveal_to(secrets());
+    super::production::of_plan(&mut grid, started.first().map(|it| &it.spec)).await;
     super::check_source(&grid)?;
-    let used = service.as_ref().map(|it| it.variables.iter().map(planned).collect());
-    let plan = expected(Plan::new(&grid), &grid).with_variables(used.unwrap_or_default());
+    let plan = expected(Plan::new(&grid), &grid).with_variables(variables(&grid, &started));
     match args.format {
         Format::Json => show::print_json(&plan)?,
         Format::Text => {
             print(&report::plan::render(&plan, show::width()))?;
-            if let (EngineBlock::Docker(block), Some(service)) = (&grid.engine, &service) {
-                print(&service_changes(&grid, block, service))?;
-            }
+            print(&all_changes(&grid, &started))?;
         }
     }
     Ok(Exit::Done)
@@ -88,11 +84,52 @@ fn planned(variable: &VariableUse) -> PlannedVariable {
     PlannedVariable { name: name.clone(), value: value.clone(), from, file, line }
 }
 
-/// What each configuration changes in the command of the compose service.
-fn service_changes(grid: &Grid, block: &DockerBlock, service: &ReadService) -> String {
+/// The variables of all services, each value once: the values that the grid varies come
+/// from several readings.
+fn variables(grid: &Grid, started: &Started) -> Vec<PlannedVariable> {
+    let mut all: Vec<PlannedVariable> = Vec::new();
+    let is_started = grid.configurations.iter().any(|it| it.stack.is_own());
+    let own = started.service.iter().filter(|_| is_started || started.stacks.is_empty());
+    let services = own.chain(started.stacks.values().filter_map(|it| it.service.as_ref()));
+    for variable in services.flat_map(|it| it.variables.iter().map(planned)) {
+        if !all.contains(&variable) {
+            all.push(variable);
+        }
+    }
+    all
+}
+
+/// What each configuration changes in the command of its service.
+fn all_changes(grid: &Grid, started: &Started) -> String {
+    let mut text = String::new();
+    if let (EngineBlock::Docker(block), Some(service)) = (&grid.engine, &started.service) {
+        text.push_str(&service_changes(grid, &Stack::default(), block, service));
+    }
+    for (stack, read) in &started.stacks {
+        if let (EngineBlock::Docker(block), Some(service)) = (&read.block, &read.service) {
+            text.push_str(&service_changes(grid, stack, block, service));
+        }
+    }
+    text
+}
+
+/// What the configurations of one stack change in the command of its service; nothing where
+/// none has it.
+fn service_changes(
+    grid: &Grid,
+    stack: &Stack,
+    block: &DockerBlock,
+    service: &ReadService,
+) -> String {
+    let configurations: Vec<_> =
+        grid.configurations.iter().filter(|it| it.stack == *stack).collect();
+    if configurations.is_empty() {
+        return String::new();
+    }
     let name = block.service.as_deref().unwrap_or_default();
-    let mut text = format!("\nchanges to the command of the service `{name}`\n");
-    for configuration in &grid.configurations {
+    let with = if stack.is_own() { String::new() } else { format!(" with {stack}") };
+    let mut text = format!("\nchanges to the command of the service `{name}`{with}\n");
+    for configuration in configurations {
         text.push_str("  ");
         text.push_str(&configuration.name);
         text.push('\n');

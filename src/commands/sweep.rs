@@ -307,15 +307,14 @@ fn check_descriptors(grid: &Grid) -> Result<(), CommandError> {
 async fn complete(file: GridFile) -> Result<(Grid, Option<ServiceSpec>), CommandError> {
     let started = service::read(&file, Need::Sweep).await;
     let started = started.map_err(|error| unusable(EngineError::from(error)))?;
-    if let Some(service) = &started.service {
-        service.reveal_to(secrets());
-    }
-    Ok((service::complete(file, &started), started.service.map(|it| it.spec)))
+    started.reveal_to(secrets());
+    let first = started.first().map(|it| it.spec.clone());
+    Ok((service::complete(file, &started), first))
 }
 
 /// The grid's engine.
 async fn engine(grid: &Grid) -> Result<Arc<dyn Engine>, CommandError> {
-    engine::of_grid(&grid.engine, secrets()).await.map_err(|error| match error {
+    engine::of_grid(grid, secrets()).await.map_err(|error| match error {
         EngineError::NoKey(_) => {
             let keys = ["engine", grid.engine.name(), "api-key-env"];
             let line = grid.place_of(&keys).map(|(line, _)| format!(":{line}"));

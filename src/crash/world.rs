@@ -394,6 +394,7 @@ impl WorldProduction {
             command_sha256: String::new(),
             configuration_sha256: String::new(),
             running: state.running,
+            paused: Vec::new(),
         }
     }
 }

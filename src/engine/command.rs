@@ -44,6 +44,20 @@ pub fn edits(arguments: &[Word], overlaid: &Flags) -> (Vec<Edit>, Vec<String>) {
     (edits, flags::argv(&pending))
 }
 
+/// What another model changes in some arguments, and what it appends to them: its place is
+/// that of the model that they have, as an option or as the word before the first option.
+pub fn model_edits(arguments: &[Word], model: &str) -> (Vec<Edit>, Vec<String>) {
+    let option = Flags::from([("model".to_owned(), Value::from(model))]);
+    let (edits, appended) = edits(arguments, &option);
+    if !edits.is_empty() {
+        return (edits, Vec::new());
+    }
+    match read::positional_model(arguments) {
+        Some(at) => (vec![Edit { words: at..at + 1, with: vec![model.to_owned()] }], Vec::new()),
+        None => (Vec::new(), appended),
+    }
+}
+
 /// The same for a vector of arguments, carried out.
 pub fn overlay(command: &[String], overlaid: &Flags) -> Vec<String> {
     let (edits, appended) = edits(&literal(command), overlaid);

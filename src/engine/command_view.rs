@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::command::names::{self, Names};
 use super::command::{self, apply, edits, flag_value, hidden_flags};
-use super::shell::{Obstacle, Script, ScriptError, Start, Word, start_of};
+use super::shell::{Edit, Obstacle, Script, ScriptError, Start, Word, start_of};
 use crate::configuration::{Configuration, Flags};
 use crate::flags;
 use crate::secret::Secrets;
@@ -370,32 +370,37 @@ impl CommandView {
         if flags.is_empty() {
             return self.clone();
         }
+        let (edits, appended) = edits(&self.arguments(), flags);
+        self.edited(&edits, &appended)
+    }
+
+    /// The same with another model. What cannot be read is not changed.
+    #[must_use]
+    pub fn with_model(&self, model: &str) -> Self {
+        let (edits, appended) = command::model_edits(&self.arguments(), model);
+        self.edited(&edits, &appended)
+    }
+
+    /// The same with vLLM's arguments edited.
+    fn edited(&self, edits: &[Edit], appended: &[String]) -> Self {
         let words = self.words();
         let entrypoint = self.effective_entrypoint().map_or(0, <[String]>::len);
         let (changed, entrypoint) = match &self.form {
             Form::Unreadable(_) => return self.clone(),
             Form::Words(first) => {
                 let own = &words[*first..];
-                let (edits, appended) = edits(&command::literal(own), flags);
                 // Arguments in the entry point that go make it shorter.
                 let inside = entrypoint.saturating_sub(*first);
-                let shorter: usize = edits
-                    .iter()
-                    .filter(|edit| edit.words.start < inside)
-                    .map(|edit| edit.words.len().min(inside - edit.words.start))
-                    .sum();
-                let longer: usize = edits
-                    .iter()
-                    .filter(|edit| edit.words.start < inside)
-                    .map(|edit| edit.with.len())
-                    .sum();
+                let within = || edits.iter().filter(|edit| edit.words.start < inside);
+                let shorter: usize =
+                    within().map(|edit| edit.words.len().min(inside - edit.words.start)).sum();
+                let longer: usize = within().map(|edit| edit.with.len()).sum();
                 let mut changed = words[..*first].to_vec();
-                changed.extend(apply(own, &edits, &appended));
+                changed.extend(apply(own, edits, appended));
                 (changed, entrypoint + longer - shorter)
             }
             Form::Script(at, script) => {
-                let (edits, appended) = edits(script.arguments(), flags);
-                let (text, positional) = script.edited(&edits, &appended);
+                let (text, positional) = script.edited(edits, appended);
                 let mut changed = words.clone();
                 changed[*at] = text;
                 changed.truncate(at + 2);

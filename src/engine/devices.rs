@@ -130,6 +130,7 @@ mod tests {
                 .map(|ids| (CONTAINER.to_owned(), ids.to_owned()))
                 .into_iter()
                 .collect(),
+            ..Default::default()
         };
         assert_eq!(of_service(&service, false, &[]), Uses::Cpu);
         assert_eq!(of_service(&service, true, &[]), Uses::AllGpus, "what the image shows");

@@ -1,6 +1,7 @@
 //! What would prevent a launch, found before the night: each finding is ok, a
 //! warning or a problem, with what to do. It starts nothing but a throw-away
-//! container that shows the GPUs.
+//! container that shows the GPUs; where the service's user is not root, it makes another one,
+//! which is not started and shows the image's folders.
 
 use std::path::Path;
 
@@ -8,17 +9,20 @@ use super::command_view::ImageCommand;
 use super::compose::{self, ServiceSpec};
 use super::docker::daemon::{DaemonSettings, connect};
 use super::docker::gate::{GpuMemory, Reader};
-use super::docker::{self, Daemon, Located, caches, source_within};
+use super::docker::{self, Caches, Daemon, ImageIdentity, Located, caches, source_within};
 use super::leftovers::{self, Look};
 use super::production::ProductionError;
 use super::service_flags::check;
 use super::service_view::{of_process, view_of};
 use super::{EngineError, devices};
-use crate::configuration::Configuration;
+use crate::configuration::{Configuration, Stack};
 use crate::flags;
 use crate::grid::{DockerBlock, EngineBlock, Grid, ProcessBlock};
 use crate::ownership::{Claims, Holder, StateFolder, Uses, aside};
 use crate::secret::Secrets;
+
+mod mounts;
+mod restarters;
 
 /// How a finding is to be taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -175,14 +179,43 @@ async fn docker_engine(
         Err(error) => findings.problem("daemon", docker.words(&error), "look at `docker info`"),
     }
     production(findings, block, service.as_ref(), secrets, &docker).await;
+    restarters::look(findings, block, &docker).await;
+    for (stack, other) in &grid.stacks {
+        if let EngineBlock::Docker(other) = other {
+            further_image(findings, grid, stack, other, &docker).await;
+        }
+    }
     others(findings, &uses, socket.as_deref()).await;
     let image = service.as_ref().map(|service| service.image.clone()).or(block.image.clone());
     let Some(image) = image else { return };
-    let Some(identity) = image_identity(findings, &docker, &image).await else { return };
+    let identity = image_identity(findings, &docker, &image).await;
+    if let Some(service) = &service {
+        let own = identity.as_ref().map(|identity| identity.own.clone());
+        let (model, _) = view_of(service, own).overlaid(&block.flags).read();
+        let image = identity.clone().unwrap_or_default();
+        mounts::look(findings, service, &image, model.as_deref());
+    }
+    let Some(identity) = identity else { return };
     let service =
         service.unwrap_or_else(|| ServiceSpec::of_image(image, Vec::new()).with_all_gpus());
-    Box::pin(gpus(findings, block, &docker, &service, &identity, utilisation)).await;
+    Box::pin(gpus(findings, block, &docker, &service, &identity.id, utilisation)).await;
     cache_volumes(findings, block, &docker, &service, &identity).await;
+}
+
+/// The image of a stack that is not the block's own, where it has another one.
+async fn further_image(
+    findings: &mut Findings,
+    grid: &Grid,
+    stack: &Stack,
+    block: &DockerBlock,
+    docker: &Daemon,
+) {
+    let of_stack = grid.configurations.iter().find(|it| it.stack == *stack);
+    let image = of_stack.and_then(|it| it.image.clone()).or(block.image.clone());
+    let own = grid.engine.image();
+    if let Some(image) = image.filter(|image| Some(image) != own.as_ref() && !image.contains('#')) {
+        image_identity(findings, docker, &image).await;
+    }
 }
 
 async fn compose_service(
@@ -254,18 +287,23 @@ async fn own_command(image: &str) -> Option<ImageCommand> {
     docker::identity(&docker, image).await.ok().map(|identity| identity.own)
 }
 
-async fn image_identity(findings: &mut Findings, docker: &Daemon, image: &str) -> Option<String> {
+async fn image_identity(
+    findings: &mut Findings,
+    docker: &Daemon,
+    image: &str,
+) -> Option<ImageIdentity> {
     match docker::identity(docker, image).await {
         Ok(identity) => {
-            let digest = identity.digest.map(|digest| format!(", {digest}")).unwrap_or_default();
-            findings.ok("image", format!("{image} is {}{digest}", identity.id));
+            let digest = identity.digest.as_ref().map(|digest| format!(", {digest}"));
+            findings
+                .ok("image", format!("{image} is {}{}", identity.id, digest.unwrap_or_default()));
             if image.ends_with(":latest")
                 || !image.rsplit('/').next().unwrap_or(image).contains([':', '@'])
             {
                 let advice = "name a version, so that the result means the same next month";
                 findings.warning("image", format!("{image} has no fixed tag"), advice);
             }
-            Some(identity.id)
+            Some(identity)
         }
         Err(error) => {
             findings.problem("image", error.to_string(), &format!("docker pull {image}"));
@@ -329,11 +367,14 @@ async fn cache_volumes(
     block: &DockerBlock,
     docker: &Daemon,
     service: &ServiceSpec,
-    image_id: &str,
+    image: &ImageIdentity,
 ) {
-    let missing = caches::missing(service, image_id);
+    let caches = Caches::find(docker, service, image).await;
+    let view = view_of(service, Some(image.own.clone())).overlaid(&block.flags);
+    let key = |model: String| caches::model_key(&model, &service.mounts, &service.environment);
+    let missing = caches.volumes(view.read().0.map(key).as_deref());
     let there = caches::list(docker).await.unwrap_or_default();
-    if missing.is_empty() {
+    if caches.is_empty() {
         findings.ok("cache volumes", "the service has its own");
     } else if block.caches == Some(false) {
         let advice = "every launch compiles again, and may load the model again";
@@ -342,6 +383,9 @@ async fn cache_volumes(
         let existing = missing.iter().filter(|cache| there.contains(&cache.volume)).count();
         let text = format!("{} of ours are used, {existing} of them exist already", missing.len());
         findings.ok("cache volumes", text);
+        if let Some(why) = caches.left_out {
+            findings.warning("cache volumes", why, "");
+        }
     }
     let offline = service.environment.get("HF_HUB_OFFLINE").is_some_and(|value| value == "1");
     if offline {

@@ -2,7 +2,7 @@
 //! be written to a file, and ends in a ready [`Server`] or in a classified
 //! failure; measuring is not known here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -10,9 +10,9 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-use crate::configuration::Configuration;
+use crate::configuration::{Configuration, Stack};
 use crate::event::Emit;
-use crate::grid::EngineBlock;
+use crate::grid::{EngineBlock, Grid};
 use crate::history::launch::{LaunchFacts, LaunchFailure};
 use crate::ownership::{Ledger, Uses};
 use crate::secret::Secrets;
@@ -38,6 +38,7 @@ pub mod service_flags;
 pub mod service_view;
 pub mod shell;
 pub mod simulated;
+pub mod stack;
 
 /// Why a grid's engine block makes no engine.
 #[derive(Debug, thiserror::Error)]
@@ -62,13 +63,36 @@ pub enum EngineError {
     NoKey(String),
 }
 
-/// The engine of a grid's block. Logs are written without `secrets`.
+/// The engine of a grid: one for each stack that its configurations have. Logs are written
+/// without `secrets`.
 ///
 /// # Errors
-/// What the block asks for and cannot be had, before anything is started.
-pub async fn of_grid(
+/// What a block asks for and cannot be had, before anything is started.
+pub async fn of_grid(grid: &Grid, secrets: &Secrets) -> Result<Arc<dyn Engine>, EngineError> {
+    let stacks: BTreeSet<&Stack> = grid.configurations.iter().map(|it| &it.stack).collect();
+    let mut engines: BTreeMap<Stack, Arc<dyn Engine>> = BTreeMap::new();
+    let mut gates = docker::Gates::default();
+    for stack in stacks {
+        let block = match grid.stacks.get(stack) {
+            Some(block) => block.clone(),
+            None => stack::block_of(&grid.engine, stack),
+        };
+        engines.insert(stack.clone(), of_block(&block, secrets, &mut gates).await?);
+    }
+    if engines.len() > 1 {
+        return Ok(Arc::new(stack::Stacks::new(engines)));
+    }
+    match engines.into_values().next() {
+        Some(engine) => Ok(engine),
+        None => of_block(&grid.engine, secrets, &mut gates).await,
+    }
+}
+
+/// The engine of one block.
+async fn of_block(
     block: &EngineBlock,
     secrets: &Secrets,
+    gates: &mut docker::Gates,
 ) -> Result<Arc<dyn Engine>, EngineError> {
     match block {
         EngineBlock::Simulated(block) => {
@@ -82,7 +106,9 @@ pub async fn of_grid(
             spec.secrets = secrets.clone();
             Ok(Arc::new(process::ProcessEngine::new(spec, readiness::over_http())?))
         }
-        EngineBlock::Docker(block) => Ok(Arc::new(docker::of_block(block, secrets).await?)),
+        EngineBlock::Docker(block) => {
+            Ok(Arc::new(docker::of_block(block, secrets).await?.behind(gates)))
+        }
     }
 }
 

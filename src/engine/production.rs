@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::history::production::ProductionFacts;
+use crate::history::production::{Companion, ProductionFacts};
 
 /// Why production cannot be handled.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -63,10 +63,20 @@ pub trait Production: Send + Sync {
     /// The container of this id; `None` when it was removed.
     async fn look(&self, id: &str) -> Result<Option<ProductionFacts>, ProductionError>;
 
+    /// The companions that run now.
+    async fn companions(&self) -> Result<Vec<Companion>, ProductionError> {
+        Ok(Vec::new())
+    }
+
+    /// Stops a companion, with the grace that it has itself; what is stopped already is, too.
+    async fn pause(&self, id: &str) -> Result<(), ProductionError> {
+        self.stop(id).await
+    }
+
     /// Stops it, with a grace of 60 s; what is stopped already is, too.
     async fn stop(&self, id: &str) -> Result<(), ProductionError>;
 
-    /// Starts it; what runs already does, too.
+    /// Starts it, or a companion; what runs already does, too.
     async fn start(&self, id: &str) -> Result<(), ProductionError>;
 
     /// Makes it by the compose tool, as its file says; what it is then.

@@ -1,6 +1,7 @@
 //! The compose service that a grid names: it is read, what it starts is seen through,
 //! and its flags come under the grid's. The grid itself knows no compose tool.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -8,10 +9,12 @@ use tokio::time::timeout;
 use super::command_view::{CommandView, ImageCommand, Part};
 use super::compose::{self, ComposeError, ComposeSource, ServiceSpec};
 use super::docker::daemon::{DaemonSettings, connect, late};
-use super::docker::{DockerError, LIMIT, Located, WHAT, identity, source_within};
+use super::docker::{DockerError, LIMIT, Located, WHAT, identity, named_by, source_within};
 use super::service_flags;
 use super::service_view::{of_process, view_of};
-use crate::grid::{ComposeFiles, EngineBlock, Grid, GridFile, Warning};
+use super::stack::{block_of, with_model};
+use crate::configuration::{Configuration, Stack};
+use crate::grid::{ComposeFiles, DockerBlock, EngineBlock, Grid, GridFile, ServiceBase, Warning};
 use crate::secret::Secrets;
 
 /// Whether what an image runs has to be known.
@@ -38,8 +41,37 @@ impl Need {
 pub struct Started {
     /// The compose service, where the grid names one.
     pub service: Option<ReadService>,
+    /// What each stack of the configurations starts that is not the engine block's own.
+    pub stacks: BTreeMap<Stack, ReadStack>,
     /// What is not known of what starts.
     pub warnings: Vec<Unknown>,
+}
+
+/// What a stack starts.
+#[derive(Clone, Debug)]
+pub struct ReadStack {
+    /// The engine block with what the stack names in its place.
+    pub block: EngineBlock,
+    /// Its compose service, where it has one.
+    pub service: Option<ReadService>,
+}
+
+impl Started {
+    /// The engine block's own service, else the first one that is started in its place.
+    pub fn first(&self) -> Option<&ReadService> {
+        self.services().next()
+    }
+
+    /// Every service that was read.
+    pub fn services(&self) -> impl Iterator<Item = &ReadService> {
+        let others = self.stacks.values().filter_map(|stack| stack.service.as_ref());
+        self.service.iter().chain(others)
+    }
+
+    /// Adds the secrets of all that was read.
+    pub fn reveal_to(&self, secrets: &Secrets) {
+        self.services().for_each(|service| service.reveal_to(secrets));
+    }
 }
 
 /// Something that is not known, and where that is written.
@@ -48,6 +80,16 @@ pub struct Unknown {
     /// The place in a compose file; `None` for the grid's own engine block.
     place: Option<compose::Place>,
     message: String,
+}
+
+impl Unknown {
+    /// The same of a stack that is not the engine block's own.
+    fn of(self, stack: &Stack) -> Self {
+        match self.place {
+            Some(_) => self,
+            None => Self { message: format!("{stack}: {}", self.message), ..self },
+        }
+    }
 }
 
 /// A compose service, and what it starts.
@@ -82,6 +124,11 @@ pub fn learn(file: &GridFile, secrets: &Secrets) {
     let key = match file.engine() {
         EngineBlock::Docker(block) => {
             learn_files(&block.compose, secrets);
+            for stack in stacks_of(file).into_iter().filter(|it| it.has_service()) {
+                if let EngineBlock::Docker(block) = block_of(file.engine(), stack) {
+                    learn_files(&block.compose, secrets);
+                }
+            }
             &block.api_key_env
         }
         EngineBlock::Process(block) => {
@@ -101,75 +148,213 @@ fn learn_files(named: &ComposeFiles, secrets: &Secrets) {
     ComposeSource::of(named, files).reveal_to(secrets);
 }
 
-/// Reads the compose service that a grid names, where it names one, and refuses flags
-/// of the grid that could not act.
+/// The stacks of a grid's configurations that are not the engine block's own, each once.
+fn stacks_of(file: &GridFile) -> BTreeSet<&Stack> {
+    file.configurations().iter().map(|it| &it.stack).filter(|it| !it.is_own()).collect()
+}
+
+/// Reads the compose service that a grid names, where it names one, and those that its
+/// configurations start in its place, and refuses flags of the grid that could not act.
 ///
 /// # Errors
-/// When the compose tool is missing, the service cannot be read, the grid sets flags
+/// When the compose tool is missing, a service cannot be read, the grid sets flags
 /// that would be ignored, or a sweep's daemon does not answer.
 pub async fn read(file: &GridFile, need: Need) -> Result<Started, ComposeError> {
-    let block = match file.engine() {
-        EngineBlock::Docker(block) => block,
-        EngineBlock::Process(block) => {
-            let view = of_process(&block.command);
-            let place = "the command of the engine `process`";
-            let warning = service_flags::check(&view, place, &block.flags, file.configurations())?;
-            return Ok(Started { service: None, warnings: in_grid(warning) });
+    let mut reader = Reader { need, read: Vec::new() };
+    let located = match file.engine() {
+        EngineBlock::Docker(block) => {
+            source_within(block, block.service.as_deref(), need.patience()).await?
         }
-        EngineBlock::Simulated(_) => return Ok(Started::default()),
+        _ => None,
     };
-    let located = source_within(block, block.service.as_deref(), need.patience()).await?;
-    let Some(located) = located else {
-        let Some(image) = &block.image else { return Ok(Started::default()) };
-        let warning = match image_command(image, need).await? {
-            Ok(own) => {
-                let view = CommandView::new(None, Some(Vec::new()), Some(own));
-                let place = format!("the entry point of image {image}");
-                service_flags::check(&view, &place, &block.flags, file.configurations())?
-                    .map(|unknown| format!("{place}: {unknown}"))
-            }
-            Err(unknown) => unknown,
+    let mut own = file.engine().clone();
+    if let Some(located) = &located {
+        // What production was made from decides for those that only vary it, too.
+        keep(&mut own, &located.source);
+    }
+    let is_started = file.configurations().iter().any(|it| it.stack.is_own());
+    let read = reader.block(&own, file, &Stack::default(), located).await;
+    let (service, mut warnings) = match read {
+        // Each configuration gives them values.
+        Err(ComposeError::Unset(_)) if !is_started => (None, Vec::new()),
+        read => read?,
+    };
+    let mut stacks = BTreeMap::new();
+    for stack in stacks_of(file) {
+        let mut block = block_of(&own, stack);
+        let located = match &block {
+            EngineBlock::Docker(block) => named_by(block, block.service.as_deref())?,
+            _ => None,
         };
-        return Ok(Started { service: None, warnings: in_grid(warning) });
-    };
-    let Located { source, notes, unanswered } = located;
-    let spec = compose::read(&source).await?;
-    // Where the service has an entry point, the image's command does not count, either.
-    let (image, not_asked) = match spec.entrypoint {
-        Some(_) => (None, None),
-        None => match image_command(&spec.image, need).await? {
-            Ok(own) => (Some(own), None),
-            Err(unknown) => (None, unknown),
-        },
-    };
-    let unanswered = match (unanswered, need) {
-        // It is there again: what is read must not depend on that.
-        (Some(why), Need::Sweep) if image.is_some() => {
-            return Err(ComposeError::NoAnswer { what: WHAT.to_owned(), why });
+        let (service, unknown) = reader.block(&block, file, stack, located).await?;
+        if let Some(service) = &service {
+            keep(&mut block, &service.source);
         }
-        (_, Need::Sweep) => None,
-        (why, Need::Plan) => {
-            why.map(|why| format!("{WHAT} is not known: {why}; what the grid names is read"))
+        warnings.extend(unknown.into_iter().map(|it| it.of(stack)));
+        warnings.dedup();
+        stacks.insert(stack.clone(), ReadStack { block, service });
+    }
+    Ok(Started { service, stacks, warnings })
+}
+
+/// Reads what engine blocks start; the compose tool runs once for each source.
+struct Reader {
+    need: Need,
+    read: Vec<(ComposeSource, ServiceSpec)>,
+}
+
+impl Reader {
+    /// What a block starts for a stack, and what is not known of it.
+    async fn block(
+        &mut self,
+        engine: &EngineBlock,
+        file: &GridFile,
+        stack: &Stack,
+        located: Option<Located>,
+    ) -> Result<(Option<ReadService>, Vec<Unknown>), ComposeError> {
+        let of_stack = file.configurations().iter().filter(|it| it.stack == *stack);
+        let configurations: Vec<Configuration> = of_stack.cloned().collect();
+        let block = match engine {
+            EngineBlock::Docker(block) => block,
+            EngineBlock::Process(block) => {
+                let view = of_process(&block.command);
+                let place = "the command of the engine `process`";
+                takes_model(&view, place, stack)?;
+                let warning = service_flags::check(&view, place, &block.flags, &configurations)?;
+                return Ok((None, in_grid(warning)));
+            }
+            EngineBlock::Simulated(_) => return Ok((None, Vec::new())),
+        };
+        let Some(located) = located else {
+            let Some(image) = &block.image else { return Ok((None, Vec::new())) };
+            let warning = match image_command(image, self.need).await? {
+                Ok(own) => {
+                    let view = CommandView::new(None, Some(Vec::new()), Some(own));
+                    let place = format!("the entry point of image {image}");
+                    service_flags::check(&view, &place, &block.flags, &configurations)?
+                        .map(|unknown| format!("{place}: {unknown}"))
+                }
+                Err(unknown) => unknown,
+            };
+            return Ok((None, in_grid(warning)));
+        };
+        self.service(block, located, stack, &configurations).await
+    }
+
+    async fn service(
+        &mut self,
+        block: &DockerBlock,
+        located: Located,
+        stack: &Stack,
+        configurations: &[Configuration],
+    ) -> Result<(Option<ReadService>, Vec<Unknown>), ComposeError> {
+        let Located { source, notes, unanswered } = located;
+        let mut spec = self.spec(&source).await?;
+        if let Some(image) = &block.image {
+            spec.image.clone_from(image);
         }
+        // Where the service has an entry point, the image's command does not count, either.
+        let (image, not_asked) = match spec.entrypoint {
+            Some(_) => (None, None),
+            None => match image_command(&spec.image, self.need).await? {
+                Ok(own) => (Some(own), None),
+                Err(unknown) => (None, unknown),
+            },
+        };
+        let unanswered = match (unanswered, self.need) {
+            // It is there again: what is read must not depend on that.
+            (Some(why), Need::Sweep) if image.is_some() => {
+                return Err(ComposeError::NoAnswer { what: WHAT.to_owned(), why });
+            }
+            (_, Need::Sweep) => None,
+            (why, Need::Plan) => {
+                why.map(|why| format!("{WHAT} is not known: {why}; what the grid names is read"))
+            }
+        };
+        let view = view_of(&spec, image);
+        let place = place_of(&source, &view);
+        let written = described(&source, &view, &place);
+        takes_model(&view, &written, stack)?;
+        let view = with_model(view, block);
+        let unknown = service_flags::check(&view, &written, &block.flags, configurations)?;
+        let at = |message| Unknown { place: Some(place.clone()), message };
+        let warnings = unknown.into_iter().chain(not_asked).map(at).collect::<Vec<_>>();
+        let variables = compose::variables_of(&source);
+        let notes = notes
+            .into_iter()
+            .chain(unanswered)
+            .chain(spec.said.iter().map(|said| format!("the compose tool says: {said}")))
+            .chain(compose::forgotten(&source, &variables))
+            .chain(idle_variables(stack, &variables, &source))
+            .chain(misplaced(configurations, &variables, &spec));
+        let warnings = in_grid(notes).into_iter().chain(warnings).collect();
+        Ok((Some(ReadService { spec, view, place, source, variables }), warnings))
+    }
+
+    async fn spec(&mut self, source: &ComposeSource) -> Result<ServiceSpec, ComposeError> {
+        if let Some((_, spec)) = self.read.iter().find(|(known, _)| known == source) {
+            return Ok(spec.clone());
+        }
+        let spec = compose::read(source).await?;
+        self.read.push((source.clone(), spec.clone()));
+        Ok(spec)
+    }
+}
+
+/// Refuses a model for what it cannot be given to.
+fn takes_model(view: &CommandView, place: &str, stack: &Stack) -> Result<(), ComposeError> {
+    match (view.unreadable(), &stack.model) {
+        (Some(why), Some(_)) => Err(ComposeError::Unreadable {
+            place: place.to_owned(),
+            why: why.clone(),
+            flags: vec!["model".to_owned()],
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Variables of a stack that its compose files do not use.
+fn idle_variables(
+    stack: &Stack,
+    used: &[compose::VariableUse],
+    source: &ComposeSource,
+) -> Vec<String> {
+    let is_idle = |name: &&String| !used.iter().any(|it| it.name == **name);
+    let files = source.files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>();
+    let idle = stack.variables.keys().filter(is_idle);
+    idle.map(|name| {
+        format!(
+            "`variables`: {name} is not used by the service `{}` in {}: it has no effect there; what \
+             the server itself reads belongs under `environment`",
+            source.service,
+            files.join(", ")
+        )
+    })
+    .collect()
+}
+
+/// Variables of the server's environment that the compose files use and the container does
+/// not get: whoever varies such a one means the other kind.
+fn misplaced(
+    configurations: &[Configuration],
+    used: &[compose::VariableUse],
+    spec: &ServiceSpec,
+) -> Vec<String> {
+    let names: BTreeSet<&String> =
+        configurations.iter().flat_map(|it| it.environment.keys()).collect();
+    let is_misplaced = |name: &&&String| {
+        used.iter().any(|it| it.name == ***name) && !spec.environment.contains_key(**name)
     };
-    let view = view_of(&spec, image);
-    let place = place_of(&source, &view);
-    let unknown = service_flags::check(
-        &view,
-        &described(&source, &view, &place),
-        &block.flags,
-        file.configurations(),
-    )?;
-    let at = |message| Unknown { place: Some(place.clone()), message };
-    let warnings = unknown.into_iter().chain(not_asked).map(at).collect::<Vec<_>>();
-    let variables = compose::variables_of(&source);
-    let notes = notes
-        .into_iter()
-        .chain(unanswered)
-        .chain(spec.said.iter().map(|said| format!("the compose tool says: {said}")))
-        .chain(compose::forgotten(&source, &variables));
-    let warnings = in_grid(notes).into_iter().chain(warnings).collect();
-    Ok(Started { service: Some(ReadService { spec, view, place, source, variables }), warnings })
+    names
+        .iter()
+        .filter(is_misplaced)
+        .map(|name| {
+            format!(
+                "`environment`: {name} is a variable of the compose file: as a variable of the \
+                 container it does not change what the file says; write it under `variables`"
+            )
+        })
+        .collect()
 }
 
 fn in_grid(message: impl IntoIterator<Item = String>) -> Vec<Unknown> {
@@ -236,21 +421,30 @@ fn keep(engine: &mut EngineBlock, source: &ComposeSource) {
         env_files: source.env_files.clone(),
         project_directory: source.project_directory.clone(),
         folder: block.compose.folder.clone(),
+        variables: source.variables.clone(),
         located: true,
     };
 }
 
-/// The grid with the flags of the service that was read for it, and what is not known.
+/// The grid with the flags of the services that were read for it, and what is not known.
 pub fn complete(file: GridFile, started: &Started) -> Grid {
-    let mut grid = match &started.service {
-        Some(service) => {
-            let base = service_flags::of(&service.spec.image, &service.view);
-            let mut grid = file.with_service(base);
-            keep(&mut grid.engine, &service.source);
-            grid
-        }
-        None => file.without_service(),
+    let base = |service: &ReadService| service_flags::of(&service.spec.image, &service.view);
+    let own = started.service.as_ref();
+    let others: BTreeMap<Stack, ServiceBase> = started
+        .stacks
+        .iter()
+        .filter_map(|(stack, read)| Some((stack.clone(), base(read.service.as_ref()?))))
+        .collect();
+    let mut grid = if own.is_some() || !others.is_empty() {
+        file.with_services(own.map(base), &others)
+    } else {
+        file.without_service()
     };
+    if let Some(service) = own {
+        keep(&mut grid.engine, &service.source);
+    }
+    let blocks = started.stacks.iter().map(|(stack, read)| (stack.clone(), read.block.clone()));
+    grid.stacks = blocks.collect();
     for Unknown { place, message } in &started.warnings {
         let (file, line, column) = if let Some(place) = place {
             (place.file.clone(), place.line, place.line.map(|_| 1))

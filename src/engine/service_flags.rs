@@ -90,6 +90,7 @@ mod tests {
             flags: varied.clone(),
             varied,
             environment: environment.iter().map(pair).collect(),
+            ..Default::default()
         }
     }
 

@@ -325,6 +325,7 @@ mod tests {
                 flags: Flags::new(),
                 varied: Flags::new(),
                 environment: std::collections::BTreeMap::new(),
+                ..Default::default()
             },
             folder: std::path::PathBuf::new(),
             worked: Duration::from_secs(worked),

@@ -2,6 +2,8 @@
 //! that will not give what they seem to promise. Flags that cannot act are in
 //! [`super::inert_flags`], what will not be measured is in [`super::unmeasured`].
 
+use std::collections::BTreeSet;
+
 use super::duration::spoken;
 use super::error::Findings;
 use super::estimate::Estimate;
@@ -16,6 +18,7 @@ pub(super) fn all(grid: &Grid, findings: &mut Findings) {
     unmeasured::all(grid, findings);
     hourly(grid, findings);
     small_batches(grid, findings);
+    models(grid, findings);
     budget(grid, findings);
     window(grid, findings);
 }
@@ -41,6 +44,26 @@ fn small_batches(grid: &Grid, findings: &mut Findings) {
             "{}: chunked prefill is off and max-num-batched-tokens is below max-model-len, which \
              vLLM refuses at the start",
             some(&refused)
+        ),
+    );
+}
+
+/// Tokens of two tokenizers are not one unit.
+fn models(grid: &Grid, findings: &mut Findings) {
+    let models: BTreeSet<&str> =
+        grid.configurations.iter().filter_map(|it| it.model.as_deref()).collect();
+    if models.len() < 2 {
+        return;
+    }
+    let names: Vec<String> = models.iter().map(|it| format!("`{it}`")).collect();
+    findings.warning(
+        Some(&grid.places.objective),
+        format!(
+            "the configurations have {} models ({}): where their tokenizers differ, tokens are not one \
+             unit, neither in a rate nor in a latency per token; compare characters \
+             (load.output_characters_throughput), or times of whole answers",
+            models.len(),
+            names.join(", ")
         ),
     );
 }

@@ -1,5 +1,6 @@
 //! The engine blocks of a grid. All are checked; one is chosen.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::error::{Findings, is_variable};
@@ -128,6 +129,7 @@ impl EngineReader<'_> {
             flags: self.flags(&fields),
             api_key_env: self.api_key_env(&fields),
             production: self.production(&fields),
+            pause: self.pause(&fields),
             profiles: self.texts(&fields, "profiles"),
             gpus: self.switch(&fields, "gpus"),
             caches: self.switch(&fields, "caches"),
@@ -152,6 +154,7 @@ impl EngineReader<'_> {
             env_files,
             project_directory: directory.map(|(path, _)| self.folder.join(path)),
             folder: self.folder.to_owned(),
+            variables: BTreeMap::new(),
             located: false,
         }
     }
@@ -176,7 +179,7 @@ impl EngineReader<'_> {
 
     fn production(&mut self, fields: &Fields<'_>) -> Option<ProductionName> {
         let (key, node) = fields.given("production")?;
-        let known = &["container", "service"];
+        let known = &["container", "service", "pause"];
         let named = Fields::of(node, "`production`", &key.span, known, self.findings)?;
         let container = named.text("container", self.findings).map(|(name, _)| name.to_owned());
         let service = named.text("service", self.findings).map(|(name, _)| name.to_owned());
@@ -192,6 +195,56 @@ impl EngineReader<'_> {
             _ => {
                 let message = "`production` needs one of `container` and `service`";
                 self.findings.error(&key.span, message);
+                None
+            }
+        }
+    }
+
+    /// What is stopped with production: services by name, or `container: NAME`.
+    fn pause(&mut self, fields: &Fields<'_>) -> Vec<ProductionName> {
+        let given = |node: &'_ Node| match &node.content {
+            Content::Map(entries) => {
+                entries.iter().find(|(key, _)| key.text == "pause").map(|(_, node)| node.clone())
+            }
+            _ => None,
+        };
+        let Some(node) = fields.given("production").and_then(|(_, node)| given(node)) else {
+            return Vec::new();
+        };
+        let items = list(&node, "`pause`", self.findings).unwrap_or_default();
+        items.iter().filter_map(|item| self.companion(item, fields)).collect()
+    }
+
+    fn companion(&mut self, item: &Node, fields: &Fields<'_>) -> Option<ProductionName> {
+        match &item.content {
+            Content::Text(name) if !name.trim().is_empty() => {
+                if fields.given("compose").is_none() && fields.given("service").is_none() {
+                    let message = format!(
+                        "`pause` names the service `{name}`, but there is no `compose` file"
+                    );
+                    let error = self.findings.error(&item.span, message);
+                    error.help("name a container: `{container: NAME}`");
+                    return None;
+                }
+                Some(ProductionName::Service(name.clone()))
+            }
+            Content::Map(_) => {
+                let fields = Fields::of(
+                    item,
+                    "an item of `pause`",
+                    &item.span,
+                    &["container"],
+                    self.findings,
+                )?;
+                let (name, _) = fields.text("container", self.findings)?;
+                Some(ProductionName::Container(name.to_owned()))
+            }
+            _ => {
+                let message = format!(
+                    "an item of `pause` must be a service's name or `{{container: NAME}}`, not {}",
+                    item.describe()
+                );
+                self.findings.error(&item.span, message);
                 None
             }
         }

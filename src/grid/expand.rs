@@ -12,7 +12,7 @@ use super::EngineBlock;
 use super::error::Findings;
 use super::name;
 use super::node::Span;
-use crate::configuration::{Configuration, Flags, hexadecimal};
+use crate::configuration::{Configuration, Flags, Identity, Stack, hexadecimal};
 use crate::flags::Entry;
 
 /// Configurations for which there is room from the start.
@@ -21,11 +21,19 @@ const RESERVED: usize = 10_000;
 /// The name of the configuration with the engine block's own flags.
 pub(super) const PRODUCTION: &str = "production";
 
-/// What is set: a flag or an environment variable.
+/// What is set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
+    /// A flag of vLLM.
     Flag,
+    /// A variable of the server's environment.
+    Environment,
+    /// An interpolation variable of the compose file.
     Variable,
+    /// The image.
+    Image,
+    /// The model.
+    Model,
 }
 
 /// A flag or variable and its values.
@@ -51,20 +59,24 @@ pub(super) struct Setting {
 pub(super) struct Row {
     pub(super) name: Option<String>,
     pub(super) settings: Vec<Setting>,
+    /// The service that it names; nothing where it is the engine block's.
+    pub(super) service: Stack,
     pub(super) span: Span,
 }
 
 fn word(kind: Kind, name: &str, value: &Value) -> String {
     match kind {
         Kind::Flag => name::word(name, value),
-        Kind::Variable => name::variable_word(name, value),
+        Kind::Environment | Kind::Variable => name::variable_word(name, value),
+        Kind::Image | Kind::Model => name::image_word(name, value),
     }
 }
 
 impl Row {
     fn generated_name(&self) -> String {
-        let words: Vec<String> =
-            self.settings.iter().map(|it| word(it.kind, &it.name, &it.value)).collect();
+        let service = self.service.service_label().map(|label| name::label_word(&label));
+        let settings = self.settings.iter().map(|it| word(it.kind, &it.name, &it.value));
+        let words: Vec<String> = service.into_iter().chain(settings).collect();
         name::join(words.iter().map(String::as_str))
     }
 }
@@ -128,7 +140,7 @@ impl Draft {
             let Some(axis) = axis else {
                 let fixed = match setting.kind {
                     Kind::Flag => engine.flags().get(&setting.name),
-                    Kind::Variable => None,
+                    _ => None,
                 };
                 if fixed == Some(&setting.value) {
                     continue;
@@ -179,7 +191,7 @@ impl Draft {
                 .iter()
                 .map(|it| (it.kind, Arc::new((it.name.clone(), it.value.clone()))))
                 .collect();
-            collector.add(name, entries.iter().map(|(kind, entry)| (*kind, entry)));
+            collector.add(name, &row.service, entries.iter().map(|(kind, entry)| (*kind, entry)));
         }
         let varied = self.varied(&collector.configurations);
         Expansion { configurations: collector.configurations, varied }
@@ -190,6 +202,7 @@ impl Draft {
             return;
         }
         let words = self.words();
+        let own = Stack::default();
         // Each value of each axis once, shared by all configurations that have it.
         let entries: Vec<Vec<Arc<Entry>>> = self
             .axes
@@ -210,8 +223,8 @@ impl Draft {
                 .filter_map(|(index, words)| words.get(*index).map(String::as_str));
             let name = collector.free(name::join(parts), explicit);
             let settings = self.axes.iter().zip(&entries).zip(&combination);
-            collector
-                .add(name, settings.map(|((axis, entries), index)| (axis.kind, &entries[*index])));
+            let settings = settings.map(|((axis, entries), index)| (axis.kind, &entries[*index]));
+            collector.add(name, &own, settings);
         }
     }
 
@@ -271,7 +284,6 @@ fn free(wanted: String, mut take: impl FnMut(&str) -> bool) -> String {
 /// Gathers configurations, equals as one.
 struct Collector<'a> {
     engine: &'a EngineBlock,
-    image: Option<String>,
     configurations: Vec<Configuration>,
     /// The digest of what is asked for; and, as long as the service's own flags
     /// are not known, the flags that are taken away from them.
@@ -283,7 +295,6 @@ impl<'a> Collector<'a> {
     fn new(engine: &'a EngineBlock) -> Self {
         Self {
             engine,
-            image: engine.image(),
             configurations: Vec::new(),
             by_digest: HashMap::new(),
             generated: HashSet::new(),
@@ -307,11 +318,13 @@ impl<'a> Collector<'a> {
     fn add<'s>(
         &mut self,
         name: String,
+        service: &Stack,
         settings: impl ExactSizeIterator<Item = (Kind, &'s Arc<Entry>)>,
     ) {
         let mut flags = self.engine.flags().with_space(settings.len());
         let mut varied = Flags::new().with_space(settings.len());
         let mut environment = BTreeMap::new();
+        let mut stack = service.clone();
         for (kind, entry) in settings {
             match (kind, &entry.1) {
                 (Kind::Flag, value) => {
@@ -322,15 +335,30 @@ impl<'a> Collector<'a> {
                     }
                     varied.share(entry);
                 }
-                (Kind::Variable, Value::String(text)) => {
+                (Kind::Environment, Value::String(text)) => {
                     environment.insert(entry.0.clone(), text.clone());
                 }
-                (Kind::Variable, _) => {}
+                (Kind::Variable, Value::String(text)) => {
+                    stack.variables.insert(entry.0.clone(), text.clone());
+                }
+                (Kind::Image, Value::String(text)) => stack.image = Some(text.clone()),
+                (Kind::Model, Value::String(text)) => stack.model = Some(text.clone()),
+                (_, _) => {}
             }
         }
         flags.retain(|_, value| !value.is_null());
-        let digest = self.engine.identity(self.image.as_deref(), &flags, &environment).digest();
-        let taken_away = if self.engine.lacks_service() { nulls(&varied) } else { Vec::new() };
+        let (image, model) = self.engine.started(&stack, None);
+        let identity = Identity {
+            engine: self.engine.name(),
+            image: image.as_deref(),
+            model: model.as_deref(),
+            flags: &flags,
+            environment: &environment,
+            stack: &stack,
+        };
+        let digest = identity.digest();
+        let unread = self.engine.lacks_service() || stack.has_service();
+        let taken_away = if unread { nulls(&varied) } else { Vec::new() };
         match self.by_digest.entry((digest, taken_away)) {
             hash_map::Entry::Occupied(known) => {
                 let known = &mut self.configurations[*known.get()];
@@ -352,6 +380,9 @@ impl<'a> Collector<'a> {
                     flags,
                     varied,
                     environment,
+                    stack,
+                    image,
+                    model,
                 });
             }
         }
@@ -366,7 +397,7 @@ fn nulls(flags: &Flags) -> Vec<String> {
 /// block's own flags, or a further one, put first. Gives its name.
 pub(super) fn add_production(engine: &EngineBlock, into: &mut Vec<Configuration>) -> String {
     let mut collector = Collector::new(engine);
-    collector.add(PRODUCTION.to_owned(), std::iter::empty());
+    collector.add(PRODUCTION.to_owned(), &Stack::default(), std::iter::empty());
     let Some(production) = collector.configurations.pop() else { return PRODUCTION.to_owned() };
     let is_same = |known: &&mut Configuration| {
         known.id == production.id && (!engine.lacks_service() || nulls(&known.varied).is_empty())

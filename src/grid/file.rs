@@ -3,6 +3,7 @@
 //! or without: a grid is never half complete.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
@@ -11,8 +12,10 @@ use super::error::{self, Finding, Findings};
 use super::node::{self, Span};
 use super::secrets;
 use super::service::{self, ServiceBase};
-use super::{EngineBlock, Grid, GridErrors, Places, ReadOptions, advice, expand, goal, read};
-use crate::configuration::{Configuration, hexadecimal};
+use super::{
+    EngineBlock, Grid, GridErrors, Places, ReadOptions, advice, expand, goal, read, stack_keys,
+};
+use crate::configuration::{Configuration, Stack, hexadecimal};
 use crate::input::{self, InputError};
 use crate::metric::MetricRef;
 use crate::workload::{Spec, Workload, nearest};
@@ -94,12 +97,20 @@ impl GridFile {
     /// The grid with a service's own flags under every configuration. Ids become those
     /// of the complete request; configurations that are now the same are one. Grids of
     /// other engines are not changed by a service.
-    pub fn with_service(mut self, base: ServiceBase) -> Grid {
+    pub fn with_service(self, base: ServiceBase) -> Grid {
+        self.with_services(Some(base), &BTreeMap::new())
+    }
+
+    /// The same with what each further stack's service asks for by itself. `own` is `None`
+    /// where the engine block names an image and no service.
+    pub fn with_services(
+        mut self,
+        own: Option<ServiceBase>,
+        others: &BTreeMap<Stack, ServiceBase>,
+    ) -> Grid {
         let EngineBlock::Docker(block) = &mut self.grid.engine else { return self.grid };
-        let own = block.flags.clone();
-        let under = base.flags.clone();
-        block.base = Some(base);
-        service::lay_under(&mut self.grid, &under, &own, &self.chosen);
+        block.base = own;
+        service::lay_under(&mut self.grid, others, &self.chosen);
         let pointless = self.advise();
         if !pointless.is_empty() {
             // The file itself is right: what the service's flags make pointless is a warning.
@@ -207,6 +218,7 @@ fn assemble(
         let help = "parameters with one value belong into the engine block's `flags`";
         findings.error(&span, message).help(help);
     }
+    stack_keys::refuse_idle(&engine, draft, findings);
     if !document.draft_is_whole || findings.errors.len() > errors {
         return None;
     }
@@ -232,6 +244,7 @@ fn assemble(
         source: Vec::new(),
         sha256,
         engine,
+        stacks: BTreeMap::new(),
         baseline,
         configurations: expansion.configurations,
         varied: expansion.varied,

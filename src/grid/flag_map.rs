@@ -73,6 +73,12 @@ impl FlagReader {
     /// The canonical name of a flag, if a grid may set it.
     fn name(&mut self, key: &Key, allowed: &[&str], findings: &mut Findings) -> Option<String> {
         let name = flags::resolve(&key.text);
+        if let Some(help) = axis_help(&name) {
+            let message =
+                format!("`{}` is no flag of vLLM: it would have no effect here", key.text);
+            findings.error(&key.span, message).help(help);
+            return None;
+        }
         if flags::is_owned(&name) && !allowed.contains(&name.as_str()) {
             findings
                 .error(&key.span, format!("`{name}` belongs to the tool: a grid cannot set it"))
@@ -152,9 +158,28 @@ impl FlagReader {
     }
 }
 
+/// What is no flag, but an axis or a key of its own.
+fn axis_help(name: &str) -> Option<&'static str> {
+    match name {
+        "image" => Some("`image` is an axis of its own: write it at the grid's top level"),
+        "variables" | "environment" => {
+            Some("its axes are of their own: write it at the grid's top level")
+        }
+        "compose" | "env-file" | "project-directory" | "service" => {
+            Some("another service is a row of `include`")
+        }
+        _ => None,
+    }
+}
+
 fn owned_help(name: &str) -> String {
     match name {
-        "model" | "served-model-name" => "the model is set in the engine block".to_owned(),
+        "model" => {
+            "the model is set in the engine block; to vary it, write `model` with a list at the \
+                    grid's top level"
+                .to_owned()
+        }
+        "served-model-name" => "it is set in the engine block".to_owned(),
         "api-key" => {
             "name the variable that has it: `api-key-env: NAME` in the engine block".to_owned()
         }

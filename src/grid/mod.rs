@@ -20,6 +20,7 @@ mod read;
 mod request;
 mod secrets;
 mod service;
+mod stack_keys;
 mod strategy_block;
 mod unmeasured;
 mod window;
@@ -36,7 +37,7 @@ use node::Span;
 pub use service::ServiceBase;
 pub use window::Window;
 
-use crate::configuration::{Configuration, Flags, Identity};
+use crate::configuration::{Configuration, Flags, Identity, Stack};
 use crate::metric::{MetricRef, Objective};
 use crate::simulator::drift::Drift;
 use crate::simulator::fault_plan::FaultPlan;
@@ -57,6 +58,9 @@ pub struct Grid {
     pub sha256: String,
     /// The engine block that was chosen.
     pub engine: EngineBlock,
+    /// The same for each stack of its configurations that is not the block's own, as the
+    /// compose service was read for it; of stacks without a service, nothing.
+    pub stacks: BTreeMap<Stack, EngineBlock>,
     /// Name of the baseline configuration, where the grid names one.
     pub baseline: Option<String>,
     /// Every configuration, equals merged.
@@ -251,19 +255,45 @@ impl EngineBlock {
         matches!(self, Self::Docker(block) if block.service.is_some() && block.base.is_none())
     }
 
+    /// Image and model that a configuration with that stack starts, as far as they are known.
+    /// `base`: what the stack's service asks for by itself, once it is read.
+    fn started(
+        &self,
+        stack: &Stack,
+        base: Option<&ServiceBase>,
+    ) -> (Option<String>, Option<String>) {
+        let image = || match (base, self) {
+            (Some(base), _) => Some(base.image.clone()),
+            (None, Self::Docker(block)) if stack.has_service() => {
+                let service = stack.service.as_deref().or(block.service.as_deref());
+                let names = Some(stack.compose.join(",")).filter(|it| !it.is_empty());
+                let names = names.unwrap_or_else(|| block.compose.names());
+                Some(format!("{names}#{}", service.unwrap_or_default()))
+            }
+            _ => self.image(),
+        };
+        let model = || match base {
+            Some(base) => base.model.clone(),
+            None if stack.has_service() => None,
+            None => self.model().map(str::to_owned),
+        };
+        (stack.image.clone().or_else(image), stack.model.clone().or_else(model))
+    }
+
     /// The id that a configuration has where this image, or command, is started.
     pub fn id_with(&self, image: Option<&str>, configuration: &Configuration) -> String {
-        self.identity(image, &configuration.flags, &configuration.environment).id()
+        self.identity(image, configuration.model.as_deref(), configuration).id()
     }
 
     /// What a configuration's id is computed from.
     fn identity<'a>(
         &'a self,
         image: Option<&'a str>,
-        flags: &'a Flags,
-        environment: &'a BTreeMap<String, String>,
+        model: Option<&'a str>,
+        configuration: &'a Configuration,
     ) -> Identity<'a> {
-        Identity { engine: self.name(), image, model: self.model(), flags, environment }
+        let Configuration { flags, environment, stack, .. } = configuration;
+        Identity { engine: self.name(), image, model, flags, environment, stack }
     }
 }
 
@@ -290,6 +320,8 @@ pub struct ComposeFiles {
     pub project_directory: Option<PathBuf>,
     /// The grid's folder.
     pub folder: PathBuf,
+    /// Values of interpolation variables, for the compose tool alone; they count most.
+    pub variables: BTreeMap<String, String>,
     /// Whether `files`, `env_files` and `project_directory` are what the block's service was
     /// read from, so that nothing is looked for again.
     pub located: bool,
@@ -321,6 +353,8 @@ pub struct DockerBlock {
     pub api_key_env: Option<String>,
     /// What serves production and is stopped for the sweep.
     pub production: Option<ProductionName>,
+    /// What is stopped before production, and started after it answers.
+    pub pause: Vec<ProductionName>,
     /// Profiles of the compose file that are active.
     pub profiles: Vec<String>,
     /// Whether GPUs are asked for; `None` means yes. `false` is for CPU images.

@@ -78,6 +78,28 @@ pub(super) fn variable_word(name: &str, value: &Value) -> String {
     }
 }
 
+/// The word for an image or a model: what follows its last `/`.
+pub(super) fn image_word(kind: &str, value: &Value) -> String {
+    match value {
+        Value::String(text) => {
+            let text = text.trim_end_matches('/');
+            label_word(text.rsplit('/').next().unwrap_or(text))
+        }
+        _ => format!("{kind}default"),
+    }
+}
+
+/// The word for a text that a person chose: a service, or the end of an image's name.
+pub(super) fn label_word(text: &str) -> String {
+    let text = text.trim_matches(|letter: char| !letter.is_ascii_alphanumeric());
+    let safe = safe(text);
+    match safe.len() {
+        0 => fingerprint(&Value::from(text)),
+        1..=32 => safe,
+        _ => format!("{}-{}", shortened(text), fingerprint(&Value::from(text))),
+    }
+}
+
 /// The word for a flag with a value: `util0.85`, `noprefix`, `seqs32`.
 pub(super) fn word(name: &str, value: &Value) -> String {
     let known = WORDS.iter().find(|(flag, _)| *flag == name).map(|(_, word)| *word);

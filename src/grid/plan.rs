@@ -140,13 +140,16 @@ impl Planned<'_> {
 
 impl Serialize for Planned<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut planned = serializer.serialize_struct("Planned", 7)?;
+        let mut planned = serializer.serialize_struct("Planned", 10)?;
         planned.serialize_field("name", &self.configuration.name)?;
         planned.serialize_field("aliases", &self.configuration.aliases)?;
         planned.serialize_field("id", &self.configuration.id)?;
         planned.serialize_field("baseline", &self.baseline)?;
         planned.serialize_field("flags", &self.configuration.flags)?;
         planned.serialize_field("environment", &self.configuration.environment)?;
+        planned.serialize_field("stack", &self.configuration.stack)?;
+        planned.serialize_field("image", &self.configuration.image)?;
+        planned.serialize_field("model", &self.configuration.model)?;
         planned.serialize_field("argv", &self.argv())?;
         planned.end()
     }

@@ -13,7 +13,8 @@ use super::fields::{Fields, list, mapping};
 use super::flag_map::{FlagReader, variable, variables};
 use super::node::{Content, Key, Node, Span};
 use super::window::{self, Window};
-use super::{EngineBlock, ReadOptions, goal, name, request, strategy_block};
+use super::{EngineBlock, ReadOptions, goal, name, request, stack_keys, strategy_block};
+use crate::configuration::Stack;
 use crate::strategy::{GridStrategy, StrategySpec};
 use crate::workload::{Datasets, Workload};
 
@@ -23,6 +24,9 @@ const KEYS: &[&str] = &[
     "baseline",
     "parameters",
     "environment",
+    "variables",
+    "image",
+    "model",
     "include",
     "exclude",
     "workloads",
@@ -157,21 +161,7 @@ fn draft(
             }
         }
     }
-    if let Some((_, node)) = fields.given("environment") {
-        let entries = mapping(node, "`environment`", findings).unwrap_or_default();
-        for (key, node) in variables(entries, findings) {
-            let name = key.text.clone();
-            let read = |node: &Node, findings: &mut Findings| variable(&name, node, findings);
-            if let Some(values) = axis(key, node, read, findings) {
-                draft.axes.push(Axis {
-                    kind: Kind::Variable,
-                    name,
-                    values,
-                    span: key.span.clone(),
-                });
-            }
-        }
-    }
+    other_axes(fields, &mut draft, findings);
     if let Some((_, node)) = fields.given("include") {
         for item in list(node, "`include`", findings).unwrap_or_default() {
             draft.include.extend(row(item, "include", flags, findings));
@@ -186,7 +176,7 @@ fn draft(
     let empty = draft.axes.is_empty() && draft.include.is_empty();
     // A misspelt `parameters` has been reported already.
     if empty && fields.misspelt.is_empty() && findings.errors.len() == errors {
-        let place = ["parameters", "include", "environment"]
+        let place = ["parameters", "include", "environment", "variables", "image", "model"]
             .iter()
             .find_map(|name| fields.get(name))
             .map_or(start, |(key, _)| &key.span);
@@ -195,6 +185,29 @@ fn draft(
             .help("give axes under `parameters`, or configurations under `include`");
     }
     draft
+}
+
+/// The axes that are no flags.
+fn other_axes(fields: &Fields<'_>, draft: &mut Draft, findings: &mut Findings) {
+    for (what, kind) in stack_keys::MAPPINGS {
+        let Some((_, node)) = fields.given(what) else { continue };
+        let entries = mapping(node, &format!("`{what}`"), findings).unwrap_or_default();
+        for (key, node) in variables(entries, findings) {
+            let name = key.text.clone();
+            let read = |node: &Node, findings: &mut Findings| variable(&name, node, findings);
+            if let Some(values) = axis(key, node, read, findings) {
+                draft.axes.push(Axis { kind: *kind, name, values, span: key.span.clone() });
+            }
+        }
+    }
+    for (name, kind) in stack_keys::TEXTS {
+        let Some((key, node)) = fields.given(name) else { continue };
+        let read = |node: &Node, findings: &mut Findings| stack_keys::text(name, node, findings);
+        if let Some(values) = axis(key, node, read, findings) {
+            let name = (*name).to_owned();
+            draft.axes.push(Axis { kind: *kind, name, values, span: key.span.clone() });
+        }
+    }
 }
 
 /// The values of an axis: a list's items, or one value.
@@ -254,37 +267,30 @@ fn split_number(items: &[Node], index: usize) -> Option<String> {
 fn row(node: &Node, what: &str, flags: &mut FlagReader, findings: &mut Findings) -> Option<Row> {
     let entries = mapping(node, &format!("an item of `{what}`"), findings)?;
     let errors = findings.errors.len();
-    let special: &[&str] =
-        if what == "include" { &["name", "environment"] } else { &["environment"] };
-    let mut row = Row { name: None, settings: Vec::new(), span: node.span.clone() };
-    for &name in special {
-        let mut same = entries.iter().filter(|(key, _)| key.text == name);
-        let Some((first, node)) = same.next() else { continue };
-        for (key, _) in same {
+    let mut special = vec!["environment", "variables", "image", "model"];
+    if what == "include" {
+        special.push("name");
+        special.extend(stack_keys::OF_SERVICE);
+    }
+    for &name in &special {
+        let mut same = entries.iter().filter(|(key, _)| key.text == name).skip(1);
+        if let Some((key, _)) = same.next() {
             findings.error(&key.span, format!("key `{name}` is given twice"));
         }
-        match &node.content {
-            Content::Null => {}
-            _ if name == "name" => row.name = row_name(node, findings),
-            _ => {
-                let entries = mapping(node, "`environment`", findings).unwrap_or_default();
-                for (key, node) in variables(entries, findings) {
-                    if let Some(value) = variable(&key.text, node, findings) {
-                        row.settings.push(Setting {
-                            kind: Kind::Variable,
-                            name: key.text.clone(),
-                            value,
-                            span: key.span.clone(),
-                        });
-                    }
-                }
-            }
-        }
-        if row.span.is_empty() {
-            row.span = first.span.clone();
-        }
     }
-    for (name, key, node) in flags.names(entries, special, &[], findings) {
+    let mut row = Row {
+        name: None,
+        settings: stack_keys::settings(entries, findings),
+        service: Stack::default(),
+        span: node.span.clone(),
+    };
+    if what == "include" {
+        row.service = stack_keys::service(entries, findings);
+        let named = entries.iter().find(|(key, _)| key.text == "name").map(|(_, node)| node);
+        let named = named.filter(|node| !matches!(node.content, Content::Null));
+        row.name = named.and_then(|node| row_name(node, findings));
+    }
+    for (name, key, node) in flags.names(entries, &special, &[], findings) {
         if let Some(value) = FlagReader::value(&name, node, findings) {
             let span = key.span.clone();
             row.settings.push(Setting { kind: Kind::Flag, name, value, span });

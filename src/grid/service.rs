@@ -2,14 +2,14 @@
 //! compose tool reads the service after the grid file is read; then each
 //! configuration's flags and id are complete, and equals are merged again.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 
 use itertools::Itertools as _;
 
-use super::Grid;
 use super::expand::PRODUCTION;
-use crate::configuration::{Configuration, Flags};
+use super::{EngineBlock, Grid};
+use crate::configuration::{Configuration, Flags, Stack};
 
 /// What a compose service asks for by itself.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -22,18 +22,30 @@ pub struct ServiceBase {
     pub flags: Flags,
 }
 
-/// Puts a service's flags `under` those of the engine block, its `own`, and those of
-/// each configuration. `chosen`: the names that the file gives to configurations.
-pub(super) fn lay_under(grid: &mut Grid, under: &Flags, own: &Flags, chosen: &[String]) {
+/// Puts the flags of each configuration's service under those of the engine block and its
+/// own. `others`: what the services of stacks ask for that are not the engine block's.
+/// `chosen`: the names that the file gives to configurations.
+pub(super) fn lay_under(grid: &mut Grid, others: &BTreeMap<Stack, ServiceBase>, chosen: &[String]) {
+    let EngineBlock::Docker(block) = &grid.engine else { return };
     let mut configurations = std::mem::take(&mut grid.configurations);
-    let image = grid.engine.image();
     for configuration in &mut configurations {
-        configuration.flags = joined(under, own, configuration);
-        let Configuration { flags, environment, .. } = &*configuration;
-        configuration.id = grid.engine.identity(image.as_deref(), flags, environment).id();
+        let stack = &configuration.stack;
+        let base =
+            others.get(stack).or(if stack.has_service() { None } else { block.base.as_ref() });
+        if let Some(base) = base {
+            configuration.flags = joined(&base.flags, &block.flags, configuration);
+        }
+        let (image, model) = grid.engine.started(&configuration.stack, base);
+        (configuration.image, configuration.model) = (image, model);
+        let Configuration { image, model, .. } = &*configuration;
+        let identity = grid.engine.identity(image.as_deref(), model.as_deref(), configuration);
+        configuration.id = identity.id();
     }
     let is_production = |it: &Configuration| {
-        it.name == PRODUCTION && it.varied.is_empty() && !chosen.contains(&it.name)
+        it.name == PRODUCTION
+            && it.varied.is_empty()
+            && it.stack.is_own()
+            && !chosen.contains(&it.name)
     };
     let production = configurations.iter().position(is_production);
     let production = production.map(|at| configurations.remove(at));

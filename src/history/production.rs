@@ -7,8 +7,24 @@ use std::path::Path;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// What is known of production's container. No secret is in it.
+/// A container that is stopped before production and started after it, such as a watchdog.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Companion {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl Companion {
+    /// The names of some, for a message.
+    pub fn names(companions: &[Self]) -> String {
+        companions.iter().map(|it| it.name.as_str()).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// What is known of production's container. No secret is in it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProductionFacts {
     /// The container's id.
     pub id: String,
@@ -25,6 +41,9 @@ pub struct ProductionFacts {
     pub configuration_sha256: String,
     /// Whether it runs.
     pub running: bool,
+    /// Companions that ran, and are stopped with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paused: Vec<Companion>,
 }
 
 impl ProductionFacts {
@@ -337,6 +356,7 @@ mod tests {
             command_sha256: String::new(),
             configuration_sha256: String::new(),
             running: true,
+            paused: Vec::new(),
         };
         let steps = [
             (ProductionStep::NotRunning, None),

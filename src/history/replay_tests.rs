@@ -53,6 +53,7 @@ fn configuration(name: &str) -> Configuration {
         flags: Flags::new(),
         varied: Flags::new(),
         environment: std::collections::BTreeMap::new(),
+        ..Default::default()
     }
 }
 

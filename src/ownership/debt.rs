@@ -3,6 +3,7 @@
 //! so after a crash the notes that are left say what is still to be done, wherever the
 //! run's folder is. How it is paid is not known here.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -74,6 +75,9 @@ pub struct ProductionOwed {
     /// Its service.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service: Option<String>,
+    /// What was stopped with it and is started after it: names by ids.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub paused: BTreeMap<String, String>,
 }
 
 /// A process group of a launch, so that it is told apart from a later one with its number.

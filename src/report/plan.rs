@@ -185,6 +185,10 @@ fn configuration(
         let also = format!("the same as: {}", configuration.aliases.join(", "));
         wrap(text, also.split(' '), "     ", "       ", width);
     }
+    if !configuration.stack.is_own() {
+        let stack = configuration.stack.to_string();
+        wrap(text, stack.split(' '), "     ", "       ", width);
+    }
     let variables = configuration
         .environment
         .iter()

@@ -289,6 +289,7 @@ fn arguments(launch: &Varied) -> Vec<String> {
     }
     let variables = launch.environment.iter();
     parts.extend(variables.map(|(name, value)| format!("{name}={}", shell_words::quote(value))));
+    parts.extend(launch.stack.shown());
     parts.iter().map(|part| spoken::clean(part)).collect()
 }
 

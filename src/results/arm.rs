@@ -80,7 +80,7 @@ pub(super) fn arms(sweep: &SweepRecord) -> Vec<Arm<'_>> {
     for group in equal.values().filter(|group| group.len() > 1) {
         let requested = |index: &usize| {
             let configuration = arms[*index].configuration;
-            (canonical_flags(configuration), &configuration.environment)
+            (canonical_flags(configuration), &configuration.environment, &configuration.stack)
         };
         // What asks for the same differs in something else, which no flag shows.
         if group.iter().map(requested).collect::<BTreeSet<_>>().len() < group.len() {
@@ -126,7 +126,7 @@ fn counted<'a>(launches: &[&'a LaunchRecord]) -> impl Iterator<Item = &'a Launch
 }
 
 /// What an arm ran with of the flags that any configuration `asked` for, and its
-/// environment: the proven value, else the requested one.
+/// environment and stack: the proven value, else the requested one.
 fn as_run(arm: &Arm<'_>, asked: &BTreeSet<&str>) -> String {
     let overrides = arm.overrides.iter().map(|over| (over.flag.as_str(), over.shown.as_ref()));
     let overridden: BTreeMap<&str, Option<&Value>> = overrides.collect();
@@ -142,7 +142,8 @@ fn as_run(arm: &Arm<'_>, asked: &BTreeSet<&str>) -> String {
             Some((name, one_spelling(name, value)))
         })
         .collect();
-    format!("{flags:?}{:?}", arm.configuration.environment)
+    let Configuration { environment, stack, image, model, .. } = arm.configuration;
+    format!("{flags:?}{environment:?}{stack:?}{image:?}{model:?}")
 }
 
 fn canonical_flags(configuration: &Configuration) -> Vec<(&str, String)> {

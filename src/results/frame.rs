@@ -37,7 +37,8 @@ pub fn results(sweep: &SweepRecord) -> Result<DataFrame, ResultsError> {
     let rows = rows(sweep);
     let mut columns = fixed_columns(sweep, &rows);
     columns.extend(flag_columns(sweep, &rows));
-    columns.extend(environment_columns(sweep, &rows));
+    columns.extend(text_columns(sweep, &rows, "environment", |it| &it.environment));
+    columns.extend(text_columns(sweep, &rows, "variable", |it| &it.stack.variables));
     columns.push(column(
         "boot_seconds",
         rows.iter().map(|row| row.launch.facts.as_ref().map(|facts| facts.boot_seconds)).collect(),
@@ -119,6 +120,11 @@ fn fixed_columns(sweep: &SweepRecord, rows: &[Row<'_>]) -> Vec<Column> {
     let facts = |read: &dyn Fn(&crate::history::launch::LaunchFacts) -> Option<String>| {
         rows.iter().map(|row| row.launch.facts.as_ref().and_then(read)).collect()
     };
+    let asked = |read: &dyn Fn(&Configuration) -> Option<String>| {
+        rows.iter().map(|row| row.configuration.and_then(read)).collect()
+    };
+    let own_service = manifest.service.as_ref().map(|it| it.source.clone());
+    let own_service = own_service.filter(|it| manifest.engine == "docker" && it.contains('#'));
     vec![
         column("sweep", texts(&|_| Some(manifest.sweep.clone()))),
         column("configuration", texts(&|row| Some(row.launch.configuration.clone()))),
@@ -135,6 +141,9 @@ fn fixed_columns(sweep: &SweepRecord, rows: &[Row<'_>]) -> Vec<Column> {
         column("failure_class", texts(&|row| row.failure_class.map(str::to_owned))),
         column("simulated", vec![Some(manifest.simulated); rows.len()]),
         column("engine", texts(&|_| Some(manifest.engine.clone()))),
+        column("image", asked(&|it| it.image.clone())),
+        column("model", asked(&|it| it.model.clone())),
+        column("service", asked(&|it| it.stack.service_label().or_else(|| own_service.clone()))),
         column("image_id", facts(&|facts| facts.image_id.clone())),
         column("engine_version", facts(&|facts| facts.engine_version.clone())),
         column("started_at", facts(&|facts| Some(facts.started_at.clone()))),
@@ -191,21 +200,25 @@ fn flag_columns(sweep: &SweepRecord, rows: &[Row<'_>]) -> Vec<Column> {
     columns
 }
 
-/// `environment.*`, where the grid sets variables. Secrets have no column.
-fn environment_columns(sweep: &SweepRecord, rows: &[Row<'_>]) -> Vec<Column> {
-    let names: BTreeSet<&str> = sweep
-        .manifest
-        .configurations
+/// `environment.*` and `variable.*`, where the grid sets such. Secrets have no column.
+fn text_columns(
+    sweep: &SweepRecord,
+    rows: &[Row<'_>],
+    prefix: &str,
+    of: impl Fn(&Configuration) -> &BTreeMap<String, String>,
+) -> Vec<Column> {
+    let configurations = &sweep.manifest.configurations;
+    let names: BTreeSet<&str> = configurations
         .iter()
-        .flat_map(|c| c.environment.keys())
+        .flat_map(|c| of(c).keys())
         .map(String::as_str)
         .filter(|name| !is_secret(name))
         .collect();
     names
         .into_iter()
         .map(|name| {
-            let of = |row: &Row<'_>| row.configuration?.environment.get(name).cloned();
-            column(&format!("environment.{name}"), rows.iter().map(of).collect())
+            let value = |row: &Row<'_>| of(row.configuration?).get(name).cloned();
+            column(&format!("{prefix}.{name}"), rows.iter().map(value).collect())
         })
         .collect()
 }

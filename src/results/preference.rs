@@ -44,7 +44,7 @@ pub(super) fn within_bounds(row: &RankedConfiguration) -> bool {
     row.constraints.iter().all(|bounded| bounded.verdict == ConstraintVerdict::Holds)
 }
 
-/// Flags and variables that differ.
+/// Flags that differ, with the environment and the stack as one each.
 fn changed(configuration: &Configuration, baseline: &Configuration) -> usize {
     let flags = configuration.flags.keys().chain(baseline.flags.keys());
     let mut different: Vec<&String> = flags
@@ -52,5 +52,6 @@ fn changed(configuration: &Configuration, baseline: &Configuration) -> usize {
         .collect();
     different.sort_unstable();
     different.dedup();
-    different.len() + usize::from(configuration.environment != baseline.environment)
+    let environment = usize::from(configuration.environment != baseline.environment);
+    different.len() + environment + usize::from(configuration.stack != baseline.stack)
 }

@@ -16,6 +16,7 @@ use super::missing::MissingMetric;
 use super::not_counted::{NotCounted, Unswept};
 use super::remark::Remark;
 use super::witness::WitnessReport;
+use crate::configuration::Stack;
 use crate::history::extent::Extent;
 use crate::history::production::{Replaced, Unproven};
 use crate::metric::{Goal, MetricRef};
@@ -275,6 +276,9 @@ pub struct Varied {
     pub without: Vec<String>,
     /// Environment variables.
     pub environment: BTreeMap<String, String>,
+    /// What it starts in place of what the engine block names.
+    #[serde(skip_serializing_if = "Stack::is_own")]
+    pub stack: Stack,
 }
 
 /// How far to trust a reading.

@@ -187,6 +187,7 @@ fn columns(key: &RepeatKey, records: &[RequestRecord]) -> Vec<Column> {
         texts("response_id", &|r| r.response_id.clone()),
         list::<UInt64Type>("chunk_at_ns", records, DataType::UInt64, |chunk| chunk.at_ns),
         list::<UInt32Type>("chunk_bytes", records, DataType::UInt32, |chunk| chunk.bytes),
+        times("output_characters", &|r| r.output_characters),
         counts("prompt_tokens", &|usage| Some(usage.prompt_tokens)),
         counts("completion_tokens", &|usage| Some(usage.completion_tokens)),
         counts("reasoning_tokens", &|usage| usage.reasoning_tokens),
@@ -268,6 +269,8 @@ impl Table<'_> {
             end_ns: self.count("end_ns", row)?,
             response_id: self.text("response_id", row)?,
             chunks: self.chunks(row)?,
+            // Older files have no such column.
+            output_characters: self.count("output_characters", row).unwrap_or_default(),
             usage,
             finish_reason: self.text("finish_reason", row)?,
             http_status: self.small("http_status", row)?.and_then(|s| u16::try_from(s).ok()),
@@ -323,6 +326,7 @@ mod tests {
             end_ns: Some(u64::MAX),
             response_id: Some("chatcmpl-1".to_owned()),
             chunks: vec![Chunk { at_ns: 30, bytes: 4 }, Chunk { at_ns: 90, bytes: u32::MAX }],
+            output_characters: Some(61),
             usage: Some(Usage {
                 prompt_tokens: 4096,
                 completion_tokens: 16,
@@ -358,6 +362,17 @@ mod tests {
         assert_eq!(std::fs::read_dir(launch.join("records")).unwrap().count(), 1);
         ParquetRecords::in_launch(&launch).store(&key("", 0), &[]).unwrap();
         assert_eq!(read(&launch.join("records/kv-cache-0.parquet")).unwrap(), []);
+    }
+
+    #[test]
+    fn a_file_of_an_older_version_has_no_characters() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("old.parquet");
+        let mut frame = DataFrame::new(1, columns(&key("", 1), &[complete()])).unwrap();
+        frame = frame.drop("output_characters").unwrap();
+        write_parquet(&path, &mut frame).unwrap();
+        let expected = RequestRecord { output_characters: None, ..complete() };
+        assert_eq!(read(&path).unwrap(), [expected]);
     }
 
     #[test]

@@ -8,7 +8,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::server::http::Http;
-use crate::server::prometheus::Scrape;
+use crate::server::prometheus::{Scrape, whole};
+use crate::server::speculation::Speculation;
 
 const METRICS: Duration = Duration::from_secs(10);
 const RESIDENT: &str = "process_resident_memory_bytes";
@@ -16,8 +17,6 @@ const STARTED: &str = "process_start_time_seconds";
 /// Seconds by which the reported start of one process may vary: some servers compute it
 /// from a clock that is adjusted.
 const START_TOLERANCE: f64 = 2.0;
-/// From here on, a float leaves numbers out.
-const MAX_COUNT: f64 = 9_007_199_254_740_992.0;
 const CACHE_CONFIG: &str = "vllm:cache_config_info";
 
 /// One reading of `/metrics`. What a server does not support is `None`.
@@ -45,6 +44,9 @@ pub struct Counters {
     pub queue_seconds: Option<f64>,
     /// Requests that `queue_seconds` is the sum of.
     pub queued: Option<u64>,
+    /// What speculative decoding did since the start; all absent without it.
+    #[serde(default)]
+    pub speculation: Speculation,
     /// Resident memory of the server's API process, bytes.
     pub resident_bytes: Option<f64>,
     /// When the server's API process began, in seconds since the Unix epoch.
@@ -62,11 +64,7 @@ impl Counters {
                     && !name.ends_with("_bucket")
                     && !name.ends_with("_created"))
         });
-        let count = |names: &[&str]| {
-            let sum = names.iter().find_map(|name| scrape.sum(name))?;
-            // Counters are whole numbers that a float can count; anything else is none.
-            ((0.0..=MAX_COUNT).contains(&sum) && sum.fract() == 0.0).then_some(sum as u64)
-        };
+        let count = |names: &[&str]| whole(names.iter().find_map(|name| scrape.sum(name))?);
         let gauge = |sum: Option<f64>| sum.filter(|value| value.is_finite());
         Self {
             prefix_queries: count(&[
@@ -90,6 +88,7 @@ impl Counters {
             ),
             queue_seconds: gauge(scrape.sum("vllm:request_queue_time_seconds_sum")),
             queued: count(&["vllm:request_queue_time_seconds_count"]),
+            speculation: Speculation::of(&scrape),
             resident_bytes: gauge(scrape.sum(RESIDENT)),
             started: gauge(scrape.max(STARTED)),
             cache_config: scrape
@@ -155,6 +154,7 @@ vllm:request_success_total{engine="0",finished_reason="stop",model_name="m"} 1.0
 vllm:request_success_total{engine="0",finished_reason="length",model_name="m"} 26.0
 vllm:request_success_created{engine="0",finished_reason="length",model_name="m"} 1.7955008062286902e+09
 vllm:request_prompt_tokens_bucket{engine="0",le="1.0",model_name="m"} 0.0
+vllm:spec_decode_num_draft_tokens_total{engine="0",model_name="m"} 96.0
 vllm:cache_config_info{block_size="128",enable_prefix_caching="True",engine="0",kv_cache_dtype_skip_layers="[]"} 1.0
 "#;
 
@@ -167,6 +167,7 @@ vllm:cache_config_info{block_size="128",enable_prefix_caching="True",engine="0",
         assert_eq!(counters.running, Some(1.0));
         assert_eq!(counters.kv_usage, Some(0.5));
         assert_eq!(counters.preemptions, None);
+        assert_eq!(counters.speculation.draft_tokens, Some(96));
         assert_eq!((counters.block_size(), counters.prefix_caching()), (Some(128), Some(true)));
         assert!(counters.can_certify());
     }

@@ -19,6 +19,7 @@ pub mod prometheus;
 pub mod proof;
 mod python;
 mod reply;
+pub mod speculation;
 
 pub use endpoint::{ApiKey, Endpoint};
 pub use health::{Health, completion_proof, health};

@@ -7,6 +7,14 @@ const MAX_SAMPLES: usize = 100_000;
 /// Labels of a sample; a line with more is no sample. vLLM's longest has 30.
 const MAX_LABELS: usize = 256;
 
+/// From here on, a float leaves numbers out.
+const MAX_COUNT: f64 = 9_007_199_254_740_992.0;
+
+/// The value of a counter: a whole number that a float can count; anything else is none.
+pub(super) fn whole(value: f64) -> Option<u64> {
+    ((0.0..=MAX_COUNT).contains(&value) && value.fract() == 0.0).then_some(value as u64)
+}
+
 /// One sample of a metric.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {

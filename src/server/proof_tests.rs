@@ -22,6 +22,7 @@ fn configuration(fixed: &Value, varied: &Value) -> Configuration {
         flags,
         varied,
         environment: BTreeMap::new(),
+        ..Default::default()
     }
 }
 

@@ -5,6 +5,7 @@
 use std::fmt::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::drafts::Drafts;
 use super::memory::Division;
 use super::scheduler::{Plan, Produced};
 use super::settings::Settings;
@@ -83,6 +84,8 @@ pub struct Metrics {
     cached_tokens: u64,
     generation_tokens: u64,
     finished: [u64; 3],
+    /// `None` where nothing is drafted.
+    drafts: Option<Drafts>,
     histograms: Vec<(&'static str, &'static str, Histogram)>,
 }
 
@@ -178,6 +181,7 @@ impl Metrics {
             cached_tokens: 0,
             generation_tokens: 0,
             finished: [0; 3],
+            drafts: Drafts::of(&settings.given),
             histograms: histograms(),
         }
     }
@@ -205,6 +209,9 @@ impl Metrics {
             self.prefix_hits += admission.cached_tokens;
         }
         self.generation_tokens += produced.len() as u64;
+        if let Some(drafts) = &mut self.drafts {
+            drafts.count(produced.iter().filter(|token| token.index > 0).count() as u64);
+        }
         for token in produced {
             let gap = token.times.last_token - token.previous;
             if token.index == 0 {
@@ -416,6 +423,25 @@ impl Page {
                 (Some(("finished_reason", "repetition")), 0),
             ],
         );
+        if let Some(drafts) = &metrics.drafts {
+            self.drafts(drafts);
+        }
+    }
+
+    fn drafts(&mut self, drafts: &Drafts) {
+        for (name, help, count) in [
+            ("num_drafts", "Number of spec decoding drafts.", drafts.made),
+            ("num_draft_tokens", "Number of draft tokens.", drafts.drafted()),
+            ("num_accepted_tokens", "Number of accepted tokens.", drafts.accepted()),
+        ] {
+            self.counter(&format!("spec_decode_{name}"), help, &[(None, count)]);
+        }
+        let places: Vec<String> = (0..drafts.accepted_at.len()).map(|at| at.to_string()).collect();
+        let counts = places.iter().zip(&drafts.accepted_at);
+        let series: Vec<_> =
+            counts.map(|(place, count)| (Some(("position", &**place)), *count)).collect();
+        let help = "Accepted tokens per draft position.";
+        self.counter("spec_decode_num_accepted_tokens_per_pos", help, &series);
     }
 }
 

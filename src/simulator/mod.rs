@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 pub mod boot;
 mod command;
 pub mod cost;
+pub mod drafts;
 pub mod drift;
 pub mod engine;
 pub mod fault_plan;

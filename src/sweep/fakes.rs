@@ -46,6 +46,7 @@ pub(super) fn manifest(configurations: usize, launches: u32, repeats: u32) -> Ma
             flags: flags.clone(),
             varied: flags,
             environment: BTreeMap::new(),
+            ..Default::default()
         }
     };
     Manifest {
@@ -388,6 +389,7 @@ impl FakeProduction {
             command_sha256: String::new(),
             configuration_sha256: self.configuration.lock().expect("no panic").clone(),
             running: *self.running.lock().expect("no panic"),
+            paused: Vec::new(),
         }
     }
 

@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 use crate::engine::production::{Production, ProductionError};
 use crate::event::{Emit, NoticeKind};
 use crate::history::production::{
-    Down, PendingRestore, ProductionFacts, ProductionStep, pending_restore,
+    Companion, Down, PendingRestore, ProductionFacts, ProductionStep, pending_restore,
 };
 
 /// Longest that production may take to answer a completion: cold boots of 10
@@ -53,6 +53,23 @@ pub enum GuardError<E> {
         /// What it answered.
         why: String,
     },
+    /// What was stopped with it could not be started again.
+    #[error(
+        "production is proven, but what was stopped with it is not started: {names}: {why}; start it \
+         by `vllm-grid recover`, or by hand: `docker start {names}`"
+    )]
+    Companions {
+        /// Their names.
+        names: String,
+        /// Why they could not be started.
+        why: String,
+    },
+    /// A companion runs where production does not.
+    #[error(
+        "production does not run, but its companion does ({0}), which may start it in mid-sweep: stop \
+         it, or start production"
+    )]
+    CompanionAlone(String),
     /// A step could not be journalled.
     #[error("a step could not be journalled")]
     Journal(E),
@@ -111,12 +128,15 @@ impl Guard {
     ) -> Result<(), GuardError<E>> {
         match production.find().await? {
             Some(facts) if facts.running => {
+                let paused = production.companions().await?;
+                let facts = ProductionFacts { paused, ..facts };
                 let down = Down { id: facts.id.clone(), name: facts.name.clone() };
                 self.before = Some(facts.clone());
                 note(ProductionStep::Stopping { facts }).map_err(GuardError::Journal)?;
                 emit.emit(down_notice(&down));
                 let id = down.id.clone();
                 self.stopped = Some(down);
+                pause(production, self.paused()).await?;
                 production.stop(&id).await?;
                 note(ProductionStep::Stopped { id }).map_err(GuardError::Journal)
             }
@@ -127,9 +147,17 @@ impl Guard {
                     }
                     Ok(())
                 }
-                None => note(ProductionStep::NotRunning).map_err(GuardError::Journal),
+                None => match production.companions().await?.as_slice() {
+                    [] => note(ProductionStep::NotRunning).map_err(GuardError::Journal),
+                    running => Err(GuardError::CompanionAlone(Companion::names(running))),
+                },
             },
         }
+    }
+
+    /// What was stopped with it.
+    fn paused(&self) -> &[Companion] {
+        self.before.as_ref().map_or(&[], |before| &before.paused)
     }
 
     /// What is to be started again.
@@ -146,12 +174,15 @@ impl Guard {
         match production.find().await? {
             Some(now) if now.running => {
                 let stopped = self.stopped.take();
+                // It is not ours any more from the next step on: what was stopped with it neither.
+                let resumed = resume(production, self.paused(), &Emit::nowhere()).await;
                 if let Some(stopped) = stopped.filter(|it| it.id != now.id) {
                     let step = in_place_of(&stopped, self.before.as_ref(), &now, false);
                     note(step).map_err(GuardError::Journal)?;
                 }
                 let step = ProductionStep::StartedBySomebody { id: now.id };
                 note(step).map_err(GuardError::Journal)?;
+                resumed?;
                 Err(GuardError::StartedBySomebody(now.name))
             }
             _ => Ok(()),
@@ -205,6 +236,7 @@ async fn restore<E>(
             unwritten.get_or_insert(error);
         }
     };
+    let paused = before.map_or(&[][..], |before| &before.paused);
     let mut stopped = stopped.clone();
     let (mut until, mut pause) = (Instant::now() + production.patience(), MIN_PAUSE);
     let (mut prove_until, mut has_ended) = (None, false);
@@ -221,6 +253,10 @@ async fn restore<E>(
             // A daemon that does not answer says nothing about what answered.
             (Ok(()), Ok(true) | Err(_)) => break,
             (Err(why), Ok(true)) => {
+                let why = match Companion::names(paused) {
+                    names if names.is_empty() => why,
+                    names => format!("{why}; until it is, {names} stays stopped"),
+                };
                 return Err(GuardError::NotProven { name: stopped.name, why });
             }
             (Ok(()), Ok(false)) => "it answered, and ended".to_owned(),
@@ -248,8 +284,69 @@ async fn restore<E>(
         sleep(pause).await;
         pause = (pause * 2).min(MAX_PAUSE);
     }
+    // Before the step that ends what is owed: after a death here `recover` does it.
+    resume(production, paused, emit).await?;
     noted(ProductionStep::Proven { id: stopped.id });
     unwritten.map_or(Ok(()), |error| Err(GuardError::Journal(error)))
+}
+
+/// Stops the companions, all at once: none waits for the grace of another one.
+async fn pause<E>(
+    production: &dyn Production,
+    companions: &[Companion],
+) -> Result<(), GuardError<E>> {
+    let stops = companions.iter().map(|companion| production.pause(&companion.id));
+    let stopped: Result<Vec<()>, ProductionError> =
+        futures_util::future::join_all(stops).await.into_iter().collect();
+    stopped.map(|_| ()).map_err(GuardError::from)
+}
+
+/// Starts the companions again, which is tried as long as production's start. One that
+/// somebody removed is not made again: it is no part of production.
+async fn resume<E>(
+    production: &dyn Production,
+    companions: &[Companion],
+    emit: &Emit,
+) -> Result<(), GuardError<E>> {
+    let until = Instant::now() + production.patience();
+    let mut failed = Vec::new();
+    for companion in companions {
+        match resume_one(production, companion, until).await {
+            Ok(true) => {}
+            Ok(false) => emit.warn(format!(
+                "{}, which was stopped with production, was removed by somebody: it is not started again",
+                companion.name
+            )),
+            Err(why) => failed.push((companion.name.clone(), why.to_string())),
+        }
+    }
+    if failed.is_empty() {
+        return Ok(());
+    }
+    let (names, why): (Vec<String>, Vec<String>) = failed.into_iter().unzip();
+    Err(GuardError::Companions { names: names.join(" "), why: why.join("; ") })
+}
+
+/// Whether it is there, and runs then.
+async fn resume_one(
+    production: &dyn Production,
+    companion: &Companion,
+    until: Instant,
+) -> Result<bool, ProductionError> {
+    let mut pause = MIN_PAUSE;
+    loop {
+        let started = match production.look(&companion.id).await {
+            Ok(None) => return Ok(false),
+            Ok(Some(_)) => production.start(&companion.id).await.map(|()| true),
+            Err(error) => Err(error),
+        };
+        match started {
+            Err(error) if may_pass(&error) && Instant::now() + pause < until => {}
+            ended => return ended,
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(MAX_PAUSE);
+    }
 }
 
 /// The step of a start: of what was stopped, or of what was made in its place.

@@ -146,9 +146,7 @@ pub async fn check_seen(
     };
     service::learn(&file, secrets);
     let started = service::read(&file, Need::Sweep).await?;
-    if let Some(service) = &started.service {
-        service.reveal_to(secrets);
-    }
+    started.reveal_to(secrets);
     let mut grid = service::complete(file, &started);
     differences.extend(changed_grid(manifest, &grid, secrets));
     // What the grid leaves open is what it was: defaults of this version may be others.
@@ -232,8 +230,11 @@ fn changed_grid(manifest: &Manifest, grid: &Grid, secrets: &Secrets) -> Vec<Diff
     // With the image of then they are what they were: the image alone is another one.
     let as_then = |it: &Configuration| {
         let id = match &named {
-            Some((image, _)) => grid.engine.id_with(Some(image), it),
-            None => it.id.clone(),
+            // What starts another image has that in its own id.
+            Some((before, now)) if it.image.as_ref() == Some(now) => {
+                grid.engine.id_with(Some(before), it)
+            }
+            _ => it.id.clone(),
         };
         (it.name.clone(), it.aliases.clone(), id)
     };

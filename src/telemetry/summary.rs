@@ -194,6 +194,7 @@ mod tests {
     use crate::server::ResourceSample;
     use crate::telemetry::{GpuUsersReading, HostReading, WindowsReading};
     use crate::workload::KINDS;
+    use crate::workload::metrics::{ANSWERS, SPECULATION};
 
     const MS: u64 = 1_000_000;
 
@@ -345,7 +346,8 @@ mod tests {
         let all = metrics(&samples.collect::<Vec<_>>(), (0, u64::MAX), 640);
         let kind = &KINDS[0];
         let catalogue = kind.all_metrics().map(|metric| metric.name);
-        let resources = catalogue.filter(|name| kind.metrics.iter().all(|own| own.name != *name));
+        let others = [kind.metrics, ANSWERS, SPECULATION].concat();
+        let resources = catalogue.filter(|name| others.iter().all(|own| own.name != *name));
         let named: BTreeSet<&str> = all.keys().map(String::as_str).collect();
         assert_eq!(named, resources.collect());
         let absent: Vec<_> = all.iter().filter(|(_, value)| value.is_none()).collect();

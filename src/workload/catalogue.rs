@@ -3,14 +3,19 @@
 
 use std::sync::LazyLock;
 
-use super::{KINDS, LAUNCH_METRICS, resources};
+use super::{KINDS, LAUNCH_METRICS, answers, resources, speculation};
 use crate::metric::{Metric, MetricRef};
 
-/// Metrics of every kind, its own before those of resources; then those of launches.
+/// Metrics of every kind, its own before those of its answers, of speculative decoding and
+/// of resources; then those of launches.
 static CATALOGUE: LazyLock<Vec<Metric>> = LazyLock::new(|| {
     KINDS
         .iter()
-        .flat_map(|kind| kind.metrics.iter().copied().chain(resources::of(kind.key)))
+        .flat_map(|kind| {
+            let own = kind.metrics.iter().copied();
+            let shared = answers::of(kind.key).chain(speculation::of(kind.key));
+            own.chain(shared).chain(resources::of(kind.key))
+        })
         .chain(LAUNCH_METRICS.iter().copied())
         .collect()
 });

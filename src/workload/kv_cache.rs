@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::cost::Work;
 use super::options::{OptionKind, OptionSpec, Options};
 use super::specification::{Absence, Specification};
-use super::{Concurrency, Dataset, Kind, Route, Spec};
+use super::{Concurrency, Dataset, Kind, Route, Spec, answers};
 use crate::metric::{Direction, Metric};
 
 /// The kind `kv-cache`.
@@ -84,7 +84,9 @@ impl Specification for KvCache {
     }
 
     fn unmeasurable(&self, _case: Option<&str>, metric: &str) -> Option<Absence> {
-        (metric == "tpot_ms" && self.output_tokens == 1).then(Absence::of_one_token)
+        (metric == "tpot_ms" && self.output_tokens == 1)
+            .then(Absence::of_one_token)
+            .or_else(|| answers::unmeasurable(metric, self.output_tokens))
     }
 
     fn context_needed(&self, case: &str) -> Option<u64> {

@@ -96,7 +96,7 @@ const SCHEDULED_E2EL: [Metric; 7] = latency!(
     CLOCK
 );
 
-const FIGURES: [Metric; 27] = [
+const FIGURES: [Metric; 28] = [
     load(
         "duration",
         "s",
@@ -154,6 +154,13 @@ const FIGURES: [Metric; 27] = [
         Direction::Higher,
         "Tokens generated per second of the window.",
         CLOCK_AND_USAGE,
+    ),
+    load(
+        "output_characters_throughput",
+        "chars/s",
+        Direction::Higher,
+        "Characters of the answers' texts per second of the window, thinking included: for models whose tokenizers differ, where tokens are not one unit.",
+        CLOCK,
     ),
     load(
         "total_token_throughput",
@@ -288,4 +295,4 @@ const FIGURES: [Metric; 27] = [
 
 /// Every metric of `load`.
 pub(super) const METRICS: &[Metric] =
-    &super::joined::<69>(&[&FIGURES, &TTFT, &TPOT, &ITL, &E2EL, &SCHEDULED_TTFT, &SCHEDULED_E2EL]);
+    &super::joined::<70>(&[&FIGURES, &TTFT, &TPOT, &ITL, &E2EL, &SCHEDULED_TTFT, &SCHEDULED_E2EL]);

@@ -148,6 +148,7 @@ fn decided(spec: &Load, case: LoadCase, name: &str) -> Option<Decided> {
             LoadCase::Rate(rate),
             "request_throughput"
             | "output_throughput"
+            | "output_characters_throughput"
             | "total_token_throughput"
             | "request_goodput",
         ) => Some(Decided {
@@ -204,6 +205,7 @@ fn absence(spec: &Load, case: LoadCase, name: &str) -> Option<Absence> {
         )),
         "request_throughput"
         | "output_throughput"
+        | "output_characters_throughput"
         | "total_token_throughput"
         | "request_goodput"
         | "window" => never_busy(spec, case),

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use crate::metric::{Form, Metric, MetricValue, MetricValues};
 
+mod answers;
 mod catalogue;
 mod command;
 mod conversation;
@@ -29,6 +30,7 @@ mod request;
 mod resources;
 mod route;
 mod specification;
+mod speculation;
 mod stability;
 mod tool_calling;
 
@@ -70,7 +72,7 @@ pub struct Kind {
     pub about: &'static str,
     /// Its own options, besides [`SHARED_OPTIONS`].
     pub options: &'static [OptionSpec],
-    /// Its own metrics; [`Kind::all_metrics`] has those of resources too.
+    /// Its own metrics; [`Kind::all_metrics`] has those that all workloads share, too.
     pub metrics: &'static [Metric],
     /// Requests in flight at once, at most; [`Workload::concurrency`] knows a case's.
     pub concurrency: Concurrency,
@@ -101,7 +103,7 @@ impl Kind {
         self.options.iter().any(|known| known.name == option)
     }
 
-    /// Its own metrics, and those of the resources that a repeat used.
+    /// Its own metrics, and those of answers, speculative decoding and resources.
     pub fn all_metrics(&self) -> impl Iterator<Item = &'static Metric> {
         let key = self.key;
         catalogue().iter().filter(move |metric| metric.workload == key)
@@ -421,6 +423,8 @@ mod tests {
             "queue",
             "goodput",
             "outage_seconds",
+            "draft_tokens",
+            "accepted_tokens",
         ];
         let units = ["1", "share", "share/h", "share/request", "ms/turn", "bytes/h"];
         for metric in catalogue().iter().filter(|metric| metric.form() == Form::Number) {

@@ -179,6 +179,11 @@ mod tests {
         let one = json!({"output-tokens": 1});
         assert!(of_load(one.clone(), "mean_tpot_ms").starts_with("!an answer of one token"));
         assert!(reported("kv-cache", one.clone(), None, "tpot_ms").starts_with('!'));
+        for kind in ["kv-cache", "stability"] {
+            let why = reported(kind, one.clone(), None, "characters_per_second");
+            assert!(why.starts_with("!an answer of one token"), "{kind}: {why}");
+            assert_eq!(reported(kind, one.clone(), None, "mean_output_characters"), "");
+        }
         assert!(reported("stability", one.clone(), None, "median_tpot_ms").starts_with('!'));
         assert!(reported("stability", one, None, "tpot_drift_per_request").starts_with('!'));
         let two = json!({"output-tokens": [1, 2]});

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::cost::Work;
 use super::options::{OptionKind, OptionSpec, Options};
 use super::specification::{Absence, Decided, Specification};
-use super::{Concurrency, Dataset, Kind, Route, Spec};
+use super::{Concurrency, Dataset, Kind, Route, Spec, answers};
 use crate::metric::{Counted, Direction, Metric, Scale};
 
 /// The kind `stability`.
@@ -124,8 +124,10 @@ impl Specification for Stability {
     }
 
     fn unmeasurable(&self, _case: Option<&str>, metric: &str) -> Option<Absence> {
-        let one_token = self.output_tokens.iter().all(|tokens| *tokens == 1);
-        (metric.contains("tpot_") && one_token).then(Absence::of_one_token)
+        let most = self.output_tokens.iter().max().copied().unwrap_or_default();
+        (metric.contains("tpot_") && most == 1)
+            .then(Absence::of_one_token)
+            .or_else(|| answers::unmeasurable(metric, most))
     }
 
     fn decided(&self, _case: Option<&str>, metric: &str) -> Option<Decided> {

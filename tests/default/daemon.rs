@@ -76,6 +76,11 @@ impl Container {
         self.body.get("Labels").filter(|it| it.is_object()).cloned().unwrap_or_else(|| json!({}))
     }
 
+    /// The image's id that it was made of.
+    fn image(&self) -> &str {
+        self.body["Image"].as_str().filter(|id| id.starts_with("sha256:")).unwrap_or(IMAGE)
+    }
+
     fn is_running(&mut self) -> bool {
         match &mut self.server {
             Some((child, _)) => matches!(child.try_wait(), Ok(None)),
@@ -114,17 +119,30 @@ impl Container {
             .as_ref()
             .map(|(_, port)| json!([{"HostIp": "127.0.0.1", "HostPort": port.to_string()}]));
         json!({
-            "Id": id, "Name": format!("/{name}"), "Image": IMAGE, "Args": self.body["Cmd"], "RestartCount": 0,
+            "Id": id, "Name": format!("/{name}"), "Image": self.image(), "Args": self.body["Cmd"], "RestartCount": 0,
             "State": {"Status": if running { "running" } else { "exited" }, "Running": running, "Paused": false,
                 "OOMKilled": false, "Dead": false, "Pid": 7, "ExitCode": self.end.map_or(0, |end| end.code),
                 "StartedAt": "2026-11-28T05:16:00Z"},
-            "Config": {"Image": IMAGE, "Env": self.body["Env"], "Labels": self.labels()},
+            "Config": {"Image": self.image(), "Env": self.body["Env"], "Labels": self.labels()},
             "NetworkSettings": {"Ports": {"8000/tcp": port.unwrap_or_else(|| json!([{"HostIp": "127.0.0.1", "HostPort": "9"}]))}, "Networks": {}},
         })
     }
 }
 
 const IMAGE: &str = "sha256:abababababababababababababababababababababababababababababababab";
+
+/// The id of an image by its name: all are one but `r/...:N`.
+pub(crate) fn image_id(name: &str) -> String {
+    let name = name.replace("%2F", "/").replace("%3A", ":");
+    match name.strip_prefix("r/").and_then(|name| name.split_once(':')) {
+        Some((name, tag)) => {
+            let text: String =
+                format!("{name}{tag}").bytes().map(|it| format!("{it:02x}")).collect();
+            format!("sha256:{text:0<64}")
+        }
+        None => IMAGE.to_owned(),
+    }
+}
 
 impl Daemon {
     /// A daemon whose containers live as `lives` says of what they are made of.
@@ -327,9 +345,10 @@ fn answer(
         }
         "/containers/json" => return (200, ours(path, &state.lock().unwrap())),
         _ if place.starts_with("/images/") => {
+            let name = place.trim_start_matches("/images/").trim_end_matches("/json");
             return (
                 200,
-                json!({"Id": IMAGE, "RepoTags": ["example:1"], "Architecture": "amd64", "Os": "linux", "RepoDigests": [],
+                json!({"Id": image_id(name), "RepoTags": ["example:1"], "Architecture": "amd64", "Os": "linux", "RepoDigests": [],
                 "Config": {"Env": [], "Entrypoint": ["vllm", "serve"], "Cmd": null, "Labels": {}}}),
             );
         }

@@ -22,6 +22,7 @@ mod grid;
 mod grid_errors;
 mod grid_expansion;
 mod grid_request;
+mod grid_stacks;
 mod hostile_files;
 mod journal;
 mod limits;
@@ -38,6 +39,7 @@ mod shell_script;
 mod shipped;
 mod simulator;
 mod simulator_clock;
+mod stacks;
 mod statistics;
 mod suite_version;
 #[path = "../support/mod.rs"]

@@ -147,6 +147,7 @@ fn journal(folder: &Path) {
         command_sha256: String::new(),
         configuration_sha256: String::new(),
         running: true,
+        paused: Vec::new(),
     };
     let stopped = ProductionStep::Stopped { id: ID.to_owned() };
     for production in [ProductionStep::Stopping { facts }, stopped] {

@@ -55,6 +55,14 @@ pub fn read(arguments: &[Word]) -> (Option<String>, Flags) {
     (model.or(leading.cloned()), flags)
 }
 
+/// Where the model stands before the first option.
+pub(super) fn positional_model(arguments: &[Word]) -> Option<usize> {
+    let known = |word: &Word| word.value.as_ref().unwrap_or(&word.raw).clone();
+    let first = arguments.iter().position(|word| begins(&known(word))).unwrap_or(arguments.len());
+    let last = first.checked_sub(1)?;
+    (!PROGRAM.contains(&known(&arguments[last]).as_str())).then_some(last)
+}
+
 /// An option with the words that follow it, one after another.
 fn options(command: &[String]) -> impl Iterator<Item = &[String]> {
     command.chunk_by(|_, next| !begins(next))

@@ -32,6 +32,7 @@ fn configuration(varied: &Value) -> Configuration {
         flags: varied.clone(),
         varied,
         environment: std::collections::BTreeMap::new(),
+        ..Default::default()
     }
 }
 

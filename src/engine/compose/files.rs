@@ -109,6 +109,7 @@ impl ComposeSource {
             files,
             env_files: named.env_files.clone(),
             project_directory: named.project_directory.clone(),
+            variables: named.variables.clone(),
             ..Self::default()
         }
     }

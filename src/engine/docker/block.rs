@@ -5,11 +5,12 @@ use std::time::Duration;
 use super::daemon::{DaemonSettings, STARTING, connect, connect_within};
 use super::patience::Daemon;
 use super::production::{Comparison, DockerProduction};
-use super::sources::{Located, source_of};
+use super::sources::{Located, named_by, source_of};
 use super::{DockerEngine, DockerError, DockerSpec, identity};
 use crate::engine::compose::{self, ComposeSource, ServiceSpec};
 use crate::engine::production::ProductionError;
 use crate::engine::readiness::over_http;
+use crate::engine::stack::with_model;
 use crate::engine::{EngineError, api_key};
 use crate::grid::{DockerBlock, ProductionName};
 use crate::secret::Secrets;
@@ -27,9 +28,12 @@ pub async fn of_block(block: &DockerBlock, secrets: &Secrets) -> Result<DockerEn
     let service = match source {
         Some(source) => {
             let mut service = compose::read(&source).await?;
+            if let Some(image) = &block.image {
+                service.image.clone_from(image);
+            }
             let own = identity(&docker, &service.image).await?.own;
             // What the block takes away (`null`) is not in any configuration's flags.
-            let view = service.view(Some(own)).overlaid(&block.flags);
+            let view = with_model(service.view(Some(own)), block).overlaid(&block.flags);
             service.entrypoint = view.entrypoint().map(<[String]>::to_vec);
             service.command = view.command().map(<[String]>::to_vec);
             service
@@ -175,9 +179,15 @@ async fn production_on(
     // First: a daemon that is about to start does not say yet what production was made from.
     let docker = connect_within(&DaemonSettings::of_environment(), wait).await;
     let docker = docker.map_err(DockerError::from)?;
-    let source = match &name {
-        ProductionName::Service(service) => source_of(block, Some(service)).await?,
+    let of_project = block.pause.iter().find_map(|it| match it {
+        ProductionName::Service(service) => Some(service),
         ProductionName::Container(_) => None,
+    });
+    let source = match (&name, of_project) {
+        (ProductionName::Service(service), _) => source_of(block, Some(service)).await?,
+        // Its companions are found by the project of the compose files.
+        (ProductionName::Container(_), Some(service)) => named_by(block, Some(service))?,
+        (ProductionName::Container(_), None) => None,
     };
     let source = source.map(|it| it.source);
     let (key, missing) = match key_of(block, source.as_ref()) {
@@ -185,5 +195,5 @@ async fn production_on(
         key => (key?, None),
     };
     let production = DockerProduction::new(docker, name, source, key, over_http());
-    Ok(Some(production.with_missing_key(missing)))
+    Ok(Some(production.with_missing_key(missing).pausing(block.pause.clone())))
 }

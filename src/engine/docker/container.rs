@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::daemon::status;
 use super::follow::LogCopy;
 use super::patience::{ACTION, Daemon, may_pass};
-use super::state::{State, state};
+use super::state::{Identity, State, state};
 use crate::engine::failure::{Exit, classify};
 use crate::engine::log::LogWriter;
 use crate::event::Emit;
@@ -28,6 +28,8 @@ const NAME_TIMEOUT: Duration = Duration::from_secs(15);
 const REMOVAL_TIMEOUT: Duration = Duration::from_secs(90);
 /// How much longer than its grace a stop may take.
 const STOP_MARGIN: Duration = Duration::from_secs(30);
+/// Longest that a restart by somebody takes from its stop to its start.
+const RESTART: Duration = Duration::from_secs(1);
 /// How often the daemon is asked whether the container is paused.
 const PAUSE_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -38,6 +40,9 @@ pub(super) struct Container {
     name: String,
     removed: bool,
     log: Option<LogCopy>,
+    /// When it was started by us, as the daemon says: somebody else's restart changes it,
+    /// and leaves the count of restarts as it is.
+    started_at: Option<String>,
 }
 
 /// The daemon's refusal to create or start something, classified by its words.
@@ -115,7 +120,14 @@ impl Container {
             match docker.asked(ACTION, create).await {
                 Ok(id) => {
                     let (docker, name) = (docker.clone(), name.to_owned());
-                    return Ok(Self { docker, id, name, removed: false, log: None });
+                    return Ok(Self {
+                        docker,
+                        id,
+                        name,
+                        removed: false,
+                        log: None,
+                        started_at: None,
+                    });
                 }
                 // Asked again, it may turn out to be ours.
                 Err(error)
@@ -172,6 +184,9 @@ impl Container {
             .await
             .map_err(|error| refused(&self.docker, "the container cannot be started", &error))?;
         self.log = Some(LogCopy::start(&self.docker, &self.id, file, emit));
+        if let State::Running(identity) = self.state().await {
+            self.started_at = Some(identity.started_at);
+        }
         Ok(())
     }
 
@@ -193,6 +208,24 @@ impl Container {
         state(&self.docker, &self.id).await
     }
 
+    /// Whether what runs is not what we started: somebody restarted it.
+    pub(super) fn is_restarted(&self, now: &Identity) -> bool {
+        self.started_at.as_ref().is_some_and(|started| *started != now.started_at)
+    }
+
+    /// How it is a moment after it was found in `state`: who restarts a container ends it
+    /// first, and that the kernel killed it may be known a moment later than its end.
+    pub(super) async fn settled(&self, state: State) -> State {
+        if !matches!(state, State::Ended(_)) {
+            return state;
+        }
+        sleep(RESTART).await;
+        match self.state().await {
+            again @ (State::Running(_) | State::Ended(_)) => again,
+            _ => state,
+        }
+    }
+
     /// Program and arguments that it was started with, as the daemon records them.
     pub(super) async fn words(&self) -> Vec<String> {
         let seen = self.inspect().await.ok();
@@ -208,7 +241,8 @@ impl Container {
         bindings.iter().find_map(|binding| binding.host_port.as_ref()?.parse().ok())
     }
 
-    /// Resolves when it no longer runs as it should: ended, removed, paused, or not visible.
+    /// Resolves when it no longer runs as it should: ended, removed, paused, restarted by
+    /// somebody, or not visible.
     pub(super) async fn not_running(&self) -> State {
         loop {
             let options = WaitContainerOptionsBuilder::new().condition("not-running").build();
@@ -216,7 +250,7 @@ impl Container {
             // An event; the timeout only looks for what has no event here: a pause.
             let _event = timeout(PAUSE_CHECK_INTERVAL, waiting.next()).await;
             match self.state().await {
-                State::Running(_) => {}
+                State::Running(identity) if !self.is_restarted(&identity) => {}
                 state => return state,
             }
             sleep(Duration::from_millis(20)).await;

@@ -5,7 +5,6 @@
 //! entry point `nvidia-smi`; where neither shows a GPU, the gate says so once
 //! and stays open.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -17,12 +16,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::body::{gpu_request, is_nvidia};
 use super::container::Container;
+use super::naming::aside_labels;
 use super::patience::{ACTION, Daemon};
-use super::{holder_label, label};
 use crate::engine::compose::{GpuRequest, ServiceSpec};
 use crate::event::Emit;
 use crate::history::launch::{FailureClass, LaunchFailure};
-use crate::ownership::Holder;
 use crate::server::GpuIds;
 
 /// Memory of one GPU.
@@ -284,12 +282,7 @@ impl Reader {
                 "--query-gpu=uuid,index,memory.free,memory.total".to_owned(),
                 "--format=csv,noheader,nounits".to_owned(),
             ]),
-            // Found by `recover` where we are killed meanwhile; it lives as long as we do.
-            labels: Some(HashMap::from([
-                (label::SWEEP.to_owned(), "gpu-memory".to_owned()),
-                (label::FOLDER.to_owned(), String::new()),
-                (label::HOLDER.to_owned(), holder_label(&Holder::this())),
-            ])),
+            labels: Some(aside_labels("gpu-memory").into_iter().collect()),
             env: visible.map(|value| vec![format!("NVIDIA_VISIBLE_DEVICES={value}")]),
             host_config: Some(HostConfig {
                 runtime: self.service.runtime.clone(),

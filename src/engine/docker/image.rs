@@ -6,7 +6,7 @@ use super::{DockerError, daemon, refused};
 use crate::engine::command_view::ImageCommand;
 
 /// What an image is, fixed for a whole sweep.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ImageIdentity {
     /// The image id (`sha256:...`).
     pub id: String,
@@ -16,6 +16,16 @@ pub struct ImageIdentity {
     pub own: ImageCommand,
     /// Its own environment, as `NAME=value`.
     pub environment: Vec<String>,
+    /// Who its containers run as; empty for root.
+    pub user: String,
+}
+
+impl ImageIdentity {
+    /// The value of a variable of its own environment.
+    pub fn variable(&self, name: &str) -> Option<&str> {
+        let pairs = self.environment.iter().filter_map(|pair| pair.split_once('='));
+        pairs.into_iter().find(|(known, _)| *known == name).map(|(_, value)| value)
+    }
 }
 
 /// What `image` is on this machine.
@@ -34,5 +44,6 @@ pub async fn identity(docker: &Daemon, image: &str) -> Result<ImageIdentity, Doc
             command: config.cmd.unwrap_or_default(),
         },
         environment: config.env.unwrap_or_default(),
+        user: config.user.unwrap_or_default(),
     })
 }

@@ -2,7 +2,6 @@
 //! was launched, why it is not, and its end.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -17,9 +16,6 @@ use crate::server::effective::Inspected;
 use crate::server::proof::ProcessReading;
 use crate::server::{GpuIds, ResourceProbe, Server};
 
-/// Longest that a restart by somebody takes from its stop to its start.
-const RESTART: Duration = Duration::from_secs(1);
-
 pub(super) fn not_running(state: &State, log: &str, was_ready: bool) -> LaunchFailure {
     let by_somebody = |what: &str| {
         let message = format!("somebody else {what} the container");
@@ -29,7 +25,14 @@ pub(super) fn not_running(state: &State, log: &str, was_ready: bool) -> LaunchFa
         State::Ended(exit) => LaunchFailure::of_exit(log, *exit, was_ready),
         State::Removed => by_somebody("removed"),
         State::Paused => by_somebody("paused"),
-        State::Running(_) => by_somebody("restarted"),
+        State::Running(identity) => {
+            let at = &identity.started_at;
+            let message = format!(
+                "somebody else restarted the container (it runs since {at}): look for what \
+                 restarts containers here, such as autoheal or a watchdog, and pause it for the sweep"
+            );
+            LaunchFailure::new(FailureClass::Killed, message)
+        }
         State::DaemonUnreachable(reason) => {
             LaunchFailure::new(FailureClass::Environment, reason.clone())
         }
@@ -76,28 +79,89 @@ impl Launched for LaunchedContainer {
     }
 
     async fn check(&mut self) -> Result<(), LaunchFailure> {
-        let mut state = self.started.container.state().await;
+        let state = self.started.container.state().await;
         if state == State::Running(self.identity.clone()) {
             return Ok(());
         }
+        let state = self.started.container.settled(state).await;
         if matches!(state, State::Ended(_)) {
-            // Who restarts it ends it first: between the two it is not the engine that died.
-            tokio::time::sleep(RESTART).await;
-            match self.started.container.state().await {
-                again @ State::Running(_) => state = again,
-                again => {
-                    // That the kernel killed it may be known a moment later than its end.
-                    if matches!(again, State::Ended(_)) {
-                        state = again;
-                    }
-                    self.started.container.finish_log().await;
-                }
-            }
+            self.started.container.finish_log().await;
         }
         Err(not_running(&state, &self.started.log.text(), true))
     }
 
     async fn stop(mut self: Box<Self>) -> Result<(), LaunchFailure> {
         self.started.container.stop_and_remove(GRACE).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bollard::models::ContainerCreateBody;
+    use tokio::time::sleep;
+
+    use super::super::container::Container;
+    use super::super::scripted::{Fate, Scripted};
+    use super::*;
+    use crate::engine::log::EngineLog;
+    use crate::event::Emit;
+    use crate::secret::Secrets;
+
+    /// A container that was started, on a daemon that always answers.
+    async fn started(folder: &tempfile::TempDir) -> (Scripted, Container) {
+        let scripted = Scripted::new(false, |_, _| Fate::Answered);
+        let body = ContainerCreateBody::default();
+        let mut container = Container::create(&scripted.daemon, "n", body).await.expect("made");
+        let (_, file) = EngineLog::create(folder.path(), &Secrets::default()).expect("a log");
+        container.start(file, &Emit::nowhere()).await.expect("started");
+        (scripted, container)
+    }
+
+    fn said(state: &State) -> String {
+        let failure = not_running(state, "", false);
+        assert_eq!(failure.class, FailureClass::Killed, "{failure:?}");
+        failure.message
+    }
+
+    /// The count of restarts is the policy's, and stays 0.
+    #[tokio::test(start_paused = true)]
+    async fn a_restart_by_somebody_while_it_boots_ends_the_launch_with_that_reason() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (scripted, mut container) = started(&folder).await;
+        let restart = async {
+            sleep(Duration::from_secs(30)).await;
+            scripted.known.lock().expect("no panic").starts += 1;
+        };
+        let limit = Duration::from_mins(5);
+        let watching = tokio::time::timeout(limit, container.not_running());
+        let (state, ()) = tokio::join!(watching, restart);
+        let said = said(&state.expect("it is found"));
+        assert!(
+            said.contains("restarted the container (it runs since 2026-11-28T05:16:02Z)"),
+            "{said}"
+        );
+        container.forget();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_somebody_stops_and_starts_did_not_die() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (scripted, mut container) = started(&folder).await;
+        scripted.known.lock().expect("no panic").running = false;
+        let found = container.not_running().await;
+        assert!(matches!(found, State::Ended(_)), "{found:?}");
+        let start = async {
+            sleep(Duration::from_millis(400)).await;
+            let mut known = scripted.known.lock().expect("no panic");
+            known.running = true;
+            known.starts += 1;
+        };
+        let (state, ()) = tokio::join!(container.settled(found.clone()), start);
+        assert!(said(&state).contains("restarted"));
+        scripted.known.lock().expect("no panic").running = false;
+        assert_eq!(container.settled(found.clone()).await, found, "it stays ended");
+        container.forget();
     }
 }

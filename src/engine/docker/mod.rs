@@ -53,16 +53,18 @@ mod transport;
 
 pub use block::{compare_production, of_block, production_of, production_to_recover};
 use body::{Addition, body};
+pub use caches::Caches;
+use caches::UsedCaches;
 use container::Container;
 use gate::Gate;
 pub use image::{ImageIdentity, identity};
 use launched::{LaunchedContainer, not_running};
 pub use naming::label;
-use naming::{container_name, holder_label, labels};
+use naming::{container_name, labels};
 use offline::Offline;
 pub use patience::Daemon;
 pub use production::{Comparison, DockerProduction};
-pub use sources::{LIMIT, Located, WHAT, source_of, source_within};
+pub use sources::{LIMIT, Located, WHAT, named_by, source_of, source_within};
 use state::{Identity, State};
 
 /// What is launched, and how.
@@ -118,14 +120,22 @@ pub enum DockerError {
     },
 }
 
+type SharedGate = Arc<tokio::sync::Mutex<Gate>>;
+
+/// The memory gates of a grid's engines: those that use the same GPUs have one, or the second
+/// would take what the first one's server still holds for free memory.
+#[derive(Default)]
+pub(super) struct Gates(Vec<(Option<GpuIds>, SharedGate)>);
+
 /// Starts servers as containers.
 pub struct DockerEngine {
     docker: Daemon,
     spec: DockerSpec,
     image: ImageIdentity,
     connect: Connect,
-    gate: tokio::sync::Mutex<Gate>,
+    gate: SharedGate,
     offline: Mutex<Offline>,
+    caches: UsedCaches,
     /// The run that it launches for.
     owner: OnceLock<Arc<Ledger>>,
 }
@@ -148,8 +158,19 @@ impl DockerEngine {
             spec.secrets.add(key.reveal());
         }
         let gate = Gate::new(docker.clone(), &spec.service, &image.id, spec.gpus);
-        let (gate, offline) = (tokio::sync::Mutex::new(gate), Mutex::default());
-        Ok(Self { docker, spec, image, connect, gate, offline, owner: OnceLock::new() })
+        let (gate, offline) = (Arc::new(tokio::sync::Mutex::new(gate)), Mutex::default());
+        let (caches, owner) = (UsedCaches::new(spec.caches), OnceLock::new());
+        Ok(Self { docker, spec, image, connect, gate, offline, caches, owner })
+    }
+
+    /// The same behind the gate of an earlier one that uses the same GPUs.
+    pub(super) fn behind(mut self, gates: &mut Gates) -> Self {
+        let gpus = self.gpus();
+        match gates.0.iter().find(|(known, _)| *known == gpus) {
+            Some((_, gate)) => self.gate = Arc::clone(gate),
+            None => gates.0.push((gpus, Arc::clone(&self.gate))),
+        }
+        self
     }
 
     /// What the image is.
@@ -204,20 +225,18 @@ impl DockerEngine {
         if self.spec.gpus { gate::assigned(&self.spec.service) } else { Some(GpuIds::default()) }
     }
 
-    async fn cache_mounts(&self, emit: &Emit) -> Vec<Mount> {
-        if !self.spec.caches {
-            return Vec::new();
-        }
-        let mut mounts = Vec::new();
-        for cache in caches::missing(&self.spec.service, &self.image.id) {
-            match cache.ensure(&self.docker).await {
-                Ok(()) => mounts.push(cache.mount()),
-                Err(error) => {
-                    emit.warn(format!("no cache {}: {}", cache.volume, self.docker.words(&error)));
-                }
-            }
-        }
-        mounts
+    /// Mounts of our cache volumes; `environment` is what a launch adds to the service's.
+    async fn cache_mounts(
+        &self,
+        command: &CommandView,
+        environment: &BTreeMap<String, String>,
+        emit: &Emit,
+    ) -> Vec<Mount> {
+        let service = &self.spec.service;
+        let mut all = service.environment.clone();
+        all.extend(environment.clone());
+        let key = command.read().0.map(|model| caches::model_key(&model, &service.mounts, &all));
+        self.caches.mounts(&self.docker, service, &self.image, key.as_deref(), emit).await
     }
 
     /// The service's networks, as far as they exist. A project's own `_default`
@@ -246,11 +265,12 @@ impl DockerEngine {
         let environment = self.environment(order, &command);
         let is_offline = environment.contains_key(offline::VARIABLE)
             && !order.configuration.environment.contains_key(offline::VARIABLE);
+        let mounts = self.cache_mounts(&command, &environment, emit).await;
         let addition = Addition {
             image_id: &self.image.id,
             environment,
             labels: labels(order, self.owner.get().map(|ledger| &**ledger)),
-            mounts: self.cache_mounts(emit).await,
+            mounts,
             gpus: self.spec.gpus,
             network: networks.first().map(String::as_str),
             entrypoint: command.entrypoint().map(<[String]>::to_vec),
@@ -372,7 +392,7 @@ impl Engine for DockerEngine {
                     engine_version: server.version.clone(),
                     simulated: server.simulated,
                 };
-                if offline::is_kept(&self.spec.service, self.spec.caches, &self.image.id) {
+                if self.caches.keep_hub(&self.spec.service, &self.image) {
                     self.offline().served(&order.configuration);
                 }
                 let flags = CommandView::of_vector(&started.container.words().await).read().1;
@@ -402,20 +422,8 @@ impl Engine for DockerEngine {
     }
 
     async fn clean_up(&self, failure: &LaunchFailure, emit: &Emit) {
-        if failure.class != FailureClass::CompileCache || !self.spec.caches {
-            return;
-        }
-        for cache in caches::missing(&self.spec.service, &self.image.id) {
-            if cache.compiled {
-                let outcome = match cache.remove(&self.docker).await {
-                    Ok(()) => format!("compile cache {} was corrupt and is dropped", cache.volume),
-                    Err(error) => {
-                        let why = self.docker.words(&error);
-                        format!("compile cache {} cannot be dropped: {why}", cache.volume)
-                    }
-                };
-                emit.warn(outcome);
-            }
+        if failure.class == FailureClass::CompileCache {
+            self.caches.drop_compiled(&self.docker, emit).await;
         }
     }
 }
@@ -460,12 +468,17 @@ impl DockerEngine {
         };
         match ready {
             Ok(server) => match started.container.state().await {
-                State::Running(identity) => Ok((server, identity)),
+                State::Running(identity) if !started.container.is_restarted(&identity) => {
+                    Ok((server, identity))
+                }
                 state => Err(not_running(&state, &started.log.text(), true)),
             },
             Err(NotReady::Ended(exit)) => {
-                started.container.finish_log().await;
                 let state = last_state.unwrap_or(State::Ended(exit));
+                let state = started.container.settled(state).await;
+                if !matches!(state, State::Running(_)) {
+                    started.container.finish_log().await;
+                }
                 Err(not_running(&state, &started.log.text(), false))
             }
             Err(not_ready) => Err(LaunchFailure::of_not_ready(&started.log.text(), &not_ready)),

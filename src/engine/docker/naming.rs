@@ -57,6 +57,16 @@ pub(super) fn labels(order: &LaunchOrder, owner: Option<&Ledger>) -> BTreeMap<St
     labels
 }
 
+/// Labels of a container that is no launch, and lives as long as we do: it is found by
+/// `recover` where we are killed meanwhile.
+pub(super) fn aside_labels(what: &str) -> BTreeMap<String, String> {
+    BTreeMap::from([
+        (label::SWEEP.to_owned(), what.to_owned()),
+        (label::FOLDER.to_owned(), String::new()),
+        (label::HOLDER.to_owned(), holder_label(&Holder::this())),
+    ])
+}
+
 /// A holder as a label; its run and folder have labels of their own.
 pub(super) fn holder_label(holder: &Holder) -> String {
     let alone = Holder { run_id: None, folder: None, ..holder.clone() };
@@ -100,6 +110,7 @@ mod tests {
                 flags: crate::configuration::Flags::default(),
                 varied: crate::configuration::Flags::default(),
                 environment: BTreeMap::new(),
+                ..Default::default()
             },
             folder: "/runs/a/launches/1-c".into(),
             worked: std::time::Duration::ZERO,

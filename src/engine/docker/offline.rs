@@ -11,9 +11,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::caches;
 use crate::configuration::{Configuration, Flags};
-use crate::engine::compose::{MountKind, ServiceSpec};
 use crate::engine::failure::{is_local, misses_hub};
 use crate::flags;
 use crate::history::launch::{FailureClass, LaunchFailure};
@@ -105,14 +103,6 @@ fn needs(configuration: &Configuration) -> (Flags, BTreeMap<String, String>) {
     (flags, variables.map(|(name, value)| (name.clone(), value.clone())).collect())
 }
 
-/// Whether the hub's cache outlives a container: a mount of the service holds
-/// it, or ours does.
-pub(super) fn is_kept(service: &ServiceSpec, ours: bool, image_id: &str) -> bool {
-    let lacking = caches::missing(service, image_id).iter().any(|cache| !cache.compiled);
-    let on_disk = !service.mounts.iter().any(|mount| mount.kind == MountKind::Tmpfs);
-    if lacking { ours } else { on_disk }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -130,6 +120,7 @@ mod tests {
             varied: Flags::new(),
             flags,
             environment: BTreeMap::new(),
+            ..Default::default()
         }
     }
 
@@ -183,12 +174,5 @@ mod tests {
         let other = LaunchFailure::new(FailureClass::Unknown, "it ended");
         assert_eq!(offline.blamed(other.clone(), "AssertionError"), other);
         assert!(offline.applies_to(&plain, MODEL));
-    }
-
-    #[test]
-    fn a_cache_that_goes_with_the_container_is_none() {
-        let service = ServiceSpec::of_image("i", Vec::new());
-        assert!(is_kept(&service, true, "sha256:0"));
-        assert!(!is_kept(&service, false, "sha256:0"));
     }
 }

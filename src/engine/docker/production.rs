@@ -9,7 +9,7 @@ use bollard::errors::Error;
 use bollard::models::{ContainerConfig, ContainerInspectResponse, ContainerSummary};
 use bollard::query_parameters::{
     InspectContainerOptions, ListContainersOptions, ListContainersOptionsBuilder,
-    StartContainerOptions,
+    StartContainerOptions, StopContainerOptions,
 };
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
@@ -31,7 +31,7 @@ use crate::engine::production::{Production, ProductionError, RESTORE};
 use crate::engine::readiness::{Connect, Limits, NotReady, wait_until_ready};
 use crate::event::Emit;
 use crate::grid::ProductionName;
-use crate::history::production::ProductionFacts;
+use crate::history::production::{Companion, ProductionFacts};
 use crate::secret::Secrets;
 use crate::server::{ApiKey, Endpoint};
 
@@ -63,6 +63,8 @@ pub struct DockerProduction {
     /// Where its service is described, where it is a service.
     source: Option<ComposeSource>,
     api_key: Option<ApiKey>,
+    /// What is stopped before it.
+    pause: Vec<ProductionName>,
     /// The variable that was to hold the key, and does not.
     missing_key: Option<String>,
     connect: Connect,
@@ -77,7 +79,13 @@ impl DockerProduction {
         api_key: Option<ApiKey>,
         connect: Connect,
     ) -> Self {
-        Self { docker, name, source, api_key, missing_key: None, connect }
+        Self { docker, name, source, api_key, pause: Vec::new(), missing_key: None, connect }
+    }
+
+    /// The same with what is stopped before it.
+    #[must_use]
+    pub(super) fn pausing(self, pause: Vec<ProductionName>) -> Self {
+        Self { pause, ..self }
     }
 
     /// The same where the variable of its key is not set: it is started all the same, and not
@@ -232,6 +240,26 @@ impl DockerProduction {
         ProductionError::Missing { looked_for, what_runs }
     }
 
+    async fn container(&self, name: &str) -> Result<Option<ProductionFacts>, ProductionError> {
+        // The daemon takes the beginning of an id for a name, too.
+        let seen = self.inspect(name).await?.map(|seen| facts(&seen));
+        Ok(seen.filter(|seen| seen.name == *name))
+    }
+
+    fn no_companion(&self, name: &ProductionName) -> String {
+        let project = || self.source.as_ref().map(compose::project_name).unwrap_or_default();
+        match name {
+            ProductionName::Container(name) => {
+                format!("`pause` names the container `{name}`, and there is none")
+            }
+            ProductionName::Service(service) => format!(
+                "`pause` names the service `{service}`, and the compose project `{}` has no container \
+                 of it",
+                project()
+            ),
+        }
+    }
+
     async fn service(&self, service: &str) -> Result<Option<ProductionFacts>, ProductionError> {
         let mut labels = vec![
             format!("{SERVICE_LABEL}={service}"),
@@ -298,6 +326,7 @@ fn facts(seen: &ContainerInspectResponse) -> ProductionFacts {
         command_sha256: hexadecimal(&Sha256::digest(command.as_bytes())),
         configuration_sha256: hexadecimal(&digest),
         running: state.and_then(|state| state.running) == Some(true),
+        paused: Vec::new(),
     }
 }
 
@@ -306,11 +335,7 @@ impl Production for DockerProduction {
     async fn find(&self) -> Result<Option<ProductionFacts>, ProductionError> {
         match &self.name {
             ProductionName::Service(service) => self.service(service).await,
-            ProductionName::Container(name) => {
-                // The daemon takes the beginning of an id for a name, too.
-                let seen = self.inspect(name).await?.map(|seen| facts(&seen));
-                Ok(seen.filter(|seen| seen.name == *name))
-            }
+            ProductionName::Container(name) => self.container(name).await,
         }
     }
 
@@ -320,6 +345,32 @@ impl Production for DockerProduction {
 
     fn patience(&self) -> Duration {
         self.docker.patience().mul_f64(RESTORE.as_secs_f64() / PATIENCE.as_secs_f64())
+    }
+
+    async fn companions(&self) -> Result<Vec<Companion>, ProductionError> {
+        let mut running = Vec::new();
+        for name in &self.pause {
+            let found = match name {
+                ProductionName::Service(service) => self.service(service).await?,
+                ProductionName::Container(name) => self.container(name).await?,
+            };
+            match found {
+                Some(facts) if facts.running => {
+                    running.push(Companion { id: facts.id, name: facts.name });
+                }
+                Some(_) => {}
+                None => return Err(ProductionError::Name(self.no_companion(name))),
+            }
+        }
+        Ok(running)
+    }
+
+    async fn pause(&self, id: &str) -> Result<(), ProductionError> {
+        let stop = || self.docker.stop_container(id, None::<StopContainerOptions>);
+        match self.docker.asked(ACTION, stop).await {
+            Err(error) if !matches!(status(&error), Some(304 | 404)) => Err(self.daemon(&error)),
+            _ => Ok(()),
+        }
     }
 
     async fn stop(&self, id: &str) -> Result<(), ProductionError> {

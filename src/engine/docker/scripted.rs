@@ -40,6 +40,8 @@ pub(crate) type Script = dyn Fn(Duration, &str) -> Fate + Send + Sync;
 #[derive(Debug, Default)]
 pub(crate) struct Known {
     pub(crate) running: bool,
+    /// Starts so far: each has a time of its own.
+    pub(crate) starts: u32,
     /// Restarts by its policy; with `crashes` there is one more at each look.
     pub(crate) restarts: u32,
     pub(crate) crashes: bool,
@@ -190,6 +192,7 @@ fn answer(request: &str, place: &str, body: &str, known: &Mutex<Known>) -> (u16,
         "POST /containers/a/start" if known.running => (304, Value::Null),
         "POST /containers/a/start" => {
             known.running = true;
+            known.starts += 1;
             (204, Value::Null)
         }
         "POST /containers/a/stop" if !known.running => (304, Value::Null),
@@ -215,7 +218,7 @@ fn seen(known: &Known) -> Value {
     json!({
         "Id": "a", "Name": format!("/{name}"), "Image": "sha256:1", "RestartCount": known.restarts,
         "State": {"Running": known.running, "Paused": false, "ExitCode": 0,
-                  "StartedAt": "2026-11-28T05:16:00Z"},
+                  "StartedAt": format!("2026-11-28T05:16:{:02}Z", known.starts % 60)},
         "Config": {"Image": "i:1", "Cmd": ["m"], "Env": [], "Labels": labels},
         "NetworkSettings": {"Ports": {"8000/tcp": [{"HostIp": "127.0.0.1", "HostPort": "9"}]}},
     })

@@ -78,7 +78,7 @@ pub async fn source_within(
 ///
 /// # Errors
 /// The grid names no file, and none is found.
-pub(super) fn named_by(
+pub fn named_by(
     block: &DockerBlock,
     service: Option<&str>,
 ) -> Result<Option<Located>, ComposeError> {

@@ -77,6 +77,7 @@ impl Place {
                 varied: flags.clone(),
                 flags,
                 environment: BTreeMap::new(),
+                ..Default::default()
             },
             folder,
             worked: std::time::Duration::ZERO,
@@ -241,7 +242,11 @@ async fn what_others_do_to_a_serving_container_is_found() {
 #[ignore = "needs Docker"]
 async fn what_others_do_to_a_booting_container_ends_the_launch() {
     let place = Place::new("booting").await;
-    for (action, word) in [(&["rm", "-f"][..], "removed"), (&["kill"], "code 137")] {
+    for (action, word) in [
+        (&["rm", "-f"][..], "removed"),
+        (&["kill"], "code 137"),
+        (&["restart", "-t", "1"], "restarted"),
+    ] {
         // At real speed it boots for 15 s.
         let engine = place.engine(&["--sim-speed", "1"], |_| {}).await;
         let (order, emit, cancel) =

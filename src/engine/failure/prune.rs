@@ -27,7 +27,9 @@ pub fn prunes(failed: &Configuration, class: FailureClass, candidate: &Configura
         FailureClass::BadFlag | FailureClass::HostMemory => (&[], &[]),
         _ => return false,
     };
-    if failed.environment != candidate.environment {
+    // Another image, model or service has other needs.
+    let rest = |it: &Configuration| (it.environment.clone(), it.stack.clone(), it.model.clone());
+    if rest(failed) != rest(candidate) {
         return false;
     }
     let names: BTreeSet<&String> = failed.flags.keys().chain(candidate.flags.keys()).collect();
@@ -83,6 +85,7 @@ mod tests {
             flags: flags.iter().map(|(name, value)| (name.clone(), value.clone())).collect(),
             varied: Flags::default(),
             environment: BTreeMap::new(),
+            ..Default::default()
         }
     }
 

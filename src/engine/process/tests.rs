@@ -53,6 +53,7 @@ fn order(folder: &Path) -> LaunchOrder {
             flags: Flags::from([("max-num-seqs".to_owned(), json!(32))]),
             varied: Flags::new(),
             environment: BTreeMap::from([("EXTRA".to_owned(), "extra value".to_owned())]),
+            ..Default::default()
         },
         folder: folder.to_owned(),
         worked: std::time::Duration::ZERO,

@@ -20,6 +20,7 @@ fn step(launch: u32) -> Entry {
                 command_sha256: String::new(),
                 configuration_sha256: String::new(),
                 running: true,
+                paused: Vec::new(),
             };
             Entry::Production { production: ProductionStep::Stopping { facts } }
         }

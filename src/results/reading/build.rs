@@ -345,6 +345,7 @@ fn varied(configuration: &Configuration, baseline: Option<&Configuration>) -> Va
         arguments: argv(&passed),
         without: null.map(|(flag, _)| flag).filter(dropped).cloned().collect(),
         environment: configuration.environment.clone(),
+        stack: configuration.stack.clone(),
     }
 }
 

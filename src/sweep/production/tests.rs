@@ -39,6 +39,7 @@ fn facts(id: &str, running: bool) -> ProductionFacts {
         command_sha256: "0".to_owned(),
         configuration_sha256: "0".to_owned(),
         running,
+        paused: Vec::new(),
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::Sweep;
 use crate::history::production::{
-    PendingRestore, ProductionFacts, ProductionStep, pending_restore,
+    Companion, PendingRestore, ProductionFacts, ProductionStep, pending_restore,
 };
 use crate::ownership::debt::ProductionOwed;
 use crate::ownership::{Ledger, Owed, OwnershipError};
@@ -34,7 +34,9 @@ impl Owner {
         let is_new = earlier.is_none();
         let owed = match (step, earlier) {
             (ProductionStep::Stopping { facts }, _) => {
-                ProductionOwed { id: facts.id.clone(), name: facts.name.clone(), ..known }
+                let ProductionFacts { id, name, paused, .. } = facts.clone();
+                let paused = paused.into_iter().map(|it| (it.id, it.name)).collect();
+                ProductionOwed { id, name, paused, ..known }
             }
             (
                 ProductionStep::MadeAgain { id, .. } | ProductionStep::Replaced { id, .. },
@@ -84,6 +86,11 @@ pub(crate) fn stopping(owed: &ProductionOwed) -> ProductionStep {
         command_sha256: String::new(),
         configuration_sha256: String::new(),
         running: true,
+        paused: owed
+            .paused
+            .iter()
+            .map(|(id, name)| Companion { id: id.clone(), name: name.clone() })
+            .collect(),
     };
     ProductionStep::Stopping { facts }
 }

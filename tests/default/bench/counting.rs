@@ -61,6 +61,9 @@ pub(crate) struct Behaviour {
     pub(crate) crowd: Duration,
     /// Answers end here, whatever `ignore_eos` says.
     pub(crate) longest_answer: u64,
+    /// Each answer was drafted: the word for drafted tokens in the counters' names, and what
+    /// ends these.
+    pub(crate) drafts: Option<(&'static str, &'static str)>,
     /// What it says of a prompt's length.
     pub(crate) counts: Counts,
 }
@@ -90,6 +93,7 @@ impl Default for Behaviour {
             context: 8192,
             reports_context: true,
             longest_answer: u64::MAX,
+            drafts: None,
             counts: |tokens, _| tokens,
         }
     }
@@ -212,7 +216,8 @@ async fn metrics(State(counting): State<Counting>) -> Response {
     } else {
         String::new()
     };
-    format!(
+    let drafts = counting.behaviour.drafts.map(|names| drafted(requests, names));
+    let text = format!(
         "vllm:prefix_cache_queries_total{{engine=\"0\"}} {}.0\n\
          vllm:prefix_cache_queries_created{{engine=\"0\"}} 1.7955e+09\n\
          vllm:prefix_cache_hits_total{{engine=\"0\"}} {}.0\n\
@@ -225,8 +230,24 @@ async fn metrics(State(counting): State<Counting>) -> Response {
         inside.hits,
         inside.prompt_tokens,
         1_795_501_505 + 60 * inside.restarts
-    )
-    .into_response()
+    );
+    (text + &drafts.unwrap_or_default()).into_response()
+}
+
+/// Of each request four drafts of two tokens: the first token of three was accepted, and of
+/// one the second, too.
+fn drafted(requests: u64, (word, end): (&str, &str)) -> String {
+    let series = [
+        ("num_drafts", "", 4),
+        (&*format!("num_{word}_tokens"), "", 8),
+        ("num_accepted_tokens", "", 4),
+        ("num_accepted_tokens_per_pos", ",position=\"0\"", 3),
+        ("num_accepted_tokens_per_pos", ",position=\"1\"", 1),
+    ];
+    let line = |(name, label, each): (&str, &str, u64)| {
+        format!("vllm:spec_decode_{name}{end}{{engine=\"0\"{label}}} {}.0\n", each * requests)
+    };
+    series.map(line).concat()
 }
 
 async fn chat(State(counting): State<Counting>, Json(body): Json<Value>) -> Response {

@@ -23,6 +23,7 @@ mod request;
 mod scripted;
 mod search;
 mod server;
+mod shared;
 mod simulated;
 mod stability;
 mod stops;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use vllm_grid::configuration::{Configuration, Flags, Identity};
+use vllm_grid::configuration::{Configuration, Flags, Identity, Stack};
 use vllm_grid::history::launch::LaunchOutcome;
 use vllm_grid::history::launch::{FailureClass, LaunchFacts, LaunchFailure};
 use vllm_grid::history::record::{LaunchRecord, Manifest, SCHEMA_VERSION, SweepRecord};
@@ -76,9 +76,18 @@ pub(crate) fn configuration(name: &str, flags: &Value) -> Configuration {
         model: Some(name),
         flags: &flags,
         environment: &environment,
+        stack: &Stack::default(),
     }
     .id();
-    Configuration { name: name.to_owned(), aliases: Vec::new(), id, flags, varied, environment }
+    Configuration {
+        name: name.to_owned(),
+        aliases: Vec::new(),
+        id,
+        flags,
+        varied,
+        environment,
+        ..Default::default()
+    }
 }
 
 /// What a test says of a sweep.

@@ -6,10 +6,11 @@ use crate::client::record::RequestRecord;
 use crate::metric::{AMONG_FAILURES, MetricReasons, MetricValues};
 
 /// Metrics that are counted in the window.
-pub(crate) const OF_WINDOW: [&str; 5] = [
+pub(crate) const OF_WINDOW: [&str; 6] = [
     "window",
     "request_throughput",
     "output_throughput",
+    "output_characters_throughput",
     "total_token_throughput",
     "request_goodput",
 ];

@@ -66,6 +66,7 @@ pub(crate) fn metrics(records: &[RequestRecord], plan: &Plan) -> MetricValues {
         "prompt_tokens": prompts.median(),
         "request_throughput": rates.map(|rates| rates.requests),
         "output_throughput": rates.and_then(|rates| rates.output),
+        "output_characters_throughput": rates.and_then(|rates| rates.characters),
         "total_token_throughput": rates.and_then(|rates| Some(rates.output? + rates.input?)),
         "request_goodput": rates.and_then(|rates| rates.good),
         "good_share": good,
@@ -209,6 +210,7 @@ struct Rates {
     good: Option<f64>,
     /// `None` where tokens are not reported; the same of `input`.
     output: Option<f64>,
+    characters: Option<f64>,
     input: Option<f64>,
 }
 
@@ -217,6 +219,8 @@ impl Rates {
         let (from, to) = plan.window.filter(|(from, to)| to > from)?;
         let within = |at: u64| (from..=to).contains(&at);
         let (mut requests, mut good, mut output, mut input) = (0.0, 0.0, 0.0, 0.0);
+        let in_window = |record: &&RequestRecord| record.characters_of(|it| within(it.at_ns));
+        let characters = done.iter().map(in_window).sum::<Option<f64>>();
         let counted = done.iter().all(|record| record.usage.is_some());
         for record in done {
             if record.last_token_ns.is_some_and(within) {
@@ -237,6 +241,7 @@ impl Rates {
             requests: requests / seconds,
             good: is_judged(done, plan).then_some(good / seconds),
             output: counted.then_some(output / seconds),
+            characters: characters.map(|characters| characters / seconds),
             input: counted.then_some(input / seconds),
         })
     }
@@ -326,6 +331,8 @@ mod tests {
             last_token_ns: Some(chunks[3].at_ns),
             end_ns: Some(chunks[3].at_ns),
             chunks,
+            // Two bytes each.
+            output_characters: Some(8),
             usage: Some(Usage { prompt_tokens: 100, completion_tokens: 4, ..Usage::default() }),
             ..RequestRecord::default()
         }
@@ -360,6 +367,7 @@ mod tests {
         near("window", 0.06);
         near("request_throughput", 2.0 / 0.06);
         near("output_throughput", 5.0 / 0.06);
+        near("output_characters_throughput", 10.0 / 0.06);
         near("total_token_throughput", 105.0 / 0.06);
         near("request_goodput", 2.0 / 0.06);
         near("good_share", 0.75);
@@ -403,6 +411,7 @@ mod tests {
             assert_eq!(number(&values, name), Some(expected), "{name}");
         }
         assert!(number(&values, "request_throughput").is_some());
+        assert!(number(&values, "output_characters_throughput").is_some());
         // What needs no tokens is still judged.
         let slo = Slo { e2el_ms: Some(50.0), ..Slo::default() };
         let values = metrics(&[uncounted(0), uncounted(5)], &Plan { open: false, window, slo });
@@ -413,7 +422,13 @@ mod tests {
     fn without_a_window_there_is_no_throughput() {
         let plan = Plan { open: false, window: None, slo: Slo::default() };
         let metrics = metrics(&[record(0, 0)], &plan);
-        for name in ["window", "output_throughput", "request_goodput", "good_share"] {
+        for name in [
+            "window",
+            "output_throughput",
+            "output_characters_throughput",
+            "request_goodput",
+            "good_share",
+        ] {
             assert_eq!(number(&metrics, name), None, "{name}");
         }
     }

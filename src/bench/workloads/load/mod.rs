@@ -400,6 +400,7 @@ impl Run<'_, '_> {
             let counters = counters.as_ref().map(|(before, after)| (before, after));
             figures::counted(counters, &readings, &mut metrics);
         }
+        self.repeat.counted(counters);
         let void = foreign.or_else(|| self.missed(&result.records));
         let outcome = result.outcome(self.spec.output_tokens, void);
         if let RepeatOutcome::Ok(_) = outcome {

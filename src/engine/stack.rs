@@ -1,0 +1,164 @@
+//! Several things to start in one sweep: each stack of a grid's configurations (another
+//! service, other variables, another image or model) has an engine block and an engine of
+//! its own, and each launch goes to the one of its configuration. What a single one starts
+//! is not known here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio_util::sync::CancellationToken;
+
+use super::command_view::CommandView;
+use super::service_view::of_process;
+use super::{Engine, LaunchOrder, Launched};
+use crate::configuration::{Configuration, Stack};
+use crate::event::Emit;
+use crate::grid::{ComposeFiles, DockerBlock, EngineBlock};
+use crate::history::launch::{FailureClass, LaunchFailure};
+use crate::ownership::{Ledger, Uses};
+
+/// The engine block with what a stack names in its place.
+pub fn block_of(engine: &EngineBlock, stack: &Stack) -> EngineBlock {
+    let mut block = engine.clone();
+    match &mut block {
+        EngineBlock::Docker(block) => of_docker(block, stack),
+        EngineBlock::Process(block) => {
+            if let Some(model) = &stack.model {
+                block.command = of_process(&block.command).with_model(model).words();
+            }
+        }
+        EngineBlock::Simulated(block) => {
+            if let Some(model) = &stack.model {
+                block.model.clone_from(model);
+            }
+        }
+    }
+    block
+}
+
+fn of_docker(block: &mut DockerBlock, stack: &Stack) {
+    block.base = None;
+    if stack.has_service() {
+        let folder = block.compose.folder.clone();
+        let at = |path: &String| folder.join(path);
+        if !stack.compose.is_empty() {
+            // Other files: what the block names to read its own with is not theirs.
+            block.compose = ComposeFiles {
+                files: stack.compose.iter().map(at).collect(),
+                exact: stack.exact,
+                folder: folder.clone(),
+                ..ComposeFiles::default()
+            };
+        }
+        if !stack.env_files.is_empty() {
+            block.compose.env_files = stack.env_files.iter().map(at).collect();
+        }
+        if let Some(directory) = &stack.project_directory {
+            block.compose.project_directory = Some(at(directory));
+        }
+        if let Some(service) = &stack.service {
+            block.service = Some(service.clone());
+        }
+        (block.image, block.model) = (None, None);
+    }
+    block.compose.variables.extend(stack.variables.clone());
+    // Beside a service both replace what it says.
+    if let Some(image) = &stack.image {
+        block.image = Some(image.clone());
+    }
+    if let Some(model) = &stack.model {
+        block.model = Some(model.clone());
+    }
+}
+
+/// A service's command with the model that the block names, where it names one.
+pub(super) fn with_model(view: CommandView, block: &DockerBlock) -> CommandView {
+    match &block.model {
+        Some(model) if view.read().0.as_ref() != Some(model) => view.with_model(model),
+        _ => view,
+    }
+}
+
+/// The engines of a grid's stacks as one.
+pub(super) struct Stacks {
+    engines: BTreeMap<Stack, Arc<dyn Engine>>,
+    name: &'static str,
+}
+
+impl Stacks {
+    pub(super) fn new(engines: BTreeMap<Stack, Arc<dyn Engine>>) -> Self {
+        let name = engines.values().next().map_or("none", |engine| engine.name());
+        Self { engines, name }
+    }
+
+    fn of(&self, configuration: &Configuration) -> Option<&Arc<dyn Engine>> {
+        self.engines.get(&configuration.stack)
+    }
+}
+
+#[async_trait]
+impl Engine for Stacks {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn places(&self) -> usize {
+        // Each has the same machine.
+        self.engines.values().map(|engine| engine.places()).min().unwrap_or(1)
+    }
+
+    /// All of them, in a fixed order, with a comma between them.
+    fn image_id(&self) -> Option<String> {
+        let ids: BTreeSet<String> =
+            self.engines.values().filter_map(|engine| engine.image_id()).collect();
+        (!ids.is_empty()).then(|| ids.into_iter().collect::<Vec<_>>().join(","))
+    }
+
+    fn service_parts(&self) -> Option<BTreeMap<String, String>> {
+        let mut all = BTreeMap::new();
+        for (stack, engine) in &self.engines {
+            for (part, hash) in engine.service_parts()? {
+                let name = if stack.is_own() { part } else { format!("{part} ({stack})") };
+                all.insert(name, hash);
+            }
+        }
+        Some(all)
+    }
+
+    async fn runtime(&self) -> Option<String> {
+        self.engines.values().next()?.runtime().await
+    }
+
+    fn uses(&self, configurations: &[Configuration]) -> Uses {
+        let of = |(stack, engine): (&Stack, &Arc<dyn Engine>)| {
+            let own = configurations.iter().filter(|it| it.stack == *stack).cloned();
+            engine.uses(&own.collect::<Vec<_>>())
+        };
+        self.engines.iter().map(of).reduce(Uses::and).unwrap_or_default()
+    }
+
+    fn owned_by(&self, ledger: &Arc<Ledger>) {
+        self.engines.values().for_each(|engine| engine.owned_by(ledger));
+    }
+
+    async fn launch(
+        &self,
+        order: &LaunchOrder,
+        emit: &Emit,
+        cancel: &CancellationToken,
+    ) -> Result<Box<dyn Launched>, LaunchFailure> {
+        let Some(engine) = self.of(&order.configuration) else {
+            let what = &order.configuration.stack;
+            let message = format!("no engine was made for {what}; this is a bug");
+            return Err(LaunchFailure::new(FailureClass::Environment, message));
+        };
+        engine.launch(order, emit, cancel).await
+    }
+
+    async fn clean_up(&self, failure: &LaunchFailure, emit: &Emit) {
+        for engine in self.engines.values() {
+            engine.clean_up(failure, emit).await;
+        }
+    }
+}
