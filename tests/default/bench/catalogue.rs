@@ -20,10 +20,12 @@ use crate::bench::counting::{Behaviour, Counting};
 use crate::bench::simulated::{Kept, Simulated, settings, workload};
 
 /// Filled elsewhere: the unit tests of `stability` have what is measured from ten
-/// minutes on, and the tests of `search` the rate that a search finds.
+/// minutes on, the tests of `search` the rate that a search finds, and those of `shared` what
+/// is accepted of drafts: the program of `command` here sends no request.
 fn is_elsewhere(metric: &Metric) -> bool {
     (metric.workload == "stability" && metric.name.contains("_per_hour"))
         || (metric.workload == "load" && metric.name == "max_rate")
+        || (metric.workload == "command" && metric.name.starts_with("acceptance"))
 }
 
 /// Metrics of resources have unit tests of their own.
@@ -75,7 +77,7 @@ async fn quick() -> Vec<Measurement> {
     let simulated = Simulated::start(&format!("Qwen/Qwen3-1.7B {flags}")).await;
     let runs = [
         ("reasoning", json!({"kinds": "logic", "instances": 2, "max_tokens": 4000})),
-        ("tool-calling", json!({"scenarios": "named", "instances": 1})),
+        ("tool-calling", json!({"scenarios": ["named", "balanced"], "instances": 4})),
     ];
     run(&simulated.server, &runs).await
 }

@@ -73,15 +73,17 @@ async fn a_server_that_drafts_nothing_and_foreign_traffic_have_no_drafts() {
     }
 }
 
-/// Each answer is one letter, in one piece.
+/// Each answer is two letters in two chunks, for four tokens.
 #[tokio::test(flavor = "multi_thread")]
 async fn characters_of_answers_are_counted_where_answers_are_read() {
     let row = measured(Behaviour::default(), "kv-cache", kv_cache()).await;
-    assert_eq!(number(&row, "mean_output_characters"), Some(1.0));
-    assert_eq!(row.metrics["characters_per_second"], None, "one piece has no time");
+    assert_eq!(number(&row, "mean_output_characters"), Some(2.0));
+    // A millisecond lies between the two, and more on a busy machine.
+    let speed = number(&row, "characters_per_second").expect("two pieces");
+    assert!((1.0..=1100.0).contains(&speed), "{speed}");
     let row = measured(Behaviour::default(), "load", load()).await;
     let tokens = number(&row, "output_throughput").expect("a window");
     let characters = number(&row, "output_characters_throughput").expect("a window");
-    assert!((characters - tokens / 4.0).abs() < 1e-6 * tokens, "{characters} {tokens}");
+    assert!((characters - tokens / 2.0).abs() < 1e-6 * tokens, "{characters} {tokens}");
     assert!(!row.metrics.contains_key("mean_output_characters"), "that is throughput's");
 }

@@ -258,6 +258,22 @@ mod tests {
         assert_eq!(Folder::read(b"short"), None);
     }
 
+    #[tokio::test(flavor = "multi_thread")]
+    #[ignore = "needs Docker"]
+    async fn the_folders_of_a_real_image_are_looked_at() {
+        use super::super::super::daemon::{DaemonSettings, connect};
+        let docker = connect(&DaemonSettings::of_environment()).await.expect("a daemon");
+        let name = super::super::super::tests::image();
+        let image = super::super::super::identity(&docker, name).await.expect("it is there");
+        let folders = Folders::open(&docker, &image).await.expect("made");
+        assert_eq!(folders.folder("/").await.map(|folder| folder.uid), Some(0));
+        assert_eq!(folders.folder("/no/such/folder").await, None);
+        folders.close().await;
+        let caches = of_user(&docker, &spec(&[], &[]), &image, "1234").await;
+        assert_eq!(caches.volumes(None), [], "no such home");
+        assert!(caches.left_out.expect("said").contains("user 1234"));
+    }
+
     #[test]
     fn only_folders_that_the_user_can_write_get_a_volume_and_the_rest_is_said() {
         let known = User::read("vllm", USERS).expect("known");
