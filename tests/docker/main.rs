@@ -19,6 +19,7 @@ mod outage;
 mod ownership;
 mod script;
 mod site;
+mod stacks;
 #[path = "../support/mod.rs"]
 mod support;
 
