@@ -179,7 +179,9 @@ async fn docker_engine(
         Err(error) => findings.problem("daemon", docker.words(&error), "look at `docker info`"),
     }
     production(findings, block, service.as_ref(), secrets, &docker).await;
-    restarters::look(findings, block, &docker).await;
+    let located = docker::named_by(block, block.service.as_deref()).ok().flatten();
+    let project = located.map(|it| compose::project_name(&it.source));
+    restarters::look(findings, block, project.as_deref(), &docker).await;
     for (stack, other) in &grid.stacks {
         if let EngineBlock::Docker(other) = other {
             further_image(findings, grid, stack, other, &docker).await;

@@ -39,7 +39,7 @@ pub mod noted;
 mod probe;
 mod table;
 
-use noted::Noted;
+use noted::{Killed, Noted};
 use probe::ProcessProbe;
 use table::only_zombies;
 
@@ -319,6 +319,10 @@ impl Running {
         // Reaps the leader, so that no zombie of ours stays.
         let _status = timeout(Duration::from_secs(1), self.child.wait()).await;
         self.following.finish(END_OF_LOG).await;
+        if let Killed::Stubborn(ids) = self.noted.kill_rest().await {
+            let message = format!("processes {ids:?}, which left the group, cannot be killed");
+            return Err(LaunchFailure::new(FailureClass::Environment, message));
+        }
         self.noted.forget();
         Ok(())
     }

@@ -3,7 +3,7 @@
 //! its own, and each launch goes to the one of its configuration. What a single one starts
 //! is not known here.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -108,17 +108,16 @@ impl Engine for Stacks {
         self.engines.values().map(|engine| engine.places()).min().unwrap_or(1)
     }
 
-    /// All of them, in a fixed order, with a comma between them.
+    /// There is none that every launch uses: the image of each stack is one of its parts.
     fn image_id(&self) -> Option<String> {
-        let ids: BTreeSet<String> =
-            self.engines.values().filter_map(|engine| engine.image_id()).collect();
-        (!ids.is_empty()).then(|| ids.into_iter().collect::<Vec<_>>().join(","))
+        None
     }
 
     fn service_parts(&self) -> Option<BTreeMap<String, String>> {
         let mut all = BTreeMap::new();
         for (stack, engine) in &self.engines {
-            for (part, hash) in engine.service_parts()? {
+            let image = engine.image_id().map(|id| ("image id".to_owned(), id));
+            for (part, hash) in engine.service_parts()?.into_iter().chain(image) {
                 let name = if stack.is_own() { part } else { format!("{part} ({stack})") };
                 all.insert(name, hash);
             }

@@ -55,8 +55,8 @@ pub enum GuardError<E> {
     },
     /// What was stopped with it could not be started again.
     #[error(
-        "production is proven, but what was stopped with it is not started: {names}: {why}; start it \
-         by `vllm-grid recover`, or by hand: `docker start {names}`"
+        "production runs, but what was stopped with it is not started: {names}: {why}; start it by \
+         `vllm-grid recover`, or by hand: `docker start {names}`"
     )]
     Companions {
         /// Their names.
@@ -98,7 +98,10 @@ impl Guard {
         note: Note<'_, E>,
         emit: &Emit,
     ) -> Result<Self, GuardError<E>> {
-        let mut guard = Self { stopped: Down::of(earlier), before: facts_before(earlier) };
+        let stopped = Down::of(earlier);
+        // Where nothing is owed, what was stopped once is nobody's business any more.
+        let before = stopped.as_ref().and_then(|_| facts_before(earlier));
+        let mut guard = Self { stopped, before };
         // What was started and not proven runs, as far as is known.
         let is_down = matches!(pending_restore(earlier), PendingRestore::Start(_));
         if let Some(down) = guard.stopped.as_ref().filter(|_| is_down) {
@@ -128,7 +131,7 @@ impl Guard {
     ) -> Result<(), GuardError<E>> {
         match production.find().await? {
             Some(facts) if facts.running => {
-                let paused = production.companions().await?;
+                let paused = self.paused_and(production.companions().await?);
                 let facts = ProductionFacts { paused, ..facts };
                 let down = Down { id: facts.id.clone(), name: facts.name.clone() };
                 self.before = Some(facts.clone());
@@ -145,7 +148,7 @@ impl Guard {
                     if !said {
                         emit.emit(down_notice(down));
                     }
-                    Ok(())
+                    self.pause_further(production, note).await
                 }
                 None => match production.companions().await?.as_slice() {
                     [] => note(ProductionStep::NotRunning).map_err(GuardError::Journal),
@@ -153,6 +156,34 @@ impl Guard {
                 },
             },
         }
+    }
+
+    /// Stops companions that run again while production is still down: one that starts with the
+    /// machine would start production in mid-sweep.
+    async fn pause_further<E>(
+        &mut self,
+        production: &dyn Production,
+        note: Note<'_, E>,
+    ) -> Result<(), GuardError<E>> {
+        let running = production.companions().await?;
+        let Some(before) = self.before.clone().filter(|_| !running.is_empty()) else {
+            return Ok(());
+        };
+        let id = before.id.clone();
+        let facts = ProductionFacts { paused: self.paused_and(running), ..before };
+        self.before = Some(facts.clone());
+        note(ProductionStep::Stopping { facts }).map_err(GuardError::Journal)?;
+        pause(production, self.paused()).await?;
+        note(ProductionStep::Stopped { id }).map_err(GuardError::Journal)
+    }
+
+    /// What an earlier session stopped and did not start again, and what runs now.
+    fn paused_and(&self, running: Vec<Companion>) -> Vec<Companion> {
+        let mut all = self.paused().to_vec();
+        all.extend(
+            running.into_iter().filter(|it| self.paused().iter().all(|known| known.id != it.id)),
+        );
+        all
     }
 
     /// What was stopped with it.
@@ -170,19 +201,19 @@ impl Guard {
         &mut self,
         production: &dyn Production,
         note: Note<'_, E>,
+        emit: &Emit,
     ) -> Result<(), GuardError<E>> {
         match production.find().await? {
             Some(now) if now.running => {
                 let stopped = self.stopped.take();
-                // It is not ours any more from the next step on: what was stopped with it neither.
-                let resumed = resume(production, self.paused(), &Emit::nowhere()).await;
+                // Before the step after which nothing is owed: what cannot be started stays owed.
+                resume(production, self.paused(), emit).await?;
                 if let Some(stopped) = stopped.filter(|it| it.id != now.id) {
                     let step = in_place_of(&stopped, self.before.as_ref(), &now, false);
                     note(step).map_err(GuardError::Journal)?;
                 }
                 let step = ProductionStep::StartedBySomebody { id: now.id };
                 note(step).map_err(GuardError::Journal)?;
-                resumed?;
                 Err(GuardError::StartedBySomebody(now.name))
             }
             _ => Ok(()),
@@ -259,8 +290,12 @@ async fn restore<E>(
                 };
                 return Err(GuardError::NotProven { name: stopped.name, why });
             }
+            (Err(why), Err(unseen)) => {
+                let why = format!("{why}; whether it runs is not known: {unseen}");
+                return Err(GuardError::NotProven { name: stopped.name, why });
+            }
             (Ok(()), Ok(false)) => "it answered, and ended".to_owned(),
-            (Err(why), _) => why,
+            (Err(why), Ok(false)) => why,
         };
         noted(ProductionStep::Stopped { id: stopped.id.clone() });
         emit.emit(down_notice(&stopped));
@@ -333,16 +368,22 @@ async fn resume_one(
     companion: &Companion,
     until: Instant,
 ) -> Result<bool, ProductionError> {
-    let mut pause = MIN_PAUSE;
+    let (mut pause, mut has_started) = (MIN_PAUSE, false);
     loop {
         let started = match production.look(&companion.id).await {
             Ok(None) => return Ok(false),
-            Ok(Some(_)) => production.start(&companion.id).await.map(|()| true),
+            Ok(Some(seen)) if seen.running && has_started => return Ok(true),
+            Ok(Some(_)) => production.start(&companion.id).await,
             Err(error) => Err(error),
         };
+        // One that the daemon was still stopping is started in vain: it is looked at once more.
+        if started.is_ok() && !std::mem::replace(&mut has_started, true) {
+            continue;
+        }
         match started {
             Err(error) if may_pass(&error) && Instant::now() + pause < until => {}
-            ended => return ended,
+            // A second start is enough for one that ends by itself.
+            ended => return ended.map(|()| true),
         }
         sleep(pause).await;
         pause = (pause * 2).min(MAX_PAUSE);

@@ -45,6 +45,8 @@ pub struct Recovery {
     pub no_daemon: Option<String>,
     /// What could not be done, in one line each.
     pub problems: Vec<String>,
+    /// Sockets of the daemons that listed their containers: only there nothing can be left.
+    listed: Vec<String>,
 }
 
 /// How much is looked for.
@@ -232,14 +234,18 @@ fn settle(state: &StateFolder, ready: &Ready<'_>, restored: Restored, recovery: 
     for debt in &case.debts {
         let paid = match &debt.owed {
             Owed::Production(_) => false,
-            Owed::Containers { docker } => removed && connects(docker),
+            Owed::Containers { docker } => removed && was_listed(recovery, docker),
             Owed::Processes | Owed::Group(_) => removed,
         };
         if paid && let Err(error) = debt.paid(state) {
             recovery.problems.push(error.to_string());
         }
     }
-    if let Some(run) = case.run_id.as_ref().filter(|_| removed && is_restored) {
+    let all_listed = case.debts.iter().all(|debt| match &debt.owed {
+        Owed::Containers { docker } => was_listed(recovery, docker),
+        _ => true,
+    });
+    if let Some(run) = case.run_id.as_ref().filter(|_| removed && is_restored && all_listed) {
         settled::note(state, run, &case.folder());
     }
 }
@@ -270,10 +276,9 @@ async fn living(state: &StateFolder, case: &Case) -> Liveness {
     .await
 }
 
-/// Whether a daemon could be asked for its containers.
-fn connects(socket: &str) -> bool {
-    let path = socket.strip_prefix("unix://").unwrap_or(socket);
-    std::os::unix::net::UnixStream::connect(path).is_ok()
+/// Whether a daemon said what containers it has.
+fn was_listed(recovery: &Recovery, socket: &str) -> bool {
+    recovery.listed.iter().any(|known| owed::is_same_socket(known, socket))
 }
 
 async fn remove_containers(case: &Case, recovery: &mut Recovery) {

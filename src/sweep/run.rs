@@ -233,10 +233,11 @@ impl Sweep {
         let (Some(production), Some(mut guard)) = (&context.production, self.guard.take()) else {
             return Ok(());
         };
+        let emit = context.events.emit();
         let mut note = |step| self.append(Entry::Production { production: step });
         let owed = guard.owes().map(|down| down.id.clone());
         // What is owed must outlive a bug of the check.
-        let checked = production::caught(guard.check(&**production, &mut note)).await;
+        let checked = production::caught(guard.check(&**production, &mut note, &emit)).await;
         if let (Some(id), None) = (owed, guard.owes()) {
             context.events.emit().emit(NoticeKind::ProductionUp { id });
         }

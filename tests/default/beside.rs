@@ -128,6 +128,7 @@ fn order(place: &Path) -> LaunchOrder {
         flags: Flags::default(),
         varied: Flags::default(),
         environment: std::collections::BTreeMap::new(),
+        ..Configuration::default()
     };
     let (sweep, worked) = ("beside".to_owned(), std::time::Duration::ZERO);
     LaunchOrder { sweep, launch: 1, configuration, folder, worked }

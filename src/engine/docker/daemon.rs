@@ -230,7 +230,7 @@ pub(super) async fn runtime(docker: &Docker) -> Option<String> {
 }
 
 /// The HTTP status of the daemon's answer, where it answered.
-pub(super) fn status(error: &Error) -> Option<u16> {
+pub(in crate::engine) fn status(error: &Error) -> Option<u16> {
     match error {
         Error::DockerResponseServerError { status_code, .. } => Some(*status_code),
         _ => None,

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bollard::query_parameters::InspectNetworkOptions;
@@ -436,7 +437,13 @@ impl DockerEngine {
         cancel: &CancellationToken,
     ) -> Result<(Server, Identity), LaunchFailure> {
         let Some(published) = started.container.published(started.port).await else {
-            let state = started.container.not_running().await;
+            // One that ended publishes nothing; one that runs never will.
+            let ended = tokio::select! {
+                state = started.container.not_running() => Some(state),
+                () = cancel.cancelled() => None,
+                () = tokio::time::sleep(UNPUBLISHED) => None,
+            };
+            let Some(state) = ended else { return Err(unpublished(started.port)) };
             started.container.finish_log().await;
             return Err(not_running(&state, &started.log.text(), false));
         };
@@ -484,6 +491,17 @@ impl DockerEngine {
             Err(not_ready) => Err(LaunchFailure::of_not_ready(&started.log.text(), &not_ready)),
         }
     }
+}
+
+/// How long a container that runs and publishes no port may take to end.
+const UNPUBLISHED: Duration = Duration::from_secs(10);
+
+fn unpublished(port: u16) -> LaunchFailure {
+    let message = format!(
+        "the container runs, and its port {port} is not published on this host: is its network an \
+         internal one?"
+    );
+    LaunchFailure::new(FailureClass::Environment, message)
 }
 
 fn refused(what: &str, message: &str) -> DockerError {

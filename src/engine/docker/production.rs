@@ -9,7 +9,7 @@ use bollard::errors::Error;
 use bollard::models::{ContainerConfig, ContainerInspectResponse, ContainerSummary};
 use bollard::query_parameters::{
     InspectContainerOptions, ListContainersOptions, ListContainersOptionsBuilder,
-    StartContainerOptions, StopContainerOptions,
+    StartContainerOptions,
 };
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
@@ -37,6 +37,9 @@ use crate::server::{ApiKey, Endpoint};
 
 /// The service that the compose tool made a container of.
 const SERVICE_LABEL: &str = "com.docker.compose.service";
+
+/// Seconds that Docker gives a container to stop where nothing else is said.
+const DEFAULT_GRACE: i32 = 10;
 
 /// Pause before a daemon that does not answer is asked for production's address again.
 const DAEMON_PAUSE: Duration = Duration::from_secs(1);
@@ -366,11 +369,11 @@ impl Production for DockerProduction {
     }
 
     async fn pause(&self, id: &str) -> Result<(), ProductionError> {
-        let stop = || self.docker.stop_container(id, None::<StopContainerOptions>);
-        match self.docker.asked(ACTION, stop).await {
-            Err(error) if !matches!(status(&error), Some(304 | 404)) => Err(self.daemon(&error)),
-            _ => Ok(()),
-        }
+        // Its own grace: what takes long to stop is not killed for being a companion.
+        let Some(seen) = self.inspect(id).await? else { return Ok(()) };
+        let own = seen.config.and_then(|config| config.stop_timeout);
+        let grace = own.and_then(|own| i32::try_from(own).ok()).unwrap_or(DEFAULT_GRACE);
+        container::stop(&self.docker, id, grace).await.map_err(|error| self.daemon(&error))
     }
 
     async fn stop(&self, id: &str) -> Result<(), ProductionError> {
@@ -462,6 +465,9 @@ fn address(seen: &ContainerInspectResponse) -> Option<String> {
         ));
     }
     let networks = network.networks.as_ref()?;
+    if networks.contains_key("host") {
+        return Some(format!("http://127.0.0.1:{port}"));
+    }
     let own =
         networks.values().find_map(|end| end.ip_address.clone().filter(|ip| !ip.is_empty()))?;
     Some(format!("http://{own}:{port}"))

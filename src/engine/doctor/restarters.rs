@@ -10,18 +10,26 @@ use bollard::query_parameters::{InspectContainerOptions, ListContainersOptionsBu
 
 use super::Findings;
 use crate::engine::docker::Daemon;
+use crate::engine::docker::daemon::status;
 use crate::grid::{DockerBlock, ProductionName};
 
 /// The label of the service that the compose tool made a container of.
 const SERVICE: &str = "com.docker.compose.service";
-/// Names of the daemon's socket inside of a container, as its end.
-const SOCKET: &str = "docker.sock";
+/// The label of its project.
+const PROJECT: &str = "com.docker.compose.project";
+/// Whether a mounted path is a daemon's socket, or a folder that it is in.
+fn holds_socket(path: &str) -> bool {
+    let path = path.trim_end_matches('/');
+    let is_socket = path.ends_with("docker.sock") || path.ends_with("podman.sock");
+    is_socket || matches!(path, "" | "/var" | "/run" | "/var/run" | "/run/docker" | "/run/podman")
+}
 
 /// What a running container is made of, as far as it shows what it does to others.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Seen {
     name: String,
     service: Option<String>,
+    project: Option<String>,
     image: String,
     environment: Vec<String>,
     command: Vec<String>,
@@ -36,13 +44,15 @@ impl Seen {
         let config = seen.config.unwrap_or_default();
         let environment = config.env.unwrap_or_default();
         let is_socket = |mount: &MountPoint| {
-            let ends = |path: &Option<String>| path.as_ref().is_some_and(|it| it.ends_with(SOCKET));
-            ends(&mount.source) || ends(&mount.destination)
+            let reaches = |path: &Option<String>| path.as_deref().is_some_and(holds_socket);
+            reaches(&mount.source) || reaches(&mount.destination)
         };
+        let mut labels = config.labels.unwrap_or_default();
         let command = [config.entrypoint, config.cmd].into_iter().flatten().flatten().collect();
         Self {
             name: seen.name.unwrap_or_default().trim_start_matches('/').to_owned(),
-            service: config.labels.and_then(|mut labels| labels.remove(SERVICE)),
+            service: labels.remove(SERVICE),
+            project: labels.remove(PROJECT),
             image: config.image.unwrap_or_default(),
             has_host: environment.iter().any(|it| it.starts_with("DOCKER_HOST=")),
             has_socket: seen.mounts.iter().flatten().any(is_socket),
@@ -63,7 +73,11 @@ impl Seen {
         }
         let is = |word: &str| self.image.contains(word) || self.name.contains(word);
         if is("watchtower") {
-            let by_label = self.command.iter().any(|word| word == "--label-enable")
+            let enables = |word: &String| {
+                word == "--label-enable"
+                    || word.starts_with("--label-enable=") && !word.ends_with("=false")
+            };
+            let by_label = self.command.iter().any(enables)
                 || self.variable("WATCHTOWER_LABEL_ENABLE").is_some_and(|it| it != "false");
             let which = if by_label { "those with its label" } else { "all containers" };
             return Some(format!(
@@ -90,28 +104,43 @@ impl Seen {
     }
 
     /// Whether the grid stops it with production.
-    fn is_paused(&self, block: &DockerBlock) -> bool {
+    fn is_paused(&self, block: &DockerBlock, project: Option<&str>) -> bool {
         block.pause.iter().any(|name| match name {
             ProductionName::Container(name) => *name == self.name,
-            ProductionName::Service(service) => self.service.as_ref() == Some(service),
+            ProductionName::Service(service) => {
+                self.service.as_ref() == Some(service) && self.project.as_deref() == project
+            }
         })
     }
 }
 
 /// Looks for them. A daemon that does not answer is a finding of its own.
-pub(super) async fn look(findings: &mut Findings, block: &DockerBlock, docker: &Daemon) {
+/// `project`: the compose project of production's companions, where there is one.
+pub(super) async fn look(
+    findings: &mut Findings,
+    block: &DockerBlock,
+    project: Option<&str>,
+    docker: &Daemon,
+) {
     let filters = HashMap::from([("status", vec!["running"])]);
     let options = ListContainersOptionsBuilder::new().filters(&filters).build();
     let list = || docker.list_containers(Some(options.clone()));
     let Ok(running) = docker.ask(list).await else { return };
-    let mut found = 0;
+    let mut is_clean = true;
     for id in running.into_iter().filter_map(|it| it.id) {
         let inspect = || docker.inspect_container(&id, None::<InspectContainerOptions>);
         // One that ended meanwhile does nothing any more.
-        let Ok(seen) = docker.ask(inspect).await else { continue };
-        let seen = Seen::of(seen);
-        if let Some(threat) = seen.threat().filter(|_| !seen.is_paused(block)) {
-            found += 1;
+        let seen = match docker.ask(inspect).await {
+            Ok(seen) => Seen::of(seen),
+            Err(error) if status(&error) == Some(404) => continue,
+            Err(error) => {
+                is_clean = false;
+                findings.warning("restarters", docker.words(&error), "");
+                continue;
+            }
+        };
+        if let Some(threat) = seen.threat().filter(|_| !seen.is_paused(block, project)) {
+            is_clean = false;
             let advice = match &block.production {
                 Some(_) => format!(
                     "`production: {{..., pause: [{{container: {}}}]}}` stops it with production",
@@ -122,7 +151,7 @@ pub(super) async fn look(findings: &mut Findings, block: &DockerBlock, docker: &
             findings.warning("restarters", format!("{}: {threat}", seen.name), &advice);
         }
     }
-    if found == 0 {
+    if is_clean {
         findings.ok("restarters", "no running container is known to act on others");
     }
 }
@@ -160,13 +189,24 @@ mod tests {
     }
 
     #[test]
+    fn a_socket_is_seen_in_a_mounted_folder_too() {
+        for path in ["/var/run/docker.sock", "/run/user/1000/podman.sock", "/var/run/", "/"] {
+            assert!(holds_socket(path), "{path}");
+        }
+        assert!(!holds_socket("/var/run/other.sock") && !holds_socket("/srv/run"));
+    }
+
+    #[test]
     fn what_is_stopped_with_production_is_no_threat() {
         let block = |pause| DockerBlock { pause, ..DockerBlock::default() };
         let mut watchdog = seen("alpine:3", &[], true);
-        watchdog.service = Some("dog".to_owned());
-        assert!(!watchdog.is_paused(&block(Vec::new())));
-        assert!(watchdog.is_paused(&block(vec![ProductionName::Service("dog".to_owned())])));
-        assert!(watchdog.is_paused(&block(vec![ProductionName::Container("w".to_owned())])));
-        assert!(!watchdog.is_paused(&block(vec![ProductionName::Container("dog".to_owned())])));
+        (watchdog.service, watchdog.project) = (Some("dog".to_owned()), Some("p".to_owned()));
+        let service = || vec![ProductionName::Service("dog".to_owned())];
+        assert!(!watchdog.is_paused(&block(Vec::new()), Some("p")));
+        assert!(watchdog.is_paused(&block(service()), Some("p")));
+        assert!(!watchdog.is_paused(&block(service()), Some("another")), "of another project");
+        let container = |name: &str| vec![ProductionName::Container(name.to_owned())];
+        assert!(watchdog.is_paused(&block(container("w")), None));
+        assert!(!watchdog.is_paused(&block(container("dog")), Some("p")));
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::{Leftover, Look, What, containers};
+use super::{Leftover, Look, What, containers, short};
 use crate::engine::docker::cleanup::{self, Labelled};
 use crate::engine::docker::owed::Connection;
 use crate::history::launch::{FailureClass, LaunchFailure};
@@ -35,6 +35,25 @@ pub async fn none_now(docker: &Connection, owner: &Ledger) -> Result<(), LaunchF
             return Err(in_use(other));
         }
         sleep(PAUSE).await;
+    }
+    own_is_removed(docker, owner).await
+}
+
+/// Removes what an earlier launch of the owner's could not: beside it nothing is started.
+async fn own_is_removed(docker: &Connection, owner: &Ledger) -> Result<(), LaunchFailure> {
+    let seen = cleanup::ours(docker).await;
+    let seen = seen.map_err(|error| LaunchFailure::new(FailureClass::Environment, error))?;
+    let is_own = |it: &&Labelled| {
+        it.run_id.as_deref() == Some(owner.run_id()) && it.has_started && !it.has_ended
+    };
+    for left in seen.iter().filter(is_own) {
+        if let Err(error) = cleanup::remove(docker, left).await {
+            let (name, id) = (&left.name, short(&left.id));
+            return Err(LaunchFailure::of_shortage(&format!(
+                "container {name} of an earlier launch cannot be removed: {error}; `docker rm -f {id}`, \
+                 then `vllm-grid resume`"
+            )));
+        }
     }
     Ok(())
 }

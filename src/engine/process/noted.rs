@@ -79,6 +79,11 @@ impl Noted {
         }
     }
 
+    /// Kills members that left the group before it ended.
+    pub(super) async fn kill_rest(&self) -> Killed {
+        kill_group(&self.owed).await
+    }
+
     /// Nothing of it is left.
     pub(super) fn forget(&self) {
         let _not_there = std::fs::remove_file(self.folder.join(NOTE));

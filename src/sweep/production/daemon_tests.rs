@@ -150,7 +150,7 @@ async fn an_outage_while_it_is_checked_is_not_somebody_who_started_it() {
             stopped: Some(Down { id: "a".to_owned(), name: "prod".to_owned() }),
         };
         let mut note = |_| Ok::<(), ()>(());
-        let checked = guard.check(&production, &mut note).await;
+        let checked = guard.check(&production, &mut note, &Emit::nowhere()).await;
         assert!(checked.is_ok() && guard.owes().is_some(), "{fate:?}: {checked:?}");
     }
 }

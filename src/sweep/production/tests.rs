@@ -145,7 +145,7 @@ async fn production_is_stopped_first_started_last_and_proven() {
     let emit = Emit::nowhere();
     let mut guard =
         Guard::stop_production(&fake, &[], &mut note, &emit).await.expect("it is stopped");
-    guard.check(&fake, &mut note).await.expect("nobody started it");
+    guard.check(&fake, &mut note, &Emit::nowhere()).await.expect("nobody started it");
     guard.restore(&fake, &mut note, &emit, PROOF).await.expect("proven");
     guard.restore(&fake, &mut note, &emit, PROOF).await.expect("once is enough");
     assert_eq!(fake.actions(), "stop a start a prove a");
@@ -183,7 +183,7 @@ async fn somebody_who_starts_it_is_found_and_it_keeps_running() {
         let mut guard =
             Guard::stop_production(&fake, &[], &mut note, &emit).await.expect("it is stopped");
         fake.set(vec![now]);
-        let error = guard.check(&fake, &mut note).await.expect_err("it runs");
+        let error = guard.check(&fake, &mut note, &Emit::nowhere()).await.expect_err("it runs");
         assert!(matches!(error, GuardError::StartedBySomebody(_)));
         guard.restore(&fake, &mut note, &emit, PROOF).await.expect("it is not touched");
         assert_eq!(fake.actions(), "stop a", "and not touched");
@@ -236,7 +236,7 @@ async fn production_that_somebody_replaced_is_told_of_with_what_differs() {
         .await
         .expect("it is stopped");
     fake.set(vec![of(true, "1", "1")]);
-    guard.check(&fake, &mut note).await.expect_err("it runs");
+    guard.check(&fake, &mut note, &Emit::nowhere()).await.expect_err("it runs");
     assert_eq!(words(&steps)[2..], ["replaced", "started_by_somebody"]);
 }
 
@@ -252,7 +252,7 @@ async fn what_somebody_removed_is_made_again_where_there_is_a_service() {
     let mut guard =
         Guard::stop_production(&fake, &[], &mut note, &emit).await.expect("it is stopped");
     fake.set(vec![]);
-    guard.check(&fake, &mut note).await.expect("nothing runs");
+    guard.check(&fake, &mut note, &Emit::nowhere()).await.expect("nothing runs");
     guard.restore(&fake, &mut note, &emit, PROOF).await.expect("made again");
     assert_eq!(fake.actions(), "stop a up prove b");
     assert_eq!(words(&steps)[2..], ["made_again", "proven"]);
