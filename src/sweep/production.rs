@@ -507,6 +507,8 @@ pub async fn caught<T>(work: impl Future<Output = T>) -> std::thread::Result<T> 
 }
 
 #[cfg(test)]
+mod companion_tests;
+#[cfg(test)]
 mod daemon_tests;
 #[cfg(test)]
 mod tests;

@@ -303,6 +303,18 @@ impl Drop for Container {
     }
 }
 
+/// How long a container that runs and publishes no port may take to end.
+pub(super) const UNPUBLISHED: Duration = Duration::from_secs(10);
+
+/// The failure of one that runs and cannot be reached.
+pub(super) fn unpublished(port: u16) -> LaunchFailure {
+    let message = format!(
+        "the container runs, and its port {port} is not published on this host: is its network an \
+         internal one?"
+    );
+    LaunchFailure::new(FailureClass::Environment, message)
+}
+
 /// Stops a container by id with a grace in seconds; one that is stopped or gone already is, too.
 pub(super) async fn stop(docker: &Daemon, id: &str, grace: i32) -> Result<(), Error> {
     let limit = Duration::from_secs(u64::try_from(grace).unwrap_or_default()) + STOP_MARGIN;

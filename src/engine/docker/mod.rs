@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use bollard::query_parameters::InspectNetworkOptions;
@@ -38,6 +37,7 @@ mod container;
 pub mod daemon;
 mod follow;
 pub mod gate;
+mod gates;
 mod image;
 mod launched;
 mod naming;
@@ -58,6 +58,8 @@ pub use caches::Caches;
 use caches::UsedCaches;
 use container::Container;
 use gate::Gate;
+pub(super) use gates::Gates;
+use gates::SharedGate;
 pub use image::{ImageIdentity, identity};
 use launched::{LaunchedContainer, not_running};
 pub use naming::label;
@@ -121,13 +123,6 @@ pub enum DockerError {
     },
 }
 
-type SharedGate = Arc<tokio::sync::Mutex<Gate>>;
-
-/// The memory gates of a grid's engines: those that use the same GPUs have one, or the second
-/// would take what the first one's server still holds for free memory.
-#[derive(Default)]
-pub(super) struct Gates(Vec<(Option<GpuIds>, SharedGate)>);
-
 /// Starts servers as containers.
 pub struct DockerEngine {
     docker: Daemon,
@@ -162,16 +157,6 @@ impl DockerEngine {
         let (gate, offline) = (Arc::new(tokio::sync::Mutex::new(gate)), Mutex::default());
         let (caches, owner) = (UsedCaches::new(spec.caches), OnceLock::new());
         Ok(Self { docker, spec, image, connect, gate, offline, caches, owner })
-    }
-
-    /// The same behind the gate of an earlier one that uses the same GPUs.
-    pub(super) fn behind(mut self, gates: &mut Gates) -> Self {
-        let gpus = self.gpus();
-        match gates.0.iter().find(|(known, _)| *known == gpus) {
-            Some((_, gate)) => self.gate = Arc::clone(gate),
-            None => gates.0.push((gpus, Arc::clone(&self.gate))),
-        }
-        self
     }
 
     /// What the image is.
@@ -441,9 +426,9 @@ impl DockerEngine {
             let ended = tokio::select! {
                 state = started.container.not_running() => Some(state),
                 () = cancel.cancelled() => None,
-                () = tokio::time::sleep(UNPUBLISHED) => None,
+                () = tokio::time::sleep(container::UNPUBLISHED) => None,
             };
-            let Some(state) = ended else { return Err(unpublished(started.port)) };
+            let Some(state) = ended else { return Err(container::unpublished(started.port)) };
             started.container.finish_log().await;
             return Err(not_running(&state, &started.log.text(), false));
         };
@@ -491,17 +476,6 @@ impl DockerEngine {
             Err(not_ready) => Err(LaunchFailure::of_not_ready(&started.log.text(), &not_ready)),
         }
     }
-}
-
-/// How long a container that runs and publishes no port may take to end.
-const UNPUBLISHED: Duration = Duration::from_secs(10);
-
-fn unpublished(port: u16) -> LaunchFailure {
-    let message = format!(
-        "the container runs, and its port {port} is not published on this host: is its network an \
-         internal one?"
-    );
-    LaunchFailure::new(FailureClass::Environment, message)
 }
 
 fn refused(what: &str, message: &str) -> DockerError {

@@ -16,10 +16,10 @@ enum Stops {
 
 /// A production that records what is done to it.
 #[derive(Default)]
-struct Fake {
+pub(super) struct Fake {
     containers: Mutex<Vec<ProductionFacts>>,
     actions: Mutex<Vec<String>>,
-    silent: bool,
+    pub(super) silent: bool,
     by_service: bool,
     stops: Stops,
     /// How many of the next proofs find that it has ended.
@@ -30,7 +30,7 @@ struct Fake {
     answers: bool,
 }
 
-fn facts(id: &str, running: bool) -> ProductionFacts {
+pub(super) fn facts(id: &str, running: bool) -> ProductionFacts {
     ProductionFacts {
         id: id.to_owned(),
         name: "prod".to_owned(),
@@ -44,11 +44,11 @@ fn facts(id: &str, running: bool) -> ProductionFacts {
 }
 
 impl Fake {
-    fn running() -> Self {
+    pub(super) fn running() -> Self {
         Self { containers: Mutex::new(vec![facts("a", true)]), by_service: true, ..Self::default() }
     }
 
-    fn set(&self, containers: Vec<ProductionFacts>) {
+    pub(super) fn set(&self, containers: Vec<ProductionFacts>) {
         *self.containers.lock().expect("no panic") = containers;
     }
 
@@ -56,11 +56,11 @@ impl Fake {
         self.actions.lock().expect("no panic").push(action);
     }
 
-    fn actions(&self) -> String {
+    pub(super) fn actions(&self) -> String {
         self.actions.lock().expect("no panic").join(" ")
     }
 
-    fn turn(&self, id: &str, running: bool) {
+    pub(super) fn turn(&self, id: &str, running: bool) {
         for facts in
             self.containers.lock().expect("no panic").iter_mut().filter(|facts| facts.id == id)
         {
@@ -77,6 +77,12 @@ impl Production for Fake {
 
     async fn look(&self, id: &str) -> Result<Option<ProductionFacts>, ProductionError> {
         Ok(self.containers.lock().expect("no panic").iter().find(|facts| facts.id == id).cloned())
+    }
+
+    async fn companions(&self) -> Result<Vec<Companion>, ProductionError> {
+        let all = self.containers.lock().expect("no panic");
+        let running = all.iter().filter(|it| it.running && it.name == "watch");
+        Ok(running.map(|it| Companion { id: it.id.clone(), name: it.name.clone() }).collect())
     }
 
     async fn stop(&self, id: &str) -> Result<(), ProductionError> {
@@ -122,10 +128,10 @@ impl Production for Fake {
     }
 }
 
-type Noted = Vec<ProductionStep>;
+pub(super) type Noted = Vec<ProductionStep>;
 
 /// The steps as words.
-fn words(steps: &[ProductionStep]) -> Vec<String> {
+pub(super) fn words(steps: &[ProductionStep]) -> Vec<String> {
     steps
         .iter()
         .map(|step| {
