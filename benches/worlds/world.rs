@@ -228,6 +228,7 @@ impl Sweep {
             earlier: Vec::new(),
             replaced: Vec::new(),
             confirmations: Vec::new(),
+            unproven: None,
         };
         Self { effects, record }
     }

@@ -71,7 +71,7 @@ pub(crate) async fn confirm(args: &ConfirmArgs, shutdown: &Shutdown) -> Result<E
     let launches = outlook.expected.map_or(MAX_PAIRS, |it| it.pairs) * 2;
     let (grid, engine, sweep, owning) = may.open(folder).await?;
     let work = Work::confirming(sweep, confirmation, launches, said)?.owned(owning);
-    sweep::run(work, &grid, engine, shutdown).await
+    Box::pin(sweep::run(work, &grid, engine, shutdown)).await
 }
 
 /// What is compared, or everything that speaks against it. `counted`: what counts of the record

@@ -61,7 +61,7 @@ pub(crate) async fn sweep(args: &SweepArgs, shutdown: &Shutdown) -> Result<Exit,
     let with = MeasuredWith::read(&*engine, None).await;
     let sweep = Sweep::begin_with(&grid, args.output.as_deref(), now, secrets(), Some(with))?;
     let owning = claimed.begin(&sweep, &*engine).await?;
-    run(Work::of(sweep).owned(owning), &grid, engine, shutdown).await
+    Box::pin(run(Work::of(sweep).owned(owning), &grid, engine, shutdown)).await
 }
 
 /// The grid's engine, and what a new sweep claims: what fails here leaves no folder.
@@ -97,7 +97,7 @@ pub(crate) async fn resume(args: &ResumeArgs, shutdown: &Shutdown) -> Result<Exi
             Work::confirming(sweep, asked, 2 * MAX_PAIRS, said)?
         }
     };
-    run(work.owned(owning), &grid, engine, shutdown).await
+    Box::pin(run(work.owned(owning), &grid, engine, shutdown)).await
 }
 
 /// What a run continues with, where it may.

@@ -82,8 +82,8 @@ pub(super) fn obey() {
         .expect("a runtime");
     let done = runtime.block_on(async {
         match order.action {
-            Action::Sweep => sweep(&world).await,
-            Action::Resume => resume(&world).await,
+            Action::Sweep => Box::pin(sweep(&world)).await,
+            Action::Resume => Box::pin(resume(&world)).await,
             Action::Recover => recover(&world).await,
         }
     });

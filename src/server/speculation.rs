@@ -98,6 +98,8 @@ fn accepted_at(scrape: &Scrape) -> Option<Vec<u64>> {
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use super::*;
 
     fn read(text: &str) -> Speculation {
@@ -117,7 +119,8 @@ mod tests {
                      position=\"{place}\"}} {count}.0\n"
                 )
             };
-            text += &format!(
+            let _ = write!(
+                text,
                 "# TYPE vllm:spec_decode_num_drafts{total} counter\n\
                  vllm:spec_decode_num_drafts{total}{{{labels}}} {drafts}.0\n\
                  vllm:spec_decode_num_drafts_created{{{labels}}} 1.795e+09\n\

@@ -138,7 +138,7 @@ fn order(place: &Path) -> LaunchOrder {
 async fn two_runs_that_look_at_once_start_one_candidate() {
     let daemon = Daemon::start(|_| Life::Serves).creating_together(2);
     let places = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
-    let [one, other] = places.each_ref().map(|it| it.path());
+    let [one, other] = places.each_ref().map(tempfile::TempDir::path);
     let (first, second) = tokio::join!(launcher(&daemon, one), launcher(&daemon, other));
     let (emit, cancel) = (Emit::nowhere(), CancellationToken::new());
     let (one, other) = (order(one), order(other));
@@ -146,9 +146,8 @@ async fn two_runs_that_look_at_once_start_one_candidate() {
         tokio::join!(first.launch(&one, &emit, &cancel), second.launch(&other, &emit, &cancel));
     assert_eq!(daemon.created().len(), 2, "both looked and created");
     assert_eq!(daemon.started().len(), 1);
-    let (launched, refused) = match (first, second) {
-        (Ok(launched), Err(refused)) | (Err(refused), Ok(launched)) => (launched, refused),
-        _ => panic!("one of two is to be launched"),
+    let ((Ok(launched), Err(refused)) | (Err(refused), Ok(launched))) = (first, second) else {
+        panic!("one of two is to be launched")
     };
     assert!(refused.message.contains("is in use: process"), "{}", refused.message);
     assert_eq!(daemon.containers().len(), 1, "the other one is removed");

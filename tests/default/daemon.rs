@@ -136,8 +136,7 @@ pub(crate) fn image_id(name: &str) -> String {
     let name = name.replace("%2F", "/").replace("%3A", ":");
     match name.strip_prefix("r/").and_then(|name| name.split_once(':')) {
         Some((name, tag)) => {
-            let text: String =
-                format!("{name}{tag}").bytes().map(|it| format!("{it:02x}")).collect();
+            let text = vllm_grid::configuration::hexadecimal(format!("{name}{tag}").as_bytes());
             format!("sha256:{text:0<64}")
         }
         None => IMAGE.to_owned(),

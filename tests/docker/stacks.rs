@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 
 use crate::site::Site;
-use crate::{code, column, docker, image, read, signal, text};
+use crate::{code, column, docker, image, read, signal, support, text};
 
 /// An image of another id that does the same.
 fn other_image() -> String {
@@ -54,7 +54,8 @@ const TAIL: &str = "workloads:\n  kv-cache: {prefix-tokens: [1024], prompts: 1, 
 
 fn names(project: &str) -> [String; 2] {
     let all = docker(&["ps", "-a", "--format", "{{.Names}}"]);
-    let watchdog = all.lines().find(|it| it.contains(project) && it.contains("watchdog"));
+    let own = project.to_lowercase();
+    let watchdog = all.lines().find(|it| it.contains(&own) && it.contains("watchdog"));
     [watchdog.unwrap().to_owned(), format!("{project}-keepalive")]
 }
 
@@ -120,14 +121,10 @@ fn two_images_a_variable_and_a_flag_are_swept_while_the_watchdog_is_paused() {
     assert_eq!(once("status"), ["ok"]);
     assert_eq!(once("configuration").len(), 8);
     // What the variable means arrived: in each row its own value.
-    let results = read(&site.run().join("results.csv"));
-    let head: Vec<&str> = results.lines().next().unwrap().split(',').collect();
-    let at = |name: &str| head.iter().position(|it| *it == name).unwrap();
-    let (asked, shown) = (at("variable.SEQS"), at("effective.max-num-seqs"));
-    for line in results.lines().skip(1) {
-        let cells: Vec<&str> = line.split(',').collect();
-        assert_eq!(cells[asked], cells[shown], "{line}");
-    }
+    let results = support::parquet(&site.run().join("results.parquet"));
+    let asked = support::texts(&results, "variable.SEQS");
+    let asked = asked.iter().map(|it| it.as_ref()?.parse::<f64>().ok());
+    assert!(asked.eq(support::numbers(&results, "effective.max-num-seqs")));
     let _used = Command::new("docker").args(["rmi", &other]).output();
 }
 

@@ -168,7 +168,7 @@ mod tests {
             let mounts = mounts.iter().map(|(source, target)| bind(source, target)).collect();
             let environment =
                 environment.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
-            let service = ServiceSpec { mounts, environment, ..ServiceSpec::default() };
+            let service = ServiceSpec { environment, mounts, ..ServiceSpec::default() };
             self.texts(&service, model)
         }
 

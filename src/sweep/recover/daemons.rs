@@ -64,7 +64,9 @@ pub(super) async fn ask(
 async fn add(cases: &mut Cases, asked: &mut Vec<Asked>, new: Asked, recovery: &mut Recovery) {
     match cleanup::ours(&new.0).await {
         Ok(all) => {
-            all.into_iter().for_each(|seen| cases.container(new.0.clone(), &new.1, seen));
+            for seen in all {
+                cases.container(new.0.clone(), &new.1, seen);
+            }
             recovery.listed.push(new.1.clone());
         }
         Err(error) => recovery.problems.push(error),

@@ -51,7 +51,8 @@ async fn drafts_are_counted_around_each_repeat_in_every_spelling() {
             let drafted = number(&row, "draft_tokens").expect("counted");
             assert_eq!(number(&row, "accepted_tokens"), Some(drafted / 2.0));
             // Of a load the ten requests alone, and none that prepared them.
-            let expected = if name == "load" { drafted == 80.0 } else { drafted >= 48.0 };
+            let off = (drafted - 80.0).abs();
+            let expected = if name == "load" { off < 0.5 } else { drafted >= 48.0 };
             assert!(expected, "{name}: {drafted}");
         }
     }
