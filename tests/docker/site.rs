@@ -72,6 +72,11 @@ impl Site {
         Self::taking(grid, compose, Turn::together())
     }
 
+    /// The same for a test that kills sweeps: no other one runs meanwhile.
+    pub(crate) fn alone_of(grid: &str, compose: impl Fn(&str) -> String) -> Self {
+        Self::taking(grid, compose, Turn::alone())
+    }
+
     fn taking(grid: &str, compose: impl Fn(&str) -> String, turn: Turn) -> Self {
         let folder = tempfile::Builder::new().prefix("gridtest").tempdir().unwrap();
         let name = folder.path().file_name().unwrap().to_str().unwrap();

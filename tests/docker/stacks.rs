@@ -65,7 +65,10 @@ fn runs(container: &str) -> bool {
 
 /// The project of `grid`, with its second file and its env-file, up.
 fn site(grid: &str) -> (Site, [String; 2]) {
-    let mut site = Site::of(grid, project);
+    up(Site::of(grid, project))
+}
+
+fn up(mut site: Site) -> (Site, [String; 2]) {
     let folder = site.folder.path().to_owned();
     let name = folder.file_name().unwrap().to_str().unwrap().to_owned();
     let grid = read(&folder.join("grid.yaml")).replace("NAME", &name);
@@ -131,7 +134,7 @@ fn two_images_a_variable_and_a_flag_are_swept_while_the_watchdog_is_paused() {
 #[test]
 #[ignore = "needs Docker"]
 fn a_kill_leaves_companions_stopped_until_recover_starts_them_after_production() {
-    let (site, companions) = site(&grid(image()));
+    let (site, companions) = up(Site::alone_of(&grid(image()), project));
     let sweep = site.sweep();
     site.until_journalled("launch_ready", 1);
     signal(&sweep, Signal::KILL);
