@@ -78,6 +78,9 @@ fn a_living_sweep_is_not_touched_wherever_its_folder_is_and_excludes_others() {
     let site = Site::alone("");
     let mut sweep = site.sweep();
     site.until_journalled("launch_ready", 1);
+    // Stopped, so that it neither ends nor notices the move meanwhile: reading the compose file
+    // takes the second one seconds.
+    signal(&sweep, Signal::STOP);
     let second = site.command(&["sweep", "grid.yaml", "--output", "other"]).output().unwrap();
     let printed = text(&second);
     assert_eq!(second.status.code(), Some(3), "{printed}");
@@ -85,8 +88,6 @@ fn a_living_sweep_is_not_touched_wherever_its_folder_is_and_excludes_others() {
         printed.contains("is in use") && printed.contains(&sweep.id().to_string()),
         "{printed}"
     );
-    // Stopped, so that it does not notice the move meanwhile.
-    signal(&sweep, Signal::STOP);
     let moved = site.folder.path().join("moved");
     std::fs::rename(site.run(), &moved).unwrap();
     let recovered = site.command(&["recover", "moved"]).output().unwrap();
