@@ -262,6 +262,13 @@ impl Measurement {
     pub fn workload_key(&self) -> String {
         workload_key(&self.workload)
     }
+
+    /// Whether it is of this workload, in column spelling: the same as by the key, without
+    /// making one.
+    pub fn is_of(&self, key: &str) -> bool {
+        let spelt = |byte| if byte == b'-' { b'_' } else { byte };
+        self.workload.len() == key.len() && self.workload.bytes().map(spelt).eq(key.bytes())
+    }
 }
 
 /// A workload's name in column spelling.

@@ -25,6 +25,12 @@ fn processor_seconds() -> f64 {
     (ticks(11) + ticks(12)) / TICKS
 }
 
+/// A second; a quick run shares its machine with others, whatever its speed is: it finds
+/// what became slower by a factor.
+fn goal(run: &Run) -> Goal {
+    Goal::AtMost(if run.quick { 2.5 } else { 1.0 })
+}
+
 fn slowest(mut run: impl FnMut()) -> Figure {
     let mut once = || {
         let began = processor_seconds();
@@ -51,7 +57,7 @@ pub(crate) fn run(run: &Run, table: &mut Table) {
     }
     let large = sweep(run, 48, 200, 3);
     let ranked = slowest(|| assert!(rank(&large.record).decision.is_some()));
-    table.row("48 configurations, 200 launches", "seconds", ranked, Goal::AtMost(1.0));
+    table.row("48 configurations, 200 launches", "seconds", ranked, goal(run));
     let mut long = sweep(run, 48, 200, 50);
     fill(&mut long);
     let repeats: usize = long.record.launches.iter().map(|it| it.measurements.len() - 1).sum();
@@ -60,7 +66,7 @@ pub(crate) fn run(run: &Run, table: &mut Table) {
         frame::results(&long.record).expect("rows");
         rank(&long.record).frame().expect("a ranking");
     });
-    table.row("10,000 repeats to ranked frame", "seconds", ranked, Goal::AtMost(1.0));
+    table.row("10,000 repeats to ranked frame", "seconds", ranked, goal(run));
 }
 
 /// Every metric of the workload in every repeat, as a real sweep has them.

@@ -28,9 +28,11 @@ pub fn kept<'a>(
     workload: &str,
     case: &str,
 ) -> impl Iterator<Item = &'a Measurement> {
-    launch.measurements.iter().chain(&launch.own).filter(move |known| {
-        known.repeat >= 1 && known.case == case && known.workload_key() == workload
-    })
+    launch
+        .measurements
+        .iter()
+        .chain(&launch.own)
+        .filter(move |known| known.repeat >= 1 && known.case == case && known.is_of(workload))
 }
 
 /// The same, each with the time at which it was journalled, where that is known.
@@ -42,9 +44,9 @@ pub fn timed<'a>(
     let repeats = launch.measurements.iter().enumerate();
     let repeats = repeats.map(|(at, known)| (launch.measured_at.get(at).copied(), known));
     let own = launch.own.iter().map(|known| (launch.ready_at, known));
-    repeats.chain(own).filter(move |(_, known)| {
-        known.repeat >= 1 && known.case == case && known.workload_key() == workload
-    })
+    repeats
+        .chain(own)
+        .filter(move |(_, known)| known.repeat >= 1 && known.case == case && known.is_of(workload))
 }
 
 /// The value of a metric, where it counts: the measurement is valid, and has one.

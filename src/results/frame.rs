@@ -233,12 +233,18 @@ fn metric_columns(sweep: &SweepRecord, rows: &[Row<'_>]) -> Vec<Column> {
         .filter(|metric| planned.contains(metric.workload) || metric.workload == LAUNCH)
         .map(|metric| (MetricRef::of(metric.workload, metric.name), Some(metric.form())))
         .collect();
-    // By reference: a long sweep has hundreds of thousands of values.
-    let measured: HashSet<(&str, &str)> = rows
-        .iter()
-        .filter_map(|row| row.measurement)
-        .flat_map(|m| m.metrics.keys().map(|name| (m.workload.as_str(), name.as_str())))
-        .collect();
+    // A long sweep has hundreds of thousands of values, and few repeats whose names differ.
+    let mut measured: HashSet<(&str, &str)> = HashSet::new();
+    let mut last: Option<&Measurement> = None;
+    for m in rows.iter().filter_map(|row| row.measurement) {
+        let is_like = |last: &Measurement| {
+            last.workload == m.workload && last.metrics.keys().eq(m.metrics.keys())
+        };
+        if !last.is_some_and(is_like) {
+            measured.extend(m.metrics.keys().map(|name| (m.workload.as_str(), name.as_str())));
+        }
+        last = Some(m);
+    }
     let mut further: BTreeSet<MetricRef> =
         measured.into_iter().map(|(workload, name)| MetricRef::of(workload, name)).collect();
     for (metric, _) in &metrics {
