@@ -78,9 +78,7 @@ impl Stack {
         parts.extend(variables.flat_map(|(name, value)| ["variables", name, value]));
         parts
     }
-}
 
-impl Stack {
     /// What differs, for a person, one part each: `image vllm:2`, `MODEL_DIR=/m`.
     pub fn shown(&self) -> Vec<String> {
         let service = self.service_label().map(|it| format!("service {it}"));

@@ -387,7 +387,7 @@ mod tests {
     use crate::ownership::process::Process;
     use crate::ownership::{Ledger, new_run_id};
 
-    fn dead(state: &StateFolder, uses: &str) -> (String, Ledger) {
+    pub(super) fn dead(state: &StateFolder, uses: &str) -> (String, Ledger) {
         let run = new_run_id();
         let holder = Holder::this().in_state(state).of_run(&run, Path::new("/runs/dead one"));
         let ledger = Ledger::of_run(state, "dead", &holder, &Uses::from(uses.to_owned()));

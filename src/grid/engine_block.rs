@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::error::{Findings, is_variable};
 use super::fields::{Fields, list, mapping};
 use super::flag_map::FlagReader;
-use super::node::{Content, Node, Span};
+use super::node::{Content, Key, Node, Span};
 use super::{ComposeFiles, DockerBlock, EngineBlock, ProcessBlock, ProductionName, SimulatedBlock};
 use crate::configuration::Flags;
 use crate::simulator::drift::Drift;
@@ -121,6 +121,7 @@ impl EngineReader<'_> {
             }
             _ => {}
         }
+        let (production, pause) = self.production(&fields);
         Some(DockerBlock {
             compose,
             service: service.map(|(name, _)| name.to_owned()),
@@ -128,8 +129,8 @@ impl EngineReader<'_> {
             model: model.map(|(name, _)| name.to_owned()),
             flags: self.flags(&fields),
             api_key_env: self.api_key_env(&fields),
-            production: self.production(&fields),
-            pause: self.pause(&fields),
+            production,
+            pause,
             profiles: self.texts(&fields, "profiles"),
             gpus: self.switch(&fields, "gpus"),
             caches: self.switch(&fields, "caches"),
@@ -177,16 +178,28 @@ impl EngineReader<'_> {
         texts.into_iter().map(|path| self.folder.join(path)).collect()
     }
 
-    fn production(&mut self, fields: &Fields<'_>) -> Option<ProductionName> {
-        let (key, node) = fields.given("production")?;
+    /// What serves production, and what is stopped with it.
+    fn production(&mut self, fields: &Fields<'_>) -> (Option<ProductionName>, Vec<ProductionName>) {
+        let Some((key, node)) = fields.given("production") else { return (None, Vec::new()) };
         let known = &["container", "service", "pause"];
-        let named = Fields::of(node, "`production`", &key.span, known, self.findings)?;
+        let named = Fields::of(node, "`production`", &key.span, known, self.findings);
+        let Some(named) = named else { return (None, Vec::new()) };
+        let has_compose = fields.given("compose").is_some() || fields.given("service").is_some();
+        (self.served_by(&named, has_compose, key), self.pause(&named, has_compose))
+    }
+
+    fn served_by(
+        &mut self,
+        named: &Fields<'_>,
+        has_compose: bool,
+        key: &Key,
+    ) -> Option<ProductionName> {
         let container = named.text("container", self.findings).map(|(name, _)| name.to_owned());
         let service = named.text("service", self.findings).map(|(name, _)| name.to_owned());
         match (container, service) {
             (Some(name), None) => Some(ProductionName::Container(name)),
             (None, Some(name)) => {
-                if fields.given("compose").is_none() && fields.given("service").is_none() {
+                if !has_compose {
                     let message = "`production` names a service, but there is no `compose` file";
                     self.findings.error(&key.span, message);
                 }
@@ -201,24 +214,16 @@ impl EngineReader<'_> {
     }
 
     /// What is stopped with production: services by name, or `container: NAME`.
-    fn pause(&mut self, fields: &Fields<'_>) -> Vec<ProductionName> {
-        let given = |node: &'_ Node| match &node.content {
-            Content::Map(entries) => {
-                entries.iter().find(|(key, _)| key.text == "pause").map(|(_, node)| node.clone())
-            }
-            _ => None,
-        };
-        let Some(node) = fields.given("production").and_then(|(_, node)| given(node)) else {
-            return Vec::new();
-        };
-        let items = list(&node, "`pause`", self.findings).unwrap_or_default();
-        items.iter().filter_map(|item| self.companion(item, fields)).collect()
+    fn pause(&mut self, named: &Fields<'_>, has_compose: bool) -> Vec<ProductionName> {
+        let Some((_, node)) = named.given("pause") else { return Vec::new() };
+        let items = list(node, "`pause`", self.findings).unwrap_or_default();
+        items.iter().filter_map(|item| self.companion(item, has_compose)).collect()
     }
 
-    fn companion(&mut self, item: &Node, fields: &Fields<'_>) -> Option<ProductionName> {
+    fn companion(&mut self, item: &Node, has_compose: bool) -> Option<ProductionName> {
         match &item.content {
             Content::Text(name) if !name.trim().is_empty() => {
-                if fields.given("compose").is_none() && fields.given("service").is_none() {
+                if !has_compose {
                     let message = format!(
                         "`pause` names the service `{name}`, but there is no `compose` file"
                     );

@@ -28,25 +28,20 @@ const WAITS: u32 = 10;
 /// daemon does not answer.
 pub async fn none_now(docker: &Connection, owner: &Ledger) -> Result<(), LaunchFailure> {
     for looked in 1.. {
-        let (_, others) = look(docker, owner, None).await?;
-        let Some((other, _)) = others.first() else { break };
+        let (own, others) = look(docker, owner).await?;
+        let Some((other, _)) = others.first() else { return remove(docker, &own).await };
         // A run that ends at this moment lets go of its names before its container is lost.
         if looked == LOOKS {
             return Err(in_use(other));
         }
         sleep(PAUSE).await;
     }
-    own_is_removed(docker, owner).await
+    Ok(())
 }
 
 /// Removes what an earlier launch of the owner's could not: beside it nothing is started.
-async fn own_is_removed(docker: &Connection, owner: &Ledger) -> Result<(), LaunchFailure> {
-    let seen = cleanup::ours(docker).await;
-    let seen = seen.map_err(|error| LaunchFailure::new(FailureClass::Environment, error))?;
-    let is_own = |it: &&Labelled| {
-        it.run_id.as_deref() == Some(owner.run_id()) && it.has_started && !it.has_ended
-    };
-    for left in seen.iter().filter(is_own) {
+async fn remove(docker: &Connection, own: &[Labelled]) -> Result<(), LaunchFailure> {
+    for left in own.iter().filter(|it| it.has_started) {
         if let Err(error) = cleanup::remove(docker, left).await {
             let (name, id) = (&left.name, short(&left.id));
             return Err(LaunchFailure::of_shortage(&format!(
@@ -70,10 +65,10 @@ pub async fn none_beside(
     id: &str,
 ) -> Result<(), LaunchFailure> {
     for looked in 1.. {
-        let (own, others) = look(docker, owner, Some(id)).await?;
-        let is_first = |other: &Labelled| {
-            other.has_started || own.as_ref().is_none_or(|own| age(other) < age(own))
-        };
+        let (own, others) = look(docker, owner).await?;
+        let own = own.iter().find(|it| it.id == id);
+        let is_first =
+            |other: &Labelled| other.has_started || own.is_none_or(|own| age(other) < age(own));
         let Some((other, _)) = others.first() else { break };
         if looked == WAITS || others.iter().any(|(_, seen)| is_first(seen)) {
             return Err(in_use(other));
@@ -92,18 +87,18 @@ fn in_use(other: &Leftover) -> LaunchFailure {
     LaunchFailure::of_shortage(&format!("{other} ({})", other.advice()))
 }
 
-/// The owner's candidate of this id, and the candidates of others that are in its way.
+/// The owner's candidates that have not ended, and those of others that are in their way.
 async fn look(
     docker: &Connection,
     owner: &Ledger,
-    id: Option<&str>,
-) -> Result<(Option<Labelled>, Vec<(Leftover, Labelled)>), LaunchFailure> {
+) -> Result<(Vec<Labelled>, Vec<(Leftover, Labelled)>), LaunchFailure> {
     let (own, uses) = (Some(owner.run_id()), owner.uses());
     let look = Look { state: owner.state(), own, uses, docker: None };
     let seen = cleanup::ours(docker).await;
     let mut seen = seen.map_err(|error| LaunchFailure::new(FailureClass::Environment, error))?;
     seen.retain(|it| !it.has_ended);
-    let own = seen.iter().find(|it| Some(it.id.as_str()) == id).cloned();
+    let is_own = |it: &&Labelled| it.run_id.as_deref() == Some(owner.run_id());
+    let own = seen.iter().filter(is_own).cloned().collect();
     let found = containers(look, seen.clone()).await;
     let others = found.into_iter().filter_map(|other| {
         let What::Container(_, id) = &other.what else { return None };

@@ -46,15 +46,9 @@ fn settle_run(state: &StateFolder, run_id: &str, folder: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::leftovers::tests::dead;
     use crate::engine::leftovers::{Look, find};
     use crate::ownership::{Ledger, Owed, Uses, new_run_id};
-
-    fn dead(state: &StateFolder, uses: &str) -> (String, Ledger) {
-        let run = new_run_id();
-        let holder = Holder::this().in_state(state).of_run(&run, Path::new("/runs/dead one"));
-        let ledger = Ledger::of_run(state, "dead", &holder, &Uses::from(uses.to_owned()));
-        (run, ledger)
-    }
 
     #[tokio::test]
     async fn a_note_of_another_machine_is_not_paid_here() {

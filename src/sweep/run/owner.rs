@@ -81,16 +81,13 @@ pub(crate) fn stopping(owed: &ProductionOwed) -> ProductionStep {
     let facts = ProductionFacts {
         id: owed.id.clone(),
         name: owed.name.clone(),
-        image_id: String::new(),
-        started_at: String::new(),
-        command_sha256: String::new(),
-        configuration_sha256: String::new(),
         running: true,
         paused: owed
             .paused
             .iter()
             .map(|(id, name)| Companion { id: id.clone(), name: name.clone() })
             .collect(),
+        ..ProductionFacts::default()
     };
     ProductionStep::Stopping { facts }
 }
