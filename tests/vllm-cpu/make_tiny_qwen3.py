@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Write a Qwen3 model of a few MB with random weights: config, weights, tokenizer, chat template.
 
-usage: VENV/bin/python make_tiny_qwen3.py OUT [--seed N]        (VENV as made by setup.sh)
+usage: VENV/bin/python make_tiny_qwen3.py OUT [--seed N] [--vocabulary N]        (VENV as made by setup.sh)
 
 It speaks gibberish, and that is enough: what the tests look at is how vLLM starts, streams, caches and fails, and a
 prompt of some thousand tokens takes long enough on two cores for the prefix cache to show. Nothing is downloaded. The
-same seed and the same venv give the same bytes.
+same seed and the same venv give the same bytes. Another vocabulary is another tokenizer: the same text has more tokens
+where it is smaller.
 
 An answer never ends by itself, it always has as many tokens as were asked for. Where a grammar guides it (forced tool
 calls, JSON schemas) it keeps to the grammar and comes to an end: see `preferences`.
@@ -26,7 +27,7 @@ from safetensors.torch import save_file
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 HIDDEN, LAYERS, HEADS, KV_HEADS, HEAD_DIM, INTERMEDIATE = 128, 2, 4, 2, 32, 384
-VOCABULARY = 4096
+VOCABULARY = 4096  # unless `--vocabulary` is given
 CONTEXT = 40960  # Qwen3's own
 
 END_OF_TEXT, TURN_START, TURN_END = SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
@@ -49,7 +50,7 @@ def corpus() -> list[str]:
     return [str(file) for file in sorted(files)]
 
 
-def tokenizer() -> Tokenizer:
+def tokenizer(vocabulary: int) -> Tokenizer:
     result = Tokenizer(models.BPE())
     result.normalizer = normalizers.NFC()
     result.pre_tokenizer = pre_tokenizers.Sequence(
@@ -60,21 +61,22 @@ def tokenizer() -> Tokenizer:
     )
     result.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY - len(SPECIAL) - len(MARKERS),
+        vocab_size=vocabulary - len(SPECIAL) - len(MARKERS),
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
     result.train(corpus(), trainer)
     result.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in SPECIAL])
     result.add_tokens([AddedToken(text, special=False, normalized=False) for text in MARKERS])
-    assert result.get_vocab_size() == VOCABULARY
+    assert result.get_vocab_size() == vocabulary
     return result
 
 
 def preferences(tokens: Tokenizer) -> torch.Tensor:
     """What is added to each token's logit. The logits themselves are random, with a deviation of about 1."""
-    result = torch.zeros(VOCABULARY)
-    for token in range(VOCABULARY):
+    vocabulary = tokens.get_vocab_size()
+    result = torch.zeros(vocabulary)
+    for token in range(vocabulary):
         text = tokens.decode([token], skip_special_tokens=False)
         if text in SPECIAL or "\ufffd" in text:
             # No end by chance, and no halves of characters: only where nothing better is allowed.
@@ -95,6 +97,7 @@ def preferences(tokens: Tokenizer) -> torch.Tensor:
 
 def weights(seed: int, preferred: torch.Tensor) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
+    vocabulary = len(preferred)
 
     def normal(*shape: int) -> torch.Tensor:
         # Keeps the size of what passes through, so that the layers matter beside the embedding.
@@ -104,7 +107,7 @@ def weights(seed: int, preferred: torch.Tensor) -> dict[str, torch.Tensor]:
     def ones(size: int) -> torch.Tensor:
         return torch.ones(size, dtype=torch.bfloat16)
 
-    tensors = {"model.embed_tokens.weight": normal(VOCABULARY, HIDDEN), "model.norm.weight": ones(HIDDEN)}
+    tensors = {"model.embed_tokens.weight": normal(vocabulary, HIDDEN), "model.norm.weight": ones(HIDDEN)}
     for layer in range(LAYERS):
         tensors |= {
             f"model.layers.{layer}.{name}": tensor
@@ -125,7 +128,7 @@ def weights(seed: int, preferred: torch.Tensor) -> dict[str, torch.Tensor]:
             }.items()
         }
     # A head of its own: with a tied one a random model repeats its last token for ever.
-    tensors["lm_head.weight"] = normal(VOCABULARY, HIDDEN)
+    tensors["lm_head.weight"] = normal(vocabulary, HIDDEN)
     # Qwen3's head has no bias, so one of the hidden numbers serves: every token starts with a 1 there and no layer adds
     # to it, so that it reaches the head as the same positive number, whatever the text.
     tensors["model.embed_tokens.weight"][:, 0] = 1
@@ -140,6 +143,7 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("out", type=Path)
     options.add_argument("--seed", type=int, default=0)
+    options.add_argument("--vocabulary", type=int, default=VOCABULARY)
     arguments = options.parse_args()
     out = arguments.out
     out.mkdir(parents=True, exist_ok=True)
@@ -147,7 +151,7 @@ def main() -> None:
     def write(name: str, content: dict) -> None:
         (out / name).write_text(json.dumps(content, indent=2) + "\n")
 
-    tokens = tokenizer()
+    tokens = tokenizer(arguments.vocabulary)
     tokens.save(str(out / "tokenizer.json"))
     shutil.copyfile(Path(__file__).with_name("chat_template.jinja"), out / "chat_template.jinja")
     write(
@@ -182,7 +186,7 @@ def main() -> None:
             "architectures": ["Qwen3ForCausalLM"],
             "model_type": "qwen3",
             "torch_dtype": "bfloat16",
-            "vocab_size": VOCABULARY,
+            "vocab_size": arguments.vocabulary,
             "hidden_size": HIDDEN,
             "intermediate_size": INTERMEDIATE,
             "num_hidden_layers": LAYERS,

@@ -11,6 +11,7 @@
 mod support;
 
 mod bench;
+mod models;
 mod script;
 mod site;
 mod sweep;

@@ -54,6 +54,11 @@ pub(crate) fn model() -> PathBuf {
     existing(folder().join("tiny-qwen3/config.json")).parent().map(Path::to_owned).unwrap()
 }
 
+/// The folder of a model whose tokenizer is another one: its tokens are shorter.
+pub(crate) fn another_model() -> PathBuf {
+    existing(folder().join("tiny-qwen3-bytes/config.json")).parent().map(Path::to_owned).unwrap()
+}
+
 /// The image with vLLM in it; the model in it is `/models/tiny-qwen3`.
 pub(crate) fn image() -> String {
     let image = std::env::var("VLLM_GRID_TEST_VLLM_IMAGE")

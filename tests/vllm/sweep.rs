@@ -66,7 +66,7 @@ fn all(results: &DataFrame, rows: &[usize], column: &str) -> String {
 }
 
 /// How every row ended, for whoever reads a failure of a specification.
-fn described(results: &DataFrame) -> String {
+pub(crate) fn described(results: &DataFrame) -> String {
     let columns = ["configuration", "repeat", "status", "reason"].map(|name| texts(results, name));
     let rows = (0..results.height()).map(|row| {
         columns.iter().map(|column| column[row].clone().unwrap_or_default()).collect::<Vec<_>>()
