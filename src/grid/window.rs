@@ -23,8 +23,7 @@ pub struct Window {
 impl Window {
     /// Reads `HH:MM-HH:MM`; `None` where it is something else, or both times are the same.
     pub fn read(text: &str) -> Option<Self> {
-        let (from, to) = text.split_once('-')?;
-        let (from, to) = (time(from)?, time(to)?);
+        let (from, to) = times(text)?;
         (from != to).then_some(Self { from, to })
     }
 
@@ -82,6 +81,12 @@ impl Window {
     }
 }
 
+/// Two times of the day, which may be the same.
+fn times(text: &str) -> Option<(Time, Time)> {
+    let (from, to) = text.split_once('-')?;
+    Some((time(from)?, time(to)?))
+}
+
 fn time(text: &str) -> Option<Time> {
     let (hour, minute) = text.trim().split_once(':')?;
     let digits = |text: &str, most: usize| {
@@ -116,11 +121,15 @@ impl<'de> Deserialize<'de> for Window {
 
 /// The grid's key `window`.
 pub(super) fn window(node: &Node, findings: &mut Findings) -> Option<Window> {
-    let window = match &node.content {
-        Content::Text(text) => Window::read(text),
+    let text = match &node.content {
+        Content::Text(text) => Some(text),
         _ => None,
     };
-    if window.is_none() {
+    let window = text.and_then(|text| Window::read(text));
+    if text.is_some_and(|text| times(text).is_some()) && window.is_none() {
+        let message = format!("the window {} opens and closes at the same time", node.describe());
+        findings.error(&node.span, message).help("leave `window` out to launch at any time");
+    } else if window.is_none() {
         let message = format!("`window` must be two times of the day, not {}", node.describe());
         findings
             .error(&node.span, message)

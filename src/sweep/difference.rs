@@ -278,10 +278,16 @@ fn listed(differences: &[Difference]) -> String {
 impl Changed {
     /// What to do, as sentences.
     pub fn advice(&self) -> String {
-        let weight = self.differences.iter().map(Difference::weight).max();
-        if weight == Some(Weight::NewSweep) {
+        let has = |is: fn(&Difference) -> bool| self.differences.iter().any(is);
+        if has(|it| matches!(it, Difference::Configurations { .. })) {
             return "restore it, or start a new sweep. --accept-change cannot accept this: the \
                     same names would mean other configurations"
+                .to_owned();
+        }
+        if has(|it| matches!(it, Difference::Grid(_))) {
+            return "restore it, or start a new sweep. --accept-change cannot accept another \
+                    grid, whatever changed in it: a sweep's results belong to the grid that it \
+                    began with"
                 .to_owned();
         }
         let Self { block, launches, .. } = self;

@@ -147,7 +147,13 @@ fn a_changed_grid_cannot_be_accepted_and_hides_nothing_else() {
     let text = refused.to_string();
     assert!(text.contains("compose.yaml") && text.contains("driver: "), "{text}");
     assert!(refused.advice().contains("start a new sweep"), "{}", refused.advice());
-    assert!(refused.advice().contains("cannot accept"), "{}", refused.advice());
+    assert!(refused.advice().contains("mean other configurations"), "{}", refused.advice());
+    // A comment makes another file, not other configurations.
+    let all = vec![Difference::Grid("grid.yaml".into())];
+    let refused = continues(&record(), all, &now, Asks::default(), true).expect_err("refused");
+    let advice = refused.advice();
+    assert!(advice.contains("cannot accept another grid"), "{advice}");
+    assert!(!advice.contains("other configurations"), "{advice}");
 }
 
 #[test]

@@ -70,7 +70,8 @@ pub(super) fn undone(
     let undone = launches.filter_map(|launch| {
         let trial = Trial::of(record, launch)?;
         let left = match &launch.outcome {
-            Some(LaunchOutcome::Interrupted) => {
+            // Without an end: its session died in it.
+            None | Some(LaunchOutcome::Interrupted) => {
                 !pass::missing(record, trial.number, trial.repeats).is_empty()
             }
             _ => measures_rest(record, trial.number, trial.repeats),

@@ -97,13 +97,17 @@ fn a_later_session_launches_again_what_was_interrupted_or_never_measured_again()
     let never_ready = launch(4, "c1", lost.clone());
     let skipped =
         launch(5, "c1", LaunchOutcome::Skipped { reason: String::new(), by_strategy: true });
-    let all = vec![stopped, ready(launch(1, "c0", lost)), whole, done, never_ready, skipped];
+    // Its session was killed, and nobody noted the end yet.
+    let killed = LaunchRecord { outcome: None, ..ready(launch(6, "c1", lost.clone())) };
+    let lost = ready(launch(1, "c0", lost));
+    let all = vec![stopped, lost, whole, done, never_ready, skipped, killed];
     assert_eq!(
         Vec::from(undone(&record(all), |_| true)),
         [
             Trial { number: 0, configuration: 2, purpose: Purpose::Confirm, repeats: 7 },
             // An older journal: the repeats are the strategy's.
             Trial { number: 1, configuration: 0, purpose: Purpose::Screen, repeats: 2 },
+            Trial { number: 6, configuration: 1, purpose: Purpose::Screen, repeats: 2 },
         ]
     );
 }

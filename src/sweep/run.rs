@@ -332,7 +332,9 @@ impl Sweep {
                     waiting = false;
                     let outcome = self.ended(launch, outcome)?;
                     self.append(Entry::LaunchEnded { launch, outcome })?;
-                    self.tell_eta(context);
+                    if ending != Some(Ending::Interrupted) {
+                        self.tell_eta(context);
+                    }
                     let again = relaunch::measures_rest(&self.record, trial.number, trial.repeats);
                     if again && !context.cancel.is_cancelled() {
                         running.again.push_back(trial);

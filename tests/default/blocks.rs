@@ -153,7 +153,7 @@ fn a_changed_dataset_can_be_accepted_and_a_changed_grid_cannot() {
     let refused = place.run(&["resume", "run", "--accept-change"]).expect(2);
     let said = flat(&refused.err);
     assert!(said.contains("grid changed") && said.contains("prompts.jsonl differs"), "{said}");
-    assert!(said.contains("--accept-change cannot accept this"), "{said}");
+    assert!(said.contains("--accept-change cannot accept another grid"), "{said}");
     assert_eq!(place.entries("run", "block_started"), 1);
 }
 

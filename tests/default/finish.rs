@@ -97,6 +97,9 @@ fn a_plan_shows_the_window_and_its_nights_and_a_wrong_one_is_an_error() {
     let place = Workplace::new(&format!("{CACHING}window: at night\n"));
     let ran = place.run(&["plan", "grid.yaml"]).expect(2);
     assert!(ran.err.contains("23:00-06:30") && ran.err.contains("window"), "{}", ran.err);
+    let place = Workplace::new(&format!("{CACHING}window: 06:00-6:00\n"));
+    let ran = place.run(&["plan", "grid.yaml"]).expect(2);
+    assert!(ran.err.contains("opens and closes at the same time"), "{}", ran.err);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::super::eta::Foreknown;
-use super::super::events::Event;
+use super::super::events::{Event, SoFar};
 use super::super::fakes::{
     Actions, BOOT, FakeEngine, FakeMeasure, FakeProduction, REPEAT, Repeated, STOP, manifest,
 };
@@ -412,6 +412,7 @@ async fn a_server_lost_in_mid_measurement_costs_one_more_launch_for_the_rest() {
 async fn a_stop_ends_the_repeat_and_the_server_and_a_resume_measures_nothing_twice() {
     let setup = Setup::new(2, 1);
     let (cancel, seen) = (setup.cancel.clone(), Arc::clone(&setup.seen));
+    let all = Arc::clone(&seen);
     let said = tokio::spawn(async move {
         // In the second kept repeat of the first launch.
         sleep(Duration::from_secs(BOOT + 2 * REPEAT + 1)).await;
@@ -424,6 +425,12 @@ async fn a_stop_ends_the_repeat_and_the_server_and_a_resume_measures_nothing_twi
     });
     let ran = setup.run().await;
     said.await.expect("it is said");
+    let is_interrupted =
+        |event: &Event| matches!(event, Event::Notice(n) if n.kind == NoticeKind::Interrupted);
+    let is_eta = |event: &Event| matches!(event, Event::SoFar(SoFar::Eta(_)));
+    let all = all.lock().expect("no panic").clone();
+    let mut after = all.iter().skip_while(|it| !is_interrupted(it));
+    assert!(all.iter().any(is_eta) && !after.any(is_eta), "nothing ends later than now");
     assert_eq!(ran.ending(), Ending::Interrupted);
     assert_eq!(
         ran.actions.take(),

@@ -1,6 +1,5 @@
 //! What is said while a sweep runs, and how long it has worked.
 
-use super::super::super::events::SoFar;
 use super::*;
 
 /// What was said of launches and repeats, in words, and the ends of launches.
