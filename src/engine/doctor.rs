@@ -7,14 +7,13 @@ use std::path::Path;
 
 use super::command_view::ImageCommand;
 use super::compose::{self, ServiceSpec};
+use super::devices;
 use super::docker::daemon::{DaemonSettings, connect};
 use super::docker::gate::{GpuMemory, Reader};
 use super::docker::{self, Caches, Daemon, ImageIdentity, Located, caches, source_within};
 use super::leftovers::{self, Look};
-use super::production::ProductionError;
 use super::service_flags::check;
 use super::service_view::{of_process, view_of};
-use super::{EngineError, devices};
 use crate::configuration::{Configuration, Stack};
 use crate::flags;
 use crate::grid::{DockerBlock, EngineBlock, Grid, ProcessBlock};
@@ -22,6 +21,7 @@ use crate::ownership::{Claims, Holder, StateFolder, Uses, aside};
 use crate::secret::Secrets;
 
 mod mounts;
+mod production;
 mod restarters;
 
 /// How a finding is to be taken.
@@ -57,6 +57,13 @@ pub struct Finding {
     pub text: String,
     /// What to do, where something is to be done.
     pub advice: Option<String>,
+}
+
+impl Finding {
+    /// Why a service of the grid cannot be started.
+    pub fn of_service(text: String) -> Self {
+        Self { severity: Severity::Problem, subject: "service", text, advice: None }
+    }
 }
 
 /// Free space below which a sweep is warned of, in GiB.
@@ -178,7 +185,7 @@ async fn docker_engine(
         ),
         Err(error) => findings.problem("daemon", docker.words(&error), "look at `docker info`"),
     }
-    production(findings, block, service.as_ref(), secrets, &docker).await;
+    production::look(findings, block, service.as_ref(), secrets, &docker).await;
     let located = docker::named_by(block, block.service.as_deref()).ok().flatten();
     let project = located.map(|it| compose::project_name(&it.source));
     restarters::look(findings, block, project.as_deref(), &docker).await;
@@ -396,77 +403,6 @@ async fn cache_volumes(
         let advice = "download the model once, then set HF_HUB_OFFLINE=1 in the service: a download during a sweep costs hours";
         findings.warning("model cache", "the hub is asked at every launch", advice);
     }
-}
-
-async fn production(
-    findings: &mut Findings,
-    block: &DockerBlock,
-    service: Option<&ServiceSpec>,
-    secrets: &Secrets,
-    daemon: &Daemon,
-) {
-    let found = docker::compare_production(block, service, secrets).await;
-    let named = block.production.is_some();
-    if !named && !matches!(found, Ok(Some(_))) {
-        findings.warning(
-            "production",
-            "the grid names none",
-            "whatever serves now keeps its GPU memory during the sweep",
-        );
-        return;
-    }
-    match found {
-        Ok(None) => {}
-        Ok(Some(found)) => {
-            match (named, found.running) {
-                (false, _) => {
-                    let text = format!("the grid names none, but {} runs", found.name);
-                    let advice =
-                        "it keeps its GPU memory during the sweep: name it as `production`";
-                    findings.warning("production", text, advice);
-                }
-                (true, true) if found.restarts.is_some() => {
-                    let times = found.restarts.unwrap_or_default();
-                    let text = format!("{} restarts again and again ({times} times)", found.name);
-                    let advice = format!(
-                        "see why by `docker logs {}`: a sweep stops it, and could not prove it at its end",
-                        found.name
-                    );
-                    findings.problem("production", text, &advice);
-                }
-                (true, true) => {
-                    let text = format!("{} runs; the sweep stops and starts it", found.name);
-                    findings.ok("production", text);
-                }
-                (true, false) => {
-                    if let Some((text, advice)) = stopped_by(&found.name, daemon).await {
-                        findings.problem("production", text, &advice);
-                    } else {
-                        let text = format!("{} does not run", found.name);
-                        findings.warning("production", text, "it is not changed");
-                    }
-                }
-            }
-            let advice = "the baseline is what the file says, not what the container runs with";
-            for difference in found.differences {
-                findings.warning("production", format!("{}: {difference}", found.name), advice);
-            }
-        }
-        Err(error) => {
-            let advice = match error {
-                EngineError::Production(ProductionError::Missing { .. }) => {
-                    "start it, name what runs, or take `production` out of the grid"
-                }
-                _ => "",
-            };
-            findings.problem("production", error.to_string(), advice);
-        }
-    }
-}
-
-/// Who stopped production, where a run did.
-async fn stopped_by(name: &str, daemon: &Daemon) -> Option<(String, String)> {
-    leftovers::stopped_by(&StateFolder::of_environment().ok()?, name, Some(daemon)).await
 }
 
 fn process_engine(findings: &mut Findings, block: &ProcessBlock, configurations: &[Configuration]) {
