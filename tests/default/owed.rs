@@ -18,6 +18,7 @@ use crate::support::{Ran, Workplace};
 
 mod again;
 mod lost;
+mod stop;
 
 const ID: &str = "abababababababababababababababababababababababababababababababab";
 const CANDIDATE: &str = "cdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcdcd";
@@ -43,6 +44,10 @@ struct State {
     crashes: bool,
     /// Whether production can be started.
     broken: bool,
+    /// How often its start was refused.
+    refused: usize,
+    /// How many requests came.
+    asked: usize,
     /// Labels of a candidate, where there is one.
     candidate: Option<Value>,
     /// What was done, in order.
@@ -174,6 +179,7 @@ fn serve(stream: UnixStream, state: &Mutex<State>, port: u16) {
             }
         }
         reader.read_exact(&mut vec![0; length]).unwrap();
+        state.lock().unwrap().asked += 1;
         if state.lock().unwrap().stalls {
             std::thread::sleep(crate::support::PATIENCE);
         }
@@ -224,6 +230,7 @@ fn answer(request: &str, state: &mut State, port: u16) -> (u16, Value) {
     }
     if is("/start") {
         if state.broken {
+            state.refused += 1;
             return (500, json!({"message": "the disk is full"}));
         }
         state.done.push("started".to_owned());
