@@ -50,6 +50,7 @@ pub(crate) async fn recover(args: &RecoverArgs, shutdown: &Shutdown) -> Result<E
     report("killed the process of", &done.killed);
     report("production runs and answers again, stopped by", &paths(&done.production));
     report("not touched, it is running:", &done.living);
+    report("not touched, it is being recovered:", &done.recovering);
     report("not touched:", &done.elsewhere);
     let (mut problems, mut stopped) = (done.problems, done.stopped);
     if let Some((error, makeshift)) = unread {

@@ -95,7 +95,8 @@ impl Leftover {
         match (&self.what, &self.holder, &self.folder) {
             (What::Unknown(_), _, _) => String::new(),
             (_, Some(holder), _) => {
-                format!("wait until that run ends, or stop it: {}", holder.how_to_stop())
+                let who = if holder.recovers { "it" } else { "that run" };
+                format!("wait until {who} ends, or stop it: {}", holder.how_to_stop())
             }
             (_, None, Some(folder)) => format!("vllm-grid recover {}", quoted(folder)),
             (_, None, None) => "vllm-grid recover".to_owned(),

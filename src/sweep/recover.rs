@@ -42,6 +42,8 @@ pub struct Recovery {
     pub elsewhere: Vec<String>,
     /// Sweeps that still run: not touched. With who works on them, where that is known.
     pub living: Vec<String>,
+    /// Runs that another `recover` works on, with who that is: not touched.
+    pub recovering: Vec<String>,
     /// What was named and owes nothing any more: it was recovered, or ended well.
     pub settled: Vec<PathBuf>,
     /// Whether a stop was asked for before all was done.
@@ -206,11 +208,11 @@ async fn clean_up<'a>(
     if let Liveness::Lives(living) = living(state, case).await {
         // A look at the GPUs is of no run.
         if !folder.as_os_str().is_empty() {
-            recovery.living.push(at_work(&folder, living.as_deref()));
+            at_work(recovery, &folder, living.as_deref());
         }
         return None;
     }
-    let holder = Holder::this().in_state(state);
+    let holder = Holder::this().in_state(state).recovering();
     let session = match &case.run_id {
         None => None,
         Some(run) => {
@@ -219,7 +221,7 @@ async fn clean_up<'a>(
             match aside(move || Session::begin(&state, &run, &folder_of, &holder)).await {
                 Ok(session) => Some(session),
                 Err(OwnershipError::Held(held)) => {
-                    recovery.living.push(at_work(&folder, held.holder.as_ref()));
+                    at_work(recovery, &folder, held.holder.as_ref());
                     return None;
                 }
                 Err(error) => {
@@ -281,11 +283,17 @@ fn settle(state: &StateFolder, ready: &Ready<'_>, restored: Restored, recovery: 
     }
 }
 
-/// Where a run is that lives, and who works on it.
-fn at_work(folder: &Path, holder: Option<&Holder>) -> String {
-    let Some(holder) = holder else { return folder.display().to_string() };
+/// Notes where a run is that lives, and who works on it.
+fn at_work(recovery: &mut Recovery, folder: &Path, holder: Option<&Holder>) {
+    let Some(holder) = holder else {
+        return recovery.living.push(folder.display().to_string());
+    };
     let place = holder.place().unwrap_or_else(|| folder.display().to_string());
-    format!("{place} (process {} of {})", holder.pid, holder.user)
+    if holder.recovers {
+        recovery.recovering.push(format!("{place}: another {}", holder.as_recover()));
+    } else {
+        recovery.living.push(format!("{place} (process {} of {})", holder.pid, holder.user));
+    }
 }
 
 /// Who works on the run, where somebody does.

@@ -91,6 +91,10 @@ pub async fn stopped_by(
     let (own, of) = (state.clone(), debt.clone());
     let life = aside(move || liveness(&own, Some(&of.run_id), Some(&of.holder))).await;
     Some(match life {
+        Liveness::Lives(Some(holder)) if holder.recovers => (
+            format!("{name} was stopped by the run {folder}: {holder} starts it again"),
+            "wait until it ends".to_owned(),
+        ),
         Liveness::Lives(holder) => {
             let place = holder.and_then(|it| it.place()).unwrap_or_else(|| folder.to_string());
             (

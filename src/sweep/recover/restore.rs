@@ -176,13 +176,14 @@ async fn restore(
             match aside(take).await {
                 Ok(claims) => claims,
                 // Who holds it starts it again.
-                Err(why @ OwnershipError::Held(_)) => {
+                Err(OwnershipError::Held(held)) => {
+                    let why = held.to_recover();
                     let runs = runs(&access.production, owing).await;
                     let path = folder.display();
                     return Err(Restored::Not(if runs == Some(true) {
                         format!("{path}: production runs again, and is not proven: {why}")
                     } else {
-                        down(&why.to_string())
+                        down(&why)
                     }));
                 }
                 // A full disk must not keep production down.

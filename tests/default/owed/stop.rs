@@ -42,6 +42,39 @@ fn the_first_signal_ends_a_recover_that_waits_for_an_answer_of_production() {
     }
 }
 
+/// Neither is the run: what the first one does, it is called.
+#[test]
+fn a_recover_beside_another_one_calls_it_so() {
+    let mut site = Site::new();
+    site.server.kill().unwrap();
+    let (folder, run) = site.owes();
+    let first = site.command(&["recover"], Some(KEY)).spawn().unwrap();
+    until("it is started", || site.is_running());
+    let path = folder.display().to_string();
+    let (who, host) = (format!("pid {} of", first.id()), format!("host {}", Holder::this().host));
+    for arguments in [&["recover"][..], &["recover", &path], &["recover", &run]] {
+        let said = words(&site.run(arguments, Some(KEY)).expect(0));
+        let start = "not touched, it is being recovered:";
+        for part in [start, "another `recover`", &who, &host] {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+        assert!(letters(&said).contains(&letters(&format!("folder {path}"))), "{said}");
+        assert!(!said.contains("it is running"), "{said}");
+    }
+    let said = words(&site.run(&["sweep", "grid.yaml"], Some(KEY)).expect(3));
+    assert!(said.contains("production (shop-vllm) is in use: a `recover`"), "{said}");
+    assert!(said.contains(&who) && said.contains("Wait until it ends"), "{said}");
+    // Of another state folder, whose notes it does not see: by its name and its arguments.
+    let elsewhere = Workplace::new(GRID);
+    site.owes_in(&elsewhere, Holder { started: 1, ..Holder::this() });
+    let mut command = elsewhere.command(&["recover"]);
+    command.env("DOCKER_HOST", site.socket()).env("VLLM_GRID_CLAIMS", site.place.path("state"));
+    let said = words(&Ran::of(command.output().unwrap()).expect(3));
+    assert!(said.contains("in use: another `recover`") && said.contains(&who), "{said}");
+    signal(&first, Signal::INT);
+    assert_eq!(ended(first).1, Some(4));
+}
+
 #[test]
 fn the_first_signal_ends_a_recover_that_cannot_start_production() {
     let site = Site::new();
