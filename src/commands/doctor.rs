@@ -10,11 +10,11 @@ use crate::output::secrets;
 /// `doctor`: exit code 3 where a sweep would fail.
 pub(crate) async fn doctor(args: &GridArgs) -> Result<Exit, CommandError> {
     let file = super::read_grid(args)?;
-    // What is wrong with the service is among the findings.
-    let started = service::read(&file, Need::Plan).await.unwrap_or_default();
+    // What cannot be read is among the findings.
+    let (started, faults) = service::read_each(&file, Need::Plan).await;
     started.reveal_to(secrets());
     let grid = service::complete(file, &started);
-    let findings = diagnose(&grid, secrets()).await;
+    let findings = diagnose(&grid, &started, &faults, secrets()).await;
     let lines: Vec<String> = findings
         .iter()
         .map(|finding| {

@@ -17,6 +17,10 @@ use crate::configuration::{Configuration, Stack};
 use crate::grid::{ComposeFiles, DockerBlock, EngineBlock, Grid, GridFile, ServiceBase, Warning};
 use crate::secret::Secrets;
 
+mod variables;
+
+use variables::{idle, misplaced};
+
 /// Whether what an image runs has to be known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
@@ -160,41 +164,56 @@ fn stacks_of(file: &GridFile) -> BTreeSet<&Stack> {
 /// When the compose tool is missing, a service cannot be read, the grid sets flags
 /// that would be ignored, or a sweep's daemon does not answer.
 pub async fn read(file: &GridFile, need: Need) -> Result<Started, ComposeError> {
+    let (started, mut faults) = read_until(file, need, true).await;
+    faults.pop().map_or(Ok(started), |fault| Err(fault.error))
+}
+
+/// The same for who looks for everything that is wrong: what can be read, and every fault.
+pub async fn read_each(file: &GridFile, need: Need) -> (Started, Vec<Fault>) {
+    read_until(file, need, false).await
+}
+
+/// Why something that is started cannot be read.
+#[derive(Debug)]
+pub struct Fault {
+    /// What it is.
+    pub stack: Stack,
+    /// Names of the configurations that start it.
+    pub configurations: Vec<String>,
+    /// Why.
+    pub error: ComposeError,
+}
+
+impl Fault {
+    fn of(file: &GridFile, stack: &Stack, error: ComposeError) -> Self {
+        let of_stack = file.configurations().iter().filter(|it| it.stack == *stack);
+        let configurations = of_stack.map(|it| it.name.clone()).collect();
+        Self { stack: stack.clone(), configurations, error }
+    }
+}
+
+async fn read_until(file: &GridFile, need: Need, first: bool) -> (Started, Vec<Fault>) {
     let mut reader = Reader { need, read: Vec::new() };
-    let located = match file.engine() {
-        EngineBlock::Docker(block) => {
-            source_within(block, block.service.as_deref(), need.patience()).await?
-        }
-        _ => None,
-    };
+    let (mut started, mut faults) = (Started::default(), Vec::new());
     let mut own = file.engine().clone();
-    if let Some(located) = &located {
-        // What production was made from decides for those that only vary it, too.
-        keep(&mut own, &located.source);
+    match reader.own(&mut own, file).await {
+        Ok((service, unknown)) => (started.service, started.warnings) = (service, unknown),
+        Err(error) => faults.push(Fault::of(file, &Stack::default(), error)),
     }
-    let is_started = file.configurations().iter().any(|it| it.stack.is_own());
-    let read = reader.block(&own, file, &Stack::default(), located).await;
-    let (service, mut warnings) = match read {
-        // Each configuration gives them values.
-        Err(ComposeError::Unset(_)) if !is_started => (None, Vec::new()),
-        read => read?,
-    };
-    let mut stacks = BTreeMap::new();
     for stack in stacks_of(file) {
-        let mut block = block_of(&own, stack);
-        let located = match &block {
-            EngineBlock::Docker(block) => named_by(block, block.service.as_deref())?,
-            _ => None,
-        };
-        let (service, unknown) = reader.block(&block, file, stack, located).await?;
-        if let Some(service) = &service {
-            keep(&mut block, &service.source);
+        if first && !faults.is_empty() {
+            break;
         }
-        warnings.extend(unknown.into_iter().map(|it| it.of(stack)));
-        warnings.dedup();
-        stacks.insert(stack.clone(), ReadStack { block, service });
+        match reader.stack(&own, file, stack).await {
+            Ok((read, unknown)) => {
+                started.warnings.extend(unknown.into_iter().map(|it| it.of(stack)));
+                started.warnings.dedup();
+                started.stacks.insert(stack.clone(), read);
+            }
+            Err(error) => faults.push(Fault::of(file, stack, error)),
+        }
     }
-    Ok(Started { service, stacks, warnings })
+    (started, faults)
 }
 
 /// Reads what engine blocks start; the compose tool runs once for each source.
@@ -204,6 +223,52 @@ struct Reader {
 }
 
 impl Reader {
+    /// What the engine block itself starts; it is the block with the files that decide.
+    async fn own(
+        &mut self,
+        own: &mut EngineBlock,
+        file: &GridFile,
+    ) -> Result<(Option<ReadService>, Vec<Unknown>), ComposeError> {
+        let located = match file.engine() {
+            EngineBlock::Docker(block) => {
+                source_within(block, block.service.as_deref(), self.need.patience()).await?
+            }
+            _ => None,
+        };
+        if let Some(located) = &located {
+            // What production was made from decides for those that only vary it, too.
+            keep(own, &located.source);
+        }
+        match self.block(own, file, &Stack::default(), located).await {
+            // Each configuration gives them values.
+            Err(ComposeError::Unset(_))
+                if !file.configurations().iter().any(|it| it.stack.is_own()) =>
+            {
+                Ok((None, Vec::new()))
+            }
+            read => read,
+        }
+    }
+
+    /// What a stack starts in its place.
+    async fn stack(
+        &mut self,
+        own: &EngineBlock,
+        file: &GridFile,
+        stack: &Stack,
+    ) -> Result<(ReadStack, Vec<Unknown>), ComposeError> {
+        let mut block = block_of(own, stack);
+        let located = match &block {
+            EngineBlock::Docker(block) => named_by(block, block.service.as_deref())?,
+            _ => None,
+        };
+        let (service, unknown) = self.block(&block, file, stack, located).await?;
+        if let Some(service) = &service {
+            keep(&mut block, &service.source);
+        }
+        Ok((ReadStack { block, service }, unknown))
+    }
+
     /// What a block starts for a stack, and what is not known of it.
     async fn block(
         &mut self,
@@ -285,7 +350,7 @@ impl Reader {
             .chain(unanswered)
             .chain(spec.said.iter().map(|said| format!("the compose tool says: {said}")))
             .chain(compose::forgotten(&source, &variables))
-            .chain(idle_variables(stack, &variables, &source))
+            .chain(idle(stack, &variables, &source))
             .chain(misplaced(configurations, &variables, &spec));
         let warnings = in_grid(notes).into_iter().chain(warnings).collect();
         Ok((Some(ReadService { spec, view, place, source, variables }), warnings))
@@ -311,50 +376,6 @@ fn takes_model(view: &CommandView, place: &str, stack: &Stack) -> Result<(), Com
         }),
         _ => Ok(()),
     }
-}
-
-/// Variables of a stack that its compose files do not use.
-fn idle_variables(
-    stack: &Stack,
-    used: &[compose::VariableUse],
-    source: &ComposeSource,
-) -> Vec<String> {
-    let is_idle = |name: &&String| !used.iter().any(|it| it.name == **name);
-    let files = source.files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>();
-    let idle = stack.variables.keys().filter(is_idle);
-    idle.map(|name| {
-        format!(
-            "`variables`: {name} is not used by the service `{}` in {}: it has no effect there; what \
-             the server itself reads belongs under `environment`",
-            source.service,
-            files.join(", ")
-        )
-    })
-    .collect()
-}
-
-/// Variables of the server's environment that the compose files use and the container does
-/// not get: whoever varies such a one means the other kind.
-fn misplaced(
-    configurations: &[Configuration],
-    used: &[compose::VariableUse],
-    spec: &ServiceSpec,
-) -> Vec<String> {
-    let names: BTreeSet<&String> =
-        configurations.iter().flat_map(|it| it.environment.keys()).collect();
-    let is_misplaced = |name: &&&String| {
-        used.iter().any(|it| it.name == ***name) && !spec.environment.contains_key(**name)
-    };
-    names
-        .iter()
-        .filter(is_misplaced)
-        .map(|name| {
-            format!(
-                "`environment`: {name} is a variable of the compose file: as a variable of the \
-                 container it does not change what the file says; write it under `variables`"
-            )
-        })
-        .collect()
 }
 
 fn in_grid(message: impl IntoIterator<Item = String>) -> Vec<Unknown> {
