@@ -29,12 +29,13 @@ fn place(grid: &str) -> Workplace {
     std::fs::write(place.path("other.yaml"), OTHER).unwrap();
     std::fs::create_dir(place.path("tools")).unwrap();
     let tool = "#!/bin/sh\ncase \"$*\" in *version*) echo 2.30; exit;; esac\nfile=c.yaml\n\
-        while [ $# -gt 0 ]; do [ \"$1\" = -f ] && file=$2; shift; done\n\
+        while [ $# -gt 0 ]; do [ \"$1\" = -f ] && file=$2; [ \"$1\" = --env-file ] && env=$2; shift; done\n\
+        [ -z \"$env\" ] || [ -f \"$env\" ] || { echo \"couldn't find env file: $env\" >&2; exit 14; }\n\
         echo \"$file\" >> \"$(dirname \"$0\")/runs\"\n\
         [ -f \"$file\" ] || { echo \"open $file: no such file or directory\" >&2; exit 14; }\n\
         case \"$(cat \"$file\")\" in *'${MODEL_DIR}'*) [ -n \"$MODEL_DIR\" ] || echo \
         'level=warning msg=\"The \\\"MODEL_DIR\\\" variable is not set. Defaulting to a blank string.\"' >&2;; esac\n\
-        sed -e \"s/\\${TAG:-1}/${TAG:-1}/; s/\\${SEQS:-16}/${SEQS:-16}/\" \"$file\"\n";
+        sed -e \"s/\\${TAG:-1}/${TAG:-1}/; s/\\${SEQS:-16}/${SEQS:-16}/; s|\\${MODEL_DIR}|$MODEL_DIR|\" \"$file\"\n";
     let path = place.path("tools/docker");
     std::fs::write(&path, tool).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -200,7 +201,7 @@ fn fine(place: &Workplace) -> String {
 #[test]
 fn doctor_misses_no_variable_that_every_configuration_sets() {
     let place = place("variables: {MODEL_DIR: [/a, /b]}\n");
-    let compose = COMPOSE.replace("--max-model-len", "--seed ${MODEL_DIR} --max-model-len");
+    let compose = COMPOSE.replace("--max-model-len", "--download-dir ${MODEL_DIR} --max-model-len");
     std::fs::write(place.path("c.yaml"), compose).unwrap();
     let daemon = Daemon::start(|_| Life::Serves);
     let ran = run(&place, &daemon, &["doctor", "grid.yaml"]).expect(0);
