@@ -160,7 +160,7 @@ fn doctor_reads_what_every_row_starts_and_names_each_fault_with_its_row() {
     let place = place(rows);
     let mounted = "services:\n  m:\n    image: r/vllm:4\n    \
         command: --model Qwen/Qwen3-0.6B --max-model-len 4096\n    \
-        volumes: [{type: bind, source: /nowhere/models, target: /models}]\n    \
+        volumes: [{type: bind, source: /nowhere/models, target: /models, bind: {create_host_path: true}}]\n    \
         environment: {DIR: '${MODEL_DIR}'}\n";
     std::fs::write(place.path("models.yaml"), mounted).unwrap();
     let daemon = Daemon::start(|_| Life::Serves);

@@ -1,12 +1,13 @@
 //! A stop that is asked for while dead runs are recovered. What only waits is given up at
-//! once; a step that changes production is finished first. What was not done stays noted, so
-//! that the next `recover` goes on there.
+//! once; a step that changes production is finished first, unless its daemon refuses it again
+//! and again. What was not done stays noted, so that the next `recover` goes on there.
 
 use std::future::Future;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::Mutex;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::case::Case;
@@ -16,6 +17,9 @@ use crate::engine::production::{Production, ProductionError};
 use crate::history::production::{Companion, ProductionFacts};
 use crate::ownership::Owed;
 
+/// Longest that a step which changes production is waited for: who asks a daemon asks it
+/// again for minutes.
+const GRACE: Duration = Duration::from_secs(10);
 /// Why something is left undone.
 pub(super) const WHY: &str = "a stop was asked for before that";
 
@@ -60,7 +64,7 @@ impl<'a> Steps<'a> {
     ) -> Option<T> {
         let stopped = async {
             stop.0.cancelled().await;
-            drop(self.changing.lock().await);
+            let _given_up = timeout(GRACE, self.changing.lock()).await;
         };
         tokio::select! {
             // What follows a change without waiting, as its step in the journal, is done too.
@@ -152,9 +156,8 @@ mod tests {
 
     use super::*;
 
-    /// It is started in a second, and never answers.
-    #[derive(Default)]
-    struct Slow(AtomicBool);
+    /// It takes so many seconds to be started, and never answers.
+    struct Slow(u64, AtomicBool);
 
     #[async_trait]
     impl Production for Slow {
@@ -171,8 +174,8 @@ mod tests {
         }
 
         async fn start(&self, _: &str) -> Result<(), ProductionError> {
-            sleep(Duration::from_secs(1)).await;
-            self.0.store(true, Ordering::SeqCst);
+            sleep(Duration::from_secs(self.0)).await;
+            self.1.store(true, Ordering::SeqCst);
             Ok(())
         }
 
@@ -187,8 +190,18 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_start_that_goes_on_and_on_is_given_up() {
+        let (token, slow) = (CancellationToken::new(), Slow(3600, AtomicBool::new(false)));
+        token.cancel();
+        let (steps, begun) = (Steps::of(&slow), tokio::time::Instant::now());
+        assert_eq!(steps.unless(Stop(&token), steps.start("a")).await, None);
+        assert_eq!(begun.elapsed(), GRACE);
+        assert!(!slow.1.load(Ordering::SeqCst));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_start_is_finished_and_noted_and_its_proof_is_given_up() {
-        let (token, slow) = (CancellationToken::new(), Slow::default());
+        let (token, slow) = (CancellationToken::new(), Slow(1, AtomicBool::new(false)));
         let (stop, steps) = (Stop(&token), Steps::of(&slow));
         let mut noted = false;
         let work = async {
@@ -202,7 +215,7 @@ mod tests {
         };
         let (done, ()) = tokio::join!(steps.unless(stop, work), asked);
         assert_eq!(done, None);
-        assert!(slow.0.load(Ordering::SeqCst), "it was being started");
+        assert!(slow.1.load(Ordering::SeqCst), "it was being started");
         assert!(noted, "the step that follows");
         assert_eq!(stop.or(async {}).await, None);
         assert_eq!(steps.unless(stop, sleep(Duration::from_secs(1))).await, None);

@@ -22,7 +22,7 @@ use crate::grid::Grid;
 use crate::history::block::Block;
 use crate::history::confirmation::Confirmation;
 use crate::history::folder::{Folder, SeenFolder, write_whole};
-use crate::history::journal::{Journal, JournalError, Seen};
+use crate::history::journal::{Journal, Seen};
 use crate::history::record::{Manifest, host};
 use crate::history::replay;
 use crate::history::steady::Steady;
