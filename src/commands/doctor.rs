@@ -15,7 +15,7 @@ pub(crate) async fn doctor(args: &GridArgs) -> Result<Exit, CommandError> {
     // What is wrong with the engine block's own service is among the findings.
     let faults = Faults::of(&file, &started.faults, |fault| !fault.is_of_block());
     let grid = service::complete(file, &started);
-    let mut findings = diagnose(&grid, secrets()).await;
+    let mut findings = diagnose(&grid, &started, secrets()).await;
     findings.extend(faults.iter().flat_map(Faults::lines).map(Finding::of_service));
     let lines: Vec<String> = findings
         .iter()

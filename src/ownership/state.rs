@@ -14,6 +14,7 @@ use serde::Serialize;
 use super::process::boot_id;
 use super::space::Space;
 use super::{OwnershipError, is_run_id, new_run_id};
+use crate::input;
 
 /// The state folder, open.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -159,12 +160,12 @@ fn place(variable: impl Fn(&str) -> Option<std::ffi::OsString>) -> Option<PathBu
 /// The folder's id, made once; an empty or torn one is made anew.
 fn id_of(folder: &Path) -> Result<String, OwnershipError> {
     let (path, lock) = (folder.join("id"), folder.join("id.lock"));
-    let read = || std::fs::read_to_string(&path).ok().map(|text| text.trim().to_owned());
+    let read = || input::text(&path).ok().map(|text| text.trim().to_owned());
     if let Some(id) = read().filter(|id| is_run_id(id)) {
         return Ok(id);
     }
     let lock_error = |error| OwnershipError::io(&lock, error);
-    let locked = private().create(true).truncate(false).open(&lock).map_err(lock_error)?;
+    let locked = input::open_to_write(&lock).map_err(|error| lock_error(error.into()))?;
     locked.lock().map_err(lock_error)?;
     // Another process may have made it meanwhile.
     if let Some(id) = read().filter(|id| is_run_id(id)) {
@@ -180,17 +181,11 @@ fn id_of(folder: &Path) -> Result<String, OwnershipError> {
 pub(super) fn private_folder(path: &Path) -> Result<(), OwnershipError> {
     let io = |error| OwnershipError::io(path, error);
     DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io)?;
-    if std::fs::metadata(path).map_err(io)?.mode() & 0o077 != 0 {
+    // One that its owner may not list, either, would hide what is owed.
+    if std::fs::metadata(path).map_err(io)?.mode() & 0o777 != 0o700 {
         std::fs::set_permissions(path, Permissions::from_mode(0o700)).map_err(io)?;
     }
     Ok(())
-}
-
-/// Options of a file that only its owner may read.
-pub(super) fn private() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).mode(0o600);
-    options
 }
 
 /// Writes a file whole and durable, or leaves what was there.
@@ -212,7 +207,10 @@ fn write_bytes(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let temporary = folder.join(format!(".{name}.{}.{}.tmp", boot(), std::process::id()));
     let written = (|| {
-        let mut file = private().create(true).truncate(true).open(&temporary)?;
+        let mut options = OpenOptions::new();
+        // Reading as well: a pipe of that name is an error, and not waited for.
+        options.read(true).write(true).create(true).truncate(true).mode(0o600);
+        let mut file = options.open(&temporary)?;
         #[cfg(test)]
         crate::crash::before_write("state", &mut file, bytes)?;
         file.write_all(bytes)?;

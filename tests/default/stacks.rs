@@ -30,10 +30,14 @@ fn place(grid: &str) -> Workplace {
     std::fs::create_dir(place.path("tools")).unwrap();
     let tool = "#!/bin/sh\nhere=$(dirname \"$0\")\n\
         case \"$*\" in *version*) echo asked >> \"$here/versions\"; echo 2.30; exit;; esac\nfile=c.yaml\n\
-        while [ $# -gt 0 ]; do [ \"$1\" = -f ] && file=$2; shift; done\n\
+        while [ $# -gt 0 ]; do [ \"$1\" = -f ] && file=$2; [ \"$1\" = --env-file ] && env=$2; shift; done\n\
+        [ -z \"$env\" ] || [ -f \"$env\" ] || { echo \"couldn't find env file: $env\" >&2; exit 14; }\n\
         echo \"$file\" >> \"$here/runs\"\n\
+        [ -f \"$file\" ] || { echo \"open $file: no such file or directory\" >&2; exit 14; }\n\
         case \"$file\" in *broken*) cat \"$here/complaint\" >&2; exit 1;; esac\n\
-        sed -e \"s/\\${TAG:-1}/${TAG:-1}/; s/\\${SEQS:-16}/${SEQS:-16}/\" \"$file\"\n";
+        case \"$(cat \"$file\")\" in *'${MODEL_DIR}'*) [ -n \"$MODEL_DIR\" ] || echo \
+        'level=warning msg=\"The \\\"MODEL_DIR\\\" variable is not set. Defaulting to a blank string.\"' >&2;; esac\n\
+        sed -e \"s/\\${TAG:-1}/${TAG:-1}/; s/\\${SEQS:-16}/${SEQS:-16}/; s|\\${MODEL_DIR}|$MODEL_DIR|\" \"$file\"\n";
     let path = place.path("tools/docker");
     std::fs::write(&path, tool).unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
@@ -256,4 +260,63 @@ fn services_of_one_file_are_read_of_one_run() {
     run(&place, &daemon, &["plan", "grid.yaml"]).expect(0);
     let runs = std::fs::read_to_string(place.path("tools/runs")).unwrap();
     assert_eq!(runs.lines().count(), 1, "{runs}");
+}
+
+#[test]
+fn doctor_reads_what_every_row_starts_and_names_each_fault_with_its_row() {
+    let rows = "include:\n  - {name: fine}\n  - {name: next, compose: other.yaml, service: next}\n  \
+        - {name: gone, compose: lost.yaml, service: next}\n  \
+        - {name: slip, compose: other.yaml, service: nxet}\n  \
+        - {name: unset, compose: models.yaml, service: m}\n  \
+        - {name: set, compose: models.yaml, service: m, variables: {MODEL_DIR: /nowhere/m}}\n  \
+        - {name: envless, env-file: lost.env, compose: other.yaml, service: next}\n";
+    let place = place(rows);
+    let mounted = "services:\n  m:\n    image: r/vllm:4\n    \
+        command: --model Qwen/Qwen3-0.6B --max-model-len 4096\n    \
+        volumes: [{type: bind, source: /nowhere/models, target: /models, bind: {create_host_path: true}}]\n    \
+        environment: {DIR: '${MODEL_DIR}'}\n";
+    std::fs::write(place.path("models.yaml"), mounted).unwrap();
+    let daemon = Daemon::start(|_| Life::Serves);
+    let ran = run(&place, &daemon, &["doctor", "grid.yaml"]).expect(3);
+    let line = |words: &[&str]| {
+        let found = ran.out.lines().find(|line| words.iter().all(|it| line.contains(it)));
+        found.unwrap_or_else(|| panic!("{words:?}: {}{}", ran.out, ran.err))
+    };
+    line(&["ok", "service: `next`: `next` (service other.yaml#next) can be read"]);
+    for words in [
+        ["grid.yaml:6: `gone`: lost.yaml", "No such file"],
+        ["grid.yaml:7: `slip`", "no service `nxet`"],
+        ["grid.yaml:8: `unset`: models.yaml:6:25", "MODEL_DIR"],
+        ["grid.yaml:10: `envless`", "lost.env"],
+    ] {
+        assert!(line(&words).starts_with("problem  service: "), "{}", ran.out);
+    }
+    for image in ["r/vllm:1", "r/next:7", "r/vllm:4"] {
+        line(&["ok", "image: ", image]);
+    }
+    line(&["warning", "mounts: `set`: ", "/nowhere/models is missing"]);
+    assert!(!ran.out.contains("problem  service: `fine`"), "{}", ran.out);
+    // What a sweep refuses, and no more.
+    std::fs::write(place.path("grid.yaml"), fine(&place)).unwrap();
+    let ran = run(&place, &daemon, &["doctor", "grid.yaml"]).expect(0);
+    assert!(ran.out.contains("`next` (service other.yaml#next) can be read"), "{}", ran.out);
+}
+
+/// The grid of a place without the rows that are broken.
+fn fine(place: &Workplace) -> String {
+    let grid = std::fs::read_to_string(place.path("grid.yaml")).unwrap();
+    let broken = ["name: gone", "name: slip", "name: unset", "name: envless"];
+    let lines = grid.lines().filter(|line| !broken.iter().any(|it| line.contains(it)));
+    lines.map(|line| format!("{line}\n")).collect()
+}
+
+/// Where each configuration gives the service's variables values, none is missing.
+#[test]
+fn doctor_misses_no_variable_that_every_configuration_sets() {
+    let place = place("variables: {MODEL_DIR: [/a, /b]}\n");
+    let compose = COMPOSE.replace("--max-model-len", "--download-dir ${MODEL_DIR} --max-model-len");
+    std::fs::write(place.path("c.yaml"), compose).unwrap();
+    let daemon = Daemon::start(|_| Life::Serves);
+    let ran = run(&place, &daemon, &["doctor", "grid.yaml"]).expect(0);
+    assert!(!ran.out.contains("problem"), "{}", ran.out);
 }
