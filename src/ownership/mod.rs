@@ -41,6 +41,23 @@ pub enum OwnershipError {
          folder; set it to an absolute path"
     )]
     Relative(PathBuf),
+    /// The variable is set, and to nothing.
+    #[error(
+        "VLLM_GRID_STATE is set to an empty text: set it to the absolute path of a folder of yours, or \
+         unset it"
+    )]
+    Empty,
+    /// What the variable names cannot be used.
+    #[error(
+        "the state folder cannot be used: VLLM_GRID_STATE is {place}: {why}; set it to the absolute path \
+         of a folder of yours that can be written, or unset it"
+    )]
+    Named {
+        /// What it is set to.
+        place: PathBuf,
+        /// Why it cannot be used.
+        why: String,
+    },
     /// The state folder is another user's.
     #[error(
         "the state folder {path} belongs to the user {owner}: set VLLM_GRID_STATE to a folder of yours"
