@@ -12,6 +12,7 @@ use crate::bench::outcome::{RepeatOutcome, RepeatResult};
 use crate::bench::repeat::{EndedRepeat, RepeatContext};
 pub use crate::bench::session::BenchSettings;
 use crate::bench::session::Session;
+use crate::bench::watchdog::Stuck;
 use crate::bench::workloads::{
     command, conversation, kv_cache, load, long_context, reasoning, stability, tool_calling,
 };
@@ -169,29 +170,39 @@ impl<'a> Bench<'a> {
         let is_external = matches!(workload.spec, Spec::Command(_));
         let watchdog = self.session.watchdog(is_external);
         let mut context = RepeatContext::start(&mut self.session, workload, repeat);
-        let (result, wedged) = {
+        let (result, stuck) = {
             let mut run = pin!(run_workload(&mut context, &mut self.load, workload, case));
             tokio::select! {
                 biased;
                 result = &mut run => (result, None),
-                what = watchdog.wedged() => {
+                stuck = watchdog.stuck() => {
                     stop.cancel();
-                    (run.await, Some(what))
+                    (run.await, Some(stuck))
                 }
             }
         };
         let ended = context.end();
         self.session.renew_cancel();
-        let Some(what) = wedged.filter(|_| !self.session.cancel().is_cancelled()) else {
-            return Ok((result?, None, ended));
+        let stuck = stuck.filter(|_| !self.session.cancel().is_cancelled());
+        let again = self.session.note_lost(matches!(stuck, Some(Stuck::Lost(_))));
+        let (outcome, wedged) = match stuck {
+            None => return Ok((result?, None, ended)),
+            Some(Stuck::Lost(what)) if !again => {
+                (RepeatOutcome::Failed(format!("requests are lost: {what}")), None)
+            }
+            // One repeat may have had bad luck. Of two, nothing else is to be expected.
+            Some(Stuck::Lost(what) | Stuck::Wedged(what)) => {
+                (RepeatOutcome::Void(format!("the engine makes no progress: {what}")), Some(what))
+            }
         };
-        let void = RepeatOutcome::Void(format!("the engine makes no progress: {what}"));
         let result = match result {
-            Ok(result) => RepeatResult { outcome: void, ..result },
-            Err(BenchError::Cancelled) => RepeatResult::without_requests(void, MetricValues::new()),
+            Ok(result) => RepeatResult { outcome, ..result },
+            Err(BenchError::Cancelled) => {
+                RepeatResult::without_requests(outcome, MetricValues::new())
+            }
             Err(error) => return Err(error),
         };
-        Ok((result, Some(what), ended))
+        Ok((result, wedged, ended))
     }
 
     /// The error for a server that is wedged, with what its GPUs did.

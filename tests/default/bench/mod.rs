@@ -17,6 +17,7 @@ mod hostile;
 mod kv_cache;
 mod load;
 mod long_context;
+mod lost;
 mod progress;
 mod records;
 mod request;
