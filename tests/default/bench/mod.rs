@@ -21,6 +21,7 @@ mod lost;
 mod progress;
 mod records;
 mod request;
+mod restarted;
 mod scripted;
 mod search;
 mod server;
