@@ -37,7 +37,8 @@ fn bounded() -> String {
 
 #[test]
 fn a_plain_log_has_clock_times_values_places_broken_bounds_and_the_end() {
-    let place = Workplace::new(&bounded());
+    // Whether a bound of 18 ms is kept, and which notes there are, depends on the cores.
+    let place = Workplace::alone(&bounded());
     let log = place.run(&["sweep", "grid.yaml", "--output", "run"]).expect(0).err;
     // Warnings are searched for, so they stay on one line.
     let own: Vec<&str> = log.lines().filter(|line| !line.contains("warning: ")).collect();

@@ -147,6 +147,7 @@ fn the_means_are_those_at_the_nights_mean_speed() {
 /// Sweeps of four names of one configuration on a machine that drifts: `shuffled` blocks,
 /// the level a random walk of 30 % per square root of an hour.
 fn with_a_claim(sweeps: usize, launches: usize) -> usize {
+    let _turn = crate::support::alone::beside();
     let mut random = ChaCha8Rng::seed_from_u64(8);
     let names = ["a", "b", "c", "d"];
     let mut one = || {
