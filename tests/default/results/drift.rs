@@ -129,7 +129,7 @@ fn a_sweep_that_is_too_large_for_the_time_effect_says_so() {
     assert_eq!(ranking.machine, None);
     let expected = Finding::TooLargeForTimeEffect { configurations: 420, launches: 421 };
     assert!(ranking.findings().contains(&expected));
-    let text = table::render(&ranking, &record.manifest, 300);
+    let text = table::render(&ranking, &record.manifest, 300, true);
     let note = "no time effect is taken out: 421 launches of 420 configurations are too many";
     assert!(text.contains(note), "{text}");
 }
