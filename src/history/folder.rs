@@ -139,6 +139,11 @@ impl Folder {
         self.0.join(&manifest.grid_path)
     }
 
+    /// Whether the tables are there: they are written when a session ends, and by `export`.
+    pub fn has_tables(&self) -> bool {
+        ["results.csv", "ranking.csv"].iter().all(|name| self.0.join(name).is_file())
+    }
+
     /// The journal.
     pub fn journal_path(&self) -> PathBuf {
         self.0.join("journal.jsonl")
