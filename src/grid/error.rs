@@ -34,6 +34,9 @@ pub struct GridErrors {
     source: NamedSource<String>,
 }
 
+/// Errors that are shown of a grid: each is shown with its line, and nobody reads thousands.
+const SHOWN: usize = 100;
+
 impl GridErrors {
     /// The errors with file, line, column and snippets, for a terminal of
     /// `width` columns.
@@ -55,6 +58,9 @@ impl fmt::Display for GridErrors {
         let file = self.file.display();
         match self.errors.len() {
             1 => write!(f, "the grid {file} has an error"),
+            count if count > SHOWN => {
+                write!(f, "the grid {file} has {count} errors; the first {SHOWN} are shown")
+            }
             count => write!(f, "the grid {file} has {count} errors"),
         }
     }
@@ -68,7 +74,7 @@ impl Diagnostic for GridErrors {
     }
 
     fn related<'a>(&'a self) -> Option<Box<dyn Iterator<Item = &'a dyn Diagnostic> + 'a>> {
-        Some(Box::new(self.errors.iter().map(|error| error as &dyn Diagnostic)))
+        Some(Box::new(self.errors.iter().take(SHOWN).map(|error| error as &dyn Diagnostic)))
     }
 }
 

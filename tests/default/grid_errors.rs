@@ -506,3 +506,13 @@ fn large_products_are_counted_and_never_built() {
         text.lines().filter(|line| line.contains('×') || line.contains("help")).collect();
     insta::assert_snapshot!(lines.join("\n"));
 }
+
+/// Each is shown with its line: of one line with thousands of errors that would be
+/// hundreds of megabytes.
+#[test]
+fn of_thousands_of_errors_in_one_line_the_first_are_shown() {
+    let rows = "requ64, ".repeat(3000);
+    let text = refused(&format!("{HEAD}include: [{rows}]\n{TAIL}"));
+    assert!(text.contains("errors; the first 100 are shown"), "{}", &text[..200]);
+    assert!(text.len() < 20 << 20, "{} bytes", text.len());
+}
