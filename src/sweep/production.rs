@@ -5,6 +5,7 @@
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use tokio_util::sync::CancellationToken;
@@ -20,6 +21,10 @@ mod restore;
 
 use companions::pause;
 use restore::{in_place_of, restore};
+
+/// Pauses between attempts to start production.
+const MIN_PAUSE: Duration = Duration::from_secs(1);
+const MAX_PAUSE: Duration = Duration::from_secs(10);
 
 /// Why the guard stops a sweep or could not do its work.
 #[derive(Debug, thiserror::Error)]
@@ -304,6 +309,16 @@ fn facts_before(steps: &[ProductionStep]) -> Option<ProductionFacts> {
 
 fn down_notice(down: &Down) -> NoticeKind {
     NoticeKind::ProductionDown { id: down.id.clone(), name: down.name.clone() }
+}
+
+/// Whether a later attempt to start production may succeed.
+fn may_pass(error: &ProductionError) -> bool {
+    match error {
+        ProductionError::Daemon(_) | ProductionError::PortTaken { .. } => true,
+        ProductionError::Name(_)
+        | ProductionError::Missing { .. }
+        | ProductionError::Removed(_) => false,
+    }
 }
 
 /// Finishes what a dead sweep's `steps` leave to be done; returns whether anything was.

@@ -3,8 +3,7 @@
 
 use tokio::time::{Instant, sleep};
 
-use super::GuardError;
-use super::restore::{MAX_PAUSE, MIN_PAUSE, may_pass};
+use super::{GuardError, MAX_PAUSE, MIN_PAUSE, may_pass};
 use crate::engine::production::{Production, ProductionError};
 use crate::event::Emit;
 use crate::history::production::Companion;

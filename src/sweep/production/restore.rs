@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::companions::resume;
-use super::{GuardError, Note, down_notice};
+use super::{GuardError, MAX_PAUSE, MIN_PAUSE, Note, down_notice, may_pass};
 use crate::engine::production::{Production, ProductionError};
 use crate::event::{Emit, NoticeKind};
 use crate::history::production::{Companion, Down, ProductionFacts, ProductionStep};
@@ -20,9 +20,6 @@ pub(super) const PROOF: Duration = Duration::from_mins(45);
 /// signal ends the process at once.
 const PROOF_WHEN_STOPPED: Duration = Duration::from_mins(10);
 
-/// Pauses between attempts to start production.
-pub(super) const MIN_PAUSE: Duration = Duration::from_secs(1);
-pub(super) const MAX_PAUSE: Duration = Duration::from_secs(10);
 /// How often it is said that production is still down.
 const REMINDER: Duration = Duration::from_mins(1);
 
@@ -185,16 +182,6 @@ async fn start<E>(
         }
         sleep(pause).await;
         pause = (pause * 2).min(MAX_PAUSE);
-    }
-}
-
-/// Whether a later attempt to start production may succeed.
-pub(super) fn may_pass(error: &ProductionError) -> bool {
-    match error {
-        ProductionError::Daemon(_) | ProductionError::PortTaken { .. } => true,
-        ProductionError::Name(_)
-        | ProductionError::Missing { .. }
-        | ProductionError::Removed(_) => false,
     }
 }
 
