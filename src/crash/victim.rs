@@ -6,6 +6,7 @@ use std::process::{Command, ExitStatus};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
 
 use super::point::{self, Plan};
 use super::world::{Did, World, WorldEngine, WorldMeasure, WorldProduction};
@@ -196,8 +197,9 @@ async fn recover(world: &World) -> Done {
         log.did(&Did::Acked(Box::new(line)));
         Ok::<(), crate::history::journal::JournalError>(())
     };
-    let production = WorldProduction(world.clone());
-    let done = production::recover(&production, &steps, &mut note, &Emit::nowhere()).await?;
+    let (production, never) = (WorldProduction(world.clone()), CancellationToken::new());
+    let done =
+        production::recover(&production, &steps, &mut note, &Emit::nowhere(), &never).await?;
     for debt in &debts {
         debt.paid(&state)?;
     }

@@ -6,6 +6,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -110,6 +111,11 @@ pub trait Candidate: Send + Sync {
         None
     }
 
+    /// Whether it refused the key, or requests without one: asked again, it refuses again.
+    fn is_key_refused(&self) -> bool {
+        false
+    }
+
     /// The names under which the model is to be offered: without one of them it is another
     /// server. None given: nothing is known.
     fn expect_one_of(&mut self, _names: Vec<String>) {}
@@ -123,7 +129,13 @@ pub fn over_http() -> Connect {
     Arc::new(|endpoint| {
         // One client for all polls: connections are kept.
         let http = Http::new(&endpoint).ok();
-        Box::new(HttpCandidate { endpoint, http, names: Vec::new(), shortage: OnceLock::new() })
+        Box::new(HttpCandidate {
+            endpoint,
+            http,
+            names: Vec::new(),
+            shortage: OnceLock::new(),
+            key_refused: AtomicBool::new(false),
+        })
     })
 }
 
@@ -132,15 +144,18 @@ struct HttpCandidate {
     http: Option<Http>,
     names: Vec<String>,
     shortage: OnceLock<String>,
+    key_refused: AtomicBool,
 }
 
 impl HttpCandidate {
-    /// The error as text; a lack of ours is kept.
+    /// The error as text; a lack of ours is kept, and whether the key was refused.
     fn said(&self, error: &ServerError) -> String {
         if let ServerError::Shortage { reason, .. } = error {
             // The first is the one to report.
             let _ = self.shortage.set(reason.clone());
         }
+        let is_refused = matches!(error, ServerError::Unauthorized { .. });
+        self.key_refused.store(is_refused, Ordering::SeqCst);
         error.to_string()
     }
 }
@@ -169,6 +184,10 @@ impl Candidate for HttpCandidate {
     fn shortage(&self) -> Option<String> {
         let asked = self.http.as_ref().and_then(Http::shortage);
         self.shortage.get().map(String::as_str).or(asked).map(str::to_owned)
+    }
+
+    fn is_key_refused(&self) -> bool {
+        self.key_refused.load(Ordering::SeqCst)
     }
 
     fn expect_one_of(&mut self, names: Vec<String>) {

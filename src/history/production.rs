@@ -122,7 +122,7 @@ pub enum ProductionStep {
         /// Its id.
         id: String,
     },
-    /// Somebody else started it in mid-sweep: the sweep stops, it runs on.
+    /// Somebody else started it in mid-sweep: the sweep stops, and what it had stopped is proven.
     StartedBySomebody {
         /// The id that runs.
         id: String,
@@ -177,7 +177,7 @@ impl ProductionStep {
 /// What earlier steps leave to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PendingRestore {
-    /// Nothing: never stopped, or started and proven, or taken back by somebody.
+    /// Nothing: never stopped, or started and proven.
     Nothing,
     /// It was stopped, or was about to be.
     Start(String),
@@ -193,9 +193,12 @@ pub fn pending_restore(steps: &[ProductionStep]) -> PendingRestore {
         ProductionStep::MadeAgain { id, .. }
         | ProductionStep::Replaced { id, .. }
         | ProductionStep::StartedNotProven { id } => PendingRestore::Proof(id.clone()),
-        ProductionStep::NotRunning
-        | ProductionStep::StartedBySomebody { .. }
-        | ProductionStep::Proven { .. } => PendingRestore::Nothing,
+        // Beside a candidate it may end again. What was never stopped stays nobody's debt.
+        ProductionStep::StartedBySomebody { id } => match pending {
+            PendingRestore::Nothing => PendingRestore::Nothing,
+            _ => PendingRestore::Proof(id.clone()),
+        },
+        ProductionStep::NotRunning | ProductionStep::Proven { .. } => PendingRestore::Nothing,
         ProductionStep::Unknown => pending,
     })
 }
@@ -239,9 +242,10 @@ impl Unproven {
             | ProductionStep::StartedNotProven { id } => {
                 Some(Self { started: true, ..of(id, known) })
             }
-            ProductionStep::NotRunning
-            | ProductionStep::StartedBySomebody { .. }
-            | ProductionStep::Proven { .. } => None,
+            ProductionStep::StartedBySomebody { id } => {
+                known.map(|known| Self { id: id.clone(), started: true, ..known })
+            }
+            ProductionStep::NotRunning | ProductionStep::Proven { .. } => None,
             ProductionStep::Unknown => known,
         }
     }
@@ -360,13 +364,15 @@ mod tests {
         };
         let steps = [
             (ProductionStep::NotRunning, None),
-            (ProductionStep::Stopping { facts }, Some((1, false))),
-            (ProductionStep::Stopped { id: id() }, Some((1, false))),
-            (ProductionStep::StartedNotProven { id: id() }, Some((1, true))),
-            (ProductionStep::Unknown, Some((1, true))),
+            (ProductionStep::StartedBySomebody { id: id() }, None),
+            (ProductionStep::Stopping { facts }, Some((2, false))),
+            (ProductionStep::Stopped { id: id() }, Some((2, false))),
+            (ProductionStep::StartedNotProven { id: id() }, Some((2, true))),
+            (ProductionStep::Unknown, Some((2, true))),
             // It ended before it was proven.
-            (ProductionStep::Stopped { id: id() }, Some((5, false))),
-            (ProductionStep::StartedNotProven { id: id() }, Some((5, true))),
+            (ProductionStep::Stopped { id: id() }, Some((6, false))),
+            (ProductionStep::StartedBySomebody { id: id() }, Some((6, true))),
+            (ProductionStep::StartedNotProven { id: id() }, Some((6, true))),
             (ProductionStep::Proven { id: id() }, None),
         ];
         let mut known = None;

@@ -76,6 +76,9 @@ pub struct ProductionOwed {
     /// Its service.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service: Option<String>,
+    /// Its compose project: an exported variable names it, which nobody may have later.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub project: Option<String>,
     /// What was stopped with it and is started after it: names by ids.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub paused: BTreeMap<String, String>,

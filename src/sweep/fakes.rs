@@ -344,6 +344,8 @@ pub(super) struct FakeProduction {
     broken: Arc<Mutex<bool>>,
     /// Looks after which one panics.
     looks: Arc<Mutex<Option<u32>>>,
+    /// Starts so far: each has a time of its own.
+    starts: Arc<Mutex<u32>>,
     /// Hash of its container's configuration.
     pub(super) configuration: Arc<Mutex<String>>,
 }
@@ -356,6 +358,7 @@ impl FakeProduction {
             reachable: Arc::new(Mutex::new(true)),
             broken: Arc::default(),
             looks: Arc::default(),
+            starts: Arc::default(),
             configuration: Arc::default(),
         }
     }
@@ -375,6 +378,19 @@ impl FakeProduction {
         Arc::clone(&self.running)
     }
 
+    /// Starts it from outside after so many seconds; it ends after so many more.
+    pub(super) fn comes_and_goes(&self, at: f64, after: Option<f64>) {
+        let (running, starts) = (Arc::clone(&self.running), Arc::clone(&self.starts));
+        tokio::spawn(async move {
+            sleep(Duration::from_secs_f64(at)).await;
+            *starts.lock().expect("no panic") += 1;
+            *running.lock().expect("no panic") = true;
+            let Some(after) = after else { return };
+            sleep(Duration::from_secs_f64(after)).await;
+            *running.lock().expect("no panic") = false;
+        });
+    }
+
     /// Takes its daemon away.
     pub(super) fn daemon(&self) -> Arc<Mutex<bool>> {
         Arc::clone(&self.reachable)
@@ -385,7 +401,7 @@ impl FakeProduction {
             id: "p".to_owned(),
             name: "production".to_owned(),
             image_id: String::new(),
-            started_at: String::new(),
+            started_at: format!("start {}", self.starts.lock().expect("no panic")),
             command_sha256: String::new(),
             configuration_sha256: self.configuration.lock().expect("no panic").clone(),
             running: *self.running.lock().expect("no panic"),

@@ -8,7 +8,7 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
-use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
 
 use crate::engine::production::{Production, ProductionError};
 use crate::event::{Emit, NoticeKind};
@@ -17,26 +17,20 @@ use crate::history::production::{
 };
 
 mod companions;
+mod restore;
 
-use companions::{pause, resume};
-
-/// Longest that production may take to answer a completion: cold boots of 10
-/// minutes are usual, graph capture can take 30.
-pub const PROOF: Duration = Duration::from_mins(45);
+use companions::pause;
+use restore::{in_place_of, restore};
 
 /// Pauses between attempts to start production.
 const MIN_PAUSE: Duration = Duration::from_secs(1);
 const MAX_PAUSE: Duration = Duration::from_secs(10);
-/// How often it is said that production is still down.
-const REMINDER: Duration = Duration::from_mins(1);
 
 /// Why the guard stops a sweep or could not do its work.
 #[derive(Debug, thiserror::Error)]
 pub enum GuardError<E> {
-    /// Somebody started production in mid-sweep.
-    #[error(
-        "somebody started production ({0}) in mid-sweep: the sweep stops, production keeps running"
-    )]
+    /// Somebody started production in mid-sweep, whether it runs still or not.
+    #[error("somebody started production ({0}) in mid-sweep: the sweep stops")]
     StartedBySomebody(String),
     /// Production could not be handled.
     #[error(transparent)]
@@ -88,6 +82,10 @@ pub struct Guard {
     stopped: Option<Down>,
     /// What it was then, where that is known.
     before: Option<ProductionFacts>,
+    /// Its id and last start once it was stopped: a later start is somebody else's.
+    found: Option<(String, String)>,
+    /// Whether somebody started it since: whether it runs still is not known.
+    taken_back: bool,
 }
 
 impl Guard {
@@ -101,11 +99,12 @@ impl Guard {
         earlier: &[ProductionStep],
         note: Note<'_, E>,
         emit: &Emit,
+        stop: &CancellationToken,
     ) -> Result<Self, GuardError<E>> {
         let stopped = Down::of(earlier);
         // Where nothing is owed, what was stopped once is nobody's business any more.
         let before = stopped.as_ref().and_then(|_| facts_before(earlier));
-        let mut guard = Self { stopped, before };
+        let mut guard = Self { stopped, before, ..Self::default() };
         // What was started and not proven runs, as far as is known.
         let is_down = matches!(pending_restore(earlier), PendingRestore::Start(_));
         if let Some(down) = guard.stopped.as_ref().filter(|_| is_down) {
@@ -117,7 +116,7 @@ impl Guard {
         }
         // What is half stopped is restored; the first error is the one to report, unless
         // production stays down.
-        match (stopping, guard.restore(production, note, emit, PROOF).await) {
+        match (stopping, guard.restore(production, note, emit, stop).await) {
             (Err(panic), _) => std::panic::resume_unwind(panic),
             (Ok(Err(error)), Err(GuardError::Down { down, why })) => {
                 Err(GuardError::Down { down, why: format!("{why}. Before: {error}") })
@@ -135,6 +134,7 @@ impl Guard {
     ) -> Result<(), GuardError<E>> {
         match production.find().await? {
             Some(facts) if facts.running => {
+                self.see_replaced(&facts, note, emit)?;
                 let paused = self.paused_and(production.companions().await?);
                 let facts = ProductionFacts { paused, ..facts };
                 let down = Down { id: facts.id.clone(), name: facts.name.clone() };
@@ -145,21 +145,55 @@ impl Guard {
                 self.stopped = Some(down);
                 pause(production, self.paused()).await?;
                 production.stop(&id).await?;
+                // Its policy may have started it until now: what comes later is somebody else's.
+                let seen = production.look(&id).await.ok().flatten();
+                self.found = seen.as_ref().map(last_start);
                 note(ProductionStep::Stopped { id }).map_err(GuardError::Journal)
             }
-            _ => match &self.stopped {
-                Some(down) => {
-                    if !said {
-                        emit.emit(down_notice(down));
-                    }
-                    self.pause_further(production, note).await
+            facts => {
+                self.found = facts.as_ref().map(last_start);
+                self.leave_stopped(production, said, note, emit).await
+            }
+        }
+    }
+
+    /// Where it does not run: what an earlier session stopped is owed by this one.
+    async fn leave_stopped<E>(
+        &mut self,
+        production: &dyn Production,
+        said: bool,
+        note: Note<'_, E>,
+        emit: &Emit,
+    ) -> Result<(), GuardError<E>> {
+        match &self.stopped {
+            Some(down) => {
+                if !said {
+                    emit.emit(down_notice(down));
                 }
-                None => match production.companions().await?.as_slice() {
-                    [] => note(ProductionStep::NotRunning).map_err(GuardError::Journal),
-                    running => Err(GuardError::CompanionAlone(Companion::names(running))),
-                },
+                self.pause_further(production, note).await
+            }
+            None => match production.companions().await?.as_slice() {
+                [] => note(ProductionStep::NotRunning).map_err(GuardError::Journal),
+                running => Err(GuardError::CompanionAlone(Companion::names(running))),
             },
         }
+    }
+
+    /// Where `now` runs in place of what an earlier session stopped, that one is no longer down.
+    fn see_replaced<E>(
+        &mut self,
+        now: &ProductionFacts,
+        note: Note<'_, E>,
+        emit: &Emit,
+    ) -> Result<(), GuardError<E>> {
+        let Some(stopped) = self.stopped.as_ref().filter(|it| it.id != now.id) else {
+            return Ok(());
+        };
+        let step = in_place_of(stopped, self.before.as_ref(), now, false);
+        note(step).map_err(GuardError::Journal)?;
+        emit.emit(NoticeKind::ProductionUp { id: stopped.id.clone() });
+        self.stopped = Some(Down { id: now.id.clone(), name: now.name.clone() });
+        Ok(())
     }
 
     /// Stops companions that run again while production is still down: one that starts with the
@@ -200,31 +234,41 @@ impl Guard {
         self.stopped.as_ref()
     }
 
-    /// Whether production is still stopped; to be asked before every launch and after every repeat.
+    /// Whether production is still stopped; to be asked before every launch, after every repeat,
+    /// and where a launch failed. Who started it has it beside a candidate that holds the GPU's
+    /// memory: it may end for that, so it stays owed until it is proven.
     pub async fn check<E>(
         &mut self,
         production: &dyn Production,
         note: Note<'_, E>,
         emit: &Emit,
     ) -> Result<(), GuardError<E>> {
-        match production.find().await? {
-            Some(now) if now.running => {
-                let stopped = self.stopped.take();
-                // Before the step after which nothing is owed: what cannot be started stays owed.
-                resume(production, self.paused(), emit).await?;
-                if let Some(stopped) = stopped.filter(|it| it.id != now.id) {
-                    let step = in_place_of(&stopped, self.before.as_ref(), &now, false);
-                    note(step).map_err(GuardError::Journal)?;
-                }
-                let step = ProductionStep::StartedBySomebody { id: now.id };
-                note(step).map_err(GuardError::Journal)?;
-                Err(GuardError::StartedBySomebody(now.name))
-            }
-            _ => Ok(()),
+        let Some(now) = production.find().await? else { return Ok(()) };
+        if !now.running && !self.was_started(&now) {
+            return Ok(());
         }
+        self.taken_back = true;
+        self.see_replaced(&now, &mut *note, emit)?;
+        let down = Down { id: now.id.clone(), name: now.name.clone() };
+        self.stopped = Some(down);
+        let step = ProductionStep::StartedBySomebody { id: now.id.clone() };
+        note(step).map_err(GuardError::Journal)?;
+        if now.running {
+            emit.emit(NoticeKind::ProductionUp { id: now.id });
+        }
+        Err(GuardError::StartedBySomebody(now.name))
     }
 
-    /// Starts production again, which is tried for minutes, and then proves it, for at most `proof`.
+    /// Whether it was started since it was found, and ended again.
+    fn was_started(&self, now: &ProductionFacts) -> bool {
+        let is_later = |(id, at): &(String, String)| {
+            *id == now.id && !now.started_at.is_empty() && *at != now.started_at
+        };
+        self.found.as_ref().is_some_and(is_later)
+    }
+
+    /// Starts production again, which is tried for minutes, and then proves it, for
+    /// [`PROOF`] at most, and for a shorter time once `stop` is cancelled.
     ///
     /// # Errors
     /// It is down, or runs and is not proven, or a step could not be journalled.
@@ -233,12 +277,26 @@ impl Guard {
         production: &dyn Production,
         note: Note<'_, E>,
         emit: &Emit,
-        proof: Duration,
+        stop: &CancellationToken,
     ) -> Result<(), GuardError<E>> {
         let Some(stopped) = self.stopped.take() else { return Ok(()) };
         let before = self.before.take();
-        Box::pin(restore(production, &stopped, before.as_ref(), note, emit, proof)).await
+        let mut unwritten = None;
+        if std::mem::take(&mut self.taken_back)
+            && matches!(production.look(&stopped.id).await, Ok(Some(it)) if !it.running)
+        {
+            emit.emit(down_notice(&stopped));
+            // As in the rest of it, an error of the journal is returned after.
+            unwritten = note(ProductionStep::Stopped { id: stopped.id.clone() }).err();
+        }
+        Box::pin(restore(production, &stopped, before.as_ref(), note, emit, stop)).await?;
+        unwritten.map_or(Ok(()), |error| Err(GuardError::Journal(error)))
     }
+}
+
+/// Which container it is, and when it was started last.
+fn last_start(facts: &ProductionFacts) -> (String, String) {
+    (facts.id.clone(), facts.started_at.clone())
 }
 
 /// What production was when `steps` stopped it.
@@ -253,146 +311,6 @@ fn down_notice(down: &Down) -> NoticeKind {
     NoticeKind::ProductionDown { id: down.id.clone(), name: down.name.clone() }
 }
 
-/// Starts what was stopped, then proves it. Any number of times: what runs is only proven.
-/// What ends before it is proven, as where memory is not free yet or where it was about to
-/// stop when it was looked at, is started again as long as that may help.
-async fn restore<E>(
-    production: &dyn Production,
-    stopped: &Down,
-    before: Option<&ProductionFacts>,
-    note: Note<'_, E>,
-    emit: &Emit,
-    proof: Duration,
-) -> Result<(), GuardError<E>> {
-    // A journal that cannot be written must not keep production down: the error is returned after.
-    let mut unwritten = None;
-    let mut noted = |step| {
-        if let Err(error) = note(step) {
-            unwritten.get_or_insert(error);
-        }
-    };
-    let paused = before.map_or(&[][..], |before| &before.paused);
-    let mut stopped = stopped.clone();
-    let (mut until, mut pause) = (Instant::now() + production.patience(), MIN_PAUSE);
-    let (mut prove_until, mut has_ended) = (None, false);
-    loop {
-        let (facts, made) = start(production, &stopped, until, emit).await?;
-        emit.emit(NoticeKind::ProductionUp { id: stopped.id.clone() });
-        noted(started(&stopped, before, &facts, made, emit));
-        stopped = Down { id: facts.id, name: facts.name };
-        let prove_until = *prove_until.get_or_insert_with(|| Instant::now() + proof);
-        let left = prove_until.saturating_duration_since(Instant::now());
-        let proven = production.prove(&stopped.id, left).await;
-        let runs = production.look(&stopped.id).await.map(|it| it.is_some_and(|it| it.running));
-        let why = match (proven, runs) {
-            // A daemon that does not answer says nothing about what answered.
-            (Ok(()), Ok(true) | Err(_)) => break,
-            (Err(why), Ok(true)) => {
-                let why = match Companion::names(paused) {
-                    names if names.is_empty() => why,
-                    names => format!("{why}; until it is, {names} stays stopped"),
-                };
-                return Err(GuardError::NotProven { name: stopped.name, why });
-            }
-            (Err(why), Err(unseen)) => {
-                let why = format!("{why}; whether it runs is not known: {unseen}");
-                return Err(GuardError::NotProven { name: stopped.name, why });
-            }
-            (Ok(()), Ok(false)) => "it answered, and ended".to_owned(),
-            (Err(why), Ok(false)) => why,
-        };
-        noted(ProductionStep::Stopped { id: stopped.id.clone() });
-        emit.emit(down_notice(&stopped));
-        if !std::mem::replace(&mut has_ended, true) {
-            until = Instant::now() + production.patience();
-        }
-        let left = until.saturating_duration_since(Instant::now());
-        if left < pause {
-            let why = format!(
-                "it ends each time that it is started: {why}; `docker logs {}` shows more",
-                stopped.name
-            );
-            return Err(GuardError::Down { down: stopped, why });
-        }
-        emit.warn(format!(
-            "PRODUCTION IS DOWN: {} was started and does not run any more: {why}; its start is tried \
-             for {} s more",
-            stopped.who(),
-            left.as_secs()
-        ));
-        sleep(pause).await;
-        pause = (pause * 2).min(MAX_PAUSE);
-    }
-    // Before the step that ends what is owed: after a death here `recover` does it.
-    resume(production, paused, emit).await?;
-    noted(ProductionStep::Proven { id: stopped.id });
-    unwritten.map_or(Ok(()), |error| Err(GuardError::Journal(error)))
-}
-
-/// The step of a start: of what was stopped, or of what was made in its place.
-fn started(
-    stopped: &Down,
-    before: Option<&ProductionFacts>,
-    facts: &ProductionFacts,
-    made: bool,
-    emit: &Emit,
-) -> ProductionStep {
-    if facts.id == stopped.id {
-        return ProductionStep::StartedNotProven { id: facts.id.clone() };
-    }
-    let step = in_place_of(stopped, before, facts, made);
-    emit.warn(step.replaced().map_or_else(String::new, |it| it.to_string()));
-    step
-}
-
-/// The step of a container that is there in place of what was stopped; `made` by us.
-fn in_place_of(
-    stopped: &Down,
-    before: Option<&ProductionFacts>,
-    now: &ProductionFacts,
-    made: bool,
-) -> ProductionStep {
-    let (removed, id) = (stopped.id.clone(), now.id.clone());
-    let differences = before.map_or_else(Vec::new, |before| before.differences(now));
-    if made {
-        ProductionStep::MadeAgain { removed, id, differences }
-    } else {
-        ProductionStep::Replaced { removed, id, differences }
-    }
-}
-
-/// Starts what was stopped: at once, and again with pauses until `until` as long as that may
-/// help. Whether a stop was asked for meanwhile does not matter here: production comes first.
-async fn start<E>(
-    production: &dyn Production,
-    stopped: &Down,
-    until: Instant,
-    emit: &Emit,
-) -> Result<(ProductionFacts, bool), GuardError<E>> {
-    let mut pause = MIN_PAUSE;
-    let mut reminded: Option<Instant> = None;
-    loop {
-        let error = match start_once(production, &stopped.id).await {
-            Ok(started) => return Ok(started),
-            Err(error) => error,
-        };
-        let left = until.saturating_duration_since(Instant::now());
-        if !may_pass(&error) || left < pause {
-            return Err(GuardError::Down { down: stopped.clone(), why: error.to_string() });
-        }
-        if reminded.is_none_or(|at| at.elapsed() >= REMINDER) {
-            reminded = Some(Instant::now());
-            emit.warn(format!(
-                "PRODUCTION IS DOWN: {} is not started: {error}; its start is tried for {} s more",
-                stopped.who(),
-                left.as_secs()
-            ));
-        }
-        sleep(pause).await;
-        pause = (pause * 2).min(MAX_PAUSE);
-    }
-}
-
 /// Whether a later attempt to start production may succeed.
 fn may_pass(error: &ProductionError) -> bool {
     match error {
@@ -400,23 +318,6 @@ fn may_pass(error: &ProductionError) -> bool {
         ProductionError::Name(_)
         | ProductionError::Missing { .. }
         | ProductionError::Removed(_) => false,
-    }
-}
-
-/// The container that runs in the end: the one of this id, or what serves in its place where
-/// somebody removed it; and whether it was made for that.
-async fn start_once(
-    production: &dyn Production,
-    id: &str,
-) -> Result<(ProductionFacts, bool), ProductionError> {
-    let facts = match production.look(id).await? {
-        Some(facts) => Some(facts),
-        None => production.find().await?,
-    };
-    match facts {
-        Some(facts) if facts.running => Ok((facts, false)),
-        Some(facts) => production.start(&facts.id).await.map(|()| (facts, false)),
-        None => production.make_again().await.map(|facts| (facts, true)),
     }
 }
 
@@ -429,13 +330,14 @@ pub async fn recover<E>(
     steps: &[ProductionStep],
     note: Note<'_, E>,
     emit: &Emit,
+    stop: &CancellationToken,
 ) -> Result<bool, GuardError<E>> {
     let Some(stopped) = Down::of(steps) else { return Ok(false) };
     if matches!(pending_restore(steps), PendingRestore::Start(_)) {
         emit.emit(down_notice(&stopped));
     }
     let before = facts_before(steps);
-    let restored = restore(production, &stopped, before.as_ref(), note, emit, PROOF);
+    let restored = restore(production, &stopped, before.as_ref(), note, emit, stop);
     Box::pin(restored).await.map(|()| true)
 }
 
@@ -449,5 +351,7 @@ pub async fn caught<T>(work: impl Future<Output = T>) -> std::thread::Result<T> 
 mod companion_tests;
 #[cfg(test)]
 mod daemon_tests;
+#[cfg(test)]
+mod taken_back_tests;
 #[cfg(test)]
 mod tests;

@@ -26,6 +26,7 @@ use crate::event::NoticeKind;
 use crate::history::block::Block;
 use crate::history::folder::Folder;
 use crate::history::journal::{BUDGET_SPENT, Entry, Journal, WINDOW_CLOSED};
+use crate::history::launch::LaunchOutcome;
 use crate::history::production::ProductionStep;
 use crate::history::record::{LaunchRecord, SCHEMA_VERSION, SweepRecord};
 use crate::history::replay;
@@ -57,10 +58,6 @@ pub enum Ending {
     /// The window closed. [`Sweep::run`] waits for the next one, and never ends so.
     WindowClosed,
 }
-
-/// Longest that production may take to answer when a stop was asked for: it is
-/// started and journalled so before, and a second signal ends the process at once.
-const PROOF_WHEN_STOPPED: Duration = Duration::from_mins(10);
 
 /// A sweep open for writing: its folder, its locked journal, and what it holds.
 #[derive(Debug)]
@@ -189,15 +186,14 @@ impl Sweep {
         let emit = context.events.emit();
         let earlier = std::mem::take(&mut self.production);
         let mut note = |step| self.append(Entry::Production { production: step });
-        let guard = Guard::stop_production(production, &earlier, &mut note, &emit).await;
+        let stop = &context.cancel;
+        let guard = Guard::stop_production(production, &earlier, &mut note, &emit, stop).await;
         self.guard = Some(guard.map_err(|error| self.told(error))?);
         let worked = production::caught(self.work(context)).await;
         let mut guard = self.guard.take().unwrap_or_default();
         let (restoring, owed) = (Instant::now(), guard.owes().is_some());
-        let proof =
-            if context.cancel.is_cancelled() { PROOF_WHEN_STOPPED } else { production::PROOF };
         let mut note = |step| self.append(Entry::Production { production: step });
-        let restored = guard.restore(production, &mut note, &emit, proof).await;
+        let restored = guard.restore(production, &mut note, &emit, stop).await;
         let restored = restored.map_err(|error| self.told(error));
         // What did not run is not started: that tells nothing of how long it takes.
         if owed && restored.is_ok() {
@@ -235,15 +231,25 @@ impl Sweep {
         };
         let emit = context.events.emit();
         let mut note = |step| self.append(Entry::Production { production: step });
-        let owed = guard.owes().map(|down| down.id.clone());
         // What is owed must outlive a bug of the check.
         let checked = production::caught(guard.check(&**production, &mut note, &emit)).await;
-        if let (Some(id), None) = (owed, guard.owes()) {
-            context.events.emit().emit(NoticeKind::ProductionUp { id });
-        }
         self.guard = Some(guard);
         self.disturbed |= !matches!(checked, Ok(Ok(())));
         checked.unwrap_or_else(|panic| std::panic::resume_unwind(panic)).map_err(SweepError::from)
+    }
+
+    /// A launch's outcome as it counts: a failure beside production says nothing of the
+    /// configuration.
+    async fn undisturbed(
+        &mut self,
+        context: &SweepContext,
+        outcome: LaunchOutcome,
+    ) -> (LaunchOutcome, Result<(), SweepError>) {
+        if !matches!(outcome, LaunchOutcome::Failed(_)) {
+            return (outcome, Ok(()));
+        }
+        let checked = if self.disturbed { Ok(()) } else { self.check_production(context).await };
+        (if self.disturbed { LaunchOutcome::Interrupted } else { outcome }, checked)
     }
 
     /// Launches until there is an ending; nothing runs any more when this returns.
@@ -272,6 +278,7 @@ impl Sweep {
                     let _ = self.journal(context, put).await;
                 }
                 Incoming::Ended { launch, outcome: Ok(outcome), .. } => {
+                    let (outcome, _) = self.undisturbed(context, outcome).await;
                     let _ = self.append(Entry::LaunchEnded { launch, outcome });
                 }
                 Incoming::Ended { .. } | Incoming::Panicked(_) => {}
@@ -331,7 +338,9 @@ impl Sweep {
                 Incoming::Ended { launch, trial, outcome } => {
                     waiting = false;
                     let outcome = self.ended(launch, outcome)?;
+                    let (outcome, checked) = self.undisturbed(context, outcome).await;
                     self.append(Entry::LaunchEnded { launch, outcome })?;
+                    checked?;
                     if ending != Some(Ending::Interrupted) {
                         self.tell_eta(context);
                     }
@@ -358,6 +367,9 @@ impl Sweep {
         running: &mut Running,
         trial: Trial,
     ) -> Result<(), SweepError> {
+        if context.production.is_some() && self.guard.is_none() {
+            return Err(stopped("production is not stopped: nothing is launched".to_owned()));
+        }
         self.check_production(context).await?;
         self.check_disk()?;
         self.night.fresh = false;

@@ -63,6 +63,8 @@ pub struct ComposeSource {
     pub variables: BTreeMap<String, String>,
     /// Profiles that are active (`--profile`).
     pub profiles: Vec<String>,
+    /// The project, where it is known: no variable names another one then.
+    pub project: Option<String>,
     /// The service's name.
     pub service: String,
 }

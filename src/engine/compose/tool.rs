@@ -65,6 +65,9 @@ impl Tool {
         if let Some(folder) = &source.project_directory {
             command.arg("--project-directory").arg(whole(folder));
         }
+        if let Some(project) = &source.project {
+            command.arg("--project-name").arg(project);
+        }
         command.envs(&source.variables);
         for profile in &source.profiles {
             command.arg("--profile").arg(profile);
@@ -243,8 +246,11 @@ pub(in crate::engine) fn project_is_exported() -> bool {
     std::env::var(VARIABLE).is_ok_and(|name| !name.is_empty())
 }
 
-/// The project's name: exported, in `.env`, at the top of the compose file, or the folder's.
+/// The project's name: as it is known, exported, in `.env`, at the top of the compose file, or the folder's.
 pub(in crate::engine) fn project_name(source: &ComposeSource) -> String {
+    if let Some(known) = &source.project {
+        return known.clone();
+    }
     let folder = source.folder();
     let folder = folder.canonicalize().unwrap_or(folder);
     let exported = std::env::var(VARIABLE).ok();
@@ -266,4 +272,30 @@ pub(in crate::engine) fn project_name(source: &ComposeSource) -> String {
         .chars()
         .filter(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_".contains(*c))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_project_that_is_known_is_the_tool_s_whatever_this_environment_says() {
+        let source = |project: Option<&str>| ComposeSource {
+            files: vec![PathBuf::from("/srv/shop/compose.yaml")],
+            service: "vllm".to_owned(),
+            project: project.map(str::to_owned),
+            ..ComposeSource::default()
+        };
+        let arguments = |tool: Tool, source: &ComposeSource| {
+            let command = tool.for_source(source);
+            let arguments = command.as_std().get_args().map(|it| it.to_string_lossy().into_owned());
+            arguments.collect::<Vec<_>>().join(" ")
+        };
+        for tool in [Tool::V2, Tool::V1] {
+            let known = arguments(tool, &source(Some("prod")));
+            assert!(known.ends_with("-f /srv/shop/compose.yaml --project-name prod"), "{known}");
+            assert!(!arguments(tool, &source(None)).contains("--project-name"));
+        }
+        assert_eq!(project_name(&source(Some("prod"))), "prod");
+    }
 }

@@ -17,7 +17,7 @@ use super::production::DockerProduction;
 use super::state::restarts_again;
 use super::{DockerError, source_of};
 use crate::engine::EngineError;
-use crate::engine::compose::ComposeSource;
+use crate::engine::compose::{ComposeSource, project_name};
 use crate::engine::readiness::over_http;
 use crate::grid::{DockerBlock, ProductionName};
 use crate::history::production::{Companion, Now};
@@ -83,7 +83,9 @@ pub async fn of_block(block: &DockerBlock) -> Result<Option<ProductionOwed>, Eng
     };
     let located = source_of(block, service.as_deref()).await?;
     let source = located.map(|it| it.source.absolute()).unwrap_or_default();
+    let project = service.as_ref().map(|_| project_name(&source));
     Ok(Some(ProductionOwed {
+        project,
         docker: socket().map_err(DockerError::from)?,
         key_variable: block.api_key_env.clone(),
         compose: source.files,
@@ -95,6 +97,20 @@ pub async fn of_block(block: &DockerBlock) -> Result<Option<ProductionOwed>, Eng
     }))
 }
 
+/// What production is made again from, where it is a service.
+fn source(owed: &ProductionOwed) -> Option<ComposeSource> {
+    let service = owed.service.clone().filter(|_| !owed.compose.is_empty())?;
+    Some(ComposeSource {
+        files: owed.compose.clone(),
+        env_files: owed.env_files.clone(),
+        project_directory: owed.project_directory.clone(),
+        profiles: owed.profiles.clone(),
+        project: owed.project.clone(),
+        service,
+        ..ComposeSource::default()
+    })
+}
+
 /// The production that is owed, on its daemon. A key that is not set is no error: it is
 /// started without one.
 ///
@@ -102,15 +118,7 @@ pub async fn of_block(block: &DockerBlock) -> Result<Option<ProductionOwed>, Eng
 /// The daemon does not answer.
 pub async fn production(owed: &ProductionOwed) -> Result<DockerProduction, DaemonError> {
     let docker = connect_to(&owed.docker).await?;
-    let source =
-        owed.service.clone().filter(|_| !owed.compose.is_empty()).map(|service| ComposeSource {
-            files: owed.compose.clone(),
-            env_files: owed.env_files.clone(),
-            project_directory: owed.project_directory.clone(),
-            profiles: owed.profiles.clone(),
-            service,
-            ..ComposeSource::default()
-        });
+    let source = source(owed);
     let key = key_named(owed.key_variable.as_deref(), source.as_ref()).ok().flatten();
     let missing = owed.key_variable.clone().filter(|_| key.is_none());
     let name = match &source {
@@ -201,6 +209,26 @@ mod tests {
         assert!(expects(false, DEFAULT_SOCKET, true));
         assert!(expects(true, DEFAULT_SOCKET, false));
         assert!(expects(false, "unix:///home/u/.docker/desktop/docker.sock", false), "a context");
+    }
+
+    #[test]
+    fn production_is_made_again_in_the_project_that_it_was_of() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("compose.yaml");
+        std::fs::write(&file, "name: other\nservices: {vllm: {image: i}}\n").expect("written");
+        let owed = ProductionOwed {
+            compose: vec![file],
+            service: Some("vllm".to_owned()),
+            project: Some("prod".to_owned()),
+            ..ProductionOwed::default()
+        };
+        let noted = serde_json::to_string(&owed).expect("JSON");
+        let read: ProductionOwed = serde_json::from_str(&noted).expect("a debt");
+        assert_eq!(project_name(&source(&read).expect("a service")), "prod");
+        // A debt of an older version: the files say.
+        let older = ProductionOwed { project: None, ..read };
+        assert!(!serde_json::to_string(&older).expect("JSON").contains("project"));
+        assert_eq!(project_name(&source(&older).expect("a service")), "other");
     }
 
     #[tokio::test(start_paused = true)]

@@ -6,15 +6,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bollard::errors::Error;
-use bollard::models::{ContainerConfig, ContainerInspectResponse, ContainerSummary};
+use bollard::models::{ContainerInspectResponse, ContainerSummary};
 use bollard::query_parameters::{
     InspectContainerOptions, ListContainersOptions, ListContainersOptionsBuilder,
     StartContainerOptions,
 };
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
-use tokio::time::{Instant, sleep};
-use tokio_util::sync::CancellationToken;
 
 use super::body::GRACE;
 use super::compared::{self, Other, what_runs};
@@ -22,27 +20,24 @@ use super::container;
 use super::daemon::status;
 use super::image::identity;
 use super::patience::{ACTION, Daemon, PATIENCE};
-use super::state::{FEW, State, restarts_again, state_of};
+use super::state::restarts_again;
 use crate::configuration::{canonical, hexadecimal};
-use crate::engine::command_view::CommandView;
-use crate::engine::compose::{self, ComposeSource, ServiceSpec};
-use crate::engine::failure::Exit;
+use crate::engine::compose::{self, ComposeError, ComposeSource, ServiceSpec};
 use crate::engine::production::{Production, ProductionError, RESTORE};
-use crate::engine::readiness::{Connect, Limits, NotReady, wait_until_ready};
-use crate::event::Emit;
+use crate::engine::readiness::Connect;
 use crate::grid::ProductionName;
 use crate::history::production::{Companion, ProductionFacts};
 use crate::secret::Secrets;
-use crate::server::{ApiKey, Endpoint};
+use crate::server::ApiKey;
+
+mod address;
+mod proof;
 
 /// The service that the compose tool made a container of.
 const SERVICE_LABEL: &str = "com.docker.compose.service";
 
 /// Seconds that Docker gives a container to stop where nothing else is said.
 const DEFAULT_GRACE: i32 = 10;
-
-/// Pause before a daemon that does not answer is asked for production's address again.
-const DAEMON_PAUSE: Duration = Duration::from_secs(1);
 
 /// Production's container beside its description.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,44 +126,6 @@ impl DockerProduction {
         let by = running.iter().find(has_it).and_then(|seen| seen.names.as_ref()?.first().cloned());
         let by = by.map(|name| name.trim_start_matches('/').to_owned());
         ProductionError::PortTaken { port, by }
-    }
-
-    /// It as it is, asked until `until` where the daemon does not answer.
-    async fn seen_by(
-        &self,
-        id: &str,
-        until: Instant,
-    ) -> Result<Option<ContainerInspectResponse>, ProductionError> {
-        loop {
-            match self.inspect(id).await {
-                Err(_) if Instant::now() < until => sleep(DAEMON_PAUSE).await,
-                seen => return seen,
-            }
-        }
-    }
-
-    /// Resolves when what is being proven is no longer there to be proven.
-    async fn unprovable(&self, id: &str, base_url: &str, restarted: i64) -> Unprovable {
-        loop {
-            sleep(Duration::from_millis(500)).await;
-            match self.inspect(id).await {
-                Ok(Some(seen)) => {
-                    let restarts = seen.restart_count.unwrap_or_default();
-                    if restarts - restarted > FEW {
-                        return Unprovable::Restarts(restarts);
-                    }
-                    if let State::Ended(exit) = state_of(&seen) {
-                        return Unprovable::Ended(exit);
-                    }
-                    if address(&seen).is_some_and(|address| address != base_url) {
-                        return Unprovable::Moved;
-                    }
-                }
-                Ok(None) => return Unprovable::Removed,
-                // That the daemon does not answer says nothing about production.
-                Err(_) => {}
-            }
-        }
     }
 
     /// Production as it is, and how it differs from `service`, its description in the
@@ -296,14 +253,38 @@ impl DockerProduction {
     }
 }
 
-/// Why a proof cannot come to an end.
-enum Unprovable {
-    Ended(Exit),
-    Removed,
-    /// Its policy starts it again each time that it ends, so often by now.
-    Restarts(i64),
-    /// It was started again, and has another address now.
-    Moved,
+/// Why the compose tool made nothing. What it was refused may be granted a moment later: only
+/// what lacks in the files, or the tool itself, stays so.
+fn not_made(error: ComposeError) -> ProductionError {
+    let text = error.to_string();
+    let stays = match &error {
+        ComposeError::Tool { message, .. } => {
+            let message = message.to_ascii_lowercase();
+            let of_files = [
+                "no such service",
+                "no configuration file provided",
+                "no such file or directory",
+                "yaml:",
+                "validating ",
+                "interpolation format",
+                "missing mandatory value",
+                "required variable",
+                "unsupported config option",
+                "is invalid",
+                "undefined volume",
+                "undefined network",
+                "has neither an image nor a build context",
+            ];
+            of_files.iter().any(|words| message.contains(words))
+        }
+        ComposeError::NotRun { .. } => false,
+        _ => true,
+    };
+    match taken_port(&text) {
+        Some(port) => ProductionError::PortTaken { port, by: None },
+        None if stays => ProductionError::Removed(text),
+        None => ProductionError::Daemon(format!("it is not made again: {text}")),
+    }
 }
 
 /// The port of this host that a daemon's refusal says is taken.
@@ -406,102 +387,51 @@ impl Production for DockerProduction {
         let (ProductionName::Service(_), Some(source)) = (&self.name, &self.source) else {
             return Err(removed("the grid names a container, not a compose service".to_owned()));
         };
-        compose::up(source).await.map_err(|error| removed(error.to_string()))?;
+        compose::up(source).await.map_err(not_made)?;
         self.find().await?.ok_or_else(|| removed("the compose tool made no container".to_owned()))
     }
 
     async fn prove(&self, id: &str, limit: Duration) -> Result<(), String> {
-        let until = Instant::now() + limit;
-        // What it was restarted before this proof says nothing.
-        let mut restarted = None;
-        loop {
-            let seen = self.seen_by(id, until).await.map_err(|error| error.to_string())?;
-            let seen = seen.ok_or("it was removed")?;
-            let restarted = *restarted.get_or_insert(seen.restart_count.unwrap_or_default());
-            let base_url = address(&seen).ok_or("it has no address to ask")?;
-            let api_key = self.api_key.clone().or_else(|| own_key(&seen));
-            if let (None, Some(variable)) = (&api_key, &self.missing_key) {
-                return Err(format!("{variable} is not set"));
-            }
-            let candidate = (self.connect)(Endpoint { base_url: base_url.clone(), api_key });
-            let left = until.saturating_duration_since(Instant::now());
-            let limits = Limits { hard_cap: left, starting: left, ..Limits::default() };
-            let mut why = None;
-            let mut ended = Box::pin(async {
-                why = Some(self.unprovable(id, &base_url, restarted).await);
-                Exit::default()
-            });
-            // Its log is not ours to keep: time alone ends the wait.
-            let mut no_log = String::new;
-            let (emit, never) = (Emit::nowhere(), CancellationToken::new());
-            let proof = wait_until_ready(
-                ended.as_mut(),
-                &mut no_log,
-                candidate.as_ref(),
-                &limits,
-                &emit,
-                &never,
-            );
-            let proof = tokio::time::timeout(left, proof).await;
-            drop(ended);
-            return match (proof, why) {
-                (Ok(Ok(_)), _) => Ok(()),
-                (Ok(Err(NotReady::NotServing(why))), _) => Err(why),
-                (_, Some(Unprovable::Moved)) => continue,
-                (_, Some(Unprovable::Removed)) => Err("it was removed".to_owned()),
-                (_, Some(Unprovable::Restarts(times))) => {
-                    Err(format!("it restarts again and again ({times} times)"))
-                }
-                (_, Some(Unprovable::Ended(exit))) => Err(match exit.code {
-                    Some(code) => format!("it ended with code {code}"),
-                    None => "it ended with an unknown code".to_owned(),
-                }),
-                _ => Err(format!("no completion within {} s", limit.as_secs())),
-            };
+        self.proven(id, limit).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_compose_tool_could_not_do_may_pass_unless_the_files_are_to_blame() {
+        let failed = |message: &str| ComposeError::Tool {
+            command: "`docker compose up -d --no-deps vllm`".to_owned(),
+            message: message.to_owned(),
+        };
+        for message in [
+            "Cannot connect to the Docker daemon at unix:///var/run/docker.sock",
+            "Error response from daemon: could not select device driver \"nvidia\"",
+            "Get \"https://registry-1.docker.io/v2/\": net/http: TLS handshake timeout",
+            "Error response from daemon: Conflict. The container name \"/vllm\" is already in use",
+        ] {
+            let error = not_made(failed(message));
+            assert!(matches!(error, ProductionError::Daemon(_)), "{error:?}");
+            assert!(error.to_string().contains(message), "{error}");
         }
+        let timed_out = ComposeError::NotRun { command: "up".to_owned(), why: "late".to_owned() };
+        assert!(matches!(not_made(timed_out), ProductionError::Daemon(_)));
+        let taken = "Error response from daemon: driver failed programming external connectivity: Bind \
+                     for 0.0.0.0:8000 failed: port is already allocated";
+        let taken = not_made(failed(taken));
+        assert_eq!(taken, ProductionError::PortTaken { port: 8000, by: None });
+        for message in [
+            "no such service: vllm",
+            "open /srv/shop/compose.yaml: no such file or directory",
+            "yaml: line 3: did not find expected key",
+            "validating /srv/shop/compose.yaml: services.vllm additional properties not allowed",
+            "required variable MODEL is missing a value",
+        ] {
+            let error = not_made(failed(message));
+            assert!(matches!(error, ProductionError::Removed(_)), "{error:?}");
+        }
+        assert!(matches!(not_made(ComposeError::NoTool), ProductionError::Removed(_)));
     }
-}
-
-/// Where it can be asked from this host: a published port, else its own address.
-fn address(seen: &ContainerInspectResponse) -> Option<String> {
-    let config = seen.config.as_ref()?;
-    let port = started_by(config).port();
-    let network = seen.network_settings.as_ref()?;
-    let ports = network.ports.as_ref();
-    let bindings = ports.and_then(|ports| ports.get(&format!("{port}/tcp"))?.as_ref());
-    if let Some(binding) = bindings.and_then(|bindings| bindings.first()) {
-        let ip = binding.host_ip.as_deref().filter(|ip| !matches!(*ip, "" | "0.0.0.0" | "::"));
-        return Some(format!(
-            "http://{}:{}",
-            ip.unwrap_or("127.0.0.1"),
-            binding.host_port.as_deref()?
-        ));
-    }
-    let networks = network.networks.as_ref()?;
-    if networks.contains_key("host") {
-        return Some(format!("http://127.0.0.1:{port}"));
-    }
-    let own =
-        networks.values().find_map(|end| end.ip_address.clone().filter(|ip| !ip.is_empty()))?;
-    Some(format!("http://{own}:{port}"))
-}
-
-/// What it starts: the daemon has the image's own command filled in.
-fn started_by(config: &ContainerConfig) -> CommandView {
-    let (entrypoint, command) = (config.entrypoint.clone(), config.cmd.clone());
-    CommandView::new(Some(entrypoint.unwrap_or_default()), command, None)
-}
-
-fn own_key(seen: &ContainerInspectResponse) -> Option<ApiKey> {
-    let config = seen.config.as_ref()?;
-    let variable = |name: &str| {
-        let mut pairs = config.env.iter().flatten().filter_map(|pair| pair.split_once('='));
-        pairs.find(|(own, _)| *own == name).map(|(_, value)| value.to_owned())
-    };
-    let view = started_by(config);
-    view.value("api-key")
-        .or_else(|| variable(&view.variable("api-key")?))
-        .or_else(|| variable("VLLM_API_KEY"))
-        .filter(|key| !key.is_empty())
-        .map(ApiKey::new)
 }

@@ -1,6 +1,6 @@
 //! What is stopped with production: before it, and started after its proof, in every ending.
 
-use super::tests::{Fake, Noted, facts, words};
+use super::tests::{Fake, Noted, facts, never, words};
 use super::*;
 
 /// A watchdog.
@@ -21,7 +21,7 @@ async fn stopped(fake: &Fake, earlier: &[ProductionStep]) -> (Noted, Guard) {
         steps.push(step);
         Ok::<(), ()>(())
     };
-    let guard = Guard::stop_production(fake, earlier, &mut note, &Emit::nowhere()).await;
+    let guard = Guard::stop_production(fake, earlier, &mut note, &Emit::nowhere(), &never()).await;
     (steps, guard.expect("it is stopped"))
 }
 
@@ -30,7 +30,7 @@ async fn restored(fake: &Fake, guard: &mut Guard, steps: &mut Noted) -> Result<(
         steps.push(step);
         Ok::<(), ()>(())
     };
-    let restored = guard.restore(fake, &mut note, &Emit::nowhere(), PROOF).await;
+    let restored = guard.restore(fake, &mut note, &Emit::nowhere(), &never()).await;
     restored.map_err(|error| error.to_string())
 }
 
@@ -71,7 +71,8 @@ async fn recover_starts_what_a_dead_session_stopped() {
     let (steps, guard) = stopped(&fake, &[]).await;
     drop(guard);
     let mut note = |_| Ok::<(), ()>(());
-    let recovered = recover(&fake, &steps, &mut note, &Emit::nowhere()).await.expect("proven");
+    let recovered =
+        recover(&fake, &steps, &mut note, &Emit::nowhere(), &never()).await.expect("proven");
     assert!(recovered && fake.actions().ends_with("start a prove a start w"), "{}", fake.actions());
 }
 
@@ -92,7 +93,7 @@ async fn one_that_started_with_the_machine_is_stopped_while_production_is_down()
 async fn one_that_runs_where_production_does_not_is_refused() {
     let fake = with(false, true);
     let mut note = |_| Ok::<(), ()>(());
-    let refused = Guard::stop_production(&fake, &[], &mut note, &Emit::nowhere()).await;
+    let refused = Guard::stop_production(&fake, &[], &mut note, &Emit::nowhere(), &never()).await;
     let refused = refused.expect_err("it would start production").to_string();
     assert!(refused.contains("its companion does (watch)"), "{refused}");
     assert_eq!(fake.actions(), "");
@@ -109,7 +110,7 @@ async fn without_a_proof_it_stays_stopped_and_the_error_says_so() {
 }
 
 #[tokio::test]
-async fn where_somebody_starts_production_it_runs_again_before_nothing_is_owed() {
+async fn where_somebody_starts_production_it_runs_again_after_the_proof() {
     let fake = with(true, true);
     let (mut steps, mut guard) = stopped(&fake, &[]).await;
     fake.turn("a", true);
@@ -118,8 +119,10 @@ async fn where_somebody_starts_production_it_runs_again_before_nothing_is_owed()
         Ok::<(), ()>(())
     };
     guard.check(&fake, &mut note, &Emit::nowhere()).await.expect_err("it runs");
-    assert_eq!(fake.actions(), "stop w stop a start w");
-    assert_eq!(words(&steps).last().map(String::as_str), Some("started_by_somebody"));
+    assert_eq!(fake.actions(), "stop w stop a");
+    restored(&fake, &mut guard, &mut steps).await.expect("proven");
+    assert_eq!(fake.actions(), "stop w stop a prove a start w");
+    assert_eq!(words(&steps).last().map(String::as_str), Some("proven"));
 }
 
 #[tokio::test]

@@ -1,5 +1,10 @@
 //! The guard on a daemon that fails, in virtual time.
 
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::tests::never;
 use super::*;
 use crate::engine::docker::scripted::{Fate, Scripted, ready_after};
 
@@ -26,10 +31,11 @@ async fn restored(
         Ok::<(), ()>(())
     };
     let begun = Instant::now();
-    let mut guard =
-        Guard::stop_production(&production, &[], &mut note, &emit).await.expect("stopped");
+    let mut guard = Guard::stop_production(&production, &[], &mut note, &emit, &never())
+        .await
+        .expect("stopped");
     sleep(AT.saturating_sub(begun.elapsed())).await;
-    let restored = guard.restore(&production, &mut note, &emit, PROOF).await;
+    let restored = guard.restore(&production, &mut note, &emit, &never()).await;
     let seen = seen.lock().expect("no panic").clone();
     (scripted, restored, seen, steps)
 }
@@ -102,10 +108,10 @@ async fn a_port_that_is_taken_is_tried_for_minutes_and_named() {
         if is_taken { taken } else { Fate::Answered }
     });
     let production = scripted.production(ready_after(Duration::ZERO), None);
-    let mut note = |_| Ok::<(), ()>(());
-    let stop = Guard::stop_production(&production, &[], &mut note, &emit);
+    let (never, mut note) = (never(), |_| Ok::<(), ()>(()));
+    let stop = Guard::stop_production(&production, &[], &mut note, &emit, &never);
     let mut guard = stop.await.expect("stopped");
-    guard.restore(&production, &mut note, &emit, PROOF).await.expect("free again");
+    guard.restore(&production, &mut note, &emit, &never).await.expect("free again");
     assert!(scripted.runs());
 
     let scripted =
@@ -116,9 +122,9 @@ async fn a_port_that_is_taken_is_tried_for_minutes_and_named() {
             },
         );
     let production = scripted.production(ready_after(Duration::ZERO), None);
-    let stop = Guard::stop_production(&production, &[], &mut note, &emit);
+    let stop = Guard::stop_production(&production, &[], &mut note, &emit, &never);
     let mut guard = stop.await.expect("stopped");
-    let down = guard.restore(&production, &mut note, &emit, PROOF).await;
+    let down = guard.restore(&production, &mut note, &emit, &never).await;
     let text = down.expect_err("taken for good").to_string();
     assert!(text.contains("PRODUCTION IS DOWN: container prod"), "{text}");
     assert!(text.contains("port 8000 is taken by the container squatter"), "{text}");
@@ -145,10 +151,8 @@ async fn an_outage_while_it_is_checked_is_not_somebody_who_started_it() {
                 },
             );
         let production = scripted.production(ready_after(Duration::ZERO), None);
-        let mut guard = Guard {
-            before: None,
-            stopped: Some(Down { id: "a".to_owned(), name: "prod".to_owned() }),
-        };
+        let stopped = Some(Down { id: "a".to_owned(), name: "prod".to_owned() });
+        let mut guard = Guard { stopped, ..Guard::default() };
         let mut note = |_| Ok::<(), ()>(());
         let checked = guard.check(&production, &mut note, &Emit::nowhere()).await;
         assert!(checked.is_ok() && guard.owes().is_some(), "{fate:?}: {checked:?}");
@@ -165,7 +169,8 @@ async fn what_an_earlier_session_stopped_is_started_where_the_next_cannot_begin(
     let production = scripted.production(ready_after(Duration::ZERO), None);
     let earlier = [ProductionStep::Stopped { id: "a".to_owned() }];
     let mut note = |_| Ok::<(), ()>(());
-    let error = Guard::stop_production(&production, &earlier, &mut note, &Emit::nowhere()).await;
+    let error =
+        Guard::stop_production(&production, &earlier, &mut note, &Emit::nowhere(), &never()).await;
     assert!(error.expect_err("not found").to_string().contains("not by name"));
     assert!(scripted.runs());
 }

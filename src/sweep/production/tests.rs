@@ -1,9 +1,16 @@
 use std::sync::Mutex;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::time::{Instant, sleep};
 
 use super::*;
 use crate::history::production::ProductionFacts;
+
+/// No stop is asked for.
+pub(super) fn never() -> CancellationToken {
+    CancellationToken::new()
+}
 
 /// What a stop comes to, once it is done.
 #[derive(Clone, Copy, Default, PartialEq)]
@@ -21,6 +28,8 @@ pub(super) struct Fake {
     actions: Mutex<Vec<String>>,
     pub(super) silent: bool,
     by_service: bool,
+    /// Whether what is looked for by labels is not found.
+    hides: bool,
     stops: Stops,
     /// How many of the next proofs find that it has ended.
     ends: Mutex<u32>,
@@ -28,6 +37,8 @@ pub(super) struct Fake {
     ends_after: u64,
     /// Whether it answers before it ends.
     answers: bool,
+    /// How long a proof takes.
+    pub(super) takes: Duration,
 }
 
 pub(super) fn facts(id: &str, running: bool) -> ProductionFacts {
@@ -72,11 +83,17 @@ impl Fake {
 #[async_trait]
 impl Production for Fake {
     async fn find(&self) -> Result<Option<ProductionFacts>, ProductionError> {
-        Ok(self.containers.lock().expect("no panic").first().cloned())
+        Ok(self.containers.lock().expect("no panic").first().filter(|_| !self.hides).cloned())
     }
 
     async fn look(&self, id: &str) -> Result<Option<ProductionFacts>, ProductionError> {
-        Ok(self.containers.lock().expect("no panic").iter().find(|facts| facts.id == id).cloned())
+        Ok(self
+            .containers
+            .lock()
+            .expect("no panic")
+            .iter()
+            .find(|it| it.id == id || it.name == id)
+            .cloned())
     }
 
     async fn companions(&self) -> Result<Vec<Companion>, ProductionError> {
@@ -111,8 +128,12 @@ impl Production for Fake {
         Ok(facts("b", true))
     }
 
-    async fn prove(&self, id: &str, _limit: Duration) -> Result<(), String> {
+    async fn prove(&self, id: &str, limit: Duration) -> Result<(), String> {
         self.did(format!("prove {id}"));
+        sleep(self.takes.min(limit)).await;
+        if self.takes > limit {
+            return Err("no completion".to_owned());
+        }
         let ends = {
             let mut ends = self.ends.lock().expect("no panic");
             let left = ends.checked_sub(1);
@@ -149,11 +170,12 @@ async fn production_is_stopped_first_started_last_and_proven() {
         Ok::<(), ()>(())
     };
     let emit = Emit::nowhere();
-    let mut guard =
-        Guard::stop_production(&fake, &[], &mut note, &emit).await.expect("it is stopped");
+    let mut guard = Guard::stop_production(&fake, &[], &mut note, &emit, &never())
+        .await
+        .expect("it is stopped");
     guard.check(&fake, &mut note, &Emit::nowhere()).await.expect("nobody started it");
-    guard.restore(&fake, &mut note, &emit, PROOF).await.expect("proven");
-    guard.restore(&fake, &mut note, &emit, PROOF).await.expect("once is enough");
+    guard.restore(&fake, &mut note, &emit, &never()).await.expect("proven");
+    guard.restore(&fake, &mut note, &emit, &never()).await.expect("once is enough");
     assert_eq!(fake.actions(), "stop a start a prove a");
     assert_eq!(words(&steps), ["stopping", "stopped", "started_not_proven", "proven"]);
     assert_eq!(pending_restore(&steps), PendingRestore::Nothing);
@@ -168,32 +190,11 @@ async fn what_did_not_run_is_not_started() {
         fake.set(containers);
         let mut note = |_| Ok::<(), ()>(());
         let emit = Emit::nowhere();
-        let mut guard =
-            Guard::stop_production(&fake, &[], &mut note, &emit).await.expect("it is stopped");
-        guard.restore(&fake, &mut note, &emit, PROOF).await.expect("nothing to do");
+        let mut guard = Guard::stop_production(&fake, &[], &mut note, &emit, &never())
+            .await
+            .expect("it is stopped");
+        guard.restore(&fake, &mut note, &emit, &never()).await.expect("nothing to do");
         assert_eq!(fake.actions(), "");
-    }
-}
-
-#[tokio::test]
-async fn somebody_who_starts_it_is_found_and_it_keeps_running() {
-    // The same container started, or another one made under the same name.
-    for now in [facts("a", true), facts("z", true)] {
-        let fake = Fake::running();
-        let mut steps: Noted = Vec::new();
-        let mut note = |step| {
-            steps.push(step);
-            Ok::<(), ()>(())
-        };
-        let emit = Emit::nowhere();
-        let mut guard =
-            Guard::stop_production(&fake, &[], &mut note, &emit).await.expect("it is stopped");
-        fake.set(vec![now]);
-        let error = guard.check(&fake, &mut note, &Emit::nowhere()).await.expect_err("it runs");
-        assert!(matches!(error, GuardError::StartedBySomebody(_)));
-        guard.restore(&fake, &mut note, &emit, PROOF).await.expect("it is not touched");
-        assert_eq!(fake.actions(), "stop a", "and not touched");
-        assert_eq!(pending_restore(&steps), PendingRestore::Nothing);
     }
 }
 
@@ -221,10 +222,11 @@ async fn production_that_somebody_replaced_is_told_of_with_what_differs() {
             Ok::<(), ()>(())
         };
         let emit = Emit::nowhere();
-        let mut guard =
-            Guard::stop_production(&fake, &[], &mut note, &emit).await.expect("it is stopped");
+        let mut guard = Guard::stop_production(&fake, &[], &mut note, &emit, &never())
+            .await
+            .expect("it is stopped");
         fake.set(vec![now]);
-        guard.restore(&fake, &mut note, &emit, PROOF).await.expect("proven");
+        guard.restore(&fake, &mut note, &emit, &never()).await.expect("proven");
         assert_eq!(fake.actions(), actions);
         assert_eq!(words(&steps)[2..], ["replaced", "proven"]);
         let text = steps[2].replaced().expect("it is").to_string();
@@ -238,7 +240,7 @@ async fn production_that_somebody_replaced_is_told_of_with_what_differs() {
         steps.push(step);
         Ok::<(), ()>(())
     };
-    let mut guard = Guard::stop_production(&fake, &[], &mut note, &Emit::nowhere())
+    let mut guard = Guard::stop_production(&fake, &[], &mut note, &Emit::nowhere(), &never())
         .await
         .expect("it is stopped");
     fake.set(vec![of(true, "1", "1")]);
@@ -255,25 +257,38 @@ async fn what_somebody_removed_is_made_again_where_there_is_a_service() {
         Ok::<(), ()>(())
     };
     let emit = Emit::nowhere();
-    let mut guard =
-        Guard::stop_production(&fake, &[], &mut note, &emit).await.expect("it is stopped");
+    let mut guard = Guard::stop_production(&fake, &[], &mut note, &emit, &never())
+        .await
+        .expect("it is stopped");
     fake.set(vec![]);
     guard.check(&fake, &mut note, &Emit::nowhere()).await.expect("nothing runs");
-    guard.restore(&fake, &mut note, &emit, PROOF).await.expect("made again");
+    guard.restore(&fake, &mut note, &emit, &never()).await.expect("made again");
     assert_eq!(fake.actions(), "stop a up prove b");
     assert_eq!(words(&steps)[2..], ["made_again", "proven"]);
 
     let fake = Fake { by_service: false, ..Fake::running() };
     let mut note = |_| Ok::<(), ()>(());
-    let mut guard =
-        Guard::stop_production(&fake, &[], &mut note, &emit).await.expect("it is stopped");
+    let mut guard = Guard::stop_production(&fake, &[], &mut note, &emit, &never())
+        .await
+        .expect("it is stopped");
     fake.set(vec![]);
     let error = guard
-        .restore(&fake, &mut note, &emit, PROOF)
+        .restore(&fake, &mut note, &emit, &never())
         .await
         .expect_err("a name alone makes no container");
     let text = error.to_string();
     assert!(text.contains("PRODUCTION IS DOWN") && text.contains("cannot be made again"), "{text}");
+}
+
+/// By `docker run`, or by compose in another project: the labels are others.
+#[tokio::test]
+async fn what_has_its_name_and_not_its_labels_is_started_and_no_second_one_is_made() {
+    let fake = Fake { hides: true, ..Fake::running() };
+    fake.set(vec![facts("b", false)]);
+    let steps = [ProductionStep::Stopping { facts: facts("a", true) }];
+    let mut note = |_| Ok::<(), ()>(());
+    recover(&fake, &steps, &mut note, &Emit::nowhere(), &never()).await.expect("proven");
+    assert_eq!(fake.actions(), "start b prove b");
 }
 
 #[tokio::test]
@@ -300,7 +315,9 @@ async fn a_kill_at_any_moment_is_recovered_any_number_of_times() {
                     steps.push(step);
                     Ok::<(), ()>(())
                 };
-                recover(&fake, &known, &mut note, &Emit::nowhere()).await.expect("recovered");
+                recover(&fake, &known, &mut note, &Emit::nowhere(), &never())
+                    .await
+                    .expect("recovered");
             }
             let now = fake.find().await.expect("there").expect("there");
             assert!(now.running, "killed after {killed_after}, down {down}: {}", fake.actions());
@@ -317,9 +334,10 @@ async fn a_resumed_sweep_restores_what_the_earlier_one_stopped() {
     let earlier = [ProductionStep::Stopped { id: "a".to_owned() }];
     let mut note = |_| Ok::<(), ()>(());
     let emit = Emit::nowhere();
-    let mut guard =
-        Guard::stop_production(&fake, &earlier, &mut note, &emit).await.expect("it is stopped");
-    guard.restore(&fake, &mut note, &emit, PROOF).await.expect("proven");
+    let mut guard = Guard::stop_production(&fake, &earlier, &mut note, &emit, &never())
+        .await
+        .expect("it is stopped");
+    guard.restore(&fake, &mut note, &emit, &never()).await.expect("proven");
     assert_eq!(fake.actions(), "start a prove a");
 }
 
@@ -332,9 +350,10 @@ async fn what_does_not_answer_is_started_and_reported_as_unproven() {
         Ok::<(), ()>(())
     };
     let emit = Emit::nowhere();
-    let mut guard =
-        Guard::stop_production(&fake, &[], &mut note, &emit).await.expect("it is stopped");
-    let error = guard.restore(&fake, &mut note, &emit, PROOF).await.expect_err("silent");
+    let mut guard = Guard::stop_production(&fake, &[], &mut note, &emit, &never())
+        .await
+        .expect("it is stopped");
+    let error = guard.restore(&fake, &mut note, &emit, &never()).await.expect_err("silent");
     assert!(error.to_string().contains("not proven: silent"), "{error}");
     assert_eq!(
         pending_restore(&steps),
@@ -352,9 +371,10 @@ async fn a_full_disk_does_not_keep_production_down() {
         if lines > 2 { Err("disk full") } else { Ok(()) }
     };
     let emit = Emit::nowhere();
-    let mut guard =
-        Guard::stop_production(&fake, &[], &mut note, &emit).await.expect("it is stopped");
-    let error = guard.restore(&fake, &mut note, &emit, PROOF).await.expect_err("it is reported");
+    let mut guard = Guard::stop_production(&fake, &[], &mut note, &emit, &never())
+        .await
+        .expect("it is stopped");
+    let error = guard.restore(&fake, &mut note, &emit, &never()).await.expect_err("it is reported");
     assert!(matches!(error, GuardError::Journal("disk full")));
     assert_eq!(fake.actions(), "stop a start a prove a");
 }
@@ -364,7 +384,7 @@ async fn a_stop_that_fails_half_way_is_undone() {
     let fake = Fake { stops: Stops::Fails, ..Fake::running() };
     let mut note = |_| Ok::<(), ()>(());
     let emit = Emit::nowhere();
-    let error = Guard::stop_production(&fake, &[], &mut note, &emit)
+    let error = Guard::stop_production(&fake, &[], &mut note, &emit, &never())
         .await
         .expect_err("it cannot be stopped");
     assert!(matches!(error, GuardError::Production(ProductionError::Daemon(_))));
@@ -386,9 +406,11 @@ async fn restored(fake: &Fake) -> (Result<(), GuardError<()>>, Noted, bool) {
         steps.push(step);
         Ok::<(), ()>(())
     };
-    let mut guard =
-        Guard { before: None, stopped: Some(Down { id: "a".to_owned(), name: "prod".to_owned() }) };
-    let restored = guard.restore(fake, &mut note, &emit, PROOF).await;
+    let mut guard = Guard {
+        stopped: Some(Down { id: "a".to_owned(), name: "prod".to_owned() }),
+        ..Guard::default()
+    };
+    let restored = guard.restore(fake, &mut note, &emit, &never()).await;
     let is_down = *is_down.lock().expect("no panic");
     (restored, steps, is_down)
 }
@@ -437,7 +459,7 @@ async fn a_panic_while_it_is_stopped_restores_it_before_it_continues() {
     let fake = Fake { stops: Stops::Panics, ..Fake::running() };
     let mut note = |_| Ok::<(), ()>(());
     let emit = Emit::nowhere();
-    let stopping = caught(Guard::stop_production(&fake, &[], &mut note, &emit)).await;
+    let stopping = caught(Guard::stop_production(&fake, &[], &mut note, &emit, &never())).await;
     assert!(stopping.is_err(), "the panic continues");
     assert_eq!(fake.actions(), "stop a start a prove a");
 }

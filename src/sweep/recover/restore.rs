@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use super::Ready;
 use super::case::Case;
@@ -200,7 +201,9 @@ async fn restore(
     let production = &access.production;
     let again = format!("`vllm-grid recover {}` proves it", quoted(&folder));
     let steps = Steps::of(production);
-    let recovered = production::recover(&steps, &owing.steps, &mut note, emit);
+    // A stop that is asked for ends it here, by `unless`.
+    let never = CancellationToken::new();
+    let recovered = production::recover(&steps, &owing.steps, &mut note, emit, &never);
     let Some(recovered) = steps.unless(stop, recovered).await else {
         let why = stop::WHY;
         let path = folder.display();

@@ -176,7 +176,8 @@ impl Sweep {
         }
         let (steps, emit) = (std::mem::take(&mut self.production), self.events.emit());
         let mut note = |step| self.append(Entry::Production { production: step });
-        let restored = production::recover(&**production, &steps, &mut note, &emit).await;
+        let stop = &context.cancel;
+        let restored = production::recover(&**production, &steps, &mut note, &emit, stop).await;
         restored.map(|_| ()).map_err(|error| self.told(error))
     }
 

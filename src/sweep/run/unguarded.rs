@@ -36,6 +36,14 @@ impl Sweep {
         context: &SweepContext,
     ) -> Result<Ending, SweepError> {
         let restored = self.restore_owed(context).await;
+        // A proof takes long: meanwhile a window may have opened.
+        let launches = match launches {
+            Ok(false) if restored.is_ok() => self.launches(context),
+            known => known,
+        };
+        if let (Some(production), Ok(true)) = (&context.production, &launches) {
+            return Box::pin(self.guarded(&**production, context)).await;
+        }
         let worked = match launches {
             Ok(_) => self.work(context).await,
             Err(error) => Err(error),

@@ -91,10 +91,108 @@ async fn somebody_who_starts_production_voids_the_repeat_and_stops_the_sweep() {
     assert!(matches!(ran.ending, Err(SweepError::Stopped { environment: true, .. })));
     let entries = ran.entries();
     assert_eq!(
-        entries[entries.len() - 5..entries.len() - 1],
-        ["repeat 1.0 ok", "production started_by_somebody", "repeat 1.1 void", "end 1 interrupted"]
+        entries[entries.len() - 7..entries.len() - 1],
+        [
+            "repeat 1.0 ok",
+            "production started_by_somebody",
+            "repeat 1.1 void",
+            "end 1 interrupted",
+            "production started_not_proven",
+            "production proven",
+        ]
     );
-    assert_eq!(ran.actions.take().last().expect("actions"), "stop 1", "production is not touched");
+    let done = ran.actions.take();
+    assert_eq!(done[done.len() - 2..], ["stop 1", "prove production"], "it is not touched");
+}
+
+/// Its debt is paid by a proof, which comes when no candidate has the GPU any more.
+#[tokio::test(start_paused = true)]
+async fn production_that_somebody_starts_and_that_ends_beside_a_candidate_is_started_again() {
+    // While a candidate boots, and while it is measured; ended before it is looked at, and after.
+    for (at, after) in [(7.0, 1.0), (11.0, 1.0), (11.0, 4.5), (7.0, 5.0)] {
+        let place = tempfile::tempdir().expect("a folder");
+        let state = crate::ownership::StateFolder::at(place.path()).expect("a state folder");
+        let setup = Setup { owner: Some(owner(&state, false)), ..Setup::new(2, 1).guarded() };
+        let production = setup.production.as_ref().expect("guarded");
+        production.comes_and_goes(at, Some(after));
+        let running = production.switch();
+        let ran = setup.run().await;
+        assert!(matches!(ran.ending, Err(SweepError::Stopped { environment: true, .. })));
+        let done = ran.actions.take();
+        let last = ["stop 1", "start production", "prove production"];
+        assert_eq!(done[done.len() - 3..], last, "{at} {after}: {done:?}");
+        assert!(*running.lock().expect("no panic"), "{at} {after}");
+        assert_eq!(crate::ownership::debt::all(&state).0, [], "{at} {after}");
+        let kept = |entry: &String| entry.starts_with("repeat") && !entry.ends_with("void");
+        assert_eq!(ran.entries().iter().filter(|it| kept(it)).count(), 0, "{at} {after}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_boot_that_fails_beside_production_is_not_the_configurations_failure() {
+    for (places, after) in [(1, None), (1, Some(2.0)), (2, None)] {
+        let fails =
+            |order: &LaunchOrder, _| (order.launch == 1).then_some(FailureClass::KvCacheTooSmall);
+        let setup = Setup::new(2, 1).guarded().places(places).boots(fails);
+        setup.production.as_ref().expect("guarded").comes_and_goes(7.0, after);
+        let ran = setup.run().await;
+        assert!(ran.ending.is_err(), "{places} {after:?}");
+        let outcomes = ran.outcomes();
+        assert!(outcomes.iter().all(|(_, it)| *it == "interrupted"), "{outcomes:?}");
+        let again = ran.again(Setup::new(2, 1).guarded()).run().await;
+        assert_eq!(again.ending(), Ending::Complete);
+        let measured = again.outcomes().into_iter().filter(|(_, it)| *it == "measured");
+        assert_eq!(measured.map(|(trial, _)| trial).collect::<Vec<_>>(), [0, 1]);
+    }
+    // Where nobody started it, it is.
+    let fails =
+        |order: &LaunchOrder, _| (order.launch == 1).then_some(FailureClass::KvCacheTooSmall);
+    let ran = Setup::new(2, 1).guarded().boots(fails).run().await;
+    assert_eq!(ran.outcomes(), [(0, "failed"), (1, "measured")]);
+}
+
+/// Finishes so often before it launches anything.
+struct Late(Mutex<u32>);
+
+impl Strategy for Late {
+    fn next(&self, situation: Situation<'_>) -> Action {
+        let mut left = self.0.lock().expect("no panic");
+        let why = "nothing to do".to_owned();
+        if !situation.observations.is_empty() {
+            return Action::Finish { why };
+        }
+        match left.checked_sub(1) {
+            Some(fewer) => {
+                *left = fewer;
+                Action::Finish { why }
+            }
+            None => Action::Launch {
+                trial: 0,
+                configuration: 0,
+                purpose: crate::strategy::Purpose::Final,
+                repeats: 1,
+            },
+        }
+    }
+
+    fn trials(&self) -> u32 {
+        1
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_to_be_launched_after_all_is_launched_with_production_stopped_or_not_at_all() {
+    let late = |times| Setup {
+        strategy: Some(Box::new(Late(Mutex::new(times)))),
+        ..Setup::new(1, 1).guarded()
+    };
+    let ran = late(1).run().await;
+    assert_eq!(ran.ending(), Ending::Complete);
+    assert_eq!(ran.actions.take()[..2], ["stop production", "boot 1 c0"]);
+    let ran = late(2).run().await;
+    let error = ran.ending.expect_err("nothing is launched").to_string();
+    assert!(error.contains("production is not stopped"), "{error}");
+    assert_eq!(ran.actions.take(), Vec::<String>::new());
 }
 
 #[tokio::test(start_paused = true)]
