@@ -192,6 +192,14 @@ pub trait Engine: Send + Sync {
     async fn clean_up(&self, configuration: &Configuration, failure: &LaunchFailure, emit: &Emit) {
         let _nothing_to_remove = (configuration, failure, emit);
     }
+
+    /// Tries once more to end what a stop of this engine's could not end.
+    ///
+    /// # Errors
+    /// Something of it is left: nothing is to be started beside it.
+    async fn end_left(&self) -> Result<(), LaunchFailure> {
+        Ok(())
+    }
 }
 
 /// A running server that we started.
@@ -227,5 +235,8 @@ pub trait Launched: Send + Sync {
     }
 
     /// Stops it and waits until nothing of it is left.
+    ///
+    /// # Errors
+    /// Something of it is left; [`Engine::end_left`] tries again.
     async fn stop(self: Box<Self>) -> Result<(), LaunchFailure>;
 }

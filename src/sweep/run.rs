@@ -192,6 +192,10 @@ impl Sweep {
         let guard = Guard::stop_production(production, &earlier, &mut note, &emit).await;
         self.guard = Some(guard.map_err(|error| self.told(error))?);
         let worked = production::caught(self.work(context)).await;
+        // Production needs the GPU that a server may still hold; a bug here must not keep it down.
+        if let Ok(Err(left)) = production::caught(context.engine.end_left()).await {
+            emit.warn(format!("production is started beside a server of ours: {}", left.message));
+        }
         let mut guard = self.guard.take().unwrap_or_default();
         let (restoring, owed) = (Instant::now(), guard.owes().is_some());
         let proof =

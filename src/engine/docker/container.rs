@@ -1,7 +1,9 @@
 //! One container of ours, from its creation until it is removed, always by its id.
 //! How it ended is asked of the daemon, exited containers included.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bollard::errors::Error;
@@ -33,6 +35,36 @@ const RESTART: Duration = Duration::from_secs(1);
 /// How often the daemon is asked whether the container is paused.
 const PAUSE_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
+/// Containers that could not be removed: names by ids.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Left(Arc<Mutex<BTreeMap<String, String>>>);
+
+impl Left {
+    fn change<T>(&self, change: impl FnOnce(&mut BTreeMap<String, String>) -> T) -> T {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Tries to remove each of them again.
+    ///
+    /// # Errors
+    /// One is still there.
+    pub(super) async fn remove(&self, docker: &Daemon) -> Result<(), LaunchFailure> {
+        for (id, name) in self.change(|left| left.clone()) {
+            remove(docker, &id).await.map_err(|error| unremoved(docker, &name, &error))?;
+            self.change(|left| left.remove(&id));
+        }
+        Ok(())
+    }
+}
+
+/// The failure of a removal.
+fn unremoved(docker: &Daemon, name: &str, error: &Error) -> LaunchFailure {
+    let why = docker.words(error);
+    LaunchFailure::of_left(format!(
+        "container {name} cannot be removed (`vllm-grid recover` does): {why}"
+    ))
+}
+
 /// A container that we created. Dropped while it exists, it is removed.
 pub(super) struct Container {
     docker: Daemon,
@@ -40,6 +72,8 @@ pub(super) struct Container {
     name: String,
     removed: bool,
     log: Option<LogCopy>,
+    /// Where it is noted if it cannot be removed.
+    left: Left,
     /// When it was started by us, as the daemon says: somebody else's restart changes it,
     /// and leaves the count of restarts as it is.
     started_at: Option<String>,
@@ -126,6 +160,7 @@ impl Container {
                         name,
                         removed: false,
                         log: None,
+                        left: Left::default(),
                         started_at: None,
                     });
                 }
@@ -141,6 +176,12 @@ impl Container {
                 }
             }
         }
+    }
+
+    /// The same, noted there if it cannot be removed.
+    pub(super) fn noted_in(mut self, left: &Left) -> Self {
+        self.left = left.clone();
+        self
     }
 
     pub(super) fn id(&self) -> &str {
@@ -270,13 +311,10 @@ impl Container {
             tracing::warn!(container = self.name, %error, "stopping");
         }
         self.finish_log().await;
-        remove(&self.docker, &self.id).await.map_err(|error| {
-            let why = self.docker.words(&error);
-            let name = &self.name;
-            let message =
-                format!("container {name} cannot be removed (`vllm-grid recover` does): {why}");
-            LaunchFailure::new(FailureClass::Environment, message)
-        })?;
+        if let Err(error) = remove(&self.docker, &self.id).await {
+            self.left.change(|left| left.insert(self.id.clone(), self.name.clone()));
+            return Err(unremoved(&self.docker, &self.name, &error));
+        }
         self.removed = true;
         Ok(())
     }

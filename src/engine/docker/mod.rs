@@ -58,7 +58,7 @@ pub use block::{
 use body::{Addition, body};
 pub use caches::Caches;
 use caches::UsedCaches;
-use container::Container;
+use container::{Container, Left};
 use gate::Gate;
 pub(super) use gates::Gates;
 use gates::SharedGate;
@@ -134,6 +134,8 @@ pub struct DockerEngine {
     gate: SharedGate,
     offline: Mutex<Offline>,
     caches: UsedCaches,
+    /// Containers that could not be removed.
+    left: Left,
     /// The run that it launches for.
     owner: OnceLock<Arc<Ledger>>,
 }
@@ -158,7 +160,8 @@ impl DockerEngine {
         let gate = Gate::new(docker.clone(), &spec.service, &image.id, spec.gpus);
         let (gate, offline) = (Arc::new(tokio::sync::Mutex::new(gate)), Mutex::default());
         let (caches, owner) = (UsedCaches::new(spec.caches), OnceLock::new());
-        Ok(Self { docker, spec, image, connect, gate, offline, caches, owner })
+        let left = Left::default();
+        Ok(Self { docker, spec, image, connect, gate, offline, caches, left, owner })
     }
 
     /// What the image is.
@@ -280,6 +283,7 @@ impl DockerEngine {
         let platform = service.options.platform.as_deref();
         let container =
             Container::create_on(&self.docker, &name, platform, body(service, &addition)).await?;
+        let container = container.noted_in(&self.left);
         let names = command.served_names().unwrap_or_default();
         let mut started = Started { container, log, at: Instant::now(), port, names, is_offline };
         // Another run may have looked at the same moment as this one, and created its own.
@@ -296,10 +300,10 @@ impl DockerEngine {
         };
         match outcome {
             Ok(()) => Ok(started),
-            Err(failure) => {
-                started.container.stop_and_remove(0).await?;
-                Err(failure)
-            }
+            Err(failure) => match started.container.stop_and_remove(0).await {
+                Ok(()) => Err(failure),
+                Err(left) => Err(failure.leaving(&left)),
+            },
         }
     }
 }
@@ -402,10 +406,7 @@ impl Engine for DockerEngine {
         // What never served has nothing to finish.
         match started.container.stop_and_remove(10).await {
             Ok(()) => Err(failure),
-            Err(left) => Err(LaunchFailure {
-                message: format!("{}; {}", failure.message, left.message),
-                ..failure
-            }),
+            Err(left) => Err(failure.leaving(&left)),
         }
     }
 
@@ -413,6 +414,10 @@ impl Engine for DockerEngine {
         if failure.class == FailureClass::CompileCache {
             self.caches.drop_compiled(&self.docker, emit).await;
         }
+    }
+
+    async fn end_left(&self) -> Result<(), LaunchFailure> {
+        self.left.remove(&self.docker).await
     }
 }
 
