@@ -71,20 +71,20 @@ pub enum EngineError {
 pub async fn of_grid(grid: &Grid, secrets: &Secrets) -> Result<Arc<dyn Engine>, EngineError> {
     let stacks: BTreeSet<&Stack> = grid.configurations.iter().map(|it| &it.stack).collect();
     let mut engines: BTreeMap<Stack, Arc<dyn Engine>> = BTreeMap::new();
-    let mut gates = docker::Gates::default();
+    let gates = docker::Gates::default();
     for stack in stacks {
         let block = match grid.stacks.get(stack) {
             Some(block) => block.clone(),
             None => stack::block_of(&grid.engine, stack),
         };
-        engines.insert(stack.clone(), of_block(&block, secrets, &mut gates).await?);
+        engines.insert(stack.clone(), of_block(&block, secrets, &gates).await?);
     }
     if engines.len() > 1 {
         return Ok(Arc::new(stack::Stacks::new(engines)));
     }
     match engines.into_values().next() {
         Some(engine) => Ok(engine),
-        None => of_block(&grid.engine, secrets, &mut gates).await,
+        None => of_block(&grid.engine, secrets, &gates).await,
     }
 }
 
@@ -92,7 +92,7 @@ pub async fn of_grid(grid: &Grid, secrets: &Secrets) -> Result<Arc<dyn Engine>, 
 async fn of_block(
     block: &EngineBlock,
     secrets: &Secrets,
-    gates: &mut docker::Gates,
+    gates: &docker::Gates,
 ) -> Result<Arc<dyn Engine>, EngineError> {
     match block {
         EngineBlock::Simulated(block) => {

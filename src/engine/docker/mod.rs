@@ -61,7 +61,6 @@ use caches::UsedCaches;
 use container::{Container, Left};
 use gate::Gate;
 pub(super) use gates::Gates;
-use gates::SharedGate;
 pub use image::{ImageIdentity, identity};
 use launched::{LaunchedContainer, not_running};
 pub use naming::label;
@@ -131,7 +130,7 @@ pub struct DockerEngine {
     spec: DockerSpec,
     image: ImageIdentity,
     connect: Connect,
-    gate: SharedGate,
+    gate: tokio::sync::Mutex<Gate>,
     offline: Mutex<Offline>,
     caches: UsedCaches,
     /// Containers that could not be removed.
@@ -158,7 +157,7 @@ impl DockerEngine {
             spec.secrets.add(key.reveal());
         }
         let gate = Gate::new(docker.clone(), &spec.service, &image.id, spec.gpus);
-        let (gate, offline) = (Arc::new(tokio::sync::Mutex::new(gate)), Mutex::default());
+        let (gate, offline) = (tokio::sync::Mutex::new(gate), Mutex::default());
         let (caches, owner) = (UsedCaches::new(spec.caches), OnceLock::new());
         let left = Left::default();
         Ok(Self { docker, spec, image, connect, gate, offline, caches, left, owner })
@@ -212,8 +211,11 @@ impl DockerEngine {
     }
 
     /// The GPUs that a candidate sees; `None` where only the daemon knows.
-    fn gpus(&self) -> Option<GpuIds> {
-        if self.spec.gpus { gate::assigned(&self.spec.service) } else { Some(GpuIds::default()) }
+    fn gpus(&self, candidate: &Configuration) -> Option<GpuIds> {
+        if !self.spec.gpus {
+            return Some(GpuIds::default());
+        }
+        gate::assigned(&gate::choosing(&self.spec.service, &candidate.environment))
     }
 
     /// Mounts of our cache volumes; `environment` is what a launch adds to the service's.
@@ -367,12 +369,7 @@ impl Engine for DockerEngine {
         emit: &Emit,
         cancel: &CancellationToken,
     ) -> Result<Box<dyn Launched>, LaunchFailure> {
-        let utilisation = order
-            .configuration
-            .flags
-            .get("gpu-memory-utilization")
-            .and_then(serde_json::Value::as_f64);
-        self.gate.lock().await.pass(utilisation, emit, cancel).await?;
+        self.gate.lock().await.pass(&order.configuration, emit, cancel).await?;
         let mut started = self.start(order, emit).await?;
         let ready = self.wait(&mut started, emit, cancel).await;
         let failure = match ready {
@@ -395,7 +392,7 @@ impl Engine for DockerEngine {
                     facts,
                     identity,
                     inspected,
-                    gpus: self.gpus(),
+                    gpus: self.gpus(&order.configuration),
                 }));
             }
             Err(failure) if started.is_offline => {
