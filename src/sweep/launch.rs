@@ -137,7 +137,7 @@ pub async fn run(
     let (outcome, left) = match boot(engine, &order.launch, emit, cancel).await {
         Err(failure) => {
             let left = failure.left.then(|| failure.clone());
-            (not_booted(failure), left)
+            (not_booted(failure, cancel.is_cancelled()), left)
         }
         Ok(mut launched) => {
             let work = Work { order, measure, sink, emit, cancel };
@@ -171,11 +171,13 @@ pub async fn run(
     }
 }
 
-/// What a launch came to that gave no server.
-fn not_booted(failure: LaunchFailure) -> Result<LaunchOutcome, SweepError> {
+/// What a launch came to that gave no server; `stops`: whether a stop was asked for meanwhile.
+fn not_booted(failure: LaunchFailure, stops: bool) -> Result<LaunchOutcome, SweepError> {
     match failure {
         failure if failure.cancelled => Ok(LaunchOutcome::Interrupted),
         failure if failure.shortage => Err(SweepError::shortage(&failure.message)),
+        // What is not the configuration's own may be the stop's, and has no second attempt.
+        failure if stops && !failure.class.is_deterministic() => Ok(LaunchOutcome::Interrupted),
         failure => Ok(LaunchOutcome::Failed(failure)),
     }
 }

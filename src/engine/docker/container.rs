@@ -274,12 +274,20 @@ impl Container {
         words.map(Iterator::collect).unwrap_or_default()
     }
 
-    /// The port of the host that `port` of the container is published on.
-    pub(super) async fn published(&self, port: u16) -> Option<u16> {
-        let seen = self.inspect().await.ok()?;
-        let ports = seen.network_settings?.ports?;
-        let bindings = ports.get(&format!("{port}/tcp"))?.as_ref()?;
-        bindings.iter().find_map(|binding| binding.host_port.as_ref()?.parse().ok())
+    /// The port of the host that `port` of the container is published on; `None` where there
+    /// is none, as of a container that was removed.
+    ///
+    /// # Errors
+    /// The daemon does not say it.
+    pub(super) async fn published(&self, port: u16) -> Result<Option<u16>, Error> {
+        let seen = match self.inspect().await {
+            Err(error) if status(&error) == Some(404) => return Ok(None),
+            seen => seen?,
+        };
+        let ports = seen.network_settings.and_then(|it| it.ports).unwrap_or_default();
+        let bindings = ports.get(&format!("{port}/tcp")).and_then(Option::as_ref);
+        let mut bindings = bindings.into_iter().flatten();
+        Ok(bindings.find_map(|binding| binding.host_port.as_ref()?.parse().ok()))
     }
 
     /// Resolves when it no longer runs as it should: ended, removed, paused, restarted by
@@ -339,18 +347,6 @@ impl Drop for Container {
             runtime.spawn(async move { remove(&docker, &id).await });
         }
     }
-}
-
-/// How long a container that runs and publishes no port may take to end.
-pub(super) const UNPUBLISHED: Duration = Duration::from_secs(10);
-
-/// The failure of one that runs and cannot be reached.
-pub(super) fn unpublished(port: u16) -> LaunchFailure {
-    let message = format!(
-        "the container runs, and its port {port} is not published on this host: is its network an \
-         internal one?"
-    );
-    LaunchFailure::new(FailureClass::Environment, message)
 }
 
 /// Stops a container by id with a grace in seconds; one that is stopped or gone already is, too.

@@ -14,9 +14,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::command_view::CommandView;
 use super::compose::{Mount, ServiceSpec, parts};
-use super::failure::Exit;
 use super::log::{EngineLog, LogWriter};
-use super::readiness::{Connect, Limits, NotReady, wait_until_ready};
+use super::readiness::{Connect, Limits};
 use super::service_view::view_of;
 use super::{Engine, LaunchOrder, Launched, devices, leftovers};
 use crate::configuration::{Configuration, Flags};
@@ -25,7 +24,7 @@ use crate::history::launch::{FailureClass, LaunchFacts, LaunchFailure};
 use crate::ownership::{Ledger, Uses};
 use crate::secret::Secrets;
 use crate::server::effective::Inspected;
-use crate::server::{ApiKey, Endpoint, GpuIds, Server};
+use crate::server::{ApiKey, GpuIds};
 
 mod arguments;
 mod block;
@@ -51,6 +50,7 @@ mod sources;
 mod state;
 mod stats;
 mod transport;
+mod wait;
 
 pub use block::{
     compare_production, find_companions, of_block, production_of, production_to_recover,
@@ -62,14 +62,13 @@ use container::{Container, Left};
 use gate::Gate;
 pub(super) use gates::Gates;
 pub use image::{ImageIdentity, identity};
-use launched::{LaunchedContainer, not_running};
+use launched::LaunchedContainer;
 pub use naming::label;
 use naming::{container_name, labels};
 use offline::Offline;
 pub use patience::Daemon;
 pub use production::{Comparison, DockerProduction};
 pub use sources::{LIMIT, Located, WHAT, named_by, source_of, source_within};
-use state::{Identity, State};
 
 /// What is launched, and how.
 #[derive(Clone, Debug)]
@@ -415,70 +414,6 @@ impl Engine for DockerEngine {
 
     async fn end_left(&self) -> Result<(), LaunchFailure> {
         self.left.remove(&self.docker).await
-    }
-}
-
-impl DockerEngine {
-    async fn wait(
-        &self,
-        started: &mut Started,
-        emit: &Emit,
-        cancel: &CancellationToken,
-    ) -> Result<(Server, Identity), LaunchFailure> {
-        let Some(published) = started.container.published(started.port).await else {
-            // One that ended publishes nothing; one that runs never will.
-            let ended = tokio::select! {
-                state = started.container.not_running() => Some(state),
-                () = cancel.cancelled() => None,
-                () = tokio::time::sleep(container::UNPUBLISHED) => None,
-            };
-            let Some(state) = ended else { return Err(container::unpublished(started.port)) };
-            started.container.finish_log().await;
-            return Err(not_running(&state, &started.log.text(), false));
-        };
-        let endpoint = Endpoint {
-            base_url: format!("http://127.0.0.1:{published}"),
-            api_key: self.spec.api_key.clone(),
-        };
-        let mut candidate = (self.connect)(endpoint);
-        candidate.expect_one_of(std::mem::take(&mut started.names));
-        let mut last_state = None;
-        let ready = {
-            let container = &started.container;
-            let seen = &mut last_state;
-            let mut ended = Box::pin(async move {
-                *seen = Some(container.not_running().await);
-                Exit::default()
-            });
-            let log = &mut started.log;
-            let mut new_log = || log.read_new();
-            wait_until_ready(
-                ended.as_mut(),
-                &mut new_log,
-                candidate.as_ref(),
-                &self.spec.limits,
-                emit,
-                cancel,
-            )
-            .await
-        };
-        match ready {
-            Ok(server) => match started.container.state().await {
-                State::Running(identity) if !started.container.is_restarted(&identity) => {
-                    Ok((server, identity))
-                }
-                state => Err(not_running(&state, &started.log.text(), true)),
-            },
-            Err(NotReady::Ended(exit)) => {
-                let state = last_state.unwrap_or(State::Ended(exit));
-                let state = started.container.settled(state).await;
-                if !matches!(state, State::Running(_)) {
-                    started.container.finish_log().await;
-                }
-                Err(not_running(&state, &started.log.text(), false))
-            }
-            Err(not_ready) => Err(LaunchFailure::of_not_ready(&started.log.text(), &not_ready)),
-        }
     }
 }
 
