@@ -52,6 +52,7 @@ mod stats;
 mod transport;
 mod wait;
 
+pub(super) use block::key_of;
 pub use block::{
     compare_production, find_companions, of_block, production_of, production_to_recover,
 };
