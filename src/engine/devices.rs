@@ -7,15 +7,10 @@ use std::collections::BTreeSet;
 use nvml_wrapper::Nvml;
 
 use super::compose::ServiceSpec;
-use super::docker::gate::{assigned, choosing};
+use super::docker::gpus::{CONTAINER, CUDA, assigned, choosing};
 use crate::configuration::Configuration;
 use crate::ownership::Uses;
 use crate::server::GpuIds;
-
-/// The variable by which CUDA chooses GPUs.
-pub(super) const CUDA: &str = "CUDA_VISIBLE_DEVICES";
-/// The variable by which NVIDIA's container runtime does.
-pub(super) const CONTAINER: &str = "NVIDIA_VISIBLE_DEVICES";
 
 /// What containers of a service use, in any of the configurations; `gpus` is the block's key.
 pub(super) fn of_service(service: &ServiceSpec, gpus: bool, all: &[Configuration]) -> Uses {

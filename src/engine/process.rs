@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::command;
 use super::command_view::CommandView;
+use super::docker::gpus::CUDA;
 use super::failure::Exit;
 use super::log::{EngineLog, Following};
 use super::readiness::{Connect, Limits, NotReady, wait_until_ready};
@@ -201,8 +202,8 @@ impl ProcessEngine {
 
     /// The GPUs that the server is to use; vLLM takes these ids for NVML's, too.
     fn gpus(configured: &BTreeMap<String, String>) -> Option<GpuIds> {
-        let visible = configured.get(devices::CUDA).cloned();
-        visible.or_else(|| std::env::var(devices::CUDA).ok()).map(|ids| GpuIds::listed(&ids))
+        let visible = configured.get(CUDA).cloned();
+        visible.or_else(|| std::env::var(CUDA).ok()).map(|ids| GpuIds::listed(&ids))
     }
 }
 

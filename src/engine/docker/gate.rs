@@ -6,6 +6,7 @@
 //! and stays open.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -17,12 +18,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::body::{gpu_request, is_nvidia};
 use super::container::Container;
-use super::gates::Gates;
+use super::gpus::{CONTAINER, CUDA, assigned, choosing};
 use super::naming::aside_labels;
 use super::patience::{ACTION, Daemon};
 use crate::configuration::Configuration;
-use crate::engine::compose::{GpuRequest, ServiceSpec};
-use crate::engine::devices::{CONTAINER, CUDA};
+use crate::engine::compose::ServiceSpec;
 use crate::event::Emit;
 use crate::history::launch::{FailureClass, LaunchFailure};
 use crate::server::GpuIds;
@@ -53,6 +53,26 @@ const POLL_INTERVAL: Duration = Duration::from_millis(500);
 const TOLERANCE: f64 = 0.01;
 /// Longest that the container which shows the GPUs may take, and longest that its text may.
 const OUTPUT: Duration = Duration::from_secs(30);
+
+/// The readings of a grid's memory gates, by GPU: engines that share one must not take what
+/// another's server still holds for free memory.
+#[derive(Clone, Default)]
+pub(in crate::engine) struct Gates(Arc<Mutex<Vec<GpuMemory>>>);
+
+impl Gates {
+    /// The first readings of these GPUs; those without one get it now, and are left out.
+    fn before(&self, now: &[GpuMemory]) -> Vec<GpuMemory> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut before = Vec::new();
+        for gpu in now {
+            match known.iter().find(|it| it.uuid == gpu.uuid) {
+                Some(first) => before.push(first.clone()),
+                None => known.push(gpu.clone()),
+            }
+        }
+        before
+    }
+}
 
 /// Waits between launches until GPU memory is free.
 pub struct Gate {
@@ -189,81 +209,6 @@ pub(in crate::engine) struct Reader {
     docker: Daemon,
     service: ServiceSpec,
     image_id: String,
-}
-
-/// The service with the variables of a launch that choose its GPUs.
-pub(in crate::engine) fn choosing(
-    service: &ServiceSpec,
-    environment: &BTreeMap<String, String>,
-) -> ServiceSpec {
-    let mut service = service.clone();
-    for name in [CUDA, CONTAINER] {
-        let chosen = environment.get(name).cloned();
-        service.environment.extend(chosen.map(|ids| (name.to_owned(), ids)));
-    }
-    service
-}
-
-/// The GPUs that a container of the service works on, as far as the service says: those
-/// that it is given, and of these the visible ones.
-pub(in crate::engine) fn assigned(service: &ServiceSpec) -> Option<GpuIds> {
-    let given = given(service);
-    match service.environment.get(CUDA) {
-        Some(visible) if !visible.trim().is_empty() => visible_of(given, visible),
-        _ => given,
-    }
-}
-
-/// CUDA counts the GPUs of a container from 0, in the order of their indices (all of
-/// one kind, or `CUDA_DEVICE_ORDER=PCI_BUS_ID`). Where that order cannot be known, all
-/// that are given count.
-fn visible_of(given: Option<GpuIds>, visible: &str) -> Option<GpuIds> {
-    let visible = GpuIds::listed(visible);
-    let is_index = |id: &str| id.parse::<usize>().is_ok();
-    if !visible.iter().all(is_index) {
-        return if visible.iter().any(is_index) { given } else { Some(visible) };
-    }
-    let Some(given) = given else { return Some(visible) };
-    let indices: Option<Vec<u32>> = given.iter().map(|id| id.parse().ok()).collect();
-    let Some(mut indices) = indices else { return Some(given) };
-    indices.sort_unstable();
-    let at = |id: &str| indices.get(id.parse::<usize>().ok()?).map(u32::to_string);
-    // An index that there is not hides those behind it.
-    Some(GpuIds::new(visible.iter().map_while(at)))
-}
-
-/// The GPU of a name of the Container Device Interface; `None` where it is all, or a part.
-fn by_cdi(name: &str) -> Option<&str> {
-    let id = name.split_once('=').map_or(name, |(_, id)| id);
-    (id.starts_with("GPU-") || id.parse::<u32>().is_ok()).then_some(id)
-}
-
-/// The GPUs that a container of the service is given; `None` is all.
-/// Docker makes the first n of a count; a request wins over the variable.
-fn given(service: &ServiceSpec) -> Option<GpuIds> {
-    let requests = &service.gpus;
-    let is_cdi = |request: &&GpuRequest| request.driver.as_deref() == Some("cdi");
-    let cdi: Vec<&String> = requests.iter().filter(is_cdi).flat_map(|it| &it.device_ids).collect();
-    if !cdi.is_empty() {
-        let gpus = cdi.iter().filter(|name| name.contains("gpu"));
-        return gpus
-            .map(|name| by_cdi(name).map(str::to_owned))
-            .collect::<Option<Vec<_>>>()
-            .map(GpuIds::new);
-    }
-    let ids: Vec<String> = requests.iter().flat_map(|r| r.device_ids.clone()).collect();
-    if !ids.is_empty() {
-        return Some(GpuIds::new(ids));
-    }
-    if !requests.is_empty() {
-        let most = requests.iter().map(|request| request.count.unwrap_or(-1)).max()?;
-        return (most >= 0).then(|| GpuIds::new((0..most).map(|index| index.to_string())));
-    }
-    match service.environment.get(CONTAINER)?.as_str() {
-        "all" | "" => None,
-        "none" | "void" | "nodevfiles" => Some(GpuIds::default()),
-        visible => Some(GpuIds::listed(visible)),
-    }
 }
 
 impl Reader {

@@ -36,7 +36,7 @@ mod container;
 pub mod daemon;
 mod follow;
 pub mod gate;
-mod gates;
+pub(super) mod gpus;
 mod image;
 mod launched;
 mod naming;
@@ -61,7 +61,7 @@ pub use caches::Caches;
 use caches::UsedCaches;
 use container::{Container, Left};
 use gate::Gate;
-pub(super) use gates::Gates;
+pub(super) use gate::Gates;
 pub use image::{ImageIdentity, identity};
 use launched::LaunchedContainer;
 pub use naming::label;
@@ -163,6 +163,12 @@ impl DockerEngine {
         Ok(Self { docker, spec, image, connect, gate, offline, caches, left, owner })
     }
 
+    /// The same beside others that may launch on the same GPUs.
+    pub(super) fn behind(mut self, gates: &Gates) -> Self {
+        self.gate = tokio::sync::Mutex::new(self.gate.into_inner().among(gates));
+        self
+    }
+
     /// What the image is.
     pub fn image(&self) -> &ImageIdentity {
         &self.image
@@ -215,7 +221,7 @@ impl DockerEngine {
         if !self.spec.gpus {
             return Some(GpuIds::default());
         }
-        gate::assigned(&gate::choosing(&self.spec.service, &candidate.environment))
+        gpus::assigned(&gpus::choosing(&self.spec.service, &candidate.environment))
     }
 
     /// Mounts of our cache volumes; `environment` is what a launch adds to the service's.

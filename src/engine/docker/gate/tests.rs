@@ -1,4 +1,4 @@
-//! The gate on scripted readings, in virtual time; which GPUs a service's launch has.
+//! The gate on scripted readings, in virtual time; what `nvidia-smi` says.
 
 use serde_json::json;
 
@@ -85,23 +85,6 @@ async fn what_cannot_be_read_any_more_holds_up_each_launch_for_as_long_as_it_may
     }
 }
 
-#[test]
-fn a_launch_has_the_gpus_that_its_own_variables_choose() {
-    let service = ServiceSpec::of_image("i", Vec::new()).with_all_gpus();
-    let of = |name: &str, ids: &str| {
-        let environment = BTreeMap::from([(name.to_owned(), ids.to_owned())]);
-        assigned(&choosing(&service, &environment))
-    };
-    assert_eq!(of("OTHER", "1"), None);
-    assert_eq!(of(CUDA, "1"), Some(GpuIds::listed("1")));
-    assert_eq!(of(CONTAINER, "1"), None, "a reservation wins over it");
-    let bare = ServiceSpec::of_image("i", Vec::new());
-    for none in ["none", "void"] {
-        let environment = BTreeMap::from([(CONTAINER.to_owned(), none.to_owned())]);
-        assert_eq!(assigned(&choosing(&bare, &environment)), Some(GpuIds::default()));
-    }
-}
-
 /// Seconds that the second passage took, and how it ended.
 async fn second_passage(
     free: Vec<f64>,
@@ -160,69 +143,8 @@ async fn without_a_gpu_the_gate_says_so_once() {
 }
 
 #[test]
-fn a_service_s_gpus_are_its_requests_else_its_variable_s() {
-    let service = |requests: &[(Option<i64>, &[&str])], visible: Option<&str>| {
-        let mut service = ServiceSpec::of_image("i", Vec::new());
-        service.gpus = requests
-            .iter()
-            .map(|(count, ids)| GpuRequest {
-                count: *count,
-                device_ids: ids.iter().map(|id| (*id).to_owned()).collect(),
-                ..GpuRequest::default()
-            })
-            .collect();
-        let variable = visible.map(|ids| ("NVIDIA_VISIBLE_DEVICES".to_owned(), ids.to_owned()));
-        service.environment.extend(variable);
-        assigned(&service)
-    };
-    let these = |ids: &str| Some(GpuIds::listed(ids));
-    assert_eq!(service(&[(None, &["1", "GPU-5a"])], Some("0")), these("1,GPU-5a"));
-    assert_eq!(service(&[(Some(2), &[])], None), these("0,1"), "the first two");
-    assert_eq!(service(&[(Some(-1), &[])], Some("0")), None, "all: which is not known here");
-    assert_eq!(service(&[], Some("2, 3")), these("2,3"));
-    assert_eq!(service(&[], Some("all")), None);
-    assert_eq!(service(&[], None), None);
-}
-
-#[test]
 fn nvidia_smi_is_read() {
     let gpu = smi_line("GPU-1b2c, 1, 23028, 24564").expect("a line");
     assert_eq!((gpu.index, gpu.free, gpu.total), (1, 23_028.0, 24_564.0));
     assert_eq!(smi_line("No devices were found"), None);
-}
-
-#[test]
-fn the_gpus_of_a_launch_are_those_given_and_visible() {
-    let with = |requests: &[(&str, &[&str], Option<i64>)], variables: &[(&str, &str)]| {
-        let gpus = requests.iter().map(|(driver, ids, count)| GpuRequest {
-            driver: Some((*driver).to_owned()),
-            device_ids: ids.iter().map(|id| (*id).to_owned()).collect(),
-            count: *count,
-            ..GpuRequest::default()
-        });
-        let variables = variables.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned()));
-        let service = ServiceSpec {
-            gpus: gpus.collect(),
-            environment: variables.collect(),
-            ..ServiceSpec::default()
-        };
-        assigned(&service).map(|ids| ids.iter().map(str::to_owned).collect::<Vec<_>>().join(","))
-    };
-    let is = |ids: &str| Some(ids.to_owned());
-    let cuda = |ids| [("CUDA_VISIBLE_DEVICES", ids)];
-    assert_eq!(with(&[("nvidia", &[], Some(-1))], &[]), None, "all");
-    assert_eq!(with(&[("nvidia", &[], Some(-1))], &cuda("1")), is("1"));
-    assert_eq!(with(&[("nvidia", &["1", "2"], None)], &cuda("1")), is("2"), "the second of two");
-    assert_eq!(with(&[("nvidia", &["2", "1"], None)], &cuda("0")), is("1"), "by their indices");
-    assert_eq!(with(&[("nvidia", &["1"], None)], &cuda("0,1")), is("1"), "there is no second");
-    assert_eq!(with(&[("nvidia", &["1"], None)], &cuda("-1")), is(""));
-    assert_eq!(with(&[("nvidia", &["1"], None)], &cuda("GPU-5a")), is("GPU-5a"));
-    assert_eq!(with(&[("nvidia", &["GPU-a", "GPU-b"], None)], &cuda("1")), is("GPU-a,GPU-b"));
-    assert_eq!(with(&[], &[("NVIDIA_VISIBLE_DEVICES", "2,3"), cuda("1")[0]]), is("3"));
-    let cdi = |names: &[&str]| with(&[("cdi", names, None)], &[]);
-    assert_eq!(cdi(&["nvidia.com/gpu=all"]), None);
-    assert_eq!(cdi(&["nvidia.com/gpu=1", "vendor.com/net=eth0"]), is("1"));
-    assert_eq!(cdi(&["nvidia.com/gpu=GPU-5a", "nvidia.com/gpu=0"]), is("GPU-5a,0"));
-    assert_eq!(cdi(&["nvidia.com/gpu=1:0"]), None, "a part of one");
-    assert_eq!(cdi(&["nvidia.com/gpu=0"]), is("0"));
 }
