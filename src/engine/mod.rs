@@ -156,7 +156,7 @@ pub trait Engine: Send + Sync {
     }
 
     /// What servers are made of besides image and flags: name and hash of each part, so that
-    /// a change between two sessions can be named; `None` where there is no container.
+    /// a change between two sessions can be named; `None` where nothing is known of it.
     fn service_parts(&self) -> Option<BTreeMap<String, String>> {
         None
     }

@@ -37,6 +37,7 @@ const END_OF_LOG: Duration = Duration::from_secs(1);
 
 mod arguments;
 pub mod noted;
+mod parts;
 mod probe;
 mod table;
 
@@ -211,6 +212,12 @@ impl ProcessEngine {
 impl Engine for ProcessEngine {
     fn name(&self) -> &'static str {
         "process"
+    }
+
+    fn service_parts(&self) -> Option<BTreeMap<String, String>> {
+        let text = |it: std::ffi::OsString| it.to_string_lossy().into_owned();
+        let variables = std::env::vars_os().map(|(name, value)| (text(name), text(value)));
+        Some(parts::of(&self.spec.command[0], variables))
     }
 
     fn uses(&self, configurations: &[Configuration]) -> Uses {

@@ -144,6 +144,8 @@ pub(super) struct FakeEngine {
     pub(super) stop_fails: bool,
     /// How often what it left cannot be ended, where it leaves something.
     pub(super) left: Mutex<Option<u32>>,
+    /// The version that its servers show.
+    pub(super) version: Option<String>,
     attempts: Mutex<BTreeMap<u32, u32>>,
 }
 
@@ -157,6 +159,7 @@ impl FakeEngine {
             check_takes: 0,
             stop_fails: false,
             left: Mutex::default(),
+            version: None,
             attempts: Mutex::default(),
         }
     }
@@ -208,10 +211,14 @@ impl Engine for FakeEngine {
                     model: "m".to_owned(),
                     choice: crate::server::ModelChoice::Clear,
                     max_model_len: None,
-                    version: None,
+                    version: self.version.clone(),
                     simulated: true,
                 },
-                facts: LaunchFacts { boot_seconds: BOOT as f64, ..LaunchFacts::default() },
+                facts: LaunchFacts {
+                    boot_seconds: BOOT as f64,
+                    engine_version: self.version.clone(),
+                    ..LaunchFacts::default()
+                },
             })),
         }
     }

@@ -394,9 +394,9 @@ impl Sweep {
     async fn journal(&mut self, context: &SweepContext, put: Put) -> Result<(), SweepError> {
         let mut entry = put.entry.clone();
         let checked = match &mut entry {
-            Entry::LaunchReady { launch, .. } => {
+            Entry::LaunchReady { launch, facts, .. } => {
                 self.readings.insert(*launch, self.clock.read());
-                Ok(())
+                self.same_engine(*launch, facts)
             }
             Entry::RepeatFinished { launch, measurement } => {
                 if let Some(why) = self.slept(*launch) {
