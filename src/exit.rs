@@ -118,6 +118,7 @@ impl From<SweepError> for CommandError {
             SweepError::History(error) => exit_of_history(error),
             SweepError::Changed(_) => Exit::Usage,
             SweepError::ProductionDown(_)
+            | SweepError::Unstopped { .. }
             | SweepError::Ownership(_)
             | SweepError::Stopped { environment: true, .. } => Exit::Environment,
             SweepError::Stopped { .. } => Exit::Engine,

@@ -132,13 +132,20 @@ impl Shutdown {
         }));
     }
 
-    /// Listens for Ctrl-C, SIGTERM and SIGHUP from now on. A command that has nothing
+    /// Listens for Ctrl-C, SIGTERM and SIGHUP from now on; Ctrl-C and SIGHUP stay ignored where
+    /// they were when the process was started. A command that has nothing
     /// to clean up ends with the first one.
     pub(crate) fn listen(&self, cleans_up: bool) {
         // A file that reaches its limit (`ulimit -f`) is an error of the write, not the end of
         // the process, which would leave production stopped: who listens is not killed.
         let _ = signal(SignalKind::from_raw(Signal::XFSZ.as_raw()));
-        for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()] {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        // Whoever starts a job that is to outlive its terminal (`nohup`, a shell's `&`) has these
+        // ignored. SIGTERM is a request in any case: production depends on it.
+        let may_be_ignored =
+            [(SignalKind::interrupt(), Signal::INT), (SignalKind::hangup(), Signal::HUP)];
+        let heard = may_be_ignored.into_iter().filter(|(_, it)| !is_ignored(&status, *it));
+        for kind in heard.map(|(kind, _)| kind).chain([SignalKind::terminate()]) {
             // A signal that cannot be listened for keeps its default: the process ends.
             let Ok(mut stream) = signal(kind) else { continue };
             let shutdown = self.clone();
@@ -185,6 +192,13 @@ impl Shutdown {
         }
         std::process::exit(Exit::ExitedAtOnce as i32);
     }
+}
+
+/// Whether a signal is ignored, by `/proc/self/status`: a mask of bits, the first one SIGHUP's.
+fn is_ignored(status: &str, signal: Signal) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal.as_raw() - 1) & 1 == 1)
 }
 
 /// What a signal means.
@@ -244,6 +258,16 @@ mod tests {
         let panicked = Shutdown::default();
         panicked.token.cancel();
         assert_eq!(panicked.heard(first), Heard::Second);
+    }
+
+    #[test]
+    fn what_was_ignored_at_the_start_is_read_from_a_mask() {
+        let of = |mask: &str, signal| is_ignored(&format!("Name:\tx\nSigIgn:\t{mask}\n"), signal);
+        let all = [Signal::HUP, Signal::INT, Signal::TERM];
+        assert_eq!(all.map(|it| of("0000000000000001", it)), [true, false, false]);
+        assert_eq!(all.map(|it| of("0000000000000003", it)), [true, true, false]);
+        assert_eq!(all.map(|it| of("0000000000005000", it)), [false, false, true]);
+        assert_eq!(all.map(|it| is_ignored("", it)), [false; 3], "nothing is known");
     }
 
     #[test]

@@ -2,18 +2,15 @@
 //! UUID of one GPU are one name, where the driver can be asked. What cannot be told apart
 //! counts as every GPU.
 
+use std::collections::BTreeSet;
+
 use nvml_wrapper::Nvml;
 
 use super::compose::ServiceSpec;
-use super::docker::gate::assigned;
+use super::docker::gpus::{CONTAINER, CUDA, assigned, choosing};
 use crate::configuration::Configuration;
 use crate::ownership::Uses;
 use crate::server::GpuIds;
-
-/// The variable by which CUDA chooses GPUs.
-pub(super) const CUDA: &str = "CUDA_VISIBLE_DEVICES";
-/// The variable by which NVIDIA's container runtime does.
-const CONTAINER: &str = "NVIDIA_VISIBLE_DEVICES";
 
 /// What containers of a service use, in any of the configurations; `gpus` is the block's key.
 pub(super) fn of_service(service: &ServiceSpec, gpus: bool, all: &[Configuration]) -> Uses {
@@ -25,19 +22,14 @@ pub(super) fn of_service(service: &ServiceSpec, gpus: bool, all: &[Configuration
         Some(ids) => known.uses(&ids),
         None => Uses::AllGpus,
     };
-    let mut seen: Vec<Option<&String>> = Vec::new();
-    let mut uses = of(service);
-    for configuration in all {
-        let visible = configuration.environment.get(CONTAINER);
-        if visible.is_none() || seen.contains(&visible) {
-            continue;
-        }
-        seen.push(visible);
-        let mut service = service.clone();
-        service.environment.extend(visible.map(|ids| (CONTAINER.to_owned(), ids.clone())));
-        uses = uses.and(of(&service));
-    }
-    uses
+    let chosen: BTreeSet<_> =
+        all.iter().map(|it| [CUDA, CONTAINER].map(|name| it.environment.get(name))).collect();
+    let uses = chosen.into_iter().map(|values| {
+        let named = [CUDA, CONTAINER].into_iter().zip(values);
+        let named = named.filter_map(|(name, ids)| Some((name.to_owned(), ids?.clone())));
+        of(&choosing(service, &named.collect()))
+    });
+    uses.reduce(Uses::and).unwrap_or_else(|| of(service))
 }
 
 /// What child processes use, in any of the configurations.
@@ -138,5 +130,26 @@ mod tests {
         assert_eq!(of_service(&service, true, &[configuration(None)]), Uses::Cpu);
         let all = [configuration(None), configuration(Some("all"))];
         assert_eq!(of_service(&service, true, &all), Uses::AllGpus);
+    }
+
+    #[test]
+    fn whichever_variable_chooses_a_gpu_it_is_claimed_and_no_other() {
+        let service = ServiceSpec::of_image("i", Vec::new()).with_all_gpus();
+        let configuration = |variables: &[(&str, &str)]| Configuration {
+            environment: variables
+                .iter()
+                .map(|(a, b)| ((*a).to_owned(), (*b).to_owned()))
+                .collect(),
+            ..Default::default()
+        };
+        let uses = |all: &[Configuration]| of_service(&service, true, all);
+        let of = |ids: &str| Known::ask().uses(&GpuIds::listed(ids));
+        let [first, second] = ["0", "1"].map(|id| configuration(&[(CUDA, id)]));
+        assert_eq!(uses(&[first.clone(), second.clone()]), of("0,1"));
+        assert_eq!(uses(std::slice::from_ref(&second)), of("1"), "the service's are not used");
+        assert_eq!(uses(&[second, configuration(&[])]), Uses::AllGpus);
+        let bare = ServiceSpec::of_image("i", Vec::new());
+        let both = configuration(&[(CONTAINER, "2,3"), (CUDA, "1")]);
+        assert_eq!(of_service(&bare, true, &[both]), of("3"));
     }
 }

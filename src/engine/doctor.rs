@@ -98,7 +98,7 @@ pub async fn diagnose(grid: &Grid, started: &Started, secrets: &Secrets) -> Vec<
     let mut findings = Findings(Vec::new());
     match &grid.engine {
         EngineBlock::Docker(block) => {
-            variables(&mut findings, block.api_key_env.as_deref());
+            stacks::keys(&mut findings, block, started, &grid.configurations);
             Box::pin(docker_engine(&mut findings, block, grid, started, secrets)).await;
         }
         EngineBlock::Process(block) => {
@@ -164,10 +164,7 @@ async fn docker_engine(
     secrets: &Secrets,
 ) {
     let service = compose_service(findings, block, &grid.configurations).await;
-    let any = ServiceSpec::of_image(String::new(), Vec::new()).with_all_gpus();
-    let (gpus_asked, all) = (block.gpus.unwrap_or(true), &grid.configurations);
-    let uses = devices::of_service(service.as_ref().unwrap_or(&any), gpus_asked, all);
-    let uses = stacks::uses(started, all).fold(uses, Uses::and);
+    let uses = stacks::uses(block, service.as_ref(), started, &grid.configurations);
     let socket = docker::owed::socket().ok();
     let docker = match connect(&DaemonSettings::of_environment()).await {
         Ok(docker) => docker,

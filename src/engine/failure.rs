@@ -109,12 +109,18 @@ impl LaunchFailure {
             missing_path: None,
             cancelled: false,
             shortage: false,
+            left: false,
         }
     }
 
     /// This process itself lacked `what`.
     pub fn of_shortage(what: &str) -> Self {
         Self { shortage: true, ..Self::new(FailureClass::Environment, what) }
+    }
+
+    /// Something that we started could not be ended: `what`.
+    pub fn of_left(what: impl Into<String>) -> Self {
+        Self { left: true, ..Self::new(FailureClass::Environment, what) }
     }
 
     /// Something of the environment could not be had; `what` says what was tried.
@@ -169,6 +175,7 @@ impl LaunchFailure {
             missing_path: classified.missing_path,
             cancelled: false,
             shortage: false,
+            left: false,
         }
     }
 }

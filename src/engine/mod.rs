@@ -71,20 +71,20 @@ pub enum EngineError {
 pub async fn of_grid(grid: &Grid, secrets: &Secrets) -> Result<Arc<dyn Engine>, EngineError> {
     let stacks: BTreeSet<&Stack> = grid.configurations.iter().map(|it| &it.stack).collect();
     let mut engines: BTreeMap<Stack, Arc<dyn Engine>> = BTreeMap::new();
-    let mut gates = docker::Gates::default();
+    let gates = docker::Gates::default();
     for stack in stacks {
         let block = match grid.stacks.get(stack) {
             Some(block) => block.clone(),
             None => stack::block_of(&grid.engine, stack),
         };
-        engines.insert(stack.clone(), of_block(&block, secrets, &mut gates).await?);
+        engines.insert(stack.clone(), of_block(&block, secrets, &gates).await?);
     }
     if engines.len() > 1 {
         return Ok(Arc::new(stack::Stacks::new(engines)));
     }
     match engines.into_values().next() {
         Some(engine) => Ok(engine),
-        None => of_block(&grid.engine, secrets, &mut gates).await,
+        None => of_block(&grid.engine, secrets, &gates).await,
     }
 }
 
@@ -92,7 +92,7 @@ pub async fn of_grid(grid: &Grid, secrets: &Secrets) -> Result<Arc<dyn Engine>, 
 async fn of_block(
     block: &EngineBlock,
     secrets: &Secrets,
-    gates: &mut docker::Gates,
+    gates: &docker::Gates,
 ) -> Result<Arc<dyn Engine>, EngineError> {
     match block {
         EngineBlock::Simulated(block) => {
@@ -156,7 +156,7 @@ pub trait Engine: Send + Sync {
     }
 
     /// What servers are made of besides image and flags: name and hash of each part, so that
-    /// a change between two sessions can be named; `None` where there is no container.
+    /// a change between two sessions can be named; `None` where nothing is known of it.
     fn service_parts(&self) -> Option<BTreeMap<String, String>> {
         None
     }
@@ -191,6 +191,14 @@ pub trait Engine: Send + Sync {
     /// is tried again. What other configurations use stays.
     async fn clean_up(&self, configuration: &Configuration, failure: &LaunchFailure, emit: &Emit) {
         let _nothing_to_remove = (configuration, failure, emit);
+    }
+
+    /// Tries once more to end what a stop of this engine's could not end.
+    ///
+    /// # Errors
+    /// Something of it is left: nothing is to be started beside it.
+    async fn end_left(&self) -> Result<(), LaunchFailure> {
+        Ok(())
     }
 }
 
@@ -227,5 +235,8 @@ pub trait Launched: Send + Sync {
     }
 
     /// Stops it and waits until nothing of it is left.
+    ///
+    /// # Errors
+    /// Something of it is left; [`Engine::end_left`] tries again.
     async fn stop(self: Box<Self>) -> Result<(), LaunchFailure>;
 }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::process::{ExitStatus, Stdio};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::command;
 use super::command_view::CommandView;
+use super::docker::gpus::CUDA;
 use super::failure::Exit;
 use super::log::{EngineLog, Following};
 use super::readiness::{Connect, Limits, NotReady, wait_until_ready};
@@ -36,6 +37,7 @@ const END_OF_LOG: Duration = Duration::from_secs(1);
 
 mod arguments;
 pub mod noted;
+mod parts;
 mod probe;
 mod table;
 
@@ -93,7 +95,11 @@ pub struct ProcessEngine {
     connect: Connect,
     /// The run that it launches for.
     owner: OnceLock<Arc<Ledger>>,
+    left: Left,
 }
+
+/// Groups that could not be killed.
+type Left = Arc<Mutex<Vec<Noted>>>;
 
 impl ProcessEngine {
     /// An engine that starts `spec` and asks its endpoint through `connect`.
@@ -119,7 +125,7 @@ impl ProcessEngine {
         if spec.api_key.is_none() {
             spec.api_key = own.value("api-key").filter(|key| !key.is_empty()).map(ApiKey::new);
         }
-        Ok(Self { spec, connect, owner: OnceLock::new() })
+        Ok(Self { spec, connect, owner: OnceLock::new(), left: Left::default() })
     }
 
     /// The full argument vector for `flags` on `port`.
@@ -171,6 +177,7 @@ impl ProcessEngine {
             child,
             group,
             noted,
+            left: Arc::clone(&self.left),
             log,
             following,
             port,
@@ -196,8 +203,8 @@ impl ProcessEngine {
 
     /// The GPUs that the server is to use; vLLM takes these ids for NVML's, too.
     fn gpus(configured: &BTreeMap<String, String>) -> Option<GpuIds> {
-        let visible = configured.get(devices::CUDA).cloned();
-        visible.or_else(|| std::env::var(devices::CUDA).ok()).map(|ids| GpuIds::listed(&ids))
+        let visible = configured.get(CUDA).cloned();
+        visible.or_else(|| std::env::var(CUDA).ok()).map(|ids| GpuIds::listed(&ids))
     }
 }
 
@@ -205,6 +212,12 @@ impl ProcessEngine {
 impl Engine for ProcessEngine {
     fn name(&self) -> &'static str {
         "process"
+    }
+
+    fn service_parts(&self) -> Option<BTreeMap<String, String>> {
+        let text = |it: std::ffi::OsString| it.to_string_lossy().into_owned();
+        let variables = std::env::vars_os().map(|(name, value)| (text(name), text(value)));
+        Some(parts::of(&self.spec.command[0], variables))
     }
 
     fn uses(&self, configurations: &[Configuration]) -> Uses {
@@ -222,6 +235,8 @@ impl Engine for ProcessEngine {
         emit: &Emit,
         cancel: &CancellationToken,
     ) -> Result<Box<dyn Launched>, LaunchFailure> {
+        // Nothing is started beside it, and it says nothing of the configuration.
+        self.end_left().await.map_err(|left| LaunchFailure::of_shortage(&left.message))?;
         let mut running = self.start(order, emit)?;
         let endpoint = Endpoint {
             base_url: format!("http://127.0.0.1:{}", running.port),
@@ -273,10 +288,33 @@ impl Engine for ProcessEngine {
                 let failure = LaunchFailure::of_not_ready(&running.log.text(), &not_ready);
                 match stopped {
                     Ok(()) => Err(failure),
-                    Err(left) => Err(LaunchFailure { log_lines: failure.log_lines, ..left }),
+                    Err(left) => Err(failure.leaving(&left)),
                 }
             }
         }
+    }
+
+    /// What was noted, and what has the run's id in its environment: a panic stops nothing, and
+    /// what it left may outlive the signal.
+    async fn end_left(&self) -> Result<(), LaunchFailure> {
+        let left = std::mem::take(&mut *self.left.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut stubborn = Vec::new();
+        for noted in left {
+            match noted.kill_rest().await {
+                Killed::Stubborn(ids) => {
+                    stubborn.extend(ids);
+                    keep(&self.left, noted);
+                }
+                Killed::Nothing | Killed::Ended => noted.forget(),
+            }
+        }
+        if stubborn.is_empty()
+            && let Some(owner) = self.owner.get()
+            && let Killed::Stubborn(ids) = noted::kill_of_run(owner.run_id()).await
+        {
+            stubborn = ids;
+        }
+        if stubborn.is_empty() { Ok(()) } else { Err(cannot_be_killed(&stubborn)) }
     }
 }
 
@@ -285,6 +323,7 @@ struct Running {
     child: Child,
     group: Group,
     noted: Noted,
+    left: Left,
     log: EngineLog,
     following: Following,
     port: u16,
@@ -294,9 +333,31 @@ struct Running {
     started_at: String,
 }
 
+/// The failure of a stop after which these live.
+fn cannot_be_killed(ids: &[i32]) -> LaunchFailure {
+    let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+    LaunchFailure::of_left(format!(
+        "process {} of a launch cannot be killed and may still hold its GPU",
+        ids.join(", ")
+    ))
+}
+
+/// Keeps what lives for a later attempt.
+fn keep(left: &Left, noted: Noted) {
+    left.lock().unwrap_or_else(PoisonError::into_inner).push(noted);
+}
+
 impl Running {
     /// SIGTERM, `grace`, SIGKILL of the group, until nothing of it is left.
     async fn stop(&mut self, grace: Duration) -> Result<(), LaunchFailure> {
+        let stopped = self.stop_all(grace).await;
+        if stopped.is_err() {
+            keep(&self.left, self.noted.clone());
+        }
+        stopped
+    }
+
+    async fn stop_all(&mut self, grace: Duration) -> Result<(), LaunchFailure> {
         let _may_have_exited = kill_process_group(self.group.0, Signal::TERM);
         if timeout(grace, self.child.wait()).await.is_err() {
             tracing::warn!(group = self.group.0.as_raw_nonzero(), "no end after SIGTERM, killing");
@@ -310,18 +371,14 @@ impl Running {
                 sleep(Duration::from_millis(20)).await;
             }
             if killed_at.elapsed() > Duration::from_secs(20) {
-                return Err(LaunchFailure::new(
-                    FailureClass::Environment,
-                    format!("process group {} cannot be killed", self.group.0.as_raw_nonzero()),
-                ));
+                return Err(cannot_be_killed(&[self.group.0.as_raw_nonzero().get()]));
             }
         }
         // Reaps the leader, so that no zombie of ours stays.
         let _status = timeout(Duration::from_secs(1), self.child.wait()).await;
         self.following.finish(END_OF_LOG).await;
         if let Killed::Stubborn(ids) = self.noted.kill_rest().await {
-            let message = format!("processes {ids:?}, which left the group, cannot be killed");
-            return Err(LaunchFailure::new(FailureClass::Environment, message));
+            return Err(cannot_be_killed(&ids));
         }
         self.noted.forget();
         Ok(())

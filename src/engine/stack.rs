@@ -169,6 +169,14 @@ impl Engine for Stacks {
             engine.clean_up(configuration, failure, emit).await;
         }
     }
+
+    async fn end_left(&self) -> Result<(), LaunchFailure> {
+        let mut ended = Ok(());
+        for engine in self.engines.values() {
+            ended = engine.end_left().await.and(ended);
+        }
+        ended
+    }
 }
 
 #[cfg(test)]

@@ -135,6 +135,18 @@ pub struct LaunchFailure {
     /// more is launched. Not stored.
     #[serde(skip)]
     pub shortage: bool,
+    /// True where something of the launch could not be ended and may still hold its GPU:
+    /// nothing is started beside it. Not stored.
+    #[serde(skip)]
+    pub left: bool,
+}
+
+impl LaunchFailure {
+    /// The same, where what it left behind could not be ended either: `why`.
+    pub fn leaving(self, why: &Self) -> Self {
+        let message = format!("{}; {}", self.message, why.message);
+        Self { message, left: true, ..self }
+    }
 }
 
 /// How a launch ended.

@@ -198,6 +198,7 @@ fn what_was_written_is_read_again() {
         missing_path: None,
         cancelled: false,
         shortage: false,
+        left: false,
     };
     let entries = [
         Entry::LaunchStarted {

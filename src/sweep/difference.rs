@@ -8,7 +8,8 @@ use std::path::PathBuf;
 
 use super::measured_with::MeasuredWith;
 use crate::history::block::Block;
-use crate::history::record::SweepRecord;
+use crate::history::launch::LaunchFacts;
+use crate::history::record::{LaunchRecord, SweepRecord};
 use crate::machine::MachineDifference;
 use crate::workload::DatasetFile;
 
@@ -50,6 +51,13 @@ pub enum Difference {
         /// Its id then.
         before: String,
         /// Its id now.
+        now: String,
+    },
+    /// The engine's version, as the servers of one kind said it.
+    Engine {
+        /// What the block was measured with.
+        before: String,
+        /// What serves now.
         now: String,
     },
     /// A fact of the machine.
@@ -105,6 +113,7 @@ impl Difference {
             Self::Dataset(_)
             | Self::NamedImage { .. }
             | Self::Image { .. }
+            | Self::Engine { .. }
             | Self::Machine(_)
             | Self::Service { .. }
             | Self::Host { .. }
@@ -135,6 +144,7 @@ impl fmt::Display for Difference {
                 write!(f, "image{}: {before} -> {now}", place.unwrap_or_default())
             }
             Self::Image { before, now } => write!(f, "image: {} -> {}", image(before), image(now)),
+            Self::Engine { before, now } => write!(f, "version of the engine: {before} -> {now}"),
             Self::Machine(difference) => difference.fmt(f),
             Self::Service { part, what } => write!(f, "the service's {part}: {what}"),
             Self::Host { before, now } => write!(f, "host: {before} -> {now}"),
@@ -241,6 +251,35 @@ fn parts<'a>(
         };
         Some(Difference::Service { part: part.clone(), what })
     })
+}
+
+/// Another version of the engine than the latest block measured with, in this launch.
+pub(super) fn engine_version(
+    record: &SweepRecord,
+    launch: u32,
+    facts: &LaunchFacts,
+) -> Option<Difference> {
+    let configurations = &record.manifest.configurations;
+    let stack = |it: &LaunchRecord| {
+        configurations.iter().find(|known| known.name == it.configuration).map(|it| &it.stack)
+    };
+    let own = stack(record.launches.iter().rfind(|it| it.launch == launch)?)?;
+    // One that was given up before it measured anything says nothing of what was measured.
+    let measured = |it: &&LaunchRecord| {
+        it.launch != launch && !it.measurements.is_empty() && stack(it) == Some(own)
+    };
+    let mut measured = record.launches.iter().filter(measured);
+    let before = measured.find_map(|it| it.facts.as_ref()?.engine_version.clone())?;
+    let now = facts.engine_version.clone().filter(|now| *now != before)?;
+    Some(Difference::Engine { before, now })
+}
+
+/// The same of the last server that was seen: where it was why the sweep ended, a person who
+/// accepts changes accepts this one.
+pub(super) fn seen_engine_version(record: &SweepRecord) -> Option<Difference> {
+    let seen = |it: &&LaunchRecord| it.facts.is_some();
+    let last = record.launches.iter().rfind(seen)?;
+    engine_version(record, last.launch, last.facts.as_ref()?)
 }
 
 /// The image of the latest block: that of its launches, else the one that it began with.

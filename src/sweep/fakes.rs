@@ -142,6 +142,10 @@ pub(super) struct FakeEngine {
     pub(super) check_takes: u64,
     /// Whether a server fails to stop in good order.
     pub(super) stop_fails: bool,
+    /// How often what it left cannot be ended, where it leaves something.
+    pub(super) left: Mutex<Option<u32>>,
+    /// The version that its servers show.
+    pub(super) version: Option<String>,
     attempts: Mutex<BTreeMap<u32, u32>>,
 }
 
@@ -154,6 +158,8 @@ impl FakeEngine {
             checks: Arc::new(|_, _| Ok(())),
             check_takes: 0,
             stop_fails: false,
+            left: Mutex::default(),
+            version: None,
             attempts: Mutex::default(),
         }
     }
@@ -205,16 +211,28 @@ impl Engine for FakeEngine {
                     model: "m".to_owned(),
                     choice: crate::server::ModelChoice::Clear,
                     max_model_len: None,
-                    version: None,
+                    version: self.version.clone(),
                     simulated: true,
                 },
-                facts: LaunchFacts { boot_seconds: BOOT as f64, ..LaunchFacts::default() },
+                facts: LaunchFacts {
+                    boot_seconds: BOOT as f64,
+                    engine_version: self.version.clone(),
+                    ..LaunchFacts::default()
+                },
             })),
         }
     }
 
     async fn clean_up(&self, _: &Configuration, _: &LaunchFailure, _: &Emit) {
         self.actions.did("clean up");
+    }
+
+    async fn end_left(&self) -> Result<(), LaunchFailure> {
+        let mut left = self.left.lock().expect("no panic");
+        let Some(attempts) = *left else { return Ok(()) };
+        self.actions.did("end left");
+        *left = Some(attempts.saturating_sub(1));
+        if attempts == 0 { Ok(()) } else { Err(LaunchFailure::of_left("process 7 lives")) }
     }
 }
 

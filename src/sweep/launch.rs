@@ -117,11 +117,12 @@ pub trait MeasureSession: Send {
 }
 
 /// Makes one launch. A stop, or a sink that refuses, ends it as interrupted;
-/// whatever ends it, the server is stopped before this returns.
+/// whatever ends it, the server is stopped before this returns, or the sweep ends.
 ///
 /// # Errors
 /// When its folder or its records cannot be written, or this process lacks something itself: no
-/// conclusion about the configuration, and the next launch would fail in the same way.
+/// conclusion about the configuration, and the next launch would fail in the same way. Or when
+/// its server cannot be stopped.
 pub async fn run(
     order: &TrialOrder,
     engine: &dyn Engine,
@@ -133,21 +134,52 @@ pub async fn run(
     let emit = &emit.of_launch(order.launch.launch);
     let folder = &order.launch.folder;
     Folder::create_launch(folder)?;
-    let mut launched = match boot(engine, &order.launch, emit, cancel).await {
-        Err(failure) if failure.cancelled => return Ok(LaunchOutcome::Interrupted),
-        Err(failure) if failure.shortage => return Err(SweepError::shortage(&failure.message)),
-        Err(failure) => return Ok(LaunchOutcome::Failed(failure)),
-        Ok(launched) => launched,
+    let (outcome, left) = match boot(engine, &order.launch, emit, cancel).await {
+        Err(failure) => {
+            let left = failure.left.then(|| failure.clone());
+            (not_booted(failure, cancel.is_cancelled()), left)
+        }
+        Ok(mut launched) => {
+            let work = Work { order, measure, sink, emit, cancel };
+            let outcome = work.measure(launched.as_mut()).await;
+            emit.phase(Phase::Stopping);
+            (outcome, launched.stop().await.err())
+        }
     };
-    let work = Work { order, measure, sink, emit, cancel };
-    let outcome = work.measure(launched.as_mut()).await;
-    emit.phase(Phase::Stopping);
-    if let Err(failure) = launched.stop().await
-        && matches!(outcome, Ok(LaunchOutcome::Measured))
-    {
-        emit.warn(format!("stopping: {}", failure.message));
+    let Some(left) = left else { return outcome };
+    match (engine.end_left().await, outcome) {
+        (Ok(()), outcome) => {
+            if matches!(outcome, Ok(LaunchOutcome::Measured)) {
+                emit.warn(format!("stopping: {}", left.message));
+            }
+            outcome
+        }
+        (Err(left), Ok(outcome)) => {
+            let outcome = match outcome {
+                // Its second attempt was not made.
+                LaunchOutcome::Failed(failure) if relaunch::boots_again(&failure) => {
+                    LaunchOutcome::Interrupted
+                }
+                outcome => outcome,
+            };
+            Err(SweepError::Unstopped { message: left.message, outcome: Box::new(outcome) })
+        }
+        (Err(left), Err(error)) => {
+            emit.warn(format!("stopping: {}", left.message));
+            Err(error)
+        }
     }
-    outcome
+}
+
+/// What a launch came to that gave no server; `stops`: whether a stop was asked for meanwhile.
+fn not_booted(failure: LaunchFailure, stops: bool) -> Result<LaunchOutcome, SweepError> {
+    match failure {
+        failure if failure.cancelled => Ok(LaunchOutcome::Interrupted),
+        failure if failure.shortage => Err(SweepError::shortage(&failure.message)),
+        // What is not the configuration's own may be the stop's, and has no second attempt.
+        failure if stops && !failure.class.is_deterministic() => Ok(LaunchOutcome::Interrupted),
+        failure => Ok(LaunchOutcome::Failed(failure)),
+    }
 }
 
 /// Starts the engine, and once more where the first attempt failed for a reason
@@ -165,6 +197,9 @@ pub async fn boot(
         Err(failure) if relaunch::boots_again(&failure) && !cancel.is_cancelled() => failure,
         done => return done,
     };
+    if failure.left && engine.end_left().await.is_err() {
+        return Err(failure);
+    }
     emit.warn(format!("{}: {}; trying once more", order.configuration.name, failure.message));
     // Where nothing was started there is no log.
     let _ = std::fs::rename(order.folder.join(EngineLog::NAME), order.folder.join(FIRST_LOG));

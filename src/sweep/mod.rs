@@ -33,6 +33,7 @@ pub use pass::Pass;
 
 use crate::history::HistoryError;
 use crate::history::journal::JournalError;
+use crate::history::launch::LaunchOutcome;
 use crate::ownership::OwnershipError;
 
 /// Why a sweep could not continue. A message states its cause itself, so no error
@@ -57,6 +58,14 @@ pub enum SweepError {
         log_lines: Vec<String>,
         /// Whether the environment is the cause (and not the engine).
         environment: bool,
+    },
+    /// A server runs on that cannot be ended: nothing is started beside it.
+    #[error("nothing more is launched: {message}. End it, then `vllm-grid resume` continues")]
+    Unstopped {
+        /// What it is.
+        message: String,
+        /// What its launch came to.
+        outcome: Box<LaunchOutcome>,
     },
     /// Production could not be started again.
     #[error("{0}")]

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::difference::{Asks, Before, Changed, Continues, Difference, Weight, continues};
+use super::difference::{
+    Asks, Before, Changed, Continues, Difference, Weight, continues, seen_engine_version,
+};
 use super::measured_with::{MeasuredWith, see_production};
 use crate::configuration::{Configuration, hexadecimal};
 use crate::engine::service::{self, Faults, Need};
@@ -81,6 +83,8 @@ impl Resumable {
             production_is_baseline: baseline.is_some_and(|it| it.answers_to("production")),
         };
         differences.extend(before.differences(now));
+        // It shows only in a launch: without `accept` the next one is looked at.
+        differences.extend(accept.then(|| seen_engine_version(&self.record)).flatten());
         continues(&self.record, differences, now, self.asks(), accept)
     }
 

@@ -190,6 +190,10 @@ impl Sweep {
         let guard = Guard::stop_production(production, &earlier, &mut note, &emit, stop).await;
         self.guard = Some(guard.map_err(|error| self.told(error))?);
         let worked = production::caught(self.work(context)).await;
+        // Production needs the GPU that a server may still hold; a bug here must not keep it down.
+        if let Ok(Err(left)) = production::caught(context.engine.end_left()).await {
+            emit.warn(format!("production is started beside a server of ours: {}", left.message));
+        }
         let mut guard = self.guard.take().unwrap_or_default();
         let (restoring, owed) = (Instant::now(), guard.owes().is_some());
         let mut note = |step| self.append(Entry::Production { production: step });
@@ -402,9 +406,9 @@ impl Sweep {
     async fn journal(&mut self, context: &SweepContext, put: Put) -> Result<(), SweepError> {
         let mut entry = put.entry.clone();
         let checked = match &mut entry {
-            Entry::LaunchReady { launch, .. } => {
+            Entry::LaunchReady { launch, facts, .. } => {
                 self.readings.insert(*launch, self.clock.read());
-                Ok(())
+                self.same_engine(*launch, facts)
             }
             Entry::RepeatFinished { launch, measurement } => {
                 if let Some(why) = self.slept(*launch) {

@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::{Command, Stdio};
 
 use crate::support::{CACHING, Ran, Workplace, numbers, signal, texts, until};
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -97,6 +98,23 @@ fn every_signal_stops_cleanly_and_resume_measures_nothing_twice() {
         place.run(&["resume", "run"]).expect(0);
         complete_and_nothing_twice(&place);
     }
+}
+
+#[test]
+fn a_hangup_that_the_sweep_was_told_to_ignore_does_not_end_it() {
+    let place = Workplace::new(CACHING);
+    let shell = place.command(&[]);
+    // As `nohup` does.
+    let script = "trap '' HUP; exec \"$0\" sweep grid.yaml --output run";
+    let mut ignoring = Command::new("sh");
+    ignoring.arg("-c").arg(script).arg(shell.get_program()).current_dir(place.path("."));
+    ignoring.envs(shell.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    ignoring.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = ignoring.spawn().unwrap();
+    place.wait_for("run", "repeat_finished", 1);
+    signal(&child, Signal::HUP);
+    Ran::of(child.wait_with_output().unwrap()).expect(0);
+    complete_and_nothing_twice(&place);
 }
 
 #[test]

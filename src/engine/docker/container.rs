@@ -1,7 +1,9 @@
 //! One container of ours, from its creation until it is removed, always by its id.
 //! How it ended is asked of the daemon, exited containers included.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bollard::errors::Error;
@@ -33,6 +35,36 @@ const RESTART: Duration = Duration::from_secs(1);
 /// How often the daemon is asked whether the container is paused.
 const PAUSE_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
+/// Containers that could not be removed: names by ids.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Left(Arc<Mutex<BTreeMap<String, String>>>);
+
+impl Left {
+    fn change<T>(&self, change: impl FnOnce(&mut BTreeMap<String, String>) -> T) -> T {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Tries to remove each of them again.
+    ///
+    /// # Errors
+    /// One is still there.
+    pub(super) async fn remove(&self, docker: &Daemon) -> Result<(), LaunchFailure> {
+        for (id, name) in self.change(|left| left.clone()) {
+            remove(docker, &id).await.map_err(|error| unremoved(docker, &name, &error))?;
+            self.change(|left| left.remove(&id));
+        }
+        Ok(())
+    }
+}
+
+/// The failure of a removal.
+fn unremoved(docker: &Daemon, name: &str, error: &Error) -> LaunchFailure {
+    let why = docker.words(error);
+    LaunchFailure::of_left(format!(
+        "container {name} cannot be removed (`vllm-grid recover` does): {why}"
+    ))
+}
+
 /// A container that we created. Dropped while it exists, it is removed.
 pub(super) struct Container {
     docker: Daemon,
@@ -40,6 +72,8 @@ pub(super) struct Container {
     name: String,
     removed: bool,
     log: Option<LogCopy>,
+    /// Where it is noted if it cannot be removed.
+    left: Left,
     /// When it was started by us, as the daemon says: somebody else's restart changes it,
     /// and leaves the count of restarts as it is.
     started_at: Option<String>,
@@ -126,6 +160,7 @@ impl Container {
                         name,
                         removed: false,
                         log: None,
+                        left: Left::default(),
                         started_at: None,
                     });
                 }
@@ -141,6 +176,12 @@ impl Container {
                 }
             }
         }
+    }
+
+    /// The same, noted there if it cannot be removed.
+    pub(super) fn noted_in(mut self, left: &Left) -> Self {
+        self.left = left.clone();
+        self
     }
 
     pub(super) fn id(&self) -> &str {
@@ -233,12 +274,20 @@ impl Container {
         words.map(Iterator::collect).unwrap_or_default()
     }
 
-    /// The port of the host that `port` of the container is published on.
-    pub(super) async fn published(&self, port: u16) -> Option<u16> {
-        let seen = self.inspect().await.ok()?;
-        let ports = seen.network_settings?.ports?;
-        let bindings = ports.get(&format!("{port}/tcp"))?.as_ref()?;
-        bindings.iter().find_map(|binding| binding.host_port.as_ref()?.parse().ok())
+    /// The port of the host that `port` of the container is published on; `None` where there
+    /// is none, as of a container that was removed.
+    ///
+    /// # Errors
+    /// The daemon does not say it.
+    pub(super) async fn published(&self, port: u16) -> Result<Option<u16>, Error> {
+        let seen = match self.inspect().await {
+            Err(error) if status(&error) == Some(404) => return Ok(None),
+            seen => seen?,
+        };
+        let ports = seen.network_settings.and_then(|it| it.ports).unwrap_or_default();
+        let bindings = ports.get(&format!("{port}/tcp")).and_then(Option::as_ref);
+        let mut bindings = bindings.into_iter().flatten();
+        Ok(bindings.find_map(|binding| binding.host_port.as_ref()?.parse().ok()))
     }
 
     /// Resolves when it no longer runs as it should: ended, removed, paused, restarted by
@@ -270,13 +319,10 @@ impl Container {
             tracing::warn!(container = self.name, %error, "stopping");
         }
         self.finish_log().await;
-        remove(&self.docker, &self.id).await.map_err(|error| {
-            let why = self.docker.words(&error);
-            let name = &self.name;
-            let message =
-                format!("container {name} cannot be removed (`vllm-grid recover` does): {why}");
-            LaunchFailure::new(FailureClass::Environment, message)
-        })?;
+        if let Err(error) = remove(&self.docker, &self.id).await {
+            self.left.change(|left| left.insert(self.id.clone(), self.name.clone()));
+            return Err(unremoved(&self.docker, &self.name, &error));
+        }
         self.removed = true;
         Ok(())
     }
@@ -301,18 +347,6 @@ impl Drop for Container {
             runtime.spawn(async move { remove(&docker, &id).await });
         }
     }
-}
-
-/// How long a container that runs and publishes no port may take to end.
-pub(super) const UNPUBLISHED: Duration = Duration::from_secs(10);
-
-/// The failure of one that runs and cannot be reached.
-pub(super) fn unpublished(port: u16) -> LaunchFailure {
-    let message = format!(
-        "the container runs, and its port {port} is not published on this host: is its network an \
-         internal one?"
-    );
-    LaunchFailure::new(FailureClass::Environment, message)
 }
 
 /// Stops a container by id with a grace in seconds; one that is stopped or gone already is, too.

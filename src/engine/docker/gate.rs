@@ -1,10 +1,12 @@
 //! The GPU memory gate: GPU memory outlives a container whose workers survive
-//! it, so the next launch waits until every assigned GPU is back to its free
-//! memory as read before the first one (within 1 %, stable for 5 s), 120 s at
+//! it, so the next launch waits until each of its GPUs is back to its free
+//! memory as read before the first one on it (within 1 %, stable for 5 s), 120 s at
 //! most. Read by NVML, else by a throw-away container of the same image with
-//! entry point `nvidia-smi`; where neither shows a GPU, the gate says so once
+//! entry point `nvidia-smi`; where neither ever shows a GPU, the gate says so once
 //! and stays open.
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -16,9 +18,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::body::{gpu_request, is_nvidia};
 use super::container::Container;
+use super::gpus::{CONTAINER, CUDA, assigned, choosing};
 use super::naming::aside_labels;
 use super::patience::{ACTION, Daemon};
-use crate::engine::compose::{GpuRequest, ServiceSpec};
+use crate::configuration::Configuration;
+use crate::engine::compose::ServiceSpec;
 use crate::event::Emit;
 use crate::history::launch::{FailureClass, LaunchFailure};
 use crate::server::GpuIds;
@@ -36,11 +40,11 @@ pub struct GpuMemory {
     pub total: f64,
 }
 
-/// Reads the free memory of the assigned GPUs; `None` where no GPU can be seen.
+/// Reads the free memory of a launch's GPUs; `None` where no GPU can be seen.
 #[async_trait]
 pub trait ReadMemory: Send + Sync {
-    /// The present reading.
-    async fn read(&mut self) -> Option<Vec<GpuMemory>>;
+    /// The present reading, where the launch has these variables besides the service's.
+    async fn read(&mut self, environment: &BTreeMap<String, String>) -> Option<Vec<GpuMemory>>;
 }
 
 const MAX_WAIT: Duration = Duration::from_mins(2);
@@ -50,10 +54,33 @@ const TOLERANCE: f64 = 0.01;
 /// Longest that the container which shows the GPUs may take, and longest that its text may.
 const OUTPUT: Duration = Duration::from_secs(30);
 
+/// The readings of a grid's memory gates, by GPU: engines that share one must not take what
+/// another's server still holds for free memory.
+#[derive(Clone, Default)]
+pub(in crate::engine) struct Gates(Arc<Mutex<Vec<GpuMemory>>>);
+
+impl Gates {
+    /// The first readings of these GPUs; those without one get it now, and are left out.
+    fn before(&self, now: &[GpuMemory]) -> Vec<GpuMemory> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut before = Vec::new();
+        for gpu in now {
+            match known.iter().find(|it| it.uuid == gpu.uuid) {
+                Some(first) => before.push(first.clone()),
+                None => known.push(gpu.clone()),
+            }
+        }
+        before
+    }
+}
+
 /// Waits between launches until GPU memory is free.
 pub struct Gate {
     reader: Option<Box<dyn ReadMemory>>,
-    reference: Option<Vec<GpuMemory>>,
+    /// Whether it ever showed a GPU.
+    has_read: bool,
+    /// What was free before anything was launched.
+    gates: Gates,
 }
 
 impl Gate {
@@ -62,40 +89,51 @@ impl Gate {
         let asks = !service.gpus.is_empty() || service.runtime.as_deref().is_some_and(is_nvidia);
         let reader = (gpus && asks)
             .then(|| Box::new(Reader::new(docker, service, image_id)) as Box<dyn ReadMemory>);
-        Self { reader, reference: None }
+        Self { reader, has_read: false, gates: Gates::default() }
     }
 
-    /// A gate on `reader`.
-    pub fn on(reader: Box<dyn ReadMemory>) -> Self {
-        Self { reader: Some(reader), reference: None }
+    /// The same, where others launch on the same GPUs.
+    pub(super) fn among(self, gates: &Gates) -> Self {
+        Self { gates: gates.clone(), ..self }
     }
 
-    /// Waits until the GPUs are free again. The first passage takes the reading
-    /// that later ones are compared with. `utilisation` is what the next launch asks for.
+    /// Waits until the GPUs of the next launch are free again. The first passage to a GPU takes
+    /// the reading that later ones are compared with.
     pub async fn pass(
         &mut self,
-        utilisation: Option<f64>,
+        next: &Configuration,
         emit: &Emit,
         cancel: &CancellationToken,
     ) -> Result<(), LaunchFailure> {
         let Some(reader) = &mut self.reader else { return Ok(()) };
-        let Some(first) = reader.read().await else {
+        let mut reading = reader.read(&next.environment).await;
+        if reading.is_none() && !self.has_read {
             let text = "no GPU can be seen from here (neither NVML nor nvidia-smi): \
                         the GPU memory gate between launches is skipped";
             emit.warn(text);
             self.reader = None;
             return Ok(());
-        };
-        let Some(reference) = &self.reference else {
-            self.reference = Some(first);
-            return Ok(());
-        };
+        }
         let started = Instant::now();
-        let mut reading = first;
+        let (mut reference, mut seen) = (None, None);
         let mut free_since: Option<Instant> = None;
         // Nothing ran yet that could have been free all along: a first reading at the reference counts from now.
         while started.elapsed() < MAX_WAIT {
-            if is_free_again(reference, &reading) {
+            let is_free = match reading.take() {
+                Some(now) => {
+                    self.has_read |= !now.is_empty();
+                    let before = reference.get_or_insert_with(|| self.gates.before(&now));
+                    if before.is_empty() {
+                        return Ok(());
+                    }
+                    let is_free = is_free_again(before, &now);
+                    seen = Some(now);
+                    is_free
+                }
+                // One look that fails tells nothing.
+                None => false,
+            };
+            if is_free {
                 let since = *free_since.get_or_insert_with(Instant::now);
                 if since.elapsed() >= STABLE_FOR {
                     return Ok(());
@@ -107,11 +145,16 @@ impl Gate {
                 () = cancel.cancelled() => return Ok(()),
                 () = sleep(POLL_INTERVAL) => {}
             }
-            if let Some(next) = reader.read().await {
-                reading = next;
-            }
+            reading = reader.read(&next.environment).await;
         }
-        let short = short_of(&reading, utilisation);
+        let Some(reading) = seen else {
+            emit.warn(format!(
+                "GPU memory could not be read for {} s: this launch does not wait until it is free",
+                MAX_WAIT.as_secs()
+            ));
+            return Ok(());
+        };
+        let short = short_of(&reading, utilisation(next));
         if short.is_empty() {
             let text = format!(
                 "GPU memory is not back to what it was before the first launch ({}), but suffices: the sweep continues",
@@ -132,6 +175,12 @@ impl Gate {
     }
 }
 
+/// What a launch asks for; vLLM's default where it says nothing.
+fn utilisation(next: &Configuration) -> f64 {
+    let asked = next.flags.get("gpu-memory-utilization").and_then(serde_json::Value::as_f64);
+    asked.unwrap_or(0.9)
+}
+
 fn is_free_again(reference: &[GpuMemory], reading: &[GpuMemory]) -> bool {
     reference.iter().all(|before| {
         reading
@@ -141,10 +190,8 @@ fn is_free_again(reference: &[GpuMemory], reading: &[GpuMemory]) -> bool {
     })
 }
 
-/// The GPUs with less free memory than the next launch asks for; without a
-/// utilisation vLLM's default of 0.9 counts.
-fn short_of(reading: &[GpuMemory], utilisation: Option<f64>) -> Vec<GpuMemory> {
-    let utilisation = utilisation.unwrap_or(0.9);
+/// The GPUs with less free memory than the next launch asks for.
+fn short_of(reading: &[GpuMemory], utilisation: f64) -> Vec<GpuMemory> {
     reading.iter().filter(|gpu| gpu.free < gpu.total * utilisation).cloned().collect()
 }
 
@@ -162,66 +209,6 @@ pub(in crate::engine) struct Reader {
     docker: Daemon,
     service: ServiceSpec,
     image_id: String,
-    assigned: Option<GpuIds>,
-}
-
-/// The GPUs that a container of the service works on, as far as the service says: those
-/// that it is given, and of these the visible ones.
-pub(in crate::engine) fn assigned(service: &ServiceSpec) -> Option<GpuIds> {
-    let given = given(service);
-    match service.environment.get("CUDA_VISIBLE_DEVICES") {
-        Some(visible) if !visible.trim().is_empty() => visible_of(given, visible),
-        _ => given,
-    }
-}
-
-/// CUDA counts the GPUs of a container from 0, in the order of their indices (all of
-/// one kind, or `CUDA_DEVICE_ORDER=PCI_BUS_ID`). Where that order cannot be known, all
-/// that are given count.
-fn visible_of(given: Option<GpuIds>, visible: &str) -> Option<GpuIds> {
-    let visible = GpuIds::listed(visible);
-    let is_index = |id: &str| id.parse::<usize>().is_ok();
-    if !visible.iter().all(is_index) {
-        return if visible.iter().any(is_index) { given } else { Some(visible) };
-    }
-    let Some(given) = given else { return Some(visible) };
-    let indices: Option<Vec<u32>> = given.iter().map(|id| id.parse().ok()).collect();
-    let Some(mut indices) = indices else { return Some(given) };
-    indices.sort_unstable();
-    let at = |id: &str| indices.get(id.parse::<usize>().ok()?).map(u32::to_string);
-    // An index that there is not hides those behind it.
-    Some(GpuIds::new(visible.iter().map_while(at)))
-}
-
-/// The GPU of a name of the Container Device Interface; `None` where it is all, or a part.
-fn by_cdi(name: &str) -> Option<&str> {
-    let id = name.split_once('=').map_or(name, |(_, id)| id);
-    (id.starts_with("GPU-") || id.parse::<u32>().is_ok()).then_some(id)
-}
-
-/// The GPUs that a container of the service is given; `None` is all.
-/// Docker makes the first n of a count; a request wins over the variable.
-fn given(service: &ServiceSpec) -> Option<GpuIds> {
-    let requests = &service.gpus;
-    let is_cdi = |request: &&GpuRequest| request.driver.as_deref() == Some("cdi");
-    let cdi: Vec<&String> = requests.iter().filter(is_cdi).flat_map(|it| &it.device_ids).collect();
-    if !cdi.is_empty() {
-        let gpus = cdi.iter().filter(|name| name.contains("gpu"));
-        return gpus
-            .map(|name| by_cdi(name).map(str::to_owned))
-            .collect::<Option<Vec<_>>>()
-            .map(GpuIds::new);
-    }
-    let ids: Vec<String> = requests.iter().flat_map(|r| r.device_ids.clone()).collect();
-    if !ids.is_empty() {
-        return Some(GpuIds::new(ids));
-    }
-    if !requests.is_empty() {
-        let most = requests.iter().map(|request| request.count.unwrap_or(-1)).max()?;
-        return (most >= 0).then(|| GpuIds::new((0..most).map(|index| index.to_string())));
-    }
-    let visible = service.environment.get("NVIDIA_VISIBLE_DEVICES")?;
-    (!matches!(visible.as_str(), "all" | "")).then(|| GpuIds::listed(visible))
 }
 
 impl Reader {
@@ -231,21 +218,16 @@ impl Reader {
             docker,
             service: service.clone(),
             image_id: image_id.to_owned(),
-            assigned: assigned(service),
         }
     }
 
-    fn is_assigned(&self, index: u32, uuid: &str) -> bool {
-        self.assigned.as_ref().is_none_or(|ids| ids.include(index, uuid))
-    }
-
-    fn by_nvml(&self) -> Option<Vec<GpuMemory>> {
+    fn by_nvml(&self, assigned: Option<&GpuIds>) -> Option<Vec<GpuMemory>> {
         let nvml = self.nvml.as_ref()?;
         let mut gpus = Vec::new();
         for index in 0..nvml.device_count().ok()? {
             let device = nvml.device_by_index(index).ok()?;
             let (uuid, memory) = (device.uuid().ok()?, device.memory_info().ok()?);
-            if self.is_assigned(index, &uuid) {
+            if is_among(assigned, index, &uuid) {
                 let mebibytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
                 gpus.push(GpuMemory {
                     uuid,
@@ -261,10 +243,11 @@ impl Reader {
     /// How many processes hold memory of the assigned GPUs; `None` without NVML.
     pub(in crate::engine) fn users(&self) -> Option<usize> {
         let nvml = self.nvml.as_ref()?;
+        let assigned = assigned(&self.service);
         let mut users = 0;
         for index in 0..nvml.device_count().ok()? {
             let device = nvml.device_by_index(index).ok()?;
-            if self.is_assigned(index, &device.uuid().ok()?) {
+            if is_among(assigned.as_ref(), index, &device.uuid().ok()?) {
                 users += device.running_compute_processes().ok()?.len();
                 users += device.running_graphics_processes().ok()?.len();
             }
@@ -274,7 +257,11 @@ impl Reader {
 
     /// A throw-away container sees the GPUs that the service would see.
     pub(in crate::engine) async fn by_container(&self) -> Option<Vec<GpuMemory>> {
-        let visible = self.service.environment.get("NVIDIA_VISIBLE_DEVICES");
+        self.by_container_of(&self.service).await
+    }
+
+    async fn by_container_of(&self, service: &ServiceSpec) -> Option<Vec<GpuMemory>> {
+        let visible = service.environment.get(CONTAINER);
         let body = ContainerCreateBody {
             image: Some(self.image_id.clone()),
             entrypoint: Some(vec!["nvidia-smi".to_owned()]),
@@ -283,20 +270,25 @@ impl Reader {
                 "--format=csv,noheader,nounits".to_owned(),
             ]),
             labels: Some(aside_labels("gpu-memory").into_iter().collect()),
-            env: visible.map(|value| vec![format!("NVIDIA_VISIBLE_DEVICES={value}")]),
+            env: visible.map(|value| vec![format!("{CONTAINER}={value}")]),
             host_config: Some(HostConfig {
-                runtime: self.service.runtime.clone(),
-                device_requests: Some(self.service.gpus.iter().map(gpu_request).collect()),
+                runtime: service.runtime.clone(),
+                device_requests: Some(service.gpus.iter().map(gpu_request).collect()),
                 network_mode: Some("none".to_owned()),
                 ..HostConfig::default()
             }),
             ..ContainerCreateBody::default()
         };
-        let name = format!("vllm-grid-nvidia-smi-{:x}", std::process::id());
+        // A process's number is not unique: each container has one of 1.
+        let name = format!("vllm-grid-nvidia-smi-{:016x}", rand::random::<u64>());
         let mut container = Container::create(&self.docker, &name, body).await.ok()?;
         let text = self.output(&container).await;
         container.stop_and_remove(0).await.ok()?;
-        let gpus: Vec<GpuMemory> = text?.lines().filter_map(smi_line).collect();
+        // `nvidia-smi` shows what CUDA would not use.
+        let visible = service.environment.get(CUDA).filter(|ids| !ids.trim().is_empty());
+        let visible = visible.map(|ids| GpuIds::listed(ids));
+        let is_visible = |gpu: &GpuMemory| is_among(visible.as_ref(), gpu.index, &gpu.uuid);
+        let gpus: Vec<GpuMemory> = text?.lines().filter_map(smi_line).filter(is_visible).collect();
         (!gpus.is_empty()).then_some(gpus)
     }
 
@@ -321,6 +313,10 @@ impl Reader {
     }
 }
 
+fn is_among(ids: Option<&GpuIds>, index: u32, uuid: &str) -> bool {
+    ids.is_none_or(|ids| ids.include(index, uuid))
+}
+
 /// `GPU-uuid, 0, 23000, 24564`.
 fn smi_line(line: &str) -> Option<GpuMemory> {
     let mut fields = line.split(',').map(str::trim);
@@ -334,156 +330,18 @@ fn smi_line(line: &str) -> Option<GpuMemory> {
 
 #[async_trait]
 impl ReadMemory for Reader {
-    async fn read(&mut self) -> Option<Vec<GpuMemory>> {
-        match self.by_nvml() {
+    async fn read(&mut self, environment: &BTreeMap<String, String>) -> Option<Vec<GpuMemory>> {
+        let service = choosing(&self.service, environment);
+        let assigned = assigned(&service);
+        if assigned.as_ref().is_some_and(GpuIds::is_empty) {
+            return Some(Vec::new());
+        }
+        match self.by_nvml(assigned.as_ref()) {
             Some(gpus) => Some(gpus),
-            None => self.by_container().await,
+            None => self.by_container_of(&service).await,
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Free memory by the second, the last value for ever.
-    struct Scripted(Instant, Vec<f64>);
-
-    #[async_trait]
-    impl ReadMemory for Scripted {
-        async fn read(&mut self) -> Option<Vec<GpuMemory>> {
-            let second = self.0.elapsed().as_secs() as usize;
-            let free = *self.1.get(second).or(self.1.last())?;
-            Some(vec![GpuMemory { uuid: "GPU-a".to_owned(), index: 0, free, total: 24_000.0 }])
-        }
-    }
-
-    /// Seconds that the second passage took, and how it ended.
-    async fn second_passage(
-        free: Vec<f64>,
-        utilisation: Option<f64>,
-    ) -> (f64, Result<(), LaunchFailure>) {
-        let started = Instant::now();
-        let mut gate = Gate::on(Box::new(Scripted(started, free)));
-        let (emit, cancel) = (Emit::nowhere(), CancellationToken::new());
-        gate.pass(utilisation, &emit, &cancel).await.expect("the first passage reads");
-        sleep(Duration::from_secs(1)).await;
-        let passing = Instant::now();
-        let passed = gate.pass(utilisation, &emit, &cancel).await;
-        (passing.elapsed().as_secs_f64(), passed)
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn memory_has_to_be_back_and_stay() {
-        let (seconds, passed) = second_passage(vec![23_000.0, 22_900.0], None).await;
-        assert!(passed.is_ok());
-        assert!((5.0..6.0).contains(&seconds), "stable for 5 s: {seconds}");
-
-        let mut drains = vec![23_000.0];
-        drains.extend(vec![4_000.0; 10]);
-        drains.push(23_000.0);
-        let (seconds, passed) = second_passage(drains, None).await;
-        assert!(passed.is_ok());
-        assert!((15.0..16.5).contains(&seconds), "{seconds}");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_never_drains_is_marked_or_stops_by_what_the_next_one_needs() {
-        let held = vec![23_000.0, 20_000.0];
-        let (seconds, passed) = second_passage(held.clone(), Some(0.8)).await;
-        assert!(passed.is_ok(), "20000 of 24000 suffice for 0.8");
-        assert!((120.0..121.0).contains(&seconds), "{seconds}");
-        let (_, passed) = second_passage(held, Some(0.95)).await;
-        assert_eq!(passed.expect_err("not for 0.95").class, FailureClass::Environment);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn without_a_gpu_the_gate_says_so_once() {
-        use std::sync::Arc;
-        use std::sync::atomic::{AtomicU32, Ordering};
-
-        let warnings = Arc::new(AtomicU32::new(0));
-        let count = warnings.clone();
-        let emit = Emit::to(move |_| {
-            count.fetch_add(1, Ordering::Relaxed);
-        });
-        let mut gate = Gate::on(Box::new(Scripted(Instant::now(), Vec::new())));
-        for _ in 0..3 {
-            gate.pass(None, &emit, &CancellationToken::new()).await.expect("open");
-        }
-        assert_eq!(warnings.load(Ordering::Relaxed), 1);
-    }
-
-    #[test]
-    fn a_service_s_gpus_are_its_requests_else_its_variable_s() {
-        let service = |requests: &[(Option<i64>, &[&str])], visible: Option<&str>| {
-            let mut service = ServiceSpec::of_image("i", Vec::new());
-            service.gpus = requests
-                .iter()
-                .map(|(count, ids)| GpuRequest {
-                    count: *count,
-                    device_ids: ids.iter().map(|id| (*id).to_owned()).collect(),
-                    ..GpuRequest::default()
-                })
-                .collect();
-            let variable = visible.map(|ids| ("NVIDIA_VISIBLE_DEVICES".to_owned(), ids.to_owned()));
-            service.environment.extend(variable);
-            assigned(&service)
-        };
-        let these = |ids: &str| Some(GpuIds::listed(ids));
-        assert_eq!(service(&[(None, &["1", "GPU-5a"])], Some("0")), these("1,GPU-5a"));
-        assert_eq!(service(&[(Some(2), &[])], None), these("0,1"), "the first two");
-        assert_eq!(service(&[(Some(-1), &[])], Some("0")), None, "all: which is not known here");
-        assert_eq!(service(&[], Some("2, 3")), these("2,3"));
-        assert_eq!(service(&[], Some("all")), None);
-        assert_eq!(service(&[], None), None);
-    }
-
-    #[test]
-    fn nvidia_smi_is_read() {
-        let gpu = smi_line("GPU-1b2c, 1, 23028, 24564").expect("a line");
-        assert_eq!((gpu.index, gpu.free, gpu.total), (1, 23_028.0, 24_564.0));
-        assert_eq!(smi_line("No devices were found"), None);
-    }
-
-    #[test]
-    fn the_gpus_of_a_launch_are_those_given_and_visible() {
-        let with = |requests: &[(&str, &[&str], Option<i64>)], variables: &[(&str, &str)]| {
-            let gpus = requests.iter().map(|(driver, ids, count)| GpuRequest {
-                driver: Some((*driver).to_owned()),
-                device_ids: ids.iter().map(|id| (*id).to_owned()).collect(),
-                count: *count,
-                ..GpuRequest::default()
-            });
-            let variables = variables.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned()));
-            let service = ServiceSpec {
-                gpus: gpus.collect(),
-                environment: variables.collect(),
-                ..ServiceSpec::default()
-            };
-            assigned(&service)
-                .map(|ids| ids.iter().map(str::to_owned).collect::<Vec<_>>().join(","))
-        };
-        let is = |ids: &str| Some(ids.to_owned());
-        let cuda = |ids| [("CUDA_VISIBLE_DEVICES", ids)];
-        assert_eq!(with(&[("nvidia", &[], Some(-1))], &[]), None, "all");
-        assert_eq!(with(&[("nvidia", &[], Some(-1))], &cuda("1")), is("1"));
-        assert_eq!(
-            with(&[("nvidia", &["1", "2"], None)], &cuda("1")),
-            is("2"),
-            "the second of two"
-        );
-        assert_eq!(with(&[("nvidia", &["2", "1"], None)], &cuda("0")), is("1"), "by their indices");
-        assert_eq!(with(&[("nvidia", &["1"], None)], &cuda("0,1")), is("1"), "there is no second");
-        assert_eq!(with(&[("nvidia", &["1"], None)], &cuda("-1")), is(""));
-        assert_eq!(with(&[("nvidia", &["1"], None)], &cuda("GPU-5a")), is("GPU-5a"));
-        assert_eq!(with(&[("nvidia", &["GPU-a", "GPU-b"], None)], &cuda("1")), is("GPU-a,GPU-b"));
-        assert_eq!(with(&[], &[("NVIDIA_VISIBLE_DEVICES", "2,3"), cuda("1")[0]]), is("3"));
-        let cdi = |names: &[&str]| with(&[("cdi", names, None)], &[]);
-        assert_eq!(cdi(&["nvidia.com/gpu=all"]), None);
-        assert_eq!(cdi(&["nvidia.com/gpu=1", "vendor.com/net=eth0"]), is("1"));
-        assert_eq!(cdi(&["nvidia.com/gpu=GPU-5a", "nvidia.com/gpu=0"]), is("GPU-5a,0"));
-        assert_eq!(cdi(&["nvidia.com/gpu=1:0"]), None, "a part of one");
-        assert_eq!(cdi(&["nvidia.com/gpu=0"]), is("0"));
-    }
-}
+mod tests;

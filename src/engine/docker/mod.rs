@@ -14,9 +14,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::command_view::CommandView;
 use super::compose::{Mount, ServiceSpec, parts};
-use super::failure::Exit;
 use super::log::{EngineLog, LogWriter};
-use super::readiness::{Connect, Limits, NotReady, wait_until_ready};
+use super::readiness::{Connect, Limits};
 use super::service_view::view_of;
 use super::{Engine, LaunchOrder, Launched, devices, leftovers};
 use crate::configuration::{Configuration, Flags};
@@ -25,7 +24,7 @@ use crate::history::launch::{FailureClass, LaunchFacts, LaunchFailure};
 use crate::ownership::{Ledger, Uses};
 use crate::secret::Secrets;
 use crate::server::effective::Inspected;
-use crate::server::{ApiKey, Endpoint, GpuIds, Server};
+use crate::server::{ApiKey, GpuIds};
 
 mod arguments;
 mod block;
@@ -37,7 +36,7 @@ mod container;
 pub mod daemon;
 mod follow;
 pub mod gate;
-mod gates;
+pub(super) mod gpus;
 mod image;
 mod launched;
 mod naming;
@@ -51,26 +50,26 @@ mod sources;
 mod state;
 mod stats;
 mod transport;
+mod wait;
 
+pub(super) use block::key_of;
 pub use block::{
     compare_production, find_companions, of_block, production_of, production_to_recover,
 };
 use body::{Addition, body};
 pub use caches::Caches;
 use caches::UsedCaches;
-use container::Container;
+use container::{Container, Left};
 use gate::Gate;
-pub(super) use gates::Gates;
-use gates::SharedGate;
+pub(super) use gate::Gates;
 pub use image::{ImageIdentity, identity};
-use launched::{LaunchedContainer, not_running};
+use launched::LaunchedContainer;
 pub use naming::label;
 use naming::{container_name, labels};
 use offline::Offline;
 pub use patience::Daemon;
 pub use production::{Comparison, DockerProduction};
 pub use sources::{LIMIT, Located, WHAT, named_by, source_of, source_within};
-use state::{Identity, State};
 
 /// What is launched, and how.
 #[derive(Clone, Debug)]
@@ -131,9 +130,11 @@ pub struct DockerEngine {
     spec: DockerSpec,
     image: ImageIdentity,
     connect: Connect,
-    gate: SharedGate,
+    gate: tokio::sync::Mutex<Gate>,
     offline: Mutex<Offline>,
     caches: UsedCaches,
+    /// Containers that could not be removed.
+    left: Left,
     /// The run that it launches for.
     owner: OnceLock<Arc<Ledger>>,
 }
@@ -156,9 +157,16 @@ impl DockerEngine {
             spec.secrets.add(key.reveal());
         }
         let gate = Gate::new(docker.clone(), &spec.service, &image.id, spec.gpus);
-        let (gate, offline) = (Arc::new(tokio::sync::Mutex::new(gate)), Mutex::default());
+        let (gate, offline) = (tokio::sync::Mutex::new(gate), Mutex::default());
         let (caches, owner) = (UsedCaches::new(spec.caches), OnceLock::new());
-        Ok(Self { docker, spec, image, connect, gate, offline, caches, owner })
+        let left = Left::default();
+        Ok(Self { docker, spec, image, connect, gate, offline, caches, left, owner })
+    }
+
+    /// The same beside others that may launch on the same GPUs.
+    pub(super) fn behind(mut self, gates: &Gates) -> Self {
+        self.gate = tokio::sync::Mutex::new(self.gate.into_inner().among(gates));
+        self
     }
 
     /// What the image is.
@@ -209,8 +217,11 @@ impl DockerEngine {
     }
 
     /// The GPUs that a candidate sees; `None` where only the daemon knows.
-    fn gpus(&self) -> Option<GpuIds> {
-        if self.spec.gpus { gate::assigned(&self.spec.service) } else { Some(GpuIds::default()) }
+    fn gpus(&self, candidate: &Configuration) -> Option<GpuIds> {
+        if !self.spec.gpus {
+            return Some(GpuIds::default());
+        }
+        gpus::assigned(&gpus::choosing(&self.spec.service, &candidate.environment))
     }
 
     /// Mounts of our cache volumes; `environment` is what a launch adds to the service's.
@@ -280,6 +291,7 @@ impl DockerEngine {
         let platform = service.options.platform.as_deref();
         let container =
             Container::create_on(&self.docker, &name, platform, body(service, &addition)).await?;
+        let container = container.noted_in(&self.left);
         let names = command.served_names().unwrap_or_default();
         let mut started = Started { container, log, at: Instant::now(), port, names, is_offline };
         // Another run may have looked at the same moment as this one, and created its own.
@@ -296,10 +308,10 @@ impl DockerEngine {
         };
         match outcome {
             Ok(()) => Ok(started),
-            Err(failure) => {
-                started.container.stop_and_remove(0).await?;
-                Err(failure)
-            }
+            Err(failure) => match started.container.stop_and_remove(0).await {
+                Ok(()) => Err(failure),
+                Err(left) => Err(failure.leaving(&left)),
+            },
         }
     }
 }
@@ -363,12 +375,7 @@ impl Engine for DockerEngine {
         emit: &Emit,
         cancel: &CancellationToken,
     ) -> Result<Box<dyn Launched>, LaunchFailure> {
-        let utilisation = order
-            .configuration
-            .flags
-            .get("gpu-memory-utilization")
-            .and_then(serde_json::Value::as_f64);
-        self.gate.lock().await.pass(utilisation, emit, cancel).await?;
+        self.gate.lock().await.pass(&order.configuration, emit, cancel).await?;
         let mut started = self.start(order, emit).await?;
         let ready = self.wait(&mut started, emit, cancel).await;
         let failure = match ready {
@@ -391,7 +398,7 @@ impl Engine for DockerEngine {
                     facts,
                     identity,
                     inspected,
-                    gpus: self.gpus(),
+                    gpus: self.gpus(&order.configuration),
                 }));
             }
             Err(failure) if started.is_offline => {
@@ -402,10 +409,7 @@ impl Engine for DockerEngine {
         // What never served has nothing to finish.
         match started.container.stop_and_remove(10).await {
             Ok(()) => Err(failure),
-            Err(left) => Err(LaunchFailure {
-                message: format!("{}; {}", failure.message, left.message),
-                ..failure
-            }),
+            Err(left) => Err(failure.leaving(&left)),
         }
     }
 
@@ -414,69 +418,9 @@ impl Engine for DockerEngine {
             self.caches.drop_compiled(&self.docker, emit).await;
         }
     }
-}
 
-impl DockerEngine {
-    async fn wait(
-        &self,
-        started: &mut Started,
-        emit: &Emit,
-        cancel: &CancellationToken,
-    ) -> Result<(Server, Identity), LaunchFailure> {
-        let Some(published) = started.container.published(started.port).await else {
-            // One that ended publishes nothing; one that runs never will.
-            let ended = tokio::select! {
-                state = started.container.not_running() => Some(state),
-                () = cancel.cancelled() => None,
-                () = tokio::time::sleep(container::UNPUBLISHED) => None,
-            };
-            let Some(state) = ended else { return Err(container::unpublished(started.port)) };
-            started.container.finish_log().await;
-            return Err(not_running(&state, &started.log.text(), false));
-        };
-        let endpoint = Endpoint {
-            base_url: format!("http://127.0.0.1:{published}"),
-            api_key: self.spec.api_key.clone(),
-        };
-        let mut candidate = (self.connect)(endpoint);
-        candidate.expect_one_of(std::mem::take(&mut started.names));
-        let mut last_state = None;
-        let ready = {
-            let container = &started.container;
-            let seen = &mut last_state;
-            let mut ended = Box::pin(async move {
-                *seen = Some(container.not_running().await);
-                Exit::default()
-            });
-            let log = &mut started.log;
-            let mut new_log = || log.read_new();
-            wait_until_ready(
-                ended.as_mut(),
-                &mut new_log,
-                candidate.as_ref(),
-                &self.spec.limits,
-                emit,
-                cancel,
-            )
-            .await
-        };
-        match ready {
-            Ok(server) => match started.container.state().await {
-                State::Running(identity) if !started.container.is_restarted(&identity) => {
-                    Ok((server, identity))
-                }
-                state => Err(not_running(&state, &started.log.text(), true)),
-            },
-            Err(NotReady::Ended(exit)) => {
-                let state = last_state.unwrap_or(State::Ended(exit));
-                let state = started.container.settled(state).await;
-                if !matches!(state, State::Running(_)) {
-                    started.container.finish_log().await;
-                }
-                Err(not_running(&state, &started.log.text(), false))
-            }
-            Err(not_ready) => Err(LaunchFailure::of_not_ready(&started.log.text(), &not_ready)),
-        }
+    async fn end_left(&self) -> Result<(), LaunchFailure> {
+        self.left.remove(&self.docker).await
     }
 }
 

@@ -29,6 +29,7 @@ const USES: &str = "VLLM_GRID_USES";
 const END: Duration = Duration::from_secs(20);
 
 /// A group of ours that is noted until it has ended.
+#[derive(Clone)]
 pub(super) struct Noted {
     folder: PathBuf,
     ledger: Option<Arc<Ledger>>,

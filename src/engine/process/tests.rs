@@ -317,3 +317,45 @@ fn a_key_in_a_config_file_is_used_and_masked() {
     assert_eq!(engine.spec.api_key.as_ref().map(ApiKey::reveal), Some("sk-0123456789"));
     assert_eq!(secrets.mask("sk-0123456789 hf_0123456789"), "*** ***");
 }
+
+/// A process in a group of its own, with this in its environment.
+fn sleeper(variables: &[(&str, &str)]) -> (Child, Pid) {
+    let variables = variables.iter().copied();
+    let mut command = Command::new("sleep");
+    let child = command.arg("1000").envs(variables).process_group(0).spawn();
+    let child = child.expect("sleep is there");
+    let id = child.id().and_then(|id| Pid::from_raw(id.cast_signed())).expect("it runs");
+    (child, id)
+}
+
+#[tokio::test]
+async fn what_a_stop_could_not_kill_is_killed_by_a_later_attempt() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let engine = engine("exit 0", false, |_| {});
+    engine.end_left().await.expect("nothing is left");
+    let (mut child, id) = sleeper(&[]);
+    keep(&engine.left, Noted::start(folder.path(), None, 1, id));
+    let killed = timeout(Duration::from_secs(20), exit_of(&mut child));
+    let (ended, exit) = tokio::join!(engine.end_left(), killed);
+    ended.expect("it is killed");
+    assert_eq!(exit.expect("it was killed").code, Some(137));
+    assert!(!folder.path().join(NOTE).exists());
+    assert!(engine.left.lock().expect("no panic").is_empty());
+}
+
+#[tokio::test]
+async fn a_launch_begins_once_nothing_of_its_run_lives() {
+    use crate::ownership::{Holder, StateFolder, new_run_id};
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let state = StateFolder::at(&folder.path().join("state")).expect("a state folder");
+    let run = new_run_id();
+    let holder = Holder { run_id: Some(run.clone()), ..Holder::this() };
+    let mut engine = engine("exit 0", false, |_| {});
+    engine.owned_by(&Arc::new(Ledger::of_run(&state, "s", &holder, &Uses::Cpu)));
+    let (mut child, _) = sleeper(&[(noted::VARIABLE, &run)]);
+    let killed = timeout(Duration::from_secs(20), exit_of(&mut child));
+    let (failed, exit) = tokio::join!(launch(&mut engine, folder.path()), killed);
+    assert_eq!(failed.err().expect("it ends").class, FailureClass::EngineDied);
+    assert_eq!(exit.expect("it was killed").code, Some(137));
+}

@@ -102,7 +102,8 @@ impl Sweep {
         })
     }
 
-    /// What a launch came to, its files counted. One whose files could not be written is
+    /// What a launch came to, its files counted; that of a server that cannot be stopped is
+    /// journalled, and is the last. One whose files could not be written is
     /// journalled as interrupted: it is made again by a later session; so is one that failed for a
     /// lack of ours.
     ///
@@ -117,14 +118,18 @@ impl Sweep {
             Folder::remove_leftovers_of_launch(&path);
             self.files.largest = self.files.largest.max(disk::taken(&path));
         }
-        let error = match outcome {
+        let (error, outcome) = match outcome {
             Ok(outcome) => return Ok(outcome),
-            Err(error) => error,
+            Err(SweepError::Unstopped { message, outcome }) => {
+                let came_to = (*outcome).clone();
+                (SweepError::Unstopped { message, outcome }, came_to)
+            }
+            Err(error) => (error, LaunchOutcome::Interrupted),
         };
         // Where the folder is gone, its files are too, and the folder is what to report.
         self.check_place()?;
         // The first error is the one to report.
-        let _ = self.append(Entry::LaunchEnded { launch, outcome: LaunchOutcome::Interrupted });
+        let _ = self.append(Entry::LaunchEnded { launch, outcome });
         Err(error)
     }
 

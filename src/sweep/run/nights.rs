@@ -11,7 +11,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::super::SweepError;
 use super::super::clock::Clock;
 use super::super::context::SweepContext;
-use super::super::difference::{Before, Changed, Weight};
+use super::super::difference::{Before, Changed, Weight, engine_version};
 use super::super::eta::longest_launch;
 use super::super::measured_with::MeasuredWith;
 use super::super::production;
@@ -19,7 +19,7 @@ use super::super::trial::Trial;
 use super::{Ending, Sweep, stopped};
 use crate::event::NoticeKind;
 use crate::history::journal::{Entry, Line};
-use crate::history::launch::LaunchOutcome;
+use crate::history::launch::{LaunchFacts, LaunchOutcome};
 use crate::history::production::{PendingRestore, ProductionStep, pending_restore};
 
 /// Time kept for production's start and proof, where it was never seen.
@@ -156,6 +156,14 @@ impl Sweep {
             self.events.emit().warn(format!("changed, and continues: {difference}"));
         }
         Ok(())
+    }
+
+    /// Whether a server is of the version that the block was measured with: launches of both
+    /// would be pooled.
+    pub(super) fn same_engine(&self, launch: u32, facts: &LaunchFacts) -> Result<(), SweepError> {
+        let Some(difference) = engine_version(&self.record, launch, facts) else { return Ok(()) };
+        let (block, launches) = (self.record.block(), self.record.launches.len());
+        Err(Changed { differences: vec![difference], block, launches }.into())
     }
 
     /// Seconds that the shortest of all launches needs before the window closes.

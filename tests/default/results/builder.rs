@@ -204,6 +204,7 @@ impl Building for SweepRecord {
                 missing_path: None,
                 cancelled: false,
                 shortage: false,
+                left: false,
             })),
             ..LaunchRecord::default()
         });

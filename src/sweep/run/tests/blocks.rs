@@ -1,5 +1,6 @@
 //! Blocks: what was launched before an accepted change is seen by nothing that counts.
 
+use super::super::super::difference::{Weight, seen_engine_version};
 use super::*;
 use crate::history::extent::{Extent, State};
 use crate::strategy::confirm::candidate_first;
@@ -162,4 +163,37 @@ async fn a_confirmation_of_an_earlier_block_is_not_continued_but_made_anew() {
     // One of the block before cannot go on: the journal refuses it.
     let fourth = third.again(confirming(1, Setup::new(2, 1))).run().await;
     assert!(fourth.ending.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn launches_of_two_versions_of_the_engine_are_not_pooled() {
+    let setup = |version: &str| {
+        let mut setup = Setup::new(2, 1);
+        setup.engine.version = Some(version.to_owned());
+        setup
+    };
+    let first = setup("0.10");
+    let cancel = first.cancel.clone();
+    tokio::spawn(async move {
+        // In the second launch's boot.
+        sleep(Duration::from_secs(LAUNCH + 1)).await;
+        cancel.cancel();
+    });
+    let ran = first.run().await;
+    assert_eq!(ran.outcomes(), [(0, "measured"), (1, "interrupted")]);
+    let ran = ran.again(setup("0.11")).run().await;
+    let error = ran.ending.as_ref().expect_err("they would be pooled");
+    assert!(matches!(error, SweepError::Changed(_)), "{error:?}");
+    assert!(error.to_string().contains("version of the engine: 0.10 -> 0.11"), "{error}");
+    assert_eq!(ran.outcomes()[2..], [(1, "interrupted")]);
+    assert!(ran.record.launches[2].measurements.is_empty(), "nothing was measured with it");
+    // A person who accepts changes accepts it.
+    let found = seen_engine_version(&ran.record).map(|it| (it.weight(), it.to_string()));
+    let sentence = "version of the engine: 0.10 -> 0.11".to_owned();
+    assert_eq!(found, Some((Weight::NewBlock, sentence)));
+    // With the old one it goes on as if nothing had been.
+    let ran = ran.again(setup("0.10")).run().await;
+    assert_eq!(ran.ending(), Ending::Complete);
+    assert_eq!(ran.outcomes()[3..], [(1, "measured")]);
+    assert_eq!(seen_engine_version(&ran.record), None);
 }

@@ -116,3 +116,69 @@ async fn a_server_that_does_not_stop_in_good_order_is_warned_of_and_counts() {
         .collect();
     assert_eq!(warnings, [(Some(1), "stopping: it does not stop")]);
 }
+
+/// A guarded sweep of two configurations whose servers do not stop, and what they leave cannot
+/// be ended in so many attempts.
+fn leaving(attempts: u32) -> Setup {
+    let mut setup = Setup::new(2, 1).guarded();
+    setup.engine.stop_fails = true;
+    setup.engine.left = Mutex::new(Some(attempts));
+    setup
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_launched_beside_a_server_that_cannot_be_ended_and_its_launch_counts() {
+    let ran = leaving(1).run().await;
+    let error = ran.ending.as_ref().expect_err("it cannot go on").to_string();
+    assert!(error.contains("process 7 lives") && error.contains("resume"), "{error}");
+    assert_eq!(ran.outcomes(), [(0, "measured")]);
+    let actions = ran.actions.take();
+    assert_eq!(
+        actions[actions.len() - 5..],
+        ["stop 1", "end left", "end left", "start production", "prove production"],
+        "it is tried again before production needs the GPU"
+    );
+    let ran = ran.again(Setup::new(2, 1).guarded()).run().await;
+    assert_eq!(ran.outcomes(), [(0, "measured"), (1, "measured")]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_stop_left_and_a_later_attempt_ended_is_in_nobodys_way() {
+    let ran = leaving(0).run().await;
+    assert_eq!(ran.ending(), Ending::Complete);
+    assert_eq!(ran.outcomes(), [(0, "measured"), (1, "measured")]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_second_attempt_is_made_beside_what_the_first_one_left() {
+    let left = |class| LaunchFailure { left: true, ..LaunchFailure::new(class, "it failed") };
+    let cases = [
+        // Its second attempt is a later session's.
+        (FailureClass::Environment, 9, "interrupted", 1),
+        (FailureClass::BadFlag, 9, "failed", 1),
+        (FailureClass::Environment, 0, "measured", 2),
+    ];
+    for (class, attempts, outcome, boots) in cases {
+        let mut setup = Setup::new(1, 1);
+        setup.engine.boots = Box::new(move |_, attempt| (attempt == 1).then(|| left(class)));
+        setup.engine.left = Mutex::new(Some(attempts));
+        let ran = setup.run().await;
+        assert_eq!(ran.outcomes(), [(0, outcome)], "{class:?}");
+        let actions = ran.actions.take();
+        let booted = actions.iter().filter(|it| it.starts_with("boot")).count();
+        assert_eq!(booted, boots, "{class:?}: {actions:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_that_leaves_something_behind_is_still_a_stop() {
+    let mut setup = Setup::new(1, 1);
+    setup.engine.boots = Box::new(|_, _| {
+        let failure = LaunchFailure::new(FailureClass::Unknown, "a stop was asked for");
+        Some(LaunchFailure { cancelled: true, left: true, ..failure })
+    });
+    setup.engine.left = Mutex::new(Some(9));
+    let ran = setup.run().await;
+    assert!(matches!(ran.ending, Err(SweepError::Unstopped { .. })), "{:?}", ran.ending);
+    assert_eq!(ran.outcomes(), [(0, "interrupted")]);
+}

@@ -1,4 +1,4 @@
-//! A stop at every second of a sweep with production: whatever runs at that moment.
+//! A stop: at every second of a sweep with production, and whatever runs at that moment.
 
 use super::*;
 
@@ -30,5 +30,26 @@ async fn a_stop_at_any_second_ends_with_production_proven_and_resume_measures_no
             .collect();
         kept.sort_unstable();
         assert_eq!(kept, [(0, 1), (0, 2), (1, 1), (1, 2)], "stopped at {second} s");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_boot_that_fails_while_a_stop_was_asked_for_is_interrupted_unless_it_would_fail_again() {
+    let cases = [
+        (FailureClass::Environment, "interrupted"),
+        (FailureClass::Unknown, "interrupted"),
+        (FailureClass::BadFlag, "failed"),
+    ];
+    for (class, outcome) in cases {
+        let mut setup = Setup::new(1, 1);
+        let cancel = setup.cancel.clone();
+        // An engine that does not see the stop.
+        setup.engine.boots = Box::new(move |_, _| {
+            cancel.cancel();
+            Some(LaunchFailure::new(class, "it failed"))
+        });
+        let ran = setup.run().await;
+        assert_eq!(ran.outcomes(), [(0, outcome)], "{class:?}");
+        assert_eq!(ran.actions.take(), ["boot 1 c0"], "{class:?}");
     }
 }
