@@ -35,6 +35,7 @@ pub mod cleanup;
 mod compared;
 mod container;
 pub mod daemon;
+mod fingerprint;
 mod follow;
 pub mod gate;
 mod gates;
