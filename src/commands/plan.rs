@@ -114,15 +114,15 @@ fn service_changes(
         text.push_str("  ");
         text.push_str(&configuration.name);
         text.push('\n');
-        let lines: Vec<(String, Change)> = match changes(&service.view, &block.flags, configuration)
-        {
-            Shown::Options(changes) => {
-                changes.into_iter().map(|change| (String::new(), change)).collect()
-            }
-            Shown::Lines(lines) => {
-                lines.into_iter().map(|it| (format!("{:>4} ", it.line), it.change)).collect()
-            }
-        };
+        let lines: Vec<(String, Change)> =
+            match changes(&service.described, &service.view, &block.flags, configuration) {
+                Shown::Options(changes) => {
+                    changes.into_iter().map(|change| (String::new(), change)).collect()
+                }
+                Shown::Lines(lines) => {
+                    lines.into_iter().map(|it| (format!("{:>4} ", it.line), it.change)).collect()
+                }
+            };
         if lines.is_empty() {
             text.push_str("    none: unchanged\n");
         }

@@ -446,12 +446,27 @@ fn show(sweep: &Sweep, confirmation: Option<u32>) -> Result<Exit, CommandError> 
     let record = sweep.folder().record()?;
     let ranking = ranking::rank(&record);
     let folder = sweep.folder();
-    show::write(folder.path(), &record, &ranking)?;
+    // A table that cannot be written hides nothing of what was measured.
+    let written = show::write(folder.path(), &record, &ranking);
     let ranked = show::ranked(folder, &record, &ranking, Format::Text, Writer::Ourselves)?;
-    match confirmation {
-        Some(number) => show::confirmed(&ranking, number),
-        None => Ok(ranked),
+    let exit = match confirmation {
+        Some(number) => show::confirmed(&ranking, number)?,
+        None => ranked,
+    };
+    match written {
+        Ok(_) => Ok(exit),
+        Err(error) => Err(not_written(&error, folder.path())),
     }
+}
+
+/// The error of a table, with what is not lost by it.
+fn not_written(error: &CommandError, run: &Path) -> CommandError {
+    let run = crate::progress::quoted(run);
+    let what = format!(
+        "{error}; what was measured is kept, and shown above: `vllm-grid export {run}` writes the \
+         tables again"
+    );
+    CommandError::message(error.exit(), what)
 }
 
 #[cfg(test)]

@@ -389,12 +389,8 @@ impl WorldProduction {
         ProductionFacts {
             id: state.id,
             name: "production".to_owned(),
-            image_id: String::new(),
-            started_at: String::new(),
-            command_sha256: String::new(),
-            configuration_sha256: String::new(),
             running: state.running,
-            paused: Vec::new(),
+            ..ProductionFacts::default()
         }
     }
 }

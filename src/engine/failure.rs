@@ -16,7 +16,7 @@ mod rules;
 use fields::{opens_refusal, refused_name};
 pub use prune::prunes;
 pub use rules::misses_hub;
-use rules::{RULES, estimated_length, missing_model};
+use rules::{RULES, asked_model, estimated_length, missing_model, unreachable_hub};
 
 /// Whether a model is a path, and not a name on the hub.
 pub fn is_local(model: &str) -> bool {
@@ -53,6 +53,9 @@ pub struct Classified {
 const CONSEQUENCE: &str = "Engine core initialization failed";
 /// A worker was not heard of for a minute: no failure by itself, as in a long compilation.
 const HEARTBEAT: &str = "No available shared memory broadcast block";
+/// What the hub's client means where it names nothing.
+const NOT_IN_CACHE: &str = "something of the hub is not in its cache, and the hub is not asked or \
+                            does not answer: download it before, or let the engine reach the hub";
 /// Longest line kept, in characters.
 const MAX_LINE_CHARACTERS: usize = 600;
 /// Lines kept for a failure that nothing known fits.
@@ -83,6 +86,8 @@ pub fn classify(log: &str, exit: Exit, was_ready: bool) -> Classified {
         Some((found, hits)) if *found == class => explaining(&lines, hits, class),
         _ => last_lines(&lines),
     };
+    let lacks_hub = class == FailureClass::Environment
+        && explained.iter().any(|line| unreachable_hub(&line.to_ascii_lowercase()));
     Classified {
         estimated_max_model_len: (class == FailureClass::KvCacheTooSmall)
             .then(|| lines.iter().rev().find_map(|line| estimated_length(line)))
@@ -90,10 +95,11 @@ pub fn classify(log: &str, exit: Exit, was_ready: bool) -> Classified {
         flag: (class == FailureClass::BadFlag).then(|| refused_name(&explained)).flatten(),
         missing_path: (class == FailureClass::Environment)
             .then(|| missing_model(&explained))
-            .flatten(),
+            .flatten()
+            .or_else(|| asked_model(&lines).filter(|_| lacks_hub)),
         lines: explained,
         class,
-        hint: hint(class),
+        hint: if lacks_hub { NOT_IN_CACHE } else { hint(class) },
     }
 }
 

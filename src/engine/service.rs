@@ -104,8 +104,10 @@ impl Started {
 pub struct ReadService {
     /// The service.
     pub spec: ServiceSpec,
-    /// What it starts.
+    /// What it starts, with the model that the grid names.
     pub view: CommandView,
+    /// What it starts as its file describes it.
+    pub described: CommandView,
     /// Where that is written.
     pub place: compose::Place,
     /// The files that it was read from.
@@ -339,7 +341,8 @@ impl Reader<'_> {
         let place = place_of(&source, &view);
         let written = described(&source, &view, &place);
         takes_model(&view, &written, stack)?;
-        let view = with_model(view, block);
+        let described = view;
+        let view = with_model(described.clone(), block);
         let unknown = service_flags::check(&view, &written, &block.flags, configurations)?;
         let at = |message| Unknown::of(stack, message).in_compose_file(&place);
         let of_command = unknown.into_iter().chain(not_asked).map(at).collect::<Vec<_>>();
@@ -356,7 +359,7 @@ impl Reader<'_> {
             .chain(said::misplaced(grid, stack, configurations, &variables, &spec))
             .chain(of_command)
             .collect();
-        Ok((Some(ReadService { spec, view, place, source, variables }), warnings))
+        Ok((Some(ReadService { spec, view, described, place, source, variables }), warnings))
     }
 
     /// What the compose tool prints of the files, which it is asked for once.

@@ -122,12 +122,15 @@ pub struct Begun {
 }
 
 /// One configuration of a plan.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Planned<'a> {
     /// The configuration.
     pub configuration: &'a Configuration,
     /// Whether the others are compared with it.
     pub baseline: bool,
+    /// The words before its arguments, where they are not the plan's: of another model, or of
+    /// another service.
+    pub command: Option<Vec<&'a str>>,
 }
 
 impl Planned<'_> {
@@ -140,7 +143,7 @@ impl Planned<'_> {
 
 impl Serialize for Planned<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut planned = serializer.serialize_struct("Planned", 10)?;
+        let mut planned = serializer.serialize_struct("Planned", 11)?;
         planned.serialize_field("name", &self.configuration.name)?;
         planned.serialize_field("aliases", &self.configuration.aliases)?;
         planned.serialize_field("id", &self.configuration.id)?;
@@ -150,6 +153,10 @@ impl Serialize for Planned<'_> {
         planned.serialize_field("stack", &self.configuration.stack)?;
         planned.serialize_field("image", &self.configuration.image)?;
         planned.serialize_field("model", &self.configuration.model)?;
+        match &self.command {
+            Some(command) => planned.serialize_field("command", command)?,
+            None => planned.skip_field("command")?,
+        }
         planned.serialize_field("argv", &self.argv())?;
         planned.end()
     }
@@ -176,19 +183,21 @@ impl<'a> Plan<'a> {
             let (least, most) = estimate.begun_within(seconds);
             Begun { least, most }
         });
+        let command = command(&grid.engine, grid.engine.model());
         let configurations = grid
             .configurations
             .iter()
             .map(|configuration| Planned {
                 configuration,
                 baseline: baseline.is_some_and(|name| configuration.answers_to(name)),
+                command: Some(command_of(grid, configuration)).filter(|own| *own != command),
             })
             .collect();
         Self {
             schema_version: SCHEMA_VERSION,
             name: &grid.name,
             engine: grid.engine.name(),
-            command: command(&grid.engine),
+            command,
             baseline,
             configurations,
             requests: requests(grid),
@@ -239,9 +248,19 @@ fn requests(grid: &Grid) -> BTreeMap<&'static str, &RequestFields> {
     with.map(|workload| (workload.kind().name, &workload.request)).collect()
 }
 
-fn command(engine: &EngineBlock) -> Vec<&str> {
+/// The words before a configuration's arguments.
+fn command_of<'a>(grid: &'a Grid, configuration: &'a Configuration) -> Vec<&'a str> {
+    if configuration.stack.is_own() {
+        return command(&grid.engine, grid.engine.model());
+    }
+    let block = grid.stacks.get(&configuration.stack).unwrap_or(&grid.engine);
+    // What a stack's own service names is known of the configuration alone.
+    command(block, configuration.model.as_deref().or_else(|| block.model()))
+}
+
+fn command<'a>(engine: &'a EngineBlock, model: Option<&'a str>) -> Vec<&'a str> {
     match engine {
         EngineBlock::Process(block) => block.command.iter().map(String::as_str).collect(),
-        _ => ["vllm", "serve"].into_iter().chain(engine.model()).collect(),
+        _ => ["vllm", "serve"].into_iter().chain(model).collect(),
     }
 }

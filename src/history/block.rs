@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::production::Configured;
 use crate::machine::Machine;
 use crate::workload::DatasetFile;
 
@@ -43,10 +44,21 @@ pub struct Block {
     /// production's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub production_sha256: Option<String>,
+    /// The same part by part, where it is known.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub production_parts: BTreeMap<String, String>,
     /// What candidates are made of besides image and flags, as in the manifest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service_parts: Option<BTreeMap<String, String>>,
     /// The files that prompts come from.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub datasets: Vec<DatasetFile>,
+}
+
+impl Block {
+    /// The configuration of production's container, where it is noted.
+    pub fn production(&self) -> Option<Configured> {
+        let (sha256, parts) = (self.production_sha256.clone()?, self.production_parts.clone());
+        Some(Configured { sha256, parts })
+    }
 }

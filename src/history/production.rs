@@ -1,6 +1,7 @@
 //! Production's life as the journal holds it: each step, and what the steps so
 //! far leave to be done. Nothing is done to the container here.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
 
@@ -37,8 +38,12 @@ pub struct ProductionFacts {
     /// SHA-256 of its entrypoint and command; empty where it is not known.
     #[serde(default)]
     pub command_sha256: String,
-    /// SHA-256 of its whole configuration, in hexadecimal digits.
+    /// SHA-256 of its whole configuration, in hexadecimal digits; another order makes another.
     pub configuration_sha256: String,
+    /// What it is made of, part by part: a hash of each, without regard to order. Empty where
+    /// an older version wrote it: the whole is compared then.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parts: BTreeMap<String, String>,
     /// Whether it runs.
     pub running: bool,
     /// Companions that ran, and are stopped with it.
@@ -58,13 +63,68 @@ impl ProductionFacts {
         if differs(&self.command_sha256, &now.command_sha256) {
             differences.push("another command".to_owned());
         }
-        // The whole has both of them, too.
-        if differences.is_empty() && differs(&self.configuration_sha256, &now.configuration_sha256)
-        {
-            differences.push("other options (environment, mounts, ports, limits)".to_owned());
+        if self.parts.is_empty() || now.parts.is_empty() {
+            // The whole has both of them, too.
+            let is_other = differs(&self.configuration_sha256, &now.configuration_sha256);
+            if differences.is_empty() && is_other {
+                differences.push("other options (environment, mounts, ports, limits)".to_owned());
+            }
+            return differences;
+        }
+        let is_said = |part: &str| ["image", "command", "entrypoint"].contains(&part);
+        let other: Vec<&str> = changed_parts(&self.parts, &now.parts)
+            .map(|(part, _)| part)
+            .filter(|part| !is_said(part))
+            .collect();
+        if !other.is_empty() {
+            differences.push(format!("other options ({})", other.join(", ")));
         }
         differences
     }
+
+    /// What a sweep is compared by later.
+    pub fn configured(&self) -> Configured {
+        Configured { sha256: self.configuration_sha256.clone(), parts: self.parts.clone() }
+    }
+}
+
+/// The configuration of production's container, as two of them are compared.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Configured {
+    /// SHA-256 of the whole, in the daemon's order.
+    pub sha256: String,
+    /// A hash of each part; empty where an older version noted it.
+    pub parts: BTreeMap<String, String>,
+}
+
+impl Configured {
+    /// Each part that is not as it was; none where only the whole is known. `None` where
+    /// nothing differs.
+    pub fn difference(&self, now: &Self) -> Option<Vec<String>> {
+        if self.parts.is_empty() || now.parts.is_empty() {
+            return (self.sha256 != now.sha256).then(Vec::new);
+        }
+        let parts = changed_parts(&self.parts, &now.parts);
+        let parts: Vec<String> = parts.map(|(part, what)| format!("{part} ({what})")).collect();
+        (!parts.is_empty()).then_some(parts)
+    }
+}
+
+/// Each part that is not as it was, and what became of it.
+pub fn changed_parts<'a>(
+    before: &'a BTreeMap<String, String>,
+    now: &'a BTreeMap<String, String>,
+) -> impl Iterator<Item = (&'a str, &'static str)> {
+    let names: BTreeSet<&String> = before.keys().chain(now.keys()).collect();
+    names.into_iter().filter_map(|part| {
+        let what = match (before.get(part), now.get(part)) {
+            (Some(before), Some(now)) if before == now => return None,
+            (Some(_), Some(_)) => "it has another value",
+            (Some(_), None) => "it was removed",
+            (None, _) => "it was added",
+        };
+        Some((part.as_str(), what))
+    })
 }
 
 fn short_image(id: &str) -> String {
@@ -355,12 +415,8 @@ mod tests {
         let facts = ProductionFacts {
             id: id(),
             name: "shop".to_owned(),
-            image_id: String::new(),
-            started_at: String::new(),
-            command_sha256: String::new(),
-            configuration_sha256: String::new(),
             running: true,
-            paused: Vec::new(),
+            ..ProductionFacts::default()
         };
         let steps = [
             (ProductionStep::NotRunning, None),
@@ -386,6 +442,41 @@ mod tests {
         let alone = ProductionStep::StartedNotProven { id: id() };
         let found = Unproven::after(None, &alone, Timestamp::UNIX_EPOCH).unwrap();
         assert_eq!((found.name, found.started), (id(), true));
+    }
+
+    #[test]
+    fn parts_are_compared_where_both_have_them_and_else_the_whole() {
+        let of = |whole: &str, parts: &[(&str, &str)]| ProductionFacts {
+            configuration_sha256: whole.to_owned(),
+            parts: parts.iter().map(|(name, it)| ((*name).to_owned(), (*it).to_owned())).collect(),
+            ..ProductionFacts::default()
+        };
+        let before = of("1", &[("environment: A", "1"), ("mount: /m", "1"), ("command", "1")]);
+        let turned = ProductionFacts { configuration_sha256: "2".to_owned(), ..before.clone() };
+        assert_eq!(before.differences(&turned), [""; 0], "in another order");
+        assert_eq!(before.configured().difference(&turned.configured()), None);
+        let now = of("1", &[("environment: A", "2"), ("port: 1/tcp", "1"), ("command", "2")]);
+        assert_eq!(
+            before.differences(&now),
+            ["other options (environment: A, mount: /m, port: 1/tcp)"]
+        );
+        assert_eq!(
+            before.configured().difference(&now.configured()),
+            Some(vec![
+                "command (it has another value)".to_owned(),
+                "environment: A (it has another value)".to_owned(),
+                "mount: /m (it was removed)".to_owned(),
+                "port: 1/tcp (it was added)".to_owned(),
+            ])
+        );
+        // As an older version wrote it.
+        let older = of("1", &[]);
+        assert_eq!(older.configured().difference(&now.configured()), None, "the same whole");
+        assert_eq!(older.configured().difference(&turned.configured()), Some(Vec::new()));
+        assert_eq!(
+            older.differences(&turned),
+            ["other options (environment, mounts, ports, limits)"]
+        );
     }
 
     #[test]

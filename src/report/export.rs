@@ -10,7 +10,7 @@ use crate::results::{ResultsError, frame};
 
 /// Writes `results.parquet`, `results.csv`, `ranking.parquet` and `ranking.csv`
 /// of a sweep and its ranking into `folder`, each whole or not at all, and returns their
-/// paths. The ranking is handed in: who writes it shows it, too, and it takes time.
+/// paths. One that cannot be written keeps no other from it. The ranking is handed in: who writes it shows it, too, and it takes time.
 ///
 /// # Errors
 /// When a file cannot be written.
@@ -21,14 +21,12 @@ pub fn write(
 ) -> Result<Vec<PathBuf>, ResultsError> {
     let results = frame::results(sweep)?;
     let ranking = ranking.frame()?;
-    let mut paths = Vec::new();
+    let mut written = Vec::new();
     for (name, mut frame) in [("results", results), ("ranking", ranking)] {
         let path = folder.join(name).with_extension("parquet");
-        write_parquet(&path, &mut frame)?;
-        paths.push(path);
+        written.push(write_parquet(&path, &mut frame).map(|()| path));
         let path = folder.join(name).with_extension("csv");
-        write_csv(&path, &mut frame)?;
-        paths.push(path);
+        written.push(write_csv(&path, &mut frame).map(|()| path));
     }
-    Ok(paths)
+    written.into_iter().collect()
 }

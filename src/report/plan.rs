@@ -13,8 +13,9 @@ pub fn render(plan: &Plan<'_>, width: usize) -> String {
     let width = width.max(60);
     let mut text = String::new();
     head(&mut text, plan);
-    let command = plan.command.iter().map(|word| shell_words::quote(word)).join(" ");
     for (index, planned) in plan.configurations.iter().enumerate() {
+        let command = planned.command.as_ref().unwrap_or(&plan.command);
+        let command = command.iter().map(|word| shell_words::quote(word)).join(" ");
         configuration(&mut text, index + 1, planned, &command, width);
     }
     requests(&mut text, plan, width);

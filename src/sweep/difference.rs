@@ -2,13 +2,13 @@
 //! what it means. Some things are only said, most refuse to continue unless the change is
 //! accepted, and of a grid that changed nothing can be accepted. Pure.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 
 use super::measured_with::MeasuredWith;
 use crate::history::block::Block;
 use crate::history::launch::LaunchFacts;
+use crate::history::production::{Configured, changed_parts};
 use crate::history::record::{LaunchRecord, SweepRecord};
 use crate::machine::MachineDifference;
 use crate::workload::DatasetFile;
@@ -98,6 +98,8 @@ pub enum Difference {
         before: String,
         /// Its hash now.
         now: String,
+        /// What became of each part that changed; none where an older version noted no parts.
+        parts: Vec<String>,
         /// Whether the baseline is production's.
         is_baseline: bool,
     },
@@ -158,10 +160,13 @@ impl fmt::Display for Difference {
             Self::Tool { before, now } => {
                 write!(f, "version of vllm-grid: {before} -> {now}, which measures in the same way")
             }
-            Self::Production { before, now, is_baseline } => {
+            Self::Production { before, now, parts, is_baseline } => {
                 let is = if *is_baseline { ", which is the baseline" } else { "" };
-                let (before, now) = (short(before), short(now));
-                write!(f, "configuration of production's container{is}: {before} -> {now}")
+                write!(f, "configuration of production's container{is}: ")?;
+                match parts.as_slice() {
+                    [] => write!(f, "{} -> {}", short(before), short(now)),
+                    parts => f.write_str(&parts.join(", ")),
+                }
             }
         }
     }
@@ -182,8 +187,8 @@ fn short(hash: &str) -> &str {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Before<'a> {
     pub(super) record: &'a SweepRecord,
-    /// Hash of production's container, where it was noted.
-    pub(super) production_sha256: Option<&'a str>,
+    /// The configuration of production's container, where it was noted.
+    pub(super) production: Option<&'a Configured>,
     /// Whether the baseline is production's.
     pub(super) production_is_baseline: bool,
 }
@@ -200,7 +205,10 @@ impl Before<'_> {
         }
         if let Some((before, now)) = manifest.service_parts.as_ref().zip(now.service_parts.as_ref())
         {
-            all.extend(parts(before, now));
+            let parts = changed_parts(before, now);
+            all.extend(
+                parts.map(|(part, what)| Difference::Service { part: part.to_owned(), what }),
+            );
         }
         match &manifest.machine {
             Some(before) => {
@@ -225,32 +233,15 @@ impl Before<'_> {
                 all.push(Difference::Suite { before, now: now.suite_version, tool });
             }
         }
-        if let Some((before, now)) = self.production_sha256.zip(now.production_sha256.as_deref())
-            && before != now
+        if let Some((before, now)) = self.production.zip(now.production.as_ref())
+            && let Some(parts) = before.difference(now)
         {
             let is_baseline = self.production_is_baseline;
-            let (before, now) = (before.to_owned(), now.to_owned());
-            all.push(Difference::Production { before, now, is_baseline });
+            let (before, now) = (before.sha256.clone(), now.sha256.clone());
+            all.push(Difference::Production { before, now, parts, is_baseline });
         }
         all
     }
-}
-
-/// Each part of a service that is not as it was.
-fn parts<'a>(
-    before: &'a BTreeMap<String, String>,
-    now: &'a BTreeMap<String, String>,
-) -> impl Iterator<Item = Difference> + 'a {
-    let names: BTreeSet<&String> = before.keys().chain(now.keys()).collect();
-    names.into_iter().filter_map(|part| {
-        let what = match (before.get(part), now.get(part)) {
-            (Some(before), Some(now)) if before == now => return None,
-            (Some(_), Some(_)) => "it has another value",
-            (Some(_), None) => "it was removed",
-            (None, _) => "it was added",
-        };
-        Some(Difference::Service { part: part.clone(), what })
-    })
 }
 
 /// Another version of the engine than the latest block measured with, in this launch.
@@ -407,7 +398,8 @@ pub(super) fn continues(
         image_id: now.image_id.clone(),
         image: asks.image,
         ids: asks.ids,
-        production_sha256: now.production_sha256.clone(),
+        production_sha256: now.production.as_ref().map(|it| it.sha256.clone()),
+        production_parts: now.production.clone().unwrap_or_default().parts,
         service_parts: now.service_parts.clone(),
         datasets: asks.datasets,
     };

@@ -4,6 +4,11 @@ use crate::history::launch::LaunchFacts;
 use crate::history::record::LaunchRecord;
 use crate::machine::{Gpu, Machine};
 
+/// A container of which an older version noted the whole alone.
+fn whole(letter: &str) -> Configured {
+    Configured { sha256: letter.repeat(64), ..Configured::default() }
+}
+
 type Change = fn(&mut MeasuredWith);
 
 /// A GPU machine, and an image.
@@ -21,7 +26,7 @@ fn with() -> MeasuredWith {
             ..Machine::default()
         },
         image_id: Some("sha256:a".to_owned()),
-        production_sha256: Some("p".repeat(64)),
+        production: Some(whole("p")),
         service_parts: Some(
             ["A", "B"].map(|it| (format!("environment: {it}"), "1".to_owned())).into(),
         ),
@@ -40,9 +45,8 @@ fn record() -> SweepRecord {
 }
 
 fn differences(record: &SweepRecord, now: &MeasuredWith) -> Vec<Difference> {
-    let production = "p".repeat(64);
-    let production_sha256 = Some(production.as_str());
-    Before { record, production_sha256, production_is_baseline: true }.differences(now)
+    let production = whole("p");
+    Before { record, production: Some(&production), production_is_baseline: true }.differences(now)
 }
 
 fn decided(now: &MeasuredWith, accept: bool) -> Result<Continues, Changed> {
@@ -88,7 +92,7 @@ fn each_kind_of_change_is_refused_by_its_name_and_begins_a_block_where_it_is_acc
         (
             "configuration of production's container, which is the baseline: pppppppppppp -> \
              qqqqqqqqqqqq",
-            |it| it.production_sha256 = Some("q".repeat(64)),
+            |it| it.production = Some(whole("q")),
         ),
     ];
     let mut all = with();
@@ -129,12 +133,37 @@ fn some_things_are_only_said() {
         }
     }
     let mut now = with();
-    now.production_sha256 = Some("q".repeat(64));
-    let (before, record) = ("p".repeat(64), record());
-    let production_sha256 = Some(before.as_str());
-    let before = Before { record: &record, production_sha256, production_is_baseline: false };
+    now.production = Some(whole("q"));
+    let (before, record) = (whole("p"), record());
+    let production = Some(&before);
+    let before = Before { record: &record, production, production_is_baseline: false };
     let found = before.differences(&now);
     assert_eq!((found.len(), found[0].weight()), (1, Weight::Said), "it is no baseline: {found:?}");
+}
+
+#[test]
+fn production_is_compared_part_by_part() {
+    let of = |parts: &[&str], sha256: &str| Configured {
+        sha256: sha256.to_owned(),
+        parts: parts.iter().map(|it| ((*it).to_owned(), "1".to_owned())).collect(),
+    };
+    let (record, noted) = (record(), of(&["environment: A", "mount: /m"], "1"));
+    let found = |now: Configured| {
+        let production = Some(&noted);
+        let before = Before { record: &record, production, production_is_baseline: true };
+        let found = before.differences(&MeasuredWith { production: Some(now), ..with() });
+        found.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(found(of(&["environment: A", "mount: /m"], "2")), [""; 0], "in another order");
+    assert_eq!(
+        found(of(&["environment: A", "port: 1/tcp"], "2")),
+        ["configuration of production's container, which is the baseline: mount: /m (it was \
+          removed), port: 1/tcp (it was added)"]
+    );
+    // It is what the next session is compared with.
+    let now = MeasuredWith { production: Some(of(&["mount: /m"], "2")), ..with() };
+    let block = decided(&now, true).expect("accepted").block.expect("a block");
+    assert_eq!(block.production(), now.production);
 }
 
 #[test]

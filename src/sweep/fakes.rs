@@ -418,12 +418,10 @@ impl FakeProduction {
         ProductionFacts {
             id: "p".to_owned(),
             name: "production".to_owned(),
-            image_id: String::new(),
             started_at: format!("start {}", self.starts.lock().expect("no panic")),
-            command_sha256: String::new(),
             configuration_sha256: self.configuration.lock().expect("no panic").clone(),
             running: *self.running.lock().expect("no panic"),
-            paused: Vec::new(),
+            ..ProductionFacts::default()
         }
     }
 

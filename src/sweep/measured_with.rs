@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use crate::engine::Engine;
 use crate::engine::production::Production;
 use crate::history::journal::Entry;
-use crate::history::production::ProductionStep;
+use crate::history::production::{Configured, ProductionStep};
 use crate::history::record::host;
 use crate::machine::Machine;
 use crate::telemetry;
@@ -38,8 +38,8 @@ pub struct MeasuredWith {
     pub image_id: Option<String>,
     /// What candidates are made of besides image and flags, where they are containers.
     pub service_parts: Option<BTreeMap<String, String>>,
-    /// SHA-256 of the configuration of production's container, where there is one.
-    pub production_sha256: Option<String>,
+    /// The configuration of production's container, where there is one.
+    pub production: Option<Configured>,
 }
 
 impl MeasuredWith {
@@ -67,18 +67,18 @@ impl MeasuredWith {
             machine: seen_from(machine, container_runtime),
             image_id: engine.image_id(),
             service_parts: engine.service_parts(),
-            production_sha256: production.map(|it| it.configuration_sha256),
+            production: production.map(|it| it.configured()),
         }
     }
 }
 
-/// Keeps the hash of production's container as the latest block saw it first: a later night
-/// may find another one.
-pub(super) fn see_production(seen: &mut Option<String>, entry: &Entry) {
+/// Keeps the configuration of production's container as the latest block saw it first: a later
+/// night may find another one.
+pub(super) fn see_production(seen: &mut Option<Configured>, entry: &Entry) {
     match entry {
-        Entry::BlockStarted { block } => seen.clone_from(&block.production_sha256),
+        Entry::BlockStarted { block } => *seen = block.production(),
         Entry::Production { production: ProductionStep::Stopping { facts } } => {
-            seen.get_or_insert_with(|| facts.configuration_sha256.clone());
+            seen.get_or_insert_with(|| facts.configured());
         }
         _ => {}
     }

@@ -16,6 +16,7 @@ use crate::grid::{DockerBlock, EngineBlock, Grid, GridErrors, GridFile, ReadOpti
 use crate::history::HistoryError;
 use crate::history::folder::{Folder, SeenFolder};
 use crate::history::journal::{JournalError, Line};
+use crate::history::production::Configured;
 use crate::history::record::{Manifest, SweepRecord, workloads_sha256};
 use crate::input;
 use crate::secret::Secrets;
@@ -57,8 +58,8 @@ pub struct Resumable {
     record: SweepRecord,
     /// What differs between the grid and what it was.
     differences: Vec<Difference>,
-    /// Hash of production's container, where it was noted.
-    production_sha256: Option<String>,
+    /// The configuration of production's container, where it was noted.
+    production: Option<Configured>,
     /// The journal as it was read.
     seen: SeenFolder,
 }
@@ -79,7 +80,7 @@ impl Resumable {
         let baseline = self.grid.baseline_index().map(|at| &self.grid.configurations[at]);
         let before = Before {
             record: &self.record,
-            production_sha256: self.production_sha256.as_deref(),
+            production: self.production.as_ref(),
             production_is_baseline: baseline.is_some_and(|it| it.answers_to("production")),
         };
         differences.extend(before.differences(now));
@@ -161,8 +162,8 @@ pub async fn check_seen(
     // What the grid leaves open is what it was: defaults of this version may be others.
     grid.strategy.clone_from(&manifest.strategy);
     let guards = matches!(&grid.engine, EngineBlock::Docker(block) if block.production.is_some());
-    let production_sha256 = guards.then(|| production_sha256(seen.lines())).flatten();
-    Ok(Resumable { grid, record, differences, production_sha256, seen })
+    let production = guards.then(|| noted_production(seen.lines())).flatten();
+    Ok(Resumable { grid, record, differences, production, seen })
 }
 
 /// What is to be done where the copy of the grid is lost: the original is as good where it is
@@ -189,8 +190,8 @@ fn is_as_begun(path: &Path, manifest: &Manifest) -> Option<bool> {
     Some(hexadecimal(&Sha256::digest(&bytes)) == manifest.grid_sha256)
 }
 
-/// The hash of production's container as the latest block saw it first.
-pub(super) fn production_sha256(lines: &[Line]) -> Option<String> {
+/// The configuration of production's container as the latest block saw it first.
+pub(super) fn noted_production(lines: &[Line]) -> Option<Configured> {
     let mut seen = None;
     for line in lines {
         see_production(&mut seen, &line.entry);

@@ -16,7 +16,7 @@ fn with() -> MeasuredWith {
         host: crate::history::record::host(),
         machine: crate::machine::Machine::default(),
         image_id: None,
-        production_sha256: None,
+        production: None,
         service_parts: None,
     }
 }
@@ -71,18 +71,19 @@ async fn production_is_compared_with_what_the_latest_block_saw() {
     let facts = facts.expect("facts");
     let stopping = Entry::Production { production: ProductionStep::Stopping { facts } };
     let mut lines = vec![line(1, stopping)];
-    assert_eq!(production_sha256(&lines).as_deref(), Some("a"));
+    let noted = |lines: &[Line]| noted_production(lines).map(|it| it.sha256);
+    assert_eq!(noted(&lines).as_deref(), Some("a"));
     let resumable = begun(|_, _| {}).await.expect("nothing changed");
     let mut now = with();
     now.host = "there".to_owned();
     now.machine.kernel = Some("6.8.0".to_owned());
     now.suite_version += 1;
-    now.production_sha256 = Some("b".to_owned());
+    now.production = Some(Configured { sha256: "b".to_owned(), ..Configured::default() });
     let block = resumable.continues(&now, true).expect("accepted").block.expect("a block");
     let block = Box::new(block);
     lines.push(line(2, Entry::BlockStarted { block }));
-    assert_eq!(production_sha256(&lines).as_deref(), Some("b"));
-    assert_eq!(production_sha256(&[]), None);
+    assert_eq!(noted(&lines).as_deref(), Some("b"));
+    assert_eq!(noted(&[]), None);
 }
 
 #[tokio::test]
@@ -182,7 +183,7 @@ fn another_image_in_the_compose_file_is_named_and_accepted_and_nothing_else_is()
         grid: newer.clone(),
         record: record.clone(),
         differences,
-        production_sha256: None,
+        production: None,
         seen,
     };
     assert!(resumable.refused(false).is_some());

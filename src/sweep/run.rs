@@ -27,7 +27,7 @@ use crate::history::block::Block;
 use crate::history::folder::Folder;
 use crate::history::journal::{BUDGET_SPENT, Entry, Journal, WINDOW_CLOSED};
 use crate::history::launch::LaunchOutcome;
-use crate::history::production::ProductionStep;
+use crate::history::production::{Configured, ProductionStep};
 use crate::history::record::{LaunchRecord, SCHEMA_VERSION, SweepRecord};
 use crate::history::replay;
 use crate::history::steady::Steady;
@@ -77,8 +77,8 @@ pub struct Sweep {
     started: Instant,
     /// Steps in production's life that earlier sessions journalled.
     production: Vec<ProductionStep>,
-    /// Hash of production's container, as the latest block saw it first.
-    production_sha256: Option<String>,
+    /// The configuration of production's container, as the latest block saw it first.
+    noted_production: Option<Configured>,
     guard: Option<Guard>,
     /// Where debts are noted; nowhere where nobody may find them.
     owner: Option<Owner>,
@@ -491,7 +491,7 @@ impl Sweep {
         self.journal_failed |= written.is_err();
         let line = written?;
         replay::apply(&mut self.record, &line.entry, self.steady.next(&line));
-        see_production(&mut self.production_sha256, &line.entry);
+        see_production(&mut self.noted_production, &line.entry);
         self.events.written(line, &self.record);
         if is_of_launch { self.check_written() } else { Ok(()) }
     }

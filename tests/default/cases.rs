@@ -234,6 +234,16 @@ fn case_07_a_variable_without_a_value_is_a_fault_wherever_it_stands() {
     assert!(planned.out.contains("variable LLM_CONTEXT is not set"), "{}", planned.out);
     let swept = run("sweep").expect(2);
     assert!(swept.err.contains("variable LLM_CONTEXT is not set"), "{}", swept.err);
+    assert!(!swept.err.contains("env-file"), "{}", swept.err);
+    // It is in a file beside the compose file that nobody named.
+    std::fs::write(place.path("llm/prod.env"), "LLM_CONTEXT=8192\n").unwrap();
+    for (command, code) in [("plan", 0), ("sweep", 2)] {
+        let ran = run(command).expect(code);
+        let said = format!("{} {}", ran.out, ran.err);
+        let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(said.contains("prod.env, which lies beside the compose file"), "{said}");
+        assert!(said.contains("write it into `env-file`"), "{said}");
+    }
 }
 
 #[test]

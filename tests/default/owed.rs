@@ -162,12 +162,8 @@ fn journal(folder: &Path) {
     let facts = ProductionFacts {
         id: ID.to_owned(),
         name: "shop-vllm".to_owned(),
-        image_id: String::new(),
-        started_at: String::new(),
-        command_sha256: String::new(),
-        configuration_sha256: String::new(),
         running: true,
-        paused: Vec::new(),
+        ..ProductionFacts::default()
     };
     let stopped = ProductionStep::Stopped { id: ID.to_owned() };
     for production in [ProductionStep::Stopping { facts }, stopped] {

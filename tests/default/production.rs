@@ -259,6 +259,34 @@ fn production_as_described_needs_no_words() {
     assert!(printed.contains("ok production: shop-vllm-1 runs"), "{printed}");
 }
 
+/// A container that is named may be anything.
+#[test]
+fn a_container_is_compared_with_what_candidates_are_made_of() {
+    let site = Site::new("production: {container: shop-vllm-1}", |_| {
+        let sleeps = json!(["-c", "import time\nwhile True: time.sleep(60)"]);
+        let mut container = Container { service: "web", ..Container::new("shop", true, 64) };
+        container.body["Image"] = "python:3".into();
+        container.body["Entrypoint"] = json!(["python3"]);
+        container.body["Cmd"] = sleeps;
+        Some(vec![container])
+    });
+    for command in ["plan", "doctor"] {
+        let printed = letters(&words(&site.run(&[command, "grid.yaml"]).expect(0)));
+        for part in [
+            "it is of the service `web`, candidates are made of `vllm`",
+            "the container runs the image python:3, the file says i:1",
+            "the file says --max-num-seqs 64, the container runs without it",
+        ] {
+            assert!(printed.contains(&letters(part)), "{command}: {part}: {printed}");
+        }
+    }
+    let named = "production: {container: shop-vllm-1}";
+    let site = Site::new(named, |_| Some(vec![Container::new("shop", true, 16)]));
+    let printed = words(&site.run(&["plan", "grid.yaml"]).expect(0));
+    assert!(printed.contains("--max-num-seqs 16, the file says 64"), "{printed}");
+    assert!(!printed.contains("candidates are made of"), "{printed}");
+}
+
 #[test]
 fn production_that_is_not_there_is_an_error_that_names_what_runs() {
     for (production, looked_for) in [

@@ -131,6 +131,34 @@ fn a_plan_shows_each_and_reads_each_combination_once() {
 }
 
 #[test]
+fn a_plan_shows_the_model_that_each_starts_and_that_it_changes() {
+    let place = place(
+        "model: [Qwen/Qwen3-0.6B, Qwen/Qwen3-4B]\n\
+         include:\n  - {name: opt, model: facebook/opt-125m}\n  \
+         - {name: next, compose: other.yaml, service: next}\n",
+    );
+    std::fs::write(place.path("other.yaml"), OTHER.replace("Qwen3-0.6B", "Qwen3-1.7B")).unwrap();
+    let daemon = Daemon::start(|_| Life::Serves);
+    let printed = run(&place, &daemon, &["plan", "grid.yaml"]).expect(0).out;
+    for words in [
+        "vllm serve Qwen/Qwen3-0.6B --max-model-len 4096",
+        "vllm serve Qwen/Qwen3-4B --max-model-len 4096",
+        "vllm serve facebook/opt-125m --max-model-len 4096",
+        "vllm serve Qwen/Qwen3-1.7B --max-model-len 4096",
+    ] {
+        assert!(printed.contains(words), "{words}: {printed}");
+    }
+    let (_, changes) = printed.split_once("  opt\n").expect(&printed);
+    let changes: Vec<&str> = changes.lines().take(2).map(str::trim).collect();
+    assert_eq!(changes, ["- --model Qwen/Qwen3-0.6B", "+ --model facebook/opt-125m"], "{printed}");
+    let json = run(&place, &daemon, &["plan", "grid.yaml", "--format", "json"]).expect(0).out;
+    let json: Value = serde_json::from_str(&json).unwrap();
+    let rows = json["configurations"].as_array().unwrap();
+    let opt = rows.iter().find(|it| it["name"] == "opt").unwrap();
+    assert_eq!(opt["command"], serde_json::json!(["vllm", "serve", "facebook/opt-125m"]));
+}
+
+#[test]
 fn what_another_service_needs_is_reported_before_anything_starts() {
     let place =
         place("include:\n  - {name: a}\n  - {name: b, compose: other.yaml, service: lost}\n");

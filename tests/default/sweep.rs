@@ -35,6 +35,31 @@ fn a_grid_file_becomes_a_ranked_table_with_csv_and_parquet_all_marked_as_simulat
     assert!(resent[1].unwrap() > 3.0 * resent[0].unwrap(), "caching shows: {resent:?}");
 }
 
+/// Each table is one that the others do not wait for.
+#[test]
+fn a_table_that_cannot_be_written_hides_no_result() {
+    let place = Workplace::new(CACHING);
+    let whole = place.run(&["sweep", "grid.yaml", "--output", "run"]).expect(0);
+    assert!(whole.out.contains("RESULT"), "{}", whole.out);
+    for (in_the_way, other) in [("results.csv", "ranking.csv"), ("ranking.csv", "results.csv")] {
+        let at = |name: &str| place.path("run").join(name);
+        std::fs::remove_file(at(in_the_way)).unwrap();
+        std::fs::remove_file(at(other)).unwrap();
+        std::fs::create_dir(at(in_the_way)).unwrap();
+        let ran = place.run(&["resume", "run"]).expect(3);
+        for part in ["RESULT", "noprefix"] {
+            assert!(ran.out.contains(part), "{part}: {}", ran.out);
+        }
+        let said = ran.err.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(said.contains(in_the_way), "{said}");
+        assert!(said.contains("`vllm-grid export run` writes"), "{said}");
+        assert!(at(other).is_file(), "the others are written");
+        std::fs::remove_dir(at(in_the_way)).unwrap();
+        place.run(&["export", "run"]).expect(0);
+        assert!(at(in_the_way).is_file());
+    }
+}
+
 #[test]
 fn requested_and_effective_values_are_columns_of_the_same_row() {
     let place = Workplace::new(CACHING);

@@ -30,13 +30,19 @@ const CONTEXT: usize = 40;
 /// Columns of a line that is shown whole.
 const LINE: usize = 120;
 
-/// What a configuration changes in a command, secrets hidden. `own` are the flags of
-/// the grid's engine block.
-pub fn changes(view: &CommandView, own: &Flags, configuration: &Configuration) -> Shown {
-    let changed = view.overlaid(own).configured(configuration);
-    match (view.script_text(), changed.script_text()) {
+/// What a configuration changes in a command, secrets hidden: `described` is the service's
+/// own, `started` has the model that the grid names. `own` are the flags of the grid's engine
+/// block.
+pub fn changes(
+    described: &CommandView,
+    started: &CommandView,
+    own: &Flags,
+    configuration: &Configuration,
+) -> Shown {
+    let changed = started.overlaid(own).configured(configuration);
+    match (described.script_text(), changed.script_text()) {
         (Some(old), Some(new)) => Shown::Lines(lines(&masked(old), &masked(new))),
-        _ => Shown::Options(diff(&redacted(&view.words()), &redacted(&changed.words()))),
+        _ => Shown::Options(diff(&redacted(&described.words()), &redacted(&changed.words()))),
     }
 }
 

@@ -56,6 +56,11 @@ exec vllm serve "${MODEL:-/hf/modèle}" \
   --max-model-len 131072 2>&1
 "#;
 
+/// Of a service whose model the grid leaves as it is.
+fn changes(view: &CommandView, own: &Flags, configuration: &Configuration) -> Shown {
+    super::changes(view, view, own, configuration)
+}
+
 #[test]
 fn a_guarded_script_is_read_and_changed_at_its_places_only() {
     let view = script(GUARD);

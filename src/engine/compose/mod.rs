@@ -79,6 +79,8 @@ pub struct UnsetVariable {
     /// Line from 1, and column in characters from 1: of the `$`. `None` where the files'
     /// text does not show it.
     pub at: Option<(usize, usize)>,
+    /// The file beside the compose files that sets it, and that nobody named.
+    pub set_in: Option<PathBuf>,
 }
 
 /// Why a service cannot be read.
@@ -233,7 +235,19 @@ fn unset(variables: &[UnsetVariable]) -> String {
         .map(|unset| {
             let place = unset.at.map(|(line, column)| format!(":{line}:{column}"));
             let place = place.unwrap_or_default();
-            format!("{}{place}: variable {} is not set", unset.file.display(), unset.variable)
+            let set_in = unset.set_in.as_ref().map(|file| {
+                format!(
+                    "; it is set by {}, which lies beside the compose file and is not named: write \
+                     it into `env-file`, if the service is started with it",
+                    file.display()
+                )
+            });
+            format!(
+                "{}{place}: variable {} is not set{}",
+                unset.file.display(),
+                unset.variable,
+                set_in.unwrap_or_default()
+            )
         })
         .collect();
     lines.join("\n")

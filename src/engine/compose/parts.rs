@@ -25,21 +25,14 @@ pub fn of(service: &ServiceSpec) -> BTreeMap<String, String> {
         let value = json!([kind, source, read_only, tmpfs_size, tmpfs_mode, options, subpath]);
         parts.insert(format!("volumes: {target}"), hash(&value));
     }
-    let arguments = |list: &Option<Vec<String>>| {
-        let shown = json!(list.as_deref().map(redacted));
-        // Of a script or of program text only the whole shows a change.
-        let is_hidden = shown.to_string().contains("(shell script)")
-            || shown.to_string().contains("(program text)");
-        if is_hidden { json!(list) } else { shown }
-    };
     let gpus = service
         .gpus
         .iter()
         .map(|it| json!([it.driver, it.count, it.device_ids, it.capabilities, it.options]));
     let ulimits = service.ulimits.iter().map(|it| json!([it.name, it.soft, it.hard]));
     for (name, value) in [
-        ("entrypoint", arguments(&service.entrypoint)),
-        ("command", arguments(&service.command)),
+        ("entrypoint", arguments(service.entrypoint.as_deref())),
+        ("command", arguments(service.command.as_deref())),
         ("ipc", json!(service.ipc)),
         ("shm_size", json!(service.shm_size)),
         ("ulimits", ulimits.collect()),
@@ -66,11 +59,22 @@ pub fn of(service: &ServiceSpec) -> BTreeMap<String, String> {
         }
     }
     // What stands under such a name is masked wherever it is written, its hash too.
-    parts.retain(|name, _| !is_secret(name));
+    let bare = |name: &str| name.split_once(": ").is_some_and(|(_, bare)| is_secret(bare));
+    parts.retain(|name, _| !is_secret(name) && !bare(name));
     parts
 }
 
-fn hash(value: &Value) -> String {
+/// What is compared of a list of arguments: not its secrets.
+pub fn arguments(list: Option<&[String]>) -> Value {
+    let shown = json!(list.map(redacted));
+    // Of a script or of program text only the whole shows a change.
+    let text = shown.to_string();
+    let is_hidden = text.contains("(shell script)") || text.contains("(program text)");
+    if is_hidden { json!(list) } else { shown }
+}
+
+/// Enough of a hash to distinguish two values of a part.
+pub fn hash(value: &Value) -> String {
     hexadecimal(&Sha256::digest(canonical(value).as_bytes())[..8])
 }
 
@@ -120,6 +124,7 @@ mod tests {
         assert_eq!(variable("VLLM_USE_V1", "0"), ["environment: VLLM_USE_V1"]);
         assert_eq!(variable("OMP_NUM_THREADS", "4"), ["environment: OMP_NUM_THREADS"]);
         assert!(variable("HF_TOKEN", "hf_another").is_empty(), "another key measures the same");
+        assert!(variable("TOKEN", "another").is_empty(), "it has no other word");
         let source = changed(|it| it.mounts[0].source = Some("/other".to_owned()));
         assert_eq!(source, ["volumes: /root/models"]);
         assert_eq!(changed(|it| it.mounts.clear()), ["volumes: /root/models"]);

@@ -142,11 +142,18 @@ pub(super) fn positions(source: &ComposeSource, names: &BTreeSet<String>) -> Vec
             variable: name.clone(),
             file: source.files.first().cloned().unwrap_or_default(),
             at: None,
+            set_in: None,
         })
         .collect();
     found.extend(nowhere);
     found.sort_by(|a, b| (&a.file, a.at, &a.variable).cmp(&(&b.file, b.at, &b.variable)));
     found.dedup();
+    let used_in: Vec<PathBuf> = found.iter().map(|it| it.file.clone()).collect();
+    let not_named = not_named(source, &used_in);
+    for it in &mut found {
+        let sets = |file: &&PathBuf| sets(file, &it.variable);
+        it.set_in = not_named.iter().find(sets).cloned();
+    }
     found
 }
 
@@ -159,6 +166,7 @@ fn at_line(it: &Use<'_>, file: &std::path::Path, line: usize) -> UnsetVariable {
         variable: it.name.to_owned(),
         file: file.to_owned(),
         at: Some((line + 1, it.column)),
+        set_in: None,
     }
 }
 
@@ -209,13 +217,9 @@ pub fn forgotten(source: &ComposeSource, variables: &[VariableUse]) -> Vec<Strin
     if defaults.is_empty() {
         return Vec::new();
     }
-    let named = source.variable_files();
     let mut notes = Vec::new();
-    for file in env_files_in(&source.folder()) {
-        if named.contains(&file) {
-            continue;
-        }
-        let has = |it: &&&VariableUse| env_value(std::slice::from_ref(&file), &it.name).is_some();
+    for file in not_named(source, &[]) {
+        let has = |it: &&&VariableUse| sets(&file, &it.name);
         let set: Vec<&str> = defaults.iter().filter(has).map(|it| it.name.as_str()).collect();
         if !set.is_empty() {
             notes.push(format!(
@@ -232,6 +236,24 @@ pub fn forgotten(source: &ComposeSource, variables: &[VariableUse]) -> Vec<Strin
         }
     }
     notes
+}
+
+/// Files beside the compose files, `included` ones too, that hold variables and that nobody
+/// named.
+fn not_named(source: &ComposeSource, included: &[PathBuf]) -> Vec<PathBuf> {
+    let named = source.variable_files();
+    let of_files =
+        source.files.iter().chain(included).filter_map(|file| Some(file.parent()?.to_owned()));
+    let mut folders: Vec<PathBuf> = std::iter::once(source.folder()).chain(of_files).collect();
+    folders.sort();
+    folders.dedup();
+    let files = folders.iter().flat_map(|folder| env_files_in(folder));
+    files.filter(|file| !named.contains(file)).collect()
+}
+
+/// Whether a file gives the variable a value.
+fn sets(file: &PathBuf, variable: &str) -> bool {
+    env_value(std::slice::from_ref(file), variable).is_some()
 }
 
 /// Files of a folder whose name says that they hold variables: `prod.env`, `.env.prod`, `env`.

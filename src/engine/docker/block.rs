@@ -123,14 +123,15 @@ pub async fn compare_production(
         };
     };
     let Some(ProductionName::Service(named)) = &block.production else {
-        // A container may be of any service; one that no compose tool made is compared, too.
-        let found = production.compare(None, secrets).await?;
-        let same = found.service.is_none() || found.service == block.service;
-        let service = service.filter(|_| same);
-        return Ok(Some(match service {
-            Some(service) => production.compare(Some(service), secrets).await?,
-            None => found,
-        }));
+        // Whatever it is of: what is measured is compared with the service of the grid.
+        let mut found = production.compare(service, secrets).await?;
+        if let (Some(is), Some(own)) = (&found.service, &block.service)
+            && is != own
+        {
+            let other = format!("it is of the service `{is}`, candidates are made of `{own}`");
+            found.differences.insert(0, other);
+        }
+        return Ok(Some(found));
     };
     if block.service.as_ref() == Some(named) {
         return Ok(Some(production.compare(service, secrets).await?));

@@ -34,6 +34,7 @@ pub mod cleanup;
 mod compared;
 mod container;
 pub mod daemon;
+mod fingerprint;
 mod follow;
 pub mod gate;
 pub(super) mod gpus;

@@ -18,6 +18,7 @@ use super::body::GRACE;
 use super::compared::{self, Other, what_runs};
 use super::container;
 use super::daemon::status;
+use super::fingerprint;
 use super::image::identity;
 use super::patience::{ACTION, Daemon, PATIENCE};
 use super::state::restarts_again;
@@ -319,6 +320,7 @@ fn facts(seen: &ContainerInspectResponse) -> ProductionFacts {
         started_at: state.and_then(|state| state.started_at.clone()).unwrap_or_default(),
         command_sha256: hexadecimal(&Sha256::digest(command.as_bytes())),
         configuration_sha256: hexadecimal(&digest),
+        parts: fingerprint::of(seen),
         running: state.and_then(|state| state.running) == Some(true),
         paused: Vec::new(),
     }

@@ -177,6 +177,7 @@ mod tests {
     fn started(stack: &Stack, service: Option<ServiceSpec>) -> Started {
         let service = service.map(|spec| ReadService {
             view: spec.view(None),
+            described: spec.view(None),
             spec,
             place: Place { file: "compose.yaml".into(), line: None },
             source: ComposeSource::default(),

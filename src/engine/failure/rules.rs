@@ -166,7 +166,7 @@ fn refused_by_hub(line: &str) -> bool {
 }
 
 /// The hub was asked for something that is not in its cache, and did not answer.
-fn unreachable_hub(line: &str) -> bool {
+pub(super) fn unreachable_hub(line: &str) -> bool {
     contains_any(
         line,
         &[
@@ -231,6 +231,7 @@ const MISSING_MODEL: &[&str] = &[
 const NO_MODEL: &[&str] = &[
     " does not appear to have a file named config.json",
     " is not a local folder and is not a valid model identifier",
+    " is not the path to a directory containing",
 ];
 
 fn names_missing_model(line: &str) -> bool {
@@ -253,6 +254,21 @@ pub(super) fn missing_model(lines: &[String]) -> Option<String> {
         let named = |words: &&str| lower.find(*words).map(|at| &line[at + words.len()..]);
         let rest = MISSING_MODEL.iter().find_map(named)?;
         Some(unquoted(first_word(rest)))
+    })
+}
+
+/// The model that the server was started with, by its own log: for what the hub's client says
+/// without a name. `None` once its configuration was read: then something else is missing.
+pub(super) fn asked_model(lines: &[&str]) -> Option<String> {
+    if lines.iter().any(|line| line.to_ascii_lowercase().contains("resolved architecture")) {
+        return None;
+    }
+    let marks = ["'model': ", "'model_tag': ", " model="];
+    lines.iter().rev().find_map(|line| {
+        let shows = ["non-default args: ", "with config: "].iter().any(|it| line.contains(it));
+        let rest =
+            marks.iter().filter(|_| shows).find_map(|mark| Some(line.split_once(mark)?.1))?;
+        Some(unquoted(first_word(rest))).filter(|model| !model.is_empty())
     })
 }
 

@@ -316,6 +316,38 @@ fn a_model_that_is_not_there_is_named() {
     }
 }
 
+/// As vLLM ends with `HF_HUB_OFFLINE=1` and an empty cache.
+const NO_SNAPSHOT: &str = "huggingface_hub.errors.LocalEntryNotFoundError: Cannot find an appropriate cached snapshot folder for the specified revision on the local disk and outgoing traffic has been disabled. To enable repo look-ups and downloads online, pass 'local_files_only=False' as input.";
+
+#[test]
+fn a_model_that_the_hub_s_client_does_not_name_is_the_one_that_was_started() {
+    let missing = |lines: &[&str]| {
+        let failure = LaunchFailure::of_exit(&printed(lines), exit(1), false);
+        assert_eq!(failure.class, FailureClass::Environment, "{lines:?}");
+        (failure.missing_path, failure.message)
+    };
+    for started in [
+        "non-default args: {'model_tag': 'facebook/opt-125m', 'model': 'facebook/opt-125m', 'seed': 1}",
+        "non-default args: {'model_tag': 'facebook/opt-125m', 'seed': 1}",
+        "Initializing a V1 LLM engine (v0.12.0) with config: model='facebook/opt-125m', speculative_config=None",
+    ] {
+        let (path, message) = missing(&[started, NO_SNAPSHOT]);
+        assert_eq!(path.as_deref(), Some("facebook/opt-125m"), "{started}");
+        assert!(message.contains("`facebook/opt-125m` is not there"), "{message}");
+    }
+    let (path, message) = missing(&[
+        "OSError: We couldn't connect to 'https://huggingface.co' to load this file, couldn't find it in the cached files and it looks like a/b is not the path to a directory containing a file named config.json.",
+    ]);
+    assert_eq!(path.as_deref(), Some("a/b"), "{message}");
+    // Nothing tells what it is: the model itself was found.
+    let started = "non-default args: {'model': 'a/b'}";
+    for lines in [&[NO_SNAPSHOT][..], &[started, "Resolved architecture: A", NO_SNAPSHOT]] {
+        let (path, message) = missing(lines);
+        assert_eq!(path, None, "{lines:?}");
+        assert!(message.contains("is not in its cache"), "{message}");
+    }
+}
+
 #[test]
 fn a_path_is_not_a_name_on_the_hub() {
     for path in ["/models/m", "./m", "../m", "~/m", ".", ".cache/m"] {

@@ -15,12 +15,8 @@ fn step(launch: u32) -> Entry {
             let facts = ProductionFacts {
                 id: "0123".to_owned(),
                 name: "prod-é-\u{1F4A5}".to_owned(),
-                image_id: String::new(),
-                started_at: String::new(),
-                command_sha256: String::new(),
-                configuration_sha256: String::new(),
                 running: true,
-                paused: Vec::new(),
+                ..ProductionFacts::default()
             };
             Entry::Production { production: ProductionStep::Stopping { facts } }
         }

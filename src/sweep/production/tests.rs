@@ -50,7 +50,7 @@ pub(super) fn facts(id: &str, running: bool) -> ProductionFacts {
         command_sha256: "0".to_owned(),
         configuration_sha256: "0".to_owned(),
         running,
-        paused: Vec::new(),
+        ..ProductionFacts::default()
     }
 }
 

@@ -130,12 +130,12 @@ impl Sweep {
         let production = context.production.as_deref();
         let now = MeasuredWith::read_by(machine, &*context.engine, production).await;
         let mut began;
-        let (record, production_sha256) = match &self.accepted {
-            None => (&self.record, &self.production_sha256),
+        let (record, production) = match &self.accepted {
+            None => (&self.record, self.noted_production.clone()),
             Some(block) => {
                 began = self.record.clone();
                 began.begin_block(block);
-                (&began, &block.production_sha256)
+                (&began, block.production())
             }
         };
         let manifest = &record.manifest;
@@ -144,7 +144,7 @@ impl Sweep {
         });
         let before = Before {
             record,
-            production_sha256: production_sha256.as_deref(),
+            production: production.as_ref(),
             production_is_baseline: baseline.any(|it| it.answers_to("production")),
         };
         let differences = before.differences(&now);

@@ -13,7 +13,7 @@ use super::super::SweepError;
 use super::super::clock::Clock;
 use super::super::events::Events;
 use super::super::measured_with::MeasuredWith;
-use super::super::resume::production_sha256;
+use super::super::resume::noted_production;
 use super::super::scope::{self, Scope};
 use super::Sweep;
 use super::files::Files;
@@ -174,7 +174,7 @@ impl Sweep {
             spent: scope::spent(&lines),
             started: Instant::now(),
             production: replay::production_steps(&lines),
-            production_sha256: production_sha256(&lines),
+            noted_production: noted_production(&lines),
             guard: None,
             owner: None,
             host,

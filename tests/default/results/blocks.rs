@@ -25,6 +25,7 @@ fn block(record: &SweepRecord) -> Block {
         image: None,
         ids: Vec::new(),
         production_sha256: None,
+        production_parts: Default::default(),
         service_parts: None,
         datasets: Vec::new(),
     }

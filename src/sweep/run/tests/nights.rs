@@ -99,8 +99,8 @@ async fn another_production_is_said_where_it_is_not_the_baseline_and_the_first_o
     assert_eq!(ran.ending(), Ending::Complete);
     assert!(format!("{:?}", seen.lock().expect("no panic")).contains("before -> after"));
     // What a `resume` compares with.
-    let first = crate::sweep::resume::production_sha256(&ran.lines());
-    assert_eq!(first.as_deref(), Some("before"));
+    let first = crate::sweep::resume::noted_production(&ran.lines());
+    assert_eq!(first.map(|it| it.sha256).as_deref(), Some("before"));
 }
 
 #[tokio::test(start_paused = true)]
