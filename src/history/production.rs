@@ -8,6 +8,8 @@ use std::path::Path;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::secret::is_secret;
+
 /// A container that is stopped before production and started after it, such as a watchdog.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Companion {
@@ -115,7 +117,9 @@ pub fn changed_parts<'a>(
     before: &'a BTreeMap<String, String>,
     now: &'a BTreeMap<String, String>,
 ) -> impl Iterator<Item = (&'a str, &'static str)> {
-    let names: BTreeSet<&String> = before.keys().chain(now.keys()).collect();
+    // Older versions noted a variable that is called TOKEN or KEY and no more.
+    let is_kept = |part: &&String| !part.split_once(": ").is_some_and(|(_, it)| is_secret(it));
+    let names: BTreeSet<&String> = before.keys().chain(now.keys()).filter(is_kept).collect();
     names.into_iter().filter_map(|part| {
         let what = match (before.get(part), now.get(part)) {
             (Some(before), Some(now)) if before == now => return None,
@@ -469,6 +473,9 @@ mod tests {
                 "port: 1/tcp (it was added)".to_owned(),
             ])
         );
+        let noted = [("environment: TOKEN", "1"), ("mount: /m", "1")];
+        let (noted, now_so) = (of("1", &noted), of("2", &[("mount: /m", "1")]));
+        assert_eq!(noted.configured().difference(&now_so.configured()), None, "a secret");
         // As an older version wrote it.
         let older = of("1", &[]);
         assert_eq!(older.configured().difference(&now.configured()), None, "the same whole");
