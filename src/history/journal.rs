@@ -16,6 +16,7 @@ use super::confirmation::Confirmation;
 use super::launch::{LaunchFacts, LaunchOutcome};
 use super::production::ProductionStep;
 use super::record::SCHEMA_VERSION;
+use crate::gate::GateReport;
 use crate::input;
 use crate::metric::Measurement;
 use crate::secret::Secrets;
@@ -94,6 +95,13 @@ pub enum Entry {
         facts: LaunchFacts,
         /// What the server shows.
         effective: EffectiveValues,
+    },
+    /// A gate of a launch is done.
+    GateFinished {
+        /// Number of the launch.
+        launch: u32,
+        /// What it found.
+        report: GateReport,
     },
     /// A repeat of a case is done and its records are stored.
     RepeatFinished {

@@ -24,6 +24,7 @@ mod estimate;
 mod evidence;
 pub(crate) mod exclusion;
 mod failed_repeats;
+pub mod gated;
 pub(crate) mod file;
 pub mod findings;
 pub mod frame;

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+use super::gates::{self, GateOrder};
 use super::pass::Pass;
 use super::{SweepError, relaunch};
 use crate::bench::RecordSink;
@@ -20,6 +21,7 @@ use crate::bench::suite::BenchError;
 use crate::engine::log::EngineLog;
 use crate::engine::{Engine, LaunchOrder, Launched};
 use crate::event::{Emit, Phase};
+use crate::gate::{Gate, GateReport, GateVerdict};
 use crate::history::HistoryError;
 use crate::history::folder::Folder;
 use crate::history::journal::Entry;
@@ -55,6 +57,9 @@ pub struct TrialOrder {
     pub salt: String,
     /// Seed of the prompts' texts, the same for every configuration.
     pub seed: u64,
+    /// What it goes through before it is measured.
+    #[serde(default)]
+    pub gates: GateOrder,
     /// What is measured, in this order.
     pub passes: Vec<Pass>,
 }
@@ -112,6 +117,9 @@ impl std::fmt::Debug for Job<'_> {
 /// Measures one server during one launch.
 #[async_trait]
 pub trait MeasureSession: Send {
+    /// One gate, judged.
+    async fn gate(&mut self, gate: Gate, order: &GateOrder) -> Result<GateReport, BenchError>;
+
     /// One repeat of one case, its records stored.
     async fn repeat(&mut self, pass: &Pass) -> Result<Measurement, BenchError>;
 }
@@ -217,21 +225,62 @@ impl Work<'_> {
             Ok(session) => session,
             Err(error) => return Ok(LaunchOutcome::Failed(lost(launched, &error).await)),
         };
+        for gate in &self.order.gates.gates {
+            let ended = match session.gate(*gate, &self.order.gates).await {
+                Ok(report) => self.gate_finished(launched, report).await,
+                Err(error) => Some(self.ended_by(launched, error).await?),
+            };
+            if let Some(outcome) = ended {
+                return Ok(outcome);
+            }
+        }
         for pass in &self.order.passes {
             let ended = match session.repeat(pass).await {
                 Ok(measurement) => self.repeat_finished(launched, measurement).await,
-                Err(BenchError::Cancelled) => Some(LaunchOutcome::Interrupted),
-                Err(BenchError::Records(error)) => {
-                    return Err(unstored(&self.order.launch.folder, error));
-                }
-                Err(BenchError::Shortage(what)) => return Err(SweepError::shortage(&what)),
-                Err(error) => Some(self.server_lost(launched, error).await),
+                Err(error) => Some(self.ended_by(launched, error).await?),
             };
             if let Some(outcome) = ended {
                 return Ok(outcome);
             }
         }
         Ok(LaunchOutcome::Measured)
+    }
+
+    /// The outcome of a launch whose gate or repeat could not be brought to its end.
+    async fn ended_by(
+        &self,
+        launched: &mut dyn Launched,
+        error: BenchError,
+    ) -> Result<LaunchOutcome, SweepError> {
+        match error {
+            BenchError::Cancelled => Ok(LaunchOutcome::Interrupted),
+            BenchError::Records(error) => Err(unstored(&self.order.launch.folder, error)),
+            BenchError::Shortage(what) => Err(SweepError::shortage(&what)),
+            error => Ok(self.server_lost(launched, error).await),
+        }
+    }
+
+    /// Passes a gate's report on; the outcome, where the launch ends by it.
+    async fn gate_finished(
+        &self,
+        launched: &mut dyn Launched,
+        report: GateReport,
+    ) -> Option<LaunchOutcome> {
+        let launch = self.order.launch.launch;
+        let death = launched.check().await.err();
+        // Somebody's kill says nothing of the configuration, whatever it was doing.
+        let is_own = |death: &LaunchFailure| death.class != FailureClass::Killed;
+        let failure = match (report.verdict, death) {
+            (GateVerdict::Failed, death) if death.as_ref().is_none_or(is_own) => {
+                Some(gates::failure(&report, death))
+            }
+            (_, death) => death,
+        };
+        match (self.sink.put(Entry::GateFinished { launch, report }).await, failure) {
+            (_, Some(failure)) => Some(LaunchOutcome::Failed(failure)),
+            (Err(Refused), None) => Some(LaunchOutcome::Interrupted),
+            (Ok(()), None) => None,
+        }
     }
 
     /// Passes a measurement on; the outcome, where the launch ends by it.
